@@ -1,0 +1,82 @@
+/** A timer that was set on a `Clock`. */
+export interface Timer {
+  /** Stops the timer. Safe to call twice, and after it fired. */
+  cancel(): void
+}
+
+/**
+ * The only source of time in Busbar, so that tests can turn it by hand (`manualClock` in `busbar/testing`).
+ * Wall-clock time (`now`) is for stamps that leave the process. Durations are measured with `monotonic`, which never
+ * goes backwards: a clock that is set back must neither stall a retry nor keep a lease for ever.
+ */
+export interface Clock {
+  /** Milliseconds since 1970-01-01 UTC. May jump. */
+  now(): number
+  /** Milliseconds since some fixed instant of this process, with fractions. Never goes back. */
+  monotonic(): number
+  /** Calls `fire` once after at least `delayMs`. The timer does not keep the process alive. */
+  setTimer(delayMs: number, fire: () => void): Timer
+}
+
+// setTimeout fires at once for anything above this.
+const MAX_DELAY_MS = 2 ** 31 - 1
+
+class SystemTimer implements Timer {
+  #handle: NodeJS.Timeout
+
+  constructor(delayMs: number, fire: () => void) {
+    this.#handle = setTimeout(fire, Math.max(0, delayMs))
+    this.#handle.unref()
+  }
+
+  cancel(): void {
+    clearTimeout(this.#handle)
+  }
+}
+
+class LongTimer implements Timer {
+  #leg: Timer
+
+  constructor(delayMs: number, fire: () => void) {
+    this.#leg = new SystemTimer(MAX_DELAY_MS, () => {
+      this.#leg = setSystemTimer(delayMs - MAX_DELAY_MS, fire)
+    })
+  }
+
+  cancel(): void {
+    this.#leg.cancel()
+  }
+}
+
+function setSystemTimer(delayMs: number, fire: () => void): Timer {
+  return delayMs > MAX_DELAY_MS ? new LongTimer(delayMs, fire) : new SystemTimer(delayMs, fire)
+}
+
+/** The clock of the machine. */
+export const systemClock: Clock = Object.freeze({
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  setTimer: setSystemTimer,
+})
+
+/**
+ * Resolves after at least `delayMs`, or rejects with the signal's reason as soon as it aborts.
+ * Releases timer and listener either way.
+ */
+export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) {
+      reject(signal.reason)
+      return
+    }
+    const onAbort = (): void => {
+      timer.cancel()
+      reject(signal?.reason)
+    }
+    const timer = clock.setTimer(delayMs, () => {
+      signal?.removeEventListener('abort', onAbort)
+      resolve()
+    })
+    signal?.addEventListener('abort', onAbort, { once: true })
+  })
+}

@@ -1,0 +1,117 @@
+import { CodecError } from './errors.ts'
+
+/** Turns data into bytes and back. Stateless. Failures are `CodecError`s. */
+export interface Codec {
+  /** Written to the message as its `datacontenttype`. */
+  readonly contentType: string
+  encode(data: unknown): Uint8Array
+  decode(body: Uint8Array): unknown
+}
+
+/** The bytes as a Buffer view of the same memory: its UTF-8 decoding is the fastest that Node has. */
+function view(body: Uint8Array): Buffer {
+  return Buffer.isBuffer(body) ? body : Buffer.from(body.buffer, body.byteOffset, body.byteLength)
+}
+
+// TextDecoder with `fatal` refuses bytes that are no UTF-8, where Buffer would put replacement characters in silence.
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true })
+
+function decodeText(body: Uint8Array): string {
+  const text = view(body).toString('utf8')
+  if (!text.includes('\ufffd')) return text
+  try {
+    return strictUtf8.decode(body)
+  } catch (error) {
+    throw new CodecError('The body is no valid UTF-8', { cause: error })
+  }
+}
+
+/** `application/json`, UTF-8. The default for everything that is no `Uint8Array`. */
+export const jsonCodec: Codec = Object.freeze({
+  contentType: 'application/json',
+  encode(data: unknown): Uint8Array {
+    let text: string | undefined
+    try {
+      text = JSON.stringify(data)
+    } catch (error) {
+      throw new CodecError(
+        `The data can't be written as JSON: ${error instanceof Error ? error.message : String(error)}`,
+        { cause: error },
+      )
+    }
+    if (text === undefined)
+      throw new CodecError(
+        `The data can't be written as JSON: ${typeof data} has no JSON form; publish null or an object instead`,
+      )
+    return Buffer.from(text, 'utf8')
+  },
+  decode(body: Uint8Array): unknown {
+    try {
+      return JSON.parse(decodeText(body))
+    } catch (error) {
+      if (CodecError.is(error)) throw error
+      throw new CodecError(
+        `The body is no valid JSON (${body.byteLength} bytes): ${error instanceof Error ? error.message : String(error)}`,
+        { cause: error },
+      )
+    }
+  },
+})
+
+/** `text/plain`, UTF-8: strings in, strings out. */
+export const textCodec: Codec = Object.freeze({
+  contentType: 'text/plain; charset=utf-8',
+  encode(data: unknown): Uint8Array {
+    if (typeof data !== 'string') throw new CodecError(`The text codec takes a string, got ${typeof data}`)
+    return Buffer.from(data, 'utf8')
+  },
+  decode: decodeText,
+})
+
+/** `application/octet-stream`: bytes in, the same bytes out, nothing copied. */
+export const bytesCodec: Codec = Object.freeze({
+  contentType: 'application/octet-stream',
+  encode(data: unknown): Uint8Array {
+    if (!(data instanceof Uint8Array)) throw new CodecError(`The bytes codec takes a Uint8Array, got ${typeof data}`)
+    return data
+  },
+  decode(body: Uint8Array): unknown {
+    return body
+  },
+})
+
+/** Picks a codec by content type. Those given are asked before the built-in ones. */
+export class CodecRegistry {
+  readonly #byType = new Map<string, Codec>()
+
+  constructor(codecs: readonly Codec[] = []) {
+    for (const codec of [bytesCodec, textCodec, jsonCodec, ...codecs])
+      this.#byType.set(essence(codec.contentType), codec)
+  }
+
+  /** The codec for data that nobody chose a codec for. */
+  forData(data: unknown): Codec {
+    return data instanceof Uint8Array ? bytesCodec : jsonCodec
+  }
+
+  /** The codec that reads such a body. An empty content type (a foreign message) is read as JSON. */
+  forContentType(contentType: string): Codec {
+    // The plain forms hit here without any parsing.
+    const exact = this.#byType.get(contentType)
+    if (exact !== undefined) return exact
+    const type = essence(contentType)
+    const known = this.#byType.get(type)
+    if (known !== undefined) return known
+    if (type === '' || type.endsWith('+json')) return jsonCodec
+    if (type.startsWith('text/')) return textCodec
+    throw new CodecError(
+      `No codec for content type "${contentType}": pass one in createBus({ codecs: [...] }), or read message.body`,
+    )
+  }
+}
+
+/** `Text/Plain; charset=x` -> `text/plain`. */
+function essence(contentType: string): string {
+  const end = contentType.indexOf(';')
+  return (end < 0 ? contentType : contentType.slice(0, end)).trim().toLowerCase()
+}

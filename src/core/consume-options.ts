@@ -1,0 +1,191 @@
+import type { Middleware } from './handler.ts'
+import type { Message } from './message.ts'
+import type { OptionsReader } from './options.ts'
+import type { StartFrom } from './transport.ts'
+
+/** How failures of a handler are tried again. */
+export interface RetryOptions {
+  /** Attempts in all, the first included; 1 means no retry. Default 5. */
+  readonly attempts?: number | undefined
+  /** `full-jitter`: a random time up to the exponential one, which spreads a herd. Default `full-jitter`. */
+  readonly backoff?: 'full-jitter' | 'exponential' | 'fixed' | undefined
+  /** First delay, and unit of the exponential one, in ms. Default 200. */
+  readonly baseMs?: number | undefined
+  /** No delay is longer, in ms. Default 30,000. */
+  readonly maxMs?: number | undefined
+  /**
+   * `inline`: the message waits in this process and later messages of its key wait behind it. `delayed`: it goes back to
+   * the broker for the time, which costs no memory here. `auto` (default): `delayed` where the broker keeps the key's
+   * order meanwhile or no order was asked for, else `inline`.
+   */
+  readonly mode?: 'auto' | 'inline' | 'delayed' | undefined
+  /** False dead-letters at once. Errors that say `retryable: false` of themselves are asked too. Default: always true. */
+  readonly retryIf?: ((error: unknown, message: Message, attempt: number) => boolean) | undefined
+  /** Most retries per minute of this consumer; further ones wait for room, none is lost. Default: no limit. */
+  readonly budgetPerMinute?: number | undefined
+}
+
+export interface ConsumeOptions {
+  /** Members of one group share the messages. Default: the bus's `service`. */
+  readonly group?: string | undefined
+  /** Every instance gets its own copy, from now on; nothing is kept for it while it is away. Default false. */
+  readonly broadcast?: boolean | undefined
+  /** Handlers (or batches) that run at once. Default 10. */
+  readonly concurrency?: number | undefined
+  /** `key`: one at a time and in order within a key. `strict`: within the topic. `none`. Default `key`. */
+  readonly order?: 'key' | 'strict' | 'none' | undefined
+  /** Most messages held here and not yet settled. Default: twice the concurrency (times the batch size), at least 256. */
+  readonly prefetch?: number | undefined
+  /** Most bytes held here and not yet settled. Default 16 MiB. */
+  readonly prefetchBytes?: number | undefined
+  readonly retry?: RetryOptions | false | undefined
+  /** Where a message ends that can't be handled: its dead-letter topic, or nowhere (`drop`, counted). Default `topic`. */
+  readonly deadLetter?: 'topic' | 'drop' | undefined
+  /** Deadline of one attempt, in ms: `ctx.signal` aborts and the attempt has failed. Default: none. */
+  readonly timeoutMs?: number | undefined
+  /** How long a handler may go on after its signal aborted before its slot is given away, in ms. Default 5,000. */
+  readonly abandonAfterMs?: number | undefined
+  /** Hand over up to `size` messages at once, after at most `timeoutMs` (default 100). Needs a batch handler. */
+  readonly batch?: { readonly size: number; readonly timeoutMs?: number | undefined } | undefined
+  /** Where a group starts that is new on the broker. Default: `earliest` where the transport can replay, else `latest`. */
+  readonly from?: StartFrom | undefined
+  /** Runs inside the bus's own middleware. Not for batch handlers. */
+  readonly middleware?: readonly Middleware[] | undefined
+  /** Which of the bus's transports. Default: the first. */
+  readonly transport?: string | undefined
+  /** No progress for so long while there is work makes the consumer `stalled`, in ms. Default 60,000. */
+  readonly stalledAfterMs?: number | undefined
+  /** Options of the transport for this consumer; see its page. */
+  readonly native?: unknown
+}
+
+export interface ResolvedRetry {
+  readonly attempts: number
+  readonly backoff: 'full-jitter' | 'exponential' | 'fixed'
+  readonly baseMs: number
+  readonly maxMs: number
+  readonly mode: 'auto' | 'inline' | 'delayed'
+  readonly retryIf: ((error: unknown, message: Message, attempt: number) => boolean) | undefined
+  readonly budgetPerMinute: number | undefined
+}
+
+export interface ResolvedConsumeOptions {
+  readonly group: string | undefined
+  readonly broadcast: boolean
+  readonly concurrency: number
+  readonly order: 'key' | 'strict' | 'none'
+  readonly prefetch: number
+  readonly prefetchBytes: number
+  readonly retry: ResolvedRetry
+  readonly deadLetter: 'topic' | 'drop'
+  readonly timeoutMs: number | undefined
+  readonly abandonAfterMs: number
+  readonly batch: { readonly size: number; readonly timeoutMs: number } | undefined
+  readonly from: StartFrom | undefined
+  readonly middleware: readonly Middleware[]
+  readonly transport: string | undefined
+  readonly stalledAfterMs: number
+  readonly native: unknown
+}
+
+export const CONSUME_DEFAULTS = {
+  concurrency: 10,
+  minPrefetch: 256,
+  prefetchBytes: 16_777_216,
+  attempts: 5,
+  baseMs: 200,
+  maxMs: 30_000,
+  abandonAfterMs: 5_000,
+  batchTimeoutMs: 100,
+  stalledAfterMs: 60_000,
+} as const
+
+const GROUP = /^[A-Za-z0-9_-]{1,80}$/
+
+/** What is wrong with the name of a group or service, or undefined. */
+export function groupProblem(name: string): string | undefined {
+  return GROUP.test(name)
+    ? undefined
+    : 'must be 1 to 80 letters, digits, "_" or "-": it becomes part of queue and topic names'
+}
+
+export function resolveConsumeOptions(reader: OptionsReader): ResolvedConsumeOptions {
+  const batch = resolveBatch(reader)
+  const order = reader.oneOf('order', ['key', 'strict', 'none'], 'key')
+  const concurrency = reader.integer('concurrency', CONSUME_DEFAULTS.concurrency, { min: 1, max: 100_000 })
+  const group = reader.string('group', undefined)
+  if (group !== undefined && groupProblem(group) !== undefined) reader.problem('group', groupProblem(group) ?? '')
+  const perSlot = batch?.size ?? 1
+  const middleware = reader.list('middleware')
+  for (const [index, entry] of middleware.entries()) {
+    if (typeof entry !== 'function')
+      reader.problem(`middleware.${index}`, 'must be a function; did you forget to call the factory?')
+  }
+  if (batch !== undefined && middleware.length > 0)
+    reader.problem('middleware', 'runs for each message and has no meaning for a batch handler')
+  return Object.freeze({
+    group,
+    broadcast: reader.boolean('broadcast', false),
+    concurrency: order === 'strict' ? 1 : concurrency,
+    order,
+    prefetch: reader.integer('prefetch', Math.max(CONSUME_DEFAULTS.minPrefetch, 2 * concurrency * perSlot), {
+      min: 1,
+      max: 1_000_000,
+    }),
+    prefetchBytes: reader.integer('prefetchBytes', CONSUME_DEFAULTS.prefetchBytes, { min: 1024 }),
+    retry: resolveRetry(reader),
+    deadLetter: reader.oneOf('deadLetter', ['topic', 'drop'], 'topic'),
+    timeoutMs: reader.integer('timeoutMs', undefined, { min: 1 }),
+    abandonAfterMs: reader.integer('abandonAfterMs', CONSUME_DEFAULTS.abandonAfterMs),
+    batch,
+    from: resolveFrom(reader),
+    middleware: middleware as readonly Middleware[],
+    transport: reader.string('transport', undefined),
+    stalledAfterMs: reader.integer('stalledAfterMs', CONSUME_DEFAULTS.stalledAfterMs, { min: 100 }),
+    native: reader.raw('native'),
+  })
+}
+
+function resolveRetry(reader: OptionsReader): ResolvedRetry {
+  if (reader.raw('retry') === false)
+    return {
+      attempts: 1,
+      backoff: 'fixed',
+      baseMs: 0,
+      maxMs: 0,
+      mode: 'auto',
+      retryIf: undefined,
+      budgetPerMinute: undefined,
+    }
+  const retry = reader.nested('retry')
+  const resolved: ResolvedRetry = {
+    attempts: retry.integer('attempts', CONSUME_DEFAULTS.attempts, { min: 1, max: 10_000 }),
+    backoff: retry.oneOf('backoff', ['full-jitter', 'exponential', 'fixed'], 'full-jitter'),
+    baseMs: retry.integer('baseMs', CONSUME_DEFAULTS.baseMs),
+    maxMs: retry.integer('maxMs', CONSUME_DEFAULTS.maxMs),
+    mode: retry.oneOf('mode', ['auto', 'inline', 'delayed'], 'auto'),
+    retryIf: retry.callable<NonNullable<RetryOptions['retryIf']>>('retryIf'),
+    budgetPerMinute: retry.integer('budgetPerMinute', undefined, { min: 1 }),
+  }
+  return Object.freeze(resolved)
+}
+
+function resolveBatch(reader: OptionsReader): ResolvedConsumeOptions['batch'] {
+  if (!reader.has('batch')) return undefined
+  const batch = reader.nested('batch')
+  if (!batch.has('size')) batch.problem('size', 'is required: the most messages of one batch')
+  const size = batch.integer('size', 1, { min: 1, max: 100_000 })
+  return Object.freeze({ size, timeoutMs: batch.integer('timeoutMs', CONSUME_DEFAULTS.batchTimeoutMs) })
+}
+
+function resolveFrom(reader: OptionsReader): StartFrom | undefined {
+  const from = reader.raw('from')
+  if (from === undefined || from === 'earliest' || from === 'latest') return from
+  if (typeof from === 'object' && from !== null) {
+    const { timeMs, position } = from as { timeMs?: unknown; position?: unknown }
+    if (typeof timeMs === 'number' && Number.isFinite(timeMs)) return { timeMs }
+    if (typeof position === 'object' && position !== null) return { position: position as never }
+  }
+  reader.problem('from', 'must be "earliest", "latest", { timeMs: number } or { position: object }')
+  return undefined
+}

@@ -1,0 +1,178 @@
+/** Every code that an error of Busbar can carry. Stable: branch on it, not on the message. */
+export type ErrorCode =
+  | 'BUSBAR_CONFIGURATION'
+  | 'BUSBAR_UNSUPPORTED'
+  | 'BUSBAR_STATE'
+  | 'BUSBAR_CONNECTION'
+  | 'BUSBAR_AUTHORIZATION'
+  | 'BUSBAR_PUBLISH'
+  | 'BUSBAR_SETTLEMENT'
+  | 'BUSBAR_CODEC'
+  | 'BUSBAR_VALIDATION'
+  | 'BUSBAR_TIMEOUT'
+  | 'BUSBAR_CONFLICT'
+  | 'BUSBAR_REMOTE'
+  | 'BUSBAR_NO_RESPONDERS'
+  | 'BUSBAR_REJECT'
+
+// Registered, so that errors of two copies of the package in one process still know each other.
+const brand = Symbol.for('busbar.error')
+
+export interface BusbarErrorOptions {
+  readonly cause?: unknown
+  readonly retryable?: boolean
+}
+
+/**
+ * Base of every error that Busbar itself raises. An error thrown by a handler is never wrapped in one.
+ * Use `BusbarError.is(error)` rather than `instanceof`: it also holds across two copies of the package.
+ */
+export class BusbarError extends Error {
+  readonly code: ErrorCode
+  /** True when trying the same thing again, unchanged, can succeed. */
+  readonly retryable: boolean
+
+  constructor(code: ErrorCode, message: string, options: BusbarErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.retryable = options.retryable ?? false
+    Object.defineProperty(this, brand, { value: true })
+  }
+
+  /** True for any error of this class, whichever copy of the package made it. */
+  static is(this: void, value: unknown): value is BusbarError {
+    return typeof value === 'object' && value !== null && brand in value
+  }
+
+  override get name(): string {
+    return this.constructor.name
+  }
+}
+
+/** One thing that is wrong with an options object. */
+export interface Problem {
+  /** Where: `retry.attempts`. */
+  readonly path: string
+  /** What, and what to do: `must be an integer >= 1, got "5"`. */
+  readonly message: string
+}
+
+/** Bad options. Thrown at once, with every problem found, before anything is opened. Not retryable. */
+export class ConfigurationError extends BusbarError {
+  readonly problems: readonly Problem[]
+
+  constructor(subject: string, problems: readonly Problem[]) {
+    const lines = problems.map((problem) =>
+      problem.path === '' ? `  - ${problem.message}` : `  - ${problem.path}: ${problem.message}`,
+    )
+    super('BUSBAR_CONFIGURATION', `${subject} can't be used as given:\n${lines.join('\n')}`)
+    this.problems = problems
+  }
+}
+
+/** The transport can't do what was asked of it. Raised at `start()` or `consume()`, never at the first message. Not retryable. */
+export class UnsupportedError extends BusbarError {
+  constructor(message: string) {
+    super('BUSBAR_UNSUPPORTED', message)
+  }
+}
+
+/** The call makes no sense in this state: publish after close, a second settle. Not retryable. */
+export class StateError extends BusbarError {
+  constructor(message: string) {
+    super('BUSBAR_STATE', message)
+  }
+}
+
+/** The broker can't be reached or the session to it was lost. Retryable. */
+export class ConnectionError extends BusbarError {
+  constructor(message: string, options: BusbarErrorOptions = {}) {
+    super('BUSBAR_CONNECTION', message, { retryable: true, ...options })
+  }
+}
+
+/** The broker refused the credentials or the permission. Not retryable. */
+export class AuthorizationError extends BusbarError {
+  constructor(message: string, options: BusbarErrorOptions = {}) {
+    super('BUSBAR_AUTHORIZATION', message, options)
+  }
+}
+
+/** `not-sent`: the broker certainly does not have it. `unknown`: it may have it (sent, no answer). */
+export type PublishFailure = 'not-sent' | 'unknown'
+
+/** A message was not confirmed. `outcome` says whether the broker may have it all the same. */
+export class PublishError extends BusbarError {
+  readonly outcome: PublishFailure
+
+  constructor(message: string, options: BusbarErrorOptions & { readonly outcome: PublishFailure }) {
+    super('BUSBAR_PUBLISH', message, options)
+    this.outcome = options.outcome
+  }
+}
+
+/** A delivery could not be settled: lease lost, partition revoked, session gone. The broker delivers it again. */
+export class SettlementError extends BusbarError {
+  constructor(message: string, options: BusbarErrorOptions = {}) {
+    super('BUSBAR_SETTLEMENT', message, options)
+  }
+}
+
+/** A body can't be encoded or decoded. On consume the message is dead-lettered. Not retryable. */
+export class CodecError extends BusbarError {
+  constructor(message: string, options: BusbarErrorOptions = {}) {
+    super('BUSBAR_CODEC', message, options)
+  }
+}
+
+/** One finding of a schema: where in the data, and what. */
+export interface ValidationIssue {
+  readonly path: string
+  readonly message: string
+}
+
+/** Data, a header or a topic name does not fit. On publish it is thrown to the caller, on consume the message is dead-lettered. */
+export class ValidationError extends BusbarError {
+  readonly issues: readonly ValidationIssue[]
+
+  constructor(message: string, issues: readonly ValidationIssue[] = []) {
+    const details = issues.map((issue) => (issue.path === '' ? issue.message : `${issue.path}: ${issue.message}`))
+    super('BUSBAR_VALIDATION', details.length === 0 ? message : `${message}: ${details.join('; ')}`)
+    this.issues = issues
+  }
+}
+
+/** A limit of time ran out. The message names the operation and the limit. */
+export class TimeoutError extends BusbarError {
+  constructor(message: string, options: BusbarErrorOptions = {}) {
+    super('BUSBAR_TIMEOUT', message, { retryable: true, ...options })
+  }
+}
+
+/** An optimistic check failed: somebody else was first. Retryable after reading again. */
+export class ConflictError extends BusbarError {
+  constructor(message: string, options: BusbarErrorOptions = {}) {
+    super('BUSBAR_CONFLICT', message, { retryable: true, ...options })
+  }
+}
+
+/** The other side of a request answered with an error. */
+export class RemoteError extends BusbarError {
+  constructor(message: string, options: BusbarErrorOptions = {}) {
+    super('BUSBAR_REMOTE', message, options)
+  }
+}
+
+/** Nobody listens for that request. */
+export class NoRespondersError extends BusbarError {
+  constructor(message: string, options: BusbarErrorOptions = {}) {
+    super('BUSBAR_NO_RESPONDERS', message, { retryable: true, ...options })
+  }
+}
+
+/** Thrown by a handler (or by `ctx.reject`) to dead-letter its message at once, without further attempts. */
+export class RejectError extends BusbarError {
+  constructor(message: string, options: BusbarErrorOptions = {}) {
+    super('BUSBAR_REJECT', message, options)
+  }
+}

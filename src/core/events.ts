@@ -1,0 +1,167 @@
+import type { Logger } from './logger.ts'
+import type { EncodedMessage } from './message.ts'
+import type { Position } from './transport.ts'
+
+interface Of {
+  /** Name of the transport in this bus: `main` unless several were given. */
+  readonly transport: string
+}
+
+interface OfConsumer extends Of {
+  readonly topic: string
+  readonly group: string
+  readonly consumerId: string
+}
+
+interface OfMessage extends OfConsumer {
+  readonly message: EncodedMessage
+  readonly attempt: number
+}
+
+/** Why a message was dead-lettered or dropped. */
+export type DeadLetterReason = 'rejected' | 'exhausted' | 'undecodable' | 'invalid' | 'expired' | 'no-handler'
+
+/** Everything that the bus tells about itself. Payloads are plain and may be logged; message bodies are in `message.body`. */
+export interface BusEventMap {
+  /** A transport is usable for the first time. */
+  connect: Of
+  /** The session to the broker was lost, or closed on purpose (`planned`). */
+  disconnect: Of & { readonly planned: boolean; readonly reason: string }
+  /** A session was lost and is there again, after `downMs`. */
+  reconnect: Of & { readonly downMs: number; readonly attempts: number }
+  /** The partitions or members of a group changed. */
+  rebalance: OfConsumer & { readonly assigned: readonly string[]; readonly revoked: readonly string[] }
+  /** A batch of `publish` was confirmed. */
+  published: Of & { readonly count: number; readonly bytes: number; readonly durationMs: number }
+  /** A message was not confirmed; its promise rejected with the error. */
+  publishFailed: Of & { readonly message: EncodedMessage; readonly error: Error }
+  /** The publish buffer is full: `publish` waits for room. Emitted once per episode. */
+  bufferFull: Of & { readonly bufferedBytes: number; readonly maxBufferedBytes: number }
+  /** A handler starts. */
+  delivery: OfMessage
+  /** A handler succeeded and the broker took the ack. */
+  ack: OfMessage & { readonly durationMs: number }
+  /** A handler failed and the message will be tried again. */
+  retry: OfMessage & { readonly error: unknown; readonly delayMs: number; readonly mode: 'inline' | 'delayed' }
+  /** A message lies in its dead-letter topic now, confirmed. */
+  deadLetter: OfMessage & {
+    readonly error: unknown
+    readonly reason: DeadLetterReason
+    readonly deadLetterTopic: string
+  }
+  /** A message was thrown away because the user asked for `drop`. */
+  drop: OfMessage & { readonly error: unknown; readonly reason: DeadLetterReason }
+  /** The broker did not take a settlement; it delivers the message again. */
+  settleFailed: OfMessage & { readonly error: Error }
+  /** A second settle of one delivery was refused. */
+  doubleSettle: OfMessage
+  /** The transport took outstanding deliveries back. */
+  lost: OfConsumer & { readonly count: number; readonly reason: string }
+  /** A handler went on past its deadline and the grace after it; its slot was freed. */
+  abandoned: OfMessage
+  /** A consumer's concurrency was limited, down to zero for a pause, and by whom. */
+  limit: OfConsumer & { readonly reason: string; readonly maxConcurrency: number | undefined }
+  pause: OfConsumer & { readonly reason: string }
+  resume: OfConsumer & { readonly reason: string }
+  /** No progress for `idleMs` while there is work. */
+  stalled: OfConsumer & { readonly idleMs: number; readonly outstanding: number; readonly lag: number | undefined }
+  /** A consumer that had stalled makes progress again. */
+  recovered: OfConsumer
+  /** Stored messages are gone before this group saw them: retention, a trimmed stream, a deleted entry. */
+  loss: Of & {
+    readonly topic: string
+    readonly group: string | undefined
+    readonly count: number
+    readonly position: Position | undefined
+    readonly reason: string
+  }
+  /** Something is wrong that costs no message now but should be looked at. */
+  warning: Of & { readonly code: string; readonly detail: string }
+  /** Something failed outside of any call that could have thrown it. */
+  error: Of & { readonly error: unknown; readonly doing: string }
+  /** Dead letters were sent back to their group, or purged. */
+  redrive: Of & { readonly topic: string; readonly group: string; readonly redriven: number; readonly purged: number }
+}
+
+export type BusEventName = keyof BusEventMap
+export type BusEventListener<Name extends BusEventName> = (event: BusEventMap[Name]) => void
+
+/** Typed events of one bus. A listener that throws is logged and does no harm to anyone else. */
+export class BusEvents {
+  readonly #listeners = new Map<BusEventName, ((event: never) => void)[]>()
+  #any: readonly ((name: BusEventName, event: BusEventMap[BusEventName]) => void)[] = []
+  readonly #logger: Logger
+
+  constructor(logger: Logger) {
+    this.#logger = logger
+  }
+
+  /** Calls `listener` for every event of that name until the returned function is called. */
+  on<Name extends BusEventName>(name: Name, listener: BusEventListener<Name>): () => void {
+    // Lists are replaced, never changed in place: a listener may come or go while an event is being told.
+    this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener])
+    return () => {
+      const rest = (this.#listeners.get(name) ?? []).filter((other) => other !== listener)
+      if (rest.length === 0) this.#listeners.delete(name)
+      else this.#listeners.set(name, rest)
+    }
+  }
+
+  /** Calls `listener` for every event whatsoever, with its name. */
+  onAny(listener: (name: BusEventName, event: BusEventMap[BusEventName]) => void): () => void {
+    this.#any = [...this.#any, listener]
+    return () => {
+      this.#any = this.#any.filter((other) => other !== listener)
+    }
+  }
+
+  /** Resolves with the next event of that name that passes the filter; rejects with the signal's reason. */
+  once<Name extends BusEventName>(
+    name: Name,
+    options: { readonly filter?: (event: BusEventMap[Name]) => boolean; readonly signal?: AbortSignal } = {},
+  ): Promise<BusEventMap[Name]> {
+    const { filter, signal } = options
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) {
+        reject(signal.reason)
+        return
+      }
+      const onAbort = (): void => {
+        off()
+        reject(signal?.reason)
+      }
+      const off = this.on(name, (event) => {
+        if (filter !== undefined && !filter(event)) return
+        off()
+        signal?.removeEventListener('abort', onAbort)
+        resolve(event)
+      })
+      signal?.addEventListener('abort', onAbort, { once: true })
+    })
+  }
+
+  /** True when somebody listens: the hot path builds an event only then. */
+  wants(name: BusEventName): boolean {
+    return this.#any.length > 0 || this.#listeners.has(name)
+  }
+
+  emit<Name extends BusEventName>(name: Name, event: BusEventMap[Name]): void {
+    const listeners = this.#listeners.get(name) as BusEventListener<Name>[] | undefined
+    if (listeners !== undefined) for (const listener of listeners) this.#tell(name, () => listener(event))
+    if (this.#any.length > 0) for (const listener of this.#any) this.#tell(name, () => listener(name, event))
+  }
+
+  #tell(name: BusEventName, call: () => void): void {
+    try {
+      // An async listener is a mistake that types can't catch; its rejection must not end the process.
+      const result: unknown = call()
+      if (result instanceof Promise) result.catch((error: unknown) => this.#blame(name, error))
+    } catch (error) {
+      this.#blame(name, error)
+    }
+  }
+
+  #blame(name: BusEventName, error: unknown): void {
+    this.#logger.error({ err: error, event: name }, 'a listener of bus.events threw')
+  }
+}

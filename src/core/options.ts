@@ -1,0 +1,205 @@
+import { ConfigurationError } from './errors.ts'
+import type { Problem } from './errors.ts'
+
+/**
+ * Reads a user's options object: every getter checks one field, falls back to its default and notes what is wrong.
+ * `done()` then refuses unknown keys and throws one `ConfigurationError` with all of it. The object is never changed.
+ */
+export class OptionsReader {
+  readonly #subject: string
+  readonly #path: string
+  readonly #input: Record<string, unknown>
+  readonly #known = new Set<string>()
+  readonly #problems: Problem[]
+
+  constructor(subject: string, input: unknown, path = '', problems: Problem[] = []) {
+    this.#subject = subject
+    this.#path = path
+    this.#problems = problems
+    if (input === undefined) this.#input = {}
+    else if (isPlainObject(input)) this.#input = input
+    else {
+      this.#input = {}
+      this.problem('', `must be an object, got ${describe(input)}`)
+    }
+  }
+
+  problem(field: string, message: string): void {
+    this.#problems.push({ path: this.#at(field), message })
+  }
+
+  /** The value as it is; the caller checks it. */
+  raw(field: string): unknown {
+    this.#known.add(field)
+    return this.#input[field]
+  }
+
+  has(field: string): boolean {
+    return this.raw(field) !== undefined
+  }
+
+  /** A whole number in a range. */
+  integer<Default extends number | undefined>(
+    field: string,
+    fallback: Default,
+    range: { min?: number; max?: number } = {},
+  ): number | Default {
+    const value = this.raw(field)
+    if (value === undefined) return fallback
+    const { min = 0, max = Number.MAX_SAFE_INTEGER } = range
+    if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value
+    const upper = max === Number.MAX_SAFE_INTEGER ? '' : ` and <= ${max}`
+    this.problem(field, `must be a whole number >= ${min}${upper}, got ${describe(value)}`)
+    return fallback
+  }
+
+  /** Any finite number in a range. */
+  number<Default extends number | undefined>(
+    field: string,
+    fallback: Default,
+    range: { min?: number; max?: number } = {},
+  ): number | Default {
+    const value = this.raw(field)
+    if (value === undefined) return fallback
+    const { min = -Infinity, max = Infinity } = range
+    if (typeof value === 'number' && Number.isFinite(value) && value >= min && value <= max) return value
+    this.problem(field, `must be a number from ${min} to ${max}, got ${describe(value)}`)
+    return fallback
+  }
+
+  boolean(field: string, fallback: boolean): boolean {
+    const value = this.raw(field)
+    if (value === undefined) return fallback
+    if (typeof value === 'boolean') return value
+    this.problem(field, `must be true or false, got ${describe(value)}`)
+    return fallback
+  }
+
+  string<Default extends string | undefined>(field: string, fallback: Default): string | Default {
+    const value = this.raw(field)
+    if (value === undefined) return fallback
+    if (typeof value === 'string' && value !== '') return value
+    this.problem(field, `must be a string that is not empty, got ${describe(value)}`)
+    return fallback
+  }
+
+  requiredString(field: string): string {
+    const value = this.string(field, undefined)
+    if (value === undefined && this.#input[field] === undefined)
+      this.problem(field, 'is required: a string that is not empty')
+    return value ?? ''
+  }
+
+  oneOf<const Choice extends string>(field: string, choices: readonly Choice[], fallback: Choice): Choice {
+    const value = this.raw(field)
+    if (value === undefined) return fallback
+    const found = choices.find((choice) => choice === value)
+    if (found !== undefined) return found
+    this.problem(field, `must be one of ${choices.map((choice) => `"${choice}"`).join(', ')}, got ${describe(value)}`)
+    return fallback
+  }
+
+  /** A function, whose own type the caller vouches for. */
+  callable<Type>(field: string): Type | undefined {
+    const value = this.raw(field)
+    if (value === undefined || typeof value === 'function') return value as Type | undefined
+    this.problem(field, `must be a function, got ${describe(value)}`)
+    return undefined
+  }
+
+  /** An object with these methods: a logger, a clock, a client. */
+  withMethods<Type>(field: string, methods: readonly string[]): Type | undefined {
+    const value = this.raw(field)
+    if (value === undefined) return undefined
+    const missing = methods.filter(
+      (method) => typeof (value as Record<string, unknown> | null)?.[method] !== 'function',
+    )
+    if (missing.length === 0) return value as Type
+    this.problem(
+      field,
+      `must be an object with ${missing.map((method) => `${method}()`).join(', ')}, got ${describe(value)}`,
+    )
+    return undefined
+  }
+
+  list(field: string): readonly unknown[] {
+    const value = this.raw(field)
+    if (value === undefined) return []
+    if (Array.isArray(value)) return value as readonly unknown[]
+    this.problem(field, `must be an array, got ${describe(value)}`)
+    return []
+  }
+
+  /** A nested options object; its problems are reported with ours. */
+  nested(field: string): OptionsReader {
+    return new OptionsReader(this.#subject, this.raw(field), this.#at(field), this.#problems).#alsoUnknown(this)
+  }
+
+  readonly #children: OptionsReader[] = []
+
+  #alsoUnknown(parent: OptionsReader): OptionsReader {
+    parent.#children.push(this)
+    return this
+  }
+
+  /** Throws when anything was wrong. Call it once, on the outermost reader, after all getters. */
+  done(): void {
+    this.#refuseUnknown()
+    if (this.#problems.length > 0) throw new ConfigurationError(this.#subject, this.#problems)
+  }
+
+  #refuseUnknown(): void {
+    for (const key of Object.keys(this.#input)) {
+      if (this.#known.has(key)) continue
+      const guess = closest(key, this.#known)
+      this.problem(
+        key,
+        guess === undefined
+          ? `is no option; there are: ${[...this.#known].join(', ')}`
+          : `is no option; did you mean "${guess}"?`,
+      )
+    }
+    for (const child of this.#children) child.#refuseUnknown()
+  }
+
+  #at(field: string): string {
+    if (this.#path === '' || field === '') return this.#path + field
+    return `${this.#path}.${field}`
+  }
+}
+
+function isPlainObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Says what a value is without showing it whole: it may be a secret. */
+export function describe(value: unknown): string {
+  if (value === null) return 'null'
+  if (typeof value === 'number' || typeof value === 'boolean') return String(value)
+  if (typeof value === 'string') return value === '' ? 'an empty string' : 'a string'
+  if (Array.isArray(value)) return 'an array'
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`
+}
+
+function closest(word: string, candidates: Iterable<string>): string | undefined {
+  let best: string | undefined
+  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1
+  for (const candidate of candidates) {
+    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase())
+    if (distance < bestDistance) [best, bestDistance] = [candidate, distance]
+  }
+  return best
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, substitution))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}

@@ -1,0 +1,32 @@
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { runDir } from './paths.ts'
+import { waitFor } from './wait.ts'
+
+/**
+ * Runs `work` while no other process on this machine does under the same name. The lock is one that the kernel holds for
+ * an open file (through SQLite, which Node brings along): it is gone with its process, so there is no stale one to judge.
+ */
+export async function withLock<T>(name: string, work: () => Promise<T>, timeoutMs = 15 * 60_000): Promise<T> {
+  const file = join(runDir('locks'), `${name}.lock`)
+  const database = new DatabaseSync(file, { timeout: 0 })
+  try {
+    const held = await waitFor(() => tryBegin(database), { timeoutMs, intervalMs: 50 })
+    if (held === undefined) throw new Error(`another process held the lock ${file} for ${timeoutMs} ms`)
+    return await work()
+  } finally {
+    database.close()
+  }
+}
+
+const SQLITE_BUSY = 5
+
+function tryBegin(database: DatabaseSync): boolean {
+  try {
+    database.exec('BEGIN EXCLUSIVE')
+    return true
+  } catch (error) {
+    if (error instanceof Error && (error as Error & { errcode?: number }).errcode === SQLITE_BUSY) return false
+    throw error
+  }
+}
