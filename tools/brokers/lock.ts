@@ -7,7 +7,7 @@ import { waitFor } from './wait.ts'
  * Runs `work` while no other process on this machine does under the same name. The lock is one that the kernel holds for
  * an open file (through SQLite, which Node brings along): it is gone with its process, so there is no stale one to judge.
  */
-export async function withLock<T>(name: string, work: () => Promise<T>, timeoutMs = 15 * 60_000): Promise<T> {
+export async function withLock<T>(name: string, work: () => Promise<T>, timeoutMs: number = 15 * 60_000): Promise<T> {
   const file = join(runDir('locks'), `${name}.lock`)
   const database = new DatabaseSync(file, { timeout: 0 })
   try {

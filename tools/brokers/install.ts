@@ -1,0 +1,33 @@
+import { aptInstall } from './apt.ts'
+import { givenUrl } from './given.ts'
+import { kafkaPackages } from './kafka-install.ts'
+import { natsPackages } from './nats-install.ts'
+import { postgresPackages } from './postgres.ts'
+import { rabbitMqPackages } from './rabbitmq.ts'
+import { redisPackages } from './redis.ts'
+import { sourceOf } from './source.ts'
+import type { BrokerName } from './types.ts'
+
+const PACKAGES: Readonly<Record<BrokerName, () => readonly string[] | Promise<readonly string[]>>> = {
+  rabbitmq: rabbitMqPackages,
+  nats: natsPackages,
+  redis: redisPackages,
+  postgres: postgresPackages,
+  kafka: kafkaPackages,
+}
+
+/**
+ * One installation for all, instead of one after the other for each. It is only a saving: when it fails, each broker
+ * tries for itself and reports for itself.
+ */
+export async function installTogether(names: readonly BrokerName[]): Promise<void> {
+  const missing: string[] = []
+  let asking: BrokerName | undefined
+  for (const name of names) {
+    if (givenUrl(name) !== undefined || (await sourceOf(name, {})) === 'docker') continue
+    const packages = await PACKAGES[name]()
+    if (packages.length > 0) asking ??= name
+    missing.push(...packages)
+  }
+  if (asking !== undefined) await aptInstall(asking, missing).catch(() => undefined)
+}

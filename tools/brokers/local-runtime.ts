@@ -1,0 +1,124 @@
+import { closeSync, openSync, readSync, statSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import type { Blueprint, ProcessPlan } from './blueprint.ts'
+import { BrokerError } from './errors.ts'
+import { tail } from './exec.ts'
+import { probe, probeKafkaMembers } from './probe.ts'
+import { endTree, isAlive, killTree, signalTree, spawnDetached } from './process.ts'
+import type { ProcessRef } from './process.ts'
+import type { Runtime } from './runtime.ts'
+import { waitFor } from './wait.ts'
+
+const GRACEFUL_MS = 30_000
+
+export type RefsChanged = (refs: readonly (ProcessRef | null)[]) => void
+
+/** Control of one process of a broker. */
+export interface Unit extends Omit<Runtime, 'destroy'> {
+  readonly plan: ProcessPlan
+  ref(): ProcessRef | null
+  ready(): Promise<void>
+}
+
+/** Brokers as processes of this machine. `refs` are those of an instance that already runs. */
+export function localRuntime(
+  blueprint: Blueprint,
+  refs: readonly (ProcessRef | null)[],
+  changed: RefsChanged,
+): Runtime & { readonly units: readonly Unit[] } {
+  const units: readonly Unit[] = blueprint.processes.map((plan, index) =>
+    createUnit(blueprint, plan, refs[index] ?? null, () => changed(units.map((unit) => unit.ref()))),
+  )
+  const each = async (action: (unit: Unit) => Promise<void>): Promise<void> => {
+    await Promise.all(units.map(action))
+  }
+  return {
+    units,
+    pid: () => units[0]?.pid(),
+    start: () => each((unit) => unit.start()),
+    kill: () => each((unit) => unit.kill()),
+    halt: () => each((unit) => unit.halt()),
+    pause: () => each((unit) => unit.pause()),
+    resume: () => each((unit) => unit.resume()),
+    logs: async (lines) => (await Promise.all(units.map((unit) => unit.logs(lines)))).join('\n'),
+    destroy: async () => {
+      // The data goes too, so there is nothing that a graceful end would save.
+      await each((unit) => unit.kill())
+      await rm(blueprint.dataDir, { recursive: true, force: true, maxRetries: 5 })
+    },
+  }
+}
+
+function createUnit(blueprint: Blueprint, plan: ProcessPlan, running: ProcessRef | null, changed: () => void): Unit {
+  const { name, host } = blueprint
+  let ref = running
+  const living = (): ProcessRef | undefined => (ref !== null && isAlive(ref) ? ref : undefined)
+  const set = (next: ProcessRef | null): void => {
+    ref = next
+    changed()
+  }
+  const isReady = async (): Promise<boolean> => {
+    const target = { host, port: plan.port }
+    if (!(await probe(name, target))) return false
+    return name !== 'kafka' || probeKafkaMembers(target, 1)
+  }
+  const ready = async (): Promise<void> => {
+    const verdict = await waitFor(async () => (living() === undefined ? 'ended' : (await isReady()) && 'ready'), {
+      timeoutMs: blueprint.readyTimeoutMs,
+    })
+    if (verdict === 'ready') return
+    const what = verdict === 'ended' ? 'ended while it started' : `was not ready within ${blueprint.readyTimeoutMs} ms`
+    const log = lastLines(plan.command.logFile, 15)
+    if (ref !== null) await killTree(ref)
+    set(null)
+    throw new BrokerError('start-failed', name, `the process ${what}; the end of ${plan.command.logFile}:\n${log}`)
+  }
+  return {
+    plan,
+    ref: () => ref,
+    pid: () => living()?.pid,
+    ready,
+    start: async () => {
+      if (living() === undefined) {
+        // Children of a killed one may still be on their way out and hold its port or its files.
+        if (ref !== null) await killTree(ref)
+        set(await spawnDetached(plan.command))
+      }
+      await ready()
+    },
+    kill: async () => {
+      if (ref !== null) await killTree(ref)
+      set(null)
+    },
+    halt: async () => {
+      if (ref !== null) await endTree(ref, plan.stopSignal, GRACEFUL_MS)
+      set(null)
+    },
+    pause: async () => {
+      if (ref !== null) signalTree(ref, 'SIGSTOP')
+    },
+    resume: async () => {
+      if (ref !== null) signalTree(ref, 'SIGCONT')
+    },
+    logs: async (lines) => lastLines(plan.command.logFile, lines),
+  }
+}
+
+const LOG_WINDOW = 256 * 1024
+
+function lastLines(file: string, lines: number): string {
+  try {
+    const size = statSync(file).size
+    const start = Math.max(0, size - LOG_WINDOW)
+    const buffer = Buffer.alloc(size - start)
+    const handle = openSync(file, 'r')
+    try {
+      readSync(handle, buffer, 0, buffer.length, start)
+    } finally {
+      closeSync(handle)
+    }
+    return tail(buffer.toString('utf8'), lines)
+  } catch {
+    return ''
+  }
+}

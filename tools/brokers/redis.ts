@@ -1,0 +1,42 @@
+import { join } from 'node:path'
+import { aptInstall } from './apt.ts'
+import type { Blueprint } from './blueprint.ts'
+import { exec, which } from './exec.ts'
+import type { RedisOptions } from './types.ts'
+
+/** Durable by default, as a message broker has to be: what was answered survives SIGKILL. */
+export const REDIS_ARGS: readonly string[] = ['--appendonly', 'yes', '--appendfsync', 'everysec', '--save', '']
+
+export function redisPackages(): readonly string[] {
+  return which('redis-server') === undefined ? ['redis-server'] : []
+}
+
+export async function redisBlueprint(dataDir: string, port: number, options: RedisOptions): Promise<Blueprint> {
+  const missing = redisPackages()
+  if (missing.length > 0) await aptInstall('redis', missing)
+  const file = which('redis-server') ?? 'redis-server'
+  const version = /v=(\S+)/.exec((await exec(file, ['--version'])).stdout)?.[1] ?? ''
+  const host = '127.0.0.1'
+  const place = ['--port', String(port), '--bind', host, '--dir', dataDir, '--daemonize', 'no']
+  const args = [...place, ...REDIS_ARGS, ...(options.args ?? [])]
+  const command = {
+    file,
+    args,
+    env: { PATH: process.env['PATH'] ?? '' },
+    cwd: dataDir,
+    logFile: join(dataDir, 'redis.log'),
+  }
+  return {
+    name: 'redis',
+    source: 'local',
+    version,
+    url: `redis://${host}:${port}`,
+    host,
+    port,
+    dataDir,
+    readyTimeoutMs: 15_000,
+    processes: [{ id: 1, port, command, stopSignal: 'SIGTERM' }],
+    container: undefined,
+    details: {},
+  }
+}

@@ -1,0 +1,13 @@
+/** How a broker is controlled: the same verbs for processes and for containers. */
+export interface Runtime {
+  pid(): number | undefined
+  /** Starts what is not running and resolves when it is ready. */
+  start(): Promise<void>
+  kill(): Promise<void>
+  halt(): Promise<void>
+  pause(): Promise<void>
+  resume(): Promise<void>
+  logs(lines: number): Promise<string>
+  /** Ends everything and removes the data. */
+  destroy(): Promise<void>
+}

@@ -1,0 +1,111 @@
+import { createHash } from 'node:crypto'
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { InstanceRecord } from './blueprint.ts'
+import { BrokerError } from './errors.ts'
+import { givenBroker, givenUrl, urlVariable } from './given.ts'
+import { withLock } from './lock.ts'
+import { runDir } from './paths.ts'
+import { DEFAULT_PORTS, freePort } from './ports.ts'
+import { openInstance, prepare } from './source.ts'
+import type { Opened } from './source.ts'
+import { readState, removeState, writeState } from './state.ts'
+import type { Broker, BrokerName } from './types.ts'
+import { waitFor } from './wait.ts'
+
+/** Time for a slow answer from one that lives, before it is taken for stuck. */
+const PATIENCE_MS = 10_000
+
+/** The shared instance: the one that the environment names, the one that already runs, or a new one. */
+export async function ensureShared(name: BrokerName): Promise<Broker> {
+  const given = givenUrl(name)
+  if (given !== undefined) return checkGiven(name, given)
+  return withLock(`broker-${name}`, async () => {
+    const known = findShared(name)
+    if (known !== undefined && (await bringBack(known))) return known.broker
+    await known?.broker.stop()
+    return startShared(name)
+  })
+}
+
+/** The shared instance as it is, without starting anything; undefined when there is none. */
+export function sharedBroker(name: BrokerName): Broker | undefined {
+  const given = givenUrl(name)
+  return given === undefined ? findShared(name)?.broker : givenBroker(name, given)
+}
+
+/** Stops the shared instance and removes its data; false when there was none. A given one is left alone. */
+export async function stopShared(name: BrokerName): Promise<boolean> {
+  return withLock(`broker-${name}`, async () => {
+    const known = findShared(name)
+    await known?.broker.stop()
+    return known !== undefined
+  })
+}
+
+async function checkGiven(name: BrokerName, url: string): Promise<Broker> {
+  const broker = givenBroker(name, url)
+  if (await broker.healthy()) return broker
+  const place = `${broker.host}:${broker.port}`
+  throw new BrokerError(
+    'unreachable',
+    name,
+    `nothing of this kind answers at ${place}, which ${urlVariable(name)} names`,
+  )
+}
+
+function findShared(name: BrokerName): Opened<BrokerName> | undefined {
+  const record = readState(name)
+  return record === undefined ? undefined : open(record)
+}
+
+function open(record: InstanceRecord): Opened<BrokerName> {
+  const { blueprint } = record
+  const { name } = blueprint
+  return openInstance(
+    name,
+    record,
+    (refs) => writeState({ blueprint, refs, startedAt: Date.now() }),
+    () => removeState(name),
+  )
+}
+
+/** True when it is healthy, or is so again: a crashed one comes back on its own port and data. */
+async function bringBack({ broker, runtime }: Opened<BrokerName>): Promise<boolean> {
+  if (await broker.healthy()) return true
+  try {
+    if (broker.pid === undefined) {
+      await runtime.start()
+      return true
+    }
+    return (await waitFor(() => broker.healthy(), { timeoutMs: PATIENCE_MS })) === true
+  } catch {
+    return false
+  }
+}
+
+async function startShared(name: BrokerName): Promise<Broker> {
+  const dataDir = join(runDir('shared'), name)
+  await rm(dataDir, { recursive: true, force: true })
+  await mkdir(dataDir, { mode: 0o711 })
+  const port = await freePort(DEFAULT_PORTS[name])
+  const blueprint = await prepare({ name, dataDir, port, project: projectName(), exclusive: false, options: {} })
+  const record: InstanceRecord = { blueprint, refs: [], startedAt: Date.now() }
+  const { broker, runtime } = open(record)
+  try {
+    await runtime.start()
+    // A container has no process of ours whose start would have written this.
+    if (blueprint.container !== undefined) writeState(record)
+    return broker
+  } catch (error) {
+    await runtime.kill().catch(() => undefined)
+    removeState(name)
+    throw error
+  }
+}
+
+/** The name in compose.yaml, so that containers of `docker compose up` are taken over; other sets get another. */
+function projectName(): string {
+  const own = process.env['BUSBAR_BROKERS_DIR']
+  return own ? `busbar-${createHash('sha256').update(own).digest('hex').slice(0, 8)}` : 'busbar'
+}
