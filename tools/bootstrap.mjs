@@ -16,6 +16,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const modules = join(root, 'node_modules')
 const windows = process.platform === 'win32'
 const OLDEST_NODE = [22, 18]
+const INSTALL_OPTIONS = ['--include=dev', '--no-audit', '--no-fund', '--loglevel=error']
 
 /** Ends the process: what is wrong, and what to do about it. */
 function fail(message) {
@@ -44,7 +45,17 @@ function isInstalled() {
 
 function install() {
   process.stderr.write('busbar: installing the dependencies (npm ci); this happens once\n')
-  const args = ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']
+  let status = runNpm(['ci', ...INSTALL_OPTIONS])
+  // The one script among them fetches a Node of the project's own, which a recent one makes up for.
+  if (status !== 0 && isRecent(process.versions.node)) status = runNpm(['ci', '--ignore-scripts', ...INSTALL_OPTIONS])
+  if (status !== 0)
+    fail(
+      `the installation failed (npm ci ended with ${status ?? 'a signal'}; npm's own message is above). ` +
+        'It needs the npm registry once. When this was another problem, delete node_modules and try again.',
+    )
+}
+
+function runNpm(args) {
   // Under `npm run` npm says where it is; the one on the PATH may be another one.
   const script = process.env.npm_execpath
   const known = script !== undefined && basename(script) === 'npm-cli.js'
@@ -53,11 +64,7 @@ function install() {
     : [windows ? 'npm.cmd' : 'npm', args]
   const { status, error } = spawnSync(file, allArgs, { cwd: root, stdio: ['ignore', 2, 2], shell: windows && !known })
   if (error !== undefined) fail(`npm can't be run (${error.message}); it comes with Node: https://nodejs.org`)
-  if (status !== 0)
-    fail(
-      `the installation failed (npm ci ended with ${status ?? 'a signal'}; npm's own message is above). ` +
-        'It needs the npm registry once. When this was another problem, delete node_modules and try again.',
-    )
+  return status
 }
 
 function isRecent(version) {
