@@ -1,0 +1,95 @@
+// The program of a child process of the fault kit: started by child-process.ts, never imported.
+import { openSync, writeSync } from 'node:fs'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Bus } from '../core/bus-types.ts'
+import { PublishError } from '../core/errors.ts'
+import type { Transport } from '../core/transport.ts'
+import { createBus } from '../index.ts'
+import type { ChildCommand, ChildNotice, ChildRecord, ChildTask } from './child-protocol.ts'
+
+interface TransportModule {
+  readonly create: () => Transport | Promise<Transport>
+}
+
+function tell(notice: ChildNotice): void {
+  process.send?.(notice)
+}
+
+async function main(): Promise<void> {
+  const task = JSON.parse(process.argv[2] ?? '') as ChildTask
+  // A plain write to a file in append mode is with the kernel when it returns: SIGKILL can't take it back.
+  const file = openSync(task.record, 'a')
+  const record = (type: ChildRecord['type'], id: string, more: Partial<ChildRecord> = {}): void => {
+    writeSync(file, `${JSON.stringify({ type, id, ...more, at: Date.now() })}\n`)
+  }
+  const { create } = (await import(task.module)) as TransportModule
+  const bus = createBus({ service: task.service, transport: await create() })
+  let stopped = false
+  const stop = (): void => {
+    if (stopped) return
+    stopped = true
+    // Afterwards nothing may keep the process: it is not ended by force, so that a leak shows.
+    void bus.close().then(
+      () => process.disconnect(),
+      (error: unknown) => fail(error),
+    )
+  }
+  process.on('message', (command: ChildCommand) => {
+    if (command.type === 'stop') stop()
+  })
+  // A parent that died must not leave us behind.
+  process.on('disconnect', () => {
+    if (!stopped) process.exit(0)
+  })
+  if (task.role === 'consume') consume(bus, task, record)
+  await bus.start()
+  tell({ type: 'ready' })
+  if (task.role === 'publish') await publish(bus, task, record)
+  if (task.role === 'visit') stop()
+}
+
+type Recording = (type: ChildRecord['type'], id: string, more?: Partial<ChildRecord>) => void
+
+function consume(bus: Bus, task: ChildTask & { role: 'consume' }, record: Recording): void {
+  const { workMs = 0, hangUpTo = 0, failUpTo = 0 } = task.handler
+  bus.events.on('ack', ({ message, attempt }) => record('acked', message.id, { attempt }))
+  bus.consume(
+    task.topic,
+    async (message, ctx) => {
+      const { attempt } = ctx
+      record('start', message.id, { key: message.key, attempt })
+      if (attempt <= hangUpTo) await new Promise(() => undefined)
+      if (workMs > 0) await wait(workMs)
+      if (attempt <= failUpTo) throw new Error(`told to fail up to attempt ${failUpTo}`)
+      record('done', message.id, { key: message.key, attempt })
+    },
+    { ...task.options, batch: undefined },
+  )
+}
+
+async function publish(bus: Bus, task: ChildTask & { role: 'publish' }, record: Recording): Promise<void> {
+  let next = 0
+  const one = async (): Promise<void> => {
+    while (next < task.count) {
+      const number = next++
+      const id = `${task.service}-${number}`
+      const key = task.keys > 0 ? `k${number % task.keys}` : undefined
+      record('sent', id, { key })
+      try {
+        await bus.publish(task.topic, { number }, { id, key })
+        record('confirmed', id, { key })
+      } catch (error) {
+        record('failed', id, { key, detail: error instanceof PublishError ? error.outcome : String(error) })
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: task.outstanding }, one))
+}
+
+function fail(error: unknown): void {
+  tell({ type: 'error', message: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+  process.exitCode = 1
+  if (process.connected) process.disconnect()
+}
+
+main().catch(fail)

@@ -1,0 +1,217 @@
+import { fork } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { StateError } from '../core/errors.ts'
+import { RecordReader } from './child-protocol.ts'
+import type {
+  ChildCommand,
+  ChildHandler,
+  ChildNotice,
+  ChildRecord,
+  ChildTask,
+  PlainConsumeOptions,
+} from './child-protocol.ts'
+import type { Random } from './random.ts'
+import { uniqueName } from './unique-name.ts'
+import { waitUntil } from './wait-until.ts'
+import type { WaitOptions } from './wait-until.ts'
+
+export interface ChildOptions {
+  /** URL of a module that exports `create()`: a new transport to the same broker as the test's own. */
+  readonly module: string | URL
+  readonly topic: string
+  /** Name of the child's bus. Default: a unique one. */
+  readonly service?: string | undefined
+  /** Added to the environment of this process. */
+  readonly env?: Readonly<Record<string, string>> | undefined
+  /** Default: the conditions (`--conditions=…`) that this process runs with. */
+  readonly execArgv?: readonly string[] | undefined
+  /** For the start of the child, in ms. Default 20,000. */
+  readonly startTimeoutMs?: number | undefined
+}
+
+export interface ChildConsumerOptions extends ChildOptions {
+  readonly options?: PlainConsumeOptions | undefined
+  readonly handler?: ChildHandler | undefined
+}
+
+export interface ChildPublisherOptions extends ChildOptions {
+  /** How many messages; their ids are `<service>-0`, `<service>-1` ... */
+  readonly count: number
+  /** Spread over so many keys. Default 0: no key. */
+  readonly keys?: number | undefined
+  /** Publishes that run at once. Default 16. */
+  readonly outstanding?: number | undefined
+}
+
+export interface ChildExit {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
+/** A process of ours that may be treated badly. What it did to each message is on record, whatever happens to it. */
+export interface Child extends AsyncDisposable {
+  readonly pid: number
+  readonly service: string
+  /** Everything on record so far. */
+  records(): readonly ChildRecord[]
+  /** Ids on record with that type, in order, repeats included. */
+  ids(type: ChildRecord['type']): string[]
+  /** Resolves when so many records of the type are there. */
+  waitFor(type: ChildRecord['type'], count: number, options?: Pick<WaitOptions, 'timeoutMs'>): Promise<void>
+  /** Ends it at this instant (SIGKILL). Resolves when the process is gone. */
+  kill(): Promise<void>
+  /** Kills it at an instant that the seed chooses, at most `maxMs` from now. */
+  killAtRandom(random: Random, maxMs: number): Promise<void>
+  /** Stops it like a machine that swaps or a debugger (SIGSTOP), with all sockets open. */
+  freeze(): void
+  /** Lets it go on (SIGCONT). */
+  thaw(): void
+  /** Closes its bus and waits for the process to end by itself. Rejects when it does not, within the time (default 10,000 ms). */
+  stop(options?: { readonly timeoutMs?: number }): Promise<ChildExit>
+  readonly exited: Promise<ChildExit>
+}
+
+/** Starts a consumer in a process of its own. Resolves when it is subscribed. */
+export function childConsumer(options: ChildConsumerOptions): Promise<Child> {
+  const { options: consumeOptions = {}, handler = {} } = options
+  return start(options, (base) => ({ ...base, role: 'consume', options: consumeOptions, handler }))
+}
+
+/** Starts a publisher in a process of its own. Resolves when it is about to publish. */
+export function childPublisher(options: ChildPublisherOptions): Promise<Child> {
+  const { count, keys = 0, outstanding = 16 } = options
+  return start(options, (base) => ({ ...base, role: 'publish', count, keys, outstanding }))
+}
+
+/** Starts a process that opens a bus, closes it, and must then end by itself. */
+export function childVisitor(options: ChildOptions): Promise<Child> {
+  return start(options, (base) => ({ ...base, role: 'visit' }))
+}
+
+async function start(
+  options: ChildOptions,
+  taskOf: (base: Pick<ChildTask, 'module' | 'record' | 'service' | 'topic'>) => ChildTask,
+): Promise<Child> {
+  const service = options.service ?? uniqueName('child')
+  const folder = mkdtempSync(join(tmpdir(), 'busbar-child-'))
+  const file = join(folder, 'records')
+  writeFileSync(file, '')
+  const task = taskOf({ module: String(options.module), record: file, service, topic: options.topic })
+  // The program lies beside this file, as source or compiled.
+  const program = new URL(import.meta.url.endsWith('.ts') ? './child-main.ts' : './child-main.js', import.meta.url)
+  const child = fork(program, [JSON.stringify(task)], {
+    execArgv: [...(options.execArgv ?? inheritedConditions())],
+    env: { ...process.env, ...options.env },
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+  })
+
+  let complaint = ''
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    complaint = (complaint + text).slice(-4_000)
+  })
+  let ready = false
+  child.on('message', (notice: ChildNotice) => {
+    if (notice.type === 'ready') ready = true
+    else complaint += notice.message
+  })
+  let exit: ChildExit | undefined
+  const exited = new Promise<ChildExit>((resolve) => {
+    child.once('error', (error) => {
+      complaint += error.message
+      exit ??= { code: null, signal: null }
+      resolve(exit)
+    })
+    child.once('exit', (code, signal) => {
+      exit ??= { code, signal }
+      resolve(exit)
+    })
+  })
+
+  const reader = new RecordReader(file)
+  const held: ChildRecord[] = []
+  let discarded = false
+  const records = (): readonly ChildRecord[] => {
+    if (!discarded) for (const record of reader.read()) held.push(record)
+    return held
+  }
+  const ids = (type: ChildRecord['type']): string[] =>
+    records()
+      .filter((record) => record.type === type)
+      .map((record) => record.id)
+
+  const kill = async (): Promise<void> => {
+    if (exit === undefined) child.kill('SIGKILL')
+    await exited
+  }
+  const dispose = async (): Promise<void> => {
+    await kill()
+    records()
+    discarded = true
+    rmSync(folder, { recursive: true, force: true })
+  }
+
+  try {
+    await waitUntil(() => ready || exit !== undefined, {
+      timeoutMs: options.startTimeoutMs ?? 20_000,
+      describe: () => `the child process ${child.pid} is not ready; it says: ${complaint}`,
+    })
+    if (!ready) throw new StateError(`The child process ended before it was ready (${shown(exit)}): ${complaint}`)
+  } catch (error) {
+    await dispose()
+    throw error
+  }
+
+  return {
+    pid: child.pid ?? -1,
+    service,
+    records,
+    ids,
+    async waitFor(type, count, wait) {
+      await waitUntil(
+        () => {
+          const reached = ids(type).length >= count
+          if (!reached && exit !== undefined)
+            throw new StateError(`The child process ended (${shown(exit)}) too early: ${complaint}`)
+          return reached
+        },
+        { ...wait, describe: () => `${ids(type).length} of ${count} "${type}" on record; stderr: ${complaint}` },
+      )
+    },
+    kill,
+    async killAtRandom(random, maxMs) {
+      // Not to synchronise with anything: the instant itself is the fault.
+      const delayMs = random.next() * maxMs
+      await new Promise<void>((resolve) => {
+        setTimeout(resolve, delayMs)
+      })
+      await kill()
+    },
+    freeze: () => void child.kill('SIGSTOP'),
+    thaw: () => void child.kill('SIGCONT'),
+    async stop(stopOptions = {}) {
+      if (exit === undefined && child.connected) child.send({ type: 'stop' } satisfies ChildCommand)
+      await waitUntil(() => exit !== undefined, {
+        timeoutMs: stopOptions.timeoutMs ?? 10_000,
+        describe: () => `the child process ${child.pid} was told to stop and still runs: ${complaint}`,
+      })
+      return exited
+    },
+    exited,
+    [Symbol.asyncDispose]: dispose,
+  }
+}
+
+function inheritedConditions(): readonly string[] {
+  const found: string[] = []
+  for (const [index, argument] of process.execArgv.entries()) {
+    if (argument.startsWith('--conditions=')) found.push(argument)
+    if (argument === '--conditions' || argument === '-C') found.push(argument, process.execArgv[index + 1] ?? '')
+  }
+  return found
+}
+
+function shown(exit: ChildExit | undefined): string {
+  return exit?.signal ?? `exit code ${exit?.code}`
+}

@@ -1,0 +1,85 @@
+import { closeSync, openSync, readSync } from 'node:fs'
+import type { ConsumeOptions } from '../core/consume-options.ts'
+
+/** How the built-in handler of a child behaves. */
+export interface ChildHandler {
+  /** Works so long before it succeeds, in ms. Default 0. */
+  readonly workMs?: number | undefined
+  /** Attempts up to this number never end. Default 0. */
+  readonly hangUpTo?: number | undefined
+  /** Attempts up to this number fail. Default 0. */
+  readonly failUpTo?: number | undefined
+}
+
+/** Options that survive the way into another process. */
+export type PlainConsumeOptions = Omit<ConsumeOptions, 'middleware' | 'retry' | 'native'> & {
+  readonly retry?: Omit<NonNullable<Exclude<ConsumeOptions['retry'], false>>, 'retryIf'> | false | undefined
+}
+
+/** What the child is told on its command line. */
+export type ChildTask = {
+  /** URL of a module that exports `create()`, which makes a transport. */
+  readonly module: string
+  /** The file that gets the records. */
+  readonly record: string
+  readonly service: string
+  readonly topic: string
+} & (
+  | { readonly role: 'consume'; readonly options: PlainConsumeOptions; readonly handler: ChildHandler }
+  | { readonly role: 'publish'; readonly count: number; readonly keys: number; readonly outstanding: number }
+  | { readonly role: 'visit' }
+)
+
+/**
+ * One thing that happened to one message in a child.
+ *
+ * - `start`: a handler was given it; `done`: the handler succeeded; `acked`: the broker took the ack;
+ * - `sent`: the child calls publish; `confirmed`: the promise resolved; `failed`: it rejected, `detail` has the outcome.
+ */
+export interface ChildRecord {
+  readonly type: 'start' | 'done' | 'acked' | 'sent' | 'confirmed' | 'failed'
+  readonly id: string
+  readonly key?: string | undefined
+  readonly attempt?: number | undefined
+  readonly detail?: string | undefined
+  /** Milliseconds since 1970 in the child. */
+  readonly at: number
+}
+
+/** From parent to child. */
+export type ChildCommand = { readonly type: 'stop' }
+
+/** From child to parent. */
+export type ChildNotice = { readonly type: 'ready' } | { readonly type: 'error'; readonly message: string }
+
+/** Reads a file of records that grows, each line once. */
+export class RecordReader {
+  readonly #path: string
+  readonly #buffer = Buffer.allocUnsafe(65_536)
+  #offset = 0
+  #rest = Buffer.alloc(0)
+
+  constructor(path: string) {
+    this.#path = path
+  }
+
+  /** The records that came since the last call. A line cut short by a crash is not there yet, and is left. */
+  read(): ChildRecord[] {
+    const found: ChildRecord[] = []
+    const file = openSync(this.#path, 'r')
+    try {
+      for (;;) {
+        const length = readSync(file, this.#buffer, 0, this.#buffer.byteLength, this.#offset)
+        if (length === 0) return found
+        this.#offset += length
+        const bytes = Buffer.concat([this.#rest, this.#buffer.subarray(0, length)])
+        const end = bytes.lastIndexOf(0x0a) + 1
+        this.#rest = Buffer.from(bytes.subarray(end))
+        for (const line of bytes.toString('utf8', 0, end).split('\n'))
+          if (line !== '') found.push(JSON.parse(line) as ChildRecord)
+      }
+    } finally {
+      closeSync(file)
+    }
+  }
+}

@@ -1,0 +1,74 @@
+import type { BusEventMap, BusEventName, BusEvents } from '../core/events.ts'
+import { waitUntil } from './wait-until.ts'
+import type { WaitOptions } from './wait-until.ts'
+
+export interface RecordedEvent<Name extends BusEventName = BusEventName> {
+  readonly name: Name
+  readonly event: BusEventMap[Name]
+  /** `performance.now()` when it was told. */
+  readonly at: number
+}
+
+type Filter<Name extends BusEventName> = (event: BusEventMap[Name]) => boolean
+
+/** Everything that a bus told of itself since `recorder(bus)`. */
+export interface Recorder {
+  /** All events in the order in which they were told. */
+  readonly all: readonly RecordedEvent[]
+  of<Name extends BusEventName>(name: Name, filter?: Filter<Name>): readonly BusEventMap[Name][]
+  count<Name extends BusEventName>(name: Name, filter?: Filter<Name>): number
+  /** Resolves with the first event that fits, one already recorded included; rejects with a `TimeoutError` that lists the counts. */
+  waitFor<Name extends BusEventName>(
+    name: Name,
+    filter?: Filter<Name>,
+    options?: Pick<WaitOptions, 'timeoutMs' | 'signal'>,
+  ): Promise<BusEventMap[Name]>
+  /** How often each event was told. */
+  counts(): Readonly<Partial<Record<BusEventName, number>>>
+  clear(): void
+  /** Stops recording. What was recorded stays. */
+  stop(): void
+}
+
+/** Keep no more than that: a recorder that was forgotten in a long run must not eat the memory. */
+const MAX_EVENTS = 200_000
+
+/** Records the events of a bus (or of anything that has `events`). Once 200,000 are held, further ones are only counted. */
+export function recorder(source: { readonly events: BusEvents }): Recorder {
+  let recorded: RecordedEvent[] = []
+  let totals = new Map<BusEventName, number>()
+  const stop = source.events.onAny((name, event) => {
+    totals.set(name, (totals.get(name) ?? 0) + 1)
+    if (recorded.length < MAX_EVENTS) recorded.push({ name, event, at: performance.now() })
+  })
+
+  const of = <Name extends BusEventName>(name: Name, filter?: Filter<Name>): BusEventMap[Name][] => {
+    const found: BusEventMap[Name][] = []
+    for (const entry of recorded) {
+      if (entry.name !== name) continue
+      const event = entry.event as BusEventMap[Name]
+      if (filter === undefined || filter(event)) found.push(event)
+    }
+    return found
+  }
+  const counts = (): Partial<Record<BusEventName, number>> => Object.fromEntries(totals)
+
+  return {
+    get all() {
+      return recorded
+    },
+    of,
+    count: (name, filter) => (filter === undefined ? (totals.get(name) ?? 0) : of(name, filter).length),
+    waitFor: (name, filter, options) =>
+      waitUntil(() => of(name, filter)[0], {
+        ...options,
+        describe: () => `no "${name}" event that fits; told so far: ${JSON.stringify(counts())}`,
+      }),
+    counts,
+    clear() {
+      recorded = []
+      totals = new Map()
+    },
+    stop,
+  }
+}

@@ -1,0 +1,49 @@
+import { inspect } from 'node:util'
+import { TimeoutError } from '../core/errors.ts'
+
+export interface WaitOptions {
+  /** In ms. Default 10,000. */
+  readonly timeoutMs?: number | undefined
+  /** Pause between two looks, in ms. Default 5. */
+  readonly intervalMs?: number | undefined
+  /** What is waited for, and when asked at the end, how far it got: text, or anything that can be shown. */
+  readonly describe?: string | (() => unknown) | undefined
+  /** Ends the wait by rejecting with its reason. */
+  readonly signal?: AbortSignal | undefined
+}
+
+const DEFAULT_TIMEOUT_MS = 10_000
+const DEFAULT_INTERVAL_MS = 5
+
+/**
+ * Looks again and again until `condition` returns something truthy, and resolves with that. Rejects with a `TimeoutError`
+ * that tells the last state when time is up, and at once when the condition throws. For tests: instead of a sleep.
+ */
+export async function waitUntil<Value>(
+  condition: () => Value | Promise<Value>,
+  options: WaitOptions = {},
+): Promise<NonNullable<Value>> {
+  const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS
+  const deadline = performance.now() + timeoutMs
+  for (;;) {
+    options.signal?.throwIfAborted()
+    const value = await condition()
+    if (value) return value
+    const leftMs = deadline - performance.now()
+    if (leftMs <= 0) throw new TimeoutError(`Waited ${timeoutMs} ms in vain${told(options.describe)}`)
+    await pause(Math.min(options.intervalMs ?? DEFAULT_INTERVAL_MS, leftMs))
+  }
+}
+
+function told(describe: WaitOptions['describe']): string {
+  if (describe === undefined) return ''
+  if (typeof describe === 'string') return ` for ${describe}`
+  const state = describe()
+  return `; last state: ${typeof state === 'string' ? state : inspect(state, { depth: 4, breakLength: 120 })}`
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms)
+  })
+}
