@@ -7,6 +7,8 @@ export interface ProcessPlan {
   readonly port: number
   readonly command: Command
   readonly stopSignal: NodeJS.Signals
+  /** Text in the log that says the start is complete, for a broker that opens its port before. */
+  readonly readyLog?: string
 }
 
 /** One compose service, under a project name of its own. */

@@ -1,12 +1,11 @@
 import { parseArgs } from 'node:util'
 import { urlVariable } from './given.ts'
-import { installTogether } from './install.ts'
 import { notice } from './notice.ts'
-import { ensureShared, sharedBroker, stopShared } from './shared.ts'
+import { bringUp, sharedBroker, stopShared } from './shared.ts'
 import { brokerStatus } from './status.ts'
 import type { BrokerStatus } from './status.ts'
 import { BROKER_NAMES } from './types.ts'
-import type { BrokerName } from './types.ts'
+import type { Broker, BrokerName } from './types.ts'
 
 const USAGE = `Usage: npm run brokers -- <command> [names] [--json]
 
@@ -14,6 +13,9 @@ const USAGE = `Usage: npm run brokers -- <command> [names] [--json]
   down      stop them and remove their data
   status    name, state, source, version, process, uptime, URL; --json for programs
   env       print "export BUSBAR_TEST_X_URL=..." for a shell's eval (use: npm run -s brokers -- env)
+
+  restart, kill (SIGKILL), pause (SIGSTOP), resume
+            faults by hand; kill and restart keep port and data
 
 names: ${BROKER_NAMES.join(' ')}
 `
@@ -23,6 +25,10 @@ const COMMANDS: Readonly<Record<string, (names: readonly BrokerName[], json: boo
   down,
   status,
   env,
+  restart: (names) => forEach(names, 'restarted', (broker) => broker.restart()),
+  kill: (names) => forEach(names, 'killed', (broker) => broker.kill()),
+  pause: (names) => forEach(names, 'paused', (broker) => broker.pause()),
+  resume: (names) => forEach(names, 'resumed', (broker) => broker.resume()),
 }
 
 process.exitCode = await main(process.argv.slice(2))
@@ -58,32 +64,36 @@ function usage(problem: string): number {
 }
 
 async function up(names: readonly BrokerName[]): Promise<number> {
-  await installTogether(names)
-  const failed: string[] = []
-  const start = async (name: BrokerName): Promise<void> => {
-    const begun = performance.now()
-    try {
-      const { source, version } = await ensureShared(name)
-      const took = ((performance.now() - begun) / 1000).toFixed(2)
-      notice(`${name} ${version} is ready after ${took} s (${source})`)
-    } catch (error) {
-      failed.push(name)
-      notice(error instanceof Error ? error.message : String(error))
-    }
-  }
-  await Promise.all(names.map(start))
-  await status(
-    names.filter((name) => !failed.includes(name)),
+  const { up: running, failed } = await bringUp(names)
+  for (const error of failed) notice(error.message)
+  const code = await status(
+    running.map((broker) => broker.name),
     false,
   )
-  if (failed.length > 0) notice(`not started: ${failed.join(', ')} (the reasons stand above)`)
-  return failed.length === 0 ? 0 : 1
+  if (failed.length === 0) return code
+  notice(`not started: ${failed.map((error) => error.broker).join(', ')} (the reasons stand above)`)
+  return 1
 }
 
-async function down(names: readonly BrokerName[]): Promise<number> {
-  const results = await Promise.allSettled(
-    names.map(async (name) => notice(`${name} ${(await stopShared(name)) ? 'stopped' : 'was not running'}`)),
-  )
+function down(names: readonly BrokerName[]): Promise<number> {
+  return together(names, async (name) => notice(`${name} ${(await stopShared(name)) ? 'stopped' : 'was not running'}`))
+}
+
+function forEach(
+  names: readonly BrokerName[],
+  done: string,
+  action: (broker: Broker) => Promise<void>,
+): Promise<number> {
+  return together(names, async (name) => {
+    const broker = sharedBroker(name)
+    if (broker === undefined) throw new Error(`${name} is not running`)
+    await action(broker)
+    notice(`${name} ${done}`)
+  })
+}
+
+async function together(names: readonly BrokerName[], action: (name: BrokerName) => Promise<void>): Promise<number> {
+  const results = await Promise.allSettled(names.map(action))
   const failures = results.filter((result) => result.status === 'rejected')
   for (const { reason } of failures) notice(reason instanceof Error ? reason.message : String(reason))
   return failures.length === 0 ? 0 : 1

@@ -32,14 +32,7 @@ export function exec(file: string, args: readonly string[], options: ExecOptions
 }
 
 /** Folders where servers live although they are not on a user's PATH. */
-const EXTRA_DIRS: readonly string[] = [
-  '/usr/local/sbin',
-  '/usr/sbin',
-  '/sbin',
-  '/opt/homebrew/bin',
-  '/opt/homebrew/sbin',
-  '/usr/local/bin',
-]
+const EXTRA_DIRS: readonly string[] = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/opt/homebrew/sbin']
 
 export function which(program: string, first: readonly string[] = []): string | undefined {
   const path = (process.env['PATH'] ?? '').split(delimiter).filter((dir) => dir !== '')

@@ -58,6 +58,9 @@ function base({ node, nodes, logDir, security }: KafkaServer): Properties {
     'log.dirs': logDir,
     // Tests form and leave groups all the time: they shall not wait for members that never come.
     'group.initial.rebalance.delay.ms': '0',
+    // A node that was killed can't come back before its old registration has run out, 9 s by default.
+    'broker.session.timeout.ms': '4000',
+    'broker.heartbeat.interval.ms': '500',
     // 128 MB otherwise, a quarter of our heap.
     'log.cleaner.dedupe.buffer.size': '2097152',
   }

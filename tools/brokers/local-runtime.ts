@@ -4,7 +4,7 @@ import type { Blueprint, ProcessPlan } from './blueprint.ts'
 import { BrokerError } from './errors.ts'
 import { tail } from './exec.ts'
 import { probe, probeKafkaMembers } from './probe.ts'
-import { endTree, isAlive, killTree, signalTree, spawnDetached } from './process.ts'
+import { endTree, isAlive, killTree, signalTree, spawnDetached, stopTree } from './process.ts'
 import type { ProcessRef } from './process.ts'
 import type { Runtime } from './runtime.ts'
 import { waitFor } from './wait.ts'
@@ -35,7 +35,10 @@ export function localRuntime(
   return {
     units,
     pid: () => units[0]?.pid(),
-    start: () => each((unit) => unit.start()),
+    start: async () => {
+      await each((unit) => unit.start())
+      if (units.length > 1) await allMembers(blueprint, units)
+    },
     kill: () => each((unit) => unit.kill()),
     halt: () => each((unit) => unit.halt()),
     pause: () => each((unit) => unit.pause()),
@@ -49,9 +52,20 @@ export function localRuntime(
   }
 }
 
+/** Nodes of a cluster come up one by one; a test that was given three shall find three. */
+async function allMembers({ name, host, readyTimeoutMs }: Blueprint, units: readonly Unit[]): Promise<void> {
+  const seen = async (): Promise<boolean> => {
+    const answers = units.map(({ plan }) => probeKafkaMembers({ host, port: plan.port }, units.length))
+    return (await Promise.all(answers)).every(Boolean)
+  }
+  if ((await waitFor(seen, { timeoutMs: readyTimeoutMs })) === true) return
+  throw new BrokerError('start-failed', name, `its ${units.length} nodes did not find each other`)
+}
+
 function createUnit(blueprint: Blueprint, plan: ProcessPlan, running: ProcessRef | null, changed: () => void): Unit {
   const { name, host } = blueprint
   let ref = running
+  let logStart = 0
   const living = (): ProcessRef | undefined => (ref !== null && isAlive(ref) ? ref : undefined)
   const set = (next: ProcessRef | null): void => {
     ref = next
@@ -60,6 +74,7 @@ function createUnit(blueprint: Blueprint, plan: ProcessPlan, running: ProcessRef
   const isReady = async (): Promise<boolean> => {
     const target = { host, port: plan.port }
     if (!(await probe(name, target))) return false
+    if (plan.readyLog !== undefined && !readLog(plan.command.logFile, logStart).includes(plan.readyLog)) return false
     return name !== 'kafka' || probeKafkaMembers(target, 1)
   }
   const ready = async (): Promise<void> => {
@@ -82,6 +97,7 @@ function createUnit(blueprint: Blueprint, plan: ProcessPlan, running: ProcessRef
       if (living() === undefined) {
         // Children of a killed one may still be on their way out and hold its port or its files.
         if (ref !== null) await killTree(ref)
+        logStart = sizeOf(plan.command.logFile)
         set(await spawnDetached(plan.command))
       }
       await ready()
@@ -95,7 +111,7 @@ function createUnit(blueprint: Blueprint, plan: ProcessPlan, running: ProcessRef
       set(null)
     },
     pause: async () => {
-      if (ref !== null) signalTree(ref, 'SIGSTOP')
+      if (ref !== null) await stopTree(ref)
     },
     resume: async () => {
       if (ref !== null) signalTree(ref, 'SIGCONT')
@@ -107,18 +123,22 @@ function createUnit(blueprint: Blueprint, plan: ProcessPlan, running: ProcessRef
 const LOG_WINDOW = 256 * 1024
 
 function lastLines(file: string, lines: number): string {
+  return tail(readLog(file, sizeOf(file) - LOG_WINDOW), lines)
+}
+
+function sizeOf(file: string): number {
+  return statSync(file, { throwIfNoEntry: false })?.size ?? 0
+}
+
+function readLog(file: string, from: number): string {
+  const start = Math.max(0, from)
+  const buffer = Buffer.alloc(Math.max(0, sizeOf(file) - start))
+  if (buffer.length === 0) return ''
+  const handle = openSync(file, 'r')
   try {
-    const size = statSync(file).size
-    const start = Math.max(0, size - LOG_WINDOW)
-    const buffer = Buffer.alloc(size - start)
-    const handle = openSync(file, 'r')
-    try {
-      readSync(handle, buffer, 0, buffer.length, start)
-    } finally {
-      closeSync(handle)
-    }
-    return tail(buffer.toString('utf8'), lines)
-  } catch {
-    return ''
+    const length = readSync(handle, buffer, 0, buffer.length, start)
+    return buffer.toString('utf8', 0, length)
+  } finally {
+    closeSync(handle)
   }
 }

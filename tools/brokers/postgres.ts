@@ -102,5 +102,9 @@ async function unprivilegedOwner(): Promise<Owner | undefined> {
 
 async function run([file = '', ...args]: readonly string[]): Promise<void> {
   const result = await exec(file, args, { cwd: '/', env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' } })
-  if (result.code !== 0) throw new BrokerError('start-failed', 'postgres', `initdb failed:\n${tail(result.stderr)}`)
+  if (result.code === 0) return
+  const hint = /permission denied/i.test(result.stderr)
+    ? '\nas root it runs as another user, who must be able to pass through the folders above (chmod o+x)'
+    : ''
+  throw new BrokerError('start-failed', 'postgres', `initdb failed:\n${tail(result.stderr)}${hint}`)
 }

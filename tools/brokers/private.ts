@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BrokerError } from './errors.ts'
 import { tellGuard } from './guard.ts'
@@ -9,6 +9,9 @@ import { openInstance, prepare } from './source.ts'
 import type { BrokerName, BrokerOf, OptionsOf } from './types.ts'
 
 const TRIES = 3
+
+/** Another user, as whom PostgreSQL runs when we are root, may pass through to its folder and not look around. */
+const PASSABLE = 0o711
 
 /**
  * Starts a broker of one's own: free port, own data, nobody else's. It is gone after `stop()`, and at the latest when
@@ -31,6 +34,7 @@ export async function startPrivate<N extends BrokerName>(name: N, options: Optio
 async function start<N extends BrokerName>(name: N, options: OptionsOf[N]): Promise<BrokerOf[N]> {
   const id = `${name}-${randomBytes(4).toString('hex')}`
   const dataDir = await mkdtemp(join(runDir('private'), `${name}-`))
+  await chmod(dataDir, PASSABLE)
   tellGuard({ kind: 'watch', id, watched: { dataDir, refs: [], container: undefined } })
   try {
     const port = options.port ?? (await freePort())

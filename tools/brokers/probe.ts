@@ -20,13 +20,38 @@ export function probe(name: BrokerName, target: ProbeTarget, timeoutMs = 2_000):
   return converse(target, CONVERSATIONS[name], timeoutMs)
 }
 
-/** True when a Kafka node knows of at least this many living brokers, itself among them: then it takes requests. */
-export function probeKafkaMembers(target: ProbeTarget, members: number, timeoutMs = 2_000): Promise<boolean> {
-  // Metadata v1 of no topic: throttle-free header, then the array of brokers.
+/**
+ * True when a Kafka node knows of at least this many living brokers, itself among them: it answers ApiVersions before the
+ * controller has let it into the cluster. `advertisedPort` is how it names itself.
+ */
+export function probeKafkaMembers(
+  target: ProbeTarget,
+  members: number,
+  advertisedPort: number = target.port,
+  timeoutMs = 2_000,
+): Promise<boolean> {
+  // Metadata v1 of no topic.
   const hello = kafkaRequest(3, 1, Buffer.from([0, 0, 0, 0]))
-  const judge = (received: Buffer): boolean | undefined =>
-    received.length < 12 ? undefined : received.readInt32BE(8) >= members
+  const judge = (received: Buffer): boolean | undefined => {
+    if (received.length < 4 || received.length < 4 + received.readInt32BE(0)) return undefined
+    const ports = advertisedPorts(received)
+    return ports.length >= members && ports.includes(advertisedPort)
+  }
   return converse(target, { hello, judge }, timeoutMs)
+}
+
+/** The array of brokers after size and correlation id: id, host, port, rack (null is length -1). */
+function advertisedPorts(response: Buffer): readonly number[] {
+  const ports: number[] = []
+  let at = 12
+  for (let left = response.readInt32BE(8); left > 0; left--) {
+    at += 4
+    at += 2 + response.readInt16BE(at)
+    ports.push(response.readInt32BE(at))
+    at += 4
+    at += 2 + Math.max(0, response.readInt16BE(at))
+  }
+  return ports
 }
 
 function converse(target: ProbeTarget, conversation: Conversation, timeoutMs: number): Promise<boolean> {

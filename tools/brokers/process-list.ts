@@ -20,15 +20,39 @@ function fromProc(pid: number | undefined): readonly ProcessInfo[] {
   return pids.map(readStat).filter((entry) => entry !== undefined)
 }
 
-function readStat(pid: string): ProcessInfo | undefined {
+/** True when SIGSTOP has taken effect in every thread; sending it only asks for that. */
+export function isStopped(pid: number): boolean {
+  if (process.platform === 'linux') return threadStates(pid).every((state) => state === 'T')
+  try {
+    return execFileSync('ps', ['-p', String(pid), '-o', 'stat='], { encoding: 'utf8' }).startsWith('T')
+  } catch {
+    return true
+  }
+}
+
+function threadStates(pid: number): readonly string[] {
+  try {
+    const folder = `/proc/${pid}/task`
+    return readdirSync(folder).map((thread) => statFields(`${folder}/${thread}/stat`)?.[0] ?? 'T')
+  } catch {
+    return []
+  }
+}
+
+function statFields(file: string): readonly string[] | undefined {
   let text: string
   try {
-    text = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    text = readFileSync(file, 'latin1')
   } catch {
     return undefined
   }
   // The second field is the program's name in brackets and may itself hold spaces and brackets.
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  return text.slice(text.lastIndexOf(')') + 2).split(' ')
+}
+
+function readStat(pid: string): ProcessInfo | undefined {
+  const fields = statFields(`/proc/${pid}/stat`)
+  if (fields === undefined) return undefined
   const [state, ppid, pgid] = fields
   if (state === 'Z' || state === 'X') return undefined
   return { pid: Number(pid), ppid: Number(ppid), pgid: Number(pgid), startedToken: fields[19] ?? '' }

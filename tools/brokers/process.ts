@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
-import { listProcesses } from './process-list.ts'
+import { isStopped, listProcesses } from './process-list.ts'
 import type { ProcessInfo } from './process-list.ts'
 import { waitFor } from './wait.ts'
 
@@ -68,6 +68,13 @@ export function signalTree(ref: ProcessRef, signal: NodeJS.Signals): readonly Pr
   const tree = processTree(ref)
   for (const entry of tree) send(entry.pid, signal)
   return tree
+}
+
+/** SIGSTOP to the whole tree; resolves when none of its threads runs any more. */
+export async function stopTree(ref: ProcessRef): Promise<void> {
+  const tree = signalTree(ref, 'SIGSTOP')
+  const stopped = await waitFor(() => tree.every(({ pid }) => isStopped(pid)), { timeoutMs: 10_000, intervalMs: 2 })
+  if (stopped === undefined) throw new Error(`process ${ref.pid} did not stop after SIGSTOP`)
 }
 
 /** SIGKILL to the whole tree; resolves when every member is gone. */

@@ -52,7 +52,8 @@ export async function rabbitMqBlueprint(dataDir: string, port: number, options: 
     port,
     dataDir,
     readyTimeoutMs: 90_000,
-    processes: [{ id: 1, port, command, stopSignal: 'SIGTERM' }],
+    // The port opens while the boot goes on, and a stop in that moment makes the boot fail.
+    processes: [{ id: 1, port, command, stopSignal: 'SIGTERM', readyLog: 'Starting broker... completed' }],
     container: undefined,
     details: {
       ctl: join(server, '..', 'rabbitmqctl'),

@@ -3,8 +3,10 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { InstanceRecord } from './blueprint.ts'
 import { BrokerError } from './errors.ts'
+import { installTogether } from './install.ts'
 import { givenBroker, givenUrl, urlVariable } from './given.ts'
 import { withLock } from './lock.ts'
+import { notice } from './notice.ts'
 import { runDir } from './paths.ts'
 import { DEFAULT_PORTS, freePort } from './ports.ts'
 import { openInstance, prepare } from './source.ts'
@@ -24,8 +26,34 @@ export async function ensureShared(name: BrokerName): Promise<Broker> {
     const known = findShared(name)
     if (known !== undefined && (await bringBack(known))) return known.broker
     await known?.broker.stop()
-    return startShared(name)
+    const begun = performance.now()
+    const broker = await startShared(name)
+    const took = ((performance.now() - begun) / 1000).toFixed(1)
+    notice(`${name} ${broker.version} is ready after ${took} s (${broker.source})`)
+    return broker
   })
+}
+
+export interface BroughtUp {
+  readonly up: readonly Broker[]
+  readonly failed: readonly BrokerError[]
+}
+
+/** Starts what does not run, side by side; one that can't be had does not keep the others from starting. */
+export async function bringUp(names: readonly BrokerName[]): Promise<BroughtUp> {
+  await installTogether(names)
+  const results = await Promise.allSettled(names.map(ensureShared))
+  const up = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+  const failed = results.flatMap((result, index) =>
+    result.status === 'rejected' ? [asBrokerError(names[index] ?? 'kafka', result.reason)] : [],
+  )
+  return { up, failed }
+}
+
+function asBrokerError(name: BrokerName, reason: unknown): BrokerError {
+  if (reason instanceof BrokerError) return reason
+  const text = reason instanceof Error ? reason.message : String(reason)
+  return new BrokerError('start-failed', name, text, reason)
 }
 
 /** The shared instance as it is, without starting anything; undefined when there is none. */
@@ -73,6 +101,7 @@ function open(record: InstanceRecord): Opened<BrokerName> {
 /** True when it is healthy, or is so again: a crashed one comes back on its own port and data. */
 async function bringBack({ broker, runtime }: Opened<BrokerName>): Promise<boolean> {
   if (await broker.healthy()) return true
+  await runtime.resume().catch(() => undefined)
   try {
     if (broker.pid === undefined) {
       await runtime.start()
