@@ -1,0 +1,62 @@
+import { DatabaseSync } from 'node:sqlite'
+import { statePath } from './service.ts'
+
+export interface Accounts {
+  readonly shipped: number
+  readonly cancelled: number
+  readonly deadLettered: number
+  /** Orders that are none of these, or that the services contradict each other about. */
+  readonly missing: readonly string[]
+  /** Orders with more than one parcel. */
+  readonly shippedTwice: readonly string[]
+}
+
+/** Looks into the books of the services from outside, without a part in the flow of events. */
+export interface Audit {
+  /** How many orders have ended so far. */
+  progress(): { readonly shipped: number; readonly cancelled: number }
+  hasEnded(orderId: string): boolean
+  /** Accounts for every single order. */
+  close(placed: ReadonlySet<string>, deadLetters: ReadonlySet<string>): Accounts
+}
+
+/** The services must have started once, so that their books exist. */
+export function openAudit(stateDir: string): Audit {
+  const orders = new DatabaseSync(statePath(stateDir, 'orders'), { readOnly: true, timeout: 5_000 })
+  const shipping = new DatabaseSync(statePath(stateDir, 'shipping'), { readOnly: true, timeout: 5_000 })
+  const countByStatus = orders.prepare('SELECT status, COUNT(*) AS count FROM orders GROUP BY status')
+  const statusOf = orders.prepare('SELECT status FROM orders WHERE order_id = ?')
+
+  return {
+    progress() {
+      const counts = new Map(countByStatus.all().map((row) => [row['status'], Number(row['count'])]))
+      return { shipped: counts.get('shipped') ?? 0, cancelled: counts.get('cancelled') ?? 0 }
+    },
+
+    hasEnded(orderId) {
+      const status = statusOf.get(orderId)?.['status']
+      return status === 'shipped' || status === 'cancelled'
+    },
+
+    close(placed, deadLetters) {
+      const parcels = new Map<string, number>()
+      for (const row of shipping.prepare('SELECT order_id, COUNT(*) AS count FROM parcels GROUP BY order_id').all())
+        parcels.set(String(row['order_id']), Number(row['count']))
+
+      let [shipped, cancelled, deadLettered] = [0, 0, 0]
+      const missing: string[] = []
+      for (const orderId of placed) {
+        const status = statusOf.get(orderId)?.['status']
+        const hasParcel = parcels.has(orderId)
+        if (status === 'shipped' && hasParcel) shipped++
+        else if (status === 'cancelled' && !hasParcel) cancelled++
+        else if (status !== 'shipped' && status !== 'cancelled' && deadLetters.has(orderId)) deadLettered++
+        else missing.push(orderId)
+      }
+      const shippedTwice = [...parcels].filter(([, count]) => count > 1).map(([orderId]) => orderId)
+      orders.close()
+      shipping.close()
+      return { shipped, cancelled, deadLettered, missing, shippedTwice }
+    },
+  }
+}

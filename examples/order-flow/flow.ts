@@ -1,0 +1,95 @@
+import type { Bus } from 'busbar'
+import { openAudit } from './audit.ts'
+import type { Accounts } from './audit.ts'
+import { findDeadLetters, redrive } from './dead-letters.ts'
+import { feed } from './feed.ts'
+import { plural } from './format.ts'
+import type { KillPlan } from './kill-plan.ts'
+import { readOrders } from './order-file.ts'
+import { services } from './services/index.ts'
+import type { View } from './view.ts'
+import { createWatch } from './watch.ts'
+import type { Workers } from './workers.ts'
+
+/** The consumer with the bug, whose dead letters are sent back after it is fixed. */
+const BUGGY = 'shipping'
+
+export interface FlowOptions {
+  /** A bus without consumers, to publish and to look after dead letters. Started. */
+  readonly bus: Bus
+  readonly workers: Workers
+  readonly view: View
+  readonly stateDir: string
+  readonly run: string
+  readonly input: string
+  /** How many orders the input holds, up to its limit. */
+  readonly total: number
+  readonly kill: Pick<KillPlan, 'service' | 'at'> | undefined
+  readonly signal: AbortSignal
+}
+
+export interface FlowResult extends Accounts {
+  readonly placed: number
+  readonly redriven: number
+  readonly killed: number
+  readonly elapsedMs: number
+}
+
+/** Runs all orders through the services, kills and repairs what is to be, and accounts for every order at the end. */
+export async function runFlow(options: FlowOptions): Promise<FlowResult> {
+  const { bus, workers, view, stateDir, run, input, total, kill, signal } = options
+  await Promise.all(services.map((service) => workers.start(service.name, { fixed: false })))
+  const audit = openAudit(stateDir)
+  const placed = new Set<string>()
+  const startedAt = performance.now()
+  const watch = createWatch({ bus, audit, workers, view, run, total, placed, startedAt, signal })
+  const isAccounted = (ended: number, dead: number): boolean => ended + dead === total
+  let killed = 0
+
+  async function publishAll(): Promise<void> {
+    await feed(bus, readOrders(input, total), {
+      run,
+      // Too few to spare one: then no message is cut in half.
+      poison: total < 10 ? 0 : Math.ceil(total / 2),
+      onPlaced: (ids) => ids.forEach((id) => placed.add(id)),
+    })
+  }
+
+  async function killOne(service: string): Promise<void> {
+    const pid = await workers.kill(service)
+    killed++
+    view.note(`killed the ${service} worker with SIGKILL (process ${pid})`)
+    await workers.start(service, { fixed: false })
+    view.note(`started another ${service} worker`)
+  }
+
+  async function handleAll(): Promise<void> {
+    if (kill !== undefined && (await watch((ended) => ended >= kill.at * total))) await killOne(kill.service)
+    if (!(await watch(isAccounted))) view.note('nothing has moved for a minute')
+  }
+
+  async function repair(): Promise<number> {
+    const letters = (await findDeadLetters(bus, run)).filter((found) => found.group === BUGGY)
+    const first = letters[0]
+    if (first === undefined) return 0
+    view.note(
+      `${plural(letters.length, 'dead letter')} of ${BUGGY}, by ${first.letter.errorName}: ${first.letter.errorMessage}`,
+    )
+    await workers.stop(BUGGY)
+    await workers.start(BUGGY, { fixed: true })
+    const redriven = await redrive(bus, run, letters)
+    view.note(`deployed a fixed ${BUGGY} and sent ${plural(redriven, 'dead letter')} back to it`)
+    await watch(isAccounted)
+    return redriven
+  }
+
+  async function all(): Promise<number> {
+    await Promise.all([publishAll(), handleAll()])
+    return repair()
+  }
+
+  const redriven = await Promise.race([all(), workers.failed])
+  const elapsedMs = Math.round(performance.now() - startedAt)
+  const dead = new Set((await findDeadLetters(bus, run)).map((found) => found.orderId))
+  return { placed: placed.size, ...audit.close(placed, dead), redriven, killed, elapsedMs }
+}

@@ -1,0 +1,55 @@
+import { bar, clock, count } from './format.ts'
+import { createRate } from './rate.ts'
+import type { Output, Snapshot, View } from './view.ts'
+
+const EVERY_MS = 100
+const BAR_CELLS = 32
+
+/** Redraws the same few lines on a terminal. Notes scroll away above them. */
+export function liveView(title: string, output: Output): View {
+  const rate = createRate()
+  let lines: readonly string[] = []
+  let nextAt = 0
+  let last: Snapshot | undefined
+
+  /** Goes up over what was drawn and writes over it. */
+  function draw(above: string, now: readonly string[]): void {
+    const up = lines.length === 0 ? '' : `\x1b[${lines.length}A`
+    // A line that wraps would be two, and the next redraw would start one line too low.
+    const width = Math.max(20, output.columns) - 1
+    const body = now.map((line) => `${line.slice(0, width)}\x1b[K\n`).join('')
+    output.write(`${up}\r${above === '' ? '' : `${above}\x1b[K\n`}${body}\x1b[J`)
+    lines = now
+  }
+
+  function render(snapshot: Snapshot): readonly string[] {
+    const ended = snapshot.shipped + snapshot.cancelled
+    const done = ended / snapshot.total
+    const perSecond = Math.round(rate(ended, snapshot.elapsedMs))
+    const lag = [...snapshot.lag].map(
+      ([group, messages]) => `${group} ${messages === undefined ? '?' : count(messages)}`,
+    )
+    return [
+      '',
+      `  ${bar(done, BAR_CELLS)} ${String(Math.floor(done * 100)).padStart(3)} %   ${count(ended)} of ${count(snapshot.total)} orders   ` +
+        `${count(perSecond)}/s   ${clock(snapshot.elapsedMs)}`,
+      `  shipped ${count(snapshot.shipped)} · cancelled ${count(snapshot.cancelled)} · dead-lettered ${count(snapshot.deadLettered)}` +
+        ` · retries ${count(snapshot.retried)} · duplicates ignored ${count(snapshot.duplicates)}`,
+      `  published ${count(snapshot.published)} · lag: ${lag.join(' · ')}`,
+    ]
+  }
+
+  output.write(`${title}\n`)
+  return {
+    update(snapshot) {
+      last = snapshot
+      if (snapshot.elapsedMs < nextAt) return
+      nextAt = snapshot.elapsedMs + EVERY_MS
+      draw('', render(snapshot))
+    },
+    note: (text) => draw(`  ${text}`, lines),
+    end() {
+      if (last !== undefined) draw('', render(last))
+    },
+  }
+}

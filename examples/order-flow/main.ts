@@ -1,0 +1,75 @@
+// An order system of five services over one broker. `npm run demo -- --help` tells what it can do.
+
+import { randomUUID } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ConfigurationError, createBus } from 'busbar'
+import { HELP, parseArguments } from './arguments.ts'
+import type { Arguments } from './arguments.ts'
+import { runFlow } from './flow.ts'
+import { count } from './format.ts'
+import { prepareInput } from './input.ts'
+import { InputError } from './input-error.ts'
+import { chooseKill } from './kill-plan.ts'
+import { choosePlace } from './place.ts'
+import { explain, summarize } from './summary.ts'
+import { createView, quietView } from './view.ts'
+
+const EXIT = { accountedFor: 0, failed: 1, badInput: 2, interrupted: 130 } as const
+
+/** Runs the demo with all its files in `folder`. Resolves with the exit code. */
+async function run(args: Arguments, folder: string, signal: AbortSignal): Promise<number> {
+  const kill = chooseKill(args)
+  const { path: input, total } = await prepareInput(args, folder)
+  const runId = randomUUID().slice(0, 8)
+  const stateDir = join(folder, 'services')
+  const place = await choosePlace(args.transport, { folder, stateDir, run: runId })
+
+  await using workers = place.workers
+  await using bus = createBus({ service: 'control-tower', transport: place.transport })
+  await bus.start()
+
+  const title = [`${count(total)} orders`, place.transport.system, workers.description]
+  if (kill !== undefined) title.push(`--kill --seed ${kill.seed}`)
+  const view = args.json ? quietView(title.join(' · '), process.stderr) : createView(title.join(' · '), process.stdout)
+  const result = await runFlow({ bus, workers, view, stateDir, run: runId, input, total, kill, signal })
+  view.end()
+  await workers.close()
+
+  process.stdout.write(args.json ? `${JSON.stringify(summarize(place.transport.system, result))}\n` : explain(result))
+  const killedAsPlanned = kill === undefined || result.killed === 1
+  const isFine = killedAsPlanned && result.missing.length === 0 && result.shippedTwice.length === 0
+  return isFine ? EXIT.accountedFor : EXIT.failed
+}
+
+async function main(): Promise<number> {
+  // npm runs scripts in the folder of the package; paths that people type are meant from where they are.
+  if (process.env['npm_lifecycle_event'] === 'demo') process.chdir(process.env['INIT_CWD'] ?? '.')
+  const args = parseArguments(process.argv.slice(2))
+  if (args.help) {
+    process.stdout.write(HELP)
+    return EXIT.accountedFor
+  }
+  const stopping = new AbortController()
+  process.once('SIGINT', () => stopping.abort())
+  process.once('SIGTERM', () => stopping.abort())
+  const folder = await mkdtemp(join(tmpdir(), 'busbar-order-flow-'))
+  try {
+    return await run(args, folder, stopping.signal)
+  } catch (error) {
+    if (!stopping.signal.aborted) throw error
+    process.stderr.write('stopped\n')
+    return EXIT.interrupted
+  } finally {
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 })
+  }
+}
+
+try {
+  process.exitCode = await main()
+} catch (error) {
+  const isTheirs = error instanceof InputError || ConfigurationError.is(error)
+  process.stderr.write(`${isTheirs ? error.message : (error as Error).stack}\n`)
+  process.exitCode = isTheirs ? EXIT.badInput : EXIT.failed
+}

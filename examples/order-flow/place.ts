@@ -1,0 +1,29 @@
+import { join } from 'node:path'
+import type { Transport } from 'busbar'
+import { memory, memoryBroker } from 'busbar/memory'
+import { transportFromUrl } from 'busbar/url'
+import { inProcess } from './in-process.ts'
+import { workerProcesses } from './worker-processes.ts'
+import type { Workers } from './workers.ts'
+
+/** Where the services run, and a transport of one's own to the broker between them. */
+export interface Place {
+  readonly transport: Transport
+  readonly workers: Workers
+}
+
+export interface PlaceOptions {
+  readonly folder: string
+  readonly stateDir: string
+  readonly run: string
+}
+
+/** Worker processes, except for the one broker that they could not share. Rejects with `ConfigurationError`. */
+export async function choosePlace(url: string | undefined, { folder, stateDir, run }: PlaceOptions): Promise<Place> {
+  const chosen = url ?? `sqlite:${encodeURI(join(folder, 'broker.db'))}`
+  const transport = await transportFromUrl(chosen)
+  if (transport.system !== 'memory') return { transport, workers: workerProcesses({ url: chosen, stateDir, run }) }
+  const broker = memoryBroker()
+  const connect = (): Transport => memory({ broker })
+  return { transport: connect(), workers: inProcess({ connect, stateDir, run }) }
+}

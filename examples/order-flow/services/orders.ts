@@ -1,0 +1,43 @@
+import {
+  OrderCancelled,
+  OrderPlaced,
+  OrderShipped,
+  OrderSubmitted,
+  PaymentDeclined,
+  PaymentRefunded,
+} from '../events.ts'
+import type { Service } from '../service.ts'
+
+/** Takes orders in and keeps the book on how each of them ended. */
+export const orders: Service = {
+  name: 'orders',
+  schema: `CREATE TABLE IF NOT EXISTS orders (order_id TEXT PRIMARY KEY, status TEXT NOT NULL) WITHOUT ROWID`,
+
+  consume({ bus, state, duplicate }) {
+    const insert = state.prepare(`INSERT INTO orders VALUES (?, 'placed') ON CONFLICT DO NOTHING`)
+    // An order that has ended stays as it is, whatever comes late or twice.
+    const end = state.prepare(`UPDATE orders SET status = ? WHERE order_id = ? AND status = 'placed'`)
+
+    return [
+      bus.consume(OrderSubmitted, async ({ data: order }, ctx) => {
+        if (insert.run(order.orderId).changes === 0) duplicate()
+        // Published again for a duplicate: the first attempt may have died between the insert and the publish.
+        await ctx.publish(OrderPlaced, order)
+      }),
+
+      bus.consume(OrderShipped, ({ data }) => {
+        if (end.run('shipped', data.orderId).changes === 0) duplicate()
+      }),
+
+      bus.consume(PaymentDeclined, async ({ data }, ctx) => {
+        if (end.run('cancelled', data.orderId).changes === 0) duplicate()
+        await ctx.publish(OrderCancelled, data)
+      }),
+
+      bus.consume(PaymentRefunded, async ({ data }, ctx) => {
+        if (end.run('cancelled', data.orderId).changes === 0) duplicate()
+        await ctx.publish(OrderCancelled, data)
+      }),
+    ]
+  },
+}

@@ -1,0 +1,47 @@
+import { urlProblem } from './scheme.ts'
+
+/** A URL without a host, taken apart. */
+export interface LocalUrl {
+  /** Decoded; relative or absolute as it was written. */
+  readonly path: string
+  /** The parameters as options: `true` and `false` are booleans, digits are numbers, anything else is a string. */
+  readonly options: Readonly<Record<string, string | number | boolean>>
+}
+
+/**
+ * Takes apart `sqlite:./a.db?x=1`, where `new URL` would do away with the `./`. Three slashes are an empty host and an
+ * absolute path, as in `file:///`. Throws `ConfigurationError`.
+ */
+export function parseLocalUrl(url: string): LocalUrl {
+  const rest = url.slice(url.indexOf(':') + 1)
+  const mark = rest.indexOf('?')
+  const written = mark < 0 ? rest : rest.slice(0, mark)
+  if (written.includes('#')) throw urlProblem('has a "#" in its path: write it as %23')
+  if (/^\/\/[^/]/.test(written))
+    throw urlProblem('names a host, and there is none: write two slashes less (./file) or one more (/file)')
+  return {
+    path: decodePath(written.startsWith('//') ? written.slice(2) : written),
+    options: parseOptions(mark < 0 ? '' : rest.slice(mark + 1)),
+  }
+}
+
+function decodePath(written: string): string {
+  try {
+    const path = decodeURIComponent(written)
+    // sqlite:///C:/data/busbar.db
+    return /^\/[A-Za-z]:[\\/]/.test(path) ? path.slice(1) : path
+  } catch {
+    throw urlProblem('has a "%" in its path that starts no %XX: write a plain percent sign as %25')
+  }
+}
+
+function parseOptions(query: string): LocalUrl['options'] {
+  // No prototype: a parameter called __proto__ must be refused as an unknown option like any other.
+  const options = Object.create(null) as Record<string, string | number | boolean>
+  for (const [name, value] of new URLSearchParams(query)) {
+    if (Object.hasOwn(options, name)) throw urlProblem(`has the parameter "${name}" twice`)
+    if (value === 'true' || value === 'false') options[name] = value === 'true'
+    else options[name] = /^\d{1,15}$/.test(value) ? Number(value) : value
+  }
+  return options
+}

@@ -1,0 +1,46 @@
+import { ConfigurationError } from '../core/errors.ts'
+import type { Transport } from '../core/transport.ts'
+
+/** What the scheme of a URL stands for. */
+export interface Scheme {
+  /** The transport's name in the docs. */
+  readonly name: string
+  /** The optional peer dependency that its module imports, if any. */
+  readonly peer?: string
+  /** Imports the transport's module and makes one. Undefined: the name is reserved, this version has no such transport. */
+  readonly create?: (url: string) => Promise<Transport>
+}
+
+/** Picks the scheme of the URL and makes its transport. Errors never show the URL. */
+export async function createFromScheme(url: string, schemes: Readonly<Record<string, Scheme>>): Promise<Transport> {
+  const there = Object.keys(schemes).filter((name) => schemes[name]?.create !== undefined)
+  const supported = there.map((name) => `${name}:`).join(', ')
+  if (typeof url !== 'string') throw urlProblem(`must be a string, got ${typeof url}`)
+  const match = /^([A-Za-z][A-Za-z0-9+.-]*):/.exec(url)
+  if (match === null) throw urlProblem(`must start with a scheme; there are: ${supported}`)
+  const name = (match[1] ?? '').toLowerCase()
+  const scheme = Object.hasOwn(schemes, name) ? schemes[name] : undefined
+  if (scheme === undefined) throw urlProblem(`has the scheme "${name}:", which is none of: ${supported}`)
+  if (scheme.create === undefined)
+    throw urlProblem(
+      `asks for ${scheme.name}, which this version of busbar has no transport for; there are: ${supported}`,
+    )
+  try {
+    return await scheme.create(url)
+  } catch (error) {
+    if (scheme.peer !== undefined && isMissingPackage(error, scheme.peer))
+      throw urlProblem(
+        `asks for ${scheme.name}, which needs a package that is not installed: npm install ${scheme.peer}`,
+      )
+    throw error
+  }
+}
+
+export function urlProblem(message: string): ConfigurationError {
+  return new ConfigurationError('transportFromUrl(url)', [{ path: 'url', message }])
+}
+
+function isMissingPackage(error: unknown, name: string): boolean {
+  if (!(error instanceof Error) || (error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') return false
+  return error.message.includes(`'${name}'`)
+}

@@ -1,0 +1,51 @@
+import type { Transport } from '../core/transport.ts'
+import { parseLocalUrl } from './local-url.ts'
+import { createFromScheme, urlProblem } from './scheme.ts'
+import type { Scheme } from './scheme.ts'
+
+/** A new transport is one more line here. Modules are imported when their scheme is asked for, and not before. */
+const SCHEMES: Readonly<Record<string, Scheme>> = {
+  memory: { name: 'memory', create: memoryFromUrl },
+  sqlite: { name: 'SQLite', create: sqliteFromUrl },
+  amqp: { name: 'RabbitMQ' },
+  amqps: { name: 'RabbitMQ' },
+  nats: { name: 'NATS' },
+  redis: { name: 'Redis Streams' },
+  rediss: { name: 'Redis Streams' },
+  kafka: { name: 'Kafka' },
+  kafkas: { name: 'Kafka' },
+  postgres: { name: 'PostgreSQL' },
+  postgresql: { name: 'PostgreSQL' },
+}
+
+/**
+ * Makes a transport from a URL, so that the choice of the broker is one environment variable:
+ *
+ *     const bus = createBus({ service: 'billing', transport: await transportFromUrl(process.env.BUS_URL ?? 'memory:') })
+ *
+ * - `memory:`
+ * - `sqlite:./busbar.db`, `sqlite:///var/lib/busbar.db` (percent-encoded, as every URL: `%20` is a space)
+ *
+ * Parameters are options of the transport: `sqlite:./busbar.db?leaseMs=5000`. Connects to nothing.
+ *
+ * Rejects with `ConfigurationError` for a scheme that nobody knows or that this version has no transport for, for an
+ * option that the transport refuses, and when the transport's client library is not installed (it says how to). No error
+ * shows the URL: it may hold a password.
+ */
+export function transportFromUrl(url: string): Promise<Transport> {
+  return createFromScheme(url, SCHEMES)
+}
+
+async function memoryFromUrl(url: string): Promise<Transport> {
+  const { path, options } = parseLocalUrl(url)
+  if (path !== '') throw urlProblem('has a path after "memory:", which has no file: the broker lives in this process')
+  const { memory } = await import('./memory/index.ts')
+  return memory(options)
+}
+
+async function sqliteFromUrl(url: string): Promise<Transport> {
+  const { path, options } = parseLocalUrl(url)
+  if (path === '' || path === '/') throw urlProblem('has no path after "sqlite:": write sqlite:./busbar.db')
+  const { sqlite } = await import('./sqlite/index.ts')
+  return sqlite({ ...options, path })
+}
