@@ -176,8 +176,10 @@ test('what can not be had is named, with what to install; the others start and t
   // A machine with a NATS server and nothing else; where Docker brings the servers, one with nothing at all.
   const local = nats.source === 'local'
   if (local) await symlink((await natsBinary(undefined)).file, join(path, 'nats-server'))
-  const env = { PATH: path, BUSBAR_BROKERS_INSTALL: 'never', BUSBAR_BROKERS_SOURCE: 'local' }
+  const bare = { BUSBAR_BROKERS_DIR: join(ownDir, 'bare'), BUSBAR_BROKERS_SOURCE: 'local' }
+  const env = { ...bare, PATH: path, BUSBAR_BROKERS_INSTALL: 'never' }
   const { code, stdout, stderr } = await cli(local ? ['up', 'redis', 'nats'] : ['up', 'redis'], env)
+  await cli(['down'], bare)
   expect(code).toBe(1)
   if (local) expect(stdout).toMatch(/nats +healthy/)
   expect(stderr).toContain('install the package redis-server')
