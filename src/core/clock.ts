@@ -14,7 +14,7 @@ export interface Clock {
   now(): number
   /** Milliseconds since some fixed instant of this process, with fractions. Never goes back. */
   monotonic(): number
-  /** Calls `fire` once after at least `delayMs`. The timer does not keep the process alive. */
+  /** Calls `fire` once after at least `delayMs`. The timer keeps the process alive: a bus is open until it is closed. */
   setTimer(delayMs: number, fire: () => void): Timer
 }
 
@@ -26,7 +26,6 @@ class SystemTimer implements Timer {
 
   constructor(delayMs: number, fire: () => void) {
     this.#handle = setTimeout(fire, Math.max(0, delayMs))
-    this.#handle.unref()
   }
 
   cancel(): void {

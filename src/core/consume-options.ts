@@ -41,7 +41,10 @@ export interface ConsumeOptions {
   readonly retry?: RetryOptions | false | undefined
   /** Where a message ends that can't be handled: its dead-letter topic, or nowhere (`drop`, counted). Default `topic`. */
   readonly deadLetter?: 'topic' | 'drop' | undefined
-  /** Deadline of one attempt, in ms: `ctx.signal` aborts and the attempt has failed. Default: none. */
+  /**
+   * Deadline of one attempt, in ms: `ctx.signal` aborts, and the attempt has failed unless the handler succeeds all the
+   * same within `abandonAfterMs`. Default: none.
+   */
   readonly timeoutMs?: number | undefined
   /** How long a handler may go on after its signal aborted before its slot is given away, in ms. Default 5,000. */
   readonly abandonAfterMs?: number | undefined

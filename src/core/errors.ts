@@ -49,6 +49,11 @@ export class BusbarError extends Error {
   }
 }
 
+/** Codes tell the classes apart, also those of another copy of the package. */
+function hasCode(value: unknown, code: ErrorCode): boolean {
+  return BusbarError.is(value) && value.code === code
+}
+
 /** One thing that is wrong with an options object. */
 export interface Problem {
   /** Where: `retry.attempts`. */
@@ -68,12 +73,20 @@ export class ConfigurationError extends BusbarError {
     super('BUSBAR_CONFIGURATION', `${subject} can't be used as given:\n${lines.join('\n')}`)
     this.problems = problems
   }
+
+  static override is(this: void, value: unknown): value is ConfigurationError {
+    return hasCode(value, 'BUSBAR_CONFIGURATION')
+  }
 }
 
 /** The transport can't do what was asked of it. Raised at `start()` or `consume()`, never at the first message. Not retryable. */
 export class UnsupportedError extends BusbarError {
   constructor(message: string) {
     super('BUSBAR_UNSUPPORTED', message)
+  }
+
+  static override is(this: void, value: unknown): value is UnsupportedError {
+    return hasCode(value, 'BUSBAR_UNSUPPORTED')
   }
 }
 
@@ -82,6 +95,10 @@ export class StateError extends BusbarError {
   constructor(message: string) {
     super('BUSBAR_STATE', message)
   }
+
+  static override is(this: void, value: unknown): value is StateError {
+    return hasCode(value, 'BUSBAR_STATE')
+  }
 }
 
 /** The broker can't be reached or the session to it was lost. Retryable. */
@@ -89,12 +106,20 @@ export class ConnectionError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_CONNECTION', message, { retryable: true, ...options })
   }
+
+  static override is(this: void, value: unknown): value is ConnectionError {
+    return hasCode(value, 'BUSBAR_CONNECTION')
+  }
 }
 
 /** The broker refused the credentials or the permission. Not retryable. */
 export class AuthorizationError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_AUTHORIZATION', message, options)
+  }
+
+  static override is(this: void, value: unknown): value is AuthorizationError {
+    return hasCode(value, 'BUSBAR_AUTHORIZATION')
   }
 }
 
@@ -109,6 +134,10 @@ export class PublishError extends BusbarError {
     super('BUSBAR_PUBLISH', message, options)
     this.outcome = options.outcome
   }
+
+  static override is(this: void, value: unknown): value is PublishError {
+    return hasCode(value, 'BUSBAR_PUBLISH')
+  }
 }
 
 /** A delivery could not be settled: lease lost, partition revoked, session gone. The broker delivers it again. */
@@ -116,12 +145,20 @@ export class SettlementError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_SETTLEMENT', message, options)
   }
+
+  static override is(this: void, value: unknown): value is SettlementError {
+    return hasCode(value, 'BUSBAR_SETTLEMENT')
+  }
 }
 
 /** A body can't be encoded or decoded. On consume the message is dead-lettered. Not retryable. */
 export class CodecError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_CODEC', message, options)
+  }
+
+  static override is(this: void, value: unknown): value is CodecError {
+    return hasCode(value, 'BUSBAR_CODEC')
   }
 }
 
@@ -140,12 +177,20 @@ export class ValidationError extends BusbarError {
     super('BUSBAR_VALIDATION', details.length === 0 ? message : `${message}: ${details.join('; ')}`)
     this.issues = issues
   }
+
+  static override is(this: void, value: unknown): value is ValidationError {
+    return hasCode(value, 'BUSBAR_VALIDATION')
+  }
 }
 
 /** A limit of time ran out. The message names the operation and the limit. */
 export class TimeoutError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_TIMEOUT', message, { retryable: true, ...options })
+  }
+
+  static override is(this: void, value: unknown): value is TimeoutError {
+    return hasCode(value, 'BUSBAR_TIMEOUT')
   }
 }
 
@@ -154,12 +199,20 @@ export class ConflictError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_CONFLICT', message, { retryable: true, ...options })
   }
+
+  static override is(this: void, value: unknown): value is ConflictError {
+    return hasCode(value, 'BUSBAR_CONFLICT')
+  }
 }
 
 /** The other side of a request answered with an error. */
 export class RemoteError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_REMOTE', message, options)
+  }
+
+  static override is(this: void, value: unknown): value is RemoteError {
+    return hasCode(value, 'BUSBAR_REMOTE')
   }
 }
 
@@ -168,11 +221,19 @@ export class NoRespondersError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_NO_RESPONDERS', message, { retryable: true, ...options })
   }
+
+  static override is(this: void, value: unknown): value is NoRespondersError {
+    return hasCode(value, 'BUSBAR_NO_RESPONDERS')
+  }
 }
 
 /** Thrown by a handler (or by `ctx.reject`) to dead-letter its message at once, without further attempts. */
 export class RejectError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_REJECT', message, options)
+  }
+
+  static override is(this: void, value: unknown): value is RejectError {
+    return hasCode(value, 'BUSBAR_REJECT')
   }
 }

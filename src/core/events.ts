@@ -19,7 +19,7 @@ interface OfMessage extends OfConsumer {
 }
 
 /** Why a message was dead-lettered or dropped. */
-export type DeadLetterReason = 'rejected' | 'exhausted' | 'undecodable' | 'invalid' | 'expired' | 'no-handler'
+export type DeadLetterReason = 'rejected' | 'exhausted' | 'undecodable' | 'invalid' | 'expired'
 
 /** Everything that the bus tells about itself. Payloads are plain and may be logged; message bodies are in `message.body`. */
 export interface BusEventMap {
@@ -53,7 +53,7 @@ export interface BusEventMap {
   drop: OfMessage & { readonly error: unknown; readonly reason: DeadLetterReason }
   /** The broker did not take a settlement; it delivers the message again. */
   settleFailed: OfMessage & { readonly error: Error }
-  /** A second settle of one delivery was refused. */
+  /** A second outcome for one delivery was refused: a handler that had been abandoned ended after all. */
   doubleSettle: OfMessage
   /** The transport took outstanding deliveries back. */
   lost: OfConsumer & { readonly count: number; readonly reason: string }

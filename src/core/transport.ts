@@ -96,6 +96,8 @@ export interface Delivery {
   readonly bytes: number
   /** The transport took it back (lease, channel, partition gone); settling it will be refused. */
   readonly lost: boolean
+  /** The runtime's own note. A transport sets it to undefined at birth and never looks at it. */
+  runtime: unknown
 }
 
 /**
@@ -154,6 +156,11 @@ export interface TransportSubscription {
   settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]>
   /** Renews the lease of outstanding deliveries. Present when `leaseMs` is set. Those that can't be renewed are reported lost. */
   extend?(deliveries: readonly Delivery[]): Promise<void>
+  /**
+   * Notes at the broker that this attempt has failed and the next one will be made here ("inline"), so that a delivery
+   * after the death of this process goes on counting from there. Absent where the broker has no place for it.
+   */
+  noteAttempt?(delivery: Delivery, attempt: number): Promise<void>
   /** Stops intake at once and for good. Outstanding deliveries can still be settled. */
   drain(): Promise<void>
   /** Drains, gives up what is unsettled (it is delivered again, soon), and releases the resources. Safe to call twice. */
@@ -180,6 +187,8 @@ export interface GroupInfo {
   /** Published and not yet acked by the group: waiting, delayed, and in flight. */
   readonly lag: number | undefined
   readonly inFlight: number | undefined
+  /** Of the lag, what could be delivered right now: not delayed, not in flight, not behind an unsettled one of its key. */
+  readonly ready?: number | undefined
   readonly members: number | undefined
   /** Publish time of the oldest message not acked, in ms since 1970; undefined when there is none or the broker can't tell. */
   readonly oldestUnackedAt: number | undefined

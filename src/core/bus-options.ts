@@ -1,0 +1,99 @@
+import type { BusOptions } from './bus-types.ts'
+import { systemClock } from './clock.ts'
+import type { Clock } from './clock.ts'
+import type { Codec } from './codec.ts'
+import { groupProblem } from './consume-options.ts'
+import type { AnyConsumerDefinition } from './define.ts'
+import type { Middleware } from './handler.ts'
+import { silentLogger } from './logger.ts'
+import type { Logger } from './logger.ts'
+import { describe, OptionsReader } from './options.ts'
+import { PUBLISHER_DEFAULTS } from './publisher.ts'
+import type { ResolvedPublisherOptions } from './publisher.ts'
+import type { Transport } from './transport.ts'
+
+export interface ResolvedBusOptions {
+  readonly service: string
+  /** By name; the first is the default one. */
+  readonly transports: ReadonlyMap<string, Transport>
+  readonly consumers: readonly AnyConsumerDefinition[]
+  readonly middleware: readonly Middleware[]
+  readonly codecs: readonly Codec[]
+  readonly logger: Logger
+  readonly publish: ResolvedPublisherOptions
+  readonly closeTimeoutMs: number
+  readonly clock: Clock
+}
+
+export const BUS_DEFAULTS = { closeTimeoutMs: 30_000 } as const
+
+export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
+  const reader = new OptionsReader('createBus', options)
+  const service = reader.requiredString('service')
+  if (service !== '' && groupProblem(service) !== undefined) reader.problem('service', groupProblem(service) ?? '')
+  const publish = reader.nested('publish')
+  const middleware = reader.list('middleware')
+  for (const [index, entry] of middleware.entries()) {
+    if (typeof entry !== 'function')
+      reader.problem(`middleware.${index}`, 'must be a function; did you forget to call the factory?')
+  }
+  const codecs = reader.list('codecs')
+  for (const [index, codec] of codecs.entries()) {
+    const { contentType, encode, decode } = (codec ?? {}) as Partial<Codec>
+    if (typeof contentType !== 'string' || typeof encode !== 'function' || typeof decode !== 'function') {
+      reader.problem(
+        `codecs.${index}`,
+        `must be an object with contentType, encode() and decode(), got ${describe(codec)}`,
+      )
+    }
+  }
+  const resolved: ResolvedBusOptions = {
+    service,
+    transports: resolveTransports(reader),
+    consumers: reader.list('consumers') as readonly AnyConsumerDefinition[],
+    middleware: middleware as readonly Middleware[],
+    codecs: codecs as readonly Codec[],
+    logger: reader.withMethods<Logger>('logger', ['debug', 'info', 'warn', 'error']) ?? silentLogger,
+    publish: Object.freeze({
+      deliveryTimeoutMs: publish.integer('deliveryTimeoutMs', PUBLISHER_DEFAULTS.deliveryTimeoutMs, { min: 1 }),
+      maxBufferedBytes: publish.integer('maxBufferedBytes', PUBLISHER_DEFAULTS.maxBufferedBytes, { min: 1024 }),
+      maxBatchSize: publish.integer('maxBatchSize', PUBLISHER_DEFAULTS.maxBatchSize, { min: 1, max: 100_000 }),
+    }),
+    closeTimeoutMs: reader.integer('closeTimeoutMs', BUS_DEFAULTS.closeTimeoutMs),
+    clock: reader.withMethods<Clock>('clock', ['now', 'monotonic', 'setTimer']) ?? systemClock,
+  }
+  reader.done()
+  return Object.freeze(resolved)
+}
+
+function resolveTransports(reader: OptionsReader): ReadonlyMap<string, Transport> {
+  const one = reader.raw('transport')
+  const several = reader.raw('transports')
+  const transports = new Map<string, Transport>()
+  if (one !== undefined && several !== undefined)
+    reader.problem('transport', 'and transports exclude each other: put it into transports as well')
+  else if (one !== undefined) transports.set('main', one as Transport)
+  else if (typeof several === 'object' && several !== null)
+    for (const [name, transport] of Object.entries(several)) transports.set(name, transport as Transport)
+  if (transports.size === 0 && one === undefined) {
+    reader.problem(
+      'transport',
+      "is required, for example sqlite({ path: './busbar.db' }) of 'busbar/sqlite' or memory() of 'busbar/memory'",
+    )
+  }
+  for (const [name, transport] of transports) {
+    const { system, open, publish, subscribe } = (transport ?? {}) as Partial<Transport>
+    const at = one === undefined ? `transports.${name}` : 'transport'
+    if (
+      typeof system !== 'string' ||
+      typeof open !== 'function' ||
+      typeof publish !== 'function' ||
+      typeof subscribe !== 'function'
+    ) {
+      reader.problem(at, `must be a transport, such as memory() of 'busbar/memory' returns, got ${describe(transport)}`)
+    }
+  }
+  if (new Set(transports.values()).size < transports.size)
+    reader.problem('transports', 'holds the same transport twice: make one for each name')
+  return transports
+}

@@ -1,0 +1,91 @@
+import type { CodecRegistry } from './codec.ts'
+import type { EncodedMessage, Headers, Message } from './message.ts'
+
+/** A delivered message. Decodes its body when `data` is first read, and keeps the result or the error. */
+export class IncomingMessage implements Message {
+  readonly encoded: EncodedMessage
+  readonly #codecs: CodecRegistry
+  #decoded = false
+  #data: unknown = undefined
+  /** Set when the body can't be decoded. A handler that fails with this very error is not retried. */
+  decodeError: unknown = undefined
+  /** Set when the data does not fit the consumer's schema. Same. */
+  invalidError: unknown = undefined
+
+  constructor(encoded: EncodedMessage, codecs: CodecRegistry) {
+    this.encoded = encoded
+    this.#codecs = codecs
+  }
+
+  get data(): unknown {
+    if (!this.#decoded) {
+      if (this.decodeError !== undefined) throw this.decodeError
+      try {
+        this.#data = this.#codecs.forContentType(this.encoded.contentType).decode(this.encoded.body)
+      } catch (error) {
+        this.decodeError = error
+        throw error
+      }
+      this.#decoded = true
+    }
+    return this.#data
+  }
+
+  /** The output of a schema takes the place of what was decoded. */
+  replaceData(data: unknown): void {
+    this.#data = data
+    this.#decoded = true
+  }
+
+  get id(): string {
+    return this.encoded.id
+  }
+  get topic(): string {
+    return this.encoded.topic
+  }
+  get type(): string {
+    return this.encoded.type
+  }
+  get source(): string {
+    return this.encoded.source
+  }
+  get time(): Date {
+    return new Date(this.encoded.time)
+  }
+  get key(): string | undefined {
+    return this.encoded.key
+  }
+  get contentType(): string {
+    return this.encoded.contentType
+  }
+  get subject(): string | undefined {
+    return this.encoded.subject
+  }
+  get dataSchema(): string | undefined {
+    return this.encoded.dataSchema
+  }
+  get version(): number | undefined {
+    return this.encoded.version
+  }
+  get correlationId(): string | undefined {
+    return this.encoded.correlationId
+  }
+  get causationId(): string | undefined {
+    return this.encoded.causationId
+  }
+  get traceparent(): string | undefined {
+    return this.encoded.traceparent
+  }
+  get tracestate(): string | undefined {
+    return this.encoded.tracestate
+  }
+  get expiresAt(): Date | undefined {
+    return this.encoded.expiresAt === undefined ? undefined : new Date(this.encoded.expiresAt)
+  }
+  get headers(): Headers {
+    return this.encoded.headers
+  }
+  get body(): Uint8Array {
+    return this.encoded.body
+  }
+}

@@ -1,0 +1,64 @@
+import type { Clock, Timer } from './clock.ts'
+import type { LinkedList } from './linked-list.ts'
+import type { Delivery, TransportSubscription } from './transport.ts'
+import type { Work } from './work.ts'
+
+/**
+ * Renews the leases of everything that a consumer holds, in good time and in one call: of running handlers as well as of
+ * what waits, so that a slow handler never makes its neighbours come twice.
+ */
+export class LeaseKeeper {
+  readonly #outstanding: LinkedList<Work>
+  readonly #subscription: TransportSubscription
+  readonly #clock: Clock
+  readonly #onError: (error: unknown) => void
+  readonly #everyMs: number
+  #timer: Timer | undefined
+
+  constructor(parts: {
+    outstanding: LinkedList<Work>
+    subscription: TransportSubscription
+    leaseMs: number
+    clock: Clock
+    onError: (error: unknown) => void
+  }) {
+    this.#outstanding = parts.outstanding
+    this.#subscription = parts.subscription
+    this.#clock = parts.clock
+    this.#onError = parts.onError
+    // Two renewals may fail before a lease ends.
+    this.#everyMs = parts.leaseMs / 3
+    this.#arm()
+  }
+
+  close(): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+  }
+
+  #arm(): void {
+    this.#timer = this.#clock.setTimer(this.#everyMs, () => {
+      this.#renew().then(
+        () => this.#next(),
+        (error: unknown) => {
+          this.#onError(error)
+          this.#next()
+        },
+      )
+    })
+  }
+
+  #next(): void {
+    if (this.#timer !== undefined) this.#arm()
+  }
+
+  async #renew(): Promise<void> {
+    const youngest = this.#clock.monotonic() - this.#everyMs
+    const deliveries: Delivery[] = []
+    // In order of arrival, so the first one that is young enough ends it.
+    for (let work = this.#outstanding.first; work !== undefined && work.receivedAt <= youngest; work = work.next) {
+      if (!work.delivery.lost) deliveries.push(work.delivery)
+    }
+    if (deliveries.length > 0) await this.#subscription.extend?.(deliveries)
+  }
+}

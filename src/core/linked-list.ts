@@ -1,0 +1,37 @@
+/** What can stand in a `LinkedList`: the links are in the node itself, so that joining and leaving allocate nothing. */
+export interface LinkedNode<Node> {
+  previous: Node | undefined
+  next: Node | undefined
+}
+
+/** Doubly linked list with O(1) removal from the middle. A node stands in one list at a time; the caller sees to that. */
+export class LinkedList<Node extends LinkedNode<Node>> {
+  first: Node | undefined = undefined
+  last: Node | undefined = undefined
+  size = 0
+
+  push(node: Node): void {
+    node.previous = this.last
+    node.next = undefined
+    if (this.last === undefined) this.first = node
+    else this.last.next = node
+    this.last = node
+    this.size++
+  }
+
+  remove(node: Node): void {
+    if (node.previous === undefined) this.first = node.next
+    else node.previous.next = node.next
+    if (node.next === undefined) this.last = node.previous
+    else node.next.previous = node.previous
+    node.previous = undefined
+    node.next = undefined
+    this.size--
+  }
+
+  toArray(): Node[] {
+    const nodes: Node[] = []
+    for (let node = this.first; node !== undefined; node = node.next) nodes.push(node)
+    return nodes
+  }
+}

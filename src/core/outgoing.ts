@@ -1,0 +1,149 @@
+import type { CodecRegistry } from './codec.ts'
+import type { Clock } from './clock.ts'
+import type { AnyEventDefinition } from './define.ts'
+import { CodecError, ValidationError } from './errors.ts'
+import { checkHeaders } from './headers.ts'
+import { NO_HEADERS } from './message.ts'
+import type { EncodedMessage, OutgoingMessage } from './message.ts'
+import type { PublishItem, PublishOptions } from './publish-options.ts'
+import { checkTopicName } from './topic.ts'
+import { UuidGenerator } from './uuid.ts'
+import { validate } from './validate.ts'
+
+const MAX_ID_LENGTH = 256
+const MAX_KEY_LENGTH = 1024
+/** Enough for every service; a program that makes up topic names without end must not fill the memory. */
+const MAX_KNOWN_TOPICS = 10_000
+
+/** Turns what a user publishes into what a transport carries: checks, validates, encodes and fills in the envelope. */
+export class OutgoingFactory {
+  readonly #source: string
+  readonly #codecs: CodecRegistry
+  readonly #clock: Clock
+  readonly #ids: UuidGenerator
+  readonly #knownTopics = new Set<string>()
+
+  constructor(source: string, codecs: CodecRegistry, clock: Clock) {
+    this.#source = source
+    this.#codecs = codecs
+    this.#clock = clock
+    this.#ids = new UuidGenerator(() => clock.now())
+  }
+
+  /**
+   * Throws (or, with an asynchronous schema, rejects with) `ValidationError` or `CodecError`. `parent` is the message whose
+   * handler publishes.
+   */
+  make(
+    target: string | AnyEventDefinition,
+    data: unknown,
+    options: PublishOptions | PublishItem,
+    parent: EncodedMessage | undefined,
+  ): OutgoingMessage | Promise<OutgoingMessage> {
+    if (typeof target === 'string') {
+      this.#checkTopic(target)
+      return this.#encode(target, undefined, data, options, parent)
+    }
+    if (target.schema === undefined) return this.#encode(target.topic, target, data, options, parent)
+    // The input is published, not the output: the consumer runs the schema too, and a transformation must not run twice.
+    const validated = validate(target.schema, data, `The data for "${target.topic}"`)
+    if (validated instanceof Promise)
+      return validated.then(() => this.#encode(target.topic, target, data, options, parent))
+    return this.#encode(target.topic, target, data, options, parent)
+  }
+
+  #encode(
+    topic: string,
+    definition: AnyEventDefinition | undefined,
+    data: unknown,
+    options: PublishOptions | PublishItem,
+    parent: EncodedMessage | undefined,
+  ): OutgoingMessage {
+    const codec = definition?.codec ?? this.#codecs.forData(data)
+    const body = codec.encode(data)
+    if (!(body instanceof Uint8Array))
+      throw new CodecError(`The codec for "${codec.contentType}" returned no Uint8Array`)
+    const now = this.#clock.now()
+    const id = options.id === undefined ? this.#ids.next() : checkText('id', options.id, MAX_ID_LENGTH)
+    const key = options.key ?? definition?.key?.(data)
+    return {
+      id,
+      topic,
+      type: options.type === undefined ? topic : checkText('type', options.type, MAX_ID_LENGTH),
+      source: this.#source,
+      time: now,
+      key: key === undefined ? undefined : checkText('key', key, MAX_KEY_LENGTH),
+      contentType: codec.contentType,
+      subject: options.subject === undefined ? undefined : checkText('subject', options.subject, MAX_KEY_LENGTH),
+      dataSchema: undefined,
+      version: definition?.version,
+      correlationId:
+        options.correlationId === undefined
+          ? (parent?.correlationId ?? id)
+          : checkText('correlationId', options.correlationId, MAX_ID_LENGTH),
+      causationId:
+        options.causationId === undefined ? parent?.id : checkText('causationId', options.causationId, MAX_ID_LENGTH),
+      traceparent:
+        options.traceparent === undefined
+          ? parent?.traceparent
+          : checkText('traceparent', options.traceparent, MAX_ID_LENGTH),
+      tracestate:
+        options.tracestate === undefined
+          ? parent?.tracestate
+          : checkText('tracestate', options.tracestate, MAX_KEY_LENGTH),
+      expiresAt: options.ttlMs === undefined ? undefined : now + checkMs('ttlMs', options.ttlMs),
+      headers: options.headers === undefined ? NO_HEADERS : checkHeaders(options.headers),
+      body,
+      deliverAt: deliverAt(options, now),
+      group: undefined,
+    }
+  }
+
+  #checkTopic(topic: string): void {
+    if (this.#knownTopics.has(topic)) return
+    checkTopicName(topic)
+    if (this.#knownTopics.size >= MAX_KNOWN_TOPICS) this.#knownTopics.clear()
+    this.#knownTopics.add(topic)
+  }
+}
+
+function deliverAt(options: PublishOptions | PublishItem, now: number): number | undefined {
+  const { delayMs, deliverAt: instant } = options
+  if (instant !== undefined) {
+    if (delayMs !== undefined) throw new ValidationError('Give either delayMs or deliverAt, not both')
+    const at = instant instanceof Date ? instant.getTime() : Number.NaN
+    if (Number.isNaN(at)) throw new ValidationError('deliverAt must be a valid Date')
+    return at > now ? at : undefined
+  }
+  return delayMs === undefined || delayMs === 0 ? undefined : now + checkMs('delayMs', delayMs)
+}
+
+function checkMs(name: string, value: unknown): number {
+  if (typeof value === 'number' && Number.isFinite(value) && value >= 0) return Math.ceil(value)
+  throw new ValidationError(`${name} must be a number of milliseconds >= 0`)
+}
+
+// oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+const CONTROL = /[\u0000-\u001f\u007f]/
+
+function checkText(name: string, value: unknown, maxLength: number): string {
+  if (typeof value !== 'string')
+    throw new ValidationError(`${name} must be a string, got ${value === null ? 'null' : typeof value}`)
+  if (value === '') throw new ValidationError(`${name} must not be empty`)
+  if (value.length > maxLength)
+    throw new ValidationError(`${name} is ${value.length} characters long, the limit is ${maxLength}`)
+  if (CONTROL.test(value)) throw new ValidationError(`${name} holds a line break, NUL or other control character`)
+  if (!value.isWellFormed()) throw new ValidationError(`${name} holds half a surrogate pair and has no UTF-8 form`)
+  return value
+}
+
+/** Attributes take about so much on a wire that spells them out as headers. */
+const ENVELOPE_BYTES = 512
+
+/** What a message weighs in buffers, in bytes: body, headers, and a flat rate for the envelope. */
+export function messageBytes(message: EncodedMessage): number {
+  let bytes = ENVELOPE_BYTES + message.body.byteLength
+  if (message.headers === NO_HEADERS) return bytes
+  for (const name in message.headers) bytes += name.length + (message.headers[name] as string).length
+  return bytes
+}

@@ -1,0 +1,323 @@
+import type { Clock } from './clock.ts'
+import { Deadline } from './deadlines.ts'
+import type { Deadlines } from './deadlines.ts'
+import { PublishError, StateError } from './errors.ts'
+import type { BusEvents } from './events.ts'
+import type { OutgoingMessage } from './message.ts'
+import { messageBytes } from './outgoing.ts'
+import { Queue } from './queue.ts'
+import type { Position, PublishOutcome, Transport } from './transport.ts'
+
+export interface ResolvedPublisherOptions {
+  readonly deliveryTimeoutMs: number
+  readonly maxBufferedBytes: number
+  readonly maxBatchSize: number
+}
+
+export const PUBLISHER_DEFAULTS: ResolvedPublisherOptions = Object.freeze({
+  deliveryTimeoutMs: 30_000,
+  maxBufferedBytes: 67_108_864,
+  maxBatchSize: 1_000,
+})
+
+/** Messages of one call that wait for their outcome: one for `publish`, up to a batch for `publishMany`. */
+class Entry {
+  readonly messages: readonly OutgoingMessage[]
+  readonly bytes: number
+  readonly deadlineAt: number
+  readonly settle: (index: number, position: Position | undefined, error: PublishError | undefined) => void
+  state: 'waiting' | 'sent' | 'settled' = 'waiting'
+
+  constructor(messages: readonly OutgoingMessage[], bytes: number, deadlineAt: number, settle: Entry['settle']) {
+    this.messages = messages
+    this.bytes = bytes
+    this.deadlineAt = deadlineAt
+    this.settle = settle
+  }
+
+  fail(error: PublishError): void {
+    if (this.state === 'settled') return
+    this.state = 'settled'
+    for (let index = 0; index < this.messages.length; index++) this.settle(index, undefined, error)
+  }
+}
+
+/**
+ * The way of all messages to one transport. Calls of one turn of the event loop become one batch, without a timer; bytes
+ * on their way are bounded; every message is settled by its deadline, whatever the transport does.
+ */
+export class Publisher {
+  readonly #name: string
+  readonly #transport: Transport
+  readonly #options: ResolvedPublisherOptions
+  readonly #clock: Clock
+  readonly #events: BusEvents
+  readonly #deadlines: Deadlines
+  /** Not yet given to the transport, in order of the calls. Beyond the byte limit they wait here. */
+  readonly #queue = new Queue<Entry>()
+  readonly #queueDeadline: Deadline
+  #bufferedBytes = 0
+  #inFlight = 0
+  #flushing = false
+  #full = false
+  #closed = false
+  #idle: (() => void)[] = []
+
+  constructor(parts: {
+    name: string
+    transport: Transport
+    options: ResolvedPublisherOptions
+    clock: Clock
+    events: BusEvents
+    deadlines: Deadlines
+  }) {
+    this.#name = parts.name
+    this.#transport = parts.transport
+    this.#options = parts.options
+    this.#clock = parts.clock
+    this.#events = parts.events
+    this.#deadlines = parts.deadlines
+    this.#queueDeadline = new Deadline(() => this.#expireQueue())
+  }
+
+  /** Bytes that wait for their confirmation. */
+  get bufferedBytes(): number {
+    return this.#bufferedBytes
+  }
+
+  /**
+   * Sends messages in order; `settle` is called once for each index. An aborted signal ends the wait: `not-sent` for what
+   * is still here, `unknown` for what the transport has.
+   */
+  send(messages: readonly OutgoingMessage[], signal: AbortSignal | undefined, settle: Entry['settle']): void {
+    const size = this.#options.maxBatchSize
+    for (let start = 0; start < messages.length; start += size) {
+      const chunk = start === 0 && messages.length <= size ? messages : messages.slice(start, start + size)
+      this.#enqueue(
+        chunk,
+        signal,
+        start === 0 ? settle : (index, position, error) => settle(start + index, position, error),
+      )
+    }
+  }
+
+  #enqueue(messages: readonly OutgoingMessage[], signal: AbortSignal | undefined, settle: Entry['settle']): void {
+    let bytes = 0
+    for (const message of messages) bytes += messageBytes(message)
+    const entry = new Entry(messages, bytes, this.#clock.monotonic() + this.#options.deliveryTimeoutMs, settle)
+    if (this.#closed) return entry.fail(closedError())
+    if (signal !== undefined && !this.#watch(entry, signal)) return
+    this.#queue.push(entry)
+    if (this.#flushing) return
+    this.#flushing = true
+    // After the microtasks of this turn: every publish call that they make still joins the batch.
+    process.nextTick(() => this.#flush())
+  }
+
+  #watch(entry: Entry, signal: AbortSignal): boolean {
+    const abort = (): void => {
+      const outcome = entry.state === 'waiting' ? 'not-sent' : 'unknown'
+      entry.fail(
+        new PublishError(`Publishing to "${topicOf(entry)}" was aborted (${outcome})`, {
+          outcome,
+          cause: signal.reason,
+        }),
+      )
+    }
+    if (signal.aborted) {
+      abort()
+      return false
+    }
+    signal.addEventListener('abort', abort, { once: true })
+    let open = entry.messages.length
+    const settle = entry.settle
+    ;(entry as { settle: Entry['settle'] }).settle = (index, position, error) => {
+      if (--open === 0) signal.removeEventListener('abort', abort)
+      settle(index, position, error)
+    }
+    return true
+  }
+
+  #flush(): void {
+    this.#flushing = false
+    const { maxBatchSize, maxBufferedBytes } = this.#options
+    while (this.#queue.size > 0) {
+      const entries: Entry[] = []
+      let count = 0
+      let bytes = 0
+      for (let entry = this.#queue.peek(); entry !== undefined; entry = this.#queue.peek()) {
+        if (entry.state === 'settled') {
+          this.#queue.shift()
+          continue
+        }
+        if (count > 0 && count + entry.messages.length > maxBatchSize) break
+        // One entry always fits when nothing else is buffered, however large it is.
+        if (this.#bufferedBytes + bytes > 0 && this.#bufferedBytes + bytes + entry.bytes > maxBufferedBytes) break
+        this.#queue.shift()
+        entry.state = 'sent'
+        entries.push(entry)
+        count += entry.messages.length
+        bytes += entry.bytes
+      }
+      if (entries.length === 0) break
+      this.#dispatch(entries, count, bytes)
+    }
+    this.#watchQueue()
+  }
+
+  /** What still waits here waits for room: say so, and give up on it in time. */
+  #watchQueue(): void {
+    const head = this.#queue.peek()
+    const full = head !== undefined
+    if (full && !this.#full) {
+      this.#events.emit('bufferFull', {
+        transport: this.#name,
+        bufferedBytes: this.#bufferedBytes,
+        maxBufferedBytes: this.#options.maxBufferedBytes,
+      })
+    }
+    this.#full = full
+    if (full) this.#deadlines.set(this.#queueDeadline, Math.max(0, head.deadlineAt - this.#clock.monotonic()))
+    else {
+      this.#deadlines.clear(this.#queueDeadline)
+      this.#tellIdle()
+    }
+  }
+
+  #expireQueue(): void {
+    const now = this.#clock.monotonic()
+    for (
+      let entry = this.#queue.peek();
+      entry !== undefined && (entry.state === 'settled' || entry.deadlineAt <= now);
+      entry = this.#queue.peek()
+    ) {
+      this.#queue.shift()
+      entry.fail(
+        new PublishError(
+          `Publishing to "${topicOf(entry)}" found no room for ${this.#options.deliveryTimeoutMs} ms: ${this.#bufferedBytes} bytes wait for transport "${this.#name}". It was not sent.`,
+          { outcome: 'not-sent', retryable: true },
+        ),
+      )
+    }
+    this.#flush()
+  }
+
+  #dispatch(entries: readonly Entry[], count: number, bytes: number): void {
+    const messages = entries.length === 1 ? (entries[0] as Entry).messages : entries.flatMap((entry) => entry.messages)
+    this.#bufferedBytes += bytes
+    this.#inFlight++
+    const startedAt = this.#clock.monotonic()
+    const controller = new AbortController()
+    const deadline = new Deadline(() => this.#expireSent(entries, deadline, controller))
+    this.#deadlines.set(deadline, Math.max(0, (entries[0] as Entry).deadlineAt - startedAt))
+    const finish = (outcomes: readonly PublishOutcome[] | undefined, failure: unknown): void => {
+      this.#deadlines.clear(deadline)
+      this.#bufferedBytes -= bytes
+      this.#inFlight--
+      this.#settle(entries, outcomes, failure)
+      if (this.#events.wants('published')) {
+        this.#events.emit('published', {
+          transport: this.#name,
+          count,
+          bytes,
+          durationMs: this.#clock.monotonic() - startedAt,
+        })
+      }
+      if (this.#queue.size > 0 && !this.#flushing) this.#flush()
+      else this.#tellIdle()
+    }
+    let pending: Promise<readonly PublishOutcome[]>
+    try {
+      pending = this.#transport.publish(messages, { signal: controller.signal })
+    } catch (error) {
+      return finish(undefined, error)
+    }
+    pending.then(
+      (outcomes) => finish(outcomes, undefined),
+      (error: unknown) => finish(undefined, error),
+    )
+  }
+
+  /** The transport still has them, but their callers have waited long enough. */
+  #expireSent(entries: readonly Entry[], deadline: Deadline, controller: AbortController): void {
+    const now = this.#clock.monotonic()
+    const open = entries.find((entry) => entry.state !== 'settled' && entry.deadlineAt > now)
+    for (const entry of entries) {
+      if (entry.deadlineAt > now) continue
+      entry.fail(
+        new PublishError(
+          `Publishing to "${topicOf(entry)}" was not confirmed by transport "${this.#name}" within ${this.#options.deliveryTimeoutMs} ms. The broker may have it.`,
+          { outcome: 'unknown', retryable: true },
+        ),
+      )
+    }
+    if (open === undefined)
+      controller.abort(new PublishError('The delivery timeout has passed', { outcome: 'unknown', retryable: true }))
+    else this.#deadlines.set(deadline, open.deadlineAt - now)
+  }
+
+  #settle(entries: readonly Entry[], outcomes: readonly PublishOutcome[] | undefined, failure: unknown): void {
+    let at = 0
+    for (const entry of entries) {
+      const first = at
+      at += entry.messages.length
+      // Its deadline or its signal was faster.
+      if (entry.state === 'settled') continue
+      entry.state = 'settled'
+      for (let index = 0; index < entry.messages.length; index++) {
+        const outcome = outcomes?.[first + index]
+        const error = outcome === undefined ? brokenTransport(this.#name, failure) : outcome.error
+        if (error !== undefined && this.#events.wants('publishFailed')) {
+          this.#events.emit('publishFailed', {
+            transport: this.#name,
+            message: entry.messages[index] as OutgoingMessage,
+            error,
+          })
+        }
+        entry.settle(index, outcome?.position, error)
+      }
+    }
+  }
+
+  /** Resolves when nothing waits any more; the deadlines see to it that this happens. */
+  flush(): Promise<void> {
+    if (this.#inFlight === 0 && this.#queue.size === 0) return Promise.resolve()
+    return new Promise((resolve) => this.#idle.push(resolve))
+  }
+
+  /** Refuses further messages and fails those that the transport does not have yet. */
+  close(): void {
+    this.#closed = true
+    this.#deadlines.clear(this.#queueDeadline)
+    for (const entry of this.#queue.drain()) entry.fail(closedError())
+    this.#tellIdle()
+  }
+
+  #tellIdle(): void {
+    if (this.#inFlight > 0 || this.#queue.size > 0) return
+    const idle = this.#idle
+    this.#idle = []
+    for (const resolve of idle) resolve()
+  }
+}
+
+function topicOf(entry: Entry): string {
+  return entry.messages[0]?.topic ?? ''
+}
+
+function closedError(): PublishError {
+  return new PublishError('The bus was closed before the message was sent', {
+    outcome: 'not-sent',
+    cause: new StateError('The bus is closed'),
+  })
+}
+
+/** A transport whose publish rejects, or answers with too few outcomes, breaks the contract; its messages must not hang. */
+function brokenTransport(name: string, failure: unknown): PublishError {
+  if (failure instanceof PublishError) return failure
+  const detail = failure instanceof Error ? failure.message : 'it gave no outcome for the message'
+  return new PublishError(`Transport "${name}" failed while publishing: ${detail}`, {
+    outcome: 'unknown',
+    cause: failure,
+  })
+}

@@ -1,0 +1,109 @@
+import type { Outcome, Settlement, SettlementFailure, TransportSubscription } from './transport.ts'
+import type { Work } from './work.ts'
+
+export interface SettlerHost {
+  /** The broker has taken the outcome. */
+  settled(work: Work, outcome: Outcome): void
+  /** It has not. */
+  settleFailed(work: Work, outcome: Outcome, error: SettlementFailure['error']): void
+  /** So many deliveries are out of the way, and may be replaced. Not told of rejects: the host knows when those are through. */
+  freed(count: number, bytes: number): void
+}
+
+const ACK: Outcome = Object.freeze({ type: 'ack' })
+/** A turn of many synchronous handlers must not hold its acks until the last of them. */
+const FLUSH_AT = 1_000
+
+/** Gathers outcomes and settles them in batches, once per turn of the event loop. */
+export class Settler {
+  readonly #subscription: TransportSubscription
+  readonly #host: SettlerHost
+  #settlements: Settlement[] = []
+  #freedCount = 0
+  #freedBytes = 0
+  #scheduled = false
+  #inFlight = 0
+  #waiting: (() => void)[] = []
+
+  constructor(subscription: TransportSubscription, host: SettlerHost) {
+    this.#subscription = subscription
+    this.#host = host
+  }
+
+  ack(work: Work): void {
+    this.add(work, ACK)
+  }
+
+  add(work: Work, outcome: Outcome): void {
+    // A dead letter may take long to get through, and its source is held until then: it must not be replaced meanwhile.
+    if (outcome.type !== 'reject') {
+      this.#freedCount++
+      this.#freedBytes += work.delivery.bytes
+    }
+    this.again(work, outcome)
+  }
+
+  /** Tries an outcome again that the broker did not take. */
+  again(work: Work, outcome: Outcome): void {
+    work.state = 'settling'
+    this.#settlements.push({ delivery: work.delivery, outcome })
+    if (this.#settlements.length >= FLUSH_AT) this.flush()
+    else if (!this.#scheduled) {
+      this.#scheduled = true
+      setImmediate(() => {
+        this.#scheduled = false
+        this.flush()
+      })
+    }
+  }
+
+  flush(): void {
+    const batch = this.#settlements
+    if (batch.length === 0) return
+    const freedCount = this.#freedCount
+    const freedBytes = this.#freedBytes
+    this.#settlements = []
+    this.#freedCount = 0
+    this.#freedBytes = 0
+    this.#inFlight++
+    this.#subscription.settle(batch).then(
+      (failures) => this.#settled(batch, failures),
+      // The contract says that settle never rejects; if it does, nothing of the batch is certain.
+      (error: unknown) =>
+        this.#settled(
+          batch,
+          batch.map((_, index) => ({ index, error: error as SettlementFailure['error'] })),
+        ),
+    )
+    if (freedCount > 0) this.#host.freed(freedCount, freedBytes)
+  }
+
+  #settled(batch: readonly Settlement[], failures: readonly SettlementFailure[]): void {
+    this.#inFlight--
+    this.#report(batch, failures)
+    if (this.#inFlight > 0 || this.#settlements.length > 0) return
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const resolve of waiting) resolve()
+  }
+
+  /** Resolves when everything added so far has its answer. */
+  idle(): Promise<void> {
+    this.flush()
+    if (this.#inFlight === 0) return Promise.resolve()
+    return new Promise((resolve) => this.#waiting.push(resolve))
+  }
+
+  #report(batch: readonly Settlement[], failures: readonly SettlementFailure[]): void {
+    if (failures.length === 0) {
+      for (const { delivery, outcome } of batch) this.#host.settled(delivery.runtime as Work, outcome)
+      return
+    }
+    const failed = new Map(failures.map((failure) => [failure.index, failure.error]))
+    for (const [index, { delivery, outcome }] of batch.entries()) {
+      const error = failed.get(index)
+      if (error === undefined) this.#host.settled(delivery.runtime as Work, outcome)
+      else this.#host.settleFailed(delivery.runtime as Work, outcome, error)
+    }
+  }
+}

@@ -1,0 +1,83 @@
+export { createBus } from './core/bus.ts'
+export { sleep, systemClock } from './core/clock.ts'
+export { bytesCodec, jsonCodec, textCodec } from './core/codec.ts'
+export { defineConsumer, defineEvent } from './core/define.ts'
+export {
+  AuthorizationError,
+  BusbarError,
+  CodecError,
+  ConfigurationError,
+  ConflictError,
+  ConnectionError,
+  NoRespondersError,
+  PublishError,
+  RejectError,
+  RemoteError,
+  SettlementError,
+  StateError,
+  TimeoutError,
+  UnsupportedError,
+  ValidationError,
+} from './core/errors.ts'
+export { compilePattern, deadLetterTopic } from './core/topic.ts'
+
+export type {
+  Bus,
+  BusOptions,
+  BusState,
+  ConsumerHandle,
+  ConsumerHealth,
+  ConsumerStats,
+  DeadLetter,
+  DeadLetters,
+  DeadLetterSelection,
+  HealthReport,
+  PublisherOptions,
+  RedriveOptions,
+  RedriveReport,
+} from './core/bus-types.ts'
+export type { Clock, Timer } from './core/clock.ts'
+export type { Codec } from './core/codec.ts'
+export type { ConsumeOptions, RetryOptions } from './core/consume-options.ts'
+export type {
+  AnyConsumerDefinition,
+  AnyEventDefinition,
+  ConsumerDefinition,
+  EventDefinition,
+  EventOptions,
+} from './core/define.ts'
+export type { BusbarErrorOptions, ErrorCode, Problem, PublishFailure, ValidationIssue } from './core/errors.ts'
+export type { BusEventListener, BusEventMap, BusEventName, BusEvents, DeadLetterReason } from './core/events.ts'
+export type {
+  BatchContext,
+  BatchHandler,
+  BatchItemResult,
+  ConsumerControl,
+  Handler,
+  HandlerContext,
+  Middleware,
+} from './core/handler.ts'
+export type { Logger } from './core/logger.ts'
+export type { EncodedMessage, Headers, Message, OutgoingMessage } from './core/message.ts'
+export type { PublishItem, PublishOptions, PublishReceipt, PublishResult } from './core/publish-options.ts'
+export type { StandardIssue, StandardResult, StandardSchema } from './core/standard-schema.ts'
+export type {
+  Capabilities,
+  Delivery,
+  DeliverySink,
+  GroupInfo,
+  Outcome,
+  Position,
+  PublishOutcome,
+  Settlement,
+  SettlementFailure,
+  StartFrom,
+  StoredMessage,
+  SubscriptionSpec,
+  TopicInfo,
+  Transport,
+  TransportAdmin,
+  TransportHealth,
+  TransportHost,
+  TransportSubscription,
+} from './core/transport.ts'

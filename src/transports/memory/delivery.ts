@@ -1,0 +1,57 @@
+import type { EncodedMessage } from '../../core/message.ts'
+import type { Delivery, Position } from '../../core/transport.ts'
+import type { KeyState } from './key-state.ts'
+import type { MemorySubscription } from './subscriber.ts'
+import type { GroupQueue } from './group-queue.ts'
+
+/** A message on its way to one group: what is known about it there. */
+export interface Item {
+  readonly message: EncodedMessage
+  readonly offset: number
+  readonly publishedAt: number
+  readonly bytes: number
+  /** Order in which it became visible to the group. Kept over redeliveries: that is what keeps the order of a key. */
+  readonly sequence: number
+  /** How often it was handed out and not released. */
+  attempts: number
+  firstDeliveredAt: number | undefined
+  /** Not before that (monotonic ms). */
+  notBefore: number
+}
+
+export class MemoryDelivery implements Delivery {
+  previous: MemoryDelivery | undefined = undefined
+  next: MemoryDelivery | undefined = undefined
+  readonly item: Item
+  readonly queue: GroupQueue
+  readonly member: MemorySubscription
+  readonly key: KeyState | undefined
+  readonly attempt: number
+  settled = false
+  lost = false
+  runtime: unknown = undefined
+
+  constructor(item: Item, queue: GroupQueue, member: MemorySubscription, key: KeyState | undefined) {
+    this.item = item
+    this.queue = queue
+    this.member = member
+    this.key = key
+    this.attempt = ++item.attempts
+  }
+
+  get message(): EncodedMessage {
+    return this.item.message
+  }
+
+  get bytes(): number {
+    return this.item.bytes
+  }
+
+  get firstDeliveredAt(): number | undefined {
+    return this.item.firstDeliveredAt
+  }
+
+  get position(): Position {
+    return { topic: this.item.message.topic, offset: this.item.offset }
+  }
+}

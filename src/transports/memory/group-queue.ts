@@ -1,0 +1,282 @@
+import type { Clock } from '../../core/clock.ts'
+import type { EncodedMessage } from '../../core/message.ts'
+import { MemoryDelivery } from './delivery.ts'
+import type { Item } from './delivery.ts'
+import { KeyState } from './key-state.ts'
+import type { LogEntry, TopicLog } from './log.ts'
+import type { MemorySubscription } from './subscriber.ts'
+import { WakeUps } from './wake-ups.ts'
+
+/** Members of a group take turns in portions of that size; a lone one takes all that it has credit for. */
+const PORTION = 32
+
+/** What one group still has to get of one topic, and who has it. */
+export class GroupQueue {
+  readonly topic: string
+  readonly group: string
+  readonly members: MemorySubscription[] = []
+  /** Bytes published for the group and not acked by it. */
+  pendingBytes = 0
+  inFlight = 0
+  /** Offset of the next entry of the log that the group has not looked at. */
+  cursor: number
+  readonly #log: TopicLog
+  readonly #clock: Clock
+  readonly #onReady: (queue: GroupQueue) => void
+  /** Came back, or came for this group alone, and has no key to wait for. By sequence. */
+  #returned: Item[] = []
+  readonly #keys = new Map<string, KeyState>()
+  #readyKeys: KeyState[] = []
+  readonly #later: WakeUps<Item | KeyState>
+  #sequence = 0
+  #turn = 0
+
+  constructor(parts: {
+    topic: string
+    group: string
+    cursor: number
+    log: TopicLog
+    clock: Clock
+    onReady: (queue: GroupQueue) => void
+  }) {
+    this.topic = parts.topic
+    this.group = parts.group
+    this.cursor = parts.cursor
+    this.#log = parts.log
+    this.#clock = parts.clock
+    this.#onReady = parts.onReady
+    this.#later = new WakeUps(parts.clock, (subject) => {
+      if (subject instanceof KeyState) this.#list(subject)
+      else this.#comeBack(subject)
+      this.#onReady(this)
+    })
+  }
+
+  // --- handing out -------------------------------------------------------------------------------------------------
+
+  /** Hands out what may be handed out, to members in turn, until nothing is left or nobody wants more. */
+  distribute(): void {
+    const portion = this.members.length === 1 ? Infinity : PORTION
+    for (let idle = 0; idle < this.members.length;) {
+      const member = this.members[this.#turn++ % this.members.length] as MemorySubscription
+      const batch = member.wants() ? this.#take(member, portion) : []
+      if (batch.length === 0) idle++
+      else {
+        idle = 0
+        member.hand(batch)
+      }
+    }
+  }
+
+  #take(member: MemorySubscription, most: number): MemoryDelivery[] {
+    const batch: MemoryDelivery[] = []
+    while (batch.length < most && member.wants()) {
+      const delivery = this.#takeReturned(member) ?? this.#takeOfKey(member) ?? this.#takeNew(member)
+      if (delivery === undefined) break
+      member.charge(delivery)
+      batch.push(delivery)
+    }
+    return batch
+  }
+
+  #takeReturned(member: MemorySubscription): MemoryDelivery | undefined {
+    for (let item = this.#returned.shift(); item !== undefined; item = this.#returned.shift()) {
+      const delivery = this.#offer(item, member)
+      if (delivery !== undefined) return delivery
+    }
+    return undefined
+  }
+
+  /** Of a key that nobody holds, oldest first. It stays with the member for as long as anything of it is out. */
+  #takeOfKey(member: MemorySubscription): MemoryDelivery | undefined {
+    for (let state = this.#readyKeys[0]; state !== undefined; state = this.#readyKeys[0]) {
+      const item = state.waiting[0]
+      const mine = state.owner === undefined || state.owner === member
+      if (item !== undefined && mine && item.notBefore <= this.#clock.monotonic()) {
+        state.waiting.shift()
+        return this.#handOut(item, member, state)
+      }
+      this.#readyKeys.shift()
+      state.listed = false
+      if (state.owner === undefined) this.#settleKey(state)
+    }
+    return undefined
+  }
+
+  #takeNew(member: MemorySubscription): MemoryDelivery | undefined {
+    while (this.cursor < this.#log.end) {
+      const entry = this.#log.get(this.cursor++)
+      if (entry === undefined) continue
+      const item = this.#itemOf(entry)
+      if (item.notBefore > 0) {
+        this.#later.add(item.notBefore, item)
+        continue
+      }
+      const delivery = this.#offer(item, member)
+      if (delivery !== undefined) return delivery
+    }
+    return undefined
+  }
+
+  /** Gives a visible item to the member, unless its key is busy: then it waits with its key. */
+  #offer(item: Item, member: MemorySubscription): MemoryDelivery | undefined {
+    const key = member.keyOf(item.message)
+    if (key === undefined) return this.#handOut(item, member, undefined)
+    let state = this.#keys.get(key)
+    if (state === undefined) {
+      state = new KeyState(key)
+      this.#keys.set(key, state)
+    } else if (state.waiting.length > 0 || (state.owner !== undefined && state.owner !== member)) {
+      state.insert(item)
+      return undefined
+    }
+    return this.#handOut(item, member, state)
+  }
+
+  #handOut(item: Item, member: MemorySubscription, state: KeyState | undefined): MemoryDelivery {
+    if (state !== undefined) {
+      state.owner = member
+      state.inFlight++
+    }
+    item.firstDeliveredAt ??= this.#clock.now()
+    this.inFlight++
+    return new MemoryDelivery(item, this, member, state)
+  }
+
+  #itemOf(entry: LogEntry): Item {
+    const wait = entry.deliverAt === undefined ? 0 : entry.deliverAt - this.#clock.now()
+    return this.#item(
+      entry.message,
+      entry.offset,
+      entry.publishedAt,
+      entry.bytes,
+      wait > 0 ? this.#clock.monotonic() + wait : 0,
+    )
+  }
+
+  #item(message: EncodedMessage, offset: number, publishedAt: number, bytes: number, notBefore: number): Item {
+    return {
+      message,
+      offset,
+      publishedAt,
+      bytes,
+      sequence: this.#sequence++,
+      attempts: 0,
+      firstDeliveredAt: undefined,
+      notBefore,
+    }
+  }
+
+  // --- coming back -------------------------------------------------------------------------------------------------
+
+  /** Ack or reject: the group is done with it. */
+  done(delivery: MemoryDelivery): void {
+    this.#out(delivery)
+    this.pendingBytes -= delivery.bytes
+    if (delivery.key !== undefined) this.#settleKey(delivery.key)
+  }
+
+  /** Nack or release, or its member is gone. */
+  giveBack(delivery: MemoryDelivery, delayMs: number, countAttempt: boolean): void {
+    const { item, key } = delivery
+    this.#out(delivery)
+    if (!countAttempt) item.attempts--
+    item.notBefore = delayMs > 0 ? this.#clock.monotonic() + delayMs : 0
+    if (key !== undefined) {
+      key.insert(item)
+      this.#settleKey(key)
+    } else if (delayMs > 0) this.#later.add(item.notBefore, item)
+    else this.#comeBack(item)
+    this.#onReady(this)
+  }
+
+  /** A copy for this group alone. */
+  addTargeted(message: EncodedMessage, publishedAt: number, bytes: number, delayMs: number): void {
+    this.pendingBytes += bytes
+    const item = this.#item(message, -1, publishedAt, bytes, delayMs > 0 ? this.#clock.monotonic() + delayMs : 0)
+    if (delayMs > 0) this.#later.add(item.notBefore, item)
+    else this.#comeBack(item)
+    this.#onReady(this)
+  }
+
+  #out(delivery: MemoryDelivery): void {
+    delivery.settled = true
+    this.inFlight--
+    if (delivery.key !== undefined && --delivery.key.inFlight === 0) delivery.key.owner = undefined
+  }
+
+  #comeBack(item: Item): void {
+    // What was published with a delay takes its place in the order when the delay is over.
+    const at = this.#returned.findIndex((other) => other.sequence > item.sequence)
+    if (at < 0) this.#returned.push(item)
+    else this.#returned.splice(at, 0, item)
+  }
+
+  /** After something of the key was settled: forget the key, hand out its next one, or wait for that to be due. */
+  #settleKey(state: KeyState): void {
+    if (state.inFlight > 0) return
+    const head = state.waiting[0]
+    if (head === undefined) this.#keys.delete(state.key)
+    else if (head.notBefore > this.#clock.monotonic()) this.#later.add(head.notBefore, state)
+    else {
+      this.#list(state)
+      this.#onReady(this)
+    }
+  }
+
+  #list(state: KeyState): void {
+    if (state.listed || state.inFlight > 0 || state.waiting.length === 0) return
+    state.listed = true
+    this.#readyKeys.push(state)
+  }
+
+  // --- looking -----------------------------------------------------------------------------------------------------
+
+  /** Messages that wait, in any way, without those in flight. */
+  get waiting(): number {
+    let waiting = this.ready
+    for (const state of this.#keys.values()) waiting += state.listed ? 0 : state.waiting.length
+    for (const subject of this.#later.subjects()) if (!(subject instanceof KeyState)) waiting++
+    return waiting
+  }
+
+  /** Of those, what could be handed out now. */
+  get ready(): number {
+    let ready = this.#returned.length
+    for (const state of this.#readyKeys) ready += state.waiting.length
+    for (let offset = Math.max(this.cursor, this.#log.start); offset < this.#log.end; offset++)
+      if (this.#log.get(offset) !== undefined) ready++
+    return ready
+  }
+
+  /** Publish time of the oldest message that is not acked. */
+  get oldestUnackedAt(): number | undefined {
+    let oldest = this.#log.get(Math.max(this.cursor, this.#log.start))?.publishedAt ?? Infinity
+    const look = (item: Item): void => {
+      oldest = Math.min(oldest, item.publishedAt)
+    }
+    this.#returned.forEach(look)
+    for (const state of this.#keys.values()) state.waiting.forEach(look)
+    for (const subject of this.#later.subjects()) if (!(subject instanceof KeyState)) look(subject)
+    for (const member of this.members)
+      for (const delivery of member.outstanding.toArray()) if (delivery.queue === this) look(delivery.item)
+    return oldest === Infinity ? undefined : oldest
+  }
+
+  /** Forgets everything that waits; what is out was taken back by the caller. */
+  reset(cursor: number): void {
+    this.cursor = cursor
+    this.#returned = []
+    this.#keys.clear()
+    this.#readyKeys = []
+    this.#later.clear()
+    this.inFlight = 0
+    this.pendingBytes = 0
+    for (let offset = Math.max(cursor, this.#log.start); offset < this.#log.end; offset++)
+      this.pendingBytes += this.#log.get(offset)?.bytes ?? 0
+  }
+
+  close(): void {
+    this.#later.clear()
+  }
+}

@@ -1,0 +1,150 @@
+import { systemClock } from '../../core/clock.ts'
+import type { Clock } from '../../core/clock.ts'
+import { StateError, TimeoutError } from '../../core/errors.ts'
+import type { EncodedMessage } from '../../core/message.ts'
+import { isDeadLetterTopic } from '../../core/topic.ts'
+import type { Capabilities, Transport, TransportHost } from '../../core/transport.ts'
+import { memoryAdmin } from './admin.ts'
+import { memoryBroker } from './broker.ts'
+import type { MemoryBroker } from './broker.ts'
+import { resolveMemoryOptions } from './options.ts'
+import type { MemoryOptions } from './options.ts'
+import { publishToMemory } from './publisher.ts'
+import type { MemorySubscription } from './subscriber.ts'
+
+export { memoryBroker } from './broker.ts'
+export type { MemoryBroker } from './broker.ts'
+export type { MemoryOptions } from './options.ts'
+
+/** The memory transport, with what a test wants to know of it. */
+export interface MemoryTransport extends Transport {
+  /** All stored messages, or those of one topic, in order; no dead letters. The last `retainMessages` of each topic. */
+  messages(topic?: string): readonly EncodedMessage[]
+  /** All dead letters, or those of one dead-letter topic. */
+  deadLetters(topic?: string): readonly EncodedMessage[]
+  /** Forgets all messages. Consumers go on with what is published next. */
+  clear(): void
+  /** Resolves with the messages of the topic as soon as there are that many; rejects with `TimeoutError` (default 5,000 ms). */
+  waitForMessages(
+    topic: string,
+    count: number,
+    options?: { readonly timeoutMs?: number },
+  ): Promise<readonly EncodedMessage[]>
+}
+
+/**
+ * A broker inside the process: for tests, and for parts of one program that talk by events. Deterministic, complete
+ * (groups, keys in order, redelivery, delay, replay, dead letters), and honest: messages go through the codec as on any wire.
+ * Nothing survives the process.
+ */
+export function memory(options?: MemoryOptions): MemoryTransport {
+  const resolved = resolveMemoryOptions(options)
+  const broker: MemoryBroker =
+    resolved.broker ??
+    memoryBroker({ retainMessages: resolved.retainMessages, maxBacklogBytes: resolved.maxBacklogBytes })
+  const subscriptions = new Set<MemorySubscription>()
+  let host: TransportHost | undefined
+  let closed = false
+
+  const requireOpen = (): TransportHost => {
+    if (host === undefined || closed)
+      throw new StateError(closed ? 'The memory transport is closed' : 'The memory transport is not open')
+    return host
+  }
+  const stored = (topic: string | undefined, dead: boolean): EncodedMessage[] => {
+    const names =
+      topic === undefined ? [...broker.topics.keys()].filter((name) => isDeadLetterTopic(name) === dead) : [topic]
+    return names.flatMap((name) => broker.messages(name))
+  }
+
+  return {
+    system: 'memory',
+    capabilities: capabilities(resolved.maxMessageBytes),
+    admin: memoryAdmin(() => broker),
+    async open(given) {
+      if (host !== undefined)
+        throw new StateError(
+          'A memory transport belongs to one bus: make another one with the same broker, memory({ broker })',
+        )
+      host = given
+      // A bus with a clock of its own (a manual one, in tests) brings it along; the system's never takes its place again.
+      if (given.clock !== systemClock) broker.clock = given.clock
+      broker.attach(given.instanceId, given.name, given.events)
+      given.events.emit('connect', { transport: given.name })
+    },
+    async publish(batch, { signal } = {}) {
+      requireOpen()
+      return publishToMemory(broker, batch, signal)
+    },
+    async subscribe(spec, sink) {
+      requireOpen()
+      const subscription = broker.subscribe(spec, sink)
+      subscriptions.add(subscription)
+      return subscription
+    },
+    health: () => ({ connected: host !== undefined && !closed }),
+    async close() {
+      if (closed) return
+      closed = true
+      for (const subscription of subscriptions) await subscription.close()
+      if (host === undefined) return
+      broker.detach(host.instanceId, host.name)
+      host.events.emit('disconnect', { transport: host.name, planned: true, reason: 'closed' })
+    },
+    messages: (topic) => stored(topic, false),
+    deadLetters: (topic) => stored(topic, true),
+    clear: () => broker.clear(),
+    waitForMessages: (topic, count, { timeoutMs = 5_000 } = {}) =>
+      waitForMessages(broker, broker.clock, topic, count, timeoutMs),
+  }
+}
+
+function capabilities(maxMessageBytes: number): Capabilities {
+  return Object.freeze({
+    durable: false,
+    groups: true,
+    ordering: 'key',
+    orderedRedelivery: true,
+    delay: 'native',
+    redelivery: true,
+    attempts: true,
+    patterns: true,
+    replay: Object.freeze(['position', 'time'] as const),
+    lag: true,
+    publishDedup: false,
+    transactions: true,
+    requestReply: false,
+    maxMessageBytes,
+  })
+}
+
+function waitForMessages(
+  broker: MemoryBroker,
+  clock: Clock,
+  topic: string,
+  count: number,
+  timeoutMs: number,
+): Promise<readonly EncodedMessage[]> {
+  return new Promise((resolve, reject) => {
+    const look = (): boolean => {
+      const messages = broker.messages(topic)
+      if (messages.length < count) return false
+      stop()
+      timer.cancel()
+      resolve(messages)
+      return true
+    }
+    const stop = broker.onStored((name) => {
+      if (name === topic) look()
+    })
+    const timer = clock.setTimer(timeoutMs, () => {
+      stop()
+      reject(
+        new TimeoutError(
+          `"${topic}" has ${broker.messages(topic).length} messages after ${timeoutMs} ms, ${count} were expected`,
+        ),
+      )
+    })
+    look()
+  })
+}

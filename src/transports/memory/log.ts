@@ -1,0 +1,69 @@
+import type { EncodedMessage } from '../../core/message.ts'
+
+/** A message as the broker keeps it. */
+export interface LogEntry {
+  readonly message: EncodedMessage
+  readonly offset: number
+  readonly publishedAt: number
+  readonly deliverAt: number | undefined
+  readonly bytes: number
+}
+
+const COMPACT_AT = 4_096
+
+/** The messages of one topic by offset. Old ones fall off its start; offsets never change. */
+export class TopicLog {
+  #entries: (LogEntry | undefined)[] = []
+  /** Offset of the first slot of the array. */
+  #base = 0
+  /** Offset of the oldest entry still there. */
+  start = 0
+  bytes = 0
+  /** How many are there: some in the middle may have been removed. */
+  size = 0
+
+  /** Offset of the next entry. */
+  get end(): number {
+    return this.#base + this.#entries.length
+  }
+
+  get(offset: number): LogEntry | undefined {
+    return offset < this.start ? undefined : this.#entries[offset - this.#base]
+  }
+
+  push(entry: LogEntry): void {
+    this.#entries.push(entry)
+    this.bytes += entry.bytes
+    this.size++
+  }
+
+  remove(offset: number): boolean {
+    const entry = this.get(offset)
+    if (entry === undefined) return false
+    this.#entries[offset - this.#base] = undefined
+    this.bytes -= entry.bytes
+    this.size--
+    return true
+  }
+
+  /** Drops everything before that offset. */
+  trim(offset: number): void {
+    while (this.start < offset) {
+      this.remove(this.start)
+      this.start++
+    }
+    const dead = this.start - this.#base
+    if (dead < COMPACT_AT || dead * 2 < this.#entries.length) return
+    this.#entries = this.#entries.slice(dead)
+    this.#base = this.start
+  }
+
+  /** First offset published at or after that time; the end when there is none. */
+  offsetAt(timeMs: number): number {
+    for (let offset = this.start; offset < this.end; offset++) {
+      const entry = this.get(offset)
+      if (entry !== undefined && entry.publishedAt >= timeMs) return offset
+    }
+    return this.end
+  }
+}

@@ -1,0 +1,66 @@
+import { PublishError } from '../../core/errors.ts'
+import type { OutgoingMessage } from '../../core/message.ts'
+import { Queue } from '../../core/queue.ts'
+import { isDeadLetterTopic } from '../../core/topic.ts'
+import type { PublishOutcome } from '../../core/transport.ts'
+import type { GroupQueue } from './group-queue.ts'
+import { TopicLog } from './log.ts'
+
+/** A message that waits for room in its topic. */
+export interface Waiter {
+  readonly message: OutgoingMessage
+  settle(outcome: PublishOutcome): void
+  gone: boolean
+}
+
+/** One topic: its log, its groups, and the publishers that wait for them. */
+export class TopicState {
+  readonly name: string
+  readonly log: TopicLog = new TopicLog()
+  readonly groups: Map<string, GroupQueue> = new Map()
+  readonly waiters: Queue<Waiter> = new Queue()
+  readonly #retainMessages: number
+  readonly #maxBacklogBytes: number
+  /** Nobody consumes dead letters, and still none may fall off: a full topic refuses instead. */
+  readonly #keepAll: boolean
+
+  constructor(name: string, limits: { readonly retainMessages: number; readonly maxBacklogBytes: number }) {
+    this.name = name
+    this.#retainMessages = limits.retainMessages
+    this.#maxBacklogBytes = limits.maxBacklogBytes
+    this.#keepAll = isDeadLetterTopic(name)
+  }
+
+  /** False while some group has so much to do that publishers must wait for it. */
+  get hasRoom(): boolean {
+    if (this.#keepAll) return this.log.bytes < this.#maxBacklogBytes
+    for (const group of this.groups.values()) if (group.pendingBytes >= this.#maxBacklogBytes) return false
+    return true
+  }
+
+  fullError(): PublishError {
+    return new PublishError(
+      `The topic "${this.name}" holds ${this.#maxBacklogBytes} bytes that nobody has acked, its limit (maxBacklogBytes)`,
+      {
+        outcome: 'not-sent',
+        retryable: true,
+      },
+    )
+  }
+
+  /** Lets go of old entries that every group has had. Returns how many went that no group ever asked for. */
+  trim(): number {
+    if (this.#keepAll) return 0
+    const { log } = this
+    let limit = log.end - this.#retainMessages
+    if (this.groups.size === 0) {
+      const before = log.size
+      if (limit > log.start) log.trim(limit)
+      while (log.bytes > this.#maxBacklogBytes) log.trim(log.start + 1)
+      return before - log.size
+    }
+    for (const group of this.groups.values()) limit = Math.min(limit, group.cursor)
+    if (limit > log.start) log.trim(limit)
+    return 0
+  }
+}
