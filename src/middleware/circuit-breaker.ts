@@ -1,0 +1,223 @@
+import { randomUUID } from 'node:crypto'
+import { BusbarError, TimeoutError } from '../core/errors.ts'
+import type { ErrorCode } from '../core/errors.ts'
+import type { Handler, HandlerContext } from '../core/handler.ts'
+import type { Message } from '../core/message.ts'
+import { OptionsReader } from '../core/options.ts'
+import { Circuit } from './circuit.ts'
+import type { CallResult, CircuitMember, CircuitState } from './circuit.ts'
+import type { FailureLimit } from './failure-window.ts'
+import { isNotNow } from './not-now.ts'
+import { notify } from './notify.ts'
+import { isPromiseLike } from './observe.ts'
+
+export interface CircuitBreakerOptions {
+  /**
+   * What it guards: `payment-api`. Appears in the reason of the consumers' `limit` events (`circuit-breaker:payment-api`), so
+   * no two breakers of one consumer may share it. Default: a random name.
+   */
+  readonly name?: string | undefined
+  /** Opens at that many failures within `windowMs`, whatever succeeds in between. Default 5, unless `failureRate` is given. */
+  readonly failureThreshold?: number | undefined
+  /** Instead: opens when that share of the results within `windowMs` are failures, above 0 to 1. */
+  readonly failureRate?: number | undefined
+  /** With `failureRate`: never opens on fewer results than these. Default 10. */
+  readonly minimum?: number | undefined
+  /** How far back results count, in ms. Default 10,000. */
+  readonly windowMs?: number | undefined
+  /** How long intake stays paused before a message is let through to see, in ms. Default 30,000. */
+  readonly resetTimeoutMs?: number | undefined
+  /** How many messages, over all consumers of the breaker, are let through while half-open. Default 1. */
+  readonly halfOpenPermits?: number | undefined
+  /**
+   * False for errors that say nothing about what the breaker guards; they count neither as failure nor as success.
+   * Default: everything is a failure but `ctx.retry({ countAttempt: false })` and errors about the message itself
+   * (`RejectError`, `CodecError`, `ValidationError`).
+   */
+  readonly isFailure?: ((error: unknown) => boolean) | undefined
+  readonly onStateChange?: ((change: CircuitStateChange) => void) | undefined
+}
+
+export interface CircuitStateChange {
+  readonly name: string
+  readonly from: CircuitState
+  readonly to: CircuitState
+}
+
+/** A middleware that may be given to several consumers, which then open and close together. */
+export interface CircuitBreaker {
+  (next: Handler): Handler
+  readonly name: string
+  readonly state: CircuitState
+}
+
+export const CIRCUIT_BREAKER_DEFAULTS = {
+  failureThreshold: 5,
+  minimum: 10,
+  windowMs: 10_000,
+  resetTimeoutMs: 30_000,
+  halfOpenPermits: 1,
+} as const
+
+interface ResolvedCircuitBreaker {
+  readonly name: string
+  readonly limit: FailureLimit
+  readonly resetTimeoutMs: number
+  readonly permits: number
+  readonly isFailure: (error: unknown) => boolean
+  readonly onStateChange: ((change: CircuitStateChange) => void) | undefined
+}
+
+function resolve(options: CircuitBreakerOptions): ResolvedCircuitBreaker {
+  const reader = new OptionsReader('circuitBreaker()', options)
+  const windowMs = reader.integer('windowMs', CIRCUIT_BREAKER_DEFAULTS.windowMs, { min: 1 })
+  const failures = reader.integer('failureThreshold', CIRCUIT_BREAKER_DEFAULTS.failureThreshold, {
+    min: 1,
+    max: 100_000,
+  })
+  const rate = reader.number('failureRate', undefined, { min: 0.000001, max: 1 })
+  const minimum = reader.integer('minimum', CIRCUIT_BREAKER_DEFAULTS.minimum, { min: 1 })
+  if (reader.has('failureRate') && reader.has('failureThreshold'))
+    reader.problem('failureRate', 'and failureThreshold exclude each other: choose one')
+  if (reader.has('minimum') && !reader.has('failureRate'))
+    reader.problem('minimum', 'has no meaning without failureRate')
+  const resolved: ResolvedCircuitBreaker = {
+    name: reader.string('name', undefined) ?? randomUUID().slice(0, 8),
+    limit: rate === undefined ? { windowMs, failures } : { windowMs, rate, minimum },
+    resetTimeoutMs: reader.integer('resetTimeoutMs', CIRCUIT_BREAKER_DEFAULTS.resetTimeoutMs, { min: 1 }),
+    permits: reader.integer('halfOpenPermits', CIRCUIT_BREAKER_DEFAULTS.halfOpenPermits, { min: 1, max: 100_000 }),
+    isFailure: reader.callable<(error: unknown) => boolean>('isFailure') ?? isFailureByDefault,
+    onStateChange: reader.callable<(change: CircuitStateChange) => void>('onStateChange'),
+  }
+  reader.done()
+  return Object.freeze(resolved)
+}
+
+/**
+ * Stops calling what keeps failing. After too many failures it opens: intake of its consumers is paused (the broker keeps
+ * the messages, and none loses an attempt). After `resetTimeoutMs` it is half-open: one message is let through. Its success
+ * closes the circuit, its failure opens it again, and an outcome that is neither lets the next one through.
+ *
+ * - Messages already on their way when it opens are handed back with `ctx.retry({ countAttempt: false })`. Handlers that run
+ *   are left to finish; how they end no longer matters to the circuit.
+ * - An attempt that runs into its deadline is a failure at that moment, even when the handler never ends.
+ * - One instance is one circuit: give it to all consumers that call the same dependency, and make one for each dependency.
+ *   Use it once in the chain of a consumer.
+ *
+ *     const payments = circuitBreaker({ name: 'payment-api', failureThreshold: 5, resetTimeoutMs: 10_000 })
+ *     bus.consume(OrderPlaced, charge, { middleware: [payments] })
+ *
+ * Throws `ConfigurationError`.
+ */
+export function circuitBreaker(options: CircuitBreakerOptions = {}): CircuitBreaker {
+  const { name, limit, resetTimeoutMs, permits, isFailure, onStateChange } = resolve(options)
+  const circuit = new Circuit({
+    reason: `circuit-breaker:${name}`,
+    limit,
+    resetTimeoutMs,
+    permits,
+    changed(to, from) {
+      if (onStateChange !== undefined)
+        notify('onStateChange of circuitBreaker()', () => onStateChange({ name, from, to }))
+    },
+  })
+  const resultOf = (error: unknown): CallResult => (isFailure(error) ? 'failure' : 'neutral')
+  const middleware = (next: Handler): Handler => {
+    let member: CircuitMember | undefined
+    return (message, ctx) => {
+      member ??= circuit.join(ctx.consumer)
+      const generation = circuit.enter(member)
+      if (generation === undefined) return ctx.retry({ delayMs: circuit.putOffMs(ctx.clock), countAttempt: false })
+      return new GuardedCall(circuit, member, generation, resultOf).run(next, message, ctx)
+    }
+  }
+  Object.defineProperties(middleware, {
+    name: { value: name },
+    state: { get: () => circuit.state, enumerable: true },
+  })
+  return middleware as CircuitBreaker
+}
+
+const ABOUT_THE_MESSAGE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'BUSBAR_REJECT',
+  'BUSBAR_CODEC',
+  'BUSBAR_VALIDATION',
+])
+
+function isFailureByDefault(error: unknown): boolean {
+  return !isNotNow(error) && !(BusbarError.is(error) && ABOUT_THE_MESSAGE.has(error.code))
+}
+
+/** One call that the circuit let through; tells it once how it ended. */
+class GuardedCall {
+  readonly #circuit: Circuit
+  readonly #member: CircuitMember
+  readonly #generation: number
+  readonly #resultOf: (error: unknown) => CallResult
+  #ended = false
+
+  constructor(circuit: Circuit, member: CircuitMember, generation: number, resultOf: (error: unknown) => CallResult) {
+    this.#circuit = circuit
+    this.#member = member
+    this.#generation = generation
+    this.#resultOf = resultOf
+  }
+
+  run(next: Handler, message: Message, ctx: HandlerContext): unknown {
+    let result: unknown
+    try {
+      result = next(message, ctx)
+    } catch (error) {
+      this.#fail(error, ctx)
+      throw error
+    }
+    if (!isPromiseLike(result)) {
+      this.#end('success', ctx)
+      return result
+    }
+    return this.#watch(result, ctx)
+  }
+
+  #watch(result: PromiseLike<unknown>, ctx: HandlerContext): PromiseLike<unknown> {
+    const { signal } = ctx
+    // A handler that hangs may never end; its deadline tells all the same, and a probe must give back its permit.
+    const onAbort = (): void => this.#abort(signal.reason, ctx)
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort, { once: true })
+    return result.then(
+      (value) => {
+        signal.removeEventListener('abort', onAbort)
+        this.#end('success', ctx)
+        return value
+      },
+      (error: unknown) => {
+        signal.removeEventListener('abort', onAbort)
+        this.#fail(error, ctx)
+        throw error
+      },
+    )
+  }
+
+  /** A delivery that was lost, or a bus that closes, says nothing about the dependency; a deadline does. */
+  #abort(reason: unknown, ctx: HandlerContext): void {
+    if (TimeoutError.is(reason)) this.#fail(reason, ctx)
+    else this.#end('neutral', ctx)
+  }
+
+  #fail(error: unknown, ctx: HandlerContext): void {
+    if (this.#ended) return
+    let result: CallResult = 'failure'
+    try {
+      result = this.#resultOf(error)
+    } finally {
+      // Also when the user's own isFailure threw: the permit must come back.
+      this.#end(result, ctx)
+    }
+  }
+
+  #end(result: CallResult, ctx: HandlerContext): void {
+    if (this.#ended) return
+    this.#ended = true
+    this.#circuit.leave(this.#member, this.#generation, result, ctx.clock)
+  }
+}

@@ -1,0 +1,80 @@
+import type { Clock, Timer } from '../core/clock.ts'
+import type { HandlerContext } from '../core/handler.ts'
+
+/** A claim whose lease is to be kept alive. */
+export class Lease {
+  readonly key: string
+  readonly token: string
+  readonly messageId: string
+  readonly ctx: HandlerContext
+  renewedAt: number
+  /** A renewal is under way. */
+  renewing = false
+  /** Somebody else may have it now, and that has been told. */
+  lost = false
+
+  constructor(key: string, token: string, messageId: string, ctx: HandlerContext) {
+    this.key = key
+    this.token = token
+    this.messageId = messageId
+    this.ctx = ctx
+    this.renewedAt = ctx.clock.monotonic()
+  }
+}
+
+/**
+ * Renews the leases of slow handlers, all of a consumer by one timer: a handler that is quick costs no timer at all. A
+ * lease is renewed before half of it is over.
+ */
+export class Leases {
+  readonly #intervalMs: number
+  readonly #renew: (lease: Lease) => Promise<boolean>
+  readonly #held = new Set<Lease>()
+  #timer: Timer | undefined
+
+  /** `renew` resolves with false when the lease is not to be renewed again, sets `renewedAt`, and never rejects. */
+  constructor(leaseMs: number, renew: (lease: Lease) => Promise<boolean>) {
+    this.#intervalMs = leaseMs / 3
+    this.#renew = renew
+  }
+
+  add(lease: Lease): void {
+    this.#held.add(lease)
+    // The timer lapses by itself when it finds nothing to do, so that a quick handler need not cancel it.
+    if (this.#timer === undefined) this.#arm(lease.ctx.clock)
+  }
+
+  /** The lease is settled. */
+  remove(lease: Lease): void {
+    this.#held.delete(lease)
+  }
+
+  holds(lease: Lease): boolean {
+    return this.#held.has(lease)
+  }
+
+  #arm(clock: Clock): void {
+    this.#timer = clock.setTimer(this.#intervalMs, () => {
+      this.#timer = undefined
+      this.#turn(clock)
+    })
+  }
+
+  #turn(clock: Clock): void {
+    const now = clock.monotonic()
+    for (const lease of this.#held) {
+      // The attempt is over as far as the bus is concerned. A handler that hangs must not keep the message from its next
+      // attempt for ever: without renewal the lease ends by itself.
+      if (lease.ctx.signal.aborted) this.#held.delete(lease)
+      else if (!lease.renewing && (now - lease.renewedAt) * 2 >= this.#intervalMs) void this.#renewOne(lease)
+    }
+    if (this.#held.size > 0) this.#arm(clock)
+  }
+
+  async #renewOne(lease: Lease): Promise<void> {
+    lease.renewing = true
+    const again = await this.#renew(lease)
+    lease.renewing = false
+    if (!again) this.#held.delete(lease)
+  }
+}

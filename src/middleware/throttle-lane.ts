@@ -1,0 +1,82 @@
+import type { Clock, Timer } from '../core/clock.ts'
+import type { Handler, HandlerContext } from '../core/handler.ts'
+import type { Message } from '../core/message.ts'
+import { TokenBucket } from './token-bucket.ts'
+import type { Rate } from './token-bucket.ts'
+
+/** Messages that share one token bucket. Those that must wait do so in the order in which they came. */
+export class ThrottleLane {
+  readonly #bucket: TokenBucket
+  // A set keeps the order of insertion and lets an aborted one leave from the middle.
+  readonly #waiting = new Set<() => void>()
+  #timer: Timer | undefined
+
+  constructor(rate: Rate) {
+    this.#bucket = new TokenBucket(rate)
+  }
+
+  get busy(): boolean {
+    return this.#waiting.size > 0
+  }
+
+  /** Calls `next` at once when there is a token, else as soon as there is one; rejects when the signal aborts before. */
+  run(next: Handler, message: Message, ctx: HandlerContext): unknown {
+    // While others wait, a newcomer must not overtake them, not even when a token has just come back.
+    if (this.#waiting.size > 0) return this.#wait(next, message, ctx)
+    const waitMs = this.#bucket.take(ctx.clock.monotonic())
+    if (waitMs === 0) return next(message, ctx)
+    this.#arm(ctx.clock, waitMs)
+    return this.#wait(next, message, ctx)
+  }
+
+  #wait(next: Handler, message: Message, ctx: HandlerContext): Promise<unknown> {
+    const { signal } = ctx
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        this.#waiting.delete(go)
+        signal.removeEventListener('abort', onAbort)
+      }
+      const go = (): void => {
+        leave()
+        // Started right here rather than after a microtask, so that nothing can slip in between.
+        try {
+          resolve(next(message, ctx))
+        } catch (error) {
+          reject(error)
+        }
+      }
+      const onAbort = (): void => {
+        leave()
+        if (this.#waiting.size === 0) this.#disarm()
+        reject(signal.reason)
+      }
+      this.#waiting.add(go)
+      if (signal.aborted) onAbort()
+      else signal.addEventListener('abort', onAbort)
+    })
+  }
+
+  #arm(clock: Clock, waitMs: number): void {
+    // Timers cut off fractions of a millisecond and would fire before there is a token.
+    this.#timer ??= clock.setTimer(Math.ceil(waitMs), () => {
+      this.#timer = undefined
+      this.#release(clock)
+    })
+  }
+
+  #disarm(): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+  }
+
+  #release(clock: Clock): void {
+    for (const go of this.#waiting) {
+      const waitMs = this.#bucket.take(clock.monotonic())
+      if (waitMs > 0) {
+        this.#arm(clock, waitMs)
+        return
+      }
+      go()
+    }
+  }
+}

@@ -1,0 +1,109 @@
+import type { Middleware } from '../core/handler.ts'
+import type { Message } from '../core/message.ts'
+import { OptionsReader } from '../core/options.ts'
+import { ThrottleLane } from './throttle-lane.ts'
+import type { Rate } from './token-bucket.ts'
+
+export interface ThrottleOptions {
+  /** Messages per second, 0.001 to 1,000,000. Either this or `limit` with `intervalMs`. */
+  readonly perSecond?: number | undefined
+  /** Messages in each `intervalMs`. */
+  readonly limit?: number | undefined
+  /** Length of the interval that `limit` speaks of, in ms. */
+  readonly intervalMs?: number | undefined
+  /**
+   * Most messages that may start at once after a quiet time. Default: 1, and what comes in 10 ms on top, which makes up for
+   * timers that fire late.
+   */
+  readonly burst?: number | undefined
+  /** Messages for which it returns the same string share a rate of their own. Default: all messages of the consumer share one. */
+  readonly key?: ((message: Message) => string) | undefined
+  /** Most keys that are remembered; the one that was quiet for longest is forgotten first. Default 10,000. */
+  readonly maxKeys?: number | undefined
+}
+
+export const THROTTLE_DEFAULTS = { slackMs: 10, maxKeys: 10_000 } as const
+
+interface ResolvedThrottle {
+  readonly rate: Rate
+  readonly key: ((message: Message) => string) | undefined
+  readonly maxKeys: number
+}
+
+function resolve(options: ThrottleOptions): ResolvedThrottle {
+  const reader = new OptionsReader('throttle()', options)
+  const perSecond = reader.number('perSecond', undefined, { min: 0.001, max: 1_000_000 })
+  const limit = reader.integer('limit', undefined, { min: 1 })
+  const intervalMs = reader.integer('intervalMs', undefined, { min: 1 })
+  const byLimit = reader.has('limit') || reader.has('intervalMs')
+  if (reader.has('perSecond') === byLimit)
+    reader.problem('', 'needs a rate: either perSecond, or limit together with intervalMs')
+  else if (byLimit && !reader.has('limit')) reader.problem('limit', 'is required with intervalMs')
+  else if (byLimit && !reader.has('intervalMs')) reader.problem('intervalMs', 'is required with limit')
+  const perTokenMs = perSecond === undefined ? (intervalMs ?? 1) / (limit ?? 1) : 1000 / perSecond
+  const burst = reader.integer('burst', undefined, { min: 1, max: 1_000_000 })
+  const key = reader.callable<(message: Message) => string>('key')
+  if (reader.has('maxKeys') && !reader.has('key')) reader.problem('maxKeys', 'has no meaning without key')
+  const maxKeys = reader.integer('maxKeys', THROTTLE_DEFAULTS.maxKeys, { min: 1, max: 10_000_000 })
+  reader.done()
+  const rate = { intervalMs: perTokenMs, burst: burst ?? 1 + THROTTLE_DEFAULTS.slackMs / perTokenMs }
+  return Object.freeze({ rate, key, maxKeys })
+}
+
+/**
+ * Limits how many messages start per time, for each consumer that uses it and, with `key`, for each key: in any stretch
+ * of time no more than `burst` and the rate times that stretch. A message over the limit waits here, in the order of
+ * arrival, and holds its place among the consumer's `concurrency` meanwhile; it costs no attempt. When `ctx.signal` aborts
+ * it stops waiting and the attempt fails with the signal's reason.
+ *
+ *     bus.consume(OrderPlaced, callPartner, { middleware: [throttle({ perSecond: 50 })] })
+ *
+ * Throws `ConfigurationError`.
+ */
+export function throttle(options: ThrottleOptions): Middleware {
+  const { rate, key, maxKeys } = resolve(options)
+  if (key === undefined) {
+    return (next) => {
+      const lane = new ThrottleLane(rate)
+      return (message, ctx) => lane.run(next, message, ctx)
+    }
+  }
+  return (next) => {
+    const lanes = new Lanes(rate, maxKeys)
+    return (message, ctx) => lanes.of(key(message)).run(next, message, ctx)
+  }
+}
+
+/** A lane for each key, least recently used first. */
+class Lanes {
+  readonly #rate: Rate
+  readonly #maxKeys: number
+  readonly #lanes = new Map<string, ThrottleLane>()
+
+  constructor(rate: Rate, maxKeys: number) {
+    this.#rate = rate
+    this.#maxKeys = maxKeys
+  }
+
+  of(key: string): ThrottleLane {
+    const known = this.#lanes.get(key)
+    if (known !== undefined) {
+      this.#lanes.delete(key)
+      this.#lanes.set(key, known)
+      return known
+    }
+    if (this.#lanes.size >= this.#maxKeys) this.#evict()
+    const lane = new ThrottleLane(this.#rate)
+    this.#lanes.set(key, lane)
+    return lane
+  }
+
+  /** Lanes where messages wait are kept in any case: there are never more of them than handlers of the consumer. */
+  #evict(): void {
+    for (const [key, lane] of this.#lanes) {
+      if (lane.busy) continue
+      this.#lanes.delete(key)
+      return
+    }
+  }
+}

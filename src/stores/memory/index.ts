@@ -1,0 +1,2 @@
+export { memoryDedupeStore } from './dedupe.ts'
+export type { MemoryDedupeStore, MemoryDedupeStoreOptions } from './dedupe.ts'
