@@ -15,11 +15,11 @@ export interface KillPlan {
 }
 
 /** Whom to kill and when, or undefined for nobody. Throws `InputError`. */
-export function chooseKill({ kill, seed: given, orders, transport }: Arguments): KillPlan | undefined {
+export function chooseKill({ kill, seed: given, transport }: Arguments, total: number): KillPlan | undefined {
   if (!kill) return undefined
   if (transport?.startsWith('memory:'))
     throw new InputError('--kill needs worker processes, and memory: lives in a single one: choose another transport')
-  if (orders !== undefined && orders < FEWEST_ORDERS)
+  if (total < FEWEST_ORDERS)
     throw new InputError(`--kill needs at least ${FEWEST_ORDERS} orders: with fewer all is over before the kill`)
   const seed = given ?? randomInt(1_000_000)
   const service = services[Math.floor(chance('kill whom', `${seed}`) * services.length)]?.name ?? ''

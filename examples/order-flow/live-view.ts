@@ -24,7 +24,7 @@ export function liveView(title: string, output: Output): View {
 
   function render(snapshot: Snapshot): readonly string[] {
     const ended = snapshot.shipped + snapshot.cancelled
-    const done = ended / snapshot.total
+    const done = (ended + snapshot.deadLettered) / snapshot.total
     const perSecond = Math.round(rate(ended, snapshot.elapsedMs))
     const lag = [...snapshot.lag].map(
       ([group, messages]) => `${group} ${messages === undefined ? '?' : count(messages)}`,

@@ -20,8 +20,8 @@ const EXIT = { accountedFor: 0, failed: 1, badInput: 2, interrupted: 130 } as co
 
 /** Runs the demo with all its files in `folder`. Resolves with the exit code. */
 async function run(args: Arguments, folder: string, signal: AbortSignal): Promise<number> {
-  const kill = chooseKill(args)
   const { path: input, total } = await prepareInput(args, folder)
+  const kill = chooseKill(args, total)
   const runId = randomUUID().slice(0, 8)
   const stateDir = join(folder, 'services')
   const place = await choosePlace(args.transport, { folder, stateDir, run: runId })

@@ -55,10 +55,12 @@ export function createWatch(options: WatchOptions): Watch {
         askAt = performance.now() + ASK_EVERY_MS
       }
       const { retried, duplicates, acked } = workers.totals()
-      const elapsedMs = performance.now() - startedAt
       const published = placed.size
+      const isDone = done(shipped + cancelled, dead)
+      if (isDone) lag = await lagOf(bus)
+      const elapsedMs = performance.now() - startedAt
       view.update({ elapsedMs, total, published, shipped, cancelled, deadLettered: dead, retried, duplicates, lag })
-      if (done(shipped + cancelled, dead)) return true
+      if (isDone) return true
 
       const state = [published, shipped, cancelled, dead, acked].join()
       if (state !== seen) movedAt = now

@@ -1,0 +1,114 @@
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createBus } from 'busbar'
+import { transportFromUrl } from 'busbar/url'
+import { afterAll, describe, expect, it } from 'vitest'
+import { parseLocalUrl } from '../../src/transports/local-url.ts'
+import { createFromScheme } from '../../src/transports/scheme.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'busbar url '))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+async function messageOf(url: string): Promise<string> {
+  const error: unknown = await transportFromUrl(url).catch((reason: unknown) => reason)
+  expect(error).toMatchObject({ code: 'BUSBAR_CONFIGURATION' })
+  return (error as Error).message
+}
+
+describe('transportFromUrl', () => {
+  it('makes a memory transport', async () => {
+    expect(await transportFromUrl('memory:')).toMatchObject({ system: 'memory' })
+    expect(await transportFromUrl('MEMORY:?retainMessages=5')).toMatchObject({ system: 'memory' })
+  })
+
+  it('makes an SQLite transport that keeps its messages in that file', async () => {
+    const path = join(folder, 'a broker.db')
+    const transport = await transportFromUrl(`sqlite:${encodeURI(path)}`)
+    expect(transport.system).toBe('sqlite')
+    const bus = createBus({ service: 'url-test', transport })
+    await bus.start()
+    await bus.publish('url.test', 1)
+    await bus.close()
+    expect(existsSync(path)).toBe(true)
+  })
+
+  it('says which transports there are when the scheme is none', async () => {
+    expect(await messageOf('carrier-pigeon://loft')).toMatch(/"carrier-pigeon:", which is none of: memory:, sqlite:/)
+    expect(await messageOf('constructor:x')).toMatch(/"constructor:", which is none of/)
+    expect(await messageOf('./busbar.db')).toMatch(/must start with a scheme; there are: memory:, sqlite:/)
+    expect(await messageOf('')).toMatch(/must start with a scheme/)
+    expect(await messageOf(undefined as unknown as string)).toMatch(/must be a string, got undefined/)
+  })
+
+  it('says that a transport is not in this version', async () => {
+    expect(await messageOf('postgres://db')).toMatch(/PostgreSQL, which this version of busbar has no transport for/)
+  })
+
+  it('never shows a password', async () => {
+    for (const url of [
+      'postgres://user:hunter2@db',
+      'pigeon://user:hunter2@loft',
+      'memory:user:hunter2@x',
+      '//user:hunter2@x',
+    ])
+      expect(await messageOf(url)).not.toContain('hunter2')
+  })
+
+  it('refuses what the transport refuses', async () => {
+    expect(await messageOf('memory:?retainMessage=5')).toMatch(/did you mean "retainMessages"/)
+    expect(await messageOf('memory:?retainMessages=few')).toMatch(/retainMessages: must be a whole number/)
+    expect(await messageOf('memory:?__proto__=1')).toMatch(/__proto__: is no option/)
+    expect(await messageOf('memory:x.db')).toMatch(/has a path/)
+    expect(await messageOf('sqlite:')).toMatch(/has no path/)
+    expect(await messageOf('sqlite:?x=1')).toMatch(/has no path/)
+  })
+
+  it('says what to install when the client library is missing', async () => {
+    const schemes = {
+      pigeon: { name: 'Carrier Pigeon', peer: 'no-such-package', create: () => import('no-such-package' as string) },
+    }
+    await expect(createFromScheme('pigeon://user:hunter2@loft', schemes)).rejects.toThrow(
+      'asks for Carrier Pigeon, which needs a package that is not installed: npm install no-such-package',
+    )
+  })
+
+  it('passes on every other failure as it is', async () => {
+    const failure = new Error('the loft is on fire')
+    const schemes = {
+      pigeon: { name: 'Carrier Pigeon', peer: 'no-such-package', create: () => Promise.reject(failure) },
+    }
+    await expect(createFromScheme('pigeon://loft', schemes)).rejects.toBe(failure)
+  })
+})
+
+describe('parseLocalUrl', () => {
+  it.each([
+    ['sqlite:./a.db', './a.db'],
+    ['sqlite:a.db', 'a.db'],
+    ['sqlite:../up/a.db', '../up/a.db'],
+    ['sqlite:/var/lib/a.db', '/var/lib/a.db'],
+    ['sqlite:///var/lib/a.db', '/var/lib/a.db'],
+    ['sqlite:./with%20space%23%3F.db', './with space#?.db'],
+    ['sqlite:C:/data/a.db', 'C:/data/a.db'],
+    ['sqlite:///C:/data/a.db', 'C:/data/a.db'],
+    ['sqlite:', ''],
+  ])('%s is %s', (url, path) => {
+    expect(parseLocalUrl(url).path).toBe(path)
+  })
+
+  it('reads parameters as options', () => {
+    const { path, options } = parseLocalUrl('sqlite:./a.db?n=42&on=true&off=false&text=a%20b&version=1.5&empty=')
+    expect(path).toBe('./a.db')
+    expect({ ...options }).toEqual({ n: 42, on: true, off: false, text: 'a b', version: '1.5', empty: '' })
+  })
+
+  it.each([
+    ['sqlite://host/a.db', /names a host/],
+    ['sqlite:./a#b.db', /"#" in its path/],
+    ['sqlite:./100%.db', /starts no %XX/],
+    ['sqlite:./a.db?x=1&x=2', /parameter "x" twice/],
+  ])('refuses %s', (url, message) => {
+    expect(() => parseLocalUrl(url)).toThrow(message)
+  })
+})
