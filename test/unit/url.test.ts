@@ -65,9 +65,8 @@ describe('transportFromUrl', () => {
   })
 
   it('says what to install when the client library is missing', async () => {
-    const schemes = {
-      pigeon: { name: 'Carrier Pigeon', peer: 'no-such-package', create: () => import('no-such-package' as string) },
-    }
+    const peer: string = 'no-such-package'
+    const schemes = { pigeon: { name: 'Carrier Pigeon', peer, create: () => import(peer) } }
     await expect(createFromScheme('pigeon://user:hunter2@loft', schemes)).rejects.toThrow(
       'asks for Carrier Pigeon, which needs a package that is not installed: npm install no-such-package',
     )

@@ -1,0 +1,62 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { openAudit } from '../../examples/order-flow/audit.ts'
+
+let folder: string
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'busbar-audit-test-'))
+})
+
+afterEach(() => {
+  rmSync(folder, { recursive: true, force: true })
+})
+
+/** The books of the two services that are audited. */
+function books(statuses: Record<string, string>, parcels: readonly string[]): void {
+  const orders = new DatabaseSync(join(folder, 'orders.db'))
+  orders.exec('CREATE TABLE orders (order_id TEXT PRIMARY KEY, status TEXT NOT NULL)')
+  for (const [id, status] of Object.entries(statuses))
+    orders.prepare('INSERT INTO orders VALUES (?, ?)').run(id, status)
+  orders.close()
+  const shipping = new DatabaseSync(join(folder, 'shipping.db'))
+  shipping.exec('CREATE TABLE parcels (parcel_id INTEGER PRIMARY KEY, order_id TEXT NOT NULL)')
+  for (const id of parcels) shipping.prepare('INSERT INTO parcels (order_id) VALUES (?)').run(id)
+  shipping.close()
+}
+
+it('accounts for orders that ended well', () => {
+  books({ a: 'shipped', b: 'cancelled', c: 'placed' }, ['a'])
+  const audit = openAudit(folder)
+  expect(audit.progress()).toEqual({ shipped: 1, cancelled: 1 })
+  expect(['a', 'b', 'c', 'd'].map((id) => audit.hasEnded(id))).toEqual([true, true, false, false])
+  // d never came so far as to be in a book; its dead letter is all there is of it.
+  expect(audit.close(new Set(['a', 'b', 'c', 'd']), new Set(['c', 'd']))).toEqual({
+    shipped: 1,
+    cancelled: 1,
+    deadLettered: 2,
+    missing: [],
+    shippedTwice: [],
+  })
+})
+
+it('finds what is missing, what contradicts itself and what was sent twice', () => {
+  books({ stuck: 'placed', claimed: 'shipped', sent: 'cancelled', twice: 'shipped' }, ['sent', 'twice', 'twice'])
+  const audit = openAudit(folder)
+  expect(audit.close(new Set(['stuck', 'claimed', 'sent', 'twice', 'gone']), new Set())).toEqual({
+    shipped: 1,
+    cancelled: 0,
+    deadLettered: 0,
+    missing: ['stuck', 'claimed', 'sent', 'gone'],
+    shippedTwice: ['twice'],
+  })
+})
+
+it('does not count an order twice that has a dead letter and ended all the same', () => {
+  books({ a: 'shipped' }, ['a'])
+  const audit = openAudit(folder)
+  expect(audit.close(new Set(['a']), new Set(['a']))).toMatchObject({ shipped: 1, deadLettered: 0, missing: [] })
+})
