@@ -131,10 +131,11 @@ class BusImpl implements Bus {
     const messages: OutgoingMessage[] = []
     /** Where the message at that place of `messages` stands among the items; only kept when some item fell out. */
     let indexes: number[] | undefined
+    const now = this.options.clock.now()
     for (let index = 0; index < items.length; index++) {
       const item = items[index] as PublishItem
       try {
-        const made = this.#factory.make(target, item.data, item, parent)
+        const made = this.#factory.make(target, item.data, item, parent, now)
         const message = made instanceof Promise ? await made : made
         this.#checkSize(message, transport)
         messages.push(message)

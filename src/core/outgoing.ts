@@ -20,36 +20,36 @@ export class OutgoingFactory {
   readonly #source: string
   readonly #codecs: CodecRegistry
   readonly #clock: Clock
-  readonly #ids: UuidGenerator
+  readonly #ids = new UuidGenerator()
   readonly #knownTopics = new Set<string>()
 
   constructor(source: string, codecs: CodecRegistry, clock: Clock) {
     this.#source = source
     this.#codecs = codecs
     this.#clock = clock
-    this.#ids = new UuidGenerator(() => clock.now())
   }
 
   /**
    * Throws (or, with an asynchronous schema, rejects with) `ValidationError` or `CodecError`. `parent` is the message whose
-   * handler publishes.
+   * handler publishes; `now` is the time of the call, read once for many.
    */
   make(
     target: string | AnyEventDefinition,
     data: unknown,
     options: PublishOptions | PublishItem,
     parent: EncodedMessage | undefined,
+    now: number = this.#clock.now(),
   ): OutgoingMessage | Promise<OutgoingMessage> {
     if (typeof target === 'string') {
       this.#checkTopic(target)
-      return this.#encode(target, undefined, data, options, parent)
+      return this.#encode(target, undefined, data, options, parent, now)
     }
-    if (target.schema === undefined) return this.#encode(target.topic, target, data, options, parent)
+    if (target.schema === undefined) return this.#encode(target.topic, target, data, options, parent, now)
     // The input is published, not the output: the consumer runs the schema too, and a transformation must not run twice.
     const validated = validate(target.schema, data, `The data for "${target.topic}"`)
     if (validated instanceof Promise)
-      return validated.then(() => this.#encode(target.topic, target, data, options, parent))
-    return this.#encode(target.topic, target, data, options, parent)
+      return validated.then(() => this.#encode(target.topic, target, data, options, parent, now))
+    return this.#encode(target.topic, target, data, options, parent, now)
   }
 
   #encode(
@@ -58,13 +58,13 @@ export class OutgoingFactory {
     data: unknown,
     options: PublishOptions | PublishItem,
     parent: EncodedMessage | undefined,
+    now: number,
   ): OutgoingMessage {
     const codec = definition?.codec ?? this.#codecs.forData(data)
     const body = codec.encode(data)
     if (!(body instanceof Uint8Array))
       throw new CodecError(`The codec for "${codec.contentType}" returned no Uint8Array`)
-    const now = this.#clock.now()
-    const id = options.id === undefined ? this.#ids.next() : checkText('id', options.id, MAX_ID_LENGTH)
+    const id = options.id === undefined ? this.#ids.next(now) : checkText('id', options.id, MAX_ID_LENGTH)
     const key = options.key ?? definition?.key?.(data)
     return {
       id,

@@ -64,9 +64,9 @@ export class MemoryBroker {
   // --- in ----------------------------------------------------------------------------------------------------------
 
   /** Stores a message; undefined when it has to wait for room, and its waiter is told later. */
-  append(message: OutgoingMessage, waiter: () => Waiter): PublishOutcome | undefined {
+  append(message: OutgoingMessage, now: number, waiter: () => Waiter): PublishOutcome | undefined {
     const state = this.topic(message.topic)
-    if (state.waiters.size === 0 && state.hasRoom) return this.#store(state, message)
+    if (state.waiters.size === 0 && state.hasRoom) return this.#store(state, message, now)
     if (isDeadLetterTopic(message.topic)) return { error: state.fullError() }
     state.waiters.push(waiter())
     return undefined
@@ -76,12 +76,11 @@ export class MemoryBroker {
   appendNow(message: OutgoingMessage): PublishError | undefined {
     const state = this.topic(message.topic)
     if (!state.hasRoom) return state.fullError()
-    this.#store(state, message)
+    this.#store(state, message, this.clock.now())
     return undefined
   }
 
-  #store(state: TopicState, message: OutgoingMessage): PublishOutcome {
-    const publishedAt = this.clock.now()
+  #store(state: TopicState, message: OutgoingMessage, publishedAt: number): PublishOutcome {
     const bytes = messageBytes(message)
     if (message.group !== undefined) {
       const delayMs = message.deliverAt === undefined ? 0 : message.deliverAt - publishedAt
@@ -119,7 +118,7 @@ export class MemoryBroker {
         waiter = state.waiters.peek()
       ) {
         state.waiters.shift()
-        if (!waiter.gone) waiter.settle(this.#store(state, waiter.message))
+        if (!waiter.gone) waiter.settle(this.#store(state, waiter.message, this.clock.now()))
       }
     }
   }

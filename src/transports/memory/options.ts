@@ -6,7 +6,7 @@ export interface MemoryOptions {
   readonly broker?: MemoryBroker | undefined
   /** How many settled messages of a topic are kept for `messages()` and replay. Default 10,000. */
   readonly retainMessages?: number | undefined
-  /** Most bytes of a topic that some group has not acked; `publish` waits beyond that. Default 64 MiB. */
+  /** Most bytes of a topic that some group has not acked; `publish` waits beyond that. Default 8 MiB. */
   readonly maxBacklogBytes?: number | undefined
   /** Largest message, body and headers, in bytes. Default 16 MiB. */
   readonly maxMessageBytes?: number | undefined
@@ -21,7 +21,7 @@ export interface ResolvedMemoryOptions {
 
 export const MEMORY_DEFAULTS = {
   retainMessages: 10_000,
-  maxBacklogBytes: 67_108_864,
+  maxBacklogBytes: 8_388_608,
   maxMessageBytes: 16_777_216,
 } as const
 

@@ -12,12 +12,16 @@ export function publishToMemory(
 ): Promise<readonly PublishOutcome[]> {
   const outcomes: PublishOutcome[] = []
   let waiting: Waiting | undefined
+  const now = broker.clock.now()
   for (let index = 0; index < batch.length; index++) {
     const message = batch[index] as OutgoingMessage
-    const outcome = broker.append(message, () => (waiting ??= new Waiting(outcomes, signal)).waiter(message, index))
+    const outcome = broker.append(message, now, () =>
+      (waiting ??= new Waiting(outcomes, signal)).waiter(message, index),
+    )
     outcomes[index] = outcome ?? PENDING
   }
-  return waiting === undefined ? Promise.resolve(outcomes) : waiting.done()
+  // In the next turn, not in a microtask: a loop that awaits each publish must leave consumers and sockets their turn.
+  return waiting === undefined ? new Promise((resolve) => setImmediate(resolve, outcomes)) : waiting.done()
 }
 
 /** Holds the place of an outcome that is not known yet. */
