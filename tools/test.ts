@@ -1,0 +1,60 @@
+// Runs the tests with the brokers that they need:
+//
+//     npm test                                      everything but the soaks
+//     npm test -- test/unit                         what vitest finds for the words given
+//     npm run test:conformance -- memory sqlite     the conformance suite of some transports
+//     npm run test:soak                             the long ones too
+//
+// Brokers that are not up are started and stopped again. Where one can't be had, its tests are skipped and the last
+// lines say so; with CI set that is a failure.
+
+import { spawn } from 'node:child_process'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { bringUp, sharedBroker, stopShared } from './brokers/index.ts'
+import type { BrokerError, BrokerName } from './brokers/index.ts'
+
+/** The brokers that transports are tested on. The tests of the brokers themselves start their own. */
+const TESTED = ['rabbitmq', 'nats', 'redis'] as const satisfies readonly BrokerName[]
+
+const args = process.argv.slice(2)
+const soak = args.includes('--soak')
+const words = args.filter((arg) => arg !== '--soak')
+
+const needed = neededFor(words)
+const before = new Set(needed.filter((name) => sharedBroker(name) !== undefined))
+const { failed } = await bringUp(needed)
+const code = await runVitest()
+for (const name of needed) if (!before.has(name)) await stopShared(name)
+process.exitCode = conclude(code, failed)
+
+/** Words that name no broker and no folder where brokers are used need none. */
+function neededFor(filters: readonly string[]): readonly BrokerName[] {
+  const chosen = filters.filter((word) => !word.startsWith('-') && word !== 'test/conformance')
+  if (chosen.length === 0) return TESTED
+  if (chosen.every((word) => /unit|types|package|memory|sqlite/.test(word))) return []
+  const named = TESTED.filter((name) => chosen.some((word) => word.includes(name)))
+  return named.length > 0 ? named : TESTED
+}
+
+function runVitest(): Promise<number> {
+  const vitest = join(dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs')
+  const env = soak ? { ...process.env, BUSBAR_SOAK: '1' } : process.env
+  const child = spawn(process.execPath, [vitest, 'run', ...words], { stdio: 'inherit', env })
+  return new Promise((resolve, reject) => {
+    child.on('error', reject)
+    child.on('exit', (status) => resolve(status ?? 1))
+  })
+}
+
+function conclude(status: number, missing: readonly BrokerError[]): number {
+  if (missing.length === 0) return status
+  const inCi = process.env['CI'] !== undefined
+  console.error(`\n${'!'.repeat(100)}`)
+  for (const error of missing) console.error(`NOT TESTED on ${error.broker}: ${error.message}`)
+  console.error(
+    inCi ? 'With CI set, a missing broker is a failure.' : 'Everything above says nothing about these brokers.',
+  )
+  console.error('!'.repeat(100))
+  return inCi && status === 0 ? 1 : status
+}
