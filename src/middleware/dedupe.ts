@@ -156,7 +156,6 @@ class Deduper {
 
   async #renew(lease: Lease): Promise<boolean> {
     const { store, leaseMs } = this.#settings
-    const askedAt = lease.ctx.clock.monotonic()
     let ours: boolean
     try {
       ours = await store.renew(lease.key, lease.token, leaseMs)
@@ -164,9 +163,8 @@ class Deduper {
       if (this.#leases.holds(lease)) this.#warn('not-renewed', lease.key, lease.messageId, error)
       return true
     }
-    if (ours) lease.renewedAt = askedAt
     // A lease that was settled meanwhile is not lost: it is not needed any more.
-    else if (this.#leases.holds(lease)) this.#lost(lease)
+    if (!ours && this.#leases.holds(lease)) this.#lost(lease)
     return ours
   }
 

@@ -7,7 +7,7 @@ export class Lease {
   readonly token: string
   readonly messageId: string
   readonly ctx: HandlerContext
-  renewedAt: number
+  readonly claimedAt: number
   /** A renewal is under way. */
   renewing = false
   /** Somebody else may have it now, and that has been told. */
@@ -18,7 +18,7 @@ export class Lease {
     this.token = token
     this.messageId = messageId
     this.ctx = ctx
-    this.renewedAt = ctx.clock.monotonic()
+    this.claimedAt = ctx.clock.monotonic()
   }
 }
 
@@ -32,7 +32,7 @@ export class Leases {
   readonly #held = new Set<Lease>()
   #timer: Timer | undefined
 
-  /** `renew` resolves with false when the lease is not to be renewed again, sets `renewedAt`, and never rejects. */
+  /** `renew` resolves with false when the lease is not to be renewed again, and never rejects. */
   constructor(leaseMs: number, renew: (lease: Lease) => Promise<boolean>) {
     this.#intervalMs = leaseMs / 3
     this.#renew = renew
@@ -66,7 +66,8 @@ export class Leases {
       // The attempt is over as far as the bus is concerned. A handler that hangs must not keep the message from its next
       // attempt for ever: without renewal the lease ends by itself.
       if (lease.ctx.signal.aborted) this.#held.delete(lease)
-      else if (!lease.renewing && (now - lease.renewedAt) * 2 >= this.#intervalMs) void this.#renewOne(lease)
+      // One that was claimed just now can wait for the next turn: that is still before half of it is over.
+      else if (!lease.renewing && (now - lease.claimedAt) * 2 >= this.#intervalMs) void this.#renewOne(lease)
     }
     if (this.#held.size > 0) this.#arm(clock)
   }

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { CodecError, ConfigurationError, RejectError, TimeoutError, ValidationError } from '../../../src/core/errors.ts'
 import type { Handler } from '../../../src/core/handler.ts'
@@ -324,6 +325,9 @@ describe('circuitBreaker', () => {
       expect(breaker.state).toBe('open')
       await probe.succeed()
       expect(breaker.state).toBe('open')
+      await clock.advance(5_000)
+      // It was counted out once.
+      expect(one.cap()).toBe(1)
     })
 
     it('takes the permit back from a probe that was lost', async () => {
@@ -449,7 +453,9 @@ describe('circuitBreaker', () => {
       },
     })
     const timedOut = new TimeoutError('too slow')
-    one.start().ctx.abort(timedOut)
+    const hung = one.start()
+    hung.ctx.abort(timedOut)
+    await hung.fail(new Error('aborted'))
     for (const error of [broken, broken, broken, reject, reject]) await one.start().fail(error)
     expect(seen).toEqual([timedOut, broken, broken, broken, reject, reject])
     expect(breaker.state).toBe('closed')
@@ -465,6 +471,16 @@ describe('circuitBreaker', () => {
     expect(breaker.state).toBe('closed')
     one.start().ctx.abort(new TimeoutError('too slow'))
     expect(breaker.state).toBe('open')
+  })
+
+  it('leaves no listener on the signal of a message that has ended', async () => {
+    const { one } = setUp()
+    for (const end of ['succeed', 'fail'] as const) {
+      const call = one.start()
+      expect(getEventListeners(call.ctx.signal, 'abort')).toHaveLength(1)
+      await call[end]()
+      expect(getEventListeners(call.ctx.signal, 'abort')).toHaveLength(0)
+    }
   })
 
   it('counts an attempt that was over before its handler had begun to wait', async () => {
