@@ -1,0 +1,112 @@
+import { atLeastTimes, atMost, atMostTimesCpu } from './goals.ts'
+import { BODY_SIZES } from './sizes.ts'
+import type { BodySize } from './sizes.ts'
+import type { BenchCase, Subject, Suite } from './suite.ts'
+
+const CONFIRMED = 'quorum queue, persistent, confirmed, acked'
+
+function subject(name: string, file: string, guarantees: string, ...args: readonly string[]): Subject {
+  return { name, file, args, guarantees, services: ['rabbitmq'] }
+}
+
+function ours(file: string, ...args: readonly string[]): Subject {
+  return subject('busbar', `cases/${file}`, CONFIRMED, '--transport=rabbitmq', ...args)
+}
+
+function amqplib(mode: string, { bytes }: BodySize, ...args: readonly string[]): Subject {
+  return subject('amqplib', 'peers/amqplib.ts', CONFIRMED, `--mode=${mode}`, `--bytes=${bytes}`, ...args)
+}
+
+function rabbitmqClient(mode: string, { bytes }: BodySize, ...args: readonly string[]): Subject {
+  const file = 'peers/rabbitmq-client.ts'
+  return subject('rabbitmq-client', file, CONFIRMED, `--mode=${mode}`, `--bytes=${bytes}`, ...args)
+}
+
+function nest({ bytes }: BodySize, ...args: readonly string[]): Subject {
+  const guarantees = 'classic queue, persistent, confirmed, acked'
+  return subject(
+    'nestjs, acked',
+    'peers/nestjs.ts',
+    guarantees,
+    '--broker=rabbitmq',
+    '--ack=manual',
+    `--bytes=${bytes}`,
+    ...args,
+  )
+}
+
+function nestNoAck({ bytes }: BodySize): Subject {
+  const guarantees = 'its default: classic queue, confirmed, at most once on consume'
+  return subject('nestjs, noAck', 'peers/nestjs.ts', guarantees, '--broker=rabbitmq', `--bytes=${bytes}`)
+}
+
+function casesOf(size: BodySize): readonly BenchCase[] {
+  const bytes = `--bytes=${size.bytes}`
+  return [
+    {
+      name: `publish-${size.suffix}`,
+      title: `Confirmed publish, bytes, ${size.label}`,
+      metric: 'msg/s',
+      ours: ours('publish.ts', '--body=bytes', bytes),
+      peers: [
+        amqplib('publish', size),
+        { ...amqplib('publish', size, '--queue=classic'), name: 'amqplib, classic', guarantees: 'classic queue' },
+        rabbitmqClient('publish', size),
+      ],
+      goals: [atLeastTimes(0.95, 'amqplib'), atMostTimesCpu(1.3, 'amqplib')],
+    },
+    {
+      name: `consume-${size.suffix}`,
+      title: `A filled queue: deliver, handler, ack, bytes, ${size.label}`,
+      metric: 'msg/s',
+      ours: ours('consume.ts', '--body=bytes', bytes),
+      peers: [
+        { ...amqplib('consume', size), name: 'amqplib', guarantees: 'one ack a message' },
+        {
+          ...amqplib('consume', size, '--ack-every=64'),
+          name: 'amqplib, multiple ack',
+          guarantees: 'one ack for 64 messages',
+        },
+        rabbitmqClient('consume', size),
+      ],
+      goals: [atLeastTimes(1.3, 'amqplib')],
+    },
+    {
+      name: `end-to-end-${size.suffix}`,
+      title: `Publish, handler, ack in one process, JSON, ${size.label}`,
+      metric: 'msg/s',
+      ours: ours('end-to-end.ts', bytes),
+      peers: [
+        amqplib('e2e', size, '--body=json'),
+        rabbitmqClient('e2e', size, '--body=json'),
+        nest(size),
+        nestNoAck(size),
+      ],
+      goals: [atLeastTimes(0.9, 'amqplib'), atLeastTimes(1.8, 'nestjs, acked')],
+    },
+  ]
+}
+
+const SMALL = BODY_SIZES[0] as BodySize
+
+export const rabbitmqSuite: Suite = {
+  name: 'rabbitmq',
+  title: 'RabbitMQ transport',
+  needsExport: './rabbitmq',
+  cases: [
+    ...BODY_SIZES.flatMap(casesOf),
+    {
+      name: 'latency',
+      title: '1,000 msg/s, publish call to handler, 100 B',
+      metric: 'p99 ms',
+      ours: ours('latency.ts'),
+      peers: [
+        amqplib('latency', SMALL),
+        { ...amqplib('latency', SMALL, '--no-delay=false'), name: 'amqplib, noDelay off' },
+        rabbitmqClient('latency', SMALL),
+        nest(SMALL, '--mode=latency'),
+      ],
+      goals: [atMost('p50Ms', 0.35, 'ms'), atMost('p99Ms', 5, 'ms')],
+    },
+  ],
+}
