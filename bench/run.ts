@@ -10,6 +10,7 @@ import { PROJECT_FOLDER } from './runner/folders.ts'
 import { describeMachine } from './runner/machine.ts'
 import { profileCase } from './runner/profile.ts'
 import { roundRobin } from './runner/round-robin.ts'
+import { NpmFailure } from './runner/run-npm.ts'
 import { runSubject } from './runner/run-subject.ts'
 import type { RunLength } from './runner/run-subject.ts'
 import { startServices } from './runner/services.ts'
@@ -34,17 +35,19 @@ interface Manifest {
 
 const manifest = JSON.parse(readFileSync(join(PROJECT_FOLDER, 'package.json'), 'utf8')) as Manifest
 
-process.exitCode = await main()
-
-async function main(): Promise<number> {
-  let args: BenchArguments
-  try {
-    args = parseBenchArguments(process.argv.slice(2))
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error
+try {
+  process.exitCode = await main(parseBenchArguments(process.argv.slice(2)))
+} catch (error) {
+  if (error instanceof UsageError) {
     process.stderr.write(`${error.message}\n\n${USAGE}`)
-    return 2
-  }
+    process.exitCode = 2
+  } else if (error instanceof NpmFailure) {
+    process.stderr.write(`${error.message}; see above.\n`)
+    process.exitCode = 1
+  } else throw error
+}
+
+async function main(args: BenchArguments): Promise<number> {
   if (args.suites.length === 0) return writeDocsFromReports()
   const suites = selectCases(args)
   if (suites.every((suite) => suite.cases.length === 0)) {

@@ -1,5 +1,8 @@
 import { spawn } from 'node:child_process'
 
+/** Something outside of the benchmarks failed, and npm has said what. */
+export class NpmFailure extends Error {}
+
 /** Runs npm with everything it prints on our stderr, where it can't mix with `--json`. */
 export function runNpm(args: readonly string[], cwd: string): Promise<void> {
   const script = process.env['npm_execpath']
@@ -9,7 +12,7 @@ export function runNpm(args: readonly string[], cwd: string): Promise<void> {
     child.on('error', reject)
     child.on('close', (code) => {
       if (code === 0) resolve()
-      else reject(new Error(`npm ${args.join(' ')} ended with code ${code}`))
+      else reject(new NpmFailure(`npm ${args.join(' ')} ended with code ${code}`))
     })
   })
 }
