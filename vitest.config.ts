@@ -1,6 +1,7 @@
 import { defineConfig } from 'vitest/config'
+import type { ViteUserConfig } from 'vitest/config'
 
-export default defineConfig({
+const config: ViteUserConfig = defineConfig({
   resolve: { conditions: ['busbar-source'] },
   ssr: { resolve: { conditions: ['busbar-source'] } },
   test: {
@@ -15,3 +16,5 @@ export default defineConfig({
     execArgv: ['--conditions=busbar-source'],
   },
 })
+
+export default config

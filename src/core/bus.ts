@@ -291,7 +291,7 @@ class BusImpl implements Bus {
 
   #refuseOverlap(consumer: Consumer): void {
     for (const other of this.#consumers) {
-      if (other.closed || other.transportName !== consumer.transportName || other.group !== consumer.group) continue
+      if (other.over || other.transportName !== consumer.transportName || other.group !== consumer.group) continue
       if (!patternsOverlap(other.topic, consumer.topic)) continue
       throw new ConfigurationError(`The consumer of "${consumer.topic}"`, [
         {
@@ -342,7 +342,8 @@ class BusImpl implements Bus {
     if (this.#state !== 'idle') this.#state = 'draining'
     let timer: { cancel(): void } | undefined
     const deadline = new Promise<void>((resolve) => {
-      timer = clock.setTimer(timeoutMs, resolve)
+      if (timeoutMs <= 0) resolve()
+      else timer = clock.setTimer(timeoutMs, resolve)
     })
     const errors: unknown[] = []
     const note = (results: readonly PromiseSettledResult<unknown>[]): void => {

@@ -198,6 +198,11 @@ export class Consumer implements ConsumerHandle, ConsumerControl, DeliverySink, 
   }
 
   get closed(): boolean {
+    return this.#state === 'closed'
+  }
+
+  /** It can't be started any more, so another one may take its place. */
+  get over(): boolean {
     return this.#state === 'closed' || this.#state === 'failed'
   }
 

@@ -2,6 +2,7 @@ import type { Clock } from './clock.ts'
 import { Deadline } from './deadlines.ts'
 import type { Deadlines } from './deadlines.ts'
 import { PublishError, StateError } from './errors.ts'
+import type { PublishFailure } from './errors.ts'
 import type { BusEvents } from './events.ts'
 import type { OutgoingMessage } from './message.ts'
 import { messageBytes } from './outgoing.ts'
@@ -42,6 +43,13 @@ class Entry {
   }
 }
 
+/** What the transport got in one call. */
+interface Batch {
+  readonly entries: readonly Entry[]
+  readonly controller: AbortController
+  readonly deadline: Deadline
+}
+
 /**
  * The way of all messages to one transport. Calls of one turn of the event loop become one batch, without a timer; bytes
  * on their way are bounded; every message is settled by its deadline, whatever the transport does.
@@ -57,7 +65,8 @@ export class Publisher {
   readonly #queue = new Queue<Entry>()
   readonly #queueDeadline: Deadline
   #bufferedBytes = 0
-  #inFlight = 0
+  /** What the transport has and has not answered. */
+  readonly #sent = new Set<Batch>()
   #flushing = false
   #full = false
   #closed = false
@@ -105,7 +114,7 @@ export class Publisher {
     let bytes = 0
     for (const message of messages) bytes += messageBytes(message)
     const entry = new Entry(messages, bytes, this.#clock.monotonic() + this.#options.deliveryTimeoutMs, settle)
-    if (this.#closed) return entry.fail(closedError())
+    if (this.#closed) return entry.fail(closedError('not-sent'))
     if (signal !== undefined && !this.#watch(entry, signal)) return
     this.#queue.push(entry)
     if (this.#flushing) return
@@ -205,15 +214,18 @@ export class Publisher {
   #dispatch(entries: readonly Entry[], count: number, bytes: number): void {
     const messages = entries.length === 1 ? (entries[0] as Entry).messages : entries.flatMap((entry) => entry.messages)
     this.#bufferedBytes += bytes
-    this.#inFlight++
     const startedAt = this.#clock.monotonic()
-    const controller = new AbortController()
-    const deadline = new Deadline(() => this.#expireSent(entries, deadline, controller))
-    this.#deadlines.set(deadline, Math.max(0, (entries[0] as Entry).deadlineAt - startedAt))
+    const batch: Batch = {
+      entries,
+      controller: new AbortController(),
+      deadline: new Deadline(() => this.#expireSent(batch)),
+    }
+    this.#sent.add(batch)
+    this.#deadlines.set(batch.deadline, Math.max(0, (entries[0] as Entry).deadlineAt - startedAt))
     const finish = (outcomes: readonly PublishOutcome[] | undefined, failure: unknown): void => {
-      this.#deadlines.clear(deadline)
+      this.#deadlines.clear(batch.deadline)
       this.#bufferedBytes -= bytes
-      this.#inFlight--
+      this.#sent.delete(batch)
       this.#settle(entries, outcomes, failure)
       if (this.#events.wants('published')) {
         this.#events.emit('published', {
@@ -228,7 +240,7 @@ export class Publisher {
     }
     let pending: Promise<readonly PublishOutcome[]>
     try {
-      pending = this.#transport.publish(messages, { signal: controller.signal })
+      pending = this.#transport.publish(messages, { signal: batch.controller.signal })
     } catch (error) {
       return finish(undefined, error)
     }
@@ -239,7 +251,7 @@ export class Publisher {
   }
 
   /** The transport still has them, but their callers have waited long enough. */
-  #expireSent(entries: readonly Entry[], deadline: Deadline, controller: AbortController): void {
+  #expireSent({ entries, deadline, controller }: Batch): void {
     const now = this.#clock.monotonic()
     const open = entries.find((entry) => entry.state !== 'settled' && entry.deadlineAt > now)
     for (const entry of entries) {
@@ -281,20 +293,24 @@ export class Publisher {
 
   /** Resolves when nothing waits any more; the deadlines see to it that this happens. */
   flush(): Promise<void> {
-    if (this.#inFlight === 0 && this.#queue.size === 0) return Promise.resolve()
+    if (this.#sent.size === 0 && this.#queue.size === 0) return Promise.resolve()
     return new Promise((resolve) => this.#idle.push(resolve))
   }
 
-  /** Refuses further messages and fails those that the transport does not have yet. */
+  /** Refuses further messages and fails all that are not confirmed: `flush` first to leave none. */
   close(): void {
     this.#closed = true
     this.#deadlines.clear(this.#queueDeadline)
-    for (const entry of this.#queue.drain()) entry.fail(closedError())
+    for (const entry of this.#queue.drain()) entry.fail(closedError('not-sent'))
+    for (const { entries, controller } of this.#sent) {
+      for (const entry of entries) entry.fail(closedError('unknown'))
+      controller.abort(closedError('unknown'))
+    }
     this.#tellIdle()
   }
 
   #tellIdle(): void {
-    if (this.#inFlight > 0 || this.#queue.size > 0) return
+    if (this.#sent.size > 0 || this.#queue.size > 0) return
     const idle = this.#idle
     this.#idle = []
     for (const resolve of idle) resolve()
@@ -305,11 +321,10 @@ function topicOf(entry: Entry): string {
   return entry.messages[0]?.topic ?? ''
 }
 
-function closedError(): PublishError {
-  return new PublishError('The bus was closed before the message was sent', {
-    outcome: 'not-sent',
-    cause: new StateError('The bus is closed'),
-  })
+function closedError(outcome: PublishFailure): PublishError {
+  const fate =
+    outcome === 'not-sent' ? 'before the message was sent' : 'before the broker confirmed the message; it may have it'
+  return new PublishError(`The bus was closed ${fate}`, { outcome, cause: new StateError('The bus is closed') })
 }
 
 /** A transport whose publish rejects, or answers with too few outcomes, breaks the contract; its messages must not hang. */

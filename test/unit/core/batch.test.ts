@@ -1,0 +1,200 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { createBus } from 'busbar'
+import type { BatchContext, BatchHandler, BatchItemResult, Bus, ConsumeOptions } from 'busbar'
+import { manualClock } from 'busbar/testing'
+import type { ManualClock } from 'busbar/testing'
+import type { Capabilities } from '../../../src/core/transport.ts'
+import { delivery, StubTransport } from './stub-transport.ts'
+import type { StubSubscription } from './stub-transport.ts'
+
+const open: Bus[] = []
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((bus) => bus.close({ timeoutMs: 0 })))
+})
+
+interface Stage {
+  readonly broker: StubSubscription
+  readonly clock: ManualClock
+  readonly bus: Bus
+  /** Ids of each batch, as it was handed over. */
+  readonly batches: string[][]
+}
+
+async function stage(
+  handle: (ids: string[], ctx: BatchContext) => ReturnType<BatchHandler>,
+  options: ConsumeOptions = {},
+  capabilities: Partial<Capabilities> = {},
+): Promise<Stage> {
+  const transport = new StubTransport(capabilities)
+  const clock = manualClock()
+  const bus = createBus({ service: 'billing', transport, clock })
+  open.push(bus)
+  const batches: string[][] = []
+  bus.consume(
+    'orders.placed',
+    (messages, ctx) => {
+      const ids = messages.map(({ id }) => id)
+      batches.push(ids)
+      return handle(ids, ctx)
+    },
+    {
+      retry: { backoff: 'fixed', baseMs: 1_000 },
+      concurrency: 1,
+      ...options,
+      batch: options.batch ?? { size: 3, timeoutMs: 100 },
+    },
+  )
+  await bus.start()
+  return { broker: transport.subscriptions[0] as StubSubscription, clock, bus, batches }
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
+}
+
+describe('batches', () => {
+  it('go out when they are full, and when their first message has waited long enough', async () => {
+    const { broker, clock, batches } = await stage(() => {})
+    broker.deliver(...['1', '2', '3', '4'].map((id) => delivery(id)))
+    await turn()
+    expect(batches).toEqual([['1', '2', '3']])
+    broker.deliver(delivery('5'))
+    await clock.advance(99)
+    expect(batches).toHaveLength(1)
+    await clock.advance(2)
+    await turn()
+    expect(batches).toEqual([
+      ['1', '2', '3'],
+      ['4', '5'],
+    ])
+    expect(broker.outcomes()).toEqual(['1 ack', '2 ack', '3 ack', '4 ack', '5 ack'])
+  })
+
+  it('never hold one key twice at a time, and keep its order', async () => {
+    const ends: (() => void)[] = []
+    const { broker, clock, batches } = await stage(() => new Promise<void>((resolve) => ends.push(resolve)), {
+      concurrency: 2,
+    })
+    broker.deliver(...['a1', 'b1', 'a2', 'a3', 'b2', 'c1'].map((id) => delivery(id, { key: id[0] as string })))
+    await clock.advance(101)
+    await turn()
+    expect(batches[0]).toEqual(['a1', 'a2', 'a3'])
+    expect(batches[1]).toEqual(['b1', 'b2', 'c1'])
+    broker.deliver(delivery('a4', { key: 'a' }))
+    await clock.advance(101)
+    expect(batches).toHaveLength(2)
+    ends[0]?.()
+    await turn()
+    await clock.advance(101)
+    await turn()
+    expect(batches[2]).toEqual(['a4'])
+  })
+
+  it('take the result of each item', async () => {
+    const results: BatchItemResult[] = [undefined, new Error('no'), true]
+    const { broker, clock, batches } = await stage((ids) => (ids.length === 3 ? results : undefined), {
+      retry: { mode: 'inline', backoff: 'fixed', baseMs: 1_000 },
+    })
+    broker.deliver(delivery('1'), delivery('2'), delivery('3'))
+    await turn()
+    expect(broker.outcomes()).toEqual(['1 ack', '3 ack'])
+    await clock.advance(1_101)
+    await turn()
+    expect(batches[1]).toEqual(['2'])
+    expect(broker.outcomes()).toEqual(['1 ack', '3 ack', '2 ack'])
+  })
+
+  it('handle what came after a failed one of its key again, after it', async () => {
+    let first = true
+    const { broker, clock, batches } = await stage((ids) => {
+      if (!first) return undefined
+      first = false
+      return ids.map((id) => (id === 'a1' ? new Error('no') : undefined))
+    })
+    broker.deliver(delivery('a1', { key: 'a' }), delivery('a2', { key: 'a' }), delivery('b1', { key: 'b' }))
+    await turn()
+    expect(broker.outcomes()).toEqual(['b1 ack'])
+    broker.deliver(delivery('a3', { key: 'a' }))
+    await clock.advance(1_200)
+    await turn()
+    expect(batches[1]).toEqual(['a1', 'a2', 'a3'])
+    expect(broker.outcomes()).toEqual(['b1 ack', 'a1 ack', 'a2 ack', 'a3 ack'])
+  })
+
+  it('hand them back to a broker that keeps the order', async () => {
+    const { broker } = await stage(
+      (ids) => ids.map((id) => (id === 'a1' ? new Error('no') : undefined)),
+      {},
+      { orderedRedelivery: true },
+    )
+    broker.deliver(delivery('a1', { key: 'a' }), delivery('a2', { key: 'a' }), delivery('b1', { key: 'b' }))
+    await turn()
+    expect(broker.outcomes().toSorted()).toEqual(['a1 nack', 'a2 release', 'b1 ack'])
+  })
+
+  it('let later ones stand when an earlier one of the key is dead-lettered', async () => {
+    const { broker } = await stage((ids) => ids.map((id) => (id === 'a1' ? new Error('no') : undefined)), {
+      retry: false,
+    })
+    broker.deliver(delivery('a1', { key: 'a' }), delivery('a2', { key: 'a' }), delivery('b1', { key: 'b' }))
+    await turn()
+    expect(broker.outcomes().toSorted()).toEqual(['a1 reject', 'a2 ack', 'b1 ack'])
+  })
+
+  it('are not spoiled by one that can not be decoded', async () => {
+    const { broker, batches } = await stage(() => {})
+    broker.deliver(delivery('1'), delivery('2', { body: Buffer.from('{') }), delivery('3'))
+    await turn()
+    await turn()
+    expect(batches).toEqual([['1', '3']])
+    expect(broker.outcomes().toSorted()).toEqual(['1 ack', '2 reject', '3 ack'])
+  })
+
+  it('fail as a whole when the handler throws or rejects', async () => {
+    const { broker } = await stage(() => Promise.reject(new Error('no')), { retry: false })
+    broker.deliver(delivery('1'), delivery('2'), delivery('3'))
+    await turn()
+    expect(broker.outcomes()).toEqual(['1 reject', '2 reject', '3 reject'])
+  })
+
+  it('tell the attempt of each message, and have a deadline', async () => {
+    const seen: number[] = []
+    let signal: AbortSignal | undefined
+    const { broker, clock } = await stage(
+      (ids, ctx) => {
+        ids.forEach((_id, index) => seen.push(ctx.attempt(index)))
+        signal = ctx.signal
+        expect(() => ctx.attempt(9)).toThrow(RangeError)
+        return new Promise<void>((_resolve, reject) =>
+          ctx.signal.addEventListener('abort', () => reject(ctx.signal.reason as Error)),
+        )
+      },
+      { timeoutMs: 500, retry: false },
+    )
+    broker.deliver(delivery('1', { attempt: 1 }), delivery('2', { attempt: 1 }), delivery('3'))
+    await clock.advance(600)
+    await turn()
+    expect(seen).toEqual([1, 1, 1])
+    expect(signal?.aborted).toBe(true)
+    expect(broker.outcomes()).toEqual(['1 reject', '2 reject', '3 reject'])
+  })
+
+  it('leave nothing behind on close: what was gathered goes back', async () => {
+    const { broker, bus } = await stage(() => {})
+    broker.deliver(delivery('1'), delivery('2', { key: 'k' }), delivery('4', { key: 'k' }))
+    await turn()
+    broker.deliver(delivery('5'), delivery('6', { key: 'k' }))
+    await bus.close()
+    expect(broker.outcomes().toSorted()).toEqual(['1 ack', '2 ack', '4 ack', '5 release', '6 release'])
+  })
+
+  it('pass over what was lost while it was gathered', async () => {
+    const { broker, clock, batches } = await stage(() => {})
+    const [one, two] = [delivery('1'), delivery('2')]
+    broker.deliver(one, two)
+    broker.lose([one])
+    await clock.advance(101)
+    await turn()
+    expect(batches).toEqual([['2']])
+  })
+})
