@@ -10,6 +10,7 @@ import type { FailureLimit } from './failure-window.ts'
 import { isNotNow } from './not-now.ts'
 import { notify } from './notify.ts'
 import { isPromiseLike } from './observe.ts'
+import { MAX_QUIET_DELAY_MS } from './quiet-timer.ts'
 
 export interface CircuitBreakerOptions {
   /**
@@ -84,7 +85,10 @@ function resolve(options: CircuitBreakerOptions): ResolvedCircuitBreaker {
   const resolved: ResolvedCircuitBreaker = {
     name: reader.string('name', undefined) ?? randomUUID().slice(0, 8),
     limit: rate === undefined ? { windowMs, failures } : { windowMs, rate, minimum },
-    resetTimeoutMs: reader.integer('resetTimeoutMs', CIRCUIT_BREAKER_DEFAULTS.resetTimeoutMs, { min: 1 }),
+    resetTimeoutMs: reader.integer('resetTimeoutMs', CIRCUIT_BREAKER_DEFAULTS.resetTimeoutMs, {
+      min: 1,
+      max: MAX_QUIET_DELAY_MS,
+    }),
     permits: reader.integer('halfOpenPermits', CIRCUIT_BREAKER_DEFAULTS.halfOpenPermits, { min: 1, max: 100_000 }),
     isFailure: reader.callable<(error: unknown) => boolean>('isFailure') ?? isFailureByDefault,
     onStateChange: reader.callable<(change: CircuitStateChange) => void>('onStateChange'),

@@ -2,6 +2,7 @@ import type { Clock } from '../core/clock.ts'
 import type { ConsumerControl } from '../core/handler.ts'
 import { failureWindow } from './failure-window.ts'
 import type { FailureLimit, FailureWindow } from './failure-window.ts'
+import { setQuietTimer } from './quiet-timer.ts'
 
 /** `closed`: all is well. `open`: intake is paused. `half-open`: a single message is let through to see. */
 export type CircuitState = 'closed' | 'open' | 'half-open'
@@ -109,7 +110,7 @@ export class Circuit {
   #open(clock: Clock): void {
     const { resetTimeoutMs, permits } = this.#settings
     this.#probeAt = clock.monotonic() + resetTimeoutMs
-    clock.setTimer(resetTimeoutMs, () => this.#change('half-open', permits))
+    setQuietTimer(clock, resetTimeoutMs, () => this.#change('half-open', permits))
     this.#change('open')
   }
 

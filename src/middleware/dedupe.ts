@@ -4,6 +4,7 @@ import { OptionsReader } from '../core/options.ts'
 import { Lease, Leases } from './leases.ts'
 import { notify } from './notify.ts'
 import { isPromiseLike } from './observe.ts'
+import { MAX_QUIET_DELAY_MS } from './quiet-timer.ts'
 import type { DedupeClaim, DedupeStore } from './store.ts'
 
 export interface DedupeOptions {
@@ -66,7 +67,7 @@ function resolve(options: DedupeOptions): ResolvedDedupe {
   const store = reader.withMethods<DedupeStore>('store', ['claim', 'renew', 'complete', 'release'])
   const rest = {
     ttlMs: reader.integer('ttlMs', DEDUPE_DEFAULTS.ttlMs, { min: 1 }),
-    leaseMs: reader.integer('leaseMs', DEDUPE_DEFAULTS.leaseMs, { min: 10 }),
+    leaseMs: reader.integer('leaseMs', DEDUPE_DEFAULTS.leaseMs, { min: 10, max: MAX_QUIET_DELAY_MS }),
     key: reader.callable<(message: Message) => string>('key') ?? identityOf,
     onDuplicate: reader.callable<(message: Message, key: string) => void>('onDuplicate'),
     onWarning: reader.callable<(warning: DedupeWarning) => void>('onWarning') ?? processWarnings(),

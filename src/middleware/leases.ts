@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '../core/clock.ts'
 import type { HandlerContext } from '../core/handler.ts'
+import { setQuietTimer } from './quiet-timer.ts'
 
 /** A claim whose lease is to be kept alive. */
 export class Lease {
@@ -54,7 +55,7 @@ export class Leases {
   }
 
   #arm(clock: Clock): void {
-    this.#timer = clock.setTimer(this.#intervalMs, () => {
+    this.#timer = setQuietTimer(clock, this.#intervalMs, () => {
       this.#timer = undefined
       this.#turn(clock)
     })

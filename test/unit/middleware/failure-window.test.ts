@@ -60,7 +60,7 @@ describe('failureWindow', () => {
         if (expected) opened++
       }
       // With a share of 1 a single success in ten results is enough to stay closed.
-    if (limit.rate < 1) expect(opened).toBeGreaterThan(0)
+      if (limit.rate < 1) expect(opened).toBeGreaterThan(0)
       expect(opened).toBeLessThan(500)
     },
   )

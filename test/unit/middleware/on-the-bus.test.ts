@@ -1,3 +1,5 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import { createBus, sleep } from 'busbar'
 import type { Bus, BusOptions, ConsumeOptions, ConsumerHandle, Handler, Middleware } from 'busbar'
 import { memory, memoryBroker } from 'busbar/memory'
@@ -162,6 +164,42 @@ describe('circuitBreaker on a bus', () => {
     expect(breaker.state).toBe('closed')
     await acked(consumer, 3)
     expect(consumer.stats()).toMatchObject({ acked: 3, abandoned: 3, deadLettered: 0 })
+  })
+
+  it('does no harm when it changes after its bus has closed', async () => {
+    const { bus, clock } = busWith()
+    const breaker = circuitBreaker({ name: 'api', failureThreshold: 1, resetTimeoutMs: 1_000 })
+    consume(bus, [breaker], () => Promise.reject(new Error('down')))
+    await bus.start()
+    await publish(bus, 2)
+    await clock.advance(100)
+    expect(breaker.state).toBe('open')
+    const closing = bus.close()
+    await clock.advance(100)
+    await closing
+    await clock.advance(2_000)
+    expect(breaker.state).toBe('half-open')
+  })
+
+  it('lets the process end when its bus has closed while it is open', async () => {
+    const program = `
+      import { createBus } from 'busbar'
+      import { memory } from 'busbar/memory'
+      import { circuitBreaker, dedupe } from 'busbar/middleware'
+      import { memoryDedupeStore } from 'busbar/stores/memory'
+      const bus = createBus({ service: 'billing', transport: memory() })
+      const breaker = circuitBreaker({ failureThreshold: 1, resetTimeoutMs: 3_600_000 })
+      const once = dedupe({ store: memoryDedupeStore(), leaseMs: 3_600_000 })
+      bus.consume('orders.placed', () => { throw new Error('down') }, { middleware: [once, breaker] })
+      await bus.start()
+      const limited = bus.events.once('limit')
+      await bus.publish('orders.placed', {})
+      await limited
+      await bus.close()
+      console.log(breaker.state)`
+    const args = ['--conditions=busbar-source', '--input-type=module', '--eval', program]
+    const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 10_000 })
+    expect(stdout.trim()).toBe('open')
   })
 
   it.each([1, 2, 3, 4, 5, 6])(
