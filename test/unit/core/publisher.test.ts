@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { createBus, PublishError } from 'busbar'
-import type { Bus, PublishOutcome } from 'busbar'
+import { createBus } from 'busbar'
+import type { Bus, PublishError, PublishOutcome } from 'busbar'
 import { manualClock } from 'busbar/testing'
 import { notSent, StubTransport } from './stub-transport.ts'
 
