@@ -253,6 +253,10 @@ class BusImpl implements Bus {
         ? `${this.options.service}-${this.#instanceId}-${this.#consumers.length}`
         : (options.group ?? this.options.service),
       consumerId,
+      // Of instances that come and go, all dead letters lie in one place.
+      deadLetterGroup: options.broadcast
+        ? `${this.options.service}-broadcast`
+        : (options.group ?? this.options.service),
       from,
       definition,
       handler:
@@ -323,6 +327,7 @@ class BusImpl implements Bus {
       // A handler may publish from its very first message on.
       if (this.#state === 'starting') this.#state = 'running'
       await allOrFirstError(this.#consumers.map((consumer) => consumer.start()))
+      if (this.state !== 'running') throw new StateError('The bus was closed while it was starting')
     } catch (error) {
       await this.close({ timeoutMs: 0 }).catch((closeError: unknown) =>
         logger.error({ err: closeError }, 'closing after a failed start failed too'),

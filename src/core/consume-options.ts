@@ -103,13 +103,13 @@ export const CONSUME_DEFAULTS = {
   stalledAfterMs: 60_000,
 } as const
 
-const GROUP = /^[A-Za-z0-9_-]{1,80}$/
+const GROUP = /^[A-Za-z0-9_-]{1,64}$/
 
 /** What is wrong with the name of a group or service, or undefined. */
 export function groupProblem(name: string): string | undefined {
   return GROUP.test(name)
     ? undefined
-    : 'must be 1 to 80 letters, digits, "_" or "-": it becomes part of queue and topic names'
+    : 'must be 1 to 64 letters, digits, "_" or "-": it becomes part of queue and topic names'
 }
 
 export function resolveConsumeOptions(reader: OptionsReader): ResolvedConsumeOptions {

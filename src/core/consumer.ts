@@ -32,6 +32,8 @@ export interface ConsumerParts {
   readonly topic: string
   readonly group: string
   readonly consumerId: string
+  /** Names the dead-letter topic: the group, but for a group that ends with its only member. */
+  readonly deadLetterGroup: string
   readonly from: StartFrom
   readonly definition: AnyEventDefinition | undefined
   /** Composed with its middleware already; a batch handler when the options say `batch`. */
@@ -505,7 +507,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl, DeliverySink, 
 
   #deadLetter(work: Work, error: unknown, reason: DeadLetterReason): void {
     const failure = {
-      group: this.group,
+      group: this.#parts.deadLetterGroup,
       reason,
       error,
       attempts: work.attempt,

@@ -38,12 +38,15 @@ export class SingleRunner implements Runner {
     // A synchronous handler ends inside of the loop and must not start a second one on top of it.
     if (this.#pumping) return
     this.#pumping = true
-    while (this.#running.size < this.#host.maxConcurrency) {
-      const work = this.#host.scheduler.next()
-      if (work === undefined) break
-      this.#start(work)
+    try {
+      while (this.#running.size < this.#host.maxConcurrency) {
+        const work = this.#host.scheduler.next()
+        if (work === undefined) break
+        this.#start(work)
+      }
+    } finally {
+      this.#pumping = false
     }
-    this.#pumping = false
   }
 
   abort(reason: unknown, only?: (work: Work) => boolean): void {
@@ -57,21 +60,24 @@ export class SingleRunner implements Runner {
     if (!this.#host.begin(work)) return
     const attempt = new Attempt(this.#attemptHost, work, now, this.#onAbandon)
     this.#running.push(attempt)
-    let result: unknown
+    let promise: Promise<unknown> | undefined
     try {
-      result =
+      const result =
         this.#definition?.schema === undefined
           ? this.#handler(work.message, attempt)
           : this.#validateAndHandle(attempt, this.#definition)
+      // A foreign promise is wrapped: its `then` may do anything.
+      if (result instanceof Promise) promise = result
+      else if (isThenable(result)) promise = Promise.resolve(result)
     } catch (error) {
       this.#end(attempt, true, error)
       return
     }
-    if (!isThenable(result)) {
+    if (promise === undefined) {
       this.#end(attempt, false, undefined)
       return
     }
-    result.then(
+    promise.then(
       () => {
         this.#end(attempt, false, undefined)
         this.pump()

@@ -3,8 +3,9 @@ import { ValidationError } from './errors.ts'
 /** Dead letters of a topic and group lie in `<topic>.<group>.dlq`. */
 const DEAD_LETTER_TOKEN = 'dlq'
 
-/** Kafka allows 249; a dead-letter topic adds its group and suffix, so a name is kept shorter. */
-export const MAX_TOPIC_LENGTH = 200
+/** Kafka allows 249; a dead-letter topic adds its group (64 at most) and suffix, and must fit too. */
+export const MAX_TOPIC_LENGTH = 160
+const MAX_DEAD_LETTER_TOPIC_LENGTH = 249
 
 const TOKEN = /^[A-Za-z0-9_-]+$/
 
@@ -26,7 +27,8 @@ export function checkTopicPattern(pattern: string): void {
 /** What is wrong with a name or pattern, or undefined. */
 export function topicProblem(topic: string, allowWildcards: boolean): string | undefined {
   if (typeof topic !== 'string' || topic.length === 0) return 'is empty: give it a name such as "orders.placed"'
-  if (topic.length > MAX_TOPIC_LENGTH) return `is ${topic.length} characters long: the limit is ${MAX_TOPIC_LENGTH}`
+  const longest = isDeadLetterTopic(topic) ? MAX_DEAD_LETTER_TOPIC_LENGTH : MAX_TOPIC_LENGTH
+  if (topic.length > longest) return `is ${topic.length} characters long: the limit is ${longest}`
   const tokens = topic.split('.')
   for (const [index, token] of tokens.entries()) {
     if (TOKEN.test(token)) continue

@@ -88,7 +88,11 @@ describe('the registry', () => {
   })
 
   it('asks the codecs that were given first', () => {
-    const own: Codec = { contentType: 'application/json', encode: (data) => jsonCodec.encode(data), decode: () => 'own' }
+    const own: Codec = {
+      contentType: 'application/json',
+      encode: (data) => jsonCodec.encode(data),
+      decode: () => 'own',
+    }
     expect(new CodecRegistry([own]).forContentType('application/json')).toBe(own)
   })
 
