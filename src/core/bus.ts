@@ -3,9 +3,10 @@ import type { ContextPublisher } from './attempt.ts'
 import { resolveBusOptions } from './bus-options.ts'
 import type { ResolvedBusOptions } from './bus-options.ts'
 import type { Bus, BusOptions, BusState, ConsumerHandle, DeadLetters, HealthReport } from './bus-types.ts'
+import { checkCapabilities } from './check-capabilities.ts'
 import { CodecRegistry } from './codec.ts'
-import { resolveConsumeOptions } from './consume-options.ts'
-import type { ConsumeOptions, ResolvedConsumeOptions } from './consume-options.ts'
+import { groupProblem, resolveConsumeOptions } from './consume-options.ts'
+import type { ConsumeOptions } from './consume-options.ts'
 import { Consumer } from './consumer.ts'
 import { deadLettersOf } from './dead-letters.ts'
 import { Deadlines } from './deadlines.ts'
@@ -19,9 +20,8 @@ import { OptionsReader } from './options.ts'
 import { messageBytes, OutgoingFactory } from './outgoing.ts'
 import type { PublishItem, PublishOptions, PublishReceipt, PublishResult } from './publish-options.ts'
 import { Publisher } from './publisher.ts'
-import { groupProblem } from './consume-options.ts'
 import { normalizePattern, isPattern, patternsOverlap, topicProblem } from './topic.ts'
-import type { StartFrom, Transport, TransportAdmin } from './transport.ts'
+import type { Transport, TransportAdmin } from './transport.ts'
 
 /**
  * Makes a bus. Nothing is opened before `start()`.
@@ -243,7 +243,7 @@ class BusImpl implements Bus {
       reader.problem('transport', this.#noTransport(transportName).message)
     reader.done()
     const transport = this.#transport(transportName)
-    const from = this.#checkCapabilities(transport, topic, options)
+    const from = checkCapabilities(transport, topic, options)
     const consumerId = `${this.options.service}.${this.#instanceId}.${this.#consumers.length}`
     return new Consumer({
       transportName,
@@ -270,27 +270,6 @@ class BusImpl implements Bus {
       events: this.events,
       publisher: this.#fromHandler,
     })
-  }
-
-  /** What the transport can't do is refused here, by name, and not at the first message. */
-  #checkCapabilities({ capabilities, system }: Transport, topic: string, options: ResolvedConsumeOptions): StartFrom {
-    const refuse = (what: string): never => {
-      throw new UnsupportedError(`${system} can't be used for the consumer of "${topic}": ${what}`)
-    }
-    if (!capabilities.groups && !options.broadcast)
-      refuse('it has no consumer groups; use broadcast: true, or another transport')
-    if (!capabilities.patterns && isPattern(topic)) refuse('it has no wildcards; consume each topic by its name')
-    if (capabilities.ordering === 'none' && options.order !== 'none')
-      refuse(`it keeps no order; say order: 'none' if you need none`)
-    if (options.retry.mode === 'delayed' && (!capabilities.redelivery || capabilities.delay === 'none'))
-      refuse(`it can't deliver again later; use retry.mode 'inline'`)
-    const { from } = options
-    if (typeof from === 'object' && 'timeMs' in from && !capabilities.replay.includes('time'))
-      refuse('it has no replay by time')
-    if (typeof from === 'object' && 'position' in from && !capabilities.replay.includes('position'))
-      refuse('it has no replay by position')
-    if (from === 'earliest' && capabilities.replay.length === 0) refuse(`it has no replay; use from: 'latest'`)
-    return from ?? (capabilities.replay.length === 0 || options.broadcast ? 'latest' : 'earliest')
   }
 
   #refuseOverlap(consumer: Consumer): void {

@@ -1,0 +1,30 @@
+import type { ContextPublisher } from './attempt.ts'
+import type { Clock } from './clock.ts'
+import type { CodecRegistry } from './codec.ts'
+import type { ResolvedConsumeOptions } from './consume-options.ts'
+import type { Deadlines } from './deadlines.ts'
+import type { AnyEventDefinition } from './define.ts'
+import type { BusEvents } from './events.ts'
+import type { BatchHandler, Handler } from './handler.ts'
+import type { StartFrom, Transport } from './transport.ts'
+
+/** What the bus gives to a consumer. */
+export interface ConsumerParts {
+  readonly transportName: string
+  readonly transport: Transport
+  readonly topic: string
+  readonly group: string
+  readonly consumerId: string
+  /** Names the dead-letter topic: the group, but for a group that ends with its only member. */
+  readonly deadLetterGroup: string
+  readonly from: StartFrom
+  readonly definition: AnyEventDefinition | undefined
+  /** Composed with its middleware already; a batch handler when the options say `batch`. */
+  readonly handler: Handler | BatchHandler
+  readonly options: ResolvedConsumeOptions
+  readonly codecs: CodecRegistry
+  readonly clock: Clock
+  readonly deadlines: Deadlines
+  readonly events: BusEvents
+  readonly publisher: ContextPublisher
+}
