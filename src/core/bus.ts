@@ -11,16 +11,16 @@ import { Consumer } from './consumer.ts'
 import { deadLettersOf } from './dead-letters.ts'
 import { Deadlines } from './deadlines.ts'
 import type { AnyConsumerDefinition, AnyEventDefinition } from './define.ts'
-import { ConfigurationError, PublishError, StateError, UnsupportedError } from './errors.ts'
+import { ConfigurationError, StateError, UnsupportedError } from './errors.ts'
 import { BusEvents } from './events.ts'
 import type { BatchHandler, Handler } from './handler.ts'
 import type { EncodedMessage, OutgoingMessage } from './message.ts'
 import { compose } from './middleware.ts'
 import { OptionsReader } from './options.ts'
-import { messageBytes, OutgoingFactory } from './outgoing.ts'
+import { OutgoingFactory } from './outgoing.ts'
 import type { PublishItem, PublishOptions, PublishReceipt, PublishResult } from './publish-options.ts'
 import { Publisher } from './publisher.ts'
-import { normalizePattern, isPattern, patternsOverlap, topicProblem } from './topic.ts'
+import { normalizePattern, patternsOverlap, topicProblem } from './topic.ts'
 import type { Transport, TransportAdmin } from './transport.ts'
 
 /**
@@ -109,7 +109,7 @@ class BusImpl implements Bus {
       const publisher = this.#publisher(options.transport)
       const made = this.#factory.make(target, data, options, parent)
       const send = (message: OutgoingMessage): void => {
-        this.#checkSize(message, options.transport)
+        publisher.checkSize(message)
         publisher.send([message], options.signal, (_index, position, error) => {
           if (error === undefined) resolve({ id: message.id, position })
           else reject(error)
@@ -137,7 +137,7 @@ class BusImpl implements Bus {
       try {
         const made = this.#factory.make(target, item.data, item, parent, now)
         const message = made instanceof Promise ? await made : made
-        this.#checkSize(message, transport)
+        publisher.checkSize(message)
         messages.push(message)
         indexes?.push(index)
       } catch (error) {
@@ -164,19 +164,6 @@ class BusImpl implements Bus {
     const publisher = this.#publishers.get(name ?? this.#defaultTransport)
     if (publisher === undefined) throw this.#noTransport(name)
     return publisher
-  }
-
-  #checkSize(message: OutgoingMessage, transportName: string | undefined): void {
-    const { capabilities, system } = this.#transport(transportName)
-    if (
-      message.body.byteLength <= capabilities.maxMessageBytes &&
-      messageBytes(message) <= capabilities.maxMessageBytes + 1024
-    )
-      return
-    throw new PublishError(
-      `The message for "${message.topic}" has ${messageBytes(message)} bytes, headers included; ${system} takes ${capabilities.maxMessageBytes}. Send a reference to the data, or raise the limit of the transport and its broker.`,
-      { outcome: 'not-sent' },
-    )
   }
 
   // --- consume -----------------------------------------------------------------------------------------------------

@@ -94,6 +94,19 @@ export class Publisher {
     return this.#bufferedBytes
   }
 
+  /** Throws a `PublishError` when the transport can't carry that much: before anything of it is sent. */
+  checkSize(message: OutgoingMessage): void {
+    const { capabilities, system } = this.#transport
+    const bytes = messageBytes(message)
+    // The flat rate for the envelope is ours and must not keep out what just fits.
+    if (message.body.byteLength <= capabilities.maxMessageBytes && bytes <= capabilities.maxMessageBytes + 1_024) return
+    throw new PublishError(
+      `The message for "${message.topic}" has ${bytes} bytes, headers included; ${system} takes ${capabilities.maxMessageBytes}. ` +
+        'Send a reference to the data, or raise the limit of the transport and its broker.',
+      { outcome: 'not-sent' },
+    )
+  }
+
   /**
    * Sends messages in order; `settle` is called once for each index. An aborted signal ends the wait: `not-sent` for what
    * is still here, `unknown` for what the transport has.
