@@ -5,7 +5,7 @@ export interface Accounts {
   readonly shipped: number
   readonly cancelled: number
   readonly deadLettered: number
-  /** Orders that are none of these, or that the services contradict each other about. */
+  /** Orders that are none of these, that the services contradict each other about, or whose customer was not told. */
   readonly missing: readonly string[]
   /** Orders with more than one parcel. */
   readonly shippedTwice: readonly string[]
@@ -13,8 +13,8 @@ export interface Accounts {
 
 /** Looks into the books of the services from outside, without a part in the flow of events. */
 export interface Audit {
-  /** How many orders have ended so far. */
-  progress(): { readonly shipped: number; readonly cancelled: number }
+  /** How many orders have ended so far, and how many customers have been told. */
+  progress(): { readonly shipped: number; readonly cancelled: number; readonly notified: number }
   hasEnded(orderId: string): boolean
   /** Accounts for every single order. */
   close(placed: ReadonlySet<string>, deadLetters: ReadonlySet<string>): Accounts
@@ -22,15 +22,22 @@ export interface Audit {
 
 /** The services must have started once, so that their books exist. */
 export function openAudit(stateDir: string): Audit {
-  const orders = new DatabaseSync(statePath(stateDir, 'orders'), { readOnly: true, timeout: 5_000 })
-  const shipping = new DatabaseSync(statePath(stateDir, 'shipping'), { readOnly: true, timeout: 5_000 })
+  const [orders, shipping, notifications] = ['orders', 'shipping', 'notifications'].map(
+    (service) => new DatabaseSync(statePath(stateDir, service), { readOnly: true, timeout: 5_000 }),
+  ) as [DatabaseSync, DatabaseSync, DatabaseSync]
   const countByStatus = orders.prepare('SELECT status, COUNT(*) AS count FROM orders GROUP BY status')
+  const countMails = notifications.prepare('SELECT COUNT(*) AS count FROM mails')
+  const mailTo = notifications.prepare('SELECT 1 FROM mails WHERE order_id = ?')
   const statusOf = orders.prepare('SELECT status FROM orders WHERE order_id = ?')
 
   return {
     progress() {
       const counts = new Map(countByStatus.all().map((row) => [row['status'], Number(row['count'])]))
-      return { shipped: counts.get('shipped') ?? 0, cancelled: counts.get('cancelled') ?? 0 }
+      return {
+        shipped: counts.get('shipped') ?? 0,
+        cancelled: counts.get('cancelled') ?? 0,
+        notified: Number(countMails.get()?.['count']),
+      }
     },
 
     hasEnded(orderId) {
@@ -48,14 +55,16 @@ export function openAudit(stateDir: string): Audit {
       for (const orderId of placed) {
         const status = statusOf.get(orderId)?.['status']
         const hasParcel = parcels.has(orderId)
-        if (status === 'shipped' && hasParcel) shipped++
-        else if (status === 'cancelled' && !hasParcel) cancelled++
+        const isTold = mailTo.get(orderId) !== undefined
+        if (status === 'shipped' && hasParcel && isTold) shipped++
+        else if (status === 'cancelled' && !hasParcel && isTold) cancelled++
         else if (status !== 'shipped' && status !== 'cancelled' && deadLetters.has(orderId)) deadLettered++
         else missing.push(orderId)
       }
       const shippedTwice = [...parcels].filter(([, count]) => count > 1).map(([orderId]) => orderId)
       orders.close()
       shipping.close()
+      notifications.close()
       return { shipped, cancelled, deadLettered, missing, shippedTwice }
     },
   }

@@ -9,6 +9,7 @@ import { readOrders } from './order-file.ts'
 import { services } from './services/index.ts'
 import type { View } from './view.ts'
 import { createWatch } from './watch.ts'
+import type { Standing } from './watch.ts'
 import type { Workers } from './workers.ts'
 
 /** The consumer with the bug, whose dead letters are sent back after it is fixed. */
@@ -43,7 +44,7 @@ export async function runFlow(options: FlowOptions): Promise<FlowResult> {
   const placed = new Set<string>()
   const startedAt = performance.now()
   const watch = createWatch({ bus, audit, workers, view, run, total, placed, startedAt, signal })
-  const isAccounted = (ended: number, dead: number): boolean => ended + dead === total
+  const isOver = ({ ended, notified, dead }: Standing): boolean => ended + dead === total && notified === ended
   let killed = 0
 
   async function publishAll(): Promise<void> {
@@ -64,8 +65,9 @@ export async function runFlow(options: FlowOptions): Promise<FlowResult> {
   }
 
   async function handleAll(): Promise<void> {
-    if (kill !== undefined && (await watch((ended) => ended >= kill.at * total))) await killOne(kill.service)
-    if (!(await watch(isAccounted))) view.note('nothing has moved for a minute')
+    if (kill !== undefined) await watch(({ ended }) => ended >= kill.at * total)
+    const [isDone] = await Promise.all([watch(isOver), kill === undefined ? undefined : killOne(kill.service)])
+    if (!isDone) view.note('nothing has moved for a minute')
   }
 
   async function repair(): Promise<number> {
@@ -79,7 +81,7 @@ export async function runFlow(options: FlowOptions): Promise<FlowResult> {
     await workers.start(BUGGY, { fixed: true })
     const redriven = await redrive(bus, run, letters)
     view.note(`deployed a fixed ${BUGGY} and sent ${plural(redriven, 'dead letter')} back to it`)
-    await watch(isAccounted)
+    await watch(isOver)
     return redriven
   }
 

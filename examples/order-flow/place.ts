@@ -6,6 +6,9 @@ import { inProcess } from './in-process.ts'
 import { workerProcesses } from './worker-processes.ts'
 import type { Workers } from './workers.ts'
 
+/** How long the messages of a killed worker stay with it. The default, 30 s, would be a dull moment in a demo. */
+const LEASE_MS = 5_000
+
 /** Where the services run, and a transport of one's own to the broker between them. */
 export interface Place {
   readonly transport: Transport
@@ -20,7 +23,7 @@ export interface PlaceOptions {
 
 /** Worker processes, except for the one broker that they could not share. Rejects with `ConfigurationError`. */
 export async function choosePlace(url: string | undefined, { folder, stateDir, run }: PlaceOptions): Promise<Place> {
-  const chosen = url ?? `sqlite:${encodeURI(join(folder, 'broker.db'))}`
+  const chosen = url ?? `sqlite:${encodeURIComponent(join(folder, 'broker.db'))}?leaseMs=${LEASE_MS}`
   const transport = await transportFromUrl(chosen)
   if (transport.system !== 'memory') return { transport, workers: workerProcesses({ url: chosen, stateDir, run }) }
   const broker = memoryBroker()

@@ -24,11 +24,20 @@ export interface WatchOptions {
   readonly signal: AbortSignal
 }
 
+export interface Standing {
+  /** Orders that were shipped or cancelled. */
+  readonly ended: number
+  /** Of those, how many customers have been told. */
+  readonly notified: number
+  /** Orders that lie in the dead letters instead. */
+  readonly dead: number
+}
+
 /**
- * Shows how it goes until `done` says so of the number of orders that were shipped or cancelled, and of those that lie
- * in the dead letters instead. Resolves with false when nothing has moved for a minute. Rejects when the signal aborts.
+ * Shows how it goes until `done` says so. Resolves with false when nothing has moved for a minute. Rejects when the
+ * signal aborts.
  */
-export type Watch = (done: (ended: number, dead: number) => boolean) => Promise<boolean>
+export type Watch = (done: (standing: Standing) => boolean) => Promise<boolean>
 
 export function createWatch(options: WatchOptions): Watch {
   const { bus, audit, workers, view, run, total, placed, startedAt, signal } = options
@@ -48,7 +57,7 @@ export function createWatch(options: WatchOptions): Watch {
       signal.throwIfAborted()
       const now = performance.now()
       // Read before the dead letters: an order that ends in between is then counted at the next look, and never twice.
-      const { shipped, cancelled } = audit.progress()
+      const { shipped, cancelled, notified } = audit.progress()
       if (now >= askAt) {
         dead = await countDead()
         lag = await lagOf(bus)
@@ -56,13 +65,13 @@ export function createWatch(options: WatchOptions): Watch {
       }
       const { retried, duplicates, acked } = workers.totals()
       const published = placed.size
-      const isDone = done(shipped + cancelled, dead)
+      const isDone = done({ ended: shipped + cancelled, notified, dead })
       if (isDone) lag = await lagOf(bus)
       const elapsedMs = performance.now() - startedAt
       view.update({ elapsedMs, total, published, shipped, cancelled, deadLettered: dead, retried, duplicates, lag })
       if (isDone) return true
 
-      const state = [published, shipped, cancelled, dead, acked].join()
+      const state = [published, shipped, cancelled, notified, dead, acked].join()
       if (state !== seen) movedAt = now
       seen = state
       if (now - movedAt > STUCK_AFTER_MS) return false

@@ -11,16 +11,20 @@ export const inventory: Service = {
     const insert = state.prepare('INSERT INTO reservations VALUES (?, ?) ON CONFLICT DO NOTHING')
 
     return [
-      bus.consume(PaymentTaken, async ({ data: { orderId, order } }, ctx) => {
-        const missing = order.items.find((item) => isOutOfStock(item.sku))
-        if (missing !== undefined) {
-          await ctx.publish(OutOfStock, { orderId, sku: missing.sku })
-          return
-        }
-        const pieces = order.items.reduce((sum, item) => sum + item.quantity, 0)
-        if (insert.run(orderId, pieces).changes === 0) duplicate()
-        await ctx.publish(StockReserved, { orderId, order })
-      }),
+      bus.consume(
+        PaymentTaken,
+        async ({ data: { orderId, order } }, ctx) => {
+          const missing = order.items.find((item) => isOutOfStock(item.sku))
+          if (missing !== undefined) {
+            await ctx.publish(OutOfStock, { orderId, sku: missing.sku })
+            return
+          }
+          const pieces = order.items.reduce((sum, item) => sum + item.quantity, 0)
+          if (insert.run(orderId, pieces).changes === 0) duplicate()
+          await ctx.publish(StockReserved, { orderId, order })
+        },
+        { concurrency: 100 },
+      ),
     ]
   },
 }

@@ -19,11 +19,15 @@ export const orders: Service = {
     const end = state.prepare(`UPDATE orders SET status = ? WHERE order_id = ? AND status = 'placed'`)
 
     return [
-      bus.consume(OrderSubmitted, async ({ data: order }, ctx) => {
-        if (insert.run(order.orderId).changes === 0) duplicate()
-        // Published again for a duplicate: the first attempt may have died between the insert and the publish.
-        await ctx.publish(OrderPlaced, order)
-      }),
+      bus.consume(
+        OrderSubmitted,
+        async ({ data: order }, ctx) => {
+          if (insert.run(order.orderId).changes === 0) duplicate()
+          // Published again for a duplicate: the first attempt may have died between the insert and the publish.
+          await ctx.publish(OrderPlaced, order)
+        },
+        { concurrency: 100 },
+      ),
 
       bus.consume(OrderShipped, ({ data }) => {
         if (end.run('shipped', data.orderId).changes === 0) duplicate()

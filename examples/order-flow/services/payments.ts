@@ -26,7 +26,7 @@ export const payments: Service = {
           if (insert.run(order.orderId, order.totalCents).changes === 0) duplicate()
           await ctx.publish(PaymentTaken, { orderId: order.orderId, paymentId: `pay-${order.orderId}`, order })
         },
-        { retry: { attempts: 8, baseMs: 50, maxMs: 1_000 } },
+        { concurrency: 100, retry: { attempts: 8, baseMs: 50, maxMs: 1_000 } },
       ),
 
       bus.consume(OutOfStock, async ({ data }, ctx) => {

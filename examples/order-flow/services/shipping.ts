@@ -44,7 +44,7 @@ export const shipping: Service = {
           const parcelId = ship(orderId, fixed ? printLabel(order) : printLabelWithBug(order))
           await ctx.publish(OrderShipped, { orderId, parcelId })
         },
-        { retry: { attempts: 3, baseMs: 50 } },
+        { concurrency: 100, retry: { attempts: 3, baseMs: 50 } },
       ),
     ]
   },
