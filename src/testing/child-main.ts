@@ -45,7 +45,6 @@ async function main(): Promise<void> {
   await bus.start()
   tell({ type: 'ready' })
   if (task.role === 'publish') await publish(bus, task, record)
-  if (task.role === 'visit') stop()
 }
 
 type Recording = (type: ChildRecord['type'], id: string, more?: Partial<ChildRecord>) => void

@@ -85,11 +85,6 @@ export function childPublisher(options: ChildPublisherOptions): Promise<Child> {
   return start(options, (base) => ({ ...base, role: 'publish', count, keys, outstanding }))
 }
 
-/** Starts a process that opens a bus, closes it, and must then end by itself. */
-export function childVisitor(options: ChildOptions): Promise<Child> {
-  return start(options, (base) => ({ ...base, role: 'visit' }))
-}
-
 async function start(
   options: ChildOptions,
   taskOf: (base: Pick<ChildTask, 'module' | 'record' | 'service' | 'topic'>) => ChildTask,

@@ -27,7 +27,6 @@ export type ChildTask = {
 } & (
   | { readonly role: 'consume'; readonly options: PlainConsumeOptions; readonly handler: ChildHandler }
   | { readonly role: 'publish'; readonly count: number; readonly keys: number; readonly outstanding: number }
-  | { readonly role: 'visit' }
 )
 
 /**

@@ -34,7 +34,13 @@ export interface Recorder {
 const MAX_EVENTS = 200_000
 
 /** Records the events of a bus (or of anything that has `events`). Once 200,000 are held, further ones are only counted. */
-export function recorder(source: { readonly events: BusEvents }): Recorder {
+export function recorder(
+  source: { readonly events: BusEvents },
+  options: {
+    /** For `waitFor`, in ms. Default 10,000. */
+    readonly timeoutMs?: number | undefined
+  } = {},
+): Recorder {
   let recorded: RecordedEvent[] = []
   let totals = new Map<BusEventName, number>()
   const stop = source.events.onAny((name, event) => {
@@ -59,9 +65,10 @@ export function recorder(source: { readonly events: BusEvents }): Recorder {
     },
     of,
     count: (name, filter) => (filter === undefined ? (totals.get(name) ?? 0) : of(name, filter).length),
-    waitFor: (name, filter, options) =>
+    waitFor: (name, filter, wait) =>
       waitUntil(() => of(name, filter)[0], {
-        ...options,
+        timeoutMs: options.timeoutMs,
+        ...wait,
         describe: () => `no "${name}" event that fits; told so far: ${JSON.stringify(counts())}`,
       }),
     counts,

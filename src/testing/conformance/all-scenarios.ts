@@ -1,0 +1,39 @@
+import { backPressureScenarios } from './back-pressure.ts'
+import { badBytesScenarios } from './bad-bytes.ts'
+import { deadLetterScenarios } from './dead-letter.ts'
+import { delayScenarios } from './delay.ts'
+import { foreignScenarios } from './foreign.ts'
+import { groupScenarios } from './groups.ts'
+import { lifecycleScenarios } from './lifecycle.ts'
+import { observabilityScenarios } from './observability.ts'
+import { orderingScenarios } from './ordering.ts'
+import { patternScenarios } from './patterns.ts'
+import { processDeathScenarios } from './process-death.ts'
+import { publishScenarios } from './publish.ts'
+import { reconnectScenarios } from './reconnect.ts'
+import { redeliveryScenarios } from './redelivery.ts'
+import { redriveScenarios } from './redrive.ts'
+import { replayScenarios } from './replay.ts'
+import type { Scenario } from './scenario.ts'
+import { settleScenarios } from './settle.ts'
+
+/** Every scenario of the suite, in the order in which they run. */
+export const allScenarios: readonly Scenario[] = [
+  ...publishScenarios,
+  ...settleScenarios,
+  ...redeliveryScenarios,
+  ...processDeathScenarios,
+  ...groupScenarios,
+  ...orderingScenarios,
+  ...patternScenarios,
+  ...delayScenarios,
+  ...deadLetterScenarios,
+  ...redriveScenarios,
+  ...replayScenarios,
+  ...backPressureScenarios,
+  ...lifecycleScenarios,
+  ...reconnectScenarios,
+  ...badBytesScenarios,
+  ...foreignScenarios,
+  ...observabilityScenarios,
+]

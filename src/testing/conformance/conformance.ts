@@ -1,0 +1,159 @@
+import { ConfigurationError } from '../../core/errors.ts'
+import type { Problem } from '../../core/errors.ts'
+import type { Transport } from '../../core/transport.ts'
+import { allScenarios } from './all-scenarios.ts'
+import type { Environment } from './context.ts'
+import { writeReport } from './report.ts'
+import type { ScenarioResult, ScenarioStatus } from './report.ts'
+import { messageOf, runScenario } from './run-scenario.ts'
+import { notApplicable } from './scenario.ts'
+import type { BrokerFaults, ForeignClient, Means, Scenario } from './scenario.ts'
+
+/** What a test runner hands to a test: only `skip`, and only where the runner has it. */
+export interface RunnerTestContext {
+  readonly skip?: ((reason?: string) => unknown) | undefined
+}
+
+/**
+ * The part of a test runner that the suite needs. Vitest's module has this shape; for `node:test` write
+ * `{ describe, it, beforeAll: before, afterAll: after }`.
+ */
+export interface Runner {
+  readonly describe: (name: string, body: () => void) => unknown
+  readonly it: (
+    name: string,
+    options: { readonly timeout: number },
+    body: (context: RunnerTestContext) => Promise<void>,
+  ) => unknown
+  readonly beforeAll: (body: () => Promise<void>) => unknown
+  readonly afterAll: (body: () => Promise<void>) => unknown
+}
+
+export interface ConformanceOptions {
+  /** Names the report: `reports/conformance/<name>.json`. */
+  readonly name: string
+  /** Of the broker that was tested, for the report. */
+  readonly version?: string | undefined
+  /** Makes a transport that is not yet open. Called many times; all of them must reach the same broker and the same data. */
+  readonly create: () => Transport | Promise<Transport>
+  /** What the run can do to the broker; without a hook the scenarios that need it are not applicable. */
+  readonly faults?: BrokerFaults | undefined
+  /** A client of the broker that knows nothing of Busbar. */
+  readonly foreign?: ForeignClient | undefined
+  /** URL of a module that exports `create()` for use in a child process, on the same broker: turns on process death. */
+  readonly childModule?: string | URL | undefined
+  /** Added to the environment of those processes: the address of the broker, the path of the file. */
+  readonly childEnv?: Readonly<Record<string, string>> | undefined
+  /**
+   * Scenarios that this transport is known not to pass, by id, each with the reason. They are not run, and reported as
+   * `exception`. An id that does not exist is refused.
+   */
+  readonly exceptions?: Readonly<Record<string, string>> | undefined
+  /** How long a scenario waits for what must come, in ms. Default 10,000. */
+  readonly patienceMs?: number | undefined
+  /** How much later than asked a delay may end, in ms. Default 500. */
+  readonly precisionMs?: number | undefined
+  /** Most for one scenario, in ms. Default six times the patience. */
+  readonly scenarioTimeoutMs?: number | undefined
+  /** Folder of the report, or false for none. Default `reports/conformance` in the working directory. */
+  readonly report?: string | false | undefined
+}
+
+/**
+ * Registers the conformance suite of a transport with a test runner.
+ *
+ *     import * as vitest from 'vitest'
+ *     import { conformance } from 'busbar/testing'
+ *
+ *     conformance(vitest, { name: 'acme', create: () => acme({ url: 'acme://127.0.0.1' }) })
+ *
+ * One test for each scenario. Which apply is read from `transport.capabilities`; those that don't are reported as such,
+ * with the reason, and skipped in the runner. When all have run, the report is written.
+ *
+ * Throws `ConfigurationError` when an exception names no scenario or gives no reason.
+ */
+export function conformance(runner: Runner, options: ConformanceOptions): void {
+  const { exceptions = {}, patienceMs = 10_000, precisionMs = 500 } = options
+  checkExceptions(options.name, exceptions)
+  const timeoutMs = options.scenarioTimeoutMs ?? patienceMs * 6
+  const results = new Map<string, ScenarioResult>()
+  let environment: Environment | undefined
+  let means: Means | undefined
+  let system = ''
+  let startedAt = 0
+
+  const runOne = async (scenario: Scenario, context: RunnerTestContext): Promise<void> => {
+    const note = (status: ScenarioStatus, durationMs: number, reason?: string): void => {
+      const { id, group, invariant, title } = scenario
+      results.set(id, { id, group, invariant, title, status, reason, durationMs })
+    }
+    if (environment === undefined || means === undefined) throw new Error('The suite was not set up')
+    const exception = exceptions[scenario.id]
+    const reason = exception ?? notApplicable(scenario, means)
+    if (reason !== undefined) {
+      note(exception === undefined ? 'not-applicable' : 'exception', 0, reason)
+      context.skip?.(`${exception === undefined ? 'not applicable' : 'exception'}: ${reason}`)
+      return
+    }
+    const { error, durationMs } = await runScenario(scenario, environment, timeoutMs)
+    note(error === undefined ? 'passed' : 'failed', durationMs, error === undefined ? undefined : messageOf(error))
+    if (error !== undefined) throw error
+  }
+
+  runner.describe(`conformance of ${options.name}`, () => {
+    runner.beforeAll(async () => {
+      startedAt = performance.now()
+      const transport = await options.create()
+      const { capabilities } = transport
+      system = transport.system
+      const { faults = {}, foreign, childModule, childEnv } = options
+      environment = {
+        create: options.create,
+        capabilities,
+        faults,
+        foreign,
+        childModule,
+        childEnv,
+        patienceMs,
+        precisionMs,
+      }
+      means = { capabilities, hasAdmin: transport.admin !== undefined, faults, childModule, foreign }
+    })
+
+    for (const group of new Set(allScenarios.map((scenario) => scenario.group))) {
+      runner.describe(group, () => {
+        for (const scenario of allScenarios) {
+          if (scenario.group !== group) continue
+          // The runner's own limit is only a net below ours, which says more.
+          runner.it(`${scenario.id} · ${scenario.title}`, { timeout: timeoutMs * 2 + 5_000 }, (context) =>
+            runOne(scenario, context),
+          )
+        }
+      })
+    }
+
+    runner.afterAll(async () => {
+      // A filtered run knows too little to replace a report.
+      if (options.report === false || environment === undefined || results.size < allScenarios.length) return
+      writeReport(options.report ?? 'reports/conformance', {
+        transport: options.name,
+        version: options.version,
+        system,
+        capabilities: environment.capabilities,
+        durationMs: Math.round(performance.now() - startedAt),
+        scenarios: allScenarios.map(({ id }) => results.get(id)).filter((result) => result !== undefined),
+      })
+    })
+  })
+}
+
+function checkExceptions(name: string, exceptions: Readonly<Record<string, string>>): void {
+  const known = new Set(allScenarios.map(({ id }) => id))
+  const problems: Problem[] = []
+  for (const [id, reason] of Object.entries(exceptions)) {
+    if (!known.has(id)) problems.push({ path: `exceptions.${id}`, message: 'is no scenario: was it renamed?' })
+    if (typeof reason !== 'string' || reason.trim() === '')
+      problems.push({ path: `exceptions.${id}`, message: 'needs a reason: it is shown in the documentation' })
+  }
+  if (problems.length > 0) throw new ConfigurationError(`conformance of "${name}"`, problems)
+}

@@ -1,0 +1,260 @@
+import assert from 'node:assert/strict'
+import type { Bus } from '../../core/bus-types.ts'
+import { PublishError } from '../../core/errors.ts'
+import type { Ledger } from '../ledger.ts'
+import type { ScenarioContext } from './context.ts'
+import type { Need, Scenario } from './scenario.ts'
+import { numbered, publishAll, work } from './shorthand.ts'
+
+const group = 'reconnect'
+const PREFETCH = 32
+const KEYS = 4
+
+/** Each fault of the harness under a steady flow of messages. */
+const underLoad: readonly {
+  readonly name: string
+  readonly title: string
+  readonly need: Need
+  readonly times: number
+}[] = [
+  { name: 'cut', title: 'connections cut again and again', need: 'fault:cutConnections', times: 3 },
+  { name: 'restart', title: 'the broker restarted', need: 'fault:restartBroker', times: 1 },
+  { name: 'kill', title: 'the broker killed and started again', need: 'fault:killBroker', times: 1 },
+  { name: 'pause', title: 'the broker frozen for a while', need: 'fault:pauseBroker', times: 1 },
+]
+
+export const reconnectScenarios: readonly Scenario[] = [
+  ...underLoad.map(({ name, title, need, times }): Scenario => ({
+    id: `reconnect/${name}-under-load`,
+    group,
+    invariant: 9,
+    title: `${title} while messages flow: every promise is settled, nothing confirmed is lost, order by key holds`,
+    needs: [need, 'durable', 'redelivery', 'ordering'],
+    run: (ctx) => faultUnderLoad(ctx, () => cause(ctx, need), times),
+  })),
+  {
+    id: 'reconnect/events',
+    group,
+    invariant: 14,
+    title: 'a lost session is told, and so is its return; health follows',
+    needs: ['fault:cutConnections'],
+    async run(ctx) {
+      const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]
+      const record = ctx.recorder(bus)
+      ctx.consume(bus, topic, probe.handler())
+      await bus.start()
+      assert.equal(record.count('connect'), 1)
+      await ctx.faults.cutConnections?.()
+      const { planned } = await record.waitFor('disconnect')
+      assert.equal(planned, false)
+      const { downMs, attempts } = await record.waitFor('reconnect')
+      assert.ok(downMs >= 0 && attempts >= 1)
+      await ctx.waitUntil(
+        async () => (await bus.health()).status === 'ok',
+        () => bus.health(),
+      )
+      const { id } = await bus.publish(topic, 1)
+      await probe.waitExactly([id])
+      assert.equal(record.count('connect'), 1, 'connect is for the first time')
+    },
+  },
+  {
+    id: 'reconnect/idle',
+    group,
+    invariant: 9,
+    title: 'an idle consumer whose connection was cut is subscribed again before anybody misses it',
+    needs: ['fault:cutConnections', 'redelivery'],
+    async run(ctx) {
+      const [bus, publisher, topic, probe] = [await ctx.bus(), await ctx.startedBus(), ctx.topic(), ctx.probe()]
+      ctx.consume(bus, topic, probe.handler())
+      await bus.start()
+      await ctx.faults.cutConnections?.()
+      const ids: string[] = []
+      for (let number = 0; number < 5; number++) {
+        // A publish may fall into the gap; what is confirmed counts.
+        const [result] = await publisher.publishMany(topic, [{ data: number }])
+        if (result?.error === undefined) ids.push(result?.id ?? '')
+      }
+      const last = await ctx.waitUntil(
+        async () => (await publisher.publishMany(topic, [{ data: 'last' }]))[0],
+        'a publish',
+      )
+      if (last.error === undefined) ids.push(last.id)
+      assert.ok(ids.length > 0, 'the publisher must come back')
+      await ctx.waitUntil(
+        () => ids.every((id) => probe.ids().includes(id)),
+        () => `${probe.handled.length} of ${ids.length} handled`,
+      )
+    },
+  },
+  {
+    id: 'reconnect/old-acks',
+    group,
+    invariant: 9,
+    title: 'no ack of an old session settles a message of the new one',
+    needs: ['fault:cutConnections', 'redelivery', 'lag', 'admin'],
+    async run(ctx) {
+      const [bus, publisher, topic, gate] = [await ctx.bus(), await ctx.startedBus(), ctx.topic(), ctx.gate()]
+      const record = ctx.recorder(bus)
+      // The first round hangs over the cut; then those of the new session hang while the old ones end.
+      const second = ctx.gate()
+      const probe = ctx.probe((_message, { attempt }) => (attempt === 1 ? gate.opened : second.opened))
+      ctx.consume(bus, topic, probe.handler(), { order: 'none', concurrency: 40 })
+      await bus.start()
+      const ids = await publishAll(publisher, topic, numbered(10))
+      await probe.waitStarted(10)
+      await ctx.faults.cutConnections?.()
+      await record.waitFor('reconnect')
+      gate.open()
+      await probe.waitHandled(10)
+      second.open()
+      const more = await ctx.waitUntil(async () => {
+        const results = await publisher.publishMany(topic, numbered(10))
+        return results.every(({ error }) => error === undefined) ? results : undefined
+      }, 'publishing to work again')
+      const all = [...ids, ...more.map(({ id }) => id)]
+      await ctx.idle(bus, topic, ctx.service)
+      const handled = new Set(probe.ids())
+      assert.deepEqual(
+        all.filter((id) => !handled.has(id)),
+        [],
+        'an ack of the old session must not have settled these',
+      )
+    },
+  },
+  {
+    id: 'reconnect/publish-deadline',
+    group,
+    invariant: 9,
+    title: 'while the broker does not answer, publish rejects by its deadline and says how sure that is',
+    needs: ['fault:pauseBroker', 'redelivery'],
+    async run(ctx) {
+      const [receiver, topic, probe, book] = [await ctx.bus(), ctx.topic(), ctx.probe(), ctx.ledger()]
+      ctx.consume(receiver, topic, probe.handler())
+      await receiver.start()
+      const bus = await ctx.startedBus({ publish: { deliveryTimeoutMs: 700 } })
+      const record = ctx.recorder(bus)
+      await bus.publish(topic, 'warm', { id: `${topic}-warm` })
+      book.published(`${topic}-warm`, 'confirmed')
+      const paused = ctx.faults.pauseBroker?.(3_000) ?? assert.fail()
+      const startedAt = performance.now()
+      let rejected = 0
+      await Promise.all(
+        Array.from({ length: 10 }, async (_, number) => {
+          const id = `${topic}-${number}`
+          try {
+            await bus.publish(topic, number, { id })
+            book.published(id, 'confirmed')
+          } catch (error) {
+            assert.ok(error instanceof PublishError)
+            rejected++
+            book.published(id, error.outcome)
+          }
+        }),
+      )
+      const took = performance.now() - startedAt
+      assert.ok(took < 2_500, `promises took ${took} ms with a delivery timeout of 700`)
+      assert.equal(record.count('publishFailed'), rejected, 'each rejection is an event')
+      await paused
+      const after = await ctx.waitUntil(async () => {
+        const [result] = await bus.publishMany(topic, [{ data: 'after' }])
+        book.published(result?.id ?? assert.fail(), result?.error === undefined ? 'confirmed' : 'unknown')
+        return result?.error === undefined
+      }, 'publishing to work again')
+      assert.ok(after)
+      await ctx.waitUntil(() => {
+        const handled = new Set(probe.ids())
+        return book.report().missing.every((id) => handled.has(id))
+      }, 'everything confirmed to be handled')
+      await ctx.idle(receiver, topic, ctx.service)
+      for (const id of probe.ids()) book.handled(id)
+      book.check({ duplicates: 'any' })
+    },
+  },
+  {
+    id: 'reconnect/delayed-survives',
+    group,
+    invariant: 9,
+    title: 'a delayed message survives the death of the broker',
+    needs: ['fault:killBroker', 'durable', 'delay'],
+    async run(ctx) {
+      const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]
+      ctx.consume(bus, topic, probe.handler())
+      await bus.start()
+      const { id } = await bus.publish(topic, 1, { delayMs: 1_000 })
+      await ctx.faults.killBroker?.()
+      await probe.waitHandled(1)
+      assert.deepEqual(new Set(probe.ids()), new Set([id]))
+    },
+  },
+]
+
+async function cause(ctx: ScenarioContext, need: Need): Promise<void> {
+  const { faults } = ctx
+  if (need === 'fault:cutConnections') await faults.cutConnections?.()
+  if (need === 'fault:restartBroker') await faults.restartBroker?.()
+  if (need === 'fault:killBroker') await faults.killBroker?.()
+  if (need === 'fault:pauseBroker') await faults.pauseBroker?.(1_500)
+}
+
+async function faultUnderLoad(ctx: ScenarioContext, fault: () => Promise<void>, times: number): Promise<void> {
+  const [topic, name, book] = [ctx.topic(), ctx.group(), ctx.ledger()]
+  const probe = ctx.probe(() => work(1))
+  const bus = await ctx.bus()
+  ctx.consume(bus, topic, probe.handler(), { group: name, concurrency: 4, prefetch: PREFETCH })
+  await bus.start()
+  const publisher = await ctx.startedBus({ publish: { deliveryTimeoutMs: ctx.patienceMs } })
+  const flow = startFlow(publisher, topic, book)
+  await probe.waitHandled(50)
+  for (let time = 0; time < times; time++) {
+    await fault()
+    // Proof of life before the next fault: something published after it has been handled.
+    const before = probe.handled.length
+    await ctx.waitUntil(
+      () => probe.handled.length > before + 20 && flow.confirmed() > before + 20,
+      () => `after the fault: ${probe.handled.length - before} handled, ${flow.confirmed()} confirmed in all`,
+    )
+  }
+  await flow.stop()
+  await ctx.waitUntil(
+    () => {
+      const handled = new Set(probe.ids())
+      return book.report().missing.every((id) => handled.has(id))
+    },
+    () => `${book.report().confirmed} confirmed, ${new Set(probe.ids()).size} handled`,
+  )
+  for (const id of probe.ids()) book.handled(id)
+  const { duplicates } = book.check({ duplicates: 'any' })
+  // A fault explains a second handling of what was held here, unacked, and of nothing else.
+  const most = times * (PREFETCH + 4)
+  assert.ok(duplicates.length <= most, `${duplicates.length} messages were handled twice; the faults explain ${most}`)
+  if (ctx.capabilities.lag) await ctx.idle(bus, topic, name)
+}
+
+/** Publishes without end, one after another within each key, and keeps the book. */
+function startFlow(bus: Bus, topic: string, book: Ledger): { confirmed(): number; stop(): Promise<void> } {
+  const until = new AbortController()
+  let confirmed = 0
+  const publishKey = async (key: string): Promise<void> => {
+    for (let number = 0; !until.signal.aborted; number++) {
+      const id = `${topic}-${key}-${number}`
+      try {
+        await bus.publish(topic, number, { id, key })
+        confirmed++
+        book.published(id, 'confirmed', key)
+      } catch (error) {
+        if (!(error instanceof PublishError)) throw error
+        book.published(id, error.outcome, key)
+      }
+      await work(1)
+    }
+  }
+  const done = Promise.all(Array.from({ length: KEYS }, (_, key) => publishKey(`k${key}`)))
+  return {
+    confirmed: () => confirmed,
+    async stop() {
+      until.abort()
+      await done
+    },
+  }
+}

@@ -1,0 +1,140 @@
+import type { Capabilities } from '../../core/transport.ts'
+import type { ScenarioContext } from './context.ts'
+
+export type ScenarioGroup =
+  | 'publish'
+  | 'settle'
+  | 'redelivery'
+  | 'groups'
+  | 'ordering'
+  | 'patterns'
+  | 'delay'
+  | 'dead-letter'
+  | 'replay'
+  | 'back-pressure'
+  | 'lifecycle'
+  | 'reconnect'
+  | 'bad-bytes'
+  | 'foreign'
+  | 'observability'
+
+/**
+ * What a scenario can't do without. Capabilities of the transport: `groups`, `durable`, `redelivery`, `attempts`,
+ * `patterns`, `lag`, `dedup`, `delay`, `no-delay`, `ordering` (of any unit), `ordering:key` (across members),
+ * `replay:position`, `replay:time`, `admin`, `small-limit` (of message size, small enough to go beyond it). Means of the run: `child`, `foreign`, and one for each fault hook.
+ */
+export type Need =
+  | 'groups'
+  | 'durable'
+  | 'redelivery'
+  | 'attempts'
+  | 'patterns'
+  | 'lag'
+  | 'dedup'
+  | 'delay'
+  | 'no-delay'
+  | 'ordering'
+  | 'ordering:key'
+  | 'replay:position'
+  | 'replay:time'
+  | 'admin'
+  | 'small-limit'
+  | 'child'
+  | 'foreign'
+  | `fault:${FaultName}`
+
+export type FaultName = keyof BrokerFaults
+
+/** What the run can do to the broker. Each that is given turns on the scenarios of group `reconnect` that need it. */
+export interface BrokerFaults {
+  /** Stops the broker as an operator would, and starts it again. Resolves when it is ready. */
+  readonly restartBroker?: (() => Promise<void>) | undefined
+  /** Kills the broker (SIGKILL), and starts it again. Resolves when it is ready. */
+  readonly killBroker?: (() => Promise<void>) | undefined
+  /** Cuts every connection of ours to the broker, once. They may come back at once. */
+  readonly cutConnections?: (() => Promise<void> | void) | undefined
+  /** Freezes the broker for so long (SIGSTOP, SIGCONT), with all connections open. Resolves when it runs again. */
+  readonly pauseBroker?: ((ms: number) => Promise<void>) | undefined
+}
+
+/** A program that knows nothing of Busbar, on the same broker. */
+export interface ForeignClient {
+  /** Sends a bare native message to the place where our consumers of `topic` read: no CloudEvents headers, no content type. */
+  publish(topic: string, body: Uint8Array, headers?: Readonly<Record<string, string>>): Promise<void>
+}
+
+/** One promise of the contract, tried on a real transport. Plain data but for `run`, which throws when it is broken. */
+export interface Scenario {
+  /** `<group>/<name>`; stable: exceptions and reports name it. */
+  readonly id: string
+  readonly group: ScenarioGroup
+  /** Number of the invariant (DESIGN.md, Invariants) that it tries. */
+  readonly invariant: number
+  /** The promise, in one sentence. */
+  readonly title: string
+  readonly needs?: readonly Need[] | undefined
+  readonly run: (ctx: ScenarioContext) => Promise<void>
+}
+
+/** A test may take twice that of memory, and not more. */
+const MAX_TRIED_BYTES = 64 * 1_048_576
+
+/** The part of a run that decides which scenarios make sense. */
+export interface Means {
+  readonly capabilities: Capabilities
+  readonly hasAdmin: boolean
+  readonly faults: BrokerFaults
+  readonly childModule: string | URL | undefined
+  readonly foreign: ForeignClient | undefined
+}
+
+/** Why a scenario can't be tried in this run, or undefined when it can. */
+export function notApplicable(scenario: Scenario, means: Means): string | undefined {
+  const reasons = (scenario.needs ?? []).map((need) => unmet(need, means)).filter((reason) => reason !== undefined)
+  return reasons.length === 0 ? undefined : reasons.join('; ')
+}
+
+function unmet(need: Need, means: Means): string | undefined {
+  const { capabilities } = means
+  switch (need) {
+    case 'groups':
+    case 'durable':
+    case 'redelivery':
+    case 'attempts':
+    case 'patterns':
+    case 'lag':
+      return capabilities[need] ? undefined : `the transport has no capability "${need}"`
+    case 'dedup':
+      return capabilities.publishDedup ? undefined : 'the transport has no capability "publishDedup"'
+    case 'delay':
+      return capabilities.delay === 'none' ? 'the transport has no capability "delay"' : undefined
+    case 'no-delay':
+      return capabilities.delay === 'none' ? undefined : 'the transport can delay'
+    case 'ordering':
+      return capabilities.ordering === 'none' ? 'the transport keeps no order' : undefined
+    case 'ordering:key':
+      return capabilities.ordering === 'key'
+        ? undefined
+        : `the transport keeps no order by key across members (ordering is "${capabilities.ordering}")`
+    case 'replay:position':
+      return capabilities.replay.includes('position') ? undefined : 'the transport has no replay by position'
+    case 'replay:time':
+      return capabilities.replay.includes('time') ? undefined : 'the transport has no replay by time'
+    case 'admin':
+      return means.hasAdmin ? undefined : 'the transport has no admin side'
+    case 'small-limit':
+      return capabilities.maxMessageBytes <= MAX_TRIED_BYTES
+        ? undefined
+        : `the limit of message size (${capabilities.maxMessageBytes} bytes) is too far away to go beyond it`
+    case 'child':
+      return means.childModule === undefined
+        ? 'no childModule was given to conformance(): other processes can not reach this broker'
+        : undefined
+    case 'foreign':
+      return means.foreign === undefined ? 'no foreign client was given to conformance()' : undefined
+    default: {
+      const name = need.slice('fault:'.length) as FaultName
+      return means.faults[name] === undefined ? `no fault hook "${name}" was given to conformance()` : undefined
+    }
+  }
+}
