@@ -25,6 +25,8 @@ import type { BenchCase, ServiceName, Subject, Suite } from './suites/suite.ts'
 
 const LONG: RunLength = { warmupMs: 1_000, measureMs: 3_000, messages: 200_000 }
 const SHORT: RunLength = { warmupMs: 500, measureMs: 1_000, messages: 50_000 }
+/** Under the profiler: long enough for start and warm-up to drown. */
+const PROFILED: RunLength = { warmupMs: 100, measureMs: 6_000, messages: 400_000 }
 const LONG_ROUNDS = 5
 const SHORT_ROUNDS = 3
 
@@ -142,8 +144,8 @@ async function profile(suites: readonly Suite[], args: BenchArguments, services:
     if (why !== undefined) process.stderr.write(`${suite.name}: ${why}\n`)
     else
       for (const bench of suite.cases) {
-        const length = args.quick ? SHORT : LONG
-        process.stdout.write(`${await profileCase(bench, { length, source: args.source, env: services.env })}\n`)
+        const text = await profileCase(bench, { length: PROFILED, source: args.source, env: services.env })
+        process.stdout.write(`${text}\n`)
       }
   }
   return 0

@@ -1,11 +1,23 @@
 import { atLeastPerSecond, atMost } from './goals.ts'
 import type { ServiceName, Subject, Suite } from './suite.ts'
 
-const DURABLE = 'durable: survives the end of the process'
+const FULL = 'fsync before each confirmation (synchronous: full, the default); at least once'
+const NORMAL = 'synchronous: normal: survives the process, not a power cut; at least once'
 
 function ours(name: string, file: string, ...args: readonly string[]): Subject {
-  return { name, file: `cases/${file}`, args: ['--transport=sqlite', ...args], guarantees: `${DURABLE}; at least once` }
+  return { name, file: `cases/${file}`, args: ['--transport=sqlite', ...args], guarantees: FULL }
 }
+
+/** The same without waiting for the disk. */
+function unsynced(subject: Subject): Subject {
+  const options = JSON.stringify({ synchronous: 'normal' })
+  const args = [...(subject.args ?? []), `--transport-options=${options}`]
+  return { ...subject, name: 'busbar, synchronous: normal', args, guarantees: NORMAL }
+}
+
+const PUBLISH = ours('busbar', 'publish.ts')
+const CONSUME = ours('busbar', 'consume.ts')
+const END_TO_END = ours('busbar', 'end-to-end.ts')
 
 function peer(name: string, file: string, service: ServiceName, guarantees: string) {
   return (mode: string): Subject => ({
@@ -29,7 +41,8 @@ export const sqliteSuite: Suite = {
       name: 'publish',
       title: 'publishMany of 1,000, 100-byte JSON, each batch committed before the next',
       metric: 'msg/s',
-      ours: ours('busbar', 'publish.ts'),
+      ours: PUBLISH,
+      references: [unsynced(PUBLISH)],
       peers: [bullmq('publish'), pgBoss('publish')],
       goals: [atLeastPerSecond(60_000)],
     },
@@ -37,7 +50,8 @@ export const sqliteSuite: Suite = {
       name: 'consume',
       title: 'A filled topic: deliver, async handler, ack, concurrency 64',
       metric: 'msg/s',
-      ours: ours('busbar', 'consume.ts'),
+      ours: CONSUME,
+      references: [unsynced(CONSUME)],
       peers: [bullmq('consume'), pgBoss('consume')],
       goals: [atLeastPerSecond(40_000)],
     },
@@ -45,7 +59,8 @@ export const sqliteSuite: Suite = {
       name: 'end-to-end',
       title: 'publishMany of 1,000, async handler, ack, in one process, concurrency 64',
       metric: 'msg/s',
-      ours: ours('busbar', 'end-to-end.ts'),
+      ours: END_TO_END,
+      references: [unsynced(END_TO_END)],
       peers: [bullmq('e2e'), pgBoss('e2e')],
       goals: [],
     },
