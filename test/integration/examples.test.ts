@@ -55,7 +55,7 @@ describe.each(['memory:', 'sqlite:./hello.db'])('the first message on %s', (url)
         'attempt 2',
         'attempt 3',
         'exhausted after 3 attempts: lost my voice',
-        '1 sent back',
+        'sending it back',
         'attempt 1',
         'Hello, Ada!',
         '',
