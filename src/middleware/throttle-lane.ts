@@ -6,12 +6,17 @@ import type { Rate } from './token-bucket.ts'
 
 /** Messages that share one token bucket. Those that must wait do so in the order in which they came. */
 export class ThrottleLane {
+  /** Links among the lanes of other keys. */
+  previous: ThrottleLane | undefined = undefined
+  next: ThrottleLane | undefined = undefined
+  readonly key: string
   readonly #bucket: TokenBucket
   // A set keeps the order of insertion and lets an aborted one leave from the middle.
   readonly #waiting = new Set<() => void>()
   #timer: Timer | undefined
 
-  constructor(rate: Rate) {
+  constructor(rate: Rate, key = '') {
+    this.key = key
     this.#bucket = new TokenBucket(rate)
   }
 

@@ -1,4 +1,5 @@
 import type { Middleware } from '../core/handler.ts'
+import { LinkedList } from '../core/linked-list.ts'
 import type { Message } from '../core/message.ts'
 import { OptionsReader } from '../core/options.ts'
 import { ThrottleLane } from './throttle-lane.ts'
@@ -74,11 +75,12 @@ export function throttle(options: ThrottleOptions): Middleware {
   }
 }
 
-/** A lane for each key, least recently used first. */
+/** A lane for each key, and the order in which they were last used. */
 class Lanes {
   readonly #rate: Rate
   readonly #maxKeys: number
   readonly #lanes = new Map<string, ThrottleLane>()
+  readonly #byUse = new LinkedList<ThrottleLane>()
 
   constructor(rate: Rate, maxKeys: number) {
     this.#rate = rate
@@ -86,24 +88,22 @@ class Lanes {
   }
 
   of(key: string): ThrottleLane {
-    const known = this.#lanes.get(key)
-    if (known !== undefined) {
-      this.#lanes.delete(key)
-      this.#lanes.set(key, known)
-      return known
-    }
-    if (this.#lanes.size >= this.#maxKeys) this.#evict()
-    const lane = new ThrottleLane(this.#rate)
-    this.#lanes.set(key, lane)
+    let lane = this.#lanes.get(key)
+    if (lane === undefined) {
+      if (this.#lanes.size >= this.#maxKeys) this.#evict()
+      lane = new ThrottleLane(this.#rate, key)
+      this.#lanes.set(key, lane)
+    } else this.#byUse.remove(lane)
+    this.#byUse.push(lane)
     return lane
   }
 
   /** Lanes where messages wait are kept in any case: there are never more of them than handlers of the consumer. */
   #evict(): void {
-    for (const [key, lane] of this.#lanes) {
-      if (lane.busy) continue
-      this.#lanes.delete(key)
-      return
-    }
+    let lane = this.#byUse.first
+    while (lane?.busy) lane = lane.next
+    if (lane === undefined) return
+    this.#byUse.remove(lane)
+    this.#lanes.delete(lane.key)
   }
 }

@@ -1,5 +1,6 @@
 import { systemClock } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
+import { LinkedList } from '../../core/linked-list.ts'
 import { OptionsReader } from '../../core/options.ts'
 import type { DedupeClaim, DedupeStore } from '../../middleware/store.ts'
 
@@ -37,18 +38,29 @@ export function memoryDedupeStore(options: MemoryDedupeStoreOptions = {}): Memor
   return new MemoryStore(maxEntries, clock)
 }
 
-interface Claim {
-  readonly token: string
-  /** By the monotonic clock. */
-  endsAt: number
+/** A key that is claimed (then it has a token) or done. */
+class Entry {
+  previous: Entry | undefined = undefined
+  next: Entry | undefined = undefined
+  readonly key: string
+  token: string | undefined
+  /** End of the lease, or of the time to live, by the monotonic clock. */
+  until: number
+
+  constructor(key: string, token: string | undefined, until: number) {
+    this.key = key
+    this.token = token
+    this.until = until
+  }
 }
 
 class MemoryStore implements MemoryDedupeStore {
   readonly #maxEntries: number
   readonly #clock: Clock
-  readonly #claims = new Map<string, Claim>()
-  /** Key to the end of its time to live, in order of completion. */
-  readonly #done = new Map<string, number>()
+  readonly #entries = new Map<string, Entry>()
+  // Their order is in lists of their own: finding the first key of a map gets slow when many before it were deleted.
+  readonly #claimed = new LinkedList<Entry>()
+  readonly #done = new LinkedList<Entry>()
   #lastToken = 0
 
   constructor(maxEntries: number, clock: Clock) {
@@ -57,72 +69,74 @@ class MemoryStore implements MemoryDedupeStore {
   }
 
   get size(): number {
-    return this.#claims.size + this.#done.size
+    return this.#entries.size
   }
 
   claim(key: string, leaseMs: number): DedupeClaim {
     const now = this.#clock.monotonic()
-    const doneUntil = this.#done.get(key)
-    if (doneUntil !== undefined) {
-      if (doneUntil > now) return { status: 'done' }
-      this.#done.delete(key)
+    const known = this.#entries.get(key)
+    if (known !== undefined) {
+      if (known.until > now)
+        return known.token === undefined
+          ? { status: 'done' }
+          : { status: 'in-progress', retryAfterMs: known.until - now }
+      this.#remove(known)
     }
-    const other = this.#claims.get(key)
-    if (other !== undefined && other.endsAt > now) return { status: 'in-progress', retryAfterMs: other.endsAt - now }
-    const token = String(++this.#lastToken)
-    // Deleted first, so that the map stays in the order of the claims.
-    this.#claims.delete(key)
     this.#makeRoom(now)
-    this.#claims.set(key, { token, endsAt: now + leaseMs })
+    const token = String(++this.#lastToken)
+    const claim = new Entry(key, token, now + leaseMs)
+    this.#entries.set(key, claim)
+    this.#claimed.push(claim)
     return { status: 'claimed', token }
   }
 
   renew(key: string, token: string, leaseMs: number): boolean {
     const claim = this.#current(key, token)
     if (claim === undefined) return false
-    claim.endsAt = this.#clock.monotonic() + leaseMs
+    claim.until = this.#clock.monotonic() + leaseMs
     return true
   }
 
   complete(key: string, token: string, ttlMs: number): boolean {
-    if (this.#current(key, token) === undefined) return false
-    this.#claims.delete(key)
-    this.#done.set(key, this.#clock.monotonic() + ttlMs)
+    const claim = this.#current(key, token)
+    if (claim === undefined) return false
+    this.#claimed.remove(claim)
+    claim.token = undefined
+    claim.until = this.#clock.monotonic() + ttlMs
+    this.#done.push(claim)
     return true
   }
 
   release(key: string, token: string): void {
-    if (this.#current(key, token) !== undefined) this.#claims.delete(key)
+    const claim = this.#current(key, token)
+    if (claim !== undefined) this.#remove(claim)
   }
 
-  #current(key: string, token: string): Claim | undefined {
-    const claim = this.#claims.get(key)
-    return claim !== undefined && claim.token === token && claim.endsAt > this.#clock.monotonic() ? claim : undefined
+  #current(key: string, token: string): Entry | undefined {
+    const entry = this.#entries.get(key)
+    return entry !== undefined && entry.token === token && entry.until > this.#clock.monotonic() ? entry : undefined
+  }
+
+  #remove(entry: Entry): void {
+    this.#entries.delete(entry.key)
+    const list = entry.token === undefined ? this.#done : this.#claimed
+    list.remove(entry)
   }
 
   #makeRoom(now: number): void {
-    this.#dropExpired(now)
-    while (this.size >= this.#maxEntries) {
-      const [oldest] = this.#done.keys()
-      if (oldest === undefined) {
-        for (const [key, claim] of this.#claims) if (claim.endsAt <= now) this.#claims.delete(key)
-        return
-      }
-      this.#done.delete(oldest)
-    }
+    // A little at each claim, so that no single one pays for all.
+    this.#dropExpired(this.#done, now, 2)
+    this.#dropExpired(this.#claimed, now, 2)
+    while (this.size >= this.#maxEntries && this.#done.first !== undefined) this.#remove(this.#done.first)
+    if (this.size < this.#maxEntries) return
+    for (const claim of this.#claimed.toArray()) if (claim.until <= now) this.#remove(claim)
   }
 
-  /** A little at each claim, so that no single one pays for all. */
-  #dropExpired(now: number): void {
-    let looks = 2
-    for (const [key, endsAt] of this.#done) {
-      if (endsAt > now || looks-- === 0) break
-      this.#done.delete(key)
-    }
-    looks = 2
-    for (const [key, claim] of this.#claims) {
-      if (claim.endsAt > now || looks-- === 0) break
-      this.#claims.delete(key)
+  #dropExpired(list: LinkedList<Entry>, now: number, most: number): void {
+    for (let dropped = 0; dropped < most; dropped++) {
+      const { first } = list
+      if (first === undefined || first.until > now) return
+      this.#remove(first)
     }
   }
 }
