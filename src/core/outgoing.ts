@@ -61,7 +61,9 @@ export class OutgoingFactory {
     now: number,
   ): OutgoingMessage {
     const codec = definition?.codec ?? this.#codecs.forData(data)
-    const body = codec.encode(data)
+    const encoded = codec.encode(data)
+    // Bytes that the caller still holds are copied: they may be written to again before they are on the wire.
+    const body = encoded === data ? Buffer.from(encoded) : encoded
     if (!(body instanceof Uint8Array))
       throw new CodecError(`The codec for "${codec.contentType}" returned no Uint8Array`)
     const id = options.id === undefined ? this.#ids.next(now) : checkText('id', options.id, MAX_ID_LENGTH)

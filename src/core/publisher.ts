@@ -28,6 +28,8 @@ class Entry {
   readonly deadlineAt: number
   readonly settle: (index: number, position: Position | undefined, error: PublishError | undefined) => void
   state: 'waiting' | 'sent' | 'settled' = 'waiting'
+  /** Once the transport has answered: indexes of those that it has promised an outcome for. */
+  late: Set<number> | undefined
 
   constructor(messages: readonly OutgoingMessage[], bytes: number, deadlineAt: number, settle: Entry['settle']) {
     this.messages = messages
@@ -36,10 +38,13 @@ class Entry {
     this.settle = settle
   }
 
+  /** Fails whatever of it has no outcome yet. */
   fail(error: PublishError): void {
     if (this.state === 'settled') return
     this.state = 'settled'
-    for (let index = 0; index < this.messages.length; index++) this.settle(index, undefined, error)
+    for (let index = 0; index < this.messages.length; index++) {
+      if (this.late === undefined || this.late.has(index)) this.settle(index, undefined, error)
+    }
   }
 }
 
@@ -235,32 +240,67 @@ export class Publisher {
     }
     this.#sent.add(batch)
     this.#deadlines.set(batch.deadline, Math.max(0, (entries[0] as Entry).deadlineAt - startedAt))
-    const finish = (outcomes: readonly PublishOutcome[] | undefined, failure: unknown): void => {
+    const finish = (): void => {
       this.#deadlines.clear(batch.deadline)
       this.#bufferedBytes -= bytes
       this.#sent.delete(batch)
-      this.#settle(entries, outcomes, failure)
       if (this.#events.wants('published')) {
-        this.#events.emit('published', {
-          transport: this.#name,
-          count,
-          bytes,
-          durationMs: this.#clock.monotonic() - startedAt,
-        })
+        const durationMs = this.#clock.monotonic() - startedAt
+        this.#events.emit('published', { transport: this.#name, count, bytes, durationMs })
       }
       if (this.#queue.size > 0 && !this.#flushing) this.#flush()
       else this.#tellIdle()
     }
-    let pending: Promise<readonly PublishOutcome[]>
-    try {
-      pending = this.#transport.publish(messages, { signal: batch.controller.signal })
-    } catch (error) {
-      return finish(undefined, error)
+    this.#publish(messages, batch).then(finish, (error: unknown) => {
+      // Only a broken transport rejects; nothing of the batch is certain then.
+      for (const entry of entries) entry.fail(brokenTransport(this.#name, error))
+      finish()
+    })
+  }
+
+  /** Settles each message as soon as the transport knows; resolves when it knows of all. */
+  async #publish(messages: readonly OutgoingMessage[], batch: Batch): Promise<void> {
+    const outcomes = await this.#transport.publish(messages, { signal: batch.controller.signal })
+    let late: Promise<void>[] | undefined
+    let at = 0
+    for (const entry of batch.entries) {
+      const first = at
+      at += entry.messages.length
+      // Its deadline or its signal was faster.
+      if (entry.state === 'settled') continue
+      for (let index = 0; index < entry.messages.length; index++) {
+        const outcome = outcomes[first + index]
+        if (outcome instanceof Promise) (late ??= []).push(this.#settleLate(entry, index, outcome))
+        else this.#settleOne(entry, index, outcome, undefined)
+      }
+      if (entry.late === undefined) entry.state = 'settled'
     }
-    pending.then(
-      (outcomes) => finish(outcomes, undefined),
-      (error: unknown) => finish(undefined, error),
-    )
+    if (late !== undefined) await Promise.all(late)
+  }
+
+  async #settleLate(entry: Entry, index: number, pending: Promise<PublishOutcome>): Promise<void> {
+    const open = (entry.late ??= new Set())
+    open.add(index)
+    let outcome: PublishOutcome | undefined
+    let failure: unknown
+    try {
+      outcome = await pending
+    } catch (error) {
+      failure = error
+    }
+    if (entry.state === 'settled') return
+    open.delete(index)
+    if (open.size === 0) entry.state = 'settled'
+    this.#settleOne(entry, index, outcome, failure)
+  }
+
+  #settleOne(entry: Entry, index: number, outcome: PublishOutcome | undefined, failure: unknown): void {
+    const error = outcome === undefined ? brokenTransport(this.#name, failure) : outcome.error
+    if (error !== undefined && this.#events.wants('publishFailed')) {
+      const message = entry.messages[index] as OutgoingMessage
+      this.#events.emit('publishFailed', { transport: this.#name, message, error })
+    }
+    entry.settle(index, outcome?.position, error)
   }
 
   /** The transport still has them, but their callers have waited long enough. */
@@ -279,29 +319,6 @@ export class Publisher {
     if (open === undefined)
       controller.abort(new PublishError('The delivery timeout has passed', { outcome: 'unknown', retryable: true }))
     else this.#deadlines.set(deadline, open.deadlineAt - now)
-  }
-
-  #settle(entries: readonly Entry[], outcomes: readonly PublishOutcome[] | undefined, failure: unknown): void {
-    let at = 0
-    for (const entry of entries) {
-      const first = at
-      at += entry.messages.length
-      // Its deadline or its signal was faster.
-      if (entry.state === 'settled') continue
-      entry.state = 'settled'
-      for (let index = 0; index < entry.messages.length; index++) {
-        const outcome = outcomes?.[first + index]
-        const error = outcome === undefined ? brokenTransport(this.#name, failure) : outcome.error
-        if (error !== undefined && this.#events.wants('publishFailed')) {
-          this.#events.emit('publishFailed', {
-            transport: this.#name,
-            message: entry.messages[index] as OutgoingMessage,
-            error,
-          })
-        }
-        entry.settle(index, outcome?.position, error)
-      }
-    }
   }
 
   /** Resolves when nothing waits any more; the deadlines see to it that this happens. */

@@ -237,13 +237,14 @@ export interface Transport {
   open(host: TransportHost): Promise<void>
   /**
    * Publishes a batch, in order within a key, and resolves with one outcome for each message, at the same index, only
-   * after the broker's durable confirmation. Never rejects for a broker's fault; `signal` aborts the wait: what is not
-   * confirmed then fails with outcome `unknown` (or `not-sent` when it certainly was not).
+   * after the broker's durable confirmation. A message that has to wait longer than its neighbours (its topic is full) may
+   * have a promise for its outcome, so that they don't wait for it. Neither kind ever rejects for a broker's fault;
+   * `signal` aborts the wait: what is not confirmed then fails with outcome `unknown` (or `not-sent` when it certainly was not).
    */
   publish(
     batch: readonly OutgoingMessage[],
     options?: { readonly signal?: AbortSignal | undefined },
-  ): Promise<readonly PublishOutcome[]>
+  ): Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]>
   /** Creates or joins the group. Nothing is delivered before `request`. */
   subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription>
   readonly admin?: TransportAdmin | undefined
