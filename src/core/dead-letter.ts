@@ -8,6 +8,7 @@ import type { Delivery, Position, StoredMessage } from './transport.ts'
 // A message that just fits its broker must still fit with these on it.
 const MAX_MESSAGE_CHARS = 1_024
 const MAX_STACK_CHARS = 4_096
+const MAX_SLIM_CHARS = 100
 
 const REASON = 'busbar-dlq-reason'
 const ERROR = 'busbar-dlq-error'
@@ -28,6 +29,8 @@ export interface Failure {
   readonly attempts: number
   readonly firstAt: number
   readonly lastAt: number
+  /** Without stack and with a short message: for a broker that took the original but not what comes on top. */
+  readonly slim?: boolean
 }
 
 /** The dead letter of a delivery: the original id, bytes and headers, and what is needed to understand it and to send it back. */
@@ -40,7 +43,7 @@ export function makeDeadLetter(delivery: Delivery, failure: Failure): OutgoingMe
     {
       [REASON]: failure.reason,
       [ERROR]: toHeader(name.slice(0, 128)),
-      [MESSAGE]: toHeader(text.slice(0, MAX_MESSAGE_CHARS)),
+      [MESSAGE]: toHeader(text.slice(0, failure.slim === true ? MAX_SLIM_CHARS : MAX_MESSAGE_CHARS)),
       [ATTEMPTS]: String(failure.attempts),
       [FIRST]: new Date(failure.firstAt).toISOString(),
       [LAST]: new Date(failure.lastAt).toISOString(),
@@ -49,7 +52,7 @@ export function makeDeadLetter(delivery: Delivery, failure: Failure): OutgoingMe
       [POSITION]: JSON.stringify(delivery.position),
     },
   )
-  if (stack !== undefined) headers[STACK] = toHeader(stack.slice(0, MAX_STACK_CHARS))
+  if (stack !== undefined && failure.slim !== true) headers[STACK] = toHeader(stack.slice(0, MAX_STACK_CHARS))
   // It has expired as an event, but as a dead letter it must stay.
   return {
     ...message,

@@ -3,7 +3,8 @@ import { ConsumerCounters } from './consumer-stats.ts'
 import type { Clock } from './clock.ts'
 import type { ResolvedConsumeOptions } from './consume-options.ts'
 import { makeDeadLetter } from './dead-letter.ts'
-import { SettlementError, StateError, TimeoutError } from './errors.ts'
+import type { Failure } from './dead-letter.ts'
+import { PublishError, SettlementError, StateError, TimeoutError } from './errors.ts'
 import type { BusEventMap, BusEvents, DeadLetterReason } from './events.ts'
 import { IncomingMessage } from './incoming-message.ts'
 import { LinkedList } from './linked-list.ts'
@@ -303,7 +304,7 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
   }
 
   #deadLetter(work: Work, error: unknown, reason: DeadLetterReason): void {
-    const failure = {
+    work.failure = {
       group: this.#parts.deadLetterGroup,
       reason,
       error,
@@ -311,10 +312,13 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
       firstAt: work.firstAt,
       lastAt: this.clock.now(),
     }
-    const deadLetter = this.#options.deadLetter === 'drop' ? undefined : makeDeadLetter(work.delivery, failure)
-    work.failure = { error, reason }
     // It keeps its place in the list and its lane until the broker has the dead letter.
-    ;(this.#settler as Settler).add(work, { type: 'reject', deadLetter })
+    ;(this.#settler as Settler).add(work, this.#rejection(work, false))
+  }
+
+  #rejection(work: Work, slim: boolean): Outcome {
+    if (this.#options.deadLetter === 'drop') return { type: 'reject', deadLetter: undefined }
+    return { type: 'reject', deadLetter: makeDeadLetter(work.delivery, { ...(work.failure as Failure), slim }) }
   }
 
   #forget(work: Work): void {
@@ -351,19 +355,9 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
   }
 
   settleFailed(work: Work, outcome: Outcome, error: Error): void {
-    const again =
-      outcome.type === 'reject' && !SettlementError.is(error) && !work.delivery.lost && this.phase !== 'closed'
-    if (again) {
-      // The dead letter could not be published. Its source stays ours until it is: nothing is lost, and nothing overtakes.
-      this.#events.emit('error', {
-        transport: this.#parts.transportName,
-        error,
-        doing: `dead-lettering message ${work.message.id} of "${work.message.topic}"`,
-      })
-      work.timer = this.clock.setTimer(backoffMs(DEAD_LETTER_BACKOFF, ++work.deadLetterTries), () => {
-        work.timer = undefined
-        if (this.phase !== 'closed') (this.#settler as Settler).again(work, outcome)
-      })
+    // On the way down the source stays unsettled instead, and comes again.
+    if (outcome.type === 'reject' && !SettlementError.is(error) && !work.delivery.lost && this.phase === 'open') {
+      this.#deadLetterAgain(work, error)
       return
     }
     this.counters.settleFailed++
@@ -378,6 +372,21 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
     this.#tellQuiet()
   }
 
+  /** The dead letter could not be published. Its source stays ours until it is: nothing is lost, and nothing overtakes. */
+  #deadLetterAgain(work: Work, error: Error): void {
+    this.#events.emit('error', {
+      transport: this.#parts.transportName,
+      error,
+      doing: `dead-lettering message ${work.message.id} of "${work.message.topic}"`,
+    })
+    // One that will never be taken as it is may be too large by what we put on top.
+    const slim = PublishError.is(error) && !error.retryable
+    work.timer = this.clock.setTimer(backoffMs(DEAD_LETTER_BACKOFF, ++work.deadLetterTries), () => {
+      work.timer = undefined
+      if (this.phase !== 'closed') (this.#settler as Settler).again(work, this.#rejection(work, slim))
+    })
+  }
+
   #leaveReturned(work: Work): void {
     if (work.lane === undefined) return
     this.scheduler.returned(work)
@@ -385,7 +394,7 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
   }
 
   #tellRejected(work: Work, deadLetterTopic: string | undefined): void {
-    const { error, reason } = work.failure as NonNullable<Work['failure']>
+    const { error, reason } = work.failure as Failure
     if (deadLetterTopic === undefined) {
       this.counters.dropped++
       this.#events.emit('drop', { ...this.#ofMessage(work), error, reason })

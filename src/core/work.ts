@@ -1,4 +1,4 @@
-import type { DeadLetterReason } from './events.ts'
+import type { Failure } from './dead-letter.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import type { Delivery } from './transport.ts'
 import type { Timer } from './clock.ts'
@@ -28,7 +28,7 @@ export class Work {
   /** Monotonic time at which the attempt began that succeeded. */
   startedAt = 0
   /** Why it goes to the dead letters. */
-  failure: { readonly error: unknown; readonly reason: DeadLetterReason } | undefined = undefined
+  failure: Failure | undefined = undefined
   deadLetterTries = 0
 
   constructor(delivery: Delivery, message: IncomingMessage, receivedAt: number, now: number) {

@@ -74,11 +74,11 @@ export function memory(options?: MemoryOptions): MemoryTransport {
     },
     async publish(batch, { signal } = {}) {
       requireOpen()
-      return publishToMemory(broker, batch, signal)
+      return publishToMemory(broker, batch, resolved.maxMessageBytes, signal)
     },
     async subscribe(spec, sink) {
       requireOpen()
-      const subscription = broker.subscribe(spec, sink)
+      const subscription = broker.subscribe(spec, sink, resolved.maxMessageBytes)
       subscriptions.add(subscription)
       return subscription
     },

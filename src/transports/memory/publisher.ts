@@ -2,17 +2,24 @@ import { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import type { MemoryBroker } from './broker.ts'
+import { tooLarge } from './too-large.ts'
 import type { Waiter } from './topic-state.ts'
 
 /** Stores a batch. A message whose topic is full has a promise for its outcome; the others do not wait for it. */
 export function publishToMemory(
   broker: MemoryBroker,
   batch: readonly OutgoingMessage[],
+  maxMessageBytes: number,
   signal: AbortSignal | undefined,
 ): Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]> {
   const outcomes: (PublishOutcome | Promise<PublishOutcome>)[] = []
   const now = broker.clock.now()
   for (const message of batch) {
+    const error = tooLarge(message, maxMessageBytes)
+    if (error !== undefined) {
+      outcomes.push({ error })
+      continue
+    }
     let waiting: Promise<PublishOutcome> | undefined
     const outcome = broker.append(message, now, () => {
       const { waiter, settled } = waitForRoom(message, signal)

@@ -12,6 +12,7 @@ import type {
 import type { MemoryBroker } from './broker.ts'
 import type { MemoryDelivery } from './delivery.ts'
 import type { GroupQueue } from './group-queue.ts'
+import { tooLarge } from './too-large.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 
@@ -21,6 +22,7 @@ export class MemorySubscription implements TransportSubscription {
   readonly outstanding: LinkedList<MemoryDelivery> = new LinkedList()
   readonly #broker: MemoryBroker
   readonly #sink: DeliverySink
+  readonly #maxMessageBytes: number
   readonly queues: Set<GroupQueue> = new Set()
   #credit = 0
   #bytes = 0
@@ -28,7 +30,8 @@ export class MemorySubscription implements TransportSubscription {
   #drained = false
   #closed = false
 
-  constructor(broker: MemoryBroker, spec: SubscriptionSpec, sink: DeliverySink) {
+  constructor(broker: MemoryBroker, spec: SubscriptionSpec, sink: DeliverySink, maxMessageBytes: number) {
+    this.#maxMessageBytes = maxMessageBytes
     this.#broker = broker
     this.spec = spec
     this.#sink = sink
@@ -65,7 +68,7 @@ export class MemorySubscription implements TransportSubscription {
     if (delivery.settled) return new SettlementError('The delivery has been settled before')
     if (outcome.type === 'reject' && outcome.deadLetter !== undefined) {
       // One synchronous step together with the ack below: nobody sees one without the other.
-      const error = this.#broker.appendNow(outcome.deadLetter)
+      const error = tooLarge(outcome.deadLetter, this.#maxMessageBytes) ?? this.#broker.appendNow(outcome.deadLetter)
       if (error !== undefined) return error
     }
     this.outstanding.remove(delivery)

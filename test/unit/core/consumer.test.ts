@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { createBus, defineEvent } from 'busbar'
+import { createBus, defineEvent, PublishError } from 'busbar'
 import type { Bus, BusEventName, ConsumeOptions, ConsumerHandle, Handler, HandlerContext, Message } from 'busbar'
 import { manualClock } from 'busbar/testing'
 import type { ManualClock } from 'busbar/testing'
@@ -199,6 +199,32 @@ describe('dead letters', () => {
     expect(broker.credit).toBe(4)
     expect(consumer.stats()).toMatchObject({ deadLettered: 1 })
     expect(events.filter((name) => name === 'error')).toHaveLength(2)
+  })
+
+  it('leave out the stack for a broker that refuses them for their size', async () => {
+    const { broker, clock } = await stage(() => Promise.reject(new Error('x'.repeat(500))), { retry: false })
+    broker.onSettle = ({ outcome }) =>
+      outcome.type === 'reject' && outcome.deadLetter?.headers['busbar-dlq-stack'] !== undefined
+        ? new PublishError('too large', { outcome: 'not-sent' })
+        : undefined
+    broker.deliver(delivery('a'))
+    await turn()
+    expect(broker.outcomes()).toEqual([])
+    await clock.advance(200)
+    await turn()
+    expect(broker.outcomes()).toEqual(['a reject'])
+    const outcome = broker.settled[0]?.outcome
+    expect(outcome?.type === 'reject' && outcome.deadLetter?.headers['busbar-dlq-message']).toHaveLength(100)
+  })
+
+  it('stay unsettled when the bus is closed before they are through', async () => {
+    const { broker, bus } = await stage(() => Promise.reject(new Error('no')), { retry: false })
+    broker.onSettle = ({ outcome }) => (outcome.type === 'reject' ? notSent() : undefined)
+    broker.deliver(delivery('a'))
+    await turn()
+    await bus.close({ timeoutMs: 0 })
+    expect(broker.outcomes()).toEqual([])
+    expect(broker.closed).toBe(true)
   })
 
   it('carry the original and what is needed to understand it', async () => {
