@@ -1,0 +1,16 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, it } from 'vitest'
+
+it('the lock file holds no address of a registry: it is for everybody, whichever they use', () => {
+  const text = readFileSync(join(import.meta.dirname, '../../package-lock.json'), 'utf8')
+  const { packages } = JSON.parse(text) as { packages: Record<string, Record<string, unknown>> }
+  const entries = Object.entries(packages)
+  expect(entries.length).toBeGreaterThan(50)
+  expect(entries.filter(([, entry]) => 'resolved' in entry && entry['link'] !== true).map(([path]) => path)).toEqual([])
+  // Without one, nobody would notice that a registry hands out something else.
+  const unchecked = entries.filter(
+    ([path, entry]) => path.startsWith('node_modules/') && entry['link'] !== true && !('integrity' in entry),
+  )
+  expect(unchecked.map(([path]) => path)).toEqual([])
+})

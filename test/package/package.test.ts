@@ -1,0 +1,241 @@
+import { existsSync, globSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { publint } from 'publint'
+import { formatMessage } from 'publint/utils'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { importsOf, packageOf } from './imports.ts'
+import { consumerProject, ROOT, run, stagePackage } from './staged-package.ts'
+import type { Manifest, StagedPackage } from './staged-package.ts'
+
+const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as Manifest
+const subpaths = Object.keys(exports).filter((subpath) => subpath !== './package.json')
+
+/** The client that a subpath may load. Everything that is not here loads no package at all. */
+const CLIENTS: Readonly<Record<string, readonly string[]>> = {
+  './rabbitmq': ['amqplib'],
+  './nats': ['@nats-io/transport-node', '@nats-io/jetstream', '@nats-io/nats-core'],
+  './redis': ['redis', '@redis/client', 'ioredis'],
+}
+
+let staged: StagedPackage
+let project: { readonly folder: string; remove(): void }
+
+beforeAll(async () => {
+  staged = await stagePackage()
+  project = await consumerProject(staged.tarball)
+})
+
+afterAll(() => {
+  staged?.remove()
+  project?.remove()
+})
+
+/** The built file of a subpath. */
+function builtFile(subpath: string): string {
+  return join(staged.folder, target(subpath, 'default'))
+}
+
+function target(subpath: string, condition: string): string {
+  const entry = exports[subpath]
+  const path = typeof entry === 'object' ? entry[condition] : undefined
+  if (path === undefined) throw new Error(`exports["${subpath}"] has no "${condition}"`)
+  return path
+}
+
+describe('the exports of package.json', () => {
+  it.each(subpaths)('%s has a source, a built module and its types, where their names say', (subpath) => {
+    const source = target(subpath, 'busbar-source')
+    expect(existsSync(join(ROOT, source)), source).toBe(true)
+    const built = source.replace('./src/', './dist/').replace(/\.ts$/, '')
+    expect(target(subpath, 'default')).toBe(`${built}.js`)
+    expect(target(subpath, 'types')).toBe(`${built}.d.ts`)
+    for (const file of [`${built}.js`, `${built}.d.ts`]) {
+      expect(existsSync(join(staged.folder, file)), file).toBe(true)
+      expect(staged.files.map(({ path }) => `./${path}`)).toContain(file)
+    }
+  })
+
+  it.each(subpaths)('%s names its exports one by one', (subpath) => {
+    // A star would make public whatever is added to a file.
+    expect(readFileSync(join(ROOT, target(subpath, 'busbar-source')), 'utf8')).not.toMatch(/^export\s+\*/m)
+  })
+
+  it('please publint', async () => {
+    const { messages } = await publint({
+      pack: { tarball: new Uint8Array(readFileSync(staged.tarball)).buffer },
+      strict: true,
+    })
+    const manifest = staged.manifest as unknown as Record<string, unknown>
+    expect(messages.map((message) => formatMessage(message, manifest, { color: false }))).toEqual([])
+  })
+})
+
+describe('what a subpath loads', () => {
+  it.each(subpaths)('%s loads no package but its own client', (subpath) => {
+    expect([...importsOf(builtFile(subpath)).packages].filter((name) => !CLIENTS[subpath]?.includes(name))).toEqual([])
+  })
+
+  it('the root loads nothing outside of core, and nothing that warns or takes long', () => {
+    const { files, builtins } = importsOf(builtFile('.'))
+    const outside = [...files]
+      .map((file) => relative(join(staged.folder, 'dist'), file))
+      .filter((file) => !/^(index\.js|core\/)/.test(file))
+    expect(outside).toEqual([])
+    expect([...builtins].filter((name) => !/^node:(crypto|events|util|buffer|timers|perf_hooks)/.test(name))).toEqual(
+      [],
+    )
+  })
+
+  it('only the testing kit loads the testing kit', () => {
+    for (const subpath of subpaths.filter((name) => !name.startsWith('./testing'))) {
+      const testing = [...importsOf(builtFile(subpath)).files].filter((file) => file.includes('/dist/testing/'))
+      expect(testing, subpath).toEqual([])
+    }
+  })
+
+  it('every lazy import leads to a file of ours, or to an optional peer', () => {
+    const { peerDependencies = {}, peerDependenciesMeta = {} } = staged.manifest
+    for (const subpath of subpaths) {
+      for (const { from, specifier } of importsOf(builtFile(subpath)).lazy) {
+        if (specifier.startsWith('node:')) continue
+        if (specifier.startsWith('.'))
+          expect(existsSync(join(dirname(from), specifier)), `${from}: ${specifier}`).toBe(true)
+        else {
+          expect(Object.keys(peerDependencies), `${from}: ${specifier}`).toContain(packageOf(specifier))
+          expect(peerDependenciesMeta[packageOf(specifier)]?.optional).toBe(true)
+        }
+      }
+    }
+  })
+
+  it('is what Node itself loads', async () => {
+    // Were the imports above misread, the tests above would see nothing wrong.
+    const recorder = `
+      import { registerHooks } from 'node:module'
+      const loaded = new Set()
+      registerHooks({ resolve: (specifier, context, next) => {
+        const resolved = next(specifier, context)
+        loaded.add(resolved.url)
+        return resolved
+      } })
+      await import(process.argv[1])
+      console.log(JSON.stringify([...loaded]))`
+    for (const subpath of subpaths.filter((name) => CLIENTS[name] === undefined)) {
+      const file = builtFile(subpath)
+      const args = ['--no-warnings', '--input-type=module', '--eval', recorder, pathToFileURL(file).href]
+      const loaded = JSON.parse(await run(project.folder, process.execPath, args)) as string[]
+      const { files, builtins } = importsOf(file)
+      const expected = [...[...files].map((name) => pathToFileURL(name).href), ...builtins]
+      expect(loaded.sort(), subpath).toEqual(expected.sort())
+    }
+  })
+})
+
+describe('what is published', () => {
+  it('has no dependencies, and only optional peers', () => {
+    const { dependencies = {}, peerDependencies = {}, peerDependenciesMeta = {} } = staged.manifest
+    expect(dependencies).toEqual({})
+    for (const name of Object.keys(peerDependencies))
+      expect(peerDependenciesMeta[name], name).toEqual({ optional: true })
+    expect(Object.keys(peerDependenciesMeta).filter((name) => peerDependencies[name] === undefined)).toEqual([])
+  })
+
+  it('is the build and the four files that everybody expects', () => {
+    const paths = staged.files.map(({ path }) => path)
+    const besides = paths.filter((path) => !path.startsWith('dist/'))
+    expect(besides.sort()).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'])
+    expect(paths.filter((path) => path.startsWith('dist/') && !/\.(js|d\.ts)$/.test(path))).toEqual([])
+  })
+
+  it('is built from every source, and from nothing else', () => {
+    const sources = globSync('**/*.ts', { cwd: join(staged.folder, 'src') })
+    const expected = sources.flatMap((path) => [path.replace(/\.ts$/, '.js'), path.replace(/\.ts$/, '.d.ts')])
+    const built = staged.files.map(({ path }) => path).filter((path) => path.startsWith('dist/'))
+    expect(built.map((path) => path.slice('dist/'.length)).sort()).toEqual(expected.sort())
+  })
+
+  it('says nothing of where it was built', () => {
+    for (const { path } of staged.files) {
+      const text = readFileSync(join(staged.folder, path), 'utf8')
+      expect(text.includes(ROOT) || text.includes(staged.folder), path).toBe(false)
+    }
+  })
+})
+
+describe('a project that has nothing but the package', () => {
+  it('type-checks a program that uses every subpath, declarations included', async () => {
+    const types = join(project.folder, 'node_modules/@types')
+    mkdirSync(types, { recursive: true })
+    symlinkSync(join(ROOT, 'node_modules/@types/node'), join(types, 'node'))
+    const names = subpaths.map((subpath) => `busbar${subpath.slice(1)}`)
+    const imports = names.map((name, index) => `import * as m${index} from '${name}'`)
+    writeFileSync(
+      join(project.folder, 'every.ts'),
+      `${imports.join('\n')}\nexport const all: object[] = [${names.map((_, index) => `m${index}`).join(', ')}]\n`,
+    )
+    writeFileSync(join(project.folder, 'program.ts'), PROGRAM)
+    const compilerOptions = {
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      noUncheckedIndexedAccess: true,
+      skipLibCheck: false,
+      module: 'nodenext',
+      moduleResolution: 'nodenext',
+      target: 'es2023',
+      // As few libraries as a project may have that follows the advice for Node 22.
+      lib: ['es2023', 'esnext.disposable'],
+      types: ['node'],
+      noEmit: true,
+    }
+    writeFileSync(
+      join(project.folder, 'tsconfig.json'),
+      JSON.stringify({ compilerOptions, files: ['every.ts', 'program.ts'] }),
+    )
+    expect(await run(project.folder, 'tsc', ['-p', '.'])).toBe('')
+  })
+
+  it('does not type-check a program that is wrong, or the check above would mean nothing', async () => {
+    const wrong = PROGRAM.replace("{ orderId: 'ord-1' }", '{ orderId: 1 }')
+    expect(wrong).not.toBe(PROGRAM)
+    writeFileSync(join(project.folder, 'program.ts'), wrong)
+    await expect(run(project.folder, 'tsc', ['-p', '.'])).rejects.toThrow(/program\.ts\(\d+,\d+\): error TS2769/)
+  })
+
+  it('runs a program', async () => {
+    const program = `
+      import { createBus } from 'busbar'
+      import { memory } from 'busbar/memory'
+      await using bus = createBus({ service: 'hello', transport: memory() })
+      bus.consume('greetings.sent', (message) => console.log(message.data))
+      await bus.start()
+      const handled = bus.events.once('ack')
+      await bus.publish('greetings.sent', 'Hello')
+      await handled`
+    const args = ['--input-type=module', '--eval', program]
+    expect(await run(project.folder, process.execPath, args)).toBe('Hello\n')
+  })
+})
+
+const PROGRAM = `
+import { createBus, defineEvent } from 'busbar'
+import type { Handler, Middleware } from 'busbar'
+import { memory } from 'busbar/memory'
+import { circuitBreaker, dedupe, throttle } from 'busbar/middleware'
+import { memoryDedupeStore } from 'busbar/stores/memory'
+
+const OrderPlaced = defineEvent<{ orderId: string }>('orders.placed', { key: (order) => order.orderId })
+const own: Middleware = (next: Handler) => (message, ctx) => next(message, ctx)
+const bus = createBus({ service: 'billing', transport: memory(), middleware: [own] })
+bus.consume(
+  OrderPlaced,
+  async (message, ctx) => {
+    const id: string = message.data.orderId
+    await ctx.publish('payments.taken', { id }, { key: id })
+  },
+  { middleware: [circuitBreaker(), throttle({ perSecond: 10 }), dedupe({ store: memoryDedupeStore() })] },
+)
+await bus.start()
+await bus.publish(OrderPlaced, { orderId: 'ord-1' })
+await bus.close()
+`
