@@ -5,7 +5,7 @@ import { z } from 'zod'
 const Greeting = defineEvent('greetings.sent', z.object({ name: z.string() }))
 
 const transport = await transportFromUrl(process.env['BUS_URL'] ?? 'memory:')
-await using bus = createBus({ service: 'hello', transport })
+const bus = createBus({ service: 'hello', transport })
 
 let hasVoice = false
 bus.consume(
@@ -34,3 +34,4 @@ const handled = bus.events.once('ack')
 console.log('sending it back')
 await deadLetters.redrive()
 await handled
+await bus.close()

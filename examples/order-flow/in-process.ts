@@ -38,6 +38,5 @@ export function inProcess(options: {
     kill: () => Promise.reject(new Error('services that share a process with everything else can not be killed')),
     totals: () => [...running.values()].reduce((sum, service) => addStats(sum, service.stats()), past),
     close,
-    [Symbol.asyncDispose]: close,
   }
 }

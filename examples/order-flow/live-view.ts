@@ -16,26 +16,26 @@ export function liveView(title: string, output: Output): View {
   function draw(above: string, now: readonly string[]): void {
     const up = lines.length === 0 ? '' : `\x1b[${lines.length}A`
     // A line that wraps would be two, and the next redraw would start one line too low.
-    const width = Math.max(20, output.columns) - 1
+    const width = Math.max(20, output.columns || 80) - 1
     const body = now.map((line) => `${line.slice(0, width)}\x1b[K\n`).join('')
     output.write(`${up}\r${above === '' ? '' : `${above}\x1b[K\n`}${body}\x1b[J`)
     lines = now
   }
 
   function render(snapshot: Snapshot): readonly string[] {
-    const ended = snapshot.shipped + snapshot.cancelled
-    const done = (ended + snapshot.deadLettered) / snapshot.total
-    const perSecond = Math.round(rate(ended, snapshot.elapsedMs))
-    const lag = [...snapshot.lag].map(
-      ([group, messages]) => `${group} ${messages === undefined ? '?' : count(messages)}`,
-    )
+    const { shipped, cancelled, deadLettered, retried, duplicates, published, total, elapsedMs, lag } = snapshot
+    const done = (shipped + cancelled + deadLettered) / total
+    const perSecond = Math.round(rate(shipped + cancelled, elapsedMs))
+    const groups = [...lag].map(([group, messages]) => ({ group, lag: messages === undefined ? '?' : count(messages) }))
     return [
       '',
-      `  ${bar(done, BAR_CELLS)} ${String(Math.floor(done * 100)).padStart(3)} %   ${count(ended)} of ${count(snapshot.total)} orders   ` +
-        `${count(perSecond)}/s   ${clock(snapshot.elapsedMs)}`,
-      `  shipped ${count(snapshot.shipped)} · cancelled ${count(snapshot.cancelled)} · dead-lettered ${count(snapshot.deadLettered)}` +
-        ` · retries ${count(snapshot.retried)} · duplicates ignored ${count(snapshot.duplicates)}`,
-      `  published ${count(snapshot.published)} · lag: ${lag.join(' · ')}`,
+      `  ${bar(done, BAR_CELLS)} ${String(Math.floor(done * 100)).padStart(3)} %   ${count(perSecond)} orders/s   ${clock(elapsedMs)}`,
+      '',
+      `  published ${count(published)} of ${count(total)}   retries ${count(retried)}   duplicates ignored ${count(duplicates)}`,
+      `  shipped ${count(shipped)}   cancelled ${count(cancelled)}   dead-lettered ${count(deadLettered)}`,
+      '',
+      `  lag of${groups.map((each) => each.group.padStart(each.group.length + 3)).join('')}`,
+      `        ${groups.map((each) => each.lag.padStart(each.group.length + 3)).join('')}`,
     ]
   }
 

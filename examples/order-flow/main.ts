@@ -8,10 +8,12 @@ import { ConfigurationError, createBus } from 'busbar'
 import { HELP, parseArguments } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
 import { runFlow } from './flow.ts'
+import type { FlowResult } from './flow.ts'
 import { count } from './format.ts'
 import { prepareInput } from './input.ts'
 import { InputError } from './input-error.ts'
 import { chooseKill } from './kill-plan.ts'
+import type { KillPlan } from './kill-plan.ts'
 import { choosePlace } from './place.ts'
 import { explain, summarize } from './summary.ts'
 import { createView, quietView } from './view.ts'
@@ -24,23 +26,29 @@ async function run(args: Arguments, folder: string, signal: AbortSignal): Promis
   const kill = chooseKill(args, total)
   const runId = randomUUID().slice(0, 8)
   const stateDir = join(folder, 'services')
-  const place = await choosePlace(args.transport, { folder, stateDir, run: runId })
+  const { transport, workers } = await choosePlace(args.transport, { folder, stateDir, run: runId })
+  const bus = createBus({ service: 'control-tower', transport })
 
-  await using workers = place.workers
-  await using bus = createBus({ service: 'control-tower', transport: place.transport })
-  await bus.start()
-
-  const title = [`${count(total)} orders`, place.transport.system, workers.description]
+  const title = [`${count(total)} orders`, transport.system, workers.description]
   if (kill !== undefined) title.push(`--kill --seed ${kill.seed}`)
   const view = args.json ? quietView(title.join(' · '), process.stderr) : createView(title.join(' · '), process.stdout)
-  const result = await runFlow({ bus, workers, view, stateDir, run: runId, input, total, kill, signal })
-  view.end()
-  await workers.close()
+  try {
+    await bus.start()
+    const result = await runFlow({ bus, workers, view, stateDir, run: runId, input, total, kill, signal })
+    view.end()
+    await workers.close()
+    await bus.close()
+    process.stdout.write(args.json ? `${JSON.stringify(summarize(transport.system, result))}\n` : explain(result))
+    return isFine(result, kill) ? EXIT.accountedFor : EXIT.failed
+  } finally {
+    // After a failure, which is then the one to tell of.
+    await Promise.allSettled([workers.close(), bus.close()])
+  }
+}
 
-  process.stdout.write(args.json ? `${JSON.stringify(summarize(place.transport.system, result))}\n` : explain(result))
+function isFine(result: FlowResult, kill: KillPlan | undefined): boolean {
   const killedAsPlanned = kill === undefined || result.killed === 1
-  const isFine = killedAsPlanned && result.missing.length === 0 && result.shippedTwice.length === 0
-  return isFine ? EXIT.accountedFor : EXIT.failed
+  return killedAsPlanned && result.missing.length === 0 && result.shippedTwice.length === 0
 }
 
 async function main(): Promise<number> {

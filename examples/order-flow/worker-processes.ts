@@ -96,7 +96,6 @@ export function workerProcesses(options: {
     totals: () => [...running.values()].reduce((sum, worker) => addStats(sum, worker.stats), past),
 
     close,
-    [Symbol.asyncDispose]: close,
   }
 }
 

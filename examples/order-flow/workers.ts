@@ -1,7 +1,7 @@
 import type { ServiceStats } from './service.ts'
 
 /** Where the services run: each in a process of its own, or all in this one. */
-export interface Workers extends AsyncDisposable {
+export interface Workers {
   /** For people: `5 worker processes`. */
   readonly description: string
   /** Rejects when a worker ends that nobody asked to. Never resolves. */

@@ -83,7 +83,7 @@ describe('the order flow', () => {
       shipped: 510,
       cancelled: 89,
       deadLettered: 1,
-      redriven: 3,
+      redriven: 4,
       missing: 0,
       shippedTwice: 0,
       killed: 0,
