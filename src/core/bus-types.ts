@@ -16,6 +16,7 @@ export interface BusOptions {
   readonly transport?: Transport | undefined
   /** ... or several by name; the first is the default one. */
   readonly transports?: Readonly<Record<string, Transport>> | undefined
+  /** Consumers kept in files of their own: see `defineConsumer`. */
   readonly consumers?: readonly AnyConsumerDefinition[] | undefined
   /** Around every handler of every consumer (not around batch handlers); the first is the outermost. */
   readonly middleware?: readonly Middleware[] | undefined
@@ -23,9 +24,11 @@ export interface BusOptions {
   readonly codecs?: readonly Codec[] | undefined
   /** pino or anything of its shape. Default: silent. */
   readonly logger?: Logger | undefined
+  /** Bounds and deadline of publishing. */
   readonly publish?: PublisherOptions | undefined
   /** How long `close()` waits for running handlers, in ms. Default 30,000. */
   readonly closeTimeoutMs?: number | undefined
+  /** The only source of time. Default: the machine's. Tests give a manual one. */
   readonly clock?: Clock | undefined
 }
 

@@ -38,6 +38,7 @@ export interface ConsumeOptions {
   readonly prefetch?: number | undefined
   /** Most bytes held here and not yet settled. Default 16 MiB. */
   readonly prefetchBytes?: number | undefined
+  /** How failures are tried again; false for not at all. Default: 5 attempts, full jitter from 200 ms. */
   readonly retry?: RetryOptions | false | undefined
   /** Where a message ends that can't be handled: its dead-letter topic, or nowhere (`drop`, counted). Default `topic`. */
   readonly deadLetter?: 'topic' | 'drop' | undefined

@@ -61,7 +61,9 @@ export interface BusEventMap {
   abandoned: OfMessage
   /** A consumer's concurrency was limited, down to zero for a pause, and by whom. */
   limit: OfConsumer & { readonly reason: string; readonly maxConcurrency: number | undefined }
+  /** A consumer starts no further handler, and why. */
   pause: OfConsumer & { readonly reason: string }
+  /** It goes on. */
   resume: OfConsumer & { readonly reason: string }
   /** No progress for `idleMs` while there is work. */
   stalled: OfConsumer & { readonly idleMs: number; readonly outstanding: number; readonly lag: number | undefined }

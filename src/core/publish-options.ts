@@ -14,13 +14,17 @@ export interface PublishOptions {
   readonly ttlMs?: number | undefined
   /** Default: a new UUIDv7. Give your own to make a publish idempotent where the broker deduplicates. */
   readonly id?: string | undefined
+  /** CloudEvents `type`. Default: the topic. */
   readonly type?: string | undefined
+  /** CloudEvents `subject`. */
   readonly subject?: string | undefined
   /** Default: inside a handler the conversation of its message, else the message's own id. */
   readonly correlationId?: string | undefined
+  /** Id of the message that caused this one. Default: inside a handler the id of its message. */
   readonly causationId?: string | undefined
   /** W3C trace context. Default: inside a handler that of its message. */
   readonly traceparent?: string | undefined
+  /** Goes with `traceparent`. */
   readonly tracestate?: string | undefined
   /** Which of the bus's transports. Default: the first. */
   readonly transport?: string | undefined
