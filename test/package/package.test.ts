@@ -202,11 +202,14 @@ describe('a project that has nothing but the package', () => {
     await expect(run(project.folder, 'tsc', ['-p', '.'])).rejects.toThrow(/program\.ts\(\d+,\d+\): error TS2769/)
   })
 
-  it('runs a program', async () => {
+  it.each([
+    ['memory', 'memory()'],
+    ['sqlite', "sqlite({ path: './busbar.db' })"],
+  ])('runs a program on %s', async (name, transport) => {
     const program = `
       import { createBus } from 'busbar'
-      import { memory } from 'busbar/memory'
-      await using bus = createBus({ service: 'hello', transport: memory() })
+      import { ${name} } from 'busbar/${name}'
+      await using bus = createBus({ service: 'hello', transport: ${transport} })
       bus.consume('greetings.sent', (message) => console.log(message.data))
       await bus.start()
       const handled = bus.events.once('ack')

@@ -1,0 +1,165 @@
+import { createBus, defineConsumer, defineEvent, PublishError, TimeoutError } from 'busbar'
+import type {
+  AnyConsumerDefinition,
+  AnyEventDefinition,
+  Bus,
+  BusbarError,
+  ConsumeOptions,
+  ConsumerHandle,
+  EventDefinition,
+  Handler,
+  HandlerContext,
+  Message,
+  Middleware,
+  Position,
+  PublishReceipt,
+  PublishResult,
+  Transport,
+} from 'busbar'
+import { circuitBreaker, dedupe, logger, throttle, timeout } from 'busbar/middleware'
+import type { CircuitState, DedupeStore } from 'busbar/middleware'
+import { memoryDedupeStore } from 'busbar/stores/memory'
+import { sameType } from './same-type.ts'
+
+declare const bus: Bus
+declare const transport: Transport
+
+interface Order {
+  readonly orderId: string
+  readonly total: number
+}
+
+const OrderPlaced = defineEvent<Order>('orders.placed', { key: (order) => order.orderId })
+const OrderPaid = defineEvent<{ readonly orderId: string }>('orders.paid')
+
+// --- a definition without a schema: the type is the caller's word ----------------------------------------------------
+
+sameType<EventDefinition<Order>>()(OrderPlaced)
+sameType<EventDefinition>()(defineEvent('orders.placed'))
+sameType<Promise<PublishReceipt>>()(bus.publish(OrderPlaced, { orderId: 'ord-1', total: 1 }))
+// @ts-expect-error something is missing
+void bus.publish(OrderPlaced, { orderId: 'ord-1' })
+// @ts-expect-error one event is not another one
+const other: EventDefinition<Order> = OrderPaid
+const any: readonly AnyEventDefinition[] = [OrderPlaced, OrderPaid, other]
+
+// --- a plain topic: anything goes in, nobody knows what comes out -----------------------------------------------------
+
+void bus.publish('orders.placed', { anything: [1, 'two'] }, { key: 'k', headers: { a: 'b' }, delayMs: 10 })
+void bus.publish('orders.placed', null)
+bus.consume('orders.>', (message) => sameType<unknown>()(message.data))
+bus.consume('orders.>', (messages) => sameType<readonly Message[]>()(messages), { batch: { size: 2 } })
+// @ts-expect-error there is no such option
+void bus.publish('orders.placed', {}, { delay: 10 })
+// @ts-expect-error header values are strings
+void bus.publish('orders.placed', {}, { headers: { retries: 1 } })
+
+// --- many at once ------------------------------------------------------------------------------------------------------
+
+const results = bus.publishMany(OrderPlaced, [{ data: { orderId: 'ord-1', total: 1 }, key: 'k' }])
+sameType<Promise<readonly PublishResult[]>>()(results)
+// @ts-expect-error one of the items does not fit
+void bus.publishMany(OrderPlaced, [{ data: { orderId: 'ord-1', total: 1 } }, { data: { orderId: 2, total: 1 } }])
+for (const result of await results) {
+  if (result.error === undefined) sameType<Position | undefined>()(result.position)
+  else sameType<Error>()(result.error)
+}
+
+// --- handlers ----------------------------------------------------------------------------------------------------------
+
+sameType<ConsumerHandle>()(bus.consume(OrderPlaced, () => {}))
+bus.consume(OrderPlaced, async (message, ctx) => {
+  sameType<Message<Order>>()(message)
+  sameType<HandlerContext>()(ctx)
+  sameType<AbortSignal>()(ctx.signal)
+  await ctx.publish(OrderPaid, { orderId: message.data.orderId })
+  await ctx.publish('orders.audited', { by: 'me' })
+  await ctx.publishMany(OrderPaid, [{ data: { orderId: '1' } }])
+  // @ts-expect-error that is no OrderPaid
+  await ctx.publish(OrderPaid, { orderId: 1 })
+  // @ts-expect-error messages are for reading
+  message.headers['x'] = 'y'
+  // @ts-expect-error messages are for reading
+  message.id = '1'
+})
+// Ending an attempt by ctx.reject or ctx.retry ends the function for the compiler, too.
+const totalOf: Handler<Order> = (message, ctx): number => {
+  if (message.data.total > 0) return message.data.total
+  if (ctx.attempt > 3) return ctx.reject('no total', { cause: new Error('why') })
+  return ctx.retry({ delayMs: 10, countAttempt: false })
+}
+bus.consume(OrderPlaced, totalOf)
+bus.consume(
+  OrderPlaced,
+  (messages, ctx) =>
+    messages.map((message, index) => (message.data.total > ctx.attempt(index) ? true : new Error('no'))),
+  { batch: { size: 100, timeoutMs: 5 } },
+)
+// @ts-expect-error without `batch` there is one message
+bus.consume(OrderPlaced, (messages) => messages.map((message) => message.id))
+// @ts-expect-error a batch handler says "true", nothing or an error of each message
+bus.consume(OrderPlaced, () => ['done'], { batch: { size: 2 } })
+// @ts-expect-error there is no such option
+bus.consume(OrderPlaced, () => {}, { concurency: 3 })
+// @ts-expect-error there is no such backoff
+bus.consume(OrderPlaced, () => {}, { retry: { backoff: 'linear' } })
+
+// --- consumers in files ------------------------------------------------------------------------------------------------
+
+const billing = defineConsumer({
+  topic: OrderPlaced,
+  concurrency: 10,
+  retry: { retryIf: (error, message, attempt) => error instanceof TypeError && message.id !== '' && attempt < 3 },
+  handle: (message) => sameType<Order>()(message.data),
+})
+sameType<AnyConsumerDefinition>()(billing)
+const audit = defineConsumer({ topic: 'orders.>', handle: (message) => sameType<unknown>()(message.data) })
+createBus({ service: 'billing', transport, consumers: [billing, audit] })
+bus.consume(billing)
+// @ts-expect-error a service has a name
+createBus({ transport })
+// @ts-expect-error there is no such option
+createBus({ service: 'billing', transport, consumer: [] })
+
+// --- middleware --------------------------------------------------------------------------------------------------------
+
+const own: Middleware = (next) => (message, ctx) => next(message, ctx)
+const breaker = circuitBreaker({ onStateChange: ({ to }) => sameType<CircuitState>()(to) })
+sameType<CircuitState>()(breaker.state)
+// @ts-expect-error the state is for reading
+breaker.state = 'closed'
+const store: DedupeStore = memoryDedupeStore()
+const chain: ConsumeOptions['middleware'] = [
+  own,
+  logger({ logger: console }),
+  dedupe({ store, key: (message) => message.id }),
+  breaker,
+  throttle({ perSecond: 5, key: (message) => message.key ?? '' }),
+  timeout({ ms: 100 }),
+]
+bus.consume(OrderPlaced, () => {}, { middleware: chain ?? [] })
+// @ts-expect-error the factory was not called
+bus.consume(OrderPlaced, () => {}, { middleware: [throttle] })
+// @ts-expect-error a store is needed
+dedupe({ ttlMs: 5 })
+
+// --- events and errors -------------------------------------------------------------------------------------------------
+
+const off = bus.events.on('ack', (event) => sameType<number>()(event.durationMs))
+sameType<() => void>()(off)
+bus.events.on('retry', ({ mode }) => sameType<'inline' | 'delayed'>()(mode))
+bus.events.onAny((name) => name satisfies string)
+// @ts-expect-error there is no such event
+bus.events.on('acked', () => {})
+
+try {
+  await bus.publish(OrderPlaced, { orderId: 'ord-1', total: 1 })
+} catch (error) {
+  if (PublishError.is(error)) sameType<'not-sent' | 'unknown'>()(error.outcome)
+  else if (TimeoutError.is(error)) error satisfies BusbarError
+  // @ts-expect-error nothing is known of it
+  else error.code satisfies string
+}
+
+await using scoped = createBus({ service: 'scoped', transport })
+void [any, scoped, totalOf]
