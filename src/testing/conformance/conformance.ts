@@ -73,8 +73,13 @@ export interface ConformanceOptions {
  * Throws `ConfigurationError` when an exception names no scenario or gives no reason.
  */
 export function conformance(runner: Runner, options: ConformanceOptions): void {
+  registerScenarios(allScenarios, runner, options)
+}
+
+/** @internal `conformance` with scenarios of its caller's choice. */
+export function registerScenarios(scenarios: readonly Scenario[], runner: Runner, options: ConformanceOptions): void {
   const { exceptions = {}, patienceMs = 10_000, precisionMs = 500 } = options
-  checkExceptions(options.name, exceptions)
+  checkExceptions(options.name, exceptions, scenarios)
   const timeoutMs = options.scenarioTimeoutMs ?? patienceMs * 6
   const results = new Map<string, ScenarioResult>()
   let environment: Environment | undefined
@@ -120,9 +125,9 @@ export function conformance(runner: Runner, options: ConformanceOptions): void {
       means = { capabilities, hasAdmin: transport.admin !== undefined, faults, childModule, foreign }
     })
 
-    for (const group of new Set(allScenarios.map((scenario) => scenario.group))) {
+    for (const group of new Set(scenarios.map((scenario) => scenario.group))) {
       runner.describe(group, () => {
-        for (const scenario of allScenarios) {
+        for (const scenario of scenarios) {
           if (scenario.group !== group) continue
           // The runner's own limit is only a net below ours, which says more.
           runner.it(`${scenario.id} · ${scenario.title}`, { timeout: timeoutMs * 2 + 5_000 }, (context) =>
@@ -134,21 +139,25 @@ export function conformance(runner: Runner, options: ConformanceOptions): void {
 
     runner.afterAll(async () => {
       // A filtered run knows too little to replace a report.
-      if (options.report === false || environment === undefined || results.size < allScenarios.length) return
+      if (options.report === false || environment === undefined || results.size < scenarios.length) return
       writeReport(options.report ?? 'reports/conformance', {
         transport: options.name,
         version: options.version,
         system,
         capabilities: environment.capabilities,
         durationMs: Math.round(performance.now() - startedAt),
-        scenarios: allScenarios.map(({ id }) => results.get(id)).filter((result) => result !== undefined),
+        scenarios: scenarios.map(({ id }) => results.get(id)).filter((result) => result !== undefined),
       })
     })
   })
 }
 
-function checkExceptions(name: string, exceptions: Readonly<Record<string, string>>): void {
-  const known = new Set(allScenarios.map(({ id }) => id))
+function checkExceptions(
+  name: string,
+  exceptions: Readonly<Record<string, string>>,
+  scenarios: readonly Scenario[],
+): void {
+  const known = new Set(scenarios.map(({ id }) => id))
   const problems: Problem[] = []
   for (const [id, reason] of Object.entries(exceptions)) {
     if (!known.has(id)) problems.push({ path: `exceptions.${id}`, message: 'is no scenario: was it renamed?' })

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { PublishError } from '../../core/errors.ts'
 import { bytesCodec } from '../../core/codec.ts'
 import type { PublishReceipt } from '../../core/publish-options.ts'
-import { errorOf, farTooLarge, outgoing } from './raw.ts'
+import { farTooLarge, outcomesOf, outgoing } from './raw.ts'
 import type { Scenario } from './scenario.ts'
 import { assertSame, idsOfKey, numbered, publishAll } from './shorthand.ts'
 
@@ -245,11 +245,11 @@ export const publishScenarios: readonly Scenario[] = [
         }),
         outgoing(topic),
       ]
-      const outcomes = await transport.publish(batch)
+      const outcomes = await outcomesOf(transport, batch)
       assert.equal(outcomes.length, 3)
-      assert.equal(errorOf(outcomes[0]), undefined)
-      assert.equal(errorOf(outcomes[2]), undefined)
-      const error = errorOf(outcomes[1])
+      assert.equal(outcomes[0]?.error, undefined)
+      assert.equal(outcomes[2]?.error, undefined)
+      const error = outcomes[1]?.error
       assert.ok(error instanceof PublishError, `the outcome at index 1 must be a PublishError, got ${String(error)}`)
       assert.equal(error.outcome, 'not-sent')
       const deliveries = await consumer.take(2)

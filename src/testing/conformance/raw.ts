@@ -41,14 +41,20 @@ export function outgoing(topic: string, fields: Partial<OutgoingMessage> = {}): 
 
 /** Publishes below the runtime and asserts that every message was confirmed. */
 export async function publishRaw(transport: Transport, messages: readonly OutgoingMessage[]): Promise<string[]> {
-  const outcomes = await transport.publish(messages)
+  const outcomes = await outcomesOf(transport, messages)
   assert.equal(outcomes.length, messages.length, 'one outcome for each message')
   for (const outcome of outcomes) assert.equal(outcome.error, undefined)
   return messages.map(({ id }) => id)
 }
 
-export function errorOf(outcome: PublishOutcome | undefined): Error | undefined {
-  return outcome?.error
+/** What became of each message of a batch. */
+export async function outcomesOf(
+  transport: Transport,
+  messages: readonly OutgoingMessage[],
+): Promise<readonly PublishOutcome[]> {
+  const outcomes: PublishOutcome[] = []
+  for (const outcome of await transport.publish(messages)) outcomes.push(await outcome)
+  return outcomes
 }
 
 /** The lowest consumer there is: takes deliveries, counts what it asked for, settles when told. */

@@ -1,0 +1,360 @@
+import { describe, expect, it } from 'vitest'
+import { memory, memoryBroker } from 'busbar/memory'
+import { allScenarios } from '../../../src/testing/conformance/all-scenarios.ts'
+import { runScenario } from '../../../src/testing/conformance/run-scenario.ts'
+import type { Delivery } from '../../../src/core/transport.ts'
+import { sabotaged } from './sabotage.ts'
+import type { Sabotage } from './sabotage.ts'
+
+// A test that can't fail is a defect: each lie of a transport must be found by the scenarios that promise the contrary.
+
+/** Short: what a lie holds back never comes. */
+const PATIENCE_MS = 300
+
+async function run(id: string, lie: Sabotage, patienceMs = PATIENCE_MS): Promise<unknown> {
+  const scenario = allScenarios.find((one) => one.id === id)
+  if (scenario === undefined) throw new Error(`there is no scenario ${id}`)
+  const broker = memoryBroker()
+  const create = () => sabotaged(memory({ broker }), lie)
+  const environment = {
+    create,
+    capabilities: create().capabilities,
+    faults: {},
+    foreign: undefined,
+    childModule: undefined,
+    childEnv: undefined,
+    patienceMs,
+    precisionMs: 250,
+  }
+  return (await runScenario(scenario, environment, 4 * patienceMs)).error
+}
+
+function changed(delivery: Delivery, fields: Partial<Delivery>): Delivery {
+  return new Proxy(delivery, {
+    get: (target, name) => (name in fields ? fields[name as keyof Delivery] : Reflect.get(target, name)),
+  })
+}
+
+let counter = 0
+let uniqueGroup = 0
+
+const LIES: readonly { readonly lie: string; readonly how: Sabotage; readonly caughtBy: readonly string[] }[] = [
+  {
+    lie: 'confirms every tenth message without storing it',
+    how: {
+      publish: async (inner, batch) => {
+        const kept = batch.map(() => ++counter % 10 !== 0)
+        const outcomes = await inner.publish(batch.filter((_, index) => kept[index]))
+        let at = 0
+        return batch.map((_, index) =>
+          kept[index] ? (outcomes[at++] ?? { position: undefined }) : { position: undefined },
+        )
+      },
+    },
+    caughtBy: ['publish/thousand-at-once', 'publish/two-publishers', 'groups/each-gets-all'],
+  },
+  {
+    lie: 'stores some messages twice',
+    how: {
+      publish: async (inner, batch) => {
+        const outcomes = await inner.publish(batch)
+        void (await inner.publish(batch.slice(-1)))
+        return outcomes
+      },
+    },
+    caughtBy: ['publish/thousand-at-once', 'publish/many-results', 'groups/members-share'],
+  },
+  {
+    lie: 'stores a batch in reverse',
+    how: { publish: async (inner, batch) => (await inner.publish(batch.toReversed())).toReversed() },
+    caughtBy: ['publish/many-order', 'publish/sequential-order', 'ordering/key', 'ordering/strict'],
+  },
+  {
+    lie: 'acks on receipt',
+    how: {
+      onReceive: (batch, subscription) =>
+        void subscription.settle(batch.map((delivery) => ({ delivery, outcome: { type: 'ack' } }))),
+      afterSettle: () => [],
+    },
+    caughtBy: [
+      'settle/ack-after-success',
+      'settle/no-ack-without-success',
+      'redelivery/closed-transport',
+      'groups/member-leaves',
+    ],
+  },
+  {
+    lie: 'forgets to ack',
+    how: { settle: (batch) => batch.filter(({ outcome }) => outcome.type !== 'ack') },
+    caughtBy: ['settle/acked-stays-away', 'settle/ack-after-success', 'observability/lag'],
+  },
+  {
+    lie: 'takes a second settle in silence',
+    how: { afterSettle: () => [] },
+    caughtBy: ['settle/second-refused'],
+  },
+  {
+    lie: 'calls every delivery the first attempt',
+    how: { deliver: (delivery) => changed(delivery, { attempt: 1 }) },
+    caughtBy: ['redelivery/retry-delayed', 'redelivery/attempts-survive-reopen', 'redelivery/release-is-no-attempt'],
+  },
+  {
+    lie: 'delivers again at once, whatever the delay',
+    how: {
+      settle: (batch) =>
+        batch.map(({ delivery, outcome }) => ({
+          delivery,
+          outcome: outcome.type === 'nack' ? { ...outcome, delayMs: 0 } : outcome,
+        })),
+    },
+    caughtBy: ['redelivery/not-early', 'redelivery/nack-delay'],
+  },
+  {
+    lie: 'counts a release as an attempt',
+    how: {
+      settle: (batch) =>
+        batch.map(({ delivery, outcome }) => ({
+          delivery,
+          outcome: outcome.type === 'release' ? { ...outcome, type: 'nack' as const } : outcome,
+        })),
+    },
+    caughtBy: ['redelivery/release-is-no-attempt', 'redelivery/not-now'],
+  },
+  {
+    lie: 'takes a nack for an ack',
+    how: {
+      settle: (batch) =>
+        batch.map(({ delivery, outcome }) => ({
+          delivery,
+          outcome: outcome.type === 'nack' ? { type: 'ack' as const } : outcome,
+        })),
+    },
+    caughtBy: ['redelivery/retry-auto', 'settle/deadline', 'ordering/key-retries'],
+  },
+  {
+    lie: 'loses dead letters',
+    how: {
+      settle: (batch) =>
+        batch.map(({ delivery, outcome }) => ({
+          delivery,
+          outcome: outcome.type === 'reject' ? { type: 'reject' as const, deadLetter: undefined } : outcome,
+        })),
+    },
+    caughtBy: ['dead-letter/exhausted', 'dead-letter/rejected', 'dead-letter/plain-topic', 'settle/mixed-batch'],
+  },
+  {
+    lie: 'keeps dead letters without their headers',
+    how: {
+      settle: (batch) =>
+        batch.map(({ delivery, outcome }) => ({
+          delivery,
+          outcome:
+            outcome.type === 'reject' && outcome.deadLetter !== undefined
+              ? { type: 'reject' as const, deadLetter: { ...outcome.deadLetter, headers: {} } }
+              : outcome,
+        })),
+    },
+    caughtBy: ['dead-letter/exhausted', 'dead-letter/plain-topic'],
+  },
+  {
+    lie: 'gives a redrive to everybody',
+    how: { publish: (inner, batch) => inner.publish(batch.map((message) => ({ ...message, group: undefined }))) },
+    caughtBy: ['dead-letter/redrive-one-group'],
+  },
+  {
+    lie: 'does not remove what it says it removed',
+    how: { admin: () => ({ remove: async (_topic, positions) => positions.length }) },
+    caughtBy: ['dead-letter/redrive-all', 'dead-letter/purge', 'dead-letter/redrive-selection'],
+  },
+  {
+    lie: 'does not delay',
+    how: { publish: (inner, batch) => inner.publish(batch.map((message) => ({ ...message, deliverAt: undefined }))) },
+    caughtBy: ['delay/in-time', 'delay/deliver-at', 'delay/by-due-time', 'delay/survives-reopen'],
+  },
+  {
+    lie: 'hands over more than was requested',
+    how: { subscription: (inner) => ({ request: (credit, bytes) => inner.request(credit + 1, bytes) }) },
+    caughtBy: ['back-pressure/credit-count', 'back-pressure/never-returns'],
+  },
+  {
+    lie: 'does not count bytes',
+    how: { subscription: (inner) => ({ request: (credit) => inner.request(credit, 1e9) }) },
+    caughtBy: ['back-pressure/credit-bytes', 'back-pressure/prefetch-bytes'],
+  },
+  {
+    lie: 'does not pause',
+    how: { subscription: () => ({ pause: () => undefined }) },
+    caughtBy: ['back-pressure/pause-keeps-credit'],
+  },
+  {
+    lie: 'loses its credit over a pause',
+    how: {
+      subscription: (inner) => ({
+        request: () => undefined,
+        resume: () => inner.resume(),
+        pause: () => inner.pause(),
+      }),
+    },
+    caughtBy: ['back-pressure/pause-keeps-credit', 'back-pressure/no-credit'],
+  },
+  {
+    lie: 'keeps what it held when it closes',
+    how: { close: async () => undefined, subscription: () => ({ close: async () => undefined }) },
+    caughtBy: [
+      'redelivery/closed-transport',
+      'settle/no-ack-without-success',
+      'groups/member-leaves',
+      'observability/health',
+    ],
+  },
+  {
+    lie: 'never finishes closing',
+    how: { close: () => new Promise(() => undefined) },
+    caughtBy: ['lifecycle/async-dispose'],
+  },
+  {
+    lie: 'leaves a timer behind',
+    how: { open: () => void leaked.push(setInterval(() => undefined, 60_000)) },
+    caughtBy: ['lifecycle/nothing-left'],
+  },
+  {
+    lie: 'makes a group of every member',
+    how: { spec: (spec) => ({ ...spec, group: `${spec.group.slice(0, 60)}-${++uniqueGroup}` }) },
+    caughtBy: ['groups/members-share', 'groups/default-is-service', 'groups/keeps-its-place'],
+  },
+  {
+    lie: 'makes one group of all',
+    how: { spec: (spec) => ({ ...spec, group: 'all' }) },
+    caughtBy: ['groups/each-gets-all', 'groups/broadcast', 'lifecycle/two-buses'],
+  },
+  {
+    lie: 'starts every group at the latest',
+    how: { spec: (spec) => ({ ...spec, from: 'latest' }) },
+    caughtBy: ['groups/late-earliest', 'replay/from-position', 'replay/from-time'],
+  },
+  {
+    lie: 'starts every group at the earliest',
+    how: { spec: (spec) => ({ ...spec, from: 'earliest' }) },
+    caughtBy: ['groups/late-latest', 'groups/broadcast-keeps-nothing', 'replay/from-time'],
+  },
+  {
+    lie: 'does not care for keys',
+    how: { spec: (spec) => ({ ...spec, order: 'none' }) },
+    caughtBy: ['ordering/two-members', 'ordering/strict-two-members'],
+  },
+  {
+    lie: 'takes `*` for any number of tokens',
+    how: { spec: (spec) => ({ ...spec, topic: spec.topic.replace(/\*.*$/, '>') }) },
+    caughtBy: ['patterns/star'],
+  },
+  {
+    lie: 'takes `>` for at least one token',
+    how: { spec: (spec) => ({ ...spec, topic: spec.topic.replace(/>$/, '*') }) },
+    caughtBy: ['patterns/tail'],
+  },
+  {
+    lie: 'does not say what it took back',
+    how: { lost: false },
+    caughtBy: ['replay/seek-takes-back'],
+  },
+  {
+    lie: 'reads the topic with the wrong first message',
+    how: {
+      admin: (inner) => ({
+        read: async (topic, options) =>
+          (await inner.read(topic, { ...options, limit: options.limit + 1 })).slice(
+            options.after === undefined ? 1 : 0,
+            options.limit,
+          ),
+      }),
+    },
+    caughtBy: ['replay/read-range', 'dead-letter/exhausted', 'dead-letter/many'],
+  },
+  {
+    lie: 'knows no lag',
+    how: {
+      admin: (inner) => ({
+        groups: async (topic) => (await inner.groups(topic)).map((info) => ({ ...info, lag: 0 })),
+      }),
+    },
+    caughtBy: ['observability/lag', 'delay/counts-as-lag', 'settle/ack-after-success'],
+  },
+  {
+    lie: 'ignores seek',
+    how: { admin: () => ({ seek: async () => undefined }) },
+    caughtBy: ['replay/seek-back', 'replay/seek-forward', 'replay/seek-to-position'],
+  },
+  {
+    lie: 'spells headers in lower case',
+    how: {
+      publish: (inner, batch) =>
+        inner.publish(
+          batch.map((message) => ({
+            ...message,
+            headers: Object.fromEntries(
+              Object.entries(message.headers).map(([name, value]) => [name.toLowerCase(), value]),
+            ),
+          })),
+        ),
+    },
+    caughtBy: ['bad-bytes/header-names', 'bad-bytes/header-case', 'publish/envelope'],
+  },
+  {
+    lie: 'trims header values',
+    how: {
+      publish: (inner, batch) =>
+        inner.publish(
+          batch.map((message) => ({
+            ...message,
+            headers: Object.fromEntries(Object.entries(message.headers).map(([name, value]) => [name, value.trim()])),
+          })),
+        ),
+    },
+    caughtBy: ['bad-bytes/header-padding'],
+  },
+  {
+    lie: 'takes bodies for text',
+    how: {
+      publish: (inner, batch) =>
+        inner.publish(
+          batch.map((message) => ({ ...message, body: Buffer.from(Buffer.from(message.body).toString()) })),
+        ),
+    },
+    caughtBy: ['bad-bytes/binary', 'dead-letter/undecodable', 'publish/largest'],
+  },
+  {
+    lie: 'forgets the key',
+    how: { publish: (inner, batch) => inner.publish(batch.map((message) => ({ ...message, key: undefined }))) },
+    caughtBy: ['publish/envelope', 'bad-bytes/keys-and-ids', 'ordering/key'],
+  },
+  {
+    lie: 'makes up its own ids',
+    how: { publish: (inner, batch) => inner.publish(batch.map((message) => ({ ...message, id: `x${++counter}` }))) },
+    caughtBy: ['publish/envelope', 'publish/thousand-at-once'],
+  },
+  {
+    lie: 'throws into nowhere',
+    how: { open: () => void Promise.reject(new Error('nobody looks')) },
+    caughtBy: ['publish/bare-envelope', 'observability/bad-listeners'],
+  },
+]
+
+const leaked: NodeJS.Timeout[] = []
+
+describe('the suite finds a transport that', () => {
+  for (const { lie, how, caughtBy } of LIES) {
+    it(lie, { timeout: 60_000 }, async () => {
+      for (const id of caughtBy) {
+        const error = await run(id, how)
+        for (const timer of leaked.splice(0)) clearInterval(timer)
+        expect(error, `${id} must fail`).toBeDefined()
+      }
+    })
+  }
+
+  it('does not lie: there they pass', { timeout: 120_000 }, async () => {
+    for (const id of new Set(LIES.map(({ caughtBy }) => caughtBy[0] ?? ''))) {
+      expect([id, await run(id, {}, 10_000)]).toEqual([id, undefined])
+    }
+  })
+})
