@@ -183,6 +183,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     else this.#limits.set(reason, maxConcurrency)
     this.#deliveries.maxConcurrency = Math.min(this.#parts.options.concurrency, ...this.#limits.values())
     this.#parts.events.emit('limit', { ...this.#identity, reason, maxConcurrency })
+    // Whoever drains has stopped intake for good; lifting a cap must not start it again.
+    if (this.#state === 'draining' || this.#state === 'closed') return
     if (before > 0 && this.#deliveries.maxConcurrency === 0) {
       this.#subscription?.pause()
       this.#parts.events.emit('pause', { ...this.#identity, reason })
