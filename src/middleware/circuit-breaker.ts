@@ -33,7 +33,7 @@ export interface CircuitBreakerOptions {
   /**
    * False for errors that say nothing about what the breaker guards; they count neither as failure nor as success.
    * Default: everything is a failure but `ctx.retry({ countAttempt: false })` and errors about the message itself
-   * (`RejectError`, `CodecError`, `ValidationError`).
+   * (`RejectError`, `CodecError`, `ValidationError`). When it throws, the error is a failure.
    */
   readonly isFailure?: ((error: unknown) => boolean) | undefined
   readonly onStateChange?: ((change: CircuitStateChange) => void) | undefined
@@ -125,7 +125,13 @@ export function circuitBreaker(options: CircuitBreakerOptions = {}): CircuitBrea
         notify('onStateChange of circuitBreaker()', () => onStateChange({ name, from, to }))
     },
   })
-  const resultOf = (error: unknown): CallResult => (isFailure(error) ? 'failure' : 'neutral')
+  const resultOf = (error: unknown): CallResult => {
+    let failure = true
+    notify('isFailure of circuitBreaker()', () => {
+      failure = isFailure(error)
+    })
+    return failure ? 'failure' : 'neutral'
+  }
   const middleware = (next: Handler): Handler => {
     let member: CircuitMember | undefined
     return (message, ctx) => {
@@ -209,14 +215,7 @@ class GuardedCall {
   }
 
   #fail(error: unknown, ctx: HandlerContext): void {
-    if (this.#ended) return
-    let result: CallResult = 'failure'
-    try {
-      result = this.#resultOf(error)
-    } finally {
-      // Also when the user's own isFailure threw: the permit must come back.
-      this.#end(result, ctx)
-    }
+    if (!this.#ended) this.#end(this.#resultOf(error), ctx)
   }
 
   #end(result: CallResult, ctx: HandlerContext): void {

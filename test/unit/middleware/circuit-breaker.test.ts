@@ -345,18 +345,25 @@ describe('circuitBreaker', () => {
       expect(breaker.state).toBe('closed')
     })
 
-    it('gives the permit back when isFailure throws', async () => {
-      const isFailure = vi.fn((): boolean => true)
-      const { clock, breaker, one } = setUp({ isFailure })
-      await open(one)
-      await clock.advance(5_000)
-      isFailure.mockImplementationOnce(() => {
-        throw new Error('no opinion')
+    it('takes an error for a failure when isFailure throws, and passes on the error of the handler', async () => {
+      const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+      const { clock, breaker, one } = setUp({
+        isFailure: () => {
+          throw new Error('no opinion')
+        },
       })
+      await open(one)
+      expect(breaker.state).toBe('open')
+      await clock.advance(5_000)
       const probe = one.start()
       await probe.fail()
-      expect(await probe.outcome).toEqual(new Error('no opinion'))
+      expect(await probe.outcome).toBe(broken)
       expect(breaker.state).toBe('open')
+      await clock.advance(5_000)
+      // A listener of a signal that throws would end the process.
+      one.start().ctx.abort(new TimeoutError('too slow'))
+      expect(breaker.state).toBe('open')
+      expect(warn).toHaveBeenCalledTimes(5)
     })
   })
 
