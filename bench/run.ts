@@ -95,16 +95,18 @@ async function measure(suites: readonly Suite[], args: BenchArguments, services:
   let failed = false
   const finished: SuiteRecord[] = []
   for (const suite of suites) {
+    const rounds = args.rounds ?? (args.quick ? SHORT_ROUNDS : LONG_ROUNDS)
+    const progress = makeProgress(suite.name, rounds)
     const views = await roundRobin(suite.cases, {
-      rounds: args.rounds ?? (args.quick ? SHORT_ROUNDS : LONG_ROUNDS),
+      rounds,
       run: (subject) =>
         runSubject(subject, { length: args.quick ? SHORT : LONG, source: args.source, env: services.env }),
       unavailable: (subject) =>
         (isOurs(subject) ? notBuilt(suite) : undefined) ??
         (subject.services ?? []).map((name) => services.missing.get(name)).find((why) => why !== undefined),
-      progress: (text) => showProgress(`${suite.name}: ${text}`),
+      progress: progress.show,
     })
-    clearProgress()
+    progress.clear()
     const records = views.map((view) => toCaseRecord(suite.name, view))
     for (const record of records)
       process.stdout.write(args.json ? `${JSON.stringify(record)}\n` : `${textReport(record)}\n`)
@@ -164,10 +166,25 @@ function writeDocsFromReports(): number {
   return 0
 }
 
-function showProgress(text: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r\u001B[K${text}`)
+interface Progress {
+  readonly show: (round: number, subject: Subject, bench: BenchCase) => void
+  readonly clear: () => void
 }
 
-function clearProgress(): void {
-  if (process.stderr.isTTY) process.stderr.write('\r\u001B[K')
+/** A line that is rewritten for each run at a terminal, and a line a round elsewhere. */
+function makeProgress(suite: string, rounds: number): Progress {
+  const clear = (): void => {
+    if (process.stderr.isTTY) process.stderr.write('\r\u001B[K')
+  }
+  let shown = 0
+  return {
+    show(round, subject, bench) {
+      const text = `${suite}: round ${round} of ${rounds}`
+      clear()
+      if (process.stderr.isTTY) process.stderr.write(`${text}: ${bench.name}, ${subject.name}`)
+      else if (round !== shown) process.stderr.write(`${text}\n`)
+      shown = round
+    },
+    clear,
+  }
 }

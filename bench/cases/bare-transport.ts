@@ -109,8 +109,10 @@ const output = await measureRate(args, async (deadline) => {
     if (backlog.full) await backlog.room()
     backlog.sent(batch.length)
     const outcomes = await transport.publish(batch)
-    const failed = outcomes.find((outcome) => outcome.error !== undefined)
-    if (failed !== undefined) throw failed.error
+    for (const outcome of outcomes) {
+      const { error } = outcome instanceof Promise ? await outcome : outcome
+      if (error !== undefined) throw error
+    }
   }
   await backlog.empty()
   return backlog.handled - before

@@ -40,6 +40,8 @@ export function parseBenchArguments(argv: readonly string[]): BenchArguments {
   if (rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0))
     throw new UsageError('--rounds takes a whole number from 1')
   const writeDocs = values['write-docs'] ?? false
+  if (writeDocs && values.case !== undefined)
+    throw new UsageError('--write-docs replaces the figures of whole suites and takes no --case')
   const named = SUITE_NAMES.filter((name) => positionals.includes(name))
   return {
     suites: named.length > 0 || writeDocs ? named : ['memory', 'sqlite'],

@@ -7,7 +7,8 @@ export interface RoundRobinOptions {
   run(subject: Subject, bench: BenchCase): Promise<CaseOutput>
   /** Why the subject can't run here, or undefined. */
   unavailable(subject: Subject): string | undefined
-  progress(text: string): void
+  /** Called before each run. */
+  progress(round: number, subject: Subject, bench: BenchCase): void
 }
 
 interface Slot {
@@ -52,7 +53,7 @@ export async function roundRobin(
 
 async function runSlot(slot: Slot, round: number, options: RoundRobinOptions): Promise<void> {
   if (slot.failure !== undefined) return
-  options.progress(`round ${round + 1} of ${options.rounds}: ${slot.bench.name}, ${slot.subject.name}`)
+  options.progress(round + 1, slot.subject, slot.bench)
   try {
     slot.runs.push(await options.run(slot.subject, slot.bench))
   } catch (error) {

@@ -19,7 +19,13 @@ describe('parseBenchArguments', () => {
     expect(parseBenchArguments(['--write-docs']).suites).toEqual([])
   })
 
-  it.each([[['oracle']], [['--fast']], [['--rounds', '0']], [['--rounds', 'many']]])('refuses %j', (argv) => {
+  it.each([
+    [['oracle']],
+    [['--fast']],
+    [['redis', '--write-docs', '--case', 'x']],
+    [['--rounds', '0']],
+    [['--rounds', 'many']],
+  ])('refuses %j', (argv) => {
     expect(() => parseBenchArguments(argv)).toThrow(UsageError)
   })
 })
