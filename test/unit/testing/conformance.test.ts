@@ -78,7 +78,7 @@ describe('conformance', () => {
       'publish/bad': 'failed, it lied',
       'publish/known': 'skipped, exception: the broker can not',
       'publish/no-hook':
-        'skipped, not applicable: no fault hook "killBroker" was given to conformance(); the transport has no capability "durable"',
+        'skipped, not applicable: there is no broker to do it to, or no hook for it was given to conformance(): faults.killBroker; the transport has no capability "durable"',
     })
     const written = report()
     expect(written).toMatchObject({ transport: 'mine', version: '1.2.3', system: 'memory' })

@@ -1,0 +1,188 @@
+// Turns the reports of the conformance suite into the tables of docs/reference/transports.md:
+//
+//     npm run test:conformance -- memory sqlite     writes reports/conformance/<transport>.json
+//     npm run docs:matrix                           brings the page up to date with the reports that are there
+//     npm run docs:matrix -- --check                fails when it is not (for CI)
+//
+// No cell is typed by hand. What the page knows of each transport stands in it as a comment, so a run with two brokers
+// updates their columns and leaves the others as the last run found them. A report with failures is refused: make the
+// scenario pass, or name it as an exception with its reason.
+
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Capabilities } from '../src/core/transport.ts'
+import type { ConformanceReport, ScenarioStatus } from '../src/testing/conformance/report.ts'
+
+const BEGIN = '<!-- matrix: begin; written by `npm run docs:matrix`, not by hand -->'
+const END = '<!-- matrix: end -->'
+const DATA = /^<!-- matrix data: (.*) -->$/gm
+
+/** What the page keeps of a report: nothing that changes from run to run. */
+export interface TransportSummary {
+  readonly transport: string
+  readonly version?: string | undefined
+  readonly capabilities: Capabilities
+  readonly groups: Readonly<Record<string, Readonly<Partial<Record<ScenarioStatus, number>>>>>
+  /** Scenarios that did not pass, by what became of them and why. */
+  readonly others: readonly { readonly id: string; readonly status: ScenarioStatus; readonly reason: string }[]
+}
+
+export function summarize(report: ConformanceReport): TransportSummary {
+  const groups: Record<string, Partial<Record<ScenarioStatus, number>>> = {}
+  for (const { group, status } of report.scenarios) {
+    const counts = (groups[group] ??= {})
+    counts[status] = (counts[status] ?? 0) + 1
+  }
+  const others = report.scenarios
+    .filter(({ status }) => status !== 'passed')
+    // Only the first line of why: a failure may go on with a diff.
+    .map(({ id, status, reason }) => ({ id, status, reason: (reason ?? '').split('\n')[0] ?? '' }))
+  const { transport, version, capabilities } = report
+  return { transport, version, capabilities, groups, others }
+}
+
+/** The page with its generated part replaced; transports without a new summary stay as the page knows them. */
+export function updatePage(page: string, summaries: readonly TransportSummary[]): string {
+  const begin = page.indexOf(BEGIN)
+  const end = page.indexOf(END)
+  if (begin < 0 || end < begin) throw new Error(`The page needs the two lines\n${BEGIN}\n${END}`)
+  const known = new Map<string, TransportSummary>()
+  for (const [, json] of page.slice(begin, end).matchAll(DATA)) {
+    const summary = JSON.parse(json ?? '') as TransportSummary
+    known.set(summary.transport, summary)
+  }
+  for (const summary of summaries) known.set(summary.transport, summary)
+  const body = render([...known.values()].sort(byRank))
+  return `${page.slice(0, begin)}${BEGIN}\n\n${body}\n${page.slice(end)}`
+}
+
+/** Those that need nothing come first, then the others by name. */
+const FIRST = ['sqlite', 'memory']
+
+function byRank(a: TransportSummary, b: TransportSummary): number {
+  return FIRST.indexOf(b.transport) - FIRST.indexOf(a.transport) || a.transport.localeCompare(b.transport)
+}
+
+const CAPABILITIES: readonly (readonly [string, (capabilities: Capabilities) => string])[] = [
+  ['Durable', ({ durable }) => yesNo(durable)],
+  ['Consumer groups', ({ groups }) => yesNo(groups)],
+  ['Order kept across members', ({ ordering }) => ({ none: 'no', topic: 'whole topic', key: 'by key' })[ordering]],
+  ['Delayed retry keeps the order of its key', ({ orderedRedelivery }) => yesNo(orderedRedelivery)],
+  ['Delayed messages', ({ delay }) => ({ none: 'no', native: 'yes', emulated: 'yes (emulated)' })[delay]],
+  ['Redelivery of what was not acked', ({ redelivery }) => yesNo(redelivery)],
+  ['Attempts survive the process', ({ attempts }) => yesNo(attempts)],
+  ['Wildcards', ({ patterns }) => yesNo(patterns)],
+  ['Replay', ({ replay }) => (replay.length === 0 ? 'no' : `by ${replay.join(' and ')}`)],
+  ['Lag', ({ lag }) => yesNo(lag)],
+  ['Publish deduplicated by id', ({ publishDedup }) => yesNo(publishDedup)],
+  ['Dead letter and ack in one atomic step', ({ transactions }) => yesNo(transactions)],
+  ['Native request/reply', ({ requestReply }) => yesNo(requestReply)],
+  ['Largest message', ({ maxMessageBytes }) => size(maxMessageBytes)],
+]
+
+function render(summaries: readonly TransportSummary[]): string {
+  const names = summaries.map(({ transport, version }) =>
+    version === undefined ? transport : `${transport} ${version}`,
+  )
+  const groups = [...new Set(summaries.flatMap((summary) => Object.keys(summary.groups)))]
+  return [
+    ...summaries.map((summary) => `<!-- matrix data: ${JSON.stringify(summary).replaceAll('-->', '--\\u003e')} -->`),
+    '',
+    '## Capabilities',
+    '',
+    ...table(
+      ['', ...names],
+      CAPABILITIES.map(([name, cell]) => [name, ...summaries.map(({ capabilities }) => cell(capabilities))]),
+    ),
+    '',
+    '## Conformance',
+    '',
+    ...table(
+      ['', ...names],
+      groups.map((group) => [group, ...summaries.map((summary) => tally(summary.groups[group]))]),
+    ),
+    '',
+    ...summaries.flatMap(notes),
+  ].join('\n')
+}
+
+function tally(counts: TransportSummary['groups'][string] = {}): string {
+  const { passed = 0, failed = 0, exception = 0, 'not-applicable': notApplicable = 0 } = counts
+  const parts = passed + failed + exception === 0 ? [] : [`${passed} of ${passed + failed + exception}`]
+  if (failed > 0) parts.push(`**${failed} failed**`)
+  if (exception > 0) parts.push(`${exception} excepted`)
+  if (notApplicable > 0) parts.push(`${notApplicable} not applicable`)
+  return parts.join(', ') || '-'
+}
+
+/** Everything that is not a pass, with its reason; scenarios of one reason in one line. */
+function notes({ transport, others }: TransportSummary): string[] {
+  if (others.length === 0) return []
+  const lines = [`### ${transport}: what did not run or did not pass`, '']
+  for (const status of ['failed', 'exception', 'not-applicable'] as const) {
+    const byReason = new Map<string, string[]>()
+    for (const other of others) {
+      if (other.status === status) byReason.set(other.reason, [...(byReason.get(other.reason) ?? []), other.id])
+    }
+    for (const [reason, ids] of byReason)
+      lines.push(`- ${status.replace('-', ' ')}: ${escape(reason)} (${ids.map((id) => `\`${id}\``).join(', ')})`)
+  }
+  return [...lines, '']
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const line = (cells: readonly string[]): string => `| ${cells.map(escape).join(' | ')} |`
+  return [line(head), `|${head.map(() => '---').join('|')}|`, ...rows.map(line)]
+}
+
+function escape(text: string): string {
+  return text.replaceAll('|', '\\|')
+}
+
+function yesNo(value: boolean): string {
+  return value ? 'yes' : 'no'
+}
+
+function size(bytes: number): string {
+  const mebibytes = bytes / 1_048_576
+  return mebibytes >= 1 ? `${Number(mebibytes.toFixed(1))} MiB` : `${Number((bytes / 1024).toFixed(1))} KiB`
+}
+
+function main(): void {
+  const root = dirname(dirname(fileURLToPath(import.meta.url)))
+  const folder = join(root, 'reports/conformance')
+  const path = join(root, 'docs/reference/transports.md')
+  const files = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.json')) : []
+  if (files.length === 0) {
+    console.error('There are no reports in reports/conformance: run `npm run test:conformance` first.')
+    process.exitCode = 1
+    return
+  }
+  const summaries = files.map((name) =>
+    summarize(JSON.parse(readFileSync(join(folder, name), 'utf8')) as ConformanceReport),
+  )
+  const failures = summaries.flatMap(({ transport, others }) =>
+    others.filter(({ status }) => status === 'failed').map(({ id, reason }) => `  ${transport}: ${id}: ${reason}`),
+  )
+  if (failures.length > 0) {
+    console.error(`These scenarios failed; a page must not be made of them:\n${failures.join('\n')}`)
+    process.exitCode = 1
+    return
+  }
+  const before = readFileSync(path, 'utf8')
+  const after = updatePage(before, summaries)
+  const shown = relative(root, path)
+  if (before === after) console.log(`${shown} is up to date with ${files.join(', ')}`)
+  else if (process.argv.includes('--check')) {
+    console.error(
+      `${shown} does not say what ${files.join(', ')} say: run \`npm run docs:matrix\` and commit the page.`,
+    )
+    process.exitCode = 1
+  } else {
+    writeFileSync(path, after)
+    console.log(`${shown} now says what ${files.join(', ')} say`)
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) main()
