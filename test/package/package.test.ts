@@ -215,8 +215,8 @@ describe('a project that has nothing but the package', () => {
       const handled = bus.events.once('ack')
       await bus.publish('greetings.sent', 'Hello')
       await handled`
-    const args = ['--input-type=module', '--eval', program]
-    expect(await run(project.folder, process.execPath, args)).toBe('Hello\n')
+    writeFileSync(join(project.folder, 'program.js'), program)
+    expect(await run(project.folder, process.execPath, ['program.js'])).toBe('Hello\n')
   })
 })
 
