@@ -1,0 +1,88 @@
+import type { TopicInfo } from '../../core/transport.ts'
+import type { Database, Statement } from './database.ts'
+import type { Topic } from './members.ts'
+import type { Tx } from './tx.ts'
+
+/** The topics of the file. A topic is made by its first use and stays. */
+export class Catalog {
+  readonly #byName = new Map<string, Topic>()
+  readonly #byId = new Map<number, Topic>()
+  /** Every topic up to that id is known. */
+  #refreshedTo = 0
+  readonly #find: Statement
+  readonly #insert: Statement
+  readonly #newer: Statement
+  readonly #info: Statement
+  /** Called inside the transaction that makes a topic. */
+  onCreate: (topic: Topic) => void = () => {}
+  /** Called when a topic is known here for the first time, whoever made it. */
+  onKnown: (topic: Topic) => void = () => {}
+
+  constructor(db: Database) {
+    this.#find = db.prepare('SELECT id FROM topics WHERE name = ?')
+    this.#insert = db.prepare('INSERT INTO topics (name) VALUES (?) RETURNING id')
+    this.#newer = db.prepare('SELECT id, name FROM topics WHERE id > ? ORDER BY id')
+    this.#info = db.prepare(`
+      SELECT t.name, t.messages, t.bytes, (
+        SELECT m.published_at FROM messages m WHERE m.topic_id = t.id ORDER BY m.seq LIMIT 1
+      ) FROM topics t ORDER BY t.name`)
+    this.refresh()
+  }
+
+  /** Topics known here. `refresh` brings those of other processes. */
+  all(): Iterable<Topic> {
+    return this.#byName.values()
+  }
+
+  byId(id: number): Topic | undefined {
+    return this.#byId.get(id)
+  }
+
+  /** The topic of that name, made when there is none. */
+  ensure(tx: Tx, name: string): Topic {
+    const known = this.#byName.get(name)
+    if (known !== undefined) return known
+    const found = this.#find.row(name)
+    if (found !== undefined) {
+      const topic = { id: found[0] as number, name }
+      tx.after(() => this.#add(topic))
+      return topic
+    }
+    const topic = { id: this.#insert.number(name), name }
+    this.onCreate(topic)
+    tx.after(() => this.#add(topic))
+    return topic
+  }
+
+  /** The topic of that name, or undefined. */
+  find(name: string): Topic | undefined {
+    const known = this.#byName.get(name)
+    if (known !== undefined) return known
+    const found = this.#find.row(name)
+    return found === undefined ? undefined : { id: found[0] as number, name }
+  }
+
+  /** Looks for topics that other processes have made. */
+  refresh(): void {
+    for (const row of this.#newer.rows(this.#refreshedTo)) {
+      this.#refreshedTo = row[0] as number
+      this.#add({ id: this.#refreshedTo, name: row[1] as string })
+    }
+  }
+
+  #add(topic: Topic): void {
+    if (this.#byId.has(topic.id)) return
+    this.#byName.set(topic.name, topic)
+    this.#byId.set(topic.id, topic)
+    this.onKnown(topic)
+  }
+
+  info(): TopicInfo[] {
+    return this.#info.rows().map((row) => ({
+      topic: row[0] as string,
+      messages: row[1] as number,
+      bytes: row[2] as number,
+      oldestAt: (row[3] as number | null) ?? undefined,
+    }))
+  }
+}

@@ -1,0 +1,65 @@
+import type { StoredColumns } from './protocol.ts'
+
+/** Gathers rows of the log for the way out. */
+export class StoredWriter {
+  readonly #topic: string
+  readonly #ids: string[] = []
+  readonly #keys: (string | null)[] = []
+  readonly #metas: string[] = []
+  readonly #numbers: number[] = []
+  readonly #bodies: Uint8Array[] = []
+  #bodyBytes = 0
+  /** Sizes of all rows, which is what credit in bytes counts. */
+  bytes = 0
+
+  constructor(topic: string) {
+    this.#topic = topic
+  }
+
+  get count(): number {
+    return this.#ids.length
+  }
+
+  add(
+    seq: number,
+    id: string,
+    key: string | null,
+    time: number,
+    meta: string,
+    body: Uint8Array,
+    size: number,
+    attempt: number,
+    firstAt: number,
+  ): void {
+    this.#ids.push(id)
+    this.#keys.push(key)
+    // Messages of one publisher mostly have the same: it crosses over, and is parsed, once.
+    if (this.#metas.at(-1) !== meta) this.#metas.push(meta)
+    this.#numbers.push(seq, time, attempt, firstAt, this.#metas.length - 1, body.byteLength, size)
+    this.#bodies.push(body)
+    this.#bodyBytes += body.byteLength
+    this.bytes += size
+  }
+
+  finish(): StoredColumns {
+    const bodies = new Uint8Array(this.#bodyBytes)
+    let at = 0
+    for (const body of this.#bodies) {
+      bodies.set(body, at)
+      at += body.byteLength
+    }
+    return {
+      topic: this.#topic,
+      ids: this.#ids,
+      keys: this.#keys,
+      metas: this.#metas,
+      numbers: Float64Array.from(this.#numbers),
+      bodies,
+    }
+  }
+}
+
+/** What of it is handed over instead of copied. */
+export function transferOf(columns: StoredColumns): ArrayBuffer[] {
+  return [columns.numbers.buffer as ArrayBuffer, columns.bodies.buffer as ArrayBuffer]
+}

@@ -1,0 +1,153 @@
+import { DatabaseSync } from 'node:sqlite'
+import type { SQLInputValue, StatementSync } from 'node:sqlite'
+import type { ResolvedSqliteOptions } from './options.ts'
+import type { ThreadError } from './protocol.ts'
+import { migrate, SchemaError } from './schema.ts'
+
+export type Row = readonly (null | number | string | Uint8Array)[]
+
+/** SQLite's primary result codes that we treat in a way of their own. */
+export const SQLITE = {
+  busy: 5,
+  locked: 6,
+  readonly: 8,
+  ioerr: 10,
+  corrupt: 11,
+  full: 13,
+  cantOpen: 14,
+  notADatabase: 26,
+} as const
+
+/** A prepared statement that gives its rows as arrays. */
+export class Statement {
+  readonly #statement: StatementSync
+
+  constructor(statement: StatementSync) {
+    statement.setReturnArrays(true)
+    this.#statement = statement
+  }
+
+  /** Resolves to how many rows were changed. */
+  run(...values: SQLInputValue[]): number {
+    return this.#statement.run(...values).changes as number
+  }
+
+  row(...values: SQLInputValue[]): Row | undefined {
+    return this.#statement.get(...values) as unknown as Row | undefined
+  }
+
+  rows(...values: SQLInputValue[]): Row[] {
+    return this.#statement.all(...values) as unknown as Row[]
+  }
+
+  /** Rows one by one: for when the caller may stop early. */
+  iterate(...values: SQLInputValue[]): Iterable<Row> {
+    return this.#statement.iterate(...values) as unknown as Iterable<Row>
+  }
+
+  /** The first column of the first row, which is a number. */
+  number(...values: SQLInputValue[]): number {
+    return (this.row(...values)?.[0] ?? 0) as number
+  }
+}
+
+/** One connection to the file: its settings, its transactions, and how it waits for other processes. */
+export class Database {
+  readonly #db: DatabaseSync
+  readonly #busyTimeoutMs: number
+  readonly #syncs: boolean
+  #syncing = true
+  readonly #version: Statement
+  readonly #nap = new Int32Array(new SharedArrayBuffer(4))
+
+  /** Opens and, when new, creates the file. Throws what SQLite throws, or a `SchemaError`. */
+  constructor(options: ResolvedSqliteOptions) {
+    this.#busyTimeoutMs = options.busyTimeoutMs
+    this.#syncs = options.synchronous === 'full'
+    this.#db = new DatabaseSync(options.path)
+    try {
+      this.#db.exec(`PRAGMA busy_timeout = ${options.busyTimeoutMs}`)
+      // Several processes may create the file at once, and changing the journal mode does not wait by itself.
+      this.#untilFree(() => migrate(this.#db))
+      this.#db.exec(`PRAGMA synchronous = ${this.#syncs ? 'FULL' : 'NORMAL'}`)
+      this.#syncing = this.#syncs
+      this.#db.exec(`PRAGMA cache_size = ${-Math.ceil(options.cacheBytes / 1024)}`)
+      this.#db.exec('PRAGMA temp_store = MEMORY')
+      // What a burst has left of the log is given back to the file system.
+      this.#db.exec('PRAGMA journal_size_limit = 67108864')
+      for (const [name, value] of Object.entries(options.pragmas)) this.#db.exec(`PRAGMA ${name} = ${value}`)
+      // SQLite's own waiting naps for up to 100 ms, which starves one process when another writes without a break.
+      this.#db.exec('PRAGMA busy_timeout = 0')
+      this.#version = this.prepare('PRAGMA data_version')
+    } catch (error) {
+      this.#db.close()
+      throw error
+    }
+  }
+
+  prepare(sql: string): Statement {
+    return new Statement(this.#db.prepare(sql))
+  }
+
+  /** Changes when, and only when, another connection has written. */
+  dataVersion(): number {
+    return this.#version.number()
+  }
+
+  /**
+   * Runs `work` in one transaction that nobody else writes beside. When it throws, nothing of it was done. `durable` waits
+   * for the disk before it returns, unless the options say otherwise.
+   */
+  transaction<Result>(durable: boolean, work: () => Result): Result {
+    const syncing = durable && this.#syncs
+    if (syncing !== this.#syncing) {
+      this.#db.exec(`PRAGMA synchronous = ${syncing ? 'FULL' : 'NORMAL'}`)
+      this.#syncing = syncing
+    }
+    this.#untilFree(() => this.#db.exec('BEGIN IMMEDIATE'))
+    try {
+      const result = work()
+      this.#db.exec('COMMIT')
+      return result
+    } catch (error) {
+      // Some errors (a full disk) end the transaction by themselves.
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
+      throw error
+    }
+  }
+
+  #untilFree(attempt: () => void): void {
+    const startedAt = performance.now()
+    for (;;) {
+      try {
+        attempt()
+        return
+      } catch (error) {
+        if (primaryCode(error) !== SQLITE.busy || performance.now() - startedAt >= this.#busyTimeoutMs) throw error
+        Atomics.wait(this.#nap, 0, 0, 0.2 + Math.random())
+      }
+    }
+  }
+
+  close(): void {
+    if (this.#db.isOpen) this.#db.close()
+  }
+}
+
+/** SQLite's extended result code of an error, or undefined when it is not SQLite's. */
+function extendedCode(error: unknown): number | undefined {
+  const code = (error as { errcode?: unknown } | null)?.errcode
+  return typeof code === 'number' ? code : undefined
+}
+
+export function primaryCode(error: unknown): number | undefined {
+  const code = extendedCode(error)
+  return code === undefined ? undefined : code & 0xff
+}
+
+/** Makes an error fit for crossing the thread boundary. */
+export function toThreadError(error: unknown): ThreadError {
+  if (!(error instanceof Error)) return { message: String(error), sqlite: undefined }
+  if (error instanceof SchemaError) return { message: error.message, sqlite: undefined, reason: error.reason }
+  return { message: error.message, sqlite: extendedCode(error), stack: error.stack }
+}

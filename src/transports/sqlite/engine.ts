@@ -1,0 +1,385 @@
+import { primaryCode, SQLITE, toThreadError } from './database.ts'
+import type { Member } from './members.ts'
+import { Outbox } from './outbox.ts'
+import { machineTime } from './owners.ts'
+import type { Command, Reply, WorkerSettings } from './protocol.ts'
+import { openStore } from './store.ts'
+import type { Store, StoreClock } from './store.ts'
+import { Tasks } from './tasks.ts'
+import type { Task } from './tasks.ts'
+import { Tx } from './tx.ts'
+
+/** Rows that one transaction may touch, about: what came meanwhile waits for the next one. */
+const MAX_WEIGHT = 10_000
+/** After background work has failed, it is tried again so much later. */
+const RETRY_MIN_MS = 50
+const RETRY_MAX_MS = 5_000
+
+const SYSTEM_CLOCK: StoreClock = { now: () => Date.now(), machine: machineTime }
+
+/**
+ * The work of the database thread, in rounds: everything that was asked for since the last round, and everything that can
+ * be handed to waiting subscriptions, goes into one transaction. So the disk is waited for once per round, however many
+ * publishers there are.
+ */
+export class Engine {
+  readonly #settings: WorkerSettings
+  readonly #clock: StoreClock
+  readonly #outbox: Outbox
+  readonly #store: Store
+  readonly #tasks: Tasks
+  readonly #onClosed: () => void
+  #queue: Task[] = []
+  #scheduled: NodeJS.Immediate | undefined
+  #version: number
+  #dueAt = Infinity
+  #dueTimer: NodeJS.Timeout | undefined
+  #pollTimer: NodeJS.Timeout | undefined
+  #reapTimer: NodeJS.Timeout | undefined
+  #heartbeat: NodeJS.Timeout | undefined
+  #retentionTimer: NodeJS.Timeout | undefined
+  #retrying: NodeJS.Timeout | undefined
+  #failures = 0
+  #unhealthy = false
+  #closing: number | undefined
+  #closed = false
+
+  /** Opens the file. Throws what SQLite throws, or a `SchemaError`. */
+  constructor(
+    settings: WorkerSettings,
+    post: (replies: readonly Reply[], transfer: ArrayBuffer[]) => void,
+    onClosed: () => void,
+    clock: StoreClock = SYSTEM_CLOCK,
+  ) {
+    this.#settings = settings
+    this.#clock = clock
+    this.#onClosed = onClosed
+    this.#outbox = new Outbox(post)
+    this.#store = openStore(settings, this.#outbox, clock)
+    this.#version = this.#store.db.dataVersion()
+    this.#tasks = new Tasks({
+      store: this.#store,
+      outbox: this.#outbox,
+      enqueue: (task) => this.#enqueue(task),
+      giveBack: (member, tokens) => this.#giveBack(member, tokens),
+    })
+    this.#enqueue(this.#background('taking over', () => this.#store.owners.reapPredecessor()))
+    this.#reap()
+    this.#heartbeat = setInterval(() => this.#beat(), settings.options.leaseMs / 3)
+    const { retention } = settings.options
+    if (retention !== undefined) this.#retentionTimer = setInterval(() => this.#retain(), retention.checkIntervalMs)
+  }
+
+  push(commands: readonly Command[]): void {
+    for (const command of commands) this.#take(command)
+    this.#schedule()
+  }
+
+  #take(command: Command): void {
+    const { members } = this.#store
+    switch (command.kind) {
+      case 'publish':
+        return this.#enqueue(this.#tasks.publish(command))
+      case 'settle':
+        return this.#enqueue(this.#tasks.settle(command))
+      case 'note':
+        return this.#enqueue(this.#tasks.note(command))
+      case 'credit': {
+        const member = members.get(command.sub)
+        if (member === undefined) return
+        member.credit += command.count
+        member.creditBytes += command.bytes
+        return
+      }
+      case 'flow': {
+        const member = members.get(command.sub)
+        if (member !== undefined) member.paused = command.paused
+        return
+      }
+      case 'drain': {
+        const member = members.get(command.sub)
+        if (member !== undefined) member.stopped = true
+        this.#outbox.add({ kind: 'done', call: command.call, value: undefined })
+        return
+      }
+      case 'subscribe':
+        return this.#enqueue(this.#tasks.subscribe(command))
+      case 'unsubscribe':
+        return this.#enqueue(this.#tasks.unsubscribe(command.call, command.sub))
+      case 'admin':
+        return this.#enqueue(this.#tasks.admin(command.call, command.request))
+      case 'pong':
+        return this.#enqueue(this.#background('renewing leases', (tx) => this.#renew(tx)))
+      case 'close':
+        this.#closing = command.call
+        return
+    }
+  }
+
+  #enqueue(task: Task): void {
+    this.#queue.push(task)
+    this.#schedule()
+  }
+
+  /** A round comes after everything that has arrived in this turn of the event loop. */
+  #schedule(): void {
+    if (this.#closed) return
+    this.#scheduled ??= setImmediate(() => {
+      this.#scheduled = undefined
+      this.#round()
+    })
+  }
+
+  // --- rounds ------------------------------------------------------------------------------------------------------
+
+  #round(): void {
+    this.#guard('looking for changes', () => this.#noticeOthers())
+    const tasks = this.#next()
+    const claiming = this.#mayClaim()
+    if (tasks.length > 0 || claiming) this.#work(tasks, claiming)
+    this.#guard('looking for what is due', () => this.#armDue())
+    this.#armPoll()
+    if (this.#queue.length > 0 || this.#mayClaim()) this.#schedule()
+    else if (this.#closing !== undefined) this.#close(this.#closing)
+    this.#outbox.flush()
+  }
+
+  #next(): Task[] {
+    let weight = 0
+    let count = 0
+    while (count < this.#queue.length && weight < MAX_WEIGHT) weight += (this.#queue[count++] as Task).weight
+    return this.#queue.splice(0, count)
+  }
+
+  #mayClaim(): boolean {
+    if (this.#closing !== undefined || this.#retrying !== undefined) return false
+    if (this.#dueAt <= this.#clock.now()) return true
+    for (const member of this.#store.members.all()) {
+      if (member.hungry && member.seats.some((seat) => seat.dirty)) return true
+    }
+    return false
+  }
+
+  /** One transaction for all; when that fails, one for each, so that none suffers for another. */
+  #work(tasks: readonly Task[], claiming: boolean): void {
+    try {
+      this.#transaction(tasks, claiming)
+      return
+    } catch (error) {
+      if (primaryCode(error) === SQLITE.busy || (tasks.length === 1 && !claiming) || tasks.length === 0) {
+        for (const task of tasks) task.fail(error)
+        this.#failed(error, claiming ? 'handing out messages' : undefined)
+        return
+      }
+    }
+    for (const task of tasks) {
+      try {
+        this.#transaction([task], false)
+      } catch (error) {
+        task.fail(error)
+        this.#failed(error, undefined)
+      }
+    }
+    if (claiming) this.#guard('handing out messages', () => this.#transaction([], true))
+  }
+
+  #transaction(tasks: readonly Task[], claiming: boolean): void {
+    const tx = new Tx(this.#clock.now())
+    const durable = tasks.some((task) => task.durable)
+    try {
+      this.#store.db.transaction(durable, () => {
+        for (const task of tasks) task.run(tx)
+        if (claiming) this.#claim(tx)
+      })
+    } catch (error) {
+      // What was taken for looked at was not.
+      this.#store.members.touchAll()
+      throw error
+    }
+    tx.committed()
+    this.#succeeded()
+  }
+
+  #claim(tx: Tx): void {
+    const { claims, members, owners } = this.#store
+    if (this.#dueAt <= tx.now) claims.promote(tx.now)
+    for (const member of members.all()) {
+      if (!member.hungry) continue
+      if (owners.alive(member.owner)) claims.claim(tx, member)
+      else this.#tasks.revive(tx, member)
+    }
+  }
+
+  /** Runs what nobody waits for. */
+  #guard(doing: string, work: () => void): void {
+    try {
+      work()
+    } catch (error) {
+      this.#failed(error, doing)
+    }
+  }
+
+  // --- trouble -----------------------------------------------------------------------------------------------------
+
+  /** `doing` is set when nobody else is told of it. Background work then pauses for a while. */
+  #failed(error: unknown, doing: string | undefined): void {
+    const known = toThreadError(error)
+    if (known.sqlite !== undefined && !this.#unhealthy) {
+      this.#unhealthy = true
+      this.#outbox.add({ kind: 'health', error: known })
+    }
+    if (doing === undefined) return
+    if (this.#failures === 0) this.#outbox.add({ kind: 'trouble', doing, error: known })
+    this.#retrying ??= setTimeout(
+      () => {
+        this.#retrying = undefined
+        this.#schedule()
+      },
+      Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** this.#failures++),
+    )
+  }
+
+  #succeeded(): void {
+    this.#failures = 0
+    if (!this.#unhealthy) return
+    this.#unhealthy = false
+    this.#outbox.add({ kind: 'health', error: undefined })
+  }
+
+  #background(doing: string, run: (tx: Tx) => void): Task {
+    return { durable: false, weight: 100, run, fail: (error) => this.#failed(error, doing) }
+  }
+
+  #giveBack(member: Member, tokens: readonly number[]): void {
+    if (tokens.length === 0) return
+    const task: Task = {
+      durable: false,
+      weight: tokens.length,
+      run: (tx) => this.#store.settling.giveBackLeases(tx, member, tokens),
+      fail: () => later(),
+    }
+    const later = (): void => {
+      setTimeout(() => {
+        if (!this.#closed) this.#enqueue(task)
+      }, RETRY_MAX_MS / 5).unref()
+    }
+    later()
+  }
+
+  // --- time and other processes ------------------------------------------------------------------------------------
+
+  #noticeOthers(): void {
+    const { db, catalog, members, groups } = this.#store
+    const version = db.dataVersion()
+    if (version === this.#version) return
+    catalog.refresh()
+    members.touchAll()
+    for (const at of members.groups()) {
+      if (!at.seats.some((seat) => seat.out > 0)) continue
+      const group = groups.get(at.id)
+      if (group?.epoch !== at.epoch) this.#outbox.moved(members, at, group?.epoch)
+    }
+    this.#version = version
+  }
+
+  /** Only a waiting subscription needs to know what other processes publish. */
+  #armPoll(): void {
+    if (this.#closed || this.#store.members.size === 0) return
+    this.#pollTimer ??= setTimeout(() => {
+      this.#pollTimer = undefined
+      let changed = false
+      this.#guard('looking for changes', () => (changed = this.#store.db.dataVersion() !== this.#version))
+      if (changed) this.#schedule()
+      else this.#armPoll()
+      this.#outbox.flush()
+    }, this.#settings.options.pollIntervalMs)
+  }
+
+  #armDue(): void {
+    if (this.#store.members.size === 0) return
+    const at = this.#store.claims.nextDue()
+    if (at === this.#dueAt && this.#dueTimer !== undefined) return
+    this.#dueAt = at
+    clearTimeout(this.#dueTimer)
+    this.#dueTimer = undefined
+    if (at === Infinity) return
+    // Never sleeps for long: the clock may be set.
+    const wait = Math.min(Math.max(0, at - this.#clock.now()), 60_000)
+    this.#dueTimer = setTimeout(() => {
+      this.#dueTimer = undefined
+      this.#schedule()
+    }, wait)
+  }
+
+  /** Asks the thread of the handlers whether it lives: only its answer renews our leases. */
+  #beat(): void {
+    if (this.#store.members.size > 0) this.#outbox.add({ kind: 'ping' })
+    this.#outbox.flush()
+    this.#reap()
+  }
+
+  #renew(tx: Tx): void {
+    const { owners, members } = this.#store
+    for (const member of owners.renew(members)) this.#tasks.revive(tx, member)
+  }
+
+  #reap(): void {
+    const { owners, claims, members } = this.#store
+    this.#enqueue(
+      this.#background('taking back what dead processes held', (tx) => {
+        if (owners.reap(members) > 0) members.touchAll()
+        claims.rebase(tx.now)
+        tx.after(() => this.#armReap(owners.nextEndIn(members)))
+      }),
+    )
+  }
+
+  #armReap(inMs: number): void {
+    clearTimeout(this.#reapTimer)
+    this.#reapTimer = undefined
+    if (inMs < this.#settings.options.leaseMs / 3) this.#reapTimer = setTimeout(() => this.#reap(), inMs + 2)
+  }
+
+  #retain(): void {
+    this.#guard('looking for old messages', () => this.#store.retention?.begin(this.#clock.now()))
+    this.#retainStep()
+  }
+
+  #retainStep(): void {
+    const { retention } = this.#store
+    if (retention === undefined || this.#closing !== undefined) return
+    this.#enqueue(
+      this.#background('deleting old messages', (tx) => {
+        if (retention.step(tx)) tx.after(() => this.#retainStep())
+      }),
+    )
+  }
+
+  // --- end ---------------------------------------------------------------------------------------------------------
+
+  #close(call: number): void {
+    for (const member of this.#store.members.all()) {
+      const task = this.#tasks.unsubscribe(-1, member.sub)
+      try {
+        this.#transaction([task], false)
+      } catch (error) {
+        task.fail(error)
+      }
+    }
+    this.#closed = true
+    for (const timer of [
+      this.#dueTimer,
+      this.#pollTimer,
+      this.#reapTimer,
+      this.#heartbeat,
+      this.#retentionTimer,
+      this.#retrying,
+    ])
+      clearTimeout(timer)
+    if (this.#scheduled !== undefined) clearImmediate(this.#scheduled)
+    this.#store.db.close()
+    this.#outbox.add({ kind: 'done', call, value: undefined })
+    this.#outbox.flush()
+    this.#onClosed()
+  }
+}

@@ -1,0 +1,123 @@
+import { existsSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { ConnectionError, PublishError, SettlementError } from '../../core/errors.ts'
+import type { ThreadError } from './protocol.ts'
+
+const BUSY = 5
+const NOMEM = 7
+const READONLY = 8
+const IOERR = 10
+const CORRUPT = 11
+const FULL = 13
+const CANTOPEN = 14
+const NOTADB = 26
+
+/** Syncing failed after the log was written: a power cut now would decide what is in it. */
+const IOERR_FSYNC = 1034
+const IOERR_DIR_FSYNC = 1290
+
+/** What happened to the file, what to do about it, and whether trying again makes sense. */
+export interface Explanation {
+  readonly text: string
+  readonly retryable: boolean
+}
+
+export function explain(error: ThreadError, path: string): Explanation {
+  switch (error.sqlite === undefined ? undefined : error.sqlite & 0xff) {
+    case BUSY:
+      return { text: `another process kept "${path}" locked for longer than busyTimeoutMs`, retryable: true }
+    case FULL:
+      return {
+        text: `the disk (or the size limit) of "${path}" is full: make room, nothing was written`,
+        retryable: true,
+      }
+    case IOERR:
+      return { text: `reading or writing "${path}" failed (${error.message}): check the disk`, retryable: true }
+    case CORRUPT:
+      return {
+        text: `"${path}" is damaged: restore it from a backup, or save what can be read with the command ".recover" of sqlite3`,
+        retryable: false,
+      }
+    case NOTADB:
+      return {
+        text: `"${path}" is no SQLite database, or a damaged one: give another path, or restore it from a backup`,
+        retryable: false,
+      }
+    case READONLY:
+      return {
+        text: `"${path}" can't be written: check the permissions of the file and of its folder`,
+        retryable: false,
+      }
+    case NOMEM:
+      return { text: 'SQLite ran out of memory', retryable: true }
+    default:
+      return { text: `${error.message} ("${path}")`, retryable: error.sqlite !== undefined }
+  }
+}
+
+/** Why the file could not be opened. */
+export function toConnectionError(error: ThreadError, path: string): ConnectionError {
+  const { text, retryable } = error.sqlite === undefined ? explainFile(error, path) : explainOpen(error, path)
+  return new ConnectionError(`The SQLite transport can't open its file: ${text}`, { retryable, cause: toCause(error) })
+}
+
+function explainOpen(error: ThreadError, path: string): Explanation {
+  if (((error.sqlite ?? 0) & 0xff) !== CANTOPEN) return explain(error, path)
+  const folder = dirname(path)
+  if (!existsSync(folder)) return { text: `the folder "${folder}" does not exist: create it first`, retryable: false }
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true)
+    return { text: `"${path}" is a folder: name a file in it`, retryable: false }
+  return {
+    text: `"${path}" can't be opened or created: check the permissions of the file and of its folder`,
+    retryable: false,
+  }
+}
+
+function explainFile(error: ThreadError, path: string): Explanation {
+  switch (error.reason) {
+    case 'foreign-file':
+      return { text: `"${path}" can't be used: ${error.message}. Give Busbar a file of its own`, retryable: false }
+    case 'newer-schema':
+      return { text: `"${path}" was written by a newer Busbar (${error.message}): update this one`, retryable: false }
+    case 'no-wal':
+      return {
+        text: `"${path}": ${error.message}. Put it on a local disk, not on a network file system`,
+        retryable: false,
+      }
+    case undefined:
+      return explain(error, path)
+  }
+}
+
+/** Why a batch is not in the file. It was rolled back as a whole, so it certainly is not there, with one exception. */
+export function toPublishError(error: ThreadError, path: string): PublishError {
+  const { text, retryable } = explain(error, path)
+  const unsure = error.sqlite === IOERR_FSYNC || error.sqlite === IOERR_DIR_FSYNC
+  return new PublishError(`The message was not stored: ${text}`, {
+    outcome: unsure ? 'unknown' : 'not-sent',
+    retryable,
+    cause: toCause(error),
+  })
+}
+
+/** `undefined`: the delivery is in other hands. */
+export function toSettlementError(error: ThreadError | undefined, path: string): SettlementError {
+  if (error === undefined)
+    return new SettlementError(
+      'The delivery is no longer ours: its lease ended, or its group was moved; it is delivered again',
+    )
+  return new SettlementError(
+    `The outcome was not stored, and the message is delivered again: ${explain(error, path).text}`,
+    {
+      cause: toCause(error),
+    },
+  )
+}
+
+/** An error of the database thread as an error of this one. */
+export function toCause(error: ThreadError): Error {
+  const cause = new Error(error.message)
+  if (error.stack !== undefined) cause.stack = error.stack
+  if (error.sqlite !== undefined) Object.assign(cause, { errcode: error.sqlite })
+  return cause
+}

@@ -1,0 +1,194 @@
+import { isDeadLetterTopic } from '../../core/topic.ts'
+import type { Catalog } from './catalog.ts'
+import type { Claims } from './claims.ts'
+import { StoredWriter } from './columns.ts'
+import type { Database, Statement } from './database.ts'
+import type { Groups } from './groups.ts'
+import type { Members, Topic } from './members.ts'
+import { OUT } from './protocol.ts'
+import type { OutgoingColumns, StoredColumns } from './protocol.ts'
+import { KIND } from './schema.ts'
+import type { Tx } from './tx.ts'
+
+/** One answer to `read` is no larger than that; the caller asks for the rest. */
+const READ_BYTES = 4_194_304
+/** What a row takes besides body, id, key and meta. */
+const ROW_BYTES = 64
+
+class Totals {
+  stored = 0
+  bytes = 0
+  shared = 0
+  last = 0
+}
+
+/** The messages themselves: appending, reading and deleting. */
+export class Log {
+  readonly #catalog: Catalog
+  readonly #groups: Groups
+  readonly #members: Members
+  readonly #sequence: Statement
+  readonly #setSequence: Statement
+  readonly #insert: Statement
+  readonly #same: Statement
+  readonly #grow: Statement
+  readonly #shrink: Statement
+  readonly #read: Statement
+  readonly #delete: Statement
+  readonly #skipped: Statement
+  readonly #oldest: Statement
+
+  constructor(db: Database, catalog: Catalog, groups: Groups, members: Members) {
+    this.#catalog = catalog
+    this.#groups = groups
+    this.#members = members
+    this.#sequence = db.prepare('SELECT last_seq, last_at FROM sequence')
+    this.#setSequence = db.prepare('UPDATE sequence SET last_seq = ?, last_at = ?')
+    this.#insert = db.prepare(
+      `INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (topic_id, id) WHERE kind = 0 DO NOTHING`,
+    )
+    this.#same = db.prepare('SELECT seq FROM messages WHERE topic_id = ? AND id = ? AND kind = 0')
+    this.#grow = db.prepare(
+      'UPDATE topics SET last_seq = max(last_seq, ?), appended = appended + ?, messages = messages + ?, bytes = bytes + ? WHERE id = ?',
+    )
+    this.#shrink = db.prepare('UPDATE topics SET messages = messages - ?, bytes = bytes - ? WHERE id = ?')
+    this.#read = db.prepare(
+      'SELECT seq, id, key, time, meta, body, size FROM messages WHERE topic_id = ? AND seq > ? ORDER BY seq LIMIT ?',
+    )
+    this.#delete = db.prepare('DELETE FROM messages WHERE seq = ? AND topic_id = ? RETURNING kind, size')
+    this.#skipped = db.prepare('UPDATE groups SET passed = passed + 1 WHERE topic_id = ? AND cursor < ?')
+    this.#oldest = db.prepare('SELECT seq, size FROM messages WHERE topic_id = ? AND seq <= ? ORDER BY seq LIMIT ?')
+  }
+
+  /**
+   * Appends the messages of a batch, or those of the given rows, in order; resolves to the seq of each. A message whose id
+   * its topic has already is not stored again: its seq is that of the first.
+   */
+  append(tx: Tx, batch: OutgoingColumns, rows?: readonly number[]): Float64Array {
+    const { numbers, bodies } = batch
+    const topics = batch.topics.map((name) => this.#catalog.ensure(tx, name))
+    const deadLetters = batch.topics.map((name) => isDeadLetterTopic(name))
+    const totals = topics.map(() => new Totals())
+    const [last, lastAt] = this.#sequence.row() as readonly number[] as [number, number]
+    let seq = last
+    // Times never fall along the log, also when the clock is set back: replay by time searches it.
+    const publishedAt = Math.max(tx.now, lastAt)
+    const count = batch.ids.length
+    const seqs = new Float64Array(count)
+    let bodyAt = 0
+    let nextRow = 0
+    for (let index = 0; index < count; index++) {
+      const at = index * OUT.stride
+      const bodyBytes = numbers[at + OUT.bodyBytes] as number
+      const bodyStart = bodyAt
+      bodyAt += bodyBytes
+      if (rows !== undefined) {
+        if (rows[nextRow] !== index) continue
+        nextRow++
+      }
+      const which = numbers[at + OUT.topic] as number
+      const topic = topics[which] as Topic
+      const id = batch.ids[index] as string
+      const key = batch.keys[index] as string | null
+      const meta = batch.metas[numbers[at + OUT.meta] as number] as string
+      const dueAt = numbers[at + OUT.deliverAt] as number
+      const due = dueAt > tx.now ? dueAt : undefined
+      const target = batch.targets[numbers[at + OUT.target] as number]
+      const kind = target !== undefined ? KIND.targeted : deadLetters[which] === true ? KIND.deadLetter : KIND.shared
+      const size = bodyBytes + meta.length + id.length + (key?.length ?? 0) + ROW_BYTES
+      const body = bodies.subarray(bodyStart, bodyAt)
+      const time = numbers[at + OUT.time] as number
+      const stored = this.#insert.run(
+        seq + 1,
+        topic.id,
+        kind,
+        id,
+        key,
+        time,
+        publishedAt,
+        due ?? null,
+        target ?? null,
+        size,
+        meta,
+        body,
+      )
+      if (stored === 0) {
+        seqs[index] = this.#same.number(topic.id, id)
+        continue
+      }
+      seqs[index] = ++seq
+      const total = totals[which] as Totals
+      total.stored++
+      total.bytes += size
+      total.last = seq
+      if (target === undefined) total.shared++
+      else {
+        const group = this.#groups.target(topic, target, seq, key, due)
+        this.#members.touchGroup(group)
+      }
+    }
+    if (seq === last) return seqs
+    this.#setSequence.run(seq, publishedAt)
+    for (const [which, total] of totals.entries()) {
+      if (total.stored === 0) continue
+      const { id } = topics[which] as Topic
+      this.#grow.run(total.last, total.shared, total.stored, total.bytes, id)
+      this.#members.touchTopic(id)
+    }
+    return seqs
+  }
+
+  /** Stored messages of a topic after a seq; fewer than `limit` also when one answer would grow too large. */
+  read(topic: Topic, after: number, limit: number): { columns: StoredColumns; more: boolean } {
+    const writer = new StoredWriter(topic.name)
+    for (const row of this.#read.iterate(topic.id, after, limit)) {
+      const [seq, id, key, time, meta, body, size] = row as [
+        number,
+        string,
+        string | null,
+        number,
+        string,
+        Uint8Array,
+        number,
+      ]
+      writer.add(seq, id, key, time, meta, body, size, 0, 0)
+      if (writer.bytes >= READ_BYTES) return { columns: writer.finish(), more: true }
+    }
+    return { columns: writer.finish(), more: false }
+  }
+
+  /** Deletes the first messages of a topic that no group needs, up to a seq. Resolves to how many there were. */
+  purge(topic: Topic, upTo: number, limit: number): number {
+    const rows = this.#oldest.rows(topic.id, upTo, limit)
+    let bytes = 0
+    for (const row of rows) {
+      this.#delete.run(row[0] as number, topic.id)
+      bytes += row[1] as number
+    }
+    if (rows.length > 0) this.#shrink.run(rows.length, bytes, topic.id)
+    return rows.length
+  }
+
+  /** Deletes single messages; what is out of them can still be settled. Resolves to how many there were. */
+  remove(topic: Topic, seqs: readonly number[], claims: Claims): number {
+    let removed = 0
+    let bytes = 0
+    for (const seq of seqs) {
+      const row = this.#delete.row(seq, topic.id)
+      if (row === undefined) continue
+      removed++
+      bytes += row[1] as number
+      if (row[0] !== KIND.targeted) this.#skipped.run(topic.id, seq)
+      claims.forget(topic, seq)
+    }
+    if (removed > 0) this.#shrink.run(removed, bytes, topic.id)
+    return removed
+  }
+
+  /** Deletes a message that was for one group alone and is done. */
+  removeTargeted(topic: Topic, seq: number): void {
+    const row = this.#delete.row(seq, topic.id)
+    if (row !== undefined) this.#shrink.run(1, row[1] as number, topic.id)
+  }
+}

@@ -1,0 +1,47 @@
+import type { Member, Members, GroupTopic } from './members.ts'
+import type { Reply } from './protocol.ts'
+
+/** What the database thread has to say; it leaves once per round, in order. */
+export class Outbox {
+  readonly #post: (replies: readonly Reply[], transfer: ArrayBuffer[]) => void
+  #replies: Reply[] = []
+  #transfer: ArrayBuffer[] = []
+
+  constructor(post: (replies: readonly Reply[], transfer: ArrayBuffer[]) => void) {
+    this.#post = post
+  }
+
+  add(reply: Reply, transfer?: readonly ArrayBuffer[]): void {
+    this.#replies.push(reply)
+    if (transfer !== undefined) this.#transfer.push(...transfer)
+  }
+
+  flush(): void {
+    if (this.#replies.length === 0) return
+    const replies = this.#replies
+    const transfer = this.#transfer
+    this.#replies = []
+    this.#transfer = []
+    this.#post(replies, transfer)
+  }
+
+  /** Somebody moved the group (`epoch`) or deleted it (undefined): what was handed out of it is nobody's any more. */
+  moved(members: Members, at: GroupTopic, epoch: number | undefined): void {
+    const reason = epoch === undefined ? `the group "${at.group}" was deleted` : `the group "${at.group}" was moved`
+    for (const seat of at.seats) this.#lost(seat.member, seat.member.endAll(seat), reason)
+    if (epoch === undefined) members.dissolve(at)
+    else {
+      at.epoch = epoch
+      at.touch()
+    }
+  }
+
+  /** The lease of the whole subscription is gone. */
+  lostAll(member: Member, reason: string): void {
+    this.#lost(member, member.endAll(), reason)
+  }
+
+  #lost(member: Member, tokens: readonly number[], reason: string): void {
+    if (tokens.length > 0) this.add({ kind: 'lost', sub: member.sub, tokens, reason })
+  }
+}

@@ -1,0 +1,208 @@
+import { isDeadLetterTopic } from '../../core/topic.ts'
+import type { Catalog } from './catalog.ts'
+import type { Claims } from './claims.ts'
+import type { Database, Statement } from './database.ts'
+import type { Log } from './log.ts'
+import type { Topic } from './members.ts'
+import type { ResolvedSqliteRetention } from './options.ts'
+import type { Outbox } from './outbox.ts'
+import type { Positions } from './positions.ts'
+import { KIND } from './schema.ts'
+import type { Tx } from './tx.ts'
+
+/** Most messages that one transaction looks at: others wait for the file meanwhile. */
+const STEP = 500
+
+/** A topic whose messages up to `upTo` may go; looked through up to `at`. */
+interface Job {
+  readonly topic: Topic
+  readonly upTo: number
+  at: number
+}
+
+interface GroupState {
+  readonly id: number
+  readonly name: string
+  readonly cursor: number
+}
+
+interface Candidate {
+  readonly seq: number
+  readonly kind: number
+  readonly size: number
+}
+
+/** Deletes what nobody needs any more, in small steps between other work. */
+export class Retention {
+  readonly #limits: ResolvedSqliteRetention
+  readonly #catalog: Catalog
+  readonly #claims: Claims
+  readonly #log: Log
+  readonly #positions: Positions
+  readonly #outbox: Outbox
+  readonly #candidates: Statement
+  readonly #groups: Statement
+  readonly #claim: Statement
+  readonly #delayed: Statement
+  readonly #sizes: Statement
+  /** What is too old. */
+  #jobs: Job[] = []
+  /** How far the search for room has looked, by topic. */
+  #looked = new Map<number, number>()
+  #held = false
+
+  constructor(parts: {
+    db: Database
+    limits: ResolvedSqliteRetention
+    catalog: Catalog
+    claims: Claims
+    log: Log
+    positions: Positions
+    outbox: Outbox
+  }) {
+    this.#limits = parts.limits
+    this.#catalog = parts.catalog
+    this.#claims = parts.claims
+    this.#log = parts.log
+    this.#positions = parts.positions
+    this.#outbox = parts.outbox
+    this.#candidates = parts.db.prepare(`
+      SELECT seq, kind, size, deliver_at FROM messages WHERE topic_id = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ${STEP}`)
+    this.#groups = parts.db.prepare('SELECT id, name, cursor FROM groups WHERE topic_id = ? AND started = 1')
+    const ofTopic = 'seq = ? AND group_id IN (SELECT id FROM groups WHERE topic_id = ?)'
+    this.#claim = parts.db.prepare(`SELECT group_id, state FROM claims WHERE ${ofTopic}`)
+    this.#delayed = parts.db.prepare(`SELECT group_id FROM delayed WHERE ${ofTopic}`)
+    this.#sizes = parts.db.prepare('SELECT id, bytes FROM topics WHERE messages > 0')
+  }
+
+  /** Starts a run: `step` until it returns false. */
+  begin(now: number): void {
+    const { maxAgeMs, deadLetterMaxAgeMs } = this.#limits
+    this.#catalog.refresh()
+    this.#looked = new Map()
+    this.#jobs = []
+    const old = this.#positions.beforeTime(now - maxAgeMs)
+    const oldLetters = deadLetterMaxAgeMs === undefined ? 0 : this.#positions.beforeTime(now - deadLetterMaxAgeMs)
+    for (const topic of this.#catalog.all()) {
+      const upTo = isDeadLetterTopic(topic.name) ? oldLetters : old
+      if (upTo > 0) this.#jobs.push({ topic, upTo, at: 0 })
+    }
+  }
+
+  /** One small step. False when the run is over. */
+  step(tx: Tx): boolean {
+    const job = this.#jobs.at(-1)
+    if (job === undefined) return this.#makeRoom(tx)
+    const at = this.#trim(tx, job.topic, job.at, job.upTo, Infinity)
+    if (at === undefined) this.#jobs.pop()
+    else job.at = at
+    return true
+  }
+
+  /** Deletes the oldest while all is larger than it may be. */
+  #makeRoom(tx: Tx): boolean {
+    let over = -this.#limits.maxBytes
+    let oldest: { topic: Topic; first: number } | undefined
+    for (const row of this.#sizes.rows()) {
+      const topic = this.#catalog.byId(row[0] as number)
+      if (topic === undefined || isDeadLetterTopic(topic.name)) continue
+      over += row[1] as number
+      const looked = this.#looked.get(topic.id) ?? 0
+      if (looked === Infinity) continue
+      const first = this.#candidates.row(topic.id, looked, Number.MAX_SAFE_INTEGER)?.[0] as number | undefined
+      if (first !== undefined && (oldest === undefined || first < oldest.first)) oldest = { topic, first }
+    }
+    if (over <= 0) {
+      this.#held = false
+      return false
+    }
+    if (oldest === undefined) {
+      if (!this.#held) {
+        const detail = `${over} bytes more than retention.maxBytes are kept: some group has not acked them, or they are not due yet`
+        tx.after(() => this.#outbox.add({ kind: 'warning', code: 'sqlite-retention-held', detail }))
+      }
+      this.#held = true
+      return false
+    }
+    const at = this.#trim(tx, oldest.topic, oldest.first - 1, Number.MAX_SAFE_INTEGER, over)
+    this.#looked.set(oldest.topic.id, at ?? Infinity)
+    return true
+  }
+
+  /**
+   * Looks at the next messages of a topic and deletes those that may go, until `bytes` are won. Resolves to the last one it
+   * looked at, or undefined when there is nothing after it that may go.
+   */
+  #trim(tx: Tx, topic: Topic, after: number, upTo: number, bytes: number): number | undefined {
+    const rows = this.#candidates.rows(topic.id, after, upTo)
+    const groups = this.#groups
+      .rows(topic.id)
+      .map((row) => ({ id: row[0] as number, name: row[1] as string, cursor: row[2] as number }))
+    const slowest = Math.min(...groups.map((group) => group.cursor))
+    const losses = new Map<number, { count: number; first: number }>()
+    const seqs: number[] = []
+    let won = 0
+    let at = after
+    let end = rows.length < STEP
+    for (const row of rows) {
+      if (won >= bytes) {
+        end = false
+        break
+      }
+      const [seq, kind, size, deliverAt] = row as readonly [number, number, number, number | null]
+      if (this.#limits.keepUnacked && kind !== KIND.targeted && seq > slowest) {
+        // So is everything behind it, but for messages to one group alone, which go with their ack.
+        end = true
+        break
+      }
+      at = seq
+      if (deliverAt !== null && deliverAt > tx.now) continue
+      if (!this.#mayGo(topic, { seq, kind, size }, groups, losses)) continue
+      seqs.push(seq)
+      won += size
+    }
+    if (seqs.length > 0) this.#log.remove(topic, seqs, this.#claims)
+    tx.after(() => this.#tellLosses(topic, groups, losses))
+    return end ? undefined : at
+  }
+
+  #mayGo(
+    topic: Topic,
+    candidate: Candidate,
+    groups: readonly GroupState[],
+    losses: Map<number, { count: number; first: number }>,
+  ): boolean {
+    const { seq, kind } = candidate
+    const claims = this.#claim.rows(seq, topic.id)
+    const waiting = this.#delayed.rows(seq, topic.id).map((row) => row[0] as number)
+    if (this.#limits.keepUnacked) return claims.length === 0 && waiting.length === 0
+    // In flight somewhere: it will be settled, or be back for the next run.
+    if (claims.some((row) => row[1] === 1)) return false
+    for (const row of claims) waiting.push(row[0] as number)
+    if (kind !== KIND.targeted) for (const group of groups) if (group.cursor < seq) waiting.push(group.id)
+    for (const id of waiting) {
+      const loss = losses.get(id)
+      if (loss === undefined) losses.set(id, { count: 1, first: seq })
+      else loss.count++
+    }
+    return true
+  }
+
+  #tellLosses(
+    topic: Topic,
+    groups: readonly GroupState[],
+    losses: ReadonlyMap<number, { count: number; first: number }>,
+  ): void {
+    for (const [id, { count, first }] of losses) {
+      const group = groups.find((one) => one.id === id)?.name ?? ''
+      this.#outbox.add({
+        kind: 'loss',
+        topic: topic.name,
+        group,
+        count,
+        seq: first,
+        reason: 'retention deleted messages that the group had not acked',
+      })
+    }
+  }
+}

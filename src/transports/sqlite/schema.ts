@@ -1,0 +1,172 @@
+import type { DatabaseSync } from 'node:sqlite'
+import type { ThreadError } from './protocol.ts'
+
+/** "BusB", in the header of the file: tells our files from everybody else's. */
+const APPLICATION_ID = 0x42757342
+const SCHEMA_VERSION = 1
+
+/** State of a row of `claims`. */
+export const CLAIM = {
+  /** May be handed out as soon as its key is free. */
+  ready: 0,
+  /** Handed out to `owner`. */
+  leased: 1,
+  /** Waits for `not_before`, and holds back its key meanwhile. */
+  retry: 2,
+  /** Behind another message of its key, which is leased or waits for its retry. */
+  blocked: 3,
+} as const
+
+/** Kind of a row of `messages`. */
+export const KIND = {
+  /** For every group; its id is unique in its topic. */
+  shared: 0,
+  /** For the group `target` alone. */
+  targeted: 1,
+  /** Lies in a dead-letter topic: for every group of it; the same id may come again after a redrive. */
+  deadLetter: 2,
+} as const
+
+/*
+ * The log is `messages`; `seq` is its order over all topics. A group of a topic has read up to `cursor`. What it has read
+ * and not acked stands in `claims`, or in `delayed` when it is not due yet. So an ack is the deletion of a claim, and a
+ * crash loses none: the claims of an owner whose lease has ended are ready again.
+ *
+ * `appended` counts the messages ever published to a topic for everybody, `passed` those of them that a group's cursor has
+ * passed: their difference is the lag without counting rows.
+ */
+const SCHEMA_1 = `
+CREATE TABLE topics (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  last_seq INTEGER NOT NULL DEFAULT 0,
+  appended INTEGER NOT NULL DEFAULT 0,
+  messages INTEGER NOT NULL DEFAULT 0,
+  bytes INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE messages (
+  seq INTEGER PRIMARY KEY,
+  topic_id INTEGER NOT NULL,
+  kind INTEGER NOT NULL,
+  id TEXT NOT NULL,
+  key TEXT,
+  time INTEGER NOT NULL,
+  published_at INTEGER NOT NULL,
+  deliver_at INTEGER,
+  target TEXT,
+  size INTEGER NOT NULL,
+  meta TEXT NOT NULL,
+  body BLOB NOT NULL
+);
+CREATE INDEX messages_of_topic ON messages (topic_id, seq, kind);
+CREATE UNIQUE INDEX messages_once ON messages (topic_id, id) WHERE kind = 0;
+CREATE INDEX messages_delayed ON messages (topic_id, deliver_at) WHERE deliver_at IS NOT NULL;
+CREATE TABLE sequence (
+  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+  last_seq INTEGER NOT NULL,
+  last_at INTEGER NOT NULL
+);
+INSERT INTO sequence VALUES (1, 0, 0);
+CREATE TABLE groups (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  topic_id INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  cursor INTEGER NOT NULL,
+  passed INTEGER NOT NULL,
+  started INTEGER NOT NULL,
+  epoch INTEGER NOT NULL DEFAULT 0,
+  ephemeral INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (topic_id, name)
+);
+CREATE INDEX groups_by_name ON groups (name);
+CREATE TABLE patterns (
+  group_name TEXT NOT NULL,
+  pattern TEXT NOT NULL,
+  ephemeral INTEGER NOT NULL,
+  PRIMARY KEY (group_name, pattern)
+) WITHOUT ROWID;
+CREATE TABLE claims (
+  group_id INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  owner INTEGER,
+  attempt INTEGER NOT NULL,
+  first_at INTEGER,
+  key TEXT,
+  not_before INTEGER,
+  since INTEGER,
+  PRIMARY KEY (group_id, seq)
+) WITHOUT ROWID;
+CREATE INDEX claims_ready ON claims (group_id, seq) WHERE state = 0;
+CREATE INDEX claims_waiting ON claims (group_id, state, key) WHERE state >= 2;
+CREATE INDEX claims_due ON claims (not_before) WHERE state = 2;
+CREATE TABLE delayed (
+  group_id INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  due INTEGER NOT NULL,
+  PRIMARY KEY (group_id, seq)
+) WITHOUT ROWID;
+CREATE INDEX delayed_due ON delayed (due);
+CREATE TABLE owners (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  instance TEXT NOT NULL,
+  consumer TEXT NOT NULL,
+  group_name TEXT NOT NULL,
+  pattern TEXT NOT NULL,
+  ephemeral INTEGER NOT NULL,
+  lease_until INTEGER NOT NULL,
+  lease_ms INTEGER NOT NULL
+);
+CREATE INDEX owners_of_group ON owners (group_name);
+`
+
+/** The file is fine as a SQLite database, but not one that we may use. */
+export class SchemaError extends Error {
+  readonly reason: NonNullable<ThreadError['reason']>
+
+  constructor(reason: NonNullable<ThreadError['reason']>, message: string) {
+    super(message)
+    this.reason = reason
+  }
+}
+
+/** Brings a file to the current schema: creates it when it is empty. Safe while other processes do the same. */
+export function migrate(db: DatabaseSync): void {
+  // A file that is not ours must be refused before anything in it changes, the journal mode included.
+  check(db)
+  const mode = pragma(db, 'journal_mode = WAL')
+  if (mode !== 'wal')
+    throw new SchemaError('no-wal', `SQLite can't keep a write-ahead log there (journal mode "${String(mode)}")`)
+  db.exec('BEGIN IMMEDIATE')
+  try {
+    if (check(db) === 0) {
+      db.exec(SCHEMA_1)
+      db.exec(`PRAGMA application_id = ${APPLICATION_ID}`)
+      db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`)
+    }
+    db.exec('COMMIT')
+  } catch (error) {
+    if (db.isTransaction) db.exec('ROLLBACK')
+    throw error
+  }
+}
+
+/** The file's schema version, 0 for an empty file. */
+function check(db: DatabaseSync): number {
+  const version = pragma(db, 'user_version') as number
+  const application = pragma(db, 'application_id') as number
+  const tables = db.prepare('SELECT count(*) AS n FROM sqlite_schema').get()?.['n'] as number
+  if (application !== APPLICATION_ID && (tables > 0 || version > 0 || application !== 0))
+    throw new SchemaError('foreign-file', 'the file is a SQLite database of some other program')
+  if (version > SCHEMA_VERSION)
+    throw new SchemaError(
+      'newer-schema',
+      `the file has schema version ${version}, this Busbar knows up to ${SCHEMA_VERSION}`,
+    )
+  return version
+}
+
+function pragma(db: DatabaseSync, text: string): unknown {
+  const row = db.prepare(`PRAGMA ${text}`).get()
+  return row === undefined ? undefined : Object.values(row)[0]
+}

@@ -1,0 +1,76 @@
+import { Catalog } from './catalog.ts'
+import { Claims } from './claims.ts'
+import { Database } from './database.ts'
+import { Groups } from './groups.ts'
+import { Log } from './log.ts'
+import { Members } from './members.ts'
+import type { Outbox } from './outbox.ts'
+import { Overview } from './overview.ts'
+import { Owners } from './owners.ts'
+import { Positions } from './positions.ts'
+import type { WorkerSettings } from './protocol.ts'
+import { Retention } from './retention.ts'
+import { Settling } from './settling.ts'
+
+/** Where the time comes from; tests have their own. */
+export interface StoreClock {
+  /** Wall clock, in ms since 1970. */
+  now(): number
+  /** See `machineTime`. */
+  machine(): number
+}
+
+/** The file and everything that knows how to work on it. */
+export interface Store {
+  readonly db: Database
+  readonly catalog: Catalog
+  readonly members: Members
+  readonly groups: Groups
+  readonly log: Log
+  readonly claims: Claims
+  readonly settling: Settling
+  readonly owners: Owners
+  readonly overview: Overview
+  readonly retention: Retention | undefined
+}
+
+/** Opens the file and wires the parts. Throws what SQLite throws, or a `SchemaError`. */
+export function openStore(settings: WorkerSettings, outbox: Outbox, clock: StoreClock): Store {
+  const { options, instance } = settings
+  const db = new Database(options)
+  try {
+    const members = new Members()
+    const catalog = new Catalog(db)
+    const positions = new Positions(db)
+    const groups = new Groups(db, catalog, positions)
+    const log = new Log(db, catalog, groups, members)
+    const claims = new Claims(db, groups, members, outbox)
+    const settling = new Settling({ db, claims, groups, log, members, outbox })
+    const owners = new Owners({ db, groups, settling, instance, leaseMs: options.leaseMs, time: () => clock.machine() })
+    const retention =
+      options.retention === undefined
+        ? undefined
+        : new Retention({ db, limits: options.retention, catalog, claims, log, positions, outbox })
+    catalog.onKnown = (topic) => {
+      for (const member of members.all()) {
+        const group = member.matches(topic.name) ? groups.find(topic, member.spec.group) : undefined
+        if (group !== undefined) members.sit(member, topic, group)
+      }
+    }
+    return {
+      db,
+      catalog,
+      members,
+      groups,
+      log,
+      claims,
+      settling,
+      owners,
+      overview: new Overview(db, members, owners),
+      retention,
+    }
+  } catch (error) {
+    db.close()
+    throw error
+  }
+}

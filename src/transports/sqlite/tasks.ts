@@ -1,0 +1,214 @@
+import { transferOf } from './columns.ts'
+import { toThreadError } from './database.ts'
+import { Member } from './members.ts'
+import type { Outbox } from './outbox.ts'
+import { OUTCOME } from './protocol.ts'
+import type { AdminRequest, Command, SettleFailure } from './protocol.ts'
+import type { SettleCommand } from './settling.ts'
+import type { Store } from './store.ts'
+import type { Tx } from './tx.ts'
+
+/** Something to be done in a transaction, alone or together with others. */
+export interface Task {
+  /** Waits for the disk before it counts as done. */
+  readonly durable: boolean
+  /** About how many rows it touches. */
+  readonly weight: number
+  run(tx: Tx): void
+  /** Its transaction was rolled back. */
+  fail(error: unknown): void
+}
+
+/** Most messages that a purge deletes in one transaction. */
+const PURGE_STEP = 2_000
+
+/** Makes tasks out of what the transport asks for. */
+export class Tasks {
+  readonly #store: Store
+  readonly #outbox: Outbox
+  readonly #enqueue: (task: Task) => void
+  readonly #giveBack: (member: Member, tokens: readonly number[]) => void
+
+  constructor(parts: {
+    store: Store
+    outbox: Outbox
+    enqueue: (task: Task) => void
+    /** Leases whose outcome could not be written. */
+    giveBack: (member: Member, tokens: readonly number[]) => void
+  }) {
+    this.#store = parts.store
+    this.#outbox = parts.outbox
+    this.#enqueue = parts.enqueue
+    this.#giveBack = parts.giveBack
+  }
+
+  publish(command: Extract<Command, { kind: 'publish' }>): Task {
+    return this.#task(command.call, { durable: true, weight: command.batch.ids.length }, (tx) => {
+      const seqs = this.#store.log.append(tx, command.batch)
+      tx.after(() => this.#outbox.add({ kind: 'published', call: command.call, seqs }, [seqs.buffer as ArrayBuffer]))
+    })
+  }
+
+  settle(command: SettleCommand): Task {
+    const { members, settling } = this.#store
+    return {
+      durable: command.letters !== undefined,
+      weight: command.tokens.length,
+      run: (tx) => {
+        const member = members.get(command.sub)
+        if (member !== undefined) settling.settle(tx, member, command)
+        else tx.after(() => this.#outbox.add({ kind: 'settled', call: command.call, failures: allLost(command) }))
+      },
+      fail: (error) => {
+        const failures = Array.from(command.tokens, (_, index) => ({ index, error: toThreadError(error) }))
+        this.#outbox.add({ kind: 'settled', call: command.call, failures })
+        const member = members.get(command.sub)
+        if (member === undefined) return
+        // A dead letter is tried again by the caller, who keeps its source till then. The rest is of no interest to anybody.
+        this.#giveBack(
+          member,
+          Array.from(command.tokens).filter((_, index) => command.outcomes[index] !== OUTCOME.deadLetter),
+        )
+      },
+    }
+  }
+
+  note({ call, sub, token, attempt }: Extract<Command, { kind: 'note' }>): Task {
+    return this.#task(call, { durable: false, weight: 1 }, (tx) => {
+      const member = this.#store.members.get(sub)
+      const lease = member?.leases.get(token)
+      if (member !== undefined && lease !== undefined) this.#store.settling.note(member.owner, lease, attempt)
+      tx.after(() => this.#outbox.add({ kind: 'done', call, value: undefined }))
+    })
+  }
+
+  subscribe({ call, sub, spec }: Extract<Command, { kind: 'subscribe' }>): Task {
+    const { members, groups, owners } = this.#store
+    return this.#task(call, { durable: false, weight: 100 }, (tx) => {
+      const owner = owners.add(spec)
+      const joined = groups.join(tx, spec)
+      tx.after(() => {
+        const member = new Member(sub, spec, owner)
+        members.add(member)
+        for (const { topic, group } of joined) members.sit(member, topic, group)
+        this.#outbox.add({ kind: 'done', call, value: undefined })
+      })
+    })
+  }
+
+  /** A subscription was taken for dead by others while its process slept: it has lost everything and starts over. */
+  revive(tx: Tx, member: Member): void {
+    if (!tx.first(member)) return
+    const { members, groups, owners } = this.#store
+    const spec = { ...member.spec, from: 'latest' as const }
+    const owner = owners.add(spec)
+    const joined = groups.join(tx, spec)
+    tx.after(() => {
+      this.#outbox.lostAll(member, 'its lease ended: the process did not answer in time')
+      member.owner = owner
+      for (const { topic, group } of joined) members.sit(member, topic, group)
+    })
+  }
+
+  unsubscribe(call: number, sub: number): Task {
+    const { members, owners } = this.#store
+    const forget = (): void => {
+      const member = members.get(sub)
+      if (member === undefined) return
+      member.endAll()
+      members.remove(member)
+    }
+    const task = this.#task(call, { durable: false, weight: 100 }, (tx) => {
+      const member = members.get(sub)
+      if (member !== undefined) owners.remove(member.owner, member.spec.group, member.spec.ephemeral)
+      tx.after(() => {
+        forget()
+        this.#outbox.add({ kind: 'done', call, value: undefined })
+      })
+    })
+    return {
+      ...task,
+      fail: (error) => {
+        // Its lease runs out by itself.
+        forget()
+        task.fail(error)
+      },
+    }
+  }
+
+  admin(call: number, request: AdminRequest): Task {
+    const { catalog, groups, log, claims, overview, members } = this.#store
+    const durable = request.method === 'remove' || request.method === 'purge'
+    return this.#task(call, { durable, weight: 500 }, (tx) => {
+      const reply = (value: unknown): void => tx.after(() => this.#outbox.add({ kind: 'done', call, value }))
+      switch (request.method) {
+        case 'ensureTopic':
+          catalog.ensure(tx, request.topic)
+          return reply(undefined)
+        case 'topics':
+          return reply(catalog.info())
+        case 'groups':
+          return reply(overview.groups(request.topic, tx.now))
+        case 'seek': {
+          const group = groups.seek(catalog.ensure(tx, request.topic), request.group, request.to)
+          tx.after(() => this.#moved(group.id, group.epoch))
+          return reply(undefined)
+        }
+        case 'read': {
+          const topic = catalog.find(request.topic)
+          const answer = topic === undefined ? undefined : log.read(topic, request.after, request.limit)
+          const transfer = answer === undefined ? [] : transferOf(answer.columns)
+          return tx.after(() => this.#outbox.add({ kind: 'done', call, value: answer }, transfer))
+        }
+        case 'remove': {
+          const topic = catalog.find(request.topic)
+          return reply(topic === undefined ? 0 : log.remove(topic, request.seqs, claims))
+        }
+        case 'purge': {
+          const topic = catalog.find(request.topic)
+          if (topic === undefined) return reply(0)
+          const upTo = groups.skipAll(topic)
+          for (const at of members.groups()) {
+            if (at.topic.id === topic.id) tx.after(() => this.#moved(at.id, groups.get(at.id)?.epoch))
+          }
+          return tx.after(() => this.#enqueue(this.#purgeStep(call, topic, upTo, 0)))
+        }
+        case 'deleteGroup': {
+          const removed = groups.remove(request.topic, request.group)
+          tx.after(() => {
+            for (const id of removed) this.#moved(id, undefined)
+          })
+          return reply(undefined)
+        }
+      }
+    })
+  }
+
+  #purgeStep(call: number, topic: { readonly id: number; readonly name: string }, upTo: number, before: number): Task {
+    return this.#task(call, { durable: true, weight: PURGE_STEP }, (tx) => {
+      const removed = this.#store.log.purge(topic, upTo, PURGE_STEP)
+      tx.after(() => {
+        const total = before + removed
+        if (removed < PURGE_STEP) this.#outbox.add({ kind: 'done', call, value: total })
+        else this.#enqueue(this.#purgeStep(call, topic, upTo, total))
+      })
+    })
+  }
+
+  #moved(groupId: number, epoch: number | undefined): void {
+    const at = this.#store.members.group(groupId)
+    if (at !== undefined) this.#outbox.moved(this.#store.members, at, epoch)
+  }
+
+  #task(call: number, about: { durable: boolean; weight: number }, run: (tx: Tx) => void): Task {
+    return {
+      ...about,
+      run,
+      fail: (error) => this.#outbox.add({ kind: 'failed', call, error: toThreadError(error) }),
+    }
+  }
+}
+
+function allLost(command: SettleCommand): SettleFailure[] {
+  return Array.from(command.tokens, (_, index) => ({ index, error: undefined }))
+}

@@ -1,0 +1,143 @@
+import { Worker } from 'node:worker_threads'
+import type { Command, Reply, ThreadError, WorkerSettings } from './protocol.ts'
+
+/** The database thread ended, or ends, before it answered. Whether it did what it was asked for, nobody knows. */
+export class ThreadGoneError extends Error {}
+
+/** The database thread refused: it says why, and has done nothing. */
+export class ThreadRefusedError extends Error {
+  readonly thread: ThreadError
+
+  constructor(thread: ThreadError) {
+    super(thread.message)
+    this.thread = thread
+  }
+}
+
+type Answer = Extract<Reply, { call: number }>
+/** A command that is answered, without its call number. */
+export type Question = Command extends infer Each ? (Each extends { call: number } ? Omit<Each, 'call'> : never) : never
+
+export interface ThreadListener {
+  /** Everything that the thread says by itself. */
+  told(reply: Exclude<Reply, { call: number }>): void
+  /** It has ended without being asked to. Everything that was open has been rejected before. */
+  died(error: Error): void
+}
+
+interface Call {
+  readonly resolve: (answer: Answer) => void
+  readonly reject: (error: Error) => void
+}
+
+/** One worker thread with one connection to the file. Commands of one turn of the event loop cross over together. */
+export class DatabaseThread {
+  readonly #worker: Worker
+  readonly #listener: ThreadListener
+  readonly #calls = new Map<number, Call>()
+  readonly #exited: Promise<void>
+  readonly #opened: Promise<void>
+  #settleOpened: { resolve: () => void; reject: (error: Error) => void } | undefined
+  #lastCall = 0
+  #commands: Command[] = []
+  #transfer: ArrayBuffer[] = []
+  #crash: Error | undefined
+  #gone = false
+  #closing = false
+
+  constructor(settings: WorkerSettings, listener: ThreadListener) {
+    this.#listener = listener
+    const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js'
+    this.#worker = new Worker(new URL(file, import.meta.url), { workerData: settings, name: 'busbar-sqlite' })
+    this.#opened = new Promise((resolve, reject) => {
+      this.#settleOpened = { resolve, reject }
+    })
+    this.#exited = new Promise((resolve) => {
+      this.#worker.once('exit', (code) => {
+        this.#end(code)
+        resolve()
+      })
+    })
+    this.#worker.on('message', (replies: readonly Reply[]) => {
+      for (const reply of replies) this.#hear(reply)
+    })
+    this.#worker.on('error', (error) => {
+      this.#crash = error instanceof Error ? error : new Error(String(error))
+    })
+  }
+
+  /** Resolves when the file is open; rejects with `ThreadRefusedError` or `ThreadGoneError`. */
+  get opened(): Promise<void> {
+    return this.#opened
+  }
+
+  send(command: Command, transfer?: readonly ArrayBuffer[]): void {
+    if (this.#gone) return
+    if (this.#commands.length === 0) queueMicrotask(() => this.#flush())
+    this.#commands.push(command)
+    if (transfer !== undefined) this.#transfer.push(...transfer)
+  }
+
+  /** Rejects with `ThreadRefusedError` or `ThreadGoneError`. */
+  ask(question: Question, transfer?: readonly ArrayBuffer[]): Promise<Answer> {
+    if (this.#gone) return Promise.reject(new ThreadGoneError('The database thread has ended'))
+    const call = ++this.#lastCall
+    return new Promise((resolve, reject) => {
+      this.#calls.set(call, { resolve, reject })
+      this.send({ ...question, call }, transfer)
+    })
+  }
+
+  #flush(): void {
+    const commands = this.#commands
+    const transfer = this.#transfer
+    this.#commands = []
+    this.#transfer = []
+    if (!this.#gone) this.#worker.postMessage(commands, transfer)
+  }
+
+  #hear(reply: Reply): void {
+    if ('call' in reply) {
+      const call = this.#calls.get(reply.call)
+      this.#calls.delete(reply.call)
+      if (reply.kind === 'failed') call?.reject(new ThreadRefusedError(reply.error))
+      else call?.resolve(reply)
+    } else if (reply.kind === 'opened') this.#settleOpened?.resolve()
+    else if (reply.kind === 'not-opened') this.#settleOpened?.reject(new ThreadRefusedError(reply.error))
+    else if (reply.kind === 'ping') this.send({ kind: 'pong' })
+    else this.#listener.told(reply)
+  }
+
+  #end(code: number): void {
+    this.#gone = true
+    const error = new ThreadGoneError(
+      this.#closing ? 'The SQLite transport was closed' : `The database thread ended by itself (exit code ${code})`,
+      this.#crash === undefined ? undefined : { cause: this.#crash },
+    )
+    // Without effect when it had been opened, or refused.
+    this.#settleOpened?.reject(error)
+    const calls = [...this.#calls.values()]
+    this.#calls.clear()
+    for (const call of calls) call.reject(error)
+    if (!this.#closing) this.#listener.died(error)
+  }
+
+  /** Lets the thread finish what it was asked for and close the file; by force when that takes longer. */
+  async close(deadlineMs: number): Promise<void> {
+    this.#closing = true
+    if (!this.#gone) this.ask({ kind: 'close' }).catch(() => {})
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<true>((resolve) => {
+      timer = setTimeout(resolve, Math.max(0, deadlineMs), true as const)
+    })
+    const forced = await Promise.race([this.#exited, late])
+    clearTimeout(timer)
+    if (forced === true) await this.terminate()
+  }
+
+  async terminate(): Promise<void> {
+    this.#closing = true
+    await this.#worker.terminate()
+    await this.#exited
+  }
+}

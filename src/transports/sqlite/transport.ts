@@ -1,0 +1,282 @@
+import { randomUUID } from 'node:crypto'
+import type { Timer } from '../../core/clock.ts'
+import { BusbarError, ConnectionError, StateError } from '../../core/errors.ts'
+import type { OutgoingMessage } from '../../core/message.ts'
+import type {
+  Capabilities,
+  DeliverySink,
+  PublishOutcome,
+  SubscriptionSpec,
+  Transport,
+  TransportAdmin,
+  TransportHealth,
+  TransportHost,
+  TransportSubscription,
+} from '../../core/transport.ts'
+import { checkStart, SqliteAdmin } from './admin.ts'
+import { explain, toCause, toConnectionError } from './errors.ts'
+import { toPosition } from './mapping.ts'
+import type { ResolvedSqliteOptions } from './options.ts'
+import type { Reply } from './protocol.ts'
+import { SqlitePublisher } from './publisher.ts'
+import { SqliteSubscription } from './subscriber.ts'
+import { DatabaseThread, ThreadRefusedError } from './thread.ts'
+import type { ThreadListener } from './thread.ts'
+
+const RESTART_MIN_MS = 100
+const RESTART_MAX_MS = 5_000
+const CLOSE_DEADLINE_MS = 5_000
+
+/** A durable log in one file, worked on by a thread of its own. */
+export class SqliteTransport implements Transport, ThreadListener {
+  readonly system = 'sqlite'
+  readonly capabilities: Capabilities
+  readonly admin: TransportAdmin
+  readonly path: string
+  readonly maxMessageBytes: number
+  readonly #options: ResolvedSqliteOptions
+  readonly #instance = randomUUID()
+  readonly #publisher: SqlitePublisher
+  readonly #subscriptions = new Map<number, SqliteSubscription>()
+  #host: TransportHost | undefined
+  /** Undefined before `open`, after `close`, and while a crashed thread is replaced. */
+  thread: DatabaseThread | undefined
+  #starting: DatabaseThread | undefined
+  #lastSub = 0
+  #trouble: string | undefined
+  #downSince: number | undefined
+  #upSince = 0
+  #restarts = 0
+  #restartTimer: Timer | undefined
+  #closing: Promise<void> | undefined
+
+  constructor(options: ResolvedSqliteOptions) {
+    this.#options = options
+    this.path = options.path
+    this.maxMessageBytes = options.maxMessageBytes
+    this.capabilities = capabilities(options.maxMessageBytes)
+    this.admin = new SqliteAdmin(this)
+    this.#publisher = new SqlitePublisher(this)
+  }
+
+  async open(host: TransportHost): Promise<void> {
+    if (this.#host !== undefined)
+      throw new StateError('A SQLite transport belongs to one bus: make another one with the same path')
+    this.#host = host
+    try {
+      await this.#start()
+    } catch (error) {
+      this.#host = undefined
+      throw error
+    }
+    host.events.emit('connect', { transport: host.name })
+  }
+
+  /** Starts a thread and waits until it has the file open. */
+  async #start(): Promise<void> {
+    const thread = new DatabaseThread({ options: this.#options, instance: this.#instance }, this)
+    this.#starting = thread
+    try {
+      await thread.opened
+    } catch (error) {
+      await thread.terminate()
+      if (error instanceof ThreadRefusedError) throw toConnectionError(error.thread, this.path)
+      throw new ConnectionError(`The SQLite transport can't start its database thread`, { cause: error })
+    } finally {
+      this.#starting = undefined
+    }
+    if (this.#closing !== undefined) {
+      await thread.terminate()
+      throw new StateError('The SQLite transport was closed while it opened its file')
+    }
+    this.thread = thread
+    this.#upSince = this.#host?.clock.monotonic() ?? 0
+  }
+
+  async publish(
+    batch: readonly OutgoingMessage[],
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<readonly PublishOutcome[]> {
+    this.#requireOpen()
+    return this.#publisher.publish(batch, options.signal)
+  }
+
+  async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
+    const thread = this.requireThread()
+    const { topic, group, order, ephemeral, consumerId } = spec
+    const subscription = new SqliteSubscription(
+      ++this.#lastSub,
+      { topic, group, order, ephemeral, consumerId, from: checkStart(spec.from) },
+      sink,
+      this,
+    )
+    this.#subscriptions.set(subscription.sub, subscription)
+    try {
+      await thread.ask({ kind: 'subscribe', sub: subscription.sub, spec: subscription.spec })
+    } catch (error) {
+      this.#subscriptions.delete(subscription.sub)
+      if (!(error instanceof ThreadRefusedError))
+        throw new ConnectionError(`Subscribing to "${topic}" failed`, { cause: error })
+      const { text, retryable } = explain(error.thread, this.path)
+      throw new ConnectionError(`Subscribing to "${topic}" failed: ${text}`, {
+        retryable,
+        cause: toCause(error.thread),
+      })
+    }
+    return subscription
+  }
+
+  health(): TransportHealth {
+    if (this.#host === undefined || this.#closing !== undefined) return { connected: false, detail: 'not open' }
+    if (this.thread === undefined)
+      return { connected: false, detail: 'the database thread ended and is being started again' }
+    return this.#trouble === undefined ? { connected: true } : { connected: true, detail: this.#trouble }
+  }
+
+  close(options: { readonly deadlineMs?: number | undefined } = {}): Promise<void> {
+    return (this.#closing ??= this.#close(options.deadlineMs ?? CLOSE_DEADLINE_MS))
+  }
+
+  async #close(deadlineMs: number): Promise<void> {
+    this.#restartTimer?.cancel()
+    const { thread } = this
+    const starting = this.#starting
+    // The thread gives back what its subscriptions hold; nothing may be handed to them any more.
+    const ends = [...this.#subscriptions.values()].map((subscription) => subscription.close())
+    await Promise.all([thread?.close(deadlineMs), starting?.terminate()])
+    await Promise.all(ends)
+    this.thread = undefined
+    const host = this.#host
+    if (host !== undefined && thread !== undefined)
+      host.events.emit('disconnect', { transport: host.name, planned: true, reason: 'closed' })
+  }
+
+  // --- for publisher, subscriptions and admin ----------------------------------------------------------------------
+
+  #requireOpen(): TransportHost {
+    if (this.#host !== undefined && this.#closing === undefined) return this.#host
+    throw new StateError(
+      this.#host === undefined ? 'The SQLite transport is not open' : 'The SQLite transport is closed',
+    )
+  }
+
+  requireThread(): DatabaseThread {
+    this.#requireOpen()
+    if (this.thread !== undefined) return this.thread
+    throw new ConnectionError(
+      'The database thread of the SQLite transport ended unexpectedly and is being started again',
+    )
+  }
+
+  ended(subscription: SqliteSubscription): void {
+    this.#subscriptions.delete(subscription.sub)
+  }
+
+  // --- what the thread says ----------------------------------------------------------------------------------------
+
+  told(reply: Exclude<Reply, { call: number }>): void {
+    const host = this.#host
+    if (host === undefined) return
+    const transport = host.name
+    switch (reply.kind) {
+      case 'deliver':
+        this.#subscriptions.get(reply.sub)?.deliver(reply.firstToken, reply.batch)
+        return
+      case 'lost':
+        this.#subscriptions.get(reply.sub)?.takeBack(reply.tokens, reply.reason)
+        return
+      case 'loss': {
+        const { topic, group, count, seq, reason } = reply
+        host.events.emit('loss', { transport, topic, group, count, position: toPosition(seq), reason })
+        return
+      }
+      case 'warning':
+        host.events.emit('warning', { transport, code: reply.code, detail: reply.detail })
+        return
+      case 'trouble':
+        host.events.emit('error', { transport, error: this.#told(reply.error), doing: reply.doing })
+        return
+      case 'health':
+        this.#trouble = reply.error === undefined ? undefined : explain(reply.error, this.path).text
+        if (this.#trouble !== undefined)
+          host.events.emit('warning', { transport, code: 'sqlite-trouble', detail: this.#trouble })
+    }
+  }
+
+  #told(error: Parameters<typeof explain>[0]): Error {
+    const { text, retryable } = explain(error, this.path)
+    return new ConnectionError(`The SQLite transport is in trouble: ${text}`, { retryable, cause: toCause(error) })
+  }
+
+  died(error: Error): void {
+    const host = this.#host
+    // One that never got as far as opening is told by `open`.
+    if (host === undefined || this.thread === undefined) return
+    this.thread = undefined
+    this.#downSince = host.clock.monotonic()
+    // One that ends again and again is started less and less often.
+    if (this.#downSince - this.#upSince > RESTART_MAX_MS) this.#restarts = 0
+    host.events.emit('error', { transport: host.name, error, doing: 'running the database thread' })
+    host.events.emit('disconnect', { transport: host.name, planned: false, reason: error.message })
+    for (const subscription of this.#subscriptions.values()) subscription.takeBackAll('the database thread ended')
+    this.#restartLater(host)
+  }
+
+  #restartLater(host: TransportHost): void {
+    const delay = Math.min(RESTART_MAX_MS, RESTART_MIN_MS * 2 ** this.#restarts++)
+    this.#restartTimer = host.clock.setTimer(delay, () => {
+      this.#restart(host).catch((error: unknown) => {
+        if (this.#closing !== undefined) return
+        if (!BusbarError.is(error))
+          host.events.emit('error', { transport: host.name, error, doing: 'starting the database thread again' })
+        this.#trouble = error instanceof Error ? error.message : String(error)
+        this.#restartLater(host)
+      })
+    })
+  }
+
+  async #restart(host: TransportHost): Promise<void> {
+    await this.#start()
+    const { thread } = this
+    if (thread === undefined) return
+    try {
+      for (const subscription of this.#subscriptions.values()) {
+        if (subscription.ended) continue
+        // Its group has its place already; a broadcast one that went with the thread goes on with what comes now.
+        await thread.ask({ kind: 'subscribe', sub: subscription.sub, spec: { ...subscription.spec, from: 'latest' } })
+        subscription.resumeOn(thread)
+      }
+    } catch (error) {
+      // It died as well, and was told so, or it is of no use.
+      if (this.thread !== thread) return
+      this.thread = undefined
+      await thread.terminate()
+      throw error
+    }
+    this.#trouble = undefined
+    host.events.emit('reconnect', {
+      transport: host.name,
+      downMs: host.clock.monotonic() - (this.#downSince ?? host.clock.monotonic()),
+      attempts: this.#restarts,
+    })
+  }
+}
+
+function capabilities(maxMessageBytes: number): Capabilities {
+  return Object.freeze({
+    durable: true,
+    groups: true,
+    ordering: 'key',
+    orderedRedelivery: true,
+    delay: 'native',
+    redelivery: true,
+    attempts: true,
+    patterns: true,
+    replay: Object.freeze(['position', 'time'] as const),
+    lag: true,
+    publishDedup: true,
+    transactions: true,
+    requestReply: false,
+    maxMessageBytes,
+  })
+}

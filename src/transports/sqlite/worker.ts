@@ -1,0 +1,32 @@
+import { parentPort, workerData } from 'node:worker_threads'
+import type { MessagePort } from 'node:worker_threads'
+import type { Command, Reply, WorkerSettings } from './protocol.ts'
+
+// Entry of the database thread. Everything synchronous and slow happens here, off the thread that runs the handlers.
+
+const port = parentPort as MessagePort
+
+muteSqliteWarning()
+const [{ Engine }, { toThreadError }] = await Promise.all([import('./engine.ts'), import('./database.ts')])
+
+function post(replies: readonly Reply[], transfer: ArrayBuffer[]): void {
+  port.postMessage(replies, transfer)
+}
+
+try {
+  const engine = new Engine(workerData as WorkerSettings, post, () => port.close())
+  port.on('message', (commands: readonly Command[]) => engine.push(commands))
+  post([{ kind: 'opened' }], [])
+} catch (error) {
+  post([{ kind: 'not-opened', error: toThreadError(error) }], [])
+  port.close()
+}
+
+/** Node 22 calls SQLite experimental on stderr, once per process. What we use of it is the same in 22 and 24. */
+function muteSqliteWarning(): void {
+  const emit = process.emitWarning.bind(process)
+  process.emitWarning = (warning: string | Error, ...rest: unknown[]): void => {
+    if (String(warning).startsWith('SQLite is an experimental feature')) return
+    ;(emit as (warning: string | Error, ...rest: unknown[]) => void)(warning, ...rest)
+  }
+}
