@@ -109,7 +109,7 @@ class BusImpl implements Bus {
       const publisher = this.#publisher(options.transport)
       const made = this.#factory.make(target, data, options, parent)
       const send = (message: OutgoingMessage): void => {
-        publisher.checkSize(message)
+        publisher.check(message)
         publisher.send([message], options.signal, (_index, position, error) => {
           if (error === undefined) resolve({ id: message.id, position })
           else reject(error)
@@ -137,7 +137,7 @@ class BusImpl implements Bus {
       try {
         const made = this.#factory.make(target, item.data, item, parent, now)
         const message = made instanceof Promise ? await made : made
-        publisher.checkSize(message)
+        publisher.check(message)
         messages.push(message)
         indexes?.push(index)
       } catch (error) {

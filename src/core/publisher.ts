@@ -1,7 +1,7 @@
 import type { Clock } from './clock.ts'
 import { Deadline } from './deadlines.ts'
 import type { Deadlines } from './deadlines.ts'
-import { PublishError, StateError } from './errors.ts'
+import { PublishError, StateError, UnsupportedError } from './errors.ts'
 import type { PublishFailure } from './errors.ts'
 import type { BusEvents } from './events.ts'
 import type { OutgoingMessage } from './message.ts'
@@ -99,9 +99,16 @@ export class Publisher {
     return this.#bufferedBytes
   }
 
-  /** Throws a `PublishError` when the transport can't carry that much: before anything of it is sent. */
-  checkSize(message: OutgoingMessage): void {
+  /**
+   * Throws when the transport can't carry the message, before anything of it is sent: `PublishError` when it is too large,
+   * `UnsupportedError` when it is to wait and the transport can't delay.
+   */
+  check(message: OutgoingMessage): void {
     const { capabilities, system } = this.#transport
+    if (message.deliverAt !== undefined && capabilities.delay === 'none')
+      throw new UnsupportedError(
+        `${system} can't delay messages: publish to "${message.topic}" when it is due, or use another transport`,
+      )
     const bytes = messageBytes(message)
     // The flat rate for the envelope is ours and must not keep out what just fits.
     if (message.body.byteLength <= capabilities.maxMessageBytes && bytes <= capabilities.maxMessageBytes + 1_024) return
