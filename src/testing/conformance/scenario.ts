@@ -134,7 +134,9 @@ function unmet(need: Need, means: Means): string | undefined {
       return means.foreign === undefined ? 'no foreign client was given to conformance()' : undefined
     default: {
       const name = need.slice('fault:'.length) as FaultName
-      return means.faults[name] === undefined ? `there is no broker to do it to, or no hook for it was given to conformance(): faults.${name}` : undefined
+      return means.faults[name] === undefined
+        ? `there is no broker to do it to, or no hook for it was given to conformance(): faults.${name}`
+        : undefined
     }
   }
 }

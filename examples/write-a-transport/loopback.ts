@@ -1,0 +1,246 @@
+import { compilePattern, PublishError, SettlementError } from 'busbar'
+import type {
+  Capabilities,
+  Delivery,
+  DeliverySink,
+  EncodedMessage,
+  OutgoingMessage,
+  PublishOutcome,
+  Settlement,
+  SettlementFailure,
+  SubscriptionSpec,
+  Transport,
+  TransportHost,
+  TransportSubscription,
+} from 'busbar'
+
+/** What a transport can't do it does not claim. The bus refuses it by name, and the suite skips it with a reason. */
+const CAPABILITIES: Capabilities = {
+  durable: false,
+  groups: true,
+  ordering: 'none',
+  orderedRedelivery: false,
+  delay: 'none',
+  redelivery: true,
+  attempts: true,
+  patterns: true,
+  replay: [],
+  lag: false,
+  publishDedup: false,
+  transactions: true,
+  requestReply: false,
+  maxMessageBytes: 1_048_576,
+}
+/** What a dead letter adds to its message must still fit. */
+const ROOM_FOR_DEAD_LETTERS = 65_536
+const MAX_WAITING = 100_000
+
+interface Item {
+  readonly message: EncodedMessage
+  readonly number: number
+  attempts: number
+}
+
+/** One delivery of ours. `runtime` belongs to the bus. */
+class LoopbackDelivery implements Delivery {
+  readonly item: Item
+  readonly attempt: number
+  lost = false
+  settled = false
+  runtime: unknown = undefined
+
+  constructor(item: Item) {
+    this.item = item
+    this.attempt = ++item.attempts
+  }
+
+  get message(): EncodedMessage {
+    return this.item.message
+  }
+  get bytes(): number {
+    return this.item.message.body.byteLength
+  }
+  get position(): { readonly number: number } {
+    return { number: this.item.number }
+  }
+}
+
+/** Everything that members of a group share. Here it lives in this process; a real broker has it on the other side. */
+class Group {
+  readonly members: Subscription[] = []
+  readonly matches: (topic: string) => boolean
+  readonly waiting: Item[] = []
+  #scheduled = false
+
+  constructor(topic: string) {
+    this.matches = compilePattern(topic)
+  }
+
+  /** In a later turn: a sink must never be called from within `request`, `settle` or `publish`. */
+  wake(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      for (let idle = 0; idle < this.members.length && this.waiting.length > 0;) {
+        const member = this.members.shift() as Subscription
+        this.members.push(member)
+        if (member.take()) idle = 0
+        else idle++
+      }
+    })
+  }
+}
+
+export class LoopbackBroker {
+  readonly groups: Map<string, Group> = new Map()
+  #number = 0
+
+  store(message: OutgoingMessage): PublishOutcome {
+    if (message.body.byteLength > CAPABILITIES.maxMessageBytes + ROOM_FOR_DEAD_LETTERS)
+      return { error: new PublishError('The message is too large', { outcome: 'not-sent' }) }
+    const groups = [...this.groups].filter(
+      ([name, group]) => group.matches(message.topic) && (message.group ?? nameOf(name)) === nameOf(name),
+    )
+    if (groups.some(([, group]) => group.waiting.length >= MAX_WAITING))
+      return { error: new PublishError('A group is too far behind', { outcome: 'not-sent', retryable: true }) }
+    const number = ++this.#number
+    // A copy: the publisher may use its buffer for something else when the promise has resolved.
+    const stored: EncodedMessage = { ...message, body: message.body.slice() }
+    for (const [, group] of groups) {
+      group.waiting.push({ message: stored, number, attempts: 0 })
+      group.wake()
+    }
+    return { position: { number } }
+  }
+}
+
+class Subscription implements TransportSubscription {
+  readonly #broker: LoopbackBroker
+  readonly #name: string
+  readonly #group: Group
+  readonly #sink: DeliverySink
+  readonly #ephemeral: boolean
+  readonly #outstanding = new Set<LoopbackDelivery>()
+  #credit = 0
+  #bytes = 0
+  #paused = false
+  #closed = false
+
+  constructor(broker: LoopbackBroker, spec: SubscriptionSpec, sink: DeliverySink) {
+    this.#broker = broker
+    this.#name = `${spec.group} ${spec.topic}`
+    this.#ephemeral = spec.ephemeral
+    this.#sink = sink
+    this.#group = broker.groups.get(this.#name) ?? new Group(spec.topic)
+    broker.groups.set(this.#name, this.#group)
+    this.#group.members.push(this)
+  }
+
+  /** Hands over one delivery, if there is credit for it. */
+  take(): boolean {
+    if (this.#paused || this.#closed || this.#credit <= 0 || this.#bytes <= 0) return false
+    const item = this.#group.waiting.shift()
+    if (item === undefined) return false
+    const delivery = new LoopbackDelivery(item)
+    this.#credit--
+    this.#bytes -= delivery.bytes
+    this.#outstanding.add(delivery)
+    this.#sink.receive([delivery])
+    return true
+  }
+
+  request(credit: number, bytes: number): void {
+    this.#credit += credit
+    this.#bytes += bytes
+    this.#group.wake()
+  }
+
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#group.wake()
+  }
+
+  async settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
+    const failures: SettlementFailure[] = []
+    for (const [index, { delivery, outcome }] of batch.entries()) {
+      const own = delivery as LoopbackDelivery
+      if (own.lost || own.settled) {
+        failures.push({ index, error: new SettlementError('The delivery is not ours any more') })
+        continue
+      }
+      // The dead letter first: when it can't be stored, its source must stay.
+      if (outcome.type === 'reject' && outcome.deadLetter !== undefined) {
+        const { error } = this.#broker.store(outcome.deadLetter)
+        if (error !== undefined) {
+          failures.push({ index, error })
+          continue
+        }
+      }
+      own.settled = true
+      this.#outstanding.delete(own)
+      if (outcome.type === 'release') own.item.attempts--
+      if (outcome.type === 'release' || outcome.type === 'nack') this.#giveBack(own)
+    }
+    return failures
+  }
+
+  async drain(): Promise<void> {
+    this.#closed = true
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    const at = this.#group.members.indexOf(this)
+    if (at < 0) return
+    this.#group.members.splice(at, 1)
+    for (const delivery of [...this.#outstanding].reverse()) {
+      delivery.lost = true
+      this.#giveBack(delivery)
+    }
+    this.#outstanding.clear()
+    if (this.#ephemeral) this.#broker.groups.delete(this.#name)
+  }
+
+  #giveBack(delivery: LoopbackDelivery): void {
+    this.#group.waiting.unshift(delivery.item)
+    this.#group.wake()
+  }
+}
+
+/** Several transports of one broker talk with each other. */
+export function loopback(broker: LoopbackBroker): Transport {
+  const subscriptions = new Set<Subscription>()
+  let host: TransportHost | undefined
+  return {
+    system: 'loopback',
+    capabilities: CAPABILITIES,
+    async open(given) {
+      host = given
+      given.events.emit('connect', { transport: given.name })
+    },
+    async publish(batch) {
+      return batch.map((message) => broker.store(message))
+    },
+    async subscribe(spec, sink) {
+      const subscription = new Subscription(broker, spec, sink)
+      subscriptions.add(subscription)
+      return subscription
+    },
+    health: () => ({ connected: host !== undefined }),
+    async close() {
+      for (const subscription of subscriptions) await subscription.close()
+      host?.events.emit('disconnect', { transport: host.name, planned: true, reason: 'closed' })
+      host = undefined
+    },
+  }
+}
+
+/** A name of ours is group and topic: the same group may read several topics. */
+function nameOf(name: string): string {
+  return name.slice(0, name.indexOf(' '))
+}
