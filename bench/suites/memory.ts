@@ -46,12 +46,9 @@ export const memorySuite: Suite = {
       metric: 'msg/s',
       ours: MANY_JSON,
       peers: [MOLECULER, P_QUEUE, FASTQ, NEST_TCP, NEST_NATS],
-      goals: [
-        atLeastPerSecond(500_000),
-        atLeastTimes(0.45, 'moleculer'),
-        atLeastTimes(1, 'p-queue'),
-        atLeastTimes(10, 'nestjs-tcp', 'nestjs-nats'),
-      ],
+      // A queue in the process encodes nothing: what it must not beat is our rate without JSON, below. NestJS over TCP has no
+      // broker in between; it is here for orientation.
+      goals: [atLeastPerSecond(500_000), atLeastTimes(0.45, 'moleculer'), atLeastTimes(10, 'nestjs-nats')],
     },
     {
       name: 'publish-single',
@@ -66,8 +63,8 @@ export const memorySuite: Suite = {
       title: 'publishMany of 1,000, 100 bytes in and out (no JSON), concurrency 64',
       metric: 'msg/s',
       ours: ours('busbar', 'end-to-end.ts', '--publish=many', '--body=bytes'),
-      peers: [MOLECULER, FASTQ],
-      goals: [atLeastPerSecond(1_200_000), atLeastTimes(1, 'moleculer')],
+      peers: [MOLECULER, P_QUEUE, FASTQ],
+      goals: [atLeastPerSecond(1_200_000), atLeastTimes(1, 'moleculer'), atLeastTimes(1, 'p-queue')],
     },
     {
       name: 'keyed',
