@@ -32,7 +32,7 @@ const CAPABILITIES: Capabilities = {
   maxMessageBytes: 1_048_576,
 }
 /** What a dead letter adds to its message must still fit. */
-const ROOM_FOR_DEAD_LETTERS = 65_536
+const ROOM_FOR_DEAD_LETTERS = 4_096
 const MAX_WAITING = 100_000
 
 interface Item {

@@ -5,7 +5,7 @@ import type { Scenario } from './scenario.ts'
 import { numbered, publishAll, quick, work } from './shorthand.ts'
 
 const group = 'redelivery'
-const FREEZE_MS = 3_000
+const FREEZE_MS = 2_500
 
 /** What becomes of messages when processes of ours are killed or frozen. */
 export const processDeathScenarios: readonly Scenario[] = [
