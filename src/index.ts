@@ -38,7 +38,7 @@ export type {
 } from './core/bus-types.ts'
 export type { Clock, Timer } from './core/clock.ts'
 export type { Codec } from './core/codec.ts'
-export type { ConsumeOptions, RetryOptions } from './core/consume-options.ts'
+export type { BatchConsumeOptions, ConsumeOptions, RetryOptions } from './core/consume-options.ts'
 export type {
   AnyConsumerDefinition,
   AnyEventDefinition,

@@ -32,6 +32,12 @@ const OPTIONS: readonly Table[] = [
     intro: 'Checked when the consumer is added, against the transport as well.',
   },
   {
+    title: 'bus.consume: batches',
+    file: 'src/core/consume-options.ts',
+    name: 'BatchConsumeOptions',
+    intro: 'With a batch handler. And those above.',
+  },
+  {
     title: 'bus.consume: retry',
     file: 'src/core/consume-options.ts',
     name: 'RetryOptions',
@@ -51,11 +57,6 @@ const OPTIONS: readonly Table[] = [
     name: 'RedriveOptions',
     intro: 'And those of `list`.',
   },
-  { title: 'memory', file: 'src/transports/memory/options.ts', name: 'MemoryOptions', intro: '' },
-  { title: 'sqlite', file: 'src/transports/sqlite/options.ts', name: 'SqliteOptions', intro: '' },
-  { title: 'rabbitmq', file: 'src/transports/rabbitmq/options.ts', name: 'RabbitmqOptions', intro: '' },
-  { title: 'nats', file: 'src/transports/nats/options.ts', name: 'NatsOptions', intro: '' },
-  { title: 'redis', file: 'src/transports/redis/options.ts', name: 'RedisOptions', intro: '' },
 ]
 
 interface Member {
@@ -101,8 +102,25 @@ function cell(text: string): string {
   return text.replaceAll('|', String.raw`\|`)
 }
 
+/** One table for each transport that the package exports: the first options interface of its file. */
+function transportTables(): Table[] {
+  const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    exports: Record<string, { 'busbar-source'?: string } | string>
+  }
+  return Object.values(exports).flatMap((entry) => {
+    const folder = /^\.\/(src\/transports\/(\w+))\/index\.ts$/.exec(
+      typeof entry === 'string' ? '' : (entry['busbar-source'] ?? ''),
+    )
+    if (folder === null) return []
+    const file = `${folder[1] ?? ''}/options.ts`
+    const name = /^export interface (?!Resolved)(\w+Options)\b/m.exec(readFileSync(join(root, file), 'utf8'))?.[1]
+    if (name === undefined) throw new Error(`${file} has no options interface`)
+    return [{ title: folder[2] ?? '', file, name, intro: '' }]
+  })
+}
+
 function optionsPage(): string {
-  const tables = OPTIONS.filter(({ file }) => existsSync(join(root, file))).map(({ title, file, name, intro }) => {
+  const tables = [...OPTIONS, ...transportTables()].map(({ title, file, name, intro }) => {
     const rows = members(file, name).map(
       (member) =>
         `| \`${member.name}\`${member.optional ? '' : ' (required)'} | \`${cell(member.type)}\` | ${cell(member.text)} |`,

@@ -45,7 +45,7 @@ export async function openBenchBus(args: CaseArguments): Promise<BenchBus> {
 }
 
 function addConsumer(bus: Bus, source: MessageSource, args: CaseArguments, backlog: Backlog): ConsumerHandle {
-  const options: ConsumeOptions & { readonly batch?: undefined } = {
+  const options: ConsumeOptions = {
     concurrency: args.number('concurrency', 64),
     order: args.option('order', 'key') as 'key' | 'none',
     ...(args.option('prefetch', '') === '' ? {} : { prefetch: args.number('prefetch', 0) }),

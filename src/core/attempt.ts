@@ -42,16 +42,14 @@ export interface AttemptHost {
  */
 export abstract class Span {
   protected readonly host: AttemptHost
-  readonly startedAt: number
   #controller: AbortController | undefined
   #abortReason: unknown
   #deadline: Deadline | undefined
   /** No longer waited for: whatever it still does has no effect. */
   over = false
 
-  constructor(host: AttemptHost, startedAt: number) {
+  constructor(host: AttemptHost) {
     this.host = host
-    this.startedAt = startedAt
     if (host.timeoutMs !== undefined) this.#arm(host.timeoutMs)
   }
 
@@ -122,13 +120,8 @@ export class Attempt extends Span implements HandlerContext {
   readonly attempt: number
   readonly #onAbandon: (attempt: Attempt, reason: unknown) => void
 
-  constructor(
-    host: AttemptHost,
-    work: Work,
-    startedAt: number,
-    onAbandon: (attempt: Attempt, reason: unknown) => void,
-  ) {
-    super(host, startedAt)
+  constructor(host: AttemptHost, work: Work, onAbandon: (attempt: Attempt, reason: unknown) => void) {
+    super(host)
     this.work = work
     this.attempt = work.attempt
     this.#onAbandon = onAbandon

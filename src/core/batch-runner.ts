@@ -14,13 +14,8 @@ class Batch extends Span implements BatchContext {
   readonly works: readonly Work[]
   readonly #onAbandon: (batch: Batch, reason: unknown) => void
 
-  constructor(
-    host: AttemptHost,
-    works: readonly Work[],
-    startedAt: number,
-    onAbandon: (batch: Batch, reason: unknown) => void,
-  ) {
-    super(host, startedAt)
+  constructor(host: AttemptHost, works: readonly Work[], onAbandon: (batch: Batch, reason: unknown) => void) {
+    super(host)
     this.works = works
     this.#onAbandon = onAbandon
   }
@@ -122,9 +117,7 @@ export class BatchRunner implements Runner {
     this.flush()
     const works = gathered.filter((work) => this.#host.begin(work))
     if (works.length === 0) return
-    const batch = new Batch(this.#attemptHost, works, this.#host.clock.monotonic(), (late, reason) =>
-      this.#abandon(late, reason),
-    )
+    const batch = new Batch(this.#attemptHost, works, (late, reason) => this.#abandon(late, reason))
     this.#running.add(batch)
     this.#run(batch).then(
       (results) => this.#end(batch, results),
@@ -141,12 +134,13 @@ export class BatchRunner implements Runner {
     const results: BatchItemResult[] = []
     const usable: number[] = []
     const messages: Message[] = []
-    for (const [index, { message }] of batch.works.entries()) {
-      const error = await this.#prepare(batch.works[index] as Work)
+    for (const [index, work] of batch.works.entries()) {
+      const prepared = this.#prepare(work)
+      const error = prepared instanceof Promise ? await prepared : prepared
       if (error !== undefined) results[index] = error
       else {
         usable.push(index)
-        messages.push(message)
+        messages.push(work.message)
       }
     }
     if (messages.length === 0) return results
@@ -162,19 +156,25 @@ export class BatchRunner implements Runner {
   }
 
   /** Decodes and validates. A message that fails here does not spoil the batch for the others. */
-  async #prepare(work: Work): Promise<Error | undefined> {
+  #prepare(work: Work): Error | undefined | Promise<Error | undefined> {
     const { message } = work
+    const refuse = (error: unknown): Error => {
+      if (ValidationError.is(error)) message.invalidError = error
+      return toError(error)
+    }
+    const accept = (output: unknown): undefined => {
+      message.replaceData(output)
+      work.validated = true
+    }
     try {
       // Read even without a schema: a body that can't be decoded must not throw in the middle of somebody's loop.
       const { data } = message
       const schema = this.#definition?.schema
       if (schema === undefined || work.validated) return undefined
-      message.replaceData(await validate(schema, data, `The data of message ${message.id} on "${message.topic}"`))
-      work.validated = true
-      return undefined
+      const output = validate(schema, data, `The data of message ${message.id} on "${message.topic}"`)
+      return output instanceof Promise ? output.then(accept, refuse) : accept(output)
     } catch (error) {
-      if (ValidationError.is(error)) message.invalidError = error
-      return toError(error)
+      return refuse(error)
     }
   }
 
@@ -192,7 +192,7 @@ export class BatchRunner implements Runner {
       const behind = lane === undefined ? undefined : broken.get(lane)
       const result = results[index]
       if (behind !== undefined) behind.push(work)
-      else if (!(result instanceof Error)) this.#host.succeeded(work, batch.startedAt)
+      else if (!(result instanceof Error)) this.#host.succeeded(work)
       else if (this.#host.failed(work, result) && lane !== undefined) broken.set(lane, [])
     }
     for (const [lane, works] of broken) this.#host.putBack(lane, works)

@@ -1,6 +1,6 @@
 import type { Codec } from './codec.ts'
 import type { Clock } from './clock.ts'
-import type { ConsumeOptions } from './consume-options.ts'
+import type { BatchConsumeOptions, ConsumeOptions } from './consume-options.ts'
 import type { AnyConsumerDefinition, AnyEventDefinition, EventDefinition } from './define.ts'
 import type { BusEvents } from './events.ts'
 import type { BatchHandler, Handler, Middleware } from './handler.ts'
@@ -184,19 +184,15 @@ export interface Bus extends AsyncDisposable {
   consume<Input, Output>(
     event: EventDefinition<Input, Output>,
     handler: Handler<Output>,
-    options?: ConsumeOptions & { readonly batch?: undefined },
+    options?: ConsumeOptions,
   ): ConsumerHandle
-  consume(topic: string, handler: Handler, options?: ConsumeOptions & { readonly batch?: undefined }): ConsumerHandle
+  consume(topic: string, handler: Handler, options?: ConsumeOptions): ConsumerHandle
   consume<Input, Output>(
     event: EventDefinition<Input, Output>,
     handler: BatchHandler<Output>,
-    options: ConsumeOptions & { readonly batch: NonNullable<ConsumeOptions['batch']> },
+    options: BatchConsumeOptions,
   ): ConsumerHandle
-  consume(
-    topic: string,
-    handler: BatchHandler,
-    options: ConsumeOptions & { readonly batch: NonNullable<ConsumeOptions['batch']> },
-  ): ConsumerHandle
+  consume(topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle
   consume(definition: AnyConsumerDefinition): ConsumerHandle
   /** Opens the transports and subscribes all consumers. Rejects with the first error, everything closed again. */
   start(): Promise<void>

@@ -6,7 +6,7 @@ import type { Bus, BusOptions, BusState, ConsumerHandle, DeadLetters, HealthRepo
 import { checkCapabilities } from './check-capabilities.ts'
 import { CodecRegistry } from './codec.ts'
 import { groupProblem, resolveConsumeOptions } from './consume-options.ts'
-import type { ConsumeOptions } from './consume-options.ts'
+import type { BatchConsumeOptions, ConsumeOptions } from './consume-options.ts'
 import { Consumer } from './consumer.ts'
 import { deadLettersOf } from './dead-letters.ts'
 import { Deadlines } from './deadlines.ts'
@@ -171,7 +171,7 @@ class BusImpl implements Bus {
   consume(
     target: string | AnyEventDefinition | AnyConsumerDefinition,
     handler?: Handler<never> | BatchHandler<never>,
-    options: ConsumeOptions = {},
+    options: ConsumeOptions | BatchConsumeOptions = {},
   ): ConsumerHandle {
     if (this.#state === 'draining' || this.#state === 'closed')
       throw new StateError('The bus is closed: no consumer can be added')
@@ -213,7 +213,7 @@ class BusImpl implements Bus {
   #makeConsumer(
     target: string | AnyEventDefinition,
     handler: Handler<never> | BatchHandler<never> | undefined,
-    given: ConsumeOptions,
+    given: object,
     subject: string,
   ): Consumer {
     const definition = typeof target === 'string' ? undefined : target

@@ -2,6 +2,8 @@
 export interface Timer {
   /** Stops the timer. Safe to call twice, and after it fired. */
   cancel(): void
+  /** Lets the process end before it fires. Absent on a clock that keeps no process alive. */
+  unref?(): void
 }
 
 /**
@@ -31,19 +33,30 @@ class SystemTimer implements Timer {
   cancel(): void {
     clearTimeout(this.#handle)
   }
+
+  unref(): void {
+    this.#handle.unref()
+  }
 }
 
 class LongTimer implements Timer {
   #leg: Timer
+  #quiet = false
 
   constructor(delayMs: number, fire: () => void) {
     this.#leg = new SystemTimer(MAX_DELAY_MS, () => {
       this.#leg = setSystemTimer(delayMs - MAX_DELAY_MS, fire)
+      if (this.#quiet) this.#leg.unref?.()
     })
   }
 
   cancel(): void {
     this.#leg.cancel()
+  }
+
+  unref(): void {
+    this.#quiet = true
+    this.#leg.unref?.()
   }
 }
 

@@ -49,8 +49,6 @@ export interface ConsumeOptions {
   readonly timeoutMs?: number | undefined
   /** How long a handler may go on after its signal aborted before its slot is given away, in ms. Default 5,000. */
   readonly abandonAfterMs?: number | undefined
-  /** Hand over up to `size` messages at once, after at most `timeoutMs` (default 100). Needs a batch handler. */
-  readonly batch?: { readonly size: number; readonly timeoutMs?: number | undefined } | undefined
   /** Where a group starts that is new on the broker. Default: `earliest` where the transport can replay, else `latest`. */
   readonly from?: StartFrom | undefined
   /** Runs inside the bus's own middleware. Not for batch handlers. */
@@ -61,6 +59,13 @@ export interface ConsumeOptions {
   readonly stalledAfterMs?: number | undefined
   /** Options of the transport for this consumer; see its page. */
   readonly native?: unknown
+  /** For a batch handler: see below. */
+  readonly batch?: undefined
+}
+
+export interface BatchConsumeOptions extends Omit<ConsumeOptions, 'batch'> {
+  /** Hand over up to `size` messages at once, after at most `timeoutMs` (default 100). */
+  readonly batch: { readonly size: number; readonly timeoutMs?: number | undefined }
 }
 
 export interface ResolvedRetry {

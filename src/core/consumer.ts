@@ -3,7 +3,7 @@ import { BatchRunner } from './batch-runner.ts'
 import type { ConsumerHandle, ConsumerHealth, ConsumerStats } from './bus-types.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
 import { Deliveries } from './deliveries.ts'
-import { StateError, TimeoutError } from './errors.ts'
+import { StateError } from './errors.ts'
 import type { BatchHandler, ConsumerControl, Handler } from './handler.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import type { Runner } from './runner.ts'
@@ -241,7 +241,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     const quiet = this.#deliveries.whenQuiet()
     if (deadline === undefined) return quiet
     const late = await Promise.race([quiet.then(() => false), deadline.then(() => true)])
-    if (late) this.#runner.abort(new TimeoutError('The bus was closed and its deadline has passed'))
+    if (late) this.#runner.abort(new StateError('The bus was closed and its deadline has passed'))
   }
 
   async #force(subscription: TransportSubscription | undefined = this.#subscription): Promise<void> {

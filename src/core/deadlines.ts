@@ -25,10 +25,9 @@ export class Deadlines {
   /** Calls `fire` once after `delayMs`, unless cleared. Setting one that is set moves it. */
   set(deadline: Deadline, delayMs: number): void {
     if (deadline.tick >= 0) this.clear(deadline)
-    if (this.#count++ === 0) {
-      this.#tick = this.#now()
-      this.#arm()
-    }
+    if (this.#count++ === 0) this.#tick = this.#now()
+    // One that is armed already stays: a deadline for each message in turn must not be a timer for each.
+    this.#timer ??= this.#arm()
     // +1: the current tick has partly passed, and a deadline must not fire early.
     deadline.tick = Math.max(this.#tick, this.#now()) + Math.ceil(delayMs / this.#tickMs) + 1
     this.#slot(deadline.tick).push(deadline)
@@ -50,9 +49,8 @@ export class Deadlines {
     }
   }
 
-  #arm(): void {
-    this.#timer?.cancel()
-    this.#timer = this.#clock.setTimer(this.#tickMs, () => this.#turn())
+  #arm(): Timer {
+    return this.#clock.setTimer(this.#tickMs, () => this.#turn())
   }
 
   #turn(): void {
@@ -72,7 +70,7 @@ export class Deadlines {
       this.clear(deadline)
       deadline.fire()
     }
-    if (this.#count > 0 && this.#timer === undefined) this.#arm()
+    if (this.#count > 0) this.#timer ??= this.#arm()
   }
 
   #now(): number {

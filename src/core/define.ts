@@ -1,5 +1,5 @@
 import type { Codec } from './codec.ts'
-import type { ConsumeOptions } from './consume-options.ts'
+import type { BatchConsumeOptions, ConsumeOptions } from './consume-options.ts'
 import { ConfigurationError } from './errors.ts'
 import type { Handler, BatchHandler } from './handler.ts'
 import { OptionsReader } from './options.ts'
@@ -77,10 +77,12 @@ export function isStandardSchema(value: unknown): value is StandardSchema {
 }
 
 /** A consumer kept in a file of its own. Hand it to `createBus({ consumers: [...] })` or `bus.consume(definition)`. */
-export interface ConsumerDefinition<Data = unknown> extends ConsumeOptions {
+export interface ConsumerDefinition<Data = unknown> extends Omit<ConsumeOptions, 'batch'> {
   readonly topic: string
   readonly handle?: Handler<Data> | undefined
   readonly handleBatch?: BatchHandler<Data> | undefined
+  /** Required with `handleBatch`. */
+  readonly batch?: BatchConsumeOptions['batch'] | undefined
 }
 
 /** A consumer definition whose data type is no longer of interest: what the bus takes. */

@@ -177,15 +177,16 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
     }
     work.state = 'running'
     this.progress++
+    // The time of a handler is read only for those who listen.
+    if (this.#events.wants('ack')) work.startedAt = this.clock.monotonic()
     if (this.#events.wants('delivery')) this.#events.emit('delivery', this.#ofMessage(work))
     return true
   }
 
-  succeeded(work: Work, startedAt: number): void {
+  succeeded(work: Work): void {
     this.counters.handled++
     this.progress++
     if (this.#gone(work)) return
-    work.startedAt = startedAt
     this.#forget(work)
     ;(this.#settler as Settler).ack(work)
     this.scheduler.leave(work)
@@ -338,7 +339,7 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
       case 'ack':
         this.counters.acked++
         if (this.#events.wants('ack'))
-          this.#events.emit('ack', { ...this.#ofMessage(work), durationMs: this.clock.monotonic() - work.startedAt })
+          this.#events.emit('ack', { ...this.#ofMessage(work), durationMs: this.#since(work.startedAt) })
         return
       case 'nack':
       case 'release':
@@ -402,6 +403,11 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
       this.counters.deadLettered++
       this.#events.emit('deadLetter', { ...this.#ofMessage(work), error, reason, deadLetterTopic })
     }
+  }
+
+  /** A listener that came in the middle finds no start. */
+  #since(startedAt: number): number {
+    return startedAt === 0 ? 0 : this.clock.monotonic() - startedAt
   }
 
   #ofMessage(work: Work): BusEventMap['delivery'] {

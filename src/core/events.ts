@@ -39,7 +39,7 @@ export interface BusEventMap {
   bufferFull: Of & { readonly bufferedBytes: number; readonly maxBufferedBytes: number }
   /** A handler starts. */
   delivery: OfMessage
-  /** A handler succeeded and the broker took the ack. */
+  /** A handler succeeded and the broker took the ack, `durationMs` after the handler began. */
   ack: OfMessage & { readonly durationMs: number }
   /** A handler failed and the message will be tried again. */
   retry: OfMessage & { readonly error: unknown; readonly delayMs: number; readonly mode: 'inline' | 'delayed' }

@@ -22,7 +22,7 @@ export interface RunnerHost {
   readonly maxConcurrency: number
   /** Marks the work as running. False when it must not be handled at all (expired, out of attempts): the consumer has dealt with it. */
   begin(work: Work): boolean
-  succeeded(work: Work, startedAt: number): void
+  succeeded(work: Work): void
   /** True when it will be tried again, so that what comes later of its key must not be settled before it. */
   failed(work: Work, error: unknown): boolean
   /** These ran in one batch behind one that failed: they are to be handled again after it. */

@@ -56,9 +56,8 @@ export class SingleRunner implements Runner {
   flush(): void {}
 
   #start(work: Work): void {
-    const now = this.#host.clock.monotonic()
     if (!this.#host.begin(work)) return
-    const attempt = new Attempt(this.#attemptHost, work, now, this.#onAbandon)
+    const attempt = new Attempt(this.#attemptHost, work, this.#onAbandon)
     this.#running.push(attempt)
     let promise: Promise<unknown> | undefined
     try {
@@ -123,7 +122,7 @@ export class SingleRunner implements Runner {
     attempt.end()
     this.#running.remove(attempt)
     if (failed) this.#host.failed(attempt.work, error)
-    else this.#host.succeeded(attempt.work, attempt.startedAt)
+    else this.#host.succeeded(attempt.work)
   }
 
   #abandon(attempt: Attempt, reason: unknown): void {

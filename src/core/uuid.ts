@@ -4,7 +4,7 @@ import { randomFillSync } from 'node:crypto'
 const HIGH: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => (byte >> 4).toString(16).charCodeAt(0))
 const LOW: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => (byte & 15).toString(16).charCodeAt(0))
 
-const POOL_BYTES = 8 * 512
+const POOL_BYTES = 8 * 4096
 /** Where the eight random bytes go in the text. */
 const RANDOM_AT: readonly number[] = [19, 21, 24, 26, 28, 30, 32, 34]
 

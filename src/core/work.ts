@@ -25,7 +25,7 @@ export class Work {
   firstAt: number
   /** Its data is the output of the schema already. */
   validated = false
-  /** Monotonic time at which the attempt began that succeeded. */
+  /** Monotonic time at which the attempt began; 0 when nobody wanted to know. */
   startedAt = 0
   /** Why it goes to the dead letters. */
   failure: Failure | undefined = undefined

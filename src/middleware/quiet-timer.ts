@@ -1,7 +1,6 @@
-import { systemClock } from '../core/clock.ts'
 import type { Clock, Timer } from '../core/clock.ts'
 
-/** Longest delay of a quiet timer, in ms: Node's own limit. */
+/** Longest delay that middleware takes, in ms: beyond that it is a mistake of units. */
 export const MAX_QUIET_DELAY_MS: number = 2 ** 31 - 1
 
 /**
@@ -9,8 +8,7 @@ export const MAX_QUIET_DELAY_MS: number = 2 ** 31 - 1
  * must not do it any longer than that, and a middleware is not told when its bus closes.
  */
 export function setQuietTimer(clock: Clock, delayMs: number, fire: () => void): Timer {
-  if (clock !== systemClock) return clock.setTimer(delayMs, fire)
-  const handle = setTimeout(fire, delayMs)
-  handle.unref()
-  return { cancel: () => clearTimeout(handle) }
+  const timer = clock.setTimer(delayMs, fire)
+  timer.unref?.()
+  return timer
 }

@@ -62,7 +62,7 @@ function consume(bus: Bus, task: ChildTask & { role: 'consume' }, record: Record
       if (attempt <= failUpTo) throw new Error(`told to fail up to attempt ${failUpTo}`)
       record('done', message.id, { key: message.key, attempt })
     },
-    { ...task.options, batch: undefined },
+    task.options,
   )
 }
 

@@ -68,3 +68,30 @@ it('the code of the README runs until it is interrupted', async () => {
   const output = await run('readme/main.ts', { interruptAt: 'paid: ord-1' })
   expect(output).toBe('charging 42 for ord-1\npaid: ord-1\n')
 })
+
+describe('the how-to pages', () => {
+  it('retry what may pass and dead-letter what will not', async () => {
+    expect(await run('how-to/retries.ts')).toBe(
+      [
+        'attempt 1 for ord-1',
+        'attempt 2 for ord-1',
+        'charged ord-1',
+        'attempt 1 for ord-2',
+        'attempt 1 for ord-2',
+        'rejected: Error: stolen card',
+        'rejected: RejectError: an order without a card was never valid',
+        '',
+      ].join('\n'),
+    )
+  })
+
+  it('handle batches with a result for each message', async () => {
+    expect(await run('how-to/batches.ts')).toBe('inserting 3 rows\ndead letter of cellar: below absolute zero\n')
+  })
+
+  it('finish what runs when they are told to stop', async () => {
+    expect(await run('how-to/shutdown.ts')).toBe(
+      'working on sales\ndone\nclosed: what ran is finished, the rest is with the broker\n',
+    )
+  })
+})

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Bus, BusOptions, ConsumerHandle, DeadLetter } from '../../core/bus-types.ts'
 import { systemClock } from '../../core/clock.ts'
-import type { ConsumeOptions } from '../../core/consume-options.ts'
+import type { BatchConsumeOptions, ConsumeOptions } from '../../core/consume-options.ts'
 import type { AnyEventDefinition } from '../../core/define.ts'
 import { BusEvents } from '../../core/events.ts'
 import { silentLogger } from '../../core/logger.ts'
@@ -37,9 +37,6 @@ export interface Environment {
   readonly precisionMs: number
 }
 
-type SingleOptions = ConsumeOptions & { readonly batch?: undefined }
-type BatchOptions = ConsumeOptions & { readonly batch: NonNullable<ConsumeOptions['batch']> }
-
 /** What a scenario works with. Everything that it makes is closed when the scenario ends, however it ends. */
 export interface ScenarioContext {
   readonly capabilities: Capabilities
@@ -62,8 +59,8 @@ export interface ScenarioContext {
   /** A started bus without consumers. */
   startedBus(options?: Partial<BusOptions>): Promise<Bus>
   /** `bus.consume`, with `order: 'none'` by default where the transport keeps none: it would refuse the usual default. */
-  consume(bus: Bus, topic: string | AnyEventDefinition, handler: Handler, options?: SingleOptions): ConsumerHandle
-  consume(bus: Bus, topic: string, handler: BatchHandler, options: BatchOptions): ConsumerHandle
+  consume(bus: Bus, topic: string | AnyEventDefinition, handler: Handler, options?: ConsumeOptions): ConsumerHandle
+  consume(bus: Bus, topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle
   /** An open transport below any bus. */
   transport(): Promise<Transport>
   rawConsumer(): RawConsumer
@@ -118,7 +115,7 @@ export function createContext(scenarioId: string, environment: Environment): Dis
     on: Bus,
     topic: string | AnyEventDefinition,
     handler: Handler,
-    options: SingleOptions = {},
+    options: ConsumeOptions = {},
   ): ConsumerHandle =>
     on.consume(topic as string, handler, { ...(capabilities.ordering === 'none' && { order: 'none' }), ...options })
   const child = <Options>(

@@ -30,6 +30,8 @@ export class GroupQueue {
   readonly #later: WakeUps<Item | KeyState>
   #sequence = 0
   #turn = 0
+  /** Wall-clock time of the batch that is being handed out. */
+  #handedAt = 0
 
   constructor(parts: {
     topic: string
@@ -70,6 +72,7 @@ export class GroupQueue {
 
   #take(member: MemorySubscription, most: number): MemoryDelivery[] {
     const batch: MemoryDelivery[] = []
+    this.#handedAt = this.#clock.now()
     while (batch.length < most && member.wants()) {
       const delivery = this.#takeReturned(member) ?? this.#takeOfKey(member) ?? this.#takeNew(member)
       if (delivery === undefined) break
@@ -138,7 +141,7 @@ export class GroupQueue {
       state.owner = member
       state.inFlight++
     }
-    item.firstDeliveredAt ??= this.#clock.now()
+    item.firstDeliveredAt ??= this.#handedAt
     this.inFlight++
     return new MemoryDelivery(item, this, member, state)
   }

@@ -4,7 +4,7 @@ import { OptionsReader } from '../../core/options.ts'
 export interface MemoryOptions {
   /** Share one broker among several transports, and so among several buses. Default: a broker of its own. */
   readonly broker?: MemoryBroker | undefined
-  /** How many settled messages of a topic are kept for `messages()` and replay. Default 10,000. */
+  /** How many settled messages of a topic are kept for `messages()` and replay. Default 1,000. */
   readonly retainMessages?: number | undefined
   /** Most bytes of a topic that some group has not acked; `publish` waits beyond that. Default 8 MiB. */
   readonly maxBacklogBytes?: number | undefined
@@ -20,7 +20,7 @@ export interface ResolvedMemoryOptions {
 }
 
 export const MEMORY_DEFAULTS = {
-  retainMessages: 10_000,
+  retainMessages: 1_000,
   maxBacklogBytes: 8_388_608,
   maxMessageBytes: 16_777_216,
 } as const

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { createBus } from 'busbar'
-import type { BatchContext, BatchHandler, BatchItemResult, Bus, ConsumeOptions } from 'busbar'
+import type { BatchContext, BatchHandler, BatchItemResult, Bus, BatchConsumeOptions } from 'busbar'
 import { manualClock } from 'busbar/testing'
 import type { ManualClock } from 'busbar/testing'
 import type { Capabilities } from '../../../src/core/transport.ts'
@@ -22,7 +22,7 @@ interface Stage {
 
 async function stage(
   handle: (ids: string[], ctx: BatchContext) => ReturnType<BatchHandler>,
-  options: ConsumeOptions = {},
+  options: Partial<BatchConsumeOptions> = {},
   capabilities: Partial<Capabilities> = {},
 ): Promise<Stage> {
   const transport = new StubTransport(capabilities)
