@@ -38,12 +38,14 @@ class Entry {
     this.settle = settle
   }
 
-  /** Fails whatever of it has no outcome yet. */
-  fail(error: PublishError): void {
+  /** Fails whatever of it has no outcome yet, and tells of each. */
+  fail(error: PublishError, tell: (message: OutgoingMessage, error: PublishError) => void): void {
     if (this.state === 'settled') return
     this.state = 'settled'
     for (let index = 0; index < this.messages.length; index++) {
-      if (this.late === undefined || this.late.has(index)) this.settle(index, undefined, error)
+      if (this.late !== undefined && !this.late.has(index)) continue
+      tell(this.messages[index] as OutgoingMessage, error)
+      this.settle(index, undefined, error)
     }
   }
 }
@@ -72,6 +74,10 @@ export class Publisher {
   #bufferedBytes = 0
   /** What the transport has and has not answered. */
   readonly #sent = new Set<Batch>()
+  readonly #tellFailed = (message: OutgoingMessage, error: PublishError): void => {
+    if (this.#events.wants('publishFailed'))
+      this.#events.emit('publishFailed', { transport: this.#name, message, error })
+  }
   #flushing = false
   #full = false
   #closed = false
@@ -139,7 +145,7 @@ export class Publisher {
     let bytes = 0
     for (const message of messages) bytes += messageBytes(message)
     const entry = new Entry(messages, bytes, this.#clock.monotonic() + this.#options.deliveryTimeoutMs, settle)
-    if (this.#closed) return entry.fail(closedError('not-sent'))
+    if (this.#closed) return entry.fail(closedError('not-sent'), this.#tellFailed)
     if (signal !== undefined && !this.#watch(entry, signal)) return
     this.#queue.push(entry)
     if (this.#flushing) return
@@ -156,6 +162,7 @@ export class Publisher {
           outcome,
           cause: signal.reason,
         }),
+        this.#tellFailed,
       )
     }
     if (signal.aborted) {
@@ -231,6 +238,7 @@ export class Publisher {
           `Publishing to "${topicOf(entry)}" found no room for ${this.#options.deliveryTimeoutMs} ms: ${this.#bufferedBytes} bytes wait for transport "${this.#name}". It was not sent.`,
           { outcome: 'not-sent', retryable: true },
         ),
+        this.#tellFailed,
       )
     }
     this.#flush()
@@ -260,7 +268,7 @@ export class Publisher {
     }
     this.#publish(messages, batch).then(finish, (error: unknown) => {
       // Only a broken transport rejects; nothing of the batch is certain then.
-      for (const entry of entries) entry.fail(brokenTransport(this.#name, error))
+      for (const entry of entries) entry.fail(brokenTransport(this.#name, error), this.#tellFailed)
       finish()
     })
   }
@@ -303,10 +311,7 @@ export class Publisher {
 
   #settleOne(entry: Entry, index: number, outcome: PublishOutcome | undefined, failure: unknown): void {
     const error = outcome === undefined ? brokenTransport(this.#name, failure) : outcome.error
-    if (error !== undefined && this.#events.wants('publishFailed')) {
-      const message = entry.messages[index] as OutgoingMessage
-      this.#events.emit('publishFailed', { transport: this.#name, message, error })
-    }
+    if (error !== undefined) this.#tellFailed(entry.messages[index] as OutgoingMessage, error)
     entry.settle(index, outcome?.position, error)
   }
 
@@ -321,6 +326,7 @@ export class Publisher {
           `Publishing to "${topicOf(entry)}" was not confirmed by transport "${this.#name}" within ${this.#options.deliveryTimeoutMs} ms. The broker may have it.`,
           { outcome: 'unknown', retryable: true },
         ),
+        this.#tellFailed,
       )
     }
     if (open === undefined)
@@ -338,9 +344,9 @@ export class Publisher {
   close(): void {
     this.#closed = true
     this.#deadlines.clear(this.#queueDeadline)
-    for (const entry of this.#queue.drain()) entry.fail(closedError('not-sent'))
+    for (const entry of this.#queue.drain()) entry.fail(closedError('not-sent'), this.#tellFailed)
     for (const { entries, controller } of this.#sent) {
-      for (const entry of entries) entry.fail(closedError('unknown'))
+      for (const entry of entries) entry.fail(closedError('unknown'), this.#tellFailed)
       controller.abort(closedError('unknown'))
     }
     this.#tellIdle()
