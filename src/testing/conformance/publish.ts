@@ -261,11 +261,12 @@ export const publishScenarios: readonly Scenario[] = [
     id: 'publish/aborted',
     group,
     invariant: 1,
-    title: 'a publish whose signal has aborted rejects as not sent, and nobody gets it',
+    title: 'a publish whose signal has aborted rejects as not sent, is told, and nobody gets it',
     async run(ctx) {
       const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]
       ctx.consume(bus, topic, probe.handler())
       await bus.start()
+      const record = ctx.recorder(bus)
       const error: unknown = await bus
         .publish(topic, 'never', { signal: AbortSignal.abort(new Error('changed my mind')) })
         .then(
@@ -274,6 +275,7 @@ export const publishScenarios: readonly Scenario[] = [
         )
       assert.ok(error instanceof PublishError)
       assert.equal(error.outcome, 'not-sent')
+      assert.equal(record.of('publishFailed')[0]?.error, error)
       const { id } = await bus.publish(topic, 'sentinel', { key: 'k' })
       await probe.waitExactly([id])
     },

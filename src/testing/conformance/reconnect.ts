@@ -3,8 +3,10 @@ import type { Bus } from '../../core/bus-types.ts'
 import { PublishError } from '../../core/errors.ts'
 import type { Ledger } from '../ledger.ts'
 import type { ScenarioContext } from './context.ts'
+import type { Probe } from './probe.ts'
+import { outgoing, publishRaw } from './raw.ts'
 import type { Need, Scenario } from './scenario.ts'
-import { numbered, publishAll, work } from './shorthand.ts'
+import { assertSame, numbered, publishAll, work } from './shorthand.ts'
 
 const group = 'reconnect'
 const PREFETCH = 32
@@ -88,38 +90,123 @@ export const reconnectScenarios: readonly Scenario[] = [
     },
   },
   {
-    id: 'reconnect/old-acks',
+    id: 'reconnect/old-handlers',
     group,
     invariant: 9,
-    title: 'no ack of an old session settles a message of the new one',
+    title: 'handlers that outlive their session are told, and their messages come again in the new one',
     needs: ['fault:cutConnections', 'redelivery', 'lag', 'admin'],
     async run(ctx) {
-      const [bus, publisher, topic, gate] = [await ctx.bus(), await ctx.startedBus(), ctx.topic(), ctx.gate()]
+      const [bus, publisher, topic] = [await ctx.bus(), await ctx.startedBus(), ctx.topic()]
       const record = ctx.recorder(bus)
-      // The first round hangs over the cut; then those of the new session hang while the old ones end.
-      const second = ctx.gate()
-      const probe = ctx.probe((_message, { attempt }) => (attempt === 1 ? gate.opened : second.opened))
+      // The first calls hang over the cut; those of the new session hang until the old ones have ended.
+      const [old, fresh] = [ctx.gate(), ctx.gate()]
+      let oldRunning = 10
+      const probe = ctx.probe(async (_message, { signal }) => {
+        const isOld = probe.started.length <= 10
+        await (isOld ? old.opened : fresh.opened)
+        if (isOld) oldRunning--
+        signal.throwIfAborted()
+      })
       ctx.consume(bus, topic, probe.handler(), { order: 'none', concurrency: 40 })
       await bus.start()
       const ids = await publishAll(publisher, topic, numbered(10))
       await probe.waitStarted(10)
       await ctx.faults.cutConnections?.()
       await record.waitFor('reconnect')
-      gate.open()
-      await probe.waitHandled(10)
-      second.open()
+      old.open()
+      await ctx.waitUntil(() => oldRunning === 0, 'the handlers of the old session to end')
+      fresh.open()
       const more = await ctx.waitUntil(async () => {
         const results = await publisher.publishMany(topic, numbered(10))
         return results.every(({ error }) => error === undefined) ? results : undefined
       }, 'publishing to work again')
-      const all = [...ids, ...more.map(({ id }) => id)]
+      await ctx.waitUntil(
+        () => new Set(probe.ids()).size >= 20,
+        () => `${new Set(probe.ids()).size} of 20 handled`,
+      )
       await ctx.idle(bus, topic, ctx.service)
       const handled = new Set(probe.ids())
       assert.deepEqual(
-        all.filter((id) => !handled.has(id)),
+        [...ids, ...more.map(({ id }) => id)].filter((id) => !handled.has(id)),
         [],
-        'an ack of the old session must not have settled these',
+        'what was lost with the old session must come again',
       )
+    },
+  },
+  {
+    id: 'reconnect/old-settles',
+    group,
+    invariant: 9,
+    title: 'no settle of an old session reaches a message of the new one',
+    needs: ['fault:cutConnections', 'redelivery'],
+    async run(ctx) {
+      const [transport, consumer, topic] = [await ctx.transport(), ctx.rawConsumer(), ctx.topic()]
+      await consumer.subscribe(transport, { topic, group: ctx.group() })
+      consumer.request(100)
+      const ids = await publishRaw(
+        transport,
+        Array.from({ length: 5 }, () => outgoing(topic)),
+      )
+      await consumer.take(5)
+      const old = consumer.deliveries.slice()
+      await ctx.faults.cutConnections?.()
+      await ctx.waitUntil(
+        () => consumer.lostDeliveries.length === 5,
+        () => `${consumer.lostDeliveries.length} of 5 deliveries were told to be lost`,
+      )
+      assert.ok(old.every((delivery) => delivery.lost))
+      await consumer.take(10)
+      const failures = await consumer.subscription.settle(
+        old.map((delivery) => ({ delivery, outcome: { type: 'ack' as const } })),
+      )
+      assert.deepEqual(
+        failures.map(({ index }) => index),
+        [0, 1, 2, 3, 4],
+        'each ack of the old session must be refused',
+      )
+      // Had one of them settled a message of the new session, it could not come again now.
+      await consumer.settle(consumer.deliveries.slice(5, 10), { type: 'nack', delayMs: 0 })
+      await consumer.take(15)
+      assertSame(
+        consumer.deliveries.slice(10, 15).map(({ message }) => message.id),
+        ids,
+      )
+      await consumer.settle(consumer.deliveries.slice(10, 15))
+    },
+  },
+  {
+    id: 'reconnect/cut-mid-publish',
+    group,
+    invariant: 9,
+    title: 'publishes that are cut off say the truth: confirmed is there, not-sent is not',
+    needs: ['fault:cutConnections', 'redelivery'],
+    async run(ctx) {
+      const [receiver, topic, probe, book] = [await ctx.bus(), ctx.topic(), ctx.probe(), ctx.ledger()]
+      ctx.consume(receiver, topic, probe.handler(), { concurrency: 50 })
+      await receiver.start()
+      const bus = await ctx.startedBus({ publish: { deliveryTimeoutMs: ctx.patienceMs, maxBatchSize: 10 } })
+      const publish = async (id: string, key: string): Promise<void> => {
+        try {
+          await bus.publish(topic, ctx.random.bytes(1_000), { id, key })
+          book.published(id, 'confirmed')
+        } catch (error) {
+          if (!(error instanceof PublishError)) throw error
+          book.published(id, error.outcome)
+        }
+      }
+      for (let round = 0; round < 8; round++) {
+        const sending = Array.from({ length: 100 }, (_, number) =>
+          publish(`${topic}-${round}-${number}`, `k${number % 9}`),
+        )
+        // The instant is part of the fault.
+        await work(ctx.random.integer(0, 4))
+        await ctx.faults.cutConnections?.()
+        await Promise.all(sending)
+      }
+      await everythingHandled(ctx, book, probe)
+      await ctx.idle(receiver, topic, ctx.service)
+      for (const id of probe.ids()) book.handled(id)
+      book.check({ duplicates: 'any' })
     },
   },
   {
@@ -162,10 +249,7 @@ export const reconnectScenarios: readonly Scenario[] = [
         return result?.error === undefined
       }, 'publishing to work again')
       assert.ok(after)
-      await ctx.waitUntil(() => {
-        const handled = new Set(probe.ids())
-        return book.report().missing.every((id) => handled.has(id))
-      }, 'everything confirmed to be handled')
+      await everythingHandled(ctx, book, probe)
       await ctx.idle(receiver, topic, ctx.service)
       for (const id of probe.ids()) book.handled(id)
       book.check({ duplicates: 'any' })
@@ -199,7 +283,11 @@ async function cause(ctx: ScenarioContext, need: Need): Promise<void> {
 
 async function faultUnderLoad(ctx: ScenarioContext, fault: () => Promise<void>, times: number): Promise<void> {
   const [topic, name, book] = [ctx.topic(), ctx.group(), ctx.ledger()]
-  const probe = ctx.probe(() => work(1))
+  // Slower than the flow, so that messages wait here; and what was lost meanwhile does not count as handled.
+  const probe = ctx.probe(async (_message, { signal }) => {
+    await work(3)
+    signal.throwIfAborted()
+  })
   const bus = await ctx.bus()
   ctx.consume(bus, topic, probe.handler(), { group: name, concurrency: 4, prefetch: PREFETCH })
   await bus.start()
@@ -216,6 +304,17 @@ async function faultUnderLoad(ctx: ScenarioContext, fault: () => Promise<void>, 
     )
   }
   await flow.stop()
+  await everythingHandled(ctx, book, probe)
+  for (const id of probe.ids()) book.handled(id)
+  const { duplicates } = book.check({ duplicates: 'any' })
+  // A fault explains a second handling of what was held here, unacked, and of nothing else.
+  const most = times * (PREFETCH + 4)
+  assert.ok(duplicates.length <= most, `${duplicates.length} messages were handled twice; the faults explain ${most}`)
+  if (ctx.capabilities.lag) await ctx.idle(bus, topic, name)
+}
+
+/** The book does not know yet what was handled: it is told in one go, at the end. */
+async function everythingHandled(ctx: ScenarioContext, book: Ledger, probe: Probe): Promise<void> {
   await ctx.waitUntil(
     () => {
       const handled = new Set(probe.ids())
@@ -223,12 +322,6 @@ async function faultUnderLoad(ctx: ScenarioContext, fault: () => Promise<void>, 
     },
     () => `${book.report().confirmed} confirmed, ${new Set(probe.ids()).size} handled`,
   )
-  for (const id of probe.ids()) book.handled(id)
-  const { duplicates } = book.check({ duplicates: 'any' })
-  // A fault explains a second handling of what was held here, unacked, and of nothing else.
-  const most = times * (PREFETCH + 4)
-  assert.ok(duplicates.length <= most, `${duplicates.length} messages were handled twice; the faults explain ${most}`)
-  if (ctx.capabilities.lag) await ctx.idle(bus, topic, name)
 }
 
 /** Publishes without end, one after another within each key, and keeps the book. */
