@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Scenario } from './scenario.ts'
-import { numbered, publishAll, work } from './shorthand.ts'
+import { idsOfKey, numbered, publishAll, work } from './shorthand.ts'
 
 const group = 'groups'
 
@@ -233,7 +233,9 @@ export const groupScenarios: readonly Scenario[] = [
       await probe.waitExactly(ids)
       await ctx.idle(third, topic, name)
       probe.assertExactly(ids)
-      if (ctx.capabilities.ordering === 'key') probe.assertNoOverlap()
+      if (ctx.capabilities.ordering !== 'key') return
+      probe.assertNoOverlap()
+      for (let key = 0; key < 10; key++) probe.assertOrder(idsOfKey(ids, 10, key))
     },
   },
   {
@@ -251,6 +253,26 @@ export const groupScenarios: readonly Scenario[] = [
       for (const [index, probe] of probes.entries()) await probe.waitExactly(ids[index] ?? [])
       for (const [index, probe] of probes.entries())
         assert.ok(probe.handled.every(({ message }) => message.topic === topics[index]))
+    },
+  },
+  {
+    id: 'groups/backlog',
+    group,
+    invariant: 6,
+    title: 'a backlog of thousands is worked off by a group that comes back: each message once, in order by key',
+    needs: ['groups', 'redelivery'],
+    async run(ctx) {
+      const [topic, name, probe] = [ctx.topic(), ctx.group(), ctx.probe()]
+      const publisher = await ctx.startedBus()
+      const first = await ctx.bus()
+      ctx.consume(first, topic, ctx.probe().handler(), { group: name })
+      await first.start()
+      await first.close()
+      const ids = await publishAll(publisher, topic, numbered(6_000, 40))
+      ctx.consume(publisher, topic, probe.handler(), { group: name, concurrency: 64 })
+      await probe.waitExactly(ids)
+      if (ctx.capabilities.ordering === 'none') return
+      for (let key = 0; key < 40; key++) probe.assertOrder(idsOfKey(ids, 40, key))
     },
   },
 ]

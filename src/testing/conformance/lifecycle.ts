@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { PublishError } from '../../core/errors.ts'
 import type { Scenario } from './scenario.ts'
-import { numbered, Planned, publishAll, quick } from './shorthand.ts'
+import { numbered, Planned, publishAll, quick, work } from './shorthand.ts'
 
 const group = 'lifecycle'
 
@@ -285,6 +285,54 @@ export const lifecycleScenarios: readonly Scenario[] = [
         assert.equal(consumer.ids('done').length, 10)
       }
       assert.deepEqual(await publisher.stop({ timeoutMs: ctx.patienceMs }), { code: 0, signal: null })
+    },
+  },
+  {
+    id: 'lifecycle/close-while-starting',
+    group,
+    invariant: 11,
+    title: 'a bus that is closed while it starts ends, leaves nothing behind and holds no messages',
+    needs: ['redelivery'],
+    async run(ctx) {
+      const [topic, probe] = [ctx.topic(), ctx.probe()]
+      for (const settled of [0, 1, 5]) {
+        const bus = await ctx.bus()
+        ctx.consume(bus, topic, probe.handler('early'))
+        const starting = bus.start().then(
+          () => undefined,
+          (error: unknown) => error,
+        )
+        // At once, and in the middle of whatever starting does.
+        if (settled > 0) await work(settled)
+        await bus.close()
+        const error = await starting
+        assert.ok(error === undefined || error instanceof Error)
+        assert.equal(bus.state, 'closed')
+      }
+      const bus = await ctx.bus()
+      ctx.consume(bus, topic, probe.handler())
+      await bus.start()
+      const ids = await publishAll(bus, topic, numbered(10, 3))
+      await probe.waitExactly(ids)
+      assert.ok(probe.handled.every(({ by }) => by === ''))
+    },
+  },
+  {
+    id: 'lifecycle/many-consumers',
+    group,
+    invariant: 11,
+    title: 'one bus carries many consumers',
+    async run(ctx) {
+      const bus = await ctx.bus()
+      const topics = Array.from({ length: 30 }, (_, number) => ctx.topic(`t${number}`))
+      const probes = topics.map((topic) => {
+        const probe = ctx.probe()
+        ctx.consume(bus, topic, probe.handler())
+        return probe
+      })
+      await bus.start()
+      const ids = await Promise.all(topics.map((topic) => publishAll(bus, topic, numbered(5, 2))))
+      for (const [index, probe] of probes.entries()) await probe.waitExactly(ids[index] ?? [])
     },
   },
 ]

@@ -254,6 +254,35 @@ export const orderingScenarios: readonly Scenario[] = [
       probe.assertOrder(ids)
     },
   },
+  {
+    id: 'ordering/pause-resume',
+    group,
+    invariant: 5,
+    title: 'pausing and resuming again and again does not change the order within a key, nor repeat anything',
+    needs: ['ordering', 'redelivery'],
+    async run(ctx) {
+      const [bus, topic] = [await ctx.bus(), ctx.topic()]
+      const probe = ctx.probe(() => work(1))
+      const handle = ctx.consume(bus, topic, probe.handler(), { concurrency: 4, prefetch: 20 })
+      await bus.start()
+      const publishing = publishAll(bus, topic, numbered(200, 5))
+      for (let round = 1; round <= 8; round++) {
+        await probe.waitHandled(round * 15)
+        handle.pause()
+        await ctx.waitUntil(
+          () => handle.stats().running === 0 && handle.stats().buffered === 0,
+          () => handle.stats(),
+        )
+        handle.resume()
+      }
+      const ids = await publishing
+      await probe.waitExactly(ids)
+      probe.assertNoOverlap()
+      for (let key = 0; key < 5; key++) probe.assertOrder(idsOfKey(ids, 5, key))
+      await ctx.idle(bus, topic, ctx.service)
+      probe.assertExactly(ids)
+    },
+  },
 ]
 
 /** Some fail once, some twice; which ones, the seed says. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { outgoing, publishRaw } from './raw.ts'
 import type { Scenario } from './scenario.ts'
-import { assertSame, numbered, Planned, publishAll, quick } from './shorthand.ts'
+import { assertSame, numbered, Planned, publishAll, quick, work } from './shorthand.ts'
 
 const group = 'redelivery'
 
@@ -242,6 +242,36 @@ export const redeliveryScenarios: readonly Scenario[] = [
       await probe.waitExactly(ids)
       await ctx.idle(bus, topic, ctx.service)
       probe.assertExactly(ids)
+    },
+  },
+  {
+    id: 'redelivery/slow-handler',
+    group,
+    invariant: 8,
+    title: 'a handler that takes longer than a lease keeps its message, and what waits behind it, to itself',
+    needs: ['redelivery', 'groups'],
+    async run(ctx) {
+      const [topic, name] = [ctx.topic(), ctx.group()]
+      const { subscription } = await ctx.rawConsumer().subscribe(await ctx.transport(), { topic, group: ctx.group() })
+      // Where there is no lease, a moment will do; where it is longer than anybody waits here, it can't be tried.
+      const slowMs = Math.min((subscription.leaseMs ?? 0) * 1.5 + 100, ctx.patienceMs / 2)
+      const probe = ctx.probe((message) => (message.data === 0 ? work(slowMs) : undefined))
+      const [first, second] = [await ctx.bus(), await ctx.bus()]
+      ctx.consume(first, topic, probe.handler('first'), { group: name, concurrency: 1, prefetch: 10 })
+      await first.start()
+      const ids = await publishAll(
+        first,
+        topic,
+        numbered(6).map((item) => ({ ...item, key: 'one' })),
+      )
+      await probe.waitStarted(1)
+      ctx.consume(second, topic, probe.handler('second'), { group: name })
+      await second.start()
+      await probe.waitExactly(ids)
+      await ctx.idle(second, topic, name)
+      probe.assertExactly(ids)
+      assert.deepEqual(probe.started[0]?.by, 'first')
+      assert.equal(probe.started.filter(({ id }) => id === ids[0]).length, 1)
     },
   },
 ]
