@@ -1,6 +1,7 @@
 export { allScenarios } from './conformance/all-scenarios.ts'
 export { conformance } from './conformance/conformance.ts'
 export type { ConformanceOptions, Runner, RunnerTestContext } from './conformance/conformance.ts'
+export type { ScenarioContext } from './conformance/context.ts'
 export type { ConformanceReport, ScenarioResult, ScenarioStatus } from './conformance/report.ts'
 export type { BrokerFaults, FaultName, ForeignClient, Need, Scenario, ScenarioGroup } from './conformance/scenario.ts'
 export { childConsumer, childPublisher } from './child-process.ts'
