@@ -1,11 +1,12 @@
-import { StoredWriter, transferOf } from './columns.ts'
+import { transferOf } from './columns.ts'
 import type { Database, Statement } from './database.ts'
 import type { Groups } from './groups.ts'
 import { KeyRulesReader } from './key-rules.ts'
-import type { KeyRules } from './key-rules.ts'
 import type { Member, Members, Seat, Topic } from './members.ts'
 import type { Outbox } from './outbox.ts'
+import { Pass } from './pass.ts'
 import { KIND } from './schema.ts'
+import type { Sharing } from './sharing.ts'
 import type { Tx } from './tx.ts'
 
 /** One batch to one subscription: what its thread unpacks in one turn, about a millisecond's worth. */
@@ -17,16 +18,6 @@ const MAX_SCAN = 4_096
 const MAX_PARKED = 2_000
 /** Least messages of a key that become ready together when the key is free. More would be parked again by other members. */
 const MIN_UNBLOCKED = 8
-/** Most delayed messages that become ready in one transaction. */
-const MAX_DUE = 500
-
-/** A claim in the making. */
-interface Handed {
-  readonly seq: number
-  readonly key: string | null
-  readonly targeted: boolean
-}
-
 type ReadyRow = [
   number,
   number,
@@ -42,47 +33,14 @@ type ReadyRow = [
 ]
 type NewRow = [number, number, string, string | null, number, number | null, string, Uint8Array, number]
 
-/** One look at one topic for one subscription. */
-class Pass {
-  readonly seat: Seat
-  readonly writer: StoredWriter
-  readonly handed: Handed[] = []
-  left: number
-  leftBytes: number
-  /** There may be more than was taken. */
-  more = false
-  #rules: KeyRules | undefined
-  readonly #reader: KeyRulesReader
-
-  constructor(seat: Seat, left: number, leftBytes: number, reader: KeyRulesReader) {
-    this.seat = seat
-    this.left = left
-    this.leftBytes = leftBytes
-    this.writer = new StoredWriter(seat.at.topic.name)
-    this.#reader = reader
-  }
-
-  get full(): boolean {
-    return this.left <= 0 || this.leftBytes <= 0
-  }
-
-  get rules(): KeyRules {
-    return (this.#rules ??= this.#reader.read(this.seat))
-  }
-
-  /** What the message must keep its order with: its key, the whole topic, or nothing. */
-  keyOf(key: string | null): string | null {
-    const { order } = this.seat.member.spec
-    return order === 'key' ? key : order === 'strict' ? '' : null
-  }
-}
-
 /** Hands messages to subscriptions, and keeps the order of keys over all members of a group while doing so. */
 export class Claims {
   readonly #groups: Groups
   readonly #members: Members
   readonly #outbox: Outbox
   readonly #rules: KeyRulesReader
+  readonly #sharing: Sharing
+  readonly #restrained = new Set<Seat>()
   readonly #ready: Statement
   readonly #unread: Statement
   readonly #insert: Statement
@@ -95,18 +53,13 @@ export class Claims {
   readonly #unblockAll: Statement
   readonly #forget: Statement
   readonly #forgetDelayed: Statement
-  readonly #retriesDue: Statement
-  readonly #delayedDue: Statement
-  readonly #makeReady: Statement
-  readonly #undelay: Statement
-  readonly #nextRetry: Statement
-  readonly #nextDelayed: Statement
-  readonly #rebase: Statement
 
-  constructor(db: Database, groups: Groups, members: Members, outbox: Outbox) {
-    this.#groups = groups
-    this.#members = members
-    this.#outbox = outbox
+  constructor(parts: { db: Database; groups: Groups; members: Members; outbox: Outbox; sharing: Sharing }) {
+    const { db } = parts
+    this.#groups = parts.groups
+    this.#members = parts.members
+    this.#outbox = parts.outbox
+    this.#sharing = parts.sharing
     this.#rules = new KeyRulesReader(db)
     this.#ready = db.prepare(`
       SELECT c.seq, c.attempt, c.first_at, c.key, m.id, m.kind, m.key, m.time, m.meta, m.body, m.size
@@ -132,42 +85,39 @@ export class Claims {
     const ofTopic = 'seq = ? AND group_id IN (SELECT id FROM groups WHERE topic_id = ?)'
     this.#forget = db.prepare(`DELETE FROM claims WHERE ${ofTopic} AND state <> 1 RETURNING group_id, key`)
     this.#forgetDelayed = db.prepare(`DELETE FROM delayed WHERE ${ofTopic}`)
-    this.#retriesDue = db.prepare(
-      'UPDATE claims SET state = 0, not_before = NULL, since = NULL WHERE state = 2 AND not_before <= ? RETURNING group_id',
-    )
-    this.#delayedDue = db.prepare(`SELECT group_id, seq FROM delayed WHERE due <= ? ORDER BY due LIMIT ${MAX_DUE}`)
-    this.#makeReady = db.prepare(`
-      INSERT OR IGNORE INTO claims (group_id, seq, state, attempt, key) SELECT ?, seq, 0, 0, key FROM messages WHERE seq = ?`)
-    this.#undelay = db.prepare('DELETE FROM delayed WHERE group_id = ? AND seq = ?')
-    this.#nextRetry = db.prepare('SELECT min(not_before) FROM claims WHERE state = 2')
-    this.#nextDelayed = db.prepare('SELECT min(due) FROM delayed')
-    this.#rebase = db.prepare(
-      'UPDATE claims SET not_before = ? + (not_before - since), since = ? WHERE state = 2 AND since > ?',
-    )
   }
 
-  /** Hands the subscription what its credit allows. True when there may be more for it. */
-  claim(tx: Tx, member: Member): boolean {
+  /** Hands the subscription what its credit allows. Seats where there may be more stay dirty. */
+  claim(tx: Tx, member: Member): void {
     let left = Math.min(member.credit, MAX_BATCH)
     let leftBytes = Math.min(member.creditBytes, MAX_BATCH_BYTES)
-    let more = false
+    let taken = 0
     const { seats } = member
     for (let step = 0; step < seats.length; step++) {
       const at = (member.nextSeat + step) % seats.length
       const seat = seats[at] as Seat
       if (!seat.dirty) continue
-      const pass = new Pass(seat, left, leftBytes, this.#rules)
+      const pass = new Pass({ tx, seat, left, leftBytes, reader: this.#rules, sharing: this.#sharing })
       this.#look(tx, pass)
       seat.dirty = pass.more
-      more ||= pass.more
+      if (pass.restrained) this.#restrained.add(seat)
+      taken += pass.handed.length
       left = pass.left
       leftBytes = pass.leftBytes
-      if (pass.full) {
-        member.nextSeat = (at + 1) % seats.length
-        return true
-      }
+      if (!pass.full) continue
+      member.nextSeat = (at + 1) % seats.length
+      break
     }
-    return more
+    if (taken > 0) this.#sharing.fed(tx, member)
+    else this.#sharing.goesWithout(tx, member)
+  }
+
+  /** Who left something to others looks again: they may not want it any more. True when there was anybody. */
+  recheck(): boolean {
+    const { size } = this.#restrained
+    for (const seat of this.#restrained) seat.dirty = true
+    this.#restrained.clear()
+    return size > 0
   }
 
   #look(tx: Tx, pass: Pass): void {
@@ -213,7 +163,8 @@ export class Claims {
         } else if (key !== null && pass.rules.blocksReady(key, seq)) {
           this.#park.run(key, at.id, seq)
           pass.rules.parked(key, seq)
-        } else {
+        } else if (!pass.takes(key)) return false
+        else {
           const first = firstAt ?? tx.now
           this.#lease.run(member.owner, attempts + 1, first, key, at.id, seq)
           pass.handed.push({ seq, key, targeted: kind === KIND.targeted })
@@ -256,7 +207,8 @@ export class Claims {
         if (parked++ >= MAX_PARKED) break
         this.#insert.run(at.id, seq, 3, null, 0, null, key)
         pass.rules.parked(key, seq)
-      } else {
+      } else if (!pass.takes(key)) break
+      else {
         this.#insert.run(at.id, seq, 1, member.owner, 1, tx.now, key)
         pass.handed.push({ seq, key, targeted: false })
         pass.writer.add(seq, id, messageKey, time, meta, body, size, 1, tx.now)
@@ -289,30 +241,5 @@ export class Claims {
     for (const row of this.#forget.rows(seq, topic.id)) {
       if (row[1] !== null) this.unblock(row[0] as number, row[1] as string, 1)
     }
-  }
-
-  /** Makes ready what has waited for its time. True when there is more of it. */
-  promote(now: number): boolean {
-    for (const row of this.#retriesDue.rows(now)) this.#members.touchGroup(row[0] as number)
-    const due = this.#delayedDue.rows(now)
-    for (const row of due) {
-      const [groupId, seq] = row as readonly number[] as [number, number]
-      this.#makeReady.run(groupId, seq)
-      this.#undelay.run(groupId, seq)
-      this.#members.touchGroup(groupId)
-    }
-    return due.length === MAX_DUE
-  }
-
-  /** When `promote` has something to do next, in ms since 1970. */
-  nextDue(): number {
-    const retry = this.#nextRetry.row()?.[0] as number | null
-    const delayed = this.#nextDelayed.row()?.[0] as number | null
-    return Math.min(retry ?? Infinity, delayed ?? Infinity)
-  }
-
-  /** A wait that began in the future began before the clock was set back: it begins again now, so that it ends. */
-  rebase(now: number): void {
-    this.#rebase.run(now, now, now + 1_000)
   }
 }

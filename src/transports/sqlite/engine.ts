@@ -201,8 +201,9 @@ export class Engine {
   }
 
   #claim(tx: Tx): void {
-    const { claims, members, owners } = this.#store
-    if (this.#dueAt <= tx.now) claims.promote(tx.now)
+    const { claims, due, members, owners } = this.#store
+    if (this.#dueAt <= tx.now) due.promote(tx.now)
+    members.rotate()
     for (const member of members.all()) {
       if (!member.hungry) continue
       if (owners.alive(member.owner)) claims.claim(tx, member)
@@ -252,6 +253,7 @@ export class Engine {
 
   #giveBack(member: Member, tokens: readonly number[]): void {
     if (tokens.length === 0) return
+    this.#store.settling.abandon(member, tokens)
     const task: Task = {
       durable: false,
       weight: tokens.length,
@@ -289,7 +291,7 @@ export class Engine {
       this.#pollTimer = undefined
       let changed = false
       this.#guard('looking for changes', () => (changed = this.#store.db.dataVersion() !== this.#version))
-      if (changed) this.#schedule()
+      if (this.#store.claims.recheck() || changed) this.#schedule()
       else this.#armPoll()
       this.#outbox.flush()
     }, this.#settings.options.pollIntervalMs)
@@ -297,7 +299,7 @@ export class Engine {
 
   #armDue(): void {
     if (this.#store.members.size === 0) return
-    const at = this.#store.claims.nextDue()
+    const at = this.#store.due.next()
     if (at === this.#dueAt && this.#dueTimer !== undefined) return
     this.#dueAt = at
     clearTimeout(this.#dueTimer)
@@ -324,11 +326,11 @@ export class Engine {
   }
 
   #reap(): void {
-    const { owners, claims, members } = this.#store
+    const { owners, due, members } = this.#store
     this.#enqueue(
       this.#background('taking back what dead processes held', (tx) => {
         if (owners.reap(members) > 0) members.touchAll()
-        claims.rebase(tx.now)
+        due.rebase(tx.now)
         tx.after(() => this.#armReap(owners.nextEndIn(members)))
       }),
     )

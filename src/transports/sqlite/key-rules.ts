@@ -4,14 +4,15 @@ import { CLAIM } from './schema.ts'
 
 /** What keeps messages of a key from being handed to one seat, as of now. */
 export class KeyRules {
-  /** Keys of which another owner holds something. */
+  /** Keys of which another owner holds something, or this one something that nobody handles any more. */
   readonly #elsewhere = new Set<string>()
   /** Keys that wait for a retry, with the first message that does. */
   readonly #retry = new Map<string, number>()
   /** Keys of which something is parked, with the first message that is. */
   readonly #blocked = new Map<string, number>()
 
-  constructor(rows: Iterable<readonly unknown[]>) {
+  constructor(rows: Iterable<readonly unknown[]>, stuck: Iterable<string>) {
+    for (const key of stuck) this.#elsewhere.add(key)
     for (const row of rows) {
       const [key, state, seq] = row as readonly [string, number, number]
       if (state === CLAIM.leased) this.#elsewhere.add(key)
@@ -56,6 +57,6 @@ export class KeyRulesReader {
     const { at, member } = seat
     const waiting = this.#waiting.rows(at.id)
     const alone = this.#others.row(at.group, member.owner) === undefined
-    return new KeyRules(alone ? waiting : waiting.concat(this.#elsewhere.rows(at.id, member.owner)))
+    return new KeyRules(alone ? waiting : waiting.concat(this.#elsewhere.rows(at.id, member.owner)), seat.stuck.keys())
   }
 }

@@ -1,4 +1,5 @@
 import { compilePattern } from '../../core/topic.ts'
+import { KeyCounts } from './key-counts.ts'
 import type { SubscribeSpec } from './protocol.ts'
 
 export interface Topic {
@@ -42,7 +43,9 @@ export class Seat {
   readonly member: Member
   readonly at: GroupTopic
   /** How many leases there are of each key. */
-  readonly held: Map<string, number> = new Map()
+  readonly held: KeyCounts = new KeyCounts()
+  /** Keys of deliveries whose outcome could not be written: until they are given back, nothing of the key may pass them. */
+  readonly stuck: KeyCounts = new KeyCounts()
   /** Leases in all. */
   out = 0
   /** There may be something to claim. */
@@ -70,6 +73,8 @@ export class Member {
   /** Where the next claim starts, so that no topic of a pattern starves the others. */
   nextSeat = 0
   nextToken = 1
+  /** When it was noted that it goes without, in the time of leases; 0 when it does not. */
+  hungryAt = 0
   readonly leases: Map<number, Lease> = new Map()
 
   constructor(sub: number, spec: SubscribeSpec, owner: number) {
@@ -86,7 +91,7 @@ export class Member {
   lease(seat: Seat, seq: number, key: string | null, targeted: boolean): void {
     this.leases.set(this.nextToken++, { seat, seq, key, targeted })
     seat.out++
-    if (key !== null) seat.held.set(key, (seat.held.get(key) ?? 0) + 1)
+    if (key !== null) seat.held.add(key)
   }
 
   /** Forgets a lease; undefined when there is none with that token. */
@@ -95,11 +100,7 @@ export class Member {
     if (lease === undefined) return undefined
     this.leases.delete(token)
     lease.seat.out--
-    if (lease.key === null) return lease
-    const { held } = lease.seat
-    const left = (held.get(lease.key) ?? 0) - 1
-    if (left > 0) held.set(lease.key, left)
-    else held.delete(lease.key)
+    if (lease.key !== null) lease.seat.held.remove(lease.key)
     return lease
   }
 
@@ -181,6 +182,16 @@ export class Members {
     const peers = this.#byTopic.get(at.topic.id)
     peers?.delete(at)
     if (peers?.size === 0) this.#byTopic.delete(at.topic.id)
+  }
+
+  /** Puts the first one last: nobody is always the first to be served. */
+  rotate(): void {
+    if (this.#members.size < 2) return
+    for (const [sub, member] of this.#members) {
+      this.#members.delete(sub)
+      this.#members.set(sub, member)
+      return
+    }
   }
 
   /** Something was published there. */

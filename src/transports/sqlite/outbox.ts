@@ -1,28 +1,38 @@
 import type { Member, Members, GroupTopic } from './members.ts'
 import type { Reply } from './protocol.ts'
 
-/** What the database thread has to say; it leaves once per round, in order. */
+/**
+ * What the database thread has to say; it leaves once per round. Answers go ahead of deliveries and in a message of their
+ * own: whoever waits for an answer has acted on it before the first delivery is looked at.
+ */
 export class Outbox {
   readonly #post: (replies: readonly Reply[], transfer: ArrayBuffer[]) => void
-  #replies: Reply[] = []
-  #transfer: ArrayBuffer[] = []
+  #answers: Reply[] = []
+  #answersTransfer: ArrayBuffer[] = []
+  #deliveries: Reply[] = []
+  #deliveriesTransfer: ArrayBuffer[] = []
 
   constructor(post: (replies: readonly Reply[], transfer: ArrayBuffer[]) => void) {
     this.#post = post
   }
 
-  add(reply: Reply, transfer?: readonly ArrayBuffer[]): void {
-    this.#replies.push(reply)
-    if (transfer !== undefined) this.#transfer.push(...transfer)
+  add(reply: Reply, transfer: readonly ArrayBuffer[] = []): void {
+    const delivery = reply.kind === 'deliver'
+    ;(delivery ? this.#deliveries : this.#answers).push(reply)
+    ;(delivery ? this.#deliveriesTransfer : this.#answersTransfer).push(...transfer)
   }
 
   flush(): void {
-    if (this.#replies.length === 0) return
-    const replies = this.#replies
-    const transfer = this.#transfer
-    this.#replies = []
-    this.#transfer = []
-    this.#post(replies, transfer)
+    if (this.#answers.length > 0) {
+      this.#post(this.#answers, this.#answersTransfer)
+      this.#answers = []
+      this.#answersTransfer = []
+    }
+    if (this.#deliveries.length > 0) {
+      this.#post(this.#deliveries, this.#deliveriesTransfer)
+      this.#deliveries = []
+      this.#deliveriesTransfer = []
+    }
   }
 
   /** Somebody moved the group (`epoch`) or deleted it (undefined): what was handed out of it is nobody's any more. */

@@ -115,7 +115,8 @@ CREATE TABLE owners (
   pattern TEXT NOT NULL,
   ephemeral INTEGER NOT NULL,
   lease_until INTEGER NOT NULL,
-  lease_ms INTEGER NOT NULL
+  lease_ms INTEGER NOT NULL,
+  hungry_at INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX owners_of_group ON owners (group_name);
 `

@@ -111,16 +111,29 @@ export class Settling {
     this.#claims.unblockAll(groupId)
   }
 
-  /** Gives back deliveries whose outcome could not be written. */
+  /** An outcome could not be written: nobody handles the delivery any more, and nothing of its key may pass it. */
+  abandon(member: Member, tokens: readonly number[]): void {
+    for (const token of tokens) {
+      const lease = member.leases.get(token)
+      if (lease !== undefined && lease.key !== null) lease.seat.stuck.add(lease.key)
+    }
+  }
+
+  /** Gives back what was abandoned. */
   giveBackLeases(tx: Tx, member: Member, tokens: readonly number[]): void {
+    const seats = new Set<Seat>()
     for (const token of tokens) {
       const lease = member.leases.get(token)
       if (lease === undefined) continue
+      seats.add(lease.seat)
       this.#ready.run(0, lease.seat.at.id, lease.seq, member.owner)
-      this.#claims.unblockAll(lease.seat.at.id)
     }
+    for (const seat of seats) this.#claims.unblockAll(seat.at.id)
     tx.after(() => {
-      for (const token of tokens) member.end(token)
+      for (const token of tokens) {
+        const lease = member.end(token)
+        if (lease !== undefined && lease.key !== null) lease.seat.stuck.remove(lease.key)
+      }
     })
   }
 }
@@ -128,7 +141,7 @@ export class Settling {
 /** Notes a key of which nothing else is out there, and how much of it was: what stands behind it may go. */
 function noteFreed(tx: Tx, freed: Map<Seat, Map<string, number>>, seat: Seat, key: string): void {
   const settled = tx.free(seat, key)
-  if (settled < (seat.held.get(key) ?? 0)) return
+  if (settled < seat.held.get(key)) return
   const keys = freed.get(seat)
   if (keys === undefined) freed.set(seat, new Map([[key, settled]]))
   else keys.set(key, settled)

@@ -1,6 +1,7 @@
 import { Catalog } from './catalog.ts'
 import { Claims } from './claims.ts'
 import { Database } from './database.ts'
+import { Due } from './due.ts'
 import { Groups } from './groups.ts'
 import { Log } from './log.ts'
 import { Members } from './members.ts'
@@ -11,6 +12,7 @@ import { Positions } from './positions.ts'
 import type { WorkerSettings } from './protocol.ts'
 import { Retention } from './retention.ts'
 import { Settling } from './settling.ts'
+import { Sharing } from './sharing.ts'
 
 /** Where the time comes from; tests have their own. */
 export interface StoreClock {
@@ -28,6 +30,7 @@ export interface Store {
   readonly groups: Groups
   readonly log: Log
   readonly claims: Claims
+  readonly due: Due
   readonly settling: Settling
   readonly owners: Owners
   readonly overview: Overview
@@ -44,7 +47,8 @@ export function openStore(settings: WorkerSettings, outbox: Outbox, clock: Store
     const positions = new Positions(db)
     const groups = new Groups(db, catalog, positions)
     const log = new Log(db, catalog, groups, members)
-    const claims = new Claims(db, groups, members, outbox)
+    const sharing = new Sharing(db, () => clock.machine())
+    const claims = new Claims({ db, groups, members, outbox, sharing })
     const settling = new Settling({ db, claims, groups, log, members, outbox })
     const owners = new Owners({ db, groups, settling, instance, leaseMs: options.leaseMs, time: () => clock.machine() })
     const retention =
@@ -64,6 +68,7 @@ export function openStore(settings: WorkerSettings, outbox: Outbox, clock: Store
       groups,
       log,
       claims,
+      due: new Due(db, members),
       settling,
       owners,
       overview: new Overview(db, members, owners),

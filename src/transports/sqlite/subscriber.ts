@@ -1,5 +1,5 @@
 import { SettlementError } from '../../core/errors.ts'
-import type { OutgoingMessage } from '../../core/message.ts'
+import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
 import type {
   DeliverySink,
   Outcome,
@@ -9,6 +9,7 @@ import type {
 } from '../../core/transport.ts'
 import { SqliteDelivery } from './delivery.ts'
 import { toPublishError, toSettlementError } from './errors.ts'
+import { KeyCounts } from './key-counts.ts'
 import { StoredReader, toColumns } from './mapping.ts'
 import { OUTCOME } from './protocol.ts'
 import type { StoredColumns, SubscribeSpec } from './protocol.ts'
@@ -36,6 +37,11 @@ export class SqliteSubscription implements TransportSubscription {
   readonly #host: SubscriptionHost
   readonly #sink: DeliverySink
   readonly #outstanding = new Map<number, SqliteDelivery>()
+  /**
+   * Keys of which something is on its way back to the file. What the database thread had sent before it heard of that must
+   * not be handled: it would overtake.
+   */
+  readonly #returning = new KeyCounts()
   /** Requested and not yet delivered. */
   #credit = 0
   #creditBytes = 0
@@ -119,19 +125,26 @@ export class SqliteSubscription implements TransportSubscription {
     const outcomes = new Uint8Array(count)
     let delays: Float64Array | undefined
     const letters: OutgoingMessage[] = []
+    const returning: string[] = []
     for (let at = 0; at < count; at++) {
       const { outcome } = batch[indexes[at] as number] as Settlement
-      tokens[at] = (ours[at] as SqliteDelivery).token
+      const delivery = ours[at] as SqliteDelivery
+      tokens[at] = delivery.token
       outcomes[at] = codeOf(outcome)
       if (outcome.type === 'reject') {
         if (outcome.deadLetter !== undefined) letters.push(outcome.deadLetter)
-      } else if (outcome.type !== 'ack' && outcome.delayMs > 0)
-        (delays ??= new Float64Array(count))[at] = outcome.delayMs
+      } else if (outcome.type !== 'ack') {
+        if (outcome.delayMs > 0) (delays ??= new Float64Array(count))[at] = outcome.delayMs
+        const key = this.#keyOf(delivery.message)
+        if (key !== undefined) returning.push(key)
+      }
     }
     const packed = letters.length === 0 ? undefined : toColumns(letters)
+    for (const key of returning) this.#returning.add(key)
     const answer = await thread.ask(
       { kind: 'settle', sub: this.sub, tokens, outcomes, delays, letters: packed?.columns },
       packed?.transfer,
+      () => this.#returned(returning),
     )
     const { failures } = answer as Extract<typeof answer, { kind: 'settled' }>
     if (failures.length === 0) return NO_FAILURES
@@ -186,43 +199,62 @@ export class SqliteSubscription implements TransportSubscription {
   deliver(firstToken: number, columns: StoredColumns): void {
     const reader = new StoredReader(columns)
     const { count } = reader
-    if (this.#paused || this.#stopped) {
-      this.#sendBack(firstToken, reader)
-      return
-    }
     const deliveries: SqliteDelivery[] = []
+    const unwanted: SqliteDelivery[] = []
     for (let row = 0; row < count; row++) {
-      const token = firstToken + row
       const delivery = new SqliteDelivery(
         reader.message(row),
         reader.number(row, 'seq'),
-        token,
+        firstToken + row,
         reader.number(row, 'attempt'),
         reader.number(row, 'firstAt'),
         reader.number(row, 'size'),
       )
+      if (this.#paused || this.#stopped || this.#mustNotPass(delivery.message)) {
+        unwanted.push(delivery)
+        continue
+      }
       this.#credit--
       this.#creditBytes -= delivery.bytes
-      this.#outstanding.set(token, delivery)
+      this.#outstanding.set(delivery.token, delivery)
       deliveries.push(delivery)
     }
-    this.#sink.receive(deliveries)
+    if (unwanted.length > 0) this.#sendBack(unwanted)
+    if (deliveries.length > 0) this.#sink.receive(deliveries)
   }
 
-  /** It was under way when the runtime said stop: back untouched, credit included. */
-  #sendBack(firstToken: number, reader: StoredReader): void {
+  /** What has to be one after another for this member. */
+  #keyOf(message: EncodedMessage): string | undefined {
+    const { order } = this.spec
+    return order === 'key' ? message.key : order === 'strict' ? '' : undefined
+  }
+
+  #mustNotPass(message: EncodedMessage): boolean {
+    const key = this.#keyOf(message)
+    return key !== undefined && this.#returning.has(key)
+  }
+
+  /** The thread knows now: what it sends from here on is in order again. */
+  #returned(keys: readonly string[]): void {
+    for (const key of keys) this.#returning.remove(key)
+  }
+
+  /** They were under way when it was decided that they must not come: back untouched, credit included. */
+  #sendBack(unwanted: readonly SqliteDelivery[]): void {
     const { thread } = this.#host
     if (thread === undefined || this.#closing !== undefined) return
-    const { count } = reader
-    let bytes = 0
-    for (let row = 0; row < count; row++) bytes += reader.number(row, 'size')
-    const tokens = Float64Array.from({ length: count }, (_, row) => firstToken + row)
-    const outcomes = new Uint8Array(count).fill(OUTCOME.release)
+    const tokens = Float64Array.from(unwanted, ({ token }) => token)
+    const outcomes = new Uint8Array(unwanted.length).fill(OUTCOME.release)
+    const keys = unwanted.map(({ message }) => this.#keyOf(message)).filter((key) => key !== undefined)
+    const bytes = unwanted.reduce((sum, delivery) => sum + delivery.bytes, 0)
+    for (const key of keys) this.#returning.add(key)
     // A release that fails is given back by the thread itself, later.
     thread
-      .ask({ kind: 'settle', sub: this.sub, tokens, outcomes, delays: undefined, letters: undefined })
+      .ask({ kind: 'settle', sub: this.sub, tokens, outcomes, delays: undefined, letters: undefined }, [], () =>
+        this.#returned(keys),
+      )
       .catch(() => {})
-    thread.send({ kind: 'credit', sub: this.sub, count, bytes })
+    thread.send({ kind: 'credit', sub: this.sub, count: unwanted.length, bytes })
   }
 
   takeBack(tokens: Iterable<number>, reason: string): void {

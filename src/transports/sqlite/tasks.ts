@@ -106,6 +106,7 @@ export class Tasks {
     tx.after(() => {
       this.#outbox.lostAll(member, 'its lease ended: the process did not answer in time')
       member.owner = owner
+      member.hungryAt = 0
       for (const { topic, group } of joined) members.sit(member, topic, group)
     })
   }

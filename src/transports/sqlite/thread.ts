@@ -26,6 +26,7 @@ export interface ThreadListener {
 }
 
 interface Call {
+  readonly answered: (() => void) | undefined
   readonly resolve: (answer: Answer) => void
   readonly reject: (error: Error) => void
 }
@@ -78,12 +79,18 @@ export class DatabaseThread {
     if (transfer !== undefined) this.#transfer.push(...transfer)
   }
 
-  /** Rejects with `ThreadRefusedError` or `ThreadGoneError`. */
-  ask(question: Question, transfer?: readonly ArrayBuffer[]): Promise<Answer> {
-    if (this.#gone) return Promise.reject(new ThreadGoneError('The database thread has ended'))
+  /**
+   * Rejects with `ThreadRefusedError` or `ThreadGoneError`. `answered` is called before the promise settles, and before
+   * anything that the thread said afterwards is heard.
+   */
+  ask(question: Question, transfer?: readonly ArrayBuffer[], answered?: () => void): Promise<Answer> {
+    if (this.#gone) {
+      answered?.()
+      return Promise.reject(new ThreadGoneError('The database thread has ended'))
+    }
     const call = ++this.#lastCall
     return new Promise((resolve, reject) => {
-      this.#calls.set(call, { resolve, reject })
+      this.#calls.set(call, { resolve, reject, answered })
       this.send({ ...question, call }, transfer)
     })
   }
@@ -100,6 +107,7 @@ export class DatabaseThread {
     if ('call' in reply) {
       const call = this.#calls.get(reply.call)
       this.#calls.delete(reply.call)
+      call?.answered?.()
       if (reply.kind === 'failed') call?.reject(new ThreadRefusedError(reply.error))
       else call?.resolve(reply)
     } else if (reply.kind === 'opened') this.#settleOpened?.resolve()
@@ -118,7 +126,10 @@ export class DatabaseThread {
     this.#settleOpened?.reject(error)
     const calls = [...this.#calls.values()]
     this.#calls.clear()
-    for (const call of calls) call.reject(error)
+    for (const call of calls) {
+      call.answered?.()
+      call.reject(error)
+    }
     if (!this.#closing) this.#listener.died(error)
   }
 

@@ -15,6 +15,7 @@ import type {
 } from '../../core/transport.ts'
 import { checkStart, SqliteAdmin } from './admin.ts'
 import { explain, toCause, toConnectionError } from './errors.ts'
+import type { Explanation } from './errors.ts'
 import { toPosition } from './mapping.ts'
 import type { ResolvedSqliteOptions } from './options.ts'
 import type { Reply } from './protocol.ts'
@@ -43,7 +44,7 @@ export class SqliteTransport implements Transport, ThreadListener {
   thread: DatabaseThread | undefined
   #starting: DatabaseThread | undefined
   #lastSub = 0
-  #trouble: string | undefined
+  #trouble: Explanation | undefined
   #downSince: number | undefined
   #upSince = 0
   #restarts = 0
@@ -130,7 +131,9 @@ export class SqliteTransport implements Transport, ThreadListener {
     if (this.#host === undefined || this.#closing !== undefined) return { connected: false, detail: 'not open' }
     if (this.thread === undefined)
       return { connected: false, detail: 'the database thread ended and is being started again' }
-    return this.#trouble === undefined ? { connected: true } : { connected: true, detail: this.#trouble }
+    if (this.#trouble === undefined) return { connected: true }
+    // What does not pass by itself is no connection to speak of.
+    return { connected: this.#trouble.retryable, detail: this.#trouble.text }
   }
 
   close(options: { readonly deadlineMs?: number | undefined } = {}): Promise<void> {
@@ -197,9 +200,9 @@ export class SqliteTransport implements Transport, ThreadListener {
         host.events.emit('error', { transport, error: this.#told(reply.error), doing: reply.doing })
         return
       case 'health':
-        this.#trouble = reply.error === undefined ? undefined : explain(reply.error, this.path).text
+        this.#trouble = reply.error === undefined ? undefined : explain(reply.error, this.path)
         if (this.#trouble !== undefined)
-          host.events.emit('warning', { transport, code: 'sqlite-trouble', detail: this.#trouble })
+          host.events.emit('warning', { transport, code: 'sqlite-trouble', detail: this.#trouble.text })
     }
   }
 
@@ -229,7 +232,6 @@ export class SqliteTransport implements Transport, ThreadListener {
         if (this.#closing !== undefined) return
         if (!BusbarError.is(error))
           host.events.emit('error', { transport: host.name, error, doing: 'starting the database thread again' })
-        this.#trouble = error instanceof Error ? error.message : String(error)
         this.#restartLater(host)
       })
     })

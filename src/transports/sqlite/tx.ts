@@ -1,3 +1,6 @@
+import { KeyCounts } from './key-counts.ts'
+import type { Seat } from './members.ts'
+
 /**
  * One transaction while it runs. What it changes in memory waits in `after` until the file has it: after a rollback the
  * memory still says what the file says.
@@ -8,7 +11,7 @@ export class Tx {
   readonly #after: (() => void)[] = []
   readonly #seen = new Set<object>()
   /** How many deliveries of each key were settled so far, by their seat. */
-  readonly #freed = new Map<object, Map<string, number>>()
+  readonly #freed = new Map<Seat, KeyCounts>()
 
   constructor(now: number) {
     this.now = now
@@ -26,12 +29,22 @@ export class Tx {
   }
 
   /** Counts a settled delivery of a key; resolves to how many there are by now. */
-  free(seat: object, key: string): number {
+  free(seat: Seat, key: string): number {
     let keys = this.#freed.get(seat)
-    if (keys === undefined) this.#freed.set(seat, (keys = new Map()))
-    const count = (keys.get(key) ?? 0) + 1
-    keys.set(key, count)
-    return count
+    if (keys === undefined) this.#freed.set(seat, (keys = new KeyCounts()))
+    return keys.add(key)
+  }
+
+  /** Whether the seat has anything of the key once this is committed. */
+  holds(seat: Seat, key: string): boolean {
+    return seat.held.get(key) > (this.#freed.get(seat)?.get(key) ?? 0)
+  }
+
+  /** Of how many keys the seat has anything once this is committed. */
+  keysHeld(seat: Seat): number {
+    let held = seat.held.size
+    for (const key of this.#freed.get(seat)?.keys() ?? []) if (!this.holds(seat, key)) held--
+    return held
   }
 
   /** To be called once, when the commit has succeeded. */

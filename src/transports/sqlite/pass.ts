@@ -1,0 +1,76 @@
+import { StoredWriter } from './columns.ts'
+import type { KeyRules, KeyRulesReader } from './key-rules.ts'
+import type { Seat } from './members.ts'
+import type { Sharing } from './sharing.ts'
+import type { Tx } from './tx.ts'
+
+/** A claim in the making. */
+export interface Handed {
+  readonly seq: number
+  readonly key: string | null
+  readonly targeted: boolean
+}
+
+/** One look at one topic for one subscription. */
+export class Pass {
+  readonly seat: Seat
+  readonly writer: StoredWriter
+  readonly handed: Handed[] = []
+  left: number
+  leftBytes: number
+  /** There may be more than was taken. */
+  more = false
+  /** It left something to a member that goes without. */
+  restrained = false
+  readonly #tx: Tx
+  readonly #reader: KeyRulesReader
+  #rules: KeyRules | undefined
+  readonly #sharing: Sharing
+  #newKeys: number | undefined
+  readonly #taken = new Set<string>()
+
+  constructor(parts: {
+    tx: Tx
+    seat: Seat
+    left: number
+    leftBytes: number
+    reader: KeyRulesReader
+    sharing: Sharing
+  }) {
+    this.seat = parts.seat
+    this.left = parts.left
+    this.leftBytes = parts.leftBytes
+    this.writer = new StoredWriter(parts.seat.at.topic.name)
+    this.#tx = parts.tx
+    this.#reader = parts.reader
+    this.#sharing = parts.sharing
+  }
+
+  get full(): boolean {
+    return this.left <= 0 || this.leftBytes <= 0
+  }
+
+  get rules(): KeyRules {
+    return (this.#rules ??= this.#reader.read(this.seat))
+  }
+
+  /** What the message must keep its order with: its key, the whole topic, or nothing. */
+  keyOf(key: string | null): string | null {
+    const { order } = this.seat.member.spec
+    return order === 'key' ? key : order === 'strict' ? '' : null
+  }
+
+  /** False when the key should be left to another member. Ends the pass: what follows must not pass what is left. */
+  takes(key: string | null): boolean {
+    if (key === null) return true
+    this.#newKeys ??= this.#sharing.newKeys(this.#tx, this.seat)
+    if (this.#newKeys === Infinity || this.#taken.has(key) || this.#tx.holds(this.seat, key)) return true
+    if (this.#newKeys <= 0) {
+      this.restrained = true
+      return false
+    }
+    this.#newKeys--
+    this.#taken.add(key)
+    return true
+  }
+}

@@ -1,0 +1,57 @@
+import type { Database, Statement } from './database.ts'
+import type { Member, Seat } from './members.ts'
+import type { Tx } from './tx.ts'
+
+/** So long after it was noted, that a member goes without is old news. In ms. */
+const HUNGER_MS = 250
+
+/**
+ * Keeps one member from having all keys. Whoever settles the last message of a key hands itself the next ones in the same
+ * transaction, so without this a member in another process that came later would never get any. A member that has nothing,
+ * while messages stand behind the keys of others, notes that in the file; as long as it does, the others take no keys
+ * beyond their share.
+ */
+export class Sharing {
+  readonly #time: () => number
+  readonly #others: Statement
+  readonly #keys: Statement
+  readonly #anyBlocked: Statement
+  readonly #note: Statement
+
+  /** `time` is that of leases. */
+  constructor(db: Database, time: () => number) {
+    this.#time = time
+    this.#others = db.prepare('SELECT count(*), max(hungry_at) FROM owners WHERE group_name = ? AND id <> ?')
+    this.#keys = db.prepare('SELECT count(DISTINCT key) FROM claims WHERE group_id = ? AND state = 1')
+    this.#anyBlocked = db.prepare('SELECT 1 FROM claims WHERE group_id = ? AND state >= 2 AND state = 3 LIMIT 1')
+    this.#note = db.prepare('UPDATE owners SET hungry_at = ? WHERE id = ?')
+  }
+
+  /** How many keys that it does not hold the seat may take now. */
+  newKeys(tx: Tx, seat: Seat): number {
+    const [others, hungryAt] = this.#others.row(seat.at.group, seat.member.owner) as readonly [number, number | null]
+    if (hungryAt === null || hungryAt + HUNGER_MS <= this.#time()) return Infinity
+    const share = Math.max(1, Math.ceil(this.#keys.number(seat.at.id) / (others + 1)))
+    return Math.max(0, share - tx.keysHeld(seat))
+  }
+
+  /** The subscription wanted something and got nothing. */
+  goesWithout(tx: Tx, member: Member): void {
+    if (member.leases.size > 0 || member.spec.order !== 'key') return
+    const now = this.#time()
+    if (now - member.hungryAt < HUNGER_MS / 2) return
+    if (!member.seats.some((seat) => this.#anyBlocked.row(seat.at.id) !== undefined)) return
+    this.#note.run(now, member.owner)
+    tx.after(() => {
+      member.hungryAt = now
+    })
+  }
+
+  fed(tx: Tx, member: Member): void {
+    if (member.hungryAt === 0) return
+    this.#note.run(0, member.owner)
+    tx.after(() => {
+      member.hungryAt = 0
+    })
+  }
+}
