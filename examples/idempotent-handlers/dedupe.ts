@@ -3,7 +3,7 @@ import { memory } from 'busbar/memory'
 import { dedupe } from 'busbar/middleware'
 import { memoryDedupeStore } from 'busbar/stores/memory'
 
-await using bus = createBus({ service: 'notifications', transport: memory() })
+const bus = createBus({ service: 'notifications', transport: memory() })
 
 const once = dedupe({
   store: memoryDedupeStore(),
@@ -18,3 +18,4 @@ for (const id of ['shipment-1', 'shipment-2', 'shipment-1']) {
   await bus.publish('orders.shipped', {}, { id })
   await acked
 }
+await bus.close()

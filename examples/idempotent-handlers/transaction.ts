@@ -9,7 +9,7 @@ db.exec(`
   insert into account values ('ada', 0);
 `)
 
-await using bus = createBus({ service: 'accounts', transport: memory() })
+const bus = createBus({ service: 'accounts', transport: memory() })
 
 bus.consume('payments.taken', (message) => {
   const { name, cents } = message.data as { name: string; cents: number }
@@ -32,3 +32,4 @@ for (const id of ['pay-1', 'pay-1', 'pay-2']) {
   await acked
 }
 console.log(db.prepare('select cents from account').get()?.['cents'])
+await bus.close()

@@ -8,7 +8,7 @@ const OrderPlaced = defineEvent('orders.placed', z.object({ orderId: z.string(),
 const db = new DatabaseSync(':memory:')
 db.exec('create table invoice (order_id text primary key, total real not null)')
 
-await using bus = createBus({ service: 'billing', transport: memory() })
+const bus = createBus({ service: 'billing', transport: memory() })
 
 bus.consume(OrderPlaced, ({ data }) => {
   // The second time, nothing happens: the order's own id is the key.
@@ -22,3 +22,4 @@ for (let copy = 0; copy < 2; copy++) {
   await handled
 }
 console.log(db.prepare('select count(*) as invoices from invoice').get()?.['invoices'])
+await bus.close()

@@ -15,7 +15,7 @@ const timed: Middleware = (next) => async (message, ctx) => {
 
 const log = { debug: console.log, info: console.log, warn: console.log, error: console.log }
 
-await using bus = createBus({
+const bus = createBus({
   service: 'billing',
   transport: memory(),
   middleware: [logger({ logger: { ...log, debug: () => {} } }), timed], // around every handler of the bus
@@ -31,3 +31,4 @@ await bus.start()
 const handled = bus.events.once('ack')
 await bus.publish('orders.placed', { orderId: 'ord-1' })
 await handled
+await bus.close()

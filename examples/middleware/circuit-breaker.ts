@@ -2,7 +2,7 @@ import { createBus } from 'busbar'
 import { memory } from 'busbar/memory'
 import { circuitBreaker } from 'busbar/middleware'
 
-await using bus = createBus({ service: 'billing', transport: memory() })
+const bus = createBus({ service: 'billing', transport: memory() })
 
 const payments = circuitBreaker({
   name: 'payment-api',
@@ -32,3 +32,4 @@ for (const orderId of ['ord-1', 'ord-2', 'ord-3']) {
 }
 await allAcked.promise
 console.log(`${calls} calls for 6 messages, state ${payments.state}`)
+await bus.close()

@@ -2,7 +2,7 @@ import { createBus } from 'busbar'
 import { memory } from 'busbar/memory'
 import { throttle } from 'busbar/middleware'
 
-await using bus = createBus({ service: 'notifications', transport: memory() })
+const bus = createBus({ service: 'notifications', transport: memory() })
 
 // 20 a second for each customer, whoever else has mail.
 const perCustomer = throttle({ perSecond: 20, burst: 1, key: (message) => message.key ?? '' })
@@ -22,3 +22,4 @@ await bus.start()
 for (const key of ['ada', 'ada', 'ada', 'ada', 'ada', 'bob']) await bus.publish('mails.requested', {}, { key })
 await done.promise
 console.log(`five mails to one customer took ${performance.now() - startedAt < 200 ? 'less' : 'no less'} than 200 ms`)
+await bus.close()

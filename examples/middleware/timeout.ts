@@ -3,7 +3,7 @@ import { createBus } from 'busbar'
 import { memory } from 'busbar/memory'
 import { timeout } from 'busbar/middleware'
 
-await using bus = createBus({ service: 'billing', transport: memory() })
+const bus = createBus({ service: 'billing', transport: memory() })
 
 bus.consume(
   'orders.placed',
@@ -20,3 +20,4 @@ bus.events.on('retry', ({ attempt }) => console.log(`attempt ${attempt} was not`
 const handled = bus.events.once('ack')
 await bus.publish('orders.placed', { orderId: 'ord-1' })
 await handled
+await bus.close()

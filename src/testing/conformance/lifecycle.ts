@@ -206,13 +206,12 @@ export const lifecycleScenarios: readonly Scenario[] = [
     invariant: 11,
     title: '`await using` closes the bus',
     async run(ctx) {
-      const outer = await ctx.bus()
-      {
-        await using bus = outer
-        await bus.start()
-        assert.equal(bus.state, 'running')
-      }
-      assert.equal(outer.state, 'closed')
+      const bus = await ctx.bus()
+      await bus.start()
+      assert.equal(bus.state, 'running')
+      // What `await using` calls; the statement itself is a syntax error on Node 22, which runs this file as it is.
+      await bus[Symbol.asyncDispose]()
+      assert.equal(bus.state, 'closed')
     },
   },
   {
