@@ -1,0 +1,109 @@
+import type { Clock } from '../../core/clock.ts'
+import { PublishError } from '../../core/errors.ts'
+import type { OutgoingMessage } from '../../core/message.ts'
+import { isDeadLetterTopic } from '../../core/topic.ts'
+import { bucketOf } from './buckets.ts'
+import { MAX_DELAY_MS, rungsOf, topRung } from './delay-ladder.ts'
+import { MAX_PLUGIN_DELAY_MS } from './delay-plugin.ts'
+import { routingKeyOf, targetedKeyOf } from './names.ts'
+import type { Names } from './names.ts'
+import { BUCKETS } from './options.ts'
+import type { ResolvedRabbitMqOptions } from './options.ts'
+import type { Parcel } from './parcel.ts'
+import type { CopyNotes } from './publish-job.ts'
+
+/** Decides where a message goes and what the transport notes on it. */
+export class Addressing {
+  readonly #options: ResolvedRabbitMqOptions
+  readonly #names: Names
+  readonly #clock: Clock
+  #turn = 0
+  /** Delays are made by the plugin. */
+  usesPlugin = false
+
+  constructor(options: ResolvedRabbitMqOptions, names: Names, clock: Clock) {
+    this.#options = options
+    this.#names = names
+    this.#clock = clock
+  }
+
+  /** Fills in the parcel; returns why the message can't be sent at all. */
+  address(parcel: Parcel, message: OutgoingMessage, notes: CopyNotes | undefined): PublishError | undefined {
+    const { maxMessageBytes, properties } = this.#options
+    const { topic, body } = message
+    if (body.byteLength > maxMessageBytes)
+      return refused(topic, `has a body of ${body.byteLength} bytes, the limit is ${maxMessageBytes} (maxMessageBytes)`)
+    parcel.message = message
+    parcel.bucket = message.key === undefined ? this.#turn++ % BUCKETS : bucketOf(message.key)
+    parcel.targeted = message.group !== undefined
+    parcel.attempts = notes?.attempts ?? 0
+    parcel.firstAt = notes?.firstAt
+    parcel.rungs = 0
+    parcel.delayMs = 0
+    parcel.mandatory = true
+    parcel.properties = properties?.(message)
+    const custom = this.#route(parcel, message)
+    if (message.deliverAt === undefined) return undefined
+    const delayMs = message.deliverAt - this.#clock.now()
+    if (delayMs <= 0) return undefined
+    if (custom)
+      return refused(
+        topic,
+        'is delayed and sent elsewhere by route(): what comes out of a delay goes to the exchange of the bus',
+      )
+    return this.#delay(parcel, topic, delayMs, notes !== undefined)
+  }
+
+  /** True when the user's `route` decided. */
+  #route(parcel: Parcel, message: OutgoingMessage): boolean {
+    const names = this.#names
+    const { topic, group } = message
+    const key = routingKeyOf(topic)
+    parcel.topic = key === topic ? undefined : topic
+    if (group !== undefined) {
+      parcel.exchange = names.groups
+      parcel.routingKey = targetedKeyOf(group, key)
+      return false
+    }
+    const route =
+      this.#options.route === undefined || isDeadLetterTopic(topic) ? undefined : this.#options.route(message)
+    if (route === undefined) {
+      parcel.exchange = names.exchangeOf(topic)
+      parcel.routingKey = key
+      return false
+    }
+    parcel.exchange = route.exchange
+    parcel.routingKey = route.routingKey
+    if (route.routingKey !== topic) parcel.topic = topic
+    return true
+  }
+
+  #delay(parcel: Parcel, topic: string, delayMs: number, roughly: boolean): PublishError | undefined {
+    const limit = this.usesPlugin ? MAX_PLUGIN_DELAY_MS : MAX_DELAY_MS
+    if (delayMs > limit)
+      return refused(topic, `is to be delayed by ${delayMs} ms; the longest is ${limit} ms, about 49 days`)
+    if (this.usesPlugin) {
+      parcel.exchange = this.#names.delayed
+      parcel.delayMs = Math.ceil(delayMs)
+      // The plugin routes when the time has come, and so the broker says "no route" of each message.
+      parcel.mandatory = false
+      return undefined
+    }
+    parcel.rungs = rungsOf(delayMs, roughly)
+    parcel.exchange = this.#names.delay(topRung(parcel.rungs))
+    return undefined
+  }
+
+  /** The highest rung that the message needs, as of now; undefined when it needs none. */
+  rungFor(message: OutgoingMessage): number | undefined {
+    if (message.deliverAt === undefined) return undefined
+    const delayMs = message.deliverAt - this.#clock.now()
+    if (delayMs <= 0 || delayMs > MAX_DELAY_MS) return undefined
+    // Rounding up may carry into the next one.
+    return Math.max(topRung(rungsOf(delayMs, false)), topRung(rungsOf(delayMs, true)))
+  }
+}
+
+export function refused(topic: string, why: string, cause?: unknown): PublishError {
+  return new PublishError(`The message for "${topic}" ${why}. It was not sent.`, { outcome: 'not-sent', cause })
+}

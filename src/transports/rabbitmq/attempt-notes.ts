@@ -1,0 +1,78 @@
+import type { GetMessage } from 'amqplib'
+import type { Clock } from '../../core/clock.ts'
+import type { AttemptNote } from './attempt-ledger.ts'
+import type { BrokerLocks } from './broker-lock.ts'
+import { REPLY, replyCode } from './errors.ts'
+import type { Session } from './link.ts'
+import type { PlainPublisher } from './plain-publisher.ts'
+import { QueueBrowser } from './queue-browser.ts'
+
+export type NamedNote = AttemptNote & { readonly id: string }
+
+/** As many as the queue keeps. */
+const MOST = 10_000
+
+/**
+ * Notes about attempts that outlive the process: which messages it handed back untouched, and which it tried several times.
+ * They lie in a queue beside the group's, for the member that gets the message next.
+ */
+export class AttemptNotes {
+  readonly #clock: Clock
+  readonly #locks: BrokerLocks
+  readonly #publisher: PlainPublisher
+  readonly #queue: string
+  #reading: Promise<readonly NamedNote[]> | undefined
+
+  constructor(parts: {
+    readonly clock: Clock
+    readonly locks: BrokerLocks
+    readonly publisher: PlainPublisher
+    readonly queue: string
+  }) {
+    this.#clock = parts.clock
+    this.#locks = parts.locks
+    this.#publisher = parts.publisher
+    this.#queue = parts.queue
+  }
+
+  /** Resolves when the broker has them. */
+  async write(notes: readonly NamedNote[]): Promise<void> {
+    if (notes.length === 0) return
+    const rows = notes.map(({ id, count, used }) => [id, count, used])
+    await this.#publisher.publish('', this.#queue, Buffer.from(JSON.stringify(rows)))
+  }
+
+  /** All notes there are. Calls at the same time share one look. */
+  read(session: Session): Promise<readonly NamedNote[]> {
+    this.#reading ??= this.#read(session).finally(() => {
+      this.#reading = undefined
+    })
+    return this.#reading
+  }
+
+  async #read(session: Session): Promise<readonly NamedNote[]> {
+    return this.#locks.with(session, `${this.#queue}:lock`, async () => {
+      const browser = await QueueBrowser.open(this.#clock, session, this.#queue)
+      try {
+        return (await browser.next(MOST)).flatMap(decode)
+      } catch (error) {
+        if (replyCode(error) === REPLY.notFound) return []
+        throw error
+      } finally {
+        await browser.close().catch(() => undefined)
+      }
+    })
+  }
+}
+
+function decode({ content }: GetMessage): NamedNote[] {
+  try {
+    const rows = JSON.parse(content.toString()) as unknown
+    if (!Array.isArray(rows)) return []
+    return (rows as unknown[][]).flatMap(([id, count, used]) =>
+      typeof id === 'string' && typeof count === 'number' && typeof used === 'number' ? [{ id, count, used }] : [],
+    )
+  } catch {
+    return []
+  }
+}

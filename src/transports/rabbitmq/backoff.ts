@@ -1,0 +1,36 @@
+export type BackoffType = 'stop' | 'exponential' | 'random' | 'random-exponential'
+
+export interface BackoffOptions {
+  readonly type: BackoffType
+  readonly minMs: number
+  readonly maxMs: number
+}
+
+/** While nobody listens on the port, a try costs one packet, and whoever waits wants to know soon. */
+const REFUSED_MAX_MS = 2_000
+/** The first try after a loss: most cuts are only that. A little apart, so that a fleet does not come back as one. */
+const FIRST_MAX_MS = 100
+
+/**
+ * How long to wait before the next try to connect, in ms; undefined for never again.
+ *
+ * @param attempt 1 for the first try after the loss.
+ * @param refused The last try found a closed port.
+ */
+export function backoffDelay(
+  { type, minMs, maxMs }: BackoffOptions,
+  attempt: number,
+  refused: boolean,
+  random: () => number = Math.random,
+): number | undefined {
+  if (type === 'stop') return undefined
+  if (attempt === 1) return Math.min(FIRST_MAX_MS, minMs) * random()
+  const exponential = Math.min(maxMs, minMs * 2 ** Math.min(attempt - 2, 30))
+  const delay =
+    type === 'exponential'
+      ? exponential
+      : type === 'random'
+        ? minMs + random() * (maxMs - minMs)
+        : minMs + random() * (exponential - minMs)
+  return refused ? Math.min(delay, Math.max(minMs, REFUSED_MAX_MS)) : delay
+}

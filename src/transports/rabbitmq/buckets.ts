@@ -1,0 +1,15 @@
+import { BUCKETS } from './options.ts'
+
+/**
+ * The bucket of a key: FNV-1a over its UTF-16 code units. Part of the wire format: if it changed, a key's messages would
+ * lie in two queues at once.
+ */
+export function bucketOf(key: string): number {
+  let hash = 0x811c9dc5
+  for (let index = 0; index < key.length; index++) {
+    hash ^= key.charCodeAt(index)
+    hash = Math.imul(hash, 0x01000193)
+  }
+  // The low bits of FNV are the weak ones for short keys: fold the high ones in.
+  return ((hash >>> 16) ^ hash) & (BUCKETS - 1)
+}

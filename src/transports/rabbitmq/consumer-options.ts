@@ -1,0 +1,151 @@
+import { OptionsReader } from '../../core/options.ts'
+import { BUCKETS } from './options.ts'
+import type { ResolvedRabbitMqOptions } from './options.ts'
+
+/** `native` of a consumer on RabbitMQ. */
+export interface RabbitMqConsumerOptions {
+  /**
+   * Consume this queue, whoever filled it, instead of the group's own. It must exist, or be declared by `topology`; its
+   * order and redelivery are its own.
+   */
+  readonly queue?: string | undefined
+  /** Bindings of the group's queues besides the topic: other exchanges, other keys. */
+  readonly bindings?:
+    | readonly {
+        readonly exchange: string
+        readonly routingKey?: string | undefined
+        readonly arguments?: Readonly<Record<string, unknown>> | undefined
+      }[]
+    | undefined
+  /** Queues of this group when it is declared. Default: the transport's. */
+  readonly partitions?: number | undefined
+  /** Type of the group's queues when they are declared. Default: the transport's. */
+  readonly queueType?: 'quorum' | 'classic' | undefined
+  /** Makes classic queues of the group priority queues (`x-max-priority`), 1 to 255. Use few levels. */
+  readonly maxPriority?: number | undefined
+  /** More arguments for the group's queues: `{ 'x-max-length': 100000, 'x-overflow': 'reject-publish' }`. */
+  readonly arguments?: Readonly<Record<string, unknown>> | undefined
+  /** Most unacked messages of one queue here, 1 to 65,535. Default: the consumer's `prefetch`, shared by its queues. */
+  readonly prefetch?: number | undefined
+  /**
+   * The broker forgets a message as soon as it is sent: at most once, nothing is redelivered. Prefetch has no meaning
+   * then, so `maxBuffered` bounds what waits here. Default false.
+   */
+  readonly noAck?: boolean | undefined
+  /** With `noAck`: intake stops while more messages than that wait here. Required with `noAck`. */
+  readonly maxBuffered?: number | undefined
+  /** The broker refuses other consumers of the queue (classic queues). */
+  readonly exclusive?: boolean | undefined
+  /** Consumers of a higher priority are served first. */
+  readonly priority?: number | undefined
+  readonly consumerTag?: string | undefined
+  /** More arguments for `basic.consume`. */
+  readonly consumeArguments?: Readonly<Record<string, unknown>> | undefined
+  /**
+   * AMQP properties to hand to the handler as headers `amqp-<name>`: `priority`, `replyTo`, `redelivered`, `exchange`,
+   * `routingKey`, `deliveryTag`, `consumerTag`, `contentEncoding`, `messageId`, `timestamp`, `type`, `userId`, `appId`,
+   * `clusterId`, `correlationId`, `expiration`, `persistent`. Default none.
+   */
+  readonly metadata?: readonly string[] | undefined
+}
+
+export interface ResolvedConsumerOptions {
+  readonly queue: string | undefined
+  readonly bindings: NonNullable<RabbitMqConsumerOptions['bindings']>
+  readonly partitions: number
+  readonly queueType: 'quorum' | 'classic' | undefined
+  readonly maxPriority: number | undefined
+  readonly arguments: Readonly<Record<string, unknown>>
+  readonly prefetch: number | undefined
+  readonly noAck: boolean
+  readonly maxBuffered: number
+  readonly exclusive: boolean
+  readonly priority: number | undefined
+  readonly consumerTag: string | undefined
+  readonly consumeArguments: Readonly<Record<string, unknown>> | undefined
+  readonly metadata: readonly string[]
+}
+
+export const METADATA: readonly string[] = [
+  'priority',
+  'replyTo',
+  'redelivered',
+  'exchange',
+  'routingKey',
+  'deliveryTag',
+  'consumerTag',
+  'contentEncoding',
+  'messageId',
+  'timestamp',
+  'type',
+  'userId',
+  'appId',
+  'clusterId',
+  'correlationId',
+  'expiration',
+  'persistent',
+]
+
+export function resolveConsumerOptions(
+  native: unknown,
+  topic: string,
+  transport: ResolvedRabbitMqOptions,
+): ResolvedConsumerOptions {
+  const reader = new OptionsReader(`native of the consumer of "${topic}"`, native)
+  const noAck = reader.boolean('noAck', false)
+  if (noAck && !reader.has('maxBuffered'))
+    reader.problem('maxBuffered', 'is required with noAck: the broker sends without limit then')
+  if (reader.raw('prefetch') === 0)
+    reader.problem('prefetch', 'must not be 0 (no limit): use noAck with maxBuffered, or a number')
+  const metadata = reader.list('metadata')
+  for (const [index, name] of metadata.entries())
+    if (!METADATA.includes(name as string)) reader.problem(`metadata.${index}`, `must be one of ${METADATA.join(', ')}`)
+  const resolved: ResolvedConsumerOptions = {
+    queue: reader.string('queue', undefined),
+    bindings: reader.list('bindings').map((given, index) => readBinding(reader, given, index)),
+    partitions: reader.integer('partitions', transport.partitions, { min: 1, max: BUCKETS }),
+    queueType: reader.has('queueType') ? reader.oneOf('queueType', ['quorum', 'classic'], 'quorum') : undefined,
+    maxPriority: reader.integer('maxPriority', undefined, { min: 1, max: 255 }),
+    arguments: record(reader, 'arguments') ?? {},
+    prefetch: reader.raw('prefetch') === 0 ? undefined : reader.integer('prefetch', undefined, { min: 1, max: 65_535 }),
+    noAck,
+    maxBuffered: reader.integer('maxBuffered', 1_000, { min: 1 }),
+    exclusive: reader.boolean('exclusive', false),
+    priority: reader.integer('priority', undefined, { min: -1_000_000, max: 1_000_000 }),
+    consumerTag: reader.string('consumerTag', undefined),
+    consumeArguments: record(reader, 'consumeArguments'),
+    metadata: metadata as readonly string[],
+  }
+  if (resolved.maxPriority !== undefined && resolved.queueType !== 'classic')
+    reader.problem(
+      'maxPriority',
+      "needs queueType: 'classic': quorum queues have priorities of their own, from RabbitMQ 4.0 on",
+    )
+  if (resolved.queue !== undefined) {
+    for (const field of ['partitions', 'queueType', 'maxPriority', 'arguments'] as const)
+      if (reader.has(field))
+        reader.problem(field, 'belongs to the declaration of the queue, which is not ours with `queue`')
+  }
+  reader.done()
+  return Object.freeze(resolved)
+}
+
+function readBinding(
+  reader: OptionsReader,
+  given: unknown,
+  index: number,
+): NonNullable<RabbitMqConsumerOptions['bindings']>[number] {
+  const { exchange, routingKey = '', arguments: args } = (given ?? {}) as Record<string, unknown>
+  if (typeof exchange !== 'string' || exchange === '')
+    reader.problem(`bindings.${index}.exchange`, 'is required: a string that is not empty')
+  if (typeof routingKey !== 'string') reader.problem(`bindings.${index}.routingKey`, 'must be a string')
+  return { exchange: String(exchange), routingKey: String(routingKey), arguments: args as Record<string, unknown> }
+}
+
+function record(reader: OptionsReader, field: string): Readonly<Record<string, unknown>> | undefined {
+  const value = reader.raw(field)
+  if (value === undefined || (typeof value === 'object' && value !== null && !Array.isArray(value)))
+    return value as Readonly<Record<string, unknown>> | undefined
+  reader.problem(field, 'must be an object')
+  return undefined
+}

@@ -1,0 +1,156 @@
+import type { GroupDeclaration, ResolvedRabbitMqOptions } from './options.ts'
+import { hasQuorumQueues, serverInfo } from './amqp.ts'
+import type { Addressing } from './addressing.ts'
+import type { Connector } from './connector.ts'
+import { Declaring } from './declaring.ts'
+import type { Drift } from './declaring.ts'
+import { declareLadder } from './delay-ladder.ts'
+import { declareDelayExchange, hasDelayPlugin } from './delay-plugin.ts'
+import { declareExchanges, declareTopology } from './exchanges.ts'
+import { declareGroup, declareStorage, storageArguments } from './group-topology.ts'
+import type { DeclaredGroup, GroupSpec, QueueType } from './group-topology.ts'
+import type { Session } from './link.ts'
+import type { Names } from './names.ts'
+import type { Purpose } from './options.ts'
+import type { PlainPublisher } from './plain-publisher.ts'
+import type { Prerequisites } from './publisher.ts'
+import type { Registry } from './registry.ts'
+
+export interface DeclarationsParts {
+  readonly options: ResolvedRabbitMqOptions
+  readonly names: Names
+  readonly connector: Connector
+  readonly addressing: Addressing
+  readonly registry: Registry
+  readonly plain: () => PlainPublisher
+  readonly onDrift: (drift: Drift) => void
+  readonly closing: AbortSignal
+}
+
+/** What one session has declared: it holds for that session, since a broker may come back empty. */
+class Known {
+  readonly declaring: Declaring
+  readonly storages = new Map<string, Promise<void> | 'there'>()
+  rungs = 0
+  delay: Promise<void> | undefined
+
+  constructor(session: Session) {
+    this.declaring = new Declaring(session)
+  }
+}
+
+/** Everything that the transport declares on the broker: once for each session, when it is first needed. */
+export class Declarations implements Prerequisites {
+  readonly #parts: DeclarationsParts
+  readonly #known = new WeakMap<Session, Known>()
+  #queueType: QueueType | undefined
+  #plugin: boolean | undefined
+
+  constructor(parts: DeclarationsParts) {
+    this.#parts = parts
+  }
+
+  /** Known after the first connect. */
+  get queueType(): QueueType {
+    return this.#queueType ?? 'quorum'
+  }
+
+  /** To be called on each new session, before it is used. */
+  async restore(session: Session, purpose: Purpose): Promise<void> {
+    const { options, names } = this.#parts
+    const { queueType, afterConnect } = options
+    this.#queueType =
+      queueType === 'auto' ? (hasQuorumQueues(serverInfo(session.model)) ? 'quorum' : 'classic') : queueType
+    const { declaring } = this.#of(session)
+    if (afterConnect !== undefined) await declaring.run(async (channel) => afterConnect(channel, purpose))
+    await declareExchanges(declaring, names, storageArguments(this.queueType))
+    await declareTopology(declaring, options.topology)
+  }
+
+  async group(session: Session, spec: GroupSpec): Promise<DeclaredGroup> {
+    const { names, options, registry } = this.#parts
+    const declaring = new Declaring(session)
+    try {
+      const declared = await declareGroup(
+        declaring,
+        {
+          names,
+          queueType: this.queueType,
+          deliveryLimit: options.deliveryLimit,
+          register: async (unknown) => {
+            await declaring.run((channel) =>
+              channel.assertQueue(registry.queue, { durable: true, arguments: storageArguments(this.queueType) }),
+            )
+            await this.#parts.plain().publish('', registry.queue, registry.encode(unknown))
+          },
+        },
+        spec,
+      )
+      for (const drift of declared.drifts) this.#parts.onDrift(drift)
+      return declared
+    } finally {
+      await declaring.close()
+    }
+  }
+
+  /** Groups that the user wants to exist whether they have members or not. */
+  async standingGroups(session: Session, groups: readonly Required<GroupDeclaration>[]): Promise<void> {
+    for (const { topic, group, order } of groups)
+      await this.group(session, {
+        topic,
+        group,
+        layout: { order: order ?? 'key', partitions: order === 'key' ? this.#parts.options.partitions : 1 },
+        options: undefined,
+      })
+  }
+
+  storage(session: Session, topic: string): Promise<void> | undefined {
+    const { declaring, storages } = this.#of(session)
+    const known = storages.get(topic)
+    if (known !== undefined) return known === 'there' ? undefined : known
+    const doing = declareStorage(declaring, this.#parts.names, this.queueType, topic).then(
+      () => {
+        storages.set(topic, 'there')
+      },
+      (error: unknown) => {
+        storages.delete(topic)
+        throw error
+      },
+    )
+    storages.set(topic, doing)
+    return doing
+  }
+
+  delay(session: Session, rung: number): Promise<void> | undefined {
+    const known = this.#of(session)
+    if (known.rungs > rung) return undefined
+    // One after another: a second caller may need more rungs than the first.
+    known.delay = (known.delay ?? Promise.resolve()).catch(() => undefined).then(() => this.#declareDelay(known, rung))
+    return known.delay
+  }
+
+  async #declareDelay(known: Known, rung: number): Promise<void> {
+    const { names, options, connector, closing, addressing } = this.#parts
+    if (known.rungs > rung) return
+    if (options.delay !== 'ladder') {
+      this.#plugin ??= options.delay === 'plugin' || (await hasDelayPlugin(connector, names, closing))
+      if (this.#plugin) {
+        await declareDelayExchange(known.declaring, names)
+        addressing.usesPlugin = true
+        known.rungs = Infinity
+        return
+      }
+    }
+    await declareLadder(known.declaring, names, this.queueType, known.rungs, rung)
+    known.rungs = rung + 1
+  }
+
+  #of(session: Session): Known {
+    let known = this.#known.get(session)
+    if (known === undefined) {
+      known = new Known(session)
+      this.#known.set(session, known)
+    }
+    return known
+  }
+}

@@ -1,0 +1,105 @@
+import type { Channel, Options } from 'amqplib'
+import { REPLY, replyCode } from './errors.ts'
+import type { Session } from './link.ts'
+
+/**
+ * A channel for declarations. The broker closes a channel on every refusal, so each of them may cost one; the next
+ * declaration gets a new one.
+ */
+export class Declaring {
+  readonly #session: Session
+  #channel: Promise<Channel> | undefined
+
+  constructor(session: Session) {
+    this.#session = session
+  }
+
+  get session(): Session {
+    return this.#session
+  }
+
+  /** Runs one operation. It rejects with the broker's refusal. */
+  async run<Result>(operation: (channel: Channel) => Promise<Result>): Promise<Result> {
+    this.#channel ??= this.#session.channel(() => {
+      this.#channel = undefined
+    })
+    const opening = this.#channel
+    let channel: Channel
+    try {
+      channel = await opening
+    } catch (error) {
+      if (this.#channel === opening) this.#channel = undefined
+      throw error
+    }
+    try {
+      return await operation(channel)
+    } catch (error) {
+      // A refusal closes the channel a moment after it is told.
+      if (replyCode(error) !== undefined && this.#channel === opening) this.#channel = undefined
+      throw error
+    }
+  }
+
+  /** False when the broker says that it does not exist. */
+  async exists(check: (channel: Channel) => Promise<unknown>): Promise<boolean> {
+    try {
+      await this.run(check)
+      return true
+    } catch (error) {
+      if (replyCode(error) === REPLY.notFound) return false
+      throw error
+    }
+  }
+
+  async close(): Promise<void> {
+    const opening = this.#channel
+    this.#channel = undefined
+    await opening?.then((channel) => channel.close()).catch(() => undefined)
+  }
+}
+
+export interface Inequivalence {
+  /** Which argument or property differs: `x-delivery-limit`, `durable`, `alternate-exchange`. */
+  readonly argument: string
+  /** What it is on the broker; undefined for none. */
+  readonly current: string | undefined
+}
+
+/** Reads the broker's complaint about a declaration that does not fit what is there. */
+export function inequivalenceOf(error: unknown): Inequivalence | undefined {
+  if (replyCode(error) !== REPLY.preconditionFailed || !(error instanceof Error)) return undefined
+  const found = /inequivalent arg '([^']+)' for .*?: received .*? but current is (.*)$/s.exec(error.message)
+  if (found === null) return undefined
+  const [, argument = '', rest = ''] = found
+  const quoted = /'([^']*)'/.exec(rest)
+  return { argument, current: quoted?.[1] }
+}
+
+export interface Drift {
+  readonly queue: string
+  readonly argument: string
+  readonly wanted: unknown
+  readonly current: string | undefined
+}
+
+/**
+ * Declares a queue. One that exists with other arguments is taken as it is, and the differences are returned: an option
+ * that was changed later must not keep consumers from their messages. Differences in `vital` arguments are thrown.
+ */
+export async function declareQueue(
+  declaring: Declaring,
+  queue: string,
+  options: Options.AssertQueue,
+  vital: readonly string[],
+): Promise<readonly Drift[]> {
+  try {
+    await declaring.run((channel) => channel.assertQueue(queue, options))
+    return []
+  } catch (error) {
+    const differs = inequivalenceOf(error)
+    if (differs === undefined || vital.includes(differs.argument)) throw error
+    const wanted = (options.arguments as Record<string, unknown> | undefined)?.[differs.argument]
+    await declaring.run((channel) => channel.checkQueue(queue))
+    return [{ queue, argument: differs.argument, wanted, current: differs.current }]
+  }
+}

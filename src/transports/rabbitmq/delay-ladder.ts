@@ -1,0 +1,81 @@
+import type { Declaring } from './declaring.ts'
+import type { QueueType } from './group-topology.ts'
+import type { Names } from './names.ts'
+import { rungHeader, TARGETED } from './wire-headers.ts'
+
+/** Time on the lowest rung, in ms. Each rung above takes twice as long. */
+const UNIT_MS = 16
+const RUNGS = 28
+
+/** The longest delay that the ladder takes, in ms: about 49 days. */
+export const MAX_DELAY_MS: number = UNIT_MS * (2 ** RUNGS - 1)
+
+/** A retry need not be exact, and each rung costs the broker a write: round to so many of the highest bits. */
+const RETRY_BITS = 4
+
+/**
+ * Which rungs make up a delay, as bits; rounded up, never below. With `roughly`, to at most four rungs and up to an eighth
+ * longer.
+ */
+export function rungsOf(delayMs: number, roughly: boolean): number {
+  const units = Math.min(Math.ceil(delayMs / UNIT_MS), 2 ** RUNGS - 1)
+  if (!roughly) return units
+  const step = 2 ** Math.max(0, Math.floor(Math.log2(Math.max(1, units))) + 1 - RETRY_BITS)
+  return Math.min(Math.ceil(units / step) * step, 2 ** RUNGS - 1)
+}
+
+/** The rung on which a message begins. */
+export function topRung(rungs: number): number {
+  return 31 - Math.clz32(rungs)
+}
+
+/**
+ * Declares the rungs up to `top`, and where they end.
+ *
+ * Each rung is a queue that keeps every message for the same time, so that none waits behind a longer one, and hands it to
+ * the rung below by dead-lettering. Before each rung stands an exchange that takes those in whose headers name the rung,
+ * and lets the others pass down to the next one. A message enters at its highest rung and so rests on exactly the rungs
+ * that its headers name: any delay by some two dozen queues.
+ */
+export async function declareLadder(
+  declaring: Declaring,
+  names: Names,
+  queueType: QueueType,
+  from: number,
+  top: number,
+): Promise<void> {
+  if (from === 0) await declareDue(declaring, names)
+  await declaring.run(async (channel) => {
+    for (let level = from; level <= top; level++) {
+      const name = names.delay(level)
+      const next = level === 0 ? names.due : names.delay(level - 1)
+      await Promise.all([
+        channel.assertExchange(name, 'headers', { durable: true, alternateExchange: next }),
+        channel.assertQueue(name, { durable: true, arguments: rungArguments(queueType, UNIT_MS * 2 ** level, next) }),
+        channel.bindQueue(name, name, '', { 'x-match': 'all', [rungHeader(level)]: true }),
+      ])
+    }
+  })
+}
+
+/** Where delays end: a copy for one group goes one way, everything else the other. */
+export async function declareDue(declaring: Declaring, names: Names): Promise<void> {
+  await declaring.run((channel) =>
+    Promise.all([
+      channel.assertExchange(names.due, 'headers', { durable: true, alternateExchange: names.late }),
+      channel.bindExchange(names.lateGroups, names.due, '', { 'x-match': 'all', [TARGETED]: 'group' }),
+    ]),
+  )
+}
+
+function rungArguments(queueType: QueueType, ttlMs: number, next: string): Readonly<Record<string, unknown>> {
+  return {
+    'x-queue-type': queueType,
+    'x-message-ttl': ttlMs,
+    'x-dead-letter-exchange': next,
+    // Confirmed from queue to queue, so that the death of a node loses nothing on its way.
+    ...(queueType === 'quorum'
+      ? { 'x-dead-letter-strategy': 'at-least-once', 'x-overflow': 'reject-publish', 'x-delivery-limit': 1_000_000_000 }
+      : {}),
+  }
+}

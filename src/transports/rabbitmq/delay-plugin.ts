@@ -1,0 +1,46 @@
+import type { Connector } from './connector.ts'
+import type { Declaring } from './declaring.ts'
+import { declareDue } from './delay-ladder.ts'
+import { REPLY, replyCode } from './errors.ts'
+import type { Names } from './names.ts'
+
+const TYPE = 'x-delayed-message'
+
+/** The plugin takes up to 2^32 - 1 ms. */
+export const MAX_PLUGIN_DELAY_MS = 4_294_967_295
+
+/**
+ * Whether the broker has the delayed-message plugin. An exchange type that it does not know makes it end the whole
+ * connection, so this asks on one of its own.
+ */
+export async function hasDelayPlugin(connector: Connector, names: Names, signal: AbortSignal): Promise<boolean> {
+  if (!connector.reconnects) return false
+  const { model } = await connector.connect('publish', 0, signal)
+  let failure: unknown
+  model.on('error', (error) => {
+    failure ??= error
+  })
+  try {
+    const channel = await model.createChannel()
+    channel.on('error', () => undefined)
+    await channel.assertExchange(names.delayed, TYPE, { durable: true, arguments: { 'x-delayed-type': 'fanout' } })
+    return true
+  } catch (error) {
+    const code = replyCode(failure) ?? replyCode(error)
+    if (code === REPLY.commandInvalid || code === REPLY.preconditionFailed) return false
+    throw error
+  } finally {
+    await model.close().catch(() => undefined)
+  }
+}
+
+/** Declares the exchange that holds messages back, and where they go when they are due. */
+export async function declareDelayExchange(declaring: Declaring, names: Names): Promise<void> {
+  await declareDue(declaring, names)
+  await declaring.run((channel) =>
+    Promise.all([
+      channel.assertExchange(names.delayed, TYPE, { durable: true, arguments: { 'x-delayed-type': 'fanout' } }),
+      channel.bindExchange(names.due, names.delayed, ''),
+    ]),
+  )
+}

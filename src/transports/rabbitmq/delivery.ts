@@ -1,0 +1,73 @@
+import type { EncodedMessage } from '../../core/message.ts'
+import type { Delivery, Position } from '../../core/transport.ts'
+import type { QueueReader } from './queue-reader.ts'
+
+/**
+ * - `held`: here, not with the runtime.
+ * - `handed`: with the runtime.
+ * - `settling`: its outcome waits for a confirmed publish.
+ * - `acked`: done, and the broker is to be told by the next ack.
+ * - `gone`: the broker knows, or has it back.
+ * - `replaced`: handed back untouched, and handed out again as another delivery with the same tag.
+ */
+export type DeliveryState = 'held' | 'handed' | 'settling' | 'acked' | 'gone' | 'replaced'
+
+interface DeliveryParts {
+  readonly message: EncodedMessage
+  readonly reader: QueueReader
+  readonly deliveryTag: number
+  readonly redelivered: boolean
+  readonly base: number
+  readonly count: number
+  readonly firstDeliveredAt: number | undefined
+  readonly bytes: number
+}
+
+export class RabbitMqDelivery implements Delivery {
+  readonly message: EncodedMessage
+  readonly reader: QueueReader
+  /** Valid on the reader's present channel alone. */
+  readonly deliveryTag: number
+  readonly redelivered: boolean
+  /** Attempts used up before this copy was made. */
+  readonly base: number
+  /** How often the broker has taken it back. */
+  readonly count: number
+  readonly firstDeliveredAt: number | undefined
+  readonly bytes: number
+  attempt: number
+  state: DeliveryState = 'held'
+  lost = false
+  runtime: unknown = undefined
+  #successor: RabbitMqDelivery | undefined
+
+  constructor(parts: DeliveryParts) {
+    this.message = parts.message
+    this.reader = parts.reader
+    this.deliveryTag = parts.deliveryTag
+    this.redelivered = parts.redelivered
+    this.base = parts.base
+    this.count = parts.count
+    this.firstDeliveredAt = parts.firstDeliveredAt
+    this.bytes = parts.bytes
+    this.attempt = parts.base + parts.count + 1
+  }
+
+  get position(): Position {
+    return { queue: this.reader.queue, deliveryTag: this.deliveryTag, epoch: this.reader.epoch }
+  }
+
+  /** Another delivery of the same message and tag: the runtime is done with this one, and settles no delivery twice. */
+  again(attempt: number): RabbitMqDelivery {
+    const next = new RabbitMqDelivery(this)
+    next.attempt = attempt
+    this.#successor = next
+    this.state = 'replaced'
+    return next
+  }
+
+  /** The delivery that its tag belongs to now. */
+  get latest(): RabbitMqDelivery {
+    return this.#successor === undefined ? this : this.#successor.latest
+  }
+}

@@ -1,0 +1,84 @@
+import {
+  AuthorizationError,
+  BusbarError,
+  ConfigurationError,
+  ConnectionError,
+  UnsupportedError,
+} from '../../core/errors.ts'
+
+/** What amqplib puts on an error that the broker caused: the AMQP reply code. */
+export function replyCode(error: unknown): number | undefined {
+  const code = (error as { code?: unknown } | null | undefined)?.code
+  return typeof code === 'number' ? code : undefined
+}
+
+export const REPLY = {
+  connectionForced: 320,
+  accessRefused: 403,
+  notFound: 404,
+  resourceLocked: 405,
+  preconditionFailed: 406,
+  commandInvalid: 503,
+  notAllowed: 530,
+  notImplemented: 540,
+} as const
+
+/** The broker's own words, without the wrapping of the client library. */
+export function reasonOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error)
+  return /with message "(.*)"$/s.exec(text)?.[1] ?? (text === '' ? 'no reason was given' : text)
+}
+
+function isRefusal(error: unknown): boolean {
+  const code = replyCode(error)
+  if (code === REPLY.accessRefused || code === REPLY.notAllowed) return true
+  // During the handshake the library gives the text alone.
+  return /\b(403 \(ACCESS-REFUSED\)|530 \(NOT-ALLOWED\)|ACCESS_REFUSED|SASL mechanism)/.test(
+    error instanceof Error ? error.message : '',
+  )
+}
+
+/** Why a connection could not be made. `where` holds no credentials. */
+export function toConnectError(error: unknown, where: string): BusbarError {
+  if (BusbarError.is(error)) return error
+  if (isRefusal(error))
+    return new AuthorizationError(`RabbitMQ at ${where} refused the login: ${reasonOf(error)}`, { cause: error })
+  if (isMissingClient(error))
+    return new ConfigurationError('rabbitmq', [
+      { path: '', message: 'needs the package amqplib, which is not installed: npm install amqplib' },
+    ])
+  return new ConnectionError(`RabbitMQ at ${where} can't be reached: ${detailOf(error)}`, { cause: error })
+}
+
+/** Why something that was asked of the broker failed. */
+export function toBrokerError(error: unknown, doing: string): BusbarError {
+  if (BusbarError.is(error)) return error
+  const text = `${doing}: ${reasonOf(error)}`
+  if (isRefusal(error)) return new AuthorizationError(text, { cause: error })
+  const code = replyCode(error)
+  if (code === REPLY.preconditionFailed) return new ConfigurationError('RabbitMQ', [{ path: '', message: text }])
+  if (code === REPLY.notImplemented || code === REPLY.commandInvalid)
+    return new UnsupportedError(`${text}. The broker does not know this.`)
+  return new ConnectionError(text, { cause: error })
+}
+
+export function isMissingClient(error: unknown): boolean {
+  if (!(error instanceof Error) || (error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') return false
+  return error.message.includes("'amqplib'")
+}
+
+/** A connect to a name with several addresses fails with an AggregateError whose own message is empty. */
+function detailOf(error: unknown): string {
+  if (error instanceof AggregateError && error.errors.length > 0)
+    return error.errors.map((each) => (each instanceof Error ? each.message : String(each))).join('; ')
+  return reasonOf(error)
+}
+
+/** Nobody listens there: trying again costs next to nothing. */
+export function isConnectionRefused(error: unknown): boolean {
+  const { cause } = (error ?? {}) as { cause?: unknown }
+  const code = (error as NodeJS.ErrnoException | undefined)?.code
+  if (code === 'ECONNREFUSED') return true
+  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(isConnectionRefused)
+  return cause !== undefined && isConnectionRefused(cause)
+}

@@ -1,0 +1,44 @@
+import type { Declaring } from './declaring.ts'
+import type { Names } from './names.ts'
+import type { ResolvedRabbitMqOptions } from './options.ts'
+
+const DURABLE = { durable: true } as const
+
+/** Declares what every bus has: its exchanges, and the queue for delayed messages that nobody wants. */
+export async function declareExchanges(
+  declaring: Declaring,
+  names: Names,
+  queueArguments: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  await declaring.run(async (channel) => {
+    await Promise.all([
+      channel.assertExchange(names.main, 'topic', DURABLE),
+      channel.assertExchange(names.groups, 'topic', DURABLE),
+      channel.assertExchange(names.deadLetters, 'topic', DURABLE),
+      channel.assertExchange(names.unrouted, 'fanout', DURABLE),
+      channel.assertExchange(names.late, 'topic', { ...DURABLE, alternateExchange: names.unrouted }),
+      channel.assertExchange(names.lateGroups, 'topic', { ...DURABLE, alternateExchange: names.unrouted }),
+      channel.assertQueue(names.unrouted, { ...DURABLE, arguments: queueArguments }),
+      channel.bindQueue(names.unrouted, names.unrouted, ''),
+    ])
+  })
+}
+
+/** Declares what the user asked for besides. */
+export async function declareTopology(
+  declaring: Declaring,
+  { exchanges, queues, bindings }: ResolvedRabbitMqOptions['topology'],
+): Promise<void> {
+  if (exchanges.length + queues.length + bindings.length === 0) return
+  await declaring.run(async (channel) => {
+    // One after another: an alternate or dead-letter exchange is best there before what names it.
+    for (const { name, type, durable, autoDelete, internal, alternateExchange, arguments: args } of exchanges)
+      await channel.assertExchange(name, type, { durable, autoDelete, internal, alternateExchange, arguments: args })
+    for (const { name, durable, autoDelete, arguments: args } of queues)
+      await channel.assertQueue(name, { durable, autoDelete, arguments: args })
+    for (const { from, toQueue, toExchange, routingKey = '', arguments: args } of bindings) {
+      if (toQueue !== undefined) await channel.bindQueue(toQueue, from, routingKey, args)
+      else await channel.bindExchange(toExchange ?? '', from, routingKey, args)
+    }
+  })
+}

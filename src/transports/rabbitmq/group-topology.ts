@@ -1,0 +1,184 @@
+import { deadLetterTopic, isPattern } from '../../core/topic.ts'
+import { declareQueue, inequivalenceOf } from './declaring.ts'
+import type { Declaring, Drift } from './declaring.ts'
+import type { ResolvedConsumerOptions } from './consumer-options.ts'
+import { layoutToken, parseLayout, reconcile } from './group-layout.ts'
+import type { GroupLayout } from './group-layout.ts'
+import { bindingKeyOf, routingKeyOf, targetedKeyOf } from './names.ts'
+import type { Names } from './names.ts'
+import { BUCKETS } from './options.ts'
+import { bucketKey } from './wire-headers.ts'
+
+export type QueueType = 'quorum' | 'classic'
+
+/** A group to declare. */
+export interface GroupSpec {
+  readonly topic: string
+  readonly group: string
+  readonly layout: GroupLayout
+  readonly options: ResolvedConsumerOptions | undefined
+}
+
+export interface DeclaredGroup {
+  readonly layout: GroupLayout
+  readonly queues: readonly string[]
+  readonly drifts: readonly Drift[]
+}
+
+export interface GroupContext {
+  readonly names: Names
+  readonly queueType: QueueType
+  readonly deliveryLimit: number
+  /** Called before a group is declared that does not exist yet. */
+  readonly register: (spec: GroupSpec) => Promise<void>
+}
+
+/** Effectively none: peeking at a queue counts as a delivery, and must never use a message up. */
+const NO_DELIVERY_LIMIT = 1_000_000_000
+const NOTES_KEPT = 10_000
+const NOTES_KEPT_MS = 86_400_000
+
+/** Arguments that decide about order or about who keeps what. A queue that differs in them is another queue. */
+const VITAL = ['x-single-active-consumer', 'durable', 'exclusive', 'auto_delete']
+
+/** Arguments of a queue that must keep its messages whatever happens, and that nobody consumes in the ordinary way. */
+export function storageArguments(queueType: QueueType): Readonly<Record<string, unknown>> {
+  return queueType === 'quorum'
+    ? { 'x-queue-type': 'quorum', 'x-delivery-limit': NO_DELIVERY_LIMIT }
+    : { 'x-queue-type': 'classic' }
+}
+
+/**
+ * Declares a group with everything that belongs to it: its queues, bound to the topic, to copies for the group and to
+ * what comes late; its dead-letter queue; its notes. Idempotent. Rejects with the broker's refusal, or with
+ * `ConfigurationError` when the group exists in a shape that does not keep the order that is wanted.
+ */
+export async function declareGroup(
+  declaring: Declaring,
+  context: GroupContext,
+  spec: GroupSpec,
+): Promise<DeclaredGroup> {
+  const { names } = context
+  const { topic, group } = spec
+  const queueType = spec.options?.queueType ?? context.queueType
+  const exchange = names.group(topic, group)
+  if (!(await declaring.exists((channel) => channel.checkExchange(exchange)))) await context.register(spec)
+  const layout = await declareGroupExchange(declaring, exchange, spec)
+  const queues =
+    layout.order === 'key'
+      ? Array.from({ length: layout.partitions }, (_, partition) => names.partition(topic, group, partition))
+      : [exchange]
+  const drifts: Drift[] = []
+  const args = queueArguments(context, spec, layout, queueType)
+  for (const queue of queues)
+    drifts.push(...(await declareQueue(declaring, queue, { durable: true, arguments: args }, VITAL)))
+  await bindGroup(declaring, names, spec, layout, exchange, queues)
+  if (!isPattern(topic)) await declareStorage(declaring, names, queueType, deadLetterTopic(topic, group))
+  await declareNotes(declaring, names.notes(topic, group), queueType)
+  return { layout, queues, drifts }
+}
+
+/** The exchange spreads keys over queues; and its alternate exchange tells the layout, whether it is used or not. */
+async function declareGroupExchange(
+  declaring: Declaring,
+  exchange: string,
+  { topic, group, layout: wanted }: GroupSpec,
+): Promise<GroupLayout> {
+  const rest = (layout: GroupLayout): string => `${exchange}:${layoutToken(layout)}`
+  try {
+    await declaring.run((channel) =>
+      channel.assertExchange(exchange, 'direct', { durable: true, alternateExchange: rest(wanted) }),
+    )
+    return wanted
+  } catch (error) {
+    const differs = inequivalenceOf(error)
+    const current = parseLayout(differs?.current?.slice(exchange.length + 1))
+    if (current === undefined) throw error
+    return reconcile(topic, group, wanted, current)
+  }
+}
+
+function queueArguments(
+  { deliveryLimit, names }: GroupContext,
+  { topic, group, options }: GroupSpec,
+  layout: GroupLayout,
+  queueType: QueueType,
+): Readonly<Record<string, unknown>> {
+  return {
+    'x-queue-type': queueType,
+    // Where the broker puts what it gives up itself, beyond the delivery limit. Our own dead letters go there directly.
+    'x-dead-letter-exchange': names.deadLetters,
+    ...(isPattern(topic) ? {} : { 'x-dead-letter-routing-key': routingKeyOf(deadLetterTopic(topic, group)) }),
+    ...(queueType === 'quorum' ? { 'x-delivery-limit': deliveryLimit } : {}),
+    ...(layout.order === 'none' ? {} : { 'x-single-active-consumer': true }),
+    ...(options?.maxPriority === undefined ? {} : { 'x-max-priority': options.maxPriority }),
+    ...options?.arguments,
+  }
+}
+
+async function bindGroup(
+  declaring: Declaring,
+  names: Names,
+  { topic, group, options }: GroupSpec,
+  layout: GroupLayout,
+  exchange: string,
+  queues: readonly string[],
+): Promise<void> {
+  const key = bindingKeyOf(topic)
+  const targeted = targetedKeyOf(group, key)
+  const sources: readonly (readonly [string, string, Readonly<Record<string, unknown>>?])[] = [
+    [names.exchangeOf(topic), key],
+    [names.late, key],
+    [names.groups, targeted],
+    [names.lateGroups, targeted],
+    ...(options?.bindings ?? []).map(
+      (binding) => [binding.exchange, binding.routingKey ?? '', binding.arguments] as const,
+    ),
+  ]
+  await declaring.run(async (channel) => {
+    if (layout.order !== 'key') {
+      const queue = queues[0] as string
+      await Promise.all(sources.map(([source, routingKey, args]) => channel.bindQueue(queue, source, routingKey, args)))
+      return
+    }
+    const rest = `${exchange}:${layoutToken(layout)}`
+    await channel.assertExchange(rest, 'fanout', { durable: true })
+    await Promise.all([
+      // Messages without a bucket are not ours; they all go one way, and so keep their order.
+      channel.bindQueue(queues[0] as string, rest, ''),
+      ...Array.from({ length: BUCKETS }, (_, bucket) =>
+        channel.bindQueue(queues[bucket % queues.length] as string, exchange, bucketKey(bucket)),
+      ),
+    ])
+    // Last: from here on messages arrive, and every bucket must have its queue.
+    await Promise.all(
+      sources.map(([source, routingKey, args]) => channel.bindExchange(exchange, source, routingKey, args)),
+    )
+  })
+}
+
+/** The queue that holds a dead-letter topic. There before the first dead letter, and for as long as nobody purges it. */
+export async function declareStorage(
+  declaring: Declaring,
+  names: Names,
+  queueType: QueueType,
+  topic: string,
+): Promise<void> {
+  const queue = names.storage(topic)
+  await declareQueue(declaring, queue, { durable: true, arguments: storageArguments(queueType) }, [])
+  await declaring.run((channel) =>
+    Promise.all(
+      [names.exchangeOf(topic), names.late].map((source) => channel.bindQueue(queue, source, routingKeyOf(topic))),
+    ),
+  )
+}
+
+async function declareNotes(declaring: Declaring, queue: string, queueType: QueueType): Promise<void> {
+  const args = {
+    ...storageArguments(queueType),
+    'x-max-length': NOTES_KEPT,
+    'x-overflow': 'drop-head',
+    'x-message-ttl': NOTES_KEPT_MS,
+  }
+  await declareQueue(declaring, queue, { durable: true, arguments: args }, [])
+}

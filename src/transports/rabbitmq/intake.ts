@@ -1,0 +1,219 @@
+import { sleep } from '../../core/clock.ts'
+import type { Clock } from '../../core/clock.ts'
+import { assign } from './assignment.ts'
+import type { Session } from './link.ts'
+import type { Membership } from './membership.ts'
+import type { QueueReader } from './queue-reader.ts'
+
+/** One queue of a subscription, and how it stands with it. */
+export interface Seat {
+  readonly reader: QueueReader
+  readonly partition: number
+  /** Being given up: nothing more is handed out, and it ends when the last one is settled. */
+  isLeaving: boolean
+  isEnding: boolean
+}
+
+export interface IntakeHost {
+  /** Declares what the subscription consumes, and says which queues these are. */
+  declare(session: Session): Promise<readonly string[]>
+  makeSeat(queue: string, partition: number): Seat
+  /** Hands back what is held of a queue that others may consume at the same time. */
+  handBack(seat: Seat): Promise<void>
+  /** Before the channel is closed: notes what is held and was not tried. */
+  noteHeld(seat: Seat): Promise<void>
+  /** Others of the group work on other queues now. */
+  rebalanced(assigned: readonly string[], revoked: readonly string[]): void
+  failed(error: unknown, doing: string): void
+}
+
+const RETRY_MIN_MS = 100
+const RETRY_MAX_MS = 10_000
+
+/**
+ * Decides which queues of a group this member consumes, and brings that about: on a new session, when members come and
+ * go, on pause, resume and drain. One loop does it all, so that no two changes run into each other.
+ */
+export class Intake {
+  readonly #host: IntakeHost
+  readonly #clock: Clock
+  readonly #membership: Membership | undefined
+  /** Others may consume the same queue at the same time: then it may be left message by message. */
+  readonly #isShared: boolean
+  readonly #closing = new AbortController()
+  seats: Seat[] = []
+  #session: Session | undefined
+  #declaredFor: Session | undefined
+  #wanted = false
+  /** Partitions that are ours; undefined for all. */
+  #owned: ReadonlySet<number> | undefined
+  #told: ReadonlySet<number> | undefined
+  #running: Promise<void> | undefined
+  #again = false
+
+  constructor(parts: {
+    readonly host: IntakeHost
+    readonly clock: Clock
+    readonly membership: ((onChange: (members: readonly string[]) => void) => Membership) | undefined
+    readonly id: string
+    readonly isShared: boolean
+  }) {
+    this.#host = parts.host
+    this.#clock = parts.clock
+    this.#isShared = parts.isShared
+    this.#membership = parts.membership?.((members) => this.#share(members, parts.id))
+  }
+
+  /** Begins with queues that were just declared on that session. */
+  begin(session: Session, queues: readonly string[]): void {
+    this.#session = session
+    this.#declaredFor = session
+    this.seats = queues.map((queue, partition) => this.#host.makeSeat(queue, partition))
+  }
+
+  /** There is a new session: everything begins anew on it. */
+  attach(session: Session): void {
+    this.#session = session
+    this.update()
+  }
+
+  /** Whether this member is to consume at all. */
+  want(wanted: boolean): void {
+    if (this.#wanted === wanted) return
+    this.#wanted = wanted
+    this.update()
+  }
+
+  /** Has everything looked at again. */
+  update(): void {
+    this.#again = true
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined
+      if (this.#again && !this.#closing.signal.aborted) this.update()
+    })
+  }
+
+  /** The queue is gone under us, or was cancelled: declare again before consuming again. */
+  redeclare(): void {
+    this.#declaredFor = undefined
+    this.update()
+  }
+
+  /** Gives up everything, at once. */
+  async close(): Promise<void> {
+    this.#wanted = false
+    this.#closing.abort()
+    await this.#running?.catch(() => undefined)
+    await this.#membership?.leave()
+    await Promise.all(
+      this.seats.map(async (seat) => {
+        seat.isLeaving = true
+        await this.#host.noteHeld(seat).catch(() => undefined)
+        await seat.reader.close()
+      }),
+    )
+  }
+
+  // --- the loop ------------------------------------------------------------------------------------------------------
+
+  async #run(): Promise<void> {
+    const { signal } = this.#closing
+    for (let failures = 0; this.#again && !signal.aborted;) {
+      this.#again = false
+      const session = this.#session
+      try {
+        await this.#reconcile(session)
+        failures = 0
+      } catch (error) {
+        // A session that is gone takes its errors with it; the next one begins anew.
+        if (session?.isOpen !== true || signal.aborted) continue
+        this.#host.failed(error, 'consuming')
+        this.#declaredFor = undefined
+        this.#again = true
+        const delay = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** Math.min(failures++, 10))
+        await sleep(this.#clock, delay * (0.5 + Math.random()), signal).catch(() => undefined)
+      }
+    }
+  }
+
+  async #reconcile(session: Session | undefined): Promise<void> {
+    if (session?.isOpen === true) {
+      if (this.#declaredFor !== session) await this.#declare(session)
+      if (this.#membership !== undefined) {
+        if (this.#wanted) await this.#membership.join(session)
+        else await this.#membership.leave()
+      }
+    }
+    for (const seat of this.seats) {
+      const mine = this.#wanted && (this.#owned === undefined || this.#owned.has(seat.partition))
+      if (mine) await this.#take(seat, session)
+      else await this.#give(seat)
+    }
+    this.#tellRebalance()
+  }
+
+  async #declare(session: Session): Promise<void> {
+    const queues = await this.#host.declare(session)
+    const known = this.seats.map(({ reader }) => reader.queue)
+    if (queues.join('\n') !== known.join('\n')) {
+      await Promise.all(this.seats.map(({ reader }) => reader.close()))
+      this.seats = queues.map((queue, partition) => this.#host.makeSeat(queue, partition))
+    }
+    this.#declaredFor = session
+  }
+
+  async #take(seat: Seat, session: Session | undefined): Promise<void> {
+    if (seat.isLeaving && !seat.isEnding) {
+      seat.isLeaving = false
+      if (seat.reader.isOpen) await seat.reader.resume()
+    }
+    if (session?.isOpen !== true || !seat.reader.isIdle) return
+    seat.isLeaving = false
+    await seat.reader.open(session)
+  }
+
+  async #give(seat: Seat): Promise<void> {
+    if (!seat.reader.isOpen) return
+    if (!seat.isLeaving) {
+      seat.isLeaving = true
+      if (this.#isShared) {
+        await seat.reader.cancel()
+        await this.#host.handBack(seat)
+      }
+    }
+    await this.endIfEmpty(seat)
+  }
+
+  /** A queue that is being given up ends as soon as nothing of it is with the runtime any more. */
+  async endIfEmpty(seat: Seat): Promise<void> {
+    if (!seat.isLeaving || seat.isEnding || seat.reader.handed > 0 || !seat.reader.isOpen) return
+    seat.isEnding = true
+    try {
+      await this.#host.noteHeld(seat)
+      // Only now is the next member let in: it finds everything back in its order.
+      await seat.reader.close()
+    } finally {
+      seat.isEnding = false
+      this.update()
+    }
+  }
+
+  // --- the others ------------------------------------------------------------------------------------------------------
+
+  #share(members: readonly string[], id: string): void {
+    const owners = assign(this.seats.length, members)
+    this.#owned = new Set(owners.flatMap((owner, partition) => (owner === id ? [partition] : [])))
+    this.update()
+  }
+
+  #tellRebalance(): void {
+    if (this.#owned === undefined || this.#owned === this.#told || !this.#wanted) return
+    const before = this.#told ?? new Set<number>()
+    const now = this.#owned
+    this.#told = now
+    const nameOf = (partition: number): string => this.seats[partition]?.reader.queue ?? ''
+    const assigned = [...now].filter((partition) => !before.has(partition)).map(nameOf)
+    const revoked = [...before].filter((partition) => !now.has(partition)).map(nameOf)
+    if (assigned.length + revoked.length > 0) this.#host.rebalanced(assigned, revoked)
+  }
+}

@@ -1,0 +1,277 @@
+import type { Channel, ChannelModel, ConfirmChannel } from 'amqplib'
+import { sleep } from '../../core/clock.ts'
+import type { Clock } from '../../core/clock.ts'
+import { BusbarError, ConnectionError } from '../../core/errors.ts'
+import { destroySocket } from './amqp.ts'
+import { backoffDelay } from './backoff.ts'
+import type { BackoffOptions } from './backoff.ts'
+import type { Connector } from './connector.ts'
+import { isConnectionRefused, reasonOf } from './errors.ts'
+import type { Purpose } from './options.ts'
+
+/** One life of a connection. Whatever was made on it dies with it. */
+export interface Session {
+  /** Counts the lives of this link, from 1. */
+  readonly epoch: number
+  readonly model: ChannelModel
+  readonly isOpen: boolean
+  /** A channel whose errors go to `onClosed`, once, when it is closed by anybody but us. */
+  channel(onClosed?: (error: Error | undefined) => void): Promise<Channel>
+  confirmChannel(onClosed?: (error: Error | undefined) => void): Promise<ConfirmChannel>
+}
+
+export interface LinkHooks {
+  /** Restores what was declared. The link counts as up when it resolves; when it rejects, the connection has failed. */
+  restore(session: Session): Promise<void>
+  up(session: Session): void
+  /** The session is gone. */
+  down(session: Session, error: Error): void
+  /** A try to come back failed. */
+  trouble(error: BusbarError, attempt: number): void
+  blocked(reason: string | undefined): void
+  /** A handler of ours threw inside the client library: a bug. */
+  bug(error: unknown): void
+}
+
+/**
+ * A connection that comes back by itself. `open` tries once and says why it failed; from then on every loss is followed
+ * by tries until `close`.
+ */
+export class Link {
+  readonly purpose: Purpose
+  readonly #connector: Connector
+  readonly #clock: Clock
+  readonly #backoff: BackoffOptions
+  readonly #hooks: LinkHooks
+  readonly #closing = new AbortController()
+  #opening: Promise<void> | undefined
+  #loop: Promise<void> | undefined
+  #session: LiveSession | undefined
+  #epoch = 0
+  #attempts = 0
+  #waiters: (() => void)[] = []
+  /** Why it is down, while it is. */
+  lastError: Error | undefined
+
+  constructor(parts: {
+    readonly purpose: Purpose
+    readonly connector: Connector
+    readonly clock: Clock
+    readonly backoff: BackoffOptions
+    readonly hooks: LinkHooks
+  }) {
+    this.purpose = parts.purpose
+    this.#connector = parts.connector
+    this.#clock = parts.clock
+    this.#backoff = parts.backoff
+    this.#hooks = parts.hooks
+  }
+
+  /** The live session, or undefined while there is none. */
+  get session(): Session | undefined {
+    return this.#session?.isOpen === true && this.#session.isUp ? this.#session : undefined
+  }
+
+  get isOpened(): boolean {
+    return this.#opening !== undefined
+  }
+
+  /** Connects, once however often it is called. After a failure the next call tries again. */
+  open(): Promise<void> {
+    this.#opening ??= this.#connect(this.#attempts++).catch((error: unknown) => {
+      this.#opening = undefined
+      throw error
+    })
+    return this.#opening
+  }
+
+  /** Resolves with the session as soon as there is one; rejects when the link or the signal ends first. */
+  async whenUp(signal?: AbortSignal): Promise<Session> {
+    for (;;) {
+      const { session } = this
+      if (session !== undefined) return session
+      if (this.#closing.signal.aborted) throw new ConnectionError('The transport is closed')
+      signal?.throwIfAborted()
+      await new Promise<void>((resolve) => {
+        const done = (): void => {
+          signal?.removeEventListener('abort', done)
+          resolve()
+        }
+        this.#waiters.push(done)
+        signal?.addEventListener('abort', done, { once: true })
+      })
+    }
+  }
+
+  /** Ends the session and all tries, by force after the deadline. */
+  async close(deadlineMs: number): Promise<void> {
+    if (!this.#closing.signal.aborted) this.#closing.abort(new ConnectionError('The transport is closed'))
+    const session = this.#session
+    this.#wake()
+    await session?.close(this.#clock, deadlineMs)
+    await this.#opening?.catch(() => undefined)
+    await this.#loop
+  }
+
+  async #connect(attempt: number): Promise<void> {
+    const { signal } = this.#closing
+    const { model, owned } = await this.#connector.connect(this.purpose, attempt, signal)
+    const session = new LiveSession(model, owned, ++this.#epoch, {
+      ended: (error) => this.#ended(session, error),
+      blocked: (reason) => this.#hooks.blocked(reason),
+      bug: (error) => this.#hooks.bug(error),
+    })
+    this.#session = session
+    try {
+      await this.#hooks.restore(session)
+      if (!session.isOpen) throw session.error ?? new ConnectionError('The connection was lost while it was set up')
+      signal.throwIfAborted()
+    } catch (error) {
+      this.#session = undefined
+      await session.close(this.#clock, 1_000)
+      throw error
+    }
+    session.isUp = true
+    this.lastError = undefined
+    this.#hooks.up(session)
+    this.#wake()
+  }
+
+  #ended(session: LiveSession, error: Error | undefined): void {
+    if (this.#session !== session) return
+    this.#session = undefined
+    const reason = error ?? new ConnectionError('The connection was closed')
+    this.lastError = reason
+    // One that never came up is told by whoever brought it up.
+    if (session.isUp) this.#hooks.down(session, reason)
+    if (!session.isUp || this.#closing.signal.aborted) return
+    this.#loop = this.#comeBack()
+  }
+
+  async #comeBack(): Promise<void> {
+    const { signal } = this.#closing
+    let refused = false
+    for (let attempt = 1; !signal.aborted; attempt++) {
+      const delay = this.#connector.reconnects ? backoffDelay(this.#backoff, attempt, refused) : undefined
+      if (delay === undefined) return
+      try {
+        await sleep(this.#clock, delay, signal)
+        await this.#connect(this.#attempts++)
+        return
+      } catch (error) {
+        if (signal.aborted) return
+        const known = BusbarError.is(error)
+          ? error
+          : new ConnectionError(`The connection could not be set up: ${reasonOf(error)}`, { cause: error })
+        this.lastError = known
+        refused = isConnectionRefused(error)
+        this.#hooks.trouble(known, attempt)
+      }
+    }
+  }
+
+  #wake(): void {
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const wake of waiters) wake()
+  }
+}
+
+interface SessionHooks {
+  ended(error: Error | undefined): void
+  blocked(reason: string | undefined): void
+  bug(error: unknown): void
+}
+
+class LiveSession implements Session {
+  readonly epoch: number
+  readonly model: ChannelModel
+  readonly #owned: boolean
+  readonly #hooks: SessionHooks
+  readonly #channels = new Set<Channel>()
+  isOpen = true
+  /** Restored, and told to be up. */
+  isUp = false
+  error: Error | undefined
+  readonly #onError = (error: Error): void => {
+    this.error ??= error
+  }
+  readonly #onClose = (error?: Error): void => this.#end(error ?? this.error)
+  readonly #onBlocked = (reason: string): void => this.#hooks.blocked(reason)
+  readonly #onUnblocked = (): void => this.#hooks.blocked(undefined)
+  readonly #onBug = (error: Error): void => this.#hooks.bug(error)
+
+  constructor(model: ChannelModel, owned: boolean, epoch: number, hooks: SessionHooks) {
+    this.model = model
+    this.#owned = owned
+    this.epoch = epoch
+    this.#hooks = hooks
+    model.on('error', this.#onError)
+    model.on('close', this.#onClose)
+    model.on('blocked', this.#onBlocked)
+    model.on('unblocked', this.#onUnblocked)
+    model.on('handler-error', this.#onBug)
+  }
+
+  channel(onClosed?: (error: Error | undefined) => void): Promise<Channel> {
+    return this.#open(() => this.model.createChannel(), onClosed)
+  }
+
+  confirmChannel(onClosed?: (error: Error | undefined) => void): Promise<ConfirmChannel> {
+    return this.#open(() => this.model.createConfirmChannel(), onClosed)
+  }
+
+  async #open<Kind extends Channel>(
+    create: () => Promise<Kind>,
+    onClosed: ((error: Error | undefined) => void) | undefined,
+  ): Promise<Kind> {
+    if (!this.isOpen) throw this.error ?? new ConnectionError('The connection is closed')
+    const channel = await create()
+    let failure: Error | undefined
+    channel.on('error', (error) => {
+      failure = error
+    })
+    channel.on('handler-error', this.#onBug)
+    this.#channels.add(channel)
+    channel.on('close', () => {
+      this.#channels.delete(channel)
+      onClosed?.(failure ?? this.error)
+    })
+    return channel
+  }
+
+  /** Never rejects. A connection that was given keeps living; only our channels on it are closed. */
+  async close(clock: Clock, deadlineMs: number): Promise<void> {
+    if (!this.isOpen) return
+    const until = new AbortController()
+    const late = sleep(clock, deadlineMs, until.signal).then(
+      () => true,
+      () => false,
+    )
+    const gone = this.#owned
+      ? this.model.close()
+      : Promise.all([...this.#channels].map((channel) => channel.close())).then(() => undefined)
+    const quietly = gone.then(
+      () => false,
+      () => false,
+    )
+    const isLate = await Promise.race([quietly, late])
+    until.abort()
+    if (this.#owned && isLate) destroySocket(this.model)
+    this.#end(undefined)
+  }
+
+  #end(error: Error | undefined): void {
+    if (!this.isOpen) return
+    this.isOpen = false
+    this.error ??= error
+    this.model.off('close', this.#onClose)
+    this.model.off('blocked', this.#onBlocked)
+    this.model.off('unblocked', this.#onUnblocked)
+    if (!this.#owned) {
+      this.model.off('error', this.#onError)
+      this.model.off('handler-error', this.#onBug)
+    }
+    this.#hooks.ended(error)
+  }
+}

@@ -1,0 +1,173 @@
+import type { Channel } from 'amqplib'
+import type { Clock, Timer } from '../../core/clock.ts'
+import type { Session } from './link.ts'
+import type { PlainPublisher } from './plain-publisher.ts'
+
+const POLL_MS = 1_000
+/** How long a member that was asked has to answer. */
+const ANSWER_MS = 400
+
+type Word = 'here' | 'who' | 'bye'
+
+export interface MembershipParts {
+  /** Unique among the members. */
+  readonly id: string
+  /** Name of the group's meeting point: an exchange, and a queue whose consumers are counted. */
+  readonly name: string
+  readonly clock: Clock
+  readonly publisher: PlainPublisher
+  /** The members as seen from here, sorted; oneself among them. */
+  readonly onChange: (members: readonly string[]) => void
+  readonly onError: (error: unknown) => void
+}
+
+/**
+ * Lets the members of a group know each other, so that they can share its queues. Each has a line of its own to an
+ * exchange of the group, and is counted as the consumer of a common queue: the count tells at once when somebody came or
+ * died without a word, and then everybody is asked.
+ *
+ * Two members may see things differently for a moment. That is harmless: the broker gives each queue to one of them.
+ */
+export class Membership {
+  readonly #parts: MembershipParts
+  readonly #members = new Set<string>()
+  #channel: Channel | undefined
+  #timer: Timer | undefined
+  #answers: Set<string> | undefined
+  #onAnswer: () => void = () => undefined
+  #told = ''
+
+  constructor(parts: MembershipParts) {
+    this.#parts = parts
+  }
+
+  get isIn(): boolean {
+    return this.#channel !== undefined
+  }
+
+  /** Joins, and resolves when the others are known. */
+  async join(session: Session): Promise<void> {
+    const { name, id } = this.#parts
+    if (this.#channel !== undefined) return
+    const channel = await session.channel(() => this.#ended(channel))
+    this.#channel = channel
+    try {
+      await channel.assertExchange(name, 'fanout', { durable: true })
+      const { queue } = await channel.assertQueue('', { exclusive: true, durable: false, autoDelete: true })
+      await channel.bindQueue(queue, name, '')
+      await channel.consume(queue, (message) => message !== null && this.#hear(message.content), { noAck: true })
+      await channel.assertQueue(name, { durable: true, autoDelete: true, arguments: { 'x-queue-type': 'classic' } })
+      await channel.consume(name, () => undefined, { noAck: true })
+      this.#members.add(id)
+      await this.#ask(channel)
+      this.#poll(channel)
+    } catch (error) {
+      this.#ended(channel)
+      await channel.close().catch(() => undefined)
+      throw error
+    }
+  }
+
+  /** Leaves, with a word to the others when there is time for it. */
+  async leave(): Promise<void> {
+    const channel = this.#channel
+    if (channel === undefined) return
+    this.#ended(channel)
+    await channel.close().catch(() => undefined)
+    await this.#say('bye').catch(() => undefined)
+  }
+
+  #ended(channel: Channel): void {
+    if (this.#channel !== channel) return
+    this.#channel = undefined
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#members.clear()
+    this.#told = ''
+  }
+
+  async #say(word: Word): Promise<void> {
+    const { publisher, name, id } = this.#parts
+    await publisher.publish(name, '', Buffer.from(JSON.stringify([word, id])))
+  }
+
+  #hear(content: Buffer): void {
+    const [word, id] = parse(content)
+    if (id === undefined || id === this.#parts.id) return
+    if (word === 'bye') {
+      this.#members.delete(id)
+      this.#answers?.delete(id)
+    } else {
+      this.#members.add(id)
+      this.#answers?.add(id)
+      this.#onAnswer()
+      if (word === 'who') this.#say('here').catch(this.#parts.onError)
+    }
+    if (this.#answers === undefined) this.#tell()
+  }
+
+  /** Asks all members to speak up, and believes in those who do. */
+  async #ask(channel: Channel): Promise<void> {
+    const { name, id, clock } = this.#parts
+    const { consumerCount } = await channel.checkQueue(name)
+    const answers = new Set([id])
+    this.#answers = answers
+    try {
+      await this.#say('who')
+      await new Promise<void>((resolve) => {
+        const timer = clock.setTimer(ANSWER_MS, resolve)
+        this.#onAnswer = () => {
+          if (answers.size < consumerCount) return
+          timer.cancel()
+          resolve()
+        }
+        this.#onAnswer()
+      })
+    } finally {
+      this.#onAnswer = () => undefined
+      this.#answers = undefined
+    }
+    if (this.#channel !== channel) return
+    this.#members.clear()
+    for (const member of answers) this.#members.add(member)
+    this.#tell()
+  }
+
+  #poll(channel: Channel): void {
+    if (this.#channel !== channel) return
+    this.#timer = this.#parts.clock.setTimer(POLL_MS * (0.8 + 0.4 * Math.random()), () => {
+      this.#look(channel).then(
+        () => this.#poll(channel),
+        (error: unknown) => {
+          if (this.#channel !== channel) return
+          this.#parts.onError(error)
+          this.#poll(channel)
+        },
+      )
+    })
+  }
+
+  async #look(channel: Channel): Promise<void> {
+    const { consumerCount } = await channel.checkQueue(this.#parts.name)
+    if (consumerCount !== this.#members.size && this.#channel === channel) await this.#ask(channel)
+  }
+
+  #tell(): void {
+    if (this.#channel === undefined) return
+    const members = [...this.#members].sort()
+    const text = members.join('\n')
+    if (text === this.#told) return
+    this.#told = text
+    this.#parts.onChange(members)
+  }
+}
+
+function parse(content: Buffer): readonly [Word | undefined, string | undefined] {
+  try {
+    const [word, id] = JSON.parse(content.toString()) as unknown[]
+    const known = word === 'here' || word === 'who' || word === 'bye'
+    return known && typeof id === 'string' ? [word, id] : [undefined, undefined]
+  } catch {
+    return [undefined, undefined]
+  }
+}

@@ -1,0 +1,107 @@
+import { createHash } from 'node:crypto'
+import { isDeadLetterTopic, isPattern } from '../../core/topic.ts'
+
+/** AMQP keeps names and routing keys in strings of at most 255 bytes. */
+const MAX_NAME = 255
+/** With the group before it, and a dot between them, a routing key must still fit. */
+const MAX_ROUTING_KEY = 200
+const MAX_GROUP_TOKEN = 40
+
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 32)
+}
+
+/** A name that does not fit keeps its beginning, for people, and gets a digest of all of it. */
+function fit(name: string): string {
+  return name.length <= MAX_NAME ? name : `${name.slice(0, MAX_NAME - 33)}~${digest(name)}`
+}
+
+/** The routing key of a topic: the topic itself, but for the few that are too long for AMQP. */
+export function routingKeyOf(topic: string): string {
+  return topic.length <= MAX_ROUTING_KEY ? topic : `~${digest(topic)}`
+}
+
+/** A topic or pattern as a binding key. */
+export function bindingKeyOf(pattern: string): string {
+  if (!isPattern(pattern)) return routingKeyOf(pattern)
+  return pattern.endsWith('>') ? `${pattern.slice(0, -1)}#` : pattern
+}
+
+function groupToken(group: string): string {
+  return group.length <= MAX_GROUP_TOKEN ? group : `${group.slice(0, 8)}~${digest(group).slice(0, 24)}`
+}
+
+/** Routing key of a copy that is for one group alone. */
+export function targetedKeyOf(group: string, key: string): string {
+  return `${groupToken(group)}.${key}`
+}
+
+/**
+ * Every name that the transport gives to something on the broker. All of them begin with the name of the exchange, so that
+ * two systems with exchanges of their own share a virtual host and nothing else.
+ */
+export class Names {
+  /** Where messages are published, with the topic as the routing key. */
+  readonly main: string
+  /** Copies for one group: redrives and delayed retries. */
+  readonly groups: string
+  /** Everything for topics that end in `.dlq`. */
+  readonly deadLetters: string
+  /** Entry to `late` and `lateGroups` for what comes out of a delay. */
+  readonly due: string
+  /** As `main` and `groups`, for messages whose delay is over: what fits no queue by then goes to `unrouted`. */
+  readonly late: string
+  readonly lateGroups: string
+  /** Exchange and queue of delayed messages that nobody wanted when they were due. */
+  readonly unrouted: string
+  /** Exchange of the delayed-message plugin. */
+  readonly delayed: string
+  /** Queue with one message for each group that was ever declared: AMQP has no way to ask for a list. */
+  readonly registry: string
+
+  constructor(exchange: string) {
+    this.main = exchange
+    this.groups = `${exchange}.groups`
+    this.deadLetters = `${exchange}.dlx`
+    this.due = `${exchange}.due`
+    this.late = `${exchange}.late`
+    this.lateGroups = `${exchange}.late.groups`
+    this.unrouted = `${exchange}.unrouted`
+    this.delayed = `${exchange}.delayed`
+    this.registry = `${exchange}.registry`
+  }
+
+  /** Exchange and queue of one rung of the ladder of delays. */
+  delay(level: number): string {
+    return `${this.main}.delay.${level}`
+  }
+
+  /** The exchange that a topic's messages are published to. */
+  exchangeOf(topic: string): string {
+    return isDeadLetterTopic(topic) ? this.deadLetters : this.main
+  }
+
+  /** The queue of a group, and the exchange that spreads its messages when it has several. */
+  group(topic: string, group: string): string {
+    return fit(`${this.main}:${topic}:${group}`)
+  }
+
+  partition(topic: string, group: string, partition: number): string {
+    return fit(`${this.main}:${topic}:${group}:${partition}`)
+  }
+
+  /** Where the members of a group find each other: an exchange, and a queue that counts them. */
+  members(topic: string, group: string): string {
+    return fit(`${this.main}:${topic}:${group}:members`)
+  }
+
+  /** Queue of notes about attempts that the broker's own count does not show. */
+  notes(topic: string, group: string): string {
+    return fit(`${this.main}:${topic}:${group}:notes`)
+  }
+
+  /** The queue that holds a dead-letter topic. */
+  storage(topic: string): string {
+    return fit(`${this.main}:${topic}`)
+  }
+}

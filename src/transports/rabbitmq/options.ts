@@ -1,0 +1,356 @@
+import type { Channel, ChannelModel, Options } from 'amqplib'
+import type { ConnectionOptions as TlsOptions } from 'node:tls'
+import { groupProblem } from '../../core/consume-options.ts'
+import type { OutgoingMessage } from '../../core/message.ts'
+import { describe, OptionsReader } from '../../core/options.ts'
+import { topicProblem } from '../../core/topic.ts'
+import type { BackoffOptions, BackoffType } from './backoff.ts'
+import { checkUrl } from './url.ts'
+
+/** What a connection is for: publishing has its own, so that a broker that blocks publishers does not stop consumers. */
+export type Purpose = 'publish' | 'consume'
+
+export interface Credentials {
+  readonly username: string
+  readonly password: string
+}
+
+/** Something to declare besides Busbar's own exchanges and queues. All of it is declared again after each reconnect. */
+export interface TopologyOptions {
+  readonly exchanges?: readonly ExchangeDeclaration[] | undefined
+  readonly queues?: readonly QueueDeclaration[] | undefined
+  readonly bindings?: readonly BindingDeclaration[] | undefined
+}
+
+export interface ExchangeDeclaration {
+  readonly name: string
+  /** `direct`, `fanout`, `topic`, `headers`, or one of a plugin. */
+  readonly type: string
+  /** Default true. */
+  readonly durable?: boolean | undefined
+  readonly autoDelete?: boolean | undefined
+  readonly internal?: boolean | undefined
+  readonly alternateExchange?: string | undefined
+  readonly arguments?: Readonly<Record<string, unknown>> | undefined
+}
+
+export interface QueueDeclaration {
+  readonly name: string
+  /** Default true. */
+  readonly durable?: boolean | undefined
+  readonly autoDelete?: boolean | undefined
+  /** Queue type and all else: `{ 'x-queue-type': 'quorum' }`. */
+  readonly arguments?: Readonly<Record<string, unknown>> | undefined
+}
+
+/** From an exchange to a queue or to another exchange. */
+export interface BindingDeclaration {
+  readonly from: string
+  readonly toQueue?: string | undefined
+  readonly toExchange?: string | undefined
+  /** Default empty. */
+  readonly routingKey?: string | undefined
+  readonly arguments?: Readonly<Record<string, unknown>> | undefined
+}
+
+/** A group that is declared when the transport opens, so that messages wait for it before its first member starts. */
+export interface GroupDeclaration {
+  readonly topic: string
+  readonly group: string
+  /** As its consumers will say. Default `key`. */
+  readonly order?: 'key' | 'strict' | 'none' | undefined
+}
+
+/** Where a message goes instead of the exchange of the bus. */
+export interface Route {
+  readonly exchange: string
+  readonly routingKey: string
+}
+
+/** AMQP properties that the envelope has no place for. */
+export interface MessageProperties {
+  readonly priority?: number | undefined
+  readonly replyTo?: string | undefined
+  /** AMQP's `correlation_id`; the bus's own travels as a header. */
+  readonly correlationId?: string | undefined
+  readonly appId?: string | undefined
+  readonly userId?: string | undefined
+  readonly type?: string | undefined
+  /** False: the broker may forget the message when it restarts. Default true. */
+  readonly persistent?: boolean | undefined
+}
+
+export interface RabbitMqOptions {
+  /**
+   * `amqp://user:password@host:5672/vhost`, or `amqps://`. Of a list, each try to connect takes the next one. A function is
+   * asked at each try (`attempt` counts from 0). Default `amqp://localhost`.
+   */
+  readonly url?: string | readonly string[] | ((attempt: number) => string | Promise<string>) | undefined
+  /** Instead of those in the URL; a function is asked at each connect, for passwords that change. */
+  readonly credentials?: Credentials | (() => Credentials | Promise<Credentials>) | undefined
+  /** Options of `tls.connect` (`ca`, `cert`, `key`, `servername`, ...) for an `amqps:` URL. */
+  readonly tls?: TlsOptions | undefined
+  /** A ready connection of amqplib. It is used for everything, never closed, and not made again when it is lost. */
+  readonly connection?: ChannelModel | undefined
+  /** Makes connections instead of us; called again after each loss. What it returns is ours to close. */
+  readonly connect?: ((purpose: Purpose, attempt: number) => Promise<ChannelModel>) | undefined
+  /** Name of the connection in the broker's lists; the purpose is added. Default: the bus's service. */
+  readonly connectionName?: string | undefined
+  /** A silent peer is given up after about two of these, in ms, rounded to seconds. 0: never. Default 10,000. */
+  readonly heartbeatMs?: number | undefined
+  /** Most for one try to connect, in ms. Default 10,000. */
+  readonly connectTimeoutMs?: number | undefined
+  /**
+   * How tries to reconnect follow each other. The first comes at once; while nobody listens on the port, at least every
+   * 2 s. `stop`: no try. Default `random-exponential`, 1,000 to 30,000 ms.
+   */
+  readonly reconnect?:
+    | {
+        readonly type?: BackoffType | undefined
+        readonly minMs?: number | undefined
+        readonly maxMs?: number | undefined
+      }
+    | undefined
+  /** Topic exchange of the bus, and first part of all other names. Default `busbar`. */
+  readonly exchange?: string | undefined
+  /** `auto`: quorum where the broker has them, else classic. Default `auto`. */
+  readonly queueType?: 'auto' | 'quorum' | 'classic' | undefined
+  /** Queues that a group with `order: 'key'` is spread over, and so most members that work at once; 1 to 32. Default 4. */
+  readonly partitions?: number | undefined
+  /** Deliveries after which the broker itself dead-letters a message that is never settled. Default 1,000. */
+  readonly deliveryLimit?: number | undefined
+  /** Largest body, in bytes. Not above the broker's `max_message_size`. Default 16 MiB. */
+  readonly maxMessageBytes?: number | undefined
+  /** Most messages sent and not yet confirmed. Default 4,096. */
+  readonly maxUnconfirmed?: number | undefined
+  /** What happens to a message that no queue takes: its publish rejects, or it is dropped and told as `loss`. Default `reject`. */
+  readonly unroutable?: 'reject' | 'drop' | undefined
+  /** Delays by the plugin `rabbitmq_delayed_message_exchange`, or by a ladder of queues. Default `ladder`. */
+  readonly delay?: 'ladder' | 'plugin' | 'auto' | undefined
+  readonly topology?: TopologyOptions | undefined
+  readonly groups?: readonly GroupDeclaration[] | undefined
+  /** Runs on a channel of each new connection before anything else is declared; when it rejects, the connection has failed. */
+  readonly afterConnect?: ((channel: Channel, purpose: Purpose) => void | Promise<void>) | undefined
+  /** Sends a message somewhere else; undefined for the usual way. Copies for one group and dead letters are not asked for. */
+  readonly route?: ((message: OutgoingMessage) => Route | undefined) | undefined
+  /** Sets AMQP properties of a message. */
+  readonly properties?: ((message: OutgoingMessage) => MessageProperties | undefined) | undefined
+  /** Handed to `amqplib.connect` as they are: fields of its URL object, and its socket options. */
+  readonly native?:
+    | {
+        readonly url?: Partial<Options.Connect> | undefined
+        readonly socket?: Readonly<Record<string, unknown>> | undefined
+      }
+    | undefined
+}
+
+export interface ResolvedRabbitMqOptions {
+  readonly url: string | readonly string[] | ((attempt: number) => string | Promise<string>)
+  readonly credentials: Credentials | (() => Credentials | Promise<Credentials>) | undefined
+  readonly tls: TlsOptions | undefined
+  readonly connection: ChannelModel | undefined
+  readonly connect: ((purpose: Purpose, attempt: number) => Promise<ChannelModel>) | undefined
+  readonly connectionName: string | undefined
+  readonly heartbeatMs: number
+  readonly connectTimeoutMs: number
+  readonly reconnect: BackoffOptions
+  readonly exchange: string
+  readonly queueType: 'auto' | 'quorum' | 'classic'
+  readonly partitions: number
+  readonly deliveryLimit: number
+  readonly maxMessageBytes: number
+  readonly maxUnconfirmed: number
+  readonly unroutable: 'reject' | 'drop'
+  readonly delay: 'ladder' | 'plugin' | 'auto'
+  readonly topology: Required<{ [Part in keyof TopologyOptions]: NonNullable<TopologyOptions[Part]> }>
+  readonly groups: readonly Required<GroupDeclaration>[]
+  readonly afterConnect: RabbitMqOptions['afterConnect']
+  readonly route: RabbitMqOptions['route']
+  readonly properties: RabbitMqOptions['properties']
+  readonly native: NonNullable<RabbitMqOptions['native']>
+}
+
+export const RABBITMQ_DEFAULTS = {
+  url: 'amqp://localhost',
+  heartbeatMs: 10_000,
+  connectTimeoutMs: 10_000,
+  reconnect: { type: 'random-exponential', minMs: 1_000, maxMs: 30_000 },
+  exchange: 'busbar',
+  partitions: 4,
+  deliveryLimit: 1_000,
+  maxMessageBytes: 16_777_216,
+  maxUnconfirmed: 4_096,
+} as const
+
+/** A key's bucket is one of so many; partitions take equal shares of them. Never to change: it decides who gets which key. */
+export const BUCKETS = 32
+
+const EXCHANGE = /^[A-Za-z0-9_.-]{1,60}$/
+
+export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): ResolvedRabbitMqOptions {
+  const reader = new OptionsReader('rabbitmq', options)
+  const reconnect = reader.nested('reconnect')
+  const minMs = reconnect.integer('minMs', RABBITMQ_DEFAULTS.reconnect.minMs, { min: 1 })
+  const exchange = reader.string('exchange', RABBITMQ_DEFAULTS.exchange)
+  if (!EXCHANGE.test(exchange)) reader.problem('exchange', 'must be 1 to 60 letters, digits, "_", "-" or "."')
+  if (exchange.startsWith('amq.'))
+    reader.problem('exchange', 'must not begin with "amq.": the broker keeps those names')
+  const resolved: ResolvedRabbitMqOptions = {
+    url: resolveUrl(reader),
+    credentials: resolveCredentials(reader),
+    tls: object<TlsOptions>(reader, 'tls'),
+    connection: reader.withMethods<ChannelModel>('connection', ['createChannel', 'createConfirmChannel', 'on']),
+    connect: reader.callable<NonNullable<RabbitMqOptions['connect']>>('connect'),
+    connectionName: reader.string('connectionName', undefined),
+    heartbeatMs: reader.integer('heartbeatMs', RABBITMQ_DEFAULTS.heartbeatMs, { max: 65_535_000 }),
+    connectTimeoutMs: reader.integer('connectTimeoutMs', RABBITMQ_DEFAULTS.connectTimeoutMs, { min: 1 }),
+    reconnect: Object.freeze({
+      type: reconnect.oneOf<BackoffType>(
+        'type',
+        ['stop', 'exponential', 'random', 'random-exponential'],
+        RABBITMQ_DEFAULTS.reconnect.type,
+      ),
+      minMs,
+      maxMs: reconnect.integer('maxMs', Math.max(minMs, RABBITMQ_DEFAULTS.reconnect.maxMs), { min: minMs }),
+    }),
+    exchange,
+    queueType: reader.oneOf('queueType', ['auto', 'quorum', 'classic'], 'auto'),
+    partitions: reader.integer('partitions', RABBITMQ_DEFAULTS.partitions, { min: 1, max: BUCKETS }),
+    deliveryLimit: reader.integer('deliveryLimit', RABBITMQ_DEFAULTS.deliveryLimit, { min: 1, max: 1_000_000_000 }),
+    maxMessageBytes: reader.integer('maxMessageBytes', RABBITMQ_DEFAULTS.maxMessageBytes, { min: 1024 }),
+    maxUnconfirmed: reader.integer('maxUnconfirmed', RABBITMQ_DEFAULTS.maxUnconfirmed, { min: 1 }),
+    unroutable: reader.oneOf('unroutable', ['reject', 'drop'], 'reject'),
+    delay: reader.oneOf('delay', ['ladder', 'plugin', 'auto'], 'ladder'),
+    topology: resolveTopology(reader),
+    groups: resolveGroups(reader),
+    afterConnect: reader.callable('afterConnect'),
+    route: reader.callable('route'),
+    properties: reader.callable('properties'),
+    native: resolveNative(reader),
+  }
+  for (const field of ['url', 'credentials', 'tls', 'connect', 'connectionName', 'reconnect'] as const) {
+    if (resolved.connection !== undefined && reader.has(field))
+      reader.problem(field, 'has no meaning with a connection that is ready: leave one of them out')
+  }
+  for (const field of ['url', 'credentials', 'tls', 'native'] as const) {
+    if (resolved.connect !== undefined && reader.has(field))
+      reader.problem(field, 'has no meaning with connect(), which makes the connections itself')
+  }
+  reader.done()
+  return Object.freeze(resolved)
+}
+
+function resolveUrl(reader: OptionsReader): ResolvedRabbitMqOptions['url'] {
+  const value = reader.raw('url')
+  if (value === undefined) return RABBITMQ_DEFAULTS.url
+  if (typeof value === 'function') return value as (attempt: number) => string | Promise<string>
+  const urls: readonly unknown[] = Array.isArray(value) ? value : [value]
+  if (urls.length === 0) reader.problem('url', 'must not be an empty list')
+  for (const [index, url] of urls.entries()) {
+    const problem = checkUrl(url)
+    if (problem !== undefined) reader.problem(Array.isArray(value) ? `url.${index}` : 'url', problem)
+  }
+  return Array.isArray(value) ? Object.freeze([...(value as string[])]) : (value as string)
+}
+
+function resolveCredentials(reader: OptionsReader): ResolvedRabbitMqOptions['credentials'] {
+  const value = reader.raw('credentials')
+  if (value === undefined || typeof value === 'function') return value as ResolvedRabbitMqOptions['credentials']
+  const given = reader.nested('credentials')
+  return Object.freeze({ username: given.requiredString('username'), password: given.requiredString('password') })
+}
+
+function object<Type>(reader: OptionsReader, field: string): Type | undefined {
+  const value = reader.raw(field)
+  if (value === undefined || (typeof value === 'object' && value !== null)) return value as Type | undefined
+  reader.problem(field, `must be an object, got ${describe(value)}`)
+  return undefined
+}
+
+function resolveNative(reader: OptionsReader): ResolvedRabbitMqOptions['native'] {
+  if (!reader.has('native')) return {}
+  const native = reader.nested('native')
+  return Object.freeze({
+    url: object<Partial<Options.Connect>>(native, 'url'),
+    socket: object<Readonly<Record<string, unknown>>>(native, 'socket'),
+  })
+}
+
+function resolveTopology(reader: OptionsReader): ResolvedRabbitMqOptions['topology'] {
+  const topology = reader.nested('topology')
+  const parts = {
+    exchanges: topology.list('exchanges').map((given, index) => readExchange(reader, given, index)),
+    queues: topology.list('queues').map((given, index) => readQueue(reader, given, index)),
+    bindings: topology.list('bindings').map((given, index) => readBinding(reader, given, index)),
+  }
+  return Object.freeze(parts)
+}
+
+/** One entry of a list, with its problems told under its index. */
+function entry<Type>(
+  reader: OptionsReader,
+  given: unknown,
+  path: string,
+  read: (entry: OptionsReader) => Type,
+): Type | undefined {
+  const problems: { path: string; message: string }[] = []
+  const inner = new OptionsReader('rabbitmq', given, path, problems)
+  const value = read(inner)
+  try {
+    inner.done()
+  } catch {
+    for (const problem of problems) reader.problem(problem.path, problem.message)
+  }
+  return value
+}
+
+function readExchange(reader: OptionsReader, given: unknown, index: number): ExchangeDeclaration {
+  return entry(reader, given, `topology.exchanges.${index}`, (exchange) => ({
+    name: exchange.requiredString('name'),
+    type: exchange.requiredString('type'),
+    durable: exchange.boolean('durable', true),
+    autoDelete: exchange.boolean('autoDelete', false),
+    internal: exchange.boolean('internal', false),
+    alternateExchange: exchange.string('alternateExchange', undefined),
+    arguments: object<Record<string, unknown>>(exchange, 'arguments'),
+  })) as ExchangeDeclaration
+}
+
+function readQueue(reader: OptionsReader, given: unknown, index: number): QueueDeclaration {
+  return entry(reader, given, `topology.queues.${index}`, (queue) => ({
+    name: queue.requiredString('name'),
+    durable: queue.boolean('durable', true),
+    autoDelete: queue.boolean('autoDelete', false),
+    arguments: object<Record<string, unknown>>(queue, 'arguments'),
+  })) as QueueDeclaration
+}
+
+function readBinding(reader: OptionsReader, given: unknown, index: number): BindingDeclaration {
+  return entry(reader, given, `topology.bindings.${index}`, (binding) => {
+    const read = {
+      from: binding.requiredString('from'),
+      toQueue: binding.string('toQueue', undefined),
+      toExchange: binding.string('toExchange', undefined),
+      routingKey: (binding.raw('routingKey') as string | undefined) ?? '',
+      arguments: object<Record<string, unknown>>(binding, 'arguments'),
+    }
+    if ((read.toQueue === undefined) === (read.toExchange === undefined))
+      binding.problem('toQueue', 'or toExchange is required, not both')
+    if (typeof read.routingKey !== 'string')
+      binding.problem('routingKey', `must be a string, got ${describe(read.routingKey)}`)
+    return read
+  }) as BindingDeclaration
+}
+
+function resolveGroups(reader: OptionsReader): ResolvedRabbitMqOptions['groups'] {
+  return reader.list('groups').map((given, index) => {
+    return entry(reader, given, `groups.${index}`, (declaration) => {
+      const topic = declaration.requiredString('topic')
+      const group = declaration.requiredString('group')
+      const wrong = topicProblem(topic, true)
+      if (wrong !== undefined && topic !== '') declaration.problem('topic', wrong)
+      if (group !== '' && groupProblem(group) !== undefined) declaration.problem('group', groupProblem(group) ?? '')
+      return { topic, group, order: declaration.oneOf('order', ['key', 'strict', 'none'], 'key') }
+    }) as Required<GroupDeclaration>
+  })
+}

@@ -1,0 +1,259 @@
+import type { Channel, ConsumeMessage } from 'amqplib'
+import { Queue } from '../../core/queue.ts'
+import { channelWriter } from './channel-writer.ts'
+import type { ChannelWriter } from './channel-writer.ts'
+import type { ResolvedConsumerOptions } from './consumer-options.ts'
+import { RabbitMqDelivery } from './delivery.ts'
+import type { Session } from './link.ts'
+
+export interface ReaderHost {
+  /** Makes a delivery of what came; undefined for one that is none of the group's business and is to be acked. */
+  admit(reader: QueueReader, message: ConsumeMessage): RabbitMqDelivery | undefined
+  /** Something waits in `held`. */
+  arrived(): void
+  /** The channel is gone, with all that was outstanding. */
+  lost(reader: QueueReader, deliveries: readonly RabbitMqDelivery[], error: Error): void
+}
+
+export interface ReaderParts {
+  readonly queue: string
+  readonly prefetch: number
+  readonly options: ResolvedConsumerOptions
+  readonly consumerTag: string | undefined
+  readonly host: ReaderHost
+}
+
+/**
+ * Consumes one queue on a channel of its own, and keeps the books of its delivery tags. A tag means something on the
+ * channel that gave it and nowhere else, so everything here is forgotten with the channel.
+ */
+export class QueueReader {
+  readonly queue: string
+  /** Came, and is not with the runtime, by delivery tag. */
+  readonly held: RabbitMqDelivery[] = []
+  /** How many are with the runtime or on their way to an outcome. */
+  handed = 0
+  epoch = 0
+  readonly #parts: ReaderParts
+  #channel: Channel | undefined
+  #writer: ChannelWriter | undefined
+  #opening: Promise<void> | undefined
+  #closing: Promise<void> | undefined
+  #tag: string | undefined
+  /** Everything unsettled or acked and not yet told, by delivery tag, oldest first. */
+  readonly #open = new Queue<RabbitMqDelivery>()
+  readonly #acked: RabbitMqDelivery[] = []
+
+  constructor(parts: ReaderParts) {
+    this.queue = parts.queue
+    this.#parts = parts
+  }
+
+  get isOpen(): boolean {
+    return this.#channel !== undefined && this.#closing === undefined
+  }
+
+  get isIdle(): boolean {
+    return this.#channel === undefined && this.#opening === undefined && this.#closing === undefined
+  }
+
+  /** Starts to consume. Rejects when the broker refuses. */
+  open(session: Session): Promise<void> {
+    this.#opening ??= this.#start(session).finally(() => {
+      this.#opening = undefined
+    })
+    return this.#opening
+  }
+
+  async #start(session: Session): Promise<void> {
+    await this.#closing
+    if (this.#channel !== undefined) return
+    const channel = await session.channel((error) => this.#ended(channel, error))
+    this.#channel = channel
+    this.#writer = channelWriter(channel)
+    this.epoch = session.epoch
+    try {
+      if (!this.#parts.options.noAck) await channel.prefetch(this.#parts.prefetch)
+      await this.#consume(channel)
+    } catch (error) {
+      await this.#closeChannel(channel)
+      throw error
+    }
+  }
+
+  async #consume(channel: Channel): Promise<void> {
+    const { options, consumerTag } = this.#parts
+    const { consumerTag: tag } = await channel.consume(this.queue, (message) => this.#receive(channel, message), {
+      consumerTag,
+      noAck: options.noAck,
+      exclusive: options.exclusive,
+      priority: options.priority,
+      arguments: options.consumeArguments,
+    })
+    this.#tag = tag
+  }
+
+  #receive(channel: Channel, message: ConsumeMessage | null): void {
+    if (this.#channel !== channel) return
+    if (message === null) {
+      // The queue was deleted, or moved to another node. Whatever we hold of it is no longer ours.
+      this.#tag = undefined
+      this.#ended(channel, new Error('the broker cancelled the consumer: its queue was deleted or has moved'))
+      channel.close().catch(() => undefined)
+      return
+    }
+    const delivery = this.#parts.host.admit(this, message)
+    if (delivery === undefined) {
+      if (this.#parts.options.noAck) return
+      const skipped = this.#skip(message)
+      this.#open.push(skipped)
+      this.#acked.push(skipped)
+      this.flush()
+      return
+    }
+    if (!this.#parts.options.noAck) this.#open.push(delivery)
+    this.held.push(delivery)
+    this.#parts.host.arrived()
+  }
+
+  #skip(message: ConsumeMessage): RabbitMqDelivery {
+    const skipped = new RabbitMqDelivery({
+      message: undefined as never,
+      reader: this,
+      deliveryTag: message.fields.deliveryTag,
+      redelivered: message.fields.redelivered,
+      base: 0,
+      count: 0,
+      firstDeliveredAt: undefined,
+      bytes: 0,
+    })
+    skipped.state = 'acked'
+    return skipped
+  }
+
+  // --- with the runtime ----------------------------------------------------------------------------------------------
+
+  /** Hands out the oldest one that is held. */
+  take(): RabbitMqDelivery | undefined {
+    const delivery = this.held.shift()
+    if (delivery === undefined) return undefined
+    delivery.state = 'handed'
+    this.handed++
+    return delivery
+  }
+
+  /** Takes one back that the runtime has had: it waits again, in its old place, for its next turn. */
+  hold(delivery: RabbitMqDelivery, attempt: number): void {
+    this.handed--
+    const next = delivery.again(attempt)
+    let at = 0
+    while (at < this.held.length && (this.held[at] as RabbitMqDelivery).deliveryTag < next.deliveryTag) at++
+    this.held.splice(at, 0, next)
+  }
+
+  // --- with the broker -----------------------------------------------------------------------------------------------
+
+  /** Takes effect with the next `flush`. */
+  ack(delivery: RabbitMqDelivery): void {
+    this.handed--
+    if (this.#parts.options.noAck) {
+      delivery.state = 'gone'
+      return
+    }
+    delivery.state = 'acked'
+    this.#acked.push(delivery)
+  }
+
+  /** Back to the queue, for any consumer. Takes effect with the next `flush`. */
+  requeue(delivery: RabbitMqDelivery): void {
+    if (delivery.state === 'held') this.held.splice(this.held.indexOf(delivery), 1)
+    else this.handed--
+    delivery.state = 'gone'
+    if (!this.#parts.options.noAck) this.#writer?.requeue(delivery.deliveryTag)
+  }
+
+  /**
+   * Tells the broker of all acks since the last time: one cumulative ack for those that nothing unsettled stands before,
+   * and one each for the rest. Never past an unsettled one.
+   */
+  flush(): void {
+    const writer = this.#writer
+    if (writer === undefined) return
+    let upTo: RabbitMqDelivery | undefined
+    for (let first = this.#open.peek()?.latest; first !== undefined; first = this.#open.peek()?.latest) {
+      if (first.state === 'acked') upTo = first
+      else if (first.state !== 'gone') break
+      first.state = 'gone'
+      this.#open.shift()
+    }
+    if (upTo !== undefined) writer.ack(upTo.deliveryTag, true)
+    for (const delivery of this.#acked) {
+      if (delivery.state === 'gone') continue
+      delivery.state = 'gone'
+      writer.ack(delivery.deliveryTag, false)
+    }
+    this.#acked.length = 0
+    writer.flush()
+  }
+
+  /** Stops intake and keeps what is outstanding. Only for queues that others may consume at the same time. */
+  async cancel(): Promise<void> {
+    const [channel, tag] = [this.#channel, this.#tag]
+    if (channel === undefined || tag === undefined) return
+    this.#tag = undefined
+    await channel.cancel(tag).catch(() => undefined)
+  }
+
+  /** Consumes again after `cancel`. */
+  async resume(): Promise<void> {
+    if (this.#channel !== undefined && this.#tag === undefined) await this.#consume(this.#channel)
+  }
+
+  /**
+   * Closes the channel: in one step, as seen from the queue, the consumer is gone and everything unacked is back in its
+   * old order. What is still with the runtime is lost.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#stop().finally(() => {
+      this.#closing = undefined
+    })
+    return this.#closing
+  }
+
+  async #stop(): Promise<void> {
+    await this.#opening?.catch(() => undefined)
+    const channel = this.#channel
+    if (channel === undefined) return
+    this.flush()
+    await this.#closeChannel(channel)
+  }
+
+  async #closeChannel(channel: Channel): Promise<void> {
+    if (this.#channel === channel) this.#forget()
+    await channel.close().catch(() => undefined)
+  }
+
+  #ended(channel: Channel, error: Error | undefined): void {
+    if (this.#channel !== channel) return
+    const lost = this.#forget()
+    this.#parts.host.lost(this, lost, error ?? new Error('the connection was lost'))
+  }
+
+  /** Returns what was with the runtime. */
+  #forget(): RabbitMqDelivery[] {
+    const lost: RabbitMqDelivery[] = []
+    for (const { latest: delivery } of this.#open.drain()) {
+      if (delivery.state === 'handed' || delivery.state === 'settling') lost.push(delivery)
+      // One whose ack was never sent is not done for the broker either, but for everybody here it is.
+      delivery.lost = delivery.state !== 'gone' && delivery.state !== 'acked'
+      delivery.state = 'gone'
+    }
+    this.held.length = 0
+    this.#acked.length = 0
+    this.handed = 0
+    this.#channel = undefined
+    this.#writer = undefined
+    this.#tag = undefined
+    return lost
+  }
+}

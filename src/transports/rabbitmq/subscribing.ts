@@ -1,0 +1,245 @@
+import { ConfigurationError } from '../../core/errors.ts'
+import type { DeliverySink, SubscriptionSpec, TransportHost } from '../../core/transport.ts'
+import { AttemptNotes } from './attempt-notes.ts'
+import type { BrokerLocks } from './broker-lock.ts'
+import { resolveConsumerOptions } from './consumer-options.ts'
+import type { ResolvedConsumerOptions } from './consumer-options.ts'
+import type { Declarations } from './declarations.ts'
+import { Declaring } from './declaring.ts'
+import { toBrokerError } from './errors.ts'
+import { layoutToken } from './group-layout.ts'
+import type { GroupLayout } from './group-layout.ts'
+import { Intake } from './intake.ts'
+import type { Session } from './link.ts'
+import { Membership } from './membership.ts'
+import { bindingKeyOf, targetedKeyOf } from './names.ts'
+import type { Names } from './names.ts'
+import type { ResolvedRabbitMqOptions } from './options.ts'
+import type { PlainPublisher } from './plain-publisher.ts'
+import { QueueReader } from './queue-reader.ts'
+import { RabbitMqSubscription } from './subscriber.ts'
+import type { SubscriptionContext } from './subscription-context.ts'
+
+export interface SubscribingParts {
+  readonly options: ResolvedRabbitMqOptions
+  readonly names: Names
+  readonly context: SubscriptionContext
+  readonly declarations: Declarations
+  readonly locks: BrokerLocks
+  readonly plain: PlainPublisher
+  readonly host: TransportHost
+  readonly whenUp: () => Promise<Session>
+}
+
+interface Declared {
+  readonly queues: readonly string[]
+  /** Undefined when the queue is not laid out by us. */
+  readonly layout: GroupLayout | undefined
+}
+
+/**
+ * Declares what the subscription consumes and puts its parts together. Rejects with `ConfigurationError` for bad `native`
+ * options or a group of another shape, and with what the broker has to say against it.
+ */
+export async function createSubscription(
+  spec: SubscriptionSpec,
+  sink: DeliverySink,
+  parts: SubscribingParts,
+): Promise<RabbitMqSubscription> {
+  const native = resolveConsumerOptions(spec.native, spec.topic, parts.options)
+  const { session, declared } = await declareFirst(spec, native, parts)
+  const { layout } = declared
+  // A key is with one member at a time because its queue is; where the queue is not ours, order says how to leave it.
+  const isShared = layout === undefined ? !spec.ephemeral && spec.order === 'none' : layout.order === 'none'
+  const subscription = new RabbitMqSubscription({
+    spec,
+    sink,
+    options: native,
+    context: parts.context,
+    notes: layout === undefined ? undefined : notesOf(spec, parts),
+    isShared,
+    intake: (host) =>
+      new Intake({
+        host: {
+          declare: async (again) => (await declareAgain(spec, native, parts, again, layout)).queues,
+          makeSeat: (queue, partition) => ({
+            reader: makeReader(host, queue, spec, native, layout?.partitions ?? 1),
+            partition,
+            isLeaving: false,
+            isEnding: false,
+          }),
+          handBack: (seat) => host.handBack(seat),
+          noteHeld: (seat) => host.noteHeld(seat),
+          rebalanced: (assigned, revoked) => tellRebalance(spec, parts.host, assigned, revoked),
+          failed: (error, doing) =>
+            parts.context.failed(toBrokerError(error, `"${spec.topic}" in group "${spec.group}"`), doing),
+        },
+        clock: parts.host.clock,
+        id: spec.consumerId,
+        isShared,
+        membership: layout !== undefined && layout.partitions > 1 ? membershipOf(spec, parts) : undefined,
+      }),
+  })
+  subscription.intake.begin(session, declared.queues)
+  return subscription
+}
+
+async function declareFirst(
+  spec: SubscriptionSpec,
+  native: ResolvedConsumerOptions,
+  parts: SubscribingParts,
+): Promise<{ session: Session; declared: Declared }> {
+  for (;;) {
+    const session = await parts.whenUp()
+    try {
+      return { session, declared: await declare(spec, native, parts, session) }
+    } catch (error) {
+      // The connection was lost meanwhile: that says nothing about what was asked for.
+      if (session.isOpen) throw toBrokerError(error, `Subscribing group "${spec.group}" to "${spec.topic}"`)
+    }
+  }
+}
+
+async function declareAgain(
+  spec: SubscriptionSpec,
+  native: ResolvedConsumerOptions,
+  parts: SubscribingParts,
+  session: Session,
+  before: GroupLayout | undefined,
+): Promise<Declared> {
+  const declared = await declare(spec, native, parts, session)
+  if (before === undefined || declared.layout === undefined) return declared
+  if (layoutToken(before) === layoutToken(declared.layout)) return declared
+  throw new ConfigurationError(`The group "${spec.group}" of "${spec.topic}"`, [
+    {
+      path: 'order',
+      message: `was deleted and made anew in another shape (${layoutToken(declared.layout)} instead of ${layoutToken(before)}). Restart this consumer`,
+    },
+  ])
+}
+
+async function declare(
+  spec: SubscriptionSpec,
+  native: ResolvedConsumerOptions,
+  parts: SubscribingParts,
+  session: Session,
+): Promise<Declared> {
+  const { topic, group, order } = spec
+  if (spec.ephemeral) return { queues: [await declareBroadcast(spec, native, parts, session)], layout: undefined }
+  if (native.queue !== undefined)
+    return { queues: [await adoptQueue(spec, native.queue, native, parts, session)], layout: undefined }
+  const wanted = { order, partitions: order === 'key' ? native.partitions : 1 }
+  const { queues, layout } = await parts.declarations.group(session, { topic, group, layout: wanted, options: native })
+  return { queues, layout }
+}
+
+/** A queue of this connection alone, gone with it: what is published while it is away is not for it. */
+async function declareBroadcast(
+  spec: SubscriptionSpec,
+  native: ResolvedConsumerOptions,
+  { names }: SubscribingParts,
+  session: Session,
+): Promise<string> {
+  // A name of its own for each life: the broker may not have noticed yet that the last one has ended.
+  const queue = `${names.group(spec.topic, spec.group)}:${session.epoch}`
+  const declaring = new Declaring(session)
+  try {
+    await declaring.run((channel) =>
+      channel.assertQueue(queue, { exclusive: true, durable: false, arguments: native.arguments }),
+    )
+    await bindQueue(declaring, spec, native, names, queue, true)
+  } finally {
+    await declaring.close()
+  }
+  return queue
+}
+
+/** Somebody else's queue. It gets the group's copies besides what it has; everything else about it stays as it is. */
+async function adoptQueue(
+  spec: SubscriptionSpec,
+  queue: string,
+  native: ResolvedConsumerOptions,
+  { names }: SubscribingParts,
+  session: Session,
+): Promise<string> {
+  const declaring = new Declaring(session)
+  try {
+    await declaring.run((channel) => channel.checkQueue(queue))
+    await bindQueue(declaring, spec, native, names, queue, false)
+  } finally {
+    await declaring.close()
+  }
+  return queue
+}
+
+async function bindQueue(
+  declaring: Declaring,
+  { topic, group }: SubscriptionSpec,
+  native: ResolvedConsumerOptions,
+  names: Names,
+  queue: string,
+  toTopic: boolean,
+): Promise<void> {
+  const key = bindingKeyOf(topic)
+  const targeted = targetedKeyOf(group, key)
+  await declaring.run((channel) =>
+    Promise.all([
+      ...(toTopic
+        ? [channel.bindQueue(queue, names.exchangeOf(topic), key), channel.bindQueue(queue, names.late, key)]
+        : []),
+      channel.bindQueue(queue, names.groups, targeted),
+      channel.bindQueue(queue, names.lateGroups, targeted),
+      ...native.bindings.map(({ exchange, routingKey = '', arguments: args }) =>
+        channel.bindQueue(queue, exchange, routingKey, args),
+      ),
+    ]),
+  )
+}
+
+function makeReader(
+  host: RabbitMqSubscription,
+  queue: string,
+  spec: SubscriptionSpec,
+  native: ResolvedConsumerOptions,
+  partitions: number,
+): QueueReader {
+  // Each queue gets its share, and one more so that a lone busy one is not starved by rounding.
+  const share = partitions === 1 ? spec.prefetch : Math.ceil(spec.prefetch / partitions) + 1
+  return new QueueReader({
+    queue,
+    prefetch: native.prefetch ?? Math.min(65_535, share),
+    options: native,
+    consumerTag: native.consumerTag,
+    host,
+  })
+}
+
+function notesOf(spec: SubscriptionSpec, { names, locks, plain, host }: SubscribingParts): AttemptNotes {
+  return new AttemptNotes({ clock: host.clock, locks, publisher: plain, queue: names.notes(spec.topic, spec.group) })
+}
+
+function membershipOf(
+  spec: SubscriptionSpec,
+  { names, plain, host, context }: SubscribingParts,
+): (onChange: (members: readonly string[]) => void) => Membership {
+  return (onChange) =>
+    new Membership({
+      id: spec.consumerId,
+      name: names.members(spec.topic, spec.group),
+      clock: host.clock,
+      publisher: plain,
+      onChange,
+      onError: (error) => {
+        if (context.session() !== undefined) context.failed(error, 'talking to the other members of a group')
+      },
+    })
+}
+
+function tellRebalance(
+  { topic, group, consumerId }: SubscriptionSpec,
+  { events, name }: TransportHost,
+  assigned: readonly string[],
+  revoked: readonly string[],
+): void {
+  events.emit('rebalance', { transport: name, topic, group, consumerId, assigned, revoked })
+}

@@ -1,0 +1,18 @@
+import type { Clock } from '../../core/clock.ts'
+import type { Session } from './link.ts'
+import type { RabbitMqPublisher } from './publisher.ts'
+import type { QueueReader } from './queue-reader.ts'
+import type { RabbitMqSubscription } from './subscriber.ts'
+
+/** What a subscription needs of the transport. */
+export interface SubscriptionContext {
+  readonly clock: Clock
+  readonly publisher: RabbitMqPublisher
+  /** The live session of the connection for consuming. */
+  session(): Session | undefined
+  failed(error: unknown, doing: string): void
+  /** A channel of the subscription ended though nobody closed it. */
+  readerLost(subscription: RabbitMqSubscription, reader: QueueReader, error: Error): void
+  /** It is closed, and the transport may forget it. */
+  ended(subscription: RabbitMqSubscription): Promise<void>
+}

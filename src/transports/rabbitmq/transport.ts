@@ -1,0 +1,373 @@
+import { sleep } from '../../core/clock.ts'
+import { ConnectionError, StateError } from '../../core/errors.ts'
+import type { BusbarError } from '../../core/errors.ts'
+import type { OutgoingMessage } from '../../core/message.ts'
+import type {
+  Capabilities,
+  DeliverySink,
+  PublishOutcome,
+  SubscriptionSpec,
+  Transport,
+  TransportAdmin,
+  TransportHealth,
+  TransportHost,
+  TransportSubscription,
+} from '../../core/transport.ts'
+import { Addressing } from './addressing.ts'
+import { RabbitMqAdmin } from './admin.ts'
+import { BrokerLocks } from './broker-lock.ts'
+import { createConnector } from './connector.ts'
+import { Declarations } from './declarations.ts'
+import { Declaring } from './declaring.ts'
+import { DelayedCount } from './delayed-count.ts'
+import { reasonOf, toBrokerError } from './errors.ts'
+import { Link } from './link.ts'
+import type { Session } from './link.ts'
+import { Names } from './names.ts'
+import type { Purpose, ResolvedRabbitMqOptions } from './options.ts'
+import { PlainPublisher } from './plain-publisher.ts'
+import { RabbitMqPublisher } from './publisher.ts'
+import type { QueueReader } from './queue-reader.ts'
+import { Registry } from './registry.ts'
+import type { RabbitMqSubscription } from './subscriber.ts'
+import { createSubscription } from './subscribing.ts'
+import type { SubscriptionContext } from './subscription-context.ts'
+
+const CLOSE_MS = 5_000
+
+/** All that exists while the transport is open. */
+interface Open {
+  readonly host: TransportHost
+  readonly publishing: Link
+  readonly consuming: Link
+  readonly publisher: RabbitMqPublisher
+  readonly declarations: Declarations
+  readonly locks: BrokerLocks
+  readonly plain: PlainPublisher
+  readonly admin: RabbitMqAdmin
+}
+
+/** RabbitMQ behind the contract: two connections that come back by themselves, and what lives on them. */
+export class RabbitMqTransport implements Transport {
+  readonly system = 'rabbitmq'
+  readonly capabilities: Capabilities
+  readonly admin: TransportAdmin = adminOf(() => this.#required().admin)
+  readonly #options: ResolvedRabbitMqOptions
+  readonly #names: Names
+  readonly #closing = new AbortController()
+  readonly #subscriptions = new Set<RabbitMqSubscription>()
+  #open: Open | undefined
+  #isOpen = false
+  #closed: Promise<void> | undefined
+  readonly #down = new Set<Purpose>()
+  #downSince = 0
+  #attempts = 0
+
+  constructor(options: ResolvedRabbitMqOptions) {
+    this.#options = options
+    this.#names = new Names(options.exchange)
+    this.capabilities = capabilities(options.maxMessageBytes)
+  }
+
+  async open(host: TransportHost): Promise<void> {
+    if (this.#open !== undefined) throw new StateError('A rabbitmq transport belongs to one bus: make another one')
+    const open = this.#assemble(host)
+    this.#open = open
+    await open.publishing.open()
+    if (this.#options.groups.length > 0) {
+      const session = await open.publishing.whenUp(this.#closing.signal)
+      await open.declarations.standingGroups(session, this.#options.groups).catch((error: unknown) => {
+        throw toBrokerError(error, 'Declaring the groups of the options')
+      })
+    }
+    this.#isOpen = true
+    host.events.emit('connect', { transport: host.name })
+  }
+
+  async publish(
+    batch: readonly OutgoingMessage[],
+    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<readonly PublishOutcome[]> {
+    const { publisher, admin } = this.#required()
+    for (const { topic } of batch) admin.knows(topic)
+    return publisher.publish(batch, signal)
+  }
+
+  async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
+    const open = this.#required()
+    const subscription = await createSubscription(spec, sink, {
+      options: this.#options,
+      names: this.#names,
+      context: this.#contextFor(open),
+      declarations: open.declarations,
+      locks: open.locks,
+      plain: open.plain,
+      host: open.host,
+      whenUp: () => this.#consumingSession(open),
+    })
+    this.#subscriptions.add(subscription)
+    const { session } = open.consuming
+    if (session !== undefined) subscription.intake.attach(session)
+    return subscription
+  }
+
+  health(): TransportHealth {
+    const open = this.#open
+    if (open === undefined || !this.#isOpen) return { connected: false, detail: 'not open' }
+    if (this.#closed !== undefined) return { connected: false, detail: 'closed' }
+    for (const link of [open.publishing, open.consuming])
+      if (this.#down.has(link.purpose))
+        return { connected: false, detail: link.lastError === undefined ? 'not connected' : reasonOf(link.lastError) }
+    const { blockedBy } = open.publisher
+    if (blockedBy !== undefined) return { connected: true, detail: `the broker takes no messages: ${blockedBy}` }
+    return { connected: true }
+  }
+
+  close({ deadlineMs = CLOSE_MS }: { readonly deadlineMs?: number | undefined } = {}): Promise<void> {
+    this.#closed ??= this.#close(deadlineMs)
+    return this.#closed
+  }
+
+  async #close(deadlineMs: number): Promise<void> {
+    const open = this.#open
+    if (open === undefined) return
+    const { clock, events, name } = open.host
+    const endsAt = clock.monotonic() + deadlineMs
+    const done = new AbortController()
+    const orderly = Promise.all([...this.#subscriptions].map((subscription) => subscription.close()))
+      .then(() => open.admin.close())
+      .catch(() => undefined)
+      .finally(() => done.abort())
+    // Half of the time is for an orderly end; the links need some too.
+    await Promise.race([orderly, sleep(clock, deadlineMs / 2, done.signal).catch(() => undefined)])
+    this.#closing.abort()
+    open.publisher.close()
+    const left = Math.max(100, endsAt - clock.monotonic())
+    await Promise.all([open.publishing.close(left), open.consuming.close(left)])
+    done.abort()
+    if (this.#isOpen) events.emit('disconnect', { transport: name, planned: true, reason: 'closed' })
+  }
+
+  // --- how it hangs together -------------------------------------------------------------------------------------------
+
+  #assemble(host: TransportHost): Open {
+    const { clock, events, name: transportName } = host
+    const options = this.#options
+    const names = this.#names
+    const connector = createConnector(options, host.service, clock)
+    const addressing = new Addressing(options, names, clock)
+    const locks = new BrokerLocks(clock)
+    const registry = new Registry(clock, locks, names)
+    const delayed = new DelayedCount(clock)
+    const declarations: Declarations = new Declarations({
+      options,
+      names,
+      connector,
+      addressing,
+      registry,
+      plain: () => plain,
+      closing: this.#closing.signal,
+      onDrift: ({ queue, argument, wanted, current }) =>
+        events.emit('warning', {
+          transport: transportName,
+          code: 'topology-drift',
+          detail: `The queue "${queue}" exists with ${argument} = ${current ?? 'none'}; the options say ${JSON.stringify(wanted ?? 'none')}. It is used as it is: delete it, or set a policy, to change it`,
+        }),
+    })
+    const publisher = new RabbitMqPublisher({
+      options,
+      addressing,
+      clock,
+      events,
+      transportName,
+      prerequisites: declarations,
+      onDelayed: (message) => delayed.add(message),
+    })
+    const link = (
+      purpose: Purpose,
+      hooks: {
+        restore?(session: Session): Promise<void>
+        up(session: Session): void
+        down(session: Session, error: Error): void
+      },
+    ): Link =>
+      new Link({
+        purpose,
+        connector,
+        clock,
+        backoff: options.reconnect,
+        hooks: {
+          restore: async (session) => {
+            await declarations.restore(session, purpose)
+            await hooks.restore?.(session)
+          },
+          up: (session) => {
+            this.#linkUp(host, purpose)
+            hooks.up(session)
+          },
+          down: (session, error) => {
+            this.#linkDown(host, purpose, error)
+            hooks.down(session, error)
+          },
+          trouble: (error) => this.#trouble(host, error),
+          blocked: (reason) => this.#blocked(host, publisher, reason),
+          bug: (error) => this.#failed(host, error, 'handling what the broker sent'),
+        },
+      })
+    const publishing = link('publish', {
+      restore: (session) => publisher.attach(session),
+      up: (session) => {
+        publisher.resume()
+        // The first time, `open` does it and tells of a failure.
+        if (this.#isOpen)
+          declarations
+            .standingGroups(session, options.groups)
+            .catch(
+              (error: unknown) => session.isOpen && this.#failed(host, error, 'declaring the groups of the options'),
+            )
+      },
+      down: (session, error) => publisher.detach(session, error),
+    })
+    const consuming = link('consume', {
+      up: (session) => {
+        for (const { intake } of this.#subscriptions) intake.attach(session)
+      },
+      down: () => undefined,
+    })
+    const plain = new PlainPublisher(publishing, clock)
+    const admin = new RabbitMqAdmin({
+      clock,
+      names,
+      locks,
+      registry,
+      declarations,
+      delayed,
+      subscriptions: this.#subscriptions,
+      session: () => this.#consumingSession({ consuming }),
+    })
+    return { host, publishing, consuming, publisher, declarations, locks, plain, admin }
+  }
+
+  #contextFor({ host, publisher, consuming }: Open): SubscriptionContext {
+    return {
+      clock: host.clock,
+      publisher,
+      session: () => consuming.session,
+      failed: (error, doing) => this.#failed(host, error, doing),
+      readerLost: (subscription, reader, error) => this.#readerLost(host, subscription, reader, error),
+      ended: (subscription) => this.#ended(subscription, consuming.session),
+    }
+  }
+
+  async #consumingSession({ consuming }: Pick<Open, 'consuming'>): Promise<Session> {
+    await consuming.open()
+    return consuming.whenUp(this.#closing.signal)
+  }
+
+  #required(): Open {
+    if (this.#open === undefined || !this.#isOpen) throw new StateError('The rabbitmq transport is not open')
+    if (this.#closed !== undefined) throw new StateError('The rabbitmq transport is closed')
+    return this.#open
+  }
+
+  // --- what happens ----------------------------------------------------------------------------------------------------
+
+  #linkUp({ clock, events, name }: TransportHost, purpose: Purpose): void {
+    if (!this.#down.delete(purpose) || this.#down.size > 0) return
+    const downMs = clock.monotonic() - this.#downSince
+    events.emit('reconnect', { transport: name, downMs, attempts: Math.max(1, this.#attempts) })
+  }
+
+  #linkDown({ clock, events, name }: TransportHost, purpose: Purpose, error: Error): void {
+    if (this.#closed !== undefined) return
+    const isFirst = this.#down.size === 0
+    this.#down.add(purpose)
+    if (!isFirst) return
+    this.#downSince = clock.monotonic()
+    this.#attempts = 1
+    events.emit('disconnect', { transport: name, planned: false, reason: reasonOf(error) })
+  }
+
+  #trouble({ events, name }: TransportHost, error: BusbarError): void {
+    this.#attempts++
+    // That the broker is away was told. That it does not let us in any more is news, and stays so until somebody acts.
+    if (!ConnectionError.is(error)) events.emit('error', { transport: name, error, doing: 'reconnecting' })
+  }
+
+  #blocked({ events, name }: TransportHost, publisher: RabbitMqPublisher, reason: string | undefined): void {
+    publisher.block(reason)
+    events.emit('warning', {
+      transport: name,
+      code: reason === undefined ? 'connection-unblocked' : 'connection-blocked',
+      detail:
+        reason === undefined
+          ? 'The broker takes messages again'
+          : `The broker takes no messages at present: ${reason}. What is published waits for it`,
+    })
+  }
+
+  #failed({ events, name }: TransportHost, error: unknown, doing: string): void {
+    events.emit('error', { transport: name, error, doing })
+  }
+
+  #readerLost(
+    { events, name }: TransportHost,
+    subscription: RabbitMqSubscription,
+    reader: QueueReader,
+    error: Error,
+  ): void {
+    const open = this.#open
+    if (open?.consuming.session === undefined || this.#closed !== undefined) return
+    events.emit('warning', {
+      transport: name,
+      code: 'consumer-lost',
+      detail: `The consumer of "${reader.queue}" was ended by the broker, and is started again: ${reasonOf(error)}`,
+    })
+    subscription.intake.redeclare()
+  }
+
+  async #ended(subscription: RabbitMqSubscription, session: Session | undefined): Promise<void> {
+    this.#subscriptions.delete(subscription)
+    if (!subscription.spec.ephemeral || session === undefined) return
+    const declaring = new Declaring(session)
+    try {
+      for (const { reader } of subscription.intake.seats)
+        await declaring.run((channel) => channel.deleteQueue(reader.queue))
+    } finally {
+      await declaring.close()
+    }
+  }
+}
+
+/** There from the first moment on; works while the transport is open. */
+function adminOf(admin: () => RabbitMqAdmin): TransportAdmin {
+  return {
+    ensureTopic: async (topic) => admin().ensureTopic(topic),
+    topics: async () => admin().topics(),
+    groups: async (topic) => admin().groups(topic),
+    seek: async (topic, group, to) => admin().seek(topic, group, to),
+    read: async (topic, options) => admin().read(topic, options),
+    remove: async (topic, positions) => admin().remove(topic, positions),
+    purge: async (topic) => admin().purge(topic),
+    deleteGroup: async (topic, group) => admin().deleteGroup(topic, group),
+  }
+}
+
+function capabilities(maxMessageBytes: number): Capabilities {
+  return Object.freeze({
+    durable: true,
+    groups: true,
+    ordering: 'key',
+    orderedRedelivery: false,
+    delay: 'emulated',
+    redelivery: true,
+    attempts: true,
+    patterns: true,
+    replay: Object.freeze([]),
+    lag: true,
+    publishDedup: false,
+    transactions: false,
+    requestReply: false,
+    maxMessageBytes,
+  })
+}

@@ -1,0 +1,58 @@
+import type { Options } from 'amqplib'
+
+/** Parameters that the URI specification of AMQP knows, and that we understand. */
+const PARAMETERS = new Set(['heartbeat', 'frame_max', 'channel_max'])
+
+/** What is wrong with a URL, or undefined. Never shows it: it may hold a password. */
+export function checkUrl(url: unknown): string | undefined {
+  if (typeof url !== 'string') return `must be a string, got ${url === null ? 'null' : typeof url}`
+  if (!URL.canParse(url)) return 'is no URL: write amqp://user:password@host:5672/vhost'
+  const { protocol, searchParams, hostname, username, password, pathname } = new URL(url)
+  if (protocol !== 'amqp:' && protocol !== 'amqps:') return `has the scheme "${protocol}": use amqp: or amqps:`
+  if (hostname === '') return 'names no host: write amqp://user:password@host:5672/vhost'
+  if (![username, password, pathname].every(isDecodable))
+    return 'has a "%" that starts no %XX: write a plain percent sign as %25'
+  for (const [name, value] of searchParams) {
+    if (!PARAMETERS.has(name))
+      return `has the parameter "${name}": there are ${[...PARAMETERS].join(', ')}; all else is an option of rabbitmq()`
+    if (!/^\d{1,9}$/.test(value)) return `has the parameter "${name}" with a value that is no number`
+  }
+  return undefined
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Takes a checked URL apart, for amqplib. */
+export function parseUrl(url: string): Options.Connect {
+  const { protocol, hostname, port, username, password, pathname, searchParams } = new URL(url)
+  const given = username !== '' || password !== ''
+  const number = (name: string): number | undefined => {
+    const value = searchParams.get(name)
+    return value === null ? undefined : Number(value)
+  }
+  return {
+    protocol: protocol.slice(0, -1),
+    hostname: hostname.replace(/^\[|\]$/g, ''),
+    port: port === '' ? (protocol === 'amqps:' ? 5671 : 5672) : Number(port),
+    username: given ? decodeURIComponent(username) : 'guest',
+    password: given ? decodeURIComponent(password) : 'guest',
+    // The library decodes what it is given once more. No path is the broker's usual vhost; "/" alone is an empty name.
+    vhost: pathname === '' ? '/' : encodeURIComponent(decodeURIComponent(pathname.slice(1))),
+    heartbeat: number('heartbeat'),
+    frameMax: number('frame_max'),
+    channelMax: number('channel_max'),
+  }
+}
+
+/** Where a connection goes, for messages: without user and password. */
+export function describeTarget({ hostname, port, vhost }: Options.Connect): string {
+  const path = vhost === undefined || vhost === '/' ? '' : `/${vhost}`
+  return `${hostname ?? 'localhost'}:${port ?? 5672}${path}`
+}

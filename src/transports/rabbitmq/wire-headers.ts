@@ -1,0 +1,68 @@
+// Names of the headers that Busbar and the broker write, and how those of users are kept apart from them.
+
+/** Prefix of CloudEvents attributes in the AMQP protocol binding. */
+export const CLOUD_EVENTS = 'cloudEvents:'
+
+/** Further routing keys of a message: the broker routes by them too. Ours is the bucket of the key. */
+export const CARBON_COPY = 'CC'
+
+/** The routing key that stands for a bucket, and the binding key of the queues that take it. */
+export function bucketKey(bucket: number): string {
+  return `~${bucket}`
+}
+
+/** Present on copies for one group, whose routing key begins with the group. */
+export const TARGETED = 'busbar-to'
+export const TOPIC = 'busbar-topic'
+export const ATTEMPTS = 'busbar-attempts'
+export const FIRST_AT = 'busbar-first-at'
+const RUNG = 'busbar-delay-'
+/** Read by the delayed-message plugin. */
+export const PLUGIN_DELAY = 'x-delay'
+
+/** Header that sends a message to the rung of that number. */
+export function rungHeader(level: number): string {
+  return `${RUNG}${level}`
+}
+
+/** What the broker notes about a message's way. */
+export const DELIVERY_COUNT = 'x-delivery-count'
+export const DEATHS = 'x-death'
+
+const OURS: ReadonlySet<string> = new Set([TARGETED, TOPIC, ATTEMPTS, FIRST_AT])
+const OF_THE_BROKER: ReadonlySet<string> = new Set([
+  CARBON_COPY,
+  'BCC',
+  PLUGIN_DELAY,
+  DELIVERY_COUNT,
+  DEATHS,
+  'x-acquired-count',
+  'x-opt-enqueue-time',
+  'x-received-from',
+  'x-stream-offset',
+])
+
+/** True for headers that say something about the transport, and nothing that a handler should see. */
+export function isTransportHeader(name: string): boolean {
+  const first = name.charCodeAt(0)
+  // x, b, C, B: everything else is the user's without a look at the sets.
+  if (first !== 120 && first !== 98 && first !== 67 && first !== 66) return false
+  return (
+    OF_THE_BROKER.has(name) ||
+    OURS.has(name) ||
+    name.startsWith(RUNG) ||
+    name.startsWith('x-first-death-') ||
+    name.startsWith('x-last-death-')
+  )
+}
+
+const ESCAPE = 'busbar-user-'
+
+/** A user's header of a name that means something to the broker travels under another one. */
+export function toWireName(name: string): string {
+  return isTransportHeader(name) || name.startsWith(ESCAPE) ? `${ESCAPE}${name}` : name
+}
+
+export function fromWireName(name: string): string {
+  return name.startsWith(ESCAPE) ? name.slice(ESCAPE.length) : name
+}
