@@ -127,7 +127,8 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
 
   lost(deliveries: readonly Delivery[], reason: string): void {
     let count = 0
-    let bytes = 0
+    let freed = 0
+    let freedBytes = 0
     const running = new Set<Work>()
     for (const delivery of deliveries) {
       const work = delivery.runtime as Work | undefined
@@ -138,9 +139,10 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
         this.#unpark(work)
         this.#forget(work)
         this.scheduler.remove(work)
-        bytes += delivery.bytes
+        freed++
+        freedBytes += delivery.bytes
       }
-      // One that is being settled: the transport refuses, and counts it as a failure there.
+      // One that is being settled gives its credit back there: the transport refuses it, which counts as a failure.
     }
     if (count === 0) return
     this.counters.lost += count
@@ -149,7 +151,7 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
       this.#runner?.abort(new SettlementError(`The delivery was taken back by the broker: ${reason}`), (work) =>
         running.has(work),
       )
-    if (count > running.size) this.freed(count - running.size, bytes)
+    if (freed > 0) this.freed(freed, freedBytes)
     this.#runner?.pump()
     this.#tellQuiet()
   }

@@ -386,13 +386,14 @@ describe('deliveries that are taken back', () => {
   })
 
   it('count as failed settlements when they were on the way', async () => {
-    const { broker, consumer, events } = await stage(() => {})
+    const { broker, consumer, events } = await stage(() => {}, { prefetch: 10, prefetchBytes: 10_000 })
     const a = delivery('a')
     broker.deliver(a)
     broker.lose([a])
     await turn()
     expect(consumer.stats()).toMatchObject({ settleFailed: 1, acked: 0 })
     expect(events).toContain('settleFailed')
+    expect([broker.credit, broker.bytes]).toEqual([10, 10_000])
   })
 })
 
