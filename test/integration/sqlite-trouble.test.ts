@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, openSync, statSync, writeFileSync, writeSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, renameSync, statSync, writeFileSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, test } from 'vitest'
@@ -107,6 +107,36 @@ describe('a damaged file', () => {
   })
 })
 
+describe('a file that is taken away', () => {
+  test('is noticed before anything more is confirmed into nowhere, and when it is put back', async () => {
+    const path = newFile()
+    const { transport, told } = await open(path, { leaseMs: 150 })
+    await store(transport, [outgoing('a')])
+    renameSync(path, `${path}.away`)
+    const [outcome] = await transport.publish([outgoing('a')])
+    expect(errorOf(outcome)).toMatchObject({ outcome: 'not-sent', retryable: false })
+    expect(errorOf(outcome).message).toMatch(/deleted, moved or replaced/)
+    expect(transport.health()).toMatchObject({ connected: false, detail: expect.stringContaining(path) })
+    renameSync(`${path}.away`, path)
+    await waitUntil(() => transport.health().connected)
+    await store(transport, [outgoing('a')])
+    expect(told.filter(({ name }) => name === 'warning')).toHaveLength(1)
+  })
+
+  test('is noticed though nobody publishes', async () => {
+    const path = newFile()
+    const { transport, told } = await open(path, { leaseMs: 150 })
+    renameSync(path, `${path}.away`)
+    await waitUntil(() => !transport.health().connected)
+    // Several looks and attempts later it has still been told once.
+    const since = performance.now()
+    await waitUntil(() => performance.now() - since > 500)
+    renameSync(`${path}.away`, path)
+    await waitUntil(() => transport.health().connected)
+    expect(told.filter(({ name }) => name === 'error')).toHaveLength(1)
+  })
+})
+
 describe('a full disk', () => {
   test('fails what does not fit, whole and clearly; room makes it work again', async () => {
     const path = newFile()
@@ -114,6 +144,9 @@ describe('a full disk', () => {
     const kept = many(5, 'a', () => ({ body: new Uint8Array(20_000) }))
     await store(transport, kept)
     const large = many(100, 'a', () => ({ body: new Uint8Array(20_000) }))
+    // Others may get through meanwhile, which changes nothing.
+    const other = await read(transport, 'a', 'other')
+    other.request(1)
     const outcomes = await transport.publish(large)
     for (const outcome of outcomes) {
       expect(errorOf(outcome)).toBeInstanceOf(PublishError)

@@ -1,8 +1,10 @@
+import { statSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import type { SQLInputValue, StatementSync } from 'node:sqlite'
+import { FileError } from './file-error.ts'
 import type { ResolvedSqliteOptions } from './options.ts'
 import type { ThreadError } from './protocol.ts'
-import { migrate, SchemaError } from './schema.ts'
+import { migrate } from './schema.ts'
 
 export type Row = readonly (null | number | string | Uint8Array)[]
 
@@ -54,14 +56,17 @@ export class Statement {
 /** One connection to the file: its settings, its transactions, and how it waits for other processes. */
 export class Database {
   readonly #db: DatabaseSync
+  readonly #path: string
+  readonly #inode: number | undefined
   readonly #busyTimeoutMs: number
   readonly #syncs: boolean
   #syncing = true
   readonly #version: Statement
   readonly #nap = new Int32Array(new SharedArrayBuffer(4))
 
-  /** Opens and, when new, creates the file. Throws what SQLite throws, or a `SchemaError`. */
+  /** Opens and, when new, creates the file. Throws what SQLite throws, or a `FileError`. */
   constructor(options: ResolvedSqliteOptions) {
+    this.#path = options.path
     this.#busyTimeoutMs = options.busyTimeoutMs
     this.#syncs = options.synchronous === 'full'
     this.#db = new DatabaseSync(options.path)
@@ -78,6 +83,7 @@ export class Database {
       for (const [name, value] of Object.entries(options.pragmas)) this.#db.exec(`PRAGMA ${name} = ${value}`)
       // SQLite's own waiting naps for up to 100 ms, which starves one process when another writes without a break.
       this.#db.exec('PRAGMA busy_timeout = 0')
+      this.#inode = inodeOf(options.path)
       this.#version = this.prepare('PRAGMA data_version')
     } catch (error) {
       this.#db.close()
@@ -99,6 +105,7 @@ export class Database {
    * for the disk before it returns, unless the options say otherwise.
    */
   transaction<Result>(durable: boolean, work: () => Result): Result {
+    if (durable) this.checkFile()
     const syncing = durable && this.#syncs
     if (syncing !== this.#syncing) {
       this.#db.exec(`PRAGMA synchronous = ${syncing ? 'FULL' : 'NORMAL'}`)
@@ -114,6 +121,12 @@ export class Database {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
       throw error
     }
+  }
+
+  /** Throws when the path leads to another file, or to none: what is written to ours, nobody will ever find. */
+  checkFile(): void {
+    if (inodeOf(this.#path) !== this.#inode)
+      throw new FileError('file-gone', 'the file was deleted, moved or replaced while it was in use')
   }
 
   #untilFree(attempt: () => void): void {
@@ -134,6 +147,10 @@ export class Database {
   }
 }
 
+function inodeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.ino
+}
+
 /** SQLite's extended result code of an error, or undefined when it is not SQLite's. */
 function extendedCode(error: unknown): number | undefined {
   const code = (error as { errcode?: unknown } | null)?.errcode
@@ -148,6 +165,6 @@ export function primaryCode(error: unknown): number | undefined {
 /** Makes an error fit for crossing the thread boundary. */
 export function toThreadError(error: unknown): ThreadError {
   if (!(error instanceof Error)) return { message: String(error), sqlite: undefined }
-  if (error instanceof SchemaError) return { message: error.message, sqlite: undefined, reason: error.reason }
+  if (error instanceof FileError) return { message: error.message, sqlite: undefined, reason: error.reason }
   return { message: error.message, sqlite: extendedCode(error), stack: error.stack }
 }

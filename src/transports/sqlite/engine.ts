@@ -1,4 +1,4 @@
-import { primaryCode, SQLITE, toThreadError } from './database.ts'
+import { primaryCode, SQLITE } from './database.ts'
 import type { Member } from './members.ts'
 import { Outbox } from './outbox.ts'
 import { machineTime } from './owners.ts'
@@ -7,13 +7,13 @@ import { openStore } from './store.ts'
 import type { Store, StoreClock } from './store.ts'
 import { Tasks } from './tasks.ts'
 import type { Task } from './tasks.ts'
+import { Trouble } from './trouble.ts'
 import { Tx } from './tx.ts'
 
 /** Rows that one transaction may touch, about: what came meanwhile waits for the next one. */
 const MAX_WEIGHT = 10_000
-/** After background work has failed, it is tried again so much later. */
-const RETRY_MIN_MS = 50
-const RETRY_MAX_MS = 5_000
+/** What could not be given back is tried again so much later, in ms. */
+const GIVE_BACK_MS = 1_000
 
 const SYSTEM_CLOCK: StoreClock = { now: () => Date.now(), machine: machineTime }
 
@@ -28,6 +28,7 @@ export class Engine {
   readonly #outbox: Outbox
   readonly #store: Store
   readonly #tasks: Tasks
+  readonly #trouble: Trouble
   readonly #onClosed: () => void
   #queue: Task[] = []
   #scheduled: NodeJS.Immediate | undefined
@@ -38,13 +39,10 @@ export class Engine {
   #reapTimer: NodeJS.Timeout | undefined
   #heartbeat: NodeJS.Timeout | undefined
   #retentionTimer: NodeJS.Timeout | undefined
-  #retrying: NodeJS.Timeout | undefined
-  #failures = 0
-  #unhealthy = false
   #closing: number | undefined
   #closed = false
 
-  /** Opens the file. Throws what SQLite throws, or a `SchemaError`. */
+  /** Opens the file. Throws what SQLite throws, or a `FileError`. */
   constructor(
     settings: WorkerSettings,
     post: (replies: readonly Reply[], transfer: ArrayBuffer[]) => void,
@@ -55,6 +53,11 @@ export class Engine {
     this.#clock = clock
     this.#onClosed = onClosed
     this.#outbox = new Outbox(post)
+    this.#trouble = new Trouble(
+      this.#outbox,
+      () => this.#schedule(),
+      () => this.#examine(),
+    )
     this.#store = openStore(settings, this.#outbox, clock)
     this.#version = this.#store.db.dataVersion()
     this.#tasks = new Tasks({
@@ -152,7 +155,7 @@ export class Engine {
   }
 
   #mayClaim(): boolean {
-    if (this.#closing !== undefined || this.#retrying !== undefined) return false
+    if (this.#closing !== undefined || this.#trouble.paused) return false
     if (this.#dueAt <= this.#clock.now()) return true
     for (const member of this.#store.members.all()) {
       if (member.hungry && member.seats.some((seat) => seat.dirty)) return true
@@ -168,7 +171,8 @@ export class Engine {
     } catch (error) {
       if (primaryCode(error) === SQLITE.busy || (tasks.length === 1 && !claiming) || tasks.length === 0) {
         for (const task of tasks) task.fail(error)
-        this.#failed(error, claiming ? 'handing out messages' : undefined)
+        if (claiming) this.#trouble.failedInBackground(error, 'handing out messages', isDurable(tasks))
+        else this.#trouble.failed(error, isDurable(tasks))
         return
       }
     }
@@ -177,7 +181,7 @@ export class Engine {
         this.#transaction([task], false)
       } catch (error) {
         task.fail(error)
-        this.#failed(error, undefined)
+        this.#trouble.failed(error, task.durable)
       }
     }
     if (claiming) this.#guard('handing out messages', () => this.#transaction([], true))
@@ -185,7 +189,7 @@ export class Engine {
 
   #transaction(tasks: readonly Task[], claiming: boolean): void {
     const tx = new Tx(this.#clock.now())
-    const durable = tasks.some((task) => task.durable)
+    const durable = isDurable(tasks)
     try {
       this.#store.db.transaction(durable, () => {
         for (const task of tasks) task.run(tx)
@@ -197,7 +201,7 @@ export class Engine {
       throw error
     }
     tx.committed()
-    this.#succeeded()
+    this.#trouble.succeeded(durable)
   }
 
   #claim(tx: Tx): void {
@@ -212,43 +216,18 @@ export class Engine {
   }
 
   /** Runs what nobody waits for. */
-  #guard(doing: string, work: () => void): void {
+  #guard(doing: string, work: () => void, durable = false): void {
     try {
       work()
     } catch (error) {
-      this.#failed(error, doing)
+      this.#trouble.failedInBackground(error, doing, durable)
     }
   }
 
-  // --- trouble -----------------------------------------------------------------------------------------------------
-
-  /** `doing` is set when nobody else is told of it. Background work then pauses for a while. */
-  #failed(error: unknown, doing: string | undefined): void {
-    const known = toThreadError(error)
-    if (known.sqlite !== undefined && !this.#unhealthy) {
-      this.#unhealthy = true
-      this.#outbox.add({ kind: 'health', error: known })
-    }
-    if (doing === undefined) return
-    if (this.#failures === 0) this.#outbox.add({ kind: 'trouble', doing, error: known })
-    this.#retrying ??= setTimeout(
-      () => {
-        this.#retrying = undefined
-        this.#schedule()
-      },
-      Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** this.#failures++),
-    )
-  }
-
-  #succeeded(): void {
-    this.#failures = 0
-    if (!this.#unhealthy) return
-    this.#unhealthy = false
-    this.#outbox.add({ kind: 'health', error: undefined })
-  }
+  // --- background work ---------------------------------------------------------------------------------------------
 
   #background(doing: string, run: (tx: Tx) => void): Task {
-    return { durable: false, weight: 100, run, fail: (error) => this.#failed(error, doing) }
+    return { durable: false, weight: 100, run, fail: (error) => this.#trouble.failedInBackground(error, doing, false) }
   }
 
   #giveBack(member: Member, tokens: readonly number[]): void {
@@ -263,7 +242,7 @@ export class Engine {
     const later = (): void => {
       setTimeout(() => {
         if (!this.#closed) this.#enqueue(task)
-      }, RETRY_MAX_MS / 5).unref()
+      }, GIVE_BACK_MS).unref()
     }
     later()
   }
@@ -317,7 +296,14 @@ export class Engine {
   #beat(): void {
     if (this.#store.members.size > 0) this.#outbox.add({ kind: 'ping' })
     this.#outbox.flush()
+    this.#guard('looking after the file', () => this.#store.db.checkFile(), true)
     this.#reap()
+  }
+
+  /** Finds out whether the file can be written, where it should be. */
+  #examine(): void {
+    const probe = this.#background('looking after the file', () => this.#store.log.probe())
+    this.#enqueue({ ...probe, durable: true })
   }
 
   #renew(tx: Tx): void {
@@ -369,14 +355,8 @@ export class Engine {
       }
     }
     this.#closed = true
-    for (const timer of [
-      this.#dueTimer,
-      this.#pollTimer,
-      this.#reapTimer,
-      this.#heartbeat,
-      this.#retentionTimer,
-      this.#retrying,
-    ])
+    this.#trouble.close()
+    for (const timer of [this.#dueTimer, this.#pollTimer, this.#reapTimer, this.#heartbeat, this.#retentionTimer])
       clearTimeout(timer)
     if (this.#scheduled !== undefined) clearImmediate(this.#scheduled)
     this.#store.db.close()
@@ -384,4 +364,8 @@ export class Engine {
     this.#outbox.flush()
     this.#onClosed()
   }
+}
+
+function isDurable(tasks: readonly Task[]): boolean {
+  return tasks.some((task) => task.durable)
 }

@@ -23,6 +23,7 @@ export interface Explanation {
 }
 
 export function explain(error: ThreadError, path: string): Explanation {
+  if (error.reason !== undefined) return explainFile(error.reason, error.message, path)
   switch (error.sqlite === undefined ? undefined : error.sqlite & 0xff) {
     case BUSY:
       return { text: `another process kept "${path}" locked for longer than busyTimeoutMs`, retryable: true }
@@ -57,7 +58,7 @@ export function explain(error: ThreadError, path: string): Explanation {
 
 /** Why the file could not be opened. */
 export function toConnectionError(error: ThreadError, path: string): ConnectionError {
-  const { text, retryable } = error.sqlite === undefined ? explainFile(error, path) : explainOpen(error, path)
+  const { text, retryable } = explainOpen(error, path)
   return new ConnectionError(`The SQLite transport can't open its file: ${text}`, { retryable, cause: toCause(error) })
 }
 
@@ -73,19 +74,17 @@ function explainOpen(error: ThreadError, path: string): Explanation {
   }
 }
 
-function explainFile(error: ThreadError, path: string): Explanation {
-  switch (error.reason) {
+function explainFile(reason: NonNullable<ThreadError['reason']>, message: string, path: string): Explanation {
+  const retryable = false
+  switch (reason) {
     case 'foreign-file':
-      return { text: `"${path}" can't be used: ${error.message}. Give Busbar a file of its own`, retryable: false }
+      return { text: `"${path}" can't be used: ${message}. Give Busbar a file of its own`, retryable }
     case 'newer-schema':
-      return { text: `"${path}" was written by a newer Busbar (${error.message}): update this one`, retryable: false }
+      return { text: `"${path}" was written by a newer Busbar (${message}): update this one`, retryable }
     case 'no-wal':
-      return {
-        text: `"${path}": ${error.message}. Put it on a local disk, not on a network file system`,
-        retryable: false,
-      }
-    case undefined:
-      return explain(error, path)
+      return { text: `"${path}": ${message}. Put it on a local disk, not on a network file system`, retryable }
+    case 'file-gone':
+      return { text: `"${path}": ${message}. Put it back, or start the process again to begin a new one`, retryable }
   }
 }
 

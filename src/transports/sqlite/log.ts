@@ -170,6 +170,12 @@ export class Log {
     return rows.length
   }
 
+  /** Writes what was there anyway: succeeds when the file can be written. */
+  probe(): void {
+    const [last, lastAt] = this.#sequence.row() as readonly number[] as [number, number]
+    this.#setSequence.run(last, lastAt)
+  }
+
   /** Deletes single messages; what is out of them can still be settled. Resolves to how many there were. */
   remove(topic: Topic, seqs: readonly number[], claims: Claims): number {
     let removed = 0

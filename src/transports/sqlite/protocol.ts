@@ -97,7 +97,7 @@ export interface ThreadError {
   /** SQLite's extended result code; undefined for errors that are not SQLite's. */
   readonly sqlite: number | undefined
   /** What we found out ourselves. */
-  readonly reason?: 'foreign-file' | 'newer-schema' | 'no-wal' | undefined
+  readonly reason?: 'foreign-file' | 'newer-schema' | 'no-wal' | 'file-gone' | undefined
   readonly stack?: string | undefined
 }
 

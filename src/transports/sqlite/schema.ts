@@ -1,5 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite'
-import type { ThreadError } from './protocol.ts'
+import { FileError } from './file-error.ts'
 
 /** "BusB", in the header of the file: tells our files from everybody else's. */
 const APPLICATION_ID = 0x42757342
@@ -121,23 +121,13 @@ CREATE TABLE owners (
 CREATE INDEX owners_of_group ON owners (group_name);
 `
 
-/** The file is fine as a SQLite database, but not one that we may use. */
-export class SchemaError extends Error {
-  readonly reason: NonNullable<ThreadError['reason']>
-
-  constructor(reason: NonNullable<ThreadError['reason']>, message: string) {
-    super(message)
-    this.reason = reason
-  }
-}
-
 /** Brings a file to the current schema: creates it when it is empty. Safe while other processes do the same. */
 export function migrate(db: DatabaseSync): void {
   // A file that is not ours must be refused before anything in it changes, the journal mode included.
   check(db)
   const mode = pragma(db, 'journal_mode = WAL')
   if (mode !== 'wal')
-    throw new SchemaError('no-wal', `SQLite can't keep a write-ahead log there (journal mode "${String(mode)}")`)
+    throw new FileError('no-wal', `SQLite can't keep a write-ahead log there (journal mode "${String(mode)}")`)
   db.exec('BEGIN IMMEDIATE')
   try {
     if (check(db) === 0) {
@@ -158,9 +148,9 @@ function check(db: DatabaseSync): number {
   const application = pragma(db, 'application_id') as number
   const tables = db.prepare('SELECT count(*) AS n FROM sqlite_schema').get()?.['n'] as number
   if (application !== APPLICATION_ID && (tables > 0 || version > 0 || application !== 0))
-    throw new SchemaError('foreign-file', 'the file is a SQLite database of some other program')
+    throw new FileError('foreign-file', 'the file is a SQLite database of some other program')
   if (version > SCHEMA_VERSION)
-    throw new SchemaError(
+    throw new FileError(
       'newer-schema',
       `the file has schema version ${version}, this Busbar knows up to ${SCHEMA_VERSION}`,
     )

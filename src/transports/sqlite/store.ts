@@ -37,7 +37,7 @@ export interface Store {
   readonly retention: Retention | undefined
 }
 
-/** Opens the file and wires the parts. Throws what SQLite throws, or a `SchemaError`. */
+/** Opens the file and wires the parts. Throws what SQLite throws, or a `FileError`. */
 export function openStore(settings: WorkerSettings, outbox: Outbox, clock: StoreClock): Store {
   const { options, instance } = settings
   const db = new Database(options)

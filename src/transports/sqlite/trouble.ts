@@ -1,0 +1,77 @@
+import { toThreadError } from './database.ts'
+import type { Outbox } from './outbox.ts'
+
+/** After background work has failed, it is tried again so much later, in ms. */
+const RETRY_MIN_MS = 50
+const RETRY_MAX_MS = 5_000
+/** How often a file that could not be written is tried again, in ms. */
+const PROBE_MS = 1_000
+
+/** What is wrong with the file at the moment, who is told of it, and when to try again. */
+export class Trouble {
+  readonly #outbox: Outbox
+  readonly #retry: () => void
+  readonly #probe: () => void
+  #failures = 0
+  #retryTimer: NodeJS.Timeout | undefined
+  #probeTimer: NodeJS.Timeout | undefined
+  /** Set when something is wrong: did it keep us from writing durably? */
+  #durable: boolean | undefined
+
+  /** `retry` resumes background work; `probe` tries to write. */
+  constructor(outbox: Outbox, retry: () => void, probe: () => void) {
+    this.#outbox = outbox
+    this.#retry = retry
+    this.#probe = probe
+  }
+
+  /** Background work has failed, and pauses. */
+  get paused(): boolean {
+    return this.#retryTimer !== undefined
+  }
+
+  /** A transaction has failed, and whoever asked for it is told. */
+  failed(error: unknown, durable: boolean): void {
+    const known = toThreadError(error)
+    if (known.sqlite === undefined && known.reason === undefined) return
+    if (this.#durable === undefined) this.#outbox.add({ kind: 'health', error: known })
+    this.#durable = durable || this.#durable === true
+    if (this.#durable) this.#armProbe()
+  }
+
+  /** Work has failed that nobody waits for: told once an episode, and tried again later. */
+  failedInBackground(error: unknown, doing: string, durable: boolean): void {
+    const known = this.#durable !== undefined
+    this.failed(error, durable)
+    if (!known && this.#failures === 0) this.#outbox.add({ kind: 'trouble', doing, error: toThreadError(error) })
+    this.#retryTimer ??= setTimeout(
+      () => {
+        this.#retryTimer = undefined
+        this.#retry()
+      },
+      Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** this.#failures++),
+    )
+  }
+
+  /** A full disk still lets small things through: only the like of what failed says that all is well again. */
+  succeeded(durable: boolean): void {
+    this.#failures = 0
+    if (this.#durable === undefined || (this.#durable && !durable)) return
+    this.#durable = undefined
+    clearTimeout(this.#probeTimer)
+    this.#probeTimer = undefined
+    this.#outbox.add({ kind: 'health', error: undefined })
+  }
+
+  #armProbe(): void {
+    this.#probeTimer ??= setTimeout(() => {
+      this.#probeTimer = undefined
+      this.#probe()
+    }, PROBE_MS)
+  }
+
+  close(): void {
+    clearTimeout(this.#retryTimer)
+    clearTimeout(this.#probeTimer)
+  }
+}
