@@ -212,20 +212,22 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
       if (this.#events.wants('retry'))
         this.#events.emit('retry', { ...this.#ofMessage(work), error, delayMs: decision.delayMs, mode })
     }
-    if (this.phase === 'draining')
-      this.#giveBack(work, decision.countAttempt ? { type: 'nack', delayMs: 0 } : { type: 'release', delayMs: 0 })
+    const type = decision.countAttempt ? 'nack' : 'release'
+    if (this.phase === 'draining') this.#giveBack(work, { type, delayMs: 0 })
     else if (mode === 'inline') this.#park(work, decision.delayMs, decision.countAttempt)
-    else
-      this.#giveBack(work, { type: decision.countAttempt ? 'nack' : 'release', delayMs: Math.ceil(decision.delayMs) })
+    else {
+      this.#giveBack(work, { type, delayMs: Math.ceil(decision.delayMs) })
+      // It comes back behind them whatever becomes of them.
+      return this.#parts.transport.capabilities.orderedRedelivery
+    }
     return true
   }
 
   putBack(lane: Lane, works: readonly Work[]): void {
-    if (!lane.returning && this.phase === 'open') {
-      this.scheduler.putBack(lane, works)
-      return
-    }
-    for (const work of works) this.#release(work, 0)
+    const ours = works.filter(({ delivery }) => !delivery.lost)
+    if (!lane.returning && this.phase === 'open') this.scheduler.putBack(lane, ours)
+    else for (const work of ours) this.#release(work, 0)
+    for (const work of works) this.#gone(work)
   }
 
   abandoned(work: Work, reason: unknown): void {

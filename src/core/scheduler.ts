@@ -57,6 +57,7 @@ export class Scheduler {
     for (const work of works) work.state = 'queued'
     lane.waiting.unshift(...works)
     lane.held -= works.length
+    if (lane.held === 0) this.#advance(lane)
   }
 
   /** A retry of something that still holds its lane (or has none) is due. */
@@ -70,7 +71,11 @@ export class Scheduler {
     const { lane } = work
     if (lane === undefined) return
     work.lane = undefined
-    if (--lane.held > 0) return
+    if (--lane.held === 0) this.#advance(lane)
+  }
+
+  /** Nobody holds the lane: its next one may run. */
+  #advance(lane: Lane): void {
     const next = lane.waiting.shift()
     if (next === undefined) this.#lanes.delete(lane.key)
     else {

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { createBus } from 'busbar'
-import type { BatchContext, BatchHandler, BatchItemResult, Bus, BatchConsumeOptions } from 'busbar'
+import type { BatchContext, BatchHandler, BatchItemResult, Bus, BatchConsumeOptions, ConsumerHandle } from 'busbar'
 import { manualClock } from 'busbar/testing'
 import type { ManualClock } from 'busbar/testing'
 import type { Capabilities } from '../../../src/core/transport.ts'
@@ -16,6 +16,7 @@ interface Stage {
   readonly broker: StubSubscription
   readonly clock: ManualClock
   readonly bus: Bus
+  readonly consumer: ConsumerHandle
   /** Ids of each batch, as it was handed over. */
   readonly batches: string[][]
 }
@@ -30,7 +31,7 @@ async function stage(
   const bus = createBus({ service: 'billing', transport, clock })
   open.push(bus)
   const batches: string[][] = []
-  bus.consume(
+  const consumer = bus.consume(
     'orders.placed',
     (messages, ctx) => {
       const ids = messages.map(({ id }) => id)
@@ -45,7 +46,7 @@ async function stage(
     },
   )
   await bus.start()
-  return { broker: transport.subscriptions[0] as StubSubscription, clock, bus, batches }
+  return { broker: transport.subscriptions[0] as StubSubscription, clock, bus, consumer, batches }
 }
 
 function turn(): Promise<void> {
@@ -196,5 +197,64 @@ describe('batches', () => {
     await clock.advance(101)
     await turn()
     expect(batches).toEqual([['2']])
+  })
+
+  it('let later ones stand when an earlier one of the key comes back in no order anyway', async () => {
+    const { broker, clock, batches } = await stage(
+      (ids) => ids.map((id) => (id === 'a1' ? new Error('no') : undefined)),
+      { retry: { mode: 'delayed' } },
+    )
+    broker.deliver(delivery('a1', { key: 'a' }), delivery('a2', { key: 'a' }), delivery('b1', { key: 'b' }))
+    await turn()
+    expect(broker.outcomes().toSorted()).toEqual(['a1 nack', 'a2 ack', 'b1 ack'])
+    broker.deliver(delivery('a3', { key: 'a' }))
+    await clock.advance(101)
+    await turn()
+    expect(batches[1]).toEqual(['a3'])
+  })
+
+  it('do not handle again what was lost behind a failed one of its key', async () => {
+    let end = (): void => {}
+    const { broker, clock, batches, bus } = await stage(
+      (ids) =>
+        new Promise((resolve) => {
+          end = () => resolve(ids.map((id) => (id === 'a1' ? new Error('no') : undefined)))
+        }),
+      { prefetch: 10 },
+    )
+    const [a2, a3] = [delivery('a2', { key: 'a' }), delivery('a3', { key: 'a' })]
+    broker.deliver(delivery('a1', { key: 'a' }), a2, a3)
+    broker.lose([a2])
+    end()
+    await turn()
+    expect(broker.credit).toBe(8)
+    await clock.advance(1_101)
+    expect(batches).toEqual([
+      ['a1', 'a2', 'a3'],
+      ['a1', 'a3'],
+    ])
+    end()
+    await bus.close({ timeoutMs: 0 })
+  })
+
+  it('go on with the key when a listener pauses between its failure and those behind it', async () => {
+    const { broker, bus, batches, consumer } = await stage(
+      (ids) => ids.map((id) => (id.endsWith('1') ? new Error('no') : undefined)),
+      { retry: { mode: 'inline', backoff: 'fixed', baseMs: 1_000 } },
+    )
+    const off = bus.events.on('retry', ({ message }) => {
+      if (message.id !== 'b1') return
+      off()
+      consumer.pause()
+      consumer.resume()
+    })
+    broker.deliver(delivery('a1', { key: 'a' }), delivery('a2', { key: 'a' }), delivery('b1', { key: 'b' }))
+    await turn()
+    await turn()
+    expect(batches.flat()).toEqual(['a1', 'a2', 'b1'])
+    expect(broker.outcomes()).toEqual(['a1 release'])
+    broker.deliver(delivery('x'), delivery('y'))
+    await turn()
+    expect(batches[1]).toEqual(['a2', 'x', 'y'])
   })
 })

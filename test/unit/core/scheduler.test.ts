@@ -21,10 +21,25 @@ describe('lanes', () => {
     const lane = a1.lane
     if (lane === undefined) throw new Error('no lane')
     expect([scheduler.following(lane), scheduler.following(lane)]).toEqual([a2, a3])
-    scheduler.leave(a1)
     scheduler.putBack(lane, [a2, a3])
     expect(scheduler.next()).toBeUndefined()
     expect(lane.waiting).toEqual([a2, a3, a4])
+    scheduler.leave(a1)
+    expect(scheduler.next()).toBe(a2)
+  })
+
+  it('go on with what was put back when nobody holds the lane any more', () => {
+    const scheduler = new Scheduler('key')
+    const works = ['a1', 'a2', 'a3'].map((id) => work(id, 'a'))
+    for (const each of works) scheduler.add(each)
+    const [a1, a2, a3] = works as [Work, Work, Work]
+    const lane = scheduler.next()?.lane
+    if (lane === undefined) throw new Error('no lane')
+    expect(scheduler.following(lane)).toBe(a2)
+    scheduler.leave(a1)
+    scheduler.putBack(lane, [a2])
+    expect(scheduler.next()).toBe(a2)
+    expect(lane.waiting).toEqual([a3])
   })
 
   it('keep order and lose nothing, whatever happens to their works', () => {
