@@ -46,6 +46,7 @@ export class BatchRunner implements Runner {
   #gathered: Work[] = []
   #due = false
   #timer: Timer | undefined
+  #pumping = false
 
   constructor(
     host: RunnerHost,
@@ -66,6 +67,17 @@ export class BatchRunner implements Runner {
   }
 
   pump(): void {
+    // A handler or a listener that steers the consumer must not start a second batch inside of the first one's start.
+    if (this.#pumping) return
+    this.#pumping = true
+    try {
+      this.#startAll()
+    } finally {
+      this.#pumping = false
+    }
+  }
+
+  #startAll(): void {
     for (;;) {
       this.#gather()
       if (this.#gathered.length === 0) return
@@ -115,7 +127,8 @@ export class BatchRunner implements Runner {
   #start(): void {
     const gathered = this.#gathered
     this.flush()
-    const works = gathered.filter((work) => this.#host.begin(work))
+    // A listener that is told of one may have the others released.
+    const works = gathered.filter((work) => work.state === 'queued' && this.#host.begin(work))
     if (works.length === 0) return
     const batch = new Batch(this.#attemptHost, works, (late, reason) => this.#abandon(late, reason))
     this.#running.add(batch)

@@ -3,6 +3,7 @@ import { createBus } from 'busbar'
 import type { BatchContext, BatchHandler, BatchItemResult, Bus, BatchConsumeOptions, ConsumerHandle } from 'busbar'
 import { manualClock } from 'busbar/testing'
 import type { ManualClock } from 'busbar/testing'
+import type { ConsumerControl } from '../../../src/core/handler.ts'
 import type { Capabilities } from '../../../src/core/transport.ts'
 import { delivery, StubTransport } from './stub-transport.ts'
 import type { StubSubscription } from './stub-transport.ts'
@@ -235,6 +236,34 @@ describe('batches', () => {
     ])
     end()
     await bus.close({ timeoutMs: 0 })
+  })
+
+  it('are handed over once when a listener pauses the consumer while they begin', async () => {
+    const { broker, bus, batches, consumer } = await stage(() => {})
+    bus.events.on('delivery', () => consumer.pause())
+    broker.deliver(delivery('1'), delivery('2'), delivery('3'))
+    await turn()
+    expect(batches).toEqual([['1']])
+    expect(broker.outcomes().toSorted()).toEqual(['1 ack', '2 release', '3 release'])
+  })
+
+  it('do not run beside each other when a listener limits the consumer while they begin', async () => {
+    let running = 0
+    let most = 0
+    const { broker, bus, consumer } = await stage(
+      async () => {
+        most = Math.max(most, ++running)
+        await turn()
+        running--
+      },
+      { batch: { size: 1 } },
+    )
+    const control = consumer as unknown as ConsumerControl
+    let limit = 5
+    bus.events.on('delivery', () => control.limit('listener', limit++))
+    broker.deliver(delivery('1'), delivery('2'), delivery('3'))
+    while (broker.settled.length < 3) await turn()
+    expect(most).toBe(1)
   })
 
   it('go on with the key when a listener pauses between its failure and those behind it', async () => {
