@@ -271,13 +271,14 @@ describe('patterns', () => {
   })
 
   test('a deleted group is forgotten with its pattern', async () => {
-    const { transport } = await open(newFile())
+    const { transport, told } = await open(newFile())
     const reader = await read(transport, 'a.*', 'g')
     await store(transport, many(2, 'a.b'))
     reader.request(1)
     await reader.take(1)
     await transport.admin.deleteGroup('a.*', 'g')
     await waitUntil(() => reader.lost.length === 1)
+    await waitUntil(() => told.some(({ event }) => 'code' in event && event.code === 'sqlite-group-deleted'))
     await store(transport, many(2, 'a.c'))
     expect(await transport.admin.groups()).toEqual([])
   })

@@ -200,8 +200,9 @@ export class Engine {
       this.#store.members.touchAll()
       throw error
     }
-    tx.committed()
     this.#trouble.succeeded(durable)
+    // The file has it: an error here must not make anybody do it again.
+    this.#guard('following up a transaction', () => tx.committed())
   }
 
   #claim(tx: Tx): void {

@@ -1,6 +1,30 @@
 import { resolve as resolvePath } from 'node:path'
 import { OptionsReader } from '../../core/options.ts'
 
+export interface SqliteOptions {
+  /** The file; it is created when missing, its folder is not. Relative paths start at the working directory. */
+  readonly path: string
+  /**
+   * `full`: a confirmed publish survives a power cut (the write-ahead log is synced before the confirmation). `normal`: it
+   * survives the end of the process, and a power cut may take the last moments. Default `full`.
+   */
+  readonly synchronous?: 'full' | 'normal' | undefined
+  /** After how long the messages of a process that died or hangs go to others, in ms. Default 30,000. */
+  readonly leaseMs?: number | undefined
+  /** How often a waiting consumer looks for what other processes published, in ms. Default 25. */
+  readonly pollIntervalMs?: number | undefined
+  /** How long a write waits while other processes hold the file's lock, in ms. Default 5,000. */
+  readonly busyTimeoutMs?: number | undefined
+  /** Which stored messages are deleted in the background; `false` keeps everything. Default: settled ones after 7 days or beyond 1 GiB. */
+  readonly retention?: SqliteRetentionOptions | false | undefined
+  /** Largest body plus headers, in bytes. Default 16 MiB. */
+  readonly maxMessageBytes?: number | undefined
+  /** SQLite's page cache, in bytes. Default 16 MiB. */
+  readonly cacheBytes?: number | undefined
+  /** SQLite's own settings, at your own risk. */
+  readonly native?: SqliteNativeOptions | undefined
+}
+
 export interface SqliteRetentionOptions {
   /** Settled messages older than that are deleted, in ms. Default 604,800,000 (7 days). */
   readonly maxAgeMs?: number | undefined
@@ -20,30 +44,6 @@ export interface SqliteRetentionOptions {
 export interface SqliteNativeOptions {
   /** Run as `PRAGMA name = value` on our connection after our own settings: `{ mmap_size: 268435456 }`. */
   readonly pragmas?: Readonly<Record<string, string | number>> | undefined
-}
-
-export interface SqliteOptions {
-  /** The file; it is created when missing, its folder is not. Relative paths start at the working directory. */
-  readonly path: string
-  /**
-   * `full`: a confirmed publish survives a power cut (the write-ahead log is synced before the confirmation). `normal`: it
-   * survives the end of the process, and a power cut may take the last moments. Default `full`.
-   */
-  readonly synchronous?: 'full' | 'normal' | undefined
-  /** After how long the messages of a process that died or hangs go to others, in ms. Default 30,000. */
-  readonly leaseMs?: number | undefined
-  /** How often a waiting consumer looks for what other processes published, in ms. Default 25. */
-  readonly pollIntervalMs?: number | undefined
-  /** How long a write waits while other processes hold the file's lock, in ms. Default 5,000. */
-  readonly busyTimeoutMs?: number | undefined
-  /** Which stored messages are deleted in the background; `false` keeps everything. */
-  readonly retention?: SqliteRetentionOptions | false | undefined
-  /** Largest body plus headers, in bytes. Default 16 MiB. */
-  readonly maxMessageBytes?: number | undefined
-  /** SQLite's page cache, in bytes. Default 16 MiB. */
-  readonly cacheBytes?: number | undefined
-  /** SQLite's own settings, at your own risk. */
-  readonly native?: SqliteNativeOptions | undefined
 }
 
 export interface ResolvedSqliteRetention {

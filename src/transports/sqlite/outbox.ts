@@ -39,8 +39,13 @@ export class Outbox {
   moved(members: Members, at: GroupTopic, epoch: number | undefined): void {
     const reason = epoch === undefined ? `the group "${at.group}" was deleted` : `the group "${at.group}" was moved`
     for (const seat of at.seats) this.#lost(seat.member, seat.member.endAll(seat), reason)
-    if (epoch === undefined) members.dissolve(at)
-    else {
+    if (epoch === undefined) {
+      if (at.seats.some((seat) => !seat.member.spec.ephemeral)) {
+        const detail = `the group "${at.group}" of topic "${at.topic.name}" was deleted while it was consumed: its consumers get nothing of that topic until they subscribe again`
+        this.add({ kind: 'warning', code: 'sqlite-group-deleted', detail })
+      }
+      members.dissolve(at)
+    } else {
       at.epoch = epoch
       at.touch()
     }

@@ -47,8 +47,19 @@ export class Tx {
     return held
   }
 
-  /** To be called once, when the commit has succeeded. */
+  /**
+   * To be called once, when the commit has succeeded. Every effect runs, whatever becomes of the others: callers wait for
+   * their answers. Throws the first error at the end.
+   */
   committed(): void {
-    for (const effect of this.#after) effect()
+    const errors: unknown[] = []
+    for (const effect of this.#after) {
+      try {
+        effect()
+      } catch (error) {
+        errors.push(error)
+      }
+    }
+    if (errors.length > 0) throw errors[0]
   }
 }
