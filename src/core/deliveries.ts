@@ -77,7 +77,6 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
     for (const work of this.outstanding.toArray()) {
       if (work.state === 'queued' || work.state === 'parked') this.#release(work, 0)
     }
-    this.#tellQuiet()
   }
 
   /** Resolves when nothing runs and nothing is unsettled. */
@@ -153,7 +152,6 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
       )
     if (freed > 0) this.freed(freed, freedBytes)
     this.#runner?.pump()
-    this.#tellQuiet()
   }
 
   // --- what the runner reports -------------------------------------------------------------------------------------
@@ -192,7 +190,6 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
     this.#forget(work)
     ;(this.#settler as Settler).ack(work)
     this.scheduler.leave(work)
-    this.#tellQuiet()
   }
 
   failed(work: Work, error: unknown): boolean {
@@ -250,7 +247,6 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
     this.scheduler.leave(work)
     work.state = 'gone'
     this.freed(1, work.delivery.bytes)
-    this.#tellQuiet()
     return true
   }
 
@@ -329,6 +325,7 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
   #forget(work: Work): void {
     this.outstanding.remove(work)
     this.bufferedBytes -= work.delivery.bytes
+    this.#tellQuiet()
   }
 
   // --- what the broker answers -------------------------------------------------------------------------------------
@@ -355,7 +352,6 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
         this.freed(1, work.delivery.bytes)
         this.#tellRejected(work, outcome.deadLetter?.topic)
         this.#runner?.pump()
-        this.#tellQuiet()
     }
   }
 
@@ -374,7 +370,6 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
       this.freed(1, work.delivery.bytes)
     } else if (outcome.type !== 'ack') this.#leaveReturned(work)
     this.#runner?.pump()
-    this.#tellQuiet()
   }
 
   /** The dead letter could not be published. Its source stays ours until it is: nothing is lost, and nothing overtakes. */

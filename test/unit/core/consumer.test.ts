@@ -534,6 +534,18 @@ describe('closing', () => {
     expect(broker.settled).toEqual([{ id: 'a', outcome: { type: 'nack', delayMs: 0 } }])
   })
 
+  it('ends as soon as the last handler has failed', async () => {
+    const hand = byHand()
+    const { broker, bus, clock } = await stage(hand.handler)
+    broker.deliver(delivery('a', { key: 'k' }))
+    const closed = bus.close()
+    await turn()
+    hand.end('a', new Error('no'))
+    await closed
+    expect(broker.outcomes()).toEqual(['a nack'])
+    expect(clock.pending).toBe(0)
+  })
+
   it('does not hang on a settlement that is never answered', async () => {
     const { broker, bus, clock } = await stage(() => {})
     broker.onSettle = () => new Promise(() => {})
