@@ -84,6 +84,38 @@ describe('leases', () => {
     expect(await slow.ack(delivery!)).toEqual([])
   })
 
+  test('end while the thread of the handlers is blocked for longer, for it may hang for ever', async () => {
+    const path = newFile()
+    const one = await open(path, { leaseMs: 200 })
+    const two = await open(path, { leaseMs: 200 })
+    await store(one.transport, [outgoing('a')])
+    const first = await read(one.transport, 'a', 'g')
+    first.request(1)
+    await first.take(1)
+    const second = await read(two.transport, 'a', 'g')
+    second.request(1)
+    const until = performance.now() + 1_000
+    while (performance.now() < until);
+    await waitUntil(() => first.lost.length === 1)
+    expect((await second.take(1))[0]!.attempt).toBe(2)
+    expect(await second.ack(...second.received)).toEqual([])
+  })
+
+  test('keep the attempts that were made without giving the message back', async () => {
+    const path = newFile()
+    const dead = await open(path, { leaseMs: 200 })
+    await store(dead.transport, [outgoing('a')])
+    const first = await read(dead.transport, 'a', 'g')
+    first.request(1)
+    const [delivery] = await first.take(1)
+    await first.subscription.noteAttempt!(delivery!, 3)
+    await dead.transport.thread!.terminate()
+    const { transport } = await open(path, { leaseMs: 200 })
+    const reader = await read(transport, 'a', 'g')
+    reader.request(1)
+    expect((await reader.take(1))[0]!.attempt).toBe(4)
+  })
+
   test('of a process that did not answer are taken; it is told, and its groups for one subscription go on', async () => {
     const path = newFile()
     const { transport } = await open(path, { leaseMs: 300 })
