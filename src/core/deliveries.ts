@@ -222,7 +222,7 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
 
   putBack(lane: Lane, works: readonly Work[]): void {
     const ours = works.filter(({ delivery }) => !delivery.lost)
-    if (!lane.returning && this.phase === 'open') this.scheduler.putBack(lane, ours)
+    if (lane.returning === 0 && this.phase === 'open') this.scheduler.putBack(lane, ours)
     else for (const work of ours) this.#release(work, 0)
     for (const work of works) this.#gone(work)
   }
@@ -288,20 +288,23 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
 
   /** Back to the broker, and what waits behind it with it: otherwise the next of its key would overtake it. */
   #giveBack(work: Work, outcome: Outcome): void {
-    const behind = this.#parts.transport.capabilities.orderedRedelivery ? this.scheduler.sendBack(work) : []
+    const ordered = this.#parts.transport.capabilities.orderedRedelivery
+    const behind = ordered ? this.scheduler.behind(work) : []
     this.#forget(work)
+    if (ordered) this.scheduler.sendBack(work)
+    else this.scheduler.leave(work)
     ;(this.#settler as Settler).add(work, outcome)
     for (const later of behind) this.#release(later, 0)
-    if (!this.#parts.transport.capabilities.orderedRedelivery) this.scheduler.leave(work)
   }
 
   #release(work: Work, delayMs: number): void {
     this.#unpark(work)
     this.counters.released++
     this.#forget(work)
-    this.scheduler.remove(work)
-    if (work.delivery.lost) this.freed(1, work.delivery.bytes)
-    else (this.#settler as Settler).add(work, { type: 'release', delayMs })
+    // A broker that keeps the order needs to have it before anything that is later.
+    if (this.#parts.transport.capabilities.orderedRedelivery) this.scheduler.sendBack(work)
+    else this.scheduler.remove(work)
+    ;(this.#settler as Settler).add(work, { type: 'release', delayMs })
   }
 
   #deadLetter(work: Work, error: unknown, reason: DeadLetterReason): void {

@@ -32,8 +32,11 @@ export class Scheduler {
       this.#ready.push(work)
       return true
     }
-    if (lane.returning) return false
     work.lane = lane
+    if (lane.returning > 0) {
+      lane.held++
+      return false
+    }
     lane.waiting.push(work)
     return true
   }
@@ -84,26 +87,33 @@ export class Scheduler {
     }
   }
 
-  /**
-   * This one goes back to the broker for a while, and so must what waits behind it: returns those, to be released. Until
-   * `returned`, `add` refuses what still arrives of the key.
-   */
-  sendBack(work: Work): Work[] {
-    const { lane } = work
-    if (lane === undefined) return []
-    lane.returning = true
-    const behind = lane.waiting.splice(0)
-    for (const waiting of behind) waiting.lane = undefined
-    return behind
+  /** What waits in the lane of this one, to go back to the broker with it. */
+  behind(work: Work): readonly Work[] {
+    return [...(work.lane?.waiting ?? [])]
   }
 
-  /** The broker has it: whatever arrives of the key from now on comes in order again. */
+  /**
+   * This one goes back to the broker. Until everything of its lane that does has `returned`, `add` refuses what still
+   * arrives of the key: it may be later than what the broker does not have yet.
+   */
+  sendBack(work: Work): void {
+    const { lane } = work
+    if (lane === undefined) return
+    const at = lane.waiting.indexOf(work)
+    if (at >= 0) {
+      lane.waiting.splice(at, 1)
+      lane.held++
+    }
+    lane.returning++
+  }
+
+  /** The broker has it: when it has them all, what arrives of the key from now on comes in order again. */
   returned(work: Work): void {
-    if (work.lane !== undefined) work.lane.returning = false
+    if (work.lane !== undefined) work.lane.returning--
     this.leave(work)
   }
 
-  /** One that has not started is taken out (lost, or released). Its lane goes on without it. */
+  /** One that has not started is taken out: it was lost, or its order does not matter. Its lane goes on without it. */
   remove(work: Work): void {
     work.state = 'gone'
     const { lane } = work

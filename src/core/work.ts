@@ -41,15 +41,15 @@ export class Work {
   }
 }
 
-/** The messages of one key. Some are held (running, parked, on their way to the dead letters); the others wait behind them. */
+/** The messages of one key. Some are held (running, parked, on their way back or to the dead letters); the others wait behind them. */
 export class Lane {
   readonly key: string
   /** In order; all of state `queued`. */
   readonly waiting: Work[] = []
   /** How many were taken out and have not left. A lane is born with its first one taken. */
   held = 1
-  /** Something of it goes back to the broker, so whatever still arrives must go back behind it. */
-  returning = false
+  /** How many of those go back to the broker. As long as some do, whatever still arrives must go back behind them. */
+  returning = 0
 
   constructor(key: string) {
     this.key = key

@@ -151,6 +151,48 @@ describe('order by key', () => {
     expect(hand.started).toEqual(['a1#1', 'b1#1', 'a1#2'])
   })
 
+  it('waits for the broker to have everything that goes back, also what arrived too late for its batch', async () => {
+    const hand = byHand()
+    const { broker, clock } = await stage(hand.handler, {}, { orderedRedelivery: true })
+    const taken = new Map<string, () => void>()
+    broker.onSettle = ({ delivery: { message } }) =>
+      new Promise((resolve) => taken.set(message.id, () => resolve(undefined)))
+    broker.deliver(delivery('a1', { key: 'a' }))
+    hand.end('a1', new Error('no'))
+    await turn()
+    broker.deliver(delivery('a2', { key: 'a' }))
+    await turn()
+    taken.get('a1')?.()
+    await turn()
+    // The broker still has to hear of a2; a1 and a3 must not slip in between.
+    broker.deliver(delivery('a1', { key: 'a', attempt: 2 }), delivery('a3', { key: 'a' }))
+    await turn()
+    expect(hand.started).toEqual(['a1#1'])
+    for (const id of ['a2', 'a1', 'a3']) {
+      taken.get(id)?.()
+      await turn()
+    }
+    expect(broker.outcomes()).toEqual(['a1 nack', 'a2 release', 'a1 release', 'a3 release'])
+    broker.deliver(delivery('a1', { key: 'a', attempt: 2 }))
+    expect(hand.started).toEqual(['a1#1', 'a1#2'])
+    expect(clock.pending).toBe(1)
+  })
+
+  it('survives a pause that ends before the broker has what went back', async () => {
+    const hand = byHand()
+    const { broker, consumer } = await stage(hand.handler, {}, { orderedRedelivery: true })
+    broker.deliver(delivery('a1', { key: 'a' }), delivery('a2', { key: 'a' }), delivery('b1', { key: 'b' }))
+    hand.end('a1')
+    consumer.pause()
+    consumer.resume()
+    broker.deliver(delivery('a3', { key: 'a' }), delivery('c1', { key: 'c' }))
+    await turn()
+    expect(hand.started).toEqual(['a1#1', 'b1#1', 'c1#1'])
+    expect(broker.outcomes()).toEqual(['a2 release', 'a3 release', 'a1 ack'])
+    broker.deliver(delivery('a2', { key: 'a' }))
+    expect(hand.started).toEqual(['a1#1', 'b1#1', 'c1#1', 'a2#1'])
+  })
+
   it('is one at a time in all with order strict', async () => {
     const hand = byHand()
     const { broker } = await stage(hand.handler, { order: 'strict' })
