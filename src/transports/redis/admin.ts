@@ -1,0 +1,186 @@
+import { UnsupportedError } from '../../core/errors.ts'
+import type { GroupInfo, Position, StartFrom, StoredMessage, TopicInfo, TransportAdmin } from '../../core/transport.ts'
+import type { RedisContext } from './context.ts'
+import { compareIds } from './delivery.ts'
+import { forgetGroup } from './ephemeral.ts'
+import { replyCode } from './errors.ts'
+import type { PartitionKeys } from './keys.ts'
+import { EntryReader } from './mapping.ts'
+import { SEEK } from './scripts/group.ts'
+import { GROUP_INFO, GROUP_NAMES, PURGE, REMOVE, TOPIC_INFO } from './scripts/look.ts'
+import { startId } from './start-id.ts'
+
+const REMOVE_AT_ONCE = 500
+
+/** `moved`: a group was moved or deleted here, so members in this process had better look. */
+export function redisAdmin(
+  context: () => RedisContext,
+  moved: (topic: string, group: string) => Promise<void>,
+): TransportAdmin {
+  async function partitionsOf(topic: string): Promise<PartitionKeys[]> {
+    const { topics, keys } = context()
+    const count = await topics.register(topic)
+    return Array.from({ length: count }, (_, partition) => keys.partition(topic, partition))
+  }
+
+  async function topicInfo(topic: string): Promise<TopicInfo> {
+    const { scripts } = context()
+    const infos = (await Promise.all(
+      (await partitionsOf(topic)).map(({ stream }) => scripts.run(TOPIC_INFO, [stream], [])),
+    )) as readonly (readonly [number, Buffer, number])[]
+    const oldest = infos.map(([, id]) => msOf(String(id))).filter((ms) => ms !== undefined)
+    return {
+      topic,
+      messages: sum(infos.map(([count]) => count)),
+      bytes: infos.some(([, , bytes]) => bytes < 0) ? undefined : sum(infos.map(([, , bytes]) => bytes)),
+      oldestAt: oldest.length === 0 ? undefined : Math.min(...oldest),
+    }
+  }
+
+  async function groupsOf(topic: string): Promise<GroupInfo[]> {
+    const { scripts } = context()
+    const partitions = await partitionsOf(topic)
+    const names = new Set<string>()
+    for (const list of (await Promise.all(
+      partitions.map(({ stream }) => scripts.run(GROUP_NAMES, [stream], [])),
+    )) as readonly (readonly Buffer[])[])
+      for (const name of list) names.add(String(name))
+    return Promise.all([...names].sort().map((group) => groupInfo(topic, group, partitions)))
+  }
+
+  async function groupInfo(topic: string, group: string, partitions: readonly PartitionKeys[]): Promise<GroupInfo> {
+    const { scripts, keys, wire } = context()
+    const { members } = keys.membership(topic, group)
+    const infos = (await Promise.all(
+      partitions.map((partition) => {
+        const of = keys.group(partition, group)
+        return scripts.run(
+          GROUP_INFO,
+          [partition.stream, of.side, of.later, of.sideLater, partition.delayed, of.delayed],
+          [group],
+        )
+      }),
+    )) as readonly (readonly [number, number, number, number, number, number, Buffer])[]
+    const column = (index: 1 | 2 | 3 | 4 | 5): number => sum(infos.map((info) => info[index]))
+    const [unread, pending, waiting, due, delayed] = [column(1), column(2), column(3), column(4), column(5)]
+    const oldest = infos.map((info) => msOf(String(info[6]))).filter((ms) => ms !== undefined)
+    // Signs of life carry the instant until which they count.
+    const now = (await wire.call(members, ['TIME'])) as readonly Buffer[]
+    const alive = await wire.call(members, ['ZCOUNT', members, `(${String(now[0])}000`, '+inf'])
+    return {
+      topic,
+      group,
+      lag: unread + pending + delayed,
+      inFlight: Math.max(0, pending - waiting - due),
+      ready: unread + due,
+      members: Number(alive),
+      oldestUnackedAt: oldest.length === 0 ? undefined : Math.min(...oldest),
+    }
+  }
+
+  return {
+    ensureTopic: async (topic) => void (await partitionsOf(topic)),
+    async topics() {
+      const names = [...(await context().topics.list()).keys()].sort()
+      return Promise.all(names.map(topicInfo))
+    },
+    async groups(topic) {
+      const names = topic === undefined ? [...(await context().topics.list()).keys()].sort() : [topic]
+      return (await Promise.all(names.map(groupsOf))).flat()
+    },
+    async seek(topic, group, to: StartFrom) {
+      const { scripts, keys } = context()
+      const entriesRead = to === 'earliest' ? '0' : to === 'latest' ? 'all' : ''
+      await Promise.all(
+        (await partitionsOf(topic)).map((partition) => {
+          const { meta, later } = keys.group(partition, group)
+          return scripts.run(
+            SEEK,
+            [partition.stream, meta, later],
+            [group, startId(to, partition.partition), entriesRead],
+          )
+        }),
+      )
+      await moved(topic, group)
+    },
+    read: async (topic, { after, limit }) => readRange(context(), topic, await partitionsOf(topic), after, limit),
+    async remove(topic, positions) {
+      const { scripts } = context()
+      const partitions = await partitionsOf(topic)
+      let removed = 0
+      for (const { partition, stream } of partitions) {
+        const ids = positions
+          .filter((position) => Number(position['partition']) === partition && position['side'] === undefined)
+          .map((position) => String(position['id']))
+        for (let at = 0; at < ids.length; at += REMOVE_AT_ONCE)
+          removed += Number(await scripts.run(REMOVE, [stream], ids.slice(at, at + REMOVE_AT_ONCE)))
+      }
+      return removed
+    },
+    async purge(topic) {
+      const { scripts } = context()
+      const partitions = await partitionsOf(topic)
+      const counts = await Promise.all(
+        partitions.map(({ stream, delayed }) => scripts.run(PURGE, [stream, delayed], [])),
+      )
+      // What groups have pending is gone as well; they go on with what is published next.
+      for (const { group } of await groupsOf(topic)) await this.seek(topic, group, 'latest')
+      return sum(counts.map(Number))
+    },
+    async deleteGroup(topic, group) {
+      await forgetGroup(context(), topic, group, (await partitionsOf(topic)).length)
+      await moved(topic, group)
+    },
+  }
+}
+
+/** Reads all partitions as one, by the time of their entries. Within a key that is the order of publication. */
+async function readRange(
+  { wire }: RedisContext,
+  topic: string,
+  partitions: readonly PartitionKeys[],
+  after: Position | undefined,
+  limit: number,
+): Promise<readonly StoredMessage[]> {
+  const reader = new EntryReader()
+  const afterId = after === undefined ? undefined : String(after['id'])
+  const afterPartition = Number(after?.['partition'] ?? -1)
+  const pages = await Promise.all(
+    partitions.map(async ({ stream, partition }) => {
+      // Of one and the same id in two partitions, that of the lower one comes first.
+      const start = afterId === undefined ? '-' : partition <= afterPartition ? `(${afterId}` : afterId
+      try {
+        const entries = (await wire.call(stream, [
+          'XRANGE',
+          stream,
+          start,
+          '+',
+          'COUNT',
+          String(limit),
+        ])) as readonly (readonly [Buffer, readonly Buffer[]])[]
+        return entries.map(([bytes, fields]) => ({ partition, id: String(bytes), fields }))
+      } catch (error) {
+        if (replyCode(error) === 'WRONGTYPE')
+          throw new UnsupportedError(`The key ${stream} holds no stream, but something else`)
+        throw error
+      }
+    }),
+  )
+  return pages
+    .flat()
+    .sort((a, b) => compareIds(a.id, b.id) || a.partition - b.partition)
+    .slice(0, limit)
+    .map(({ partition, id, fields }) => ({
+      message: reader.read(fields, { topic, partition, id }),
+      position: { partition, id },
+    }))
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0)
+}
+
+/** Streams count in the milliseconds of the server's clock. */
+function msOf(id: string): number | undefined {
+  return id === '' ? undefined : Number(id.split('-', 1)[0])
+}

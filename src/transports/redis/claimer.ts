@@ -1,0 +1,214 @@
+import type { Timer } from '../../core/clock.ts'
+import { RedisDelivery } from './delivery.ts'
+import { LostReplyError, NotSentError, replyCode } from './errors.ts'
+import { CLAIM, CLAIM_DUE, PENDING } from './scripts/claim.ts'
+import type { Seat } from './seat.ts'
+import type { Recovery, Source } from './source.ts'
+
+const PAGE = 200
+const RETRY_MS = 200
+
+/** `[id, deliveries, fields]`, and the ids of entries that are gone; and how long until the next is due. */
+type Claimed = readonly [readonly (readonly [Buffer, number, readonly Buffer[]])[], readonly Buffer[], number?]
+
+/**
+ * Brings back what was delivered before: after a partition changed hands, after a reply was lost, when somebody died, and
+ * when the time of something has come that was handed back. Takes no more than there is credit for.
+ */
+export class Claimer {
+  readonly #seat: Seat
+  /** Those with something to claim now. */
+  readonly #waiting = new Set<Source>()
+  /** Those with something to claim later. */
+  readonly #expected = new Set<Source>()
+  #timer: Timer | undefined
+  #timerAt = Infinity
+  #running: Promise<void> | undefined
+  #stopped = false
+
+  constructor(seat: Seat) {
+    this.#seat = seat
+  }
+
+  /** Looks through what is pending of a source. One of a kind that holds up reading is never replaced by one that does not. */
+  recover(source: Source, kind: Recovery['kind']): void {
+    if (source.recovery !== undefined && kind === 'orphans') return
+    source.recovery = { kind, from: '-' }
+    this.#waiting.add(source)
+    this.wake()
+  }
+
+  /** Something of the source is due in so many ms (negative: nothing is). */
+  expect(source: Source, inMs: number): void {
+    if (inMs < 0) return
+    const at = this.#seat.context.host.clock.monotonic() + inMs
+    if (at < source.dueAt) source.dueAt = at
+    this.#expected.add(source)
+    this.#arm(source.dueAt)
+  }
+
+  wake(): void {
+    if (this.#waiting.size === 0 || this.#running !== undefined || this.#stopped) return
+    if (this.#seat.room() <= 0) return
+    this.#running = this.#run().finally(() => {
+      this.#running = undefined
+      this.#sweepDue()
+      if (this.#waiting.size > 0 && this.#seat.room() > 0) this.wake()
+    })
+  }
+
+  /** Stops for good. Resolves when nothing is under way any more. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#timer?.cancel()
+    await this.#running
+  }
+
+  #arm(at: number): void {
+    if (this.#stopped || at >= this.#timerAt) return
+    const { clock } = this.#seat.context.host
+    this.#timer?.cancel()
+    this.#timerAt = at
+    // A millisecond more: timers and the server's clock both count whole ones.
+    this.#timer = clock.setTimer(Math.max(0, at - clock.monotonic()) + 1, () => {
+      this.#timer = undefined
+      this.#timerAt = Infinity
+      this.#sweepDue()
+      this.wake()
+    })
+  }
+
+  /** Puts on the list whatever is due, and sets the timer for the next. */
+  #sweepDue(): void {
+    const now = this.#seat.context.host.clock.monotonic()
+    let next = Infinity
+    for (const source of this.#expected) {
+      if (source.partition.phase !== 'held' || source.dueAt === Infinity) this.#expected.delete(source)
+      else if (source.dueAt <= now) this.#waiting.add(source)
+      else next = Math.min(next, source.dueAt)
+    }
+    if (next < Infinity) this.#arm(next)
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopped && this.#seat.room() > 0) {
+      const source = this.#waiting.values().next().value
+      if (source === undefined) return
+      // To the end of the line, unless it is done: no source keeps others from their turn.
+      this.#waiting.delete(source)
+      if (source.partition.phase !== 'held') continue
+      try {
+        const more = source.recovery === undefined ? await this.#claimDue(source) : await this.#recover(source)
+        if (more) this.#waiting.add(source)
+      } catch (error) {
+        if (!this.#failed(source, error)) return
+      }
+    }
+  }
+
+  /** One page of what is pending. True when there is more to do. */
+  async #recover(source: Source): Promise<boolean> {
+    const { context, member, owned, spec } = this.#seat
+    const recovery = source.recovery as Recovery
+    const idle = recovery.kind === 'orphans' ? String(context.options.leaseMs) : '0'
+    const page = (await context.scripts.run(
+      PENDING,
+      [source.stream, source.later],
+      [spec.group, recovery.from, String(PAGE), idle],
+    )) as readonly Buffer[]
+    if (source.recovery !== recovery) return source.recovery !== undefined
+    const held = source.held()
+    const ids: string[] = []
+    for (let at = 1; at + 1 < page.length; at += 2) {
+      const id = String(page[at])
+      const foreign = String(page[at + 1]) !== member
+      if (!held.has(id) && (owned || recovery.kind === 'orphans' || !foreign)) ids.push(id)
+    }
+    const room = Math.max(1, this.#seat.room())
+    const chosen = ids.slice(0, room)
+    if (chosen.length > 0) await this.#claim(source, chosen, idle)
+    if (source.recovery !== recovery) return source.recovery !== undefined
+    if (chosen.length < ids.length) {
+      recovery.from = `(${chosen.at(-1)}`
+      return true
+    }
+    const last = String(page[0])
+    if (last !== '') {
+      recovery.from = `(${last}`
+      return true
+    }
+    source.recovery = undefined
+    this.#seat.wake()
+    return source.dueAt <= context.host.clock.monotonic()
+  }
+
+  async #claim(source: Source, ids: readonly string[], minIdle: string): Promise<void> {
+    const { context, member, spec } = this.#seat
+    const { generation } = source.partition
+    const claimed = (await context.scripts.run(
+      CLAIM,
+      [source.stream, source.partition.group.meta, source.later],
+      [spec.group, member, generation, minIdle, ...ids],
+    )) as Claimed
+    this.#take(source, claimed, generation)
+  }
+
+  /** True when there may be more that is due now. */
+  async #claimDue(source: Source): Promise<boolean> {
+    const { context, member, spec } = this.#seat
+    const { generation } = source.partition
+    const count = Math.min(PAGE, this.#seat.room())
+    source.dueAt = Infinity
+    const claimed = (await context.scripts.run(
+      CLAIM_DUE,
+      [source.stream, source.partition.group.meta, source.later],
+      [spec.group, member, generation, String(count)],
+    )) as Claimed
+    this.#take(source, claimed, generation)
+    const next = claimed[2] ?? -1
+    if (next === 0) return true
+    this.expect(source, next)
+    return false
+  }
+
+  #take(source: Source, [entries, gone]: Claimed, generation: string): void {
+    if (gone.length > 0) this.#seat.tellLoss(source, gone.map(String))
+    // Lost while the claim was under way: whoever has the partition now finds them.
+    if (source.partition.generation !== generation || entries.length === 0) return
+    const { context, entries: reader } = this.#seat
+    const heldUntil = context.host.clock.monotonic() + context.options.leaseMs
+    const { topic, partition } = source.partition.keys
+    const held = source.held()
+    const deliveries: RedisDelivery[] = []
+    for (const [bytes, attempt, fields] of entries) {
+      const id = bytes.toString('latin1')
+      // Claimed from ourselves: the loop was blocked for longer than a lease, and nobody else took it.
+      if (held.has(id)) continue
+      const message = reader.read(fields, { topic, partition, id })
+      deliveries.push(new RedisDelivery(source, id, message, attempt, heldUntil))
+    }
+    this.#seat.offer(source, deliveries)
+    this.#seat.deliver()
+  }
+
+  /** False when it makes no sense to go on now. */
+  #failed(source: Source, error: unknown): boolean {
+    const { partition } = source
+    const code = replyCode(error)
+    if (code === 'FENCED') {
+      this.#seat.lose(partition, 'the group was moved, or another member has taken the partition over')
+      return true
+    }
+    if (code === 'NOGROUP') {
+      this.#seat.repair(partition)
+      return true
+    }
+    // A claim whose reply was lost may have been made; then the entries are ours without our knowing.
+    if (partition.phase === 'held') this.recover(source, this.#seat.owned ? 'all' : 'mine')
+    if (!(error instanceof LostReplyError || error instanceof NotSentError))
+      this.#seat.tellError(error, `claiming from ${source.stream}`)
+    this.expect(source, RETRY_MS)
+    this.#waiting.delete(source)
+    return false
+  }
+}

@@ -1,0 +1,20 @@
+import type { TransportHost } from '../../core/transport.ts'
+import type { Keys } from './keys.ts'
+import type { Mapping } from './mapping.ts'
+import type { ResolvedRedisOptions } from './options.ts'
+import type { Retention } from './retention.ts'
+import type { ScriptRunner } from './runner.ts'
+import type { Topics } from './topics.ts'
+import type { Wire } from './wire.ts'
+
+/** What all parts of one transport share while it is open. */
+export interface RedisContext {
+  readonly options: ResolvedRedisOptions
+  readonly host: TransportHost
+  readonly wire: Wire
+  readonly scripts: ScriptRunner
+  readonly keys: Keys
+  readonly mapping: Mapping
+  readonly topics: Topics
+  readonly retention: Retention
+}

@@ -1,0 +1,74 @@
+import type { Timer } from '../../core/clock.ts'
+import type { TransportHost } from '../../core/transport.ts'
+import { LostReplyError, NotSentError } from './errors.ts'
+import type { ScriptRunner } from './runner.ts'
+import { MOVE } from './scripts/publish.ts'
+
+/** Where delayed messages lie, and where they go. */
+export interface DelayedPlace {
+  readonly delayed: string
+  readonly stream: string
+  /** When they are for one group alone. */
+  readonly group: string | undefined
+}
+
+const RETRY_MS = 500
+
+interface Due {
+  readonly place: DelayedPlace
+  at: number
+  timer: Timer
+}
+
+/**
+ * Sees to it that what this process has published with a delay comes in time. Consumers do the same for all topics that
+ * they read, so a message is not lost with its publisher; it is only less exact then.
+ */
+export class DelayedMover {
+  readonly #host: TransportHost
+  readonly #scripts: ScriptRunner
+  readonly #due = new Map<string, Due>()
+  #closed = false
+
+  constructor(host: TransportHost, scripts: ScriptRunner) {
+    this.#host = host
+    this.#scripts = scripts
+  }
+
+  /** Something in that place is due in so many ms. */
+  expect(place: DelayedPlace, inMs: number): void {
+    if (this.#closed) return
+    const { clock } = this.#host
+    const at = clock.monotonic() + inMs
+    const known = this.#due.get(place.delayed)
+    if (known !== undefined) {
+      if (known.at <= at) return
+      known.timer.cancel()
+    }
+    // A millisecond more: timers and the server's clock both count whole ones.
+    const timer = clock.setTimer(inMs + 1, () => this.#move(place))
+    this.#due.set(place.delayed, { place, at, timer })
+  }
+
+  close(): void {
+    this.#closed = true
+    for (const { timer } of this.#due.values()) timer.cancel()
+    this.#due.clear()
+  }
+
+  #move(place: DelayedPlace): void {
+    this.#due.delete(place.delayed)
+    const args = place.group === undefined ? [] : [place.group]
+    this.#scripts.run(MOVE, [place.delayed, place.stream], args).then(
+      (next) => {
+        if (Number(next) >= 0) this.expect(place, Number(next))
+      },
+      (error: unknown) => {
+        this.expect(place, RETRY_MS)
+        if (this.#closed || error instanceof NotSentError || error instanceof LostReplyError) return
+        const { name, events } = this.#host
+        events.emit('error', { transport: name, error, doing: `moving delayed messages to ${place.stream}` })
+      },
+    )
+  }
+}

@@ -1,0 +1,49 @@
+import type { EncodedMessage } from '../../core/message.ts'
+import { messageBytes } from '../../core/outgoing.ts'
+import type { Delivery, Position } from '../../core/transport.ts'
+import type { Source } from './source.ts'
+
+/** One entry of a stream, out with this member. */
+export class RedisDelivery implements Delivery {
+  previous: RedisDelivery | undefined = undefined
+  next: RedisDelivery | undefined = undefined
+  readonly message: EncodedMessage
+  readonly attempt: number
+  readonly bytes: number
+  readonly source: Source
+  readonly id: string
+  /** Of the group when it was handed out: with another one it can't be settled any more. */
+  readonly generation: string
+  /** Until then (monotonic) nobody else can have claimed it; only without owners of partitions. */
+  heldUntil: number
+  lost = false
+  settled = false
+  /** Stands in the list of what is out. */
+  listed = false
+  runtime: unknown = undefined
+
+  constructor(source: Source, id: string, message: EncodedMessage, attempt: number, heldUntil: number) {
+    this.source = source
+    this.id = id
+    this.message = message
+    this.attempt = attempt
+    this.heldUntil = heldUntil
+    this.generation = source.partition.generation
+    this.bytes = messageBytes(message)
+  }
+
+  get position(): Position {
+    const { partition } = this.source.partition.keys
+    // A copy for this group alone has an id of its own stream.
+    return this.source.isSide
+      ? { partition, id: this.id, side: this.source.partition.group.group }
+      : { partition, id: this.id }
+  }
+}
+
+/** Order of publication within one stream. */
+export function compareIds(a: string, b: string): number {
+  const [aMs = 0, aSequence = 0] = a.split('-').map(Number)
+  const [bMs = 0, bSequence = 0] = b.split('-').map(Number)
+  return aMs - bMs || aSequence - bSequence
+}

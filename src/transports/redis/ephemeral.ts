@@ -1,0 +1,70 @@
+import type { RedisContext } from './context.ts'
+import { FORGET } from './scripts/group.ts'
+
+/** Long enough for any reconnect; a group of a dead instance is no harm before. */
+const KEPT_LEASES = 6
+const MIN_KEPT_MS = 60_000
+const SWEEP_BATCH = 20
+
+function entry(topic: string, group: string): string {
+  return `${topic} ${group}`
+}
+
+/** A group that is for one subscription says from time to time that it is still wanted. */
+export async function noteEphemeral(
+  { wire, keys, options }: RedisContext,
+  topic: string,
+  group: string,
+): Promise<void> {
+  const until = Date.now() + Math.max(MIN_KEPT_MS, options.leaseMs * KEPT_LEASES)
+  await wire.call(keys.ephemeral, ['ZADD', keys.ephemeral, String(until), entry(topic, group)])
+}
+
+/** Forgets such a group, with everything that it has on the server. */
+export async function removeEphemeral(
+  context: RedisContext,
+  topic: string,
+  group: string,
+  partitions: number,
+): Promise<void> {
+  await forgetGroup(context, topic, group, partitions)
+  const { wire, keys } = context
+  await wire.call(keys.ephemeral, ['ZREM', keys.ephemeral, entry(topic, group)])
+}
+
+export async function forgetGroup(
+  { scripts, wire, keys }: RedisContext,
+  topic: string,
+  group: string,
+  partitions: number,
+): Promise<void> {
+  const { members, assignment } = keys.membership(topic, group)
+  await Promise.all([
+    ...Array.from({ length: partitions }, (_, index) => {
+      const partition = keys.partition(topic, index)
+      const of = keys.group(partition, group)
+      return scripts.run(FORGET, [partition.stream, of.meta, of.later, of.side, of.sideLater, of.delayed], [group])
+    }),
+    wire.call(members, ['DEL', members, assignment]),
+  ])
+}
+
+/** Forgets the groups of instances that died without saying goodbye: they would hold streams above their limits for ever. */
+export async function sweepEphemeral(context: RedisContext): Promise<void> {
+  const { wire, keys, topics } = context
+  const { ephemeral } = keys
+  const dead = (await wire.call(ephemeral, [
+    'ZRANGEBYSCORE',
+    ephemeral,
+    '-inf',
+    String(Date.now()),
+    'LIMIT',
+    '0',
+    String(SWEEP_BATCH),
+  ])) as readonly Buffer[]
+  for (const text of dead.map(String)) {
+    const [topic = '', group = ''] = text.split(' ')
+    const partitions = await topics.register(topic)
+    await removeEphemeral(context, topic, group, partitions)
+  }
+}

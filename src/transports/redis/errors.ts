@@ -1,0 +1,81 @@
+import { AuthorizationError, ConnectionError, PublishError } from '../../core/errors.ts'
+import type { PublishFailure } from '../../core/errors.ts'
+
+/** A command was given up before it was handed to a connection: the server certainly has not seen it. */
+export class NotSentError extends Error {}
+
+/** The connection went away, or did not answer, after the command was handed to it. */
+export class LostReplyError extends Error {}
+
+const CODE = /^([A-Z][A-Z0-9_]+)(?: |$)/
+/** Redis 6 wraps an error of a command inside a script. */
+const CODE_IN_SCRIPT = /@user_script:.*?-([A-Z][A-Z0-9_]+) /
+
+/** First word of an error that the server replied with (`NOGROUP`, `OOM`), or undefined when it was no reply. */
+export function replyCode(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined
+  const code = CODE.exec(error.message)?.[1]
+  return code === 'ERR' ? (CODE_IN_SCRIPT.exec(error.message)?.[1] ?? code) : code
+}
+
+const AUTHORIZATION = new Set(['NOAUTH', 'WRONGPASS', 'NOPERM'])
+
+export function isAuthorizationFailure(error: unknown): boolean {
+  const code = replyCode(error)
+  // Before Redis 6 a wrong password was a plain ERR.
+  return code !== undefined && (AUTHORIZATION.has(code) || /^ERR (invalid password|AUTH )/.test(messageOf(error)))
+}
+
+/** The server can be reached and will take commands again by itself: it loads its data, or waits for its primary. */
+export function isPassing(error: unknown): boolean {
+  const code = replyCode(error)
+  return (
+    code === 'LOADING' || code === 'MASTERDOWN' || code === 'CLUSTERDOWN' || code === 'TRYAGAIN' || code === 'READONLY'
+  )
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** What a connection that could not be made is to the user. `where` has no credentials in it. */
+export function toConnectError(error: unknown, where: string): Error {
+  if (ConnectionError.is(error) || AuthorizationError.is(error)) return error
+  if (isAuthorizationFailure(error)) {
+    return new AuthorizationError(
+      `Redis at ${where} refused the credentials or a permission: ${messageOf(error)}. Check the user, the password and the ACL.`,
+      { cause: error },
+    )
+  }
+  return new ConnectionError(`Redis at ${where} can't be reached: ${messageOf(error)}`, { cause: error })
+}
+
+/** What became of a publish that failed with this error. */
+export function toPublishError(error: unknown, topic: string, reason?: unknown): PublishError {
+  if (PublishError.is(error)) return error
+  const code = replyCode(error)
+  // A command that was refused has done nothing; without a reply nobody knows.
+  const outcome: PublishFailure = code !== undefined || error instanceof NotSentError ? 'not-sent' : 'unknown'
+  const cause = isAuthorizationFailure(error)
+    ? new AuthorizationError(`Redis does not allow it: ${messageOf(error)}`, { cause: error })
+    : (reason ?? error)
+  const retryable = !isAuthorizationFailure(error) && code !== 'WRONGTYPE' && code !== 'ERR'
+  return new PublishError(`Publishing to "${topic}" failed: ${explain(code, error)} (${outcome})`, {
+    outcome,
+    cause,
+    retryable,
+  })
+}
+
+function explain(code: string | undefined, error: unknown): string {
+  switch (code) {
+    case 'OOM':
+      return 'Redis has reached its maxmemory and takes nothing more; let consumers catch up, lower maxLen, or give it memory'
+    case 'MISCONF':
+      return 'Redis can not write its data to disk and takes nothing more'
+    case 'WRONGTYPE':
+      return 'the key of its stream holds something else'
+    default:
+      return messageOf(error)
+  }
+}

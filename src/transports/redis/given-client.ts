@@ -1,0 +1,43 @@
+/** An argument of a command. */
+export type Arg = string | Buffer
+
+/** What we need of a client of the package `redis`; its own types change with the options that it was made with. */
+export interface NativeClient {
+  readonly isOpen: boolean
+  readonly isReady: boolean
+  connect(): Promise<unknown>
+  destroy(): void
+  on(event: string, listener: (...args: never[]) => void): unknown
+  off(event: string, listener: (...args: never[]) => void): unknown
+  sendCommand(args: readonly Arg[], options?: object): Promise<unknown>
+  duplicate(overrides?: object): NativeClient
+  readonly options?: { readonly socket?: object | undefined } | undefined
+}
+
+/** The same of a cluster client: commands are routed by a key. */
+export interface NativeCluster {
+  readonly isOpen: boolean
+  connect(): Promise<unknown>
+  destroy(): void
+  on(event: string, listener: (...args: never[]) => void): unknown
+  off(event: string, listener: (...args: never[]) => void): unknown
+  sendCommand(firstKey: string, isReadonly: boolean, args: readonly Arg[], options?: object): Promise<unknown>
+  getNodeClientForKey(key: string, isReadonly?: boolean): Promise<NativeClient>
+}
+
+/** `createClient()` or `createCluster()` of the package `redis`. Structural, so that any version's type fits. */
+export interface GivenClient {
+  readonly isOpen: boolean
+  connect(): Promise<unknown>
+  destroy(): void
+}
+
+export function isGivenClient(value: unknown): value is GivenClient {
+  if (typeof value !== 'object' || value === null) return false
+  const { sendCommand, connect, destroy } = value as Partial<NativeClient>
+  return typeof sendCommand === 'function' && typeof connect === 'function' && typeof destroy === 'function'
+}
+
+export function isCluster(client: GivenClient): boolean {
+  return typeof (client as Partial<NativeCluster>).getNodeClientForKey === 'function'
+}

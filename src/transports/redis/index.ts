@@ -1,0 +1,67 @@
+import { StateError } from '../../core/errors.ts'
+import type { Capabilities, Transport } from '../../core/transport.ts'
+import { resolveRedisOptions } from './options.ts'
+import type { RedisOptions } from './options.ts'
+import { RedisSession } from './session.ts'
+
+export type { GivenClient } from './given-client.ts'
+export type { RedisNode, RedisNodeOption, RedisOptions, RedisSentinelOptions } from './options.ts'
+
+/**
+ * Redis Streams: durable topics with groups on Redis 6.2 or newer, or Valkey, by the package `redis`; single server,
+ * Sentinel or Cluster. How much a topic keeps has to be said (`maxLen` or `maxAgeMs`):
+ *
+ *     const transport = redis({ url: 'redis://127.0.0.1:6379', maxLen: 1_000_000 })
+ *
+ * Throws `ConfigurationError` with every problem of the options. Connects when the bus starts.
+ */
+export function redis(options: RedisOptions): Transport {
+  const resolved = resolveRedisOptions(options)
+  let session: RedisSession | undefined
+  let closed = false
+
+  const requireOpen = (): RedisSession => {
+    if (session === undefined || closed)
+      throw new StateError(closed ? 'The Redis transport is closed' : 'The Redis transport is not open')
+    return session
+  }
+
+  return {
+    system: 'redis',
+    capabilities: capabilities(resolved.maxMessageBytes),
+    admin: RedisSession.admin(requireOpen),
+    async open(host) {
+      if (session !== undefined) throw new StateError('A Redis transport belongs to one bus: make another one')
+      session = new RedisSession(resolved, host)
+      await session.open()
+    },
+    publish: async (batch, { signal } = {}) => requireOpen().publisher.publish(batch, signal),
+    subscribe: async (spec, sink) => requireOpen().subscribe(spec, sink),
+    health: () => (session === undefined || closed ? { connected: false } : session.health()),
+    async close({ deadlineMs = 5_000 } = {}) {
+      if (closed) return
+      closed = true
+      await session?.close(deadlineMs)
+    },
+  }
+}
+
+function capabilities(maxMessageBytes: number): Capabilities {
+  return Object.freeze({
+    durable: true,
+    groups: true,
+    ordering: 'key',
+    // A delayed retry leaves its key to the others; with order by key the runtime therefore keeps it in the process.
+    orderedRedelivery: false,
+    delay: 'emulated',
+    redelivery: true,
+    attempts: true,
+    patterns: true,
+    replay: Object.freeze(['position', 'time'] as const),
+    lag: true,
+    publishDedup: false,
+    transactions: true,
+    requestReply: false,
+    maxMessageBytes,
+  })
+}

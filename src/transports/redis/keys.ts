@@ -1,0 +1,87 @@
+import { isDeadLetterTopic } from '../../core/topic.ts'
+
+/** Names of what one partition of a topic has in Redis. All of them share a hash tag, and so a slot of the cluster. */
+export interface PartitionKeys {
+  readonly topic: string
+  readonly partition: number
+  /** The stream itself: what a foreign program writes to and reads from. */
+  readonly stream: string
+  /** Sorted set of messages that are not due. */
+  readonly delayed: string
+  /** Counter that keeps delayed messages of one instant apart and in order. */
+  readonly sequence: string
+}
+
+/** What one group has besides its consumer group on the stream. */
+export interface GroupKeys {
+  readonly group: string
+  /** Hash: generation, owner and lease of the partition. */
+  readonly meta: string
+  /** Sorted set: entries of the stream that were handed back, by the instant from which they may come again. */
+  readonly later: string
+  /** Stream of copies for this group alone. */
+  readonly side: string
+  readonly sideLater: string
+  /** Sorted set of copies for this group alone that are not due. */
+  readonly delayed: string
+}
+
+/** What a group has once for a topic, whatever its partitions. Lies with partition 0. */
+export interface MembershipKeys {
+  readonly members: string
+  readonly assignment: string
+}
+
+/**
+ * The topic whose hash tag a topic has: its own, or for dead letters that of the topic that they came from, so that a
+ * message can be moved to them in one atomic step.
+ */
+export function baseTopic(topic: string): string {
+  let base = topic
+  while (isDeadLetterTopic(base)) {
+    const tokens = base.split('.')
+    // `<topic>.<group>.dlq`; what is shorter than that is a topic that only sounds like one.
+    if (tokens.length < 3) return base
+    base = tokens.slice(0, -2).join('.')
+  }
+  return base
+}
+
+/** Makes the names of keys. Braces stand around the part that decides on the slot. */
+export class Keys {
+  /** Hash of all topics: name to number of partitions. */
+  readonly topics: string
+  /** Sorted set of groups that are for one subscription: `topic` and group, by the instant at which nobody has them any more. */
+  readonly ephemeral: string
+  readonly #prefix: string
+
+  constructor(prefix: string) {
+    this.#prefix = prefix
+    this.topics = `${prefix}topics`
+    this.ephemeral = `${prefix}ephemeral`
+  }
+
+  partition(topic: string, partition: number): PartitionKeys {
+    const base = baseTopic(topic)
+    const tag = partition === 0 ? base : `${base}/${partition}`
+    const stream = `${this.#prefix}{${tag}}${topic.slice(base.length)}`
+    return { topic, partition, stream, delayed: `${stream}:delayed`, sequence: `${stream}:sequence` }
+  }
+
+  group({ stream }: PartitionKeys, group: string): GroupKeys {
+    const side = `${stream}:side:${group}`
+    return {
+      group,
+      meta: `${stream}:group:${group}`,
+      later: `${stream}:later:${group}`,
+      side,
+      sideLater: `${side}:later`,
+      delayed: `${stream}:delayed:${group}`,
+    }
+  }
+
+  membership(topic: string, group: string): MembershipKeys {
+    const { stream } = this.partition(topic, 0)
+    return { members: `${stream}:members:${group}`, assignment: `${stream}:assignment:${group}` }
+  }
+}

@@ -1,0 +1,87 @@
+import type { Clock } from '../../core/clock.ts'
+import { describeServer, dial } from './dial.ts'
+import { messageOf, toConnectError } from './errors.ts'
+import type { Arg, NativeClient } from './given-client.ts'
+import { Link } from './link.ts'
+import type { ResolvedRedisOptions } from './options.ts'
+import { REPLY_OPTIONS } from './reply-options.ts'
+import type { DedicatedOptions, Wire, WireListener } from './wire.ts'
+
+/** One server, or the primary that sentinels name: connections of our own. */
+export function linkWire(options: ResolvedRedisOptions, clock: Clock, listener: WireListener): Wire {
+  const where = describeServer(options)
+  const common = {
+    clock,
+    baseMs: options.reconnectBaseMs,
+    maxMs: options.reconnectMaxMs,
+    responseTimeoutMs: options.responseTimeoutMs,
+  }
+  const main = new Link({
+    ...common,
+    dial: () => dial(options),
+    async prepare(client) {
+      await requirePrimary(client, options)
+      await listener.prepare((args) => client.sendCommand(args, REPLY_OPTIONS))
+    },
+    onUp: (first, downMs, attempts) => listener.up(first, downMs, attempts),
+    onDown: (reason) => listener.down(reason),
+    onTrouble: (error) => listener.trouble(toConnectError(error, where)),
+  })
+  return {
+    cluster: false,
+    get connected() {
+      return main.up
+    },
+    async open() {
+      try {
+        await main.open()
+      } catch (error) {
+        main.close()
+        throw toConnectError(error, where)
+      }
+    },
+    call: (_key: string, args: readonly Arg[], signal?: AbortSignal) => main.call(args, signal),
+    dedicated: (_key: string, dedicated: DedicatedOptions) =>
+      dedicatedLink(
+        common,
+        () => dial(options),
+        dedicated,
+        (client) => requirePrimary(client, options),
+      ),
+    close: () => main.close(),
+  }
+}
+
+export function dedicatedLink(
+  common: {
+    readonly clock: Clock
+    readonly baseMs: number
+    readonly maxMs: number
+    readonly responseTimeoutMs: number
+  },
+  dialOne: () => Promise<NativeClient>,
+  { onUp, onDown }: DedicatedOptions,
+  prepare: (client: NativeClient) => Promise<void>,
+): Link {
+  const link: Link = new Link({
+    ...common,
+    dial: dialOne,
+    prepare,
+    onUp: () => onUp(link),
+    onDown,
+    // The main connection has the same trouble, and tells it.
+    onTrouble: () => {},
+  })
+  return link
+}
+
+/** A sentinel may be behind the times; and a server that loads its data is not there yet. */
+async function requirePrimary(client: NativeClient, { sentinel }: ResolvedRedisOptions): Promise<void> {
+  if (sentinel === undefined) {
+    await client.sendCommand(['PING'])
+    return
+  }
+  const role = (await client.sendCommand(['ROLE'])) as readonly unknown[]
+  if (String(role[0]) !== 'master')
+    throw new Error(`the server that the sentinels named is a ${messageOf(role[0])}, not the primary`)
+}

@@ -1,0 +1,226 @@
+import type { Clock, Timer } from '../../core/clock.ts'
+import { LinkedList } from '../../core/linked-list.ts'
+import { LostReplyError, messageOf, NotSentError, replyCode } from './errors.ts'
+import type { Arg, NativeClient } from './given-client.ts'
+import { REPLY_OPTIONS } from './reply-options.ts'
+
+export interface LinkParts {
+  /** Makes a connected client that never reconnects by itself. */
+  readonly dial: () => Promise<NativeClient>
+  readonly clock: Clock
+  readonly baseMs: number
+  readonly maxMs: number
+  /** A reply that is owed for so long means that the connection is dead, whatever the socket says. */
+  readonly responseTimeoutMs: number
+  /** Runs on each new client before it is used. */
+  readonly prepare: (client: NativeClient) => Promise<void>
+  readonly onUp: (first: boolean, downMs: number, attempts: number) => void
+  readonly onDown: (reason: string) => void
+  readonly onTrouble: (error: unknown) => void
+}
+
+/** A command that waits for a connection. */
+class Waiting {
+  previous: Waiting | undefined = undefined
+  next: Waiting | undefined = undefined
+  readonly args: readonly Arg[]
+  readonly resolve: (reply: unknown) => void
+  readonly reject: (error: unknown) => void
+  stop: () => void = () => {}
+
+  constructor(args: readonly Arg[], resolve: (reply: unknown) => void, reject: (error: unknown) => void) {
+    this.args = args
+    this.resolve = resolve
+    this.reject = reject
+  }
+}
+
+/**
+ * One connection that comes back by itself. Commands that meet no connection wait for the next one, in order; those that
+ * were handed to a connection which then broke are rejected, because nobody knows whether they were run.
+ */
+export class Link {
+  readonly #parts: LinkParts
+  readonly #waiting = new LinkedList<Waiting>()
+  #client: NativeClient | undefined
+  #state: 'idle' | 'connecting' | 'up' | 'closed' = 'idle'
+  #downSince = 0
+  #attempts = 0
+  #retry: Timer | undefined
+  #watch: Timer | undefined
+  #pending = 0
+  #progressAt = 0
+  #allowanceMs: number
+
+  constructor(parts: LinkParts) {
+    this.#parts = parts
+    this.#allowanceMs = parts.responseTimeoutMs
+  }
+
+  get up(): boolean {
+    return this.#state === 'up'
+  }
+
+  get closed(): boolean {
+    return this.#state === 'closed'
+  }
+
+  /** Connects once; rejects when that fails. From then on it reconnects by itself. */
+  async open(): Promise<void> {
+    this.#state = 'connecting'
+    await this.#connect()
+  }
+
+  /** `blockMs`: how long the server itself may take its time with this command. */
+  call(args: readonly Arg[], signal?: AbortSignal, blockMs = 0): Promise<unknown> {
+    if (this.#state === 'closed') return Promise.reject(new NotSentError('The connection is closed'))
+    if (signal?.aborted) return Promise.reject(new NotSentError('The call was aborted'))
+    if (this.#client !== undefined) return this.#send(this.#client, args, blockMs)
+    return new Promise((resolve, reject) => {
+      const waiting = new Waiting(args, resolve, reject)
+      this.#waiting.push(waiting)
+      if (signal === undefined) return
+      const abort = (): void => {
+        this.#waiting.remove(waiting)
+        reject(new NotSentError('The call was aborted before there was a connection'))
+      }
+      signal.addEventListener('abort', abort, { once: true })
+      waiting.stop = () => signal.removeEventListener('abort', abort)
+    })
+  }
+
+  /** Gives the connection up and makes a new one. */
+  drop(reason: string): void {
+    if (this.#client !== undefined) this.#lost(this.#client, reason)
+  }
+
+  close(): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.#retry?.cancel()
+    this.#watch?.cancel()
+    const client = this.#client
+    this.#client = undefined
+    client?.destroy()
+    for (const waiting of this.#waiting.toArray()) {
+      this.#waiting.remove(waiting)
+      waiting.stop()
+      waiting.reject(new NotSentError('The connection was closed before the command was sent'))
+    }
+  }
+
+  // --- commands ----------------------------------------------------------------------------------------------------
+
+  #send(client: NativeClient, args: readonly Arg[], blockMs: number): Promise<unknown> {
+    if (this.#pending++ === 0) {
+      this.#progressAt = this.#parts.clock.monotonic()
+      if (this.#watch === undefined) this.#armWatch(this.#allowanceMs)
+    }
+    this.#allowanceMs = this.#parts.responseTimeoutMs + blockMs
+    return client.sendCommand(args, REPLY_OPTIONS).then(
+      (reply) => {
+        this.#answered(client)
+        return reply
+      },
+      (error: unknown) => {
+        this.#answered(client)
+        throw this.#toError(client, error)
+      },
+    )
+  }
+
+  #answered(client: NativeClient): void {
+    if (client !== this.#client) return
+    this.#pending--
+    this.#progressAt = this.#parts.clock.monotonic()
+  }
+
+  #toError(client: NativeClient, error: unknown): unknown {
+    const code = replyCode(error)
+    if (code === undefined) return new LostReplyError(messageOf(error), { cause: error })
+    // A primary that became a replica while we were connected to it: the new one is found by connecting again.
+    if (code === 'READONLY') this.#lost(client, 'the server has become a replica')
+    return error
+  }
+
+  /** One timer for as long as replies are owed, whatever their number. */
+  #armWatch(delayMs: number): void {
+    this.#watch = this.#parts.clock.setTimer(delayMs, () => {
+      this.#watch = undefined
+      if (this.#pending === 0 || this.#client === undefined) return
+      const left = this.#progressAt + this.#allowanceMs - this.#parts.clock.monotonic()
+      if (left > 0) this.#armWatch(left)
+      else this.#lost(this.#client, `no reply for ${this.#allowanceMs} ms`)
+    })
+  }
+
+  // --- connection --------------------------------------------------------------------------------------------------
+
+  async #connect(): Promise<void> {
+    this.#attempts++
+    const client = await this.#parts.dial()
+    let broken: unknown
+    const onError = (error: unknown): void => {
+      broken ??= error
+      this.#lost(client, messageOf(error))
+    }
+    client.on('error', onError)
+    client.on('end', () => onError(new Error('the connection was closed')))
+    try {
+      await this.#parts.prepare(client)
+      if (broken !== undefined) throw broken instanceof Error ? broken : new Error(messageOf(broken))
+    } catch (error) {
+      client.destroy()
+      throw error
+    }
+    if (this.#state === 'closed') {
+      client.destroy()
+      throw new NotSentError('The connection was closed while it was made')
+    }
+    this.#established(client)
+  }
+
+  #established(client: NativeClient): void {
+    const { clock, onUp } = this.#parts
+    const first = this.#downSince === 0
+    const downMs = first ? 0 : clock.monotonic() - this.#downSince
+    const attempts = this.#attempts
+    this.#attempts = 0
+    this.#client = client
+    this.#state = 'up'
+    this.#pending = 0
+    for (const waiting of this.#waiting.toArray()) {
+      this.#waiting.remove(waiting)
+      waiting.stop()
+      this.#send(client, waiting.args, 0).then(waiting.resolve, waiting.reject)
+    }
+    onUp(first, downMs, attempts)
+  }
+
+  #lost(client: NativeClient, reason: string): void {
+    if (client !== this.#client) return
+    this.#client = undefined
+    this.#pending = 0
+    this.#watch?.cancel()
+    this.#watch = undefined
+    client.destroy()
+    this.#state = 'connecting'
+    this.#downSince = this.#parts.clock.monotonic()
+    this.#parts.onDown(reason)
+    this.#again()
+  }
+
+  #again(): void {
+    const { clock, baseMs, maxMs, onTrouble } = this.#parts
+    if (this.#state === 'closed') return
+    const ceiling = Math.min(maxMs, baseMs * 2 ** Math.min(this.#attempts, 16))
+    // Half of it is fixed, so that a crowd of clients spreads and none of them hammers.
+    this.#retry = clock.setTimer(ceiling / 2 + Math.random() * (ceiling / 2), () => {
+      this.#connect().catch((error: unknown) => {
+        if (this.#state === 'closed') return
+        onTrouble(error)
+        this.#again()
+      })
+    })
+  }
+}

@@ -1,0 +1,106 @@
+import { fromCloudEventHeaders, toCloudEventHeaders } from '../../core/cloud-events.ts'
+import type { EncodedMessage } from '../../core/message.ts'
+import { EnvelopeReader, EnvelopeWriter } from './envelope.ts'
+
+/** Prefix of CloudEvents attributes that stand in fields of their own. */
+const PREFIX = 'ce-'
+const ENVELOPE_FIELD = 'ce'
+const BODY_FIELD = 'data'
+const CONTENT_TYPE_FIELD = 'content-type'
+const BRACE = 0x7b
+
+export type Field = string | Buffer
+
+/** One stream entry as the client gives it: names and values in turn. */
+export type EntryFields = readonly Buffer[]
+
+/** Turns messages into the fields of a stream entry. */
+export interface Mapping {
+  /** True when the envelope is one field, so that an entry is always `ce` and `data`. */
+  readonly packed: boolean
+  /** Value of the field `ce`; only when packed. */
+  envelope(message: EncodedMessage): string
+  /** All fields of the entry, names and values in turn. */
+  fields(message: EncodedMessage): Field[]
+}
+
+/**
+ * `json`: one field `ce` with the envelope as a JSON object, one field `data` with the body. `fields`: each CloudEvents
+ * attribute in a field of its own, as CloudEvents binary mode has it elsewhere.
+ */
+export function createMapping(envelope: 'json' | 'fields'): Mapping {
+  if (envelope === 'fields') {
+    return {
+      packed: false,
+      envelope: () => '',
+      fields(message) {
+        const fields: Field[] = []
+        for (const [name, value] of Object.entries(toCloudEventHeaders(message, PREFIX))) fields.push(name, value)
+        fields.push(CONTENT_TYPE_FIELD, message.contentType, BODY_FIELD, asBuffer(message.body))
+        return fields
+      },
+    }
+  }
+  const writer = new EnvelopeWriter()
+  return {
+    packed: true,
+    envelope: (message) => writer.write(message),
+    fields: (message) => [ENVELOPE_FIELD, writer.write(message), BODY_FIELD, asBuffer(message.body)],
+  }
+}
+
+/** The client takes nothing but its own kind of bytes; this copies none. */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+/** Where an entry stands: what a foreign message gets its id from. */
+export interface EntryPlace {
+  readonly topic: string
+  readonly partition: number
+  readonly id: string
+}
+
+/** Reads entries, ours in either form or anybody else's. Never throws: what makes no sense becomes a message all the same. */
+export class EntryReader {
+  readonly #envelopes = new EnvelopeReader()
+
+  read(fields: EntryFields, place: EntryPlace): EncodedMessage {
+    return this.#packed(fields, place) ?? fromFields(fields, place)
+  }
+
+  /** By far the most frequent form: `ce`, its envelope, `data`, the body. */
+  #packed(fields: EntryFields, place: EntryPlace): EncodedMessage | undefined {
+    if (fields.length !== 4) return undefined
+    const [first, envelope, second, body] = fields as readonly [Buffer, Buffer, Buffer, Buffer]
+    if (first.length !== 2 || second.length !== 4 || envelope[0] !== BRACE) return undefined
+    if (first.toString() !== ENVELOPE_FIELD || second.toString() !== BODY_FIELD) return undefined
+    return this.#envelopes.read(envelope.toString(), place.topic, body)
+  }
+}
+
+function fromFields(fields: EntryFields, place: EntryPlace): EncodedMessage {
+  const named: [string, string][] = []
+  let body: Buffer | undefined
+  for (let at = 0; at + 1 < fields.length; at += 2) {
+    const name = (fields[at] as Buffer).toString()
+    const value = fields[at + 1] as Buffer
+    if (name === BODY_FIELD && body === undefined) body = value
+    else named.push([name, value.toString()])
+  }
+  const native = {
+    topic: place.topic,
+    time: Number(place.id.split('-', 1)[0]),
+    fallbackId: `${place.topic}/${place.partition}/${place.id}`,
+    fallbackSource: 'redis',
+  }
+  if (body !== undefined) return fromCloudEventHeaders(named, PREFIX, { ...native, body })
+  // A plain entry of names and values, as most programs write them: all of it together is the data.
+  const attributes = named.filter(([name]) => name.startsWith(PREFIX))
+  const data = named.filter(([name]) => !name.startsWith(PREFIX))
+  return fromCloudEventHeaders(attributes, PREFIX, {
+    ...native,
+    contentType: 'application/json',
+    body: Buffer.from(JSON.stringify(Object.fromEntries(data))),
+  })
+}

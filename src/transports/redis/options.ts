@@ -1,0 +1,305 @@
+import type { ConnectionOptions } from 'node:tls'
+import { describe, OptionsReader } from '../../core/options.ts'
+import { isGivenClient } from './given-client.ts'
+import type { GivenClient } from './given-client.ts'
+import { applyUrl } from './url-options.ts'
+
+export interface RedisNode {
+  readonly host: string
+  readonly port: number
+}
+
+/** One of several nodes: `host:port`, or the two apart. */
+export type RedisNodeOption = string | RedisNode
+
+/** What `sentinel` takes. */
+export interface RedisSentinelOptions {
+  /** The primary's name: `mymaster`. */
+  readonly name: string
+  readonly nodes: readonly RedisNodeOption[]
+  /** Credentials of the sentinels themselves; those of Redis stand outside. */
+  readonly username?: string | undefined
+  readonly password?: string | undefined
+  /** TLS to the sentinels. Default: as to Redis. */
+  readonly tls?: boolean | ConnectionOptions | undefined
+}
+
+export interface RedisOptions {
+  /**
+   * `redis://user:password@host:6379/0`, `rediss://` for TLS, `unix:///run/redis.sock`. Its parameters are options of this
+   * object: `?maxLen=100000`. Default `redis://127.0.0.1:6379`.
+   */
+  readonly url?: string | undefined
+  readonly host?: string | undefined
+  readonly port?: number | undefined
+  readonly username?: string | undefined
+  readonly password?: string | undefined
+  /** Number of the database. Default 0. */
+  readonly database?: number | undefined
+  /** True, or options of `node:tls`. Default false; true with `rediss:`. */
+  readonly tls?: boolean | ConnectionOptions | undefined
+  /**
+   * A client of the package `redis` (single or cluster), connected or not. It stays yours to close; blocking reads get
+   * duplicates of it, which are ours. In place of `url` and what belongs to it.
+   */
+  readonly client?: GivenClient | undefined
+  /** Nodes of a Redis Cluster; the others are found by themselves. In place of host and port. */
+  readonly cluster?: { readonly nodes: readonly RedisNodeOption[] } | undefined
+  /** The primary is asked for from these sentinels, at every connect anew. In place of host and port. */
+  readonly sentinel?: RedisSentinelOptions | undefined
+  /** Addresses that servers announce, and how they are reached from here: `{ '10.0.0.1:6379': { host, port } }`. */
+  readonly nodeAddressMap?: Readonly<Record<string, RedisNode>> | undefined
+  /**
+   * About how many messages a topic keeps; older ones that every group has acked are removed. Either this or `maxAgeMs` is
+   * required: a stream has no end of its own.
+   */
+  readonly maxLen?: number | undefined
+  /** About how long a topic keeps its messages, in ms. */
+  readonly maxAgeMs?: number | undefined
+  /**
+   * Remove also what some group has not acked, and tell it as `loss`. Default false: then the stream grows beyond its limit
+   * and a `warning` names the group that holds it.
+   */
+  readonly trimUnacked?: boolean | undefined
+  /** Partitions of topics that are new: most members of a group with order by key that can work at once. Default 8. */
+  readonly partitions?: number | undefined
+  /** Partitions of single new topics: `{ 'audit.log': 1 }`. */
+  readonly topicPartitions?: Readonly<Record<string, number>> | undefined
+  /** Begin of all keys. Default `busbar:`. */
+  readonly prefix?: string | undefined
+  /**
+   * After so long without a sign of life a member counts as dead and its messages go to others, in ms. Default 10,000.
+   */
+  readonly leaseMs?: number | undefined
+  /** How often members look for what is due and for changes among themselves, in ms. Default 500. */
+  readonly pollMs?: number | undefined
+  /** How long a member that hands a partition to another one waits for its running handlers, in ms. Default 10,000. */
+  readonly handoverTimeoutMs?: number | undefined
+  /** Most for making a connection, in ms. Default 5,000. */
+  readonly connectTimeoutMs?: number | undefined
+  /** A connection that owes a reply for so long is given up and made anew, in ms. Default 15,000. */
+  readonly responseTimeoutMs?: number | undefined
+  /** First pause before connecting again, doubled each time with jitter, in ms. Default 50. */
+  readonly reconnectBaseMs?: number | undefined
+  /** Longest such pause, in ms. Default 2,000. */
+  readonly reconnectMaxMs?: number | undefined
+  /** Largest message, body and headers, in bytes. Default 16 MiB. */
+  readonly maxMessageBytes?: number | undefined
+  /**
+   * `json`: the envelope is one field `ce`, a JSON object. `fields`: each CloudEvents attribute has a field of its own
+   * (`ce-id`, ...), which takes about twice the time. Both are always understood. Default `json`.
+   */
+  readonly envelope?: 'json' | 'fields' | undefined
+  /** Confirm a message only when so many replicas have it (`WAIT`). Default: the primary's word is enough. */
+  readonly wait?: { readonly replicas: number; readonly timeoutMs?: number | undefined } | undefined
+  /** Look at eviction and persistence when connecting, and warn. Default true. */
+  readonly checkServer?: boolean | undefined
+  /** Options of `createClient` (or `createCluster`) of the package `redis`, over ours. */
+  readonly native?: Readonly<Record<string, unknown>> | undefined
+}
+
+export interface ResolvedRedisOptions {
+  readonly host: string
+  readonly port: number
+  /** Unix socket. */
+  readonly path: string | undefined
+  readonly username: string | undefined
+  readonly password: string | undefined
+  readonly database: number
+  readonly tls: boolean | ConnectionOptions
+  readonly client: GivenClient | undefined
+  readonly clusterNodes: readonly RedisNode[] | undefined
+  readonly sentinel: ResolvedSentinel | undefined
+  readonly nodeAddressMap: Readonly<Record<string, RedisNode>> | undefined
+  readonly maxLen: number | undefined
+  readonly maxAgeMs: number | undefined
+  readonly trimUnacked: boolean
+  readonly partitions: number
+  readonly topicPartitions: Readonly<Record<string, number>>
+  readonly prefix: string
+  readonly leaseMs: number
+  readonly pollMs: number
+  readonly handoverTimeoutMs: number
+  readonly connectTimeoutMs: number
+  readonly responseTimeoutMs: number
+  readonly reconnectBaseMs: number
+  readonly reconnectMaxMs: number
+  readonly maxMessageBytes: number
+  readonly envelope: 'json' | 'fields'
+  readonly wait: { readonly replicas: number; readonly timeoutMs: number } | undefined
+  readonly checkServer: boolean
+  readonly native: Readonly<Record<string, unknown>>
+}
+
+export interface ResolvedSentinel {
+  readonly name: string
+  readonly nodes: readonly RedisNode[]
+  readonly username: string | undefined
+  readonly password: string | undefined
+  readonly tls: boolean | ConnectionOptions
+}
+
+export const REDIS_DEFAULTS = {
+  host: '127.0.0.1',
+  port: 6379,
+  partitions: 8,
+  prefix: 'busbar:',
+  leaseMs: 10_000,
+  pollMs: 500,
+  handoverTimeoutMs: 10_000,
+  connectTimeoutMs: 5_000,
+  responseTimeoutMs: 15_000,
+  reconnectBaseMs: 50,
+  reconnectMaxMs: 2_000,
+  maxMessageBytes: 16_777_216,
+  waitTimeoutMs: 1_000,
+} as const
+
+const MAX_PARTITIONS = 1_024
+const SENTINEL_PORT = 26_379
+const PREFIX = /^[^{}\s\p{Cc}]*$/u
+
+export function resolveRedisOptions(given: RedisOptions): ResolvedRedisOptions {
+  const { input, path, problems } = applyUrl(given)
+  const reader = new OptionsReader('redis', input)
+  for (const problem of problems) reader.problem('url', problem)
+  const tls = tlsOption(reader, 'tls', false)
+  const resolved: ResolvedRedisOptions = {
+    host: reader.string('host', REDIS_DEFAULTS.host),
+    port: reader.integer('port', REDIS_DEFAULTS.port, { min: 1, max: 65_535 }),
+    path,
+    username: reader.string('username', undefined),
+    password: reader.string('password', undefined),
+    database: reader.integer('database', 0),
+    tls,
+    client: clientOption(reader),
+    clusterNodes: reader.has('cluster') ? nodes(reader.nested('cluster'), REDIS_DEFAULTS.port) : undefined,
+    sentinel: reader.has('sentinel') ? sentinelOption(reader.nested('sentinel'), tls) : undefined,
+    nodeAddressMap: reader.raw('nodeAddressMap') as Readonly<Record<string, RedisNode>> | undefined,
+    maxLen: reader.integer('maxLen', undefined, { min: 1 }),
+    maxAgeMs: reader.integer('maxAgeMs', undefined, { min: 1 }),
+    trimUnacked: reader.boolean('trimUnacked', false),
+    partitions: reader.integer('partitions', REDIS_DEFAULTS.partitions, { min: 1, max: MAX_PARTITIONS }),
+    topicPartitions: topicPartitions(reader),
+    prefix: prefixOption(reader),
+    leaseMs: reader.integer('leaseMs', REDIS_DEFAULTS.leaseMs, { min: 200 }),
+    pollMs: reader.integer('pollMs', REDIS_DEFAULTS.pollMs, { min: 10 }),
+    handoverTimeoutMs: reader.integer('handoverTimeoutMs', REDIS_DEFAULTS.handoverTimeoutMs),
+    connectTimeoutMs: reader.integer('connectTimeoutMs', REDIS_DEFAULTS.connectTimeoutMs, { min: 1 }),
+    responseTimeoutMs: reader.integer('responseTimeoutMs', REDIS_DEFAULTS.responseTimeoutMs, { min: 100 }),
+    reconnectBaseMs: reader.integer('reconnectBaseMs', REDIS_DEFAULTS.reconnectBaseMs, { min: 1 }),
+    reconnectMaxMs: reader.integer('reconnectMaxMs', REDIS_DEFAULTS.reconnectMaxMs, { min: 1 }),
+    maxMessageBytes: reader.integer('maxMessageBytes', REDIS_DEFAULTS.maxMessageBytes, { min: 1, max: 536_870_912 }),
+    envelope: reader.oneOf('envelope', ['json', 'fields'], 'json'),
+    wait: reader.has('wait') ? waitOption(reader.nested('wait')) : undefined,
+    checkServer: reader.boolean('checkServer', true),
+    native: (reader.has('native') ? (reader.raw('native') as Readonly<Record<string, unknown>>) : {}) ?? {},
+  }
+  if (
+    resolved.maxLen === undefined &&
+    resolved.maxAgeMs === undefined &&
+    !reader.has('maxLen') &&
+    !reader.has('maxAgeMs')
+  )
+    reader.problem(
+      'maxLen',
+      'is required, or maxAgeMs: a Redis stream grows without end. For example maxLen: 1_000_000, or redis://host?maxLen=1000000',
+    )
+  if (resolved.pollMs * 2 > resolved.leaseMs) reader.problem('pollMs', 'must be at most half of leaseMs')
+  refuseTwoPlaces(reader)
+  reader.done()
+  return Object.freeze(resolved)
+}
+
+/** Where Redis is can be said in one way only. */
+function refuseTwoPlaces(reader: OptionsReader): void {
+  const places = ['client', 'cluster', 'sentinel'].filter((field) => reader.has(field))
+  if (places.length > 1) reader.problem(places[1] as string, `has no meaning together with "${places[0]}"`)
+  if (places.length === 0) return
+  for (const field of ['host', 'port'])
+    if (reader.has(field)) reader.problem(field, `has no meaning together with "${places[0]}"`)
+  if (places[0] !== 'client') return
+  for (const field of ['username', 'password', 'database', 'tls', 'native', 'nodeAddressMap', 'connectTimeoutMs'])
+    if (reader.has(field)) reader.problem(field, 'belongs to the client that is given')
+}
+
+function clientOption(reader: OptionsReader): GivenClient | undefined {
+  const value = reader.raw('client')
+  if (value === undefined) return undefined
+  if (isGivenClient(value)) return value
+  reader.problem(
+    'client',
+    `must be a client of the package "redis" (createClient or createCluster), got ${describe(value)}`,
+  )
+  return undefined
+}
+
+function prefixOption(reader: OptionsReader): string {
+  const value = reader.raw('prefix') === '' ? '' : reader.string('prefix', REDIS_DEFAULTS.prefix)
+  if (!PREFIX.test(value)) reader.problem('prefix', 'must hold no braces, blanks or control characters')
+  return value
+}
+
+function tlsOption(
+  reader: OptionsReader,
+  field: string,
+  fallback: boolean | ConnectionOptions,
+): boolean | ConnectionOptions {
+  const value = reader.raw(field)
+  if (value === undefined) return fallback
+  if (typeof value === 'boolean') return value
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value
+  reader.problem(field, `must be true, false or options of node:tls, got ${describe(value)}`)
+  return fallback
+}
+
+function sentinelOption(reader: OptionsReader, tls: boolean | ConnectionOptions): ResolvedSentinel {
+  return {
+    name: reader.requiredString('name'),
+    nodes: nodes(reader, SENTINEL_PORT),
+    username: reader.string('username', undefined),
+    password: reader.string('password', undefined),
+    tls: tlsOption(reader, 'tls', tls),
+  }
+}
+
+function waitOption(reader: OptionsReader): { replicas: number; timeoutMs: number } {
+  const replicas = reader.integer('replicas', 1, { min: 1 })
+  return { replicas, timeoutMs: reader.integer('timeoutMs', REDIS_DEFAULTS.waitTimeoutMs, { min: 1 }) }
+}
+
+function nodes(reader: OptionsReader, defaultPort: number): readonly RedisNode[] {
+  const list = reader.list('nodes')
+  if (list.length === 0) reader.problem('nodes', 'needs at least one: ["10.0.0.1:6379"]')
+  return list.map((entry, index) => {
+    const node = toNode(entry, defaultPort)
+    if (node === undefined) reader.problem(`nodes.${index}`, 'must be "host:port" or { host, port }')
+    return node ?? { host: '', port: defaultPort }
+  })
+}
+
+function toNode(entry: unknown, defaultPort: number): RedisNode | undefined {
+  if (typeof entry === 'string') {
+    const match = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(entry)
+    if (match === null) return undefined
+    return { host: (match[1] ?? match[2]) as string, port: match[3] === undefined ? defaultPort : Number(match[3]) }
+  }
+  if (typeof entry !== 'object' || entry === null) return undefined
+  const { host, port = defaultPort } = entry as Partial<RedisNode>
+  return typeof host === 'string' && host !== '' && Number.isInteger(port) ? { host, port } : undefined
+}
+
+function topicPartitions(reader: OptionsReader): Readonly<Record<string, number>> {
+  const value = reader.raw('topicPartitions')
+  const checked = Object.create(null) as Record<string, number>
+  if (value === undefined) return checked
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    reader.problem('topicPartitions', `must be an object of topic names and numbers, got ${describe(value)}`)
+    return checked
+  }
+  for (const [topic, count] of Object.entries(value)) {
+    if (Number.isInteger(count) && count >= 1 && count <= MAX_PARTITIONS) checked[topic] = count as number
+    else reader.problem(`topicPartitions.${topic}`, `must be a whole number from 1 to ${MAX_PARTITIONS}`)
+  }
+  return checked
+}

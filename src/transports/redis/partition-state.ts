@@ -1,0 +1,71 @@
+import type { GroupKeys, PartitionKeys } from './keys.ts'
+import type { RedisDelivery } from './delivery.ts'
+import { Source } from './source.ts'
+
+/**
+ * `idle`: not ours. `held`: ours to read. `revoking`: on its way to another member; what is out is finished first.
+ * Where partitions have no owner, all are held.
+ */
+export type Phase = 'idle' | 'held' | 'revoking'
+
+/** One partition of a topic, as one member of a group sees it. */
+export class PartitionState {
+  readonly keys: PartitionKeys
+  readonly group: GroupKeys
+  readonly main: Source
+  /** Once the stream of copies for this group exists. */
+  side: Source | undefined = undefined
+  phase: Phase = 'idle'
+  generation = ''
+  /** Monotonic; nobody else can own the partition before. */
+  leaseUntil = 0
+  sweptAt = 0
+  /** Id of the newest entry that was read, to go on from if the group is deleted under us. */
+  lastRead: string | undefined = undefined
+  #quiet: (() => void)[] = []
+
+  constructor(keys: PartitionKeys, group: GroupKeys) {
+    this.keys = keys
+    this.group = group
+    this.main = new Source(this, false)
+  }
+
+  get sources(): readonly Source[] {
+    return this.side === undefined ? [this.main] : [this.main, this.side]
+  }
+
+  get outstanding(): number {
+    return this.main.outstanding.size + (this.side?.outstanding.size ?? 0)
+  }
+
+  /** Takes everything back that is out, marks it lost, and forgets what waits here. */
+  takeBack(): RedisDelivery[] {
+    const lost: RedisDelivery[] = []
+    for (const source of this.sources) {
+      for (const delivery of source.outstanding.toArray()) {
+        delivery.lost = true
+        delivery.listed = false
+        source.outstanding.remove(delivery)
+        lost.push(delivery)
+      }
+      source.takeReady()
+      source.recovery = undefined
+      source.dueAt = Infinity
+    }
+    this.tellQuiet()
+    return lost
+  }
+
+  /** Resolves when nothing of it is out any more. */
+  whenQuiet(): Promise<void> {
+    if (this.outstanding === 0) return Promise.resolve()
+    return new Promise((resolve) => this.#quiet.push(resolve))
+  }
+
+  tellQuiet(): void {
+    if (this.#quiet.length === 0 || this.outstanding > 0) return
+    const quiet = this.#quiet
+    this.#quiet = []
+    for (const resolve of quiet) resolve()
+  }
+}

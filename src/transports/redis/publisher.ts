@@ -1,0 +1,261 @@
+import { PublishError } from '../../core/errors.ts'
+import type { OutgoingMessage } from '../../core/message.ts'
+import { messageBytes } from '../../core/outgoing.ts'
+import type { PublishOutcome } from '../../core/transport.ts'
+import type { RedisContext } from './context.ts'
+import { DelayedMover } from './delayed.ts'
+import { LostReplyError, NotSentError, replyCode, toPublishError } from './errors.ts'
+import type { Arg } from './given-client.ts'
+import { asBuffer } from './mapping.ts'
+import { Routes } from './routes.ts'
+import type { Lane } from './routes.ts'
+import { DELAY, PUBLISH, PUBLISH_SIDE } from './scripts/publish.ts'
+
+/** A script holds the whole server up while it runs: that many messages are a fraction of a millisecond. */
+const CHUNK_MESSAGES = 128
+const CHUNK_BYTES = 1_048_576
+
+/** Messages of one batch for one partition: one command. */
+class Chunk {
+  readonly lane: Lane
+  readonly args: Arg[] = []
+  readonly indexes: number[] = []
+  bytes = 0
+
+  constructor(lane: Lane) {
+    this.lane = lane
+  }
+}
+
+type Outcomes = (PublishOutcome | undefined)[]
+
+/** Stores batches: grouped by partition, all commands of a turn in one write, one reply for up to 128 messages. */
+export class RedisPublisher {
+  readonly #context: RedisContext
+  readonly #routes: Routes
+  readonly #delayed: DelayedMover
+  /** Batches that wait for the partitions of a new topic; later ones wait behind them, or they would overtake. */
+  #preparing: Promise<void> | undefined
+  #refusal: string | undefined
+
+  constructor(context: RedisContext) {
+    this.#context = context
+    this.#routes = new Routes(context.keys, context.topics, context.retention)
+    this.#delayed = new DelayedMover(context.host, context.scripts)
+  }
+
+  /** Why the server takes nothing at the moment, if so. */
+  get refusal(): string | undefined {
+    return this.#refusal
+  }
+
+  publish(batch: readonly OutgoingMessage[], signal: AbortSignal | undefined): Promise<readonly PublishOutcome[]> {
+    const outcomes: Outcomes = Array.from({ length: batch.length })
+    if (this.#preparing === undefined && batch.every(({ topic }) => this.#routes.knows(topic)))
+      return this.#settled(batch, outcomes, this.#dispatch(batch, outcomes, signal), signal)
+    let sent: Promise<unknown> = Promise.resolve()
+    const preparing = (this.#preparing ?? Promise.resolve()).then(async () => {
+      try {
+        await this.#register(batch)
+        // Given up meanwhile: those outcomes have been told.
+        if (signal?.aborted) throw new NotSentError('The publish was aborted')
+        sent = this.#dispatch(batch, outcomes, signal)
+      } catch (error) {
+        for (const [index, { topic }] of batch.entries())
+          outcomes[index] ??= {
+            error: toPublishError(error instanceof LostReplyError ? new NotSentError(error.message) : error, topic),
+          }
+      }
+    })
+    this.#preparing = preparing
+    const done = preparing.then(() => {
+      if (this.#preparing === preparing) this.#preparing = undefined
+      return sent
+    })
+    return this.#settled(batch, outcomes, done, signal, () => preparing)
+  }
+
+  close(): void {
+    this.#delayed.close()
+  }
+
+  async #register(batch: readonly OutgoingMessage[]): Promise<void> {
+    const topics = new Set(batch.map(({ topic }) => topic).filter((topic) => !this.#routes.knows(topic)))
+    await Promise.all([...topics].map((topic) => this.#context.topics.register(topic)))
+  }
+
+  /** Resolves with the outcomes when all are there, or when the signal aborts: then what is missing is unknown. */
+  #settled(
+    batch: readonly OutgoingMessage[],
+    outcomes: Outcomes,
+    done: Promise<unknown>,
+    signal: AbortSignal | undefined,
+    preparing?: () => Promise<void>,
+  ): Promise<readonly PublishOutcome[]> {
+    if (signal === undefined) return done.then(() => outcomes as PublishOutcome[])
+    return new Promise((resolve) => {
+      let started = preparing === undefined
+      preparing?.().then(
+        () => (started = true),
+        () => (started = true),
+      )
+      const abort = (): void => {
+        // Commands that had not left yet hear the signal too, and say that they were not sent: those first.
+        setImmediate(() => {
+          for (const [index, { topic }] of batch.entries()) {
+            const error = started
+              ? new LostReplyError('the wait for the reply was given up')
+              : new NotSentError('the wait for a connection was given up')
+            outcomes[index] ??= { error: toPublishError(error, topic, signal.reason) }
+          }
+          resolve(outcomes as PublishOutcome[])
+        })
+      }
+      signal.addEventListener('abort', abort, { once: true })
+      if (signal.aborted) abort()
+      done.then(() => {
+        signal.removeEventListener('abort', abort)
+        resolve(outcomes as PublishOutcome[])
+      }, abort)
+    })
+  }
+
+  // --- sending -----------------------------------------------------------------------------------------------------
+
+  #dispatch(batch: readonly OutgoingMessage[], outcomes: Outcomes, signal: AbortSignal | undefined): Promise<unknown> {
+    const { mapping, options } = this.#context
+    const open = new Map<Lane, Chunk>()
+    const sent: Promise<unknown>[] = []
+    for (let index = 0; index < batch.length; index++) {
+      const message = batch[index] as OutgoingMessage
+      if (message.body.byteLength > options.maxMessageBytes) {
+        outcomes[index] = { error: tooLarge(message, options.maxMessageBytes) }
+        continue
+      }
+      const lane = this.#routes.laneOf(message) as Lane
+      if (message.deliverAt !== undefined || message.group !== undefined || !mapping.packed) {
+        sent.push(this.#single(lane, message, index, outcomes, signal))
+        continue
+      }
+      let chunk = open.get(lane)
+      if (chunk === undefined) {
+        chunk = new Chunk(lane)
+        open.set(lane, chunk)
+      }
+      chunk.args.push(mapping.envelope(message), asBuffer(message.body))
+      chunk.indexes.push(index)
+      chunk.bytes += message.body.byteLength
+      if (chunk.indexes.length < CHUNK_MESSAGES && chunk.bytes < CHUNK_BYTES) continue
+      open.delete(lane)
+      sent.push(this.#send(chunk, batch, outcomes, signal))
+    }
+    for (const chunk of open.values()) sent.push(this.#send(chunk, batch, outcomes, signal))
+    return sent.length === 1 ? (sent[0] as Promise<unknown>) : Promise.all(sent)
+  }
+
+  #send(
+    { lane, args, indexes }: Chunk,
+    batch: readonly OutgoingMessage[],
+    outcomes: Outcomes,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { partition, stream } = lane.keys
+    return this.#confirmed(stream, this.#context.scripts.run(PUBLISH, [stream], args, signal), signal).then(
+      (reply) => {
+        const ids = reply as readonly Buffer[]
+        for (let at = 0; at < indexes.length; at++)
+          outcomes[indexes[at] as number] ??= { position: { partition, id: (ids[at] as Buffer).toString('latin1') } }
+        this.#accepted(lane, indexes.length)
+      },
+      (error: unknown) => {
+        this.#refused(error)
+        for (const index of indexes)
+          outcomes[index] ??= { error: toPublishError(error, (batch[index] as OutgoingMessage).topic, signal?.reason) }
+      },
+    )
+  }
+
+  #single(
+    lane: Lane,
+    message: OutgoingMessage,
+    index: number,
+    outcomes: Outcomes,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { stream, partition } = lane.keys
+    return this.#confirmed(stream, this.#store(lane, message, signal), signal).then(
+      (id) => {
+        outcomes[index] ??= {
+          position: id === undefined ? undefined : { partition, id: (id as Buffer).toString('latin1') },
+        }
+        this.#accepted(lane, 1)
+      },
+      (error: unknown) => {
+        this.#refused(error)
+        outcomes[index] ??= { error: toPublishError(error, message.topic, signal?.reason) }
+      },
+    )
+  }
+
+  async #store(lane: Lane, message: OutgoingMessage, signal: AbortSignal | undefined): Promise<unknown> {
+    const { scripts, wire, keys, mapping } = this.#context
+    const { delayed, sequence, stream } = lane.keys
+    const fields = mapping.fields(message)
+    const group = message.group === undefined ? undefined : keys.group(lane.keys, message.group)
+    if (message.deliverAt !== undefined) {
+      const place = { delayed: group?.delayed ?? delayed, stream: group?.side ?? stream, group: message.group }
+      const inMs = await scripts.run(DELAY, [place.delayed, sequence], [String(message.deliverAt), ...fields], signal)
+      this.#delayed.expect(place, Number(inMs))
+      return undefined
+    }
+    if (group !== undefined) {
+      // A copy for one group has no place in the topic's own log.
+      await scripts.run(PUBLISH_SIDE, [group.side], [group.group, ...fields], signal)
+      return undefined
+    }
+    return wire.call(stream, ['XADD', stream, '*', ...fields], signal)
+  }
+
+  /** With option `wait`, a message counts when so many replicas have it. Sent at once behind the messages. */
+  #confirmed(stream: string, stored: Promise<unknown>, signal: AbortSignal | undefined): Promise<unknown> {
+    const { wait } = this.#context.options
+    if (wait === undefined) return stored
+    const waited = this.#context.wire.call(stream, ['WAIT', String(wait.replicas), String(wait.timeoutMs)], signal)
+    return Promise.all([stored, waited]).then(([reply, replicas]) => {
+      if (Number(replicas) >= wait.replicas) return reply
+      throw new LostReplyError(
+        `${Number(replicas)} of ${wait.replicas} replicas confirmed within ${wait.timeoutMs} ms; the primary has it`,
+      )
+    })
+  }
+
+  // --- how it went -------------------------------------------------------------------------------------------------
+
+  #accepted(lane: Lane, count: number): void {
+    this.#refusal = undefined
+    if (lane.watched !== undefined) this.#context.retention.grew(lane.watched, count)
+  }
+
+  /** Says once that the server takes nothing, and not for every message. */
+  #refused(error: unknown): void {
+    const code = replyCode(error)
+    if (code !== 'OOM' && code !== 'MISCONF') return
+    const detail = code === 'OOM' ? 'Redis is out of memory (maxmemory)' : 'Redis can not write to its disk'
+    if (this.#refusal === undefined) {
+      const { name, events } = this.#context.host
+      events.emit('warning', {
+        transport: name,
+        code: code === 'OOM' ? 'redis-out-of-memory' : 'redis-disk',
+        detail: `${detail}: publishing fails until that has ended; consumers go on`,
+      })
+    }
+    this.#refusal = detail
+  }
+}
+
+function tooLarge(message: OutgoingMessage, limit: number): PublishError {
+  return new PublishError(
+    `The message for "${message.topic}" has ${messageBytes(message)} bytes; the limit of this transport (maxMessageBytes) is ${limit}. It was not sent.`,
+    { outcome: 'not-sent' },
+  )
+}

@@ -1,0 +1,300 @@
+import { RedisDelivery } from './delivery.ts'
+import { isPassing, LostReplyError, NotSentError, replyCode } from './errors.ts'
+import type { Arg } from './given-client.ts'
+import type { Link } from './link.ts'
+import type { PartitionState } from './partition-state.ts'
+import type { Seat } from './seat.ts'
+import type { Source } from './source.ts'
+
+const MAX_BLOCK_MS = 5_000
+/** Where the ACL forbids to wake a blocked read, it must end by itself before long. */
+const UNWAKEABLE_BLOCK_MS = 250
+const MAX_COUNT = 1_000
+/** A lease that ends that soon is renewed before it is read under. */
+const LEASE_MARGIN = 0.1
+const RETRY_MS = 200
+
+interface Plan {
+  readonly sources: readonly Source[]
+  readonly count: number
+  /** 0: does not block. */
+  readonly blockMs: number
+}
+
+type Reply = readonly (readonly [Buffer, readonly (readonly [Buffer, readonly Buffer[]])[]])[] | null
+
+/** Reads new entries, on a connection of its own because its commands block. One for all partitions, or one for each in a cluster. */
+export class Reader {
+  readonly #seat: Seat
+  readonly #key: string
+  readonly #partitions = new Set<PartitionState>()
+  readonly #link: Link
+  readonly #onConnected: (reader: Reader) => void
+  #byStream = new Map<string, Source>()
+  /** The connection's id and address at the server; empty when it can't be told. */
+  #connection = ''
+  #id = ''
+  #usable = false
+  #wakeable = true
+  /** Sources of the read that is under way. */
+  #reading: ReadonlySet<Source> | undefined
+  #blocking = false
+  #readDone: Promise<void> = Promise.resolve()
+  #interrupting: Promise<void> | undefined
+  #woken: (() => void) | undefined
+  #next = 0
+  #emptySingles = 0
+  #stopped = false
+  #loop: Promise<void> = Promise.resolve()
+
+  /** `onConnected`: there is a new connection, and what an old one was given without our knowing has to be looked for. */
+  constructor(seat: Seat, key: string, onConnected: (reader: Reader) => void) {
+    this.#seat = seat
+    this.#key = key
+    this.#onConnected = onConnected
+    this.#link = seat.context.wire.dedicated(key, {
+      onUp: (link) => void this.#identify(link),
+      onDown: () => {
+        this.#usable = false
+        this.#connection = ''
+      },
+    })
+  }
+
+  /** Connects, and reads from then on. */
+  async start(): Promise<void> {
+    await this.#link.open()
+    this.#loop = this.#run()
+  }
+
+  get connection(): string {
+    return this.#connection
+  }
+
+  get partitions(): ReadonlySet<PartitionState> {
+    return this.#partitions
+  }
+
+  /** Reads from these as well, as soon as they are readable. */
+  add(partition: PartitionState): void {
+    this.#partitions.add(partition)
+    this.refresh()
+  }
+
+  /** A source has become readable: a read that blocks without it must be started again. */
+  refresh(): void {
+    if (this.#blocking && this.#sources().some((source) => !this.#reading?.has(source))) void this.interrupt()
+    this.wake()
+  }
+
+  /** Reads no more from it. Resolves when no read that names it is under way. */
+  async remove(partition: PartitionState): Promise<void> {
+    this.#partitions.delete(partition)
+    if (partition.sources.some((source) => this.#reading?.has(source))) await this.interrupt()
+  }
+
+  wake(): void {
+    this.#woken?.()
+  }
+
+  /** Ends a read that blocks, without losing what it may have got. Resolves when it has ended. */
+  interrupt(): Promise<void> {
+    if (this.#reading === undefined) return Promise.resolve()
+    this.#interrupting ??= this.#interrupt().finally(() => {
+      this.#interrupting = undefined
+    })
+    return this.#interrupting
+  }
+
+  /** Stops reading for good; what was read until then has been offered. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.wake()
+    if (this.#link.up) await this.interrupt()
+    this.#link.close()
+    await this.#loop
+  }
+
+  /** Lets go of the connection, whatever is under way. */
+  abandon(): void {
+    this.#stopped = true
+    this.#link.close()
+    this.wake()
+  }
+
+  // --- the loop ----------------------------------------------------------------------------------------------------
+
+  async #run(): Promise<void> {
+    while (!this.#stopped) {
+      const plan = this.#plan()
+      if (plan === undefined) {
+        await new Promise<void>((resolve) => {
+          this.#woken = resolve
+        })
+        this.#woken = undefined
+      } else {
+        const reading = this.#read(plan)
+        this.#readDone = reading
+        await reading
+      }
+    }
+  }
+
+  #sources(): Source[] {
+    const found: Source[] = []
+    const soon = this.#seat.context.host.clock.monotonic() + this.#seat.context.options.leaseMs * LEASE_MARGIN
+    for (const partition of this.#partitions) {
+      if (partition.phase !== 'held' || (this.#seat.owned && partition.leaseUntil <= soon)) continue
+      for (const source of partition.sources) if (source.readable) found.push(source)
+    }
+    return found
+  }
+
+  #plan(): Plan | undefined {
+    if (!this.#usable) return undefined
+    const room = Math.min(MAX_COUNT, this.#seat.room())
+    if (room <= 0) return undefined
+    const sources = this.#sources()
+    if (sources.length === 0) return undefined
+    if (sources.length <= room)
+      return { sources, count: Math.floor(room / sources.length), blockMs: this.#blockMs(sources) }
+    // COUNT holds for each stream: with less credit than streams they are asked one by one, until none has anything.
+    if (this.#emptySingles < sources.length) {
+      const source = sources[this.#next++ % sources.length] as Source
+      return { sources: [source], count: room, blockMs: 0 }
+    }
+    return { sources, count: 1, blockMs: this.#blockMs(sources) }
+  }
+
+  /** No read may go on after the lease has ended: it would be given what belongs to somebody else. */
+  #blockMs(sources: readonly Source[]): number {
+    const longest = this.#wakeable ? MAX_BLOCK_MS : UNWAKEABLE_BLOCK_MS
+    if (!this.#seat.owned) return longest
+    const { clock } = this.#seat.context.host
+    let until = Infinity
+    for (const { partition } of sources) until = Math.min(until, partition.leaseUntil)
+    return Math.max(1, Math.floor(Math.min(longest, until - clock.monotonic())))
+  }
+
+  async #read({ sources, count, blockMs }: Plan): Promise<void> {
+    const { spec, member } = this.#seat
+    const args: Arg[] = ['XREADGROUP', 'GROUP', spec.group, member, 'COUNT', String(count)]
+    if (blockMs > 0) args.push('BLOCK', String(blockMs))
+    args.push('STREAMS')
+    for (const { stream } of sources) args.push(stream)
+    for (let index = 0; index < sources.length; index++) args.push('>')
+    const generations = sources.map(({ partition }) => partition.generation)
+    this.#byStream = new Map(sources.map((source) => [source.stream, source]))
+    this.#reading = new Set(sources)
+    this.#blocking = blockMs > 0
+    try {
+      const reply = (await this.#link.call(args, undefined, blockMs)) as Reply
+      this.#emptySingles = reply === null ? (blockMs > 0 ? 0 : this.#emptySingles + 1) : 0
+      if (reply !== null) this.#take(reply, sources, generations)
+    } catch (error) {
+      await this.#failed(error, sources)
+    } finally {
+      this.#reading = undefined
+      this.#blocking = false
+    }
+  }
+
+  #take(reply: NonNullable<Reply>, sources: readonly Source[], generations: readonly string[]): void {
+    const { context, entries: reader } = this.#seat
+    const heldUntil = context.host.clock.monotonic() + context.options.leaseMs
+    for (const [stream, entries] of reply) {
+      const source = this.#byStream.get(stream.toString()) as Source
+      const { topic, partition } = source.partition.keys
+      // Lost while it was being read: its next owner finds these entries as pending.
+      if (source.partition.generation !== generations[sources.indexOf(source)]) continue
+      const deliveries: RedisDelivery[] = []
+      for (const [bytes, fields] of entries) {
+        const id = bytes.toString('latin1')
+        deliveries.push(new RedisDelivery(source, id, reader.read(fields, { topic, partition, id }), 1, heldUntil))
+      }
+      if (!source.isSide) source.partition.lastRead = deliveries.at(-1)?.id
+      this.#seat.offer(source, deliveries)
+    }
+    this.#seat.deliver()
+  }
+
+  async #failed(error: unknown, sources: readonly Source[]): Promise<void> {
+    if (this.#stopped || error instanceof NotSentError || error instanceof LostReplyError) return
+    const code = replyCode(error)
+    if (code === 'NOGROUP' || code === 'UNBLOCKED') {
+      // The message names one key of several; looking at all of them is cheap, and seldom.
+      for (const partition of new Set(sources.map((source) => source.partition))) this.#seat.repair(partition)
+      // Nothing is read before that is done; and if it fails, not in a circle.
+      await this.#pause()
+      return
+    }
+    if (code === 'MOVED' || code === 'ASK' || code === 'CLUSTERDOWN') {
+      this.#link.drop(`the slot of ${this.#key} is on another server`)
+      return
+    }
+    if (!isPassing(error)) this.#seat.tellError(error, `reading group "${this.#seat.spec.group}"`)
+    await this.#pause()
+  }
+
+  #pause(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#seat.context.host.clock.setTimer(RETRY_MS, resolve)
+      this.#woken = () => {
+        if (!this.#stopped) return
+        timer.cancel()
+        resolve()
+      }
+    })
+  }
+
+  // --- the connection ----------------------------------------------------------------------------------------------
+
+  async #identify(link: Link): Promise<void> {
+    try {
+      const [id, info] = await Promise.all([
+        link.call(['CLIENT', 'ID']).then(String),
+        // Not on every server, and not for every user: then a stopped owner is not cut off, see the page.
+        link.call(['CLIENT', 'INFO']).then(String, () => ''),
+      ])
+      const address = /(?:^| )addr=(\S+)/.exec(info)?.[1]
+      this.#connection = address === undefined ? '' : `${id} ${address}`
+      this.#id = id
+    } catch (error) {
+      // Lost again already, or not allowed to ask; in the first case the link comes back by itself.
+      if (error instanceof LostReplyError || error instanceof NotSentError) return
+      this.#id = ''
+      this.#wakeable = false
+    }
+    this.#usable = true
+    this.#onConnected(this)
+    this.wake()
+  }
+
+  async #interrupt(): Promise<void> {
+    const reading = this.#reading
+    const { wire, host } = this.#seat.context
+    while (this.#reading === reading && this.#blocking && this.#link.up && this.#wakeable && this.#id !== '') {
+      try {
+        // 0: it is not blocked, because its command is still on the way there or its reply on the way back.
+        if (Number(await wire.call(this.#key, ['CLIENT', 'UNBLOCK', this.#id])) === 1) break
+      } catch (error) {
+        if (error instanceof LostReplyError || error instanceof NotSentError) break
+        this.#wakeable = false
+        host.events.emit('warning', {
+          transport: host.name,
+          code: 'redis-acl',
+          detail:
+            'This user may not run CLIENT UNBLOCK: reads block for a short time only, which costs more commands. Allow +client|unblock.',
+        })
+        break
+      }
+      await Promise.race([
+        this.#readDone,
+        new Promise<void>((resolve) => {
+          host.clock.setTimer(5, resolve)
+        }),
+      ])
+    }
+    await this.#readDone
+  }
+}

@@ -1,0 +1,137 @@
+import type { Timer } from '../../core/clock.ts'
+import type { TransportHost } from '../../core/transport.ts'
+import { isDeadLetterTopic } from '../../core/topic.ts'
+import { LostReplyError, NotSentError } from './errors.ts'
+import type { PartitionKeys } from './keys.ts'
+import type { ResolvedRedisOptions } from './options.ts'
+import type { ScriptRunner } from './runner.ts'
+import { TRIM } from './scripts/retention.ts'
+
+/** How often a stream that grows is looked at, whatever its growth. */
+const LOOK_EVERY_MS = 5_000
+/** A stream is also looked at when it has grown by that part of its limit. */
+const GROWTH = 0.1
+/** A group that holds a stream above its limit is named again after that time. */
+const WARN_EVERY_MS = 60_000
+const MAX_WATCHED = 10_000
+
+interface Watched {
+  readonly keys: PartitionKeys
+  readonly maxLen: number
+  /** Messages that this process has put there since the last look. */
+  grown: number
+  looking: boolean
+  warnedAt: number
+}
+
+/**
+ * Keeps streams within their limits. Trimming is a step of its own and not part of XADD: it first looks at what each group
+ * still needs, which XADD's MAXLEN does not. Dead letters are never trimmed.
+ */
+export class Retention {
+  readonly #options: ResolvedRedisOptions
+  readonly #host: TransportHost
+  readonly #scripts: ScriptRunner
+  readonly #watched = new Map<string, Watched>()
+  #timer: Timer | undefined
+  #closed = false
+
+  constructor(options: ResolvedRedisOptions, host: TransportHost, scripts: ScriptRunner) {
+    this.#options = options
+    this.#host = host
+    this.#scripts = scripts
+    this.#arm()
+  }
+
+  /** A stream that this process writes to or reads from. */
+  watch(keys: PartitionKeys, partitions: number): Watched | undefined {
+    if (isDeadLetterTopic(keys.topic)) return undefined
+    let watched = this.#watched.get(keys.stream)
+    if (watched === undefined) {
+      if (this.#watched.size >= MAX_WATCHED) this.#watched.clear()
+      const { maxLen } = this.#options
+      const share = maxLen === undefined ? 0 : Math.max(1, Math.ceil(maxLen / partitions))
+      watched = { keys, maxLen: share, grown: 1, looking: false, warnedAt: -Infinity }
+      this.#watched.set(keys.stream, watched)
+    }
+    return watched
+  }
+
+  /** So many more messages lie in a stream. */
+  grew(watched: Watched, count: number): void {
+    watched.grown += count
+    if (watched.maxLen > 0 && watched.grown > 100 && watched.grown > watched.maxLen * GROWTH) this.#look(watched)
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#timer?.cancel()
+  }
+
+  #arm(): void {
+    const { maxAgeMs = LOOK_EVERY_MS * 10 } = this.#options
+    const every = Math.min(LOOK_EVERY_MS, Math.max(500, maxAgeMs / 10))
+    // Jitter: many processes look at the same streams.
+    this.#timer = this.#host.clock.setTimer(every * (0.75 + Math.random() / 2), () => {
+      for (const watched of this.#watched.values())
+        if (watched.grown > 0 || this.#options.maxAgeMs !== undefined) this.#look(watched)
+      if (!this.#closed) this.#arm()
+    })
+  }
+
+  #look(watched: Watched): void {
+    if (watched.looking || this.#closed) return
+    watched.looking = true
+    watched.grown = 0
+    this.#trim(watched).then(
+      (again) => {
+        watched.looking = false
+        if (again) this.#look(watched)
+      },
+      (error: unknown) => {
+        watched.looking = false
+        watched.grown++
+        // While there is no connection the link tells so; the next look comes anyway.
+        if (this.#closed || error instanceof NotSentError || error instanceof LostReplyError) return
+        const { name, events } = this.#host
+        events.emit('error', { transport: name, error, doing: `trimming the stream ${watched.keys.stream}` })
+      },
+    )
+  }
+
+  async #trim(watched: Watched): Promise<boolean> {
+    const { maxAgeMs = 0, trimUnacked } = this.#options
+    const args = [String(watched.maxLen), String(maxAgeMs), trimUnacked ? '1' : '0']
+    const reply = (await this.#scripts.run(TRIM, [watched.keys.stream], args)) as readonly unknown[]
+    const [removed = 0, over = 0] = reply.slice(0, 2).map(Number)
+    for (let at = 3; at + 2 < reply.length; at += 3) this.#tellLoss(watched, String(reply[at]), Number(reply[at + 1]))
+    if (over > 0 && !trimUnacked) this.#warn(watched, over, String(reply[2]))
+    // What can't be removed in one go without holding the server up is removed in several.
+    return removed >= 10_000 || (trimUnacked && over > 0 && removed > 0)
+  }
+
+  #tellLoss({ keys }: Watched, group: string, count: number): void {
+    this.#host.events.emit('loss', {
+      transport: this.#host.name,
+      topic: keys.topic,
+      group,
+      count,
+      position: { partition: keys.partition },
+      reason: 'removed to keep the stream within its limit (trimUnacked) before the group had acked them',
+    })
+  }
+
+  #warn(watched: Watched, over: number, group: string): void {
+    const now = this.#host.clock.monotonic()
+    if (now - watched.warnedAt < WARN_EVERY_MS) return
+    watched.warnedAt = now
+    const much = this.#options.maxLen === undefined ? 'is older than it may be' : `is ${over} messages above its limit`
+    this.#host.events.emit('warning', {
+      transport: this.#host.name,
+      code: 'redis-retention',
+      detail: `The stream ${watched.keys.stream} ${much}, because group "${group}" has not acked them. Let it catch up, delete it with admin.deleteGroup, or set trimUnacked.`,
+    })
+  }
+}
+
+export type { Watched }

@@ -1,0 +1,73 @@
+import type { EncodedMessage } from '../../core/message.ts'
+import type { Keys, PartitionKeys } from './keys.ts'
+import { partitionOf } from './partitioner.ts'
+import type { Retention, Watched } from './retention.ts'
+import type { Topics } from './topics.ts'
+
+/** One partition, as a publisher sees it. */
+export interface Lane {
+  readonly keys: PartitionKeys
+  readonly watched: Watched | undefined
+}
+
+/** Messages without a key go to one partition for a while and then to the next: batches stay large, and all get their share. */
+const KEYLESS_RUN = 64
+const MAX_ROUTES = 10_000
+
+class Route {
+  readonly #lanes: readonly Lane[]
+  #turn = Math.floor(Math.random() * 1_000) * KEYLESS_RUN
+
+  constructor(lanes: readonly Lane[]) {
+    this.#lanes = lanes
+  }
+
+  laneOf(key: string | undefined): Lane {
+    const { length } = this.#lanes
+    const index = key === undefined ? Math.floor(this.#turn++ / KEYLESS_RUN) % length : partitionOf(key, length)
+    return this.#lanes[index] as Lane
+  }
+}
+
+/** Which partition a message goes to. */
+export class Routes {
+  readonly #keys: Keys
+  readonly #topics: Topics
+  readonly #retention: Retention
+  readonly #routes = new Map<string, Route>()
+  #last: { readonly topic: string; readonly route: Route } | undefined
+
+  constructor(keys: Keys, topics: Topics, retention: Retention) {
+    this.#keys = keys
+    this.#topics = topics
+    this.#retention = retention
+  }
+
+  /** Undefined while it is not known how many partitions the topic has. */
+  laneOf(message: EncodedMessage): Lane | undefined {
+    const { topic } = message
+    if (this.#last?.topic === topic) return this.#last.route.laneOf(message.key)
+    const route = this.#routes.get(topic) ?? this.#make(topic)
+    if (route === undefined) return undefined
+    this.#last = { topic, route }
+    return route.laneOf(message.key)
+  }
+
+  knows(topic: string): boolean {
+    return this.#last?.topic === topic || this.#routes.has(topic) || this.#topics.known(topic) !== undefined
+  }
+
+  #make(topic: string): Route | undefined {
+    const partitions = this.#topics.known(topic)
+    if (partitions === undefined) return undefined
+    if (this.#routes.size >= MAX_ROUTES) this.#routes.clear()
+    const route = new Route(
+      Array.from({ length: partitions }, (_, partition) => {
+        const keys = this.#keys.partition(topic, partition)
+        return { keys, watched: this.#retention.watch(keys, partitions) }
+      }),
+    )
+    this.#routes.set(topic, route)
+    return route
+  }
+}

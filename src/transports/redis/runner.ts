@@ -1,0 +1,105 @@
+import { createHash } from 'node:crypto'
+import { replyCode } from './errors.ts'
+import type { Arg } from './given-client.ts'
+import { ACK, ACK_HELD, DEAD_LETTER, EXTEND, HAND_BACK, LEAVE, NOTE_ATTEMPT } from './scripts/settle.ts'
+import { CLAIM, CLAIM_DUE, PENDING } from './scripts/claim.ts'
+import { ACQUIRE, BEAT, FORGET, JOIN, RELEASE, SEEK, SWEEP_CONSUMERS, TICK } from './scripts/group.ts'
+import { GROUP_INFO, GROUP_NAMES, LOST_UNREAD, PURGE, REMOVE, TOPIC_INFO } from './scripts/look.ts'
+import { DELAY, MOVE, PUBLISH, PUBLISH_SIDE } from './scripts/publish.ts'
+import { TRIM } from './scripts/retention.ts'
+import type { Script } from './scripts/script.ts'
+import type { Wire } from './wire.ts'
+
+/** Those without which nothing goes: loaded on each connection before it is used. */
+const ALL: readonly Script[] = [
+  [PUBLISH, DELAY, PUBLISH_SIDE, MOVE],
+  [JOIN, BEAT, ACQUIRE, RELEASE, TICK, SEEK, FORGET, SWEEP_CONSUMERS],
+  [PENDING, CLAIM, CLAIM_DUE],
+  [ACK, ACK_HELD, HAND_BACK, LEAVE, DEAD_LETTER, NOTE_ATTEMPT, EXTEND],
+  [TRIM, TOPIC_INFO, GROUP_NAMES, GROUP_INFO, REMOVE, PURGE, LOST_UNREAD],
+].flat()
+
+interface Loaded {
+  readonly source: string
+  readonly sha: string
+}
+
+/** From this version on a script can say that it may run when memory is out. */
+const FLAGS_SINCE = 7
+
+/** Runs scripts by their hash, and sends their source only to a server that does not know them. */
+export class ScriptRunner {
+  #wire: Wire | undefined
+  #loaded = new Map<Script, Loaded>()
+  /** While a script is sent in full, later calls wait: they must not overtake it. */
+  #reloading: Promise<unknown> | undefined
+
+  use(wire: Wire): void {
+    this.#wire = wire
+  }
+
+  /** Tells a server all scripts. `version`: its major version, which decides what scripts may say of themselves. */
+  async load(version: number, run: (args: readonly Arg[]) => Promise<unknown>): Promise<void> {
+    this.#loaded = new Map(ALL.map((script) => [script, prepare(script, version)]))
+    await Promise.all([...this.#loaded.values()].map(({ source }) => run(['SCRIPT', 'LOAD', source])))
+  }
+
+  run(script: Script, keys: readonly string[], args: readonly Arg[], signal?: AbortSignal): Promise<unknown> {
+    if (this.#reloading !== undefined)
+      return this.#reloading.then(
+        () => this.run(script, keys, args, signal),
+        () => this.run(script, keys, args, signal),
+      )
+    const { sha } = this.#find(script)
+    return this.#call('EVALSHA', sha, keys, args, signal).catch((error: unknown) => {
+      if (replyCode(error) !== 'NOSCRIPT') throw error
+      return this.#inFull(script, keys, args, signal)
+    })
+  }
+
+  /** Somebody emptied the server's cache of scripts, or a node of the cluster is new. NOSCRIPT says that nothing was done. */
+  #inFull(
+    script: Script,
+    keys: readonly string[],
+    args: readonly Arg[],
+    signal: AbortSignal | undefined,
+  ): Promise<unknown> {
+    const running = (this.#reloading ?? Promise.resolve())
+      .catch(() => {})
+      .then(() => this.#call('EVAL', this.#find(script).source, keys, args, signal))
+    this.#reloading = running
+    const done = (): void => {
+      if (this.#reloading === running) this.#reloading = undefined
+    }
+    running.then(done, done)
+    return running
+  }
+
+  #call(
+    command: 'EVAL' | 'EVALSHA',
+    what: string,
+    keys: readonly string[],
+    args: readonly Arg[],
+    signal: AbortSignal | undefined,
+  ): Promise<unknown> {
+    const all: Arg[] = [command, what, String(keys.length)]
+    for (const key of keys) all.push(key)
+    for (const arg of args) all.push(arg)
+    return (this.#wire as Wire).call(keys[0] as string, all, signal)
+  }
+
+  #find(script: Script): Loaded {
+    let loaded = this.#loaded.get(script)
+    if (loaded === undefined) {
+      loaded = prepare(script, 0)
+      this.#loaded.set(script, loaded)
+    }
+    return loaded
+  }
+}
+
+function prepare(script: Script, version: number): Loaded {
+  const flags = script.allowOutOfMemory && version >= FLAGS_SINCE ? '#!lua flags=allow-oom\n' : ''
+  const source = flags + script.lua
+  return { source, sha: createHash('sha1').update(source).digest('hex') }
+}

@@ -1,0 +1,149 @@
+import { NOW, script } from './script.ts'
+import type { Script } from './script.ts'
+
+/** KEYS stream · [length, id of the oldest entry or empty, bytes]. */
+export const TOPIC_INFO: Script = script(
+  'topic-info',
+  `
+local length = redis.pcall('XLEN', KEYS[1])
+if type(length) == 'table' or length == 0 then return { 0, '', 0 } end
+local bytes = redis.pcall('MEMORY', 'USAGE', KEYS[1])
+return { length, redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][1], type(bytes) == 'number' and bytes or -1 }
+`,
+)
+
+/** KEYS stream · names of its groups. */
+export const GROUP_NAMES: Script = script(
+  'group-names',
+  `
+local infos = redis.pcall('XINFO', 'GROUPS', KEYS[1])
+local names = {}
+if infos.err then return names end
+for _, info in ipairs(infos) do
+  for at = 1, #info, 2 do
+    if info[at] == 'name' then names[#names + 1] = info[at + 1] end
+  end
+end
+return names
+`,
+)
+
+/** Entries that a group has not been given yet. Servers that can't tell (before 7, or after deletions) are made to count. */
+const UNREAD = `
+local function unread(stream, group)
+  local infos = redis.pcall('XINFO', 'GROUPS', stream)
+  if infos.err then return nil end
+  for _, info in ipairs(infos) do
+    local found = {}
+    for at = 1, #info, 2 do found[info[at]] = info[at + 1] end
+    if found.name == group then
+      local first = redis.call('XRANGE', stream, '(' .. found['last-delivered-id'], '+', 'COUNT', 1)[1]
+      if type(found.lag) == 'number' then return found.lag, found.pending, first end
+      local count, from = 0, found['last-delivered-id']
+      for _ = 1, 200 do
+        local page = redis.call('XRANGE', stream, '(' .. from, '+', 'COUNT', 500)
+        count = count + #page
+        if #page < 500 then break end
+        from = page[#page][1]
+      end
+      return count, found.pending, first
+    end
+  end
+  return nil
+end
+`
+
+/**
+ * KEYS stream, side, later, side later, delayed, delayed of the group · ARGV group
+ * [there, unread, pending, of the pending: waiting for their time, due, delayed, oldest id not acked or empty].
+ */
+export const GROUP_INFO: Script = script(
+  'group-info',
+  `${NOW}${UNREAD}
+local waiting, due = 0, 0
+local function later(set)
+  local all = redis.call('ZCARD', set)
+  local ready = redis.call('ZCOUNT', set, '-inf', now)
+  waiting = waiting + all - ready
+  due = due + ready
+end
+local count, pending, first = unread(KEYS[1], ARGV[1])
+if not count then return { 0, 0, 0, 0, 0, 0, '' } end
+local oldest = first and first[1] or ''
+if pending > 0 then
+  local summary = redis.call('XPENDING', KEYS[1], ARGV[1])
+  if summary[2] then oldest = summary[2] end
+end
+local sideCount, sidePending, sideFirst = unread(KEYS[2], ARGV[1])
+if sideCount then
+  count = count + sideCount
+  pending = pending + sidePending
+  if oldest == '' and sideFirst then oldest = sideFirst[1] end
+  if oldest == '' and sidePending > 0 then oldest = redis.call('XPENDING', KEYS[2], ARGV[1])[2] or '' end
+end
+later(KEYS[3])
+later(KEYS[4])
+local delayed = redis.call('ZCARD', KEYS[5]) + redis.call('ZCARD', KEYS[6])
+return { 1, count, pending, waiting, due, delayed, oldest }
+`,
+)
+
+/**
+ * KEYS stream · ARGV ids ... · deletes entries, also from what groups have pending: nobody shall miss them.
+ * Returns how many there were.
+ */
+export const REMOVE: Script = script(
+  'remove',
+  `
+local infos = redis.pcall('XINFO', 'GROUPS', KEYS[1])
+if not infos.err then
+  for _, info in ipairs(infos) do
+    for at = 1, #info, 2 do
+      if info[at] == 'name' then redis.call('XACK', KEYS[1], info[at + 1], unpack(ARGV)) end
+    end
+  end
+end
+local removed = redis.pcall('XDEL', KEYS[1], unpack(ARGV))
+if type(removed) == 'table' then return 0 end
+return removed
+`,
+)
+
+/** KEYS stream, delayed · removes all messages. Returns how many there were. */
+export const PURGE: Script = script(
+  'purge',
+  `
+local delayed = redis.call('ZCARD', KEYS[2])
+redis.call('DEL', KEYS[2])
+local length = redis.pcall('XLEN', KEYS[1])
+if type(length) == 'table' or length == 0 then return delayed end
+redis.call('XTRIM', KEYS[1], 'MAXLEN', 0)
+return length + delayed
+`,
+)
+
+/**
+ * KEYS stream · ARGV group · how many entries were removed before the group was given them, by whoever it was, or -1 when
+ * the server can't tell (before 7). Only the removal of old entries is seen, not that of single ones in between.
+ */
+export const LOST_UNREAD: Script = script(
+  'lost-unread',
+  `
+local info = redis.pcall('XINFO', 'STREAM', KEYS[1])
+if info.err then return -1 end
+local stream = {}
+for at = 1, #info, 2 do stream[info[at]] = info[at + 1] end
+if not stream['entries-added'] then return -1 end
+for _, entry in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local group = {}
+  for at = 1, #entry, 2 do group[entry[at]] = entry[at + 1] end
+  if group.name == ARGV[1] then
+    if type(group['entries-read']) ~= 'number' then return -1 end
+    local unread = #redis.call('XRANGE', KEYS[1], '-', group['last-delivered-id'], 'COUNT', 1) == 0
+    if not unread then return 0 end
+    return math.max(0, stream['entries-added'] - group['entries-read'] - stream.length)
+  end
+end
+return -1
+`,
+)

@@ -1,0 +1,28 @@
+/** A Lua script: one atomic step on the server. All of its keys share a hash tag. */
+export interface Script {
+  readonly name: string
+  readonly lua: string
+  /** It has to go on when the server is out of memory: it keeps leases, or hands messages back. */
+  readonly allowOutOfMemory: boolean
+}
+
+export function script(name: string, lua: string, options: { readonly allowOutOfMemory?: boolean } = {}): Script {
+  return Object.freeze({ name, lua: lua.trim(), allowOutOfMemory: options.allowOutOfMemory ?? false })
+}
+
+/** Milliseconds since 1970 by the clock of the server: the one clock that all members share. */
+export const NOW = `
+local function clock()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local now = clock()
+`
+
+/** Ends a script whose caller has lost the partition, or whose group was moved, since it got its generation. */
+export const FENCE = `
+local function fence(meta, generation)
+  if redis.call('HGET', meta, 'generation') == generation then return nil end
+  return redis.error_reply('FENCED the group was moved, or the partition has another owner')
+end
+`

@@ -1,0 +1,289 @@
+import { PublishError, SettlementError } from '../../core/errors.ts'
+import type { OutgoingMessage } from '../../core/message.ts'
+import type { Settlement, SettlementFailure } from '../../core/transport.ts'
+import type { Claimer } from './claimer.ts'
+import type { RedisDelivery } from './delivery.ts'
+import { isPassing, LostReplyError, messageOf, replyCode, toPublishError } from './errors.ts'
+import { baseTopic } from './keys.ts'
+import { partitionOf } from './partitioner.ts'
+import { ACK, ACK_HELD, DEAD_LETTER, HAND_BACK } from './scripts/settle.ts'
+import type { Script } from './scripts/script.ts'
+import type { Arg } from './given-client.ts'
+import type { Seat } from './seat.ts'
+import type { Source } from './source.ts'
+
+const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
+/** `unpack` in Lua has its limits. */
+const CHUNK = 1_000
+const PASSING_PAUSE_MS = 100
+
+interface Item {
+  readonly index: number
+  readonly delivery: RedisDelivery
+}
+
+interface HandedBack extends Item {
+  readonly delayMs: number
+  /** How many deliveries are to be counted. */
+  readonly count: number
+}
+
+/** What one batch does to one stream. */
+class SourceWork {
+  readonly source: Source
+  readonly acks: Item[] = []
+  /** Their lease may have run out, so somebody else may have them. */
+  readonly doubtful: Item[] = []
+  readonly backs: HandedBack[] = []
+  readonly dead: (Item & { readonly deadLetter: OutgoingMessage })[] = []
+
+  constructor(source: Source) {
+    this.source = source
+  }
+}
+
+/**
+ * Settles batches: one command for all acks of a stream. Every command is fenced by the generation of the group and may be
+ * run twice, so that it is simply sent again when its reply was lost with the connection.
+ */
+export class Settlements {
+  readonly #seat: Seat
+  readonly #claimer: Claimer
+
+  constructor(seat: Seat, claimer: Claimer) {
+    this.#seat = seat
+    this.#claimer = claimer
+  }
+
+  async settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
+    const failures: SettlementFailure[] = []
+    const work = new Map<Source, SourceWork>()
+    let last: SourceWork | undefined
+    const now = this.#seat.context.host.clock.monotonic()
+    for (let index = 0; index < batch.length; index++) {
+      const settlement = batch[index] as Settlement
+      const delivery = settlement.delivery as RedisDelivery
+      const refusal = refusalOf(delivery)
+      if (refusal !== undefined) {
+        failures.push({ index, error: refusal })
+        continue
+      }
+      delivery.settled = true
+      if (last?.source !== delivery.source) {
+        last = work.get(delivery.source)
+        if (last === undefined) work.set(delivery.source, (last = new SourceWork(delivery.source)))
+      }
+      this.#sort(last, { index, delivery }, settlement.outcome, now)
+    }
+    const running: Promise<void>[] = []
+    for (const one of work.values()) this.#start(one, failures, running)
+    await Promise.all(running)
+    if (failures.length === 0) return NO_FAILURES
+    return failures.sort((a, b) => a.index - b.index)
+  }
+
+  #sort(work: SourceWork, item: Item, outcome: Settlement['outcome'], now: number): void {
+    const { owned } = this.#seat
+    const { delivery } = item
+    switch (outcome.type) {
+      case 'nack':
+        work.backs.push({ ...item, delayMs: outcome.delayMs, count: delivery.attempt })
+        return
+      case 'release':
+        if (owned && outcome.delayMs === 0 && delivery.source.partition.phase === 'held') this.#putBack(delivery)
+        else work.backs.push({ ...item, delayMs: outcome.delayMs, count: delivery.attempt - 1 })
+        return
+      case 'reject':
+        if (outcome.deadLetter !== undefined) {
+          work.dead.push({ ...item, deadLetter: outcome.deadLetter })
+          return
+        }
+        break
+      case 'ack':
+    }
+    if (owned || now < delivery.heldUntil) work.acks.push(item)
+    else work.doubtful.push(item)
+  }
+
+  /** Nobody else may have it while the partition is ours: it waits here, at its place in the order. */
+  #putBack(delivery: RedisDelivery): void {
+    const { source } = delivery
+    source.outstanding.remove(delivery)
+    this.#seat.putBack(source, delivery)
+  }
+
+  #start(work: SourceWork, failures: SettlementFailure[], running: Promise<void>[]): void {
+    for (let at = 0; at < work.acks.length; at += CHUNK) {
+      const items = work.acks.length <= CHUNK ? work.acks : work.acks.slice(at, at + CHUNK)
+      running.push(this.#run(work.source, items, failures, () => this.#ack(work.source, items)))
+    }
+    for (let at = 0; at < work.doubtful.length; at += CHUNK) {
+      const items = work.doubtful.slice(at, at + CHUNK)
+      running.push(this.#run(work.source, items, failures, () => this.#ackHeld(work.source, items)))
+    }
+    for (let at = 0; at < work.backs.length; at += CHUNK) {
+      const items = work.backs.slice(at, at + CHUNK)
+      running.push(this.#run(work.source, items, failures, () => this.#handBack(work.source, items)))
+    }
+    for (const item of work.dead)
+      running.push(this.#run(work.source, [item], failures, () => this.#deadLetter(item.delivery, item.deadLetter)))
+  }
+
+  /** Runs one command for these items, again if need be, and notes what became of each. */
+  async #run(
+    source: Source,
+    items: readonly Item[],
+    failures: SettlementFailure[],
+    command: () => Promise<readonly number[]>,
+  ): Promise<void> {
+    let error: unknown
+    let refused: readonly number[] = []
+    try {
+      refused = await this.#persist(items, command)
+    } catch (caught) {
+      error = caught
+    }
+    if (error !== undefined) {
+      this.#failed(source, items, failures, error)
+      return
+    }
+    for (const place of refused) {
+      const { index, delivery } = items[place] as Item
+      failures.push({ index, error: takenBack() })
+      delivery.lost = true
+    }
+    for (const { delivery } of items) this.#done(delivery)
+    source.partition.tellQuiet()
+  }
+
+  async #persist(items: readonly Item[], command: () => Promise<readonly number[]>): Promise<readonly number[]> {
+    for (;;) {
+      try {
+        return await command()
+      } catch (error) {
+        const again = (error instanceof LostReplyError || isPassing(error)) && !this.#seat.closed
+        // Lost meanwhile: it may belong to somebody else by now.
+        if (!again || items.every(({ delivery }) => delivery.lost)) throw error
+        if (isPassing(error)) await this.#pause()
+      }
+    }
+  }
+
+  #pause(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#seat.context.host.clock.setTimer(PASSING_PAUSE_MS, resolve)
+    })
+  }
+
+  #failed(source: Source, items: readonly Item[], failures: SettlementFailure[], error: unknown): void {
+    const code = replyCode(error)
+    const fenced = code === 'FENCED'
+    for (const { index, delivery } of items) {
+      if (fenced || delivery.lost) failures.push({ index, error: takenBack(error) })
+      else if (PublishError.is(error)) {
+        // The dead letter was refused; its source is still ours and may be settled in another way.
+        delivery.settled = false
+        failures.push({ index, error })
+        continue
+      } else
+        failures.push({
+          index,
+          error: new SettlementError(`Redis did not take the settlement: ${messageOf(error)}`, { cause: error }),
+        })
+      this.#done(delivery)
+    }
+    source.partition.tellQuiet()
+    if (source.partition.phase === 'idle') return
+    if (fenced && items.some(({ delivery }) => delivery.generation === source.partition.generation))
+      this.#seat.lose(source.partition, 'the group was moved, or another member has taken the partition over')
+    else if (code === 'NOGROUP') this.#seat.repair(source.partition)
+    // Still pending there, and not known here any more: looked for at once, or it would wait for a lease.
+    else if (!fenced && !PublishError.is(error)) this.#claimer.recover(source, this.#seat.owned ? 'all' : 'mine')
+  }
+
+  #done(delivery: RedisDelivery): void {
+    // Whoever took it back has removed it already.
+    if (delivery.listed) delivery.source.outstanding.remove(delivery)
+    delivery.listed = false
+  }
+
+  // --- commands: each resolves with the places of items that are not ours ------------------------------------------
+
+  async #ack(source: Source, items: readonly Item[]): Promise<readonly number[]> {
+    await this.#script(ACK, source, items, [source.isSide ? '1' : '0', ...items.map(({ delivery }) => delivery.id)])
+    return []
+  }
+
+  #ackHeld(source: Source, items: readonly Item[]): Promise<readonly number[]> {
+    const ids = items.map(({ delivery }) => delivery.id)
+    return this.#script(ACK_HELD, source, items, [source.isSide ? '1' : '0', this.#seat.member, ...ids])
+  }
+
+  async #handBack(source: Source, items: readonly HandedBack[]): Promise<readonly number[]> {
+    const args: string[] = [this.#seat.member]
+    let soonest = Infinity
+    for (const { delivery, delayMs, count } of items) {
+      args.push(delivery.id, String(Math.ceil(delayMs)), String(count))
+      soonest = Math.min(soonest, delayMs)
+    }
+    const refused = await this.#script(HAND_BACK, source, items, args, source.later)
+    this.#claimer.expect(source, soonest)
+    return refused
+  }
+
+  #script(
+    script: Script,
+    source: Source,
+    items: readonly Item[],
+    args: readonly Arg[],
+    ...keys: readonly string[]
+  ): Promise<readonly number[]> {
+    const { context, spec } = this.#seat
+    const generation = (items[0] as Item).delivery.generation
+    return context.scripts.run(
+      script,
+      [source.stream, source.partition.group.meta, ...keys],
+      [spec.group, generation, ...args],
+    ) as Promise<readonly number[]>
+  }
+
+  async #deadLetter(delivery: RedisDelivery, deadLetter: OutgoingMessage): Promise<readonly number[]> {
+    const { context, spec, member } = this.#seat
+    const { source, id, generation } = delivery
+    try {
+      const partitions = await context.topics.register(deadLetter.topic)
+      const beside = baseTopic(deadLetter.topic) === baseTopic(source.partition.keys.topic)
+      const partition = beside
+        ? source.partition.keys.partition
+        : deadLetter.key === undefined
+          ? 0
+          : partitionOf(deadLetter.key, partitions)
+      const target = context.keys.partition(deadLetter.topic, partition).stream
+      const fields = context.mapping.fields(deadLetter)
+      if (!beside && context.wire.cluster) {
+        // No step can span two servers: the dead letter first, so that it is there twice rather than not at all.
+        await context.wire.call(target, ['XADD', target, '*', ...fields])
+        return await this.#ack(source, [{ index: 0, delivery }])
+      }
+      await context.scripts.run(
+        DEAD_LETTER,
+        [source.stream, source.partition.group.meta, target],
+        [spec.group, generation, member, id, source.isSide ? '1' : '0', ...fields],
+      )
+      return []
+    } catch (error) {
+      const code = replyCode(error)
+      if (code === undefined || code === 'FENCED' || code === 'NOGROUP' || isPassing(error)) throw error
+      throw toPublishError(error, deadLetter.topic)
+    }
+  }
+}
+
+function refusalOf(delivery: RedisDelivery): SettlementError | undefined {
+  if (delivery.lost) return takenBack()
+  return delivery.settled ? new SettlementError('The delivery has been settled before') : undefined
+}
+
+function takenBack(cause?: unknown): SettlementError {
+  return new SettlementError('The delivery was taken back; the message is delivered again', { cause })
+}

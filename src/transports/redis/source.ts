@@ -1,0 +1,61 @@
+import { LinkedList } from '../../core/linked-list.ts'
+import { compareIds } from './delivery.ts'
+import type { RedisDelivery } from './delivery.ts'
+import type { PartitionState } from './partition-state.ts'
+
+/**
+ * What of the pending entries is to be looked through. `all`: whatever is not here, after a partition changed hands; `mine`:
+ * what the server has given to this member in a reply that never came; `orphans`: what nobody has renewed for a lease.
+ */
+export interface Recovery {
+  readonly kind: 'all' | 'mine' | 'orphans'
+  /** Where to go on: `-`, or `(` and an id. */
+  from: string
+}
+
+/** A stream that a group reads: that of a partition, or the one beside it with copies for the group alone. */
+export class Source {
+  readonly partition: PartitionState
+  readonly isSide: boolean
+  readonly stream: string
+  readonly later: string
+  readonly outstanding: LinkedList<RedisDelivery> = new LinkedList()
+  /** Here already and not handed over for want of credit; in order. */
+  ready: RedisDelivery[] = []
+  recovery: Recovery | undefined = undefined
+  /** When the next entry that was handed back is due (monotonic). */
+  dueAt: number = Infinity
+
+  constructor(partition: PartitionState, isSide: boolean) {
+    this.partition = partition
+    this.isSide = isSide
+    this.stream = isSide ? partition.group.side : partition.keys.stream
+    this.later = isSide ? partition.group.sideLater : partition.group.later
+  }
+
+  /** New entries may be read: nothing older is still to be found. Orphans are nobody's order. */
+  get readable(): boolean {
+    return this.recovery === undefined || this.recovery.kind === 'orphans'
+  }
+
+  /** Ids of all entries that are here, settled or not. */
+  held(): Set<string> {
+    const ids = new Set<string>()
+    for (let delivery = this.outstanding.first; delivery !== undefined; delivery = delivery.next) ids.add(delivery.id)
+    for (const { id } of this.ready) ids.add(id)
+    return ids
+  }
+
+  /** Puts one back that had been handed over, at its place in the order. */
+  putBack(delivery: RedisDelivery): void {
+    let at = this.ready.length
+    while (at > 0 && compareIds((this.ready[at - 1] as RedisDelivery).id, delivery.id) > 0) at--
+    this.ready.splice(at, 0, delivery)
+  }
+
+  takeReady(): RedisDelivery[] {
+    const { ready } = this
+    this.ready = []
+    return ready
+  }
+}

@@ -1,0 +1,111 @@
+import { baseTopic } from './keys.ts'
+import type { Keys } from './keys.ts'
+import type { ResolvedRedisOptions } from './options.ts'
+import type { Wire } from './wire.ts'
+
+/** A program that makes up topic names without end must not fill the memory. */
+const MAX_KNOWN = 10_000
+
+type Listener = (topic: string, partitions: number) => void
+
+/**
+ * The list of topics, in Redis: how many partitions each has, and what patterns stand for. The first who needs a topic
+ * decides on its partitions; everybody else goes by that.
+ */
+export class Topics {
+  readonly #wire: Wire
+  readonly #keys: Keys
+  readonly #options: ResolvedRedisOptions
+  readonly #known = new Map<string, number>()
+  readonly #asking = new Map<string, Promise<number>>()
+  readonly #listeners = new Set<Listener>()
+
+  constructor(wire: Wire, keys: Keys, options: ResolvedRedisOptions) {
+    this.#wire = wire
+    this.#keys = keys
+    this.#options = options
+  }
+
+  /** Number of partitions, when it is known here. */
+  known(topic: string): number | undefined {
+    return this.#known.get(topic)
+  }
+
+  /** Puts the topic on the list if it is new. `wanted`: partitions that it then gets, over what the options say. */
+  async register(topic: string, wanted?: number): Promise<number> {
+    const known = this.#known.get(topic)
+    if (known !== undefined) return known
+    let asking = this.#asking.get(topic)
+    if (asking === undefined) {
+      asking = this.#register(topic, wanted).finally(() => this.#asking.delete(topic))
+      this.#asking.set(topic, asking)
+    }
+    return asking
+  }
+
+  async #register(topic: string, wanted: number | undefined): Promise<number> {
+    const base = baseTopic(topic)
+    const partitions = await this.#put(base, wanted ?? this.#options.topicPartitions[base] ?? this.#options.partitions)
+    // Dead letters lie beside what they came from, partition by partition.
+    if (topic !== base) await this.#put(topic, partitions)
+    this.#note(topic, partitions)
+    return partitions
+  }
+
+  async #put(topic: string, wanted: number): Promise<number> {
+    const { topics } = this.#keys
+    // Two commands in one write, so in order: the second sees what the first, or somebody before it, has put there.
+    const [, count] = await Promise.all([
+      this.#wire.call(topics, ['HSETNX', topics, topic, String(wanted)]),
+      this.#wire.call(topics, ['HGET', topics, topic]),
+    ])
+    return Number(count)
+  }
+
+  #note(topic: string, partitions: number): void {
+    if (this.#known.has(topic)) return
+    if (this.#known.size >= MAX_KNOWN) this.#known.clear()
+    this.#known.set(topic, partitions)
+    for (const listener of this.#listeners) listener(topic, partitions)
+  }
+
+  /** All topics, those of other processes too. */
+  async list(): Promise<ReadonlyMap<string, number>> {
+    const { topics } = this.#keys
+    const reply = (await this.#wire.call(topics, ['HGETALL', topics])) as readonly unknown[]
+    const found = new Map<string, number>()
+    for (let at = 0; at + 1 < reply.length; at += 2) {
+      const name = String(reply[at])
+      const partitions = Number(reply[at + 1])
+      found.set(name, partitions)
+      this.#note(name, partitions)
+    }
+    return found
+  }
+
+  /** How many topics there are: cheap to ask again and again. */
+  async count(): Promise<number> {
+    const { topics } = this.#keys
+    return Number(await this.#wire.call(topics, ['HLEN', topics]))
+  }
+
+  /** Puts everything known here back on the list: the server may have lost its data. */
+  async restore(): Promise<void> {
+    const { topics } = this.#keys
+    await Promise.all(
+      [...this.#known].map(([topic, partitions]) =>
+        this.#wire.call(topics, ['HSETNX', topics, topic, String(partitions)]),
+      ),
+    )
+  }
+
+  forget(topic: string): void {
+    this.#known.delete(topic)
+  }
+
+  /** Calls `listener` with each topic that becomes known here. */
+  onNew(listener: Listener): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+}

@@ -1,0 +1,95 @@
+import type { RedisOptions } from './options.ts'
+
+export interface FromUrl {
+  /** The options without `url`, and with what stood in it. */
+  readonly input: Record<string, unknown>
+  /** Unix socket. */
+  readonly path: string | undefined
+  /** What is wrong with the URL. None of them shows it: it may hold a password. */
+  readonly problems: readonly string[]
+}
+
+/**
+ * Takes `options.url` apart. What is said beside it wins over what is said in it, so that a password may come from
+ * elsewhere.
+ */
+export function applyUrl(options: RedisOptions): FromUrl {
+  if (typeof options !== 'object' || options === null) return { input: options, path: undefined, problems: [] }
+  const { url, ...rest } = options
+  const input: Record<string, unknown> = { ...rest }
+  if (url === undefined) return { input, path: undefined, problems: [] }
+  if (typeof url !== 'string') return { input, path: undefined, problems: [`must be a string, got a ${typeof url}`] }
+  const parsed = parse(url)
+  if (typeof parsed === 'string') return { input, path: undefined, problems: [parsed] }
+  const problems: string[] = []
+  for (const [name, value] of Object.entries(parsed.values)) input[name] ??= value
+  for (const [name, text] of parsed.parameters) {
+    if (SERVERS.has(name)) continue
+    if (PLACES.has(name)) problems.push(`has a parameter "${name}", which belongs before the question mark`)
+    else input[name] ??= toValue(text)
+  }
+  return { input, path: parsed.path, problems }
+}
+
+const PLACES = new Set(['url', 'host', 'port', 'username', 'password', 'database', 'client', 'tls'])
+
+/** Parameters that say what the hosts are. */
+const SERVERS = new Set(['cluster', 'sentinel'])
+
+interface Parsed {
+  readonly values: Readonly<Record<string, unknown>>
+  readonly parameters: URLSearchParams
+  readonly path: string | undefined
+}
+
+function parse(text: string): Parsed | string {
+  // The URL class takes one host, and refuses an authority without one where it does not know the scheme.
+  const hosts = /^rediss?:\/\/(?:[^@/?#]*@)?([^/?#]*)/.exec(text)?.[1]?.split(',') ?? []
+  let url: URL
+  try {
+    url = new URL(
+      hosts.length > 1
+        ? text.replace(hosts.join(','), hosts[0] as string)
+        : text.replace(/^unix:\/\/([^@/]*@)?\//, 'unix://$1socket/'),
+    )
+  } catch {
+    return 'is no URL: write redis://host:6379, rediss://host:6379 or unix:///run/redis.sock'
+  }
+  if (!['redis:', 'rediss:', 'unix:'].includes(url.protocol)) return 'must start with redis:, rediss: or unix:'
+  const values: Record<string, unknown> = {}
+  try {
+    if (url.username !== '') values['username'] = decodeURIComponent(url.username)
+    if (url.password !== '') values['password'] = decodeURIComponent(url.password)
+  } catch {
+    return 'has a "%" in its user or password that starts no %XX: write a plain percent sign as %25'
+  }
+  if (url.protocol === 'unix:') return { values, parameters: url.searchParams, path: decodeURIComponent(url.pathname) }
+  const servers = serversOf(url, hosts)
+  if (typeof servers === 'string') return servers
+  Object.assign(values, servers)
+  if (url.protocol === 'rediss:') values['tls'] = true
+  if (url.pathname.length > 1) {
+    if (!/^\/\d{1,5}$/.test(url.pathname))
+      return 'has a path that is no number of a database: write redis://host:6379/0'
+    values['database'] = Number(url.pathname.slice(1))
+  }
+  return { values, parameters: url.searchParams, path: undefined }
+}
+
+/** One host; or with `cluster=true` nodes of a cluster; or with `sentinel=name` the sentinels of that primary. */
+function serversOf(url: URL, hosts: readonly string[]): Record<string, unknown> | string {
+  const name = url.searchParams.get('sentinel')
+  if (name !== null) return { sentinel: { name, nodes: hosts } }
+  if (url.searchParams.get('cluster') === 'true') return { cluster: { nodes: hosts } }
+  if (hosts.length > 1)
+    return 'has several hosts: say what they are with ?cluster=true or ?sentinel=<name of the primary>'
+  const values: Record<string, unknown> = {}
+  if (url.hostname !== '') values['host'] = url.hostname.replace(/^\[(.*)\]$/, '$1')
+  if (url.port !== '') values['port'] = Number(url.port)
+  return values
+}
+
+function toValue(text: string): unknown {
+  if (text === 'true' || text === 'false') return text === 'true'
+  return /^\d{1,15}$/.test(text) ? Number(text) : text
+}
