@@ -45,7 +45,8 @@ export class Log {
     this.#sequence = db.prepare('SELECT last_seq, last_at FROM sequence')
     this.#setSequence = db.prepare('UPDATE sequence SET last_seq = ?, last_at = ?')
     this.#insert = db.prepare(
-      `INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+      // Node 22 binds an empty Uint8Array as NULL.
+      `INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, coalesce(?, x''))
        ON CONFLICT (topic_id, id) WHERE kind = 0 DO NOTHING`,
     )
     this.#same = db.prepare('SELECT seq FROM messages WHERE topic_id = ? AND id = ? AND kind = 0')
