@@ -102,9 +102,13 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
         },
         this.#deliveries,
       )
-      this.#begun(subscription)
+      this.#subscription = subscription
+      // A close with a deadline has not waited for us.
+      if (this.closed) await subscription.close()
+      else this.#begun(subscription)
+      this.#resolveReady()
     } catch (error) {
-      this.#state = 'failed'
+      if (!this.closed) this.#state = 'failed'
       this.#failure = error
       this.#rejectReady(error)
       throw error
@@ -113,7 +117,6 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
 
   #begun(subscription: TransportSubscription): void {
     const { options, clock } = this.#parts
-    this.#subscription = subscription
     this.#deliveries.attach(subscription, this.#runner)
     if (subscription.leaseMs !== undefined) {
       this.#leases = new LeaseKeeper({
@@ -149,7 +152,6 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     )
     // Closed while it was subscribing: `drain` waits for us and does the rest.
     if (this.#state === 'starting') this.#state = 'running'
-    this.#resolveReady()
     if (this.#state !== 'running') return
     if (this.#deliveries.maxConcurrency === 0) subscription.pause()
     subscription.request(options.prefetch, options.prefetchBytes)
@@ -225,12 +227,13 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     const failed = this.#state === 'failed'
     if (!failed) this.#state = 'draining'
     this.#deliveries.phase = 'draining'
+    // At once: a handler that ends meanwhile must find nothing more to start.
+    this.#subscription?.pause()
+    this.#deliveries.releaseAll()
     // A subscription that is just being made must not be left behind.
     await this.ready.catch(() => {})
     const subscription = this.#subscription
     if (subscription === undefined) return
-    subscription.pause()
-    this.#deliveries.releaseAll()
     await this.#whenQuiet(deadline)
     await this.#deliveries.whenSettled()
     await this.#force(subscription)

@@ -92,6 +92,8 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
 
   /** Nothing of it happens any more: what is unsettled is the broker's again. */
   close(): void {
+    // What is decided is told while there is somebody to tell it to.
+    this.#settler?.flush()
     this.phase = 'closed'
     for (const work of this.outstanding.toArray()) work.timer?.cancel()
   }
@@ -196,8 +198,8 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
     this.counters.failed++
     this.progress++
     if (this.#gone(work)) return false
-    // Aborted by a forced close: nobody's fault, so no attempt is used up.
-    if (this.phase === 'closed') return false
+    // Aborted by a forced close: nobody's fault, so no attempt is used up. The broker has it again.
+    if (this.phase === 'closed') return true
     const decision = this.#retry.decide(error, work.message, work.attempt)
     if (decision.type === 'dead-letter') {
       this.#deadLetter(work, error, decision.reason)
@@ -221,6 +223,7 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
   }
 
   putBack(lane: Lane, works: readonly Work[]): void {
+    if (this.phase === 'closed') return
     const ours = works.filter(({ delivery }) => !delivery.lost)
     if (lane.returning === 0 && this.phase === 'open') this.scheduler.putBack(lane, ours)
     else for (const work of ours) this.#release(work, 0)

@@ -588,6 +588,46 @@ describe('closing', () => {
     expect(clock.pending).toBe(0)
   })
 
+  it('settles what has been handled before it lets go of the subscription', async () => {
+    const { broker, bus } = await stage(() => {})
+    const order: string[] = []
+    broker.onSettle = ({ outcome }) => {
+      order.push(outcome.type)
+      return undefined
+    }
+    const close = broker.close.bind(broker)
+    broker.close = () => {
+      order.push('close')
+      return close()
+    }
+    broker.deliver(delivery('a'))
+    await bus.close({ timeoutMs: 0 })
+    expect(order).toEqual(['ack', 'close'])
+  })
+
+  it('leaves no subscription and no timer behind when it comes while one is being made', async () => {
+    const transport = new StubTransport()
+    transport.leaseMs = 1_000
+    const clock = manualClock()
+    const bus = createBus({ service: 'billing', transport, clock })
+    await bus.start()
+    const subscribe = transport.subscribe.bind(transport)
+    let go = (): void => {}
+    transport.subscribe = async (spec, sink) => {
+      await new Promise<void>((resolve) => {
+        go = resolve
+      })
+      return subscribe(spec, sink)
+    }
+    const consumer = bus.consume('orders.placed', () => {})
+    await turn()
+    await bus.close({ timeoutMs: 0 })
+    go()
+    await consumer.ready
+    expect(transport.subscriptions.map(({ closed, credit }) => [closed, credit])).toEqual([[true, 0]])
+    expect(clock.pending).toBe(0)
+  })
+
   it('does not hang on a settlement that is never answered', async () => {
     const { broker, bus, clock } = await stage(() => {})
     broker.onSettle = () => new Promise(() => {})
