@@ -1,0 +1,265 @@
+import { PublishError, SettlementError } from '../../../src/core/errors.ts'
+import type { EncodedMessage } from '../../../src/core/message.ts'
+import type {
+  Delivery,
+  DeliverySink,
+  Settlement,
+  SettlementFailure,
+  SubscriptionSpec,
+  TransportSubscription,
+} from '../../../src/core/transport.ts'
+import type { ManualClock, Random } from 'busbar/testing'
+import { encoded, StubTransport } from './stub-transport.ts'
+
+/** A message at the broker. It is waiting when it is neither out nor done. */
+export interface Stored {
+  readonly id: string
+  readonly order: number
+  readonly key: string | undefined
+  readonly change: Partial<EncodedMessage>
+  attempts: number
+  notBefore: number
+  out: ModelDelivery | undefined
+  done: 'ack' | 'reject' | undefined
+  /** The runtime wants to dead-letter it; the broker has not said yes. */
+  rejecting: boolean
+  /** Its handling has ended well, or with a dead letter: what comes later of its key may be handled. */
+  through: boolean
+}
+
+export interface ModelDelivery extends Delivery {
+  lost: boolean
+  readonly stored: Stored
+  settled: boolean
+}
+
+/** Mood of the broker, changed at will. */
+export interface Weather {
+  /** Chance that a settlement fails: the delivery is gone then. */
+  settleFails: number
+  /** Chance that a dead letter can't be published now. */
+  rejectFails: number
+  /** Settlements are answered after up to so many ms. */
+  latencyMs: number
+}
+
+/**
+ * A broker of one topic and one group that keeps to the contract and no more: it hands over ahead of what is settled,
+ * answers late, loses whole keys, and refuses.
+ */
+export class ModelBroker extends StubTransport {
+  readonly stored: Stored[] = []
+  readonly weather: Weather = { settleFails: 0, rejectFails: 0, latencyMs: 0 }
+  /** Timers of the broker and the handlers, to tell them from those of the runtime. */
+  ownTimers = 0
+  member: ModelSubscription | undefined
+  readonly clock: ManualClock
+  readonly random: Random
+  readonly complain: (what: string) => void
+  leaseMsOfModel: number | undefined
+
+  constructor(parts: {
+    readonly clock: ManualClock
+    readonly random: Random
+    readonly orderedRedelivery: boolean
+    readonly complain: (what: string) => void
+  }) {
+    super({ orderedRedelivery: parts.orderedRedelivery })
+    this.clock = parts.clock
+    this.random = parts.random
+    this.complain = parts.complain
+  }
+
+  override async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
+    this.member = new ModelSubscription(this, spec, sink, this.leaseMsOfModel)
+    return this.member
+  }
+
+  publishOne(key: string | undefined, change: Partial<EncodedMessage> = {}): void {
+    const order = this.stored.length
+    this.stored.push({
+      id: `${key ?? 'x'}-${order}`,
+      order,
+      key,
+      change,
+      attempts: 0,
+      notBefore: 0,
+      out: undefined,
+      done: undefined,
+      rejecting: false,
+      through: false,
+    })
+  }
+
+  after(ms: number, fire: () => void): void {
+    this.ownTimers++
+    this.clock.setTimer(ms, () => {
+      this.ownTimers--
+      fire()
+    })
+  }
+
+  get unfinished(): Stored[] {
+    return this.stored.filter(({ done }) => done === undefined)
+  }
+
+  keyOf(stored: Stored): string | undefined {
+    if (this.member?.spec.order === 'strict') return ''
+    return this.member?.spec.order === 'key' ? stored.key : undefined
+  }
+
+  /** Waiting ones that may be handed over now, in order. */
+  deliverable(): Stored[] {
+    const blocked = new Set<string>()
+    const now = this.clock.monotonic()
+    return this.unfinished.filter((stored) => {
+      if (stored.out !== undefined) return false
+      const key = this.keyOf(stored)
+      if (key !== undefined && blocked.has(key)) return false
+      if (stored.notBefore <= now) return true
+      if (key !== undefined && this.capabilities.orderedRedelivery) blocked.add(key)
+      return false
+    })
+  }
+}
+
+let deliveries = 0
+
+export class ModelSubscription implements TransportSubscription {
+  readonly spec: SubscriptionSpec
+  readonly leaseMs: number | undefined
+  credit = 0
+  bytes = 0
+  paused = false
+  closed = false
+  readonly #broker: ModelBroker
+  readonly #sink: DeliverySink
+  #answersUntil = 0
+
+  constructor(broker: ModelBroker, spec: SubscriptionSpec, sink: DeliverySink, leaseMs: number | undefined) {
+    this.#broker = broker
+    this.spec = spec
+    this.#sink = sink
+    this.leaseMs = leaseMs
+  }
+
+  request(credit: number, bytes: number): void {
+    if (this.closed) this.#broker.complain('credit was granted to a closed subscription')
+    if (!(credit >= 0 && bytes >= 0)) this.#broker.complain(`credit of ${credit} messages, ${bytes} bytes`)
+    this.credit += credit
+    this.bytes += bytes
+  }
+
+  pause(): void {
+    this.paused = true
+  }
+
+  resume(): void {
+    this.paused = false
+  }
+
+  /** Hands over what may be handed over now, at most so many. */
+  deliver(most: number): void {
+    if (this.paused || this.closed) return
+    const batch: ModelDelivery[] = []
+    for (const stored of this.#broker.deliverable()) {
+      if (batch.length >= most || this.credit <= 0 || this.bytes <= 0) break
+      const bytes = 10 + (stored.order % 90)
+      stored.attempts++
+      const headers = { delivery: String(++deliveries) }
+      const message = encoded(stored.id, { key: stored.key, ...stored.change, headers })
+      const delivery: ModelDelivery = {
+        message,
+        attempt: stored.attempts,
+        position: { delivery: deliveries },
+        bytes,
+        lost: false,
+        runtime: undefined,
+        stored,
+        settled: false,
+      }
+      stored.out = delivery
+      this.credit--
+      this.bytes -= bytes
+      batch.push(delivery)
+    }
+    if (batch.length > 0) this.#sink.receive(batch)
+  }
+
+  /** Takes back all that is out of some stored messages. */
+  lose(chosen: (stored: Stored) => boolean): void {
+    const taken: ModelDelivery[] = []
+    for (const stored of this.#broker.unfinished) {
+      if (stored.out === undefined || !chosen(stored)) continue
+      taken.push(stored.out)
+      this.#takeBack(stored.out)
+    }
+    if (taken.length > 0) this.#sink.lost(taken, 'the broker says so')
+  }
+
+  #takeBack(delivery: ModelDelivery): void {
+    delivery.lost = true
+    delivery.stored.out = undefined
+    delivery.stored.rejecting = false
+  }
+
+  settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
+    const { weather, random, clock } = this.#broker
+    for (const { delivery, outcome } of batch) {
+      const { stored } = delivery as ModelDelivery
+      if (outcome.type !== 'reject' || delivery.lost) continue
+      stored.rejecting = true
+      stored.through = true
+    }
+    const answer = (): readonly SettlementFailure[] => {
+      const failures: SettlementFailure[] = []
+      for (const [index, settlement] of batch.entries()) {
+        const error = this.#settleOne(settlement)
+        if (error !== undefined) failures.push({ index, error })
+      }
+      return failures
+    }
+    const now = clock.monotonic()
+    // Answers come in the order of the calls.
+    this.#answersUntil = Math.max(this.#answersUntil, now + random.integer(0, weather.latencyMs))
+    if (this.#answersUntil === now) return Promise.resolve(answer())
+    return new Promise((resolve) => this.#broker.after(this.#answersUntil - now, () => resolve(answer())))
+  }
+
+  #settleOne({ delivery: given, outcome }: Settlement): SettlementFailure['error'] | undefined {
+    const delivery = given as ModelDelivery
+    const { stored } = delivery
+    const { weather, random, clock } = this.#broker
+    if (delivery.lost || this.closed) return new SettlementError('taken back')
+    if (delivery.settled) this.#broker.complain(`${stored.id} was settled twice`)
+    if (outcome.type === 'reject' && random.chance(weather.rejectFails))
+      return new PublishError('no dead letters today', { outcome: 'not-sent', retryable: true })
+    if (random.chance(weather.settleFails)) {
+      this.#takeBack(delivery)
+      return new SettlementError('taken back just now')
+    }
+    delivery.settled = true
+    stored.out = undefined
+    stored.rejecting = false
+    if (outcome.type === 'ack' || outcome.type === 'reject') stored.done = outcome.type
+    else {
+      if (!(outcome.delayMs >= 0)) this.#broker.complain(`${stored.id} was delayed by ${outcome.delayMs} ms`)
+      stored.notBefore = clock.monotonic() + outcome.delayMs
+      if (outcome.type === 'release') stored.attempts--
+    }
+    return undefined
+  }
+
+  async extend(batch: readonly Delivery[]): Promise<void> {
+    for (const delivery of batch) if (delivery.lost) this.#broker.complain('a lost delivery was renewed')
+  }
+
+  async drain(): Promise<void> {
+    this.paused = true
+  }
+
+  async close(): Promise<void> {
+    this.closed = true
+    for (const stored of this.#broker.unfinished) if (stored.out !== undefined) this.#takeBack(stored.out)
+  }
+}
