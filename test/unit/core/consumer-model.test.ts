@@ -69,6 +69,8 @@ class Life {
   readonly stubborn = new Set<() => void>()
   /** Keys of which some went back to a broker that promises no order then. */
   readonly unordered = new Set<string>()
+  /** Keys of which a single delivery was lost. */
+  readonly scattered = new Set<string>()
   peace = false
   closed = false
 
@@ -145,6 +147,7 @@ class Life {
 
   checkOrder(stored: Stored, key: string, before: ReadonlySet<Stored>): void {
     const { setup, broker } = this
+    if (this.scattered.has(key)) return
     if (!setup.orderedRedelivery && (setup.mode === 'delayed' || this.unordered.has(key))) return
     for (const other of broker.stored) {
       if (other.order >= stored.order) break
@@ -257,7 +260,11 @@ class Life {
     else if (action < 80) {
       const key = random.pick(['a', 'b', 'c'])
       const victim = random.pick([...broker.unfinished, undefined])
-      if (this.setup.order !== 'key') member.lose((stored) => this.setup.order === 'strict' || stored === victim)
+      if (victim !== undefined && random.chance(0.3)) {
+        // Alone, what is behind it in its key stays: whoever does that gives up the order.
+        this.scattered.add(broker.keyOf(victim) ?? '')
+        member.lose((stored) => stored === victim)
+      } else if (this.setup.order !== 'key') member.lose((stored) => this.setup.order === 'strict' || stored === victim)
       else member.lose((stored) => stored.key === key || (stored.key === undefined && stored === victim))
     } else if (action < 84) this.meddle()
     else if (action < 88) {
