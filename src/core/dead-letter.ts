@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type { DeadLetter } from './bus-types.ts'
 import type { DeadLetterReason } from './events.ts'
 import { OWN_PREFIX } from './headers.ts'
@@ -96,14 +97,23 @@ export function makeRedrive(letter: DeadLetter, group: string): OutgoingMessage 
 }
 
 function summarize(error: unknown): { name: string; text: string; stack: string | undefined } {
-  if (error instanceof Error) return { name: error.name, text: error.message, stack: error.stack }
-  // A handler may throw anything, even an object whose toString throws.
+  // A handler may throw anything: an error of another realm, or whose fields are no texts, or whose `toString` throws.
   try {
-    const text = typeof error === 'object' && error !== null ? JSON.stringify(error) : String(error)
-    return { name: typeof error, text: text ?? String(error), stack: undefined }
+    if (!(error instanceof Error) && !types.isNativeError(error))
+      return { name: typeof error, text: asText(error), stack: undefined }
+    const { name, message, stack } = error as { readonly [field in 'name' | 'message' | 'stack']: unknown }
+    return {
+      name: typeof name === 'string' ? name : 'Error',
+      text: asText(message),
+      stack: typeof stack === 'string' ? stack : undefined,
+    }
   } catch {
     return { name: typeof error, text: 'a value without a text form', stack: undefined }
   }
+}
+
+function asText(value: unknown): string {
+  return (typeof value === 'object' ? JSON.stringify(value) : undefined) ?? String(value)
 }
 
 /** One line of printable ASCII, whatever the text: JSON with its escapes, without the quotes. */

@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, it } from 'vitest'
 import { createBus, defineEvent, PublishError } from 'busbar'
 import type { Bus, BusEventName, ConsumeOptions, ConsumerHandle, Handler, HandlerContext, Message } from 'busbar'
@@ -351,7 +352,16 @@ describe('dead letters', () => {
       },
     ],
     [10n],
-  ])('survive a handler that throws no error (%#)', async (thrown) => {
+    [Object.assign(new Error('x'), { message: { status: 500 } })],
+    [Object.assign(new Error('x'), { name: undefined, stack: 42 })],
+    [
+      Object.defineProperty(new Error('x'), 'message', {
+        get: () => {
+          throw new Error('hostile')
+        },
+      }),
+    ],
+  ])('survive a handler that throws no error, or an odd one (%#)', async (thrown) => {
     const { broker } = await stage(
       () => {
         throw thrown
@@ -361,6 +371,22 @@ describe('dead letters', () => {
     broker.deliver(delivery('a'))
     await turn()
     expect(broker.outcomes()).toEqual(['a reject'])
+  })
+
+  it('tell of an error of another realm what they would of one of ours', async () => {
+    const { broker } = await stage(
+      () => {
+        throw runInNewContext('new RangeError("from afar")')
+      },
+      { retry: false },
+    )
+    broker.deliver(delivery('a'))
+    await turn()
+    const outcome = broker.settled[0]?.outcome
+    expect(outcome?.type === 'reject' && outcome.deadLetter?.headers).toMatchObject({
+      'busbar-dlq-error': 'RangeError',
+      'busbar-dlq-message': 'from afar',
+    })
   })
 
   it('are not made, but counted and told, with drop', async () => {
