@@ -2,7 +2,7 @@ import type { Clock } from './clock.ts'
 import { Deadline } from './deadlines.ts'
 import type { Deadlines } from './deadlines.ts'
 import type { AnyEventDefinition } from './define.ts'
-import { RejectError, TimeoutError } from './errors.ts'
+import { RejectError, TimeoutError, ValidationError } from './errors.ts'
 import type { ConsumerControl, HandlerContext } from './handler.ts'
 import type { EncodedMessage } from './message.ts'
 import type { PublishItem, PublishOptions, PublishReceipt, PublishResult } from './publish-options.ts'
@@ -78,8 +78,8 @@ export abstract class Span {
   }
 
   extend(ms: number): void {
-    if (this.over || this.aborted) return
-    this.#arm(ms)
+    const checked = checkMs('ctx.extend(ms): ms', ms)
+    if (!this.over && !this.aborted) this.#arm(checked)
   }
 
   /** Tells the handler to stop. If it has not ended after the grace, it is abandoned. */
@@ -144,10 +144,19 @@ export class Attempt extends Span implements HandlerContext {
   }
 
   retry(options: { readonly delayMs?: number; readonly countAttempt?: boolean; readonly cause?: unknown } = {}): never {
-    throw new RetryRequest(options)
+    const { delayMs } = options
+    throw new RetryRequest(
+      delayMs === undefined ? options : { ...options, delayMs: checkMs('ctx.retry({ delayMs }): delayMs', delayMs) },
+    )
   }
 
   protected override abandon(reason: unknown): void {
     this.#onAbandon(this, reason)
   }
+}
+
+/** A time that has passed means now; what is no time at all (a missing Retry-After) must not become a delay. */
+function checkMs(name: string, ms: unknown): number {
+  if (typeof ms === 'number' && Number.isFinite(ms)) return Math.max(0, ms)
+  throw new ValidationError(`${name} must be a number of milliseconds, got ${String(ms)}`)
 }

@@ -47,7 +47,8 @@ export interface HandlerContext {
   reject(reason: string, options?: { readonly cause?: unknown }): never
   /**
    * Ends this attempt by throwing: try again after `delayMs` (default: the consumer's backoff). With
-   * `countAttempt: false` it does not use up an attempt: "not now", rather than "failed".
+   * `countAttempt: false` it does not use up an attempt: "not now", rather than "failed". A delay that is no finite number
+   * throws a `ValidationError` instead, which counts as a failure of the handler.
    */
   retry(options?: { readonly delayMs?: number; readonly countAttempt?: boolean; readonly cause?: unknown }): never
   /** Moves the deadline of this attempt to `ms` from now. Leases at the broker are renewed by themselves. */

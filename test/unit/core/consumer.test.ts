@@ -526,6 +526,53 @@ describe('the deadline of an attempt', () => {
   })
 })
 
+describe('times that a handler gives', () => {
+  it.each([Number.NaN, Infinity, '5' as never])('are refused when they are none: %s', async (ms) => {
+    const errors: unknown[] = []
+    const { broker, clock } = await stage(
+      (_message: Message, ctx: HandlerContext) => {
+        try {
+          ctx.extend(ms)
+        } catch (error) {
+          errors.push(error)
+        }
+        try {
+          ctx.retry({ delayMs: ms })
+        } catch (error) {
+          errors.push(error)
+          throw error
+        }
+      },
+      { retry: { mode: 'delayed', backoff: 'fixed', baseMs: 100 } },
+    )
+    broker.deliver(delivery('a'))
+    await turn()
+    expect(errors).toEqual([
+      expect.objectContaining({ code: 'BUSBAR_VALIDATION' }),
+      expect.objectContaining({ code: 'BUSBAR_VALIDATION' }),
+    ])
+    expect(broker.settled).toEqual([{ id: 'a', outcome: { type: 'nack', delayMs: 100 } }])
+    expect(clock.pending).toBe(1)
+  })
+
+  it('mean at once when they lie in the past', async () => {
+    const signals: AbortSignal[] = []
+    const { broker, clock } = await stage(
+      (_message: Message, ctx: HandlerContext) => {
+        if (ctx.attempt === 2) ctx.retry({ delayMs: -5 })
+        ctx.extend(-5)
+        signals.push(ctx.signal)
+        return new Promise(() => {})
+      },
+      { retry: { mode: 'delayed' } },
+    )
+    broker.deliver(delivery('a'), delivery('b', { attempt: 2 }))
+    await clock.advance(30)
+    expect(broker.settled).toEqual([{ id: 'b', outcome: { type: 'nack', delayMs: 0 } }])
+    expect(signals[0]?.aborted).toBe(true)
+  })
+})
+
 describe('pausing', () => {
   it('starts nothing, hands back what waits, and goes on afterwards', async () => {
     const hand = byHand()
