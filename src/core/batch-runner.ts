@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { Span } from './attempt.ts'
 import type { AttemptHost } from './attempt.ts'
 import type { Timer } from './clock.ts'
@@ -5,6 +6,7 @@ import type { AnyEventDefinition } from './define.ts'
 import { ValidationError } from './errors.ts'
 import type { BatchContext, BatchHandler, BatchItemResult } from './handler.ts'
 import type { Message } from './message.ts'
+import { describe } from './options.ts'
 import type { Runner, RunnerHost } from './runner.ts'
 import { validate } from './validate.ts'
 import type { Lane, Work } from './work.ts'
@@ -164,7 +166,8 @@ export class BatchRunner implements Runner {
       for (const index of usable) results[index] = toError(error)
       return results
     }
-    for (const [at, index] of usable.entries()) results[index] = reported?.[at]
+    for (const [at, index] of usable.entries())
+      results[index] = Array.isArray(reported) ? checkResult(reported[at]) : undefined
     return results
   }
 
@@ -205,7 +208,7 @@ export class BatchRunner implements Runner {
       const behind = lane === undefined ? undefined : broken.get(lane)
       const result = results[index]
       if (behind !== undefined) behind.push(work)
-      else if (!(result instanceof Error)) this.#host.succeeded(work)
+      else if (isSuccess(result)) this.#host.succeeded(work)
       else if (this.#host.failed(work, result) && lane !== undefined) broken.set(lane, [])
     }
     for (const [lane, works] of broken) this.#host.putBack(lane, works)
@@ -224,4 +227,15 @@ export class BatchRunner implements Runner {
 
 function toError(value: unknown): Error {
   return value instanceof Error ? value : new Error(String(value), { cause: value })
+}
+
+function isSuccess(result: unknown): result is undefined | null | true {
+  return result === undefined || result === null || result === true
+}
+
+/** What is neither a success nor an error is a mistake, and acking the message would lose it. */
+function checkResult(result: unknown): BatchItemResult {
+  if (isSuccess(result)) return result
+  if (result instanceof Error || types.isNativeError(result)) return result
+  return new TypeError(`A result of a batch handler must be undefined, null, true or an error, got ${describe(result)}`)
 }

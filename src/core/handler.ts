@@ -71,7 +71,7 @@ export type BatchItemResult = undefined | null | true | Error
 
 /**
  * Handles several messages at once. Resolving with nothing acks all; with a list, each by the result at its index;
- * rejecting fails all. When one fails, later messages of the same key in the batch are handled again after it, whatever
+ * rejecting fails all. A result of any other kind is a failure. When one fails, later messages of the same key in the batch are handled again after it, whatever
  * their result, so that order holds.
  */
 export type BatchHandler<Data = unknown> = (

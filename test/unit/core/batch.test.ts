@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, it } from 'vitest'
 import { createBus } from 'busbar'
 import type { BatchContext, BatchHandler, BatchItemResult, Bus, BatchConsumeOptions, ConsumerHandle } from 'busbar'
@@ -104,6 +105,26 @@ describe('batches', () => {
     await turn()
     expect(batches[1]).toEqual(['2'])
     expect(broker.outcomes()).toEqual(['1 ack', '3 ack', '2 ack'])
+  })
+
+  it('take nothing for success that does not say so', async () => {
+    const odd = [false, 'failed', { status: 'rejected', reason: new Error('no') }, runInNewContext('new Error("far")')]
+    const { broker } = await stage(() => [...odd, null] as never, { retry: false, batch: { size: 5 } })
+    broker.deliver(...['1', '2', '3', '4', '5'].map((id) => delivery(id)))
+    await turn()
+    expect(broker.outcomes()).toEqual(['1 reject', '2 reject', '3 reject', '4 reject', '5 ack'])
+    const messages = broker.settled.map(({ outcome }) =>
+      outcome.type === 'reject' ? outcome.deadLetter?.headers['busbar-dlq-message'] : undefined,
+    )
+    expect(messages[1]).toContain('got a string')
+    expect(messages[3]).toBe('far')
+  })
+
+  it('are done when the handler returns something that is no list', async () => {
+    const { broker } = await stage(() => 'done' as never)
+    broker.deliver(delivery('1'), delivery('2'), delivery('3'))
+    await turn()
+    expect(broker.outcomes()).toEqual(['1 ack', '2 ack', '3 ack'])
   })
 
   it('handle what came after a failed one of its key again, after it', async () => {
