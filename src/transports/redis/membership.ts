@@ -83,6 +83,8 @@ export class Membership {
 
   #hold(partition: PartitionState): void {
     partition.phase = 'held'
+    // What its former owner left comes before anything new.
+    if (this.#parts.seat.owned) this.#parts.claimer.recover(partition.main, 'all')
     partition.sweptAt = this.#parts.seat.context.host.clock.monotonic()
     this.#parts.readerOf(partition).add(partition)
   }
@@ -149,10 +151,12 @@ export class Membership {
   }
 
   async #acquire(partition: PartitionState): Promise<boolean> {
-    const { seat, claimer, readerOf, soon } = this.#parts
+    const { seat, readerOf, soon } = this.#parts
     const { context, member } = seat
     const { clock } = context.host
     const reader = readerOf(partition)
+    // A read from before must have ended: what it still brings would come after we had looked for what is pending.
+    await reader.remove(partition)
     const askedAt = clock.monotonic()
     const reply = (await context.scripts.run(
       ACQUIRE,
@@ -169,7 +173,6 @@ export class Membership {
     if (this.#left) return false
     partition.generation = String(reply[1])
     partition.leaseUntil = askedAt + context.options.leaseMs
-    claimer.recover(partition.main, 'all')
     this.#hold(partition)
     return true
   }

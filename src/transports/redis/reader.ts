@@ -13,6 +13,15 @@ const MAX_COUNT = 1_000
 /** A lease that ends that soon is renewed before it is read under. */
 const LEASE_MARGIN = 0.1
 const RETRY_MS = 200
+const UNBLOCK_AGAIN_MS = 5
+
+/** A read that is under way. */
+interface Read {
+  readonly sources: ReadonlySet<Source>
+  readonly blocks: boolean
+  readonly done: Promise<void>
+  interrupting: Promise<void> | undefined
+}
 
 interface Plan {
   readonly sources: readonly Source[]
@@ -36,11 +45,7 @@ export class Reader {
   #id = ''
   #usable = false
   #wakeable = true
-  /** Sources of the read that is under way. */
-  #reading: ReadonlySet<Source> | undefined
-  #blocking = false
-  #readDone: Promise<void> = Promise.resolve()
-  #interrupting: Promise<void> | undefined
+  #read: Read | undefined
   #woken: (() => void) | undefined
   #next = 0
   #emptySingles = 0
@@ -83,14 +88,15 @@ export class Reader {
 
   /** A source has become readable: a read that blocks without it must be started again. */
   refresh(): void {
-    if (this.#blocking && this.#sources().some((source) => !this.#reading?.has(source))) void this.interrupt()
+    const read = this.#read
+    if (read?.blocks === true && this.#sources().some((source) => !read.sources.has(source))) void this.interrupt()
     this.wake()
   }
 
   /** Reads no more from it. Resolves when no read that names it is under way. */
   async remove(partition: PartitionState): Promise<void> {
     this.#partitions.delete(partition)
-    if (partition.sources.some((source) => this.#reading?.has(source))) await this.interrupt()
+    if (partition.sources.some((source) => this.#read?.sources.has(source))) await this.interrupt()
   }
 
   wake(): void {
@@ -99,11 +105,10 @@ export class Reader {
 
   /** Ends a read that blocks, without losing what it may have got. Resolves when it has ended. */
   interrupt(): Promise<void> {
-    if (this.#reading === undefined) return Promise.resolve()
-    this.#interrupting ??= this.#interrupt().finally(() => {
-      this.#interrupting = undefined
-    })
-    return this.#interrupting
+    const read = this.#read
+    if (read === undefined) return Promise.resolve()
+    read.interrupting ??= this.#interrupt(read)
+    return read.interrupting
   }
 
   /** Stops reading for good; what was read until then has been offered. */
@@ -133,9 +138,10 @@ export class Reader {
         })
         this.#woken = undefined
       } else {
-        const reading = this.#read(plan)
-        this.#readDone = reading
-        await reading
+        const done = this.#carryOut(plan)
+        this.#read = { sources: new Set(plan.sources), blocks: plan.blockMs > 0, done, interrupting: undefined }
+        await done
+        this.#read = undefined
       }
     }
   }
@@ -176,7 +182,7 @@ export class Reader {
     return Math.max(1, Math.floor(Math.min(longest, until - clock.monotonic())))
   }
 
-  async #read({ sources, count, blockMs }: Plan): Promise<void> {
+  async #carryOut({ sources, count, blockMs }: Plan): Promise<void> {
     const { spec, member } = this.#seat
     const args: Arg[] = ['XREADGROUP', 'GROUP', spec.group, member, 'COUNT', String(count)]
     if (blockMs > 0) args.push('BLOCK', String(blockMs))
@@ -185,17 +191,12 @@ export class Reader {
     for (let index = 0; index < sources.length; index++) args.push('>')
     const generations = sources.map(({ partition }) => partition.generation)
     this.#byStream = new Map(sources.map((source) => [source.stream, source]))
-    this.#reading = new Set(sources)
-    this.#blocking = blockMs > 0
     try {
       const reply = (await this.#link.call(args, undefined, blockMs)) as Reply
       this.#emptySingles = reply === null ? (blockMs > 0 ? 0 : this.#emptySingles + 1) : 0
       if (reply !== null) this.#take(reply, sources, generations)
     } catch (error) {
       await this.#failed(error, sources)
-    } finally {
-      this.#reading = undefined
-      this.#blocking = false
     }
   }
 
@@ -270,10 +271,9 @@ export class Reader {
     this.wake()
   }
 
-  async #interrupt(): Promise<void> {
-    const reading = this.#reading
+  async #interrupt(read: Read): Promise<void> {
     const { wire, host } = this.#seat.context
-    while (this.#reading === reading && this.#blocking && this.#link.up && this.#wakeable && this.#id !== '') {
+    while (this.#read === read && read.blocks && this.#link.up && this.#wakeable && this.#id !== '') {
       try {
         // 0: it is not blocked, because its command is still on the way there or its reply on the way back.
         if (Number(await wire.call(this.#key, ['CLIENT', 'UNBLOCK', this.#id])) === 1) break
@@ -288,13 +288,14 @@ export class Reader {
         })
         break
       }
-      await Promise.race([
-        this.#readDone,
-        new Promise<void>((resolve) => {
-          host.clock.setTimer(5, resolve)
-        }),
-      ])
+      await Promise.race([read.done, this.#after(UNBLOCK_AGAIN_MS)])
     }
-    await this.#readDone
+    await read.done
+  }
+
+  #after(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#seat.context.host.clock.setTimer(ms, resolve)
+    })
   }
 }
