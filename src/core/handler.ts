@@ -70,9 +70,9 @@ export interface ConsumerControl {
 export type BatchItemResult = undefined | null | true | Error
 
 /**
- * Handles several messages at once. Resolving with nothing acks all; with a list, each by the result at its index;
- * rejecting fails all. A result of any other kind is a failure. When one fails, later messages of the same key in the batch are handled again after it, whatever
- * their result, so that order holds.
+ * Handles several messages at once. Resolving with nothing acks all; with a list, each by the result at its index, and a
+ * result of any other kind is a failure too; rejecting fails all. When one fails, later messages of the same key in the
+ * batch are handled again after it, whatever their result, so that order holds.
  */
 export type BatchHandler<Data = unknown> = (
   messages: readonly Message<Data>[],
