@@ -28,7 +28,9 @@ class Entry {
   readonly deadlineAt: number
   readonly settle: (index: number, position: Position | undefined, error: PublishError | undefined) => void
   state: 'waiting' | 'sent' | 'settled' = 'waiting'
-  /** Once the transport has answered: indexes of those that it has promised an outcome for. */
+  /** How many the transport has answered for, in order: they have their outcome, but for those that are `late`. */
+  answered = 0
+  /** Indexes of those for which the transport has promised an outcome. */
   late: Set<number> | undefined
 
   constructor(messages: readonly OutgoingMessage[], bytes: number, deadlineAt: number, settle: Entry['settle']) {
@@ -43,7 +45,7 @@ class Entry {
     if (this.state === 'settled') return
     this.state = 'settled'
     for (let index = 0; index < this.messages.length; index++) {
-      if (this.late !== undefined && !this.late.has(index)) continue
+      if (index < this.answered && this.late?.has(index) !== true) continue
       tell(this.messages[index] as OutgoingMessage, error)
       this.settle(index, undefined, error)
     }
@@ -282,8 +284,8 @@ export class Publisher {
       const first = at
       at += entry.messages.length
       // Its deadline or its signal was faster.
-      if (entry.state === 'settled') continue
-      for (let index = 0; index < entry.messages.length; index++) {
+      for (let index = 0; index < entry.messages.length && entry.state !== 'settled'; index++) {
+        entry.answered = index + 1
         const outcome = outcomes[first + index]
         if (outcome instanceof Promise) (late ??= []).push(this.#settleLate(entry, index, outcome))
         else this.#settleOne(entry, index, outcome, undefined)

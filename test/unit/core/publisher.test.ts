@@ -179,6 +179,26 @@ describe('fates', () => {
     await bus.close({ timeoutMs: 0 })
   })
 
+  it('is settled once when a listener aborts the call in the middle of its outcomes', async () => {
+    const transport = new StubTransport()
+    transport.answer = async (batch) =>
+      batch.map((_message, at): PublishOutcome => (at === 1 ? { error: notSent() } : { position: { at } }))
+    const bus = await start(transport)
+    const controller = new AbortController()
+    const failed: string[] = []
+    bus.events.on('publishFailed', ({ message }) => {
+      failed.push(Buffer.from(message.body).toString())
+      controller.abort()
+    })
+    const results = await bus.publishMany('t', [{ data: 0 }, { data: 1 }, { data: 2 }], { signal: controller.signal })
+    const fates = results.map(({ error }) => (error as PublishError | undefined)?.outcome)
+    await turn()
+    expect(fates).toEqual([undefined, 'not-sent', 'unknown'])
+    expect(results.map(({ error }) => (error as PublishError | undefined)?.outcome)).toEqual(fates)
+    expect(failed).toEqual(['1', '2'])
+    await bus.close()
+  })
+
   it('refuses what is too large for the transport before anything is sent', async () => {
     const transport = new StubTransport({ maxMessageBytes: 1_000 })
     const bus = await start(transport)
