@@ -3,6 +3,7 @@ import type { Clock } from '../../core/clock.ts'
 import type { PublishError } from '../../core/errors.ts'
 import type { BusEvents } from '../../core/events.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
+import type { LinkedList } from '../../core/linked-list.ts'
 import { OptionsReader } from '../../core/options.ts'
 import { messageBytes } from '../../core/outgoing.ts'
 import { compilePattern, isDeadLetterTopic, isPattern } from '../../core/topic.ts'
@@ -64,11 +65,15 @@ export class MemoryBroker {
   // --- in ----------------------------------------------------------------------------------------------------------
 
   /** Stores a message; undefined when it has to wait for room, and its waiter is told later. */
-  append(message: OutgoingMessage, now: number, waiter: () => Waiter): PublishOutcome | undefined {
+  append(
+    message: OutgoingMessage,
+    now: number,
+    waiter: (waiters: LinkedList<Waiter>) => Waiter,
+  ): PublishOutcome | undefined {
     const state = this.topic(message.topic)
     if (state.waiters.size === 0 && state.hasRoom) return this.#store(state, message, now)
     if (isDeadLetterTopic(message.topic)) return { error: state.fullError() }
-    state.waiters.push(waiter())
+    state.waiters.push(waiter(state.waiters))
     return undefined
   }
 
@@ -112,13 +117,9 @@ export class MemoryBroker {
     for (const { topic } of queues) {
       const state = this.topics.get(topic)
       if (state === undefined) continue
-      for (
-        let waiter = state.waiters.peek();
-        waiter !== undefined && (waiter.gone || state.hasRoom);
-        waiter = state.waiters.peek()
-      ) {
-        state.waiters.shift()
-        if (!waiter.gone) waiter.settle(this.#store(state, waiter.message, this.clock.now()))
+      for (let waiter = state.waiters.first; waiter !== undefined && state.hasRoom; waiter = state.waiters.first) {
+        state.waiters.remove(waiter)
+        waiter.settle(this.#store(state, waiter.message, this.clock.now()))
       }
     }
   }

@@ -1,4 +1,5 @@
 import { PublishError } from '../../core/errors.ts'
+import type { LinkedList } from '../../core/linked-list.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import type { MemoryBroker } from './broker.ts'
@@ -21,8 +22,8 @@ export function publishToMemory(
       continue
     }
     let waiting: Promise<PublishOutcome> | undefined
-    const outcome = broker.append(message, now, () => {
-      const { waiter, settled } = waitForRoom(message, signal)
+    const outcome = broker.append(message, now, (waiters) => {
+      const { waiter, settled } = waitForRoom(message, waiters, signal)
       waiting = settled
       return waiter
     })
@@ -34,11 +35,13 @@ export function publishToMemory(
 
 function waitForRoom(
   message: OutgoingMessage,
+  waiters: LinkedList<Waiter>,
   signal: AbortSignal | undefined,
 ): { waiter: Waiter; settled: Promise<PublishOutcome> } {
   const { promise, resolve } = Promise.withResolvers<PublishOutcome>()
   const abort = (): void => {
-    waiter.gone = true
+    // At once: while the topic stays full, nobody else would ever let go of it.
+    waiters.remove(waiter)
     const cause: unknown = signal?.reason
     resolve({
       error: new PublishError('The wait for room was aborted; the message was not sent', {
@@ -50,7 +53,8 @@ function waitForRoom(
   }
   const waiter: Waiter = {
     message,
-    gone: false,
+    previous: undefined,
+    next: undefined,
     settle: (outcome) => {
       signal?.removeEventListener('abort', abort)
       resolve(outcome)

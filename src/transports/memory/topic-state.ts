@@ -1,16 +1,16 @@
 import { PublishError } from '../../core/errors.ts'
+import { LinkedList } from '../../core/linked-list.ts'
+import type { LinkedNode } from '../../core/linked-list.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
-import { Queue } from '../../core/queue.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import type { GroupQueue } from './group-queue.ts'
 import { TopicLog } from './log.ts'
 
 /** A message that waits for room in its topic. */
-export interface Waiter {
+export interface Waiter extends LinkedNode<Waiter> {
   readonly message: OutgoingMessage
   settle(outcome: PublishOutcome): void
-  gone: boolean
 }
 
 /** One topic: its log, its groups, and the publishers that wait for them. */
@@ -18,7 +18,7 @@ export class TopicState {
   readonly name: string
   readonly log: TopicLog = new TopicLog()
   readonly groups: Map<string, GroupQueue> = new Map()
-  readonly waiters: Queue<Waiter> = new Queue()
+  readonly waiters: LinkedList<Waiter> = new LinkedList()
   readonly #retainMessages: number
   readonly #maxBacklogBytes: number
   /** Nobody consumes dead letters, and still none may fall off: a full topic refuses instead. */

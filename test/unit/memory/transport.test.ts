@@ -90,6 +90,21 @@ describe('bounds', () => {
     expect(transport.messages('t')).toHaveLength(2)
   })
 
+  it('forgets a publisher that has given up, also while there is no room', async () => {
+    const broker = memoryBroker({ maxBacklogBytes: 1_024 })
+    const bus = await start(memory({ broker }))
+    const consumer = bus.consume('t', () => {})
+    await consumer.ready
+    consumer.pause()
+    await bus.publishMany('t', [{ data: 1 }, { data: 2 }])
+    const waiting = [1, 2, 3].map((data) => bus.publish('t', data))
+    await waitUntil(() => broker.topic('t').waiters.size === 3)
+    const closed = bus.close({ timeoutMs: 0 })
+    await Promise.allSettled(waiting)
+    await closed
+    expect(broker.topic('t').waiters.size).toBe(0)
+  })
+
   it('tells a loss when it drops what no group has asked for, and never drops dead letters', async () => {
     const transport = memory({ retainMessages: 10 })
     const bus = await start(transport)
