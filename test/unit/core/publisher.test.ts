@@ -199,6 +199,15 @@ describe('fates', () => {
     await bus.close()
   })
 
+  it('refuses a time that no calendar knows', async () => {
+    const transport = new StubTransport()
+    const bus = await start(transport)
+    for (const options of [{ ttlMs: Number.MAX_SAFE_INTEGER }, { delayMs: 1e300 }])
+      await expect(bus.publish('t', 1, options)).rejects.toMatchObject({ code: 'BUSBAR_VALIDATION' })
+    expect(transport.published).toEqual([])
+    await bus.close()
+  })
+
   it('refuses what is too large for the transport before anything is sent', async () => {
     const transport = new StubTransport({ maxMessageBytes: 1_000 })
     const bus = await start(transport)
