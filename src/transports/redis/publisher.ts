@@ -1,6 +1,4 @@
-import { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
-import { messageBytes } from '../../core/outgoing.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import type { RedisContext } from './context.ts'
 import { DelayedMover } from './delayed.ts'
@@ -9,6 +7,7 @@ import type { Arg } from './given-client.ts'
 import { asBuffer } from './mapping.ts'
 import { Routes } from './routes.ts'
 import type { Lane } from './routes.ts'
+import { tooLarge } from './too-large.ts'
 import { DELAY, PUBLISH, PUBLISH_SIDE } from './scripts/publish.ts'
 
 /** A script holds the whole server up while it runs: that many messages are a fraction of a millisecond. */
@@ -251,11 +250,4 @@ export class RedisPublisher {
     }
     this.#refusal = detail
   }
-}
-
-function tooLarge(message: OutgoingMessage, limit: number): PublishError {
-  return new PublishError(
-    `The message for "${message.topic}" has ${messageBytes(message)} bytes; the limit of this transport (maxMessageBytes) is ${limit}. It was not sent.`,
-    { outcome: 'not-sent' },
-  )
 }
