@@ -93,7 +93,7 @@ export class OutgoingFactory {
         options.tracestate === undefined
           ? parent?.tracestate
           : checkText('tracestate', options.tracestate, MAX_KEY_LENGTH),
-      expiresAt: options.ttlMs === undefined ? undefined : instant('ttlMs', now + checkMs('ttlMs', options.ttlMs)),
+      expiresAt: options.ttlMs === undefined ? undefined : inCalendar('ttlMs', now + checkMs('ttlMs', options.ttlMs)),
       headers: options.headers === undefined ? NO_HEADERS : checkHeaders(options.headers),
       body,
       deliverAt: deliverAt(options, now),
@@ -115,15 +115,15 @@ function deliverAt(options: PublishOptions | PublishItem, now: number): number |
     if (delayMs !== undefined) throw new ValidationError('Give either delayMs or deliverAt, not both')
     const at = instant instanceof Date ? instant.getTime() : Number.NaN
     if (Number.isNaN(at)) throw new ValidationError('deliverAt must be a valid Date')
-    return at > now ? instant('deliverAt', at) : undefined
+    return at > now ? inCalendar('deliverAt', at) : undefined
   }
-  return delayMs === undefined || delayMs === 0 ? undefined : instant('delayMs', now + checkMs('delayMs', delayMs))
+  return delayMs === undefined || delayMs === 0 ? undefined : inCalendar('delayMs', now + checkMs('delayMs', delayMs))
 }
 
 /** End of the year 9999: later instants have no RFC 3339 form, and one message must not spoil the batch of its neighbours. */
 const LAST_INSTANT = 253_402_300_799_999
 
-function instant(name: string, at: number): number {
+function inCalendar(name: string, at: number): number {
   if (at <= LAST_INSTANT) return at
   throw new ValidationError(`${name} lies beyond the year 9999: leave it out if it is to mean never`)
 }
