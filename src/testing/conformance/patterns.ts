@@ -46,6 +46,8 @@ export const patternScenarios: readonly Scenario[] = [
       const [tail, hash] = [ctx.probe(), ctx.probe()]
       ctx.consume(bus, `${base}.>`, tail.handler(), { group: ctx.group() })
       ctx.consume(bus, `${base}.#`, hash.handler(), { group: ctx.group() })
+      // A broker without a log may refuse what nobody is there for.
+      ctx.consume(bus, `${base}x`, ctx.probe().handler(), { group: ctx.group() })
       await bus.start()
       const ids: string[] = []
       await bus.publish(`${base}x`, 'not this one')
