@@ -147,7 +147,8 @@ export interface DeadLetters {
   get(id: string): Promise<DeadLetter | undefined>
   /**
    * Sends them back to the group that failed, and to no other, oldest first. Each copy is confirmed before its dead letter
-   * is deleted: a crash in between leaves both, never none.
+   * is deleted: a crash in between leaves both, never none. Rejects with `UnsupportedError` for those of broadcast
+   * consumers, whose groups are gone with their instances.
    */
   redrive(options?: RedriveOptions): Promise<RedriveReport>
   /** Deletes them; resolves with how many. */

@@ -20,7 +20,7 @@ import { OptionsReader } from './options.ts'
 import { OutgoingFactory } from './outgoing.ts'
 import type { PublishItem, PublishOptions, PublishReceipt, PublishResult } from './publish-options.ts'
 import { Publisher } from './publisher.ts'
-import { normalizePattern, patternsOverlap, topicProblem } from './topic.ts'
+import { broadcastGroup, normalizePattern, patternsOverlap, topicProblem } from './topic.ts'
 import type { Transport, TransportAdmin } from './transport.ts'
 
 /**
@@ -242,7 +242,7 @@ class BusImpl implements Bus {
       consumerId,
       // Of instances that come and go, all dead letters lie in one place.
       deadLetterGroup: options.broadcast
-        ? `${this.options.service}-broadcast`
+        ? broadcastGroup(this.options.service)
         : (options.group ?? this.options.service),
       from,
       definition,

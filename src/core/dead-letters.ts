@@ -2,9 +2,10 @@ import type { DeadLetter, DeadLetters, DeadLetterSelection, RedriveOptions, Redr
 import { sleep } from './clock.ts'
 import type { Clock } from './clock.ts'
 import { makeRedrive, parseDeadLetter } from './dead-letter.ts'
+import { UnsupportedError } from './errors.ts'
 import type { BusEvents } from './events.ts'
 import type { Publisher } from './publisher.ts'
-import { deadLetterTopic } from './topic.ts'
+import { deadLetterTopic, mayBeBroadcast } from './topic.ts'
 import type { Position, TransportAdmin } from './transport.ts'
 
 /** How many stored messages are looked at in one go. */
@@ -72,6 +73,16 @@ export function deadLettersOf(parts: DeadLettersParts): DeadLetters {
     return { redriven: confirmed.length, failed }
   }
 
+  /** Copies for a group that nobody is in would be confirmed, and never be seen again. */
+  async function requireGroup(): Promise<void> {
+    if (!mayBeBroadcast(parts.group)) return
+    const groups = await parts.admin.groups(parts.topic)
+    if (groups.some(({ group }) => group === parts.group)) return
+    throw new UnsupportedError(
+      `Dead letters of broadcast consumers can't be sent back: each instance was a group of its own ("${parts.group}" is none). Publish what list() returns again, or purge`,
+    )
+  }
+
   async function redrive(options: RedriveOptions = {}): Promise<RedriveReport> {
     const { maxRedrives, ratePerSecond, signal } = options
     const filter = (letter: DeadLetter): boolean =>
@@ -80,6 +91,7 @@ export function deadLettersOf(parts: DeadLettersParts): DeadLetters {
     // Chosen first, as a whole: a redriven message that fails again comes back to this topic, and must wait for the next call.
     const letters = await list({ ids: options.ids, limit: options.limit, filter })
     if (options.dryRun === true) return { matched: letters.length, redriven: 0, failed: [] }
+    await requireGroup()
     const failed: { id: string; error: Error }[] = []
     let redriven = 0
     const step = ratePerSecond === undefined ? PAGE : Math.max(1, Math.min(PAGE, Math.ceil(ratePerSecond / 10)))
@@ -106,11 +118,11 @@ export function deadLettersOf(parts: DeadLettersParts): DeadLetters {
 
   async function purge(selection: DeadLetterSelection = {}): Promise<number> {
     let purged = 0
-    const letters = await list(selection)
-    for (let at = 0; at < letters.length; at += PAGE) {
-      const positions = letters.slice(at, at + PAGE).map((letter) => letter.position)
-      purged += await parts.admin.remove(topic, positions)
-    }
+    // Positions alone: there may be more dead letters than memory.
+    const positions: Position[] = []
+    for await (const letters of select(selection)) for (const { position } of letters) positions.push(position)
+    for (let at = 0; at < positions.length; at += PAGE)
+      purged += await parts.admin.remove(topic, positions.slice(at, at + PAGE))
     parts.events.emit('redrive', {
       transport: parts.transportName,
       topic: parts.topic,

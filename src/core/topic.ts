@@ -2,6 +2,7 @@ import { ValidationError } from './errors.ts'
 
 /** Dead letters of a topic and group lie in `<topic>.<group>.dlq`. */
 const DEAD_LETTER_TOKEN = 'dlq'
+const BROADCAST_SUFFIX = '-broadcast'
 
 /** Kafka allows 249; a dead-letter topic adds its group (64 at most) and suffix, and must fit too. */
 export const MAX_TOPIC_LENGTH = 160
@@ -10,7 +11,7 @@ const MAX_DEAD_LETTER_TOPIC_LENGTH = 249
 const TOKEN = /^[A-Za-z0-9_-]+$/
 
 /**
- * Throws a `ValidationError` unless `topic` is a plain topic name: 1 to 200 characters, tokens of letters, digits,
+ * Throws a `ValidationError` unless `topic` is a plain topic name: 1 to 160 characters, tokens of letters, digits,
  * `_` and `-`, joined by dots. The set is what every broker accepts as it is.
  */
 export function checkTopicName(topic: string): void {
@@ -55,6 +56,16 @@ export function normalizePattern(pattern: string): string {
 /** The topic that holds the dead letters of one topic and group. */
 export function deadLetterTopic(topic: string, group: string): string {
   return `${topic}.${group}.${DEAD_LETTER_TOKEN}`
+}
+
+/** Stands for the groups of all instances of a broadcast consumer where their dead letters lie. No such group is consumed. */
+export function broadcastGroup(service: string): string {
+  return `${service}${BROADCAST_SUFFIX}`
+}
+
+/** True for what `broadcastGroup` makes, and for a group that somebody has named like that. */
+export function mayBeBroadcast(group: string): boolean {
+  return group.endsWith(BROADCAST_SUFFIX)
 }
 
 export function isDeadLetterTopic(topic: string): boolean {
