@@ -26,8 +26,8 @@ export class LeaseKeeper {
     this.#subscription = parts.subscription
     this.#clock = parts.clock
     this.#onError = parts.onError
-    // Two renewals may fail before a lease ends.
-    this.#everyMs = parts.leaseMs / 3
+    // With what `renew` passes over, a delivery is tried at 3/8, 5/8 and 7/8 of its lease at the latest: two may fail.
+    this.#everyMs = parts.leaseMs / 4
     this.#arm()
   }
 
@@ -53,7 +53,7 @@ export class LeaseKeeper {
   }
 
   async #renew(): Promise<void> {
-    const youngest = this.#clock.monotonic() - this.#everyMs
+    const youngest = this.#clock.monotonic() - this.#everyMs / 2
     const deliveries: Delivery[] = []
     // In order of arrival, so the first one that is young enough ends it.
     for (let work = this.#outstanding.first; work !== undefined && work.receivedAt <= youngest; work = work.next) {

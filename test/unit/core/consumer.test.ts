@@ -755,7 +755,7 @@ describe('starting', () => {
 describe('leases', () => {
   it('are renewed for what runs and what waits, in one call, and not for what just came', async () => {
     const hand = byHand()
-    const { broker, clock } = await stage(hand.handler, { concurrency: 1 }, {}, 'orders.placed', 3_000)
+    const { broker, clock } = await stage(hand.handler, { concurrency: 1 }, {}, 'orders.placed', 4_000)
     broker.deliver(delivery('a'), delivery('b'))
     await clock.advance(900)
     broker.deliver(delivery('c'))
@@ -767,6 +767,18 @@ describe('leases', () => {
     await turn()
     await clock.advance(1_000)
     expect(broker.extended[2]).toEqual(['b', 'c'])
+  })
+
+  it.each([0, 501, 999])('are tried three times before they end, whenever the delivery came: %i ms', async (at) => {
+    const { broker, clock } = await stage(() => new Promise(() => {}), {}, {}, 'orders.placed', 4_000)
+    broker.extend = async (deliveries) => {
+      broker.extended.push(deliveries.map(({ message }) => message.id))
+      throw new Error('the broker is away')
+    }
+    await clock.advance(at)
+    broker.deliver(delivery('a'))
+    await clock.advance(3_999)
+    expect(broker.extended.length).toBeGreaterThanOrEqual(3)
   })
 })
 
