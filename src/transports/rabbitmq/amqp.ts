@@ -36,7 +36,8 @@ export function rawChannel(channel: Channel): RawChannel | undefined {
 /** Ends the connection without a word, for when the broker does not answer. */
 export function destroySocket(model: ChannelModel): void {
   const { stream } = (model as unknown as Inside).connection as { stream?: Duplex }
-  stream?.destroy()
+  // With an error, or the library would not notice.
+  stream?.destroy(new Error('The broker did not answer in time'))
 }
 
 export interface ServerInfo {

@@ -6,8 +6,8 @@ export interface BackoffOptions {
   readonly maxMs: number
 }
 
-/** While nobody listens on the port, a try costs one packet, and whoever waits wants to know soon. */
-const REFUSED_MAX_MS = 2_000
+/** While nobody answers at all, a try costs a packet or two, and whoever waits wants to know soon. */
+const ABSENT_MAX_MS = 2_000
 /** The first try after a loss: most cuts are only that. A little apart, so that a fleet does not come back as one. */
 const FIRST_MAX_MS = 100
 
@@ -15,12 +15,12 @@ const FIRST_MAX_MS = 100
  * How long to wait before the next try to connect, in ms; undefined for never again.
  *
  * @param attempt 1 for the first try after the loss.
- * @param refused The last try found a closed port.
+ * @param absent The last try found nobody: no broker, as opposed to one that is busy or says no.
  */
 export function backoffDelay(
   { type, minMs, maxMs }: BackoffOptions,
   attempt: number,
-  refused: boolean,
+  absent: boolean,
   random: () => number = Math.random,
 ): number | undefined {
   if (type === 'stop') return undefined
@@ -32,5 +32,5 @@ export function backoffDelay(
       : type === 'random'
         ? minMs + random() * (maxMs - minMs)
         : minMs + random() * (exponential - minMs)
-  return refused ? Math.min(delay, Math.max(minMs, REFUSED_MAX_MS)) : delay
+  return absent ? Math.min(delay, Math.max(minMs, ABSENT_MAX_MS)) : delay
 }

@@ -83,6 +83,8 @@ export class Declarations implements Prerequisites {
             )
             await this.#parts.plain().publish('', registry.queue, registry.encode(unknown))
           },
+          layoutOf: async (topic, group) =>
+            (await registry.list(session)).find((record) => record.topic === topic && record.group === group)?.layout,
         },
         spec,
       )

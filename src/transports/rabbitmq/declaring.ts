@@ -58,28 +58,19 @@ export class Declaring {
   }
 }
 
-export interface Inequivalence {
-  /** Which argument or property differs: `x-delivery-limit`, `durable`, `alternate-exchange`. */
-  readonly argument: string
-  /** What it is on the broker; undefined for none. */
-  readonly current: string | undefined
-}
-
-/** Reads the broker's complaint about a declaration that does not fit what is there. */
-export function inequivalenceOf(error: unknown): Inequivalence | undefined {
+/**
+ * Which argument or property differs (`x-delivery-limit`, `durable`, `alternate-exchange`), from the broker's complaint
+ * about a declaration that does not fit what is there. AMQP cuts such a text off at 255 bytes, so its end tells nothing.
+ */
+export function inequivalentArgument(error: unknown): string | undefined {
   if (replyCode(error) !== REPLY.preconditionFailed || !(error instanceof Error)) return undefined
-  const found = /inequivalent arg '([^']+)' for .*?: received .*? but current is (.*)$/s.exec(error.message)
-  if (found === null) return undefined
-  const [, argument = '', rest = ''] = found
-  const quoted = /'([^']*)'/.exec(rest)
-  return { argument, current: quoted?.[1] }
+  return /inequivalent arg '([^']+)'/.exec(error.message)?.[1]
 }
 
 export interface Drift {
   readonly queue: string
   readonly argument: string
   readonly wanted: unknown
-  readonly current: string | undefined
 }
 
 /**
@@ -96,10 +87,10 @@ export async function declareQueue(
     await declaring.run((channel) => channel.assertQueue(queue, options))
     return []
   } catch (error) {
-    const differs = inequivalenceOf(error)
-    if (differs === undefined || vital.includes(differs.argument)) throw error
-    const wanted = (options.arguments as Record<string, unknown> | undefined)?.[differs.argument]
+    const argument = inequivalentArgument(error)
+    if (argument === undefined || vital.includes(argument)) throw error
+    const wanted = (options.arguments as Record<string, unknown> | undefined)?.[argument]
     await declaring.run((channel) => channel.checkQueue(queue))
-    return [{ queue, argument: differs.argument, wanted, current: differs.current }]
+    return [{ queue, argument, wanted }]
   }
 }

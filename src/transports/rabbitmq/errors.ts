@@ -74,11 +74,17 @@ function detailOf(error: unknown): string {
   return reasonOf(error)
 }
 
-/** Nobody listens there: trying again costs next to nothing. */
-export function isConnectionRefused(error: unknown): boolean {
-  const { cause } = (error ?? {}) as { cause?: unknown }
+const ABSENT = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'EHOSTUNREACH', 'ENETUNREACH'])
+
+/**
+ * Nobody is there: the port is closed, or whatever stands before the broker (a balancer, a proxy) hangs up. As opposed to
+ * a broker that is slow, or that does not let us in.
+ */
+export function isAbsent(error: unknown): boolean {
   const code = (error as NodeJS.ErrnoException | undefined)?.code
-  if (code === 'ECONNREFUSED') return true
-  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(isConnectionRefused)
-  return cause !== undefined && isConnectionRefused(cause)
+  if (code !== undefined && ABSENT.has(code)) return true
+  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(isAbsent)
+  if (error instanceof Error && /Socket closed abruptly|Unexpected close/.test(error.message)) return true
+  const { cause } = (error ?? {}) as { cause?: unknown }
+  return cause !== undefined && isAbsent(cause)
 }

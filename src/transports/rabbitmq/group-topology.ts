@@ -1,8 +1,9 @@
+import { ConfigurationError } from '../../core/errors.ts'
 import { deadLetterTopic, isPattern } from '../../core/topic.ts'
-import { declareQueue, inequivalenceOf } from './declaring.ts'
+import { declareQueue, inequivalentArgument } from './declaring.ts'
 import type { Declaring, Drift } from './declaring.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
-import { layoutToken, parseLayout, reconcile } from './group-layout.ts'
+import { layoutToken, reconcile } from './group-layout.ts'
 import type { GroupLayout } from './group-layout.ts'
 import { bindingKeyOf, routingKeyOf, targetedKeyOf } from './names.ts'
 import type { Names } from './names.ts'
@@ -31,6 +32,8 @@ export interface GroupContext {
   readonly deliveryLimit: number
   /** Called before a group is declared that does not exist yet. */
   readonly register: (spec: GroupSpec) => Promise<void>
+  /** The layout that the group was registered with. */
+  readonly layoutOf: (topic: string, group: string) => Promise<GroupLayout | undefined>
 }
 
 /** Effectively none: peeking at a queue counts as a delivery, and must never use a message up. */
@@ -63,7 +66,7 @@ export async function declareGroup(
   const queueType = spec.options?.queueType ?? context.queueType
   const exchange = names.group(topic, group)
   if (!(await declaring.exists((channel) => channel.checkExchange(exchange)))) await context.register(spec)
-  const layout = await declareGroupExchange(declaring, exchange, spec)
+  const layout = await declareGroupExchange(declaring, exchange, spec, context.layoutOf)
   const queues =
     layout.order === 'key'
       ? Array.from({ length: layout.partitions }, (_, partition) => names.partition(topic, group, partition))
@@ -78,24 +81,38 @@ export async function declareGroup(
   return { layout, queues, drifts }
 }
 
-/** The exchange spreads keys over queues; and its alternate exchange tells the layout, whether it is used or not. */
+/**
+ * The exchange spreads keys over queues; and its alternate exchange tells the layout, whether it is used or not: the broker
+ * refuses a declaration that names another one.
+ */
 async function declareGroupExchange(
   declaring: Declaring,
   exchange: string,
   { topic, group, layout: wanted }: GroupSpec,
+  layoutOf: GroupContext['layoutOf'],
 ): Promise<GroupLayout> {
-  const rest = (layout: GroupLayout): string => `${exchange}:${layoutToken(layout)}`
-  try {
-    await declaring.run((channel) =>
-      channel.assertExchange(exchange, 'direct', { durable: true, alternateExchange: rest(wanted) }),
-    )
-    return wanted
-  } catch (error) {
-    const differs = inequivalenceOf(error)
-    const current = parseLayout(differs?.current?.slice(exchange.length + 1))
-    if (current === undefined) throw error
-    return reconcile(topic, group, wanted, current)
+  const isDeclared = async (layout: GroupLayout): Promise<boolean> => {
+    const alternateExchange = `${exchange}:${layoutToken(layout)}`
+    try {
+      await declaring.run((channel) => channel.assertExchange(exchange, 'direct', { durable: true, alternateExchange }))
+      return true
+    } catch (error) {
+      if (inequivalentArgument(error) !== 'alternate-exchange') throw error
+      return false
+    }
   }
+  if (await isDeclared(wanted)) return wanted
+  const registered = await layoutOf(topic, group)
+  const candidates: readonly GroupLayout[] = [
+    ...(registered === undefined ? [] : [registered]),
+    { order: 'none', partitions: 1 },
+    { order: 'strict', partitions: 1 },
+    ...Array.from({ length: BUCKETS }, (_, index) => ({ order: 'key', partitions: index + 1 }) as const),
+  ]
+  for (const candidate of candidates) if (await isDeclared(candidate)) return reconcile(topic, group, wanted, candidate)
+  throw new ConfigurationError(`The group "${group}" of "${topic}"`, [
+    { path: 'group', message: `can't be declared: an exchange "${exchange}" exists that is none of ours` },
+  ])
 }
 
 function queueArguments(

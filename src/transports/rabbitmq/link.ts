@@ -6,7 +6,7 @@ import { destroySocket } from './amqp.ts'
 import { backoffDelay } from './backoff.ts'
 import type { BackoffOptions } from './backoff.ts'
 import type { Connector } from './connector.ts'
-import { isConnectionRefused, reasonOf } from './errors.ts'
+import { isAbsent, reasonOf } from './errors.ts'
 import type { Purpose } from './options.ts'
 
 /** One life of a connection. Whatever was made on it dies with it. */
@@ -150,9 +150,9 @@ export class Link {
 
   async #comeBack(): Promise<void> {
     const { signal } = this.#closing
-    let refused = false
+    let absent = false
     for (let attempt = 1; !signal.aborted; attempt++) {
-      const delay = this.#connector.reconnects ? backoffDelay(this.#backoff, attempt, refused) : undefined
+      const delay = this.#connector.reconnects ? backoffDelay(this.#backoff, attempt, absent) : undefined
       if (delay === undefined) return
       try {
         await sleep(this.#clock, delay, signal)
@@ -164,7 +164,7 @@ export class Link {
           ? error
           : new ConnectionError(`The connection could not be set up: ${reasonOf(error)}`, { cause: error })
         this.lastError = known
-        refused = isConnectionRefused(error)
+        absent = isAbsent(error)
         this.#hooks.trouble(known, attempt)
       }
     }
@@ -189,10 +189,11 @@ class LiveSession implements Session {
   readonly #owned: boolean
   readonly #hooks: SessionHooks
   readonly #channels = new Set<Channel>()
-  isOpen = true
+  #isEnded = false
   /** Restored, and told to be up. */
   isUp = false
   error: Error | undefined
+  /** A connection does not live on after an error; that it has ended is told a moment later, after its channels. */
   readonly #onError = (error: Error): void => {
     this.error ??= error
   }
@@ -211,6 +212,10 @@ class LiveSession implements Session {
     model.on('blocked', this.#onBlocked)
     model.on('unblocked', this.#onUnblocked)
     model.on('handler-error', this.#onBug)
+  }
+
+  get isOpen(): boolean {
+    return !this.#isEnded && this.error === undefined
   }
 
   channel(onClosed?: (error: Error | undefined) => void): Promise<Channel> {
@@ -235,14 +240,15 @@ class LiveSession implements Session {
     this.#channels.add(channel)
     channel.on('close', () => {
       this.#channels.delete(channel)
-      onClosed?.(failure ?? this.error)
+      // When the connection ends, its channels end first. A moment later it is clear which of the two it was.
+      if (onClosed !== undefined) queueMicrotask(() => onClosed(failure ?? this.error))
     })
     return channel
   }
 
   /** Never rejects. A connection that was given keeps living; only our channels on it are closed. */
   async close(clock: Clock, deadlineMs: number): Promise<void> {
-    if (!this.isOpen) return
+    if (this.#isEnded) return
     const until = new AbortController()
     const late = sleep(clock, deadlineMs, until.signal).then(
       () => true,
@@ -262,8 +268,8 @@ class LiveSession implements Session {
   }
 
   #end(error: Error | undefined): void {
-    if (!this.isOpen) return
-    this.isOpen = false
+    if (this.#isEnded) return
+    this.#isEnded = true
     this.error ??= error
     this.model.off('close', this.#onClose)
     this.model.off('blocked', this.#onBlocked)

@@ -101,8 +101,7 @@ export interface RabbitMqOptions {
   /** Most for one try to connect, in ms. Default 10,000. */
   readonly connectTimeoutMs?: number | undefined
   /**
-   * How tries to reconnect follow each other. The first comes at once; while nobody listens on the port, at least every
-   * 2 s. `stop`: no try. Default `random-exponential`, 1,000 to 30,000 ms.
+   * How tries to reconnect follow each other. The first comes at once; while nobody answers there, at least every 2 s. `stop`: no try. Default `random-exponential`, 1,000 to 30,000 ms.
    */
   readonly reconnect?:
     | {

@@ -17,6 +17,8 @@ export class PublishJob {
   readonly notes: readonly (CopyNotes | undefined)[] | undefined
   /** Index of the first one that was not sent. */
   next = 0
+  /** When its last message was sent, in monotonic ms. */
+  sentAt = 0
   /** The session for which everything is prepared that the messages need. */
   preparedFor: unknown = undefined
   readonly #outcomes: PublishOutcome[]

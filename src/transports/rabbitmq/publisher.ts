@@ -57,9 +57,12 @@ export class RabbitMqPublisher {
   #waitsForDrain = false
   #isPreparing = false
   #isClosed = false
+  /** How long a confirmation takes of late, in ms. */
+  confirmMs = 0
   #timer: Timer | undefined
   /** Of the answer that is being worked on. */
   #isAck = true
+  #answered: PublishJob | undefined
   readonly #onAnswer = (job: PublishJob, index: number): void => this.#answer(job, index)
 
   constructor(parts: PublisherParts) {
@@ -157,7 +160,6 @@ export class RabbitMqPublisher {
   #dropChannel(error: Error | undefined): void {
     this.#channel = undefined
     this.#writer = undefined
-    if (this.#confirms.size === 0) return
     const lost = new PublishError(
       `The channel was lost before the broker confirmed; it may have the message: ${reasonOf(error ?? '')}`,
       { outcome: 'unknown', retryable: true, cause: error },
@@ -175,6 +177,7 @@ export class RabbitMqPublisher {
         if (job.preparedFor !== this.#session && !this.#prepare(job)) break
         this.#send(job, writer)
         if (!job.isSettled && job.next < job.messages.length) break
+        job.sentAt = this.#parts.clock.monotonic()
       }
       this.#queue.shift()
     }
@@ -280,10 +283,19 @@ export class RabbitMqPublisher {
     if (this.#channel !== channel) return
     this.#isAck = isAck
     this.#confirms.confirm(tag, multiple, this.#onAnswer)
+    if (this.#answered !== undefined) this.#measure(this.#answered)
     if (this.#queue.size > 0) this.#pump()
   }
 
+  #measure({ sentAt }: PublishJob): void {
+    this.#answered = undefined
+    if (sentAt === 0) return
+    const took = this.#parts.clock.monotonic() - sentAt
+    this.confirmMs = this.confirmMs === 0 ? took : 0.8 * this.confirmMs + 0.2 * took
+  }
+
   #answer(job: PublishJob, index: number): void {
+    this.#answered = job
     const message = job.messages[index] as OutgoingMessage
     if (!this.#isAck) {
       const error = new PublishError(

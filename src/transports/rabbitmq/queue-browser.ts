@@ -1,4 +1,4 @@
-import type { Channel, GetMessage } from 'amqplib'
+import type { Channel, ConsumeMessage, GetMessage } from 'amqplib'
 import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { Session } from './link.ts'
@@ -7,6 +7,20 @@ import type { Session } from './link.ts'
 const MAX_PREFETCH = 65_535
 const SETTLE_MS = 1_000
 const POLL_MS = 5
+/**
+ * A quorum queue keeps the order of messages that come back together only when they are few: it holds them in a map, and
+ * Erlang's maps are in order up to 32 keys.
+ */
+const RETURN_AT_ONCE = 32
+/** Beyond 32 that are not yet applied, the broker keeps commands back, joins them, and forgets them with the channel. */
+const COMMANDS_UNDER_WAY = 8
+
+/** Messages in a row that have the same fate. */
+interface Run {
+  readonly goes: boolean
+  last: number
+  count: number
+}
 
 /**
  * Reads a queue without using it up: takes messages and gives all but the removed ones back in the end. Nobody else sees
@@ -16,8 +30,9 @@ export class QueueBrowser {
   readonly #clock: Clock
   readonly #queue: string
   readonly #channel: Channel
-  #taken = 0
-  #removed = 0
+  /** Tags of what was taken, in the order of the queue; by consumer. */
+  readonly #taken: number[][] = []
+  readonly #removed = new Set<number>()
 
   private constructor(clock: Clock, queue: string, channel: Channel) {
     this.#clock = clock
@@ -38,65 +53,85 @@ export class QueueBrowser {
       found.push(...some.messages)
       if (some.isEnd) break
     }
-    this.#taken += found.length
     return found
   }
 
+  /** One consumer, for as many as there are now. What comes later is for the next look. */
   async #take(count: number): Promise<{ messages: readonly GetMessage[]; isEnd: boolean }> {
     const channel = this.#channel
     const { messageCount } = await channel.checkQueue(this.#queue)
-    if (messageCount === 0) return { messages: [], isEnd: true }
+    const expected = Math.min(count, messageCount)
+    if (expected === 0) return { messages: [], isEnd: true }
     const messages: GetMessage[] = []
-    let arrived = (): void => undefined
-    await channel.prefetch(count)
+    const isComplete = new AbortController()
+    await channel.prefetch(expected)
     const { consumerTag } = await channel.consume(this.#queue, (message) => {
       if (message !== null) messages.push(message as unknown as GetMessage)
-      arrived()
+      if (messages.length === expected) isComplete.abort()
     })
-    const waitFor = async (wanted: number): Promise<void> => {
-      if (messages.length >= wanted) return
-      const enough = new AbortController()
-      arrived = () => {
-        if (messages.length >= wanted) enough.abort()
-      }
-      await sleep(this.#clock, SETTLE_MS, enough.signal).catch(() => undefined)
-    }
-    if (messageCount >= count) await waitFor(count)
-    // A get answers after the deliveries before it: when it finds nothing, there is nothing more to come.
-    let isEnd = false
-    while (messages.length < count && !isEnd) {
-      const message = await channel.get(this.#queue)
-      if (message === false) isEnd = true
-      else messages.push(message)
-    }
-    // In a cluster, deliveries may come another way than that answer.
-    if (isEnd) await waitFor(Math.min(messageCount, count))
+    await sleep(this.#clock, SETTLE_MS, isComplete.signal).catch(() => undefined)
     await channel.cancel(consumerTag)
-    return { messages, isEnd }
+    this.#taken.push(messages.map(({ fields }) => fields.deliveryTag))
+    return { messages, isEnd: messageCount < count }
   }
 
-  /** Deletes one that was taken. */
+  /** Deletes one that was taken, when the look ends. */
   remove(message: Pick<GetMessage, 'fields'>): void {
-    this.#channel.ack(message as never)
-    this.#removed++
+    this.#removed.add(message.fields.deliveryTag)
   }
 
   /** Gives the rest back, and waits until it is there again: whoever reads next must see it. */
   async close(): Promise<void> {
     const channel = this.#channel
-    const kept = this.#taken - this.#removed
     try {
-      if (kept > 0) {
-        channel.nackAll(true)
-        const until = this.#clock.monotonic() + SETTLE_MS
-        while (this.#clock.monotonic() < until) {
-          const { messageCount } = await channel.checkQueue(this.#queue)
-          if (messageCount >= kept) break
-          await sleep(this.#clock, POLL_MS)
-        }
-      }
+      if (this.#taken.length > 0) await this.#settle()
     } finally {
       await channel.close().catch(() => undefined)
+    }
+  }
+
+  /** In runs of what stays and what goes, in the order of the queue, so that few commands are under way at a time. */
+  async #settle(): Promise<void> {
+    const channel = this.#channel
+    const { messageCount: before } = await channel.checkQueue(this.#queue)
+    let returned = 0
+    let underWay = 0
+    for (const run of this.#taken.flatMap((tags) => this.#runsOf(tags))) {
+      const upTo = { fields: { deliveryTag: run.last } } as ConsumeMessage
+      if (run.goes) channel.ack(upTo, true)
+      else {
+        channel.nack(upTo, true, true)
+        returned += run.count
+      }
+      // What came back tells that everything before it has been done.
+      if (++underWay < COMMANDS_UNDER_WAY || run.goes) continue
+      underWay = 0
+      await this.#waitFor(before + returned)
+    }
+    await this.#waitFor(before + returned)
+  }
+
+  #runsOf(tags: readonly number[]): Run[] {
+    const runs: Run[] = []
+    let run: Run | undefined
+    for (const last of tags) {
+      const goes = this.#removed.has(last)
+      if (run === undefined || run.goes !== goes || (!goes && run.count === RETURN_AT_ONCE)) {
+        run = { goes, last, count: 0 }
+        runs.push(run)
+      }
+      run.last = last
+      run.count++
+    }
+    return runs
+  }
+
+  async #waitFor(count: number): Promise<void> {
+    const until = this.#clock.monotonic() + SETTLE_MS
+    while (this.#clock.monotonic() < until) {
+      const { messageCount } = await this.#channel.checkQueue(this.#queue)
+      if (messageCount >= count) return
+      await sleep(this.#clock, POLL_MS)
     }
   }
 }

@@ -13,6 +13,8 @@ export interface ReaderHost {
   arrived(): void
   /** The channel is gone, with all that was outstanding. */
   lost(reader: QueueReader, deliveries: readonly RabbitMqDelivery[], error: Error): void
+  /** Resolves when the broker has had time to carry out acks that were just sent. */
+  ackTime(): Promise<void>
 }
 
 export interface ReaderParts {
@@ -40,6 +42,7 @@ export class QueueReader {
   #opening: Promise<void> | undefined
   #closing: Promise<void> | undefined
   #tag: string | undefined
+  #hasAcked = false
   /** Everything unsettled or acked and not yet told, by delivery tag, oldest first. */
   readonly #open = new Queue<RabbitMqDelivery>()
   readonly #acked: RabbitMqDelivery[] = []
@@ -186,7 +189,10 @@ export class QueueReader {
       first.state = 'gone'
       this.#open.shift()
     }
-    if (upTo !== undefined) writer.ack(upTo.deliveryTag, true)
+    if (upTo !== undefined) {
+      this.#hasAcked = true
+      writer.ack(upTo.deliveryTag, true)
+    }
     for (const delivery of this.#acked) {
       if (delivery.state === 'gone') continue
       delivery.state = 'gone'
@@ -225,7 +231,8 @@ export class QueueReader {
     const channel = this.#channel
     if (channel === undefined) return
     this.flush()
-    await this.#closeChannel(channel)
+    if (this.#hasAcked) await this.#parts.host.ackTime()
+    if (this.#channel === channel) await this.#closeChannel(channel)
   }
 
   async #closeChannel(channel: Channel): Promise<void> {
@@ -254,6 +261,7 @@ export class QueueReader {
     this.#channel = undefined
     this.#writer = undefined
     this.#tag = undefined
+    this.#hasAcked = false
     return lost
   }
 }

@@ -32,6 +32,8 @@ const NO_FAILURES: Promise<readonly SettlementFailure[]> = Promise.resolve(Objec
 /** Queues of one subscription take turns in portions of that size. */
 const PORTION = 16
 const CLOSE_MS = 2_000
+const ACK_MIN_MS = 15
+const ACK_MAX_MS = 250
 
 interface Pending {
   readonly index: number
@@ -398,6 +400,16 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     if (this.#closed !== undefined) return
     if (deliveries.length > 0) this.#sink.lost(deliveries, error.message)
     this.#context.readerLost(this, reader, error)
+  }
+
+  /**
+   * A quorum queue takes acks in the order of its log, and while many are under way the broker keeps further ones back, to
+   * join them; it forgets those when the channel closes. There is no answer to an ack to wait for, so this waits for some
+   * times what a confirmed publish takes, which goes through the same log.
+   */
+  async ackTime(): Promise<void> {
+    const ms = Math.min(ACK_MAX_MS, Math.max(ACK_MIN_MS, 4 * this.#publisher.confirmMs))
+    await sleep(this.#context.clock, ms)
   }
 
   /** For `Intake`: of a queue that others consume as well. */

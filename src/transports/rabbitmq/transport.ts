@@ -167,11 +167,11 @@ export class RabbitMqTransport implements Transport {
       registry,
       plain: () => plain,
       closing: this.#closing.signal,
-      onDrift: ({ queue, argument, wanted, current }) =>
+      onDrift: ({ queue, argument, wanted }) =>
         events.emit('warning', {
           transport: transportName,
           code: 'topology-drift',
-          detail: `The queue "${queue}" exists with ${argument} = ${current ?? 'none'}; the options say ${JSON.stringify(wanted ?? 'none')}. It is used as it is: delete it, or set a policy, to change it`,
+          detail: `The queue "${queue}" exists with another ${argument} than the options say (${JSON.stringify(wanted ?? 'none')}). It is used as it is: delete it, or set a policy, to change it`,
         }),
     })
     const publisher = new RabbitMqPublisher({

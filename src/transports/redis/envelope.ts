@@ -32,17 +32,25 @@ export class EnvelopeWriter {
   #type = ''
   #source = ''
   #contentType = ''
+  #version: number | undefined
   #constant = ''
   #time = Number.NaN
   #iso = ''
 
   write(message: EncodedMessage): string {
-    const { id, type, source, contentType, time } = message
-    if (type !== this.#type || source !== this.#source || contentType !== this.#contentType) {
+    const { id, type, source, contentType, version, time } = message
+    if (
+      type !== this.#type ||
+      source !== this.#source ||
+      contentType !== this.#contentType ||
+      version !== this.#version ||
+      this.#constant === ''
+    ) {
       this.#type = type
       this.#source = source
       this.#contentType = contentType
-      this.#constant = `,"type":${quoted(type)},"source":${quoted(source)},"datacontenttype":${quoted(contentType)}${TIME}`
+      this.#version = version
+      this.#constant = constantOf(type, source, contentType, version)
     }
     if (time !== this.#time) {
       this.#time = time
@@ -57,13 +65,18 @@ export class EnvelopeWriter {
     if (causationId !== undefined) text += `,"causationid":${quoted(causationId)}`
     if (message.subject !== undefined) text += `,"subject":${quoted(message.subject)}`
     if (message.dataSchema !== undefined) text += `,"dataschema":${quoted(message.dataSchema)}`
-    if (message.version !== undefined) text += `,"dataversion":${message.version}`
     if (message.traceparent !== undefined) text += `,"traceparent":${quoted(message.traceparent)}`
     if (message.tracestate !== undefined) text += `,"tracestate":${quoted(message.tracestate)}`
     if (message.expiresAt !== undefined) text += `,"expirytime":"${toIso(message.expiresAt)}"`
     if (message.headers !== NO_HEADERS) text += headersOf(message.headers)
     return `${text}}`
   }
+}
+
+/** What most messages of a topic have in common, as it stands between id and time. */
+function constantOf(type: string, source: string, contentType: string, version: number | undefined): string {
+  const dataVersion = version === undefined ? '' : `,"dataversion":${version}`
+  return `,"type":${quoted(type)},"source":${quoted(source)},"datacontenttype":${quoted(contentType)}${dataVersion}${TIME}`
 }
 
 function toIso(time: number): string {
@@ -81,6 +94,7 @@ interface Constant {
   readonly type: string
   readonly source: string
   readonly contentType: string
+  readonly version: number | undefined
 }
 
 const KEY = ',"partitionkey":"'
@@ -94,7 +108,7 @@ const BRACE = 125
  * the rest is compared with what the last one had. Whatever looks different goes through `JSON.parse`.
  */
 export class EnvelopeReader {
-  #constant: Constant = { text: '\0', type: '', source: '', contentType: '' }
+  #constant: Constant = { text: '\0', type: '', source: '', contentType: '', version: undefined }
   #iso = ''
   #time = 0
 
@@ -144,7 +158,7 @@ export class EnvelopeReader {
       contentType: constant.contentType,
       subject: undefined,
       dataSchema: undefined,
-      version: undefined,
+      version: constant.version,
       correlationId,
       causationId,
       traceparent: undefined,
@@ -163,7 +177,8 @@ export class EnvelopeReader {
     const source = stringOf(parsed['source'])
     if (id === undefined || type === undefined || source === undefined) return undefined
     const contentType = stringOf(parsed['datacontenttype']) ?? ''
-    this.#learn(text, type, source, contentType)
+    const version = typeof parsed['dataversion'] === 'number' ? parsed['dataversion'] : undefined
+    this.#learn(text, type, source, contentType, version)
     return {
       id,
       topic,
@@ -174,7 +189,7 @@ export class EnvelopeReader {
       contentType,
       subject: stringOf(parsed['subject']),
       dataSchema: stringOf(parsed['dataschema']),
-      version: typeof parsed['dataversion'] === 'number' ? parsed['dataversion'] : undefined,
+      version,
       correlationId: stringOf(parsed['correlationid']),
       causationId: stringOf(parsed['causationid']),
       traceparent: stringOf(parsed['traceparent']),
@@ -186,13 +201,11 @@ export class EnvelopeReader {
   }
 
   /** Without a backslash in the text a quote is the end of a value for certain, so the part between can be compared as it is. */
-  #learn(text: string, type: string, source: string, contentType: string): void {
+  #learn(text: string, type: string, source: string, contentType: string, version: number | undefined): void {
     if (!text.startsWith(START_QUOTE) || text.includes('\\')) return
     const from = text.indexOf('"', START_QUOTE.length) + 1
-    const to = text.indexOf(TIME, from)
-    if (to < 0) return
-    const constant = `,"type":"${type}","source":"${source}","datacontenttype":"${contentType}"${TIME}`
-    if (text.startsWith(constant, from)) this.#constant = { text: constant, type, source, contentType }
+    const constant = constantOf(type, source, contentType, version)
+    if (text.startsWith(constant, from)) this.#constant = { text: constant, type, source, contentType, version }
   }
 }
 

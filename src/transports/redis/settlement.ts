@@ -17,6 +17,9 @@ const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 /** `unpack` in Lua has its limits. */
 const CHUNK = 1_000
 const PASSING_PAUSE_MS = 100
+/** Streams in one command. */
+const GROUPS_AT_ONCE = 64
+const FENCED = 'FENCED the partition has another owner'
 
 interface Item {
   readonly index: number
@@ -27,6 +30,11 @@ interface HandedBack extends Item {
   readonly delayMs: number
   /** How many deliveries are to be counted. */
   readonly count: number
+}
+
+interface AckGroup {
+  readonly source: Source
+  readonly items: readonly Item[]
 }
 
 /** What one batch does to one stream. */
@@ -77,7 +85,7 @@ export class Settlements {
       this.#sort(last, { index, delivery }, settlement.outcome, now)
     }
     const running: Promise<void>[] = []
-    for (const one of work.values()) this.#start(one, failures, running)
+    this.#start(work.values(), failures, running)
     await Promise.all(running)
     if (failures.length === 0) return NO_FAILURES
     return failures.sort((a, b) => a.index - b.index)
@@ -113,21 +121,55 @@ export class Settlements {
     this.#seat.putBack(source, delivery)
   }
 
-  #start(work: SourceWork, failures: SettlementFailure[], running: Promise<void>[]): void {
-    for (let at = 0; at < work.acks.length; at += CHUNK) {
-      const items = work.acks.length <= CHUNK ? work.acks : work.acks.slice(at, at + CHUNK)
-      running.push(this.#run(work.source, items, failures, () => this.#ack(work.source, items)))
+  #start(works: Iterable<SourceWork>, failures: SettlementFailure[], running: Promise<void>[]): void {
+    let acks: AckGroup[] = []
+    for (const { source, acks: items, doubtful, backs, dead } of works) {
+      for (let at = 0; at < items.length; at += CHUNK)
+        acks.push({ source, items: items.length <= CHUNK ? items : items.slice(at, at + CHUNK) })
+      for (let at = 0; at < doubtful.length; at += CHUNK) {
+        const chunk = doubtful.slice(at, at + CHUNK)
+        running.push(this.#run(source, chunk, failures, () => this.#ackHeld(source, chunk)))
+      }
+      for (let at = 0; at < backs.length; at += CHUNK) {
+        const chunk = backs.slice(at, at + CHUNK)
+        running.push(this.#run(source, chunk, failures, () => this.#handBack(source, chunk)))
+      }
+      for (const item of dead)
+        running.push(this.#run(source, [item], failures, () => this.#deadLetter(item.delivery, item.deadLetter)))
+      // In a cluster each stream is on its own.
+      if (this.#seat.context.wire.cluster || acks.length >= GROUPS_AT_ONCE) {
+        if (acks.length > 0) running.push(this.#ackAll(acks, failures))
+        acks = []
+      }
     }
-    for (let at = 0; at < work.doubtful.length; at += CHUNK) {
-      const items = work.doubtful.slice(at, at + CHUNK)
-      running.push(this.#run(work.source, items, failures, () => this.#ackHeld(work.source, items)))
+    if (acks.length > 0) running.push(this.#ackAll(acks, failures))
+  }
+
+  /** One command for the acks of many streams. */
+  async #ackAll(groups: readonly AckGroup[], failures: SettlementFailure[]): Promise<void> {
+    const keys: string[] = []
+    const args: string[] = [this.#seat.spec.group]
+    for (const { source, items } of groups) {
+      keys.push(source.stream, source.partition.group.meta)
+      args.push((items[0] as Item).delivery.generation, source.isSide ? '1' : '0', String(items.length))
+      for (const { delivery } of items) args.push(delivery.id)
     }
-    for (let at = 0; at < work.backs.length; at += CHUNK) {
-      const items = work.backs.slice(at, at + CHUNK)
-      running.push(this.#run(work.source, items, failures, () => this.#handBack(work.source, items)))
+    let counts: readonly number[]
+    try {
+      const all = groups.flatMap(({ items }) => items)
+      counts = await this.#persist(all, () => this.#seat.context.scripts.run(ACK, keys, args) as Promise<number[]>)
+    } catch (error) {
+      for (const { source, items } of groups) this.#failed(source, items, failures, error)
+      return
     }
-    for (const item of work.dead)
-      running.push(this.#run(work.source, [item], failures, () => this.#deadLetter(item.delivery, item.deadLetter)))
+    for (const [place, { source, items }] of groups.entries()) {
+      if ((counts[place] as number) < 0) {
+        this.#failed(source, items, failures, new Error(FENCED))
+        continue
+      }
+      for (const { delivery } of items) this.#done(delivery)
+      source.partition.tellQuiet()
+    }
   }
 
   /** Runs one command for these items, again if need be, and notes what became of each. */
@@ -210,11 +252,6 @@ export class Settlements {
 
   // --- commands: each resolves with the places of items that are not ours ------------------------------------------
 
-  async #ack(source: Source, items: readonly Item[]): Promise<readonly number[]> {
-    await this.#script(ACK, source, items, [source.isSide ? '1' : '0', ...items.map(({ delivery }) => delivery.id)])
-    return []
-  }
-
   #ackHeld(source: Source, items: readonly Item[]): Promise<readonly number[]> {
     const ids = items.map(({ delivery }) => delivery.id)
     return this.#script(ACK_HELD, source, items, [source.isSide ? '1' : '0', this.#seat.member, ...ids])
@@ -268,7 +305,7 @@ export class Settlements {
       if (!beside && context.wire.cluster) {
         // No step can span two servers: the dead letter first, so that it is there twice rather than not at all.
         await context.wire.call(target, ['XADD', target, '*', ...fields])
-        return await this.#ack(source, [{ index: 0, delivery }])
+        return await this.#ackHeld(source, [{ index: 0, delivery }])
       }
       await context.scripts.run(
         DEAD_LETTER,

@@ -1,15 +1,26 @@
 import { FENCE, NOW, script } from './script.ts'
 import type { Script } from './script.ts'
 
-/** KEYS stream, meta · ARGV group, generation, 1 to delete as well, ids ... · returns how many were still pending. */
+/**
+ * KEYS (stream, meta) for each stream · ARGV group, then for each stream: generation, 1 to delete as well, count, ids ...
+ * Acks what one turn has brought, of all streams at once. Returns for each how many were still pending, or -1 when the
+ * partition is not ours any more.
+ */
 export const ACK: Script = script(
   'ack',
-  `${FENCE}
-local fenced = fence(KEYS[2], ARGV[2])
-if fenced then return fenced end
-local acked = redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 4))
-if ARGV[3] == '1' then redis.call('XDEL', KEYS[1], unpack(ARGV, 4)) end
-return acked
+  `
+local result, at = {}, 2
+for key = 1, #KEYS, 2 do
+  local count = tonumber(ARGV[at + 2])
+  if redis.call('HGET', KEYS[key + 1], 'generation') ~= ARGV[at] then
+    result[#result + 1] = -1
+  else
+    result[#result + 1] = redis.call('XACK', KEYS[key], ARGV[1], unpack(ARGV, at + 3, at + 2 + count))
+    if ARGV[at + 1] == '1' then redis.call('XDEL', KEYS[key], unpack(ARGV, at + 3, at + 2 + count)) end
+  end
+  at = at + 3 + count
+end
+return result
 `,
 )
 

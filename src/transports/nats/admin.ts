@@ -1,0 +1,263 @@
+import { sleep } from '../../core/clock.ts'
+import { ConfigurationError } from '../../core/errors.ts'
+import { compilePattern, isDeadLetterTopic, isPattern } from '../../core/topic.ts'
+import type { GroupInfo, Position, StartFrom, StoredMessage, TopicInfo, TransportAdmin } from '../../core/transport.ts'
+import { consumerConfig } from './consumers.ts'
+import type { Mark } from './consumers.ts'
+import { isNotFound, JetStreamError } from './errors.ts'
+import type { ConsumerInfo } from './jetstream-types.ts'
+import { sequenceOf } from './mapping.ts'
+import { tellMoved } from './ownership.ts'
+import { readRange } from './read-range.ts'
+import { consumerName, groupId, parseConsumerName, topicOfFilter } from './subjects.ts'
+import type { SubscriptionParts } from './subscriber.ts'
+
+/** The time of the oldest message is asked for topic by topic: not for more than that many. */
+const MAX_AGED_TOPICS = 500
+/** Tries to make a consumer anew while members of the group may do the same. */
+const SEEK_TRIES = 8
+const SEEK_PAUSE_MS = 10
+
+/** What the consumers of one group on one topic say together. */
+interface Tally {
+  readonly topic: string
+  readonly group: string
+  readonly id: string
+  readonly consumers: ConsumerInfo[]
+}
+
+export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
+  const streamOf = (topic: string): string => parts().topology.streamOf(isDeadLetterTopic(topic))
+
+  async function countTopics(stream: string): Promise<Map<string, number>> {
+    const { api, subjects } = parts()
+    const counts = new Map<string, number>()
+    for (let offset = 0; ;) {
+      const { state, total = 0 } = await api.streamInfo(stream, { subjects_filter: '>', offset })
+      const found = Object.entries(state.subjects ?? {})
+      for (const [subject, count] of found) {
+        const topic = subjects.topicOf(subject)
+        counts.set(topic, (counts.get(topic) ?? 0) + count)
+      }
+      offset += found.length
+      if (found.length === 0 || offset >= total) return counts
+    }
+  }
+
+  async function oldestAt(topic: string, after: number): Promise<number | undefined> {
+    const { api, subjects } = parts()
+    const message = await api.message(streamOf(topic), { seq: after + 1, next_by_subj: subjects.allOf(topic) })
+    return message === undefined ? undefined : Date.parse(message.time)
+  }
+
+  async function tallies(): Promise<Tally[]> {
+    const { api, topology, subjects } = parts()
+    const all = new Map<string, Tally>()
+    for (const stream of [topology.name, topology.deadLetters]) {
+      for (const info of await api.consumers(stream)) {
+        const parsed = parseConsumerName(info.name)
+        const filter = info.config.filter_subject
+        if (parsed === undefined || filter === undefined) continue
+        const topic = topicOfFilter(filter, subjects.prefix, parsed.label.endsWith('-base'))
+        const { group, id } = parsed
+        const tally = all.get(id) ?? { topic, group, id, consumers: [] }
+        tally.consumers.push(info)
+        all.set(id, tally)
+      }
+    }
+    return [...all.values()]
+  }
+
+  /** The lowest point that a group has not settled, as the time of its oldest message. */
+  async function oldestUnacked({ consumers }: Tally): Promise<number | undefined> {
+    const { api } = parts()
+    const times = await Promise.all(
+      consumers
+        .filter((info) => info.num_pending + info.num_ack_pending > 0)
+        .map(async (info) => {
+          const message = await api.message(info.stream_name, {
+            seq: info.ack_floor.stream_seq + 1,
+            next_by_subj: info.config.filter_subject ?? '>',
+          })
+          return message === undefined ? Infinity : Date.parse(message.time)
+        }),
+    )
+    const oldest = Math.min(Infinity, ...times)
+    return oldest === Infinity ? undefined : oldest
+  }
+
+  /** Owners of partitions, and at least one when somebody is asking for messages that have none. */
+  async function membersOf({ id, consumers }: Tally): Promise<number> {
+    const { records } = parts()
+    const units = consumers
+      .map((info) => parseConsumerName(info.name)?.label ?? '')
+      .filter((label) => label !== 'any' && !label.endsWith('-base'))
+    const owners = await Promise.all(
+      units.map(async (unit) => {
+        const record = await records.read(records.leaseSubject(id, unit))
+        if (record === undefined) return undefined
+        const { owner, free, leaseMs } = JSON.parse(record.text) as { owner?: string; free?: boolean; leaseMs?: number }
+        const isAlive = Date.now() - record.time < 2 * (leaseMs ?? 0)
+        return free === true || !isAlive ? undefined : owner
+      }),
+    )
+    const known = new Set(owners.filter((owner) => owner !== undefined)).size
+    return Math.max(known, consumers.some((info) => info.num_waiting > 0) ? 1 : 0)
+  }
+
+  async function describe(tally: Tally, topic: string): Promise<GroupInfo> {
+    let lag = 0
+    let inFlight = 0
+    for (const info of tally.consumers) {
+      lag += info.num_pending + info.num_ack_pending
+      inFlight += info.num_ack_pending
+    }
+    const [members, oldestUnackedAt] = await Promise.all([membersOf(tally), lag > 0 ? oldestUnacked(tally) : undefined])
+    return { topic, group: tally.group, lag, inFlight, members, oldestUnackedAt }
+  }
+
+  /** Deletes a consumer and makes it anew at another place, against members that may do so at the same time. */
+  async function moveConsumer(name: string, stream: string, filter: string, to: StartFrom): Promise<void> {
+    const { api, session } = parts()
+    const config = consumerConfig({
+      name,
+      filter,
+      from: to,
+      description: 'Busbar: moved',
+      ackWaitMs: session.options.ackWaitMs,
+      maxDeliver: session.options.maxDeliver,
+      maxAckPending: session.options.maxAckPending,
+      ephemeral: false,
+      native: session.options.native.consumer,
+    })
+    for (let tries = 1; ; tries++) {
+      await api.deleteConsumer(stream, name)
+      try {
+        await api.createConsumer(stream, name, config)
+        return
+      } catch (error) {
+        // 400: a member was faster. 500: the server is still clearing away the old one's files.
+        const passes = error instanceof JetStreamError && (error.code === 400 || error.code === 500)
+        if (tries >= SEEK_TRIES || !passes) throw error
+      }
+      await sleep(session.host.clock, SEEK_PAUSE_MS * tries)
+    }
+  }
+
+  async function mark(id: string, at: Mark['at']): Promise<void> {
+    const { records } = parts()
+    const text: Mark = { at }
+    await records.write(records.moveSubject(id), JSON.stringify(text))
+  }
+
+  async function consumersOf(id: string, topic: string): Promise<ConsumerInfo[]> {
+    const all = await parts().api.consumers(streamOf(topic))
+    return all.filter((info) => parseConsumerName(info.name)?.id === id)
+  }
+
+  return {
+    async ensureTopic(topic) {
+      const { records } = parts()
+      await records.write(records.topicSubject(topic), '')
+    },
+
+    async topics() {
+      const { topology, records } = parts()
+      const counts = new Map([...(await countTopics(topology.name)), ...(await countTopics(topology.deadLetters))])
+      for (const topic of await records.topics()) if (!counts.has(topic)) counts.set(topic, 0)
+      const isAged = counts.size <= MAX_AGED_TOPICS
+      return Promise.all(
+        [...counts].map(async ([topic, messages]): Promise<TopicInfo> => ({
+          topic,
+          messages,
+          bytes: undefined,
+          oldestAt: isAged && messages > 0 ? await oldestAt(topic, 0) : undefined,
+        })),
+      )
+    },
+
+    async groups(topic) {
+      const all = await tallies()
+      const wanted = topic === undefined ? all : all.filter((tally) => reads(tally.topic, topic))
+      return Promise.all(wanted.map((tally) => describe(tally, topic ?? tally.topic)))
+    },
+
+    async seek(topic, group, to) {
+      checkStart(to)
+      const { subjects, session, topology, records } = parts()
+      const id = groupId(topic, group)
+      const existing = new Set((await consumersOf(id, topic)).map(({ name }) => name))
+      // A group that is not there yet is made, as by a consumer with the usual order.
+      const plan = subjects.plan(topic, !existing.has(consumerName(id, 'all')))
+      await mark(id, to)
+      for (const lane of plan) {
+        const name = consumerName(id, lane.label)
+        await moveConsumer(name, topology.streamOf(lane.dead), lane.filter, to)
+        // Attempts start anew with the new consumer's count of deliveries.
+        await records.forget([records.noteSubject(name, '*')])
+      }
+      tellMoved(session, subjects.members(id))
+      await session.flush()
+    },
+
+    read: (topic, { after, limit }) => readTopic(parts(), topic, after, limit),
+
+    async remove(topic, positions) {
+      const { api } = parts()
+      const stream = streamOf(topic)
+      const removed = await Promise.all(
+        positions.map(async (position) => {
+          const seq = sequenceOf(position)
+          return seq !== undefined && (await api.deleteMessage(stream, seq))
+        }),
+      )
+      return removed.filter(Boolean).length
+    },
+
+    async purge(topic) {
+      const { api, subjects } = parts()
+      return api.purge(streamOf(topic), subjects.allOf(topic))
+    },
+
+    async deleteGroup(topic, group) {
+      const { api, subjects, session, records } = parts()
+      const id = groupId(topic, group)
+      const existing = await consumersOf(id, topic)
+      // Members that are still there must not make it again.
+      if (existing.some((info) => info.num_waiting > 0)) await mark(id, 'deleted')
+      for (const info of existing) await api.deleteConsumer(info.stream_name, info.name)
+      tellMoved(session, subjects.members(id))
+      await session.flush()
+      await records.forget([
+        records.leaseSubject(id, '*'),
+        ...existing.map(({ name }) => records.noteSubject(name, '*')),
+      ])
+    },
+  }
+}
+
+/** True when a subscription to the pattern gets the topic. */
+function reads(pattern: string, topic: string): boolean {
+  return pattern === topic || (isPattern(pattern) && !isPattern(topic) && compilePattern(pattern)(topic))
+}
+
+function checkStart(to: StartFrom): void {
+  if (typeof to !== 'object' || !('position' in to) || sequenceOf(to.position) !== undefined) return
+  throw new ConfigurationError('admin.seek', [
+    { path: 'to.position', message: 'must hold "seq", the sequence in the stream, as read() and handlers give it' },
+  ])
+}
+
+async function readTopic(
+  parts: SubscriptionParts,
+  topic: string,
+  after: Position | undefined,
+  limit: number,
+): Promise<readonly StoredMessage[]> {
+  try {
+    return await readRange(parts, topic, after === undefined ? 0 : (sequenceOf(after) ?? 0), limit)
+  } catch (error) {
+    if (isNotFound(error)) return []
+    throw error
+  }
+}

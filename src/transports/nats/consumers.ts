@@ -1,0 +1,241 @@
+import { ConfigurationError } from '../../core/errors.ts'
+import type { StartFrom, SubscriptionSpec } from '../../core/transport.ts'
+import { isNotFound, JetStreamError } from './errors.ts'
+import { identityOf, marked } from './identity.ts'
+import type { JetStreamApi } from './jetstream-api.ts'
+import type { ConsumerConfig, ConsumerInfo } from './jetstream-types.ts'
+import type { Lane } from './lane.ts'
+import { sequenceOf } from './mapping.ts'
+import type { Session } from './session.ts'
+import type { StateRecords } from './state-records.ts'
+import { consumerName } from './subjects.ts'
+import type { Topology } from './topology.ts'
+
+const MS = 1_000_000
+/** Requests that may wait at one consumer: several of each member. */
+const MAX_WAITING = 512
+/** The consumer of a broadcast whose process died is forgotten by the server after that. */
+const INACTIVE_MS = 300_000
+
+export interface ConsumersParts {
+  readonly session: Session
+  readonly api: JetStreamApi
+  readonly records: StateRecords
+  readonly topology: Topology
+  readonly spec: SubscriptionSpec
+  readonly id: string
+  readonly ackWaitMs: number
+}
+
+/** What a moved group begins with. */
+export interface Mark {
+  readonly at: StartFrom | 'deleted'
+}
+
+/** The consumers of one subscription on the server: makes them, and makes them again where they belong. */
+export class Consumers {
+  readonly #parts: ConsumersParts
+  /** The last move of the group that we know of. */
+  #markSeq = 0
+  #mark: Mark | undefined
+  /** Lanes that have followed it. */
+  #marked = new Set<Lane>()
+
+  constructor(parts: ConsumersParts) {
+    this.#parts = parts
+  }
+
+  /** Creates or joins the group. */
+  async prepare(lanes: readonly Lane[]): Promise<void> {
+    const { spec, records, id } = this.#parts
+    if (!spec.ephemeral) {
+      await this.#refuseMixture(lanes)
+      const mark = await records.read(records.moveSubject(id))
+      this.#markSeq = mark?.seq ?? 0
+    }
+    await Promise.all(
+      lanes.map(async (lane) => {
+        const info = await this.#ensure(lane, spec.from)
+        lane.adopt(info, identityOf(info), this.#parts.topology.identityOf(lane.stream))
+        this.#tellDrift(info)
+      }),
+    )
+  }
+
+  /** A group reads a topic by partitions or as a whole: both at once would give it every message twice. */
+  async #refuseMixture(lanes: readonly Lane[]): Promise<void> {
+    const { api, spec, id } = this.#parts
+    const lane = lanes[0]
+    if (lane === undefined || lane.plan.dead) return
+    const other = consumerName(id, spec.order === 'strict' ? 'any' : 'all')
+    const found = await api.consumerInfo(lane.stream, other).catch((error: unknown) => {
+      if (isNotFound(error)) return undefined
+      throw error
+    })
+    if (found === undefined) return
+    throw new ConfigurationError(`The consumer of "${spec.topic}"`, [
+      {
+        path: 'order',
+        message: `the group "${spec.group}" reads this topic ${spec.order === 'strict' ? "with order 'key'" : "with order 'strict'"} already, which needs other consumers on the server: use another group, or delete this one first (admin.deleteGroup)`,
+      },
+    ])
+  }
+
+  async #ensure(lane: Lane, from: StartFrom): Promise<ConsumerInfo> {
+    const { api } = this.#parts
+    try {
+      return await api.consumerInfo(lane.stream, lane.consumer)
+    } catch (error) {
+      if (!isNotFound(error)) throw error
+    }
+    try {
+      return await api.createConsumer(lane.stream, lane.consumer, this.#config(lane, from))
+    } catch (error) {
+      // Another member was faster, with a start of its own.
+      if (!(error instanceof JetStreamError) || error.code !== 400) throw error
+      return await api.consumerInfo(lane.stream, lane.consumer).catch(() => {
+        throw error
+      })
+    }
+  }
+
+  #config(lane: Lane, from: StartFrom): ConsumerConfig {
+    const { spec, session, ackWaitMs } = this.#parts
+    return consumerConfig({
+      name: lane.consumer,
+      filter: lane.plan.filter,
+      from,
+      description: `Busbar: ${spec.topic} for ${spec.group}`,
+      ackWaitMs,
+      maxDeliver: session.options.maxDeliver,
+      maxAckPending: session.options.maxAckPending,
+      ephemeral: spec.ephemeral,
+      native: { ...session.options.native.consumer, ...nativeOf(spec.native) },
+    })
+  }
+
+  #tellDrift({ name, config }: ConsumerInfo): void {
+    const { session, ackWaitMs } = this.#parts
+    if (config.ack_wait === undefined || config.ack_wait === ackWaitMs * MS) return
+    session.warning(
+      'nats-consumer-drift',
+      `consumer "${name}" has an ack wait of ${config.ack_wait / MS} ms, not ${ackWaitMs} ms as ackWaitMs says; it is used as it is`,
+    )
+  }
+
+  /**
+   * Looks whether a lane's consumer is the one that we know; one that is missing is made again when `create` says so.
+   * `isOther`: it is another one, or none; everything that was outstanding is void.
+   */
+  async check(
+    lane: Lane,
+    create: boolean,
+  ): Promise<{ readonly isOther: boolean; readonly info: ConsumerInfo | undefined }> {
+    const { api, topology, session } = this.#parts
+    let info: ConsumerInfo
+    try {
+      info = await api.consumerInfo(lane.stream, lane.consumer)
+    } catch (error) {
+      if (!isNotFound(error)) throw error
+      await topology.ensure()
+      const start = create ? await this.#startAgain(lane) : undefined
+      if (start === undefined) return { isOther: true, info: undefined }
+      info = await this.#ensure(lane, start)
+      session.warning('nats-consumer-recreated', `consumer "${lane.consumer}" was deleted on the server and made again`)
+    }
+    if (identityOf(info) === lane.identity) return { isOther: false, info }
+    lane.adopt(info, identityOf(info), topology.identityOf(lane.stream))
+    return { isOther: true, info }
+  }
+
+  /** Where a consumer goes on that was deleted under us. Undefined: nowhere, its group was deleted on purpose. */
+  async #startAgain(lane: Lane): Promise<StartFrom | undefined> {
+    const { records, id, topology, spec } = this.#parts
+    if (topology.identityOf(lane.stream) !== lane.streamIdentity) return 'earliest'
+    const record = spec.ephemeral ? undefined : await records.read(records.moveSubject(id))
+    if (record !== undefined && record.seq !== this.#markSeq) {
+      this.#markSeq = record.seq
+      this.#mark = JSON.parse(record.text) as Mark
+      this.#marked = new Set()
+    }
+    if (this.#mark !== undefined && !this.#marked.has(lane)) {
+      this.#marked.add(lane)
+      return this.#mark.at === 'deleted' ? undefined : this.#mark.at
+    }
+    // Rather twice than never.
+    const known = lane.shared ? lane.floor : Math.max(lane.resumeAt - 1, lane.floor ?? 0)
+    return known === undefined ? spec.from : { position: { seq: known + 1 } }
+  }
+
+  /** For the new owner of a partition: what the last one left. */
+  async takeOver(lane: Lane): Promise<ConsumerInfo> {
+    await this.check(lane, true)
+    const info = await this.#parts.api.consumerInfo(lane.stream, lane.consumer)
+    lane.floor = info.ack_floor.stream_seq
+    return info
+  }
+
+  async noteFloors(lanes: readonly Lane[]): Promise<void> {
+    const { api } = this.#parts
+    await Promise.all(
+      lanes.map(async (lane) => {
+        try {
+          lane.floor = (await api.consumerInfo(lane.stream, lane.consumer)).ack_floor.stream_seq
+        } catch {
+          // It is only for the day when the consumer is deleted; whoever asks for messages finds out about the rest.
+        }
+      }),
+    )
+  }
+
+  async remove(lanes: readonly Lane[]): Promise<void> {
+    await Promise.all(lanes.map((lane) => this.#parts.api.deleteConsumer(lane.stream, lane.consumer)))
+  }
+}
+
+export interface ConsumerSettings {
+  readonly name: string
+  readonly filter: string
+  readonly from: StartFrom
+  readonly description: string
+  readonly ackWaitMs: number
+  readonly maxDeliver: number | undefined
+  readonly maxAckPending: number | undefined
+  readonly ephemeral: boolean
+  readonly native: Readonly<Record<string, unknown>> | undefined
+}
+
+export function consumerConfig(settings: ConsumerSettings): ConsumerConfig {
+  const { name, ephemeral } = settings
+  return {
+    ...(ephemeral
+      ? { name, mem_storage: true, num_replicas: 1, inactive_threshold: INACTIVE_MS * MS }
+      : { name, durable_name: name }),
+    description: marked(settings.description),
+    ...startOf(settings.from),
+    ack_policy: 'explicit',
+    ack_wait: settings.ackWaitMs * MS,
+    max_deliver: settings.maxDeliver ?? -1,
+    filter_subject: settings.filter,
+    replay_policy: 'instant',
+    max_ack_pending: settings.maxAckPending ?? -1,
+    max_waiting: MAX_WAITING,
+    ...settings.native,
+  }
+}
+
+function startOf(from: StartFrom): Pick<ConsumerConfig, 'deliver_policy' | 'opt_start_seq' | 'opt_start_time'> {
+  if (from === 'earliest') return { deliver_policy: 'all' }
+  if (from === 'latest') return { deliver_policy: 'new' }
+  if ('timeMs' in from)
+    return { deliver_policy: 'by_start_time', opt_start_time: new Date(Math.max(0, from.timeMs)).toISOString() }
+  const seq = sequenceOf(from.position)
+  return seq === undefined || seq === 0
+    ? { deliver_policy: 'all' }
+    : { deliver_policy: 'by_start_sequence', opt_start_seq: seq }
+}
+
+/** `native: { consumer: { … } }` of one consumer. */
+function nativeOf(native: unknown): Readonly<Record<string, unknown>> | undefined {
+  return (native as { readonly consumer?: Readonly<Record<string, unknown>> } | undefined)?.consumer
+}

@@ -1,0 +1,129 @@
+import type { OutgoingMessage } from '../../core/message.ts'
+import type { PublishOutcome } from '../../core/transport.ts'
+import { notConfirmed } from './errors.ts'
+import { Mapping } from './mapping.ts'
+import type { Session, SessionPart } from './session.ts'
+import type { Subjects } from './subjects.ts'
+
+const SENT: PublishOutcome = Object.freeze({ position: undefined })
+
+/**
+ * Publishes over core NATS. The server's answer to a ping after the batch is all the confirmation that there is: it has
+ * passed the messages on to whoever listened.
+ */
+export class CorePublisher implements SessionPart {
+  readonly #session: Session
+  readonly #subjects: Subjects
+  readonly #mapping = new Mapping()
+  /** Batches that wait for the connection. */
+  readonly #waiting = new Set<() => void>()
+  #closed = false
+
+  constructor(session: Session, subjects: Subjects) {
+    this.#session = session
+    this.#subjects = subjects
+  }
+
+  async publish(
+    batch: readonly OutgoingMessage[],
+    signal: AbortSignal | undefined,
+  ): Promise<readonly PublishOutcome[]> {
+    if (!(await this.#connected(signal)))
+      return batch.map(({ topic }) => ({
+        error: notConfirmed(topic, 'there was no connection', 'not-sent', signal?.reason),
+      }))
+    const outcomes = batch.map((message) => this.#write(message, ''))
+    const failure = await this.#flushed(signal)
+    if (failure === undefined) return outcomes
+    return outcomes.map((outcome, index) =>
+      outcome.error === undefined
+        ? { error: notConfirmed((batch[index] as OutgoingMessage).topic, failure.why, 'unknown', failure.cause) }
+        : outcome,
+    )
+  }
+
+  #write(message: OutgoingMessage, reply: string): PublishOutcome {
+    const { outbox, maxPayload, options } = this.#session
+    const headers = this.#mapping.encode(message, '')
+    const headerBytes = Buffer.byteLength(headers)
+    const bytes = headerBytes + message.body.byteLength
+    if (bytes > maxPayload || message.body.byteLength > options.maxMessageBytes)
+      return {
+        error: notConfirmed(
+          message.topic,
+          `it takes ${bytes} bytes, headers included, and ${Math.min(maxPayload, options.maxMessageBytes)} are allowed (max_payload of the server, maxMessageBytes)`,
+          'not-sent',
+        ),
+      }
+    // Core NATS keeps no order among the members of a group, so that keys need no partitions.
+    outbox.publishSized(this.#subjects.of(message.topic, undefined), reply, headers, headerBytes, message.body)
+    return SENT
+  }
+
+  /** Publishes one message; resolves with whether anybody listened, or with what went wrong. */
+  async publishToSomebody(message: OutgoingMessage): Promise<'taken' | 'nobody' | Error> {
+    const inbox = this.#session.inbox()
+    let isTaken = true
+    const subscription = this.#session.subscribe(inbox, (error, answer) => {
+      if (error === null && answer.headers?.code === 503) isTaken = false
+    })
+    try {
+      const outcome = this.#write(message, inbox)
+      if (outcome.error !== undefined) return outcome.error
+      // "No responders" comes before the answer to the ping.
+      await this.#session.flush()
+      return isTaken ? 'taken' : 'nobody'
+    } catch (error) {
+      return error instanceof Error ? error : new Error(String(error))
+    } finally {
+      if (!subscription.isClosed() && !this.#session.connection.isClosed()) subscription.unsubscribe()
+    }
+  }
+
+  #flushed(signal: AbortSignal | undefined): Promise<{ why: string; cause: unknown } | undefined> {
+    return new Promise((resolve) => {
+      const abort = (): void => resolve({ why: 'the wait for the server was aborted', cause: signal?.reason })
+      signal?.addEventListener('abort', abort, { once: true })
+      const end = (result: { why: string; cause: unknown } | undefined): void => {
+        signal?.removeEventListener('abort', abort)
+        resolve(result)
+      }
+      this.#session.flush().then(
+        () => end(undefined),
+        (cause: unknown) => end({ why: 'the connection was lost', cause }),
+      )
+    })
+  }
+
+  /** False when the wait was aborted, or the transport closed. */
+  async #connected(signal: AbortSignal | undefined): Promise<boolean> {
+    for (;;) {
+      if (this.#closed || signal?.aborted === true) return false
+      if (this.#session.ready) return true
+      await this.#change(signal)
+    }
+  }
+
+  #change(signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      const go = (): void => {
+        this.#waiting.delete(go)
+        signal?.removeEventListener('abort', go)
+        resolve()
+      }
+      this.#waiting.add(go)
+      signal?.addEventListener('abort', go, { once: true })
+    })
+  }
+
+  down(): void {}
+
+  up(): void {
+    for (const go of this.#waiting) go()
+  }
+
+  close(): void {
+    this.#closed = true
+    this.up()
+  }
+}

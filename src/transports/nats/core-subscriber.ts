@@ -1,0 +1,260 @@
+import { randomUUID } from 'node:crypto'
+import type { Msg, Subscription } from '@nats-io/transport-node'
+import { LinkedList } from '../../core/linked-list.ts'
+import { PublishError, SettlementError } from '../../core/errors.ts'
+import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
+import { Queue } from '../../core/queue.ts'
+import { compilePattern } from '../../core/topic.ts'
+import type {
+  Delivery,
+  DeliverySink,
+  Position,
+  Settlement,
+  SettlementFailure,
+  SubscriptionSpec,
+  TransportSubscription,
+} from '../../core/transport.ts'
+import type { CorePublisher } from './core-publisher.ts'
+import { Mapping } from './mapping.ts'
+import type { Session } from './session.ts'
+import type { Subjects } from './subjects.ts'
+
+const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
+
+class CoreDelivery implements Delivery {
+  previous: CoreDelivery | undefined = undefined
+  next: CoreDelivery | undefined = undefined
+  readonly message: EncodedMessage
+  readonly bytes: number
+  readonly attempt = 1
+  settled = false
+  lost = false
+  runtime: unknown = undefined
+
+  constructor(message: EncodedMessage, bytes: number) {
+    this.message = message
+    this.bytes = bytes
+  }
+
+  get position(): Position {
+    return { topic: this.message.topic, id: this.message.id }
+  }
+}
+
+/**
+ * One member of a queue group. The server pushes without being asked and keeps nothing: what the consumer has no room for
+ * waits here, up to a bound, and what comes on top is lost and told.
+ */
+export class CoreSubscription implements TransportSubscription {
+  readonly #session: Session
+  readonly #subjects: Subjects
+  readonly #publisher: CorePublisher
+  readonly #spec: SubscriptionSpec
+  readonly #sink: DeliverySink
+  readonly #onClosed: (subscription: CoreSubscription) => void
+  readonly #mapping = new Mapping()
+  readonly #matches: (topic: string) => boolean
+  readonly #backlog = new Queue<CoreDelivery>()
+  /** Released ones: they come before the backlog. */
+  #returned: CoreDelivery[] = []
+  readonly #outstanding = new LinkedList<CoreDelivery>()
+  #subscriptions: Subscription[] = []
+  #credit = 0
+  #bytes = 0
+  #overflow = 0
+  #paused = false
+  #drained = false
+  #awake = false
+  #closing: Promise<void> | undefined
+
+  constructor(
+    session: Session,
+    subjects: Subjects,
+    publisher: CorePublisher,
+    spec: SubscriptionSpec,
+    sink: DeliverySink,
+    onClosed: (subscription: CoreSubscription) => void,
+  ) {
+    this.#session = session
+    this.#subjects = subjects
+    this.#publisher = publisher
+    this.#spec = spec
+    this.#sink = sink
+    this.#onClosed = onClosed
+    this.#matches = compilePattern(spec.topic)
+  }
+
+  /** Resolves when the server knows of us: from then on nothing is missed. */
+  async open(): Promise<void> {
+    const { topic, group, ephemeral } = this.#spec
+    this.#subscriptions = this.#subjects.coreFilters(topic).map((filter) =>
+      this.#session.subscribe(
+        filter,
+        (error, message) => {
+          if (error === null) this.#receive(message)
+          else this.#session.error(error, `subscribing to "${topic}"`)
+        },
+        ephemeral ? undefined : group,
+      ),
+    )
+    await this.#session.flush()
+  }
+
+  request(credit: number, bytes: number): void {
+    this.#credit += credit
+    this.#bytes += bytes
+    this.#wake()
+  }
+
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#wake()
+  }
+
+  // --- in ----------------------------------------------------------------------------------------------------------
+
+  #receive(native: Msg): void {
+    // A wildcard of ours catches no dead letters, one of NATS's may.
+    const topic = this.#subjects.topicOf(native.subject)
+    if (!this.#matches(topic)) return
+    const { message, group } = this.#mapping.decode(native, topic, '', this.#session.host.clock.now())
+    if (group !== undefined && group !== this.#spec.group) return
+    if (this.#backlog.size >= this.#session.options.maxCoreBacklog) this.#overflow++
+    else {
+      // There is no position to make an id of.
+      const own = message.id === '' ? { ...message, id: randomUUID() } : message
+      this.#backlog.push(new CoreDelivery(own, own.body.byteLength))
+    }
+    this.#wake()
+  }
+
+  #wake(): void {
+    if (this.#awake) return
+    this.#awake = true
+    queueMicrotask(() => {
+      this.#awake = false
+      this.#distribute()
+      this.#tellOverflow()
+    })
+  }
+
+  #distribute(): void {
+    if (this.#paused || this.#drained) return
+    const batch: CoreDelivery[] = []
+    while (this.#credit > 0 && this.#bytes > 0) {
+      const delivery = this.#returned.shift() ?? this.#backlog.shift()
+      if (delivery === undefined) break
+      this.#credit--
+      this.#bytes -= delivery.bytes
+      this.#outstanding.push(delivery)
+      batch.push(delivery)
+    }
+    if (batch.length > 0) this.#sink.receive(batch)
+  }
+
+  #tellOverflow(): void {
+    if (this.#overflow === 0) return
+    const count = this.#overflow
+    this.#overflow = 0
+    this.#tellLoss(
+      this.#spec.topic,
+      count,
+      'the consumer is slower than the topic, and core NATS stores nothing (maxCoreBacklog)',
+    )
+  }
+
+  #tellLoss(topic: string, count: number, reason: string): void {
+    const { name, events } = this.#session.host
+    events.emit('loss', { transport: name, topic, group: this.#spec.group, count, position: undefined, reason })
+  }
+
+  // --- settling ----------------------------------------------------------------------------------------------------
+
+  async settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
+    let failures: SettlementFailure[] | undefined
+    for (let index = 0; index < batch.length; index++) {
+      const { delivery: given, outcome } = batch[index] as Settlement
+      const delivery = given as CoreDelivery
+      if (delivery.settled || delivery.lost) {
+        ;(failures ??= []).push({ index, error: new SettlementError('The delivery has been settled before') })
+        continue
+      }
+      delivery.settled = true
+      const error =
+        outcome.type === 'reject' && outcome.deadLetter !== undefined
+          ? await this.#deadLetter(outcome.deadLetter)
+          : undefined
+      if (error !== undefined) {
+        delivery.settled = false
+        ;(failures ??= []).push({ index, error })
+        continue
+      }
+      this.#outstanding.remove(delivery)
+      if (outcome.type === 'nack' || outcome.type === 'release') this.#takeBack(delivery)
+    }
+    return failures ?? NO_FAILURES
+  }
+
+  /** The server takes nothing back: it waits here again, in its place, or is lost when this is the end. */
+  #takeBack(delivery: CoreDelivery): void {
+    if (this.#drained) {
+      this.#tellLoss(
+        delivery.message.topic,
+        1,
+        'the consumer was closed with messages in hand, and core NATS takes none back',
+      )
+      return
+    }
+    this.#returned.push(new CoreDelivery(delivery.message, delivery.bytes))
+    this.#wake()
+  }
+
+  /** A dead letter lives on core NATS as long as any message: it reaches whoever listens. */
+  async #deadLetter(message: OutgoingMessage): Promise<PublishError | undefined> {
+    const result = await this.#publisher.publishToSomebody(message)
+    if (result === 'nobody')
+      this.#tellLoss(message.topic, 1, 'nobody listens for these dead letters, and core NATS stores nothing')
+    if (!(result instanceof Error)) return undefined
+    return PublishError.is(result)
+      ? result
+      : new PublishError(`The dead letter for "${message.topic}" could not be sent: ${result.message}`, {
+          outcome: 'unknown',
+          retryable: true,
+          cause: result,
+        })
+  }
+
+  // --- the end -----------------------------------------------------------------------------------------------------
+
+  async drain(): Promise<void> {
+    this.#drained = true
+    const subscriptions = this.#subscriptions
+    this.#subscriptions = []
+    if (this.#session.connection.isClosed()) return
+    await Promise.all(subscriptions.map((subscription) => subscription.drain().catch(() => undefined)))
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    await this.drain()
+    for (const delivery of this.#outstanding.toArray()) delivery.lost = true
+    const count = this.#outstanding.size + this.#backlog.size + this.#returned.length
+    this.#backlog.drain()
+    this.#returned = []
+    if (count > 0)
+      this.#tellLoss(
+        this.#spec.topic,
+        count,
+        'the consumer was closed with messages in hand, and core NATS takes none back',
+      )
+    this.#onClosed(this)
+  }
+}

@@ -1,0 +1,24 @@
+import type { NatsConnection } from '@nats-io/transport-node'
+import type { OutgoingMessage } from '../../core/message.ts'
+import type {
+  DeliverySink,
+  PublishOutcome,
+  SubscriptionSpec,
+  TransportAdmin,
+  TransportHealth,
+  TransportHost,
+  TransportSubscription,
+} from '../../core/transport.ts'
+import type { Requests } from './requests.ts'
+
+/** What JetStream and core NATS both are to the transport. */
+export interface Engine {
+  readonly connection: NatsConnection | undefined
+  readonly requests: Requests
+  readonly admin: TransportAdmin | undefined
+  open(host: TransportHost): Promise<void>
+  publish(batch: readonly OutgoingMessage[], signal: AbortSignal | undefined): Promise<readonly PublishOutcome[]>
+  subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription>
+  health(): TransportHealth
+  close(deadlineMs: number): Promise<void>
+}

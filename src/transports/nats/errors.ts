@@ -1,0 +1,87 @@
+import { errors as natsErrors } from '@nats-io/transport-node'
+import { AuthorizationError, ConnectionError, PublishError, TimeoutError } from '../../core/errors.ts'
+import type { PublishFailure } from '../../core/errors.ts'
+
+/** What JetStream's API answered instead of a result. */
+export class JetStreamError extends Error {
+  /** HTTP-like: 404, 503. */
+  readonly code: number
+  /** JetStream's own number of the error; 0 when the server gave none. */
+  readonly errCode: number
+
+  constructor(doing: string, code: number, errCode: number, description: string) {
+    super(`${doing}: ${description} (${errCode === 0 ? code : errCode})`)
+    this.name = 'JetStreamError'
+    this.code = code
+    this.errCode = errCode
+  }
+}
+
+export const ERR = {
+  streamNotFound: 10_059,
+  consumerNotFound: 10_014,
+  consumerNameInUse: 10_013,
+  consumerExists: 10_148,
+  consumerDeliverPolicy: 10_012,
+  streamNameInUse: 10_058,
+  wrongLastSequence: 10_071,
+  messageNotFound: 10_037,
+  tooManyRequests: 10_167,
+  notEnabledForAccount: 10_039,
+  notEnabled: 10_076,
+} as const
+
+export function isNotFound(error: unknown): boolean {
+  return error instanceof JetStreamError && error.code === 404
+}
+
+/** Nobody answers there: JetStream is off, still starting, or the thing does not exist. */
+export function isNoResponders(error: unknown): boolean {
+  return causes(error).some((cause) => cause instanceof natsErrors.NoRespondersError)
+}
+
+function isTimeout(error: unknown): boolean {
+  return causes(error).some((cause) => cause instanceof natsErrors.TimeoutError)
+}
+
+export function isPermission(error: unknown): boolean {
+  return causes(error).some((cause) => cause instanceof natsErrors.PermissionViolationError)
+}
+
+function isAuthorization(error: unknown): boolean {
+  return causes(error).some(
+    (cause) =>
+      cause instanceof natsErrors.AuthorizationError ||
+      cause instanceof natsErrors.UserAuthenticationExpiredError ||
+      cause instanceof natsErrors.PermissionViolationError,
+  )
+}
+
+function causes(error: unknown): unknown[] {
+  const chain: unknown[] = []
+  for (let at = error; at instanceof Error && chain.length < 8; at = at.cause) chain.push(at)
+  return chain
+}
+
+function text(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** An error of the client library as one of ours. `doing` completes "… failed". */
+export function toBusbarError(error: unknown, doing: string): AuthorizationError | ConnectionError | TimeoutError {
+  if (AuthorizationError.is(error) || ConnectionError.is(error) || TimeoutError.is(error)) return error
+  if (isAuthorization(error))
+    return new AuthorizationError(
+      `${doing}: the NATS server refused it (${text(error)}). Check the user and its permissions.`,
+      { cause: error },
+    )
+  if (isTimeout(error)) return new TimeoutError(`${doing}: the NATS server did not answer in time`, { cause: error })
+  if (isNoResponders(error))
+    return new ConnectionError(`${doing}: nobody answers; JetStream may be off or still starting`, { cause: error })
+  return new ConnectionError(`${doing}: ${text(error)}`, { cause: error })
+}
+
+export function notConfirmed(topic: string, why: string, outcome: PublishFailure, cause?: unknown): PublishError {
+  const sure = outcome === 'not-sent' ? 'It was not sent.' : 'The broker may have it.'
+  return new PublishError(`Publishing to "${topic}" failed: ${why}. ${sure}`, { outcome, retryable: true, cause })
+}

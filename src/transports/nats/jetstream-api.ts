@@ -1,0 +1,167 @@
+import type { Msg } from '@nats-io/transport-node'
+import { JetStreamError } from './errors.ts'
+import type { ConsumerConfig, ConsumerInfo, StoredNative, StreamConfig, StreamInfo } from './jetstream-types.ts'
+import type { Session } from './session.ts'
+
+interface Answer {
+  readonly error?: { readonly code: number; readonly err_code?: number; readonly description?: string }
+}
+
+/** What a record of a stream holds, read by subject. */
+export interface DirectRecord {
+  readonly seq: number
+  /** When the server stored it, in ms since 1970, by the server's clock. */
+  readonly time: number
+  readonly text: string
+}
+
+const NOT_FOUND = 404
+
+/**
+ * JetStream's management calls: JSON in, JSON out. There are few of them and none is on the hot path, so that no library is
+ * needed on top of the connection.
+ */
+export class JetStreamApi {
+  readonly #session: Session
+  readonly #prefix: string
+  readonly #timeoutMs: number
+
+  constructor(session: Session, timeoutMs: number) {
+    const { domain } = session.options
+    this.#session = session
+    this.#prefix = domain === undefined ? '$JS.API' : `$JS.${domain}.API`
+    this.#timeoutMs = timeoutMs
+  }
+
+  /** Where to ask a consumer for messages. */
+  nextSubject(stream: string, consumer: string): string {
+    return `${this.#prefix}.CONSUMER.MSG.NEXT.${stream}.${consumer}`
+  }
+
+  accountInfo(): Promise<object> {
+    return this.#call('INFO', undefined, 'Asking for JetStream')
+  }
+
+  // --- streams -----------------------------------------------------------------------------------------------------
+
+  streamInfo(stream: string, options: { subjects_filter?: string; offset?: number } = {}): Promise<StreamInfo> {
+    return this.#call(`STREAM.INFO.${stream}`, options, `Looking up stream "${stream}"`)
+  }
+
+  createStream(config: StreamConfig): Promise<StreamInfo> {
+    return this.#call(`STREAM.CREATE.${config.name}`, config, `Creating stream "${config.name}"`)
+  }
+
+  async purge(stream: string, filter: string): Promise<number> {
+    const { purged } = await this.#call<{ purged: number }>(
+      `STREAM.PURGE.${stream}`,
+      { filter },
+      `Purging "${filter}" of stream "${stream}"`,
+    )
+    return purged
+  }
+
+  /** False when there is no such message. */
+  async deleteMessage(stream: string, seq: number): Promise<boolean> {
+    try {
+      await this.#call(
+        `STREAM.MSG.DELETE.${stream}`,
+        { seq, no_erase: true },
+        `Deleting message ${seq} of stream "${stream}"`,
+      )
+      return true
+    } catch (error) {
+      // Servers differ in how they say it.
+      if (
+        error instanceof JetStreamError &&
+        (error.code === NOT_FOUND || /no message found|not found/i.test(error.message))
+      )
+        return false
+      throw error
+    }
+  }
+
+  /** One stored message; undefined when there is none. */
+  async message(
+    stream: string,
+    query: { seq: number } | { seq: number; next_by_subj: string } | { last_by_subj: string },
+  ): Promise<StoredNative | undefined> {
+    try {
+      const { message } = await this.#call<{ message: StoredNative }>(
+        `STREAM.MSG.GET.${stream}`,
+        query,
+        `Reading stream "${stream}"`,
+      )
+      return message
+    } catch (error) {
+      if (error instanceof JetStreamError && error.code === NOT_FOUND) return undefined
+      throw error
+    }
+  }
+
+  /** The last record of a subject. Needs a stream with `allow_direct`. */
+  async lastRecord(stream: string, subject: string): Promise<DirectRecord | undefined> {
+    const answer = await this.#request(`DIRECT.GET.${stream}.${subject}`, undefined)
+    const { headers } = answer
+    if (headers !== undefined && headers.code === NOT_FOUND) return undefined
+    if (headers === undefined || headers.code >= 400)
+      throw new JetStreamError(`Reading "${subject}"`, headers?.code ?? 500, 0, headers?.description ?? 'no headers')
+    return {
+      seq: Number(headers.get('Nats-Sequence')),
+      time: Date.parse(headers.get('Nats-Time-Stamp')),
+      text: answer.string(),
+    }
+  }
+
+  // --- consumers ---------------------------------------------------------------------------------------------------
+
+  consumerInfo(stream: string, consumer: string): Promise<ConsumerInfo> {
+    return this.#call(`CONSUMER.INFO.${stream}.${consumer}`, undefined, `Looking up consumer "${consumer}"`)
+  }
+
+  createConsumer(stream: string, name: string, config: ConsumerConfig): Promise<ConsumerInfo> {
+    return this.#call(
+      `CONSUMER.CREATE.${stream}.${name}.${config.filter_subject ?? '>'}`,
+      { stream_name: stream, config },
+      `Creating consumer "${name}"`,
+    )
+  }
+
+  /** False when there was none. */
+  async deleteConsumer(stream: string, consumer: string): Promise<boolean> {
+    try {
+      await this.#call(`CONSUMER.DELETE.${stream}.${consumer}`, undefined, `Deleting consumer "${consumer}"`)
+      return true
+    } catch (error) {
+      if (error instanceof JetStreamError && error.code === NOT_FOUND) return false
+      throw error
+    }
+  }
+
+  async consumers(stream: string): Promise<ConsumerInfo[]> {
+    const all: ConsumerInfo[] = []
+    for (;;) {
+      const page = await this.#call<{ total: number; consumers: ConsumerInfo[] | null }>(
+        `CONSUMER.LIST.${stream}`,
+        { offset: all.length },
+        `Listing consumers of stream "${stream}"`,
+      )
+      const found = page.consumers ?? []
+      all.push(...found)
+      if (found.length === 0 || all.length >= page.total) return all
+    }
+  }
+
+  async #call<Result>(subject: string, body: object | undefined, doing: string): Promise<Result> {
+    const answer = (await this.#request(subject, body)).json<Answer & Result>()
+    if (answer.error === undefined) return answer
+    const { code, err_code: errCode = 0, description = 'unknown error' } = answer.error
+    throw new JetStreamError(doing, code, errCode, description)
+  }
+
+  #request(subject: string, body: object | undefined): Promise<Msg> {
+    return this.#session.request(`${this.#prefix}.${subject}`, body === undefined ? '' : JSON.stringify(body), {
+      timeout: this.#timeoutMs,
+    })
+  }
+}

@@ -1,0 +1,316 @@
+import type { ConnectionOptions, NatsConnection } from '@nats-io/transport-node'
+import { OptionsReader } from '../../core/options.ts'
+import { parseNatsUrls } from './nats-url.ts'
+
+/** Limits of the stream that stores the messages; they apply when it is created. */
+export interface NatsStreamOptions {
+  /** Name of the stream; its companions are `<name>_dlq` and `<name>_state`. Letters, digits, `_`, `-`. Default `busbar`. */
+  readonly name?: string | undefined
+  /** First tokens of all subjects: `<prefix>.<partition>.<topic>`. Default: the name of the stream. */
+  readonly subjectPrefix?: string | undefined
+  /**
+   * Into how many partitions keys are spread: so many members of a group can work on keyed messages at once. Fixed by
+   * whoever creates the stream. Default 8.
+   */
+  readonly partitions?: number | undefined
+  /** Messages older than that are deleted, handled or not, in ms; `false` keeps them. Default 604,800,000 (7 days). */
+  readonly maxAgeMs?: number | false | undefined
+  /** Beyond that the oldest are deleted, in bytes. Default: no limit but the server's. */
+  readonly maxBytes?: number | undefined
+  /** Beyond that the oldest are deleted. Default: no limit. */
+  readonly maxMessages?: number | undefined
+  /** Dead letters older than that are deleted, in ms. Default: never. */
+  readonly deadLetterMaxAgeMs?: number | undefined
+  readonly storage?: 'file' | 'memory' | undefined
+  /** Copies in a cluster. Default 1; use 3 in production. */
+  readonly replicas?: number | undefined
+  /** For how long the server recognizes an id that was published before, in ms. Default 120,000. */
+  readonly duplicateWindowMs?: number | undefined
+}
+
+export interface NatsTlsOptions {
+  /** PEM text. */
+  readonly ca?: string | undefined
+  readonly cert?: string | undefined
+  readonly key?: string | undefined
+  /** Files with PEM text. */
+  readonly caFile?: string | undefined
+  readonly certFile?: string | undefined
+  readonly keyFile?: string | undefined
+  /** False accepts any certificate: for tests alone. Default true. */
+  readonly rejectUnauthorized?: boolean | undefined
+  /** The server expects TLS before it says anything. Default false. */
+  readonly handshakeFirst?: boolean | undefined
+}
+
+export interface NatsNativeOptions {
+  /** Given to `connect()` of `@nats-io/transport-node`, over ours. */
+  readonly connect?: ConnectionOptions | undefined
+  /** Merged into the configuration of the stream when it is created (JetStream's own field names). */
+  readonly stream?: Readonly<Record<string, unknown>> | undefined
+  /** Merged into the configuration of every consumer when it is created. */
+  readonly consumer?: Readonly<Record<string, unknown>> | undefined
+}
+
+export interface NatsOptions {
+  /**
+   * `nats://` or `tls://`, several as an array or with commas: `nats://user:secret@a:4222,b:4222`. Default
+   * `nats://127.0.0.1:4222`.
+   */
+  readonly url?: string | readonly string[] | undefined
+  /**
+   * True stores messages with JetStream: durable, at least once, in order by key. False is core NATS: at most once,
+   * nothing is stored. Fixed here, because the capabilities differ; a server without JetStream is refused on opening.
+   * Default true.
+   */
+  readonly jetstream?: boolean | undefined
+  readonly user?: string | undefined
+  readonly password?: string | undefined
+  readonly token?: string | undefined
+  /** Seed of an NKey (`SU…`); with `jwt` too it signs for that user. */
+  readonly nkeySeed?: string | undefined
+  /** User JWT. */
+  readonly jwt?: string | undefined
+  /** Text of a `.creds` file: user JWT and seed. */
+  readonly credentials?: string | undefined
+  /** Path of a `.creds` file; read at each connect. */
+  readonly credentialsFile?: string | undefined
+  readonly tls?: boolean | NatsTlsOptions | undefined
+  /** A connection of yours. Busbar does not close it, and its reconnection is as you configured it. */
+  readonly connection?: NatsConnection | undefined
+  /** How the connection is called in the server's lists. Default: the service. */
+  readonly name?: string | undefined
+  /** How long one attempt to connect may take, in ms. Default 5,000. */
+  readonly connectTimeoutMs?: number | undefined
+  /** A connection that leaves two pings unanswered is given up, in ms between pings. Default 5,000. */
+  readonly pingIntervalMs?: number | undefined
+  /** First pause before reconnecting, doubled with each attempt and jittered, in ms. Default 100. */
+  readonly reconnectBaseMs?: number | undefined
+  /** Longest pause before reconnecting, in ms. Default 5,000. */
+  readonly reconnectMaxMs?: number | undefined
+  /**
+   * After how long the unacked messages and the partitions of a process that died or hangs go to others, in ms. Default
+   * 15,000.
+   */
+  readonly ackWaitMs?: number | undefined
+  /**
+   * Acks are confirmed by the server (the last one of each batch stands for all of it), so that an `ack` event means
+   * that the message stays away. False sends them without waiting. Default true.
+   */
+  readonly confirmAcks?: boolean | undefined
+  /**
+   * JetStream's own limit of deliveries: beyond it the server gives up on a message, and Busbar dead-letters it when it
+   * hears of that. Default: none; the retry policy of the consumer decides.
+   */
+  readonly maxDeliver?: number | undefined
+  /** Most messages of a group (partition) that are delivered and not acked, delayed ones included. Default: no limit. */
+  readonly maxAckPending?: number | undefined
+  /** Most publishes without an answer at any time; further ones wait here. Default 4,096. */
+  readonly maxPublishesInFlight?: number | undefined
+  /** JetStream domain, for leaf nodes. */
+  readonly domain?: string | undefined
+  readonly stream?: NatsStreamOptions | undefined
+  /** Largest body plus headers, in bytes. The server's `max_payload` must be 32 KiB larger. Default 1,015,808. */
+  readonly maxMessageBytes?: number | undefined
+  /** Core NATS: most messages kept here while their consumer has no room; what comes on top is lost. Default 65,536. */
+  readonly maxCoreBacklog?: number | undefined
+  /** The client's and JetStream's own settings, at your own risk. */
+  readonly native?: NatsNativeOptions | undefined
+}
+
+export interface ResolvedNatsStreamOptions {
+  readonly name: string
+  readonly subjectPrefix: string
+  readonly partitions: number
+  readonly maxAgeMs: number | undefined
+  readonly maxBytes: number | undefined
+  readonly maxMessages: number | undefined
+  readonly deadLetterMaxAgeMs: number | undefined
+  readonly storage: 'file' | 'memory'
+  readonly replicas: number
+  readonly duplicateWindowMs: number
+  /** Fields that the user gave: a stream that differs in one of them is worth a warning. */
+  readonly given: ReadonlySet<string>
+}
+
+export interface ResolvedNatsOptions {
+  readonly servers: readonly string[]
+  readonly jetstream: boolean
+  readonly user: string | undefined
+  readonly password: string | undefined
+  readonly token: string | undefined
+  readonly nkeySeed: string | undefined
+  readonly jwt: string | undefined
+  readonly credentials: string | undefined
+  readonly credentialsFile: string | undefined
+  readonly tls: NatsTlsOptions | undefined
+  readonly connection: NatsConnection | undefined
+  readonly name: string | undefined
+  readonly connectTimeoutMs: number
+  readonly pingIntervalMs: number
+  readonly reconnectBaseMs: number
+  readonly reconnectMaxMs: number
+  readonly ackWaitMs: number
+  readonly confirmAcks: boolean
+  readonly maxDeliver: number | undefined
+  readonly maxAckPending: number | undefined
+  readonly maxPublishesInFlight: number
+  readonly domain: string | undefined
+  readonly stream: ResolvedNatsStreamOptions
+  readonly maxMessageBytes: number
+  readonly maxCoreBacklog: number
+  readonly native: NatsNativeOptions
+}
+
+/** Envelope and dead-letter headers come on top of what the user sends; 1 MiB is the server's default for all of it. */
+export const ENVELOPE_ROOM_BYTES = 32_768
+
+export const NATS_DEFAULTS = {
+  url: 'nats://127.0.0.1:4222',
+  connectTimeoutMs: 5_000,
+  pingIntervalMs: 5_000,
+  reconnectBaseMs: 100,
+  reconnectMaxMs: 5_000,
+  ackWaitMs: 15_000,
+  maxPublishesInFlight: 4_096,
+  maxMessageBytes: 1_015_808,
+  maxCoreBacklog: 65_536,
+  stream: {
+    name: 'busbar',
+    partitions: 8,
+    maxAgeMs: 604_800_000,
+    replicas: 1,
+    duplicateWindowMs: 120_000,
+  },
+} as const
+
+const TOKEN = /^[A-Za-z0-9_-]{1,64}$/
+const SUBJECT = /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/
+
+export function resolveNatsOptions(options: NatsOptions | undefined): ResolvedNatsOptions {
+  const reader = new OptionsReader('nats', options)
+  const jetstream = reader.boolean('jetstream', true)
+  const connection = reader.withMethods<NatsConnection>('connection', ['publish', 'subscribe', 'request', 'status'])
+  const url = parseNatsUrls(reader, NATS_DEFAULTS.url)
+  const tls = resolveTls(reader)
+  const resolved: ResolvedNatsOptions = {
+    servers: url.servers,
+    jetstream,
+    user: reader.string('user', url.user),
+    password: reader.string('password', url.password),
+    token: reader.string('token', url.token),
+    nkeySeed: reader.string('nkeySeed', undefined),
+    jwt: reader.string('jwt', undefined),
+    credentials: reader.string('credentials', undefined),
+    credentialsFile: reader.string('credentialsFile', undefined),
+    tls: tls ?? (url.tls ? {} : undefined),
+    connection,
+    name: reader.string('name', undefined),
+    connectTimeoutMs: reader.integer('connectTimeoutMs', NATS_DEFAULTS.connectTimeoutMs, { min: 1 }),
+    pingIntervalMs: reader.integer('pingIntervalMs', NATS_DEFAULTS.pingIntervalMs, { min: 10 }),
+    reconnectBaseMs: reader.integer('reconnectBaseMs', NATS_DEFAULTS.reconnectBaseMs, { min: 1 }),
+    reconnectMaxMs: reader.integer('reconnectMaxMs', NATS_DEFAULTS.reconnectMaxMs, { min: 1 }),
+    ackWaitMs: reader.integer('ackWaitMs', NATS_DEFAULTS.ackWaitMs, { min: 500, max: 3_600_000 }),
+    confirmAcks: reader.boolean('confirmAcks', true),
+    maxDeliver: reader.integer('maxDeliver', undefined, { min: 1 }),
+    maxAckPending: reader.integer('maxAckPending', undefined, { min: 1 }),
+    maxPublishesInFlight: reader.integer('maxPublishesInFlight', NATS_DEFAULTS.maxPublishesInFlight, { min: 1 }),
+    domain: reader.string('domain', undefined),
+    stream: resolveStream(reader.nested('stream')),
+    maxMessageBytes: reader.integer('maxMessageBytes', NATS_DEFAULTS.maxMessageBytes, { min: 1_024 }),
+    maxCoreBacklog: reader.integer('maxCoreBacklog', NATS_DEFAULTS.maxCoreBacklog, { min: 1 }),
+    native: resolveNative(reader.nested('native')),
+  }
+  if (resolved.domain !== undefined && !SUBJECT.test(resolved.domain))
+    reader.problem('domain', 'must be made of letters, digits, "_" and "-"')
+  refuseMixtures(reader, resolved)
+  reader.done()
+  return Object.freeze(resolved)
+}
+
+/** Options that exclude each other, or that the chosen mode has no use for. */
+function refuseMixtures(reader: OptionsReader, options: ResolvedNatsOptions): void {
+  const ways = [
+    ['user', options.user !== undefined],
+    ['token', options.token !== undefined],
+    ['nkeySeed', options.nkeySeed !== undefined],
+    ['credentials', options.credentials !== undefined],
+    ['credentialsFile', options.credentialsFile !== undefined],
+  ] as const
+  const used = ways.filter(([, given]) => given).map(([name]) => name)
+  if (used.length > 1) reader.problem(used[1] ?? '', `and ${used[0]} exclude each other: give one way to log in`)
+  if (options.password !== undefined && options.user === undefined)
+    reader.problem('password', 'needs a user (for a token alone, use token)')
+  if (options.jwt !== undefined && options.nkeySeed === undefined)
+    reader.problem('jwt', 'needs the nkeySeed that signs for it (or give both as credentials)')
+  if (options.connection !== undefined) {
+    for (const field of ['url', 'tls', 'user', 'token', 'nkeySeed', 'credentials', 'credentialsFile'] as const)
+      if (reader.has(field)) reader.problem(field, 'belongs to the connection: you gave one that is made already')
+  }
+  if (options.jetstream) {
+    if (reader.has('maxCoreBacklog')) reader.problem('maxCoreBacklog', 'is for core NATS: jetstream: false')
+    return
+  }
+  for (const field of ['ackWaitMs', 'confirmAcks', 'maxDeliver', 'maxAckPending', 'domain'] as const)
+    if (reader.has(field)) reader.problem(field, 'is for JetStream: core NATS stores and acks nothing')
+}
+
+function resolveStream(reader: OptionsReader): ResolvedNatsStreamOptions {
+  const given = new Set(
+    ['maxAgeMs', 'maxBytes', 'maxMessages', 'storage', 'replicas', 'duplicateWindowMs', 'partitions'].filter((field) =>
+      reader.has(field),
+    ),
+  )
+  const name = reader.string('name', NATS_DEFAULTS.stream.name)
+  if (!TOKEN.test(name)) reader.problem('name', 'must be 1 to 64 letters, digits, "_" or "-"')
+  const subjectPrefix = reader.string('subjectPrefix', name)
+  if (!SUBJECT.test(subjectPrefix)) reader.problem('subjectPrefix', 'must be tokens of letters, digits, "_" and "-"')
+  return Object.freeze({
+    name,
+    subjectPrefix,
+    partitions: reader.integer('partitions', NATS_DEFAULTS.stream.partitions, { min: 1, max: 256 }),
+    maxAgeMs:
+      reader.raw('maxAgeMs') === false
+        ? undefined
+        : reader.integer('maxAgeMs', NATS_DEFAULTS.stream.maxAgeMs, { min: 1_000 }),
+    maxBytes: reader.integer('maxBytes', undefined, { min: 1_024 }),
+    maxMessages: reader.integer('maxMessages', undefined, { min: 1 }),
+    deadLetterMaxAgeMs: reader.integer('deadLetterMaxAgeMs', undefined, { min: 1_000 }),
+    storage: reader.oneOf('storage', ['file', 'memory'], 'file'),
+    replicas: reader.integer('replicas', NATS_DEFAULTS.stream.replicas, { min: 1, max: 5 }),
+    duplicateWindowMs: reader.integer('duplicateWindowMs', NATS_DEFAULTS.stream.duplicateWindowMs, { min: 100 }),
+    given,
+  })
+}
+
+function resolveTls(reader: OptionsReader): NatsTlsOptions | undefined {
+  const value = reader.raw('tls')
+  if (value === undefined || value === false) return undefined
+  if (value === true) return {}
+  const tls = reader.nested('tls')
+  return Object.freeze({
+    ca: tls.string('ca', undefined),
+    cert: tls.string('cert', undefined),
+    key: tls.string('key', undefined),
+    caFile: tls.string('caFile', undefined),
+    certFile: tls.string('certFile', undefined),
+    keyFile: tls.string('keyFile', undefined),
+    rejectUnauthorized: tls.boolean('rejectUnauthorized', true),
+    handshakeFirst: tls.boolean('handshakeFirst', false),
+  })
+}
+
+function resolveNative(reader: OptionsReader): NatsNativeOptions {
+  const object = <Type>(field: string): Type | undefined => {
+    const value = reader.raw(field)
+    if (value === undefined || (typeof value === 'object' && value !== null && !Array.isArray(value)))
+      return value as Type | undefined
+    reader.problem(field, 'must be an object')
+    return undefined
+  }
+  return Object.freeze({
+    connect: object<ConnectionOptions>('connect'),
+    stream: object<Readonly<Record<string, unknown>>>('stream'),
+    consumer: object<Readonly<Record<string, unknown>>>('consumer'),
+  })
+}

@@ -1,0 +1,324 @@
+import type { Msg, Subscription } from '@nats-io/transport-node'
+import type { Timer } from '../../core/clock.ts'
+import { PublishError } from '../../core/errors.ts'
+import type { OutgoingMessage } from '../../core/message.ts'
+import { messageBytes } from '../../core/outgoing.ts'
+import { isDeadLetterTopic } from '../../core/topic.ts'
+import type { PublishOutcome } from '../../core/transport.ts'
+import { ERR, notConfirmed } from './errors.ts'
+import { Mapping, positionOf } from './mapping.ts'
+import { PublishBatch } from './publish-batch.ts'
+import type { Session, SessionPart } from './session.ts'
+import type { Subjects } from './subjects.ts'
+import type { Topology } from './topology.ts'
+
+/** How often it is looked whether answers are overdue. */
+const CHECK_MS = 500
+/** No answer at all for so long: it is found out whether they got lost or the line is slow. */
+const ANSWER_TIMEOUT_MS = 5_000
+/** Bytes without an answer at any time: a slow line must not be filled with what is only going to be sent again. */
+const MAX_BYTES_IN_FLIGHT = 16_777_216
+/** Pause before everything is sent again that the server could not take, doubled up to a bound. */
+const AGAIN_BASE_MS = 50
+const AGAIN_MAX_MS = 2_000
+
+/**
+ * Publishes with JetStream's acknowledgement, many at a time: all answers come to one inbox, and the subject of an answer
+ * tells which message it is for. What gets no answer (the connection was cut, the stream has no leader) is sent again under
+ * the same `Nats-Msg-Id`, so that the server stores it once.
+ */
+export class JetStreamPublisher implements SessionPart {
+  readonly #session: Session
+  readonly #subjects: Subjects
+  readonly #topology: Topology
+  readonly #mapping = new Mapping()
+  readonly #inbox: string
+  readonly #batches = new Map<number, PublishBatch>()
+  /** Those with messages that were not sent (again) yet, in order. */
+  #queue: PublishBatch[] = []
+  #nextBatch = 1
+  #inFlight = 0
+  #bytesInFlight = 0
+  #lastAnswerAt = 0
+  #asking = false
+  #subscription: Subscription | undefined
+  #check: Timer | undefined
+  #again: Timer | undefined
+  #againTries = 0
+  #pumping = false
+  #closed = false
+
+  constructor(session: Session, subjects: Subjects, topology: Topology) {
+    this.#session = session
+    this.#subjects = subjects
+    this.#topology = topology
+    this.#inbox = session.inbox()
+  }
+
+  open(): void {
+    this.#subscription = this.#session.subscribe(`${this.#inbox}.*.*`, (error, message) => {
+      if (error === null) this.#answered(message)
+    })
+  }
+
+  publish(
+    messages: readonly OutgoingMessage[],
+    signal: AbortSignal | undefined,
+    messageIds?: readonly string[],
+  ): Promise<readonly PublishOutcome[]> {
+    return new Promise((resolve) => {
+      const batch = new PublishBatch(this.#nextBatch++, messages, messageIds, (outcomes) => {
+        this.#batches.delete(batch.id)
+        resolve(outcomes)
+      })
+      if (batch.open === 0) return resolve([])
+      this.#batches.set(batch.id, batch)
+      if (this.#closed) return batch.failRest('the transport is closed')
+      if (signal !== undefined) batch.watch(signal, (gone) => this.#freed(gone))
+      if (batch.open === 0) return
+      this.#queue.push(batch)
+      this.#pump()
+      this.#armCheck()
+    })
+  }
+
+  /** Sends as much as the window allows. */
+  #pump(): void {
+    const { options } = this.#session
+    while (
+      this.#session.ready &&
+      this.#again === undefined &&
+      this.#inFlight < options.maxPublishesInFlight &&
+      this.#bytesInFlight < MAX_BYTES_IN_FLIGHT
+    ) {
+      const batch = this.#queue[0]
+      if (batch === undefined) return
+      const index = batch.nextUnsent()
+      if (index === undefined) {
+        this.#queue.shift()
+        continue
+      }
+      this.#send(batch, index)
+    }
+  }
+
+  #send(batch: PublishBatch, index: number): void {
+    const message = batch.messages[index] as OutgoingMessage
+    const refusal = this.#refuse(message)
+    if (refusal !== undefined) return batch.settle(index, { error: refusal })
+    const headers = this.#mapping.encode(message, batch.messageIds?.[index] ?? messageIdOf(message))
+    const headerBytes = Buffer.byteLength(headers)
+    if (headerBytes + message.body.byteLength > this.#session.maxPayload)
+      return batch.settle(index, {
+        error: tooLarge(message, headerBytes + message.body.byteLength, this.#session.maxPayload),
+      })
+    const subject = this.#subjects.of(message.topic, message.key)
+    const reply = `${this.#inbox}.${batch.id}.${index}`
+    this.#session.outbox.publishSized(subject, reply, headers, headerBytes, message.body)
+    batch.sent(index, this.#session.host.clock.monotonic())
+    this.#inFlight++
+    this.#bytesInFlight += message.body.byteLength
+  }
+
+  #refuse(message: OutgoingMessage): PublishError | undefined {
+    const { maxMessageBytes } = this.#session.options
+    // A dead letter carries more headers than its source, which fitted.
+    if (!isDeadLetterTopic(message.topic) && messageBytes(message) > maxMessageBytes + 1_024)
+      return tooLarge(message, messageBytes(message), maxMessageBytes)
+    if (message.body.byteLength > maxMessageBytes) return tooLarge(message, message.body.byteLength, maxMessageBytes)
+    const { maxAgeMs } = this.#topology
+    if (message.deliverAt === undefined || maxAgeMs === undefined) return undefined
+    if (message.deliverAt - this.#session.host.clock.now() < maxAgeMs) return undefined
+    return new PublishError(
+      `The message for "${message.topic}" is to be delivered later than its stream keeps messages (maxAgeMs ${maxAgeMs}). It was not sent.`,
+      { outcome: 'not-sent' },
+    )
+  }
+
+  // --- answers -----------------------------------------------------------------------------------------------------
+
+  #answered(answer: Msg): void {
+    const { subject } = answer
+    const dot = subject.lastIndexOf('.')
+    const batch = this.#batches.get(Number(subject.slice(this.#inbox.length + 1, dot)))
+    const index = Number(subject.slice(dot + 1))
+    if (batch === undefined || !batch.isSent(index)) return
+    const text = answer.string()
+    const seq = text.indexOf('"error"') < 0 ? sequenceIn(text) : undefined
+    if (seq === undefined) {
+      this.#refused(batch, index, text)
+      return
+    }
+    this.#againTries = 0
+    this.#lastAnswerAt = this.#session.host.clock.monotonic()
+    const message = batch.messages[index] as OutgoingMessage
+    this.#arrived(message)
+    const stream = this.#topology.streamOf(isDeadLetterTopic(message.topic))
+    batch.settle(index, { position: positionOf(stream, seq) })
+    if (this.#queue.length > 0) this.#pumpSoon()
+  }
+
+  /** No stream took it, or the stream said no. */
+  #refused(batch: PublishBatch, index: number, text: string): void {
+    const error = errorIn(text)
+    const passing =
+      error === undefined || error.code === 503 || error.code === 429 || error.errCode === ERR.tooManyRequests
+    // "maximum messages exceeded" and the like also come as 503, and do not pass by themselves.
+    if (passing && !(error !== undefined && /maximum|exceeded|insufficient/i.test(error.description))) {
+      this.#sendAllAgain()
+      return
+    }
+    const message = batch.messages[index] as OutgoingMessage
+    this.#arrived(message)
+    const { topic } = message
+    batch.settle(index, {
+      error: notConfirmed(topic, `JetStream refused it: ${error?.description ?? text}`, 'not-sent'),
+    })
+    this.#pumpSoon()
+  }
+
+  #pumpSoon(): void {
+    if (this.#pumping) return
+    this.#pumping = true
+    queueMicrotask(() => {
+      this.#pumping = false
+      this.#pump()
+    })
+  }
+
+  #arrived(message: OutgoingMessage): void {
+    this.#inFlight--
+    this.#bytesInFlight -= message.body.byteLength
+  }
+
+  #freed(gone: readonly OutgoingMessage[]): void {
+    for (const message of gone) this.#arrived(message)
+    this.#pumpSoon()
+  }
+
+  // --- again -------------------------------------------------------------------------------------------------------
+
+  /** After a pause, everything without an answer is sent again in its order: a stream that was missing is there by then. */
+  #sendAllAgain(): void {
+    if (this.#again !== undefined || !this.#session.ready) return
+    const delayMs = Math.min(AGAIN_MAX_MS, AGAIN_BASE_MS * 2 ** this.#againTries++)
+    this.#again = this.#session.host.clock.setTimer(delayMs, () => {
+      const go = (): void => {
+        this.#again = undefined
+        if (this.#session.ready) this.#resend()
+      }
+      this.#topology.ensure().then(go, (error: unknown) => {
+        this.#session.error(error, 'making sure that the streams are there')
+        go()
+      })
+    })
+  }
+
+  #resend(): void {
+    this.#inFlight = 0
+    this.#bytesInFlight = 0
+    this.#queue = [...this.#batches.values()]
+    for (const batch of this.#queue) batch.rewind()
+    this.#pump()
+  }
+
+  #armCheck(): void {
+    if (this.#check !== undefined || this.#batches.size === 0) return
+    this.#check = this.#session.host.clock.setTimer(CHECK_MS, () => {
+      this.#check = undefined
+      const overdue = this.#session.host.clock.monotonic() - ANSWER_TIMEOUT_MS
+      if (this.#lastAnswerAt <= overdue)
+        for (const batch of this.#batches.values())
+          if (batch.oldestSentAt <= overdue) {
+            this.#askForAnswers()
+            break
+          }
+      this.#armCheck()
+    })
+  }
+
+  /**
+   * A round trip to the server: when it comes back and the answers have not come before it, they never will. While it does
+   * not come back, the line is slow or dead, and sending again would only make that worse.
+   */
+  #askForAnswers(): void {
+    if (this.#asking || !this.#session.ready) return
+    this.#asking = true
+    const before = this.#lastAnswerAt
+    this.#session.flush().then(
+      () => {
+        this.#asking = false
+        if (this.#lastAnswerAt === before) this.#sendAllAgain()
+      },
+      () => {
+        // The connection is gone; what has no answer is sent again when it is back.
+        this.#asking = false
+      },
+    )
+  }
+
+  // --- life --------------------------------------------------------------------------------------------------------
+
+  down(): void {
+    this.#again?.cancel()
+    this.#again = undefined
+  }
+
+  up(): void {
+    this.#againTries = 0
+    this.#resend()
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#check?.cancel()
+    this.#again?.cancel()
+    this.#check = undefined
+    for (const batch of this.#batches.values()) batch.failRest('the transport was closed')
+    this.#subscription?.unsubscribe()
+  }
+}
+
+/**
+ * What the server recognizes a message by when it comes twice. The id alone would not do: the same id lives on in dead
+ * letters and in redriven copies, which are messages of their own.
+ */
+function messageIdOf(message: OutgoingMessage): string {
+  const redrives = message.headers['busbar-redrives']
+  const id = `${message.id}@${message.topic}`
+  if (message.group === undefined && redrives === undefined) return id
+  return `${id}>${message.group ?? ''}#${redrives ?? 0}`
+}
+
+function tooLarge(message: OutgoingMessage, bytes: number, limit: number): PublishError {
+  return new PublishError(
+    `The message for "${message.topic}" takes ${bytes} bytes, headers included; NATS takes ${limit} here. Send a reference to the data, or raise max_payload of the server and maxMessageBytes. It was not sent.`,
+    { outcome: 'not-sent' },
+  )
+}
+
+/** The sequence in `{"stream":"busbar","seq":7}`; undefined when there is none. */
+function sequenceIn(text: string): number | undefined {
+  const at = text.indexOf('"seq":')
+  if (at < 0) return undefined
+  let seq = 0
+  let digits = 0
+  for (let index = at + 6; index < text.length; index++) {
+    const digit = text.charCodeAt(index) - 48
+    if (digit >= 0 && digit <= 9) {
+      seq = seq * 10 + digit
+      digits++
+    } else if (digits > 0 || text[index] !== ' ') break
+  }
+  return digits === 0 ? undefined : seq
+}
+
+function errorIn(text: string): { code: number; errCode: number; description: string } | undefined {
+  try {
+    const { error } = JSON.parse(text) as { error?: { code?: number; err_code?: number; description?: string } }
+    return { code: error?.code ?? 0, errCode: error?.err_code ?? 0, description: error?.description ?? text }
+  } catch {
+    // Nobody listens on the subject: the server's "no responders", which has no body.
+    return undefined
+  }
+}

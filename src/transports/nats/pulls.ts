@@ -1,0 +1,140 @@
+import type { Msg } from '@nats-io/transport-node'
+import type { Lane } from './lane.ts'
+import type { LaneHost } from './lane-host.ts'
+
+/** A request ends after that, and another one takes its place. */
+const EXPIRES_MS = 30_000
+/** The server shows that it is alive at least so often while a request waits. */
+const HEARTBEAT_MS = 5_000
+/** Less is not worth a request: the lease is renewed first. */
+const SHORTEST_MS = 250
+/** A portion that is used up faster was too small. */
+const FAST_MS = 100
+/** After a request was refused for a reason that we don't know. */
+const REFUSED_PAUSE_MS = 1_000
+
+const SWEEP_MS = 500
+
+const NANOS = 1_000_000
+
+/** What a lane has asked the server for. Keeps the accounts of credit, and finds the portion that fits the flow. */
+export class Pulls {
+  inbox = ''
+  /** Messages asked for and not received. */
+  asked = 0
+  /** Bytes that they may take. */
+  askedBytes = 0
+  /** How many to have asked for: grows with the flow, falls back when it dries up. */
+  target = 1
+  least = 1
+  most = 1
+  /** The next message is larger than its share of the bytes: it must be asked for alone and without a limit. */
+  alone = false
+  readonly #host: LaneHost
+  readonly #lane: Lane
+  #heardAt = 0
+  #askedAt = 0
+  #pausedUntil = 0
+
+  constructor(host: LaneHost, lane: Lane) {
+    this.#host = host
+    this.#lane = lane
+  }
+
+  /** True when it is time to ask for more. */
+  get hungry(): boolean {
+    return this.asked * 2 <= this.target && this.asked < this.target
+  }
+
+  ask(count: number, maxBytes: number): boolean {
+    const now = this.#now()
+    if (now < this.#pausedUntil) return false
+    const expiresMs = Math.min(EXPIRES_MS, Math.floor(this.#host.leaseLeftMs(this.#lane)))
+    if (expiresMs < SHORTEST_MS) return false
+    // Asked again soon after: the flow is faster than the portion.
+    if (now - this.#askedAt < FAST_MS && this.#askedAt > 0) this.target = Math.min(this.most, this.target * 2)
+    this.#askedAt = now
+    if (this.asked === 0) this.#heardAt = now
+    this.asked += count
+    this.askedBytes += maxBytes
+    const heartbeat = Math.min(HEARTBEAT_MS, Math.floor(expiresMs / 2))
+    const limit = maxBytes > 0 ? `,"max_bytes":${maxBytes}` : ''
+    this.#request(`{"batch":${count},"expires":${expiresMs * NANOS},"idle_heartbeat":${heartbeat * NANOS}${limit}}`)
+    return true
+  }
+
+  /** What there is right now, and an answer when there is no more. */
+  askWithoutWaiting(count: number): void {
+    this.#heardAt = this.#now()
+    this.asked += count
+    this.#request(`{"batch":${count},"no_wait":true}`)
+  }
+
+  /** One message if there is one, else an answer at once, to an inbox of its own. */
+  sweep(inbox: string): void {
+    this.#request(`{"batch":1,"no_wait":true,"expires":${SWEEP_MS * NANOS}}`, inbox)
+  }
+
+  #request(body: string, inbox: string = this.inbox): void {
+    const { session, api } = this.#host
+    const { stream, consumer } = this.#lane
+    session.outbox.publish(api.nextSubject(stream, consumer), inbox, '', Buffer.from(body, 'latin1'))
+  }
+
+  arrived(pending: number, now: number): void {
+    this.#heardAt = now
+    if (this.asked > 0) {
+      // What small messages leave over of their share is free again.
+      this.askedBytes -= this.askedBytes / this.asked
+      this.asked--
+    }
+    this.alone = false
+    // A backlog: no need to find out step by step.
+    if (pending > this.target) this.target = this.most
+  }
+
+  heard(): void {
+    this.#heardAt = this.#now()
+  }
+
+  /** A request is over with so many unanswered. */
+  ended(unanswered: number): void {
+    this.asked = Number.isNaN(unanswered) ? 0 : Math.max(0, this.asked - unanswered)
+    if (this.asked === 0) this.askedBytes = 0
+    this.target = this.least
+    this.#askedAt = 0
+  }
+
+  tooLarge(): void {
+    this.alone = true
+  }
+
+  refused(): void {
+    this.reset()
+    this.#pausedUntil = this.#now() + REFUSED_PAUSE_MS
+  }
+
+  reset(): void {
+    this.asked = 0
+    this.askedBytes = 0
+    this.target = this.least
+    this.#askedAt = 0
+  }
+
+  /** Requests that the server has forgotten (it was to show a sign of life while they wait) are made again. */
+  checkHeartbeat(): boolean {
+    if (this.asked === 0 || this.#now() - this.#heardAt < 2 * HEARTBEAT_MS + 1_000) return false
+    this.reset()
+    return true
+  }
+
+  /** Size of the header block of a message. */
+  headerBytes(native: Msg): number {
+    const size = (native as { size?: () => number }).size?.() ?? 0
+    return Math.max(0, size - native.subject.length - (native.reply?.length ?? 0) - native.data.byteLength)
+  }
+
+  #now(): number {
+    return this.#host.session.host.clock.monotonic()
+  }
+}

@@ -1,0 +1,304 @@
+import { createInbox } from '@nats-io/transport-node'
+import type { Msg, NatsConnection, RequestOptions, Status, Subscription } from '@nats-io/transport-node'
+import type { Timer } from '../../core/clock.ts'
+import { AuthorizationError, ConnectionError, StateError } from '../../core/errors.ts'
+import type { TransportHealth, TransportHost } from '../../core/transport.ts'
+import { connectTo } from './connect.ts'
+import { toBusbarError } from './errors.ts'
+import type { ResolvedNatsOptions } from './options.ts'
+import { Outbox } from './outbox.ts'
+
+/** A part of the transport that lives through reconnects. */
+export interface SessionPart {
+  /** The connection is gone. Synchronous; must not throw. */
+  down(): void
+  /** It is there again: put back what the server lost. Rejects when that can't be done yet; it is called again then. */
+  restore?(): Promise<void>
+  /** Everything of every part is restored: writing may go on. Synchronous; must not throw. */
+  up(): void
+}
+
+/** First pause before restoring is tried again; doubled up to a bound. The server may be up before its JetStream is. */
+const RESTORE_BASE_MS = 50
+const RESTORE_MAX_MS = 2_000
+/** The same trouble is told at most so often. */
+const SAME_ERROR_MS = 5_000
+const MAX_TOLD = 1_000
+
+/**
+ * The connection over its whole life. `ready` is true from the moment when everything that lives on it is restored until it
+ * is lost: nobody writes to it otherwise, so that nothing of an old session reaches a new one unseen.
+ */
+export class Session {
+  readonly options: ResolvedNatsOptions
+  readonly host: TransportHost
+  connection!: NatsConnection
+  outbox!: Outbox
+  ready = false
+  readonly #parts = new Set<SessionPart>()
+  readonly #requests = new Set<(error: unknown) => void>()
+  #owned = true
+  #closing = false
+  #closed = false
+  #attempts = 0
+  #delayMs = 0
+  #downSince = 0
+  #detail: string | undefined
+  #trouble: string | undefined
+  #toldError = ''
+  readonly #toldAt = new Map<string, number>()
+  #status: AsyncIterable<Status> | undefined
+  #statusDone: Promise<void> = Promise.resolve()
+  #epoch = 0
+  #retry: Timer | undefined
+  #wakeRetry: (() => void) | undefined
+
+  constructor(options: ResolvedNatsOptions, host: TransportHost) {
+    this.options = options
+    this.host = host
+  }
+
+  /** Rejects with `ConnectionError` or `AuthorizationError`. */
+  async open(): Promise<void> {
+    const { options, host } = this
+    this.#owned = options.connection === undefined
+    try {
+      this.connection = options.connection ?? (await connectTo(options, host.service, () => this.#delayMs))
+    } catch (error) {
+      throw toBusbarError(error, `Connecting to NATS at ${options.servers.join(', ')}`)
+    }
+    if (this.connection.isClosed())
+      throw new ConnectionError('The NATS connection that was given is closed', { retryable: false })
+    this.outbox = new Outbox(this.connection)
+    this.#statusDone = this.#watch()
+  }
+
+  /** The server has told what it can. */
+  get maxPayload(): number {
+    return this.connection.info?.max_payload ?? 1_048_576
+  }
+
+  get serverVersion(): string {
+    return this.connection.info?.version ?? ''
+  }
+
+  /** False when the server does not tell its version. */
+  isOlderThan(major: number, minor: number): boolean {
+    const [ofServer, minorOfServer = 0] = this.serverVersion.split('.').map(Number)
+    if (ofServer === undefined || Number.isNaN(ofServer) || ofServer === 0) return false
+    return ofServer < major || (ofServer === major && minorOfServer < minor)
+  }
+
+  get serverName(): string {
+    return this.connection.getServer()
+  }
+
+  health(): TransportHealth {
+    if (this.#closed || this.#closing) return { connected: false, detail: 'closed' }
+    return { connected: this.ready && this.#trouble === undefined, detail: this.#detail ?? this.#trouble }
+  }
+
+  /** Everything that was set up while opening is in place. */
+  begin(): void {
+    this.ready = true
+    this.host.events.emit('connect', { transport: this.host.name })
+  }
+
+  add(part: SessionPart): void {
+    this.#parts.add(part)
+  }
+
+  remove(part: SessionPart): void {
+    this.#parts.delete(part)
+  }
+
+  inbox(): string {
+    return createInbox(this.options.native.connect?.inboxPrefix)
+  }
+
+  /** `receive` must not throw: the client would stop reading. */
+  subscribe(subject: string, receive: Subscription['callback'], queue?: string): Subscription {
+    return this.connection.subscribe(subject, { callback: receive, ...(queue === undefined ? {} : { queue }) })
+  }
+
+  /** A request that fails as soon as the connection is lost: the client itself would let it wait for its timeout. */
+  request(subject: string, body: string, options: RequestOptions): Promise<Msg> {
+    return new Promise((resolve, reject) => {
+      const fail = (error: unknown): void => {
+        this.#requests.delete(fail)
+        reject(error)
+      }
+      this.#requests.add(fail)
+      this.connection.request(subject, body, options).then((answer) => {
+        this.#requests.delete(fail)
+        resolve(answer)
+      }, fail)
+    })
+  }
+
+  /** Resolves when the server has processed everything that was written before. */
+  async flush(): Promise<void> {
+    this.outbox.flush()
+    await this.connection.flush()
+  }
+
+  requireOpen(): void {
+    if (this.#closing || this.#closed) throw new StateError('The NATS transport is closed')
+  }
+
+  get closing(): boolean {
+    return this.#closing
+  }
+
+  /** Tells of a fault; one that lasts is told again only now and then. */
+  error(error: unknown, doing: string): void {
+    const now = this.host.clock.monotonic()
+    const last = this.#toldAt.get(doing)
+    if (last !== undefined && now - last < SAME_ERROR_MS) return
+    if (this.#toldAt.size >= MAX_TOLD) this.#toldAt.clear()
+    this.#toldAt.set(doing, now)
+    this.host.events.emit('error', { transport: this.host.name, error, doing })
+  }
+
+  /** JetStream does not answer though the server does; undefined when it does again. */
+  jetStreamTrouble(detail: string | undefined): void {
+    this.#trouble = detail
+  }
+
+  warning(code: string, detail: string): void {
+    this.host.events.emit('warning', { transport: this.host.name, code, detail })
+  }
+
+  // --- status ------------------------------------------------------------------------------------------------------
+
+  async #watch(): Promise<void> {
+    this.#status = this.connection.status()
+    for await (const status of this.#status) this.#onStatus(status)
+    if (!this.#closing) this.#lost('the connection was closed for good')
+  }
+
+  #onStatus(status: Status): void {
+    switch (status.type) {
+      case 'disconnect':
+        this.#lost('the connection to the server was lost')
+        return
+      case 'reconnecting':
+        this.#attempts++
+        this.#delayMs = this.#nextDelay()
+        return
+      case 'reconnect':
+        this.#restore().catch((error: unknown) => this.error(error, 'restoring the session'))
+        return
+      case 'staleConnection':
+        this.#detail = 'the server does not answer'
+        return
+      case 'ldm':
+        this.warning('nats-lame-duck', 'the server is about to shut down and asked its clients to go elsewhere')
+        return
+      case 'error':
+        this.#onError(status.error)
+        return
+      default:
+        return
+    }
+  }
+
+  #onError(error: Error): void {
+    const ours = toBusbarError(error, 'Working with the NATS server')
+    this.#detail = AuthorizationError.is(ours) ? ours.message : this.#detail
+    // While it is refused it is refused at each attempt; once is enough for each episode.
+    if (error.message === this.#toldError) return
+    this.#toldError = error.message
+    this.error(ours, this.ready ? 'using the connection' : 'reconnecting')
+  }
+
+  #nextDelay(): number {
+    const { reconnectBaseMs, reconnectMaxMs } = this.options
+    const most = Math.min(reconnectMaxMs, reconnectBaseMs * 2 ** Math.min(this.#attempts, 20))
+    return Math.round(most / 2 + (Math.random() * most) / 2)
+  }
+
+  #lost(reason: string): void {
+    if (this.#closed) return
+    const wasReady = this.ready
+    this.ready = false
+    this.#epoch++
+    this.outbox.discard()
+    if (this.#downSince === 0) {
+      this.#downSince = this.host.clock.monotonic()
+      this.#attempts = 0
+      this.#delayMs = 0
+    }
+    this.#detail = reason
+    for (const part of this.#parts) part.down()
+    for (const fail of this.#requests) fail(new ConnectionError(reason))
+    this.#wakeRetry?.()
+    if (wasReady) this.host.events.emit('disconnect', { transport: this.host.name, planned: this.#closing, reason })
+  }
+
+  async #restore(): Promise<void> {
+    const epoch = ++this.#epoch
+    const since = this.#downSince
+    for (let tries = 0; ; tries++) {
+      try {
+        for (const part of this.#parts) {
+          await part.restore?.()
+          if (this.#epoch !== epoch || this.#closing) return
+        }
+        break
+      } catch (error) {
+        if (this.#epoch !== epoch || this.#closing) return
+        this.#detail = toBusbarError(error, 'Restoring the session').message
+        await this.#pause(Math.min(RESTORE_MAX_MS, RESTORE_BASE_MS * 2 ** tries))
+        if (this.#epoch !== epoch || this.#closing) return
+      }
+    }
+    this.#downSince = 0
+    this.#detail = undefined
+    this.#trouble = undefined
+    this.#toldError = ''
+    this.ready = true
+    const downMs = this.host.clock.monotonic() - since
+    this.host.events.emit('reconnect', { transport: this.host.name, downMs, attempts: Math.max(1, this.#attempts) })
+    for (const part of this.#parts) part.up()
+  }
+
+  #pause(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wakeRetry = () => {
+        this.#retry?.cancel()
+        this.#wakeRetry = undefined
+        resolve()
+      }
+      this.#retry = this.host.clock.setTimer(delayMs, () => this.#wakeRetry?.())
+    })
+  }
+
+  // --- close -------------------------------------------------------------------------------------------------------
+
+  /** Closes the connection unless it was given to us; `deadlineMs` bounds the last flush. */
+  async close(deadlineMs: number): Promise<void> {
+    if (this.#closed) return
+    this.#closing = true
+    this.#wakeRetry?.()
+    const wasReady = this.ready
+    if (wasReady) await this.#within(deadlineMs, this.flush())
+    this.ready = false
+    this.#closed = true
+    if (this.#owned) await this.connection.close()
+    // A connection that stays open goes on telling its state; the client's type hides that one can stop listening.
+    ;(this.#status as { stop?: () => void } | undefined)?.stop?.()
+    await this.#statusDone
+    if (wasReady) this.host.events.emit('disconnect', { transport: this.host.name, planned: true, reason: 'closed' })
+  }
+
+  async #within(deadlineMs: number, work: Promise<void>): Promise<void> {
+    let timer: Timer | undefined
+    const late = new Promise<void>((resolve) => {
+      timer = this.host.clock.setTimer(deadlineMs, resolve)
+    })
+    // A connection that breaks now is closed anyway.
+    await Promise.race([work.catch(() => undefined), late])
+    timer?.cancel()
+  }
+}

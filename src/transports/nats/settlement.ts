@@ -1,0 +1,197 @@
+import { SettlementError } from '../../core/errors.ts'
+import type { PublishError } from '../../core/errors.ts'
+import type { OutgoingMessage } from '../../core/message.ts'
+import type { Settlement, SettlementFailure } from '../../core/transport.ts'
+import type { AttemptNotes } from './attempt-notes.ts'
+import type { Confirmations, Verb } from './confirmations.ts'
+import type { NatsDelivery } from './delivery.ts'
+import type { Lane } from './lane.ts'
+import type { JetStreamPublisher } from './publisher.ts'
+import type { Session } from './session.ts'
+
+const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
+const NAK: Uint8Array = Buffer.from('-NAK')
+const NANOS = 1_000_000
+
+export interface SettlementParts {
+  readonly session: Session
+  readonly publisher: JetStreamPublisher
+  readonly confirmations: Confirmations
+  readonly notes: AttemptNotes
+  /** False when the lane is not ours any more. */
+  readonly isOurs: (lane: Lane) => boolean
+}
+
+interface HandedBack {
+  readonly delivery: NatsDelivery
+  readonly delayMs: number
+  readonly failed: boolean
+}
+
+/** Carries out what the runtime decided about deliveries. */
+export class Settling {
+  readonly #parts: SettlementParts
+
+  constructor(parts: SettlementParts) {
+    this.#parts = parts
+  }
+
+  settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
+    const failures: SettlementFailure[] = []
+    const acks: NatsDelivery[] = []
+    let ackIndexes: number[] | undefined
+    const dropped: NatsDelivery[] = []
+    const back: HandedBack[] = []
+    const rejects: { readonly index: number; readonly delivery: NatsDelivery; readonly deadLetter: OutgoingMessage }[] =
+      []
+    for (let index = 0; index < batch.length; index++) {
+      const { delivery: given, outcome } = batch[index] as Settlement
+      const delivery = given as NatsDelivery
+      const error = this.#refusal(delivery)
+      if (error !== undefined) {
+        failures.push({ index, error })
+        // From here on the places in the two lists differ.
+        ackIndexes ??= Array.from({ length: acks.length }, (_, at) => at)
+        continue
+      }
+      if (outcome.type === 'ack') {
+        this.#finish(delivery)
+        if (acks.length !== index) ackIndexes ??= Array.from({ length: acks.length }, (_, at) => at)
+        acks.push(delivery)
+        ackIndexes?.push(index)
+      } else if (outcome.type === 'reject') {
+        if (outcome.deadLetter === undefined) {
+          this.#finish(delivery)
+          dropped.push(delivery)
+        } else {
+          delivery.settled = true
+          rejects.push({ index, delivery, deadLetter: outcome.deadLetter })
+        }
+      } else {
+        this.#finish(delivery)
+        const { delayMs } = outcome
+        if (outcome.type === 'release' && delayMs === 0 && delivery.lane.active && !delivery.lane.shared)
+          delivery.lane.takeBack(delivery)
+        else back.push({ delivery, delayMs, failed: outcome.type === 'nack' })
+      }
+    }
+    if (acks.length === batch.length) return this.#ackAll(acks)
+    return this.#rest(failures, acks, ackIndexes, dropped, back, rejects)
+  }
+
+  /** The usual batch: nothing but acks. */
+  async #ackAll(acks: readonly NatsDelivery[]): Promise<readonly SettlementFailure[]> {
+    const error = await this.#tell(acks, 'ack')
+    return error === undefined ? NO_FAILURES : acks.map((_, index) => ({ index, error }))
+  }
+
+  async #rest(
+    failures: SettlementFailure[],
+    acks: readonly NatsDelivery[],
+    ackIndexes: readonly number[] | undefined,
+    dropped: readonly NatsDelivery[],
+    back: readonly HandedBack[],
+    rejects: readonly {
+      readonly index: number
+      readonly delivery: NatsDelivery
+      readonly deadLetter: OutgoingMessage
+    }[],
+  ): Promise<readonly SettlementFailure[]> {
+    const [ackError] = await Promise.all([
+      this.#tell(acks, 'ack'),
+      // Nobody waits for a message that was thrown away; if it comes again it is thrown away again.
+      this.#tell(dropped, 'term'),
+      this.handBack(back),
+      this.#reject(rejects, failures),
+    ])
+    if (ackError !== undefined)
+      for (let at = 0; at < acks.length; at++) failures.push({ index: ackIndexes?.[at] ?? at, error: ackError })
+    return failures
+  }
+
+  #refusal(delivery: NatsDelivery): SettlementError | undefined {
+    if (delivery.lost) return new SettlementError('The delivery was taken back; the message is delivered again')
+    if (delivery.settled) return new SettlementError('The delivery has been settled before')
+    if (!this.#parts.isOurs(delivery.lane))
+      return new SettlementError('The partition belongs to another member by now; the message is delivered again')
+    return undefined
+  }
+
+  #finish(delivery: NatsDelivery): void {
+    delivery.settled = true
+    delivery.lane.outstanding.remove(delivery)
+  }
+
+  async #tell(deliveries: readonly NatsDelivery[], verb: Verb): Promise<SettlementError | undefined> {
+    if (deliveries.length === 0) return undefined
+    const error = await this.#parts.confirmations.send(deliveries, verb)
+    if (error === undefined)
+      for (const delivery of deliveries) if (delivery.note !== undefined) this.#parts.notes.forget(delivery)
+    return error
+  }
+
+  /** Notes first what the server's count would get wrong, then gives the messages back, in order of their sequence. */
+  async handBack(back: readonly HandedBack[]): Promise<void> {
+    if (back.length === 0) return
+    await Promise.all(back.map((each) => this.#note(each)))
+    const { session } = this.#parts
+    // Without a session they come back by themselves when the ack wait is over.
+    if (!session.ready) return
+    for (const { delivery, delayMs } of back.toSorted((a, b) => a.delivery.seq - b.delivery.seq)) {
+      delivery.lane.returning(delivery)
+      session.outbox.publish(delivery.reply, '', '', nak(delayMs))
+    }
+    await session.flush().catch(() => undefined)
+  }
+
+  async #note({ delivery, failed }: HandedBack): Promise<void> {
+    const next = delivery.nextAttempt(failed)
+    if (next === delivery.countedNext || !this.#parts.session.ready) return
+    try {
+      await this.#parts.notes.write(delivery, next)
+    } catch (error) {
+      this.#parts.session.error(error, `noting the attempts at message ${delivery.message.id}`)
+    }
+  }
+
+  /** The dead letter is confirmed before its source is settled; until then the source stays ours. */
+  async #reject(
+    rejects: readonly {
+      readonly index: number
+      readonly delivery: NatsDelivery
+      readonly deadLetter: OutgoingMessage
+    }[],
+    failures: SettlementFailure[],
+  ): Promise<void> {
+    if (rejects.length === 0) return
+    const outcomes = await this.#parts.publisher.publish(
+      rejects.map(({ deadLetter }) => deadLetter),
+      undefined,
+      // Of this very delivery's message, so that the same dead letter is never stored twice, and another one always is.
+      rejects.map(({ delivery, deadLetter }) => `${deadLetter.id}@${deadLetter.topic}#${delivery.seq}`),
+    )
+    const stored: { readonly index: number; readonly delivery: NatsDelivery }[] = []
+    for (const [at, { index, delivery }] of rejects.entries()) {
+      const error: PublishError | SettlementError | undefined =
+        outcomes[at]?.error ??
+        (delivery.lost
+          ? new SettlementError('The delivery was taken back while its dead letter was stored; both are there now')
+          : undefined)
+      if (error === undefined) stored.push({ index, delivery })
+      else {
+        delivery.settled = false
+        failures.push({ index, error })
+      }
+    }
+    for (const { delivery } of stored) this.#finish(delivery)
+    const error = await this.#tell(
+      stored.map(({ delivery }) => delivery),
+      'term',
+    )
+    if (error !== undefined) for (const { index } of stored) failures.push({ index, error })
+  }
+}
+
+function nak(delayMs: number): Uint8Array {
+  return delayMs > 0 ? Buffer.from(`-NAK {"delay": ${Math.ceil(delayMs) * NANOS}}`) : NAK
+}

@@ -1,0 +1,89 @@
+import { headers as makeHeaders } from '@nats-io/transport-node'
+import type { PubAck } from './jetstream-types.ts'
+import { ERR, JetStreamError } from './errors.ts'
+import type { JetStreamApi } from './jetstream-api.ts'
+import type { Session } from './session.ts'
+import type { Subjects } from './subjects.ts'
+import type { Topology } from './topology.ts'
+
+const WRITE_TIMEOUT_MS = 5_000
+
+/** A record of the state stream; the last one of its subject counts. */
+export interface StateRecord {
+  readonly seq: number
+  /** By the server's clock, in ms since 1970. */
+  readonly time: number
+  readonly text: string
+}
+
+/** Small records in the state stream: leases of partitions, notes of attempts, marks of moved groups, known topics. */
+export class StateRecords {
+  readonly #session: Session
+  readonly #api: JetStreamApi
+  readonly #topology: Topology
+  readonly #subjects: Subjects
+
+  constructor(session: Session, api: JetStreamApi, topology: Topology, subjects: Subjects) {
+    this.#session = session
+    this.#api = api
+    this.#topology = topology
+    this.#subjects = subjects
+  }
+
+  noteSubject(consumer: string, seq: number | '*'): string {
+    return `${this.#subjects.state}.note.${consumer}.${seq}`
+  }
+
+  leaseSubject(groupId: string, unit: string): string {
+    return `${this.#subjects.state}.lease.${groupId}.${unit}`
+  }
+
+  moveSubject(groupId: string): string {
+    return `${this.#subjects.state}.move.${groupId}`
+  }
+
+  topicSubject(topic: string): string {
+    return `${this.#subjects.state}.topic.${topic}`
+  }
+
+  read(subject: string): Promise<StateRecord | undefined> {
+    return this.#api.lastRecord(this.#topology.state, subject)
+  }
+
+  /**
+   * Writes a record; resolves with its sequence. `expected`: only if the last record of the subject has that sequence (0: if
+   * there is none); undefined when that was not so.
+   */
+  async write(subject: string, text: string): Promise<number>
+  async write(subject: string, text: string, expected: number): Promise<number | undefined>
+  async write(subject: string, text: string, expected?: number): Promise<number | undefined> {
+    return writeRecord(this.#session, subject, text, expected)
+  }
+
+  async forget(filters: readonly string[]): Promise<void> {
+    for (const filter of filters) await this.#api.purge(this.#topology.state, filter)
+  }
+
+  /** Topics that were made known although nothing is stored of them. */
+  async topics(): Promise<string[]> {
+    const start = `${this.#subjects.state}.topic.`
+    const { state } = await this.#api.streamInfo(this.#topology.state, { subjects_filter: `${start}>` })
+    return Object.keys(state.subjects ?? {}).map((subject) => subject.slice(start.length))
+  }
+}
+
+/** As `StateRecords.write`. */
+export async function writeRecord(
+  session: Session,
+  subject: string,
+  text: string,
+  expected: number | undefined,
+): Promise<number | undefined> {
+  const headers = makeHeaders()
+  if (expected !== undefined) headers.set('Nats-Expected-Last-Subject-Sequence', String(expected))
+  const answer = await session.request(subject, text, { timeout: WRITE_TIMEOUT_MS, headers })
+  const { error, seq } = answer.json<PubAck>()
+  if (error === undefined) return seq
+  if (error.err_code === ERR.wrongLastSequence) return undefined
+  throw new JetStreamError(`Writing "${subject}"`, error.code, error.err_code ?? 0, error.description ?? '')
+}

@@ -1,0 +1,175 @@
+import { createHash } from 'node:crypto'
+import { isDeadLetterTopic } from '../../core/topic.ts'
+
+/** Second token of a subject, before the topic: the number of a partition, or this for messages without a key. */
+export const ANY = 'any'
+
+/** No more distinct subjects are remembered than that: topics may be made up without end. */
+const MAX_KNOWN = 10_000
+
+/** One consumer on the server: a part of what a subscription reads. */
+export interface LanePlan {
+  /** Part of the consumer's name: `any`, `3`, `all`; with `-base` for the topic before the `.>` of a pattern. */
+  readonly label: string
+  /** Lanes of one unit go to one member together. Undefined: every member of the group reads it. */
+  readonly unit: string | undefined
+  readonly filter: string
+  readonly dead: boolean
+}
+
+/** Where topics lie among the subjects of the server, and back. One for each transport. */
+export class Subjects {
+  readonly prefix: string
+  /** Learned from the stream when the transport opens. */
+  partitions: number
+  readonly #topics = new Map<string, string>()
+  readonly #unkeyed = new Map<string, string>()
+
+  constructor(prefix: string, partitions: number) {
+    this.prefix = prefix
+    this.partitions = partitions
+  }
+
+  // --- streams -----------------------------------------------------------------------------------------------------
+
+  /** One subject for all messages: 2.9 takes no consumer whose filter spans two of a stream. */
+  get messages(): string {
+    return `${this.prefix}.>`
+  }
+
+  get deadLetters(): string {
+    return `${this.prefix}-dlq.>`
+  }
+
+  /** Start of the subjects of what Busbar notes for itself. */
+  get state(): string {
+    return `${this.prefix}-state`
+  }
+
+  // --- topics ------------------------------------------------------------------------------------------------------
+
+  /** Where a message is published. */
+  of(topic: string, key: string | undefined): string {
+    if (key !== undefined && !isDeadLetterTopic(topic))
+      return `${this.prefix}.${partitionOf(key, this.partitions)}.${topic}`
+    let subject = this.#unkeyed.get(topic)
+    if (subject === undefined) {
+      subject = isDeadLetterTopic(topic) ? `${this.prefix}-dlq.${topic}` : `${this.prefix}.${ANY}.${topic}`
+      if (this.#unkeyed.size >= MAX_KNOWN) this.#unkeyed.clear()
+      this.#unkeyed.set(topic, subject)
+    }
+    return subject
+  }
+
+  /** The topic of a subject. */
+  topicOf(subject: string): string {
+    let topic = this.#topics.get(subject)
+    if (topic === undefined) {
+      topic = topicOfFilter(subject, this.prefix)
+      if (this.#topics.size >= MAX_KNOWN) this.#topics.clear()
+      this.#topics.set(subject, topic)
+    }
+    return topic
+  }
+
+  /** Everything stored of one topic. */
+  allOf(topic: string): string {
+    return isDeadLetterTopic(topic) ? `${this.prefix}-dlq.${topic}` : `${this.prefix}.*.${topic}`
+  }
+
+  rpc(topic: string): string {
+    return `${this.prefix}-rpc.${topic}`
+  }
+
+  /** How members of one group of one subscription call each other. Stored by no stream. */
+  members(groupId: string): string {
+    return `${this.prefix}-members.${groupId}`
+  }
+
+  // --- subscriptions -----------------------------------------------------------------------------------------------
+
+  /**
+   * The consumers that a subscription is made of. `split`: one for each partition, to be shared out among the members.
+   * Otherwise one for all, which keeps the order of the whole topic.
+   */
+  plan(topic: string, split: boolean): LanePlan[] {
+    if (isDeadLetterTopic(topic)) return lanes('all', 'all', `${this.prefix}-dlq`, topic, true)
+    if (!split) return lanes('all', 'all', `${this.prefix}.*`, topic, false)
+    const all = lanes(ANY, undefined, `${this.prefix}.${ANY}`, topic, false)
+    for (let partition = 0; partition < this.partitions; partition++) {
+      const name = String(partition)
+      all.push(...lanes(name, name, `${this.prefix}.${name}`, topic, false))
+    }
+    return all
+  }
+
+  /** Core NATS: what to subscribe to. */
+  coreFilters(topic: string): string[] {
+    return filters(isDeadLetterTopic(topic) ? `${this.prefix}-dlq` : `${this.prefix}.*`, topic)
+  }
+}
+
+function lanes(label: string, unit: string | undefined, start: string, topic: string, dead: boolean): LanePlan[] {
+  return filters(start, topic).map((filter, index) => ({
+    label: index === 0 ? label : `${label}-base`,
+    unit,
+    filter,
+    dead,
+  }))
+}
+
+/** A trailing `>` is zero or more tokens to us and one or more to NATS. */
+function filters(start: string, topic: string): string[] {
+  const filter = `${start}.${topic}`
+  return topic.endsWith('.>') ? [filter, filter.slice(0, -2)] : [filter]
+}
+
+/**
+ * FNV-1a of the UTF-8 bytes, 32 bits, modulo the number of partitions: what the server's own `{{partition(n, …)}}` does, so
+ * that a subject mapping can spread the messages of other programs in the same way.
+ */
+export function partitionOf(key: string, partitions: number): number {
+  let hash = 0x811c9dc5
+  for (let index = 0; index < key.length; index++) {
+    const code = key.charCodeAt(index)
+    if (code > 0x7f) return hashBytes(Buffer.from(key, 'utf8')) % partitions
+    hash = Math.imul(hash ^ code, 0x01000193)
+  }
+  return (hash >>> 0) % partitions
+}
+
+function hashBytes(bytes: Uint8Array): number {
+  let hash = 0x811c9dc5
+  for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193)
+  return hash >>> 0
+}
+
+/** Names the members of a group on one topic or pattern: part of consumer names and subjects, so without dots. */
+export function groupId(topic: string, group: string): string {
+  return `${group}--${createHash('sha256').update(topic).digest('hex').slice(0, 10)}`
+}
+
+export function consumerName(id: string, label: string): string {
+  return `${id}--${label}`
+}
+
+export interface ParsedConsumer {
+  readonly group: string
+  readonly id: string
+  readonly label: string
+}
+
+/** The way back; undefined for a consumer that is none of ours. A group may hold `--` itself, so it reads from the end. */
+export function parseConsumerName(name: string): ParsedConsumer | undefined {
+  const match = /^(.+)--([0-9a-f]{10})--(any|all|\d+)(-base)?$/.exec(name)
+  if (match === null) return undefined
+  return { group: match[1] ?? '', id: `${match[1]}--${match[2]}`, label: `${match[3]}${match[4] ?? ''}` }
+}
+
+/** The topic or pattern of a subject or filter; `isBase` for the second lane of a pattern with `.>`. */
+export function topicOfFilter(filter: string, prefix: string, isBase = false): string {
+  // `busbar.3.orders`, or `busbar-dlq.orders.g.dlq`, which has no partition.
+  const first = filter.indexOf('.', prefix.length)
+  const topic = filter.slice(first > prefix.length ? first + 1 : filter.indexOf('.', first + 1) + 1)
+  return isBase ? `${topic}.>` : topic
+}

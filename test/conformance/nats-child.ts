@@ -1,0 +1,5 @@
+import { nats } from 'busbar/nats'
+import type { NatsTransport } from 'busbar/nats'
+
+export const create = (): NatsTransport =>
+  nats({ url: process.env['BUSBAR_TEST_NATS'] ?? '', ackWaitMs: 2_000, stream: { partitions: 3 } })

@@ -1,0 +1,4 @@
+import { rabbitmq } from 'busbar/rabbitmq'
+import type { Transport } from 'busbar'
+
+export const create = (): Transport => rabbitmq({ url: process.env['BUSBAR_TEST_RABBITMQ'] ?? '' })
