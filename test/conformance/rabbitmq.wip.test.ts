@@ -1,6 +1,6 @@
 import amqp from 'amqplib'
 import * as vitest from 'vitest'
-import { rabbitmq } from 'busbar/rabbitmq'
+import { rabbitmq } from '../../src/transports/rabbitmq/index.ts'
 import { conformance, tcpProxy } from 'busbar/testing'
 import { startPrivate } from '../../tools/brokers/index.ts'
 

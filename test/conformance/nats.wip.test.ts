@@ -1,20 +1,33 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import { connect, headers as makeHeaders } from '@nats-io/transport-node'
 import * as vitest from 'vitest'
-import { nats } from 'busbar/nats'
+import { nats } from '../../src/transports/nats/index.ts'
 import { conformance, tcpProxy } from 'busbar/testing'
 import { startPrivate } from '../../tools/brokers/index.ts'
 
-const broker = await startPrivate('nats', { jetStream: false })
+const broker = await startPrivate('nats')
 const proxy = await tcpProxy(broker)
-const foreign = await connect({ servers: [`${broker.host}:${broker.port}`] })
+const foreign = await connect({ servers: [`${broker.host}:${broker.port}`], maxReconnectAttempts: -1 })
 
 conformance(vitest, {
-  name: 'nats-core',
+  name: 'nats',
   version: broker.version,
-  create: () => nats({ url: `nats://${proxy.host}:${proxy.port}`, jetstream: false }),
-  childModule: new URL('./nats-core-child.ts', import.meta.url),
+  create: () => nats({ url: `nats://${proxy.host}:${proxy.port}`, ackWaitMs: 2_000, stream: { partitions: 3 } }),
+  childModule: new URL('./nats-child.ts', import.meta.url),
   childEnv: { BUSBAR_TEST_NATS: broker.url },
-  faults: { cutConnections: () => proxy.cut() },
+  faults: {
+    cutConnections: () => proxy.cut(),
+    restartBroker: () => broker.restart(),
+    async killBroker() {
+      await broker.kill()
+      await broker.restart()
+    },
+    async pauseBroker(ms) {
+      await broker.pause()
+      await wait(ms)
+      await broker.resume()
+    },
+  },
   foreign: {
     async publish(topic, body, headers = {}) {
       const native = makeHeaders()
