@@ -284,8 +284,9 @@ async function cause(ctx: ScenarioContext, need: Need): Promise<void> {
 async function faultUnderLoad(ctx: ScenarioContext, fault: () => Promise<void>, times: number): Promise<void> {
   const [topic, name, book] = [ctx.topic(), ctx.group(), ctx.ledger()]
   // Slower than the flow, so that messages wait here; and what was lost meanwhile does not count as handled.
+  let held: ReturnType<typeof ctx.gate> | undefined
   const probe = ctx.probe(async (_message, { signal }) => {
-    await work(3)
+    await (held?.opened ?? work(3))
     signal.throwIfAborted()
   })
   const bus = await ctx.bus()
@@ -295,7 +296,12 @@ async function faultUnderLoad(ctx: ScenarioContext, fault: () => Promise<void>, 
   const flow = startFlow(publisher, topic, book)
   await probe.waitHandled(50)
   for (let time = 0; time < times; time++) {
+    // Some handler is at work when it happens, whatever the machine is doing: something unacked is always at stake.
+    const running = (held = ctx.gate())
+    await probe.waitStarted(probe.started.length + 1)
     await fault()
+    held = undefined
+    running.open()
     // Proof of life before the next fault: something published after it has been handled.
     const before = probe.handled.length
     await ctx.waitUntil(
