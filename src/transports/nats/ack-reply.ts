@@ -11,6 +11,8 @@ export class AckReply {
   delivered = 0
   /** Of the message in its stream. */
   seq = 0
+  /** Of the delivery: each delivery of a consumer has the next one. */
+  consumerSeq = 0
   /** When it was stored, in ms since 1970. */
   time = 0
   /** How many more wait for this consumer. */
@@ -34,6 +36,7 @@ export class AckReply {
     this.prefixEnd = at(first)
     this.delivered = digits(reply, at(first) + 1, at(first + 1))
     this.seq = digits(reply, at(first + 1) + 1, at(first + 2))
+    this.consumerSeq = digits(reply, at(first + 2) + 1, at(first + 3))
     // Nanoseconds.
     this.time = digits(reply, at(first + 3) + 1, at(first + 4) - 6)
     this.pending = digits(reply, at(first + 4) + 1, end)

@@ -37,6 +37,8 @@ export class NatsDelivery implements Delivery {
   readonly early: boolean
   note: AttemptNote | undefined = undefined
   attempt = 1
+  /** Whether it is known which attempt this is: of one that comes again, the note has to be read first. */
+  numbered: boolean
   /** An attempt made here after this delivery, noted at the server. */
   noted = 0
   /** When the server last heard of us about it (monotonic ms): its ack wait counts from there. */
@@ -63,6 +65,7 @@ export class NatsDelivery implements Delivery {
     this.bytes = bytes
     this.early = early
     this.touchedAt = touchedAt
+    this.numbered = delivered === 1
   }
 
   get position(): Position {
@@ -75,8 +78,16 @@ export class NatsDelivery implements Delivery {
     const again = new NatsDelivery(lane, message, reply, seq, delivered, bytes, early, touchedAt)
     again.note = this.note
     again.noted = this.noted
+    again.numbered = true
     again.attempt = this.noted > 0 ? this.noted + 1 : this.attempt
     return again
+  }
+
+  /** Finds out which attempt it is. */
+  number(note: AttemptNote | undefined): void {
+    this.note = note
+    this.attempt = attemptOf(this.delivered, this.early, note)
+    this.numbered = true
   }
 
   /** The attempt that the next delivery is to make, when it comes after a failure (or untouched). */

@@ -22,6 +22,8 @@ export interface LaneHost {
   lost(deliveries: readonly NatsDelivery[], reason: string): void
   /** Acks what no handler is to see. */
   acknowledge(reply: string): void
+  /** The same, after a look whether the lane's consumer is still the one that we know. */
+  acknowledgeIfSame(lane: Lane, reply: string): void
   /** True while the ack of that message is on its way. */
   isAcking(lane: Lane, seq: number): boolean
   /** Hands a delivery back for a while that came before its time. */

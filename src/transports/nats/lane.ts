@@ -1,30 +1,30 @@
+// Longer than most: what arrives, what is held and what has to be fetched back share one state, and the order of keys
+// hangs on all three agreeing.
 import type { Msg, Subscription } from '@nats-io/transport-node'
 import { sleep } from '../../core/clock.ts'
 import type { Timer } from '../../core/clock.ts'
 import { LinkedList } from '../../core/linked-list.ts'
 import { AckReply } from './ack-reply.ts'
-import { attemptOf, NatsDelivery } from './delivery.ts'
+import { NatsDelivery } from './delivery.ts'
 import type { ConsumerInfo } from './jetstream-types.ts'
 import type { LaneHost } from './lane-host.ts'
+import { PullStatus } from './pull-status.ts'
 import { Pulls } from './pulls.ts'
+import { RecentAcks } from './recent-acks.ts'
 import { reclaim } from './reclaim.ts'
 import type { LanePlan } from './subjects.ts'
 
-/** A recovery asks for so many at once. */
-const RECOVER_AT_ONCE = 500
-/** Whatever the server says or does not say, a recovery goes on after that. */
-const RECOVER_TIMEOUT_MS = 3_000
+/** Fetching back asks for so many at once. */
+const FETCH_AT_ONCE = 500
+/** Whatever the server says or does not say, a fetch goes on after that. */
+const FETCH_TIMEOUT_MS = 3_000
 /** The server looks at what is pending a little late. */
 const RUN_OUT_GRACE_MS = 150
 
-const STATUS = {
-  heartbeat: 100,
-  badRequest: 400,
-  notFound: 404,
-  timeout: 408,
-  conflict: 409,
-  noResponders: 503,
-} as const
+interface Arrived {
+  readonly delivery: NatsDelivery
+  ready: boolean
+}
 
 /**
  * One durable consumer, as seen by one member: asks for messages, receives them, and keeps those in order that the
@@ -41,6 +41,7 @@ export class Lane {
   stash: NatsDelivery[] = []
   /** Handed over and not settled. */
   readonly outstanding: LinkedList<NatsDelivery> = new LinkedList()
+  readonly acked: RecentAcks = new RecentAcks()
   /** Ours to read, and being read. */
   active = false
   /** Above zero while it is found out what became of the consumer. */
@@ -54,64 +55,66 @@ export class Lane {
   streamIdentity: string | undefined
   /** What the server said of the consumer when the session was restored. */
   restored: ConsumerInfo | undefined
-  /** Start of the subjects that deliveries are acked on. */
-  replyPrefix: string
   /** Used while a batch is settled: index of the last one of this lane. */
   lastIndex = -1
-  /** An order of its own was asked for what lies in the stash. */
-  unsorted = false
   readonly #host: LaneHost
   readonly #reply = new AckReply()
+  readonly #status: PullStatus
+  #replyPrefix: string
   #subscription: Subscription | undefined
+  /** Wanted, whether or not there is a connection for it. */
+  #open = false
   /** Arrived and waiting for what is noted of their attempts; whoever comes after them waits too. */
-  #intake: { readonly delivery: NatsDelivery; ready: boolean }[] = []
-  #recovered: NatsDelivery[] | undefined
-  #recoveryLeft = 0
-  #recoveryStep: (() => void) | undefined
+  #intake: Arrived[] = []
+  #unsorted = false
   /** The highest sequence that was seen; what comes at or below it comes again. */
   #seen = 0
-  /** What of that a server may have forgotten to be settled that was killed, and until when that can show. */
-  #forgotten = 0
-  #forgottenUntil = 0
-  /** Handed back to the server on purpose, and expected again. */
+  /** Of the last delivery. A gap before the next one means that a delivery went elsewhere. */
+  #consumerSeq = 0
+  /** Handed back to the server for a while, and expected again. */
   readonly #returned = new Set<number>()
+  /** While deliveries are fetched back, everything that comes gathers here. */
+  #fetched: NatsDelivery[] | undefined
+  #fetchLeft = 0
+  #fetchStep: (() => void) | undefined
+  /** Until then a server that was killed may show what it has forgotten (monotonic ms). */
+  #forgetfulUntil = 0
 
   constructor(host: LaneHost, plan: LanePlan, stream: string, consumer: string) {
     this.#host = host
     this.plan = plan
     this.stream = stream
     this.consumer = consumer
-    this.replyPrefix = `$JS.ACK.${stream}.${consumer}`
+    this.#replyPrefix = `$JS.ACK.${stream}.${consumer}`
     this.shared = plan.unit === undefined
     this.ackWaitMs = host.ackWaitMs
     this.pulls = new Pulls(host, this)
+    this.#status = new PullStatus(host, this)
   }
 
   // --- life --------------------------------------------------------------------------------------------------------
 
   /**
-   * Begins to read. With `left` of whoever had it before, that comes first, in its order: the server would mix up what runs
-   * out at different times. `expired`: it was not handed back, so it has to be fetched back.
+   * Begins to read. With `left` of whoever had it before, that comes first and in its order: the server would mix up what
+   * runs out at different times. `expired`: it was not handed back, so it has to be fetched back.
    */
   async activate(left: ConsumerInfo | undefined, expired: boolean): Promise<void> {
-    this.#open()
-    if (left !== undefined && left.num_ack_pending > 0) {
-      await this.#sweep()
-      if (expired && !(await reclaim(this.#host.session, left, this.replyPrefix, 0)))
-        await sleep(this.#host.session.host.clock, this.ackWaitMs + RUN_OUT_GRACE_MS)
-      await this.#recover(left.num_ack_pending)
+    // Whoever had the lane meanwhile has done things with it that we know nothing of.
+    if (!this.#open) this.#forget()
+    this.#open = true
+    this.#listen()
+    if (left !== undefined) {
+      this.#consumerSeq = left.delivered.consumer_seq
+      if (left.num_ack_pending > 0) await this.#fetchBack(left, expired)
     }
-    this.active = this.#subscription !== undefined
+    this.active = this.#open
     this.#host.wake()
   }
 
-  #open(): void {
+  #listen(): void {
     if (this.#subscription !== undefined) return
-    // Whoever had the lane meanwhile has handed things back that we know nothing of.
-    this.#forget()
-    const inbox = this.#host.session.inbox()
-    this.pulls.inbox = inbox
-    this.#subscription = this.#host.session.subscribe(inbox, (error, message) => {
+    this.pulls.inbox = this.#host.session.inbox()
+    this.#subscription = this.#host.session.subscribe(this.pulls.inbox, (error, message) => {
       if (error === null) this.#receive(message)
       else this.#host.session.error(error, `receiving from consumer "${this.consumer}"`)
     })
@@ -120,10 +123,11 @@ export class Lane {
   /** Asks for nothing more; resolves when nothing more can come. What has come stays in the stash. */
   async quiet(): Promise<void> {
     this.active = false
+    this.#open = false
     const subscription = this.#subscription
     const isAsking = this.pulls.asked > 0
     this.#subscription = undefined
-    this.#endRecovery()
+    this.#fetchStep?.()
     if (subscription !== undefined && !this.#host.session.connection.isClosed()) {
       // Without interest the server drops our requests; what it sent before it knew still comes through.
       if (this.#host.session.ready) await subscription.drain()
@@ -133,41 +137,30 @@ export class Lane {
     this.pulls.reset()
   }
 
-  /** The connection is gone, and our requests with it. */
+  /** The connection is gone, and our requests must go with it: another inbox later, or they would live on. */
   down(): void {
+    if (!this.#host.session.connection.isClosed()) this.#subscription?.unsubscribe()
+    this.#subscription = undefined
     this.pulls.reset()
-    this.#endRecovery()
-    if (this.shared) return
-    this.#forgotten = this.#seen
-    this.#forgottenUntil = Infinity
+    this.#fetchStep?.()
+    this.#forgetfulUntil = Infinity
   }
 
   /** The connection is back, and `restored` says what the server has. */
   async up(): Promise<void> {
-    if (this.#forgottenUntil === Infinity) this.#forgottenUntil = this.#now() + 2 * this.ackWaitMs
+    if (this.#forgetfulUntil === Infinity) this.#forgetfulUntil = this.#now() + 2 * this.ackWaitMs
     const info = this.restored
     this.restored = undefined
-    if (!this.active || this.shared || info === undefined) return
-    const held = this.outstanding.size + this.stash.length + this.#intake.length
-    if (info.delivered.stream_seq <= this.#seen || info.num_ack_pending === 0) return
-    // Delivered into the cut: it must come before anything newer.
-    this.active = false
-    try {
-      await this.#sweep()
-      if (await reclaim(this.#host.session, info, this.replyPrefix, this.#seen))
-        await this.#recover(Math.max(1, info.num_ack_pending - held))
-    } finally {
-      this.active = this.#subscription !== undefined
-    }
+    if (!this.#open) return
+    this.#listen()
+    await this.#sweep()
+    if (this.shared || info === undefined) return
+    const isMissing = info.delivered.consumer_seq > this.#consumerSeq && info.num_ack_pending > 0
+    this.#consumerSeq = info.delivered.consumer_seq
+    if (isMissing) await this.#mend(info)
   }
 
-  #forget(): void {
-    this.#seen = 0
-    this.#forgotten = 0
-    this.#returned.clear()
-  }
-
-  /** Another consumer has our name, or none has: nothing of what we hold means anything to it. */
+  /** The consumer is one that we did not know: nothing of what we remember means anything to it. */
   adopt(info: ConsumerInfo, identity: string, streamIdentity: string | undefined): void {
     this.identity = identity
     this.streamIdentity = streamIdentity
@@ -175,6 +168,13 @@ export class Lane {
     const nanos = info.config.ack_wait
     if (nanos !== undefined && nanos > 0) this.ackWaitMs = nanos / 1_000_000
     this.#forget()
+  }
+
+  #forget(): void {
+    this.#seen = 0
+    this.#consumerSeq = 0
+    this.#returned.clear()
+    this.acked.clear()
   }
 
   /** Everything that we hold is the server's again: what is outstanding is reported, what is here is dropped. Returns all. */
@@ -202,21 +202,26 @@ export class Lane {
 
   /** Everything that was not handed over yet. */
   dropStash(): NatsDelivery[] {
-    const dropped = [...this.stash, ...this.#intake.map(({ delivery }) => delivery)]
+    const dropped = [...this.stash, ...this.#intake.map(({ delivery }) => delivery), ...(this.#fetched ?? [])]
     this.stash = []
     this.#intake = []
+    if (this.#fetched !== undefined) this.#fetched = []
     return dropped
   }
 
   /** The lowest sequence that must come again if the consumer is made anew. */
   get resumeAt(): number {
-    let lowest = this.#seen + 1
-    for (let delivery = this.outstanding.first; delivery !== undefined; delivery = delivery.next)
-      if (delivery.seq < lowest) lowest = delivery.seq
-    for (const { seq } of this.stash) if (seq < lowest) lowest = seq
-    for (const { delivery } of this.#intake) if (delivery.seq < lowest) lowest = delivery.seq
-    for (const seq of this.#returned) if (seq < lowest) lowest = seq
-    return lowest
+    return Math.min(this.#seen + 1, ...this.#held(), ...this.#returned)
+  }
+
+  /** Sequences of everything that we have of it. */
+  #held(): Set<number> {
+    const held = new Set<number>()
+    for (let delivery = this.outstanding.first; delivery !== undefined; delivery = delivery.next) held.add(delivery.seq)
+    for (const { seq } of this.stash) held.add(seq)
+    for (const { delivery } of this.#intake) held.add(delivery.seq)
+    for (const { seq } of this.#fetched ?? []) held.add(seq)
+    return held
   }
 
   // --- in ----------------------------------------------------------------------------------------------------------
@@ -224,15 +229,20 @@ export class Lane {
   #receive(native: Msg): void {
     const { reply } = native
     if (reply === undefined || reply === '' || !this.#reply.read(reply)) {
-      this.#status(native)
+      if (this.#status.read(native) && this.#fetched !== undefined) this.#fetchStep?.()
       return
     }
-    const { delivered, seq, time, pending } = this.#reply
+    const { delivered, seq, consumerSeq, time, pending, prefixEnd } = this.#reply
+    if (this.#replyPrefix.length !== prefixEnd) this.#replyPrefix = reply.slice(0, prefixEnd)
     const now = this.#now()
-    if (this.replyPrefix.length !== this.#reply.prefixEnd) this.replyPrefix = reply.slice(0, this.#reply.prefixEnd)
     this.pulls.arrived(pending, now)
+    const isGap = !this.shared && consumerSeq > this.#consumerSeq + 1
+    this.#consumerSeq = consumerSeq
+    if (isGap && this.#fetched === undefined) this.#mendGap()
     if (seq > this.#seen) this.#seen = seq
-    else if (this.#isHere(seq) || this.#isDone(seq, reply)) return this.#skipped()
+    // What we have handed back for a while is welcome; anything else may be here still, or be acked.
+    else if (!this.#returned.delete(seq) && (this.#isHere(seq) || this.#isAcked(seq, reply, now)))
+      return this.#skipped()
     const topic = this.#host.subjects.topicOf(native.subject)
     const { message, group, deliverAt } = this.#host.mapping.decode(native, topic, `${this.stream}-${seq}`, time)
     if (group !== undefined && group !== this.#host.group) {
@@ -247,25 +257,16 @@ export class Lane {
       this.#host.putOff(delivery, early)
       return this.#skipped()
     }
-    if (this.#recovered !== undefined) {
-      this.#recovered.push(delivery)
-      this.#recoveryCame()
+    if (this.#fetched !== undefined) {
+      this.#fetched.push(delivery)
+      this.#fetchCame()
     } else if (delivered > 1 || this.#intake.length > 0) this.#lookUp(delivery)
     else this.#keep(delivery)
   }
 
   #skipped(): void {
-    if (this.#recovered === undefined) this.#host.wake()
-    else this.#recoveryCame()
-  }
-
-  /** We settled it, and the server does not know (yet, or any more: it was killed before it had that on its disk). */
-  #isDone(seq: number, reply: string): boolean {
-    if (this.#returned.delete(seq)) return false
-    const isForgotten = seq <= this.#forgotten && this.#now() <= this.#forgottenUntil
-    if (!isForgotten && !this.#host.isAcking(this, seq)) return false
-    this.#host.acknowledge(reply)
-    return true
+    if (this.#fetched === undefined) this.#host.wake()
+    else this.#fetchCame()
   }
 
   #keep(delivery: NatsDelivery): void {
@@ -275,28 +276,44 @@ export class Lane {
 
   /** A message that comes again while we hold it: its ack wait ran out at the server, or the server was killed. */
   #isHere(seq: number): boolean {
-    for (let delivery = this.outstanding.first; delivery !== undefined; delivery = delivery.next)
-      if (delivery.seq === seq) return true
-    return (
-      this.stash.some((delivery) => delivery.seq === seq) ||
-      this.#intake.some(({ delivery }) => delivery.seq === seq) ||
-      (this.#recovered?.some((delivery) => delivery.seq === seq) ?? false)
-    )
+    return this.#held().has(seq)
+  }
+
+  /** We acked it, and the server does not know: not yet, or no more. It is acked again, if it is the same consumer still. */
+  #isAcked(seq: number, reply: string, now: number): boolean {
+    const isAcked = this.#host.isAcking(this, seq) || (now <= this.#forgetfulUntil && this.acked.has(seq))
+    if (isAcked) this.#host.acknowledgeIfSame(this, reply)
+    return isAcked
   }
 
   #lookUp(delivery: NatsDelivery): void {
-    const entry = { delivery, ready: delivery.delivered === 1 }
+    const entry: Arrived = { delivery, ready: delivery.numbered }
     this.#intake.push(entry)
     if (entry.ready) return
     void this.#number(delivery).then(() => {
       entry.ready = true
-      while (this.#intake[0]?.ready === true) this.#keep((this.#intake.shift() as typeof entry).delivery)
+      while (this.#intake[0]?.ready === true) this.#keep((this.#intake.shift() as Arrived).delivery)
     })
   }
 
   async #number(delivery: NatsDelivery): Promise<void> {
-    if (delivery.delivered > 1) delivery.note = await this.#host.notes.read(this.consumer, delivery.seq)
-    delivery.attempt = attemptOf(delivery.delivered, delivery.early, delivery.note)
+    if (!delivery.numbered) delivery.number(await this.#host.notes.read(this.consumer, delivery.seq))
+  }
+
+  // --- out ---------------------------------------------------------------------------------------------------------
+
+  /** Hands out up to so many, in order. */
+  take(count: number): NatsDelivery[] {
+    if (this.#unsorted) {
+      this.stash.sort((a, b) => a.seq - b.seq)
+      this.#unsorted = false
+    }
+    if (count >= this.stash.length) {
+      const all = this.stash
+      this.stash = []
+      return all
+    }
+    return this.stash.splice(0, count)
   }
 
   /** A delivery goes back to the server, which is to send it again. */
@@ -308,22 +325,85 @@ export class Lane {
   /** A delivery that was released goes back to its place here: nobody else may have it anyway. */
   takeBack(delivery: NatsDelivery): void {
     this.stash.push(delivery.again())
-    this.unsorted = true
+    this.#unsorted = true
     this.#host.wake()
   }
 
-  /** Hands out up to so many, in order. */
-  take(count: number): NatsDelivery[] {
-    if (this.unsorted) {
-      this.stash.sort((a, b) => a.seq - b.seq)
-      this.unsorted = false
+  // --- fetching back -----------------------------------------------------------------------------------------------
+
+  /** A delivery went elsewhere: into a connection that was cut. Nothing may go on before it is here. */
+  #mendGap(): void {
+    this.#fetched = []
+    this.#mend(undefined).catch((error: unknown) =>
+      this.#host.session.error(error, `fetching back messages of consumer "${this.consumer}"`),
+    )
+  }
+
+  async #mend(known: ConsumerInfo | undefined): Promise<void> {
+    this.active = false
+    this.#fetched ??= []
+    try {
+      const info = known ?? (await this.#host.api.consumerInfo(this.stream, this.consumer))
+      await this.#fetchBack(info, true)
+    } finally {
+      await this.#endFetch()
+      this.active = this.#open
+      this.#host.wake()
     }
-    if (count >= this.stash.length) {
-      const all = this.stash
-      this.stash = []
-      return all
+  }
+
+  /** Has everything delivered again that is pending and not here, and gathers it. */
+  async #fetchBack(info: ConsumerInfo, expired: boolean): Promise<void> {
+    const { session } = this.#host
+    this.#fetched ??= []
+    await this.#sweep()
+    const keep = this.#held()
+    for (const seq of this.#returned) keep.add(seq)
+    if (expired && !(await reclaim(session, info, this.#replyPrefix, keep)))
+      await sleep(session.host.clock, this.ackWaitMs + RUN_OUT_GRACE_MS)
+    for (let left = Math.max(1, info.num_ack_pending - keep.size); left > 0 && this.#subscription !== undefined;) {
+      this.#fetchLeft = Math.min(left, FETCH_AT_ONCE)
+      left -= this.#fetchLeft
+      await this.#fetch(this.#fetchLeft)
+      // Fewer than asked for: there is no more.
+      if (this.#fetchLeft > 0) break
     }
-    return this.stash.splice(0, count)
+    this.pulls.reset()
+    await this.#endFetch()
+  }
+
+  #fetch(count: number): Promise<void> {
+    return new Promise((resolve) => {
+      let timer: Timer | undefined
+      this.#fetchStep = () => {
+        this.#fetchStep = undefined
+        timer?.cancel()
+        resolve()
+      }
+      timer = this.#host.session.host.clock.setTimer(FETCH_TIMEOUT_MS, () => this.#fetchStep?.())
+      this.pulls.askWithoutWaiting(count)
+    })
+  }
+
+  #fetchCame(): void {
+    if (--this.#fetchLeft <= 0) this.#fetchStep?.()
+  }
+
+  /** What was gathered takes its place before everything else, in order. */
+  async #endFetch(): Promise<void> {
+    for (;;) {
+      const fetched = this.#fetched
+      if (fetched === undefined) return
+      const unknown = fetched.filter(({ numbered }) => !numbered)
+      if (unknown.length === 0) {
+        this.#fetched = undefined
+        this.stash.push(...fetched)
+        this.#unsorted = true
+        return
+      }
+      // More may come meanwhile.
+      await Promise.all(unknown.map((delivery) => this.#number(delivery)))
+    }
   }
 
   /**
@@ -334,113 +414,20 @@ export class Lane {
   async #sweep(): Promise<void> {
     const { session } = this.#host
     if (!session.ready || !session.isOlderThan(2, 10)) return
-    const inbox = session.inbox()
     const done = Promise.withResolvers<void>()
+    const inbox = session.inbox()
     const subscription = session.subscribe(inbox, (error, message) => {
       if (error === null && message.reply !== undefined && message.reply !== '') this.#receive(message)
       done.resolve()
     })
     this.pulls.sweep(inbox)
-    const timer = session.host.clock.setTimer(RECOVER_TIMEOUT_MS, () => done.resolve())
+    const timer = session.host.clock.setTimer(FETCH_TIMEOUT_MS, () => done.resolve())
     await done.promise
     timer.cancel()
     if (!session.connection.isClosed()) subscription.unsubscribe()
   }
 
-  // --- recovery ----------------------------------------------------------------------------------------------------
-
-  async #recover(pending: number): Promise<void> {
-    const found: NatsDelivery[] = []
-    this.#recovered = found
-    for (let left = pending; left > 0;) {
-      const before = found.length
-      const count = Math.min(left, RECOVER_AT_ONCE)
-      this.#recoveryLeft = count
-      const done = this.#recoveryDone()
-      this.pulls.askWithoutWaiting(count)
-      await done
-      if (found.length - before < count) break
-      left -= count
-    }
-    this.#recovered = undefined
-    this.pulls.reset()
-    await Promise.all(found.map((delivery) => this.#number(delivery)))
-    found.sort((a, b) => a.seq - b.seq)
-    if (this.#subscription === undefined) return
-    this.stash = [...found, ...this.stash]
-    this.unsorted = true
-  }
-
-  #recoveryDone(): Promise<void> {
-    return new Promise((resolve) => {
-      let timer: Timer | undefined
-      this.#recoveryStep = () => {
-        this.#recoveryStep = undefined
-        timer?.cancel()
-        resolve()
-      }
-      timer = this.#host.session.host.clock.setTimer(RECOVER_TIMEOUT_MS, () => this.#recoveryStep?.())
-    })
-  }
-
-  #recoveryCame(): void {
-    if (--this.#recoveryLeft <= 0) this.#recoveryStep?.()
-  }
-
-  #endRecovery(): void {
-    this.#recoveryLeft = 0
-    this.#recoveryStep?.()
-  }
-
-  // --- what the server says instead of a message -------------------------------------------------------------------
-
-  #status(native: Msg): void {
-    const { headers } = native
-    if (headers === undefined) return
-    this.pulls.heard()
-    const { code, description } = headers
-    if (code === STATUS.heartbeat) return
-    const unanswered = Number(headers.get('Nats-Pending-Messages') || Number.NaN)
-    if (this.#recovered !== undefined && (code === STATUS.notFound || code === STATUS.timeout))
-      return this.#endRecovery()
-    switch (code) {
-      case STATUS.notFound:
-      case STATUS.timeout:
-        this.pulls.ended(unanswered)
-        break
-      case STATUS.noResponders:
-        this.pulls.reset()
-        this.#host.consumerMissing(this)
-        return
-      case STATUS.conflict:
-        this.#conflict(description, unanswered)
-        break
-      default:
-        this.pulls.refused()
-        this.#host.session.error(
-          new Error(`JetStream answered ${code} ${description}`),
-          `asking consumer "${this.consumer}" for messages`,
-        )
-    }
-    this.#host.wake()
-  }
-
   #now(): number {
     return this.#host.session.host.clock.monotonic()
-  }
-
-  #conflict(description: string, unanswered: number): void {
-    const text = description.toLowerCase()
-    if (text.includes('consumer deleted')) {
-      this.pulls.reset()
-      this.#host.consumerMissing(this)
-    } else if (text.includes('maxbytes') || text.includes('batch completed')) {
-      if (text.includes('exceeds maxbytes')) this.pulls.tooLarge()
-      this.pulls.ended(unanswered)
-    } else if (text.includes('leadership') || text.includes('shutdown')) this.pulls.reset()
-    else {
-      this.pulls.refused()
-      this.#host.session.warning('nats-pull-refused', `consumer "${this.consumer}": ${description}`)
-    }
   }
 }

@@ -13,7 +13,8 @@ const FAST_MS = 100
 /** After a request was refused for a reason that we don't know. */
 const REFUSED_PAUSE_MS = 1_000
 
-const SWEEP_MS = 500
+/** Old servers answer a request without waiting only when it ends. */
+const SWEEP_MS = 30
 
 const NANOS = 1_000_000
 

@@ -6,25 +6,25 @@ const NAK: Uint8Array = Buffer.from('-NAK')
 const MAX_RANGE = 50_000
 
 /**
- * Asks the server to deliver again, now, whatever it delivered of that range and nobody settled: to an owner that died, or
- * into a connection that was cut. Who it was delivered to is not known to the server, and what it was not to us; but a nak
- * names a message by its sequence, and one for a message that is not pending does nothing. Without this a partition would
- * have to stand still until the ack wait of those messages is over, or newer messages would overtake them.
+ * Asks the server to deliver again, now, whatever it has delivered and nobody has settled, but for what `keep` says is in
+ * good hands: messages that went to an owner that died, or into a connection that was cut. We don't know which those are;
+ * but a nak names a message by its sequence, and one for a message that is not pending does nothing. Without this a
+ * partition would have to stand still until the ack wait of those messages is over, or newer messages would overtake them.
  *
- * Resolves with false when the range is too long.
+ * Resolves with false when there are too many to try.
  */
 export async function reclaim(
   session: Session,
   info: ConsumerInfo,
   replyPrefix: string,
-  after: number,
+  keep: ReadonlySet<number>,
 ): Promise<boolean> {
-  const first = Math.max(after, info.ack_floor.stream_seq) + 1
+  const first = info.ack_floor.stream_seq + 1
   const last = info.delivered.stream_seq
   if (last - first >= MAX_RANGE) return false
   const consumerSeq = info.delivered.consumer_seq
   for (let seq = first; seq <= last; seq++)
-    session.outbox.publish(`${replyPrefix}.1.${seq}.${consumerSeq}.0.0`, '', '', NAK)
-  if (first <= last) await session.flush()
+    if (!keep.has(seq)) session.outbox.publish(`${replyPrefix}.1.${seq}.${consumerSeq}.0.0`, '', '', NAK)
+  await session.flush()
   return true
 }

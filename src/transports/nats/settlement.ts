@@ -124,6 +124,7 @@ export class Settling {
 
   async #tell(deliveries: readonly NatsDelivery[], verb: Verb): Promise<SettlementError | undefined> {
     if (deliveries.length === 0) return undefined
+    for (const { lane, seq } of deliveries) lane.acked.add(seq)
     const error = await this.#parts.confirmations.send(deliveries, verb)
     if (error === undefined)
       for (const delivery of deliveries) if (delivery.note !== undefined) this.#parts.notes.forget(delivery)
@@ -145,12 +146,15 @@ export class Settling {
   }
 
   async #note({ delivery, failed }: HandedBack): Promise<void> {
+    const { notes, session } = this.#parts
+    if (!session.ready) return
+    if (!delivery.numbered) delivery.number(await notes.read(delivery.lane.consumer, delivery.seq))
     const next = delivery.nextAttempt(failed)
-    if (next === delivery.countedNext || !this.#parts.session.ready) return
+    if (next === delivery.countedNext) return
     try {
-      await this.#parts.notes.write(delivery, next)
+      await notes.write(delivery, next)
     } catch (error) {
-      this.#parts.session.error(error, `noting the attempts at message ${delivery.message.id}`)
+      session.error(error, `noting the attempts at message ${delivery.message.id}`)
     }
   }
 

@@ -13,6 +13,7 @@ import { Confirmations } from './confirmations.ts'
 import { Consumers } from './consumers.ts'
 import type { NatsDelivery } from './delivery.ts'
 import { isNotFound } from './errors.ts'
+import { identityOf } from './identity.ts'
 import type { JetStreamApi } from './jetstream-api.ts'
 import { Lane } from './lane.ts'
 import type { LaneHost } from './lane-host.ts'
@@ -439,6 +440,16 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Owners
 
   acknowledge(reply: string): void {
     this.session.outbox.publish(reply, '', '', NO_BYTES)
+  }
+
+  acknowledgeIfSame(lane: Lane, reply: string): void {
+    this.api.consumerInfo(lane.stream, lane.consumer).then(
+      (info) => {
+        if (identityOf(info) === lane.identity) this.acknowledge(reply)
+      },
+      // Without an ack it comes again, and is looked at again.
+      (error: unknown) => this.session.error(error, `looking for the consumers of "${this.#spec.topic}"`),
+    )
   }
 
   isAcking(lane: Lane, seq: number): boolean {

@@ -2,7 +2,10 @@ import type { GetMessage } from 'amqplib'
 import type { Clock } from '../../core/clock.ts'
 import type { AttemptNote } from './attempt-ledger.ts'
 import type { BrokerLocks } from './broker-lock.ts'
+import { Declaring, declareQueue } from './declaring.ts'
 import { REPLY, replyCode } from './errors.ts'
+import { notesArguments } from './group-topology.ts'
+import type { QueueType } from './group-topology.ts'
 import type { Session } from './link.ts'
 import type { PlainPublisher } from './plain-publisher.ts'
 import { QueueBrowser } from './queue-browser.ts'
@@ -21,6 +24,8 @@ export class AttemptNotes {
   readonly #locks: BrokerLocks
   readonly #publisher: PlainPublisher
   readonly #queue: string
+  readonly #queueType: () => QueueType
+  #declaredFor: Session | undefined
   #reading: Promise<readonly NamedNote[]> | undefined
 
   constructor(parts: {
@@ -28,16 +33,28 @@ export class AttemptNotes {
     readonly locks: BrokerLocks
     readonly publisher: PlainPublisher
     readonly queue: string
+    readonly queueType: () => QueueType
   }) {
     this.#clock = parts.clock
     this.#locks = parts.locks
     this.#publisher = parts.publisher
     this.#queue = parts.queue
+    this.#queueType = parts.queueType
   }
 
   /** Resolves when the broker has them. */
-  async write(notes: readonly NamedNote[]): Promise<void> {
+  async write(session: Session, notes: readonly NamedNote[]): Promise<void> {
     if (notes.length === 0) return
+    // Most groups never have one.
+    if (this.#declaredFor !== session) {
+      const declaring = new Declaring(session)
+      try {
+        await declareQueue(declaring, this.#queue, { durable: true, arguments: notesArguments(this.#queueType()) }, [])
+      } finally {
+        await declaring.close()
+      }
+      this.#declaredFor = session
+    }
     const rows = notes.map(({ id, count, used }) => [id, count, used])
     await this.#publisher.publish('', this.#queue, Buffer.from(JSON.stringify(rows)))
   }

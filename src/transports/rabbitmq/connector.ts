@@ -4,6 +4,7 @@ import type * as Amqplib from 'amqplib'
 import type { ChannelModel, Options } from 'amqplib'
 import type { Clock } from '../../core/clock.ts'
 import { ConfigurationError, ConnectionError } from '../../core/errors.ts'
+import { destroySocket } from './amqp.ts'
 import { toConnectError } from './errors.ts'
 import type { Purpose, ResolvedRabbitMqOptions } from './options.ts'
 import { checkUrl, describeTarget, parseUrl } from './url.ts'
@@ -69,11 +70,12 @@ async function connectByUrl(
   const target = await resolveTarget(options, attempt)
   const where = describeTarget(target)
   const { connect } = await importClient(where)
+  // Node connects a socket whose signal has aborted before, all the same.
+  if (signal.aborted) throw closedMeanwhile()
   // A socket of ours can be destroyed at any time; the library has no handle for one that is still connecting.
   const giveUp = new AbortController()
   const stop = (): void => giveUp.abort()
   signal.addEventListener('abort', stop, { once: true })
-  if (signal.aborted) stop()
   const timer = clock.setTimer(options.connectTimeoutMs, stop)
   try {
     const model = await connect(
@@ -82,8 +84,8 @@ async function connectByUrl(
     )
     if (!signal.aborted) return model
     model.on('error', () => undefined)
-    await model.close().catch(() => undefined)
-    throw new ConnectionError('The transport was closed while it connected')
+    destroySocket(model)
+    throw closedMeanwhile()
   } catch (error) {
     if (giveUp.signal.aborted && !signal.aborted)
       throw new ConnectionError(`RabbitMQ at ${where} did not answer within ${options.connectTimeoutMs} ms`, {
@@ -94,6 +96,10 @@ async function connectByUrl(
     timer.cancel()
     signal.removeEventListener('abort', stop)
   }
+}
+
+function closedMeanwhile(): ConnectionError {
+  return new ConnectionError('The transport was closed while it connected')
 }
 
 async function importClient(where: string): Promise<Pick<typeof Amqplib, 'connect'>> {

@@ -77,7 +77,6 @@ export async function declareGroup(
     drifts.push(...(await declareQueue(declaring, queue, { durable: true, arguments: args }, VITAL)))
   await bindGroup(declaring, names, spec, layout, exchange, queues)
   if (!isPattern(topic)) await declareStorage(declaring, names, queueType, deadLetterTopic(topic, group))
-  await declareNotes(declaring, names.notes(topic, group), queueType)
   return { layout, queues, drifts }
 }
 
@@ -190,12 +189,12 @@ export async function declareStorage(
   )
 }
 
-async function declareNotes(declaring: Declaring, queue: string, queueType: QueueType): Promise<void> {
-  const args = {
+/** Arguments of a queue of notes: they lose their meaning with time, and there may be only so many. */
+export function notesArguments(queueType: QueueType): Readonly<Record<string, unknown>> {
+  return {
     ...storageArguments(queueType),
     'x-max-length': NOTES_KEPT,
     'x-overflow': 'drop-head',
     'x-message-ttl': NOTES_KEPT_MS,
   }
-  await declareQueue(declaring, queue, { durable: true, arguments: args }, [])
 }

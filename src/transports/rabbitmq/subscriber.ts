@@ -192,7 +192,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       const rows = this.#unwritten
       this.#unwritten = []
       this.#writing = undefined
-      return this.#notes?.write(rows)
+      return this.#writeNotes(rows)
     })
     await this.#writing
   }
@@ -211,7 +211,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     const seat = this.#seatOf(reader)
     this.#ledger.note(message.id, { count, used })
     if (this.#isShared && (failed || seat?.isLeaving === true)) {
-      if (!failed) this.#noteLater({ id: message.id, count, used })
+      if (!failed) this.#tell(this.#writeNotes([{ id: message.id, count, used }]))
       this.#foreignIds.left(message.id)
       reader.requeue(delivery)
       return
@@ -220,8 +220,13 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     this.arrived()
   }
 
-  #noteLater(note: NamedNote): void {
-    this.#notes?.write([note]).catch((error: unknown) => this.#context.failed(error, 'noting attempts'))
+  #tell(noting: Promise<void>): void {
+    noting.catch((error: unknown) => this.#context.failed(error, 'noting attempts'))
+  }
+
+  async #writeNotes(notes: readonly NamedNote[]): Promise<void> {
+    const session = this.#context.session()
+    if (session !== undefined) await this.#notes?.write(session, notes)
   }
 
   #flush(): void {
@@ -415,7 +420,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   /** For `Intake`: of a queue that others consume as well. */
   async handBack(seat: Seat): Promise<void> {
     const held = [...seat.reader.held]
-    await this.#writeNotes(held)
+    await this.#noteUntried(held)
     for (const delivery of held) {
       if (delivery.state !== 'held') continue
       this.#foreignIds.left(delivery.message.id)
@@ -426,15 +431,15 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
 
   /** For `Intake`: what is held goes back with the channel, and was not tried. */
   async noteHeld(seat: Seat): Promise<void> {
-    await this.#writeNotes(seat.reader.held)
+    await this.#noteUntried(seat.reader.held)
   }
 
-  async #writeNotes(held: readonly RabbitMqDelivery[]): Promise<void> {
+  async #noteUntried(held: readonly RabbitMqDelivery[]): Promise<void> {
     if (held.length === 0) return
     const rows = held.map(({ message, count, attempt }) => ({ id: message.id, count, used: attempt - 1 }))
     for (const { id, ...note } of rows) this.#ledger.note(id, note)
     try {
-      await this.#notes?.write(rows)
+      await this.#writeNotes(rows)
     } catch (error) {
       // They count as attempts then, for whoever gets them: the safe side.
       if (this.#context.session() !== undefined) this.#context.failed(error, 'noting attempts')

@@ -65,24 +65,25 @@ export class Membership {
       )
     await Promise.all(
       this.partitions.map(async (partition) => {
-        await this.#joinOne(partition, startId(from, partition.keys.partition))
-        if (!seat.owned) this.#hold(partition)
+        const { generation } = await this.#joinOne(partition, startId(from, partition.keys.partition))
+        if (!seat.owned) this.#hold(partition, generation)
       }),
     )
   }
 
-  async #joinOne(partition: PartitionState, start: string): Promise<void> {
+  async #joinOne(partition: PartitionState, start: string): Promise<{ made: boolean; generation: string }> {
     const { seat } = this.#parts
     const reply = (await seat.context.scripts.run(
       JOIN,
       [partition.keys.stream, partition.group.meta],
       [seat.spec.group, start],
     )) as readonly [number, Buffer]
-    if (!seat.owned) partition.generation = String(reply[1])
+    return { made: reply[0] === 1, generation: String(reply[1]) }
   }
 
-  #hold(partition: PartitionState): void {
+  #hold(partition: PartitionState, generation: string): void {
     partition.phase = 'held'
+    partition.generation = generation
     // What its former owner left comes before anything new.
     if (this.#parts.seat.owned) this.#parts.claimer.recover(partition.main, 'all')
     partition.sweptAt = this.#parts.seat.context.host.clock.monotonic()
@@ -171,9 +172,8 @@ export class Membership {
     if (former !== '') await this.#cutOff(partition, former)
     // It left while it was asking: the lease ends by itself.
     if (this.#left) return false
-    partition.generation = String(reply[1])
     partition.leaseUntil = askedAt + context.options.leaseMs
-    this.#hold(partition)
+    this.#hold(partition, String(reply[1]))
     return true
   }
 
@@ -233,9 +233,7 @@ export class Membership {
       this.#parts.soon(1)
       return
     }
-    if (current === '') await this.#joinOne(partition, '0')
-    else partition.generation = current
-    this.#hold(partition)
+    this.#hold(partition, current === '' ? (await this.#joinOne(partition, '0')).generation : current)
   }
 
   #addSide(partition: PartitionState): void {
@@ -342,26 +340,31 @@ export class Membership {
     const oldest = partition.main.outstanding.first?.id
     // What is out is delivered again; nothing after it is missed, nothing before it comes twice.
     const start = oldest === undefined ? (lastRead ?? '0') : idBefore(oldest)
-    seat.lose(partition, 'the group or its stream was deleted')
     if (partition.side !== undefined) await this.#rejoinSide(partition)
-    await this.#joinOne(partition, start)
+    // An error names one stream of many that were read together; most of them are as they were.
+    const { made, generation } = await this.#joinOne(partition, start)
+    if (!made) return
+    partition.lastRead = start
+    seat.lose(partition, 'the group or its stream was deleted')
     context.host.events.emit('warning', {
       transport: context.host.name,
       code: 'redis-group-made-again',
       detail: `Group "${spec.group}" on ${partition.keys.stream} had been deleted, and was made again from ${start === '0' ? 'the start of the stream' : `entry ${start}`}`,
     })
-    if (!seat.owned) this.#hold(partition)
+    if (!seat.owned) this.#hold(partition, generation)
     else this.#parts.soon(1)
   }
 
   async #rejoinSide(partition: PartitionState): Promise<void> {
     const { context, spec } = this.#parts.seat
-    partition.side = undefined
+    const { side } = partition.group
     try {
-      await context.wire.call(partition.group.side, ['XGROUP', 'CREATE', partition.group.side, spec.group, '0'])
+      await context.wire.call(side, ['XGROUP', 'CREATE', side, spec.group, '0'])
     } catch (error) {
-      // Gone with the rest: whoever publishes a copy for the group makes both again. Or it was there all the time.
-      if (replyCode(error) === undefined) throw error
+      const code = replyCode(error)
+      if (code === undefined) throw error
+      // The whole stream is gone: whoever publishes a copy for the group makes it again. BUSYGROUP: all is well.
+      if (code === 'ERR') partition.side = undefined
     }
   }
 

@@ -1,0 +1,61 @@
+import type { Msg } from '@nats-io/transport-node'
+import type { Lane } from './lane.ts'
+import type { LaneHost } from './lane-host.ts'
+
+const HEARTBEAT = 100
+const NOT_FOUND = 404
+const TIMEOUT = 408
+const CONFLICT = 409
+const NO_RESPONDERS = 503
+
+/** Understands what the server says to a request instead of a message. */
+export class PullStatus {
+  readonly #host: LaneHost
+  readonly #lane: Lane
+
+  constructor(host: LaneHost, lane: Lane) {
+    this.#host = host
+    this.#lane = lane
+  }
+
+  /** True when it means that a request is over. */
+  read(native: Msg): boolean {
+    const { headers } = native
+    if (headers === undefined) return false
+    const { pulls } = this.#lane
+    pulls.heard()
+    const { code, description } = headers
+    if (code === HEARTBEAT) return false
+    const unanswered = Number(headers.get('Nats-Pending-Messages') || Number.NaN)
+    if (code === NOT_FOUND || code === TIMEOUT) pulls.ended(unanswered)
+    else if (code === CONFLICT) this.#conflict(description, unanswered)
+    else if (code === NO_RESPONDERS) {
+      pulls.reset()
+      this.#host.consumerMissing(this.#lane)
+    } else {
+      pulls.refused()
+      this.#host.session.error(
+        new Error(`JetStream answered ${code} ${description}`),
+        `asking consumer "${this.#lane.consumer}" for messages`,
+      )
+    }
+    this.#host.wake()
+    return true
+  }
+
+  #conflict(description: string, unanswered: number): void {
+    const { pulls, consumer } = this.#lane
+    const text = description.toLowerCase()
+    if (text.includes('consumer deleted')) {
+      pulls.reset()
+      this.#host.consumerMissing(this.#lane)
+    } else if (text.includes('maxbytes') || text.includes('batch completed')) {
+      if (text.includes('exceeds maxbytes')) pulls.tooLarge()
+      pulls.ended(unanswered)
+    } else if (text.includes('leadership') || text.includes('shutdown')) pulls.reset()
+    else {
+      pulls.refused()
+      this.#host.session.warning('nats-pull-refused', `consumer "${consumer}": ${description}`)
+    }
+  }
+}
