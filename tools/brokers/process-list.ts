@@ -22,9 +22,10 @@ function fromProc(pid: number | undefined): readonly ProcessInfo[] {
 
 /** True when SIGSTOP has taken effect in every thread; sending it only asks for that. */
 export function isStopped(pid: number): boolean {
-  if (process.platform === 'linux') return threadStates(pid).every((state) => state === 'T')
+  // A child that has ended stays a zombie (Z) for as long as its parent, stopped too, can't reap it.
+  if (process.platform === 'linux') return threadStates(pid).every((state) => 'TZX'.includes(state))
   try {
-    return execFileSync('ps', ['-p', String(pid), '-o', 'stat='], { encoding: 'utf8' }).startsWith('T')
+    return /^[TZ]/.test(execFileSync('ps', ['-p', String(pid), '-o', 'stat='], { encoding: 'utf8' }))
   } catch {
     return true
   }
