@@ -19,7 +19,7 @@ const TESTED = ['rabbitmq', 'nats', 'redis'] as const satisfies readonly BrokerN
 
 const args = process.argv.slice(2)
 const soak = args.includes('--soak')
-const words = args.filter((arg) => arg !== '--soak')
+const words = args.includes('--conformance') ? conformanceFiles() : args.filter((arg) => arg !== '--soak')
 
 const needed = neededFor(words)
 const before = new Set(needed.filter((name) => sharedBroker(name) !== undefined))
@@ -27,6 +27,13 @@ const { failed } = await bringUp(needed)
 const code = await runVitest()
 for (const name of needed) if (!before.has(name)) await stopShared(name)
 process.exitCode = conclude(code, failed)
+
+/** The files of the transports named, or all. Options are passed on. */
+function conformanceFiles(): readonly string[] {
+  const rest = args.filter((arg) => arg !== '--soak' && arg !== '--conformance')
+  const files = rest.map((arg) => (arg.startsWith('-') ? arg : `test/conformance/${arg}`))
+  return files.some((file) => !file.startsWith('-')) ? files : ['test/conformance', ...files]
+}
 
 /** Words that name no broker and no folder where brokers are used need none. */
 function neededFor(filters: readonly string[]): readonly BrokerName[] {

@@ -7,11 +7,11 @@ import type { Scheme } from './scheme.ts'
 const SCHEMES: Readonly<Record<string, Scheme>> = {
   memory: { name: 'memory', create: memoryFromUrl },
   sqlite: { name: 'SQLite', create: sqliteFromUrl },
-  amqp: { name: 'RabbitMQ' },
-  amqps: { name: 'RabbitMQ' },
-  nats: { name: 'NATS' },
-  redis: { name: 'Redis Streams' },
-  rediss: { name: 'Redis Streams' },
+  amqp: { name: 'RabbitMQ', peer: 'amqplib', create: rabbitmqFromUrl },
+  amqps: { name: 'RabbitMQ', peer: 'amqplib', create: rabbitmqFromUrl },
+  nats: { name: 'NATS', peer: '@nats-io/transport-node', create: natsFromUrl },
+  redis: { name: 'Redis Streams', peer: 'redis', create: redisFromUrl },
+  rediss: { name: 'Redis Streams', peer: 'redis', create: redisFromUrl },
   kafka: { name: 'Kafka' },
   kafkas: { name: 'Kafka' },
   postgres: { name: 'PostgreSQL' },
@@ -48,4 +48,19 @@ async function sqliteFromUrl(url: string): Promise<Transport> {
   if (path === '' || path === '/') throw urlProblem('has no path after "sqlite:": write sqlite:./busbar.db')
   const { sqlite } = await import('./sqlite/index.ts')
   return sqlite({ ...options, path })
+}
+
+async function rabbitmqFromUrl(url: string): Promise<Transport> {
+  const { rabbitmq } = await import('./rabbitmq/index.ts')
+  return rabbitmq({ url })
+}
+
+async function natsFromUrl(url: string): Promise<Transport> {
+  const { nats } = await import('./nats/index.ts')
+  return nats({ url })
+}
+
+async function redisFromUrl(url: string): Promise<Transport> {
+  const { redis } = await import('./redis/index.ts')
+  return redis({ url })
 }
