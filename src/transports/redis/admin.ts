@@ -90,15 +90,10 @@ export function redisAdmin(
     },
     async seek(topic, group, to: StartFrom) {
       const { scripts, keys } = context()
-      const entriesRead = to === 'earliest' ? '0' : to === 'latest' ? 'all' : ''
       await Promise.all(
         (await partitionsOf(topic)).map((partition) => {
           const { meta, later } = keys.group(partition, group)
-          return scripts.run(
-            SEEK,
-            [partition.stream, meta, later],
-            [group, startId(to, partition.partition), entriesRead],
-          )
+          return scripts.run(SEEK, [partition.stream, meta, later], [group, startId(to, partition.partition)])
         }),
       )
       await moved(topic, group)

@@ -11,6 +11,9 @@ import type { ResolvedRedisOptions } from './options.ts'
 import { REPLY_OPTIONS } from './reply-options.ts'
 import type { DedicatedOptions, Wire, WireListener } from './wire.ts'
 
+/** What a given client may have and needs the newer protocol. */
+const WITHOUT_PUSH = { clientSideCache: undefined, emitInvalidate: false, maintNotifications: 'disabled' } as const
+
 /** A cluster, ours or given, or a given single client: commands go through that client, which reconnects by itself. */
 export function clientWire(options: ResolvedRedisOptions, clock: Clock, listener: WireListener): Wire {
   return new ClientWire(options, clock, listener)
@@ -96,7 +99,7 @@ class ClientWire implements Wire {
           ? await (this.#client as NativeCluster).getNodeClientForKey(key)
           : (this.#client as NativeClient)
         const socket = { ...original.options?.socket, reconnectStrategy: false }
-        return connect(original.duplicate({ RESP: 2, clientSideCache: undefined, socket }))
+        return connect(original.duplicate({ RESP: 2, ...WITHOUT_PUSH, socket }))
       },
       dedicated,
       async (client) => {

@@ -18,12 +18,13 @@ export function replyCode(error: unknown): string | undefined {
   return code === 'ERR' ? (CODE_IN_SCRIPT.exec(error.message)?.[1] ?? code) : code
 }
 
+const AUTHORIZATION_TEXT = /^ERR (The user executing the script can't run|invalid password|AUTH )/
 const AUTHORIZATION = new Set(['NOAUTH', 'WRONGPASS', 'NOPERM'])
 
 export function isAuthorizationFailure(error: unknown): boolean {
   const code = replyCode(error)
-  // Before Redis 6 a wrong password was a plain ERR.
-  return code !== undefined && (AUTHORIZATION.has(code) || /^ERR (invalid password|AUTH )/.test(messageOf(error)))
+  // The first of a script whose commands the user may not run, the others of a password that is wrong or not asked for.
+  return code !== undefined && (AUTHORIZATION.has(code) || AUTHORIZATION_TEXT.test(messageOf(error)))
 }
 
 /** The server can be reached and will take commands again by itself: it loads its data, or waits for its primary. */

@@ -249,7 +249,8 @@ export class Membership {
     if (now - partition.sweptAt < seat.context.options.leaseMs * (0.4 + Math.random() * 0.2)) return
     partition.sweptAt = now
     for (const source of partition.sources) claimer.recover(source, 'orphans')
-    this.#lookForLoss(partition)
+    // With this option whoever trims has told what it took.
+    if (!seat.context.options.trimUnacked) this.#lookForLoss(partition)
   }
 
   // --- giving up ---------------------------------------------------------------------------------------------------

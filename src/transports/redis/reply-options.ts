@@ -1,10 +1,10 @@
 import { RESP_TYPES } from 'redis'
 
 /**
- * Bytes stay bytes. And no timeout: the client's own default makes an AbortSignal for each command, which costs more than
+ * Bytes stay bytes, and maps are flat lists in either version of the protocol. And no timeout: the client's own default makes an AbortSignal for each command, which costs more than
  * the command.
  */
 export const REPLY_OPTIONS: object = Object.freeze({
-  typeMapping: Object.freeze({ [RESP_TYPES.BLOB_STRING]: Buffer }),
+  typeMapping: Object.freeze({ [RESP_TYPES.BLOB_STRING]: Buffer, [RESP_TYPES.MAP]: Array }),
   timeout: undefined,
 })

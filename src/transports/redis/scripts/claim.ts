@@ -29,7 +29,8 @@ local taken, gone = {}, {}
 local function take(stream, group, later, member, minIdle, id)
   local pending = redis.call('XPENDING', stream, group, id, id, 1)[1]
   if not pending then
-    redis.call('ZREM', later, id)
+    -- Not pending, and not there: it was deleted, and the server dropped it when it was handed back.
+    if redis.call('ZREM', later, id) == 1 and #redis.call('XRANGE', stream, id, id) == 0 then gone[#gone + 1] = id end
     return
   end
   local entry = redis.call('XCLAIM', stream, group, member, minIdle, id)[1]

@@ -3,13 +3,43 @@ import type { Script } from './script.ts'
 import { MOVE_DUE } from './publish.ts'
 
 /**
+ * Creates or moves a group. Servers since 7 are told how many entries lie before the place, those that were removed
+ * included: from that they know the lag, and we what was removed before it was read.
+ */
+const PLACE = `
+local function place(command, stream, group, start, ...)
+  local read
+  local info = redis.pcall('XINFO', 'STREAM', stream)
+  if start == '0' or start == '$' then
+    read = 0
+    if not info.err then
+      local found = {}
+      for at = 1, #info, 2 do found[info[at]] = info[at + 1] end
+      local added = found['entries-added']
+      read = added and (start == '$' and added or added - found.length)
+    end
+  end
+  local extra = { ... }
+  if read then
+    local told = { 'XGROUP', command, stream, group, start }
+    for _, word in ipairs(extra) do told[#told + 1] = word end
+    told[#told + 1] = 'ENTRIESREAD'
+    told[#told + 1] = read
+    local done = redis.pcall(unpack(told))
+    if not done.err or not string.find(done.err, 'syntax') then return done end
+  end
+  return redis.pcall('XGROUP', command, stream, group, start, ...)
+end
+`
+
+/**
  * KEYS stream, meta · ARGV group, start · creates the consumer group where it is missing.
  * Returns whether it was, and the generation of the group.
  */
 export const JOIN: Script = script(
   'join',
-  `${NOW}
-local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[2], 'MKSTREAM')
+  `${NOW}${PLACE}
+local made = place('CREATE', KEYS[1], ARGV[1], ARGV[2], 'MKSTREAM')
 if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
 redis.call('HSETNX', KEYS[2], 'generation', string.format('%.0f', now))
 return { made.err and 0 or 1, redis.call('HGET', KEYS[2], 'generation') }
@@ -149,21 +179,17 @@ return { ours, meta[1] or '', redis.call('EXISTS', KEYS[4]), untilNext(KEYS[3]),
 )
 
 /**
- * KEYS stream, meta, later · ARGV group, start, entries read (or empty) · moves a group and forgets what it has pending.
- * The generation goes up, so that nobody settles what was handed out before.
+ * KEYS stream, meta, later · ARGV group, start · moves a group and forgets what it has pending. The generation goes up, so
+ * that nobody settles what was handed out before.
  */
 export const SEEK: Script = script(
   'seek',
-  `${NOW}
-local args = { 'XGROUP', 'SETID', KEYS[1], ARGV[1], ARGV[2] }
-local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[2], 'MKSTREAM')
+  `${NOW}${PLACE}
+local made = place('CREATE', KEYS[1], ARGV[1], ARGV[2], 'MKSTREAM')
 if made.err then
   if not string.find(made.err, 'BUSYGROUP') then return made end
-  if ARGV[3] ~= '' then
-    args[6], args[7] = 'ENTRIESREAD', ARGV[3] == 'all' and redis.call('XLEN', KEYS[1]) or ARGV[3]
-  end
-  local moved = redis.pcall(unpack(args))
-  if moved.err then redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], ARGV[2]) end
+  local moved = place('SETID', KEYS[1], ARGV[1], ARGV[2])
+  if moved.err then return moved end
 end
 repeat
   local page = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000)

@@ -70,6 +70,10 @@ for at = 4, #ARGV, 3 do
     redis.call('ZADD', KEYS[3], string.format('%.0f', now + tonumber(ARGV[at + 1])), ARGV[at])
   else
     refused[#refused + 1] = (at - 4) / 3
+    -- Deleted while it was out, and dropped by the server when its lease was renewed: told as lost when it is due.
+    if #redis.call('XRANGE', KEYS[1], ARGV[at], ARGV[at]) == 0 then
+      redis.call('ZADD', KEYS[3], string.format('%.0f', now), ARGV[at])
+    end
   end
 end
 return refused
@@ -109,8 +113,9 @@ export const DEAD_LETTER: Script = script(
 local fenced = fence(KEYS[2], ARGV[2])
 if fenced then return fenced end
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[4], ARGV[4], 1)[1]
-if not pending then return false end
-if pending[2] ~= ARGV[3] then return redis.error_reply('FENCED another member has the message') end
+-- A source that was deleted meanwhile is no longer pending either; its dead letter is all that is left of it.
+if not pending and (ARGV[5] == '1' or #redis.call('XRANGE', KEYS[1], ARGV[4], ARGV[4]) > 0) then return false end
+if pending and pending[2] ~= ARGV[3] then return redis.error_reply('FENCED another member has the message') end
 local id = redis.call('XADD', KEYS[3], '*', unpack(ARGV, 6))
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[4])
 if ARGV[5] == '1' then redis.call('XDEL', KEYS[1], ARGV[4]) end

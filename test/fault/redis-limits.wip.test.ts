@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict'
+import { createClient } from 'redis'
+import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
+import { AuthorizationError, createBus, PublishError } from 'busbar'
+import type { Bus, BusOptions } from 'busbar'
+import { uniqueName, waitUntil } from 'busbar/testing'
+import { redis } from '../../src/transports/redis/index.ts'
+import type { RedisOptions } from '../../src/transports/redis/index.ts'
+import { startPrivate } from '../../tools/brokers/index.ts'
+import type { RedisBroker } from '../../tools/brokers/index.ts'
+import { QUICK } from './redis-flow.ts'
+
+describe('Redis: limits and permissions', () => {
+  let broker: RedisBroker
+  let admin: ReturnType<typeof createClient>
+  const buses: Bus[] = []
+  beforeAll(async () => {
+    broker = await startPrivate('redis')
+    admin = createClient({ url: broker.url })
+    admin.on('error', () => {})
+    await admin.connect()
+  })
+  afterEach(async () => {
+    await admin.configSet('maxmemory', '0')
+    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
+  })
+  afterAll(async () => {
+    admin.destroy()
+    await broker.stop()
+  })
+
+  function bus(options: Partial<RedisOptions> = {}, more: Partial<BusOptions> = {}): Bus {
+    const transport = redis({ ...QUICK, host: broker.host, port: broker.port, ...options } as RedisOptions)
+    const made = createBus({ service: 'limits', transport, ...more })
+    buses.push(made)
+    return made
+  }
+  const user = (name: string, ...rules: string[]): Promise<unknown> =>
+    admin.sendCommand(['ACL', 'SETUSER', name, 'on', '>pw', '~*', '&*', '+@all', ...rules])
+  const failureOf = async (publishing: Promise<unknown>): Promise<PublishError> => {
+    const error: unknown = await publishing.catch((reason: unknown) => reason)
+    assert.ok(error instanceof PublishError, `it must reject with a PublishError, got ${String(error)}`)
+    return error
+  }
+
+  test('maxmemory: publishing fails as not sent, consumers go on, and all is well when there is room again', async () => {
+    const on = bus()
+    const topic = `${uniqueName('oom')}.topic`
+    const handled = new Set<string>()
+    const codes: string[] = []
+    on.events.on('warning', ({ code }) => codes.push(code))
+    let attempts = 0
+    on.consume(
+      topic,
+      ({ id, data }) => {
+        if (data === 'retried' && ++attempts < 4) throw new Error('again')
+        handled.add(id)
+      },
+      { order: 'none', retry: { mode: 'delayed', backoff: 'fixed', baseMs: 50, attempts: 10 } },
+    )
+    await on.start()
+    const first = await on.publish(topic, 'first')
+    await waitUntil(() => handled.has(first.id), { timeoutMs: 5_000 })
+    const retried = await on.publish(topic, 'retried')
+    await admin.configSet('maxmemory', '1mb')
+    const error = await failureOf(on.publish(topic, 'no room'))
+    assert.deepEqual([error.outcome, error.retryable], ['not-sent', true])
+    assert.match(error.message, /maxmemory/)
+    assert.deepEqual(codes, ['redis-out-of-memory'])
+    assert.match((await on.health()).transports['main']?.detail ?? '', /out of memory/)
+    // What was there before is handled, acked and even handed back for a while, though nothing can be added.
+    await waitUntil(() => handled.has(retried.id), { timeoutMs: 5_000, describe: () => `${attempts} attempts` })
+    await waitUntil(async () => (await on.admin().groups(topic))[0]?.lag === 0, { timeoutMs: 5_000 })
+    await admin.configSet('maxmemory', '0')
+    const last = await on.publish(topic, 'room again')
+    await waitUntil(() => handled.has(last.id), { timeoutMs: 5_000 })
+    assert.equal((await on.health()).transports['main']?.detail, undefined)
+  })
+
+  test('maxmemory for longer than a lease: partitions stay with their owner, order holds', async () => {
+    const on = bus()
+    const topic = `${uniqueName('oom')}.topic`
+    const lost: unknown[] = []
+    on.events.on('lost', (event) => lost.push(event))
+    const gate = Promise.withResolvers<void>()
+    const handled: unknown[] = []
+    on.consume(topic, async ({ data }) => {
+      if (data === 0) await gate.promise
+      handled.push(data)
+    })
+    await on.start()
+    for (let number = 0; number < 5; number++) await on.publish(topic, number, { key: 'k' })
+    await admin.configSet('maxmemory', '1mb')
+    const until = performance.now() + QUICK.leaseMs * 2
+    await waitUntil(() => performance.now() > until, { timeoutMs: 10_000 })
+    gate.resolve()
+    await waitUntil(() => handled.length === 5, { timeoutMs: 5_000 })
+    assert.deepEqual(handled, [0, 1, 2, 3, 4])
+    assert.deepEqual(lost, [])
+  })
+
+  test('a message over the limit is refused, its neighbours are not', async () => {
+    const on = bus({ maxMessageBytes: 1_000 })
+    await on.start()
+    const topic = `${uniqueName('large')}.topic`
+    const results = await on.publishMany(topic, [{ data: 'a' }, { data: new Uint8Array(5_000) }, { data: 'b' }])
+    assert.deepEqual(
+      results.map(({ error }) => (error as PublishError | undefined)?.outcome),
+      [undefined, 'not-sent', undefined],
+    )
+  })
+
+  test('credentials revoked while connected: told, health down; given back: work goes on', async () => {
+    await user('shop')
+    const on = bus({ username: 'shop', password: 'pw' }, { publish: { deliveryTimeoutMs: 1_000 } })
+    const topic = `${uniqueName('acl')}.topic`
+    const handled = new Set<string>()
+    const errors: unknown[] = []
+    let reconnects = 0
+    on.events.on('error', ({ error }) => errors.push(error))
+    on.events.on('reconnect', () => reconnects++)
+    on.consume(topic, ({ id }) => void handled.add(id))
+    await on.start()
+    const before = await on.publish(topic, 'before')
+    await waitUntil(() => handled.has(before.id), { timeoutMs: 5_000 })
+    await admin.sendCommand(['ACL', 'DELUSER', 'shop'])
+    await waitUntil(() => errors.some((error) => AuthorizationError.is(error)), {
+      timeoutMs: 10_000,
+      describe: () => errors.map(String).join('; '),
+    })
+    assert.equal((await on.health()).status, 'down')
+    await failureOf(on.publish(topic, 'refused'))
+    await user('shop')
+    await waitUntil(() => reconnects > 0, { timeoutMs: 10_000, describe: 'the reconnect' })
+    const after = await on.publish(topic, 'after')
+    await waitUntil(() => handled.has(after.id), { timeoutMs: 10_000 })
+  })
+
+  test('a permission that is missing: the publish says so, as not sent', async () => {
+    await user('reader', '-xadd')
+    const on = bus({ username: 'reader', password: 'pw' })
+    await on.start()
+    const error = await failureOf(on.publish(`${uniqueName('acl')}.topic`, 1))
+    assert.deepEqual([error.outcome, error.retryable], ['not-sent', false])
+    assert.ok(AuthorizationError.is(error.cause))
+  })
+
+  test('without CLIENT KILL and CLIENT UNBLOCK everything works, and is warned of', async () => {
+    await user('poor', '-@admin', '-@dangerous', '+info')
+    const topic = `${uniqueName('acl')}.topic`
+    const handled: unknown[] = []
+    const codes = new Set<string>()
+    const members = [bus({ username: 'poor', password: 'pw' }), bus({ username: 'poor', password: 'pw' })]
+    for (const member of members) {
+      member.events.on('warning', ({ code }) => codes.add(code))
+      member.consume(topic, ({ data }) => void handled.push(data))
+      await member.start()
+    }
+    const publisher = members[0] ?? assert.fail()
+    for (let number = 0; number < 20; number++) await publisher.publish(topic, number, { key: `k${number % 5}` })
+    await waitUntil(() => handled.length === 20, { timeoutMs: 10_000, describe: () => `${handled.length} of 20` })
+    await members[1]?.close()
+    for (let number = 20; number < 40; number++) await publisher.publish(topic, number, { key: `k${number % 5}` })
+    await waitUntil(() => handled.length === 40, { timeoutMs: 10_000, describe: () => `${handled.length} of 40` })
+    assert.ok(codes.has('redis-acl'))
+  })
+})

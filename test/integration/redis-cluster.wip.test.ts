@@ -1,0 +1,210 @@
+import assert from 'node:assert/strict'
+import { createClient, createCluster } from 'redis'
+import { afterAll, beforeAll, describe, test } from 'vitest'
+import { createBus } from 'busbar'
+import type { Bus, PublishError } from 'busbar'
+import { ledger, uniqueName, waitUntil } from 'busbar/testing'
+import { redis } from '../../src/transports/redis/index.ts'
+import type { RedisOptions } from '../../src/transports/redis/index.ts'
+import { freePort, startPrivate } from '../../tools/brokers/index.ts'
+import type { RedisBroker } from '../../tools/brokers/index.ts'
+
+const SLOTS = 16_384
+const QUICK = { maxLen: 100_000, leaseMs: 1_500, pollMs: 100, checkServer: false } as const
+
+/** Three primaries on loopback, a third of the slots each. */
+async function startCluster(): Promise<RedisBroker[]> {
+  const nodes = await Promise.all(
+    [0, 1, 2].map(async () => {
+      const busPort = String(await freePort())
+      return startPrivate('redis', {
+        args: ['--cluster-enabled', 'yes', '--cluster-port', busPort, '--cluster-node-timeout', '2000'],
+      })
+    }),
+  )
+  const clients = await Promise.all(nodes.map(({ url }) => createClient({ url }).connect()))
+  const first = nodes[0] ?? assert.fail()
+  const busPort = String((await clients[0]?.configGet('cluster-port'))?.['cluster-port'])
+  for (const [index, client] of clients.entries()) {
+    const from = Math.floor((SLOTS / 3) * index)
+    const to = index === 2 ? SLOTS - 1 : Math.floor((SLOTS / 3) * (index + 1)) - 1
+    await client.sendCommand(['CLUSTER', 'ADDSLOTSRANGE', String(from), String(to)])
+    if (index > 0) await client.sendCommand(['CLUSTER', 'MEET', first.host, String(first.port), busPort])
+  }
+  await waitUntil(
+    async () => {
+      const infos = await Promise.all(clients.map((client) => client.sendCommand(['CLUSTER', 'INFO'])))
+      return infos.every((info) => /cluster_state:ok[^]*cluster_known_nodes:3/.test(String(info)))
+    },
+    { timeoutMs: 20_000, describe: 'the cluster to be whole' },
+  )
+  for (const client of clients) client.destroy()
+  return nodes
+}
+
+/** Moves the slot of a key, and all keys in it, as an operator would. */
+async function moveSlot(nodes: readonly RedisBroker[], key: string): Promise<void> {
+  const clients = await Promise.all(nodes.map(({ url }) => createClient({ url }).connect()))
+  const ids = await Promise.all(clients.map(async (client) => String(await client.sendCommand(['CLUSTER', 'MYID']))))
+  const slot = String(await clients[0]?.sendCommand(['CLUSTER', 'KEYSLOT', key]))
+  const has = await Promise.all(
+    clients.map(async (client) => Number(await client.sendCommand(['CLUSTER', 'COUNTKEYSINSLOT', slot])) > 0),
+  )
+  const from = has.indexOf(true)
+  const to = (from + 1) % nodes.length
+  const [source, target] = [clients[from] ?? assert.fail(), clients[to] ?? assert.fail()]
+  const { host, port } = nodes[to] ?? assert.fail()
+  await target.sendCommand(['CLUSTER', 'SETSLOT', slot, 'IMPORTING', ids[from] ?? ''])
+  await source.sendCommand(['CLUSTER', 'SETSLOT', slot, 'MIGRATING', ids[to] ?? ''])
+  for (;;) {
+    const keys = (await source.sendCommand(['CLUSTER', 'GETKEYSINSLOT', slot, '100'])) as unknown as string[]
+    if (keys.length === 0) break
+    await source.sendCommand(['MIGRATE', host, String(port), '', '0', '5000', 'KEYS', ...keys])
+  }
+  for (const client of [target, source, ...clients])
+    await client.sendCommand(['CLUSTER', 'SETSLOT', slot, 'NODE', ids[to] ?? ''])
+  for (const client of clients) client.destroy()
+}
+
+describe('Redis Cluster', () => {
+  let nodes: RedisBroker[] = []
+  const buses: Bus[] = []
+  beforeAll(async () => {
+    nodes = await startCluster()
+  })
+  afterAll(async () => {
+    for (const bus of buses) await bus.close()
+    await Promise.all(nodes.map((node) => node.stop()))
+  })
+
+  function makeBus(options: Partial<RedisOptions> = {}): Bus {
+    const cluster = { nodes: nodes.map(({ host, port }) => `${host}:${port}`) }
+    const bus = createBus({ service: 'cluster', transport: redis({ ...QUICK, cluster, ...options }) })
+    buses.push(bus)
+    return bus
+  }
+
+  test('partitions lie on several nodes; order by key holds across members, each message once', async () => {
+    const [topic, book] = [`${uniqueName('c')}.topic`, ledger()]
+    const members = [makeBus(), makeBus()]
+    const by = new Set<number>()
+    for (const [index, bus] of members.entries()) {
+      bus.consume(
+        topic,
+        ({ id }) => {
+          by.add(index)
+          book.handled(id)
+        },
+        { prefetch: 20 },
+      )
+      await bus.start()
+    }
+    const publisher = members[0] ?? assert.fail()
+    for (let round = 0; round < 5; round++) {
+      const items = Array.from({ length: 200 }, (_, at) => ({
+        data: at,
+        id: `${topic}-${round}-${at}`,
+        key: `k${at % 20}`,
+      }))
+      for (const { id, error } of await publisher.publishMany(topic, items)) {
+        assert.equal(error, undefined)
+        book.published(id, 'confirmed', `k${Number(id.split('-').at(-1)) % 20}`)
+      }
+    }
+    await waitUntil(() => book.complete() && by.size === 2, { timeoutMs: 15_000 })
+    book.check()
+    const client = await createCluster({ rootNodes: nodes.map(({ url }) => ({ url })) })
+      .on('error', () => {})
+      .connect()
+    const ports = new Set<unknown>()
+    for (let partition = 0; partition < 8; partition++) {
+      const node = await client.getNodeClientForKey(`busbar:{${topic}${partition === 0 ? '' : `/${partition}`}}`)
+      ports.add((node.options?.socket as { port?: number }).port)
+    }
+    client.destroy()
+    assert.ok(ports.size >= 2, 'several nodes share the topic')
+  })
+
+  test('dead letters, redrive, delayed messages and patterns work as on a single server', async () => {
+    const bus = makeBus()
+    const [base, seen] = [uniqueName('c'), [] as string[]]
+    let works = false
+    bus.consume(
+      `${base}.>`,
+      ({ data, topic }) => {
+        if (data === 'poison' && !works) throw new Error('not yet')
+        seen.push(`${topic}:${String(data)}`)
+      },
+      { retry: { attempts: 2, baseMs: 5 } },
+    )
+    await bus.start()
+    await bus.publish(`${base}.one`, 'delayed', { delayMs: 300 })
+    await bus.publish(`${base}.one`, 'poison', { key: 'a' })
+    await bus.publish(`${base}.two`, 'fine', { key: 'a' })
+    const letters = bus.deadLetters(`${base}.one`, 'cluster')
+    await waitUntil(async () => (await letters.list()).length === 1, { timeoutMs: 10_000, describe: 'the dead letter' })
+    works = true
+    assert.equal((await letters.redrive()).redriven, 1)
+    await waitUntil(() => seen.length === 3, { timeoutMs: 10_000, describe: () => seen.join(', ') })
+    assert.deepEqual(seen.sort(), [`${base}.one:delayed`, `${base}.one:poison`, `${base}.two:fine`])
+    await waitUntil(async () => (await bus.admin().groups(`${base}.one`))[0]?.lag === 0, { timeoutMs: 5_000 })
+  })
+
+  test('a slot that moves to another node takes its partition along: nothing is lost, no key out of order', async () => {
+    const bus = makeBus({ partitions: 1 })
+    const [topic, book] = [`${uniqueName('c')}.topic`, ledger()]
+    bus.consume(topic, ({ id }) => book.handled(id), { prefetch: 16 })
+    await bus.start()
+    const publish = async (from: number): Promise<void> => {
+      for (let number = from; number < from + 40; number++) {
+        const id = `${topic}-${number}`
+        try {
+          await bus.publish(topic, number, { id, key: 'one' })
+          book.published(id, 'confirmed', 'one')
+        } catch (error) {
+          book.published(id, (error as PublishError).outcome, 'one')
+        }
+      }
+    }
+    await publish(0)
+    const flowing = publish(100)
+    await moveSlot(nodes, `busbar:{${topic}}`)
+    await flowing
+    await publish(200)
+    await waitUntil(() => book.complete(), {
+      timeoutMs: 15_000,
+      describe: () => `${book.report().missing.length} of ${book.report().confirmed} are missing`,
+    })
+    const { confirmed } = book.check({ duplicates: 'any' })
+    assert.ok(confirmed >= 80, `${confirmed} of 120 were confirmed`)
+  })
+
+  test('a node that is killed and comes back: its partitions go on', { timeout: 60_000 }, async () => {
+    const bus = makeBus()
+    const topic = `${uniqueName('c')}.topic`
+    const handled = new Set<string>()
+    bus.consume(topic, ({ id }) => void handled.add(id))
+    await bus.start()
+    const confirmed: string[] = []
+    const publish = async (count: number): Promise<void> => {
+      const items = Array.from({ length: count }, (_, at) => ({ data: at, key: `k${at}` }))
+      for (const { id, error } of await bus.publishMany(topic, items)) if (error === undefined) confirmed.push(id)
+    }
+    await publish(100)
+    const victim = nodes[1] ?? assert.fail()
+    await victim.kill()
+    await victim.restart()
+    await waitUntil(
+      async () => {
+        const before = confirmed.length
+        await publish(50)
+        return confirmed.length === before + 50
+      },
+      { timeoutMs: 20_000, describe: 'all partitions to take messages again' },
+    )
+    await waitUntil(() => confirmed.every((id) => handled.has(id)), {
+      timeoutMs: 20_000,
+      describe: () => `${confirmed.filter((id) => !handled.has(id)).length} of ${confirmed.length} are missing`,
+    })
+  })
+})

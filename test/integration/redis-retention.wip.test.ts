@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict'
+import { createClient } from 'redis'
+import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
+import { createBus } from 'busbar'
+import type { Bus } from 'busbar'
+import { uniqueName, waitUntil } from 'busbar/testing'
+import { redis } from '../../src/transports/redis/index.ts'
+import type { RedisOptions } from '../../src/transports/redis/index.ts'
+import { startPrivate } from '../../tools/brokers/index.ts'
+import type { RedisBroker } from '../../tools/brokers/index.ts'
+
+const QUICK = { leaseMs: 1_000, pollMs: 50, partitions: 1, checkServer: false } as const
+
+describe('Redis: retention', () => {
+  let broker: RedisBroker
+  let client: ReturnType<typeof createClient>
+  const buses: Bus[] = []
+  beforeAll(async () => {
+    broker = await startPrivate('redis')
+    client = createClient({ url: broker.url })
+    await client.connect()
+  })
+  afterEach(async () => {
+    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
+  })
+  afterAll(async () => {
+    client.destroy()
+    await broker.stop()
+  })
+
+  async function started(options: Partial<RedisOptions>): Promise<Bus> {
+    const transport = redis({ ...QUICK, url: broker.url, ...options } as RedisOptions)
+    const bus = createBus({ service: 'retention', transport })
+    buses.push(bus)
+    await bus.start()
+    return bus
+  }
+  async function publish(bus: Bus, topic: string, count: number): Promise<void> {
+    for (let from = 0; from < count; from += 200) {
+      const items = Array.from({ length: 200 }, (_, at) => ({ data: from + at }))
+      for (const { error } of await bus.publishMany(topic, items)) assert.equal(error, undefined)
+    }
+  }
+  const streamOf = (topic: string): string => `busbar:{${topic}}`
+  const lengthOf = (topic: string): Promise<number> => client.xLen(streamOf(topic))
+
+  test('maxLen: what everybody has acked goes, whole nodes at a time', async () => {
+    const bus = await started({ maxLen: 500 })
+    const topic = uniqueName('r')
+    let handled = 0
+    await bus.consume(topic, () => void handled++).ready
+    await publish(bus, topic, 3_000)
+    await waitUntil(() => handled === 3_000, { timeoutMs: 10_000 })
+    await publish(bus, topic, 200)
+    await waitUntil(async () => (await lengthOf(topic)) <= 700, {
+      timeoutMs: 15_000,
+      describe: async () => `${await lengthOf(topic)} entries`,
+    })
+    await waitUntil(() => handled === 3_200, { timeoutMs: 5_000 })
+    assert.ok((await lengthOf(topic)) >= 400, 'and no more than that')
+  })
+
+  test('what a group has not acked stays, above the limit if need be, and a warning names the group', async () => {
+    const bus = await started({ maxLen: 300 })
+    const topic = uniqueName('r')
+    const warnings: string[] = []
+    const losses: unknown[] = []
+    bus.events.on('warning', ({ code, detail }) => warnings.push(`${code}: ${detail}`))
+    bus.events.on('loss', (event) => losses.push(event))
+    const slow = bus.consume(topic, () => {}, { group: 'slow' })
+    await slow.ready
+    await slow.close()
+    await publish(bus, topic, 2_000)
+    await waitUntil(() => warnings.some((text) => text.includes('redis-retention')), { timeoutMs: 15_000 })
+    assert.match(warnings.join('\n'), /"slow"/)
+    assert.equal(await lengthOf(topic), 2_000)
+    let handled = 0
+    await bus.consume(topic, () => void handled++, { group: 'slow' }).ready
+    await waitUntil(() => handled === 2_000, { timeoutMs: 10_000, describe: () => `${handled} of 2000` })
+    assert.deepEqual(losses, [])
+  })
+
+  test('trimUnacked: the limit holds, and every message that a group lost is counted', async () => {
+    const bus = await started({ maxLen: 300, trimUnacked: true })
+    const topic = uniqueName('r')
+    let lost = 0
+    bus.events.on('loss', ({ topic: of, group, count }) => {
+      assert.deepEqual([of, group], [topic, 'slow'])
+      lost += count
+    })
+    const slow = bus.consume(topic, () => {}, { group: 'slow' })
+    await slow.ready
+    await slow.close()
+    await publish(bus, topic, 2_000)
+    await waitUntil(async () => (await lengthOf(topic)) <= 500, {
+      timeoutMs: 15_000,
+      describe: async () => `${await lengthOf(topic)} entries`,
+    })
+    let handled = 0
+    await bus.consume(topic, () => void handled++, { group: 'slow' }).ready
+    await waitUntil(() => handled + lost >= 2_000, { timeoutMs: 10_000, describe: () => `${handled} + ${lost}` })
+    assert.equal(handled + lost, 2_000, `${handled} handled, ${lost} lost`)
+    assert.ok(lost > 1_000)
+  })
+
+  test('maxAgeMs: old messages go', async () => {
+    const bus = await started({ maxAgeMs: 500 })
+    const topic = uniqueName('r')
+    await publish(bus, topic, 1_000)
+    await waitUntil(async () => (await lengthOf(topic)) < 200, {
+      timeoutMs: 15_000,
+      describe: async () => `${await lengthOf(topic)} entries`,
+    })
+  })
+
+  test('dead letters are never trimmed', async () => {
+    const bus = await started({ maxLen: 10 })
+    const topic = uniqueName('r')
+    const fail = (): never => {
+      throw new Error('always')
+    }
+    await bus.consume(topic, fail, { retry: false, order: 'none' }).ready
+    await publish(bus, topic, 400)
+    const letters = bus.deadLetters(topic, 'retention')
+    await waitUntil(async () => (await letters.list()).length === 400, { timeoutMs: 15_000 })
+  })
+
+  test('entries that somebody deletes while a group has them pending are reported as loss', async () => {
+    const [bus, other] = [await started({ maxLen: 10_000 }), await started({ maxLen: 10_000 })]
+    const topic = uniqueName('r')
+    let lost = 0
+    for (const one of [bus, other]) one.events.on('loss', ({ count }) => (lost += count))
+    const first = bus.consume(topic, () => new Promise(() => {}), { order: 'none', abandonAfterMs: 10 })
+    await first.ready
+    await publish(bus, topic, 200)
+    await waitUntil(() => first.stats().received === 200, { timeoutMs: 5_000 })
+    const entries = (await client.xRange(streamOf(topic), '-', '+', { COUNT: 3 })) ?? []
+    assert.equal(
+      await client.xDel(
+        streamOf(topic),
+        entries.map(({ id }) => id),
+      ),
+      3,
+    )
+    await bus.close({ timeoutMs: 1 })
+    let handled = 0
+    await other.consume(topic, () => void handled++, { order: 'none' }).ready
+    await waitUntil(() => handled === 197 && lost === 3, {
+      timeoutMs: 10_000,
+      describe: () => `${handled} of 197 handled, ${lost} of 3 lost`,
+    })
+  })
+
+  test('entries that a foreign program trims before a group has read them are reported as loss', async () => {
+    const bus = await started({ maxLen: 10_000 })
+    const topic = uniqueName('r')
+    const losses: number[] = []
+    bus.events.on('loss', ({ count }) => losses.push(count))
+    const handle = bus.consume(topic, () => {}, { concurrency: 1, prefetch: 10 })
+    await handle.ready
+    handle.pause()
+    await publish(bus, topic, 400)
+    await client.xTrim(streamOf(topic), 'MAXLEN', 100)
+    await waitUntil(() => losses.length > 0, { timeoutMs: 10_000 })
+    assert.deepEqual(losses, [300])
+  })
+})

@@ -1,0 +1,194 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createClient } from 'redis'
+import { afterEach, describe, test } from 'vitest'
+import { createBus, PublishError } from 'busbar'
+import type { Bus } from 'busbar'
+import { uniqueName, waitUntil } from 'busbar/testing'
+import { redis } from '../../src/transports/redis/index.ts'
+import type { RedisOptions } from '../../src/transports/redis/index.ts'
+import { createCertificates } from '../../tools/brokers/certificates.ts'
+import { freePort, startPrivate } from '../../tools/brokers/index.ts'
+import type { RedisBroker } from '../../tools/brokers/index.ts'
+
+const QUICK = { maxLen: 100_000, leaseMs: 1_500, pollMs: 100 } as const
+
+/** What a test has started, to be ended in the opposite order. */
+const cleanUps: (() => unknown)[] = []
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp()
+})
+
+async function broker(...args: string[]): Promise<RedisBroker> {
+  const started = await startPrivate('redis', { args })
+  cleanUps.push(() => started.stop())
+  return started
+}
+
+function tempFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'busbar-redis-'))
+  cleanUps.push(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+function bus(options: Partial<RedisOptions>): Bus {
+  const made = createBus({ service: 'servers', transport: redis({ ...QUICK, ...options } as RedisOptions) })
+  cleanUps.push(() => made.close({ timeoutMs: 500 }))
+  return made
+}
+
+async function roundTrip(on: Bus): Promise<void> {
+  const topic = `${uniqueName('trip')}.topic`
+  const seen: unknown[] = []
+  const handle = on.consume(topic, ({ data }) => void seen.push(data))
+  if (on.state === 'idle') await on.start()
+  await handle.ready
+  await on.publish(topic, 'hello', { key: 'k' })
+  await waitUntil(() => seen.length === 1, { timeoutMs: 5_000 })
+  await handle.close()
+}
+
+describe('Redis: kinds of servers', () => {
+  test('Sentinel: when the primary dies, the new one is found and work goes on', { timeout: 60_000 }, async () => {
+    const primary = await broker()
+    const replica = await broker('--replicaof', primary.host, String(primary.port), '--repl-diskless-sync-delay', '0')
+    const port = await startSentinel(primary)
+    const on = bus({ sentinel: { name: 'busbar-test', nodes: [`127.0.0.1:${port}`] }, checkServer: false })
+    const topic = `${uniqueName('sentinel')}.topic`
+    const handled = new Set<string>()
+    on.consume(topic, ({ id }) => void handled.add(id))
+    await on.start()
+    const before = await on.publish(topic, 'before', { key: 'k' })
+    await waitUntil(() => handled.has(before.id), { timeoutMs: 5_000 })
+    await primary.kill()
+    const after = await waitUntil(
+      () =>
+        on.publish(topic, 'after', { key: 'k' }).catch((error: unknown) => {
+          assert.ok(error instanceof PublishError)
+          return undefined
+        }),
+      { timeoutMs: 30_000, describe: 'a publish on the new primary' },
+    )
+    await waitUntil(() => handled.has(after.id), { timeoutMs: 10_000 })
+    const client = await createClient({ url: replica.url }).connect()
+    assert.equal(((await client.sendCommand(['ROLE'])) as unknown as string[])[0], 'master')
+    client.destroy()
+  })
+
+  test('WAIT: confirmed only when replicas have it; without them the outcome is unknown', async () => {
+    const primary = await broker()
+    const on = bus({ url: primary.url, wait: { replicas: 1, timeoutMs: 200 }, checkServer: false })
+    await on.start()
+    const topic = `${uniqueName('wait')}.topic`
+    const error: unknown = await on.publish(topic, 1).catch((reason: unknown) => reason)
+    assert.ok(error instanceof PublishError)
+    assert.equal(error.outcome, 'unknown')
+    await broker('--replicaof', primary.host, String(primary.port), '--repl-diskless-sync-delay', '0')
+    const confirmed = (): Promise<boolean> =>
+      on.publish(topic, 2).then(
+        () => true,
+        () => false,
+      )
+    await waitUntil(confirmed, { timeoutMs: 15_000, describe: 'a publish that the replica confirms' })
+  })
+
+  test('TLS, a password and a user of its own; no secret in any error or event', async () => {
+    const { server: files } = await createCertificates('redis', tempFolder())
+    const port = await freePort()
+    const tls = ['--tls-port', String(port), '--tls-cert-file', files.certFile, '--tls-key-file', files.keyFile]
+    const user = '--user shop on >s3cret-pw ~* &* +@all'.split(' ')
+    await broker(...tls, '--tls-ca-cert-file', files.caFile, '--tls-auth-clients', 'no', ...user)
+    const ca = readFileSync(files.caFile)
+    await roundTrip(bus({ url: `rediss://shop:s3cret-pw@127.0.0.1:${port}`, tls: { ca }, checkServer: false }))
+    const told: string[] = []
+    const bad = bus({ url: `rediss://shop:wr0ng-pw@127.0.0.1:${port}`, tls: { ca } })
+    bad.events.onAny((name, event) => told.push(`${name} ${JSON.stringify(event)}`))
+    await assert.rejects(
+      () => bad.start(),
+      (error: Error & { code?: string }) => {
+        assert.equal(error.code, 'BUSBAR_AUTHORIZATION')
+        assert.doesNotMatch(`${error.stack} ${String(error.cause)}`, /wr0ng-pw/)
+        return true
+      },
+    )
+    assert.doesNotMatch(told.join('\n'), /wr0ng-pw/)
+    const untrusted = bus({ url: `rediss://shop:s3cret-pw@127.0.0.1:${port}` })
+    await assert.rejects(() => untrusted.start(), { code: 'BUSBAR_CONNECTION' })
+  })
+
+  test('nobody listens: start rejects at once and says where', async () => {
+    const port = await freePort()
+    const on = bus({ host: '127.0.0.1', port })
+    await assert.rejects(() => on.start(), new RegExp(`127\\.0\\.0\\.1:${port}`))
+  })
+
+  test('a client that is given is used and not closed', async () => {
+    const server = await broker()
+    const client = createClient({ url: server.url })
+    client.on('error', () => {})
+    await client.connect()
+    cleanUps.push(() => client.destroy())
+    const on = bus({ client, checkServer: false })
+    const reconnects: unknown[] = []
+    on.events.on('reconnect', (event) => reconnects.push(event))
+    await roundTrip(on)
+    await server.kill()
+    await server.restart()
+    await waitUntil(() => reconnects.length > 0, { timeoutMs: 10_000, describe: 'the reconnect to be told' })
+    await roundTrip(on)
+    await on.close()
+    assert.equal(await client.ping(), 'PONG')
+  })
+
+  test('a server that may forget is warned of: eviction, no append-only file', async () => {
+    const server = await broker('--appendonly', 'no', '--maxmemory', '100mb', '--maxmemory-policy', 'allkeys-lru')
+    const on = bus({ url: server.url })
+    const codes: string[] = []
+    on.events.on('warning', ({ code }) => codes.push(code))
+    await on.start()
+    assert.deepEqual(codes.sort(), ['redis-eviction', 'redis-persistence'])
+  })
+
+  test('a unix socket', async () => {
+    const path = join(tempFolder(), 'redis.sock')
+    await broker('--unixsocket', path)
+    await roundTrip(bus({ url: `unix://${path}`, checkServer: false }))
+  })
+})
+
+async function startSentinel(primary: { host: string; port: number }): Promise<number> {
+  const folder = tempFolder()
+  const port = await freePort()
+  const lines = [
+    `port ${port}`,
+    'bind 127.0.0.1',
+    `dir ${folder}`,
+    `sentinel monitor busbar-test ${primary.host} ${primary.port} 1`,
+    'sentinel down-after-milliseconds busbar-test 500',
+    'sentinel failover-timeout busbar-test 5000',
+  ]
+  const config = join(folder, 'sentinel.conf')
+  writeFileSync(config, lines.join('\n'))
+  const sentinel: ChildProcess = spawn('redis-server', [config, '--sentinel'], { stdio: 'ignore' })
+  cleanUps.push(async () => {
+    sentinel.kill('SIGKILL')
+    await new Promise((resolve) => sentinel.once('exit', resolve))
+  })
+  const client = createClient({ url: `redis://127.0.0.1:${port}` })
+  client.on('error', () => {})
+  await client.connect()
+  // It must have found the replica by itself before the primary may die.
+  await waitUntil(
+    async () => {
+      const replicas = await client.sendCommand(['SENTINEL', 'REPLICAS', 'busbar-test'])
+      return (replicas as unknown as unknown[]).length === 1
+    },
+    { timeoutMs: 20_000, describe: 'the sentinel to know the replica' },
+  )
+  client.destroy()
+  return port
+}
