@@ -7,7 +7,7 @@ import { replyCode } from './errors.ts'
 import type { PartitionKeys } from './keys.ts'
 import { EntryReader } from './mapping.ts'
 import { SEEK } from './scripts/group.ts'
-import { GROUP_INFO, GROUP_NAMES, PURGE, REMOVE, TOPIC_INFO } from './scripts/look.ts'
+import { COUNT_AFTER, GROUP_INFO, GROUP_NAMES, PURGE, REMOVE, TOPIC_INFO } from './scripts/look.ts'
 import { startId } from './start-id.ts'
 
 const REMOVE_AT_ONCE = 500
@@ -49,33 +49,50 @@ export function redisAdmin(
   }
 
   async function groupInfo(topic: string, group: string, partitions: readonly PartitionKeys[]): Promise<GroupInfo> {
-    const { scripts, keys, wire } = context()
+    const { keys, wire } = context()
     const { members } = keys.membership(topic, group)
-    const infos = (await Promise.all(
-      partitions.map((partition) => {
-        const of = keys.group(partition, group)
-        return scripts.run(
-          GROUP_INFO,
-          [partition.stream, of.side, of.later, of.sideLater, partition.delayed, of.delayed],
-          [group],
-        )
-      }),
-    )) as readonly (readonly [number, number, number, number, number, number, Buffer])[]
-    const column = (index: 1 | 2 | 3 | 4 | 5): number => sum(infos.map((info) => info[index]))
-    const [unread, pending, waiting, due, delayed] = [column(1), column(2), column(3), column(4), column(5)]
-    const oldest = infos.map((info) => msOf(String(info[6]))).filter((ms) => ms !== undefined)
+    const infos = await Promise.all(partitions.map((partition) => partitionInfo(partition, group)))
+    const column = (name: 'unread' | 'pending' | 'waiting' | 'due' | 'delayed'): number =>
+      sum(infos.map((info) => info[name]))
+    const pending = column('pending')
+    const oldest = infos.map((info) => msOf(info.oldestId)).filter((ms) => ms !== undefined)
     // Signs of life carry the instant until which they count.
     const now = (await wire.call(members, ['TIME'])) as readonly Buffer[]
     const alive = await wire.call(members, ['ZCOUNT', members, `(${String(now[0])}000`, '+inf'])
     return {
       topic,
       group,
-      lag: unread + pending + delayed,
-      inFlight: Math.max(0, pending - waiting - due),
-      ready: unread + due,
+      lag: column('unread') + pending + column('delayed'),
+      inFlight: Math.max(0, pending - column('waiting') - column('due')),
+      ready: column('unread') + column('due'),
       members: Number(alive),
       oldestUnackedAt: oldest.length === 0 ? undefined : Math.min(...oldest),
     }
+  }
+
+  async function partitionInfo(partition: PartitionKeys, group: string) {
+    const { scripts, keys } = context()
+    const { side, later, sideLater, delayed, meta } = keys.group(partition, group)
+    const reply = (await scripts.run(
+      GROUP_INFO,
+      [partition.stream, side, later, sideLater, partition.delayed, delayed, meta],
+      [group],
+    )) as readonly [number, number, number, number, number, Buffer, Buffer, Buffer]
+    const [counted, pending, waiting, due, future, oldest, more, sideMore] = reply
+    const unread =
+      counted + (await countAfter(partition.stream, String(more))) + (await countAfter(side, String(sideMore)))
+    return { unread, pending, waiting, due, delayed: future, oldestId: String(oldest) }
+  }
+
+  /** A long backlog is counted in several steps, none of which holds the server up. */
+  async function countAfter(stream: string, after: string): Promise<number> {
+    let total = 0
+    for (let from = after; from !== '';) {
+      const [count, next] = (await context().scripts.run(COUNT_AFTER, [stream], [from])) as readonly [number, Buffer]
+      total += count
+      from = String(next)
+    }
+    return total
   }
 
   return {

@@ -249,8 +249,7 @@ export class Membership {
     if (now - partition.sweptAt < seat.context.options.leaseMs * (0.4 + Math.random() * 0.2)) return
     partition.sweptAt = now
     for (const source of partition.sources) claimer.recover(source, 'orphans')
-    // With this option whoever trims has told what it took.
-    if (!seat.context.options.trimUnacked) this.#lookForLoss(partition)
+    this.#lookForLoss(partition)
   }
 
   // --- giving up ---------------------------------------------------------------------------------------------------
@@ -372,12 +371,13 @@ export class Membership {
   #lookForLoss(partition: PartitionState): void {
     const { seat } = this.#parts
     const { context, spec } = seat
-    context.scripts.run(LOST_UNREAD, [partition.keys.stream], [spec.group]).then(
+    context.scripts.run(LOST_UNREAD, [partition.keys.stream, partition.group.meta], [spec.group]).then(
       (reply) => {
         const count = Number(reply)
         const known = this.#lost.get(partition) ?? 0
         this.#lost.set(partition, Math.max(0, count))
-        if (count <= known || this.topic.endsWith('.dlq')) return
+        // With this option whoever trims has told what it took.
+        if (count <= known || context.options.trimUnacked || this.topic.endsWith('.dlq')) return
         context.host.events.emit('loss', {
           transport: context.host.name,
           topic: this.topic,

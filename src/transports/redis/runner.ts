@@ -4,7 +4,7 @@ import type { Arg } from './given-client.ts'
 import { ACK, ACK_HELD, DEAD_LETTER, EXTEND, HAND_BACK, LEAVE, NOTE_ATTEMPT } from './scripts/settle.ts'
 import { CLAIM, CLAIM_DUE, PENDING } from './scripts/claim.ts'
 import { ACQUIRE, BEAT, FORGET, JOIN, RELEASE, SEEK, SWEEP_CONSUMERS, TICK } from './scripts/group.ts'
-import { GROUP_INFO, GROUP_NAMES, LOST_UNREAD, PURGE, REMOVE, TOPIC_INFO } from './scripts/look.ts'
+import { COUNT_AFTER, GROUP_INFO, GROUP_NAMES, LOST_UNREAD, PURGE, REMOVE, TOPIC_INFO } from './scripts/look.ts'
 import { DELAY, MOVE, PUBLISH, PUBLISH_SIDE } from './scripts/publish.ts'
 import { TRIM } from './scripts/retention.ts'
 import type { Script } from './scripts/script.ts'
@@ -16,7 +16,7 @@ const ALL: readonly Script[] = [
   [JOIN, BEAT, ACQUIRE, RELEASE, TICK, SEEK, FORGET, SWEEP_CONSUMERS],
   [PENDING, CLAIM, CLAIM_DUE],
   [ACK, ACK_HELD, HAND_BACK, LEAVE, DEAD_LETTER, NOTE_ATTEMPT, EXTEND],
-  [TRIM, TOPIC_INFO, GROUP_NAMES, GROUP_INFO, REMOVE, PURGE, LOST_UNREAD],
+  [TRIM, TOPIC_INFO, GROUP_NAMES, GROUP_INFO, COUNT_AFTER, REMOVE, PURGE, LOST_UNREAD],
 ].flat()
 
 interface Loaded {

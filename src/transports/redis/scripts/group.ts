@@ -1,17 +1,18 @@
-import { NOW, script } from './script.ts'
+import { NOW, script, SERVER_ID } from './script.ts'
 import type { Script } from './script.ts'
 import { MOVE_DUE } from './publish.ts'
 
 /**
  * Creates or moves a group. Servers since 7 are told how many entries lie before the place, those that were removed
- * included: from that they know the lag, and we what was removed before it was read.
+ * included: from that they know the lag, and we what was removed before it was read. `counted` says which process of the
+ * server knows it.
  */
-const PLACE = `
-local function place(command, stream, group, start, ...)
+const PLACE = `${SERVER_ID}
+local function place(command, stream, meta, group, start, ...)
   local read
-  local info = redis.pcall('XINFO', 'STREAM', stream)
   if start == '0' or start == '$' then
     read = 0
+    local info = redis.pcall('XINFO', 'STREAM', stream)
     if not info.err then
       local found = {}
       for at = 1, #info, 2 do found[info[at]] = info[at + 1] end
@@ -19,16 +20,17 @@ local function place(command, stream, group, start, ...)
       read = added and (start == '$' and added or added - found.length)
     end
   end
-  local extra = { ... }
   if read then
-    local told = { 'XGROUP', command, stream, group, start }
-    for _, word in ipairs(extra) do told[#told + 1] = word end
+    local told = { 'XGROUP', command, stream, group, start, ... }
     told[#told + 1] = 'ENTRIESREAD'
     told[#told + 1] = read
     local done = redis.pcall(unpack(told))
+    if not done.err then redis.call('HSET', meta, 'counted', serverId()) end
     if not done.err or not string.find(done.err, 'syntax') then return done end
   end
-  return redis.pcall('XGROUP', command, stream, group, start, ...)
+  local done = redis.pcall('XGROUP', command, stream, group, start, ...)
+  if not done.err then redis.call('HDEL', meta, 'counted') end
+  return done
 end
 `
 
@@ -39,7 +41,7 @@ end
 export const JOIN: Script = script(
   'join',
   `${NOW}${PLACE}
-local made = place('CREATE', KEYS[1], ARGV[1], ARGV[2], 'MKSTREAM')
+local made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], ARGV[2], 'MKSTREAM')
 if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
 redis.call('HSETNX', KEYS[2], 'generation', string.format('%.0f', now))
 return { made.err and 0 or 1, redis.call('HGET', KEYS[2], 'generation') }
@@ -185,10 +187,10 @@ return { ours, meta[1] or '', redis.call('EXISTS', KEYS[4]), untilNext(KEYS[3]),
 export const SEEK: Script = script(
   'seek',
   `${NOW}${PLACE}
-local made = place('CREATE', KEYS[1], ARGV[1], ARGV[2], 'MKSTREAM')
+local made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], ARGV[2], 'MKSTREAM')
 if made.err then
   if not string.find(made.err, 'BUSYGROUP') then return made end
-  local moved = place('SETID', KEYS[1], ARGV[1], ARGV[2])
+  local moved = place('SETID', KEYS[1], KEYS[2], ARGV[1], ARGV[2])
   if moved.err then return moved end
 end
 repeat

@@ -1,4 +1,4 @@
-import { NOW, script } from './script.ts'
+import { NOW, script, SERVER_ID } from './script.ts'
 import type { Script } from './script.ts'
 
 /** KEYS stream · [length, id of the oldest entry or empty, bytes]. */
@@ -28,9 +28,27 @@ return names
 `,
 )
 
-/** Entries that a group has not been given yet. Servers that can't tell (before 7, or after deletions) are made to count. */
-const UNREAD = `
-local function unread(stream, group)
+/**
+ * Entries that a group has not been given yet. The server keeps a count of its own (since 7), which is wrong after it was
+ * started from its append-only file and on a replica that became the primary: deliveries are replayed without it. So it
+ * is believed only while the server still is the process that was told the right figure; see `counted`. Otherwise entries
+ * are counted, up to 10,000 in one go: then the id to go on after comes last.
+ */
+const COUNT = `
+local function countAfter(stream, from)
+  local count = 0
+  for _ = 1, 20 do
+    local page = redis.call('XRANGE', stream, '(' .. from, '+', 'COUNT', 500)
+    count = count + #page
+    if #page < 500 then return count, '' end
+    from = page[#page][1]
+  end
+  return count, from
+end
+`
+
+const UNREAD = `${COUNT}
+local function unread(stream, group, believed)
   local infos = redis.pcall('XINFO', 'GROUPS', stream)
   if infos.err then return nil end
   for _, info in ipairs(infos) do
@@ -38,15 +56,13 @@ local function unread(stream, group)
     for at = 1, #info, 2 do found[info[at]] = info[at + 1] end
     if found.name == group then
       local first = redis.call('XRANGE', stream, '(' .. found['last-delivered-id'], '+', 'COUNT', 1)[1]
-      if type(found.lag) == 'number' then return found.lag, found.pending, first end
-      local count, from = 0, found['last-delivered-id']
-      for _ = 1, 200 do
-        local page = redis.call('XRANGE', stream, '(' .. from, '+', 'COUNT', 500)
-        count = count + #page
-        if #page < 500 then break end
-        from = page[#page][1]
+      if not first then return 0, found.pending, nil, '' end
+      if believed and type(found.lag) == 'number' then
+        -- What was removed before it was read is not there to be read.
+        return math.min(found.lag, redis.call('XLEN', stream)), found.pending, first, ''
       end
-      return count, found.pending, first
+      local count, from = countAfter(stream, found['last-delivered-id'])
+      return count, found.pending, first, from
     end
   end
   return nil
@@ -54,12 +70,13 @@ end
 `
 
 /**
- * KEYS stream, side, later, side later, delayed, delayed of the group · ARGV group
- * [there, unread, pending, of the pending: waiting for their time, due, delayed, oldest id not acked or empty].
+ * KEYS stream, side, later, side later, delayed, delayed of the group, meta · ARGV group
+ * [unread, pending, of the pending: waiting for their time, due, delayed, oldest id not acked or empty, and for the stream and
+ * the side: the id after which more of the unread are to be counted, or empty].
  */
 export const GROUP_INFO: Script = script(
   'group-info',
-  `${NOW}${UNREAD}
+  `${NOW}${SERVER_ID}${UNREAD}
 local waiting, due = 0, 0
 local function later(set)
   local all = redis.call('ZCARD', set)
@@ -67,14 +84,15 @@ local function later(set)
   waiting = waiting + all - ready
   due = due + ready
 end
-local count, pending, first = unread(KEYS[1], ARGV[1])
-if not count then return { 0, 0, 0, 0, 0, 0, '' } end
+local believed = redis.call('HGET', KEYS[7], 'counted') == serverId()
+local count, pending, first, more = unread(KEYS[1], ARGV[1], believed)
+if not count then return { 0, 0, 0, 0, 0, '', '', '' } end
 local oldest = first and first[1] or ''
 if pending > 0 then
   local summary = redis.call('XPENDING', KEYS[1], ARGV[1])
   if summary[2] then oldest = summary[2] end
 end
-local sideCount, sidePending, sideFirst = unread(KEYS[2], ARGV[1])
+local sideCount, sidePending, sideFirst, sideMore = unread(KEYS[2], ARGV[1], false)
 if sideCount then
   count = count + sideCount
   pending = pending + sidePending
@@ -84,7 +102,15 @@ end
 later(KEYS[3])
 later(KEYS[4])
 local delayed = redis.call('ZCARD', KEYS[5]) + redis.call('ZCARD', KEYS[6])
-return { 1, count, pending, waiting, due, delayed, oldest }
+return { count, pending, waiting, due, delayed, oldest, more, sideMore or '' }
+`,
+)
+
+/** KEYS stream · ARGV id · [entries after it, up to 10,000; the id to go on after, or empty]. */
+export const COUNT_AFTER: Script = script(
+  'count-after',
+  `${COUNT}
+return { countAfter(KEYS[1], ARGV[1]) }
 `,
 )
 
@@ -123,12 +149,13 @@ return length + delayed
 )
 
 /**
- * KEYS stream · ARGV group · how many entries were removed before the group was given them, by whoever it was, or -1 when
- * the server can't tell (before 7). Only the removal of old entries is seen, not that of single ones in between.
+ * KEYS stream, meta · ARGV group · how many entries were removed before the group was given them, by whoever it was, or -1
+ * when the server can't tell: before 7, or when its count is not to be believed. Then it is set right as soon as the group
+ * has been given everything there is. Only the removal of old entries is seen, not that of single ones in between.
  */
 export const LOST_UNREAD: Script = script(
   'lost-unread',
-  `
+  `${SERVER_ID}
 local info = redis.pcall('XINFO', 'STREAM', KEYS[1])
 if info.err then return -1 end
 local stream = {}
@@ -138,12 +165,20 @@ for _, entry in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local group = {}
   for at = 1, #entry, 2 do group[entry[at]] = entry[at + 1] end
   if group.name == ARGV[1] then
+    local last = group['last-delivered-id']
+    local server = serverId()
+    if redis.call('HGET', KEYS[2], 'counted') ~= server then
+      if server == '' or last ~= stream['last-generated-id'] then return -1 end
+      redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], last, 'ENTRIESREAD', stream['entries-added'])
+      redis.call('HSET', KEYS[2], 'counted', server)
+      return 0
+    end
     if type(group['entries-read']) ~= 'number' then return -1 end
-    local unread = #redis.call('XRANGE', KEYS[1], '-', group['last-delivered-id'], 'COUNT', 1) == 0
-    if not unread then return 0 end
+    if #redis.call('XRANGE', KEYS[1], '-', last, 'COUNT', 1) > 0 then return 0 end
     return math.max(0, stream['entries-added'] - group['entries-read'] - stream.length)
   end
 end
 return -1
 `,
+  { allowOutOfMemory: true },
 )

@@ -19,6 +19,14 @@ end
 local now = clock()
 `
 
+/** Names the process of the server: another one after each start and after each failover. Empty where the user may not ask. */
+export const SERVER_ID = `
+local function serverId()
+  local info = redis.pcall('INFO', 'server')
+  return type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
+end
+`
+
 /** Ends a script whose caller has lost the partition, or whose group was moved, since it got its generation. */
 export const FENCE = `
 local function fence(meta, generation)
