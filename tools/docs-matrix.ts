@@ -11,6 +11,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { escapeCell, markdownTable } from './markdown.ts'
 import type { Capabilities } from '../src/core/transport.ts'
 import type { ConformanceReport, ScenarioStatus } from '../src/testing/conformance/report.ts'
 
@@ -91,14 +92,14 @@ function render(summaries: readonly TransportSummary[]): string {
     '',
     '## Capabilities',
     '',
-    ...table(
+    markdownTable(
       ['', ...names],
       CAPABILITIES.map(([name, cell]) => [name, ...summaries.map(({ capabilities }) => cell(capabilities))]),
     ),
     '',
     '## Conformance',
     '',
-    ...table(
+    markdownTable(
       ['', ...names],
       groups.map((group) => [group, ...summaries.map((summary) => tally(summary.groups[group]))]),
     ),
@@ -126,18 +127,9 @@ function notes({ transport, others }: TransportSummary): string[] {
       if (other.status === status) byReason.set(other.reason, [...(byReason.get(other.reason) ?? []), other.id])
     }
     for (const [reason, ids] of byReason)
-      lines.push(`- ${status.replace('-', ' ')}: ${escape(reason)} (${ids.map((id) => `\`${id}\``).join(', ')})`)
+      lines.push(`- ${status.replace('-', ' ')}: ${escapeCell(reason)} (${ids.map((id) => `\`${id}\``).join(', ')})`)
   }
   return [...lines, '']
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const line = (cells: readonly string[]): string => `| ${cells.map(escape).join(' | ')} |`
-  return [line(head), `|${head.map(() => '---').join('|')}|`, ...rows.map(line)]
-}
-
-function escape(text: string): string {
-  return text.replaceAll('|', '\\|')
 }
 
 function yesNo(value: boolean): string {

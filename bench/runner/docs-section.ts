@@ -1,15 +1,8 @@
+import { markdownTable } from '../../tools/markdown.ts'
 import type { CaseRecord } from './case-record.ts'
 import { extraText, ratioText, valueText, verdictText } from './figures-text.ts'
 import { machineText } from './machine.ts'
 import type { SuiteRecord } from './suite-record.ts'
-
-function row(cells: readonly string[]): string {
-  return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
-}
-
-function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  return [row(header), row(header.map(() => '---')), ...rows.map(row)].join('\n')
-}
 
 function caseSection(record: CaseRecord, command: string): string {
   const subjects = Object.entries(record.details).map(([name, details]) => [
@@ -27,8 +20,8 @@ function caseSection(record: CaseRecord, command: string): string {
   return [
     `### ${record.case}`,
     `${record.title} (\`${command} --case ${record.case}\`)`,
-    ...(subjects.length > 0 ? [table(header, subjects)] : []),
-    ...(goals.length > 0 ? [table(['goal', 'measured', ''], goals)] : []),
+    ...(subjects.length > 0 ? [markdownTable(header, subjects)] : []),
+    ...(goals.length > 0 ? [markdownTable(['goal', 'measured', ''], goals)] : []),
     ...(missing.length > 0 ? [missing.join('\n')] : []),
   ].join('\n\n')
 }

@@ -2,7 +2,6 @@ import { describe, expect, it } from 'vitest'
 import { parseCaseOutput } from '../../../bench/harness/case-output.ts'
 import { parseBenchArguments, UsageError } from '../../../bench/runner/arguments.ts'
 import { summarizeProfile } from '../../../bench/runner/profile-summary.ts'
-import { replaceSection } from '../../../bench/runner/write-docs.ts'
 
 describe('parseBenchArguments', () => {
   it('takes suites and options, and has defaults', () => {
@@ -42,20 +41,6 @@ describe('parseCaseOutput', () => {
       expect(parseCaseOutput(text)).toBeUndefined()
     },
   )
-})
-
-describe('replaceSection', () => {
-  const page = 'top\n<!-- bench:memory begin -->\nold\n<!-- bench:memory end -->\nbottom\n'
-
-  it('changes what is between the markers and nothing else', () => {
-    const once = replaceSection(page, 'memory', 'new')
-    expect(once).toBe('top\n<!-- bench:memory begin -->\n\nnew\n\n<!-- bench:memory end -->\nbottom\n')
-    expect(replaceSection(once, 'memory', 'new')).toBe(once)
-  })
-
-  it('refuses a page without the markers', () => {
-    expect(() => replaceSection(page, 'redis', 'new')).toThrow('bench:redis begin')
-  })
 })
 
 describe('summarizeProfile', () => {

@@ -1,0 +1,50 @@
+// Turns the reports of the fault tests into the tables of docs/explanation/reliability.md:
+//
+//     npm run test:soak -- test/fault      writes reports/faults/<transport>.json
+//     npm run docs:faults                  brings the page up to date with the reports that are there
+//
+// No cell is typed by hand. A report in which a message is missing or out of order is refused.
+
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { FaultReport, FaultRow } from '../test/fault/fault-report.ts'
+import { markdownTable, replaceSection } from './markdown.ts'
+
+const ROOT = join(import.meta.dirname, '..')
+const FOLDER = join(ROOT, 'reports/faults')
+const PAGE = join(ROOT, 'docs/explanation/reliability.md')
+const HEAD = ['fault', 'confirmed', 'unknown', 'not sent', 'missing', 'repeated', 'out of order', 'back after']
+
+export function faultSection({ transport, version, rows }: FaultReport): string {
+  const bad = rows.filter(({ missing, outOfOrder }) => missing + outOfOrder > 0)
+  if (bad.length > 0)
+    throw new Error(
+      `${transport}: messages are missing or out of order after: ${bad.map(({ fault }) => fault).join(', ')}`,
+    )
+  return [
+    `${transport} ${version}, measured with \`npm run test:soak -- test/fault/${transport}\`:`,
+    markdownTable(HEAD, rows.map(cells)),
+  ].join('\n\n')
+}
+
+function cells(row: FaultRow): readonly string[] {
+  const { fault, confirmed, unknown, notSent, missing, repeated, explained, outOfOrder, backMs } = row
+  const counts = [confirmed, unknown, notSent, missing].map((count) => count.toLocaleString('en'))
+  const back = backMs === undefined ? '' : `${(backMs / 1_000).toFixed(2)} s`
+  return [fault, ...counts, `${repeated} (at most ${explained})`, String(outOfOrder), back]
+}
+
+function main(): void {
+  const files = existsSync(FOLDER) ? readdirSync(FOLDER).filter((name) => name.endsWith('.json')) : []
+  if (files.length === 0)
+    throw new Error('There are no reports in reports/faults: run `npm run test:soak -- test/fault` first')
+  let page = readFileSync(PAGE, 'utf8')
+  for (const file of files) {
+    const report = JSON.parse(readFileSync(join(FOLDER, file), 'utf8')) as FaultReport
+    page = replaceSection(page, `faults:${report.transport}`, faultSection(report))
+  }
+  writeFileSync(PAGE, page)
+  console.log(`docs/explanation/reliability.md now says what ${files.join(', ')} say`)
+}
+
+if (import.meta.main) main()
