@@ -1,6 +1,9 @@
 import { defineConfig } from 'vitest/config'
 import type { ViteUserConfig } from 'vitest/config'
 
+/** Brokers that this machine can't have: what is named after them is left out, and `npm test` says so in its last lines. */
+const missingBrokers = (process.env['BUSBAR_MISSING_BROKERS'] ?? '').split(',').filter((name) => name !== '')
+
 const config: ViteUserConfig = defineConfig({
   resolve: { conditions: ['busbar-source'] },
   ssr: { resolve: { conditions: ['busbar-source'] } },
@@ -11,6 +14,7 @@ const config: ViteUserConfig = defineConfig({
     exclude: [
       '**/node_modules/**',
       ...(process.env['BUSBAR_SOAK'] === undefined ? ['**/*.soak.test.ts'] : []),
+      ...missingBrokers.map((name) => `test/{conformance,fault,integration}/${name}*.test.ts`),
       ...(process.env['BUSBAR_WIP'] === undefined ? ['**/*.wip.test.ts'] : []),
     ],
     testTimeout: 20_000,

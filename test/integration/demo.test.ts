@@ -3,6 +3,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { startPrivate } from '../../tools/brokers/index.ts'
+import { skipIfMissing } from './broker-helpers.ts'
 
 const main = join(import.meta.dirname, '../../examples/order-flow/main.ts')
 
@@ -21,6 +23,9 @@ beforeEach(() => {
 afterEach(() => {
   rmSync(folder, { recursive: true, force: true })
 })
+
+/** With short leases: what a killed worker held comes back after that. */
+const PARAMETERS = { rabbitmq: '', nats: '?ackWaitMs=3000', redis: '?maxLen=100000&leaseMs=3000' } as const
 
 /** Runs the demo with its temporary files in `folder`. `onOutput` sees what has come so far. */
 function demo(
@@ -110,6 +115,18 @@ describe('the order flow', () => {
     expect(Number(summary['shipped']) + Number(summary['cancelled'])).toBe(1499)
     expect(readdirSync(folder)).toEqual([])
   })
+
+  it.for(['rabbitmq', 'nats', 'redis'] as const)(
+    'loses nothing on %s when a worker process is killed in the middle',
+    { timeout: 120_000 },
+    async (name, context) => {
+      await using broker = await skipIfMissing(context, startPrivate(name))
+      const run = await demo(['--transport', `${broker.url}${PARAMETERS[name]}`, '--orders', '1000', '--kill', '--json'])
+      expect(run.code, run.stderr).toBe(0)
+      const accounted = { placed: 1000, deadLettered: 1, missing: 0, shippedTwice: 0, killed: 1 }
+      expect(summaryOf(run)).toMatchObject({ transport: name, ...accounted })
+    },
+  )
 
   it('writes plain lines and the account when it is no terminal', async () => {
     const run = await demo(['--transport', 'memory:', '--orders', '200'])
