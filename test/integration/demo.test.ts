@@ -121,7 +121,14 @@ describe('the order flow', () => {
     { timeout: 120_000 },
     async (name, context) => {
       await using broker = await skipIfMissing(context, startPrivate(name))
-      const run = await demo(['--transport', `${broker.url}${PARAMETERS[name]}`, '--orders', '1000', '--kill', '--json'])
+      const run = await demo([
+        '--transport',
+        `${broker.url}${PARAMETERS[name]}`,
+        '--orders',
+        '1000',
+        '--kill',
+        '--json',
+      ])
       expect(run.code, run.stderr).toBe(0)
       const accounted = { placed: 1000, deadLettered: 1, missing: 0, shippedTwice: 0, killed: 1 }
       expect(summaryOf(run)).toMatchObject({ transport: name, ...accounted })
