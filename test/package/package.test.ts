@@ -14,8 +14,15 @@ const subpaths = Object.keys(exports).filter((subpath) => subpath !== './package
 /** The client that a subpath may load. Everything that is not here loads no package at all. */
 const CLIENTS: Readonly<Record<string, readonly string[]>> = {
   './rabbitmq': ['amqplib'],
-  './nats': ['@nats-io/transport-node', '@nats-io/jetstream', '@nats-io/nats-core'],
-  './redis': ['redis', '@redis/client', 'ioredis'],
+  './nats': ['@nats-io/transport-node'],
+  './redis': ['redis'],
+}
+
+/** A URL for each client, and the package that a user installs for it. */
+const URLS: Readonly<Record<string, string>> = {
+  'amqp://localhost': 'amqplib',
+  'nats://localhost': '@nats-io/transport-node',
+  'redis://localhost?maxLen=1000': 'redis',
 }
 
 let staged: StagedPackage
@@ -164,42 +171,35 @@ describe('what is published', () => {
 })
 
 describe('a project that has nothing but the package', () => {
-  it('type-checks a program that uses every subpath, declarations included', async () => {
-    const types = join(project.folder, 'node_modules/@types')
-    mkdirSync(types, { recursive: true })
-    symlinkSync(join(ROOT, 'node_modules/@types/node'), join(types, 'node'))
-    const names = subpaths.map((subpath) => `busbar${subpath.slice(1)}`)
-    const imports = names.map((name, index) => `import * as m${index} from '${name}'`)
-    writeFileSync(
-      join(project.folder, 'every.ts'),
-      `${imports.join('\n')}\nexport const all: object[] = [${names.map((_, index) => `m${index}`).join(', ')}]\n`,
-    )
+  it('type-checks a program that uses every subpath without a client, declarations included', async () => {
+    link('@types/node')
     writeFileSync(join(project.folder, 'program.ts'), PROGRAM)
-    const compilerOptions = {
-      strict: true,
-      exactOptionalPropertyTypes: true,
-      noUncheckedIndexedAccess: true,
-      skipLibCheck: false,
-      module: 'nodenext',
-      moduleResolution: 'nodenext',
-      target: 'es2023',
-      // As few libraries as a project may have that follows the advice for Node 22.
-      lib: ['es2023', 'esnext.disposable'],
-      types: ['node'],
-      noEmit: true,
+    writeImports(subpaths.filter((subpath) => CLIENTS[subpath] === undefined))
+    expect(await typeCheck({ skipLibCheck: false })).toBe('')
+  })
+
+  it('says which client to install when a URL asks for it', async () => {
+    for (const [url, client] of Object.entries(URLS)) {
+      const program = `
+        import { transportFromUrl } from 'busbar/url'
+        await transportFromUrl('${url}').catch((error) => console.log(error.message))`
+      writeFileSync(join(project.folder, 'program.js'), program)
+      expect(await run(project.folder, process.execPath, ['program.js'])).toContain(`npm install ${client}`)
     }
-    writeFileSync(
-      join(project.folder, 'tsconfig.json'),
-      JSON.stringify({ compilerOptions, files: ['every.ts', 'program.ts'] }),
-    )
-    expect(await run(project.folder, 'tsc', ['-p', '.'])).toBe('')
+  })
+
+  it('type-checks every subpath when the clients are there', async () => {
+    for (const client of Object.values(URLS)) link(client)
+    writeImports(subpaths)
+    // Their declarations are theirs to get right.
+    expect(await typeCheck({ skipLibCheck: true })).toBe('')
   })
 
   it('does not type-check a program that is wrong, or the check above would mean nothing', async () => {
     const wrong = PROGRAM.replace("{ orderId: 'ord-1' }", '{ orderId: 1 }')
     expect(wrong).not.toBe(PROGRAM)
     writeFileSync(join(project.folder, 'program.ts'), wrong)
-    await expect(run(project.folder, 'tsc', ['-p', '.'])).rejects.toThrow(/program\.ts\(\d+,\d+\): error TS2769/)
+    await expect(typeCheck({ skipLibCheck: true })).rejects.toThrow(/program\.ts\(\d+,\d+\): error TS2769/)
   })
 
   it.each([
@@ -219,6 +219,38 @@ describe('a project that has nothing but the package', () => {
     expect(await run(project.folder, process.execPath, ['program.js'])).toBe('Hello\n')
   })
 })
+
+/** Makes a package of this project's one of the consumer's. */
+function link(name: string): void {
+  const path = join(project.folder, 'node_modules', name)
+  mkdirSync(dirname(path), { recursive: true })
+  symlinkSync(join(ROOT, 'node_modules', name), path)
+}
+
+function writeImports(names: readonly string[]): void {
+  const imports = names.map((subpath, index) => `import * as m${index} from 'busbar${subpath.slice(1)}'`)
+  const all = names.map((_, index) => `m${index}`).join(', ')
+  writeFileSync(join(project.folder, 'every.ts'), `${imports.join('\n')}\nexport const all: object[] = [${all}]\n`)
+}
+
+function typeCheck({ skipLibCheck }: { readonly skipLibCheck: boolean }): Promise<string> {
+  const compilerOptions = {
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    noUncheckedIndexedAccess: true,
+    skipLibCheck,
+    module: 'nodenext',
+    moduleResolution: 'nodenext',
+    target: 'es2023',
+    // As few libraries as a project may have that follows the advice for Node 22.
+    lib: ['es2023', 'esnext.disposable'],
+    types: ['node'],
+    noEmit: true,
+  }
+  const files = ['every.ts', 'program.ts']
+  writeFileSync(join(project.folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }))
+  return run(project.folder, 'tsc', ['-p', '.'])
+}
 
 const PROGRAM = `
 import { createBus, defineEvent } from 'busbar'
