@@ -51,8 +51,8 @@ export class ClientWriter implements ChannelWriter {
     this.#channel.ack({ fields: { deliveryTag } } as Message, multiple)
   }
 
-  requeue(deliveryTag: number): void {
-    this.#channel.nack({ fields: { deliveryTag } } as Message, false, true)
+  nack(deliveryTag: number, requeue: boolean): void {
+    this.#channel.nack({ fields: { deliveryTag } } as Message, false, requeue)
   }
 
   flush(): void {

@@ -1,6 +1,8 @@
 import { OptionsReader } from '../../core/options.ts'
+import type { SubscriptionSpec } from '../../core/transport.ts'
 import { BUCKETS } from './options.ts'
 import type { ResolvedRabbitMqOptions } from './options.ts'
+import type { StreamOffset } from './stream-cursor.ts'
 
 /** `native` of a consumer on RabbitMQ. */
 export interface RabbitMqConsumerOptions {
@@ -9,6 +11,12 @@ export interface RabbitMqConsumerOptions {
    * order and redelivery are its own.
    */
   readonly queue?: string | undefined
+  /**
+   * Read a stream (`x-queue-type: stream`) from here on: `first`, `last` (chunk), `next`, an offset, or `{ timeMs }`. It is
+   * the topic's own stream, which is declared when it is not there and keeps what is published from then on, or the one named
+   * by `queue`. For consumers with `broadcast: true`: a stream gives everything to everybody and keeps nobody's place.
+   */
+  readonly offset?: StreamOffset | undefined
   /** Bindings of the group's queues besides the topic: other exchanges, other keys. */
   readonly bindings?:
     | readonly {
@@ -23,7 +31,7 @@ export interface RabbitMqConsumerOptions {
   readonly queueType?: 'quorum' | 'classic' | undefined
   /** Makes classic queues of the group priority queues (`x-max-priority`), 1 to 255. Use few levels. */
   readonly maxPriority?: number | undefined
-  /** More arguments for the group's queues: `{ 'x-max-length': 100000, 'x-overflow': 'reject-publish' }`. */
+  /** More arguments for the queues that are declared: `{ 'x-max-length': 100000 }`, `{ 'x-max-age': '7D' }`. */
   readonly arguments?: Readonly<Record<string, unknown>> | undefined
   /** Most unacked messages of one queue here, 1 to 65,535. Default: the consumer's `prefetch`, shared by its queues. */
   readonly prefetch?: number | undefined
@@ -51,6 +59,7 @@ export interface RabbitMqConsumerOptions {
 
 export interface ResolvedConsumerOptions {
   readonly queue: string | undefined
+  readonly offset: StreamOffset | undefined
   readonly bindings: NonNullable<RabbitMqConsumerOptions['bindings']>
   readonly partitions: number
   readonly queueType: 'quorum' | 'classic' | undefined
@@ -87,8 +96,7 @@ export const METADATA: readonly string[] = [
 ]
 
 export function resolveConsumerOptions(
-  native: unknown,
-  topic: string,
+  { native, topic, ephemeral }: Pick<SubscriptionSpec, 'native' | 'topic' | 'ephemeral'>,
   transport: ResolvedRabbitMqOptions,
 ): ResolvedConsumerOptions {
   const reader = new OptionsReader(`native of the consumer of "${topic}"`, native)
@@ -102,6 +110,7 @@ export function resolveConsumerOptions(
     if (!METADATA.includes(name as string)) reader.problem(`metadata.${index}`, `must be one of ${METADATA.join(', ')}`)
   const resolved: ResolvedConsumerOptions = {
     queue: reader.string('queue', undefined),
+    offset: readOffset(reader),
     bindings: reader.list('bindings').map((given, index) => readBinding(reader, given, index)),
     partitions: reader.integer('partitions', transport.partitions, { min: 1, max: BUCKETS }),
     queueType: reader.has('queueType') ? reader.oneOf('queueType', ['quorum', 'classic'], 'quorum') : undefined,
@@ -121,6 +130,12 @@ export function resolveConsumerOptions(
       'maxPriority',
       "needs queueType: 'classic': quorum queues have priorities of their own, from RabbitMQ 4.0 on",
     )
+  if (resolved.offset !== undefined) checkStream(reader, ephemeral)
+  else if (resolved.queue !== undefined && ephemeral)
+    reader.problem(
+      'queue',
+      'has no meaning with broadcast: true, which has a queue of its own; give an offset to read a stream',
+    )
   if (resolved.queue !== undefined) {
     for (const field of ['partitions', 'queueType', 'maxPriority', 'arguments'] as const)
       if (reader.has(field))
@@ -128,6 +143,26 @@ export function resolveConsumerOptions(
   }
   reader.done()
   return Object.freeze(resolved)
+}
+
+function readOffset(reader: OptionsReader): StreamOffset | undefined {
+  const value = reader.raw('offset')
+  if (value === undefined || value === 'first' || value === 'last' || value === 'next') return value
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
+  if (typeof value === 'object' && value !== null && Number.isFinite((value as { timeMs?: unknown }).timeMs))
+    return { timeMs: (value as { timeMs: number }).timeMs }
+  reader.problem('offset', "must be 'first', 'last', 'next', an offset from 0 on, or { timeMs }")
+  return undefined
+}
+
+function checkStream(reader: OptionsReader, ephemeral: boolean): void {
+  if (!ephemeral)
+    reader.problem(
+      'offset',
+      'needs broadcast: true: a stream keeps no place for a group, so each instance reads all of it',
+    )
+  for (const field of ['noAck', 'exclusive', 'queueType', 'maxPriority', 'partitions'] as const)
+    if (reader.has(field)) reader.problem(field, 'has no meaning for a stream')
 }
 
 function readBinding(

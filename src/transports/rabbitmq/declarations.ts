@@ -24,6 +24,8 @@ export interface DeclarationsParts {
   readonly registry: Registry
   readonly plain: () => PlainPublisher
   readonly onDrift: (drift: Drift) => void
+  /** Something that others use was deleted, and is there again without its bindings. */
+  readonly onGone: () => void
   readonly closing: AbortSignal
 }
 
@@ -65,6 +67,13 @@ export class Declarations implements Prerequisites {
     if (afterConnect !== undefined) await declaring.run(async (channel) => afterConnect(channel, purpose))
     await declareExchanges(declaring, names, storageArguments(this.queueType))
     await declareTopology(declaring, options.topology)
+  }
+
+  async again(session: Session): Promise<void> {
+    await this.#of(session).declaring.close()
+    this.#known.delete(session)
+    await this.restore(session, 'publish')
+    this.#parts.onGone()
   }
 
   async group(session: Session, spec: GroupSpec): Promise<DeclaredGroup> {
@@ -121,6 +130,10 @@ export class Declarations implements Prerequisites {
     )
     storages.set(topic, doing)
     return doing
+  }
+
+  storageGone(session: Session, topic: string): void {
+    this.#of(session).storages.delete(topic)
   }
 
   delay(session: Session, rung: number): Promise<void> | undefined {

@@ -16,6 +16,7 @@ interface DeliveryParts {
   readonly message: EncodedMessage
   readonly reader: QueueReader
   readonly deliveryTag: number
+  readonly offset: number | undefined
   readonly redelivered: boolean
   readonly base: number
   readonly count: number
@@ -28,6 +29,8 @@ export class RabbitMqDelivery implements Delivery {
   readonly reader: QueueReader
   /** Valid on the reader's present channel alone. */
   readonly deliveryTag: number
+  /** In a stream. */
+  readonly offset: number | undefined
   readonly redelivered: boolean
   /** Attempts used up before this copy was made. */
   readonly base: number
@@ -45,6 +48,7 @@ export class RabbitMqDelivery implements Delivery {
     this.message = parts.message
     this.reader = parts.reader
     this.deliveryTag = parts.deliveryTag
+    this.offset = parts.offset
     this.redelivered = parts.redelivered
     this.base = parts.base
     this.count = parts.count
@@ -54,7 +58,8 @@ export class RabbitMqDelivery implements Delivery {
   }
 
   get position(): Position {
-    return { queue: this.reader.queue, deliveryTag: this.deliveryTag, epoch: this.reader.epoch }
+    const { queue, epoch } = this.reader
+    return this.offset === undefined ? { queue, deliveryTag: this.deliveryTag, epoch } : { queue, offset: this.offset }
   }
 
   /** Another delivery of the same message and tag: the runtime is done with this one, and settles no delivery twice. */

@@ -3,6 +3,7 @@ import {
   BusbarError,
   ConfigurationError,
   ConnectionError,
+  SettlementError,
   UnsupportedError,
 } from '../../core/errors.ts'
 
@@ -60,6 +61,10 @@ export function toBrokerError(error: unknown, doing: string): BusbarError {
   if (code === REPLY.notImplemented || code === REPLY.commandInvalid)
     return new UnsupportedError(`${text}. The broker does not know this.`)
   return new ConnectionError(text, { cause: error })
+}
+
+export function lostError(): SettlementError {
+  return new SettlementError('The channel of the delivery is gone; the broker delivers the message again')
 }
 
 export function isMissingClient(error: unknown): boolean {

@@ -2,6 +2,7 @@ import { NO_HEADERS } from '../../core/message.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import type { RawChannel } from './amqp.ts'
 import type { ChannelWriter } from './channel-writer.ts'
+import { FRAME_OVERHEAD, FrameBuffer } from './frame-buffer.ts'
 import { BUCKETS } from './options.ts'
 import type { Parcel } from './parcel.ts'
 import {
@@ -20,8 +21,6 @@ import {
 const METHOD = 1
 const HEADER = 2
 const BODY = 3
-const FRAME_END = 0xce
-const FRAME_OVERHEAD = 8
 
 const BASIC = 60
 const PUBLISH = 40
@@ -48,13 +47,11 @@ const HAS = {
 } as const
 
 const MAX_SHORT = 255
-const SLAB_BYTES = 65_536
-/** A larger body is not copied: it goes to the socket as it is. */
-const COPY_UP_TO = 16_384
 /** Above that, the publisher waits for the socket. */
 const FULL_BYTES = 4_194_304
 /** Room for everything of a publish that is not text of the message: fixed fields and names of our own headers. */
 const FIXED_BYTES = 2_048
+const SETTLE_BYTES = 32
 
 /** Name of a header, and the type of its value, as they stand in an AMQP table. */
 function entry(name: string, type: string): Buffer {
@@ -84,6 +81,7 @@ const DELAY_MS = entry(PLUGIN_DELAY, 'l')
 const RUNGS: readonly Buffer[] = Array.from({ length: 32 }, (_, level) =>
   Buffer.concat([entry(rungHeader(level), 't'), Buffer.from([1])]),
 )
+const TEXT = 0x53
 
 /** `CC: ['~7']`: a list of one string. */
 const COPIES: readonly Buffer[] = Array.from({ length: BUCKETS }, (_, bucket) => {
@@ -92,8 +90,8 @@ const COPIES: readonly Buffer[] = Array.from({ length: BUCKETS }, (_, bucket) =>
   return Buffer.concat([entry(CARBON_COPY, 'A'), Buffer.from([0, 0, 0, list.length]), list])
 })
 
-const GROUP_OF_PERSISTENT = 2
-const GROUP_OF_TRANSIENT = 1
+const PERSISTENT = 2
+const TRANSIENT = 1
 
 /**
  * Encodes frames straight into large buffers and hands them to the socket in one piece: what makes a publish cost a
@@ -101,15 +99,13 @@ const GROUP_OF_TRANSIENT = 1
  */
 export class FrameWriter implements ChannelWriter {
   readonly #channel: RawChannel
-  #slab: Buffer = Buffer.allocUnsafeSlow(SLAB_BYTES)
-  /** Everything before that is with the socket. */
-  #start = 0
-  #at = 0
+  readonly #out: FrameBuffer
   #time = -1
   #timeText = ''
 
   constructor(channel: RawChannel) {
     this.#channel = channel
+    this.#out = new FrameBuffer(channel)
   }
 
   get isFull(): boolean {
@@ -121,100 +117,99 @@ export class FrameWriter implements ChannelWriter {
   }
 
   flush(): void {
-    if (this.#at === this.#start) return
-    const bytes = this.#slab.subarray(this.#start, this.#at)
-    this.#start = this.#at
-    this.#channel.send(bytes)
+    this.#out.flush()
   }
 
   ack(deliveryTag: number, multiple: boolean): void {
     this.#settle(ACK, deliveryTag, multiple ? MULTIPLE : 0)
   }
 
-  requeue(deliveryTag: number): void {
-    this.#settle(NACK, deliveryTag, REQUEUE)
+  nack(deliveryTag: number, requeue: boolean): void {
+    this.#settle(NACK, deliveryTag, requeue ? REQUEUE : 0)
   }
 
   #settle(method: number, deliveryTag: number, bits: number): void {
-    this.#reserve(32)
-    const begin = this.#begin(METHOD)
-    this.#short(BASIC)
-    this.#short(method)
-    this.#long(deliveryTag)
-    this.#slab[this.#at++] = bits
-    this.#end(begin)
+    const out = this.#out
+    out.reserve(SETTLE_BYTES)
+    const begin = out.begin(METHOD)
+    out.short(BASIC)
+    out.short(method)
+    out.long(deliveryTag)
+    out.byte(bits)
+    out.end(begin)
   }
 
   publish(parcel: Parcel): void {
+    const out = this.#out
     const { body } = parcel.message
-    const copied = body.byteLength <= COPY_UP_TO
-    this.#reserve(boundOf(parcel) + (copied ? body.byteLength : 0))
-    const rollback = this.#at
+    const most = out.frameMax - FRAME_OVERHEAD
+    const bodyFrames = Math.ceil(body.byteLength / most)
+    out.reserve(boundOf(parcel) + body.byteLength + bodyFrames * FRAME_OVERHEAD)
+    const before = out.position
     try {
       this.#method(parcel)
       this.#header(parcel)
     } catch (error) {
-      this.#at = rollback
+      out.rollback(before)
       throw error
     }
-    if (body.byteLength === 0) return
-    const most = this.#channel.frameMax - FRAME_OVERHEAD
-    if (copied && body.byteLength <= most) {
-      const begin = this.#begin(BODY)
-      this.#slab.set(body, this.#at)
-      this.#at += body.byteLength
-      this.#end(begin)
-    } else this.#largeBody(body, most)
+    // Copied, whatever its size: the caller may use its memory again when it has given up waiting.
+    for (let from = 0; from < body.byteLength; from += most) {
+      const begin = out.begin(BODY)
+      out.bytes(bodyFrames === 1 ? body : body.subarray(from, from + most))
+      out.end(begin)
+    }
   }
 
   #method({ exchange, routingKey, mandatory }: Parcel): void {
-    const begin = this.#begin(METHOD)
-    this.#short(BASIC)
-    this.#short(PUBLISH)
-    this.#short(0)
+    const out = this.#out
+    const begin = out.begin(METHOD)
+    out.short(BASIC)
+    out.short(PUBLISH)
+    out.short(0)
     this.#shortText(exchange)
     this.#shortText(routingKey)
-    this.#slab[this.#at++] = mandatory ? MANDATORY : 0
-    this.#end(begin)
+    out.byte(mandatory ? MANDATORY : 0)
+    out.end(begin)
   }
 
   #header(parcel: Parcel): void {
+    const out = this.#out
     const { message, properties } = parcel
-    const begin = this.#begin(HEADER)
-    this.#short(BASIC)
-    this.#short(0)
-    this.#long(message.body.byteLength)
-    const flagsAt = this.#at
-    this.#at += 2
+    const begin = out.begin(HEADER)
+    out.short(BASIC)
+    out.short(0)
+    out.long(message.body.byteLength)
+    const flagsAt = out.skip(2)
     let flags = HAS.headers | HAS.deliveryMode | HAS.timestamp
-    if (message.contentType !== '' && this.#shortTextIfFits(message.contentType)) flags |= HAS.contentType
+    if (message.contentType !== '' && out.shortText(message.contentType, MAX_SHORT)) flags |= HAS.contentType
     this.#table(parcel)
-    this.#slab[this.#at++] = properties?.persistent === false ? GROUP_OF_TRANSIENT : GROUP_OF_PERSISTENT
+    out.byte(properties?.persistent === false ? TRANSIENT : PERSISTENT)
     if (properties?.priority !== undefined) {
-      this.#slab[this.#at++] = properties.priority
+      out.byte(properties.priority)
       flags |= HAS.priority
     }
     if (this.#optional(properties?.correlationId)) flags |= HAS.correlationId
     if (this.#optional(properties?.replyTo)) flags |= HAS.replyTo
-    if (this.#shortTextIfFits(message.id)) flags |= HAS.messageId
-    this.#long(Math.max(0, Math.floor(message.time / 1000)))
+    if (out.shortText(message.id, MAX_SHORT)) flags |= HAS.messageId
+    out.long(Math.max(0, Math.floor(message.time / 1000)))
     if (this.#optional(properties?.type)) flags |= HAS.type
     if (this.#optional(properties?.userId)) flags |= HAS.userId
     if (this.#optional(properties?.appId)) flags |= HAS.appId
-    this.#slab.writeUInt16BE(flags, flagsAt)
-    this.#end(begin)
-    const size = this.#at - begin
-    if (size > this.#channel.frameMax)
+    out.setShort(flags, flagsAt)
+    out.end(begin)
+    const size = out.position - begin
+    if (size > out.frameMax)
       throw new RangeError(
-        `has ${size} bytes of headers; the broker takes ${this.#channel.frameMax - FRAME_OVERHEAD} (frame_max)`,
+        `has ${size} bytes of headers; the broker takes ${out.frameMax - FRAME_OVERHEAD} (frame_max)`,
       )
   }
 
   #table(parcel: Parcel): void {
+    const out = this.#out
     const { message } = parcel
-    const begin = this.#at
-    this.#at += 4
-    this.#bytes(SPEC_VERSION)
+    const lengthAt = out.skip(4)
+    out.bytes(SPEC_VERSION)
     this.#field(ID, message.id)
     this.#field(TYPE, message.type)
     this.#field(SOURCE, message.source)
@@ -224,16 +219,16 @@ export class FrameWriter implements ChannelWriter {
     if (message.causationId !== undefined) this.#field(CAUSATION_ID, message.causationId)
     if (message.traceparent !== undefined) this.#field(TRACE_PARENT, message.traceparent)
     this.#rareFields(message)
-    this.#bytes(COPIES[parcel.bucket] as Buffer)
+    out.bytes(COPIES[parcel.bucket] as Buffer)
     this.#transportFields(parcel)
     const { headers } = message
     if (headers !== NO_HEADERS)
       for (const name in headers) {
         this.#shortText(toWireName(name))
-        this.#slab[this.#at++] = 0x53
-        this.#longText(headers[name] as string)
+        out.byte(TEXT)
+        out.longText(headers[name] as string)
       }
-    this.#slab.writeUInt32BE(this.#at - begin - 4, begin)
+    out.setLength(lengthAt)
   }
 
   #rareFields(message: OutgoingMessage): void {
@@ -245,136 +240,37 @@ export class FrameWriter implements ChannelWriter {
   }
 
   #transportFields(parcel: Parcel): void {
-    if (parcel.targeted) this.#bytes(TARGETED_GROUP)
+    const out = this.#out
+    if (parcel.targeted) out.bytes(TARGETED_GROUP)
     if (parcel.topic !== undefined) this.#field(TOPIC_NAME, parcel.topic)
     if (parcel.attempts > 0) {
-      this.#bytes(ATTEMPT_COUNT)
-      this.#at = this.#slab.writeInt32BE(parcel.attempts, this.#at)
+      out.bytes(ATTEMPT_COUNT)
+      out.int(parcel.attempts)
     }
     if (parcel.firstAt !== undefined) {
-      this.#bytes(FIRST_ATTEMPT)
-      this.#long(parcel.firstAt)
+      out.bytes(FIRST_ATTEMPT)
+      out.long(parcel.firstAt)
     }
     if (parcel.delayMs > 0) {
-      this.#bytes(DELAY_MS)
-      this.#long(parcel.delayMs)
+      out.bytes(DELAY_MS)
+      out.long(parcel.delayMs)
     }
     for (let rungs = parcel.rungs, level = 0; rungs > 0; rungs >>>= 1, level++)
-      if (rungs & 1) this.#bytes(RUNGS[level] as Buffer)
-  }
-
-  /** Straight from the caller's memory, which the contract leaves untouched until the publish is settled. */
-  #largeBody(body: Uint8Array, most: number): void {
-    const { socket } = this.#channel
-    socket.cork()
-    for (let from = 0; from < body.byteLength; from += most) {
-      const part = body.subarray(from, from + most)
-      this.#reserve(FRAME_OVERHEAD)
-      this.#slab[this.#at] = BODY
-      this.#slab.writeUInt16BE(this.#channel.number, this.#at + 1)
-      this.#slab.writeUInt32BE(part.byteLength, this.#at + 3)
-      this.#at += 7
-      this.flush()
-      this.#channel.send(part)
-      this.#reserve(1)
-      this.#slab[this.#at++] = FRAME_END
-    }
-    this.flush()
-    socket.uncork()
-  }
-
-  // --- bytes -------------------------------------------------------------------------------------------------------
-
-  #reserve(bytes: number): void {
-    if (this.#at + bytes <= this.#slab.length) return
-    this.flush()
-    this.#slab = Buffer.allocUnsafeSlow(Math.max(SLAB_BYTES, bytes))
-    this.#start = 0
-    this.#at = 0
-  }
-
-  #begin(type: number): number {
-    const begin = this.#at
-    this.#slab[begin] = type
-    this.#slab[begin + 1] = this.#channel.number >>> 8
-    this.#slab[begin + 2] = this.#channel.number & 0xff
-    this.#at = begin + 7
-    return begin
-  }
-
-  #end(begin: number): void {
-    this.#slab.writeUInt32BE(this.#at - begin - 7, begin + 3)
-    this.#slab[this.#at++] = FRAME_END
-  }
-
-  #short(value: number): void {
-    this.#slab[this.#at++] = value >>> 8
-    this.#slab[this.#at++] = value & 0xff
-  }
-
-  /** 64 bits of a number that is safe as a double. */
-  #long(value: number): void {
-    this.#slab.writeUInt32BE(Math.floor(value / 0x1_0000_0000), this.#at)
-    this.#slab.writeUInt32BE(value % 0x1_0000_0000, this.#at + 4)
-    this.#at += 8
-  }
-
-  #bytes(bytes: Buffer): void {
-    this.#slab.set(bytes, this.#at)
-    this.#at += bytes.length
+      if (rungs & 1) out.bytes(RUNGS[level] as Buffer)
   }
 
   #field(name: Buffer, value: string): void {
-    this.#bytes(name)
-    this.#longText(value)
-  }
-
-  #longText(text: string): void {
-    const lengthAt = this.#at
-    this.#at += 4
-    this.#slab.writeUInt32BE(this.#text(text), lengthAt)
+    this.#out.bytes(name)
+    this.#out.longText(value)
   }
 
   #shortText(text: string): void {
-    if (!this.#shortTextIfFits(text))
+    if (!this.#out.shortText(text, MAX_SHORT))
       throw new RangeError(`has a name of more than ${MAX_SHORT} bytes: ${text.slice(0, 40)}...`)
   }
 
-  #shortTextIfFits(text: string): boolean {
-    const lengthAt = this.#at++
-    const length = this.#text(text)
-    if (length > MAX_SHORT) {
-      this.#at = lengthAt
-      return false
-    }
-    this.#slab[lengthAt] = length
-    return true
-  }
-
   #optional(text: string | undefined): boolean {
-    return text !== undefined && this.#shortTextIfFits(text)
-  }
-
-  /** Returns how many bytes it took. Short plain text, which nearly all of it is, needs no call out of JavaScript. */
-  #text(text: string): number {
-    const { length } = text
-    const slab = this.#slab
-    const at = this.#at
-    if (length <= 48) {
-      let index = 0
-      for (; index < length; index++) {
-        const code = text.charCodeAt(index)
-        if (code > 0x7f) break
-        slab[at + index] = code
-      }
-      if (index === length) {
-        this.#at = at + length
-        return length
-      }
-    }
-    const bytes = slab.write(text, at, 'utf8')
-    this.#at = at + bytes
-    return bytes
+    return text !== undefined && this.#out.shortText(text, MAX_SHORT)
   }
 
   /** Messages of one batch often share their millisecond. */

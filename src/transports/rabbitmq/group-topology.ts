@@ -123,8 +123,12 @@ function queueArguments(
   return {
     'x-queue-type': queueType,
     // Where the broker puts what it gives up itself, beyond the delivery limit. Our own dead letters go there directly.
-    'x-dead-letter-exchange': names.deadLetters,
-    ...(isPattern(topic) ? {} : { 'x-dead-letter-routing-key': routingKeyOf(deadLetterTopic(topic, group)) }),
+    ...(isPattern(topic)
+      ? { 'x-dead-letter-exchange': names.unrouted }
+      : {
+          'x-dead-letter-exchange': names.deadLetters,
+          'x-dead-letter-routing-key': routingKeyOf(deadLetterTopic(topic, group)),
+        }),
     ...(queueType === 'quorum' ? { 'x-delivery-limit': deliveryLimit } : {}),
     ...(layout.order === 'none' ? {} : { 'x-single-active-consumer': true }),
     ...(options?.maxPriority === undefined ? {} : { 'x-max-priority': options.maxPriority }),

@@ -8,6 +8,7 @@ import {
   FIRST_AT,
   fromWireName,
   isTransportHeader,
+  STREAM_OFFSET,
   TARGETED,
   TOPIC,
 } from './wire-headers.ts'
@@ -52,6 +53,12 @@ export function attemptsOf(headers: AmqpHeaders): number {
 
 export function firstAtOf(headers: AmqpHeaders): number | undefined {
   const value = headers[FIRST_AT]
+  return typeof value === 'number' ? value : undefined
+}
+
+/** Where in a stream the message lies. */
+export function offsetOf(headers: AmqpHeaders): number | undefined {
+  const value = headers[STREAM_OFFSET]
   return typeof value === 'number' ? value : undefined
 }
 

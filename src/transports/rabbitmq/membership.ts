@@ -113,7 +113,9 @@ export class Membership {
     const answers = new Set([id])
     this.#answers = answers
     try {
-      await this.#say('who')
+      // Without an answer from the others, for instance because the broker takes no messages for lack of memory, this one
+      // must consume all the same. The count shows at the next look that somebody is missing.
+      this.#say('who').catch(this.#parts.onError)
       await new Promise<void>((resolve) => {
         const timer = clock.setTimer(ANSWER_MS, resolve)
         this.#onAnswer = () => {

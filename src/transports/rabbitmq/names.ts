@@ -100,6 +100,11 @@ export class Names {
     return fit(`${this.main}:${topic}:${group}:notes`)
   }
 
+  /** The stream of a topic, for all who read it. */
+  stream(topic: string): string {
+    return fit(`${this.main}:${topic}:stream`)
+  }
+
   /** The queue that holds a dead-letter topic. */
   storage(topic: string): string {
     return fit(`${this.main}:${topic}`)

@@ -14,15 +14,22 @@ const TIMEOUT_MS = 3_000
 export class PlainPublisher {
   readonly #link: Link
   readonly #clock: Clock
+  readonly #blockedBy: () => string | undefined
   #channel: { readonly session: Session; readonly opened: Promise<ConfirmChannel> } | undefined
 
-  constructor(link: Link, clock: Clock) {
+  constructor(link: Link, clock: Clock, blockedBy: () => string | undefined) {
     this.#link = link
     this.#clock = clock
+    this.#blockedBy = blockedBy
   }
 
-  /** Resolves when the broker has it; rejects when that takes too long, or the connection is lost. */
+  /** Resolves when the broker has it; rejects when that takes too long, the connection is lost, or the broker takes nothing. */
   async publish(exchange: string, routingKey: string, content: Buffer, messageId?: string): Promise<void> {
+    const reason = this.#blockedBy()
+    if (reason !== undefined)
+      throw new TimeoutError(
+        `The broker takes no messages at present (${reason}), and so no note of the transport either`,
+      )
     const done = new AbortController()
     const late = sleep(this.#clock, TIMEOUT_MS, done.signal).then(() => {
       throw new TimeoutError(`The broker did not confirm a note of the transport within ${TIMEOUT_MS} ms`)

@@ -11,13 +11,14 @@ import type { Addressing } from './addressing.ts'
 import { channelWriter } from './channel-writer.ts'
 import type { ChannelWriter } from './channel-writer.ts'
 import { Confirms } from './confirms.ts'
-import { reasonOf } from './errors.ts'
+import { REPLY, reasonOf, replyCode } from './errors.ts'
 import type { Session } from './link.ts'
-import { idOf } from './mapping.ts'
+import { headersOf, idOf, topicOf } from './mapping.ts'
 import type { ResolvedRabbitMqOptions } from './options.ts'
 import { Parcel } from './parcel.ts'
 import { CONFIRMED, PublishJob } from './publish-job.ts'
 import type { CopyNotes } from './publish-job.ts'
+import { TARGETED } from './wire-headers.ts'
 
 /** What has to be on the broker before certain messages can be sent. Each remembers what it has done for a session. */
 export interface Prerequisites {
@@ -25,6 +26,10 @@ export interface Prerequisites {
   storage(session: Session, topic: string): Promise<void> | undefined
   /** What delays need up to that rung of the ladder; undefined when it is there. */
   delay(session: Session, rung: number): Promise<void> | undefined
+  /** The broker says that an exchange is gone: somebody deleted it. Declares again what everything else stands on. */
+  again(session: Session): Promise<void>
+  /** No queue took a dead letter: somebody deleted the one that was there. */
+  storageGone(session: Session, topic: string): void
 }
 
 export interface PublisherParts {
@@ -140,20 +145,23 @@ export class RabbitMqPublisher {
     if (!session.isOpen || this.#isClosed || error === undefined) return
     // The broker closes a channel for one bad message: a deleted exchange, a missing permission, a body over its limit.
     this.#parts.events.emit('error', { transport: this.#parts.transportName, error, doing: 'publishing' })
-    this.#reopen(session)
+    this.#reopen(session, replyCode(error) === REPLY.notFound)
   }
 
-  #reopen(session: Session): void {
+  #reopen(session: Session, isSomethingGone: boolean): void {
     this.#timer?.cancel()
     this.#timer = this.#parts.clock.setTimer(REOPEN_DELAY_MS, () => {
       this.#timer = undefined
       if (this.#session !== session || !session.isOpen || this.#isClosed) return
-      this.#openChannel(session).then(
-        () => this.#pump(),
-        () => {
-          if (session.isOpen) this.#reopen(session)
-        },
-      )
+      const ready = isSomethingGone ? this.#parts.prerequisites.again(session) : Promise.resolve()
+      ready
+        .then(() => this.#openChannel(session))
+        .then(
+          () => this.#pump(),
+          () => {
+            if (session.isOpen) this.#reopen(session, isSomethingGone)
+          },
+        )
     })
   }
 
@@ -323,6 +331,8 @@ export class RabbitMqPublisher {
       job.settle(index, CONFIRMED)
       return
     }
+    if (isDeadLetterTopic(topic) && group === undefined && this.#session !== undefined)
+      this.#parts.prerequisites.storageGone(this.#session, topic)
     const why =
       group === undefined
         ? `reached no queue: no group consumes the topic yet. Start a consumer first, declare its group (option groups of rabbitmq()), or set unroutable to 'drop'`
@@ -334,7 +344,14 @@ export class RabbitMqPublisher {
   #onReturn(channel: ConfirmChannel, returned: Message): void {
     if (this.#channel !== channel) return
     const id = idOf(returned as never)
-    const found = this.#confirms.find((job, index) => !job.wasReturned(index) && job.messages[index]?.id === id)
+    // Dead letters and copies for one group have the id of their source.
+    const topic = topicOf(returned as never)
+    const isTargeted = headersOf(returned as never)[TARGETED] !== undefined
+    const found = this.#confirms.find((job, index) => {
+      const message = job.messages[index] as OutgoingMessage
+      if (message.id !== id || job.wasReturned(index)) return false
+      return message.topic === topic && (message.group !== undefined) === isTargeted
+    })
     found?.job.markReturned(found.index)
   }
 }

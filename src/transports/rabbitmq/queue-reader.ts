@@ -15,19 +15,23 @@ export interface ReaderHost {
   lost(reader: QueueReader, deliveries: readonly RabbitMqDelivery[], error: Error): void
   /** Resolves when the broker has had time to carry out acks that were just sent. */
   ackTime(): Promise<void>
+  /** Asked at each start. */
+  consumeArguments(): Readonly<Record<string, unknown>> | undefined
 }
 
 export interface ReaderParts {
   readonly queue: string
   readonly prefetch: number
-  readonly options: ResolvedConsumerOptions
-  readonly consumerTag: string | undefined
+  /** With `noAck`: intake stops when so many are held. */
+  readonly maxHeld: number
+  readonly options: Pick<ResolvedConsumerOptions, 'noAck' | 'exclusive' | 'priority' | 'consumerTag'>
   readonly host: ReaderHost
 }
 
 /**
  * Consumes one queue on a channel of its own, and keeps the books of its delivery tags. A tag means something on the
- * channel that gave it and nowhere else, so everything here is forgotten with the channel.
+ * channel that gave it and nowhere else, so everything here is forgotten with the channel; but for `noAck`, where nobody
+ * else has what was sent.
  */
 export class QueueReader {
   readonly queue: string
@@ -37,11 +41,16 @@ export class QueueReader {
   handed = 0
   epoch = 0
   readonly #parts: ReaderParts
+  readonly #noAck: boolean
   #channel: Channel | undefined
   #writer: ChannelWriter | undefined
   #opening: Promise<void> | undefined
   #closing: Promise<void> | undefined
   #tag: string | undefined
+  /** Whether there is to be a consumer on the channel. */
+  #isWanted = false
+  #isFull = false
+  #adjusting: Promise<void> | undefined
   #hasAcked = false
   /** Everything unsettled or acked and not yet told, by delivery tag, oldest first. */
   readonly #open = new Queue<RabbitMqDelivery>()
@@ -50,6 +59,7 @@ export class QueueReader {
   constructor(parts: ReaderParts) {
     this.queue = parts.queue
     this.#parts = parts
+    this.#noAck = parts.options.noAck
   }
 
   get isOpen(): boolean {
@@ -76,47 +86,80 @@ export class QueueReader {
     this.#writer = channelWriter(channel)
     this.epoch = session.epoch
     try {
-      if (!this.#parts.options.noAck) await channel.prefetch(this.#parts.prefetch)
-      await this.#consume(channel)
+      if (!this.#noAck) await channel.prefetch(this.#parts.prefetch)
+      this.#isWanted = true
+      await this.#adjust()
     } catch (error) {
       await this.#closeChannel(channel)
       throw error
     }
   }
 
+  /** Makes it so that there is a consumer, or none. One after another: a change may come while the last is under way. */
+  #adjust(): Promise<void> {
+    this.#adjusting ??= this.#run().finally(() => {
+      this.#adjusting = undefined
+    })
+    return this.#adjusting
+  }
+
+  async #run(): Promise<void> {
+    for (;;) {
+      const [channel, tag] = [this.#channel, this.#tag]
+      const isToConsume = this.#isWanted && !this.#isFull
+      if (channel === undefined || isToConsume === (tag !== undefined)) return
+      if (tag === undefined) await this.#consume(channel)
+      else {
+        this.#tag = undefined
+        await channel.cancel(tag).catch(() => undefined)
+      }
+    }
+  }
+
   async #consume(channel: Channel): Promise<void> {
-    const { options, consumerTag } = this.#parts
-    const { consumerTag: tag } = await channel.consume(this.queue, (message) => this.#receive(channel, message), {
-      consumerTag,
+    const { options, host } = this.#parts
+    const { consumerTag } = await channel.consume(this.queue, (message) => this.#receive(channel, message), {
+      consumerTag: options.consumerTag,
       noAck: options.noAck,
       exclusive: options.exclusive,
       priority: options.priority,
-      arguments: options.consumeArguments,
+      arguments: host.consumeArguments(),
     })
-    this.#tag = tag
+    if (this.#channel === channel) this.#tag = consumerTag
   }
 
   #receive(channel: Channel, message: ConsumeMessage | null): void {
     if (this.#channel !== channel) return
     if (message === null) {
       // The queue was deleted, or moved to another node. Whatever we hold of it is no longer ours.
-      this.#tag = undefined
       this.#ended(channel, new Error('the broker cancelled the consumer: its queue was deleted or has moved'))
       channel.close().catch(() => undefined)
       return
     }
     const delivery = this.#parts.host.admit(this, message)
     if (delivery === undefined) {
-      if (this.#parts.options.noAck) return
+      if (this.#noAck) return
       const skipped = this.#skip(message)
       this.#open.push(skipped)
       this.#acked.push(skipped)
       this.flush()
       return
     }
-    if (!this.#parts.options.noAck) this.#open.push(delivery)
+    if (!this.#noAck) this.#open.push(delivery)
     this.held.push(delivery)
+    this.#bound()
     this.#parts.host.arrived()
+  }
+
+  /** Without acks the broker sends without limit: nothing stops it but the end of the consumer. */
+  #bound(): void {
+    if (!this.#noAck) return
+    const { maxHeld } = this.#parts
+    const isFull = this.held.length >= (this.#isFull ? Math.ceil(maxHeld / 2) : maxHeld)
+    if (isFull === this.#isFull) return
+    this.#isFull = isFull
+    // A refusal closes the channel, which is heard of there.
+    this.#adjust().catch(() => undefined)
   }
 
   #skip(message: ConsumeMessage): RabbitMqDelivery {
@@ -124,6 +167,7 @@ export class QueueReader {
       message: undefined as never,
       reader: this,
       deliveryTag: message.fields.deliveryTag,
+      offset: undefined,
       redelivered: message.fields.redelivered,
       base: 0,
       count: 0,
@@ -142,6 +186,7 @@ export class QueueReader {
     if (delivery === undefined) return undefined
     delivery.state = 'handed'
     this.handed++
+    this.#bound()
     return delivery
   }
 
@@ -159,7 +204,7 @@ export class QueueReader {
   /** Takes effect with the next `flush`. */
   ack(delivery: RabbitMqDelivery): void {
     this.handed--
-    if (this.#parts.options.noAck) {
+    if (this.#noAck) {
       delivery.state = 'gone'
       return
     }
@@ -169,10 +214,19 @@ export class QueueReader {
 
   /** Back to the queue, for any consumer. Takes effect with the next `flush`. */
   requeue(delivery: RabbitMqDelivery): void {
+    this.#refuse(delivery, true)
+  }
+
+  /** To where the queue puts what is rejected, if anywhere. Takes effect with the next `flush`. */
+  reject(delivery: RabbitMqDelivery): void {
+    this.#refuse(delivery, false)
+  }
+
+  #refuse(delivery: RabbitMqDelivery, requeue: boolean): void {
     if (delivery.state === 'held') this.held.splice(this.held.indexOf(delivery), 1)
     else this.handed--
     delivery.state = 'gone'
-    if (!this.#parts.options.noAck) this.#writer?.requeue(delivery.deliveryTag)
+    if (!this.#noAck) this.#writer?.nack(delivery.deliveryTag, requeue)
   }
 
   /**
@@ -204,15 +258,14 @@ export class QueueReader {
 
   /** Stops intake and keeps what is outstanding. Only for queues that others may consume at the same time. */
   async cancel(): Promise<void> {
-    const [channel, tag] = [this.#channel, this.#tag]
-    if (channel === undefined || tag === undefined) return
-    this.#tag = undefined
-    await channel.cancel(tag).catch(() => undefined)
+    this.#isWanted = false
+    await this.#adjust()
   }
 
   /** Consumes again after `cancel`. */
   async resume(): Promise<void> {
-    if (this.#channel !== undefined && this.#tag === undefined) await this.#consume(this.#channel)
+    this.#isWanted = true
+    await this.#adjust()
   }
 
   /**
@@ -248,7 +301,13 @@ export class QueueReader {
 
   /** Returns what was with the runtime. */
   #forget(): RabbitMqDelivery[] {
+    this.#channel = undefined
+    this.#writer = undefined
+    this.#tag = undefined
+    this.#isWanted = false
+    this.#hasAcked = false
     const lost: RabbitMqDelivery[] = []
+    if (this.#noAck) return lost
     for (const { latest: delivery } of this.#open.drain()) {
       if (delivery.state === 'handed' || delivery.state === 'settling') lost.push(delivery)
       // One whose ack was never sent is not done for the broker either, but for everybody here it is.
@@ -258,10 +317,6 @@ export class QueueReader {
     this.held.length = 0
     this.#acked.length = 0
     this.handed = 0
-    this.#channel = undefined
-    this.#writer = undefined
-    this.#tag = undefined
-    this.#hasAcked = false
     return lost
   }
 }

@@ -1,31 +1,38 @@
 import type { ConsumeMessage } from 'amqplib'
 import { sleep } from '../../core/clock.ts'
-import type { Timer } from '../../core/clock.ts'
 import { SettlementError } from '../../core/errors.ts'
-import type { PublishError } from '../../core/errors.ts'
-import type { OutgoingMessage } from '../../core/message.ts'
 import { messageBytes } from '../../core/outgoing.ts'
 import { compilePattern, isPattern, topicProblem } from '../../core/topic.ts'
 import type {
   Delivery,
   DeliverySink,
-  Outcome,
   Settlement,
   SettlementFailure,
   SubscriptionSpec,
   TransportSubscription,
 } from '../../core/transport.ts'
-import { AttemptLedger } from './attempt-ledger.ts'
-import type { AttemptNotes, NamedNote } from './attempt-notes.ts'
+import type { AttemptNotes } from './attempt-notes.ts'
+import { Attempts } from './attempts.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { RabbitMqDelivery } from './delivery.ts'
+import { lostError } from './errors.ts'
 import { ForeignIds } from './foreign-ids.ts'
 import type { Intake, Seat } from './intake.ts'
-import { attemptsOf, deliveryCountOf, firstAtOf, headersOf, idOf, toEncodedMessage, topicOf } from './mapping.ts'
+import {
+  attemptsOf,
+  deliveryCountOf,
+  firstAtOf,
+  headersOf,
+  idOf,
+  offsetOf,
+  toEncodedMessage,
+  topicOf,
+} from './mapping.ts'
 import { withMetadata } from './metadata.ts'
-import type { CopyNotes } from './publish-job.ts'
-import type { RabbitMqPublisher } from './publisher.ts'
 import type { QueueReader, ReaderHost } from './queue-reader.ts'
+import { Republisher } from './republisher.ts'
+import type { Pending } from './republisher.ts'
+import { StreamCursor } from './stream-cursor.ts'
 import type { SubscriptionContext } from './subscription-context.ts'
 
 const NO_FAILURES: Promise<readonly SettlementFailure[]> = Promise.resolve(Object.freeze([]))
@@ -35,10 +42,14 @@ const CLOSE_MS = 2_000
 const ACK_MIN_MS = 15
 const ACK_MAX_MS = 250
 
-interface Pending {
-  readonly index: number
-  readonly delivery: RabbitMqDelivery
-  readonly outcome: Exclude<Outcome, { type: 'ack' }>
+/** How the queues of a subscription are to be treated. */
+export interface QueueNature {
+  /** Others may consume the same queue at the same time. */
+  readonly isShared: boolean
+  /** Somebody else's queue: what it does with what is rejected is its own business. */
+  readonly isForeign: boolean
+  /** Made for this subscription, to be deleted with it. */
+  readonly isTemporary: boolean
 }
 
 /**
@@ -47,19 +58,16 @@ interface Pending {
  */
 export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   readonly spec: SubscriptionSpec
+  readonly nature: QueueNature
   readonly intake: Intake
   readonly #context: SubscriptionContext
   readonly #options: ResolvedConsumerOptions
   readonly #sink: DeliverySink
-  readonly #publisher: RabbitMqPublisher
-  readonly #notes: AttemptNotes | undefined
-  /** Others may consume the same queue at the same time. */
-  readonly #isShared: boolean
   readonly #matches: ((topic: string) => boolean) | undefined
-  readonly #ledger = new AttemptLedger()
+  readonly #attempts: Attempts
+  readonly #republisher: Republisher
   readonly #foreignIds = new ForeignIds()
-  readonly #closing = new AbortController()
-  readonly #timers = new Set<Timer>()
+  readonly #cursor: StreamCursor | undefined
   #credit = 0
   #bytes = 0
   #wasAsked = false
@@ -67,11 +75,6 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   #isDrained = false
   #isScheduled = false
   #closed: Promise<void> | undefined
-  /** Nothing is handed out while notes are being read. */
-  #reading: Promise<void> | undefined
-  #readAgain = false
-  #unwritten: NamedNote[] = []
-  #writing: Promise<void> | undefined
 
   constructor(parts: {
     readonly spec: SubscriptionSpec
@@ -79,17 +82,31 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     readonly options: ResolvedConsumerOptions
     readonly context: SubscriptionContext
     readonly notes: AttemptNotes | undefined
-    readonly isShared: boolean
+    readonly nature: QueueNature
     readonly intake: (subscription: RabbitMqSubscription) => Intake
   }) {
-    this.spec = parts.spec
+    const { spec, options, context } = parts
+    this.spec = spec
     this.#sink = parts.sink
-    this.#options = parts.options
-    this.#context = parts.context
-    this.#publisher = parts.context.publisher
-    this.#notes = parts.notes
-    this.#isShared = parts.isShared
-    this.#matches = isPattern(parts.spec.topic) ? compilePattern(parts.spec.topic) : undefined
+    this.#options = options
+    this.#context = context
+    this.nature = parts.nature
+    this.#matches = isPattern(spec.topic) ? compilePattern(spec.topic) : undefined
+    this.#cursor = options.offset === undefined ? undefined : new StreamCursor(options.offset)
+    this.#attempts = new Attempts(parts.notes, context)
+    this.#republisher = new Republisher({
+      publisher: context.publisher,
+      clock: context.clock,
+      group: spec.group,
+      // Whoever reads a stream would get the copy as well.
+      copies: this.#cursor === undefined,
+      host: {
+        done: (delivery) => this.#done(delivery),
+        again: (delivery, used, failed) => this.#again(delivery, used, failed),
+        flush: () => this.#flush(),
+        failed: (error, doing) => context.failed(error, doing),
+      },
+    })
     this.intake = parts.intake(this)
   }
 
@@ -138,9 +155,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
 
   async #close(): Promise<void> {
     this.#isDrained = true
-    this.#closing.abort()
-    for (const timer of this.#timers) timer.cancel()
-    this.#timers.clear()
+    this.#republisher.close()
     const done = new AbortController()
     const closing = this.intake
       .close()
@@ -149,6 +164,13 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       .finally(() => done.abort())
     // A broker that does not answer must not keep us: whoever closes the transport ends the connection.
     await Promise.race([closing, sleep(this.#context.clock, CLOSE_MS, done.signal).catch(() => undefined)])
+    if (this.#options.noAck) this.#tellUnhandled()
+  }
+
+  /** The broker has forgotten these when it sent them. */
+  #tellUnhandled(): void {
+    const count = this.intake.seats.reduce((sum, { reader }) => sum + reader.held.length, 0)
+    if (count > 0) this.#context.dropped(this, count)
   }
 
   /** A broadcast has its queue for itself, and keeps it while it pauses. */
@@ -166,7 +188,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       const error = unsettleable(mine)
       if (error !== undefined) (failures ??= []).push({ index, error })
       else if (outcome.type === 'ack') this.#done(mine)
-      else if (outcome.type === 'reject' && outcome.deadLetter === undefined) this.#done(mine)
+      else if (outcome.type === 'reject' && outcome.deadLetter === undefined) this.#drop(mine)
       else if (outcome.type !== 'reject' && outcome.delayMs <= 0)
         this.#again(mine, outcome.type === 'nack' ? mine.attempt : mine.attempt - 1, outcome.type === 'nack')
       else {
@@ -175,58 +197,48 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       }
     }
     this.#flush()
-    if (pending !== undefined) return this.#publishFirst(pending, failures ?? [])
+    if (pending !== undefined) return this.#republisher.settle(pending, failures ?? [])
     return failures === undefined ? NO_FAILURES : Promise.resolve(failures)
   }
 
   async noteAttempt(delivery: Delivery, attempt: number): Promise<void> {
-    const { message, count, lost } = delivery as RabbitMqDelivery
-    if (lost) return
-    this.#ledger.note(message.id, { count, used: attempt })
-    if (this.#notes === undefined) return
-    this.#unwritten.push({ id: message.id, count, used: attempt })
-    // Those of one turn travel together.
-    this.#writing ??= new Promise<void>((resolve) => {
-      setImmediate(resolve)
-    }).then(() => {
-      const rows = this.#unwritten
-      this.#unwritten = []
-      this.#writing = undefined
-      return this.#writeNotes(rows)
-    })
-    await this.#writing
+    if (!delivery.lost) await this.#attempts.noteInline(delivery as RabbitMqDelivery, attempt)
   }
 
   // --- settling --------------------------------------------------------------------------------------------------------
 
   #done(delivery: RabbitMqDelivery): void {
-    this.#ledger.forget(delivery.message.id)
-    this.#foreignIds.left(delivery.message.id)
+    this.#left(delivery)
     delivery.reader.ack(delivery)
+  }
+
+  /** For ever, and without a dead letter of ours. Somebody else's queue may have a place for it. */
+  #drop(delivery: RabbitMqDelivery): void {
+    this.#left(delivery)
+    if (this.nature.isForeign) delivery.reader.reject(delivery)
+    else delivery.reader.ack(delivery)
+  }
+
+  #left({ message, offset }: RabbitMqDelivery): void {
+    this.#attempts.forget(message.id)
+    this.#foreignIds.left(message.id)
+    if (offset !== undefined) this.#cursor?.settled(offset)
   }
 
   /** Back to where it came from, at once. In its place among those that wait here; or, of a shared queue, with the broker. */
   #again(delivery: RabbitMqDelivery, used: number, failed: boolean): void {
     const { reader, message, count } = delivery
     const seat = this.#seatOf(reader)
-    this.#ledger.note(message.id, { count, used })
-    if (this.#isShared && (failed || seat?.isLeaving === true)) {
-      if (!failed) this.#tell(this.#writeNotes([{ id: message.id, count, used }]))
+    if (this.nature.isShared && !this.#options.noAck && (failed || seat?.isLeaving === true)) {
+      if (failed) this.#attempts.remember(message.id, { count, used })
+      else void this.#attempts.noteUntried([delivery])
       this.#foreignIds.left(message.id)
       reader.requeue(delivery)
       return
     }
+    this.#attempts.remember(message.id, { count, used })
     reader.hold(delivery, used + 1)
     this.arrived()
-  }
-
-  #tell(noting: Promise<void>): void {
-    noting.catch((error: unknown) => this.#context.failed(error, 'noting attempts'))
-  }
-
-  async #writeNotes(notes: readonly NamedNote[]): Promise<void> {
-    const session = this.#context.session()
-    if (session !== undefined) await this.#notes?.write(session, notes)
   }
 
   #flush(): void {
@@ -240,70 +252,26 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     this.intake.endIfEmpty(seat).catch((error: unknown) => this.#context.failed(error, 'giving up a queue'))
   }
 
-  /** Dead letters and delayed copies: the broker must have them before the source is acked. */
-  async #publishFirst(
-    pending: readonly Pending[],
-    failures: SettlementFailure[],
-  ): Promise<readonly SettlementFailure[]> {
-    const messages: OutgoingMessage[] = []
-    const notes: (CopyNotes | undefined)[] = []
-    for (const { delivery, outcome } of pending) {
-      if (outcome.type === 'reject') {
-        messages.push(outcome.deadLetter as OutgoingMessage)
-        notes.push(undefined)
-      } else {
-        messages.push(this.#copyOf(delivery, outcome.delayMs))
-        notes.push(this.#notesOf(delivery, outcome.type === 'nack'))
-      }
-    }
-    const outcomes = await this.#publisher.publish(messages, this.#closing.signal, notes)
-    for (const [at, { index, delivery, outcome }] of pending.entries()) {
-      const error = outcomes[at]?.error
-      if (delivery.lost || delivery.state !== 'settling') failures.push({ index, error: lostError() })
-      else if (error === undefined) this.#done(delivery)
-      else if (outcome.type === 'reject') {
-        // The source stays with the runtime, which tries the dead letter again.
-        delivery.state = 'handed'
-        failures.push({ index, error })
-      } else this.#waitHere(delivery, outcome, error)
-    }
-    this.#flush()
-    return failures
-  }
-
-  #copyOf({ message }: RabbitMqDelivery, delayMs: number): OutgoingMessage {
-    return { ...message, deliverAt: this.#context.clock.now() + delayMs, group: this.spec.group }
-  }
-
-  #notesOf({ attempt, firstDeliveredAt }: RabbitMqDelivery, failed: boolean): CopyNotes {
-    return { attempts: failed ? attempt : attempt - 1, firstAt: firstDeliveredAt ?? this.#context.clock.now() }
-  }
-
-  /** The copy could not be published, so the message itself waits, here. */
-  #waitHere(
-    delivery: RabbitMqDelivery,
-    outcome: Exclude<Pending['outcome'], { type: 'reject' }>,
-    error: PublishError,
-  ): void {
-    this.#context.failed(error, `delaying message ${delivery.message.id}`)
-    const used = outcome.type === 'nack' ? delivery.attempt : delivery.attempt - 1
-    const timer = this.#context.clock.setTimer(outcome.delayMs, () => {
-      this.#timers.delete(timer)
-      if (delivery.lost || delivery.state !== 'settling') return
-      this.#again(delivery, used, outcome.type === 'nack')
-      this.#flush()
-    })
-    this.#timers.add(timer)
-  }
-
   // --- what comes ------------------------------------------------------------------------------------------------------
 
+  consumeArguments(): Readonly<Record<string, unknown>> | undefined {
+    const { consumeArguments } = this.#options
+    return this.#cursor === undefined
+      ? consumeArguments
+      : { ...consumeArguments, 'x-stream-offset': this.#cursor.start }
+  }
+
   admit(reader: QueueReader, message: ConsumeMessage): RabbitMqDelivery | undefined {
-    const topic = this.#topicOf(message)
-    if (topic === undefined) return undefined
     const headers = headersOf(message)
+    const offset = this.#cursor === undefined ? undefined : offsetOf(headers)
+    if (offset !== undefined && this.#cursor?.came(offset) === false) return undefined
+    const topic = this.#topicOf(message)
+    if (topic === undefined) {
+      if (offset !== undefined) this.#cursor?.settled(offset)
+      return undefined
+    }
     const { redelivered } = message.fields
-    const id = idOf(message) ?? this.#foreignIds.idOf(message)
+    const id = idOf(message) ?? (offset === undefined ? this.#foreignIds.idOf(message) : `${reader.queue}:${offset}`)
     const encoded = toEncodedMessage(message, topic, id, this.#context.clock.now())
     const { metadata } = this.#options
     const admitted = metadata.length === 0 ? encoded : withMetadata(encoded, message, metadata)
@@ -311,6 +279,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       message: admitted,
       reader,
       deliveryTag: message.fields.deliveryTag,
+      offset,
       redelivered,
       base: attemptsOf(headers),
       // Classic queues do not count; they know whether it was here before.
@@ -318,9 +287,15 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       firstDeliveredAt: firstAtOf(headers),
       bytes: messageBytes(admitted),
     })
-    if (redelivered) this.#recall(delivery)
-    else this.#ledger.forget(id)
+    if (redelivered) this.#attempts.recall(delivery, this.#onRecalled)
+    else if (offset === undefined) this.#attempts.forget(id)
     return delivery
+  }
+
+  readonly #onRecalled = (): void => {
+    for (const { reader } of this.intake.seats)
+      for (const held of reader.held) if (held.redelivered) held.attempt = this.#attempts.attemptOf(held)
+    this.arrived()
   }
 
   /** Undefined for a message that the binding let through and the pattern does not. */
@@ -335,40 +310,6 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       : topic.replace(/[^A-Za-z0-9_.-]+|^\.|\.$|\.(?=\.)/g, '_') || '_'
   }
 
-  #recall(delivery: RabbitMqDelivery): void {
-    const { id } = delivery.message
-    if (this.#ledger.has(id)) {
-      delivery.attempt = this.#ledger.attemptOf(delivery)
-      return
-    }
-    if (this.#notes === undefined) return
-    this.#readAgain = true
-    this.#reading ??= this.#readNotes(this.#notes, delivery.reader).finally(() => {
-      this.#reading = undefined
-      this.arrived()
-    })
-  }
-
-  async #readNotes(notes: AttemptNotes, reader: QueueReader): Promise<void> {
-    try {
-      // Whatever came while notes were read may have been noted since.
-      while (this.#readAgain) {
-        // Everything of this turn first: one look is enough for all of it.
-        await new Promise<void>((resolve) => {
-          setImmediate(resolve)
-        })
-        this.#readAgain = false
-        const session = this.#context.session()
-        if (session === undefined) break
-        for (const { id, ...note } of await notes.read(session)) this.#ledger.note(id, note)
-      }
-    } catch (error) {
-      if (reader.isOpen) this.#context.failed(error, 'reading notes about attempts')
-    }
-    for (const seat of this.intake.seats)
-      for (const held of seat.reader.held) if (held.redelivered) held.attempt = this.#ledger.attemptOf(held)
-  }
-
   arrived(): void {
     if (this.#isScheduled) return
     this.#isScheduled = true
@@ -380,12 +321,13 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   }
 
   #handOut(): void {
-    if (this.#isPaused || this.#isDrained || this.#reading !== undefined) return
+    if (this.#isPaused || this.#isDrained || this.#attempts.isReading) return
     const batch: RabbitMqDelivery[] = []
     for (let before = -1; before < batch.length && this.#credit > 0 && this.#bytes > 0;) {
       before = batch.length
       for (const { reader, isLeaving } of this.intake.seats) {
-        if (isLeaving) continue
+        // Nobody else has what came without acks.
+        if (isLeaving && !this.#options.noAck) continue
         for (let taken = 0; taken < PORTION && this.#credit > 0 && this.#bytes > 0; taken++) {
           const delivery = reader.take()
           if (delivery === undefined) break
@@ -413,14 +355,15 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
    * times what a confirmed publish takes, which goes through the same log.
    */
   async ackTime(): Promise<void> {
-    const ms = Math.min(ACK_MAX_MS, Math.max(ACK_MIN_MS, 4 * this.#publisher.confirmMs))
+    const ms = Math.min(ACK_MAX_MS, Math.max(ACK_MIN_MS, 4 * this.#context.publisher.confirmMs))
     await sleep(this.#context.clock, ms)
   }
 
   /** For `Intake`: of a queue that others consume as well. */
   async handBack(seat: Seat): Promise<void> {
+    if (this.#options.noAck) return
     const held = [...seat.reader.held]
-    await this.#noteUntried(held)
+    await this.#attempts.noteUntried(held)
     for (const delivery of held) {
       if (delivery.state !== 'held') continue
       this.#foreignIds.left(delivery.message.id)
@@ -431,19 +374,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
 
   /** For `Intake`: what is held goes back with the channel, and was not tried. */
   async noteHeld(seat: Seat): Promise<void> {
-    await this.#noteUntried(seat.reader.held)
-  }
-
-  async #noteUntried(held: readonly RabbitMqDelivery[]): Promise<void> {
-    if (held.length === 0) return
-    const rows = held.map(({ message, count, attempt }) => ({ id: message.id, count, used: attempt - 1 }))
-    for (const { id, ...note } of rows) this.#ledger.note(id, note)
-    try {
-      await this.#writeNotes(rows)
-    } catch (error) {
-      // They count as attempts then, for whoever gets them: the safe side.
-      if (this.#context.session() !== undefined) this.#context.failed(error, 'noting attempts')
-    }
+    if (!this.#options.noAck) await this.#attempts.noteUntried(seat.reader.held)
   }
 
   #seatOf(reader: QueueReader): Seat | undefined {
@@ -454,8 +385,4 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
 function unsettleable(delivery: RabbitMqDelivery): SettlementError | undefined {
   if (delivery.state === 'handed') return undefined
   return delivery.lost ? lostError() : new SettlementError('The delivery has been settled before')
-}
-
-function lostError(): SettlementError {
-  return new SettlementError('The channel of the delivery is gone; the broker delivers the message again')
 }

@@ -1,3 +1,4 @@
+import type { Channel } from 'amqplib'
 import { ConfigurationError } from '../../core/errors.ts'
 import type { DeliverySink, SubscriptionSpec, TransportHost } from '../../core/transport.ts'
 import { AttemptNotes } from './attempt-notes.ts'
@@ -5,7 +6,7 @@ import type { BrokerLocks } from './broker-lock.ts'
 import { resolveConsumerOptions } from './consumer-options.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import type { Declarations } from './declarations.ts'
-import { Declaring } from './declaring.ts'
+import { Declaring, declareQueue } from './declaring.ts'
 import { toBrokerError } from './errors.ts'
 import { layoutToken } from './group-layout.ts'
 import type { GroupLayout } from './group-layout.ts'
@@ -46,7 +47,7 @@ export async function createSubscription(
   sink: DeliverySink,
   parts: SubscribingParts,
 ): Promise<RabbitMqSubscription> {
-  const native = resolveConsumerOptions(spec.native, spec.topic, parts.options)
+  const native = resolveConsumerOptions(spec, parts.options)
   const { session, declared } = await declareFirst(spec, native, parts)
   const { layout } = declared
   // A key is with one member at a time because its queue is; where the queue is not ours, order says how to leave it.
@@ -57,7 +58,11 @@ export async function createSubscription(
     options: native,
     context: parts.context,
     notes: layout === undefined ? undefined : notesOf(spec, parts),
-    isShared,
+    nature: {
+      isShared,
+      isForeign: native.queue !== undefined && native.offset === undefined,
+      isTemporary: spec.ephemeral && native.offset === undefined,
+    },
     intake: (host) =>
       new Intake({
         host: {
@@ -125,7 +130,10 @@ async function declare(
   session: Session,
 ): Promise<Declared> {
   const { topic, group, order } = spec
-  if (spec.ephemeral) return { queues: [await declareBroadcast(spec, native, parts, session)], layout: undefined }
+  if (native.offset !== undefined && native.queue === undefined)
+    return { queues: [await declareStream(spec, native, parts, session)], layout: undefined }
+  if (spec.ephemeral && native.queue === undefined)
+    return { queues: [await declareBroadcast(spec, native, parts, session)], layout: undefined }
   if (native.queue !== undefined)
     return { queues: [await adoptQueue(spec, native.queue, native, parts, session)], layout: undefined }
   const wanted = { order, partitions: order === 'key' ? native.partitions : 1 }
@@ -154,6 +162,32 @@ async function declareBroadcast(
   return queue
 }
 
+/** A log of the topic beside the queues of its groups. Who declares it first decides how much it keeps. */
+async function declareStream(
+  spec: SubscriptionSpec,
+  native: ResolvedConsumerOptions,
+  { names }: SubscribingParts,
+  session: Session,
+): Promise<string> {
+  const queue = names.stream(spec.topic)
+  const key = bindingKeyOf(spec.topic)
+  const declaring = new Declaring(session)
+  try {
+    const args = { 'x-queue-type': 'stream', ...native.arguments }
+    await declareQueue(declaring, queue, { durable: true, arguments: args }, ['x-queue-type', 'durable'])
+    await declaring.run((channel) =>
+      Promise.all([
+        channel.bindQueue(queue, names.exchangeOf(spec.topic), key),
+        channel.bindQueue(queue, names.late, key),
+        ...bindAlso(channel, queue, native),
+      ]),
+    )
+  } finally {
+    await declaring.close()
+  }
+  return queue
+}
+
 /** Somebody else's queue. It gets the group's copies besides what it has; everything else about it stays as it is. */
 async function adoptQueue(
   spec: SubscriptionSpec,
@@ -165,7 +199,8 @@ async function adoptQueue(
   const declaring = new Declaring(session)
   try {
     await declaring.run((channel) => channel.checkQueue(queue))
-    await bindQueue(declaring, spec, native, names, queue, false)
+    // A copy for one reader of a stream would be for all of them.
+    if (native.offset === undefined) await bindQueue(declaring, spec, native, names, queue, false)
   } finally {
     await declaring.close()
   }
@@ -189,10 +224,14 @@ async function bindQueue(
         : []),
       channel.bindQueue(queue, names.groups, targeted),
       channel.bindQueue(queue, names.lateGroups, targeted),
-      ...native.bindings.map(({ exchange, routingKey = '', arguments: args }) =>
-        channel.bindQueue(queue, exchange, routingKey, args),
-      ),
+      ...bindAlso(channel, queue, native),
     ]),
+  )
+}
+
+function bindAlso(channel: Channel, queue: string, { bindings }: ResolvedConsumerOptions): Promise<unknown>[] {
+  return bindings.map(({ exchange, routingKey = '', arguments: args }) =>
+    channel.bindQueue(queue, exchange, routingKey, args),
   )
 }
 
@@ -204,12 +243,12 @@ function makeReader(
   partitions: number,
 ): QueueReader {
   // Each queue gets its share, and one more so that a lone busy one is not starved by rounding.
-  const share = partitions === 1 ? spec.prefetch : Math.ceil(spec.prefetch / partitions) + 1
+  const share = (most: number): number => (partitions === 1 ? most : Math.ceil(most / partitions) + 1)
   return new QueueReader({
     queue,
-    prefetch: native.prefetch ?? Math.min(65_535, share),
+    prefetch: native.prefetch ?? Math.min(65_535, share(spec.prefetch)),
+    maxHeld: share(native.maxBuffered),
     options: native,
-    consumerTag: native.consumerTag,
     host,
   })
 }
@@ -236,7 +275,8 @@ function membershipOf(
       publisher: plain,
       onChange,
       onError: (error) => {
-        if (context.session() !== undefined) context.failed(error, 'talking to the other members of a group')
+        if (context.session() !== undefined && context.publisher.blockedBy === undefined)
+          context.failed(error, 'talking to the other members of a group')
       },
     })
 }

@@ -13,6 +13,8 @@ export interface SubscriptionContext {
   failed(error: unknown, doing: string): void
   /** A channel of the subscription ended though nobody closed it. */
   readerLost(subscription: RabbitMqSubscription, reader: QueueReader, error: Error): void
+  /** So many messages were sent by the broker without waiting for acks, and never handled. */
+  dropped(subscription: RabbitMqSubscription, count: number): void
   /** It is closed, and the transport may forget it. */
   ended(subscription: RabbitMqSubscription): Promise<void>
 }

@@ -167,6 +167,9 @@ export class RabbitMqTransport implements Transport {
       registry,
       plain: () => plain,
       closing: this.#closing.signal,
+      onGone: () => {
+        for (const { intake } of this.#subscriptions) intake.redeclare()
+      },
       onDrift: ({ queue, argument, wanted }) =>
         events.emit('warning', {
           transport: transportName,
@@ -234,7 +237,7 @@ export class RabbitMqTransport implements Transport {
       },
       down: () => undefined,
     })
-    const plain = new PlainPublisher(publishing, clock)
+    const plain = new PlainPublisher(publishing, clock, () => publisher.blockedBy)
     const admin = new RabbitMqAdmin({
       clock,
       names,
@@ -255,6 +258,15 @@ export class RabbitMqTransport implements Transport {
       session: () => consuming.session,
       failed: (error, doing) => this.#failed(host, error, doing),
       readerLost: (subscription, reader, error) => this.#readerLost(host, subscription, reader, error),
+      dropped: ({ spec }, count) =>
+        host.events.emit('loss', {
+          transport: host.name,
+          topic: spec.topic,
+          group: spec.group,
+          count,
+          position: undefined,
+          reason: 'the consumer was closed before it handled what came without acks (noAck)',
+        }),
       ended: (subscription) => this.#ended(subscription, consuming.session),
     }
   }
@@ -328,7 +340,7 @@ export class RabbitMqTransport implements Transport {
 
   async #ended(subscription: RabbitMqSubscription, session: Session | undefined): Promise<void> {
     this.#subscriptions.delete(subscription)
-    if (!subscription.spec.ephemeral || session === undefined) return
+    if (!subscription.nature.isTemporary || session === undefined) return
     const declaring = new Declaring(session)
     try {
       for (const { reader } of subscription.intake.seats)

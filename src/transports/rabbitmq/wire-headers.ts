@@ -28,6 +28,7 @@ export function rungHeader(level: number): string {
 /** What the broker notes about a message's way. */
 export const DELIVERY_COUNT = 'x-delivery-count'
 export const DEATHS = 'x-death'
+export const STREAM_OFFSET = 'x-stream-offset'
 
 const OURS: ReadonlySet<string> = new Set([TARGETED, TOPIC, ATTEMPTS, FIRST_AT])
 const OF_THE_BROKER: ReadonlySet<string> = new Set([
@@ -39,7 +40,7 @@ const OF_THE_BROKER: ReadonlySet<string> = new Set([
   'x-acquired-count',
   'x-opt-enqueue-time',
   'x-received-from',
-  'x-stream-offset',
+  STREAM_OFFSET,
 ])
 
 /** True for headers that say something about the transport, and nothing that a handler should see. */

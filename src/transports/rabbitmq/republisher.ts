@@ -1,0 +1,115 @@
+import type { Clock, Timer } from '../../core/clock.ts'
+import type { OutgoingMessage } from '../../core/message.ts'
+import type { Outcome, SettlementFailure } from '../../core/transport.ts'
+import type { RabbitMqDelivery } from './delivery.ts'
+import { lostError } from './errors.ts'
+import type { CopyNotes } from './publish-job.ts'
+import type { RabbitMqPublisher } from './publisher.ts'
+
+/** A delivery whose outcome is something to publish. Its state is `settling`. */
+export interface Pending {
+  /** Index in the batch of `settle`. */
+  readonly index: number
+  readonly delivery: RabbitMqDelivery
+  readonly outcome: Exclude<Outcome, { type: 'ack' }>
+}
+
+interface RepublisherHost {
+  /** The broker has what is to follow from the delivery: it may be acked. */
+  done(delivery: RabbitMqDelivery): void
+  /** Back to where it came from, at once. */
+  again(delivery: RabbitMqDelivery, used: number, failed: boolean): void
+  flush(): void
+  failed(error: unknown, doing: string): void
+}
+
+/** Dead letters and delayed copies of deliveries: the broker has them before their source is acked. */
+export class Republisher {
+  readonly #publisher: RabbitMqPublisher
+  readonly #clock: Clock
+  readonly #group: string
+  /** Delays are made by copies that the broker keeps; otherwise the delivery itself waits here. */
+  readonly #copies: boolean
+  readonly #host: RepublisherHost
+  readonly #closing = new AbortController()
+  readonly #timers = new Set<Timer>()
+
+  constructor(parts: {
+    readonly publisher: RabbitMqPublisher
+    readonly clock: Clock
+    readonly group: string
+    readonly copies: boolean
+    readonly host: RepublisherHost
+  }) {
+    this.#publisher = parts.publisher
+    this.#clock = parts.clock
+    this.#group = parts.group
+    this.#copies = parts.copies
+    this.#host = parts.host
+  }
+
+  /** Adds to `failures` and resolves with it when everything has its outcome or waits here. */
+  async settle(pending: readonly Pending[], failures: SettlementFailure[]): Promise<readonly SettlementFailure[]> {
+    const published: Pending[] = []
+    const messages: OutgoingMessage[] = []
+    const notes: (CopyNotes | undefined)[] = []
+    for (const each of pending) {
+      const { delivery, outcome } = each
+      if (outcome.type === 'reject') {
+        messages.push(outcome.deadLetter as OutgoingMessage)
+        notes.push(undefined)
+      } else if (this.#copies) {
+        messages.push(this.#copyOf(delivery, outcome.delayMs))
+        notes.push(this.#notesOf(delivery, outcome.type === 'nack'))
+      } else {
+        this.#waitHere(delivery, outcome)
+        continue
+      }
+      published.push(each)
+    }
+    if (published.length === 0) return failures
+    const outcomes = await this.#publisher.publish(messages, this.#closing.signal, notes)
+    for (const [at, { index, delivery, outcome }] of published.entries()) {
+      const error = outcomes[at]?.error
+      if (delivery.lost || delivery.state !== 'settling') failures.push({ index, error: lostError() })
+      else if (error === undefined) this.#host.done(delivery)
+      else if (outcome.type === 'reject') {
+        // The source stays with the runtime, which tries the dead letter again.
+        delivery.state = 'handed'
+        failures.push({ index, error })
+      } else {
+        this.#host.failed(error, `delaying message ${delivery.message.id}`)
+        this.#waitHere(delivery, outcome)
+      }
+    }
+    this.#host.flush()
+    return failures
+  }
+
+  close(): void {
+    this.#closing.abort()
+    for (const timer of this.#timers) timer.cancel()
+    this.#timers.clear()
+  }
+
+  #copyOf({ message }: RabbitMqDelivery, delayMs: number): OutgoingMessage {
+    return { ...message, deliverAt: this.#clock.now() + delayMs, group: this.#group }
+  }
+
+  #notesOf({ attempt, firstDeliveredAt }: RabbitMqDelivery, failed: boolean): CopyNotes {
+    return { attempts: failed ? attempt : attempt - 1, firstAt: firstDeliveredAt ?? this.#clock.now() }
+  }
+
+  /** There is no copy, so the message itself waits. */
+  #waitHere(delivery: RabbitMqDelivery, { type, delayMs }: Exclude<Pending['outcome'], { type: 'reject' }>): void {
+    const failed = type === 'nack'
+    const used = failed ? delivery.attempt : delivery.attempt - 1
+    const timer = this.#clock.setTimer(delayMs, () => {
+      this.#timers.delete(timer)
+      if (delivery.lost || delivery.state !== 'settling') return
+      this.#host.again(delivery, used, failed)
+      this.#host.flush()
+    })
+    this.#timers.add(timer)
+  }
+}
