@@ -1,5 +1,6 @@
 const DOT = 46
 const ZERO = 48
+const NANOS_PER_MS = 1_000_000
 
 /**
  * Reads the subject that a delivery is acked on: `$JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer sequence>.
@@ -17,35 +18,42 @@ export class AckReply {
   time = 0
   /** How many more wait for this consumer. */
   pending = 0
-  /** Where the part ends that is the same for all deliveries of the consumer. */
-  prefixEnd = 0
-  readonly #dots: number[] = Array.from({ length: 12 }, () => 0)
+  /** The part that is the same for all deliveries of the consumer, with the dot after it. */
+  prefix = ''
+  #at = 0
 
   /** False when the subject is none of that kind. */
   read(reply: string): boolean {
-    const dots = this.#dots
-    let count = 0
-    for (let index = 0; index < reply.length && count < dots.length; index++)
-      if (reply.charCodeAt(index) === DOT) dots[count++] = index
-    if (count < 8 || !reply.startsWith('$JS.ACK.')) return false
-    // The dot before "delivered".
-    const first = count === 8 ? 3 : 5
-    if (count > 8 && count < 10) return false
-    const at = (dot: number): number => dots[dot] ?? reply.length
-    const end = count > first + 5 ? at(first + 5) : reply.length
-    this.prefixEnd = at(first)
-    this.delivered = digits(reply, at(first) + 1, at(first + 1))
-    this.seq = digits(reply, at(first + 1) + 1, at(first + 2))
-    this.consumerSeq = digits(reply, at(first + 2) + 1, at(first + 3))
-    // Nanoseconds.
-    this.time = digits(reply, at(first + 3) + 1, at(first + 4) - 6)
-    this.pending = digits(reply, at(first + 4) + 1, end)
+    if ((this.prefix === '' || !reply.startsWith(this.prefix)) && !this.#findPrefix(reply)) return false
+    this.#at = this.prefix.length
+    this.delivered = this.#number(reply)
+    this.seq = this.#number(reply)
+    this.consumerSeq = this.#number(reply)
+    this.time = Math.floor(this.#number(reply) / NANOS_PER_MS)
+    this.pending = this.#number(reply)
     return true
   }
-}
 
-function digits(text: string, start: number, end: number): number {
-  let value = 0
-  for (let index = start; index < end; index++) value = value * 10 + (text.charCodeAt(index) - ZERO)
-  return value
+  #findPrefix(reply: string): boolean {
+    if (!reply.startsWith('$JS.ACK.')) return false
+    const tokens = reply.split('.')
+    // Domain and account hash came with 2.10, for those who ask for them.
+    const first = tokens.length === 9 ? 4 : 6
+    if (tokens.length < 9 || tokens.length === 10) return false
+    this.prefix = `${tokens.slice(0, first).join('.')}.`
+    return true
+  }
+
+  /** The number that begins here; goes on behind the dot after it. */
+  #number(reply: string): number {
+    let value = 0
+    let at = this.#at
+    for (; at < reply.length; at++) {
+      const code = reply.charCodeAt(at)
+      if (code === DOT) break
+      value = value * 10 + (code - ZERO)
+    }
+    this.#at = at + 1
+    return value
+  }
 }

@@ -1,6 +1,7 @@
-import type { Msg, Subscription } from '@nats-io/transport-node'
+import type { Subscription } from '@nats-io/transport-node'
 import { SettlementError } from '../../core/errors.ts'
 import type { NatsDelivery } from './delivery.ts'
+import type { Incoming } from './incoming.ts'
 import type { Lane } from './lane.ts'
 import type { Session } from './session.ts'
 
@@ -47,9 +48,11 @@ export class Confirmations {
   }
 
   open(): void {
-    this.#subscription = this.#session.subscribe(`${this.#inbox}.*`, (error, message) => {
-      if (error === null) this.#answered(message)
-    })
+    this.#subscription = this.#session.subscribe(
+      `${this.#inbox}.*`,
+      (message) => this.#answered(message),
+      (error) => this.#session.error(error, 'receiving the confirmations of acks'),
+    )
   }
 
   /** Resolves with what went wrong, for all of them: the answer of a lane stands for its whole part. */
@@ -83,12 +86,12 @@ export class Confirmations {
     confirmation.sentAt = this.#session.host.clock.monotonic()
   }
 
-  #answered(message: Msg): void {
+  #answered(message: Incoming): void {
     const { subject } = message
     const confirmation = this.#open.get(Number(subject.slice(this.#inbox.length + 1)))
     if (confirmation === undefined) return
     // Nobody listens for acks there: the consumer is gone, or JetStream is for a while. It is looked into soon.
-    if ((message.headers?.code ?? 0) >= 300) {
+    if (message.status >= 300) {
       confirmation.sentAt = -Infinity
       return
     }

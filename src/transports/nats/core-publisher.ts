@@ -5,6 +5,7 @@ import { Mapping } from './mapping.ts'
 import type { Session, SessionPart } from './session.ts'
 import type { Subjects } from './subjects.ts'
 
+const NO_RESPONDERS = 503
 const SENT: PublishOutcome = Object.freeze({ position: undefined })
 
 /**
@@ -64,9 +65,13 @@ export class CorePublisher implements SessionPart {
   async publishToSomebody(message: OutgoingMessage): Promise<'taken' | 'nobody' | Error> {
     const inbox = this.#session.inbox()
     let isTaken = true
-    const subscription = this.#session.subscribe(inbox, (error, answer) => {
-      if (error === null && answer.headers?.code === 503) isTaken = false
-    })
+    const subscription = this.#session.subscribe(
+      inbox,
+      (answer) => {
+        if (answer.status === NO_RESPONDERS) isTaken = false
+      },
+      (error) => this.#session.error(error, `listening whether anybody takes a message for "${message.topic}"`),
+    )
     try {
       const outcome = this.#write(message, inbox)
       if (outcome.error !== undefined) return outcome.error

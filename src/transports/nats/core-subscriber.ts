@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { Msg, Subscription } from '@nats-io/transport-node'
+import type { Subscription } from '@nats-io/transport-node'
 import { LinkedList } from '../../core/linked-list.ts'
 import { PublishError, SettlementError } from '../../core/errors.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
@@ -15,6 +15,7 @@ import type {
   TransportSubscription,
 } from '../../core/transport.ts'
 import type { CorePublisher } from './core-publisher.ts'
+import type { Incoming } from './incoming.ts'
 import { Mapping } from './mapping.ts'
 import type { Session } from './session.ts'
 import type { Subjects } from './subjects.ts'
@@ -90,10 +91,8 @@ export class CoreSubscription implements TransportSubscription {
     this.#subscriptions = this.#subjects.coreFilters(topic).map((filter) =>
       this.#session.subscribe(
         filter,
-        (error, message) => {
-          if (error === null) this.#receive(message)
-          else this.#session.error(error, `subscribing to "${topic}"`)
-        },
+        (message) => this.#receive(message),
+        (error) => this.#session.error(error, `subscribing to "${topic}"`),
         ephemeral ? undefined : group,
       ),
     )
@@ -117,18 +116,14 @@ export class CoreSubscription implements TransportSubscription {
 
   // --- in ----------------------------------------------------------------------------------------------------------
 
-  #receive(native: Msg): void {
+  #receive(native: Incoming): void {
     // A wildcard of ours catches no dead letters, one of NATS's may.
     const topic = this.#subjects.topicOf(native.subject)
     if (!this.#matches(topic)) return
-    const { message, group } = this.#mapping.decode(native, topic, '', this.#session.host.clock.now())
+    const { message, group } = this.#mapping.decode(native, topic, randomUUID, this.#session.host.clock.now())
     if (group !== undefined && group !== this.#spec.group) return
     if (this.#backlog.size >= this.#session.options.maxCoreBacklog) this.#overflow++
-    else {
-      // There is no position to make an id of.
-      const own = message.id === '' ? { ...message, id: randomUUID() } : message
-      this.#backlog.push(new CoreDelivery(own, own.body.byteLength))
-    }
+    else this.#backlog.push(new CoreDelivery(message, message.body.byteLength + native.headerBytes))
     this.#wake()
   }
 

@@ -1,11 +1,12 @@
 // Longer than most: what arrives, what is held and what has to be fetched back share one state, and the order of keys
 // hangs on all three agreeing.
-import type { Msg, Subscription } from '@nats-io/transport-node'
+import type { Subscription } from '@nats-io/transport-node'
 import { sleep } from '../../core/clock.ts'
 import type { Timer } from '../../core/clock.ts'
 import { LinkedList } from '../../core/linked-list.ts'
 import { AckReply } from './ack-reply.ts'
 import { NatsDelivery } from './delivery.ts'
+import type { Incoming } from './incoming.ts'
 import type { ConsumerInfo } from './jetstream-types.ts'
 import type { LaneHost } from './lane-host.ts'
 import { PullStatus } from './pull-status.ts'
@@ -60,7 +61,6 @@ export class Lane {
   readonly #host: LaneHost
   readonly #reply = new AckReply()
   readonly #status: PullStatus
-  #replyPrefix: string
   #subscription: Subscription | undefined
   /** Wanted, whether or not there is a connection for it. */
   #open = false
@@ -85,7 +85,7 @@ export class Lane {
     this.plan = plan
     this.stream = stream
     this.consumer = consumer
-    this.#replyPrefix = `$JS.ACK.${stream}.${consumer}`
+    this.#reply.prefix = `$JS.ACK.${stream}.${consumer}.`
     this.shared = plan.unit === undefined
     this.ackWaitMs = host.ackWaitMs
     this.pulls = new Pulls(host, this)
@@ -114,10 +114,11 @@ export class Lane {
   #listen(): void {
     if (this.#subscription !== undefined) return
     this.pulls.inbox = this.#host.session.inbox()
-    this.#subscription = this.#host.session.subscribe(this.pulls.inbox, (error, message) => {
-      if (error === null) this.#receive(message)
-      else this.#host.session.error(error, `receiving from consumer "${this.consumer}"`)
-    })
+    this.#subscription = this.#host.session.subscribe(
+      this.pulls.inbox,
+      (message) => this.#receive(message),
+      (error) => this.#host.session.error(error, `receiving from consumer "${this.consumer}"`),
+    )
   }
 
   /** Asks for nothing more; resolves when nothing more can come. What has come stays in the stash. */
@@ -226,14 +227,13 @@ export class Lane {
 
   // --- in ----------------------------------------------------------------------------------------------------------
 
-  #receive(native: Msg): void {
+  #receive(native: Incoming): void {
     const { reply } = native
-    if (reply === undefined || reply === '' || !this.#reply.read(reply)) {
+    if (!this.#reply.read(reply)) {
       if (this.#status.read(native) && this.#fetched !== undefined) this.#fetchStep?.()
       return
     }
-    const { delivered, seq, consumerSeq, time, pending, prefixEnd } = this.#reply
-    if (this.#replyPrefix.length !== prefixEnd) this.#replyPrefix = reply.slice(0, prefixEnd)
+    const { delivered, seq, consumerSeq, time, pending } = this.#reply
     const now = this.#now()
     this.pulls.arrived(pending, now)
     const isGap = !this.shared && consumerSeq > this.#consumerSeq + 1
@@ -244,13 +244,13 @@ export class Lane {
     else if (!this.#returned.delete(seq) && (this.#isHere(seq) || this.#isAcked(seq, reply, now)))
       return this.#skipped()
     const topic = this.#host.subjects.topicOf(native.subject)
-    const { message, group, deliverAt } = this.#host.mapping.decode(native, topic, `${this.stream}-${seq}`, time)
+    const { message, group, deliverAt } = this.#host.mapping.decode(native, topic, () => `${this.stream}-${seq}`, time)
     if (group !== undefined && group !== this.#host.group) {
       // A redrive for another group.
       this.#host.acknowledge(reply)
       return this.#skipped()
     }
-    const bytes = native.data.byteLength + this.pulls.headerBytes(native)
+    const bytes = message.body.byteLength + native.headerBytes
     const delivery = new NatsDelivery(this, message, reply, seq, delivered, bytes, deliverAt !== undefined, now)
     const early = deliverAt === undefined ? 0 : deliverAt - this.#host.session.host.clock.now()
     if (early > 0) {
@@ -359,7 +359,7 @@ export class Lane {
     await this.#sweep()
     const keep = this.#held()
     for (const seq of this.#returned) keep.add(seq)
-    if (expired && !(await reclaim(session, info, this.#replyPrefix, keep)))
+    if (expired && !(await reclaim(session, info, this.#reply.prefix, keep)))
       await sleep(session.host.clock, this.ackWaitMs + RUN_OUT_GRACE_MS)
     for (let left = Math.max(1, info.num_ack_pending - keep.size); left > 0 && this.#subscription !== undefined;) {
       this.#fetchLeft = Math.min(left, FETCH_AT_ONCE)
@@ -416,10 +416,14 @@ export class Lane {
     if (!session.ready || !session.isOlderThan(2, 10)) return
     const done = Promise.withResolvers<void>()
     const inbox = session.inbox()
-    const subscription = session.subscribe(inbox, (error, message) => {
-      if (error === null && message.reply !== undefined && message.reply !== '') this.#receive(message)
-      done.resolve()
-    })
+    const subscription = session.subscribe(
+      inbox,
+      (message) => {
+        if (message.reply !== '') this.#receive(message)
+        done.resolve()
+      },
+      () => done.resolve(),
+    )
     this.pulls.sweep(inbox)
     const timer = session.host.clock.setTimer(FETCH_TIMEOUT_MS, () => done.resolve())
     await done.promise

@@ -1,7 +1,7 @@
-import type { Msg } from '@nats-io/transport-node'
 import { NO_HEADERS } from '../../core/message.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
 import type { Position } from '../../core/transport.ts'
+import type { Incoming } from './incoming.ts'
 
 // Ours, beside the attributes of CloudEvents. A user's header can't have such a name: the bus drops `busbar-…` on publish.
 const GROUP = 'busbar-group'
@@ -10,6 +10,10 @@ const DELIVER_AT = 'busbar-deliver-at'
 const ESCAPE = 'busbar-escaped-'
 const SERVERS_OWN = /^nats-/i
 const MESSAGE_ID = 'Nats-Msg-Id'
+const CARRIAGE_RETURN = 13
+/** How a block of ours begins. */
+const COMMON =
+  /^NATS\/1\.0\r\nce-specversion: 1\.0\r\nce-type: ([^\r]*)\r\nce-source: ([^\r]*)(?:\r\ncontent-type: ([^\r]*))?\r\nce-time: ([^\r]*)(?=\r)/
 
 /** A message and what concerns only the transport. */
 export interface Decoded {
@@ -20,24 +24,30 @@ export interface Decoded {
   readonly deliverAt: number | undefined
 }
 
+/** What the messages of one program have in common, for the most part: written first, and read at once. */
+interface Common {
+  readonly type: string
+  readonly source: string
+  readonly contentType: string
+  readonly time: number
+  /** Of the block, from its start. */
+  readonly text: string
+}
+
+const NOTHING_IN_COMMON: Common = { type: '', source: '', contentType: '', time: Number.NaN, text: '?' }
+const COMMON_START = 'NATS/1.0\r\nce-specversion: 1.0\r\nce-type: '
+
 /** Turns messages into header blocks and back: CloudEvents 1.0 binary mode with the prefix `ce-`. */
 export class Mapping {
-  // Most messages of a batch share these; an ISO date costs more than the rest of the block.
-  #time = -1
-  #timeText = ''
-  #readTimeText = ''
-  #readTime = 0
+  #written = NOTHING_IN_COMMON
+  #read = NOTHING_IN_COMMON
 
   /** `messageId`: what the server recognizes duplicates by; empty for none. */
   encode(message: OutgoingMessage, messageId: string): string {
-    let block =
-      messageId === ''
-        ? 'NATS/1.0\r\nce-specversion: 1.0'
-        : `NATS/1.0\r\n${MESSAGE_ID}: ${messageId}\r\nce-specversion: 1.0`
-    block += `\r\nce-id: ${message.id}\r\nce-type: ${message.type}\r\nce-source: ${message.source}\r\nce-time: ${this.#isoTime(message.time)}`
-    if (message.contentType !== '') block += `\r\ncontent-type: ${message.contentType}`
-    if (message.key !== undefined) block += `\r\nce-partitionkey: ${message.key}`
+    let block = `${this.#commonOf(message)}\r\nce-id: ${message.id}`
+    if (messageId !== '') block += `\r\n${MESSAGE_ID}: ${messageId}`
     if (message.correlationId !== undefined) block += `\r\nce-correlationid: ${message.correlationId}`
+    if (message.key !== undefined) block += `\r\nce-partitionkey: ${message.key}`
     if (message.causationId !== undefined) block += `\r\nce-causationid: ${message.causationId}`
     if (message.subject !== undefined) block += `\r\nce-subject: ${message.subject}`
     if (message.dataSchema !== undefined) block += `\r\nce-dataschema: ${message.dataSchema}`
@@ -55,10 +65,20 @@ export class Mapping {
     return `${block}\r\n\r\n`
   }
 
-  /** `fallbackId`: for a message that another program wrote. `time`: when it was stored. */
-  decode(native: Msg, topic: string, fallbackId: string, time: number): Decoded {
-    const body = native.data
-    const block = headerBlock(native, body)
+  #commonOf({ type, source, contentType, time }: OutgoingMessage): string {
+    const last = this.#written
+    if (last.time === time && last.type === type && last.source === source && last.contentType === contentType)
+      return last.text
+    const content = contentType === '' ? '' : `\r\ncontent-type: ${contentType}`
+    const text = `${COMMON_START}${type}\r\nce-source: ${source}${content}\r\nce-time: ${new Date(time).toISOString()}`
+    // Through bytes, so that it is one piece: joined strings are put together anew in each block otherwise.
+    this.#written = { type, source, contentType, time, text: Buffer.from(text).toString() }
+    return this.#written.text
+  }
+
+  /** `fallbackId`: for a message that another program wrote, made when there is none. `time`: when it was stored. */
+  decode(incoming: Incoming, topic: string, fallbackId: () => string, time: number): Decoded {
+    const { block } = incoming
     let id: string | undefined
     let type: string | undefined
     let source: string | undefined
@@ -76,8 +96,11 @@ export class Mapping {
     let group: string | undefined
     let deliverAt: number | undefined
     let headers: Record<string, string> | undefined
+    const common = this.#commonIn(block)
+    if (common !== undefined) ({ type, source, contentType, time: sentAt } = common)
     // The first line is the version of the protocol, the last one is empty.
-    for (let at = block.indexOf('\r\n') + 2; at > 1 && at < block.length - 2;) {
+    const first = common === undefined ? block.indexOf('\r\n') : common.text.length
+    for (let at = first + 2; at > 1 && at < block.length - 2;) {
       const lineEnd = block.indexOf('\r\n', at)
       const end = lineEnd < 0 ? block.length : lineEnd
       const colon = block.indexOf(':', at)
@@ -93,6 +116,18 @@ export class Mapping {
         case 'ce-id':
           id = value
           break
+        case MESSAGE_ID:
+        case 'ce-specversion':
+          break
+        case 'ce-correlationid':
+          correlationId = value
+          break
+        case 'ce-partitionkey':
+          key = value
+          break
+        case 'ce-causationid':
+          causationId = value
+          break
         case 'ce-type':
           type = value
           break
@@ -100,22 +135,10 @@ export class Mapping {
           source = value
           break
         case 'ce-time':
-          sentAt = this.#parseTime(value)
-          break
-        case 'ce-partitionkey':
-          key = value
-          break
-        case 'ce-correlationid':
-          correlationId = value
-          break
-        case 'ce-causationid':
-          causationId = value
+          sentAt = instant(value)
           break
         case 'content-type':
           contentType = value
-          break
-        case MESSAGE_ID:
-        case 'ce-specversion':
           break
         case 'ce-subject':
           subject = value
@@ -152,7 +175,7 @@ export class Mapping {
     }
     return {
       message: {
-        id: id ?? fallbackId,
+        id: id ?? fallbackId(),
         topic,
         type: type ?? topic,
         source: source ?? 'nats',
@@ -168,51 +191,28 @@ export class Mapping {
         tracestate,
         expiresAt,
         headers: headers ?? NO_HEADERS,
-        body,
+        body: incoming.body,
       },
       group,
       deliverAt,
     }
   }
 
-  #isoTime(time: number): string {
-    if (time !== this.#time) {
-      this.#time = time
-      this.#timeText = new Date(time).toISOString()
+  /** What the block begins with, when it was written as `encode` does; mostly that of the last one. */
+  #commonIn(block: string): Common | undefined {
+    const last = this.#read
+    if (block.startsWith(last.text)) {
+      // The time must end here: `…:00.000Z` of one is no start of another, but of a foreign block it might be.
+      if (block.charCodeAt(last.text.length) === CARRIAGE_RETURN) return last
     }
-    return this.#timeText
+    const match = COMMON.exec(block)
+    if (match === null) return undefined
+    const [whole, type = '', source = '', contentType = '', iso = ''] = match
+    const time = instant(iso)
+    if (time === undefined) return undefined
+    this.#read = { type, source, contentType, time, text: whole }
+    return this.#read
   }
-
-  #parseTime(text: string): number | undefined {
-    if (text !== this.#readTimeText) {
-      const ms = instant(text)
-      if (ms === undefined) return undefined
-      this.#readTimeText = text
-      this.#readTime = ms
-    }
-    return this.#readTime
-  }
-}
-
-/**
- * The header block as it came. The client's own `headers` cuts blanks off values and costs several times as much; but the
- * block lies right before the body, and everything that is needed to find it is public. Should that ever not hold, it is
- * put together from `headers` again.
- */
-function headerBlock(native: Msg, body: Uint8Array): string {
-  const size = (native as { size?: () => number }).size
-  if (size !== undefined) {
-    const length = size.call(native) - native.subject.length - (native.reply?.length ?? 0) - body.byteLength
-    if (length === 0) return ''
-    if (length > 0 && body.byteOffset >= length) {
-      const block = Buffer.from(body.buffer, body.byteOffset - length, length)
-      if (block[0] === 0x4e && block[4] === 0x2f && block[length - 1] === 0x0a) return block.toString('utf8')
-    }
-  }
-  if (native.headers === undefined) return ''
-  let block = 'NATS/1.0'
-  for (const [name, values] of native.headers) for (const value of values) block += `\r\n${name}: ${value}`
-  return `${block}\r\n\r\n`
 }
 
 function instant(text: string): number | undefined {

@@ -1,6 +1,6 @@
 import type { ConnectionOptions, NatsConnection } from '@nats-io/transport-node'
 import { OptionsReader } from '../../core/options.ts'
-import { parseNatsUrls } from './nats-url.ts'
+import { applyUrl } from './url-options.ts'
 
 /** Limits of the stream that stores the messages; they apply when it is created. */
 export interface NatsStreamOptions {
@@ -54,7 +54,8 @@ export interface NatsNativeOptions {
 
 export interface NatsOptions {
   /**
-   * `nats://` or `tls://`, several as an array or with commas: `nats://user:secret@a:4222,b:4222`. Default
+   * `nats://` or `tls://`, several as an array or with commas: `nats://user:secret@a:4222,b:4222`; a user without a password
+   * is a token. Parameters are options, what stands beside the URL wins: `?jetstream=false&stream.maxAgeMs=60000`. Default
    * `nats://127.0.0.1:4222`.
    */
   readonly url?: string | readonly string[] | undefined
@@ -166,7 +167,6 @@ export interface ResolvedNatsOptions {
 export const ENVELOPE_ROOM_BYTES = 32_768
 
 export const NATS_DEFAULTS = {
-  url: 'nats://127.0.0.1:4222',
   connectTimeoutMs: 5_000,
   pingIntervalMs: 5_000,
   reconnectBaseMs: 100,
@@ -188,22 +188,23 @@ const TOKEN = /^[A-Za-z0-9_-]{1,64}$/
 const SUBJECT = /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/
 
 export function resolveNatsOptions(options: NatsOptions | undefined): ResolvedNatsOptions {
-  const reader = new OptionsReader('nats', options)
+  const { input, servers, tls: isTls, problems } = applyUrl(options)
+  const reader = new OptionsReader('nats', input)
+  for (const problem of problems) reader.problem('url', problem)
   const jetstream = reader.boolean('jetstream', true)
   const connection = reader.withMethods<NatsConnection>('connection', ['publish', 'subscribe', 'request', 'status'])
-  const url = parseNatsUrls(reader, NATS_DEFAULTS.url)
   const tls = resolveTls(reader)
   const resolved: ResolvedNatsOptions = {
-    servers: url.servers,
+    servers,
     jetstream,
-    user: reader.string('user', url.user),
-    password: reader.string('password', url.password),
-    token: reader.string('token', url.token),
+    user: reader.string('user', undefined),
+    password: reader.string('password', undefined),
+    token: reader.string('token', undefined),
     nkeySeed: reader.string('nkeySeed', undefined),
     jwt: reader.string('jwt', undefined),
     credentials: reader.string('credentials', undefined),
     credentialsFile: reader.string('credentialsFile', undefined),
-    tls: tls ?? (url.tls ? {} : undefined),
+    tls: tls ?? (isTls ? {} : undefined),
     connection,
     name: reader.string('name', undefined),
     connectTimeoutMs: reader.integer('connectTimeoutMs', NATS_DEFAULTS.connectTimeoutMs, { min: 1 }),
@@ -223,13 +224,13 @@ export function resolveNatsOptions(options: NatsOptions | undefined): ResolvedNa
   }
   if (resolved.domain !== undefined && !SUBJECT.test(resolved.domain))
     reader.problem('domain', 'must be made of letters, digits, "_" and "-"')
-  refuseMixtures(reader, resolved)
+  refuseMixtures(reader, resolved, options?.url !== undefined)
   reader.done()
   return Object.freeze(resolved)
 }
 
 /** Options that exclude each other, or that the chosen mode has no use for. */
-function refuseMixtures(reader: OptionsReader, options: ResolvedNatsOptions): void {
+function refuseMixtures(reader: OptionsReader, options: ResolvedNatsOptions, hasUrl: boolean): void {
   const ways = [
     ['user', options.user !== undefined],
     ['token', options.token !== undefined],
@@ -244,7 +245,9 @@ function refuseMixtures(reader: OptionsReader, options: ResolvedNatsOptions): vo
   if (options.jwt !== undefined && options.nkeySeed === undefined)
     reader.problem('jwt', 'needs the nkeySeed that signs for it (or give both as credentials)')
   if (options.connection !== undefined) {
-    for (const field of ['url', 'tls', 'user', 'token', 'nkeySeed', 'credentials', 'credentialsFile'] as const)
+    const belongs = ['tls', 'user', 'token', 'nkeySeed', 'credentials', 'credentialsFile']
+    if (hasUrl) reader.problem('url', 'belongs to the connection: you gave one that is made already')
+    for (const field of belongs)
       if (reader.has(field)) reader.problem(field, 'belongs to the connection: you gave one that is made already')
   }
   if (options.jetstream) {

@@ -1,5 +1,6 @@
-import type { Msg, Subscription } from '@nats-io/transport-node'
+import type { Subscription } from '@nats-io/transport-node'
 import type { Timer } from '../../core/clock.ts'
+import type { Incoming } from './incoming.ts'
 import type { Session } from './session.ts'
 import type { StateRecord, StateRecords } from './state-records.ts'
 
@@ -109,9 +110,11 @@ export class Ownership {
 
   /** Joins; resolves when what is free and due to us is taken. */
   async start(): Promise<void> {
-    this.#subscription = this.#host.session.subscribe(this.#noticeSubject, (error, message) => {
-      if (error === null) this.#heard(message)
-    })
+    this.#subscription = this.#host.session.subscribe(
+      this.#noticeSubject,
+      (message) => this.#heard(message),
+      (error) => this.#blame(error),
+    )
     this.#tell('join')
     await new Promise<void>((resolve) => {
       this.#host.session.host.clock.setTimer(LISTEN_MS, resolve)
@@ -127,10 +130,10 @@ export class Ownership {
     this.#host.session.outbox.publish(this.#noticeSubject, '', '', Buffer.from(JSON.stringify(notice)))
   }
 
-  #heard(message: Msg): void {
+  #heard(message: Incoming): void {
     let notice: Notice
     try {
-      notice = message.json<Notice>()
+      notice = JSON.parse(message.text) as Notice
     } catch {
       // Not ours; nothing depends on it.
       return

@@ -1,4 +1,4 @@
-import type { Msg, Subscription } from '@nats-io/transport-node'
+import type { Subscription } from '@nats-io/transport-node'
 import type { Timer } from '../../core/clock.ts'
 import { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
@@ -6,6 +6,7 @@ import { messageBytes } from '../../core/outgoing.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import { ERR, notConfirmed } from './errors.ts'
+import type { Incoming } from './incoming.ts'
 import { Mapping, positionOf } from './mapping.ts'
 import { PublishBatch } from './publish-batch.ts'
 import type { Session, SessionPart } from './session.ts'
@@ -56,9 +57,11 @@ export class JetStreamPublisher implements SessionPart {
   }
 
   open(): void {
-    this.#subscription = this.#session.subscribe(`${this.#inbox}.*.*`, (error, message) => {
-      if (error === null) this.#answered(message)
-    })
+    this.#subscription = this.#session.subscribe(
+      `${this.#inbox}.*.*`,
+      (message) => this.#answered(message),
+      (error) => this.#session.error(error, 'receiving the confirmations of JetStream'),
+    )
   }
 
   publish(
@@ -137,13 +140,13 @@ export class JetStreamPublisher implements SessionPart {
 
   // --- answers -----------------------------------------------------------------------------------------------------
 
-  #answered(answer: Msg): void {
+  #answered(answer: Incoming): void {
     const { subject } = answer
     const dot = subject.lastIndexOf('.')
     const batch = this.#batches.get(Number(subject.slice(this.#inbox.length + 1, dot)))
     const index = Number(subject.slice(dot + 1))
     if (batch === undefined || !batch.isSent(index)) return
-    const text = answer.string()
+    const { text } = answer
     const seq = text.indexOf('"error"') < 0 ? sequenceIn(text) : undefined
     if (seq === undefined) {
       this.#refused(batch, index, text)

@@ -1,4 +1,4 @@
-import type { Msg } from '@nats-io/transport-node'
+import type { Incoming } from './incoming.ts'
 import type { Lane } from './lane.ts'
 import type { LaneHost } from './lane-host.ts'
 
@@ -19,14 +19,13 @@ export class PullStatus {
   }
 
   /** True when it means that a request is over. */
-  read(native: Msg): boolean {
-    const { headers } = native
-    if (headers === undefined) return false
+  read(native: Incoming): boolean {
+    const { status: code, description } = native
+    if (code === 0) return false
     const { pulls } = this.#lane
     pulls.heard()
-    const { code, description } = headers
     if (code === HEARTBEAT) return false
-    const unanswered = Number(headers.get('Nats-Pending-Messages') || Number.NaN)
+    const unanswered = Number(native.header('Nats-Pending-Messages') || Number.NaN)
     if (code === NOT_FOUND || code === TIMEOUT) pulls.ended(unanswered)
     else if (code === CONFLICT) this.#conflict(description, unanswered)
     else if (code === NO_RESPONDERS) {

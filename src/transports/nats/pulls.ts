@@ -1,4 +1,3 @@
-import type { Msg } from '@nats-io/transport-node'
 import type { Lane } from './lane.ts'
 import type { LaneHost } from './lane-host.ts'
 
@@ -127,12 +126,6 @@ export class Pulls {
     if (this.asked === 0 || this.#now() - this.#heardAt < 2 * HEARTBEAT_MS + 1_000) return false
     this.reset()
     return true
-  }
-
-  /** Size of the header block of a message. */
-  headerBytes(native: Msg): number {
-    const size = (native as { size?: () => number }).size?.() ?? 0
-    return Math.max(0, size - native.subject.length - (native.reply?.length ?? 0) - native.data.byteLength)
   }
 
   #now(): number {

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import type { Msg } from '@nats-io/transport-node'
 import type { Timer } from '../../core/clock.ts'
 import { TimeoutError } from '../../core/errors.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
 import type { StoredMessage } from '../../core/transport.ts'
 import { AckReply } from './ack-reply.ts'
+import type { Incoming } from './incoming.ts'
 import { positionOf } from './mapping.ts'
 import type { SubscriptionParts } from './subscriber.ts'
 
@@ -56,21 +56,18 @@ function collect(parts: SubscriptionParts, stream: string, name: string, limit: 
       if (!subscription.isClosed()) subscription.unsubscribe()
       finish()
     }
-    const receive = (native: Msg): void => {
-      if (native.reply === undefined || native.reply === '' || !reply.read(native.reply)) {
+    const receive = (native: Incoming): void => {
+      if (!reply.read(native.reply)) {
         // Nothing more there.
         end(() => resolve(found))
         return
       }
       const { seq, time } = reply
-      const { message } = mapping.decode(native, subjects.topicOf(native.subject), `${stream}-${seq}`, time)
+      const { message } = mapping.decode(native, subjects.topicOf(native.subject), () => `${stream}-${seq}`, time)
       found.push({ message, position: positionOf(stream, seq) })
       if (found.length >= limit) end(() => resolve(found))
     }
-    const subscription = session.subscribe(inbox, (error, native) => {
-      if (error === null) receive(native)
-      else end(() => reject(error))
-    })
+    const subscription = session.subscribe(inbox, receive, (error) => end(() => reject(error)))
     timer = session.host.clock.setTimer(ANSWER_TIMEOUT_MS, () =>
       end(() => reject(new TimeoutError(`Reading stream "${stream}" got no answer for ${ANSWER_TIMEOUT_MS} ms`))),
     )

@@ -70,14 +70,13 @@ export class Requests {
         if (!session.connection.isClosed()) request.respond('', { headers })
       }
     }
-    const subscription = session.subscribe(
-      this.#subjects.rpc(topic),
-      (error, request) => {
+    const subscription = session.connection.subscribe(this.#subjects.rpc(topic), {
+      queue: group,
+      callback: (error, request) => {
         if (error !== null) session.error(error, `responding to "${topic}"`)
         else void answer(request)
       },
-      group,
-    )
+    })
     await session.connection.flush()
     return async () => {
       if (!subscription.isClosed() && !session.connection.isClosed()) await subscription.drain()

@@ -5,8 +5,10 @@ import { AuthorizationError, ConnectionError, StateError } from '../../core/erro
 import type { TransportHealth, TransportHost } from '../../core/transport.ts'
 import { connectTo } from './connect.ts'
 import { toBusbarError } from './errors.ts'
+import { Incoming } from './incoming.ts'
 import type { ResolvedNatsOptions } from './options.ts'
 import { Outbox } from './outbox.ts'
+import { WireReader } from './wire-reader.ts'
 
 /** A part of the transport that lives through reconnects. */
 export interface SessionPart {
@@ -35,6 +37,7 @@ export class Session {
   connection!: NatsConnection
   outbox!: Outbox
   ready = false
+  #reader: WireReader | undefined
   readonly #parts = new Set<SessionPart>()
   readonly #requests = new Set<(error: unknown) => void>()
   #owned = true
@@ -70,6 +73,9 @@ export class Session {
     if (this.connection.isClosed())
       throw new ConnectionError('The NATS connection that was given is closed', { retryable: false })
     this.outbox = new Outbox(this.connection)
+    // What reads a connection of the user's is the user's affair.
+    if (this.#owned)
+      this.#reader = WireReader.attach(this.connection, (error) => this.error(error, 'receiving a message'))
     this.#statusDone = this.#watch()
   }
 
@@ -116,9 +122,22 @@ export class Session {
     return createInbox(this.options.native.connect?.inboxPrefix)
   }
 
-  /** `receive` must not throw: the client would stop reading. */
-  subscribe(subject: string, receive: Subscription['callback'], queue?: string): Subscription {
-    return this.connection.subscribe(subject, { callback: receive, ...(queue === undefined ? {} : { queue }) })
+  /** `receive` must not throw, and not keep what it gets. `failed`: the server took the subscription away. */
+  subscribe(
+    subject: string,
+    receive: (message: Incoming) => void,
+    failed: (error: Error) => void,
+    queue?: string,
+  ): Subscription {
+    const incoming = new Incoming()
+    const callback: Subscription['callback'] = (error, native) => {
+      if (error !== null) return failed(error)
+      incoming.take(native)
+      receive(incoming)
+    }
+    const subscription = this.connection.subscribe(subject, { callback, ...(queue === undefined ? {} : { queue }) })
+    this.#reader?.add(subscription, receive)
+    return subscription
   }
 
   /** A request that fails as soon as the connection is lost: the client itself would let it wait for its timeout. */

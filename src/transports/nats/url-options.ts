@@ -1,0 +1,139 @@
+import type { NatsOptions } from './options.ts'
+
+export interface FromUrl {
+  /** The options without `url`, and with what stood in it. */
+  readonly input: Record<string, unknown>
+  /** `host:port`, as the client library wants them: what may be secret is taken out. */
+  readonly servers: readonly string[]
+  /** Some URL begins with `tls:`. */
+  readonly tls: boolean
+  /** What is wrong with the URL. None of them shows it: it may hold a password. */
+  readonly problems: readonly string[]
+}
+
+const DEFAULT_URL = 'nats://127.0.0.1:4222'
+const DEFAULT_PORT = '4222'
+
+/** What stands before the question mark, or is no text. */
+const PLACES = new Set(['url', 'user', 'password', 'token', 'connection', 'native'])
+/** Options that are objects: `stream.maxAgeMs=60000`. */
+const GROUPS = new Set(['stream', 'tls'])
+/** Stay text, also when they look like a number. */
+const TEXTS = new Set([
+  'name',
+  'domain',
+  'nkeySeed',
+  'jwt',
+  'credentials',
+  'credentialsFile',
+  'stream.name',
+  'stream.subjectPrefix',
+])
+/** Ways to log in that leave no room for the user of a URL. */
+const OTHER_LOGINS = ['token', 'nkeySeed', 'credentials', 'credentialsFile'] as const
+
+/**
+ * Takes `options.url` apart. What is said beside it wins over what is said in it, so that a password may come from
+ * elsewhere. Parameters are options: `nats://a:4222,b:4222?jetstream=false&stream.name=orders`.
+ */
+export function applyUrl(options: NatsOptions | undefined): FromUrl {
+  const { url, ...rest } = typeof options === 'object' ? options : ({} as NatsOptions)
+  const input: Record<string, unknown> = typeof options === 'object' || options === undefined ? { ...rest } : options
+  const problems = new Set<string>()
+  const servers: string[] = []
+  let tls = false
+  let login: { readonly user: string; readonly password: string } | undefined
+  for (const entry of urlsOf(url)) {
+    if (typeof entry !== 'string' || entry === '') {
+      problems.add('must be a URL such as "nats://127.0.0.1:4222", or an array of them')
+      continue
+    }
+    const [places, parameters] = splitOnce(entry, '?')
+    const scheme = /^[a-z]+:\/\//i.exec(places)?.[0] ?? 'nats://'
+    for (const part of places.split(',')) {
+      const parsed = parse(part.trim(), scheme)
+      if (typeof parsed === 'string') {
+        problems.add(parsed)
+        continue
+      }
+      if (parsed.tls) tls = true
+      servers.push(parsed.server)
+      login ??= parsed.login
+    }
+    for (const [name, text] of new URLSearchParams(parameters)) {
+      const problem = setOption(input, name, text)
+      if (problem !== undefined) problems.add(problem)
+    }
+  }
+  if (login !== undefined) logIn(input, login)
+  return { input, servers, tls, problems: [...problems] }
+}
+
+function urlsOf(url: unknown): readonly unknown[] {
+  if (url === undefined) return [DEFAULT_URL]
+  return Array.isArray(url) ? (url as unknown[]) : [url]
+}
+
+function splitOnce(text: string, separator: string): [string, string | undefined] {
+  const at = text.indexOf(separator)
+  return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)]
+}
+
+interface Parsed {
+  readonly server: string
+  readonly tls: boolean
+  readonly login: { readonly user: string; readonly password: string } | undefined
+}
+
+function parse(text: string, scheme: string): Parsed | string {
+  const wrong = 'must be like "nats://host:4222", "tls://host:4222" or "nats://a:4222,b:4222"'
+  const full = text.includes('://') ? text : scheme + text
+  if (!URL.canParse(full)) return wrong
+  const { protocol, hostname, port, pathname, hash, username, password } = new URL(full)
+  if ((protocol !== 'nats:' && protocol !== 'tls:') || hostname === '') return wrong
+  if ((pathname !== '' && pathname !== '/') || hash !== '') return wrong
+  try {
+    return {
+      server: `${hostname}:${port === '' ? DEFAULT_PORT : port}`,
+      tls: protocol === 'tls:',
+      login:
+        username === '' ? undefined : { user: decodeURIComponent(username), password: decodeURIComponent(password) },
+    }
+  } catch {
+    return 'has a "%" in its user or password that starts no %XX: write a plain percent sign as %25'
+  }
+}
+
+/** A user without a password is a token, as in every NATS client; unless the password stands beside the URL. */
+function logIn(input: Record<string, unknown>, login: { readonly user: string; readonly password: string }): void {
+  if (OTHER_LOGINS.some((name) => input[name] !== undefined)) return
+  if (login.password === '' && input['password'] === undefined && input['user'] === undefined) {
+    input['token'] = login.user
+    return
+  }
+  input['user'] ??= login.user
+  input['password'] ??= login.password
+}
+
+/** Returns what is wrong with it. */
+function setOption(input: Record<string, unknown>, name: string, text: string): string | undefined {
+  if (PLACES.has(name)) return `has a parameter "${name}", which belongs before the question mark or beside the URL`
+  const value = TEXTS.has(name) || name.startsWith('tls.') ? toSwitch(text) : toValue(text)
+  const [group, field] = splitOnce(name, '.')
+  if (field === undefined || !GROUPS.has(group)) {
+    input[name] ??= value
+    return undefined
+  }
+  const given = input[group]
+  if (given !== undefined && (typeof given !== 'object' || given === null)) return undefined
+  input[group] = { [field]: value, ...given }
+  return undefined
+}
+
+function toSwitch(text: string): unknown {
+  return text === 'true' || text === 'false' ? text === 'true' : text
+}
+
+function toValue(text: string): unknown {
+  return /^\d{1,15}$/.test(text) ? Number(text) : toSwitch(text)
+}
