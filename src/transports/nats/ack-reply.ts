@@ -1,6 +1,8 @@
 const DOT = 46
 const ZERO = 48
-const NANOS_PER_MS = 1_000_000
+const UPPER_A = 65
+/** Digits of a time in ns: from 2001 to 2286. */
+const TIME_DIGITS = 19
 
 /**
  * Reads the subject that a delivery is acked on: `$JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer sequence>.
@@ -14,24 +16,34 @@ export class AckReply {
   seq = 0
   /** Of the delivery: each delivery of a consumer has the next one. */
   consumerSeq = 0
-  /** When it was stored, in ms since 1970. */
-  time = 0
   /** How many more wait for this consumer. */
   pending = 0
   /** The part that is the same for all deliveries of the consumer, with the dot after it. */
   prefix = ''
+  #reply = ''
+  #timeAt = 0
   #at = 0
 
   /** False when the subject is none of that kind. */
   read(reply: string): boolean {
-    if ((this.prefix === '' || !reply.startsWith(this.prefix)) && !this.#findPrefix(reply)) return false
+    const start = this.prefix.length
+    // All deliveries of one consumer have the same; a look at where it ends is enough.
+    const isKnown = start > 0 && reply.charCodeAt(start - 1) === DOT && reply.charCodeAt(4) === UPPER_A
+    if (!isKnown && !this.#findPrefix(reply)) return false
+    this.#reply = reply
     this.#at = this.prefix.length
     this.delivered = this.#number(reply)
     this.seq = this.#number(reply)
     this.consumerSeq = this.#number(reply)
-    this.time = Math.floor(this.#number(reply) / NANOS_PER_MS)
+    this.#timeAt = this.#at
+    this.#at += TIME_DIGITS + 1
     this.pending = this.#number(reply)
     return true
+  }
+
+  /** When it was stored, in ms since 1970. */
+  get time(): number {
+    return Number(this.#reply.slice(this.#timeAt, this.#timeAt + TIME_DIGITS - 6))
   }
 
   #findPrefix(reply: string): boolean {

@@ -120,10 +120,10 @@ export class CoreSubscription implements TransportSubscription {
     // A wildcard of ours catches no dead letters, one of NATS's may.
     const topic = this.#subjects.topicOf(native.subject)
     if (!this.#matches(topic)) return
-    const { message, group } = this.#mapping.decode(native, topic, randomUUID, this.#session.host.clock.now())
+    const { message, group } = this.#mapping.decode(native, topic, randomUUID, () => this.#session.host.clock.now())
     if (group !== undefined && group !== this.#spec.group) return
     if (this.#backlog.size >= this.#session.options.maxCoreBacklog) this.#overflow++
-    else this.#backlog.push(new CoreDelivery(message, message.body.byteLength + native.headerBytes))
+    else this.#backlog.push(new CoreDelivery(message, native.size))
     this.#wake()
   }
 

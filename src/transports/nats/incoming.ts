@@ -3,77 +3,87 @@ import type { Msg } from '@nats-io/transport-node'
 const NO_BYTES: Uint8Array = new Uint8Array(0)
 /** `NATS/1.0 ` comes before a status. */
 const STATUS_AT = 9
+const SPACE = 32
 
 /** One message as it came. The same object is used for the next one: whoever receives it takes what is needed and lets go. */
 export class Incoming {
   subject = ''
   reply = ''
-  /** The header block from `NATS/1.0` to the empty line; empty without headers. */
-  block = ''
-  /** Size of the header block. */
-  headerBytes = 0
-  /** The body lies between `start` and `end` of these. */
+  /** The header block (from `NATS/1.0` to the empty line; none: no bytes), then the body. */
   bytes: Buffer = Buffer.alloc(0)
-  start = 0
+  headersAt = 0
+  bodyAt = 0
   end = 0
 
   get body(): Uint8Array {
-    return this.start === this.end ? NO_BYTES : this.bytes.subarray(this.start, this.end)
+    return this.bodyAt === this.end ? NO_BYTES : this.bytes.subarray(this.bodyAt, this.end)
   }
 
   /** The body as text, of something that is ASCII: what the server says. */
   get text(): string {
-    return this.bytes.toString('latin1', this.start, this.end)
+    return this.bytes.toString('latin1', this.bodyAt, this.end)
+  }
+
+  /** Of headers and body. */
+  get size(): number {
+    return this.end - this.headersAt
+  }
+
+  /** The header block, or what comes after so many bytes of it. */
+  block(from = 0): string {
+    return this.bytes.toString('utf8', this.headersAt + from, this.bodyAt)
   }
 
   /** 404 of `NATS/1.0 404 No Messages`; 0 for a message. */
   get status(): number {
-    const { block } = this
-    if (block.charCodeAt(STATUS_AT - 1) !== 32) return 0
-    const code = Number(block.slice(STATUS_AT, STATUS_AT + 3))
+    const at = this.headersAt + STATUS_AT
+    if (at > this.bodyAt || this.bytes[at - 1] !== SPACE) return 0
+    const code = Number(this.bytes.toString('latin1', at, at + 3))
     return Number.isInteger(code) ? code : 0
   }
 
   /** `No Messages` of the same. */
   get description(): string {
-    return this.block.slice(STATUS_AT + 3, this.block.indexOf('\r\n')).trim()
+    const block = this.block()
+    return block.slice(STATUS_AT + 3, block.indexOf('\r\n')).trim()
   }
 
   /** The value of a header; empty when there is none. */
   header(name: string): string {
-    const start = this.block.indexOf(`\r\n${name}:`)
+    const block = this.block()
+    const start = block.indexOf(`\r\n${name}:`)
     if (start < 0) return ''
     const valueAt = start + name.length + 3
-    return this.block.slice(valueAt, this.block.indexOf('\r\n', valueAt)).trim()
+    return block.slice(valueAt, block.indexOf('\r\n', valueAt)).trim()
   }
 
   /** What the client library has read already. */
   take(native: Msg): void {
-    const { data, headers, reply } = native
+    const { data, reply } = native
     this.subject = native.subject
     this.reply = reply ?? ''
-    this.bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
-    this.start = 0
-    this.end = data.byteLength
-    this.block = headers === undefined ? '' : headerBlock(native, data)
-    this.headerBytes = this.block === '' ? 0 : Buffer.byteLength(this.block)
+    const whole = wholeOf(native)
+    this.bytes = whole
+    this.headersAt = 0
+    this.bodyAt = whole.length - data.byteLength
+    this.end = whole.length
   }
 }
 
 /**
- * The header block as it came. The client's own `headers` cuts blanks off values; but the block lies right before the body,
- * and everything that is needed to find it is public. Should that ever not hold, it is put together from `headers` again.
+ * Headers and body as they came. The client's own `headers` cuts blanks off values; but the block lies right before the
+ * body, and everything that is needed to find it is public. Should that ever not hold, it is put together again.
  */
-function headerBlock(native: Msg, body: Uint8Array): string {
+function wholeOf(native: Msg): Buffer {
+  const { data, headers } = native
+  if (headers === undefined) return Buffer.from(data.buffer, data.byteOffset, data.byteLength)
   const size = (native as { size?: () => number }).size?.call(native) ?? 0
-  const length = size - native.subject.length - (native.reply?.length ?? 0) - body.byteLength
-  if (length > 0 && body.byteOffset >= length) {
-    const block = Buffer.from(body.buffer, body.byteOffset - length, length)
-    if (block[0] === 0x4e && block[4] === 0x2f && block[length - 1] === 0x0a) return block.toString('utf8')
+  const length = size - native.subject.length - (native.reply?.length ?? 0) - data.byteLength
+  if (length > 0 && data.byteOffset >= length) {
+    const whole = Buffer.from(data.buffer, data.byteOffset - length, length + data.byteLength)
+    if (whole[0] === 0x4e && whole[4] === 0x2f && whole[length - 1] === 0x0a) return whole
   }
-  const { headers } = native
-  if (headers === undefined) return ''
   let block = headers.code > 0 ? `NATS/1.0 ${headers.code} ${headers.description}` : 'NATS/1.0'
   for (const [name, values] of headers) for (const value of values) block += `\r\n${name}: ${value}`
-  return `${block}\r\n\r\n`
+  return Buffer.concat([Buffer.from(`${block}\r\n\r\n`), data])
 }

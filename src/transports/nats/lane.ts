@@ -233,7 +233,7 @@ export class Lane {
       if (this.#status.read(native) && this.#fetched !== undefined) this.#fetchStep?.()
       return
     }
-    const { delivered, seq, consumerSeq, time, pending } = this.#reply
+    const { delivered, seq, consumerSeq, pending } = this.#reply
     const now = this.#now()
     this.pulls.arrived(pending, now)
     const isGap = !this.shared && consumerSeq > this.#consumerSeq + 1
@@ -244,13 +244,18 @@ export class Lane {
     else if (!this.#returned.delete(seq) && (this.#isHere(seq) || this.#isAcked(seq, reply, now)))
       return this.#skipped()
     const topic = this.#host.subjects.topicOf(native.subject)
-    const { message, group, deliverAt } = this.#host.mapping.decode(native, topic, () => `${this.stream}-${seq}`, time)
+    const { message, group, deliverAt } = this.#host.mapping.decode(
+      native,
+      topic,
+      () => `${this.stream}-${seq}`,
+      () => this.#reply.time,
+    )
     if (group !== undefined && group !== this.#host.group) {
       // A redrive for another group.
       this.#host.acknowledge(reply)
       return this.#skipped()
     }
-    const bytes = message.body.byteLength + native.headerBytes
+    const bytes = native.size
     const delivery = new NatsDelivery(this, message, reply, seq, delivered, bytes, deliverAt !== undefined, now)
     const early = deliverAt === undefined ? 0 : deliverAt - this.#host.session.host.clock.now()
     if (early > 0) {

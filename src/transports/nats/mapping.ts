@@ -32,9 +32,17 @@ interface Common {
   readonly time: number
   /** Of the block, from its start. */
   readonly text: string
+  readonly bytes: Buffer
 }
 
-const NOTHING_IN_COMMON: Common = { type: '', source: '', contentType: '', time: Number.NaN, text: '?' }
+const NOTHING_IN_COMMON: Common = {
+  type: '',
+  source: '',
+  contentType: '',
+  time: Number.NaN,
+  text: '',
+  bytes: Buffer.from('nothing begins so'),
+}
 const COMMON_START = 'NATS/1.0\r\nce-specversion: 1.0\r\nce-type: '
 
 /** Turns messages into header blocks and back: CloudEvents 1.0 binary mode with the prefix `ce-`. */
@@ -71,14 +79,14 @@ export class Mapping {
       return last.text
     const content = contentType === '' ? '' : `\r\ncontent-type: ${contentType}`
     const text = `${COMMON_START}${type}\r\nce-source: ${source}${content}\r\nce-time: ${new Date(time).toISOString()}`
+    const bytes = Buffer.from(text)
     // Through bytes, so that it is one piece: joined strings are put together anew in each block otherwise.
-    this.#written = { type, source, contentType, time, text: Buffer.from(text).toString() }
+    this.#written = { type, source, contentType, time, text: bytes.toString(), bytes }
     return this.#written.text
   }
 
-  /** `fallbackId`: for a message that another program wrote, made when there is none. `time`: when it was stored. */
-  decode(incoming: Incoming, topic: string, fallbackId: () => string, time: number): Decoded {
-    const { block } = incoming
+  /** `fallbackId`: for a message that another program wrote, and the time when it was stored: asked for when they are needed. */
+  decode(incoming: Incoming, topic: string, fallbackId: () => string, time: () => number): Decoded {
     let id: string | undefined
     let type: string | undefined
     let source: string | undefined
@@ -96,13 +104,13 @@ export class Mapping {
     let group: string | undefined
     let deliverAt: number | undefined
     let headers: Record<string, string> | undefined
-    const common = this.#commonIn(block)
+    const common = this.#commonIn(incoming)
     if (common !== undefined) ({ type, source, contentType, time: sentAt } = common)
-    // The first line is the version of the protocol, the last one is empty.
-    const first = common === undefined ? block.indexOf('\r\n') : common.text.length
-    for (let at = first + 2; at > 1 && at < block.length - 2;) {
-      const lineEnd = block.indexOf('\r\n', at)
-      const end = lineEnd < 0 ? block.length : lineEnd
+    const block = incoming.block(common?.bytes.length)
+    // What comes first is the version of the protocol, or nothing after what is in common; the last line is empty.
+    for (let at = block.indexOf('\n') + 1; at > 0 && at < block.length - 2;) {
+      const lineEnd = block.indexOf('\n', at)
+      const end = lineEnd < 0 ? block.length : lineEnd - 1
       const colon = block.indexOf(':', at)
       if (colon < 0 || colon > end) {
         at = end + 2
@@ -179,7 +187,7 @@ export class Mapping {
         topic,
         type: type ?? topic,
         source: source ?? 'nats',
-        time: sentAt ?? time,
+        time: sentAt ?? time(),
         key,
         contentType,
         subject,
@@ -199,18 +207,16 @@ export class Mapping {
   }
 
   /** What the block begins with, when it was written as `encode` does; mostly that of the last one. */
-  #commonIn(block: string): Common | undefined {
+  #commonIn({ bytes, headersAt, bodyAt }: Incoming): Common | undefined {
     const last = this.#read
-    if (block.startsWith(last.text)) {
-      // The time must end here: `…:00.000Z` of one is no start of another, but of a foreign block it might be.
-      if (block.charCodeAt(last.text.length) === CARRIAGE_RETURN) return last
-    }
-    const match = COMMON.exec(block)
+    const end = headersAt + last.bytes.length
+    if (end < bodyAt && bytes[end] === CARRIAGE_RETURN && last.bytes.compare(bytes, headersAt, end) === 0) return last
+    const match = COMMON.exec(bytes.toString('utf8', headersAt, bodyAt))
     if (match === null) return undefined
     const [whole, type = '', source = '', contentType = '', iso = ''] = match
     const time = instant(iso)
     if (time === undefined) return undefined
-    this.#read = { type, source, contentType, time, text: whole }
+    this.#read = { type, source, contentType, time, text: whole, bytes: Buffer.from(whole) }
     return this.#read
   }
 }

@@ -124,24 +124,19 @@ export class WireReader {
     else if (!reader.subscription.isClosed()) {
       const incoming = this.#incoming
       let replyEnd = sizeAt
-      let start = lineEnd + 1
+      incoming.bytes = bytes
+      incoming.headersAt = lineEnd + 1
+      incoming.bodyAt = lineEnd + 1
+      incoming.end = bodyEnd
       if (hasHeaders) {
         replyEnd = line.lastIndexOf(' ', sizeAt - 1)
-        incoming.headerBytes = digits(line, replyEnd + 1, sizeAt)
-        start += incoming.headerBytes
-        incoming.block = bytes.toString('utf8', lineEnd + 1, start)
-      } else {
-        incoming.headerBytes = 0
-        incoming.block = ''
+        incoming.bodyAt += digits(line, replyEnd + 1, sizeAt)
       }
       // Most messages of a batch have the same subject.
       const { subject } = incoming
       if (subjectEnd - subjectAt !== subject.length || !line.startsWith(subject, subjectAt))
         incoming.subject = toText(line.slice(subjectAt, subjectEnd))
       incoming.reply = replyEnd > idEnd ? line.slice(idEnd + 1, replyEnd) : ''
-      incoming.bytes = bytes
-      incoming.start = start
-      incoming.end = bodyEnd
       try {
         reader.receive(incoming)
       } catch (error) {
