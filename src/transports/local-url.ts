@@ -1,10 +1,11 @@
+import { BAD_PERCENT, urlParameter } from '../core/url-parameter.ts'
 import { urlProblem } from './scheme.ts'
 
 /** A URL without a host, taken apart. */
 export interface LocalUrl {
   /** Decoded; relative or absolute as it was written. */
   readonly path: string
-  /** The parameters as options: `true` and `false` are booleans, digits are numbers, anything else is a string. */
+  /** The parameters as options. */
   readonly options: Readonly<Record<string, string | number | boolean>>
 }
 
@@ -31,7 +32,7 @@ function decodePath(written: string): string {
     // sqlite:///C:/data/busbar.db
     return /^\/[A-Za-z]:[\\/]/.test(path) ? path.slice(1) : path
   } catch {
-    throw urlProblem('has a "%" in its path that starts no %XX: write a plain percent sign as %25')
+    throw urlProblem(`has a "%" in its path ${BAD_PERCENT}`)
   }
 }
 
@@ -40,8 +41,7 @@ function parseOptions(query: string): LocalUrl['options'] {
   const options = Object.create(null) as Record<string, string | number | boolean>
   for (const [name, value] of new URLSearchParams(query)) {
     if (Object.hasOwn(options, name)) throw urlProblem(`has the parameter "${name}" twice`)
-    if (value === 'true' || value === 'false') options[name] = value === 'true'
-    else options[name] = /^\d{1,15}$/.test(value) ? Number(value) : value
+    options[name] = urlParameter(value)
   }
   return options
 }

@@ -1,3 +1,4 @@
+import { BAD_PERCENT, urlParameter } from '../../core/url-parameter.ts'
 import type { NatsOptions } from './options.ts'
 
 export interface FromUrl {
@@ -100,7 +101,7 @@ function parse(text: string, scheme: string): Parsed | string {
         username === '' ? undefined : { user: decodeURIComponent(username), password: decodeURIComponent(password) },
     }
   } catch {
-    return 'has a "%" in its user or password that starts no %XX: write a plain percent sign as %25'
+    return `has a "%" in its user or password ${BAD_PERCENT}`
   }
 }
 
@@ -118,7 +119,7 @@ function logIn(input: Record<string, unknown>, login: { readonly user: string; r
 /** Returns what is wrong with it. */
 function setOption(input: Record<string, unknown>, name: string, text: string): string | undefined {
   if (PLACES.has(name)) return `has a parameter "${name}", which belongs before the question mark or beside the URL`
-  const value = TEXTS.has(name) || name.startsWith('tls.') ? toSwitch(text) : toValue(text)
+  const value = TEXTS.has(name) || name.startsWith('tls.') ? toSwitch(text) : urlParameter(text)
   const [group, field] = splitOnce(name, '.')
   if (field === undefined || !GROUPS.has(group)) {
     input[name] ??= value
@@ -132,8 +133,4 @@ function setOption(input: Record<string, unknown>, name: string, text: string): 
 
 function toSwitch(text: string): unknown {
   return text === 'true' || text === 'false' ? text === 'true' : text
-}
-
-function toValue(text: string): unknown {
-  return /^\d{1,15}$/.test(text) ? Number(text) : toSwitch(text)
 }

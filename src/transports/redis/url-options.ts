@@ -1,3 +1,4 @@
+import { BAD_PERCENT, urlParameter } from '../../core/url-parameter.ts'
 import type { RedisOptions } from './options.ts'
 
 export interface FromUrl {
@@ -26,7 +27,7 @@ export function applyUrl(options: RedisOptions): FromUrl {
   for (const [name, text] of parsed.parameters) {
     if (SERVERS.has(name)) continue
     if (PLACES.has(name)) problems.push(`has a parameter "${name}", which belongs before the question mark`)
-    else input[name] ??= toValue(text)
+    else input[name] ??= urlParameter(text)
   }
   return { input, path: parsed.path, problems }
 }
@@ -61,7 +62,7 @@ function parse(text: string): Parsed | string {
     if (url.username !== '') values['username'] = decodeURIComponent(url.username)
     if (url.password !== '') values['password'] = decodeURIComponent(url.password)
   } catch {
-    return 'has a "%" in its user or password that starts no %XX: write a plain percent sign as %25'
+    return `has a "%" in its user or password ${BAD_PERCENT}`
   }
   if (url.protocol === 'unix:') return { values, parameters: url.searchParams, path: decodeURIComponent(url.pathname) }
   const servers = serversOf(url, hosts)
@@ -87,9 +88,4 @@ function serversOf(url: URL, hosts: readonly string[]): Record<string, unknown> 
   if (url.hostname !== '') values['host'] = url.hostname.replace(/^\[(.*)\]$/, '$1')
   if (url.port !== '') values['port'] = Number(url.port)
   return values
-}
-
-function toValue(text: string): unknown {
-  if (text === 'true' || text === 'false') return text === 'true'
-  return /^\d{1,15}$/.test(text) ? Number(text) : text
 }
