@@ -58,7 +58,7 @@ export class Confirmations {
   /** Resolves with what went wrong, for all of them: the answer of a lane stands for its whole part. */
   send(deliveries: readonly NatsDelivery[], verb: Verb): Promise<SettlementError | undefined> {
     if (!this.#session.options.confirmAcks && this.#session.ready) {
-      for (const { reply } of deliveries) this.#session.outbox.publish(reply, '', '', PAYLOADS[verb])
+      for (const { reply } of deliveries) this.#session.outbox.publish(reply, '', PAYLOADS[verb])
       return Promise.resolve(undefined)
     }
     return new Promise((done) => {
@@ -79,7 +79,7 @@ export class Confirmations {
       const { lane, reply } = deliveries[index] as NatsDelivery
       const isLast = lane.lastIndex === index
       if (isLast) lanes++
-      outbox.publish(reply, isLast ? inbox : '', '', payload)
+      outbox.publish(reply, isLast ? inbox : '', payload)
     }
     confirmation.open = lanes
     confirmation.tries++

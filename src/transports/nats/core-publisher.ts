@@ -2,6 +2,7 @@ import type { OutgoingMessage } from '../../core/message.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import { notConfirmed } from './errors.ts'
 import { Mapping } from './mapping.ts'
+import type { NumberedReply } from './outbox.ts'
 import type { Session, SessionPart } from './session.ts'
 import type { Subjects } from './subjects.ts'
 
@@ -33,7 +34,7 @@ export class CorePublisher implements SessionPart {
       return batch.map(({ topic }) => ({
         error: notConfirmed(topic, 'there was no connection', 'not-sent', signal?.reason),
       }))
-    const outcomes = batch.map((message) => this.#write(message, ''))
+    const outcomes = batch.map((message) => this.#write(message, undefined))
     const failure = await this.#flushed(signal)
     if (failure === undefined) return outcomes
     return outcomes.map((outcome, index) =>
@@ -43,21 +44,21 @@ export class CorePublisher implements SessionPart {
     )
   }
 
-  #write(message: OutgoingMessage, reply: string): PublishOutcome {
+  #write(message: OutgoingMessage, reply: NumberedReply | undefined): PublishOutcome {
     const { outbox, maxPayload, options } = this.#session
-    const headers = this.#mapping.encode(message, '')
-    const headerBytes = Buffer.byteLength(headers)
-    const bytes = headerBytes + message.body.byteLength
-    if (bytes > maxPayload || message.body.byteLength > options.maxMessageBytes)
+    const most = message.body.byteLength > options.maxMessageBytes ? options.maxMessageBytes : maxPayload
+    // Core NATS keeps no order among the members of a group, so that keys need no partitions.
+    const target = this.#subjects.target(message.topic, undefined)
+    const [common, rest] = [this.#mapping.common(message), this.#mapping.rest(message, '')]
+    const bytes = outbox.publishBlock(target, reply, common, rest, message.body, most)
+    if (bytes > most)
       return {
         error: notConfirmed(
           message.topic,
-          `it takes ${bytes} bytes, headers included, and ${Math.min(maxPayload, options.maxMessageBytes)} are allowed (max_payload of the server, maxMessageBytes)`,
+          `it takes ${bytes} bytes, headers included, and ${most} are allowed (max_payload of the server, maxMessageBytes)`,
           'not-sent',
         ),
       }
-    // Core NATS keeps no order among the members of a group, so that keys need no partitions.
-    outbox.publishSized(this.#subjects.of(message.topic, undefined), reply, headers, headerBytes, message.body)
     return SENT
   }
 
@@ -66,14 +67,14 @@ export class CorePublisher implements SessionPart {
     const inbox = this.#session.inbox()
     let isTaken = true
     const subscription = this.#session.subscribe(
-      inbox,
+      `${inbox}.0`,
       (answer) => {
         if (answer.status === NO_RESPONDERS) isTaken = false
       },
       (error) => this.#session.error(error, `listening whether anybody takes a message for "${message.topic}"`),
     )
     try {
-      const outcome = this.#write(message, inbox)
+      const outcome = this.#write(message, { start: Buffer.from(`${inbox}.`), number: 0 })
       if (outcome.error !== undefined) return outcome.error
       // "No responders" comes before the answer to the ping.
       await this.#session.flush()

@@ -31,7 +31,6 @@ interface Common {
   readonly contentType: string
   readonly time: number
   /** Of the block, from its start. */
-  readonly text: string
   readonly bytes: Buffer
 }
 
@@ -40,7 +39,6 @@ const NOTHING_IN_COMMON: Common = {
   source: '',
   contentType: '',
   time: Number.NaN,
-  text: '',
   bytes: Buffer.from('nothing begins so'),
 }
 const COMMON_START = 'NATS/1.0\r\nce-specversion: 1.0\r\nce-type: '
@@ -50,9 +48,21 @@ export class Mapping {
   #written = NOTHING_IN_COMMON
   #read = NOTHING_IN_COMMON
 
-  /** `messageId`: what the server recognizes duplicates by; empty for none. */
-  encode(message: OutgoingMessage, messageId: string): string {
-    let block = `${this.#commonOf(message)}\r\nce-id: ${message.id}`
+  /** The beginning of the header block: the same for most messages of a batch. */
+  common({ type, source, contentType, time }: OutgoingMessage): Uint8Array {
+    const last = this.#written
+    if (last.time === time && last.type === type && last.source === source && last.contentType === contentType)
+      return last.bytes
+    const content = contentType === '' ? '' : `\r\ncontent-type: ${contentType}`
+    const text = `${COMMON_START}${type}\r\nce-source: ${source}${content}\r\nce-time: ${new Date(time).toISOString()}`
+    const bytes = Buffer.from(text)
+    this.#written = { type, source, contentType, time, bytes }
+    return bytes
+  }
+
+  /** What comes after `common` in the header block. `messageId`: what the server recognizes duplicates by; empty for none. */
+  rest(message: OutgoingMessage, messageId: string): string {
+    let block = `\r\nce-id: ${message.id}`
     if (messageId !== '') block += `\r\n${MESSAGE_ID}: ${messageId}`
     if (message.correlationId !== undefined) block += `\r\nce-correlationid: ${message.correlationId}`
     if (message.key !== undefined) block += `\r\nce-partitionkey: ${message.key}`
@@ -71,18 +81,6 @@ export class Mapping {
         block += `\r\n${SERVERS_OWN.test(name) ? ESCAPE : ''}${name}: ${headers[name] as string}`
     }
     return `${block}\r\n\r\n`
-  }
-
-  #commonOf({ type, source, contentType, time }: OutgoingMessage): string {
-    const last = this.#written
-    if (last.time === time && last.type === type && last.source === source && last.contentType === contentType)
-      return last.text
-    const content = contentType === '' ? '' : `\r\ncontent-type: ${contentType}`
-    const text = `${COMMON_START}${type}\r\nce-source: ${source}${content}\r\nce-time: ${new Date(time).toISOString()}`
-    const bytes = Buffer.from(text)
-    // Through bytes, so that it is one piece: joined strings are put together anew in each block otherwise.
-    this.#written = { type, source, contentType, time, text: bytes.toString(), bytes }
-    return this.#written.text
   }
 
   /** `fallbackId`: for a message that another program wrote, and the time when it was stored: asked for when they are needed. */
@@ -216,7 +214,7 @@ export class Mapping {
     const [whole, type = '', source = '', contentType = '', iso = ''] = match
     const time = instant(iso)
     if (time === undefined) return undefined
-    this.#read = { type, source, contentType, time, text: whole, bytes: Buffer.from(whole) }
+    this.#read = { type, source, contentType, time, bytes: Buffer.from(whole) }
     return this.#read
   }
 }

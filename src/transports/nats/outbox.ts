@@ -2,10 +2,24 @@ import { headers as makeHeaders } from '@nats-io/transport-node'
 import type { MsgHdrs, NatsConnection } from '@nats-io/transport-node'
 
 const CHUNK_BYTES = 65_536
+/** Digits of a size, with blanks before them: so the line can be written when what follows it has been. */
+const SIZE_DIGITS = 8
+const ZERO = 48
+const SPACE = 32
+const CARRIAGE_RETURN = 13
+const LINE_FEED = 10
 
-/** The way into the client that takes ready protocol bytes. It is not in its types, so it is looked for and not relied on. */
+/** The ways into the client that take ready protocol bytes. They are not in its types, so they are looked for and not relied on. */
 interface ByteSink {
   sendCommand(bytes: Uint8Array): void
+  flushPending?(): void
+}
+
+/** Where the confirmation of a publish goes: a subject that ends with a number. */
+export interface NumberedReply {
+  /** With the dot before the number. */
+  readonly start: Uint8Array
+  number: number
 }
 
 /**
@@ -27,30 +41,73 @@ export class Outbox {
     this.#bytes = typeof protocol?.sendCommand === 'function' ? (protocol as ByteSink) : undefined
   }
 
-  /** `headers`: the whole block from `NATS/1.0` to the empty line, or empty for none. */
-  publish(subject: string, reply: string, headers: string, body: Uint8Array): void {
-    const headerBytes = headers === '' ? 0 : Buffer.byteLength(headers)
-    this.publishSized(subject, reply, headers, headerBytes, body)
+  /** A publish without headers; `reply` may be empty. */
+  publish(subject: string, reply: string, body: Uint8Array): void {
+    if (this.#bytes === undefined) {
+      this.#connection.publish(subject, body, reply === '' ? {} : { reply })
+      return
+    }
+    const target = reply === '' ? subject : `${subject} ${reply}`
+    // Subjects are ASCII; 40 is room for the verb, a number and line ends.
+    const buffer = this.#room(target.length + body.byteLength + 40)
+    const at = this.#end + buffer.write(`PUB ${target} ${body.byteLength}\r\n`, this.#end, 'latin1')
+    this.#finish(buffer, at, body)
   }
 
-  /** Same, for a caller that has measured the headers already. */
-  publishSized(subject: string, reply: string, headers: string, headerBytes: number, body: Uint8Array): void {
-    if (this.#bytes === undefined) return this.#publishThroughApi(subject, reply, headers, body)
-    const target = reply === '' ? subject : `${subject} ${reply}`
-    const total = headerBytes + body.byteLength
-    // Subjects are ASCII; 40 is room for the verb, two numbers and line ends.
-    const buffer = this.#room(target.length + total + 40)
+  /**
+   * A publish with headers, whose block comes as its first part in bytes and the rest as text; `target` is
+   * `HPUB <subject> `, see `Subjects.target`. Returns the size of headers and body; nothing is written when that is more than `most`.
+   */
+  publishBlock(
+    target: Uint8Array,
+    reply: NumberedReply | undefined,
+    common: Uint8Array,
+    rest: string,
+    body: Uint8Array,
+    most: number,
+  ): number {
+    if (this.#bytes === undefined) return this.#publishThroughApi(target, reply, common, rest, body, most)
+    // A character takes three bytes at most; 60 is room for three numbers, blanks and line ends.
+    const replyBytes = reply?.start.length ?? 0
+    const room = target.length + replyBytes + common.length + 3 * rest.length + body.byteLength + 60
+    const buffer = this.#room(room)
     let at = this.#end
-    if (headerBytes === 0) at += buffer.write(`PUB ${target} ${total}\r\n`, at, 'latin1')
-    else if (headerBytes === headers.length)
-      at += buffer.write(`HPUB ${target} ${headerBytes} ${total}\r\n${headers}`, at, 'latin1')
-    else at += buffer.write(`HPUB ${target} ${headerBytes} ${total}\r\n${headers}`, at, 'utf8')
-    buffer.set(body, at)
-    at += body.byteLength
-    buffer[at] = 13
-    buffer[at + 1] = 10
-    this.#end = at + 2
-    this.#schedule()
+    buffer.set(target, at)
+    at += target.length
+    if (reply !== undefined) {
+      buffer.set(reply.start, at)
+      at = writeNumber(buffer, at + replyBytes, reply.number)
+      buffer[at++] = SPACE
+    }
+    const sizesAt = at
+    at += 2 * SIZE_DIGITS + 3
+    buffer.set(common, at)
+    at += common.length
+    at += buffer.write(rest, at, 'utf8')
+    const headerBytes = at - sizesAt - 2 * SIZE_DIGITS - 3
+    const total = headerBytes + body.byteLength
+    if (total > most) return total
+    writeSize(buffer, sizesAt, headerBytes)
+    buffer[sizesAt + SIZE_DIGITS] = SPACE
+    writeSize(buffer, sizesAt + SIZE_DIGITS + 1, total)
+    buffer[sizesAt + 2 * SIZE_DIGITS + 1] = CARRIAGE_RETURN
+    buffer[sizesAt + 2 * SIZE_DIGITS + 2] = LINE_FEED
+    this.#finish(buffer, at, body)
+    return total
+  }
+
+  #finish(buffer: Buffer, bodyAt: number, body: Uint8Array): void {
+    buffer.set(body, bodyAt)
+    const end = bodyAt + body.byteLength
+    buffer[end] = CARRIAGE_RETURN
+    buffer[end + 1] = LINE_FEED
+    this.#end = end + 2
+    if (this.#scheduled) return
+    this.#scheduled = true
+    queueMicrotask(() => {
+      this.#scheduled = false
+      this.flush()
+    })
   }
 
   /** Everything so far goes to the client now. */
@@ -66,18 +123,11 @@ export class Outbox {
     this.#start = this.#end
   }
 
-  #schedule(): void {
-    if (this.#scheduled) return
-    this.#scheduled = true
-    queueMicrotask(() => {
-      this.#scheduled = false
-      this.flush()
-    })
-  }
-
   #room(bytes: number): Buffer {
     if (this.#end + bytes <= this.#buffer.length) return this.#buffer
     this.flush()
+    // Otherwise the client would gather several chunks, and copy them into one.
+    this.#bytes?.flushPending?.()
     // A new one each time: the socket may still be reading the old one.
     this.#buffer = Buffer.allocUnsafeSlow(Math.max(CHUNK_BYTES, bytes))
     this.#start = 0
@@ -85,12 +135,39 @@ export class Outbox {
     return this.#buffer
   }
 
-  #publishThroughApi(subject: string, reply: string, headers: string, body: Uint8Array): void {
+  #publishThroughApi(
+    target: Uint8Array,
+    reply: NumberedReply | undefined,
+    common: Uint8Array,
+    rest: string,
+    body: Uint8Array,
+    most: number,
+  ): number {
+    const block = Buffer.from(common).toString() + rest
+    const total = Buffer.byteLength(block) + body.byteLength
+    if (total > most) return total
+    const subject = Buffer.from(target).toString().split(' ')[1] as string
     this.#connection.publish(subject, body, {
-      ...(reply === '' ? {} : { reply }),
-      ...(headers === '' ? {} : { headers: parse(headers) }),
+      headers: parse(block),
+      ...(reply === undefined ? {} : { reply: `${Buffer.from(reply.start).toString()}${reply.number}` }),
     })
+    return total
   }
+}
+
+function writeNumber(buffer: Buffer, at: number, value: number): number {
+  let digits = 1
+  for (let rest = value; rest >= 10; rest = Math.floor(rest / 10)) digits++
+  for (let index = at + digits - 1, rest = value; index >= at; index--, rest = Math.floor(rest / 10))
+    buffer[index] = ZERO + (rest % 10)
+  return at + digits
+}
+
+function writeSize(buffer: Buffer, at: number, value: number): void {
+  let rest = value
+  let index = at + SIZE_DIGITS - 1
+  for (; rest > 0; index--, rest = Math.floor(rest / 10)) buffer[index] = ZERO + (rest % 10)
+  for (; index >= at; index--) buffer[index] = SPACE
 }
 
 function parse(block: string): MsgHdrs {

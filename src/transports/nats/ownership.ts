@@ -127,7 +127,7 @@ export class Ownership {
   #tell(kind: NoticeKind): void {
     if (!this.#host.session.ready && kind !== 'join') return
     const notice: Notice = { id: this.#host.memberId, kind }
-    this.#host.session.outbox.publish(this.#noticeSubject, '', '', Buffer.from(JSON.stringify(notice)))
+    this.#host.session.outbox.publish(this.#noticeSubject, '', Buffer.from(JSON.stringify(notice)))
   }
 
   #heard(message: Incoming): void {
@@ -380,5 +380,5 @@ function parseLease(record: StateRecord): Lease | undefined {
 /** Tells the members of a group that it was moved. */
 export function tellMoved(session: Session, noticeSubject: string): void {
   const notice: Notice = { id: '', kind: 'moved' }
-  session.outbox.publish(noticeSubject, '', '', Buffer.from(JSON.stringify(notice)))
+  session.outbox.publish(noticeSubject, '', Buffer.from(JSON.stringify(notice)))
 }

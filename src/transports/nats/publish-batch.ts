@@ -1,6 +1,7 @@
 import type { OutgoingMessage } from '../../core/message.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import { notConfirmed } from './errors.ts'
+import type { NumberedReply } from './outbox.ts'
 
 const WAITING = 0
 /** Waits again, but the server may have it from before. */
@@ -11,6 +12,8 @@ const SETTLED = 3
 /** The messages of one call on their way, without an object for each. */
 export class PublishBatch {
   readonly id: number
+  /** Where confirmations go. */
+  readonly reply: NumberedReply
   readonly messages: readonly OutgoingMessage[]
   /** Given when they are not to be made from the messages. */
   readonly messageIds: readonly string[] | undefined
@@ -26,11 +29,13 @@ export class PublishBatch {
 
   constructor(
     id: number,
+    inbox: string,
     messages: readonly OutgoingMessage[],
     messageIds: readonly string[] | undefined,
     done: (outcomes: readonly PublishOutcome[]) => void,
   ) {
     this.id = id
+    this.reply = { start: Buffer.from(`${inbox}.${id}.`), number: 0 }
     this.messages = messages
     this.messageIds = messageIds
     this.open = messages.length

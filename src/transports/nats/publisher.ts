@@ -70,7 +70,7 @@ export class JetStreamPublisher implements SessionPart {
     messageIds?: readonly string[],
   ): Promise<readonly PublishOutcome[]> {
     return new Promise((resolve) => {
-      const batch = new PublishBatch(this.#nextBatch++, messages, messageIds, (outcomes) => {
+      const batch = new PublishBatch(this.#nextBatch++, this.#inbox, messages, messageIds, (outcomes) => {
         this.#batches.delete(batch.id)
         resolve(outcomes)
       })
@@ -109,15 +109,17 @@ export class JetStreamPublisher implements SessionPart {
     const message = batch.messages[index] as OutgoingMessage
     const refusal = this.#refuse(message)
     if (refusal !== undefined) return batch.settle(index, { error: refusal })
-    const headers = this.#mapping.encode(message, batch.messageIds?.[index] ?? messageIdOf(message))
-    const headerBytes = Buffer.byteLength(headers)
-    if (headerBytes + message.body.byteLength > this.#session.maxPayload)
-      return batch.settle(index, {
-        error: tooLarge(message, headerBytes + message.body.byteLength, this.#session.maxPayload),
-      })
-    const subject = this.#subjects.of(message.topic, message.key)
-    const reply = `${this.#inbox}.${batch.id}.${index}`
-    this.#session.outbox.publishSized(subject, reply, headers, headerBytes, message.body)
+    const { outbox, maxPayload } = this.#session
+    batch.reply.number = index
+    const bytes = outbox.publishBlock(
+      this.#subjects.target(message.topic, message.key),
+      batch.reply,
+      this.#mapping.common(message),
+      this.#mapping.rest(message, batch.messageIds?.[index] ?? messageIdOf(message)),
+      message.body,
+      maxPayload,
+    )
+    if (bytes > maxPayload) return batch.settle(index, { error: tooLarge(message, bytes, maxPayload) })
     batch.sent(index, this.#session.host.clock.monotonic())
     this.#inFlight++
     this.#bytesInFlight += message.body.byteLength

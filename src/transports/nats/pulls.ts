@@ -78,7 +78,7 @@ export class Pulls {
   #request(body: string, inbox: string = this.inbox): void {
     const { session, api } = this.#host
     const { stream, consumer } = this.#lane
-    session.outbox.publish(api.nextSubject(stream, consumer), inbox, '', Buffer.from(body, 'latin1'))
+    session.outbox.publish(api.nextSubject(stream, consumer), inbox, Buffer.from(body, 'latin1'))
   }
 
   arrived(pending: number, now: number): void {

@@ -24,7 +24,7 @@ export async function reclaim(
   if (last - first >= MAX_RANGE) return false
   const consumerSeq = info.delivered.consumer_seq
   for (let seq = first; seq <= last; seq++)
-    if (!keep.has(seq)) session.outbox.publish(`${replyPrefix}1.${seq}.${consumerSeq}.0.0`, '', '', NAK)
+    if (!keep.has(seq)) session.outbox.publish(`${replyPrefix}1.${seq}.${consumerSeq}.0.0`, '', NAK)
   await session.flush()
   return true
 }

@@ -140,7 +140,7 @@ export class Settling {
     if (!session.ready) return
     for (const { delivery, delayMs } of back.toSorted((a, b) => a.delivery.seq - b.delivery.seq)) {
       delivery.lane.returning(delivery)
-      session.outbox.publish(delivery.reply, '', '', nak(delayMs))
+      session.outbox.publish(delivery.reply, '', nak(delayMs))
     }
     await session.flush().catch(() => undefined)
   }

@@ -17,13 +17,20 @@ export interface LanePlan {
   readonly dead: boolean
 }
 
+/** Places of one topic. */
+interface Targets {
+  readonly unkeyed: Uint8Array
+  /** By partition. */
+  readonly keyed: Uint8Array[]
+}
+
 /** Where topics lie among the subjects of the server, and back. One for each transport. */
 export class Subjects {
   readonly prefix: string
   /** Learned from the stream when the transport opens. */
   partitions: number
   readonly #topics = new Map<string, string>()
-  readonly #unkeyed = new Map<string, string>()
+  readonly #targets = new Map<string, Targets>()
 
   constructor(prefix: string, partitions: number) {
     this.prefix = prefix
@@ -48,17 +55,18 @@ export class Subjects {
 
   // --- topics ------------------------------------------------------------------------------------------------------
 
-  /** Where a message is published. */
-  of(topic: string, key: string | undefined): string {
-    if (key !== undefined && !isDeadLetterTopic(topic))
-      return `${this.prefix}.${partitionOf(key, this.partitions)}.${topic}`
-    let subject = this.#unkeyed.get(topic)
-    if (subject === undefined) {
-      subject = isDeadLetterTopic(topic) ? `${this.prefix}-dlq.${topic}` : `${this.prefix}.${ANY}.${topic}`
-      if (this.#unkeyed.size >= MAX_KNOWN) this.#unkeyed.clear()
-      this.#unkeyed.set(topic, subject)
+  /** Where a message is published, as the bytes of `HPUB <subject> `. */
+  target(topic: string, key: string | undefined): Uint8Array {
+    let places = this.#targets.get(topic)
+    if (places === undefined) {
+      if (this.#targets.size >= MAX_KNOWN) this.#targets.clear()
+      const start = isDeadLetterTopic(topic) ? `${this.prefix}-dlq` : `${this.prefix}.${ANY}`
+      places = { unkeyed: targetBytes(`${start}.${topic}`), keyed: [] }
+      this.#targets.set(topic, places)
     }
-    return subject
+    if (key === undefined || isDeadLetterTopic(topic)) return places.unkeyed
+    const partition = partitionOf(key, this.partitions)
+    return (places.keyed[partition] ??= targetBytes(`${this.prefix}.${partition}.${topic}`))
   }
 
   /** The topic of a subject. */
@@ -107,6 +115,10 @@ export class Subjects {
   coreFilters(topic: string): string[] {
     return filters(isDeadLetterTopic(topic) ? `${this.prefix}-dlq` : `${this.prefix}.*`, topic)
   }
+}
+
+function targetBytes(subject: string): Uint8Array {
+  return Buffer.from(`HPUB ${subject} `, 'latin1')
 }
 
 function lanes(label: string, unit: string | undefined, start: string, topic: string, dead: boolean): LanePlan[] {

@@ -296,7 +296,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Owners
     // Some of what we hold may have come from the new one already, before we knew of it.
     const held = lane.lose(reason)
     if (!this.session.ready) return
-    if (lane.shared) for (const { reply } of held) this.session.outbox.publish(reply, '', '', NAK)
+    if (lane.shared) for (const { reply } of held) this.session.outbox.publish(reply, '', NAK)
     else await lane.up()
   }
 
@@ -439,7 +439,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Owners
   }
 
   acknowledge(reply: string): void {
-    this.session.outbox.publish(reply, '', '', NO_BYTES)
+    this.session.outbox.publish(reply, '', NO_BYTES)
   }
 
   acknowledgeIfSame(lane: Lane, reply: string): void {
@@ -495,7 +495,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Owners
       const { unit } = delivery.lane.plan
       if (delivery.lost || delivery.settled) continue
       if (unit !== undefined && this.#ownership !== undefined && !this.#ownership.isFresh(unit)) continue
-      this.session.outbox.publish(delivery.reply, '', '', WORKING)
+      this.session.outbox.publish(delivery.reply, '', WORKING)
       extended.push(delivery)
     }
     if (extended.length === 0) return
