@@ -3,6 +3,10 @@ import { BODY_SIZES } from './sizes.ts'
 import type { BodySize } from './sizes.ts'
 import type { BenchCase, Subject, Suite } from './suite.ts'
 
+/** 1,000 unconfirmed at any time, as with the peers. */
+const WINDOW = ['--lanes=2', '--batch=500'] as const
+/** The peers set no bound to what is read and not acked. */
+const PREFETCH = '--prefetch=1000'
 const STREAM = 'stream and group, acked; append-only file, fsync each second'
 
 function subject(name: string, file: string, guarantees: string, ...args: readonly string[]): Subject {
@@ -10,7 +14,14 @@ function subject(name: string, file: string, guarantees: string, ...args: readon
 }
 
 function ours(file: string, ...args: readonly string[]): Subject {
-  return subject('busbar', `cases/${file}`, STREAM, '--transport=redis', ...args)
+  return subject(
+    'busbar',
+    `cases/${file}`,
+    STREAM,
+    '--transport=redis',
+    '--transport-options={"maxLen":100000000}',
+    ...args,
+  )
 }
 
 function ioredis(mode: string, { bytes }: BodySize, ...args: readonly string[]): Subject {
@@ -47,7 +58,7 @@ function casesOf(size: BodySize): readonly BenchCase[] {
       name: `publish-${size.suffix}`,
       title: `Publish (XADD answered), bytes, ${size.label}`,
       metric: 'msg/s',
-      ours: ours('publish.ts', '--body=bytes', bytes),
+      ours: ours('publish.ts', '--body=bytes', bytes, ...WINDOW),
       peers: [
         ioredis('publish', size),
         { ...ioredis('publish', size, '--auto-pipeline=true'), name: 'ioredis, auto-pipelining' },
@@ -60,7 +71,7 @@ function casesOf(size: BodySize): readonly BenchCase[] {
       name: `consume-${size.suffix}`,
       title: `A filled stream: deliver, handler, ack, bytes, ${size.label}`,
       metric: 'msg/s',
-      ours: ours('consume.ts', '--body=bytes', bytes),
+      ours: ours('consume.ts', '--body=bytes', bytes, PREFETCH),
       peers: [
         { ...ioredis('consume', size), guarantees: 'one XACK for what one read brought' },
         { ...ioredis('consume', size, '--ack=single'), name: 'ioredis, single ack', guarantees: 'one XACK a message' },
@@ -72,7 +83,7 @@ function casesOf(size: BodySize): readonly BenchCase[] {
       name: `end-to-end-${size.suffix}`,
       title: `Publish, handler, ack in one process, JSON, ${size.label}`,
       metric: 'msg/s',
-      ours: ours('end-to-end.ts', bytes),
+      ours: ours('end-to-end.ts', bytes, ...WINDOW, PREFETCH),
       peers: [
         ioredis('e2e', size, '--body=json'),
         withoutTimeout('e2e', size, '--body=json'),

@@ -1,4 +1,4 @@
-import { redis } from '../../src/transports/redis/index.ts'
+import { redis } from 'busbar/redis'
 import type { Transport } from 'busbar'
 
 export const create = (): Transport =>

@@ -1,11 +1,5 @@
-import { redis } from '../../src/transports/redis/index.ts'
+import { redis } from 'busbar/redis'
 import type { Transport } from 'busbar'
+import { QUICK } from './redis-options.ts'
 
-export const create = (): Transport =>
-  redis({
-    url: process.env['BUSBAR_TEST_REDIS'] ?? '',
-    maxLen: 1_000_000,
-    leaseMs: 1_500,
-    pollMs: 100,
-    checkServer: false,
-  })
+export const create = (): Transport => redis({ ...QUICK, url: process.env['BUSBAR_TEST_REDIS'] ?? '' })

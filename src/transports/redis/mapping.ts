@@ -1,3 +1,4 @@
+import { isAscii } from 'node:buffer'
 import { fromCloudEventHeaders, toCloudEventHeaders } from '../../core/cloud-events.ts'
 import type { EncodedMessage } from '../../core/message.ts'
 import { EnvelopeReader, EnvelopeWriter } from './envelope.ts'
@@ -8,6 +9,7 @@ const ENVELOPE_FIELD = 'ce'
 const BODY_FIELD = 'data'
 const CONTENT_TYPE_FIELD = 'content-type'
 const BRACE = 0x7b
+const MAX_TEXT_BYTES = 2_048
 
 export type Field = string | Buffer
 
@@ -50,8 +52,17 @@ export function createMapping(envelope: 'json' | 'fields'): Mapping {
 }
 
 /** The client takes nothing but its own kind of bytes; this copies none. */
-export function asBuffer(bytes: Uint8Array): Buffer {
+function asBuffer(bytes: Uint8Array): Buffer {
   return bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+/**
+ * A short text goes out as text: the client writes it in one piece with all around it, while bytes are a piece of their own,
+ * which costs more than looking at them.
+ */
+export function asArgument(bytes: Uint8Array): Field {
+  const buffer = asBuffer(bytes)
+  return buffer.length <= MAX_TEXT_BYTES && isAscii(buffer) ? buffer.toString('latin1') : buffer
 }
 
 /** Where an entry stands: what a foreign message gets its id from. */

@@ -4,7 +4,7 @@ import type { RedisContext } from './context.ts'
 import { DelayedMover } from './delayed.ts'
 import { LostReplyError, NotSentError, replyCode, toPublishError } from './errors.ts'
 import type { Arg } from './given-client.ts'
-import { asBuffer } from './mapping.ts'
+import { asArgument } from './mapping.ts'
 import { Routes } from './routes.ts'
 import type { Lane } from './routes.ts'
 import { tooLarge } from './too-large.ts'
@@ -141,7 +141,7 @@ export class RedisPublisher {
         chunk = new Chunk(lane)
         open.set(lane, chunk)
       }
-      chunk.args.push(mapping.envelope(message), asBuffer(message.body))
+      chunk.args.push(mapping.envelope(message), asArgument(message.body))
       chunk.indexes.push(index)
       chunk.bytes += message.body.byteLength
       if (chunk.indexes.length < CHUNK_MESSAGES && chunk.bytes < CHUNK_BYTES) continue

@@ -10,6 +10,7 @@ const MAX_BLOCK_MS = 5_000
 /** Where the ACL forbids to wake a blocked read, it must end by itself before long. */
 const UNWAKEABLE_BLOCK_MS = 250
 const MAX_COUNT = 1_000
+const MIN_HALF = 256
 /** A lease that ends that soon is renewed before it is read under. */
 const LEASE_MARGIN = 0.1
 const RETRY_MS = 200
@@ -158,7 +159,9 @@ export class Reader {
 
   #plan(): Plan | undefined {
     if (!this.#usable) return undefined
-    const room = Math.min(MAX_COUNT, this.#seat.room())
+    // By halves, when those are large enough: the server reads the next one while this one is handled.
+    const half = Math.max(MIN_HALF, Math.ceil(this.#seat.spec.prefetch / 2))
+    const room = Math.min(MAX_COUNT, half, this.#seat.room())
     if (room <= 0) return undefined
     const sources = this.#sources()
     if (sources.length === 0) return undefined

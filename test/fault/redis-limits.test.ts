@@ -4,16 +4,19 @@ import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
 import { AuthorizationError, createBus, PublishError } from 'busbar'
 import type { Bus, BusOptions } from 'busbar'
 import { uniqueName, waitUntil } from 'busbar/testing'
-import { redis } from '../../src/transports/redis/index.ts'
-import type { RedisOptions } from '../../src/transports/redis/index.ts'
+import { redis } from 'busbar/redis'
+import type { RedisOptions } from 'busbar/redis'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { RedisBroker } from '../../tools/brokers/index.ts'
-import { QUICK } from './redis-flow.ts'
+import { recordFault, toRow } from './fault-report.ts'
+import { Flow, pause, PREFETCH } from './flow.ts'
+import { QUICK } from './redis-options.ts'
 
 describe('Redis: limits and permissions', () => {
   let broker: RedisBroker
   let admin: ReturnType<typeof createClient>
   const buses: Bus[] = []
+  let flow: Flow | undefined
   beforeAll(async () => {
     broker = await startPrivate('redis')
     admin = createClient({ url: broker.url })
@@ -22,6 +25,8 @@ describe('Redis: limits and permissions', () => {
   })
   afterEach(async () => {
     await admin.configSet('maxmemory', '0')
+    await flow?.close()
+    flow = undefined
     for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
   })
   afterAll(async () => {
@@ -37,6 +42,18 @@ describe('Redis: limits and permissions', () => {
   }
   const user = (name: string, ...rules: string[]): Promise<unknown> =>
     admin.sendCommand(['ACL', 'SETUSER', name, 'on', '>pw', '~*', '&*', '+@all', ...rules])
+  async function startFlow(options: Partial<RedisOptions> = {}): Promise<Flow> {
+    const one = () => redis({ ...QUICK, host: broker.host, port: broker.port, ...options } as RedisOptions)
+    flow = new Flow({ members: [one, one], publisher: one })
+    return flow.start()
+  }
+  async function judge(fault: string, running: Flow, explained: number, backMs: number): Promise<void> {
+    const outcome = await running.end()
+    recordFault('redis', broker.version, toRow(fault, outcome, explained, backMs))
+    assert.ok(outcome.repeated <= explained, `${outcome.repeated} were handled again, ${explained} can be explained`)
+    assert.ok(outcome.notSent > 0, 'the fault must have been felt')
+    assert.ok(backMs < 5_000, `it took ${backMs} ms to come back`)
+  }
   const failureOf = async (publishing: Promise<unknown>): Promise<PublishError> => {
     const error: unknown = await publishing.catch((reason: unknown) => reason)
     assert.ok(error instanceof PublishError, `it must reject with a PublishError, got ${String(error)}`)
@@ -75,6 +92,28 @@ describe('Redis: limits and permissions', () => {
     const last = await on.publish(topic, 'room again')
     await waitUntil(() => handled.has(last.id), { timeoutMs: 5_000 })
     assert.equal((await on.health()).transports['main']?.detail, undefined)
+  })
+
+  test('maxmemory is reached under load, for longer than a lease', { timeout: 30_000 }, async () => {
+    const running = await startFlow()
+    await admin.configSet('maxmemory', '1mb')
+    await pause(QUICK.leaseMs + 500)
+    await admin.configSet('maxmemory', '0')
+    await judge('maxmemory reached for 2 s', running, 0, await running.progress(20))
+  })
+
+  test('credentials are revoked under load, and given back', { timeout: 30_000 }, async () => {
+    await user('flow')
+    const running = await startFlow({ username: 'flow', password: 'pw' })
+    await admin.sendCommand(['ACL', 'SETUSER', 'flow', 'off'])
+    await admin.sendCommand(['CLIENT', 'KILL', 'USER', 'flow'])
+    await pause(1_000)
+    await user('flow')
+    const backMs = await running.progress(20)
+    const outcome = await running.end()
+    recordFault('redis', broker.version, toRow('credentials revoked for 1 s', outcome, 2 * PREFETCH, backMs))
+    assert.ok(outcome.repeated <= 2 * PREFETCH)
+    assert.ok(backMs < 5_000, `it took ${backMs} ms to come back`)
   })
 
   test('maxmemory for longer than a lease: partitions stay with their owner, order holds', async () => {

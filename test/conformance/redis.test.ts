@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { createClient } from 'redis'
 import * as vitest from 'vitest'
-import { redis } from '../../src/transports/redis/index.ts'
+import { redis } from 'busbar/redis'
 import { conformance, tcpProxy } from 'busbar/testing'
 import { startPrivate } from '../../tools/brokers/index.ts'
 
