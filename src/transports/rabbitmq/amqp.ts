@@ -33,6 +33,21 @@ export function rawChannel(channel: Channel): RawChannel | undefined {
   return { number: ch, frameMax, socket: stream, send }
 }
 
+/**
+ * Closes a channel or a connection. Resolves when it has ended, whoever ended it; never rejects. The library's own promise
+ * stays open for ever when the connection is lost before the broker has answered.
+ */
+export function closeQuietly(target: Channel | ChannelModel): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      target.off('close', done)
+      resolve()
+    }
+    target.on('close', done)
+    target.close().then(done, done)
+  })
+}
+
 /** Ends the connection without a word, for when the broker does not answer. */
 export function destroySocket(model: ChannelModel): void {
   const { stream } = (model as unknown as Inside).connection as { stream?: Duplex }

@@ -10,14 +10,12 @@ import type { Session } from './link.ts'
 import type { PlainPublisher } from './plain-publisher.ts'
 import { QueueBrowser } from './queue-browser.ts'
 
-export type NamedNote = AttemptNote & { readonly id: string }
-
 /** As many as the queue keeps. */
 const MOST = 10_000
 
 /**
- * Notes about attempts that outlive the process: which messages it handed back untouched, and which it tried several times.
- * They lie in a queue beside the group's, for the member that gets the message next.
+ * Notes about attempts that outlive the process. They lie in a queue beside the group's, in the order in which they were
+ * made, for the member that gets the message next.
  */
 export class AttemptNotes {
   readonly #clock: Clock
@@ -26,7 +24,7 @@ export class AttemptNotes {
   readonly #queue: string
   readonly #queueType: () => QueueType
   #declaredFor: Session | undefined
-  #reading: Promise<readonly NamedNote[]> | undefined
+  #reading: Promise<readonly AttemptNote[]> | undefined
 
   constructor(parts: {
     readonly clock: Clock
@@ -43,7 +41,7 @@ export class AttemptNotes {
   }
 
   /** Resolves when the broker has them. */
-  async write(session: Session, notes: readonly NamedNote[]): Promise<void> {
+  async write(session: Session, notes: readonly AttemptNote[]): Promise<void> {
     if (notes.length === 0) return
     // Most groups never have one.
     if (this.#declaredFor !== session) {
@@ -55,19 +53,19 @@ export class AttemptNotes {
       }
       this.#declaredFor = session
     }
-    const rows = notes.map(({ id, count, used }) => [id, count, used])
+    const rows = notes.map(({ key, count, used, by, begun }) => [key, count, used, by, begun])
     await this.#publisher.publish('', this.#queue, Buffer.from(JSON.stringify(rows)))
   }
 
   /** All notes there are. Calls at the same time share one look. */
-  read(session: Session): Promise<readonly NamedNote[]> {
+  read(session: Session): Promise<readonly AttemptNote[]> {
     this.#reading ??= this.#read(session).finally(() => {
       this.#reading = undefined
     })
     return this.#reading
   }
 
-  async #read(session: Session): Promise<readonly NamedNote[]> {
+  async #read(session: Session): Promise<readonly AttemptNote[]> {
     return this.#locks.with(session, `${this.#queue}:lock`, async () => {
       const browser = await QueueBrowser.open(this.#clock, session, this.#queue)
       try {
@@ -82,12 +80,14 @@ export class AttemptNotes {
   }
 }
 
-function decode({ content }: GetMessage): NamedNote[] {
+function decode({ content }: GetMessage): AttemptNote[] {
   try {
     const rows = JSON.parse(content.toString()) as unknown
     if (!Array.isArray(rows)) return []
-    return (rows as unknown[][]).flatMap(([id, count, used]) =>
-      typeof id === 'string' && typeof count === 'number' && typeof used === 'number' ? [{ id, count, used }] : [],
+    return (rows as unknown[][]).flatMap(([key, count, used, by, begun]) =>
+      typeof key === 'string' && typeof count === 'number' && typeof used === 'number' && typeof by === 'string'
+        ? [{ key, count, used, by, begun: begun === true }]
+        : [],
     )
   } catch {
     return []

@@ -1,4 +1,5 @@
 import type { Channel, Options } from 'amqplib'
+import { closeQuietly } from './amqp.ts'
 import { REPLY, replyCode } from './errors.ts'
 import type { Session } from './link.ts'
 
@@ -54,7 +55,7 @@ export class Declaring {
   async close(): Promise<void> {
     const opening = this.#channel
     this.#channel = undefined
-    await opening?.then((channel) => channel.close()).catch(() => undefined)
+    await opening?.then(closeQuietly, () => undefined)
   }
 }
 

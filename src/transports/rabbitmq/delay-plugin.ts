@@ -1,3 +1,4 @@
+import { closeQuietly } from './amqp.ts'
 import type { Connector } from './connector.ts'
 import type { Declaring } from './declaring.ts'
 import { declareDue } from './delay-ladder.ts'
@@ -30,7 +31,7 @@ export async function hasDelayPlugin(connector: Connector, names: Names, signal:
     if (code === REPLY.commandInvalid || code === REPLY.preconditionFailed) return false
     throw error
   } finally {
-    await model.close().catch(() => undefined)
+    await closeQuietly(model)
   }
 }
 

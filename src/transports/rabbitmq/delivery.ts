@@ -17,9 +17,9 @@ interface DeliveryParts {
   readonly reader: QueueReader
   readonly deliveryTag: number
   readonly offset: number | undefined
-  readonly redelivered: boolean
   readonly base: number
   readonly count: number
+  readonly isCounted: boolean
   readonly firstDeliveredAt: number | undefined
   readonly bytes: number
 }
@@ -31,11 +31,11 @@ export class RabbitMqDelivery implements Delivery {
   readonly deliveryTag: number
   /** In a stream. */
   readonly offset: number | undefined
-  readonly redelivered: boolean
   /** Attempts used up before this copy was made. */
   readonly base: number
-  /** How often the broker has taken it back. */
+  /** How often the broker has taken it back; 1 for once or more, where it does not count. */
   readonly count: number
+  readonly isCounted: boolean
   readonly firstDeliveredAt: number | undefined
   readonly bytes: number
   attempt: number
@@ -49,9 +49,9 @@ export class RabbitMqDelivery implements Delivery {
     this.reader = parts.reader
     this.deliveryTag = parts.deliveryTag
     this.offset = parts.offset
-    this.redelivered = parts.redelivered
     this.base = parts.base
     this.count = parts.count
+    this.isCounted = parts.isCounted
     this.firstDeliveredAt = parts.firstDeliveredAt
     this.bytes = parts.bytes
     this.attempt = parts.base + parts.count + 1

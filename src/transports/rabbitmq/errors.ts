@@ -79,6 +79,18 @@ function detailOf(error: unknown): string {
   return reasonOf(error)
 }
 
+/**
+ * Something failed because the connection below it was lost. That is told once, as the loss of the connection, and not again
+ * for everything that was under way.
+ */
+export function isLoss(error: unknown): boolean {
+  if (!(error instanceof Error) || BusbarError.is(error) || replyCode(error) !== undefined) return false
+  if (error.name === 'IllegalOperationError' || ABSENT.has((error as NodeJS.ErrnoException).code ?? '')) return true
+  return /^(channel closed|channel ended|unexpected close|heartbeat timeout|the broker did not answer)/i.test(
+    error.message,
+  )
+}
+
 const ABSENT = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'EHOSTUNREACH', 'ENETUNREACH'])
 
 /**

@@ -2,7 +2,7 @@ import type { Channel, ChannelModel, ConfirmChannel } from 'amqplib'
 import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import { BusbarError, ConnectionError } from '../../core/errors.ts'
-import { destroySocket } from './amqp.ts'
+import { closeQuietly, destroySocket } from './amqp.ts'
 import { backoffDelay } from './backoff.ts'
 import type { BackoffOptions } from './backoff.ts'
 import type { Connector } from './connector.ts'
@@ -254,14 +254,8 @@ class LiveSession implements Session {
       () => true,
       () => false,
     )
-    const gone = this.#owned
-      ? this.model.close()
-      : Promise.all([...this.#channels].map((channel) => channel.close())).then(() => undefined)
-    const quietly = gone.then(
-      () => false,
-      () => false,
-    )
-    const isLate = await Promise.race([quietly, late])
+    const gone = this.#owned ? closeQuietly(this.model) : Promise.all([...this.#channels].map(closeQuietly))
+    const isLate = await Promise.race([gone.then(() => false), late])
     until.abort()
     if (this.#owned && isLate) destroySocket(this.model)
     this.#end(undefined)

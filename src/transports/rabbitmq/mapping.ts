@@ -41,9 +41,10 @@ export function idOf(message: ConsumeMessage | GetMessage): string | undefined {
   return typeof messageId === 'string' && messageId !== '' ? messageId : undefined
 }
 
-/** How often the broker has taken the message back. */
-export function deliveryCountOf(headers: AmqpHeaders): number {
-  return count(headers[DELIVERY_COUNT])
+/** How often the broker has taken the message back; undefined when the queue does not count. */
+export function deliveryCountOf(headers: AmqpHeaders): number | undefined {
+  const value = headers[DELIVERY_COUNT]
+  return typeof value === 'number' ? value : undefined
 }
 
 /** Attempts that the group had used up when this copy was made. */

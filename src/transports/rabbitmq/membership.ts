@@ -1,5 +1,6 @@
 import type { Channel } from 'amqplib'
 import type { Clock, Timer } from '../../core/clock.ts'
+import { closeQuietly } from './amqp.ts'
 import type { Session } from './link.ts'
 import type { PlainPublisher } from './plain-publisher.ts'
 
@@ -63,7 +64,7 @@ export class Membership {
       this.#poll(channel)
     } catch (error) {
       this.#ended(channel)
-      await channel.close().catch(() => undefined)
+      await closeQuietly(channel)
       throw error
     }
   }
@@ -73,7 +74,7 @@ export class Membership {
     const channel = this.#channel
     if (channel === undefined) return
     this.#ended(channel)
-    await channel.close().catch(() => undefined)
+    await closeQuietly(channel)
     await this.#say('bye').catch(() => undefined)
   }
 

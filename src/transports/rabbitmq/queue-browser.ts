@@ -1,6 +1,7 @@
 import type { Channel, ConsumeMessage, GetMessage } from 'amqplib'
 import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
+import { closeQuietly } from './amqp.ts'
 import type { Session } from './link.ts'
 
 /** Most unacked messages of one consumer: the field on the wire has 16 bits. */
@@ -86,7 +87,7 @@ export class QueueBrowser {
     try {
       if (this.#taken.length > 0) await this.#settle()
     } finally {
-      await channel.close().catch(() => undefined)
+      await closeQuietly(channel)
     }
   }
 

@@ -1,5 +1,6 @@
 import type { Channel, ConsumeMessage } from 'amqplib'
 import { Queue } from '../../core/queue.ts'
+import { closeQuietly } from './amqp.ts'
 import { channelWriter } from './channel-writer.ts'
 import type { ChannelWriter } from './channel-writer.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
@@ -11,8 +12,8 @@ export interface ReaderHost {
   admit(reader: QueueReader, message: ConsumeMessage): RabbitMqDelivery | undefined
   /** Something waits in `held`. */
   arrived(): void
-  /** The channel is gone, with all that was outstanding. */
-  lost(reader: QueueReader, deliveries: readonly RabbitMqDelivery[], error: Error): void
+  /** The channel is gone, with all that was outstanding: what the runtime had of it, and what it had not. */
+  lost(reader: QueueReader, handed: readonly RabbitMqDelivery[], held: readonly RabbitMqDelivery[], error: Error): void
   /** Resolves when the broker has had time to carry out acks that were just sent. */
   ackTime(): Promise<void>
   /** Asked at each start. */
@@ -133,7 +134,7 @@ export class QueueReader {
     if (message === null) {
       // The queue was deleted, or moved to another node. Whatever we hold of it is no longer ours.
       this.#ended(channel, new Error('the broker cancelled the consumer: its queue was deleted or has moved'))
-      channel.close().catch(() => undefined)
+      void closeQuietly(channel)
       return
     }
     const delivery = this.#parts.host.admit(this, message)
@@ -168,9 +169,9 @@ export class QueueReader {
       reader: this,
       deliveryTag: message.fields.deliveryTag,
       offset: undefined,
-      redelivered: message.fields.redelivered,
       base: 0,
       count: 0,
+      isCounted: false,
       firstDeliveredAt: undefined,
       bytes: 0,
     })
@@ -290,13 +291,13 @@ export class QueueReader {
 
   async #closeChannel(channel: Channel): Promise<void> {
     if (this.#channel === channel) this.#forget()
-    await channel.close().catch(() => undefined)
+    await closeQuietly(channel)
   }
 
   #ended(channel: Channel, error: Error | undefined): void {
     if (this.#channel !== channel) return
-    const lost = this.#forget()
-    this.#parts.host.lost(this, lost, error ?? new Error('the connection was lost'))
+    const held = this.#noAck ? [] : [...this.held]
+    this.#parts.host.lost(this, this.#forget(), held, error ?? new Error('the connection was lost'))
   }
 
   /** Returns what was with the runtime. */

@@ -29,6 +29,7 @@ import {
   topicOf,
 } from './mapping.ts'
 import { withMetadata } from './metadata.ts'
+import type { Session } from './link.ts'
 import type { QueueReader, ReaderHost } from './queue-reader.ts'
 import { Republisher } from './republisher.ts'
 import type { Pending } from './republisher.ts'
@@ -93,7 +94,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     this.nature = parts.nature
     this.#matches = isPattern(spec.topic) ? compilePattern(spec.topic) : undefined
     this.#cursor = options.offset === undefined ? undefined : new StreamCursor(options.offset)
-    this.#attempts = new Attempts(parts.notes, context)
+    this.#attempts = new Attempts(spec.consumerId, parts.notes, context)
     this.#republisher = new Republisher({
       publisher: context.publisher,
       clock: context.clock,
@@ -117,6 +118,12 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
 
   get isConsuming(): boolean {
     return this.intake.seats.some(({ reader }) => reader.isOpen)
+  }
+
+  /** There is a new session: everything begins anew on it. */
+  attach(session: Session): void {
+    this.#attempts.tellLost()
+    this.intake.attach(session)
   }
 
   // --- the contract ----------------------------------------------------------------------------------------------------
@@ -202,7 +209,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   }
 
   async noteAttempt(delivery: Delivery, attempt: number): Promise<void> {
-    if (!delivery.lost) await this.#attempts.noteInline(delivery as RabbitMqDelivery, attempt)
+    if (!delivery.lost) await this.#attempts.noteEnded(delivery as RabbitMqDelivery, attempt)
   }
 
   // --- settling --------------------------------------------------------------------------------------------------------
@@ -219,24 +226,25 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     else delivery.reader.ack(delivery)
   }
 
-  #left({ message, offset }: RabbitMqDelivery): void {
-    this.#attempts.forget(message.id)
+  #left(delivery: RabbitMqDelivery): void {
+    const { message, offset } = delivery
+    this.#attempts.forget(delivery)
     this.#foreignIds.left(message.id)
     if (offset !== undefined) this.#cursor?.settled(offset)
   }
 
   /** Back to where it came from, at once. In its place among those that wait here; or, of a shared queue, with the broker. */
   #again(delivery: RabbitMqDelivery, used: number, failed: boolean): void {
-    const { reader, message, count } = delivery
+    const { reader, message } = delivery
     const seat = this.#seatOf(reader)
     if (this.nature.isShared && !this.#options.noAck && (failed || seat?.isLeaving === true)) {
-      if (failed) this.#attempts.remember(message.id, { count, used })
+      if (failed) this.#attempts.ended(delivery, used)
       else void this.#attempts.noteUntried([delivery])
       this.#foreignIds.left(message.id)
       reader.requeue(delivery)
       return
     }
-    this.#attempts.remember(message.id, { count, used })
+    this.#attempts.ended(delivery, used)
     reader.hold(delivery, used + 1)
     this.arrived()
   }
@@ -275,27 +283,22 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     const encoded = toEncodedMessage(message, topic, id, this.#context.clock.now())
     const { metadata } = this.#options
     const admitted = metadata.length === 0 ? encoded : withMetadata(encoded, message, metadata)
+    const counted = deliveryCountOf(headers)
     const delivery = new RabbitMqDelivery({
       message: admitted,
       reader,
       deliveryTag: message.fields.deliveryTag,
       offset,
-      redelivered,
       base: attemptsOf(headers),
       // Classic queues do not count; they know whether it was here before.
-      count: Math.max(deliveryCountOf(headers), redelivered ? 1 : 0),
+      count: counted ?? (redelivered ? 1 : 0),
+      isCounted: counted !== undefined || !redelivered,
       firstDeliveredAt: firstAtOf(headers),
       bytes: messageBytes(admitted),
     })
-    if (redelivered) this.#attempts.recall(delivery, this.#onRecalled)
-    else if (offset === undefined) this.#attempts.forget(id)
+    if (redelivered) this.#attempts.recall(delivery, this.#arrived)
+    else if (offset === undefined) this.#attempts.forget(delivery)
     return delivery
-  }
-
-  readonly #onRecalled = (): void => {
-    for (const { reader } of this.intake.seats)
-      for (const held of reader.held) if (held.redelivered) held.attempt = this.#attempts.attemptOf(held)
-    this.arrived()
   }
 
   /** Undefined for a message that the binding let through and the pattern does not. */
@@ -310,6 +313,8 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       : topic.replace(/[^A-Za-z0-9_.-]+|^\.|\.$|\.(?=\.)/g, '_') || '_'
   }
 
+  readonly #arrived = (): void => this.arrived()
+
   arrived(): void {
     if (this.#isScheduled) return
     this.#isScheduled = true
@@ -321,7 +326,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   }
 
   #handOut(): void {
-    if (this.#isPaused || this.#isDrained || this.#attempts.isReading) return
+    if (this.#isPaused || this.#isDrained || this.#attempts.isRecalling) return
     const batch: RabbitMqDelivery[] = []
     for (let before = -1; before < batch.length && this.#credit > 0 && this.#bytes > 0;) {
       before = batch.length
@@ -342,10 +347,18 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
 
   // --- what goes -------------------------------------------------------------------------------------------------------
 
-  lost(reader: QueueReader, deliveries: readonly RabbitMqDelivery[], error: Error): void {
-    for (const { message } of deliveries) this.#foreignIds.left(message.id)
+  lost(
+    reader: QueueReader,
+    handed: readonly RabbitMqDelivery[],
+    held: readonly RabbitMqDelivery[],
+    error: Error,
+  ): void {
+    for (const { message } of handed) this.#foreignIds.left(message.id)
+    for (const { message } of held) this.#foreignIds.left(message.id)
     if (this.#closed !== undefined) return
-    if (deliveries.length > 0) this.#sink.lost(deliveries, error.message)
+    this.#attempts.lost(handed)
+    this.#attempts.lost(held)
+    if (handed.length > 0) this.#sink.lost(handed, error.message)
     this.#context.readerLost(this, reader, error)
   }
 

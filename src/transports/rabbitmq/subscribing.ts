@@ -275,8 +275,7 @@ function membershipOf(
       publisher: plain,
       onChange,
       onError: (error) => {
-        if (context.session() !== undefined && context.publisher.blockedBy === undefined)
-          context.failed(error, 'talking to the other members of a group')
+        if (context.publisher.blockedBy === undefined) context.failed(error, 'talking to the other members of a group')
       },
     })
 }

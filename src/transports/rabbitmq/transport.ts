@@ -20,7 +20,7 @@ import { createConnector } from './connector.ts'
 import { Declarations } from './declarations.ts'
 import { Declaring } from './declaring.ts'
 import { DelayedCount } from './delayed-count.ts'
-import { reasonOf, toBrokerError } from './errors.ts'
+import { isLoss, reasonOf, toBrokerError } from './errors.ts'
 import { Link } from './link.ts'
 import type { Session } from './link.ts'
 import { Names } from './names.ts'
@@ -107,7 +107,7 @@ export class RabbitMqTransport implements Transport {
     })
     this.#subscriptions.add(subscription)
     const { session } = open.consuming
-    if (session !== undefined) subscription.intake.attach(session)
+    if (session !== undefined) subscription.attach(session)
     return subscription
   }
 
@@ -233,7 +233,7 @@ export class RabbitMqTransport implements Transport {
     })
     const consuming = link('consume', {
       up: (session) => {
-        for (const { intake } of this.#subscriptions) intake.attach(session)
+        for (const subscription of this.#subscriptions) subscription.attach(session)
       },
       down: () => undefined,
     })
@@ -256,7 +256,9 @@ export class RabbitMqTransport implements Transport {
       clock: host.clock,
       publisher,
       session: () => consuming.session,
-      failed: (error, doing) => this.#failed(host, error, doing),
+      failed: (error, doing) => {
+        if (!isLoss(error)) this.#failed(host, error, doing)
+      },
       readerLost: (subscription, reader, error) => this.#readerLost(host, subscription, reader, error),
       dropped: ({ spec }, count) =>
         host.events.emit('loss', {
