@@ -10,7 +10,7 @@ import { sequenceOf } from './mapping.ts'
 import { tellMoved } from './ownership.ts'
 import { readRange } from './read-range.ts'
 import { consumerName, groupId, parseConsumerName, topicOfFilter } from './subjects.ts'
-import type { SubscriptionParts } from './subscriber.ts'
+import type { SubscriptionParts } from './subscription-parts.ts'
 
 /** The time of the oldest message is asked for topic by topic: not for more than that many. */
 const MAX_AGED_TOPICS = 500
@@ -230,7 +230,7 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
       await session.flush()
       await records.forget([
         records.leaseSubject(id, '*'),
-        ...existing.map(({ name }) => records.noteSubject(name, '*')),
+        ...existing.flatMap(({ name }) => [records.noteSubject(name, '*'), records.lookSubject(name)]),
       ])
     },
   }

@@ -25,6 +25,8 @@ export interface ConsumersParts {
   readonly spec: SubscriptionSpec
   readonly id: string
   readonly ackWaitMs: number
+  /** The stream of a lane is another one now. */
+  readonly streamGone: (lane: Lane) => void
 }
 
 /** What a moved group begins with. */
@@ -144,6 +146,7 @@ export class Consumers {
       session.warning('nats-consumer-recreated', `consumer "${lane.consumer}" was deleted on the server and made again`)
     }
     if (identityOf(info) === lane.identity) return { isOther: false, info }
+    if (topology.identityOf(lane.stream) !== lane.streamIdentity) this.#parts.streamGone(lane)
     lane.adopt(info, identityOf(info), topology.identityOf(lane.stream))
     return { isOther: true, info }
   }
@@ -173,19 +176,6 @@ export class Consumers {
     const info = await this.#parts.api.consumerInfo(lane.stream, lane.consumer)
     lane.floor = info.ack_floor.stream_seq
     return info
-  }
-
-  async noteFloors(lanes: readonly Lane[]): Promise<void> {
-    const { api } = this.#parts
-    await Promise.all(
-      lanes.map(async (lane) => {
-        try {
-          lane.floor = (await api.consumerInfo(lane.stream, lane.consumer)).ack_floor.stream_seq
-        } catch {
-          // It is only for the day when the consumer is deleted; whoever asks for messages finds out about the rest.
-        }
-      }),
-    )
   }
 
   async remove(lanes: readonly Lane[]): Promise<void> {

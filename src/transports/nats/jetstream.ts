@@ -24,7 +24,7 @@ import { Session } from './session.ts'
 import { StateRecords } from './state-records.ts'
 import { Subjects } from './subjects.ts'
 import { NatsSubscription } from './subscriber.ts'
-import type { SubscriptionParts } from './subscriber.ts'
+import type { SubscriptionParts } from './subscription-parts.ts'
 import { Topology } from './topology.ts'
 
 const API_TIMEOUT_MS = 5_000

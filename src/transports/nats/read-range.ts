@@ -6,7 +6,7 @@ import type { StoredMessage } from '../../core/transport.ts'
 import { AckReply } from './ack-reply.ts'
 import type { Incoming } from './incoming.ts'
 import { positionOf } from './mapping.ts'
-import type { SubscriptionParts } from './subscriber.ts'
+import type { SubscriptionParts } from './subscription-parts.ts'
 
 const NANOS = 1_000_000
 /** The server forgets the reader by itself, should we not come to delete it. */

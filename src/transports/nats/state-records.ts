@@ -38,6 +38,10 @@ export class StateRecords {
     return `${this.#subjects.state}.lease.${groupId}.${unit}`
   }
 
+  lookSubject(consumer: string): string {
+    return `${this.#subjects.state}.look.${consumer}`
+  }
+
   moveSubject(groupId: string): string {
     return `${this.#subjects.state}.move.${groupId}`
   }

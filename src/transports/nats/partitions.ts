@@ -1,0 +1,148 @@
+import type { SubscriptionSpec } from '../../core/transport.ts'
+import type { Consumers } from './consumers.ts'
+import type { Lane } from './lane.ts'
+import { Ownership } from './ownership.ts'
+import type { OwnershipHost } from './ownership.ts'
+import type { Session } from './session.ts'
+import type { StateRecords } from './state-records.ts'
+
+/** How long a member that hands a partition over waits for its handlers. */
+const HANDOVER_MS = 10_000
+
+export interface PartitionsParts {
+  readonly session: Session
+  readonly records: StateRecords
+  readonly consumers: Consumers
+  readonly lanes: readonly Lane[]
+  readonly spec: SubscriptionSpec
+  /** Of the members of the group on this topic. */
+  readonly groupId: string
+  /** Where they talk to each other. */
+  readonly noticeSubject: string
+  readonly leaseMs: () => number
+  /** False when nothing more is to be read. */
+  readonly isReading: () => boolean
+  /** Gives everything of a lane back, in its order; tells the runtime why, of what it has. */
+  readonly emptyLane: (lane: Lane, reason: string) => Promise<void>
+  /** Somebody moved or deleted the group. */
+  readonly moved: () => void
+}
+
+/** The lanes that have one reader at a time: begins and ends to read them as `Ownership` gives them and takes them away. */
+export class Partitions implements OwnershipHost {
+  readonly session: Session
+  readonly records: StateRecords
+  readonly memberId: string
+  readonly #parts: PartitionsParts
+  readonly #ownership: Ownership | undefined
+  /** Handovers that wait for outstanding deliveries: told when one is gone. */
+  readonly #handovers = new Map<string, () => void>()
+  #closed = false
+
+  constructor(parts: PartitionsParts) {
+    this.#parts = parts
+    this.session = parts.session
+    this.records = parts.records
+    this.memberId = parts.spec.consumerId
+    const units = new Set(parts.lanes.map((lane) => lane.plan.unit).filter((unit) => unit !== undefined))
+    if (parts.spec.ephemeral || units.size === 0) return
+    this.#ownership = new Ownership(this, [...units], parts.groupId, parts.noticeSubject)
+  }
+
+  get leaseMs(): number {
+    return this.#parts.leaseMs()
+  }
+
+  async start(): Promise<void> {
+    await this.#ownership?.start()
+  }
+
+  up(): void {
+    this.#ownership?.up()
+  }
+
+  /** Ends every handover that still waits; the lanes are to be emptied before `close`. */
+  stopWaiting(): void {
+    this.#closed = true
+    this.settled()
+  }
+
+  async close(): Promise<void> {
+    await this.#ownership?.close()
+  }
+
+  // --- what is ours ------------------------------------------------------------------------------------------------
+
+  isOurs(lane: Lane): boolean {
+    return this.leaseLeftMs(lane) > 0
+  }
+
+  /** For how long a lane is certainly ours, in ms. */
+  leaseLeftMs({ plan: { unit } }: Lane): number {
+    return unit === undefined || this.#ownership === undefined ? Infinity : this.#ownership.leftMs(unit)
+  }
+
+  /** False when the lease was not renewed for a while: its messages must not be held for longer than the partition. */
+  mayExtend({ plan: { unit } }: Lane): boolean {
+    return unit === undefined || this.#ownership === undefined || this.#ownership.isFresh(unit)
+  }
+
+  /** Some deliveries were settled. */
+  settled(): void {
+    for (const done of this.#handovers.values()) done()
+  }
+
+  #lanesOf(unit: string): Lane[] {
+    return this.#parts.lanes.filter((lane) => lane.plan.unit === unit)
+  }
+
+  // --- as ownership wants it ---------------------------------------------------------------------------------------
+
+  acquire(unit: string, expired: boolean): void {
+    for (const lane of this.#lanesOf(unit))
+      this.#begin(lane, expired).catch((error: unknown) => {
+        this.session.error(error, `beginning to read partition ${unit}`)
+        lane.quiet().catch((quietError: unknown) => this.session.error(quietError, `leaving partition ${unit}`))
+      })
+  }
+
+  async #begin(lane: Lane, expired: boolean): Promise<void> {
+    const left = await this.#parts.consumers.takeOver(lane)
+    if (this.isOurs(lane) && this.#parts.isReading()) await lane.activate(left, expired)
+  }
+
+  async release(unit: string): Promise<void> {
+    const lanes = this.#lanesOf(unit)
+    await Promise.all(lanes.map((lane) => lane.quiet()))
+    const isEmpty = (): boolean => lanes.every((lane) => lane.outstanding.size === 0)
+    if (!isEmpty()) {
+      await new Promise<void>((resolve) => {
+        const timer = this.session.host.clock.setTimer(HANDOVER_MS, resolve)
+        this.#handovers.set(unit, () => {
+          if (!isEmpty() && !this.#closed) return
+          timer.cancel()
+          resolve()
+        })
+      })
+      this.#handovers.delete(unit)
+    }
+    for (const lane of lanes) await this.#parts.emptyLane(lane, 'its partition went to another member')
+  }
+
+  revoke(unit: string, reason: string): void {
+    for (const lane of this.#lanesOf(unit)) {
+      lane.lose(reason)
+      lane.quiet().catch((error: unknown) => this.session.error(error, `leaving partition ${unit}`))
+    }
+  }
+
+  changed(assigned: readonly string[], revoked: readonly string[]): void {
+    const { name, events } = this.session.host
+    const { topic, group, consumerId } = this.#parts.spec
+    events.emit('rebalance', { transport: name, topic, group, consumerId, assigned, revoked })
+  }
+
+  moved(): void {
+    this.#parts.moved()
+  }
+}

@@ -1,0 +1,127 @@
+import type { Timer } from '../../core/clock.ts'
+import type { Confirmations } from './confirmations.ts'
+import type { NatsDelivery } from './delivery.ts'
+import { isNotFound } from './errors.ts'
+import type { Intake } from './intake.ts'
+import type { JetStreamApi } from './jetstream-api.ts'
+import type { Lane } from './lane.ts'
+import type { Losses } from './losses.ts'
+import type { Partitions } from './partitions.ts'
+import type { Session } from './session.ts'
+
+const WORKING: Uint8Array = Buffer.from('+WPI')
+/** How often the server is asked how far the group has come, at most. */
+const LOOK_MS = 15_000
+
+export interface UpkeepParts {
+  readonly session: Session
+  readonly api: JetStreamApi
+  readonly lanes: readonly Lane[]
+  readonly intake: Intake
+  readonly partitions: Partitions
+  readonly confirmations: Confirmations
+  readonly losses: Losses
+  readonly leaseMs: () => number
+  /** These were taken back by the server. */
+  readonly lost: (deliveries: readonly NatsDelivery[], reason: string) => void
+  readonly handBack: (deliveries: readonly NatsDelivery[]) => Promise<void>
+}
+
+/** Looks after a subscription three times in each lease: what was silent, what waits too long, what ran out. */
+export class Upkeep {
+  readonly #parts: UpkeepParts
+  #timer: Timer | undefined
+  #lookedAt: number
+  #stopped = false
+
+  constructor(parts: UpkeepParts) {
+    this.#parts = parts
+    this.#lookedAt = parts.session.host.clock.monotonic()
+  }
+
+  start(): void {
+    if (this.#stopped) return
+    const { session, leaseMs } = this.#parts
+    this.#timer = session.host.clock.setTimer(leaseMs() / 3, () => {
+      this.#round()
+        .catch((error: unknown) => session.error(error, 'looking after a subscription'))
+        .finally(() => this.start())
+    })
+  }
+
+  stop(): void {
+    this.#stopped = true
+    this.#timer?.cancel()
+  }
+
+  /** Tells the server that these are being worked on. */
+  async extend(deliveries: readonly NatsDelivery[]): Promise<void> {
+    const { session, partitions } = this.#parts
+    if (!session.ready) return
+    const at = session.host.clock.monotonic()
+    const extended: NatsDelivery[] = []
+    for (const delivery of deliveries) {
+      if (delivery.lost || delivery.settled || !partitions.mayExtend(delivery.lane)) continue
+      session.outbox.publish(delivery.reply, '', WORKING)
+      extended.push(delivery)
+    }
+    if (extended.length === 0) return
+    try {
+      await session.flush()
+    } catch {
+      // The connection is gone. What is not extended before its time is over is reported lost.
+      return
+    }
+    for (const delivery of extended) delivery.touchedAt = at
+  }
+
+  async #round(): Promise<void> {
+    const { session, lanes, confirmations, intake, handBack, losses, leaseMs } = this.#parts
+    this.#findRunOut()
+    if (!session.ready) return
+    for (const lane of lanes)
+      if (lane.active && lane.pulls.checkHeartbeat())
+        session.warning(
+          'nats-missed-heartbeats',
+          `consumer "${lane.consumer}" fell silent while it was asked; it is asked again`,
+        )
+    await confirmations.check((delivery) => this.#answers(delivery.lane))
+    intake.wake()
+    const waiting = lanes.flatMap((lane) => (lane.shared ? [] : lane.stash))
+    if (waiting.length > 0) await this.extend(waiting)
+    // What others could take does not wait here for credit for long.
+    const idle = intake.hasCredit ? [] : lanes.flatMap((lane) => (lane.shared ? lane.dropStash() : []))
+    if (idle.length > 0) await handBack(idle)
+    const now = session.host.clock.monotonic()
+    if (now - this.#lookedAt < Math.min(LOOK_MS, leaseMs())) return
+    this.#lookedAt = now
+    await losses.look(lanes.filter((lane) => lane.active))
+  }
+
+  async #answers({ stream, consumer }: Lane): Promise<boolean> {
+    try {
+      await this.#parts.api.consumerInfo(stream, consumer)
+      return true
+    } catch (error) {
+      return isNotFound(error)
+    }
+  }
+
+  /** Deliveries whose time ran out at the server before we could extend it. */
+  #findRunOut(): void {
+    const now = this.#parts.session.host.clock.monotonic()
+    for (const lane of this.#parts.lanes) {
+      const lost: NatsDelivery[] = []
+      for (let delivery = lane.outstanding.first; delivery !== undefined;) {
+        const next: NatsDelivery | undefined = delivery.next
+        if (now - delivery.touchedAt > lane.ackWaitMs) {
+          delivery.lost = true
+          lane.outstanding.remove(delivery)
+          lost.push(delivery)
+        }
+        delivery = next
+      }
+      if (lost.length > 0) this.#parts.lost(lost, 'its ack wait ran out before it could be extended')
+    }
+  }
+}
