@@ -169,13 +169,14 @@ export class Lane {
     const nanos = info.config.ack_wait
     if (nanos !== undefined && nanos > 0) this.ackWaitMs = nanos / 1_000_000
     this.#forget()
+    this.acked.clear()
   }
 
+  /** What we know of deliveries. What we acked stays acked, whoever had the lane meanwhile. */
   #forget(): void {
     this.#seen = 0
     this.#consumerSeq = 0
     this.#returned.clear()
-    this.acked.clear()
   }
 
   /** Everything that we hold is the server's again: what is outstanding is reported, what is here is dropped. Returns all. */
@@ -239,10 +240,11 @@ export class Lane {
     const isGap = !this.shared && consumerSeq > this.#consumerSeq + 1
     this.#consumerSeq = consumerSeq
     if (isGap && this.#fetched === undefined) this.#mendGap()
-    if (seq > this.#seen) this.#seen = seq
+    const isNew = seq > this.#seen
+    if (isNew) this.#seen = seq
     // What we have handed back for a while is welcome; anything else may be here still, or be acked.
-    else if (!this.#returned.delete(seq) && (this.#isHere(seq) || this.#isAcked(seq, reply, now)))
-      return this.#skipped()
+    const isReturned = this.#returned.size > 0 && this.#returned.delete(seq)
+    if (!isReturned && ((!isNew && this.#isHere(seq)) || this.#isAcked(seq, reply, now, isNew))) return this.#skipped()
     const topic = this.#host.subjects.topicOf(native.subject)
     const { message, group, deliverAt } = this.#host.mapping.decode(
       native,
@@ -285,8 +287,8 @@ export class Lane {
   }
 
   /** We acked it, and the server does not know: not yet, or no more. It is acked again, if it is the same consumer still. */
-  #isAcked(seq: number, reply: string, now: number): boolean {
-    const isAcked = this.#host.isAcking(this, seq) || (now <= this.#forgetfulUntil && this.acked.has(seq))
+  #isAcked(seq: number, reply: string, now: number, isNew: boolean): boolean {
+    const isAcked = (!isNew && this.#host.isAcking(this, seq)) || (now <= this.#forgetfulUntil && this.acked.has(seq))
     if (isAcked) this.#host.acknowledgeIfSame(this, reply)
     return isAcked
   }

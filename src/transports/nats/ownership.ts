@@ -334,6 +334,9 @@ export class Ownership {
   // --- life --------------------------------------------------------------------------------------------------------
 
   up(): void {
+    // While the server was away nobody could renew. Who had a partition gets it back: he knows what he has acked.
+    const now = this.#now()
+    for (const unit of this.#units) unit.seenAt = now
     this.#tell('join')
     this.#soon()
   }
