@@ -2,7 +2,7 @@ import { sleep } from '../../core/clock.ts'
 import { ConfigurationError } from '../../core/errors.ts'
 import { compilePattern, isDeadLetterTopic, isPattern } from '../../core/topic.ts'
 import type { GroupInfo, Position, StartFrom, StoredMessage, TopicInfo, TransportAdmin } from '../../core/transport.ts'
-import { consumerConfig } from './consumers.ts'
+import { consumerConfig, mayGiveUp } from './consumers.ts'
 import type { Mark } from './consumers.ts'
 import { isNotFound, JetStreamError } from './errors.ts'
 import type { ConsumerInfo } from './jetstream-types.ts'
@@ -10,6 +10,7 @@ import { sequenceOf } from './mapping.ts'
 import { tellMoved } from './ownership.ts'
 import { readRange } from './read-range.ts'
 import { consumerName, groupId, parseConsumerName, topicOfFilter } from './subjects.ts'
+import type { LanePlan } from './subjects.ts'
 import type { SubscriptionParts } from './subscription-parts.ts'
 
 /** The time of the oldest message is asked for topic by topic: not for more than that many. */
@@ -117,15 +118,16 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
   }
 
   /** Deletes a consumer and makes it anew at another place, against members that may do so at the same time. */
-  async function moveConsumer(name: string, stream: string, filter: string, to: StartFrom): Promise<void> {
-    const { api, session } = parts()
+  async function moveConsumer(name: string, { dead, filter }: LanePlan, to: StartFrom): Promise<void> {
+    const { api, session, topology } = parts()
+    const stream = topology.streamOf(dead)
     const config = consumerConfig({
       name,
       filter,
       from: to,
       description: 'Busbar: moved',
       ackWaitMs: session.options.ackWaitMs,
-      maxDeliver: session.options.maxDeliver,
+      maxDeliver: mayGiveUp(dead, false) ? session.options.maxDeliver : undefined,
       maxAckPending: session.options.maxAckPending,
       ephemeral: false,
       native: session.options.native.consumer,
@@ -184,7 +186,7 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
 
     async seek(topic, group, to) {
       checkStart(to)
-      const { subjects, session, topology, records } = parts()
+      const { subjects, session, records } = parts()
       const id = groupId(topic, group)
       const existing = new Set((await consumersOf(id, topic)).map(({ name }) => name))
       // A group that is not there yet is made, as by a consumer with the usual order.
@@ -192,7 +194,7 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
       await mark(id, to)
       for (const lane of plan) {
         const name = consumerName(id, lane.label)
-        await moveConsumer(name, topology.streamOf(lane.dead), lane.filter, to)
+        await moveConsumer(name, lane, to)
         // Attempts start anew with the new consumer's count of deliveries.
         await records.forget([records.noteSubject(name, '*')])
       }

@@ -59,7 +59,7 @@ export class Consumers {
       lanes.map(async (lane) => {
         const info = await this.#ensure(lane, spec.from)
         lane.adopt(info, identityOf(info), this.#parts.topology.identityOf(lane.stream))
-        this.#tellDrift(info)
+        this.#tellDrift(lane, info)
       }),
     )
   }
@@ -109,20 +109,26 @@ export class Consumers {
       from,
       description: `Busbar: ${spec.topic} for ${spec.group}`,
       ackWaitMs,
-      maxDeliver: session.options.maxDeliver,
+      maxDeliver: mayGiveUp(lane.plan.dead, spec.ephemeral) ? session.options.maxDeliver : undefined,
       maxAckPending: session.options.maxAckPending,
       ephemeral: spec.ephemeral,
       native: { ...session.options.native.consumer, ...nativeOf(spec.native) },
     })
   }
 
-  #tellDrift({ name, config }: ConsumerInfo): void {
-    const { session, ackWaitMs } = this.#parts
-    if (config.ack_wait === undefined || config.ack_wait === ackWaitMs * MS) return
-    session.warning(
-      'nats-consumer-drift',
-      `consumer "${name}" has an ack wait of ${config.ack_wait / MS} ms, not ${ackWaitMs} ms as ackWaitMs says; it is used as it is`,
-    )
+  #tellDrift(lane: Lane, { name, config }: ConsumerInfo): void {
+    const { session, ackWaitMs, spec } = this.#parts
+    const maxDeliver = (mayGiveUp(lane.plan.dead, spec.ephemeral) ? session.options.maxDeliver : undefined) ?? -1
+    const drift: string[] = []
+    if (config.ack_wait !== undefined && config.ack_wait !== ackWaitMs * MS)
+      drift.push(`ackWaitMs: ${config.ack_wait / MS} instead of ${ackWaitMs}`)
+    if (config.max_deliver !== undefined && config.max_deliver !== maxDeliver)
+      drift.push(`maxDeliver: ${config.max_deliver} instead of ${maxDeliver}`)
+    if (drift.length > 0)
+      session.warning(
+        'nats-consumer-drift',
+        `consumer "${name}" differs from the options and is used as it is (-1: no limit): ${drift.join('; ')}`,
+      )
   }
 
   /**
@@ -181,6 +187,11 @@ export class Consumers {
   async remove(lanes: readonly Lane[]): Promise<void> {
     await Promise.all(lanes.map((lane) => this.#parts.api.deleteConsumer(lane.stream, lane.consumer)))
   }
+}
+
+/** Whether the server may give up on a message: it can only be dead-lettered when it is none, and its group is there to stay. */
+export function mayGiveUp(dead: boolean, ephemeral: boolean): boolean {
+  return !dead && !ephemeral
 }
 
 export interface ConsumerSettings {

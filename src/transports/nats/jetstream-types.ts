@@ -90,3 +90,11 @@ export interface PubAck {
   readonly duplicate?: boolean
   readonly error?: { readonly code: number; readonly err_code?: number; readonly description?: string }
 }
+
+/** What the server says of a message that was delivered `max_deliver` times. */
+export interface Advisory {
+  readonly stream: string
+  readonly consumer: string
+  readonly stream_seq: number
+  readonly deliveries: number
+}

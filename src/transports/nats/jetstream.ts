@@ -16,6 +16,7 @@ import type { Engine } from './engine.ts'
 import { toBusbarError } from './errors.ts'
 import { JetStreamApi } from './jetstream-api.ts'
 import { Mapping } from './mapping.ts'
+import { MaxDeliveries } from './max-deliveries.ts'
 import { ENVELOPE_ROOM_BYTES } from './options.ts'
 import type { ResolvedNatsOptions } from './options.ts'
 import { JetStreamPublisher } from './publisher.ts'
@@ -32,8 +33,9 @@ const API_TIMEOUT_MS = 5_000
 /** Everything that stands on one open session. */
 interface Open {
   readonly session: Session
-  readonly topology: Topology
   readonly publisher: JetStreamPublisher
+  /** Present when the server gives up on messages by itself. */
+  readonly maxDeliveries: MaxDeliveries | undefined
   readonly parts: SubscriptionParts
 }
 
@@ -67,18 +69,21 @@ export class JetStream implements Engine {
     const records = new StateRecords(session, api, topology, this.#subjects)
     const notes = new AttemptNotes(session, api, topology, records)
     const mapping = new Mapping()
+    const parts = { session, api, subjects: this.#subjects, topology, mapping, notes, records, publisher }
+    const maxDeliveries = this.#options.maxDeliver === undefined ? undefined : new MaxDeliveries(parts)
     try {
       await topology.open()
+      publisher.open()
+      session.add(topology)
+      session.add(publisher)
+      await maxDeliveries?.open()
     } catch (error) {
       await session.close(0)
       throw toOpenError(error)
     }
-    publisher.open()
-    session.add(topology)
-    session.add(publisher)
-    const parts = { session, api, subjects: this.#subjects, topology, mapping, notes, records, publisher }
-    this.#open = { session, topology, publisher, parts }
+    this.#open = { session, publisher, maxDeliveries, parts }
     session.begin()
+    maxDeliveries?.up()
     const needed = this.#options.maxMessageBytes + ENVELOPE_ROOM_BYTES
     if (session.maxPayload < needed)
       session.warning(
@@ -116,7 +121,7 @@ export class JetStream implements Engine {
   async #close(deadlineMs: number): Promise<void> {
     const open = this.#open
     if (open === undefined) return
-    const { session, publisher } = open
+    const { session, publisher, maxDeliveries } = open
     const endsAt = session.host.clock.monotonic() + deadlineMs
     const closed = Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close()))
     let timer: { cancel(): void } | undefined
@@ -127,6 +132,7 @@ export class JetStream implements Engine {
       }),
     ])
     timer?.cancel()
+    maxDeliveries?.close()
     publisher.close()
     await session.close(Math.max(0, endsAt - session.host.clock.monotonic()))
   }

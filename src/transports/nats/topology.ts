@@ -114,6 +114,20 @@ export class Topology implements SessionPart {
     }
   }
 
+  /** Makes one more stream when it is missing, with what all of ours have in common. */
+  async ensureStream(
+    config: Pick<StreamConfig, 'name' | 'subjects' | 'retention' | 'max_age'> & { readonly description: string },
+  ): Promise<void> {
+    await this.#infoOrCreate({
+      ...this.#common(),
+      discard: 'old',
+      max_bytes: -1,
+      max_msgs: -1,
+      duplicate_window: 1_000 * MS,
+      ...config,
+    })
+  }
+
   async #ensureStream(config: StreamConfig): Promise<StreamInfo> {
     const info = await this.#infoOrCreate(config)
     const before = this.#identities.get(config.name)

@@ -1,0 +1,233 @@
+import type { Subscription } from '@nats-io/transport-node'
+import type { Timer } from '../../core/clock.ts'
+import { makeDeadLetter } from '../../core/dead-letter.ts'
+import { StateError } from '../../core/errors.ts'
+import type { Delivery } from '../../core/transport.ts'
+import type { Advisory, StoredNative } from './jetstream-types.ts'
+import { Incoming } from './incoming.ts'
+import { positionOf } from './mapping.ts'
+import type { SessionPart } from './session.ts'
+import { parseConsumerName } from './subjects.ts'
+import type { SubscriptionParts } from './subscription-parts.ts'
+
+const NANOS = 1_000_000
+const ADVISORIES = '$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES'
+const CONSUMER = 'busbar'
+/** An advisory that was taken and not acked is for another one after that. */
+const ACK_WAIT_MS = 30_000
+/** Nobody came for an advisory in so long. */
+const MAX_AGE_MS = 90 * 86_400_000
+const PORTION = 100
+/** Without a word of the server, and after a failure, it is looked again after that. */
+const LOOK_AGAIN_MS = 15_000
+/** An answer to a request without waiting comes at once. */
+const ANSWER_TIMEOUT_MS = 5_000
+
+interface Taken {
+  readonly reply: string
+  readonly advisory: Advisory
+}
+
+/**
+ * With the option `maxDeliver`, the server itself gives up on a message, and only says so: it is dead-lettered here. What it
+ * says is kept in a stream, so that it can be said while nobody of us listens; whoever takes it from there, of all
+ * processes, makes the dead letter.
+ */
+export class MaxDeliveries implements SessionPart {
+  readonly #parts: SubscriptionParts
+  readonly #stream: string
+  readonly #subject: string
+  readonly #inbox: string
+  #subscriptions: readonly Subscription[] = []
+  #running = false
+  #again = false
+  #timer: Timer | undefined
+  #closed = false
+  #taken: Taken[] = []
+  #portionDone: (() => void) | undefined
+
+  constructor(parts: SubscriptionParts) {
+    const { session, topology } = parts
+    this.#parts = parts
+    this.#stream = `${topology.name}_advisories`
+    this.#subject = `${ADVISORIES}.${topology.name}.*`
+    this.#inbox = session.inbox()
+  }
+
+  async open(): Promise<void> {
+    const { session } = this.#parts
+    await this.restore()
+    const failed = (error: Error): void => session.error(error, 'listening for messages that were delivered too often')
+    this.#subscriptions = [
+      session.subscribe(this.#inbox, (message) => this.#receive(message), failed),
+      // The stream has it too; this is to know at once.
+      session.subscribe(this.#subject, () => this.#look(), failed),
+    ]
+    session.add(this)
+  }
+
+  /** Makes stream and consumer, when they are missing. */
+  async restore(): Promise<void> {
+    const { api, topology } = this.#parts
+    await topology.ensureStream({
+      name: this.#stream,
+      subjects: [this.#subject],
+      description: 'What JetStream said of messages that were delivered too often, for Busbar',
+      retention: 'workqueue',
+      max_age: MAX_AGE_MS * NANOS,
+    })
+    await api.createConsumer(this.#stream, CONSUMER, {
+      name: CONSUMER,
+      durable_name: CONSUMER,
+      deliver_policy: 'all',
+      ack_policy: 'explicit',
+      ack_wait: ACK_WAIT_MS * NANOS,
+      replay_policy: 'instant',
+      filter_subject: this.#subject,
+    })
+  }
+
+  down(): void {
+    this.#timer?.cancel()
+    this.#portionDone?.()
+  }
+
+  up(): void {
+    this.#look()
+  }
+
+  close(): void {
+    this.#closed = true
+    this.down()
+    const { session } = this.#parts
+    session.remove(this)
+    if (!session.connection.isClosed()) for (const subscription of this.#subscriptions) subscription.unsubscribe()
+  }
+
+  /** Takes what there is; one run at a time. */
+  #look(): void {
+    this.#again = true
+    if (this.#running) return
+    this.#running = true
+    this.#takeAll()
+      .catch((error: unknown) => this.#parts.session.error(error, 'dead-lettering what was delivered too often'))
+      .finally(() => {
+        this.#running = false
+        this.#timer?.cancel()
+        const { session } = this.#parts
+        if (!this.#closed && session.ready) this.#timer = session.host.clock.setTimer(LOOK_AGAIN_MS, () => this.#look())
+      })
+  }
+
+  async #takeAll(): Promise<void> {
+    const { session } = this.#parts
+    while (this.#again && session.ready && !this.#closed) {
+      this.#again = false
+      const taken = await this.#portion()
+      if (taken.length === PORTION) this.#again = true
+      for (const { reply, advisory } of taken) {
+        await this.#bury(advisory)
+        session.outbox.publish(reply, '', new Uint8Array(0))
+      }
+    }
+  }
+
+  #portion(): Promise<readonly Taken[]> {
+    const { session, api } = this.#parts
+    return new Promise((resolve) => {
+      this.#taken = []
+      const timer = session.host.clock.setTimer(ANSWER_TIMEOUT_MS, () => this.#portionDone?.())
+      this.#portionDone = () => {
+        this.#portionDone = undefined
+        timer.cancel()
+        resolve(this.#taken)
+      }
+      const request = Buffer.from(`{"batch":${PORTION},"no_wait":true}`)
+      session.outbox.publish(api.nextSubject(this.#stream, CONSUMER), this.#inbox, request)
+    })
+  }
+
+  #receive(message: Incoming): void {
+    // The end of a portion: there is no more.
+    if (message.status > 0) return this.#portionDone?.()
+    const advisory = parseAdvisory(message.text)
+    if (advisory === undefined) this.#parts.session.outbox.publish(message.reply, '', new Uint8Array(0))
+    else if (this.#taken.push({ reply: message.reply, advisory }) >= PORTION) this.#portionDone?.()
+  }
+
+  /** Rejects when the dead letter could not be stored; the advisory comes again then. */
+  async #bury({ stream, consumer, stream_seq: seq, deliveries }: Advisory): Promise<void> {
+    const { api, publisher, session } = this.#parts
+    const group = parseConsumerName(consumer)?.group
+    if (group === undefined) return
+    const stored = await api.message(stream, { seq })
+    if (stored === undefined) {
+      session.warning(
+        'nats-max-deliveries',
+        `message ${seq} was delivered ${deliveries} times to the group "${group}" and never settled; it was deleted before it could be dead-lettered`,
+      )
+      return
+    }
+    const delivery = this.#deliveryOf(stored, stream, deliveries, group)
+    if (delivery === undefined) return
+    const error = new StateError(
+      `The message was delivered ${deliveries} times and never settled: the limit maxDeliver of its consumer is reached`,
+    )
+    const now = session.host.clock.now()
+    const attempts = deliveries
+    const failure = {
+      group,
+      reason: 'exhausted',
+      error,
+      attempts,
+      firstAt: Date.parse(stored.time),
+      lastAt: now,
+    } as const
+    const deadLetter = makeDeadLetter(delivery, failure)
+    const [outcome] = await publisher.publish([deadLetter], undefined, [
+      // As a consumer names it that rejects the message, so that it is stored once.
+      `${deadLetter.id}@${deadLetter.topic}#${seq}`,
+    ])
+    if (outcome?.error !== undefined) throw outcome.error
+    session.host.events.emit('deadLetter', {
+      transport: session.host.name,
+      topic: delivery.message.topic,
+      group,
+      consumerId: consumer,
+      message: delivery.message,
+      attempt: deliveries,
+      error,
+      reason: 'exhausted',
+      deadLetterTopic: deadLetter.topic,
+    })
+  }
+
+  /** Undefined for one that was meant for another group. */
+  #deliveryOf(stored: StoredNative, stream: string, attempt: number, own: string): Delivery | undefined {
+    const { mapping, subjects } = this.#parts
+    const incoming = new Incoming()
+    const headers = Buffer.from(stored.hdrs ?? '', 'base64')
+    incoming.subject = stored.subject
+    incoming.bytes = Buffer.concat([headers, Buffer.from(stored.data ?? '', 'base64')])
+    incoming.bodyAt = headers.length
+    incoming.end = incoming.bytes.length
+    const { message, group } = mapping.decode(
+      incoming,
+      subjects.topicOf(stored.subject),
+      () => `${stream}-${stored.seq}`,
+      () => Date.parse(stored.time),
+    )
+    if (group !== undefined && group !== own) return undefined
+    const position = positionOf(stream, stored.seq)
+    return { message, attempt, position, bytes: incoming.size, lost: false, runtime: undefined }
+  }
+}
+
+function parseAdvisory(text: string): Advisory | undefined {
+  try {
+    const advisory = JSON.parse(text) as Advisory
+    return typeof advisory.consumer === 'string' && Number.isInteger(advisory.stream_seq) ? advisory : undefined
+  } catch {
+    return undefined
+  }
+}
