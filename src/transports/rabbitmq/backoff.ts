@@ -15,17 +15,18 @@ const FIRST_MAX_MS = 100
  * How long to wait before the next try to connect, in ms; undefined for never again.
  *
  * @param attempt 1 for the first try after the loss.
- * @param absent The last try found nobody: no broker, as opposed to one that is busy or says no.
+ * @param refusals How many tries in a row found somebody who was busy or said no; 0 when the last one found nobody.
  */
 export function backoffDelay(
   { type, minMs, maxMs }: BackoffOptions,
   attempt: number,
-  absent: boolean,
+  refusals: number,
   random: () => number = Math.random,
 ): number | undefined {
   if (type === 'stop') return undefined
   if (attempt === 1) return Math.min(FIRST_MAX_MS, minMs) * random()
-  const exponential = Math.min(maxMs, minMs * 2 ** Math.min(attempt - 2, 30))
+  const absent = refusals === 0
+  const exponential = Math.min(maxMs, minMs * 2 ** Math.min((absent ? attempt - 1 : refusals) - 1, 30))
   const delay =
     type === 'exponential'
       ? exponential

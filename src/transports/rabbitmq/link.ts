@@ -150,9 +150,9 @@ export class Link {
 
   async #comeBack(): Promise<void> {
     const { signal } = this.#closing
-    let absent = false
+    let refusals = 0
     for (let attempt = 1; !signal.aborted; attempt++) {
-      const delay = this.#connector.reconnects ? backoffDelay(this.#backoff, attempt, absent) : undefined
+      const delay = this.#connector.reconnects ? backoffDelay(this.#backoff, attempt, refusals) : undefined
       if (delay === undefined) return
       try {
         await sleep(this.#clock, delay, signal)
@@ -164,7 +164,8 @@ export class Link {
           ? error
           : new ConnectionError(`The connection could not be set up: ${reasonOf(error)}`, { cause: error })
         this.lastError = known
-        absent = isAbsent(error)
+        // One that boots, or drowns, gets time. How long it was away before says nothing about that.
+        refusals = isAbsent(error) ? 0 : refusals + 1
         this.#hooks.trouble(known, attempt)
       }
     }

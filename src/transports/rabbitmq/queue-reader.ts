@@ -29,6 +29,9 @@ export interface ReaderParts {
   readonly host: ReaderHost
 }
 
+const YES: Promise<boolean> = Promise.resolve(true)
+const NO: Promise<boolean> = Promise.resolve(false)
+
 /**
  * Consumes one queue on a channel of its own, and keeps the books of its delivery tags. A tag means something on the
  * channel that gave it and nowhere else, so everything here is forgotten with the channel; but for `noAck`, where nobody
@@ -53,6 +56,8 @@ export class QueueReader {
   #isFull = false
   #adjusting: Promise<void> | undefined
   #hasAcked = false
+  #asking: Promise<boolean> = YES
+  #nextAsk: Promise<boolean> | undefined
   /** Everything unsettled or acked and not yet told, by delivery tag, oldest first. */
   readonly #open = new Queue<RabbitMqDelivery>()
   readonly #acked: RabbitMqDelivery[] = []
@@ -257,6 +262,35 @@ export class QueueReader {
     writer.flush()
   }
 
+  /**
+   * Resolves with true when the broker has read what was sent on the channel so far, with false when the channel ended first.
+   * AMQP answers no ack, so this asks something that it does answer, in the order of the channel: one question at a time, for
+   * all that was sent since the last.
+   */
+  heard(): Promise<boolean> {
+    if (this.#noAck) return YES
+    const channel = this.#channel
+    if (channel === undefined) return NO
+    if (this.#nextAsk !== undefined) return this.#nextAsk
+    const next = this.#asking.then(() => {
+      if (this.#nextAsk === next) this.#nextAsk = undefined
+      this.#asking = this.#ask(channel)
+      return this.#asking
+    })
+    this.#nextAsk = next
+    return next
+  }
+
+  async #ask(channel: Channel): Promise<boolean> {
+    if (this.#channel !== channel) return false
+    try {
+      await channel.prefetch(this.#parts.prefetch)
+      return true
+    } catch {
+      return false
+    }
+  }
+
   /** Stops intake and keeps what is outstanding. Only for queues that others may consume at the same time. */
   async cancel(): Promise<void> {
     this.#isWanted = false
@@ -285,7 +319,7 @@ export class QueueReader {
     const channel = this.#channel
     if (channel === undefined) return
     this.flush()
-    if (this.#hasAcked) await this.#parts.host.ackTime()
+    if (this.#hasAcked) await Promise.all([this.heard(), this.#parts.host.ackTime()])
     if (this.#channel === channel) await this.#closeChannel(channel)
   }
 
@@ -307,6 +341,7 @@ export class QueueReader {
     this.#tag = undefined
     this.#isWanted = false
     this.#hasAcked = false
+    this.#nextAsk = undefined
     const lost: RabbitMqDelivery[] = []
     if (this.#noAck) return lost
     for (const { latest: delivery } of this.#open.drain()) {

@@ -36,7 +36,7 @@ import type { Pending } from './republisher.ts'
 import { StreamCursor } from './stream-cursor.ts'
 import type { SubscriptionContext } from './subscription-context.ts'
 
-const NO_FAILURES: Promise<readonly SettlementFailure[]> = Promise.resolve(Object.freeze([]))
+const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 /** Queues of one subscription take turns in portions of that size. */
 const PORTION = 16
 const CLOSE_MS = 2_000
@@ -204,8 +204,30 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       }
     }
     this.#flush()
-    if (pending !== undefined) return this.#republisher.settle(pending, failures ?? [])
-    return failures === undefined ? NO_FAILURES : Promise.resolve(failures)
+    if (pending === undefined) return this.#heard(batch, failures ?? NO_FAILURES)
+    return this.#republisher.settle(pending, failures ?? []).then((all) => this.#heard(batch, all))
+  }
+
+  /** Adds what the broker certainly, or possibly, never heard of: it delivers that again. */
+  async #heard(
+    batch: readonly Settlement[],
+    failures: readonly SettlementFailure[],
+  ): Promise<readonly SettlementFailure[]> {
+    if (failures.length === batch.length) return failures
+    const readers = new Set<QueueReader>()
+    for (const { delivery } of batch) readers.add((delivery as RabbitMqDelivery).reader)
+    const answers = await Promise.all(
+      Array.from(readers, async (reader) => ((await reader.heard()) ? undefined : reader)),
+    )
+    const deaf = new Set(answers)
+    deaf.delete(undefined)
+    if (deaf.size === 0) return failures
+    const known = new Set(failures.map(({ index }) => index))
+    return batch
+      .flatMap(({ delivery }, index) =>
+        known.has(index) || !deaf.has((delivery as RabbitMqDelivery).reader) ? [] : [{ index, error: lostError() }],
+      )
+      .concat(failures)
   }
 
   async noteAttempt(delivery: Delivery, attempt: number): Promise<void> {
