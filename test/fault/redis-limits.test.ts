@@ -35,7 +35,7 @@ describe('Redis: limits and permissions', () => {
   })
 
   function bus(options: Partial<RedisOptions> = {}, more: Partial<BusOptions> = {}): Bus {
-    const transport = redis({ ...QUICK, host: broker.host, port: broker.port, ...options } as RedisOptions)
+    const transport = redis({ ...QUICK, host: broker.host, port: broker.port, ...options })
     const made = createBus({ service: 'limits', transport, ...more })
     buses.push(made)
     return made
@@ -43,7 +43,7 @@ describe('Redis: limits and permissions', () => {
   const user = (name: string, ...rules: string[]): Promise<unknown> =>
     admin.sendCommand(['ACL', 'SETUSER', name, 'on', '>pw', '~*', '&*', '+@all', ...rules])
   async function startFlow(options: Partial<RedisOptions> = {}): Promise<Flow> {
-    const one = () => redis({ ...QUICK, host: broker.host, port: broker.port, ...options } as RedisOptions)
+    const one = () => redis({ ...QUICK, host: broker.host, port: broker.port, ...options })
     flow = new Flow({ members: [one, one], publisher: one })
     return flow.start()
   }

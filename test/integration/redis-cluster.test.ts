@@ -45,8 +45,8 @@ async function startCluster(): Promise<RedisBroker[]> {
 /** Moves the slot of a key, and all keys in it, as an operator would. */
 async function moveSlot(nodes: readonly RedisBroker[], key: string): Promise<void> {
   const clients = await Promise.all(nodes.map(({ url }) => createClient({ url }).connect()))
-  const ids = await Promise.all(clients.map(async (client) => String(await client.sendCommand(['CLUSTER', 'MYID']))))
-  const slot = String(await clients[0]?.sendCommand(['CLUSTER', 'KEYSLOT', key]))
+  const ids = await Promise.all(clients.map(async (client) => textOf(await client.sendCommand(['CLUSTER', 'MYID']))))
+  const slot = textOf(await clients[0]?.sendCommand(['CLUSTER', 'KEYSLOT', key]))
   const has = await Promise.all(
     clients.map(async (client) => Number(await client.sendCommand(['CLUSTER', 'COUNTKEYSINSLOT', slot])) > 0),
   )

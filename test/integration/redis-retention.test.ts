@@ -29,7 +29,7 @@ describe('Redis: retention', () => {
   })
 
   async function started(options: Partial<RedisOptions>): Promise<Bus> {
-    const transport = redis({ ...QUICK, url: broker.url, ...options } as RedisOptions)
+    const transport = redis({ ...QUICK, url: broker.url, ...options })
     const bus = createBus({ service: 'retention', transport })
     buses.push(bus)
     await bus.start()

@@ -36,7 +36,7 @@ function tempFolder(): string {
 }
 
 function bus(options: Partial<RedisOptions>): Bus {
-  const made = createBus({ service: 'servers', transport: redis({ ...QUICK, ...options } as RedisOptions) })
+  const made = createBus({ service: 'servers', transport: redis({ ...QUICK, ...options }) })
   cleanUps.push(() => made.close({ timeoutMs: 500 }))
   return made
 }

@@ -9,27 +9,25 @@ import { MOVE_DUE } from './publish.ts'
  */
 const PLACE = `${SERVER_ID}
 local function place(command, stream, meta, group, start, ...)
-  local read
-  if start == '0' or start == '$' then
-    read = 0
-    local info = redis.pcall('XINFO', 'STREAM', stream)
-    if not info.err then
-      local found = {}
-      for at = 1, #info, 2 do found[info[at]] = info[at + 1] end
-      local added = found['entries-added']
-      read = added and (start == '$' and added or added - found.length)
-    end
+  -- This field came with the same version.
+  if not redis.REDIS_VERSION_NUM or (start ~= '0' and start ~= '$') then
+    local done = redis.pcall('XGROUP', command, stream, group, start, ...)
+    if not done.err then redis.call('HDEL', meta, 'counted') end
+    return done
   end
-  if read then
-    local told = { 'XGROUP', command, stream, group, start, ... }
-    told[#told + 1] = 'ENTRIESREAD'
-    told[#told + 1] = read
-    local done = redis.pcall(unpack(told))
-    if not done.err then redis.call('HSET', meta, 'counted', serverId()) end
-    if not done.err or not string.find(done.err, 'syntax') then return done end
+  local read = 0
+  local info = redis.pcall('XINFO', 'STREAM', stream)
+  if not info.err then
+    local found = {}
+    for at = 1, #info, 2 do found[info[at]] = info[at + 1] end
+    local added = found['entries-added']
+    read = start == '$' and added or added - found.length
   end
-  local done = redis.pcall('XGROUP', command, stream, group, start, ...)
-  if not done.err then redis.call('HDEL', meta, 'counted') end
+  local told = { 'XGROUP', command, stream, group, start, ... }
+  told[#told + 1] = 'ENTRIESREAD'
+  told[#told + 1] = read
+  local done = redis.pcall(unpack(told))
+  if not done.err then redis.call('HSET', meta, 'counted', serverId()) end
   return done
 end
 `
