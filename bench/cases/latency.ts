@@ -13,9 +13,13 @@ const [order] = makeOrders(1, args.number('bytes', 100) - '"index":1234,'.length
 let failed: unknown
 
 const output = await measureLatency(args, async (run) => {
-  bus.consume(topic, async (message) => {
-    run.arrived((message.data as { index: number }).index)
-  })
+  bus.consume(
+    topic,
+    async (message) => {
+      run.arrived((message.data as { index: number }).index)
+    },
+    { order: args.option('order', 'key') as 'key' | 'none' },
+  )
   await bus.start()
   return (index) => {
     bus.publish(topic, { index, ...order }).catch((error: unknown) => {

@@ -10,6 +10,8 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
   amqp: { name: 'RabbitMQ', peer: 'amqplib', create: rabbitmqFromUrl },
   amqps: { name: 'RabbitMQ', peer: 'amqplib', create: rabbitmqFromUrl },
   nats: { name: 'NATS', peer: '@nats-io/transport-node', create: natsFromUrl },
+  // NATS's own spelling of a TLS URL.
+  tls: { name: 'NATS', peer: '@nats-io/transport-node', create: natsFromUrl },
   redis: { name: 'Redis Streams', peer: 'redis', create: redisFromUrl },
   rediss: { name: 'Redis Streams', peer: 'redis', create: redisFromUrl },
   kafka: { name: 'Kafka' },
@@ -25,6 +27,9 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
  *
  * - `memory:`
  * - `sqlite:./busbar.db`, `sqlite:///var/lib/busbar.db` (percent-encoded, as every URL: `%20` is a space)
+ * - `amqp://user:secret@host:5672/vhost`, `amqps://`
+ * - `nats://user:secret@a:4222,b:4222?stream.maxAgeMs=60000`, `tls://`
+ * - `redis://host:6379/0?maxLen=1000000`, `rediss://`; several hosts with `cluster=true` or `sentinel=name`
  *
  * Parameters are options of the transport: `sqlite:./busbar.db?leaseMs=5000`. Connects to nothing.
  *

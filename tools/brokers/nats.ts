@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Blueprint } from './blueprint.ts'
 import { natsBinary } from './nats-install.ts'
-import { freePort } from './ports.ts'
+import { DEFAULT_PORTS, freePort } from './ports.ts'
 import type { NatsOptions } from './types.ts'
 
 export const NATS_MONITOR_PORT = 27_223
@@ -10,7 +10,8 @@ export const NATS_MONITOR_PORT = 27_223
 export async function natsBlueprint(dataDir: string, port: number, options: NatsOptions): Promise<Blueprint> {
   const { file, version } = await natsBinary(options.version)
   const host = '127.0.0.1'
-  const monitorPort = await freePort(NATS_MONITOR_PORT)
+  // A private one must not take the port of the shared one, or of another whose restart will want it.
+  const monitorPort = await freePort(port === DEFAULT_PORTS.nats ? NATS_MONITOR_PORT : undefined)
   const config = join(dataDir, 'nats.conf')
   await writeFile(config, natsConfig({ host, port, monitorPort, storeDir: join(dataDir, 'jetstream') }, options))
   const command = {
