@@ -1,0 +1,329 @@
+import assert from 'node:assert/strict'
+import { connect } from '@nats-io/transport-node'
+import type { NatsConnection } from '@nats-io/transport-node'
+import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
+import { ConfigurationError, createBus, NoRespondersError, RemoteError, TimeoutError, UnsupportedError } from 'busbar'
+import type { Bus, BusEventMap, BusOptions } from 'busbar'
+import { uniqueName, waitUntil } from 'busbar/testing'
+import { nats } from 'busbar/nats'
+import type { NatsOptions } from 'busbar/nats'
+import { transportFromUrl } from 'busbar/url'
+import { startPrivate } from '../../tools/brokers/index.ts'
+import type { NatsBroker } from '../../tools/brokers/index.ts'
+
+let server: NatsBroker
+let plain: NatsConnection
+const cleanUps: (() => unknown)[] = []
+
+beforeAll(async () => {
+  // A program that knows nothing of us publishes to `raw.<key>`; the server spreads it like our keys.
+  server = await startPrivate('nats', {
+    config: 'mappings = { "raw.*": "mapped.{{partition(4,1)}}.orders" }',
+  })
+  plain = await connect({ servers: `${server.host}:${server.port}` })
+})
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp()
+})
+afterAll(async () => {
+  await plain.close()
+  await server.stop()
+})
+
+function makeBus(options: NatsOptions = {}, more: Partial<BusOptions> = {}): Bus {
+  const bus = createBus({ service: 'features', transport: nats({ url: server.url, ...options }), ...more })
+  cleanUps.push(() => bus.close({ timeoutMs: 1_000 }))
+  return bus
+}
+
+function record<Name extends keyof BusEventMap>(bus: Bus, name: Name): BusEventMap[Name][] {
+  const seen: BusEventMap[Name][] = []
+  bus.events.on(name, (event) => void seen.push(event))
+  return seen
+}
+
+/** A stream of its own for each test that cares about limits. */
+const stream = (): string => uniqueName('s').replaceAll('.', '-')
+
+async function api(subject: string, body: object = {}): Promise<Record<string, unknown>> {
+  return (await plain.request(`$JS.API.${subject}`, JSON.stringify(body))).json()
+}
+
+describe('options of nats()', () => {
+  test('all problems are told at once, and none shows the URL', () => {
+    assert.throws(
+      () =>
+        nats({
+          url: 'nats://alice:s3cret@host:4222/path',
+          token: 'x',
+          nkeySeed: 'y',
+          stream: { partitions: 0 },
+          ackWait: 5,
+        } as NatsOptions),
+      (error: unknown) => {
+        assert.ok(ConfigurationError.is(error))
+        for (const part of ['url', 'exclude each other', 'stream.partitions', 'did you mean "ackWaitMs"'])
+          assert.match(error.message, new RegExp(part))
+        assert.doesNotMatch(error.message, /s3cret/)
+        return true
+      },
+    )
+    assert.throws(() => nats({ jetstream: false, ackWaitMs: 5_000 }), /ackWaitMs.*core NATS/)
+    assert.throws(() => nats({ maxCoreBacklog: 5 }), /maxCoreBacklog.*jetstream: false/)
+    assert.throws(() => nats({ jwt: 'x' }), /nkeySeed/)
+  })
+
+  test('parameters of the URL are options; what stands beside the URL wins', async () => {
+    const core = await transportFromUrl(`${server.url}?jetstream=false&maxCoreBacklog=10`)
+    assert.equal(core.capabilities.durable, false)
+    const transport = nats({ url: `${server.url}?maxMessageBytes=2048&stream.name=a`, maxMessageBytes: 4_096 })
+    assert.equal(transport.capabilities.maxMessageBytes, 4_096)
+    await assert.rejects(transportFromUrl(`${server.url}?password=secret`), (error: Error) => {
+      assert.match(error.message, /"password", which belongs before the question mark/)
+      return !error.message.includes('secret')
+    })
+    await assert.rejects(transportFromUrl(`${server.url}?stream.partition=3`), /did you mean "partitions"/)
+    await assert.rejects(transportFromUrl('nats://a%zz:b@host'), /%25/)
+  })
+
+  test('several servers: the first that answers is taken', async () => {
+    const bus = makeBus({ url: `nats://127.0.0.1:1,${server.host}:${server.port}` })
+    await bus.start()
+    assert.equal((await bus.health()).status, 'ok')
+  })
+
+  test('a server without JetStream is refused by name, and core NATS works on it', async () => {
+    const bare = await startPrivate('nats', { jetStream: false })
+    cleanUps.push(() => bare.stop())
+    await assert.rejects(makeBus({ url: bare.url }).start(), (error: unknown) => {
+      assert.ok(UnsupportedError.is(error))
+      assert.match(error.message, /-js.*jetstream: false/)
+      return true
+    })
+    await makeBus({ url: bare.url, jetstream: false }).start()
+  })
+
+  test('core NATS: what it can not do is refused at start, by name', () => {
+    const bus = makeBus({ jetstream: false })
+    const handler = (): void => {}
+    assert.throws(() => bus.consume('a', handler), /keeps no order/)
+    assert.throws(() => bus.consume('a', handler, { order: 'none', retry: { mode: 'delayed' } }), UnsupportedError.is)
+  })
+})
+
+describe('a connection of the user', () => {
+  test('is used and left open', async () => {
+    const connection = await connect({ servers: `${server.host}:${server.port}` })
+    cleanUps.push(() => connection.close())
+    const topic = uniqueName('given')
+    const transport = nats({ connection })
+    const bus = createBus({ service: 'given', transport })
+    const handled: unknown[] = []
+    bus.consume(topic, ({ data }) => void handled.push(data))
+    await bus.start()
+    assert.equal(transport.connection, connection)
+    await bus.publish(topic, { large: 'x'.repeat(200_000) }, { key: 'k', headers: { a: '1' } })
+    await bus.publish(topic, 'small')
+    await waitUntil(() => handled.length === 2)
+    await bus.close()
+    assert.equal(connection.isClosed(), false)
+    await connection.flush()
+    assert.throws(() => nats({ connection, url: 'nats://x' }), /url.*belongs to the connection/)
+  })
+})
+
+describe('native settings', () => {
+  test('reach the connection, the stream, every consumer, and one consumer', async () => {
+    const name = stream()
+    const bus = makeBus({
+      stream: { name },
+      native: { connect: { name: 'mine' }, stream: { max_msg_size: 5_000 }, consumer: { metadata: { team: 'a' } } },
+    })
+    bus.consume('native', () => {}, { native: { consumer: { max_ack_pending: 7 } } })
+    await bus.start()
+    const info = await api(`STREAM.INFO.${name}`)
+    assert.equal((info['config'] as { max_msg_size: number }).max_msg_size, 5_000)
+    const list = (await api(`CONSUMER.LIST.${name}`))['consumers'] as { config: Record<string, unknown> }[]
+    assert.equal(list.length, 9)
+    for (const { config } of list) {
+      assert.equal(config['max_ack_pending'], 7)
+      assert.equal((config['metadata'] as Record<string, string>)['team'], 'a')
+    }
+  })
+})
+
+describe('streams', () => {
+  test('one that differs from the options is used as it is, and the difference is told', async () => {
+    const name = stream()
+    await makeBus({ stream: { name, partitions: 3, maxAgeMs: 60_000 } }).start()
+    const other = makeBus({ stream: { name, partitions: 5, maxAgeMs: 120_000, maxMessages: 10 } })
+    const warnings = record(other, 'warning')
+    await other.start()
+    const drift = warnings.find(({ code }) => code === 'nats-stream-drift') ?? assert.fail()
+    for (const part of ['maxAgeMs', 'maxMessages', 'partitions: 3 instead of 5'])
+      assert.match(drift.detail, new RegExp(part))
+  })
+
+  test('a name that belongs to somebody else is refused', async () => {
+    const name = stream()
+    await api(`STREAM.CREATE.${name}`, { name, subjects: [`${name}-theirs.>`], storage: 'memory' })
+    await assert.rejects(makeBus({ stream: { name } }).start(), /stream\.name.*for other subjects/)
+  })
+
+  test('messages that its limits delete before a group has seen them are told as lost, with how many', async () => {
+    const [name, topic] = [stream(), uniqueName('limited')]
+    const options: NatsOptions = { stream: { name, maxMessages: 50, partitions: 2 }, ackWaitMs: 500 }
+    const bus = makeBus(options)
+    const lost = record(bus, 'loss')
+    const handled: unknown[] = []
+    const consumer = bus.consume(topic, ({ data }) => void handled.push(data), { order: 'strict', prefetch: 1 })
+    await bus.start()
+    await bus.publish(topic, 'first')
+    await waitUntil(() => handled.length === 1)
+    consumer.pause()
+    await bus.publishMany(
+      topic,
+      Array.from({ length: 40 }, (_, data) => ({ data })),
+    )
+    const lagging = async (): Promise<boolean> => (await bus.admin().groups(topic))[0]?.lag === 40
+    await waitUntil(lagging)
+    // It has been seen that they wait, and how many.
+    const looked = async (): Promise<boolean> => {
+      const found = await api(`STREAM.INFO.${name}_state`, { subjects_filter: `${name}-state.look.>` })
+      return Object.keys((found['state'] as { subjects?: object }).subjects ?? {}).length > 0
+    }
+    await waitUntil(looked)
+    await bus.publishMany(
+      topic,
+      Array.from({ length: 45 }, (_, data) => ({ data: 100 + data })),
+    )
+    await waitUntil(() => lost.length > 0)
+    // 50 are kept: 5 of the 40 at most, and one that may be waiting here already.
+    const count = lost.reduce((total, event) => total + event.count, 0)
+    assert.ok(count >= 33 && count <= 35, `${count} were told`)
+    assert.match(lost[0]?.reason ?? '', /limits/)
+    consumer.resume()
+    await waitUntil(() => handled.includes(144))
+  })
+
+  test('the server spreads the messages of other programs as we spread ours', async () => {
+    const topic = 'orders'
+    const bus = makeBus({ stream: { name: 'mapped', partitions: 4 } })
+    const keys = ['a', 'ord-17', 'kunde-ü', 'x'.repeat(100)]
+    const ours = new Map<string, string>()
+    await bus.start()
+    const watch = plain.subscribe('mapped.*.orders', {
+      callback: (_error, message) =>
+        void ours.set(message.headers?.get('ce-partitionkey') ?? message.string(), message.subject),
+    })
+    await plain.flush()
+    for (const key of keys) await bus.publish(topic, 1, { key })
+    await waitUntil(() => ours.size === keys.length)
+    for (const key of keys.filter((text) => /^[\w-]+$/.test(text))) {
+      const subject = ours.get(key)
+      plain.publish(`raw.${key}`, `raw ${key}`)
+      await waitUntil(() => ours.has(`raw ${key}`))
+      assert.equal(ours.get(`raw ${key}`), subject, key)
+    }
+    watch.unsubscribe()
+  })
+})
+
+describe('consumers', () => {
+  test('what the server gave up on (maxDeliver) is dead-lettered, also when nobody was there to hear it', async () => {
+    const [name, topic] = [stream(), uniqueName('given-up')]
+    const options: NatsOptions = { stream: { name, partitions: 1 }, maxDeliver: 2, ackWaitMs: 500 }
+    const bus = makeBus(options)
+    const dead = record(bus, 'deadLetter')
+    bus.consume(topic, () => Promise.reject(new Error('no')), { retry: { mode: 'delayed', attempts: 10, baseMs: 10 } })
+    await bus.start()
+    const { id } = await bus.publish(topic, { n: 1 }, { headers: { kept: 'yes' } })
+    await waitUntil(() => dead.length === 1)
+    assert.equal(dead[0]?.reason, 'exhausted')
+    assert.equal((await bus.deadLetters(topic, 'features').get(id))?.message.headers['kept'], 'yes')
+    await bus.close()
+
+    // The last delivery runs out while no member is connected.
+    const taker = (await api(`CONSUMER.LIST.${name}`))['consumers'] as {
+      name: string
+      config: { filter_subject: string }
+    }[]
+    const lane = taker.find(({ config }) => config.filter_subject === `${name}.any.${topic}`) ?? assert.fail()
+    const publisher = makeBus({ stream: { name } })
+    await publisher.start()
+    const second = await publisher.publish(topic, { n: 2 })
+    const inbox = plain.subscribe('taken', { callback: () => {} })
+    const before = (await consumerInfo(name, lane.name)).delivered
+    await waitUntil(
+      async () => {
+        plain.publish(`$JS.API.CONSUMER.MSG.NEXT.${name}.${lane.name}`, '{"batch":1,"no_wait":true}', {
+          reply: 'taken',
+        })
+        await plain.flush()
+        return (await consumerInfo(name, lane.name)).delivered === before + 2
+      },
+      { intervalMs: 100 },
+    )
+    inbox.unsubscribe()
+    await waitUntil(async () => (await messagesIn(`${name}_advisories`)) === 1)
+    const later = makeBus(options)
+    const found = record(later, 'deadLetter')
+    await later.start()
+    await waitUntil(() => found.length === 1)
+    assert.equal(found[0]?.message.id, second.id)
+    await waitUntil(async () => (await messagesIn(`${name}_advisories`)) === 0)
+  })
+
+  test('broadcast: every instance gets everything, in order', async () => {
+    const topic = uniqueName('broadcast')
+    const received: number[][] = [[], []]
+    for (const own of received) {
+      const bus = makeBus()
+      bus.consume(topic, ({ data }) => void own.push(data as number), { broadcast: true, concurrency: 1 })
+      await bus.start()
+    }
+    const publisher = makeBus()
+    await publisher.start()
+    const expected = Array.from({ length: 300 }, (_, index) => index)
+    for (const data of expected) void publisher.publish(topic, data)
+    await waitUntil(() => received.every(({ length }) => length === 300))
+    for (const own of received) assert.deepEqual(own, expected)
+  })
+})
+
+async function consumerInfo(name: string, consumer: string): Promise<{ delivered: number }> {
+  const info = await api(`CONSUMER.INFO.${name}.${consumer}`)
+  return { delivered: (info['delivered'] as { consumer_seq: number }).consumer_seq }
+}
+
+async function messagesIn(name: string): Promise<number> {
+  return ((await api(`STREAM.INFO.${name}`))['state'] as { messages: number }).messages
+}
+
+describe.each([true, false])('request and reply, jetstream: %s', (jetstream) => {
+  test('an answer, an error, nobody there, too late', async () => {
+    const transport = nats({ url: server.url, jetstream })
+    const bus = createBus({ service: 'rpc', transport })
+    cleanUps.push(() => bus.close({ timeoutMs: 1_000 }))
+    await bus.start()
+    const topic = uniqueName('rpc')
+    const startedAt = performance.now()
+    await assert.rejects(transport.request(topic, 'x'), NoRespondersError.is)
+    assert.ok(performance.now() - startedAt < 2_000, 'at once, not after the timeout')
+    const stop = await transport.respond(topic, 'g', ({ body, headers }) => {
+      const text = Buffer.from(body).toString()
+      if (text === 'fail') throw new Error('kaputt')
+      if (text === 'slow') return new Promise(() => {})
+      return `${text} ${headers['who']}`
+    })
+    const reply = await transport.request(topic, 'hello', { headers: { who: 'Ada' } })
+    assert.equal(Buffer.from(reply.body).toString(), 'hello Ada')
+    await assert.rejects(
+      transport.request(topic, 'fail'),
+      (error: unknown) => RemoteError.is(error) && /kaputt/.test(error.message),
+    )
+    await assert.rejects(transport.request(topic, 'slow', { timeoutMs: 100 }), TimeoutError.is)
+    await stop()
+    await assert.rejects(transport.request(topic, 'x'), NoRespondersError.is)
+  })
+})
