@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { createClient } from 'redis'
 import { afterEach, describe, test } from 'vitest'
 import { createBus, PublishError } from 'busbar'
-import type { Bus } from 'busbar'
+import type { Bus, BusOptions } from 'busbar'
 import { uniqueName, waitUntil } from 'busbar/testing'
 import { redis } from 'busbar/redis'
 import type { RedisOptions } from 'busbar/redis'
@@ -35,8 +35,8 @@ function tempFolder(): string {
   return folder
 }
 
-function bus(options: Partial<RedisOptions>): Bus {
-  const made = createBus({ service: 'servers', transport: redis({ ...QUICK, ...options }) })
+function bus(options: Partial<RedisOptions>, more: Partial<BusOptions> = {}): Bus {
+  const made = createBus({ service: 'servers', transport: redis({ ...QUICK, ...options }), ...more })
   cleanUps.push(() => made.close({ timeoutMs: 500 }))
   return made
 }
@@ -142,6 +142,28 @@ describe('Redis: kinds of servers', () => {
     await roundTrip(on)
     await on.close()
     assert.equal(await client.ping(), 'PONG')
+  })
+
+  test('a client that is given and then closed by its owner: told, and everything ends by itself', async () => {
+    const server = await broker()
+    const client = createClient({ url: server.url })
+    client.on('error', () => {})
+    const on = bus({ client, checkServer: false }, { publish: { deliveryTimeoutMs: 500 } })
+    const topic = uniqueName('closed')
+    const handling = Promise.withResolvers<void>()
+    const go = Promise.withResolvers<void>()
+    on.consume(topic, async () => {
+      handling.resolve()
+      await go.promise
+    })
+    await on.start()
+    await on.publish(topic, 1)
+    await handling.promise
+    client.destroy()
+    go.resolve()
+    await assert.rejects(on.publish(topic, 2), { code: 'BUSBAR_PUBLISH', outcome: 'not-sent' })
+    assert.equal((await on.health()).status, 'down')
+    await on.close({ timeoutMs: 1_000 })
   })
 
   test('a server that may forget is warned of: eviction, no append-only file', async () => {

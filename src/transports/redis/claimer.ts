@@ -1,6 +1,6 @@
 import type { Timer } from '../../core/clock.ts'
 import { RedisDelivery } from './delivery.ts'
-import { LostReplyError, NotSentError, replyCode } from './errors.ts'
+import { replyCode } from './errors.ts'
 import { CLAIM, CLAIM_DUE, PENDING } from './scripts/claim.ts'
 import type { Seat } from './seat.ts'
 import type { Recovery, Source } from './source.ts'
@@ -49,11 +49,11 @@ export class Claimer {
 
   wake(): void {
     if (this.#waiting.size === 0 || this.#running !== undefined || this.#stopped) return
-    if (this.#seat.room() <= 0) return
+    if (this.#seat.intake.room() <= 0) return
     this.#running = this.#run().finally(() => {
       this.#running = undefined
       this.#sweepDue()
-      if (this.#waiting.size > 0 && this.#seat.room() > 0) this.wake()
+      if (this.#waiting.size > 0 && this.#seat.intake.room() > 0) this.wake()
     })
   }
 
@@ -91,7 +91,7 @@ export class Claimer {
   }
 
   async #run(): Promise<void> {
-    while (!this.#stopped && this.#seat.room() > 0) {
+    while (!this.#stopped && this.#seat.intake.room() > 0) {
       const source = this.#waiting.values().next().value
       if (source === undefined) return
       // To the end of the line, unless it is done: no source keeps others from their turn.
@@ -124,7 +124,7 @@ export class Claimer {
       const foreign = String(page[at + 1]) !== member
       if (!held.has(id) && (owned || recovery.kind === 'orphans' || !foreign)) ids.push(id)
     }
-    const room = Math.max(1, this.#seat.room())
+    const room = Math.max(1, this.#seat.intake.room())
     const chosen = ids.slice(0, room)
     if (chosen.length > 0) await this.#claim(source, chosen, idle)
     if (source.recovery !== recovery) return source.recovery !== undefined
@@ -157,7 +157,7 @@ export class Claimer {
   async #claimDue(source: Source): Promise<boolean> {
     const { context, member, spec } = this.#seat
     const { generation } = source.partition
-    const count = Math.min(PAGE, this.#seat.room())
+    const count = Math.min(PAGE, this.#seat.intake.room())
     source.dueAt = Infinity
     const claimed = (await context.scripts.run(
       CLAIM_DUE,
@@ -172,7 +172,7 @@ export class Claimer {
   }
 
   #take(source: Source, [entries, gone]: Claimed, generation: string): void {
-    if (gone.length > 0) this.#seat.tellLoss(source, gone.map(String))
+    if (gone.length > 0) this.#tellLoss(source, gone.map(String))
     // Lost while the claim was under way: whoever has the partition now finds them.
     if (source.partition.generation !== generation || entries.length === 0) return
     const { context, entries: reader } = this.#seat
@@ -187,8 +187,21 @@ export class Claimer {
       const message = reader.read(fields, { topic, partition, id })
       deliveries.push(new RedisDelivery(source, id, message, attempt, heldUntil))
     }
-    this.#seat.offer(source, deliveries)
-    this.#seat.deliver()
+    this.#seat.intake.offer(source, deliveries)
+    this.#seat.intake.deliver()
+  }
+
+  #tellLoss(source: Source, ids: readonly string[]): void {
+    const { context, spec } = this.#seat
+    const { topic, partition } = source.partition.keys
+    context.host.events.emit('loss', {
+      transport: context.host.name,
+      topic,
+      group: spec.group,
+      count: ids.length,
+      position: { partition, id: ids[0] as string },
+      reason: 'deleted from the stream while the group had them pending',
+    })
   }
 
   /** False when it makes no sense to go on now. */
@@ -205,8 +218,7 @@ export class Claimer {
     }
     // A claim whose reply was lost may have been made; then the entries are ours without our knowing.
     if (partition.phase === 'held') this.recover(source, this.#seat.owned ? 'all' : 'mine')
-    if (!(error instanceof LostReplyError || error instanceof NotSentError))
-      this.#seat.tellError(error, `claiming from ${source.stream}`)
+    this.#seat.tellError(error, `claiming from ${source.stream}`)
     this.expect(source, RETRY_MS)
     this.#waiting.delete(source)
     return false

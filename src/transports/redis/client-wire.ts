@@ -190,8 +190,12 @@ function makeCluster(options: ResolvedRedisOptions): NativeCluster {
   } as unknown as Parameters<typeof createCluster>[0]) as unknown as NativeCluster
 }
 
+/** Errors of the client that say that a command never left. */
+const NOT_SENT = new Set(['AbortError', 'ClientClosedError', 'ClientOfflineError'])
+
 function toCallError(error: unknown): unknown {
-  if (error instanceof Error && error.constructor.name === 'AbortError')
-    return new NotSentError('The call was aborted before it was sent', { cause: error })
+  // By name: the client may come from another copy of the package.
+  if (error instanceof Error && NOT_SENT.has(error.constructor.name))
+    return new NotSentError(messageOf(error), { cause: error })
   return replyCode(error) === undefined ? new LostReplyError(messageOf(error), { cause: error }) : error
 }

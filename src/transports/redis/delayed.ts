@@ -1,8 +1,8 @@
 import type { Timer } from '../../core/clock.ts'
 import type { TransportHost } from '../../core/transport.ts'
-import { LostReplyError, NotSentError } from './errors.ts'
 import type { ScriptRunner } from './runner.ts'
 import { MOVE } from './scripts/publish.ts'
+import { tellError } from './tell.ts'
 
 /** Where delayed messages lie, and where they go. */
 export interface DelayedPlace {
@@ -65,9 +65,7 @@ export class DelayedMover {
       },
       (error: unknown) => {
         this.expect(place, RETRY_MS)
-        if (this.#closed || error instanceof NotSentError || error instanceof LostReplyError) return
-        const { name, events } = this.#host
-        events.emit('error', { transport: name, error, doing: `moving delayed messages to ${place.stream}` })
+        if (!this.#closed) tellError(this.#host, error, `moving delayed messages to ${place.stream}`)
       },
     )
   }

@@ -1,21 +1,21 @@
 import { UnsupportedError } from '../../core/errors.ts'
 import type { StartFrom } from '../../core/transport.ts'
 import type { Claimer } from './claimer.ts'
-import { LostReplyError, NotSentError, replyCode } from './errors.ts'
+import { cutOff } from './cut-off.ts'
 import { handBack } from './hand-back.ts'
+import { Housekeeping } from './housekeeping.ts'
+import { joinGroup, makeGroupAgain } from './join-group.ts'
 import type { MembershipKeys } from './keys.ts'
 import { PartitionState } from './partition-state.ts'
 import type { Reader } from './reader.ts'
-import { ACQUIRE, BEAT, JOIN, RELEASE, SWEEP_CONSUMERS, TICK } from './scripts/group.ts'
+import { ACQUIRE, BEAT, RELEASE, TICK } from './scripts/group.ts'
 import { LEAVE } from './scripts/settle.ts'
-import { LOST_UNREAD } from './scripts/look.ts'
 import type { Seat } from './seat.ts'
 import { Source } from './source.ts'
-import { idBefore, startId } from './start-id.ts'
+import { startId } from './start-id.ts'
 
 /** A partition that another member is about to give up is asked for again so soon. */
 const ACQUIRE_AGAIN_MS = 100
-const SWEEP_CONSUMERS_EVERY_MS = 60_000
 
 /** What a membership needs of its subscription. */
 export interface MembershipParts {
@@ -35,12 +35,10 @@ export class Membership {
   readonly #parts: MembershipParts
   readonly #keys: MembershipKeys
   readonly #revoking = new Set<Promise<void>>()
-  /** Unread entries that are gone, as told so far. */
-  readonly #lost = new Map<PartitionState, number>()
+  readonly #housekeeping: Housekeeping
   /** While there are others, partitions go to those. */
   paused = false
   #mixed = false
-  #sweptConsumersAt: number
   #left = false
 
   constructor(parts: MembershipParts) {
@@ -52,7 +50,7 @@ export class Membership {
       const keys = context.keys.partition(parts.topic, index)
       return new PartitionState(keys, context.keys.group(keys, spec.group))
     })
-    this.#sweptConsumersAt = context.host.clock.monotonic()
+    this.#housekeeping = new Housekeeping(parts.seat)
     for (const { keys } of this.partitions) context.retention.watch(keys, parts.partitions)
   }
 
@@ -65,20 +63,10 @@ export class Membership {
       )
     await Promise.all(
       this.partitions.map(async (partition) => {
-        const { generation } = await this.#joinOne(partition, startId(from, partition.keys.partition))
+        const { generation } = await joinGroup(seat, partition, startId(from, partition.keys.partition))
         if (!seat.owned) this.#hold(partition, generation)
       }),
     )
-  }
-
-  async #joinOne(partition: PartitionState, start: string): Promise<{ made: boolean; generation: string }> {
-    const { seat } = this.#parts
-    const reply = (await seat.context.scripts.run(
-      JOIN,
-      [partition.keys.stream, partition.group.meta],
-      [seat.spec.group, start],
-    )) as readonly [number, Buffer]
-    return { made: reply[0] === 1, generation: String(reply[1]) }
   }
 
   #hold(partition: PartitionState, generation: string): void {
@@ -123,7 +111,7 @@ export class Membership {
     await Promise.all(
       this.partitions.filter(({ phase }) => phase !== 'idle').map((partition) => this.#renew(partition)),
     )
-    this.#sweepConsumers()
+    this.#housekeeping.sweepConsumers(this.partitions)
   }
 
   get #kind(): 'k' | 'p' | 'n' {
@@ -169,32 +157,12 @@ export class Membership {
       return false
     }
     const former = String(reply[2] ?? '')
-    if (former !== '') await this.#cutOff(partition, former)
+    if (former !== '') await cutOff(context, partition, former)
     // It left while it was asking: the lease ends by itself.
     if (this.#left) return false
     partition.leaseUntil = askedAt + context.options.leaseMs
     this.#hold(partition, String(reply[1]))
     return true
-  }
-
-  /**
-   * The former owner's lease ran out: it is dead, cut off, or stopped. If it is stopped in the middle of a read, that read
-   * would be given messages that are ours now. Its connection is closed, so that it can't.
-   */
-  async #cutOff(partition: PartitionState, connection: string): Promise<void> {
-    const [id = '', address = ''] = connection.split(' ')
-    const { wire, host } = this.#parts.seat.context
-    try {
-      await wire.call(partition.keys.stream, ['CLIENT', 'KILL', 'ID', id, 'ADDR', address])
-    } catch (error) {
-      if (replyCode(error) !== 'NOPERM') return
-      host.events.emit('warning', {
-        transport: host.name,
-        code: 'redis-acl',
-        detail:
-          'This user may not run CLIENT KILL: a member that is stopped for longer than leaseMs while it reads may be given messages out of order. Allow +client|kill.',
-      })
-    }
   }
 
   async #renew(partition: PartitionState): Promise<void> {
@@ -233,7 +201,7 @@ export class Membership {
       this.#parts.soon(1)
       return
     }
-    this.#hold(partition, current === '' ? (await this.#joinOne(partition, '0')).generation : current)
+    this.#hold(partition, current === '' ? (await joinGroup(seat, partition, '0')).generation : current)
   }
 
   #addSide(partition: PartitionState): void {
@@ -249,7 +217,7 @@ export class Membership {
     if (now - partition.sweptAt < seat.context.options.leaseMs * (0.4 + Math.random() * 0.2)) return
     partition.sweptAt = now
     for (const source of partition.sources) claimer.recover(source, 'orphans')
-    this.#lookForLoss(partition)
+    this.#housekeeping.lookForLoss(partition)
   }
 
   // --- giving up ---------------------------------------------------------------------------------------------------
@@ -259,8 +227,7 @@ export class Membership {
     partition.phase = 'revoking'
     const done = this.#handOver(partition)
       .catch((error: unknown) => {
-        if (!(error instanceof LostReplyError || error instanceof NotSentError))
-          seat.tellError(error, `handing over ${partition.keys.stream}`)
+        seat.tellError(error, `handing over ${partition.keys.stream}`)
         // The lease ends by itself, and the next owner finds what is pending.
         seat.lose(partition, 'the partition was handed over')
       })
@@ -330,81 +297,13 @@ export class Membership {
     )
   }
 
-  // --- housekeeping ------------------------------------------------------------------------------------------------
-
   /** The group is gone from the server, or its stream is: made again, so that reading goes on from the very next message. */
   async repair(partition: PartitionState): Promise<void> {
-    const { seat } = this.#parts
-    const { context, spec } = seat
-    const { lastRead } = partition
-    const oldest = partition.main.outstanding.first?.id
-    // What is out is delivered again; nothing after it is missed, nothing before it comes twice.
-    const start = oldest === undefined ? (lastRead ?? '0') : idBefore(oldest)
-    if (partition.side !== undefined) await this.#rejoinSide(partition)
-    // An error names one stream of many that were read together; most of them are as they were.
-    const { made, generation } = await this.#joinOne(partition, start)
-    if (!made) return
-    partition.lastRead = start
-    seat.lose(partition, 'the group or its stream was deleted')
-    context.host.events.emit('warning', {
-      transport: context.host.name,
-      code: 'redis-group-made-again',
-      detail: `Group "${spec.group}" on ${partition.keys.stream} had been deleted, and was made again from ${start === '0' ? 'the start of the stream' : `entry ${start}`}`,
-    })
+    const { seat, soon } = this.#parts
+    const generation = await makeGroupAgain(seat, partition)
+    if (generation === undefined) return
     if (!seat.owned) this.#hold(partition, generation)
-    else this.#parts.soon(1)
-  }
-
-  async #rejoinSide(partition: PartitionState): Promise<void> {
-    const { context, spec } = this.#parts.seat
-    const { side } = partition.group
-    try {
-      await context.wire.call(side, ['XGROUP', 'CREATE', side, spec.group, '0'])
-    } catch (error) {
-      const code = replyCode(error)
-      if (code === undefined) throw error
-      // The whole stream is gone: whoever publishes a copy for the group makes it again. BUSYGROUP: all is well.
-      if (code === 'ERR') partition.side = undefined
-    }
-  }
-
-  #lookForLoss(partition: PartitionState): void {
-    const { seat } = this.#parts
-    const { context, spec } = seat
-    context.scripts.run(LOST_UNREAD, [partition.keys.stream, partition.group.meta], [spec.group]).then(
-      (reply) => {
-        const count = Number(reply)
-        const known = this.#lost.get(partition) ?? 0
-        this.#lost.set(partition, Math.max(0, count))
-        // With this option whoever trims has told what it took.
-        if (count <= known || context.options.trimUnacked || this.topic.endsWith('.dlq')) return
-        context.host.events.emit('loss', {
-          transport: context.host.name,
-          topic: this.topic,
-          group: spec.group,
-          count: count - known,
-          position: { partition: partition.keys.partition },
-          reason: 'removed from the stream before the group had read them',
-        })
-      },
-      // Looked for again at the next sweep.
-      () => {},
-    )
-  }
-
-  #sweepConsumers(): void {
-    const { seat } = this.#parts
-    const { context, spec, member } = seat
-    const now = context.host.clock.monotonic()
-    if (now - this.#sweptConsumersAt < SWEEP_CONSUMERS_EVERY_MS) return
-    this.#sweptConsumersAt = now
-    const idle = String(Math.max(60_000, context.options.leaseMs * 6))
-    for (const partition of this.partitions) {
-      if (partition.phase !== 'held') continue
-      context.scripts.run(SWEEP_CONSUMERS, [partition.keys.stream], [spec.group, idle, member]).catch(() => {
-        // Only tidiness; done again in a minute.
-      })
-    }
+    else soon(1)
   }
 }
 

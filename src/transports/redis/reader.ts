@@ -161,7 +161,7 @@ export class Reader {
     if (!this.#usable) return undefined
     // By halves, when those are large enough: the server reads the next one while this one is handled.
     const half = Math.max(MIN_HALF, Math.ceil(this.#seat.spec.prefetch / 2))
-    const room = Math.min(MAX_COUNT, half, this.#seat.room())
+    const room = Math.min(MAX_COUNT, half, this.#seat.intake.room())
     if (room <= 0) return undefined
     const sources = this.#sources()
     if (sources.length === 0) return undefined
@@ -217,9 +217,9 @@ export class Reader {
         deliveries.push(new RedisDelivery(source, id, reader.read(fields, { topic, partition, id }), 1, heldUntil))
       }
       if (!source.isSide) source.partition.lastRead = deliveries.at(-1)?.id
-      this.#seat.offer(source, deliveries)
+      this.#seat.intake.offer(source, deliveries)
     }
-    this.#seat.deliver()
+    this.#seat.intake.deliver()
   }
 
   async #failed(error: unknown, sources: readonly Source[]): Promise<void> {

@@ -1,11 +1,11 @@
 import type { Timer } from '../../core/clock.ts'
 import type { TransportHost } from '../../core/transport.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
-import { LostReplyError, NotSentError } from './errors.ts'
 import type { PartitionKeys } from './keys.ts'
 import type { ResolvedRedisOptions } from './options.ts'
 import type { ScriptRunner } from './runner.ts'
 import { TRIM } from './scripts/retention.ts'
+import { tellError } from './tell.ts'
 
 /** How often a stream that grows is looked at, whatever its growth. */
 const LOOK_EVERY_MS = 5_000
@@ -15,7 +15,7 @@ const GROWTH = 0.1
 const WARN_EVERY_MS = 60_000
 const MAX_WATCHED = 10_000
 
-interface Watched {
+export interface Watched {
   readonly keys: PartitionKeys
   readonly maxLen: number
   /** Messages that this process has put there since the last look. */
@@ -91,10 +91,7 @@ export class Retention {
       (error: unknown) => {
         watched.looking = false
         watched.grown++
-        // While there is no connection the link tells so; the next look comes anyway.
-        if (this.#closed || error instanceof NotSentError || error instanceof LostReplyError) return
-        const { name, events } = this.#host
-        events.emit('error', { transport: name, error, doing: `trimming the stream ${watched.keys.stream}` })
+        if (!this.#closed) tellError(this.#host, error, `trimming the stream ${watched.keys.stream}`)
       },
     )
   }
@@ -133,5 +130,3 @@ export class Retention {
     })
   }
 }
-
-export type { Watched }

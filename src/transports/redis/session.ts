@@ -10,7 +10,6 @@ import { redisAdmin } from './admin.ts'
 import { clientWire } from './client-wire.ts'
 import type { RedisContext } from './context.ts'
 import { sweepEphemeral } from './ephemeral.ts'
-import { LostReplyError, NotSentError } from './errors.ts'
 import { Keys } from './keys.ts'
 import { linkWire } from './link-wire.ts'
 import { createMapping } from './mapping.ts'
@@ -20,6 +19,7 @@ import { Retention } from './retention.ts'
 import { ScriptRunner } from './runner.ts'
 import { checkServer, checkVersion } from './server-check.ts'
 import { RedisSubscription } from './subscriber.ts'
+import { tellError } from './tell.ts'
 import { Topics } from './topics.ts'
 import type { Wire, WireListener } from './wire.ts'
 
@@ -192,8 +192,7 @@ export class RedisSession implements WireListener {
     try {
       await work
     } catch (error) {
-      if (this.#closed || error instanceof LostReplyError || error instanceof NotSentError) return
-      this.#host.events.emit('error', { transport: this.#host.name, error, doing })
+      if (!this.#closed) tellError(this.#host, error, doing)
     }
   }
 }

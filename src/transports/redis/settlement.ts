@@ -16,7 +16,7 @@ import type { Source } from './source.ts'
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 /** `unpack` in Lua has its limits. */
 const CHUNK = 1_000
-const PASSING_PAUSE_MS = 100
+const AGAIN_MS = 100
 /** Streams in one command. */
 const GROUPS_AT_ONCE = 64
 const FENCED = 'FENCED the partition has another owner'
@@ -118,7 +118,7 @@ export class Settlements {
   #putBack(delivery: RedisDelivery): void {
     const { source } = delivery
     source.outstanding.remove(delivery)
-    this.#seat.putBack(source, delivery)
+    this.#seat.intake.putBack(source, delivery)
   }
 
   #start(works: Iterable<SourceWork>, failures: SettlementFailure[], running: Promise<void>[]): void {
@@ -207,14 +207,14 @@ export class Settlements {
         const again = (error instanceof LostReplyError || isPassing(error)) && !this.#seat.closed
         // Lost meanwhile: it may belong to somebody else by now.
         if (!again || items.every(({ delivery }) => delivery.lost)) throw error
-        if (isPassing(error)) await this.#pause()
+        await this.#pause()
       }
     }
   }
 
   #pause(): Promise<void> {
     return new Promise((resolve) => {
-      this.#seat.context.host.clock.setTimer(PASSING_PAUSE_MS, resolve)
+      this.#seat.context.host.clock.setTimer(AGAIN_MS, resolve)
     })
   }
 

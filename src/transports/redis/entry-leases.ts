@@ -1,0 +1,56 @@
+import type { Delivery, DeliverySink } from '../../core/transport.ts'
+import type { RedisDelivery } from './delivery.ts'
+import { EXTEND, NOTE_ATTEMPT } from './scripts/settle.ts'
+import type { Seat } from './seat.ts'
+import type { Source } from './source.ts'
+
+/** Where partitions have no owner, each entry has a lease of its own: its idle time at the server. This renews them. */
+export async function extendLeases(
+  seat: Seat,
+  deliveries: readonly RedisDelivery[],
+  sink: DeliverySink,
+): Promise<void> {
+  const bySource = new Map<Source, RedisDelivery[]>()
+  for (const delivery of deliveries) {
+    if (delivery.lost || delivery.settled) continue
+    const list = bySource.get(delivery.source)
+    if (list === undefined) bySource.set(delivery.source, [delivery])
+    else list.push(delivery)
+  }
+  await Promise.all([...bySource].map(([source, list]) => extendSource(seat, source, list, sink)))
+}
+
+async function extendSource(
+  { context, spec, member }: Seat,
+  source: Source,
+  deliveries: readonly RedisDelivery[],
+  sink: DeliverySink,
+): Promise<void> {
+  const { scripts, options, host } = context
+  const heldUntil = host.clock.monotonic() + options.leaseMs
+  const { generation } = deliveries[0] as RedisDelivery
+  const refused = (await scripts.run(
+    EXTEND,
+    [source.stream, source.partition.group.meta],
+    [spec.group, generation, member, ...deliveries.map(({ id }) => id)],
+  )) as readonly number[]
+  const lost = new Set(refused.map((place) => deliveries[place] as RedisDelivery).filter(({ settled }) => !settled))
+  for (const delivery of deliveries) if (!lost.has(delivery)) delivery.heldUntil = heldUntil
+  for (const delivery of lost) {
+    delivery.lost = true
+    if (delivery.listed) source.outstanding.remove(delivery)
+    delivery.listed = false
+  }
+  if (lost.size > 0) sink.lost([...lost], 'another member has claimed it, because its lease ran out')
+}
+
+/** Writes the number of the attempt into the pending list, from where whoever comes next goes on counting. */
+export async function noteAttempt({ context, spec, member }: Seat, delivery: Delivery, attempt: number): Promise<void> {
+  const { source, generation, id, lost, settled } = delivery as RedisDelivery
+  if (lost || settled) return
+  await context.scripts.run(
+    NOTE_ATTEMPT,
+    [source.stream, source.partition.group.meta],
+    [spec.group, generation, member, id, String(attempt)],
+  )
+}
