@@ -1,0 +1,185 @@
+import assert from 'node:assert/strict'
+import { createClient } from 'redis'
+import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
+import { createBus } from 'busbar'
+import type { Bus } from 'busbar'
+import { redis } from 'busbar/redis'
+import type { RedisOptions } from 'busbar/redis'
+import { transportFromUrl } from 'busbar/url'
+import { uniqueName, waitUntil } from 'busbar/testing'
+import { startPrivate } from '../../tools/brokers/index.ts'
+import type { RedisBroker } from '../../tools/brokers/index.ts'
+
+const QUICK = { maxLen: 100_000, leaseMs: 1_500, pollMs: 50, checkServer: false } as const
+
+describe('Redis: features', () => {
+  let broker: RedisBroker
+  let client: ReturnType<typeof createClient>
+  const buses: Bus[] = []
+  beforeAll(async () => {
+    broker = await startPrivate('redis')
+    client = createClient({ url: broker.url })
+    client.on('error', () => {})
+    await client.connect()
+  })
+  afterEach(async () => {
+    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
+  })
+  afterAll(async () => {
+    client.destroy()
+    await broker.stop()
+  })
+
+  function bus(options: Partial<RedisOptions> = {}): Bus {
+    const made = createBus({ service: 'features', transport: redis({ ...QUICK, url: broker.url, ...options }) })
+    buses.push(made)
+    return made
+  }
+  const streamOf = (topic: string, partition = 0): string =>
+    `busbar:{${topic}${partition === 0 ? '' : `/${partition}`}}`
+
+  test('the lag is exact with a backlog after the server was killed, and nothing is told as lost that was not', async () => {
+    const [topic, group] = [uniqueName('lag'), 'workers']
+    const on = bus({ partitions: 1 })
+    const losses: unknown[] = []
+    on.events.on('loss', (event) => losses.push(event))
+    let handled = 0
+    const handle = on.consume(topic, () => void handled++, { group })
+    await on.start()
+    const publish = async (count: number): Promise<void> => {
+      const results = await on.publishMany(
+        topic,
+        Array.from({ length: count }, (_, at) => ({ data: at })),
+      )
+      for (const { error } of results) assert.equal(error, undefined)
+    }
+    const lag = async (): Promise<number | undefined> => (await on.admin().groups(topic))[0]?.lag
+    await publish(300)
+    await waitUntil(async () => handled === 300 && (await lag()) === 0, { timeoutMs: 5_000 })
+    handle.pause()
+    await publish(71)
+    await broker.kill()
+    await broker.restart()
+    await waitUntil(async () => (await lag()) === 71, { timeoutMs: 10_000, describe: async () => `lag ${await lag()}` })
+    handle.resume()
+    await waitUntil(async () => handled === 371 && (await lag()) === 0, { timeoutMs: 10_000 })
+    // Everything that was read goes, and is no loss; the count has been set right by then.
+    await waitUntil(async () => (await client.hGet(`${streamOf(topic)}:group:${group}`, 'counted')) !== null, {
+      timeoutMs: 5_000,
+    })
+    await client.xTrim(streamOf(topic), 'MAXLEN', 0)
+    handle.pause()
+    await publish(5)
+    assert.equal(await lag(), 5)
+    handle.resume()
+    await waitUntil(() => handled === 376, { timeoutMs: 5_000 })
+    assert.deepEqual(losses, [])
+  })
+
+  test('a long backlog is counted in steps on a server whose own count is not to be believed', async () => {
+    const [topic, group] = [uniqueName('lag'), 'workers']
+    const on = bus({ partitions: 1 })
+    await on.start()
+    const items = Array.from({ length: 1_000 }, (_, at) => ({ data: at }))
+    for (let round = 0; round < 12; round++) await on.publishMany(topic, items)
+    await client.xGroupCreate(streamOf(topic), group, '0')
+    assert.equal((await on.admin().groups(topic))[0]?.lag, 12_000)
+  })
+
+  test('foreign programs: plain XADD is consumed, plain XREADGROUP reads ours, each in a group of its own', async () => {
+    const topic = uniqueName('foreign')
+    const on = bus()
+    const handled: unknown[] = []
+    on.consume(topic, ({ data, headers }) => void handled.push([data, headers['source-app'] ?? null]))
+    await on.start()
+    await client.xAdd(streamOf(topic), '*', { data: '{"n":1}', 'source-app': 'shell' })
+    await client.xAdd(streamOf(topic, 3), '*', { user: 'ada', action: 'login' })
+    await waitUntil(() => handled.length === 2, { timeoutMs: 5_000, describe: () => JSON.stringify(handled) })
+    assert.deepEqual(
+      new Set(handled.map((entry) => JSON.stringify(entry))),
+      new Set(['[{"n":1},"shell"]', '[{"user":"ada","action":"login"},null]']),
+    )
+    const { id } = await on.publish(topic, { n: 2 }, { key: 'k', headers: { colour: 'blue' } })
+    const found = await Promise.all(
+      Array.from({ length: 8 }, async (_, partition) => {
+        const stream = streamOf(topic, partition)
+        await client.xGroupCreate(stream, 'plain', '0').catch(() => {})
+        const reply = (await client.xReadGroup('plain', 'one', { key: stream, id: '>' })) as
+          { messages: { id: string; message: Record<string, string> }[] }[] | null
+        return reply?.flatMap(({ messages }) => messages.map(({ message }) => message)) ?? []
+      }),
+    )
+    const ours = found.flat().find(({ ce }) => ce !== undefined) ?? assert.fail('our message is there')
+    const envelope = JSON.parse(ours['ce'] ?? '') as Record<string, unknown>
+    assert.deepEqual(
+      [envelope['specversion'], envelope['id'], envelope['type'], envelope['partitionkey'], envelope['headers']],
+      ['1.0', id, topic, 'k', { colour: 'blue' }],
+    )
+    assert.equal(ours['data'], '{"n":2}')
+    await waitUntil(() => handled.length === 3, { timeoutMs: 5_000 })
+  })
+
+  test("envelope 'fields': CloudEvents attributes in fields of their own, understood by everybody", async () => {
+    const topic = uniqueName('fields')
+    const [writer, reader] = [bus({ envelope: 'fields' }), bus()]
+    const handled: unknown[] = []
+    reader.consume(topic, ({ id, data, key, headers }) => void handled.push({ id, data, key, headers: { ...headers } }))
+    await reader.start()
+    await writer.start()
+    const { id } = await writer.publish(topic, { n: 1 }, { key: 'k', headers: { colour: 'blau, grün' } })
+    await waitUntil(() => handled.length === 1, { timeoutMs: 5_000 })
+    assert.deepEqual(handled, [{ id, data: { n: 1 }, key: 'k', headers: { colour: 'blau, grün' } }])
+  })
+
+  test('partitions: of the options for new topics, of the first who made it for all others', async () => {
+    const topic = uniqueName('parts')
+    const first = bus({ topicPartitions: { [topic]: 3 } })
+    await first.start()
+    await first.publish(topic, 1)
+    const second = bus({ partitions: 20 })
+    await second.start()
+    const handled: unknown[] = []
+    await second.consume(topic, ({ data }) => void handled.push(data)).ready
+    await waitUntil(() => handled.length === 1, { timeoutMs: 5_000 })
+    assert.equal(await client.hGet('busbar:topics', topic), '3')
+    await assert.rejects(second.consume(topic, () => {}, { group: 'strict', order: 'strict' }).ready, /topicPartitions/)
+  })
+
+  test('a group whose members do not agree on order is warned of', async () => {
+    const topic = uniqueName('mixed')
+    const [one, two] = [bus(), bus()]
+    const codes: string[] = []
+    two.events.on('warning', ({ code }) => codes.push(code))
+    await one.start()
+    await two.start()
+    await one.consume(topic, () => {}).ready
+    await two.consume(topic, () => {}, { order: 'none' }).ready
+    await waitUntil(() => codes.includes('redis-mixed-order'), { timeoutMs: 5_000 })
+  })
+
+  test('a database and a prefix of its own; native options reach the client', async () => {
+    const topic = uniqueName('database')
+    const on = bus({ url: `${broker.url}/3`, prefix: 'shop:', native: { name: 'busbar-native' } })
+    const handled: unknown[] = []
+    on.consume(topic, ({ data }) => void handled.push(data))
+    await on.start()
+    await on.publish(topic, 1)
+    await waitUntil(() => handled.length === 1, { timeoutMs: 5_000 })
+    const names = (await client.clientList()).map(({ name }) => name)
+    assert.ok(names.includes('busbar-native'), names.join())
+    const other = await client.duplicate({ database: 3 }).connect()
+    assert.equal(await other.hGet('shop:topics', topic), '8')
+    other.destroy()
+  })
+
+  test('by URL: options as parameters; without a limit it says what to add', async () => {
+    const transport = await transportFromUrl(`${broker.url}?maxLen=1000&partitions=2`)
+    const on = createBus({ service: 'features', transport })
+    buses.push(on)
+    await on.start()
+    const topic = uniqueName('url')
+    await on.publish(topic, 1)
+    assert.equal(await client.hGet('busbar:topics', topic), '2')
+    await assert.rejects(transportFromUrl(broker.url), /redis:\/\/host\?maxLen=1000000/)
+  })
+})
