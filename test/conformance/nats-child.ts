@@ -1,5 +1,5 @@
-import { nats } from '../../src/transports/nats/index.ts'
-import type { NatsTransport } from '../../src/transports/nats/index.ts'
+import { nats } from 'busbar/nats'
+import type { NatsTransport } from 'busbar/nats'
 
 export const create = (): NatsTransport =>
   nats({ url: process.env['BUSBAR_TEST_NATS'] ?? '', ackWaitMs: 2_000, stream: { partitions: 3 } })

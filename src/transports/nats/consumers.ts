@@ -25,8 +25,13 @@ export interface ConsumersParts {
   readonly spec: SubscriptionSpec
   readonly id: string
   readonly ackWaitMs: number
-  /** The stream of a lane is another one now. */
-  readonly streamGone: (lane: Lane) => void
+}
+
+/** What became of the consumer of a lane. */
+export interface Checked {
+  readonly isOther: boolean
+  readonly streamGone: boolean
+  readonly info: ConsumerInfo | undefined
 }
 
 /** What a moved group begins with. */
@@ -133,12 +138,9 @@ export class Consumers {
 
   /**
    * Looks whether a lane's consumer is the one that we know; one that is missing is made again when `create` says so.
-   * `isOther`: it is another one, or none; everything that was outstanding is void.
+   * `isOther`: it is another one, or none; everything that was outstanding is void. `streamGone`: because its stream is.
    */
-  async check(
-    lane: Lane,
-    create: boolean,
-  ): Promise<{ readonly isOther: boolean; readonly info: ConsumerInfo | undefined }> {
+  async check(lane: Lane, create: boolean): Promise<Checked> {
     const { api, topology, session } = this.#parts
     let info: ConsumerInfo
     try {
@@ -147,14 +149,14 @@ export class Consumers {
       if (!isNotFound(error)) throw error
       await topology.ensure()
       const start = create ? await this.#startAgain(lane) : undefined
-      if (start === undefined) return { isOther: true, info: undefined }
+      if (start === undefined) return { isOther: true, streamGone: false, info: undefined }
       info = await this.#ensure(lane, start)
       session.warning('nats-consumer-recreated', `consumer "${lane.consumer}" was deleted on the server and made again`)
     }
-    if (identityOf(info) === lane.identity) return { isOther: false, info }
-    if (topology.identityOf(lane.stream) !== lane.streamIdentity) this.#parts.streamGone(lane)
+    if (identityOf(info) === lane.identity) return { isOther: false, streamGone: false, info }
+    const streamGone = topology.identityOf(lane.stream) !== lane.streamIdentity
     lane.adopt(info, identityOf(info), topology.identityOf(lane.stream))
-    return { isOther: true, info }
+    return { isOther: true, streamGone, info }
   }
 
   /** Where a consumer goes on that was deleted under us. Undefined: nowhere, its group was deleted on purpose. */

@@ -170,6 +170,8 @@ export class Lane {
     if (nanos !== undefined && nanos > 0) this.ackWaitMs = nanos / 1_000_000
     this.#forget()
     this.acked.clear()
+    // What was asked of the other one is never answered.
+    this.pulls.reset()
   }
 
   /** What we know of deliveries. What we acked stays acked, whoever had the lane meanwhile. */

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { SubscriptionSpec } from '../../core/transport.ts'
+import { isNotFound } from './errors.ts'
 import type { JetStreamApi } from './jetstream-api.ts'
 import type { ConsumerInfo, StreamInfo } from './jetstream-types.ts'
 import type { Lane } from './lane.ts'
@@ -74,8 +75,9 @@ export class Losses {
       for (const [index, lane] of lanes.entries())
         await this.#compare(lane, infos[index] as ConsumerInfo, streams.get(lane.stream) as StreamInfo)
     } catch (error) {
-      // Whoever asks the consumer for messages finds out about what is missing, and puts it right.
-      if (session.ready) session.error(error, `looking how far the group "${spec.group}" has come`)
+      // A consumer that is gone is found out by its lane, and put right.
+      if (session.ready && !isNotFound(error))
+        session.error(error, `looking how far the group "${spec.group}" has come`)
     }
   }
 
@@ -133,17 +135,18 @@ export class Losses {
     return info.num_pending
   }
 
-  /** The stream was deleted, with what the lane had not read. */
-  streamGone(lane: Lane): void {
+  /** The stream was deleted, with what the lane had not read, and with so many that were here and not settled. */
+  streamGone(lane: Lane, held: number): void {
     const before = this.#looks.get(lane)
     this.#looks.delete(lane)
-    if (before !== undefined && before.pending > 0) this.#tell(lane, before.pending, before, 'their stream was deleted')
+    const count = held + (before?.pending ?? 0)
+    if (count > 0) this.#tell(lane, count, before, 'their stream was deleted')
   }
 
-  #tell(lane: Lane, count: number, before: Look, reason: string): void {
+  #tell(lane: Lane, count: number, before: Look | undefined, reason: string): void {
     const { name, events } = this.#parts.session.host
     const { topic, group } = this.#parts.spec
-    const position = positionOf(lane.stream, before.delivered + 1)
+    const position = before === undefined ? undefined : positionOf(lane.stream, before.delivered + 1)
     events.emit('loss', { transport: name, topic, group, count, position, reason })
   }
 }

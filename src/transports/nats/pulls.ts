@@ -4,7 +4,7 @@ import type { LaneHost } from './lane-host.ts'
 /** A request ends after that, and another one takes its place. */
 const EXPIRES_MS = 30_000
 /** The server shows that it is alive at least so often while a request waits. */
-const HEARTBEAT_MS = 5_000
+const HEARTBEAT_MS = 2_000
 /** Less is not worth a request: the lease is renewed first. */
 const SHORTEST_MS = 250
 /** A portion that is used up faster was too small. */

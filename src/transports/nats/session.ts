@@ -172,10 +172,11 @@ export class Session {
   /** Tells of a fault; one that lasts is told again only now and then. */
   error(error: unknown, doing: string): void {
     const now = this.host.clock.monotonic()
-    const last = this.#toldAt.get(doing)
+    const kind = `${doing}: ${error instanceof Error ? error.name : 'unknown'}`
+    const last = this.#toldAt.get(kind)
     if (last !== undefined && now - last < SAME_ERROR_MS) return
     if (this.#toldAt.size >= MAX_TOLD) this.#toldAt.clear()
-    this.#toldAt.set(doing, now)
+    this.#toldAt.set(kind, now)
     this.host.events.emit('error', { transport: this.host.name, error, doing })
   }
 

@@ -54,6 +54,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
   #resting: Promise<void> | undefined
   #closing: Promise<void> | undefined
   #closed = false
+  #searching = false
 
   constructor(
     parts: SubscriptionParts,
@@ -81,16 +82,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     this.#confirmations = confirmations
     const losses = new Losses({ session, api, records, spec })
     this.#losses = losses
-    const consumers = new Consumers({
-      session,
-      api,
-      records,
-      topology,
-      spec,
-      id,
-      ackWaitMs: this.ackWaitMs,
-      streamGone: (lane) => losses.streamGone(lane),
-    })
+    const consumers = new Consumers({ session, api, records, topology, spec, id, ackWaitMs: this.ackWaitMs })
     this.#consumers = consumers
     const leaseMs = (): number => this.leaseMs
     const partitions = new Partitions({
@@ -104,7 +96,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
       leaseMs,
       isReading: () => !this.#intake.ended,
       emptyLane: (lane, reason) => this.#emptyLane(lane, reason),
-      moved: () => this.#moved(),
+      moved: () => void this.#findAll(),
     })
     this.#partitions = partitions
     this.#settling = new Settling({
@@ -249,35 +241,51 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
   }
 
   consumerMissing(lane: Lane): void {
-    if (this.#closed || !this.session.ready) return
-    // Nothing is asked of it before we know which one it is.
+    void this.#find(lane).then(async (isOther) => {
+      // The others may have been deleted too, and a server that deletes a consumer answers nothing to what it was just asked.
+      if (!isOther || this.#searching) return
+      this.#searching = true
+      await this.#findAll()
+      this.#searching = false
+    })
+  }
+
+  async #findAll(): Promise<void> {
+    await Promise.all(this.#lanes.map((lane) => this.#find(lane)))
+  }
+
+  /** Resolves with whether the consumer of the lane is another one now. Nothing is asked of it before we know. */
+  async #find(lane: Lane): Promise<boolean> {
+    if (this.#closed || !this.session.ready) return false
     lane.suspended++
-    this.#check(lane)
-      .catch((error: unknown) => {
-        lane.pulls.refused()
-        this.session.error(error, `looking for the consumers of "${this.#spec.topic}"`)
-      })
-      .finally(() => {
-        lane.suspended--
-        this.wake()
-      })
+    try {
+      return await this.#check(lane)
+    } catch (error) {
+      lane.pulls.refused()
+      this.session.error(error, `looking for the consumers of "${this.#spec.topic}"`)
+      return false
+    } finally {
+      lane.suspended--
+      this.wake()
+    }
   }
 
-  #moved(): void {
-    for (const lane of this.#lanes) this.consumerMissing(lane)
-  }
-
-  async #check(lane: Lane): Promise<void> {
-    const { isOther, info } = await this.#consumers.check(lane, lane.shared || this.#partitions.isOurs(lane))
+  async #check(lane: Lane): Promise<boolean> {
+    const { isOther, streamGone, info } = await this.#consumers.check(
+      lane,
+      lane.shared || this.#partitions.isOurs(lane),
+    )
     lane.restored = info
-    if (!isOther) return
+    if (!isOther) return false
     const reason = 'its consumer on the server is another one now: the group was moved, or somebody deleted it'
     this.#confirmations.forget((delivery) => delivery.lane === lane, reason)
     // Some of what we hold may have come from the new one already, before we knew of it.
     const held = lane.lose(reason)
-    if (!this.session.ready) return
+    if (streamGone) this.#losses.streamGone(lane, held.length)
+    if (!this.session.ready) return true
     if (lane.shared) for (const { reply } of held) this.session.outbox.publish(reply, '', NAK)
     else await lane.up()
+    return true
   }
 
   // --- what lanes ask ----------------------------------------------------------------------------------------------
