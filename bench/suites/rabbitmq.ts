@@ -9,6 +9,11 @@ function subject(name: string, file: string, guarantees: string, ...args: readon
   return { name, file, args, guarantees, services: ['rabbitmq'] }
 }
 
+// As many on their way as with the peers: 1,000, in two batches, so that one is filled while the other is confirmed.
+const WINDOW = ['--lanes=2', '--batch=500'] as const
+/** Nobody consumes when publishing alone is measured: without a queue the broker would only say so. */
+const SINK = '--transport-options={"groups":[{"topic":"bench.>","group":"sink","order":"none"}]}'
+
 function ours(file: string, ...args: readonly string[]): Subject {
   return subject('busbar', `cases/${file}`, CONFIRMED, '--transport=rabbitmq', ...args)
 }
@@ -47,7 +52,7 @@ function casesOf(size: BodySize): readonly BenchCase[] {
       name: `publish-${size.suffix}`,
       title: `Confirmed publish, bytes, ${size.label}`,
       metric: 'msg/s',
-      ours: ours('publish.ts', '--body=bytes', bytes),
+      ours: ours('publish.ts', '--body=bytes', bytes, SINK, ...WINDOW),
       peers: [
         amqplib('publish', size),
         { ...amqplib('publish', size, '--queue=classic'), name: 'amqplib, classic', guarantees: 'classic queue' },
@@ -75,7 +80,7 @@ function casesOf(size: BodySize): readonly BenchCase[] {
       name: `end-to-end-${size.suffix}`,
       title: `Publish, handler, ack in one process, JSON, ${size.label}`,
       metric: 'msg/s',
-      ours: ours('end-to-end.ts', bytes),
+      ours: ours('end-to-end.ts', bytes, ...WINDOW),
       peers: [
         amqplib('e2e', size, '--body=json'),
         rabbitmqClient('e2e', size, '--body=json'),

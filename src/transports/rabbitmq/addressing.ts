@@ -5,7 +5,7 @@ import { isDeadLetterTopic } from '../../core/topic.ts'
 import { bucketOf } from './buckets.ts'
 import { MAX_DELAY_MS, rungsOf, topRung } from './delay-ladder.ts'
 import { MAX_PLUGIN_DELAY_MS } from './delay-plugin.ts'
-import { routingKeyOf, targetedKeyOf } from './names.ts'
+import { bucketed, routingKeyOf, targetedKeyOf } from './names.ts'
 import type { Names } from './names.ts'
 import { BUCKETS } from './options.ts'
 import type { ResolvedRabbitMqOptions } from './options.ts'
@@ -34,7 +34,6 @@ export class Addressing {
     if (body.byteLength > maxMessageBytes)
       return refused(topic, `has a body of ${body.byteLength} bytes, the limit is ${maxMessageBytes} (maxMessageBytes)`)
     parcel.message = message
-    parcel.bucket = message.key === undefined ? this.#turn++ % BUCKETS : bucketOf(message.key)
     parcel.targeted = message.group !== undefined
     parcel.attempts = notes?.attempts ?? 0
     parcel.firstAt = notes?.firstAt
@@ -59,17 +58,18 @@ export class Addressing {
     const names = this.#names
     const { topic, group } = message
     const key = routingKeyOf(topic)
+    const bucket = message.key === undefined ? this.#turn++ % BUCKETS : bucketOf(message.key)
     parcel.topic = key === topic ? undefined : topic
     if (group !== undefined) {
       parcel.exchange = names.groups
-      parcel.routingKey = targetedKeyOf(group, key)
+      parcel.routingKey = bucketed(targetedKeyOf(group, key), bucket)
       return false
     }
     const route =
       this.#options.route === undefined || isDeadLetterTopic(topic) ? undefined : this.#options.route(message)
     if (route === undefined) {
       parcel.exchange = names.exchangeOf(topic)
-      parcel.routingKey = key
+      parcel.routingKey = bucketed(key, bucket)
       return false
     }
     parcel.exchange = route.exchange

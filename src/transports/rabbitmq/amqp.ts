@@ -30,7 +30,19 @@ export function rawChannel(channel: Channel): RawChannel | undefined {
   if (typeof frameMax !== 'number' || typeof sendBytes !== 'function' || typeof stream?.cork !== 'function')
     return undefined
   const send = (sendBytes as (bytes: Uint8Array) => void).bind(connection)
-  return { number: ch, frameMax, socket: stream, send }
+  return {
+    number: ch,
+    frameMax,
+    socket: stream,
+    send(bytes) {
+      // All channels of the connection that have something to say in this turn say it in one call of the system.
+      if (stream.writableCorked === 0) {
+        stream.cork()
+        process.nextTick(() => stream.uncork())
+      }
+      send(bytes)
+    },
+  }
 }
 
 /**

@@ -4,8 +4,6 @@ import type { ChannelWriter } from './channel-writer.ts'
 import type { Parcel } from './parcel.ts'
 import {
   ATTEMPTS,
-  bucketKey,
-  CARBON_COPY,
   CLOUD_EVENTS,
   FIRST_AT,
   PLUGIN_DELAY,
@@ -86,7 +84,6 @@ export function wireHeaders(parcel: Parcel): Record<string, unknown> {
       throw new RangeError(`has a header name of more than ${MAX_SHORT} bytes`)
     headers[wireName] = value
   }
-  headers[CARBON_COPY] = [bucketKey(parcel.bucket)]
   if (parcel.targeted) headers[TARGETED] = 'group'
   if (parcel.topic !== undefined) headers[TOPIC] = parcel.topic
   if (parcel.attempts > 0) headers[ATTEMPTS] = { '!': 'int32', value: parcel.attempts }

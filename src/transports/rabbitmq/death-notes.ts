@@ -1,6 +1,7 @@
 import type { ConsumeMessage } from 'amqplib'
 import type { EncodedMessage } from '../../core/message.ts'
 import { headersOf } from './mapping.ts'
+import { unbucketed } from './names.ts'
 import { DEATHS } from './wire-headers.ts'
 
 interface Death {
@@ -21,7 +22,7 @@ export function withDeathNotes(message: EncodedMessage, source: ConsumeMessage):
   const death = (Array.isArray(deaths) ? deaths : []).find((each: Death) => each.reason !== 'expired') as
     Death | undefined
   const keys = death?.['routing-keys']
-  const topic = Array.isArray(keys) && typeof keys[0] === 'string' ? keys[0] : undefined
+  const topic = Array.isArray(keys) && typeof keys[0] === 'string' ? unbucketed(keys[0]) : undefined
   const parts = /^(.*)\.([^.]+)\.dlq$/.exec(message.topic)
   if (death === undefined || topic === undefined || parts === null) return message
   const at = new Date(typeof death.time?.value === 'number' ? death.time.value * 1000 : message.time).toISOString()

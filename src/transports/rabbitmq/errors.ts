@@ -44,6 +44,12 @@ export function toConnectError(error: unknown, where: string): BusbarError {
   if (BusbarError.is(error)) return error
   if (isRefusal(error))
     return new AuthorizationError(`RabbitMQ at ${where} refused the login: ${reasonOf(error)}`, { cause: error })
+  // The library does not pass on why the broker refused to open the virtual host.
+  if (error instanceof Error && /Expected ConnectionOpenOk; got <ConnectionClose/.test(error.message))
+    return new AuthorizationError(
+      `RabbitMQ at ${where} did not open the virtual host: it does not exist, the user has no permissions there, or it is down`,
+      { cause: error },
+    )
   if (isMissingClient(error))
     return new ConfigurationError('rabbitmq', [
       { path: '', message: 'needs the package amqplib, which is not installed: npm install amqplib' },

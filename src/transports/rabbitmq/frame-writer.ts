@@ -3,12 +3,9 @@ import type { OutgoingMessage } from '../../core/message.ts'
 import type { RawChannel } from './amqp.ts'
 import type { ChannelWriter } from './channel-writer.ts'
 import { FRAME_OVERHEAD, FrameBuffer } from './frame-buffer.ts'
-import { BUCKETS } from './options.ts'
 import type { Parcel } from './parcel.ts'
 import {
   ATTEMPTS,
-  bucketKey,
-  CARBON_COPY,
   CLOUD_EVENTS,
   FIRST_AT,
   PLUGIN_DELAY,
@@ -82,13 +79,6 @@ const RUNGS: readonly Buffer[] = Array.from({ length: 32 }, (_, level) =>
   Buffer.concat([entry(rungHeader(level), 't'), Buffer.from([1])]),
 )
 const TEXT = 0x53
-
-/** `CC: ['~7']`: a list of one string. */
-const COPIES: readonly Buffer[] = Array.from({ length: BUCKETS }, (_, bucket) => {
-  const key = Buffer.from(bucketKey(bucket))
-  const list = Buffer.concat([Buffer.from('S'), Buffer.from([0, 0, 0, key.length]), key])
-  return Buffer.concat([entry(CARBON_COPY, 'A'), Buffer.from([0, 0, 0, list.length]), list])
-})
 
 const PERSISTENT = 2
 const TRANSIENT = 1
@@ -219,7 +209,6 @@ export class FrameWriter implements ChannelWriter {
     if (message.causationId !== undefined) this.#field(CAUSATION_ID, message.causationId)
     if (message.traceparent !== undefined) this.#field(TRACE_PARENT, message.traceparent)
     this.#rareFields(message)
-    out.bytes(COPIES[parcel.bucket] as Buffer)
     this.#transportFields(parcel)
     const { headers } = message
     if (headers !== NO_HEADERS)

@@ -5,10 +5,9 @@ import type { Declaring, Drift } from './declaring.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { layoutToken, reconcile } from './group-layout.ts'
 import type { GroupLayout } from './group-layout.ts'
-import { bindingKeyOf, routingKeyOf, targetedKeyOf } from './names.ts'
+import { bindingKeyOf, bindingKeysOf, bucketed, isTail, routingKeyOf, targetedKeyOf } from './names.ts'
 import type { Names } from './names.ts'
 import { BUCKETS } from './options.ts'
-import { bucketKey } from './wire-headers.ts'
 
 export type QueueType = 'quorum' | 'classic'
 
@@ -81,7 +80,7 @@ export async function declareGroup(
 }
 
 /**
- * The exchange spreads keys over queues; and its alternate exchange tells the layout, whether it is used or not: the broker
+ * The exchange spreads keys over queues, of what does not come straight from the exchange of the bus; and its alternate exchange tells the layout, whether it is used or not: the broker
  * refuses a declaration that names another one.
  */
 async function declareGroupExchange(
@@ -93,7 +92,7 @@ async function declareGroupExchange(
   const isDeclared = async (layout: GroupLayout): Promise<boolean> => {
     const alternateExchange = `${exchange}:${layoutToken(layout)}`
     try {
-      await declaring.run((channel) => channel.assertExchange(exchange, 'direct', { durable: true, alternateExchange }))
+      await declaring.run((channel) => channel.assertExchange(exchange, 'topic', { durable: true, alternateExchange }))
       return true
     } catch (error) {
       if (inequivalentArgument(error) !== 'alternate-exchange') throw error
@@ -147,10 +146,8 @@ async function bindGroup(
   const key = bindingKeyOf(topic)
   const targeted = targetedKeyOf(group, key)
   const sources: readonly (readonly [string, string, Readonly<Record<string, unknown>>?])[] = [
-    [names.exchangeOf(topic), key],
-    [names.late, key],
-    [names.groups, targeted],
-    [names.lateGroups, targeted],
+    ...bindingKeysOf(key).flatMap((each) => [[names.exchangeOf(topic), each] as const, [names.late, each] as const]),
+    ...bindingKeysOf(targeted).flatMap((each) => [[names.groups, each] as const, [names.lateGroups, each] as const]),
     ...(options?.bindings ?? []).map(
       (binding) => [binding.exchange, binding.routingKey ?? '', binding.arguments] as const,
     ),
@@ -161,18 +158,26 @@ async function bindGroup(
       await Promise.all(sources.map(([source, routingKey, args]) => channel.bindQueue(queue, source, routingKey, args)))
       return
     }
+    const main = names.exchangeOf(topic)
+    // Straight from the exchange of the bus to the queues; but a pattern that takes in any number of words would take in
+    // messages without a bucket in one queue, and all others a second time.
+    const isStraight = !isTail(topic)
+    const queueOf = (bucket: number): string => queues[bucket % queues.length] as string
+    const buckets = Array.from({ length: BUCKETS }, (_, bucket) => bucket)
     const rest = `${exchange}:${layoutToken(layout)}`
     await channel.assertExchange(rest, 'fanout', { durable: true })
     await Promise.all([
       // Messages without a bucket are not ours; they all go one way, and so keep their order.
-      channel.bindQueue(queues[0] as string, rest, ''),
-      ...Array.from({ length: BUCKETS }, (_, bucket) =>
-        channel.bindQueue(queues[bucket % queues.length] as string, exchange, bucketKey(bucket)),
-      ),
+      channel.bindQueue(queueOf(0), rest, ''),
+      ...buckets.map((bucket) => channel.bindQueue(queueOf(bucket), exchange, bucketed('#', bucket))),
+      ...(isStraight ? buckets.map((bucket) => channel.bindQueue(queueOf(bucket), main, bucketed(key, bucket))) : []),
+      ...(isStraight ? [channel.bindQueue(queueOf(0), main, key)] : []),
     ])
     // Last: from here on messages arrive, and every bucket must have its queue.
     await Promise.all(
-      sources.map(([source, routingKey, args]) => channel.bindExchange(exchange, source, routingKey, args)),
+      sources
+        .filter(([source]) => !isStraight || source !== main)
+        .map(([source, routingKey, args]) => channel.bindExchange(exchange, source, routingKey, args)),
     )
   })
 }
@@ -188,7 +193,9 @@ export async function declareStorage(
   await declareQueue(declaring, queue, { durable: true, arguments: storageArguments(queueType) }, [])
   await declaring.run((channel) =>
     Promise.all(
-      [names.exchangeOf(topic), names.late].map((source) => channel.bindQueue(queue, source, routingKeyOf(topic))),
+      bindingKeysOf(routingKeyOf(topic)).flatMap((key) =>
+        [names.exchangeOf(topic), names.late].map((source) => channel.bindQueue(queue, source, key)),
+      ),
     ),
   )
 }

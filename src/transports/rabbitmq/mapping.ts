@@ -1,6 +1,7 @@
 import type { ConsumeMessage, GetMessage } from 'amqplib'
 import { NO_HEADERS } from '../../core/message.ts'
 import type { EncodedMessage, Headers } from '../../core/message.ts'
+import { unbucketed } from './names.ts'
 import {
   ATTEMPTS,
   CLOUD_EVENTS,
@@ -68,15 +69,15 @@ function count(value: unknown): number {
 }
 
 /**
- * The topic of a delivery. A routing key is the topic, but for copies for one group (which begin with the group) and names
- * too long for AMQP (which travel as a header).
+ * The topic of a delivery. A routing key is the topic and a bucket, but for copies for one group (which begin with the group)
+ * and names too long for AMQP (which travel as a header).
  */
 export function topicOf(message: ConsumeMessage | GetMessage): string {
   const headers = headersOf(message)
   const named = headers[TOPIC]
   if (typeof named === 'string') return named
-  const { routingKey } = message.fields
-  return headers[TARGETED] === undefined ? routingKey : routingKey.slice(routingKey.indexOf('.') + 1)
+  const key = unbucketed(message.fields.routingKey)
+  return headers[TARGETED] === undefined ? key : key.slice(key.indexOf('.') + 1)
 }
 
 /**

@@ -21,10 +21,37 @@ export function routingKeyOf(topic: string): string {
   return topic.length <= MAX_ROUTING_KEY ? topic : `~${digest(topic)}`
 }
 
-/** A topic or pattern as a binding key. */
+/** A topic or pattern as a binding key, without buckets. */
 export function bindingKeyOf(pattern: string): string {
   if (!isPattern(pattern)) return routingKeyOf(pattern)
-  return pattern.endsWith('>') ? `${pattern.slice(0, -1)}#` : pattern
+  return isTail(pattern) ? `${pattern.slice(0, -1)}#` : pattern
+}
+
+/** Whether the pattern ends in any number of tokens, and so takes buckets in as well. */
+export function isTail(pattern: string): boolean {
+  return pattern.endsWith('>')
+}
+
+/**
+ * The routing key with the bucket of the message's key as its last word, so that one look into the topic exchange finds the
+ * right queue of every group. (A header exchange or a second exchange behind the first costs the broker twice as much.)
+ */
+export function bucketed(key: string, bucket: number): string {
+  return `${key}.~${bucket}`
+}
+
+/** The routing key without its bucket. What others publish has none. */
+export function unbucketed(routingKey: string): string {
+  const at = routingKey.lastIndexOf('.~')
+  return at < 0 ? routingKey : routingKey.slice(0, at)
+}
+
+/**
+ * Binding keys that take in the topic or pattern, with any bucket and with none. They may take in a little more, of what
+ * others publish: who consumes looks again.
+ */
+export function bindingKeysOf(key: string): readonly string[] {
+  return key === '#' || key.endsWith('.#') ? [key] : [key, `${key}.*`]
 }
 
 function groupToken(group: string): string {

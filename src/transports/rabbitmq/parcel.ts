@@ -11,8 +11,6 @@ export class Parcel {
   routingKey = ''
   message: OutgoingMessage = EMPTY
   mandatory = true
-  /** Which share of the keys the message falls into; spreads it over the queues of a group. */
-  bucket = 0
   /** One bit for each rung of the ladder of delays that the message rests on. 0: none. */
   rungs = 0
   /** Delay for the plugin, in ms; 0: none. */

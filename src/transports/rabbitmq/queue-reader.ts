@@ -1,4 +1,6 @@
 import type { Channel, ConsumeMessage } from 'amqplib'
+import { sleep } from '../../core/clock.ts'
+import type { Clock } from '../../core/clock.ts'
 import { Queue } from '../../core/queue.ts'
 import { closeQuietly } from './amqp.ts'
 import { channelWriter } from './channel-writer.ts'
@@ -21,6 +23,7 @@ export interface ReaderHost {
 }
 
 export interface ReaderParts {
+  readonly clock: Clock
   readonly queue: string
   readonly prefetch: number
   /** With `noAck`: intake stops when so many are held. */
@@ -28,6 +31,9 @@ export interface ReaderParts {
   readonly options: Pick<ResolvedConsumerOptions, 'noAck' | 'exclusive' | 'priority' | 'consumerTag'>
   readonly host: ReaderHost
 }
+
+/** Each question costs both sides about as much as a message. */
+const ASK_EVERY_MS = 10
 
 const YES: Promise<boolean> = Promise.resolve(true)
 const NO: Promise<boolean> = Promise.resolve(false)
@@ -58,6 +64,7 @@ export class QueueReader {
   #hasAcked = false
   #asking: Promise<boolean> = YES
   #nextAsk: Promise<boolean> | undefined
+  #askedAt = -ASK_EVERY_MS
   /** Everything unsettled or acked and not yet told, by delivery tag, oldest first. */
   readonly #open = new Queue<RabbitMqDelivery>()
   readonly #acked: RabbitMqDelivery[] = []
@@ -264,21 +271,28 @@ export class QueueReader {
 
   /**
    * Resolves with true when the broker has read what was sent on the channel so far, with false when the channel ended first.
-   * AMQP answers no ack, so this asks something that it does answer, in the order of the channel: one question at a time, for
-   * all that was sent since the last.
+   * AMQP answers no ack, so this asks something that it does answer, in the order of the channel: now and then, for all that
+   * was sent since the last question.
    */
   heard(): Promise<boolean> {
     if (this.#noAck) return YES
     const channel = this.#channel
     if (channel === undefined) return NO
     if (this.#nextAsk !== undefined) return this.#nextAsk
-    const next = this.#asking.then(() => {
+    const next = this.#mayAsk().then(() => {
       if (this.#nextAsk === next) this.#nextAsk = undefined
+      this.#askedAt = this.#parts.clock.monotonic()
       this.#asking = this.#ask(channel)
       return this.#asking
     })
     this.#nextAsk = next
     return next
+  }
+
+  async #mayAsk(): Promise<void> {
+    await this.#asking
+    const waitMs = this.#askedAt + ASK_EVERY_MS - this.#parts.clock.monotonic()
+    if (waitMs > 0) await sleep(this.#parts.clock, waitMs)
   }
 
   async #ask(channel: Channel): Promise<boolean> {

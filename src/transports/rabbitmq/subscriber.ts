@@ -323,12 +323,20 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     return delivery
   }
 
-  /** Undefined for a message that the binding let through and the pattern does not. */
+  /** Undefined for a message that a binding let through and that is not of the topic. */
   #topicOf(message: ConsumeMessage): string | undefined {
-    if (this.#matches === undefined) return this.spec.topic
+    const { topic: wanted } = this.spec
+    const isOthers = this.#options.queue !== undefined || this.#options.bindings.length > 0
+    if (this.#matches === undefined) {
+      // What has a bucket is ours, and bound exactly.
+      const { routingKey } = message.fields
+      return isOthers || routingKey === wanted || routingKey.includes('.~') || topicOf(message) === wanted
+        ? wanted
+        : undefined
+    }
     const topic = topicOf(message)
     if (this.#matches(topic)) return topic
-    if (this.#options.queue === undefined && this.#options.bindings.length === 0) return undefined
+    if (!isOthers) return undefined
     // From elsewhere, by a binding of the user's: its routing key may be anything.
     return topicProblem(topic, false) === undefined
       ? topic

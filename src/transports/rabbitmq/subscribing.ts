@@ -1,4 +1,5 @@
 import type { Channel } from 'amqplib'
+import type { Clock } from '../../core/clock.ts'
 import { ConfigurationError } from '../../core/errors.ts'
 import type { DeliverySink, SubscriptionSpec, TransportHost } from '../../core/transport.ts'
 import { AttemptNotes } from './attempt-notes.ts'
@@ -13,7 +14,7 @@ import type { GroupLayout } from './group-layout.ts'
 import { Intake } from './intake.ts'
 import type { Session } from './link.ts'
 import { Membership } from './membership.ts'
-import { bindingKeyOf, targetedKeyOf } from './names.ts'
+import { bindingKeyOf, bindingKeysOf, targetedKeyOf } from './names.ts'
 import type { Names } from './names.ts'
 import type { ResolvedRabbitMqOptions } from './options.ts'
 import type { PlainPublisher } from './plain-publisher.ts'
@@ -68,7 +69,7 @@ export async function createSubscription(
         host: {
           declare: async (again) => (await declareAgain(spec, native, parts, again, layout)).queues,
           makeSeat: (queue, partition) => ({
-            reader: makeReader(host, queue, spec, native, layout?.partitions ?? 1),
+            reader: makeReader(parts.host.clock, host, queue, spec, native, layout?.partitions ?? 1),
             partition,
             isLeaving: false,
             isEnding: false,
@@ -177,8 +178,10 @@ async function declareStream(
     await declareQueue(declaring, queue, { durable: true, arguments: args }, ['x-queue-type', 'durable'])
     await declaring.run((channel) =>
       Promise.all([
-        channel.bindQueue(queue, names.exchangeOf(spec.topic), key),
-        channel.bindQueue(queue, names.late, key),
+        ...bindingKeysOf(key).flatMap((each) => [
+          channel.bindQueue(queue, names.exchangeOf(spec.topic), each),
+          channel.bindQueue(queue, names.late, each),
+        ]),
         ...bindAlso(channel, queue, native),
       ]),
     )
@@ -219,11 +222,14 @@ async function bindQueue(
   const targeted = targetedKeyOf(group, key)
   await declaring.run((channel) =>
     Promise.all([
-      ...(toTopic
-        ? [channel.bindQueue(queue, names.exchangeOf(topic), key), channel.bindQueue(queue, names.late, key)]
-        : []),
-      channel.bindQueue(queue, names.groups, targeted),
-      channel.bindQueue(queue, names.lateGroups, targeted),
+      ...(toTopic ? bindingKeysOf(key) : []).flatMap((each) => [
+        channel.bindQueue(queue, names.exchangeOf(topic), each),
+        channel.bindQueue(queue, names.late, each),
+      ]),
+      ...bindingKeysOf(targeted).flatMap((each) => [
+        channel.bindQueue(queue, names.groups, each),
+        channel.bindQueue(queue, names.lateGroups, each),
+      ]),
       ...bindAlso(channel, queue, native),
     ]),
   )
@@ -236,6 +242,7 @@ function bindAlso(channel: Channel, queue: string, { bindings }: ResolvedConsume
 }
 
 function makeReader(
+  clock: Clock,
   host: RabbitMqSubscription,
   queue: string,
   spec: SubscriptionSpec,
@@ -245,6 +252,7 @@ function makeReader(
   // Each queue gets its share, and one more so that a lone busy one is not starved by rounding.
   const share = (most: number): number => (partitions === 1 ? most : Math.ceil(most / partitions) + 1)
   return new QueueReader({
+    clock,
     queue,
     prefetch: native.prefetch ?? Math.min(65_535, share(spec.prefetch)),
     maxHeld: share(native.maxBuffered),

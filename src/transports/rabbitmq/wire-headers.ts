@@ -3,14 +3,6 @@
 /** Prefix of CloudEvents attributes in the AMQP protocol binding. */
 export const CLOUD_EVENTS = 'cloudEvents:'
 
-/** Further routing keys of a message: the broker routes by them too. Ours is the bucket of the key. */
-export const CARBON_COPY = 'CC'
-
-/** The routing key that stands for a bucket, and the binding key of the queues that take it. */
-export function bucketKey(bucket: number): string {
-  return `~${bucket}`
-}
-
 /** Present on copies for one group, whose routing key begins with the group. */
 export const TARGETED = 'busbar-to'
 export const TOPIC = 'busbar-topic'
@@ -32,7 +24,7 @@ export const STREAM_OFFSET = 'x-stream-offset'
 
 const OURS: ReadonlySet<string> = new Set([TARGETED, TOPIC, ATTEMPTS, FIRST_AT])
 const OF_THE_BROKER: ReadonlySet<string> = new Set([
-  CARBON_COPY,
+  'CC',
   'BCC',
   PLUGIN_DELAY,
   DELIVERY_COUNT,
