@@ -270,6 +270,8 @@ export class Ownership {
           return unit.name
         } catch (error) {
           this.#blame(error)
+          // Nobody reads it here any more; renewing it would keep it from everybody.
+          if (unit.mine) this.#lose(unit, 'it could not be handed over in order')
           return undefined
         }
       }),

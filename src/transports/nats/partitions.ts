@@ -1,3 +1,4 @@
+import { ConnectionError } from '../../core/errors.ts'
 import type { SubscriptionSpec } from '../../core/transport.ts'
 import type { Consumers } from './consumers.ts'
 import type { Lane } from './lane.ts'
@@ -37,6 +38,9 @@ export class Partitions implements OwnershipHost {
   readonly #ownership: Ownership | undefined
   /** Handovers that wait for outstanding deliveries: told when one is gone. */
   readonly #handovers = new Map<string, () => void>()
+  /** Lanes that are ours and not read yet. True: what was delivered of them must be fetched back. */
+  readonly #unbegun = new Map<Lane, boolean>()
+  readonly #beginning = new Set<Lane>()
   #closed = false
 
   constructor(parts: PartitionsParts) {
@@ -59,11 +63,13 @@ export class Partitions implements OwnershipHost {
 
   up(): void {
     this.#ownership?.up()
+    this.begin()
   }
 
   /** Ends every handover that still waits; the lanes are to be emptied before `close`. */
   stopWaiting(): void {
     this.#closed = true
+    this.#unbegun.clear()
     this.settled()
   }
 
@@ -99,20 +105,42 @@ export class Partitions implements OwnershipHost {
   // --- as ownership wants it ---------------------------------------------------------------------------------------
 
   acquire(unit: string, expired: boolean): void {
-    for (const lane of this.#lanesOf(unit))
-      this.#begin(lane, expired).catch((error: unknown) => {
-        this.session.error(error, `beginning to read partition ${unit}`)
-        lane.quiet().catch((quietError: unknown) => this.session.error(quietError, `leaving partition ${unit}`))
-      })
+    for (const lane of this.#lanesOf(unit)) this.#unbegun.set(lane, expired)
+    this.begin()
+  }
+
+  /** Begins to read what is ours and is not read yet: called again when that failed, or the partition would stand still. */
+  begin(): void {
+    if (!this.session.ready) return
+    for (const [lane, expired] of this.#unbegun) {
+      if (this.#beginning.has(lane)) continue
+      this.#beginning.add(lane)
+      let isLost = false
+      this.#begin(lane, expired)
+        .catch(async (error: unknown) => {
+          isLost = ConnectionError.is(error)
+          if (this.#unbegun.has(lane)) this.#unbegun.set(lane, true)
+          if (this.session.ready) this.session.error(error, `beginning to read consumer "${lane.consumer}"`)
+          await lane.quiet()
+        })
+        .catch((error: unknown) => this.session.error(error, `leaving consumer "${lane.consumer}"`))
+        .finally(() => {
+          this.#beginning.delete(lane)
+          // It failed with the old connection, and the new one is there already.
+          if (isLost) this.begin()
+        })
+    }
   }
 
   async #begin(lane: Lane, expired: boolean): Promise<void> {
     const left = await this.#parts.consumers.takeOver(lane)
-    if (this.isOurs(lane) && this.#parts.isReading()) await lane.activate(left, expired)
+    if (this.#unbegun.has(lane) && this.isOurs(lane) && this.#parts.isReading()) await lane.activate(left, expired)
+    this.#unbegun.delete(lane)
   }
 
   async release(unit: string): Promise<void> {
     const lanes = this.#lanesOf(unit)
+    for (const lane of lanes) this.#unbegun.delete(lane)
     await Promise.all(lanes.map((lane) => lane.quiet()))
     const isEmpty = (): boolean => lanes.every((lane) => lane.outstanding.size === 0)
     if (!isEmpty()) {
@@ -131,6 +159,7 @@ export class Partitions implements OwnershipHost {
 
   revoke(unit: string, reason: string): void {
     for (const lane of this.#lanesOf(unit)) {
+      this.#unbegun.delete(lane)
       lane.lose(reason)
       lane.quiet().catch((error: unknown) => this.session.error(error, `leaving partition ${unit}`))
     }

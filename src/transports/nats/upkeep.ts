@@ -76,9 +76,10 @@ export class Upkeep {
   }
 
   async #round(): Promise<void> {
-    const { session, lanes, confirmations, intake, handBack, losses, leaseMs } = this.#parts
+    const { session, lanes, confirmations, intake, handBack, losses, partitions, leaseMs } = this.#parts
     this.#findRunOut()
     if (!session.ready) return
+    partitions.begin()
     for (const lane of lanes)
       if (lane.active && lane.pulls.checkHeartbeat())
         session.warning(
