@@ -6,13 +6,20 @@ import type { BenchCase, Subject, Suite } from './suite.ts'
 const CORE = 'core: at most once, nothing is stored'
 const JETSTREAM = 'JetStream file store, acknowledged, acked'
 
+// As many on their way as the raw clients have: 1,000 unconfirmed when publishing alone, whatever the backlog allows end to end.
+const WINDOW = ['--lanes=2', '--batch=500'] as const
+const OPEN_WINDOW = ['--lanes=8', '--batch=500'] as const
+const PREFETCH = '--prefetch=1000'
+
 function subject(name: string, file: string, guarantees: string, ...args: readonly string[]): Subject {
   return { name, file, args, guarantees, services: ['nats'] }
 }
 
 function core(file: string, ...args: readonly string[]): Subject {
   const options = JSON.stringify({ jetstream: false })
-  return subject('busbar', `cases/${file}`, CORE, '--transport=nats', `--transport-options=${options}`, ...args)
+  // It keeps none, so the consumer has to say that it needs none.
+  const rest = [`--transport-options=${options}`, '--order=none', ...args]
+  return subject('busbar', `cases/${file}`, CORE, '--transport=nats', ...rest)
 }
 
 function ours(file: string, ...args: readonly string[]): Subject {
@@ -47,7 +54,7 @@ function casesOf(size: BodySize): readonly BenchCase[] {
       name: `core-publish-${size.suffix}`,
       title: `Core publish, bytes, ${size.label}`,
       metric: 'msg/s',
-      ours: core('publish.ts', '--body=bytes', bytes),
+      ours: core('publish.ts', '--body=bytes', bytes, ...WINDOW),
       peers: [rawCore('publish', size)],
       goals: [atLeastTimes(0.8, 'nats client')],
     },
@@ -55,7 +62,7 @@ function casesOf(size: BodySize): readonly BenchCase[] {
       name: `core-end-to-end-${size.suffix}`,
       title: `Core: publish to handler in one process, ${size.label}; JSON with envelope, the raw client bytes`,
       metric: 'msg/s',
-      ours: core('end-to-end.ts', bytes),
+      ours: core('end-to-end.ts', bytes, ...OPEN_WINDOW, PREFETCH),
       peers: [rawCore('e2e', size), nest(size), moleculer(size)],
       goals: [atLeastTimes(0.45, 'nats client'), atLeastTimes(5, 'nestjs'), atLeastTimes(3, 'moleculer')],
     },
@@ -63,7 +70,7 @@ function casesOf(size: BodySize): readonly BenchCase[] {
       name: `jetstream-publish-${size.suffix}`,
       title: `JetStream: acknowledged publish, bytes, ${size.label}`,
       metric: 'msg/s',
-      ours: ours('publish.ts', '--body=bytes', bytes),
+      ours: ours('publish.ts', '--body=bytes', bytes, ...WINDOW),
       peers: [
         rawJetStream('publish', size),
         { ...rawJetStream('publish', size, '--publish=no-async-traces'), name: 'js client, noAsyncTraces' },
@@ -75,7 +82,7 @@ function casesOf(size: BodySize): readonly BenchCase[] {
       name: `jetstream-consume-${size.suffix}`,
       title: `JetStream: a filled stream, deliver, handler, ack, bytes, ${size.label}`,
       metric: 'msg/s',
-      ours: ours('consume.ts', '--body=bytes', bytes),
+      ours: ours('consume.ts', '--body=bytes', bytes, PREFETCH),
       // Filled through the shared inbox: only the consuming is measured.
       peers: [{ ...sharedInbox('consume', size), name: 'js client' }],
       goals: [atLeastTimes(0.85, 'js client')],
@@ -84,7 +91,7 @@ function casesOf(size: BodySize): readonly BenchCase[] {
       name: `jetstream-end-to-end-${size.suffix}`,
       title: `JetStream: publish, handler, ack in one process, JSON, ${size.label}`,
       metric: 'msg/s',
-      ours: ours('end-to-end.ts', bytes),
+      ours: ours('end-to-end.ts', bytes, ...OPEN_WINDOW, PREFETCH),
       peers: [rawJetStream('e2e', size, '--body=json'), sharedInbox('e2e', size, '--body=json')],
       goals: [atLeastTimes(2, 'js client')],
     },
