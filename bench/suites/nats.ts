@@ -23,7 +23,7 @@ function core(file: string, ...args: readonly string[]): Subject {
 }
 
 function ours(file: string, ...args: readonly string[]): Subject {
-  const options = JSON.stringify({ jetstream: true })
+  const options = JSON.stringify({ stream: { name: 'bench' } })
   return subject('busbar', `cases/${file}`, JETSTREAM, '--transport=nats', `--transport-options=${options}`, ...args)
 }
 

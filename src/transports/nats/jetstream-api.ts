@@ -1,5 +1,5 @@
 import type { Msg } from '@nats-io/transport-node'
-import { JetStreamError } from './errors.ts'
+import { JetStreamError, toBusbarError } from './errors.ts'
 import type { ConsumerConfig, ConsumerInfo, StoredNative, StreamConfig, StreamInfo } from './jetstream-types.ts'
 import type { Session } from './session.ts'
 
@@ -101,7 +101,7 @@ export class JetStreamApi {
 
   /** The last record of a subject. Needs a stream with `allow_direct`. */
   async lastRecord(stream: string, subject: string): Promise<DirectRecord | undefined> {
-    const answer = await this.#request(`DIRECT.GET.${stream}.${subject}`, undefined)
+    const answer = await this.#request(`DIRECT.GET.${stream}.${subject}`, undefined, `Reading "${subject}"`)
     const { headers } = answer
     if (headers !== undefined && headers.code === NOT_FOUND) return undefined
     if (headers === undefined || headers.code >= 400)
@@ -153,15 +153,18 @@ export class JetStreamApi {
   }
 
   async #call<Result>(subject: string, body: object | undefined, doing: string): Promise<Result> {
-    const answer = (await this.#request(subject, body)).json<Answer & Result>()
+    const answer = (await this.#request(subject, body, doing)).json<Answer & Result>()
     if (answer.error === undefined) return answer
     const { code, err_code: errCode = 0, description = 'unknown error' } = answer.error
     throw new JetStreamError(doing, code, errCode, description)
   }
 
-  #request(subject: string, body: object | undefined): Promise<Msg> {
-    return this.#session.request(`${this.#prefix}.${subject}`, body === undefined ? '' : JSON.stringify(body), {
-      timeout: this.#timeoutMs,
-    })
+  async #request(subject: string, body: object | undefined, doing: string): Promise<Msg> {
+    try {
+      const text = body === undefined ? '' : JSON.stringify(body)
+      return await this.#session.request(`${this.#prefix}.${subject}`, text, { timeout: this.#timeoutMs })
+    } catch (error) {
+      throw toBusbarError(error, doing)
+    }
   }
 }

@@ -28,7 +28,8 @@ import { NatsSubscription } from './subscriber.ts'
 import type { SubscriptionParts } from './subscription-parts.ts'
 import { Topology } from './topology.ts'
 
-const API_TIMEOUT_MS = 5_000
+/** A server looks through a large stream when a consumer is made on it. */
+const API_TIMEOUT_MS = 15_000
 
 /** Everything that stands on one open session. */
 interface Open {

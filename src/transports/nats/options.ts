@@ -91,7 +91,7 @@ export interface NatsOptions {
   readonly reconnectMaxMs?: number | undefined
   /**
    * After how long the unacked messages and the partitions of a process that died or hangs go to others, in ms. Default
-   * 15,000.
+   * 10,000.
    */
   readonly ackWaitMs?: number | undefined
   /**
@@ -171,7 +171,7 @@ export const NATS_DEFAULTS = {
   pingIntervalMs: 5_000,
   reconnectBaseMs: 100,
   reconnectMaxMs: 5_000,
-  ackWaitMs: 15_000,
+  ackWaitMs: 10_000,
   maxPublishesInFlight: 4_096,
   maxMessageBytes: 1_015_808,
   maxCoreBacklog: 65_536,

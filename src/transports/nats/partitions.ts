@@ -1,4 +1,3 @@
-import { ConnectionError } from '../../core/errors.ts'
 import type { SubscriptionSpec } from '../../core/transport.ts'
 import type { Consumers } from './consumers.ts'
 import type { Lane } from './lane.ts'
@@ -115,10 +114,9 @@ export class Partitions implements OwnershipHost {
     for (const [lane, expired] of this.#unbegun) {
       if (this.#beginning.has(lane)) continue
       this.#beginning.add(lane)
-      let isLost = false
+      const { epoch } = this.session
       this.#begin(lane, expired)
         .catch(async (error: unknown) => {
-          isLost = ConnectionError.is(error)
           if (this.#unbegun.has(lane)) this.#unbegun.set(lane, true)
           if (this.session.ready) this.session.error(error, `beginning to read consumer "${lane.consumer}"`)
           await lane.quiet()
@@ -127,7 +125,7 @@ export class Partitions implements OwnershipHost {
         .finally(() => {
           this.#beginning.delete(lane)
           // It failed with the old connection, and the new one is there already.
-          if (isLost) this.begin()
+          if (this.session.epoch !== epoch) this.begin()
         })
     }
   }

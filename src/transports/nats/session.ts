@@ -165,6 +165,11 @@ export class Session {
     if (this.#closing || this.#closed) throw new StateError('The NATS transport is closed')
   }
 
+  /** Changes whenever the connection is lost, and when it is back. */
+  get epoch(): number {
+    return this.#epoch
+  }
+
   get closing(): boolean {
     return this.#closing
   }

@@ -1,6 +1,7 @@
 import { headers as makeHeaders } from '@nats-io/transport-node'
+import type { Msg } from '@nats-io/transport-node'
 import type { PubAck } from './jetstream-types.ts'
-import { ERR, JetStreamError } from './errors.ts'
+import { ERR, JetStreamError, toBusbarError } from './errors.ts'
 import type { JetStreamApi } from './jetstream-api.ts'
 import type { Session } from './session.ts'
 import type { Subjects } from './subjects.ts'
@@ -85,7 +86,12 @@ export async function writeRecord(
 ): Promise<number | undefined> {
   const headers = makeHeaders()
   if (expected !== undefined) headers.set('Nats-Expected-Last-Subject-Sequence', String(expected))
-  const answer = await session.request(subject, text, { timeout: WRITE_TIMEOUT_MS, headers })
+  let answer: Msg
+  try {
+    answer = await session.request(subject, text, { timeout: WRITE_TIMEOUT_MS, headers })
+  } catch (error) {
+    throw toBusbarError(error, `Writing "${subject}"`)
+  }
   const { error, seq } = answer.json<PubAck>()
   if (error === undefined) return seq
   if (error.err_code === ERR.wrongLastSequence) return undefined
