@@ -8,7 +8,7 @@ const ZERO = 48
 /** The client's parser between two operations. */
 const BETWEEN = 0
 /** A message that is cut by the end of a chunk is kept until its rest comes, up to here; a larger one is the client's. */
-const MAX_KEPT_BYTES = 131_072
+const MAX_KEPT_BYTES = 16_384
 
 /** Gets each message of a subscription. Must not keep the object. */
 export type Receive = (message: Incoming) => void
