@@ -184,6 +184,36 @@ describe('Redis: limits and permissions', () => {
     assert.ok(AuthorizationError.is(error.cause))
   })
 
+  test('the rules that the page gives an ACL user are enough for everything, and nothing is warned of', async () => {
+    const rules = '~busbar:* +@all -@admin -@dangerous +info +client|kill +client|unblock'
+    await admin.sendCommand(['ACL', 'SETUSER', 'page', 'reset', 'on', '>pw', ...rules.split(' ')])
+    const on = bus({ username: 'page', password: 'pw', checkServer: true })
+    const topic = uniqueName('acl')
+    const told: unknown[] = []
+    const handled: unknown[] = []
+    on.events.on('warning', (event) => told.push(event))
+    on.events.on('error', (event) => told.push(event))
+    const handle = on.consume(
+      topic,
+      ({ data }) => {
+        if (data === 'bad') throw new Error('bad')
+        handled.push(data)
+      },
+      { retry: { attempts: 1 } },
+    )
+    await on.start()
+    await on.publishMany(topic, [{ data: 'good' }, { data: 'bad' }, { data: 'more' }])
+    await on.publish(topic, 'late', { delayMs: 50 })
+    const letters = on.deadLetters(topic, 'limits')
+    await waitUntil(async () => handled.length === 3 && (await letters.list()).length === 1, { timeoutMs: 5_000 })
+    handle.pause()
+    await on.admin().seek(topic, 'limits', 'earliest')
+    await on.admin().purge(topic)
+    await on.admin().deleteGroup(topic, 'limits')
+    await on.close()
+    assert.deepEqual(told, [])
+  })
+
   test('without CLIENT KILL and CLIENT UNBLOCK everything works, and is warned of', async () => {
     await user('poor', '-@admin', '-@dangerous', '+info')
     const topic = `${uniqueName('acl')}.topic`

@@ -4,26 +4,6 @@ import { isGivenClient } from './given-client.ts'
 import type { GivenClient } from './given-client.ts'
 import { applyUrl } from './url-options.ts'
 
-export interface RedisNode {
-  readonly host: string
-  readonly port: number
-}
-
-/** One of several nodes: `host:port`, or the two apart. */
-export type RedisNodeOption = string | RedisNode
-
-/** What `sentinel` takes. */
-export interface RedisSentinelOptions {
-  /** The primary's name: `mymaster`. */
-  readonly name: string
-  readonly nodes: readonly RedisNodeOption[]
-  /** Credentials of the sentinels themselves; those of Redis stand outside. */
-  readonly username?: string | undefined
-  readonly password?: string | undefined
-  /** TLS to the sentinels. Default: as to Redis. */
-  readonly tls?: boolean | ConnectionOptions | undefined
-}
-
 export interface RedisOptions {
   /**
    * `redis://user:password@host:6379/0`, `rediss://` for TLS, `unix:///run/redis.sock`. Its parameters are options of this
@@ -96,6 +76,26 @@ export interface RedisOptions {
   readonly checkServer?: boolean | undefined
   /** Options of `createClient` (or `createCluster`) of the package `redis`, over ours. */
   readonly native?: Readonly<Record<string, unknown>> | undefined
+}
+
+export interface RedisNode {
+  readonly host: string
+  readonly port: number
+}
+
+/** One of several nodes: `host:port`, or the two apart. */
+export type RedisNodeOption = string | RedisNode
+
+/** What `sentinel` takes. */
+export interface RedisSentinelOptions {
+  /** The primary's name: `mymaster`. */
+  readonly name: string
+  readonly nodes: readonly RedisNodeOption[]
+  /** Credentials of the sentinels themselves; those of Redis stand outside. */
+  readonly username?: string | undefined
+  readonly password?: string | undefined
+  /** TLS to the sentinels. Default: as to Redis. */
+  readonly tls?: boolean | ConnectionOptions | undefined
 }
 
 export interface ResolvedRedisOptions {
