@@ -177,12 +177,7 @@ describe('the writer of publishes', () => {
       incoming.headersAt = lineEnd + 2
       incoming.bodyAt = incoming.headersAt + Number(headerSize)
       incoming.end = incoming.headersAt + total
-      const decoded = read.decode(
-        incoming,
-        'a.b',
-        () => assert.fail(),
-        () => assert.fail(),
-      )
+      const decoded = read.decode(incoming, 'a.b', { id: () => assert.fail(), time: () => assert.fail() })
       const { deliverAt: _deliverAt, group: _group, ...expected } = one
       assert.deepEqual({ ...decoded.message, headers: { ...decoded.message.headers } }, expected)
     }

@@ -17,6 +17,7 @@ import type {
 import type { CorePublisher } from './core-publisher.ts'
 import type { Incoming } from './incoming.ts'
 import { Mapping } from './mapping.ts'
+import type { Unsaid } from './mapping.ts'
 import type { Session } from './session.ts'
 import type { Subjects } from './subjects.ts'
 
@@ -55,6 +56,11 @@ export class CoreSubscription implements TransportSubscription {
   readonly #onClosed: (subscription: CoreSubscription) => void
   readonly #mapping = new Mapping()
   readonly #matches: (topic: string) => boolean
+  readonly #unsaid: Unsaid = { id: () => randomUUID(), time: () => this.#session.host.clock.now() }
+  /** Of the last message: most have the same, and the reader gives the same string for it. */
+  #subject = ''
+  #topic = ''
+  #isOurs = false
   readonly #backlog = new Queue<CoreDelivery>()
   /** Released ones: they come before the backlog. */
   #returned: CoreDelivery[] = []
@@ -117,10 +123,14 @@ export class CoreSubscription implements TransportSubscription {
   // --- in ----------------------------------------------------------------------------------------------------------
 
   #receive(native: Incoming): void {
-    // A wildcard of ours catches no dead letters, one of NATS's may.
-    const topic = this.#subjects.topicOf(native.subject)
-    if (!this.#matches(topic)) return
-    const { message, group } = this.#mapping.decode(native, topic, randomUUID, () => this.#session.host.clock.now())
+    if (native.subject !== this.#subject) {
+      this.#subject = native.subject
+      this.#topic = this.#subjects.topicOf(native.subject)
+      // A wildcard of ours catches no dead letters, one of NATS's may.
+      this.#isOurs = this.#matches(this.#topic)
+    }
+    if (!this.#isOurs) return
+    const { message, group } = this.#mapping.decode(native, this.#topic, this.#unsaid)
     if (group !== undefined && group !== this.#spec.group) return
     if (this.#backlog.size >= this.#session.options.maxCoreBacklog) this.#overflow++
     else this.#backlog.push(new CoreDelivery(message, native.size))

@@ -9,6 +9,7 @@ import { NatsDelivery } from './delivery.ts'
 import type { Incoming } from './incoming.ts'
 import type { ConsumerInfo } from './jetstream-types.ts'
 import type { LaneHost } from './lane-host.ts'
+import type { Unsaid } from './mapping.ts'
 import { PullStatus } from './pull-status.ts'
 import { Pulls } from './pulls.ts'
 import { RecentAcks } from './recent-acks.ts'
@@ -60,7 +61,10 @@ export class Lane {
   lastIndex = -1
   readonly #host: LaneHost
   readonly #reply = new AckReply()
+  readonly #unsaid: Unsaid = { id: () => `${this.stream}-${this.#reply.seq}`, time: () => this.#reply.time }
   readonly #status: PullStatus
+  #subject = ''
+  #topic = ''
   #subscription: Subscription | undefined
   /** Wanted, whether or not there is a connection for it. */
   #open = false
@@ -247,13 +251,9 @@ export class Lane {
     // What we have handed back for a while is welcome; anything else may be here still, or be acked.
     const isReturned = this.#returned.size > 0 && this.#returned.delete(seq)
     if (!isReturned && ((!isNew && this.#isHere(seq)) || this.#isAcked(seq, reply, now, isNew))) return this.#skipped()
-    const topic = this.#host.subjects.topicOf(native.subject)
-    const { message, group, deliverAt } = this.#host.mapping.decode(
-      native,
-      topic,
-      () => `${this.stream}-${seq}`,
-      () => this.#reply.time,
-    )
+    // Most messages of a lane have the same subject, and the reader gives the same string for it.
+    const topic = native.subject === this.#subject ? this.#topic : this.#topicOf(native.subject)
+    const { message, group, deliverAt } = this.#host.mapping.decode(native, topic, this.#unsaid)
     if (group !== undefined && group !== this.#host.group) {
       // A redrive for another group.
       this.#host.acknowledge(reply)
@@ -271,6 +271,12 @@ export class Lane {
       this.#fetchCame()
     } else if (delivered > 1 || this.#intake.length > 0) this.#lookUp(delivery)
     else this.#keep(delivery)
+  }
+
+  #topicOf(subject: string): string {
+    this.#subject = subject
+    this.#topic = this.#host.subjects.topicOf(subject)
+    return this.#topic
   }
 
   #skipped(): void {

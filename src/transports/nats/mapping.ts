@@ -24,6 +24,13 @@ export interface Decoded {
   readonly deliverAt: number | undefined
 }
 
+/** What a message that another program wrote does not say. */
+export interface Unsaid {
+  id(): string
+  /** When it was stored, in ms since 1970. */
+  time(): number
+}
+
 /** What the messages of one program have in common, for the most part: written first, and read at once. */
 interface Common {
   readonly type: string
@@ -83,8 +90,7 @@ export class Mapping {
     return `${block}\r\n\r\n`
   }
 
-  /** `fallbackId`: for a message that another program wrote, and the time when it was stored: asked for when they are needed. */
-  decode(incoming: Incoming, topic: string, fallbackId: () => string, time: () => number): Decoded {
+  decode(incoming: Incoming, topic: string, unsaid: Unsaid): Decoded {
     let id: string | undefined
     let type: string | undefined
     let source: string | undefined
@@ -181,11 +187,11 @@ export class Mapping {
     }
     return {
       message: {
-        id: id ?? fallbackId(),
+        id: id ?? unsaid.id(),
         topic,
         type: type ?? topic,
         source: source ?? 'nats',
-        time: sentAt ?? time(),
+        time: sentAt ?? unsaid.time(),
         key,
         contentType,
         subject,

@@ -211,12 +211,10 @@ export class MaxDeliveries implements SessionPart {
     incoming.bytes = Buffer.concat([headers, Buffer.from(stored.data ?? '', 'base64')])
     incoming.bodyAt = headers.length
     incoming.end = incoming.bytes.length
-    const { message, group } = mapping.decode(
-      incoming,
-      subjects.topicOf(stored.subject),
-      () => `${stream}-${stored.seq}`,
-      () => Date.parse(stored.time),
-    )
+    const { message, group } = mapping.decode(incoming, subjects.topicOf(stored.subject), {
+      id: () => `${stream}-${stored.seq}`,
+      time: () => Date.parse(stored.time),
+    })
     if (group !== undefined && group !== own) return undefined
     const position = positionOf(stream, stored.seq)
     return { message, attempt, position, bytes: incoming.size, lost: false, runtime: undefined }

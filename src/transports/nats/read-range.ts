@@ -63,12 +63,10 @@ function collect(parts: SubscriptionParts, stream: string, name: string, limit: 
         return
       }
       const { seq, time } = reply
-      const { message } = mapping.decode(
-        native,
-        subjects.topicOf(native.subject),
-        () => `${stream}-${seq}`,
-        () => time,
-      )
+      const { message } = mapping.decode(native, subjects.topicOf(native.subject), {
+        id: () => `${stream}-${seq}`,
+        time: () => time,
+      })
       found.push({ message, position: positionOf(stream, seq) })
       if (found.length >= limit) end(() => resolve(found))
     }
