@@ -9,8 +9,8 @@ function subject(name: string, file: string, guarantees: string, ...args: readon
   return { name, file, args, guarantees, services: ['rabbitmq'] }
 }
 
-// As many on their way as with the peers: 1,000, in two batches, so that one is filled while the other is confirmed.
-const WINDOW = ['--lanes=2', '--batch=500'] as const
+// As many on their way as with the peers: 1,000, in four batches, so that some are filled while others are confirmed.
+const WINDOW = ['--lanes=4', '--batch=250'] as const
 /** Nobody consumes when publishing alone is measured: without a queue the broker would only say so. */
 const SINK = '--transport-options={"groups":[{"topic":"bench.>","group":"sink","order":"none"}]}'
 

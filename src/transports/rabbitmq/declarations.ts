@@ -74,13 +74,22 @@ export class Declarations implements Prerequisites {
     this.#known.delete(session)
     await this.restore(session, 'publish')
     this.#parts.onGone()
+    // Whoever consumes in other processes does not notice, and their bindings are gone too.
+    for (const { topic, group, layout } of await this.#parts.registry.list(session))
+      await this.#declareGroup(session, { topic, group, layout, options: undefined })
   }
 
   async group(session: Session, spec: GroupSpec): Promise<DeclaredGroup> {
+    const declared = await this.#declareGroup(session, spec)
+    for (const drift of declared.drifts) this.#parts.onDrift(drift)
+    return declared
+  }
+
+  async #declareGroup(session: Session, spec: GroupSpec): Promise<DeclaredGroup> {
     const { names, options, registry } = this.#parts
     const declaring = new Declaring(session)
     try {
-      const declared = await declareGroup(
+      return await declareGroup(
         declaring,
         {
           names,
@@ -97,8 +106,6 @@ export class Declarations implements Prerequisites {
         },
         spec,
       )
-      for (const drift of declared.drifts) this.#parts.onDrift(drift)
-      return declared
     } finally {
       await declaring.close()
     }

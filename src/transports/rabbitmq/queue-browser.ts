@@ -2,6 +2,7 @@ import type { Channel, ConsumeMessage, GetMessage } from 'amqplib'
 import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import { closeQuietly } from './amqp.ts'
+import { REPLY, replyCode } from './errors.ts'
 import type { Session } from './link.ts'
 
 /** Most unacked messages of one consumer: the field on the wire has 16 bits. */
@@ -86,6 +87,9 @@ export class QueueBrowser {
     const channel = this.#channel
     try {
       if (this.#taken.length > 0) await this.#settle()
+    } catch (error) {
+      // Deleted meanwhile, with everything that was to go back.
+      if (replyCode(error) !== REPLY.notFound) throw error
     } finally {
       await closeQuietly(channel)
     }
