@@ -1,0 +1,345 @@
+import assert from 'node:assert/strict'
+import amqp from 'amqplib'
+import type { Channel, ChannelModel, GetMessage } from 'amqplib'
+import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
+import { ConfigurationError, createBus, PublishError } from 'busbar'
+import type { Bus } from 'busbar'
+import { rabbitmq } from 'busbar/rabbitmq'
+import type { RabbitMqConsumerOptions, RabbitMqOptions } from 'busbar/rabbitmq'
+import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
+import { startPrivate } from '../../tools/brokers/index.ts'
+import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
+
+describe('RabbitMQ: what it has of its own', () => {
+  let broker: RabbitMqBroker
+  let connection: ChannelModel
+  let channel: Channel
+  const buses: Bus[] = []
+
+  beforeAll(async () => {
+    broker = await startPrivate('rabbitmq')
+    connection = await amqp.connect(broker.url)
+    channel = await connection.createChannel()
+  })
+  afterEach(async () => {
+    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
+  })
+  afterAll(async () => {
+    await connection.close()
+    await broker.stop()
+  })
+
+  function bus(options: RabbitMqOptions = {}): Bus {
+    const made = createBus({ service: 'features', transport: rabbitmq({ url: broker.url, ...options }) })
+    buses.push(made)
+    return made
+  }
+  const native = (options: RabbitMqConsumerOptions): RabbitMqConsumerOptions => options
+  const got = (message: false | GetMessage): GetMessage => {
+    assert.ok(message !== false, 'there must be a message')
+    return message
+  }
+
+  test('exchanges of all types, queues and bindings between them are declared, and used by route()', async () => {
+    const name = uniqueName('topology')
+    const on = bus({
+      topology: {
+        exchanges: [
+          { name: `${name}.direct`, type: 'direct' },
+          { name: `${name}.fanout`, type: 'fanout' },
+          { name: `${name}.headers`, type: 'headers' },
+          { name: `${name}.topic`, type: 'topic', alternateExchange: `${name}.fanout` },
+        ],
+        queues: [{ name: `${name}.q` }, { name: `${name}.eu` }, { name: `${name}.rest` }],
+        bindings: [
+          { from: `${name}.topic`, toExchange: `${name}.direct`, routingKey: 'orders.#' },
+          { from: `${name}.direct`, toQueue: `${name}.q`, routingKey: 'orders.placed' },
+          { from: `${name}.direct`, toExchange: `${name}.headers`, routingKey: 'orders.placed' },
+          { from: `${name}.headers`, toQueue: `${name}.eu`, arguments: { 'x-match': 'all', region: 'eu' } },
+          { from: `${name}.fanout`, toQueue: `${name}.rest` },
+        ],
+      },
+      route: ({ topic }) => ({ exchange: `${name}.topic`, routingKey: topic }),
+      properties: () => ({ priority: 3, appId: 'shop', replyTo: 'answers', type: 'order', persistent: false }),
+    })
+    await on.start()
+    await on.publish('orders.placed', { number: 1 }, { headers: { region: 'eu' } })
+    await on.publish('other.thing', { number: 2 })
+    const { properties, fields } = got(await channel.get(`${name}.q`, { noAck: true }))
+    assert.equal(fields.routingKey, 'orders.placed')
+    const { priority, appId, replyTo, type, deliveryMode } = properties
+    assert.deepEqual(
+      { priority, appId, replyTo, type, deliveryMode },
+      { priority: 3, appId: 'shop', replyTo: 'answers', type: 'order', deliveryMode: 1 },
+    )
+    got(await channel.get(`${name}.eu`, { noAck: true }))
+    assert.equal(got(await channel.get(`${name}.rest`, { noAck: true })).fields.routingKey, 'other.thing')
+  })
+
+  test('unroutable: the publish rejects as not sent, or is told as loss and resolves', async () => {
+    const topic = uniqueName('nobody')
+    const on = bus()
+    await on.start()
+    const results = await on.publishMany(topic, [{ data: 1 }, { data: 2 }])
+    for (const { error } of results)
+      assert.ok(error instanceof PublishError && error.outcome === 'not-sent', String(error))
+    const dropping = bus({ unroutable: 'drop' })
+    const losses: number[] = []
+    dropping.events.on('loss', ({ count }) => losses.push(count))
+    await dropping.start()
+    await dropping.publish(topic, 1)
+    assert.deepEqual(losses, [1])
+  })
+
+  test('groups of the options keep messages before their first member starts', async () => {
+    const topic = uniqueName('standing')
+    const publisher = bus({ groups: [{ topic, group: 'later' }] })
+    await publisher.start()
+    const { id } = await publisher.publish(topic, 1, { key: 'k' })
+    const seen: string[] = []
+    const later = bus()
+    later.consume(topic, (message) => void seen.push(message.id), { group: 'later' })
+    await later.start()
+    await waitUntil(() => seen.length > 0, { timeoutMs: 5_000 })
+    assert.deepEqual(seen, [id])
+  })
+
+  test('a queue of somebody else: consumed with its metadata; what is dropped goes where the queue wants it', async () => {
+    const name = uniqueName('legacy')
+    await channel.assertQueue(`${name}.dead`, { durable: true })
+    await channel.assertQueue(name, { durable: true, deadLetterExchange: '', deadLetterRoutingKey: `${name}.dead` })
+    const on = bus()
+    const seen: unknown[] = []
+    on.consume(
+      `${name}.topic`,
+      ({ data, headers }) => {
+        if (data === 'bad') throw new Error('bad')
+        seen.push([
+          data,
+          headers['amqp-replyTo'],
+          headers['amqp-routingKey'],
+          headers['amqp-redelivered'],
+          headers['x'],
+        ])
+      },
+      {
+        order: 'none',
+        retry: { attempts: 1 },
+        deadLetter: 'drop',
+        native: native({ queue: name, metadata: ['replyTo', 'routingKey', 'redelivered'] }),
+      },
+    )
+    await on.start()
+    channel.sendToQueue(name, Buffer.from('"good"'), { replyTo: 'r', headers: { x: 'y' } })
+    channel.sendToQueue(name, Buffer.from('"bad"'))
+    await waitUntil(() => seen.length === 1, { timeoutMs: 5_000 })
+    assert.deepEqual(seen, [['good', 'r', name, 'false', 'y']])
+    await waitUntil(async () => (await channel.checkQueue(`${name}.dead`)).messageCount === 1, { timeoutMs: 5_000 })
+  })
+
+  test('requeue: an immediate retry gives it back to the queue, and is counted', async () => {
+    const topic = uniqueName('requeue')
+    const on = bus()
+    const attempts: number[] = []
+    on.consume(
+      topic,
+      (_, ctx) => {
+        attempts.push(ctx.attempt)
+        if (ctx.attempt < 3) ctx.retry({ delayMs: 0 })
+      },
+      { order: 'none' },
+    )
+    await on.start()
+    await on.publish(topic, 1)
+    await waitUntil(() => attempts.length >= 3, { timeoutMs: 5_000 })
+    assert.deepEqual(attempts, [1, 2, 3])
+  })
+
+  test('noAck needs a bound and keeps to it; what was never handled is told as loss', async () => {
+    const topic = uniqueName('noack')
+    const refused = bus()
+    refused.consume(topic, () => {}, { native: native({ noAck: true }) })
+    await assert.rejects(refused.start(), (error) => ConfigurationError.is(error) && /maxBuffered/.test(error.message))
+
+    const on = bus()
+    const losses: number[] = []
+    on.events.on('loss', ({ count }) => losses.push(count))
+    let handled = 0
+    let goOn = (): void => {}
+    const gate = new Promise<void>((resolve) => (goOn = resolve))
+    on.consume(
+      topic,
+      async () => {
+        await gate
+        handled++
+      },
+      { order: 'none', concurrency: 1, prefetch: 1, native: native({ noAck: true, maxBuffered: 50 }) },
+    )
+    await on.start()
+    const publisher = bus()
+    await publisher.start()
+    // The end of a consumer takes a moment; so these come bit by bit.
+    for (let number = 0; number < 300; number++) await publisher.publish(topic, number)
+    const waiting = async (): Promise<number> => (await channel.checkQueue(`busbar:${topic}:features`)).messageCount
+    await waitUntil(async () => (await waiting()) > 0, { timeoutMs: 5_000 })
+    goOn()
+    await waitUntil(() => handled === 300, { timeoutMs: 10_000, describe: () => `${handled} handled` })
+    assert.deepEqual(losses, [])
+  })
+
+  test('strict order: one active member, the other takes over when it leaves', async () => {
+    const topic = uniqueName('strict')
+    const seen: string[] = []
+    const member = (name: string): Bus => {
+      const on = bus()
+      on.consume(topic, ({ data }) => void seen.push(`${name}${String(data)}`), { order: 'strict' })
+      return on
+    }
+    const [first, second] = [member('a'), member('b')]
+    await first.start()
+    await second.start()
+    for (let number = 0; number < 3; number++) await second.publish(topic, number)
+    await waitUntil(() => seen.length === 3, { timeoutMs: 5_000 })
+    await first.close()
+    for (let number = 3; number < 6; number++) await second.publish(topic, number)
+    await waitUntil(() => seen.length === 6, { timeoutMs: 5_000 })
+    assert.deepEqual(seen, ['a0', 'a1', 'a2', 'b3', 'b4', 'b5'])
+  })
+
+  test('priority queues: what is more urgent overtakes', async () => {
+    const topic = uniqueName('priority')
+    const on = bus({ properties: ({ headers }) => ({ priority: Number(headers['urgency'] ?? 0) }) })
+    const seen: unknown[] = []
+    const handle = on.consume(topic, ({ data }) => void seen.push(data), {
+      order: 'none',
+      concurrency: 1,
+      prefetch: 1,
+      native: native({ queueType: 'classic', maxPriority: 5, prefetch: 1 }),
+    })
+    await on.start()
+    handle.pause()
+    // Paused means that no consumer is left on the queue; only then may all of them wait there.
+    await waitUntil(async () => (await channel.checkQueue(`busbar:${topic}:features`)).consumerCount === 0, {
+      timeoutMs: 5_000,
+    })
+    for (const urgency of ['0', '5', '1']) await on.publish(topic, urgency, { headers: { urgency } })
+    handle.resume()
+    await waitUntil(() => seen.length === 3, { timeoutMs: 5_000 })
+    assert.deepEqual(seen, ['5', '1', '0'])
+  })
+
+  test('classic queues all through, for brokers without quorum queues', async () => {
+    const on = bus({ queueType: 'classic', exchange: 'classic' })
+    const topic = uniqueName('classic')
+    const attempts: number[] = []
+    on.consume(
+      topic,
+      (_, ctx) => {
+        attempts.push(ctx.attempt)
+        throw new Error('no')
+      },
+      { order: 'none', retry: { mode: 'delayed', attempts: 3, backoff: 'fixed', baseMs: 20 } },
+    )
+    await on.start()
+    await on.publish(topic, 1)
+    const letters = on.deadLetters(topic)
+    await waitUntil(async () => (await letters.list()).length === 1, { timeoutMs: 10_000 })
+    assert.deepEqual(attempts, [1, 2, 3])
+    assert.match(
+      await broker.ctl('-q', 'list_queues', 'name', 'type'),
+      new RegExp(`classic:${topic}:features\\tclassic`),
+    )
+  })
+
+  test('an option that no longer fits the queue is told as drift, and the queue is used as it is', async () => {
+    const topic = uniqueName('drift')
+    const before = bus()
+    before.consume(topic, () => {}, { order: 'none' })
+    await before.start()
+    await before.close()
+    const on = bus({ deliveryLimit: 7 })
+    const drifts: string[] = []
+    on.events.on('warning', ({ code, detail }) => code === 'topology-drift' && drifts.push(detail))
+    let handled = 0
+    on.consume(topic, () => void handled++, { order: 'none' })
+    await on.start()
+    assert.match(drifts.join('\n'), /x-delivery-limit/)
+    await on.publish(topic, 1)
+    await waitUntil(() => handled === 1, { timeoutMs: 5_000 })
+  })
+
+  test('delay auto: without the plugin, the ladder does it', async () => {
+    const topic = uniqueName('auto')
+    const on = bus({ delay: 'auto', exchange: 'auto' })
+    const seen: number[] = []
+    on.consume(topic, () => void seen.push(Date.now()))
+    await on.start()
+    const from = Date.now()
+    await on.publish(topic, 1, { delayMs: 300 })
+    await waitUntil(() => seen.length === 1, { timeoutMs: 5_000 })
+    assert.ok((seen[0] as number) - from >= 299)
+  })
+
+  describe('streams', () => {
+    test('a broadcast consumer reads the log of the topic from an offset, again and again', async () => {
+      const topic = uniqueName('stream')
+      const first = bus()
+      const seen: [unknown, unknown][] = []
+      first.consume(topic, ({ data }, ctx) => void seen.push([data, ctx.position['offset']]), {
+        broadcast: true,
+        native: native({ offset: 'first' }),
+      })
+      await first.start()
+      for (let number = 0; number < 5; number++) await first.publish(topic, number, { key: 'k' })
+      await waitUntil(() => seen.length === 5, { timeoutMs: 5_000 })
+      assert.deepEqual(
+        seen,
+        [0, 1, 2, 3, 4].map((number) => [number, number]),
+      )
+      const again: unknown[] = []
+      const second = bus()
+      second.consume(topic, ({ data }) => void again.push(data), { broadcast: true, native: native({ offset: 2 }) })
+      await second.start()
+      await waitUntil(() => again.length === 3, { timeoutMs: 5_000 })
+      assert.deepEqual(again, [2, 3, 4])
+    })
+
+    test('after a lost connection it goes on where it was, with every message once', async () => {
+      const name = uniqueName('stream')
+      await channel.assertQueue(name, { durable: true, arguments: { 'x-queue-type': 'stream' } })
+      const proxy = await tcpProxy({ port: broker.port })
+      const on = bus({ url: `amqp://127.0.0.1:${proxy.port}`, reconnect: { minMs: 10, maxMs: 50 } })
+      const seen: unknown[] = []
+      let failures = 0
+      on.consume(
+        `${name}.topic`,
+        ({ data }) => {
+          // One that is tried again must not be passed over when the place is taken up again.
+          if (data === 7 && failures++ < 2) throw new Error('again')
+          seen.push(data)
+        },
+        { broadcast: true, order: 'none', retry: { baseMs: 100 }, native: native({ queue: name, offset: 'first' }) },
+      )
+      await on.start()
+      for (let number = 0; number < 60; number++) {
+        channel.sendToQueue(name, Buffer.from(String(number)))
+        if (number % 20 === 10) {
+          await waitUntil(() => seen.length > number / 2, { timeoutMs: 5_000 })
+          proxy.cut()
+        }
+      }
+      await waitUntil(() => seen.length >= 60, { timeoutMs: 10_000, describe: () => JSON.stringify(seen) })
+      assert.deepEqual(
+        seen.toSorted((a, b) => Number(a) - Number(b)),
+        Array.from({ length: 60 }, (_, number) => number),
+      )
+      await proxy.close()
+    })
+
+    test('a group on a stream is refused, by name and with what to do', async () => {
+      const on = bus()
+      on.consume(uniqueName('stream'), () => {}, { native: native({ offset: 'first' }) })
+      await assert.rejects(on.start(), (error) => ConfigurationError.is(error) && /broadcast: true/.test(error.message))
+    })
+  })
+})
