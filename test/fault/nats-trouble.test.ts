@@ -164,6 +164,28 @@ describe('trouble with a NATS server', () => {
   )
 
   test(
+    'the connection is cut while partitions are being taken over: none stands still',
+    { timeout: 40_000 },
+    async () => {
+      const server = await broker()
+      const proxy = await tcpProxy(server)
+      cleanUps.push(() => proxy.close())
+      const [topic, book] = [uniqueName('taking'), ledger()]
+      const bus = makeBus({ url: `nats://${proxy.host}:${proxy.port}`, stream: { partitions: 4 } })
+      let cuts = 0
+      bus.events.on('rebalance', ({ assigned }) => {
+        if (assigned.length > 0 && cuts++ < 3) proxy.cut()
+      })
+      bus.consume(topic, ({ id }) => book.handled(id))
+      await bus.start()
+      await waitUntil(() => cuts > 0)
+      await publish(bus, topic, book, 40)
+      await waitUntil(() => book.complete())
+      book.check({ duplicates: 'any' })
+    },
+  )
+
+  test(
     'streams in memory are gone after a restart: made again, told, and everything goes on',
     { timeout: 40_000 },
     async () => {
