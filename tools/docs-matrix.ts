@@ -1,4 +1,5 @@
-// Turns the reports of the conformance suite into the tables of docs/reference/transports.md:
+// Turns the reports of the conformance suite into the tables of docs/reference/transports.md, and into the first row of each
+// transport's own page:
 //
 //     npm run test:conformance -- memory sqlite     writes reports/conformance/<transport>.json
 //     npm run docs:matrix                           brings the page up to date with the reports that are there
@@ -11,7 +12,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { escapeCell, markdownTable } from './markdown.ts'
+import { escapeCell, markdownTable, replaceSection } from './markdown.ts'
 import type { Capabilities } from '../src/core/transport.ts'
 import type { ConformanceReport, ScenarioStatus } from '../src/testing/conformance/report.ts'
 
@@ -81,6 +82,21 @@ const CAPABILITIES: readonly (readonly [string, (capabilities: Capabilities) => 
   ['Native request/reply', ({ requestReply }) => yesNo(requestReply)],
   ['Largest message', ({ maxMessageBytes }) => size(maxMessageBytes)],
 ]
+
+/** The first thing on the page of a transport: the same cells in one row. */
+export function capabilityRow({ capabilities }: TransportSummary): string {
+  return markdownTable(
+    CAPABILITIES.map(([name]) => name),
+    [CAPABILITIES.map(([, cell]) => cell(capabilities))],
+  )
+}
+
+/** A page of one transport, or of several forms of it, with the rows of those that it has markers for. */
+export function updateRows(page: string, summaries: readonly TransportSummary[]): string {
+  return summaries
+    .filter(({ transport }) => page.includes(`<!-- capabilities:${transport} begin -->`))
+    .reduce((text, summary) => replaceSection(text, `capabilities:${summary.transport}`, capabilityRow(summary)), page)
+}
 
 function render(summaries: readonly TransportSummary[]): string {
   const names = summaries.map(({ transport, version }) =>
@@ -162,18 +178,24 @@ function main(): void {
     process.exitCode = 1
     return
   }
-  const before = readFileSync(path, 'utf8')
-  const after = updatePage(before, summaries)
-  const shown = relative(root, path)
-  if (before === after) console.log(`${shown} is up to date with ${files.join(', ')}`)
-  else if (process.argv.includes('--check')) {
-    console.error(
-      `${shown} does not say what ${files.join(', ')} say: run \`npm run docs:matrix\` and commit the page.`,
-    )
-    process.exitCode = 1
-  } else {
-    writeFileSync(path, after)
-    console.log(`${shown} now says what ${files.join(', ')} say`)
+  const pages = join(root, 'docs/reference/transports')
+  const changes = [
+    { path, update: (text: string) => updatePage(text, summaries) },
+    ...readdirSync(pages).map((name) => ({
+      path: join(pages, name),
+      update: (text: string) => updateRows(text, summaries),
+    })),
+  ].map((page) => ({ ...page, shown: relative(root, page.path), before: readFileSync(page.path, 'utf8') }))
+  const stale = changes.filter(({ before, update }) => update(before) !== before)
+  if (stale.length === 0) console.log(`The pages are up to date with ${files.join(', ')}`)
+  for (const page of stale) {
+    if (process.argv.includes('--check')) {
+      console.error(`${page.shown} does not say what the reports say: run \`npm run docs:matrix\` and commit the page.`)
+      process.exitCode = 1
+    } else {
+      writeFileSync(page.path, page.update(page.before))
+      console.log(`${page.shown} now says what ${files.join(', ')} say`)
+    }
   }
 }
 

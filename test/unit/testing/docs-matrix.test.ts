@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { memory } from 'busbar/memory'
 import type { ConformanceReport, ScenarioResult } from 'busbar/testing'
-import { summarize, updatePage } from '../../../tools/docs-matrix.ts'
+import { summarize, updatePage, updateRows } from '../../../tools/docs-matrix.ts'
 
 const EMPTY = `# Page
 
@@ -73,6 +73,16 @@ describe('docs:matrix', () => {
     const text = page(report('redis', [{ status: 'exception', reason }]))
     expect(updatePage(text, [])).toBe(text)
     expect(text).toContain(`- exception: ${reason}`)
+  })
+
+  it('writes the row of each transport that a page has markers for', () => {
+    const summaries = [report('nats', [{}]), report('nats-core', [{}], false), report('redis', [{}])].map(summarize)
+    const marks = (name: string): string => `<!-- capabilities:${name} begin -->\n<!-- capabilities:${name} end -->\n`
+    const text = updateRows(`# NATS\n${marks('nats')}${marks('nats-core')}`, summaries)
+    expect(text).toMatch(/nats begin -->\n\n\| Durable \|.*\n\|---.*\n\| yes \|/)
+    expect(text).toMatch(/nats-core begin -->\n\n\| Durable \|.*\n\|---.*\n\| no \|/)
+    expect(updateRows(text, summaries)).toBe(text)
+    expect(updateRows('# Memory\n', summaries)).toBe('# Memory\n')
   })
 
   it('refuses a page without the markers', () => {
