@@ -132,7 +132,9 @@ export class RedisPublisher {
         continue
       }
       const lane = this.#routes.laneOf(message) as Lane
-      if (message.deliverAt !== undefined || message.group !== undefined || !mapping.packed) {
+      // One alone is a plain XADD: less work for the server than a script.
+      const special = message.deliverAt !== undefined || message.group !== undefined
+      if (batch.length === 1 || special || !mapping.packed) {
         sent.push(this.#single(lane, message, index, outcomes, signal))
         continue
       }
