@@ -142,6 +142,8 @@ describe('RabbitMQ: connections and credentials', () => {
       url: [`amqp://127.0.0.1:${proxy.port}`, `amqp://127.0.0.1:${nobody}`, `amqp://127.0.0.1:${broker.port}`],
       reconnect: { minMs: 10, maxMs: 50 },
     })
+    const elsewhere = at({ url: [`amqp://127.0.0.1:${nobody}`, `amqp://127.0.0.1:${broker.port}`] })
+    await roundTrip(elsewhere)
     const topic = uniqueName('hosts')
     let handled = 0
     await on.start()

@@ -3,10 +3,10 @@ import amqp from 'amqplib'
 import type { Channel, ChannelModel, GetMessage } from 'amqplib'
 import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
 import { ConfigurationError, createBus, PublishError } from 'busbar'
-import type { Bus } from 'busbar'
+import type { Bus, EncodedMessage } from 'busbar'
 import { rabbitmq } from 'busbar/rabbitmq'
 import type { RabbitMqConsumerOptions, RabbitMqOptions } from 'busbar/rabbitmq'
-import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
+import { seededRandom, tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
 
@@ -279,6 +279,54 @@ describe('RabbitMQ: what it has of its own', () => {
     await waitUntil(() => seen.length === 1, { timeoutMs: 5_000 })
     assert.ok((seen[0] as number) - from >= 299)
   })
+
+  test(
+    'what is read past the client library is what the library reads, of whatever size and shape',
+    { timeout: 30_000 },
+    async () => {
+      const topic = uniqueName('shapes')
+      const on = bus()
+      const random = seededRandom('shapes')
+      const [past, through] = [new Map<string, EncodedMessage>(), new Map<string, EncodedMessage>()]
+      on.consume(topic, ({ encoded }) => void past.set(encoded.id, encoded), { group: 'past' })
+      on.consume(
+        topic,
+        ({ encoded }) => {
+          const { 'amqp-exchange': exchange, ...headers } = encoded.headers
+          assert.equal(exchange, 'busbar')
+          through.set(encoded.id, { ...encoded, headers })
+        },
+        { group: 'through', native: native({ metadata: ['exchange'] }) },
+      )
+      await on.start()
+      const texts = ['plain', 'ünï', '', '漢字', 'x'.repeat(200), '~#.*']
+      const sizes = [0, 1, 100, 5_000, 70_000, 200_000]
+      const items = Array.from({ length: 400 }, (_, index) => ({
+        data: new Uint8Array(sizes[random.integer(0, sizes.length - 1)] ?? 0).fill(index),
+        id: `${topic}-${index}${random.integer(0, 9) === 0 ? 'ä' : ''}`,
+        key: `k${random.integer(0, 9)}`,
+        headers: Object.fromEntries(
+          Array.from({ length: random.integer(0, 3) }, (__, n) => [
+            `h${n}`,
+            texts[random.integer(0, texts.length - 1)] ?? '',
+          ]),
+        ),
+        ...(index % 3 === 0 ? { correlationId: `c${index}`, causationId: 'a' } : {}),
+        ...(index % 5 === 0 ? { ttlMs: 3_600_000, subject: 's' } : {}),
+      }))
+      for (const result of await on.publishMany(topic, items)) assert.equal(result.error, undefined)
+      await waitUntil(() => past.size === items.length && through.size === items.length, {
+        timeoutMs: 15_000,
+        describe: () => `${past.size} and ${through.size} of ${items.length}`,
+      })
+      for (const { id, data } of items) {
+        const message = past.get(id)
+        assert.ok(message !== undefined)
+        assert.deepEqual({ ...message, headers: { ...message.headers } }, through.get(id))
+        assert.ok(Buffer.from(data).equals(message.body))
+      }
+    },
+  )
 
   describe('streams', () => {
     test('a broadcast consumer reads the log of the topic from an offset, again and again', async () => {

@@ -4,6 +4,7 @@ import { BusbarError, UnsupportedError } from '../../core/errors.ts'
 import type { EncodedMessage } from '../../core/message.ts'
 import { compilePattern, deadLetterTopic, isDeadLetterTopic, isPattern } from '../../core/topic.ts'
 import type { GroupInfo, Position, StartFrom, StoredMessage, TopicInfo, TransportAdmin } from '../../core/transport.ts'
+import { Arrival } from './arrival.ts'
 import type { BrokerLocks } from './broker-lock.ts'
 import type { Declarations } from './declarations.ts'
 import { Declaring } from './declaring.ts'
@@ -12,7 +13,7 @@ import { REPLY, replyCode, toBrokerError } from './errors.ts'
 import { digestOf } from './foreign-ids.ts'
 import { layoutToken } from './group-layout.ts'
 import type { Session } from './link.ts'
-import { idOf, toEncodedMessage } from './mapping.ts'
+import { fillArrival } from './mapping.ts'
 import type { Names } from './names.ts'
 import type { GroupRecord, Registry } from './registry.ts'
 import { StorageReader } from './storage-reader.ts'
@@ -233,6 +234,7 @@ export class RabbitMqAdmin implements TransportAdmin {
 }
 
 function toStored(message: GetMessage, topic: string, now: number): EncodedMessage {
-  const id = idOf(message) ?? digestOf(message)
-  return withDeathNotes(toEncodedMessage(message, topic, id, now), message as unknown as ConsumeMessage)
+  const arrival = fillArrival(new Arrival(), message)
+  const encoded = arrival.toEncodedMessage(topic, arrival.id ?? digestOf(message), now)
+  return withDeathNotes(encoded, message as unknown as ConsumeMessage)
 }

@@ -21,6 +21,8 @@ export interface Connector {
    * aborts, its socket is gone at once.
    */
   connect(purpose: Purpose, attempt: number, signal: AbortSignal): Promise<Connected>
+  /** How many addresses there are to try before one may say that nobody answers. */
+  readonly hosts: number
   /** False when a lost connection can't be made again: it was given by the user. */
   readonly reconnects: boolean
 }
@@ -30,6 +32,7 @@ export function createConnector(options: ResolvedRabbitMqOptions, service: strin
   if (connection !== undefined) return givenConnector(connection)
   return {
     reconnects: true,
+    hosts: Array.isArray(options.url) ? options.url.length : 1,
     connect: async (purpose, attempt, signal) => {
       if (connect === undefined)
         return { model: await connectByUrl(options, service, clock, purpose, attempt, signal), owned: true }
@@ -49,6 +52,7 @@ function givenConnector(model: ChannelModel): Connector {
   })
   return {
     reconnects: false,
+    hosts: 1,
     connect: async () => {
       if (gone)
         throw new ConnectionError(

@@ -76,9 +76,9 @@ export class Link {
     return this.#opening !== undefined
   }
 
-  /** Connects, once however often it is called. After a failure the next call tries again. */
+  /** Connects, once however often it is called; tries each address once. After a failure the next call tries again. */
   open(): Promise<void> {
-    this.#opening ??= this.#connect(this.#attempts++).catch((error: unknown) => {
+    this.#opening ??= this.#connectToAny().catch((error: unknown) => {
       this.#opening = undefined
       throw error
     })
@@ -111,6 +111,17 @@ export class Link {
     await session?.close(this.#clock, deadlineMs)
     await this.#opening?.catch(() => undefined)
     await this.#loop
+  }
+
+  async #connectToAny(): Promise<void> {
+    for (let left = this.#connector.hosts; ; left--) {
+      try {
+        await this.#connect(this.#attempts++)
+        return
+      } catch (error) {
+        if (left <= 1 || !ConnectionError.is(error) || this.#closing.signal.aborted) throw error
+      }
+    }
   }
 
   async #connect(attempt: number): Promise<void> {

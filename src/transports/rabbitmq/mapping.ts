@@ -1,6 +1,8 @@
 import type { ConsumeMessage, GetMessage } from 'amqplib'
 import { NO_HEADERS } from '../../core/message.ts'
-import type { EncodedMessage, Headers } from '../../core/message.ts'
+import type { Headers } from '../../core/message.ts'
+import type { Arrival } from './arrival.ts'
+import { fixedInstant } from './instant.ts'
 import { unbucketed } from './names.ts'
 import {
   ATTEMPTS,
@@ -34,84 +36,53 @@ export function headersOf(message: ConsumeMessage | GetMessage): AmqpHeaders {
   return message.properties.headers ?? NONE
 }
 
-/** The id that the publisher gave the message; undefined for a message of somebody who gives none. */
-export function idOf(message: ConsumeMessage | GetMessage): string | undefined {
-  const id = headersOf(message)[ID]
-  if (typeof id === 'string' && id !== '') return id
-  const messageId = message.properties.messageId as unknown
-  return typeof messageId === 'string' && messageId !== '' ? messageId : undefined
-}
-
-/** How often the broker has taken the message back; undefined when the queue does not count. */
-export function deliveryCountOf(headers: AmqpHeaders): number | undefined {
-  const value = headers[DELIVERY_COUNT]
-  return typeof value === 'number' ? value : undefined
-}
-
-/** Attempts that the group had used up when this copy was made. */
-export function attemptsOf(headers: AmqpHeaders): number {
-  return count(headers[ATTEMPTS])
-}
-
-export function firstAtOf(headers: AmqpHeaders): number | undefined {
-  const value = headers[FIRST_AT]
-  return typeof value === 'number' ? value : undefined
-}
-
-/** Where in a stream the message lies. */
-export function offsetOf(headers: AmqpHeaders): number | undefined {
-  const value = headers[STREAM_OFFSET]
-  return typeof value === 'number' ? value : undefined
-}
-
-function count(value: unknown): number {
-  return typeof value === 'number' && value > 0 ? value : 0
-}
-
 /**
- * The topic of a delivery. A routing key is the topic and a bucket, but for copies for one group (which begin with the group)
+ * The topic of a message. A routing key is the topic and a bucket, but for copies for one group (which begin with the group)
  * and names too long for AMQP (which travel as a header).
  */
-export function topicOf(message: ConsumeMessage | GetMessage): string {
-  const headers = headersOf(message)
-  const named = headers[TOPIC]
-  if (typeof named === 'string') return named
-  const key = unbucketed(message.fields.routingKey)
-  return headers[TARGETED] === undefined ? key : key.slice(key.indexOf('.') + 1)
+export function topicOf({ topicHeader, routingKey, targeted }: Arrival): string {
+  if (topicHeader !== undefined) return topicHeader
+  const key = unbucketed(routingKey)
+  return targeted ? key.slice(key.indexOf('.') + 1) : key
 }
 
 /**
- * CloudEvents binary mode read back, the other side of the writers. A message without our headers is taken as it is:
- * its attributes come from AMQP's own properties. Written out, where `fromCloudEventHeaders` is general: it runs for
- * each message.
+ * CloudEvents binary mode read back, the other side of the writers. A message without our headers is taken as it is: its
+ * attributes come from AMQP's own properties.
  */
-export function toEncodedMessage(
-  message: ConsumeMessage | GetMessage,
-  topic: string,
-  id: string,
-  now: number,
-): EncodedMessage {
-  const { properties } = message
+export function fillArrival(arrival: Arrival, message: ConsumeMessage | GetMessage): Arrival {
+  const { fields, properties } = message
   const headers = headersOf(message)
-  return {
-    id,
-    topic,
-    type: text(headers[TYPE]) ?? topic,
-    source: text(headers[SOURCE]) ?? text(properties.appId) ?? `rabbitmq:${message.fields.exchange}`,
-    time: instant(headers[TIME]) ?? (typeof properties.timestamp === 'number' ? properties.timestamp * 1000 : now),
-    key: text(headers[PARTITION_KEY]),
-    contentType: text(properties.contentType) ?? text(headers['content-type']) ?? '',
-    subject: text(headers[SUBJECT]),
-    dataSchema: text(headers[DATA_SCHEMA]),
-    version: version(headers[DATA_VERSION]),
-    correlationId: text(headers[CORRELATION_ID]) ?? text(properties.correlationId),
-    causationId: text(headers[CAUSATION_ID]),
-    traceparent: text(headers['traceparent']),
-    tracestate: text(headers['tracestate']),
-    expiresAt: instant(headers[EXPIRY_TIME]),
-    headers: userHeaders(headers),
-    body: message.content,
-  }
+  arrival.reset()
+  arrival.native = message
+  arrival.deliveryTag = fields.deliveryTag
+  arrival.redelivered = fields.redelivered
+  arrival.exchange = fields.exchange
+  arrival.routingKey = fields.routingKey
+  arrival.id = text(headers[ID]) ?? text(properties.messageId)
+  arrival.type = text(headers[TYPE])
+  arrival.source = text(headers[SOURCE]) ?? text(properties.appId)
+  const { timestamp } = properties as { readonly timestamp?: unknown }
+  arrival.time = instant(headers[TIME]) ?? (typeof timestamp === 'number' ? timestamp * 1000 : undefined)
+  arrival.key = text(headers[PARTITION_KEY])
+  arrival.contentType = text(properties.contentType) ?? text(headers['content-type']) ?? ''
+  arrival.subject = text(headers[SUBJECT])
+  arrival.dataSchema = text(headers[DATA_SCHEMA])
+  arrival.version = version(headers[DATA_VERSION])
+  arrival.correlationId = text(headers[CORRELATION_ID]) ?? text(properties.correlationId)
+  arrival.causationId = text(headers[CAUSATION_ID])
+  arrival.traceparent = text(headers['traceparent'])
+  arrival.tracestate = text(headers['tracestate'])
+  arrival.expiresAt = instant(headers[EXPIRY_TIME])
+  arrival.headers = userHeaders(headers)
+  arrival.targeted = headers[TARGETED] !== undefined
+  arrival.topicHeader = typeof headers[TOPIC] === 'string' ? headers[TOPIC] : undefined
+  arrival.returns = number(headers[DELIVERY_COUNT])
+  arrival.attempts = Math.max(0, number(headers[ATTEMPTS]) ?? 0)
+  arrival.firstAt = number(headers[FIRST_AT])
+  arrival.offset = number(headers[STREAM_OFFSET])
+  arrival.body = message.content
+  return arrival
 }
 
 function userHeaders(headers: AmqpHeaders): Headers {
@@ -142,32 +113,16 @@ function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
-/** `2026-01-02T03:04:05.678Z` without the general parser; anything else with it. */
+/** As we write them, without the general parser; anything else with it. */
 function instant(value: unknown): number | undefined {
   if (typeof value !== 'string') return undefined
-  const ms = value.length === 24 && value.charCodeAt(23) === 90 ? fixedInstant(value) : Date.parse(value)
-  return Number.isNaN(ms) ? undefined : ms
+  const ms = value.length === 24 ? fixedInstant(value, 0) : Number.NaN
+  const found = Number.isNaN(ms) ? Date.parse(value) : ms
+  return Number.isNaN(found) ? undefined : found
 }
 
-function fixedInstant(value: string): number {
-  const digits = (from: number, to: number): number => {
-    let number = 0
-    for (let index = from; index < to; index++) {
-      const digit = value.charCodeAt(index) - 48
-      if (digit < 0 || digit > 9) return Number.NaN
-      number = number * 10 + digit
-    }
-    return number
-  }
-  return Date.UTC(
-    digits(0, 4),
-    digits(5, 7) - 1,
-    digits(8, 10),
-    digits(11, 13),
-    digits(14, 16),
-    digits(17, 19),
-    digits(20, 23),
-  )
+function number(value: unknown): number | undefined {
+  return typeof value === 'number' ? value : undefined
 }
 
 function version(value: unknown): number | undefined {

@@ -1,4 +1,4 @@
-import type { ConfirmChannel, Message } from 'amqplib'
+import type { ConfirmChannel, GetMessage, Message } from 'amqplib'
 import type { Clock, Timer } from '../../core/clock.ts'
 import { BusbarError, PublishError } from '../../core/errors.ts'
 import type { BusEvents } from '../../core/events.ts'
@@ -8,17 +8,17 @@ import { isDeadLetterTopic } from '../../core/topic.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import { refused } from './addressing.ts'
 import type { Addressing } from './addressing.ts'
+import { Arrival } from './arrival.ts'
 import { channelWriter } from './channel-writer.ts'
 import type { ChannelWriter } from './channel-writer.ts'
 import { Confirms } from './confirms.ts'
 import { REPLY, reasonOf, replyCode } from './errors.ts'
 import type { Session } from './link.ts'
-import { headersOf, idOf, topicOf } from './mapping.ts'
+import { fillArrival, topicOf } from './mapping.ts'
 import type { ResolvedRabbitMqOptions } from './options.ts'
 import { Parcel } from './parcel.ts'
 import { CONFIRMED, PublishJob } from './publish-job.ts'
 import type { CopyNotes } from './publish-job.ts'
-import { TARGETED } from './wire-headers.ts'
 
 /** What has to be on the broker before certain messages can be sent. Each remembers what it has done for a session. */
 export interface Prerequisites {
@@ -343,14 +343,13 @@ export class RabbitMqPublisher {
   /** A return comes right before the confirmation of its message, and names it by its properties alone. */
   #onReturn(channel: ConfirmChannel, returned: Message): void {
     if (this.#channel !== channel) return
-    const id = idOf(returned as never)
+    const arrival = fillArrival(new Arrival(), returned as unknown as GetMessage)
     // Dead letters and copies for one group have the id of their source.
-    const topic = topicOf(returned as never)
-    const isTargeted = headersOf(returned as never)[TARGETED] !== undefined
+    const topic = topicOf(arrival)
     const found = this.#confirms.find((job, index) => {
       const message = job.messages[index] as OutgoingMessage
-      if (message.id !== id || job.wasReturned(index)) return false
-      return message.topic === topic && (message.group !== undefined) === isTargeted
+      if (message.id !== arrival.id || job.wasReturned(index)) return false
+      return message.topic === topic && (message.group !== undefined) === arrival.targeted
     })
     found?.job.markReturned(found.index)
   }

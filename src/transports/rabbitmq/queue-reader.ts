@@ -3,15 +3,18 @@ import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import { Queue } from '../../core/queue.ts'
 import { closeQuietly } from './amqp.ts'
+import { Arrival } from './arrival.ts'
 import { channelWriter } from './channel-writer.ts'
 import type { ChannelWriter } from './channel-writer.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { RabbitMqDelivery } from './delivery.ts'
+import { FrameTap } from './frame-tap.ts'
 import type { Session } from './link.ts'
+import { fillArrival } from './mapping.ts'
 
 export interface ReaderHost {
   /** Makes a delivery of what came; undefined for one that is none of the group's business and is to be acked. */
-  admit(reader: QueueReader, message: ConsumeMessage): RabbitMqDelivery | undefined
+  admit(reader: QueueReader, arrival: Arrival): RabbitMqDelivery | undefined
   /** Something waits in `held`. */
   arrived(): void
   /** The channel is gone, with all that was outstanding: what the runtime had of it, and what it had not. */
@@ -28,7 +31,7 @@ export interface ReaderParts {
   readonly prefetch: number
   /** With `noAck`: intake stops when so many are held. */
   readonly maxHeld: number
-  readonly options: Pick<ResolvedConsumerOptions, 'noAck' | 'exclusive' | 'priority' | 'consumerTag'>
+  readonly options: Pick<ResolvedConsumerOptions, 'noAck' | 'exclusive' | 'priority' | 'consumerTag' | 'metadata'>
   readonly host: ReaderHost
 }
 
@@ -68,6 +71,7 @@ export class QueueReader {
   /** Everything unsettled or acked and not yet told, by delivery tag, oldest first. */
   readonly #open = new Queue<RabbitMqDelivery>()
   readonly #acked: RabbitMqDelivery[] = []
+  readonly #arrival = new Arrival()
 
   constructor(parts: ReaderParts) {
     this.queue = parts.queue
@@ -98,6 +102,8 @@ export class QueueReader {
     this.#channel = channel
     this.#writer = channelWriter(channel)
     this.epoch = session.epoch
+    // Whoever wants AMQP's own fields gets what the library reads.
+    if (this.#parts.options.metadata.length === 0) FrameTap.on(channel, (arrival) => this.#arrived(channel, arrival))
     try {
       if (!this.#noAck) await channel.prefetch(this.#parts.prefetch)
       this.#isWanted = true
@@ -149,10 +155,15 @@ export class QueueReader {
       void closeQuietly(channel)
       return
     }
-    const delivery = this.#parts.host.admit(this, message)
+    this.#arrived(channel, fillArrival(this.#arrival, message))
+  }
+
+  #arrived(channel: Channel, arrival: Arrival): void {
+    if (this.#channel !== channel) return
+    const delivery = this.#parts.host.admit(this, arrival)
     if (delivery === undefined) {
       if (this.#noAck) return
-      const skipped = this.#skip(message)
+      const skipped = this.#skip(arrival.deliveryTag)
       this.#open.push(skipped)
       this.#acked.push(skipped)
       this.flush()
@@ -175,11 +186,11 @@ export class QueueReader {
     this.#adjust().catch(() => undefined)
   }
 
-  #skip(message: ConsumeMessage): RabbitMqDelivery {
+  #skip(deliveryTag: number): RabbitMqDelivery {
     const skipped = new RabbitMqDelivery({
       message: undefined as never,
       reader: this,
-      deliveryTag: message.fields.deliveryTag,
+      deliveryTag,
       offset: undefined,
       base: 0,
       count: 0,

@@ -12,22 +12,14 @@ import type {
   TransportSubscription,
 } from '../../core/transport.ts'
 import type { AttemptNotes } from './attempt-notes.ts'
+import type { Arrival } from './arrival.ts'
 import { Attempts } from './attempts.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { RabbitMqDelivery } from './delivery.ts'
 import { lostError } from './errors.ts'
 import { ForeignIds } from './foreign-ids.ts'
 import type { Intake, Seat } from './intake.ts'
-import {
-  attemptsOf,
-  deliveryCountOf,
-  firstAtOf,
-  headersOf,
-  idOf,
-  offsetOf,
-  toEncodedMessage,
-  topicOf,
-} from './mapping.ts'
+import { topicOf } from './mapping.ts'
 import { withMetadata } from './metadata.ts'
 import type { Session } from './link.ts'
 import type { QueueReader, ReaderHost } from './queue-reader.ts'
@@ -291,50 +283,53 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       : { ...consumeArguments, 'x-stream-offset': this.#cursor.start }
   }
 
-  admit(reader: QueueReader, message: ConsumeMessage): RabbitMqDelivery | undefined {
-    const headers = headersOf(message)
-    const offset = this.#cursor === undefined ? undefined : offsetOf(headers)
+  admit(reader: QueueReader, arrival: Arrival): RabbitMqDelivery | undefined {
+    const { deliveryTag, redelivered, native, returns } = arrival
+    const offset = this.#cursor === undefined ? undefined : arrival.offset
     if (offset !== undefined && this.#cursor?.came(offset) === false) return undefined
-    const topic = this.#topicOf(message)
+    const topic = this.#topicOf(arrival)
     if (topic === undefined) {
       if (offset !== undefined) this.#cursor?.settled(offset)
       return undefined
     }
-    const { redelivered } = message.fields
-    const id = idOf(message) ?? (offset === undefined ? this.#foreignIds.idOf(message) : `${reader.queue}:${offset}`)
-    const encoded = toEncodedMessage(message, topic, id, this.#context.clock.now())
+    const encoded = arrival.toEncodedMessage(topic, this.#idOf(reader, arrival), this.#context.clock.now())
     const { metadata } = this.#options
-    const admitted = metadata.length === 0 ? encoded : withMetadata(encoded, message, metadata)
-    const counted = deliveryCountOf(headers)
+    const message = metadata.length === 0 ? encoded : withMetadata(encoded, native as ConsumeMessage, metadata)
     const delivery = new RabbitMqDelivery({
-      message: admitted,
+      message,
       reader,
-      deliveryTag: message.fields.deliveryTag,
+      deliveryTag,
       offset,
-      base: attemptsOf(headers),
+      base: arrival.attempts,
       // Classic queues do not count; they know whether it was here before.
-      count: counted ?? (redelivered ? 1 : 0),
-      isCounted: counted !== undefined || !redelivered,
-      firstDeliveredAt: firstAtOf(headers),
-      bytes: messageBytes(admitted),
+      count: returns ?? (redelivered ? 1 : 0),
+      isCounted: returns !== undefined || !redelivered,
+      firstDeliveredAt: arrival.firstAt,
+      bytes: messageBytes(message),
     })
     if (redelivered) this.#attempts.recall(delivery, this.#arrived)
     else if (offset === undefined) this.#attempts.forget(delivery)
     return delivery
   }
 
+  #idOf(reader: QueueReader, { id, offset, native }: Arrival): string {
+    if (id !== undefined) return id
+    // Only the library reads messages without an id.
+    return this.#cursor === undefined ? this.#foreignIds.idOf(native as ConsumeMessage) : `${reader.queue}:${offset}`
+  }
+
   /** Undefined for a message that a binding let through and that is not of the topic. */
-  #topicOf(message: ConsumeMessage): string | undefined {
+  #topicOf(arrival: Arrival): string | undefined {
     const { topic: wanted } = this.spec
     const isOthers = this.#options.queue !== undefined || this.#options.bindings.length > 0
     if (this.#matches === undefined) {
       // What has a bucket is ours, and bound exactly.
-      const { routingKey } = message.fields
-      return isOthers || routingKey === wanted || routingKey.includes('.~') || topicOf(message) === wanted
+      const { routingKey } = arrival
+      return isOthers || routingKey === wanted || routingKey.includes('.~') || topicOf(arrival) === wanted
         ? wanted
         : undefined
     }
-    const topic = topicOf(message)
+    const topic = topicOf(arrival)
     if (this.#matches(topic)) return topic
     if (!isOthers) return undefined
     // From elsewhere, by a binding of the user's: its routing key may be anything.

@@ -1,0 +1,87 @@
+import type { ConsumeMessage, GetMessage } from 'amqplib'
+import { NO_HEADERS } from '../../core/message.ts'
+import type { EncodedMessage, Headers } from '../../core/message.ts'
+
+/** A message as it came, taken apart. One is filled anew for each message. */
+export class Arrival {
+  deliveryTag = 0
+  redelivered = false
+  routingKey = ''
+  exchange = ''
+  /** Undefined for a message of somebody who gives none. */
+  id: string | undefined = undefined
+  type: string | undefined = undefined
+  source: string | undefined = undefined
+  time: number | undefined = undefined
+  key: string | undefined = undefined
+  contentType = ''
+  subject: string | undefined = undefined
+  dataSchema: string | undefined = undefined
+  version: number | undefined = undefined
+  correlationId: string | undefined = undefined
+  causationId: string | undefined = undefined
+  traceparent: string | undefined = undefined
+  tracestate: string | undefined = undefined
+  expiresAt: number | undefined = undefined
+  headers: Headers = NO_HEADERS
+  /** A copy for one group alone: its routing key begins with the group. */
+  targeted = false
+  /** The topic, where the routing key does not tell it. */
+  topicHeader: string | undefined = undefined
+  /** How often the broker has taken it back; undefined when the queue does not count. */
+  returns: number | undefined = undefined
+  /** Attempts that the group had used up when this copy was made. */
+  attempts = 0
+  firstAt: number | undefined = undefined
+  /** Where in a stream it lies. */
+  offset: number | undefined = undefined
+  body: Uint8Array = NOTHING
+  /** As the client library gave it; undefined when it was read past the library. */
+  native: ConsumeMessage | GetMessage | undefined = undefined
+
+  /** Forgets what is not set with every message. */
+  reset(): void {
+    this.key = undefined
+    this.contentType = ''
+    this.subject = undefined
+    this.dataSchema = undefined
+    this.version = undefined
+    this.correlationId = undefined
+    this.causationId = undefined
+    this.traceparent = undefined
+    this.tracestate = undefined
+    this.expiresAt = undefined
+    this.headers = NO_HEADERS
+    this.targeted = false
+    this.topicHeader = undefined
+    this.returns = undefined
+    this.attempts = 0
+    this.firstAt = undefined
+    this.offset = undefined
+    this.native = undefined
+  }
+
+  toEncodedMessage(topic: string, id: string, now: number): EncodedMessage {
+    return {
+      id,
+      topic,
+      type: this.type ?? topic,
+      source: this.source ?? `rabbitmq:${this.exchange}`,
+      time: this.time ?? now,
+      key: this.key,
+      contentType: this.contentType,
+      subject: this.subject,
+      dataSchema: this.dataSchema,
+      version: this.version,
+      correlationId: this.correlationId,
+      causationId: this.causationId,
+      traceparent: this.traceparent,
+      tracestate: this.tracestate,
+      expiresAt: this.expiresAt,
+      headers: this.headers,
+      body: this.body,
+    }
+  }
+}
+
+const NOTHING = new Uint8Array(0)

@@ -1,0 +1,154 @@
+import type { Channel } from 'amqplib'
+import { Arrival } from './arrival.ts'
+import { DeliveryFrames, frameSize, isDelivery } from './delivery-frames.ts'
+
+type Sink = (arrival: Arrival) => void
+
+/** The part of amqplib's connection that reads. */
+interface Reading {
+  rest: Buffer
+  recvSinceLastCheck: boolean
+  readonly stream: { read(): Buffer | null }
+  recvFrame: () => unknown
+}
+
+const METHOD = 1
+const HEADER = 2
+const BODY = 3
+const HEAD = 7
+const FRAME_END = 0xce
+
+/** A delivery whose body is not all here yet. */
+interface Pending {
+  readonly sink: Sink
+  readonly arrival: Arrival
+  readonly parts: Buffer[]
+  left: number
+}
+
+const taps = new WeakMap<object, FrameTap>()
+
+/**
+ * Sees the frames of a connection before the client library does, and takes out those of plain deliveries, which it reads
+ * itself. Everything else, and every delivery that is not plain, goes the library's way, in the same order.
+ */
+export class FrameTap {
+  readonly #connection: Reading
+  readonly #library: () => unknown
+  readonly #sinks = new Map<number, Sink>()
+  readonly #pending = new Map<number, Pending>()
+  readonly #arrival = new Arrival()
+  readonly #frames = new DeliveryFrames(this.#arrival)
+
+  private constructor(connection: Reading) {
+    this.#connection = connection
+    this.#library = connection.recvFrame.bind(connection)
+    connection.recvFrame = () => this.#next()
+  }
+
+  /** Hands the deliveries of a channel to `sink`; the arrival is valid during the call. False when the library looks otherwise inside. */
+  static on(channel: Channel, sink: Sink): boolean {
+    const { ch, connection } = channel as unknown as { ch?: unknown; connection?: Partial<Reading> }
+    if (typeof ch !== 'number' || connection === undefined || !isReading(connection)) return false
+    let tap = taps.get(connection)
+    if (tap === undefined) {
+      tap = new FrameTap(connection)
+      taps.set(connection, tap)
+    }
+    tap.#sinks.set(ch, sink)
+    channel.once('close', () => {
+      tap.#sinks.delete(ch)
+      tap.#pending.delete(ch)
+    })
+    return true
+  }
+
+  /** The next frame for the library, as `recvFrame` returns it; false when there is none yet. */
+  #next(): unknown {
+    const connection = this.#connection
+    for (;;) {
+      const bytes = connection.rest
+      const at = this.#takeFrom(bytes)
+      if (at > 0) connection.rest = bytes.subarray(at)
+      const { rest } = connection
+      if (frameSize(rest, 0) > 0 && !this.#isMine(rest)) return this.#library()
+      const incoming = connection.stream.read()
+      if (incoming === null) return false
+      connection.recvSinceLastCheck = true
+      connection.rest = rest.length === 0 ? incoming : Buffer.concat([rest, incoming])
+    }
+  }
+
+  /** A delivery that lacks its header is to wait: the library would take the first half of it. */
+  #isMine(bytes: Buffer): boolean {
+    const number = bytes.readUInt16BE(1)
+    if (bytes[0] !== METHOD || !this.#sinks.has(number) || !isDelivery(bytes, 0)) return false
+    return frameSize(bytes, frameSize(bytes, 0)) === 0
+  }
+
+  /** Takes what it can; returns where the first frame begins that is not taken. */
+  #takeFrom(bytes: Buffer): number {
+    let at = 0
+    for (let size = frameSize(bytes, at); size > 0; size = frameSize(bytes, at)) {
+      const number = bytes.readUInt16BE(at + 1)
+      const type = bytes[at]
+      const pending = this.#pending.size === 0 ? undefined : this.#pending.get(number)
+      if (pending !== undefined && type === BODY) this.#body(number, pending, bytes, at, size)
+      else {
+        const sink = type === METHOD ? this.#sinks.get(number) : undefined
+        if (sink === undefined || !isDelivery(bytes, at)) return at
+        const taken = this.#delivery(number, sink, bytes, at, size)
+        if (taken === 0) return at
+        at = taken
+        continue
+      }
+      at += size
+    }
+    return at
+  }
+
+  /** Returns where the next frame begins; 0 when this is not a delivery to take. */
+  #delivery(number: number, sink: Sink, bytes: Buffer, from: number, size: number): number {
+    const header = from + size
+    const headerSize = frameSize(bytes, header)
+    if (headerSize === 0 || bytes[header] !== HEADER) return 0
+    const end = header + headerSize
+    if (bytes[header - 1] !== FRAME_END || bytes[end - 1] !== FRAME_END) return 0
+    const bodySize = this.#frames.read(bytes, from, header, end)
+    if (bodySize < 0) return 0
+    const arrival = this.#arrival
+    if (bodySize === 0) arrival.body = bytes.subarray(end, end)
+    else {
+      const length = frameSize(bytes, end) - HEAD - 1
+      if (length !== bodySize || bytes[end] !== BODY) {
+        const held = Object.assign(new Arrival(), arrival)
+        this.#pending.set(number, { sink, arrival: held, parts: [], left: bodySize })
+        return end
+      }
+      arrival.body = bytes.subarray(end + HEAD, end + HEAD + length)
+      sink(arrival)
+      return end + length + HEAD + 1
+    }
+    sink(arrival)
+    return end
+  }
+
+  #body(number: number, pending: Pending, bytes: Buffer, at: number, size: number): void {
+    const part = bytes.subarray(at + HEAD, at + size - 1)
+    pending.parts.push(part)
+    pending.left -= part.length
+    if (pending.left > 0) return
+    this.#pending.delete(number)
+    pending.arrival.body = pending.parts.length === 1 ? part : Buffer.concat(pending.parts)
+    pending.sink(pending.arrival)
+  }
+}
+
+function isReading(connection: Partial<Reading>): connection is Reading {
+  return (
+    Buffer.isBuffer(connection.rest) &&
+    typeof connection.recvFrame === 'function' &&
+    typeof connection.recvSinceLastCheck === 'boolean' &&
+    typeof connection.stream?.read === 'function'
+  )
+}
