@@ -33,6 +33,8 @@ export class NatsDelivery implements Delivery {
   /** How often the server has delivered it, this time included. */
   readonly delivered: number
   readonly bytes: number
+  /** Of the lane, when it came. */
+  readonly tenure: number
   /** For the arithmetic of attempts. */
   readonly early: boolean
   note: AttemptNote | undefined = undefined
@@ -58,6 +60,7 @@ export class NatsDelivery implements Delivery {
     touchedAt: number,
   ) {
     this.lane = lane
+    this.tenure = lane.tenure
     this.message = message
     this.reply = reply
     this.seq = seq

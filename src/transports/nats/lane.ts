@@ -18,6 +18,9 @@ import type { LanePlan } from './subjects.ts'
 
 /** Fetching back asks for so many at once. */
 const FETCH_AT_ONCE = 500
+/** Fetches in a row that bring nothing, and the pause after them, longer each time. */
+const IDLE_FETCHES = 3
+const IDLE_FETCH_MS = 20
 /** Whatever the server says or does not say, a fetch goes on after that. */
 const FETCH_TIMEOUT_MS = 3_000
 /** The server looks at what is pending a little late. */
@@ -46,6 +49,8 @@ export class Lane {
   readonly acked: RecentAcks = new RecentAcks()
   /** Ours to read, and being read. */
   active = false
+  /** Another one after each time that what we had of it was taken away. */
+  tenure = 0
   /** Above zero while it is found out what became of the consumer. */
   suspended = 0
   /** Another one means another consumer of the same name. */
@@ -187,6 +192,7 @@ export class Lane {
 
   /** Everything that we hold is the server's again: what is outstanding is reported, what is here is dropped. Returns all. */
   lose(reason: string): NatsDelivery[] {
+    this.tenure++
     const lost = this.#letGo()
     const dropped = this.dropStash()
     this.#forget()
@@ -220,6 +226,13 @@ export class Lane {
   /** The lowest sequence that must come again if the consumer is made anew. */
   get resumeAt(): number {
     return Math.min(this.#seen + 1, ...this.#held(), ...this.#returned)
+  }
+
+  /** Sequences of all that is pending and needs not be fetched. */
+  #accountedFor(): Set<number> {
+    const known = this.#held()
+    for (const seq of this.#returned) known.add(seq)
+    return known
   }
 
   /** Sequences of everything that we have of it. */
@@ -372,16 +385,18 @@ export class Lane {
     const { session } = this.#host
     this.#fetched ??= []
     await this.#sweep()
-    const keep = this.#held()
-    for (const seq of this.#returned) keep.add(seq)
-    if (expired && !(await reclaim(session, info, this.#reply.prefix, keep)))
+    if (expired && !(await reclaim(session, info, this.#reply.prefix, this.#accountedFor())))
       await sleep(session.host.clock, this.ackWaitMs + RUN_OUT_GRACE_MS)
-    for (let left = Math.max(1, info.num_ack_pending - keep.size); left > 0 && this.#subscription !== undefined;) {
-      this.#fetchLeft = Math.min(left, FETCH_AT_ONCE)
-      left -= this.#fetchLeft
+    // The server takes what is handed back and what is asked for from two queues: the first answers may come too early, and
+    // bring what is new. It is over when all that is pending is here, or when nothing comes for a while: the rest is delayed.
+    for (let idle = 0; idle < IDLE_FETCHES && this.#subscription !== undefined;) {
+      const before = this.#accountedFor().size
+      const missing = (await this.#host.api.consumerInfo(this.stream, this.consumer)).num_ack_pending - before
+      if (missing <= 0) break
+      this.#fetchLeft = Math.min(missing, FETCH_AT_ONCE)
       await this.#fetch(this.#fetchLeft)
-      // Fewer than asked for: there is no more.
-      if (this.#fetchLeft > 0) break
+      if (this.#accountedFor().size > before) idle = 0
+      else await sleep(session.host.clock, ++idle * IDLE_FETCH_MS)
     }
     this.pulls.reset()
     await this.#endFetch()

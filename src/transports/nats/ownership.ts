@@ -102,6 +102,12 @@ export class Ownership {
     return unit === undefined || !unit.mine ? 0 : unit.until - this.#now()
   }
 
+  /** A lease that ended, and nobody here has noticed yet: this process was frozen. */
+  hasRunOut(name: string): boolean {
+    const unit = this.#units.find((other) => other.name === name)
+    return unit !== undefined && unit.mine && unit.until <= this.#now()
+  }
+
   /** Half a lease without a renewal: messages must not be held for longer than the partition. */
   isFresh(name: string): boolean {
     const unit = this.#units.find((other) => other.name === name)

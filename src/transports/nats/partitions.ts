@@ -1,5 +1,6 @@
 import type { SubscriptionSpec } from '../../core/transport.ts'
 import type { Consumers } from './consumers.ts'
+import type { NatsDelivery } from './delivery.ts'
 import type { Lane } from './lane.ts'
 import { Ownership } from './ownership.ts'
 import type { OwnershipHost } from './ownership.ts'
@@ -85,6 +86,14 @@ export class Partitions implements OwnershipHost {
   /** For how long a lane is certainly ours, in ms. */
   leaseLeftMs({ plan: { unit } }: Lane): number {
     return unit === undefined || this.#ownership === undefined ? Infinity : this.#ownership.leftMs(unit)
+  }
+
+  /** Whether it is certain that nobody else has had the message since it came. False: it may have been delivered again. */
+  wasOursAlone({ lane, tenure, touchedAt }: NatsDelivery): boolean {
+    if (tenure !== lane.tenure) return false
+    const { unit } = lane.plan
+    if (unit !== undefined && this.#ownership !== undefined) return !this.#ownership.hasRunOut(unit)
+    return this.session.host.clock.monotonic() - touchedAt <= lane.ackWaitMs
   }
 
   /** False when the lease was not renewed for a while: its messages must not be held for longer than the partition. */

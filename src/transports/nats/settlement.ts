@@ -20,7 +20,12 @@ export interface SettlementParts {
   readonly notes: AttemptNotes
   /** False when the lane is not ours any more. */
   readonly isOurs: (lane: Lane) => boolean
+  /** False when somebody else may have had the message since it came. */
+  readonly wasOursAlone: (delivery: NatsDelivery) => boolean
 }
+
+/** At the place of each delivery. */
+type Errors = readonly (SettlementError | undefined)[]
 
 interface HandedBack {
   readonly delivery: NatsDelivery
@@ -81,8 +86,8 @@ export class Settling {
 
   /** The usual batch: nothing but acks. */
   async #ackAll(acks: readonly NatsDelivery[]): Promise<readonly SettlementFailure[]> {
-    const error = await this.#tell(acks, 'ack')
-    return error === undefined ? NO_FAILURES : acks.map((_, index) => ({ index, error }))
+    const errors = await this.#tell(acks, 'ack')
+    return errors === undefined ? NO_FAILURES : failuresOf(errors, (at) => at)
   }
 
   async #rest(
@@ -97,15 +102,14 @@ export class Settling {
       readonly deadLetter: OutgoingMessage
     }[],
   ): Promise<readonly SettlementFailure[]> {
-    const [ackError] = await Promise.all([
+    const [ackErrors] = await Promise.all([
       this.#tell(acks, 'ack'),
       // Nobody waits for a message that was thrown away; if it comes again it is thrown away again.
       this.#tell(dropped, 'term'),
       this.handBack(back),
       this.#reject(rejects, failures),
     ])
-    if (ackError !== undefined)
-      for (let at = 0; at < acks.length; at++) failures.push({ index: ackIndexes?.[at] ?? at, error: ackError })
+    if (ackErrors !== undefined) failures.push(...failuresOf(ackErrors, (at) => ackIndexes?.[at] ?? at))
     return failures
   }
 
@@ -122,13 +126,29 @@ export class Settling {
     delivery.lane.outstanding.remove(delivery)
   }
 
-  async #tell(deliveries: readonly NatsDelivery[], verb: Verb): Promise<SettlementError | undefined> {
+  /** Resolves with what went wrong with each; undefined when nothing did. */
+  async #tell(deliveries: readonly NatsDelivery[], verb: Verb): Promise<Errors | undefined> {
     if (deliveries.length === 0) return undefined
+    const { confirmations, notes, wasOursAlone } = this.#parts
     for (const { lane, seq } of deliveries) lane.acked.add(seq)
-    const error = await this.#parts.confirmations.send(deliveries, verb)
-    if (error === undefined)
-      for (const delivery of deliveries) if (delivery.note !== undefined) this.#parts.notes.forget(delivery)
-    return error
+    const error = await confirmations.send(deliveries, verb)
+    if (error !== undefined) return deliveries.map(() => error)
+    let errors: (SettlementError | undefined)[] | undefined
+    let last: NatsDelivery | undefined
+    for (let index = 0; index < deliveries.length; index++) {
+      const delivery = deliveries[index] as NatsDelivery
+      // The server says yes to any ack, also to one that comes late from a process that was frozen. Of a partition, one stands
+      // for the others of the same time.
+      const isSame = !delivery.lane.shared && delivery.lane === last?.lane && delivery.tenure === last.tenure
+      if (isSame || wasOursAlone(delivery)) {
+        last = delivery
+        if (delivery.note !== undefined) notes.forget(delivery)
+      } else
+        (errors ??= Array.from({ length: deliveries.length }))[index] = new SettlementError(
+          'Its time ran out while the ack was on its way; another member may have had the message',
+        )
+    }
+    return errors
   }
 
   /** Notes first what the server's count would get wrong, then gives the messages back, in order of their sequence. */
@@ -188,12 +208,18 @@ export class Settling {
       }
     }
     for (const { delivery } of stored) this.#finish(delivery)
-    const error = await this.#tell(
+    const errors = await this.#tell(
       stored.map(({ delivery }) => delivery),
       'term',
     )
-    if (error !== undefined) for (const { index } of stored) failures.push({ index, error })
+    if (errors !== undefined) failures.push(...failuresOf(errors, (at) => stored[at]?.index ?? at))
   }
+}
+
+function failuresOf(errors: Errors, indexOf: (at: number) => number): SettlementFailure[] {
+  const failures: SettlementFailure[] = []
+  for (const [at, error] of errors.entries()) if (error !== undefined) failures.push({ index: indexOf(at), error })
+  return failures
 }
 
 function nak(delayMs: number): Uint8Array {

@@ -105,6 +105,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
       confirmations,
       notes,
       isOurs: (lane) => partitions.isOurs(lane),
+      wasOursAlone: (delivery) => partitions.wasOursAlone(delivery),
     })
     this.#upkeep = new Upkeep({
       session,
