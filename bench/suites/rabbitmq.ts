@@ -11,6 +11,8 @@ function subject(name: string, file: string, guarantees: string, ...args: readon
 
 // As many on their way as with the peers: 1,000, in four batches, so that some are filled while others are confirmed.
 const WINDOW = ['--lanes=4', '--batch=250'] as const
+/** As the peers have. */
+const PREFETCH = '--prefetch=1000'
 /** Nobody consumes when publishing alone is measured: without a queue the broker would only say so. */
 const SINK = '--transport-options={"groups":[{"topic":"bench.>","group":"sink","order":"none"}]}'
 
@@ -64,7 +66,7 @@ function casesOf(size: BodySize): readonly BenchCase[] {
       name: `consume-${size.suffix}`,
       title: `A filled queue: deliver, handler, ack, bytes, ${size.label}`,
       metric: 'msg/s',
-      ours: ours('consume.ts', '--body=bytes', bytes),
+      ours: ours('consume.ts', '--body=bytes', bytes, PREFETCH),
       peers: [
         { ...amqplib('consume', size), name: 'amqplib', guarantees: 'one ack a message' },
         {
@@ -80,7 +82,7 @@ function casesOf(size: BodySize): readonly BenchCase[] {
       name: `end-to-end-${size.suffix}`,
       title: `Publish, handler, ack in one process, JSON, ${size.label}`,
       metric: 'msg/s',
-      ours: ours('end-to-end.ts', bytes, ...WINDOW),
+      ours: ours('end-to-end.ts', bytes, ...WINDOW, PREFETCH),
       peers: [
         amqplib('e2e', size, '--body=json'),
         rabbitmqClient('e2e', size, '--body=json'),

@@ -5,7 +5,6 @@ import type { BrokerLocks } from './broker-lock.ts'
 import { Declaring, declareQueue } from './declaring.ts'
 import { REPLY, replyCode } from './errors.ts'
 import { notesArguments } from './group-topology.ts'
-import type { QueueType } from './group-topology.ts'
 import type { Session } from './link.ts'
 import type { PlainPublisher } from './plain-publisher.ts'
 import { QueueBrowser } from './queue-browser.ts'
@@ -22,7 +21,6 @@ export class AttemptNotes {
   readonly #locks: BrokerLocks
   readonly #publisher: PlainPublisher
   readonly #queue: string
-  readonly #queueType: () => QueueType
   #declaredFor: Session | undefined
   #reading: Promise<readonly AttemptNote[]> | undefined
 
@@ -31,13 +29,11 @@ export class AttemptNotes {
     readonly locks: BrokerLocks
     readonly publisher: PlainPublisher
     readonly queue: string
-    readonly queueType: () => QueueType
   }) {
     this.#clock = parts.clock
     this.#locks = parts.locks
     this.#publisher = parts.publisher
     this.#queue = parts.queue
-    this.#queueType = parts.queueType
   }
 
   /** Resolves when the broker has them. */
@@ -47,7 +43,7 @@ export class AttemptNotes {
     if (this.#declaredFor !== session) {
       const declaring = new Declaring(session)
       try {
-        await declareQueue(declaring, this.#queue, { durable: true, arguments: notesArguments(this.#queueType()) }, [])
+        await declareQueue(declaring, this.#queue, { durable: true, arguments: notesArguments() }, [])
       } finally {
         await declaring.close()
       }

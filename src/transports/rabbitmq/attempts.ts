@@ -10,6 +10,8 @@ const SUSPICIOUS = 3
 /** A member that lives on is back within that time after the loss of a connection, nearly always, and says what it lost. */
 const ALIBI_MS = 600
 const LOOK_AGAIN_MS = 100
+/** A message is not kept from its handler for longer than that by a broker that does not take the note. */
+const NOTE_MS = 500
 const UNKNOWN = 0
 
 /**
@@ -113,11 +115,11 @@ export class Attempts {
         this.#context.failed(error, 'reading notes about attempts')
       }
       for (const delivery of recalled) delivery.attempt = this.#attemptOf(delivery)
-      await this.#writeOrSay(
-        recalled
-          .filter(({ state }) => state === 'held')
-          .map((delivery) => this.#ledger.note(delivery, delivery.attempt, true)),
-      )
+      const held = recalled.filter(({ state }) => state === 'held')
+      const noted = new AbortController()
+      const noting = this.#writeOrSay(held.map((delivery) => this.#ledger.note(delivery, delivery.attempt, true)))
+      const done = noting.then(() => noted.abort())
+      await Promise.race([done, sleep(this.#context.clock, NOTE_MS, noted.signal).catch(() => undefined)])
     }
   }
 

@@ -261,13 +261,12 @@ function makeReader(
   })
 }
 
-function notesOf(spec: SubscriptionSpec, { names, locks, plain, host, declarations }: SubscribingParts): AttemptNotes {
+function notesOf(spec: SubscriptionSpec, { names, locks, plain, host }: SubscribingParts): AttemptNotes {
   return new AttemptNotes({
     clock: host.clock,
     locks,
     publisher: plain,
     queue: names.notes(spec.topic, spec.group),
-    queueType: () => declarations.queueType,
   })
 }
 
