@@ -19,7 +19,7 @@ import type { LanePlan } from './subjects.ts'
 /** Fetching back asks for so many at once. */
 const FETCH_AT_ONCE = 500
 /** Fetches in a row that bring nothing, and the pause after them, longer each time. */
-const IDLE_FETCHES = 3
+const IDLE_FETCHES = 5
 const IDLE_FETCH_MS = 20
 /** Whatever the server says or does not say, a fetch goes on after that. */
 const FETCH_TIMEOUT_MS = 3_000
@@ -84,6 +84,10 @@ export class Lane {
   readonly #returned = new Set<number>()
   /** While deliveries are fetched back, everything that comes gathers here. */
   #fetched: NatsDelivery[] | undefined
+  #mends = 0
+  /** Something is missing that was not fetched back yet: nothing is handed out. */
+  #unmended = false
+  #mending: Promise<void> | undefined
   #fetchLeft = 0
   #fetchStep: (() => void) | undefined
   /** Until then a server that was killed may show what it has forgotten (monotonic ms). */
@@ -114,7 +118,7 @@ export class Lane {
     this.#listen()
     if (left !== undefined) {
       this.#consumerSeq = left.delivered.consumer_seq
-      if (left.num_ack_pending > 0) await this.#fetchBack(left, expired)
+      if (left.num_ack_pending > 0 || this.#unmended) await this.#mend(left, expired)
     }
     this.active = this.#open
     this.#host.wake()
@@ -149,11 +153,16 @@ export class Lane {
 
   /** The connection is gone, and our requests must go with it: another inbox later, or they would live on. */
   down(): void {
+    this.#cut()
+    this.#forgetfulUntil = Infinity
+  }
+
+  /** What is still on its way to us is received no more. */
+  #cut(): void {
     if (!this.#host.session.connection.isClosed()) this.#subscription?.unsubscribe()
     this.#subscription = undefined
     this.pulls.reset()
     this.#fetchStep?.()
-    this.#forgetfulUntil = Infinity
   }
 
   /** The connection is back, and `restored` says what the server has. */
@@ -163,11 +172,11 @@ export class Lane {
     this.restored = undefined
     if (!this.#open) return
     this.#listen()
-    await this.#sweep()
-    if (this.shared || info === undefined) return
+    if (this.shared || info === undefined) return this.#sweep()
     const isMissing = info.delivered.consumer_seq > this.#consumerSeq && info.num_ack_pending > 0
     this.#consumerSeq = info.delivered.consumer_seq
-    if (isMissing) await this.#mend(info)
+    if (isMissing || this.#unmended) await this.#mend(info, true)
+    else await this.#sweep()
   }
 
   /** The consumer is one that we did not know: nothing of what we remember means anything to it. */
@@ -193,6 +202,7 @@ export class Lane {
   /** Everything that we hold is the server's again: what is outstanding is reported, what is here is dropped. Returns all. */
   lose(reason: string): NatsDelivery[] {
     this.tenure++
+    this.#cut()
     const lost = this.#letGo()
     const dropped = this.dropStash()
     this.#forget()
@@ -361,29 +371,48 @@ export class Lane {
 
   /** A delivery went elsewhere: into a connection that was cut. Nothing may go on before it is here. */
   #mendGap(): void {
-    this.#fetched = []
-    this.#mend(undefined).catch((error: unknown) =>
+    this.#mend(undefined, true).catch((error: unknown) =>
       this.#host.session.error(error, `fetching back messages of consumer "${this.consumer}"`),
     )
   }
 
-  async #mend(known: ConsumerInfo | undefined): Promise<void> {
+  /** Fetches back what is missing, before anything else is handed out. One at a time: they would take each other's answers. */
+  async #mend(known: ConsumerInfo | undefined, expired: boolean): Promise<void> {
     this.active = false
     this.#fetched ??= []
+    this.#unmended = true
+    this.#mends++
+    const before = this.#mending
+    const mending = (async () => {
+      await before
+      return this.#fetchBack(known ?? (await this.#host.api.consumerInfo(this.stream, this.consumer)), expired)
+    })()
+    this.#mending = mending.then(
+      () => undefined,
+      () => undefined,
+    )
+    let isDone = false
     try {
-      const info = known ?? (await this.#host.api.consumerInfo(this.stream, this.consumer))
-      await this.#fetchBack(info, true)
+      isDone = await mending
     } finally {
-      await this.#endFetch()
-      this.active = this.#open
-      this.#host.wake()
+      // Cut off in the middle, it goes on with the next connection, and everything waits for it; unless the lane is given up.
+      if (--this.#mends === 0 && (isDone || !this.#open)) {
+        this.#unmended = false
+        await this.#endFetch()
+        this.active = this.#open
+        this.#host.wake()
+      }
     }
   }
 
-  /** Has everything delivered again that is pending and not here, and gathers it. */
-  async #fetchBack(info: ConsumerInfo, expired: boolean): Promise<void> {
+  /** Called now and then: fetching back that failed without the connection being lost is tried again. */
+  mendAgain(): void {
+    if (this.#unmended && this.#mends === 0 && this.#open) this.#mendGap()
+  }
+
+  /** Has everything delivered again that is pending and not here, and gathers it. False when it was cut off. */
+  async #fetchBack(info: ConsumerInfo, expired: boolean): Promise<boolean> {
     const { session } = this.#host
-    this.#fetched ??= []
     await this.#sweep()
     if (expired && !(await reclaim(session, info, this.#reply.prefix, this.#accountedFor())))
       await sleep(session.host.clock, this.ackWaitMs + RUN_OUT_GRACE_MS)
@@ -399,7 +428,7 @@ export class Lane {
       else await sleep(session.host.clock, ++idle * IDLE_FETCH_MS)
     }
     this.pulls.reset()
-    await this.#endFetch()
+    return this.#subscription !== undefined
   }
 
   #fetch(count: number): Promise<void> {

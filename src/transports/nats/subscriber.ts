@@ -285,7 +285,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     if (streamGone) this.#losses.streamGone(lane, held.length)
     if (!this.session.ready) return true
     if (lane.shared) for (const { reply } of held) this.session.outbox.publish(reply, '', NAK)
-    else await lane.up()
+    await lane.up()
     return true
   }
 

@@ -80,6 +80,7 @@ export class Upkeep {
     this.#findRunOut()
     if (!session.ready) return
     partitions.begin()
+    for (const lane of lanes) lane.mendAgain()
     for (const lane of lanes)
       if (lane.active && lane.pulls.checkHeartbeat())
         session.warning(
