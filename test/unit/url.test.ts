@@ -33,6 +33,27 @@ describe('transportFromUrl', () => {
     expect(existsSync(path)).toBe(true)
   })
 
+  it.each([
+    ['amqp://user:hunter2@h/v?partitions=9&exchange=orders', 'rabbitmq'],
+    ['nats://user:hunter2@a:4222,b?stream.name=orders', 'nats'],
+    ['tls://h', 'nats'],
+    ['redis://:hunter2@h/3?maxLen=1000', 'redis'],
+    ['rediss://h?maxAgeMs=1000', 'redis'],
+  ])('makes a transport of %s, with its parameters as options, and connects to nothing', async (url, system) => {
+    expect(await transportFromUrl(url)).toMatchObject({ system })
+  })
+
+  it.each([
+    ['amqp://u:hunter2@h?partition=9', /did you mean "partitions"/],
+    ['amqp://u:hunter2@h?partitions=many', /partitions: must be a whole number/],
+    ['nats://u:hunter2@h?ackWait=9', /did you mean "ackWaitMs"/],
+    ['redis://u:hunter2@h', /maxLen: is required, or maxAgeMs/],
+  ])('says what is wrong with %s', async (url, message) => {
+    const text = await messageOf(url)
+    expect(text).toMatch(message)
+    expect(text).not.toContain('hunter2')
+  })
+
   it('says which transports there are when the scheme is none', async () => {
     expect(await messageOf('carrier-pigeon://loft')).toMatch(/"carrier-pigeon:", which is none of: memory:, sqlite:/)
     expect(await messageOf('constructor:x')).toMatch(/"constructor:", which is none of/)

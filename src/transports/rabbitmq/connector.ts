@@ -1,6 +1,6 @@
 import { connect as netConnect } from 'node:net'
 import type { Socket } from 'node:net'
-import type * as Amqplib from 'amqplib'
+import { connect as connectClient } from 'amqplib'
 import type { ChannelModel, Options } from 'amqplib'
 import type { Clock } from '../../core/clock.ts'
 import { ConfigurationError, ConnectionError } from '../../core/errors.ts'
@@ -73,7 +73,6 @@ async function connectByUrl(
 ): Promise<ChannelModel> {
   const target = await resolveTarget(options, attempt)
   const where = describeTarget(target)
-  const { connect } = await importClient(where)
   // Node connects a socket whose signal has aborted before, all the same.
   if (signal.aborted) throw closedMeanwhile()
   // A socket of ours can be destroyed at any time; the library has no handle for one that is still connecting.
@@ -82,7 +81,7 @@ async function connectByUrl(
   signal.addEventListener('abort', stop, { once: true })
   const timer = clock.setTimer(options.connectTimeoutMs, stop)
   try {
-    const model = await connect(
+    const model = await connectClient(
       target,
       socketOptions(options, target, `${options.connectionName ?? service}.${purpose}`, giveUp.signal),
     )
@@ -104,14 +103,6 @@ async function connectByUrl(
 
 function closedMeanwhile(): ConnectionError {
   return new ConnectionError('The transport was closed while it connected')
-}
-
-async function importClient(where: string): Promise<Pick<typeof Amqplib, 'connect'>> {
-  try {
-    return await import('amqplib')
-  } catch (error) {
-    throw toConnectError(error, where)
-  }
 }
 
 async function resolveTarget(options: ResolvedRabbitMqOptions, attempt: number): Promise<Options.Connect> {

@@ -50,10 +50,6 @@ export function toConnectError(error: unknown, where: string): BusbarError {
       `RabbitMQ at ${where} did not open the virtual host: it does not exist, the user has no permissions there, or it is down`,
       { cause: error },
     )
-  if (isMissingClient(error))
-    return new ConfigurationError('rabbitmq', [
-      { path: '', message: 'needs the package amqplib, which is not installed: npm install amqplib' },
-    ])
   return new ConnectionError(`RabbitMQ at ${where} can't be reached: ${detailOf(error)}`, { cause: error })
 }
 
@@ -71,11 +67,6 @@ export function toBrokerError(error: unknown, doing: string): BusbarError {
 
 export function lostError(): SettlementError {
   return new SettlementError('The channel of the delivery is gone; the broker delivers the message again')
-}
-
-export function isMissingClient(error: unknown): boolean {
-  if (!(error instanceof Error) || (error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') return false
-  return error.message.includes("'amqplib'")
 }
 
 /** A connect to a name with several addresses fails with an AggregateError whose own message is empty. */

@@ -5,7 +5,7 @@ import type { OutgoingMessage } from '../../core/message.ts'
 import { describe, OptionsReader } from '../../core/options.ts'
 import { topicProblem } from '../../core/topic.ts'
 import type { BackoffOptions, BackoffType } from './backoff.ts'
-import { checkUrl } from './url.ts'
+import { applyUrl, checkUrl } from './url.ts'
 
 /** What a connection is for: publishing has its own, so that a broker that blocks publishers does not stop consumers. */
 export type Purpose = 'publish' | 'consume'
@@ -82,7 +82,7 @@ export interface MessageProperties {
 
 export interface RabbitMqOptions {
   /**
-   * `amqp://user:password@host:5672/vhost`, or `amqps://`. Of a list, each try to connect takes the next one. A function is
+   * `amqp://user:password@host:5672/vhost`, or `amqps://`; its parameters are options of this object: `?partitions=8`. Of a list, each try to connect takes the next one. A function is
    * asked at each try (`attempt` counts from 0). Default `amqp://localhost`.
    */
   readonly url?: string | readonly string[] | ((attempt: number) => string | Promise<string>) | undefined
@@ -187,7 +187,7 @@ export const BUCKETS = 32
 const EXCHANGE = /^[A-Za-z0-9_.-]{1,60}$/
 
 export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): ResolvedRabbitMqOptions {
-  const reader = new OptionsReader('rabbitmq', options)
+  const reader = new OptionsReader('rabbitmq', applyUrl(options))
   const reconnect = reader.nested('reconnect')
   const minMs = reconnect.integer('minMs', RABBITMQ_DEFAULTS.reconnect.minMs, { min: 1 })
   const exchange = reader.string('exchange', RABBITMQ_DEFAULTS.exchange)

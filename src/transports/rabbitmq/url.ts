@@ -1,7 +1,27 @@
 import type { Options } from 'amqplib'
+import { urlParameter } from '../../core/url-parameter.ts'
+import type { RabbitMqOptions } from './options.ts'
 
-/** Parameters that the URI specification of AMQP knows, and that we understand. */
+/** Parameters that the URI specification of AMQP knows, and that we understand. They stay in the URL. */
 const PARAMETERS = new Set(['heartbeat', 'frame_max', 'channel_max'])
+
+/**
+ * The options with those that stand in the URL as parameters: `amqp://host?exchange=orders&partitions=8`. What is said beside
+ * the URL wins. Of several URLs, or a function, none is looked at.
+ */
+export function applyUrl(options: RabbitMqOptions | undefined): RabbitMqOptions | undefined {
+  const given = options?.url
+  if (typeof given !== 'string' || !URL.canParse(given)) return options
+  const url = new URL(given)
+  const own = Array.from(url.searchParams).filter(([name]) => !PARAMETERS.has(name))
+  if (own.length === 0) return options
+  const input: Record<string, unknown> = { ...options }
+  for (const [name, text] of own) {
+    input[name] ??= urlParameter(text)
+    url.searchParams.delete(name)
+  }
+  return { ...input, url: url.href }
+}
 
 /** What is wrong with a URL, or undefined. Never shows it: it may hold a password. */
 export function checkUrl(url: unknown): string | undefined {
@@ -14,7 +34,7 @@ export function checkUrl(url: unknown): string | undefined {
     return 'has a "%" that starts no %XX: write a plain percent sign as %25'
   for (const [name, value] of searchParams) {
     if (!PARAMETERS.has(name))
-      return `has the parameter "${name}": there are ${[...PARAMETERS].join(', ')}; all else is an option of rabbitmq()`
+      return `has the parameter "${name}": of several URLs, or from a function, they are ${[...PARAMETERS].join(', ')}; all else is an option of rabbitmq()`
     if (!/^\d{1,9}$/.test(value)) return `has the parameter "${name}" with a value that is no number`
   }
   return undefined
