@@ -22,7 +22,9 @@ const FETCH_AT_ONCE = 500
 const IDLE_FETCHES = 5
 const IDLE_FETCH_MS = 20
 /** Whatever the server says or does not say, a fetch goes on after that. */
-const FETCH_TIMEOUT_MS = 3_000
+const FETCH_TIMEOUT_MS = 1_000
+/** And so long after the last message that came of it. */
+const FETCH_GAP_MS = 50
 /** The server looks at what is pending a little late. */
 const RUN_OUT_GRACE_MS = 150
 
@@ -90,6 +92,7 @@ export class Lane {
   #mending: Promise<void> | undefined
   #fetchLeft = 0
   #fetchStep: (() => void) | undefined
+  #fetchTimer: Timer | undefined
   /** Until then a server that was killed may show what it has forgotten (monotonic ms). */
   #forgetfulUntil = 0
 
@@ -433,19 +436,25 @@ export class Lane {
 
   #fetch(count: number): Promise<void> {
     return new Promise((resolve) => {
-      let timer: Timer | undefined
       this.#fetchStep = () => {
         this.#fetchStep = undefined
-        timer?.cancel()
+        this.#fetchTimer?.cancel()
         resolve()
       }
-      timer = this.#host.session.host.clock.setTimer(FETCH_TIMEOUT_MS, () => this.#fetchStep?.())
+      this.#endFetchAfter(FETCH_TIMEOUT_MS)
       this.pulls.askWithoutWaiting(count)
     })
   }
 
   #fetchCame(): void {
     if (--this.#fetchLeft <= 0) this.#fetchStep?.()
+    // A server that has fewer than were asked for sends those, and may not say that it was all.
+    else if (this.#fetchStep !== undefined) this.#endFetchAfter(FETCH_GAP_MS)
+  }
+
+  #endFetchAfter(delayMs: number): void {
+    this.#fetchTimer?.cancel()
+    this.#fetchTimer = this.#host.session.host.clock.setTimer(delayMs, () => this.#fetchStep?.())
   }
 
   /** What was gathered takes its place before everything else, in order. */
