@@ -5,11 +5,16 @@ import { listProcesses } from '../../tools/brokers/process-list.ts'
 
 /** Where a broker can't be had, its tests are skipped by name; in CI that is a failure. */
 export async function skipIfMissing<T>(context: TestContext, starting: Promise<T>): Promise<T> {
+  const started = await unlessMissing(starting)
+  return started instanceof BrokerError ? context.skip(started.message) : started
+}
+
+/** The broker, or why this machine can't have it; in CI that is a failure. */
+export async function unlessMissing<T>(starting: Promise<T>): Promise<T | BrokerError> {
   try {
     return await starting
   } catch (error) {
-    const missing = error instanceof BrokerError && error.code === 'missing'
-    if (missing && process.env['CI'] === undefined) context.skip(error.message)
+    if (error instanceof BrokerError && error.code === 'missing' && process.env['CI'] === undefined) return error
     throw error
   }
 }
