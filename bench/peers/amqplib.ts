@@ -1,5 +1,6 @@
+import { randomUUID } from 'node:crypto'
 import { connect } from 'amqplib'
-import type { Channel, ConsumeMessage } from 'amqplib'
+import type { Channel, ConsumeMessage, Options } from 'amqplib'
 import { readCaseArguments } from '../harness/case-arguments.ts'
 import { printCaseOutput } from '../harness/case-output.ts'
 import { measurePeer } from '../harness/measure-peer.ts'
@@ -7,7 +8,8 @@ import type { PeerQueue } from '../harness/measure-peer.ts'
 import { requiredUrl } from '../harness/required-url.ts'
 
 // Confirm channel, persistent messages, durable queue. `--queue` is quorum or classic; `--ack-every=64` acks up to the 64th
-// delivery in one frame; `--no-delay=false` leaves Nagle's algorithm on, which is the library's default.
+// delivery in one frame; `--no-delay=false` leaves Nagle's algorithm on, which is the library's default. `--envelope=true`
+// sends what Busbar sends: through a topic exchange, mandatory, with CloudEvents headers; most of their price is the broker's.
 
 const args = readCaseArguments()
 const socketOptions = { noDelay: args.option('no-delay', 'true') === 'true' }
@@ -51,6 +53,29 @@ function makeAcker(channel: Channel, settled: (count: number) => void): Acker {
   }
 }
 
+const EXCHANGE = 'bench-envelope'
+
+/** Properties of a message as an event has them. */
+function envelopeOf(topic: string): Options.Publish {
+  const id = randomUUID()
+  const now = new Date()
+  return {
+    persistent: true,
+    mandatory: true,
+    messageId: id,
+    contentType: 'application/octet-stream',
+    timestamp: Math.floor(now.getTime() / 1_000),
+    headers: {
+      'cloudEvents:specversion': '1.0',
+      'cloudEvents:id': id,
+      'cloudEvents:type': topic,
+      'cloudEvents:source': 'bench',
+      'cloudEvents:time': now.toISOString(),
+      'cloudEvents:correlationid': id,
+    },
+  }
+}
+
 async function open(name: string): Promise<PeerQueue> {
   const url = requiredUrl('rabbitmq')
   const publishing = await connect(url, socketOptions)
@@ -61,13 +86,20 @@ async function open(name: string): Promise<PeerQueue> {
     durable: true,
     arguments: { 'x-queue-type': args.option('queue', 'quorum') },
   })
+  const hasEnvelope = args.option('envelope', 'false') === 'true'
+  if (hasEnvelope) {
+    await confirms.assertExchange(EXCHANGE, 'topic', { durable: true })
+    await confirms.bindQueue(name, EXCHANGE, `${name}.#`)
+  }
   let acker: Acker | undefined
   return {
     publish(body, confirmed) {
-      confirms.sendToQueue(name, body, { persistent: true }, (error: unknown) => {
+      const done = (error: unknown): void => {
         if (error !== null && error !== undefined) throw error
         confirmed()
-      })
+      }
+      if (hasEnvelope) confirms.publish(EXCHANGE, `${name}.~1`, body, envelopeOf(name), done)
+      else confirms.sendToQueue(name, body, { persistent: true }, done)
     },
     async consume(handle, settled) {
       acker = makeAcker(channel, settled)

@@ -24,6 +24,11 @@ function amqplib(mode: string, { bytes }: BodySize, ...args: readonly string[]):
   return subject('amqplib', 'peers/amqplib.ts', CONFIRMED, `--mode=${mode}`, `--bytes=${bytes}`, ...args)
 }
 
+/** What Busbar sends, by hand: the price of envelope and routing is in both. */
+function sameEnvelope(mode: string, size: BodySize, ...args: readonly string[]): Subject {
+  return { ...amqplib(mode, size, '--envelope=true', ...args), name: 'amqplib, same envelope' }
+}
+
 function rabbitmqClient(mode: string, { bytes }: BodySize, ...args: readonly string[]): Subject {
   const file = 'peers/rabbitmq-client.ts'
   return subject('rabbitmq-client', file, CONFIRMED, `--mode=${mode}`, `--bytes=${bytes}`, ...args)
@@ -57,6 +62,7 @@ function casesOf(size: BodySize): readonly BenchCase[] {
       ours: ours('publish.ts', '--body=bytes', bytes, SINK, ...WINDOW),
       peers: [
         amqplib('publish', size),
+        sameEnvelope('publish', size),
         { ...amqplib('publish', size, '--queue=classic'), name: 'amqplib, classic', guarantees: 'classic queue' },
         rabbitmqClient('publish', size),
       ],
@@ -85,6 +91,7 @@ function casesOf(size: BodySize): readonly BenchCase[] {
       ours: ours('end-to-end.ts', bytes, ...WINDOW, PREFETCH),
       peers: [
         amqplib('e2e', size, '--body=json'),
+        sameEnvelope('e2e', size, '--body=json'),
         rabbitmqClient('e2e', size, '--body=json'),
         nest(size),
         nestNoAck(size),
@@ -109,6 +116,7 @@ export const rabbitmqSuite: Suite = {
       ours: ours('latency.ts'),
       peers: [
         amqplib('latency', SMALL),
+        sameEnvelope('latency', SMALL),
         { ...amqplib('latency', SMALL, '--no-delay=false'), name: 'amqplib, noDelay off' },
         rabbitmqClient('latency', SMALL),
         nest(SMALL, '--mode=latency'),
