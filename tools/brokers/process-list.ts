@@ -55,7 +55,8 @@ function readStat(pid: string): ProcessInfo | undefined {
   const fields = statFields(`/proc/${pid}/stat`)
   if (fields === undefined) return undefined
   const [state, ppid, pgid] = fields
-  if (state === 'Z' || state === 'X') return undefined
+  // The first thread is a zombie as soon as it has ended, while the others (field 17 is their number) may still hold sockets.
+  if (state === 'X' || (state === 'Z' && Number(fields[17]) <= 1)) return undefined
   return { pid: Number(pid), ppid: Number(ppid), pgid: Number(pgid), startedToken: fields[19] ?? '' }
 }
 
