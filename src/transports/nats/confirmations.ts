@@ -49,7 +49,7 @@ export class Confirmations {
 
   open(): void {
     this.#subscription = this.#session.subscribe(
-      `${this.#inbox}.*`,
+      `${this.#inbox}.>`,
       (message) => this.#answered(message),
       (error) => this.#session.error(error, 'receiving the confirmations of acks'),
     )
@@ -72,7 +72,8 @@ export class Confirmations {
     const { id, deliveries, verb } = confirmation
     for (let index = 0; index < deliveries.length; index++) (deliveries[index] as NatsDelivery).lane.lastIndex = index
     const payload = PAYLOADS[verb]
-    const inbox = `${this.#inbox}.${id}`
+    // Answers to an earlier try that come late must not be taken for those of lanes that have yet to answer this one.
+    const inbox = `${this.#inbox}.${id}.${++confirmation.tries}`
     const { outbox } = this.#session
     let lanes = 0
     for (let index = 0; index < deliveries.length; index++) {
@@ -82,14 +83,14 @@ export class Confirmations {
       outbox.publish(reply, isLast ? inbox : '', payload)
     }
     confirmation.open = lanes
-    confirmation.tries++
     confirmation.sentAt = this.#session.host.clock.monotonic()
   }
 
   #answered(message: Incoming): void {
     const { subject } = message
-    const confirmation = this.#open.get(Number(subject.slice(this.#inbox.length + 1)))
-    if (confirmation === undefined) return
+    const dot = subject.lastIndexOf('.')
+    const confirmation = this.#open.get(Number(subject.slice(this.#inbox.length + 1, dot)))
+    if (confirmation?.tries !== Number(subject.slice(dot + 1))) return
     // Nobody listens for acks there: the consumer is gone, or JetStream is for a while. It is looked into soon.
     if (message.status >= 300) {
       confirmation.sentAt = -Infinity
