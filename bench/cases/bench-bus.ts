@@ -1,5 +1,5 @@
 import { createBus } from 'busbar'
-import type { Bus, ConsumerHandle, ConsumeOptions, Middleware } from 'busbar'
+import type { Bus, ConsumerHandle, ConsumeOptions, Middleware, Transport } from 'busbar'
 import type { Backlog } from '../harness/backlog.ts'
 import type { CaseArguments } from '../harness/case-arguments.ts'
 import { openBenchTransport } from './bench-transport.ts'
@@ -31,17 +31,30 @@ export async function openBenchBus(args: CaseArguments): Promise<BenchBus> {
   const source = makeMessageSource(args, topic)
   const middleware = Array.from({ length: args.number('middlewares', 0) }, countingMiddleware)
   const bus = createBus({ service: 'bench', transport, middleware })
+  const consumers: ConsumerHandle[] = []
   return {
     bus,
     source,
     consume(backlog) {
-      return addConsumer(bus, source, args, backlog)
+      const consumer = addConsumer(bus, source, args, backlog)
+      consumers.push(consumer)
+      return consumer
     },
     async close() {
+      for (const consumer of consumers) await consumer.close()
+      await sweep(transport, topic)
       await bus.close({ timeoutMs: 5_000 })
       remove()
     },
   }
+}
+
+/** What a run leaves behind must not be in the way of the next one. The other topic is of groups that only keep. */
+async function sweep({ admin }: Transport, topic: string): Promise<void> {
+  if (admin === undefined) return
+  for (const found of await admin.groups())
+    if (found.topic === topic || found.topic === 'bench.>') await admin.deleteGroup(found.topic, found.group)
+  await admin.purge(topic)
 }
 
 function addConsumer(bus: Bus, source: MessageSource, args: CaseArguments, backlog: Backlog): ConsumerHandle {
