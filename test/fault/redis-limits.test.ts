@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { createClient } from 'redis'
 import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
-import { AuthorizationError, createBus, PublishError } from 'busbar'
+import { AuthorizationError, ConnectionError, createBus, PublishError } from 'busbar'
 import type { Bus, BusOptions } from 'busbar'
-import { uniqueName, waitUntil } from 'busbar/testing'
+import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import { redis } from 'busbar/redis'
 import type { RedisOptions } from 'busbar/redis'
 import { startPrivate } from '../../tools/brokers/index.ts'
@@ -173,6 +173,21 @@ describe('Redis: limits and permissions', () => {
     await waitUntil(() => reconnects > 0, { timeoutMs: 10_000, describe: 'the reconnect' })
     const after = await on.publish(topic, 'after')
     await waitUntil(() => handled.has(after.id), { timeoutMs: 10_000 })
+  })
+
+  test('an admin call that a cut falls into rejects with a ConnectionError', async () => {
+    await using proxy = await tcpProxy({ host: broker.host, port: broker.port })
+    const on = bus({ host: proxy.host, port: proxy.port })
+    await on.start()
+    const topic = uniqueName('cut')
+    await on.admin().ensureTopic(topic)
+    const sent = proxy.bytesUp
+    proxy.stall('down')
+    const asking = on.admin().groups(topic)
+    await waitUntil(() => proxy.bytesUp > sent, { timeoutMs: 5_000, describe: 'the command to be sent' })
+    proxy.cut()
+    await assert.rejects(asking, (error) => ConnectionError.is(error) && error.retryable)
+    proxy.resume()
   })
 
   test('a permission that is missing: the publish says so, as not sent', async () => {

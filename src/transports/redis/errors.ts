@@ -2,10 +2,10 @@ import { AuthorizationError, ConnectionError, PublishError } from '../../core/er
 import type { PublishFailure } from '../../core/errors.ts'
 
 /** A command was given up before it was handed to a connection: the server certainly has not seen it. */
-export class NotSentError extends Error {}
+export class NotSentError extends ConnectionError {}
 
 /** The connection went away, or did not answer, after the command was handed to it. */
-export class LostReplyError extends Error {}
+export class LostReplyError extends ConnectionError {}
 
 const CODE = /^([A-Z][A-Z0-9_]+)(?: |$)/
 /** Redis 6 wraps an error of a command inside a script. */
@@ -41,7 +41,9 @@ export function messageOf(error: unknown): string {
 
 /** What a connection that could not be made is to the user. `where` has no credentials in it. */
 export function toConnectError(error: unknown, where: string): Error {
-  if (ConnectionError.is(error) || AuthorizationError.is(error)) return error
+  const isOurs = error instanceof NotSentError || error instanceof LostReplyError
+  // Those of a single command say nothing of where.
+  if (!isOurs && (ConnectionError.is(error) || AuthorizationError.is(error))) return error
   if (isAuthorizationFailure(error)) {
     return new AuthorizationError(
       `Redis at ${where} refused the credentials or a permission: ${messageOf(error)}. Check the user, the password and the ACL.`,
