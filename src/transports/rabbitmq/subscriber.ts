@@ -2,7 +2,6 @@ import type { ConsumeMessage } from 'amqplib'
 import { sleep } from '../../core/clock.ts'
 import { SettlementError } from '../../core/errors.ts'
 import { messageBytes } from '../../core/outgoing.ts'
-import { compilePattern, isPattern, topicProblem } from '../../core/topic.ts'
 import type {
   Delivery,
   DeliverySink,
@@ -19,14 +18,14 @@ import { RabbitMqDelivery } from './delivery.ts'
 import { lostError } from './errors.ts'
 import { ForeignIds } from './foreign-ids.ts'
 import type { Intake, Seat } from './intake.ts'
-import { topicOf } from './mapping.ts'
 import { withMetadata } from './metadata.ts'
 import type { Session } from './link.ts'
 import type { QueueReader, ReaderHost } from './queue-reader.ts'
 import { Republisher } from './republisher.ts'
 import type { Pending } from './republisher.ts'
 import { StreamCursor } from './stream-cursor.ts'
-import type { SubscriptionContext } from './subscription-context.ts'
+import type { QueueNature, SubscriptionContext } from './subscription-context.ts'
+import { TopicFilter } from './topic-filter.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 /** Queues of one subscription take turns in portions of that size. */
@@ -34,16 +33,6 @@ const PORTION = 16
 const CLOSE_MS = 2_000
 const ACK_MIN_MS = 15
 const ACK_MAX_MS = 250
-
-/** How the queues of a subscription are to be treated. */
-export interface QueueNature {
-  /** Others may consume the same queue at the same time. */
-  readonly isShared: boolean
-  /** Somebody else's queue: what it does with what is rejected is its own business. */
-  readonly isForeign: boolean
-  /** Made for this subscription, to be deleted with it. */
-  readonly isTemporary: boolean
-}
 
 /**
  * One member of a group: takes from its queues what the runtime asks for, and settles it. Everything that concerns which
@@ -56,7 +45,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   readonly #context: SubscriptionContext
   readonly #options: ResolvedConsumerOptions
   readonly #sink: DeliverySink
-  readonly #matches: ((topic: string) => boolean) | undefined
+  readonly #topics: TopicFilter
   readonly #attempts: Attempts
   readonly #republisher: Republisher
   readonly #foreignIds = new ForeignIds()
@@ -84,7 +73,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     this.#options = options
     this.#context = context
     this.nature = parts.nature
-    this.#matches = isPattern(spec.topic) ? compilePattern(spec.topic) : undefined
+    this.#topics = new TopicFilter(spec.topic, options.queue !== undefined || options.bindings.length > 0)
     this.#cursor = options.offset === undefined ? undefined : new StreamCursor(options.offset)
     this.#attempts = new Attempts(spec.consumerId, parts.notes, context)
     this.#republisher = new Republisher({
@@ -287,7 +276,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     const { deliveryTag, redelivered, native, returns } = arrival
     const offset = this.#cursor === undefined ? undefined : arrival.offset
     if (offset !== undefined && this.#cursor?.came(offset) === false) return undefined
-    const topic = this.#topicOf(arrival)
+    const topic = this.#topics.topicOf(arrival)
     if (topic === undefined) {
       if (offset !== undefined) this.#cursor?.settled(offset)
       return undefined
@@ -316,26 +305,6 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     if (id !== undefined) return id
     // Only the library reads messages without an id.
     return this.#cursor === undefined ? this.#foreignIds.idOf(native as ConsumeMessage) : `${reader.queue}:${offset}`
-  }
-
-  /** Undefined for a message that a binding let through and that is not of the topic. */
-  #topicOf(arrival: Arrival): string | undefined {
-    const { topic: wanted } = this.spec
-    const isOthers = this.#options.queue !== undefined || this.#options.bindings.length > 0
-    if (this.#matches === undefined) {
-      // What has a bucket is ours, and bound exactly.
-      const { routingKey } = arrival
-      return isOthers || routingKey === wanted || routingKey.includes('.~') || topicOf(arrival) === wanted
-        ? wanted
-        : undefined
-    }
-    const topic = topicOf(arrival)
-    if (this.#matches(topic)) return topic
-    if (!isOthers) return undefined
-    // From elsewhere, by a binding of the user's: its routing key may be anything.
-    return topicProblem(topic, false) === undefined
-      ? topic
-      : topic.replace(/[^A-Za-z0-9_.-]+|^\.|\.$|\.(?=\.)/g, '_') || '_'
   }
 
   readonly #arrived = (): void => this.arrived()

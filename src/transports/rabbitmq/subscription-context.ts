@@ -18,3 +18,13 @@ export interface SubscriptionContext {
   /** It is closed, and the transport may forget it. */
   ended(subscription: RabbitMqSubscription): Promise<void>
 }
+
+/** How the queues of a subscription are to be treated. */
+export interface QueueNature {
+  /** Others may consume the same queue at the same time. */
+  readonly isShared: boolean
+  /** Somebody else's queue: what it does with what is rejected is its own business. */
+  readonly isForeign: boolean
+  /** Made for this subscription, to be deleted with it. */
+  readonly isTemporary: boolean
+}
