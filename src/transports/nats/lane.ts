@@ -92,6 +92,7 @@ export class Lane {
   #mending: Promise<void> | undefined
   #fetchLeft = 0
   #fetchStep: (() => void) | undefined
+  #pausing: AbortController | undefined
   #fetchTimer: Timer | undefined
   /** Until then a server that was killed may show what it has forgotten (monotonic ms). */
   #forgetfulUntil = 0
@@ -145,6 +146,7 @@ export class Lane {
     const isAsking = this.pulls.asked > 0
     this.#subscription = undefined
     this.#fetchStep?.()
+    this.#pausing?.abort()
     if (subscription !== undefined && !this.#host.session.connection.isClosed()) {
       // Without interest the server drops our requests; what it sent before it knew still comes through.
       if (this.#host.session.ready) await subscription.drain()
@@ -166,6 +168,7 @@ export class Lane {
     this.#subscription = undefined
     this.pulls.reset()
     this.#fetchStep?.()
+    this.#pausing?.abort()
   }
 
   /** The connection is back, and `restored` says what the server has. */
@@ -413,12 +416,20 @@ export class Lane {
     if (this.#unmended && this.#mends === 0 && this.#open) this.#mendGap()
   }
 
+  /** Ends early when the lane is given up or cut off: no timer of a lane outlives it. */
+  async #pause(ms: number): Promise<void> {
+    const pausing = new AbortController()
+    this.#pausing = pausing
+    await sleep(this.#host.session.host.clock, ms, pausing.signal).catch(() => undefined)
+    if (this.#pausing === pausing) this.#pausing = undefined
+  }
+
   /** Has everything delivered again that is pending and not here, and gathers it. False when it was cut off. */
   async #fetchBack(info: ConsumerInfo, expired: boolean): Promise<boolean> {
     const { session } = this.#host
     await this.#sweep()
     if (expired && !(await reclaim(session, info, this.#reply.prefix, this.#accountedFor())))
-      await sleep(session.host.clock, this.ackWaitMs + RUN_OUT_GRACE_MS)
+      await this.#pause(this.ackWaitMs + RUN_OUT_GRACE_MS)
     // The server takes what is handed back and what is asked for from two queues: the first answers may come too early, and
     // bring what is new. It is over when all that is pending is here, or when nothing comes for a while: the rest is delayed.
     for (let idle = 0; idle < IDLE_FETCHES && this.#subscription !== undefined;) {
@@ -428,7 +439,7 @@ export class Lane {
       this.#fetchLeft = Math.min(missing, FETCH_AT_ONCE)
       await this.#fetch(this.#fetchLeft)
       if (this.#accountedFor().size > before) idle = 0
-      else await sleep(session.host.clock, ++idle * IDLE_FETCH_MS)
+      else await this.#pause(++idle * IDLE_FETCH_MS)
     }
     this.pulls.reset()
     return this.#subscription !== undefined
