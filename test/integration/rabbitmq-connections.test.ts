@@ -9,6 +9,7 @@ import type { Bus, Transport } from 'busbar'
 import { rabbitmq } from 'busbar/rabbitmq'
 import type { Credentials, Purpose, RabbitMqOptions } from 'busbar/rabbitmq'
 import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
+import type { ProxyLink } from 'busbar/testing'
 import { transportFromUrl } from 'busbar/url'
 import { createCertificates } from '../../tools/brokers/certificates.ts'
 import type { Certificates } from '../../tools/brokers/certificates.ts'
@@ -209,17 +210,27 @@ describe('RabbitMQ: connections and credentials', () => {
   })
 
   test('heartbeats keep an idle connection, and the broker lists it by its name', async () => {
-    const on = at({ heartbeatMs: 1_000, connectionName: 'shop' })
+    await using proxy = await tcpProxy({ port: broker.port })
+    const url = `amqp://${proxy.host}:${proxy.port}`
+    const on = bus(rabbitmq({ url, heartbeatMs: 1_000, connectionName: 'shop' }))
     await roundTrip(on)
     let losses = 0
     on.events.on('disconnect', () => losses++)
     const listed = await broker.ctl('list_connections', 'client_properties', 'timeout')
     assert.match(listed, /"connection_name","shop\.consume"/)
     assert.match(listed, /"connection_name","shop\.publish"/)
-    await new Promise((resolve) => {
-      setTimeout(resolve, 3_500)
+    // A silent peer is given up after two of them; a heartbeat has 8 bytes.
+    const enough = 5 * 8
+    const before = proxy.links.map(({ bytesUp, bytesDown }) => [bytesUp, bytesDown] as const)
+    await waitUntil(() => before.every(([up, down], at) => hasGrown(proxy.links[at], up + enough, down + enough)), {
+      timeoutMs: 15_000,
+      describe: () => `${proxy.links.length} connections, ${losses} lost`,
     })
-    assert.equal(losses, 0)
+    assert.deepEqual([before.length, proxy.accepted, losses], [2, 2, 0])
     await roundTrip(on)
   })
 })
+
+function hasGrown(link: ProxyLink | undefined, up: number, down: number): boolean {
+  return link !== undefined && link.bytesUp >= up && link.bytesDown >= down
+}
