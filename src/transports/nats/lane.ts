@@ -168,7 +168,6 @@ export class Lane {
     this.#subscription = undefined
     this.pulls.reset()
     this.#fetchStep?.()
-    this.#pausing?.abort()
   }
 
   /** The connection is back, and `restored` says what the server has. */
@@ -416,7 +415,7 @@ export class Lane {
     if (this.#unmended && this.#mends === 0 && this.#open) this.#mendGap()
   }
 
-  /** Ends early when the lane is given up or cut off: no timer of a lane outlives it. */
+  /** Ends early when the lane is given up: no timer of a lane outlives it. */
   async #pause(ms: number): Promise<void> {
     const pausing = new AbortController()
     this.#pausing = pausing
