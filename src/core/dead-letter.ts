@@ -1,5 +1,5 @@
 import type { DeadLetter } from './bus-types.ts'
-import type { CodecRegistry } from './codec.ts'
+import { CodecRegistry } from './codec.ts'
 import type { DeadLetterReason } from './events.ts'
 import { summarizeFailure } from './failure-summary.ts'
 import type { ErrorSummary } from './failure-summary.ts'
@@ -111,8 +111,13 @@ function clip(text: string, maxChars: number): string {
   return fromHeaderText(toHeaderText(text, maxChars))
 }
 
+const BUILT_IN_CODECS = new CodecRegistry()
+
 /** Reads a stored dead letter; undefined when it is none of ours (another program wrote to the topic). */
-export function parseDeadLetter(stored: StoredMessage, codecs: CodecRegistry): DeadLetter | undefined {
+export function parseDeadLetter(
+  stored: StoredMessage,
+  codecs: CodecRegistry = BUILT_IN_CODECS,
+): DeadLetter | undefined {
   const { headers } = stored.message
   const topic = headers[TOPIC]
   const reason = headers[REASON]

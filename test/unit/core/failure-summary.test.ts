@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
 import { RejectError } from '../../../src/core/errors.ts'
@@ -51,9 +54,16 @@ describe('summarizeFailure', () => {
     ])
   })
 
-  it('knows the error of a real fetch to a port without a listener', async () => {
-    const error = await fetch('http://127.0.0.1:1/').catch((reason: unknown) => reason)
-    expect(JSON.stringify(summarizeFailure(error).causes)).toMatch(/ECONNREFUSED|bad port/)
+  it('knows the error of a real fetch from a port that nobody listens to', async () => {
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    server.close()
+    await once(server, 'close')
+    const error = await fetch(`http://127.0.0.1:${port}/`).catch((reason: unknown) => reason)
+    const { name, message, causes } = summarizeFailure(error)
+    expect([name, message]).toEqual(['TypeError', 'fetch failed'])
+    expect(causes).toContainEqual(expect.objectContaining({ code: 'ECONNREFUSED' }))
   })
 
   it('takes the first errors of an AggregateError, and a number as a code', () => {
@@ -168,9 +178,9 @@ describe('summarizeFailure', () => {
   it('takes bounded space for unbounded input', () => {
     const error = Object.assign(new Error('x'.repeat(1_000_000)), { code: 'c'.repeat(1_000_000) })
     error.name = 'n'.repeat(1_000_000)
-    error.cause = Object.fromEntries(Array.from({ length: 100_000 }, (_, at) => [`k${at}`, at]))
+    error.cause = Object.fromEntries(Array.from({ length: 5_000 }, (_, at) => [`k${at}`, at]))
     const summary = summarizeFailure(error)
     expect(JSON.stringify(summary).length).toBeLessThan(20_000)
-    expect(summary.causes[0]?.message).toBe('an object with 100000 fields')
+    expect(summary.causes[0]?.message).toBe('an object with 5000 fields')
   })
 })
