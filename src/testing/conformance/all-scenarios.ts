@@ -12,6 +12,7 @@ import { processDeathScenarios } from './process-death.ts'
 import { publishScenarios } from './publish.ts'
 import { reconnectScenarios } from './reconnect.ts'
 import { redeliveryScenarios } from './redelivery.ts'
+import { redriveCopyScenarios } from './redrive-copies.ts'
 import { redriveScenarios } from './redrive.ts'
 import { replayScenarios } from './replay.ts'
 import type { Scenario } from './scenario.ts'
@@ -29,6 +30,7 @@ export const allScenarios: readonly Scenario[] = [
   ...delayScenarios,
   ...deadLetterScenarios,
   ...redriveScenarios,
+  ...redriveCopyScenarios,
   ...replayScenarios,
   ...backPressureScenarios,
   ...lifecycleScenarios,
