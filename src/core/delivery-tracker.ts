@@ -87,6 +87,10 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     return this.#maxConcurrency()
   }
 
+  get noting(): number {
+    return this.#gate?.noting ?? 0
+  }
+
   /** Before the first delivery. */
   attach(subscription: TransportSubscription, runner: Runner): void {
     this.#subscription = subscription
@@ -98,18 +102,15 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#gate = new StartGate(
       this,
       this.#notes,
-      parks ? new ParkedKeys(admin, this.#parts.deadLetterGroup) : undefined,
+      parks ? new ParkedKeys(admin, this.#parts.deadLetterGroup, this.clock) : undefined,
     )
   }
 
   /** Returns everything that has not started; what waits for its retry keeps its delay. */
   releaseAll(): void {
     this.#runner?.flush()
-    const now = this.clock.now()
-    for (const pending of this.outstanding.toArray()) {
-      if (pending.state === 'queued' || pending.state === 'preparing') this.#release(pending, 0)
-      else if (pending.state === 'waitingForRetry') this.#release(pending, Math.max(0, pending.retryAt - now))
-    }
+    for (const pending of this.outstanding.toArray())
+      if (pending.state !== 'running' && pending.state !== 'settling') this.#release(pending, 0)
   }
 
   /** Returns what is with a handler: its outcome comes too late. */
@@ -162,7 +163,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       this.counters.received++
       this.bufferedBytes += delivery.bytes
       this.outstanding.push(pending)
-      if (!this.#lifecycle.isOpen) this.#release(pending, Math.max(0, (delivery.notBefore ?? 0) - now))
+      if (!this.#lifecycle.isOpen) this.#release(pending, 0)
       else if (!this.scheduler.add(pending)) this.#release(pending, RETURN_DELAY_MS)
     }
     this.#runner?.pump()
@@ -249,6 +250,10 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     return true
   }
 
+  needsPreparing(pending: PendingDelivery): boolean {
+    return (this.#gate as StartGate).needsPreparing(pending)
+  }
+
   started(pending: PendingDelivery): void {
     this.#notes?.started(pending)
   }
@@ -333,7 +338,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   prepared(pending: PendingDelivery): void {
     pending.isPrepared = true
-    this.scheduler.requeue(pending)
+    this.scheduler.requeueFirst(pending)
     this.#runner?.pump()
   }
 
@@ -439,8 +444,9 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     for (const later of behind) this.#release(later, 0)
   }
 
-  /** To the broker, untouched or not to be waited for. */
-  #release(pending: PendingDelivery, delayMs: number): void {
+  /** To the broker, untouched or not to be waited for; at the earliest when its next attempt is due. */
+  #release(pending: PendingDelivery, minDelayMs: number): void {
+    const delayMs = Math.max(minDelayMs, this.#msUntilDue(pending))
     if (pending.state === 'running') this.runningMessages--
     this.#endWait(pending)
     this.counters.released++
@@ -450,6 +456,11 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     if (this.#keepsOrder) this.scheduler.beginReturn(pending)
     else this.scheduler.remove(pending)
     ;(this.#settler as Settler).add(pending, { type: 'release', delayMs: Math.ceil(delayMs), inOrder })
+  }
+
+  #msUntilDue({ state, retryAt, wasHandled, delivery }: PendingDelivery): number {
+    if (state === 'waitingForRetry') return retryAt - this.clock.now()
+    return wasHandled || delivery.notBefore === undefined ? 0 : delivery.notBefore - this.clock.now()
   }
 
   #deadLetter(
