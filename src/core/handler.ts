@@ -31,18 +31,18 @@ export interface HandlerContext {
   readonly signal: AbortSignal
   readonly consumer: ConsumerControl
   readonly clock: Clock
+  publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
   /** Publishes with the same correlation id and trace context; the causation id is this message's id. */
   publish<Input, Output>(
     event: EventDefinition<Input, Output>,
     data: NoInfer<Input>,
     options?: PublishOptions,
   ): Promise<PublishReceipt>
-  publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
+  publishMany(topic: string, items: readonly PublishItem[]): Promise<readonly PublishResult[]>
   publishMany<Input, Output>(
     event: EventDefinition<Input, Output>,
     items: readonly PublishItem<NoInfer<Input>>[],
   ): Promise<readonly PublishResult[]>
-  publishMany(topic: string, items: readonly PublishItem[]): Promise<readonly PublishResult[]>
   /** Ends this attempt by throwing: the message goes to the dead letters at once. */
   reject(reason: string, options?: { readonly cause?: unknown }): never
   /**
