@@ -62,8 +62,10 @@ export type { EncodedMessage, Headers, Message, OutgoingMessage } from './core/m
 export type { PublishItem, PublishOptions, PublishReceipt, PublishResult } from './core/publish-options.ts'
 export type { StandardIssue, StandardResult, StandardSchema } from './core/standard-schema.ts'
 export type {
+  AttemptNote,
   Capabilities,
   Delivery,
+  DeliveryHistory,
   DeliverySink,
   GroupInfo,
   Outcome,
@@ -74,6 +76,7 @@ export type {
   StartFrom,
   StoredMessage,
   SubscriptionSpec,
+  SubscriptionState,
   TopicInfo,
   Transport,
   TransportAdmin,

@@ -97,6 +97,7 @@ const subscription: TransportSubscription = await transport.subscribe(
     from: 'earliest',
     prefetch: PREFETCH,
     prefetchBytes: 16_777_216,
+    maxPerKey: Number.MAX_SAFE_INTEGER,
     consumerId: 'bench',
   },
   { receive, lost: nothing },

@@ -2,6 +2,7 @@ import { compilePattern, PublishError, SettlementError } from 'busbar'
 import type {
   Capabilities,
   Delivery,
+  DeliveryHistory,
   DeliverySink,
   EncodedMessage,
   OutgoingMessage,
@@ -44,7 +45,8 @@ interface Item {
 /** One delivery of ours. `runtime` belongs to the bus. */
 class LoopbackDelivery implements Delivery {
   readonly item: Item
-  readonly attempt: number
+  attempt: number
+  readonly history: DeliveryHistory
   lost = false
   settled = false
   runtime: unknown = undefined
@@ -52,6 +54,7 @@ class LoopbackDelivery implements Delivery {
   constructor(item: Item) {
     this.item = item
     this.attempt = ++item.attempts
+    this.history = this.attempt === 1 ? 'new' : 'returned'
   }
 
   get message(): EncodedMessage {

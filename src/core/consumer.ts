@@ -97,6 +97,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
           from: this.#parts.from,
           prefetch: options.prefetch,
           prefetchBytes: options.prefetchBytes,
+          maxPerKey: Math.max(1, Math.ceil(options.prefetch / 8)),
           consumerId: this.#parts.consumerId,
           native: options.native,
         },

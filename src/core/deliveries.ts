@@ -263,14 +263,21 @@ export class Deliveries implements DeliverySink, RunnerHost, SettlerHost {
 
   #park(work: Work, delayMs: number, countAttempt: boolean): void {
     if (countAttempt) {
-      this.#subscription?.noteAttempt?.(work.delivery, work.attempt).catch((error: unknown) => {
+      const note = {
+        delivery: work.delivery,
+        used: work.attempt,
+        running: false,
+        notBefore: this.clock.now() + delayMs,
+      }
+      this.#subscription?.noteAttempts?.([note]).catch((error: unknown) => {
         this.#events.emit('error', {
           transport: this.#parts.transportName,
           error,
-          doing: `noting attempt ${work.attempt} of message ${work.message.id}`,
+          doing: `noting attempt ${note.used} of message ${work.message.id}`,
         })
       })
       work.attempt++
+      work.delivery.attempt = work.attempt
     }
     work.state = 'parked'
     this.parked++

@@ -19,7 +19,7 @@ interface OfMessage extends OfConsumer {
 }
 
 /** Why a message was dead-lettered or dropped. */
-export type DeadLetterReason = 'rejected' | 'exhausted' | 'undecodable' | 'invalid' | 'expired'
+export type DeadLetterReason = 'rejected' | 'exhausted' | 'undecodable' | 'invalid' | 'expired' | 'prior-failed'
 
 /** Everything that the bus tells about itself. Payloads are plain and may be logged; message bodies are in `message.body`. */
 export interface BusEventMap {
@@ -69,11 +69,21 @@ export interface BusEventMap {
   stalled: OfConsumer & { readonly idleMs: number; readonly outstanding: number; readonly lag: number | undefined }
   /** A consumer that had stalled makes progress again. */
   recovered: OfConsumer
+  /**
+   * One delivery has not been settled for `ageMs`, although others may flow: its handler does not end, or its dead letter
+   * can't be stored. `queuedBehind` messages of its key wait here for it. Emitted once for each delivery.
+   */
+  stuck: OfMessage & {
+    readonly ageMs: number
+    readonly state: 'running' | 'dead-lettering' | 'settling'
+    readonly queuedBehind: number
+  }
   /** Stored messages are gone before this group saw them: retention, a trimmed stream, a deleted entry. */
   loss: Of & {
     readonly topic: string
     readonly group: string | undefined
-    readonly count: number
+    /** How many, at least; undefined when nobody can tell. */
+    readonly count: number | undefined
     readonly position: Position | undefined
     readonly reason: string
   }

@@ -78,17 +78,45 @@ export interface SubscriptionSpec {
   /** Most unsettled deliveries that credit will ever allow: a hint for the broker's own prefetch. */
   readonly prefetch: number
   readonly prefetchBytes: number
+  /**
+   * Largest number of unsettled deliveries of one key (of the whole topic with `strict`). A transport that picks messages by
+   * key passes over a key of which the member holds that many, so that a hot key leaves room for others. Where keys share
+   * a partition that is read in order, the transport bounds the share of each partition instead.
+   */
+  readonly maxPerKey: number
   /** Unique name of this subscription, for lists of members. */
   readonly consumerId: string
   /** The transport's own options for this one consumer, unchecked by the runtime. */
   readonly native?: unknown
 }
 
+/**
+ * What became of the earlier deliveries of a message to this group.
+ *
+ * - `new`: there was none.
+ * - `returned`: each of them is accounted for: its attempt failed, it was handed back, or a process that is still alive
+ *   lost it with a lease or a connection.
+ * - `unknown`: one of them ended without a word, as when its process died, and nothing says that a handler had started.
+ * - `died`: a handler had started, and its process ended before the handler did. The message may have ended the process.
+ */
+export type DeliveryHistory = 'new' | 'returned' | 'unknown' | 'died'
+
 /** One attempt to hand a message to one subscription. Settled exactly once, through `TransportSubscription.settle`. */
 export interface Delivery {
   readonly message: EncodedMessage
-  /** 1 for the first delivery. Counts across processes where the capability `attempts` says so. */
-  readonly attempt: number
+  /**
+   * The attempt that comes next: 1 plus the attempts that are used up. Only a handler that started uses one; being handed
+   * out, prefetched, released or lost by a living process does not. Counts across processes where the capability `attempts`
+   * says so. The runtime raises it with each attempt that it makes here ("inline"), so that what the transport hands
+   * back, or notes, goes on counting from there.
+   */
+  attempt: number
+  readonly history: DeliveryHistory
+  /**
+   * No handler may start before this instant (ms since 1970), and later messages of the key wait too. Set for a message that
+   * was handed back `inOrder` with a delay, or noted as waiting, by a transport that can't hold back a key by itself.
+   */
+  readonly notBefore?: number | undefined
   readonly position: Position
   /** When the message was first handed to anybody of this group (ms since 1970), where the transport knows. */
   readonly firstDeliveredAt?: number | undefined
@@ -102,20 +130,38 @@ export interface Delivery {
 
 /**
  * - `ack`: done.
- * - `nack`: failed; deliver again no sooner than `delayMs` from now, and count an attempt.
- * - `release`: hand back untouched. Must not count as an attempt where the broker can avoid it. `delayMs` as above.
+ * - `nack`: failed; deliver again no sooner than `delayMs` from now. `delivery.attempt` attempts are used up.
+ * - `release`: hand back; `delivery.attempt - 1` attempts are used up. `delayMs` as above.
+ *
+ * With `inOrder`, the message comes back before any later one of its key, whatever `delayMs` is: without the capability
+ * `orderedRedelivery` the transport delivers it again at once with `notBefore` set, and the runtime waits. Without `inOrder`
+ * later messages of the key may overtake it there.
  * - `reject`: settle for ever. When `deadLetter` is given, it must be confirmed **before** the source is acked (atomically
  *   where the capability `transactions` is set); undefined means drop.
  */
 export type Outcome =
   | { readonly type: 'ack' }
-  | { readonly type: 'nack'; readonly delayMs: number }
-  | { readonly type: 'release'; readonly delayMs: number }
+  | { readonly type: 'nack'; readonly delayMs: number; readonly inOrder?: boolean | undefined }
+  | { readonly type: 'release'; readonly delayMs: number; readonly inOrder?: boolean | undefined }
   | { readonly type: 'reject'; readonly deadLetter: OutgoingMessage | undefined }
 
 export interface Settlement {
   readonly delivery: Delivery
   readonly outcome: Outcome
+}
+
+/** Something to remember about a delivery that is not settled yet, for whoever gets the message if this process dies. */
+export interface AttemptNote {
+  readonly delivery: Delivery
+  /** Attempts that are used up, including one that is running. */
+  readonly used: number
+  /**
+   * A handler is running. If nothing more is heard of the delivery, its process died of it or beside it: the next
+   * delivery has the history `died`. False: the message waits for its next attempt (`returned`).
+   */
+  readonly running: boolean
+  /** The next attempt must not start before this instant, in ms since 1970. */
+  readonly notBefore: number | undefined
 }
 
 export interface SettlementFailure {
@@ -128,8 +174,19 @@ export interface SettlementFailure {
 export interface DeliverySink {
   /** Takes over the deliveries. Never more than were requested, never after `pause()`, `drain()` or `close()` resolved. */
   receive(batch: readonly Delivery[]): void
-  /** These outstanding deliveries were taken back; the transport has set `lost` on them before the call. */
+  /**
+   * These outstanding deliveries were taken back; the transport has set `lost` on them before the call. What a lost
+   * connection or lease takes along is reported here in one call, before `settle` answers for any of it: otherwise a key could
+   * go on while its earlier messages are on their way back.
+   */
   lost(deliveries: readonly Delivery[], reason: string): void
+}
+
+export interface SubscriptionState {
+  /** A member without a share: the group has more members than partitions. Healthy, and never stalled. */
+  readonly standby: boolean
+  /** What keeps messages from arriving although they should, for people: "its queue was deleted and can't be declared: …". */
+  readonly trouble?: string | undefined
 }
 
 export interface TransportSubscription {
@@ -149,7 +206,8 @@ export interface TransportSubscription {
   resume(): void
   /**
    * Settles a batch in one go, in the given order. Resolves when the broker has taken it, with those that failed.
-   * A `lost` delivery fails with a `SettlementError`. Never rejects.
+   * A `lost` delivery fails with a `SettlementError`; so does an ack that the broker may not have read when its connection
+   * ended. The runtime remembers what it handled, and acks that again without its handler. Never rejects.
    *
    * After a `nack` or `release` with capability `orderedRedelivery` resolved, no later message of its key arrives before it.
    */
@@ -157,13 +215,31 @@ export interface TransportSubscription {
   /** Renews the lease of outstanding deliveries. Present when `leaseMs` is set. Those that can't be renewed are reported lost. */
   extend?(deliveries: readonly Delivery[]): Promise<void>
   /**
-   * Notes at the broker that this attempt has failed and the next one will be made here ("inline"), so that a delivery
-   * after the death of this process goes on counting from there. Absent where the broker has no place for it.
+   * Stores notes about unsettled deliveries at the broker; resolves when they would survive the death of this process, rejects
+   * when they can't be stored. A later note about a delivery replaces the one before. The runtime calls it
+   *
+   * - before it starts a handler for a message whose history is `unknown` or `died`, and waits for the answer;
+   * - for a handler that has been running for a moment, without waiting: short ones cost nothing;
+   * - when an attempt has failed and the next one will be made here (`running: false`, with its `notBefore`);
+   * - for a `lost` delivery whose running handler had been noted: this process lives, so the attempt is not used. A
+   *   transport does what it still can.
+   *
+   * Absent where the broker has no place for notes; `attempts` is false then.
    */
-  noteAttempt?(delivery: Delivery, attempt: number): Promise<void>
+  noteAttempts?(notes: readonly AttemptNote[]): Promise<void>
+  /**
+   * Messages that could be delivered to this very member now: of its own partitions, not of those that others read.
+   * Undefined when unknown. Absent where every member may get every message: then the group's own count is right.
+   */
+  readyHere?(): Promise<number | undefined>
+  /** How this member stands. Absent: it always has a share of the group's messages. */
+  state?(): SubscriptionState
   /** Stops intake at once and for good. Outstanding deliveries can still be settled. */
   drain(): Promise<void>
-  /** Drains, gives up what is unsettled (it is delivered again, soon), and releases the resources. Safe to call twice. */
+  /**
+   * Drains, gives up what is unsettled (it is delivered again, soon, without having used an attempt), and releases the
+   * resources. Safe to call twice.
+   */
   close(): Promise<void>
 }
 
@@ -245,7 +321,10 @@ export interface Transport {
     batch: readonly OutgoingMessage[],
     options?: { readonly signal?: AbortSignal | undefined },
   ): Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]>
-  /** Creates or joins the group. Nothing is delivered before `request`. */
+  /**
+   * Creates or joins the group. Nothing is delivered before `request`. A group that is deleted while it has members is made
+   * again at its position; where that can't be done, the subscription says so in its `state`.
+   */
   subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription>
   readonly admin?: TransportAdmin | undefined
   health(): TransportHealth

@@ -123,7 +123,7 @@ describe('trouble with a NATS server', () => {
       await publish(bus, topic, book, 20)
       await waitUntil(() => book.complete())
       assert.equal(
-        losses.reduce((total, { count }) => total + count, 0),
+        losses.reduce((total, { count }) => total + (count ?? 0), 0),
         7,
       )
       assert.match(losses[0]?.reason ?? '', /stream was deleted/)

@@ -85,7 +85,7 @@ describe('RabbitMQ: what it has of its own', () => {
       assert.ok(error instanceof PublishError && error.outcome === 'not-sent', String(error))
     const dropping = bus({ unroutable: 'drop' })
     const losses: number[] = []
-    dropping.events.on('loss', ({ count }) => losses.push(count))
+    dropping.events.on('loss', ({ count }) => losses.push(count ?? 0))
     await dropping.start()
     await dropping.publish(topic, 1)
     assert.deepEqual(losses, [1])
@@ -163,7 +163,7 @@ describe('RabbitMQ: what it has of its own', () => {
 
     const on = bus()
     const losses: number[] = []
-    on.events.on('loss', ({ count }) => losses.push(count))
+    on.events.on('loss', ({ count }) => losses.push(count ?? 0))
     let handled = 0
     let goOn = (): void => {}
     const gate = new Promise<void>((resolve) => (goOn = resolve))

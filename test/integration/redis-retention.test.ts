@@ -86,7 +86,7 @@ describe('Redis: retention', () => {
     let lost = 0
     bus.events.on('loss', ({ topic: of, group, count }) => {
       assert.deepEqual([of, group], [topic, 'slow'])
-      lost += count
+      lost += count ?? 0
     })
     const slow = bus.consume(topic, () => {}, { group: 'slow' })
     await slow.ready
@@ -129,7 +129,7 @@ describe('Redis: retention', () => {
     const [bus, other] = [await started({ maxLen: 10_000 }), await started({ maxLen: 10_000 })]
     const topic = uniqueName('r')
     let lost = 0
-    for (const one of [bus, other]) one.events.on('loss', ({ count }) => (lost += count))
+    for (const one of [bus, other]) one.events.on('loss', ({ count }) => (lost += count ?? 0))
     const first = bus.consume(topic, () => new Promise(() => {}), { order: 'none', abandonAfterMs: 10 })
     await first.ready
     await publish(bus, topic, 200)
@@ -155,7 +155,7 @@ describe('Redis: retention', () => {
     const bus = await started({ maxLen: 10_000 })
     const topic = uniqueName('r')
     const losses: number[] = []
-    bus.events.on('loss', ({ count }) => losses.push(count))
+    bus.events.on('loss', ({ count }) => losses.push(count ?? 0))
     const handle = bus.consume(topic, () => {}, { concurrency: 1, prefetch: 10 })
     await handle.ready
     handle.pause()

@@ -174,6 +174,7 @@ export async function read(
       from: 'earliest',
       prefetch: 1_000,
       prefetchBytes: 1 << 26,
+      maxPerKey: Number.MAX_SAFE_INTEGER,
       consumerId: `reader-${++messages}`,
       ...given,
     },

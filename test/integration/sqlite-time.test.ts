@@ -108,7 +108,7 @@ describe('leases', () => {
     const first = await read(dead.transport, 'a', 'g')
     first.request(1)
     const [delivery] = await first.take(1)
-    await first.subscription.noteAttempt!(delivery!, 3)
+    await first.subscription.noteAttempts!([{ delivery: delivery!, used: 3, running: false, notBefore: undefined }])
     await dead.transport.thread!.terminate()
     const { transport } = await open(path, { leaseMs: 200 })
     const reader = await read(transport, 'a', 'g')

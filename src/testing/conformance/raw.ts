@@ -79,6 +79,7 @@ export class RawConsumer implements DeliverySink {
         from: transport.capabilities.replay.length > 0 ? 'earliest' : 'latest',
         prefetch: 100,
         prefetchBytes: 16_777_216,
+        maxPerKey: Number.MAX_SAFE_INTEGER,
         consumerId: randomUUID(),
         ...spec,
       },

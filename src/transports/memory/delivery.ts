@@ -1,5 +1,5 @@
 import type { EncodedMessage } from '../../core/message.ts'
-import type { Delivery, Position } from '../../core/transport.ts'
+import type { Delivery, DeliveryHistory, Position } from '../../core/transport.ts'
 import type { KeyState } from './key-state.ts'
 import type { MemorySubscription } from './subscriber.ts'
 import type { GroupQueue } from './group-queue.ts'
@@ -26,7 +26,8 @@ export class MemoryDelivery implements Delivery {
   readonly queue: GroupQueue
   readonly member: MemorySubscription
   readonly key: KeyState | undefined
-  readonly attempt: number
+  attempt: number
+  readonly history: DeliveryHistory
   settled = false
   lost = false
   runtime: unknown = undefined
@@ -37,6 +38,7 @@ export class MemoryDelivery implements Delivery {
     this.member = member
     this.key = key
     this.attempt = ++item.attempts
+    this.history = this.attempt === 1 ? 'new' : 'returned'
   }
 
   get message(): EncodedMessage {

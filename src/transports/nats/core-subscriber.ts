@@ -28,7 +28,8 @@ class CoreDelivery implements Delivery {
   next: CoreDelivery | undefined = undefined
   readonly message: EncodedMessage
   readonly bytes: number
-  readonly attempt = 1
+  attempt = 1
+  readonly history = 'new'
   settled = false
   lost = false
   runtime: unknown = undefined

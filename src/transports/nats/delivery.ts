@@ -1,5 +1,5 @@
 import type { EncodedMessage } from '../../core/message.ts'
-import type { Delivery, Position } from '../../core/transport.ts'
+import type { Delivery, DeliveryHistory, Position } from '../../core/transport.ts'
 import type { Lane } from './lane.ts'
 import { positionOf } from './mapping.ts'
 
@@ -69,6 +69,10 @@ export class NatsDelivery implements Delivery {
     this.early = early
     this.touchedAt = touchedAt
     this.numbered = delivered === 1
+  }
+
+  get history(): DeliveryHistory {
+    return this.delivered === 1 ? 'new' : 'returned'
   }
 
   get position(): Position {

@@ -217,7 +217,7 @@ export class MaxDeliveries implements SessionPart {
     })
     if (group !== undefined && group !== own) return undefined
     const position = positionOf(stream, stored.seq)
-    return { message, attempt, position, bytes: incoming.size, lost: false, runtime: undefined }
+    return { message, attempt, history: 'returned', position, bytes: incoming.size, lost: false, runtime: undefined }
   }
 }
 

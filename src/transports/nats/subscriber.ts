@@ -1,5 +1,6 @@
 import { StateError } from '../../core/errors.ts'
 import type {
+  AttemptNote,
   Delivery,
   DeliverySink,
   Settlement,
@@ -341,11 +342,15 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     return failures
   }
 
-  async noteAttempt(delivery: Delivery, attempt: number): Promise<void> {
-    const mine = delivery as NatsDelivery
-    if (mine.lost || mine.settled) return
-    mine.noted = attempt
-    await this.notes.write(mine, attempt + 1)
+  async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
+    await Promise.all(
+      notes.map(async ({ delivery, used, running }) => {
+        const mine = delivery as NatsDelivery
+        if (running || mine.lost || mine.settled) return
+        mine.noted = used
+        await this.notes.write(mine, used + 1)
+      }),
+    )
   }
 
   async extend(deliveries: readonly Delivery[]): Promise<void> {

@@ -1,5 +1,5 @@
 import type { EncodedMessage } from '../../core/message.ts'
-import type { Delivery, Position } from '../../core/transport.ts'
+import type { Delivery, DeliveryHistory, Position } from '../../core/transport.ts'
 import type { QueueReader } from './queue-reader.ts'
 
 /**
@@ -55,6 +55,10 @@ export class RabbitMqDelivery implements Delivery {
     this.firstDeliveredAt = parts.firstDeliveredAt
     this.bytes = parts.bytes
     this.attempt = parts.base + parts.count + 1
+  }
+
+  get history(): DeliveryHistory {
+    return this.count === 0 ? 'new' : 'returned'
   }
 
   get position(): Position {

@@ -3,7 +3,7 @@ import { sleep } from '../../core/clock.ts'
 import { SettlementError } from '../../core/errors.ts'
 import { messageBytes } from '../../core/outgoing.ts'
 import type {
-  Delivery,
+  AttemptNote,
   DeliverySink,
   Settlement,
   SettlementFailure,
@@ -211,8 +211,12 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       .concat(failures)
   }
 
-  async noteAttempt(delivery: Delivery, attempt: number): Promise<void> {
-    if (!delivery.lost) await this.#attempts.noteEnded(delivery as RabbitMqDelivery, attempt)
+  async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
+    await Promise.all(
+      notes.map(async ({ delivery, used, running }) => {
+        if (!running && !delivery.lost) await this.#attempts.noteEnded(delivery as RabbitMqDelivery, used)
+      }),
+    )
   }
 
   // --- settling --------------------------------------------------------------------------------------------------------

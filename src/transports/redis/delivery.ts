@@ -1,6 +1,6 @@
 import type { EncodedMessage } from '../../core/message.ts'
 import { messageBytes } from '../../core/outgoing.ts'
-import type { Delivery, Position } from '../../core/transport.ts'
+import type { Delivery, DeliveryHistory, Position } from '../../core/transport.ts'
 import type { Source } from './source.ts'
 
 /** One entry of a stream, out with this member. */
@@ -8,7 +8,8 @@ export class RedisDelivery implements Delivery {
   previous: RedisDelivery | undefined = undefined
   next: RedisDelivery | undefined = undefined
   readonly message: EncodedMessage
-  readonly attempt: number
+  attempt: number
+  readonly history: DeliveryHistory
   readonly bytes: number
   readonly source: Source
   readonly id: string
@@ -27,6 +28,7 @@ export class RedisDelivery implements Delivery {
     this.id = id
     this.message = message
     this.attempt = attempt
+    this.history = attempt === 1 ? 'new' : 'returned'
     this.heldUntil = heldUntil
     this.generation = source.partition.generation
     this.bytes = messageBytes(message)

@@ -2,6 +2,7 @@ import type { Timer } from '../../core/clock.ts'
 import { OptionsReader } from '../../core/options.ts'
 import { compilePattern, isPattern } from '../../core/topic.ts'
 import type {
+  AttemptNote,
   Delivery,
   DeliverySink,
   Settlement,
@@ -231,8 +232,12 @@ export class RedisSubscription implements TransportSubscription, Seat {
     return extendLeases(this, deliveries as readonly RedisDelivery[], this.#sink)
   }
 
-  noteAttempt(delivery: Delivery, attempt: number): Promise<void> {
-    return noteAttempt(this, delivery, attempt)
+  async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
+    await Promise.all(
+      notes.map(async ({ delivery, used, running }) => {
+        if (!running) await noteAttempt(this, delivery, used)
+      }),
+    )
   }
 
   // --- time --------------------------------------------------------------------------------------------------------

@@ -1,11 +1,12 @@
 import type { EncodedMessage } from '../../core/message.ts'
-import type { Delivery, Position } from '../../core/transport.ts'
+import type { Delivery, DeliveryHistory, Position } from '../../core/transport.ts'
 import { toPosition } from './mapping.ts'
 
 /** A delivery as the subscription knows it: `token` is what the database thread calls it. */
 export class SqliteDelivery implements Delivery {
   readonly message: EncodedMessage
-  readonly attempt: number
+  attempt: number
+  readonly history: DeliveryHistory
   readonly firstDeliveredAt: number
   readonly bytes: number
   readonly token: number
@@ -18,6 +19,7 @@ export class SqliteDelivery implements Delivery {
     this.#seq = seq
     this.token = token
     this.attempt = attempt
+    this.history = attempt === 1 ? 'new' : 'returned'
     this.firstDeliveredAt = firstAt
     this.bytes = bytes
   }

@@ -1,6 +1,7 @@
 import { SettlementError } from '../../core/errors.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
 import type {
+  AttemptNote,
   DeliverySink,
   Outcome,
   Settlement,
@@ -160,9 +161,14 @@ export class SqliteSubscription implements TransportSubscription {
     })
   }
 
-  async noteAttempt(delivery: SqliteDelivery, attempt: number): Promise<void> {
-    if (!this.#outstanding.has(delivery.token)) return
-    await this.#host.thread?.ask({ kind: 'note', sub: this.sub, token: delivery.token, attempt })
+  async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
+    await Promise.all(
+      notes.map(async ({ delivery, used, running }) => {
+        const { token } = delivery as SqliteDelivery
+        if (running || !this.#outstanding.has(token)) return
+        await this.#host.thread?.ask({ kind: 'note', sub: this.sub, token, attempt: used })
+      }),
+    )
   }
 
   async drain(): Promise<void> {

@@ -171,6 +171,7 @@ export class ModelSubscription implements TransportSubscription {
       const delivery: ModelDelivery = {
         message,
         attempt: stored.attempts,
+        history: stored.attempts === 1 ? 'new' : 'returned',
         position: { delivery: deliveries },
         bytes,
         lost: false,

@@ -2,6 +2,7 @@ import { PublishError, SettlementError } from '../../../src/core/errors.ts'
 import { NO_HEADERS } from '../../../src/core/message.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../../src/core/message.ts'
 import type {
+  AttemptNote,
   Capabilities,
   Delivery,
   DeliverySink,
@@ -138,8 +139,9 @@ export class StubSubscription implements TransportSubscription {
     this.extended.push(deliveries.map(({ message }) => message.id))
   }
 
-  async noteAttempt(delivery: Delivery, attempt: number): Promise<void> {
-    this.noted.push({ id: delivery.message.id, attempt })
+  async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
+    for (const { delivery: noted, used, running } of notes)
+      if (!running) this.noted.push({ id: noted.message.id, attempt: used })
   }
 
   async drain(): Promise<void> {}
@@ -181,7 +183,8 @@ export function delivery(
   change: Partial<EncodedMessage> & { readonly attempt?: number; readonly bytes?: number } = {},
 ): StubDelivery {
   const { attempt = 1, bytes = 100, ...message } = change
-  return { message: encoded(id, message), attempt, position: { id }, bytes, lost: false, runtime: undefined }
+  const history = attempt === 1 ? 'new' : 'returned'
+  return { message: encoded(id, message), attempt, history, position: { id }, bytes, lost: false, runtime: undefined }
 }
 
 export function notSent(message = 'the broker is away'): PublishError {

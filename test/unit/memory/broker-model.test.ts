@@ -45,6 +45,7 @@ async function play(seed: number): Promise<void> {
           from: 'earliest',
           prefetch: 10,
           prefetchBytes: 1e6,
+          maxPerKey: Number.MAX_SAFE_INTEGER,
           consumerId: `m${members.length}`,
         },
         {

@@ -110,7 +110,7 @@ describe('bounds', () => {
     const bus = await start(transport)
     let lost = 0
     bus.events.on('loss', ({ count }) => {
-      lost += count
+      lost += count ?? 0
     })
     await bus.publishMany(
       'nobody',
