@@ -128,6 +128,7 @@ export interface RedriveOptions extends DeadLetterSelection {
   readonly dryRun?: boolean | undefined
   /** Leaves alone what was redriven so often before. Default: no limit. */
   readonly maxRedrives?: number | undefined
+  /** Ends the redrive early. What was confirmed until then stays redriven. */
   readonly signal?: AbortSignal | undefined
 }
 

@@ -10,9 +10,13 @@ export interface RedisOptions {
    * object: `?maxLen=100000`. Default `redis://127.0.0.1:6379`.
    */
   readonly url?: string | undefined
+  /** Name or address of the server, instead of one in the URL. Default 127.0.0.1. */
   readonly host?: string | undefined
+  /** Port of the server. Default 6379. */
   readonly port?: number | undefined
+  /** ACL user to log in as. Default: the user `default`. */
   readonly username?: string | undefined
+  /** Password to log in with. Default: none. */
   readonly password?: string | undefined
   /** Number of the database. Default 0. */
   readonly database?: number | undefined
@@ -79,7 +83,9 @@ export interface RedisOptions {
 }
 
 export interface RedisNode {
+  /** Name or address. */
   readonly host: string
+  /** Port. */
   readonly port: number
 }
 
@@ -90,9 +96,11 @@ export type RedisNodeOption = string | RedisNode
 export interface RedisSentinelOptions {
   /** The primary's name: `mymaster`. */
   readonly name: string
+  /** The sentinels; one that answers is enough. */
   readonly nodes: readonly RedisNodeOption[]
   /** Credentials of the sentinels themselves; those of Redis stand outside. */
   readonly username?: string | undefined
+  /** Password of the sentinels. */
   readonly password?: string | undefined
   /** TLS to the sentinels. Default: as to Redis. */
   readonly tls?: boolean | ConnectionOptions | undefined
