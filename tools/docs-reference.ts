@@ -94,7 +94,7 @@ function transportSections(name: string): Section[] {
   for (const reached of names)
     for (const word of all.get(reached)?.members.flatMap(({ type }) => type.match(/\b[A-Z]\w+/g) ?? []) ?? [])
       if (exported.includes(word) && isWritten(all.get(word))) names.add(word)
-  for (const word of exported) if (/Options$/.test(word)) names.add(word)
+  for (const word of exported) if (word.endsWith('Options')) names.add(word)
   return [...names].map((word) => {
     const found = all.get(word)
     if (found === undefined) throw new Error(`${folder} has no interface ${word}`)

@@ -82,7 +82,7 @@ function typeText(source: string): string {
 
 /** The doc comment that ends right above the line. */
 function commentBefore(lines: readonly string[], at: number): string {
-  if (!/\*\/$/.test(lines[at - 1] ?? '')) return ''
+  if (lines[at - 1]?.endsWith('*/') !== true) return ''
   let start = at - 1
   while (start > 0 && !/^\s*\/\*\*/.test(lines[start] as string)) start--
   return lines
