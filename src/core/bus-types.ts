@@ -35,9 +35,9 @@ export interface BusOptions {
 export interface PublisherOptions {
   /** A publish that is not confirmed in that time rejects, in ms. Default 30,000. */
   readonly deliveryTimeoutMs?: number | undefined
-  /** Most bytes waiting for confirmation; `publish` waits for room beyond. Default 64 MiB. */
+  /** Maximum size of the messages that wait for confirmation, in bytes; beyond it `publish` waits. Default 64 MiB. */
   readonly maxBufferedBytes?: number | undefined
-  /** Most messages of one batch to the transport. Default 1,000. */
+  /** Maximum number of messages in one batch to the transport. Default 1,000. */
   readonly maxBatchSize?: number | undefined
 }
 
@@ -117,7 +117,7 @@ export interface DeadLetterSelection {
   readonly ids?: readonly string[] | undefined
   /** Only those for which it returns true. */
   readonly filter?: ((letter: DeadLetter) => boolean) | undefined
-  /** At most so many. */
+  /** Maximum number of dead letters. Default: no limit. */
   readonly limit?: number | undefined
 }
 

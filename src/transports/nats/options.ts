@@ -9,8 +9,8 @@ export interface NatsStreamOptions {
   /** First tokens of all subjects: `<prefix>.<partition>.<topic>`. Default: the name of the stream. */
   readonly subjectPrefix?: string | undefined
   /**
-   * Into how many partitions keys are spread: so many members of a group can work on keyed messages at once. Fixed by
-   * whoever creates the stream. Default 8.
+   * Into how many partitions keys are spread: so many members of a group can work on keyed messages at once. Fixed when
+   * the stream is created. Default 8.
    */
   readonly partitions?: number | undefined
   /** Messages older than that are deleted, handled or not, in ms; `false` keeps them. Default 604,800,000 (7 days). */
@@ -113,9 +113,9 @@ export interface NatsOptions {
    * hears of that. Default: none; the retry policy of the consumer decides.
    */
   readonly maxDeliver?: number | undefined
-  /** Most messages of a group (partition) that are delivered and not acked, delayed ones included. Default: no limit. */
+  /** Maximum number of messages of a group (partition) that are delivered and not acked, delayed ones included. Default: no limit. */
   readonly maxAckPending?: number | undefined
-  /** Most publishes without an answer at any time; further ones wait here. Default 4,096. */
+  /** Maximum number of publishes that wait for the server's answer; further ones wait here. Default 4,096. */
   readonly maxPublishesInFlight?: number | undefined
   /** JetStream domain, for leaf nodes. */
   readonly domain?: string | undefined

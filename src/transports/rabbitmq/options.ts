@@ -123,7 +123,7 @@ export interface RabbitMqOptions {
   readonly connectionName?: string | undefined
   /** A silent peer is given up after about two of these, in ms, rounded to seconds. 0: never. Default 10,000. */
   readonly heartbeatMs?: number | undefined
-  /** Most for one try to connect, in ms. Default 10,000. */
+  /** Time limit of one attempt to connect, in ms. Default 10,000. */
   readonly connectTimeoutMs?: number | undefined
   /**
    * How tries to reconnect follow each other. The first comes at once; while nobody answers there, at least every 2 s. `stop`: no try. Default `random-exponential`, 1,000 to 30,000 ms.
@@ -145,9 +145,9 @@ export interface RabbitMqOptions {
   readonly deliveryLimit?: number | undefined
   /** Largest body, in bytes. Not above the broker's `max_message_size`. Default 16 MiB. */
   readonly maxMessageBytes?: number | undefined
-  /** Most messages sent and not yet confirmed. Default 4,096. */
+  /** Maximum number of messages sent and not yet confirmed. Default 4,096. */
   readonly maxUnconfirmed?: number | undefined
-  /** What happens to a message that no queue takes: its publish rejects, or it is dropped and told as `loss`. Default `reject`. */
+  /** What happens to a message that no queue takes: its publish rejects, or it is dropped and reported as `loss`. Default `reject`. */
   readonly unroutable?: 'reject' | 'drop' | undefined
   /** Delays by the plugin `rabbitmq_delayed_message_exchange`, or by a ladder of queues. Default `ladder`. */
   readonly delay?: 'ladder' | 'plugin' | 'auto' | undefined

@@ -29,7 +29,7 @@ export interface RedisOptions {
   readonly client?: GivenClient | undefined
   /** Nodes of a Redis Cluster; the others are found by themselves. In place of host and port. */
   readonly cluster?: { readonly nodes: readonly RedisNodeOption[] } | undefined
-  /** The primary is asked for from these sentinels, at every connect anew. In place of host and port. */
+  /** These sentinels are asked for the primary at every connect. In place of host and port. */
   readonly sentinel?: RedisSentinelOptions | undefined
   /** Addresses that servers announce, and how they are reached from here: `{ '10.0.0.1:6379': { host, port } }`. */
   readonly nodeAddressMap?: Readonly<Record<string, RedisNode>> | undefined
@@ -41,7 +41,7 @@ export interface RedisOptions {
   /** About how long a topic keeps its messages, in ms. */
   readonly maxAgeMs?: number | undefined
   /**
-   * Remove also what some group has not acked, and tell it as `loss`. Default false: then the stream grows beyond its limit
+   * Remove also what some group has not acked, and report it as a `loss` event. Default false: then the stream grows beyond its limit
    * and a `warning` names the group that holds it.
    */
   readonly trimUnacked?: boolean | undefined
@@ -59,9 +59,9 @@ export interface RedisOptions {
   readonly pollMs?: number | undefined
   /** How long a member that hands a partition to another one waits for its running handlers, in ms. Default 10,000. */
   readonly handoverTimeoutMs?: number | undefined
-  /** Most for making a connection, in ms. Default 5,000. */
+  /** Time limit of one attempt to connect, in ms. Default 5,000. */
   readonly connectTimeoutMs?: number | undefined
-  /** A connection that owes a reply for so long is given up and made anew, in ms. Default 15,000. */
+  /** A connection that owes a reply for so long is closed and replaced, in ms. Default 15,000. */
   readonly responseTimeoutMs?: number | undefined
   /** First pause before connecting again, doubled each time with jitter, in ms. Default 50. */
   readonly reconnectBaseMs?: number | undefined
