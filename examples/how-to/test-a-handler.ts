@@ -22,7 +22,7 @@ function billing(transport: Transport, charge: (total: number) => void, clock = 
   return bus
 }
 
-test('charges the order and says so', async () => {
+await test('charges the order and says so', async () => {
   const transport = memory()
   const charged: number[] = []
   await using bus = billing(transport, (total) => charged.push(total))
@@ -34,7 +34,7 @@ test('charges the order and says so', async () => {
   assert.deepEqual(JSON.parse(Buffer.from(taken?.body ?? []).toString()), { orderId: 'ord-1' })
 })
 
-test('tries again after a minute, without waiting for one', async () => {
+await test('tries again after a minute, without waiting for one', async () => {
   const clock = manualClock()
   let calls = 0
   const failOnce = (): void => {
