@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -38,6 +38,14 @@ describe('requireSqlite', () => {
 
   it.each(['22.18.0', '22.20.0', '23.0.0', '24.1.0'])('takes Node %s', (version) => {
     expect(() => requireSqlite(version, true)).not.toThrow()
+  })
+
+  it('takes what package.json asks for', () => {
+    const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')
+    const { engines } = JSON.parse(text) as { engines: { node: string } }
+    const [, major, minor] = /^>=(\d+)\.(\d+)$/.exec(engines.node) ?? []
+    expect(() => requireSqlite(`${major}.${minor}.0`, true)).not.toThrow()
+    expect(() => requireSqlite(`${major}.${Number(minor) - 1}.0`, true)).toThrow(`Node ${major}.${minor} or newer`)
   })
 
   it('refuses a runtime that has no node:sqlite', () => {
