@@ -35,9 +35,9 @@ export interface BusOptions {
 export interface PublisherOptions {
   /** A publish that is not confirmed in that time rejects, in ms. Default 30,000. */
   readonly deliveryTimeoutMs?: number | undefined
-  /** Most bytes waiting for confirmation; `publish` waits for room beyond. Default 64 MiB. */
+  /** Maximum size of the messages that wait for confirmation, in bytes; beyond it `publish` waits. Default 64 MiB. */
   readonly maxBufferedBytes?: number | undefined
-  /** Most messages of one batch to the transport. Default 1,000. */
+  /** Maximum number of messages in one batch to the transport. Default 1,000. */
   readonly maxBatchSize?: number | undefined
 }
 
@@ -205,10 +205,13 @@ export interface DeadLetters {
   purge(options?: PurgeOptions): Promise<number>
 }
 
+// TypeScript reports why the last overload does not fit, so the commonest one comes last.
 export interface Bus extends AsyncDisposable {
   readonly service: string
   readonly state: BusState
   readonly events: BusEvents
+  /** For a topic without a definition: its data is not checked. The rest as below. */
+  publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
   /**
    * Resolves when the broker has taken responsibility for the message. Rejects with `ValidationError` or `CodecError`
    * (nothing was sent), or `PublishError`, whose `outcome` says whether the broker may have it. Concurrent calls are sent as
@@ -219,32 +222,32 @@ export interface Bus extends AsyncDisposable {
     data: NoInfer<Input>,
     options?: PublishOptions,
   ): Promise<PublishReceipt>
-  publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
+  publishMany(
+    topic: string,
+    items: readonly PublishItem[],
+    options?: Pick<PublishOptions, 'transport' | 'signal'>,
+  ): Promise<readonly PublishResult[]>
   /** As `publish` for many at once, with one result for each item; rejects only when the call itself makes no sense. */
   publishMany<Input, Output>(
     event: EventDefinition<Input, Output>,
     items: readonly PublishItem<NoInfer<Input>>[],
     options?: Pick<PublishOptions, 'transport' | 'signal'>,
   ): Promise<readonly PublishResult[]>
-  publishMany(
-    topic: string,
-    items: readonly PublishItem[],
-    options?: Pick<PublishOptions, 'transport' | 'signal'>,
-  ): Promise<readonly PublishResult[]>
   /** Adds a consumer; before `start()` or after. */
-  consume<Input, Output>(
-    event: EventDefinition<Input, Output>,
-    handler: Handler<Output>,
-    options?: ConsumeOptions,
-  ): ConsumerHandle
+  consume(definition: AnyConsumerDefinition): ConsumerHandle
+  consume(topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle
   consume(topic: string, handler: Handler, options?: ConsumeOptions): ConsumerHandle
   consume<Input, Output>(
     event: EventDefinition<Input, Output>,
     handler: BatchHandler<Output>,
     options: BatchConsumeOptions,
   ): ConsumerHandle
-  consume(topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle
-  consume(definition: AnyConsumerDefinition): ConsumerHandle
+  /** Adds a consumer; before `start()` or after. */
+  consume<Input, Output>(
+    event: EventDefinition<Input, Output>,
+    handler: Handler<Output>,
+    options?: ConsumeOptions,
+  ): ConsumerHandle
   /** Opens the transports and subscribes all consumers. Rejects with the first error, everything closed again. */
   start(): Promise<void>
   /**

@@ -186,7 +186,9 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
         freed++
         freedBytes += delivery.bytes
       }
-      // One that is being settled gives its credit back there: the transport refuses it, which counts as a failure.
+      // One that is being settled gives its credit back there: the transport refuses it, which counts as a failure. But
+      // its message may be here again before that.
+      else this.#ackLost(pending)
     }
     if (count === 0) return
     this.counters.lost += count
@@ -205,9 +207,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   begin(pending: PendingDelivery): boolean {
     const { delivery } = pending
-    if (delivery.history !== 'new' && !pending.wasHandled && this.#handled.take(delivery.message)) {
-      // Handled here, and its ack was lost.
-      this.#ack(pending)
+    if (delivery.history !== 'new' && !pending.wasHandled && this.#handled.beginAck(delivery.message)) {
+      this.#ack(pending, 'earlier')
       return false
     }
     const now = this.clock.now()
@@ -264,7 +265,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     if (pending.delivery.lost) {
       this.#handled.add(pending.delivery.message)
       this.#dropLost(pending)
-    } else this.#ack(pending)
+    } else this.#ack(pending, 'this')
   }
 
   failed(pending: PendingDelivery, error: unknown): boolean {
@@ -379,10 +380,19 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     return true
   }
 
-  #ack(pending: PendingDelivery): void {
+  #ack(pending: PendingDelivery, of: 'this' | 'earlier'): void {
+    pending.ackOf = of
     this.#forget(pending)
     ;(this.#settler as Settler).ack(pending)
     this.scheduler.finish(pending)
+  }
+
+  /** The message comes again; it has been handled. */
+  #ackLost(pending: PendingDelivery): void {
+    const { message } = pending.delivery
+    if (pending.ackOf === 'this') this.#handled.add(message)
+    else if (pending.ackOf === 'earlier') this.#handled.notAcked(message)
+    pending.ackOf = undefined
   }
 
   /** The broker took it back while its handler ran, so the outcome is ignored. */
@@ -504,6 +514,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     switch (outcome.type) {
       case 'ack':
         this.counters.acked++
+        if (pending.ackOf === 'earlier') this.#handled.acked(pending.delivery.message)
         if (this.#events.wants('ack'))
           this.#events.emit('ack', { ...this.#ofMessage(pending), durationMs: this.#since(pending.startedAt) })
         return
@@ -529,7 +540,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.counters.settleFailed++
     if (this.#events.wants('settleFailed')) this.#events.emit('settleFailed', { ...this.#ofMessage(pending), error })
     pending.state = 'settled'
-    if (outcome.type === 'ack') this.#handled.add(pending.delivery.message)
+    if (outcome.type === 'ack') this.#ackLost(pending)
     else if (outcome.type === 'reject') {
       this.#forget(pending)
       this.scheduler.finish(pending)

@@ -53,7 +53,7 @@ export interface BusEventMap {
   drop: OfMessage & { readonly error: unknown; readonly reason: DeadLetterReason }
   /** The broker did not take a settlement; it delivers the message again. */
   settleFailed: OfMessage & { readonly error: Error }
-  /** A second outcome for one delivery was refused: a handler that had been abandoned ended after all. */
+  /** A handler that had timed out and been abandoned finished later; its result was ignored. */
   doubleSettle: OfMessage
   /** The transport took outstanding deliveries back. */
   lost: OfConsumer & { readonly count: number; readonly reason: string }
@@ -63,7 +63,7 @@ export interface BusEventMap {
   limit: OfConsumer & { readonly reason: string; readonly maxConcurrency: number | undefined }
   /** A consumer starts no further handler, and why. */
   pause: OfConsumer & { readonly reason: string }
-  /** It goes on. */
+  /** The consumer started taking messages again. */
   resume: OfConsumer & { readonly reason: string }
   /** No progress for `idleMs` while there is work, or nothing can arrive; `reason` says which, for people. */
   stalled: OfConsumer & {
