@@ -15,9 +15,9 @@ import { ConfigurationError, StateError, UnsupportedError } from './errors.ts'
 import { BusEvents } from './events.ts'
 import type { BatchHandler, Handler } from './handler.ts'
 import type { EncodedMessage, OutgoingMessage } from './message.ts'
-import { compose } from './middleware.ts'
+import { compose } from './compose.ts'
 import { OptionsReader } from './options.ts'
-import { OutgoingFactory } from './outgoing.ts'
+import { MessageFactory } from './message-factory.ts'
 import type { PublishItem, PublishOptions, PublishReceipt, PublishResult } from './publish-options.ts'
 import { Publisher } from './publisher.ts'
 import { broadcastGroup, normalizePattern, patternsOverlap, topicProblem } from './topic.ts'
@@ -43,7 +43,7 @@ class BusImpl implements Bus {
   readonly events: BusEvents
   readonly #codecs: CodecRegistry
   readonly #deadlines: Deadlines
-  readonly #factory: OutgoingFactory
+  readonly #factory: MessageFactory
   readonly #publishers: ReadonlyMap<string, Publisher>
   readonly #consumers: Consumer[] = []
   readonly #instanceId = randomBytes(6).toString('hex')
@@ -62,7 +62,7 @@ class BusImpl implements Bus {
     this.events = new BusEvents(options.logger)
     this.#codecs = new CodecRegistry(options.codecs)
     this.#deadlines = new Deadlines(options.clock)
-    this.#factory = new OutgoingFactory(options.service, this.#codecs, options.clock)
+    this.#factory = new MessageFactory(options.service, this.#codecs, options.clock)
     this.#defaultTransport = options.transports.keys().next().value as string
     const { clock, publish } = options
     this.#publishers = new Map(

@@ -5,7 +5,7 @@ import { PublishError, StateError, UnsupportedError } from './errors.ts'
 import type { PublishFailure } from './errors.ts'
 import type { BusEvents } from './events.ts'
 import type { OutgoingMessage } from './message.ts'
-import { messageBytes } from './outgoing.ts'
+import { messageBytes } from './message.ts'
 import { Queue } from './queue.ts'
 import type { Position, PublishOutcome, Transport } from './transport.ts'
 

@@ -1,6 +1,6 @@
 import { PublishError } from '../../core/errors.ts'
 import type { EncodedMessage } from '../../core/message.ts'
-import { messageBytes } from '../../core/outgoing.ts'
+import { messageBytes } from '../../core/message.ts'
 
 /** The flat rate for the envelope is ours and must not keep out what just fits. */
 const ENVELOPE_ALLOWANCE = 1_024

@@ -16,7 +16,7 @@ const MAX_KEY_LENGTH = 1024
 const MAX_KNOWN_TOPICS = 10_000
 
 /** Turns what a user publishes into what a transport carries: checks, validates, encodes and fills in the envelope. */
-export class OutgoingFactory {
+export class MessageFactory {
   readonly #source: string
   readonly #codecs: CodecRegistry
   readonly #clock: Clock
@@ -145,15 +145,4 @@ function checkText(name: string, value: unknown, maxLength: number): string {
   if (CONTROL.test(value)) throw new ValidationError(`${name} holds a line break, NUL or other control character`)
   if (!value.isWellFormed()) throw new ValidationError(`${name} holds half a surrogate pair and has no UTF-8 form`)
   return value
-}
-
-/** Attributes take about so much on a wire that spells them out as headers. */
-const ENVELOPE_BYTES = 512
-
-/** What a message weighs in buffers, in bytes: body, headers, and a flat rate for the envelope. */
-export function messageBytes(message: EncodedMessage): number {
-  let bytes = ENVELOPE_BYTES + message.body.byteLength
-  if (message.headers === NO_HEADERS) return bytes
-  for (const name in message.headers) bytes += name.length + (message.headers[name] as string).length
-  return bytes
 }
