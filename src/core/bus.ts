@@ -16,7 +16,7 @@ import { BusEvents } from './events.ts'
 import type { BatchHandler, Handler } from './handler.ts'
 import type { EncodedMessage, OutgoingMessage } from './message.ts'
 import { compose } from './compose.ts'
-import { OptionsReader } from './options.ts'
+import { describe, OptionsReader } from './options.ts'
 import { MessageFactory } from './message-factory.ts'
 import type { PublishItem, PublishOptions, PublishReceipt, PublishResult } from './publish-options.ts'
 import { Publisher } from './publisher.ts'
@@ -221,13 +221,18 @@ class BusImpl implements Bus {
     const reader = new OptionsReader(`${subject}("${topic.slice(0, 60)}")`, given)
     const problem = topicProblem(topic, true)
     if (problem !== undefined) reader.problem('topic', problem)
-    if (typeof handler !== 'function') reader.problem('handler', 'must be a function')
+    if (typeof handler !== 'function')
+      reader.problem(
+        'handler',
+        `must be a function, got ${describe(handler)}${typeof given === 'function' ? ': it comes before the options' : ''}`,
+      )
+    reader.misnamed('retries', 'retry: { attempts: 3 }')
+    reader.misnamed('maxRetries', 'retry: { attempts: 3 }')
     const options = resolveConsumeOptions(reader)
     if (options.broadcast && options.group !== undefined)
       reader.problem('group', 'has no meaning with broadcast: every instance is a group of its own')
     const transportName = options.transport ?? this.#defaultTransport
-    if (!this.options.transports.has(transportName))
-      reader.problem('transport', this.#noTransport(transportName).message)
+    if (!this.options.transports.has(transportName)) reader.problem('transport', this.#noSuchTransport(transportName))
     reader.done()
     const transport = this.#transport(transportName)
     const from = checkCapabilities(transport, topic, options)
@@ -248,7 +253,11 @@ class BusImpl implements Bus {
       definition,
       handler:
         options.batch === undefined
-          ? compose([...this.options.middleware, ...options.middleware], handler as unknown as Handler)
+          ? compose(
+              `The consumer of "${topic}"`,
+              [...this.options.middleware, ...options.middleware],
+              handler as unknown as Handler,
+            )
           : (handler as unknown as BatchHandler),
       options,
       codecs: this.#codecs,
@@ -393,10 +402,12 @@ class BusImpl implements Bus {
   }
 
   #noTransport(name: string | undefined): ConfigurationError {
+    return new ConfigurationError('The call', [{ path: 'transport', message: this.#noSuchTransport(name) }])
+  }
+
+  #noSuchTransport(name: string | undefined): string {
     const names = [...this.options.transports.keys()].map((known) => `"${known}"`).join(', ')
-    return new ConfigurationError('The call', [
-      { path: 'transport', message: `there is no transport "${String(name)}" in this bus; there are: ${names}` },
-    ])
+    return `there is no transport "${String(name)}" in this bus; there are: ${names}`
   }
 }
 
