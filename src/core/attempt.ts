@@ -5,7 +5,13 @@ import type { AnyEventDefinition } from './define.ts'
 import { RejectError, TimeoutError, ValidationError } from './errors.ts'
 import type { ConsumerControl, HandlerContext } from './handler.ts'
 import type { EncodedMessage } from './message.ts'
-import type { PublishItem, PublishOptions, PublishReceipt, PublishResult } from './publish-options.ts'
+import type {
+  PublishItem,
+  PublishManyOptions,
+  PublishOptions,
+  PublishReceipt,
+  PublishResult,
+} from './publish-options.ts'
 import { RetryRequest } from './retry.ts'
 import type { Position } from './transport.ts'
 import type { Work } from './work.ts'
@@ -21,6 +27,7 @@ export interface ContextPublisher {
   publishMany(
     target: string | AnyEventDefinition,
     items: readonly PublishItem[],
+    options: PublishManyOptions | undefined,
     parent: EncodedMessage,
   ): Promise<readonly PublishResult[]>
 }
@@ -135,8 +142,12 @@ export class Attempt extends Span implements HandlerContext {
     return this.host.publisher.publish(target, data, options, this.work.delivery.message)
   }
 
-  publishMany(target: string | AnyEventDefinition, items: readonly PublishItem[]): Promise<readonly PublishResult[]> {
-    return this.host.publisher.publishMany(target, items, this.work.delivery.message)
+  publishMany(
+    target: string | AnyEventDefinition,
+    items: readonly PublishItem[],
+    options?: PublishManyOptions,
+  ): Promise<readonly PublishResult[]> {
+    return this.host.publisher.publishMany(target, items, options, this.work.delivery.message)
   }
 
   reject(reason: string, options?: { readonly cause?: unknown }): never {

@@ -87,8 +87,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     if (this.#state !== 'idle') return this.ready
     this.#state = 'starting'
     try {
-      const { transport, options } = this.#parts
-      const subscription = await transport.subscribe(
+      const { subscribe, options } = this.#parts
+      const subscription = await subscribe(
         {
           topic: this.topic,
           group: this.group,
@@ -277,7 +277,9 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
         status: 'failed',
         detail: this.#failure instanceof Error ? this.#failure.message : String(this.#failure),
       }
-    if (this.#state !== 'running') return { ...of, status: 'stopped' }
+    if (this.#state === 'draining') return { ...of, status: 'draining' }
+    if (this.#state === 'closed') return { ...of, status: 'stopped' }
+    if (this.#state !== 'running') return { ...of, status: 'starting' }
     if (this.#deliveries.maxConcurrency === 0)
       return { ...of, status: 'paused', detail: [...this.#limits.keys()].join(', ') }
     if (this.#watchdog?.stalled)

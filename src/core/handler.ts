@@ -1,7 +1,13 @@
 import type { Clock } from './clock.ts'
 import type { EventDefinition } from './define.ts'
 import type { Message } from './message.ts'
-import type { PublishItem, PublishOptions, PublishReceipt, PublishResult } from './publish-options.ts'
+import type {
+  PublishItem,
+  PublishManyOptions,
+  PublishOptions,
+  PublishReceipt,
+  PublishResult,
+} from './publish-options.ts'
 import type { Position } from './transport.ts'
 
 /**
@@ -11,7 +17,7 @@ import type { Position } from './transport.ts'
 export type Handler<Data = unknown> = (message: Message<Data>, ctx: HandlerContext) => unknown
 
 /**
- * Wraps a handler. Called once for each consumer, when it starts, so state of one consumer lives in the closure; the
+ * Wraps a handler. Called once for each consumer, when it is added (`bus.consume`), so state of one consumer lives in the closure; the
  * returned function runs for each attempt. The first of a list is the outermost.
  *
  *     const timed: Middleware = (next) => async (message, ctx) => {
@@ -31,7 +37,10 @@ export interface HandlerContext {
   readonly signal: AbortSignal
   readonly consumer: ConsumerControl
   readonly clock: Clock
-  /** Publishes with the same correlation id and trace context; the causation id is this message's id. */
+  /**
+   * Publishes with the same correlation id and trace context; the causation id is this message's id. Goes to the transport that
+   * the message came from, unless the option `transport` names another one.
+   */
   publish<Input, Output>(
     event: EventDefinition<Input, Output>,
     data: NoInfer<Input>,
@@ -41,8 +50,13 @@ export interface HandlerContext {
   publishMany<Input, Output>(
     event: EventDefinition<Input, Output>,
     items: readonly PublishItem<NoInfer<Input>>[],
+    options?: PublishManyOptions,
   ): Promise<readonly PublishResult[]>
-  publishMany(topic: string, items: readonly PublishItem[]): Promise<readonly PublishResult[]>
+  publishMany(
+    topic: string,
+    items: readonly PublishItem[],
+    options?: PublishManyOptions,
+  ): Promise<readonly PublishResult[]>
   /** Ends this attempt by throwing: the message goes to the dead letters at once. */
   reject(reason: string, options?: { readonly cause?: unknown }): never
   /**

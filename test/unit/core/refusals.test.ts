@@ -52,7 +52,7 @@ describe('what is refused, and in which words', () => {
     )
   })
 
-  it.each([
+  it.each<[string, object]>([
     ['a JSON Schema', { type: 'object', properties: {} }],
     ['an old schema', new Map()],
     ['a class', URL],
