@@ -29,8 +29,8 @@ export class BusConsumer extends Consumer {
     return this.#ending('drain', () => super.drain())
   }
 
-  override close(): Promise<void> {
-    return this.#ending('close', () => super.close())
+  override close(options?: { readonly timeoutMs?: number | undefined }): Promise<void> {
+    return this.#ending('close', () => super.close(options))
   }
 
   override closeWithin(deadline: Promise<unknown>): Promise<void> {
@@ -43,8 +43,8 @@ export class BusConsumer extends Consumer {
   }
 
   #ending(method: string | undefined, stop: () => Promise<void>): Promise<void> {
-    this.#stopping.abort(new StateError('The consumer was closed before it was subscribed'))
     const ending = stop()
+    this.#stopping.abort(new StateError('The consumer was closed before it was subscribed'))
     const ended = (): void => this.#onEnd(this)
     ending.then(ended, ended)
     return method !== undefined && isInsideHandlerOf({ consumer: this.#scope })
@@ -85,7 +85,7 @@ export class ConsumerRegistry implements Iterable<BusConsumer> {
   /** One of the same group that would share messages with it, at random. */
   overlapping(consumer: BusConsumer): BusConsumer | undefined {
     for (const other of this.#groups.get(keyOf(consumer)) ?? [])
-      if (!other.over && patternsOverlap(other.topic, consumer.topic)) return other
+      if (!other.hasEnded && patternsOverlap(other.topic, consumer.topic)) return other
     return undefined
   }
 

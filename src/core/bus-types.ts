@@ -88,8 +88,10 @@ export interface ConsumerStats {
   readonly abandoned: number
   /** Handlers running now. */
   readonly running: number
-  /** Held here and not yet started, retries that wait included. */
+  /** Messages that are here and not with a handler, retries that wait included. */
   readonly buffered: number
+  /** Messages that are here and not settled, those with a handler included. Never more than `prefetch`. */
+  readonly unsettled: number
   readonly bufferedBytes: number
 }
 
@@ -103,7 +105,11 @@ export interface ConsumerHandle {
   resume(): void
   /** Stops intake, finishes what is running, hands back the rest. */
   drain(): Promise<void>
-  close(): Promise<void>
+  /**
+   * As `drain`. With `timeoutMs`, handlers that run for longer are aborted, and their messages delivered again without
+   * having used an attempt. May be called again with a shorter time.
+   */
+  close(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
   stats(): ConsumerStats
 }
 
@@ -112,9 +118,10 @@ export interface ConsumerHealth {
   readonly group: string
   readonly transport: string
   /**
-   * - `ok`: takes messages. `paused`: by `pause()` or a middleware. `standby`: the group has more members than partitions.
+   * - `ok`: takes messages. `paused`: by `pause()` or a middleware. `standby`: the group has more members
+   *   than partitions, and this one has none: healthy.
    * - `starting`: not subscribed yet. `failed`: subscribing failed; it may be tried again, see `detail`.
-   * - `stalled`: no progress although there is work. `stuck`: a message is not settled, although others may flow.
+   * - `stalled`: nothing moves, or nothing can arrive. `stuck`: one message does not move, others may.
    * - `draining`: finishes what runs. `stopped`: closed.
    */
   readonly status: 'ok' | 'paused' | 'standby' | 'starting' | 'stalled' | 'stuck' | 'failed' | 'draining' | 'stopped'

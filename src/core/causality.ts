@@ -18,7 +18,7 @@ export interface CausalityContext {
 
 /** The context of a handler, as the runtime makes it: it knows whether the handler is still waited for. */
 interface Ending {
-  readonly over?: boolean
+  readonly isDetached?: boolean
 }
 
 /** What runs right now: a handler of a consumer, or a function given to `bus.within`. */
@@ -75,5 +75,5 @@ export function isInsideHandlerOf(of: { readonly owner: object } | { readonly co
   const scope = scopes.getStore()
   if (scope?.ctx === undefined) return false
   const isOurs = 'owner' in of ? scope.owner === of.owner : scope.consumer === of.consumer
-  return isOurs && scope.ctx.over !== true
+  return isOurs && scope.ctx.isDetached !== true
 }

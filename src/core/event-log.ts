@@ -101,8 +101,7 @@ const LINES: { readonly [Name in BusEventName]?: Line<Name> } = {
   resume: { level: 'info', text: ({ topic, group }) => `group "${group}" of "${topic}" takes messages again` },
   stalled: {
     level: 'warn',
-    text: ({ topic, group, idleMs, outstanding }) =>
-      `the consumer of "${topic}" (group "${group}") has made no progress for ${Math.round(idleMs)} ms with ${outstanding} messages here`,
+    text: ({ topic, group, reason }) => `the consumer of "${topic}" (group "${group}") has stalled: ${reason}`,
     printed: true,
   },
   recovered: {

@@ -49,12 +49,21 @@ export interface PublishOptions {
   readonly signal?: AbortSignal | undefined
 }
 
-/** Options of a whole `publishMany` call. */
-export type PublishManyOptions = Pick<PublishOptions, 'transport' | 'signal'>
-
 /** One message of `publishMany`. */
 export interface PublishItem<Data = unknown> extends Omit<PublishOptions, 'transport' | 'signal'> {
   readonly data: Data
+}
+
+/** What holds for all messages of one `publishMany`. */
+export type PublishManyOptions = Pick<PublishOptions, 'transport' | 'signal'>
+
+/** The same inside a handler. */
+export interface ContextPublishManyOptions extends PublishManyOptions {
+  /**
+   * Resolve with the results although some messages were not published. Default false: the call rejects, so that a handler
+   * that does not look at the results does not ack its own message.
+   */
+  readonly allowFailures?: boolean | undefined
 }
 
 /** The broker has taken responsibility for the message. */

@@ -116,7 +116,7 @@ function lossOf(value: object): string | undefined {
   if (types.isBoxedPrimitive(value)) return undefined
   const name = value.constructor.name === '' ? 'object' : value.constructor.name
   if (value instanceof Promise) return 'a Promise becomes {} in JSON: await it'
-  if (value instanceof Error) return `the message of a ${name} is lost in JSON`
+  if (value instanceof Error) return `a ${name} loses its message in JSON`
   if (ArrayBuffer.isView(value)) return `a ${name} becomes an object of numbers in JSON`
   return Object.keys(value).length === 0 ? `a ${name} becomes {} in JSON` : undefined
 }

@@ -11,7 +11,7 @@ afterEach(async () => {
 
 async function start(): Promise<{ bus: Bus; transport: MemoryTransport }> {
   const transport = memory()
-  const bus = createBus({ service: 'test', transport })
+  const bus = createBus({ logger: false, service: 'test', transport })
   open.push(bus)
   await bus.start()
   return { bus, transport }

@@ -85,7 +85,7 @@ describe('with a logger', () => {
     bus.events.emit('disconnect', { transport: 'main', planned: false, reason: 'reset' })
     bus.events.emit('disconnect', { transport: 'main', planned: true, reason: 'closed' })
     bus.events.emit('reconnect', { transport: 'main', downMs: 5, attempts: 1 })
-    bus.events.emit('stalled', { ...of, idleMs: 1, outstanding: 1, lag: 1 })
+    bus.events.emit('stalled', { ...of, idleMs: 1, outstanding: 1, lag: 1, reason: 'nothing moves' })
     bus.events.emit('stuck', { ...at, ageMs: 1, state: 'running', queuedBehind: 3 })
     bus.events.emit('loss', { transport: 'main', topic: 't', group: 'g', count: 2, position: undefined, reason: 'x' })
     bus.events.emit('settleFailed', { ...at, error })

@@ -59,7 +59,7 @@ describe('plain data', () => {
     [[{ ids: new Set([1]) }], '0.ids: a Set becomes {}'],
     [{ price: Number.NaN }, 'price: NaN becomes null'],
     [Number.POSITIVE_INFINITY, 'Infinity becomes null'],
-    [{ error: new Error('x') }, 'error: the message of a Error is lost'],
+    [{ error: new Error('x') }, 'error: a Error loses its message'],
     [{ later: Promise.resolve(1) }, 'later: a Promise becomes {} in JSON: await it'],
     [{ bytes: new Uint8Array(2) }, 'bytes: a Uint8Array becomes an object of numbers'],
     [{ pattern: /x/ }, 'pattern: a RegExp becomes {}'],
