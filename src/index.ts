@@ -9,6 +9,7 @@ export {
   ConfigurationError,
   ConflictError,
   ConnectionError,
+  InterruptedError,
   NoRespondersError,
   PublishError,
   RejectError,
@@ -30,11 +31,13 @@ export type {
   ConsumerHealth,
   ConsumerStats,
   DeadLetter,
+  DeadLetterCause,
   DeadLetters,
   DeadLetterSelection,
   HealthReason,
   HealthReport,
   PublisherOptions,
+  PurgeOptions,
   RedriveOptions,
   RedriveReport,
 } from './core/bus-types.ts'
@@ -49,7 +52,14 @@ export type {
   EventDefinition,
   EventOptions,
 } from './core/define.ts'
-export type { BusbarErrorOptions, ErrorCode, Problem, PublishFailure, ValidationIssue } from './core/errors.ts'
+export type {
+  BusbarErrorOptions,
+  ErrorCode,
+  InterruptedReport,
+  Problem,
+  PublishFailure,
+  ValidationIssue,
+} from './core/errors.ts'
 export type { BusEventListener, BusEventMap, BusEventName, BusEvents, DeadLetterReason } from './core/events.ts'
 export type {
   BatchContext,
