@@ -17,7 +17,7 @@ import type { Position } from './transport.ts'
 export type Handler<Data = unknown> = (message: Message<Data>, ctx: HandlerContext) => unknown
 
 /**
- * Wraps a handler. Called once for each consumer, when it starts, so state of one consumer lives in the closure; the
+ * Wraps a handler. Called once for each consumer, when it is added (`bus.consume`), so state of one consumer lives in the closure; the
  * returned function runs for each attempt. The first of a list is the outermost.
  *
  *     const timed: Middleware = (next) => async (message, ctx) => {
@@ -38,7 +38,10 @@ export interface HandlerContext {
   readonly consumer: ConsumerControl
   readonly clock: Clock
   publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
-  /** Publishes with the same correlation id and trace context; the causation id is this message's id. */
+  /**
+   * Publishes with the same correlation id and trace context; the causation id is this message's id. Goes to the transport that
+   * the message came from, unless the option `transport` names another one.
+   */
   publish<Input, Output>(
     event: EventDefinition<Input, Output>,
     data: NoInfer<Input>,

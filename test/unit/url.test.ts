@@ -79,7 +79,7 @@ describe('transportFromUrl', () => {
   it('refuses what the transport refuses', async () => {
     expect(await messageOf('memory:?retainMessage=5')).toMatch(/did you mean "retainMessages"/)
     expect(await messageOf('memory:?retainMessages=few')).toMatch(/retainMessages: must be a whole number/)
-    expect(await messageOf('memory:?__proto__=1')).toMatch(/__proto__: is no option/)
+    expect(await messageOf('memory:?__proto__=1')).toMatch(/__proto__: is not a known option/)
     expect(await messageOf('memory:x.db')).toMatch(/has a path/)
     expect(await messageOf('sqlite:')).toMatch(/has no path/)
     expect(await messageOf('sqlite:?x=1')).toMatch(/has no path/)

@@ -1,5 +1,5 @@
 import type { EncodedMessage } from '../../core/message.ts'
-import { messageBytes } from '../../core/outgoing.ts'
+import { messageBytes } from '../../core/message.ts'
 import type { Delivery, DeliveryHistory, Position } from '../../core/transport.ts'
 import type { Source } from './source.ts'
 

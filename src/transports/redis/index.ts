@@ -32,8 +32,16 @@ export function redis(options: RedisOptions): Transport {
     admin: RedisSession.admin(requireOpen),
     async open(host) {
       if (session !== undefined) throw new StateError('A Redis transport belongs to one bus: make another one')
-      session = new RedisSession(resolved, host)
-      await session.open()
+      const opening = new RedisSession(resolved, host)
+      session = opening
+      try {
+        await opening.open()
+      } catch (error) {
+        // Nothing stays behind, so that it may be opened again.
+        await opening.close(0)
+        session = undefined
+        throw error
+      }
     },
     publish: async (batch, { signal } = {}) => requireOpen().publisher.publish(batch, signal),
     subscribe: async (spec, sink) => requireOpen().subscribe(spec, sink),
