@@ -31,7 +31,7 @@ it('memory and SQLite pass the conformance suite on the oldest Node that package
 
   const vitest = join(dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs')
   const files = ['memory', 'sqlite'].map((name) => `test/conformance/${name}.test.ts`)
-  const args = [vitest, 'run', '--root', root, '--reporter', 'dot', ...files]
+  const args = [vitest, 'run', '--root', root, '--maxWorkers', '1', '--reporter', 'dot', ...files]
   expect(await run(node as string, args)).toMatch(/Test Files\s+2 passed/)
 }, 900_000)
 

@@ -211,7 +211,7 @@ describe('what is published', () => {
   })
 })
 
-describe('the scripts that npm runs', () => {
+describe('the scripts that npm runs', { timeout: 60_000 }, () => {
   it('build when the package is installed from git, and leave alone an install without TypeScript', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'busbar-prepare-'))
     try {
@@ -228,7 +228,7 @@ describe('the scripts that npm runs', () => {
   })
 })
 
-describe('a project that has nothing but the package', () => {
+describe('a project that has nothing but the package', { timeout: 60_000 }, () => {
   it('type-checks a program that uses every subpath without a client, declarations included', async () => {
     link('@types/node')
     writeFileSync(join(project.folder, 'program.ts'), PROGRAM)

@@ -3,6 +3,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
+import { withoutNpmSettings } from '../peers/ensure-peers.ts'
 
 export const ROOT: string = join(import.meta.dirname, '../..')
 
@@ -79,9 +80,7 @@ export function npm(folder: string, ...args: readonly string[]): Promise<string>
 /** Runs a program with the Node of this project; rejects with all that it printed when it fails. */
 export async function run(folder: string, program: string, args: readonly string[]): Promise<string> {
   const bin = join(ROOT, 'node_modules/.bin')
-  const { NODE_OPTIONS: _options, ...env } = process.env
-  // What npm tells its scripts about this project would be taken for options of the other one.
-  for (const name of Object.keys(env)) if (/^npm_(package|config_local|lifecycle)/.test(name)) delete env[name]
+  const { NODE_OPTIONS: _options, ...env } = withoutNpmSettings()
   try {
     const { stdout } = await promisify(execFile)(program, args, {
       cwd: folder,

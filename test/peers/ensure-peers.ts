@@ -43,8 +43,8 @@ function isInstalled(): boolean {
   return existsSync(record) && readFileSync(record, 'utf8') === readFileSync(join(PEERS, 'package-lock.json'), 'utf8')
 }
 
-/** What npm tells its scripts about this project would be taken for options of the other one. */
-function withoutNpmSettings(): NodeJS.ProcessEnv {
+/** Our environment for an npm in another project: what npm tells its scripts about this one would be taken for options there. */
+export function withoutNpmSettings(): NodeJS.ProcessEnv {
   return Object.fromEntries(
     Object.entries(process.env).filter(([name]) => !/^npm_(package|config_local|lifecycle)/.test(name)),
   )
