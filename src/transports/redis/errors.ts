@@ -27,12 +27,20 @@ export function isAuthorizationFailure(error: unknown): boolean {
   return code !== undefined && (AUTHORIZATION.has(code) || AUTHORIZATION_TEXT.test(messageOf(error)))
 }
 
-/** The server can be reached and will take commands again by itself: it loads its data, or waits for its primary. */
+const PASSING = new Set(['LOADING', 'MASTERDOWN', 'CLUSTERDOWN', 'TRYAGAIN', 'READONLY', 'NOREPLICAS', 'BUSY'])
+
+/**
+ * Nothing was done, and the server will take commands again by itself: it loads its data, waits for its primary or for its
+ * replicas, or runs somebody's long script.
+ */
 export function isPassing(error: unknown): boolean {
+  return PASSING.has(replyCode(error) ?? '')
+}
+
+/** The server answers, and refuses writes to everybody: so no other member can have taken anything over. */
+export function refusesEverybody(error: unknown): boolean {
   const code = replyCode(error)
-  return (
-    code === 'LOADING' || code === 'MASTERDOWN' || code === 'CLUSTERDOWN' || code === 'TRYAGAIN' || code === 'READONLY'
-  )
+  return code === 'NOREPLICAS' || code === 'BUSY'
 }
 
 export function messageOf(error: unknown): string {
@@ -76,6 +84,10 @@ function explain(code: string | undefined, error: unknown): string {
       return 'Redis has reached its maxmemory and takes nothing more; let consumers catch up, lower maxLen, or give it memory'
     case 'MISCONF':
       return 'Redis can not write its data to disk and takes nothing more'
+    case 'NOREPLICAS':
+      return 'Redis has fewer good replicas than min-replicas-to-write asks for, and takes no writes'
+    case 'BUSY':
+      return 'Redis is busy with a script of another program'
     case 'WRONGTYPE':
       return 'the key of its stream holds something else'
     default:

@@ -2,7 +2,7 @@ import type { OutgoingMessage } from '../../core/message.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import type { RedisContext } from './context.ts'
 import { DelayedMover } from './delayed.ts'
-import { LostReplyError, NotSentError, replyCode, toPublishError } from './errors.ts'
+import { LostReplyError, NotSentError, toPublishError } from './errors.ts'
 import type { Arg } from './given-client.ts'
 import { asArgument } from './mapping.ts'
 import { Routes } from './routes.ts'
@@ -35,17 +35,11 @@ export class RedisPublisher {
   readonly #delayed: DelayedMover
   /** Batches that wait for the partitions of a new topic; later ones wait behind them, or they would overtake. */
   #preparing: Promise<void> | undefined
-  #refusal: string | undefined
 
   constructor(context: RedisContext) {
     this.#context = context
     this.#routes = new Routes(context.keys, context.topics, context.retention)
-    this.#delayed = new DelayedMover(context.host, context.scripts)
-  }
-
-  /** Why the server takes nothing at the moment, if so. */
-  get refusal(): string | undefined {
-    return this.#refusal
+    this.#delayed = new DelayedMover(context.host, context.scripts, context.reports)
   }
 
   publish(batch: readonly OutgoingMessage[], signal: AbortSignal | undefined): Promise<readonly PublishOutcome[]> {
@@ -169,7 +163,7 @@ export class RedisPublisher {
         this.#accepted(lane, indexes.length)
       },
       (error: unknown) => {
-        this.#refused(error)
+        this.#context.reports.refused(error)
         for (const index of indexes)
           outcomes[index] ??= { error: toPublishError(error, (batch[index] as OutgoingMessage).topic, signal?.reason) }
       },
@@ -192,7 +186,7 @@ export class RedisPublisher {
         this.#accepted(lane, 1)
       },
       (error: unknown) => {
-        this.#refused(error)
+        this.#context.reports.refused(error)
         outcomes[index] ??= { error: toPublishError(error, message.topic, signal?.reason) }
       },
     )
@@ -233,23 +227,7 @@ export class RedisPublisher {
   // --- how it went -------------------------------------------------------------------------------------------------
 
   #accepted(lane: Lane, count: number): void {
-    this.#refusal = undefined
+    this.#context.reports.accepted('message')
     if (lane.watched !== undefined) this.#context.retention.grew(lane.watched, count)
-  }
-
-  /** Says once that the server takes nothing, and not for every message. */
-  #refused(error: unknown): void {
-    const code = replyCode(error)
-    if (code !== 'OOM' && code !== 'MISCONF') return
-    const detail = code === 'OOM' ? 'Redis is out of memory (maxmemory)' : 'Redis can not write to its disk'
-    if (this.#refusal === undefined) {
-      const { name, events } = this.#context.host
-      events.emit('warning', {
-        transport: name,
-        code: code === 'OOM' ? 'redis-out-of-memory' : 'redis-disk',
-        detail: `${detail}: publishing fails until that has ended; consumers go on`,
-      })
-    }
-    this.#refusal = detail
   }
 }

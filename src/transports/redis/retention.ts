@@ -3,9 +3,9 @@ import type { TransportHost } from '../../core/transport.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
 import type { PartitionKeys } from './keys.ts'
 import type { ResolvedRedisOptions } from './options.ts'
+import type { Reports } from './reports.ts'
 import type { ScriptRunner } from './runner.ts'
 import { TRIM } from './scripts/retention.ts'
-import { tellError } from './tell.ts'
 
 /** How often a stream that grows is looked at, whatever its growth. */
 const LOOK_EVERY_MS = 5_000
@@ -32,11 +32,13 @@ export class Retention {
   readonly #options: ResolvedRedisOptions
   readonly #host: TransportHost
   readonly #scripts: ScriptRunner
+  readonly #reports: Reports
   readonly #watched = new Map<string, Watched>()
   #timer: Timer | undefined
   #closed = false
 
-  constructor(options: ResolvedRedisOptions, host: TransportHost, scripts: ScriptRunner) {
+  constructor(options: ResolvedRedisOptions, host: TransportHost, scripts: ScriptRunner, reports: Reports) {
+    this.#reports = reports
     this.#options = options
     this.#host = host
     this.#scripts = scripts
@@ -91,7 +93,7 @@ export class Retention {
       (error: unknown) => {
         watched.looking = false
         watched.grown++
-        if (!this.#closed) tellError(this.#host, error, `trimming the stream ${watched.keys.stream}`)
+        if (!this.#closed) this.#reports.error(error, `trimming the stream ${watched.keys.stream}`)
       },
     )
   }

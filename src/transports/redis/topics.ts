@@ -83,6 +83,13 @@ export class Topics {
     return found
   }
 
+  /**
+   * How many partitions a topic has by the list, by now. Puts it back with those that are known here when the list has lost it.
+   */
+  async partitions(topic: string, known: number): Promise<number> {
+    return this.#put(topic, known)
+  }
+
   /** How many topics there are: cheap to ask again and again. */
   async count(): Promise<number> {
     const { topics } = this.#keys
