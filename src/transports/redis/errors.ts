@@ -1,4 +1,4 @@
-import { AuthorizationError, ConnectionError, PublishError } from '../../core/errors.ts'
+import { AuthorizationError, ConfigurationError, ConnectionError, PublishError } from '../../core/errors.ts'
 import type { PublishFailure } from '../../core/errors.ts'
 
 /** A command was given up before it was handed to a connection: the server certainly has not seen it. */
@@ -6,6 +6,9 @@ export class NotSentError extends ConnectionError {}
 
 /** The connection went away, or did not answer, after the command was handed to it. */
 export class LostReplyError extends ConnectionError {}
+
+/** A key that we need holds something else: another program uses the same prefix, or wrote to it by mistake. */
+export class WrongTypeError extends ConfigurationError {}
 
 const CODE = /^([A-Z][A-Z0-9_]+)(?: |$)/
 /** Redis 6 wraps an error of a command inside a script. */
@@ -64,6 +67,12 @@ export function toConnectError(error: unknown, where: string): Error {
 /** What became of a publish that failed with this error. */
 export function toPublishError(error: unknown, topic: string, reason?: unknown): PublishError {
   if (PublishError.is(error)) return error
+  if (error instanceof WrongTypeError)
+    return new PublishError(`Publishing to "${topic}" failed: ${error.message} (not-sent)`, {
+      outcome: 'not-sent',
+      cause: error,
+      retryable: false,
+    })
   const code = replyCode(error)
   // A command that was refused has done nothing; without a reply nobody knows.
   const outcome: PublishFailure = code !== undefined || error instanceof NotSentError ? 'not-sent' : 'unknown'

@@ -383,7 +383,7 @@ export class Membership {
 
   /** Sets right what somebody deleted under us. */
   async repair(partition: PartitionState): Promise<void> {
-    const { seat, soon } = this.#parts
+    const { seat, claimer, soon } = this.#parts
     if (partition.phase === 'idle') return
     try {
       await restoreGroup(seat, partition)
@@ -391,8 +391,9 @@ export class Membership {
       if (replyCode(error) !== 'FENCED') throw error
       seat.lose(partition, 'the group was deleted, and another member has made it again')
     }
+    // What was being looked for has not been found without the group.
+    for (const source of partition.sources) claimer.recover(source, seat.owned ? 'all' : 'mine')
     soon(1)
-    this.#parts.readers.of(partition).wake()
   }
 
   /** The list of topics may say something else by now than when we joined. */

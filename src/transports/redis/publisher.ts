@@ -2,12 +2,13 @@ import type { OutgoingMessage } from '../../core/message.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import type { RedisContext } from './context.ts'
 import { DelayedMover } from './delayed.ts'
-import { LostReplyError, NotSentError, toPublishError } from './errors.ts'
+import { LostReplyError, NotSentError, replyCode, toPublishError } from './errors.ts'
 import type { Arg } from './given-client.ts'
 import { asArgument } from './mapping.ts'
 import { Routes } from './routes.ts'
 import type { Lane } from './routes.ts'
 import { tooLarge } from './too-large.ts'
+import { explainWrongType } from './wrong-type.ts'
 import { DELAY, PUBLISH, PUBLISH_SIDE } from './scripts/publish.ts'
 
 /** A script holds the whole server up while it runs: that many messages are a fraction of a millisecond. */
@@ -208,7 +209,9 @@ export class RedisPublisher {
       await scripts.run(PUBLISH_SIDE, [group.side], [group.group, ...fields], signal)
       return undefined
     }
-    return wire.call(stream, ['XADD', stream, '*', ...fields], signal)
+    return wire.call(stream, ['XADD', stream, '*', ...fields], signal).catch(async (error: unknown) => {
+      throw replyCode(error) === 'WRONGTYPE' ? await explainWrongType(wire, [stream], error) : error
+    })
   }
 
   /** With option `wait`, a message counts when so many replicas have it. Sent at once behind the messages. */

@@ -10,6 +10,7 @@ import { DELAY, MOVE, PUBLISH, PUBLISH_SIDE } from './scripts/publish.ts'
 import { TRIM } from './scripts/retention.ts'
 import type { Script } from './scripts/script.ts'
 import type { Wire } from './wire.ts'
+import { explainWrongType } from './wrong-type.ts'
 
 /** Those without which nothing goes: loaded on each connection before it is used. */
 const ALL: readonly Script[] = [
@@ -59,9 +60,14 @@ export class ScriptRunner {
       )
     const { sha } = this.#find(script)
     return this.#call('EVALSHA', sha, keys, args, signal).catch((error: unknown) => {
+      if (replyCode(error) === 'WRONGTYPE') return this.#wrongType(keys, error)
       if (replyCode(error) !== 'NOSCRIPT') throw error
       return this.#inFull(script, keys, args, signal)
     })
+  }
+
+  async #wrongType(keys: readonly string[], error: unknown): Promise<never> {
+    throw await explainWrongType(this.#wire as Wire, keys, error)
   }
 
   /** Somebody emptied the server's cache of scripts, or a node of the cluster is new. NOSCRIPT says that nothing was done. */

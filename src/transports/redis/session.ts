@@ -49,7 +49,7 @@ export class RedisSession implements WireListener {
     this.#scripts.use(this.#wire)
     const keys = new Keys(options.prefix)
     const reports = new Reports(host)
-    const topics = new Topics(this.#wire, keys, options)
+    const topics = new Topics(this.#wire, keys, options, reports)
     this.#context = {
       options,
       host,

@@ -116,7 +116,7 @@ if leaving then redis.call('HDEL', assignment, '+' .. me)
 else
   -- Nobody's sign of life came through for a while: it was the server that was away, so nobody is dead because of it.
   local away = now - last
-  if away > math.min(lease, silent) / 2 then
+  if away > lease / 2 then
     for _, member in ipairs(redis.call('ZRANGE', members, 0, -1)) do redis.call('ZINCRBY', members, away, member) end
   end
   redis.call('ZADD', members, now + lease, kind .. me)
