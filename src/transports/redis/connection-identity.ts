@@ -17,15 +17,21 @@ export async function identify(run: Run): Promise<ConnectionIdentity | undefined
       run(['CLIENT', 'ID']).then(String),
       // Not on every server, and not for every user: then it can be woken, but not closed by others.
       run(['CLIENT', 'INFO']).then(String, (error: unknown) => {
-        if (replyCode(error) === undefined) throw error
+        if (!isForbidden(error)) throw error
         return ''
       }),
     ])
     return { id, address: /(?:^| )addr=(\S+)/.exec(info)?.[1] ?? '' }
   } catch (error) {
-    if (replyCode(error) === undefined) throw error
+    if (!isForbidden(error)) throw error
     return undefined
   }
+}
+
+/** And not that the server is busy, or the connection lost. */
+function isForbidden(error: unknown): boolean {
+  const code = replyCode(error)
+  return code === 'NOPERM' || code === 'ERR'
 }
 
 /** `ended`: it can be given nothing more. `forbidden`: neither CLIENT KILL nor CLIENT UNBLOCK is allowed. */
@@ -33,7 +39,7 @@ export type EndedConnection = 'ended' | 'forbidden'
 
 /**
  * Closes a connection at the server, or at least ends what it blocks in. With the address, because the id may be that of
- * another client by now, in another process of the server. Rejects when the connection that is asked breaks.
+ * another client by now, in another process of the server. Rejects when the connection that is asked breaks, or the server is busy.
  */
 export async function endConnection(run: Run, { id, address }: ConnectionIdentity): Promise<EndedConnection> {
   if (address !== '') {
@@ -41,16 +47,15 @@ export async function endConnection(run: Run, { id, address }: ConnectionIdentit
       await run(['CLIENT', 'KILL', 'ID', id, 'ADDR', address])
       return 'ended'
     } catch (error) {
-      const code = replyCode(error)
-      if (code === undefined) throw error
+      if (!isForbidden(error)) throw error
       // No such client: it has ended by itself.
-      if (code !== 'NOPERM') return 'ended'
+      if (replyCode(error) === 'ERR') return 'ended'
     }
   }
   try {
     return Number(await run(['CLIENT', 'UNBLOCK', id])) === 1 ? 'ended' : 'forbidden'
   } catch (error) {
-    if (replyCode(error) === undefined) throw error
+    if (!isForbidden(error)) throw error
     return 'forbidden'
   }
 }

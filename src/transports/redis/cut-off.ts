@@ -1,14 +1,16 @@
 import { endConnection } from './connection-identity.ts'
 import type { RedisContext } from './context.ts'
-import { LostReplyError } from './errors.ts'
+import { isPassing, LostReplyError } from './errors.ts'
 import type { PartitionState } from './partition-state.ts'
+
+const AGAIN_MS = 200
 
 /**
  * Closes the connection that a former owner reads by. Its lease ran out: it is dead, cut off, or stopped. If it is stopped in
  * the middle of a read, that read would be given messages that are ours now.
  */
 export async function cutOff(
-  { wire, reports }: RedisContext,
+  { wire, host, reports }: RedisContext,
   partition: PartitionState,
   connection: string,
 ): Promise<void> {
@@ -19,8 +21,12 @@ export async function cutOff(
       if (ended === 'forbidden') reports.killForbidden()
       return
     } catch (error) {
-      // Waits for the next connection.
-      if (!(error instanceof LostReplyError)) return
+      // The next try waits for the next connection.
+      if (error instanceof LostReplyError) continue
+      if (!isPassing(error)) return
+      await new Promise<void>((resolve) => {
+        host.clock.setTimer(AGAIN_MS, resolve)
+      })
     }
   }
 }

@@ -297,6 +297,10 @@ export class Reader {
         if (Number(await wire.call(this.#key, ['CLIENT', 'UNBLOCK', this.#link.identity.id])) === 1) break
       } catch (error) {
         if (error instanceof LostReplyError || error instanceof NotSentError) break
+        if (isPassing(error)) {
+          await Promise.race([read.done, this.#after(RETRY_MS)])
+          continue
+        }
         this.#wakeable = false
         reports.warnOnce(
           'redis-acl',

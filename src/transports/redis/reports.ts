@@ -28,7 +28,7 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
 /** What the transport reports to people: errors that no caller waits for, and why the server refuses writes. */
 export class Reports {
   readonly #host: TransportHost
-  /** When an error was last reported, by its work and text. */
+  /** When something was last reported, by its text. */
   readonly #told = new Map<string, number>()
   readonly #warned = new Set<string>()
   #code: string | undefined
@@ -48,13 +48,18 @@ export class Reports {
    */
   error(error: unknown, doing: string): void {
     if (error instanceof LostReplyError || error instanceof NotSentError || this.refused(error)) return
-    const { clock, events, name } = this.#host
-    const key = `${doing}: ${messageOf(error)}`
-    const now = clock.monotonic()
-    if (now - (this.#told.get(key) ?? -Infinity) < REPEAT_MS) return
-    if (this.#told.size >= MAX_REMEMBERED) this.#told.clear()
-    this.#told.set(key, now)
+    const { events, name } = this.#host
+    if (!this.#isNews(`${doing}: ${messageOf(error)}`)) return
     events.emit('error', { transport: name, error: toReported(error), doing })
+  }
+
+  /** False when the same was reported a moment ago. */
+  #isNews(text: string): boolean {
+    const now = this.#host.clock.monotonic()
+    if (now - (this.#told.get(text) ?? -Infinity) < REPEAT_MS) return false
+    if (this.#told.size >= MAX_REMEMBERED) this.#told.clear()
+    this.#told.set(text, now)
+    return true
   }
 
   warn(code: string, detail: string): void {
@@ -81,10 +86,10 @@ export class Reports {
     const code = replyCode(error)
     const refusal = code === undefined ? undefined : REFUSALS[code]
     if (code === undefined || refusal === undefined) return false
-    if (this.#code !== code) {
-      this.#code = code
-      this.warn(refusal.warning, `${refusal.detail}: publishing fails until that has ended; nothing is lost`)
-    }
+    if (this.#code === code) return true
+    this.#code = code
+    // A late reply may have said meanwhile that it has ended: still the same episode.
+    if (this.#isNews(code)) this.warn(refusal.warning, `${refusal.detail}: publishing fails until that has ended`)
     return true
   }
 
