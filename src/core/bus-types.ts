@@ -35,9 +35,9 @@ export interface BusOptions {
 export interface PublisherOptions {
   /** A publish that is not confirmed in that time rejects, in ms. Default 30,000. */
   readonly deliveryTimeoutMs?: number | undefined
-  /** Most bytes waiting for confirmation; `publish` waits for room beyond. Default 64 MiB. */
+  /** Maximum size of the messages that wait for confirmation, in bytes; beyond it `publish` waits. Default 64 MiB. */
   readonly maxBufferedBytes?: number | undefined
-  /** Most messages of one batch to the transport. Default 1,000. */
+  /** Maximum number of messages in one batch to the transport. Default 1,000. */
   readonly maxBatchSize?: number | undefined
 }
 
@@ -104,71 +104,114 @@ export interface HealthReport {
   readonly consumers: readonly ConsumerHealth[]
 }
 
+/** One error behind the error of a dead letter. */
+export interface DeadLetterCause {
+  readonly name: string
+  readonly message: string
+  readonly code: string | undefined
+}
+
 export interface DeadLetter {
   /** The original message: its own topic, headers and bytes. */
   readonly message: EncodedMessage
-  /** Where it lies in the dead-letter topic. */
+  /** The body, decoded by the codec for its content type. Throws `CodecError` when it can't be decoded. No schema is applied. */
+  data(): unknown
+  /** Where it is in the dead-letter topic. */
   readonly position: Position
+  /** Why it is dead: a `DeadLetterReason`. */
   readonly reason: string
+  /** The error of the last attempt. When the handler asked for a retry (`ctx.retry({ cause })`), that of the cause. */
   readonly errorName: string
   readonly errorMessage: string
+  /** `code` of that error, where it has one: `ECONNREFUSED`, or `23505` from PostgreSQL. */
+  readonly errorCode: string | undefined
   readonly errorStack: string | undefined
+  /** What is behind that error, nearest first: its chain of `cause`, and the first `errors` of an `AggregateError`. At most 8. */
+  readonly errorCause: readonly DeadLetterCause[]
   readonly attempts: number
   readonly firstAttemptAt: Date
   readonly lastAttemptAt: Date
   /** How often it has been redriven before. */
   readonly redrives: number
-  /** Where the original lay. */
+  /** Where the original was. */
   readonly originalPosition: Position | undefined
 }
 
 export interface DeadLetterSelection {
-  /** Only those of these message ids. */
+  /** Only those of these message ids. An empty array selects none. */
   readonly ids?: readonly string[] | undefined
-  /** Only those for which it returns true. */
+  /** Only those for which it returns true. Called once for each dead letter. */
   readonly filter?: ((letter: DeadLetter) => boolean) | undefined
-  /** At most so many. */
+  /** Maximum number of dead letters. Default: no limit. */
   readonly limit?: number | undefined
 }
 
+export interface PurgeOptions extends DeadLetterSelection {
+  /** Ends the purge: it rejects with an `InterruptedError` whose `report` says how many are deleted. */
+  readonly signal?: AbortSignal | undefined
+}
+
 export interface RedriveOptions extends DeadLetterSelection {
-  /** Default: as fast as the broker confirms. */
+  /** Maximum number of messages per second, at least 0.001. Default: as fast as the broker confirms. */
   readonly ratePerSecond?: number | undefined
   /** Only count. */
   readonly dryRun?: boolean | undefined
-  /** Leaves alone what was redriven so often before. Default: no limit. */
+  /** Leaves alone what has been redriven that often before. Default: no limit. */
   readonly maxRedrives?: number | undefined
+  /** Ends the redrive: it rejects with an `InterruptedError` whose `report` says how many were sent. */
   readonly signal?: AbortSignal | undefined
 }
 
 export interface RedriveReport {
+  /** How many dead letters were chosen. */
   readonly matched: number
+  /** How many were sent back, confirmed by the broker. */
   readonly redriven: number
-  /** Not confirmed by the broker: they still lie in the dead-letter topic. */
+  /**
+   * Not confirmed by the broker: they are still in the dead-letter topic. Later ones of the same key are held back with
+   * them, so that none overtakes.
+   */
   readonly failed: readonly { readonly id: string; readonly error: Error }[]
 }
 
-/** Dead letters of one topic and group. */
+/**
+ * Dead letters of one topic and group. Each call rejects with a `ConfigurationError` when its options are wrong, before
+ * anything is read, sent or deleted.
+ */
 export interface DeadLetters {
-  /** The topic they lie in. */
+  /** The topic they are stored in. */
   readonly topic: string
+  /** All of them at once, bodies included, in the order of the dead-letter topic: use `limit` when there may be many. */
   list(selection?: DeadLetterSelection): Promise<readonly DeadLetter[]>
   /** The dead letter of that message id, or undefined. */
   get(id: string): Promise<DeadLetter | undefined>
   /**
-   * Sends them back to the group that failed, and to no other, oldest first. Each copy is confirmed before its dead letter
-   * is deleted: a crash in between leaves both, never none. Rejects with `UnsupportedError` for those of broadcast
-   * consumers, whose groups are gone with their instances.
+   * Sends them back to the group that failed, and to no other. Those that have been redriven more often go first, since
+   * they were ahead in their key; otherwise in the order in which they died. `limit` counts in that order.
+   *
+   * Each copy is confirmed before its dead letter is deleted: a crash in between leaves both, never none. What fails again
+   * meanwhile waits for the next call. Holds one page of letters in memory at a time, besides the ids of all.
+   *
+   * Rejects with `InterruptedError` when it is aborted or the broker fails half-way, and with `UnsupportedError` for dead
+   * letters of broadcast consumers, whose groups end with their instances. Two calls at once may send a letter twice.
+   *
+   *     await letters.redrive({ ratePerSecond: 50, filter: ({ errorCode }) => errorCode === 'ECONNREFUSED' })
    */
   redrive(options?: RedriveOptions): Promise<RedriveReport>
-  /** Deletes them; resolves with how many. */
-  purge(selection?: DeadLetterSelection): Promise<number>
+  /**
+   * Deletes them; resolves with how many. What dies meanwhile stays. Rejects with `InterruptedError` when it is aborted or
+   * the broker fails half-way.
+   */
+  purge(options?: PurgeOptions): Promise<number>
 }
 
+// TypeScript reports why the last overload does not fit, so the commonest one comes last.
 export interface Bus extends AsyncDisposable {
   readonly service: string
   readonly state: BusState
   readonly events: BusEvents
+  /** For a topic without a definition: its data is not checked. The rest as below. */
+  publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
   /**
    * Resolves when the broker has taken responsibility for the message. Rejects with `ValidationError` or `CodecError`
    * (nothing was sent), or `PublishError`, whose `outcome` says whether the broker may have it. Concurrent calls are sent as
@@ -179,32 +222,32 @@ export interface Bus extends AsyncDisposable {
     data: NoInfer<Input>,
     options?: PublishOptions,
   ): Promise<PublishReceipt>
-  publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
+  publishMany(
+    topic: string,
+    items: readonly PublishItem[],
+    options?: Pick<PublishOptions, 'transport' | 'signal'>,
+  ): Promise<readonly PublishResult[]>
   /** As `publish` for many at once, with one result for each item; rejects only when the call itself makes no sense. */
   publishMany<Input, Output>(
     event: EventDefinition<Input, Output>,
     items: readonly PublishItem<NoInfer<Input>>[],
     options?: Pick<PublishOptions, 'transport' | 'signal'>,
   ): Promise<readonly PublishResult[]>
-  publishMany(
-    topic: string,
-    items: readonly PublishItem[],
-    options?: Pick<PublishOptions, 'transport' | 'signal'>,
-  ): Promise<readonly PublishResult[]>
   /** Adds a consumer; before `start()` or after. */
-  consume<Input, Output>(
-    event: EventDefinition<Input, Output>,
-    handler: Handler<Output>,
-    options?: ConsumeOptions,
-  ): ConsumerHandle
+  consume(definition: AnyConsumerDefinition): ConsumerHandle
+  consume(topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle
   consume(topic: string, handler: Handler, options?: ConsumeOptions): ConsumerHandle
   consume<Input, Output>(
     event: EventDefinition<Input, Output>,
     handler: BatchHandler<Output>,
     options: BatchConsumeOptions,
   ): ConsumerHandle
-  consume(topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle
-  consume(definition: AnyConsumerDefinition): ConsumerHandle
+  /** Adds a consumer; before `start()` or after. */
+  consume<Input, Output>(
+    event: EventDefinition<Input, Output>,
+    handler: Handler<Output>,
+    options?: ConsumeOptions,
+  ): ConsumerHandle
   /** Opens the transports and subscribes all consumers. Rejects with the first error, everything closed again. */
   start(): Promise<void>
   /**

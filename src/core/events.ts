@@ -53,7 +53,7 @@ export interface BusEventMap {
   drop: OfMessage & { readonly error: unknown; readonly reason: DeadLetterReason }
   /** The broker did not take a settlement; it delivers the message again. */
   settleFailed: OfMessage & { readonly error: Error }
-  /** A second outcome for one delivery was refused: a handler that had been abandoned ended after all. */
+  /** A handler that had timed out and been abandoned finished later; its result was ignored. */
   doubleSettle: OfMessage
   /** The transport took outstanding deliveries back. */
   lost: OfConsumer & { readonly count: number; readonly reason: string }
@@ -63,7 +63,7 @@ export interface BusEventMap {
   limit: OfConsumer & { readonly reason: string; readonly maxConcurrency: number | undefined }
   /** A consumer starts no further handler, and why. */
   pause: OfConsumer & { readonly reason: string }
-  /** It goes on. */
+  /** The consumer started taking messages again. */
   resume: OfConsumer & { readonly reason: string }
   /** No progress for `idleMs` while there is work, or nothing can arrive; `reason` says which, for people. */
   stalled: OfConsumer & {
@@ -96,8 +96,18 @@ export interface BusEventMap {
   warning: Of & { readonly code: string; readonly detail: string }
   /** Something failed outside of any call that could have thrown it. */
   error: Of & { readonly error: unknown; readonly doing: string }
-  /** Dead letters were sent back to their group, or purged. */
-  redrive: Of & { readonly topic: string; readonly group: string; readonly redriven: number; readonly purged: number }
+  /**
+   * A redrive or purge of dead letters ended: how many were sent back to their group, purged, or not confirmed by the broker
+   * (`failed`). Not `complete`: it was aborted or failed in the middle, after that many.
+   */
+  redrive: Of & {
+    readonly topic: string
+    readonly group: string
+    readonly redriven: number
+    readonly purged: number
+    readonly failed: number
+    readonly complete: boolean
+  }
 }
 
 export type BusEventName = keyof BusEventMap

@@ -37,13 +37,18 @@ export interface HandlerContext {
   readonly signal: AbortSignal
   readonly consumer: ConsumerControl
   readonly clock: Clock
+  publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
   /** Publishes with the same correlation id and trace context; the causation id is this message's id. */
   publish<Input, Output>(
     event: EventDefinition<Input, Output>,
     data: NoInfer<Input>,
     options?: PublishOptions,
   ): Promise<PublishReceipt>
-  publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
+  publishMany(
+    topic: string,
+    items: readonly PublishItem[],
+    options?: ContextPublishManyOptions,
+  ): Promise<readonly PublishResult[]>
   /**
    * As `publish` for many. Rejects with a `PublishError` when some were not published: returning normally after that would
    * ack the message. With `allowFailures` it resolves with all results instead.
@@ -51,11 +56,6 @@ export interface HandlerContext {
   publishMany<Input, Output>(
     event: EventDefinition<Input, Output>,
     items: readonly PublishItem<NoInfer<Input>>[],
-    options?: ContextPublishManyOptions,
-  ): Promise<readonly PublishResult[]>
-  publishMany(
-    topic: string,
-    items: readonly PublishItem[],
     options?: ContextPublishManyOptions,
   ): Promise<readonly PublishResult[]>
   /**

@@ -6,11 +6,11 @@ export interface PublishOptions {
   readonly key?: string | undefined
   /** Names are tokens (letters, digits and `!#$%&'*+-.^_\`|~`), values strings without line breaks or NUL. */
   readonly headers?: Readonly<Record<string, string>> | undefined
-  /** Not to be delivered before so many ms from now. */
+  /** Delays delivery by this many milliseconds. */
   readonly delayMs?: number | undefined
-  /** Not to be delivered before that instant. */
+  /** Delays delivery until that instant. */
   readonly deliverAt?: Date | undefined
-  /** Dead-lettered instead of handled when it is not handled within so many ms. */
+  /** Dead-letters the message when it is not handled within this many milliseconds. */
   readonly ttlMs?: number | undefined
   /** Default: a new UUIDv7. Give your own to make a publish idempotent where the broker deduplicates. */
   readonly id?: string | undefined
