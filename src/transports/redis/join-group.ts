@@ -37,12 +37,13 @@ export async function restoreGroup(seat: Seat, partition: PartitionState): Promi
         [
           spec.group,
           generation,
-          source.isSide ? '0' : (partition.lastRead ?? ''),
+          source.isSide ? 'side' : (partition.lastRead ?? ''),
           member,
           owned ? String(context.options.leaseMs) : '0',
           ...ids.slice(from, from + CHUNK),
         ],
       )) as readonly [number, number, number, Buffer]
+      if (source.isSide) source.missing = state === 0
       if (made === 1 && !source.isSide) reportMadeAgain(seat, partition, String(start), state === 1)
       else if (made === 0 && restored > 0)
         context.reports.warn(

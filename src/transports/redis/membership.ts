@@ -260,7 +260,10 @@ export class Membership {
     // Out before we asked, and out still: pending at the server, unless somebody deleted the group, or our consumer.
     if (pending === -2 || (pending >= 0 && pending < stillOut(partition, out))) seat.repair(partition)
     if (partition.phase !== 'held') return
-    if (hasSide === 1 && partition.side === undefined) this.#addSide(partition)
+    if (hasSide === 1) {
+      if (partition.side === undefined) this.#addSide(partition)
+      else partition.side.missing = false
+    }
     claimer.expect(partition.main, later)
     if (partition.side !== undefined) claimer.expect(partition.side, sideLater)
     this.#sweep(partition)

@@ -32,6 +32,8 @@ export class Source {
   /** Here already and not handed over for want of credit; in order. */
   ready: RedisDelivery[] = []
   recovery: Recovery | undefined = undefined
+  /** Somebody deleted it. Only of a stream of copies, which is made again with the next one. */
+  missing = false
   /** Holds its share of what the member may have out. */
   full = false
   /** Deliveries are on their way back to `ready`; until then nothing may be handed over. */
@@ -49,7 +51,7 @@ export class Source {
 
   /** New entries may be read: nothing older is still to be found. Orphans are nobody's order. */
   get readable(): boolean {
-    return this.recovery === undefined || this.recovery.kind === 'orphans'
+    return !this.missing && (this.recovery === undefined || this.recovery.kind === 'orphans')
   }
 
   /** What is known of an entry that is read as new: it may have been handed out before the group was made again. */

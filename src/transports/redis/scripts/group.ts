@@ -281,12 +281,12 @@ return { ours, meta[1] or '', redis.call('EXISTS', KEYS[4]), untilNext(KEYS[3]),
 )
 
 /**
- * KEYS stream, meta, later · ARGV group, generation, id after which to read (empty: as last noted), member, leaseMs (0 when
- * partitions have no owner), ids of what the member holds ...
+ * KEYS stream, meta, later · ARGV group, generation, id after which to read (empty: as last noted; `side`: it is the stream of
+ * copies for the group), member, leaseMs (0 when partitions have no owner), ids of what the member holds ...
  *
  * Makes the group again where it is missing, and makes pending again what the member holds and what was handed back, where
  * somebody deleted the group or a consumer with them. Returns whether it was missing, how many became pending again, the
- * state of the stream, and from where the group reads.
+ * state of the stream (0 when it was deleted or emptied), and from where the group reads.
  */
 export const RESTORE: Script = script(
   'restore',
@@ -295,9 +295,16 @@ if redis.call('EXISTS', KEYS[2]) == 1 then
   local fenced = redis.call('HEXISTS', KEYS[2], 'generation') == 1 and fence(KEYS[2], ARGV[2])
   if fenced then return fenced end
 end
-local start = ARGV[3] ~= '' and ARGV[3] or redis.call('HGET', KEYS[2], 'floor') or '0'
-local state = streamState(KEYS[1], start)
-local made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], start)
+local start, state, made = '0', 1, nil
+if ARGV[3] == 'side' then
+  -- Made again with the next copy.
+  if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, 0, 0, '' } end
+  made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0')
+else
+  start = ARGV[3] ~= '' and ARGV[3] or redis.call('HGET', KEYS[2], 'floor') or '0'
+  state = streamState(KEYS[1], start)
+  made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], start)
+end
 if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
 if redis.call('HSETNX', KEYS[2], 'generation', ARGV[2]) == 1 and ARGV[5] ~= '0' then
   redis.call('HSET', KEYS[2], 'owner', ARGV[4], 'until', string.format('%.0f', now + tonumber(ARGV[5])))
