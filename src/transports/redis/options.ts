@@ -34,11 +34,13 @@ export interface RedisOptions {
   /** Addresses that servers announce, and how they are reached from here: `{ '10.0.0.1:6379': { host, port } }`. */
   readonly nodeAddressMap?: Readonly<Record<string, RedisNode>> | undefined
   /**
-   * About how many messages a topic keeps; older ones that every group has acked are removed. Either this or `maxAgeMs` is
-   * required: a stream has no end of its own.
+   * About how many messages a topic keeps; older ones that every group has acked are removed. What a group has not acked stays,
+   * see `trimUnacked`. A stream has no end of its own, so there is always a limit.
+   *
+   * @default 100_000 when `maxAgeMs` is not set either, otherwise none
    */
   readonly maxLen?: number | undefined
-  /** About how long a topic keeps its messages, in ms. */
+  /** About how long a topic keeps its messages, in ms. Default: any time, within `maxLen`. */
   readonly maxAgeMs?: number | undefined
   /**
    * Remove also what some group has not acked, and report it as a `loss` event. Default false: then the stream grows beyond its limit
@@ -123,6 +125,8 @@ export interface ResolvedRedisOptions {
   readonly maxAgeMs: number | undefined
   readonly trimUnacked: boolean
   readonly partitions: number
+  /** The number of partitions was asked for, and is not the default. */
+  readonly givenPartitions: boolean
   readonly topicPartitions: Readonly<Record<string, number>>
   readonly prefix: string
   readonly leaseMs: number
@@ -161,6 +165,7 @@ export const REDIS_DEFAULTS = {
   reconnectMaxMs: 2_000,
   maxMessageBytes: 16_777_216,
   waitTimeoutMs: 1_000,
+  maxLen: 100_000,
 } as const
 
 const MAX_PARTITIONS = 1_024
@@ -184,9 +189,10 @@ export function resolveRedisOptions(given: RedisOptions): ResolvedRedisOptions {
     clusterNodes: reader.has('cluster') ? nodes(reader.nested('cluster'), REDIS_DEFAULTS.port) : undefined,
     sentinel: reader.has('sentinel') ? sentinelOption(reader.nested('sentinel'), tls) : undefined,
     nodeAddressMap: reader.raw('nodeAddressMap') as Readonly<Record<string, RedisNode>> | undefined,
-    maxLen: reader.integer('maxLen', undefined, { min: 1 }),
+    maxLen: reader.integer('maxLen', reader.has('maxAgeMs') ? undefined : REDIS_DEFAULTS.maxLen, { min: 1 }),
     maxAgeMs: reader.integer('maxAgeMs', undefined, { min: 1 }),
     trimUnacked: reader.boolean('trimUnacked', false),
+    givenPartitions: reader.has('partitions'),
     partitions: reader.integer('partitions', REDIS_DEFAULTS.partitions, { min: 1, max: MAX_PARTITIONS }),
     topicPartitions: topicPartitions(reader),
     prefix: prefixOption(reader),
@@ -203,16 +209,6 @@ export function resolveRedisOptions(given: RedisOptions): ResolvedRedisOptions {
     checkServer: reader.boolean('checkServer', true),
     native: (reader.has('native') ? (reader.raw('native') as Readonly<Record<string, unknown>>) : {}) ?? {},
   }
-  if (
-    resolved.maxLen === undefined &&
-    resolved.maxAgeMs === undefined &&
-    !reader.has('maxLen') &&
-    !reader.has('maxAgeMs')
-  )
-    reader.problem(
-      'maxLen',
-      'is required, or maxAgeMs: a Redis stream grows without end. For example maxLen: 1_000_000, or redis://host?maxLen=1000000',
-    )
   if (resolved.pollMs * 2 > resolved.leaseMs) reader.problem('pollMs', 'must be at most half of leaseMs')
   refuseTwoPlaces(reader)
   reader.done()
