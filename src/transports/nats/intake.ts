@@ -89,7 +89,7 @@ export class Intake {
     let used = 0
     // The last one may be larger than what is left of the bytes.
     while (used < taken.length && this.#bytes > 0) this.#bytes -= (taken[used++] as NatsDelivery).bytes
-    if (used < taken.length) lane.stash.unshift(...taken.splice(used))
+    if (used < taken.length) lane.putBack(taken.splice(used))
     this.#credit -= taken.length
     for (const delivery of taken) lane.outstanding.push(delivery)
     return taken

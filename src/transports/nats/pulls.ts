@@ -20,6 +20,8 @@ const NANOS = 1_000_000
 /** What a lane has asked the server for. Keeps the accounts of credit, and finds the portion that fits the flow. */
 export class Pulls {
   inbox = ''
+  /** When the last request has certainly ended (monotonic ms). */
+  until = 0
   /** Messages asked for and not received. */
   asked = 0
   /** Bytes that they may take. */
@@ -54,6 +56,7 @@ export class Pulls {
     // Asked again soon after: the flow is faster than the portion.
     if (now - this.#askedAt < FAST_MS && this.#askedAt > 0) this.target = Math.min(this.most, this.target * 2)
     this.#askedAt = now
+    this.until = Math.max(this.until, now + expiresMs)
     if (this.asked === 0) this.#heardAt = now
     this.asked += count
     this.askedBytes += maxBytes

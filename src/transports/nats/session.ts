@@ -141,7 +141,7 @@ export class Session {
   }
 
   /** A request that fails as soon as the connection is lost: the client itself would let it wait for its timeout. */
-  request(subject: string, body: string, options: RequestOptions): Promise<Msg> {
+  request(subject: string, body: string | Uint8Array, options: RequestOptions): Promise<Msg> {
     return new Promise((resolve, reject) => {
       const fail = (error: unknown): void => {
         this.#requests.delete(fail)

@@ -209,15 +209,25 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
   async #emptyLane(lane: Lane, reason: string | undefined): Promise<void> {
     const { untouched, begun } = lane.giveUp()
     if (reason !== undefined && begun.length > 0) this.lost(begun, reason)
-    // What a killed process would have left comes again as its next attempt; what nobody has begun does not.
-    await this.#settling.handBack([
-      ...untouched.map((delivery) => ({ delivery, delayMs: 0, failed: false })),
-      ...begun.map((delivery) => ({ delivery, delayMs: 0, failed: true })),
-    ])
+    // This process lives: what it had begun, and gives up, has used no attempt.
+    await this.#handBack([...untouched, ...begun])
   }
 
-  #handBack(deliveries: readonly NatsDelivery[]): Promise<void> {
-    return this.#settling.handBack(deliveries.map((delivery) => ({ delivery, delayMs: 0, failed: false })))
+  async #handBack(deliveries: readonly NatsDelivery[]): Promise<void> {
+    const now = this.session.host.clock.now()
+    // Nobody has looked yet at those that are not known: what is noted of them stays as it is.
+    const known = deliveries.filter((delivery) => delivery.known)
+    await Promise.all([
+      this.#settling.handBack(
+        known.map((delivery) => {
+          const delayMs = delivery.notBefore === undefined ? 0 : Math.max(0, delivery.notBefore - now)
+          return { delivery, used: delivery.attempt - 1, delayMs, inOrder: delayMs > 0 }
+        }),
+      ),
+      this.#settling.giveBack(
+        deliveries.filter((delivery) => !delivery.known).map((delivery) => ({ delivery, delayMs: 0, inOrder: false })),
+      ),
+    ])
   }
 
   // --- the session -------------------------------------------------------------------------------------------------
@@ -322,9 +332,9 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     return this.#confirmations.holds(lane, seq)
   }
 
-  putOff(delivery: NatsDelivery, delayMs: number): void {
+  putOff(delivery: NatsDelivery, delayMs: number, noted: boolean): void {
     this.#settling
-      .handBack([{ delivery, delayMs, failed: false }])
+      .putOff(delivery, delayMs, noted)
       .catch((error: unknown) => this.session.error(error, 'putting off a delayed message'))
   }
 
@@ -344,11 +354,13 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
 
   async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
     await Promise.all(
-      notes.map(async ({ delivery, used, running }) => {
-        const mine = delivery as NatsDelivery
-        if (running || mine.lost || mine.settled) return
-        mine.noted = used
-        await this.notes.write(mine, used + 1)
+      notes.map(({ delivery: given, used, running, notBefore }) => {
+        const delivery = given as NatsDelivery
+        if (delivery.settled) return undefined
+        const { delivered } = delivery
+        const note = { used, running, delivered, notBefore, inOrder: notBefore === undefined ? undefined : true }
+        if (!delivery.lost) return this.notes.write(delivery, note)
+        return running ? undefined : this.notes.retract(delivery, note)
       }),
     )
   }
