@@ -131,6 +131,7 @@ export class Lane {
     if (!this.#open) this.#forget()
     this.#open = true
     this.#listen()
+    this.#former.listen()
     if (left !== undefined) {
       this.#consumerSeq = left.delivered.consumer_seq
       this.#ownFrom = left.delivered.stream_seq

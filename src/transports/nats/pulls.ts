@@ -35,6 +35,7 @@ export class Pulls {
   readonly #host: LaneHost
   readonly #lane: Lane
   #heardAt = 0
+  #silences = 0
   #askedAt = 0
   #pausedUntil = 0
 
@@ -86,6 +87,7 @@ export class Pulls {
 
   arrived(pending: number, now: number): void {
     this.#heardAt = now
+    this.#silences = 0
     if (this.asked > 0) {
       // What small messages leave over of their share is free again.
       this.askedBytes -= this.askedBytes / this.asked
@@ -98,6 +100,7 @@ export class Pulls {
 
   heard(): void {
     this.#heardAt = this.#now()
+    this.#silences = 0
   }
 
   /** A request is over with so many unanswered. */
@@ -124,11 +127,14 @@ export class Pulls {
     this.#askedAt = 0
   }
 
-  /** Requests that the server has forgotten (it was to show a sign of life while they wait) are made again. */
+  /**
+   * Requests that the server has forgotten (it was to show a sign of life while they wait) are made again. True when that
+   * happened twice in a row: once is usual when a consumer gets another leader.
+   */
   checkHeartbeat(): boolean {
     if (this.asked === 0 || this.#now() - this.#heardAt < 2 * HEARTBEAT_MS + 1_000) return false
     this.reset()
-    return true
+    return ++this.#silences > 1
   }
 
   #now(): number {
