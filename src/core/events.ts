@@ -65,9 +65,14 @@ export interface BusEventMap {
   pause: OfConsumer & { readonly reason: string }
   /** It goes on. */
   resume: OfConsumer & { readonly reason: string }
-  /** No progress for `idleMs` while there is work. */
-  stalled: OfConsumer & { readonly idleMs: number; readonly outstanding: number; readonly lag: number | undefined }
-  /** A consumer that had stalled makes progress again. */
+  /** No progress for `idleMs` while there is work, or nothing can arrive; `reason` says which, for people. */
+  stalled: OfConsumer & {
+    readonly idleMs: number
+    readonly outstanding: number
+    readonly lag: number | undefined
+    readonly reason: string
+  }
+  /** A consumer that had stalled, or had stuck deliveries, makes progress again. */
   recovered: OfConsumer
   /**
    * One delivery has not been settled for `ageMs`, although others may flow: its handler does not end, or its dead letter
@@ -91,8 +96,18 @@ export interface BusEventMap {
   warning: Of & { readonly code: string; readonly detail: string }
   /** Something failed outside of any call that could have thrown it. */
   error: Of & { readonly error: unknown; readonly doing: string }
-  /** Dead letters were sent back to their group, or purged. */
-  redrive: Of & { readonly topic: string; readonly group: string; readonly redriven: number; readonly purged: number }
+  /**
+   * A redrive or purge of dead letters ended: how many were sent back to their group, purged, or not confirmed by the broker
+   * (`failed`). Not `complete`: it was aborted or failed in the middle, after that many.
+   */
+  redrive: Of & {
+    readonly topic: string
+    readonly group: string
+    readonly redriven: number
+    readonly purged: number
+    readonly failed: number
+    readonly complete: boolean
+  }
 }
 
 export type BusEventName = keyof BusEventMap
