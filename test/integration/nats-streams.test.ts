@@ -4,7 +4,9 @@ import { AuthorizationError, ConfigurationError } from 'busbar'
 import { uniqueName, waitUntil } from 'busbar/testing'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { NatsBroker } from '../../tools/brokers/index.ts'
-import { makeBus, onEnd, plainClient, record, startServer, streamName } from './nats-harness.ts'
+import { RawConsumer } from '../../src/testing/conformance/raw.ts'
+import type { Bus } from 'busbar'
+import { makeBus, onEnd, openTransport, plainClient, record, startServer, streamName } from './nats-harness.ts'
 
 let server: NatsBroker
 beforeAll(async () => {
@@ -250,5 +252,62 @@ describe('a group that is deleted under its members', () => {
     await bus.admin().deleteGroup(topic, 'g')
     await bus.publishMany(topic, [{ data: 3 }, { data: 4, key: 'k' }, { data: 5, key: 'l' }])
     await waitUntil(() => new Set(seen).size === 5)
+  })
+
+  test(
+    'records and leases whose streams were deleted are made again, and the group goes on',
+    { timeout: 30_000 },
+    async () => {
+      const name = streamName()
+      const topic = uniqueName('records')
+      const { api } = await plainClient(server)
+      const [one, two] = [0, 1].map(() => makeBus({ url: server.url, ackWaitMs: 1_000, stream: { name } })) as [
+        Bus,
+        Bus,
+      ]
+      const seen: unknown[] = []
+      for (const bus of [one, two]) {
+        bus.consume(topic, ({ data }) => void seen.push(data), { group: 'g' })
+        await bus.start()
+      }
+      await api(`STREAM.DELETE.${name}_leases`)
+      await api(`STREAM.DELETE.${name}_state`)
+      const known = async (): Promise<number> => {
+        const { state } = (await api(`STREAM.INFO.${name}_leases`)) as { state?: { num_subjects?: number } }
+        return state?.num_subjects ?? 0
+      }
+      await waitUntil(async () => (await known()) === 8, { describe: known })
+      await one.publishMany(
+        topic,
+        Array.from({ length: 40 }, (_, data) => ({ data, key: `k${data}` })),
+      )
+      await waitUntil(() => seen.length === 40, { describe: () => `${seen.length} handled` })
+      assert.equal((await one.health()).status, 'ok')
+    },
+  )
+
+  test('a consumer that can not be made again shows in health', { timeout: 30_000 }, async () => {
+    const name = streamName()
+    const topic = uniqueName('trouble')
+    const { api } = await plainClient(server)
+    const { transport } = await openTransport({ url: server.url, ackWaitMs: 1_000, stream: { name } })
+    const raw = await new RawConsumer(10_000).subscribe(transport, { topic, group: 'g', order: 'key' })
+    onEnd(() => raw.close())
+    raw.request(10)
+    const { config: made } = (await api(`STREAM.INFO.${name}`)) as { config: object }
+    const { consumers } = (await api(`CONSUMER.NAMES.${name}`)) as { consumers: string[] }
+    for (const consumer of consumers) await api(`CONSUMER.DELETE.${name}.${consumer}`)
+    await api(`CONSUMER.CREATE.${name}.other.${name}.any.x`, {
+      stream_name: name,
+      config: { name: 'other', durable_name: 'other', ack_policy: 'explicit', filter_subject: `${name}.any.x` },
+    })
+    await api(`STREAM.UPDATE.${name}`, { ...made, max_consumers: 1 })
+    const trouble = (): string => raw.subscription.state?.().trouble ?? ''
+    const { config: now } = (await api(`STREAM.INFO.${name}`)) as { config: { max_consumers: number } }
+    // Before anybody could make a consumer again, or after: the server lets the limit be lowered or not.
+    if (now.max_consumers === 1)
+      await waitUntil(() => /max_consumers|maximum consumers/.test(trouble()), { describe: trouble })
+    await api(`STREAM.UPDATE.${name}`, made)
+    await waitUntil(() => trouble() === '', { timeoutMs: 15_000, describe: trouble })
   })
 })

@@ -130,7 +130,7 @@ export class Intake {
       const lane = hungry[(this.#turn + step) % hungry.length] as Lane
       const others = hungry.length - step
       const { askedBytes } = lane.pulls
-      free -= this.#askFor(lane, Math.ceil(free / others), Math.max(RESERVE_BYTES, bytes / others))
+      free -= this.#askFor(lane, Math.ceil(free / others), bytes / others)
       bytes -= lane.pulls.askedBytes - askedBytes
     }
   }
@@ -146,7 +146,8 @@ export class Intake {
       count = 1
     }
     if (pulls.alone) return pulls.ask(1, 0) ? 1 : 0
-    const maxBytes = Math.max(1, Math.floor(shared ? (bytes * count) / Math.max(free, count) : bytes))
+    const share = shared ? (bytes * count) / Math.max(free, count) : Math.max(RESERVE_BYTES, bytes)
+    const maxBytes = Math.max(1, Math.floor(share))
     return pulls.ask(count, maxBytes) ? count : 0
   }
 }
