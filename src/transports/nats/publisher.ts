@@ -40,6 +40,8 @@ export class JetStreamPublisher implements SessionPart {
   #nextBatch = 1
   #inFlight = 0
   #bytesInFlight = 0
+  /** The last answer was a refusal. */
+  #isRefused = false
   #lastAnswerAt = 0
   #asking = false
   #subscription: Subscription | undefined
@@ -155,6 +157,10 @@ export class JetStreamPublisher implements SessionPart {
       return
     }
     this.#againTries = 0
+    if (this.#isRefused) {
+      this.#isRefused = false
+      this.#session.remark(this, undefined)
+    }
     this.#lastAnswerAt = this.#session.host.clock.monotonic()
     const message = batch.messages[index] as OutgoingMessage
     this.#arrived(message)
@@ -176,6 +182,10 @@ export class JetStreamPublisher implements SessionPart {
     const message = batch.messages[index] as OutgoingMessage
     this.#arrived(message)
     const { topic } = message
+    if (error !== undefined) {
+      this.#isRefused = true
+      this.#session.remark(this, `JetStream refuses messages: ${error.description}`)
+    }
     batch.settle(index, {
       error: notConfirmed(topic, `JetStream refused it: ${error?.description ?? text}`, 'not-sent'),
     })
