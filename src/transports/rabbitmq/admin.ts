@@ -5,9 +5,10 @@ import type { EncodedMessage } from '../../core/message.ts'
 import { compilePattern, deadLetterTopic, isDeadLetterTopic, isPattern } from '../../core/topic.ts'
 import type { GroupInfo, Position, StartFrom, StoredMessage, TopicInfo, TransportAdmin } from '../../core/transport.ts'
 import { Arrival } from './arrival.ts'
+import { withCarried } from './carried-properties.ts'
 import type { BrokerLocks } from './broker-lock.ts'
 import type { Declarations } from './declarations.ts'
-import { Declaring } from './declaring.ts'
+import { DeclareChannel } from './declare-channel.ts'
 import type { DelayedCount } from './delayed-count.ts'
 import { REPLY, replyCode, toBrokerError } from './errors.ts'
 import { digestOf } from './foreign-ids.ts'
@@ -142,8 +143,10 @@ export class RabbitMqAdmin implements TransportAdmin {
         for (const queue of this.#queuesOf(record)) await declaring.exists((channel) => channel.deleteQueue(queue))
         await declaring.exists((channel) => channel.deleteExchange(`${exchange}:${layoutToken(record.layout)}`))
       }
-      await declaring.exists((channel) => channel.deleteExchange(exchange))
-      await declaring.exists((channel) => channel.deleteQueue(names.notes(topic, group)))
+      for (const name of [exchange, names.members(topic, group)])
+        await declaring.exists((channel) => channel.deleteExchange(name))
+      for (const queue of [names.notes(topic, group), names.members(topic, group)])
+        await declaring.exists((channel) => channel.deleteQueue(queue))
     })
   }
 
@@ -153,7 +156,7 @@ export class RabbitMqAdmin implements TransportAdmin {
 
   // --- details ---------------------------------------------------------------------------------------------------------
 
-  async #infoOf(declaring: Declaring, record: GroupRecord): Promise<GroupInfo | undefined> {
+  async #infoOf(declaring: DeclareChannel, record: GroupRecord): Promise<GroupInfo | undefined> {
     const { topic, group, layout } = record
     let ready = 0
     let members = 0
@@ -189,7 +192,7 @@ export class RabbitMqAdmin implements TransportAdmin {
   }
 
   async #count(
-    declaring: Declaring,
+    declaring: DeclareChannel,
     queue: string,
   ): Promise<{ readonly messageCount: number; readonly consumerCount: number } | undefined> {
     try {
@@ -208,15 +211,15 @@ export class RabbitMqAdmin implements TransportAdmin {
     let reader = this.#readers.get(topic)
     if (reader === undefined) {
       const { clock, locks, names, session } = this.#parts
-      const toMessage = (message: GetMessage): EncodedMessage => toStored(message, topic, clock.now())
+      const toMessage = (message: GetMessage): EncodedMessage => toStored(message, topic, names, clock.now())
       reader = new StorageReader({ clock, locks, queue: names.storage(topic), session, toMessage })
       this.#readers.set(topic, reader)
     }
     return reader
   }
 
-  async #declaring<Result>(session: Session, work: (declaring: Declaring) => Promise<Result>): Promise<Result> {
-    const declaring = new Declaring(session)
+  async #declaring<Result>(session: Session, work: (declaring: DeclareChannel) => Promise<Result>): Promise<Result> {
+    const declaring = new DeclareChannel(session)
     try {
       return await this.#told('Asking the broker', () => work(declaring))
     } finally {
@@ -233,8 +236,8 @@ export class RabbitMqAdmin implements TransportAdmin {
   }
 }
 
-function toStored(message: GetMessage, topic: string, now: number): EncodedMessage {
+function toStored(message: GetMessage, topic: string, names: Names, now: number): EncodedMessage {
   const arrival = fillArrival(new Arrival(), message)
   const encoded = arrival.toEncodedMessage(topic, arrival.id ?? digestOf(message), now)
-  return withDeathNotes(encoded, message as unknown as ConsumeMessage)
+  return withDeathNotes(withCarried(encoded, arrival.carried), message as unknown as ConsumeMessage, names)
 }

@@ -76,6 +76,9 @@ export interface MessageProperties {
   readonly appId?: string | undefined
   readonly userId?: string | undefined
   readonly type?: string | undefined
+  readonly contentEncoding?: string | undefined
+  /** How long the message may wait in a queue before the broker drops or dead-letters it, in ms. Not for delayed messages. */
+  readonly expiration?: number | undefined
   /** False: the broker may forget the message when it restarts. Default true. */
   readonly persistent?: boolean | undefined
 }
@@ -126,6 +129,18 @@ export interface RabbitMqOptions {
   readonly unroutable?: 'reject' | 'drop' | undefined
   /** Delays by the plugin `rabbitmq_delayed_message_exchange`, or by a ladder of queues. Default `ladder`. */
   readonly delay?: 'ladder' | 'plugin' | 'auto' | undefined
+  /**
+   * False: nothing is declared on the broker, for users who may not. Exchanges and queues must be there: another process
+   * (with the default), or an operator, makes them. Members of a group then do not share its partitions in equal parts.
+   * @default true
+   */
+  readonly declare?: boolean | undefined
+  /**
+   * How long the broker leaves a message unacked before it takes it back (`consumer_timeout`), in ms: say so here when it is
+   * not RabbitMQ's default of 30 minutes. AMQP can't ask for it. 0: no limit.
+   * @default 1_800_000
+   */
+  readonly consumerTimeoutMs?: number | undefined
   readonly topology?: TopologyOptions | undefined
   readonly groups?: readonly GroupDeclaration[] | undefined
   /** Runs on a channel of each new connection before anything else is declared; when it rejects, the connection has failed. */
@@ -161,6 +176,9 @@ export interface ResolvedRabbitMqOptions {
   readonly maxUnconfirmed: number
   readonly unroutable: 'reject' | 'drop'
   readonly delay: 'ladder' | 'plugin' | 'auto'
+  readonly declare: boolean
+  /** `Infinity`: no limit. */
+  readonly consumerTimeoutMs: number
   readonly topology: Required<{ [Part in keyof TopologyOptions]: NonNullable<TopologyOptions[Part]> }>
   readonly groups: readonly Required<GroupDeclaration>[]
   readonly afterConnect: RabbitMqOptions['afterConnect']
@@ -179,6 +197,7 @@ export const RABBITMQ_DEFAULTS = {
   deliveryLimit: 1_000,
   maxMessageBytes: 16_777_216,
   maxUnconfirmed: 4_096,
+  consumerTimeoutMs: 1_800_000,
 } as const
 
 /** A key's bucket is one of so many; partitions take equal shares of them. Never to change: it decides who gets which key. */
@@ -220,6 +239,8 @@ export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): Re
     maxUnconfirmed: reader.integer('maxUnconfirmed', RABBITMQ_DEFAULTS.maxUnconfirmed, { min: 1 }),
     unroutable: reader.oneOf('unroutable', ['reject', 'drop'], 'reject'),
     delay: reader.oneOf('delay', ['ladder', 'plugin', 'auto'], 'ladder'),
+    declare: reader.boolean('declare', true),
+    consumerTimeoutMs: reader.integer('consumerTimeoutMs', RABBITMQ_DEFAULTS.consumerTimeoutMs) || Infinity,
     topology: resolveTopology(reader),
     groups: resolveGroups(reader),
     afterConnect: reader.callable('afterConnect'),
@@ -234,6 +255,10 @@ export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): Re
   for (const field of ['url', 'credentials', 'tls', 'native'] as const) {
     if (resolved.connect !== undefined && reader.has(field))
       reader.problem(field, 'has no meaning with connect(), which makes the connections itself')
+  }
+  if (!resolved.declare) {
+    for (const field of ['topology', 'groups'] as const)
+      if (reader.has(field)) reader.problem(field, 'says what to declare, and declare: false forbids that')
   }
   reader.done()
   return Object.freeze(resolved)

@@ -17,8 +17,8 @@ export interface Pending {
 interface RepublisherHost {
   /** The broker has what is to follow from the delivery: it may be acked. */
   done(delivery: RabbitMqDelivery): void
-  /** Back to where it came from, at once. */
-  again(delivery: RabbitMqDelivery, used: number, failed: boolean): void
+  /** It has waited here, and is to be tried again. */
+  again(delivery: RabbitMqDelivery, used: number): void
   flush(): void
   failed(error: unknown, doing: string): void
 }
@@ -57,7 +57,9 @@ export class Republisher {
       const { delivery, outcome } = each
       if (outcome.type === 'reject') {
         messages.push(outcome.deadLetter as OutgoingMessage)
-        notes.push(undefined)
+        notes.push(
+          delivery.carried === undefined ? undefined : { attempts: 0, firstAt: undefined, carried: delivery.carried },
+        )
       } else if (this.#copies) {
         messages.push(this.#copyOf(delivery, outcome.delayMs))
         notes.push(this.#notesOf(delivery, outcome.type === 'nack'))
@@ -93,21 +95,20 @@ export class Republisher {
   }
 
   #copyOf({ message }: RabbitMqDelivery, delayMs: number): OutgoingMessage {
-    return { ...message, deliverAt: this.#clock.now() + delayMs, group: this.#group }
+    return { ...message, deliverAt: delayMs > 0 ? this.#clock.now() + delayMs : undefined, group: this.#group }
   }
 
-  #notesOf({ attempt, firstDeliveredAt }: RabbitMqDelivery, failed: boolean): CopyNotes {
-    return { attempts: failed ? attempt : attempt - 1, firstAt: firstDeliveredAt ?? this.#clock.now() }
+  #notesOf({ attempt, firstDeliveredAt, carried }: RabbitMqDelivery, failed: boolean): CopyNotes {
+    return { attempts: failed ? attempt : attempt - 1, firstAt: firstDeliveredAt ?? this.#clock.now(), carried }
   }
 
   /** There is no copy, so the message itself waits. */
   #waitHere(delivery: RabbitMqDelivery, { type, delayMs }: Exclude<Pending['outcome'], { type: 'reject' }>): void {
-    const failed = type === 'nack'
-    const used = failed ? delivery.attempt : delivery.attempt - 1
+    const used = type === 'nack' ? delivery.attempt : delivery.attempt - 1
     const timer = this.#clock.setTimer(delayMs, () => {
       this.#timers.delete(timer)
       if (delivery.lost || delivery.state !== 'settling') return
-      this.#host.again(delivery, used, failed)
+      this.#host.again(delivery, used)
       this.#host.flush()
     })
     this.#timers.add(timer)
