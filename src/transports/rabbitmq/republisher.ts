@@ -1,10 +1,18 @@
 import type { Clock, Timer } from '../../core/clock.ts'
+import type { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import type { Outcome, SettlementFailure } from '../../core/transport.ts'
 import type { RabbitMqDelivery } from './delivery.ts'
 import { lostError } from './errors.ts'
 import type { CopyNotes } from './publish-job.ts'
 import type { RabbitMqPublisher } from './publisher.ts'
+
+const OWN_PREFIX = 'busbar-'
+const STACK = 'busbar-dlq-stack'
+/** Names of the headers that a dead letter had to leave out. */
+const CUT = 'busbar-dlq-cut'
+const MAX_CUT_NAME = 100
+const MAX_CUT = 400
 
 /** A delivery whose outcome is something to publish. Its state is `settling`. */
 export interface Pending {
@@ -76,6 +84,11 @@ export class Republisher {
       if (delivery.lost || delivery.state !== 'settling') failures.push({ index, error: lostError() })
       else if (error === undefined) this.#host.done(delivery)
       else if (outcome.type === 'reject') {
+        if (isTooLarge(error) && (await this.#publishCut(messages[at] as OutgoingMessage, notes[at]))) {
+          if (delivery.lost || delivery.state !== 'settling') failures.push({ index, error: lostError() })
+          else this.#host.done(delivery)
+          continue
+        }
         // The source stays with the runtime, which tries the dead letter again.
         delivery.state = 'handed'
         failures.push({ index, error })
@@ -92,6 +105,27 @@ export class Republisher {
     this.#closing.abort()
     for (const timer of this.#timers) timer.cancel()
     this.#timers.clear()
+  }
+
+  /**
+   * A message whose own headers nearly fill a frame leaves no room for what a dead letter says. It would come again for ever; so, when
+   * the short form does not fit either, it goes without its largest headers, and says which.
+   */
+  async #publishCut(message: OutgoingMessage, notes: CopyNotes | undefined): Promise<boolean> {
+    if (message.headers[STACK] !== undefined) return false
+    const headers = Object.assign(Object.create(null) as Record<string, string>, message.headers)
+    const names = Object.keys(headers).filter((name) => !name.startsWith(OWN_PREFIX))
+    names.sort((a, b) => (headers[b] as string).length - (headers[a] as string).length)
+    const cut: string[] = []
+    for (const name of names) {
+      cut.push(name.slice(0, MAX_CUT_NAME))
+      delete headers[name]
+      headers[CUT] = cut.join(' ').slice(0, MAX_CUT)
+      const [outcome] = await this.#publisher.publish([{ ...message, headers }], this.#closing.signal, [notes])
+      if (outcome?.error === undefined) return true
+      if (!isTooLarge(outcome.error)) return false
+    }
+    return false
   }
 
   #copyOf({ message }: RabbitMqDelivery, delayMs: number): OutgoingMessage {
@@ -113,4 +147,8 @@ export class Republisher {
     })
     this.#timers.add(timer)
   }
+}
+
+function isTooLarge({ cause, outcome }: PublishError): boolean {
+  return outcome === 'not-sent' && cause instanceof RangeError
 }
