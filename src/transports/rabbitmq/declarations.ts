@@ -31,6 +31,7 @@ const REGISTER_MS = 10_000
  * without its messages, and without a leader.
  */
 const YOUNG_MS = 700
+const MAX_REPORTED = 10_000
 
 export interface DeclarationsParts {
   readonly options: ResolvedRabbitMqOptions
@@ -66,6 +67,7 @@ export class Declarations implements Prerequisites {
   readonly #known = new WeakMap<Session, Known>()
   #queueType: QueueType | undefined
   #plugin: boolean | undefined
+  readonly #reported = new Set<string>()
 
   constructor(parts: DeclarationsParts) {
     this.#parts = parts
@@ -216,8 +218,14 @@ export class Declarations implements Prerequisites {
     known.rungs = rung + 1
   }
 
+  /** Once: each connection finds the same. */
   #report(drifts: readonly Drift[]): void {
-    for (const drift of drifts) this.#parts.onDrift(drift)
+    for (const drift of drifts) {
+      const name = `${drift.queue} ${drift.argument}`
+      if (this.#reported.has(name) || this.#reported.size >= MAX_REPORTED) continue
+      this.#reported.add(name)
+      this.#parts.onDrift(drift)
+    }
   }
 
   #of(session: Session): Known {

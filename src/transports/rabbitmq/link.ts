@@ -6,7 +6,7 @@ import { closeQuietly, destroySocket, heartbeatOf } from './amqp.ts'
 import { backoffDelay } from './backoff.ts'
 import type { BackoffOptions } from './backoff.ts'
 import type { Connector } from './connector.ts'
-import { isAbsent, reasonOf } from './errors.ts'
+import { isAbsent, reasonOf, toBrokerError } from './errors.ts'
 import { LoopWatch } from './loop-watch.ts'
 import type { Purpose } from './options.ts'
 
@@ -145,7 +145,7 @@ export class Link {
     } catch (error) {
       this.#session = undefined
       await session.close(this.#clock, 1_000)
-      throw error
+      throw toBrokerError(error, 'Setting up the connection')
     }
     session.isUp = true
     this.lastError = undefined
