@@ -145,7 +145,8 @@ export class RabbitMqAdmin implements TransportAdmin {
       }
       for (const name of [exchange, names.members(topic, group)])
         await declaring.exists((channel) => channel.deleteExchange(name))
-      for (const queue of [names.notes(topic, group), names.members(topic, group)])
+      const notes = [0, 1, 2].map((place) => names.notes(topic, group, place))
+      for (const queue of [...notes, names.members(topic, group)])
         await declaring.exists((channel) => channel.deleteQueue(queue))
     })
   }

@@ -23,6 +23,8 @@ export interface Note {
 
 /** As many as the queue keeps. */
 const MAX_READ = 10_000
+/** Queues of notes that there may be. */
+const PLACES = 3
 const REDRIVES = 'busbar-redrives'
 
 /** Tells a message from its copies: a delayed retry begins with the attempts so far, a redriven dead letter at the start. */
@@ -39,9 +41,11 @@ export class AttemptNotes {
   readonly #clock: Clock
   readonly #locks: BrokerLocks
   readonly #publisher: ControlPublisher
-  readonly #queue: string
-  readonly #declare: (session: Session) => Promise<void>
+  readonly #queueOf: (place: number) => string
+  readonly #declare: (session: Session, queue: string) => Promise<void>
   #declaredFor: Session | undefined
+  /** Which of the queues is written to. */
+  #place = 0
   #unwritten = new Map<string, Note>()
   #writing: Promise<void> = Promise.resolve()
   #next: Promise<void> | undefined
@@ -51,14 +55,15 @@ export class AttemptNotes {
     readonly clock: Clock
     readonly locks: BrokerLocks
     readonly publisher: ControlPublisher
-    readonly queue: string
-    /** Makes the queue, or makes sure that it is there. */
-    readonly declare: (session: Session) => Promise<void>
+    /** There is one, at place 0; another one takes over while the node of that one is away. */
+    readonly queueOf: (place: number) => string
+    /** Makes a queue, or makes sure that it is there. */
+    readonly declare: (session: Session, queue: string) => Promise<void>
   }) {
     this.#clock = parts.clock
     this.#locks = parts.locks
     this.#publisher = parts.publisher
-    this.#queue = parts.queue
+    this.#queueOf = parts.queueOf
     this.#declare = parts.declare
   }
 
@@ -90,14 +95,26 @@ export class AttemptNotes {
       running ? 1 : 0,
       ...(notBefore === undefined ? [] : [notBefore]),
     ])
-    await this.#publisher.publishTo(this.#queue, Buffer.from(JSON.stringify(rows)), {
+    await this.#publisher.publishTo(() => this.#queueOf(this.#place), Buffer.from(JSON.stringify(rows)), {
       // Most groups never have one.
       prepare: async (session, isAgain) => {
         if (this.#declaredFor === session && !isAgain) return
-        await this.#declare(session)
+        await this.#declareAny(session)
         this.#declaredFor = session
       },
     })
+  }
+
+  async #declareAny(session: Session): Promise<void> {
+    for (let place = 0; ; place++) {
+      try {
+        await this.#declare(session, this.#queueOf(place))
+        this.#place = place
+        return
+      } catch (error) {
+        if (!isNodeAway(error) || place === PLACES - 1) throw error
+      }
+    }
   }
 
   /** All notes there are. Calls at the same time share one look. */
@@ -109,18 +126,27 @@ export class AttemptNotes {
   }
 
   async #read(session: Session): Promise<readonly Note[]> {
-    return this.#locks.with(session, `${this.#queue}:lock`, async () => {
-      const browser = await QueueBrowser.open(this.#clock, session, this.#queue)
-      try {
-        return (await browser.next(MAX_READ)).flatMap(decode)
-      } catch (error) {
-        if (replyCode(error) === REPLY.notFound) return []
-        throw error
-      } finally {
-        await browser.close().catch(() => undefined)
+    return this.#locks.with(session, `${this.#queueOf(0)}:lock`, async () => {
+      const notes: Note[] = []
+      for (let place = 0; place < PLACES; place++) {
+        const browser = await QueueBrowser.open(this.#clock, session, this.#queueOf(place))
+        try {
+          notes.push(...(await browser.next(MAX_READ)).flatMap(decode))
+        } catch (error) {
+          if (replyCode(error) !== REPLY.notFound) throw error
+          if (!isNodeAway(error)) break
+        } finally {
+          await browser.close().catch(() => undefined)
+        }
       }
+      return notes
     })
   }
+}
+
+/** A classic queue is on one node of a cluster, and can neither be used nor made again while that one is down. */
+function isNodeAway(error: unknown): boolean {
+  return replyCode(error) === REPLY.notFound && error instanceof Error && /down or inaccessible/.test(error.message)
 }
 
 function decode({ content }: GetMessage): Note[] {

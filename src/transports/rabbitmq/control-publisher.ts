@@ -62,7 +62,7 @@ export class ControlPublisher {
    * Puts it into a queue of the transport; resolves when it is there. Tried again, in time, when the broker does not take it: a
    * quorum queue refuses while it has no leader, as in its first moments.
    */
-  async publishTo(queue: string, content: Buffer, preparation: Preparation = {}): Promise<void> {
+  async publishTo(queue: string | (() => string), content: Buffer, preparation: Preparation = {}): Promise<void> {
     await this.#unblocked(preparation)
     let isAgain = false
     await this.#inTime(preparation.timeoutMs ?? TIMEOUT_MS, async (signal) => {
@@ -70,7 +70,8 @@ export class ControlPublisher {
         const session = await this.#link.whenUp(this.#closing)
         try {
           await preparation.prepare?.(session, isAgain)
-          await this.#confirmed(session, this.#exchange, queue, content, true)
+          const name = typeof queue === 'string' ? queue : queue()
+          await this.#confirmed(session, this.#exchange, name, content, true)
           return
         } catch (error) {
           if (signal.aborted || (session.isOpen && !(error instanceof NotTaken))) throw error

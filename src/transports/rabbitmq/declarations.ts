@@ -1,4 +1,3 @@
-import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { GroupDeclaration, Purpose, ResolvedRabbitMqOptions } from './options.ts'
 import { hasQuorumQueues, serverInfo } from './amqp.ts'
@@ -67,6 +66,7 @@ export class Declarations implements Prerequisites {
   readonly #known = new WeakMap<Session, Known>()
   #queueType: QueueType | undefined
   #plugin: boolean | undefined
+  #youngUntil = 0
   readonly #reported = new Set<string>()
 
   constructor(parts: DeclarationsParts) {
@@ -138,7 +138,7 @@ export class Declarations implements Prerequisites {
 
   /** The queue of notes about the attempts of a group. */
   notes(session: Session, queue: string): Promise<void> {
-    return this.#internalQueue(session, queue, notesArguments(this.queueType))
+    return this.#internalQueue(session, queue, notesArguments())
   }
 
   membersArguments(): Readonly<Record<string, unknown>> {
@@ -213,9 +213,14 @@ export class Declarations implements Prerequisites {
         this.queueType === 'quorum' &&
         !(await known.declaring.exists((channel) => channel.checkQueue(names.delay(rung))))
       this.#report(await declareLadder(known.declaring, names, this.queueType, known.rungs, rung))
-      if (isNew) await sleep(clock, YOUNG_MS, closing)
+      if (isNew) this.#youngUntil = clock.monotonic() + YOUNG_MS
     }
     known.rungs = rung + 1
+  }
+
+  /** A delayed message that is confirmed before that many ms have passed may still be lost with its node. */
+  youngForMs(): number {
+    return this.#youngUntil === 0 ? 0 : Math.max(0, this.#youngUntil - this.#parts.clock.monotonic())
   }
 
   /** Once: each connection finds the same. */

@@ -231,10 +231,13 @@ export async function declareStorage(
   )
 }
 
-/** Arguments of a queue of notes: they lose their meaning with time, and there may be only so many. */
-export function notesArguments(queueType: QueueType): Readonly<Record<string, unknown>> {
+/**
+ * Arguments of a queue of notes: they lose their meaning with time, and there may be only so many. A classic queue, which is there at
+ * once: the first note of a group is about something that runs already.
+ */
+export function notesArguments(): Readonly<Record<string, unknown>> {
   return {
-    ...storageArguments(queueType),
+    'x-queue-type': 'classic',
     'x-max-length': NOTES_KEPT,
     'x-overflow': 'drop-head',
     'x-message-ttl': NOTES_KEPT_MS,

@@ -135,8 +135,8 @@ export class Names {
   }
 
   /** Queue of notes about attempts that the broker's own count does not show. */
-  notes(topic: string, group: string): string {
-    return fit(`${this.main}:${topic}:${group}:notes`)
+  notes(topic: string, group: string, place: number): string {
+    return fit(`${this.main}:${topic}:${group}:notes${place === 0 ? '' : `.${place}`}`)
   }
 
   /** The stream of a topic, for all who read it. */

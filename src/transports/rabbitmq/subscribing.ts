@@ -307,13 +307,12 @@ function notesOf(
   { topic, group }: SubscriptionSpec,
   { names, locks, control, host, declarations }: SubscribingParts,
 ): AttemptNotes {
-  const queue = names.notes(topic, group)
   return new AttemptNotes({
     clock: host.clock,
     locks,
     publisher: control,
-    queue,
-    declare: (session) => declarations.notes(session, queue),
+    queueOf: (place) => names.notes(topic, group, place),
+    declare: (session, queue) => declarations.notes(session, queue),
   })
 }
 
