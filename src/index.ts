@@ -9,6 +9,7 @@ export {
   ConfigurationError,
   ConflictError,
   ConnectionError,
+  InterruptedError,
   NoRespondersError,
   PublishError,
   RejectError,
@@ -29,10 +30,12 @@ export type {
   ConsumerHealth,
   ConsumerStats,
   DeadLetter,
+  DeadLetterCause,
   DeadLetters,
   DeadLetterSelection,
   HealthReport,
   PublisherOptions,
+  PurgeOptions,
   RedriveOptions,
   RedriveReport,
 } from './core/bus-types.ts'
@@ -46,7 +49,14 @@ export type {
   EventDefinition,
   EventOptions,
 } from './core/define.ts'
-export type { BusbarErrorOptions, ErrorCode, Problem, PublishFailure, ValidationIssue } from './core/errors.ts'
+export type {
+  BusbarErrorOptions,
+  ErrorCode,
+  InterruptedReport,
+  Problem,
+  PublishFailure,
+  ValidationIssue,
+} from './core/errors.ts'
 export type { BusEventListener, BusEventMap, BusEventName, BusEvents, DeadLetterReason } from './core/events.ts'
 export type {
   BatchContext,

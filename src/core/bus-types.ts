@@ -104,65 +104,105 @@ export interface HealthReport {
   readonly consumers: readonly ConsumerHealth[]
 }
 
+/** One error behind the error of a dead letter. */
+export interface DeadLetterCause {
+  readonly name: string
+  readonly message: string
+  readonly code: string | undefined
+}
+
 export interface DeadLetter {
   /** The original message: its own topic, headers and bytes. */
   readonly message: EncodedMessage
-  /** Where it lies in the dead-letter topic. */
+  /** The body, decoded by the codec for its content type. Throws `CodecError` when it can't be decoded. No schema is applied. */
+  data(): unknown
+  /** Where it is in the dead-letter topic. */
   readonly position: Position
+  /** Why it is dead: a `DeadLetterReason`. */
   readonly reason: string
+  /** The error of the last attempt. When the handler asked for a retry (`ctx.retry({ cause })`), that of the cause. */
   readonly errorName: string
   readonly errorMessage: string
+  /** `code` of that error, where it has one: `ECONNREFUSED`, or `23505` from PostgreSQL. */
+  readonly errorCode: string | undefined
   readonly errorStack: string | undefined
+  /** What is behind that error, nearest first: its chain of `cause`, and the first `errors` of an `AggregateError`. At most 8. */
+  readonly errorCause: readonly DeadLetterCause[]
   readonly attempts: number
   readonly firstAttemptAt: Date
   readonly lastAttemptAt: Date
   /** How often it has been redriven before. */
   readonly redrives: number
-  /** Where the original lay. */
+  /** Where the original was. */
   readonly originalPosition: Position | undefined
 }
 
 export interface DeadLetterSelection {
-  /** Only those of these message ids. */
+  /** Only those of these message ids. An empty array selects none. */
   readonly ids?: readonly string[] | undefined
-  /** Only those for which it returns true. */
+  /** Only those for which it returns true. Called once for each dead letter. */
   readonly filter?: ((letter: DeadLetter) => boolean) | undefined
-  /** At most so many. */
+  /** Maximum number of dead letters. Default: no limit. */
   readonly limit?: number | undefined
 }
 
+export interface PurgeOptions extends DeadLetterSelection {
+  /** Ends the purge: it rejects with an `InterruptedError` whose `report` says how many are deleted. */
+  readonly signal?: AbortSignal | undefined
+}
+
 export interface RedriveOptions extends DeadLetterSelection {
-  /** Default: as fast as the broker confirms. */
+  /** Maximum number of messages per second, at least 0.001. Default: as fast as the broker confirms. */
   readonly ratePerSecond?: number | undefined
   /** Only count. */
   readonly dryRun?: boolean | undefined
-  /** Leaves alone what was redriven so often before. Default: no limit. */
+  /** Leaves alone what has been redriven that often before. Default: no limit. */
   readonly maxRedrives?: number | undefined
+  /** Ends the redrive: it rejects with an `InterruptedError` whose `report` says how many were sent. */
   readonly signal?: AbortSignal | undefined
 }
 
 export interface RedriveReport {
+  /** How many dead letters were chosen. */
   readonly matched: number
+  /** How many were sent back, confirmed by the broker. */
   readonly redriven: number
-  /** Not confirmed by the broker: they still lie in the dead-letter topic. */
+  /**
+   * Not confirmed by the broker: they are still in the dead-letter topic. Later ones of the same key are held back with
+   * them, so that none overtakes.
+   */
   readonly failed: readonly { readonly id: string; readonly error: Error }[]
 }
 
-/** Dead letters of one topic and group. */
+/**
+ * Dead letters of one topic and group. Each call rejects with a `ConfigurationError` when its options are wrong, before
+ * anything is read, sent or deleted.
+ */
 export interface DeadLetters {
-  /** The topic they lie in. */
+  /** The topic they are stored in. */
   readonly topic: string
+  /** All of them at once, bodies included, in the order of the dead-letter topic: use `limit` when there may be many. */
   list(selection?: DeadLetterSelection): Promise<readonly DeadLetter[]>
   /** The dead letter of that message id, or undefined. */
   get(id: string): Promise<DeadLetter | undefined>
   /**
-   * Sends them back to the group that failed, and to no other, oldest first. Each copy is confirmed before its dead letter
-   * is deleted: a crash in between leaves both, never none. Rejects with `UnsupportedError` for those of broadcast
-   * consumers, whose groups are gone with their instances.
+   * Sends them back to the group that failed, and to no other. Those that have been redriven more often go first, since
+   * they were ahead in their key; otherwise in the order in which they died. `limit` counts in that order.
+   *
+   * Each copy is confirmed before its dead letter is deleted: a crash in between leaves both, never none. What fails again
+   * meanwhile waits for the next call. Holds one page of letters in memory at a time, besides the ids of all.
+   *
+   * Rejects with `InterruptedError` when it is aborted or the broker fails half-way, and with `UnsupportedError` for dead
+   * letters of broadcast consumers, whose groups end with their instances. Two calls at once may send a letter twice.
+   *
+   *     await letters.redrive({ ratePerSecond: 50, filter: ({ errorCode }) => errorCode === 'ECONNREFUSED' })
    */
   redrive(options?: RedriveOptions): Promise<RedriveReport>
-  /** Deletes them; resolves with how many. */
-  purge(selection?: DeadLetterSelection): Promise<number>
+  /**
+   * Deletes them; resolves with how many. What dies meanwhile stays. Rejects with `InterruptedError` when it is aborted or
+   * the broker fails half-way.
+   */
+  purge(options?: PurgeOptions): Promise<number>
 }
 
 export interface Bus extends AsyncDisposable {

@@ -377,13 +377,19 @@ class BusImpl implements Bus {
     const problems = problem === undefined ? [] : [{ path: 'topic', message: problem }]
     if (groupProblem(group) !== undefined) problems.push({ path: 'group', message: groupProblem(group) ?? '' })
     if (problems.length > 0) throw new ConfigurationError('bus.deadLetters', problems)
-    const transportName = options.transport ?? this.#defaultTransport
+    const reader = new OptionsReader('bus.deadLetters', options)
+    const transportName = reader.string('transport', this.#defaultTransport)
+    reader.done()
+    if (this.#state === 'idle' || this.#state === 'starting')
+      throw new StateError('The bus is not started: await bus.start() before you look at dead letters')
+    if (this.#state === 'closed') throw new StateError('The bus is closed: its dead letters can no longer be reached')
     return deadLettersOf({
       topic: name,
       group,
       transportName,
       admin: this.admin(transportName),
       publisher: this.#publisher(transportName),
+      codecs: this.#codecs,
       clock: this.options.clock,
       events: this.events,
     })

@@ -96,8 +96,18 @@ export interface BusEventMap {
   warning: Of & { readonly code: string; readonly detail: string }
   /** Something failed outside of any call that could have thrown it. */
   error: Of & { readonly error: unknown; readonly doing: string }
-  /** Dead letters were sent back to their group, or purged. */
-  redrive: Of & { readonly topic: string; readonly group: string; readonly redriven: number; readonly purged: number }
+  /**
+   * A redrive or purge of dead letters ended: how many were sent back to their group, purged, or not confirmed by the broker
+   * (`failed`). Not `complete`: it was aborted or failed in the middle, after that many.
+   */
+  redrive: Of & {
+    readonly topic: string
+    readonly group: string
+    readonly redriven: number
+    readonly purged: number
+    readonly failed: number
+    readonly complete: boolean
+  }
 }
 
 export type BusEventName = keyof BusEventMap

@@ -1,3 +1,4 @@
+import type { Clock } from './clock.ts'
 import { parseDeadLetter } from './dead-letter.ts'
 import type { EncodedMessage } from './message.ts'
 import { deadLetterTopic } from './topic.ts'
@@ -21,19 +22,26 @@ type Letters = Map<string, number>
 export class ParkedKeys {
   readonly #admin: TransportAdmin
   readonly #group: string
+  readonly #clock: Clock
   /** By topic: one consumer may read several, by a pattern. */
   readonly #topics = new Map<string, TopicParking>()
 
-  constructor(admin: TransportAdmin, group: string) {
+  constructor(admin: TransportAdmin, group: string, clock: Clock) {
     this.#admin = admin
     this.#group = group
+    this.#clock = clock
+  }
+
+  /** True when a look that began after the message arrived has found nothing of its key. */
+  isFree(message: EncodedMessage, receivedAt: number): boolean {
+    return this.#topics.get(message.topic)?.isFree(message, receivedAt) === true
   }
 
   /** The id of the dead letter that the message has to wait behind, or undefined. Rejects when the broker can't be asked. */
   async blocker(message: EncodedMessage): Promise<string | undefined> {
     let parking = this.#topics.get(message.topic)
     if (parking === undefined) {
-      parking = new TopicParking(this.#admin, deadLetterTopic(message.topic, this.#group))
+      parking = new TopicParking(this.#admin, deadLetterTopic(message.topic, this.#group), this.#clock)
       this.#topics.set(message.topic, parking)
     }
     // Most keys have none. Of one that had some, they may have been redriven or purged meanwhile.
@@ -56,15 +64,23 @@ function blockerIn(keys: ReadonlyMap<string, Letters>, message: EncodedMessage):
 class TopicParking {
   readonly #admin: TransportAdmin
   readonly #topic: string
+  readonly #clock: Clock
+  /** When the last look that has ended began (monotonic). */
+  #lookedAt = -Infinity
   #keys = new Map<string, Letters>()
   #after: Position | undefined
   /** The look that is under way, and the one that follows for those who asked meanwhile. */
   #looking: Promise<unknown> = Promise.resolve()
   #next: { whole: boolean; readonly done: Promise<ReadonlyMap<string, Letters>> } | undefined
 
-  constructor(admin: TransportAdmin, topic: string) {
+  constructor(admin: TransportAdmin, topic: string, clock: Clock) {
     this.#admin = admin
     this.#topic = topic
+    this.#clock = clock
+  }
+
+  isFree(message: EncodedMessage, receivedAt: number): boolean {
+    return this.#lookedAt > receivedAt && blockerIn(this.#keys, message) === undefined
   }
 
   /** A look that begins after the call: at what is new, or at the whole topic. Calls during a look share the next one. */
@@ -85,6 +101,7 @@ class TopicParking {
   }
 
   async #read(whole: boolean): Promise<ReadonlyMap<string, Letters>> {
+    const startedAt = this.#clock.monotonic()
     const keys = whole ? new Map<string, Letters>() : this.#keys
     let after = whole ? undefined : this.#after
     for (;;) {
@@ -101,6 +118,7 @@ class TopicParking {
     }
     this.#keys = keys
     this.#after = after
+    this.#lookedAt = startedAt
     return keys
   }
 }

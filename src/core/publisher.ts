@@ -7,6 +7,7 @@ import type { BusEvents } from './events.ts'
 import type { OutgoingMessage } from './message.ts'
 import { messageBytes } from './outgoing.ts'
 import { Queue } from './queue.ts'
+import { tooLarge } from './size-limit.ts'
 import type { Position, PublishOutcome, Transport } from './transport.ts'
 
 export interface ResolvedPublisherOptions {
@@ -117,14 +118,8 @@ export class Publisher {
       throw new UnsupportedError(
         `${system} can't delay messages: publish to "${message.topic}" when it is due, or use another transport`,
       )
-    const bytes = messageBytes(message)
-    // The flat rate for the envelope is ours and must not keep out what just fits.
-    if (message.body.byteLength <= capabilities.maxMessageBytes && bytes <= capabilities.maxMessageBytes + 1_024) return
-    throw new PublishError(
-      `The message for "${message.topic}" has ${bytes} bytes, headers included; ${system} takes ${capabilities.maxMessageBytes}. ` +
-        'Send a reference to the data, or raise the limit of the transport and its broker.',
-      { outcome: 'not-sent' },
-    )
+    const error = tooLarge(message, capabilities.maxMessageBytes, system)
+    if (error !== undefined) throw error
   }
 
   /**

@@ -216,7 +216,8 @@ export interface TransportSubscription {
   extend?(deliveries: readonly Delivery[]): Promise<void>
   /**
    * Stores notes about unsettled deliveries at the broker; resolves when they would survive the death of this process, rejects
-   * when they can't be stored. A later note about a delivery replaces the one before. The runtime calls it
+   * when they can't be stored. Notes take effect in the order of the calls, and a later one about a delivery replaces the one before.
+   * The runtime calls it
    *
    * - before it starts a handler for a message whose history is `unknown` or `died`, and waits for the answer;
    * - for a handler that has been running for a moment, without waiting: short ones cost nothing;

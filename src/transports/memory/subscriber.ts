@@ -1,6 +1,7 @@
 import { SettlementError } from '../../core/errors.ts'
 import type { EncodedMessage } from '../../core/message.ts'
 import { LinkedList } from '../../core/linked-list.ts'
+import { contentBytes, tooLarge } from '../../core/size-limit.ts'
 import type {
   Delivery,
   DeliverySink,
@@ -12,7 +13,6 @@ import type {
 import type { MemoryBroker } from './broker.ts'
 import type { MemoryDelivery } from './delivery.ts'
 import type { GroupQueue } from './group-queue.ts'
-import { tooLarge } from './too-large.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 
@@ -68,7 +68,9 @@ export class MemorySubscription implements TransportSubscription {
     if (delivery.settled) return new SettlementError('The delivery has been settled before')
     if (outcome.type === 'reject' && outcome.deadLetter !== undefined) {
       // One synchronous step together with the ack below: nobody sees one without the other.
-      const error = tooLarge(outcome.deadLetter, this.#maxMessageBytes) ?? this.#broker.appendNow(outcome.deadLetter)
+      // What another member could publish, whose limit is higher, can be dead-lettered here too.
+      const limit = Math.max(this.#maxMessageBytes, contentBytes(delivery.message))
+      const error = tooLarge(outcome.deadLetter, limit, 'memory') ?? this.#broker.appendNow(outcome.deadLetter)
       if (error !== undefined) return error
     }
     this.outstanding.remove(delivery)
