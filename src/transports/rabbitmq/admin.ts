@@ -10,7 +10,7 @@ import type { BrokerLocks } from './broker-lock.ts'
 import type { Declarations } from './declarations.ts'
 import { DeclareChannel } from './declare-channel.ts'
 import type { DelayedCount } from './delayed-count.ts'
-import { REPLY, replyCode, toBrokerError } from './errors.ts'
+import { PLACES, REPLY, replyCode, toBrokerError } from './errors.ts'
 import { digestOf } from './foreign-ids.ts'
 import { layoutToken } from './group-layout.ts'
 import type { Session } from './link.ts'
@@ -143,11 +143,11 @@ export class RabbitMqAdmin implements TransportAdmin {
         for (const queue of this.#queuesOf(record)) await declaring.exists((channel) => channel.deleteQueue(queue))
         await declaring.exists((channel) => channel.deleteExchange(`${exchange}:${layoutToken(record.layout)}`))
       }
-      for (const name of [exchange, names.members(topic, group)])
+      for (const name of [exchange, names.members(topic, group, 0)])
         await declaring.exists((channel) => channel.deleteExchange(name))
-      const notes = [0, 1, 2].map((place) => names.notes(topic, group, place))
-      for (const queue of [...notes, names.members(topic, group)])
-        await declaring.exists((channel) => channel.deleteQueue(queue))
+      for (let place = 0; place < PLACES; place++)
+        for (const queue of [names.notes(topic, group, place), names.members(topic, group, place)])
+          await declaring.exists((channel) => channel.deleteQueue(queue))
     })
   }
 
@@ -168,8 +168,7 @@ export class RabbitMqAdmin implements TransportAdmin {
       ready += count.messageCount
       members = Math.max(members, count.consumerCount)
     }
-    if (layout.partitions > 1)
-      members = (await this.#count(declaring, this.#parts.names.members(topic, group)))?.consumerCount ?? 0
+    if (layout.partitions > 1) members = await this.#countMembers(declaring, topic, group)
     const ours = [...this.#parts.subscriptions].filter(({ spec }) => spec.topic === topic && spec.group === group)
     const inFlight = ours.reduce((sum, subscription) => sum + subscription.inFlight, 0)
     const consuming = ours.filter(({ isConsuming }) => isConsuming).length
@@ -183,6 +182,16 @@ export class RabbitMqAdmin implements TransportAdmin {
       members,
       oldestUnackedAt: undefined,
     }
+  }
+
+  async #countMembers(declaring: DeclareChannel, topic: string, group: string): Promise<number> {
+    let members = 0
+    for (let place = 0; place < PLACES; place++) {
+      const count = await this.#count(declaring, this.#parts.names.members(topic, group, place))
+      if (count === undefined) break
+      members += count.consumerCount
+    }
+    return members
   }
 
   #queuesOf({ topic, group, layout }: GroupRecord): string[] {

@@ -2,7 +2,7 @@ import type { GetMessage } from 'amqplib'
 import type { Clock } from '../../core/clock.ts'
 import type { BrokerLocks } from './broker-lock.ts'
 import type { ControlPublisher } from './control-publisher.ts'
-import { REPLY, replyCode } from './errors.ts'
+import { isNodeAway, PLACES, REPLY, replyCode } from './errors.ts'
 import type { Session } from './link.ts'
 import type { RabbitMqDelivery } from './delivery.ts'
 import { QueueBrowser } from './queue-browser.ts'
@@ -23,8 +23,6 @@ export interface Note {
 
 /** As many as the queue keeps. */
 const MAX_READ = 10_000
-/** Queues of notes that there may be. */
-const PLACES = 3
 const REDRIVES = 'busbar-redrives'
 
 /** Tells a message from its copies: a delayed retry begins with the attempts so far, a redriven dead letter at the start. */
@@ -43,7 +41,7 @@ export class AttemptNotes {
   readonly #publisher: ControlPublisher
   readonly #queueOf: (place: number) => string
   readonly #declare: (session: Session, queue: string) => Promise<void>
-  #declaredFor: Session | undefined
+  #isDeclared = false
   /** Which of the queues is written to. */
   #place = 0
   #unwritten = new Map<string, Note>()
@@ -96,20 +94,20 @@ export class AttemptNotes {
       ...(notBefore === undefined ? [] : [notBefore]),
     ])
     await this.#publisher.publishTo(() => this.#queueOf(this.#place), Buffer.from(JSON.stringify(rows)), {
-      // Most groups never have one.
+      // The broker says so when it is gone.
       prepare: async (session, isAgain) => {
-        if (this.#declaredFor === session && !isAgain) return
-        await this.#declareAny(session)
-        this.#declaredFor = session
+        if (!this.#isDeclared || isAgain) await this.declare(session)
       },
     })
   }
 
-  async #declareAny(session: Session): Promise<void> {
+  /** Makes the queue ahead of the first note, which is about something that runs already. */
+  async declare(session: Session): Promise<void> {
     for (let place = 0; ; place++) {
       try {
         await this.#declare(session, this.#queueOf(place))
         this.#place = place
+        this.#isDeclared = true
         return
       } catch (error) {
         if (!isNodeAway(error) || place === PLACES - 1) throw error
@@ -142,11 +140,6 @@ export class AttemptNotes {
       return notes
     })
   }
-}
-
-/** A classic queue is on one node of a cluster, and can neither be used nor made again while that one is down. */
-function isNodeAway(error: unknown): boolean {
-  return replyCode(error) === REPLY.notFound && error instanceof Error && /down or inaccessible/.test(error.message)
 }
 
 function decode({ content }: GetMessage): Note[] {

@@ -9,14 +9,7 @@ import type { Drift } from './declare-channel.ts'
 import { declareLadder } from './delay-ladder.ts'
 import { declareDelayExchange, hasDelayPlugin } from './delay-plugin.ts'
 import { declareExchanges, declareInternalQueue, declareTopology } from './exchanges.ts'
-import {
-  checkGroup,
-  declareGroup,
-  declareStorage,
-  membersArguments,
-  notesArguments,
-  storageArguments,
-} from './group-topology.ts'
+import { checkGroup, declareGroup, declareStorage, notesArguments, storageArguments } from './group-topology.ts'
 import type { DeclaredGroup, GroupSpec, QueueType } from './group-topology.ts'
 import type { Session } from './link.ts'
 import type { Names } from './names.ts'
@@ -139,10 +132,6 @@ export class Declarations implements Prerequisites {
   /** The queue of notes about the attempts of a group. */
   notes(session: Session, queue: string): Promise<void> {
     return this.#internalQueue(session, queue, notesArguments())
-  }
-
-  membersArguments(): Readonly<Record<string, unknown>> {
-    return membersArguments(this.queueType)
   }
 
   async #internalQueue(session: Session, queue: string, args: Readonly<Record<string, unknown>>): Promise<void> {

@@ -39,7 +39,6 @@ export interface GroupContext {
 const NO_DELIVERY_LIMIT = 1_000_000_000
 const NOTES_KEPT = 10_000
 const NOTES_KEPT_MS = 7 * 86_400_000
-const MEMBERS_KEPT_MS = 86_400_000
 
 /**
  * Leaders spread over the nodes of a cluster; by default all of them are on the node that declares, and the death of that one
@@ -242,9 +241,4 @@ export function notesArguments(): Readonly<Record<string, unknown>> {
     'x-overflow': 'drop-head',
     'x-message-ttl': NOTES_KEPT_MS,
   }
-}
-
-/** Arguments of the queue whose consumers are the members of a group. Gone a day after the last one. */
-export function membersArguments(queueType: QueueType): Readonly<Record<string, unknown>> {
-  return { ...storageArguments(queueType), 'x-expires': MEMBERS_KEPT_MS }
 }

@@ -28,6 +28,8 @@ export interface IntakeHost {
   failed(error: unknown, doing: string): void
 }
 
+/** The queues do not wait for longer than that for a share of them to be known. */
+const PATIENCE_MS = 1_000
 const RETRY_MIN_MS = 100
 const RETRY_MAX_MS = 10_000
 
@@ -184,8 +186,21 @@ export class Intake {
       await this.#membership.leave()
       return undefined
     }
+    const done = new AbortController()
+    const joined = this.#membership.join(session).finally(() => done.abort())
+    const late = sleep(this.#clock, PATIENCE_MS, done.signal).then(
+      () => 'late' as const,
+      () => undefined,
+    )
     try {
-      await this.#membership.join(session)
+      if ((await Promise.race([joined, late])) === 'late') {
+        this.#owned = undefined
+        // It tells the share when it is known; and a failure brings us back here.
+        joined.catch((error: unknown) => {
+          if (session.isOpen) this.#host.failed(error, 'joining the other members of the group')
+          this.update()
+        })
+      }
       return undefined
     } catch (error) {
       this.#owned = undefined

@@ -5,12 +5,15 @@ import { TimeoutError } from '../../core/errors.ts'
 import { closeQuietly } from './amqp.ts'
 import type { ControlPublisher } from './control-publisher.ts'
 import { DeclareChannel, declareQueue } from './declare-channel.ts'
+import { isNodeAway, PLACES } from './errors.ts'
 import type { Session } from './link.ts'
 
 const POLL_MS = 1_000
 /** How long a member that was asked has to answer. */
 const ANSWER_MS = 400
-/** A queue whose nodes are away may not answer at all. */
+/** Gone with the last member. A classic queue: one that is there at once. */
+const COUNTER = { durable: true, autoDelete: true, arguments: { 'x-queue-type': 'classic' } } as const
+/** A broker that is in trouble may not answer at all. */
 const JOIN_MS = 3_000
 
 type Word = 'here' | 'who' | 'bye'
@@ -18,12 +21,13 @@ type Word = 'here' | 'who' | 'bye'
 export interface MembershipParts {
   /** Unique among the members. */
   readonly id: string
-  /** Name of the group's meeting point: an exchange, and a queue whose consumers are counted. */
-  readonly name: string
+  /**
+   * Name of the group's meeting point: an exchange, and a queue whose consumers are counted. There is one queue, at place 0; another
+   * one takes over while the node of that one is away.
+   */
+  readonly nameOf: (place: number) => string
   /** Name of this member's own line, another one for each connection. */
   readonly lineOf: (epoch: number) => string
-  /** Of the common queue. */
-  readonly queueArguments: () => Readonly<Record<string, unknown>>
   readonly clock: Clock
   readonly publisher: ControlPublisher
   /** The members as seen from here, sorted; oneself among them. */
@@ -48,6 +52,8 @@ export class Membership {
   #answers: Set<string> | undefined
   #onAnswer: () => void = () => undefined
   #told = ''
+  /** The queue that this member is counted in. */
+  #counter = ''
 
   constructor(parts: MembershipParts) {
     this.#parts = parts
@@ -67,7 +73,7 @@ export class Membership {
     const done = new AbortController()
     const late = sleep(this.#parts.clock, JOIN_MS, done.signal).then(() => {
       throw new TimeoutError(
-        `Joining the group did not succeed within ${JOIN_MS} ms: "${this.#parts.name}" does not answer`,
+        `Joining the group did not succeed within ${JOIN_MS} ms: "${this.#parts.nameOf(0)}" does not answer`,
       )
     })
     const entering = this.#enter(session, channel)
@@ -75,7 +81,8 @@ export class Membership {
       await Promise.race([entering, late])
     } catch (error) {
       this.#ended(channel)
-      await closeQuietly(channel)
+      // A channel whose last question is not answered may not close either.
+      void closeQuietly(channel)
       throw error
     } finally {
       done.abort()
@@ -85,13 +92,10 @@ export class Membership {
   }
 
   async #enter(session: Session, channel: Channel): Promise<void> {
-    const { name, id, queueArguments, lineOf } = this.#parts
-    const declaring = new DeclareChannel(session)
-    try {
-      await declareQueue(declaring, name, { durable: true, arguments: queueArguments() }, [])
-    } finally {
-      await declaring.close()
-    }
+    const { nameOf, id, lineOf } = this.#parts
+    const name = nameOf(0)
+    const counter = await this.#declareCounter(session)
+    this.#counter = counter
     await channel.assertExchange(name, 'fanout', { durable: true })
     // The broker may not have noticed yet that the last connection has ended.
     const line = lineOf(session.epoch)
@@ -99,7 +103,7 @@ export class Membership {
     await channel.bindQueue(line, name, '')
     await channel.consume(line, (message) => message !== null && this.#hear(message.content), { noAck: true })
     await channel.consume(
-      name,
+      counter,
       (message) => {
         // The queue was deleted, or its node is away: nobody is counted there.
         if (message === null && this.#ended(channel)) {
@@ -113,6 +117,23 @@ export class Membership {
     this.#members.add(id)
     await this.#ask(channel)
     this.#poll(channel)
+  }
+
+  async #declareCounter(session: Session): Promise<string> {
+    const declaring = new DeclareChannel(session)
+    try {
+      for (let place = 0; ; place++) {
+        const name = this.#parts.nameOf(place)
+        try {
+          await declareQueue(declaring, name, COUNTER, [])
+          return name
+        } catch (error) {
+          if (!isNodeAway(error) || place === PLACES - 1) throw error
+        }
+      }
+    } finally {
+      void declaring.close()
+    }
   }
 
   /** Leaves, with a word to the others when there is time for it. */
@@ -136,8 +157,8 @@ export class Membership {
   }
 
   async #say(word: Word): Promise<void> {
-    const { publisher, name, id } = this.#parts
-    await publisher.publish(name, '', Buffer.from(JSON.stringify([word, id])))
+    const { publisher, nameOf, id } = this.#parts
+    await publisher.publish(nameOf(0), '', Buffer.from(JSON.stringify([word, id])))
   }
 
   #hear(content: Buffer): void {
@@ -157,8 +178,8 @@ export class Membership {
 
   /** Asks all members to speak up, and believes in those who do. */
   async #ask(channel: Channel): Promise<void> {
-    const { name, id, clock } = this.#parts
-    const { consumerCount } = await channel.checkQueue(name)
+    const { id, clock } = this.#parts
+    const { consumerCount } = await channel.checkQueue(this.#counter)
     const answers = new Set([id])
     this.#answers = answers
     try {
@@ -199,7 +220,7 @@ export class Membership {
   }
 
   async #look(channel: Channel): Promise<void> {
-    const { consumerCount } = await channel.checkQueue(this.#parts.name)
+    const { consumerCount } = await channel.checkQueue(this.#counter)
     if (consumerCount !== this.#members.size && this.#channel === channel) await this.#ask(channel)
   }
 

@@ -125,8 +125,8 @@ export class Names {
   }
 
   /** Where the members of a group find each other: an exchange, and a queue that counts them. */
-  members(topic: string, group: string): string {
-    return fit(`${this.main}:${topic}:${group}:members`)
+  members(topic: string, group: string, place: number): string {
+    return fit(`${this.main}:${topic}:${group}:members${place === 0 ? '' : `.${place}`}`)
   }
 
   /** What one member hears the others on, for one life of its connection. */

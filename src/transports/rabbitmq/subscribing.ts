@@ -55,13 +55,16 @@ export async function createSubscription(
   const { layout } = declared
   // A key is with one member at a time because its queue is; where the queue is not ours, order says how to leave it.
   const isShared = layout === undefined ? !spec.ephemeral && spec.order === 'none' : layout.order === 'none'
+  // What is here for one connection alone, or has no place for anybody, needs none.
+  const notes = spec.ephemeral || native.noAck ? undefined : notesOf(spec, parts)
+  // When that fails, the first note tries again, and says why it can't be made.
+  notes?.declare(session).catch(() => undefined)
   const subscription = new RabbitMqSubscription({
     spec,
     sink,
     options: native,
     context: parts.context,
-    // What is here for one connection alone, or has no place for anybody, needs none.
-    notes: spec.ephemeral || native.noAck ? undefined : notesOf(spec, parts),
+    notes,
     nature: {
       isShared,
       isForeign: native.queue !== undefined && native.offset === undefined,
@@ -318,14 +321,13 @@ function notesOf(
 
 function membershipOf(
   spec: SubscriptionSpec,
-  { names, control, host, context, declarations }: SubscribingParts,
+  { names, control, host, context }: SubscribingParts,
 ): (hooks: Pick<MembershipParts, 'onChange' | 'onLost'>) => Membership {
   return (hooks) =>
     new Membership({
       id: spec.consumerId,
-      name: names.members(spec.topic, spec.group),
+      nameOf: (place) => names.members(spec.topic, spec.group, place),
       lineOf: (epoch) => names.memberLine(spec.topic, spec.group, spec.consumerId, epoch),
-      queueArguments: () => declarations.membersArguments(),
       clock: host.clock,
       publisher: control,
       ...hooks,
