@@ -104,10 +104,10 @@ export class SqliteTransport implements Transport, ThreadListener {
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
     const thread = this.requireThread()
-    const { topic, group, order, ephemeral, consumerId } = spec
+    const { topic, group, order, ephemeral, maxPerKey, consumerId } = spec
     const subscription = new SqliteSubscription(
       ++this.#lastSub,
-      { topic, group, order, ephemeral, consumerId, from: checkStart(spec.from) },
+      { topic, group, order, ephemeral, maxPerKey, consumerId, from: checkStart(spec.from) },
       sink,
       this,
     )
@@ -190,7 +190,14 @@ export class SqliteTransport implements Transport, ThreadListener {
         return
       case 'loss': {
         const { topic, group, count, seq, reason } = reply
-        host.events.emit('loss', { transport, topic, group, count, position: toPosition(seq), reason })
+        host.events.emit('loss', {
+          transport,
+          topic,
+          group,
+          count,
+          position: seq === undefined ? undefined : toPosition(seq),
+          reason,
+        })
         return
       }
       case 'warning':
