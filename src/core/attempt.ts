@@ -2,13 +2,20 @@ import type { Clock } from './clock.ts'
 import { Deadline } from './deadlines.ts'
 import type { Deadlines } from './deadlines.ts'
 import type { AnyEventDefinition } from './define.ts'
-import { RejectError, TimeoutError, ValidationError } from './errors.ts'
+import { PublishError, RejectError, TimeoutError, ValidationError } from './errors.ts'
 import type { ConsumerControl, HandlerContext } from './handler.ts'
 import type { EncodedMessage } from './message.ts'
-import type { PublishItem, PublishOptions, PublishReceipt, PublishResult } from './publish-options.ts'
+import type { PendingDelivery } from './pending-delivery.ts'
+import type {
+  ContextPublishManyOptions,
+  PublishItem,
+  PublishManyOptions,
+  PublishOptions,
+  PublishReceipt,
+  PublishResult,
+} from './publish-options.ts'
 import { RetryRequest } from './retry.ts'
 import type { Position } from './transport.ts'
-import type { Work } from './work.ts'
 
 /** How a handler publishes: the bus, with the message that is being handled. */
 export interface ContextPublisher {
@@ -21,6 +28,7 @@ export interface ContextPublisher {
   publishMany(
     target: string | AnyEventDefinition,
     items: readonly PublishItem[],
+    options: PublishManyOptions | undefined,
     parent: EncodedMessage,
   ): Promise<readonly PublishResult[]>
 }
@@ -46,7 +54,7 @@ export abstract class Span {
   #abortReason: unknown
   #deadline: Deadline | undefined
   /** No longer waited for: whatever it still does has no effect. */
-  over = false
+  isDetached = false
 
   constructor(host: AttemptHost) {
     this.host = host
@@ -79,12 +87,14 @@ export abstract class Span {
 
   extend(ms: number): void {
     const checked = checkMs('ctx.extend(ms): ms', ms)
-    if (!this.over && !this.aborted) this.#arm(checked)
+    if (this.isDetached || this.aborted) return
+    this.armed()
+    this.#arm(checked)
   }
 
   /** Tells the handler to stop. If it has not ended after the grace, it is abandoned. */
   abort(reason: unknown): void {
-    if (this.over || this.aborted) return
+    if (this.isDetached || this.aborted) return
     this.#abortReason = reason
     this.#controller?.abort(reason)
     if (this.#deadline !== undefined) this.host.deadlines.clear(this.#deadline)
@@ -93,12 +103,15 @@ export abstract class Span {
   }
 
   end(): void {
-    this.over = true
+    this.isDetached = true
     if (this.#deadline !== undefined) this.host.deadlines.clear(this.#deadline)
   }
 
   /** The grace is over. */
   protected abstract abandon(reason: unknown): void
+
+  /** It has a deadline from now on. */
+  protected abstract armed(): void
 
   #arm(ms: number): void {
     this.#deadline ??= new Deadline(() => {
@@ -116,43 +129,75 @@ export abstract class Span {
 export class Attempt extends Span implements HandlerContext {
   previous: Attempt | undefined = undefined
   next: Attempt | undefined = undefined
-  readonly work: Work
+  readonly pending: PendingDelivery
   readonly attempt: number
+  /** What `reject` or `retry` threw, should it never arrive: the handler, or a middleware, may have caught it. */
+  request: Error | undefined = undefined
   readonly #onAbandon: (attempt: Attempt, reason: unknown) => void
 
-  constructor(host: AttemptHost, work: Work, onAbandon: (attempt: Attempt, reason: unknown) => void) {
+  constructor(host: AttemptHost, pending: PendingDelivery, onAbandon: (attempt: Attempt, reason: unknown) => void) {
     super(host)
-    this.work = work
-    this.attempt = work.attempt
+    this.pending = pending
+    this.attempt = pending.attempt
     this.#onAbandon = onAbandon
   }
 
   get position(): Position {
-    return this.work.delivery.position
+    return this.pending.delivery.position
   }
 
   publish(target: string | AnyEventDefinition, data: unknown, options?: PublishOptions): Promise<PublishReceipt> {
-    return this.host.publisher.publish(target, data, options, this.work.delivery.message)
+    return this.host.publisher.publish(target, data, options, this.pending.delivery.message)
   }
 
-  publishMany(target: string | AnyEventDefinition, items: readonly PublishItem[]): Promise<readonly PublishResult[]> {
-    return this.host.publisher.publishMany(target, items, this.work.delivery.message)
+  async publishMany(
+    target: string | AnyEventDefinition,
+    items: readonly PublishItem[],
+    options: ContextPublishManyOptions = {},
+  ): Promise<readonly PublishResult[]> {
+    const { allowFailures = false, ...rest } = options
+    const results = await this.host.publisher.publishMany(target, items, rest, this.pending.delivery.message)
+    if (!allowFailures) throwFailures(typeof target === 'string' ? target : target.topic, results)
+    return results
   }
 
   reject(reason: string, options?: { readonly cause?: unknown }): never {
-    throw new RejectError(reason, options)
+    this.request = new RejectError(reason, options)
+    throw this.request
   }
 
   retry(options: { readonly delayMs?: number; readonly countAttempt?: boolean; readonly cause?: unknown } = {}): never {
     const { delayMs } = options
-    throw new RetryRequest(
+    this.request = new RetryRequest(
       delayMs === undefined ? options : { ...options, delayMs: checkMs('ctx.retry({ delayMs }): delayMs', delayMs) },
     )
+    throw this.request
+  }
+
+  protected override armed(): void {
+    this.pending.hasDeadline = true
   }
 
   protected override abandon(reason: unknown): void {
     this.#onAbandon(this, reason)
   }
+}
+
+/** A handler that did not look at the results would ack a message whose events were never published. */
+function throwFailures(topic: string, results: readonly PublishResult[]): void {
+  const errors = results.flatMap(({ error }) => (error === undefined ? [] : [error]))
+  const [first] = errors
+  if (first === undefined) return
+  const isUnknown = errors.some((error) => PublishError.is(error) && error.outcome === 'unknown')
+  throw new PublishError(
+    `${errors.length} of ${results.length} messages for "${topic}" were not published; the first: ${first.message}. ` +
+      'Pass { allowFailures: true } to ctx.publishMany to get the results instead.',
+    {
+      outcome: isUnknown ? 'unknown' : 'not-sent',
+      retryable: errors.every((error) => PublishError.is(error) && error.retryable),
+      cause: errors.length === 1 ? first : new AggregateError(errors),
+    },
+  )
 }
 
 /** A time that has passed means now; what is no time at all (a missing Retry-After) must not become a delay. */

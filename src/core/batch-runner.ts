@@ -7,26 +7,34 @@ import { ValidationError } from './errors.ts'
 import type { BatchContext, BatchHandler, BatchItemResult } from './handler.ts'
 import type { Message } from './message.ts'
 import { describe } from './options.ts'
+import type { KeyQueue, PendingDelivery } from './pending-delivery.ts'
 import type { Runner, RunnerHost } from './runner.ts'
 import { validate } from './validate.ts'
-import type { Lane, Work } from './work.ts'
 
 /** One run of a batch handler, and the context that it gets. */
 class Batch extends Span implements BatchContext {
-  readonly works: readonly Work[]
+  readonly deliveries: readonly PendingDelivery[]
   readonly #onAbandon: (batch: Batch, reason: unknown) => void
 
-  constructor(host: AttemptHost, works: readonly Work[], onAbandon: (batch: Batch, reason: unknown) => void) {
+  constructor(
+    host: AttemptHost,
+    deliveries: readonly PendingDelivery[],
+    onAbandon: (batch: Batch, reason: unknown) => void,
+  ) {
     super(host)
-    this.works = works
+    this.deliveries = deliveries
     this.#onAbandon = onAbandon
   }
 
   attempt(index: number): number {
-    const work = this.works[index]
-    if (work === undefined)
-      throw new RangeError(`The batch has ${this.works.length} messages, there is no index ${index}`)
-    return work.attempt
+    const pending = this.deliveries[index]
+    if (pending === undefined)
+      throw new RangeError(`The batch has ${this.deliveries.length} messages, there is no index ${index}`)
+    return pending.attempt
+  }
+
+  protected override armed(): void {
+    for (const pending of this.deliveries) pending.hasDeadline = true
   }
 
   protected override abandon(reason: unknown): void {
@@ -45,7 +53,9 @@ export class BatchRunner implements Runner {
   readonly #definition: AnyEventDefinition | undefined
   readonly #options: { readonly size: number; readonly timeoutMs: number }
   readonly #running = new Set<Batch>()
-  #gathered: Work[] = []
+  #gathered: PendingDelivery[] = []
+  /** Taken, and to run in a batch of its own after the gathered one. */
+  #alone: PendingDelivery | undefined
   #due = false
   #timer: Timer | undefined
   #pumping = false
@@ -95,11 +105,16 @@ export class BatchRunner implements Runner {
     })
   }
 
-  abort(reason: unknown, only?: (work: Work) => boolean): void {
-    for (const batch of this.#running) if (only === undefined || batch.works.some(only)) batch.abort(reason)
+  abort(reason: unknown, only?: (pending: PendingDelivery) => boolean): void {
+    for (const batch of this.#running) if (only === undefined || batch.deliveries.some(only)) batch.abort(reason)
   }
 
   flush(): void {
+    this.#alone = undefined
+    this.#clear()
+  }
+
+  #clear(): void {
     this.#timer?.cancel()
     this.#timer = undefined
     this.#due = false
@@ -107,40 +122,69 @@ export class BatchRunner implements Runner {
   }
 
   #gather(): void {
-    // Released or lost while it waited here.
-    this.#gathered = this.#gathered.filter((work) => work.state === 'queued')
-    for (const lane of new Set(this.#gathered.map((work) => work.lane))) if (lane !== undefined) this.#takeLane(lane)
+    // Returned or lost while it waited here.
+    this.#gathered = this.#gathered.filter(({ state }) => state === 'queued')
+    if (this.#gathered.length === 1 && this.#gathered[0]?.mustRunAlone === true) return
+    for (const queue of new Set(this.#gathered.map((pending) => pending.queue)))
+      if (queue !== undefined) this.#takeKey(queue)
     while (this.#gathered.length < this.#options.size) {
-      const work = this.#host.scheduler.next()
-      if (work === undefined) return
-      this.#gathered.push(work)
-      if (work.lane !== undefined) this.#takeLane(work.lane)
+      const pending = this.#take()
+      if (pending === undefined) return
+      if (pending.mustRunAlone) {
+        this.#due = true
+        if (this.#gathered.length === 0) this.#gathered.push(pending)
+        else this.#alone = pending
+        return
+      }
+      this.#gathered.push(pending)
+      if (pending.queue !== undefined) this.#takeKey(pending.queue)
     }
   }
 
-  #takeLane(lane: Lane): void {
+  #take(): PendingDelivery | undefined {
+    const alone = this.#alone
+    if (alone === undefined) return this.#host.scheduler.next()
+    // It comes first; until the gathered batch has started, it keeps everything else waiting.
+    if (this.#gathered.length > 0 && alone.state === 'queued') return undefined
+    this.#alone = undefined
+    return alone.state === 'queued' ? alone : this.#host.scheduler.next()
+  }
+
+  #takeKey(queue: KeyQueue): void {
     while (this.#gathered.length < this.#options.size) {
-      const work = this.#host.scheduler.following(lane)
-      if (work === undefined) return
-      this.#gathered.push(work)
+      const pending = this.#host.scheduler.following(queue)
+      if (pending === undefined) return
+      this.#gathered.push(pending)
     }
   }
 
   #start(): void {
     const gathered = this.#gathered
-    this.flush()
-    // A listener that is told of one may have the others released.
-    const works = gathered.filter((work) => work.state === 'queued' && this.#host.begin(work))
-    if (works.length === 0) return
-    const batch = new Batch(this.#attemptHost, works, (late, reason) => this.#abandon(late, reason))
+    this.#clear()
+    const begun: PendingDelivery[] = []
+    /** Keys of which one may not begin now, with what was gathered behind it. */
+    const held = new Map<KeyQueue, PendingDelivery[]>()
+    for (const pending of gathered) {
+      // A listener that hears of one may have the others returned.
+      if (pending.state !== 'queued') continue
+      const { queue } = pending
+      const behind = queue === undefined ? undefined : held.get(queue)
+      if (behind !== undefined) behind.push(pending)
+      else if (this.#host.begin(pending)) begun.push(pending)
+      else if (queue !== undefined && pending.queue === queue) held.set(queue, [])
+    }
+    for (const [queue, behind] of held) if (behind.length > 0) this.#host.notStarted(queue, behind)
+    if (begun.length === 0) return
+    const batch = new Batch(this.#attemptHost, begun, (late, reason) => this.#abandon(late, reason))
     this.#running.add(batch)
+    for (const pending of begun) this.#host.started(pending)
     this.#run(batch).then(
       (results) => this.#end(batch, results),
       // Whatever went wrong outside of the handler went wrong for all of them.
       (error: unknown) =>
         this.#end(
           batch,
-          batch.works.map(() => toError(error)),
+          batch.deliveries.map(() => toError(error)),
         ),
     )
   }
@@ -149,19 +193,32 @@ export class BatchRunner implements Runner {
     const results: BatchItemResult[] = []
     const usable: number[] = []
     const messages: Message[] = []
-    for (const [index, work] of batch.works.entries()) {
-      const prepared = this.#prepare(work)
-      const error = prepared instanceof Promise ? await prepared : prepared
+    // Asynchronous schemas run side by side.
+    const errors: (Error | undefined)[] = []
+    const checks: Promise<void>[] = []
+    for (const [index, pending] of batch.deliveries.entries()) {
+      const prepared = this.#prepare(pending)
+      if (prepared instanceof Promise)
+        checks.push(
+          prepared.then((error) => {
+            errors[index] = error
+          }),
+        )
+      else errors[index] = prepared
+    }
+    if (checks.length > 0) await Promise.all(checks)
+    for (const [index, pending] of batch.deliveries.entries()) {
+      const error = errors[index]
       if (error !== undefined) results[index] = error
       else {
         usable.push(index)
-        messages.push(work.message)
+        messages.push(pending.message)
       }
     }
     if (messages.length === 0) return results
-    let reported: void | readonly BatchItemResult[]
+    let reported: unknown
     try {
-      reported = await this.#handler(messages, batch)
+      reported = checkList(await this.#handler(messages, batch), messages.length)
     } catch (error) {
       for (const index of usable) results[index] = toError(error)
       return results
@@ -172,21 +229,21 @@ export class BatchRunner implements Runner {
   }
 
   /** Decodes and validates. A message that fails here does not spoil the batch for the others. */
-  #prepare(work: Work): Error | undefined | Promise<Error | undefined> {
-    const { message } = work
+  #prepare(pending: PendingDelivery): Error | undefined | Promise<Error | undefined> {
+    const { message } = pending
     const refuse = (error: unknown): Error => {
       if (ValidationError.is(error)) message.invalidError = error
       return toError(error)
     }
     const accept = (output: unknown): undefined => {
       message.replaceData(output)
-      work.validated = true
+      pending.isValidated = true
     }
     try {
       // Read even without a schema: a body that can't be decoded must not throw in the middle of somebody's loop.
       const { data } = message
       const schema = this.#definition?.schema
-      if (schema === undefined || work.validated) return undefined
+      if (schema === undefined || pending.isValidated) return undefined
       const output = validate(schema, data, `The data of message ${message.id} on "${message.topic}"`)
       return output instanceof Promise ? output.then(accept, refuse) : accept(output)
     } catch (error) {
@@ -195,32 +252,32 @@ export class BatchRunner implements Runner {
   }
 
   #end(batch: Batch, results: readonly BatchItemResult[]): void {
-    if (batch.over) {
-      for (const work of batch.works) this.#host.late(work)
+    if (batch.isDetached) {
+      for (const pending of batch.deliveries) this.#host.late(pending)
       return
     }
     batch.end()
     this.#running.delete(batch)
-    /** Lanes in which something is to be tried again: what comes later of them must be handled after it. */
-    const broken = new Map<Lane, Work[]>()
-    for (const [index, work] of batch.works.entries()) {
-      const { lane } = work
-      const behind = lane === undefined ? undefined : broken.get(lane)
+    /** Keys of which something is to be tried again: what comes later of them must be handled after it. */
+    const broken = new Map<KeyQueue, PendingDelivery[]>()
+    for (const [index, pending] of batch.deliveries.entries()) {
+      const { queue } = pending
+      const behind = queue === undefined ? undefined : broken.get(queue)
       const result = results[index]
-      if (behind !== undefined) behind.push(work)
-      else if (isSuccess(result)) this.#host.succeeded(work)
-      else if (this.#host.failed(work, result) && lane !== undefined) broken.set(lane, [])
+      if (behind !== undefined) behind.push(pending)
+      else if (isSuccess(result)) this.#host.succeeded(pending)
+      else if (this.#host.failed(pending, result) && queue !== undefined) broken.set(queue, [])
     }
-    for (const [lane, works] of broken) this.#host.putBack(lane, works)
+    for (const [queue, behind] of broken) this.#host.requeueBehind(queue, behind)
     this.pump()
   }
 
   #abandon(batch: Batch, reason: unknown): void {
-    if (batch.over) return
-    this.#host.abandoned(batch.works[0] as Work, reason)
+    if (batch.isDetached) return
+    this.#host.abandoned(batch.deliveries[0] as PendingDelivery, reason)
     this.#end(
       batch,
-      batch.works.map(() => toError(reason)),
+      batch.deliveries.map(() => toError(reason)),
     )
   }
 }
@@ -231,6 +288,16 @@ function toError(value: unknown): Error {
 
 function isSuccess(result: unknown): result is undefined | null | true {
   return result === undefined || result === null || result === true
+}
+
+/** Nothing, or one result for each message. Anything else is a mistake, and acking by it would lose messages. */
+function checkList(reported: unknown, expected: number): unknown {
+  if (reported === undefined || reported === null) return undefined
+  if (Array.isArray(reported) && reported.length === expected) return reported
+  const got = Array.isArray(reported) ? `a list of ${reported.length}` : describe(reported)
+  throw new TypeError(
+    `A batch handler must return nothing (all succeeded) or a list with one result for each of its ${expected} messages, got ${got}`,
+  )
 }
 
 /** What is neither a success nor an error is a mistake, and acking the message would lose it. */

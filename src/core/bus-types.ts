@@ -59,8 +59,10 @@ export interface ConsumerStats {
   readonly abandoned: number
   /** Handlers running now. */
   readonly running: number
-  /** Held here and not yet started, retries that wait included. */
+  /** Messages that are here and not with a handler, retries that wait included. */
   readonly buffered: number
+  /** Messages that are here and not settled, those with a handler included. Never more than `prefetch`. */
+  readonly unsettled: number
   readonly bufferedBytes: number
 }
 
@@ -74,7 +76,11 @@ export interface ConsumerHandle {
   resume(): void
   /** Stops intake, finishes what is running, hands back the rest. */
   drain(): Promise<void>
-  close(): Promise<void>
+  /**
+   * As `drain`. With `timeoutMs`, handlers that run for longer are aborted, and their messages delivered again without
+   * having used an attempt. May be called again with a shorter time.
+   */
+  close(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
   stats(): ConsumerStats
 }
 
@@ -82,7 +88,11 @@ export interface ConsumerHealth {
   readonly topic: string
   readonly group: string
   readonly transport: string
-  readonly status: 'ok' | 'paused' | 'stalled' | 'failed' | 'stopped'
+  /**
+   * `standby`: the group has more members than partitions, and this one has none: healthy. `stalled`: nothing moves, or
+   * nothing can arrive. `stuck`: one message does not move, others may. `failed`: it could not subscribe.
+   */
+  readonly status: 'ok' | 'standby' | 'paused' | 'draining' | 'stalled' | 'stuck' | 'failed' | 'stopped'
   readonly detail?: string | undefined
 }
 

@@ -2,7 +2,15 @@ import { randomBytes } from 'node:crypto'
 import type { ContextPublisher } from './attempt.ts'
 import { resolveBusOptions } from './bus-options.ts'
 import type { ResolvedBusOptions } from './bus-options.ts'
-import type { Bus, BusOptions, BusState, ConsumerHandle, DeadLetters, HealthReport } from './bus-types.ts'
+import type {
+  Bus,
+  BusOptions,
+  BusState,
+  ConsumerHandle,
+  ConsumerHealth,
+  DeadLetters,
+  HealthReport,
+} from './bus-types.ts'
 import { checkCapabilities } from './check-capabilities.ts'
 import { CodecRegistry } from './codec.ts'
 import { groupProblem, resolveConsumeOptions } from './consume-options.ts'
@@ -37,6 +45,7 @@ export function createBus(options: BusOptions): Bus {
 }
 
 const NO_OPTIONS: PublishOptions = Object.freeze({})
+const HEALTHY: ReadonlySet<ConsumerHealth['status']> = new Set(['ok', 'paused', 'standby', 'draining'])
 
 class BusImpl implements Bus {
   readonly options: ResolvedBusOptions
@@ -51,7 +60,7 @@ class BusImpl implements Bus {
   /** How handlers publish: with the message that they handle. */
   readonly #fromHandler: ContextPublisher = {
     publish: (target, data, options, parent) => this.#publish(target, data, options ?? NO_OPTIONS, parent),
-    publishMany: (target, items, parent) => this.#publishMany(target, items, NO_OPTIONS, parent),
+    publishMany: (target, items, options, parent) => this.#publishMany(target, items, options ?? NO_OPTIONS, parent),
   }
   #state: BusState = 'idle'
   #starting: Promise<void> | undefined
@@ -261,7 +270,7 @@ class BusImpl implements Bus {
 
   #refuseOverlap(consumer: Consumer): void {
     for (const other of this.#consumers) {
-      if (other.over || other.transportName !== consumer.transportName || other.group !== consumer.group) continue
+      if (other.hasEnded || other.transportName !== consumer.transportName || other.group !== consumer.group) continue
       if (!patternsOverlap(other.topic, consumer.topic)) continue
       throw new ConfigurationError(`The consumer of "${consumer.topic}"`, [
         {
@@ -352,7 +361,7 @@ class BusImpl implements Bus {
     const healthy =
       this.#state === 'running' &&
       Object.values(transports).every(({ connected }) => connected) &&
-      consumers.every(({ status }) => status === 'ok' || status === 'paused')
+      consumers.every(({ status }) => HEALTHY.has(status))
     return { status: healthy ? 'ok' : 'down', state: this.#state, transports, consumers }
   }
 

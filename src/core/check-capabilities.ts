@@ -8,7 +8,7 @@ import type { StartFrom, Transport } from './transport.ts'
  * Returns where a new group starts.
  */
 export function checkCapabilities(
-  { capabilities, system }: Transport,
+  { admin, capabilities, system }: Transport,
   topic: string,
   options: ResolvedConsumeOptions,
 ): StartFrom {
@@ -22,6 +22,8 @@ export function checkCapabilities(
     refuse(`it keeps no order; say order: 'none' if you need none`)
   if (options.retry.mode === 'delayed' && (!capabilities.redelivery || capabilities.delay === 'none'))
     refuse(`it can't deliver again later; use retry.mode 'inline'`)
+  if (options.onDeadLetter === 'park-key' && admin === undefined)
+    refuse(`it can't read dead letters; use onDeadLetter: 'continue'`)
   const { from } = options
   if (typeof from === 'object' && 'timeMs' in from && !capabilities.replay.includes('time'))
     refuse('it has no replay by time')

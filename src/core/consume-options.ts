@@ -43,6 +43,13 @@ export interface ConsumeOptions {
   /** Where a message ends that can't be handled: its dead-letter topic, or nowhere (`drop`, counted). Default `topic`. */
   readonly deadLetter?: 'topic' | 'drop' | undefined
   /**
+   * What becomes of later messages of a key of which one was dead-lettered. `continue`: they are handled. `park-key`: they
+   * follow it into the dead letters, unhandled, with the reason `prior-failed`, until all of the key are redriven (which
+   * keeps their order) or purged. Parking asks the broker about dead letters once for each batch that arrives, and reads all
+   * of them for a message of a parked key. Needs `order: 'key'` and a dead-letter topic. Default `continue`.
+   */
+  readonly onDeadLetter?: 'continue' | 'park-key' | undefined
+  /**
    * Deadline of one attempt, in ms: `ctx.signal` aborts, and the attempt has failed unless the handler succeeds all the
    * same within `abandonAfterMs`. Default: none.
    */
@@ -87,6 +94,7 @@ export interface ResolvedConsumeOptions {
   readonly prefetchBytes: number
   readonly retry: ResolvedRetry
   readonly deadLetter: 'topic' | 'drop'
+  readonly onDeadLetter: 'continue' | 'park-key'
   readonly timeoutMs: number | undefined
   readonly abandonAfterMs: number
   readonly batch: { readonly size: number; readonly timeoutMs: number } | undefined
@@ -132,6 +140,10 @@ export function resolveConsumeOptions(reader: OptionsReader): ResolvedConsumeOpt
   }
   if (batch !== undefined && middleware.length > 0)
     reader.problem('middleware', 'runs for each message and has no meaning for a batch handler')
+  const deadLetter = reader.oneOf('deadLetter', ['topic', 'drop'], 'topic')
+  const onDeadLetter = reader.oneOf('onDeadLetter', ['continue', 'park-key'], 'continue')
+  if (onDeadLetter === 'park-key' && (order !== 'key' || deadLetter === 'drop'))
+    reader.problem('onDeadLetter', `'park-key' needs order: 'key' and deadLetter: 'topic'`)
   return Object.freeze({
     group,
     broadcast: reader.boolean('broadcast', false),
@@ -143,7 +155,8 @@ export function resolveConsumeOptions(reader: OptionsReader): ResolvedConsumeOpt
     }),
     prefetchBytes: reader.integer('prefetchBytes', CONSUME_DEFAULTS.prefetchBytes, { min: 1024 }),
     retry: resolveRetry(reader),
-    deadLetter: reader.oneOf('deadLetter', ['topic', 'drop'], 'topic'),
+    deadLetter,
+    onDeadLetter,
     timeoutMs: reader.integer('timeoutMs', undefined, { min: 1 }),
     abandonAfterMs: reader.integer('abandonAfterMs', CONSUME_DEFAULTS.abandonAfterMs),
     batch,

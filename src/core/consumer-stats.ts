@@ -15,7 +15,7 @@ export class ConsumerCounters {
   doubleSettled = 0
   abandoned = 0
 
-  snapshot(gauges: Pick<ConsumerStats, 'running' | 'buffered' | 'bufferedBytes'>): ConsumerStats {
+  snapshot(gauges: Pick<ConsumerStats, 'running' | 'buffered' | 'unsettled' | 'bufferedBytes'>): ConsumerStats {
     const {
       received,
       handled,

@@ -2,21 +2,20 @@ import type { AttemptHost } from './attempt.ts'
 import { BatchRunner } from './batch-runner.ts'
 import type { ConsumerHandle, ConsumerHealth, ConsumerStats } from './bus-types.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
-import { Deliveries } from './deliveries.ts'
+import { DeliveryTracker } from './delivery-tracker.ts'
 import { StateError } from './errors.ts'
 import type { BatchHandler, ConsumerControl, Handler } from './handler.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
+import { Lifecycle } from './lifecycle.ts'
 import type { Runner } from './runner.ts'
 import { SingleRunner } from './single-runner.ts'
 import { isPattern } from './topic.ts'
 import type { TransportSubscription } from './transport.ts'
 import { Watchdog } from './watchdog.ts'
 
-type State = 'idle' | 'starting' | 'running' | 'draining' | 'closed' | 'failed'
-
 /**
- * The consume loop, the same for all transports: subscribes, steers intake, and ends. `Deliveries` deals with the messages,
- * a `Runner` with the handler.
+ * The consume loop, the same for all transports: subscribes, steers intake, and ends. `DeliveryTracker` deals with the
+ * messages, a `Runner` with the handler.
  */
 export class Consumer implements ConsumerHandle, ConsumerControl {
   readonly topic: string
@@ -24,16 +23,17 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
   readonly transportName: string
   readonly ready: Promise<void>
   readonly #parts: ConsumerParts
-  readonly #deliveries: Deliveries
+  readonly #lifecycle = new Lifecycle()
+  readonly #tracker: DeliveryTracker
   readonly #runner: Runner
   readonly #limits = new Map<string, number>()
+  #maxConcurrency: number
   readonly #identity: {
     readonly transport: string
     readonly topic: string
     readonly group: string
     readonly consumerId: string
   }
-  #state: State = 'idle'
   #failure: unknown
   #subscription: TransportSubscription | undefined
   #leases: LeaseKeeper | undefined
@@ -53,7 +53,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       group: parts.group,
       consumerId: parts.consumerId,
     }
-    this.#deliveries = new Deliveries(parts, this.#identity)
+    this.#maxConcurrency = parts.options.concurrency
+    this.#tracker = new DeliveryTracker(parts, this.#identity, this.#lifecycle, () => this.#maxConcurrency)
     this.ready = new Promise((resolve, reject) => {
       this.#resolveReady = resolve
       this.#rejectReady = reject
@@ -71,9 +72,9 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     }
     this.#runner =
       parts.options.batch === undefined
-        ? new SingleRunner(this.#deliveries, attemptHost, parts.handler as Handler, parts.definition)
+        ? new SingleRunner(this.#tracker, attemptHost, parts.handler as Handler, parts.definition)
         : new BatchRunner(
-            this.#deliveries,
+            this.#tracker,
             attemptHost,
             parts.handler as BatchHandler,
             parts.definition,
@@ -84,8 +85,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
   // --- lifecycle ---------------------------------------------------------------------------------------------------
 
   async start(): Promise<void> {
-    if (this.#state !== 'idle') return this.ready
-    this.#state = 'starting'
+    if (this.#lifecycle.state !== 'idle') return this.ready
+    this.#lifecycle.state = 'starting'
     try {
       const { transport, options } = this.#parts
       const subscription = await transport.subscribe(
@@ -101,7 +102,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
           consumerId: this.#parts.consumerId,
           native: options.native,
         },
-        this.#deliveries,
+        this.#tracker,
       )
       this.#subscription = subscription
       // A close with a deadline has not waited for us.
@@ -109,7 +110,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       else this.#begun(subscription)
       this.#resolveReady()
     } catch (error) {
-      if (!this.closed) this.#state = 'failed'
+      if (!this.closed) this.#lifecycle.state = 'failed'
       this.#failure = error
       this.#rejectReady(error)
       throw error
@@ -118,10 +119,10 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
 
   #begun(subscription: TransportSubscription): void {
     const { options, clock } = this.#parts
-    this.#deliveries.attach(subscription, this.#runner)
+    this.#tracker.attach(subscription, this.#runner)
     if (subscription.leaseMs !== undefined) {
       this.#leases = new LeaseKeeper({
-        outstanding: this.#deliveries.outstanding,
+        outstanding: this.#tracker.outstanding,
         subscription,
         leaseMs: subscription.leaseMs,
         clock,
@@ -133,18 +134,22 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
           }),
       })
     }
+    const { outstanding } = this.#tracker
     this.#watchdog = new Watchdog(
       {
-        progress: () => this.#deliveries.progress,
-        waiting: () =>
-          this.#deliveries.maxConcurrency === 0 ? 0 : this.#deliveries.outstanding.size - this.#deliveries.parked,
-        lag: () => this.#readyLag(),
-        stalled: (idleMs, lag) =>
+        progress: () => this.#tracker.progress,
+        waiting: () => (this.#maxConcurrency === 0 ? 0 : outstanding.size - this.#tracker.waitingForRetry),
+        findStuck: (windowMs) => this.#tracker.findStuck(windowMs),
+        subscription: () => subscription.state?.(),
+        lag: () => this.#readyLag(subscription),
+        stuck: (pending) => this.#tracker.reportStuck(pending),
+        stalled: (idleMs, lag, reason) =>
           this.#parts.events.emit('stalled', {
             ...this.#identity,
             idleMs,
-            outstanding: this.#deliveries.outstanding.size,
+            outstanding: outstanding.size,
             lag,
+            reason,
           }),
         recovered: () => this.#parts.events.emit('recovered', this.#identity),
       },
@@ -152,24 +157,24 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       options.stalledAfterMs,
     )
     // Closed while it was subscribing: `drain` waits for us and does the rest.
-    if (this.#state === 'starting') this.#state = 'running'
-    if (this.#state !== 'running') return
-    if (this.#deliveries.maxConcurrency === 0) subscription.pause()
+    if (this.#lifecycle.state === 'starting') this.#lifecycle.state = 'running'
+    if (this.#lifecycle.state !== 'running') return
+    if (this.#maxConcurrency === 0) subscription.pause()
     subscription.request(options.prefetch, options.prefetchBytes)
   }
 
   get closed(): boolean {
-    return this.#state === 'closed'
+    return this.#lifecycle.isClosed
   }
 
   /** It can't be started any more, so another one may take its place. */
-  get over(): boolean {
-    return this.#state === 'closed' || this.#state === 'failed'
+  get hasEnded(): boolean {
+    return this.#lifecycle.hasEnded
   }
 
   pause(): void {
     this.limit('pause', 0)
-    if (this.#state === 'running') this.#deliveries.releaseAll()
+    if (this.#lifecycle.state === 'running') this.#tracker.releaseAll()
   }
 
   resume(): void {
@@ -181,19 +186,19 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       throw new StateError(`limit("${reason}") takes a whole number >= 0 or undefined, got ${String(maxConcurrency)}`)
     }
     if (this.#limits.get(reason) === maxConcurrency) return
-    const before = this.#deliveries.maxConcurrency
+    const before = this.#maxConcurrency
     if (maxConcurrency === undefined) this.#limits.delete(reason)
     else this.#limits.set(reason, maxConcurrency)
-    this.#deliveries.maxConcurrency = Math.min(this.#parts.options.concurrency, ...this.#limits.values())
+    this.#maxConcurrency = Math.min(this.#parts.options.concurrency, ...this.#limits.values())
     this.#parts.events.emit('limit', { ...this.#identity, reason, maxConcurrency })
     // Whoever drains has stopped intake for good; lifting a cap must not start it again.
-    if (this.#state === 'draining' || this.#state === 'closed') return
-    if (before > 0 && this.#deliveries.maxConcurrency === 0) {
+    if (this.#lifecycle.state === 'draining' || this.#lifecycle.state === 'closed') return
+    if (before > 0 && this.#maxConcurrency === 0) {
       this.#subscription?.pause()
       this.#parts.events.emit('pause', { ...this.#identity, reason })
-    } else if (before === 0 && this.#deliveries.maxConcurrency > 0) {
+    } else if (before === 0 && this.#maxConcurrency > 0) {
       // A pause is no stall.
-      this.#deliveries.progress++
+      this.#tracker.progress++
       this.#parts.events.emit('resume', { ...this.#identity, reason })
       this.#subscription?.resume()
     }
@@ -204,97 +209,105 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     return this.#stop(undefined)
   }
 
-  close(): Promise<void> {
-    return this.#stop(undefined)
+  close(options: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
+    const { timeoutMs } = options
+    if (timeoutMs === undefined) return this.#stop(undefined)
+    if (!(Number.isFinite(timeoutMs) && timeoutMs >= 0))
+      throw new StateError(`close({ timeoutMs }) takes a number of milliseconds >= 0, got ${String(timeoutMs)}`)
+    const deadline = Promise.withResolvers<void>()
+    const timer = this.#parts.clock.setTimer(timeoutMs, deadline.resolve)
+    return this.closeWithin(deadline.promise).finally(() => timer.cancel())
   }
 
-  /** As `close`, with a bound: handlers that still run when `deadline` resolves are aborted and their messages left unsettled. */
+  /** As `close`, with a bound: handlers that still run when `deadline` resolves are aborted and their messages returned. */
   closeWithin(deadline: Promise<unknown>): Promise<void> {
     return this.#stop(deadline)
   }
 
   #stop(deadline: Promise<unknown> | undefined): Promise<void> {
-    this.#closing ??= this.#drainAndClose(deadline)
-    // A close with a bound must end in time also when somebody else's drain without one came first.
+    this.#closing ??= this.#drainAndClose()
+    // A close with a bound must end in time also when a drain without one came first.
     return deadline === undefined ? this.#closing : Promise.race([this.#closing, deadline.then(() => this.#force())])
   }
 
-  async #drainAndClose(deadline: Promise<unknown> | undefined): Promise<void> {
-    if (this.#state === 'idle') {
-      this.#state = 'closed'
+  async #drainAndClose(): Promise<void> {
+    if (this.#lifecycle.state === 'idle') {
+      this.#lifecycle.state = 'closed'
       this.#rejectReady(new StateError('The consumer was closed before it was started'))
       return
     }
-    const failed = this.#state === 'failed'
-    if (!failed) this.#state = 'draining'
-    this.#deliveries.phase = 'draining'
+    if (this.#lifecycle.state !== 'failed') this.#lifecycle.state = 'draining'
     // At once: a handler that ends meanwhile must find nothing more to start.
     this.#subscription?.pause()
-    this.#deliveries.releaseAll()
+    this.#tracker.releaseAll()
     // A subscription that is just being made must not be left behind.
     await this.ready.catch(() => {})
-    const subscription = this.#subscription
-    if (subscription === undefined) return
-    await this.#whenQuiet(deadline)
-    await this.#deliveries.whenSettled()
-    await this.#force(subscription)
+    if (this.#subscription === undefined) return
+    await this.#tracker.whenQuiet()
+    await this.#tracker.whenSettled()
+    await this.#force()
   }
 
-  /** Nothing runs any more, or the deadline has passed and what runs was told to stop. */
-  async #whenQuiet(deadline: Promise<unknown> | undefined): Promise<void> {
-    const quiet = this.#deliveries.whenQuiet()
-    if (deadline === undefined) return quiet
-    const late = await Promise.race([quiet.then(() => false), deadline.then(() => true)])
-    if (late) this.#runner.abort(new StateError('The bus was closed and its deadline has passed'))
-  }
-
-  async #force(subscription: TransportSubscription | undefined = this.#subscription): Promise<void> {
-    if (this.#state === 'closed') return
-    this.#state = 'closed'
+  /** Ends it now. What still runs is told to stop; its message goes back without having used an attempt. */
+  async #force(): Promise<void> {
+    if (this.#lifecycle.state === 'closed') return
+    this.#lifecycle.state = 'closed'
     this.#leases?.close()
     this.#watchdog?.close()
     this.#runner.abort(new StateError('The consumer was closed'))
-    this.#deliveries.close()
-    await subscription?.close()
+    this.#tracker.releaseRunning()
+    this.#tracker.close()
+    await this.#subscription?.close()
   }
 
   // --- for people --------------------------------------------------------------------------------------------------
 
   stats(): ConsumerStats {
-    const running = this.#runner.running
-    return this.#deliveries.counters.snapshot({
-      running,
-      buffered: Math.max(0, this.#deliveries.outstanding.size - running),
-      bufferedBytes: this.#deliveries.bufferedBytes,
+    const { outstanding, runningMessages, bufferedBytes, counters } = this.#tracker
+    return counters.snapshot({
+      running: this.#runner.running,
+      buffered: outstanding.size - runningMessages,
+      unsettled: outstanding.size,
+      bufferedBytes,
     })
   }
 
   health(): ConsumerHealth {
     const of = { topic: this.topic, group: this.group, transport: this.transportName }
-    if (this.#state === 'failed')
-      return {
-        ...of,
-        status: 'failed',
-        detail: this.#failure instanceof Error ? this.#failure.message : String(this.#failure),
-      }
-    if (this.#state !== 'running') return { ...of, status: 'stopped' }
-    if (this.#deliveries.maxConcurrency === 0)
-      return { ...of, status: 'paused', detail: [...this.#limits.keys()].join(', ') }
-    if (this.#watchdog?.stalled)
-      return {
-        ...of,
-        status: 'stalled',
-        detail: `no progress for ${this.#parts.options.stalledAfterMs} ms with ${this.#deliveries.outstanding.size} messages here`,
-      }
-    return { ...of, status: 'ok' }
+    const { state } = this.#lifecycle
+    if (state === 'failed') return { ...of, status: 'failed', detail: textOf(this.#failure) }
+    if (state === 'draining')
+      return { ...of, status: 'draining', detail: `${this.#tracker.outstanding.size} unsettled` }
+    if (state !== 'running') return { ...of, status: 'stopped' }
+    if (this.#maxConcurrency === 0) return { ...of, status: 'paused', detail: [...this.#limits.keys()].join(', ') }
+    const subscription = this.#subscription?.state?.()
+    const stalled = subscription?.trouble ?? this.#watchdog?.stalled
+    if (stalled !== undefined) return { ...of, status: 'stalled', detail: stalled }
+    const stuck = this.#watchdog?.stuck ?? []
+    const [oldest] = stuck
+    if (oldest !== undefined) {
+      const { id, key } = oldest.message
+      const behind = this.#tracker.scheduler.queuedBehind(oldest).length
+      const which = key === undefined ? id : `${id} (key "${key}", ${behind} behind it)`
+      const more = stuck.length > 1 ? `, and ${stuck.length - 1} more` : ''
+      const what = oldest.failure === undefined ? 'has not been handled' : 'could not be dead-lettered'
+      const detail = `message ${which} ${what} for ${this.#parts.options.stalledAfterMs} ms${more}`
+      return { ...of, status: 'stuck', detail }
+    }
+    return subscription?.standby === true ? { ...of, status: 'standby' } : { ...of, status: 'ok' }
   }
 
-  async #readyLag(): Promise<number | undefined> {
+  async #readyLag(subscription: TransportSubscription): Promise<number | string | undefined> {
+    if (this.#maxConcurrency === 0) return undefined
+    if (subscription.readyHere !== undefined) return subscription.readyHere()
     const { admin, capabilities } = this.#parts.transport
-    if (admin === undefined || !capabilities.lag || this.#deliveries.maxConcurrency === 0 || isPattern(this.topic))
-      return undefined
+    if (admin === undefined || !capabilities.lag || isPattern(this.topic)) return undefined
     const mine = (await admin.groups(this.topic)).find((info) => info.group === this.group)
-    if (mine === undefined) return undefined
+    if (mine === undefined) return `group "${this.group}" of topic "${this.topic}" is not on the broker any more`
     return mine.ready ?? (mine.lag === undefined ? undefined : mine.lag - (mine.inFlight ?? 0))
   }
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }

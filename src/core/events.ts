@@ -65,9 +65,14 @@ export interface BusEventMap {
   pause: OfConsumer & { readonly reason: string }
   /** It goes on. */
   resume: OfConsumer & { readonly reason: string }
-  /** No progress for `idleMs` while there is work. */
-  stalled: OfConsumer & { readonly idleMs: number; readonly outstanding: number; readonly lag: number | undefined }
-  /** A consumer that had stalled makes progress again. */
+  /** No progress for `idleMs` while there is work, or nothing can arrive; `reason` says which, for people. */
+  stalled: OfConsumer & {
+    readonly idleMs: number
+    readonly outstanding: number
+    readonly lag: number | undefined
+    readonly reason: string
+  }
+  /** A consumer that had stalled, or had stuck deliveries, makes progress again. */
   recovered: OfConsumer
   /**
    * One delivery has not been settled for `ageMs`, although others may flow: its handler does not end, or its dead letter

@@ -1,7 +1,13 @@
 import type { Clock } from './clock.ts'
 import type { EventDefinition } from './define.ts'
 import type { Message } from './message.ts'
-import type { PublishItem, PublishOptions, PublishReceipt, PublishResult } from './publish-options.ts'
+import type {
+  ContextPublishManyOptions,
+  PublishItem,
+  PublishOptions,
+  PublishReceipt,
+  PublishResult,
+} from './publish-options.ts'
 import type { Position } from './transport.ts'
 
 /**
@@ -38,12 +44,24 @@ export interface HandlerContext {
     options?: PublishOptions,
   ): Promise<PublishReceipt>
   publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
+  /**
+   * As `publish` for many. Rejects with a `PublishError` when some were not published: returning normally after that would
+   * ack the message. With `allowFailures` it resolves with all results instead.
+   */
   publishMany<Input, Output>(
     event: EventDefinition<Input, Output>,
     items: readonly PublishItem<NoInfer<Input>>[],
+    options?: ContextPublishManyOptions,
   ): Promise<readonly PublishResult[]>
-  publishMany(topic: string, items: readonly PublishItem[]): Promise<readonly PublishResult[]>
-  /** Ends this attempt by throwing: the message goes to the dead letters at once. */
+  publishMany(
+    topic: string,
+    items: readonly PublishItem[],
+    options?: ContextPublishManyOptions,
+  ): Promise<readonly PublishResult[]>
+  /**
+   * Ends this attempt by throwing: the message goes to the dead letters at once. A handler that catches what it throws and
+   * returns is taken at its word: the message is rejected anyway, with a `warning`. So is a swallowed `retry`.
+   */
   reject(reason: string, options?: { readonly cause?: unknown }): never
   /**
    * Ends this attempt by throwing: try again after `delayMs` (default: the consumer's backoff). With
@@ -70,8 +88,8 @@ export interface ConsumerControl {
 export type BatchItemResult = undefined | null | true | Error
 
 /**
- * Handles several messages at once. Resolving with nothing acks all; with a list, each by the result at its index, and a
- * result of any other kind is a failure too; rejecting fails all. When one fails, later messages of the same key in the
+ * Handles several messages at once. Resolving with nothing acks all; with a list, each by the result at its index. The list
+ * must have a result for every message: a list of another length, or anything else, fails all, and so does rejecting. When one fails, later messages of the same key in the
  * batch are handled again after it, whatever their result, so that order holds.
  */
 export type BatchHandler<Data = unknown> = (

@@ -31,6 +31,12 @@ export class IncomingMessage implements Message {
     return this.#data
   }
 
+  /** Forgets what was decoded: a handler may have changed it, and the next attempt must see what was published. */
+  decodeAgain(): void {
+    this.#decoded = false
+    this.#data = undefined
+  }
+
   /** The output of a schema takes the place of what was decoded. */
   replaceData(data: unknown): void {
     this.#data = data

@@ -1,14 +1,14 @@
 import type { Clock, Timer } from './clock.ts'
 import type { LinkedList } from './linked-list.ts'
 import type { Delivery, TransportSubscription } from './transport.ts'
-import type { Work } from './work.ts'
+import type { PendingDelivery } from './pending-delivery.ts'
 
 /**
  * Renews the leases of everything that a consumer holds, in good time and in one call: of running handlers as well as of
  * what waits, so that a slow handler never makes its neighbours come twice.
  */
 export class LeaseKeeper {
-  readonly #outstanding: LinkedList<Work>
+  readonly #outstanding: LinkedList<PendingDelivery>
   readonly #subscription: TransportSubscription
   readonly #clock: Clock
   readonly #onError: (error: unknown) => void
@@ -16,7 +16,7 @@ export class LeaseKeeper {
   #timer: Timer | undefined
 
   constructor(parts: {
-    outstanding: LinkedList<Work>
+    outstanding: LinkedList<PendingDelivery>
     subscription: TransportSubscription
     leaseMs: number
     clock: Clock
@@ -56,8 +56,12 @@ export class LeaseKeeper {
     const youngest = this.#clock.monotonic() - this.#everyMs / 2
     const deliveries: Delivery[] = []
     // In order of arrival, so the first one that is young enough ends it.
-    for (let work = this.#outstanding.first; work !== undefined && work.receivedAt <= youngest; work = work.next) {
-      if (!work.delivery.lost) deliveries.push(work.delivery)
+    for (
+      let pending = this.#outstanding.first;
+      pending !== undefined && pending.receivedAt <= youngest;
+      pending = pending.next
+    ) {
+      if (!pending.delivery.lost) deliveries.push(pending.delivery)
     }
     if (deliveries.length > 0) await this.#subscription.extend?.(deliveries)
   }

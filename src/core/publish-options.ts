@@ -37,6 +37,18 @@ export interface PublishItem<Data = unknown> extends Omit<PublishOptions, 'trans
   readonly data: Data
 }
 
+/** What holds for all messages of one `publishMany`. */
+export type PublishManyOptions = Pick<PublishOptions, 'transport' | 'signal'>
+
+/** The same inside a handler. */
+export interface ContextPublishManyOptions extends PublishManyOptions {
+  /**
+   * Resolve with the results although some messages were not published. Default false: the call rejects, so that a handler
+   * that does not look at the results does not ack its own message.
+   */
+  readonly allowFailures?: boolean | undefined
+}
+
 /** The broker has taken responsibility for the message. */
 export interface PublishReceipt {
   readonly id: string

@@ -1,129 +1,129 @@
+import { KeyQueue } from './pending-delivery.ts'
+import type { PendingDelivery } from './pending-delivery.ts'
 import { Queue } from './queue.ts'
-import { Lane } from './work.ts'
-import type { Work } from './work.ts'
 
 /** What order is kept: see `ConsumeOptions.order`. */
 export type Order = 'key' | 'strict' | 'none'
 
 /**
- * Decides which delivery may run next. Deliveries of one key form a lane; whoever takes from a lane holds it, and nobody
- * else gets anything of it until all that was taken has left. Knows nothing of handlers or brokers.
+ * Decides which delivery may run next. Deliveries of one key form a queue; taking one from it blocks the rest of the key
+ * until everything that was taken is finished. Knows nothing of handlers or brokers.
  */
 export class Scheduler {
   readonly #order: Order
-  readonly #lanes = new Map<string, Lane>()
-  readonly #ready = new Queue<Work>()
+  readonly #queues = new Map<string, KeyQueue>()
+  readonly #ready = new Queue<PendingDelivery>()
 
   constructor(order: Order) {
     this.#order = order
   }
 
-  /** Takes a delivery in. False when its key is on its way back to the broker: then this one must be released as well. */
-  add(work: Work): boolean {
-    const key = this.#order === 'key' ? work.delivery.message.key : this.#order === 'strict' ? '' : undefined
+  /** Takes a delivery in. False when its key is on its way back to the broker: then this one must be returned as well. */
+  add(pending: PendingDelivery): boolean {
+    const key = this.#order === 'key' ? pending.delivery.message.key : this.#order === 'strict' ? '' : undefined
     if (key === undefined) {
-      this.#ready.push(work)
+      this.#ready.push(pending)
       return true
     }
-    const lane = this.#lanes.get(key)
-    if (lane === undefined) {
-      work.lane = new Lane(key)
-      this.#lanes.set(key, work.lane)
-      this.#ready.push(work)
+    const queue = this.#queues.get(key)
+    if (queue === undefined) {
+      pending.queue = new KeyQueue(key)
+      this.#queues.set(key, pending.queue)
+      this.#ready.push(pending)
       return true
     }
-    work.lane = lane
-    if (lane.returning > 0) {
-      lane.held++
+    pending.queue = queue
+    if (queue.returning > 0) {
+      queue.inProgress++
       return false
     }
-    lane.waiting.push(work)
+    queue.waiting.push(pending)
     return true
   }
 
-  /** The next one to run, or undefined. Passes over those that were lost or released meanwhile. */
-  next(): Work | undefined {
-    for (let work = this.#ready.shift(); work !== undefined; work = this.#ready.shift())
-      if (work.state === 'queued') return work
+  /** The next one to run, or undefined. Passes over those that were lost or returned meanwhile. */
+  next(): PendingDelivery | undefined {
+    for (let pending = this.#ready.shift(); pending !== undefined; pending = this.#ready.shift())
+      if (pending.state === 'queued') return pending
     return undefined
   }
 
-  /** One more of a lane that the caller holds already, in order: for a batch. */
-  following(lane: Lane): Work | undefined {
-    const work = lane.waiting.shift()
-    if (work !== undefined) lane.held++
-    return work
+  /** One more of a key that the caller has taken from already, in order: for a batch. Not one that must run alone. */
+  following(queue: KeyQueue): PendingDelivery | undefined {
+    if (queue.waiting[0]?.mustRunAlone === true) return undefined
+    const pending = queue.waiting.shift()
+    if (pending !== undefined) queue.inProgress++
+    return pending
   }
 
-  /** Undoes `following`: they wait again, before everything else of their lane. */
-  putBack(lane: Lane, works: readonly Work[]): void {
-    for (const work of works) work.state = 'queued'
-    lane.waiting.unshift(...works)
-    lane.held -= works.length
-    if (lane.held === 0) this.#advance(lane)
+  /** Undoes `following`: they wait again, before everything else of their key. */
+  requeueBehind(queue: KeyQueue, deliveries: readonly PendingDelivery[]): void {
+    for (const pending of deliveries) pending.state = 'queued'
+    queue.waiting.unshift(...deliveries)
+    queue.inProgress -= deliveries.length
+    if (queue.inProgress === 0) this.#advance(queue)
   }
 
-  /** A retry of something that still holds its lane (or has none) is due. */
-  again(work: Work): void {
-    work.state = 'queued'
-    this.#ready.push(work)
+  /** One that still blocks its key (or has none) may run again: a retry is due, or it is prepared. */
+  requeue(pending: PendingDelivery): void {
+    pending.state = 'queued'
+    this.#ready.push(pending)
   }
 
-  /** Done with this one. When nothing of its lane is held any more, the next of the key may run. */
-  leave(work: Work): void {
-    const { lane } = work
-    if (lane === undefined) return
-    work.lane = undefined
-    if (--lane.held === 0) this.#advance(lane)
+  /** Done with this one. When nothing of its key is in progress any more, the next one may run. */
+  finish(pending: PendingDelivery): void {
+    const { queue } = pending
+    if (queue === undefined) return
+    pending.queue = undefined
+    if (--queue.inProgress === 0) this.#advance(queue)
   }
 
-  /** Nobody holds the lane: its next one may run. */
-  #advance(lane: Lane): void {
-    const next = lane.waiting.shift()
-    if (next === undefined) this.#lanes.delete(lane.key)
+  #advance(queue: KeyQueue): void {
+    const next = queue.waiting.shift()
+    if (next === undefined) this.#queues.delete(queue.key)
     else {
-      lane.held = 1
+      queue.inProgress = 1
       this.#ready.push(next)
     }
   }
 
-  /** What waits in the lane of this one, to go back to the broker with it. */
-  behind(work: Work): readonly Work[] {
-    return [...(work.lane?.waiting ?? [])]
+  /** What waits behind this one in its key. */
+  queuedBehind(pending: PendingDelivery): readonly PendingDelivery[] {
+    return [...(pending.queue?.waiting ?? [])]
   }
 
   /**
-   * This one goes back to the broker. Until everything of its lane that does has `returned`, `add` refuses what still
+   * This one goes back to the broker. Until that is confirmed for everything of its key that does, `add` refuses what still
    * arrives of the key: it may be later than what the broker does not have yet.
    */
-  sendBack(work: Work): void {
-    const { lane } = work
-    if (lane === undefined) return
-    const at = lane.waiting.indexOf(work)
+  beginReturn(pending: PendingDelivery): void {
+    const { queue } = pending
+    if (queue === undefined) return
+    const at = queue.waiting.indexOf(pending)
     if (at >= 0) {
-      lane.waiting.splice(at, 1)
-      lane.held++
+      queue.waiting.splice(at, 1)
+      queue.inProgress++
     }
-    lane.returning++
+    queue.returning++
   }
 
-  /** The broker has it: when it has them all, what arrives of the key from now on comes in order again. */
-  returned(work: Work): void {
-    if (work.lane !== undefined) work.lane.returning--
-    this.leave(work)
+  /** The broker has it: when it has them all, what arrives of the key from now on is in order again. */
+  confirmReturn(pending: PendingDelivery): void {
+    if (pending.queue !== undefined) pending.queue.returning--
+    this.finish(pending)
   }
 
-  /** One that has not started is taken out: it was lost, or its order does not matter. Its lane goes on without it. */
-  remove(work: Work): void {
-    work.state = 'gone'
-    const { lane } = work
-    if (lane === undefined) return
-    const at = lane.waiting.indexOf(work)
+  /** One that has not started is taken out: it was lost, or its order does not matter. Its key continues without it. */
+  remove(pending: PendingDelivery): void {
+    pending.state = 'settled'
+    const { queue } = pending
+    if (queue === undefined) return
+    const at = queue.waiting.indexOf(pending)
     if (at < 0) {
-      this.leave(work)
+      this.finish(pending)
       return
     }
-    lane.waiting.splice(at, 1)
-    work.lane = undefined
+    queue.waiting.splice(at, 1)
+    pending.queue = undefined
   }
 }

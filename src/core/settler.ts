@@ -1,11 +1,11 @@
 import type { Outcome, Settlement, SettlementFailure, TransportSubscription } from './transport.ts'
-import type { Work } from './work.ts'
+import type { PendingDelivery } from './pending-delivery.ts'
 
 export interface SettlerHost {
   /** The broker has taken the outcome. */
-  settled(work: Work, outcome: Outcome): void
+  settled(pending: PendingDelivery, outcome: Outcome): void
   /** It has not. */
-  settleFailed(work: Work, outcome: Outcome, error: SettlementFailure['error']): void
+  settleFailed(pending: PendingDelivery, outcome: Outcome, error: SettlementFailure['error']): void
   /** So many deliveries are out of the way, and may be replaced. Not told of rejects: the host knows when those are through. */
   freed(count: number, bytes: number): void
 }
@@ -22,7 +22,8 @@ export class Settler {
   #freedCount = 0
   #freedBytes = 0
   #scheduled = false
-  #inFlight = 0
+  /** Batches that the transport has not answered, oldest first. */
+  readonly #inFlight = new Set<readonly Settlement[]>()
   #waiting: (() => void)[] = []
 
   constructor(subscription: TransportSubscription, host: SettlerHost) {
@@ -30,23 +31,23 @@ export class Settler {
     this.#host = host
   }
 
-  ack(work: Work): void {
-    this.add(work, ACK)
+  ack(pending: PendingDelivery): void {
+    this.add(pending, ACK)
   }
 
-  add(work: Work, outcome: Outcome): void {
+  add(pending: PendingDelivery, outcome: Outcome): void {
     // A dead letter may take long to get through, and its source is held until then: it must not be replaced meanwhile.
     if (outcome.type !== 'reject') {
       this.#freedCount++
-      this.#freedBytes += work.delivery.bytes
+      this.#freedBytes += pending.delivery.bytes
     }
-    this.again(work, outcome)
+    this.again(pending, outcome)
   }
 
   /** Tries an outcome again that the broker did not take. */
-  again(work: Work, outcome: Outcome): void {
-    work.state = 'settling'
-    this.#settlements.push({ delivery: work.delivery, outcome })
+  again(pending: PendingDelivery, outcome: Outcome): void {
+    pending.state = 'settling'
+    this.#settlements.push({ delivery: pending.delivery, outcome })
     if (this.#settlements.length >= FLUSH_AT) this.flush()
     else if (!this.#scheduled) {
       this.#scheduled = true
@@ -65,7 +66,7 @@ export class Settler {
     this.#settlements = []
     this.#freedCount = 0
     this.#freedBytes = 0
-    this.#inFlight++
+    this.#inFlight.add(batch)
     this.#subscription.settle(batch).then(
       (failures) => this.#settled(batch, failures),
       // The contract says that settle never rejects; if it does, nothing of the batch is certain.
@@ -79,9 +80,9 @@ export class Settler {
   }
 
   #settled(batch: readonly Settlement[], failures: readonly SettlementFailure[]): void {
-    this.#inFlight--
+    this.#inFlight.delete(batch)
     this.#report(batch, failures)
-    if (this.#inFlight > 0 || this.#settlements.length > 0) return
+    if (this.#inFlight.size > 0 || this.#settlements.length > 0) return
     const waiting = this.#waiting
     this.#waiting = []
     for (const resolve of waiting) resolve()
@@ -90,20 +91,25 @@ export class Settler {
   /** Resolves when everything added so far has its answer. */
   idle(): Promise<void> {
     this.flush()
-    if (this.#inFlight === 0) return Promise.resolve()
+    if (this.#inFlight.size === 0) return Promise.resolve()
     return new Promise((resolve) => this.#waiting.push(resolve))
+  }
+
+  /** The first of each batch that the transport has not answered. */
+  unanswered(): readonly PendingDelivery[] {
+    return Array.from(this.#inFlight, ([first]) => first?.delivery.runtime as PendingDelivery)
   }
 
   #report(batch: readonly Settlement[], failures: readonly SettlementFailure[]): void {
     if (failures.length === 0) {
-      for (const { delivery, outcome } of batch) this.#host.settled(delivery.runtime as Work, outcome)
+      for (const { delivery, outcome } of batch) this.#host.settled(delivery.runtime as PendingDelivery, outcome)
       return
     }
     const failed = new Map(failures.map((failure) => [failure.index, failure.error]))
     for (const [index, { delivery, outcome }] of batch.entries()) {
       const error = failed.get(index)
-      if (error === undefined) this.#host.settled(delivery.runtime as Work, outcome)
-      else this.#host.settleFailed(delivery.runtime as Work, outcome, error)
+      if (error === undefined) this.#host.settled(delivery.runtime as PendingDelivery, outcome)
+      else this.#host.settleFailed(delivery.runtime as PendingDelivery, outcome, error)
     }
   }
 }

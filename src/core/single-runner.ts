@@ -4,9 +4,9 @@ import type { AnyEventDefinition } from './define.ts'
 import { ValidationError } from './errors.ts'
 import type { Handler } from './handler.ts'
 import { LinkedList } from './linked-list.ts'
+import type { PendingDelivery } from './pending-delivery.ts'
 import type { Runner, RunnerHost } from './runner.ts'
 import { validate } from './validate.ts'
-import type { Work } from './work.ts'
 
 /** Runs a handler for single messages, as many at once as the consumer allows. */
 export class SingleRunner implements Runner {
@@ -40,30 +40,31 @@ export class SingleRunner implements Runner {
     this.#pumping = true
     try {
       while (this.#running.size < this.#host.maxConcurrency) {
-        const work = this.#host.scheduler.next()
-        if (work === undefined) break
-        this.#start(work)
+        const pending = this.#host.scheduler.next()
+        if (pending === undefined) break
+        this.#start(pending)
       }
     } finally {
       this.#pumping = false
     }
   }
 
-  abort(reason: unknown, only?: (work: Work) => boolean): void {
-    for (const attempt of this.#running.toArray()) if (only === undefined || only(attempt.work)) attempt.abort(reason)
+  abort(reason: unknown, only?: (pending: PendingDelivery) => boolean): void {
+    for (const attempt of this.#running.toArray())
+      if (only === undefined || only(attempt.pending)) attempt.abort(reason)
   }
 
   flush(): void {}
 
-  #start(work: Work): void {
-    if (!this.#host.begin(work)) return
-    const attempt = new Attempt(this.#attemptHost, work, this.#onAbandon)
+  #start(pending: PendingDelivery): void {
+    if (!this.#host.begin(pending)) return
+    const attempt = new Attempt(this.#attemptHost, pending, this.#onAbandon)
     this.#running.push(attempt)
     let promise: Promise<unknown> | undefined
     try {
       const result =
         this.#definition?.schema === undefined
-          ? this.#handler(work.message, attempt)
+          ? this.#handler(pending.message, attempt)
           : this.#validateAndHandle(attempt, this.#definition)
       // A foreign promise is wrapped: its `then` may do anything.
       if (result instanceof Promise) promise = result
@@ -76,6 +77,7 @@ export class SingleRunner implements Runner {
       this.#end(attempt, false, undefined)
       return
     }
+    this.#host.started(pending)
     promise.then(
       () => {
         this.#end(attempt, false, undefined)
@@ -89,11 +91,11 @@ export class SingleRunner implements Runner {
   }
 
   #validateAndHandle(attempt: Attempt, definition: AnyEventDefinition): unknown {
-    const { message } = attempt.work
+    const { message } = attempt.pending
     // The output of an earlier attempt must not go through the schema again.
-    if (attempt.work.validated) return this.#handler(message, attempt)
+    if (attempt.pending.isValidated) return this.#handler(message, attempt)
     const accept = (output: unknown): unknown => {
-      attempt.work.validated = true
+      attempt.pending.isValidated = true
       message.replaceData(output)
       return this.#handler(message, attempt)
     }
@@ -115,21 +117,22 @@ export class SingleRunner implements Runner {
   }
 
   #end(attempt: Attempt, failed: boolean, error: unknown): void {
-    if (attempt.over) {
-      this.#host.late(attempt.work)
+    if (attempt.isDetached) {
+      this.#host.late(attempt.pending)
       return
     }
     attempt.end()
     this.#running.remove(attempt)
-    if (failed) this.#host.failed(attempt.work, error)
-    else this.#host.succeeded(attempt.work)
+    if (failed) this.#host.failed(attempt.pending, error)
+    else if (attempt.request !== undefined) this.#host.swallowed(attempt.pending, attempt.request)
+    else this.#host.succeeded(attempt.pending)
   }
 
   #abandon(attempt: Attempt, reason: unknown): void {
-    if (attempt.over) return
+    if (attempt.isDetached) return
     attempt.end()
     this.#running.remove(attempt)
-    this.#host.abandoned(attempt.work, reason)
+    this.#host.abandoned(attempt.pending, reason)
     this.pump()
   }
 }

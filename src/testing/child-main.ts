@@ -7,6 +7,9 @@ import type { Transport } from '../core/transport.ts'
 import { createBus } from '../index.ts'
 import type { ChildCommand, ChildNotice, ChildRecord, ChildTask } from './child-protocol.ts'
 
+/** Handlers that run for longer than about 50 ms are noted at the broker; this leaves it time to store the note. */
+const LASTING_MS = 500
+
 interface TransportModule {
   readonly create: () => Transport | Promise<Transport>
 }
@@ -50,16 +53,25 @@ async function main(): Promise<void> {
 type Recording = (type: ChildRecord['type'], id: string, more?: Partial<ChildRecord>) => void
 
 function consume(bus: Bus, task: ChildTask & { role: 'consume' }, record: Recording): void {
-  const { workMs = 0, hangUpTo = 0, failUpTo = 0 } = task.handler
+  const { workMs = 0, hangUpTo = 0, failUpTo = 0, diesOf, retryDelayMs } = task.handler
   bus.events.on('ack', ({ message, attempt }) => record('acked', message.id, { attempt }))
   bus.consume(
     task.topic,
     async (message, ctx) => {
       const { attempt } = ctx
       record('start', message.id, { key: message.key, attempt })
-      if (attempt <= hangUpTo) await new Promise(() => undefined)
+      if (message.data === diesOf) process.kill(process.pid, 'SIGKILL')
+      if (attempt <= hangUpTo) {
+        await wait(LASTING_MS)
+        record('lasting', message.id, { key: message.key, attempt })
+        await new Promise(() => undefined)
+      }
       if (workMs > 0) await wait(workMs)
-      if (attempt <= failUpTo) throw new Error(`told to fail up to attempt ${failUpTo}`)
+      if (attempt <= failUpTo) {
+        record('failed', message.id, { key: message.key, attempt })
+        if (retryDelayMs !== undefined) ctx.retry({ delayMs: retryDelayMs })
+        throw new Error(`told to fail up to attempt ${failUpTo}`)
+      }
       record('done', message.id, { key: message.key, attempt })
     },
     task.options,

@@ -9,6 +9,10 @@ export interface ChildHandler {
   readonly hangUpTo?: number | undefined
   /** Attempts up to this number fail. Default 0. */
   readonly failUpTo?: number | undefined
+  /** Kills its own process (SIGKILL) when the data is this number. */
+  readonly diesOf?: number | undefined
+  /** The delay that a failing attempt asks for (`ctx.retry`), in ms. Default: it throws. */
+  readonly retryDelayMs?: number | undefined
 }
 
 /** Options that survive the way into another process. */
@@ -32,11 +36,12 @@ export type ChildTask = {
 /**
  * One thing that happened to one message in a child.
  *
- * - `start`: a handler was given it; `done`: the handler succeeded; `acked`: the broker took the ack;
+ * - `start`: a handler was given it; `lasting`: that handler has run for a moment, long enough for the broker to know of it;
+ *   `done`: the handler succeeded; `failed`: it failed; `acked`: the broker took the ack;
  * - `sent`: the child calls publish; `confirmed`: the promise resolved; `failed`: it rejected, `detail` has the outcome.
  */
 export interface ChildRecord {
-  readonly type: 'start' | 'done' | 'acked' | 'sent' | 'confirmed' | 'failed'
+  readonly type: 'start' | 'lasting' | 'done' | 'acked' | 'sent' | 'confirmed' | 'failed'
   readonly id: string
   readonly key?: string | undefined
   readonly attempt?: number | undefined

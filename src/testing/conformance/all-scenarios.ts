@@ -1,12 +1,16 @@
+import { attemptScenarios } from './attempts.ts'
 import { backPressureScenarios } from './back-pressure.ts'
 import { badBytesScenarios } from './bad-bytes.ts'
 import { deadLetterScenarios } from './dead-letter.ts'
 import { delayScenarios } from './delay.ts'
+import { delaysKeptScenarios } from './delays-kept.ts'
 import { foreignScenarios } from './foreign.ts'
 import { groupScenarios } from './groups.ts'
+import { hotKeyScenarios } from './hot-key.ts'
 import { lifecycleScenarios } from './lifecycle.ts'
 import { observabilityScenarios } from './observability.ts'
 import { orderingScenarios } from './ordering.ts'
+import { parkKeyScenarios } from './park-key.ts'
 import { patternScenarios } from './patterns.ts'
 import { processDeathScenarios } from './process-death.ts'
 import { publishScenarios } from './publish.ts'
@@ -16,6 +20,7 @@ import { redriveScenarios } from './redrive.ts'
 import { replayScenarios } from './replay.ts'
 import type { Scenario } from './scenario.ts'
 import { settleScenarios } from './settle.ts'
+import { stuckScenarios } from './stuck.ts'
 
 /** Every scenario of the suite, in the order in which they run. */
 export const allScenarios: readonly Scenario[] = [
@@ -23,12 +28,16 @@ export const allScenarios: readonly Scenario[] = [
   ...settleScenarios,
   ...redeliveryScenarios,
   ...processDeathScenarios,
+  ...attemptScenarios,
   ...groupScenarios,
   ...orderingScenarios,
+  ...hotKeyScenarios,
   ...patternScenarios,
   ...delayScenarios,
+  ...delaysKeptScenarios,
   ...deadLetterScenarios,
   ...redriveScenarios,
+  ...parkKeyScenarios,
   ...replayScenarios,
   ...backPressureScenarios,
   ...lifecycleScenarios,
@@ -36,4 +45,5 @@ export const allScenarios: readonly Scenario[] = [
   ...badBytesScenarios,
   ...foreignScenarios,
   ...observabilityScenarios,
+  ...stuckScenarios,
 ]

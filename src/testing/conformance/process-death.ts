@@ -116,7 +116,7 @@ export const processDeathScenarios: readonly Scenario[] = [
       const [bus, topic, name] = [await ctx.startedBus(), ctx.topic(), ctx.group()]
       const child = await ctx.childConsumer({ topic, options: { group: name }, handler: { hangUpTo: 9 } })
       const { id } = await bus.publish(topic, 1)
-      await child.waitFor('start', 1, { timeoutMs: ctx.patienceMs })
+      await child.waitFor('lasting', 1, { timeoutMs: ctx.patienceMs })
       await child.kill()
       const probe = ctx.probe()
       ctx.consume(bus, topic, probe.handler(), { group: name })
@@ -137,7 +137,7 @@ export const processDeathScenarios: readonly Scenario[] = [
       for (let attempt = 1; attempt <= 2; attempt++) {
         const child = await ctx.childConsumer({ topic, options, handler: { hangUpTo: 9 } })
         id ??= (await bus.publish(topic, 1)).id
-        await child.waitFor('start', 1, { timeoutMs: ctx.patienceMs })
+        await child.waitFor('lasting', 1, { timeoutMs: ctx.patienceMs })
         await child.kill()
       }
       const probe = ctx.probe()

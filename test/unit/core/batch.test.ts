@@ -120,11 +120,24 @@ describe('batches', () => {
     expect(messages[3]).toBe('far')
   })
 
-  it('are done when the handler returns something that is no list', async () => {
-    const { broker } = await stage(() => 'done' as never)
+  it.each([
+    ['nothing', undefined, 'ack'],
+    ['null', null, 'ack'],
+    ['a list of all', [true, undefined, null], 'ack'],
+    ['a list of the failures only', [new Error('no')], 'nack'],
+    ['an empty list', [], 'nack'],
+    ['a list that is too long', [true, true, true, true], 'nack'],
+    ['a list with holes', Array.from({ length: 2 }), 'nack'],
+    ['a text', 'done', 'nack'],
+    ['false', false, 'nack'],
+    ['a Map', new Map(), 'nack'],
+    ['an error', new Error('no'), 'nack'],
+    ['what AWS expects', { batchItemFailures: [] }, 'nack'],
+  ])('of 3 are settled by what the handler returns: %s', async (_what, result, outcome) => {
+    const { broker } = await stage(() => result as never, { batch: { size: 3 }, order: 'none' })
     broker.deliver(delivery('1'), delivery('2'), delivery('3'))
     await turn()
-    expect(broker.outcomes()).toEqual(['1 ack', '2 ack', '3 ack'])
+    expect(broker.outcomes()).toEqual(['1', '2', '3'].map((id) => `${id} ${outcome}`))
   })
 
   it('handle what came after a failed one of its key again, after it', async () => {

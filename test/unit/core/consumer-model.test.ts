@@ -295,9 +295,7 @@ class Life {
 
   check(): void {
     const { member, consumer, setup } = this
-    const { running, buffered, bufferedBytes } = consumer.stats()
-    // Of a batch consumer, `running` counts batches; what is held is the same sum.
-    const held = running + buffered
+    const { unsettled: held, bufferedBytes } = consumer.stats()
     if (held > setup.prefetch) this.complain(`${held} deliveries are held, prefetch is ${setup.prefetch}`)
     if (member.credit + held > setup.prefetch)
       this.complain(`credit ${member.credit} and ${held} held: some came twice`)

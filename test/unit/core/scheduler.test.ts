@@ -2,13 +2,13 @@ import { describe, expect, it } from 'vitest'
 import { CodecRegistry } from '../../../src/core/codec.ts'
 import { IncomingMessage } from '../../../src/core/incoming-message.ts'
 import { Scheduler } from '../../../src/core/scheduler.ts'
-import { Work } from '../../../src/core/work.ts'
+import { PendingDelivery } from '../../../src/core/pending-delivery.ts'
 import { seededRandom } from 'busbar/testing'
 import { delivery } from './stub-transport.ts'
 
-function work(id: string, key?: string): Work {
+function work(id: string, key?: string): PendingDelivery {
   const of = delivery(id, { key })
-  return new Work(of, new IncomingMessage(of.message, new CodecRegistry()), 0, 0)
+  return new PendingDelivery(of, new IncomingMessage(of.message, new CodecRegistry()), 0, 0)
 }
 
 describe('lanes', () => {
@@ -16,15 +16,15 @@ describe('lanes', () => {
     const scheduler = new Scheduler('key')
     const works = ['a1', 'a2', 'a3', 'a4'].map((id) => work(id, 'a'))
     for (const each of works) scheduler.add(each)
-    const [a1, a2, a3, a4] = works as [Work, Work, Work, Work]
+    const [a1, a2, a3, a4] = works as [PendingDelivery, PendingDelivery, PendingDelivery, PendingDelivery]
     expect(scheduler.next()).toBe(a1)
-    const lane = a1.lane
+    const lane = a1.queue
     if (lane === undefined) throw new Error('no lane')
     expect([scheduler.following(lane), scheduler.following(lane)]).toEqual([a2, a3])
-    scheduler.putBack(lane, [a2, a3])
+    scheduler.requeueBehind(lane, [a2, a3])
     expect(scheduler.next()).toBeUndefined()
     expect(lane.waiting).toEqual([a2, a3, a4])
-    scheduler.leave(a1)
+    scheduler.finish(a1)
     expect(scheduler.next()).toBe(a2)
   })
 
@@ -32,12 +32,12 @@ describe('lanes', () => {
     const scheduler = new Scheduler('key')
     const works = ['a1', 'a2', 'a3'].map((id) => work(id, 'a'))
     for (const each of works) scheduler.add(each)
-    const [a1, a2, a3] = works as [Work, Work, Work]
-    const lane = scheduler.next()?.lane
+    const [a1, a2, a3] = works as [PendingDelivery, PendingDelivery, PendingDelivery]
+    const lane = scheduler.next()?.queue
     if (lane === undefined) throw new Error('no lane')
     expect(scheduler.following(lane)).toBe(a2)
-    scheduler.leave(a1)
-    scheduler.putBack(lane, [a2])
+    scheduler.finish(a1)
+    scheduler.requeueBehind(lane, [a2])
     expect(scheduler.next()).toBe(a2)
     expect(lane.waiting).toEqual([a3])
   })
@@ -47,13 +47,13 @@ describe('lanes', () => {
     for (let seed = 1; seed <= 200; seed++) {
       const random = seededRandom(seed)
       const scheduler = new Scheduler('key')
-      const running: Work[] = []
-      const parked: Work[] = []
-      const queued = new Set<Work>()
+      const running: PendingDelivery[] = []
+      const parked: PendingDelivery[] = []
+      const queued = new Set<PendingDelivery>()
       const lastDone = new Map<string, number>()
       let made = 0
       let ended = 0
-      const key = (of: Work): string => of.message.key as string
+      const key = (of: PendingDelivery): string => of.message.key as string
       for (let step = 0; step < 300; step++) {
         const dice = random.integer(0, 99)
         if (dice < 40) {
@@ -72,17 +72,17 @@ describe('lanes', () => {
           const done = running.splice(random.integer(0, Math.max(0, running.length - 1)), 1)[0]
           if (done === undefined) continue
           lastDone.set(key(done), Number(done.message.id))
-          scheduler.leave(done)
+          scheduler.finish(done)
           ended++
         } else if (dice < 90) {
           const failed = running.shift()
           if (failed === undefined) continue
-          failed.state = 'parked'
+          failed.state = 'waitingForRetry'
           parked.push(failed)
         } else if (dice < 95) {
           const due = parked.shift()
           if (due === undefined) continue
-          scheduler.again(due)
+          scheduler.requeue(due)
           queued.add(due)
         } else {
           const victim = [...queued][random.integer(0, Math.max(0, queued.size - 1))]
@@ -94,12 +94,12 @@ describe('lanes', () => {
       }
       // Everything still in there must come out.
       for (const due of parked.splice(0)) {
-        scheduler.again(due)
+        scheduler.requeue(due)
         queued.add(due)
       }
       while (queued.size > 0 || running.length > 0) {
         for (const done of running.splice(0)) {
-          scheduler.leave(done)
+          scheduler.finish(done)
           ended++
         }
         for (let next = scheduler.next(); next !== undefined; next = scheduler.next()) {

@@ -1,0 +1,609 @@
+import type { ConsumerParts } from './consumer-parts.ts'
+import { ConsumerCounters } from './consumer-stats.ts'
+import type { Clock } from './clock.ts'
+import type { ResolvedConsumeOptions } from './consume-options.ts'
+import { makeDeadLetter } from './dead-letter.ts'
+import type { Failure } from './dead-letter.ts'
+import { PublishError, SettlementError, StateError, TimeoutError } from './errors.ts'
+import type { BusEventMap, BusEvents, DeadLetterReason } from './events.ts'
+import { HandledMessages } from './handled-messages.ts'
+import { IncomingMessage } from './incoming-message.ts'
+import type { Lifecycle } from './lifecycle.ts'
+import { LinkedList } from './linked-list.ts'
+import { ParkedKeys } from './parked-keys.ts'
+import { PendingDelivery } from './pending-delivery.ts'
+import type { KeyQueue } from './pending-delivery.ts'
+import { backoffMs, RetryPolicy, RetryRequest } from './retry.ts'
+import type { Runner, RunnerHost } from './runner.ts'
+import { RunningNotes } from './running-notes.ts'
+import type { RunningNotesHost } from './running-notes.ts'
+import { Scheduler } from './scheduler.ts'
+import { Settler } from './settler.ts'
+import type { SettlerHost } from './settler.ts'
+import { StartGate } from './start-gate.ts'
+import type { StartGateHost } from './start-gate.ts'
+import type { Delivery, DeliverySink, Outcome, TransportSubscription } from './transport.ts'
+
+/** A dead letter that can't be published is tried again like this; its source stays unsettled, and its key waits. */
+const DEAD_LETTER_BACKOFF = { backoff: 'exponential', baseMs: 200, maxMs: 30_000 } as const
+/** What arrives of a key that is on its way back must not come again at once, in a circle. */
+const RETURN_DELAY_MS = 50
+/** A message whose start could not be prepared (the broker did not answer) tries again after that. */
+const PREPARE_AGAIN_MS = 1_000
+
+/**
+ * The deliveries that one consumer holds: takes them in, keeps their order, hears from the runner what became of them, and
+ * settles each exactly once. A delivery leaves in one of three ways: its outcome is settled, it is returned to the broker, or
+ * the broker takes it back. What stops and starts a consumer is in `Consumer`.
+ *
+ * (Longer than most files: arrival, outcome and settlement of a delivery have to agree with each other line by line.)
+ */
+export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, StartGateHost, RunningNotesHost {
+  readonly scheduler: Scheduler
+  readonly clock: Clock
+  readonly counters: ConsumerCounters = new ConsumerCounters()
+  /** Unsettled, in order of arrival; a dead letter until it is stored. */
+  readonly outstanding: LinkedList<PendingDelivery> = new LinkedList()
+  bufferedBytes = 0
+  /** Messages that are with a handler. */
+  runningMessages = 0
+  /** How many wait for their retry. */
+  waitingForRetry = 0
+  /** Goes up with everything that happens. */
+  progress = 0
+  readonly #parts: ConsumerParts
+  readonly #lifecycle: Lifecycle
+  readonly #maxConcurrency: () => number
+  readonly #identity: Omit<BusEventMap['lost'], 'count' | 'reason'>
+  readonly #events: BusEvents
+  readonly #options: ResolvedConsumeOptions
+  readonly #retry: RetryPolicy
+  readonly #handled = new HandledMessages()
+  #runner: Runner | undefined
+  #subscription: TransportSubscription | undefined
+  #settler: Settler | undefined
+  #gate: StartGate | undefined
+  #notes: RunningNotes | undefined
+  #quiet: (() => void)[] = []
+
+  constructor(
+    parts: ConsumerParts,
+    identity: Omit<BusEventMap['lost'], 'count' | 'reason'>,
+    lifecycle: Lifecycle,
+    maxConcurrency: () => number,
+  ) {
+    this.#parts = parts
+    this.#identity = identity
+    this.#lifecycle = lifecycle
+    this.#maxConcurrency = maxConcurrency
+    this.#events = parts.events
+    this.#options = parts.options
+    this.#retry = new RetryPolicy(parts.options.retry, parts.clock)
+    this.scheduler = new Scheduler(parts.options.order)
+    this.clock = parts.clock
+  }
+
+  get maxConcurrency(): number {
+    return this.#maxConcurrency()
+  }
+
+  /** Before the first delivery. */
+  attach(subscription: TransportSubscription, runner: Runner): void {
+    this.#subscription = subscription
+    this.#runner = runner
+    this.#settler = new Settler(subscription, this)
+    this.#notes = new RunningNotes(subscription, this)
+    const { admin } = this.#parts.transport
+    const parks = this.#options.onDeadLetter === 'park-key' && admin !== undefined
+    this.#gate = new StartGate(
+      this,
+      this.#notes,
+      parks ? new ParkedKeys(admin, this.#parts.deadLetterGroup) : undefined,
+    )
+  }
+
+  /** Returns everything that has not started; what waits for its retry keeps its delay. */
+  releaseAll(): void {
+    this.#runner?.flush()
+    const now = this.clock.now()
+    for (const pending of this.outstanding.toArray()) {
+      if (pending.state === 'queued' || pending.state === 'preparing') this.#release(pending, 0)
+      else if (pending.state === 'waitingForRetry') this.#release(pending, Math.max(0, pending.retryAt - now))
+    }
+  }
+
+  /** Returns what is with a handler: its outcome comes too late. */
+  releaseRunning(): void {
+    for (const pending of this.outstanding.toArray()) if (pending.state === 'running') this.#release(pending, 0)
+  }
+
+  /** Resolves when nothing runs and nothing is unsettled, or when it is closed. */
+  whenQuiet(): Promise<void> {
+    if (this.#lifecycle.isClosed || this.#isQuiet()) return Promise.resolve()
+    return new Promise((resolve) => this.#quiet.push(resolve))
+  }
+
+  /** Resolves when the broker has answered everything that was settled so far. */
+  async whenSettled(): Promise<void> {
+    await this.#settler?.idle()
+  }
+
+  /** Sends what is decided, while the subscription still takes it. After that, nothing happens any more. */
+  close(): void {
+    this.#settler?.flush()
+    this.#notes?.close()
+    for (const pending of this.outstanding.toArray()) pending.timer?.cancel()
+    this.#resolveQuiet()
+  }
+
+  #isQuiet(): boolean {
+    return (this.#runner?.running ?? 0) === 0 && this.outstanding.size === 0
+  }
+
+  #reportQuiet(): void {
+    if (this.#quiet.length > 0 && this.#isQuiet()) this.#resolveQuiet()
+  }
+
+  #resolveQuiet(): void {
+    const quiet = this.#quiet
+    this.#quiet = []
+    for (const resolve of quiet) resolve()
+  }
+
+  // --- deliveries in -----------------------------------------------------------------------------------------------
+
+  receive(batch: readonly Delivery[]): void {
+    const receivedAt = this.clock.monotonic()
+    const now = this.clock.now()
+    this.progress++
+    for (const delivery of batch) {
+      const message = new IncomingMessage(delivery.message, this.#parts.codecs)
+      const pending = new PendingDelivery(delivery, message, receivedAt, now)
+      this.counters.received++
+      this.bufferedBytes += delivery.bytes
+      this.outstanding.push(pending)
+      if (!this.#lifecycle.isOpen) this.#release(pending, Math.max(0, (delivery.notBefore ?? 0) - now))
+      else if (!this.scheduler.add(pending)) this.#release(pending, RETURN_DELAY_MS)
+    }
+    this.#runner?.pump()
+  }
+
+  lost(deliveries: readonly Delivery[], reason: string): void {
+    let count = 0
+    let freed = 0
+    let freedBytes = 0
+    const running = new Set<PendingDelivery>()
+    for (const delivery of deliveries) {
+      const pending = delivery.runtime as PendingDelivery | undefined
+      if (pending === undefined || pending.state === 'settled') continue
+      count++
+      if (pending.state === 'running') running.add(pending)
+      else if (pending.state !== 'settling') {
+        this.#endWait(pending)
+        this.#forget(pending)
+        this.scheduler.remove(pending)
+        freed++
+        freedBytes += delivery.bytes
+      }
+      // One that is being settled gives its credit back there: the transport refuses it, which counts as a failure.
+    }
+    if (count === 0) return
+    this.counters.lost += count
+    this.#events.emit('lost', { ...this.#identity, count, reason })
+    if (running.size > 0) {
+      this.#notes?.takeBack([...running].filter(({ isNoted }) => isNoted))
+      this.#runner?.abort(new SettlementError(`The delivery was taken back by the broker: ${reason}`), (pending) =>
+        running.has(pending),
+      )
+    }
+    if (freed > 0) this.freed(freed, freedBytes)
+    this.#runner?.pump()
+  }
+
+  // --- what the runner reports -------------------------------------------------------------------------------------
+
+  begin(pending: PendingDelivery): boolean {
+    const { delivery } = pending
+    if (delivery.history !== 'new' && !pending.wasHandled && this.#handled.take(delivery.message)) {
+      // Handled here, and its ack was lost.
+      this.#ack(pending)
+      return false
+    }
+    const now = this.clock.now()
+    if (delivery.attempt > this.#retry.attempts) {
+      const used = delivery.attempt - 1
+      this.#deadLetter(
+        pending,
+        new StateError(
+          `The message was handed to a handler ${used} times and never settled: the handler may have ended its process each time`,
+        ),
+        'exhausted',
+        used,
+      )
+      return false
+    }
+    const { expiresAt } = delivery.message
+    if (expiresAt !== undefined && expiresAt <= now) {
+      const error = new TimeoutError(`The message expired at ${new Date(expiresAt).toISOString()}`)
+      this.#deadLetter(pending, error, 'expired')
+      return false
+    }
+    if (delivery.notBefore !== undefined && delivery.notBefore > now && !pending.wasHandled) {
+      this.#wait(pending, delivery.notBefore - now)
+      return false
+    }
+    if (!(this.#gate as StartGate).pass(pending)) return false
+    if (pending.wasHandled) {
+      // A handler may have changed its data.
+      pending.message.decodeAgain()
+      pending.isValidated = false
+    }
+    pending.wasHandled = true
+    pending.hasDeadline = this.#options.timeoutMs !== undefined
+    pending.state = 'running'
+    this.runningMessages++
+    this.progress++
+    // The time of a handler is read only for those who listen.
+    if (this.#events.wants('ack')) pending.startedAt = this.clock.monotonic()
+    if (this.#events.wants('delivery')) this.#events.emit('delivery', this.#ofMessage(pending))
+    return true
+  }
+
+  started(pending: PendingDelivery): void {
+    this.#notes?.started(pending)
+  }
+
+  succeeded(pending: PendingDelivery): void {
+    if (!this.#ended(pending)) return
+    this.counters.handled++
+    if (pending.delivery.lost) {
+      this.#handled.add(pending.delivery.message)
+      this.#dropLost(pending)
+    } else this.#ack(pending)
+  }
+
+  failed(pending: PendingDelivery, error: unknown): boolean {
+    if (!this.#ended(pending)) return false
+    this.counters.failed++
+    if (pending.delivery.lost) {
+      this.#dropLost(pending)
+      return false
+    }
+    const decision = this.#retry.decide(error, pending.message, pending.attempt)
+    if (decision.type === 'dead-letter') {
+      this.#deadLetter(pending, error, decision.reason)
+      return false
+    }
+    const mode = this.#retryMode(pending)
+    if (decision.countAttempt) {
+      this.counters.retried++
+      if (this.#events.wants('retry'))
+        this.#events.emit('retry', { ...this.#ofMessage(pending), error, delayMs: decision.delayMs, mode })
+    }
+    const type = decision.countAttempt ? 'nack' : 'release'
+    if (!this.#lifecycle.isOpen) this.#return(pending, type, decision.delayMs, true)
+    else if (mode === 'inline') this.#retryHere(pending, decision.delayMs, decision.countAttempt)
+    else {
+      this.#return(pending, type, decision.delayMs, false)
+      // It comes back behind them whatever becomes of them.
+      return this.#keepsOrder
+    }
+    return true
+  }
+
+  swallowed(pending: PendingDelivery, request: Error): void {
+    this.#events.emit('warning', {
+      transport: this.#parts.transportName,
+      code: 'swallowed-outcome',
+      detail: `The handler of "${this.#identity.topic}" (group "${this.#identity.group}") called ctx.${RetryRequest.is(request) ? 'retry' : 'reject'}() and returned normally: something caught what the call threw. It is carried out anyway; let it pass through your catch`,
+    })
+    this.failed(pending, request)
+  }
+
+  requeueBehind(queue: KeyQueue, deliveries: readonly PendingDelivery[]): void {
+    if (this.#lifecycle.isClosed) return
+    const ours: PendingDelivery[] = []
+    for (const pending of deliveries) {
+      if (!this.#ended(pending)) continue
+      if (pending.delivery.lost) this.#dropLost(pending)
+      else ours.push(pending)
+    }
+    if (queue.returning === 0 && this.#lifecycle.isOpen) this.scheduler.requeueBehind(queue, ours)
+    else for (const pending of ours) this.#release(pending, 0)
+  }
+
+  notStarted(queue: KeyQueue, deliveries: readonly PendingDelivery[]): void {
+    const ours = deliveries.filter(({ state }) => state === 'queued')
+    if (queue.returning === 0 && this.#lifecycle.isOpen) this.scheduler.requeueBehind(queue, ours)
+    else for (const pending of ours) this.#release(pending, 0)
+  }
+
+  abandoned(pending: PendingDelivery, reason: unknown): void {
+    this.counters.abandoned++
+    this.#events.emit('abandoned', this.#ofMessage(pending))
+    if (this.#options.batch === undefined) this.failed(pending, reason)
+  }
+
+  late(pending: PendingDelivery): void {
+    this.counters.doubleSettled++
+    if (this.#events.wants('doubleSettle')) this.#events.emit('doubleSettle', this.#ofMessage(pending))
+  }
+
+  // --- what the gate and the notes report --------------------------------------------------------------------------
+
+  prepared(pending: PendingDelivery): void {
+    pending.isPrepared = true
+    this.scheduler.requeue(pending)
+    this.#runner?.pump()
+  }
+
+  parked(pending: PendingDelivery, blocker: string): void {
+    const { key } = pending.delivery.message
+    this.#deadLetter(
+      pending,
+      new StateError(
+        `Message ${blocker} of the same key ("${String(key)}") is in the dead letters, and this consumer parks such keys. Redrive both to handle them in order`,
+      ),
+      'prior-failed',
+      pending.attempt - 1,
+    )
+  }
+
+  prepareFailed(pending: PendingDelivery, error: unknown): void {
+    this.#reportError(error, `asking whether message ${pending.message.id} may start`)
+    if (pending.state === 'preparing') this.#wait(pending, PREPARE_AGAIN_MS)
+  }
+
+  noteFailed(error: unknown, doing: string): void {
+    if (!this.#lifecycle.isClosed) this.#reportError(error, doing)
+  }
+
+  // --- outcomes ----------------------------------------------------------------------------------------------------
+
+  get #keepsOrder(): boolean {
+    return this.#parts.transport.capabilities.orderedRedelivery
+  }
+
+  /** False for a handler whose message has its outcome already: it was returned by a forced close. */
+  #ended(pending: PendingDelivery): boolean {
+    this.progress++
+    if (pending.state !== 'running') return false
+    this.runningMessages--
+    pending.state = 'settling'
+    this.#gate?.ended(pending)
+    return true
+  }
+
+  #ack(pending: PendingDelivery): void {
+    this.#forget(pending)
+    ;(this.#settler as Settler).ack(pending)
+    this.scheduler.finish(pending)
+  }
+
+  /** The broker took it back while its handler ran, so the outcome is ignored. */
+  #dropLost(pending: PendingDelivery): void {
+    this.#forget(pending)
+    this.scheduler.finish(pending)
+    pending.state = 'settled'
+    this.freed(1, pending.delivery.bytes)
+  }
+
+  #retryMode(pending: PendingDelivery): 'inline' | 'delayed' {
+    const { mode } = this.#options.retry
+    const { capabilities } = this.#parts.transport
+    if (mode !== 'auto') return mode
+    if (!capabilities.redelivery || capabilities.delay === 'none') return 'inline'
+    return pending.queue === undefined || capabilities.orderedRedelivery ? 'delayed' : 'inline'
+  }
+
+  #retryHere(pending: PendingDelivery, delayMs: number, countAttempt: boolean): void {
+    if (countAttempt) {
+      this.#notes?.retrying(pending, this.clock.now() + delayMs)
+      pending.delivery.attempt++
+    }
+    this.#wait(pending, delayMs)
+  }
+
+  #wait(pending: PendingDelivery, delayMs: number): void {
+    pending.state = 'waitingForRetry'
+    pending.retryAt = this.clock.now() + delayMs
+    this.waitingForRetry++
+    pending.timer = this.clock.setTimer(delayMs, () => {
+      this.#endWait(pending)
+      this.progress++
+      this.scheduler.requeue(pending)
+      this.#runner?.pump()
+    })
+  }
+
+  #endWait(pending: PendingDelivery): void {
+    if (pending.state !== 'waitingForRetry') return
+    this.waitingForRetry--
+    pending.timer?.cancel()
+    pending.timer = undefined
+  }
+
+  /**
+   * To the broker, after a failure. With `inOrder`, or where the broker keeps the order anyway, what waits behind it goes
+   * too: otherwise the next of its key would overtake it.
+   */
+  #return(pending: PendingDelivery, type: 'nack' | 'release', delayMs: number, inOrder: boolean): void {
+    const ordered = this.#keepsOrder
+    const behind = ordered ? this.scheduler.queuedBehind(pending) : []
+    const hasKey = pending.queue !== undefined
+    this.#forget(pending)
+    if (ordered) this.scheduler.beginReturn(pending)
+    else this.scheduler.finish(pending)
+    const outcome = { type, delayMs: Math.ceil(delayMs), inOrder: (inOrder && hasKey) || undefined }
+    ;(this.#settler as Settler).add(pending, outcome)
+    for (const later of behind) this.#release(later, 0)
+  }
+
+  /** To the broker, untouched or not to be waited for. */
+  #release(pending: PendingDelivery, delayMs: number): void {
+    if (pending.state === 'running') this.runningMessages--
+    this.#endWait(pending)
+    this.counters.released++
+    this.#forget(pending)
+    const inOrder = pending.queue !== undefined || undefined
+    // A broker that keeps the order needs to have it before anything that is later.
+    if (this.#keepsOrder) this.scheduler.beginReturn(pending)
+    else this.scheduler.remove(pending)
+    ;(this.#settler as Settler).add(pending, { type: 'release', delayMs: Math.ceil(delayMs), inOrder })
+  }
+
+  #deadLetter(
+    pending: PendingDelivery,
+    error: unknown,
+    reason: DeadLetterReason,
+    attempts: number = pending.attempt,
+  ): void {
+    pending.failure = {
+      group: this.#parts.deadLetterGroup,
+      reason,
+      error,
+      attempts,
+      firstAt: pending.firstAt,
+      lastAt: this.clock.now(),
+    }
+    // It keeps its place in the list and blocks its key until the broker has the dead letter.
+    ;(this.#settler as Settler).add(pending, this.#rejection(pending, false))
+  }
+
+  #rejection(pending: PendingDelivery, slim: boolean): Outcome {
+    if (this.#options.deadLetter === 'drop') return { type: 'reject', deadLetter: undefined }
+    return { type: 'reject', deadLetter: makeDeadLetter(pending.delivery, { ...(pending.failure as Failure), slim }) }
+  }
+
+  #forget(pending: PendingDelivery): void {
+    this.outstanding.remove(pending)
+    this.bufferedBytes -= pending.delivery.bytes
+    this.#gate?.ended(pending)
+    this.#reportQuiet()
+  }
+
+  // --- what the broker answers -------------------------------------------------------------------------------------
+
+  freed(count: number, bytes: number): void {
+    if (this.#lifecycle.isOpen) this.#subscription?.request(count, bytes)
+  }
+
+  settled(pending: PendingDelivery, outcome: Outcome): void {
+    pending.state = 'settled'
+    switch (outcome.type) {
+      case 'ack':
+        this.counters.acked++
+        if (this.#events.wants('ack'))
+          this.#events.emit('ack', { ...this.#ofMessage(pending), durationMs: this.#since(pending.startedAt) })
+        return
+      case 'nack':
+      case 'release':
+        this.#confirmReturn(pending)
+        return
+      case 'reject':
+        this.#forget(pending)
+        this.scheduler.finish(pending)
+        this.freed(1, pending.delivery.bytes)
+        this.#reportRejected(pending, outcome.deadLetter?.topic)
+        this.#runner?.pump()
+    }
+  }
+
+  settleFailed(pending: PendingDelivery, outcome: Outcome, error: Error): void {
+    // On the way down the source stays unsettled instead, and comes again.
+    if (outcome.type === 'reject' && !SettlementError.is(error) && !pending.delivery.lost && this.#lifecycle.isOpen) {
+      this.#deadLetterAgain(pending, error)
+      return
+    }
+    this.counters.settleFailed++
+    if (this.#events.wants('settleFailed')) this.#events.emit('settleFailed', { ...this.#ofMessage(pending), error })
+    pending.state = 'settled'
+    if (outcome.type === 'ack') this.#handled.add(pending.delivery.message)
+    else if (outcome.type === 'reject') {
+      this.#forget(pending)
+      this.scheduler.finish(pending)
+      this.freed(1, pending.delivery.bytes)
+    } else this.#confirmReturn(pending)
+    this.#runner?.pump()
+  }
+
+  /** The dead letter could not be stored. Its source stays ours until it is: nothing is lost, and nothing overtakes. */
+  #deadLetterAgain(pending: PendingDelivery, error: Error): void {
+    this.#reportError(error, `dead-lettering message ${pending.message.id} of "${pending.message.topic}"`)
+    // One that will never be taken as it is may be too large by what we put on top.
+    const slim = PublishError.is(error) && !error.retryable
+    pending.timer = this.clock.setTimer(backoffMs(DEAD_LETTER_BACKOFF, ++pending.deadLetterTries), () => {
+      pending.timer = undefined
+      if (!this.#lifecycle.isClosed) (this.#settler as Settler).again(pending, this.#rejection(pending, slim))
+    })
+  }
+
+  #confirmReturn(pending: PendingDelivery): void {
+    if (pending.queue === undefined) return
+    this.scheduler.confirmReturn(pending)
+    this.#runner?.pump()
+  }
+
+  // --- what is reported --------------------------------------------------------------------------------------------
+
+  /**
+   * Those that have been with a handler, or on their way to the dead letters or to the broker, for longer than `windowMs`.
+   * Called from time to time: it takes the first call that sees one there for the beginning.
+   */
+  findStuck(windowMs: number): readonly PendingDelivery[] {
+    const now = this.clock.monotonic()
+    const stuck: PendingDelivery[] = []
+    const look = (pending: PendingDelivery): void => {
+      const isHere = pending.state === 'running' ? !pending.hasDeadline : pending.state === 'settling'
+      if (!isHere || pending.watchedState !== pending.state) {
+        pending.watchedState = pending.state
+        pending.watchedSince = now
+        pending.isStuck = false
+      } else if (now - pending.watchedSince >= windowMs) stuck.push(pending)
+    }
+    for (let pending = this.outstanding.first; pending !== undefined; pending = pending.next) look(pending)
+    for (const pending of this.#settler?.unanswered() ?? []) look(pending)
+    return stuck
+  }
+
+  reportStuck(pending: PendingDelivery): void {
+    if (pending.isStuck) return
+    pending.isStuck = true
+    this.#events.emit('stuck', {
+      ...this.#ofMessage(pending),
+      ageMs: this.clock.monotonic() - pending.watchedSince,
+      state: pending.state === 'running' ? 'running' : pending.failure === undefined ? 'settling' : 'dead-lettering',
+      queuedBehind: this.scheduler.queuedBehind(pending).length,
+    })
+  }
+
+  #reportRejected(pending: PendingDelivery, deadLetterTopic: string | undefined): void {
+    const { error, reason, attempts } = pending.failure as Failure
+    const what = { ...this.#ofMessage(pending), attempt: attempts, error, reason }
+    if (deadLetterTopic === undefined) {
+      this.counters.dropped++
+      this.#events.emit('drop', what)
+    } else {
+      this.counters.deadLettered++
+      this.#events.emit('deadLetter', { ...what, deadLetterTopic })
+    }
+  }
+
+  #reportError(error: unknown, doing: string): void {
+    this.#events.emit('error', { transport: this.#parts.transportName, error, doing })
+  }
+
+  /** A listener that came in the middle finds no start. */
+  #since(startedAt: number): number {
+    return startedAt === 0 ? 0 : this.clock.monotonic() - startedAt
+  }
+
+  #ofMessage(pending: PendingDelivery): BusEventMap['delivery'] {
+    return {
+      ...this.#identity,
+      topic: pending.message.topic,
+      message: pending.delivery.message,
+      attempt: pending.attempt,
+    }
+  }
+}

@@ -1,0 +1,127 @@
+import type { Clock, Timer } from './clock.ts'
+import type { PendingDelivery } from './pending-delivery.ts'
+import type { AttemptNote, TransportSubscription } from './transport.ts'
+
+/** A handler that runs for longer than one or two of these is noted at the broker. Shorter ones cost nothing. */
+const TICK_MS = 20
+/** A broker that does not take a note keeps no handler waiting for longer. */
+const NOTE_TIMEOUT_MS = 2_000
+
+export interface RunningNotesHost {
+  readonly clock: Clock
+  noteFailed(error: unknown, doing: string): void
+}
+
+/**
+ * Tells the broker which handlers are running, so that after the death of this process only their messages have used an
+ * attempt, and not those that were merely here. One note covers all handlers that a tick finds.
+ */
+export class RunningNotes {
+  readonly #host: RunningNotesHost
+  readonly #subscription: TransportSubscription
+  /** Started since the last tick, and before it. */
+  #young: PendingDelivery[] = []
+  #old: PendingDelivery[] = []
+  #timer: Timer | undefined
+  /** To be stored before they start. */
+  #gathered: PendingDelivery[] = []
+  #storing: Promise<void> | undefined
+  /** Ends the wait for each note that is on its way. */
+  readonly #waits = new Set<() => void>()
+
+  constructor(subscription: TransportSubscription, host: RunningNotesHost) {
+    this.#subscription = subscription
+    this.#host = host
+  }
+
+  /** A handler has started and did not end at once. */
+  started(pending: PendingDelivery): void {
+    if (pending.isNoted || this.#subscription.noteAttempts === undefined) return
+    this.#young.push(pending)
+    this.#timer ??= this.#host.clock.setTimer(TICK_MS, () => this.#tick())
+  }
+
+  /** Notes a handler before it starts. Resolves when the note is stored, or when waiting for it is pointless. */
+  before(pending: PendingDelivery): Promise<void> {
+    pending.isNoted = true
+    this.#gathered.push(pending)
+    // Those of one turn travel together.
+    this.#storing ??= new Promise<void>((resolve) => {
+      setImmediate(() => {
+        const deliveries = this.#gathered
+        this.#gathered = []
+        this.#storing = undefined
+        this.#storeWithin(deliveries, resolve)
+      })
+    })
+    return this.#storing
+  }
+
+  /** This process lives: what it ran when the broker took these back is not used up. */
+  takeBack(deliveries: readonly PendingDelivery[]): void {
+    if (deliveries.length === 0) return
+    for (const pending of deliveries) pending.isNoted = false
+    const notes = deliveries.map(({ delivery }) => ({
+      delivery,
+      used: delivery.attempt - 1,
+      running: false,
+      notBefore: undefined,
+    }))
+    this.#note(notes, 'taking back a note about a message that was lost').catch(() => {})
+  }
+
+  /** An attempt has failed; the next one will be made here. */
+  retrying(pending: PendingDelivery, notBefore: number): void {
+    pending.isNoted = false
+    const note = { delivery: pending.delivery, used: pending.attempt, running: false, notBefore }
+    this.#note([note], `noting attempt ${pending.attempt} of message ${pending.message.id}`).catch(() => {})
+  }
+
+  close(): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#young = []
+    this.#old = []
+    for (const end of this.#waits) end()
+  }
+
+  #tick(): void {
+    const slow = this.#old.filter((pending) => pending.state === 'running' && !pending.isNoted)
+    this.#old = this.#young
+    this.#young = []
+    this.#timer = this.#old.length === 0 ? undefined : this.#host.clock.setTimer(TICK_MS, () => this.#tick())
+    if (slow.length === 0) return
+    for (const pending of slow) pending.isNoted = true
+    this.#note(slow.map(runningNote), 'noting which handlers are running').catch(() => {})
+  }
+
+  #storeWithin(deliveries: readonly PendingDelivery[], done: () => void): void {
+    const ours = deliveries.filter(({ delivery }) => !delivery.lost)
+    if (ours.length === 0 || this.#subscription.noteAttempts === undefined) {
+      done()
+      return
+    }
+    const end = (): void => {
+      timer.cancel()
+      this.#waits.delete(end)
+      done()
+    }
+    const timer = this.#host.clock.setTimer(NOTE_TIMEOUT_MS, end)
+    this.#waits.add(end)
+    this.#note(ours.map(runningNote), 'noting which handlers start').then(end, end)
+  }
+
+  /** Reports a failure, and rejects with it. */
+  async #note(notes: readonly AttemptNote[], doing: string): Promise<void> {
+    try {
+      await this.#subscription.noteAttempts?.(notes)
+    } catch (error) {
+      this.#host.noteFailed(error, doing)
+      throw error
+    }
+  }
+}
+
+function runningNote({ delivery }: PendingDelivery): AttemptNote {
+  return { delivery, used: delivery.attempt, running: true, notBefore: undefined }
+}
