@@ -234,10 +234,10 @@ describe('a file that others keep locked', () => {
     db.exec('COMMIT')
     // It is delivered again as it was said, and what stands behind it waits for that.
     await reader.take(3)
-    expect(reader.received.map(({ message, attempt }) => [message.id, attempt])).toEqual([
-      ['k0', 1],
-      ['k0', 2],
-      ['k1', 1],
+    expect(reader.received.map(({ message, attempt, history }) => [message.id, attempt, history])).toEqual([
+      ['k0', 1, 'new'],
+      ['k0', 1, 'returned'],
+      ['k1', 1, 'new'],
     ])
     expect(await reader.ack(...reader.received.slice(1))).toEqual([])
     await waitUntil(() => transport.health().detail === undefined)
@@ -245,7 +245,7 @@ describe('a file that others keep locked', () => {
 })
 
 describe('a database thread that dies', () => {
-  test('is told, is started again, and loses nothing but the count of an attempt', async () => {
+  test('is told, is started again, and loses nothing: not an attempt either, for the process lives', async () => {
     const path = newFile()
     const { transport, told, events } = await open(path)
     await store(
@@ -281,9 +281,9 @@ describe('a database thread that dies', () => {
     ])
     reader.request(2)
     await reader.take(4)
-    expect(reader.received.slice(2).map(({ message, attempt }) => [message.id, attempt])).toEqual([
-      ['c0', 2],
-      ['c1', 2],
+    expect(reader.received.slice(2).map(({ message, attempt, history }) => [message.id, attempt, history])).toEqual([
+      ['c0', 1, 'returned'],
+      ['c1', 1, 'returned'],
     ])
     expect(paused.received).toEqual([])
     paused.subscription.resume()

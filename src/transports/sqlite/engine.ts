@@ -42,6 +42,8 @@ export class Engine {
   #retentionTimer: NodeJS.Timeout | undefined
   #closing: number | undefined
   #closed = false
+  /** The write-ahead log is too large and can't be shrunk, and that was said. */
+  #logIsHeld = false
 
   /** Opens the file. Throws what SQLite throws, or a `FileError`. */
   constructor(
@@ -310,7 +312,17 @@ export class Engine {
     if (this.#store.members.size > 0) this.#outbox.add({ kind: 'ping' })
     this.#outbox.flush()
     this.#guard('looking after the file', () => this.#store.db.checkFile(), true)
+    this.#guard('shrinking the write-ahead log', () => this.#shrinkLog())
     this.#reap()
+  }
+
+  #shrinkLog(): void {
+    const bytes = this.#store.db.shrinkLog()
+    if (bytes !== undefined && !this.#logIsHeld) {
+      const detail = `the write-ahead log of the file has ${Math.round(bytes / 1_048_576)} MiB and can't be shrunk: some program has been reading the file in one transaction since then. End that transaction; the log takes disk space and slows down reading until then`
+      this.#outbox.add({ kind: 'warning', code: 'sqlite-log-held', detail })
+    }
+    this.#logIsHeld = bytes !== undefined
   }
 
   /** Finds out whether the file can be written, where it should be. */
@@ -330,10 +342,24 @@ export class Engine {
       this.#background('taking back what dead processes held', (tx) => {
         processes.enter(tx)
         owners.reap(tx, members)
+        this.#bringOutIdleKeys(tx)
         due.rebase(tx.now)
         tx.after(() => this.#armReap(owners.nextEndIn(members)))
       }),
     )
+  }
+
+  /** A key that stands still would do so forever. There is no known way to get there, and it must not depend on that. */
+  #bringOutIdleKeys(tx: Tx): void {
+    const { claims, members, parking } = this.#store
+    for (const at of members.groups()) {
+      if (!parking.any(at.id)) continue
+      for (const key of parking.idleKeys(at.id)) {
+        claims.release(tx, at.id, key, Number.MAX_SAFE_INTEGER)
+        const detail = `messages of the key "${key}" stood still in the group "${at.group}" of topic "${at.topic.name}" and were brought out again. Please report it, with the file if you can`
+        tx.after(() => this.#outbox.add({ kind: 'warning', code: 'sqlite-key-stood-still', detail }))
+      }
+    }
   }
 
   #armReap(inMs: number): void {

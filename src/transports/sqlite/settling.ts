@@ -212,6 +212,7 @@ export class Settling {
       if (key !== null) {
         tx.free(seat, key)
         tx.unstick(seat, key)
+        this.#claims.release(tx, seat.at.id, key, indexes.length)
       }
       seat.at.touch()
       tx.changed.add(seat.at.id)

@@ -81,6 +81,7 @@ export class SqliteTransport implements Transport, ThreadListener {
       await thread.opened
     } catch (error) {
       await thread.terminate()
+      if (this.#closing !== undefined) throw new StateError('The SQLite transport was closed while it was starting')
       if (error instanceof ThreadRefusedError) throw toConnectionError(error.thread, this.path)
       throw new ConnectionError(`The SQLite transport can't start its database thread`, { cause: error })
     } finally {
@@ -88,7 +89,7 @@ export class SqliteTransport implements Transport, ThreadListener {
     }
     if (this.#closing !== undefined) {
       await thread.terminate()
-      throw new StateError('The SQLite transport was closed while it opened its file')
+      throw new StateError('The SQLite transport was closed while it was starting')
     }
     this.thread = thread
     this.#upSince = this.#host?.clock.monotonic() ?? 0
@@ -254,6 +255,10 @@ export class SqliteTransport implements Transport, ThreadListener {
         // Its group has its place already; a broadcast one that went with the thread goes on with what comes now.
         await thread.ask({ kind: 'subscribe', sub: subscription.sub, spec: { ...subscription.spec, from: 'latest' } })
         subscription.resumeOn(thread)
+        const { topic, group, ephemeral } = subscription.spec
+        if (!ephemeral) continue
+        const reason = 'the database thread ended, and nothing is kept for a broadcast consumer meanwhile'
+        host.events.emit('loss', { transport: host.name, topic, group, count: undefined, position: undefined, reason })
       }
     } catch (error) {
       // It died as well, and was told so, or it is of no use.
