@@ -282,32 +282,35 @@ describe('patterns', () => {
     expect(await transport.admin.groups()).toEqual([])
   })
 
-  test.each(['a.b', 'a.*'])('a group of %s that is deleted while it is consumed goes on where it was', async (topic) => {
-    const path = newFile()
-    const [one, two] = [await open(path), await open(path)]
-    await store(one.transport, many(1, 'a.b'))
-    const [here, there] = [await read(one.transport, topic, 'g'), await read(two.transport, topic, 'g')]
-    here.request(1)
-    const [out] = await here.take(1)
-    await two.transport.admin.deleteGroup(topic, 'g')
-    await waitUntil(() => here.lost.length === 1)
-    expect(await here.ack(out!)).toHaveLength(1)
-    const warned = ({ told }: typeof one): boolean =>
-      told.some(({ event }) => 'code' in event && event.code === 'sqlite-group-deleted')
-    await waitUntil(() => warned(one) && warned(two))
-    here.request(10)
-    there.request(10)
-    const ids = many(6, 'a.b').concat(topic === 'a.*' ? many(6, 'a.c') : [])
-    await store(one.transport, ids)
-    await waitUntil(() => here.received.length - 1 + there.received.length === ids.length)
-    // A row that was deleted behind our back is made again as well.
-    await here.ack(...here.received.slice(1))
-    await there.ack(...there.received)
-    query(path, "DELETE FROM groups WHERE topic_id = (SELECT id FROM topics WHERE name = 'a.b') RETURNING id")
-    const before = here.received.length + there.received.length
-    await store(one.transport, many(6, 'a.b'))
-    await waitUntil(() => here.received.length + there.received.length === before + 6)
-  })
+  test.each(['a.b', 'a.*'])(
+    'a group of %s that is deleted while it is consumed goes on where it was',
+    async (topic) => {
+      const path = newFile()
+      const [one, two] = [await open(path), await open(path)]
+      await store(one.transport, many(1, 'a.b'))
+      const [here, there] = [await read(one.transport, topic, 'g'), await read(two.transport, topic, 'g')]
+      here.request(1)
+      const [out] = await here.take(1)
+      await two.transport.admin.deleteGroup(topic, 'g')
+      await waitUntil(() => here.lost.length === 1)
+      expect(await here.ack(out!)).toHaveLength(1)
+      const warned = ({ told }: typeof one): boolean =>
+        told.some(({ event }) => 'code' in event && event.code === 'sqlite-group-deleted')
+      await waitUntil(() => warned(one) && warned(two))
+      here.request(10)
+      there.request(10)
+      const ids = many(6, 'a.b').concat(topic === 'a.*' ? many(6, 'a.c') : [])
+      await store(one.transport, ids)
+      await waitUntil(() => here.received.length - 1 + there.received.length === ids.length)
+      // A row that was deleted behind our back is made again as well.
+      await here.ack(...here.received.slice(1))
+      await there.ack(...there.received)
+      query(path, "DELETE FROM groups WHERE topic_id = (SELECT id FROM topics WHERE name = 'a.b') RETURNING id")
+      const before = here.received.length + there.received.length
+      await store(one.transport, many(6, 'a.b'))
+      await waitUntil(() => here.received.length + there.received.length === before + 6)
+    },
+  )
 
   test('a pattern of a hundred topics delivers everything, each topic in order', async () => {
     const { transport } = await open(newFile())

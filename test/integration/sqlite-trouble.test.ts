@@ -3,10 +3,18 @@ import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, test } from 'vitest'
 import { sqlite } from 'busbar/sqlite'
-import { ConfigurationError, ConnectionError, PublishError, SettlementError } from '../../src/core/errors.ts'
+import {
+  ConfigurationError,
+  ConnectionError,
+  PublishError,
+  SettlementError,
+  StateError,
+} from '../../src/core/errors.ts'
 import { deadLetterTopic } from '../../src/core/topic.ts'
 import { waitUntil } from '../../src/testing/wait-until.ts'
+import { resolveSqliteOptions } from '../../src/transports/sqlite/options.ts'
 import type { Command } from '../../src/transports/sqlite/protocol.ts'
+import { SqliteTransport } from '../../src/transports/sqlite/transport.ts'
 import { defer, errorOf, lagOf, many, newFile, newHost, open, outgoing, query, read, store } from './sqlite-harness.ts'
 
 async function refusal(path: string): Promise<ConnectionError> {
@@ -297,4 +305,30 @@ describe('a database thread that dies', () => {
     await transport.close()
     expect(transport.health()).toMatchObject({ connected: false })
   })
+})
+
+describe('a program that reads the file for long', () => {
+  test('keeps the write-ahead log from being shrunk: that is a warning, and it is shrunk when it can be', async () => {
+    const path = newFile()
+    const { transport, told } = await open(path, { leaseMs: 300, synchronous: 'normal' })
+    await store(transport, [outgoing('a')])
+    const db = new DatabaseSync(path, { timeout: 5_000 })
+    defer(() => db.close())
+    db.exec('BEGIN')
+    db.prepare('SELECT count(*) FROM messages').get()
+    const body = new Uint8Array(4_000_000)
+    const warned = (): boolean => told.some(({ event }) => 'code' in event && event.code === 'sqlite-log-held')
+    for (let sent = 0; sent < 25; sent++) await store(transport, [outgoing('a', { body })])
+    await waitUntil(warned)
+    db.exec('COMMIT')
+    await waitUntil(() => statSync(`${path}-wal`).size <= 67_108_864)
+  }, 60_000)
+})
+
+test('a transport that is closed while it starts says so', async () => {
+  const transport = new SqliteTransport(resolveSqliteOptions({ path: newFile() }))
+  const opening = transport.open(newHost().host)
+  await transport.close()
+  await expect(opening).rejects.toThrow(/closed while it was starting/)
+  await expect(opening).rejects.toBeInstanceOf(StateError)
 })
