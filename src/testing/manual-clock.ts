@@ -17,7 +17,7 @@ export interface ManualClock extends Clock {
 }
 
 /** Twice as many rounds of the event loop pass without a due timer before a turn ends. */
-const LAST_ROUNDS = 8
+const LAST_ROUNDS = 4
 
 interface Entry {
   readonly dueAt: number
@@ -41,13 +41,15 @@ export function manualClock(options: { readonly now?: number } = {}): ManualCloc
 
   const turn = async (ms: number): Promise<void> => {
     const target = elapsed + ms
+    let fired = false
     for (;;) {
       await quiet()
-      if (!isDue(target)) await settled(() => isDue(target))
+      if (fired && !isDue(target)) await settled(() => isDue(target))
       const next = timers[0]
       if (next === undefined || next.dueAt > target) break
       timers.shift()
       elapsed = Math.max(elapsed, next.dueAt)
+      fired = true
       next.fire()
     }
     elapsed = target

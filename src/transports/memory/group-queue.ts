@@ -67,14 +67,18 @@ export class GroupQueue {
       const member = this.members[this.#turn++ % this.members.length] as MemorySubscription
       const wants = member.wants()
       const batch = wants ? this.#take(member, portion) : []
-      // There may be something for it when it wants more.
-      if (!wants) member.behind.add(this)
+      if (!wants && this.#hasSome) member.behind.add(this)
       if (batch.length === 0) idle++
       else {
         idle = 0
         member.hand(batch)
       }
     }
+  }
+
+  /** There may be something for members that want more. */
+  get #hasSome(): boolean {
+    return this.#returned.length > 0 || this.#readyKeys.length > 0 || this.cursor < this.#log.end
   }
 
   #take(member: MemorySubscription, most: number): MemoryDelivery[] {
