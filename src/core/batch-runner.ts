@@ -94,7 +94,8 @@ export class BatchRunner implements Runner {
       this.#gather()
       if (this.#gathered.length === 0) return
       if (this.#gathered.length < this.#options.size && !this.#due) break
-      if (this.#running.size >= this.#host.maxConcurrency) return
+      // What waits for its note belongs into a batch that is about to start.
+      if (this.#running.size >= this.#host.maxConcurrency || this.#host.noting > 0) return
       this.#start()
     }
     if (this.#timer !== undefined || this.#due) return
@@ -162,6 +163,7 @@ export class BatchRunner implements Runner {
     const gathered = this.#gathered
     this.#clear()
     const begun: PendingDelivery[] = []
+    const begunKeys = new Set<KeyQueue>()
     /** Keys of which one may not begin now, with what was gathered behind it. */
     const held = new Map<KeyQueue, PendingDelivery[]>()
     for (const pending of gathered) {
@@ -170,8 +172,13 @@ export class BatchRunner implements Runner {
       const { queue } = pending
       const behind = queue === undefined ? undefined : held.get(queue)
       if (behind !== undefined) behind.push(pending)
-      else if (this.#host.begin(pending)) begun.push(pending)
-      else if (queue !== undefined && pending.queue === queue) held.set(queue, [])
+      else if (queue !== undefined && begunKeys.has(queue) && this.#host.needsPreparing(pending))
+        // Waiting beside an earlier message of its key, it would start beside it as well.
+        held.set(queue, [pending])
+      else if (this.#host.begin(pending)) {
+        begun.push(pending)
+        if (queue !== undefined) begunKeys.add(queue)
+      } else if (queue !== undefined && pending.queue === queue) held.set(queue, [])
     }
     for (const [queue, behind] of held) if (behind.length > 0) this.#host.notStarted(queue, behind)
     if (begun.length === 0) return

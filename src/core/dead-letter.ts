@@ -1,26 +1,42 @@
-import { types } from 'node:util'
 import type { DeadLetter } from './bus-types.ts'
+import { CodecRegistry } from './codec.ts'
 import type { DeadLetterReason } from './events.ts'
+import { summarizeFailure } from './failure-summary.ts'
+import type { ErrorSummary } from './failure-summary.ts'
+import { fromHeaderText, toAsciiJson, toHeaderText } from './header-text.ts'
 import { OWN_PREFIX } from './headers.ts'
+import { IncomingMessage } from './incoming-message.ts'
 import type { OutgoingMessage } from './message.ts'
+import { NESTED_PREFIX, nestOwnHeaders, trimNested } from './nested-headers.ts'
+import type { MutableHeaders } from './nested-headers.ts'
 import { deadLetterTopic } from './topic.ts'
 import type { Delivery, Position, StoredMessage } from './transport.ts'
 
-// A message that just fits its broker must still fit with these on it.
-const MAX_MESSAGE_CHARS = 1_024
-const MAX_STACK_CHARS = 4_096
+// Lengths on the wire. A message that just fits its broker must still fit with all of these on it: see OWN_HEADER_BYTES.
+const MAX_NAME_CHARS = 256
+const MAX_CODE_CHARS = 128
+const MAX_MESSAGE_CHARS = 4_096
+const MAX_STACK_CHARS = 8_192
+const MAX_CAUSES_CHARS = 4_096
+const MAX_CAUSE_MESSAGE_CHARS = 480
 const MAX_SLIM_CHARS = 100
 
 const REASON = 'busbar-dlq-reason'
 const ERROR = 'busbar-dlq-error'
 const MESSAGE = 'busbar-dlq-message'
+const CODE = 'busbar-dlq-code'
 const STACK = 'busbar-dlq-stack'
+const CAUSE = 'busbar-dlq-cause'
 const ATTEMPTS = 'busbar-dlq-attempts'
 const FIRST = 'busbar-dlq-first-at'
 const LAST = 'busbar-dlq-last-at'
 const TOPIC = 'busbar-dlq-topic'
 const GROUP = 'busbar-dlq-group'
 const POSITION = 'busbar-dlq-position'
+const EXPIRES = 'busbar-dlq-expires-at'
+/** How often the message had been redriven when it died. */
+const DIED_AFTER_REDRIVES = 'busbar-dlq-redrives'
+/** On a copy that was redriven: how often the message has been. */
 const REDRIVES = 'busbar-redrives'
 
 export interface Failure {
@@ -30,34 +46,33 @@ export interface Failure {
   readonly attempts: number
   readonly firstAt: number
   readonly lastAt: number
-  /** Without stack and with a short message: for a broker that took the original but not what comes on top. */
+  /** Without stack and causes, and with a short message: for a broker that took the original but not what comes on top. */
   readonly slim?: boolean
 }
 
 /** The dead letter of a delivery: the original id, bytes and headers, and what is needed to understand it and to send it back. */
 export function makeDeadLetter(delivery: Delivery, failure: Failure): OutgoingMessage {
   const { message } = delivery
-  const { name, text, stack } = summarize(failure.error)
-  const headers: Record<string, string> = Object.assign(
-    Object.create(null) as Record<string, string>,
-    message.headers,
-    {
-      [REASON]: failure.reason,
-      [ERROR]: toHeader(name.slice(0, 128)),
-      [MESSAGE]: toHeader(text.slice(0, failure.slim === true ? MAX_SLIM_CHARS : MAX_MESSAGE_CHARS)),
-      [ATTEMPTS]: String(failure.attempts),
-      [FIRST]: new Date(failure.firstAt).toISOString(),
-      [LAST]: new Date(failure.lastAt).toISOString(),
-      [TOPIC]: message.topic,
-      [GROUP]: failure.group,
-      [POSITION]: JSON.stringify(delivery.position),
-    },
-  )
-  if (stack !== undefined && failure.slim !== true) headers[STACK] = toHeader(stack.slice(0, MAX_STACK_CHARS))
-  // It has expired as an event, but as a dead letter it must stay.
+  const slim = failure.slim === true
+  const headers: MutableHeaders = Object.create(null) as MutableHeaders
+  // A dead letter may fail too, at a consumer of its dead-letter topic. Its own story stays what it was.
+  nestOwnHeaders(message.headers, headers, REDRIVES)
+  headers[REASON] = failure.reason
+  headers[ATTEMPTS] = String(failure.attempts)
+  headers[FIRST] = new Date(failure.firstAt).toISOString()
+  headers[LAST] = new Date(failure.lastAt).toISOString()
+  headers[TOPIC] = message.topic
+  headers[GROUP] = failure.group
+  headers[POSITION] = JSON.stringify(delivery.position)
+  if (message.expiresAt !== undefined) headers[EXPIRES] = new Date(message.expiresAt).toISOString()
+  const redrives = message.headers[REDRIVES]
+  if (redrives !== undefined) headers[DIED_AFTER_REDRIVES] = redrives
+  describeError(headers, failure.error, slim)
+  trimNested(headers, slim)
   return {
     ...message,
     topic: deadLetterTopic(message.topic, failure.group),
+    // As an event it may expire; as a dead letter it must stay.
     expiresAt: undefined,
     headers,
     deliverAt: undefined,
@@ -65,77 +80,117 @@ export function makeDeadLetter(delivery: Delivery, failure: Failure): OutgoingMe
   }
 }
 
-/** Reads a stored dead letter; undefined when it is none of ours (somebody else wrote to the topic). */
-export function parseDeadLetter(stored: StoredMessage): DeadLetter | undefined {
+function describeError(headers: MutableHeaders, error: unknown, slim: boolean): void {
+  const { name, message, code, stack, causes } = summarizeFailure(error)
+  headers[ERROR] = toHeaderText(name, MAX_NAME_CHARS)
+  headers[MESSAGE] = toHeaderText(message, slim ? MAX_SLIM_CHARS : MAX_MESSAGE_CHARS)
+  if (code !== undefined) headers[CODE] = toHeaderText(code, MAX_CODE_CHARS)
+  if (slim) return
+  if (stack !== undefined) headers[STACK] = toHeaderText(stack, MAX_STACK_CHARS)
+  if (causes.length > 0) headers[CAUSE] = causesText(causes)
+}
+
+/** As many of them as there is room for; the nearest ones matter most. */
+function causesText(causes: readonly ErrorSummary[]): string {
+  const kept: string[] = []
+  let chars = 2
+  for (const { name, message, code } of causes) {
+    const text = toAsciiJson({
+      name: clip(name, MAX_NAME_CHARS),
+      message: clip(message, MAX_CAUSE_MESSAGE_CHARS),
+      code: code === undefined ? undefined : clip(code, MAX_CODE_CHARS),
+    })
+    chars += text.length + 1
+    if (chars > MAX_CAUSES_CHARS) break
+    kept.push(text)
+  }
+  return `[${kept.join(',')}]`
+}
+
+function clip(text: string, maxChars: number): string {
+  return fromHeaderText(toHeaderText(text, maxChars))
+}
+
+const BUILT_IN_CODECS = new CodecRegistry()
+
+/** Reads a stored dead letter; undefined when it is none of ours (another program wrote to the topic). */
+export function parseDeadLetter(
+  stored: StoredMessage,
+  codecs: CodecRegistry = BUILT_IN_CODECS,
+): DeadLetter | undefined {
   const { headers } = stored.message
   const topic = headers[TOPIC]
   const reason = headers[REASON]
   if (topic === undefined || reason === undefined) return undefined
-  const original: Record<string, string> = Object.create(null) as Record<string, string>
-  for (const [name, value] of Object.entries(headers)) if (!name.startsWith(OWN_PREFIX)) original[name] = value
+  const original: MutableHeaders = Object.create(null) as MutableHeaders
+  for (const [name, value] of Object.entries(headers)) {
+    if (!name.startsWith(OWN_PREFIX)) original[name] = value
+    else if (name.startsWith(NESTED_PREFIX)) original[name.slice(NESTED_PREFIX.length)] = value
+  }
+  const message = { ...stored.message, topic, headers: original, expiresAt: instantOf(headers[EXPIRES]) }
+  const incoming = new IncomingMessage(message, codecs)
   return {
-    message: { ...stored.message, topic, headers: original },
+    message,
+    data: () => incoming.data,
     position: stored.position,
     reason,
-    errorName: fromHeader(headers[ERROR]) ?? '',
-    errorMessage: fromHeader(headers[MESSAGE]) ?? '',
-    errorStack: fromHeader(headers[STACK]),
+    errorName: textOf(headers[ERROR]) ?? '',
+    errorMessage: textOf(headers[MESSAGE]) ?? '',
+    errorCode: textOf(headers[CODE]),
+    errorStack: textOf(headers[STACK]),
+    errorCause: parseCauses(headers[CAUSE]),
     attempts: Number(headers[ATTEMPTS] ?? 0),
     firstAttemptAt: new Date(headers[FIRST] ?? 0),
     lastAttemptAt: new Date(headers[LAST] ?? 0),
-    redrives: Number(headers[REDRIVES] ?? 0),
+    // A broker that dead-letters by itself leaves the header of the redriven copy on it.
+    redrives: Number(headers[DIED_AFTER_REDRIVES] ?? headers[REDRIVES] ?? 0),
     originalPosition: parsePosition(headers[POSITION]),
   }
 }
 
-/** The copy that goes back to the group. Attempts start anew; the count of redrives goes on. */
-export function makeRedrive(letter: DeadLetter, group: string): OutgoingMessage {
-  const headers = Object.assign(Object.create(null) as Record<string, string>, letter.message.headers, {
-    [REDRIVES]: String(letter.redrives + 1),
+/**
+ * The copy that goes back to the group. Attempts start again; the count of redrives goes on. Its expiry counts again if it
+ * has not passed; if it has, the redrive is the decision to handle the message anyway.
+ */
+export function makeRedrive(letter: DeadLetter, group: string, now: number): OutgoingMessage {
+  const { message, redrives } = letter
+  const headers = Object.assign(Object.create(null) as MutableHeaders, message.headers, {
+    [REDRIVES]: String(redrives + 1),
   })
-  return { ...letter.message, headers, deliverAt: undefined, group }
+  const { expiresAt } = message
+  const expired = expiresAt !== undefined && expiresAt <= now
+  return { ...message, headers, expiresAt: expired ? undefined : expiresAt, deliverAt: undefined, group }
 }
 
-function summarize(error: unknown): { name: string; text: string; stack: string | undefined } {
-  // A handler may throw anything: an error of another realm, or whose fields are no texts, or whose `toString` throws.
-  try {
-    if (!(error instanceof Error) && !types.isNativeError(error))
-      return { name: typeof error, text: asText(error), stack: undefined }
-    const { name, message, stack } = error as { readonly [field in 'name' | 'message' | 'stack']: unknown }
-    return {
-      name: typeof name === 'string' ? name : 'Error',
-      text: asText(message),
-      stack: typeof stack === 'string' ? stack : undefined,
-    }
-  } catch {
-    return { name: typeof error, text: 'a value without a text form', stack: undefined }
-  }
+function textOf(value: string | undefined): string | undefined {
+  return value === undefined ? undefined : fromHeaderText(value)
 }
 
-function asText(value: unknown): string {
-  return (typeof value === 'object' ? JSON.stringify(value) : undefined) ?? String(value)
-}
-
-/** One line of printable ASCII, whatever the text: JSON with its escapes, without the quotes. */
-function toHeader(text: string): string {
-  return JSON.stringify(text)
-    .slice(1, -1)
-    .replace(/[^\x20-\x7e]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
-}
-
-function fromHeader(value: string | undefined): string | undefined {
-  if (value === undefined) return undefined
-  try {
-    return JSON.parse(`"${value}"`) as string
-  } catch {
-    return value
-  }
+function instantOf(value: string | undefined): number | undefined {
+  const ms = value === undefined ? Number.NaN : Date.parse(value)
+  return Number.isNaN(ms) ? undefined : ms
 }
 
 function parsePosition(value: string | undefined): Position | undefined {
+  return parseJson(value) as Position | undefined
+}
+
+function parseCauses(value: string | undefined): readonly ErrorSummary[] {
+  const parsed = parseJson(value)
+  if (!Array.isArray(parsed)) return []
+  return parsed
+    .filter((each): each is Record<string, unknown> => typeof each === 'object' && each !== null)
+    .map(({ name, message, code }) => ({
+      name: typeof name === 'string' ? name : '',
+      message: typeof message === 'string' ? message : '',
+      code: typeof code === 'string' ? code : undefined,
+    }))
+}
+
+function parseJson(value: string | undefined): unknown {
   if (value === undefined) return undefined
   try {
-    return JSON.parse(value) as Position
+    return JSON.parse(value)
   } catch {
     return undefined
   }

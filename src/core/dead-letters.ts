@@ -1,15 +1,25 @@
-import type { DeadLetter, DeadLetters, DeadLetterSelection, RedriveOptions, RedriveReport } from './bus-types.ts'
-import { sleep } from './clock.ts'
+import type {
+  DeadLetter,
+  DeadLetters,
+  DeadLetterSelection,
+  PurgeOptions,
+  RedriveOptions,
+  RedriveReport,
+} from './bus-types.ts'
 import type { Clock } from './clock.ts'
-import { makeRedrive, parseDeadLetter } from './dead-letter.ts'
-import { UnsupportedError } from './errors.ts'
+import type { CodecRegistry } from './codec.ts'
+import { DeadLetterPages } from './dead-letter-pages.ts'
+import { resolvePurge, resolveRedrive, resolveSelection } from './dead-letter-options.ts'
+import { InterruptedError, UnsupportedError } from './errors.ts'
+import type { InterruptedReport } from './errors.ts'
 import type { BusEvents } from './events.ts'
 import type { Publisher } from './publisher.ts'
+import { Redrive } from './redrive.ts'
 import { deadLetterTopic, mayBeBroadcast } from './topic.ts'
 import type { Position, TransportAdmin } from './transport.ts'
 
-/** How many stored messages are looked at in one go. */
-const PAGE = 200
+/** How many dead letters are deleted in one go. */
+const PURGE_STEP = 200
 
 export interface DeadLettersParts {
   readonly topic: string
@@ -17,127 +27,139 @@ export interface DeadLettersParts {
   readonly transportName: string
   readonly admin: TransportAdmin
   readonly publisher: Publisher
+  readonly codecs: CodecRegistry
   readonly clock: Clock
   readonly events: BusEvents
 }
 
 /** The dead letters of one topic and group: look at them, send them back, delete them. */
 export function deadLettersOf(parts: DeadLettersParts): DeadLetters {
-  const topic = deadLetterTopic(parts.topic, parts.group)
+  const { admin, clock, codecs, group, publisher } = parts
+  const topic = deadLetterTopic(parts.topic, group)
+  const pages = (): DeadLetterPages => new DeadLetterPages(admin, topic, codecs)
 
-  async function* select(selection: DeadLetterSelection): AsyncGenerator<DeadLetter[]> {
-    const ids = selection.ids === undefined ? undefined : new Set(selection.ids)
-    let left = selection.limit ?? Infinity
+  async function* select(
+    { ids, filter, limit = Infinity }: DeadLetterSelection,
+    signal?: AbortSignal,
+  ): AsyncGenerator<DeadLetter[]> {
+    const chosen = chooser(ids, filter)
+    const reader = pages()
+    let left = limit
     let after: Position | undefined
-    for (;;) {
-      const page = await parts.admin.read(topic, { after, limit: PAGE })
-      const letters: DeadLetter[] = []
-      for (const stored of page) {
-        after = stored.position
-        const letter = parseDeadLetter(stored)
-        if (letter === undefined || left === 0) continue
-        if (ids !== undefined && !ids.has(letter.message.id)) continue
-        if (selection.filter !== undefined && !selection.filter(letter)) continue
-        letters.push(letter)
-        left--
-      }
-      if (letters.length > 0) yield letters
-      if (page.length < PAGE || left === 0) return
+    while (left > 0) {
+      signal?.throwIfAborted()
+      const { stored, letters, isLast } = await reader.read(after)
+      const some: DeadLetter[] = []
+      for (const letter of letters) if (some.length < left && chosen(letter)) some.push(letter)
+      left -= some.length
+      yield some
+      if (isLast) return
+      after = stored.at(-1)?.position
     }
   }
 
-  async function list(selection: DeadLetterSelection = {}): Promise<readonly DeadLetter[]> {
+  async function list(selection?: DeadLetterSelection): Promise<readonly DeadLetter[]> {
     const all: DeadLetter[] = []
-    for await (const letters of select(selection)) all.push(...letters)
+    for await (const letters of select(resolveSelection(call('list'), selection))) all.push(...letters)
     return all
   }
 
-  /** Publishes one page of copies, and deletes those dead letters whose copy was confirmed. */
-  async function sendBack(
-    letters: readonly DeadLetter[],
-    signal: AbortSignal | undefined,
-  ): Promise<{ redriven: number; failed: RedriveReport['failed'] }> {
-    const failed: { id: string; error: Error }[] = []
-    const confirmed: Position[] = []
-    const copies = letters.map((letter) => makeRedrive(letter, parts.group))
-    await new Promise<void>((resolve) => {
-      let open = copies.length
-      parts.publisher.send(copies, signal, (index, _position, error) => {
-        const letter = letters[index] as DeadLetter
-        if (error === undefined) confirmed.push(letter.position)
-        else failed.push({ id: letter.message.id, error })
-        if (--open === 0) resolve()
-      })
-    })
-    if (confirmed.length > 0) await parts.admin.remove(topic, confirmed)
-    return { redriven: confirmed.length, failed }
+  async function get(id: string): Promise<DeadLetter | undefined> {
+    const selection = resolveSelection(call('get'), { ids: [id], limit: 1 })
+    for await (const [letter] of select(selection)) if (letter !== undefined) return letter
+    return undefined
   }
 
-  /** Copies for a group that nobody is in would be confirmed, and never be seen again. */
+  /** Copies for a group that has no members would be confirmed, and never be seen again. */
   async function requireGroup(): Promise<void> {
-    if (!mayBeBroadcast(parts.group)) return
-    const groups = await parts.admin.groups(parts.topic)
-    if (groups.some(({ group }) => group === parts.group)) return
+    if (!mayBeBroadcast(group)) return
+    const groups = await admin.groups(parts.topic)
+    if (groups.some((each) => each.group === group)) return
     throw new UnsupportedError(
-      `Dead letters of broadcast consumers can't be sent back: each instance was a group of its own ("${parts.group}" is none). Publish what list() returns again, or purge`,
+      `Dead letters of broadcast consumers can't be sent back: each instance was a separate group ("${group}" is none). Publish what list() returns again, or purge`,
     )
   }
 
-  async function redrive(options: RedriveOptions = {}): Promise<RedriveReport> {
-    const { maxRedrives, ratePerSecond, signal } = options
-    const filter = (letter: DeadLetter): boolean =>
-      (maxRedrives === undefined || letter.redrives < maxRedrives) &&
-      (options.filter === undefined || options.filter(letter))
-    // Chosen first, as a whole: a redriven message that fails again comes back to this topic, and must wait for the next call.
-    const letters = await list({ ids: options.ids, limit: options.limit, filter })
-    if (options.dryRun === true) return { matched: letters.length, redriven: 0, failed: [] }
-    await requireGroup()
-    const failed: { id: string; error: Error }[] = []
-    let redriven = 0
-    const step = ratePerSecond === undefined ? PAGE : Math.max(1, Math.min(PAGE, Math.ceil(ratePerSecond / 10)))
-    for (let at = 0; at < letters.length; at += step) {
-      signal?.throwIfAborted()
-      const some = letters.slice(at, at + step)
-      const startedAt = parts.clock.monotonic()
-      const result = await sendBack(some, signal)
-      redriven += result.redriven
-      failed.push(...result.failed)
-      if (ratePerSecond === undefined || at + step >= letters.length) continue
-      const rest = (some.length / ratePerSecond) * 1000 - (parts.clock.monotonic() - startedAt)
-      if (rest > 0) await sleep(parts.clock, rest, signal)
-    }
-    parts.events.emit('redrive', {
-      transport: parts.transportName,
-      topic: parts.topic,
-      group: parts.group,
-      redriven,
-      purged: 0,
+  async function redrive(given?: RedriveOptions): Promise<RedriveReport> {
+    const options = resolveRedrive(call('redrive'), given)
+    const chosen = chooser(options.ids, options.filter)
+    const run = new Redrive({ group, topic, admin, publisher, clock, pages, chosen }, options)
+    const progress = (): InterruptedReport => ({ ...run.report, purged: 0 })
+    await whole('redrive', progress, options, async () => {
+      await run.choose()
+      if (options.dryRun === true) return
+      await requireGroup()
+      await run.send()
     })
-    return { matched: letters.length, redriven, failed }
+    return run.report
   }
 
-  async function purge(selection: DeadLetterSelection = {}): Promise<number> {
-    let purged = 0
+  async function purge(given?: PurgeOptions): Promise<number> {
+    const options = resolvePurge(call('purge'), given)
     // Positions alone: there may be more dead letters than memory.
     const positions: Position[] = []
-    for await (const letters of select(selection)) for (const { position } of letters) positions.push(position)
-    for (let at = 0; at < positions.length; at += PAGE)
-      purged += await parts.admin.remove(topic, positions.slice(at, at + PAGE))
-    parts.events.emit('redrive', {
-      transport: parts.transportName,
-      topic: parts.topic,
-      group: parts.group,
-      redriven: 0,
-      purged,
+    let purged = 0
+    const progress = (): InterruptedReport => ({ matched: positions.length, redriven: 0, purged, failed: [] })
+    await whole('purge', progress, options, async () => {
+      for await (const letters of select(options, options.signal))
+        for (const { position } of letters) positions.push(position)
+      // The last ones first: where a position says which one of its id a message is, those before it stay valid.
+      for (let end = positions.length; end > 0; end -= PURGE_STEP) {
+        options.signal?.throwIfAborted()
+        purged += await admin.remove(topic, positions.slice(Math.max(0, end - PURGE_STEP), end))
+      }
     })
     return purged
   }
 
-  return {
-    topic,
-    list,
-    get: async (id) => (await list({ ids: [id], limit: 1 }))[0],
-    redrive,
-    purge,
+  /** Emits what was done, however the work ends. When it ends half-way, the error carries the report so far. */
+  async function whole(
+    name: 'redrive' | 'purge',
+    progress: () => InterruptedReport,
+    { signal, dryRun }: Pick<RedriveOptions, 'signal' | 'dryRun'>,
+    work: () => Promise<void>,
+  ): Promise<void> {
+    try {
+      await work()
+      if (dryRun !== true) emit(progress(), true)
+    } catch (error) {
+      const report = progress()
+      const isStarted = report.redriven + report.purged + report.failed.length > 0
+      if (isStarted) emit(report, false)
+      const aborted = signal?.aborted === true
+      if (!isStarted && !aborted) throw error
+      const done = name === 'redrive' ? report.redriven : report.purged
+      throw new InterruptedError(
+        `The ${name} of "${topic}" ${aborted ? 'was aborted' : 'failed'} after ${done} of ${report.matched} dead letters; call it again for the rest`,
+        { report, aborted, cause: aborted ? signal.reason : error },
+      )
+    }
   }
+
+  function emit({ redriven, purged, failed }: InterruptedReport, complete: boolean): void {
+    const transport = parts.transportName
+    parts.events.emit('redrive', {
+      transport,
+      topic: parts.topic,
+      group,
+      redriven,
+      purged,
+      failed: failed.length,
+      complete,
+    })
+  }
+
+  function call(method: string): string {
+    return `deadLetters("${parts.topic}", "${group}").${method}()`
+  }
+
+  return { topic, list, get, redrive, purge }
+}
+
+function chooser(
+  ids: readonly string[] | undefined,
+  filter: ((letter: DeadLetter) => boolean) | undefined,
+): (letter: DeadLetter) => boolean {
+  const wanted = ids === undefined ? undefined : new Set(ids)
+  return (letter) => (wanted === undefined || wanted.has(letter.message.id)) && (filter === undefined || filter(letter))
 }

@@ -87,6 +87,10 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     return this.#maxConcurrency()
   }
 
+  get noting(): number {
+    return this.#gate?.noting ?? 0
+  }
+
   /** Before the first delivery. */
   attach(subscription: TransportSubscription, runner: Runner): void {
     this.#subscription = subscription
@@ -98,18 +102,15 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#gate = new StartGate(
       this,
       this.#notes,
-      parks ? new ParkedKeys(admin, this.#parts.deadLetterGroup) : undefined,
+      parks ? new ParkedKeys(admin, this.#parts.deadLetterGroup, this.clock) : undefined,
     )
   }
 
   /** Returns everything that has not started; what waits for its retry keeps its delay. */
   releaseAll(): void {
     this.#runner?.flush()
-    const now = this.clock.now()
-    for (const pending of this.outstanding.toArray()) {
-      if (pending.state === 'queued' || pending.state === 'preparing') this.#release(pending, 0)
-      else if (pending.state === 'waitingForRetry') this.#release(pending, Math.max(0, pending.retryAt - now))
-    }
+    for (const pending of this.outstanding.toArray())
+      if (pending.state !== 'running' && pending.state !== 'settling') this.#release(pending, 0)
   }
 
   /** Returns what is with a handler: its outcome comes too late. */
@@ -162,7 +163,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       this.counters.received++
       this.bufferedBytes += delivery.bytes
       this.outstanding.push(pending)
-      if (!this.#lifecycle.isOpen) this.#release(pending, Math.max(0, (delivery.notBefore ?? 0) - now))
+      if (!this.#lifecycle.isOpen) this.#release(pending, 0)
       else if (!this.scheduler.add(pending)) this.#release(pending, RETURN_DELAY_MS)
     }
     this.#runner?.pump()
@@ -185,7 +186,9 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
         freed++
         freedBytes += delivery.bytes
       }
-      // One that is being settled gives its credit back there: the transport refuses it, which counts as a failure.
+      // One that is being settled gives its credit back there: the transport refuses it, which counts as a failure. But
+      // its message may be here again before that.
+      else this.#ackLost(pending)
     }
     if (count === 0) return
     this.counters.lost += count
@@ -204,9 +207,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   begin(pending: PendingDelivery): boolean {
     const { delivery } = pending
-    if (delivery.history !== 'new' && !pending.wasHandled && this.#handled.take(delivery.message)) {
-      // Handled here, and its ack was lost.
-      this.#ack(pending)
+    if (delivery.history !== 'new' && !pending.wasHandled && this.#handled.beginAck(delivery.message)) {
+      this.#ack(pending, 'earlier')
       return false
     }
     const now = this.clock.now()
@@ -249,6 +251,10 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     return true
   }
 
+  needsPreparing(pending: PendingDelivery): boolean {
+    return this.#msUntilDue(pending) > 0 || (this.#gate as StartGate).needsPreparing(pending)
+  }
+
   started(pending: PendingDelivery): void {
     this.#notes?.started(pending)
   }
@@ -259,7 +265,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     if (pending.delivery.lost) {
       this.#handled.add(pending.delivery.message)
       this.#dropLost(pending)
-    } else this.#ack(pending)
+    } else this.#ack(pending, 'this')
   }
 
   failed(pending: PendingDelivery, error: unknown): boolean {
@@ -333,7 +339,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   prepared(pending: PendingDelivery): void {
     pending.isPrepared = true
-    this.scheduler.requeue(pending)
+    this.scheduler.requeueFirst(pending)
     this.#runner?.pump()
   }
 
@@ -374,10 +380,19 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     return true
   }
 
-  #ack(pending: PendingDelivery): void {
+  #ack(pending: PendingDelivery, of: 'this' | 'earlier'): void {
+    pending.ackOf = of
     this.#forget(pending)
     ;(this.#settler as Settler).ack(pending)
     this.scheduler.finish(pending)
+  }
+
+  /** The message comes again; it has been handled. */
+  #ackLost(pending: PendingDelivery): void {
+    const { message } = pending.delivery
+    if (pending.ackOf === 'this') this.#handled.add(message)
+    else if (pending.ackOf === 'earlier') this.#handled.notAcked(message)
+    pending.ackOf = undefined
   }
 
   /** The broker took it back while its handler ran, so the outcome is ignored. */
@@ -439,8 +454,9 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     for (const later of behind) this.#release(later, 0)
   }
 
-  /** To the broker, untouched or not to be waited for. */
-  #release(pending: PendingDelivery, delayMs: number): void {
+  /** To the broker, untouched or not to be waited for; at the earliest when its next attempt is due. */
+  #release(pending: PendingDelivery, minDelayMs: number): void {
+    const delayMs = Math.max(minDelayMs, this.#msUntilDue(pending))
     if (pending.state === 'running') this.runningMessages--
     this.#endWait(pending)
     this.counters.released++
@@ -450,6 +466,11 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     if (this.#keepsOrder) this.scheduler.beginReturn(pending)
     else this.scheduler.remove(pending)
     ;(this.#settler as Settler).add(pending, { type: 'release', delayMs: Math.ceil(delayMs), inOrder })
+  }
+
+  #msUntilDue({ state, retryAt, wasHandled, delivery }: PendingDelivery): number {
+    if (state === 'waitingForRetry') return retryAt - this.clock.now()
+    return wasHandled || delivery.notBefore === undefined ? 0 : delivery.notBefore - this.clock.now()
   }
 
   #deadLetter(
@@ -493,6 +514,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     switch (outcome.type) {
       case 'ack':
         this.counters.acked++
+        if (pending.ackOf === 'earlier') this.#handled.acked(pending.delivery.message)
         if (this.#events.wants('ack'))
           this.#events.emit('ack', { ...this.#ofMessage(pending), durationMs: this.#since(pending.startedAt) })
         return
@@ -502,6 +524,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
         return
       case 'reject':
         this.#forget(pending)
+        if (outcome.deadLetter !== undefined) this.#gate?.deadLettered(pending)
         this.scheduler.finish(pending)
         this.freed(1, pending.delivery.bytes)
         this.#reportRejected(pending, outcome.deadLetter?.topic)
@@ -518,7 +541,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.counters.settleFailed++
     if (this.#events.wants('settleFailed')) this.#events.emit('settleFailed', { ...this.#ofMessage(pending), error })
     pending.state = 'settled'
-    if (outcome.type === 'ack') this.#handled.add(pending.delivery.message)
+    if (outcome.type === 'ack') this.#ackLost(pending)
     else if (outcome.type === 'reject') {
       this.#forget(pending)
       this.scheduler.finish(pending)

@@ -14,6 +14,7 @@ export type ErrorCode =
   | 'BUSBAR_REMOTE'
   | 'BUSBAR_NO_RESPONDERS'
   | 'BUSBAR_REJECT'
+  | 'BUSBAR_INTERRUPTED'
 
 // Registered, so that errors of two copies of the package in one process still know each other.
 const brand = Symbol.for('busbar.error')
@@ -235,5 +236,45 @@ export class RejectError extends BusbarError {
 
   static override is(this: void, value: unknown): value is RejectError {
     return hasCode(value, 'BUSBAR_REJECT')
+  }
+}
+
+/** What a redrive or purge had done when it ended early. */
+export interface InterruptedReport {
+  /** How many dead letters had been chosen. */
+  readonly matched: number
+  /** Sent back, confirmed by the broker. */
+  readonly redriven: number
+  readonly purged: number
+  /** Not confirmed by the broker: they are still dead letters. */
+  readonly failed: readonly { readonly id: string; readonly error: Error }[]
+}
+
+const NOTHING_DONE: InterruptedReport = Object.freeze({ matched: 0, redriven: 0, purged: 0, failed: [] })
+
+/**
+ * A redrive or purge of dead letters ended before it was complete: its signal was aborted (`name` is then `AbortError`), or
+ * the broker failed in the middle. `report` says what had been done, `cause` why it ended. Calling it again does the rest.
+ */
+export class InterruptedError extends BusbarError {
+  readonly report: InterruptedReport
+  /** The caller's signal ended it. */
+  readonly aborted: boolean
+
+  constructor(
+    message: string,
+    options: BusbarErrorOptions & { readonly report?: InterruptedReport; readonly aborted?: boolean } = {},
+  ) {
+    super('BUSBAR_INTERRUPTED', message, { retryable: true, ...options })
+    this.report = options.report ?? NOTHING_DONE
+    this.aborted = options.aborted ?? false
+  }
+
+  override get name(): string {
+    return this.aborted ? 'AbortError' : super.name
+  }
+
+  static override is(this: void, value: unknown): value is InterruptedError {
+    return hasCode(value, 'BUSBAR_INTERRUPTED')
   }
 }

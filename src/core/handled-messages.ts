@@ -9,28 +9,44 @@ const REDRIVES = 'busbar-redrives'
  * they come again to this process, they are acked without a second call.
  */
 export class HandledMessages {
-  /** How often each was handled: two messages may have one id. */
-  readonly #counts = new Map<string, number>()
+  /** How often each was handled (two messages may have one id), and how many of those are being acked now. */
+  readonly #handled = new Map<string, { count: number; acking: number }>()
 
   add(message: EncodedMessage): void {
     const id = identityOf(message)
-    const count = this.#counts.get(id) ?? 0
-    this.#counts.delete(id)
-    this.#counts.set(id, count + 1)
-    if (this.#counts.size <= MAX_REMEMBERED) return
-    const [oldest] = this.#counts.keys()
-    this.#counts.delete(oldest as string)
+    const known = this.#handled.get(id)
+    if (known !== undefined) {
+      known.count++
+      return
+    }
+    this.#handled.set(id, { count: 1, acking: 0 })
+    if (this.#handled.size <= MAX_REMEMBERED) return
+    const [oldest] = this.#handled.keys()
+    this.#handled.delete(oldest as string)
   }
 
-  /** True when the message was handled; the next one of this id is asked for separately. */
-  take(message: EncodedMessage): boolean {
-    if (this.#counts.size === 0) return false
-    const id = identityOf(message)
-    const count = this.#counts.get(id)
-    if (count === undefined) return false
-    if (count === 1) this.#counts.delete(id)
-    else this.#counts.set(id, count - 1)
+  /** True when this delivery is of a message that was handled: it is to be acked, and `acked` or `notAcked` called after. */
+  beginAck(message: EncodedMessage): boolean {
+    if (this.#handled.size === 0) return false
+    const known = this.#handled.get(identityOf(message))
+    if (known === undefined || known.acking >= known.count) return false
+    known.acking++
     return true
+  }
+
+  /** The broker has the ack now. */
+  acked(message: EncodedMessage): void {
+    const id = identityOf(message)
+    const known = this.#handled.get(id)
+    if (known === undefined) return
+    known.acking--
+    if (--known.count === 0) this.#handled.delete(id)
+  }
+
+  /** It has not, and delivers the message again. */
+  notAcked(message: EncodedMessage): void {
+    const known = this.#handled.get(identityOf(message))
+    if (known !== undefined) known.acking--
   }
 }
 

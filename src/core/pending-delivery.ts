@@ -28,6 +28,8 @@ export class PendingDelivery {
   isPrepared = false
   /** A handler has had it in its hands, and may have changed its data. */
   wasHandled = false
+  /** Why it is being acked: its handler has just succeeded, or did so for an earlier delivery of the message. */
+  ackOf: 'this' | 'earlier' | undefined = undefined
   /** Its data is the output of the schema already. */
   isValidated = false
   /** Noted at the broker as running. */

@@ -20,11 +20,15 @@ export interface RunnerHost {
   readonly clock: Clock
   /** How many handlers may run at once right now. */
   readonly maxConcurrency: number
+  /** Deliveries that start as soon as the broker has a note of it. Each takes the place of a handler. */
+  readonly noting: number
   /**
    * Marks the delivery as running. False when it must not be handled now: the host has dealt with it, and as long as it has
    * its key queue, what comes later of the key must wait.
    */
   begin(pending: PendingDelivery): boolean
+  /** True when `begin` would have to wait first: for its time, or for something that the broker is asked or told. */
+  needsPreparing(pending: PendingDelivery): boolean
   /** Its handler has begun and did not end at once. */
   started(pending: PendingDelivery): void
   succeeded(pending: PendingDelivery): void

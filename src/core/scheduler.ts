@@ -13,6 +13,8 @@ export class Scheduler {
   readonly #order: Order
   readonly #queues = new Map<string, KeyQueue>()
   readonly #ready = new Queue<PendingDelivery>()
+  /** Prepared, and to run before everything else: the broker has been told that they run. */
+  readonly #prepared = new Queue<PendingDelivery>()
 
   constructor(order: Order) {
     this.#order = order
@@ -43,9 +45,13 @@ export class Scheduler {
 
   /** The next one to run, or undefined. Passes over those that were lost or returned meanwhile. */
   next(): PendingDelivery | undefined {
-    for (let pending = this.#ready.shift(); pending !== undefined; pending = this.#ready.shift())
+    for (let pending = this.#take(); pending !== undefined; pending = this.#take())
       if (pending.state === 'queued') return pending
     return undefined
+  }
+
+  #take(): PendingDelivery | undefined {
+    return this.#prepared.size > 0 ? this.#prepared.shift() : this.#ready.shift()
   }
 
   /** One more of a key that the caller has taken from already, in order: for a batch. Not one that must run alone. */
@@ -64,7 +70,13 @@ export class Scheduler {
     if (queue.inProgress === 0) this.#advance(queue)
   }
 
-  /** One that still blocks its key (or has none) may run again: a retry is due, or it is prepared. */
+  /** The same for one whose start is prepared: it comes next. */
+  requeueFirst(pending: PendingDelivery): void {
+    pending.state = 'queued'
+    this.#prepared.push(pending)
+  }
+
+  /** One that still blocks its key (or has none) may run again: its retry is due. */
   requeue(pending: PendingDelivery): void {
     pending.state = 'queued'
     this.#ready.push(pending)

@@ -39,7 +39,7 @@ export class SingleRunner implements Runner {
     if (this.#pumping) return
     this.#pumping = true
     try {
-      while (this.#running.size < this.#host.maxConcurrency) {
+      while (this.#running.size + this.#host.noting < this.#host.maxConcurrency) {
         const pending = this.#host.scheduler.next()
         if (pending === undefined) break
         this.#start(pending)

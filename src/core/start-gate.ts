@@ -23,6 +23,8 @@ export class StartGate {
   /** The one that runs alone among its kind, and those that wait for its end. */
   #alone: PendingDelivery | undefined
   #waiting: PendingDelivery[] = []
+  /** Those whose note is on its way: each has a place among the running handlers, for it starts as soon as it is noted. */
+  readonly #noting = new Set<PendingDelivery>()
 
   constructor(host: StartGateHost, notes: RunningNotes, parkedKeys: ParkedKeys | undefined) {
     this.#host = host
@@ -30,23 +32,35 @@ export class StartGate {
     this.#parkedKeys = parkedKeys
   }
 
+  get noting(): number {
+    return this.#noting.size
+  }
+
+  /** True when its handler can't start at once. */
+  needsPreparing(pending: PendingDelivery): boolean {
+    if (pending.isPrepared) return false
+    return isSuspect(pending) || this.#mayBeParked(pending)
+  }
+
   /** True when the handler may start now. Otherwise the gate has the delivery, and tells its host what becomes of it. */
   pass(pending: PendingDelivery): boolean {
-    if (pending.isPrepared) {
+    if (!this.needsPreparing(pending)) {
       pending.isPrepared = false
       return true
     }
-    const isSuspect =
-      !pending.wasHandled && (pending.delivery.history === 'unknown' || pending.delivery.history === 'died')
-    const mayBeParked = this.#parkedKeys !== undefined && pending.queue !== undefined
-    if (!isSuspect && !mayBeParked) return true
     pending.state = 'preparing'
-    this.#prepare(pending, isSuspect).catch((error: unknown) => this.#host.prepareFailed(pending, error))
+    this.#prepare(pending).catch((error: unknown) => this.#host.prepareFailed(pending, error))
     return false
+  }
+
+  /** It is in the dead letters now. */
+  deadLettered({ delivery }: PendingDelivery): void {
+    this.#parkedKeys?.add(delivery.message)
   }
 
   /** Its handler has ended, or it is gone: another one may run alone. */
   ended(pending: PendingDelivery): void {
+    this.#noting.delete(pending)
     if (pending !== this.#alone) return
     this.#alone = undefined
     for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
@@ -57,8 +71,13 @@ export class StartGate {
     }
   }
 
-  async #prepare(pending: PendingDelivery, isSuspect: boolean): Promise<void> {
-    if (this.#parkedKeys !== undefined && pending.queue !== undefined) {
+  #mayBeParked({ queue, delivery, receivedAt }: PendingDelivery): boolean {
+    if (this.#parkedKeys === undefined || queue === undefined) return false
+    return !this.#parkedKeys.isFree(delivery.message, receivedAt)
+  }
+
+  async #prepare(pending: PendingDelivery): Promise<void> {
+    if (this.#parkedKeys !== undefined && this.#mayBeParked(pending)) {
       const blocker = await this.#parkedKeys.blocker(pending.delivery.message)
       if (pending.state !== 'preparing') return
       if (blocker !== undefined) {
@@ -73,12 +92,19 @@ export class StartGate {
       }
       this.#alone = pending
     }
-    if (isSuspect) await this.#note(pending)
+    if (isSuspect(pending)) await this.#note(pending)
     else this.#host.prepared(pending)
   }
 
   async #note(pending: PendingDelivery): Promise<void> {
+    this.#noting.add(pending)
     await this.#notes.before(pending)
+    this.#noting.delete(pending)
     if (pending.state === 'preparing') this.#host.prepared(pending)
   }
+}
+
+/** It was with a process that has died. One that has had its handler here since is known not to end the process. */
+function isSuspect({ delivery, wasHandled }: PendingDelivery): boolean {
+  return !wasHandled && (delivery.history === 'unknown' || delivery.history === 'died')
 }

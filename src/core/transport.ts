@@ -216,7 +216,8 @@ export interface TransportSubscription {
   extend?(deliveries: readonly Delivery[]): Promise<void>
   /**
    * Stores notes about unsettled deliveries at the broker; resolves when they would survive the death of this process, rejects
-   * when they can't be stored. A later note about a delivery replaces the one before. The runtime calls it
+   * when they can't be stored. Notes take effect in the order of the calls, and a later one about a delivery replaces the one before.
+   * The runtime calls it
    *
    * - before it starts a handler for a message whose history is `unknown` or `died`, and waits for the answer;
    * - for a handler that has been running for a moment, without waiting: short ones cost nothing;
@@ -307,8 +308,9 @@ export interface Transport {
   readonly system: string
   readonly capabilities: Capabilities
   /**
-   * Connects. Rejects with `ConnectionError` or `AuthorizationError` when that fails now; after it resolved once, the
-   * transport reconnects by itself for as long as it is open, and says so in events.
+   * Connects. Rejects with `ConnectionError` or `AuthorizationError` when that fails now; nothing stays open then, and it may
+   * be called again: the bus does so while the error is retryable. After it resolved once, the transport reconnects by
+   * itself for as long as it is open, and says so in events.
    */
   open(host: TransportHost): Promise<void>
   /**

@@ -38,6 +38,8 @@ export class Watchdog {
   #hadTrouble = false
   #stalled: string | undefined
   #stuck: readonly PendingDelivery[] = []
+  /** At the last check. */
+  #wasWell = true
   #closed = false
 
   constructor(host: WatchdogHost, clock: Clock, windowMs: number) {
@@ -76,15 +78,12 @@ export class Watchdog {
   }
 
   async #check(): Promise<void> {
-    const wasWell = this.#isWell
+    const wasWell = this.#wasWell
     this.#stuck = this.#host.findStuck(this.#windowMs)
     for (const pending of this.#stuck.slice(0, MAX_REPORTED)) this.#host.stuck(pending)
     await this.#checkStall()
-    if (!wasWell && this.#isWell && !this.#closed) this.#host.recovered()
-  }
-
-  get #isWell(): boolean {
-    return this.#stalled === undefined && this.#stuck.length === 0
+    this.#wasWell = this.#stalled === undefined && this.#stuck.length === 0
+    if (!wasWell && this.#wasWell && !this.#closed) this.#host.recovered()
   }
 
   async #checkStall(): Promise<void> {

@@ -16,6 +16,7 @@ import { processDeathScenarios } from './process-death.ts'
 import { publishScenarios } from './publish.ts'
 import { reconnectScenarios } from './reconnect.ts'
 import { redeliveryScenarios } from './redelivery.ts'
+import { redriveCopyScenarios } from './redrive-copies.ts'
 import { redriveScenarios } from './redrive.ts'
 import { replayScenarios } from './replay.ts'
 import type { Scenario } from './scenario.ts'
@@ -37,6 +38,7 @@ export const allScenarios: readonly Scenario[] = [
   ...delaysKeptScenarios,
   ...deadLetterScenarios,
   ...redriveScenarios,
+  ...redriveCopyScenarios,
   ...parkKeyScenarios,
   ...replayScenarios,
   ...backPressureScenarios,

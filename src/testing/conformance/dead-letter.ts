@@ -253,6 +253,85 @@ export const deadLetterScenarios: readonly Scenario[] = [
     },
   },
   {
+    id: 'dead-letter/cause',
+    group,
+    invariant: 3,
+    title: 'the dead letter names what really failed: the cause of a retry, the chain of causes, their codes',
+    needs: ['admin'],
+    async run(ctx) {
+      const [bus, topic, name] = [await ctx.bus(), ctx.topic(), ctx.group()]
+      const refused = Object.assign(new Error('connect ECONNREFUSED ☎'), { code: 'ECONNREFUSED' })
+      const failed = new TypeError('fetch failed', { cause: refused })
+      const probe = ctx.probe((message, handler) => {
+        if (message.data === 'retry') return handler.retry({ delayMs: 1, cause: failed })
+        if (message.data === 'reject') return handler.reject('not for us', { cause: failed })
+        throw Object.assign(new Error('duplicate key'), { code: 23505, errors: [failed] })
+      })
+      ctx.consume(bus, topic, probe.handler(), { group: name, retry: quick(2) })
+      await bus.start()
+      const kinds = ['retry', 'reject', 'throw']
+      const ids = await publishAll(
+        bus,
+        topic,
+        kinds.map((data) => ({ data })),
+      )
+      const letters = await ctx.deadLetters(bus, topic, name, 3)
+      const [retried, rejected, thrown] = ids.map((id) => letters.find(({ message }) => message.id === id))
+      const chain = [
+        { name: 'TypeError', message: 'fetch failed', code: undefined },
+        { name: 'Error', message: 'connect ECONNREFUSED ☎', code: 'ECONNREFUSED' },
+      ]
+      assert.deepEqual(
+        [retried?.errorName, retried?.errorMessage, retried?.errorStack, retried?.errorCause],
+        ['TypeError', 'fetch failed', failed.stack, chain.slice(1)],
+      )
+      assert.deepEqual(
+        [rejected?.errorName, rejected?.errorMessage, rejected?.errorCause],
+        ['RejectError', 'not for us', chain],
+      )
+      assert.deepEqual([thrown?.errorMessage, thrown?.errorCode, thrown?.errorCause], ['duplicate key', '23505', chain])
+      assert.equal(thrown?.data(), 'throw')
+    },
+  },
+  {
+    id: 'dead-letter/nested',
+    group,
+    invariant: 6,
+    title: 'a consumer of a dead-letter topic that fails leaves the first story as it was, also after a redrive',
+    needs: ['admin', 'redelivery'],
+    async run(ctx) {
+      const [bus, topic, name, watching] = [await ctx.bus(), ctx.topic(), ctx.group('failing'), ctx.group('alerts')]
+      const letterTopic = deadLetterTopic(topic, name)
+      const failing = ctx.probe(() => {
+        throw new Planned('card refused')
+      })
+      let works = false
+      const alerts = ctx.probe(() => {
+        if (!works) throw new Planned('pager down')
+      })
+      ctx.consume(bus, topic, failing.handler(), { group: name, retry: quick(2) })
+      ctx.consume(bus, letterTopic, alerts.handler(), { group: watching, retry: quick(1) })
+      await bus.start()
+      const { id } = await bus.publish(topic, { a: 1 }, { headers: { 'x-own': 'kept' } })
+      const letter = await only(ctx, letterTopic, watching, bus)
+      assert.deepEqual(
+        [letter.message.id, letter.message.topic, letter.errorMessage, letter.redrives],
+        [id, letterTopic, 'planned: pager down', 0],
+      )
+      assert.equal(letter.message.headers['busbar-dlq-message'], 'planned: card refused')
+      works = true
+      assert.equal((await bus.deadLetters(letterTopic, watching).redrive()).redriven, 1)
+      await alerts.waitExactly([id])
+      const { headers } = alerts.handled[0]?.message ?? assert.fail()
+      assert.deepEqual(
+        [headers['x-own'], headers['busbar-dlq-topic'], headers['busbar-dlq-group'], headers['busbar-dlq-attempts']],
+        ['kept', topic, name, '2'],
+      )
+      assert.equal(headers['busbar-dlq-message'], 'planned: card refused')
+      assert.match(headers['busbar-dlq-stack'] ?? '', /card refused/)
+    },
+  },
+  {
     id: 'dead-letter/plain-topic',
     group,
     invariant: 6,

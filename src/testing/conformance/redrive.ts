@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Bus } from '../../core/bus-types.ts'
+import { InterruptedError } from '../../core/errors.ts'
 import type { ScenarioContext } from './context.ts'
 import type { Probe } from './probe.ts'
 import type { Scenario } from './scenario.ts'
@@ -178,6 +179,44 @@ export const redriveScenarios: readonly Scenario[] = [
     },
   },
   {
+    id: 'dead-letter/redrive-aborted',
+    group,
+    invariant: 6,
+    title: 'an aborted redrive says what it did; what is left stays, and the next call does the rest',
+    needs: ['admin', 'redelivery'],
+    async run(ctx) {
+      const { bus, topic, name, probe, ids, repair } = await broken(ctx, 30)
+      const letters = bus.deadLetters(topic, name)
+      const record = ctx.recorder(bus)
+      repair()
+      const aborting = new AbortController()
+      const redrive = letters.redrive({ ratePerSecond: 20, signal: aborting.signal })
+      await probe.waitHandled(3)
+      aborting.abort()
+      const error: unknown = await redrive.then(
+        () => undefined,
+        (thrown: unknown) => thrown,
+      )
+      assert.ok(InterruptedError.is(error), `it must reject with an InterruptedError, got ${String(error)}`)
+      const { matched, redriven, failed } = error.report
+      assert.equal(error.name, 'AbortError')
+      assert.equal(matched, 30)
+      assert.ok(redriven >= 3 && redriven < 30, `${redriven} of 30 were redriven`)
+      assert.deepEqual(
+        record.of('redrive').map((event) => [event.redriven, event.failed, event.complete]),
+        [[redriven, failed.length, false]],
+      )
+      assert.equal((await letters.list()).length, 30 - redriven)
+      assert.equal((await letters.redrive()).redriven, 30 - redriven)
+      // A copy whose confirmation was not waited for may be there twice.
+      await ctx.waitUntil(
+        () => new Set(probe.ids()).size === 30,
+        () => probe.ids(),
+      )
+      assertSame([...new Set(probe.ids())], [...ids])
+    },
+  },
+  {
     id: 'dead-letter/purge',
     group,
     invariant: 3,
@@ -232,13 +271,18 @@ async function broken(
   const probe = ctx.probe(() => {
     if (!works) throw new Planned('not yet')
   })
-  ctx.consume(bus, topic, probe.handler(), { group: name, retry: quick(1) })
+  const handle = ctx.consume(bus, topic, probe.handler(), { group: name, retry: quick(1) })
   more.before?.(bus, topic)
   await bus.start()
   const ids = await publishAll(
     bus,
     topic,
     numbered(count).map((item) => ({ ...item, key: more.key })),
+  )
+  // Before any look at the broker: listing hundreds of them again and again would take the time that making them needs.
+  await ctx.waitUntil(
+    () => handle.stats().deadLettered === count,
+    () => handle.stats(),
   )
   await ctx.deadLetters(bus, topic, name, count)
   return {

@@ -5,7 +5,7 @@ import type { BusEvents } from '../../core/events.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
 import type { LinkedList } from '../../core/linked-list.ts'
 import { OptionsReader } from '../../core/options.ts'
-import { messageBytes } from '../../core/outgoing.ts'
+import { messageBytes } from '../../core/message.ts'
 import { compilePattern, isDeadLetterTopic, isPattern } from '../../core/topic.ts'
 import type {
   DeliverySink,

@@ -1,9 +1,9 @@
 import { PublishError } from '../../core/errors.ts'
 import type { LinkedList } from '../../core/linked-list.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
+import { tooLarge } from '../../core/size-limit.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import type { MemoryBroker } from './broker.ts'
-import { tooLarge } from './too-large.ts'
 import type { Waiter } from './topic-state.ts'
 
 /** Stores a batch. A message whose topic is full has a promise for its outcome; the others do not wait for it. */
@@ -16,7 +16,8 @@ export function publishToMemory(
   const outcomes: (PublishOutcome | Promise<PublishOutcome>)[] = []
   const now = broker.clock.now()
   for (const message of batch) {
-    const error = tooLarge(message, maxMessageBytes)
+    // A copy for one group is a redrive: the broker has the message already.
+    const error = message.group === undefined ? tooLarge(message, maxMessageBytes, 'memory') : undefined
     if (error !== undefined) {
       outcomes.push({ error })
       continue

@@ -1,6 +1,7 @@
 import { SettlementError } from '../../core/errors.ts'
 import type { EncodedMessage } from '../../core/message.ts'
 import { LinkedList } from '../../core/linked-list.ts'
+import { contentBytes, tooLarge } from '../../core/size-limit.ts'
 import type {
   Delivery,
   DeliverySink,
@@ -12,7 +13,6 @@ import type {
 import type { MemoryBroker } from './broker.ts'
 import type { MemoryDelivery } from './delivery.ts'
 import type { GroupQueue } from './group-queue.ts'
-import { tooLarge } from './too-large.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 
@@ -26,6 +26,8 @@ export class MemorySubscription implements TransportSubscription {
   readonly queues: Set<GroupQueue> = new Set()
   /** Those that had to leave this member out because it wanted nothing: there may be something for it when it does. */
   readonly behind: Set<GroupQueue> = new Set()
+  /** Called once, when it is closed. */
+  onClosed: () => void = () => {}
   #credit = 0
   #bytes = 0
   #paused = false
@@ -78,7 +80,9 @@ export class MemorySubscription implements TransportSubscription {
     if (delivery.settled) return new SettlementError('The delivery has been settled before')
     if (outcome.type === 'reject' && outcome.deadLetter !== undefined) {
       // One synchronous step together with the ack below: nobody sees one without the other.
-      const error = tooLarge(outcome.deadLetter, this.#maxMessageBytes) ?? this.#broker.appendNow(outcome.deadLetter)
+      // What another member could publish, whose limit is higher, can be dead-lettered here too.
+      const limit = Math.max(this.#maxMessageBytes, contentBytes(delivery.message))
+      const error = tooLarge(outcome.deadLetter, limit, 'memory') ?? this.#broker.appendNow(outcome.deadLetter)
       if (error !== undefined) return error
     }
     this.outstanding.remove(delivery)
@@ -106,6 +110,7 @@ export class MemorySubscription implements TransportSubscription {
       delivery.queue.giveBack(delivery, 0, delivery.attempt - 1)
     }
     this.#broker.leave(this)
+    this.onClosed()
     return Promise.resolve()
   }
 

@@ -1,11 +1,11 @@
 import { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
+import { tooLarge } from '../../core/size-limit.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import { toPublishError } from './errors.ts'
 import { toColumns, toPosition } from './mapping.ts'
 import { ThreadRefusedError } from './thread.ts'
 import type { DatabaseThread } from './thread.ts'
-import { tooLarge } from './too-large.ts'
 
 /** What is laid out for the database thread in one turn of the event loop, so that none takes more than a few ms. */
 const CHUNK_COUNT = 2_000
@@ -64,7 +64,9 @@ export class SqlitePublisher {
   #send(batch: readonly OutgoingMessage[]): Promise<readonly PublishOutcome[]> {
     let errors: Map<number, PublishError> | undefined
     for (let index = 0; index < batch.length; index++) {
-      const error = tooLarge(batch[index] as OutgoingMessage, this.#host.maxMessageBytes)
+      const message = batch[index] as OutgoingMessage
+      // A copy for one group is a redrive: the file has the message already.
+      const error = message.group === undefined ? tooLarge(message, this.#host.maxMessageBytes, 'sqlite') : undefined
       if (error !== undefined) (errors ??= new Map()).set(index, error)
     }
     return errors === undefined ? this.#store(batch) : this.#storeRest(batch, errors)

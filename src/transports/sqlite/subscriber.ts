@@ -1,5 +1,6 @@
 import { SettlementError } from '../../core/errors.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
+import { contentBytes, tooLarge } from '../../core/size-limit.ts'
 import type {
   AttemptNote,
   DeliverySink,
@@ -16,7 +17,6 @@ import { OUTCOME } from './protocol.ts'
 import type { StoredColumns, SubscribeSpec } from './protocol.ts'
 import { ThreadGoneError, ThreadRefusedError } from './thread.ts'
 import type { DatabaseThread } from './thread.ts'
-import { DEAD_LETTER_ROOM, tooLarge } from './too-large.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 
@@ -94,7 +94,11 @@ export class SqliteSubscription implements TransportSubscription {
         continue
       }
       const letter = outcome.type === 'reject' ? outcome.deadLetter : undefined
-      const error = letter === undefined ? undefined : tooLarge(letter, maxMessageBytes + DEAD_LETTER_ROOM)
+      // What another process could publish, whose limit is higher, can be dead-lettered here too.
+      const error =
+        letter === undefined
+          ? undefined
+          : tooLarge(letter, Math.max(maxMessageBytes, contentBytes(delivery.message)), 'sqlite')
       if (error !== undefined) {
         failures.push({ index, error })
         continue

@@ -2,6 +2,7 @@ import { expect, it } from 'vitest'
 import { createBus } from 'busbar'
 import type {
   BatchConsumeOptions,
+  BatchContext,
   BatchItemResult,
   Bus,
   ConsumeOptions,
@@ -32,6 +33,8 @@ interface Setup {
 interface Run {
   readonly ids: readonly string[]
   readonly keys: ReadonlySet<string>
+  /** It has a message that may have killed its last process. */
+  readonly isSuspect: boolean
   abandoned: boolean
 }
 
@@ -62,8 +65,14 @@ class Life {
   readonly clock: ManualClock = manualClock()
   readonly setup: Setup
   readonly broker: ModelBroker
-  readonly bus: Bus
-  readonly consumer: ConsumerHandle & ConsumerControl
+  bus!: Bus
+  consumer!: ConsumerHandle & ConsumerControl
+  readonly options: ConsumeOptions
+  readonly batch: BatchConsumeOptions
+  /** How many processes were killed so far. Handlers of dead ones are not looked at. */
+  lives = 0
+  /** Messages that a handler of this process has had. */
+  readonly met = new Set<string>()
   readonly runs = new Set<Run>()
   /** Handlers that wait for their signal; those that never look at it end by hand. */
   readonly stubborn = new Set<() => void>()
@@ -85,31 +94,56 @@ class Life {
       complain: (what) => this.complaints.push(what),
     })
     this.broker.leaseMsOfModel = random.chance(0.5) ? 900 : undefined
-    this.bus = createBus({ service: 'model', transport: this.broker, clock })
-    const options: ConsumeOptions = {
+    this.broker.attempts = setup.attempts
+    this.options = {
       order: setup.order,
       concurrency: setup.concurrency,
       prefetch: setup.prefetch,
       prefetchBytes: setup.prefetchBytes,
-      retry: { attempts: setup.attempts, backoff: 'fixed', baseMs: random.pick([0, 50]), mode: setup.mode },
+      retry: { attempts: setup.attempts, backoff: 'fixed', baseMs: random.pick([0, 50, 400]), mode: setup.mode },
       deadLetter: random.pick(['topic', 'topic', 'drop']),
       timeoutMs: setup.timeoutMs,
       abandonAfterMs: 100,
     }
-    const batch: BatchConsumeOptions = { ...options, batch: { size: random.integer(1, 6), timeoutMs: 20 } }
+    this.batch = { ...this.options, batch: { size: random.integer(1, 6), timeoutMs: 20 } }
+    this.open()
+  }
+
+  /** A process of its own, as it were. */
+  open(): void {
+    const life = this.lives
+    const { setup } = this
+    this.bus = createBus({ logger: false, service: 'model', transport: this.broker, clock: this.clock })
     this.consumer = (
       setup.batch
-        ? this.bus.consume('orders.placed', (messages, ctx) => this.handleBatch(messages, ctx), batch)
-        : this.bus.consume('orders.placed', (message, ctx) => this.handle(message, ctx), options)
+        ? this.bus.consume('orders.placed', (messages, ctx) => this.handleBatch(messages, ctx, life), this.batch)
+        : this.bus.consume('orders.placed', (message, ctx) => this.handle(message, ctx, life), this.options)
     ) as ConsumerHandle & ConsumerControl
     // Listeners that meddle in the middle of things.
     for (const name of ['retry', 'delivery', 'ack', 'lost', 'settleFailed', 'deadLetter', 'limit'] as const)
       this.bus.events.on(name, () => {
-        if (!this.peace && this.random.chance(0.03)) this.meddle()
+        if (!this.peace && this.lives === life && this.random.chance(0.03)) this.meddle()
       })
     this.bus.events.on('abandoned', ({ message }) => {
+      if (this.lives !== life) return
       for (const run of this.runs) if (run.ids.includes(message.id)) run.abandoned = true
     })
+  }
+
+  /** Kills the process in the middle of everything, and starts another one. */
+  async crash(): Promise<void> {
+    const { bus } = this
+    this.member.die()
+    this.lives++
+    this.runs.clear()
+    this.met.clear()
+    this.releaseStubborn()
+    // A broker that keeps no order may hand over what comes back beside what is newer.
+    if (!this.setup.orderedRedelivery)
+      for (const key of KEYS) this.unordered.add(this.setup.order === 'strict' ? '' : (key ?? ''))
+    await bus.close({ timeoutMs: 0 })
+    this.open()
+    await this.bus.start()
   }
 
   get member(): ModelSubscription {
@@ -122,12 +156,14 @@ class Life {
 
   // --- handlers ------------------------------------------------------------------------------------------------------
 
-  begin(messages: readonly Message[]): Run {
+  begin(messages: readonly Message[], attempts: readonly number[]): Run {
     if (this.closed) this.complain('a handler started after close')
+    let isSuspect = false
     const keys = new Set<string>()
     const before = new Set<Stored>()
-    for (const message of messages) {
+    for (const [index, message] of messages.entries()) {
       const stored = this.broker.stored.find(({ id }) => id === message.id) as Stored
+      isSuspect = this.checkAttempt(stored, attempts[index] ?? 0, messages.length) || isSuspect
       if (stored.out?.message.headers['delivery'] !== message.headers['delivery'])
         this.complain(`${message.id} was handled from a delivery that is no longer ours`)
       const key = this.broker.keyOf(stored)
@@ -140,9 +176,30 @@ class Life {
     for (const run of this.runs)
       for (const key of keys)
         if (!run.abandoned && run.keys.has(key)) this.complain(`two handlers of key "${key}" at once`)
-    const run = { ids: messages.map(({ id }) => id), keys, abandoned: false }
+    if (isSuspect && [...this.runs].some((run) => run.isSuspect && !run.abandoned))
+      this.complain('two messages that may have killed a process run at once')
+    const run = { ids: messages.map(({ id }) => id), keys, isSuspect, abandoned: false }
     this.runs.add(run)
     return run
+  }
+
+  /** True for one that may have killed the process before this one. */
+  checkAttempt(stored: Stored, attempt: number, batchSize: number): boolean {
+    if (attempt > stored.starts + 1)
+      this.complain(`${stored.id} makes attempt ${attempt}, and its handler was started ${stored.starts} times before`)
+    if (this.clock.now() < stored.dueAt - 1)
+      this.complain(`${stored.id} was handled ${stored.dueAt - this.clock.now()} ms before its retry was due`)
+    if (stored.acksLost > 0) this.complain(`${stored.id} was handled again, though only its ack was lost`)
+    stored.starts++
+    const { history } = stored
+    const isFirst = !this.met.has(stored.id)
+    this.met.add(stored.id)
+    if (!isFirst || (history !== 'died' && history !== 'unknown')) return false
+    if (stored.note?.running !== true && this.broker.weather.latencyMs === 0)
+      this.complain(`${stored.id} (${history}) started without a note`)
+    if (history !== 'died') return false
+    if (batchSize > 1) this.complain(`${stored.id} may have killed a process and runs in a batch with others`)
+    return true
   }
 
   checkOrder(stored: Stored, key: string, before: ReadonlySet<Stored>): void {
@@ -154,7 +211,7 @@ class Life {
       if (broker.keyOf(other) !== key || before.has(other) || other.done !== undefined) continue
       // Refused as the batch began.
       const { expiresAt = Infinity } = other.change
-      if (setup.batch && (other.attempts > setup.attempts || expiresAt <= this.clock.now())) continue
+      if (setup.batch && (other.used >= setup.attempts || expiresAt <= this.clock.now())) continue
       if (!other.through) this.complain(`${stored.id} was handled before ${other.id}`)
       // In a batch with it, what came behind stands, or is tried again with what follows.
       else if (!setup.batch && other.rejecting && other.out !== undefined)
@@ -164,8 +221,8 @@ class Life {
 
   /** The end of a run; `through` are those whose outcome is final. */
   end(run: Run, through: readonly Message[]): void {
-    this.runs.delete(run)
-    if (run.abandoned) return
+    // Of a process that was killed, no outcome arrives.
+    if (!this.runs.delete(run) || run.abandoned) return
     for (const { id } of through) {
       const stored = this.broker.stored.find((other) => other.id === id) as Stored
       stored.through = true
@@ -185,8 +242,9 @@ class Life {
     })
   }
 
-  handle(message: Message, ctx: HandlerContext): unknown {
-    const run = this.begin([message])
+  handle(message: Message, ctx: HandlerContext, life: number): unknown {
+    if (life !== this.lives) return undefined
+    const run = this.begin([message], [ctx.attempt])
     const { random } = this
     const fails = (): boolean => random.chance(this.peace ? 0.1 : 0.35)
     const finish = (): void => {
@@ -213,11 +271,12 @@ class Life {
     })
   }
 
-  async handleBatch(
-    messages: readonly Message[],
-    ctx: Pick<HandlerContext, 'signal'>,
-  ): Promise<void | BatchItemResult[]> {
-    const run = this.begin(messages)
+  async handleBatch(messages: readonly Message[], ctx: BatchContext, life: number): Promise<void | BatchItemResult[]> {
+    if (life !== this.lives) return
+    const run = this.begin(
+      messages,
+      messages.map((_, index) => ctx.attempt(index)),
+    )
     const { random } = this
     if (!this.peace && random.chance(0.05)) this.meddle()
     try {
@@ -275,6 +334,7 @@ class Life {
       broker.weather.settleFails = random.pick([0, 0, 0.2])
       broker.weather.rejectFails = random.pick([0, 0, 0.7])
     } else if (action < 95) this.releaseStubborn()
+    else if (action < 97) await this.crash()
     else await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
     this.check()
   }
@@ -368,6 +428,10 @@ async function play(seed: number): Promise<void> {
 
 const LIVES = Number(process.env['BUSBAR_MODEL_LIVES'] ?? 1_500)
 
-it('keeps order, credit and every message through anything that may happen', async () => {
-  for (let seed = 1; seed <= LIVES; seed++) await play(seed)
-})
+it(
+  'keeps order, credit, attempts, delays and every message through anything that may happen',
+  { timeout: 60_000 + LIVES * 40 },
+  async () => {
+    for (let seed = 1; seed <= LIVES; seed++) await play(seed)
+  },
+)

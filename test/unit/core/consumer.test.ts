@@ -1,82 +1,12 @@
 import { runInNewContext } from 'node:vm'
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { createBus, defineEvent, PublishError } from 'busbar'
-import type { Bus, BusEventName, ConsumeOptions, ConsumerHandle, Handler, HandlerContext, Message } from 'busbar'
+import type { Capabilities, ConsumeOptions, HandlerContext, Message } from 'busbar'
 import { manualClock } from 'busbar/testing'
-import type { ManualClock } from 'busbar/testing'
 import * as z from 'zod'
-import type { AnyEventDefinition } from '../../../src/core/define.ts'
-import type { Capabilities } from '../../../src/core/transport.ts'
+import { byHand, stage, turn } from './stage.ts'
 import { delivery, notSent, StubTransport } from './stub-transport.ts'
 import type { StubSubscription } from './stub-transport.ts'
-
-interface Stage {
-  readonly bus: Bus
-  readonly broker: StubSubscription
-  readonly consumer: ConsumerHandle
-  readonly clock: ManualClock
-  readonly transport: StubTransport
-  readonly events: string[]
-}
-
-const open: Bus[] = []
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((bus) => bus.close({ timeoutMs: 0 })))
-})
-
-async function stage(
-  handler: Handler<never>,
-  options: ConsumeOptions = {},
-  capabilities: Partial<Capabilities> = {},
-  target: string | AnyEventDefinition = 'orders.placed',
-  leaseMs?: number,
-): Promise<Stage> {
-  const transport = new StubTransport(capabilities)
-  transport.leaseMs = leaseMs
-  const clock = manualClock()
-  const bus = createBus({ service: 'billing', transport, clock })
-  open.push(bus)
-  const events: string[] = []
-  bus.events.onAny((name: BusEventName) => events.push(name))
-  const consumer = bus.consume(target as string, handler as Handler, {
-    retry: { backoff: 'fixed', baseMs: 100 },
-    ...options,
-  })
-  await bus.start()
-  return { bus, broker: transport.subscriptions[0] as StubSubscription, consumer, clock, transport, events }
-}
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
-}
-
-/** A handler whose calls are ended by hand, by message id. */
-function byHand(): {
-  handler: Handler
-  started: string[]
-  end(id: string, error?: unknown): void
-  signals: Map<string, AbortSignal>
-} {
-  const running = new Map<string, { resolve: () => void; reject: (error: unknown) => void }>()
-  const started: string[] = []
-  const signals = new Map<string, AbortSignal>()
-  return {
-    started,
-    signals,
-    handler: (message: Message, ctx: HandlerContext) => {
-      started.push(`${message.id}#${ctx.attempt}`)
-      signals.set(message.id, ctx.signal)
-      return new Promise<void>((resolve, reject) => running.set(message.id, { resolve, reject }))
-    },
-    end(id, error) {
-      const run = running.get(id)
-      if (run === undefined) throw new Error(`${id} is not running`)
-      running.delete(id)
-      if (error === undefined) run.resolve()
-      else run.reject(error)
-    },
-  }
-}
 
 describe('credit', () => {
   it('is the prefetch at first, and comes back as deliveries are settled', async () => {
@@ -685,7 +615,7 @@ describe('closing', () => {
     const transport = new StubTransport()
     transport.leaseMs = 1_000
     const clock = manualClock()
-    const bus = createBus({ service: 'billing', transport, clock })
+    const bus = createBus({ logger: false, service: 'billing', transport, clock })
     await bus.start()
     const subscribe = transport.subscribe.bind(transport)
     let go = (): void => {}
@@ -720,7 +650,7 @@ describe('starting', () => {
   it('rejects with the error of a subscription, and closes everything again', async () => {
     const transport = new StubTransport()
     transport.subscribeError = new Error('no such queue')
-    const bus = createBus({ service: 'billing', transport })
+    const bus = createBus({ logger: false, service: 'billing', transport })
     const consumer = bus.consume('orders.placed', () => {})
     await expect(bus.start()).rejects.toThrow('no such queue')
     await expect(consumer.ready).rejects.toThrow('no such queue')
@@ -748,7 +678,11 @@ describe('starting', () => {
     ['replay', {}, { from: 'earliest' }, 'latest'],
     ['replay by time', {}, { from: { timeMs: 1 } }, 'by time'],
   ])('refuses by name what the transport can not do: %s', (_what, capabilities, options, remedy) => {
-    const bus = createBus({ service: 'billing', transport: new StubTransport(capabilities as Partial<Capabilities>) })
+    const bus = createBus({
+      logger: false,
+      service: 'billing',
+      transport: new StubTransport(capabilities as Partial<Capabilities>),
+    })
     expect(() => bus.consume('orders.*', () => {}, options as ConsumeOptions)).toThrow(
       expect.objectContaining({ code: 'BUSBAR_UNSUPPORTED', message: expect.stringContaining(remedy) as string }),
     )

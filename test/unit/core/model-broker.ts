@@ -1,7 +1,9 @@
 import { PublishError, SettlementError } from '../../../src/core/errors.ts'
 import type { EncodedMessage } from '../../../src/core/message.ts'
 import type {
+  AttemptNote,
   Delivery,
+  DeliveryHistory,
   DeliverySink,
   Settlement,
   SettlementFailure,
@@ -17,14 +19,27 @@ export interface Stored {
   readonly order: number
   readonly key: string | undefined
   readonly change: Partial<EncodedMessage>
-  attempts: number
+  /** Attempts that are used up, as far as the broker knows. */
+  used: number
+  history: DeliveryHistory
+  /** What the runtime noted about it while it is out. */
+  note: AttemptNote | undefined
+  /** Handlers that started, whatever became of them. */
+  starts: number
+  /** Not handed over before (monotonic). */
   notBefore: number
+  /** Handed over, but not to be handled before (wall clock). */
+  heldUntil: number | undefined
+  /** No attempt may start before (wall clock): the runtime said so, and nothing may shorten it. */
+  dueAt: number
   out: ModelDelivery | undefined
   done: 'ack' | 'reject' | undefined
   /** The runtime wants to dead-letter it; the broker has not said yes. */
   rejecting: boolean
   /** Its handling has ended well, or with a dead letter: what comes later of its key may be handled. */
   through: boolean
+  /** Acks of it that the broker did not take: it comes again, and must not be handled again. */
+  acksLost: number
 }
 
 export interface ModelDelivery extends Delivery {
@@ -57,6 +72,8 @@ export class ModelBroker extends StubTransport {
   readonly random: Random
   readonly complain: (what: string) => void
   leaseMsOfModel: number | undefined
+  /** Of the consumer. */
+  attempts = 1
 
   constructor(parts: {
     readonly clock: ManualClock
@@ -82,12 +99,18 @@ export class ModelBroker extends StubTransport {
       order,
       key,
       change,
-      attempts: 0,
+      used: 0,
+      history: 'new',
+      note: undefined,
+      starts: 0,
       notBefore: 0,
+      heldUntil: undefined,
+      dueAt: 0,
       out: undefined,
       done: undefined,
       rejecting: false,
       through: false,
+      acksLost: 0,
     })
   }
 
@@ -132,9 +155,12 @@ export class ModelSubscription implements TransportSubscription {
   bytes = 0
   paused = false
   closed = false
+  /** Its process was killed: nothing that it says reaches the broker, and it hears nothing. */
+  dead = false
   readonly #broker: ModelBroker
   readonly #sink: DeliverySink
   #answersUntil = 0
+  #noting: Promise<void> = Promise.resolve()
 
   constructor(broker: ModelBroker, spec: SubscriptionSpec, sink: DeliverySink, leaseMs: number | undefined) {
     this.#broker = broker
@@ -160,18 +186,18 @@ export class ModelSubscription implements TransportSubscription {
 
   /** Hands over what may be handed over now, at most so many. */
   deliver(most: number): void {
-    if (this.paused || this.closed) return
+    if (this.paused || this.closed || this.dead) return
     const batch: ModelDelivery[] = []
     for (const stored of this.#broker.deliverable()) {
       if (batch.length >= most || this.credit <= 0 || this.bytes <= 0) break
       const bytes = 10 + (stored.order % 90)
-      stored.attempts++
       const headers = { delivery: String(++deliveries) }
       const message = encoded(stored.id, { key: stored.key, ...stored.change, headers })
       const delivery: ModelDelivery = {
         message,
-        attempt: stored.attempts,
-        history: stored.attempts === 1 ? 'new' : 'returned',
+        attempt: stored.used + 1,
+        history: stored.history,
+        notBefore: stored.heldUntil,
         position: { delivery: deliveries },
         bytes,
         lost: false,
@@ -198,10 +224,60 @@ export class ModelSubscription implements TransportSubscription {
     if (taken.length > 0) this.#sink.lost(taken, 'the broker says so')
   }
 
+  /** The process lives: what it did here costs no attempt, and what waited here goes on waiting. */
   #takeBack(delivery: ModelDelivery): void {
+    const { stored } = delivery
     delivery.lost = true
-    delivery.stored.out = undefined
-    delivery.stored.rejecting = false
+    stored.used = delivery.attempt - 1
+    if (stored.note !== undefined) stored.heldUntil = stored.note.notBefore
+    this.#returned(stored)
+  }
+
+  #returned(stored: Stored): void {
+    stored.out = undefined
+    stored.rejecting = false
+    stored.note = undefined
+    stored.history = 'returned'
+  }
+
+  /** Kills its process: what was out comes back, and of its attempts only what was noted is known. */
+  die(): void {
+    this.dead = true
+    for (const stored of this.#broker.unfinished) {
+      const { note, out } = stored
+      // What the process remembered is gone with it.
+      stored.acksLost = 0
+      // Noted, and about to start.
+      if (note?.running === true) stored.starts = Math.max(stored.starts, note.used)
+      if (out === undefined) continue
+      out.lost = true
+      this.#returned(stored)
+      stored.history = note?.running === true ? 'died' : 'unknown'
+      if (note === undefined) continue
+      stored.used = note.used
+      stored.heldUntil = note.notBefore
+    }
+  }
+
+  async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
+    const { random, weather, clock } = this.#broker
+    const now = clock.monotonic()
+    // In the order of the calls, as everything.
+    this.#answersUntil = Math.max(this.#answersUntil, now + random.integer(0, weather.latencyMs))
+    const earlier = this.#noting
+    const done = Promise.withResolvers<void>()
+    this.#noting = done.promise
+    if (this.#answersUntil > now)
+      await new Promise<void>((resolve) => this.#broker.after(this.#answersUntil - now, resolve))
+    await earlier
+    done.resolve()
+    if (this.dead || this.closed) throw new SettlementError('nobody listens')
+    for (const note of notes) {
+      const { stored } = note.delivery as ModelDelivery
+      if (note.delivery.lost) continue
+      stored.note = note
+      if (note.notBefore !== undefined) stored.dueAt = note.notBefore
+    }
   }
 
   settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
@@ -209,6 +285,9 @@ export class ModelSubscription implements TransportSubscription {
     for (const { delivery, outcome } of batch) {
       const { stored } = delivery as ModelDelivery
       if (outcome.type !== 'reject' || delivery.lost) continue
+      const reason = outcome.deadLetter?.headers['busbar-dlq-reason']
+      if (reason === 'exhausted' && stored.starts < this.#broker.attempts)
+        this.#broker.complain(`${stored.id} was given up after ${stored.starts} of ${this.#broker.attempts} attempts`)
       stored.rejecting = true
       stored.through = true
     }
@@ -231,22 +310,29 @@ export class ModelSubscription implements TransportSubscription {
     const delivery = given as ModelDelivery
     const { stored } = delivery
     const { weather, random, clock } = this.#broker
-    if (delivery.lost || this.closed) return new SettlementError('taken back')
+    if (delivery.lost || this.closed || this.dead) return new SettlementError('taken back')
     if (delivery.settled) this.#broker.complain(`${stored.id} was settled twice`)
     if (outcome.type === 'reject' && random.chance(weather.rejectFails))
       return new PublishError('no dead letters today', { outcome: 'not-sent', retryable: true })
     if (random.chance(weather.settleFails)) {
       this.#takeBack(delivery)
+      if (outcome.type === 'ack') stored.acksLost++
       return new SettlementError('taken back just now')
     }
     delivery.settled = true
-    stored.out = undefined
-    stored.rejecting = false
+    this.#returned(stored)
     if (outcome.type === 'ack' || outcome.type === 'reject') stored.done = outcome.type
     else {
       if (!(outcome.delayMs >= 0)) this.#broker.complain(`${stored.id} was delayed by ${outcome.delayMs} ms`)
-      stored.notBefore = clock.monotonic() + outcome.delayMs
-      if (outcome.type === 'release') stored.attempts--
+      const now = clock.now()
+      if (outcome.type === 'release' && now + outcome.delayMs + weather.latencyMs + 1 < stored.dueAt)
+        this.#broker.complain(`${stored.id} is due in ${stored.dueAt - now} ms and was released for ${outcome.delayMs}`)
+      stored.used = outcome.type === 'nack' ? delivery.attempt : delivery.attempt - 1
+      // A broker that can't hold back a key hands it over at once, and the runtime waits.
+      const holds = outcome.inOrder === true && !this.#broker.capabilities.orderedRedelivery
+      stored.notBefore = clock.monotonic() + (holds ? 0 : outcome.delayMs)
+      stored.heldUntil = holds ? now + outcome.delayMs : undefined
+      if (outcome.type === 'nack') stored.dueAt = now + outcome.delayMs
     }
     return undefined
   }
@@ -261,6 +347,7 @@ export class ModelSubscription implements TransportSubscription {
 
   async close(): Promise<void> {
     this.closed = true
+    if (this.dead) return
     for (const stored of this.#broker.unfinished) if (stored.out !== undefined) this.#takeBack(stored.out)
   }
 }

@@ -11,6 +11,7 @@ import type {
   Settlement,
   SettlementFailure,
   SubscriptionSpec,
+  SubscriptionState,
   Transport,
   TransportSubscription,
 } from '../../../src/core/transport.ts'
@@ -84,6 +85,12 @@ export class StubSubscription implements TransportSubscription {
   readonly settleCalls: number[] = []
   readonly extended: string[][] = []
   readonly noted: { readonly id: string; readonly attempt: number }[] = []
+  /** Every note as `id used running|waiting`. */
+  readonly notes: string[] = []
+  /** Keeps notes from being stored until it is resolved. */
+  noting: Promise<void> = Promise.resolve()
+  stateNow: SubscriptionState = { standby: false }
+  readyNow: number | undefined = undefined
   credit = 0
   bytes = 0
   paused = false
@@ -140,8 +147,19 @@ export class StubSubscription implements TransportSubscription {
   }
 
   async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
+    await this.noting
+    for (const { delivery: noted, used, running } of notes)
+      this.notes.push(`${noted.message.id} ${used} ${running ? 'running' : 'waiting'}`)
     for (const { delivery: noted, used, running } of notes)
       if (!running) this.noted.push({ id: noted.message.id, attempt: used })
+  }
+
+  state(): SubscriptionState {
+    return this.stateNow
+  }
+
+  async readyHere(): Promise<number | undefined> {
+    return this.readyNow
   }
 
   async drain(): Promise<void> {}
@@ -180,11 +198,19 @@ export function encoded(id: string, change: Partial<EncodedMessage> = {}): Encod
 
 export function delivery(
   id: string,
-  change: Partial<EncodedMessage> & { readonly attempt?: number; readonly bytes?: number } = {},
+  change: Partial<EncodedMessage> & Partial<Pick<Delivery, 'attempt' | 'bytes' | 'history' | 'notBefore'>> = {},
 ): StubDelivery {
-  const { attempt = 1, bytes = 100, ...message } = change
-  const history = attempt === 1 ? 'new' : 'returned'
-  return { message: encoded(id, message), attempt, history, position: { id }, bytes, lost: false, runtime: undefined }
+  const { attempt = 1, bytes = 100, history = attempt === 1 ? 'new' : 'returned', notBefore, ...message } = change
+  return {
+    message: encoded(id, message),
+    attempt,
+    history,
+    notBefore,
+    position: { id },
+    bytes,
+    lost: false,
+    runtime: undefined,
+  }
 }
 
 export function notSent(message = 'the broker is away'): PublishError {

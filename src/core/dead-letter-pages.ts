@@ -1,0 +1,49 @@
+import type { DeadLetter } from './bus-types.ts'
+import type { CodecRegistry } from './codec.ts'
+import { parseDeadLetter } from './dead-letter.ts'
+import { messageBytes } from './message.ts'
+import type { Position, StoredMessage, TransportAdmin } from './transport.ts'
+
+const FIRST_PAGE = 20
+const MAX_PAGE = 200
+const MAX_GROWTH = 4
+/** A page of large messages has fewer of them. */
+const PAGE_BYTES = 4_194_304
+
+export interface Page {
+  readonly stored: readonly StoredMessage[]
+  /** Those of `stored` that are dead letters of ours. */
+  readonly letters: readonly DeadLetter[]
+  readonly isLast: boolean
+}
+
+/** Reads a dead-letter topic in pages of a bounded number of bytes, as far as earlier pages foretell the size of later ones. */
+export class DeadLetterPages {
+  readonly #admin: TransportAdmin
+  readonly #topic: string
+  readonly #codecs: CodecRegistry
+  #limit = FIRST_PAGE
+
+  constructor(admin: TransportAdmin, topic: string, codecs: CodecRegistry) {
+    this.#admin = admin
+    this.#topic = topic
+    this.#codecs = codecs
+  }
+
+  async read(after: Position | undefined): Promise<Page> {
+    const limit = this.#limit
+    const stored = await this.#admin.read(this.#topic, { after, limit })
+    const letters: DeadLetter[] = []
+    let bytes = 0
+    for (const each of stored) {
+      bytes += messageBytes(each.message)
+      const letter = parseDeadLetter(each, this.#codecs)
+      if (letter !== undefined) letters.push(letter)
+    }
+    if (stored.length > 0) {
+      const fitting = Math.floor((PAGE_BYTES * stored.length) / bytes)
+      this.#limit = Math.max(1, Math.min(fitting, MAX_PAGE, limit * MAX_GROWTH))
+    }
+    return { stored, letters, isLast: stored.length < limit }
+  }
+}

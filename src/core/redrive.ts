@@ -1,0 +1,189 @@
+import type { DeadLetter, RedriveOptions, RedriveReport } from './bus-types.ts'
+import { sleep } from './clock.ts'
+import type { Clock } from './clock.ts'
+import { makeRedrive } from './dead-letter.ts'
+import type { DeadLetterPages, Page } from './dead-letter-pages.ts'
+import { PublishError } from './errors.ts'
+import type { Publisher } from './publisher.ts'
+import type { Position, TransportAdmin } from './transport.ts'
+
+export interface RedriveParts {
+  readonly group: string
+  /** The dead-letter topic. */
+  readonly topic: string
+  readonly admin: TransportAdmin
+  readonly publisher: Publisher
+  readonly clock: Clock
+  readonly pages: () => DeadLetterPages
+  readonly chosen: (letter: DeadLetter) => boolean
+}
+
+/** How many letters of each id are to go. */
+type Wanted = Map<string, number>
+
+/**
+ * One call of `redrive`. A first pass notes the ids of what was chosen, by how often it has been redriven, and keeps no
+ * letter. One more pass for each such number, the highest first, sends page by page.
+ *
+ * So a letter that was redriven more often goes before those that it was ahead of in its key, and a message that fails
+ * again while the call is running comes back with a higher number than those still to go, and waits for the next call.
+ */
+export class Redrive {
+  readonly #parts: RedriveParts
+  readonly #options: RedriveOptions
+  readonly #levels = new Map<number, Wanted>()
+  /** Keys of which a copy was not confirmed: those behind it must not overtake it. */
+  readonly #heldKeys = new Set<string>()
+  readonly #failed: { readonly id: string; readonly error: Error }[] = []
+  #matched = 0
+  #redriven = 0
+  #left = 0
+
+  constructor(parts: RedriveParts, options: RedriveOptions) {
+    this.#parts = parts
+    this.#options = options
+  }
+
+  get report(): RedriveReport {
+    return { matched: this.#matched, redriven: this.#redriven, failed: this.#failed }
+  }
+
+  /** The first pass. */
+  async choose(): Promise<void> {
+    const { maxRedrives = Infinity, signal } = this.#options
+    const pages = this.#parts.pages()
+    for (let after: Position | undefined; ;) {
+      signal?.throwIfAborted()
+      const { stored, letters, isLast } = await pages.read(after)
+      for (const letter of letters) if (letter.redrives < maxRedrives && this.#parts.chosen(letter)) this.#want(letter)
+      if (isLast) break
+      after = stored.at(-1)?.position
+    }
+    this.#applyLimit(this.#options.limit ?? Infinity)
+  }
+
+  #want({ message, redrives }: DeadLetter): void {
+    let wanted = this.#levels.get(redrives)
+    if (wanted === undefined) this.#levels.set(redrives, (wanted = new Map()))
+    const id = ownCopy(message.id)
+    wanted.set(id, (wanted.get(id) ?? 0) + 1)
+    this.#matched++
+  }
+
+  /** Those that go first are those that count. */
+  #applyLimit(limit: number): void {
+    this.#matched = Math.min(this.#matched, limit)
+    this.#left = this.#matched
+    let room = limit
+    for (const [, wanted] of this.#ordered()) {
+      for (const [id, count] of wanted) {
+        if (room === 0) wanted.delete(id)
+        else if (count > room) wanted.set(id, room)
+        room = Math.max(0, room - count)
+      }
+    }
+  }
+
+  #ordered(): [number, Wanted][] {
+    return [...this.#levels].sort(([a], [b]) => b - a)
+  }
+
+  /** The other passes. */
+  async send(): Promise<void> {
+    for (const [redrives, wanted] of this.#ordered()) {
+      let before: number
+      // Where a position says which one of its id a message is, removing one can hide those behind it: look once more.
+      do {
+        before = wanted.size
+        await this.#pass(redrives, wanted)
+      } while (wanted.size > 0 && wanted.size < before)
+    }
+  }
+
+  async #pass(redrives: number, wanted: Wanted): Promise<void> {
+    const pages = this.#parts.pages()
+    let after: Position | undefined
+    while (wanted.size > 0) {
+      this.#options.signal?.throwIfAborted()
+      const page = await pages.read(after)
+      const letters = page.letters.filter((letter) => letter.redrives === redrives && take(wanted, letter.message.id))
+      const removed = await this.#sendPage(letters)
+      if (page.isLast) return
+      after = lastKept(page, removed) ?? after
+    }
+  }
+
+  /** Resolves with what was removed. Behind a position that is no longer there, not every transport finds the next one. */
+  async #sendPage(letters: readonly DeadLetter[]): Promise<ReadonlySet<Position>> {
+    const { signal, ratePerSecond } = this.#options
+    const removed = new Set<Position>()
+    const step = ratePerSecond === undefined ? letters.length : Math.max(1, Math.ceil(ratePerSecond / 10))
+    for (let at = 0; at < letters.length; at += step) {
+      signal?.throwIfAborted()
+      const some = letters.slice(at, at + step)
+      const startedAt = this.#parts.clock.monotonic()
+      const confirmed = await this.#sendSome(some)
+      for (const position of confirmed) removed.add(position)
+      this.#left -= some.length
+      if (ratePerSecond === undefined || this.#left <= 0) continue
+      const rest = (some.length / ratePerSecond) * 1_000 - (this.#parts.clock.monotonic() - startedAt)
+      if (rest > 0) await sleep(this.#parts.clock, rest, signal)
+    }
+    return removed
+  }
+
+  /** Publishes copies, and deletes those dead letters whose copy was confirmed. */
+  async #sendSome(some: readonly DeadLetter[]): Promise<readonly Position[]> {
+    const { admin, clock, group, publisher, topic } = this.#parts
+    const letters = some.filter((letter) => !this.#isHeldBack(letter))
+    if (letters.length === 0) return []
+    const now = clock.now()
+    const confirmed: Position[] = []
+    await new Promise<void>((resolve) => {
+      let open = letters.length
+      const copies = letters.map((letter) => makeRedrive(letter, group, now))
+      publisher.send(copies, this.#options.signal, (index, _position, error) => {
+        const letter = letters[index] as DeadLetter
+        if (error === undefined) confirmed.push(letter.position)
+        else this.#fail(letter, error)
+        if (--open === 0) resolve()
+      })
+    })
+    this.#redriven += confirmed.length
+    if (confirmed.length > 0) await admin.remove(topic, confirmed)
+    return confirmed
+  }
+
+  #isHeldBack({ message }: DeadLetter): boolean {
+    if (message.key === undefined || !this.#heldKeys.has(message.key)) return false
+    const error = new PublishError(
+      `The dead letter ${message.id} was not sent: the copy of an earlier one of its key was not confirmed. Redrive again`,
+      { outcome: 'not-sent', retryable: true },
+    )
+    this.#failed.push({ id: message.id, error })
+    return true
+  }
+
+  #fail({ message }: DeadLetter, error: PublishError): void {
+    this.#failed.push({ id: message.id, error })
+    // What can never be sent must not hold up its key for good.
+    if (message.key !== undefined && (error.retryable || error.outcome === 'unknown')) this.#heldKeys.add(message.key)
+  }
+}
+
+function take(wanted: Wanted, id: string): boolean {
+  const count = wanted.get(id)
+  if (count === undefined) return false
+  if (count === 1) wanted.delete(id)
+  else wanted.set(id, count - 1)
+  return true
+}
+
+function lastKept({ stored }: Page, removed: ReadonlySet<Position>): Position | undefined {
+  return stored.findLast(({ position }) => !removed.has(position))?.position
+}
+
+/** A text that was cut out of a larger one keeps that in memory: a whole block of headers for each id. */
+function ownCopy(text: string): string {
+  return Buffer.from(text, 'utf16le').toString('utf16le')
+}

@@ -1,0 +1,279 @@
+import { describe, expect, it } from 'vitest'
+import type { HandlerContext, Message } from 'busbar'
+import { SettlementError } from 'busbar'
+import { byHand, stage, turn } from './stage.ts'
+import { delivery } from './stub-transport.ts'
+
+describe('attempts', () => {
+  it('are noted for handlers that run for a while, in one call, and not for short ones', async () => {
+    const hand = byHand()
+    const { broker, clock } = await stage(hand.handler)
+    broker.deliver(delivery('short'), delivery('long-1'), delivery('long-2'))
+    hand.end('short')
+    await clock.advance(15)
+    expect(broker.notes).toEqual([])
+    await clock.advance(50)
+    expect(broker.notes).toEqual(['long-1 1 running', 'long-2 1 running'])
+  })
+
+  it('wait for the note before a message starts that was with a dead process', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler)
+    const stored = Promise.withResolvers<void>()
+    broker.noting = stored.promise
+    broker.deliver(delivery('a', { history: 'unknown', attempt: 2 }), delivery('b'))
+    await turn()
+    expect(hand.started).toEqual(['b#1'])
+    stored.resolve()
+    await turn()
+    expect(broker.notes).toEqual(['a 2 running'])
+    expect(hand.started).toEqual(['b#1', 'a#2'])
+  })
+
+  it('start all the same when the broker does not take the note in time', async () => {
+    const hand = byHand()
+    const { broker, clock } = await stage(hand.handler)
+    broker.noting = new Promise(() => {})
+    broker.deliver(delivery('a', { history: 'unknown' }))
+    await turn()
+    await clock.advance(2_000)
+    expect(hand.started).toEqual(['a#1'])
+  })
+
+  it('note no more of them than may run at once', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler, { concurrency: 2 })
+    broker.deliver(...['a', 'b', 'c', 'd'].map((id) => delivery(id, { history: 'unknown' })))
+    await turn()
+    expect(broker.notes).toEqual(['a 1 running', 'b 1 running'])
+    hand.end('a')
+    await turn()
+    await turn()
+    expect(broker.notes).toEqual(['a 1 running', 'b 1 running', 'c 1 running'])
+  })
+
+  it('run messages that may have killed a process one at a time, beside others', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler)
+    const died = ['a', 'b', 'c'].map((id) => delivery(id, { history: 'died', attempt: 2 }))
+    broker.deliver(...died, delivery('new'))
+    await turn()
+    expect(hand.started.sort()).toEqual(['a#2', 'new#1'])
+    hand.end('a')
+    await turn()
+    await turn()
+    expect(hand.started).toContain('b#2')
+    broker.lose([died[1]!])
+    await turn()
+    await turn()
+    expect(hand.started, 'one that was lost while its handler runs still runs').not.toContain('c#2')
+    hand.end('b')
+    await turn()
+    await turn()
+    expect(hand.started).toContain('c#2')
+  })
+
+  it('hand such a message to a batch handler alone', async () => {
+    const batches: string[][] = []
+    const { broker, clock } = await stage(
+      (messages: readonly Message[]) => {
+        batches.push(messages.map(({ id }) => id))
+      },
+      { batch: { size: 10, timeoutMs: 10 }, concurrency: 1 },
+    )
+    broker.deliver(
+      delivery('a'),
+      delivery('b', { key: 'k' }),
+      delivery('c', { key: 'k', history: 'died', attempt: 2 }),
+      delivery('d', { key: 'k' }),
+      delivery('e', { history: 'died', attempt: 2 }),
+    )
+    await clock.advance(10)
+    for (let round = 0; round < 10; round++) {
+      await turn()
+      await clock.advance(10)
+    }
+    expect(batches.flat().sort()).toEqual(['a', 'b', 'c', 'd', 'e'])
+    for (const id of ['c', 'e']) expect(batches.find((batch) => batch.includes(id))).toEqual([id])
+    expect(batches.flat().filter((id) => 'bcd'.includes(id))).toEqual(['b', 'c', 'd'])
+  })
+
+  it('are taken back when a running delivery is lost by a process that lives', async () => {
+    const hand = byHand()
+    const { broker, clock } = await stage(hand.handler)
+    const lost = delivery('a', { attempt: 2 })
+    broker.deliver(lost)
+    await clock.advance(50)
+    broker.lose([lost])
+    await turn()
+    expect(broker.notes).toEqual(['a 2 running', 'a 1 waiting'])
+  })
+
+  it('dead-letter what was handed to a handler as often as allowed, and never settled', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler, { retry: { attempts: 3 } })
+    broker.deliver(delivery('a', { history: 'died', attempt: 4 }))
+    await turn()
+    expect(hand.started).toEqual([])
+    const [settled] = broker.settled
+    expect(settled?.outcome.type).toBe('reject')
+    expect(settled?.outcome.type === 'reject' && settled.outcome.deadLetter?.headers['busbar-dlq-attempts']).toBe('3')
+  })
+
+  it('go on from the attempt of an inline retry when the message is handed back', async () => {
+    const { broker, consumer, clock } = await stage(() => {
+      throw new Error('no')
+    })
+    const given = delivery('a', { key: 'k' })
+    broker.deliver(given)
+    await turn()
+    expect([given.attempt, broker.notes]).toEqual([2, ['a 1 waiting']])
+    await clock.advance(100)
+    expect([given.attempt, broker.notes]).toEqual([3, ['a 1 waiting', 'a 2 waiting']])
+    consumer.pause()
+    await turn()
+    expect(broker.settled).toEqual([{ id: 'a', outcome: { type: 'release', delayMs: 100, inOrder: true } }])
+  })
+})
+
+describe('a message that was handled, and whose ack was lost', () => {
+  it('is acked when it comes again, without a second call', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler)
+    broker.onSettle = () => new SettlementError('the connection is gone')
+    broker.deliver(delivery('a'))
+    hand.end('a')
+    await turn()
+    broker.onSettle = () => undefined
+    broker.deliver(delivery('a', { history: 'returned' }))
+    await turn()
+    expect(hand.started).toEqual(['a#1'])
+    expect(broker.outcomes()).toEqual(['a ack'])
+  })
+
+  it('is so too when it was lost before its handler ended', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler)
+    const first = delivery('a', { key: 'k' })
+    broker.deliver(first)
+    broker.lose([first])
+    // It comes again while the first call is still running, and waits for its end.
+    broker.deliver(delivery('a', { key: 'k', history: 'returned' }))
+    hand.end('a')
+    await turn()
+    expect(hand.started).toEqual(['a#1'])
+    expect(broker.outcomes()).toEqual(['a ack'])
+  })
+
+  it('is handled when it is new: another message with the same id, or a redriven copy', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler)
+    const first = delivery('a')
+    broker.deliver(first)
+    broker.lose([first])
+    hand.end('a')
+    await turn()
+    broker.deliver(delivery('a'))
+    broker.deliver(delivery('a', { history: 'returned', headers: { 'busbar-redrives': '1' } }))
+    await turn()
+    expect(hand.started).toEqual(['a#1', 'a#1', 'a#1'])
+  })
+})
+
+describe('a message that must not be handled before its time', () => {
+  it('waits, and its key with it', async () => {
+    const hand = byHand()
+    const { broker, clock } = await stage(hand.handler)
+    broker.deliver(
+      delivery('a', { key: 'k', attempt: 2, notBefore: clock.now() + 5_000 }),
+      delivery('b', { key: 'k' }),
+      delivery('c', { key: 'other' }),
+    )
+    await turn()
+    expect(hand.started).toEqual(['c#1'])
+    await clock.advance(4_999)
+    expect(hand.started).toEqual(['c#1'])
+    await clock.advance(1)
+    expect(hand.started).toEqual(['c#1', 'a#2'])
+  })
+
+  it('goes back with what is left of the time', async () => {
+    const { broker, clock, consumer } = await stage(() => {})
+    broker.deliver(delivery('a', { key: 'k', notBefore: clock.now() + 5_000 }))
+    await clock.advance(2_000)
+    consumer.pause()
+    await turn()
+    expect(broker.settled).toEqual([{ id: 'a', outcome: { type: 'release', delayMs: 3_000, inOrder: true } }])
+  })
+})
+
+describe('data', () => {
+  it('is what was published in each attempt, whatever the one before did to it', async () => {
+    const seen: unknown[] = []
+    const { broker, clock } = await stage((message: Message) => {
+      const data = message.data as { id: string; changed?: boolean }
+      seen.push({ ...data })
+      data.changed = true
+      throw new Error('no')
+    })
+    broker.deliver(delivery('a', { key: 'k' }))
+    await clock.advance(100)
+    expect(seen).toEqual([{ id: 'a' }, { id: 'a' }])
+  })
+})
+
+describe('a request that the handler swallows', () => {
+  it.each([
+    ['reject', (ctx: HandlerContext) => ctx.reject('no'), 'a reject'],
+    ['retry', (ctx: HandlerContext) => ctx.retry({ delayMs: 7 }), 'a nack'],
+  ])('is carried out, with a warning: %s', async (what, ask, outcome) => {
+    const { broker, bus } = await stage(
+      (_message: Message, ctx: HandlerContext) => {
+        try {
+          ask(ctx)
+        } catch {
+          // The most common handler there is logs, and goes on.
+        }
+      },
+      { retry: { mode: 'delayed' } },
+    )
+    const warnings: string[] = []
+    bus.events.on('warning', ({ code, detail }) => warnings.push(`${code} ${detail.includes(`ctx.${what}()`)}`))
+    broker.deliver(delivery('a'))
+    await turn()
+    expect(broker.outcomes()).toEqual([outcome])
+    expect(warnings).toEqual(['swallowed-outcome true'])
+  })
+})
+
+describe('ctx.publishMany', () => {
+  it('rejects when an item fails, so that the message is not acked', async () => {
+    const { broker, bus } = await stage(
+      async (_message: Message, ctx: HandlerContext) => {
+        await ctx.publishMany('orders.paid', [{ data: 1 }, { data: 1n }])
+      },
+      { retry: { mode: 'delayed' } },
+    )
+    const errors: unknown[] = []
+    bus.events.on('retry', ({ error }) => errors.push(error))
+    broker.deliver(delivery('a'))
+    await turn()
+    expect(broker.outcomes()).toEqual(['a nack'])
+    expect(errors).toEqual([expect.objectContaining({ code: 'BUSBAR_PUBLISH', outcome: 'not-sent' })])
+    expect(String(errors[0])).toContain('1 of 2 messages for "orders.paid"')
+  })
+
+  it('resolves with all results when it is told to', async () => {
+    const results: unknown[] = []
+    const { broker } = await stage(async (_message: Message, ctx: HandlerContext) => {
+      results.push(...(await ctx.publishMany('orders.paid', [{ data: 1 }, { data: 1n }], { allowFailures: true })))
+    })
+    broker.deliver(delivery('a'))
+    await turn()
+    expect(broker.outcomes()).toEqual(['a ack'])
+    expect(results).toEqual([
+      expect.objectContaining({ position: undefined }),
+      expect.objectContaining({ error: expect.objectContaining({ code: 'BUSBAR_CODEC' }) as unknown }),
+    ])
+  })
+})

@@ -1,0 +1,140 @@
+import { describe, expect, it } from 'vitest'
+import type { HandlerContext, Message } from 'busbar'
+import { byHand, stage, turn } from './stage.ts'
+import { delivery, notSent } from './stub-transport.ts'
+
+const WINDOW_MS = 1_000
+
+describe('a delivery that does not move', () => {
+  it('is reported once, by name, while others flow', async () => {
+    const hand = byHand()
+    const { broker, bus, clock } = await stage(hand.handler, { stalledAfterMs: WINDOW_MS })
+    const reports: unknown[] = []
+    bus.events.on('stuck', ({ message, state, queuedBehind, ageMs }) =>
+      reports.push([message.id, state, queuedBehind, ageMs >= WINDOW_MS]),
+    )
+    broker.deliver(delivery('hung', { key: 'k' }), delivery('b', { key: 'k' }), delivery('c', { key: 'k' }))
+    for (let round = 0; round < 30; round++) {
+      broker.deliver(delivery(`other-${round}`))
+      hand.end(`other-${round}`)
+      await clock.advance(100)
+    }
+    expect(reports).toEqual([['hung', 'running', 2, true]])
+    const health = await bus.health()
+    expect(health.status).toBe('down')
+    expect(health.consumers[0]).toMatchObject({ status: 'stuck' })
+    expect(health.consumers[0]?.detail).toContain('hung (key "k", 2 behind it)')
+    const recovered: unknown[] = []
+    bus.events.on('recovered', () => recovered.push(1))
+    hand.end('hung')
+    await turn()
+    expect((await bus.health()).status).toBe('ok')
+    hand.end('b')
+    await clock.advance(WINDOW_MS)
+    expect(recovered).toEqual([1])
+  })
+
+  it('is reported when its dead letter can not be stored', async () => {
+    const { broker, bus, clock } = await stage(
+      (message: Message, ctx: HandlerContext) => {
+        if (message.id === 'bad') ctx.reject('no')
+      },
+      { stalledAfterMs: WINDOW_MS },
+    )
+    broker.onSettle = ({ outcome }) => (outcome.type === 'reject' ? notSent() : undefined)
+    const reports: unknown[] = []
+    bus.events.on('stuck', ({ message, state }) => reports.push([message.id, state]))
+    broker.deliver(delivery('bad'))
+    for (let round = 0; round < 30; round++) {
+      broker.deliver(delivery(`other-${round}`))
+      await clock.advance(100)
+    }
+    expect(reports).toEqual([['bad', 'dead-lettering']])
+    expect((await bus.health()).consumers[0]?.detail).toContain('could not be dead-lettered')
+  })
+
+  it('is reported when the broker does not answer its ack', async () => {
+    const { broker, bus, clock } = await stage(() => {}, { stalledAfterMs: WINDOW_MS })
+    broker.onSettle = ({ delivery: { message } }) => (message.id === 'a' ? new Promise(() => {}) : undefined)
+    const reports: unknown[] = []
+    bus.events.on('stuck', ({ message, state }) => reports.push([message.id, state]))
+    broker.deliver(delivery('a'))
+    await turn()
+    for (let round = 0; round < 30; round++) {
+      broker.deliver(delivery(`other-${round}`))
+      await clock.advance(100)
+    }
+    expect(reports).toEqual([['a', 'settling']])
+  })
+
+  it('is nothing to report while a deadline will end it', async () => {
+    const { broker, bus, clock } = await stage(
+      (message: Message, ctx: HandlerContext) => {
+        if (message.id === 'extended') ctx.extend(60_000)
+        return new Promise(() => {})
+      },
+      { stalledAfterMs: WINDOW_MS, order: 'none' },
+    )
+    const reports: unknown[] = []
+    bus.events.on('stuck', ({ message }) => reports.push(message.id))
+    broker.deliver(delivery('extended'))
+    await clock.advance(5_000)
+    expect(reports).toEqual([])
+  })
+})
+
+describe('a consumer that gets nothing', () => {
+  it('is healthy as a standby', async () => {
+    const { broker, bus, clock, events } = await stage(() => {}, { stalledAfterMs: WINDOW_MS })
+    broker.stateNow = { standby: true }
+    broker.readyNow = 100
+    await clock.advance(5 * WINDOW_MS)
+    expect(events).not.toContain('stalled')
+    const health = await bus.health()
+    expect([health.status, health.consumers[0]?.status]).toEqual(['ok', 'standby'])
+  })
+
+  it('is stalled when it could have messages, until it gets some or there are none', async () => {
+    const { broker, bus, clock, events } = await stage(() => {}, { stalledAfterMs: WINDOW_MS })
+    broker.readyNow = 3
+    await clock.advance(2 * WINDOW_MS)
+    expect(events.filter((name) => name === 'stalled')).toHaveLength(1)
+    expect((await bus.health()).consumers[0]?.detail).toContain('3 messages wait at the broker')
+    broker.readyNow = 0
+    await clock.advance(2 * WINDOW_MS)
+    expect(events.filter((name) => name === 'recovered')).toHaveLength(1)
+    expect((await bus.health()).status).toBe('ok')
+  })
+
+  it('says what its subscription says is wrong, at once in health and soon in an event', async () => {
+    const { broker, bus, clock } = await stage(() => {}, { stalledAfterMs: WINDOW_MS })
+    const reasons: string[] = []
+    bus.events.on('stalled', ({ reason }) => reasons.push(reason))
+    broker.stateNow = { standby: false, trouble: 'its queue is gone' }
+    expect((await bus.health()).consumers[0]).toMatchObject({ status: 'stalled', detail: 'its queue is gone' })
+    await clock.advance(WINDOW_MS)
+    expect(reasons).toEqual(['its queue is gone'])
+    broker.stateNow = { standby: false }
+    await clock.advance(WINDOW_MS)
+    expect((await bus.health()).status).toBe('ok')
+  })
+})
+
+describe('close', () => {
+  it('of a handle has a deadline of its own, and a second one can be more urgent', async () => {
+    const hand = byHand()
+    const { broker, consumer, clock } = await stage(hand.handler)
+    broker.deliver(delivery('a'))
+    const ended: string[] = []
+    void consumer.close().then(() => ended.push('patient'))
+    await clock.advance(60_000)
+    expect(ended).toEqual([])
+    const urgent = consumer.close({ timeoutMs: 100 })
+    await clock.advance(100)
+    await urgent
+    await turn()
+    expect(ended).toEqual(['patient'])
+    expect(broker.outcomes()).toEqual(['a release'])
+    expect(hand.signals.get('a')?.aborted).toBe(true)
+  })
+})
