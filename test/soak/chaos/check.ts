@@ -64,6 +64,7 @@ function disorder({ sent }: Story, group: string, byId: ById): readonly Violatio
         found.push({
           kind: 'disorder',
           id,
+          other: latest.id,
           text: `${id} started in ${group} ${latest.at - start} ms before ${latest.id} of its key ${key} had ended`,
         })
       if (end !== undefined && (latest === undefined || end > latest.at)) latest = { id, at: end }
@@ -77,21 +78,17 @@ function steps(story: Story, sent: ReadonlyMap<string, Sent>, group: string, byI
   const found: Violation[] = []
   for (const [id, seen] of byId) {
     const entry = sent.get(id)
-    let attempt = 0
+    let highest: Seen | undefined
     let acked: number | undefined
     for (const step of seen) {
       if (step.type === 'acked') acked ??= step.at
       if (step.type !== 'start') continue
       // A message that is redriven begins again.
       if (entry?.kind === 'poison' && step.at >= story.redrivenAt) continue
-      const now = step.attempt ?? 1
-      if (now < attempt)
-        found.push({
-          kind: 'attempts',
-          id,
-          text: `${id} came to ${group} with attempt ${now} after attempt ${attempt}`,
-        })
-      attempt = Math.max(attempt, now)
+      const [now, before] = [step.attempt ?? 1, highest?.attempt ?? 0]
+      if (highest !== undefined && now < before && !severed(story.faults, highest))
+        found.push({ kind: 'attempts', id, text: `${id} came to ${group} with attempt ${now} after attempt ${before}` })
+      if (now >= before) highest = step
       if (acked !== undefined && !explained(story.faults, step, acked))
         found.push({
           kind: 'returned',
@@ -102,6 +99,14 @@ function steps(story: Story, sent: ReadonlyMap<string, Sent>, group: string, byI
     found.push(...times(story, entry, group, seen))
   }
   return found
+}
+
+/** What a member that was cut off knew of an attempt need not have reached the broker. */
+function severed(faults: readonly Fault[], { member, at }: Seen): boolean {
+  return faults.some(
+    ({ severs, target, ...times }) =>
+      severs && (target === member || target === 'broker') && times.at - DISK_MS <= at && at <= times.until,
+  )
 }
 
 /** A member that was frozen or cut off may begin what others have done meanwhile; a broker may forget its last moments. */

@@ -19,6 +19,8 @@ export interface FaultKind {
   readonly weight: number
   /** What it hits; a member is reserved for it, and the broker is nobody else's meanwhile. */
   readonly target: 'member' | 'broker' | 'publisher' | 'group'
+  /** Default: false. */
+  readonly severs?: boolean
   /** Runs it to its end, the healing included. */
   readonly run: (scene: Scene, member: Member) => Promise<void>
 }
@@ -60,8 +62,8 @@ const always: readonly FaultKind[] = [
 ]
 
 const ofConnections: readonly FaultKind[] = [
-  { name: 'cut', weight: 3, target: 'member', run: async (_, member) => member.proxy?.cut() },
-  { name: 'reset', weight: 2, target: 'member', run: async (_, member) => member.proxy?.reset() },
+  { name: 'cut', weight: 3, target: 'member', severs: true, run: async (_, member) => member.proxy?.cut() },
+  { name: 'reset', weight: 2, target: 'member', severs: true, run: async (_, member) => member.proxy?.reset() },
   lasting('blackhole', 2, [1_000, 9_000], (member) => member.proxy?.blackhole()),
   // The broker's side is closed, and the client is not told.
   lasting('half-open client', 2, [2_000, 12_000], (member) => member.proxy?.halfOpen('client')),
@@ -74,6 +76,7 @@ const ofBrokers: readonly FaultKind[] = [
     name: 'broker killed',
     weight: 1,
     target: 'broker',
+    severs: true,
     run: async ({ random, broker }) => {
       await broker?.kill()
       await pause(random.integer(200, 4_000))
@@ -102,6 +105,7 @@ function lasting(
     name,
     weight,
     target: 'member',
+    severs: true,
     run: async ({ random }, member) => {
       begin(member)
       await pause(random.integer(least, most))

@@ -1,15 +1,19 @@
 import type { Story, Violation } from './story.ts'
 
 const SHOWN = 8
+/** Of each kind, with their whole story. */
+const TOLD = 2
 const STEPS = 60
 
 /** What went wrong, the timeline of the faults, and the whole story of the first messages that were hit. */
 export function report(story: Story, violations: readonly Violation[], how: string): string {
   const begin = Math.min(...story.sent.map(({ at }) => at), ...story.faults.map(({ at }) => at))
   const kinds = [...Map.groupBy(violations, ({ kind }) => kind)].map(([kind, found]) => `${found.length} ${kind}`)
-  // One of each kind first: a thousand of one must not hide the others.
-  const chosen = [...Map.groupBy(violations, ({ kind }) => kind).values()].flatMap((found) => found.slice(0, SHOWN))
-  const ids = new Set(chosen.flatMap(({ id }) => (id === undefined ? [] : [id])))
+  const byKind = [...Map.groupBy(violations, ({ kind }) => kind).values()]
+  // Some of each kind: a thousand of one must not hide the others.
+  const chosen = byKind.flatMap((found) => found.slice(0, SHOWN))
+  const told = byKind.flatMap((found) => found.slice(0, TOLD)).flatMap(({ id, other }) => [other, id])
+  const ids = new Set(told.filter((id) => id !== undefined))
   return [
     `${how}: ${kinds.join(', ')}`,
     ...chosen.map(({ kind, text }) => `  ${kind}: ${text}`),
@@ -17,7 +21,7 @@ export function report(story: Story, violations: readonly Violation[], how: stri
     ...story.faults.map(
       ({ kind, target, at, until }) => `  ${seconds(at, begin)} to ${seconds(until, begin)} ${kind} ${target}`,
     ),
-    ...[...ids].slice(0, SHOWN).flatMap((id) => [`Story of ${id}:`, ...storyOf(story, id, begin)]),
+    ...[...ids].flatMap((id) => [`Story of ${id}:`, ...storyOf(story, id, begin)]),
   ].join('\n')
 }
 

@@ -137,7 +137,7 @@ export class ChaosRun {
       await kind.run(scene, member)
     } finally {
       this.#busy.delete(target)
-      this.#faults.push({ kind: kind.name, target, at, until: Date.now() })
+      this.#faults.push({ kind: kind.name, target, severs: kind.severs === true, at, until: Date.now() })
     }
   }
 

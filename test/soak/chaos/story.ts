@@ -33,6 +33,8 @@ export interface Fault {
   readonly kind: string
   /** The process that it hit; `broker` hits all. */
   readonly target: string
+  /** Nothing that the target said in that time has to have arrived. */
+  readonly severs: boolean
   readonly at: number
   readonly until: number
 }
@@ -71,4 +73,6 @@ export interface Violation {
   readonly text: string
   /** Message whose whole story says more. */
   readonly id?: string
+  /** The other message that has a part in it. */
+  readonly other?: string
 }

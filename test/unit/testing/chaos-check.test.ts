@@ -44,6 +44,7 @@ function handled(id: string, at: number, attempt = 1, member = 'm1'): readonly S
 const fault = (kind: string, target: string, at: number, until: number): Fault => ({
   kind,
   target,
+  severs: kind === 'cut',
   at: BEGIN + at,
   until: BEGIN + until,
 })
@@ -110,6 +111,12 @@ describe('what the chaos soak accepts and what not', () => {
     const rest = story().seen.filter(({ id }) => id !== 'x')
     assert.deepEqual(found({ seen: [...rest, ...again(3)] }), [])
     assert.deepEqual(found({ seen: [...rest, ...again(1)] }), ['attempts x'])
+    // A note of a member that was cut off may be lost, that of one that was closed may not.
+    const after = (kind: string, member: string): readonly string[] =>
+      found({ seen: [...rest, ...again(1)], faults: [fault(kind, member, 51, 80)] })
+    assert.deepEqual(after('cut', 'm1'), [])
+    assert.deepEqual(after('cut', 'm2'), ['attempts x'])
+    assert.deepEqual(after('close', 'm1'), ['attempts x'])
     const poison = story().sent.map((entry) => (entry.id === 'x' ? { ...entry, kind: 'poison' as const } : entry))
     assert.deepEqual(found({ sent: poison, seen: [...rest, ...again(1, 11_000)] }), [])
   })
