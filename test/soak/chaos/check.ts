@@ -86,7 +86,12 @@ function steps(story: Story, sent: ReadonlyMap<string, Sent>, group: string, byI
       // A message that is redriven begins again.
       if (entry?.kind === 'poison' && step.at >= story.redrivenAt) continue
       const [now, before] = [step.attempt ?? 1, highest?.attempt ?? 0]
-      if (highest !== undefined && now < before && !severed(story.faults, highest))
+      if (
+        highest !== undefined &&
+        now < before &&
+        !severed(story.faults, highest) &&
+        !stale(story.faults, step, highest)
+      )
         found.push({ kind: 'attempts', id, text: `${id} came to ${group} with attempt ${now} after attempt ${before}` })
       if (now >= before) highest = step
       if (acked !== undefined && !explained(story.faults, step, acked))
@@ -107,6 +112,12 @@ function severed(faults: readonly Fault[], { member, at }: Seen): boolean {
     ({ severs, target, ...times }) =>
       severs && (target === member || target === 'broker') && times.at - DISK_MS <= at && at <= times.until,
   )
+}
+
+/** A member that was frozen or cut off still holds what was meanwhile tried elsewhere, and knows nothing of that. */
+function stale(faults: readonly Fault[], step: Seen, highest: Seen): boolean {
+  const others = faults.filter(({ target }) => target !== 'broker')
+  return step.member !== highest.member && explained(others, step, highest.at)
 }
 
 /** A member that was frozen or cut off may begin what others have done meanwhile; a broker may forget its last moments. */

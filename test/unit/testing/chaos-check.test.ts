@@ -117,6 +117,10 @@ describe('what the chaos soak accepts and what not', () => {
     assert.deepEqual(after('cut', 'm1'), [])
     assert.deepEqual(after('cut', 'm2'), ['attempts x'])
     assert.deepEqual(after('close', 'm1'), ['attempts x'])
+    // One that was frozen comes back with what it held before.
+    const elsewhere = [step('start', 'x', 60, 2, 'm2'), step('start', 'x', 300, 1), step('done', 'x', 305, 1)]
+    assert.deepEqual(found({ seen: [...rest, ...elsewhere] }), ['attempts x'])
+    assert.deepEqual(found({ seen: [...rest, ...elsewhere], faults: [fault('freeze', 'm1', 50, 290)] }), [])
     const poison = story().sent.map((entry) => (entry.id === 'x' ? { ...entry, kind: 'poison' as const } : entry))
     assert.deepEqual(found({ sent: poison, seen: [...rest, ...again(1, 11_000)] }), [])
   })
