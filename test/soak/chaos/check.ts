@@ -3,6 +3,8 @@ import type { Fault, Seen, Sent, Story, Violation } from './story.ts'
 /** What a fault may still do after it is over: a lease that has to run out, a write that was not yet on disk. */
 const AFTERMATH_MS = 15_000
 const DISK_MS = 2_000
+/** Those that give a member the time to finish. */
+const ORDERLY: ReadonlySet<string> = new Set(['close', 'join', 'publisher closed'])
 
 /** Every way in which a run broke a promise; empty when it kept them all. */
 export function check(story: Story): readonly Violation[] {
@@ -78,11 +80,12 @@ function steps(story: Story, sent: ReadonlyMap<string, Sent>, group: string, byI
   const found: Violation[] = []
   for (const [id, seen] of byId) {
     const entry = sent.get(id)
+    const copied = mayBeTwice(story, entry, group, seen)
     let highest: Seen | undefined
     let acked: number | undefined
     for (const step of seen) {
       if (step.type === 'acked') acked ??= step.at
-      if (step.type !== 'start') continue
+      if (step.type !== 'start' || copied) continue
       // A message that is redriven begins again.
       if (entry?.kind === 'poison' && step.at >= story.redrivenAt) continue
       const [now, before] = [step.attempt ?? 1, highest?.attempt ?? 0]
@@ -111,6 +114,30 @@ function severed(faults: readonly Fault[], { member, at }: Seen): boolean {
   return faults.some(
     ({ severs, target, ...times }) =>
       severs && (target === member || target === 'broker') && times.at - DISK_MS <= at && at <= times.until,
+  )
+}
+
+/**
+ * A retry without order goes back to the broker as a copy, and then the original is acked. A member that dies or is cut
+ * off in between leaves both, and each is handled to its end.
+ */
+function mayBeTwice(
+  { faults, ordered }: Story,
+  entry: Sent | undefined,
+  group: string,
+  seen: readonly Seen[],
+): boolean {
+  if (entry?.kind !== 'retry' || (entry.key !== undefined && ordered.includes(group))) return false
+  const starts = seen.filter(({ type }) => type === 'start')
+  return faults.some(
+    ({ kind, target, at, until }) =>
+      !ORDERLY.has(kind) &&
+      starts.some(
+        (start) =>
+          (target === 'broker' || target === start.member) &&
+          at <= start.at + AFTERMATH_MS &&
+          start.at <= until + DISK_MS,
+      ),
   )
 }
 

@@ -135,6 +135,23 @@ describe('what the chaos soak accepts and what not', () => {
     assert.deepEqual(faults(fault('cut', 'm1', 6_000, 6_000)), ['returned a'])
   })
 
+  test('a retry whose member was killed may be there twice, and one of a key may not', () => {
+    const twice = (key: string | undefined, kind: string): readonly string[] =>
+      found({
+        sent: [...story().sent.slice(0, 3), sent('x', 30, { key, kind: 'retry' })],
+        seen: [
+          ...story().seen.filter(({ id }) => id !== 'x'),
+          step('start', 'x', 200, 1, 'm2'),
+          ...handled('x', 400, 2),
+          ...handled('x', 900, 2),
+        ],
+        faults: [fault(kind, 'm2', 201, 300)],
+      })
+    assert.deepEqual(twice(undefined, 'kill'), [])
+    assert.deepEqual(twice(undefined, 'close'), ['returned x'])
+    assert.deepEqual(twice('other', 'kill'), ['returned x'])
+  })
+
   test('a delayed message comes neither early nor much later than it is due', () => {
     const delayed = (start: number): readonly string[] =>
       found({
