@@ -13,7 +13,10 @@ const config: ViteUserConfig = defineConfig({
     exclude: [
       '**/node_modules/**',
       ...(process.env['BUSBAR_SOAK'] === undefined ? ['**/*.soak.test.ts'] : []),
-      ...missingBrokers.map((name) => `test/{conformance,fault,integration}/${name}*.test.ts`),
+      ...missingBrokers.flatMap((name) => [
+        `test/{conformance,fault,integration}/${name}*.test.ts`,
+        `test/soak/chaos-${name}.soak.test.ts`,
+      ]),
     ],
     testTimeout: 20_000,
     hookTimeout: 120_000,

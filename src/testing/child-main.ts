@@ -6,7 +6,14 @@ import { PublishError } from '../core/errors.ts'
 import { silentLogger } from '../core/logger.ts'
 import type { Transport } from '../core/transport.ts'
 import { createBus } from '../index.ts'
-import type { ChildCommand, ChildNotice, ChildRecord, ChildTask } from './child-protocol.ts'
+import type {
+  ChildCommand,
+  ChildNotice,
+  ChildProgram,
+  ChildRecord,
+  ChildRecorder,
+  ChildTask,
+} from './child-protocol.ts'
 
 /** Handlers that run for longer than about 50 ms are noted at the broker; this leaves it time to store the note. */
 const LASTING_MS = 500
@@ -40,20 +47,30 @@ async function main(): Promise<void> {
   }
   process.on('message', (command: ChildCommand) => {
     if (command.type === 'stop') stop()
+    else void bus.health().then((report) => tell({ type: 'health', report }), fail)
   })
   // A parent that died must not leave us behind.
   process.on('disconnect', () => {
     if (!stopped) process.exit(0)
   })
   if (task.role === 'consume') consume(bus, task, record)
+  const started = task.role === 'program' ? await program(bus, task, record) : undefined
   await bus.start()
   tell({ type: 'ready' })
   if (task.role === 'publish') await publish(bus, task, record)
+  await started?.()
 }
 
-type Recording = (type: ChildRecord['type'], id: string, more?: Partial<ChildRecord>) => void
+async function program(
+  bus: Bus,
+  task: ChildTask & { role: 'program' },
+  record: ChildRecorder,
+): Promise<(() => Promise<void>) | undefined> {
+  const { run } = (await import(task.program)) as { readonly run: ChildProgram<unknown> }
+  return run(bus, record, task.argument)
+}
 
-function consume(bus: Bus, task: ChildTask & { role: 'consume' }, record: Recording): void {
+function consume(bus: Bus, task: ChildTask & { role: 'consume' }, record: ChildRecorder): void {
   const { workMs = 0, hangUpTo = 0, failUpTo = 0, diesOf, retryDelayMs } = task.handler
   bus.events.on('ack', ({ message, attempt }) => record('acked', message.id, { attempt }))
   bus.consume(
@@ -79,7 +96,7 @@ function consume(bus: Bus, task: ChildTask & { role: 'consume' }, record: Record
   )
 }
 
-async function publish(bus: Bus, task: ChildTask & { role: 'publish' }, record: Recording): Promise<void> {
+async function publish(bus: Bus, task: ChildTask & { role: 'publish' }, record: ChildRecorder): Promise<void> {
   let next = 0
   const one = async (): Promise<void> => {
     while (next < task.count) {

@@ -2,6 +2,7 @@ import { fork } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { HealthReport } from '../core/bus-types.ts'
 import { StateError } from '../core/errors.ts'
 import { RecordReader } from './child-protocol.ts'
 import type {
@@ -45,6 +46,13 @@ export interface ChildPublisherOptions extends ChildOptions {
   readonly outstanding?: number | undefined
 }
 
+export interface ChildProgramOptions extends Omit<ChildOptions, 'topic'> {
+  /** URL of a module that exports `run`, a `ChildProgram`: what the process does with its bus. */
+  readonly program: string | URL
+  /** Given to `run`; travels as JSON. */
+  readonly argument?: unknown
+}
+
 export interface ChildExit {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null
@@ -68,6 +76,8 @@ export interface Child extends AsyncDisposable {
   freeze(): void
   /** Lets it go on (SIGCONT). */
   thaw(): void
+  /** What `bus.health()` says there. Rejects when the process does not answer within 10 s. */
+  health(): Promise<HealthReport>
   /** Closes its bus and waits for the process to end by itself. Rejects when it does not, within the time (default 10,000 ms). */
   stop(options?: { readonly timeoutMs?: number }): Promise<ChildExit>
   readonly exited: Promise<ChildExit>
@@ -83,6 +93,12 @@ export function childConsumer(options: ChildConsumerOptions): Promise<Child> {
 export function childPublisher(options: ChildPublisherOptions): Promise<Child> {
   const { count, keys = 0, outstanding = 16 } = options
   return start(options, (base) => ({ ...base, role: 'publish', count, keys, outstanding }))
+}
+
+/** Starts a process of its own that does what a module of yours says. Resolves when its bus has started. */
+export function childProgram(options: ChildProgramOptions): Promise<Child> {
+  const { program, argument } = options
+  return start({ ...options, topic: '' }, (base) => ({ ...base, role: 'program', program: String(program), argument }))
 }
 
 async function start(
@@ -107,8 +123,10 @@ async function start(
     complaint = (complaint + text).slice(-4_000)
   })
   let ready = false
+  let health: HealthReport | undefined
   child.on('message', (notice: ChildNotice) => {
     if (notice.type === 'ready') ready = true
+    else if (notice.type === 'health') health = notice.report
     else complaint += notice.message
   })
   let exit: ChildExit | undefined
@@ -185,6 +203,14 @@ async function start(
     },
     freeze: () => void child.kill('SIGSTOP'),
     thaw: () => void child.kill('SIGCONT'),
+    async health() {
+      health = undefined
+      if (exit === undefined && child.connected) child.send({ type: 'health' } satisfies ChildCommand)
+      return waitUntil(() => health, {
+        timeoutMs: 10_000,
+        describe: () => `the child process ${child.pid} does not say how it is: ${complaint}`,
+      })
+    },
     async stop(stopOptions = {}) {
       if (exit === undefined && child.connected) child.send({ type: 'stop' } satisfies ChildCommand)
       await waitUntil(() => exit !== undefined, {

@@ -1,4 +1,5 @@
 import { closeSync, openSync, readSync } from 'node:fs'
+import type { Bus, HealthReport } from '../core/bus-types.ts'
 import type { ConsumeOptions } from '../core/consume-options.ts'
 
 /** How the built-in handler of a child behaves. */
@@ -20,6 +21,19 @@ export type PlainConsumeOptions = Omit<ConsumeOptions, 'middleware' | 'retry' | 
   readonly retry?: Omit<NonNullable<Exclude<ConsumeOptions['retry'], false>>, 'retryIf'> | false | undefined
 }
 
+/** Writes a record that survives a SIGKILL of the process. */
+export type ChildRecorder = (type: ChildRecord['type'], id: string, more?: Partial<ChildRecord>) => void
+
+/**
+ * What the module of a `childProgram` exports as `run`. It is called before the bus starts, to add consumers; what it
+ * returns is called when the bus has started, to publish. A publish rejects with a `StateError` when the child is stopped.
+ */
+export type ChildProgram<Argument> = (
+  bus: Bus,
+  record: ChildRecorder,
+  argument: Argument,
+) => (() => Promise<void>) | undefined
+
 /** What the child is told on its command line. */
 export type ChildTask = {
   /** URL of a module that exports `create()`, which makes a transport. */
@@ -31,6 +45,7 @@ export type ChildTask = {
 } & (
   | { readonly role: 'consume'; readonly options: PlainConsumeOptions; readonly handler: ChildHandler }
   | { readonly role: 'publish'; readonly count: number; readonly keys: number; readonly outstanding: number }
+  | { readonly role: 'program'; readonly program: string; readonly argument: unknown }
 )
 
 /**
@@ -38,10 +53,11 @@ export type ChildTask = {
  *
  * - `start`: a handler was given it; `lasting`: that handler has run for a moment, long enough for the broker to know of it;
  *   `done`: the handler succeeded; `failed`: it failed; `acked`: the broker took the ack;
+ *   `rejected`: the handler of a program refused it for good;
  * - `sent`: the child calls publish; `confirmed`: the promise resolved; `failed`: it rejected, `detail` has the outcome.
  */
 export interface ChildRecord {
-  readonly type: 'start' | 'lasting' | 'done' | 'acked' | 'sent' | 'confirmed' | 'failed'
+  readonly type: 'start' | 'lasting' | 'done' | 'acked' | 'rejected' | 'sent' | 'confirmed' | 'failed'
   readonly id: string
   readonly key?: string | undefined
   readonly attempt?: number | undefined
@@ -51,10 +67,13 @@ export interface ChildRecord {
 }
 
 /** From parent to child. */
-export type ChildCommand = { readonly type: 'stop' }
+export type ChildCommand = { readonly type: 'stop' } | { readonly type: 'health' }
 
 /** From child to parent. */
-export type ChildNotice = { readonly type: 'ready' } | { readonly type: 'error'; readonly message: string }
+export type ChildNotice =
+  | { readonly type: 'ready' }
+  | { readonly type: 'health'; readonly report: HealthReport }
+  | { readonly type: 'error'; readonly message: string }
 
 /** Reads a file of records that grows, each line once. */
 export class RecordReader {

@@ -4,9 +4,16 @@ export type { ConformanceOptions, Runner, RunnerTestContext } from './conformanc
 export type { ScenarioContext } from './conformance/context.ts'
 export type { ConformanceReport, ScenarioResult, ScenarioStatus } from './conformance/report.ts'
 export type { BrokerFaults, FaultName, ForeignClient, Need, Scenario, ScenarioGroup } from './conformance/scenario.ts'
-export { childConsumer, childPublisher } from './child-process.ts'
-export type { Child, ChildConsumerOptions, ChildExit, ChildOptions, ChildPublisherOptions } from './child-process.ts'
-export type { ChildHandler, ChildRecord, PlainConsumeOptions } from './child-protocol.ts'
+export { childConsumer, childProgram, childPublisher } from './child-process.ts'
+export type {
+  Child,
+  ChildConsumerOptions,
+  ChildExit,
+  ChildOptions,
+  ChildProgramOptions,
+  ChildPublisherOptions,
+} from './child-process.ts'
+export type { ChildHandler, ChildProgram, ChildRecord, ChildRecorder, PlainConsumeOptions } from './child-protocol.ts'
 export { ledger } from './ledger.ts'
 export type { Ledger, LedgerPolicy, LedgerReport, PublishFate } from './ledger.ts'
 export { manualClock } from './manual-clock.ts'

@@ -32,6 +32,7 @@ export class Flow {
   readonly overlaps: string[] = []
   handled = 0
   confirmed = 0
+  readonly #handledOfKey = new Map<string, number>()
   readonly #options: FlowOptions
   readonly #running = new Map<string, AbortSignal>()
   readonly #stop = new AbortController()
@@ -55,8 +56,7 @@ export class Flow {
       publish: { deliveryTimeoutMs: 20_000 },
     })
     await this.publisher.start()
-    const { keys = 6 } = this.#options
-    this.#publishing = Promise.all(Array.from({ length: keys }, (_, key) => this.#publish(`k${key}`)))
+    this.#publishing = Promise.all(this.#keys().map((key) => this.#publish(key)))
     await this.progress(50)
     return this
   }
@@ -76,6 +76,7 @@ export class Flow {
         signal.throwIfAborted()
         this.book.handled(id)
         this.handled++
+        this.#handledOfKey.set(key, (this.#handledOfKey.get(key) ?? 0) + 1)
       },
       { group: this.group, concurrency: 4, prefetch: PREFETCH, ...consume },
     )
@@ -93,6 +94,20 @@ export class Flow {
       describe: () => `${this.handled - handled} handled and ${this.confirmed - confirmed} confirmed of ${count}`,
     })
     return performance.now() - startedAt
+  }
+
+  /** Waits until each key has so many more handled: a key that stands still does not hide behind the others. */
+  async everyKey(count: number, timeoutMs: number, when: string): Promise<void> {
+    const before = new Map(this.#handledOfKey)
+    const { handled, confirmed } = this
+    const behind = (): string[] =>
+      this.#keys().filter((key) => (this.#handledOfKey.get(key) ?? 0) < (before.get(key) ?? 0) + count)
+    await waitUntil(() => behind().length === 0, {
+      timeoutMs,
+      describe: () =>
+        `${when}, the keys ${behind().join(', ')} were not handled ${count} times more; ` +
+        `of all, ${this.confirmed - confirmed} were confirmed and ${this.handled - handled} handled`,
+    })
   }
 
   /**
@@ -122,6 +137,10 @@ export class Flow {
     const buses = this.#publisher === undefined ? this.consumers : [...this.consumers, this.#publisher]
     await Promise.allSettled(buses.map((bus) => bus.close({ timeoutMs: 200 })))
     await this.#publishing
+  }
+
+  #keys(): readonly string[] {
+    return Array.from({ length: this.#options.keys ?? 6 }, (_, key) => `k${key}`)
   }
 
   async #publish(key: string): Promise<void> {

@@ -64,8 +64,9 @@ export function localRuntime(
 async function allMembers(blueprint: Blueprint, nodes: readonly Unit[]): Promise<void> {
   const { name, readyTimeoutMs } = blueprint
   const seen = async (): Promise<boolean> => {
-    const answers = nodes.map(({ plan }) => nodeSees(blueprint, plan, nodes.length))
-    return (await Promise.all(answers)).every(Boolean)
+    // One after the other: to ask a RabbitMQ starts an Erlang each time.
+    for (const { plan } of nodes) if (!(await nodeSees(blueprint, plan, nodes.length))) return false
+    return true
   }
   if ((await waitFor(seen, { timeoutMs: readyTimeoutMs })) === true) return
   throw new BrokerError('start-failed', name, `its ${nodes.length} nodes did not find each other`)

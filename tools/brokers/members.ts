@@ -19,8 +19,9 @@ export function nodeSees(blueprint: Blueprint, node: ProcessPlan | undefined, me
 
 async function rabbitMqSees({ details }: Blueprint, { command }: ProcessPlan, members: number): Promise<boolean> {
   const args = ['--silent', 'cluster_status', '--formatter', 'json']
-  const { code, stdout } = await exec(details['ctl'] ?? 'rabbitmqctl', args, { env: command.env, timeoutMs: 20_000 })
-  if (code !== 0) return false
+  const { code, stdout } = await exec(details['ctl'] ?? 'rabbitmqctl', args, { env: command.env, timeoutMs: 60_000 })
+  // Erlang ends a command that takes too long as if all were well, with nothing said.
+  if (code !== 0 || stdout.trim() === '') return false
   const { running_nodes: running } = JSON.parse(stdout) as { readonly running_nodes: readonly string[] }
   return running.length >= members
 }

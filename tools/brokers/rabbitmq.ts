@@ -34,7 +34,7 @@ export async function rabbitMqBlueprint(dataDir: string, port: number, options: 
     host: HOST,
     port,
     dataDir,
-    readyTimeoutMs: 90_000,
+    readyTimeoutMs: nodes.length === 1 ? 90_000 : 180_000,
     processes: [nameServer(programs, dataDir, epmdPort), ...plans],
     container: undefined,
     details: { ctl: programs.ctl },

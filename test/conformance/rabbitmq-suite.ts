@@ -1,0 +1,34 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import * as vitest from 'vitest'
+import { rabbitmq } from '../../src/transports/rabbitmq/index.ts'
+import { conformance, tcpProxy } from 'busbar/testing'
+import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
+import { plainClient, sweep } from './rabbitmq-sweep.ts'
+
+/** The whole suite on a broker that is stopped afterwards. */
+export async function rabbitMqConformance(name: string, broker: RabbitMqBroker): Promise<void> {
+  const proxy = await tcpProxy({ port: broker.port })
+  vitest.afterEach(() => sweep(broker.url))
+  vitest.afterAll(async () => {
+    await proxy.close()
+    await broker.stop()
+  })
+  conformance(vitest, {
+    name,
+    version: broker.version,
+    create: () => rabbitmq({ url: `amqp://${proxy.host}:${proxy.port}` }),
+    childModule: new URL('./rabbitmq-child.ts', import.meta.url),
+    childEnv: { BUSBAR_TEST_RABBITMQ: broker.url },
+    foreign: plainClient(broker.url),
+    faults: {
+      cutConnections: () => proxy.cut(),
+      restartBroker: () => broker.restart(),
+      killBroker: () => broker.kill().then(() => broker.restart()),
+      async pauseBroker(ms) {
+        await broker.pause()
+        await sleep(ms)
+        await broker.resume()
+      },
+    },
+  })
+}
