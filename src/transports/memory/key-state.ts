@@ -2,6 +2,8 @@ import type { Item } from './delivery.ts'
 import type { MemorySubscription } from './subscriber.ts'
 
 const COMPACT_AT = 1_024
+/** Never written to. */
+const NONE: (Item | undefined)[] = []
 
 /**
  * The messages of one key in one group that are not done: some are with one member, the others wait. As long as any is
@@ -13,8 +15,8 @@ export class KeyState {
   inFlight = 0
   /** It stands in the group's list of keys that may be handed out. */
   listed = false
-  /** By sequence, from `#head` on: the backlog of a hot key is long, and is taken from its start. */
-  #waiting: (Item | undefined)[] = []
+  /** By sequence, from `#head` on: the backlog of a hot key is long, and is taken from its start. Most keys have none. */
+  #waiting: (Item | undefined)[] = NONE
   #head = 0
 
   constructor(key: string) {
@@ -44,7 +46,10 @@ export class KeyState {
     const item = this.#waiting[this.#head]
     if (item === undefined) return undefined
     this.#waiting[this.#head++] = undefined
-    if (this.#head === this.#waiting.length || (this.#head >= COMPACT_AT && this.#head * 2 >= this.#waiting.length)) {
+    if (this.#head === this.#waiting.length) {
+      this.#waiting.length = 0
+      this.#head = 0
+    } else if (this.#head >= COMPACT_AT && this.#head * 2 >= this.#waiting.length) {
       this.#waiting = this.#waiting.slice(this.#head)
       this.#head = 0
     }
@@ -53,6 +58,7 @@ export class KeyState {
 
   /** Puts one in its place. What comes back is older than all that wait, and what is new younger, nearly always. */
   insert(item: Item): void {
+    if (this.#waiting === NONE) this.#waiting = []
     insertBySequence(this.#waiting as Item[], item, this.#head)
   }
 }

@@ -64,14 +64,19 @@ export class MemorySubscription implements TransportSubscription {
 
   settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
     let failures: SettlementFailure[] | undefined
-    const queues = new Set<GroupQueue>()
+    let queue: GroupQueue | undefined
+    let queues: Set<GroupQueue> | undefined
     for (let index = 0; index < batch.length; index++) {
       const { delivery, outcome } = batch[index] as Settlement
       const error = this.#settleOne(delivery as MemoryDelivery, outcome)
-      queues.add((delivery as MemoryDelivery).queue)
+      const { queue: its } = delivery as MemoryDelivery
+      if (its !== queue) {
+        if (queue !== undefined) (queues ??= new Set([queue])).add(its)
+        queue = its
+      }
       if (error !== undefined) (failures ??= []).push({ index, error })
     }
-    this.#broker.settled(queues)
+    if (queue !== undefined) this.#broker.settled(queues ?? [queue])
     return Promise.resolve(failures ?? NO_FAILURES)
   }
 
