@@ -132,7 +132,7 @@ export const attemptScenarios: readonly Scenario[] = [
     },
   },
   {
-    id: 'redelivery/cuts-use-no-attempt',
+    id: 'reconnect/cuts-use-no-attempt',
     group: 'reconnect',
     invariant: 7,
     title: 'connections that are cut under a running handler use up none of its attempts',
@@ -171,7 +171,7 @@ export const attemptScenarios: readonly Scenario[] = [
     },
   },
   {
-    id: 'redelivery/handled-before-cut',
+    id: 'reconnect/handled-before-cut',
     group: 'reconnect',
     invariant: 2,
     title: 'a message whose handler succeeded, and whose ack was lost with the connection, is not handled again here',
