@@ -33,6 +33,11 @@ export class Queue<Item> {
     return item
   }
 
+  /** From the oldest on; not to be changed meanwhile. */
+  *[Symbol.iterator](): Generator<Item, void, undefined> {
+    for (let index = this.#head; index < this.#items.length; index++) yield this.#items[index] as Item
+  }
+
   /** Empties the queue and returns what was in it. */
   drain(): Item[] {
     const rest = this.#items.slice(this.#head) as Item[]

@@ -26,6 +26,7 @@ export class RunningNotes {
   /** To be stored before they start. */
   #gathered: PendingDelivery[] = []
   #storing: Promise<void> | undefined
+  #closed = false
   /** Ends the wait for each note that is on its way. */
   readonly #waits = new Set<() => void>()
 
@@ -36,7 +37,7 @@ export class RunningNotes {
 
   /** A handler has started and did not end at once. */
   started(pending: PendingDelivery): void {
-    if (pending.isNoted || this.#subscription.noteAttempts === undefined) return
+    if (this.#closed || pending.isNoted || this.#subscription.noteAttempts === undefined) return
     this.#young.push(pending)
     this.#timer ??= this.#host.clock.setTimer(TICK_MS, () => this.#tick())
   }
@@ -78,6 +79,7 @@ export class RunningNotes {
   }
 
   close(): void {
+    this.#closed = true
     this.#timer?.cancel()
     this.#timer = undefined
     this.#young = []
@@ -97,7 +99,7 @@ export class RunningNotes {
 
   #storeWithin(deliveries: readonly PendingDelivery[], done: () => void): void {
     const ours = deliveries.filter(({ delivery }) => !delivery.lost)
-    if (ours.length === 0 || this.#subscription.noteAttempts === undefined) {
+    if (this.#closed || ours.length === 0 || this.#subscription.noteAttempts === undefined) {
       done()
       return
     }

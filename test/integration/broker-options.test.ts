@@ -5,7 +5,6 @@ import { connect as connectTls } from 'node:tls'
 import { describe, expect, test } from 'vitest'
 import { startPrivate, waitFor } from '../../tools/brokers/index.ts'
 import type { KafkaBroker } from '../../tools/brokers/index.ts'
-import { probeKafkaMembers } from '../../tools/brokers/probe.ts'
 import { ask, redis, skipIfMissing } from './broker-helpers.ts'
 
 const SLOW = { timeout: 180_000 }
@@ -56,21 +55,6 @@ test('postgres takes settings', async (context) => {
 })
 
 describe('kafka', () => {
-  test('runs three nodes, of which one may die and come back', SLOW, async (context) => {
-    await using cluster = await skipIfMissing(context, startPrivate('kafka', { nodes: 3 }))
-    expect(cluster.nodes.map((node) => node.id)).toEqual([1, 2, 3])
-    expect(cluster.url.split(',')).toHaveLength(3)
-    const [first, second] = cluster.nodes
-    if (first === undefined || second === undefined) throw new Error('no nodes')
-    const sees = (members: number) => (): Promise<boolean> => probeKafkaMembers(first, members)
-    await second.kill()
-    expect(await second.healthy()).toBe(false)
-    expect(await waitFor(async () => !(await sees(3)()), { timeoutMs: 20_000 })).toBe(true)
-    expect(await sees(2)()).toBe(true)
-    await second.restart()
-    expect(await waitFor(sees(3), { timeoutMs: 20_000 })).toBe(true)
-  })
-
   test('offers TLS and all SASL mechanisms, and knows its users', SLOW, async (context) => {
     await using broker = await skipIfMissing(context, startPrivate('kafka', { secure: true }))
     const { saslPlaintext, saslSsl, ssl } = broker.listeners

@@ -271,17 +271,46 @@ describe('patterns', () => {
   })
 
   test('a deleted group is forgotten with its pattern', async () => {
-    const { transport, told } = await open(newFile())
+    const { transport } = await open(newFile())
     const reader = await read(transport, 'a.*', 'g')
     await store(transport, many(2, 'a.b'))
     reader.request(1)
     await reader.take(1)
+    await reader.subscription.close()
     await transport.admin.deleteGroup('a.*', 'g')
-    await waitUntil(() => reader.lost.length === 1)
-    await waitUntil(() => told.some(({ event }) => 'code' in event && event.code === 'sqlite-group-deleted'))
     await store(transport, many(2, 'a.c'))
     expect(await transport.admin.groups()).toEqual([])
   })
+
+  test.each(['a.b', 'a.*'])(
+    'a group of %s that is deleted while it is consumed goes on where it was',
+    async (topic) => {
+      const path = newFile()
+      const [one, two] = [await open(path), await open(path)]
+      await store(one.transport, many(1, 'a.b'))
+      const [here, there] = [await read(one.transport, topic, 'g'), await read(two.transport, topic, 'g')]
+      here.request(1)
+      const [out] = await here.take(1)
+      await two.transport.admin.deleteGroup(topic, 'g')
+      await waitUntil(() => here.lost.length === 1)
+      expect(await here.ack(out!)).toHaveLength(1)
+      const warned = ({ told }: typeof one): boolean =>
+        told.some(({ event }) => 'code' in event && event.code === 'sqlite-group-deleted')
+      await waitUntil(() => warned(one) && warned(two))
+      here.request(10)
+      there.request(10)
+      const ids = many(6, 'a.b').concat(topic === 'a.*' ? many(6, 'a.c') : [])
+      await store(one.transport, ids)
+      await waitUntil(() => here.received.length - 1 + there.received.length === ids.length)
+      // A row that was deleted behind our back is made again as well.
+      await here.ack(...here.received.slice(1))
+      await there.ack(...there.received)
+      query(path, "DELETE FROM groups WHERE topic_id = (SELECT id FROM topics WHERE name = 'a.b') RETURNING id")
+      const before = here.received.length + there.received.length
+      await store(one.transport, many(6, 'a.b'))
+      await waitUntil(() => here.received.length + there.received.length === before + 6)
+    },
+  )
 
   test('a pattern of a hundred topics delivers everything, each topic in order', async () => {
     const { transport } = await open(newFile())
@@ -348,7 +377,7 @@ describe('groups that are for one subscription', () => {
     await reader.subscription.close()
     expect(await transport.admin.groups()).toEqual([])
     await transport.close()
-    for (const table of ['groups', 'claims', 'delayed', 'owners', 'patterns'])
+    for (const table of ['groups', 'claims', 'parked', 'delayed', 'owners', 'patterns', 'processes'])
       expect(query(path, `SELECT * FROM ${table}`)).toEqual([])
   })
 })
@@ -445,7 +474,11 @@ describe('options and life', () => {
     await one.transport.close()
     const second = await read(two.transport, 'a', 'g')
     second.request(3)
-    expect((await second.take(3)).map(({ attempt }) => attempt)).toEqual([1, 2, 2])
+    expect((await second.take(3)).map(({ attempt, history }) => [attempt, history])).toEqual([
+      [1, 'returned'],
+      [1, 'returned'],
+      [1, 'returned'],
+    ])
   })
 
   test('what arrives after pause goes back untouched, and comes again after resume', async () => {
@@ -458,7 +491,7 @@ describe('options and life', () => {
     expect(reader.received).toEqual([])
     await waitUntil(async () => (await transport.admin.groups('a'))[0]?.inFlight === 0)
     reader.subscription.resume()
-    expect((await reader.take(50)).every(({ attempt }) => attempt === 1)).toBe(true)
+    expect((await reader.take(50)).every(({ attempt, history }) => attempt === 1 && history === 'new')).toBe(true)
   })
 
   test('drain stops intake for good, while what is out can be settled', async () => {

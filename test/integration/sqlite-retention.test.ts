@@ -38,7 +38,10 @@ test('what all groups have acked goes by age; what one of them has not, stays, a
   expect(await ids(opened, 'a')).toEqual(['a2', 'a4', 'a5', 'young'])
   expect(await ids(opened, 'a.g.dlq')).toEqual(['dead'])
   expect(await lagOf(opened.transport, 'a', 'two')).toBe(4)
-  expect(opened.told.filter(({ name }) => name === 'loss')).toEqual([])
+  // No group has lost anything; of a topic that no group reads, that is said as well.
+  expect(opened.told.flatMap(({ name, event }) => (name === 'loss' ? [event] : []))).toMatchObject([
+    { topic: 'nobody', group: undefined, count: 1 },
+  ])
   const [info] = await opened.transport.admin.topics()
   expect(info).toMatchObject({ topic: 'a', messages: 4 })
   expect(
@@ -115,11 +118,63 @@ test('with keepUnacked false the limit is kept at the cost of messages: each los
   const kept = await ids(opened, 'a')
   expect(kept.slice(0, 2)).toEqual(['a0', 'a1'])
   await waitUntil(() => lost('g') === 100 - kept.length)
-  expect(lost('idle')).toBe(100 - kept.length)
+  await waitUntil(() => lost('idle') === 100 - kept.length)
   expect(losses()[0]).toMatchObject({ topic: 'a', position: { seq: 3 } })
   expect(await reader.ack(...out)).toEqual([])
   reader.request(100)
   await reader.take(kept.length)
   expect(reader.ids()).toEqual(kept)
   expect(await lagOf(opened.transport, 'a', 'g')).toBe(kept.length - 2)
+})
+
+test('what another process deletes is reported to the members of the group that lost it, once, also to those that come later', async () => {
+  const path = newFile()
+  const cleaner = await open(path, { retention: { ...SOON, maxAgeMs: 5_000, keepUnacked: false } })
+  const [one, two] = [await open(path, { retention: false }), await open(path, { retention: false })]
+  await read(one.transport, 'a', 'g')
+  await read(two.transport, 'a', 'g')
+  const away = await read(one.transport, 'a', 'away')
+  await away.subscription.close()
+  await store(one.transport, many(10, 'a'))
+  age(path, 10_000)
+  await waitUntil(async () => (await ids(one, 'a')).length === 0)
+  const losses = (opened: Opened): { group: string; count: number }[] =>
+    opened.told.flatMap(({ name, event }) => (name === 'loss' ? [event as never] : []))
+  await waitUntil(() => [...losses(one), ...losses(two)].length > 0)
+  expect([...losses(one), ...losses(two)]).toMatchObject([{ topic: 'a', group: 'g', count: 10 }])
+  expect(losses(cleaner)).toEqual([])
+  const later = await open(path, { retention: false })
+  await read(later.transport, 'a', 'away')
+  await waitUntil(() => losses(later).length === 1)
+  expect(losses(later)).toMatchObject([{ group: 'away', count: 10 }])
+  expect(query(path, 'SELECT * FROM losses')).toEqual([])
+})
+
+test('dead letters that go by age are reported to the group that failed', async () => {
+  const path = newFile()
+  const opened = await open(path, { retention: { ...SOON, deadLetterMaxAgeMs: 5_000 } })
+  await read(opened.transport, 'a', 'g')
+  await store(opened.transport, many(3, 'a.g.dlq'))
+  age(path, 10_000)
+  const losses = (): unknown[] => opened.told.flatMap(({ name, event }) => (name === 'loss' ? [event] : []))
+  await waitUntil(() => losses().length > 0)
+  expect(losses()).toMatchObject([{ topic: 'a.g.dlq', group: 'g', count: 3 }])
+})
+
+test('processes that delete by different rules are warned, those that agree are not', async () => {
+  const path = newFile()
+  const one = await open(path, { leaseMs: 300 })
+  const same = await open(path, { leaseMs: 300, retention: { checkIntervalMs: 10_000 } })
+  const other = await open(path, { leaseMs: 300, retention: { keepUnacked: false } })
+  const warnings = ({ told }: Opened): string[] =>
+    told.flatMap(({ event }) => ('code' in event && event.code === 'sqlite-retention-differs' ? [event.detail] : []))
+  await waitUntil(() => [one, same, other].every((opened) => warnings(opened).length > 0))
+  expect(warnings(one)).toHaveLength(1)
+  expect(warnings(one)[0]).toMatch(/here .*keepUnacked: true .*there .*keepUnacked: false/)
+  await other.transport.close()
+  const late = await open(path, { leaseMs: 300 })
+  await waitUntil(() =>
+    query(path, 'SELECT count(*) AS n FROM processes').some((row) => (row as { n: number }).n === 3),
+  )
+  expect(warnings(late)).toEqual([])
 })

@@ -3,10 +3,18 @@ import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, test } from 'vitest'
 import { sqlite } from 'busbar/sqlite'
-import { ConfigurationError, ConnectionError, PublishError, SettlementError } from '../../src/core/errors.ts'
+import {
+  ConfigurationError,
+  ConnectionError,
+  PublishError,
+  SettlementError,
+  StateError,
+} from '../../src/core/errors.ts'
 import { deadLetterTopic } from '../../src/core/topic.ts'
 import { waitUntil } from '../../src/testing/wait-until.ts'
+import { resolveSqliteOptions } from '../../src/transports/sqlite/options.ts'
 import type { Command } from '../../src/transports/sqlite/protocol.ts'
+import { SqliteTransport } from '../../src/transports/sqlite/transport.ts'
 import { defer, errorOf, lagOf, many, newFile, newHost, open, outgoing, query, read, store } from './sqlite-harness.ts'
 
 async function refusal(path: string): Promise<ConnectionError> {
@@ -234,10 +242,10 @@ describe('a file that others keep locked', () => {
     db.exec('COMMIT')
     // It is delivered again as it was said, and what stands behind it waits for that.
     await reader.take(3)
-    expect(reader.received.map(({ message, attempt }) => [message.id, attempt])).toEqual([
-      ['k0', 1],
-      ['k0', 2],
-      ['k1', 1],
+    expect(reader.received.map(({ message, attempt, history }) => [message.id, attempt, history])).toEqual([
+      ['k0', 1, 'new'],
+      ['k0', 1, 'returned'],
+      ['k1', 1, 'new'],
     ])
     expect(await reader.ack(...reader.received.slice(1))).toEqual([])
     await waitUntil(() => transport.health().detail === undefined)
@@ -245,7 +253,7 @@ describe('a file that others keep locked', () => {
 })
 
 describe('a database thread that dies', () => {
-  test('is told, is started again, and loses nothing but the count of an attempt', async () => {
+  test('is told, is started again, and loses nothing: not an attempt either, for the process lives', async () => {
     const path = newFile()
     const { transport, told, events } = await open(path)
     await store(
@@ -281,9 +289,9 @@ describe('a database thread that dies', () => {
     ])
     reader.request(2)
     await reader.take(4)
-    expect(reader.received.slice(2).map(({ message, attempt }) => [message.id, attempt])).toEqual([
-      ['c0', 2],
-      ['c1', 2],
+    expect(reader.received.slice(2).map(({ message, attempt, history }) => [message.id, attempt, history])).toEqual([
+      ['c0', 1, 'returned'],
+      ['c1', 1, 'returned'],
     ])
     expect(paused.received).toEqual([])
     paused.subscription.resume()
@@ -297,4 +305,30 @@ describe('a database thread that dies', () => {
     await transport.close()
     expect(transport.health()).toMatchObject({ connected: false })
   })
+})
+
+describe('a program that reads the file for long', () => {
+  test('keeps the write-ahead log from being shrunk: that is a warning, and it is shrunk when it can be', async () => {
+    const path = newFile()
+    const { transport, told } = await open(path, { leaseMs: 300, synchronous: 'normal' })
+    await store(transport, [outgoing('a')])
+    const db = new DatabaseSync(path, { timeout: 5_000 })
+    defer(() => db.close())
+    db.exec('BEGIN')
+    db.prepare('SELECT count(*) FROM messages').get()
+    const body = new Uint8Array(4_000_000)
+    const warned = (): boolean => told.some(({ event }) => 'code' in event && event.code === 'sqlite-log-held')
+    for (let sent = 0; sent < 25; sent++) await store(transport, [outgoing('a', { body })])
+    await waitUntil(warned)
+    db.exec('COMMIT')
+    await waitUntil(() => statSync(`${path}-wal`).size <= 67_108_864)
+  }, 60_000)
+})
+
+test('a transport that is closed while it starts says so', async () => {
+  const transport = new SqliteTransport(resolveSqliteOptions({ path: newFile() }))
+  const opening = transport.open(newHost().host)
+  await transport.close()
+  await expect(opening).rejects.toThrow(/closed while it was starting/)
+  await expect(opening).rejects.toBeInstanceOf(StateError)
 })

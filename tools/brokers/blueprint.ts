@@ -3,12 +3,17 @@ import type { BrokerName, BrokerSource } from './types.ts'
 
 /** One process of a broker; plain data, like everything in this file, because it is kept in the state file. */
 export interface ProcessPlan {
+  /** Of a node, from 1. */
   readonly id: number
+  /** A helper is what the nodes need, e.g. a name server. It starts before them and is no node of its own. Default: `node`. */
+  readonly role?: 'node' | 'helper'
   readonly port: number
   readonly command: Command
   readonly stopSignal: NodeJS.Signals
   /** Text in the log that says the start is complete, for a broker that opens its port before. */
   readonly readyLog?: string
+  /** What only this node has, e.g. the port of its monitoring endpoint. */
+  readonly details?: Readonly<Record<string, string>>
 }
 
 /** One compose service, under a project name of its own. */

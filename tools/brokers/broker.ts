@@ -1,4 +1,4 @@
-import type { Blueprint } from './blueprint.ts'
+import type { Blueprint, ProcessPlan } from './blueprint.ts'
 import { compose } from './docker.ts'
 import { BrokerError } from './errors.ts'
 import { exec, tail } from './exec.ts'
@@ -6,12 +6,14 @@ import type { ExecResult } from './exec.ts'
 import type { Unit } from './local-runtime.ts'
 import { probe } from './probe.ts'
 import type { Runtime } from './runtime.ts'
-import type { Broker, BrokerName, BrokerOf, KafkaBroker, KafkaNode, NatsBroker, RabbitMqBroker } from './types.ts'
+import { nodeSees } from './members.ts'
+import type { Broker, BrokerName, BrokerNode, BrokerOf, KafkaBroker, NatsBroker, RabbitMqBroker } from './types.ts'
+import { urlOf } from './url.ts'
 
 export interface BrokerParts {
   readonly blueprint: Blueprint
   readonly runtime: Runtime
-  /** One for each local process; empty for a container. */
+  /** One for each node; empty for a container. */
   readonly units: readonly Unit[]
   /** Called after the broker was stopped for good. */
   readonly ended: () => void
@@ -21,8 +23,8 @@ export interface BrokerParts {
 export function createBroker<N extends BrokerName>(name: N, parts: BrokerParts): BrokerOf[N] {
   const base = baseOf(parts)
   const extras: Readonly<Record<BrokerName, () => object>> = {
-    rabbitmq: () => rabbitMqExtras(parts),
-    nats: () => natsExtras(parts),
+    rabbitmq: () => rabbitMqExtras(parts, base),
+    nats: () => natsExtras(parts, base),
     redis: () => ({}),
     postgres: () => ({}),
     kafka: () => kafkaExtras(parts, base),
@@ -69,30 +71,46 @@ async function output(blueprint: Blueprint, what: string, running: Promise<ExecR
   throw new BrokerError('unsupported', blueprint.name, `${what} ended with ${code}:\n${tail(`${stdout}\n${stderr}`)}`)
 }
 
-function rabbitMqExtras({ blueprint }: BrokerParts): Pick<RabbitMqBroker, 'managementUrl' | 'ctl'> {
-  const { details, container, processes } = blueprint
-  const run = (args: readonly string[]): Promise<ExecResult> =>
-    container === undefined
-      ? exec(details['ctl'] ?? 'rabbitmqctl', args, { env: processes[0]?.command.env ?? {} })
-      : compose(container, 'exec', '-T', container.service, 'rabbitmqctl', ...args)
+type RabbitMqExtras = Pick<RabbitMqBroker, 'nodes' | 'managementUrl' | 'ctl'>
+
+function rabbitMqExtras(parts: BrokerParts, base: Broker): RabbitMqExtras {
+  const { blueprint } = parts
+  const { details, container } = blueprint
+  const ctlOf =
+    (plan: ProcessPlan | undefined) =>
+    (...args: readonly string[]): Promise<string> => {
+      const running =
+        container === undefined
+          ? exec(details['ctl'] ?? 'rabbitmqctl', args, { env: plan?.command.env ?? {} })
+          : compose(container, 'exec', '-T', container.service, 'rabbitmqctl', ...args)
+      return output(blueprint, `rabbitmqctl ${args.join(' ')}`, running)
+    }
+  const first = parts.units[0]?.plan
   return {
-    managementUrl: details['managementUrl'],
-    ctl: (...args) => output(blueprint, `rabbitmqctl ${args.join(' ')}`, run(args)),
+    nodes: nodesOf(parts, base, (plan) => ({ ctl: ctlOf(plan) })),
+    managementUrl: first?.details?.['managementUrl'] ?? details['managementUrl'],
+    ctl: ctlOf(first),
   }
 }
 
-function natsExtras({ blueprint }: BrokerParts): Pick<NatsBroker, 'monitorUrl'> {
-  return { monitorUrl: blueprint.details['monitorUrl'] }
+function natsExtras(parts: BrokerParts, base: Broker): Pick<NatsBroker, 'nodes' | 'monitorUrl'> {
+  const monitorUrlOf = (plan: ProcessPlan | undefined): string | undefined =>
+    plan?.details?.['monitorUrl'] ?? parts.blueprint.details['monitorUrl']
+  return {
+    nodes: nodesOf(parts, base, (plan) => ({ monitorUrl: monitorUrlOf(plan) })),
+    monitorUrl: monitorUrlOf(parts.units[0]?.plan),
+  }
 }
 
 type KafkaExtras = Pick<KafkaBroker, 'nodes' | 'listeners' | 'tls' | 'tool'>
 
-function kafkaExtras({ blueprint, units }: BrokerParts, base: Broker): KafkaExtras {
+function kafkaExtras(parts: BrokerParts, base: Broker): KafkaExtras {
+  const { blueprint } = parts
   const { details, host, port } = blueprint
   const { caFile, certFile, keyFile, java, classpath } = details
   const hasTls = caFile !== undefined && certFile !== undefined && keyFile !== undefined
   return {
-    nodes: units.length === 0 ? [Object.assign(base, { id: 1 })] : units.map((unit) => kafkaNode(blueprint, unit)),
+    nodes: nodesOf(parts, base, () => ({})),
     listeners: {
       plaintext: `${host}:${port}`,
       saslPlaintext: details['saslPlaintext'],
@@ -109,25 +127,37 @@ function kafkaExtras({ blueprint, units }: BrokerParts, base: Broker): KafkaExtr
   }
 }
 
-function kafkaNode({ host }: Blueprint, unit: Unit): KafkaNode {
-  const { id, port } = unit.plan
-  return {
-    id,
-    host,
-    port,
-    url: `kafka://${host}:${port}`,
-    get pid() {
-      return unit.pid()
-    },
-    healthy: () => probe('kafka', { host, port }),
-    kill: () => unit.kill(),
-    halt: () => unit.halt(),
-    restart: async () => {
-      await unit.halt()
-      await unit.start()
-    },
-    pause: () => unit.pause(),
-    resume: () => unit.resume(),
-    logs: (lines = 100) => unit.logs(lines),
-  }
+/** A handle for each node, with what only nodes of that broker have. A container is one node. */
+function nodesOf<Extra extends object>(
+  { blueprint, units }: BrokerParts,
+  base: Broker,
+  extraOf: (plan: ProcessPlan | undefined) => Extra,
+): readonly (BrokerNode & Extra)[] {
+  const { name, host } = blueprint
+  const sees = (plan: ProcessPlan | undefined) => (members: number) => nodeSees(blueprint, plan, members)
+  if (units.length === 0) return [Object.assign(base, { id: 1, sees: sees(undefined), ...extraOf(undefined) })]
+  return units.map((unit) => {
+    const { id, port } = unit.plan
+    const node: BrokerNode = {
+      id,
+      host,
+      port,
+      url: urlOf(name, host, port),
+      get pid() {
+        return unit.pid()
+      },
+      healthy: () => probe(name, { host, port }),
+      sees: sees(unit.plan),
+      kill: () => unit.kill(),
+      halt: () => unit.halt(),
+      restart: async () => {
+        await unit.halt()
+        await unit.start()
+      },
+      pause: () => unit.pause(),
+      resume: () => unit.resume(),
+      logs: (lines = 100) => unit.logs(lines),
+    }
+    return Object.assign(node, extraOf(unit.plan))
+  })
 }

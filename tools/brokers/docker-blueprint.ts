@@ -6,8 +6,10 @@ import { BrokerError } from './errors.ts'
 import { natsConfig, NATS_MONITOR_PORT } from './nats.ts'
 import { REPO_ROOT } from './paths.ts'
 import { freePort } from './ports.ts'
+import { rabbitMqVersion } from './rabbitmq-install.ts'
 import { REDIS_ARGS } from './redis.ts'
 import type { BrokerName, KafkaOptions, OptionsOf } from './types.ts'
+import { urlOf } from './url.ts'
 
 /** The port inside the container. */
 const INNER_PORTS: Readonly<Record<BrokerName, number>> = {
@@ -28,8 +30,8 @@ interface Override {
   readonly volumes?: readonly string[]
 }
 
-export function dockerCan(name: BrokerName, options: OptionsOf[BrokerName]): boolean {
-  if (name !== 'kafka') return true
+/** A container is one node without certificates. */
+export function dockerCan(options: OptionsOf[BrokerName]): boolean {
   const { nodes, secure } = options as KafkaOptions
   return (nodes ?? 1) === 1 && (secure ?? false) === false
 }
@@ -45,7 +47,7 @@ export interface DockerRequest<N extends BrokerName> {
 
 export async function dockerBlueprint<N extends BrokerName>(request: DockerRequest<N>): Promise<Blueprint> {
   const { name, dataDir, project, exclusive, options } = request
-  if (!dockerCan(name, options)) {
+  if (!dockerCan(options)) {
     throw new BrokerError(
       'unsupported',
       name,
@@ -82,17 +84,6 @@ export async function dockerBlueprint<N extends BrokerName>(request: DockerReque
   }
 }
 
-function urlOf(name: BrokerName, host: string, port: number): string {
-  const urls: Readonly<Record<BrokerName, string>> = {
-    rabbitmq: `amqp://guest:guest@${host}:${port}`,
-    nats: `nats://${host}:${port}`,
-    redis: `redis://${host}:${port}`,
-    postgres: `postgres://postgres@${host}:${port}/postgres`,
-    kafka: `kafka://${host}:${port}`,
-  }
-  return urls[name]
-}
-
 /** The port of a container that somebody (`docker compose up`) already started in this project: it is taken over. */
 async function publishedPort(plan: ContainerPlan, inner: number): Promise<number | undefined> {
   const { code, stdout } = await compose(plan, 'port', plan.service, String(inner))
@@ -123,7 +114,7 @@ async function overrideFor(name: BrokerName, dataDir: string, options: OptionsOf
       return args.length === 0 ? {} : { command: ['redis-server', ...REDIS_ARGS, ...args] }
     }
     case 'nats': {
-      const natsOptions: OptionsOf['nats'] = options
+      const natsOptions = options as OptionsOf['nats']
       const { version, config, jetStream } = natsOptions
       const image = version === 'debian' ? { image: 'nats:2.9' } : {}
       if (config === undefined && jetStream !== false) return image
@@ -145,11 +136,12 @@ async function overrideFor(name: BrokerName, dataDir: string, options: OptionsOf
       }
     }
     case 'rabbitmq': {
-      const { conf } = options as OptionsOf['rabbitmq']
-      if (conf === undefined) return {}
+      const { conf, version } = options as OptionsOf['rabbitmq']
+      const image = rabbitMqVersion(version) === 'debian' ? { image: 'rabbitmq:3.10-management' } : {}
+      if (conf === undefined) return image
       const file = join(dataDir, 'rabbitmq.conf')
       await writeFile(file, `${conf}\n`)
-      return { volumes: [`${file}:/etc/rabbitmq/conf.d/90-busbar.conf:ro`] }
+      return { ...image, volumes: [`${file}:/etc/rabbitmq/conf.d/90-busbar.conf:ro`] }
     }
     case 'kafka': {
       const properties = Object.entries((options as KafkaOptions).properties ?? {})

@@ -3,7 +3,8 @@ import type { Blueprint, ContainerPlan } from './blueprint.ts'
 import { BrokerError } from './errors.ts'
 import { exec, tail, which } from './exec.ts'
 import type { ExecResult } from './exec.ts'
-import { probe, probeKafkaMembers } from './probe.ts'
+import { nodeSees } from './members.ts'
+import { probe } from './probe.ts'
 import type { Runtime } from './runtime.ts'
 import { waitFor } from './wait.ts'
 
@@ -47,7 +48,7 @@ export function dockerRuntime(blueprint: Blueprint, plan: ContainerPlan): Runtim
   const logs = (lines: number): Promise<string> =>
     run('logs', '--no-color', '--no-log-prefix', '--tail', String(lines), plan.service)
   const isReady = async (): Promise<boolean> =>
-    (await probe(name, { host, port })) && (name !== 'kafka' || probeKafkaMembers({ host, port }, 1))
+    (await probe(name, { host, port })) && (name !== 'kafka' || nodeSees(blueprint, undefined, 1))
   return {
     pid: () => undefined,
     start: async () => {

@@ -3,7 +3,7 @@ import { givenUrl } from './given.ts'
 import { kafkaPackages } from './kafka-install.ts'
 import { natsPackages } from './nats-install.ts'
 import { postgresPackages } from './postgres.ts'
-import { rabbitMqPackages } from './rabbitmq.ts'
+import { rabbitMqPackages } from './rabbitmq-install.ts'
 import { redisPackages } from './redis.ts'
 import { sourceOf } from './source.ts'
 import type { BrokerName } from './types.ts'
@@ -24,7 +24,7 @@ export async function installTogether(names: readonly BrokerName[]): Promise<voi
   const missing: string[] = []
   let asking: BrokerName | undefined
   for (const name of names) {
-    if (givenUrl(name) !== undefined || (await sourceOf(name, {})) === 'docker') continue
+    if (givenUrl(name) !== undefined || (await sourceOf({})) === 'docker') continue
     const packages = await PACKAGES[name]()
     if (packages.length > 0) asking ??= name
     missing.push(...packages)

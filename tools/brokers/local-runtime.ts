@@ -3,7 +3,8 @@ import { rm } from 'node:fs/promises'
 import type { Blueprint, ProcessPlan } from './blueprint.ts'
 import { BrokerError } from './errors.ts'
 import { tail } from './exec.ts'
-import { probe, probeKafkaMembers } from './probe.ts'
+import { nodeSees } from './members.ts'
+import { accepts, probe } from './probe.ts'
 import { endTree, isAlive, killTree, signalTree, spawnDetached, stopTree } from './process.ts'
 import type { ProcessRef } from './process.ts'
 import type { Runtime } from './runtime.ts'
@@ -29,21 +30,28 @@ export function localRuntime(
   const units: readonly Unit[] = blueprint.processes.map((plan, index) =>
     createUnit(blueprint, plan, refs[index] ?? null, () => changed(units.map((unit) => unit.ref()))),
   )
-  const each = async (action: (unit: Unit) => Promise<void>): Promise<void> => {
-    await Promise.all(units.map(action))
+  const nodes = units.filter(({ plan }) => plan.role !== 'helper')
+  const helpers = units.filter(({ plan }) => plan.role === 'helper')
+  const all = async (some: readonly Unit[], action: (unit: Unit) => Promise<void>): Promise<void> => {
+    await Promise.all(some.map(action))
   }
+  const each = (action: (unit: Unit) => Promise<void>): Promise<void> => all(units, action)
   return {
-    units,
-    pid: () => units[0]?.pid(),
+    units: nodes,
+    pid: () => nodes[0]?.pid(),
     start: async () => {
-      await each((unit) => unit.start())
-      if (units.length > 1) await allMembers(blueprint, units)
+      await all(helpers, (unit) => unit.start())
+      await all(nodes, (unit) => unit.start())
+      if (nodes.length > 1) await allMembers(blueprint, nodes)
     },
     kill: () => each((unit) => unit.kill()),
-    halt: () => each((unit) => unit.halt()),
+    halt: async () => {
+      await all(nodes, (unit) => unit.halt())
+      await all(helpers, (unit) => unit.halt())
+    },
     pause: () => each((unit) => unit.pause()),
     resume: () => each((unit) => unit.resume()),
-    logs: async (lines) => (await Promise.all(units.map((unit) => unit.logs(lines)))).join('\n'),
+    logs: async (lines) => (await Promise.all(nodes.map((unit) => unit.logs(lines)))).join('\n'),
     destroy: async () => {
       // The data goes too, so there is nothing that a graceful end would save.
       await each((unit) => unit.kill())
@@ -53,13 +61,14 @@ export function localRuntime(
 }
 
 /** Nodes of a cluster come up one by one; a test that was given three shall find three. */
-async function allMembers({ name, host, readyTimeoutMs }: Blueprint, units: readonly Unit[]): Promise<void> {
+async function allMembers(blueprint: Blueprint, nodes: readonly Unit[]): Promise<void> {
+  const { name, readyTimeoutMs } = blueprint
   const seen = async (): Promise<boolean> => {
-    const answers = units.map(({ plan }) => probeKafkaMembers({ host, port: plan.port }, units.length))
+    const answers = nodes.map(({ plan }) => nodeSees(blueprint, plan, nodes.length))
     return (await Promise.all(answers)).every(Boolean)
   }
   if ((await waitFor(seen, { timeoutMs: readyTimeoutMs })) === true) return
-  throw new BrokerError('start-failed', name, `its ${units.length} nodes did not find each other`)
+  throw new BrokerError('start-failed', name, `its ${nodes.length} nodes did not find each other`)
 }
 
 function createUnit(blueprint: Blueprint, plan: ProcessPlan, running: ProcessRef | null, changed: () => void): Unit {
@@ -73,9 +82,10 @@ function createUnit(blueprint: Blueprint, plan: ProcessPlan, running: ProcessRef
   }
   const isReady = async (): Promise<boolean> => {
     const target = { host, port: plan.port }
+    if (plan.role === 'helper') return accepts(target)
     if (!(await probe(name, target))) return false
     if (plan.readyLog !== undefined && !readLog(plan.command.logFile, logStart).includes(plan.readyLog)) return false
-    return name !== 'kafka' || probeKafkaMembers(target, 1)
+    return name !== 'kafka' || nodeSees(blueprint, plan, 1)
   }
   const ready = async (): Promise<void> => {
     const verdict = await waitFor(async () => (living() === undefined ? 'ended' : (await isReady()) && 'ready'), {

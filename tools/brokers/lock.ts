@@ -6,9 +6,11 @@ import { waitFor } from './wait.ts'
 /**
  * Runs `work` while no other process on this machine does under the same name. The lock is one that the kernel holds for
  * an open file (through SQLite, which Node brings along): it is gone with its process, so there is no stale one to judge.
+ * A `folder` in the cache is shared by all sets of brokers.
  */
-export async function withLock<T>(name: string, work: () => Promise<T>, timeoutMs: number = 15 * 60_000): Promise<T> {
-  const file = join(runDir('locks'), `${name}.lock`)
+export async function withLock<T>(name: string, work: () => Promise<T>, folder: string = runDir('locks')): Promise<T> {
+  const timeoutMs = 30 * 60_000
+  const file = join(folder, `${name}.lock`)
   const database = new DatabaseSync(file, { timeout: 0 })
   try {
     const held = await waitFor(() => tryBegin(database), { timeoutMs, intervalMs: 50 })

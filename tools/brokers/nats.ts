@@ -1,38 +1,67 @@
-import { writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Blueprint } from './blueprint.ts'
+import type { Blueprint, ProcessPlan } from './blueprint.ts'
 import { natsBinary } from './nats-install.ts'
 import { DEFAULT_PORTS, freePort } from './ports.ts'
 import type { NatsOptions } from './types.ts'
 
 export const NATS_MONITOR_PORT = 27_223
 
+const HOST = '127.0.0.1'
+
+interface NodePorts {
+  readonly id: number
+  readonly port: number
+  readonly monitorPort: number
+  readonly routePort: number
+}
+
 export async function natsBlueprint(dataDir: string, port: number, options: NatsOptions): Promise<Blueprint> {
   const { file, version } = await natsBinary(options.version)
-  const host = '127.0.0.1'
-  // A private one must not take the port of the shared one, or of another whose restart will want it.
-  const monitorPort = await freePort(port === DEFAULT_PORTS.nats ? NATS_MONITOR_PORT : undefined)
-  const config = join(dataDir, 'nats.conf')
-  await writeFile(config, natsConfig({ host, port, monitorPort, storeDir: join(dataDir, 'jetstream') }, options))
-  const command = {
-    file,
-    args: ['-c', config],
-    env: { PATH: process.env['PATH'] ?? '' },
-    cwd: dataDir,
-    logFile: join(dataDir, 'nats.log'),
-  }
+  const nodes: NodePorts[] = []
+  for (let id = 1; id <= (options.nodes ?? 1); id++) nodes.push(await nodePorts(id, id === 1 ? port : await freePort()))
   return {
     name: 'nats',
     source: 'local',
     version,
-    url: `nats://${host}:${port}`,
-    host,
+    url: `nats://${nodes.map((node) => `${HOST}:${node.port}`).join(',')}`,
+    host: HOST,
     port,
     dataDir,
-    readyTimeoutMs: 15_000,
-    processes: [{ id: 1, port, command, stopSignal: 'SIGTERM' }],
+    // A cluster elects the leader of JetStream first.
+    readyTimeoutMs: nodes.length === 1 ? 15_000 : 30_000,
+    processes: await Promise.all(nodes.map((node) => nodePlan(file, dataDir, node, nodes, options))),
     container: undefined,
-    details: { monitorUrl: `http://${host}:${monitorPort}` },
+    details: {},
+  }
+}
+
+async function nodePorts(id: number, port: number): Promise<NodePorts> {
+  // A private one must not take the port of the shared one, or of another whose restart will want it.
+  const monitorPort = await freePort(port === DEFAULT_PORTS.nats ? NATS_MONITOR_PORT : undefined)
+  return { id, port, monitorPort, routePort: await freePort() }
+}
+
+async function nodePlan(
+  file: string,
+  dataDir: string,
+  { id, port, monitorPort, routePort }: NodePorts,
+  nodes: readonly NodePorts[],
+  options: NatsOptions,
+): Promise<ProcessPlan> {
+  const dir = join(dataDir, `node-${id}`)
+  await mkdir(dir)
+  const config = join(dir, 'nats.conf')
+  const cluster = nodes.length === 1 ? undefined : { listen: routePort, routes: nodes.map((node) => node.routePort) }
+  const place = { host: HOST, port, monitorPort, storeDir: join(dir, 'jetstream'), cluster }
+  await writeFile(config, natsConfig(place, options))
+  const env = { PATH: process.env['PATH'] ?? '' }
+  return {
+    id,
+    port,
+    command: { file, args: ['-c', config], env, cwd: dir, logFile: join(dir, 'nats.log') },
+    stopSignal: 'SIGTERM',
+    details: { monitorUrl: `http://${HOST}:${monitorPort}` },
   }
 }
 
@@ -41,15 +70,27 @@ export interface NatsPlace {
   readonly port: number
   readonly monitorPort: number
   readonly storeDir: string
+  /** Ports of the routes between the nodes of a cluster; those of all nodes, and ours. */
+  readonly cluster?: { readonly listen: number; readonly routes: readonly number[] } | undefined
+}
+
+export function natsServerName(port: number): string {
+  return `busbar-${port}`
 }
 
 export function natsConfig(place: NatsPlace, options: NatsOptions): string {
   return [
-    `server_name: busbar-${place.port}`,
+    `server_name: ${natsServerName(place.port)}`,
     `listen: "${place.host}:${place.port}"`,
     `http: "${place.host}:${place.monitorPort}"`,
     options.jetStream === false ? '' : `jetstream { store_dir: ${JSON.stringify(place.storeDir)} }`,
+    place.cluster === undefined ? '' : clusterConfig(place.host, place.cluster),
     options.config ?? '',
     '',
   ].join('\n')
+}
+
+function clusterConfig(host: string, { listen, routes }: NonNullable<NatsPlace['cluster']>): string {
+  const list = routes.map((port) => `"nats-route://${host}:${port}"`).join(', ')
+  return `cluster { name: busbar, listen: "${host}:${listen}", routes: [${list}] }`
 }

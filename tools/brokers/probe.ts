@@ -20,6 +20,21 @@ export function probe(name: BrokerName, target: ProbeTarget, timeoutMs = 2_000):
   return converse(target, CONVERSATIONS[name], timeoutMs)
 }
 
+/** True when something listens there: enough for a helper that speaks no protocol of a broker. */
+export function accepts(target: ProbeTarget, timeoutMs = 2_000): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const socket = open(target)
+  const finish = (accepted: boolean): void => {
+    clearTimeout(timer)
+    socket.destroy()
+    resolve(accepted)
+  }
+  const timer = setTimeout(() => finish(false), timeoutMs)
+  socket.on('error', () => finish(false))
+  socket.once('connect', () => finish(true))
+  return promise
+}
+
 /**
  * True when a Kafka node knows of at least this many living brokers, itself among them: it answers ApiVersions before the
  * controller has let it into the cluster. `advertisedPort` is how it names itself.

@@ -1,90 +1,141 @@
+import { randomBytes } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { aptInstall } from './apt.ts'
-import type { Blueprint } from './blueprint.ts'
-import { BrokerError, howToGet } from './errors.ts'
-import { exec, which } from './exec.ts'
+import type { Blueprint, ProcessPlan } from './blueprint.ts'
 import { freePort } from './ports.ts'
+import { rabbitMqPrograms } from './rabbitmq-install.ts'
+import type { RabbitMqPrograms } from './rabbitmq-install.ts'
 import type { RabbitMqOptions } from './types.ts'
+import { urlOf } from './url.ts'
 
-// Debian's program on the PATH forces its own user and data folder; the script below it does as it is told.
-const SCRIPT_DIRS: readonly string[] = ['/usr/lib/rabbitmq/bin']
+const HOST = '127.0.0.1'
 
-export function rabbitMqPackages(): readonly string[] {
-  return which('rabbitmq-server', SCRIPT_DIRS) === undefined ? ['rabbitmq-server'] : []
+interface NodePorts {
+  readonly id: number
+  readonly port: number
+  readonly distPort: number
+  readonly managementPort: number | undefined
 }
 
 export async function rabbitMqBlueprint(dataDir: string, port: number, options: RabbitMqOptions): Promise<Blueprint> {
-  const missing = rabbitMqPackages()
-  if (missing.length > 0) await aptInstall('rabbitmq', missing)
-  const server = which('rabbitmq-server', SCRIPT_DIRS)
-  const epmd = which('epmd', ['/usr/lib/erlang/bin'])
-  if (server === undefined || epmd === undefined) {
-    throw new BrokerError('missing', 'rabbitmq', `no rabbitmq-server or no epmd found: ${howToGet('rabbitmq')}`)
-  }
-  const host = '127.0.0.1'
-  const [epmdPort, distPort, managementPort] = [await freePort(), await freePort(), await freePort()]
-  const management = options.management === true
-  const listeners = [
-    `listeners.tcp.default = ${host}:${port}`,
-    ...(management ? [`management.tcp.ip = ${host}`, `management.tcp.port = ${managementPort}`] : []),
-  ]
-  await mkdir(join(dataDir, 'log'))
-  await writeFile(join(dataDir, 'rabbitmq.conf'), [...listeners, options.conf ?? '', ''].join('\n'))
-  await writeFile(join(dataDir, 'enabled_plugins'), management ? '[rabbitmq_management].\n' : '[].\n')
-  const env = environment(dataDir, { port, epmdPort, distPort })
-  const version = (await exec(join(server, '..', 'rabbitmqctl'), ['version'], { env })).stdout.trim()
-  // One tree of processes: its own name server (epmd), which a kill takes along, and the server itself as the main process.
-  const script = '"$1" -address 127.0.0.1 -port "$2" & exec "$3"'
-  const command = {
-    file: '/bin/sh',
-    args: ['-c', script, 'sh', epmd, String(epmdPort), server],
-    env,
-    cwd: dataDir,
-    logFile: join(dataDir, 'rabbitmq.log'),
-  }
+  const programs = await rabbitMqPrograms(options.version, dataDir)
+  // Before the first start: nodes that start side by side would each make one.
+  await writeFile(join(dataDir, '.erlang.cookie'), randomBytes(16).toString('hex'), { mode: 0o400 })
+  const epmdPort = await freePort()
+  const nodes: NodePorts[] = []
+  for (let id = 1; id <= (options.nodes ?? 1); id++)
+    nodes.push(await nodePorts(id, id === 1 ? port : await freePort(), options))
+  const plans = await Promise.all(nodes.map((node) => nodePlan(node, nodes, { programs, dataDir, epmdPort }, options)))
   return {
     name: 'rabbitmq',
     source: 'local',
-    version,
-    url: `amqp://guest:guest@${host}:${port}`,
-    host,
+    version: programs.version,
+    url: urlOf('rabbitmq', HOST, port),
+    host: HOST,
     port,
     dataDir,
     readyTimeoutMs: 90_000,
-    // The port opens while the boot goes on, and a stop in that moment makes the boot fail.
-    processes: [{ id: 1, port, command, stopSignal: 'SIGTERM', readyLog: 'Starting broker... completed' }],
+    processes: [nameServer(programs, dataDir, epmdPort), ...plans],
     container: undefined,
-    details: {
-      ctl: join(server, '..', 'rabbitmqctl'),
-      ...(management ? { managementUrl: `http://guest:guest@${host}:${managementPort}` } : {}),
-    },
+    details: { ctl: programs.ctl },
   }
 }
 
-interface Ports {
-  readonly port: number
+async function nodePorts(id: number, port: number, { management }: RabbitMqOptions): Promise<NodePorts> {
+  return { id, port, distPort: await freePort(), managementPort: management === true ? await freePort() : undefined }
+}
+
+/** Of our own, and one for all nodes: the nodes of a cluster find each other through it. */
+function nameServer({ epmd }: RabbitMqPrograms, dataDir: string, port: number): ProcessPlan {
+  const command = {
+    file: epmd,
+    args: ['-address', HOST, '-port', String(port)],
+    env: { PATH: process.env['PATH'] ?? '' },
+    cwd: dataDir,
+    logFile: join(dataDir, 'epmd.log'),
+  }
+  return { id: 0, role: 'helper', port, command, stopSignal: 'SIGTERM' }
+}
+
+interface Surroundings {
+  readonly programs: RabbitMqPrograms
+  readonly dataDir: string
   readonly epmdPort: number
-  readonly distPort: number
+}
+
+async function nodePlan(
+  node: NodePorts,
+  nodes: readonly NodePorts[],
+  { programs, dataDir, epmdPort }: Surroundings,
+  { conf = '' }: RabbitMqOptions,
+): Promise<ProcessPlan> {
+  const { id, port, managementPort } = node
+  const dir = join(dataDir, `node-${id}`)
+  await mkdir(join(dir, 'log'), { recursive: true })
+  const lines = [
+    `listeners.tcp.default = ${HOST}:${port}`,
+    ...(managementPort === undefined ? [] : [`management.tcp.ip = ${HOST}`, `management.tcp.port = ${managementPort}`]),
+    ...(nodes.length === 1 ? [] : formation(nodes)),
+    conf,
+    '',
+  ]
+  await writeFile(join(dir, 'rabbitmq.conf'), lines.join('\n'))
+  const plugins = managementPort === undefined ? '[].\n' : '[rabbitmq_management].\n'
+  await writeFile(join(dir, 'enabled_plugins'), plugins)
+  return {
+    id,
+    port,
+    command: {
+      file: programs.server,
+      args: [],
+      env: environment(dataDir, dir, node, epmdPort),
+      cwd: dir,
+      logFile: join(dir, 'rabbitmq.log'),
+    },
+    stopSignal: 'SIGTERM',
+    // The end of "Starting broker... completed with 0 plugins.", of which 4.x may print other lines in the middle. The port opens while the boot goes on, and a stop in that moment makes the boot fail.
+    readyLog: 'completed with ',
+    details: managementPort === undefined ? {} : { managementUrl: `http://guest:guest@${HOST}:${managementPort}` },
+  }
+}
+
+/** On their first start the nodes of this list form a cluster; later they know each other. */
+function formation(nodes: readonly NodePorts[]): readonly string[] {
+  return [
+    'cluster_formation.peer_discovery_backend = classic_config',
+    ...nodes.map((node) => `cluster_formation.classic_config.nodes.${node.id} = ${nodeName(node)}`),
+  ]
+}
+
+function nodeName({ port }: NodePorts): string {
+  return `busbar-${port}@localhost`
 }
 
 /** Complete: nothing of RABBITMQ_* leaks in from outside (an empty RABBITMQ_FEATURE_FLAGS would disable all of them). */
-function environment(dataDir: string, { port, epmdPort, distPort }: Ports): Readonly<Record<string, string>> {
+function environment(
+  dataDir: string,
+  dir: string,
+  node: NodePorts,
+  epmdPort: number,
+): Readonly<Record<string, string>> {
   return {
     PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/usr/bin:/sbin:/bin`,
     LANG: 'C.UTF-8',
+    // Where the cookie is that all nodes share.
     HOME: dataDir,
-    ERL_EPMD_ADDRESS: '127.0.0.1',
+    ERL_EPMD_ADDRESS: HOST,
     ERL_EPMD_PORT: String(epmdPort),
-    RABBITMQ_NODENAME: `busbar-${port}@localhost`,
-    RABBITMQ_DIST_PORT: String(distPort),
+    // Otherwise a command that finds no name server starts one, which nobody ends.
+    RABBITMQ_CTL_ERL_ARGS: '-start_epmd false',
+    RABBITMQ_NODENAME: nodeName(node),
+    RABBITMQ_DIST_PORT: String(node.distPort),
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '-kernel inet_dist_use_interface {127,0,0,1}',
-    RABBITMQ_MNESIA_BASE: join(dataDir, 'mnesia'),
-    RABBITMQ_LOG_BASE: join(dataDir, 'log'),
-    RABBITMQ_PID_FILE: join(dataDir, 'rabbitmq.pid'),
-    RABBITMQ_CONFIG_FILE: join(dataDir, 'rabbitmq.conf'),
+    RABBITMQ_MNESIA_BASE: join(dir, 'mnesia'),
+    RABBITMQ_LOG_BASE: join(dir, 'log'),
+    RABBITMQ_PID_FILE: join(dir, 'rabbitmq.pid'),
+    RABBITMQ_CONFIG_FILE: join(dir, 'rabbitmq.conf'),
     RABBITMQ_CONF_ENV_FILE: '/dev/null',
-    RABBITMQ_ENABLED_PLUGINS_FILE: join(dataDir, 'enabled_plugins'),
+    RABBITMQ_ENABLED_PLUGINS_FILE: join(dir, 'enabled_plugins'),
     // Makes the script become the server instead of waiting for it as a child: the pid is the server's.
     RUNNING_UNDER_SYSTEMD: 'true',
   }

@@ -9,6 +9,7 @@ import { withLock } from './lock.ts'
 import { notice } from './notice.ts'
 import { runDir } from './paths.ts'
 import { DEFAULT_PORTS, freePort } from './ports.ts'
+import { suitsRabbitMqVersion } from './rabbitmq-install.ts'
 import { openInstance, prepare } from './source.ts'
 import type { Opened } from './source.ts'
 import { readState, removeState, writeState } from './state.ts'
@@ -24,7 +25,7 @@ export async function ensureShared(name: BrokerName): Promise<Broker> {
   if (given !== undefined) return checkGiven(name, given)
   return withLock(`broker-${name}`, async () => {
     const known = findShared(name)
-    if (known !== undefined && (await bringBack(known))) return known.broker
+    if (known !== undefined && (await bringBack(known))) return checkVersion(known.broker)
     await known?.broker.stop()
     const begun = performance.now()
     const broker = await startShared(name)
@@ -80,6 +81,13 @@ async function checkGiven(name: BrokerName, url: string): Promise<Broker> {
     name,
     `nothing of this kind answers at ${place}, which ${urlVariable(name)} names`,
   )
+}
+
+/** One that runs serves whoever comes, but not under a version that was not asked for. */
+function checkVersion(broker: Broker): Broker {
+  if (broker.name !== 'rabbitmq' || suitsRabbitMqVersion(broker.version)) return broker
+  const what = `BUSBAR_RABBITMQ_VERSION asks for another version than the ${broker.version} that runs`
+  throw new BrokerError('unsupported', 'rabbitmq', `${what}; stop that one first: npm run brokers -- down rabbitmq`)
 }
 
 function findShared(name: BrokerName): Opened<BrokerName> | undefined {

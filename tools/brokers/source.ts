@@ -26,16 +26,16 @@ const LOCAL: LocalBlueprints = {
 }
 
 /** `BUSBAR_BROKERS_SOURCE` (`docker` or `local`) decides for all; otherwise Docker, where an engine answers. */
-export async function sourceOf<N extends BrokerName>(name: N, options: OptionsOf[N]): Promise<'docker' | 'local'> {
+export async function sourceOf(options: OptionsOf[BrokerName]): Promise<'docker' | 'local'> {
   const wanted = options.source ?? process.env['BUSBAR_BROKERS_SOURCE']
   if (wanted === 'docker' || wanted === 'local') return wanted
-  return dockerCan(name, options) && (await dockerAnswers()) ? 'docker' : 'local'
+  return dockerCan(options) && (await dockerAnswers()) ? 'docker' : 'local'
 }
 
 /** Prepares data, configuration and, where needed, installs; starts nothing. */
 export async function prepare<N extends BrokerName>(request: DockerRequest<N>): Promise<Blueprint> {
   const { name, dataDir, port, options } = request
-  const source = await sourceOf(name, options)
+  const source = await sourceOf(options)
   return source === 'docker' ? dockerBlueprint(request) : LOCAL[name](dataDir, port, options)
 }
 

@@ -39,17 +39,41 @@ export interface Broker {
   [Symbol.asyncDispose](): Promise<void>
 }
 
+/** One member of a cluster (or the only one), to be killed or paused without the others. */
+export interface BrokerNode extends Pick<
+  Broker,
+  'url' | 'host' | 'port' | 'pid' | 'kill' | 'halt' | 'restart' | 'pause' | 'resume' | 'healthy' | 'logs'
+> {
+  /** From 1. */
+  readonly id: number
+  /** True when this node knows of at least that many living members, itself among them. */
+  sees(members: number): Promise<boolean>
+}
+
+export interface RabbitMqNode extends BrokerNode {
+  /** Runs `rabbitmqctl` against this node; resolves with its output. */
+  ctl(...args: readonly string[]): Promise<string>
+}
+
 export interface RabbitMqBroker extends Broker {
   readonly name: 'rabbitmq'
+  /** The URL of the broker is that of the first one. */
+  readonly nodes: readonly RabbitMqNode[]
   /** Base URL of the management API when it was asked for. */
   readonly managementUrl: string | undefined
-  /** Runs `rabbitmqctl` against this node, e.g. `ctl('set_vm_memory_high_watermark', '0')`; resolves with its output. */
+  /** `rabbitmqctl` against the first node, e.g. `ctl('set_vm_memory_high_watermark', '0')`; resolves with its output. */
   ctl(...args: readonly string[]): Promise<string>
+}
+
+export interface NatsNode extends BrokerNode {
+  readonly monitorUrl: string | undefined
 }
 
 export interface NatsBroker extends Broker {
   readonly name: 'nats'
-  /** Monitoring endpoint (`/varz`, `/jsz`, `/connz`). */
+  /** The URL of the broker names all of them. */
+  readonly nodes: readonly NatsNode[]
+  /** Monitoring endpoint (`/varz`, `/jsz`, `/connz`) of the first node. */
   readonly monitorUrl: string | undefined
 }
 
@@ -59,14 +83,6 @@ export interface RedisBroker extends Broker {
 
 export interface PostgresBroker extends Broker {
   readonly name: 'postgres'
-}
-
-/** One member of a Kafka cluster, to be killed or paused on its own. */
-export interface KafkaNode extends Pick<
-  Broker,
-  'url' | 'host' | 'port' | 'pid' | 'kill' | 'halt' | 'restart' | 'pause' | 'resume' | 'healthy' | 'logs'
-> {
-  readonly id: number
 }
 
 /** Listeners of a Kafka started with `secure`, as `host:port` of the first node. */
@@ -86,7 +102,7 @@ export interface TlsFiles {
 
 export interface KafkaBroker extends Broker {
   readonly name: 'kafka'
-  readonly nodes: readonly KafkaNode[]
+  readonly nodes: readonly BrokerNode[]
   readonly listeners: KafkaListeners
   /** Authority and client certificate (`CN=client`), when started with `secure`. */
   readonly tls: TlsFiles | undefined
@@ -101,7 +117,14 @@ export interface PrivateOptions {
   readonly source?: 'docker' | 'local'
 }
 
+/** Of RabbitMQ. `debian`: the package of this system. `4`: 4.x, of this system or of Debian sid. */
+export type RabbitMqVersion = 'debian' | '4'
+
 export interface RabbitMqOptions extends PrivateOptions {
+  /** Default: `BUSBAR_RABBITMQ_VERSION`, else what the machine offers. */
+  readonly version?: RabbitMqVersion
+  /** A cluster, when 3. Default: 1. */
+  readonly nodes?: 1 | 3
   /** Lines added to `rabbitmq.conf`. */
   readonly conf?: string
   /** Default: false. */
@@ -111,6 +134,8 @@ export interface RabbitMqOptions extends PrivateOptions {
 export interface NatsOptions extends PrivateOptions {
   /** `debian`: the 2.9 of Debian 12, for code that must work with old servers. Default: `current`. */
   readonly version?: 'debian' | 'current'
+  /** A cluster, when 3. Default: 1. */
+  readonly nodes?: 1 | 3
   /** Text added to the configuration file, e.g. `authorization { token: s3cret }`. */
   readonly config?: string
   /** Default: true. */

@@ -39,12 +39,7 @@ export function memoryAdmin(broker: () => MemoryBroker): TransportAdmin {
       }
       return found
     },
-    remove: async (topic, positions) => {
-      const log = broker().topics.get(topic)?.log
-      let removed = 0
-      for (const position of positions) if (log?.remove(Number(position['offset']))) removed++
-      return removed
-    },
+    remove: async (topic, positions) => broker().remove(topic, positions),
     purge: async (topic) => broker().purge(topic),
     deleteGroup: async (topic, group) => broker().deleteGroup(topic, group),
   }

@@ -7,7 +7,15 @@ import type { LinkedList } from '../../core/linked-list.ts'
 import { OptionsReader } from '../../core/options.ts'
 import { messageBytes } from '../../core/message.ts'
 import { compilePattern, isDeadLetterTopic, isPattern } from '../../core/topic.ts'
-import type { DeliverySink, PublishOutcome, StartFrom, SubscriptionSpec } from '../../core/transport.ts'
+import type {
+  DeliverySink,
+  Position,
+  PublishOutcome,
+  StartFrom,
+  SubscriptionSpec,
+  TransportHost,
+} from '../../core/transport.ts'
+import type { MemoryDelivery } from './delivery.ts'
 import { GroupQueue } from './group-queue.ts'
 import { MEMORY_DEFAULTS } from './options.ts'
 import { MemorySubscription } from './subscriber.ts'
@@ -23,7 +31,7 @@ export function memoryBroker(
     retainMessages: reader.integer('retainMessages', MEMORY_DEFAULTS.retainMessages),
     maxBacklogBytes: reader.integer('maxBacklogBytes', MEMORY_DEFAULTS.maxBacklogBytes, { min: 1024 }),
   }
-  const clock = reader.withMethods<Clock>('clock', ['now', 'monotonic', 'setTimer']) ?? systemClock
+  const clock = reader.withMethods<Clock>('clock', ['now', 'monotonic', 'setTimer'])
   reader.done()
   return new MemoryBroker(limits, clock)
 }
@@ -42,12 +50,15 @@ export class MemoryBroker {
   readonly #followers = new Set<Follower>()
   readonly #awake = new Set<GroupQueue>()
   readonly #listeners = new Set<(topic: string) => void>()
-  readonly #events = new Map<string, BusEvents>()
+  /** By instance and name: what the transport is called, and where it reports to. */
+  readonly #events = new Map<string, readonly [string, BusEvents]>()
+  #clockIsSet: boolean
   #scheduled = false
 
-  constructor(limits: { readonly retainMessages: number; readonly maxBacklogBytes: number }, clock: Clock) {
+  constructor(limits: { readonly retainMessages: number; readonly maxBacklogBytes: number }, clock: Clock | undefined) {
     this.#limits = limits
-    this.clock = clock
+    this.clock = clock ?? systemClock
+    this.#clockIsSet = clock !== undefined
   }
 
   topic(name: string): TopicState {
@@ -89,12 +100,13 @@ export class MemoryBroker {
     const bytes = messageBytes(message)
     if (message.group !== undefined) {
       const delayMs = message.deliverAt === undefined ? 0 : message.deliverAt - publishedAt
-      this.#group(state, message.group, state.log.end).addTargeted(message, publishedAt, bytes, delayMs)
+      this.#group(state, message.group).addTargeted(message, publishedAt, bytes, delayMs)
       return { position: undefined }
     }
     const offset = state.log.end
     state.log.push({ message, offset, publishedAt, deliverAt: message.deliverAt, bytes })
     for (const queue of state.groups.values()) {
+      if (!queue.started) continue
       queue.pendingBytes += bytes
       this.wake(queue)
     }
@@ -105,7 +117,7 @@ export class MemoryBroker {
   }
 
   #tellLoss(state: TopicState, count: number): void {
-    for (const [transport, events] of this.#events) {
+    for (const [transport, events] of this.#events.values()) {
       if (!events.wants('loss')) continue
       const reason = 'no group consumes the topic, and it holds no more (retainMessages, maxBacklogBytes)'
       events.emit('loss', { transport, topic: state.name, group: undefined, count, position: undefined, reason })
@@ -165,24 +177,26 @@ export class MemoryBroker {
   }
 
   #join(subscription: MemorySubscription, state: TopicState, cursor: number): void {
-    const queue = this.#group(state, subscription.spec.group, cursor)
+    const queue = this.#group(state, subscription.spec.group)
+    queue.start(cursor)
     queue.members.push(subscription)
     subscription.queues.add(queue)
     this.wake(queue)
   }
 
-  #group(state: TopicState, group: string, cursor: number): GroupQueue {
+  /** The group, which has yet to start when it is new. */
+  #group(state: TopicState, group: string): GroupQueue {
     let queue = state.groups.get(group)
     if (queue !== undefined) return queue
     queue = new GroupQueue({
       topic: state.name,
       group,
-      cursor,
+      cursor: state.log.end,
+      started: false,
       log: state.log,
       clock: this.clock,
       onReady: (ready) => this.wake(ready),
     })
-    queue.reset(cursor)
     state.groups.set(group, queue)
     return queue
   }
@@ -199,24 +213,31 @@ export class MemoryBroker {
 
   seek(topic: string, group: string, to: StartFrom): void {
     const state = this.topic(topic)
-    const cursor = this.#startOf(state, to)
-    const queue = this.#group(state, group, cursor)
-    for (const member of queue.members) member.revoke(queue, 'the group was moved')
-    queue.reset(cursor)
-    this.wake(queue)
+    const queue = this.#group(state, group)
+    queue.seek(this.#startOf(state, to), this.#revoke(queue, 'the group was moved'))
     this.settled([queue])
   }
 
+  #revoke(queue: GroupQueue, reason: string): MemoryDelivery[] {
+    return queue.members.flatMap((member) => member.revoke(queue, reason))
+  }
+
+  /** Where the group has members it goes on from where it has read to, so that they are not cut off. */
   deleteGroup(topic: string, group: string): void {
     const state = this.topics.get(topic)
     const queue = state?.groups.get(group)
     if (state === undefined || queue === undefined) return
-    for (const member of queue.members) {
-      member.revoke(queue, 'the group was deleted')
-      member.queues.delete(queue)
+    if (queue.members.length === 0) {
+      queue.close()
+      state.groups.delete(group)
+    } else {
+      this.#revoke(queue, 'the group was deleted')
+      queue.reset(queue.cursor)
+      this.wake(queue)
+      const detail = `the group "${group}" of topic "${topic}" was deleted while it is consumed: it was made again where it had read to, and what was pending is forgotten. Close its consumers before you delete a group`
+      for (const [transport, events] of this.#events.values())
+        events.emit('warning', { transport, code: 'memory-group-deleted', detail })
     }
-    queue.close()
-    state.groups.delete(group)
     this.settled([queue])
   }
 
@@ -225,8 +246,21 @@ export class MemoryBroker {
     if (state === undefined) return 0
     const purged = state.log.size
     state.log.trim(state.log.end)
-    for (const queue of state.groups.values()) this.seek(topic, queue.group, 'latest')
+    for (const queue of state.groups.values()) {
+      this.#revoke(queue, 'the topic was purged')
+      queue.reset(state.log.end, queue.started)
+    }
+    this.settled(state.groups.values())
     return purged
+  }
+
+  remove(topic: string, positions: readonly Position[]): number {
+    const state = this.topics.get(topic)
+    if (state === undefined) return 0
+    let removed = 0
+    for (const position of positions) if (state.remove(Number(position['offset']))) removed++
+    if (removed > 0) this.settled(state.groups.values())
+    return removed
   }
 
   /** Forgets every message. Groups and their members stay. */
@@ -240,8 +274,17 @@ export class MemoryBroker {
     return () => this.#listeners.delete(listener)
   }
 
-  attach(instance: string, name: string, events: BusEvents): void {
-    this.#events.set(`${instance}/${name}`, events)
+  /** A bus joins. Time is one for all: the clock that the broker was made with, or that of the first bus. */
+  attach({ instanceId, name, events, clock }: TransportHost): void {
+    this.#events.set(`${instanceId}/${name}`, [name, events])
+    if (!this.#clockIsSet) {
+      this.#clockIsSet = true
+      this.clock = clock
+    } else if (clock !== this.clock && clock !== systemClock) {
+      const detail =
+        'the bus has a clock of its own, but its broker goes by the clock of the first bus that used it: give the clock to memoryBroker({ clock })'
+      events.emit('warning', { transport: name, code: 'memory-clock', detail })
+    }
   }
 
   detach(instance: string, name: string): void {

@@ -12,8 +12,9 @@ export interface Item {
   readonly bytes: number
   /** Order in which it became visible to the group. Kept over redeliveries: that is what keeps the order of a key. */
   readonly sequence: number
-  /** How often it was handed out and not released. */
-  attempts: number
+  /** Attempts that are used up. */
+  used: number
+  history: DeliveryHistory
   firstDeliveredAt: number | undefined
   /** Not before that (monotonic ms). */
   notBefore: number
@@ -37,8 +38,8 @@ export class MemoryDelivery implements Delivery {
     this.queue = queue
     this.member = member
     this.key = key
-    this.attempt = ++item.attempts
-    this.history = this.attempt === 1 ? 'new' : 'returned'
+    this.attempt = item.used + 1
+    this.history = item.history
   }
 
   get message(): EncodedMessage {

@@ -2,7 +2,7 @@ import type { Clock } from '../../core/clock.ts'
 import type { EncodedMessage } from '../../core/message.ts'
 import { MemoryDelivery } from './delivery.ts'
 import type { Item } from './delivery.ts'
-import { KeyState } from './key-state.ts'
+import { insertBySequence, KeyState } from './key-state.ts'
 import type { LogEntry, TopicLog } from './log.ts'
 import type { MemorySubscription } from './subscriber.ts'
 import { WakeUps } from './wake-ups.ts'
@@ -20,6 +20,8 @@ export class GroupQueue {
   inFlight = 0
   /** Offset of the next entry of the log that the group has not looked at. */
   cursor: number
+  /** False for one that only got redriven messages so far: where it starts is decided by its first member. */
+  started: boolean
   readonly #log: TopicLog
   readonly #clock: Clock
   readonly #onReady: (queue: GroupQueue) => void
@@ -37,6 +39,7 @@ export class GroupQueue {
     topic: string
     group: string
     cursor: number
+    started: boolean
     log: TopicLog
     clock: Clock
     onReady: (queue: GroupQueue) => void
@@ -44,6 +47,7 @@ export class GroupQueue {
     this.topic = parts.topic
     this.group = parts.group
     this.cursor = parts.cursor
+    this.started = parts.started
     this.#log = parts.log
     this.#clock = parts.clock
     this.#onReady = parts.onReady
@@ -61,13 +65,20 @@ export class GroupQueue {
     const portion = this.members.length === 1 ? Infinity : PORTION
     for (let idle = 0; idle < this.members.length;) {
       const member = this.members[this.#turn++ % this.members.length] as MemorySubscription
-      const batch = member.wants() ? this.#take(member, portion) : []
+      const wants = member.wants()
+      const batch = wants ? this.#take(member, portion) : []
+      if (!wants && this.#hasSome) member.behind.add(this)
       if (batch.length === 0) idle++
       else {
         idle = 0
         member.hand(batch)
       }
     }
+  }
+
+  /** There may be something for members that want more. */
+  get #hasSome(): boolean {
+    return this.#returned.length > 0 || this.#readyKeys.length > 0 || this.cursor < this.#log.end
   }
 
   #take(member: MemorySubscription, most: number): MemoryDelivery[] {
@@ -90,13 +101,13 @@ export class GroupQueue {
     return undefined
   }
 
-  /** Of a key that nobody holds, oldest first. It stays with the member for as long as anything of it is out. */
+  /** Of a key that no other member holds, oldest first. It stays with the member for as long as anything of it is out. */
   #takeOfKey(member: MemorySubscription): MemoryDelivery | undefined {
     for (let state = this.#readyKeys[0]; state !== undefined; state = this.#readyKeys[0]) {
-      const item = state.waiting[0]
-      const mine = state.owner === undefined || state.owner === member
+      const item = state.first
+      const mine = state.owner === undefined || (state.owner === member && !state.isFull)
       if (item !== undefined && mine && item.notBefore <= this.#clock.monotonic()) {
-        state.waiting.shift()
+        state.shift()
         return this.#handOut(item, member, state)
       }
       this.#readyKeys.shift()
@@ -129,7 +140,7 @@ export class GroupQueue {
     if (state === undefined) {
       state = new KeyState(key)
       this.#keys.set(key, state)
-    } else if (state.waiting.length > 0 || (state.owner !== undefined && state.owner !== member)) {
+    } else if (state.size > 0 || state.isFull || (state.owner !== undefined && state.owner !== member)) {
       state.insert(item)
       return undefined
     }
@@ -164,7 +175,8 @@ export class GroupQueue {
       publishedAt,
       bytes,
       sequence: this.#sequence++,
-      attempts: 0,
+      used: 0,
+      history: 'new',
       firstDeliveredAt: undefined,
       notBefore,
     }
@@ -179,11 +191,12 @@ export class GroupQueue {
     if (delivery.key !== undefined) this.#settleKey(delivery.key)
   }
 
-  /** Nack or release, or its member is gone. */
-  giveBack(delivery: MemoryDelivery, delayMs: number, countAttempt: boolean): void {
+  /** Nack or release, or its member is gone. `used`: the attempts that are used up. */
+  giveBack(delivery: MemoryDelivery, delayMs: number, used: number): void {
     const { item, key } = delivery
     this.#out(delivery)
-    if (!countAttempt) item.attempts--
+    item.used = used
+    item.history = 'returned'
     item.notBefore = delayMs > 0 ? this.#clock.monotonic() + delayMs : 0
     if (key !== undefined) {
       key.insert(item)
@@ -210,25 +223,24 @@ export class GroupQueue {
 
   #comeBack(item: Item): void {
     // What was published with a delay takes its place in the order when the delay is over.
-    const at = this.#returned.findIndex((other) => other.sequence > item.sequence)
-    if (at < 0) this.#returned.push(item)
-    else this.#returned.splice(at, 0, item)
+    insertBySequence(this.#returned, item)
   }
 
   /** After something of the key was settled: forget the key, hand out its next one, or wait for that to be due. */
   #settleKey(state: KeyState): void {
-    if (state.inFlight > 0) return
-    const head = state.waiting[0]
-    if (head === undefined) this.#keys.delete(state.key)
-    else if (head.notBefore > this.#clock.monotonic()) this.#later.add(head.notBefore, state)
-    else {
+    const head = state.first
+    if (head === undefined) {
+      if (state.inFlight === 0) this.#keys.delete(state.key)
+    } else if (head.notBefore > this.#clock.monotonic()) {
+      if (state.inFlight === 0) this.#later.add(head.notBefore, state)
+    } else if (!state.isFull) {
       this.#list(state)
       this.#onReady(this)
     }
   }
 
   #list(state: KeyState): void {
-    if (state.listed || state.inFlight > 0 || state.waiting.length === 0) return
+    if (state.listed || state.isFull || state.size === 0) return
     state.listed = true
     this.#readyKeys.push(state)
   }
@@ -237,49 +249,110 @@ export class GroupQueue {
 
   /** Messages that wait, in any way, without those in flight. */
   get waiting(): number {
-    let waiting = this.ready
-    for (const state of this.#keys.values()) waiting += state.listed ? 0 : state.waiting.length
+    let waiting = this.#returned.length + this.#unread()
+    for (const state of this.#keys.values()) waiting += state.size
     for (const subject of this.#later.subjects()) if (!(subject instanceof KeyState)) waiting++
     return waiting
   }
 
   /** Of those, what could be handed out now. */
   get ready(): number {
-    let ready = this.#returned.length
-    for (const state of this.#readyKeys) ready += state.waiting.length
-    for (let offset = Math.max(this.cursor, this.#log.start); offset < this.#log.end; offset++)
-      if (this.#log.get(offset) !== undefined) ready++
+    let ready = this.#returned.length + this.#unread()
+    // Behind what is out, the rest of a key has to wait.
+    for (const state of this.#readyKeys) if (state.inFlight === 0) ready += state.size
     return ready
+  }
+
+  #unread(): number {
+    if (!this.started) return 0
+    let unread = 0
+    for (let offset = Math.max(this.cursor, this.#log.start); offset < this.#log.end; offset++)
+      if (this.#log.get(offset) !== undefined) unread++
+    return unread
   }
 
   /** Publish time of the oldest message that is not acked. */
   get oldestUnackedAt(): number | undefined {
-    let oldest = this.#log.get(Math.max(this.cursor, this.#log.start))?.publishedAt ?? Infinity
+    let oldest = Infinity
+    if (this.started) oldest = this.#log.get(Math.max(this.cursor, this.#log.start))?.publishedAt ?? Infinity
     const look = (item: Item): void => {
       oldest = Math.min(oldest, item.publishedAt)
     }
-    this.#returned.forEach(look)
-    for (const state of this.#keys.values()) state.waiting.forEach(look)
-    for (const subject of this.#later.subjects()) if (!(subject instanceof KeyState)) look(subject)
+    this.#waitingItems().forEach(look)
     for (const member of this.members)
       for (const delivery of member.outstanding.toArray()) if (delivery.queue === this) look(delivery.item)
     return oldest === Infinity ? undefined : oldest
   }
 
+  #waitingItems(): Item[] {
+    const items = [...this.#returned]
+    for (const state of this.#keys.values()) items.push(...state.waiting())
+    for (const subject of this.#later.subjects()) if (!(subject instanceof KeyState)) items.push(subject)
+    return items
+  }
+
+  // --- moving ------------------------------------------------------------------------------------------------------
+
+  /** The group has its first member, and begins there. */
+  start(cursor: number): void {
+    if (this.started) return
+    this.started = true
+    this.cursor = cursor
+    this.pendingBytes += this.#bytesFrom(cursor)
+  }
+
+  /**
+   * Puts the group elsewhere. `out` was taken back from its members. Messages for this group alone stay: they are not in
+   * the log, and nobody would ever get them again.
+   */
+  seek(cursor: number, out: readonly MemoryDelivery[]): void {
+    const kept = this.#waitingItems().filter(isTargeted)
+    for (const { item, attempt } of out) {
+      if (!isTargeted(item)) continue
+      // Taken back from a member that lives: the attempt that it may have started is not used up.
+      item.used = attempt - 1
+      item.history = 'returned'
+      kept.push(item)
+    }
+    this.reset(cursor)
+    for (const item of kept) {
+      this.pendingBytes += item.bytes
+      if (item.notBefore > this.#clock.monotonic()) this.#later.add(item.notBefore, item)
+      else this.#comeBack(item)
+    }
+    this.#onReady(this)
+  }
+
   /** Forgets everything that waits; what is out was taken back by the caller. */
-  reset(cursor: number): void {
+  reset(cursor: number, started = true): void {
+    this.started = started
     this.cursor = cursor
     this.#returned = []
     this.#keys.clear()
     this.#readyKeys = []
     this.#later.clear()
     this.inFlight = 0
-    this.pendingBytes = 0
+    this.pendingBytes = started ? this.#bytesFrom(cursor) : 0
+  }
+
+  #bytesFrom(cursor: number): number {
+    let bytes = 0
     for (let offset = Math.max(cursor, this.#log.start); offset < this.#log.end; offset++)
-      this.pendingBytes += this.#log.get(offset)?.bytes ?? 0
+      bytes += this.#log.get(offset)?.bytes ?? 0
+    return bytes
+  }
+
+  /** A message was removed from the log: if the group has not read it, it never will. */
+  removed(offset: number, bytes: number): void {
+    if (this.started && offset >= this.cursor) this.pendingBytes -= bytes
   }
 
   close(): void {
     this.#later.clear()
   }
+}
+
+/** It was sent to this group alone, and has no place in the log. */
+function isTargeted(item: Item): boolean {
+  return item.offset < 0
 }

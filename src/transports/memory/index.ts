@@ -1,4 +1,3 @@
-import { systemClock } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import { StateError, TimeoutError } from '../../core/errors.ts'
 import type { EncodedMessage } from '../../core/message.ts'
@@ -67,9 +66,7 @@ export function memory(options?: MemoryOptions): MemoryTransport {
           'A memory transport belongs to one bus: make another one with the same broker, memory({ broker })',
         )
       host = given
-      // A bus with a clock of its own (a manual one, in tests) brings it along; the system's never takes its place again.
-      if (given.clock !== systemClock) broker.clock = given.clock
-      broker.attach(given.instanceId, given.name, given.events)
+      broker.attach(given)
       given.events.emit('connect', { transport: given.name })
     },
     async publish(batch, { signal } = {}) {

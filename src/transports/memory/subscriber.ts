@@ -24,6 +24,8 @@ export class MemorySubscription implements TransportSubscription {
   readonly #sink: DeliverySink
   readonly #maxMessageBytes: number
   readonly queues: Set<GroupQueue> = new Set()
+  /** Those that had to leave this member out because it wanted nothing: there may be something for it when it does. */
+  readonly behind: Set<GroupQueue> = new Set()
   /** Called once, when it is closed. */
   onClosed: () => void = () => {}
   #credit = 0
@@ -42,7 +44,7 @@ export class MemorySubscription implements TransportSubscription {
   request(credit: number, bytes: number): void {
     this.#credit += credit
     this.#bytes += bytes
-    for (const queue of this.queues) this.#broker.wake(queue)
+    this.#wake()
   }
 
   pause(): void {
@@ -51,17 +53,25 @@ export class MemorySubscription implements TransportSubscription {
 
   resume(): void {
     this.#paused = false
-    for (const queue of this.queues) this.#broker.wake(queue)
+    this.#wake()
+  }
+
+  #wake(): void {
+    if (this.behind.size === 0 || !this.wants()) return
+    for (const queue of this.behind) this.#broker.wake(queue)
+    this.behind.clear()
   }
 
   settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
     let failures: SettlementFailure[] | undefined
+    const queues = new Set<GroupQueue>()
     for (let index = 0; index < batch.length; index++) {
       const { delivery, outcome } = batch[index] as Settlement
       const error = this.#settleOne(delivery as MemoryDelivery, outcome)
+      queues.add((delivery as MemoryDelivery).queue)
       if (error !== undefined) (failures ??= []).push({ index, error })
     }
-    this.#broker.settled(this.queues)
+    this.#broker.settled(queues)
     return Promise.resolve(failures ?? NO_FAILURES)
   }
 
@@ -77,7 +87,10 @@ export class MemorySubscription implements TransportSubscription {
     }
     this.outstanding.remove(delivery)
     if (outcome.type === 'ack' || outcome.type === 'reject') delivery.queue.done(delivery)
-    else delivery.queue.giveBack(delivery, outcome.delayMs, outcome.type === 'nack')
+    else {
+      const used = outcome.type === 'nack' ? delivery.attempt : delivery.attempt - 1
+      delivery.queue.giveBack(delivery, outcome.delayMs, used)
+    }
     return undefined
   }
 
@@ -93,7 +106,8 @@ export class MemorySubscription implements TransportSubscription {
     for (const delivery of this.outstanding.toArray()) {
       delivery.lost = true
       this.outstanding.remove(delivery)
-      delivery.queue.giveBack(delivery, 0, true)
+      // What its handler may have started is nobody's fault, so no attempt is used up.
+      delivery.queue.giveBack(delivery, 0, delivery.attempt - 1)
     }
     this.#broker.leave(this)
     this.onClosed()
@@ -122,13 +136,14 @@ export class MemorySubscription implements TransportSubscription {
     return this.spec.order === 'strict' ? '' : undefined
   }
 
-  /** Takes back what is out of one queue: the group was moved or deleted. */
-  revoke(queue: GroupQueue, reason: string): void {
+  /** Takes back what is out of one queue: the group was moved or deleted. Returns it. */
+  revoke(queue: GroupQueue, reason: string): readonly MemoryDelivery[] {
     const revoked = this.outstanding.toArray().filter((delivery) => delivery.queue === queue)
     for (const delivery of revoked) {
       delivery.lost = true
       this.outstanding.remove(delivery)
     }
     if (revoked.length > 0) this.#sink.lost(revoked, reason)
+    return revoked
   }
 }

@@ -53,14 +53,24 @@ export class TopicState {
     if (this.#keepAll) return 0
     const { log } = this
     let limit = log.end - this.#retainMessages
-    if (this.groups.size === 0) {
-      const before = log.size
-      if (limit > log.start) log.trim(limit)
-      while (log.bytes > this.#maxBacklogBytes) log.trim(log.start + 1)
-      return before - log.size
+    let readers = 0
+    for (const group of this.groups.values()) {
+      if (!group.started) continue
+      readers++
+      limit = Math.min(limit, group.cursor)
     }
-    for (const group of this.groups.values()) limit = Math.min(limit, group.cursor)
+    const before = log.size
     if (limit > log.start) log.trim(limit)
-    return 0
+    if (readers > 0) return 0
+    while (log.bytes > this.#maxBacklogBytes) log.trim(log.start + 1)
+    return before - log.size
+  }
+
+  /** Deletes one message; false when there is none. */
+  remove(offset: number): boolean {
+    const bytes = this.log.get(offset)?.bytes ?? 0
+    if (!this.log.remove(offset)) return false
+    for (const group of this.groups.values()) group.removed(offset, bytes)
+    return true
   }
 }

@@ -3,6 +3,8 @@ import { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
 import { bucketOf } from './buckets.ts'
+import { carriedBy, withLeftovers } from './carried-properties.ts'
+import type { CarriedProperties } from './carried-properties.ts'
 import { MAX_DELAY_MS, rungsOf, topRung } from './delay-ladder.ts'
 import { MAX_PLUGIN_DELAY_MS } from './delay-plugin.ts'
 import { bucketed, routingKeyOf, targetedKeyOf } from './names.ts'
@@ -11,6 +13,8 @@ import { BUCKETS } from './options.ts'
 import type { ResolvedRabbitMqOptions } from './options.ts'
 import type { Parcel } from './parcel.ts'
 import type { CopyNotes } from './publish-job.ts'
+
+const NO_TYPED_HEADERS: Readonly<Record<string, unknown>> = Object.freeze({})
 
 /** Decides where a message goes and what the transport notes on it. */
 export class Addressing {
@@ -41,6 +45,9 @@ export class Addressing {
     parcel.delayMs = 0
     parcel.mandatory = true
     parcel.properties = properties?.(message)
+    parcel.typedHeaders = undefined
+    const carried = notes?.carried ?? (message.group === undefined ? undefined : carriedBy(message))
+    if (carried !== undefined) this.#carry(parcel, message, carried)
     const custom = this.#route(parcel, message)
     if (message.deliverAt === undefined) return undefined
     const delayMs = message.deliverAt - this.#clock.now()
@@ -51,6 +58,13 @@ export class Addressing {
         'is delayed and sent elsewhere by route(): what comes out of a delay goes to the exchange of the bus',
       )
     return this.#delay(parcel, topic, delayMs, notes !== undefined)
+  }
+
+  #carry(parcel: Parcel, message: OutgoingMessage, carried: CarriedProperties): void {
+    const { userId, expiration, headers, ...properties } = carried
+    parcel.message = withLeftovers(message, { userId, expiration })
+    parcel.properties = { ...parcel.properties, ...properties }
+    parcel.typedHeaders = headers ?? NO_TYPED_HEADERS
   }
 
   /** True when the user's `route` decided. */
@@ -89,6 +103,8 @@ export class Addressing {
       parcel.mandatory = false
       return undefined
     }
+    // A message that expires before a rung lets it go would come too early.
+    if (parcel.properties?.expiration !== undefined) parcel.properties = { ...parcel.properties, expiration: undefined }
     parcel.rungs = rungsOf(delayMs, roughly)
     parcel.exchange = this.#names.delay(topRung(parcel.rungs))
     return undefined

@@ -5,11 +5,12 @@ import type { EncodedMessage } from '../../core/message.ts'
 import { compilePattern, deadLetterTopic, isDeadLetterTopic, isPattern } from '../../core/topic.ts'
 import type { GroupInfo, Position, StartFrom, StoredMessage, TopicInfo, TransportAdmin } from '../../core/transport.ts'
 import { Arrival } from './arrival.ts'
+import { withCarried } from './carried-properties.ts'
 import type { BrokerLocks } from './broker-lock.ts'
 import type { Declarations } from './declarations.ts'
-import { Declaring } from './declaring.ts'
+import { DeclareChannel } from './declare-channel.ts'
 import type { DelayedCount } from './delayed-count.ts'
-import { REPLY, replyCode, toBrokerError } from './errors.ts'
+import { PLACES, REPLY, replyCode, toBrokerError } from './errors.ts'
 import { digestOf } from './foreign-ids.ts'
 import { layoutToken } from './group-layout.ts'
 import type { Session } from './link.ts'
@@ -142,8 +143,11 @@ export class RabbitMqAdmin implements TransportAdmin {
         for (const queue of this.#queuesOf(record)) await declaring.exists((channel) => channel.deleteQueue(queue))
         await declaring.exists((channel) => channel.deleteExchange(`${exchange}:${layoutToken(record.layout)}`))
       }
-      await declaring.exists((channel) => channel.deleteExchange(exchange))
-      await declaring.exists((channel) => channel.deleteQueue(names.notes(topic, group)))
+      for (const name of [exchange, names.members(topic, group, 0)])
+        await declaring.exists((channel) => channel.deleteExchange(name))
+      for (let place = 0; place < PLACES; place++)
+        for (const queue of [names.notes(topic, group, place), names.members(topic, group, place)])
+          await declaring.exists((channel) => channel.deleteQueue(queue))
     })
   }
 
@@ -153,7 +157,7 @@ export class RabbitMqAdmin implements TransportAdmin {
 
   // --- details ---------------------------------------------------------------------------------------------------------
 
-  async #infoOf(declaring: Declaring, record: GroupRecord): Promise<GroupInfo | undefined> {
+  async #infoOf(declaring: DeclareChannel, record: GroupRecord): Promise<GroupInfo | undefined> {
     const { topic, group, layout } = record
     let ready = 0
     let members = 0
@@ -164,8 +168,7 @@ export class RabbitMqAdmin implements TransportAdmin {
       ready += count.messageCount
       members = Math.max(members, count.consumerCount)
     }
-    if (layout.partitions > 1)
-      members = (await this.#count(declaring, this.#parts.names.members(topic, group)))?.consumerCount ?? 0
+    if (layout.partitions > 1) members = await this.#countMembers(declaring, topic, group)
     const ours = [...this.#parts.subscriptions].filter(({ spec }) => spec.topic === topic && spec.group === group)
     const inFlight = ours.reduce((sum, subscription) => sum + subscription.inFlight, 0)
     const consuming = ours.filter(({ isConsuming }) => isConsuming).length
@@ -181,6 +184,16 @@ export class RabbitMqAdmin implements TransportAdmin {
     }
   }
 
+  async #countMembers(declaring: DeclareChannel, topic: string, group: string): Promise<number> {
+    let members = 0
+    for (let place = 0; place < PLACES; place++) {
+      const count = await this.#count(declaring, this.#parts.names.members(topic, group, place))
+      if (count === undefined) break
+      members += count.consumerCount
+    }
+    return members
+  }
+
   #queuesOf({ topic, group, layout }: GroupRecord): string[] {
     const { names } = this.#parts
     return layout.order === 'key'
@@ -189,7 +202,7 @@ export class RabbitMqAdmin implements TransportAdmin {
   }
 
   async #count(
-    declaring: Declaring,
+    declaring: DeclareChannel,
     queue: string,
   ): Promise<{ readonly messageCount: number; readonly consumerCount: number } | undefined> {
     try {
@@ -208,15 +221,15 @@ export class RabbitMqAdmin implements TransportAdmin {
     let reader = this.#readers.get(topic)
     if (reader === undefined) {
       const { clock, locks, names, session } = this.#parts
-      const toMessage = (message: GetMessage): EncodedMessage => toStored(message, topic, clock.now())
+      const toMessage = (message: GetMessage): EncodedMessage => toStored(message, topic, names, clock.now())
       reader = new StorageReader({ clock, locks, queue: names.storage(topic), session, toMessage })
       this.#readers.set(topic, reader)
     }
     return reader
   }
 
-  async #declaring<Result>(session: Session, work: (declaring: Declaring) => Promise<Result>): Promise<Result> {
-    const declaring = new Declaring(session)
+  async #declaring<Result>(session: Session, work: (declaring: DeclareChannel) => Promise<Result>): Promise<Result> {
+    const declaring = new DeclareChannel(session)
     try {
       return await this.#told('Asking the broker', () => work(declaring))
     } finally {
@@ -233,8 +246,8 @@ export class RabbitMqAdmin implements TransportAdmin {
   }
 }
 
-function toStored(message: GetMessage, topic: string, now: number): EncodedMessage {
+function toStored(message: GetMessage, topic: string, names: Names, now: number): EncodedMessage {
   const arrival = fillArrival(new Arrival(), message)
   const encoded = arrival.toEncodedMessage(topic, arrival.id ?? digestOf(message), now)
-  return withDeathNotes(encoded, message as unknown as ConsumeMessage)
+  return withDeathNotes(withCarried(encoded, arrival.carried), message as unknown as ConsumeMessage, names)
 }

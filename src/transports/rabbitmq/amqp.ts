@@ -67,6 +67,12 @@ export function destroySocket(model: ChannelModel): void {
   stream?.destroy(new Error('The broker did not answer in time'))
 }
 
+/** What both sides agreed on, in ms; 0 for none, or when the library does not tell. */
+export function heartbeatOf(model: ChannelModel): number {
+  const { heartbeat } = model.connection as unknown as { readonly heartbeat?: unknown }
+  return typeof heartbeat === 'number' ? heartbeat * 1000 : 0
+}
+
 export interface ServerInfo {
   readonly product: string
   readonly version: readonly [number, number]

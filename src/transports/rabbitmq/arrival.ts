@@ -1,6 +1,7 @@
 import type { ConsumeMessage, GetMessage } from 'amqplib'
 import { NO_HEADERS } from '../../core/message.ts'
 import type { EncodedMessage, Headers } from '../../core/message.ts'
+import type { CarriedProperties } from './carried-properties.ts'
 
 /** A message as it came, taken apart. One is filled anew for each message. */
 export class Arrival {
@@ -28,8 +29,12 @@ export class Arrival {
   targeted = false
   /** The topic, where the routing key does not tell it. */
   topicHeader: string | undefined = undefined
-  /** How often the broker has taken it back; undefined when the queue does not count. */
+  /** How often the broker has handed it out before; undefined when the queue does not count. */
   returns: number | undefined = undefined
+  /** The same, where `returns` counts failures alone. */
+  acquired: number | undefined = undefined
+  /** Of a message that is not of the plainest kind: what copies of it are to keep. */
+  carried: CarriedProperties | undefined = undefined
   /** Attempts that the group had used up when this copy was made. */
   attempts = 0
   firstAt: number | undefined = undefined
@@ -55,6 +60,8 @@ export class Arrival {
     this.targeted = false
     this.topicHeader = undefined
     this.returns = undefined
+    this.acquired = undefined
+    this.carried = undefined
     this.attempts = 0
     this.firstAt = undefined
     this.offset = undefined

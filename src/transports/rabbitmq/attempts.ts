@@ -1,180 +1,227 @@
 import { sleep } from '../../core/clock.ts'
-import { AttemptLedger } from './attempt-ledger.ts'
-import type { AttemptNote } from './attempt-ledger.ts'
-import type { AttemptNotes } from './attempt-notes.ts'
-import type { RabbitMqDelivery } from './delivery.ts'
+import type { Timer } from '../../core/clock.ts'
+import type { AttemptNote } from '../../core/transport.ts'
+import { noteKey } from './attempt-notes.ts'
+import type { AttemptNotes, Note } from './attempt-notes.ts'
+import type { NotedState, RabbitMqDelivery } from './delivery.ts'
+import { NoteBook } from './note-book.ts'
 import type { SubscriptionContext } from './subscription-context.ts'
 
-/** From that attempt on it matters whether the last one ended with its process, or with its connection alone. */
-const SUSPICIOUS = 3
-/** A member that lives on is back within that time after the loss of a connection, nearly always, and says what it lost. */
-const ALIBI_MS = 600
+/** A member that lost its connection, and lives, is back within that time nearly always, and says so. */
+const OWNER_MS = 600
 const LOOK_AGAIN_MS = 100
-/** A message is not kept from its handler for longer than that by a broker that does not take the note. */
-const NOTE_MS = 500
-const UNKNOWN = 0
+/** The queue of notes drops the oldest: what is still true is written again before that. */
+const REFRESH_MS = 30_000
 
 /**
- * The number of each attempt, across members and the death of processes. A message that comes for the first time costs
- * nothing. Before one is tried that was delivered before, the attempt is noted at the broker: if the process dies of it, the
- * note stays; whatever else becomes of it is noted too. Returns that nobody has begun an attempt for count for nothing.
+ * The number of each attempt, and what became of the one before, across members and the death of processes. A message that comes
+ * for the first time costs nothing. What is noted at the broker: that a handler runs, that a message waits for its next
+ * attempt, and that a delivery was given back. Notes are read for what comes a second time.
  */
 export class Attempts {
   readonly #me: string
-  readonly #ledger: AttemptLedger
+  readonly #book: NoteBook
   readonly #notes: AttemptNotes | undefined
   readonly #context: SubscriptionContext
+  /** Noted and not settled, with the time of the note in monotonic ms. */
+  readonly #open = new Map<RabbitMqDelivery, number>()
+  #timer: Timer | undefined
   #recalled: RabbitMqDelivery[] = []
-  #recalling: Promise<void> | undefined
-  #unwritten: AttemptNote[] = []
-  #toTell: AttemptNote[] = []
-  #writing: Promise<void> | undefined
+  #isRecalling = false
+  /** Not written yet: there was no connection. */
+  #untold: Note[] = []
+  #isClosed = false
 
-  /** Without `notes` nothing outlives the process, and the broker's count has to do. */
+  /** Without `notes` nothing outlives the process. */
   constructor(me: string, notes: AttemptNotes | undefined, context: SubscriptionContext) {
     this.#me = me
-    this.#ledger = new AttemptLedger(me)
+    this.#book = new NoteBook(me)
     this.#notes = notes
     this.#context = context
   }
 
-  /** Nothing may be handed out meanwhile. */
-  get isRecalling(): boolean {
-    return this.#recalling !== undefined
-  }
-
-  /** One that was delivered before: finds out which attempt it is; calls `onReady` when it and all others may be tried. */
-  recall(delivery: RabbitMqDelivery, onReady: () => void): void {
-    if (this.#notes === undefined) {
-      delivery.attempt = this.#countedAttempt(delivery)
+  /**
+   * One that has come: says which attempt is next. When that has to be looked up, the delivery is not `isKnown` until then, and
+   * `onKnown` is called.
+   */
+  arrived(delivery: RabbitMqDelivery, onKnown: () => void): void {
+    if (!delivery.isRedelivered) {
+      delivery.generation = delivery.count ?? 0
+      // A stream hands out anew what was not settled, and does not say so.
+      if (delivery.offset === undefined) this.#book.forget(delivery)
+      else if (this.#book.before(delivery) !== undefined) this.#decide(delivery)
       return
     }
-    delivery.attempt = UNKNOWN
+    if (this.#notes === undefined || this.#book.explains(delivery)) {
+      this.#decide(delivery)
+      return
+    }
+    delivery.isKnown = false
     this.#recalled.push(delivery)
     const notes = this.#notes
-    this.#recalling ??= this.#recall(notes).finally(() => {
-      this.#recalling = undefined
-      onReady()
+    if (this.#isRecalling) return
+    this.#isRecalling = true
+    void this.#recall(notes, onKnown).finally(() => {
+      this.#isRecalling = false
     })
   }
 
-  forget(delivery: RabbitMqDelivery): void {
-    this.#ledger.forget(delivery)
+  /** It is settled for good. */
+  settled(delivery: RabbitMqDelivery): void {
+    this.#book.forget(delivery)
+    if (delivery.noted !== undefined) this.#open.delete(delivery)
   }
 
-  /** It failed here, or was handed back untried, and goes back to where it came from. */
-  ended(delivery: RabbitMqDelivery, used: number): void {
-    this.#ledger.note(delivery, used, false)
+  /** What the runtime has to say about running and waiting handlers. Resolves when the broker has it. */
+  async note(notes: readonly AttemptNote[]): Promise<void> {
+    const rows: Note[] = []
+    for (const { delivery, used, running, notBefore } of notes) {
+      const mine = delivery as RabbitMqDelivery
+      // Of what was lost, `lost` has said the same.
+      if (mine.lost || mine.state === 'gone' || mine.state === 'replaced') continue
+      mine.notBefore = notBefore
+      rows.push(this.#noted(mine, { used, running, notBefore }))
+    }
+    await this.#notes?.write(rows)
   }
 
-  /** As `ended`, and resolves when the broker has the note. */
-  async noteEnded(delivery: RabbitMqDelivery, used: number): Promise<void> {
-    const note = this.#ledger.note(delivery, used, false)
-    if (this.#notes === undefined) return
-    this.#unwritten.push(note)
-    // Those of one turn travel together.
-    this.#writing ??= nextTurn().then(() => {
-      const notes = this.#unwritten
-      this.#unwritten = []
-      this.#writing = undefined
-      return this.#write(notes)
-    })
-    await this.#writing
+  /** It waits here for its next attempt, or goes back. Resolves when the broker has it, as far as it is news. */
+  async returned(deliveries: readonly RabbitMqDelivery[], ofThose: 'all' | 'news' = 'all'): Promise<void> {
+    const rows: Note[] = []
+    for (const delivery of deliveries) {
+      if (!delivery.isKnown) continue
+      const state = returnedState(delivery)
+      const { noted } = delivery
+      const isNews =
+        noted === undefined
+          ? ofThose === 'all' || state.used > delivery.base || state.notBefore !== undefined
+          : noted.running || noted.used !== state.used || noted.notBefore !== state.notBefore
+      const note = this.#noted(delivery, state)
+      if (isNews) rows.push(note)
+    }
+    await this.#tell(rows)
   }
 
-  /** These go back untried. When that can't be noted they may count as attempts, for whoever gets them: the safe side. */
-  async noteUntried(deliveries: readonly RabbitMqDelivery[]): Promise<void> {
-    await this.#writeOrSay(
-      deliveries.filter(isKnown).map((delivery) => this.#ledger.note(delivery, delivery.attempt - 1, false)),
-    )
-  }
-
-  /** The connection is gone with these, and nothing is known against them. */
+  /** The channel ended with these. This process lives, so none of them has used an attempt. */
   lost(deliveries: readonly RabbitMqDelivery[]): void {
-    for (const delivery of deliveries) if (isKnown(delivery)) this.#toTell.push(this.#ledger.lost(delivery))
+    for (const delivery of deliveries) {
+      if (!delivery.isKnown) continue
+      const wasRunning = delivery.noted?.running === true
+      const note = this.#noted(delivery, returnedState(delivery))
+      this.#open.delete(delivery)
+      // Only a note that says otherwise is in the way of the next member.
+      if (wasRunning) this.#untold.push(note)
+    }
+    this.tellLost()
   }
 
-  /** There is a connection again: tells those who have the messages now. */
+  /** Tells those who have the messages now. Called again when there is a connection. */
   tellLost(): void {
-    const notes = this.#toTell
-    this.#toTell = []
-    void this.#writeOrSay(notes)
+    const notes = this.#untold
+    if (notes.length === 0 || this.#notes === undefined || this.#isClosed) return
+    this.#untold = []
+    this.#notes.write(notes).catch((error: unknown) => {
+      this.#untold.push(...notes)
+      this.#context.failed(error, 'noting attempts')
+    })
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#open.clear()
   }
 
   // --- details ---------------------------------------------------------------------------------------------------------
 
-  async #recall(notes: AttemptNotes): Promise<void> {
+  #noted(delivery: RabbitMqDelivery, state: NotedState): Note {
+    delivery.noted = state
+    const note = { key: noteKey(delivery), generation: delivery.generation, by: this.#me, ...state }
+    this.#book.set(note)
+    if (this.#notes !== undefined && !this.#isClosed) {
+      this.#open.set(delivery, this.#context.clock.monotonic())
+      this.#timer ??= this.#context.clock.setTimer(REFRESH_MS, () => this.#refresh())
+    }
+    return note
+  }
+
+  #refresh(): void {
+    this.#timer = undefined
+    const before = this.#context.clock.monotonic() - REFRESH_MS / 2
+    const rows: Note[] = []
+    for (const [delivery, at] of this.#open) {
+      if (delivery.state === 'gone' || delivery.state === 'replaced') this.#open.delete(delivery)
+      else if (at < before) rows.push(this.#noted(delivery, delivery.noted as NotedState))
+    }
+    if (this.#open.size > 0) this.#timer ??= this.#context.clock.setTimer(REFRESH_MS, () => this.#refresh())
+    void this.#tell(rows)
+  }
+
+  async #recall(notes: AttemptNotes, onKnown: () => void): Promise<void> {
+    const { clock } = this.#context
     while (this.#recalled.length > 0) {
       // Everything of this turn first: one look is enough for all of it.
       await nextTurn()
       const recalled = this.#recalled
       this.#recalled = []
-      try {
-        await this.#consult(notes, recalled)
-      } catch (error) {
-        this.#context.failed(error, 'reading notes about attempts')
+      const until = clock.monotonic() + OWNER_MS
+      for (let left = recalled; left.length > 0;) {
+        await this.#read(notes)
+        // Of those whose handler ran elsewhere, the owner may still have something to say.
+        const isLast = clock.monotonic() >= until || this.#isClosed
+        const waiting = isLast ? [] : left.filter((delivery) => this.#mayBeHeardOf(delivery))
+        for (const delivery of left) if (!waiting.includes(delivery)) this.#decide(delivery)
+        onKnown()
+        left = waiting
+        if (left.length > 0) await sleep(clock, LOOK_AGAIN_MS)
       }
-      for (const delivery of recalled) delivery.attempt = this.#attemptOf(delivery)
-      const held = recalled.filter(({ state }) => state === 'held')
-      const noted = new AbortController()
-      const noting = this.#writeOrSay(held.map((delivery) => this.#ledger.note(delivery, delivery.attempt, true)))
-      const done = noting.then(() => noted.abort())
-      await Promise.race([done, sleep(this.#context.clock, NOTE_MS, noted.signal).catch(() => undefined)])
     }
   }
 
-  async #consult(notes: AttemptNotes, recalled: readonly RabbitMqDelivery[]): Promise<void> {
-    if (recalled.every((delivery) => this.#isExplained(delivery))) return
-    const { clock } = this.#context
-    const until = clock.monotonic() + ALIBI_MS
-    for (;;) {
-      const session = this.#context.session()
-      if (session === undefined) return
-      this.#ledger.learn(await notes.read(session))
-      if (clock.monotonic() >= until || !recalled.some((delivery) => this.#isSuspicious(delivery))) return
-      await sleep(clock, LOOK_AGAIN_MS)
-    }
-  }
-
-  #isExplained(delivery: RabbitMqDelivery): boolean {
-    const note = this.#ledger.before(delivery)
-    return note?.by === this.#me && delivery.isCounted && note.count + 1 === delivery.count
-  }
-
-  #isSuspicious(delivery: RabbitMqDelivery): boolean {
-    const note = this.#ledger.before(delivery)
-    return note?.begun === true && note.by !== this.#me && note.used + 1 >= SUSPICIOUS
-  }
-
-  #attemptOf(delivery: RabbitMqDelivery): number {
-    // Of the first delivery there is no note, unless it ended well for the process.
-    return (this.#ledger.before(delivery)?.used ?? delivery.base + 1) + 1
-  }
-
-  #countedAttempt(delivery: RabbitMqDelivery): number {
-    const { base, count } = delivery
-    const note = this.#ledger.before(delivery)
-    return note === undefined ? base + count + 1 : note.used + 1 + Math.max(0, count - note.count - 1)
-  }
-
-  async #write(notes: readonly AttemptNote[]): Promise<void> {
+  async #read(notes: AttemptNotes): Promise<void> {
     const session = this.#context.session()
-    if (session !== undefined) await this.#notes?.write(session, notes)
+    if (session === undefined) return
+    try {
+      this.#book.learn(await notes.read(session))
+    } catch (error) {
+      this.#context.failed(error, 'reading notes about attempts')
+    }
   }
 
-  async #writeOrSay(notes: readonly AttemptNote[]): Promise<void> {
+  #mayBeHeardOf(delivery: RabbitMqDelivery): boolean {
+    const note = this.#book.before(delivery)
+    return note?.running === true && note.by !== this.#me && delivery.state === 'held'
+  }
+
+  #decide(delivery: RabbitMqDelivery): void {
+    const note = this.#book.before(delivery)
+    delivery.isKnown = true
+    delivery.generation = delivery.count ?? (note === undefined ? 1 : note.generation + 1)
+    if (note === undefined) {
+      delivery.history = 'unknown'
+      return
+    }
+    // We live, so a handler that ran here did not end its process.
+    const isOver = note.running && note.by === this.#me
+    delivery.history = note.running && !isOver ? 'died' : 'returned'
+    delivery.attempt = Math.max(delivery.base, isOver ? note.used - 1 : note.used) + 1
+    delivery.notBefore = note.running ? undefined : note.notBefore
+  }
+
+  async #tell(notes: readonly Note[]): Promise<void> {
     if (notes.length === 0) return
     try {
-      await this.#write(notes)
+      await this.#notes?.write(notes)
     } catch (error) {
       this.#context.failed(error, 'noting attempts')
     }
   }
 }
 
-/** False for one that was delivered before and went before it was found out how often. Nobody has begun anything with it. */
-function isKnown({ attempt }: RabbitMqDelivery): boolean {
-  return attempt !== UNKNOWN
+/** What is true of it when its handler, if any, is no longer counted. */
+function returnedState({ attempt, notBefore }: RabbitMqDelivery): NotedState {
+  return { used: attempt - 1, running: false, notBefore }
 }
 
 function nextTurn(): Promise<void> {

@@ -1,7 +1,7 @@
 import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import { ConflictError } from '../../core/errors.ts'
-import { Declaring } from './declaring.ts'
+import { DeclareChannel } from './declare-channel.ts'
 import { REPLY, replyCode } from './errors.ts'
 import type { Session } from './link.ts'
 
@@ -35,7 +35,7 @@ export class BrokerLocks {
   }
 
   async #locked<Result>(session: Session, name: string, work: () => Promise<Result>): Promise<Result> {
-    const declaring = new Declaring(session)
+    const declaring = new DeclareChannel(session)
     try {
       await this.#acquire(declaring, name)
       try {
@@ -48,7 +48,7 @@ export class BrokerLocks {
     }
   }
 
-  async #acquire(declaring: Declaring, name: string): Promise<void> {
+  async #acquire(declaring: DeclareChannel, name: string): Promise<void> {
     const until = this.#clock.monotonic() + WAIT_MS
     for (;;) {
       try {

@@ -1,5 +1,6 @@
 import type { Channel, Message, Options } from 'amqplib'
 import { toCloudEventHeaders } from '../../core/cloud-events.ts'
+import { CARRIED } from './carried-properties.ts'
 import type { ChannelWriter } from './channel-writer.ts'
 import type { Parcel } from './parcel.ts'
 import {
@@ -30,6 +31,8 @@ export class ClientWriter implements ChannelWriter {
       mandatory: parcel.mandatory,
       persistent: properties?.persistent !== false,
       contentType: short(message.contentType),
+      contentEncoding: properties?.contentEncoding,
+      expiration: properties?.expiration,
       messageId: short(message.id),
       timestamp: Math.max(0, Math.floor(message.time / 1000)),
       priority: properties?.priority,
@@ -82,8 +85,9 @@ export function wireHeaders(parcel: Parcel): Record<string, unknown> {
     const wireName = Object.hasOwn(message.headers, name) ? toWireName(name) : name
     if (Buffer.byteLength(wireName) > MAX_SHORT)
       throw new RangeError(`has a header name of more than ${MAX_SHORT} bytes`)
-    headers[wireName] = value
+    headers[wireName] = parcel.typedHeaders?.[wireName] ?? value
   }
+  if (parcel.typedHeaders !== undefined) delete headers[CARRIED]
   if (parcel.targeted) headers[TARGETED] = 'group'
   if (parcel.topic !== undefined) headers[TOPIC] = parcel.topic
   if (parcel.attempts > 0) headers[ATTEMPTS] = { '!': 'int32', value: parcel.attempts }

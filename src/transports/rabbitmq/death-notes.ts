@@ -1,7 +1,9 @@
 import type { ConsumeMessage } from 'amqplib'
+import type { DeadLetterReason } from '../../core/events.ts'
 import type { EncodedMessage } from '../../core/message.ts'
 import { headersOf } from './mapping.ts'
 import { unbucketed } from './names.ts'
+import type { Names } from './names.ts'
 import { DEATHS } from './wire-headers.ts'
 
 interface Death {
@@ -12,25 +14,41 @@ interface Death {
   readonly time?: { readonly value?: unknown }
 }
 
+interface Cause {
+  readonly reason: DeadLetterReason
+  readonly error: string
+}
+
+/** By the broker's word for it. */
+const CAUSES: Readonly<Record<string, Cause>> = {
+  expired: { reason: 'expired', error: 'MessageExpired' },
+  rejected: { reason: 'rejected', error: 'MessageRejected' },
+  // Pushed out by newer ones: nobody ever tried it.
+  maxlen: { reason: 'rejected', error: 'QueueLengthExceeded' },
+}
+const TRIED_TOO_OFTEN: Cause = { reason: 'exhausted', error: 'DeliveryLimitExceeded' }
+
 /**
- * A dead letter that the broker made itself, when a message was delivered too often and never settled, says so in the
- * broker's way. This adds the headers of ours, so that it can be listed and redriven like all others.
+ * A dead letter that the broker made itself says so in the broker's way: it was delivered too often and never settled, it expired,
+ * or the queue was full. This adds the headers of ours, so that it can be listed, redriven and purged like all others.
  */
-export function withDeathNotes(message: EncodedMessage, source: ConsumeMessage): EncodedMessage {
+export function withDeathNotes(message: EncodedMessage, source: ConsumeMessage, names: Names): EncodedMessage {
   if (message.headers['busbar-dlq-reason'] !== undefined) return message
   const deaths = headersOf(source)[DEATHS]
-  const death = (Array.isArray(deaths) ? deaths : []).find((each: Death) => each.reason !== 'expired') as
-    Death | undefined
+  // Each rung of the ladder of delays is a death too, and means nothing.
+  const death = (Array.isArray(deaths) ? (deaths as Death[]) : []).find((each) => !names.isRung(String(each.queue)))
   const keys = death?.['routing-keys']
   const topic = Array.isArray(keys) && typeof keys[0] === 'string' ? unbucketed(keys[0]) : undefined
   const parts = /^(.*)\.([^.]+)\.dlq$/.exec(message.topic)
   if (death === undefined || topic === undefined || parts === null) return message
   const at = new Date(typeof death.time?.value === 'number' ? death.time.value * 1000 : message.time).toISOString()
+  const { reason, error } = CAUSES[String(death.reason)] ?? TRIED_TOO_OFTEN
   const notes = {
-    'busbar-dlq-reason': 'exhausted',
-    'busbar-dlq-error': 'DeliveryLimitExceeded',
+    'busbar-dlq-reason': reason,
+    'busbar-dlq-error': error,
     'busbar-dlq-message': `RabbitMQ dead-lettered it from the queue ${String(death.queue)}: ${String(death.reason)}`,
-    'busbar-dlq-attempts': String(typeof death.count === 'number' ? death.count : 0),
+    // How often it died is how often it was tried only where that is why it died.
+    'busbar-dlq-attempts': String(reason === 'exhausted' && typeof death.count === 'number' ? death.count : 0),
     'busbar-dlq-first-at': at,
     'busbar-dlq-last-at': at,
     'busbar-dlq-topic': parts[1] ?? topic,

@@ -1,43 +1,55 @@
-import type { GroupDeclaration, ResolvedRabbitMqOptions } from './options.ts'
+import type { Clock } from '../../core/clock.ts'
+import type { GroupDeclaration, Purpose, ResolvedRabbitMqOptions } from './options.ts'
 import { hasQuorumQueues, serverInfo } from './amqp.ts'
 import type { Addressing } from './addressing.ts'
 import type { Connector } from './connector.ts'
-import { Declaring } from './declaring.ts'
-import type { Drift } from './declaring.ts'
+import type { ControlPublisher } from './control-publisher.ts'
+import { DeclareChannel } from './declare-channel.ts'
+import type { Drift } from './declare-channel.ts'
 import { declareLadder } from './delay-ladder.ts'
 import { declareDelayExchange, hasDelayPlugin } from './delay-plugin.ts'
-import { declareExchanges, declareTopology } from './exchanges.ts'
-import { declareGroup, declareStorage, storageArguments } from './group-topology.ts'
+import { declareExchanges, declareInternalQueue, declareTopology } from './exchanges.ts'
+import { checkGroup, declareGroup, declareStorage, notesArguments, storageArguments } from './group-topology.ts'
 import type { DeclaredGroup, GroupSpec, QueueType } from './group-topology.ts'
 import type { Session } from './link.ts'
 import type { Names } from './names.ts'
-import type { Purpose } from './options.ts'
-import type { PlainPublisher } from './plain-publisher.ts'
 import type { Prerequisites } from './publisher.ts'
 import type { Registry } from './registry.ts'
+
+/** For a record of a group: it may have to wait for the leader of a queue that was just made. */
+const REGISTER_MS = 10_000
+/**
+ * RabbitMQ writes down that a quorum queue exists a moment after it has said so. One whose node is killed in between comes back
+ * without its messages, and without a leader.
+ */
+const YOUNG_MS = 700
+const MAX_REPORTED = 10_000
 
 export interface DeclarationsParts {
   readonly options: ResolvedRabbitMqOptions
   readonly names: Names
+  readonly clock: Clock
   readonly connector: Connector
   readonly addressing: Addressing
   readonly registry: Registry
-  readonly plain: () => PlainPublisher
+  readonly control: () => ControlPublisher
   readonly onDrift: (drift: Drift) => void
   /** Something that others use was deleted, and is there again without its bindings. */
   readonly onGone: () => void
+  /** A group can't be made before the broker takes messages again. */
+  readonly onBlocked: (topic: string, group: string, reason: string) => void
   readonly closing: AbortSignal
 }
 
 /** What one session has declared: it holds for that session, since a broker may come back empty. */
 class Known {
-  readonly declaring: Declaring
+  readonly declaring: DeclareChannel
   readonly storages = new Map<string, Promise<void> | 'there'>()
   rungs = 0
   delay: Promise<void> | undefined
 
   constructor(session: Session) {
-    this.declaring = new Declaring(session)
+    this.declaring = new DeclareChannel(session)
   }
 }
 
@@ -47,6 +59,8 @@ export class Declarations implements Prerequisites {
   readonly #known = new WeakMap<Session, Known>()
   #queueType: QueueType | undefined
   #plugin: boolean | undefined
+  #youngUntil = 0
+  readonly #reported = new Set<string>()
 
   constructor(parts: DeclarationsParts) {
     this.#parts = parts
@@ -65,7 +79,8 @@ export class Declarations implements Prerequisites {
       queueType === 'auto' ? (hasQuorumQueues(serverInfo(session.model)) ? 'quorum' : 'classic') : queueType
     const { declaring } = this.#of(session)
     if (afterConnect !== undefined) await declaring.run(async (channel) => afterConnect(channel, purpose))
-    await declareExchanges(declaring, names, storageArguments(this.queueType))
+    if (!options.declare) return
+    this.#report(await declareExchanges(declaring, names, storageArguments(this.queueType)))
     await declareTopology(declaring, options.topology)
   }
 
@@ -74,6 +89,7 @@ export class Declarations implements Prerequisites {
     this.#known.delete(session)
     await this.restore(session, 'publish')
     this.#parts.onGone()
+    if (!this.#parts.options.declare) return
     // Whoever consumes in other processes does not notice, and their bindings are gone too.
     for (const { topic, group, layout } of await this.#parts.registry.list(session))
       await this.#declareGroup(session, { topic, group, layout, options: undefined })
@@ -81,31 +97,48 @@ export class Declarations implements Prerequisites {
 
   async group(session: Session, spec: GroupSpec): Promise<DeclaredGroup> {
     const declared = await this.#declareGroup(session, spec)
-    for (const drift of declared.drifts) this.#parts.onDrift(drift)
+    this.#report(declared.drifts)
     return declared
   }
 
   async #declareGroup(session: Session, spec: GroupSpec): Promise<DeclaredGroup> {
-    const { names, options, registry } = this.#parts
-    const declaring = new Declaring(session)
+    const { names, options, registry, onBlocked } = this.#parts
+    const declaring = new DeclareChannel(session)
     try {
+      if (!options.declare) return await checkGroup(declaring, names, spec)
       return await declareGroup(
         declaring,
         {
           names,
           queueType: this.queueType,
           deliveryLimit: options.deliveryLimit,
-          register: async (unknown) => {
-            await declaring.run((channel) =>
-              channel.assertQueue(registry.queue, { durable: true, arguments: storageArguments(this.queueType) }),
-            )
-            await this.#parts.plain().publish('', registry.queue, registry.encode(unknown))
-          },
+          register: (unknown) =>
+            this.#parts.control().publishTo(registry.queue, registry.encode(unknown), {
+              timeoutMs: REGISTER_MS,
+              prepare: (publishing) =>
+                this.#internalQueue(publishing, registry.queue, storageArguments(this.queueType)),
+              onBlocked: (reason) => onBlocked(spec.topic, spec.group, reason),
+            }),
           layoutOf: async (topic, group) =>
             (await registry.list(session)).find((record) => record.topic === topic && record.group === group)?.layout,
         },
         spec,
       )
+    } finally {
+      await declaring.close()
+    }
+  }
+
+  /** The queue of notes about the attempts of a group. */
+  notes(session: Session, queue: string): Promise<void> {
+    return this.#internalQueue(session, queue, notesArguments())
+  }
+
+  async #internalQueue(session: Session, queue: string, args: Readonly<Record<string, unknown>>): Promise<void> {
+    if (!this.#parts.options.declare) return
+    const declaring = new DeclareChannel(session)
+    try {
+      await declareInternalQueue(declaring, this.#parts.names, queue, args)
     } finally {
       await declaring.close()
     }
@@ -123,6 +156,7 @@ export class Declarations implements Prerequisites {
   }
 
   storage(session: Session, topic: string): Promise<void> | undefined {
+    if (!this.#parts.options.declare) return undefined
     const { declaring, storages } = this.#of(session)
     const known = storages.get(topic)
     if (known !== undefined) return known === 'there' ? undefined : known
@@ -152,19 +186,40 @@ export class Declarations implements Prerequisites {
   }
 
   async #declareDelay(known: Known, rung: number): Promise<void> {
-    const { names, options, connector, closing, addressing } = this.#parts
+    const { names, options, connector, closing, addressing, clock } = this.#parts
     if (known.rungs > rung) return
     if (options.delay !== 'ladder') {
       this.#plugin ??= options.delay === 'plugin' || (await hasDelayPlugin(connector, names, closing))
       if (this.#plugin) {
-        await declareDelayExchange(known.declaring, names)
+        if (options.declare) await declareDelayExchange(known.declaring, names)
         addressing.usesPlugin = true
         known.rungs = Infinity
         return
       }
     }
-    await declareLadder(known.declaring, names, this.queueType, known.rungs, rung)
+    if (options.declare) {
+      const isNew =
+        this.queueType === 'quorum' &&
+        !(await known.declaring.exists((channel) => channel.checkQueue(names.delay(rung))))
+      this.#report(await declareLadder(known.declaring, names, this.queueType, known.rungs, rung))
+      if (isNew) this.#youngUntil = clock.monotonic() + YOUNG_MS
+    }
     known.rungs = rung + 1
+  }
+
+  /** A delayed message that is confirmed before that many ms have passed may still be lost with its node. */
+  youngForMs(): number {
+    return this.#youngUntil === 0 ? 0 : Math.max(0, this.#youngUntil - this.#parts.clock.monotonic())
+  }
+
+  /** Once: each connection finds the same. */
+  #report(drifts: readonly Drift[]): void {
+    for (const drift of drifts) {
+      const name = `${drift.queue} ${drift.argument}`
+      if (this.#reported.has(name) || this.#reported.size >= MAX_REPORTED) continue
+      this.#reported.add(name)
+      this.#parts.onDrift(drift)
+    }
   }
 
   #of(session: Session): Known {

@@ -1,4 +1,6 @@
-import type { Declaring } from './declaring.ts'
+import { declareQueue } from './declare-channel.ts'
+import type { DeclareChannel, Drift } from './declare-channel.ts'
+import { SPREAD } from './group-topology.ts'
 import type { QueueType } from './group-topology.ts'
 import type { Names } from './names.ts'
 import { rungHeader, TARGETED } from './wire-headers.ts'
@@ -24,6 +26,8 @@ export function rungsOf(delayMs: number, roughly: boolean): number {
   return Math.min(Math.ceil(units / step) * step, 2 ** RUNGS - 1)
 }
 
+const VITAL = ['x-message-ttl', 'x-dead-letter-exchange', 'durable']
+
 /** The rung on which a message begins. */
 export function topRung(rungs: number): number {
   return 31 - Math.clz32(rungs)
@@ -38,28 +42,30 @@ export function topRung(rungs: number): number {
  * that its headers name: any delay by some two dozen queues.
  */
 export async function declareLadder(
-  declaring: Declaring,
+  declaring: DeclareChannel,
   names: Names,
   queueType: QueueType,
   from: number,
   top: number,
-): Promise<void> {
+): Promise<readonly Drift[]> {
   if (from === 0) await declareDue(declaring, names)
-  await declaring.run(async (channel) => {
-    for (let level = from; level <= top; level++) {
-      const name = names.delay(level)
-      const next = level === 0 ? names.due : names.delay(level - 1)
-      await Promise.all([
-        channel.assertExchange(name, 'headers', { durable: true, alternateExchange: next }),
-        channel.assertQueue(name, { durable: true, arguments: rungArguments(queueType, UNIT_MS * 2 ** level, next) }),
-        channel.bindQueue(name, name, '', { 'x-match': 'all', [rungHeader(level)]: true }),
-      ])
-    }
-  })
+  const drifts: Drift[] = []
+  for (let level = from; level <= top; level++) {
+    const name = names.delay(level)
+    const next = level === 0 ? names.due : names.delay(level - 1)
+    const args = rungArguments(queueType, UNIT_MS * 2 ** level, next)
+    await declaring.run((channel) =>
+      channel.assertExchange(name, 'headers', { durable: true, alternateExchange: next }),
+    )
+    // One that keeps its messages for another time, or hands them on elsewhere, is none of ours.
+    drifts.push(...(await declareQueue(declaring, name, { durable: true, arguments: args }, VITAL)))
+    await declaring.run((channel) => channel.bindQueue(name, name, '', { 'x-match': 'all', [rungHeader(level)]: true }))
+  }
+  return drifts
 }
 
 /** Where delays end: a copy for one group goes one way, everything else the other. */
-export async function declareDue(declaring: Declaring, names: Names): Promise<void> {
+export async function declareDue(declaring: DeclareChannel, names: Names): Promise<void> {
   await declaring.run((channel) =>
     Promise.all([
       channel.assertExchange(names.due, 'headers', { durable: true, alternateExchange: names.late }),
@@ -75,7 +81,12 @@ function rungArguments(queueType: QueueType, ttlMs: number, next: string): Reado
     'x-dead-letter-exchange': next,
     // Confirmed from queue to queue, so that the death of a node loses nothing on its way.
     ...(queueType === 'quorum'
-      ? { 'x-dead-letter-strategy': 'at-least-once', 'x-overflow': 'reject-publish', 'x-delivery-limit': 1_000_000_000 }
+      ? {
+          'x-dead-letter-strategy': 'at-least-once',
+          'x-overflow': 'reject-publish',
+          'x-delivery-limit': 1_000_000_000,
+          ...SPREAD,
+        }
       : {}),
   }
 }

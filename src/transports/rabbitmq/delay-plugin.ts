@@ -1,6 +1,6 @@
 import { closeQuietly } from './amqp.ts'
 import type { Connector } from './connector.ts'
-import type { Declaring } from './declaring.ts'
+import type { DeclareChannel } from './declare-channel.ts'
 import { declareDue } from './delay-ladder.ts'
 import { REPLY, replyCode } from './errors.ts'
 import type { Names } from './names.ts'
@@ -36,7 +36,7 @@ export async function hasDelayPlugin(connector: Connector, names: Names, signal:
 }
 
 /** Declares the exchange that holds messages back, and where they go when they are due. */
-export async function declareDelayExchange(declaring: Declaring, names: Names): Promise<void> {
+export async function declareDelayExchange(declaring: DeclareChannel, names: Names): Promise<void> {
   await declareDue(declaring, names)
   await declaring.run((channel) =>
     Promise.all([

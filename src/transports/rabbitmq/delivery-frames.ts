@@ -3,6 +3,7 @@ import type { Arrival } from './arrival.ts'
 import { FRAME_OVERHEAD } from './frame-buffer.ts'
 import { fixedInstant } from './instant.ts'
 import {
+  ACQUIRED_COUNT,
   ATTEMPTS,
   CLOUD_EVENTS,
   DELIVERY_COUNT,
@@ -17,9 +18,12 @@ import {
 const HEAD = 7
 const BASIC_DELIVER = 60 * 65_536 + 60
 const HAS_CONTENT_TYPE = 0x8000
-const HAS_CONTENT_ENCODING = 0x4000
 const HAS_HEADERS = 0x2000
-const HAS_CORRELATION_ID = 0x0400
+/**
+ * content-encoding, priority, correlation-id, reply-to, expiration, type, user-id, app-id, cluster-id: copies keep these, and the
+ * library reads them.
+ */
+const HAS_MORE = 0x4000 | 0x0800 | 0x0400 | 0x0200 | 0x0100 | 0x0020 | 0x0010 | 0x0008 | 0x0004
 
 const TEXT = 0x53
 const YES_OR_NO = 0x74
@@ -65,7 +69,7 @@ export class DeliveryFrames {
   read(bytes: Buffer, from: number, header: number, end: number): number {
     const properties = header + HEAD + 12
     const flags = bytes.readUInt16BE(properties)
-    if ((flags & HAS_HEADERS) === 0 || (flags & (HAS_CONTENT_ENCODING | HAS_CORRELATION_ID)) !== 0) return -1
+    if ((flags & HAS_HEADERS) === 0 || (flags & HAS_MORE) !== 0) return -1
     const text = bytes.toString('latin1', from, end)
     this.#text = text
     this.#at = properties - from + 2
@@ -200,6 +204,9 @@ export class DeliveryFrames {
     switch (name) {
       case DELIVERY_COUNT:
         arrival.returns = number
+        return true
+      case ACQUIRED_COUNT:
+        arrival.acquired = number
         return true
       case ATTEMPTS:
         arrival.attempts = Math.max(0, number)

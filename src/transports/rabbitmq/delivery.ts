@@ -1,5 +1,6 @@
 import type { EncodedMessage } from '../../core/message.ts'
 import type { Delivery, DeliveryHistory, Position } from '../../core/transport.ts'
+import type { CarriedProperties } from './carried-properties.ts'
 import type { QueueReader } from './queue-reader.ts'
 
 /**
@@ -12,16 +13,24 @@ import type { QueueReader } from './queue-reader.ts'
  */
 export type DeliveryState = 'held' | 'handed' | 'settling' | 'acked' | 'gone' | 'replaced'
 
+/** What the broker was last told about a delivery that is not settled. */
+export interface NotedState {
+  readonly used: number
+  readonly running: boolean
+  readonly notBefore: number | undefined
+}
+
 interface DeliveryParts {
   readonly message: EncodedMessage
   readonly reader: QueueReader
   readonly deliveryTag: number
   readonly offset: number | undefined
   readonly base: number
-  readonly count: number
-  readonly isCounted: boolean
+  readonly isRedelivered: boolean
+  readonly count: number | undefined
   readonly firstDeliveredAt: number | undefined
   readonly bytes: number
+  readonly carried: CarriedProperties | undefined
 }
 
 export class RabbitMqDelivery implements Delivery {
@@ -33,12 +42,21 @@ export class RabbitMqDelivery implements Delivery {
   readonly offset: number | undefined
   /** Attempts used up before this copy was made. */
   readonly base: number
-  /** How often the broker has taken it back; 1 for once or more, where it does not count. */
-  readonly count: number
-  readonly isCounted: boolean
+  readonly isRedelivered: boolean
+  /** How often the broker has handed it out before; undefined where the queue does not count. */
+  readonly count: number | undefined
   readonly firstDeliveredAt: number | undefined
   readonly bytes: number
+  /** AMQP's own properties, for the copies that are made of it. */
+  readonly carried: CarriedProperties | undefined
   attempt: number
+  history: DeliveryHistory
+  notBefore: number | undefined = undefined
+  /** Which delivery of the message this is, as notes count them: a note of an older one says what became of it. */
+  generation = 0
+  /** False while it is being found out which attempt comes next: it is not handed out before. */
+  isKnown = true
+  noted: NotedState | undefined = undefined
   state: DeliveryState = 'held'
   lost = false
   runtime: unknown = undefined
@@ -50,15 +68,14 @@ export class RabbitMqDelivery implements Delivery {
     this.deliveryTag = parts.deliveryTag
     this.offset = parts.offset
     this.base = parts.base
+    this.isRedelivered = parts.isRedelivered
     this.count = parts.count
-    this.isCounted = parts.isCounted
     this.firstDeliveredAt = parts.firstDeliveredAt
     this.bytes = parts.bytes
-    this.attempt = parts.base + parts.count + 1
-  }
-
-  get history(): DeliveryHistory {
-    return this.count === 0 ? 'new' : 'returned'
+    this.carried = parts.carried
+    this.attempt = parts.base + 1
+    // A copy says by itself what became of the deliveries before it.
+    this.history = parts.firstDeliveredAt === undefined && parts.base === 0 ? 'new' : 'returned'
   }
 
   get position(): Position {
@@ -66,10 +83,19 @@ export class RabbitMqDelivery implements Delivery {
     return this.offset === undefined ? { queue, deliveryTag: this.deliveryTag, epoch } : { queue, offset: this.offset }
   }
 
+  /** It waits for its next attempt until later than that: no handler of it runs. */
+  isWaitingAt(now: number): boolean {
+    return this.noted?.running === false && (this.noted.notBefore ?? 0) > now
+  }
+
   /** Another delivery of the same message and tag: the runtime is done with this one, and settles no delivery twice. */
-  again(attempt: number): RabbitMqDelivery {
+  again(attempt: number, notBefore: number | undefined): RabbitMqDelivery {
     const next = new RabbitMqDelivery(this)
     next.attempt = attempt
+    next.history = 'returned'
+    next.notBefore = notBefore
+    next.generation = this.generation
+    next.noted = this.noted
     this.#successor = next
     this.state = 'replaced'
     return next

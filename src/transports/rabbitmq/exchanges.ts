@@ -1,4 +1,5 @@
-import type { Declaring } from './declaring.ts'
+import { declareQueue } from './declare-channel.ts'
+import type { DeclareChannel, Drift } from './declare-channel.ts'
 import type { Names } from './names.ts'
 import type { ResolvedRabbitMqOptions } from './options.ts'
 
@@ -6,27 +7,41 @@ const DURABLE = { durable: true } as const
 
 /** Declares what every bus has: its exchanges, and the queue for delayed messages that nobody wants. */
 export async function declareExchanges(
-  declaring: Declaring,
+  declaring: DeclareChannel,
   names: Names,
   queueArguments: Readonly<Record<string, unknown>>,
-): Promise<void> {
-  await declaring.run(async (channel) => {
-    await Promise.all([
+): Promise<readonly Drift[]> {
+  await declaring.run((channel) =>
+    Promise.all([
       channel.assertExchange(names.main, 'topic', DURABLE),
       channel.assertExchange(names.groups, 'topic', DURABLE),
       channel.assertExchange(names.deadLetters, 'topic', DURABLE),
+      channel.assertExchange(names.internal, 'direct', DURABLE),
       channel.assertExchange(names.unrouted, 'fanout', DURABLE),
       channel.assertExchange(names.late, 'topic', { ...DURABLE, alternateExchange: names.unrouted }),
       channel.assertExchange(names.lateGroups, 'topic', { ...DURABLE, alternateExchange: names.unrouted }),
-      channel.assertQueue(names.unrouted, { ...DURABLE, arguments: queueArguments }),
-      channel.bindQueue(names.unrouted, names.unrouted, ''),
-    ])
-  })
+    ]),
+  )
+  const drifts = await declareQueue(declaring, names.unrouted, { ...DURABLE, arguments: queueArguments }, [])
+  await declaring.run((channel) => channel.bindQueue(names.unrouted, names.unrouted, ''))
+  return drifts
+}
+
+/** A queue that the transport writes to for itself, under its own name. */
+export async function declareInternalQueue(
+  declaring: DeclareChannel,
+  names: Names,
+  queue: string,
+  queueArguments: Readonly<Record<string, unknown>>,
+): Promise<readonly Drift[]> {
+  const drifts = await declareQueue(declaring, queue, { ...DURABLE, arguments: queueArguments }, [])
+  await declaring.run((channel) => channel.bindQueue(queue, names.internal, queue))
+  return drifts
 }
 
 /** Declares what the user asked for besides. */
 export async function declareTopology(
-  declaring: Declaring,
+  declaring: DeclareChannel,
   { exchanges, queues, bindings }: ResolvedRabbitMqOptions['topology'],
 ): Promise<void> {
   if (exchanges.length + queues.length + bindings.length === 0) return

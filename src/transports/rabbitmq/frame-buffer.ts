@@ -101,6 +101,10 @@ export class FrameBuffer {
     this.#at += 8
   }
 
+  double(value: number): void {
+    this.#at = this.#slab.writeDoubleBE(value, this.#at)
+  }
+
   bytes(bytes: Uint8Array): void {
     this.#slab.set(bytes, this.#at)
     this.#at += bytes.length

@@ -1,9 +1,11 @@
 import { NO_HEADERS } from '../../core/message.ts'
-import type { OutgoingMessage } from '../../core/message.ts'
+import type { Headers, OutgoingMessage } from '../../core/message.ts'
 import type { RawChannel } from './amqp.ts'
 import type { ChannelWriter } from './channel-writer.ts'
+import { CARRIED } from './carried-properties.ts'
 import { FRAME_OVERHEAD, FrameBuffer } from './frame-buffer.ts'
 import type { Parcel } from './parcel.ts'
+import { tableValueBound, writeTableValue } from './table-value.ts'
 import {
   ATTEMPTS,
   CLOUD_EVENTS,
@@ -31,11 +33,13 @@ const REQUEUE = 2
 /** Bits of the AMQP properties that are present, in the order of the properties. */
 const HAS = {
   contentType: 0x8000,
+  contentEncoding: 0x4000,
   headers: 0x2000,
   deliveryMode: 0x1000,
   priority: 0x0800,
   correlationId: 0x0400,
   replyTo: 0x0200,
+  expiration: 0x0100,
   messageId: 0x0080,
   timestamp: 0x0040,
   type: 0x0020,
@@ -173,6 +177,7 @@ export class FrameWriter implements ChannelWriter {
     const flagsAt = out.skip(2)
     let flags = HAS.headers | HAS.deliveryMode | HAS.timestamp
     if (message.contentType !== '' && out.shortText(message.contentType, MAX_SHORT)) flags |= HAS.contentType
+    if (this.#optional(properties?.contentEncoding)) flags |= HAS.contentEncoding
     this.#table(parcel)
     out.byte(properties?.persistent === false ? TRANSIENT : PERSISTENT)
     if (properties?.priority !== undefined) {
@@ -181,6 +186,7 @@ export class FrameWriter implements ChannelWriter {
     }
     if (this.#optional(properties?.correlationId)) flags |= HAS.correlationId
     if (this.#optional(properties?.replyTo)) flags |= HAS.replyTo
+    if (properties?.expiration !== undefined && this.#optional(String(properties.expiration))) flags |= HAS.expiration
     if (out.shortText(message.id, MAX_SHORT)) flags |= HAS.messageId
     out.long(Math.max(0, Math.floor(message.time / 1000)))
     if (this.#optional(properties?.type)) flags |= HAS.type
@@ -211,13 +217,25 @@ export class FrameWriter implements ChannelWriter {
     this.#rareFields(message)
     this.#transportFields(parcel)
     const { headers } = message
-    if (headers !== NO_HEADERS)
+    if (parcel.typedHeaders !== undefined) this.#typedHeaders(headers, parcel.typedHeaders)
+    else if (headers !== NO_HEADERS)
       for (const name in headers) {
         this.#shortText(toWireName(name))
         out.byte(TEXT)
         out.longText(headers[name] as string)
       }
     out.setLength(lengthAt)
+  }
+
+  /** Of a copy: what was no text is none again. */
+  #typedHeaders(headers: Headers, typed: Readonly<Record<string, unknown>>): void {
+    const out = this.#out
+    for (const name in headers) {
+      const wireName = toWireName(name)
+      if (name === CARRIED) continue
+      this.#shortText(wireName)
+      writeTableValue(out, wireName in typed ? typed[wireName] : headers[name])
+    }
   }
 
   #rareFields(message: OutgoingMessage): void {
@@ -273,7 +291,7 @@ export class FrameWriter implements ChannelWriter {
 }
 
 /** An upper bound of what method and header frame of a parcel take: three bytes a character is the most that UTF-8 needs. */
-function boundOf({ message, exchange, routingKey, topic, properties }: Parcel): number {
+function boundOf({ message, exchange, routingKey, topic, properties, typedHeaders }: Parcel): number {
   let characters =
     exchange.length +
     routingKey.length +
@@ -297,5 +315,6 @@ function boundOf({ message, exchange, routingKey, topic, properties }: Parcel): 
       characters += name.length + (message.headers[name] as string).length
       entries++
     }
-  return FIXED_BYTES + 3 * characters + 32 * entries
+  const typedBytes = typedHeaders === undefined ? 0 : tableValueBound(typedHeaders)
+  return FIXED_BYTES + 3 * characters + 32 * entries + typedBytes
 }

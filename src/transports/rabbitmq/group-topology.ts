@@ -1,7 +1,7 @@
 import { ConfigurationError } from '../../core/errors.ts'
 import { deadLetterTopic, isPattern } from '../../core/topic.ts'
-import { declareQueue, inequivalentArgument } from './declaring.ts'
-import type { Declaring, Drift } from './declaring.ts'
+import { declareQueue, inequivalentArgument } from './declare-channel.ts'
+import type { DeclareChannel, Drift } from './declare-channel.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { layoutToken, reconcile } from './group-layout.ts'
 import type { GroupLayout } from './group-layout.ts'
@@ -38,7 +38,13 @@ export interface GroupContext {
 /** Effectively none: peeking at a queue counts as a delivery, and must never use a message up. */
 const NO_DELIVERY_LIMIT = 1_000_000_000
 const NOTES_KEPT = 10_000
-const NOTES_KEPT_MS = 86_400_000
+const NOTES_KEPT_MS = 7 * 86_400_000
+
+/**
+ * Leaders spread over the nodes of a cluster; by default all of them are on the node that declares, and the death of that one
+ * would stop everything at once for a moment.
+ */
+export const SPREAD: Readonly<Record<string, unknown>> = Object.freeze({ 'x-queue-leader-locator': 'balanced' })
 
 /** Arguments that decide about order or about who keeps what. A queue that differs in them is another queue. */
 const VITAL = ['x-single-active-consumer', 'durable', 'exclusive', 'auto_delete']
@@ -46,7 +52,7 @@ const VITAL = ['x-single-active-consumer', 'durable', 'exclusive', 'auto_delete'
 /** Arguments of a queue that must keep its messages whatever happens, and that nobody consumes in the ordinary way. */
 export function storageArguments(queueType: QueueType): Readonly<Record<string, unknown>> {
   return queueType === 'quorum'
-    ? { 'x-queue-type': 'quorum', 'x-delivery-limit': NO_DELIVERY_LIMIT }
+    ? { 'x-queue-type': 'quorum', 'x-delivery-limit': NO_DELIVERY_LIMIT, ...SPREAD }
     : { 'x-queue-type': 'classic' }
 }
 
@@ -56,7 +62,7 @@ export function storageArguments(queueType: QueueType): Readonly<Record<string, 
  * `ConfigurationError` when the group exists in a shape that does not keep the order that is wanted.
  */
 export async function declareGroup(
-  declaring: Declaring,
+  declaring: DeclareChannel,
   context: GroupContext,
   spec: GroupSpec,
 ): Promise<DeclaredGroup> {
@@ -66,10 +72,7 @@ export async function declareGroup(
   const exchange = names.group(topic, group)
   if (!(await declaring.exists((channel) => channel.checkExchange(exchange)))) await context.register(spec)
   const layout = await declareGroupExchange(declaring, exchange, spec, context.layoutOf)
-  const queues =
-    layout.order === 'key'
-      ? Array.from({ length: layout.partitions }, (_, partition) => names.partition(topic, group, partition))
-      : [exchange]
+  const queues = queuesOf(names, topic, group, layout)
   const drifts: Drift[] = []
   const args = queueArguments(context, spec, layout, queueType)
   for (const queue of queues)
@@ -79,12 +82,38 @@ export async function declareGroup(
   return { layout, queues, drifts }
 }
 
+/** The queues of a group with that layout. */
+export function queuesOf(names: Names, topic: string, group: string, layout: GroupLayout): readonly string[] {
+  return layout.order === 'key'
+    ? Array.from({ length: layout.partitions }, (_, partition) => names.partition(topic, group, partition))
+    : [names.group(topic, group)]
+}
+
+/** As `declareGroup`, for a group that somebody else makes: says which queues are missing. */
+export async function checkGroup(
+  declaring: DeclareChannel,
+  names: Names,
+  { topic, group, layout }: GroupSpec,
+): Promise<DeclaredGroup> {
+  const queues = queuesOf(names, topic, group, layout)
+  for (const queue of queues) {
+    if (await declaring.exists((channel) => channel.checkQueue(queue))) continue
+    throw new ConfigurationError(`The group "${group}" of "${topic}"`, [
+      {
+        path: 'declare',
+        message: `is false, and the queue "${queue}" does not exist. Make the group with a user who may declare, with the same order and partitions`,
+      },
+    ])
+  }
+  return { layout, queues, drifts: [] }
+}
+
 /**
  * The exchange spreads keys over queues, of what does not come straight from the exchange of the bus; and its alternate exchange tells the layout, whether it is used or not: the broker
  * refuses a declaration that names another one.
  */
 async function declareGroupExchange(
-  declaring: Declaring,
+  declaring: DeclareChannel,
   exchange: string,
   { topic, group, layout: wanted }: GroupSpec,
   layoutOf: GroupContext['layoutOf'],
@@ -121,6 +150,7 @@ function queueArguments(
 ): Readonly<Record<string, unknown>> {
   return {
     'x-queue-type': queueType,
+    ...(queueType === 'quorum' ? SPREAD : {}),
     // Where the broker puts what it gives up itself, beyond the delivery limit. Our own dead letters go there directly.
     ...(isPattern(topic)
       ? { 'x-dead-letter-exchange': names.unrouted }
@@ -136,7 +166,7 @@ function queueArguments(
 }
 
 async function bindGroup(
-  declaring: Declaring,
+  declaring: DeclareChannel,
   names: Names,
   { topic, group, options }: GroupSpec,
   layout: GroupLayout,
@@ -184,7 +214,7 @@ async function bindGroup(
 
 /** The queue that holds a dead-letter topic. There before the first dead letter, and for as long as nobody purges it. */
 export async function declareStorage(
-  declaring: Declaring,
+  declaring: DeclareChannel,
   names: Names,
   queueType: QueueType,
   topic: string,
@@ -201,8 +231,8 @@ export async function declareStorage(
 }
 
 /**
- * Arguments of a queue of notes: they lose their meaning with time, and there may be only so many. A classic queue, for they
- * are not worth a replica each; and a quorum queue that was made a moment before its broker died may never have a leader again.
+ * Arguments of a queue of notes: they lose their meaning with time, and there may be only so many. A classic queue, which is there at
+ * once: the first note of a group is about something that runs already.
  */
 export function notesArguments(): Readonly<Record<string, unknown>> {
   return {

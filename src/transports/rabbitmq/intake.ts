@@ -2,7 +2,8 @@ import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import { assign } from './assignment.ts'
 import type { Session } from './link.ts'
-import type { Membership } from './membership.ts'
+import { reasonOf } from './errors.ts'
+import type { Membership, MembershipParts } from './membership.ts'
 import type { QueueReader } from './queue-reader.ts'
 
 /** One queue of a subscription, and how it stands with it. */
@@ -20,13 +21,15 @@ export interface IntakeHost {
   makeSeat(queue: string, partition: number): Seat
   /** Hands back what is held of a queue that others may consume at the same time. */
   handBack(seat: Seat): Promise<void>
-  /** Before the channel is closed: notes what is held and was not tried. */
-  noteHeld(seat: Seat): Promise<void>
+  /** Before the channel is closed: notes what goes back with it. */
+  noteReturned(seat: Seat): Promise<void>
   /** Others of the group work on other queues now. */
   rebalanced(assigned: readonly string[], revoked: readonly string[]): void
   failed(error: unknown, doing: string): void
 }
 
+/** The queues do not wait for longer than that for a share of them to be known. */
+const PATIENCE_MS = 1_000
 const RETRY_MIN_MS = 100
 const RETRY_MAX_MS = 10_000
 
@@ -38,6 +41,8 @@ export class Intake {
   readonly #host: IntakeHost
   readonly #clock: Clock
   readonly #membership: Membership | undefined
+  /** Why messages do not arrive although they should. */
+  trouble: string | undefined
   /** Others may consume the same queue at the same time: then it may be left message by message. */
   readonly #isShared: boolean
   readonly #closing = new AbortController()
@@ -54,14 +59,17 @@ export class Intake {
   constructor(parts: {
     readonly host: IntakeHost
     readonly clock: Clock
-    readonly membership: ((onChange: (members: readonly string[]) => void) => Membership) | undefined
+    readonly membership: ((hooks: Pick<MembershipParts, 'onChange' | 'onLost'>) => Membership) | undefined
     readonly id: string
     readonly isShared: boolean
   }) {
     this.#host = parts.host
     this.#clock = parts.clock
     this.#isShared = parts.isShared
-    this.#membership = parts.membership?.((members) => this.#share(members, parts.id))
+    this.#membership = parts.membership?.({
+      onChange: (members) => this.#share(members, parts.id),
+      onLost: () => this.#shareUnknown(),
+    })
   }
 
   /** Begins with queues that were just declared on that session. */
@@ -71,7 +79,7 @@ export class Intake {
     this.seats = queues.map((queue, partition) => this.#host.makeSeat(queue, partition))
   }
 
-  /** There is a new session: everything begins anew on it. */
+  /** There is a new session: everything begins again on it. */
   attach(session: Session): void {
     this.#session = session
     this.update()
@@ -108,7 +116,7 @@ export class Intake {
     await Promise.all(
       this.seats.map(async (seat) => {
         seat.isLeaving = true
-        await this.#host.noteHeld(seat).catch(() => undefined)
+        await this.#host.noteReturned(seat).catch(() => undefined)
         await seat.reader.close()
       }),
     )
@@ -124,11 +132,20 @@ export class Intake {
       try {
         await this.#reconcile(session)
         failures = 0
+        this.trouble = undefined
       } catch (error) {
-        // A session that is gone takes its errors with it; the next one begins anew.
+        // A session that is gone takes its errors with it; the next one starts afresh.
         if (session?.isOpen !== true || signal.aborted) continue
-        this.#host.failed(error, 'consuming')
-        this.#declaredFor = undefined
+        const isAlone = error instanceof JoinError
+        this.#host.failed(
+          isAlone ? error.cause : error,
+          isAlone ? 'joining the other members of the group' : 'consuming',
+        )
+        if (isAlone) this.trouble = undefined
+        else {
+          this.trouble = reasonOf(error)
+          this.#declaredFor = undefined
+        }
         this.#again = true
         const delay = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** Math.min(failures++, 10))
         await sleep(this.#clock, delay * (0.5 + Math.random()), signal).catch(() => undefined)
@@ -136,20 +153,59 @@ export class Intake {
     }
   }
 
+  /**
+   * Takes and gives up queues as things stand. Rejects with the first thing that went wrong when everything else is done: one
+   * queue that can't be had, because its node is down, must not keep us from the others.
+   */
   async #reconcile(session: Session | undefined): Promise<void> {
+    let failure: unknown
     if (session?.isOpen === true) {
       if (this.#declaredFor !== session) await this.#declare(session)
-      if (this.#membership !== undefined) {
-        if (this.#wanted) await this.#membership.join(session)
-        else await this.#membership.leave()
-      }
+      failure = await this.#meet(session)
     }
     for (const seat of this.seats) {
       const mine = this.#wanted && (this.#owned === undefined || this.#owned.has(seat.partition))
-      if (mine) await this.#take(seat, session)
-      else await this.#give(seat)
+      try {
+        if (mine) await this.#take(seat, session)
+        else await this.#give(seat)
+      } catch (error) {
+        if (failure === undefined || failure instanceof JoinError) failure = error
+      }
     }
     this.#tellRebalance()
+    if (failure !== undefined) throw failure
+  }
+
+  /**
+   * Joins the other members, or leaves them. While that fails this member wants all queues: the broker gives each of them to one
+   * consumer, so order holds, and no queue stays without a reader.
+   */
+  async #meet(session: Session): Promise<JoinError | undefined> {
+    if (this.#membership === undefined) return undefined
+    if (!this.#wanted) {
+      await this.#membership.leave()
+      return undefined
+    }
+    const done = new AbortController()
+    const joined = this.#membership.join(session).finally(() => done.abort())
+    const late = sleep(this.#clock, PATIENCE_MS, done.signal).then(
+      () => 'late' as const,
+      () => undefined,
+    )
+    try {
+      if ((await Promise.race([joined, late])) === 'late') {
+        this.#owned = undefined
+        // It tells the share when it is known; and a failure brings us back here.
+        joined.catch((error: unknown) => {
+          if (session.isOpen) this.#host.failed(error, 'joining the other members of the group')
+          this.update()
+        })
+      }
+      return undefined
+    } catch (error) {
+      this.#owned = undefined
+      return new JoinError(error)
+    }
   }
 
   async #declare(session: Session): Promise<void> {
@@ -189,7 +245,7 @@ export class Intake {
     if (!seat.isLeaving || seat.isEnding || seat.reader.handed > 0 || !seat.reader.isOpen) return
     seat.isEnding = true
     try {
-      await this.#host.noteHeld(seat)
+      await this.#host.noteReturned(seat)
       // Only now is the next member let in: it finds everything back in its order.
       await seat.reader.close()
     } finally {
@@ -206,6 +262,22 @@ export class Intake {
     this.update()
   }
 
+  #shareUnknown(): void {
+    this.#owned = undefined
+    this.update()
+  }
+
+  /** True when the others have all the work: there are more members than queues. */
+  get isStandby(): boolean {
+    return this.#owned?.size === 0
+  }
+
+  /** Which queues are this member's to read, as far as it is up to the members. */
+  get share(): readonly Seat[] {
+    const owned = this.#owned
+    return owned === undefined ? this.seats : this.seats.filter(({ partition }) => owned.has(partition))
+  }
+
   #tellRebalance(): void {
     if (this.#owned === undefined || this.#owned === this.#told || !this.#wanted) return
     const before = this.#told ?? new Set<number>()
@@ -215,5 +287,12 @@ export class Intake {
     const assigned = [...now].filter((partition) => !before.has(partition)).map(nameOf)
     const revoked = [...before].filter((partition) => !now.has(partition)).map(nameOf)
     if (assigned.length + revoked.length > 0) this.#host.rebalanced(assigned, revoked)
+  }
+}
+
+/** The others could not be met. Everything else may be well. */
+class JoinError extends Error {
+  constructor(cause: unknown) {
+    super('Joining the group failed', { cause })
   }
 }

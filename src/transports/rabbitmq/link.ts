@@ -1,12 +1,13 @@
 import type { Channel, ChannelModel, ConfirmChannel } from 'amqplib'
 import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
-import { BusbarError, ConnectionError } from '../../core/errors.ts'
-import { closeQuietly, destroySocket } from './amqp.ts'
+import { AuthorizationError, BusbarError, ConnectionError } from '../../core/errors.ts'
+import { closeQuietly, destroySocket, heartbeatOf } from './amqp.ts'
 import { backoffDelay } from './backoff.ts'
 import type { BackoffOptions } from './backoff.ts'
 import type { Connector } from './connector.ts'
-import { isAbsent, reasonOf } from './errors.ts'
+import { isAbsent, reasonOf, toBrokerError } from './errors.ts'
+import { LoopWatch } from './loop-watch.ts'
 import type { Purpose } from './options.ts'
 
 /** One life of a connection. Whatever was made on it dies with it. */
@@ -114,12 +115,16 @@ export class Link {
   }
 
   async #connectToAny(): Promise<void> {
+    let refusal: unknown
     for (let left = this.#connector.hosts; ; left--) {
       try {
         await this.#connect(this.#attempts++)
         return
       } catch (error) {
-        if (left <= 1 || !ConnectionError.is(error) || this.#closing.signal.aborted) throw error
+        // One node may refuse what the others allow: its vhost is down, or it is of another system.
+        if (AuthorizationError.is(error)) refusal ??= error
+        const isFinal = !ConnectionError.is(error) && !AuthorizationError.is(error)
+        if (left <= 1 || isFinal || this.#closing.signal.aborted) throw isFinal ? error : (refusal ?? error)
       }
     }
   }
@@ -127,7 +132,7 @@ export class Link {
   async #connect(attempt: number): Promise<void> {
     const { signal } = this.#closing
     const { model, owned } = await this.#connector.connect(this.purpose, attempt, signal)
-    const session = new LiveSession(model, owned, ++this.#epoch, {
+    const session = new LiveSession(model, owned, this.#clock, ++this.#epoch, {
       ended: (error) => this.#ended(session, error),
       blocked: (reason) => this.#hooks.blocked(reason),
       bug: (error) => this.#hooks.bug(error),
@@ -140,7 +145,7 @@ export class Link {
     } catch (error) {
       this.#session = undefined
       await session.close(this.#clock, 1_000)
-      throw error
+      throw toBrokerError(error, 'Setting up the connection')
     }
     session.isUp = true
     this.lastError = undefined
@@ -201,6 +206,7 @@ class LiveSession implements Session {
   readonly #owned: boolean
   readonly #hooks: SessionHooks
   readonly #channels = new Set<Channel>()
+  readonly #watch: LoopWatch
   #isEnded = false
   /** Restored, and told to be up. */
   isUp = false
@@ -214,8 +220,9 @@ class LiveSession implements Session {
   readonly #onUnblocked = (): void => this.#hooks.blocked(undefined)
   readonly #onBug = (error: Error): void => this.#hooks.bug(error)
 
-  constructor(model: ChannelModel, owned: boolean, epoch: number, hooks: SessionHooks) {
+  constructor(model: ChannelModel, owned: boolean, clock: Clock, epoch: number, hooks: SessionHooks) {
     this.model = model
+    this.#watch = new LoopWatch(clock)
     this.#owned = owned
     this.epoch = epoch
     this.#hooks = hooks
@@ -284,6 +291,18 @@ class LiveSession implements Session {
       this.model.off('error', this.#onError)
       this.model.off('handler-error', this.#onBug)
     }
-    this.#hooks.ended(error)
+    this.#hooks.ended(this.#explained(error))
+    this.#watch.stop()
+  }
+
+  /** Whose fault the end was, where it was ours. */
+  #explained(error: Error | undefined): Error | undefined {
+    const heartbeatMs = heartbeatOf(this.model)
+    const blockedMs = this.#watch.blockedMs(3 * heartbeatMs)
+    if (error === undefined || heartbeatMs === 0 || blockedMs < heartbeatMs) return error
+    return new ConnectionError(
+      `${reasonOf(error)}. The event loop of this process was blocked for ${Math.round(blockedMs)} ms, so it missed heartbeats (heartbeatMs ${heartbeatMs}): move long computations out of handlers, or raise heartbeatMs`,
+      { cause: error },
+    )
   }
 }

@@ -4,29 +4,22 @@ import type { Headers } from '../../core/message.ts'
 import type { Arrival } from './arrival.ts'
 import { fixedInstant } from './instant.ts'
 import { unbucketed } from './names.ts'
+import { carriedFrom } from './carried-properties.ts'
+import { readStructured } from './structured-event.ts'
 import {
+  ACQUIRED_COUNT,
   ATTEMPTS,
   CLOUD_EVENTS,
+  CLOUD_EVENTS_JMS,
   DELIVERY_COUNT,
   FIRST_AT,
   fromWireName,
+  isEnvelopeHeader,
   isTransportHeader,
   STREAM_OFFSET,
   TARGETED,
   TOPIC,
 } from './wire-headers.ts'
-
-const ID = `${CLOUD_EVENTS}id`
-const TYPE = `${CLOUD_EVENTS}type`
-const SOURCE = `${CLOUD_EVENTS}source`
-const TIME = `${CLOUD_EVENTS}time`
-const PARTITION_KEY = `${CLOUD_EVENTS}partitionkey`
-const SUBJECT = `${CLOUD_EVENTS}subject`
-const DATA_SCHEMA = `${CLOUD_EVENTS}dataschema`
-const DATA_VERSION = `${CLOUD_EVENTS}dataversion`
-const CORRELATION_ID = `${CLOUD_EVENTS}correlationid`
-const CAUSATION_ID = `${CLOUD_EVENTS}causationid`
-const EXPIRY_TIME = `${CLOUD_EVENTS}expirytime`
 
 export type AmqpHeaders = Readonly<Record<string, unknown>>
 
@@ -59,39 +52,46 @@ export function fillArrival(arrival: Arrival, message: ConsumeMessage | GetMessa
   arrival.redelivered = fields.redelivered
   arrival.exchange = fields.exchange
   arrival.routingKey = fields.routingKey
-  arrival.id = text(headers[ID]) ?? text(properties.messageId)
-  arrival.type = text(headers[TYPE])
-  arrival.source = text(headers[SOURCE]) ?? text(properties.appId)
-  const { timestamp } = properties as { readonly timestamp?: unknown }
-  arrival.time = instant(headers[TIME]) ?? (typeof timestamp === 'number' ? timestamp * 1000 : undefined)
-  arrival.key = text(headers[PARTITION_KEY])
   arrival.contentType = text(properties.contentType) ?? text(headers['content-type']) ?? ''
-  arrival.subject = text(headers[SUBJECT])
-  arrival.dataSchema = text(headers[DATA_SCHEMA])
-  arrival.version = version(headers[DATA_VERSION])
-  arrival.correlationId = text(headers[CORRELATION_ID]) ?? text(properties.correlationId)
-  arrival.causationId = text(headers[CAUSATION_ID])
-  arrival.traceparent = text(headers['traceparent'])
-  arrival.tracestate = text(headers['tracestate'])
-  arrival.expiresAt = instant(headers[EXPIRY_TIME])
+  arrival.body = message.content
+  const structured = readStructured(arrival.contentType, message.content)
+  if (structured !== undefined) {
+    arrival.contentType = structured.contentType
+    arrival.body = structured.body
+  }
+  const attributes = structured?.attributes
+  const attribute = (name: string): unknown =>
+    headers[CLOUD_EVENTS + name] ?? headers[CLOUD_EVENTS_JMS + name] ?? attributes?.[name]
+  arrival.id = text(attribute('id')) ?? text(properties.messageId)
+  arrival.type = text(attribute('type')) ?? text(properties.type)
+  arrival.source = text(attribute('source')) ?? text(properties.appId)
+  const { timestamp } = properties as { readonly timestamp?: unknown }
+  arrival.time = instant(attribute('time')) ?? (typeof timestamp === 'number' ? timestamp * 1000 : undefined)
+  arrival.key = text(attribute('partitionkey'))
+  arrival.subject = text(attribute('subject'))
+  arrival.dataSchema = text(attribute('dataschema'))
+  arrival.version = version(attribute('dataversion'))
+  arrival.correlationId = text(attribute('correlationid')) ?? text(properties.correlationId)
+  arrival.causationId = text(attribute('causationid'))
+  arrival.traceparent = text(headers['traceparent']) ?? text(attributes?.['traceparent'])
+  arrival.tracestate = text(headers['tracestate']) ?? text(attributes?.['tracestate'])
+  arrival.expiresAt = instant(attribute('expirytime'))
+  arrival.carried = carriedFrom(message)
   arrival.headers = userHeaders(headers)
   arrival.targeted = headers[TARGETED] !== undefined
   arrival.topicHeader = typeof headers[TOPIC] === 'string' ? headers[TOPIC] : undefined
   arrival.returns = number(headers[DELIVERY_COUNT])
+  arrival.acquired = number(headers[ACQUIRED_COUNT])
   arrival.attempts = Math.max(0, number(headers[ATTEMPTS]) ?? 0)
   arrival.firstAt = number(headers[FIRST_AT])
   arrival.offset = number(headers[STREAM_OFFSET])
-  arrival.body = message.content
   return arrival
 }
 
 function userHeaders(headers: AmqpHeaders): Headers {
   let found: Record<string, string> | undefined
   for (const name in headers) {
-    // Ours, nearly all of them: c, t, C and b are told apart by one look at the first letter.
-    if (name.startsWith(CLOUD_EVENTS) || name === 'traceparent' || name === 'tracestate' || isTransportHeader(name))
-      continue
-    if (name.toLowerCase() === 'content-type') continue
+    if (isEnvelopeHeader(name) || isTransportHeader(name)) continue
     found ??= Object.create(null) as Record<string, string>
     found[fromWireName(name)] = headerText(headers[name])
   }

@@ -1,24 +1,39 @@
 import type { Channel } from 'amqplib'
+import { sleep } from '../../core/clock.ts'
 import type { Clock, Timer } from '../../core/clock.ts'
+import { TimeoutError } from '../../core/errors.ts'
 import { closeQuietly } from './amqp.ts'
+import type { ControlPublisher } from './control-publisher.ts'
+import { DeclareChannel, declareQueue } from './declare-channel.ts'
+import { isNodeAway, PLACES } from './errors.ts'
 import type { Session } from './link.ts'
-import type { PlainPublisher } from './plain-publisher.ts'
 
 const POLL_MS = 1_000
 /** How long a member that was asked has to answer. */
 const ANSWER_MS = 400
+/** Gone with the last member. A classic queue: one that is there at once. */
+const COUNTER = { durable: true, autoDelete: true, arguments: { 'x-queue-type': 'classic' } } as const
+/** A broker that is in trouble may not answer at all. */
+const JOIN_MS = 3_000
 
 type Word = 'here' | 'who' | 'bye'
 
 export interface MembershipParts {
   /** Unique among the members. */
   readonly id: string
-  /** Name of the group's meeting point: an exchange, and a queue whose consumers are counted. */
-  readonly name: string
+  /**
+   * Name of the group's meeting point: an exchange, and a queue whose consumers are counted. There is one queue, at place 0; another
+   * one takes over while the node of that one is away.
+   */
+  readonly nameOf: (place: number) => string
+  /** Name of this member's own line, another one for each connection. */
+  readonly lineOf: (epoch: number) => string
   readonly clock: Clock
-  readonly publisher: PlainPublisher
+  readonly publisher: ControlPublisher
   /** The members as seen from here, sorted; oneself among them. */
   readonly onChange: (members: readonly string[]) => void
+  /** The place in the group was lost, though nobody left: the others are not known any more. */
+  readonly onLost: () => void
   readonly onError: (error: unknown) => void
 }
 
@@ -37,6 +52,8 @@ export class Membership {
   #answers: Set<string> | undefined
   #onAnswer: () => void = () => undefined
   #told = ''
+  /** The queue that this member is counted in. */
+  #counter = ''
 
   constructor(parts: MembershipParts) {
     this.#parts = parts
@@ -46,26 +63,76 @@ export class Membership {
     return this.#channel !== undefined
   }
 
-  /** Joins, and resolves when the others are known. */
+  /** Joins, and resolves when the others are known. Rejects when that can't be done, or takes too long. */
   async join(session: Session): Promise<void> {
-    const { name, id } = this.#parts
     if (this.#channel !== undefined) return
-    const channel = await session.channel(() => this.#ended(channel))
+    const channel = await session.channel(() => {
+      if (this.#ended(channel)) this.#parts.onLost()
+    })
     this.#channel = channel
+    const done = new AbortController()
+    const late = sleep(this.#parts.clock, JOIN_MS, done.signal).then(() => {
+      throw new TimeoutError(
+        `Joining the group did not succeed within ${JOIN_MS} ms: "${this.#parts.nameOf(0)}" does not answer`,
+      )
+    })
+    const entering = this.#enter(session, channel)
     try {
-      await channel.assertExchange(name, 'fanout', { durable: true })
-      const { queue } = await channel.assertQueue('', { exclusive: true, durable: false, autoDelete: true })
-      await channel.bindQueue(queue, name, '')
-      await channel.consume(queue, (message) => message !== null && this.#hear(message.content), { noAck: true })
-      await channel.assertQueue(name, { durable: true, autoDelete: true, arguments: { 'x-queue-type': 'classic' } })
-      await channel.consume(name, () => undefined, { noAck: true })
-      this.#members.add(id)
-      await this.#ask(channel)
-      this.#poll(channel)
+      await Promise.race([entering, late])
     } catch (error) {
       this.#ended(channel)
-      await closeQuietly(channel)
+      // A channel whose last question is not answered may not close either.
+      void closeQuietly(channel)
       throw error
+    } finally {
+      done.abort()
+      late.catch(() => undefined)
+      entering.catch(() => undefined)
+    }
+  }
+
+  async #enter(session: Session, channel: Channel): Promise<void> {
+    const { nameOf, id, lineOf } = this.#parts
+    const name = nameOf(0)
+    const counter = await this.#declareCounter(session)
+    this.#counter = counter
+    await channel.assertExchange(name, 'fanout', { durable: true })
+    // The broker may not have noticed yet that the last connection has ended.
+    const line = lineOf(session.epoch)
+    await channel.assertQueue(line, { exclusive: true, durable: false, autoDelete: true })
+    await channel.bindQueue(line, name, '')
+    await channel.consume(line, (message) => message !== null && this.#hear(message.content), { noAck: true })
+    await channel.consume(
+      counter,
+      (message) => {
+        // The queue was deleted, or its node is away: nobody is counted there.
+        if (message === null && this.#ended(channel)) {
+          void closeQuietly(channel)
+          this.#parts.onLost()
+        }
+      },
+      { noAck: true },
+    )
+    if (this.#channel !== channel) return
+    this.#members.add(id)
+    await this.#ask(channel)
+    this.#poll(channel)
+  }
+
+  async #declareCounter(session: Session): Promise<string> {
+    const declaring = new DeclareChannel(session)
+    try {
+      for (let place = 0; ; place++) {
+        const name = this.#parts.nameOf(place)
+        try {
+          await declareQueue(declaring, name, COUNTER, [])
+          return name
+        } catch (error) {
+          if (!isNodeAway(error) || place === PLACES - 1) throw error
+        }
+      }
+    } finally {
+      void declaring.close()
     }
   }
 
@@ -78,18 +145,20 @@ export class Membership {
     await this.#say('bye').catch(() => undefined)
   }
 
-  #ended(channel: Channel): void {
-    if (this.#channel !== channel) return
+  /** False when that was known. */
+  #ended(channel: Channel): boolean {
+    if (this.#channel !== channel) return false
     this.#channel = undefined
     this.#timer?.cancel()
     this.#timer = undefined
     this.#members.clear()
     this.#told = ''
+    return true
   }
 
   async #say(word: Word): Promise<void> {
-    const { publisher, name, id } = this.#parts
-    await publisher.publish(name, '', Buffer.from(JSON.stringify([word, id])))
+    const { publisher, nameOf, id } = this.#parts
+    await publisher.publish(nameOf(0), '', Buffer.from(JSON.stringify([word, id])))
   }
 
   #hear(content: Buffer): void {
@@ -109,13 +178,13 @@ export class Membership {
 
   /** Asks all members to speak up, and believes in those who do. */
   async #ask(channel: Channel): Promise<void> {
-    const { name, id, clock } = this.#parts
-    const { consumerCount } = await channel.checkQueue(name)
+    const { id, clock } = this.#parts
+    const { consumerCount } = await channel.checkQueue(this.#counter)
     const answers = new Set([id])
     this.#answers = answers
     try {
-      // Without an answer from the others, for instance because the broker takes no messages for lack of memory, this one
-      // must consume all the same. The count shows at the next look that somebody is missing.
+      // Without an answer from the others, for instance because the broker blocks publishers for lack of memory, this one
+      // must consume anyway. The count shows at the next look that somebody is missing.
       this.#say('who').catch(this.#parts.onError)
       await new Promise<void>((resolve) => {
         const timer = clock.setTimer(ANSWER_MS, resolve)
@@ -151,7 +220,7 @@ export class Membership {
   }
 
   async #look(channel: Channel): Promise<void> {
-    const { consumerCount } = await channel.checkQueue(this.#parts.name)
+    const { consumerCount } = await channel.checkQueue(this.#counter)
     if (consumerCount !== this.#members.size && this.#channel === channel) await this.#ask(channel)
   }
 

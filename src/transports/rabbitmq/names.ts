@@ -85,6 +85,8 @@ export class Names {
   readonly delayed: string
   /** Queue with one message for each group that was ever declared: AMQP has no way to ask for a list. */
   readonly registry: string
+  /** Direct exchange of what the transport writes for itself: its queues are bound to it by their own name. */
+  readonly internal: string
 
   constructor(exchange: string) {
     this.main = exchange
@@ -96,11 +98,16 @@ export class Names {
     this.unrouted = `${exchange}.unrouted`
     this.delayed = `${exchange}.delayed`
     this.registry = `${exchange}.registry`
+    this.internal = `${exchange}.internal`
   }
 
   /** Exchange and queue of one rung of the ladder of delays. */
   delay(level: number): string {
     return `${this.main}.delay.${level}`
+  }
+
+  isRung(queue: string): boolean {
+    return queue.startsWith(`${this.main}.delay.`)
   }
 
   /** The exchange that a topic's messages are published to. */
@@ -118,13 +125,18 @@ export class Names {
   }
 
   /** Where the members of a group find each other: an exchange, and a queue that counts them. */
-  members(topic: string, group: string): string {
-    return fit(`${this.main}:${topic}:${group}:members`)
+  members(topic: string, group: string, place: number): string {
+    return fit(`${this.main}:${topic}:${group}:members${place === 0 ? '' : `.${place}`}`)
+  }
+
+  /** What one member hears the others on, for one life of its connection. */
+  memberLine(topic: string, group: string, member: string, epoch: number): string {
+    return fit(`${this.main}:${topic}:${group}:member:${member}:${epoch}`)
   }
 
   /** Queue of notes about attempts that the broker's own count does not show. */
-  notes(topic: string, group: string): string {
-    return fit(`${this.main}:${topic}:${group}:notes`)
+  notes(topic: string, group: string, place: number): string {
+    return fit(`${this.main}:${topic}:${group}:notes${place === 0 ? '' : `.${place}`}`)
   }
 
   /** The stream of a topic, for all who read it. */

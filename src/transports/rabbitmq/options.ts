@@ -7,6 +7,83 @@ import { topicProblem } from '../../core/topic.ts'
 import type { BackoffOptions, BackoffType } from './backoff.ts'
 import { applyUrl, checkUrl } from './url.ts'
 
+export interface RabbitMqOptions {
+  /**
+   * `amqp://user:password@host:5672/vhost`, or `amqps://`; its parameters are options of this object: `?partitions=8`. Of a list, each try to connect takes the next one. A function is
+   * asked at each try (`attempt` counts from 0). Default `amqp://localhost`.
+   */
+  readonly url?: string | readonly string[] | ((attempt: number) => string | Promise<string>) | undefined
+  /** Instead of those in the URL; a function is asked at each connect, for passwords that change. */
+  readonly credentials?: Credentials | (() => Credentials | Promise<Credentials>) | undefined
+  /** Options of `tls.connect` (`ca`, `cert`, `key`, `servername`, ...) for an `amqps:` URL. */
+  readonly tls?: TlsOptions | undefined
+  /** A ready connection of amqplib. It is used for everything, never closed, and not made again when it is lost. */
+  readonly connection?: ChannelModel | undefined
+  /** Makes connections instead of us; called again after each loss. What it returns is ours to close. */
+  readonly connect?: ((purpose: Purpose, attempt: number) => Promise<ChannelModel>) | undefined
+  /** Name of the connection in the broker's lists; the purpose is added. Default: the bus's service. */
+  readonly connectionName?: string | undefined
+  /** A silent peer is given up after about two of these, in ms, rounded to seconds. 0: never. Default 10,000. */
+  readonly heartbeatMs?: number | undefined
+  /** Most for one try to connect, in ms. Default 10,000. */
+  readonly connectTimeoutMs?: number | undefined
+  /**
+   * How tries to reconnect follow each other. The first comes at once; while nobody answers there, at least every 2 s. `stop`: no try. Default `random-exponential`, 1,000 to 30,000 ms.
+   */
+  readonly reconnect?:
+    | {
+        readonly type?: BackoffType | undefined
+        readonly minMs?: number | undefined
+        readonly maxMs?: number | undefined
+      }
+    | undefined
+  /** Topic exchange of the bus, and first part of all other names. Default `busbar`. */
+  readonly exchange?: string | undefined
+  /** `auto`: quorum where the broker has them, else classic. Default `auto`. */
+  readonly queueType?: 'auto' | 'quorum' | 'classic' | undefined
+  /** Queues that a group with `order: 'key'` is spread over, and so most members that work at once; 1 to 32. Default 4. */
+  readonly partitions?: number | undefined
+  /** Deliveries after which the broker itself dead-letters a message that is never settled. Default 1,000. */
+  readonly deliveryLimit?: number | undefined
+  /** Largest body, in bytes. Not above the broker's `max_message_size`. Default 16 MiB. */
+  readonly maxMessageBytes?: number | undefined
+  /** Most messages sent and not yet confirmed. Default 4,096. */
+  readonly maxUnconfirmed?: number | undefined
+  /** What happens to a message that no queue takes: its publish rejects, or it is dropped and told as `loss`. Default `reject`. */
+  readonly unroutable?: 'reject' | 'drop' | undefined
+  /** Delays by the plugin `rabbitmq_delayed_message_exchange`, or by a ladder of queues. Default `ladder`. */
+  readonly delay?: 'ladder' | 'plugin' | 'auto' | undefined
+  /**
+   * False: nothing is declared on the broker, for users who may not. Exchanges and queues must be there: another process
+   * (with the default), or an operator, makes them. Members of a group then do not share its partitions in equal parts.
+   * @default true
+   */
+  readonly declare?: boolean | undefined
+  /**
+   * How long the broker leaves a message unacked before it takes it back (`consumer_timeout`), in ms: say so here when it is
+   * not RabbitMQ's default of 30 minutes. AMQP can't ask for it. 0: no limit.
+   * @default 1_800_000
+   */
+  readonly consumerTimeoutMs?: number | undefined
+  /** Exchanges, queues and bindings of your own to declare. */
+  readonly topology?: TopologyOptions | undefined
+  /** Groups to declare before their first consumer starts, so that their messages are kept. */
+  readonly groups?: readonly GroupDeclaration[] | undefined
+  /** Runs on a channel of each new connection before anything else is declared; when it rejects, the connection has failed. */
+  readonly afterConnect?: ((channel: Channel, purpose: Purpose) => void | Promise<void>) | undefined
+  /** Sends a message somewhere else; undefined for the usual way. Copies for one group and dead letters are not asked for. */
+  readonly route?: ((message: OutgoingMessage) => Route | undefined) | undefined
+  /** Sets AMQP properties of a message. */
+  readonly properties?: ((message: OutgoingMessage) => MessageProperties | undefined) | undefined
+  /** Handed to `amqplib.connect` as they are: fields of its URL object, and its socket options. */
+  readonly native?:
+    | {
+        readonly url?: Partial<Options.Connect> | undefined
+        readonly socket?: Readonly<Record<string, unknown>> | undefined
+      }
+    | undefined
+}
+
 /** What a connection is for: publishing has its own, so that a broker that blocks publishers does not stop consumers. */
 export type Purpose = 'publish' | 'consume'
 
@@ -101,73 +178,12 @@ export interface MessageProperties {
   readonly userId?: string | undefined
   /** AMQP's own `type`; the CloudEvents type travels as a header. */
   readonly type?: string | undefined
+  /** How the body is encoded, such as `gzip`: for consumers other than Busbar, which reads the body as it is. */
+  readonly contentEncoding?: string | undefined
+  /** How long the message may wait in a queue before the broker drops or dead-letters it, in ms. Not for delayed messages. */
+  readonly expiration?: number | undefined
   /** False: the broker may forget the message when it restarts. Default true. */
   readonly persistent?: boolean | undefined
-}
-
-export interface RabbitMqOptions {
-  /**
-   * `amqp://user:password@host:5672/vhost`, or `amqps://`; its parameters are options of this object: `?partitions=8`. Of a list, each try to connect takes the next one. A function is
-   * asked at each try (`attempt` counts from 0). Default `amqp://localhost`.
-   */
-  readonly url?: string | readonly string[] | ((attempt: number) => string | Promise<string>) | undefined
-  /** Instead of those in the URL; a function is asked at each connect, for passwords that change. */
-  readonly credentials?: Credentials | (() => Credentials | Promise<Credentials>) | undefined
-  /** Options of `tls.connect` (`ca`, `cert`, `key`, `servername`, ...) for an `amqps:` URL. */
-  readonly tls?: TlsOptions | undefined
-  /** A ready connection of amqplib. It is used for everything, never closed, and not made again when it is lost. */
-  readonly connection?: ChannelModel | undefined
-  /** Makes connections instead of us; called again after each loss. What it returns is ours to close. */
-  readonly connect?: ((purpose: Purpose, attempt: number) => Promise<ChannelModel>) | undefined
-  /** Name of the connection in the broker's lists; the purpose is added. Default: the bus's service. */
-  readonly connectionName?: string | undefined
-  /** A silent peer is given up after about two of these, in ms, rounded to seconds. 0: never. Default 10,000. */
-  readonly heartbeatMs?: number | undefined
-  /** Time limit of one attempt to connect, in ms. Default 10,000. */
-  readonly connectTimeoutMs?: number | undefined
-  /**
-   * How tries to reconnect follow each other. The first comes at once; while nobody answers there, at least every 2 s. `stop`: no try. Default `random-exponential`, 1,000 to 30,000 ms.
-   */
-  readonly reconnect?:
-    | {
-        readonly type?: BackoffType | undefined
-        readonly minMs?: number | undefined
-        readonly maxMs?: number | undefined
-      }
-    | undefined
-  /** Topic exchange of the bus, and first part of all other names. Default `busbar`. */
-  readonly exchange?: string | undefined
-  /** `auto`: quorum where the broker has them, else classic. Default `auto`. */
-  readonly queueType?: 'auto' | 'quorum' | 'classic' | undefined
-  /** Queues that a group with `order: 'key'` is spread over, and so most members that work at once; 1 to 32. Default 4. */
-  readonly partitions?: number | undefined
-  /** Deliveries after which the broker itself dead-letters a message that is never settled. Default 1,000. */
-  readonly deliveryLimit?: number | undefined
-  /** Largest body, in bytes. Not above the broker's `max_message_size`. Default 16 MiB. */
-  readonly maxMessageBytes?: number | undefined
-  /** Maximum number of messages sent and not yet confirmed. Default 4,096. */
-  readonly maxUnconfirmed?: number | undefined
-  /** What happens to a message that no queue takes: its publish rejects, or it is dropped and reported as `loss`. Default `reject`. */
-  readonly unroutable?: 'reject' | 'drop' | undefined
-  /** Delays by the plugin `rabbitmq_delayed_message_exchange`, or by a ladder of queues. Default `ladder`. */
-  readonly delay?: 'ladder' | 'plugin' | 'auto' | undefined
-  /** Exchanges, queues and bindings of your own to declare. */
-  readonly topology?: TopologyOptions | undefined
-  /** Groups to declare before their first consumer starts, so that their messages are kept. */
-  readonly groups?: readonly GroupDeclaration[] | undefined
-  /** Runs on a channel of each new connection before anything else is declared; when it rejects, the connection has failed. */
-  readonly afterConnect?: ((channel: Channel, purpose: Purpose) => void | Promise<void>) | undefined
-  /** Sends a message somewhere else; undefined for the usual way. Copies for one group and dead letters are not asked for. */
-  readonly route?: ((message: OutgoingMessage) => Route | undefined) | undefined
-  /** Sets AMQP properties of a message. */
-  readonly properties?: ((message: OutgoingMessage) => MessageProperties | undefined) | undefined
-  /** Handed to `amqplib.connect` as they are: fields of its URL object, and its socket options. */
-  readonly native?:
-    | {
-        readonly url?: Partial<Options.Connect> | undefined
-        readonly socket?: Readonly<Record<string, unknown>> | undefined
-      }
-    | undefined
 }
 
 export interface ResolvedRabbitMqOptions {
@@ -188,6 +204,9 @@ export interface ResolvedRabbitMqOptions {
   readonly maxUnconfirmed: number
   readonly unroutable: 'reject' | 'drop'
   readonly delay: 'ladder' | 'plugin' | 'auto'
+  readonly declare: boolean
+  /** `Infinity`: no limit. */
+  readonly consumerTimeoutMs: number
   readonly topology: Required<{ [Part in keyof TopologyOptions]: NonNullable<TopologyOptions[Part]> }>
   readonly groups: readonly Required<GroupDeclaration>[]
   readonly afterConnect: RabbitMqOptions['afterConnect']
@@ -206,6 +225,7 @@ export const RABBITMQ_DEFAULTS = {
   deliveryLimit: 1_000,
   maxMessageBytes: 16_777_216,
   maxUnconfirmed: 4_096,
+  consumerTimeoutMs: 1_800_000,
 } as const
 
 /** A key's bucket is one of so many; partitions take equal shares of them. Never to change: it decides who gets which key. */
@@ -247,6 +267,8 @@ export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): Re
     maxUnconfirmed: reader.integer('maxUnconfirmed', RABBITMQ_DEFAULTS.maxUnconfirmed, { min: 1 }),
     unroutable: reader.oneOf('unroutable', ['reject', 'drop'], 'reject'),
     delay: reader.oneOf('delay', ['ladder', 'plugin', 'auto'], 'ladder'),
+    declare: reader.boolean('declare', true),
+    consumerTimeoutMs: reader.integer('consumerTimeoutMs', RABBITMQ_DEFAULTS.consumerTimeoutMs) || Infinity,
     topology: resolveTopology(reader),
     groups: resolveGroups(reader),
     afterConnect: reader.callable('afterConnect'),
@@ -261,6 +283,10 @@ export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): Re
   for (const field of ['url', 'credentials', 'tls', 'native'] as const) {
     if (resolved.connect !== undefined && reader.has(field))
       reader.problem(field, 'has no meaning with connect(), which makes the connections itself')
+  }
+  if (!resolved.declare) {
+    for (const field of ['topology', 'groups'] as const)
+      if (reader.has(field)) reader.problem(field, 'says what to declare, and declare: false forbids that')
   }
   reader.done()
   return Object.freeze(resolved)

@@ -24,6 +24,8 @@ export class Parcel {
   /** When the group got it for the first time, in ms since 1970. */
   firstAt: number | undefined = undefined
   properties: MessageProperties | undefined = undefined
+  /** Headers that are no text, in place of those of the message with the same name. */
+  typedHeaders: Readonly<Record<string, unknown>> | undefined = undefined
 }
 
 const EMPTY: OutgoingMessage = Object.freeze({

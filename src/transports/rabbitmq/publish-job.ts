@@ -1,6 +1,7 @@
 import { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
+import type { CarriedProperties } from './carried-properties.ts'
 
 /** Shared by all messages that went well: AMQP tells no position. */
 export const CONFIRMED: PublishOutcome = Object.freeze({ position: undefined })
@@ -9,6 +10,7 @@ export const CONFIRMED: PublishOutcome = Object.freeze({ position: undefined })
 export interface CopyNotes {
   readonly attempts: number
   readonly firstAt: number | undefined
+  readonly carried?: CarriedProperties | undefined
 }
 
 /** The messages of one call of `publish`, and what became of them. */

@@ -28,6 +28,8 @@ export interface Prerequisites {
   delay(session: Session, rung: number): Promise<void> | undefined
   /** The broker says that an exchange is gone: somebody deleted it. Declares again what everything else stands on. */
   again(session: Session): Promise<void>
+  /** For so long a confirmed delayed message is not safe yet: what it waits in was just made. */
+  youngForMs(): number
   /** No queue took a dead letter: somebody deleted the one that was there. */
   storageGone(session: Session, topic: string): void
 }
@@ -65,6 +67,9 @@ export class RabbitMqPublisher {
   /** How long a confirmation takes of late, in ms. */
   confirmMs = 0
   #timer: Timer | undefined
+  /** Confirmed, and not to be relied on yet. */
+  readonly #early = new Set<{ readonly job: PublishJob; readonly index: number }>()
+  #earlyTimer: Timer | undefined
   /** Of the answer that is being worked on. */
   #isAck = true
   #answered: PublishJob | undefined
@@ -173,6 +178,10 @@ export class RabbitMqPublisher {
       { outcome: 'unknown', retryable: true, cause: error },
     )
     this.#confirms.drain((job, index) => job.settle(index, { error: lost }))
+    this.#earlyTimer?.cancel()
+    this.#earlyTimer = undefined
+    for (const { job, index } of this.#early) job.settle(index, { error: lost })
+    this.#early.clear()
   }
 
   // --- sending -------------------------------------------------------------------------------------------------------
@@ -313,9 +322,25 @@ export class RabbitMqPublisher {
       job.settle(index, { error })
     } else if (job.wasReturned(index)) this.#unroutable(job, index, message)
     else {
-      if (message.deliverAt !== undefined) this.#parts.onDelayed(message)
-      job.settle(index, CONFIRMED)
+      if (message.deliverAt === undefined) job.settle(index, CONFIRMED)
+      else this.#delayedConfirmed(job, index, message)
     }
+  }
+
+  #delayedConfirmed(job: PublishJob, index: number, message: OutgoingMessage): void {
+    this.#parts.onDelayed(message)
+    const youngMs = this.#parts.prerequisites.youngForMs()
+    if (youngMs === 0) {
+      job.settle(index, CONFIRMED)
+      return
+    }
+    const early = { job, index }
+    this.#early.add(early)
+    this.#earlyTimer ??= this.#parts.clock.setTimer(youngMs, () => {
+      this.#earlyTimer = undefined
+      for (const each of this.#early) each.job.settle(each.index, CONFIRMED)
+      this.#early.clear()
+    })
   }
 
   #unroutable(job: PublishJob, index: number, { topic, group }: OutgoingMessage): void {

@@ -17,17 +17,37 @@ export interface ReaderHost {
   admit(reader: QueueReader, arrival: Arrival): RabbitMqDelivery | undefined
   /** Something waits in `held`. */
   arrived(): void
-  /** The channel is gone, with all that was outstanding: what the runtime had of it, and what it had not. */
-  lost(reader: QueueReader, handed: readonly RabbitMqDelivery[], held: readonly RabbitMqDelivery[], error: Error): void
+  /** The channel ended, with all that was outstanding. */
+  lost(reader: QueueReader, what: LostDeliveries, end: ReaderEnd): void
   /** Resolves when the broker has had time to carry out acks that were just sent. */
   ackTime(): Promise<void>
   /** Asked at each start. */
   consumeArguments(): Readonly<Record<string, unknown>> | undefined
 }
 
+export interface LostDeliveries {
+  /** With the runtime. */
+  readonly handed: readonly RabbitMqDelivery[]
+  /** Not with the runtime. */
+  readonly held: readonly RabbitMqDelivery[]
+  /** Done, and nothing says that the broker has read the ack. */
+  readonly unheard: readonly RabbitMqDelivery[]
+}
+
+export interface ReaderEnd {
+  readonly error: Error
+  /**
+   * - `lost`: the connection or the channel ended.
+   * - `cancelled`: the broker ended the consumer: its queue was deleted, or it held a message for too long.
+   * - `turn-over`: ended by us, to begin again.
+   */
+  readonly cause: 'lost' | 'cancelled' | 'turn-over'
+}
+
 export interface ReaderParts {
   readonly clock: Clock
   readonly queue: string
+  /** Unacked messages that the broker may send ahead. */
   readonly prefetch: number
   /** With `noAck`: intake stops when so many are held. */
   readonly maxHeld: number
@@ -53,7 +73,16 @@ export class QueueReader {
   /** How many are with the runtime or on their way to an outcome. */
   handed = 0
   epoch = 0
+  /** Counts the channels that it has had. */
+  opened = 0
+  /** Nothing more is handed out: the channel is about to be turned over. */
+  isTurning = false
+  /** With the runtime, and noted as waiting for their next attempt. */
+  readonly waiting: Set<RabbitMqDelivery> = new Set()
+  /** A message has come on this channel. */
+  hasReceived = false
   readonly #parts: ReaderParts
+  #prefetch: number
   readonly #noAck: boolean
   #channel: Channel | undefined
   #writer: ChannelWriter | undefined
@@ -71,11 +100,15 @@ export class QueueReader {
   /** Everything unsettled or acked and not yet told, by delivery tag, oldest first. */
   readonly #open = new Queue<RabbitMqDelivery>()
   readonly #acked: RabbitMqDelivery[] = []
+  /** The broker was told, and has not shown yet that it has read it. */
+  #unheard: RabbitMqDelivery[] = []
+  #lastTag = 0
   readonly #arrival = new Arrival()
 
   constructor(parts: ReaderParts) {
     this.queue = parts.queue
     this.#parts = parts
+    this.#prefetch = parts.prefetch
     this.#noAck = parts.options.noAck
   }
 
@@ -85,6 +118,33 @@ export class QueueReader {
 
   get isIdle(): boolean {
     return this.#channel === undefined && this.#opening === undefined && this.#closing === undefined
+  }
+
+  get prefetch(): number {
+    return this.#prefetch
+  }
+
+  /** For the next consumer: what is sent ahead waits for too long. */
+  lowerPrefetch(): void {
+    this.#prefetch = Math.max(1, Math.floor(this.#prefetch / 4))
+  }
+
+  /** Tag of the newest message on this channel; tags count up from 1. */
+  get lastTag(): number {
+    return this.#lastTag
+  }
+
+  /** The oldest one that is not settled. */
+  get oldest(): RabbitMqDelivery | undefined {
+    const oldest = this.#open.peek()?.latest
+    return oldest === undefined || oldest.state === 'gone' ? undefined : oldest
+  }
+
+  /** All that the runtime has of it waits for its next attempt: nothing runs, and nothing is about to. */
+  isAllWaiting(now: number): boolean {
+    for (const delivery of this.waiting)
+      if (delivery.state !== 'handed' || !delivery.isWaitingAt(now)) this.waiting.delete(delivery)
+    return this.waiting.size === this.handed
   }
 
   /** Starts to consume. Rejects when the broker refuses. */
@@ -98,14 +158,20 @@ export class QueueReader {
   async #start(session: Session): Promise<void> {
     await this.#closing
     if (this.#channel !== undefined) return
-    const channel = await session.channel((error) => this.#ended(channel, error))
+    const channel = await session.channel((error) =>
+      this.#ended(channel, { error: error ?? new Error('the connection was lost'), cause: 'lost' }),
+    )
     this.#channel = channel
     this.#writer = channelWriter(channel)
     this.epoch = session.epoch
+    this.opened++
+    this.#lastTag = 0
+    this.hasReceived = false
+    this.isTurning = false
     // Whoever wants AMQP's own fields gets what the library reads.
     if (this.#parts.options.metadata.length === 0) FrameTap.on(channel, (arrival) => this.#arrived(channel, arrival))
     try {
-      if (!this.#noAck) await channel.prefetch(this.#parts.prefetch)
+      if (!this.#noAck) await channel.prefetch(this.#prefetch)
       this.#isWanted = true
       await this.#adjust()
     } catch (error) {
@@ -150,8 +216,8 @@ export class QueueReader {
   #receive(channel: Channel, message: ConsumeMessage | null): void {
     if (this.#channel !== channel) return
     if (message === null) {
-      // The queue was deleted, or moved to another node. Whatever we hold of it is no longer ours.
-      this.#ended(channel, new Error('the broker cancelled the consumer: its queue was deleted or has moved'))
+      // Whatever we hold of the queue is no longer ours.
+      this.#ended(channel, { error: new Error('the broker cancelled the consumer'), cause: 'cancelled' })
       void closeQuietly(channel)
       return
     }
@@ -160,6 +226,8 @@ export class QueueReader {
 
   #arrived(channel: Channel, arrival: Arrival): void {
     if (this.#channel !== channel) return
+    this.#lastTag = arrival.deliveryTag
+    this.hasReceived = true
     const delivery = this.#parts.host.admit(this, arrival)
     if (delivery === undefined) {
       if (this.#noAck) return
@@ -193,10 +261,11 @@ export class QueueReader {
       deliveryTag,
       offset: undefined,
       base: 0,
-      count: 0,
-      isCounted: false,
+      isRedelivered: false,
+      count: undefined,
       firstDeliveredAt: undefined,
       bytes: 0,
+      carried: undefined,
     })
     skipped.state = 'acked'
     return skipped
@@ -204,10 +273,11 @@ export class QueueReader {
 
   // --- with the runtime ----------------------------------------------------------------------------------------------
 
-  /** Hands out the oldest one that is held. */
+  /** Hands out the oldest one that is held; nothing while it is not known which attempt of it comes next. */
   take(): RabbitMqDelivery | undefined {
-    const delivery = this.held.shift()
-    if (delivery === undefined) return undefined
+    const [delivery] = this.held
+    if (delivery === undefined || !delivery.isKnown || this.isTurning) return undefined
+    this.held.shift()
     delivery.state = 'handed'
     this.handed++
     this.#bound()
@@ -215,12 +285,21 @@ export class QueueReader {
   }
 
   /** Takes one back that the runtime has had: it waits again, in its old place, for its next turn. */
-  hold(delivery: RabbitMqDelivery, attempt: number): void {
+  hold(delivery: RabbitMqDelivery, attempt: number, notBefore: number | undefined): RabbitMqDelivery {
     this.handed--
-    const next = delivery.again(attempt)
+    const next = delivery.again(attempt, notBefore)
     let at = 0
     while (at < this.held.length && (this.held[at] as RabbitMqDelivery).deliveryTag < next.deliveryTag) at++
     this.held.splice(at, 0, next)
+    return next
+  }
+
+  /** Everything that goes back with the channel. */
+  unsettled(): readonly RabbitMqDelivery[] {
+    const found: RabbitMqDelivery[] = []
+    for (const { latest } of this.#open)
+      if (latest.state === 'held' || latest.state === 'handed' || latest.state === 'settling') found.push(latest)
+    return found
   }
 
   // --- with the broker -----------------------------------------------------------------------------------------------
@@ -267,6 +346,7 @@ export class QueueReader {
       first.state = 'gone'
       this.#open.shift()
     }
+    if (this.#acked.length > 0) this.#unheard.push(...this.#acked)
     if (upTo !== undefined) {
       this.#hasAcked = true
       writer.ack(upTo.deliveryTag, true)
@@ -308,8 +388,12 @@ export class QueueReader {
 
   async #ask(channel: Channel): Promise<boolean> {
     if (this.#channel !== channel) return false
+    const asked = this.#unheard.length
     try {
-      await channel.prefetch(this.#parts.prefetch)
+      await channel.prefetch(this.#prefetch)
+      if (this.#channel !== channel) return false
+      if (asked === this.#unheard.length) this.#unheard = []
+      else this.#unheard.splice(0, asked)
       return true
     } catch {
       return false
@@ -348,15 +432,37 @@ export class QueueReader {
     if (this.#channel === channel) await this.#closeChannel(channel)
   }
 
+  /**
+   * Gives everything back to the queue and ends, to begin again: the broker would do so itself, and worse, with a message that is
+   * not acked for too long. What the runtime has is lost to it.
+   */
+  turnOver(reason: string): Promise<void> {
+    this.#closing ??= this.#turnOver(reason).finally(() => {
+      this.#closing = undefined
+    })
+    return this.#closing
+  }
+
+  async #turnOver(reason: string): Promise<void> {
+    const channel = this.#channel
+    if (channel === undefined) return
+    this.flush()
+    if (this.#hasAcked) await Promise.all([this.heard(), this.#parts.host.ackTime()])
+    if (this.#channel !== channel) return
+    this.#ended(channel, { error: new Error(reason), cause: 'turn-over' })
+    await closeQuietly(channel)
+  }
+
   async #closeChannel(channel: Channel): Promise<void> {
     if (this.#channel === channel) this.#forget()
     await closeQuietly(channel)
   }
 
-  #ended(channel: Channel, error: Error | undefined): void {
+  #ended(channel: Channel, end: ReaderEnd): void {
     if (this.#channel !== channel) return
     const held = this.#noAck ? [] : [...this.held]
-    this.#parts.host.lost(this, this.#forget(), held, error ?? new Error('the connection was lost'))
+    const unheard = this.#unheard
+    this.#parts.host.lost(this, { handed: this.#forget(), held, unheard }, end)
   }
 
   /** Returns what was with the runtime. */
@@ -367,6 +473,7 @@ export class QueueReader {
     this.#isWanted = false
     this.#hasAcked = false
     this.#nextAsk = undefined
+    this.#unheard = []
     const lost: RabbitMqDelivery[] = []
     if (this.#noAck) return lost
     for (const { latest: delivery } of this.#open.drain()) {
@@ -376,6 +483,7 @@ export class QueueReader {
       delivery.state = 'gone'
     }
     this.held.length = 0
+    this.waiting.clear()
     this.#acked.length = 0
     this.handed = 0
     return lost

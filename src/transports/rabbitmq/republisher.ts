@@ -1,10 +1,18 @@
 import type { Clock, Timer } from '../../core/clock.ts'
+import type { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import type { Outcome, SettlementFailure } from '../../core/transport.ts'
 import type { RabbitMqDelivery } from './delivery.ts'
 import { lostError } from './errors.ts'
 import type { CopyNotes } from './publish-job.ts'
 import type { RabbitMqPublisher } from './publisher.ts'
+
+const OWN_PREFIX = 'busbar-'
+const STACK = 'busbar-dlq-stack'
+/** Names of the headers that a dead letter had to leave out. */
+const CUT = 'busbar-dlq-cut'
+const MAX_CUT_NAME = 100
+const MAX_CUT = 400
 
 /** A delivery whose outcome is something to publish. Its state is `settling`. */
 export interface Pending {
@@ -17,8 +25,8 @@ export interface Pending {
 interface RepublisherHost {
   /** The broker has what is to follow from the delivery: it may be acked. */
   done(delivery: RabbitMqDelivery): void
-  /** Back to where it came from, at once. */
-  again(delivery: RabbitMqDelivery, used: number, failed: boolean): void
+  /** It has waited here, and is to be tried again. */
+  again(delivery: RabbitMqDelivery, used: number): void
   flush(): void
   failed(error: unknown, doing: string): void
 }
@@ -57,7 +65,9 @@ export class Republisher {
       const { delivery, outcome } = each
       if (outcome.type === 'reject') {
         messages.push(outcome.deadLetter as OutgoingMessage)
-        notes.push(undefined)
+        notes.push(
+          delivery.carried === undefined ? undefined : { attempts: 0, firstAt: undefined, carried: delivery.carried },
+        )
       } else if (this.#copies) {
         messages.push(this.#copyOf(delivery, outcome.delayMs))
         notes.push(this.#notesOf(delivery, outcome.type === 'nack'))
@@ -74,6 +84,11 @@ export class Republisher {
       if (delivery.lost || delivery.state !== 'settling') failures.push({ index, error: lostError() })
       else if (error === undefined) this.#host.done(delivery)
       else if (outcome.type === 'reject') {
+        if (isTooLarge(error) && (await this.#publishCut(messages[at] as OutgoingMessage, notes[at]))) {
+          if (delivery.lost || delivery.state !== 'settling') failures.push({ index, error: lostError() })
+          else this.#host.done(delivery)
+          continue
+        }
         // The source stays with the runtime, which tries the dead letter again.
         delivery.state = 'handed'
         failures.push({ index, error })
@@ -92,24 +107,48 @@ export class Republisher {
     this.#timers.clear()
   }
 
-  #copyOf({ message }: RabbitMqDelivery, delayMs: number): OutgoingMessage {
-    return { ...message, deliverAt: this.#clock.now() + delayMs, group: this.#group }
+  /**
+   * A message whose own headers nearly fill a frame leaves no room for what a dead letter says. It would come again for ever; so, when
+   * the short form does not fit either, it goes without its largest headers, and says which.
+   */
+  async #publishCut(message: OutgoingMessage, notes: CopyNotes | undefined): Promise<boolean> {
+    if (message.headers[STACK] !== undefined) return false
+    const headers = Object.assign(Object.create(null) as Record<string, string>, message.headers)
+    const names = Object.keys(headers).filter((name) => !name.startsWith(OWN_PREFIX))
+    names.sort((a, b) => (headers[b] as string).length - (headers[a] as string).length)
+    const cut: string[] = []
+    for (const name of names) {
+      cut.push(name.slice(0, MAX_CUT_NAME))
+      delete headers[name]
+      headers[CUT] = cut.join(' ').slice(0, MAX_CUT)
+      const [outcome] = await this.#publisher.publish([{ ...message, headers }], this.#closing.signal, [notes])
+      if (outcome?.error === undefined) return true
+      if (!isTooLarge(outcome.error)) return false
+    }
+    return false
   }
 
-  #notesOf({ attempt, firstDeliveredAt }: RabbitMqDelivery, failed: boolean): CopyNotes {
-    return { attempts: failed ? attempt : attempt - 1, firstAt: firstDeliveredAt ?? this.#clock.now() }
+  #copyOf({ message }: RabbitMqDelivery, delayMs: number): OutgoingMessage {
+    return { ...message, deliverAt: delayMs > 0 ? this.#clock.now() + delayMs : undefined, group: this.#group }
+  }
+
+  #notesOf({ attempt, firstDeliveredAt, carried }: RabbitMqDelivery, failed: boolean): CopyNotes {
+    return { attempts: failed ? attempt : attempt - 1, firstAt: firstDeliveredAt ?? this.#clock.now(), carried }
   }
 
   /** There is no copy, so the message itself waits. */
   #waitHere(delivery: RabbitMqDelivery, { type, delayMs }: Exclude<Pending['outcome'], { type: 'reject' }>): void {
-    const failed = type === 'nack'
-    const used = failed ? delivery.attempt : delivery.attempt - 1
+    const used = type === 'nack' ? delivery.attempt : delivery.attempt - 1
     const timer = this.#clock.setTimer(delayMs, () => {
       this.#timers.delete(timer)
       if (delivery.lost || delivery.state !== 'settling') return
-      this.#host.again(delivery, used, failed)
+      this.#host.again(delivery, used)
       this.#host.flush()
     })
     this.#timers.add(timer)
   }
+}
+
+function isTooLarge({ cause, outcome }: PublishError): boolean {
+  return outcome === 'not-sent' && cause instanceof RangeError
 }

@@ -5,26 +5,30 @@ import { messageBytes } from '../../core/message.ts'
 import type {
   AttemptNote,
   DeliverySink,
+  Outcome,
   Settlement,
   SettlementFailure,
   SubscriptionSpec,
+  SubscriptionState,
   TransportSubscription,
 } from '../../core/transport.ts'
 import type { AttemptNotes } from './attempt-notes.ts'
 import type { Arrival } from './arrival.ts'
 import { Attempts } from './attempts.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
+import { DeclareChannel } from './declare-channel.ts'
 import { RabbitMqDelivery } from './delivery.ts'
 import { lostError } from './errors.ts'
 import { ForeignIds } from './foreign-ids.ts'
 import type { Intake, Seat } from './intake.ts'
 import { withMetadata } from './metadata.ts'
 import type { Session } from './link.ts'
-import type { QueueReader, ReaderHost } from './queue-reader.ts'
+import type { LostDeliveries, QueueReader, ReaderEnd, ReaderHost } from './queue-reader.ts'
 import { Republisher } from './republisher.ts'
 import type { Pending } from './republisher.ts'
 import { StreamCursor } from './stream-cursor.ts'
 import type { QueueNature, SubscriptionContext } from './subscription-context.ts'
+import { TimeoutGuard } from './timeout-guard.ts'
 import { TopicFilter } from './topic-filter.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
@@ -50,12 +54,18 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   readonly #republisher: Republisher
   readonly #foreignIds = new ForeignIds()
   readonly #cursor: StreamCursor | undefined
+  readonly #guard: TimeoutGuard
+  /** Delays are made by copies that the broker keeps. Whoever reads a stream would get the copy as well. */
+  readonly #copies: boolean
+  readonly readyHere?: () => Promise<number | undefined>
   #credit = 0
   #bytes = 0
   #wasAsked = false
   #isPaused = false
   #isDrained = false
   #isScheduled = false
+  /** Another consumer is the active one of each queue that we read, as far as can be seen. */
+  #waitsForOthers = false
   #closed: Promise<void> | undefined
 
   constructor(parts: {
@@ -65,6 +75,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     readonly context: SubscriptionContext
     readonly notes: AttemptNotes | undefined
     readonly nature: QueueNature
+    readonly consumerTimeoutMs: number
     readonly intake: (subscription: RabbitMqSubscription) => Intake
   }) {
     const { spec, options, context } = parts
@@ -75,21 +86,29 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     this.nature = parts.nature
     this.#topics = new TopicFilter(spec.topic, options.queue !== undefined || options.bindings.length > 0)
     this.#cursor = options.offset === undefined ? undefined : new StreamCursor(options.offset)
+    this.#copies = this.#cursor === undefined
     this.#attempts = new Attempts(spec.consumerId, parts.notes, context)
     this.#republisher = new Republisher({
       publisher: context.publisher,
       clock: context.clock,
       group: spec.group,
-      // Whoever reads a stream would get the copy as well.
-      copies: this.#cursor === undefined,
+      copies: this.#copies,
       host: {
         done: (delivery) => this.#done(delivery),
-        again: (delivery, used, failed) => this.#again(delivery, used, failed),
+        again: (delivery, used) => this.#hold(delivery, used, undefined),
         flush: () => this.#flush(),
         failed: (error, doing) => context.failed(error, doing),
       },
     })
+    this.#guard = new TimeoutGuard(context.clock, options.noAck ? Infinity : parts.consumerTimeoutMs, {
+      readers: () => this.intake.seats.filter(({ reader }) => reader.isOpen).map(({ reader }) => reader),
+      tooFarAhead: (reader, ageMs) => this.#tooFarAhead(reader, ageMs),
+      turnOver: (reader) => this.#beginTurn(reader),
+    })
+    // Every member of a shared queue may get every message: there the count of the group is the right one.
+    if (!this.nature.isShared && this.#cursor === undefined) this.readyHere = () => this.#readyHere()
     this.intake = parts.intake(this)
+    this.#guard.start()
   }
 
   /** Messages here and not settled. */
@@ -101,7 +120,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     return this.intake.seats.some(({ reader }) => reader.isOpen)
   }
 
-  /** There is a new session: everything begins anew on it. */
+  /** There is a new session: everything begins again on it. */
   attach(session: Session): void {
     this.#attempts.tellLost()
     this.intake.attach(session)
@@ -143,6 +162,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
 
   async #close(): Promise<void> {
     this.#isDrained = true
+    this.#guard.stop()
     this.#republisher.close()
     const done = new AbortController()
     const closing = this.intake
@@ -152,11 +172,43 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       .finally(() => done.abort())
     // A broker that does not answer must not keep us: whoever closes the transport ends the connection.
     await Promise.race([closing, sleep(this.#context.clock, CLOSE_MS, done.signal).catch(() => undefined)])
-    if (this.#options.noAck) this.#tellUnhandled()
+    this.#attempts.close()
+    if (this.#options.noAck) this.#reportUnhandled()
+  }
+
+  state(): SubscriptionState {
+    const standby =
+      this.intake.isStandby ||
+      (this.#waitsForOthers && this.intake.share.every(({ reader }) => reader.isOpen && !reader.hasReceived))
+    return { standby, trouble: this.intake.trouble }
+  }
+
+  /** What waits in the queues that the broker gives to this member. */
+  async #readyHere(): Promise<number | undefined> {
+    const session = this.#context.session()
+    if (session === undefined || !this.isConsuming) return undefined
+    const declaring = new DeclareChannel(session)
+    let ready = 0
+    let waits = false
+    try {
+      for (const { reader } of this.intake.share) {
+        const { messageCount, consumerCount } = await declaring.run((channel) => channel.checkQueue(reader.queue))
+        // One that has given us nothing, and has other consumers, has made another one of them the active one.
+        if (!reader.hasReceived && consumerCount > 1) waits = true
+        else ready += messageCount
+      }
+      this.#waitsForOthers = waits
+      return ready
+    } catch (error) {
+      this.#context.failed(error, 'asking how much waits')
+      return undefined
+    } finally {
+      await declaring.close()
+    }
   }
 
   /** The broker has forgotten these when it sent them. */
-  #tellUnhandled(): void {
+  #reportUnhandled(): void {
     const count = this.intake.seats.reduce((sum, { reader }) => sum + reader.held.length, 0)
     if (count > 0) this.#context.dropped(this, count)
   }
@@ -170,6 +222,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
     let failures: SettlementFailure[] | undefined
     let pending: Pending[] | undefined
+    let held: RabbitMqDelivery[] | undefined
     for (let index = 0; index < batch.length; index++) {
       const { delivery, outcome } = batch[index] as Settlement
       const mine = delivery as RabbitMqDelivery
@@ -177,16 +230,41 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       if (error !== undefined) (failures ??= []).push({ index, error })
       else if (outcome.type === 'ack') this.#done(mine)
       else if (outcome.type === 'reject' && outcome.deadLetter === undefined) this.#drop(mine)
-      else if (outcome.type !== 'reject' && outcome.delayMs <= 0)
-        this.#again(mine, outcome.type === 'nack' ? mine.attempt : mine.attempt - 1, outcome.type === 'nack')
-      else {
+      else if (outcome.type === 'reject' || this.#goesElsewhere(outcome)) {
         mine.state = 'settling'
         ;(pending ??= []).push({ index, delivery: mine, outcome })
+      } else if (outcome.type === 'release' && outcome.delayMs <= 0 && this.#requeues(mine)) this.#requeue(mine)
+      else {
+        const notBefore = outcome.delayMs > 0 ? this.#context.clock.now() + outcome.delayMs : undefined
+        const used = outcome.type === 'nack' ? mine.attempt : mine.attempt - 1
+        ;(held ??= []).push(this.#hold(mine, used, notBefore))
       }
     }
     this.#flush()
-    if (pending === undefined) return this.#heard(batch, failures ?? NO_FAILURES)
-    return this.#republisher.settle(pending, failures ?? []).then((all) => this.#heard(batch, all))
+    const settled =
+      pending === undefined ? (failures ?? NO_FAILURES) : this.#republisher.settle(pending, failures ?? [])
+    if (held === undefined && !(settled instanceof Promise)) return this.#heard(batch, settled)
+    return Promise.all([settled, this.#attempts.returned(held ?? [], 'news')]).then(([all]) => this.#heard(batch, all))
+  }
+
+  /**
+   * A message whose order does not matter waits as a copy, which says by itself how often it was tried; one that was tried and is to
+   * be tried again at once becomes one too, for any member.
+   */
+  #goesElsewhere({ type, delayMs, inOrder }: Exclude<Outcome, { type: 'ack' | 'reject' }>): boolean {
+    if (this.#options.noAck || !this.nature.isShared) return delayMs > 0 && inOrder !== true
+    return delayMs > 0 || (type === 'nack' && this.#copies)
+  }
+
+  /** Given up untried, of a queue that others read as well. */
+  #requeues(delivery: RabbitMqDelivery): boolean {
+    return this.nature.isShared && !this.#options.noAck && this.#seatOf(delivery.reader)?.isLeaving === true
+  }
+
+  #requeue(delivery: RabbitMqDelivery): void {
+    void this.#attempts.returned([delivery])
+    this.#foreignIds.left(delivery.message.id)
+    delivery.reader.requeue(delivery)
   }
 
   /** Adds what the broker certainly, or possibly, never heard of: it delivers that again. */
@@ -211,12 +289,14 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       .concat(failures)
   }
 
-  async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
-    await Promise.all(
-      notes.map(async ({ delivery, used, running }) => {
-        if (!running && !delivery.lost) await this.#attempts.noteEnded(delivery as RabbitMqDelivery, used)
-      }),
-    )
+  noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
+    for (const { delivery, running, notBefore } of notes) {
+      const mine = delivery as RabbitMqDelivery
+      if (!running && notBefore !== undefined && mine.state === 'handed') mine.reader.waiting.add(mine)
+    }
+    const noted = this.#attempts.note(notes)
+    this.#turnIfWaiting()
+    return noted
   }
 
   // --- settling --------------------------------------------------------------------------------------------------------
@@ -235,25 +315,16 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
 
   #left(delivery: RabbitMqDelivery): void {
     const { message, offset } = delivery
-    this.#attempts.forget(delivery)
+    this.#attempts.settled(delivery)
     this.#foreignIds.left(message.id)
     if (offset !== undefined) this.#cursor?.settled(offset)
   }
 
-  /** Back to where it came from, at once. In its place among those that wait here; or, of a shared queue, with the broker. */
-  #again(delivery: RabbitMqDelivery, used: number, failed: boolean): void {
-    const { reader, message } = delivery
-    const seat = this.#seatOf(reader)
-    if (this.nature.isShared && !this.#options.noAck && (failed || seat?.isLeaving === true)) {
-      if (failed) this.#attempts.ended(delivery, used)
-      else void this.#attempts.noteUntried([delivery])
-      this.#foreignIds.left(message.id)
-      reader.requeue(delivery)
-      return
-    }
-    this.#attempts.ended(delivery, used)
-    reader.hold(delivery, used + 1)
+  /** It waits here for its next turn, in its place among those that wait here. */
+  #hold(delivery: RabbitMqDelivery, used: number, notBefore: number | undefined): RabbitMqDelivery {
+    const held = delivery.reader.hold(delivery, used + 1, notBefore)
     this.arrived()
+    return held
   }
 
   #flush(): void {
@@ -261,6 +332,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       seat.reader.flush()
       if (seat.isLeaving && seat.reader.handed === 0) this.#end(seat)
     }
+    this.#turnIfWaiting()
   }
 
   #end(seat: Seat): void {
@@ -294,14 +366,14 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       deliveryTag,
       offset,
       base: arrival.attempts,
-      // Classic queues do not count; they know whether it was here before.
-      count: returns ?? (redelivered ? 1 : 0),
-      isCounted: returns !== undefined || !redelivered,
+      isRedelivered: redelivered,
+      // A first delivery may carry the count of another queue that it was in before.
+      count: redelivered ? (arrival.acquired ?? returns) : undefined,
       firstDeliveredAt: arrival.firstAt,
       bytes: messageBytes(message),
+      carried: arrival.carried,
     })
-    if (redelivered) this.#attempts.recall(delivery, this.#arrived)
-    else if (offset === undefined) this.#attempts.forget(delivery)
+    this.#attempts.arrived(delivery, this.#arrived)
     return delivery
   }
 
@@ -324,7 +396,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   }
 
   #handOut(): void {
-    if (this.#isPaused || this.#isDrained || this.#attempts.isRecalling) return
+    if (this.#isPaused || this.#isDrained) return
     const batch: RabbitMqDelivery[] = []
     for (let before = -1; before < batch.length && this.#credit > 0 && this.#bytes > 0;) {
       before = batch.length
@@ -345,19 +417,48 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
 
   // --- what goes -------------------------------------------------------------------------------------------------------
 
-  lost(
-    reader: QueueReader,
-    handed: readonly RabbitMqDelivery[],
-    held: readonly RabbitMqDelivery[],
-    error: Error,
-  ): void {
+  lost(reader: QueueReader, { handed, held, unheard }: LostDeliveries, end: ReaderEnd): void {
     for (const { message } of handed) this.#foreignIds.left(message.id)
     for (const { message } of held) this.#foreignIds.left(message.id)
     if (this.#closed !== undefined) return
-    this.#attempts.lost(handed)
-    this.#attempts.lost(held)
-    if (handed.length > 0) this.#sink.lost(handed, error.message)
-    this.#context.readerLost(this, reader, error)
+    this.#attempts.lost([...handed, ...held, ...unheard])
+    if (handed.length > 0) this.#sink.lost(handed, end.error.message)
+    if (end.cause !== 'turn-over') this.#context.readerLost(this, reader, end)
+  }
+
+  // --- messages that are unacked for long --------------------------------------------------------------------------
+
+  #tooFarAhead(reader: QueueReader, ageMs: number): void {
+    const seat = this.#seatOf(reader)
+    if (seat === undefined || reader.isTurning || reader.prefetch === 1) return
+    reader.lowerPrefetch()
+    this.#context.slow(this, reader, ageMs)
+    if (!this.nature.isShared || seat.isLeaving) return
+    // Others read the queue as well: what is not with the runtime may go to them at once.
+    this.#restart(seat).catch((error: unknown) => this.#context.failed(error, 'lowering the prefetch of a consumer'))
+  }
+
+  async #restart(seat: Seat): Promise<void> {
+    await seat.reader.cancel()
+    await this.handBack(seat)
+    await seat.reader.resume()
+  }
+
+  #beginTurn(reader: QueueReader): void {
+    reader.isTurning = true
+    this.#turnIfWaiting()
+  }
+
+  /** Ends the channels that are to be turned over, as soon as nothing runs that came by them. */
+  #turnIfWaiting(): void {
+    for (const seat of this.intake.seats) {
+      const { reader } = seat
+      if (!reader.isTurning || !reader.isOpen || !reader.isAllWaiting(this.#context.clock.now())) continue
+      this.noteReturned(seat)
+        .then(() => reader.turnOver('given back before the broker takes it away (consumer timeout)'))
+        .catch((error: unknown) => this.#context.failed(error, 'giving messages back to a queue'))
+        .finally(() => this.intake.update())
+    }
   }
 
   /**
@@ -374,7 +475,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   async handBack(seat: Seat): Promise<void> {
     if (this.#options.noAck) return
     const held = [...seat.reader.held]
-    await this.#attempts.noteUntried(held)
+    await this.#attempts.returned(held)
     for (const delivery of held) {
       if (delivery.state !== 'held') continue
       this.#foreignIds.left(delivery.message.id)
@@ -383,9 +484,9 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     seat.reader.flush()
   }
 
-  /** For `Intake`: what is held goes back with the channel, and was not tried. */
-  async noteHeld(seat: Seat): Promise<void> {
-    if (!this.#options.noAck) await this.#attempts.noteUntried(seat.reader.held)
+  /** For `Intake`: all that goes back with the channel, by our own will: none of it has used an attempt. */
+  async noteReturned({ reader }: Seat): Promise<void> {
+    if (!this.#options.noAck) await this.#attempts.returned(reader.unsettled())
   }
 
   #seatOf(reader: QueueReader): Seat | undefined {

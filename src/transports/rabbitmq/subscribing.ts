@@ -7,17 +7,19 @@ import type { BrokerLocks } from './broker-lock.ts'
 import { resolveConsumerOptions } from './consumer-options.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import type { Declarations } from './declarations.ts'
-import { Declaring, declareQueue } from './declaring.ts'
+import { DeclareChannel, declareQueue } from './declare-channel.ts'
 import { toBrokerError } from './errors.ts'
 import { layoutToken } from './group-layout.ts'
 import type { GroupLayout } from './group-layout.ts'
+import { queuesOf } from './group-topology.ts'
 import { Intake } from './intake.ts'
 import type { Session } from './link.ts'
 import { Membership } from './membership.ts'
+import type { MembershipParts } from './membership.ts'
 import { bindingKeyOf, bindingKeysOf, targetedKeyOf } from './names.ts'
 import type { Names } from './names.ts'
 import type { ResolvedRabbitMqOptions } from './options.ts'
-import type { PlainPublisher } from './plain-publisher.ts'
+import type { ControlPublisher } from './control-publisher.ts'
 import { QueueReader } from './queue-reader.ts'
 import { RabbitMqSubscription } from './subscriber.ts'
 import type { SubscriptionContext } from './subscription-context.ts'
@@ -28,7 +30,7 @@ export interface SubscribingParts {
   readonly context: SubscriptionContext
   readonly declarations: Declarations
   readonly locks: BrokerLocks
-  readonly plain: PlainPublisher
+  readonly control: ControlPublisher
   readonly host: TransportHost
   readonly whenUp: () => Promise<Session>
 }
@@ -53,17 +55,22 @@ export async function createSubscription(
   const { layout } = declared
   // A key is with one member at a time because its queue is; where the queue is not ours, order says how to leave it.
   const isShared = layout === undefined ? !spec.ephemeral && spec.order === 'none' : layout.order === 'none'
+  // What is here for one connection alone, or has no place for anybody, needs none.
+  const notes = spec.ephemeral || native.noAck ? undefined : notesOf(spec, parts)
+  // When that fails, the first note tries again, and says why it can't be made.
+  notes?.declare(session).catch(() => undefined)
   const subscription = new RabbitMqSubscription({
     spec,
     sink,
     options: native,
     context: parts.context,
-    notes: layout === undefined ? undefined : notesOf(spec, parts),
+    notes,
     nature: {
       isShared,
       isForeign: native.queue !== undefined && native.offset === undefined,
       isTemporary: spec.ephemeral && native.offset === undefined,
     },
+    consumerTimeoutMs: parts.options.consumerTimeoutMs,
     intake: (host) =>
       new Intake({
         host: {
@@ -75,7 +82,7 @@ export async function createSubscription(
             isEnding: false,
           }),
           handBack: (seat) => host.handBack(seat),
-          noteHeld: (seat) => host.noteHeld(seat),
+          noteReturned: (seat) => host.noteReturned(seat),
           rebalanced: (assigned, revoked) => tellRebalance(spec, parts.host, assigned, revoked),
           failed: (error, doing) =>
             parts.context.failed(toBrokerError(error, `"${spec.topic}" in group "${spec.group}"`), doing),
@@ -83,7 +90,10 @@ export async function createSubscription(
         clock: parts.host.clock,
         id: spec.consumerId,
         isShared,
-        membership: layout !== undefined && layout.partitions > 1 ? membershipOf(spec, parts) : undefined,
+        membership:
+          layout !== undefined && layout.partitions > 1 && parts.options.declare
+            ? membershipOf(spec, parts)
+            : undefined,
       }),
   })
   subscription.intake.begin(session, declared.queues)
@@ -113,7 +123,9 @@ async function declareAgain(
   session: Session,
   before: GroupLayout | undefined,
 ): Promise<Declared> {
+  const deleted = before === undefined ? [] : await missingQueues(spec, before, parts, session)
   const declared = await declare(spec, native, parts, session)
+  if (deleted.length > 0) reportDeleted(spec, parts.host, deleted)
   if (before === undefined || declared.layout === undefined) return declared
   if (layoutToken(before) === layoutToken(declared.layout)) return declared
   throw new ConfigurationError(`The group "${spec.group}" of "${spec.topic}"`, [
@@ -122,6 +134,39 @@ async function declareAgain(
       message: `was deleted and made anew in another shape (${layoutToken(declared.layout)} instead of ${layoutToken(before)}). Restart this consumer`,
     },
   ])
+}
+
+async function missingQueues(
+  { topic, group }: SubscriptionSpec,
+  layout: GroupLayout,
+  { names }: SubscribingParts,
+  session: Session,
+): Promise<readonly string[]> {
+  const declaring = new DeclareChannel(session)
+  const missing: string[] = []
+  try {
+    for (const queue of queuesOf(names, topic, group, layout))
+      if (!(await declaring.exists((channel) => channel.checkQueue(queue)))) missing.push(queue)
+  } finally {
+    await declaring.close()
+  }
+  return missing
+}
+
+/** The group is there again, and what was in its queues is not. */
+function reportDeleted(
+  { topic, group }: SubscriptionSpec,
+  { events, name }: TransportHost,
+  queues: readonly string[],
+): void {
+  events.emit('loss', {
+    transport: name,
+    topic,
+    group,
+    count: undefined,
+    position: undefined,
+    reason: `somebody deleted ${queues.map((queue) => `"${queue}"`).join(', ')} while the group had members; the messages in it are lost. It was declared again`,
+  })
 }
 
 async function declare(
@@ -151,7 +196,7 @@ async function declareBroadcast(
 ): Promise<string> {
   // A name of its own for each life: the broker may not have noticed yet that the last one has ended.
   const queue = `${names.group(spec.topic, spec.group)}:${session.epoch}`
-  const declaring = new Declaring(session)
+  const declaring = new DeclareChannel(session)
   try {
     await declaring.run((channel) =>
       channel.assertQueue(queue, { exclusive: true, durable: false, arguments: native.arguments }),
@@ -172,7 +217,7 @@ async function declareStream(
 ): Promise<string> {
   const queue = names.stream(spec.topic)
   const key = bindingKeyOf(spec.topic)
-  const declaring = new Declaring(session)
+  const declaring = new DeclareChannel(session)
   try {
     const args = { 'x-queue-type': 'stream', ...native.arguments }
     await declareQueue(declaring, queue, { durable: true, arguments: args }, ['x-queue-type', 'durable'])
@@ -196,14 +241,14 @@ async function adoptQueue(
   spec: SubscriptionSpec,
   queue: string,
   native: ResolvedConsumerOptions,
-  { names }: SubscribingParts,
+  { names, options }: SubscribingParts,
   session: Session,
 ): Promise<string> {
-  const declaring = new Declaring(session)
+  const declaring = new DeclareChannel(session)
   try {
     await declaring.run((channel) => channel.checkQueue(queue))
     // A copy for one reader of a stream would be for all of them.
-    if (native.offset === undefined) await bindQueue(declaring, spec, native, names, queue, false)
+    if (native.offset === undefined && options.declare) await bindQueue(declaring, spec, native, names, queue, false)
   } finally {
     await declaring.close()
   }
@@ -211,7 +256,7 @@ async function adoptQueue(
 }
 
 async function bindQueue(
-  declaring: Declaring,
+  declaring: DeclareChannel,
   { topic, group }: SubscriptionSpec,
   native: ResolvedConsumerOptions,
   names: Names,
@@ -261,26 +306,31 @@ function makeReader(
   })
 }
 
-function notesOf(spec: SubscriptionSpec, { names, locks, plain, host }: SubscribingParts): AttemptNotes {
+function notesOf(
+  { topic, group }: SubscriptionSpec,
+  { names, locks, control, host, declarations }: SubscribingParts,
+): AttemptNotes {
   return new AttemptNotes({
     clock: host.clock,
     locks,
-    publisher: plain,
-    queue: names.notes(spec.topic, spec.group),
+    publisher: control,
+    queueOf: (place) => names.notes(topic, group, place),
+    declare: (session, queue) => declarations.notes(session, queue),
   })
 }
 
 function membershipOf(
   spec: SubscriptionSpec,
-  { names, plain, host, context }: SubscribingParts,
-): (onChange: (members: readonly string[]) => void) => Membership {
-  return (onChange) =>
+  { names, control, host, context }: SubscribingParts,
+): (hooks: Pick<MembershipParts, 'onChange' | 'onLost'>) => Membership {
+  return (hooks) =>
     new Membership({
       id: spec.consumerId,
-      name: names.members(spec.topic, spec.group),
+      nameOf: (place) => names.members(spec.topic, spec.group, place),
+      lineOf: (epoch) => names.memberLine(spec.topic, spec.group, spec.consumerId, epoch),
       clock: host.clock,
-      publisher: plain,
-      onChange,
+      publisher: control,
+      ...hooks,
       onError: (error) => {
         if (context.publisher.blockedBy === undefined) context.failed(error, 'talking to the other members of a group')
       },

@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Session } from './link.ts'
 import type { RabbitMqPublisher } from './publisher.ts'
-import type { QueueReader } from './queue-reader.ts'
+import type { QueueReader, ReaderEnd } from './queue-reader.ts'
 import type { RabbitMqSubscription } from './subscriber.ts'
 
 /** What a subscription needs of the transport. */
@@ -12,7 +12,9 @@ export interface SubscriptionContext {
   session(): Session | undefined
   failed(error: unknown, doing: string): void
   /** A channel of the subscription ended though nobody closed it. */
-  readerLost(subscription: RabbitMqSubscription, reader: QueueReader, error: Error): void
+  readerLost(subscription: RabbitMqSubscription, reader: QueueReader, end: ReaderEnd): void
+  /** Messages wait here for so long that the broker may take them back; fewer will be sent ahead. */
+  slow(subscription: RabbitMqSubscription, reader: QueueReader, ageMs: number): void
   /** So many messages were sent by the broker without waiting for acks, and never handled. */
   dropped(subscription: RabbitMqSubscription, count: number): void
   /** It is closed, and the transport may forget it. */

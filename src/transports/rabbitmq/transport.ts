@@ -18,22 +18,25 @@ import { RabbitMqAdmin } from './admin.ts'
 import { BrokerLocks } from './broker-lock.ts'
 import { createConnector } from './connector.ts'
 import { Declarations } from './declarations.ts'
-import { Declaring } from './declaring.ts'
+import { DeclareChannel } from './declare-channel.ts'
 import { DelayedCount } from './delayed-count.ts'
 import { isLoss, reasonOf, toBrokerError } from './errors.ts'
 import { Link } from './link.ts'
 import type { Session } from './link.ts'
 import { Names } from './names.ts'
 import type { Purpose, ResolvedRabbitMqOptions } from './options.ts'
-import { PlainPublisher } from './plain-publisher.ts'
+import { ControlPublisher } from './control-publisher.ts'
 import { RabbitMqPublisher } from './publisher.ts'
-import type { QueueReader } from './queue-reader.ts'
+import type { QueueReader, ReaderEnd } from './queue-reader.ts'
 import { Registry } from './registry.ts'
 import type { RabbitMqSubscription } from './subscriber.ts'
 import { createSubscription } from './subscribing.ts'
 import type { SubscriptionContext } from './subscription-context.ts'
 
 const CLOSE_MS = 5_000
+const LESS_AHEAD =
+  'Lower prefetch, raise concurrency, limit handlers with timeoutMs, or raise consumer_timeout at the broker and tell it as consumerTimeoutMs'
+const CANCELLED = `the broker cancelled it: its queue was deleted or moved, or (from RabbitMQ 4.3 on) a message was unacked for longer than consumer_timeout. ${LESS_AHEAD}`
 
 /** All that exists while the transport is open. */
 interface Open {
@@ -43,7 +46,7 @@ interface Open {
   readonly publisher: RabbitMqPublisher
   readonly declarations: Declarations
   readonly locks: BrokerLocks
-  readonly plain: PlainPublisher
+  readonly control: ControlPublisher
   readonly admin: RabbitMqAdmin
 }
 
@@ -111,7 +114,7 @@ export class RabbitMqTransport implements Transport {
       context: this.#contextFor(open),
       declarations: open.declarations,
       locks: open.locks,
-      plain: open.plain,
+      control: open.control,
       host: open.host,
       whenUp: () => this.#consumingSession(open),
     })
@@ -172,14 +175,21 @@ export class RabbitMqTransport implements Transport {
     const declarations: Declarations = new Declarations({
       options,
       names,
+      clock,
       connector,
       addressing,
       registry,
-      plain: () => plain,
+      control: () => control,
       closing: this.#closing.signal,
       onGone: () => {
         for (const { intake } of this.#subscriptions) intake.redeclare()
       },
+      onBlocked: (topic, group, reason) =>
+        events.emit('warning', {
+          transport: transportName,
+          code: 'connection-blocked',
+          detail: `The group "${group}" of "${topic}" is new, and can't be made while the broker is blocking publishers: ${reason}. It starts when the broker takes messages again`,
+        }),
       onDrift: ({ queue, argument, wanted }) =>
         events.emit('warning', {
           transport: transportName,
@@ -247,7 +257,13 @@ export class RabbitMqTransport implements Transport {
       },
       down: () => undefined,
     })
-    const plain = new PlainPublisher(publishing, clock, () => publisher.blockedBy)
+    const control = new ControlPublisher({
+      link: publishing,
+      clock,
+      exchange: names.internal,
+      blockedBy: () => publisher.blockedBy,
+      closing: this.#closing.signal,
+    })
     const admin = new RabbitMqAdmin({
       clock,
       names,
@@ -258,7 +274,7 @@ export class RabbitMqTransport implements Transport {
       subscriptions: this.#subscriptions,
       session: () => this.#consumingSession({ consuming }),
     })
-    return { host, publishing, consuming, publisher, declarations, locks, plain, admin }
+    return { host, publishing, consuming, publisher, declarations, locks, control, admin }
   }
 
   #contextFor({ host, publisher, consuming }: Open): SubscriptionContext {
@@ -269,7 +285,8 @@ export class RabbitMqTransport implements Transport {
       failed: (error, doing) => {
         if (!isLoss(error)) this.#failed(host, error, doing)
       },
-      readerLost: (subscription, reader, error) => this.#readerLost(host, subscription, reader, error),
+      readerLost: (subscription, reader, end) => this.#readerLost(host, subscription, reader, end),
+      slow: (subscription, reader, ageMs) => this.#slow(host, subscription, reader, ageMs),
       dropped: ({ spec }, count) =>
         host.events.emit('loss', {
           transport: host.name,
@@ -338,22 +355,40 @@ export class RabbitMqTransport implements Transport {
     { events, name }: TransportHost,
     subscription: RabbitMqSubscription,
     reader: QueueReader,
-    error: Error,
+    { error, cause }: ReaderEnd,
   ): void {
     const open = this.#open
     if (open?.consuming.session === undefined || this.#closed !== undefined) return
+    const reason = reasonOf(error)
+    const isTimeout = /delivery acknowledgement on channel \d+ timed out/.test(reason)
+    // The next one is to hold less, so that it does not go on like that.
+    if (isTimeout) reader.lowerPrefetch()
+    const why = cause === 'cancelled' ? CANCELLED : isTimeout ? `${reason}. ${LESS_AHEAD}` : reason
     events.emit('warning', {
       transport: name,
       code: 'consumer-lost',
-      detail: `The consumer of "${reader.queue}" was ended by the broker, and is started again: ${reasonOf(error)}`,
+      detail: `The consumer of "${reader.queue}" was ended by the broker, and is started again: ${why}`,
     })
     subscription.intake.redeclare()
+  }
+
+  #slow(
+    { events, name }: TransportHost,
+    { spec }: RabbitMqSubscription,
+    { queue, prefetch }: QueueReader,
+    ageMs: number,
+  ): void {
+    events.emit('warning', {
+      transport: name,
+      code: 'slow-consumer',
+      detail: `A message of "${queue}" (group "${spec.group}") has been here, unacked, for ${Math.round(ageMs / 1000)} s. RabbitMQ takes everything back from a consumer after ${this.#options.consumerTimeoutMs / 1000} s (consumerTimeoutMs). No more than ${prefetch} are sent ahead from now on. ${LESS_AHEAD}`,
+    })
   }
 
   async #ended(subscription: RabbitMqSubscription, session: Session | undefined): Promise<void> {
     this.#subscriptions.delete(subscription)
     if (!subscription.nature.isTemporary || session === undefined) return
-    const declaring = new Declaring(session)
+    const declaring = new DeclareChannel(session)
     try {
       for (const { reader } of subscription.intake.seats)
         await declaring.run((channel) => channel.deleteQueue(reader.queue))

@@ -3,6 +3,7 @@ import { urlParameter } from '../../core/url-parameter.ts'
 import type { RabbitMqOptions } from './options.ts'
 
 /** Parameters that the URI specification of AMQP knows, and that we understand. They stay in the URL. */
+const MIN_FRAME = 8_192
 const PARAMETERS = new Set(['heartbeat', 'frame_max', 'channel_max'])
 
 /**
@@ -35,7 +36,9 @@ export function checkUrl(url: unknown): string | undefined {
   for (const [name, value] of searchParams) {
     if (!PARAMETERS.has(name))
       return `has the parameter "${name}": of several URLs, or from a function, they are ${[...PARAMETERS].join(', ')}; all else is an option of rabbitmq()`
-    if (!/^\d{1,9}$/.test(value)) return `has the parameter "${name}" with a value that is no number`
+    if (!/^\d{1,9}$/.test(value)) return `has the parameter "${name}" with a value that is not a number`
+    if (name === 'frame_max' && Number(value) > 0 && Number(value) < MIN_FRAME)
+      return `has frame_max=${value}: RabbitMQ wants ${MIN_FRAME} at least, from 4.1 on`
   }
   return undefined
 }

@@ -2,6 +2,8 @@
 
 /** Prefix of CloudEvents attributes in the AMQP protocol binding. */
 export const CLOUD_EVENTS = 'cloudEvents:'
+/** The same, for brokers and clients (JMS) that take no colon: receivers are to know both. */
+export const CLOUD_EVENTS_JMS = 'cloudEvents_'
 
 /** Present on copies for one group, whose routing key begins with the group. */
 export const TARGETED = 'busbar-to'
@@ -19,6 +21,8 @@ export function rungHeader(level: number): string {
 
 /** What the broker notes about a message's way. */
 export const DELIVERY_COUNT = 'x-delivery-count'
+/** From RabbitMQ 4.3 on `x-delivery-count` counts failures alone, and this one all deliveries. */
+export const ACQUIRED_COUNT = 'x-acquired-count'
 export const DEATHS = 'x-death'
 export const STREAM_OFFSET = 'x-stream-offset'
 
@@ -29,11 +33,22 @@ const OF_THE_BROKER: ReadonlySet<string> = new Set([
   PLUGIN_DELAY,
   DELIVERY_COUNT,
   DEATHS,
-  'x-acquired-count',
+  ACQUIRED_COUNT,
   'x-opt-enqueue-time',
   'x-received-from',
   STREAM_OFFSET,
 ])
+
+/** True for headers that hold a part of the envelope. */
+export function isEnvelopeHeader(name: string): boolean {
+  return (
+    name.startsWith(CLOUD_EVENTS) ||
+    name.startsWith(CLOUD_EVENTS_JMS) ||
+    name === 'traceparent' ||
+    name === 'tracestate' ||
+    name.toLowerCase() === 'content-type'
+  )
+}
 
 /** True for headers that say something about the transport, and nothing that a handler should see. */
 export function isTransportHeader(name: string): boolean {

@@ -4,8 +4,9 @@ import type { Groups } from './groups.ts'
 import { KeyRulesReader } from './key-rules.ts'
 import type { Member, Members, Seat, Topic } from './members.ts'
 import type { Outbox } from './outbox.ts'
+import type { Parking } from './parking.ts'
 import { Pass } from './pass.ts'
-import { KIND } from './schema.ts'
+import { HISTORY, KIND } from './schema.ts'
 import type { Sharing } from './sharing.ts'
 import type { Tx } from './tx.ts'
 
@@ -14,11 +15,12 @@ const MAX_BATCH = 500
 const MAX_BATCH_BYTES = 1_048_576
 /** Most rows that one pass looks at. */
 const MAX_SCAN = 4_096
-/** So many messages of a group may stand behind others of their keys before it reads on. */
-const MAX_PARKED = 2_000
-/** Least messages of a key that become ready together when the key is free. More would be parked again by other members. */
-const MIN_UNBLOCKED = 8
+/** After so many in a row that had to be parked, the next ones are read without their bodies. */
+const LEAN_AFTER = 16
+/** Least messages of a key that become ready together when the key is free. */
+const MIN_RELEASED = 8
 type ReadyRow = [
+  number,
   number,
   number,
   number | null,
@@ -31,57 +33,70 @@ type ReadyRow = [
   Uint8Array,
   number,
 ]
-type NewRow = [number, number, string, string | null, number, number | null, string, Uint8Array, number]
+type NewRow = [number, number, string | null, number | null, string, number, string, Uint8Array, number]
+
+/** How far one pass has read the log. */
+interface Scan {
+  cursor: number
+  /** Messages that the cursor has passed and that are for everybody. */
+  passed: number
+  scanned: number
+  /** Nothing more can be taken for now. */
+  over: boolean
+}
 
 /** Hands messages to subscriptions, and keeps the order of keys over all members of a group while doing so. */
 export class Claims {
   readonly #groups: Groups
   readonly #members: Members
   readonly #outbox: Outbox
+  readonly #parking: Parking
   readonly #rules: KeyRulesReader
   readonly #sharing: Sharing
   readonly #restrained = new Set<Seat>()
   readonly #ready: Statement
   readonly #unread: Statement
+  readonly #unreadKeys: Statement
   readonly #insert: Statement
   readonly #lease: Statement
-  readonly #park: Statement
-  readonly #parked: Statement
   readonly #delay: Statement
   readonly #drop: Statement
-  readonly #unblock: Statement
-  readonly #unblockAll: Statement
   readonly #forget: Statement
   readonly #forgetDelayed: Statement
 
-  constructor(parts: { db: Database; groups: Groups; members: Members; outbox: Outbox; sharing: Sharing }) {
+  constructor(parts: {
+    db: Database
+    groups: Groups
+    members: Members
+    outbox: Outbox
+    parking: Parking
+    sharing: Sharing
+  }) {
     const { db } = parts
     this.#groups = parts.groups
     this.#members = parts.members
     this.#outbox = parts.outbox
+    this.#parking = parts.parking
     this.#sharing = parts.sharing
-    this.#rules = new KeyRulesReader(db)
+    this.#rules = new KeyRulesReader(db, parts.parking)
     this.#ready = db.prepare(`
-      SELECT c.seq, c.attempt, c.first_at, c.key, m.id, m.kind, m.key, m.time, m.meta, m.body, m.size
+      SELECT c.seq, c.used - c.taken_back, c.history, c.first_at, c.key, m.id, m.kind, m.key, m.time, m.meta, m.body, m.size
       FROM claims c LEFT JOIN messages m ON m.seq = c.seq
       WHERE c.group_id = ? AND c.state = 0 ORDER BY c.seq LIMIT ?`)
     this.#unread = db.prepare(`
-      SELECT seq, kind, id, key, time, deliver_at, meta, body, size
-      FROM messages WHERE topic_id = ? AND seq > ? ORDER BY seq LIMIT ${MAX_SCAN}`)
+      SELECT seq, kind, key, deliver_at, id, time, meta, body, size
+      FROM messages WHERE topic_id = ? AND seq > ? ORDER BY seq LIMIT ?`)
+    this.#unreadKeys = db.prepare(
+      'SELECT seq, kind, key, deliver_at FROM messages WHERE topic_id = ? AND seq > ? ORDER BY seq LIMIT ?',
+    )
     this.#insert = db.prepare(
-      'INSERT INTO claims (group_id, seq, state, owner, attempt, first_at, key) VALUES (?, ?, ?, ?, ?, ?, ?)',
+      'INSERT INTO claims (group_id, seq, state, owner, used, first_at, key) VALUES (?, ?, 1, ?, 0, ?, ?)',
     )
-    this.#lease = db.prepare(
-      'UPDATE claims SET state = 1, owner = ?, attempt = ?, first_at = ?, key = ? WHERE group_id = ? AND seq = ?',
-    )
-    this.#park = db.prepare('UPDATE claims SET state = 3, key = ? WHERE group_id = ? AND seq = ?')
-    this.#parked = db.prepare('SELECT count(*) FROM claims WHERE group_id = ? AND state >= 2 AND state = 3')
+    this.#lease = db.prepare(`
+      UPDATE claims SET state = 1, owner = ?, used = used - taken_back, taken_back = 0, first_at = ?, key = ?
+      WHERE group_id = ? AND seq = ?`)
     this.#delay = db.prepare('INSERT INTO delayed VALUES (?, ?, ?)')
     this.#drop = db.prepare('DELETE FROM claims WHERE group_id = ? AND seq = ?')
-    this.#unblock = db.prepare(`
-      UPDATE claims SET state = 0 WHERE group_id = ? AND seq IN (
-        SELECT seq FROM claims WHERE group_id = ? AND state >= 2 AND state = 3 AND key = ? ORDER BY seq LIMIT ?)`)
-    this.#unblockAll = db.prepare('UPDATE claims SET state = 0 WHERE group_id = ? AND state >= 2 AND state = 3')
     const ofTopic = 'seq = ? AND group_id IN (SELECT id FROM groups WHERE topic_id = ?)'
     this.#forget = db.prepare(`DELETE FROM claims WHERE ${ofTopic} AND state <> 1 RETURNING group_id, key`)
     this.#forgetDelayed = db.prepare(`DELETE FROM delayed WHERE ${ofTopic}`)
@@ -89,33 +104,32 @@ export class Claims {
 
   /** Hands the subscription what its credit allows. Seats where there may be more stay dirty. */
   claim(tx: Tx, member: Member): void {
+    const { dirty } = member
     let left = Math.min(member.credit, MAX_BATCH)
     let leftBytes = Math.min(member.creditBytes, MAX_BATCH_BYTES)
     let taken = 0
-    const { seats } = member
-    for (let step = 0; step < seats.length; step++) {
-      const at = (member.nextSeat + step) % seats.length
-      const seat = seats[at] as Seat
-      if (!seat.dirty) continue
+    const looked: Seat[] = []
+    for (let steps = dirty.size; steps > 0; steps--) {
+      const seat = dirty.values().next().value as Seat
+      dirty.delete(seat)
+      looked.push(seat)
       const pass = new Pass({ tx, seat, left, leftBytes, reader: this.#rules, sharing: this.#sharing })
       this.#look(tx, pass)
-      seat.dirty = pass.more
+      if (pass.more) dirty.add(seat)
       if (pass.restrained) this.#restrained.add(seat)
       taken += pass.handed.length
       left = pass.left
       leftBytes = pass.leftBytes
-      if (!pass.full) continue
-      member.nextSeat = (at + 1) % seats.length
-      break
+      if (pass.full) break
     }
     if (taken > 0) this.#sharing.fed(tx, member)
-    else this.#sharing.goesWithout(tx, member)
+    else this.#sharing.goesWithout(tx, member, looked)
   }
 
-  /** Who left something to others looks again: they may not want it any more. True when there was anybody. */
+  /** Seats that left something to other members look again: those may not want it any more. True when there was any. */
   recheck(): boolean {
     const { size } = this.#restrained
-    for (const seat of this.#restrained) seat.dirty = true
+    for (const seat of this.#restrained) if (seat.member.seats.get(seat.at.id) === seat) seat.touch()
     this.#restrained.clear()
     return size > 0
   }
@@ -123,12 +137,19 @@ export class Claims {
   #look(tx: Tx, pass: Pass): void {
     const { at, member } = pass.seat
     const group = this.#groups.get(at.id)
-    if (group === undefined || group.epoch !== at.epoch) {
-      pass.more = true
-      tx.after(() => this.#outbox.moved(this.#members, at, group?.epoch))
+    if (group === undefined) {
+      this.#groups.remake(tx, at, this.#members, this.#outbox)
       return
     }
-    if (this.#takeReady(tx, pass)) this.#takeUnread(tx, pass, group.cursor)
+    if (group.epoch !== at.epoch) {
+      pass.more = true
+      tx.after(() => this.#outbox.moved(at, group))
+      return
+    }
+    const cursor = this.#takeReady(tx, pass) ? this.#takeUnread(tx, pass, group.cursor) : group.cursor
+    tx.after(() => {
+      at.cursor = cursor
+    })
     if (pass.handed.length === 0) return
     tx.after(() => {
       const firstToken = member.nextToken
@@ -150,25 +171,27 @@ export class Claims {
       let last = true
       for (const row of this.#ready.iterate(at.id, limit)) {
         rows.push(row as ReadyRow)
-        bytes += (row[10] as number | null) ?? 0
+        bytes += (row[11] as number | null) ?? 0
         if (bytes < pass.leftBytes && rows.length < limit) continue
         last = false
         break
       }
-      for (const [seq, attempts, firstAt, claimKey, id, kind, messageKey, time, meta, body, size] of rows) {
+      for (const [seq, used, history, firstAt, claimKey, id, kind, messageKey, time, meta, body, size] of rows) {
         const key = pass.keyOf(messageKey)
         if (id === null) {
           this.#drop.run(at.id, seq)
-          if (claimKey !== null) this.unblock(at.id, claimKey, 1)
-        } else if (key !== null && pass.rules.blocksReady(key, seq)) {
-          this.#park.run(key, at.id, seq)
+          if (claimKey !== null) this.release(tx, at.id, claimKey, MIN_RELEASED)
+        } else if (key !== null && (pass.rules.blocksReady(key, seq) || pass.isFull(key))) {
+          this.#parking.addClaim(at.id, key, seq)
           pass.rules.parked(key, seq)
         } else if (!pass.takes(key)) return false
         else {
           const first = firstAt ?? tx.now
-          this.#lease.run(member.owner, attempts + 1, first, key, at.id, seq)
+          this.#lease.run(member.owner, first, key, at.id, seq)
+          // It came by another key, in the time of a consumer with another `order`: nothing else will bring those out.
+          if (claimKey !== null && claimKey !== key) this.release(tx, at.id, claimKey, MIN_RELEASED)
           pass.handed.push({ seq, key, targeted: kind === KIND.targeted })
-          pass.writer.add(seq, id, messageKey, time, meta, body, size, attempts + 1, first)
+          pass.writer.add(seq, id, messageKey, time, meta, body, size, used + 1, history, first)
           pass.left--
           pass.leftBytes -= size
         }
@@ -181,65 +204,107 @@ export class Claims {
     }
   }
 
-  #takeUnread(tx: Tx, pass: Pass, from: number): void {
+  /** Resolves to how far the group has read. */
+  #takeUnread(tx: Tx, pass: Pass, from: number): number {
+    const scan: Scan = { cursor: from, passed: 0, scanned: 0, over: false }
+    while (!scan.over && !pass.full && scan.scanned < MAX_SCAN) {
+      this.#read(tx, pass, scan)
+      if (!scan.over && !pass.full && scan.scanned < MAX_SCAN) this.#passOver(tx, pass, scan)
+    }
+    if (!scan.over) pass.more = true
+    if (scan.cursor !== from) this.#groups.advance(pass.seat.at.id, scan.cursor, scan.passed)
+    return scan.cursor
+  }
+
+  /** Takes messages until something ends the scan, or so many in a row had to be parked that `passOver` is cheaper. */
+  #read(tx: Tx, pass: Pass, scan: Scan): void {
     const { at, member } = pass.seat
-    let cursor = from
-    let passed = 0
-    let scanned = 0
-    let parked: number | undefined
-    for (const row of this.#unread.iterate(at.topic.id, from)) {
-      if (pass.full) {
-        pass.more = true
-        break
-      }
-      const [seq, kind, id, messageKey, time, dueAt, meta, body, size] = row as NewRow
-      scanned++
+    let parked = 0
+    for (const row of this.#unread.iterate(at.topic.id, scan.cursor, MAX_SCAN - scan.scanned)) {
+      if (pass.full || parked >= LEAN_AFTER) return
+      const [seq, kind, messageKey, dueAt, id, time, meta, body, size] = row as NewRow
+      scan.scanned++
       if (kind === KIND.targeted) {
-        cursor = seq
+        scan.cursor = seq
         continue
       }
       const key = pass.keyOf(messageKey)
       if (dueAt !== null && dueAt > tx.now) this.#delay.run(at.id, seq, dueAt)
-      else if (key !== null && pass.rules.blocksNew(key)) {
+      else if (key !== null && (pass.rules.blocksNew(key) || pass.isFull(key))) {
         // In strict order everything that follows is blocked just the same.
         if (member.spec.order === 'strict') break
-        parked ??= this.#parked.number(at.id)
-        if (parked++ >= MAX_PARKED) break
-        this.#insert.run(at.id, seq, 3, null, 0, null, key)
+        this.#parking.add(at.id, key, seq)
         pass.rules.parked(key, seq)
+        parked++
       } else if (!pass.takes(key)) break
       else {
-        this.#insert.run(at.id, seq, 1, member.owner, 1, tx.now, key)
+        this.#insert.run(at.id, seq, member.owner, tx.now, key)
         pass.handed.push({ seq, key, targeted: false })
-        pass.writer.add(seq, id, messageKey, time, meta, body, size, 1, tx.now)
+        pass.writer.add(seq, id, messageKey, time, meta, body, size, 1, HISTORY.new, tx.now)
         pass.left--
         pass.leftBytes -= size
+        parked = 0
       }
-      cursor = seq
-      passed++
+      scan.cursor = seq
+      scan.passed++
     }
-    if (scanned >= MAX_SCAN) pass.more = true
-    if (cursor !== from) this.#groups.advance(at.id, cursor, passed)
+    // A scan that has seen its share goes on in the next pass.
+    if (scan.scanned < MAX_SCAN && !pass.full) scan.over = true
+  }
+
+  /** Parks messages of blocked keys by the thousand, up to the first one that is not blocked. */
+  #passOver(tx: Tx, pass: Pass, scan: Scan): void {
+    const { at } = pass.seat
+    let parkedTo = scan.cursor
+    const park = (): void => {
+      if (scan.cursor > parkedTo) this.#parking.addRun(at.id, at.topic.id, parkedTo, scan.cursor)
+    }
+    for (const row of this.#unreadKeys.iterate(at.topic.id, scan.cursor, MAX_SCAN - scan.scanned)) {
+      const [seq, kind, key, dueAt] = row as readonly [number, number, string | null, number | null]
+      if (kind !== KIND.targeted) {
+        if (dueAt !== null && dueAt > tx.now) {
+          park()
+          this.#delay.run(at.id, seq, dueAt)
+          parkedTo = seq
+        } else if (key !== null && (pass.rules.blocksNew(key) || pass.isFull(key))) pass.rules.parked(key, seq)
+        else break
+        scan.passed++
+      }
+      scan.scanned++
+      scan.cursor = seq
+    }
+    park()
+  }
+
+  /** Brings some of what is parked behind a key back into play, the oldest first. The rest follows when those are done. */
+  release(tx: Tx, groupId: number, key: string, count: number): void {
+    if (!this.#parking.release(groupId, key, count)) return
+    this.#members.touchGroup(groupId)
+    tx.changed.add(groupId)
   }
 
   /**
-   * Nothing of that key is out any more: what stands behind it may go, the oldest first and about as many as there were
-   * just now. The rest follows when those are done.
+   * Messages of a key were settled by a seat. What stands behind them may go: as many as the seat may still take, about
+   * twice as many as were settled, so that neither the seat runs dry nor other members have to park them again.
    */
-  unblock(groupId: number, key: string, count: number): void {
-    if (this.#unblock.run(groupId, groupId, key, Math.max(MIN_UNBLOCKED, count)) > 0) this.#members.touchGroup(groupId)
+  advanceKey(tx: Tx, seat: Seat, key: string, settled: number): void {
+    const held = tx.held(seat, key)
+    // While it holds on to the key no other member can have it: one that goes without must get its turn.
+    if (held > 0 && this.#sharing.restrains(seat)) return
+    const room = seat.member.spec.maxPerKey - held
+    if (room > 0) this.release(tx, seat.at.id, key, Math.min(room, Math.max(MIN_RELEASED, 2 * settled)))
   }
 
-  unblockAll(groupId: number): void {
-    this.#unblockAll.run(groupId)
-    this.#members.touchGroup(groupId)
+  anyParked(groupId: number): boolean {
+    return this.#parking.any(groupId)
   }
 
   /** The message is deleted: no group needs to be given it any more. */
-  forget(topic: Topic, seq: number): void {
+  forget(tx: Tx, topic: Topic, key: string | null, seq: number): void {
     this.#forgetDelayed.run(seq, topic.id)
+    this.#parking.forget(topic, key, seq)
     for (const row of this.#forget.rows(seq, topic.id)) {
-      if (row[1] !== null) this.unblock(row[0] as number, row[1] as string, 1)
+      if (row[1] !== null) this.release(tx, row[0] as number, row[1] as string, MIN_RELEASED)
     }
   }
 }

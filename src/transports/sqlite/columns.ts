@@ -29,13 +29,14 @@ export class StoredWriter {
     body: Uint8Array,
     size: number,
     attempt: number,
+    history: number,
     firstAt: number,
   ): void {
     this.#ids.push(id)
     this.#keys.push(key)
     // Messages of one publisher mostly have the same: it crosses over, and is parsed, once.
     if (this.#metas.at(-1) !== meta) this.#metas.push(meta)
-    this.#numbers.push(seq, time, attempt, firstAt, this.#metas.length - 1, body.byteLength, size)
+    this.#numbers.push(seq, time, attempt, history, firstAt, this.#metas.length - 1, body.byteLength, size)
     this.#bodies.push(body)
     this.#bodyBytes += body.byteLength
     this.bytes += size

@@ -20,6 +20,11 @@ export const SQLITE = {
   notADatabase: 26,
 } as const
 
+/** What a burst leaves of the write-ahead log. A larger one is shrunk, or somebody keeps it from that. */
+export const MAX_WAL_BYTES = 67_108_864
+/** A nap between two attempts to get the lock takes about a millisecond; that much of one counts, however long it was. */
+const MAX_NAP_MS = 50
+
 /** A prepared statement that gives its rows as arrays. */
 export class Statement {
   readonly #statement: StatementSync
@@ -62,6 +67,9 @@ export class Database {
   readonly #syncs: boolean
   #syncing = true
   readonly #version: Statement
+  readonly #checkpoint: Statement
+  readonly #truncate: Statement
+  readonly #pageBytes: Statement
   readonly #nap = new Int32Array(new SharedArrayBuffer(4))
 
   /** Opens and, when new, creates the file. Throws what SQLite throws, or a `FileError`. */
@@ -79,12 +87,15 @@ export class Database {
       this.#db.exec(`PRAGMA cache_size = ${-Math.ceil(options.cacheBytes / 1024)}`)
       this.#db.exec('PRAGMA temp_store = MEMORY')
       // What a burst has left of the log is given back to the file system.
-      this.#db.exec('PRAGMA journal_size_limit = 67108864')
+      this.#db.exec(`PRAGMA journal_size_limit = ${MAX_WAL_BYTES}`)
       for (const [name, value] of Object.entries(options.pragmas)) this.#db.exec(`PRAGMA ${name} = ${value}`)
       // SQLite's own waiting naps for up to 100 ms, which starves one process when another writes without a break.
       this.#db.exec('PRAGMA busy_timeout = 0')
       this.#inode = inodeOf(options.path)
       this.#version = this.prepare('PRAGMA data_version')
+      this.#checkpoint = this.prepare('PRAGMA wal_checkpoint(PASSIVE)')
+      this.#truncate = this.prepare('PRAGMA wal_checkpoint(TRUNCATE)')
+      this.#pageBytes = this.prepare('PRAGMA page_size')
     } catch (error) {
       this.#db.close()
       throw error
@@ -129,17 +140,45 @@ export class Database {
       throw new FileError('file-gone', 'the file was deleted, moved or replaced while it was in use')
   }
 
+  /**
+   * Only time in which it was tried again and again counts: a process that was frozen or starved must not take its own sleep for
+   * a lock.
+   */
   #untilFree(attempt: () => void): void {
-    const startedAt = performance.now()
+    let waited = 0
+    let last = performance.now()
     for (;;) {
       try {
         attempt()
         return
       } catch (error) {
-        if (primaryCode(error) !== SQLITE.busy || performance.now() - startedAt >= this.#busyTimeoutMs) throw error
+        const now = performance.now()
+        waited += Math.min(now - last, MAX_NAP_MS)
+        last = now
+        if (primaryCode(error) !== SQLITE.busy || waited >= this.#busyTimeoutMs) throw error
         Atomics.wait(this.#nap, 0, 0, 0.2 + Math.random())
       }
     }
+  }
+
+  /**
+   * Shrinks the write-ahead log when it is larger than it should be. Returns how much of it can't go because another program
+   * is in the middle of reading; undefined when that is not much.
+   */
+  shrinkLog(): number | undefined {
+    if (this.#walBytes() <= MAX_WAL_BYTES) return undefined
+    const [, pages, written] = this.#checkpoint.row() as readonly [number, number, number]
+    // Held up by another checkpoint, or by a commit at this instant: the next look will tell.
+    if (pages > written) {
+      const held = (pages - written) * this.#pageBytes.number()
+      return held > MAX_WAL_BYTES ? held : undefined
+    }
+    this.#truncate.row()
+    return undefined
+  }
+
+  #walBytes(): number {
+    return statSync(`${this.#path}-wal`, { throwIfNoEntry: false })?.size ?? 0
   }
 
   close(): void {

@@ -2,6 +2,8 @@ import type { EncodedMessage } from '../../core/message.ts'
 import type { Delivery, DeliveryHistory, Position } from '../../core/transport.ts'
 import { toPosition } from './mapping.ts'
 
+const HISTORIES: readonly DeliveryHistory[] = ['new', 'returned', 'unknown', 'died']
+
 /** A delivery as the subscription knows it: `token` is what the database thread calls it. */
 export class SqliteDelivery implements Delivery {
   readonly message: EncodedMessage
@@ -12,16 +14,30 @@ export class SqliteDelivery implements Delivery {
   readonly token: number
   readonly #seq: number
   lost = false
+  /** Tokens are those of one database thread: the subscription counts how many it has had. */
+  readonly generation: number
   runtime: unknown = undefined
 
-  constructor(message: EncodedMessage, seq: number, token: number, attempt: number, firstAt: number, bytes: number) {
+  constructor(
+    message: EncodedMessage,
+    parts: {
+      seq: number
+      token: number
+      generation: number
+      attempt: number
+      history: number
+      firstAt: number
+      bytes: number
+    },
+  ) {
     this.message = message
-    this.#seq = seq
-    this.token = token
-    this.attempt = attempt
-    this.history = attempt === 1 ? 'new' : 'returned'
-    this.firstDeliveredAt = firstAt
-    this.bytes = bytes
+    this.#seq = parts.seq
+    this.token = parts.token
+    this.generation = parts.generation
+    this.attempt = parts.attempt
+    this.history = HISTORIES[parts.history] as DeliveryHistory
+    this.firstDeliveredAt = parts.firstAt
+    this.bytes = parts.bytes
   }
 
   get position(): Position {

@@ -1,5 +1,6 @@
 import type { Database, Statement } from './database.ts'
 import type { Members } from './members.ts'
+import type { Tx } from './tx.ts'
 
 /** Most delayed messages that become ready in one transaction. */
 const MAX_DUE = 500
@@ -22,7 +23,7 @@ export class Due {
     )
     this.#delayedDue = db.prepare(`SELECT group_id, seq FROM delayed WHERE due <= ? ORDER BY due LIMIT ${MAX_DUE}`)
     this.#makeReady = db.prepare(`
-      INSERT OR IGNORE INTO claims (group_id, seq, state, attempt, key) SELECT ?, seq, 0, 0, key FROM messages WHERE seq = ?`)
+      INSERT OR IGNORE INTO claims (group_id, seq, state, used, key) SELECT ?, seq, 0, 0, key FROM messages WHERE seq = ?`)
     this.#undelay = db.prepare('DELETE FROM delayed WHERE group_id = ? AND seq = ?')
     this.#nextRetry = db.prepare('SELECT min(not_before) FROM claims WHERE state = 2')
     this.#nextDelayed = db.prepare('SELECT min(due) FROM delayed')
@@ -32,15 +33,20 @@ export class Due {
   }
 
   /** Makes ready what has waited for its time, or a first part of it: then `next` is still in the past. */
-  promote(now: number): void {
-    for (const row of this.#retriesDue.rows(now)) this.#members.touchGroup(row[0] as number)
-    const due = this.#delayedDue.rows(now)
+  promote(tx: Tx): void {
+    for (const row of this.#retriesDue.rows(tx.now)) this.#ready(tx, row[0] as number)
+    const due = this.#delayedDue.rows(tx.now)
     for (const row of due) {
       const [groupId, seq] = row as readonly number[] as [number, number]
       this.#makeReady.run(groupId, seq)
       this.#undelay.run(groupId, seq)
-      this.#members.touchGroup(groupId)
+      this.#ready(tx, groupId)
     }
+  }
+
+  #ready(tx: Tx, groupId: number): void {
+    this.#members.touchGroup(groupId)
+    tx.changed.add(groupId)
   }
 
   /** When `promote` has something to do next, in ms since 1970. */

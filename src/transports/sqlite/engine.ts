@@ -4,6 +4,7 @@ import { Outbox } from './outbox.ts'
 import { machineTime } from './owners.ts'
 import type { Command, Reply, WorkerSettings } from './protocol.ts'
 import { openStore } from './store.ts'
+import type { SettleCommand } from './settling.ts'
 import type { Store, StoreClock } from './store.ts'
 import { Tasks } from './tasks.ts'
 import type { Task } from './tasks.ts'
@@ -41,6 +42,8 @@ export class Engine {
   #retentionTimer: NodeJS.Timeout | undefined
   #closing: number | undefined
   #closed = false
+  /** The write-ahead log is too large and can't be shrunk, and that was said. */
+  #logIsHeld = false
 
   /** Opens the file. Throws what SQLite throws, or a `FileError`. */
   constructor(
@@ -64,9 +67,9 @@ export class Engine {
       store: this.#store,
       outbox: this.#outbox,
       enqueue: (task) => this.#enqueue(task),
-      giveBack: (member, tokens) => this.#giveBack(member, tokens),
+      giveBack: (member, command, indexes) => this.#giveBack(member, command, indexes),
     })
-    this.#enqueue(this.#background('taking over', () => this.#store.owners.reapPredecessor()))
+    this.#enqueue(this.#background('taking over', (tx) => this.#store.owners.reapPredecessor(tx)))
     this.#reap()
     this.#heartbeat = setInterval(() => this.#beat(), settings.options.leaseMs / 3)
     const { retention } = settings.options
@@ -137,6 +140,8 @@ export class Engine {
 
   #round(): void {
     this.#guard('looking for changes', () => this.#noticeOthers())
+    if (this.#store.losses.pending())
+      this.#enqueue(this.#background('reporting losses', (tx) => this.#store.losses.report(tx)))
     const tasks = this.#next()
     const claiming = this.#mayClaim()
     if (tasks.length > 0 || claiming) this.#work(tasks, claiming)
@@ -158,7 +163,7 @@ export class Engine {
     if (this.#closing !== undefined || this.#trouble.paused) return false
     if (this.#dueAt <= this.#clock.now()) return true
     for (const member of this.#store.members.all()) {
-      if (member.hungry && member.seats.some((seat) => seat.dirty)) return true
+      if (member.mayClaim) return true
     }
     return false
   }
@@ -194,6 +199,7 @@ export class Engine {
       this.#store.db.transaction(durable, () => {
         for (const task of tasks) task.run(tx)
         if (claiming) this.#claim(tx)
+        this.#store.changes.write(tx)
       })
     } catch (error) {
       // What was taken for looked at was not.
@@ -207,10 +213,10 @@ export class Engine {
 
   #claim(tx: Tx): void {
     const { claims, due, members, owners } = this.#store
-    if (this.#dueAt <= tx.now) due.promote(tx.now)
+    if (this.#dueAt <= tx.now) due.promote(tx)
     members.rotate()
     for (const member of members.all()) {
-      if (!member.hungry) continue
+      if (!member.mayClaim) continue
       if (owners.alive(member.owner)) claims.claim(tx, member)
       else this.#tasks.revive(tx, member)
     }
@@ -231,13 +237,17 @@ export class Engine {
     return { durable: false, weight: 100, run, fail: (error) => this.#trouble.failedInBackground(error, doing, false) }
   }
 
-  #giveBack(member: Member, tokens: readonly number[]): void {
-    if (tokens.length === 0) return
-    this.#store.settling.abandon(member, tokens)
+  #giveBack(member: Member, command: SettleCommand, indexes: readonly number[]): void {
+    if (indexes.length === 0) return
+    const { settling } = this.#store
+    settling.abandon(
+      member,
+      indexes.map((index) => command.tokens[index] as number),
+    )
     const task: Task = {
       durable: false,
-      weight: tokens.length,
-      run: (tx) => this.#store.settling.giveBackLeases(tx, member, tokens),
+      weight: indexes.length,
+      run: (tx) => settling.giveBackLeases(tx, member, command, indexes),
       fail: () => later(),
     }
     const later = (): void => {
@@ -251,16 +261,20 @@ export class Engine {
   // --- time and other processes ------------------------------------------------------------------------------------
 
   #noticeOthers(): void {
-    const { db, catalog, members, groups } = this.#store
+    const { db, catalog, changes, losses, members, groups } = this.#store
     const version = db.dataVersion()
     if (version === this.#version) return
     catalog.refresh()
-    members.touchAll()
-    for (const at of members.groups()) {
-      if (!at.seats.some((seat) => seat.out > 0)) continue
-      const group = groups.get(at.id)
-      if (group?.epoch !== at.epoch) this.#outbox.moved(members, at, group?.epoch)
+    const changed = changes.look()
+    for (const topicId of changed.topics) members.touchTopic(topicId)
+    for (const groupId of changed.groups) {
+      const at = members.group(groupId)
+      if (at === undefined) continue
+      const group = groups.get(groupId)
+      if (group?.epoch === at.epoch) at.touch()
+      else this.#outbox.moved(at, group)
     }
+    if (changed.any) losses.look()
     this.#version = version
   }
 
@@ -298,7 +312,17 @@ export class Engine {
     if (this.#store.members.size > 0) this.#outbox.add({ kind: 'ping' })
     this.#outbox.flush()
     this.#guard('looking after the file', () => this.#store.db.checkFile(), true)
+    this.#guard('shrinking the write-ahead log', () => this.#shrinkLog())
     this.#reap()
+  }
+
+  #shrinkLog(): void {
+    const bytes = this.#store.db.shrinkLog()
+    if (bytes !== undefined && !this.#logIsHeld) {
+      const detail = `the write-ahead log of the file has ${Math.round(bytes / 1_048_576)} MiB and can't be shrunk: some program has been reading the file in one transaction since then. End that transaction; the log takes disk space and slows down reading until then`
+      this.#outbox.add({ kind: 'warning', code: 'sqlite-log-held', detail })
+    }
+    this.#logIsHeld = bytes !== undefined
   }
 
   /** Finds out whether the file can be written, where it should be. */
@@ -313,14 +337,29 @@ export class Engine {
   }
 
   #reap(): void {
-    const { owners, due, members } = this.#store
+    const { owners, due, members, processes } = this.#store
     this.#enqueue(
       this.#background('taking back what dead processes held', (tx) => {
-        if (owners.reap(members) > 0) members.touchAll()
+        processes.enter(tx)
+        owners.reap(tx, members)
+        this.#bringOutIdleKeys(tx)
         due.rebase(tx.now)
         tx.after(() => this.#armReap(owners.nextEndIn(members)))
       }),
     )
+  }
+
+  /** A key that stands still would do so forever. There is no known way to get there, and it must not depend on that. */
+  #bringOutIdleKeys(tx: Tx): void {
+    const { claims, members, parking } = this.#store
+    for (const at of members.groups()) {
+      if (!parking.any(at.id)) continue
+      for (const key of parking.idleKeys(at.id)) {
+        claims.release(tx, at.id, key, Number.MAX_SAFE_INTEGER)
+        const detail = `messages of the key "${key}" stood still in the group "${at.group}" of topic "${at.topic.name}" and were brought out again. Please report it, with the file if you can`
+        tx.after(() => this.#outbox.add({ kind: 'warning', code: 'sqlite-key-stood-still', detail }))
+      }
+    }
   }
 
   #armReap(inMs: number): void {
@@ -355,6 +394,7 @@ export class Engine {
         task.fail(error)
       }
     }
+    this.#guard('leaving', () => this.#store.db.transaction(false, () => this.#store.processes.leave()))
     this.#closed = true
     this.#trouble.close()
     for (const timer of [this.#dueTimer, this.#pollTimer, this.#reapTimer, this.#heartbeat, this.#retentionTimer])

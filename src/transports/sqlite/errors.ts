@@ -113,6 +113,14 @@ export function toSettlementError(error: ThreadError | undefined, path: string):
   )
 }
 
+/** Why a note about a running handler is not in the file. */
+export function toNoteError(error: ThreadError, path: string): SettlementError {
+  return new SettlementError(
+    `The note about a running handler was not stored: ${explain(error, path).text}. If the process ends now, its attempt is not counted`,
+    { cause: toCause(error) },
+  )
+}
+
 /** An error of the database thread as an error of this one. */
 export function toCause(error: ThreadError): Error {
   const cause = new Error(error.message)

@@ -2,7 +2,9 @@ import { compilePattern, isPattern } from '../../core/topic.ts'
 import type { StartFrom } from '../../core/transport.ts'
 import type { Catalog } from './catalog.ts'
 import type { Database, Statement } from './database.ts'
-import type { Topic } from './members.ts'
+import type { GroupTopic, Members, Topic } from './members.ts'
+import type { Outbox } from './outbox.ts'
+import type { Parking } from './parking.ts'
 import type { Positions } from './positions.ts'
 import type { SubscribeSpec } from './protocol.ts'
 import type { Tx } from './tx.ts'
@@ -11,6 +13,8 @@ export interface GroupRow {
   readonly id: number
   readonly epoch: number
   readonly cursor: number
+  /** The epoch began when somebody deleted the group while it was consumed. */
+  readonly deleted: boolean
 }
 
 /**
@@ -20,6 +24,7 @@ export interface GroupRow {
  */
 export class Groups {
   readonly #catalog: Catalog
+  readonly #parking: Parking
   readonly #positions: Positions
   readonly #find: Statement
   readonly #get: Statement
@@ -42,14 +47,19 @@ export class Groups {
   readonly #skip: Statement
   readonly #addReady: Statement
   readonly #addDelayed: Statement
+  readonly #reset: Statement
+  readonly #dropLosses: Statement
 
-  constructor(db: Database, catalog: Catalog, positions: Positions) {
+  constructor(db: Database, catalog: Catalog, positions: Positions, parking: Parking) {
     this.#catalog = catalog
+    this.#parking = parking
     this.#positions = positions
-    this.#find = db.prepare('SELECT id, epoch, cursor, started FROM groups WHERE topic_id = ? AND name = ?')
-    this.#get = db.prepare('SELECT id, epoch, cursor FROM groups WHERE id = ?')
+    this.#find = db.prepare(
+      'SELECT id, epoch, cursor, deleted_epoch, started FROM groups WHERE topic_id = ? AND name = ?',
+    )
+    this.#get = db.prepare('SELECT id, epoch, cursor, deleted_epoch FROM groups WHERE id = ?')
     this.#insert = db.prepare(
-      'INSERT INTO groups (topic_id, name, cursor, passed, started, ephemeral) VALUES (?, ?, ?, ?, ?, ?) RETURNING id, epoch, cursor',
+      'INSERT INTO groups (topic_id, name, cursor, passed, started, ephemeral) VALUES (?, ?, ?, ?, ?, ?) RETURNING id, epoch, cursor, deleted_epoch',
     )
     this.#start = db.prepare('UPDATE groups SET cursor = ?, passed = ?, started = 1, ephemeral = ? WHERE id = ?')
     this.#advance = db.prepare('UPDATE groups SET cursor = ?, passed = passed + ? WHERE id = ?')
@@ -67,12 +77,15 @@ export class Groups {
     this.#dropShared = db.prepare(`DELETE FROM claims WHERE ${shared}`)
     this.#dropSharedDelayed = db.prepare(`DELETE FROM delayed WHERE ${shared}`)
     this.#keepTargeted = db.prepare(
-      'UPDATE claims SET state = 0, owner = NULL, not_before = NULL, since = NULL WHERE group_id = ?',
+      `UPDATE claims SET state = 0, owner = NULL, not_before = NULL, since = NULL, used = used - running, running = 0,
+        history = iif(state = 1, max(history, 1), history) WHERE group_id = ?`,
     )
     this.#ofTopic = db.prepare('SELECT id FROM groups WHERE topic_id = ?')
     this.#skip = db.prepare('UPDATE groups SET cursor = ?, passed = ?, epoch = epoch + 1 WHERE topic_id = ?')
-    this.#addReady = db.prepare('INSERT INTO claims (group_id, seq, state, attempt, key) VALUES (?, ?, 0, 0, ?)')
+    this.#addReady = db.prepare('INSERT INTO claims (group_id, seq, state, used, key) VALUES (?, ?, 0, 0, ?)')
     this.#addDelayed = db.prepare('INSERT INTO delayed VALUES (?, ?, ?)')
+    this.#reset = db.prepare('UPDATE groups SET epoch = epoch + 1, deleted_epoch = epoch + 1 WHERE id = ?')
+    this.#dropLosses = db.prepare('DELETE FROM losses WHERE group_name = ? AND topic = ?')
     catalog.onCreate = (topic) => this.#greet(topic)
   }
 
@@ -98,12 +111,12 @@ export class Groups {
 
   #joinOne(topic: Topic, spec: SubscribeSpec): GroupRow {
     const found = this.#find.row(topic.id, spec.group)
-    if (found !== undefined && found[3] === 1) return toGroup(found) as GroupRow
+    if (found !== undefined && found[4] === 1) return toGroup(found) as GroupRow
     const start = this.#positions.start(topic, spec.from)
     if (found === undefined) return this.#create(topic, spec.group, start, true, spec.ephemeral)
     // Redriven messages were here before the group itself.
     this.#start.run(start.cursor, start.passed, spec.ephemeral ? 1 : 0, found[0] as number)
-    return { id: found[0] as number, epoch: found[1] as number, cursor: start.cursor }
+    return { id: found[0] as number, epoch: found[1] as number, cursor: start.cursor, deleted: false }
   }
 
   #create(
@@ -139,40 +152,65 @@ export class Groups {
   }
 
   /** Puts the group elsewhere. What is out is lost; messages for this group alone stay. */
-  seek(topic: Topic, name: string, to: StartFrom): GroupRow {
+  seek(tx: Tx, topic: Topic, name: string, to: StartFrom): GroupRow {
     const start = this.#positions.start(topic, to)
     const found = this.find(topic, name) ?? this.#create(topic, name, start, true, false)
     this.#dropShared.run(found.id, topic.id, name)
     this.#dropSharedDelayed.run(found.id, topic.id, name)
+    this.#parking.reset(found.id, topic, name)
     this.#keepTargeted.run(found.id)
     this.#move.run(start.cursor, start.passed, found.id)
-    return { id: found.id, epoch: found.epoch + 1, cursor: start.cursor }
+    tx.changed.add(found.id)
+    return { id: found.id, epoch: found.epoch + 1, cursor: start.cursor, deleted: false }
   }
 
   /** Puts all groups of a topic behind its last message, with nothing left to do. Resolves to that message's seq. */
-  skipAll(topic: Topic): number {
+  skipAll(tx: Tx, topic: Topic): number {
     const { cursor, passed } = this.#positions.start(topic, 'latest')
     for (const row of this.#ofTopic.rows(topic.id)) {
-      this.#deleteClaims.run(row[0] as number)
-      this.#deleteDelayed.run(row[0] as number)
+      this.#dropPending(row[0] as number)
+      tx.changed.add(row[0] as number)
     }
     this.#skip.run(cursor, passed, topic.id)
     return cursor
   }
 
-  /** Forgets the group at one topic, or at all topics of a pattern. */
-  remove(topicOrPattern: string, name: string): number[] {
-    this.#dropPattern.run(name, topicOrPattern)
+  /**
+   * Forgets the group at one topic, or at all topics of a pattern, with what is pending. Where it has members now it goes on
+   * from where it has read to, so that they are not cut off. Resolves to the ids of those that go on.
+   */
+  remove(tx: Tx, topicOrPattern: string, name: string, patterns: readonly string[]): number[] {
+    if (!patterns.includes(topicOrPattern)) this.#dropPattern.run(name, topicOrPattern)
     this.#catalog.refresh()
-    const removed: number[] = []
+    const reset: number[] = []
     const matches = compilePattern(topicOrPattern)
+    const consumed = patterns.map((pattern) => compilePattern(pattern))
     for (const topic of this.#catalog.all()) {
       const group = matches(topic.name) ? this.find(topic, name) : undefined
       if (group === undefined) continue
-      this.#removeOne(group.id)
-      removed.push(group.id)
+      this.#dropLosses.run(name, topic.name)
+      if (consumed.some((consumes) => consumes(topic.name))) {
+        this.#dropPending(group.id)
+        this.#reset.run(group.id)
+        tx.changed.add(group.id)
+        reset.push(group.id)
+      } else this.#removeOne(group.id)
     }
-    return removed
+    return reset
+  }
+
+  /** Its row is gone although it is consumed here: a program that does not look at members has deleted it. */
+  remake(tx: Tx, at: GroupTopic, members: Members, outbox: Outbox): void {
+    if (!tx.first(at)) return
+    const { topic, group: name, cursor } = at
+    const ephemeral = at.seats.every(({ member }) => member.spec.ephemeral)
+    const made =
+      this.find(topic, name) ??
+      this.#create(topic, name, this.#positions.start(topic, { position: { seq: cursor + 1 } }), true, ephemeral)
+    tx.after(() => {
+      outbox.deleted(at)
+      for (const member of members.dissolve(at)) members.sit(member, topic, made)
+    })
   }
 
   /** Its only subscription is gone. */
@@ -182,12 +220,19 @@ export class Groups {
   }
 
   #removeOne(id: number): void {
+    this.#dropPending(id)
+    this.#delete.run(id)
+  }
+
+  #dropPending(id: number): void {
     this.#deleteClaims.run(id)
     this.#deleteDelayed.run(id)
-    this.#delete.run(id)
+    this.#parking.dropAll(id)
   }
 }
 
 function toGroup(row: readonly unknown[] | undefined): GroupRow | undefined {
-  return row === undefined ? undefined : { id: row[0] as number, epoch: row[1] as number, cursor: row[2] as number }
+  if (row === undefined) return undefined
+  const [id, epoch, cursor, deletedEpoch] = row as readonly [number, number, number, number]
+  return { id, epoch, cursor, deleted: deletedEpoch === epoch && epoch > 0 }
 }

@@ -1,62 +1,93 @@
 import type { Database, Statement } from './database.ts'
 import type { Seat } from './members.ts'
-import { CLAIM } from './schema.ts'
+import type { Parking } from './parking.ts'
+import type { Tx } from './tx.ts'
 
-/** What keeps messages of a key from being handed to one seat, as of now. */
+/** What keeps messages of a key from being handed to one seat, as of now. Looked up key by key, when it is asked for. */
 export class KeyRules {
-  /** Keys of which another owner holds something, or this one something that nobody handles any more. */
-  readonly #elsewhere = new Set<string>()
-  /** Keys that wait for a retry, with the first message that does. */
-  readonly #retry = new Map<string, number>()
-  /** Keys of which something is parked, with the first message that is. */
-  readonly #blocked = new Map<string, number>()
+  readonly #groupId: number
+  readonly #parking: Parking
+  readonly #firstRetry: Statement
+  readonly #anyParked: boolean
+  readonly #anyRetry: boolean
+  readonly #nothingWaits: boolean
+  /** From which seq on nothing of the key may be handed out: 0 when another owner holds it, Infinity when all may. */
+  readonly #blockedFrom: Map<string, number>
 
-  constructor(rows: Iterable<readonly unknown[]>, stuck: Iterable<string>) {
-    for (const key of stuck) this.#elsewhere.add(key)
-    for (const row of rows) {
-      const [key, state, seq] = row as readonly [string, number, number]
-      if (state === CLAIM.leased) this.#elsewhere.add(key)
-      else if (state === CLAIM.retry) this.#retry.set(key, seq)
-      else this.#blocked.set(key, seq)
-    }
+  constructor(parts: {
+    groupId: number
+    parking: Parking
+    firstRetry: Statement
+    anyParked: boolean
+    anyRetry: boolean
+    elsewhere: Map<string, number>
+  }) {
+    this.#groupId = parts.groupId
+    this.#parking = parts.parking
+    this.#firstRetry = parts.firstRetry
+    this.#anyParked = parts.anyParked
+    this.#anyRetry = parts.anyRetry
+    this.#nothingWaits = !parts.anyParked && !parts.anyRetry
+    this.#blockedFrom = parts.elsewhere
   }
 
   /** For a message that the group has never seen: everything of its key that is not done came before it. */
   blocksNew(key: string): boolean {
-    return this.#blocked.has(key) || this.#elsewhere.has(key) || this.#retry.has(key)
+    return this.#from(key) !== Infinity
   }
 
   /** For one that is ready (again): some of its key may have been parked before, and some after it. */
   blocksReady(key: string, seq: number): boolean {
-    return (
-      this.#elsewhere.has(key) || (this.#retry.get(key) ?? Infinity) < seq || (this.#blocked.get(key) ?? Infinity) < seq
-    )
+    return this.#from(key) < seq
   }
 
   parked(key: string, seq: number): void {
-    this.#blocked.set(key, Math.min(seq, this.#blocked.get(key) ?? Infinity))
+    const from = this.#from(key)
+    if (seq < from) this.#blockedFrom.set(key, seq)
+  }
+
+  #from(key: string): number {
+    if (this.#nothingWaits) return this.#blockedFrom.size === 0 ? Infinity : (this.#blockedFrom.get(key) ?? Infinity)
+    let from = this.#blockedFrom.get(key)
+    if (from !== undefined) return from
+    from = this.#anyParked ? this.#parking.first(this.#groupId, key) : Infinity
+    if (this.#anyRetry) from = Math.min(from, (this.#firstRetry.row(this.#groupId, key)?.[0] as number | null) ?? from)
+    this.#blockedFrom.set(key, from)
+    return from
   }
 }
 
-/** Reads the rules for a seat, as cheaply as the situation allows. */
+/** Makes the rules for a seat, as cheaply as the situation allows. */
 export class KeyRulesReader {
+  readonly #parking: Parking
   readonly #others: Statement
-  readonly #waiting: Statement
+  readonly #anyRetry: Statement
+  readonly #firstRetry: Statement
   readonly #elsewhere: Statement
 
-  constructor(db: Database) {
+  constructor(db: Database, parking: Parking) {
+    this.#parking = parking
     this.#others = db.prepare('SELECT 1 FROM owners WHERE group_name = ? AND id <> ? LIMIT 1')
-    this.#waiting = db.prepare(`
-      SELECT key, state, min(seq) FROM claims
-      WHERE group_id = ? AND state >= 2 AND key IS NOT NULL GROUP BY state, key`)
-    this.#elsewhere = db.prepare(`
-      SELECT key, state, seq FROM claims WHERE group_id = ? AND state = 1 AND owner <> ? AND key IS NOT NULL`)
+    this.#anyRetry = db.prepare('SELECT 1 FROM claims WHERE group_id = ? AND state = 2 LIMIT 1')
+    this.#firstRetry = db.prepare('SELECT min(seq) FROM claims WHERE group_id = ? AND state = 2 AND key = ?')
+    this.#elsewhere = db.prepare(
+      'SELECT key FROM claims WHERE group_id = ? AND state = 1 AND owner <> ? AND key IS NOT NULL',
+    )
   }
 
-  read(seat: Seat): KeyRules {
+  read(tx: Tx, seat: Seat): KeyRules {
     const { at, member } = seat
-    const waiting = this.#waiting.rows(at.id)
-    const alone = this.#others.row(at.group, member.owner) === undefined
-    return new KeyRules(alone ? waiting : waiting.concat(this.#elsewhere.rows(at.id, member.owner)), seat.stuck.keys())
+    const elsewhere = new Map<string, number>()
+    for (const key of seat.stuck.keys()) if (tx.isStuck(seat, key)) elsewhere.set(key, 0)
+    if (this.#others.row(at.group, member.owner) !== undefined)
+      for (const row of this.#elsewhere.iterate(at.id, member.owner)) elsewhere.set(row[0] as string, 0)
+    return new KeyRules({
+      groupId: at.id,
+      parking: this.#parking,
+      firstRetry: this.#firstRetry,
+      anyParked: this.#parking.any(at.id),
+      anyRetry: this.#anyRetry.row(at.id) !== undefined,
+      elsewhere,
+    })
   }
 }

@@ -1,5 +1,6 @@
 import { isDeadLetterTopic } from '../../core/topic.ts'
 import type { Catalog } from './catalog.ts'
+import type { Changes } from './changes.ts'
 import type { Claims } from './claims.ts'
 import { StoredWriter } from './columns.ts'
 import type { Database, Statement } from './database.ts'
@@ -25,6 +26,7 @@ class Totals {
 /** The messages themselves: appending, reading and deleting. */
 export class Log {
   readonly #catalog: Catalog
+  readonly #changes: Changes
   readonly #groups: Groups
   readonly #members: Members
   readonly #sequence: Statement
@@ -38,10 +40,12 @@ export class Log {
   readonly #skipped: Statement
   readonly #oldest: Statement
 
-  constructor(db: Database, catalog: Catalog, groups: Groups, members: Members) {
-    this.#catalog = catalog
-    this.#groups = groups
-    this.#members = members
+  constructor(parts: { db: Database; catalog: Catalog; changes: Changes; groups: Groups; members: Members }) {
+    const { db } = parts
+    this.#catalog = parts.catalog
+    this.#changes = parts.changes
+    this.#groups = parts.groups
+    this.#members = parts.members
     this.#sequence = db.prepare('SELECT last_seq, last_at FROM sequence')
     this.#setSequence = db.prepare('UPDATE sequence SET last_seq = ?, last_at = ?')
     this.#insert = db.prepare(
@@ -57,7 +61,7 @@ export class Log {
     this.#read = db.prepare(
       'SELECT seq, id, key, time, meta, body, size FROM messages WHERE topic_id = ? AND seq > ? ORDER BY seq LIMIT ?',
     )
-    this.#delete = db.prepare('DELETE FROM messages WHERE seq = ? AND topic_id = ? RETURNING kind, size')
+    this.#delete = db.prepare('DELETE FROM messages WHERE seq = ? AND topic_id = ? RETURNING kind, size, key')
     this.#skipped = db.prepare('UPDATE groups SET passed = passed + 1 WHERE topic_id = ? AND cursor < ?')
     this.#oldest = db.prepare('SELECT seq, size FROM messages WHERE topic_id = ? AND seq <= ? ORDER BY seq LIMIT ?')
   }
@@ -131,6 +135,7 @@ export class Log {
     }
     if (seq === last) return seqs
     this.#setSequence.run(seq, publishedAt)
+    this.#changes.appended(tx, last, seq)
     for (const [which, total] of totals.entries()) {
       if (total.stored === 0) continue
       const { id } = topics[which] as Topic
@@ -153,7 +158,7 @@ export class Log {
         Uint8Array,
         number,
       ]
-      writer.add(seq, id, key, time, meta, body, size, 0, 0)
+      writer.add(seq, id, key, time, meta, body, size, 0, 0, 0)
       if (writer.bytes >= READ_BYTES) return { columns: writer.finish(), more: true }
     }
     return { columns: writer.finish(), more: false }
@@ -178,7 +183,7 @@ export class Log {
   }
 
   /** Deletes single messages; what is out of them can still be settled. Resolves to how many there were. */
-  remove(topic: Topic, seqs: readonly number[], claims: Claims): number {
+  remove(tx: Tx, topic: Topic, seqs: readonly number[], claims: Claims): number {
     let removed = 0
     let bytes = 0
     for (const seq of seqs) {
@@ -187,7 +192,7 @@ export class Log {
       removed++
       bytes += row[1] as number
       if (row[0] !== KIND.targeted) this.#skipped.run(topic.id, seq)
-      claims.forget(topic, seq)
+      claims.forget(tx, topic, row[2] as string | null, seq)
     }
     if (removed > 0) this.#shrink.run(removed, bytes, topic.id)
     return removed

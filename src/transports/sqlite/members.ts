@@ -14,7 +14,22 @@ export interface Lease {
   readonly key: string | null
   /** The message is for this group alone, and nobody needs it after the ack. */
   readonly targeted: boolean
+  /** Attempts that the file counts as used because a handler was noted as running; 0 when none is. */
+  noted: number
 }
+
+/** A delivery that was lost while its handler was noted as running: the note is taken back when the handler's fate is known. */
+export interface LostNote {
+  readonly groupId: number
+  readonly epoch: number
+  readonly owner: number
+  readonly seq: number
+  readonly key: string | null
+  readonly noted: number
+}
+
+/** Most lost notes that are remembered for one subscription. */
+const MAX_LOST_NOTES = 10_000
 
 /** One group of one topic, as far as this process consumes it. */
 export class GroupTopic {
@@ -23,18 +38,25 @@ export class GroupTopic {
   readonly group: string
   /** Goes up when somebody moves or deletes the group: what was handed out before is lost. */
   epoch: number
+  /** How far the group had read when it was last looked at: where it starts if somebody deletes it. */
+  cursor: number
   readonly seats: Seat[] = []
 
-  constructor(id: number, topic: Topic, group: string, epoch: number) {
-    this.id = id
+  constructor(
+    topic: Topic,
+    group: string,
+    row: { readonly id: number; readonly epoch: number; readonly cursor: number },
+  ) {
+    this.id = row.id
     this.topic = topic
     this.group = group
-    this.epoch = epoch
+    this.epoch = row.epoch
+    this.cursor = row.cursor
   }
 
-  /** Something has changed there: whoever waits may look again. */
+  /** Something has changed there: members that wait look again. */
   touch(): void {
-    for (const seat of this.seats) seat.dirty = true
+    for (const seat of this.seats) seat.touch()
   }
 }
 
@@ -48,12 +70,15 @@ export class Seat {
   readonly stuck: KeyCounts = new KeyCounts()
   /** Leases in all. */
   out = 0
-  /** There may be something to claim. */
-  dirty = true
 
   constructor(member: Member, at: GroupTopic) {
     this.member = member
     this.at = at
+  }
+
+  /** There may be something to claim. */
+  touch(): void {
+    this.member.dirty.add(this)
   }
 }
 
@@ -69,13 +94,16 @@ export class Member {
   paused = false
   /** Drained: never claims again. */
   stopped = false
-  readonly seats: Seat[] = []
-  /** Where the next claim starts, so that no topic of a pattern starves the others. */
-  nextSeat = 0
+  /** By id of their group. */
+  readonly seats: Map<number, Seat> = new Map()
+  /** Seats where there may be something to claim. Those that were looked at last come last, so that no topic starves the others. */
+  readonly dirty: Set<Seat> = new Set()
   nextToken = 1
   /** When it was noted that it goes without, in the time of leases; 0 when it does not. */
   hungryAt = 0
   readonly leases: Map<number, Lease> = new Map()
+  /** By token. */
+  readonly lostNotes: Map<number, LostNote> = new Map()
 
   constructor(sub: number, spec: SubscribeSpec, owner: number) {
     this.sub = sub
@@ -88,8 +116,13 @@ export class Member {
     return this.credit > 0 && this.creditBytes > 0 && !this.paused && !this.stopped
   }
 
+  /** It wants messages, and there may be some. */
+  get mayClaim(): boolean {
+    return this.dirty.size > 0 && this.hungry
+  }
+
   lease(seat: Seat, seq: number, key: string | null, targeted: boolean): void {
-    this.leases.set(this.nextToken++, { seat, seq, key, targeted })
+    this.leases.set(this.nextToken++, { seat, seq, key, targeted, noted: 0 })
     seat.out++
     if (key !== null) seat.held.add(key)
   }
@@ -102,6 +135,20 @@ export class Member {
     lease.seat.out--
     if (lease.key !== null) lease.seat.held.remove(lease.key)
     return lease
+  }
+
+  /** Forgets all leases because others took this subscription for dead. Resolves to their tokens. */
+  loseAll(): number[] {
+    for (const [token, { seat, seq, key, noted }] of this.leases) {
+      if (noted === 0) continue
+      const { id, epoch } = seat.at
+      this.lostNotes.set(token, { groupId: id, epoch, owner: this.owner, seq, key, noted })
+    }
+    for (const token of this.lostNotes.keys()) {
+      if (this.lostNotes.size <= MAX_LOST_NOTES) break
+      this.lostNotes.delete(token)
+    }
+    return this.endAll()
   }
 
   /** Forgets all leases, or those of one seat; resolves to their tokens. */
@@ -143,11 +190,15 @@ export class Members {
     this.#members.set(member.sub, member)
   }
 
-  sit(member: Member, topic: Topic, group: { readonly id: number; readonly epoch: number }): void {
-    if (member.seats.some((seat) => seat.at.id === group.id)) return
+  sit(
+    member: Member,
+    topic: Topic,
+    group: { readonly id: number; readonly epoch: number; readonly cursor: number },
+  ): void {
+    if (member.seats.has(group.id)) return
     let at = this.#groups.get(group.id)
     if (at === undefined) {
-      at = new GroupTopic(group.id, topic, member.spec.group, group.epoch)
+      at = new GroupTopic(topic, member.spec.group, group)
       this.#groups.set(group.id, at)
       let peers = this.#byTopic.get(topic.id)
       if (peers === undefined) this.#byTopic.set(topic.id, (peers = new Set()))
@@ -155,24 +206,29 @@ export class Members {
     }
     const seat = new Seat(member, at)
     at.seats.push(seat)
-    member.seats.push(seat)
+    member.seats.set(group.id, seat)
+    seat.touch()
   }
 
   remove(member: Member): void {
     this.#members.delete(member.sub)
-    for (const seat of member.seats.splice(0)) this.#leave(seat)
+    for (const seat of member.seats.values()) this.#leave(seat)
+    member.seats.clear()
   }
 
-  /** The group is gone from the file: nobody sits there any more. */
-  dissolve(at: GroupTopic): void {
+  /** The group was deleted from the file. Returns the members that sat there. */
+  dissolve(at: GroupTopic): Member[] {
+    const members = at.seats.map(({ member }) => member)
     for (const seat of at.seats.slice()) {
-      seat.member.seats.splice(seat.member.seats.indexOf(seat), 1)
+      seat.member.seats.delete(at.id)
       this.#leave(seat)
     }
+    return members
   }
 
   #leave(seat: Seat): void {
     const { at } = seat
+    seat.member.dirty.delete(seat)
     at.seats.splice(at.seats.indexOf(seat), 1)
     if (at.seats.length > 0) {
       at.touch()
@@ -203,7 +259,7 @@ export class Members {
     this.#groups.get(groupId)?.touch()
   }
 
-  /** Another process has written: anything may have changed. */
+  /** A transaction was rolled back: what was taken for looked at was not. */
   touchAll(): void {
     for (const at of this.#groups.values()) at.touch()
   }

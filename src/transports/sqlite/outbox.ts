@@ -1,4 +1,5 @@
-import type { Member, Members, GroupTopic } from './members.ts'
+import type { GroupRow } from './groups.ts'
+import type { Member, GroupTopic } from './members.ts'
 import type { Reply } from './protocol.ts'
 
 /**
@@ -35,25 +36,36 @@ export class Outbox {
     }
   }
 
-  /** Somebody moved the group (`epoch`) or deleted it (undefined): what was handed out of it is nobody's any more. */
-  moved(members: Members, at: GroupTopic, epoch: number | undefined): void {
-    const reason = epoch === undefined ? `the group "${at.group}" was deleted` : `the group "${at.group}" was moved`
-    for (const seat of at.seats) this.#lost(seat.member, seat.member.endAll(seat), reason)
-    if (epoch === undefined) {
-      if (at.seats.some((seat) => !seat.member.spec.ephemeral)) {
-        const detail = `the group "${at.group}" of topic "${at.topic.name}" was deleted while it was consumed: its consumers get nothing of that topic until they subscribe again`
-        this.add({ kind: 'warning', code: 'sqlite-group-deleted', detail })
-      }
-      members.dissolve(at)
-    } else {
-      at.epoch = epoch
+  /** Somebody moved or deleted the group: what was handed out of it is nobody's any more. Undefined: its row is gone as well. */
+  moved(at: GroupTopic, group: GroupRow | undefined): void {
+    // A second look at the same change; the row of a deleted group is made again by the next claim.
+    if (group?.epoch === at.epoch) return
+    if (group === undefined) {
+      this.#lostOf(at, `the group "${at.group}" was deleted`)
       at.touch()
+      return
     }
+    if (group.deleted) this.deleted(at)
+    else this.#lostOf(at, `the group "${at.group}" was moved`)
+    at.epoch = group.epoch
+    at.cursor = group.cursor
+    at.touch()
+  }
+
+  /** The group was deleted while it is consumed here, and goes on from where it had read to. */
+  deleted(at: GroupTopic): void {
+    this.#lostOf(at, `the group "${at.group}" was deleted`)
+    const detail = `the group "${at.group}" of topic "${at.topic.name}" was deleted while it is consumed: it was made again where it had read to, and what was pending is forgotten. Close its consumers before you delete a group`
+    this.add({ kind: 'warning', code: 'sqlite-group-deleted', detail })
+  }
+
+  #lostOf(at: GroupTopic, reason: string): void {
+    for (const seat of at.seats) this.#lost(seat.member, seat.member.endAll(seat), reason)
   }
 
   /** The lease of the whole subscription is gone. */
   lostAll(member: Member, reason: string): void {
-    this.#lost(member, member.endAll(), reason)
+    this.#lost(member, member.loseAll(), reason)
   }
 
   #lost(member: Member, tokens: readonly number[], reason: string): void {

@@ -3,25 +3,30 @@ import type { GroupInfo } from '../../core/transport.ts'
 import type { Database, Statement } from './database.ts'
 import type { Members } from './members.ts'
 import type { Owners } from './owners.ts'
+import type { Parking } from './parking.ts'
 import { CLAIM } from './schema.ts'
 
 /** What groups there are and how they stand, for people and tools. */
 export class Overview {
   readonly #members: Members
   readonly #owners: Owners
+  readonly #parking: Parking
   readonly #groups: Statement
   readonly #claims: Statement
+  readonly #parked: Statement
   readonly #delayed: Statement
   readonly #future: Statement
   readonly #oldest: Statement
 
-  constructor(db: Database, members: Members, owners: Owners) {
+  constructor(db: Database, members: Members, owners: Owners, parking: Parking) {
+    this.#parking = parking
     this.#members = members
     this.#owners = owners
     this.#groups = db.prepare(`
       SELECT g.id, t.id, t.name, g.name, g.cursor, g.passed, g.started, t.appended
       FROM groups g JOIN topics t ON t.id = g.topic_id ORDER BY t.name, g.name`)
     this.#claims = db.prepare('SELECT state, count(*) FROM claims WHERE group_id = ? GROUP BY state')
+    this.#parked = db.prepare('SELECT count(*) FROM parked WHERE group_id = ?')
     this.#delayed = db.prepare('SELECT count(*) FROM delayed WHERE group_id = ?')
     this.#future = db.prepare(
       'SELECT count(*) FROM messages WHERE topic_id = ? AND deliver_at IS NOT NULL AND deliver_at > ? AND seq > ? AND kind <> 1',
@@ -29,6 +34,7 @@ export class Overview {
     this.#oldest = db.prepare(`
       SELECT min(published_at) FROM messages WHERE seq IN (
         SELECT min(seq) FROM claims WHERE group_id = ?
+        UNION ALL SELECT min(seq) FROM parked WHERE group_id = ?
         UNION ALL SELECT min(seq) FROM delayed WHERE group_id = ?
         UNION ALL SELECT * FROM (
           SELECT seq FROM messages WHERE ? = 1 AND topic_id = ? AND seq > ? AND kind <> 1 ORDER BY seq LIMIT 1
@@ -57,7 +63,10 @@ export class Overview {
     const inFlight = states.get(CLAIM.leased) ?? 0
     const delayed = this.#delayed.number(id)
     const unread = started === 1 ? Math.max(0, appended - passed) : 0
-    let claimed = 0
+    let claimed = this.#parked.number(id)
+    // What is parked behind something in play waits for it. Behind nothing, it should be on its way: that it is not is a stall.
+    const idle =
+      claimed === 0 ? 0 : this.#parking.idleKeys(id).reduce((sum, key) => sum + this.#parking.count(id, key), 0)
     for (const count of states.values()) claimed += count
     const waits = inFlight > 0 || (states.get(CLAIM.retry) ?? 0) > 0
     const unreadNow = unread === 0 ? 0 : Math.max(0, unread - this.#future.number(topicId, now, cursor))
@@ -67,9 +76,9 @@ export class Overview {
       lag: unread + claimed + delayed,
       inFlight,
       // In strict order everything is behind what is out.
-      ready: waits && this.#strict(id) ? 0 : (states.get(CLAIM.ready) ?? 0) + unreadNow,
+      ready: waits && this.#strict(id) ? 0 : (states.get(CLAIM.ready) ?? 0) + unreadNow + idle,
       members: this.#owners.patternsOf(group).filter((pattern) => compilePattern(pattern)(topic)).length,
-      oldestUnackedAt: (this.#oldest.row(id, id, started, topicId, cursor)?.[0] as number | null) ?? undefined,
+      oldestUnackedAt: (this.#oldest.row(id, id, id, started, topicId, cursor)?.[0] as number | null) ?? undefined,
     }
   }
 

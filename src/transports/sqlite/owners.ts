@@ -3,6 +3,7 @@ import type { Groups } from './groups.ts'
 import type { Member, Members } from './members.ts'
 import type { SubscribeSpec } from './protocol.ts'
 import type { Settling } from './settling.ts'
+import type { Tx } from './tx.ts'
 
 /**
  * Time for leases, in ms: the same for all processes of a machine, and nobody can set it. It starts anew when the machine
@@ -32,6 +33,7 @@ export class Owners {
   readonly #mine: Statement
   readonly #holding: Statement
   readonly #ofGroup: Statement
+  readonly #liveOfGroup: Statement
 
   constructor(parts: {
     db: Database
@@ -57,6 +59,7 @@ export class Owners {
     this.#all = db.prepare('SELECT id, group_name, ephemeral, lease_until FROM owners')
     this.#mine = db.prepare('SELECT id, group_name, ephemeral FROM owners WHERE instance = ?')
     this.#holding = db.prepare('SELECT id FROM groups WHERE name = ?')
+    this.#liveOfGroup = db.prepare('SELECT pattern FROM owners WHERE group_name = ? AND lease_until > ?')
     this.#ofGroup = db.prepare('SELECT pattern FROM owners WHERE group_name = ?')
   }
 
@@ -81,8 +84,12 @@ export class Owners {
   }
 
   /** Gives back what a subscription holds and forgets it, with its group when that was for it alone. */
-  remove(owner: number, group: string, ephemeral: boolean): void {
-    for (const row of this.#holding.rows(group)) this.#settling.giveBack(row[0] as number, owner)
+  remove(tx: Tx, owner: number, group: string, ephemeral: boolean): void {
+    this.#remove(tx, owner, group, ephemeral, false)
+  }
+
+  #remove(tx: Tx, owner: number, group: string, ephemeral: boolean, dead: boolean): void {
+    for (const row of this.#holding.rows(group)) this.#settling.giveBack(tx, row[0] as number, owner, dead)
     this.#delete.run(owner)
     if (ephemeral) this.#groups.removeEphemeral(group)
   }
@@ -93,11 +100,15 @@ export class Owners {
   }
 
   /** Does so for those whose lease has ended. Resolves to how many there were. */
-  reap(members: Members): number {
+  reap(tx: Tx, members: Members): number {
     const now = this.#time()
     // Written before the machine was started anew: such a lease would last for as long as the machine had been up.
     this.#clamp.run(now, now)
-    return this.#removeAll(this.#others(members).filter((row) => (row[3] as number) <= now))
+    return this.#removeAll(
+      tx,
+      this.#others(members).filter((row) => (row[3] as number) <= now),
+      true,
+    )
   }
 
   /** Rows of all subscriptions but ours that are alive. */
@@ -107,13 +118,13 @@ export class Owners {
     return this.#all.rows().filter((row) => !ours.has(row[0]))
   }
 
-  /** Does so for what an earlier thread of this very transport has left. */
-  reapPredecessor(): number {
-    return this.#removeAll(this.#mine.rows(this.#instance))
+  /** Does so for what an earlier thread of this very transport has left. The process lives: no attempt was used. */
+  reapPredecessor(tx: Tx): number {
+    return this.#removeAll(tx, this.#mine.rows(this.#instance), false)
   }
 
-  #removeAll(rows: readonly (readonly unknown[])[]): number {
-    for (const row of rows) this.remove(row[0] as number, row[1] as string, row[2] === 1)
+  #removeAll(tx: Tx, rows: readonly (readonly unknown[])[], dead: boolean): number {
+    for (const row of rows) this.#remove(tx, row[0] as number, row[1] as string, row[2] === 1, dead)
     return rows.length
   }
 
@@ -121,6 +132,11 @@ export class Owners {
   nextEndIn(members: Members): number {
     const ends = this.#others(members).map((row) => row[3] as number)
     return Math.max(0, Math.min(...ends) - this.#time())
+  }
+
+  /** The same without those whose lease has ended. */
+  livePatternsOf(group: string): string[] {
+    return this.#liveOfGroup.rows(group, this.#time()).map((row) => row[0] as string)
   }
 
   /** Subscriptions of a group, of all processes: the topic or pattern of each. */

@@ -27,7 +27,9 @@ export class Pass {
   #rules: KeyRules | undefined
   readonly #sharing: Sharing
   #newKeys: number | undefined
-  readonly #taken = new Set<string>()
+  readonly #maxPerKey: number
+  /** How many messages of each key were taken in this pass. */
+  readonly #taken = new Map<string, number>()
 
   constructor(parts: {
     tx: Tx
@@ -44,6 +46,7 @@ export class Pass {
     this.#tx = parts.tx
     this.#reader = parts.reader
     this.#sharing = parts.sharing
+    this.#maxPerKey = parts.seat.member.spec.maxPerKey
   }
 
   get full(): boolean {
@@ -51,7 +54,7 @@ export class Pass {
   }
 
   get rules(): KeyRules {
-    return (this.#rules ??= this.#reader.read(this.seat))
+    return (this.#rules ??= this.#reader.read(this.#tx, this.seat))
   }
 
   /** What the message must keep its order with: its key, the whole topic, or nothing. */
@@ -60,17 +63,24 @@ export class Pass {
     return order === 'key' ? key : order === 'strict' ? '' : null
   }
 
+  /** The member has as many messages of the key as it may: others go first. */
+  isFull(key: string): boolean {
+    return this.#tx.held(this.seat, key) + (this.#taken.get(key) ?? 0) >= this.#maxPerKey
+  }
+
   /** False when the key should be left to another member. Ends the pass: what follows must not pass what is left. */
   takes(key: string | null): boolean {
     if (key === null) return true
+    const taken = this.#taken.get(key) ?? 0
     this.#newKeys ??= this.#sharing.newKeys(this.#tx, this.seat)
-    if (this.#newKeys === Infinity || this.#taken.has(key) || this.#tx.holds(this.seat, key)) return true
-    if (this.#newKeys <= 0) {
-      this.restrained = true
-      return false
+    if (this.#newKeys !== Infinity && taken === 0 && !this.#tx.holds(this.seat, key)) {
+      if (this.#newKeys <= 0) {
+        this.restrained = true
+        return false
+      }
+      this.#newKeys--
     }
-    this.#newKeys--
-    this.#taken.add(key)
+    this.#taken.set(key, taken + 1)
     return true
   }
 }

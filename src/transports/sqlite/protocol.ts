@@ -26,7 +26,18 @@ export interface OutgoingColumns {
 }
 
 /** Columns of `StoredColumns.numbers`, one row per message. */
-export const IN = { seq: 0, time: 1, attempt: 2, firstAt: 3, meta: 4, bodyBytes: 5, size: 6, stride: 7 } as const
+export const IN = {
+  seq: 0,
+  time: 1,
+  attempt: 2,
+  /** See `HISTORY`. */
+  history: 3,
+  firstAt: 4,
+  meta: 5,
+  bodyBytes: 6,
+  size: 7,
+  stride: 8,
+} as const
 
 /** Messages of one topic on their way out of the log. */
 export interface StoredColumns {
@@ -38,8 +49,8 @@ export interface StoredColumns {
   readonly bodies: Uint8Array
 }
 
-/** Codes of `SettleCommand.outcomes`. */
-export const OUTCOME = { ack: 0, nack: 1, release: 2, drop: 3, deadLetter: 4 } as const
+/** Codes of `SettleCommand.outcomes`. `unseen`: it comes back as if it had never been handed out. */
+export const OUTCOME = { ack: 0, nack: 1, release: 2, drop: 3, deadLetter: 4, unseen: 5 } as const
 
 export interface SubscribeSpec {
   readonly topic: string
@@ -47,6 +58,7 @@ export interface SubscribeSpec {
   readonly order: 'none' | 'key' | 'strict'
   readonly ephemeral: boolean
   readonly from: StartFrom
+  readonly maxPerKey: number
   readonly consumerId: string
 }
 
@@ -70,16 +82,22 @@ export type Command =
       readonly tokens: Float64Array
       readonly outcomes: Uint8Array
       readonly delays: Float64Array | undefined
+      /** Attempts that are used up, for those that are given back. */
+      readonly used: Float64Array | undefined
       /** One for each outcome `deadLetter`, in their order. */
       readonly letters: OutgoingColumns | undefined
     }
-  /** The delivery's next attempt is made by its holder: counted as if it had been handed out again. */
+  /** See `TransportSubscription.noteAttempts`. */
   | {
       readonly kind: 'note'
       readonly call: number
       readonly sub: number
-      readonly token: number
-      readonly attempt: number
+      readonly tokens: Float64Array
+      readonly used: Float64Array
+      /** 1 or 0. */
+      readonly running: Uint8Array
+      /** NaN: at once. */
+      readonly notBefore: Float64Array
     }
   | { readonly kind: 'subscribe'; readonly call: number; readonly sub: number; readonly spec: SubscribeSpec }
   | { readonly kind: 'credit'; readonly sub: number; readonly count: number; readonly bytes: number }
@@ -125,9 +143,9 @@ export type Reply =
   | {
       readonly kind: 'loss'
       readonly topic: string
-      readonly group: string
-      readonly count: number
-      readonly seq: number
+      readonly group: string | undefined
+      readonly count: number | undefined
+      readonly seq: number | undefined
       readonly reason: string
     }
   | { readonly kind: 'warning'; readonly code: string; readonly detail: string }

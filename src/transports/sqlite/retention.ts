@@ -1,11 +1,13 @@
-import { isDeadLetterTopic } from '../../core/topic.ts'
+import { isDeadLetterTopic, mayBeBroadcast } from '../../core/topic.ts'
 import type { Catalog } from './catalog.ts'
 import type { Claims } from './claims.ts'
 import type { Database, Statement } from './database.ts'
 import type { Log } from './log.ts'
+import type { Losses } from './losses.ts'
 import type { Topic } from './members.ts'
 import type { ResolvedSqliteRetention } from './options.ts'
 import type { Outbox } from './outbox.ts'
+import type { Parking } from './parking.ts'
 import type { Positions } from './positions.ts'
 import { KIND } from './schema.ts'
 import type { Tx } from './tx.ts'
@@ -24,10 +26,13 @@ interface GroupState {
   readonly id: number
   readonly name: string
   readonly cursor: number
+  /** False for one that only got redriven messages so far. */
+  readonly started: boolean
 }
 
 interface Candidate {
   readonly seq: number
+  readonly key: string | null
   readonly kind: number
   readonly size: number
 }
@@ -38,6 +43,8 @@ export class Retention {
   readonly #catalog: Catalog
   readonly #claims: Claims
   readonly #log: Log
+  readonly #losses: Losses
+  readonly #parking: Parking
   readonly #positions: Positions
   readonly #outbox: Outbox
   readonly #candidates: Statement
@@ -57,6 +64,8 @@ export class Retention {
     catalog: Catalog
     claims: Claims
     log: Log
+    losses: Losses
+    parking: Parking
     positions: Positions
     outbox: Outbox
   }) {
@@ -64,11 +73,13 @@ export class Retention {
     this.#catalog = parts.catalog
     this.#claims = parts.claims
     this.#log = parts.log
+    this.#losses = parts.losses
+    this.#parking = parts.parking
     this.#positions = parts.positions
     this.#outbox = parts.outbox
     this.#candidates = parts.db.prepare(`
-      SELECT seq, kind, size, deliver_at FROM messages WHERE topic_id = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ${STEP}`)
-    this.#groups = parts.db.prepare('SELECT id, name, cursor FROM groups WHERE topic_id = ? AND started = 1')
+      SELECT seq, kind, size, deliver_at, key FROM messages WHERE topic_id = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ${STEP}`)
+    this.#groups = parts.db.prepare('SELECT id, name, cursor, started FROM groups WHERE topic_id = ?')
     const ofTopic = 'seq = ? AND group_id IN (SELECT id FROM groups WHERE topic_id = ?)'
     this.#claim = parts.db.prepare(`SELECT group_id, state FROM claims WHERE ${ofTopic}`)
     this.#delayed = parts.db.prepare(`SELECT group_id FROM delayed WHERE ${ofTopic}`)
@@ -135,10 +146,15 @@ export class Retention {
    */
   #trim(tx: Tx, topic: Topic, after: number, upTo: number, bytes: number): number | undefined {
     const rows = this.#candidates.rows(topic.id, after, upTo)
-    const groups = this.#groups
-      .rows(topic.id)
-      .map((row) => ({ id: row[0] as number, name: row[1] as string, cursor: row[2] as number }))
-    const slowest = Math.min(...groups.map((group) => group.cursor))
+    const groups = this.#groups.rows(topic.id).map((row) => ({
+      id: row[0] as number,
+      name: row[1] as string,
+      cursor: row[2] as number,
+      started: row[3] === 1,
+    }))
+    const started = groups.filter((group) => group.started)
+    const slowest = Math.min(...started.map((group) => group.cursor))
+    let unseen: { count: number; first: number } | undefined
     const losses = new Map<number, { count: number; first: number }>()
     const seqs: number[] = []
     let won = 0
@@ -149,7 +165,7 @@ export class Retention {
         end = false
         break
       }
-      const [seq, kind, size, deliverAt] = row as readonly [number, number, number, number | null]
+      const [seq, kind, size, deliverAt, key] = row as readonly [number, number, number, number | null, string | null]
       if (this.#limits.keepUnacked && kind !== KIND.targeted && seq > slowest) {
         // So is everything behind it, but for messages to one group alone, which go with their ack.
         end = true
@@ -157,12 +173,17 @@ export class Retention {
       }
       at = seq
       if (deliverAt !== null && deliverAt > tx.now) continue
-      if (!this.#mayGo(topic, { seq, kind, size }, groups, losses)) continue
+      if (!this.#mayGo(topic, { seq, key, kind, size }, started, losses)) continue
+      if (started.length === 0 && kind !== KIND.targeted) {
+        if (unseen === undefined) unseen = { count: 1, first: seq }
+        else unseen.count++
+      }
       seqs.push(seq)
       won += size
     }
-    if (seqs.length > 0) this.#log.remove(topic, seqs, this.#claims)
-    tx.after(() => this.#tellLosses(topic, groups, losses))
+    if (seqs.length > 0) this.#log.remove(tx, topic, seqs, this.#claims)
+    this.#recordLosses(tx, topic, groups, losses)
+    if (unseen !== undefined) this.#reportUnseen(tx, topic, unseen)
     return end ? undefined : at
   }
 
@@ -175,6 +196,7 @@ export class Retention {
     const { seq, kind } = candidate
     const claims = this.#claim.rows(seq, topic.id)
     const waiting = this.#delayed.rows(seq, topic.id).map((row) => row[0] as number)
+    waiting.push(...this.#parking.groupsOf(topic, candidate.key, seq))
     if (this.#limits.keepUnacked) return claims.length === 0 && waiting.length === 0
     // In flight somewhere: it will be settled, or be back for the next run.
     if (claims.some((row) => row[1] === 1)) return false
@@ -188,21 +210,38 @@ export class Retention {
     return true
   }
 
-  #tellLosses(
+  #recordLosses(
+    tx: Tx,
     topic: Topic,
     groups: readonly GroupState[],
     losses: ReadonlyMap<number, { count: number; first: number }>,
   ): void {
-    for (const [id, { count, first }] of losses) {
-      const group = groups.find((one) => one.id === id)?.name ?? ''
-      this.#outbox.add({
-        kind: 'loss',
+    const reason = 'retention deleted messages that the group had not acked'
+    for (const { id, name } of groups) {
+      const loss = losses.get(id)
+      if (loss === undefined) continue
+      this.#losses.record(tx, {
+        groupId: id,
+        group: name,
         topic: topic.name,
-        group,
-        count,
-        seq: first,
-        reason: 'retention deleted messages that the group had not acked',
+        reason,
+        count: loss.count,
+        firstSeq: loss.first,
       })
     }
+  }
+
+  /** No group has read the topic. Dead letters concern the group that failed, which is part of their topic's name. */
+  #reportUnseen(tx: Tx, topic: Topic, { count, first }: { count: number; first: number }): void {
+    const failed = isDeadLetterTopic(topic.name) ? topic.name.split('.').at(-2) : undefined
+    const reason =
+      failed === undefined
+        ? 'retention deleted messages that no group had read'
+        : 'retention deleted dead letters older than deadLetterMaxAgeMs'
+    if (failed !== undefined && !mayBeBroadcast(failed)) {
+      this.#losses.record(tx, { group: failed, topic: topic.name, reason, count, firstSeq: first })
+      return
+    }
+    tx.after(() => this.#outbox.add({ kind: 'loss', topic: topic.name, group: failed, count, seq: first, reason }))
   }
 }

@@ -3,7 +3,7 @@ import { FileError } from './file-error.ts'
 
 /** "BusB", in the header of the file: tells our files from everybody else's. */
 const APPLICATION_ID = 0x42757342
-const SCHEMA_VERSION = 1
+const SCHEMA_VERSION = 2
 
 /** State of a row of `claims`. */
 export const CLAIM = {
@@ -13,9 +13,10 @@ export const CLAIM = {
   leased: 1,
   /** Waits for `not_before`, and holds back its key meanwhile. */
   retry: 2,
-  /** Behind another message of its key, which is leased or waits for its retry. */
-  blocked: 3,
 } as const
+
+/** `history` of a row of `claims` or `parked`: see `DeliveryHistory`. */
+export const HISTORY = { new: 0, returned: 1, unknown: 2, died: 3 } as const
 
 /** Kind of a row of `messages`. */
 export const KIND = {
@@ -121,6 +122,67 @@ CREATE TABLE owners (
 CREATE INDEX owners_of_group ON owners (group_name);
 `
 
+/*
+ * Version 2. An attempt is used up when a handler starts, not when a message is handed out:
+ *
+ * - `used` counts them, with the one that is `running`, if somebody noted that. `taken_back` is to be subtracted: a process
+ *   that had been taken for dead says so when it wakes up, and another owner may write `used` at the same time.
+ * - `owner` stays on a row whose owner died, so that it can be told from one that died later.
+ * - A leased row may have a `not_before`: its holder waits for the next attempt.
+ *
+ * What is behind its key has a table of its own, in the order of the key. However long the backlog of one key is, `claims`
+ * holds only what is in play, and a look at it costs the same.
+ *
+ * A group that is deleted while it is consumed keeps its row, and `deleted_epoch` tells its members why the epoch went up.
+ *
+ * `changes` numbers what makes messages ready by other means than publishing them; `groups.changed` and `topics.last_seq`
+ * tell other processes where to look.
+ */
+const SCHEMA_2 = `
+ALTER TABLE claims RENAME COLUMN attempt TO used;
+ALTER TABLE claims ADD COLUMN taken_back INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE claims ADD COLUMN running INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE claims ADD COLUMN history INTEGER NOT NULL DEFAULT 0;
+UPDATE claims SET used = used - 1 WHERE state = 1 AND used > 0;
+UPDATE claims SET history = 1 WHERE used > 0;
+CREATE TABLE parked (
+  group_id INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  used INTEGER NOT NULL DEFAULT 0,
+  taken_back INTEGER NOT NULL DEFAULT 0,
+  history INTEGER NOT NULL DEFAULT 0,
+  owner INTEGER,
+  first_at INTEGER,
+  PRIMARY KEY (group_id, key, seq)
+) WITHOUT ROWID;
+INSERT INTO parked (group_id, key, seq, used, history, first_at)
+  SELECT group_id, coalesce(key, ''), seq, used, history, first_at FROM claims WHERE state = 3;
+DELETE FROM claims WHERE state = 3;
+DROP INDEX claims_waiting;
+CREATE INDEX claims_retry ON claims (group_id, key) WHERE state = 2;
+ALTER TABLE sequence ADD COLUMN changes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE groups ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE groups ADD COLUMN deleted_epoch INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX groups_changed ON groups (changed);
+CREATE INDEX topics_changed ON topics (last_seq);
+CREATE TABLE losses (
+  id INTEGER PRIMARY KEY,
+  group_name TEXT NOT NULL,
+  topic TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  messages INTEGER NOT NULL,
+  first_seq INTEGER NOT NULL,
+  UNIQUE (group_name, topic, reason)
+);
+CREATE TABLE processes (
+  instance TEXT PRIMARY KEY,
+  retention TEXT NOT NULL,
+  lease_until INTEGER NOT NULL,
+  lease_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+`
+
 /** Brings a file to the current schema: creates it when it is empty. Safe while other processes do the same. */
 export function migrate(db: DatabaseSync): void {
   // A file that is not ours must be refused before anything in it changes, the journal mode included.
@@ -130,8 +192,10 @@ export function migrate(db: DatabaseSync): void {
     throw new FileError('no-wal', `SQLite can't keep a write-ahead log there (journal mode "${String(mode)}")`)
   db.exec('BEGIN IMMEDIATE')
   try {
-    if (check(db) === 0) {
-      db.exec(SCHEMA_1)
+    const version = check(db)
+    if (version < SCHEMA_VERSION) {
+      if (version < 1) db.exec(SCHEMA_1)
+      db.exec(SCHEMA_2)
       db.exec(`PRAGMA application_id = ${APPLICATION_ID}`)
       db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`)
     }

@@ -4,46 +4,78 @@ import type { Groups } from './groups.ts'
 import type { Log } from './log.ts'
 import type { GroupTopic, Lease, Member, Members, Seat } from './members.ts'
 import type { Outbox } from './outbox.ts'
+import type { Parking } from './parking.ts'
 import { OUTCOME } from './protocol.ts'
 import type { Command, SettleFailure } from './protocol.ts'
+import { HISTORY } from './schema.ts'
 import type { Tx } from './tx.ts'
 
 export type SettleCommand = Extract<Command, { kind: 'settle' }>
+export type NoteCommand = Extract<Command, { kind: 'note' }>
 
-/** Takes the outcomes of deliveries. */
+/** Takes the outcomes of deliveries, and notes about those that have none yet. */
 export class Settling {
   readonly #claims: Claims
   readonly #groups: Groups
   readonly #log: Log
   readonly #members: Members
   readonly #outbox: Outbox
+  readonly #parking: Parking
   readonly #done: Statement
   readonly #ready: Statement
   readonly #retry: Statement
+  readonly #unseen: Statement
   readonly #note: Statement
+  readonly #takeBack: Statement
+  readonly #returnOne: Statement
   readonly #return: Statement
+  readonly #orphan: Statement
 
-  constructor(parts: { db: Database; claims: Claims; groups: Groups; log: Log; members: Members; outbox: Outbox }) {
+  constructor(parts: {
+    db: Database
+    claims: Claims
+    groups: Groups
+    log: Log
+    members: Members
+    outbox: Outbox
+    parking: Parking
+  }) {
+    const { db } = parts
     this.#claims = parts.claims
     this.#groups = parts.groups
     this.#log = parts.log
     this.#members = parts.members
     this.#outbox = parts.outbox
+    this.#parking = parts.parking
     const ours = 'group_id = ? AND seq = ? AND owner = ? AND state = 1'
-    this.#done = parts.db.prepare(`DELETE FROM claims WHERE ${ours}`)
-    this.#ready = parts.db.prepare(`UPDATE claims SET state = 0, owner = NULL, attempt = attempt - ? WHERE ${ours}`)
-    this.#retry = parts.db.prepare(
-      `UPDATE claims SET state = 2, owner = NULL, attempt = attempt - ?, not_before = ?, since = ? WHERE ${ours}`,
+    this.#done = db.prepare(`DELETE FROM claims WHERE ${ours}`)
+    // Kept for what no handler has ended meanwhile: it may still be the one that ended its process.
+    const givenBack = `owner = NULL, running = 0, used = ?, history = max(iif(? = 1, history, 0), ${HISTORY.returned})`
+    this.#ready = db.prepare(`UPDATE claims SET state = 0, not_before = NULL, since = NULL, ${givenBack} WHERE ${ours}`)
+    this.#retry = db.prepare(`UPDATE claims SET state = 2, not_before = ?, since = ?, ${givenBack} WHERE ${ours}`)
+    this.#unseen = db.prepare(`UPDATE claims SET state = 0, owner = NULL WHERE ${ours}`)
+    this.#note = db.prepare(
+      `UPDATE claims SET used = ?, running = ?, history = iif(? = 1, history, ${HISTORY.returned}), not_before = ?, since = ?
+      WHERE ${ours}`,
     )
-    this.#note = parts.db.prepare(`UPDATE claims SET attempt = ? WHERE ${ours}`)
-    this.#return = parts.db.prepare(
-      'UPDATE claims SET state = 0, owner = NULL WHERE group_id = ? AND owner = ? AND state = 1',
-    )
+    this.#takeBack = db.prepare(`
+      UPDATE claims SET taken_back = taken_back + ?,
+        history = iif(owner = ? AND state <> 1 AND history = ${HISTORY.died}, ${HISTORY.returned}, history)
+      WHERE group_id = ? AND seq = ?`)
+    // An attempt that the holder noted as waiting for its time goes on waiting.
+    const back = 'state = iif(not_before > ?, 2, 0), running = 0'
+    const alive = `${back}, owner = NULL, used = used - running, history = max(history, ${HISTORY.returned})`
+    this.#returnOne = db.prepare(`UPDATE claims SET ${alive} WHERE ${ours}`)
+    this.#return = db.prepare(`UPDATE claims SET ${alive} WHERE group_id = ? AND owner = ? AND state = 1`)
+    this.#orphan = db.prepare(`
+      UPDATE claims SET ${back},
+        history = iif(running = 1 OR history = ${HISTORY.died}, ${HISTORY.died}, ${HISTORY.unknown})
+      WHERE group_id = ? AND owner = ? AND state = 1`)
   }
 
   /** Settles in the given order, and answers when the file has it. A delivery that is not ours any more is a failure. */
   settle(tx: Tx, member: Member, command: SettleCommand): void {
-    const { tokens, outcomes, delays } = command
+    const { tokens, outcomes } = command
     const failures: SettleFailure[] = []
     const freed = new Map<Seat, Map<string, number>>()
     const moved = new Set<GroupTopic>()
@@ -61,16 +93,23 @@ export class Settling {
       if (
         lease === undefined ||
         moved.has(lease.seat.at) ||
-        !this.#settleOne(tx, member.owner, lease, outcome, delays?.[index] ?? 0)
+        !this.#settleOne(tx, member.owner, lease, command, index)
       ) {
         failures.push({ index, error: undefined })
         continue
       }
       if (letterRow >= 0) letters.push(letterRow)
-      if (lease.key !== null) noteFreed(tx, freed, lease.seat, lease.key)
+      if (lease.key === null) continue
+      tx.free(lease.seat, lease.key)
+      // What goes back brings out what is behind it when its turn comes.
+      if (!isReturned(outcome)) count(freed, lease.seat, lease.key)
+      if (member.spec.order === 'strict') tx.changed.add(lease.seat.at.id)
     }
     if (letters.length > 0 && command.letters !== undefined) this.#log.append(tx, command.letters, letters)
-    for (const [seat, keys] of freed) for (const [key, settled] of keys) this.#claims.unblock(seat.at.id, key, settled)
+    for (const [seat, keys] of freed) {
+      if (!this.#parking.any(seat.at.id)) continue
+      for (const [key, settled] of keys) this.#claims.advanceKey(tx, seat, key, settled)
+    }
     for (const at of checked) at.touch()
     tx.after(() => {
       for (const token of tokens) member.end(token)
@@ -78,71 +117,121 @@ export class Settling {
     })
   }
 
-  #settleOne(tx: Tx, owner: number, lease: Lease, outcome: number, delayMs: number): boolean {
+  #settleOne(tx: Tx, owner: number, lease: Lease, command: SettleCommand, index: number): boolean {
     const { seat, seq } = lease
     const group = seat.at.id
-    if (outcome === OUTCOME.nack || outcome === OUTCOME.release) {
-      const uncounted = outcome === OUTCOME.release ? 1 : 0
-      return delayMs > 0
-        ? this.#retry.run(uncounted, tx.now + delayMs, tx.now, group, seq, owner) === 1
-        : this.#ready.run(uncounted, group, seq, owner) === 1
+    const outcome = command.outcomes[index] as number
+    if (!isReturned(outcome)) {
+      if (this.#done.run(group, seq, owner) !== 1) return false
+      if (lease.targeted) this.#log.removeTargeted(seat.at.topic, seq)
+      return true
     }
-    if (this.#done.run(group, seq, owner) !== 1) return false
-    if (lease.targeted) this.#log.removeTargeted(seat.at.topic, seq)
-    return true
+    const delayMs = command.delays?.[index] ?? 0
+    if (delayMs <= 0) tx.changed.add(group)
+    if (outcome === OUTCOME.unseen) return this.#unseen.run(group, seq, owner) === 1
+    const used = command.used?.[index] ?? 0
+    const keep = outcome === OUTCOME.release ? 1 : 0
+    return delayMs > 0
+      ? this.#retry.run(tx.now + delayMs, tx.now, used, keep, group, seq, owner) === 1
+      : this.#ready.run(used, keep, group, seq, owner) === 1
   }
 
-  /** Its holder tries again without giving it back. A later death of the process goes on counting from there. */
-  note(owner: number, { seat, seq }: Lease, attempt: number): void {
-    this.#note.run(attempt, seat.at.id, seq, owner)
+  /** See `TransportSubscription.noteAttempts`. */
+  note(tx: Tx, member: Member, { tokens, used, running, notBefore }: NoteCommand): void {
+    for (let index = 0; index < tokens.length; index++) {
+      const token = tokens[index] as number
+      const attempts = used[index] as number
+      const lease = member.leases.get(token)
+      if (lease === undefined) {
+        this.#takeBackNote(tx, member, token, attempts)
+        continue
+      }
+      const runs = running[index] === 1
+      const at = notBefore[index] as number
+      const waits = !runs && at > tx.now
+      this.#note.run(
+        attempts,
+        runs ? 1 : 0,
+        runs ? 1 : 0,
+        waits ? at : null,
+        waits ? tx.now : null,
+        lease.seat.at.id,
+        lease.seq,
+        member.owner,
+      )
+      tx.after(() => {
+        lease.noted = runs ? attempts : 0
+      })
+    }
+  }
+
+  /** Its lease was lost while its handler ran, and other members believe that the process died of it. */
+  #takeBackNote(tx: Tx, member: Member, token: number, used: number): void {
+    const lost = member.lostNotes.get(token)
+    if (lost === undefined || lost.noted <= used) return
+    tx.after(() => member.lostNotes.delete(token))
+    if (this.#groups.get(lost.groupId)?.epoch !== lost.epoch) return
+    const attempts = lost.noted - used
+    this.#takeBack.run(attempts, lost.owner, lost.groupId, lost.seq)
+    if (lost.key !== null) this.#parking.takeBack(lost.groupId, lost.key, lost.seq, lost.owner, attempts)
   }
 
   /** False when the group was moved or deleted since the deliveries were handed out. */
   #standsStill(tx: Tx, at: GroupTopic): boolean {
     const group = this.#groups.get(at.id)
     if (group?.epoch === at.epoch) return true
-    tx.after(() => this.#outbox.moved(this.#members, at, group?.epoch))
+    tx.after(() => this.#outbox.moved(at, group))
     return false
   }
 
-  /** Gives back everything that an owner has of a group. Each counts as an attempt: nobody knows how far it came. */
-  giveBack(groupId: number, owner: number): void {
-    this.#return.run(groupId, owner)
-    this.#claims.unblockAll(groupId)
+  /** Gives back everything that an owner has of a group. `dead`: nobody knows how far it came. */
+  giveBack(tx: Tx, groupId: number, owner: number, dead: boolean): void {
+    const statement = dead ? this.#orphan : this.#return
+    if (statement.run(tx.now, groupId, owner) === 0) return
+    this.#members.touchGroup(groupId)
+    tx.changed.add(groupId)
   }
 
   /** An outcome could not be written: nobody handles the delivery any more, and nothing of its key may pass it. */
-  abandon(member: Member, tokens: readonly number[]): void {
+  abandon(member: Member, tokens: Iterable<number>): void {
     for (const token of tokens) {
       const lease = member.leases.get(token)
       if (lease !== undefined && lease.key !== null) lease.seat.stuck.add(lease.key)
     }
   }
 
-  /** Gives back what was abandoned. */
-  giveBackLeases(tx: Tx, member: Member, tokens: readonly number[]): void {
-    const seats = new Set<Seat>()
-    for (const token of tokens) {
-      const lease = member.leases.get(token)
+  /** Gives back what was abandoned. What had failed, or was handed back, has used the attempts that it said. */
+  giveBackLeases(tx: Tx, member: Member, command: SettleCommand, indexes: readonly number[]): void {
+    for (const index of indexes) {
+      const lease = member.leases.get(command.tokens[index] as number)
       if (lease === undefined) continue
-      seats.add(lease.seat)
-      this.#ready.run(0, lease.seat.at.id, lease.seq, member.owner)
+      const { seat, seq, key } = lease
+      if (isReturned(command.outcomes[index] as number)) this.#settleOne(tx, member.owner, lease, command, index)
+      else this.#returnOne.run(tx.now, seat.at.id, seq, member.owner)
+      // Members may take it in this very transaction.
+      if (key !== null) {
+        tx.free(seat, key)
+        tx.unstick(seat, key)
+        this.#claims.release(tx, seat.at.id, key, indexes.length)
+      }
+      seat.at.touch()
+      tx.changed.add(seat.at.id)
     }
-    for (const seat of seats) this.#claims.unblockAll(seat.at.id)
     tx.after(() => {
-      for (const token of tokens) {
-        const lease = member.end(token)
+      for (const index of indexes) {
+        const lease = member.end(command.tokens[index] as number)
         if (lease !== undefined && lease.key !== null) lease.seat.stuck.remove(lease.key)
       }
     })
   }
 }
 
-/** Notes a key of which nothing else is out there, and how much of it was: what stands behind it may go. */
-function noteFreed(tx: Tx, freed: Map<Seat, Map<string, number>>, seat: Seat, key: string): void {
-  const settled = tx.free(seat, key)
-  if (settled < seat.held.get(key)) return
-  const keys = freed.get(seat)
-  if (keys === undefined) freed.set(seat, new Map([[key, settled]]))
-  else keys.set(key, settled)
+function isReturned(outcome: number): boolean {
+  return outcome === OUTCOME.nack || outcome === OUTCOME.release || outcome === OUTCOME.unseen
+}
+
+function count(freed: Map<Seat, Map<string, number>>, seat: Seat, key: string): void {
+  let keys = freed.get(seat)
+  if (keys === undefined) freed.set(seat, (keys = new Map()))
+  keys.set(key, (keys.get(key) ?? 0) + 1)
 }

@@ -1,5 +1,6 @@
 import type { Database, Statement } from './database.ts'
 import type { Member, Seat } from './members.ts'
+import type { Parking } from './parking.ts'
 import type { Tx } from './tx.ts'
 
 /** So long after it was noted, that a member goes without is old news. In ms. */
@@ -12,35 +13,45 @@ const HUNGER_MS = 250
  * beyond their share.
  */
 export class Sharing {
+  readonly #parking: Parking
   readonly #time: () => number
   readonly #others: Statement
   readonly #keys: Statement
-  readonly #anyBlocked: Statement
   readonly #note: Statement
 
   /** `time` is that of leases. */
-  constructor(db: Database, time: () => number) {
+  constructor(db: Database, parking: Parking, time: () => number) {
+    this.#parking = parking
     this.#time = time
     this.#others = db.prepare('SELECT count(*), max(hungry_at) FROM owners WHERE group_name = ? AND id <> ?')
     this.#keys = db.prepare('SELECT count(DISTINCT key) FROM claims WHERE group_id = ? AND state = 1')
-    this.#anyBlocked = db.prepare('SELECT 1 FROM claims WHERE group_id = ? AND state >= 2 AND state = 3 LIMIT 1')
     this.#note = db.prepare('UPDATE owners SET hungry_at = ? WHERE id = ?')
   }
 
   /** How many keys that it does not hold the seat may take now. */
   newKeys(tx: Tx, seat: Seat): number {
-    const [others, hungryAt] = this.#others.row(seat.at.group, seat.member.owner) as readonly [number, number | null]
-    if (hungryAt === null || hungryAt + HUNGER_MS <= this.#time()) return Infinity
+    const others = this.#hungryOthers(seat)
+    if (others === undefined) return Infinity
     const share = Math.max(1, Math.ceil(this.#keys.number(seat.at.id) / (others + 1)))
     return Math.max(0, share - tx.keysHeld(seat))
   }
 
-  /** The subscription wanted something and got nothing. */
-  goesWithout(tx: Tx, member: Member): void {
+  /** True while some other member of the group goes without. */
+  restrains(seat: Seat): boolean {
+    return this.#hungryOthers(seat) !== undefined
+  }
+
+  #hungryOthers(seat: Seat): number | undefined {
+    const [others, hungryAt] = this.#others.row(seat.at.group, seat.member.owner) as readonly [number, number | null]
+    return hungryAt === null || hungryAt + HUNGER_MS <= this.#time() ? undefined : others
+  }
+
+  /** The subscription wanted something, looked at some seats, and got nothing. */
+  goesWithout(tx: Tx, member: Member, looked: readonly Seat[]): void {
     if (member.leases.size > 0 || member.spec.order !== 'key') return
     const now = this.#time()
     if (now - member.hungryAt < HUNGER_MS / 2) return
-    if (!member.seats.some((seat) => this.#anyBlocked.row(seat.at.id) !== undefined)) return
+    if (!looked.some((seat) => this.#parking.any(seat.at.id))) return
     this.#note.run(now, member.owner)
     tx.after(() => {
       member.hungryAt = now

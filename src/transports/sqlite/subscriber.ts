@@ -10,7 +10,7 @@ import type {
   TransportSubscription,
 } from '../../core/transport.ts'
 import { SqliteDelivery } from './delivery.ts'
-import { toPublishError, toSettlementError } from './errors.ts'
+import { toNoteError, toPublishError, toSettlementError } from './errors.ts'
 import { KeyCounts } from './key-counts.ts'
 import { StoredReader, toColumns } from './mapping.ts'
 import { OUTCOME } from './protocol.ts'
@@ -46,6 +46,8 @@ export class SqliteSubscription implements TransportSubscription {
   /** Requested and not yet delivered. */
   #credit = 0
   #creditBytes = 0
+  /** Database threads that it had before this one. */
+  #generation = 0
   #paused = false
   #stopped = false
   #closing: Promise<void> | undefined
@@ -129,6 +131,7 @@ export class SqliteSubscription implements TransportSubscription {
     const tokens = new Float64Array(count)
     const outcomes = new Uint8Array(count)
     let delays: Float64Array | undefined
+    let used: Float64Array | undefined
     const letters: OutgoingMessage[] = []
     const returning: string[] = []
     for (let at = 0; at < count; at++) {
@@ -139,6 +142,8 @@ export class SqliteSubscription implements TransportSubscription {
       if (outcome.type === 'reject') {
         if (outcome.deadLetter !== undefined) letters.push(outcome.deadLetter)
       } else if (outcome.type !== 'ack') {
+        used ??= new Float64Array(count)
+        used[at] = outcome.type === 'nack' ? delivery.attempt : delivery.attempt - 1
         if (outcome.delayMs > 0) (delays ??= new Float64Array(count))[at] = outcome.delayMs
         const key = this.#keyOf(delivery.message)
         if (key !== undefined) returning.push(key)
@@ -147,7 +152,7 @@ export class SqliteSubscription implements TransportSubscription {
     const packed = letters.length === 0 ? undefined : toColumns(letters)
     for (const key of returning) this.#returning.add(key)
     const answer = await thread.ask(
-      { kind: 'settle', sub: this.sub, tokens, outcomes, delays, letters: packed?.columns },
+      { kind: 'settle', sub: this.sub, tokens, outcomes, delays, used, letters: packed?.columns },
       packed?.transfer,
       () => this.#returned(returning),
     )
@@ -166,13 +171,29 @@ export class SqliteSubscription implements TransportSubscription {
   }
 
   async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
-    await Promise.all(
-      notes.map(async ({ delivery, used, running }) => {
-        const { token } = delivery as SqliteDelivery
-        if (running || !this.#outstanding.has(token)) return
-        await this.#host.thread?.ask({ kind: 'note', sub: this.sub, token, attempt: used })
-      }),
-    )
+    const { thread } = this.#host
+    // What is settled needs no note; of a thread that is gone everything was given back without an attempt.
+    const known = notes.filter(({ delivery }) => {
+      const { token, lost, generation } = delivery as SqliteDelivery
+      return lost ? generation === this.#generation : this.#outstanding.has(token)
+    })
+    if (known.length === 0) return
+    if (thread === undefined) throw threadGone(undefined)
+    const tokens = new Float64Array(known.length)
+    const used = new Float64Array(known.length)
+    const running = new Uint8Array(known.length)
+    const notBefore = new Float64Array(known.length).fill(Number.NaN)
+    for (const [index, note] of known.entries()) {
+      tokens[index] = (note.delivery as SqliteDelivery).token
+      used[index] = note.used
+      running[index] = note.running ? 1 : 0
+      if (note.notBefore !== undefined) notBefore[index] = note.notBefore
+    }
+    try {
+      await thread.ask({ kind: 'note', sub: this.sub, tokens, used, running, notBefore })
+    } catch (error) {
+      throw error instanceof ThreadRefusedError ? toNoteError(error.thread, this.#host.path) : threadGone(error)
+    }
   }
 
   async drain(): Promise<void> {
@@ -212,14 +233,15 @@ export class SqliteSubscription implements TransportSubscription {
     const deliveries: SqliteDelivery[] = []
     const unwanted: SqliteDelivery[] = []
     for (let row = 0; row < count; row++) {
-      const delivery = new SqliteDelivery(
-        reader.message(row),
-        reader.number(row, 'seq'),
-        firstToken + row,
-        reader.number(row, 'attempt'),
-        reader.number(row, 'firstAt'),
-        reader.number(row, 'size'),
-      )
+      const delivery = new SqliteDelivery(reader.message(row), {
+        seq: reader.number(row, 'seq'),
+        token: firstToken + row,
+        generation: this.#generation,
+        attempt: reader.number(row, 'attempt'),
+        history: reader.number(row, 'history'),
+        firstAt: reader.number(row, 'firstAt'),
+        bytes: reader.number(row, 'size'),
+      })
       if (this.#paused || this.#stopped || this.#mustNotPass(delivery.message)) {
         unwanted.push(delivery)
         continue
@@ -254,15 +276,14 @@ export class SqliteSubscription implements TransportSubscription {
     const { thread } = this.#host
     if (thread === undefined || this.#closing !== undefined) return
     const tokens = Float64Array.from(unwanted, ({ token }) => token)
-    const outcomes = new Uint8Array(unwanted.length).fill(OUTCOME.release)
+    const outcomes = new Uint8Array(unwanted.length).fill(OUTCOME.unseen)
     const keys = unwanted.map(({ message }) => this.#keyOf(message)).filter((key) => key !== undefined)
     const bytes = unwanted.reduce((sum, delivery) => sum + delivery.bytes, 0)
     for (const key of keys) this.#returning.add(key)
     // A release that fails is given back by the thread itself, later.
+    const none = { delays: undefined, used: undefined, letters: undefined }
     thread
-      .ask({ kind: 'settle', sub: this.sub, tokens, outcomes, delays: undefined, letters: undefined }, [], () =>
-        this.#returned(keys),
-      )
+      .ask({ kind: 'settle', sub: this.sub, tokens, outcomes, ...none }, [], () => this.#returned(keys))
       .catch(() => {})
     thread.send({ kind: 'credit', sub: this.sub, count: unwanted.length, bytes })
   }
@@ -281,6 +302,7 @@ export class SqliteSubscription implements TransportSubscription {
 
   /** The thread is gone, and with it everything that was out. */
   takeBackAll(reason: string): void {
+    this.#generation++
     this.takeBack([...this.#outstanding.keys()], reason)
   }
 

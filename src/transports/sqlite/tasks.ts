@@ -4,7 +4,7 @@ import { Member } from './members.ts'
 import type { Outbox } from './outbox.ts'
 import { OUTCOME } from './protocol.ts'
 import type { AdminRequest, Command, SettleFailure } from './protocol.ts'
-import type { SettleCommand } from './settling.ts'
+import type { NoteCommand, SettleCommand } from './settling.ts'
 import type { Store } from './store.ts'
 import type { Tx } from './tx.ts'
 
@@ -27,14 +27,14 @@ export class Tasks {
   readonly #store: Store
   readonly #outbox: Outbox
   readonly #enqueue: (task: Task) => void
-  readonly #giveBack: (member: Member, tokens: readonly number[]) => void
+  readonly #giveBack: (member: Member, command: SettleCommand, indexes: readonly number[]) => void
 
   constructor(parts: {
     store: Store
     outbox: Outbox
     enqueue: (task: Task) => void
     /** Leases whose outcome could not be written. */
-    giveBack: (member: Member, tokens: readonly number[]) => void
+    giveBack: (member: Member, command: SettleCommand, indexes: readonly number[]) => void
   }) {
     this.#store = parts.store
     this.#outbox = parts.outbox
@@ -65,32 +65,35 @@ export class Tasks {
         const member = members.get(command.sub)
         if (member === undefined) return
         // A dead letter is tried again by the caller, who keeps its source till then. The rest is of no interest to anybody.
-        this.#giveBack(
-          member,
-          Array.from(command.tokens).filter((_, index) => command.outcomes[index] !== OUTCOME.deadLetter),
+        const indexes = Array.from(command.tokens.keys()).filter(
+          (index) => command.outcomes[index] !== OUTCOME.deadLetter,
         )
+        this.#giveBack(member, command, indexes)
       },
     }
   }
 
-  note({ call, sub, token, attempt }: Extract<Command, { kind: 'note' }>): Task {
-    return this.#task(call, { durable: false, weight: 1 }, (tx) => {
-      const member = this.#store.members.get(sub)
-      const lease = member?.leases.get(token)
-      if (member !== undefined && lease !== undefined) this.#store.settling.note(member.owner, lease, attempt)
-      tx.after(() => this.#outbox.add({ kind: 'done', call, value: undefined }))
+  note(command: NoteCommand): Task {
+    return this.#task(command.call, { durable: false, weight: command.tokens.length }, (tx) => {
+      const member = this.#store.members.get(command.sub)
+      if (member !== undefined) this.#store.settling.note(tx, member, command)
+      tx.after(() => this.#outbox.add({ kind: 'done', call: command.call, value: undefined }))
     })
   }
 
   subscribe({ call, sub, spec }: Extract<Command, { kind: 'subscribe' }>): Task {
-    const { members, groups, owners } = this.#store
+    const { claims, groups, losses, members, owners, parking } = this.#store
     return this.#task(call, { durable: false, weight: 100 }, (tx) => {
       const owner = owners.add(spec)
       const joined = groups.join(tx, spec)
+      // Left by consumers that kept the order of keys: each key by itself says nothing of the order of all.
+      if (spec.order === 'strict')
+        for (const { group } of joined) if (claims.anyParked(group.id)) parking.releaseAll(group.id)
       tx.after(() => {
         const member = new Member(sub, spec, owner)
         members.add(member)
         for (const { topic, group } of joined) members.sit(member, topic, group)
+        losses.look()
         this.#outbox.add({ kind: 'done', call, value: undefined })
       })
     })
@@ -108,6 +111,11 @@ export class Tasks {
       member.owner = owner
       member.hungryAt = 0
       for (const { topic, group } of joined) members.sit(member, topic, group)
+      if (!spec.ephemeral) return
+      const reason =
+        'the process did not answer for longer than leaseMs, and nothing is kept for a broadcast consumer meanwhile'
+      const { topic, group } = spec
+      this.#outbox.add({ kind: 'loss', topic, group, count: undefined, seq: undefined, reason })
     })
   }
 
@@ -121,7 +129,7 @@ export class Tasks {
     }
     const task = this.#task(call, { durable: false, weight: 100 }, (tx) => {
       const member = members.get(sub)
-      if (member !== undefined) owners.remove(member.owner, member.spec.group, member.spec.ephemeral)
+      if (member !== undefined) owners.remove(tx, member.owner, member.spec.group, member.spec.ephemeral)
       tx.after(() => {
         forget()
         this.#outbox.add({ kind: 'done', call, value: undefined })
@@ -138,7 +146,7 @@ export class Tasks {
   }
 
   admin(call: number, request: AdminRequest): Task {
-    const { catalog, groups, log, claims, overview, members } = this.#store
+    const { catalog, groups, log, claims, overview, members, owners } = this.#store
     const durable = request.method === 'remove' || request.method === 'purge'
     return this.#task(call, { durable, weight: 500 }, (tx) => {
       const reply = (value: unknown): void => tx.after(() => this.#outbox.add({ kind: 'done', call, value }))
@@ -151,8 +159,8 @@ export class Tasks {
         case 'groups':
           return reply(overview.groups(request.topic, tx.now))
         case 'seek': {
-          const group = groups.seek(catalog.ensure(tx, request.topic), request.group, request.to)
-          tx.after(() => this.#moved(group.id, group.epoch))
+          const group = groups.seek(tx, catalog.ensure(tx, request.topic), request.group, request.to)
+          tx.after(() => this.#moved(group.id))
           return reply(undefined)
         }
         case 'read': {
@@ -163,21 +171,21 @@ export class Tasks {
         }
         case 'remove': {
           const topic = catalog.find(request.topic)
-          return reply(topic === undefined ? 0 : log.remove(topic, request.seqs, claims))
+          return reply(topic === undefined ? 0 : log.remove(tx, topic, request.seqs, claims))
         }
         case 'purge': {
           const topic = catalog.find(request.topic)
           if (topic === undefined) return reply(0)
-          const upTo = groups.skipAll(topic)
+          const upTo = groups.skipAll(tx, topic)
           for (const at of members.groups()) {
-            if (at.topic.id === topic.id) tx.after(() => this.#moved(at.id, groups.get(at.id)?.epoch))
+            if (at.topic.id === topic.id) tx.after(() => this.#moved(at.id))
           }
           return tx.after(() => this.#enqueue(this.#purgeStep(call, topic, upTo, 0)))
         }
         case 'deleteGroup': {
-          const removed = groups.remove(request.topic, request.group)
+          const reset = groups.remove(tx, request.topic, request.group, owners.livePatternsOf(request.group))
           tx.after(() => {
-            for (const id of removed) this.#moved(id, undefined)
+            for (const id of reset) this.#moved(id)
           })
           return reply(undefined)
         }
@@ -196,9 +204,10 @@ export class Tasks {
     })
   }
 
-  #moved(groupId: number, epoch: number | undefined): void {
-    const at = this.#store.members.group(groupId)
-    if (at !== undefined) this.#outbox.moved(this.#store.members, at, epoch)
+  #moved(groupId: number): void {
+    const { members, groups } = this.#store
+    const at = members.group(groupId)
+    if (at !== undefined) this.#outbox.moved(at, groups.get(groupId))
   }
 
   #task(call: number, about: { durable: boolean; weight: number }, run: (tx: Tx) => void): Task {

@@ -81,6 +81,7 @@ export class SqliteTransport implements Transport, ThreadListener {
       await thread.opened
     } catch (error) {
       await thread.terminate()
+      if (this.#closing !== undefined) throw new StateError('The SQLite transport was closed while it was starting')
       if (error instanceof ThreadRefusedError) throw toConnectionError(error.thread, this.path)
       throw new ConnectionError(`The SQLite transport can't start its database thread`, { cause: error })
     } finally {
@@ -88,7 +89,7 @@ export class SqliteTransport implements Transport, ThreadListener {
     }
     if (this.#closing !== undefined) {
       await thread.terminate()
-      throw new StateError('The SQLite transport was closed while it opened its file')
+      throw new StateError('The SQLite transport was closed while it was starting')
     }
     this.thread = thread
     this.#upSince = this.#host?.clock.monotonic() ?? 0
@@ -104,10 +105,10 @@ export class SqliteTransport implements Transport, ThreadListener {
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
     const thread = this.requireThread()
-    const { topic, group, order, ephemeral, consumerId } = spec
+    const { topic, group, order, ephemeral, maxPerKey, consumerId } = spec
     const subscription = new SqliteSubscription(
       ++this.#lastSub,
-      { topic, group, order, ephemeral, consumerId, from: checkStart(spec.from) },
+      { topic, group, order, ephemeral, maxPerKey, consumerId, from: checkStart(spec.from) },
       sink,
       this,
     )
@@ -190,7 +191,14 @@ export class SqliteTransport implements Transport, ThreadListener {
         return
       case 'loss': {
         const { topic, group, count, seq, reason } = reply
-        host.events.emit('loss', { transport, topic, group, count, position: toPosition(seq), reason })
+        host.events.emit('loss', {
+          transport,
+          topic,
+          group,
+          count,
+          position: seq === undefined ? undefined : toPosition(seq),
+          reason,
+        })
         return
       }
       case 'warning':
@@ -247,6 +255,10 @@ export class SqliteTransport implements Transport, ThreadListener {
         // Its group has its place already; a broadcast one that went with the thread goes on with what comes now.
         await thread.ask({ kind: 'subscribe', sub: subscription.sub, spec: { ...subscription.spec, from: 'latest' } })
         subscription.resumeOn(thread)
+        const { topic, group, ephemeral } = subscription.spec
+        if (!ephemeral) continue
+        const reason = 'the database thread ended, and nothing is kept for a broadcast consumer meanwhile'
+        host.events.emit('loss', { transport: host.name, topic, group, count: undefined, position: undefined, reason })
       }
     } catch (error) {
       // It died as well, and was told so, or it is of no use.

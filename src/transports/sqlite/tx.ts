@@ -8,10 +8,16 @@ import type { Seat } from './members.ts'
 export class Tx {
   /** Wall-clock time, the same for everything in the transaction. */
   readonly now: number
+  /** Groups of which messages became ready here by other means than publishing: other processes must look at them. */
+  readonly changed: Set<number> = new Set()
+  /** Other processes may have losses to report. */
+  lost = false
   readonly #after: (() => void)[] = []
   readonly #seen = new Set<object>()
   /** How many deliveries of each key were settled so far, by their seat. */
   readonly #freed = new Map<Seat, KeyCounts>()
+  /** Of how many deliveries of each key the outcome could be written after all, by their seat. */
+  readonly #unstuck = new Map<Seat, KeyCounts>()
 
   constructor(now: number) {
     this.now = now
@@ -30,14 +36,17 @@ export class Tx {
 
   /** Counts a settled delivery of a key; resolves to how many there are by now. */
   free(seat: Seat, key: string): number {
-    let keys = this.#freed.get(seat)
-    if (keys === undefined) this.#freed.set(seat, (keys = new KeyCounts()))
-    return keys.add(key)
+    return countsOf(this.#freed, seat).add(key)
+  }
+
+  /** How many deliveries of the key the seat has once this is committed. */
+  held(seat: Seat, key: string): number {
+    return seat.held.get(key) - (this.#freed.get(seat)?.get(key) ?? 0)
   }
 
   /** Whether the seat has anything of the key once this is committed. */
   holds(seat: Seat, key: string): boolean {
-    return seat.held.get(key) > (this.#freed.get(seat)?.get(key) ?? 0)
+    return this.held(seat, key) > 0
   }
 
   /** Of how many keys the seat has anything once this is committed. */
@@ -45,6 +54,16 @@ export class Tx {
     let held = seat.held.size
     for (const key of this.#freed.get(seat)?.keys() ?? []) if (!this.holds(seat, key)) held--
     return held
+  }
+
+  /** What had been abandoned is given back: it keeps nobody from its key any more. */
+  unstick(seat: Seat, key: string): void {
+    countsOf(this.#unstuck, seat).add(key)
+  }
+
+  /** Whether an outcome of the key is still to be written once this is committed. */
+  isStuck(seat: Seat, key: string): boolean {
+    return seat.stuck.get(key) > (this.#unstuck.get(seat)?.get(key) ?? 0)
   }
 
   /**
@@ -62,4 +81,10 @@ export class Tx {
     }
     if (errors.length > 0) throw errors[0]
   }
+}
+
+function countsOf(counts: Map<Seat, KeyCounts>, seat: Seat): KeyCounts {
+  let keys = counts.get(seat)
+  if (keys === undefined) counts.set(seat, (keys = new KeyCounts()))
+  return keys
 }

@@ -36,6 +36,21 @@ describe('manualClock', () => {
     await loop
   })
 
+  it('plays a cascade of due timers to its end, also when each is set only some rounds of the event loop later', async () => {
+    const clock = manualClock()
+    const hops: number[] = []
+    const hop = async (): Promise<void> => {
+      hops.push(clock.monotonic())
+      if (hops.length === 10) return
+      for (let round = 0; round < 8; round++) await new Promise((resolve) => setImmediate(resolve))
+      clock.setTimer(0, () => void hop())
+    }
+    clock.setTimer(0, () => void hop())
+    await clock.advance(0)
+    expect(hops).toEqual(Array.from({ length: 10 }, () => 0))
+    expect(clock.pending).toBe(0)
+  })
+
   it('does not fire what was cancelled, and cancelling twice does no harm', async () => {
     const clock = manualClock()
     let fired = 0

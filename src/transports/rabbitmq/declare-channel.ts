@@ -7,9 +7,11 @@ import type { Session } from './link.ts'
  * A channel for declarations. The broker closes a channel on every refusal, so each of them may cost one; the next
  * declaration gets a new one.
  */
-export class Declaring {
+export class DeclareChannel {
   readonly #session: Session
   #channel: Promise<Channel> | undefined
+  /** Resolves with why the present channel ended. */
+  #ended: Promise<Error | undefined> | undefined
 
   constructor(session: Session) {
     this.#session = session
@@ -21,10 +23,8 @@ export class Declaring {
 
   /** Runs one operation. It rejects with the broker's refusal. */
   async run<Result>(operation: (channel: Channel) => Promise<Result>): Promise<Result> {
-    this.#channel ??= this.#session.channel(() => {
-      this.#channel = undefined
-    })
-    const opening = this.#channel
+    this.#channel ??= this.#open()
+    const [opening, ended] = [this.#channel, this.#ended]
     let channel: Channel
     try {
       channel = await opening
@@ -35,10 +35,27 @@ export class Declaring {
     try {
       return await operation(channel)
     } catch (error) {
-      // A refusal closes the channel a moment after it is told.
-      if (replyCode(error) !== undefined && this.#channel === opening) this.#channel = undefined
+      if (replyCode(error) === undefined) throw await this.#refusalBehind(error, ended)
+      // A refusal closes the channel a moment after it is reported.
+      if (this.#channel === opening) this.#channel = undefined
       throw error
     }
+  }
+
+  #open(): Promise<Channel> {
+    const { promise, resolve } = Promise.withResolvers<Error | undefined>()
+    this.#ended = promise
+    const opening = this.#session.channel((error) => {
+      if (this.#channel === opening) this.#channel = undefined
+      resolve(error)
+    })
+    return opening
+  }
+
+  /** Of several operations at once, one is refused, and the library says of the others that the channel ended: often first. */
+  async #refusalBehind(error: unknown, ended: Promise<Error | undefined> | undefined): Promise<unknown> {
+    if (!(error instanceof Error) || !/channel (ended|closed|closing)/i.test(error.message)) return error
+    return (await ended) ?? error
   }
 
   /** False when the broker says that it does not exist. */
@@ -79,7 +96,7 @@ export interface Drift {
  * that was changed later must not keep consumers from their messages. Differences in `vital` arguments are thrown.
  */
 export async function declareQueue(
-  declaring: Declaring,
+  declaring: DeclareChannel,
   queue: string,
   options: Options.AssertQueue,
   vital: readonly string[],

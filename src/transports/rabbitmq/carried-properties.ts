@@ -1,0 +1,94 @@
+import type { ConsumeMessage, GetMessage } from 'amqplib'
+import type { EncodedMessage, Headers, OutgoingMessage } from '../../core/message.ts'
+import { isEnvelopeHeader, isTransportHeader } from './wire-headers.ts'
+
+/** What AMQP knows of a message and the envelope has no place for. Copies keep it: delayed retries, dead letters, redrives. */
+export interface CarriedProperties {
+  readonly priority?: number | undefined
+  readonly replyTo?: string | undefined
+  readonly correlationId?: string | undefined
+  readonly contentEncoding?: string | undefined
+  readonly type?: string | undefined
+  readonly appId?: string | undefined
+  /** Not for a copy: only the user itself may set it, and it would be ours. Kept as a header. */
+  readonly userId?: string | undefined
+  /** Not for a copy: it would expire on its way, or as a dead letter. Kept as a header. */
+  readonly expiration?: string | undefined
+  /** Headers of the user that are no text, by their name on the wire. */
+  readonly headers?: Readonly<Record<string, unknown>> | undefined
+}
+
+/** Takes the properties of a stored dead letter to its redrive, which may be made in another process. */
+export const CARRIED = 'amqp-carried'
+
+const PROPERTIES = [
+  'priority',
+  'replyTo',
+  'correlationId',
+  'contentEncoding',
+  'type',
+  'appId',
+  'userId',
+  'expiration',
+] as const
+
+export function carriedFrom({ properties }: ConsumeMessage | GetMessage): CarriedProperties | undefined {
+  let carried: Record<string, unknown> | undefined
+  const all = properties as unknown as Readonly<Record<string, unknown>>
+  for (const name of PROPERTIES) {
+    const value = all[name]
+    if (value !== undefined && value !== null && value !== '') (carried ??= {})[name] = value
+  }
+  const headers = typedHeaders((all['headers'] ?? {}) as Readonly<Record<string, unknown>>)
+  if (headers !== undefined) (carried ??= {})['headers'] = headers
+  return carried
+}
+
+function typedHeaders(headers: Readonly<Record<string, unknown>>): Record<string, unknown> | undefined {
+  let typed: Record<string, unknown> | undefined
+  for (const name in headers) {
+    if (typeof headers[name] === 'string' || isTransportHeader(name) || isEnvelopeHeader(name)) continue
+    ;(typed ??= Object.create(null) as Record<string, unknown>)[name] = headers[name]
+  }
+  return typed
+}
+
+/** A copy of the message with what can't be a property of it any more as headers: `amqp-userId`, `amqp-expiration`. */
+export function withLeftovers(message: OutgoingMessage, { userId, expiration }: CarriedProperties): OutgoingMessage {
+  if (userId === undefined && expiration === undefined) return message
+  return {
+    ...message,
+    headers: extended(message.headers, {
+      ...(userId === undefined ? {} : { 'amqp-userId': userId }),
+      ...(expiration === undefined ? {} : { 'amqp-expiration': expiration }),
+    }),
+  }
+}
+
+/** A stored message with its properties among its headers. */
+export function withCarried(message: EncodedMessage, carried: CarriedProperties | undefined): EncodedMessage {
+  if (carried === undefined) return message
+  // Bytes have no place in JSON; as headers they were text for us anyway.
+  const text = JSON.stringify(carried, (_, value: unknown) => (isBytes(value) ? undefined : value))
+  return text === '{}' ? message : { ...message, headers: extended(message.headers, { [CARRIED]: text }) }
+}
+
+/** What `withCarried` put there. */
+export function carriedBy({ headers }: OutgoingMessage): CarriedProperties | undefined {
+  const text = headers[CARRIED]
+  if (text === undefined) return undefined
+  try {
+    const carried = JSON.parse(text) as unknown
+    return typeof carried === 'object' && carried !== null ? carried : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function isBytes(value: unknown): boolean {
+  return value instanceof Uint8Array || (value as { type?: unknown } | null)?.type === 'Buffer'
+}
+
+function extended(headers: Headers, more: Readonly<Record<string, string>>): Headers {
+  return Object.assign(Object.create(null) as Record<string, string>, headers, more)
+}

@@ -1,0 +1,82 @@
+import type { Clock, Timer } from '../../core/clock.ts'
+import type { QueueReader } from './queue-reader.ts'
+
+/** The broker looks about once a minute; so the age of a message need not be known better than this part of the limit. */
+const CHECKS = 20
+const MIN_CHECK_MS = 200
+/** Parts of the limit: from here on what waits is handed back, and what is sent ahead becomes less. */
+const HAND_BACK_AT = 0.5
+const LESS_AHEAD_AT = 0.25
+
+export interface TimeoutGuardHost {
+  readers(): Iterable<QueueReader>
+  /** A message has been here, unacked, for that long: fewer are to be sent ahead. */
+  tooFarAhead(reader: QueueReader, ageMs: number): void
+  /** Everything of the reader is to go back, and to be taken again. */
+  turnOver(reader: QueueReader): void
+}
+
+interface Sample {
+  readonly tag: number
+  readonly at: number
+}
+
+/**
+ * RabbitMQ takes the channel away from a consumer that leaves a message unacked for too long (`consumer_timeout`), and everything on
+ * that channel is delivered again, what runs included. This watches how old the oldest unacked message of each queue is, and acts
+ * before the broker does: a message that waits for its retry is handed back with what is behind it, in order, and taken again.
+ */
+export class TimeoutGuard {
+  readonly #clock: Clock
+  readonly #limitMs: number
+  readonly #host: TimeoutGuardHost
+  /** Tags that had arrived by then, oldest first: nothing is measured for each message. */
+  readonly #samples = new Map<QueueReader, { epoch: number; samples: Sample[] }>()
+  #timer: Timer | undefined
+
+  constructor(clock: Clock, limitMs: number, host: TimeoutGuardHost) {
+    this.#clock = clock
+    this.#limitMs = limitMs
+    this.#host = host
+  }
+
+  start(): void {
+    if (this.#limitMs === Infinity) return
+    this.#timer = this.#clock.setTimer(Math.max(MIN_CHECK_MS, this.#limitMs / CHECKS), () => {
+      this.#check()
+      this.start()
+    })
+  }
+
+  stop(): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#samples.clear()
+  }
+
+  #check(): void {
+    const readers = [...this.#host.readers()]
+    for (const reader of this.#samples.keys()) if (!readers.includes(reader)) this.#samples.delete(reader)
+    for (const reader of readers) {
+      const ageMs = this.#ageOfOldest(reader)
+      if (ageMs >= LESS_AHEAD_AT * this.#limitMs && !reader.isAllWaiting(this.#clock.now()))
+        this.#host.tooFarAhead(reader, ageMs)
+      if (ageMs >= HAND_BACK_AT * this.#limitMs) this.#host.turnOver(reader)
+    }
+  }
+
+  /** At least that old, in ms. */
+  #ageOfOldest(reader: QueueReader): number {
+    let known = this.#samples.get(reader)
+    if (known === undefined || known.epoch !== reader.opened) {
+      known = { epoch: reader.opened, samples: [] }
+      this.#samples.set(reader, known)
+    }
+    const { samples } = known
+    const now = this.#clock.monotonic()
+    if (reader.lastTag > (samples.at(-1)?.tag ?? 0)) samples.push({ tag: reader.lastTag, at: now })
+    const oldestTag = reader.oldest?.deliveryTag ?? Infinity
+    while (samples.length > 0 && (samples[0] as Sample).tag < oldestTag) samples.shift()
+    return samples.length === 0 ? 0 : now - (samples[0] as Sample).at
+  }
+}

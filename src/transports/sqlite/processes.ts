@@ -1,0 +1,68 @@
+import type { Database, Statement } from './database.ts'
+import type { ResolvedSqliteOptions } from './options.ts'
+import type { Outbox } from './outbox.ts'
+import type { Tx } from './tx.ts'
+
+/** The processes that have the file open, with what they believe about it. */
+export class Processes {
+  readonly #instance: string
+  readonly #leaseMs: number
+  readonly #retention: string
+  readonly #outbox: Outbox
+  readonly #time: () => number
+  readonly #enter: Statement
+  readonly #dropDead: Statement
+  readonly #others: Statement
+  readonly #leave: Statement
+  readonly #warned = new Set<string>()
+
+  constructor(parts: {
+    db: Database
+    outbox: Outbox
+    instance: string
+    options: ResolvedSqliteOptions
+    /** That of leases. */
+    time: () => number
+  }) {
+    const { db, options } = parts
+    this.#instance = parts.instance
+    this.#leaseMs = options.leaseMs
+    this.#outbox = parts.outbox
+    this.#time = parts.time
+    this.#retention = describe(options.retention)
+    this.#enter = db.prepare(`
+      INSERT INTO processes VALUES (?, ?, ?, ?)
+      ON CONFLICT (instance) DO UPDATE SET lease_until = excluded.lease_until`)
+    // One from before the machine was started again would last for as long as the machine had been up.
+    this.#dropDead = db.prepare('DELETE FROM processes WHERE lease_until <= ? OR lease_until > ? + lease_ms')
+    this.#others = db.prepare('SELECT DISTINCT retention FROM processes WHERE retention <> ?')
+    this.#leave = db.prepare('DELETE FROM processes WHERE instance = ?')
+  }
+
+  /** Says that this process is there, and warns when another one deletes messages by other rules. */
+  enter(tx: Tx): void {
+    const now = this.#time()
+    this.#dropDead.run(now, now)
+    this.#enter.run(this.#instance, this.#retention, now + this.#leaseMs, this.#leaseMs)
+    for (const row of this.#others.rows(this.#retention)) {
+      const theirs = row[0] as string
+      if (this.#warned.has(theirs)) continue
+      const detail = `another process deletes messages of this file by other rules: here ${this.#retention}, there ${theirs}. Each process applies its own; give all of them the same "retention"`
+      tx.after(() => {
+        this.#warned.add(theirs)
+        this.#outbox.add({ kind: 'warning', code: 'sqlite-retention-differs', detail })
+      })
+    }
+  }
+
+  leave(): void {
+    this.#leave.run(this.#instance)
+  }
+}
+
+function describe(retention: ResolvedSqliteOptions['retention']): string {
+  if (retention === undefined) return 'retention: false'
+  const { maxAgeMs, maxBytes, keepUnacked, deadLetterMaxAgeMs } = retention
+  const letters = deadLetterMaxAgeMs === undefined ? '' : `, deadLetterMaxAgeMs: ${deadLetterMaxAgeMs}`
+  return `retention: { maxAgeMs: ${maxAgeMs}, maxBytes: ${maxBytes}, keepUnacked: ${keepUnacked}${letters} }`
+}

@@ -1,0 +1,220 @@
+import assert from 'node:assert/strict'
+import amqp from 'amqplib'
+import type { ChannelModel, ConfirmChannel } from 'amqplib'
+import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
+import { AuthorizationError, ConfigurationError, createBus } from 'busbar'
+import type { Bus } from 'busbar'
+import { rabbitmq } from 'busbar/rabbitmq'
+import type { RabbitMqOptions } from 'busbar/rabbitmq'
+import { uniqueName, waitUntil } from 'busbar/testing'
+import { startPrivate } from '../../tools/brokers/index.ts'
+import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
+
+describe('RabbitMQ: permissions, deletions, and queues that exist in another form', () => {
+  let broker: RabbitMqBroker
+  let connection: ChannelModel
+  let channel: ConfirmChannel
+  const buses: Bus[] = []
+
+  beforeAll(async () => {
+    broker = await startPrivate('rabbitmq')
+    connection = await amqp.connect(broker.url)
+    channel = await connection.createConfirmChannel()
+    await broker.ctl('add_user', 'limited', 'pw')
+  })
+  afterEach(async () => {
+    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
+  })
+  afterAll(async () => {
+    await connection.close()
+    await broker.stop()
+  })
+
+  function bus(options: RabbitMqOptions = {}): Bus {
+    const made = createBus({ service: 'operators', transport: rabbitmq({ url: broker.url, ...options }) })
+    buses.push(made)
+    return made
+  }
+  const allow = (configure: string, write: string, read: string): Promise<string> =>
+    broker.ctl('set_permissions', 'limited', configure, write, read)
+  const limited = (): string => `amqp://limited:pw@127.0.0.1:${broker.port}`
+  const names = async (what: string): Promise<string[]> =>
+    (await broker.ctl('-q', what, 'name')).split('\n').map((name) => name.trim())
+
+  test('permissions for names that begin with the exchange are all that a bus needs', { timeout: 30_000 }, async () => {
+    const exchange = uniqueName('own')
+    await allow(`^${exchange}.*`, `^${exchange}.*`, `^${exchange}.*`)
+    const topic = uniqueName('t')
+    const members = [0, 1].map(() => bus({ url: limited(), exchange }))
+    const errors: unknown[] = []
+    const seen: number[] = []
+    for (const member of members) {
+      member.events.on('error', ({ error }) => errors.push(error))
+      member.consume(
+        topic,
+        async ({ data }, ctx) => {
+          await new Promise((resolve) => setTimeout(resolve, 40))
+          if (ctx.attempt === 1) ctx.retry({ delayMs: 20 })
+          seen.push(data as number)
+        },
+        { retry: { attempts: 3 } },
+      )
+      await member.start()
+    }
+    for (let number = 0; number < 8; number++)
+      await (members[0] as Bus).publish(topic, number, { key: `k${number}`, delayMs: number === 7 ? 20 : 0 })
+    await waitUntil(() => seen.length === 8, { timeoutMs: 15_000, describe: () => `${seen.length} of 8` })
+    assert.deepEqual(errors, [])
+  })
+
+  test('declare: false publishes and consumes with no right to declare anything', { timeout: 30_000 }, async () => {
+    const exchange = uniqueName('made')
+    const topic = uniqueName('t')
+    const maker = bus({ exchange, groups: [{ topic, group: 'g' }] })
+    await maker.start()
+    await maker.close()
+    await allow('^$', `^${exchange}.*`, `^${exchange}.*`)
+    const refused = bus({ url: limited(), exchange })
+    await assert.rejects(
+      refused.start(),
+      (error) => AuthorizationError.is(error) && error.message.includes(`exchange '${exchange}`),
+    )
+    const on = bus({ url: limited(), exchange, declare: false })
+    const seen: unknown[] = []
+    on.consume(topic, ({ data }) => void seen.push(data), { group: 'g' })
+    await on.start()
+    for (let number = 0; number < 8; number++) await on.publish(topic, number, { key: `k${number}` })
+    await waitUntil(() => seen.length === 8, { timeoutMs: 10_000 })
+    const missing = bus({ url: limited(), exchange, declare: false })
+    missing.consume(topic, () => {}, { group: 'nobody-made-it' })
+    await assert.rejects(
+      missing.start(),
+      (error) => ConfigurationError.is(error) && /nobody-made-it:0" does not exist/.test(error.message),
+    )
+  })
+
+  test(
+    'queues that were declared with another type are used as they are, all of them',
+    { timeout: 30_000 },
+    async () => {
+      const exchange = uniqueName('types')
+      const topic = uniqueName('t')
+      const before = bus({ exchange, queueType: 'classic' })
+      before.consume(topic, () => {}, { order: 'none' })
+      await before.start()
+      await before.publish(topic, 0, { delayMs: 10 })
+      await before.close()
+      const on = bus({ exchange })
+      const drifts: string[] = []
+      on.events.on('warning', ({ code, detail }) => code === 'topology-drift' && drifts.push(detail))
+      const seen: unknown[] = []
+      on.consume(topic, ({ data }) => void seen.push(data), { order: 'none' })
+      await on.start()
+      await on.publish(topic, 1, { delayMs: 10 })
+      await waitUntil(() => seen.includes(1), { timeoutMs: 10_000 })
+      assert.equal(new Set(drifts).size, drifts.length, drifts.join('\n'))
+      assert.match(drifts.join('\n'), /unrouted" exists with another x-queue-type/)
+    },
+  )
+
+  test('deleteGroup leaves nothing of the group on the broker but its dead letters', { timeout: 30_000 }, async () => {
+    const topic = uniqueName('gone')
+    const on = bus()
+    let handled = 0
+    on.consume(topic, async () => {
+      await new Promise((resolve) => setTimeout(resolve, 60))
+      handled++
+    })
+    await on.start()
+    await on.publish(topic, 1, { key: 'k' })
+    await waitUntil(() => handled === 1, { timeoutMs: 5_000 })
+    await on.close()
+    const janitor = bus()
+    await janitor.start()
+    await janitor.admin().deleteGroup(topic, 'operators')
+    for (const what of ['list_queues', 'list_exchanges'])
+      assert.deepEqual(
+        (await names(what)).filter((name) => name.includes(topic) && !name.endsWith('.dlq')),
+        [],
+      )
+  })
+
+  test(
+    'a queue that is deleted under its consumer is made again, and reported as a loss',
+    { timeout: 30_000 },
+    async () => {
+      const topic = uniqueName('deleted')
+      const on = bus()
+      const losses: string[] = []
+      on.events.on('loss', ({ reason, group, count }) => losses.push(`${group} ${count} ${reason}`))
+      const seen: unknown[] = []
+      on.consume(topic, ({ data }) => void seen.push(data), { order: 'none' })
+      await on.start()
+      await channel.deleteQueue(`busbar:${topic}:operators`)
+      await waitUntil(() => losses.length > 0, { timeoutMs: 10_000 })
+      assert.match(losses[0] ?? '', new RegExp(`^operators undefined somebody deleted "busbar:${topic}:operators"`))
+      await waitUntil(
+        () =>
+          on.publish(topic, 1).then(
+            () => true,
+            () => undefined,
+          ),
+        { timeoutMs: 10_000 },
+      )
+      await waitUntil(() => seen.length === 1, { timeoutMs: 5_000 })
+    },
+  )
+
+  test(
+    'the place where members meet is deleted: every queue keeps a reader, and they meet again',
+    { timeout: 30_000 },
+    async () => {
+      const topic = uniqueName('members')
+      const members = [0, 1].map(() => bus())
+      const seen = new Set<unknown>()
+      for (const member of members) {
+        member.consume(topic, ({ data }) => void seen.add(data))
+        await member.start()
+      }
+      const active = async (): Promise<number[]> => {
+        const counts: number[] = []
+        for (let partition = 0; partition < 4; partition++)
+          counts.push((await channel.checkQueue(`busbar:${topic}:operators:${partition}`)).consumerCount)
+        return counts
+      }
+      const shared = async (): Promise<boolean> => (await active()).every((count) => count === 1)
+      await waitUntil(shared, { timeoutMs: 10_000 })
+      await channel.deleteQueue(`busbar:${topic}:operators:members`)
+      for (let number = 0; number < 20; number++)
+        await (members[0] as Bus).publish(topic, number, { key: `k${number}` })
+      await waitUntil(() => seen.size === 20, { timeoutMs: 10_000, describe: () => `${seen.size} of 20` })
+      await waitUntil(shared, { timeoutMs: 10_000 })
+    },
+  )
+
+  test('a member without a partition says that it stands by, and is not unwell', { timeout: 30_000 }, async () => {
+    const topic = uniqueName('standby')
+    const members = [0, 1, 2].map(() => bus({ partitions: 2 }))
+    const handles = []
+    let handled = 0
+    for (const member of members) {
+      handles.push(
+        member.consume(
+          topic,
+          async () => {
+            await new Promise((resolve) => setTimeout(resolve, 100))
+            handled++
+          },
+          { concurrency: 1, prefetch: 2, stalledAfterMs: 1_000 },
+        ),
+      )
+      await member.start()
+    }
+    const stalled: unknown[] = []
+    for (const member of members) member.events.on('stalled', (event) => stalled.push(event))
+    for (let number = 0; number < 60; number++) await (members[0] as Bus).publish(topic, number, { key: `k${number}` })
+    await waitUntil(() => handled === 60, { timeoutMs: 20_000, describe: () => `${handled} of 60` })
+    assert.deepEqual(stalled, [])
+    for (const member of members) assert.equal((await member.health()).status, 'ok')
+  })
+})
