@@ -146,10 +146,9 @@ export function processFaultSuite(subject: ProcessFaultSubject): void {
       { timeout: 120_000 },
       async () => {
         await begin()
-        const frozen = await join({ workMs: 10 })
+        const [frozen, successor] = [await join({ workMs: 10 }), await join({ workMs: 10 })]
         await publish(FROZEN_COUNT)
         await frozen.waitFor('done', 30)
-        const successor = await join({ workMs: 10 })
         await successor.waitFor('done', 10)
         for (let round = 0; round < 2; round++) {
           frozen.freeze()

@@ -116,13 +116,13 @@ describe('Redis: kinds of servers', () => {
       },
     )
     assert.doesNotMatch(told.join('\n'), /wr0ng-pw/)
-    const untrusted = bus({ url: `rediss://shop:s3cret-pw@127.0.0.1:${port}` })
+    const untrusted = bus({ url: `rediss://shop:s3cret-pw@127.0.0.1:${port}` }, { startTimeoutMs: 0 })
     await assert.rejects(() => untrusted.start(), { code: 'BUSBAR_CONNECTION' })
   })
 
-  test('nobody listens: start rejects at once and says where', async () => {
+  test('nobody listens: start that does not wait rejects at once and says where', async () => {
     const port = await freePort()
-    const on = bus({ host: '127.0.0.1', port })
+    const on = bus({ host: '127.0.0.1', port }, { startTimeoutMs: 0 })
     await assert.rejects(() => on.start(), new RegExp(`127\\.0\\.0\\.1:${port}`))
   })
 

@@ -216,15 +216,20 @@ return result
 export const ACQUIRE: Script = script(
   'acquire',
   `${NOW}
-local owner = redis.call('HMGET', KEYS[1], 'owner', 'until', 'connection', 'floor')
+local owner = redis.call('HMGET', KEYS[1], 'owner', 'until', 'connection', 'floor', 'generation')
 if owner[1] and owner[1] ~= ARGV[1] and tonumber(owner[2] or 0) > now then return { 0, tonumber(owner[2]) - now } end
+-- Whoever joins writes the generation: somebody deleted this key, perhaps under a living owner, who puts it back soon.
+if not owner[5] and owner[1] ~= '?' then
+  redis.call('HSET', KEYS[1], 'owner', '?', 'until', string.format('%.0f', now + tonumber(ARGV[2])))
+  return { 0, tonumber(ARGV[2]) }
+end
 -- Begins with the time, so that it never comes again, not even after the group was deleted.
 redis.call('HSETNX', KEYS[1], 'generation', string.format('%.0f', now))
 local generation = redis.call('HINCRBY', KEYS[1], 'generation', 1)
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'until', string.format('%.0f', now + tonumber(ARGV[2])), 'connection', ARGV[3])
 -- There from now on: when the next owner does not find it, somebody deleted it.
 redis.pcall('XGROUP', 'CREATECONSUMER', KEYS[2], ARGV[4], ARGV[1])
-local former = owner[1] and owner[1] ~= ARGV[1]
+local former = owner[1] and owner[1] ~= '?' and owner[1] ~= ARGV[1]
 return { 1, string.format('%.0f', generation), former and owner[3] or '', former and owner[1] or '', owner[4] or '' }
 `,
   { allowOutOfMemory: true },
