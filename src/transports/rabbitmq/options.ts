@@ -11,33 +11,45 @@ import { applyUrl, checkUrl } from './url.ts'
 export type Purpose = 'publish' | 'consume'
 
 export interface Credentials {
+  /** Name of the RabbitMQ user. */
   readonly username: string
+  /** Password of that user. */
   readonly password: string
 }
 
 /** Something to declare besides Busbar's own exchanges and queues. All of it is declared again after each reconnect. */
 export interface TopologyOptions {
+  /** Declared first. */
   readonly exchanges?: readonly ExchangeDeclaration[] | undefined
+  /** Declared after the exchanges. */
   readonly queues?: readonly QueueDeclaration[] | undefined
+  /** Made last, between exchanges and queues that exist by then. */
   readonly bindings?: readonly BindingDeclaration[] | undefined
 }
 
 export interface ExchangeDeclaration {
+  /** Name of the exchange. */
   readonly name: string
   /** `direct`, `fanout`, `topic`, `headers`, or one of a plugin. */
   readonly type: string
   /** Default true. */
   readonly durable?: boolean | undefined
+  /** Delete it when its last binding is removed. Default false. */
   readonly autoDelete?: boolean | undefined
+  /** Only other exchanges can publish to it. Default false. */
   readonly internal?: boolean | undefined
+  /** Exchange that gets what no queue of this one takes. Default: none. */
   readonly alternateExchange?: string | undefined
+  /** Further arguments of the declaration. */
   readonly arguments?: Readonly<Record<string, unknown>> | undefined
 }
 
 export interface QueueDeclaration {
+  /** Name of the queue. */
   readonly name: string
   /** Default true. */
   readonly durable?: boolean | undefined
+  /** Delete it when its last consumer leaves. Default false. */
   readonly autoDelete?: boolean | undefined
   /** Queue type and all else: `{ 'x-queue-type': 'quorum' }`. */
   readonly arguments?: Readonly<Record<string, unknown>> | undefined
@@ -45,17 +57,23 @@ export interface QueueDeclaration {
 
 /** From an exchange to a queue or to another exchange. */
 export interface BindingDeclaration {
+  /** Exchange that the messages come from. */
   readonly from: string
+  /** Queue that they go to; either this or `toExchange`. */
   readonly toQueue?: string | undefined
+  /** Exchange that they go to; either this or `toQueue`. */
   readonly toExchange?: string | undefined
   /** Default empty. */
   readonly routingKey?: string | undefined
+  /** Arguments of the binding, for an exchange of the type `headers`. */
   readonly arguments?: Readonly<Record<string, unknown>> | undefined
 }
 
 /** A group that is declared when the transport opens, so that messages wait for it before its first member starts. */
 export interface GroupDeclaration {
+  /** Topic or pattern, as its consumers subscribe to it. */
   readonly topic: string
+  /** Name of the group. */
   readonly group: string
   /** As its consumers will say. Default `key`. */
   readonly order?: 'key' | 'strict' | 'none' | undefined
@@ -63,18 +81,25 @@ export interface GroupDeclaration {
 
 /** Where a message goes instead of the exchange of the bus. */
 export interface Route {
+  /** Exchange to publish to; empty for the default exchange, which routes to the queue that the routing key names. */
   readonly exchange: string
+  /** Routing key to publish with. */
   readonly routingKey: string
 }
 
 /** AMQP properties that the envelope has no place for. */
 export interface MessageProperties {
+  /** Priority, for queues declared with `x-max-priority`. */
   readonly priority?: number | undefined
+  /** Queue that an answer should go to. */
   readonly replyTo?: string | undefined
   /** AMQP's `correlation_id`; the bus's own travels as a header. */
   readonly correlationId?: string | undefined
+  /** Name of the application that publishes. */
   readonly appId?: string | undefined
+  /** User that publishes; RabbitMQ refuses one other than that of the connection. */
   readonly userId?: string | undefined
+  /** AMQP's own `type`; the CloudEvents type travels as a header. */
   readonly type?: string | undefined
   /** False: the broker may forget the message when it restarts. Default true. */
   readonly persistent?: boolean | undefined
@@ -98,7 +123,7 @@ export interface RabbitMqOptions {
   readonly connectionName?: string | undefined
   /** A silent peer is given up after about two of these, in ms, rounded to seconds. 0: never. Default 10,000. */
   readonly heartbeatMs?: number | undefined
-  /** Most for one try to connect, in ms. Default 10,000. */
+  /** Time limit of one attempt to connect, in ms. Default 10,000. */
   readonly connectTimeoutMs?: number | undefined
   /**
    * How tries to reconnect follow each other. The first comes at once; while nobody answers there, at least every 2 s. `stop`: no try. Default `random-exponential`, 1,000 to 30,000 ms.
@@ -120,13 +145,15 @@ export interface RabbitMqOptions {
   readonly deliveryLimit?: number | undefined
   /** Largest body, in bytes. Not above the broker's `max_message_size`. Default 16 MiB. */
   readonly maxMessageBytes?: number | undefined
-  /** Most messages sent and not yet confirmed. Default 4,096. */
+  /** Maximum number of messages sent and not yet confirmed. Default 4,096. */
   readonly maxUnconfirmed?: number | undefined
-  /** What happens to a message that no queue takes: its publish rejects, or it is dropped and told as `loss`. Default `reject`. */
+  /** What happens to a message that no queue takes: its publish rejects, or it is dropped and reported as `loss`. Default `reject`. */
   readonly unroutable?: 'reject' | 'drop' | undefined
   /** Delays by the plugin `rabbitmq_delayed_message_exchange`, or by a ladder of queues. Default `ladder`. */
   readonly delay?: 'ladder' | 'plugin' | 'auto' | undefined
+  /** Exchanges, queues and bindings of your own to declare. */
   readonly topology?: TopologyOptions | undefined
+  /** Groups to declare before their first consumer starts, so that their messages are kept. */
   readonly groups?: readonly GroupDeclaration[] | undefined
   /** Runs on a channel of each new connection before anything else is declared; when it rejects, the connection has failed. */
   readonly afterConnect?: ((channel: Channel, purpose: Purpose) => void | Promise<void>) | undefined
