@@ -155,8 +155,8 @@ describe('native settings', () => {
 describe('streams', () => {
   test('one that differs from the options is used as it is, and the difference is told', async () => {
     const name = stream()
-    await makeBus({ stream: { name, partitions: 3, maxAgeMs: 60_000 } }).start()
-    const other = makeBus({ stream: { name, partitions: 5, maxAgeMs: 120_000, maxMessages: 10 } })
+    await makeBus({ stream: { name, partitions: 3, maxAgeMs: 120_000 } }).start()
+    const other = makeBus({ stream: { name, partitions: 5, maxAgeMs: 60_000, maxMessages: 10 } })
     const warnings = record(other, 'warning')
     await other.start()
     const drift = warnings.find(({ code }) => code === 'nats-stream-drift') ?? assert.fail()

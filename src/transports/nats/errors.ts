@@ -60,6 +60,11 @@ function isAuthorization(error: unknown): boolean {
   )
 }
 
+/** The two sides do not trust each other's certificates: that does not pass by itself. */
+function isCertificate(error: unknown): boolean {
+  return causes(error).some((cause) => /certificate|self.signed|altname/i.test(text(cause)))
+}
+
 function causes(error: unknown): unknown[] {
   const chain: unknown[] = []
   for (let at = error; at instanceof Error && chain.length < 8; at = at.cause) chain.push(at)
@@ -81,7 +86,7 @@ export function toBusbarError(error: unknown, doing: string): AuthorizationError
   if (isTimeout(error)) return new TimeoutError(`${doing}: the NATS server did not answer in time`, { cause: error })
   if (isNoResponders(error))
     return new ConnectionError(`${doing}: nobody answers; JetStream may be off or still starting`, { cause: error })
-  return new ConnectionError(`${doing}: ${text(error)}`, { cause: error })
+  return new ConnectionError(`${doing}: ${text(error)}`, { cause: error, retryable: !isCertificate(error) })
 }
 
 export function notConfirmed(topic: string, why: string, outcome: PublishFailure, cause?: unknown): PublishError {

@@ -113,25 +113,26 @@ export class Intake {
     if (!this.#session.ready || this.ended) return
     let free = this.#credit
     let bytes = this.#bytes
-    for (const { pulls, stash, stashBytes, shared } of this.#lanes) {
+    for (const lane of this.#lanes) {
+      const { pulls, stash, shared } = lane
       // The one that each partition may always ask for waits in the stash when there is no credit for it.
       free -= stash.length + (shared ? pulls.asked : Math.max(0, pulls.asked - 1))
-      bytes -= stashBytes + pulls.askedBytes
+      bytes -= countedBytes(lane)
     }
     // What everybody may take comes first: that of a partition runs away to nobody.
     for (const lane of this.#lanes) {
       if (!lane.shared) continue
-      const { askedBytes } = lane.pulls
+      const before = countedBytes(lane)
       free -= this.#askFor(lane, free, bytes)
-      bytes -= lane.pulls.askedBytes - askedBytes
+      bytes -= countedBytes(lane) - before
     }
     const hungry = this.#lanes.filter((lane) => !lane.shared && lane.active && lane.pulls.hungry)
     for (let step = 0; step < hungry.length; step++) {
       const lane = hungry[(this.#turn + step) % hungry.length] as Lane
       const others = hungry.length - step
-      const { askedBytes } = lane.pulls
+      const before = countedBytes(lane)
       free -= this.#askFor(lane, Math.ceil(free / others), bytes / others)
-      bytes -= lane.pulls.askedBytes - askedBytes
+      bytes -= countedBytes(lane) - before
     }
   }
 
@@ -140,14 +141,24 @@ export class Intake {
     const { pulls, shared } = lane
     if (!lane.active || lane.suspended > 0 || !pulls.hungry || (this.paused && shared)) return 0
     let count = Math.min(pulls.target - pulls.asked, this.#roomOf(lane, free, true))
-    if (count <= 0 || bytes <= 0) {
+    let room = bytes
+    if (!shared) {
+      const has = lane.stashBytes + pulls.askedBytes
+      if (has < RESERVE_BYTES / 2) room = Math.max(room, RESERVE_BYTES - has)
+    }
+    if (count <= 0 || room <= 0) {
       // One at least must be able to come, or a partition could starve beside busy ones. It waits here for its credit.
       if (shared || pulls.asked > 0 || lane.stash.length > 0) return 0
       count = 1
     }
-    if (pulls.alone) return pulls.ask(1, 0) ? 1 : 0
-    const share = shared ? (bytes * count) / Math.max(free, count) : Math.max(RESERVE_BYTES, bytes)
-    const maxBytes = Math.max(1, Math.floor(share))
+    // How large it is, nobody knows: one at a time.
+    if (pulls.alone) return pulls.asked === 0 && pulls.ask(1, 0) ? 1 : 0
+    const maxBytes = Math.max(1, Math.floor(shared ? (room * count) / Math.max(free, count) : room))
     return pulls.ask(count, maxBytes) ? count : 0
   }
+}
+
+/** What a lane has, and has asked for, of the bytes of all: a partition has its reserve besides. */
+function countedBytes({ shared, stashBytes, pulls: { askedBytes } }: Lane): number {
+  return shared ? stashBytes + askedBytes : Math.max(0, stashBytes + askedBytes - RESERVE_BYTES)
 }

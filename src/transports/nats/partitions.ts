@@ -33,6 +33,12 @@ export interface PartitionsParts {
   readonly trouble: (lane: Lane, detail: string | undefined) => void
 }
 
+/** One time that a lane became ours. It may be lost and ours again before it is read. */
+interface Acquired {
+  /** What was delivered of it must be fetched back. */
+  readonly expired: boolean
+}
+
 /** The lanes that have one reader at a time: begins and ends to read them as `Ownership` gives them and takes them away. */
 export class Partitions implements OwnershipHost {
   readonly session: Session
@@ -42,8 +48,8 @@ export class Partitions implements OwnershipHost {
   readonly #ownership: Ownership | undefined
   /** Handovers that wait for outstanding deliveries: told when one is gone. */
   readonly #handovers = new Map<string, () => void>()
-  /** Lanes that are ours and not read yet. True: what was delivered of them must be fetched back. */
-  readonly #unbegun = new Map<Lane, boolean>()
+  /** Lanes that are ours and not read yet. */
+  readonly #unbegun = new Map<Lane, Acquired>()
   readonly #beginning = new Set<Lane>()
   #closed = false
 
@@ -133,41 +139,46 @@ export class Partitions implements OwnershipHost {
   // --- as ownership wants it ---------------------------------------------------------------------------------------
 
   acquire(unit: string, expired: boolean): void {
-    for (const lane of this.#lanesOf(unit)) this.#unbegun.set(lane, expired)
+    for (const lane of this.#lanesOf(unit)) this.#unbegun.set(lane, { expired })
     this.begin()
   }
 
   /** Begins to read what is ours and is not read yet: called again when that failed, or the partition would stand still. */
   begin(): void {
     if (!this.session.ready) return
-    for (const [lane, expired] of this.#unbegun) {
+    for (const [lane, acquired] of this.#unbegun) {
       if (this.#beginning.has(lane)) continue
       this.#beginning.add(lane)
       const { epoch } = this.session
-      this.#begin(lane, expired)
+      this.#begin(lane, acquired)
         .catch(async (error: unknown) => {
-          if (this.#unbegun.has(lane)) this.#unbegun.set(lane, true)
+          if (this.#unbegun.get(lane) === acquired) this.#unbegun.set(lane, { expired: true })
           if (this.session.ready) {
-            this.#parts.trouble(
-              lane,
-              `its consumer can't be read: ${error instanceof Error ? error.message : String(error)}`,
-            )
+            const why = error instanceof Error ? error.message : String(error)
+            this.#parts.trouble(lane, `its consumer can't be read: ${why}`)
             this.session.error(error, `beginning to read consumer "${lane.consumer}"`)
           }
           await lane.quiet()
+          return true
         })
-        .catch((error: unknown) => this.session.error(error, `leaving consumer "${lane.consumer}"`))
-        .finally(() => {
+        .catch((error: unknown) => {
+          this.session.error(error, `leaving consumer "${lane.consumer}"`)
+          return true
+        })
+        .then((hasFailed) => {
           this.#beginning.delete(lane)
-          // It failed with the old connection, and the new one is there already.
-          if (this.session.epoch !== epoch) this.begin()
+          // It failed with the old connection, and the new one is there already; or it was lost and ours again meanwhile.
+          if (this.session.epoch !== epoch || hasFailed !== true) this.begin()
         })
+        .catch((error: unknown) => this.session.error(error, `beginning to read consumer "${lane.consumer}"`))
     }
   }
 
-  async #begin(lane: Lane, expired: boolean): Promise<void> {
+  async #begin(lane: Lane, acquired: Acquired): Promise<void> {
     const left = await this.#parts.consumers.takeOver(lane)
-    if (this.#unbegun.has(lane) && this.isOurs(lane) && this.#parts.isReading()) await lane.activate(left, expired)
+    const isWanted = (): boolean => this.#unbegun.get(lane) === acquired
+    if (isWanted() && this.isOurs(lane) && this.#parts.isReading()) await lane.activate(left, acquired.expired)
+    if (!isWanted()) return
     this.#unbegun.delete(lane)
     this.#parts.trouble(lane, undefined)
   }
