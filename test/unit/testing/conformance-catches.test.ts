@@ -80,7 +80,6 @@ const LIES: readonly { readonly lie: string; readonly how: Sabotage; readonly ca
       'settle/ack-after-success',
       'settle/no-ack-without-success',
       'redelivery/closed-transport',
-      'groups/member-leaves',
     ],
   },
   {
