@@ -199,7 +199,7 @@ const LIES: readonly { readonly lie: string; readonly how: Sabotage; readonly ca
   {
     lie: 'keeps what it held when it closes',
     how: { close: async () => undefined, subscription: () => ({ close: async () => undefined }) },
-    caughtBy: ['redelivery/closed-transport', 'groups/member-leaves', 'observability/health'],
+    caughtBy: ['redelivery/closed-transport', 'observability/health'],
   },
   {
     lie: 'never finishes closing',
