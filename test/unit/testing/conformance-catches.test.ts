@@ -80,6 +80,7 @@ const LIES: readonly { readonly lie: string; readonly how: Sabotage; readonly ca
       'settle/ack-after-success',
       'settle/no-ack-without-success',
       'redelivery/closed-transport',
+      'groups/member-leaves',
     ],
   },
   {
