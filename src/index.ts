@@ -20,6 +20,7 @@ export {
   UnsupportedError,
   ValidationError,
 } from './core/errors.ts'
+export { silentLogger } from './core/logger.ts'
 export { compilePattern, deadLetterTopic } from './core/topic.ts'
 
 export type {
@@ -33,12 +34,14 @@ export type {
   DeadLetterCause,
   DeadLetters,
   DeadLetterSelection,
+  HealthReason,
   HealthReport,
   PublisherOptions,
   PurgeOptions,
   RedriveOptions,
   RedriveReport,
 } from './core/bus-types.ts'
+export type { CausalityContext } from './core/causality.ts'
 export type { Clock, Timer } from './core/clock.ts'
 export type { Codec } from './core/codec.ts'
 export type { BatchConsumeOptions, ConsumeOptions, RetryOptions } from './core/consume-options.ts'
@@ -69,7 +72,13 @@ export type {
 } from './core/handler.ts'
 export type { Logger } from './core/logger.ts'
 export type { EncodedMessage, Headers, Message, OutgoingMessage } from './core/message.ts'
-export type { PublishItem, PublishOptions, PublishReceipt, PublishResult } from './core/publish-options.ts'
+export type {
+  PublishItem,
+  PublishManyOptions,
+  PublishOptions,
+  PublishReceipt,
+  PublishResult,
+} from './core/publish-options.ts'
 export type { StandardIssue, StandardResult, StandardSchema } from './core/standard-schema.ts'
 export type {
   AttemptNote,
@@ -94,3 +103,4 @@ export type {
   TransportHost,
   TransportSubscription,
 } from './core/transport.ts'
+export type { WireCheckMode } from './core/wire-check.ts'

@@ -44,7 +44,9 @@ function isInstalled() {
 }
 
 function install() {
-  process.stderr.write('busbar: installing the dependencies (npm ci); this happens once\n')
+  process.stderr.write(
+    'busbar: installing the dependencies with npm ci: about 350 MB, most of it a Node 24. This happens once\n',
+  )
   let status = runNpm(['ci', ...INSTALL_OPTIONS])
   // The one script among them fetches a Node of the project's own, which a recent one makes up for.
   if (status !== 0 && isRecent(process.versions.node)) status = runNpm(['ci', '--ignore-scripts', ...INSTALL_OPTIONS])

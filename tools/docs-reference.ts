@@ -6,88 +6,59 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { readInterfaces } from './interface-reader.ts'
+import type { Interface } from './interface-reader.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 interface Table {
   readonly title: string
-  readonly file: string
   readonly name: string
   /** What to say before the table. */
   readonly intro: string
 }
 
 const OPTIONS: readonly Table[] = [
-  { title: 'createBus', file: 'src/core/bus-types.ts', name: 'BusOptions', intro: 'Checked when the bus is made.' },
+  { title: 'createBus', name: 'BusOptions', intro: 'Checked when the bus is made.' },
   {
     title: 'createBus: publish',
-    file: 'src/core/bus-types.ts',
     name: 'PublisherOptions',
     intro: 'Bounds of the way out.',
   },
   {
     title: 'bus.consume, defineConsumer',
-    file: 'src/core/consume-options.ts',
     name: 'ConsumeOptions',
     intro: 'Checked when the consumer is added, against the transport as well.',
   },
   {
     title: 'bus.consume: batches',
-    file: 'src/core/consume-options.ts',
     name: 'BatchConsumeOptions',
     intro: 'With a batch handler. And those above.',
   },
   {
     title: 'bus.consume: retry',
-    file: 'src/core/consume-options.ts',
     name: 'RetryOptions',
     intro: '`retry: false` stands for one attempt.',
   },
   {
     title: 'bus.publish, ctx.publish',
-    file: 'src/core/publish-options.ts',
     name: 'PublishOptions',
     intro: 'An item of `publishMany` takes the same, but for `transport` and `signal`, and its `data`.',
   },
-  { title: 'defineEvent', file: 'src/core/define.ts', name: 'EventOptions', intro: '' },
-  { title: 'deadLetters().list, purge', file: 'src/core/bus-types.ts', name: 'DeadLetterSelection', intro: '' },
+  { title: 'defineEvent', name: 'EventOptions', intro: '' },
+  { title: 'deadLetters().list, purge', name: 'DeadLetterSelection', intro: '' },
   {
     title: 'deadLetters().redrive',
-    file: 'src/core/bus-types.ts',
     name: 'RedriveOptions',
     intro: 'And those of `list`.',
   },
 ]
 
-interface Member {
-  readonly name: string
-  readonly type: string
-  readonly optional: boolean
-  readonly text: string
-}
-
-const DOC = String.raw`(?:/\*\*(?<doc>(?:(?!\*/)[\s\S])*)\*/\s*)?`
-const MEMBER = new RegExp(
-  `${DOC}(?<=\\n {2})(?:readonly )?(?<name>[A-Za-z]+)(?<optional>\\?)?: (?<type>(?:[^\\n{]|\\{[^}\\n]*\\})+(?:\\n {4,}[^\\n]+)*)`,
-  'g',
-)
-
-/** The members of an interface or type of ours, with their doc comments. Our sources are formatted, so lines can be relied on. */
-function members(file: string, name: string): Member[] {
-  const source = readFileSync(join(root, file), 'utf8')
-  const start = source.search(new RegExp(`^export interface ${name}\\b`, 'm'))
-  if (start < 0) throw new Error(`${file} has no interface ${name}`)
-  const body = source.slice(source.indexOf('{\n', start) + 2, source.indexOf('\n}', start) + 1)
-  return [...body.matchAll(MEMBER)].map(({ groups = {} }) => ({
-    name: groups['name'] ?? '',
-    type: (groups['type'] ?? '')
-      .replace(/\s+/g, ' ')
-      .replace(/ \| undefined$/, '')
-      .replace(/;$/, '')
-      .trim(),
-    optional: groups['optional'] !== undefined,
-    text: plain(groups['doc']),
-  }))
+function rowsOf(found: Interface): string[] {
+  return found.members.map(
+    ({ name, type, optional, text }) =>
+      `| \`${name}\`${optional ? '' : ' (required)'} | \`${cell(type)}\` | ${cell(text)} |`,
+  )
 }
 
 /** A doc comment as one line. */
@@ -102,42 +73,90 @@ function cell(text: string): string {
   return text.replaceAll('|', String.raw`\|`)
 }
 
-/** One table for each transport that the package exports: the first options interface of its file. */
-function transportTables(): Table[] {
+interface Section {
+  readonly title: string
+  readonly intro: string
+  readonly interface: Interface
+}
+
+/** Tables of one transport: what its function takes first, then whatever else of it a user writes. */
+function transportSections(name: string): Section[] {
+  const folder = `src/transports/${name}`
+  const index = readFileSync(join(root, folder, 'index.ts'), 'utf8')
+  const main = new RegExp(`^export function ${name}\\(options\\??: (\\w+)`, 'm').exec(index)?.[1]
+  if (main === undefined) throw new Error(`${folder}/index.ts has no function ${name}(options)`)
+  const all = readInterfaces(root, `${folder}/*.ts`)
+  const exported = [...index.matchAll(/^export type \{([^}]*)\}/gm)].flatMap(
+    ([, names = '']) => names.match(/\w+/g) ?? [],
+  )
+  // Reachable from the options through exported interfaces, and those that options of core (`native`) or methods take.
+  const names = new Set([main])
+  for (const reached of names)
+    for (const word of all.get(reached)?.members.flatMap(({ type }) => type.match(/\b[A-Z]\w+/g) ?? []) ?? [])
+      if (exported.includes(word) && isWritten(all.get(word))) names.add(word)
+  for (const word of exported) if (word.endsWith('Options')) names.add(word)
+  return [...names].map((word) => {
+    const found = all.get(word)
+    if (found === undefined) throw new Error(`${folder} has no interface ${word}`)
+    return {
+      title: word === main ? name : `${name}: ${word}`,
+      intro: word === main ? '' : found.text,
+      interface: found,
+    }
+  })
+}
+
+/** True for plain data; an object with methods is somebody else's, such as a client. */
+function isWritten(found: Interface | undefined): boolean {
+  return found?.members.every(({ type }) => !type.startsWith('(')) ?? false
+}
+
+/** The transports that the package exports. */
+function transportNames(): string[] {
   const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
     exports: Record<string, { 'busbar-source'?: string } | string>
   }
   return Object.values(exports).flatMap((entry) => {
-    const folder = /^\.\/(src\/transports\/(\w+))\/index\.ts$/.exec(
-      typeof entry === 'string' ? '' : (entry['busbar-source'] ?? ''),
-    )
-    if (folder === null) return []
-    const file = `${folder[1] ?? ''}/options.ts`
-    const name = /^export interface (?!Resolved)(\w+Options)\b/m.exec(readFileSync(join(root, file), 'utf8'))?.[1]
-    if (name === undefined) throw new Error(`${file} has no options interface`)
-    return [{ title: folder[2] ?? '', file, name, intro: '' }]
+    const source = typeof entry === 'string' ? undefined : entry['busbar-source']
+    return /^\.\/src\/transports\/(\w+)\/index\.ts$/.exec(source ?? '')?.[1] ?? []
   })
 }
 
+/** Throws with all members that have no doc comment: the page would say nothing about them. */
+function requireTexts(interfaces: readonly Interface[]): void {
+  const bare = interfaces.flatMap(({ file, name, members }) =>
+    members.filter(({ text }) => text === '').map((member) => `${file}: ${name}.${member.name}`),
+  )
+  if (bare.length > 0) throw new Error(`no doc comment:\n  ${bare.join('\n  ')}`)
+}
+
 function optionsPage(): string {
-  const tables = [...OPTIONS, ...transportTables()].map(({ title, file, name, intro }) => {
-    const rows = members(file, name).map(
-      (member) =>
-        `| \`${member.name}\`${member.optional ? '' : ' (required)'} | \`${cell(member.type)}\` | ${cell(member.text)} |`,
-    )
-    return [
+  const core = readInterfaces(root, 'src/core/*.ts')
+  const sections = [
+    ...OPTIONS.map(({ title, name, intro }) => ({ title, intro, interface: required(core, name) })),
+    ...transportNames().flatMap(transportSections),
+  ]
+  requireTexts(sections.map((section) => section.interface))
+  const tables = sections.map(({ title, intro, interface: found }) =>
+    [
       `## ${title}`,
       '',
       ...(intro === '' ? [] : [intro, '']),
       '| option | type | |',
       '|---|---|---|',
-      ...rows,
+      ...rowsOf(found),
       '',
-    ].join('\n')
-  })
+    ].join('\n'),
+  )
   const intro =
     'Durations end in `Ms`, sizes in `Bytes`. Unknown keys and wrong types are refused, all of them in one `ConfigurationError`.'
   return page('Options', [intro, '', ...tables])
+}
+
+function required(interfaces: ReadonlyMap<string, Interface>, name: string): Interface {
+  const found = interfaces.get(name)
+  if (found === undefined) throw new Error(`there is no interface ${name}`)
+  return found
 }
 
 function errorsPage(): string {
@@ -157,16 +176,32 @@ function errorsPage(): string {
 }
 
 function eventsPage(): string {
-  const rows = members('src/core/events.ts', 'BusEventMap').map(({ name, text }) => `| \`${name}\` | ${cell(text)} |`)
+  const map = required(readInterfaces(root, 'src/core/events.ts'), 'BusEventMap')
+  requireTexts([map])
+  const rows = map.members.map(({ name, type, text }) => `| \`${name}\` | ${cell(text)} | ${payloadOf(type)} |`)
   const intro = [
     "    const off = bus.events.on('retry', ({ message, attempt, error, delayMs }) => …)   // off() ends it",
     '    bus.events.onAny((name, event) => log.info(event, name))',
     "    await bus.events.once('connect')",
     '',
-    'Events cost nothing while nobody listens. A listener that throws is logged and harms nobody else. Every payload names the',
+    'Events cost nothing while nobody listens. A listener that throws is logged and harms nothing else. Every payload names the',
     '`transport`; those of a consumer its `topic`, `group` and `consumerId`; those of a message the `message` and its `attempt`.',
   ].join('\n')
-  return page('Events', [intro, '', '| event | when |', '|---|---|', ...rows, ''])
+  return page('Events', [intro, '', '| event | when | and besides |', '|---|---|---|', ...rows, ''])
+}
+
+/** What a payload has besides `transport`: its own fields as TypeScript has them. */
+function payloadOf(type: string): string {
+  const shared: Readonly<Record<string, readonly string[]>> = {
+    Of: [],
+    OfConsumer: ['those of a consumer'],
+    OfMessage: ['those of a message'],
+  }
+  const [, base = '', own = ''] = /^(\w+)(?: & \{(.*)\})?$/.exec(type) ?? []
+  const first = shared[base]
+  if (first === undefined) throw new Error(`an event has the payload ${type}, which is not understood`)
+  const fields = own.split(';').map((field) => field.trim().replace(/^readonly /, ''))
+  return [...first, ...fields.filter((field) => field !== '').map((field) => `\`${cell(field)}\``)].join(', ')
 }
 
 function page(title: string, lines: readonly string[]): string {

@@ -39,7 +39,7 @@ function conformanceFiles(): readonly string[] {
 function neededFor(filters: readonly string[]): readonly BrokerName[] {
   const chosen = filters.filter((word) => !word.startsWith('-') && word !== 'test/conformance')
   if (chosen.length === 0) return TESTED
-  if (chosen.every((word) => /unit|types|package|memory|sqlite/.test(word))) return []
+  if (chosen.every((word) => /unit|types|package|memory|sqlite|oldest/.test(word))) return []
   const named = TESTED.filter((name) => chosen.some((word) => word.includes(name)))
   return named.length > 0 ? named : TESTED
 }

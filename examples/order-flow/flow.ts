@@ -19,6 +19,8 @@ export interface FlowOptions {
   /** A bus without consumers, to publish and to look after dead letters. Started. */
   readonly bus: Bus
   readonly workers: Workers
+  /** How long the messages of a killed worker stay with it at most. */
+  readonly leaseMs: number
   readonly view: View
   readonly stateDir: string
   readonly run: string
@@ -38,7 +40,8 @@ export interface FlowResult extends Accounts {
 
 /** Runs all orders through the services, kills and repairs what is to be, and accounts for every order at the end. */
 export async function runFlow(options: FlowOptions): Promise<FlowResult> {
-  const { bus, workers, view, stateDir, run, input, total, kill, signal } = options
+  const { bus, workers, leaseMs, view, stateDir, run, input, total, kill, signal } = options
+  view.note(`starting ${workers.description} ...`)
   await Promise.all(services.map((service) => workers.start(service.name, { fixed: false })))
   const audit = openAudit(stateDir)
   const placed = new Set<string>()
@@ -59,7 +62,9 @@ export async function runFlow(options: FlowOptions): Promise<FlowResult> {
   async function killOne(service: string): Promise<void> {
     const pid = await workers.kill(service)
     killed++
-    view.note(`killed the ${service} worker with SIGKILL (process ${pid})`)
+    const seconds = Math.ceil(leaseMs / 1_000)
+    const wait = seconds === 0 ? '' : `; what it held comes back when its lease ends, in up to ${seconds} s`
+    view.note(`killed the ${service} worker with SIGKILL (process ${pid})${wait}`)
     await workers.start(service, { fixed: false })
     view.note(`started another ${service} worker`)
   }

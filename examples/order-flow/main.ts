@@ -26,7 +26,7 @@ async function run(args: Arguments, folder: string, signal: AbortSignal): Promis
   const kill = chooseKill(args, total)
   const runId = randomUUID().slice(0, 8)
   const stateDir = join(folder, 'services')
-  const { transport, workers } = await choosePlace(args.transport, { folder, stateDir, run: runId })
+  const { transport, workers, leaseMs } = await choosePlace(args.transport, { folder, stateDir, run: runId })
   const bus = createBus({ service: 'control-tower', transport })
 
   const title = [`${count(total)} orders`, transport.system, workers.description]
@@ -34,7 +34,7 @@ async function run(args: Arguments, folder: string, signal: AbortSignal): Promis
   const view = args.json ? quietView(title.join(' · '), process.stderr) : createView(title.join(' · '), process.stdout)
   try {
     await bus.start()
-    const result = await runFlow({ bus, workers, view, stateDir, run: runId, input, total, kill, signal })
+    const result = await runFlow({ bus, workers, leaseMs, view, stateDir, run: runId, input, total, kill, signal })
     view.end()
     await workers.close()
     await bus.close()

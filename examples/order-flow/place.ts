@@ -13,6 +13,8 @@ const LEASE_MS = 5_000
 export interface Place {
   readonly transport: Transport
   readonly workers: Workers
+  /** After how long at most the messages of a killed worker go to another one; 0 where its connection gives them back. */
+  readonly leaseMs: number
 }
 
 export interface PlaceOptions {
@@ -25,8 +27,22 @@ export interface PlaceOptions {
 export async function choosePlace(url: string | undefined, { folder, stateDir, run }: PlaceOptions): Promise<Place> {
   const chosen = url ?? `sqlite:${encodeURIComponent(join(folder, 'broker.db'))}?leaseMs=${LEASE_MS}`
   const transport = await transportFromUrl(chosen)
-  if (transport.system !== 'memory') return { transport, workers: workerProcesses({ url: chosen, stateDir, run }) }
+  if (transport.system !== 'memory')
+    return { transport, workers: workerProcesses({ url: chosen, stateDir, run }), leaseMs: leaseOf(transport, chosen) }
   const broker = memoryBroker()
   const connect = (): Transport => memory({ broker })
-  return { transport: connect(), workers: inProcess({ connect, stateDir, run }) }
+  return { transport: connect(), workers: inProcess({ connect, stateDir, run }), leaseMs: 0 }
+}
+
+/** What the options of the transport call the lease, and its default. */
+const LEASES: Readonly<Record<string, readonly [option: string, defaultMs: number]>> = {
+  sqlite: ['leaseMs', 30_000],
+  nats: ['ackWaitMs', 10_000],
+  redis: ['leaseMs', 10_000],
+}
+
+function leaseOf({ system }: Transport, url: string): number {
+  const [option, defaultMs] = LEASES[system] ?? []
+  const given = option === undefined ? null : new URLSearchParams(url.split('?')[1]).get(option)
+  return given === null ? (defaultMs ?? 0) : Number(given)
 }

@@ -173,7 +173,7 @@ export class BatchRunner implements Runner {
       const behind = queue === undefined ? undefined : held.get(queue)
       if (behind !== undefined) behind.push(pending)
       else if (queue !== undefined && begunKeys.has(queue) && this.#host.needsPreparing(pending))
-        // Prepared beside an earlier message of its key, it would start beside it as well.
+        // Waiting beside an earlier message of its key, it would start beside it as well.
         held.set(queue, [pending])
       else if (this.#host.begin(pending)) {
         begun.push(pending)

@@ -10,7 +10,9 @@ import type { Logger } from './logger.ts'
 import { describe, OptionsReader } from './options.ts'
 import { PUBLISHER_DEFAULTS } from './publisher.ts'
 import type { ResolvedPublisherOptions } from './publisher.ts'
+import { StderrLogger } from './stderr-logger.ts'
 import type { Transport } from './transport.ts'
+import type { WireCheckMode } from './wire-check.ts'
 
 export interface ResolvedBusOptions {
   readonly service: string
@@ -21,11 +23,14 @@ export interface ResolvedBusOptions {
   readonly codecs: readonly Codec[]
   readonly logger: Logger
   readonly publish: ResolvedPublisherOptions
+  readonly startTimeoutMs: number
   readonly closeTimeoutMs: number
+  readonly causality: boolean
+  readonly checkWire: WireCheckMode
   readonly clock: Clock
 }
 
-export const BUS_DEFAULTS = { closeTimeoutMs: 30_000 } as const
+export const BUS_DEFAULTS = { startTimeoutMs: 60_000, closeTimeoutMs: 30_000 } as const
 
 export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
   const reader = new OptionsReader('createBus', options)
@@ -47,23 +52,36 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
       )
     }
   }
+  const clock = reader.withMethods<Clock>('clock', ['now', 'monotonic', 'setTimer']) ?? systemClock
   const resolved: ResolvedBusOptions = {
     service,
     transports: resolveTransports(reader),
     consumers: reader.list('consumers') as readonly AnyConsumerDefinition[],
     middleware: middleware as readonly Middleware[],
     codecs: codecs as readonly Codec[],
-    logger: reader.withMethods<Logger>('logger', ['debug', 'info', 'warn', 'error']) ?? silentLogger,
+    logger: resolveLogger(reader, clock),
     publish: Object.freeze({
       deliveryTimeoutMs: publish.integer('deliveryTimeoutMs', PUBLISHER_DEFAULTS.deliveryTimeoutMs, { min: 1 }),
       maxBufferedBytes: publish.integer('maxBufferedBytes', PUBLISHER_DEFAULTS.maxBufferedBytes, { min: 1024 }),
       maxBatchSize: publish.integer('maxBatchSize', PUBLISHER_DEFAULTS.maxBatchSize, { min: 1, max: 100_000 }),
     }),
+    startTimeoutMs: reader.integer('startTimeoutMs', BUS_DEFAULTS.startTimeoutMs),
     closeTimeoutMs: reader.integer('closeTimeoutMs', BUS_DEFAULTS.closeTimeoutMs),
-    clock: reader.withMethods<Clock>('clock', ['now', 'monotonic', 'setTimer']) ?? systemClock,
+    causality: reader.boolean('causality', true),
+    checkWire: reader.oneOf<WireCheckMode>(
+      'checkWire',
+      ['first', 'always', 'off'],
+      process.env['NODE_ENV'] === 'production' ? 'off' : 'first',
+    ),
+    clock,
   }
   reader.done()
   return Object.freeze(resolved)
+}
+
+function resolveLogger(reader: OptionsReader, clock: Clock): Logger {
+  if (reader.raw('logger') === false) return silentLogger
+  return reader.withMethods<Logger>('logger', ['debug', 'info', 'warn', 'error']) ?? new StderrLogger(clock)
 }
 
 function resolveTransports(reader: OptionsReader): ReadonlyMap<string, Transport> {

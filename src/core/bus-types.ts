@@ -1,4 +1,5 @@
 import type { Codec } from './codec.ts'
+import type { CausalityContext } from './causality.ts'
 import type { Clock } from './clock.ts'
 import type { BatchConsumeOptions, ConsumeOptions } from './consume-options.ts'
 import type { AnyConsumerDefinition, AnyEventDefinition, EventDefinition } from './define.ts'
@@ -6,8 +7,15 @@ import type { BusEvents } from './events.ts'
 import type { BatchHandler, Handler, Middleware } from './handler.ts'
 import type { Logger } from './logger.ts'
 import type { EncodedMessage } from './message.ts'
-import type { PublishItem, PublishOptions, PublishReceipt, PublishResult } from './publish-options.ts'
+import type {
+  PublishItem,
+  PublishManyOptions,
+  PublishOptions,
+  PublishReceipt,
+  PublishResult,
+} from './publish-options.ts'
 import type { Position, Transport, TransportAdmin, TransportHealth } from './transport.ts'
+import type { WireCheckMode } from './wire-check.ts'
 
 export interface BusOptions {
   /** Name of this service: default consumer group, and `source` of what it publishes. */
@@ -22,10 +30,31 @@ export interface BusOptions {
   readonly middleware?: readonly Middleware[] | undefined
   /** Asked before the built-in JSON, text and bytes. */
   readonly codecs?: readonly Codec[] | undefined
-  /** pino or anything of its shape. Default: silent. */
-  readonly logger?: Logger | undefined
+  /**
+   * pino or anything of its shape: connections, retries, dead letters, stalls and errors are logged, bodies and headers are
+   * not. `false` logs nothing. Default: dead letters, losses, errors, stalls and lost connections go to stderr, each kind
+   * once a minute.
+   */
+  readonly logger?: Logger | false | undefined
   /** Bounds and deadline of publishing. */
   readonly publish?: PublisherOptions | undefined
+  /**
+   * How long `start()` keeps trying while a broker can't be reached, in ms; 0 for one attempt. What can't succeed later
+   * (credentials, configuration) fails at once. Default 60,000.
+   */
+  readonly startTimeoutMs?: number | undefined
+  /**
+   * Whether `bus.publish` in a handler continues the conversation of its message, as `ctx.publish` does. Default true; costs
+   * an `AsyncLocalStorage` entry for each call of a handler. Without it a handler that awaits the end of its own bus or
+   * consumer is not detected either.
+   */
+  readonly causality?: boolean | undefined
+  /**
+   * Checks at publish what a consumer will read: the encoded data is decoded, and validated again when it has a schema. A Date
+   * in a `z.date()`, a Map or NaN would otherwise be found by the consumer. `first`: once for each event; `always`; `off`.
+   * Default `first`, and `off` when `NODE_ENV` is `production`.
+   */
+  readonly checkWire?: WireCheckMode | undefined
   /** How long `close()` waits for running handlers, in ms. Default 30,000. */
   readonly closeTimeoutMs?: number | undefined
   /** The only source of time. Default: the machine's. Tests give a manual one. */
@@ -35,9 +64,9 @@ export interface BusOptions {
 export interface PublisherOptions {
   /** A publish that is not confirmed in that time rejects, in ms. Default 30,000. */
   readonly deliveryTimeoutMs?: number | undefined
-  /** Most bytes waiting for confirmation; `publish` waits for room beyond. Default 64 MiB. */
+  /** Maximum size of the messages that wait for confirmation, in bytes; beyond it `publish` waits. Default 64 MiB. */
   readonly maxBufferedBytes?: number | undefined
-  /** Most messages of one batch to the transport. Default 1,000. */
+  /** Maximum number of messages in one batch to the transport. Default 1,000. */
   readonly maxBatchSize?: number | undefined
 }
 
@@ -89,17 +118,39 @@ export interface ConsumerHealth {
   readonly group: string
   readonly transport: string
   /**
-   * `standby`: the group has more members than partitions, and this one has none: healthy. `stalled`: nothing moves, or
-   * nothing can arrive. `stuck`: one message does not move, others may. `failed`: it could not subscribe.
+   * - `ok`: takes messages. `paused`: by `pause()` or a middleware. `standby`: the group has more members
+   *   than partitions, and this one has none: healthy.
+   * - `starting`: not subscribed yet. `failed`: subscribing failed; it may be tried again, see `detail`.
+   * - `stalled`: nothing moves, or nothing can arrive. `stuck`: one message does not move, others may.
+   * - `draining`: finishes what runs. `stopped`: closed.
    */
-  readonly status: 'ok' | 'standby' | 'paused' | 'draining' | 'stalled' | 'stuck' | 'failed' | 'stopped'
+  readonly status: 'ok' | 'paused' | 'standby' | 'starting' | 'stalled' | 'stuck' | 'failed' | 'draining' | 'stopped'
   readonly detail?: string | undefined
 }
 
+/** One thing that is not as it should be. */
+export interface HealthReason {
+  readonly transport?: string | undefined
+  readonly topic?: string | undefined
+  readonly group?: string | undefined
+  /** A state of the bus, `disconnected`, or the status of a consumer. */
+  readonly status: string
+  readonly detail: string
+}
+
 export interface HealthReport {
-  /** `down` when a transport is not connected or a consumer failed or stalled. */
+  /** `down` unless the bus runs, all transports are connected, and no consumer is starting, failed, stalled or stuck. */
   readonly status: 'ok' | 'down'
+  /**
+   * For a liveness probe: false when a restart of the process is the remedy, because the bus is closed or a consumer
+   * has stalled. A broker that is away is not such a case, and neither is a bus that starts or drains.
+   */
+  readonly live: boolean
+  /** For a readiness probe: the bus runs, all transports are connected, all consumers are subscribed. */
+  readonly ready: boolean
   readonly state: BusState
+  /** Why `status` is `down`; empty when it is `ok`. */
+  readonly reasons: readonly HealthReason[]
   readonly transports: Readonly<Record<string, TransportHealth & { readonly system: string }>>
   readonly consumers: readonly ConsumerHealth[]
 }
@@ -205,51 +256,72 @@ export interface DeadLetters {
   purge(options?: PurgeOptions): Promise<number>
 }
 
+// TypeScript reports why the last overload does not fit, so the commonest one comes last.
 export interface Bus extends AsyncDisposable {
   readonly service: string
   readonly state: BusState
   readonly events: BusEvents
+  /** For a topic without a definition: its data is not checked. The rest as below. */
+  publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
   /**
    * Resolves when the broker has taken responsibility for the message. Rejects with `ValidationError` or `CodecError`
    * (nothing was sent), or `PublishError`, whose `outcome` says whether the broker may have it. Concurrent calls are sent as
-   * one batch. Messages published one after another keep their order within a key.
+   * one batch. Messages published one after another keep their order within a key, asynchronous schemas included. In a
+   * handler, the message continues the conversation of the one that is handled, as with `ctx.publish`.
    */
   publish<Input, Output>(
     event: EventDefinition<Input, Output>,
     data: NoInfer<Input>,
     options?: PublishOptions,
   ): Promise<PublishReceipt>
-  publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
-  /** As `publish` for many at once, with one result for each item; rejects only when the call itself makes no sense. */
-  publishMany<Input, Output>(
-    event: EventDefinition<Input, Output>,
-    items: readonly PublishItem<NoInfer<Input>>[],
-    options?: Pick<PublishOptions, 'transport' | 'signal'>,
-  ): Promise<readonly PublishResult[]>
   publishMany(
     topic: string,
     items: readonly PublishItem[],
     options?: Pick<PublishOptions, 'transport' | 'signal'>,
   ): Promise<readonly PublishResult[]>
-  /** Adds a consumer; before `start()` or after. */
-  consume<Input, Output>(
+  /** As `publish` for many at once, with one result for each item; rejects only when the call itself makes no sense. */
+  publishMany<Input, Output>(
     event: EventDefinition<Input, Output>,
-    handler: Handler<Output>,
-    options?: ConsumeOptions,
-  ): ConsumerHandle
+    items: readonly PublishItem<NoInfer<Input>>[],
+    options?: PublishManyOptions,
+  ): Promise<readonly PublishResult[]>
+  /** Adds a consumer; before `start()` or after. */
+  consume(definition: AnyConsumerDefinition): ConsumerHandle
+  consume(topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle
   consume(topic: string, handler: Handler, options?: ConsumeOptions): ConsumerHandle
   consume<Input, Output>(
     event: EventDefinition<Input, Output>,
     handler: BatchHandler<Output>,
     options: BatchConsumeOptions,
   ): ConsumerHandle
-  consume(topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle
-  consume(definition: AnyConsumerDefinition): ConsumerHandle
-  /** Opens the transports and subscribes all consumers. Rejects with the first error, everything closed again. */
-  start(): Promise<void>
+  /** Adds a consumer; before `start()` or after. */
+  consume<Input, Output>(
+    event: EventDefinition<Input, Output>,
+    handler: Handler<Output>,
+    options?: ConsumeOptions,
+  ): ConsumerHandle
+  /**
+   * Runs `call` so that what it publishes, also later, continues that conversation: for HTTP requests, jobs and other places
+   * where no message comes from. Returns what `call` returns. Has no effect with `causality: false`.
+   *
+   *     app.post('/orders', (request) => bus.within({ correlationId: request.id, traceparent: request.headers.traceparent },
+   *       () => bus.publish(OrderPlaced, request.body)))
+   */
+  within<Result>(context: CausalityContext, call: () => Result): Result
+  /**
+   * Opens the transports and subscribes all consumers. While a broker can't be reached, it tries again until `timeoutMs`
+   * (default `startTimeoutMs`) has passed, and reports each attempt as `connecting`. Rejects with the first error that can't
+   * pass by itself, or the last one that can. When a transport could not be opened, `start()` may be called again; one that
+   * opened beside it stays open until then, or until `close()`. When a consumer could not be subscribed, the bus is closed.
+   *
+   * A second call while it starts, or after it has started, returns the same promise.
+   */
+  start(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
   /**
    * Stops intake, waits for running handlers and publishes within `closeTimeoutMs`, aborts what is left (it is delivered
-   * again later), closes the transports. Nothing of the bus keeps the process alive afterwards. Safe to call twice.
+   * again later), closes the transports. Nothing of the bus keeps the process alive afterwards. Safe to call twice: a second
+   * call with a `timeoutMs` that ends sooner makes the first one end sooner too. In a handler of this bus, don't await it:
+   * it would wait for that handler, and rejects with a `StateError` instead.
    */
   close(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
   /** Never rejects; cheap enough for a probe each second. */

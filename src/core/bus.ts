@@ -1,35 +1,42 @@
 import { randomBytes } from 'node:crypto'
 import type { ContextPublisher } from './attempt.ts'
+import { BusConsumer, ConsumerRegistry, refuseToWait } from './bus-consumer.ts'
 import { resolveBusOptions } from './bus-options.ts'
 import type { ResolvedBusOptions } from './bus-options.ts'
-import type {
-  Bus,
-  BusOptions,
-  BusState,
-  ConsumerHandle,
-  ConsumerHealth,
-  DeadLetters,
-  HealthReport,
-} from './bus-types.ts'
+import type { Bus, BusOptions, BusState, ConsumerHandle, DeadLetters, HealthReport } from './bus-types.ts'
+import { currentCause, isInsideHandlerOf, runWithin, scoped } from './causality.ts'
+import type { Causality, CausalityContext } from './causality.ts'
 import { checkCapabilities } from './check-capabilities.ts'
+import { CloseDeadline } from './close-deadline.ts'
 import { CodecRegistry } from './codec.ts'
+import { compose } from './compose.ts'
+import { connectWithRetry } from './connect-retry.ts'
 import { groupProblem, resolveConsumeOptions } from './consume-options.ts'
-import type { BatchConsumeOptions, ConsumeOptions } from './consume-options.ts'
-import { Consumer } from './consumer.ts'
+import type { BatchConsumeOptions, ConsumeOptions, ResolvedConsumeOptions } from './consume-options.ts'
 import { deadLettersOf } from './dead-letters.ts'
 import { Deadlines } from './deadlines.ts'
 import type { AnyConsumerDefinition, AnyEventDefinition } from './define.ts'
-import { ConfigurationError, StateError, UnsupportedError } from './errors.ts'
+import { BusbarError, ConfigurationError, StateError, UnsupportedError } from './errors.ts'
+import { logEvents } from './event-log.ts'
 import { BusEvents } from './events.ts'
 import type { BatchHandler, Handler } from './handler.ts'
-import type { EncodedMessage, OutgoingMessage } from './message.ts'
-import { compose } from './middleware.ts'
-import { OptionsReader } from './options.ts'
-import { OutgoingFactory } from './outgoing.ts'
-import type { PublishItem, PublishOptions, PublishReceipt, PublishResult } from './publish-options.ts'
+import { healthReport } from './health.ts'
+import { makeMany, toError } from './make-many.ts'
+import type { OutgoingMessage } from './message.ts'
+import { MessageFactory } from './message-factory.ts'
+import { describe, OptionsReader } from './options.ts'
+import { PUBLISH_ITEM, PUBLISH_MANY_OPTIONS, PUBLISH_OPTIONS, refuseUnknown } from './publish-options.ts'
+import type {
+  PublishItem,
+  PublishManyOptions,
+  PublishOptions,
+  PublishReceipt,
+  PublishResult,
+} from './publish-options.ts'
 import { Publisher } from './publisher.ts'
-import { broadcastGroup, normalizePattern, patternsOverlap, topicProblem } from './topic.ts'
-import type { Transport, TransportAdmin } from './transport.ts'
+import { sendMany, sendOne } from './send-made.ts'
+import { broadcastGroup, normalizePattern, topicProblem } from './topic.ts'
+import type { DeliverySink, SubscriptionSpec, Transport, TransportAdmin, TransportSubscription } from './transport.ts'
 
 /**
  * Makes a bus. Nothing is opened before `start()`.
@@ -45,35 +52,38 @@ export function createBus(options: BusOptions): Bus {
 }
 
 const NO_OPTIONS: PublishOptions = Object.freeze({})
-const HEALTHY: ReadonlySet<ConsumerHealth['status']> = new Set(['ok', 'paused', 'standby', 'draining'])
 
 class BusImpl implements Bus {
   readonly options: ResolvedBusOptions
   readonly events: BusEvents
   readonly #codecs: CodecRegistry
   readonly #deadlines: Deadlines
-  readonly #factory: OutgoingFactory
+  readonly #factory: MessageFactory
   readonly #publishers: ReadonlyMap<string, Publisher>
-  readonly #consumers: Consumer[] = []
+  readonly #consumers = new ConsumerRegistry()
   readonly #instanceId = randomBytes(6).toString('hex')
   readonly #defaultTransport: string
-  /** How handlers publish: with the message that they handle. */
-  readonly #fromHandler: ContextPublisher = {
-    publish: (target, data, options, parent) => this.#publish(target, data, options ?? NO_OPTIONS, parent),
-    publishMany: (target, items, options, parent) => this.#publishMany(target, items, options ?? NO_OPTIONS, parent),
-  }
+  readonly #endLog: () => void
+  /** Aborts when the bus is being closed: nothing is tried again then. */
+  readonly #lifetime = new AbortController()
+  /** Names of the transports that are open. */
+  readonly #opened = new Set<string>()
+  #consumersMade = 0
   #state: BusState = 'idle'
+  /** When `start()` gives up on a broker that is away (`clock.monotonic()`). Consumers that are added later never do. */
+  #startEndsAt = Infinity
   #starting: Promise<void> | undefined
-  #closing: Promise<void> | undefined
+  #closing: { readonly done: Promise<void>; readonly deadline: CloseDeadline } | undefined
 
   constructor(options: ResolvedBusOptions) {
     this.options = options
-    this.events = new BusEvents(options.logger)
-    this.#codecs = new CodecRegistry(options.codecs)
-    this.#deadlines = new Deadlines(options.clock)
-    this.#factory = new OutgoingFactory(options.service, this.#codecs, options.clock)
+    const { service, codecs, clock, publish, checkWire, logger } = options
+    this.events = new BusEvents(logger)
+    this.#endLog = logEvents(this.events, logger, clock)
+    this.#codecs = new CodecRegistry(codecs)
+    this.#deadlines = new Deadlines(clock)
+    this.#factory = new MessageFactory({ source: service, codecs: this.#codecs, clock, checkWire })
     this.#defaultTransport = options.transports.keys().next().value as string
-    const { clock, publish } = options
     this.#publishers = new Map(
       [...options.transports].map(([name, transport]) => [
         name,
@@ -97,71 +107,85 @@ class BusImpl implements Bus {
     data: unknown,
     options: PublishOptions = NO_OPTIONS,
   ): Promise<PublishReceipt> {
-    return this.#publish(target, data, options, undefined)
+    return this.#publish(target, data, options, options.transport, this.#cause())
   }
 
   publishMany(
     target: string | AnyEventDefinition,
     items: readonly PublishItem[],
-    options: Pick<PublishOptions, 'transport' | 'signal'> = NO_OPTIONS,
+    options: PublishManyOptions = NO_OPTIONS,
   ): Promise<readonly PublishResult[]> {
-    return this.#publishMany(target, items, options, undefined)
+    return this.#publishMany(target, items, options, options.transport, this.#cause())
+  }
+
+  within<Result>(context: CausalityContext, call: () => Result): Result {
+    return this.options.causality ? runWithin(context, call) : call()
+  }
+
+  #cause(): Causality | undefined {
+    return this.options.causality ? currentCause() : undefined
+  }
+
+  /** How handlers of a consumer publish: with the message that they handle, to where it came from. */
+  #publisherFor(transportName: string): ContextPublisher {
+    return {
+      publish: (target, data, options = NO_OPTIONS, parent) =>
+        this.#publish(target, data, options, options.transport ?? transportName, parent),
+      publishMany: (target, items, options = NO_OPTIONS, parent) =>
+        this.#publishMany(target, items, options, options.transport ?? transportName, parent),
+    }
   }
 
   #publish(
     target: string | AnyEventDefinition,
     data: unknown,
     options: PublishOptions,
-    parent: EncodedMessage | undefined,
+    transportName: string | undefined,
+    parent: Causality | undefined,
   ): Promise<PublishReceipt> {
     return new Promise((resolve, reject) => {
-      const publisher = this.#publisher(options.transport)
+      if (options !== NO_OPTIONS) refuseUnknown('The options of publish', options, PUBLISH_OPTIONS)
+      const publisher = this.#publisher(transportName)
       const made = this.#factory.make(target, data, options, parent)
-      const send = (message: OutgoingMessage): void => {
-        publisher.check(message)
-        publisher.send([message], options.signal, (_index, position, error) => {
-          if (error === undefined) resolve({ id: message.id, position })
-          else reject(error)
-        })
+      const topic = topicOf(target)
+      if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic)) {
+        sendOne(publisher, made, options.signal, undefined, resolve, reject)
+        return
       }
-      if (made instanceof Promise) made.then(send).catch(reject)
-      else send(made)
+      const startedAt = this.options.clock.monotonic()
+      const send = (message: OutgoingMessage): void =>
+        sendOne(publisher, message, options.signal, startedAt, resolve, reject)
+      publisher.sequence.add({ topic, making: made, signal: options.signal, send, fail: reject })
     })
   }
 
   async #publishMany(
     target: string | AnyEventDefinition,
     items: readonly PublishItem[],
-    { transport, signal }: Pick<PublishOptions, 'transport' | 'signal'>,
-    parent: EncodedMessage | undefined,
+    options: PublishManyOptions,
+    transportName: string | undefined,
+    parent: Causality | undefined,
   ): Promise<readonly PublishResult[]> {
-    const publisher = this.#publisher(transport)
-    const results: PublishResult[] = Array.from({ length: items.length })
-    const messages: OutgoingMessage[] = []
-    /** Where the message at that place of `messages` stands among the items; only kept when some item fell out. */
-    let indexes: number[] | undefined
+    if (options !== NO_OPTIONS) refuseUnknown('The options of publishMany', options, PUBLISH_MANY_OPTIONS)
+    const publisher = this.#publisher(transportName)
+    const { signal } = options
     const now = this.options.clock.now()
-    for (let index = 0; index < items.length; index++) {
-      const item = items[index] as PublishItem
-      try {
-        const made = this.#factory.make(target, item.data, item, parent, now)
-        const message = made instanceof Promise ? await made : made
-        publisher.check(message)
-        messages.push(message)
-        indexes?.push(index)
-      } catch (error) {
-        indexes ??= messages.map((_, at) => at)
-        results[index] = { id: item.id ?? '', error: error instanceof Error ? error : new Error(String(error)) }
-      }
-    }
-    if (messages.length === 0) return results
+    const made = makeMany(items, (item) => {
+      refuseUnknown('The item of publishMany', item, PUBLISH_ITEM)
+      return this.#factory.make(target, item.data, item, parent, now)
+    })
+    if (items.length === 0) return []
+    const topic = topicOf(target)
+    if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic))
+      return new Promise((resolve) => sendMany(publisher, items, made, signal, undefined, resolve))
+    const startedAt = this.options.clock.monotonic()
     return new Promise((resolve) => {
-      let open = messages.length
-      publisher.send(messages, signal, (at, position, error) => {
-        const { id } = messages[at] as OutgoingMessage
-        results[indexes === undefined ? at : (indexes[at] as number)] =
-          error === undefined ? { id, position } : { id, error }
-        if (--open === 0) resolve(results)
+      publisher.sequence.add({
+        topic,
+        making: made,
+        signal,
+        send: (messages) => sendMany(publisher, items, messages, signal, startedAt, resolve),
+        fail: (error) => resolve(items.map(({ id = '' }) => ({ id, error: toError(error) }))),
       })
     })
   }
@@ -188,7 +212,7 @@ class BusImpl implements Bus {
       ? this.#fromDefinition(target)
       : this.#makeConsumer(target, handler, options, 'bus.consume')
     this.#refuseOverlap(consumer)
-    this.#consumers.push(consumer)
+    this.#consumers.add(consumer)
     if (this.#state === 'running') {
       consumer.start().catch((error: unknown) => {
         this.events.emit('error', {
@@ -201,7 +225,7 @@ class BusImpl implements Bus {
     return consumer
   }
 
-  #fromDefinition(definition: AnyConsumerDefinition): Consumer {
+  #fromDefinition(definition: AnyConsumerDefinition): BusConsumer {
     const { topic, handle, handleBatch, ...options } = definition
     const subject = `The consumer of "${typeof topic === 'string' ? topic : topic.topic}"`
     if ((handle === undefined) === (handleBatch === undefined)) {
@@ -224,120 +248,211 @@ class BusImpl implements Bus {
     handler: Handler<never> | BatchHandler<never> | undefined,
     given: object,
     subject: string,
-  ): Consumer {
+  ): BusConsumer {
     const definition = typeof target === 'string' ? undefined : target
     const topic = normalizePattern(typeof target === 'string' ? target : target.topic)
     const reader = new OptionsReader(`${subject}("${topic.slice(0, 60)}")`, given)
     const problem = topicProblem(topic, true)
     if (problem !== undefined) reader.problem('topic', problem)
-    if (typeof handler !== 'function') reader.problem('handler', 'must be a function')
+    if (typeof handler !== 'function')
+      reader.problem(
+        'handler',
+        `must be a function, got ${describe(handler)}${typeof given === 'function' ? ': it comes before the options' : ''}`,
+      )
+    reader.misnamed('retries', 'retry: { attempts: 3 }')
+    reader.misnamed('maxRetries', 'retry: { attempts: 3 }')
     const options = resolveConsumeOptions(reader)
     if (options.broadcast && options.group !== undefined)
       reader.problem('group', 'has no meaning with broadcast: every instance is a group of its own')
     const transportName = options.transport ?? this.#defaultTransport
-    if (!this.options.transports.has(transportName))
-      reader.problem('transport', this.#noTransport(transportName).message)
+    if (!this.options.transports.has(transportName)) reader.problem('transport', this.#noSuchTransport(transportName))
     reader.done()
     const transport = this.#transport(transportName)
     const from = checkCapabilities(transport, topic, options)
-    const consumerId = `${this.options.service}.${this.#instanceId}.${this.#consumers.length}`
-    return new Consumer({
-      transportName,
-      transport,
-      topic,
-      group: options.broadcast
-        ? `${this.options.service}-${this.#instanceId}-${this.#consumers.length}`
-        : (options.group ?? this.options.service),
-      consumerId,
-      // Of instances that come and go, all dead letters lie in one place.
-      deadLetterGroup: options.broadcast
-        ? broadcastGroup(this.options.service)
-        : (options.group ?? this.options.service),
-      from,
-      definition,
-      handler:
-        options.batch === undefined
-          ? compose([...this.options.middleware, ...options.middleware], handler as unknown as Handler)
-          : (handler as unknown as BatchHandler),
-      options,
-      codecs: this.#codecs,
-      clock: this.options.clock,
-      deadlines: this.#deadlines,
-      events: this.events,
-      publisher: this.#fromHandler,
-    })
+    const { service } = this.options
+    const number = this.#consumersMade++
+    // Stands for the consumer, which its handler has to know before it exists.
+    const self: { consumer?: BusConsumer } = {}
+    const consumer = new BusConsumer(
+      {
+        transportName,
+        transport,
+        subscribe: (spec, sink) => this.#subscribe(self.consumer as BusConsumer, transport, spec, sink),
+        topic,
+        group: options.broadcast ? `${service}-${this.#instanceId}-${number}` : (options.group ?? service),
+        consumerId: `${service}.${this.#instanceId}.${number}`,
+        // Of instances that come and go, all dead letters are in one place.
+        deadLetterGroup: options.broadcast ? broadcastGroup(service) : (options.group ?? service),
+        from,
+        definition,
+        handler: this.#handlerOf(topic, handler as Handler | BatchHandler, options, self),
+        options,
+        codecs: this.#codecs,
+        clock: this.options.clock,
+        deadlines: this.#deadlines,
+        events: this.events,
+        publisher: this.#publisherFor(transportName),
+      },
+      (ended) => {
+        // A bus that closes still lists what it had.
+        if (this.#closing === undefined) this.#consumers.delete(ended)
+      },
+      self,
+    )
+    self.consumer = consumer
+    return consumer
   }
 
-  #refuseOverlap(consumer: Consumer): void {
-    for (const other of this.#consumers) {
-      if (other.hasEnded || other.transportName !== consumer.transportName || other.group !== consumer.group) continue
-      if (!patternsOverlap(other.topic, consumer.topic)) continue
-      throw new ConfigurationError(`The consumer of "${consumer.topic}"`, [
-        {
-          path: 'group',
-          message: `"${consumer.group}" has a consumer of "${other.topic}" on this bus already: each message would reach one of the two, at random. Give each its own group, or raise concurrency`,
-        },
-      ])
+  /** The handler with its middleware around it, and around that the conversation of its message. */
+  #handlerOf(
+    topic: string,
+    handler: Handler | BatchHandler,
+    options: ResolvedConsumeOptions,
+    consumer: object,
+  ): Handler | BatchHandler {
+    if (options.batch !== undefined) {
+      const batchHandler = handler as BatchHandler
+      return this.options.causality ? scoped(batchHandler, () => undefined, this, consumer) : batchHandler
     }
+    const middleware = [...this.options.middleware, ...options.middleware]
+    const composed = compose(`The consumer of "${topic}"`, middleware, handler as Handler)
+    return this.options.causality ? scoped(composed, (message) => message.encoded, this, consumer) : composed
+  }
+
+  /** Tries again while the error may pass: until `start()` gives up, or for as long as the consumer lives. */
+  async #subscribe(
+    consumer: BusConsumer,
+    transport: Transport,
+    spec: SubscriptionSpec,
+    sink: DeliverySink,
+  ): Promise<TransportSubscription> {
+    const { clock } = this.options
+    const doing = `subscribing group "${spec.group}" to "${spec.topic}"`
+    const subscription = await connectWithRetry(
+      () => transport.subscribe(spec, sink),
+      { clock, endsAt: this.#startEndsAt, signal: consumer.stopping },
+      (attempt, error, delayMs) => {
+        consumer.trouble = `${doing} failed ${attempt} times, the next attempt follows in ${delayMs} ms: ${error.message}`
+        this.events.emit('error', { transport: consumer.transportName, error, doing })
+      },
+    )
+    consumer.trouble = undefined
+    return subscription
+  }
+
+  #refuseOverlap(consumer: BusConsumer): void {
+    const other = this.#consumers.overlapping(consumer)
+    if (other === undefined) return
+    throw new ConfigurationError(`The consumer of "${consumer.topic}"`, [
+      {
+        path: 'group',
+        message: `"${consumer.group}" has a consumer of "${other.topic}" on this bus already: each message would reach one of the two, at random. Give each its own group, or raise concurrency`,
+      },
+    ])
   }
 
   // --- lifecycle ---------------------------------------------------------------------------------------------------
 
-  start(): Promise<void> {
-    if (this.#state === 'draining' || this.#state === 'closed')
-      return Promise.reject(new StateError('The bus is closed: make a new one'))
-    this.#starting ??= this.#start()
+  start(options: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
+    if (this.#closing !== undefined) return Promise.reject(new StateError('The bus is closed: make a new one'))
+    const { timeoutMs = this.options.startTimeoutMs } = options
+    if (!isTimeout(timeoutMs)) return Promise.reject(wrongTimeout('bus.start', timeoutMs))
+    this.#starting ??= this.#start(timeoutMs)
     return this.#starting
   }
 
-  async #start(): Promise<void> {
+  async #start(timeoutMs: number): Promise<void> {
     this.#state = 'starting'
-    const { service, clock, logger, transports } = this.options
+    this.#startEndsAt = this.options.clock.monotonic() + timeoutMs
     try {
-      await allOrFirstError(
-        [...transports].map(([name, transport]) =>
-          transport.open({ service, instanceId: this.#instanceId, clock, events: this.events, logger, name }),
-        ),
-      )
-      // A handler may publish from its very first message on.
-      if (this.#state === 'starting') this.#state = 'running'
-      await allOrFirstError(this.#consumers.map((consumer) => consumer.start()))
-      if (this.state !== 'running') throw new StateError('The bus was closed while it was starting')
+      await this.#openTransports()
     } catch (error) {
-      await this.close({ timeoutMs: 0 }).catch((closeError: unknown) =>
-        logger.error({ err: closeError }, 'closing after a failed start failed too'),
-      )
+      if (this.#closing !== undefined) throw closedWhileStarting()
+      this.#state = 'idle'
+      this.#starting = undefined
       throw error
     }
+    if (this.#closing !== undefined) throw closedWhileStarting()
+    // A handler may publish from its very first message on.
+    this.#state = 'running'
+    try {
+      await allOrFirstError([...this.#consumers].map((consumer) => consumer.start()))
+    } catch (error) {
+      if (this.#closing !== undefined) throw closedWhileStarting()
+      await this.close({ timeoutMs: 0 }).catch((closeError: unknown) =>
+        this.options.logger.error({ err: closeError }, 'closing after a failed start failed too'),
+      )
+      throw error
+    } finally {
+      this.#startEndsAt = Infinity
+    }
+    if (this.state !== 'running') throw closedWhileStarting()
+  }
+
+  async #openTransports(): Promise<void> {
+    const { service, clock, logger, transports } = this.options
+    const failed = new AbortController()
+    const signal = AbortSignal.any([this.#lifetime.signal, failed.signal])
+    const open = async (name: string, transport: Transport): Promise<void> => {
+      const host = { service, instanceId: this.#instanceId, clock, events: this.events, logger, name }
+      try {
+        await connectWithRetry(
+          () => transport.open(host),
+          { clock, endsAt: this.#startEndsAt, signal },
+          (attempt, error, delayMs) => this.events.emit('connecting', { transport: name, attempt, error, delayMs }),
+        )
+        this.#opened.add(name)
+      } catch (error) {
+        // The others need not wait for a broker when the start has failed.
+        failed.abort(error)
+        throw error
+      }
+    }
+    const closed = [...transports].filter(([name]) => !this.#opened.has(name))
+    await allOrFirstError(closed.map(([name, transport]) => open(name, transport)))
   }
 
   close(options: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
-    this.#closing ??= this.#close(options.timeoutMs ?? this.options.closeTimeoutMs)
-    return this.#closing
+    const { timeoutMs } = options
+    if (timeoutMs !== undefined && !isTimeout(timeoutMs)) return Promise.reject(wrongTimeout('bus.close', timeoutMs))
+    if (this.#closing === undefined) {
+      const deadline = new CloseDeadline(this.options.clock, timeoutMs ?? this.options.closeTimeoutMs)
+      this.#lifetime.abort(closedWhileStarting())
+      // Set before anything of it runs: what it stops may ask.
+      const closing = Promise.withResolvers<void>()
+      this.#closing = { done: closing.promise, deadline }
+      closing.resolve(this.#close(deadline))
+    } else if (timeoutMs !== undefined) this.#closing.deadline.shorten(timeoutMs)
+    return isInsideHandlerOf({ owner: this }) ? this.#refuseToWait(this.#closing.done) : this.#closing.done
   }
 
-  async #close(timeoutMs: number): Promise<void> {
-    const { clock, transports } = this.options
-    const endsAt = clock.monotonic() + timeoutMs
+  #refuseToWait(closing: Promise<void>): Promise<void> {
+    // Nobody may be left to hear of it.
+    closing.catch((error: unknown) => this.options.logger.error({ err: error }, 'closing the bus failed'))
+    return refuseToWait('bus.close()', 'bus')
+  }
+
+  async #close(deadline: CloseDeadline): Promise<void> {
+    const { transports } = this.options
     if (this.#state !== 'idle') this.#state = 'draining'
-    let timer: { cancel(): void } | undefined
-    const deadline = new Promise<void>((resolve) => {
-      if (timeoutMs <= 0) resolve()
-      else timer = clock.setTimer(timeoutMs, resolve)
-    })
     const errors: unknown[] = []
     const note = (results: readonly PromiseSettledResult<unknown>[]): void => {
       for (const result of results) if (result.status === 'rejected') errors.push(result.reason)
     }
-    note(await Promise.allSettled(this.#consumers.map((consumer) => consumer.closeWithin(deadline))))
-    await Promise.race([Promise.all([...this.#publishers.values()].map((publisher) => publisher.flush())), deadline])
+    note(await Promise.allSettled([...this.#consumers].map((consumer) => consumer.closeWithin(deadline.reached))))
+    await Promise.race([
+      Promise.all([...this.#publishers.values()].map((publisher) => publisher.flush())),
+      deadline.reached,
+    ])
     this.#state = 'closed'
     for (const publisher of this.#publishers.values()) publisher.close()
     // Transports get a moment of their own even when the handlers have used up the time.
-    const deadlineMs = Math.max(1_000, endsAt - clock.monotonic())
+    const deadlineMs = Math.max(1_000, deadline.leftMs)
     note(await Promise.allSettled([...transports.values()].map((transport) => transport.close({ deadlineMs }))))
-    timer?.cancel()
+    deadline.cancel()
     this.#deadlines.close()
+    this.#endLog()
+    this.events.close()
     if (errors.length > 0)
       throw errors.length === 1
         ? errors[0]
@@ -349,20 +464,10 @@ class BusImpl implements Bus {
   }
 
   async health(): Promise<HealthReport> {
-    const transports = Object.fromEntries(
-      [...this.options.transports].map(([name, transport]) => {
-        const { connected, detail } = transport.health()
-        return [name, { system: transport.system, connected, detail }]
-      }),
-    )
-    const consumers = this.#consumers
+    const consumers = [...this.#consumers]
       .filter((consumer) => !consumer.closed || this.#state === 'closed')
       .map((consumer) => consumer.health())
-    const healthy =
-      this.#state === 'running' &&
-      Object.values(transports).every(({ connected }) => connected) &&
-      consumers.every(({ status }) => HEALTHY.has(status))
-    return { status: healthy ? 'ok' : 'down', state: this.#state, transports, consumers }
+    return healthReport(this.#state, this.options.transports, consumers)
   }
 
   // --- looking after -----------------------------------------------------------------------------------------------
@@ -408,10 +513,12 @@ class BusImpl implements Bus {
   }
 
   #noTransport(name: string | undefined): ConfigurationError {
+    return new ConfigurationError('The call', [{ path: 'transport', message: this.#noSuchTransport(name) }])
+  }
+
+  #noSuchTransport(name: string | undefined): string {
     const names = [...this.options.transports.keys()].map((known) => `"${known}"`).join(', ')
-    return new ConfigurationError('The call', [
-      { path: 'transport', message: `there is no transport "${String(name)}" in this bus; there are: ${names}` },
-    ])
+    return `there is no transport "${String(name)}" in this bus; there are: ${names}`
   }
 }
 
@@ -422,5 +529,25 @@ function isConsumerDefinition(target: unknown): target is AnyConsumerDefinition 
 /** Waits for all, so that nothing is left half-open behind a first error. */
 async function allOrFirstError(promises: readonly Promise<unknown>[]): Promise<void> {
   const results = await Promise.allSettled(promises)
-  for (const result of results) if (result.status === 'rejected') throw result.reason
+  // What was only given up because of another failure is not the reason.
+  const failures = results.filter((result) => result.status === 'rejected').map(({ reason }) => reason as unknown)
+  if (failures.length > 0) throw failures.find((error) => !BusbarError.is(error) || !error.retryable) ?? failures[0]
+}
+
+function topicOf(target: string | AnyEventDefinition): string {
+  return typeof target === 'string' ? target : target.topic
+}
+
+function isTimeout(value: unknown): value is number {
+  return typeof value === 'number' && value >= 0
+}
+
+function wrongTimeout(subject: string, value: unknown): ConfigurationError {
+  return new ConfigurationError(subject, [
+    { path: 'timeoutMs', message: `must be a number of milliseconds >= 0, got ${describe(value)}` },
+  ])
+}
+
+function closedWhileStarting(): StateError {
+  return new StateError('The bus was closed while it was starting')
 }

@@ -1,3 +1,4 @@
+import { EXTENSION_PREFIX, isExtensionHeader } from './headers.ts'
 import { NO_HEADERS } from './message.ts'
 import type { EncodedMessage } from './message.ts'
 
@@ -50,8 +51,12 @@ export function fromCloudEventHeaders(
   let headers: Record<string, string> | undefined
   let contentType = native.contentType
   for (const [name, value] of all) {
-    if (name.startsWith(prefix)) attributes.set(name.slice(prefix.length), value)
-    else if (name === 'traceparent' || name === 'tracestate') attributes.set(name, value)
+    if (name.startsWith(prefix)) {
+      const attribute = name.slice(prefix.length)
+      const header = `${EXTENSION_PREFIX}${attribute}`
+      if (isExtensionHeader(header)) (headers ??= Object.create(null) as Record<string, string>)[header] = value
+      else attributes.set(attribute, value)
+    } else if (name === 'traceparent' || name === 'tracestate') attributes.set(name, value)
     else if (name.toLowerCase() === 'content-type') contentType ??= value
     else (headers ??= Object.create(null) as Record<string, string>)[name] = value
   }

@@ -21,7 +21,7 @@ export interface RetryOptions {
   readonly mode?: 'auto' | 'inline' | 'delayed' | undefined
   /** False dead-letters at once. Errors that say `retryable: false` of themselves are asked too. Default: always true. */
   readonly retryIf?: ((error: unknown, message: Message, attempt: number) => boolean) | undefined
-  /** Most retries per minute of this consumer; further ones wait for room, none is lost. Default: no limit. */
+  /** Maximum number of retries of this consumer per minute; further ones wait, none is lost. Default: no limit. */
   readonly budgetPerMinute?: number | undefined
 }
 
@@ -34,9 +34,9 @@ export interface ConsumeOptions {
   readonly concurrency?: number | undefined
   /** `key`: one at a time and in order within a key. `strict`: within the topic. `none`. Default `key`. */
   readonly order?: 'key' | 'strict' | 'none' | undefined
-  /** Most messages held here and not yet settled. Default: twice the concurrency (times the batch size), at least 256. */
+  /** Maximum number of unsettled messages held in this process. Default: twice the concurrency (times the batch size), at least 256. */
   readonly prefetch?: number | undefined
-  /** Most bytes held here and not yet settled. Default 16 MiB. */
+  /** Maximum size of those messages, in bytes. Default 16 MiB. */
   readonly prefetchBytes?: number | undefined
   /** How failures are tried again; false for not at all. Default: 5 attempts, full jitter from 200 ms. */
   readonly retry?: RetryOptions | false | undefined
@@ -50,8 +50,8 @@ export interface ConsumeOptions {
    */
   readonly onDeadLetter?: 'continue' | 'park-key' | undefined
   /**
-   * Deadline of one attempt, in ms: `ctx.signal` aborts, and the attempt has failed unless the handler succeeds all the
-   * same within `abandonAfterMs`. Default: none.
+   * Deadline of one attempt, in ms. When it expires, `ctx.signal` aborts. If the handler still succeeds within
+   * `abandonAfterMs`, the message is acked; otherwise the attempt has failed. Default: none.
    */
   readonly timeoutMs?: number | undefined
   /** How long a handler may go on after its signal aborted before its slot is given away, in ms. Default 5,000. */

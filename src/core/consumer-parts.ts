@@ -12,6 +12,8 @@ import type { StartFrom, Transport } from './transport.ts'
 export interface ConsumerParts {
   readonly transportName: string
   readonly transport: Transport
+  /** Subscribes at the transport; tries again while the bus thinks that this may help. */
+  readonly subscribe: Transport['subscribe']
   readonly topic: string
   readonly group: string
   readonly consumerId: string

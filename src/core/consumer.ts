@@ -88,8 +88,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     if (this.#lifecycle.state !== 'idle') return this.ready
     this.#lifecycle.state = 'starting'
     try {
-      const { transport, options } = this.#parts
-      const subscription = await transport.subscribe(
+      const { subscribe, options } = this.#parts
+      const subscription = await subscribe(
         {
           topic: this.topic,
           group: this.group,
@@ -278,7 +278,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     if (state === 'failed') return { ...of, status: 'failed', detail: textOf(this.#failure) }
     if (state === 'draining')
       return { ...of, status: 'draining', detail: `${this.#tracker.outstanding.size} unsettled` }
-    if (state !== 'running') return { ...of, status: 'stopped' }
+    if (state === 'closed') return { ...of, status: 'stopped' }
+    if (state !== 'running') return { ...of, status: 'starting' }
     if (this.#maxConcurrency === 0) return { ...of, status: 'paused', detail: [...this.#limits.keys()].join(', ') }
     const subscription = this.#subscription?.state?.()
     const stalled = subscription?.trouble ?? this.#watchdog?.stalled

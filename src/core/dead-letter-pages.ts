@@ -1,7 +1,7 @@
 import type { DeadLetter } from './bus-types.ts'
 import type { CodecRegistry } from './codec.ts'
 import { parseDeadLetter } from './dead-letter.ts'
-import { messageBytes } from './outgoing.ts'
+import { messageBytes } from './message.ts'
 import type { Position, StoredMessage, TransportAdmin } from './transport.ts'
 
 const FIRST_PAGE = 20

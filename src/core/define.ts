@@ -2,7 +2,7 @@ import type { Codec } from './codec.ts'
 import type { BatchConsumeOptions, ConsumeOptions } from './consume-options.ts'
 import { ConfigurationError } from './errors.ts'
 import type { Handler, BatchHandler } from './handler.ts'
-import { OptionsReader } from './options.ts'
+import { closest, OptionsReader } from './options.ts'
 import type { StandardSchema } from './standard-schema.ts'
 import { topicProblem } from './topic.ts'
 
@@ -11,6 +11,8 @@ export interface EventOptions<Input> {
   readonly key?: ((data: Input) => string) | undefined
   /** Version of the shape, from 1. Default 1. */
   readonly version?: number | undefined
+  /** CloudEvents `dataschema` of every message: the URI of the schema, for readers that look it up. */
+  readonly dataSchema?: string | undefined
   /** For the catalogue. */
   readonly description?: string | undefined
   /** Default: JSON. */
@@ -23,6 +25,7 @@ export interface EventDefinition<Input = unknown, Output = Input> {
   readonly schema: StandardSchema<Input, Output> | undefined
   readonly key: ((data: Input) => string) | undefined
   readonly version: number
+  readonly dataSchema: string | undefined
   readonly description: string | undefined
   readonly codec: Codec | undefined
 }
@@ -55,6 +58,14 @@ export function defineEvent(topic: string, schemaOrOptions?: unknown, maybeOptio
       { path: 'schema', message: 'must be a Standard Schema (zod, valibot, arktype ...): it has no "~standard"' },
     ])
   }
+  if (!hasSchema && looksLikeSchema(schemaOrOptions)) {
+    throw new ConfigurationError(subject, [
+      {
+        path: 'schema',
+        message: `is neither a Standard Schema (zod 3.24 or newer, valibot, arktype ...: it has no "~standard") nor options (${EVENT_OPTIONS.join(', ')})`,
+      },
+    ])
+  }
   const reader = new OptionsReader(subject, hasSchema ? maybeOptions : schemaOrOptions)
   const problem = topicProblem(topic, false)
   if (problem !== undefined) reader.problem('topic', problem)
@@ -63,11 +74,25 @@ export function defineEvent(topic: string, schemaOrOptions?: unknown, maybeOptio
     schema: hasSchema ? schemaOrOptions : undefined,
     key: reader.callable<(data: unknown) => string>('key'),
     version: reader.integer('version', 1, { min: 1, max: 999_999_999 }),
+    dataSchema: reader.string('dataSchema', undefined),
     description: reader.string('description', undefined),
     codec: reader.withMethods<Codec>('codec', ['encode', 'decode']),
   }
   reader.done()
   return Object.freeze(definition)
+}
+
+const EVENT_OPTIONS = ['key', 'version', 'dataSchema', 'description', 'codec']
+
+/** Something with members of which not one is an option: a JSON Schema, a class, a schema of an old library. */
+function looksLikeSchema(value: unknown): boolean {
+  if (typeof value === 'function') return true
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  const keys = Object.keys(value)
+  const isPlain = Object.getPrototypeOf(value) === Object.prototype || Object.getPrototypeOf(value) === null
+  if (!isPlain) return true
+  // A slip of the pen gets its "did you mean".
+  return keys.length > 0 && !keys.some((key) => closest(key, EVENT_OPTIONS) !== undefined)
 }
 
 export function isStandardSchema(value: unknown): value is StandardSchema {

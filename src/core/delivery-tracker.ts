@@ -252,7 +252,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   }
 
   needsPreparing(pending: PendingDelivery): boolean {
-    return (this.#gate as StartGate).needsPreparing(pending)
+    return this.#msUntilDue(pending) > 0 || (this.#gate as StartGate).needsPreparing(pending)
   }
 
   started(pending: PendingDelivery): void {
@@ -524,6 +524,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
         return
       case 'reject':
         this.#forget(pending)
+        if (outcome.deadLetter !== undefined) this.#gate?.deadLettered(pending)
         this.scheduler.finish(pending)
         this.freed(1, pending.delivery.bytes)
         this.#reportRejected(pending, outcome.deadLetter?.topic)

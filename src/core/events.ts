@@ -1,3 +1,5 @@
+import { outsideHandlers } from './causality.ts'
+import { StateError } from './errors.ts'
 import type { Logger } from './logger.ts'
 import type { EncodedMessage } from './message.ts'
 import type { Position } from './transport.ts'
@@ -31,8 +33,20 @@ export interface BusEventMap {
   reconnect: Of & { readonly downMs: number; readonly attempts: number }
   /** The partitions or members of a group changed. */
   rebalance: OfConsumer & { readonly assigned: readonly string[]; readonly revoked: readonly string[] }
-  /** A batch of `publish` was confirmed. */
-  published: Of & { readonly count: number; readonly bytes: number; readonly durationMs: number }
+  /** The broker is not there yet while the bus starts; the next attempt follows in `delayMs`. */
+  connecting: Of & { readonly attempt: number; readonly error: Error; readonly delayMs: number }
+  /**
+   * Messages of one topic were confirmed, `durationMs` after their batch was handed to the transport. `failed` more of the
+   * batch and topic were not: `publishFailed` names each. No event comes for a batch of which nothing was confirmed.
+   */
+  published: Of & {
+    readonly topic: string
+    readonly count: number
+    readonly failed: number
+    /** Of those that were confirmed. */
+    readonly bytes: number
+    readonly durationMs: number
+  }
   /** A message was not confirmed; its promise rejected with the error. */
   publishFailed: Of & { readonly message: EncodedMessage; readonly error: Error }
   /** The publish buffer is full: `publish` waits for room. Emitted once per episode. */
@@ -53,7 +67,7 @@ export interface BusEventMap {
   drop: OfMessage & { readonly error: unknown; readonly reason: DeadLetterReason }
   /** The broker did not take a settlement; it delivers the message again. */
   settleFailed: OfMessage & { readonly error: Error }
-  /** A second outcome for one delivery was refused: a handler that had been abandoned ended after all. */
+  /** A handler that had timed out and been abandoned finished later; its result was ignored. */
   doubleSettle: OfMessage
   /** The transport took outstanding deliveries back. */
   lost: OfConsumer & { readonly count: number; readonly reason: string }
@@ -63,7 +77,7 @@ export interface BusEventMap {
   limit: OfConsumer & { readonly reason: string; readonly maxConcurrency: number | undefined }
   /** A consumer starts no further handler, and why. */
   pause: OfConsumer & { readonly reason: string }
-  /** It goes on. */
+  /** The consumer started taking messages again. */
   resume: OfConsumer & { readonly reason: string }
   /** No progress for `idleMs` while there is work, or nothing can arrive; `reason` says which, for people. */
   stalled: OfConsumer & {
@@ -113,11 +127,13 @@ export interface BusEventMap {
 export type BusEventName = keyof BusEventMap
 export type BusEventListener<Name extends BusEventName> = (event: BusEventMap[Name]) => void
 
-/** Typed events of one bus. A listener that throws is logged and does no harm to anyone else. */
+/** Typed events of one bus. A listener that throws is logged and harms nothing else. */
 export class BusEvents {
   readonly #listeners = new Map<BusEventName, ((event: never) => void)[]>()
   #any: readonly ((name: BusEventName, event: BusEventMap[BusEventName]) => void)[] = []
   readonly #logger: Logger
+  readonly #waiting = new Set<() => void>()
+  #closed = false
 
   constructor(logger: Logger) {
     this.#logger = logger
@@ -142,7 +158,10 @@ export class BusEvents {
     }
   }
 
-  /** Resolves with the next event of that name that passes the filter; rejects with the signal's reason. */
+  /**
+   * Resolves with the next event of that name that passes the filter. Rejects with the signal's reason, and with a `StateError`
+   * when the bus is closed first.
+   */
   once<Name extends BusEventName>(
     name: Name,
     options: { readonly filter?: (event: BusEventMap[Name]) => boolean; readonly signal?: AbortSignal } = {},
@@ -153,18 +172,37 @@ export class BusEvents {
         reject(signal.reason)
         return
       }
-      const onAbort = (): void => {
+      if (this.#closed) {
+        reject(noMoreEvents(name))
+        return
+      }
+      const stop = (): void => {
         off()
+        this.#waiting.delete(onClose)
+        signal?.removeEventListener('abort', onAbort)
+      }
+      const onAbort = (): void => {
+        stop()
         reject(signal?.reason)
+      }
+      const onClose = (): void => {
+        stop()
+        reject(noMoreEvents(name))
       }
       const off = this.on(name, (event) => {
         if (filter !== undefined && !filter(event)) return
-        off()
-        signal?.removeEventListener('abort', onAbort)
+        stop()
         resolve(event)
       })
+      this.#waiting.add(onClose)
       signal?.addEventListener('abort', onAbort, { once: true })
     })
+  }
+
+  /** @internal The bus is closed, so nothing more will happen: ends every `once` that still waits. */
+  close(): void {
+    this.#closed = true
+    for (const end of this.#waiting) end()
   }
 
   /** True when somebody listens: the hot path builds an event only then. */
@@ -181,7 +219,8 @@ export class BusEvents {
   #tell(name: BusEventName, call: () => void): void {
     try {
       // An async listener is a mistake that types can't catch; its rejection must not end the process.
-      const result: unknown = call()
+      // What it publishes does not come of the message whose handler happens to run here.
+      const result: unknown = outsideHandlers(call)
       if (result instanceof Promise) result.catch((error: unknown) => this.#blame(name, error))
     } catch (error) {
       this.#blame(name, error)
@@ -189,6 +228,15 @@ export class BusEvents {
   }
 
   #blame(name: BusEventName, error: unknown): void {
-    this.#logger.error({ err: error, event: name }, 'a listener of bus.events threw')
+    try {
+      this.#logger.error({ err: error, event: name }, 'a listener of bus.events threw')
+    } catch (loggerError) {
+      // The logger may be the very listener that threw; what emits an event must not fail because of it.
+      process.emitWarning(`The logger of a bus threw: ${String(loggerError)}`, { code: 'BUSBAR_LOGGER' })
+    }
   }
+}
+
+function noMoreEvents(name: BusEventName): StateError {
+  return new StateError(`The bus was closed: no event "${name}" will come any more`)
 }

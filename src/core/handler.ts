@@ -17,7 +17,7 @@ import type { Position } from './transport.ts'
 export type Handler<Data = unknown> = (message: Message<Data>, ctx: HandlerContext) => unknown
 
 /**
- * Wraps a handler. Called once for each consumer, when it starts, so state of one consumer lives in the closure; the
+ * Wraps a handler. Called once for each consumer, when it is added (`bus.consume`), so state of one consumer lives in the closure; the
  * returned function runs for each attempt. The first of a list is the outermost.
  *
  *     const timed: Middleware = (next) => async (message, ctx) => {
@@ -37,13 +37,21 @@ export interface HandlerContext {
   readonly signal: AbortSignal
   readonly consumer: ConsumerControl
   readonly clock: Clock
-  /** Publishes with the same correlation id and trace context; the causation id is this message's id. */
+  publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
+  /**
+   * Publishes with the same correlation id and trace context; the causation id is this message's id. Goes to the transport that
+   * the message came from, unless the option `transport` names another one.
+   */
   publish<Input, Output>(
     event: EventDefinition<Input, Output>,
     data: NoInfer<Input>,
     options?: PublishOptions,
   ): Promise<PublishReceipt>
-  publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
+  publishMany(
+    topic: string,
+    items: readonly PublishItem[],
+    options?: ContextPublishManyOptions,
+  ): Promise<readonly PublishResult[]>
   /**
    * As `publish` for many. Rejects with a `PublishError` when some were not published: returning normally after that would
    * ack the message. With `allowFailures` it resolves with all results instead.
@@ -51,11 +59,6 @@ export interface HandlerContext {
   publishMany<Input, Output>(
     event: EventDefinition<Input, Output>,
     items: readonly PublishItem<NoInfer<Input>>[],
-    options?: ContextPublishManyOptions,
-  ): Promise<readonly PublishResult[]>
-  publishMany(
-    topic: string,
-    items: readonly PublishItem[],
     options?: ContextPublishManyOptions,
   ): Promise<readonly PublishResult[]>
   /**

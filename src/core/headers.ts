@@ -12,26 +12,66 @@ const FORBIDDEN_IN_VALUE = /[\u0000-\u0008\u000a-\u001f\u007f]/
 /** Written by Busbar or a binding; a user's header of that name would be mistaken for it. */
 const RESERVED = /^(ce[_-]|cloudevents[:_]|traceparent$|tracestate$|content-type$|__proto__$)/i
 
+/**
+ * CloudEvents extension attributes are carried as headers of this form. NATS and Redis have the attributes of the envelope in
+ * the same form, so no extension may have the name of one of those.
+ */
+export const EXTENSION_PREFIX = 'ce-'
+const EXTENSION_HEADER = /^ce-[a-z0-9]+$/
+const EXTENSION_NAME = /^[a-z0-9]{1,20}$/
+/** Attributes that have a field of their own in the envelope, or an option of their own. */
+const ATTRIBUTES: ReadonlySet<string> = new Set([
+  'specversion',
+  'id',
+  'type',
+  'source',
+  'time',
+  'data',
+  'datacontenttype',
+  'dataschema',
+  'dataversion',
+  'subject',
+  'partitionkey',
+  'correlationid',
+  'causationid',
+  'expirytime',
+  'traceparent',
+  'tracestate',
+])
+
+/** True for a header that holds a CloudEvents extension attribute. */
+export function isExtensionHeader(name: string): boolean {
+  return EXTENSION_HEADER.test(name) && !ATTRIBUTES.has(name.slice(EXTENSION_PREFIX.length))
+}
+
 /** What Busbar notes about one message's past (`busbar-dlq-…`, `busbar-redrives`). It says nothing about another message. */
 export const OWN_PREFIX = 'busbar-'
 
 /**
- * Copies and checks the headers of a publish. Throws one `ValidationError` with everything that is wrong. `busbar-` headers
- * are left out, so that a handler may pass on the headers of a message that was redriven.
+ * Copies and checks the headers and extension attributes of a publish. Throws one `ValidationError` with everything that is
+ * wrong. `busbar-` headers are left out, so that a handler may pass on the headers of a message that was redriven.
  */
-export function checkHeaders(headers: Readonly<Record<string, string>>): Headers {
+export function checkHeaders(
+  headers: Readonly<Record<string, string>> | undefined,
+  extensions?: Readonly<Record<string, string>>,
+): Headers {
   const issues: { path: string; message: string }[] = []
   const checked = Object.create(null) as Record<string, string>
   let bytes = 0
-  for (const [name, value] of Object.entries(headers)) {
-    if (name.startsWith(OWN_PREFIX)) continue
-    const problem = headerProblem(name, value)
-    if (problem !== undefined) {
-      issues.push({ path: JSON.stringify(name.slice(0, 60)), message: problem })
-      continue
-    }
+  const add = (name: string, value: string): void => {
     checked[name] = value
     bytes += name.length + Buffer.byteLength(value)
+  }
+  for (const [name, value] of Object.entries(headers ?? {})) {
+    if (name.startsWith(OWN_PREFIX)) continue
+    const problem = nameProblem(name) ?? valueProblem(value)
+    if (problem === undefined) add(name, value)
+    else issues.push({ path: JSON.stringify(name.slice(0, 60)), message: problem })
+  }
+  for (const [name, value] of Object.entries(extensions ?? {})) {
+    const problem = extensionProblem(name) ?? valueProblem(value)
+    if (problem === undefined) add(`${EXTENSION_PREFIX}${name}`, value)
+    else issues.push({ path: `extensions.${JSON.stringify(name.slice(0, 60))}`, message: problem })
   }
   if (bytes > MAX_HEADER_BYTES)
     issues.push({
@@ -42,10 +82,20 @@ export function checkHeaders(headers: Readonly<Record<string, string>>): Headers
   return bytes === 0 ? NO_HEADERS : checked
 }
 
-function headerProblem(name: string, value: unknown): string | undefined {
+function nameProblem(name: string): string | undefined {
   if (!NAME.test(name)) return 'is no header name: use letters, digits and "-", no spaces or control characters'
-  if (RESERVED.test(name))
+  if (RESERVED.test(name) && !isExtensionHeader(name))
     return 'is reserved: use another name (trace context and content type have options of their own)'
+  return undefined
+}
+
+function extensionProblem(name: string): string | undefined {
+  if (ATTRIBUTES.has(name)) return 'is an attribute of the envelope, not an extension: use its own option'
+  if (!EXTENSION_NAME.test(name)) return 'must be 1 to 20 lower-case letters and digits'
+  return undefined
+}
+
+function valueProblem(value: unknown): string | undefined {
   if (typeof value !== 'string') return `must be a string, got ${value === null ? 'null' : typeof value}`
   if (FORBIDDEN_IN_VALUE.test(value)) return 'holds a line break, NUL or other control character'
   if (!value.isWellFormed()) return 'holds half a surrogate pair and has no UTF-8 form'

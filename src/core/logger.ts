@@ -1,4 +1,4 @@
-/** Where Busbar writes its few log lines: any logger with pino's call shape (pino itself, or `console` behind four lambdas). */
+/** Where Busbar writes its log lines: any logger with pino's call shape (pino itself, or `console` behind four lambdas). */
 export interface Logger {
   debug(fields: object, message: string): void
   info(fields: object, message: string): void
@@ -8,5 +8,5 @@ export interface Logger {
 
 function ignore(): void {}
 
-/** The default: no log lines. What happens is still visible through `bus.events`. */
+/** Logs nothing, as `logger: false` does. What happens is still visible through `bus.events`. */
 export const silentLogger: Logger = Object.freeze({ debug: ignore, info: ignore, warn: ignore, error: ignore })

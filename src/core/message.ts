@@ -74,3 +74,14 @@ export interface Message<Data = unknown> {
   /** The whole message as the transport carried it. */
   readonly encoded: EncodedMessage
 }
+
+/** What the attributes take on a wire that spells them out as headers, roughly. */
+const ENVELOPE_BYTES = 512
+
+/** Size of a message in buffers, in bytes: body, headers, and a flat rate for the envelope. */
+export function messageBytes(message: EncodedMessage): number {
+  let bytes = ENVELOPE_BYTES + message.body.byteLength
+  if (message.headers === NO_HEADERS) return bytes
+  for (const name in message.headers) bytes += name.length + (message.headers[name] as string).length
+  return bytes
+}

@@ -34,6 +34,13 @@ export class OptionsReader {
     return this.#input[field]
   }
 
+  /** A name that users bring from elsewhere: refused with what to write instead. */
+  misnamed(field: string, remedy: string): void {
+    if (!Object.hasOwn(this.#input, field)) return
+    this.#known.add(field)
+    this.problem(field, `is not a known option; write ${remedy}`)
+  }
+
   has(field: string): boolean {
     return this.raw(field) !== undefined
   }
@@ -95,7 +102,9 @@ export class OptionsReader {
     if (value === undefined) return fallback
     const found = choices.find((choice) => choice === value)
     if (found !== undefined) return found
-    this.problem(field, `must be one of ${choices.map((choice) => `"${choice}"`).join(', ')}, got ${describe(value)}`)
+    // Shown as it is, unlike other values: what is meant to be one of a few words is not a secret.
+    const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, MAX_SHOWN_LENGTH)) : describe(value)
+    this.problem(field, `must be one of ${choices.map((choice) => `"${choice}"`).join(', ')}, got ${shown}`)
     return fallback
   }
 
@@ -151,13 +160,7 @@ export class OptionsReader {
   #refuseUnknown(): void {
     for (const key of Object.keys(this.#input)) {
       if (this.#known.has(key)) continue
-      const guess = closest(key, this.#known)
-      this.problem(
-        key,
-        guess === undefined
-          ? `is no option; there are: ${[...this.#known].join(', ')}`
-          : `is no option; did you mean "${guess}"?`,
-      )
+      this.problem(key, unknownOption(key, this.#known))
     }
     for (const child of this.#children) child.#refuseUnknown()
   }
@@ -172,16 +175,28 @@ function isPlainObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+const MAX_SHOWN_LENGTH = 40
+
+/** What to say about an option that does not exist. */
+export function unknownOption(name: string, known: Iterable<string>): string {
+  const guess = closest(name, known)
+  return guess === undefined
+    ? `is not a known option; there are: ${[...known].join(', ')}`
+    : `is not a known option; did you mean "${guess}"?`
+}
+
 /** Says what a value is without showing it whole: it may be a secret. */
 export function describe(value: unknown): string {
-  if (value === null) return 'null'
+  if (value === undefined || value === null) return String(value)
   if (typeof value === 'number' || typeof value === 'boolean') return String(value)
   if (typeof value === 'string') return value === '' ? 'an empty string' : 'a string'
   if (Array.isArray(value)) return 'an array'
+  if (value instanceof Promise) return 'a Promise: await it'
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`
 }
 
-function closest(word: string, candidates: Iterable<string>): string | undefined {
+/** The candidate that the word was meant to be, if it is close to one. */
+export function closest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1
   for (const candidate of candidates) {

@@ -16,8 +16,9 @@ type Letters = Map<string, number>
  * topic itself is the only record, so that every member, and one that starts later, parks the same keys, and a redrive or a
  * purge frees them.
  *
- * A dead letter is stored before its source is acked, and later messages of the key are handed out only then. So a look
- * at the dead letters that began after a message arrived has seen every dead letter that parks it.
+ * A look at the dead letters that began after a message arrived has seen every dead letter that parks it, but for those of
+ * this very consumer, which reports them here: of a key that another member had before, each dead letter was stored before
+ * its source was acked, and later messages of the key are handed out only then.
  */
 export class ParkedKeys {
   readonly #admin: TransportAdmin
@@ -37,13 +38,23 @@ export class ParkedKeys {
     return this.#topics.get(message.topic)?.isFree(message, receivedAt) === true
   }
 
+  /** This consumer has dead-lettered the message. What it holds of the key already waits behind it. */
+  add(message: EncodedMessage): void {
+    this.#of(message.topic).add(message)
+  }
+
+  #of(topic: string): TopicParking {
+    let parking = this.#topics.get(topic)
+    if (parking === undefined) {
+      parking = new TopicParking(this.#admin, deadLetterTopic(topic, this.#group), this.#clock)
+      this.#topics.set(topic, parking)
+    }
+    return parking
+  }
+
   /** The id of the dead letter that the message has to wait behind, or undefined. Rejects when the broker can't be asked. */
   async blocker(message: EncodedMessage): Promise<string | undefined> {
-    let parking = this.#topics.get(message.topic)
-    if (parking === undefined) {
-      parking = new TopicParking(this.#admin, deadLetterTopic(message.topic, this.#group), this.#clock)
-      this.#topics.set(message.topic, parking)
-    }
+    const parking = this.#of(message.topic)
     // Most keys have none. Of one that had some, they may have been redriven or purged meanwhile.
     if (blockerIn(await parking.look(false), message) === undefined) return undefined
     return blockerIn(await parking.look(true), message)
@@ -54,8 +65,12 @@ export class ParkedKeys {
  * A redriven copy waits behind what has been redriven as often as itself, and has failed again; not behind what is to be
  * redriven after it.
  */
+function redrivesOf({ headers }: EncodedMessage): number {
+  return Number(headers[REDRIVES] ?? 0)
+}
+
 function blockerIn(keys: ReadonlyMap<string, Letters>, message: EncodedMessage): string | undefined {
-  const redrives = Number(message.headers[REDRIVES] ?? 0)
+  const redrives = redrivesOf(message)
   for (const [id, count] of keys.get(message.key ?? '') ?? []) if (count >= redrives && id !== message.id) return id
   return undefined
 }
@@ -69,6 +84,8 @@ class TopicParking {
   #lookedAt = -Infinity
   #keys = new Map<string, Letters>()
   #after: Position | undefined
+  /** Dead-lettered here since the last look began. */
+  #added: { readonly key: string; readonly id: string; readonly redrives: number }[] = []
   /** The look that is under way, and the one that follows for those who asked meanwhile. */
   #looking: Promise<unknown> = Promise.resolve()
   #next: { whole: boolean; readonly done: Promise<ReadonlyMap<string, Letters>> } | undefined
@@ -77,6 +94,14 @@ class TopicParking {
     this.#admin = admin
     this.#topic = topic
     this.#clock = clock
+  }
+
+  add(message: EncodedMessage): void {
+    const { key, id } = message
+    if (key === undefined) return
+    const redrives = redrivesOf(message)
+    this.#added.push({ key, id, redrives })
+    park(this.#keys, key, id, redrives)
   }
 
   isFree(message: EncodedMessage, receivedAt: number): boolean {
@@ -102,6 +127,7 @@ class TopicParking {
 
   async #read(whole: boolean): Promise<ReadonlyMap<string, Letters>> {
     const startedAt = this.#clock.monotonic()
+    this.#added = []
     const keys = whole ? new Map<string, Letters>() : this.#keys
     let after = whole ? undefined : this.#after
     for (;;) {
@@ -110,15 +136,21 @@ class TopicParking {
         after = stored.position
         const letter = parseDeadLetter(stored)
         if (letter?.message.key === undefined) continue
-        const letters = keys.get(letter.message.key)
-        if (letters === undefined) keys.set(letter.message.key, new Map([[letter.message.id, letter.redrives]]))
-        else letters.set(letter.message.id, letter.redrives)
+        park(keys, letter.message.key, letter.message.id, letter.redrives)
       }
       if (page.length < PAGE) break
     }
+    // The look may have been past the place of these.
+    if (whole) for (const { key, id, redrives } of this.#added) park(keys, key, id, redrives)
     this.#keys = keys
     this.#after = after
     this.#lookedAt = startedAt
     return keys
   }
+}
+
+function park(keys: Map<string, Letters>, key: string, id: string, redrives: number): void {
+  const letters = keys.get(key)
+  if (letters === undefined) keys.set(key, new Map([[id, redrives]]))
+  else letters.set(id, redrives)
 }

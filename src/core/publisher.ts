@@ -1,3 +1,4 @@
+import { outsideHandlers } from './causality.ts'
 import type { Clock } from './clock.ts'
 import { Deadline } from './deadlines.ts'
 import type { Deadlines } from './deadlines.ts'
@@ -5,7 +6,8 @@ import { PublishError, StateError, UnsupportedError } from './errors.ts'
 import type { PublishFailure } from './errors.ts'
 import type { BusEvents } from './events.ts'
 import type { OutgoingMessage } from './message.ts'
-import { messageBytes } from './outgoing.ts'
+import { messageBytes } from './message.ts'
+import { PublishSequence } from './publish-sequence.ts'
 import { Queue } from './queue.ts'
 import { tooLarge } from './size-limit.ts'
 import type { Position, PublishOutcome, Transport } from './transport.ts'
@@ -41,16 +43,23 @@ class Entry {
     this.settle = settle
   }
 
-  /** Fails whatever of it has no outcome yet, and tells of each. */
-  fail(error: PublishError, tell: (message: OutgoingMessage, error: PublishError) => void): void {
+  /** Fails whatever of it has no outcome yet, and reports each. */
+  fail(error: PublishError, report: (message: OutgoingMessage, error: PublishError) => void): void {
     if (this.state === 'settled') return
     this.state = 'settled'
     for (let index = 0; index < this.messages.length; index++) {
       if (index < this.answered && this.late?.has(index) !== true) continue
-      tell(this.messages[index] as OutgoingMessage, error)
+      report(this.messages[index] as OutgoingMessage, error)
       this.settle(index, undefined, error)
     }
   }
+}
+
+/** What became of the messages of one topic in one batch. */
+interface Tally {
+  count: number
+  failed: number
+  bytes: number
 }
 
 /** What the transport got in one call. */
@@ -58,10 +67,12 @@ interface Batch {
   readonly entries: readonly Entry[]
   readonly controller: AbortController
   readonly deadline: Deadline
+  /** By topic; only kept while something listens to `published`. */
+  readonly tallies: Map<string, Tally> | undefined
 }
 
 /**
- * The way of all messages to one transport. Calls of one turn of the event loop become one batch, without a timer; bytes
+ * Sends all messages of one transport. Calls of one turn of the event loop become one batch, without a timer; bytes
  * on their way are bounded; every message is settled by its deadline, whatever the transport does.
  */
 export class Publisher {
@@ -74,13 +85,16 @@ export class Publisher {
   /** Not yet given to the transport, in order of the calls. Beyond the byte limit they wait here. */
   readonly #queue = new Queue<Entry>()
   readonly #queueDeadline: Deadline
+  /** Calls that wait for an asynchronous schema, their own or that of an earlier call of their topic. */
+  readonly sequence: PublishSequence
   #bufferedBytes = 0
   /** What the transport has and has not answered. */
   readonly #sent = new Set<Batch>()
-  readonly #tellFailed = (message: OutgoingMessage, error: PublishError): void => {
+  readonly #reportFailed = (message: OutgoingMessage, error: PublishError): void => {
     if (this.#events.wants('publishFailed'))
       this.#events.emit('publishFailed', { transport: this.#name, message, error })
   }
+  readonly #scheduleFlush = (): void => process.nextTick(() => this.#flush())
   #flushing = false
   #full = false
   #closed = false
@@ -101,6 +115,12 @@ export class Publisher {
     this.#events = parts.events
     this.#deadlines = parts.deadlines
     this.#queueDeadline = new Deadline(() => this.#expireQueue())
+    this.sequence = new PublishSequence({
+      deadlines: parts.deadlines,
+      timeoutMs: parts.options.deliveryTimeoutMs,
+      errorFor: (topic, reason, cause) => this.#neverMade(topic, reason, cause),
+      onIdle: () => this.#notifyIdle(),
+    })
   }
 
   /** Bytes that wait for their confirmation. */
@@ -124,31 +144,43 @@ export class Publisher {
 
   /**
    * Sends messages in order; `settle` is called once for each index. An aborted signal ends the wait: `not-sent` for what
-   * is still here, `unknown` for what the transport has.
+   * is still here, `unknown` for what the transport has. `startedAt` is when the call was made (`clock.monotonic()`), for one
+   * that had to wait its turn: its deadline counts from there.
    */
-  send(messages: readonly OutgoingMessage[], signal: AbortSignal | undefined, settle: Entry['settle']): void {
+  send(
+    messages: readonly OutgoingMessage[],
+    signal: AbortSignal | undefined,
+    settle: Entry['settle'],
+    startedAt: number = this.#clock.monotonic(),
+  ): void {
     const size = this.#options.maxBatchSize
     for (let start = 0; start < messages.length; start += size) {
       const chunk = start === 0 && messages.length <= size ? messages : messages.slice(start, start + size)
       this.#enqueue(
         chunk,
         signal,
+        startedAt,
         start === 0 ? settle : (index, position, error) => settle(start + index, position, error),
       )
     }
   }
 
-  #enqueue(messages: readonly OutgoingMessage[], signal: AbortSignal | undefined, settle: Entry['settle']): void {
+  #enqueue(
+    messages: readonly OutgoingMessage[],
+    signal: AbortSignal | undefined,
+    startedAt: number,
+    settle: Entry['settle'],
+  ): void {
     let bytes = 0
     for (const message of messages) bytes += messageBytes(message)
-    const entry = new Entry(messages, bytes, this.#clock.monotonic() + this.#options.deliveryTimeoutMs, settle)
-    if (this.#closed) return entry.fail(closedError('not-sent'), this.#tellFailed)
+    const entry = new Entry(messages, bytes, startedAt + this.#options.deliveryTimeoutMs, settle)
+    if (this.#closed) return entry.fail(closedError('not-sent'), this.#reportFailed)
     if (signal !== undefined && !this.#watch(entry, signal)) return
     this.#queue.push(entry)
     if (this.#flushing) return
     this.#flushing = true
     // After the microtasks of this turn: every publish call that they make still joins the batch.
-    process.nextTick(() => this.#flush())
+    outsideHandlers(this.#scheduleFlush)
   }
 
   #watch(entry: Entry, signal: AbortSignal): boolean {
@@ -159,7 +191,7 @@ export class Publisher {
           outcome,
           cause: signal.reason,
         }),
-        this.#tellFailed,
+        this.#reportFailed,
       )
     }
     if (signal.aborted) {
@@ -198,7 +230,7 @@ export class Publisher {
         bytes += entry.bytes
       }
       if (entries.length === 0) break
-      this.#dispatch(entries, count, bytes)
+      this.#dispatch(entries, bytes)
     }
     this.#watchQueue()
   }
@@ -218,7 +250,7 @@ export class Publisher {
     if (full) this.#deadlines.set(this.#queueDeadline, Math.max(0, head.deadlineAt - this.#clock.monotonic()))
     else {
       this.#deadlines.clear(this.#queueDeadline)
-      this.#tellIdle()
+      this.#notifyIdle()
     }
   }
 
@@ -235,13 +267,13 @@ export class Publisher {
           `Publishing to "${topicOf(entry)}" found no room for ${this.#options.deliveryTimeoutMs} ms: ${this.#bufferedBytes} bytes wait for transport "${this.#name}". It was not sent.`,
           { outcome: 'not-sent', retryable: true },
         ),
-        this.#tellFailed,
+        this.#reportFailed,
       )
     }
     this.#flush()
   }
 
-  #dispatch(entries: readonly Entry[], count: number, bytes: number): void {
+  #dispatch(entries: readonly Entry[], bytes: number): void {
     const messages = entries.length === 1 ? (entries[0] as Entry).messages : entries.flatMap((entry) => entry.messages)
     this.#bufferedBytes += bytes
     const startedAt = this.#clock.monotonic()
@@ -249,6 +281,7 @@ export class Publisher {
       entries,
       controller: new AbortController(),
       deadline: new Deadline(() => this.#expireSent(batch)),
+      tallies: this.#events.wants('published') ? new Map() : undefined,
     }
     this.#sent.add(batch)
     this.#deadlines.set(batch.deadline, Math.max(0, (entries[0] as Entry).deadlineAt - startedAt))
@@ -256,16 +289,13 @@ export class Publisher {
       this.#deadlines.clear(batch.deadline)
       this.#bufferedBytes -= bytes
       this.#sent.delete(batch)
-      if (this.#events.wants('published')) {
-        const durationMs = this.#clock.monotonic() - startedAt
-        this.#events.emit('published', { transport: this.#name, count, bytes, durationMs })
-      }
+      if (batch.tallies !== undefined) this.#reportPublished(batch.tallies, this.#clock.monotonic() - startedAt)
       if (this.#queue.size > 0 && !this.#flushing) this.#flush()
-      else this.#tellIdle()
+      else this.#notifyIdle()
     }
     this.#publish(messages, batch).then(finish, (error: unknown) => {
       // Only a broken transport rejects; nothing of the batch is certain then.
-      for (const entry of entries) entry.fail(brokenTransport(this.#name, error), this.#tellFailed)
+      for (const entry of entries) entry.fail(brokenTransport(this.#name, error), this.#reportFailed)
       finish()
     })
   }
@@ -278,19 +308,23 @@ export class Publisher {
     for (const entry of batch.entries) {
       const first = at
       at += entry.messages.length
-      // Its deadline or its signal was faster.
-      for (let index = 0; index < entry.messages.length && entry.state !== 'settled'; index++) {
+      for (let index = 0; index < entry.messages.length; index++) {
+        // Its deadline or its signal was faster.
+        if (entry.state === 'settled') {
+          this.#count(batch, entry.messages[index] as OutgoingMessage, false)
+          continue
+        }
         entry.answered = index + 1
         const outcome = outcomes[first + index]
-        if (outcome instanceof Promise) (late ??= []).push(this.#settleLate(entry, index, outcome))
-        else this.#settleOne(entry, index, outcome, undefined)
+        if (outcome instanceof Promise) (late ??= []).push(this.#settleLate(batch, entry, index, outcome))
+        else this.#settleOne(batch, entry, index, outcome, undefined)
       }
       if (entry.late === undefined) entry.state = 'settled'
     }
     if (late !== undefined) await Promise.all(late)
   }
 
-  async #settleLate(entry: Entry, index: number, pending: Promise<PublishOutcome>): Promise<void> {
+  async #settleLate(batch: Batch, entry: Entry, index: number, pending: Promise<PublishOutcome>): Promise<void> {
     const open = (entry.late ??= new Set())
     open.add(index)
     let outcome: PublishOutcome | undefined
@@ -300,16 +334,43 @@ export class Publisher {
     } catch (error) {
       failure = error
     }
-    if (entry.state === 'settled') return
+    if (entry.state === 'settled') return this.#count(batch, entry.messages[index] as OutgoingMessage, false)
     open.delete(index)
     if (open.size === 0) entry.state = 'settled'
-    this.#settleOne(entry, index, outcome, failure)
+    this.#settleOne(batch, entry, index, outcome, failure)
   }
 
-  #settleOne(entry: Entry, index: number, outcome: PublishOutcome | undefined, failure: unknown): void {
+  #settleOne(batch: Batch, entry: Entry, index: number, outcome: PublishOutcome | undefined, failure: unknown): void {
     const error = outcome === undefined ? brokenTransport(this.#name, failure) : outcome.error
-    if (error !== undefined) this.#tellFailed(entry.messages[index] as OutgoingMessage, error)
+    const message = entry.messages[index] as OutgoingMessage
+    if (batch.tallies !== undefined) this.#count(batch, message, error === undefined)
+    if (error !== undefined) this.#reportFailed(message, error)
     entry.settle(index, outcome?.position, error)
+  }
+
+  #count({ tallies }: Batch, message: OutgoingMessage, confirmed: boolean): void {
+    if (tallies === undefined) return
+    let tally = tallies.get(message.topic)
+    if (tally === undefined) tallies.set(message.topic, (tally = { count: 0, failed: 0, bytes: 0 }))
+    if (confirmed) {
+      tally.count++
+      tally.bytes += messageBytes(message)
+    } else tally.failed++
+  }
+
+  #reportPublished(tallies: ReadonlyMap<string, Tally>, durationMs: number): void {
+    for (const [topic, { count, failed, bytes }] of tallies)
+      if (count > 0) this.#events.emit('published', { transport: this.#name, topic, count, failed, bytes, durationMs })
+  }
+
+  #neverMade(topic: string, reason: 'late' | 'aborted' | 'closed', cause: unknown): PublishError {
+    if (reason === 'closed') return closedError('not-sent')
+    if (reason === 'aborted')
+      return new PublishError(`Publishing to "${topic}" was aborted (not-sent)`, { outcome: 'not-sent', cause })
+    return new PublishError(
+      `Publishing to "${topic}" waited ${this.#options.deliveryTimeoutMs} ms for a schema to answer: that of the message, or of one published before it. It was not sent.`,
+      { outcome: 'not-sent', retryable: true },
+    )
   }
 
   /** The transport still has them, but their callers have waited long enough. */
@@ -323,7 +384,7 @@ export class Publisher {
           `Publishing to "${topicOf(entry)}" was not confirmed by transport "${this.#name}" within ${this.#options.deliveryTimeoutMs} ms. The broker may have it.`,
           { outcome: 'unknown', retryable: true },
         ),
-        this.#tellFailed,
+        this.#reportFailed,
       )
     }
     if (open === undefined)
@@ -333,7 +394,7 @@ export class Publisher {
 
   /** Resolves when nothing waits any more; the deadlines see to it that this happens. */
   flush(): Promise<void> {
-    if (this.#sent.size === 0 && this.#queue.size === 0) return Promise.resolve()
+    if (this.#isIdle) return Promise.resolve()
     return new Promise((resolve) => this.#idle.push(resolve))
   }
 
@@ -341,16 +402,21 @@ export class Publisher {
   close(): void {
     this.#closed = true
     this.#deadlines.clear(this.#queueDeadline)
-    for (const entry of this.#queue.drain()) entry.fail(closedError('not-sent'), this.#tellFailed)
+    this.sequence.close()
+    for (const entry of this.#queue.drain()) entry.fail(closedError('not-sent'), this.#reportFailed)
     for (const { entries, controller } of this.#sent) {
-      for (const entry of entries) entry.fail(closedError('unknown'), this.#tellFailed)
+      for (const entry of entries) entry.fail(closedError('unknown'), this.#reportFailed)
       controller.abort(closedError('unknown'))
     }
-    this.#tellIdle()
+    this.#notifyIdle()
   }
 
-  #tellIdle(): void {
-    if (this.#sent.size > 0 || this.#queue.size > 0) return
+  get #isIdle(): boolean {
+    return this.#sent.size === 0 && this.#queue.size === 0 && this.sequence.isIdle
+  }
+
+  #notifyIdle(): void {
+    if (!this.#isIdle) return
     const idle = this.#idle
     this.#idle = []
     for (const resolve of idle) resolve()

@@ -27,7 +27,7 @@ export interface RunnerHost {
    * its key queue, what comes later of the key must wait.
    */
   begin(pending: PendingDelivery): boolean
-  /** True when `begin` would have to ask or tell the broker something first. */
+  /** True when `begin` would have to wait first: for its time, or for something that the broker is asked or told. */
   needsPreparing(pending: PendingDelivery): boolean
   /** Its handler has begun and did not end at once. */
   started(pending: PendingDelivery): void

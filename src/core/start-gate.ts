@@ -53,6 +53,11 @@ export class StartGate {
     return false
   }
 
+  /** It is in the dead letters now. */
+  deadLettered({ delivery }: PendingDelivery): void {
+    this.#parkedKeys?.add(delivery.message)
+  }
+
   /** Its handler has ended, or it is gone: another one may run alone. */
   ended(pending: PendingDelivery): void {
     this.#noting.delete(pending)

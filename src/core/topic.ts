@@ -95,10 +95,13 @@ export function compilePattern(pattern: string): (topic: string) => boolean {
 
 /**
  * True when some topic fits both patterns. Two consumers of one group whose patterns overlap would share those
- * messages at random, which nobody wants; the bus refuses it at start.
+ * messages at random; the bus refuses that when the second one is added.
  */
 export function patternsOverlap(a: string, b: string): boolean {
-  return overlap(normalizePattern(a).split('.'), normalizePattern(b).split('.'), 0)
+  const [left, right] = [normalizePattern(a), normalizePattern(b)]
+  // What ends in ".dlq" reaches dead-letter topics only, and everything else none: see `compilePattern`.
+  if (isDeadLetterTopic(left) !== isDeadLetterTopic(right)) return false
+  return overlap(left.split('.'), right.split('.'), 0)
 }
 
 function overlap(a: readonly string[], b: readonly string[], at: number): boolean {

@@ -308,8 +308,9 @@ export interface Transport {
   readonly system: string
   readonly capabilities: Capabilities
   /**
-   * Connects. Rejects with `ConnectionError` or `AuthorizationError` when that fails now; after it resolved once, the
-   * transport reconnects by itself for as long as it is open, and says so in events.
+   * Connects. Rejects with `ConnectionError` or `AuthorizationError` when that fails now; nothing stays open then, and it may
+   * be called again: the bus does so while the error is retryable. After it resolved once, the transport reconnects by
+   * itself for as long as it is open, and says so in events.
    */
   open(host: TransportHost): Promise<void>
   /**

@@ -3,6 +3,7 @@ import { openSync, writeSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Bus } from '../core/bus-types.ts'
 import { PublishError } from '../core/errors.ts'
+import { silentLogger } from '../core/logger.ts'
 import type { Transport } from '../core/transport.ts'
 import { createBus } from '../index.ts'
 import type { ChildCommand, ChildNotice, ChildRecord, ChildTask } from './child-protocol.ts'
@@ -26,7 +27,7 @@ async function main(): Promise<void> {
     writeSync(file, `${JSON.stringify({ type, id, ...more, at: Date.now() })}\n`)
   }
   const { create } = (await import(task.module)) as TransportModule
-  const bus = createBus({ service: task.service, transport: await create() })
+  const bus = createBus({ service: task.service, transport: await create(), logger: silentLogger })
   let stopped = false
   const stop = (): void => {
     if (stopped) return

@@ -8,11 +8,25 @@ export interface Scheme {
   /** The optional peer dependency that its module imports, if any. */
   readonly peer?: string
   /** Imports the transport's module and makes one. Undefined: the name is reserved, this version has no such transport. */
-  readonly create?: (url: string) => Promise<Transport>
+  readonly create?: (url: string, factories: TransportFactories) => Promise<Transport>
+}
+
+/** Makes a transport of a broker from a URL: `rabbitmq` of `busbar/rabbitmq`, and so on. */
+type TransportFactory = (options: { readonly url: string }) => Transport
+
+/** Transports that `transportFromUrl` need not load. */
+export interface TransportFactories {
+  readonly rabbitmq?: TransportFactory | undefined
+  readonly nats?: TransportFactory | undefined
+  readonly redis?: TransportFactory | undefined
 }
 
 /** Picks the scheme of the URL and makes its transport. Errors never show the URL. */
-export async function createFromScheme(url: string, schemes: Readonly<Record<string, Scheme>>): Promise<Transport> {
+export async function createFromScheme(
+  url: string,
+  schemes: Readonly<Record<string, Scheme>>,
+  factories: TransportFactories = {},
+): Promise<Transport> {
   const there = Object.keys(schemes).filter((name) => schemes[name]?.create !== undefined)
   const supported = there.map((name) => `${name}:`).join(', ')
   if (typeof url !== 'string') throw urlProblem(`must be a string, got ${typeof url}`)
@@ -26,11 +40,16 @@ export async function createFromScheme(url: string, schemes: Readonly<Record<str
       `asks for ${scheme.name}, which this version of busbar has no transport for; there are: ${supported}`,
     )
   try {
-    return await scheme.create(url)
+    return await scheme.create(url, factories)
   } catch (error) {
     if (scheme.peer !== undefined && isMissingPackage(error, scheme.peer))
       throw urlProblem(
         `asks for ${scheme.name}, which needs a package that is not installed: npm install ${scheme.peer}`,
+      )
+    if (isMissingPackage(error, 'busbar'))
+      throw urlProblem(
+        `asks for ${scheme.name}, which is not part of this bundle: import its function from its own subpath, and pass it ` +
+          `to transportFromUrl as in transportFromUrl(url, { redis })`,
       )
     throw error
   }

@@ -1,19 +1,25 @@
 import type { Transport } from '../core/transport.ts'
 import { parseLocalUrl } from './local-url.ts'
 import { createFromScheme, urlProblem } from './scheme.ts'
-import type { Scheme } from './scheme.ts'
+import type { Scheme, TransportFactories } from './scheme.ts'
+
+export type { TransportFactories } from './scheme.ts'
+
+const RABBITMQ: Scheme = { name: 'RabbitMQ', peer: 'amqplib', create: brokerFromUrl('rabbitmq') }
+const NATS: Scheme = { name: 'NATS', peer: '@nats-io/transport-node', create: brokerFromUrl('nats') }
+const REDIS: Scheme = { name: 'Redis Streams', peer: 'redis', create: brokerFromUrl('redis') }
 
 /** A new transport is one more line here. Modules are imported when their scheme is asked for, and not before. */
 const SCHEMES: Readonly<Record<string, Scheme>> = {
   memory: { name: 'memory', create: memoryFromUrl },
   sqlite: { name: 'SQLite', create: sqliteFromUrl },
-  amqp: { name: 'RabbitMQ', peer: 'amqplib', create: rabbitmqFromUrl },
-  amqps: { name: 'RabbitMQ', peer: 'amqplib', create: rabbitmqFromUrl },
-  nats: { name: 'NATS', peer: '@nats-io/transport-node', create: natsFromUrl },
+  amqp: RABBITMQ,
+  amqps: RABBITMQ,
+  nats: NATS,
   // NATS's own spelling of a TLS URL.
-  tls: { name: 'NATS', peer: '@nats-io/transport-node', create: natsFromUrl },
-  redis: { name: 'Redis Streams', peer: 'redis', create: redisFromUrl },
-  rediss: { name: 'Redis Streams', peer: 'redis', create: redisFromUrl },
+  tls: NATS,
+  redis: REDIS,
+  rediss: REDIS,
   kafka: { name: 'Kafka' },
   kafkas: { name: 'Kafka' },
   postgres: { name: 'PostgreSQL' },
@@ -33,12 +39,18 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
  *
  * Parameters are options of the transport: `sqlite:./busbar.db?leaseMs=5000`. Connects to nothing.
  *
+ * The modules of the brokers are loaded from the installed package, so that their clients need not be there. A program that
+ * is bundled into one file has no installed package: give it the transports that it shall know.
+ *
+ *     import { redis } from 'busbar/redis'
+ *     await transportFromUrl(url, { redis })
+ *
  * Rejects with `ConfigurationError` for a scheme that nobody knows or that this version has no transport for, for an
  * option that the transport refuses, and when the transport's client library is not installed (it says how to). No error
  * shows the URL: it may hold a password.
  */
-export function transportFromUrl(url: string): Promise<Transport> {
-  return createFromScheme(url, SCHEMES)
+export function transportFromUrl(url: string, factories: TransportFactories = {}): Promise<Transport> {
+  return createFromScheme(url, SCHEMES, factories)
 }
 
 async function memoryFromUrl(url: string): Promise<Transport> {
@@ -55,17 +67,15 @@ async function sqliteFromUrl(url: string): Promise<Transport> {
   return sqlite({ ...options, path })
 }
 
-async function rabbitmqFromUrl(url: string): Promise<Transport> {
-  const { rabbitmq } = await import('./rabbitmq/index.ts')
-  return rabbitmq({ url })
-}
-
-async function natsFromUrl(url: string): Promise<Transport> {
-  const { nats } = await import('./nats/index.ts')
-  return nats({ url })
-}
-
-async function redisFromUrl(url: string): Promise<Transport> {
-  const { redis } = await import('./redis/index.ts')
-  return redis({ url })
+/**
+ * The name of the subpath is put together here, so that a bundler does not follow it: it would fail on the clients that
+ * are not installed.
+ */
+function brokerFromUrl(name: keyof TransportFactories): NonNullable<Scheme['create']> {
+  return async (url, factories) => {
+    const loaded = async (): Promise<TransportFactories> =>
+      (await import(/* webpackIgnore: true */ /* @vite-ignore */ ['busbar', name].join('/'))) as TransportFactories
+    const factory = factories[name] ?? (await loaded())[name]
+    return (factory as NonNullable<typeof factory>)({ url })
+  }
 }

@@ -2,4 +2,8 @@ import type { Transport } from 'busbar'
 import { nats } from 'busbar/nats'
 
 export const create = (): Transport =>
-  nats({ url: process.env['BUSBAR_TEST_NATS'] ?? '', ackWaitMs: 2_000, stream: { partitions: 3 } })
+  nats({
+    url: process.env['BUSBAR_TEST_NATS'] ?? '',
+    ackWaitMs: Number(process.env['BUSBAR_TEST_ACK_WAIT_MS'] ?? 2_000),
+    stream: { partitions: Number(process.env['BUSBAR_TEST_PARTITIONS'] ?? 3) },
+  })

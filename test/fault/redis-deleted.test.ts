@@ -4,7 +4,8 @@ import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
 import { createBus } from 'busbar'
 import type { Bus, Transport } from 'busbar'
 import { redis } from 'busbar/redis'
-import { uniqueName, waitUntil } from 'busbar/testing'
+import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
+import type { TcpProxy } from 'busbar/testing'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { RedisBroker } from '../../tools/brokers/index.ts'
 import { recordFault, toRow } from './fault-report.ts'
@@ -77,14 +78,143 @@ describe('Redis: what somebody else deletes', () => {
     await judge('scripts flushed 10 times', running, 0)
   })
 
+  const losses = (on: Bus): { readonly group: string | undefined; readonly count: number | undefined }[] => {
+    const told: { group: string | undefined; count: number | undefined }[] = []
+    on.events.on('loss', ({ group, count }) => void told.push({ group, count }))
+    return told
+  }
+  const warnings = (on: Bus): Set<string> => {
+    const codes = new Set<string>()
+    on.events.on('warning', ({ code }) => codes.add(code))
+    return codes
+  }
+  async function deleteConsumers(topic: string, which: (name: string) => boolean = () => true): Promise<number> {
+    let removed = 0
+    for (const stream of await streamsOf(topic))
+      for (const { name } of await client.xInfoConsumers(stream, 'deleted'))
+        if (which(name)) removed += Number(await client.xGroupDelConsumer(stream, 'deleted', name))
+    return removed
+  }
+  /** A member in the middle of eight handlers that never end, behind a proxy. */
+  async function eightBegun(proxy: TcpProxy): Promise<string> {
+    const topic = uniqueName('deleted')
+    let begun = 0
+    bus = createBus({ service: 'deleted', transport: redis({ ...QUICK, host: proxy.host, port: proxy.port }) })
+    bus.consume(
+      topic,
+      () => {
+        begun++
+        return new Promise(() => {})
+      },
+      { abandonAfterMs: 1, concurrency: 8 },
+    )
+    await bus.start()
+    for (let number = 0; number < 8; number++) await bus.publish(topic, number, { key: `k${number}` })
+    await waitUntil(() => begun >= 8, { timeoutMs: 5_000, describe: () => `${begun} of 8` })
+    return topic
+  }
+  async function nextHandlesAll(topic: string): Promise<Set<string>> {
+    const next = createBus({ service: 'deleted', transport: transport() })
+    const codes = warnings(next)
+    try {
+      const handled = new Set<unknown>()
+      next.consume(topic, ({ data }) => void handled.add(data))
+      await next.start()
+      await waitUntil(() => handled.size === 8, { timeoutMs: 20_000, describe: () => [...handled].join() })
+    } finally {
+      await next.close({ timeoutMs: 500 })
+    }
+    return codes
+  }
+
+  test('the consumer of a living member: what it holds is pending again, and comes when the member dies', async () => {
+    await using proxy = await tcpProxy({ host: broker.host, port: broker.port })
+    const topic = await eightBegun(proxy)
+    const codes = warnings(bus ?? assert.fail())
+    assert.equal(await deleteConsumers(topic), 8)
+    await waitUntil(() => codes.has('redis-consumer-deleted'), { timeoutMs: 5_000, describe: () => [...codes].join() })
+    const pending = async (): Promise<number> => {
+      let count = 0
+      for (const stream of await streamsOf(topic)) count += (await client.xPending(stream, 'deleted')).pending
+      return count
+    }
+    await waitUntil(async () => (await pending()) === 8, { timeoutMs: 5_000 })
+    // It says nothing more, not even goodbye.
+    proxy.refuse()
+    proxy.cut()
+    await nextHandlesAll(topic)
+  })
+
+  test('the consumer of a dead member, before another one has taken over: what it held comes', async () => {
+    await using proxy = await tcpProxy({ host: broker.host, port: broker.port })
+    const topic = await eightBegun(proxy)
+    proxy.refuse()
+    proxy.cut()
+    assert.equal(await deleteConsumers(topic), 8)
+    const codes = await nextHandlesAll(topic)
+    assert.ok(codes.has('redis-consumer-deleted'), [...codes].join())
+  })
+
+  test('the consumer that keeps what waits for its retry: it comes when it is due', async () => {
+    bus = createBus({ service: 'deleted', transport: transport() })
+    const topic = uniqueName('deleted')
+    const attempts: number[] = []
+    bus.consume(
+      topic,
+      (_, { attempt }) => {
+        attempts.push(attempt)
+        if (attempt === 1) throw new Error('again')
+      },
+      { order: 'none', retry: { mode: 'delayed', backoff: 'fixed', baseMs: 1_000, attempts: 3 } },
+    )
+    await bus.start()
+    await bus.publish(topic, 'waits')
+    await waitUntil(async () => (await deleteConsumers(topic, (name) => name === '@later')) === 1, { timeoutMs: 5_000 })
+    await waitUntil(() => attempts.length === 2, { timeoutMs: 10_000, describe: () => attempts.join() })
+    assert.deepEqual(attempts, [1, 2])
+  })
+
+  for (const from of ['latest', 'earliest'] as const)
+    test(`the group while no member runs (from ${from}): it goes on where it was`, async () => {
+      const topic = uniqueName('deleted')
+      const handled: unknown[] = []
+      const run = async (): Promise<Bus> => {
+        const made = createBus({ service: 'deleted', transport: transport() })
+        made.consume(topic, ({ data }) => void handled.push(data), { from, group: 'g' })
+        await made.start()
+        return made
+      }
+      const first = await run()
+      for (let number = 0; number < 10; number++) await first.publish(topic, number, { key: `k${number % 3}` })
+      await waitUntil(() => handled.length === 10, { timeoutMs: 5_000 })
+      await first.close()
+      for (const stream of await streamsOf(topic)) await client.xGroupDestroy(stream, 'g')
+      bus = createBus({ service: 'deleted', transport: transport() })
+      await bus.start()
+      for (let number = 10; number < 20; number++) await bus.publish(topic, number, { key: `k${number % 3}` })
+      const second = await run()
+      try {
+        await waitUntil(() => handled.length >= 20, { timeoutMs: 10_000, describe: () => handled.join() })
+        await second.publish(topic, 'last', { key: 'k0' })
+        await waitUntil(() => handled.includes('last'), { timeoutMs: 5_000 })
+        const expected = [...Array.from({ length: 20 }, (_, at) => String(at)), 'last'].sort()
+        assert.deepEqual(handled.map(String).sort(), expected)
+      } finally {
+        await second.close({ timeoutMs: 500 })
+      }
+    })
+
   test('the streams: what was in them is gone, what comes after is handled', { timeout: 30_000 }, async () => {
     bus = createBus({ service: 'deleted', transport: transport() })
     const [topic, held] = [uniqueName('deleted'), Promise.withResolvers<void>()]
     const handled = new Set<string>()
-    const warnings = new Set<string>()
-    bus.events.on('warning', ({ code }) => warnings.add(code))
+    const [codes, lost] = [warnings(bus), losses(bus)]
+    let begun = 0
     bus.consume(topic, async ({ id, data }) => {
-      if (data === 'before') await held.promise
+      if (data === 'before') {
+        begun++
+        await held.promise
+      }
       handled.add(id)
     })
     await bus.start()
@@ -92,6 +222,7 @@ describe('Redis: what somebody else deletes', () => {
       topic,
       Array.from({ length: 20 }, (_, at) => ({ data: 'before', key: `k${at}` })),
     )
+    await waitUntil(() => begun >= 10, { timeoutMs: 5_000, describe: () => `${begun} begun` })
     for (const stream of await streamsOf(topic)) await client.del(stream)
     const results = await bus.publishMany(
       topic,
@@ -103,7 +234,10 @@ describe('Redis: what somebody else deletes', () => {
       timeoutMs: 15_000,
       describe: () => `${ids.filter((id) => handled.has(id)).length} of 100`,
     })
-    assert.ok(warnings.has('redis-group-made-again'), [...warnings].join())
+    assert.ok(codes.has('redis-group-made-again'), [...codes].join())
+    assert.deepEqual(lost[0], { group: 'deleted', count: undefined })
+    // What was being handled has not been lost with the stream.
+    await waitUntil(() => handled.size >= 100 + begun, { timeoutMs: 5_000, describe: () => `${handled.size} handled` })
   })
 
   test('everything: topics, groups and patterns come back by themselves', { timeout: 30_000 }, async () => {

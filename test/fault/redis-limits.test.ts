@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createClient } from 'redis'
 import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
-import { AuthorizationError, ConnectionError, createBus, PublishError } from 'busbar'
+import { AuthorizationError, ConfigurationError, ConnectionError, createBus, PublishError } from 'busbar'
 import type { Bus, BusOptions } from 'busbar'
 import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import { redis } from 'busbar/redis'
@@ -247,5 +247,108 @@ describe('Redis: limits and permissions', () => {
     for (let number = 20; number < 40; number++) await publisher.publish(topic, number, { key: `k${number % 5}` })
     await waitUntil(() => handled.length === 40, { timeoutMs: 10_000, describe: () => `${handled.length} of 40` })
     assert.ok(codes.has('redis-acl'))
+  })
+
+  /** The server refuses writes for longer than a lease. Nobody else can take anything over, so nothing is to be done again. */
+  async function refusing(
+    begin: () => Promise<unknown>,
+    end: () => Promise<unknown>,
+    code: string,
+    detail: RegExp,
+  ): Promise<void> {
+    const on = bus()
+    const topic = uniqueName('refused')
+    const runs = new Map<unknown, number>()
+    const [errors, codes]: [string[], string[]] = [[], []]
+    on.events.on('error', ({ error, doing }) => errors.push(`${doing}: ${String(error)}`))
+    on.events.on('warning', ({ code }) => codes.push(code))
+    on.consume(topic, async ({ data }) => {
+      runs.set(data, (runs.get(data) ?? 0) + 1)
+      await pause(5)
+    })
+    await on.start()
+    const results = await on.publishMany(
+      topic,
+      Array.from({ length: 200 }, (_, data) => ({ data, key: `k${data % 16}` })),
+    )
+    for (const { error } of results) assert.equal(error, undefined)
+    await waitUntil(() => runs.size >= 20, { timeoutMs: 5_000 })
+    await begin()
+    const refused = await failureOf(on.publish(topic, 'refused', { signal: AbortSignal.timeout(500) }))
+    assert.equal(refused.outcome, 'not-sent')
+    await waitUntil(async () => detail.test((await on.health()).transports['main']?.detail ?? ''), { timeoutMs: 5_000 })
+    await pause(QUICK.leaseMs * 2)
+    await end()
+    await waitUntil(async () => runs.size >= 200 && (await on.admin().groups(topic))[0]?.lag === 0, {
+      timeoutMs: 15_000,
+      describe: () => `${runs.size} of 200`,
+    })
+    const twice = [...runs].filter(([, count]) => count > 1).length
+    assert.equal(twice, 0, `${twice} were handled twice`)
+    assert.deepEqual([errors, codes], [[], [code]], 'reported once, and not for each command')
+    await waitUntil(async () => (await on.health()).transports['main']?.detail === undefined, { timeoutMs: 5_000 })
+  }
+
+  test('NOREPLICAS for longer than a lease: nothing is handled twice, and health says why', { timeout: 30_000 }, () =>
+    refusing(
+      () => admin.configSet('min-replicas-to-write', '1'),
+      () => admin.configSet('min-replicas-to-write', '0'),
+      'redis-replicas',
+      /min-replicas-to-write/,
+    ),
+  )
+
+  test('BUSY with a script of another program: the same', { timeout: 30_000 }, async () => {
+    await admin.configSet('lua-time-limit', '100')
+    const busy = createClient({ url: broker.url })
+    busy.on('error', () => {})
+    await busy.connect()
+    try {
+      let running: Promise<unknown> = Promise.resolve()
+      await refusing(
+        async () => {
+          running = busy.eval('while true do end').catch(() => {})
+          await waitUntil(
+            () =>
+              admin.ping().then(
+                () => false,
+                () => true,
+              ),
+            { timeoutMs: 5_000 },
+          )
+        },
+        async () => {
+          await admin.sendCommand(['SCRIPT', 'KILL'])
+          await running
+        },
+        'redis-busy',
+        /BUSY/,
+      )
+    } finally {
+      busy.destroy()
+    }
+  })
+
+  test('where SCRIPT is forbidden, scripts are sent in full', async () => {
+    await user('hosted', '-script')
+    const on = bus({ username: 'hosted', password: 'pw' })
+    const topic = `${uniqueName('acl')}.topic`
+    const handled: unknown[] = []
+    on.consume(topic, ({ data }) => void handled.push(data))
+    await on.start()
+    await on.publish(topic, 1)
+    await waitUntil(() => handled.length === 1, { timeoutMs: 5_000 })
+  })
+
+  test('a key that holds something else is named, in the error of a consumer and of a publish', async () => {
+    const topic = `${uniqueName('type')}.topic`
+    const on = bus({ partitions: 1 })
+    await on.start()
+    await admin.set(`busbar:{${topic}}`, 'not a stream')
+    const named = (error: unknown): boolean =>
+      ConfigurationError.is(error) && error.message.includes(`busbar:{${topic}}`) && /is a string/.test(error.message)
+    await assert.rejects(on.consume(topic, () => {}).ready, named)
+    const refused = await failureOf(on.publish(topic, 1))
+    assert.deepEqual([refused.outcome, refused.retryable, named(refused.cause)], ['not-sent', false, true])
   })
 })

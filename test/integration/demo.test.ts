@@ -103,7 +103,8 @@ describe('the order flow', () => {
     const summary = summaryOf(run)
     expect(run.code, run.stderr).toBe(0)
     expect(run.stderr).toMatch(/--seed \d+/)
-    expect(run.stderr).toMatch(/killed the \w+ worker with SIGKILL/)
+    expect(run.stderr).toContain('starting 5 worker processes ...')
+    expect(run.stderr).toMatch(/killed the \w+ worker with SIGKILL \(process \d+\); what it held .*, in up to 5 s/)
     expect(summary).toMatchObject({
       transport: 'sqlite',
       placed: 1500,

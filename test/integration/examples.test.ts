@@ -94,4 +94,42 @@ describe('the how-to pages', () => {
       'working on sales\ndone\nclosed: what ran is finished, the rest is with the broker\n',
     )
   })
+
+  // Lines of different consumers come in no certain order.
+  it.each([
+    ['first-app', ['Hello, Ada!']],
+    ['wildcards', ['orders.*: orders.placed', 'orders.>: orders.placed', 'orders.>: orders.eu.placed']],
+    [
+      'broadcast',
+      ['first forgot the price of MUG-BLUE, and has 0 left', 'second forgot the price of MUG-BLUE, and has 0 left'],
+    ],
+    ['delayed', ['published, not delivered yet', 'remind the customer of ord-1', 'remind the customer of ord-2']],
+    ['several-transports', ['stored: ord-1', 'local: ord-1']],
+    ['define-consumers', ['charge 42 for ord-1', 'mail 1 invoices']],
+    ['schemas', ['AS IT IS, WITHOUT QUOTES text/plain; charset=utf-8', '2026 version 2']],
+    ['environment', ['billing with 10 handlers at once', 'charge ord-1']],
+    ['http-server', ['202', '400', 'handling ord-1']],
+    ['handler-context', ['payments, attempt 1', 'caused by the first: true; same conversation: true']],
+    [
+      'stats',
+      ['{ received: 3, acked: 3, deadLettered: 0, running: 0, buffered: 0 }', 'ok', 'reports.requested reports: lag 0'],
+    ],
+  ])('show %s', async (name, lines) => {
+    const output = await run(`how-to/${name}.ts`)
+    expect(output.trimEnd().split('\n').sort()).toEqual([...lines].sort())
+  })
+
+  it('take their settings from the environment, and refuse wrong ones', async () => {
+    const env = { SERVICE: 'shipping', CONCURRENCY: '3', BUS_URL: 'sqlite:./environment.db' }
+    expect(await run('how-to/environment.ts', { env })).toBe('shipping with 3 handlers at once\ncharge ord-1\n')
+    await expect(run('how-to/environment.ts', { env: { CONCURRENCY: 'many' } })).rejects.toThrow(
+      'CONCURRENCY must be a whole number, got "many"',
+    )
+  })
+
+  it('test a handler', async () => {
+    const output = await run('how-to/test-a-handler.ts')
+    expect(output).toMatch(/pass 2\b/)
+    expect(output).toMatch(/fail 0\b/)
+  })
 })

@@ -172,7 +172,7 @@ describe('Redis: features', () => {
     other.destroy()
   })
 
-  test('by URL: options as parameters; without a limit it says what to add', async () => {
+  test('by URL: options as parameters; a bare URL is enough', async () => {
     const transport = await transportFromUrl(`${broker.url}?maxLen=1000&partitions=2`)
     const on = createBus({ service: 'features', transport })
     buses.push(on)
@@ -180,6 +180,120 @@ describe('Redis: features', () => {
     const topic = uniqueName('url')
     await on.publish(topic, 1)
     assert.equal(await client.hGet('busbar:topics', topic), '2')
-    await assert.rejects(transportFromUrl(broker.url), /redis:\/\/host\?maxLen=1000000/)
+    const bare = createBus({ service: 'features', transport: await transportFromUrl(broker.url) })
+    buses.push(bare)
+    const handled: unknown[] = []
+    bare.consume(topic, ({ data }) => void handled.push(data))
+    await bare.start()
+    await bare.publish(topic, 2)
+    await waitUntil(() => handled.includes(2), { timeoutMs: 5_000 })
+  })
+
+  test('a pattern over more streams than credit: one read for each message, and all is handled', async () => {
+    const base = uniqueName('many')
+    const on = bus({ maxLen: 1_000 })
+    await on.start()
+    const topics = Array.from({ length: 60 }, (_, at) => `${base}.t${at}`)
+    await Promise.all(topics.map((topic) => on.publish(topic, 'first')))
+    const handled: unknown[] = []
+    await on.consume(`${base}.>`, ({ data }) => void handled.push(data), { from: 'earliest', prefetch: 32 }).ready
+    await waitUntil(() => handled.length === 60, { timeoutMs: 20_000, describe: () => `${handled.length} of 60` })
+    const reads = async (): Promise<number> =>
+      Number(/cmdstat_xreadgroup:calls=(\d+)/.exec(await client.info('commandstats'))?.[1] ?? 0)
+    const before = await reads()
+    for (const [at, topic] of topics.entries()) {
+      await on.publish(topic, at)
+      await waitUntil(() => handled.includes(at), { timeoutMs: 5_000 })
+    }
+    const perMessage = ((await reads()) - before) / topics.length
+    assert.ok(perMessage < 4, `${perMessage.toFixed(1)} reads for each message`)
+    // A backlog everywhere, for little credit.
+    for (let round = 0; round < 5; round++)
+      await Promise.all(topics.map((topic) => on.publish(topic, `backlog ${round}`)))
+    await waitUntil(() => handled.length === 420, { timeoutMs: 20_000, describe: () => `${handled.length} of 420` })
+  })
+
+  test("order 'none' over more streams than credit: a backlog is handled, each message once", async () => {
+    const base = uniqueName('none')
+    const on = bus({ maxLen: 1_000 })
+    await on.start()
+    const topics = Array.from({ length: 10 }, (_, at) => `${base}.t${at}`)
+    for (let round = 0; round < 10; round++)
+      await Promise.all(topics.map((topic) => on.publish(topic, `${topic} ${round}`, { key: `k${round}` })))
+    const handled: unknown[] = []
+    await on.consume(`${base}.>`, ({ data }) => void handled.push(data), {
+      from: 'earliest',
+      order: 'none',
+      concurrency: 4,
+      prefetch: 8,
+    }).ready
+    await waitUntil(() => handled.length >= 100, { timeoutMs: 20_000, describe: () => `${handled.length} of 100` })
+    await waitUntil(
+      async () => (await on.admin().groups()).every(({ topic, lag }) => !topic.startsWith(base) || lag === 0),
+      {
+        timeoutMs: 10_000,
+      },
+    )
+    assert.equal(new Set(handled).size, handled.length)
+  })
+
+  test('a number of partitions that differs is warned of, and whatever anybody writes to is read', async () => {
+    const topic = uniqueName('grown')
+    const [reader, codes] = [bus({ partitions: 2 }), [] as string[]]
+    const other = bus({ partitions: 5 })
+    for (const one of [reader, other]) one.events.on('warning', ({ code }) => codes.push(code))
+    const handled = new Set<unknown>()
+    reader.consume(topic, ({ data }) => void handled.add(data))
+    await reader.start()
+    await other.start()
+    await other.publish(topic, 'by the number that is stored', { key: 'a' })
+    assert.deepEqual(codes, ['redis-partitions'])
+    // An operator means well.
+    await client.hSet('busbar:topics', topic, '6')
+    const third = bus()
+    await third.start()
+    await third.publishMany(
+      topic,
+      Array.from({ length: 60 }, (_, data) => ({ data, key: `k${data}` })),
+    )
+    await waitUntil(() => handled.size === 61, { timeoutMs: 10_000, describe: () => `${handled.size} of 61` })
+    assert.deepEqual(codes, ['redis-partitions', 'redis-partitions'])
+    // The list is lost, and made again with another number.
+    await client.hSet('busbar:topics', topic, '3')
+    const fourth = bus()
+    await fourth.start()
+    const seen = new Set<unknown>()
+    fourth.consume(topic, ({ data }) => void seen.add(data), { group: 'features' })
+    await reader.close()
+    await third.publishMany(
+      topic,
+      Array.from({ length: 60 }, (_, at) => ({ data: `late ${at}`, key: `k${at}` })),
+    )
+    await waitUntil(() => seen.size + [...handled].filter((data) => String(data).startsWith('late')).length >= 60, {
+      timeoutMs: 10_000,
+      describe: () => `${seen.size} of 60`,
+    })
+  })
+
+  test('seek with a hundred thousand pending entries does not hold the server up', async () => {
+    const topic = uniqueName('pending')
+    const on = bus({ partitions: 1 })
+    await on.start()
+    const stream = streamOf(topic)
+    await on.publish(topic, 0)
+    await client.eval(`for i = 1, 100000 do redis.call('XADD', KEYS[1], '*', 'data', i) end`, { keys: [stream] })
+    await client.xGroupCreate(stream, 'g', '0')
+    await client.eval(
+      `redis.call('XREADGROUP', 'GROUP', 'g', 'one', 'COUNT', 200000, 'STREAMS', KEYS[1], '>') return 1`,
+      {
+        keys: [stream],
+      },
+    )
+    assert.equal((await client.xPending(stream, 'g')).pending, 100_001)
+    await client.sendCommand(['CONFIG', 'RESETSTAT'])
+    await on.admin().seek(topic, 'g', 'latest')
+    assert.equal((await client.xPending(stream, 'g')).pending, 0)
+    const commands = await client.info('commandstats')
+    assert.ok(!/cmdstat_xack/.test(commands), 'one step for a consumer, and not one for each entry')
   })
 })

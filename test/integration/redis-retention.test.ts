@@ -164,4 +164,25 @@ describe('Redis: retention', () => {
     await waitUntil(() => losses.length > 0, { timeoutMs: 10_000 })
     assert.deepEqual(losses, [300])
   })
+
+  test('maxAgeMs holds for more streams than a process used to remember', { timeout: 120_000 }, async () => {
+    const bus = await started({ maxAgeMs: 3_000, partitions: 64 })
+    const topic = uniqueName('r')
+    await publish(bus, topic, 200)
+    const base = uniqueName('r')
+    // A publisher watches all partitions of each topic: 10,304 streams with that of before.
+    const topics = Array.from({ length: 160 }, (_, at) => `${base}.t${at}`)
+    for (let from = 0; from < topics.length; from += 40)
+      await Promise.all(topics.slice(from, from + 40).map((one) => bus.publish(one, 1)))
+    const left = async (): Promise<number> => {
+      let total = 0
+      for (let partition = 0; partition < 64; partition++)
+        total += await client.xLen(`busbar:{${topic}${partition === 0 ? '' : `/${partition}`}}`)
+      return total
+    }
+    await waitUntil(async () => (await left()) === 0, {
+      timeoutMs: 60_000,
+      describe: async () => `${await left()} of 200 are left`,
+    })
+  })
 })

@@ -1,12 +1,25 @@
-import { existsSync, globSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { publint } from 'publint'
 import { formatMessage } from 'publint/utils'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { importsOf, packageOf } from './imports.ts'
-import { consumerProject, ROOT, run, stagePackage } from './staged-package.ts'
+import { consumerProject, npm, ROOT, run, stagePackage } from './staged-package.ts'
 import type { Manifest, StagedPackage } from './staged-package.ts'
+import { describeUserProjects } from './user-projects.ts'
 
 const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as Manifest
 const subpaths = Object.keys(exports).filter((subpath) => subpath !== './package.json')
@@ -17,6 +30,9 @@ const CLIENTS: Readonly<Record<string, readonly string[]>> = {
   './nats': ['@nats-io/transport-node'],
   './redis': ['redis'],
 }
+
+/** Loaded by Node as the file of a thread only. */
+const WORKER = './sqlite/worker'
 
 /** A URL for each client, and the package that a user installs for it. */
 const URLS: Readonly<Record<string, string>> = {
@@ -128,7 +144,7 @@ describe('what a subpath loads', () => {
       } })
       await import(process.argv[1])
       console.log(JSON.stringify([...loaded]))`
-    for (const subpath of subpaths.filter((name) => CLIENTS[name] === undefined)) {
+    for (const subpath of subpaths.filter((name) => CLIENTS[name] === undefined && name !== WORKER)) {
       const file = builtFile(subpath)
       const args = ['--no-warnings', '--input-type=module', '--eval', recorder, pathToFileURL(file).href]
       const loaded = JSON.parse(await run(project.folder, process.execPath, args)) as string[]
@@ -148,18 +164,43 @@ describe('what is published', () => {
     expect(Object.keys(peerDependenciesMeta).filter((name) => peerDependencies[name] === undefined)).toEqual([])
   })
 
-  it('is the build and the four files that everybody expects', () => {
+  it('is the build, its sources and the four files that everybody expects', () => {
     const paths = staged.files.map(({ path }) => path)
-    const besides = paths.filter((path) => !path.startsWith('dist/'))
+    const besides = paths.filter((path) => !/^(dist|src)\//.test(path))
     expect(besides.sort()).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'])
-    expect(paths.filter((path) => path.startsWith('dist/') && !/\.(js|d\.ts)$/.test(path))).toEqual([])
+    expect(paths.filter((path) => path.startsWith('dist/') && !/\.(js|d\.ts|d\.ts\.map)$/.test(path))).toEqual([])
+    expect(paths.filter((path) => path.startsWith('src/') && !path.endsWith('.ts'))).toEqual([])
   })
 
   it('is built from every source, and from nothing else', () => {
     const sources = globSync('**/*.ts', { cwd: join(staged.folder, 'src') })
-    const expected = sources.flatMap((path) => [path.replace(/\.ts$/, '.js'), path.replace(/\.ts$/, '.d.ts')])
+    const expected = sources.flatMap((path) => ['.js', '.d.ts', '.d.ts.map'].map((end) => path.replace(/\.ts$/, end)))
     const built = staged.files.map(({ path }) => path).filter((path) => path.startsWith('dist/'))
     expect(built.map((path) => path.slice('dist/'.length)).sort()).toEqual(expected.sort())
+  })
+
+  it('leads an editor from every declaration to its source', () => {
+    const packed = new Set(staged.files.map(({ path }) => path))
+    for (const path of [...packed].filter((name) => name.endsWith('.d.ts.map'))) {
+      const { sources } = JSON.parse(readFileSync(join(staged.folder, path), 'utf8')) as { sources: readonly string[] }
+      expect(sources).toHaveLength(1)
+      expect([...packed], path).toContain(join(dirname(path), sources[0] as string))
+    }
+  })
+
+  it('has no condition that leads to sources, which Node does not run there', () => {
+    for (const [subpath, entry] of Object.entries(staged.packedManifest.exports))
+      if (typeof entry === 'object') expect(Object.keys(entry), subpath).toEqual(['types', 'default'])
+    expect(Object.keys(staged.packedManifest.exports)).toEqual(Object.keys(exports))
+    // npm has put the file back.
+    expect(staged.manifest.exports).toEqual(exports)
+  })
+
+  it('is small', () => {
+    const size = (pattern: RegExp): number =>
+      staged.files.filter(({ path }) => pattern.test(path)).reduce((sum, file) => sum + file.size, 0)
+    expect(statSync(staged.tarball).size).toBeLessThan(1_500_000)
+    expect(size(/^dist\/.*\.js$/)).toBeLessThan(2_000_000)
   })
 
   it('says nothing of where it was built', () => {
@@ -170,7 +211,24 @@ describe('what is published', () => {
   })
 })
 
-describe('a project that has nothing but the package', () => {
+describe('the scripts that npm runs', { timeout: 60_000 }, () => {
+  it('build when the package is installed from git, and leave alone an install without TypeScript', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'busbar-prepare-'))
+    try {
+      for (const name of ['tools', 'src', 'package.json', 'tsconfig.json', 'tsconfig.build.json'])
+        cpSync(join(ROOT, name), join(folder, name), { recursive: true })
+      await npm(folder, 'run', 'prepare')
+      expect(existsSync(join(folder, 'dist'))).toBe(false)
+      symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
+      await npm(folder, 'run', 'prepare')
+      expect(existsSync(join(folder, 'dist/index.js'))).toBe(true)
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  })
+})
+
+describe('a project that has nothing but the package', { timeout: 60_000 }, () => {
   it('type-checks a program that uses every subpath without a client, declarations included', async () => {
     link('@types/node')
     writeFileSync(join(project.folder, 'program.ts'), PROGRAM)
@@ -219,6 +277,8 @@ describe('a project that has nothing but the package', () => {
     expect(await run(project.folder, process.execPath, ['program.js'])).toBe('Hello\n')
   })
 })
+
+describe('a user', { timeout: 60_000 }, () => describeUserProjects(() => staged.tarball))
 
 /** Makes a package of this project's one of the consumer's. */
 function link(name: string): void {

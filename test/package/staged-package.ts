@@ -3,11 +3,22 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
+import { withoutNpmSettings } from '../peers/ensure-peers.ts'
 
 export const ROOT: string = join(import.meta.dirname, '../..')
 
 /** What is published is made of these, and of `dist`, which is built from them. */
-const SOURCES = ['src', 'package.json', 'tsconfig.json', 'tsconfig.build.json', 'README.md', 'LICENSE', 'CHANGELOG.md']
+const SOURCES = [
+  'src',
+  'package.json',
+  'tsconfig.json',
+  'tsconfig.build.json',
+  'tools/prepare.mjs',
+  'tools/pack-manifest.mjs',
+  'README.md',
+  'LICENSE',
+  'CHANGELOG.md',
+]
 
 export interface Manifest {
   readonly exports: Readonly<Record<string, string | Readonly<Record<string, string>>>>
@@ -24,7 +35,10 @@ export interface PackedFile {
 /** The package as it would be published, built in a folder of its own: nobody's `dist` is touched. */
 export interface StagedPackage {
   readonly folder: string
+  /** The project's own one. */
   readonly manifest: Manifest
+  /** The one in the tarball. */
+  readonly packedManifest: Manifest
   /** What `npm pack` puts into the tarball. */
   readonly files: readonly PackedFile[]
   readonly tarball: string
@@ -35,12 +49,15 @@ export async function stagePackage(): Promise<StagedPackage> {
   const folder = mkdtempSync(join(tmpdir(), 'busbar-package-'))
   for (const source of SOURCES) cpSync(join(ROOT, source), join(folder, source), { recursive: true })
   symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
-  await npm(folder, 'run', 'build')
-  const [packed] = JSON.parse(await npm(folder, 'pack', '--json')) as readonly [
+  // npm builds it: the script `prepare`.
+  const printed = await npm(folder, 'pack', '--json', '--foreground-scripts=false')
+  const [packed] = JSON.parse(printed) as readonly [
     { readonly filename: string; readonly files: readonly PackedFile[] },
   ]
+  const inTarball = await run(folder, 'tar', ['-xOf', packed.filename, 'package/package.json'])
   return {
     folder,
+    packedManifest: JSON.parse(inTarball) as Manifest,
     manifest: JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest,
     files: packed.files,
     tarball: join(folder, packed.filename),
@@ -63,9 +80,7 @@ export function npm(folder: string, ...args: readonly string[]): Promise<string>
 /** Runs a program with the Node of this project; rejects with all that it printed when it fails. */
 export async function run(folder: string, program: string, args: readonly string[]): Promise<string> {
   const bin = join(ROOT, 'node_modules/.bin')
-  const { NODE_OPTIONS: _options, ...env } = process.env
-  // What npm tells its scripts about this project would be taken for options of the other one.
-  for (const name of Object.keys(env)) if (/^npm_(package|config_local|lifecycle)/.test(name)) delete env[name]
+  const { NODE_OPTIONS: _options, ...env } = withoutNpmSettings()
   try {
     const { stdout } = await promisify(execFile)(program, args, {
       cwd: folder,

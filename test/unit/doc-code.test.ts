@@ -19,12 +19,19 @@ function quotes(page: string): Quote[] {
   return [...found].map(([, file = '', code = '']) => ({ page, file, code }))
 }
 
-/** Targets of links within the repository. */
+/** How the README names files of the repository: it is read on npm, too. */
+const REPOSITORY = 'https://github.com/busbar-dev/busbar/blob/main/'
+
+/** Targets of links within the repository, from its root. */
 function links(page: string): string[] {
   const text = readFileSync(join(root, page), 'utf8').replace(/```.*?```/gs, '')
   return [...text.matchAll(/\]\(([^)\s]+)\)/g)]
     .map(([, target = '']) => target.replace(/#.*$/, ''))
-    .filter((target) => target !== '' && !/^[a-z]+:/.test(target))
+    .filter((target) => target !== '')
+    .flatMap((target) => {
+      if (target.startsWith(REPOSITORY)) return target.slice(REPOSITORY.length)
+      return /^[a-z]+:/.test(target) ? [] : join(dirname(page), target)
+    })
 }
 
 describe('the pages for users', () => {
@@ -37,7 +44,24 @@ describe('the pages for users', () => {
       expect(code, `${page} quotes ${file}`).toBe(readFileSync(join(root, file), 'utf8'))
   })
 
+  it('quote every example of the how-to pages', () => {
+    const quoted = new Set(pages.flatMap(quotes).map((quote) => quote.file))
+    for (const file of globSync('examples/how-to/*.ts', { cwd: root })) expect([...quoted]).toContain(file)
+  })
+
+  it('have a README whose links work on npm', () => {
+    const text = readFileSync(join(root, 'README.md'), 'utf8')
+    expect([...text.matchAll(/\]\((?!https:)[^)]*\)/g)].map(String)).toEqual([])
+    expect(links('README.md').length).toBeGreaterThan(30)
+  })
+
+  it('are all linked from the README', () => {
+    const text = readFileSync(join(root, 'README.md'), 'utf8')
+    for (const page of pages.filter((name) => name !== 'README.md' && !name.includes('/transports/')))
+      expect(text).toContain(`(${REPOSITORY}${page})`)
+  })
+
   it.each(pages)('%s links to pages that are there', (page) => {
-    for (const target of links(page)) expect(existsSync(join(root, dirname(page), target)), target).toBe(true)
+    for (const target of links(page)) expect(existsSync(join(root, target)), target).toBe(true)
   })
 })

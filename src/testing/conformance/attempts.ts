@@ -22,14 +22,17 @@ export const attemptScenarios: readonly Scenario[] = [
       const first = await ctx.childConsumer({ topic, options, handler })
       const ids = await publishAll(bus, topic, numbered(60))
       const starts: string[] = []
-      let child = first
+      const dead = new Set<unknown>()
+      const watched = (started: typeof first): typeof first => {
+        void started.exited.then(() => dead.add(started))
+        return started
+      }
+      let child = watched(first)
       const handled = new Set<string>()
       for (let life = 1; ; life++) {
         const alive = child
-        let died = false
-        void alive.exited.then(() => (died = true))
         await ctx.waitUntil(
-          () => died || new Set([...handled, ...alive.ids('done')]).size === ids.length - 1,
+          () => dead.has(alive) || new Set([...handled, ...alive.ids('done')]).size === ids.length - 1,
           () => `life ${life}: ${alive.ids('done').length} handled, ${handled.size} before`,
         )
         for (const id of alive.ids('done')) handled.add(id)
@@ -37,7 +40,7 @@ export const attemptScenarios: readonly Scenario[] = [
         const letters = await bus.deadLetters(topic, name).list()
         if (letters.length > 0 && handled.size === ids.length - 1) break
         assert.ok(life <= attempts + 2, `${letters.length} dead letters after ${life} lives of the process`)
-        if (died) child = await ctx.childConsumer({ topic, options, handler })
+        if (dead.has(alive)) child = watched(await ctx.childConsumer({ topic, options, handler }))
       }
       const [letter] = await ctx.deadLetters(bus, topic, name, 1)
       assert.equal(letter?.message.id, ids[deadly])

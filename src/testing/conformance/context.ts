@@ -108,7 +108,14 @@ export function createContext(scenarioId: string, environment: Environment): Dis
 
   const bus = async (options: Partial<BusOptions> = {}): Promise<Bus> => {
     const transport = options.transport ?? (options.transports === undefined ? await environment.create() : undefined)
-    const made = createBus({ service, closeTimeoutMs: CLOSE_TIMEOUT_MS, ...options, transport })
+    const made = createBus({
+      service,
+      closeTimeoutMs: CLOSE_TIMEOUT_MS,
+      // A scenario dead-letters and loses on purpose.
+      logger: silentLogger,
+      ...options,
+      transport,
+    })
     defer(() => made.close())
     return made
   }

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import type { Bus } from '../../core/bus-types.ts'
+import { sleep, systemClock } from '../../core/clock.ts'
 import { PublishError } from '../../core/errors.ts'
 import type { Scenario } from './scenario.ts'
 import { idsOfKey, numbered, Planned, publishAll, quick, work } from './shorthand.ts'
@@ -127,6 +129,29 @@ export const lifecycleScenarios: readonly Scenario[] = [
       }
       if (ctx.capabilities.ordering === 'none') return
       for (const key of [0, 1]) probe.assertOrder(idsOfKey(ids, 2, key))
+    },
+  },
+  {
+    id: 'lifecycle/start-waits',
+    group,
+    invariant: 11,
+    title: 'start waits for a broker that is not up yet, and everything works then',
+    needs: ['fault:restartBroker'],
+    async run(ctx) {
+      const [topic, probe] = [ctx.topic(), ctx.probe()]
+      const restarting = ctx.faults.restartBroker?.()
+      // Some meet the broker on its way down, some while it is away.
+      const buses: Bus[] = []
+      while (buses.length < 5) {
+        const bus = await ctx.bus({ startTimeoutMs: ctx.patienceMs * 3 })
+        buses.push(bus)
+        if (buses.length === 1) ctx.consume(bus, topic, probe.handler())
+        await Promise.race([bus.start(), sleep(systemClock, 100)])
+      }
+      await restarting
+      await Promise.all(buses.map((bus) => bus.start()))
+      const ids = await Promise.all(buses.map(async (bus) => (await bus.publish(topic, 1)).id))
+      await probe.waitExactly(ids)
     },
   },
   {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { PublishError } from '../../core/errors.ts'
 import { bytesCodec } from '../../core/codec.ts'
+import { defineEvent } from '../../core/define.ts'
 import type { PublishReceipt } from '../../core/publish-options.ts'
 import { farTooLarge, outcomesOf, outgoing } from './raw.ts'
 import type { Scenario } from './scenario.ts'
@@ -11,6 +12,43 @@ const group = 'publish'
 const MEBIBYTE = 1_048_576
 
 export const publishScenarios: readonly Scenario[] = [
+  {
+    id: 'publish/attributes',
+    group,
+    invariant: 1,
+    title: 'source, time, schema and extension attributes arrive as they were given',
+    async run(ctx) {
+      const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]
+      ctx.consume(bus, topic, probe.handler())
+      await bus.start()
+      const event = defineEvent<number>(topic, { dataSchema: 'https://example.com/ordered.json' })
+      const occurredAt = new Date(Date.now() - 3_600_000)
+      const { id } = await bus.publish(event, 1, {
+        source: '//tills/7',
+        occurredAt,
+        extensions: { tenant: 'acme', region7: 'eu west' },
+        headers: { 'x-one': '1' },
+      })
+      const plain = await bus.publish(event, 2)
+      await probe.waitExactly([id, plain.id])
+      const [first, second] = [id, plain.id].map(
+        (of) => probe.handled.find(({ message }) => message.id === of)?.message,
+      )
+      assert.ok(first !== undefined && second !== undefined)
+      assert.equal(first.source, '//tills/7')
+      assert.equal(first.time.getTime(), occurredAt.getTime())
+      assert.equal(first.dataSchema, 'https://example.com/ordered.json')
+      assert.deepEqual({ ...first.headers }, { 'ce-tenant': 'acme', 'ce-region7': 'eu west', 'x-one': '1' })
+      assert.equal(second.source, ctx.service)
+      assert.deepEqual({ ...second.headers }, {})
+      // What a handler passes on keeps them.
+      const next = ctx.topic('next')
+      await ctx.consume(bus, next, probe.handler()).ready
+      const passedOn = await bus.publish(next, 3, { headers: first.headers })
+      await probe.waitExactly([id, plain.id, passedOn.id])
+      assert.deepEqual({ ...probe.handled.at(-1)?.message.headers }, { ...first.headers })
+    },
+  },
   {
     id: 'publish/envelope',
     group,

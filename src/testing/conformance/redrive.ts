@@ -271,13 +271,18 @@ async function broken(
   const probe = ctx.probe(() => {
     if (!works) throw new Planned('not yet')
   })
-  ctx.consume(bus, topic, probe.handler(), { group: name, retry: quick(1) })
+  const handle = ctx.consume(bus, topic, probe.handler(), { group: name, retry: quick(1) })
   more.before?.(bus, topic)
   await bus.start()
   const ids = await publishAll(
     bus,
     topic,
     numbered(count).map((item) => ({ ...item, key: more.key })),
+  )
+  // Before any look at the broker: listing hundreds of them again and again would take the time that making them needs.
+  await ctx.waitUntil(
+    () => handle.stats().deadLettered === count,
+    () => handle.stats(),
   )
   await ctx.deadLetters(bus, topic, name, count)
   return {

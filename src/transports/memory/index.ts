@@ -80,6 +80,7 @@ export function memory(options?: MemoryOptions): MemoryTransport {
       requireOpen()
       const subscription = broker.subscribe(spec, sink, resolved.maxMessageBytes)
       subscriptions.add(subscription)
+      subscription.onClosed = () => subscriptions.delete(subscription)
       return subscription
     },
     health: () => ({ connected: host !== undefined && !closed }),

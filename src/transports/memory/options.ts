@@ -6,7 +6,7 @@ export interface MemoryOptions {
   readonly broker?: MemoryBroker | undefined
   /** How many settled messages of a topic are kept for `messages()` and replay. Default 1,000. */
   readonly retainMessages?: number | undefined
-  /** Most bytes of a topic that some group has not acked; `publish` waits beyond that. Default 8 MiB. */
+  /** Maximum size of the messages of one topic that some group has not acked; beyond it `publish` waits. Default 8 MiB. */
   readonly maxBacklogBytes?: number | undefined
   /** Largest message, body and headers, in bytes. Default 16 MiB. */
   readonly maxMessageBytes?: number | undefined

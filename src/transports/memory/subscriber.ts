@@ -24,6 +24,8 @@ export class MemorySubscription implements TransportSubscription {
   readonly #sink: DeliverySink
   readonly #maxMessageBytes: number
   readonly queues: Set<GroupQueue> = new Set()
+  /** Called once, when it is closed. */
+  onClosed: () => void = () => {}
   #credit = 0
   #bytes = 0
   #paused = false
@@ -94,6 +96,7 @@ export class MemorySubscription implements TransportSubscription {
       delivery.queue.giveBack(delivery, 0, true)
     }
     this.#broker.leave(this)
+    this.onClosed()
     return Promise.resolve()
   }
 

@@ -7,7 +7,7 @@ import type { Mark } from './consumers.ts'
 import { isNotFound, JetStreamError } from './errors.ts'
 import type { ConsumerInfo } from './jetstream-types.ts'
 import { sequenceOf } from './mapping.ts'
-import { tellMoved } from './ownership.ts'
+import { tellMoved } from './members.ts'
 import { readRange } from './read-range.ts'
 import { consumerName, groupId, parseConsumerName, topicOfFilter } from './subjects.ts'
 import type { LanePlan } from './subjects.ts'
@@ -95,7 +95,7 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
       .filter((label) => label !== 'any' && !label.endsWith('-base'))
     const owners = await Promise.all(
       units.map(async (unit) => {
-        const record = await records.read(records.leaseSubject(id, unit))
+        const record = await records.readLease(records.leaseSubject(id, unit))
         if (record === undefined) return undefined
         const { owner, free, leaseMs } = JSON.parse(record.text) as { owner?: string; free?: boolean; leaseMs?: number }
         const isAlive = Date.now() - record.time < 2 * (leaseMs ?? 0)
@@ -196,7 +196,7 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
         const name = consumerName(id, lane.label)
         await moveConsumer(name, lane, to)
         // Attempts start anew with the new consumer's count of deliveries.
-        await records.forget([records.noteSubject(name, '*')])
+        await records.forget([records.noteSubject(name, '*'), records.lookSubject(name)])
       }
       tellMoved(session, subjects.members(id))
       await session.flush()
@@ -225,15 +225,15 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
       const { api, subjects, session, records } = parts()
       const id = groupId(topic, group)
       const existing = await consumersOf(id, topic)
-      // Members that are still there must not make it again.
-      if (existing.some((info) => info.num_waiting > 0)) await mark(id, 'deleted')
       for (const info of existing) await api.deleteConsumer(info.stream_name, info.name)
+      // Members that are still there make it again where they are.
       tellMoved(session, subjects.members(id))
       await session.flush()
-      await records.forget([
-        records.leaseSubject(id, '*'),
-        ...existing.flatMap(({ name }) => [records.noteSubject(name, '*'), records.lookSubject(name)]),
-      ])
+      // Of consumers too that the server has deleted before.
+      const names = new Set(existing.map(({ name }) => name))
+      for (const split of [true, false])
+        for (const { label } of subjects.plan(topic, split)) names.add(consumerName(id, label))
+      await records.forget([...names].flatMap((name) => [records.noteSubject(name, '*'), records.lookSubject(name)]))
     },
   }
 }

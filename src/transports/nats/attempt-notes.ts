@@ -1,19 +1,33 @@
+import { ConnectionError } from '../../core/errors.ts'
 import type { JetStreamApi } from './jetstream-api.ts'
-import type { AttemptNote, NatsDelivery } from './delivery.ts'
+import type { NatsDelivery, StoredNote } from './delivery.ts'
 import { JetStreamError } from './errors.ts'
-import type { Session } from './session.ts'
+import type { Session, SessionPart } from './session.ts'
 import type { StateRecords } from './state-records.ts'
 import type { Topology } from './topology.ts'
 
+/** Notes that wait for the connection to come back. Beyond it the oldest is given up: notes of that kind are a best effort. */
+const MAX_WAITING = 8_192
+
+interface Waiting {
+  readonly note: StoredNote
+  /** The record that it replaces. Another one there means that another member has the message by now. */
+  readonly replaces: number
+}
+
 /**
- * Where attempts are noted that the server's count of deliveries does not show: attempts made in the process (inline), and
- * deliveries that were handed back untouched. Read for messages that come a second time, and for them alone.
+ * Where attempts are noted: those that are used up, one that is running, and how long the next one must wait. Read for
+ * messages that come a second time, and for them alone.
  */
-export class AttemptNotes {
+export class AttemptNotes implements SessionPart {
   readonly #session: Session
   readonly #api: JetStreamApi
   readonly #topology: Topology
   readonly #records: StateRecords
+  /** The last write of each subject that is on its way. */
+  readonly #writing = new Map<string, Promise<void>>()
+  /** About deliveries that were lost, to be written when the connection is back, by subject. */
+  readonly #waiting = new Map<string, Waiting>()
 
   constructor(session: Session, api: JetStreamApi, topology: Topology, records: StateRecords) {
     this.#session = session
@@ -22,32 +36,99 @@ export class AttemptNotes {
     this.#records = records
   }
 
-  /** Never rejects: without its note a message counts its deliveries. */
-  async read(consumer: string, seq: number): Promise<AttemptNote | undefined> {
+  /** Never rejects: without its note a message counts as one whose past is unknown. */
+  async read(consumer: string, seq: number): Promise<StoredNote | undefined> {
+    const subject = this.#records.noteSubject(consumer, seq)
     try {
-      const record = await this.#api.lastRecord(this.#topology.state, this.#records.noteSubject(consumer, seq))
-      if (record === undefined || record.text === '') return undefined
-      const { delivered, next } = JSON.parse(record.text) as AttemptNote
-      return Number.isInteger(delivered) && Number.isInteger(next) ? { delivered, next } : undefined
+      await this.#writing.get(subject)?.catch(() => undefined)
+      const waiting = this.#waiting.get(subject)
+      if (waiting !== undefined) return waiting.note
+      const record = await this.#api.lastRecord(this.#topology.state, subject)
+      return record === undefined || record.text === '' ? undefined : parseNote(record.text)
     } catch (error) {
       this.#session.error(error, `reading how often message ${seq} was tried`)
       return undefined
     }
   }
 
-  /** Rejects when it can't be noted. */
-  async write(delivery: NatsDelivery, next: number): Promise<void> {
-    const note: AttemptNote = { delivered: delivery.delivered, next }
-    await this.#records.write(this.#records.noteSubject(delivery.lane.consumer, delivery.seq), JSON.stringify(note))
+  /** Rejects when it can't be stored. Notes about one message are stored in the order of the calls. */
+  async write(delivery: NatsDelivery, note: StoredNote): Promise<void> {
+    if (!this.#session.ready) throw new ConnectionError('The attempts could not be noted: the server is out of reach')
+    const subject = this.#records.noteSubject(delivery.lane.consumer, delivery.seq)
     delivery.note = note
+    await this.#inOrder(subject, async () => {
+      delivery.noteSeq = await this.#records.write(subject, JSON.stringify(note))
+    })
   }
 
-  /** The message is settled for ever, and its note of no use. Nothing depends on it. */
+  /**
+   * Takes back that a handler is running, of a delivery that was lost; later, when there is no connection. Not when another
+   * member has noted something meanwhile. Never rejects.
+   */
+  async retract(delivery: NatsDelivery, note: StoredNote): Promise<void> {
+    const subject = this.#records.noteSubject(delivery.lane.consumer, delivery.seq)
+    await this.#writing.get(subject)?.catch(() => undefined)
+    const replaces = delivery.noteSeq
+    if (replaces === undefined) return
+    const oldest = this.#waiting.keys().next()
+    if (this.#waiting.size >= MAX_WAITING && oldest.done !== true) this.#waiting.delete(oldest.value)
+    this.#waiting.set(subject, { note, replaces })
+    if (this.#session.ready) await this.#writeWaiting(subject)
+  }
+
+  async #writeWaiting(subject: string): Promise<void> {
+    const waiting = this.#waiting.get(subject)
+    if (waiting === undefined) return
+    try {
+      await this.#inOrder(subject, async () => {
+        await this.#records.write(subject, JSON.stringify(waiting.note), waiting.replaces)
+      })
+      if (this.#waiting.get(subject) === waiting) this.#waiting.delete(subject)
+    } catch (error) {
+      // Without a connection it goes on waiting.
+      if (!this.#session.ready) return
+      this.#waiting.delete(subject)
+      this.#session.error(error, 'noting that lost attempts do not count')
+    }
+  }
+
+  async #inOrder(subject: string, write: () => Promise<void>): Promise<void> {
+    const before = this.#writing.get(subject)
+    const writing = (async () => {
+      if (before !== undefined) await before.catch(() => undefined)
+      await write()
+    })()
+    this.#writing.set(subject, writing)
+    try {
+      await writing
+    } finally {
+      if (this.#writing.get(subject) === writing) this.#writing.delete(subject)
+    }
+  }
+
+  /** The message is settled for good, and its note of no use. Nothing depends on it. */
   forget(delivery: NatsDelivery): void {
     if (delivery.note === undefined) return
     const subject = this.#records.noteSubject(delivery.lane.consumer, delivery.seq)
-    this.#api.purge(this.#topology.state, subject).catch((error: unknown) => {
+    this.#waiting.delete(subject)
+    const purge = async (): Promise<void> => {
+      // The two take different ways through the server: a note that is on its way would come after its end.
+      await this.#writing.get(subject)?.catch(() => undefined)
+      await this.#api.purge(this.#topology.state, subject)
+    }
+    purge().catch((error: unknown) => {
       if (error instanceof JetStreamError) this.#session.error(error, 'forgetting a note')
     })
   }
+
+  down(): void {}
+
+  up(): void {
+    for (const subject of this.#waiting.keys()) void this.#writeWaiting(subject)
+  }
+}
+
+function parseNote(text: string): StoredNote | undefined {
+  const note = JSON.parse(text) as StoredNote
+  return Number.isInteger(note.used) && Number.isInteger(note.delivered) ? note : undefined
 }

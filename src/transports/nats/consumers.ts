@@ -1,10 +1,11 @@
 import { ConfigurationError } from '../../core/errors.ts'
 import type { StartFrom, SubscriptionSpec } from '../../core/transport.ts'
-import { isNotFound, JetStreamError } from './errors.ts'
+import { ERR, isNotFound, JetStreamError } from './errors.ts'
 import { identityOf, marked } from './identity.ts'
 import type { JetStreamApi } from './jetstream-api.ts'
 import type { ConsumerConfig, ConsumerInfo } from './jetstream-types.ts'
 import type { Lane } from './lane.ts'
+import { readLook } from './losses.ts'
 import { sequenceOf } from './mapping.ts'
 import type { Session } from './session.ts'
 import type { StateRecords } from './state-records.ts'
@@ -36,7 +37,7 @@ export interface Checked {
 
 /** What a moved group begins with. */
 export interface Mark {
-  readonly at: StartFrom | 'deleted'
+  readonly at: StartFrom
 }
 
 /** The consumers of one subscription on the server: makes them, and makes them again where they belong. */
@@ -60,13 +61,47 @@ export class Consumers {
       const mark = await records.read(records.moveSubject(id))
       this.#markSeq = mark?.seq ?? 0
     }
-    await Promise.all(
-      lanes.map(async (lane) => {
-        const info = await this.#ensure(lane, spec.from)
-        lane.adopt(info, identityOf(info), this.#parts.topology.identityOf(lane.stream))
-        this.#tellDrift(lane, info)
-      }),
-    )
+    const made: Lane[] = []
+    try {
+      await Promise.all(
+        lanes.map(async (lane) => {
+          const info = await this.#find(lane, made)
+          lane.adopt(info, identityOf(info), this.#parts.topology.identityOf(lane.stream))
+          this.#tellDrift(lane, info)
+        }),
+      )
+    } catch (error) {
+      // Half a group would keep on counting against the limits of the stream.
+      await this.remove(made).catch(() => undefined)
+      throw error
+    }
+  }
+
+  async #find(lane: Lane, made: Lane[]): Promise<ConsumerInfo> {
+    const { api, spec } = this.#parts
+    try {
+      return await api.consumerInfo(lane.stream, lane.consumer)
+    } catch (error) {
+      if (!isNotFound(error)) throw error
+    }
+    const from = spec.ephemeral ? undefined : await this.#noted(lane)
+    const info = await this.#create(lane, from ?? spec.from)
+    if (from === undefined) made.push(lane)
+    else
+      this.#parts.session.warning(
+        'nats-consumer-recreated',
+        `consumer "${lane.consumer}" was deleted on the server while no member of the group was running; it was made again where the group was, or a little before`,
+      )
+    return info
+  }
+
+  /** Where a group was that has left its mark, and lost its consumer while no member was there. */
+  async #noted(lane: Lane): Promise<StartFrom | undefined> {
+    const { records, topology } = this.#parts
+    const look = await readLook(records, lane.consumer)
+    return look === undefined || look.stream !== topology.identityOf(lane.stream)
+      ? undefined
+      : { position: { seq: look.floor + 1 } }
   }
 
   /** A group reads a topic by partitions or as a whole: both at once would give it every message twice. */
@@ -89,19 +124,28 @@ export class Consumers {
   }
 
   async #ensure(lane: Lane, from: StartFrom): Promise<ConsumerInfo> {
-    const { api } = this.#parts
     try {
-      return await api.consumerInfo(lane.stream, lane.consumer)
+      return await this.#parts.api.consumerInfo(lane.stream, lane.consumer)
     } catch (error) {
       if (!isNotFound(error)) throw error
     }
+    return this.#create(lane, from)
+  }
+
+  async #create(lane: Lane, from: StartFrom): Promise<ConsumerInfo> {
+    const { api, spec } = this.#parts
     try {
       return await api.createConsumer(lane.stream, lane.consumer, this.#config(lane, from))
     } catch (error) {
       // Another member was faster, with a start of its own.
       if (!(error instanceof JetStreamError) || error.code !== 400) throw error
       return await api.consumerInfo(lane.stream, lane.consumer).catch(() => {
-        throw error
+        throw new ConfigurationError(`The consumer of "${spec.topic}"`, [
+          {
+            path: error.errCode === ERR.maxConsumers ? 'max_consumers' : 'native.consumer',
+            message: `the stream "${lane.stream}" refuses the consumer "${lane.consumer}" (${error.message}): a group needs one for each partition and one more; change the limits of the stream or of the account`,
+          },
+        ])
       })
     }
   }
@@ -129,6 +173,11 @@ export class Consumers {
       drift.push(`ackWaitMs: ${config.ack_wait / MS} instead of ${ackWaitMs}`)
     if (config.max_deliver !== undefined && config.max_deliver !== maxDeliver)
       drift.push(`maxDeliver: ${config.max_deliver} instead of ${maxDeliver}`)
+    if (!spec.ephemeral && (config.inactive_threshold ?? 0) > 0)
+      session.warning(
+        'nats-consumer-expires',
+        `the server deletes consumer "${name}" when no member has been there for ${(config.inactive_threshold ?? 0) / MS} ms (consumer_limits.inactive_threshold of its stream); the group then goes on from where it was last noted`,
+      )
     if (drift.length > 0)
       session.warning(
         'nats-consumer-drift',
@@ -148,8 +197,8 @@ export class Consumers {
     } catch (error) {
       if (!isNotFound(error)) throw error
       await topology.ensure()
-      const start = create ? await this.#startAgain(lane) : undefined
-      if (start === undefined) return { isOther: true, streamGone: false, info: undefined }
+      if (!create) return { isOther: true, streamGone: false, info: undefined }
+      const start = await this.#startAgain(lane)
       info = await this.#ensure(lane, start)
       session.warning('nats-consumer-recreated', `consumer "${lane.consumer}" was deleted on the server and made again`)
     }
@@ -159,8 +208,8 @@ export class Consumers {
     return { isOther: true, streamGone, info }
   }
 
-  /** Where a consumer goes on that was deleted under us. Undefined: nowhere, its group was deleted on purpose. */
-  async #startAgain(lane: Lane): Promise<StartFrom | undefined> {
+  /** Where a consumer goes on that was deleted under us. */
+  async #startAgain(lane: Lane): Promise<StartFrom> {
     const { records, id, topology, spec } = this.#parts
     if (topology.identityOf(lane.stream) !== lane.streamIdentity) return 'earliest'
     const record = spec.ephemeral ? undefined : await records.read(records.moveSubject(id))
@@ -171,7 +220,7 @@ export class Consumers {
     }
     if (this.#mark !== undefined && !this.#marked.has(lane)) {
       this.#marked.add(lane)
-      return this.#mark.at === 'deleted' ? undefined : this.#mark.at
+      return this.#mark.at
     }
     // Rather twice than never.
     const known = lane.shared ? lane.floor : Math.max(lane.resumeAt - 1, lane.floor ?? 0)

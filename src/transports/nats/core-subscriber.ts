@@ -18,7 +18,7 @@ import type { CorePublisher } from './core-publisher.ts'
 import type { Incoming } from './incoming.ts'
 import { Mapping } from './mapping.ts'
 import type { Unsaid } from './mapping.ts'
-import type { Session } from './session.ts'
+import type { Session, SessionPart } from './session.ts'
 import type { Subjects } from './subjects.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
@@ -48,7 +48,7 @@ class CoreDelivery implements Delivery {
  * One member of a queue group. The server pushes without being asked and keeps nothing: what the consumer has no room for
  * waits here, up to a bound, and what comes on top is lost and told.
  */
-export class CoreSubscription implements TransportSubscription {
+export class CoreSubscription implements TransportSubscription, SessionPart {
   readonly #session: Session
   readonly #subjects: Subjects
   readonly #publisher: CorePublisher
@@ -104,7 +104,16 @@ export class CoreSubscription implements TransportSubscription {
       ),
     )
     await this.#session.flush()
+    this.#session.add(this)
   }
+
+  /** Nobody keeps what is published while the connection is away, nor what was on its way. */
+  down(reason: string): void {
+    if (this.#drained || this.#session.closing) return
+    this.#tellLoss(this.#spec.topic, undefined, `${reason}; core NATS stores nothing for those who are not there`)
+  }
+
+  up(): void {}
 
   request(credit: number, bytes: number): void {
     this.#credit += credit
@@ -173,7 +182,7 @@ export class CoreSubscription implements TransportSubscription {
     )
   }
 
-  #tellLoss(topic: string, count: number, reason: string): void {
+  #tellLoss(topic: string, count: number | undefined, reason: string): void {
     const { name, events } = this.#session.host
     events.emit('loss', { transport: name, topic, group: this.#spec.group, count, position: undefined, reason })
   }
@@ -250,6 +259,7 @@ export class CoreSubscription implements TransportSubscription {
   }
 
   async #close(): Promise<void> {
+    this.#session.remove(this)
     await this.drain()
     for (const delivery of this.#outstanding.toArray()) delivery.lost = true
     const count = this.#outstanding.size + this.#backlog.size + this.#returned.length

@@ -3,21 +3,18 @@ import type { Delivery, DeliveryHistory, Position } from '../../core/transport.t
 import type { Lane } from './lane.ts'
 import { positionOf } from './mapping.ts'
 
-/** What was noted about the attempts at a message: the delivery after number `delivered` makes attempt `next`. */
-export interface AttemptNote {
+/** What is stored about a message between two of its deliveries. */
+export interface StoredNote {
+  /** Attempts that are used up, including one that is running. */
+  readonly used: number
+  /** A handler was running when this was written. */
+  readonly running: boolean
+  /** The server's count of deliveries when this was written: a later delivery without a later note ended without a word. */
   readonly delivered: number
-  readonly next: number
-}
-
-/**
- * The attempt that a delivery makes. The server counts deliveries, and so counts those too that were handed back untouched;
- * where that differs from our attempts, a note says so. `early`: the first delivery of a delayed message comes before its
- * time and is put off, which is no attempt.
- */
-export function attemptOf(delivered: number, early: boolean, note: AttemptNote | undefined): number {
-  // A server that was killed may count on from an older state than the note.
-  if (note !== undefined) return note.next + Math.max(0, delivered - note.delivered - 1)
-  return Math.max(1, early ? delivered - 1 : delivered)
+  /** No attempt before this instant, in ms since 1970. */
+  readonly notBefore?: number | undefined
+  /** Later messages of its key wait for `notBefore` too. */
+  readonly inOrder?: boolean | undefined
 }
 
 /** One delivery of one stored message. */
@@ -35,14 +32,16 @@ export class NatsDelivery implements Delivery {
   readonly bytes: number
   /** Of the lane, when it came. */
   readonly tenure: number
-  /** For the arithmetic of attempts. */
+  /** The message was delayed when it was published: its first delivery came before its time. */
   readonly early: boolean
-  note: AttemptNote | undefined = undefined
+  note: StoredNote | undefined = undefined
+  /** Of the record that we wrote the note into. */
+  noteSeq: number | undefined = undefined
   attempt = 1
-  /** Whether it is known which attempt this is: of one that comes again, the note has to be read first. */
-  numbered: boolean
-  /** An attempt made here after this delivery, noted at the server. */
-  noted = 0
+  history: DeliveryHistory = 'new'
+  notBefore: number | undefined = undefined
+  /** Whether its past is known: of a message that comes again, the note has to be read first. */
+  known: boolean
   /** When the server last heard of us about it (monotonic ms): its ack wait counts from there. */
   touchedAt: number
   settled = false
@@ -57,6 +56,7 @@ export class NatsDelivery implements Delivery {
     delivered: number,
     bytes: number,
     early: boolean,
+    known: boolean,
     touchedAt: number,
   ) {
     this.lane = lane
@@ -67,44 +67,42 @@ export class NatsDelivery implements Delivery {
     this.delivered = delivered
     this.bytes = bytes
     this.early = early
+    this.known = known
     this.touchedAt = touchedAt
-    this.numbered = delivered === 1
-  }
-
-  get history(): DeliveryHistory {
-    return this.delivered === 1 ? 'new' : 'returned'
   }
 
   get position(): Position {
     return positionOf(this.lane.stream, this.seq)
   }
 
-  /** The same delivery, to be handed over once more: it was released before anybody touched it. */
-  again(): NatsDelivery {
+  /** The same delivery, to be handed over once more: it was handed back, and stays in this process. */
+  again(used: number, notBefore: number | undefined): NatsDelivery {
     const { lane, message, reply, seq, delivered, bytes, early, touchedAt } = this
-    const again = new NatsDelivery(lane, message, reply, seq, delivered, bytes, early, touchedAt)
+    const again = new NatsDelivery(lane, message, reply, seq, delivered, bytes, early, true, touchedAt)
     again.note = this.note
-    again.noted = this.noted
-    again.numbered = true
-    again.attempt = this.noted > 0 ? this.noted + 1 : this.attempt
+    again.noteSeq = this.noteSeq
+    again.attempt = used + 1
+    again.history = 'returned'
+    again.notBefore = notBefore
     return again
   }
 
-  /** Finds out which attempt it is. */
-  number(note: AttemptNote | undefined): void {
+  /** Takes its past from what was noted. `ours`: all earlier deliveries came to this process, which lives. */
+  learn(note: StoredNote | undefined, ours: boolean): void {
+    this.known = true
     this.note = note
-    this.attempt = attemptOf(this.delivered, this.early, note)
-    this.numbered = true
-  }
-
-  /** The attempt that the next delivery is to make, when it comes after a failure (or untouched). */
-  nextAttempt(failed: boolean): number {
-    const current = this.noted > 0 ? this.noted + 1 : this.attempt
-    return failed ? current + 1 : current
-  }
-
-  /** What the next delivery would count as if nothing more were noted. */
-  get countedNext(): number {
-    return attemptOf(this.delivered + 1, this.early, this.note)
+    if (note === undefined) {
+      // The first delivery of a delayed message comes before its time, and goes back at once.
+      this.history = ours || (this.early && this.delivered === 2) ? 'returned' : 'unknown'
+      return
+    }
+    this.notBefore = note.notBefore
+    this.attempt = note.used + 1
+    if (ours) {
+      this.history = 'returned'
+      // Lost while its handler was running here: that attempt is not used.
+      if (note.running) this.attempt = note.used
+    } else if (note.running) this.history = 'died'
+    else this.history = note.delivered >= this.delivered - 1 ? 'returned' : 'unknown'
   }
 }

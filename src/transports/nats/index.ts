@@ -46,7 +46,12 @@ export function nats(options?: NatsOptions): NatsTransport {
     async open(host: TransportHost) {
       if (opened) throw new StateError('A NATS transport belongs to one bus: make another one')
       opened = true
-      await engine.open(host)
+      try {
+        await engine.open(host)
+      } catch (error) {
+        opened = false
+        throw error
+      }
     },
     publish: (batch, { signal } = {}) => engine.publish(batch, signal),
     subscribe: (spec, sink) => engine.subscribe(spec, sink),

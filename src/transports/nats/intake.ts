@@ -1,9 +1,9 @@
-import type { Delivery } from '../../core/transport.ts'
+import type { Delivery, SubscriptionSpec } from '../../core/transport.ts'
 import type { NatsDelivery } from './delivery.ts'
 import type { Lane } from './lane.ts'
 import type { Session } from './session.ts'
 
-/** Bytes that a partition may ask for beyond the credit: what it can't hand over waits in the stash. */
+/** Bytes that each partition may ask for beyond the credit: what it can't hand over waits in the stash. */
 const RESERVE_BYTES = 65_536
 
 /** The credit of a subscription: hands out what its lanes have, and lets them ask for what there is room for. */
@@ -14,6 +14,10 @@ export class Intake {
   ended = false
   readonly #session: Session
   readonly #lanes: readonly Lane[]
+  /** Unsettled deliveries that a partition may have although others need room. */
+  readonly #most: number
+  /** Credit that is left for others by a partition that has more than that. */
+  readonly #left: number
   readonly #receive: (batch: readonly Delivery[]) => void
   #credit = 0
   #bytes = 0
@@ -24,12 +28,14 @@ export class Intake {
   constructor(
     session: Session,
     lanes: readonly Lane[],
-    prefetch: number,
+    { prefetch, maxPerKey }: Pick<SubscriptionSpec, 'prefetch' | 'maxPerKey'>,
     receive: (batch: readonly Delivery[]) => void,
   ) {
     this.#session = session
     this.#lanes = lanes
     this.#receive = receive
+    this.#most = Math.max(maxPerKey, Math.floor(prefetch / lanes.length))
+    this.#left = lanes.length > 1 ? prefetch >> 1 : 0
     this.#shareOut(prefetch)
   }
 
@@ -76,6 +82,7 @@ export class Intake {
       const lane = lanes[(this.#turn + step) % lanes.length] as Lane
       if (lane.stash.length === 0 || !lane.active) continue
       const taken = this.#takeFrom(lane)
+      if (taken.length === 0) continue
       if (batch === undefined) batch = taken
       else for (const delivery of taken) batch.push(delivery)
     }
@@ -84,12 +91,19 @@ export class Intake {
     this.#receive(batch)
   }
 
+  /** How many more one lane may have, of so much credit: a busy key, or a partition that stands still, must not take it all. */
+  #roomOf({ shared, outstanding, stash, pulls }: Lane, credit: number, isAsking: boolean): number {
+    if (shared) return credit
+    const has = outstanding.size + (isAsking ? stash.length + pulls.asked : 0)
+    return Math.min(credit, Math.max(this.#most - has, credit - this.#left))
+  }
+
   #takeFrom(lane: Lane): NatsDelivery[] {
-    const taken = lane.take(this.#credit)
+    const taken = lane.take(Math.max(0, this.#roomOf(lane, this.#credit, false)))
     let used = 0
     // The last one may be larger than what is left of the bytes.
     while (used < taken.length && this.#bytes > 0) this.#bytes -= (taken[used++] as NatsDelivery).bytes
-    if (used < taken.length) lane.stash.unshift(...taken.splice(used))
+    if (used < taken.length) lane.putBack(taken.splice(used))
     this.#credit -= taken.length
     for (const delivery of taken) lane.outstanding.push(delivery)
     return taken
@@ -99,18 +113,25 @@ export class Intake {
     if (!this.#session.ready || this.ended) return
     let free = this.#credit
     let bytes = this.#bytes
-    for (const { pulls, stash, shared } of this.#lanes) {
+    for (const { pulls, stash, stashBytes, shared } of this.#lanes) {
       // The one that each partition may always ask for waits in the stash when there is no credit for it.
       free -= stash.length + (shared ? pulls.asked : Math.max(0, pulls.asked - 1))
-      if (shared) bytes -= pulls.askedBytes
+      bytes -= stashBytes + pulls.askedBytes
     }
     // What everybody may take comes first: that of a partition runs away to nobody.
-    for (const lane of this.#lanes) if (lane.shared) free -= this.#askFor(lane, free, bytes)
+    for (const lane of this.#lanes) {
+      if (!lane.shared) continue
+      const { askedBytes } = lane.pulls
+      free -= this.#askFor(lane, free, bytes)
+      bytes -= lane.pulls.askedBytes - askedBytes
+    }
     const hungry = this.#lanes.filter((lane) => !lane.shared && lane.active && lane.pulls.hungry)
     for (let step = 0; step < hungry.length; step++) {
       const lane = hungry[(this.#turn + step) % hungry.length] as Lane
-      const share = Math.ceil(free / (hungry.length - step))
-      free -= this.#askFor(lane, share, Math.max(RESERVE_BYTES, bytes / 2))
+      const others = hungry.length - step
+      const { askedBytes } = lane.pulls
+      free -= this.#askFor(lane, Math.ceil(free / others), bytes / others)
+      bytes -= lane.pulls.askedBytes - askedBytes
     }
   }
 
@@ -118,14 +139,15 @@ export class Intake {
   #askFor(lane: Lane, free: number, bytes: number): number {
     const { pulls, shared } = lane
     if (!lane.active || lane.suspended > 0 || !pulls.hungry || (this.paused && shared)) return 0
-    let count = Math.min(pulls.target - pulls.asked, free)
+    let count = Math.min(pulls.target - pulls.asked, this.#roomOf(lane, free, true))
     if (count <= 0 || bytes <= 0) {
       // One at least must be able to come, or a partition could starve beside busy ones. It waits here for its credit.
       if (shared || pulls.asked > 0 || lane.stash.length > 0) return 0
       count = 1
     }
     if (pulls.alone) return pulls.ask(1, 0) ? 1 : 0
-    const maxBytes = Math.max(1, Math.floor(shared ? (bytes * count) / Math.max(free, count) : bytes))
+    const share = shared ? (bytes * count) / Math.max(free, count) : Math.max(RESERVE_BYTES, bytes)
+    const maxBytes = Math.max(1, Math.floor(share))
     return pulls.ask(count, maxBytes) ? count : 0
   }
 }

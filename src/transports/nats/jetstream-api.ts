@@ -52,6 +52,16 @@ export class JetStreamApi {
     return this.#call(`STREAM.CREATE.${config.name}`, config, `Creating stream "${config.name}"`)
   }
 
+  /** Streams that store something of a subject. */
+  async streamNames(subject: string): Promise<readonly string[]> {
+    const { streams } = await this.#call<{ streams: readonly string[] | null }>(
+      'STREAM.NAMES',
+      { subject },
+      `Looking for streams of "${subject}"`,
+    )
+    return streams ?? []
+  }
+
   async purge(stream: string, filter: string): Promise<number> {
     const { purged } = await this.#call<{ purged: number }>(
       `STREAM.PURGE.${stream}`,

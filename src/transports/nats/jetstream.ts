@@ -77,6 +77,7 @@ export class JetStream implements Engine {
       publisher.open()
       session.add(topology)
       session.add(publisher)
+      session.add(notes)
       await maxDeliveries?.open()
     } catch (error) {
       await session.close(0)

@@ -26,7 +26,7 @@ export interface LaneHost {
   acknowledgeIfSame(lane: Lane, reply: string): void
   /** True while the ack of that message is on its way. */
   isAcking(lane: Lane, seq: number): boolean
-  /** Hands a delivery back for a while that came before its time. */
-  putOff(delivery: NatsDelivery, delayMs: number): void
+  /** Hands a delivery back for a while that came before its time. `noted`: what was noted of it must be noted again. */
+  putOff(delivery: NatsDelivery, delayMs: number, noted: boolean): void
   consumerMissing(lane: Lane): void
 }

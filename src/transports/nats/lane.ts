@@ -6,6 +6,7 @@ import type { Timer } from '../../core/clock.ts'
 import { LinkedList } from '../../core/linked-list.ts'
 import { AckReply } from './ack-reply.ts'
 import { NatsDelivery } from './delivery.ts'
+import { FormerRequests } from './former-requests.ts'
 import type { Incoming } from './incoming.ts'
 import type { ConsumerInfo } from './jetstream-types.ts'
 import type { LaneHost } from './lane-host.ts'
@@ -46,6 +47,8 @@ export class Lane {
   readonly pulls: Pulls
   /** Delivered by the server and not yet handed over. */
   stash: NatsDelivery[] = []
+  /** Bytes of the stash. */
+  stashBytes = 0
   /** Handed over and not settled. */
   readonly outstanding: LinkedList<NatsDelivery> = new LinkedList()
   readonly acked: RecentAcks = new RecentAcks()
@@ -73,6 +76,7 @@ export class Lane {
   #subject = ''
   #topic = ''
   #subscription: Subscription | undefined
+  readonly #former: FormerRequests
   /** Wanted, whether or not there is a connection for it. */
   #open = false
   /** Arrived and waiting for what is noted of their attempts; whoever comes after them waits too. */
@@ -82,6 +86,8 @@ export class Lane {
   #seen = 0
   /** Of the last delivery. A gap before the next one means that a delivery went elsewhere. */
   #consumerSeq = 0
+  /** What has a higher sequence was never delivered to anybody else. */
+  #ownFrom = Infinity
   /** Handed back to the server for a while, and expected again. */
   readonly #returned = new Set<number>()
   /** While deliveries are fetched back, everything that comes gathers here. */
@@ -107,6 +113,11 @@ export class Lane {
     this.ackWaitMs = host.ackWaitMs
     this.pulls = new Pulls(host, this)
     this.#status = new PullStatus(host, this)
+    this.#former = new FormerRequests(
+      host.session,
+      (message) => this.#receive(message),
+      (error) => host.session.error(error, `receiving from consumer "${consumer}"`),
+    )
   }
 
   // --- life --------------------------------------------------------------------------------------------------------
@@ -120,9 +131,11 @@ export class Lane {
     if (!this.#open) this.#forget()
     this.#open = true
     this.#listen()
+    this.#former.listen()
     if (left !== undefined) {
       this.#consumerSeq = left.delivered.consumer_seq
-      if (left.num_ack_pending > 0 || this.#unmended) await this.#mend(left, expired)
+      this.#ownFrom = left.delivered.stream_seq
+      if (left.num_ack_pending > 0 || this.#unmended) await this.#mend(expired)
     }
     this.active = this.#open
     this.#host.wake()
@@ -144,6 +157,7 @@ export class Lane {
     this.#open = false
     const subscription = this.#subscription
     const isAsking = this.pulls.asked > 0
+    this.#former.silence()
     this.#subscription = undefined
     this.#fetchStep?.()
     this.#pausing?.abort()
@@ -156,8 +170,16 @@ export class Lane {
     this.pulls.reset()
   }
 
-  /** The connection is gone, and our requests must go with it: another inbox later, or they would live on. */
+  /** For how long requests of a lost connection may go on taking messages of this consumer, in ms. */
+  get formerMs(): number {
+    return this.#former.leftMs
+  }
+
+  /** The connection is lost. The server may not know that, and go on answering what was asked there. */
   down(): void {
+    this.#former.silence()
+    if (this.#subscription !== undefined && this.pulls.until > this.#now())
+      this.#former.add(this.pulls.inbox, this.pulls.until)
     this.#cut()
     this.#forgetfulUntil = Infinity
   }
@@ -177,10 +199,12 @@ export class Lane {
     this.restored = undefined
     if (!this.#open) return
     this.#listen()
+    if (info?.num_waiting === 0) this.#former.clear()
+    else this.#former.listen()
     if (this.shared || info === undefined) return this.#sweep()
     const isMissing = info.delivered.consumer_seq > this.#consumerSeq && info.num_ack_pending > 0
     this.#consumerSeq = info.delivered.consumer_seq
-    if (isMissing || this.#unmended) await this.#mend(info, true)
+    if (isMissing || this.#unmended || this.#former.leftMs > 0) await this.#mend(true)
     else await this.#sweep()
   }
 
@@ -201,6 +225,7 @@ export class Lane {
   #forget(): void {
     this.#seen = 0
     this.#consumerSeq = 0
+    this.#ownFrom = Infinity
     this.#returned.clear()
   }
 
@@ -208,6 +233,7 @@ export class Lane {
   lose(reason: string): NatsDelivery[] {
     this.tenure++
     this.#cut()
+    this.#former.clear()
     const lost = this.#letGo()
     const dropped = this.dropStash()
     this.#forget()
@@ -233,6 +259,7 @@ export class Lane {
   dropStash(): NatsDelivery[] {
     const dropped = [...this.stash, ...this.#intake.map(({ delivery }) => delivery), ...(this.#fetched ?? [])]
     this.stash = []
+    this.stashBytes = 0
     this.#intake = []
     if (this.#fetched !== undefined) this.#fetched = []
     return dropped
@@ -243,10 +270,12 @@ export class Lane {
     return Math.min(this.#seen + 1, ...this.#held(), ...this.#returned)
   }
 
-  /** Sequences of all that is pending and needs not be fetched. */
-  #accountedFor(): Set<number> {
+  /** Sequences of all that is pending at the server and needs not be fetched. */
+  #accountedFor({ ack_floor, delivered }: ConsumerInfo): Set<number> {
     const known = this.#held()
     for (const seq of this.#returned) known.add(seq)
+    // A server that was killed knows less than we do.
+    for (const seq of known) if (seq <= ack_floor.stream_seq || seq > delivered.stream_seq) known.delete(seq)
     return known
   }
 
@@ -288,16 +317,19 @@ export class Lane {
       return this.#skipped()
     }
     const bytes = native.size
-    const delivery = new NatsDelivery(this, message, reply, seq, delivered, bytes, deliverAt !== undefined, now)
+    // A server that was killed may count a message as new that it has delivered before.
+    const known = delivered === 1 && isNew
+    const delivery = new NatsDelivery(this, message, reply, seq, delivered, bytes, deliverAt !== undefined, known, now)
     const early = deliverAt === undefined ? 0 : deliverAt - this.#host.session.host.clock.now()
     if (early > 0) {
-      this.#host.putOff(delivery, early)
+      // Nobody can have begun it, so there is nothing to note.
+      this.#host.putOff(delivery, early, false)
       return this.#skipped()
     }
     if (this.#fetched !== undefined) {
       this.#fetched.push(delivery)
       this.#fetchCame()
-    } else if (delivered > 1 || this.#intake.length > 0) this.#lookUp(delivery)
+    } else if (!known || this.#intake.length > 0) this.#lookUp(delivery)
     else this.#keep(delivery)
   }
 
@@ -314,6 +346,7 @@ export class Lane {
 
   #keep(delivery: NatsDelivery): void {
     this.stash.push(delivery)
+    this.stashBytes += delivery.bytes
     this.#host.wake()
   }
 
@@ -330,17 +363,32 @@ export class Lane {
   }
 
   #lookUp(delivery: NatsDelivery): void {
-    const entry: Arrived = { delivery, ready: delivery.numbered }
+    const entry: Arrived = { delivery, ready: delivery.known }
     this.#intake.push(entry)
     if (entry.ready) return
-    void this.#number(delivery).then(() => {
+    void this.#learn(delivery).then(() => {
       entry.ready = true
-      while (this.#intake[0]?.ready === true) this.#keep((this.#intake.shift() as Arrived).delivery)
+      while (this.#intake[0]?.ready === true) {
+        const { delivery: first } = this.#intake.shift() as Arrived
+        if (!this.#isTooEarly(first)) this.#keep(first)
+      }
     })
   }
 
-  async #number(delivery: NatsDelivery): Promise<void> {
-    if (!delivery.numbered) delivery.number(await this.#host.notes.read(this.consumer, delivery.seq))
+  async #learn(delivery: NatsDelivery): Promise<void> {
+    if (delivery.known) return
+    const note = await this.#host.notes.read(this.consumer, delivery.seq)
+    delivery.learn(note, delivery.seq > this.#ownFrom && delivery.tenure === this.tenure)
+  }
+
+  /** It was handed back for a while, and came again before its time: after a cut, or when the lane changed hands. */
+  #isTooEarly(delivery: NatsDelivery): boolean {
+    const { note, notBefore } = delivery
+    if (notBefore === undefined || note?.inOrder === true) return false
+    const early = notBefore - this.#host.session.host.clock.now()
+    if (early > 0) this.#host.putOff(delivery, early, true)
+    else delivery.notBefore = undefined
+    return early > 0
   }
 
   // --- out ---------------------------------------------------------------------------------------------------------
@@ -351,12 +399,17 @@ export class Lane {
       this.stash.sort((a, b) => a.seq - b.seq)
       this.#unsorted = false
     }
-    if (count >= this.stash.length) {
-      const all = this.stash
-      this.stash = []
-      return all
-    }
-    return this.stash.splice(0, count)
+    let taken = this.stash
+    if (count >= taken.length) this.stash = []
+    else taken = taken.splice(0, count)
+    for (const { bytes } of taken) this.stashBytes -= bytes
+    return taken
+  }
+
+  /** What was taken and found no room comes first again. */
+  putBack(deliveries: readonly NatsDelivery[]): void {
+    this.stash.unshift(...deliveries)
+    for (const { bytes } of deliveries) this.stashBytes += bytes
   }
 
   /** A delivery goes back to the server, which is to send it again. */
@@ -365,9 +418,10 @@ export class Lane {
     if (!this.shared) this.#returned.add(delivery.seq)
   }
 
-  /** A delivery that was released goes back to its place here: nobody else may have it anyway. */
-  takeBack(delivery: NatsDelivery): void {
-    this.stash.push(delivery.again())
+  /** A delivery that was handed back goes to its place here: nobody else may have it anyway. */
+  takeBack(delivery: NatsDelivery, used: number, notBefore: number | undefined): void {
+    this.stash.push(delivery.again(used, notBefore))
+    this.stashBytes += delivery.bytes
     this.#unsorted = true
     this.#host.wake()
   }
@@ -376,13 +430,13 @@ export class Lane {
 
   /** A delivery went elsewhere: into a connection that was cut. Nothing may go on before it is here. */
   #mendGap(): void {
-    this.#mend(undefined, true).catch((error: unknown) =>
+    this.#mend(true).catch((error: unknown) =>
       this.#host.session.error(error, `fetching back messages of consumer "${this.consumer}"`),
     )
   }
 
   /** Fetches back what is missing, before anything else is handed out. One at a time: they would take each other's answers. */
-  async #mend(known: ConsumerInfo | undefined, expired: boolean): Promise<void> {
+  async #mend(expired: boolean): Promise<void> {
     this.active = false
     this.#fetched ??= []
     this.#unmended = true
@@ -390,7 +444,7 @@ export class Lane {
     const before = this.#mending
     const mending = (async () => {
       await before
-      return this.#fetchBack(known ?? (await this.#host.api.consumerInfo(this.stream, this.consumer)), expired)
+      return this.#fetchBack(expired)
     })()
     this.#mending = mending.then(
       () => undefined,
@@ -424,21 +478,32 @@ export class Lane {
   }
 
   /** Has everything delivered again that is pending and not here, and gathers it. False when it was cut off. */
-  async #fetchBack(info: ConsumerInfo, expired: boolean): Promise<boolean> {
-    const { session } = this.#host
+  async #fetchBack(expired: boolean): Promise<boolean> {
+    const { session, api } = this.#host
     await this.#sweep()
-    if (expired && !(await reclaim(session, info, this.#reply.prefix, this.#accountedFor())))
-      await this.#pause(this.ackWaitMs + RUN_OUT_GRACE_MS)
-    // The server takes what is handed back and what is asked for from two queues: the first answers may come too early, and
-    // bring what is new. It is over when all that is pending is here, or when nothing comes for a while: the rest is delayed.
+    let mustReclaim = expired
+    // It is over when all that is pending is here. What was handed back for a while does not come, nor what was deleted.
     for (let idle = 0; idle < IDLE_FETCHES && this.#subscription !== undefined;) {
-      const before = this.#accountedFor().size
-      const missing = (await this.#host.api.consumerInfo(this.stream, this.consumer)).num_ack_pending - before
+      const info = await api.consumerInfo(this.stream, this.consumer)
+      const known = this.#accountedFor(info)
+      const missing = info.num_ack_pending - known.size
       if (missing <= 0) break
+      if (mustReclaim) {
+        mustReclaim = false
+        if (!(await reclaim(session, info, this.#reply.prefix, known))) {
+          expired = false
+          await this.#pause(this.ackWaitMs + RUN_OUT_GRACE_MS)
+        }
+      }
       this.#fetchLeft = Math.min(missing, FETCH_AT_ONCE)
       await this.#fetch(this.#fetchLeft)
-      if (this.#accountedFor().size > before) idle = 0
-      else await this.#pause(++idle * IDLE_FETCH_MS)
+      if (this.#accountedFor(info).size > known.size) {
+        idle = 0
+        continue
+      }
+      // Some of it may have been on its way into a connection that is lost when it was reclaimed.
+      mustReclaim = expired
+      await this.#pause(++idle * IDLE_FETCH_MS)
     }
     this.pulls.reset()
     return this.#subscription !== undefined
@@ -472,15 +537,19 @@ export class Lane {
     for (;;) {
       const fetched = this.#fetched
       if (fetched === undefined) return
-      const unknown = fetched.filter(({ numbered }) => !numbered)
+      const unknown = fetched.filter(({ known }) => !known)
       if (unknown.length === 0) {
         this.#fetched = undefined
-        this.stash.push(...fetched)
+        for (const delivery of fetched) {
+          if (this.#isTooEarly(delivery)) continue
+          this.stash.push(delivery)
+          this.stashBytes += delivery.bytes
+        }
         this.#unsorted = true
         return
       }
       // More may come meanwhile.
-      await Promise.all(unknown.map((delivery) => this.#number(delivery)))
+      await Promise.all(unknown.map((delivery) => this.#learn(delivery)))
     }
   }
 

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { SubscriptionSpec } from '../../core/transport.ts'
 import { isNotFound } from './errors.ts'
+import { identityOf } from './identity.ts'
 import type { JetStreamApi } from './jetstream-api.ts'
 import type { ConsumerInfo, StreamInfo } from './jetstream-types.ts'
 import type { Lane } from './lane.ts'
@@ -13,8 +14,12 @@ const MS = 1_000_000
 const INACTIVE_MS = 5_000
 
 /** How a consumer stood at some moment. */
-interface Look {
+export interface Look {
   readonly identity: string
+  /** What the stream is known by. */
+  readonly stream: string
+  /** Everything up to here was settled. */
+  readonly floor: number
   /** Sequence in the stream of the last message that was delivered. */
   readonly delivered: number
   /** Number of deliveries ever made. */
@@ -53,8 +58,7 @@ export class Losses {
     try {
       await Promise.all(
         lanes.map(async (lane) => {
-          const record = await records.read(records.lookSubject(lane.consumer))
-          const look = record === undefined ? undefined : parseLook(record.text)
+          const look = await readLook(records, lane.consumer)
           if (look !== undefined) this.#looks.set(lane, look)
         }),
       )
@@ -86,6 +90,8 @@ export class Losses {
     const before = this.#looks.get(lane)
     const now: Look = {
       identity: lane.identity,
+      stream: identityOf(stream),
+      floor: info.ack_floor.stream_seq,
       delivered: info.delivered.stream_seq,
       deliveries: info.delivered.consumer_seq,
       pending: info.num_pending,
@@ -103,7 +109,7 @@ export class Losses {
         )
     }
     const { records, spec } = this.#parts
-    const isNews = now.pending > 0 || (before?.pending ?? 0) > 0
+    const isNews = now.pending > 0 || (before?.pending ?? 0) > 0 || before?.floor !== now.floor
     if (isNews && !spec.ephemeral) await records.write(records.lookSubject(lane.consumer), JSON.stringify(now))
   }
 
@@ -149,6 +155,12 @@ export class Losses {
     const position = before === undefined ? undefined : positionOf(lane.stream, before.delivered + 1)
     events.emit('loss', { transport: name, topic, group, count, position, reason })
   }
+}
+
+/** How the consumer stood when a member last looked. */
+export async function readLook(records: StateRecords, consumer: string): Promise<Look | undefined> {
+  const record = await records.read(records.lookSubject(consumer))
+  return record === undefined ? undefined : parseLook(record.text)
 }
 
 function parseLook(text: string): Look | undefined {

@@ -1,3 +1,4 @@
+import { isExtensionHeader } from '../../core/headers.ts'
 import { NO_HEADERS } from '../../core/message.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
 import type { Position } from '../../core/transport.ts'
@@ -178,8 +179,8 @@ export class Mapping {
           break
         default:
           if (contentType === '' && name.toLowerCase() === 'content-type') contentType = value
-          // An attribute that we have no field for is no header of the user's.
-          else if (!name.startsWith('ce-'))
+          // An attribute that we have no field for is an extension, which the headers carry.
+          else if (!name.startsWith('ce-') || isExtensionHeader(name))
             (headers ??= Object.create(null) as Record<string, string>)[
               name.startsWith(ESCAPE) ? name.slice(ESCAPE.length) : name
             ] = value

@@ -9,8 +9,8 @@ export interface NatsStreamOptions {
   /** First tokens of all subjects: `<prefix>.<partition>.<topic>`. Default: the name of the stream. */
   readonly subjectPrefix?: string | undefined
   /**
-   * Into how many partitions keys are spread: so many members of a group can work on keyed messages at once. Fixed by
-   * whoever creates the stream. Default 8.
+   * Into how many partitions keys are spread: so many members of a group can work on keyed messages at once. Fixed when
+   * the stream is created. Default 8.
    */
   readonly partitions?: number | undefined
   /** Messages older than that are deleted, handled or not, in ms; `false` keeps them. Default 604,800,000 (7 days). */
@@ -21,6 +21,7 @@ export interface NatsStreamOptions {
   readonly maxMessages?: number | undefined
   /** Dead letters older than that are deleted, in ms. Default: never. */
   readonly deadLetterMaxAgeMs?: number | undefined
+  /** Where the server keeps the stream. Default `file`. */
   readonly storage?: 'file' | 'memory' | undefined
   /** Copies in a cluster. Default 1; use 3 in production. */
   readonly replicas?: number | undefined
@@ -31,11 +32,15 @@ export interface NatsStreamOptions {
 export interface NatsTlsOptions {
   /** PEM text. */
   readonly ca?: string | undefined
+  /** Client certificate (PEM). */
   readonly cert?: string | undefined
+  /** Key of the client certificate (PEM). */
   readonly key?: string | undefined
   /** Files with PEM text. */
   readonly caFile?: string | undefined
+  /** Path of a file with the client certificate. */
   readonly certFile?: string | undefined
+  /** Path of a file with the key of the client certificate. */
   readonly keyFile?: string | undefined
   /** False accepts any certificate: for tests alone. Default true. */
   readonly rejectUnauthorized?: boolean | undefined
@@ -65,8 +70,11 @@ export interface NatsOptions {
    * Default true.
    */
   readonly jetstream?: boolean | undefined
+  /** User to log in as, instead of one in the URL. */
   readonly user?: string | undefined
+  /** Password of `user`. */
   readonly password?: string | undefined
+  /** Token to log in with, instead of a user. */
   readonly token?: string | undefined
   /** Seed of an NKey (`SU…`); with `jwt` too it signs for that user. */
   readonly nkeySeed?: string | undefined
@@ -76,6 +84,7 @@ export interface NatsOptions {
   readonly credentials?: string | undefined
   /** Path of a `.creds` file; read at each connect. */
   readonly credentialsFile?: string | undefined
+  /** `true`: TLS with the certificates that Node trusts; an object: your own. Default: TLS when the URL or the server asks for it. */
   readonly tls?: boolean | NatsTlsOptions | undefined
   /** A connection of yours. Busbar does not close it, and its reconnection is as you configured it. */
   readonly connection?: NatsConnection | undefined
@@ -104,12 +113,13 @@ export interface NatsOptions {
    * hears of that. Default: none; the retry policy of the consumer decides.
    */
   readonly maxDeliver?: number | undefined
-  /** Most messages of a group (partition) that are delivered and not acked, delayed ones included. Default: no limit. */
+  /** Maximum number of messages of a group (partition) that are delivered and not acked, delayed ones included. Default: no limit. */
   readonly maxAckPending?: number | undefined
-  /** Most publishes without an answer at any time; further ones wait here. Default 4,096. */
+  /** Maximum number of publishes that wait for the server's answer; further ones wait here. Default 4,096. */
   readonly maxPublishesInFlight?: number | undefined
   /** JetStream domain, for leaf nodes. */
   readonly domain?: string | undefined
+  /** The stream that keeps the messages of the bus. */
   readonly stream?: NatsStreamOptions | undefined
   /** Largest body plus headers, in bytes. The server's `max_payload` must be 32 KiB larger. Default 1,015,808. */
   readonly maxMessageBytes?: number | undefined

@@ -1,13 +1,15 @@
-import type { Subscription } from '@nats-io/transport-node'
 import type { Timer } from '../../core/clock.ts'
-import type { Incoming } from './incoming.ts'
+import { AuthorizationError } from '../../core/errors.ts'
+import { JetStreamError, toBusbarError } from './errors.ts'
+import { GRACE_MS, Members } from './members.ts'
+import type { MembersHost } from './members.ts'
 import type { Session } from './session.ts'
 import type { StateRecord, StateRecords } from './state-records.ts'
 
-/** Others wait a little longer than the owner counts, because their clocks start later and may run faster. */
-const GRACE_MS = 200
 /** How long a new member listens who else is there, before it takes what is free. */
 const LISTEN_MS = 25
+/** Members that answer newcomers because of what they own: those of so many partitions. */
+const ANSWERING_UNITS = 2
 
 /** What ownership needs of its subscription. */
 export interface OwnershipHost {
@@ -16,10 +18,14 @@ export interface OwnershipHost {
   readonly memberId: string
   /** Lease of a partition, in ms. */
   readonly leaseMs: number
+  /** How long ago the server lost the leases that it knew, in ms. */
+  readonly leasesLostMs: number
   /** The partition is ours from now on. `expired`: whoever had it has not handed it over. */
   acquire(unit: string, expired: boolean): void
   /** Stop reading it and finish what is out. Resolves when nothing of it is here any more. */
   release(unit: string): Promise<void>
+  /** For how long requests of a lost connection may go on taking messages of it, in ms. */
+  formerMs(unit: string): number
   /** It is not ours any more, without warning. */
   revoke(unit: string, reason: string): void
   changed(assigned: readonly string[], revoked: readonly string[]): void
@@ -35,19 +41,14 @@ interface Lease {
   readonly free: boolean
 }
 
-type NoticeKind = 'join' | 'here' | 'bye' | 'free' | 'moved'
-
-interface Notice {
-  readonly id: string
-  readonly kind: NoticeKind
-}
-
 /** One partition (or the whole topic, for strict order), as this member sees it. */
 class Unit {
   readonly name: string
   readonly subject: string
   mine = false
   releasing = false
+  /** It was ours when the connection was lost, and we know of nobody who had it since. */
+  wasMine = false
   /** Of the last record that we know; 0 for none. */
   seq = 0
   /** Ours for certain until then (monotonic ms). */
@@ -70,26 +71,47 @@ class Unit {
  * the condition that nobody else wrote meanwhile, so that two members never both succeed. An owner counts its lease from
  * before it wrote, others from after they read, so that it stops before they start.
  */
-export class Ownership {
+export class Ownership implements MembersHost {
   readonly #host: OwnershipHost
   readonly #units: readonly Unit[]
-  readonly #noticeSubject: string
-  /** Members, with when they were last heard of. */
-  readonly #members = new Map<string, number>()
-  #subscription: Subscription | undefined
+  readonly #members: Members
   #tick: Timer | undefined
   #fence: Timer | undefined
   #running: Promise<void> | undefined
-  #again = false
+  /** What the next round is for: only what is due to us, newcomers, or everything. */
+  #next: 'share' | 'join' | 'full' | undefined
   #closed = false
   /** To be told together. */
   #lost: string[] = []
   #trouble: string | undefined
+  #refused: AuthorizationError | undefined
 
   constructor(host: OwnershipHost, units: readonly string[], groupId: string, noticeSubject: string) {
     this.#host = host
-    this.#noticeSubject = noticeSubject
     this.#units = units.map((name) => new Unit(name, host.records.leaseSubject(groupId, name)))
+    this.#members = new Members(this, noticeSubject)
+  }
+
+  get session(): Session {
+    return this.#host.session
+  }
+
+  get memberId(): string {
+    return this.#host.memberId
+  }
+
+  get leaseMs(): number {
+    return this.#host.leaseMs
+  }
+
+  /** Nothing is due to us: there are more members than partitions. */
+  get isStandby(): boolean {
+    return !this.#units.some(({ mine }) => mine) && this.#members.share(this.#units.length) === 0
+  }
+
+  /** What keeps partitions from being shared out. */
+  get trouble(): string | undefined {
+    return this.#trouble
   }
 
   get owned(): readonly string[] {
@@ -114,76 +136,57 @@ export class Ownership {
     return unit !== undefined && unit.mine && this.#now() - unit.renewedAt < this.#host.leaseMs / 2
   }
 
-  /** Joins; resolves when what is free and due to us is taken. */
+  /** Joins; resolves when what is free and due to us is taken. Rejects when it is not allowed to. */
   async start(): Promise<void> {
-    this.#subscription = this.#host.session.subscribe(
-      this.#noticeSubject,
-      (message) => this.#heard(message),
-      (error) => this.#blame(error),
-    )
-    this.#tell('join')
+    this.#members.open()
+    this.#members.tell('join')
     await new Promise<void>((resolve) => {
       this.#host.session.host.clock.setTimer(LISTEN_MS, resolve)
     })
-    await this.#run()
+    await this.#run('full')
+    if (this.#refused !== undefined) throw this.#refused
   }
 
   // --- members -----------------------------------------------------------------------------------------------------
 
-  #tell(kind: NoticeKind): void {
-    if (!this.#host.session.ready && kind !== 'join') return
-    const notice: Notice = { id: this.#host.memberId, kind }
-    this.#host.session.outbox.publish(this.#noticeSubject, '', Buffer.from(JSON.stringify(notice)))
+  answersNewcomers(): boolean {
+    return this.#units.some(({ mine }, index) => mine && index < ANSWERING_UNITS)
   }
 
-  #heard(message: Incoming): void {
-    let notice: Notice
-    try {
-      notice = JSON.parse(message.text) as Notice
-    } catch {
-      // Not ours; nothing depends on it.
-      return
-    }
-    const { id, kind } = notice
-    if (kind === 'moved') return this.#host.moved()
-    if (id === this.#host.memberId || this.#closed) return
-    const known = this.#members.has(id)
-    if (kind === 'bye') this.#members.delete(id)
-    else this.#members.set(id, this.#now())
-    if (kind === 'join') this.#tell('here')
-    // A new face, or something to take: no need to wait for the next round.
-    if (kind !== 'here' || !known) this.#soon()
+  changed(kind: 'join' | 'bye' | 'free'): void {
+    this.#soon(kind === 'join' ? 'join' : 'share')
   }
 
-  /** How many partitions are due to us, as far as we know who is there. */
-  #quota(): number {
-    const oldest = this.#now() - this.#host.leaseMs - GRACE_MS
-    for (const [id, at] of this.#members) if (at < oldest) this.#members.delete(id)
-    const members = [this.#host.memberId, ...this.#members.keys()].sort()
-    const place = members.indexOf(this.#host.memberId)
-    const rest = this.#units.length % members.length
-    return Math.floor(this.#units.length / members.length) + (place < rest ? 1 : 0)
+  moved(): void {
+    if (!this.#closed) this.#host.moved()
+  }
+
+  failed(error: unknown): void {
+    this.#blame(error)
   }
 
   // --- rounds ------------------------------------------------------------------------------------------------------
 
-  #soon(): void {
+  #soon(what: 'share' | 'join' | 'full'): void {
     if (this.#closed || !this.#host.session.ready) return
-    this.#run().catch((error: unknown) => this.#blame(error))
+    this.#run(what).catch((error: unknown) => this.#blame(error))
   }
 
   /** One round at a time; a call meanwhile makes it go round once more. */
-  #run(): Promise<void> {
-    this.#again = true
+  #run(what: 'share' | 'join' | 'full'): Promise<void> {
+    if (this.#next !== 'full' && (what !== 'share' || this.#next === undefined)) this.#next = what
     this.#running ??= (async () => {
+      let isFull = false
       try {
-        while (this.#again && !this.#closed) {
-          this.#again = false
-          await this.#round()
+        while (this.#next !== undefined && !this.#closed) {
+          const now = this.#next
+          this.#next = undefined
+          isFull ||= now === 'full'
+          await this.#round(now)
         }
       } finally {
         this.#running = undefined
-        this.#arm()
+        if (isFull || this.#tick === undefined) this.#arm()
       }
     })()
     return this.#running
@@ -193,26 +196,34 @@ export class Ownership {
     this.#tick?.cancel()
     if (this.#closed) return
     this.#tick = this.#host.session.host.clock.setTimer(this.#host.leaseMs / 3, () => {
-      if (this.#host.session.ready) this.#soon()
+      if (this.#host.session.ready) this.#soon('full')
       else this.#arm()
     })
   }
 
-  async #round(): Promise<void> {
-    this.#tell('here')
-    await Promise.all(this.#units.map((unit) => (unit.mine ? this.#renew(unit) : this.#look(unit))))
+  async #round(what: 'share' | 'join' | 'full'): Promise<void> {
+    const isFull = what === 'full'
+    if (isFull) {
+      this.#trouble = undefined
+      this.#members.tell('here')
+      await Promise.all([
+        this.#members.probe(false),
+        ...this.#units.map((unit) => (unit.mine ? this.#renew(unit) : this.#look(unit))),
+      ])
+    } else if (what === 'join') await this.#members.probe(true)
     if (this.#closed) return
-    const quota = this.#quota()
+    const quota = this.#members.share(this.#units.length)
     const mine = this.#units.filter((unit) => unit.mine && !unit.releasing)
     if (mine.length > quota) void this.#release(mine.slice(quota))
     else if (mine.length < quota) {
-      const free = this.#units.filter((unit) => !unit.mine && this.#isFree(unit)).slice(0, quota - mine.length)
+      const others = this.#units.filter((unit) => !unit.mine)
+      if (!isFull) await Promise.all(others.map((unit) => this.#look(unit)))
+      const free = others.filter((unit) => !unit.mine && this.#isFree(unit)).slice(0, quota - mine.length)
       await Promise.all(free.map((unit) => this.#claim(unit)))
       const assigned = free.filter(({ mine }) => mine).map(({ name }) => name)
       if (assigned.length > 0) this.#host.changed(assigned, [])
     }
-    this.#host.session.jetStreamTrouble(this.#trouble)
-    this.#trouble = undefined
+    this.#host.session.trouble(this, this.#trouble)
   }
 
   async #renew(unit: Unit): Promise<void> {
@@ -222,9 +233,14 @@ export class Ownership {
       if (!unit.mine) return
       if (seq !== undefined) return this.#hold(unit, seq, sentAt)
       // Our last renewal may have got through without its answer.
-      const record = await this.#host.records.read(unit.subject)
+      const record = await this.#host.records.readLease(unit.subject)
       if (!unit.mine) return
-      if (record !== undefined && parseLease(record)?.owner === this.#host.memberId) unit.seq = record.seq
+      if (record === undefined) {
+        // The server was restarted, and has forgotten all leases. Nobody else takes it for as long as a lease lasts.
+        unit.seq = 0
+        const again = await this.#write(unit, false)
+        if (unit.mine && again !== undefined) this.#hold(unit, again, sentAt)
+      } else if (parseLease(record)?.owner === this.#host.memberId) unit.seq = record.seq
       else this.#lose(unit, 'another member has taken the partition')
     } catch (error) {
       this.#blame(error)
@@ -233,30 +249,34 @@ export class Ownership {
 
   async #look(unit: Unit): Promise<void> {
     try {
-      const record = await this.#host.records.read(unit.subject)
+      const record = await this.#host.records.readLease(unit.subject)
       if (unit.mine || (record?.seq ?? 0) === unit.seq) return
       unit.seq = record?.seq ?? 0
       unit.lease = record === undefined ? undefined : parseLease(record)
+      if (unit.lease !== undefined && unit.lease.owner !== this.#host.memberId) unit.wasMine = false
       unit.seenAt = this.#now()
     } catch (error) {
       this.#blame(error)
     }
   }
 
-  #isFree({ lease, seenAt }: Unit): boolean {
+  #isFree({ lease, seenAt, wasMine }: Unit): boolean {
+    // A server that was restarted has forgotten who has it; whoever that is goes by the lease that it had.
+    if (lease === undefined) return wasMine || this.#host.leasesLostMs > this.#host.leaseMs + GRACE_MS
     // Our own, from before it ran out: nobody has it.
-    if (lease === undefined || lease.free || lease.owner === this.#host.memberId) return true
+    if (lease.free || lease.owner === this.#host.memberId) return true
     return this.#now() - seenAt > lease.leaseMs + GRACE_MS
   }
 
   async #claim(unit: Unit): Promise<void> {
-    const expired = unit.lease !== undefined && !unit.lease.free
+    const expired = unit.lease?.free !== true
     const sentAt = this.#now()
     try {
       const seq = await this.#write(unit, false)
       // Somebody was faster; the next round sees who.
       if (seq === undefined || this.#closed) return
       unit.mine = true
+      unit.wasMine = false
       unit.releasing = false
       this.#hold(unit, seq, sentAt)
       this.#host.acquire(unit.name, expired)
@@ -287,18 +307,22 @@ export class Ownership {
   }
 
   async #free(unit: Unit): Promise<void> {
-    const seq = await this.#write(unit, true)
+    const formerMs = this.#host.formerMs(unit.name)
+    const seq = await this.#write(unit, true, formerMs)
     unit.mine = false
     unit.releasing = false
     unit.seq = seq ?? 0
-    unit.lease = { owner: this.#host.memberId, leaseMs: this.#host.leaseMs, free: true }
+    unit.lease = { owner: this.#host.memberId, leaseMs: this.#host.leaseMs, free: formerMs === 0 }
     unit.seenAt = this.#now()
     // Each as soon as it can be had; whoever hears it looks.
-    if (!this.#closed) this.#tell('free')
+    if (!this.#closed) this.#members.tell('free')
   }
 
-  #write(unit: Unit, free: boolean): Promise<number | undefined> {
-    const lease: Lease = { owner: this.#host.memberId, leaseMs: this.#host.leaseMs, free }
+  /** With `formerMs`, it is not free before that is over: messages may vanish until then. */
+  #write(unit: Unit, free: boolean, formerMs = 0): Promise<number | undefined> {
+    const { memberId, leaseMs } = this.#host
+    const isLate = free && formerMs > 0
+    const lease: Lease = { owner: memberId, leaseMs: isLate ? Math.ceil(formerMs) : leaseMs, free: free && !isLate }
     return this.#host.records.write(unit.subject, JSON.stringify(lease), unit.seq)
   }
 
@@ -312,6 +336,7 @@ export class Ownership {
   #lose(unit: Unit, reason: string): void {
     unit.mine = false
     unit.releasing = false
+    unit.wasMine = !this.#host.session.ready
     // Whoever has it now is looked up in the next round; until then nothing is known.
     unit.seq = 0
     unit.lease = undefined
@@ -345,8 +370,8 @@ export class Ownership {
     // While the server was away nobody could renew. Who had a partition gets it back: he knows what he has acked.
     const now = this.#now()
     for (const unit of this.#units) unit.seenAt = now
-    this.#tell('join')
-    this.#soon()
+    this.#members.up()
+    this.#soon('full')
   }
 
   /** Leaves, and hands over what it has. The lanes must be empty by then. */
@@ -361,14 +386,17 @@ export class Ownership {
       const mine = this.#units.filter((unit) => unit.mine)
       const results = await Promise.allSettled(mine.map((unit) => this.#free(unit)))
       for (const result of results) if (result.status === 'rejected') this.#blame(result.reason)
-      this.#tell('bye')
+      this.#members.tell('bye')
     }
-    if (!session.connection.isClosed()) this.#subscription?.unsubscribe()
+    this.#members.close()
+    session.trouble(this, undefined)
   }
 
   #blame(error: unknown): void {
     if (!this.#host.session.ready || this.#closed) return
-    this.#trouble = 'JetStream does not answer'
+    const ours = error instanceof JetStreamError ? error : toBusbarError(error, 'Sharing out partitions')
+    if (AuthorizationError.is(ours)) this.#refused ??= ours
+    this.#trouble = `partitions can't be shared out: ${ours.message}`
     this.#host.session.error(error, 'sharing out partitions')
   }
 
@@ -386,10 +414,4 @@ function parseLease(record: StateRecord): Lease | undefined {
   } catch {
     return undefined
   }
-}
-
-/** Tells the members of a group that it was moved. */
-export function tellMoved(session: Session, noticeSubject: string): void {
-  const notice: Notice = { id: '', kind: 'moved' }
-  session.outbox.publish(noticeSubject, '', Buffer.from(JSON.stringify(notice)))
 }

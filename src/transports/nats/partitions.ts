@@ -21,12 +21,16 @@ export interface PartitionsParts {
   /** Where they talk to each other. */
   readonly noticeSubject: string
   readonly leaseMs: () => number
+  /** How long ago the server lost the leases that it knew, in ms. */
+  readonly leasesLostMs: () => number
   /** False when nothing more is to be read. */
   readonly isReading: () => boolean
   /** Gives everything of a lane back, in its order; tells the runtime why, of what it has. */
   readonly emptyLane: (lane: Lane, reason: string) => Promise<void>
   /** Somebody moved or deleted the group. */
   readonly moved: () => void
+  /** What keeps a lane from being read; undefined when nothing does. */
+  readonly trouble: (lane: Lane, detail: string | undefined) => void
 }
 
 /** The lanes that have one reader at a time: begins and ends to read them as `Ownership` gives them and takes them away. */
@@ -55,6 +59,22 @@ export class Partitions implements OwnershipHost {
 
   get leaseMs(): number {
     return this.#parts.leaseMs()
+  }
+
+  get leasesLostMs(): number {
+    return this.#parts.leasesLostMs()
+  }
+
+  get isStandby(): boolean {
+    return this.#ownership?.isStandby ?? false
+  }
+
+  get trouble(): string | undefined {
+    return this.#ownership?.trouble
+  }
+
+  formerMs(unit: string): number {
+    return Math.max(0, ...this.#lanesOf(unit).map((lane) => lane.formerMs))
   }
 
   async start(): Promise<void> {
@@ -127,7 +147,13 @@ export class Partitions implements OwnershipHost {
       this.#begin(lane, expired)
         .catch(async (error: unknown) => {
           if (this.#unbegun.has(lane)) this.#unbegun.set(lane, true)
-          if (this.session.ready) this.session.error(error, `beginning to read consumer "${lane.consumer}"`)
+          if (this.session.ready) {
+            this.#parts.trouble(
+              lane,
+              `its consumer can't be read: ${error instanceof Error ? error.message : String(error)}`,
+            )
+            this.session.error(error, `beginning to read consumer "${lane.consumer}"`)
+          }
           await lane.quiet()
         })
         .catch((error: unknown) => this.session.error(error, `leaving consumer "${lane.consumer}"`))
@@ -143,6 +169,7 @@ export class Partitions implements OwnershipHost {
     const left = await this.#parts.consumers.takeOver(lane)
     if (this.#unbegun.has(lane) && this.isOurs(lane) && this.#parts.isReading()) await lane.activate(left, expired)
     this.#unbegun.delete(lane)
+    this.#parts.trouble(lane, undefined)
   }
 
   async release(unit: string): Promise<void> {
@@ -167,6 +194,7 @@ export class Partitions implements OwnershipHost {
   revoke(unit: string, reason: string): void {
     for (const lane of this.#lanesOf(unit)) {
       this.#unbegun.delete(lane)
+      this.#parts.trouble(lane, undefined)
       lane.lose(reason)
       lane.quiet().catch((error: unknown) => this.session.error(error, `leaving partition ${unit}`))
     }

@@ -2,7 +2,7 @@ import type { Subscription } from '@nats-io/transport-node'
 import type { Timer } from '../../core/clock.ts'
 import { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
-import { messageBytes } from '../../core/outgoing.ts'
+import { messageBytes } from '../../core/message.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import { ERR, notConfirmed } from './errors.ts'
@@ -40,6 +40,8 @@ export class JetStreamPublisher implements SessionPart {
   #nextBatch = 1
   #inFlight = 0
   #bytesInFlight = 0
+  /** The last answer was a refusal. */
+  #isRefused = false
   #lastAnswerAt = 0
   #asking = false
   #subscription: Subscription | undefined
@@ -155,6 +157,10 @@ export class JetStreamPublisher implements SessionPart {
       return
     }
     this.#againTries = 0
+    if (this.#isRefused) {
+      this.#isRefused = false
+      this.#session.remark(this, undefined)
+    }
     this.#lastAnswerAt = this.#session.host.clock.monotonic()
     const message = batch.messages[index] as OutgoingMessage
     this.#arrived(message)
@@ -176,6 +182,10 @@ export class JetStreamPublisher implements SessionPart {
     const message = batch.messages[index] as OutgoingMessage
     this.#arrived(message)
     const { topic } = message
+    if (error !== undefined) {
+      this.#isRefused = true
+      this.#session.remark(this, `JetStream refuses messages: ${error.description}`)
+    }
     batch.settle(index, {
       error: notConfirmed(topic, `JetStream refused it: ${error?.description ?? text}`, 'not-sent'),
     })

@@ -20,6 +20,8 @@ const NANOS = 1_000_000
 /** What a lane has asked the server for. Keeps the accounts of credit, and finds the portion that fits the flow. */
 export class Pulls {
   inbox = ''
+  /** When the last request has certainly ended (monotonic ms). */
+  until = 0
   /** Messages asked for and not received. */
   asked = 0
   /** Bytes that they may take. */
@@ -33,6 +35,7 @@ export class Pulls {
   readonly #host: LaneHost
   readonly #lane: Lane
   #heardAt = 0
+  #silences = 0
   #askedAt = 0
   #pausedUntil = 0
 
@@ -54,6 +57,7 @@ export class Pulls {
     // Asked again soon after: the flow is faster than the portion.
     if (now - this.#askedAt < FAST_MS && this.#askedAt > 0) this.target = Math.min(this.most, this.target * 2)
     this.#askedAt = now
+    this.until = Math.max(this.until, now + expiresMs)
     if (this.asked === 0) this.#heardAt = now
     this.asked += count
     this.askedBytes += maxBytes
@@ -83,6 +87,7 @@ export class Pulls {
 
   arrived(pending: number, now: number): void {
     this.#heardAt = now
+    this.#silences = 0
     if (this.asked > 0) {
       // What small messages leave over of their share is free again.
       this.askedBytes -= this.askedBytes / this.asked
@@ -95,6 +100,7 @@ export class Pulls {
 
   heard(): void {
     this.#heardAt = this.#now()
+    this.#silences = 0
   }
 
   /** A request is over with so many unanswered. */
@@ -121,11 +127,14 @@ export class Pulls {
     this.#askedAt = 0
   }
 
-  /** Requests that the server has forgotten (it was to show a sign of life while they wait) are made again. */
+  /**
+   * Requests that the server has forgotten (it was to show a sign of life while they wait) are made again. True when that
+   * happened twice in a row: once is usual when a consumer gets another leader.
+   */
   checkHeartbeat(): boolean {
     if (this.asked === 0 || this.#now() - this.#heardAt < 2 * HEARTBEAT_MS + 1_000) return false
     this.reset()
-    return true
+    return ++this.#silences > 1
   }
 
   #now(): number {

@@ -4,6 +4,8 @@ import type { Session } from './session.ts'
 const NAK: Uint8Array = Buffer.from('-NAK')
 /** More is not worth it: their ack wait runs out soon enough. */
 const MAX_RANGE = 50_000
+/** A server that lives answers a nak at once. */
+const ANSWER_TIMEOUT_MS = 5_000
 
 /**
  * Asks the server to deliver again, now, whatever it has delivered and nobody has settled, but for what `keep` says is in
@@ -11,7 +13,8 @@ const MAX_RANGE = 50_000
  * but a nak names a message by its sequence, and one for a message that is not pending does nothing. Without this a
  * partition would have to stand still until the ack wait of those messages is over, or newer messages would overtake them.
  *
- * Resolves with false when there are too many to try.
+ * Resolves when the server has taken all of it, so that the next request gets these messages before any new one. False when
+ * there are too many to try.
  */
 export async function reclaim(
   session: Session,
@@ -23,8 +26,16 @@ export async function reclaim(
   const last = info.delivered.stream_seq
   if (last - first >= MAX_RANGE) return false
   const consumerSeq = info.delivered.consumer_seq
-  for (let seq = first; seq <= last; seq++)
-    if (!keep.has(seq)) session.outbox.publish(`${replyPrefix}1.${seq}.${consumerSeq}.0.0`, '', NAK)
-  await session.flush()
+  const replyTo = (seq: number): string => `${replyPrefix}1.${seq}.${consumerSeq}.0.0`
+  let previous: number | undefined
+  for (let seq = first; seq <= last; seq++) {
+    if (keep.has(seq)) continue
+    if (previous !== undefined) session.outbox.publish(replyTo(previous), '', NAK)
+    previous = seq
+  }
+  if (previous === undefined) return true
+  session.outbox.flush()
+  // A consumer takes acks in their order: the answer to the last one stands for all.
+  await session.request(replyTo(previous), NAK, { timeout: ANSWER_TIMEOUT_MS })
   return true
 }

@@ -12,6 +12,7 @@ const FAILED = 'busbar-error'
 export interface NatsRequestOptions {
   /** How long to wait for the answer, in ms. Default 5,000. */
   readonly timeoutMs?: number | undefined
+  /** Headers of the request. */
   readonly headers?: Readonly<Record<string, string>> | undefined
 }
 

@@ -4,7 +4,7 @@ import type { Timer } from '../../core/clock.ts'
 import { AuthorizationError, ConnectionError, StateError } from '../../core/errors.ts'
 import type { TransportHealth, TransportHost } from '../../core/transport.ts'
 import { connectTo } from './connect.ts'
-import { toBusbarError } from './errors.ts'
+import { isPermission, toBusbarError } from './errors.ts'
 import { Incoming } from './incoming.ts'
 import type { ResolvedNatsOptions } from './options.ts'
 import { Outbox } from './outbox.ts'
@@ -12,8 +12,8 @@ import { WireReader } from './wire-reader.ts'
 
 /** A part of the transport that lives through reconnects. */
 export interface SessionPart {
-  /** The connection is gone. Synchronous; must not throw. */
-  down(): void
+  /** The connection is lost, for that reason. Synchronous; must not throw. */
+  down(reason: string): void
   /** It is there again: put back what the server lost. Rejects when that can't be done yet; it is called again then. */
   restore?(): Promise<void>
   /** Everything of every part is restored: writing may go on. Synchronous; must not throw. */
@@ -47,8 +47,12 @@ export class Session {
   #delayMs = 0
   #downSince = 0
   #detail: string | undefined
-  #trouble: string | undefined
+  /** What is wrong although the server answers, by who noticed it. */
+  readonly #troubles = new Map<object, string>()
+  readonly #remarks = new Map<object, string>()
   #toldError = ''
+  /** What the server said before it closed the connection. */
+  #lastWord = ''
   readonly #toldAt = new Map<string, number>()
   #status: AsyncIterable<Status> | undefined
   #statusDone: Promise<void> = Promise.resolve()
@@ -101,7 +105,9 @@ export class Session {
 
   health(): TransportHealth {
     if (this.#closed || this.#closing) return { connected: false, detail: 'closed' }
-    return { connected: this.ready && this.#trouble === undefined, detail: this.#detail ?? this.#trouble }
+    const [trouble] = this.#troubles.values()
+    const [remark] = this.#remarks.values()
+    return { connected: this.ready && trouble === undefined, detail: this.#detail ?? trouble ?? remark }
   }
 
   /** Everything that was set up while opening is in place. */
@@ -141,7 +147,7 @@ export class Session {
   }
 
   /** A request that fails as soon as the connection is lost: the client itself would let it wait for its timeout. */
-  request(subject: string, body: string, options: RequestOptions): Promise<Msg> {
+  request(subject: string, body: string | Uint8Array, options: RequestOptions): Promise<Msg> {
     return new Promise((resolve, reject) => {
       const fail = (error: unknown): void => {
         this.#requests.delete(fail)
@@ -185,9 +191,16 @@ export class Session {
     this.host.events.emit('error', { transport: this.host.name, error, doing })
   }
 
-  /** JetStream does not answer though the server does; undefined when it does again. */
-  jetStreamTrouble(detail: string | undefined): void {
-    this.#trouble = detail
+  /** The server answers, and `source` can't do its work all the same; undefined when it can again. */
+  trouble(source: object, detail: string | undefined): void {
+    if (detail === undefined) this.#troubles.delete(source)
+    else this.#troubles.set(source, detail)
+  }
+
+  /** Something that people should know while everything else goes on; undefined when it is over. */
+  remark(source: object, detail: string | undefined): void {
+    if (detail === undefined) this.#remarks.delete(source)
+    else this.#remarks.set(source, detail)
   }
 
   warning(code: string, detail: string): void {
@@ -205,13 +218,15 @@ export class Session {
   #onStatus(status: Status): void {
     switch (status.type) {
       case 'disconnect':
-        this.#lost('the connection to the server was lost')
+        this.#lost(`the connection to the server was lost${this.#lastWord === '' ? '' : `: ${this.#lastWord}`}`)
+        this.#lastWord = ''
         return
       case 'reconnecting':
         this.#attempts++
         this.#delayMs = this.#nextDelay()
         return
       case 'reconnect':
+        this.#lastWord = ''
         this.#restore().catch((error: unknown) => this.error(error, 'restoring the session'))
         return
       case 'staleConnection':
@@ -229,6 +244,8 @@ export class Session {
   }
 
   #onError(error: Error): void {
+    // A permission that is missing ends no connection.
+    if (!isPermission(error)) this.#lastWord = error.message
     const ours = toBusbarError(error, 'Working with the NATS server')
     this.#detail = AuthorizationError.is(ours) ? ours.message : this.#detail
     // While it is refused it is refused at each attempt; once is enough for each episode.
@@ -255,7 +272,7 @@ export class Session {
       this.#delayMs = 0
     }
     this.#detail = reason
-    for (const part of this.#parts) part.down()
+    for (const part of this.#parts) part.down(reason)
     for (const fail of this.#requests) fail(new ConnectionError(reason))
     this.#wakeRetry?.()
     if (wasReady) this.host.events.emit('disconnect', { transport: this.host.name, planned: this.#closing, reason })
@@ -280,7 +297,7 @@ export class Session {
     }
     this.#downSince = 0
     this.#detail = undefined
-    this.#trouble = undefined
+    this.#troubles.clear()
     this.#toldError = ''
     this.ready = true
     const downMs = this.host.clock.monotonic() - since

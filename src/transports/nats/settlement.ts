@@ -12,6 +12,8 @@ import type { Session } from './session.ts'
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 const NAK: Uint8Array = Buffer.from('-NAK')
 const NANOS = 1_000_000
+/** A server that lives answers a nak at once. */
+const NAK_TIMEOUT_MS = 2_000
 
 export interface SettlementParts {
   readonly session: Session
@@ -27,10 +29,13 @@ export interface SettlementParts {
 /** At the place of each delivery. */
 type Errors = readonly (SettlementError | undefined)[]
 
-interface HandedBack {
+export interface HandedBack {
   readonly delivery: NatsDelivery
+  /** Attempts that are used up. */
+  readonly used: number
   readonly delayMs: number
-  readonly failed: boolean
+  /** It waits here, and its key with it: the server gives it back at once. */
+  readonly inOrder: boolean
 }
 
 /** Carries out what the runtime decided about deliveries. */
@@ -47,6 +52,7 @@ export class Settling {
     let ackIndexes: number[] | undefined
     const dropped: NatsDelivery[] = []
     const back: HandedBack[] = []
+    const keep: HandedBack[] = []
     const rejects: { readonly index: number; readonly delivery: NatsDelivery; readonly deadLetter: OutgoingMessage }[] =
       []
     for (let index = 0; index < batch.length; index++) {
@@ -74,14 +80,16 @@ export class Settling {
         }
       } else {
         this.#finish(delivery)
-        const { delayMs } = outcome
-        if (outcome.type === 'release' && delayMs === 0 && delivery.lane.active && !delivery.lane.shared)
-          delivery.lane.takeBack(delivery)
-        else back.push({ delivery, delayMs, failed: outcome.type === 'nack' })
+        const { delayMs, inOrder = false } = outcome
+        const used = outcome.type === 'nack' ? delivery.attempt : delivery.attempt - 1
+        const each: HandedBack = { delivery, used, delayMs, inOrder }
+        // Nobody else may have it anyway.
+        if ((delayMs === 0 || inOrder) && delivery.lane.active && !delivery.lane.shared) keep.push(each)
+        else back.push(each)
       }
     }
     if (acks.length === batch.length) return this.#ackAll(acks)
-    return this.#rest(failures, acks, ackIndexes, dropped, back, rejects)
+    return this.#rest(failures, acks, ackIndexes, dropped, back, keep, rejects)
   }
 
   /** The usual batch: nothing but acks. */
@@ -96,6 +104,7 @@ export class Settling {
     ackIndexes: readonly number[] | undefined,
     dropped: readonly NatsDelivery[],
     back: readonly HandedBack[],
+    keep: readonly HandedBack[],
     rejects: readonly {
       readonly index: number
       readonly delivery: NatsDelivery
@@ -107,6 +116,7 @@ export class Settling {
       // Nobody waits for a message that was thrown away; if it comes again it is thrown away again.
       this.#tell(dropped, 'term'),
       this.handBack(back),
+      this.#keep(keep),
       this.#reject(rejects, failures),
     ])
     if (ackErrors !== undefined) failures.push(...failuresOf(ackErrors, (at) => ackIndexes?.[at] ?? at))
@@ -151,28 +161,65 @@ export class Settling {
     return errors
   }
 
-  /** Notes first what the server's count would get wrong, then gives the messages back, in order of their sequence. */
+  /** Puts messages back into their places here, and notes what must outlive this process. */
+  async #keep(keep: readonly HandedBack[]): Promise<void> {
+    if (keep.length === 0) return
+    const now = this.#parts.session.host.clock.now()
+    // At once: nothing of the key may be handed out before.
+    for (const { delivery, used, delayMs } of keep)
+      delivery.lane.takeBack(delivery, used, delayMs > 0 ? now + delayMs : undefined)
+    await Promise.all(
+      keep.map(async (each) => {
+        if (each.delayMs > 0 || each.used !== (each.delivery.note?.used ?? 0)) await this.#note(each)
+      }),
+    )
+  }
+
+  /** Notes first what must be known of the messages, then gives them back, in order of their sequence. */
   async handBack(back: readonly HandedBack[]): Promise<void> {
     if (back.length === 0) return
     await Promise.all(back.map((each) => this.#note(each)))
+    await this.giveBack(back)
+  }
+
+  /** Gives one message back that came before its time. `noted`: what was noted of it must be noted again. */
+  async putOff(delivery: NatsDelivery, delayMs: number, noted: boolean): Promise<void> {
+    if (noted) await this.#note({ delivery, used: delivery.attempt - 1, delayMs, inOrder: false })
+    if (!this.#parts.session.ready) return
+    delivery.lane.returning(delivery)
+    this.#parts.session.outbox.publish(delivery.reply, '', nak(delayMs))
+  }
+
+  /** Gives messages back, in order of their sequence; resolves when the server has them. */
+  async giveBack(back: readonly Pick<HandedBack, 'delivery' | 'delayMs' | 'inOrder'>[]): Promise<void> {
     const { session } = this.#parts
     // Without a session they come back by themselves when the ack wait is over.
     if (!session.ready) return
-    for (const { delivery, delayMs } of back.toSorted((a, b) => a.delivery.seq - b.delivery.seq)) {
-      delivery.lane.returning(delivery)
-      session.outbox.publish(delivery.reply, '', nak(delayMs))
+    const lasts = new Map<Lane, { readonly reply: string; readonly body: Uint8Array }>()
+    for (const { delivery, delayMs, inOrder } of back.toSorted((a, b) => a.delivery.seq - b.delivery.seq)) {
+      const { lane, reply } = delivery
+      lane.returning(delivery)
+      const last = lasts.get(lane)
+      if (last !== undefined) session.outbox.publish(last.reply, '', last.body)
+      lasts.set(lane, { reply, body: nak(inOrder ? 0 : delayMs) })
     }
-    await session.flush().catch(() => undefined)
+    session.outbox.flush()
+    // A consumer takes acks in their order: when it has answered the last one, whoever asks next gets these messages first.
+    await Promise.all(
+      [...lasts.values()].map(({ reply, body }) =>
+        // Without an answer the server is gone, or will have to redeliver them when their ack wait is over.
+        session.request(reply, body, { timeout: NAK_TIMEOUT_MS }).catch(() => undefined),
+      ),
+    )
   }
 
-  async #note({ delivery, failed }: HandedBack): Promise<void> {
+  async #note({ delivery, used, delayMs, inOrder }: HandedBack): Promise<void> {
     const { notes, session } = this.#parts
     if (!session.ready) return
-    if (!delivery.numbered) delivery.number(await notes.read(delivery.lane.consumer, delivery.seq))
-    const next = delivery.nextAttempt(failed)
-    if (next === delivery.countedNext) return
+    const notBefore = delayMs > 0 ? session.host.clock.now() + delayMs : undefined
+    const { delivered } = delivery
     try {
-      await notes.write(delivery, next)
+      await notes.write(delivery, { used, running: false, delivered, notBefore, inOrder: inOrder || undefined })
     } catch (error) {
       session.error(error, `noting the attempts at message ${delivery.message.id}`)
     }

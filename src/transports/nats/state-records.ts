@@ -1,7 +1,7 @@
 import { headers as makeHeaders } from '@nats-io/transport-node'
 import type { Msg } from '@nats-io/transport-node'
 import type { PubAck } from './jetstream-types.ts'
-import { ERR, JetStreamError, toBusbarError } from './errors.ts'
+import { ERR, isNoResponders, JetStreamError, toBusbarError } from './errors.ts'
 import type { JetStreamApi } from './jetstream-api.ts'
 import type { Session } from './session.ts'
 import type { Subjects } from './subjects.ts'
@@ -17,7 +17,7 @@ export interface StateRecord {
   readonly text: string
 }
 
-/** Small records in the state stream: leases of partitions, notes of attempts, marks of moved groups, known topics. */
+/** Small records: leases of partitions in a stream of their own; notes of attempts, marks of moved groups, known topics in another. */
 export class StateRecords {
   readonly #session: Session
   readonly #api: JetStreamApi
@@ -36,7 +36,7 @@ export class StateRecords {
   }
 
   leaseSubject(groupId: string, unit: string): string {
-    return `${this.#subjects.state}.lease.${groupId}.${unit}`
+    return `${this.#subjects.leases}.${groupId}.${unit}`
   }
 
   lookSubject(consumer: string): string {
@@ -52,7 +52,22 @@ export class StateRecords {
   }
 
   read(subject: string): Promise<StateRecord | undefined> {
-    return this.#api.lastRecord(this.#topology.state, subject)
+    return this.#withStreams(() => this.#api.lastRecord(this.#topology.state, subject))
+  }
+
+  readLease(subject: string): Promise<StateRecord | undefined> {
+    return this.#withStreams(() => this.#api.lastRecord(this.#topology.leases, subject))
+  }
+
+  /** Streams that somebody deleted are made again: nobody answers on their subjects. */
+  async #withStreams<Result>(work: () => Promise<Result>): Promise<Result> {
+    try {
+      return await work()
+    } catch (error) {
+      if (!isNoResponders(error) || !this.#session.ready) throw error
+      await this.#topology.ensure()
+      return work()
+    }
   }
 
   /**
@@ -62,7 +77,7 @@ export class StateRecords {
   async write(subject: string, text: string): Promise<number>
   async write(subject: string, text: string, expected: number): Promise<number | undefined>
   async write(subject: string, text: string, expected?: number): Promise<number | undefined> {
-    return writeRecord(this.#session, subject, text, expected)
+    return this.#withStreams(() => writeRecord(this.#session, subject, text, expected))
   }
 
   async forget(filters: readonly string[]): Promise<void> {

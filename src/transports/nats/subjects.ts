@@ -39,9 +39,11 @@ export class Subjects {
 
   // --- streams -----------------------------------------------------------------------------------------------------
 
-  /** One subject for all messages: 2.9 takes no consumer whose filter spans two of a stream. */
-  get messages(): string {
-    return `${this.prefix}.>`
+  /** What the stream of messages stores: what some consumer reads, and nothing else that is published under the prefix. */
+  get stored(): string[] {
+    const all = [`${this.prefix}.${ANY}.>`]
+    for (let partition = 0; partition < this.partitions; partition++) all.push(`${this.prefix}.${partition}.>`)
+    return all
   }
 
   get deadLetters(): string {
@@ -51,6 +53,11 @@ export class Subjects {
   /** Start of the subjects of what Busbar notes for itself. */
   get state(): string {
     return `${this.prefix}-state`
+  }
+
+  /** Start of the subjects of leases. */
+  get leases(): string {
+    return `${this.prefix}-lease`
   }
 
   // --- topics ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import type {
   Settlement,
   SettlementFailure,
   SubscriptionSpec,
+  SubscriptionState,
   TransportSubscription,
 } from '../../core/transport.ts'
 import type { AttemptNotes } from './attempt-notes.ts'
@@ -56,6 +57,8 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
   #closing: Promise<void> | undefined
   #closed = false
   #searching = false
+  /** What keeps messages of single lanes from arriving. */
+  readonly #troubles = new Map<Lane, string>()
 
   constructor(
     parts: SubscriptionParts,
@@ -78,7 +81,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
       .plan(spec.topic, spec.order !== 'strict' && !spec.ephemeral)
       .map((plan) => new Lane(this, plan, topology.streamOf(plan.dead), consumerName(id, plan.label)))
     this.#lanes = lanes
-    this.#intake = new Intake(session, lanes, spec.prefetch, (batch) => sink.receive(batch))
+    this.#intake = new Intake(session, lanes, spec, (batch) => sink.receive(batch))
     const confirmations = new Confirmations(session)
     this.#confirmations = confirmations
     const losses = new Losses({ session, api, records, spec })
@@ -95,9 +98,11 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
       groupId: id,
       noticeSubject: subjects.members(id),
       leaseMs,
+      leasesLostMs: () => topology.leasesLostMs,
       isReading: () => !this.#intake.ended,
       emptyLane: (lane, reason) => this.#emptyLane(lane, reason),
       moved: () => void this.#findAll(),
+      trouble: (lane, detail) => this.#setTrouble(lane, detail),
     })
     this.#partitions = partitions
     this.#settling = new Settling({
@@ -195,6 +200,9 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     this.#upkeep.stop()
     this.#partitions.stopWaiting()
     for (const lane of this.#lanes) await this.#emptyLane(lane, undefined)
+    // Should the consumers be gone when the next member comes, it goes on from here.
+    if (this.session.ready)
+      await this.#losses.look(this.#lanes.filter((lane) => lane.shared || this.#partitions.isOurs(lane)))
     await this.#partitions.close()
     this.#confirmations.close()
     this.session.remove(this)
@@ -209,15 +217,25 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
   async #emptyLane(lane: Lane, reason: string | undefined): Promise<void> {
     const { untouched, begun } = lane.giveUp()
     if (reason !== undefined && begun.length > 0) this.lost(begun, reason)
-    // What a killed process would have left comes again as its next attempt; what nobody has begun does not.
-    await this.#settling.handBack([
-      ...untouched.map((delivery) => ({ delivery, delayMs: 0, failed: false })),
-      ...begun.map((delivery) => ({ delivery, delayMs: 0, failed: true })),
-    ])
+    // This process lives: what it had begun, and gives up, has used no attempt.
+    await this.#handBack([...untouched, ...begun])
   }
 
-  #handBack(deliveries: readonly NatsDelivery[]): Promise<void> {
-    return this.#settling.handBack(deliveries.map((delivery) => ({ delivery, delayMs: 0, failed: false })))
+  async #handBack(deliveries: readonly NatsDelivery[]): Promise<void> {
+    const now = this.session.host.clock.now()
+    // Nobody has looked yet at those that are not known: what is noted of them stays as it is.
+    const known = deliveries.filter((delivery) => delivery.known)
+    await Promise.all([
+      this.#settling.handBack(
+        known.map((delivery) => {
+          const delayMs = delivery.notBefore === undefined ? 0 : Math.max(0, delivery.notBefore - now)
+          return { delivery, used: delivery.attempt - 1, delayMs, inOrder: delayMs > 0 }
+        }),
+      ),
+      this.#settling.giveBack(
+        deliveries.filter((delivery) => !delivery.known).map((delivery) => ({ delivery, delayMs: 0, inOrder: false })),
+      ),
+    ])
   }
 
   // --- the session -------------------------------------------------------------------------------------------------
@@ -264,6 +282,11 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
       return await this.#check(lane)
     } catch (error) {
       lane.pulls.refused()
+      if (this.session.ready)
+        this.#setTrouble(
+          lane,
+          `its consumer can't be found or made again: ${error instanceof Error ? error.message : ''}`,
+        )
       this.session.error(error, `looking for the consumers of "${this.#spec.topic}"`)
       return false
     } finally {
@@ -277,6 +300,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
       lane,
       lane.shared || this.#partitions.isOurs(lane),
     )
+    this.#setTrouble(lane, undefined)
     lane.restored = info
     if (!isOther) return false
     const reason = 'its consumer on the server is another one now: the group was moved, or somebody deleted it'
@@ -288,6 +312,28 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     if (lane.shared) for (const { reply } of held) this.session.outbox.publish(reply, '', NAK)
     await lane.up()
     return true
+  }
+
+  #setTrouble(lane: Lane, detail: string | undefined): void {
+    if (detail === undefined) this.#troubles.delete(lane)
+    else this.#troubles.set(lane, detail)
+  }
+
+  state(): SubscriptionState {
+    const [trouble] = this.#troubles.values()
+    return { standby: this.#partitions.isStandby, trouble: trouble ?? this.#partitions.trouble }
+  }
+
+  async readyHere(): Promise<number | undefined> {
+    if (!this.session.ready) return undefined
+    const lanes = this.#lanes.filter((lane) => lane.shared || this.#spec.ephemeral || this.#partitions.isOurs(lane))
+    const counts = await Promise.all(
+      lanes.map(async (lane) => {
+        const info = await this.api.consumerInfo(lane.stream, lane.consumer)
+        return info.num_pending + lane.stash.length
+      }),
+    )
+    return counts.reduce((total, count) => total + count, 0)
   }
 
   // --- what lanes ask ----------------------------------------------------------------------------------------------
@@ -322,9 +368,9 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     return this.#confirmations.holds(lane, seq)
   }
 
-  putOff(delivery: NatsDelivery, delayMs: number): void {
+  putOff(delivery: NatsDelivery, delayMs: number, noted: boolean): void {
     this.#settling
-      .handBack([{ delivery, delayMs, failed: false }])
+      .putOff(delivery, delayMs, noted)
       .catch((error: unknown) => this.session.error(error, 'putting off a delayed message'))
   }
 
@@ -344,11 +390,13 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
 
   async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
     await Promise.all(
-      notes.map(async ({ delivery, used, running }) => {
-        const mine = delivery as NatsDelivery
-        if (running || mine.lost || mine.settled) return
-        mine.noted = used
-        await this.notes.write(mine, used + 1)
+      notes.map(async ({ delivery: given, used, running, notBefore }) => {
+        const delivery = given as NatsDelivery
+        if (delivery.settled) return
+        const { delivered } = delivery
+        const note = { used, running, delivered, notBefore, inOrder: notBefore === undefined ? undefined : true }
+        if (!delivery.lost) await this.notes.write(delivery, note)
+        else if (!running) await this.notes.retract(delivery, note)
       }),
     )
   }

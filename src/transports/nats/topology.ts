@@ -1,33 +1,45 @@
-import { ConfigurationError, UnsupportedError } from '../../core/errors.ts'
+import { AuthorizationError, ConfigurationError, UnsupportedError } from '../../core/errors.ts'
 import { ERR, isNoResponders, isNotFound, JetStreamError, toBusbarError } from './errors.ts'
 import { identityOf, marked } from './identity.ts'
 import type { JetStreamApi } from './jetstream-api.ts'
 import type { StreamConfig, StreamInfo } from './jetstream-types.ts'
 import type { Session, SessionPart } from './session.ts'
+import { streamProblems } from './stream-problems.ts'
+import type { StreamRole } from './stream-problems.ts'
 import { writeRecord } from './state-records.ts'
 import type { Subjects } from './subjects.ts'
 
 const MS = 1_000_000
-/** Leases, notes and marks that nobody has touched for so long belong to groups that are gone. */
+/** Notes and marks that nobody has touched for so long belong to groups that are gone. */
 const STATE_MAX_AGE_MS = 90 * 86_400_000
+/** A lease is renewed within seconds. */
+const LEASES_MAX_AGE_MS = 86_400_000
+/** A stream of leases that is younger than that may have been made because the server lost the one before. */
+const YOUNG_MS = 60_000
+/** Streams that are made together come within that time. */
+const TOGETHER_MS = 5_000
 /** A group has a consumer for each partition; newer servers allow a stream 1,000 unless it says otherwise itself. */
 const MAX_CONSUMERS = 100_000
 const OLDEST_SERVER = [2, 9] as const
 
 /**
- * The three streams of a bus: messages, dead letters, and what Busbar notes for itself. Made when they are missing; never
+ * The streams of a bus: messages, dead letters, and what Busbar notes for itself. Leases are in one of their own, in
+ * memory: a server that has no room left on its disk refuses whatever would be stored there, and without leases nothing
+ * could be consumed, so that the disk would stay full. Made when they are missing; never
  * changed afterwards, because others may rely on them: what differs from the options is told instead.
  */
 export class Topology implements SessionPart {
   readonly name: string
   readonly deadLetters: string
   readonly state: string
+  readonly leases: string
   readonly #session: Session
   readonly #api: JetStreamApi
   readonly #subjects: Subjects
   /** What each stream is known by: something else means that it is another stream. */
   readonly #identities = new Map<string, string>()
   #ensuring: Promise<void> | undefined
+  #leasesLostAt = -Infinity
   /** How long the stream keeps a message, in ms; undefined for ever. */
   maxAgeMs: number | undefined
 
@@ -39,6 +51,7 @@ export class Topology implements SessionPart {
     this.name = name
     this.deadLetters = `${name}_dlq`
     this.state = `${name}_state`
+    this.leases = `${name}_leases`
     this.maxAgeMs = maxAgeMs
   }
 
@@ -52,9 +65,31 @@ export class Topology implements SessionPart {
     return this.#identities.get(stream)
   }
 
+  /** How long ago the server lost the leases that it knew, in ms: whoever held one may not know yet. */
+  get leasesLostMs(): number {
+    return this.#session.host.clock.monotonic() - this.#leasesLostAt
+  }
+
   async open(): Promise<void> {
     await this.#requireJetStream()
     await this.ensure()
+    for (const start of [this.#subjects.state, this.#subjects.leases]) await this.#requirePermission(start)
+  }
+
+  /** Leases and notes are written while messages are handled: better refused now than found out then. */
+  async #requirePermission(start: string): Promise<void> {
+    try {
+      // The server takes it to look at the condition, which is never met.
+      await writeRecord(this.#session, `${start}.check`, '', Number.MAX_SAFE_INTEGER)
+    } catch (error) {
+      if (AuthorizationError.is(error))
+        throw new AuthorizationError(
+          `The NATS user may not publish to "${start}.>", where Busbar notes what it needs to share out messages: grant it. (${error.message})`,
+          { cause: error },
+        )
+      // A server that refuses it for another reason has let it in.
+      if (!(error instanceof JetStreamError)) throw error
+    }
   }
 
   async #requireJetStream(): Promise<void> {
@@ -86,31 +121,107 @@ export class Topology implements SessionPart {
   }
 
   async #ensureAll(): Promise<void> {
-    const main = await this.#ensureStream(this.#mainConfig())
-    if (!main.config.subjects.includes(this.#subjects.messages))
+    await this.#ensureStream(this.#stateConfig(), 'state')
+    this.#subjects.partitions = await this.#agreeOnPartitions()
+    const main = await this.#ensureStream(this.#mainConfig(), 'messages')
+    this.#checkSubjects(main)
+    this.maxAgeMs = main.config.max_age === 0 ? undefined : main.config.max_age / MS
+    await this.#ensureStream(this.#deadLetterConfig(), 'deadLetters')
+    await this.#ensureLeases(main)
+    this.#tellDrift(main)
+  }
+
+  /** Every subject that we publish to must be stored, and what we do not read should not be. */
+  #checkSubjects({ config: { subjects } }: StreamInfo): void {
+    const all = `${this.#subjects.prefix}.>`
+    const isWide = subjects.includes(all)
+    const missing = isWide ? [] : this.#subjects.stored.filter((subject) => !subjects.includes(subject))
+    if (missing.length > 0)
       throw new ConfigurationError('nats', [
         {
           path: 'stream.name',
-          message: `there is a stream "${this.name}" already, for other subjects (${main.config.subjects.join(', ')}): choose another name`,
+          message: `there is a stream "${this.name}" already, for other subjects (${subjects.slice(0, 20).join(', ')}), and it does not store ${missing[0]}: choose another name, or add ${missing.join(', ')}`,
         },
       ])
-    this.maxAgeMs = main.config.max_age === 0 ? undefined : main.config.max_age / MS
-    await this.#ensureStream(this.#deadLetterConfig())
-    await this.#ensureStream(this.#stateConfig())
-    this.#subjects.partitions = await this.#agreeOnPartitions()
-    this.#tellDrift(main)
+    if (isWide && !this.#isWide)
+      this.#session.warning(
+        'nats-stream-drift',
+        `stream "${this.name}" stores all of "${all}", also what no consumer reads, such as "${this.#subjects.prefix}.orders.placed": narrow its subjects to ${this.#subjects.stored.join(', ')}`,
+      )
+  }
+
+  /** Before 2.10 a consumer's filter can't span several subjects of a stream, which reading a whole topic needs. */
+  get #isWide(): boolean {
+    return this.#session.isOlderThan(2, 10)
+  }
+
+  async #ensureLeases(main: StreamInfo): Promise<void> {
+    const config = this.#leasesConfig()
+    let info: StreamInfo
+    let isMade = false
+    try {
+      ;({ info, isMade } = await this.#infoOrCreate(config))
+    } catch (error) {
+      if (!(error instanceof JetStreamError) || error.code === 503) throw error
+      // No room for it in memory, or none for this account.
+      ;({ info, isMade } = await this.#infoOrCreate({ ...config, storage: 'file' }))
+      this.#session.warning(
+        'nats-leases-on-disk',
+        `stream "${this.leases}" can't be kept in memory (${error.message}): when the disk is full, messages with a key will not be consumed`,
+      )
+    }
+    this.#refuse(info, config, 'state')
+    const before = this.#identities.get(this.leases)
+    const identity = identityOf(info)
+    this.#identities.set(this.leases, identity)
+    if (before === identity) return
+    const made = Date.parse(info.created)
+    // The server's clock against the server's, and roughly against ours.
+    const isLater = made - Date.parse(main.created) > TOGETHER_MS
+    const isYoung = isMade || Math.abs(this.#session.host.clock.now() - made) < YOUNG_MS
+    if (before !== undefined || (isLater && isYoung)) this.#leasesLostAt = this.#session.host.clock.monotonic()
+  }
+
+  #refuse({ config }: StreamInfo, wanted: StreamConfig, role: StreamRole): void {
+    const { native, stream } = this.#session.options
+    const problems = streamProblems(config, {
+      role,
+      wanted,
+      isAgeGiven:
+        role === 'messages'
+          ? stream.given.has('maxAgeMs')
+          : role === 'deadLetters' && stream.deadLetterMaxAgeMs !== undefined,
+      // One for each partition, and one for what has no key.
+      consumers: this.#subjects.partitions + 1,
+      native: native.stream ?? {},
+    })
+    if (problems.length > 0) throw new ConfigurationError('nats', problems)
   }
 
   /** The first one to come decides, for all and for good: where a key goes must be the same for everybody. */
   async #agreeOnPartitions(): Promise<number> {
     const subject = `${this.#subjects.state}.partitions`
-    const wanted = this.#session.options.stream.partitions
     for (;;) {
       const record = await this.#api.lastRecord(this.state, subject)
       const known = Number(record?.text)
       if (Number.isInteger(known) && known > 0) return known
+      const wanted = (await this.#partitionsOfStream()) ?? this.#session.options.stream.partitions
       const seq = await writeRecord(this.#session, subject, String(wanted), record?.seq ?? 0)
       if (seq !== undefined) return wanted
+    }
+  }
+
+  /** Should the record be lost with its stream: as many as the messages are stored for. */
+  async #partitionsOfStream(): Promise<number | undefined> {
+    try {
+      const { config } = await this.#api.streamInfo(this.name)
+      const own = new Set(config.subjects)
+      let count = 0
+      while (own.has(`${this.#subjects.prefix}.${count}.>`)) count++
+      return count === 0 ? undefined : count
+    } catch (error) {
+      if (isNotFound(error)) return undefined
+      throw error
     }
   }
 
@@ -128,8 +239,9 @@ export class Topology implements SessionPart {
     })
   }
 
-  async #ensureStream(config: StreamConfig): Promise<StreamInfo> {
-    const info = await this.#infoOrCreate(config)
+  async #ensureStream(config: StreamConfig, role: StreamRole): Promise<StreamInfo> {
+    const { info } = await this.#infoOrCreate(config)
+    this.#refuse(info, config, role)
     const before = this.#identities.get(config.name)
     this.#identities.set(config.name, identityOf(info))
     if (before !== undefined && before !== identityOf(info))
@@ -140,20 +252,34 @@ export class Topology implements SessionPart {
     return info
   }
 
-  async #infoOrCreate(config: StreamConfig): Promise<StreamInfo> {
+  async #infoOrCreate(config: StreamConfig): Promise<{ readonly info: StreamInfo; readonly isMade: boolean }> {
     try {
-      return await this.#api.streamInfo(config.name)
+      return { info: await this.#api.streamInfo(config.name), isMade: false }
     } catch (error) {
       if (!isNotFound(error)) throw error
     }
     try {
-      return await this.#api.createStream(config)
+      return { info: await this.#api.createStream(config), isMade: true }
     } catch (error) {
+      if (!(error instanceof JetStreamError)) throw error
       // Somebody else was faster, with options of his own.
-      if (error instanceof JetStreamError && error.errCode === ERR.streamNameInUse)
-        return this.#api.streamInfo(config.name)
+      if (error.errCode === ERR.streamNameInUse) return { info: await this.#api.streamInfo(config.name), isMade: false }
+      if (error.errCode === ERR.subjectOverlap) throw await this.#overlap(config, error)
       throw error
     }
+  }
+
+  /** Says which stream is in the way. */
+  async #overlap({ name, subjects }: StreamConfig, cause: JetStreamError): Promise<Error> {
+    const found = new Set<string>()
+    for (const subject of subjects) for (const other of await this.#api.streamNames(subject)) found.add(other)
+    const others = [...found].map((other) => `"${other}"`).join(', ')
+    return new ConfigurationError('nats', [
+      {
+        path: 'stream.subjectPrefix',
+        message: `the stream "${name}" can't be made, because ${others === '' ? 'another stream' : `the stream ${others}`} stores some of its subjects (${subjects.slice(0, 3).join(', ')}) already: choose another stream.subjectPrefix (or stream.name), or change the subjects of that stream (${cause.message})`,
+      },
+    ])
   }
 
   #common(): Pick<StreamConfig, 'retention' | 'storage' | 'num_replicas' | 'allow_direct' | 'max_consumers'> {
@@ -173,7 +299,7 @@ export class Topology implements SessionPart {
       ...this.#common(),
       name: this.name,
       description: marked('Messages of Busbar'),
-      subjects: [this.#subjects.messages],
+      subjects: this.#isWide ? [`${this.#subjects.prefix}.>`] : this.#subjects.stored,
       discard: 'old',
       max_age: (maxAgeMs ?? 0) * MS,
       max_bytes: maxBytes ?? -1,
@@ -203,10 +329,26 @@ export class Topology implements SessionPart {
     return {
       ...this.#common(),
       name: this.state,
-      description: marked('Leases, attempts and marks of Busbar: the last record of each subject counts'),
+      description: marked('Attempts and marks of Busbar: the last record of each subject counts'),
       subjects: [`${this.#subjects.state}.>`],
       discard: 'old',
       max_age: STATE_MAX_AGE_MS * MS,
+      max_bytes: -1,
+      max_msgs: -1,
+      max_msgs_per_subject: 1,
+      duplicate_window: 1_000 * MS,
+    }
+  }
+
+  #leasesConfig(): StreamConfig {
+    return {
+      ...this.#common(),
+      name: this.leases,
+      description: marked('Leases of Busbar: the last record of each subject counts'),
+      subjects: [`${this.#subjects.leases}.>`],
+      storage: 'memory',
+      discard: 'old',
+      max_age: LEASES_MAX_AGE_MS * MS,
       max_bytes: -1,
       max_msgs: -1,
       max_msgs_per_subject: 1,

@@ -46,6 +46,7 @@ export interface RabbitMqConsumerOptions {
   readonly exclusive?: boolean | undefined
   /** Consumers of a higher priority are served first. */
   readonly priority?: number | undefined
+  /** Consumer tag shown in the broker's lists. Default: one made by the broker. */
   readonly consumerTag?: string | undefined
   /** More arguments for `basic.consume`. */
   readonly consumeArguments?: Readonly<Record<string, unknown>> | undefined

@@ -65,7 +65,9 @@ export interface RabbitMqOptions {
    * @default 1_800_000
    */
   readonly consumerTimeoutMs?: number | undefined
+  /** Exchanges, queues and bindings of your own to declare. */
   readonly topology?: TopologyOptions | undefined
+  /** Groups to declare before their first consumer starts, so that their messages are kept. */
   readonly groups?: readonly GroupDeclaration[] | undefined
   /** Runs on a channel of each new connection before anything else is declared; when it rejects, the connection has failed. */
   readonly afterConnect?: ((channel: Channel, purpose: Purpose) => void | Promise<void>) | undefined
@@ -86,33 +88,45 @@ export interface RabbitMqOptions {
 export type Purpose = 'publish' | 'consume'
 
 export interface Credentials {
+  /** Name of the RabbitMQ user. */
   readonly username: string
+  /** Password of that user. */
   readonly password: string
 }
 
 /** Something to declare besides Busbar's own exchanges and queues. All of it is declared again after each reconnect. */
 export interface TopologyOptions {
+  /** Declared first. */
   readonly exchanges?: readonly ExchangeDeclaration[] | undefined
+  /** Declared after the exchanges. */
   readonly queues?: readonly QueueDeclaration[] | undefined
+  /** Made last, between exchanges and queues that exist by then. */
   readonly bindings?: readonly BindingDeclaration[] | undefined
 }
 
 export interface ExchangeDeclaration {
+  /** Name of the exchange. */
   readonly name: string
   /** `direct`, `fanout`, `topic`, `headers`, or one of a plugin. */
   readonly type: string
   /** Default true. */
   readonly durable?: boolean | undefined
+  /** Delete it when its last binding is removed. Default false. */
   readonly autoDelete?: boolean | undefined
+  /** Only other exchanges can publish to it. Default false. */
   readonly internal?: boolean | undefined
+  /** Exchange that gets what no queue of this one takes. Default: none. */
   readonly alternateExchange?: string | undefined
+  /** Further arguments of the declaration. */
   readonly arguments?: Readonly<Record<string, unknown>> | undefined
 }
 
 export interface QueueDeclaration {
+  /** Name of the queue. */
   readonly name: string
   /** Default true. */
   readonly durable?: boolean | undefined
+  /** Delete it when its last consumer leaves. Default false. */
   readonly autoDelete?: boolean | undefined
   /** Queue type and all else: `{ 'x-queue-type': 'quorum' }`. */
   readonly arguments?: Readonly<Record<string, unknown>> | undefined
@@ -120,17 +134,23 @@ export interface QueueDeclaration {
 
 /** From an exchange to a queue or to another exchange. */
 export interface BindingDeclaration {
+  /** Exchange that the messages come from. */
   readonly from: string
+  /** Queue that they go to; either this or `toExchange`. */
   readonly toQueue?: string | undefined
+  /** Exchange that they go to; either this or `toQueue`. */
   readonly toExchange?: string | undefined
   /** Default empty. */
   readonly routingKey?: string | undefined
+  /** Arguments of the binding, for an exchange of the type `headers`. */
   readonly arguments?: Readonly<Record<string, unknown>> | undefined
 }
 
 /** A group that is declared when the transport opens, so that messages wait for it before its first member starts. */
 export interface GroupDeclaration {
+  /** Topic or pattern, as its consumers subscribe to it. */
   readonly topic: string
+  /** Name of the group. */
   readonly group: string
   /** As its consumers will say. Default `key`. */
   readonly order?: 'key' | 'strict' | 'none' | undefined
@@ -138,19 +158,27 @@ export interface GroupDeclaration {
 
 /** Where a message goes instead of the exchange of the bus. */
 export interface Route {
+  /** Exchange to publish to; empty for the default exchange, which routes to the queue that the routing key names. */
   readonly exchange: string
+  /** Routing key to publish with. */
   readonly routingKey: string
 }
 
 /** AMQP properties that the envelope has no place for. */
 export interface MessageProperties {
+  /** Priority, for queues declared with `x-max-priority`. */
   readonly priority?: number | undefined
+  /** Queue that an answer should go to. */
   readonly replyTo?: string | undefined
   /** AMQP's `correlation_id`; the bus's own travels as a header. */
   readonly correlationId?: string | undefined
+  /** Name of the application that publishes. */
   readonly appId?: string | undefined
+  /** User that publishes; RabbitMQ refuses one other than that of the connection. */
   readonly userId?: string | undefined
+  /** AMQP's own `type`; the CloudEvents type travels as a header. */
   readonly type?: string | undefined
+  /** How the body is encoded, such as `gzip`: for consumers other than Busbar, which reads the body as it is. */
   readonly contentEncoding?: string | undefined
   /** How long the message may wait in a queue before the broker drops or dead-letters it, in ms. Not for delayed messages. */
   readonly expiration?: number | undefined

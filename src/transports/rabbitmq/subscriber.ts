@@ -1,7 +1,7 @@
 import type { ConsumeMessage } from 'amqplib'
 import { sleep } from '../../core/clock.ts'
 import { SettlementError } from '../../core/errors.ts'
-import { messageBytes } from '../../core/outgoing.ts'
+import { messageBytes } from '../../core/message.ts'
 import type {
   AttemptNote,
   DeliverySink,

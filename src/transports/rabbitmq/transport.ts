@@ -76,12 +76,22 @@ export class RabbitMqTransport implements Transport {
     if (this.#open !== undefined) throw new StateError('A rabbitmq transport belongs to one bus: make another one')
     const open = this.#assemble(host)
     this.#open = open
-    await open.publishing.open()
-    if (this.#options.groups.length > 0) {
-      const session = await open.publishing.whenUp(this.#closing.signal)
-      await open.declarations.standingGroups(session, this.#options.groups).catch((error: unknown) => {
-        throw toBrokerError(error, 'DeclareChannel the groups of the options')
-      })
+    try {
+      await open.publishing.open()
+      if (this.#options.groups.length > 0) {
+        const session = await open.publishing.whenUp(this.#closing.signal)
+        await open.declarations.standingGroups(session, this.#options.groups).catch((error: unknown) => {
+          throw toBrokerError(error, 'Declaring the groups of the options')
+        })
+      }
+    } catch (error) {
+      // Nothing stays behind, so that it may be opened again.
+      if (this.#closed === undefined) {
+        open.publisher.close()
+        await Promise.all([open.publishing.close(CLOSE_MS), open.consuming.close(CLOSE_MS)])
+        this.#open = undefined
+      }
+      throw error
     }
     this.#isOpen = true
     host.events.emit('connect', { transport: host.name })

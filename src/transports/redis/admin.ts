@@ -109,8 +109,8 @@ export function redisAdmin(
       const { scripts, keys } = context()
       await Promise.all(
         (await partitionsOf(topic)).map((partition) => {
-          const { meta, later } = keys.group(partition, group)
-          return scripts.run(SEEK, [partition.stream, meta, later], [group, startId(to, partition.partition)])
+          const { meta, later, notes } = keys.group(partition, group)
+          return scripts.run(SEEK, [partition.stream, meta, later, notes], [group, startId(to, partition.partition)])
         }),
       )
       await moved(topic, group)

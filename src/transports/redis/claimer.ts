@@ -1,15 +1,16 @@
 import type { Timer } from '../../core/clock.ts'
+import { attemptsOf } from './attempt-notes.ts'
 import { RedisDelivery } from './delivery.ts'
 import { replyCode } from './errors.ts'
-import { CLAIM, CLAIM_DUE, PENDING } from './scripts/claim.ts'
+import { CLAIM, CLAIM_DUE, PENDING, RECOVER_DELETED } from './scripts/claim.ts'
 import type { Seat } from './seat.ts'
 import type { Recovery, Source } from './source.ts'
 
 const PAGE = 200
 const RETRY_MS = 200
 
-/** `[id, deliveries, fields]`, and the ids of entries that are gone; and how long until the next is due. */
-type Claimed = readonly [readonly (readonly [Buffer, number, readonly Buffer[]])[], readonly Buffer[], number?]
+/** `[id, former member, note, fields]`, and the ids of entries that are gone; and how long until the next is due. */
+type Claimed = readonly [readonly (readonly [Buffer, Buffer, Buffer, readonly Buffer[]])[], readonly Buffer[], number?]
 
 /**
  * Brings back what was delivered before: after a partition changed hands, after a reply was lost, when somebody died, and
@@ -106,10 +107,34 @@ export class Claimer {
     }
   }
 
+  /** Entries that went with the consumer of a dead owner, because somebody deleted it. True when there may be more. */
+  async #recoverDeleted(source: Source): Promise<boolean> {
+    const { context, spec } = this.#seat
+    const { partition } = source
+    const { former, generation } = partition
+    if (former === undefined || former.floor === '') return false
+    const [count, next] = (await context.scripts.run(
+      RECOVER_DELETED,
+      [source.stream, partition.group.meta],
+      [spec.group, generation, former.member, former.floor, String(PAGE)],
+    )) as readonly [number, Buffer]
+    if (partition.former !== former) return true
+    if (count > 0)
+      context.reports.warn(
+        'redis-consumer-deleted',
+        `Somebody deleted the consumer ${former.member} of group "${spec.group}" on ${source.stream} after it had died, with what it had pending (XGROUP DELCONSUMER); ${count} entries since its last sign of life are delivered again, because nobody knows which those were`,
+      )
+    partition.former = String(next) === '' ? undefined : { member: former.member, floor: String(next) }
+    return partition.former !== undefined
+  }
+
   /** One page of what is pending. True when there is more to do. */
   async #recover(source: Source): Promise<boolean> {
     const { context, member, owned, spec } = this.#seat
     const recovery = source.recovery as Recovery
+    if (!source.isSide && recovery.kind === 'all' && (await this.#recoverDeleted(source))) return true
+    if (!source.isSide && recovery.kind === 'all') source.partition.former = undefined
+    if (source.recovery !== recovery) return source.recovery !== undefined
     const idle = recovery.kind === 'orphans' ? String(context.options.leaseMs) : '0'
     const page = (await context.scripts.run(
       PENDING,
@@ -147,7 +172,7 @@ export class Claimer {
     const { generation } = source.partition
     const claimed = (await context.scripts.run(
       CLAIM,
-      [source.stream, source.partition.group.meta, source.later],
+      [source.stream, source.partition.group.meta, source.later, source.notes],
       [spec.group, member, generation, minIdle, ...ids],
     )) as Claimed
     this.#take(source, claimed, generation)
@@ -161,7 +186,7 @@ export class Claimer {
     source.dueAt = Infinity
     const claimed = (await context.scripts.run(
       CLAIM_DUE,
-      [source.stream, source.partition.group.meta, source.later],
+      [source.stream, source.partition.group.meta, source.later, source.notes],
       [spec.group, member, generation, String(count)],
     )) as Claimed
     this.#take(source, claimed, generation)
@@ -175,17 +200,18 @@ export class Claimer {
     if (gone.length > 0) this.#tellLoss(source, gone.map(String))
     // Lost while the claim was under way: whoever has the partition now finds them.
     if (source.partition.generation !== generation || entries.length === 0) return
-    const { context, entries: reader } = this.#seat
+    const { context, entries: reader, member } = this.#seat
     const heldUntil = context.host.clock.monotonic() + context.options.leaseMs
     const { topic, partition } = source.partition.keys
     const held = source.held()
     const deliveries: RedisDelivery[] = []
-    for (const [bytes, attempt, fields] of entries) {
+    for (const [bytes, former, note, fields] of entries) {
       const id = bytes.toString('latin1')
       // Claimed from ourselves: the loop was blocked for longer than a lease, and nobody else took it.
       if (held.has(id)) continue
       const message = reader.read(fields, { topic, partition, id })
-      deliveries.push(new RedisDelivery(source, id, message, attempt, heldUntil))
+      const known = attemptsOf(note.toString(), former.toString(), member)
+      deliveries.push(new RedisDelivery(source, id, message, heldUntil, known))
     }
     this.#seat.intake.offer(source, deliveries)
     this.#seat.intake.deliver()

@@ -2,6 +2,7 @@ import type { TransportHost } from '../../core/transport.ts'
 import type { Keys } from './keys.ts'
 import type { Mapping } from './mapping.ts'
 import type { ResolvedRedisOptions } from './options.ts'
+import type { Reports } from './reports.ts'
 import type { Retention } from './retention.ts'
 import type { ScriptRunner } from './runner.ts'
 import type { Topics } from './topics.ts'
@@ -17,4 +18,5 @@ export interface RedisContext {
   readonly mapping: Mapping
   readonly topics: Topics
   readonly retention: Retention
+  readonly reports: Reports
 }

@@ -2,7 +2,7 @@ import type { Timer } from '../../core/clock.ts'
 import type { TransportHost } from '../../core/transport.ts'
 import type { ScriptRunner } from './runner.ts'
 import { MOVE } from './scripts/publish.ts'
-import { tellError } from './tell.ts'
+import type { Reports } from './reports.ts'
 
 /** Where delayed messages lie, and where they go. */
 export interface DelayedPlace {
@@ -27,11 +27,13 @@ interface Due {
 export class DelayedMover {
   readonly #host: TransportHost
   readonly #scripts: ScriptRunner
+  readonly #reports: Reports
   readonly #due = new Map<string, Due>()
   #closed = false
 
-  constructor(host: TransportHost, scripts: ScriptRunner) {
+  constructor(host: TransportHost, scripts: ScriptRunner, reports: Reports) {
     this.#host = host
+    this.#reports = reports
     this.#scripts = scripts
   }
 
@@ -65,7 +67,7 @@ export class DelayedMover {
       },
       (error: unknown) => {
         this.expect(place, RETRY_MS)
-        if (!this.#closed) tellError(this.#host, error, `moving delayed messages to ${place.stream}`)
+        if (!this.#closed) this.#reports.error(error, `moving delayed messages to ${place.stream}`)
       },
     )
   }

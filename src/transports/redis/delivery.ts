@@ -1,7 +1,10 @@
 import type { EncodedMessage } from '../../core/message.ts'
-import { messageBytes } from '../../core/outgoing.ts'
+import { messageBytes } from '../../core/message.ts'
 import type { Delivery, DeliveryHistory, Position } from '../../core/transport.ts'
+import type { KnownAttempts } from './attempt-notes.ts'
 import type { Source } from './source.ts'
+
+const FIRST: KnownAttempts = Object.freeze({ attempt: 1, history: 'new', notBefore: undefined, noted: false })
 
 /** One entry of a stream, out with this member. */
 export class RedisDelivery implements Delivery {
@@ -10,6 +13,9 @@ export class RedisDelivery implements Delivery {
   readonly message: EncodedMessage
   attempt: number
   readonly history: DeliveryHistory
+  readonly notBefore: number | undefined
+  /** There may be a note of its attempts at the server, which goes with the ack. */
+  noted: boolean
   readonly bytes: number
   readonly source: Source
   readonly id: string
@@ -23,12 +29,14 @@ export class RedisDelivery implements Delivery {
   listed = false
   runtime: unknown = undefined
 
-  constructor(source: Source, id: string, message: EncodedMessage, attempt: number, heldUntil: number) {
+  constructor(source: Source, id: string, message: EncodedMessage, heldUntil: number, known: KnownAttempts = FIRST) {
     this.source = source
     this.id = id
     this.message = message
-    this.attempt = attempt
-    this.history = attempt === 1 ? 'new' : 'returned'
+    this.attempt = known.attempt
+    this.history = known.history
+    this.notBefore = known.notBefore
+    this.noted = known.noted
     this.heldUntil = heldUntil
     this.generation = source.partition.generation
     this.bytes = messageBytes(message)

@@ -1,6 +1,6 @@
-import type { Delivery, DeliverySink } from '../../core/transport.ts'
+import type { DeliverySink } from '../../core/transport.ts'
 import type { RedisDelivery } from './delivery.ts'
-import { EXTEND, NOTE_ATTEMPT } from './scripts/settle.ts'
+import { EXTEND } from './scripts/settle.ts'
 import type { Seat } from './seat.ts'
 import type { Source } from './source.ts'
 
@@ -42,15 +42,4 @@ async function extendSource(
     delivery.listed = false
   }
   if (lost.size > 0) sink.lost([...lost], 'another member has claimed it, because its lease ran out')
-}
-
-/** Writes the number of the attempt into the pending list, from where whoever comes next goes on counting. */
-export async function noteAttempt({ context, spec, member }: Seat, delivery: Delivery, attempt: number): Promise<void> {
-  const { source, generation, id, lost, settled } = delivery as RedisDelivery
-  if (lost || settled) return
-  await context.scripts.run(
-    NOTE_ATTEMPT,
-    [source.stream, source.partition.group.meta],
-    [spec.group, generation, member, id, String(attempt)],
-  )
 }

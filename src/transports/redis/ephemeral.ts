@@ -43,7 +43,11 @@ export async function forgetGroup(
     ...Array.from({ length: partitions }, (_, index) => {
       const partition = keys.partition(topic, index)
       const of = keys.group(partition, group)
-      return scripts.run(FORGET, [partition.stream, of.meta, of.later, of.side, of.sideLater, of.delayed], [group])
+      return scripts.run(
+        FORGET,
+        [partition.stream, of.meta, of.later, of.notes, of.side, of.sideLater, of.sideNotes, of.delayed],
+        [group],
+      )
     }),
     wire.call(members, ['DEL', members, assignment]),
   ])

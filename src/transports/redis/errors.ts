@@ -1,4 +1,4 @@
-import { AuthorizationError, ConnectionError, PublishError } from '../../core/errors.ts'
+import { AuthorizationError, ConfigurationError, ConnectionError, PublishError } from '../../core/errors.ts'
 import type { PublishFailure } from '../../core/errors.ts'
 
 /** A command was given up before it was handed to a connection: the server certainly has not seen it. */
@@ -6,6 +6,9 @@ export class NotSentError extends ConnectionError {}
 
 /** The connection went away, or did not answer, after the command was handed to it. */
 export class LostReplyError extends ConnectionError {}
+
+/** A key that we need holds something else: another program uses the same prefix, or wrote to it by mistake. */
+export class WrongTypeError extends ConfigurationError {}
 
 const CODE = /^([A-Z][A-Z0-9_]+)(?: |$)/
 /** Redis 6 wraps an error of a command inside a script. */
@@ -27,12 +30,20 @@ export function isAuthorizationFailure(error: unknown): boolean {
   return code !== undefined && (AUTHORIZATION.has(code) || AUTHORIZATION_TEXT.test(messageOf(error)))
 }
 
-/** The server can be reached and will take commands again by itself: it loads its data, or waits for its primary. */
+const PASSING = new Set(['LOADING', 'MASTERDOWN', 'CLUSTERDOWN', 'TRYAGAIN', 'READONLY', 'NOREPLICAS', 'BUSY'])
+
+/**
+ * Nothing was done, and the server will take commands again by itself: it loads its data, waits for its primary or for its
+ * replicas, or runs somebody's long script.
+ */
 export function isPassing(error: unknown): boolean {
+  return PASSING.has(replyCode(error) ?? '')
+}
+
+/** The server answers, and refuses writes to everybody: so no other member can have taken anything over. */
+export function refusesEverybody(error: unknown): boolean {
   const code = replyCode(error)
-  return (
-    code === 'LOADING' || code === 'MASTERDOWN' || code === 'CLUSTERDOWN' || code === 'TRYAGAIN' || code === 'READONLY'
-  )
+  return code === 'NOREPLICAS' || code === 'BUSY'
 }
 
 export function messageOf(error: unknown): string {
@@ -56,6 +67,12 @@ export function toConnectError(error: unknown, where: string): Error {
 /** What became of a publish that failed with this error. */
 export function toPublishError(error: unknown, topic: string, reason?: unknown): PublishError {
   if (PublishError.is(error)) return error
+  if (error instanceof WrongTypeError)
+    return new PublishError(`Publishing to "${topic}" failed: ${error.message} (not-sent)`, {
+      outcome: 'not-sent',
+      cause: error,
+      retryable: false,
+    })
   const code = replyCode(error)
   // A command that was refused has done nothing; without a reply nobody knows.
   const outcome: PublishFailure = code !== undefined || error instanceof NotSentError ? 'not-sent' : 'unknown'
@@ -76,6 +93,10 @@ function explain(code: string | undefined, error: unknown): string {
       return 'Redis has reached its maxmemory and takes nothing more; let consumers catch up, lower maxLen, or give it memory'
     case 'MISCONF':
       return 'Redis can not write its data to disk and takes nothing more'
+    case 'NOREPLICAS':
+      return 'Redis has fewer good replicas than min-replicas-to-write asks for, and takes no writes'
+    case 'BUSY':
+      return 'Redis is busy with a script of another program'
     case 'WRONGTYPE':
       return 'the key of its stream holds something else'
     default:

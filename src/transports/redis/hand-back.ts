@@ -3,17 +3,18 @@ import { HAND_BACK } from './scripts/settle.ts'
 import type { Seat } from './seat.ts'
 import type { Source } from './source.ts'
 
-/** Hands entries back, so that others may have them at once. Those that nobody has looked at count no attempt. */
-export async function handBack(
-  seat: Seat,
-  source: Source,
-  deliveries: readonly RedisDelivery[],
-  countAttempt = false,
-): Promise<void> {
+/** Entries in one script, which holds the server up while it runs. */
+const CHUNK = 500
+
+/** Hands entries back, so that others may have them at once. Their attempts, and what they wait for, stay as they are. */
+export async function handBack(seat: Seat, source: Source, deliveries: readonly RedisDelivery[]): Promise<void> {
   const generation = deliveries[0]?.generation
   if (generation === undefined || generation !== source.partition.generation) return
-  const { context, member, spec } = seat
-  const args = [spec.group, generation, member]
-  for (const { id, attempt } of deliveries) args.push(id, '0', String(countAttempt ? attempt : attempt - 1))
-  await context.scripts.run(HAND_BACK, [source.stream, source.partition.group.meta, source.later], args)
+  const { context, member, owned, spec } = seat
+  for (let from = 0; from < deliveries.length; from += CHUNK) {
+    const args = [spec.group, generation, member, owned ? '1' : '0']
+    for (const { id, attempt, notBefore = 0 } of deliveries.slice(from, from + CHUNK))
+      args.push(id, '0', String(attempt - 1), String(notBefore))
+    await context.scripts.run(HAND_BACK, [source.stream, source.partition.group.meta, source.later, source.notes], args)
+  }
 }

@@ -9,13 +9,14 @@ export type { RedisNode, RedisNodeOption, RedisOptions, RedisSentinelOptions } f
 
 /**
  * Redis Streams: durable topics with groups on Redis 6.2 or newer, or Valkey, by the package `redis`; single server,
- * Sentinel or Cluster. How much a topic keeps has to be said (`maxLen` or `maxAgeMs`):
+ * Sentinel or Cluster. A topic keeps about 100,000 messages, and what its groups have not acked, unless `maxLen` or `maxAgeMs`
+ * say otherwise:
  *
  *     const transport = redis({ url: 'redis://127.0.0.1:6379', maxLen: 1_000_000 })
  *
  * Throws `ConfigurationError` with every problem of the options. Connects when the bus starts.
  */
-export function redis(options: RedisOptions): Transport {
+export function redis(options: RedisOptions = {}): Transport {
   const resolved = resolveRedisOptions(options)
   let session: RedisSession | undefined
   let closed = false
@@ -32,8 +33,16 @@ export function redis(options: RedisOptions): Transport {
     admin: RedisSession.admin(requireOpen),
     async open(host) {
       if (session !== undefined) throw new StateError('A Redis transport belongs to one bus: make another one')
-      session = new RedisSession(resolved, host)
-      await session.open()
+      const opening = new RedisSession(resolved, host)
+      session = opening
+      try {
+        await opening.open()
+      } catch (error) {
+        // Nothing stays behind, so that it may be opened again.
+        await opening.close(0)
+        session = undefined
+        throw error
+      }
     },
     publish: async (batch, { signal } = {}) => requireOpen().publisher.publish(batch, signal),
     subscribe: async (spec, sink) => requireOpen().subscribe(spec, sink),

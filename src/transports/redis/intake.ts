@@ -1,4 +1,5 @@
 import type { Delivery, DeliverySink } from '../../core/transport.ts'
+import type { KnownAttempts } from './attempt-notes.ts'
 import { RedisDelivery } from './delivery.ts'
 import type { Source } from './source.ts'
 
@@ -6,6 +7,7 @@ import type { Source } from './source.ts'
 const FIRST_READ = 16
 /** Weight of one more entry in the average of sizes. */
 const NEWEST = 0.05
+const FADING = 0.995
 
 export interface IntakeParts {
   readonly sink: DeliverySink
@@ -23,6 +25,10 @@ export class Intake {
   #credit = 0
   #bytes = 0
   #averageBytes = 0
+  /** Size of the largest entry of late; it fades. */
+  #peakBytes = 0
+  /** Most that one stream may have out, so that a key that is slow leaves room for those of others. */
+  share: number = Infinity
   #batch: Delivery[] = []
 
   constructor(parts: IntakeParts) {
@@ -38,13 +44,15 @@ export class Intake {
   /** How many deliveries may be handed over now, going by credit, by bytes and by their size of late; 0 while closed. */
   room(): number {
     if (!this.#parts.open() || this.#credit <= 0 || this.#bytes <= 0) return 0
-    const byBytes = this.#averageBytes === 0 ? FIRST_READ : Math.ceil(this.#bytes / this.#averageBytes)
+    const size = Math.max(this.#averageBytes, this.#peakBytes)
+    const byBytes = size === 0 ? FIRST_READ : Math.ceil(this.#bytes / size)
     return Math.min(this.#credit, byBytes)
   }
 
   /** Takes what was read of one source. Everything of one turn is handed over at once: call `deliver` at the end. */
   offer(source: Source, deliveries: readonly RedisDelivery[]): void {
     for (const delivery of deliveries) {
+      this.#peakBytes = Math.max(delivery.bytes, this.#peakBytes * FADING)
       this.#averageBytes += (delivery.bytes - this.#averageBytes) * (this.#averageBytes === 0 ? 1 : NEWEST)
       if (source.ready.length === 0 && this.#canHand(source)) this.#hand(source, delivery)
       else {
@@ -68,9 +76,9 @@ export class Intake {
     }
   }
 
-  /** Keeps one that was handed over and comes back untouched, to hand it over again. */
-  putBack(source: Source, { id, message, attempt }: RedisDelivery): void {
-    source.putBack(new RedisDelivery(source, id, message, attempt, 0))
+  /** Keeps one that was handed over and comes back, to hand it over again. */
+  putBack(source: Source, { id, message }: RedisDelivery, known: KnownAttempts): void {
+    source.putBack(new RedisDelivery(source, id, message, 0, known))
     this.#stocked.add(source)
   }
 
@@ -93,7 +101,14 @@ export class Intake {
   }
 
   #canHand(source: Source): boolean {
-    return this.#parts.open() && this.#credit > 0 && this.#bytes > 0 && source.partition.phase === 'held'
+    return (
+      this.#parts.open() &&
+      this.#credit > 0 &&
+      this.#bytes > 0 &&
+      source.partition.phase === 'held' &&
+      source.keeping === 0 &&
+      source.outstanding.size < this.share
+    )
   }
 
   #hand(source: Source, delivery: RedisDelivery): void {

@@ -1,54 +1,76 @@
-import { replyCode } from './errors.ts'
 import type { PartitionState } from './partition-state.ts'
-import { JOIN } from './scripts/group.ts'
+import { JOIN, RESTORE } from './scripts/group.ts'
 import type { Seat } from './seat.ts'
-import { idBefore } from './start-id.ts'
 
-/** Creates the consumer group on a partition where it is missing, to begin after that id. */
-export async function joinGroup(
-  { context, spec }: Seat,
-  partition: PartitionState,
-  start: string,
-): Promise<{ readonly made: boolean; readonly generation: string }> {
-  const reply = (await context.scripts.run(
+/** Of what it holds, a member makes that many pending again in one script. */
+const CHUNK = 500
+const DELETED = 'its stream was deleted, with what the group had not read'
+
+/** Creates the consumer group on a partition where it is missing, to begin after that id. Resolves with its generation. */
+export async function joinGroup(seat: Seat, partition: PartitionState, start: string): Promise<string> {
+  const { context, spec } = seat
+  const [made, generation, floor, newest, state] = (await context.scripts.run(
     JOIN,
     [partition.keys.stream, partition.group.meta],
     [spec.group, start],
-  )) as readonly [number, Buffer]
-  return { made: reply[0] === 1, generation: String(reply[1]) }
+  )) as readonly [number, Buffer, Buffer?, Buffer?, number?]
+  if (made === 2) {
+    if (String(newest) !== '') partition.againUntil = String(newest)
+    reportMadeAgain(seat, partition, String(floor), state === 1)
+  }
+  return String(generation)
 }
 
 /**
- * Makes a group again that somebody deleted under us, alone or with its stream, so that reading goes on from the very next
- * message. Resolves with its generation, or undefined when it was there.
+ * Sets right what somebody deleted under us: the group alone, the stream with it, or a consumer with all that it had pending.
+ * What is here stays here, and is pending again; reading goes on from the very next message.
  */
-export async function makeGroupAgain(seat: Seat, partition: PartitionState): Promise<string | undefined> {
-  const { context, spec } = seat
-  const oldest = partition.main.outstanding.first?.id
-  // What is out is delivered again; nothing after it is missed, nothing before it comes twice.
-  const start = oldest === undefined ? (partition.lastRead ?? '0') : idBefore(oldest)
-  if (partition.side !== undefined) await rejoinSide(seat, partition)
-  // An error names one stream of many that were read together; most of them are as they were.
-  const { made, generation } = await joinGroup(seat, partition, start)
-  if (!made) return undefined
-  partition.lastRead = start
-  seat.lose(partition, 'the group or its stream was deleted')
-  context.host.events.emit('warning', {
-    transport: context.host.name,
-    code: 'redis-group-made-again',
-    detail: `Group "${spec.group}" on ${partition.keys.stream} had been deleted, and was made again from ${start === '0' ? 'the start of the stream' : `entry ${start}`}`,
-  })
-  return generation
+export async function restoreGroup(seat: Seat, partition: PartitionState): Promise<void> {
+  const { context, spec, member, owned } = seat
+  const { generation } = partition
+  for (const source of partition.sources) {
+    const ids = partition.unsettled(source)
+    for (let from = 0; from === 0 || from < ids.length; from += CHUNK) {
+      const [made, restored, state, start] = (await context.scripts.run(
+        RESTORE,
+        [source.stream, partition.group.meta, source.later],
+        [
+          spec.group,
+          generation,
+          source.isSide ? 'side' : (partition.lastRead ?? ''),
+          member,
+          owned ? String(context.options.leaseMs) : '0',
+          ...ids.slice(from, from + CHUNK),
+        ],
+      )) as readonly [number, number, number, Buffer]
+      if (source.isSide) source.missing = state === 0
+      if (made === 1 && !source.isSide) reportMadeAgain(seat, partition, String(start), state === 1)
+      else if (made === 0 && restored > 0)
+        context.reports.warn(
+          'redis-consumer-deleted',
+          `Somebody deleted a consumer of group "${spec.group}" on ${source.stream} with entries that it had pending (XGROUP DELCONSUMER); ${restored} that are still being handled were made pending again`,
+        )
+    }
+  }
 }
 
-async function rejoinSide({ context, spec }: Seat, partition: PartitionState): Promise<void> {
-  const { side } = partition.group
-  try {
-    await context.wire.call(side, ['XGROUP', 'CREATE', side, spec.group, '0'])
-  } catch (error) {
-    const code = replyCode(error)
-    if (code === undefined) throw error
-    // The whole stream is gone: whoever publishes a copy for the group makes it again. BUSYGROUP: all is well.
-    if (code === 'ERR') partition.side = undefined
-  }
+function reportMadeAgain(
+  { context, spec }: Seat,
+  { keys }: PartitionState,
+  start: string,
+  streamIsThere: boolean,
+): void {
+  context.reports.warn(
+    'redis-group-made-again',
+    `Group "${spec.group}" on ${keys.stream} had been deleted, and was made again from ${start === '0' ? 'the start of the stream' : `entry ${start}`}`,
+  )
+  if (streamIsThere) return
+  context.host.events.emit('loss', {
+    transport: context.host.name,
+    topic: keys.topic,
+    group: spec.group,
+    count: undefined,
+    position: { partition: keys.partition },
+    reason: DELETED,
+  })
 }

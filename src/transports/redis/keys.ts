@@ -19,9 +19,12 @@ export interface GroupKeys {
   readonly meta: string
   /** Sorted set: entries of the stream that were handed back, by the instant from which they may come again. */
   readonly later: string
+  /** Hash: what is known of attempts at entries of the stream, by their ids; see `AttemptNotes`. */
+  readonly notes: string
   /** Stream of copies for this group alone. */
   readonly side: string
   readonly sideLater: string
+  readonly sideNotes: string
   /** Sorted set of copies for this group alone that are not due. */
   readonly delayed: string
 }
@@ -74,8 +77,10 @@ export class Keys {
       group,
       meta: `${stream}:group:${group}`,
       later: `${stream}:later:${group}`,
+      notes: `${stream}:notes:${group}`,
       side,
       sideLater: `${side}:later`,
+      sideNotes: `${side}:notes`,
       delayed: `${stream}:delayed:${group}`,
     }
   }

@@ -26,6 +26,8 @@ export function linkWire(options: ResolvedRedisOptions, clock: Clock, listener: 
     onUp: (first, downMs, attempts) => listener.up(first, downMs, attempts),
     onDown: (reason) => listener.down(reason),
     onTrouble: (error) => listener.trouble(toConnectError(error, where)),
+    // It blocks in nothing, so nothing can be given to it.
+    onForbidden: () => {},
   })
   return {
     cluster: false,
@@ -60,7 +62,7 @@ export function dedicatedLink(
     readonly responseTimeoutMs: number
   },
   dialOne: () => Promise<NativeClient>,
-  { onUp, onDown }: DedicatedOptions,
+  { onUp, onDown, onForbidden }: DedicatedOptions,
   prepare: (client: NativeClient) => Promise<void>,
 ): Link {
   const link: Link = new Link({
@@ -71,6 +73,7 @@ export function dedicatedLink(
     onDown,
     // The main connection has the same trouble, and tells it.
     onTrouble: () => {},
+    onForbidden,
   })
   return link
 }

@@ -1,5 +1,7 @@
 import type { Clock, Timer } from '../../core/clock.ts'
 import { LinkedList } from '../../core/linked-list.ts'
+import { endConnection, identify } from './connection-identity.ts'
+import type { ConnectionIdentity } from './connection-identity.ts'
 import { LostReplyError, messageOf, NotSentError, replyCode } from './errors.ts'
 import type { Arg, NativeClient } from './given-client.ts'
 import { REPLY_OPTIONS } from './reply-options.ts'
@@ -17,7 +19,12 @@ export interface LinkParts {
   readonly onUp: (first: boolean, downMs: number, attempts: number) => void
   readonly onDown: (reason: string) => void
   readonly onTrouble: (error: unknown) => void
+  /** The former connection could not be closed at the server, for want of a permission. */
+  readonly onForbidden: () => void
 }
+
+/** A read that ends by itself may take that much longer until it has. */
+const BLOCK_MARGIN_MS = 100
 
 /** A command that waits for a connection. */
 class Waiting {
@@ -51,6 +58,11 @@ export class Link {
   #pending = 0
   #progressAt = 0
   #allowanceMs: number
+  #identity: ConnectionIdentity | undefined
+  /** Until then (monotonic) the server may still give messages to a read of the former connection. */
+  #blockedUntil = 0
+  #waitForBlock: Timer | undefined
+  #stopWaiting: () => void = () => {}
 
   constructor(parts: LinkParts) {
     this.#parts = parts
@@ -63,6 +75,11 @@ export class Link {
 
   get closed(): boolean {
     return this.#state === 'closed'
+  }
+
+  /** What the server calls the connection that is up, or was last. */
+  get identity(): ConnectionIdentity | undefined {
+    return this.#identity
   }
 
   /** Connects once; rejects when that fails. From then on it reconnects by itself. */
@@ -99,6 +116,8 @@ export class Link {
     this.#state = 'closed'
     this.#retry?.cancel()
     this.#watch?.cancel()
+    this.#waitForBlock?.cancel()
+    this.#stopWaiting()
     const client = this.#client
     this.#client = undefined
     client?.destroy()
@@ -117,6 +136,7 @@ export class Link {
       if (this.#watch === undefined) this.#armWatch(this.#allowanceMs)
     }
     this.#allowanceMs = this.#parts.responseTimeoutMs + blockMs
+    if (blockMs > 0) this.#blockedUntil = this.#parts.clock.monotonic() + blockMs + BLOCK_MARGIN_MS
     return client.sendCommand(args, REPLY_OPTIONS).then(
       (reply) => {
         this.#answered(client)
@@ -168,6 +188,9 @@ export class Link {
     client.on('end', () => onError(new Error('the connection was closed')))
     try {
       await this.#parts.prepare(client)
+      const identity = await identify((args) => client.sendCommand(args, REPLY_OPTIONS))
+      await this.#endFormer(client)
+      this.#identity = identity
       if (broken !== undefined) throw broken instanceof Error ? broken : new Error(messageOf(broken))
     } catch (error) {
       client.destroy()
@@ -178,6 +201,25 @@ export class Link {
       throw new NotSentError('The connection was closed while it was made')
     }
     this.#established(client)
+  }
+
+  /**
+   * The server may not know that the former connection is lost. A read that blocks there would be given messages, under our name,
+   * after we have looked for what was lost: newer ones would overtake them.
+   */
+  async #endFormer(client: NativeClient): Promise<void> {
+    const { clock, onForbidden } = this.#parts
+    if (this.#identity !== undefined) {
+      const ended = await endConnection((args) => client.sendCommand(args, REPLY_OPTIONS), this.#identity)
+      if (ended === 'ended') return
+      if (this.#identity.address !== '') onForbidden()
+    }
+    const leftMs = this.#blockedUntil - clock.monotonic()
+    if (leftMs <= 0) return
+    await new Promise<void>((resolve) => {
+      this.#waitForBlock = clock.setTimer(leftMs, resolve)
+      this.#stopWaiting = resolve
+    })
   }
 
   #established(client: NativeClient): void {

@@ -4,10 +4,12 @@ import type { Claimer } from './claimer.ts'
 import { cutOff } from './cut-off.ts'
 import { handBack } from './hand-back.ts'
 import { Housekeeping } from './housekeeping.ts'
-import { joinGroup, makeGroupAgain } from './join-group.ts'
+import { refusesEverybody, replyCode } from './errors.ts'
+import { joinGroup, restoreGroup } from './join-group.ts'
 import type { MembershipKeys } from './keys.ts'
+import type { ResolvedRedisOptions } from './options.ts'
 import { PartitionState } from './partition-state.ts'
-import type { Reader } from './reader.ts'
+import type { Readers } from './readers.ts'
 import { ACQUIRE, BEAT, RELEASE, TICK } from './scripts/group.ts'
 import { LEAVE } from './scripts/settle.ts'
 import type { Seat } from './seat.ts'
@@ -16,6 +18,9 @@ import { startId } from './start-id.ts'
 
 /** A partition that another member is about to give up is asked for again so soon. */
 const ACQUIRE_AGAIN_MS = 100
+const SILENT_POLLS = 4
+const MIN_SILENT_MS = 1_000
+const LEAVE_AT_ONCE = 500
 
 /** What a membership needs of its subscription. */
 export interface MembershipParts {
@@ -23,7 +28,7 @@ export interface MembershipParts {
   readonly claimer: Claimer
   readonly topic: string
   readonly partitions: number
-  readonly readerOf: (partition: PartitionState) => Reader
+  readonly readers: Readers
   /** Come back with `tick` no later than that. */
   readonly soon: (ms: number) => void
 }
@@ -31,7 +36,7 @@ export interface MembershipParts {
 /** One member's part in one topic of its group: signs of life, and the partitions that it has. */
 export class Membership {
   readonly topic: string
-  readonly partitions: readonly PartitionState[]
+  readonly partitions: PartitionState[]
   readonly #parts: MembershipParts
   readonly #keys: MembershipKeys
   readonly #revoking = new Set<Promise<void>>()
@@ -39,6 +44,9 @@ export class Membership {
   /** While there are others, partitions go to those. */
   paused = false
   #mixed = false
+  /** There are other members. */
+  #shared = false
+  #countedAt: number
   #left = false
 
   constructor(parts: MembershipParts) {
@@ -46,12 +54,21 @@ export class Membership {
     this.topic = parts.topic
     this.#parts = parts
     this.#keys = context.keys.membership(parts.topic, spec.group)
-    this.partitions = Array.from({ length: parts.partitions }, (_, index) => {
-      const keys = context.keys.partition(parts.topic, index)
-      return new PartitionState(keys, context.keys.group(keys, spec.group))
-    })
+    this.partitions = Array.from({ length: parts.partitions }, (_, index) => this.#make(index, parts.partitions))
     this.#housekeeping = new Housekeeping(parts.seat)
-    for (const { keys } of this.partitions) context.retention.watch(keys, parts.partitions)
+    this.#countedAt = context.host.clock.monotonic()
+  }
+
+  #make(index: number, count: number): PartitionState {
+    const { context, spec } = this.#parts.seat
+    const keys = context.keys.partition(this.topic, index)
+    context.retention.watch(keys, count)
+    return new PartitionState(keys, context.keys.group(keys, spec.group))
+  }
+
+  /** Others have partitions of this topic, and this member has none. */
+  get standby(): boolean {
+    return this.#shared && this.partitions.every(({ phase }) => phase === 'idle')
   }
 
   /** Creates the group where it is missing. */
@@ -61,12 +78,32 @@ export class Membership {
       throw new UnsupportedError(
         `redis can't be used for the consumer of "${this.topic}": order 'strict' needs a topic of one partition, and this one was made with ${this.partitions.length}. Use a new topic with topicPartitions: { "${this.topic}": 1 }, or order 'key'.`,
       )
-    await Promise.all(
-      this.partitions.map(async (partition) => {
-        const { generation } = await joinGroup(seat, partition, startId(from, partition.keys.partition))
-        if (!seat.owned) this.#hold(partition, generation)
-      }),
+    await Promise.all(this.partitions.map((partition) => this.#joinOne(partition, from)))
+  }
+
+  async #joinOne(partition: PartitionState, from: StartFrom): Promise<void> {
+    const { seat } = this.#parts
+    const generation = await joinGroup(seat, partition, startId(from, partition.keys.partition))
+    if (!seat.owned) this.#hold(partition, generation)
+  }
+
+  /**
+   * Somebody changed the number of partitions of the topic, or lost it and made it again: publishers may write to any that
+   * anybody knows of, so all are read. Messages that are there already have been seen by nobody.
+   */
+  async grow(count: number): Promise<void> {
+    const { seat, readers } = this.#parts
+    const known = this.partitions.length
+    if (count <= known || this.#left) return
+    if (seat.spec.order === 'strict') return
+    seat.context.reports.warnOnce(
+      'redis-partitions',
+      `The topic "${this.topic}" had ${known} partitions, and has ${count} by now; they are all read, but keys that moved to another partition have lost their order. Don't change the number of partitions of a topic that is in use.`,
     )
+    const added = Array.from({ length: count - known }, (_, at) => this.#make(known + at, count))
+    await readers.connect(added)
+    await Promise.all(added.map((partition) => this.#joinOne(partition, 'earliest')))
+    this.partitions.push(...added)
   }
 
   #hold(partition: PartitionState, generation: string): void {
@@ -75,7 +112,7 @@ export class Membership {
     // What its former owner left comes before anything new.
     if (this.#parts.seat.owned) this.#parts.claimer.recover(partition.main, 'all')
     partition.sweptAt = this.#parts.seat.context.host.clock.monotonic()
-    this.#parts.readerOf(partition).add(partition)
+    this.#parts.readers.of(partition).add(partition)
   }
 
   // --- signs of life -----------------------------------------------------------------------------------------------
@@ -98,6 +135,13 @@ export class Membership {
         }),
       )
     }
+    // Lost because the group was moved: without owners, all partitions are read by all.
+    if (!this.#parts.seat.owned)
+      await Promise.all(
+        this.partitions
+          .filter(({ phase }) => phase === 'idle')
+          .map((partition) => this.#joinOne(partition, 'earliest')),
+      )
     if (changes.assigned.length + changes.revoked.length > 0) {
       const { spec, context } = this.#parts.seat
       context.host.events.emit('rebalance', {
@@ -112,6 +156,7 @@ export class Membership {
       this.partitions.filter(({ phase }) => phase !== 'idle').map((partition) => this.#renew(partition)),
     )
     this.#housekeeping.sweepConsumers(this.partitions)
+    await this.#lookForPartitions()
   }
 
   get #kind(): 'k' | 'p' | 'n' {
@@ -123,11 +168,15 @@ export class Membership {
   async #beat(): Promise<ReadonlySet<number> | undefined> {
     const { seat } = this.#parts
     const { context, member, owned } = seat
+    const { leaseMs } = context.options
     const reply = (await context.scripts.run(
       BEAT,
       [this.#keys.members, this.#keys.assignment],
-      [member, String(context.options.leaseMs), String(this.partitions.length), this.#kind, '0'],
+      [member, String(leaseMs), String(this.partitions.length), this.#kind, '0', String(silentMs(context.options))],
     )) as readonly number[]
+    context.reports.accepted('upkeep')
+    this.#shared = (reply[0] as number) > 1
+    await this.grow(reply[2] as number)
     if (reply[1] === 1 && !this.#mixed) {
       context.host.events.emit('warning', {
         transport: context.host.name,
@@ -136,28 +185,31 @@ export class Membership {
       })
     }
     this.#mixed = reply[1] === 1
-    return owned ? new Set(reply.slice(2)) : undefined
+    return owned ? new Set(reply.slice(3)) : undefined
   }
 
   async #acquire(partition: PartitionState): Promise<boolean> {
-    const { seat, readerOf, soon } = this.#parts
-    const { context, member } = seat
+    const { seat, readers, soon } = this.#parts
+    const { context, member, spec } = seat
     const { clock } = context.host
-    const reader = readerOf(partition)
+    const reader = readers.of(partition)
     // A read from before must have ended: what it still brings would come after we had looked for what is pending.
     await reader.remove(partition)
     const askedAt = clock.monotonic()
     const reply = (await context.scripts.run(
       ACQUIRE,
-      [partition.group.meta],
-      [member, String(context.options.leaseMs), reader.connection],
-    )) as readonly [number, number | Buffer, Buffer?]
+      [partition.group.meta, partition.keys.stream],
+      [member, String(context.options.leaseMs), reader.connection, spec.group],
+    )) as readonly [number, number | Buffer, Buffer?, Buffer?, Buffer?]
     if (reply[0] === 0) {
       soon(Math.min(ACQUIRE_AGAIN_MS, Number(reply[1]) + 1))
       return false
     }
     const former = String(reply[2] ?? '')
     if (former !== '') await cutOff(context, partition, former)
+    const dead = String(reply[3] ?? '')
+    partition.former = dead === '' ? undefined : { member: dead, floor: String(reply[4] ?? '') }
+    partition.lastRead = undefined
     // It left while it was asking: the lease ends by itself.
     if (this.#left) return false
     partition.leaseUntil = askedAt + context.options.leaseMs
@@ -171,43 +223,73 @@ export class Membership {
     const { clock } = context.host
     const { keys, group, generation } = partition
     const askedAt = clock.monotonic()
-    const connection = this.#parts.readerOf(partition).connection
-    const reply = (await context.scripts.run(
-      TICK,
-      [keys.stream, group.meta, group.later, group.side, group.sideLater, keys.delayed, group.delayed],
-      [spec.group, member, generation, owned ? String(context.options.leaseMs) : '0', connection],
-    )) as readonly [number, Buffer, number, number, number, number]
+    const connection = this.#parts.readers.of(partition).connection
+    const { floor } = partition
+    const out = partition.unsettled(partition.main)
+    let reply: readonly [number, Buffer, number, number, number, number, number]
+    try {
+      reply = (await context.scripts.run(
+        TICK,
+        [keys.stream, group.meta, group.later, group.side, group.sideLater, keys.delayed, group.delayed],
+        [
+          spec.group,
+          member,
+          generation,
+          owned ? String(context.options.leaseMs) : '0',
+          connection,
+          floor,
+          !owned || out.length > 0 ? '1' : '0',
+        ],
+      )) as typeof reply
+    } catch (error) {
+      // Then nobody can take it over either: what is being handled here stays ours. Not where another server may have become the
+      // primary meanwhile.
+      const alone = context.options.sentinel === undefined && !context.wire.cluster
+      if (alone && refusesEverybody(error) && partition.generation === generation)
+        partition.leaseUntil = askedAt + context.options.leaseMs
+      throw error
+    }
     if (partition.generation !== generation || partition.phase === 'idle') return
-    const [ours, current, hasSide, later, sideLater, delayed] = reply
+    const [ours, current, hasSide, later, sideLater, delayed, pending] = reply
     if (ours === 0) {
-      await this.#disowned(partition, String(current))
+      this.#disowned(partition, String(current))
       return
     }
     if (owned) partition.leaseUntil = askedAt + context.options.leaseMs
     if (delayed >= 0) soon(delayed + 1)
+    // Out before we asked, and out still: pending at the server, unless somebody deleted the group, or our consumer.
+    if (pending === -2 || (pending >= 0 && pending < stillOut(partition, out))) seat.repair(partition)
     if (partition.phase !== 'held') return
-    if (hasSide === 1 && partition.side === undefined) this.#addSide(partition)
+    if (hasSide === 1) {
+      if (partition.side === undefined) this.#addSide(partition)
+      else partition.side.missing = false
+    }
     claimer.expect(partition.main, later)
     if (partition.side !== undefined) claimer.expect(partition.side, sideLater)
     this.#sweep(partition)
-    this.#parts.readerOf(partition).wake()
+    this.#parts.readers.of(partition).wake()
   }
 
-  async #disowned(partition: PartitionState, current: string): Promise<void> {
+  #disowned(partition: PartitionState, current: string): void {
     const { seat } = this.#parts
+    if (current === '') {
+      // What is kept of the group was deleted: what we have here is still ours.
+      seat.repair(partition)
+      return
+    }
     seat.lose(partition, 'the group was moved, or another member has taken the partition over')
     if (seat.owned) {
       // Moved, not taken: it is ours to take again, at once.
       this.#parts.soon(1)
       return
     }
-    this.#hold(partition, current === '' ? (await joinGroup(seat, partition, '0')).generation : current)
+    this.#hold(partition, current)
   }
 
   #addSide(partition: PartitionState): void {
     partition.side = new Source(partition, true)
     this.#parts.claimer.recover(partition.side, this.#parts.seat.owned ? 'all' : 'mine')
-    this.#parts.readerOf(partition).refresh()
+    this.#parts.readers.of(partition).refresh()
   }
 
   /** What nobody has renewed for a lease belonged to somebody who died. With jitter, so that members don't do it all at once. */
@@ -237,17 +319,17 @@ export class Membership {
 
   /** Finishes what is out, within a bound, before another member may begin. */
   async #handOver(partition: PartitionState): Promise<void> {
-    const { seat, readerOf } = this.#parts
+    const { seat, readers } = this.#parts
     const { context, member } = seat
-    await readerOf(partition).remove(partition)
+    await readers.of(partition).remove(partition)
     for (const source of partition.sources) await handBack(seat, source, source.takeReady())
     await this.#quiet(partition)
     if (partition.phase !== 'revoking') return
     if (partition.outstanding > 0)
       seat.lose(partition, 'the partition was handed over before its messages were handled')
     partition.phase = 'idle'
-    const { generation } = partition
-    await context.scripts.run(RELEASE, [partition.group.meta], [member, generation])
+    const { floor, generation } = partition
+    await context.scripts.run(RELEASE, [partition.group.meta], [member, generation, floor])
     if (partition.generation === generation) partition.generation = ''
   }
 
@@ -277,34 +359,66 @@ export class Membership {
   async leave(): Promise<void> {
     this.#left = true
     const { seat } = this.#parts
-    const { context, member, owned, spec } = seat
+    const { context, member, owned } = seat
     const { scripts, options } = context
     await Promise.all(
-      this.partitions.flatMap((partition) => {
-        const { generation, sources, group } = partition
-        const leaving = sources.map((source) => scripts.run(LEAVE, [source.stream, source.later], [spec.group, member]))
-        // In one write with the above, and so after it.
-        if (owned && generation !== '') leaving.push(scripts.run(RELEASE, [group.meta], [member, generation]))
+      this.partitions.map(async (partition) => {
+        const { generation, sources, group, floor } = partition
         partition.phase = 'idle'
         partition.generation = ''
-        return leaving
+        await Promise.all(sources.map((source) => this.#leaveSource(source)))
+        if (owned && generation !== '') await scripts.run(RELEASE, [group.meta], [member, generation, floor])
       }),
     )
     await scripts.run(
       BEAT,
       [this.#keys.members, this.#keys.assignment],
-      [member, String(options.leaseMs), String(this.partitions.length), this.#kind, '1'],
+      [member, String(options.leaseMs), String(this.partitions.length), this.#kind, '1', String(silentMs(options))],
     )
   }
 
-  /** The group is gone from the server, or its stream is: made again, so that reading goes on from the very next message. */
-  async repair(partition: PartitionState): Promise<void> {
-    const { seat, soon } = this.#parts
-    const generation = await makeGroupAgain(seat, partition)
-    if (generation === undefined) return
-    if (!seat.owned) this.#hold(partition, generation)
-    else soon(1)
+  /** In steps, none of which holds the server up. */
+  async #leaveSource({ stream, later, notes }: Source): Promise<void> {
+    const { context, spec, member } = this.#parts.seat
+    const args = [spec.group, member, String(LEAVE_AT_ONCE)]
+    while (Number(await context.scripts.run(LEAVE, [stream, later, notes], args)) === 1);
   }
+
+  /** Sets right what somebody deleted under us. */
+  async repair(partition: PartitionState): Promise<void> {
+    const { seat, claimer, soon } = this.#parts
+    if (partition.phase === 'idle') return
+    try {
+      await restoreGroup(seat, partition)
+    } catch (error) {
+      if (replyCode(error) !== 'FENCED') throw error
+      seat.lose(partition, 'the group was deleted, and another member has made it again')
+    }
+    // What was being looked for has not been found without the group.
+    for (const source of partition.sources) claimer.recover(source, seat.owned ? 'all' : 'mine')
+    soon(1)
+  }
+
+  /** The list of topics may say something else by now than when we joined. */
+  async #lookForPartitions(): Promise<void> {
+    const { context } = this.#parts.seat
+    const now = context.host.clock.monotonic()
+    if (now - this.#countedAt < context.options.leaseMs) return
+    this.#countedAt = now
+    await this.grow(await context.topics.partitions(this.topic, this.partitions.length))
+  }
+}
+
+/** A member that has not been heard of for so long counts no more in the shares of the others. */
+function silentMs({ leaseMs, pollMs }: ResolvedRedisOptions): number {
+  return Math.min(leaseMs, Math.max(MIN_SILENT_MS, SILENT_POLLS * pollMs))
+}
+
+/** How many of these are still here and not being settled. */
+function stillOut(partition: PartitionState, ids: readonly string[]): number {
+  if (ids.length === 0) return 0
+  const now = new Set(partition.unsettled(partition.main))
+  return ids.reduce((count, id) => count + (now.has(id) ? 1 : 0), 0)
 }
 
 function nameOf({ keys }: PartitionState): string {

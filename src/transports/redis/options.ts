@@ -10,9 +10,13 @@ export interface RedisOptions {
    * object: `?maxLen=100000`. Default `redis://127.0.0.1:6379`.
    */
   readonly url?: string | undefined
+  /** Name or address of the server, instead of one in the URL. Default 127.0.0.1. */
   readonly host?: string | undefined
+  /** Port of the server. Default 6379. */
   readonly port?: number | undefined
+  /** ACL user to log in as. Default: the user `default`. */
   readonly username?: string | undefined
+  /** Password to log in with. Default: none. */
   readonly password?: string | undefined
   /** Number of the database. Default 0. */
   readonly database?: number | undefined
@@ -25,19 +29,21 @@ export interface RedisOptions {
   readonly client?: GivenClient | undefined
   /** Nodes of a Redis Cluster; the others are found by themselves. In place of host and port. */
   readonly cluster?: { readonly nodes: readonly RedisNodeOption[] } | undefined
-  /** The primary is asked for from these sentinels, at every connect anew. In place of host and port. */
+  /** These sentinels are asked for the primary at every connect. In place of host and port. */
   readonly sentinel?: RedisSentinelOptions | undefined
   /** Addresses that servers announce, and how they are reached from here: `{ '10.0.0.1:6379': { host, port } }`. */
   readonly nodeAddressMap?: Readonly<Record<string, RedisNode>> | undefined
   /**
-   * About how many messages a topic keeps; older ones that every group has acked are removed. Either this or `maxAgeMs` is
-   * required: a stream has no end of its own.
+   * About how many messages a topic keeps; older ones that every group has acked are removed. What a group has not acked stays,
+   * see `trimUnacked`. A stream has no end of its own, so there is always a limit.
+   *
+   * @default 100_000 when `maxAgeMs` is not set either, otherwise none
    */
   readonly maxLen?: number | undefined
-  /** About how long a topic keeps its messages, in ms. */
+  /** About how long a topic keeps its messages, in ms. Default: any time, within `maxLen`. */
   readonly maxAgeMs?: number | undefined
   /**
-   * Remove also what some group has not acked, and tell it as `loss`. Default false: then the stream grows beyond its limit
+   * Remove also what some group has not acked, and report it as a `loss` event. Default false: then the stream grows beyond its limit
    * and a `warning` names the group that holds it.
    */
   readonly trimUnacked?: boolean | undefined
@@ -55,9 +61,9 @@ export interface RedisOptions {
   readonly pollMs?: number | undefined
   /** How long a member that hands a partition to another one waits for its running handlers, in ms. Default 10,000. */
   readonly handoverTimeoutMs?: number | undefined
-  /** Most for making a connection, in ms. Default 5,000. */
+  /** Time limit of one attempt to connect, in ms. Default 5,000. */
   readonly connectTimeoutMs?: number | undefined
-  /** A connection that owes a reply for so long is given up and made anew, in ms. Default 15,000. */
+  /** A connection that owes a reply for so long is closed and replaced, in ms. Default 15,000. */
   readonly responseTimeoutMs?: number | undefined
   /** First pause before connecting again, doubled each time with jitter, in ms. Default 50. */
   readonly reconnectBaseMs?: number | undefined
@@ -79,7 +85,9 @@ export interface RedisOptions {
 }
 
 export interface RedisNode {
+  /** Name or address. */
   readonly host: string
+  /** Port. */
   readonly port: number
 }
 
@@ -90,9 +98,11 @@ export type RedisNodeOption = string | RedisNode
 export interface RedisSentinelOptions {
   /** The primary's name: `mymaster`. */
   readonly name: string
+  /** The sentinels; one that answers is enough. */
   readonly nodes: readonly RedisNodeOption[]
   /** Credentials of the sentinels themselves; those of Redis stand outside. */
   readonly username?: string | undefined
+  /** Password of the sentinels. */
   readonly password?: string | undefined
   /** TLS to the sentinels. Default: as to Redis. */
   readonly tls?: boolean | ConnectionOptions | undefined
@@ -115,6 +125,8 @@ export interface ResolvedRedisOptions {
   readonly maxAgeMs: number | undefined
   readonly trimUnacked: boolean
   readonly partitions: number
+  /** The number of partitions was asked for, and is not the default. */
+  readonly givenPartitions: boolean
   readonly topicPartitions: Readonly<Record<string, number>>
   readonly prefix: string
   readonly leaseMs: number
@@ -153,6 +165,7 @@ export const REDIS_DEFAULTS = {
   reconnectMaxMs: 2_000,
   maxMessageBytes: 16_777_216,
   waitTimeoutMs: 1_000,
+  maxLen: 100_000,
 } as const
 
 const MAX_PARTITIONS = 1_024
@@ -176,9 +189,10 @@ export function resolveRedisOptions(given: RedisOptions): ResolvedRedisOptions {
     clusterNodes: reader.has('cluster') ? nodes(reader.nested('cluster'), REDIS_DEFAULTS.port) : undefined,
     sentinel: reader.has('sentinel') ? sentinelOption(reader.nested('sentinel'), tls) : undefined,
     nodeAddressMap: reader.raw('nodeAddressMap') as Readonly<Record<string, RedisNode>> | undefined,
-    maxLen: reader.integer('maxLen', undefined, { min: 1 }),
+    maxLen: reader.integer('maxLen', reader.has('maxAgeMs') ? undefined : REDIS_DEFAULTS.maxLen, { min: 1 }),
     maxAgeMs: reader.integer('maxAgeMs', undefined, { min: 1 }),
     trimUnacked: reader.boolean('trimUnacked', false),
+    givenPartitions: reader.has('partitions'),
     partitions: reader.integer('partitions', REDIS_DEFAULTS.partitions, { min: 1, max: MAX_PARTITIONS }),
     topicPartitions: topicPartitions(reader),
     prefix: prefixOption(reader),
@@ -195,16 +209,6 @@ export function resolveRedisOptions(given: RedisOptions): ResolvedRedisOptions {
     checkServer: reader.boolean('checkServer', true),
     native: (reader.has('native') ? (reader.raw('native') as Readonly<Record<string, unknown>>) : {}) ?? {},
   }
-  if (
-    resolved.maxLen === undefined &&
-    resolved.maxAgeMs === undefined &&
-    !reader.has('maxLen') &&
-    !reader.has('maxAgeMs')
-  )
-    reader.problem(
-      'maxLen',
-      'is required, or maxAgeMs: a Redis stream grows without end. For example maxLen: 1_000_000, or redis://host?maxLen=1000000',
-    )
   if (resolved.pollMs * 2 > resolved.leaseMs) reader.problem('pollMs', 'must be at most half of leaseMs')
   refuseTwoPlaces(reader)
   reader.done()

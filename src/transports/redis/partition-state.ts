@@ -1,6 +1,8 @@
 import type { GroupKeys, PartitionKeys } from './keys.ts'
+import { compareIds } from './delivery.ts'
 import type { RedisDelivery } from './delivery.ts'
 import { Source } from './source.ts'
+import { idBefore } from './start-id.ts'
 
 /**
  * `idle`: not ours. `held`: ours to read. `revoking`: on its way to another member; what is out is finished first.
@@ -22,6 +24,10 @@ export class PartitionState {
   sweptAt = 0
   /** Id of the newest entry that was read, to go on from if the group is deleted under us. */
   lastRead: string | undefined = undefined
+  /** The group was made again: entries up to here may have been handed out before. */
+  againUntil: string | undefined = undefined
+  /** A member that owned it died; its name, and the floor that it left. */
+  former: { readonly member: string; readonly floor: string } | undefined = undefined
   #quiet: (() => void)[] = []
 
   constructor(keys: PartitionKeys, group: GroupKeys) {
@@ -36,6 +42,26 @@ export class PartitionState {
 
   get outstanding(): number {
     return this.main.outstanding.size + (this.side?.outstanding.size ?? 0)
+  }
+
+  /**
+   * Everything up to here has been acked, or handed back with a place in the set of those; empty while that isn't known.
+   */
+  get floor(): string {
+    if (!this.main.readable || this.former !== undefined) return ''
+    let oldest = this.main.ready[0]?.id
+    for (let delivery = this.main.outstanding.first; delivery !== undefined; delivery = delivery.next)
+      if (oldest === undefined || compareIds(delivery.id, oldest) < 0) oldest = delivery.id
+    return oldest === undefined ? (this.lastRead ?? '') : idBefore(oldest)
+  }
+
+  /** Ids of what is here of one of its streams and not being settled: certainly pending. */
+  unsettled(source: Source): string[] {
+    const ids: string[] = []
+    for (let delivery = source.outstanding.first; delivery !== undefined; delivery = delivery.next)
+      if (!delivery.settled) ids.push(delivery.id)
+    for (const { id } of source.ready) ids.push(id)
+    return ids
   }
 
   /** Takes everything back that is out, marks it lost, and forgets what waits here. */

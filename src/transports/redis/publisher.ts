@@ -8,6 +8,7 @@ import { asArgument } from './mapping.ts'
 import { Routes } from './routes.ts'
 import type { Lane } from './routes.ts'
 import { tooLarge } from './too-large.ts'
+import { explainWrongType } from './wrong-type.ts'
 import { DELAY, PUBLISH, PUBLISH_SIDE } from './scripts/publish.ts'
 
 /** A script holds the whole server up while it runs: that many messages are a fraction of a millisecond. */
@@ -35,17 +36,11 @@ export class RedisPublisher {
   readonly #delayed: DelayedMover
   /** Batches that wait for the partitions of a new topic; later ones wait behind them, or they would overtake. */
   #preparing: Promise<void> | undefined
-  #refusal: string | undefined
 
   constructor(context: RedisContext) {
     this.#context = context
     this.#routes = new Routes(context.keys, context.topics, context.retention)
-    this.#delayed = new DelayedMover(context.host, context.scripts)
-  }
-
-  /** Why the server takes nothing at the moment, if so. */
-  get refusal(): string | undefined {
-    return this.#refusal
+    this.#delayed = new DelayedMover(context.host, context.scripts, context.reports)
   }
 
   publish(batch: readonly OutgoingMessage[], signal: AbortSignal | undefined): Promise<readonly PublishOutcome[]> {
@@ -169,7 +164,7 @@ export class RedisPublisher {
         this.#accepted(lane, indexes.length)
       },
       (error: unknown) => {
-        this.#refused(error)
+        this.#context.reports.refused(error)
         for (const index of indexes)
           outcomes[index] ??= { error: toPublishError(error, (batch[index] as OutgoingMessage).topic, signal?.reason) }
       },
@@ -192,7 +187,7 @@ export class RedisPublisher {
         this.#accepted(lane, 1)
       },
       (error: unknown) => {
-        this.#refused(error)
+        this.#context.reports.refused(error)
         outcomes[index] ??= { error: toPublishError(error, message.topic, signal?.reason) }
       },
     )
@@ -214,7 +209,9 @@ export class RedisPublisher {
       await scripts.run(PUBLISH_SIDE, [group.side], [group.group, ...fields], signal)
       return undefined
     }
-    return wire.call(stream, ['XADD', stream, '*', ...fields], signal)
+    return wire.call(stream, ['XADD', stream, '*', ...fields], signal).catch(async (error: unknown) => {
+      throw replyCode(error) === 'WRONGTYPE' ? await explainWrongType(wire, [stream], error) : error
+    })
   }
 
   /** With option `wait`, a message counts when so many replicas have it. Sent at once behind the messages. */
@@ -233,23 +230,7 @@ export class RedisPublisher {
   // --- how it went -------------------------------------------------------------------------------------------------
 
   #accepted(lane: Lane, count: number): void {
-    this.#refusal = undefined
+    this.#context.reports.accepted('message')
     if (lane.watched !== undefined) this.#context.retention.grew(lane.watched, count)
-  }
-
-  /** Says once that the server takes nothing, and not for every message. */
-  #refused(error: unknown): void {
-    const code = replyCode(error)
-    if (code !== 'OOM' && code !== 'MISCONF') return
-    const detail = code === 'OOM' ? 'Redis is out of memory (maxmemory)' : 'Redis can not write to its disk'
-    if (this.#refusal === undefined) {
-      const { name, events } = this.#context.host
-      events.emit('warning', {
-        transport: name,
-        code: code === 'OOM' ? 'redis-out-of-memory' : 'redis-disk',
-        detail: `${detail}: publishing fails until that has ended; consumers go on`,
-      })
-    }
-    this.#refusal = detail
   }
 }

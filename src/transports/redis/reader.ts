@@ -41,15 +41,17 @@ export class Reader {
   readonly #link: Link
   readonly #onConnected: (reader: Reader) => void
   #byStream = new Map<string, Source>()
-  /** The connection's id and address at the server; empty when it can't be told. */
-  #connection = ''
-  #id = ''
   #usable = false
   #wakeable = true
   #read: Read | undefined
   #woken: (() => void) | undefined
   #next = 0
-  #emptySingles = 0
+  /** Some source is not read because it holds its share. */
+  #skipsFull = false
+  /** Streams are asked by turns, because one read of all brought more than there is credit for. */
+  #byTurns = false
+  /** Streams that were asked by turns and had nothing, one after the other. */
+  #emptyTurns = 0
   #stopped = false
   #loop: Promise<void> = Promise.resolve()
 
@@ -59,11 +61,16 @@ export class Reader {
     this.#key = key
     this.#onConnected = onConnected
     this.#link = seat.context.wire.dedicated(key, {
-      onUp: (link) => void this.#identify(link),
+      onUp: (link) => {
+        if (link.identity === undefined) this.#wakeable = false
+        this.#usable = true
+        this.#onConnected(this)
+        this.wake()
+      },
       onDown: () => {
         this.#usable = false
-        this.#connection = ''
       },
+      onForbidden: () => seat.context.reports.killForbidden(),
     })
   }
 
@@ -73,8 +80,10 @@ export class Reader {
     this.#loop = this.#run()
   }
 
+  /** The connection's id and address at the server; empty when it can't be told. */
   get connection(): string {
-    return this.#connection
+    const identity = this.#usable ? this.#link.identity : undefined
+    return identity === undefined || identity.address === '' ? '' : `${identity.id} ${identity.address}`
   }
 
   get partitions(): ReadonlySet<PartitionState> {
@@ -92,6 +101,13 @@ export class Reader {
     const read = this.#read
     if (read?.blocks === true && this.#sources().some((source) => !read.sources.has(source))) void this.interrupt()
     this.wake()
+  }
+
+  /** Something was settled: what held its share may be readable again. */
+  settled(): void {
+    if (!this.#skipsFull) return
+    this.#skipsFull = false
+    this.refresh()
   }
 
   /** Reads no more from it. Resolves when no read that names it is under way. */
@@ -152,9 +168,18 @@ export class Reader {
     const soon = this.#seat.context.host.clock.monotonic() + this.#seat.context.options.leaseMs * LEASE_MARGIN
     for (const partition of this.#partitions) {
       if (partition.phase !== 'held' || (this.#seat.owned && partition.leaseUntil <= soon)) continue
-      for (const source of partition.sources) if (source.readable) found.push(source)
+      for (const source of partition.sources) if (source.readable && !this.#isFull(source)) found.push(source)
     }
     return found
+  }
+
+  /** It holds its share. It is read again when half of that has been settled, and not for each message. */
+  #isFull(source: Source): boolean {
+    const { share } = this.#seat.intake
+    const here = source.outstanding.size + source.ready.length
+    source.full = source.full ? here > share / 2 : here >= share
+    if (source.full) this.#skipsFull = true
+    return source.full
   }
 
   #plan(): Plan | undefined {
@@ -167,12 +192,16 @@ export class Reader {
     if (sources.length === 0) return undefined
     if (sources.length <= room)
       return { sources, count: Math.floor(room / sources.length), blockMs: this.#blockMs(sources) }
-    // COUNT holds for each stream: with less credit than streams they are asked one by one, until none has anything.
-    if (this.#emptySingles < sources.length) {
-      const source = sources[this.#next++ % sources.length] as Source
-      return { sources: [source], count: room, blockMs: 0 }
+    // COUNT holds for each stream: with less credit than streams, what is read beyond it waits here; or, where it must not wait
+    // because others could have it, streams with a backlog are asked by turns.
+    if (this.#seat.owned || !this.#byTurns || this.#emptyTurns >= sources.length) {
+      this.#byTurns = false
+      return { sources, count: 1, blockMs: this.#blockMs(sources) }
     }
-    return { sources, count: 1, blockMs: this.#blockMs(sources) }
+    const from = this.#next % sources.length
+    const turn = [...sources.slice(from, from + room), ...sources.slice(0, Math.max(0, from + room - sources.length))]
+    this.#next = from + room
+    return { sources: turn, count: 1, blockMs: 0 }
   }
 
   /** No read may go on after the lease has ended: it would be given what belongs to somebody else. */
@@ -196,8 +225,13 @@ export class Reader {
     this.#byStream = new Map(sources.map((source) => [source.stream, source]))
     try {
       const reply = (await this.#link.call(args, undefined, blockMs)) as Reply
-      this.#emptySingles = reply === null ? (blockMs > 0 ? 0 : this.#emptySingles + 1) : 0
-      if (reply !== null) this.#take(reply, sources, generations)
+      if (reply === null) {
+        if (blockMs === 0) this.#emptyTurns += sources.length
+        return
+      }
+      this.#emptyTurns = 0
+      if (reply.length > this.#seat.intake.room()) this.#byTurns = true
+      this.#take(reply, sources, generations)
     } catch (error) {
       await this.#failed(error, sources)
     }
@@ -214,7 +248,8 @@ export class Reader {
       const deliveries: RedisDelivery[] = []
       for (const [bytes, fields] of entries) {
         const id = bytes.toString('latin1')
-        deliveries.push(new RedisDelivery(source, id, reader.read(fields, { topic, partition, id }), 1, heldUntil))
+        const message = reader.read(fields, { topic, partition, id })
+        deliveries.push(new RedisDelivery(source, id, message, heldUntil, source.knownOf(id)))
       }
       if (!source.isSide) source.partition.lastRead = deliveries.at(-1)?.id
       this.#seat.intake.offer(source, deliveries)
@@ -237,6 +272,7 @@ export class Reader {
       return
     }
     if (!isPassing(error)) this.#seat.tellError(error, `reading group "${this.#seat.spec.group}"`)
+    else this.#seat.context.reports.refused(error)
     await this.#pause()
   }
 
@@ -253,42 +289,23 @@ export class Reader {
 
   // --- the connection ----------------------------------------------------------------------------------------------
 
-  async #identify(link: Link): Promise<void> {
-    try {
-      const [id, info] = await Promise.all([
-        link.call(['CLIENT', 'ID']).then(String),
-        // Not on every server, and not for every user: then a stopped owner is not cut off, see the page.
-        link.call(['CLIENT', 'INFO']).then(String, () => ''),
-      ])
-      const address = /(?:^| )addr=(\S+)/.exec(info)?.[1]
-      this.#connection = address === undefined ? '' : `${id} ${address}`
-      this.#id = id
-    } catch (error) {
-      // Lost again already, or not allowed to ask; in the first case the link comes back by itself.
-      if (error instanceof LostReplyError || error instanceof NotSentError) return
-      this.#id = ''
-      this.#wakeable = false
-    }
-    this.#usable = true
-    this.#onConnected(this)
-    this.wake()
-  }
-
   async #interrupt(read: Read): Promise<void> {
-    const { wire, host } = this.#seat.context
-    while (this.#read === read && read.blocks && this.#link.up && this.#wakeable && this.#id !== '') {
+    const { wire, reports } = this.#seat.context
+    while (this.#read === read && read.blocks && this.#link.up && this.#wakeable && this.#link.identity !== undefined) {
       try {
         // 0: it is not blocked, because its command is still on the way there or its reply on the way back.
-        if (Number(await wire.call(this.#key, ['CLIENT', 'UNBLOCK', this.#id])) === 1) break
+        if (Number(await wire.call(this.#key, ['CLIENT', 'UNBLOCK', this.#link.identity.id])) === 1) break
       } catch (error) {
         if (error instanceof LostReplyError || error instanceof NotSentError) break
+        if (isPassing(error)) {
+          await Promise.race([read.done, this.#after(RETRY_MS)])
+          continue
+        }
         this.#wakeable = false
-        host.events.emit('warning', {
-          transport: host.name,
-          code: 'redis-acl',
-          detail:
-            'This user may not run CLIENT UNBLOCK: reads block for a short time only, which costs more commands. Allow +client|unblock.',
-        })
+        reports.warnOnce(
+          'redis-acl',
+          'This user may not run CLIENT UNBLOCK: reads block for a short time only, which costs more commands. Allow +client|unblock.',
+        )
         break
       }
       await Promise.race([read.done, this.#after(UNBLOCK_AGAIN_MS)])

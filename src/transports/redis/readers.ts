@@ -47,6 +47,11 @@ export class Readers {
     for (const { reader } of this.#byKey.values()) reader.refresh()
   }
 
+  /** Something was settled: what held its share may be readable again. */
+  settled(): void {
+    for (const { reader } of this.#byKey.values()) reader.settled()
+  }
+
   /** Ends reads that block. */
   interrupt(): void {
     for (const { reader } of this.#byKey.values()) void reader.interrupt()

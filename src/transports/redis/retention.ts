@@ -3,9 +3,9 @@ import type { TransportHost } from '../../core/transport.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
 import type { PartitionKeys } from './keys.ts'
 import type { ResolvedRedisOptions } from './options.ts'
+import type { Reports } from './reports.ts'
 import type { ScriptRunner } from './runner.ts'
 import { TRIM } from './scripts/retention.ts'
-import { tellError } from './tell.ts'
 
 /** How often a stream that grows is looked at, whatever its growth. */
 const LOOK_EVERY_MS = 5_000
@@ -13,7 +13,10 @@ const LOOK_EVERY_MS = 5_000
 const GROWTH = 0.1
 /** A group that holds a stream above its limit is named again after that time. */
 const WARN_EVERY_MS = 60_000
-const MAX_WATCHED = 10_000
+/** A program that makes up topic names without end must not fill the memory. */
+const MAX_WATCHED = 100_000
+/** Streams in one round; the others have their turn in the next. */
+const LOOKS_AT_ONCE = 500
 
 export interface Watched {
   readonly keys: PartitionKeys
@@ -21,6 +24,8 @@ export interface Watched {
   /** Messages that this process has put there since the last look. */
   grown: number
   looking: boolean
+  /** When it is to be looked at because of the age of what is in it, whatever its growth (monotonic). */
+  dueAt: number
   warnedAt: number
 }
 
@@ -32,11 +37,14 @@ export class Retention {
   readonly #options: ResolvedRedisOptions
   readonly #host: TransportHost
   readonly #scripts: ScriptRunner
+  readonly #reports: Reports
+  /** Least recently looked at first. */
   readonly #watched = new Map<string, Watched>()
   #timer: Timer | undefined
   #closed = false
 
-  constructor(options: ResolvedRedisOptions, host: TransportHost, scripts: ScriptRunner) {
+  constructor(options: ResolvedRedisOptions, host: TransportHost, scripts: ScriptRunner, reports: Reports) {
+    this.#reports = reports
     this.#options = options
     this.#host = host
     this.#scripts = scripts
@@ -48,18 +56,26 @@ export class Retention {
     if (isDeadLetterTopic(keys.topic)) return undefined
     let watched = this.#watched.get(keys.stream)
     if (watched === undefined) {
-      if (this.#watched.size >= MAX_WATCHED) this.#watched.clear()
       const { maxLen } = this.#options
       const share = maxLen === undefined ? 0 : Math.max(1, Math.ceil(maxLen / partitions))
-      watched = { keys, maxLen: share, grown: 1, looking: false, warnedAt: -Infinity }
-      this.#watched.set(keys.stream, watched)
+      watched = { keys, maxLen: share, grown: 1, looking: false, dueAt: -Infinity, warnedAt: -Infinity }
+      this.#add(watched)
     }
     return watched
   }
 
-  /** So many more messages lie in a stream. */
+  #add(watched: Watched): void {
+    if (this.#watched.size >= MAX_WATCHED) {
+      const [oldest] = this.#watched.keys()
+      this.#watched.delete(oldest as string)
+    }
+    this.#watched.set(watched.keys.stream, watched)
+  }
+
+  /** So many more messages are in a stream. */
   grew(watched: Watched, count: number): void {
     watched.grown += count
+    if (!this.#watched.has(watched.keys.stream)) this.#add(watched)
     if (watched.maxLen > 0 && watched.grown > 100 && watched.grown > watched.maxLen * GROWTH) this.#look(watched)
   }
 
@@ -73,8 +89,14 @@ export class Retention {
     const every = Math.min(LOOK_EVERY_MS, Math.max(500, maxAgeMs / 10))
     // Jitter: many processes look at the same streams.
     this.#timer = this.#host.clock.setTimer(every * (0.75 + Math.random() / 2), () => {
-      for (const watched of this.#watched.values())
-        if (watched.grown > 0 || this.#options.maxAgeMs !== undefined) this.#look(watched)
+      const now = this.#host.clock.monotonic()
+      const byAge = this.#options.maxAgeMs !== undefined
+      const chosen: Watched[] = []
+      for (const watched of this.#watched.values()) {
+        if (watched.grown > 0 || (byAge && watched.dueAt <= now)) chosen.push(watched)
+        if (chosen.length >= LOOKS_AT_ONCE) break
+      }
+      for (const watched of chosen) this.#look(watched)
       if (!this.#closed) this.#arm()
     })
   }
@@ -83,6 +105,8 @@ export class Retention {
     if (watched.looking || this.#closed) return
     watched.looking = true
     watched.grown = 0
+    this.#watched.delete(watched.keys.stream)
+    this.#watched.set(watched.keys.stream, watched)
     this.#trim(watched).then(
       (again) => {
         watched.looking = false
@@ -91,7 +115,7 @@ export class Retention {
       (error: unknown) => {
         watched.looking = false
         watched.grown++
-        if (!this.#closed) tellError(this.#host, error, `trimming the stream ${watched.keys.stream}`)
+        if (!this.#closed) this.#reports.error(error, `trimming the stream ${watched.keys.stream}`)
       },
     )
   }
@@ -101,7 +125,10 @@ export class Retention {
     const args = [String(watched.maxLen), String(maxAgeMs), trimUnacked ? '1' : '0']
     const reply = (await this.#scripts.run(TRIM, [watched.keys.stream], args)) as readonly unknown[]
     const [removed = 0, over = 0] = reply.slice(0, 2).map(Number)
-    for (let at = 3; at + 2 < reply.length; at += 3) this.#tellLoss(watched, String(reply[at]), Number(reply[at + 1]))
+    const age = Number(reply[3] ?? -1)
+    // An empty stream has nothing that is too old before that time has passed.
+    watched.dueAt = this.#host.clock.monotonic() + Math.max(0, age < 0 ? maxAgeMs : maxAgeMs - age)
+    for (let at = 4; at + 2 < reply.length; at += 3) this.#tellLoss(watched, String(reply[at]), Number(reply[at + 1]))
     if (over > 0 && !trimUnacked) this.#warn(watched, over, String(reply[2]))
     // What can't be removed in one go without holding the server up is removed in several.
     return removed >= 10_000 || (trimUnacked && over > 0 && removed > 0)

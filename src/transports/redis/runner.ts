@@ -1,21 +1,23 @@
 import { createHash } from 'node:crypto'
 import { replyCode } from './errors.ts'
 import type { Arg } from './given-client.ts'
-import { ACK, ACK_HELD, DEAD_LETTER, EXTEND, HAND_BACK, LEAVE, NOTE_ATTEMPT } from './scripts/settle.ts'
-import { CLAIM, CLAIM_DUE, PENDING } from './scripts/claim.ts'
-import { ACQUIRE, BEAT, FORGET, JOIN, RELEASE, SEEK, SWEEP_CONSUMERS, TICK } from './scripts/group.ts'
+import { ACK, ACK_HELD, DEAD_LETTER, EXTEND, HAND_BACK, LEAVE } from './scripts/settle.ts'
+import { CLAIM, CLAIM_DUE, PENDING, RECOVER_DELETED } from './scripts/claim.ts'
+import { ACQUIRE, BEAT, FORGET, JOIN, RELEASE, RESTORE, SEEK, SWEEP_CONSUMERS, TICK } from './scripts/group.ts'
 import { COUNT_AFTER, GROUP_INFO, GROUP_NAMES, LOST_UNREAD, PURGE, REMOVE, TOPIC_INFO } from './scripts/look.ts'
+import { NOTE_ATTEMPTS, NOTE_LOST } from './scripts/notes.ts'
 import { DELAY, MOVE, PUBLISH, PUBLISH_SIDE } from './scripts/publish.ts'
 import { TRIM } from './scripts/retention.ts'
 import type { Script } from './scripts/script.ts'
 import type { Wire } from './wire.ts'
+import { explainWrongType } from './wrong-type.ts'
 
 /** Those without which nothing goes: loaded on each connection before it is used. */
 const ALL: readonly Script[] = [
   [PUBLISH, DELAY, PUBLISH_SIDE, MOVE],
-  [JOIN, BEAT, ACQUIRE, RELEASE, TICK, SEEK, FORGET, SWEEP_CONSUMERS],
-  [PENDING, CLAIM, CLAIM_DUE],
-  [ACK, ACK_HELD, HAND_BACK, LEAVE, DEAD_LETTER, NOTE_ATTEMPT, EXTEND],
+  [JOIN, BEAT, ACQUIRE, RELEASE, RESTORE, TICK, SEEK, FORGET, SWEEP_CONSUMERS],
+  [PENDING, CLAIM, CLAIM_DUE, RECOVER_DELETED],
+  [ACK, ACK_HELD, HAND_BACK, LEAVE, DEAD_LETTER, NOTE_ATTEMPTS, NOTE_LOST, EXTEND],
   [TRIM, TOPIC_INFO, GROUP_NAMES, GROUP_INFO, COUNT_AFTER, REMOVE, PURGE, LOST_UNREAD],
 ].flat()
 
@@ -41,7 +43,13 @@ export class ScriptRunner {
   /** Tells a server all scripts. `version`: its major version, which decides what scripts may say of themselves. */
   async load(version: number, run: (args: readonly Arg[]) => Promise<unknown>): Promise<void> {
     this.#loaded = new Map(ALL.map((script) => [script, prepare(script, version)]))
-    await Promise.all([...this.#loaded.values()].map(({ source }) => run(['SCRIPT', 'LOAD', source])))
+    try {
+      await Promise.all([...this.#loaded.values()].map(({ source }) => run(['SCRIPT', 'LOAD', source])))
+    } catch (error) {
+      // Some hosters forbid SCRIPT. Then each is sent in full once, when it is needed.
+      const code = replyCode(error)
+      if (code !== 'ERR' && code !== 'NOPERM') throw error
+    }
   }
 
   run(script: Script, keys: readonly string[], args: readonly Arg[], signal?: AbortSignal): Promise<unknown> {
@@ -52,9 +60,14 @@ export class ScriptRunner {
       )
     const { sha } = this.#find(script)
     return this.#call('EVALSHA', sha, keys, args, signal).catch((error: unknown) => {
+      if (replyCode(error) === 'WRONGTYPE') return this.#wrongType(keys, error)
       if (replyCode(error) !== 'NOSCRIPT') throw error
       return this.#inFull(script, keys, args, signal)
     })
+  }
+
+  async #wrongType(keys: readonly string[], error: unknown): Promise<never> {
+    throw await explainWrongType(this.#wire as Wire, keys, error)
   }
 
   /** Somebody emptied the server's cache of scripts, or a node of the cluster is new. NOSCRIPT says that nothing was done. */

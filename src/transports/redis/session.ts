@@ -15,11 +15,11 @@ import { linkWire } from './link-wire.ts'
 import { createMapping } from './mapping.ts'
 import type { ResolvedRedisOptions } from './options.ts'
 import { RedisPublisher } from './publisher.ts'
+import { Reports } from './reports.ts'
 import { Retention } from './retention.ts'
 import { ScriptRunner } from './runner.ts'
 import { checkServer, checkVersion } from './server-check.ts'
 import { RedisSubscription } from './subscriber.ts'
-import { tellError } from './tell.ts'
 import { Topics } from './topics.ts'
 import type { Wire, WireListener } from './wire.ts'
 
@@ -48,7 +48,8 @@ export class RedisSession implements WireListener {
     this.#wire = (single ? linkWire : clientWire)(options, host.clock, this)
     this.#scripts.use(this.#wire)
     const keys = new Keys(options.prefix)
-    const topics = new Topics(this.#wire, keys, options)
+    const reports = new Reports(host)
+    const topics = new Topics(this.#wire, keys, options, reports)
     this.#context = {
       options,
       host,
@@ -57,7 +58,8 @@ export class RedisSession implements WireListener {
       keys,
       mapping: createMapping(options.envelope),
       topics,
-      retention: new Retention(options, host, this.#scripts),
+      retention: new Retention(options, host, this.#scripts, reports),
+      reports,
     }
     this.publisher = new RedisPublisher(this.#context)
   }
@@ -95,7 +97,7 @@ export class RedisSession implements WireListener {
 
   health(): TransportHealth {
     const connected = this.#wire.connected
-    return { connected, detail: connected ? this.publisher.refusal : this.#trouble }
+    return { connected, detail: connected ? this.#context.reports.refusal : this.#trouble }
   }
 
   async close(deadlineMs: number): Promise<void> {
@@ -192,7 +194,7 @@ export class RedisSession implements WireListener {
     try {
       await work
     } catch (error) {
-      if (!this.#closed) tellError(this.#host, error, doing)
+      if (!this.#closed) this.#context.reports.error(error, doing)
     }
   }
 }

@@ -2,6 +2,7 @@ import { PublishError, SettlementError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import type { Settlement, SettlementFailure } from '../../core/transport.ts'
 import type { Claimer } from './claimer.ts'
+import { storeNotes } from './attempt-notes.ts'
 import type { RedisDelivery } from './delivery.ts'
 import { isPassing, LostReplyError, messageOf, replyCode, toPublishError } from './errors.ts'
 import { baseTopic } from './keys.ts'
@@ -17,6 +18,7 @@ const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 /** `unpack` in Lua has its limits. */
 const CHUNK = 1_000
 const AGAIN_MS = 100
+const MAX_AGAIN_MS = 1_000
 /** Streams in one command. */
 const GROUPS_AT_ONCE = 64
 const FENCED = 'FENCED the partition has another owner'
@@ -28,8 +30,10 @@ interface Item {
 
 interface HandedBack extends Item {
   readonly delayMs: number
-  /** How many deliveries are to be counted. */
-  readonly count: number
+  /** Attempts that are used up. */
+  readonly used: number
+  /** The next attempt must not start before that instant; 0 for none. */
+  readonly notBefore: number
 }
 
 interface AckGroup {
@@ -44,6 +48,8 @@ class SourceWork {
   /** Their lease may have run out, so somebody else may have them. */
   readonly doubtful: Item[] = []
   readonly backs: HandedBack[] = []
+  /** Stay here, at their place in the order; what they have behind them is to be noted first. */
+  readonly kept: HandedBack[] = []
   readonly dead: (Item & { readonly deadLetter: OutgoingMessage })[] = []
 
   constructor(source: Source) {
@@ -96,12 +102,17 @@ export class Settlements {
     const { delivery } = item
     switch (outcome.type) {
       case 'nack':
-        work.backs.push({ ...item, delayMs: outcome.delayMs, count: delivery.attempt })
+      case 'release': {
+        const used = outcome.type === 'nack' ? delivery.attempt : delivery.attempt - 1
+        const { delayMs, inOrder = false } = outcome
+        const here = owned && delivery.source.partition.phase === 'held'
+        const notBefore = inOrder && delayMs > 0 ? Math.ceil(this.#seat.context.host.clock.now() + delayMs) : 0
+        const back = { ...item, delayMs: inOrder ? 0 : delayMs, used, notBefore }
+        if (!here || (!inOrder && (outcome.type === 'nack' || delayMs > 0))) work.backs.push(back)
+        else if (used === 0 && notBefore === 0 && !delivery.noted) this.#putBack(back)
+        else work.kept.push(back)
         return
-      case 'release':
-        if (owned && outcome.delayMs === 0 && delivery.source.partition.phase === 'held') this.#putBack(delivery)
-        else work.backs.push({ ...item, delayMs: outcome.delayMs, count: delivery.attempt - 1 })
-        return
+      }
       case 'reject':
         if (outcome.deadLetter !== undefined) {
           work.dead.push({ ...item, deadLetter: outcome.deadLetter })
@@ -115,15 +126,21 @@ export class Settlements {
   }
 
   /** Nobody else may have it while the partition is ours: it waits here, at its place in the order. */
-  #putBack(delivery: RedisDelivery): void {
+  #putBack({ delivery, used, notBefore }: HandedBack): void {
     const { source } = delivery
-    source.outstanding.remove(delivery)
-    this.#seat.intake.putBack(source, delivery)
+    if (delivery.listed) source.outstanding.remove(delivery)
+    delivery.listed = false
+    this.#seat.intake.putBack(source, delivery, {
+      attempt: used + 1,
+      history: 'returned',
+      notBefore: notBefore === 0 ? undefined : notBefore,
+      noted: used > 0 || notBefore > 0,
+    })
   }
 
   #start(works: Iterable<SourceWork>, failures: SettlementFailure[], running: Promise<void>[]): void {
     let acks: AckGroup[] = []
-    for (const { source, acks: items, doubtful, backs, dead } of works) {
+    for (const { source, acks: items, doubtful, backs, kept, dead } of works) {
       for (let at = 0; at < items.length; at += CHUNK)
         acks.push({ source, items: items.length <= CHUNK ? items : items.slice(at, at + CHUNK) })
       for (let at = 0; at < doubtful.length; at += CHUNK) {
@@ -134,8 +151,14 @@ export class Settlements {
         const chunk = backs.slice(at, at + CHUNK)
         running.push(this.#run(source, chunk, failures, () => this.#handBack(source, chunk)))
       }
+      for (let at = 0; at < kept.length; at += CHUNK) {
+        const chunk = kept.slice(at, at + CHUNK)
+        running.push(this.#keep(source, chunk, failures))
+      }
       for (const item of dead)
-        running.push(this.#run(source, [item], failures, () => this.#deadLetter(item.delivery, item.deadLetter)))
+        running.push(
+          this.#run(source, [item], failures, (again) => this.#deadLetter(item.delivery, item.deadLetter, again)),
+        )
       // In a cluster each stream is on its own.
       if (this.#seat.context.wire.cluster || acks.length >= GROUPS_AT_ONCE) {
         if (acks.length > 0) running.push(this.#ackAll(acks, failures))
@@ -150,9 +173,21 @@ export class Settlements {
     const keys: string[] = []
     const args: string[] = [this.#seat.spec.group]
     for (const { source, items } of groups) {
-      keys.push(source.stream, source.partition.group.meta)
-      args.push((items[0] as Item).delivery.generation, source.isSide ? '1' : '0', String(items.length))
-      for (const { delivery } of items) args.push(delivery.id)
+      keys.push(source.stream, source.partition.group.meta, source.notes)
+      const first = args.push(
+        (items[0] as Item).delivery.generation,
+        source.isSide ? '1' : '0',
+        String(items.length),
+        '0',
+      )
+      let noted = 0
+      for (const { delivery } of items) {
+        args.push(delivery.id)
+        if (delivery.noted) noted++
+      }
+      if (noted === 0) continue
+      args[first - 1] = String(noted)
+      for (const { delivery } of items) if (delivery.noted) args.push(delivery.id)
     }
     let counts: readonly number[]
     try {
@@ -163,10 +198,13 @@ export class Settlements {
       return
     }
     for (const [place, { source, items }] of groups.entries()) {
-      if ((counts[place] as number) < 0) {
+      const count = counts[place] as number
+      if (count < 0) {
         this.#failed(source, items, failures, new Error(FENCED))
         continue
       }
+      // Sent again, or removed by an administrator; or somebody deleted our consumer, with all that is out.
+      if (count < items.length) this.#seat.repair(source.partition)
       for (const { delivery } of items) this.#done(delivery)
       source.partition.tellQuiet()
     }
@@ -177,7 +215,7 @@ export class Settlements {
     source: Source,
     items: readonly Item[],
     failures: SettlementFailure[],
-    command: () => Promise<readonly number[]>,
+    command: (again: boolean) => Promise<readonly number[]>,
   ): Promise<void> {
     let error: unknown
     let refused: readonly number[] = []
@@ -199,22 +237,60 @@ export class Settlements {
     source.partition.tellQuiet()
   }
 
-  async #persist(items: readonly Item[], command: () => Promise<readonly number[]>): Promise<readonly number[]> {
-    for (;;) {
+  /** Notes what they have behind them, and puts them back at their place. */
+  async #keep(source: Source, items: readonly HandedBack[], failures: SettlementFailure[]): Promise<void> {
+    const notes = items.map(({ delivery, used, notBefore }) => ({
+      delivery,
+      used,
+      running: false,
+      notBefore: notBefore === 0 ? undefined : notBefore,
+    }))
+    // Until they are back, nothing of the source is handed over: it might overtake them.
+    source.keeping++
+    try {
+      await this.#persist(items, async () => {
+        await storeNotes(this.#seat, notes)
+        return []
+      })
+    } catch (error) {
+      this.#failed(source, items, failures, error)
+      return
+    } finally {
+      source.keeping--
+    }
+    // Given up meanwhile: then others find them with their notes.
+    const here = source.partition.phase === 'held'
+    for (const item of items)
+      if (item.delivery.lost) this.#done(item.delivery)
+      else if (here) this.#putBack(item)
+    if (!here) {
+      const left = items.filter(({ delivery }) => !delivery.lost)
+      if (left.length > 0) await this.#run(source, left, failures, () => this.#handBack(source, left))
+    }
+    source.partition.tellQuiet()
+  }
+
+  async #persist(
+    items: readonly Item[],
+    command: (again: boolean) => Promise<readonly number[]>,
+  ): Promise<readonly number[]> {
+    for (let pause = AGAIN_MS, again = false; ; again = true) {
       try {
-        return await command()
+        return await command(again)
       } catch (error) {
-        const again = (error instanceof LostReplyError || isPassing(error)) && !this.#seat.closed
+        this.#seat.context.reports.refused(error)
+        const passing = (error instanceof LostReplyError || isPassing(error)) && !this.#seat.closed
         // Lost meanwhile: it may belong to somebody else by now.
-        if (!again || items.every(({ delivery }) => delivery.lost)) throw error
-        await this.#pause()
+        if (!passing || items.every(({ delivery }) => delivery.lost)) throw error
+        await this.#pause(pause)
+        pause = Math.min(MAX_AGAIN_MS, pause * 2)
       }
     }
   }
 
-  #pause(): Promise<void> {
+  #pause(ms: number): Promise<void> {
     return new Promise((resolve) => {
-      this.#seat.context.host.clock.setTimer(AGAIN_MS, resolve)
+      this.#seat.context.host.clock.setTimer(ms, resolve)
     })
   }
 
@@ -254,17 +330,17 @@ export class Settlements {
 
   #ackHeld(source: Source, items: readonly Item[]): Promise<readonly number[]> {
     const ids = items.map(({ delivery }) => delivery.id)
-    return this.#script(ACK_HELD, source, items, [source.isSide ? '1' : '0', this.#seat.member, ...ids])
+    return this.#script(ACK_HELD, source, items, [source.isSide ? '1' : '0', this.#seat.member, ...ids], source.notes)
   }
 
   async #handBack(source: Source, items: readonly HandedBack[]): Promise<readonly number[]> {
-    const args: string[] = [this.#seat.member]
+    const args: string[] = [this.#seat.member, this.#seat.owned ? '1' : '0']
     let soonest = Infinity
-    for (const { delivery, delayMs, count } of items) {
-      args.push(delivery.id, String(Math.ceil(delayMs)), String(count))
+    for (const { delivery, delayMs, used, notBefore } of items) {
+      args.push(delivery.id, String(Math.ceil(delayMs)), String(used), String(notBefore))
       soonest = Math.min(soonest, delayMs)
     }
-    const refused = await this.#script(HAND_BACK, source, items, args, source.later)
+    const refused = await this.#script(HAND_BACK, source, items, args, source.later, source.notes)
     this.#claimer.expect(source, soonest)
     return refused
   }
@@ -285,8 +361,8 @@ export class Settlements {
     ) as Promise<readonly number[]>
   }
 
-  async #deadLetter(delivery: RedisDelivery, deadLetter: OutgoingMessage): Promise<readonly number[]> {
-    const { context, spec, member } = this.#seat
+  async #deadLetter(delivery: RedisDelivery, deadLetter: OutgoingMessage, again: boolean): Promise<readonly number[]> {
+    const { context, owned, spec, member } = this.#seat
     const { source, id, generation } = delivery
     const { maxMessageBytes } = context.options
     // What a foreign program got in, however large, can be moved as it is.
@@ -309,8 +385,8 @@ export class Settlements {
       }
       await context.scripts.run(
         DEAD_LETTER,
-        [source.stream, source.partition.group.meta, target],
-        [spec.group, generation, member, id, source.isSide ? '1' : '0', ...fields],
+        [source.stream, source.partition.group.meta, target, source.notes],
+        [spec.group, generation, member, id, source.isSide ? '1' : '0', again || !owned ? '1' : '0', ...fields],
       )
       return []
     } catch (error) {

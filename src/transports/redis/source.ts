@@ -1,7 +1,15 @@
 import { LinkedList } from '../../core/linked-list.ts'
+import type { KnownAttempts } from './attempt-notes.ts'
 import { compareIds } from './delivery.ts'
 import type { RedisDelivery } from './delivery.ts'
 import type { PartitionState } from './partition-state.ts'
+
+const HANDED_OUT_BEFORE: KnownAttempts = Object.freeze({
+  attempt: 1,
+  history: 'unknown',
+  notBefore: undefined,
+  noted: true,
+})
 
 /**
  * What of the pending entries is to be looked through. `all`: whatever is not here, after a partition changed hands; `mine`:
@@ -19,10 +27,17 @@ export class Source {
   readonly isSide: boolean
   readonly stream: string
   readonly later: string
+  readonly notes: string
   readonly outstanding: LinkedList<RedisDelivery> = new LinkedList()
   /** Here already and not handed over for want of credit; in order. */
   ready: RedisDelivery[] = []
   recovery: Recovery | undefined = undefined
+  /** Somebody deleted it. Only of a stream of copies, which is made again with the next one. */
+  missing = false
+  /** Holds its share of what the member may have out. */
+  full = false
+  /** Deliveries are on their way back to `ready`; until then nothing may be handed over. */
+  keeping = 0
   /** When the next entry that was handed back is due (monotonic). */
   dueAt: number = Infinity
 
@@ -31,11 +46,21 @@ export class Source {
     this.isSide = isSide
     this.stream = isSide ? partition.group.side : partition.keys.stream
     this.later = isSide ? partition.group.sideLater : partition.group.later
+    this.notes = isSide ? partition.group.sideNotes : partition.group.notes
   }
 
   /** New entries may be read: nothing older is still to be found. Orphans are nobody's order. */
   get readable(): boolean {
-    return this.recovery === undefined || this.recovery.kind === 'orphans'
+    return !this.missing && (this.recovery === undefined || this.recovery.kind === 'orphans')
+  }
+
+  /** What is known of an entry that is read as new: it may have been handed out before the group was made again. */
+  knownOf(id: string): KnownAttempts | undefined {
+    const { againUntil } = this.partition
+    if (againUntil === undefined || this.isSide) return undefined
+    if (compareIds(id, againUntil) <= 0) return HANDED_OUT_BEFORE
+    this.partition.againUntil = undefined
+    return undefined
   }
 
   /** Ids of all entries that are here, settled or not. */

@@ -9,12 +9,15 @@ import type {
   SettlementFailure,
   StartFrom,
   SubscriptionSpec,
+  SubscriptionState,
   TransportSubscription,
 } from '../../core/transport.ts'
+import { noteAttempts } from './attempt-notes.ts'
 import { Claimer } from './claimer.ts'
 import type { RedisContext } from './context.ts'
 import type { RedisDelivery } from './delivery.ts'
-import { extendLeases, noteAttempt } from './entry-leases.ts'
+import { LostReplyError, messageOf, NotSentError } from './errors.ts'
+import { extendLeases } from './entry-leases.ts'
 import { noteEphemeral, removeEphemeral } from './ephemeral.ts'
 import { handBack } from './hand-back.ts'
 import { Intake } from './intake.ts'
@@ -23,16 +26,18 @@ import { Membership } from './membership.ts'
 import type { PartitionState } from './partition-state.ts'
 import type { Reader } from './reader.ts'
 import { Readers } from './readers.ts'
+import { readyIn } from './ready-in.ts'
 import type { Seat } from './seat.ts'
 import { Settlements } from './settlement.ts'
 import type { Source } from './source.ts'
-import { tellError } from './tell.ts'
 import { Ticker } from './ticker.ts'
 
 const GOODBYE_MS = 2_000
 /** A pause shorter than that is no reason to move partitions about. */
 const PAUSE_GRACE_MS = 250
 const REPAIR_AGAIN_MS = 100
+/** A partition may have a quarter of what the member may have out, or more where the member has fewer partitions. */
+const MOST_SHARES = 4
 
 /** One member of a group, with all topics that it reads. */
 export class RedisSubscription implements TransportSubscription, Seat {
@@ -54,6 +59,8 @@ export class RedisSubscription implements TransportSubscription, Seat {
   readonly #missed = new Set<string>()
   readonly #joining = new Set<Promise<void>>()
   readonly #repairing = new Set<PartitionState>()
+  /** What keeps messages from arriving; as of the last try. */
+  #trouble: string | undefined
   #paused = false
   #drained = false
   closed = false
@@ -95,6 +102,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
         await Promise.all(found.map((topic) => this.#join(topic, this.spec.from)))
       } else await this.#join(this.spec.topic, this.spec.from)
       await Promise.all([...this.#memberships.values()].map((membership) => membership.tick()))
+      this.#reshare()
     } catch (error) {
       await this.close()
       throw error
@@ -115,7 +123,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
       claimer: this.#claimer,
       topic,
       partitions,
-      readerOf: (partition) => this.#readers.of(partition),
+      readers: this.#readers,
       soon: (ms) => this.#ticker.soon(ms),
     })
     membership.paused = this.#paused
@@ -224,7 +232,10 @@ export class RedisSubscription implements TransportSubscription, Seat {
   async settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
     const failures = await this.#settlements.settle(batch)
     // What was handed back untouched may come again at once, if there is credit.
-    if (this.owned) this.intake.handOut()
+    if (this.owned) {
+      this.intake.handOut()
+      this.#readers.settled()
+    }
     return failures
   }
 
@@ -232,20 +243,46 @@ export class RedisSubscription implements TransportSubscription, Seat {
     return extendLeases(this, deliveries as readonly RedisDelivery[], this.#sink)
   }
 
-  async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
-    await Promise.all(
-      notes.map(async ({ delivery, used, running }) => {
-        if (!running) await noteAttempt(this, delivery, used)
-      }),
+  noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
+    return noteAttempts(this, notes)
+  }
+
+  // --- how it stands -----------------------------------------------------------------------------------------------
+
+  state(): SubscriptionState {
+    const memberships = [...this.#memberships.values()]
+    const standby = this.owned && memberships.length > 0 && memberships.every((membership) => membership.standby)
+    return { standby, trouble: this.#trouble }
+  }
+
+  /** What is in our partitions: not yet read, due again, or here for want of credit. */
+  async readyHere(): Promise<number> {
+    const held = [...this.#memberships.values()].flatMap(({ partitions }) =>
+      partitions.filter(({ phase }) => phase === 'held'),
     )
+    const counts = await Promise.all(held.map((partition) => readyIn(this.context, partition)))
+    return counts.reduce((total, count) => total + count, 0)
   }
 
   // --- time --------------------------------------------------------------------------------------------------------
+
+  /** A slow key may have no more out than the share of its partition: others go on. */
+  #reshare(): void {
+    if (!this.owned) return
+    let held = 0
+    for (const { partitions } of this.#memberships.values())
+      for (const { phase } of partitions) if (phase === 'held') held++
+    const shares = Math.min(MOST_SHARES, Math.max(1, held))
+    this.intake.share = Math.max(this.spec.maxPerKey, Math.ceil(this.spec.prefetch / shares))
+  }
 
   async #tick(): Promise<void> {
     for (const topic of this.#missed) this.#discovered(topic)
     for (const membership of this.#memberships.values()) membership.paused = this.#paused || this.#drained
     const results = await Promise.allSettled([...this.#memberships.values()].map((membership) => membership.tick()))
+    this.#reshare()
+    const failed = results.find((result) => result.status === 'rejected')
+    if (failed === undefined && this.#repairing.size === 0) this.#trouble = undefined
     for (const result of results)
       if (result.status === 'rejected') this.tellError(result.reason, `keeping group "${this.spec.group}" alive`)
     if (!this.spec.ephemeral) return
@@ -323,22 +360,24 @@ export class RedisSubscription implements TransportSubscription, Seat {
       for (const deliveries of unsettled) await this.#giveUp(deliveries)
       await Promise.all([...this.#memberships.values()].map((membership) => membership.leave()))
     } catch (error) {
-      tellError(this.context.host, error, `leaving group "${this.spec.group}"`)
+      this.context.reports.error(error, `leaving group "${this.spec.group}"`)
     }
   }
 
-  /** A handler may have begun with them, so it counts. */
+  /** What a handler has begun with and not ended uses no attempt. */
   async #giveUp(deliveries: readonly RedisDelivery[]): Promise<void> {
     for (const source of new Set(deliveries.map((delivery) => delivery.source)))
       await handBack(
         this,
         source,
         deliveries.filter((delivery) => delivery.source === source),
-        true,
       )
   }
 
   tellError(error: unknown, doing: string): void {
-    if (!this.closed) tellError(this.context.host, error, doing)
+    if (this.closed) return
+    if (!(error instanceof LostReplyError) && !(error instanceof NotSentError))
+      this.#trouble = `${doing}: ${messageOf(error)}`
+    this.context.reports.error(error, doing)
   }
 }

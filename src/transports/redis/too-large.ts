@@ -1,6 +1,6 @@
 import { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
-import { messageBytes } from '../../core/outgoing.ts'
+import { messageBytes } from '../../core/message.ts'
 
 /** What a message over the limit gets: nothing of it was sent. */
 export function tooLarge(message: OutgoingMessage, limit: number): PublishError {

@@ -1,6 +1,7 @@
 import { baseTopic } from './keys.ts'
 import type { Keys } from './keys.ts'
 import type { ResolvedRedisOptions } from './options.ts'
+import type { Reports } from './reports.ts'
 import type { Wire } from './wire.ts'
 
 /** A program that makes up topic names without end must not fill the memory. */
@@ -16,11 +17,13 @@ export class Topics {
   readonly #wire: Wire
   readonly #keys: Keys
   readonly #options: ResolvedRedisOptions
+  readonly #reports: Reports
   readonly #known = new Map<string, number>()
   readonly #asking = new Map<string, Promise<number>>()
   readonly #listeners = new Set<Listener>()
 
-  constructor(wire: Wire, keys: Keys, options: ResolvedRedisOptions) {
+  constructor(wire: Wire, keys: Keys, options: ResolvedRedisOptions, reports: Reports) {
+    this.#reports = reports
     this.#wire = wire
     this.#keys = keys
     this.#options = options
@@ -45,7 +48,14 @@ export class Topics {
 
   async #register(topic: string, wanted: number | undefined): Promise<number> {
     const base = baseTopic(topic)
-    const partitions = await this.#put(base, wanted ?? this.#options.topicPartitions[base] ?? this.#options.partitions)
+    const { topicPartitions, partitions: byDefault, givenPartitions } = this.#options
+    const asked = topicPartitions[base] ?? (givenPartitions ? byDefault : undefined)
+    const partitions = await this.#put(base, wanted ?? asked ?? byDefault)
+    if (asked !== undefined && wanted === undefined && asked !== partitions)
+      this.#reports.warnOnce(
+        'redis-partitions',
+        `The topic "${base}" has ${partitions} partitions, and not ${asked} as the options of this process say: the number is decided by the first process that uses a topic, and can't change, because keys would lose their order. Use the same number everywhere, or a new topic.`,
+      )
     // Dead letters lie beside what they came from, partition by partition.
     if (topic !== base) await this.#put(topic, partitions)
     this.#note(topic, partitions)
@@ -81,6 +91,13 @@ export class Topics {
       this.#note(name, partitions)
     }
     return found
+  }
+
+  /**
+   * How many partitions a topic has by the list, by now. Puts it back with those that are known here when the list has lost it.
+   */
+  async partitions(topic: string, known: number): Promise<number> {
+    return this.#put(topic, known)
   }
 
   /** How many topics there are: cheap to ask again and again. */

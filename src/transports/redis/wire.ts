@@ -25,6 +25,8 @@ export interface DedicatedOptions {
   /** Runs on each new connection before anything else may. */
   readonly onUp: (link: Link) => void
   readonly onDown: (reason: string) => void
+  /** The former connection could not be closed at the server, for want of a permission. */
+  readonly onForbidden: () => void
 }
 
 /** What a wire tells the transport about its main connection. */

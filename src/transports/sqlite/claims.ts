@@ -79,8 +79,8 @@ export class Claims {
     this.#delay = db.prepare('INSERT INTO delayed VALUES (?, ?, ?)')
     this.#drop = db.prepare('DELETE FROM claims WHERE group_id = ? AND seq = ?')
     this.#unblock = db.prepare(`
-      UPDATE claims SET state = 0 WHERE group_id = ?1 AND seq IN (
-        SELECT seq FROM claims WHERE group_id = ?1 AND state >= 2 AND state = 3 AND key = ?2 ORDER BY seq LIMIT ?3)`)
+      UPDATE claims SET state = 0 WHERE group_id = ? AND seq IN (
+        SELECT seq FROM claims WHERE group_id = ? AND state >= 2 AND state = 3 AND key = ? ORDER BY seq LIMIT ?)`)
     this.#unblockAll = db.prepare('UPDATE claims SET state = 0 WHERE group_id = ? AND state >= 2 AND state = 3')
     const ofTopic = 'seq = ? AND group_id IN (SELECT id FROM groups WHERE topic_id = ?)'
     this.#forget = db.prepare(`DELETE FROM claims WHERE ${ofTopic} AND state <> 1 RETURNING group_id, key`)
@@ -227,7 +227,7 @@ export class Claims {
    * just now. The rest follows when those are done.
    */
   unblock(groupId: number, key: string, count: number): void {
-    if (this.#unblock.run(groupId, key, Math.max(MIN_UNBLOCKED, count)) > 0) this.#members.touchGroup(groupId)
+    if (this.#unblock.run(groupId, groupId, key, Math.max(MIN_UNBLOCKED, count)) > 0) this.#members.touchGroup(groupId)
   }
 
   unblockAll(groupId: number): void {

@@ -28,10 +28,10 @@ export class Overview {
     )
     this.#oldest = db.prepare(`
       SELECT min(published_at) FROM messages WHERE seq IN (
-        SELECT min(seq) FROM claims WHERE group_id = ?1
-        UNION ALL SELECT min(seq) FROM delayed WHERE group_id = ?1
+        SELECT min(seq) FROM claims WHERE group_id = ?
+        UNION ALL SELECT min(seq) FROM delayed WHERE group_id = ?
         UNION ALL SELECT * FROM (
-          SELECT seq FROM messages WHERE ?4 = 1 AND topic_id = ?2 AND seq > ?3 AND kind <> 1 ORDER BY seq LIMIT 1
+          SELECT seq FROM messages WHERE ? = 1 AND topic_id = ? AND seq > ? AND kind <> 1 ORDER BY seq LIMIT 1
         )
       )`)
   }
@@ -69,7 +69,7 @@ export class Overview {
       // In strict order everything is behind what is out.
       ready: waits && this.#strict(id) ? 0 : (states.get(CLAIM.ready) ?? 0) + unreadNow,
       members: this.#owners.patternsOf(group).filter((pattern) => compilePattern(pattern)(topic)).length,
-      oldestUnackedAt: (this.#oldest.row(id, topicId, cursor, started)?.[0] as number | null) ?? undefined,
+      oldestUnackedAt: (this.#oldest.row(id, id, started, topicId, cursor)?.[0] as number | null) ?? undefined,
     }
   }
 

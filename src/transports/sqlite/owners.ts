@@ -52,7 +52,7 @@ export class Owners {
       VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id`)
     this.#renew = db.prepare('UPDATE owners SET lease_until = ? WHERE id = ?')
     this.#delete = db.prepare('DELETE FROM owners WHERE id = ?')
-    this.#clamp = db.prepare('UPDATE owners SET lease_until = ?1 + lease_ms WHERE lease_until > ?1 + lease_ms')
+    this.#clamp = db.prepare('UPDATE owners SET lease_until = ? + lease_ms WHERE lease_until > ? + lease_ms')
     this.#alive = db.prepare('SELECT 1 FROM owners WHERE id = ?')
     this.#all = db.prepare('SELECT id, group_name, ephemeral, lease_until FROM owners')
     this.#mine = db.prepare('SELECT id, group_name, ephemeral FROM owners WHERE instance = ?')
@@ -96,7 +96,7 @@ export class Owners {
   reap(members: Members): number {
     const now = this.#time()
     // Written before the machine was started anew: such a lease would last for as long as the machine had been up.
-    this.#clamp.run(now)
+    this.#clamp.run(now, now)
     return this.#removeAll(this.#others(members).filter((row) => (row[3] as number) <= now))
   }
 

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import type { Command, Reply, ThreadError, WorkerSettings } from './protocol.ts'
+import { findWorkerFile, requireSqlite } from './worker-file.ts'
 
 /** The database thread ended, or ends, before it answered. Whether it did what it was asked for, nobody knows. */
 export class ThreadGoneError extends Error {}
@@ -46,10 +47,11 @@ export class DatabaseThread {
   #gone = false
   #closing = false
 
+  /** Throws `UnsupportedError` or `ConnectionError` where there can be no such thread. */
   constructor(settings: WorkerSettings, listener: ThreadListener) {
     this.#listener = listener
-    const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js'
-    this.#worker = new Worker(new URL(file, import.meta.url), { workerData: settings, name: 'busbar-sqlite' })
+    requireSqlite()
+    this.#worker = new Worker(findWorkerFile(), { workerData: settings, name: 'busbar-sqlite' })
     this.#opened = new Promise((resolve, reject) => {
       this.#settleOpened = { resolve, reject }
     })

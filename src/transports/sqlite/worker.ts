@@ -1,25 +1,30 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
+import { StateError } from '../../core/errors.ts'
 import type { Command, Reply, WorkerSettings } from './protocol.ts'
 
 // Entry of the database thread. Everything synchronous and slow happens here, off the thread that runs the handlers.
 
-const port = parentPort as MessagePort
+if (parentPort === null)
+  throw new StateError(
+    'busbar/sqlite/worker is the file of a thread that the SQLite transport starts: do not import it',
+  )
 
 muteSqliteWarning()
-const [{ Engine }, { toThreadError }] = await Promise.all([import('./engine.ts'), import('./database.ts')])
+// No `await` here at the top: bundlers can't make a CommonJS file of it. A failure ends the thread with its error.
+void serve(parentPort)
 
-function post(replies: readonly Reply[], transfer: ArrayBuffer[]): void {
-  port.postMessage(replies, transfer)
-}
-
-try {
-  const engine = new Engine(workerData as WorkerSettings, post, () => port.close())
-  port.on('message', (commands: readonly Command[]) => engine.push(commands))
-  post([{ kind: 'opened' }], [])
-} catch (error) {
-  post([{ kind: 'not-opened', error: toThreadError(error) }], [])
-  port.close()
+async function serve(port: MessagePort): Promise<void> {
+  const [{ Engine }, { toThreadError }] = await Promise.all([import('./engine.ts'), import('./database.ts')])
+  const post = (replies: readonly Reply[], transfer: ArrayBuffer[]): void => port.postMessage(replies, transfer)
+  try {
+    const engine = new Engine(workerData as WorkerSettings, post, () => port.close())
+    port.on('message', (commands: readonly Command[]) => engine.push(commands))
+    post([{ kind: 'opened' }], [])
+  } catch (error) {
+    post([{ kind: 'not-opened', error: toThreadError(error) }], [])
+    port.close()
+  }
 }
 
 /** Node 22 calls SQLite experimental on stderr, once per process. What we use of it is the same in 22 and 24. */

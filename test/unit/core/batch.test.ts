@@ -30,7 +30,7 @@ async function stage(
 ): Promise<Stage> {
   const transport = new StubTransport(capabilities)
   const clock = manualClock()
-  const bus = createBus({ service: 'billing', transport, clock })
+  const bus = createBus({ logger: false, service: 'billing', transport, clock })
   open.push(bus)
   const batches: string[][] = []
   const consumer = bus.consume(

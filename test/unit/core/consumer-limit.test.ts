@@ -7,8 +7,8 @@ import { expect, it } from 'vitest'
 it('lifting a cap while the consumer drains takes nothing in', async () => {
   const clock = manualClock()
   const broker = memoryBroker()
-  const publisher = createBus({ service: 'shop', transport: memory({ broker }), clock })
-  const bus = createBus({ service: 'billing', transport: memory({ broker }), clock })
+  const publisher = createBus({ logger: false, service: 'shop', transport: memory({ broker }), clock })
+  const bus = createBus({ logger: false, service: 'billing', transport: memory({ broker }), clock })
   let control: ConsumerControl | undefined
   const consumer = bus.consume('orders.placed', async (_message, ctx) => {
     control = ctx.consumer

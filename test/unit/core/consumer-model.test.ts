@@ -113,7 +113,7 @@ class Life {
   open(): void {
     const life = this.lives
     const { setup } = this
-    this.bus = createBus({ service: 'model', transport: this.broker, clock: this.clock })
+    this.bus = createBus({ logger: false, service: 'model', transport: this.broker, clock: this.clock })
     this.consumer = (
       setup.batch
         ? this.bus.consume('orders.placed', (messages, ctx) => this.handleBatch(messages, ctx, life), this.batch)

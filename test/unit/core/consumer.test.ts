@@ -615,7 +615,7 @@ describe('closing', () => {
     const transport = new StubTransport()
     transport.leaseMs = 1_000
     const clock = manualClock()
-    const bus = createBus({ service: 'billing', transport, clock })
+    const bus = createBus({ logger: false, service: 'billing', transport, clock })
     await bus.start()
     const subscribe = transport.subscribe.bind(transport)
     let go = (): void => {}
@@ -650,7 +650,7 @@ describe('starting', () => {
   it('rejects with the error of a subscription, and closes everything again', async () => {
     const transport = new StubTransport()
     transport.subscribeError = new Error('no such queue')
-    const bus = createBus({ service: 'billing', transport })
+    const bus = createBus({ logger: false, service: 'billing', transport })
     const consumer = bus.consume('orders.placed', () => {})
     await expect(bus.start()).rejects.toThrow('no such queue')
     await expect(consumer.ready).rejects.toThrow('no such queue')
@@ -678,7 +678,11 @@ describe('starting', () => {
     ['replay', {}, { from: 'earliest' }, 'latest'],
     ['replay by time', {}, { from: { timeMs: 1 } }, 'by time'],
   ])('refuses by name what the transport can not do: %s', (_what, capabilities, options, remedy) => {
-    const bus = createBus({ service: 'billing', transport: new StubTransport(capabilities as Partial<Capabilities>) })
+    const bus = createBus({
+      logger: false,
+      service: 'billing',
+      transport: new StubTransport(capabilities as Partial<Capabilities>),
+    })
     expect(() => bus.consume('orders.*', () => {}, options as ConsumeOptions)).toThrow(
       expect.objectContaining({ code: 'BUSBAR_UNSUPPORTED', message: expect.stringContaining(remedy) as string }),
     )

@@ -160,6 +160,7 @@ export class ModelSubscription implements TransportSubscription {
   readonly #broker: ModelBroker
   readonly #sink: DeliverySink
   #answersUntil = 0
+  #noting: Promise<void> = Promise.resolve()
 
   constructor(broker: ModelBroker, spec: SubscriptionSpec, sink: DeliverySink, leaseMs: number | undefined) {
     this.#broker = broker
@@ -263,8 +264,13 @@ export class ModelSubscription implements TransportSubscription {
     const now = clock.monotonic()
     // In the order of the calls, as everything.
     this.#answersUntil = Math.max(this.#answersUntil, now + random.integer(0, weather.latencyMs))
+    const earlier = this.#noting
+    const done = Promise.withResolvers<void>()
+    this.#noting = done.promise
     if (this.#answersUntil > now)
       await new Promise<void>((resolve) => this.#broker.after(this.#answersUntil - now, resolve))
+    await earlier
+    done.resolve()
     if (this.dead || this.closed) throw new SettlementError('nobody listens')
     for (const note of notes) {
       const { stored } = note.delivery as ModelDelivery

@@ -26,8 +26,8 @@ describe('reading options', () => {
     expect(problems).toEqual([
       'size: must be a whole number >= 1, got a string',
       'retry.baseMs: must be a whole number >= 0, got -1',
-      'colour: is no option; there are: size, retry',
-      'retry.atempts: is no option; did you mean "attempts"?',
+      'colour: is not a known option; there are: size, retry',
+      'retry.atempts: is not a known option; did you mean "attempts"?',
     ])
   })
 

@@ -5,7 +5,7 @@ import { manualClock } from 'busbar/testing'
 import { notSent, StubTransport } from './stub-transport.ts'
 
 async function start(transport: StubTransport, publish: object = {}, clock = manualClock()): Promise<Bus> {
-  const bus = createBus({ service: 'test', transport, publish, clock })
+  const bus = createBus({ logger: false, service: 'test', transport, publish, clock })
   await bus.start()
   return bus
 }
@@ -219,7 +219,7 @@ describe('fates', () => {
 
 describe('around the life of the bus', () => {
   it('rejects, and never throws, before start and after close', async () => {
-    const bus = createBus({ service: 'test', transport: new StubTransport() })
+    const bus = createBus({ logger: false, service: 'test', transport: new StubTransport() })
     await expect(bus.publish('t', 1)).rejects.toMatchObject({ code: 'BUSBAR_STATE' })
     await bus.start()
     await bus.close()

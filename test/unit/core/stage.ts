@@ -43,7 +43,7 @@ export async function stage(
   const transport = new StubTransport(capabilities)
   transport.leaseMs = leaseMs
   const clock = manualClock()
-  const bus = createBus({ service: 'billing', transport, clock })
+  const bus = createBus({ logger: false, service: 'billing', transport, clock })
   open.push(bus)
   const events: string[] = []
   bus.events.onAny((name: BusEventName) => events.push(name))

@@ -86,6 +86,9 @@ describe('patterns', () => {
     ['>', 'x.y', true],
     ['a.*', 'a.b.c', false],
     ['a.b.>', 'a.*', true],
+    ['orders.>', 'orders.placed.billing.dlq', false],
+    ['>', '*.*.*.dlq', false],
+    ['orders.*.*.dlq', '*.placed.billing.dlq', true],
   ])('overlap of %s and %s: %s, both ways round', (a, b, expected) => {
     expect(patternsOverlap(a, b)).toBe(expected)
     expect(patternsOverlap(b, a)).toBe(expected)

@@ -10,7 +10,7 @@ afterEach(async () => {
 })
 
 async function start(transport = memory(), options: Partial<BusOptions> = {}): Promise<Bus> {
-  const bus = createBus({ service: 'test', transport, ...options })
+  const bus = createBus({ logger: false, service: 'test', transport, ...options })
   open.push(bus)
   await bus.start()
   return bus
@@ -152,7 +152,9 @@ describe('one broker for several buses', () => {
     two.consume('t', (message) => void seen.push(message.source))
     await one.publish('t', 1)
     await waitUntil(() => seen.length === 1, { timeoutMs: 5_000 })
-    await expect(createBus({ service: 'third', transport }).start()).rejects.toThrow('memory({ broker })')
+    await expect(createBus({ logger: false, service: 'third', transport }).start()).rejects.toThrow(
+      'memory({ broker })',
+    )
     expect(() => memory({ broker, retainMessages: 5 })).toThrow('memoryBroker()')
   })
 

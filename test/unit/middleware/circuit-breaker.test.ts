@@ -530,7 +530,7 @@ describe('circuitBreaker', () => {
     [{ windowMs: 0, resetTimeoutMs: -1, halfOpenPermits: 0 }, ['windowMs', 'resetTimeoutMs', 'halfOpenPermits']],
     [
       { name: '', isFailure: 1, onStateChange: {}, treshold: 1 },
-      ['name', 'isFailure', 'onStateChange', 'treshold: is no option'],
+      ['name', 'isFailure', 'onStateChange', 'treshold: is not a known option'],
     ],
     ['x', ['must be an object']],
   ])('refuses %j', (options, expected) => {

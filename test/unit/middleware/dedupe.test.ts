@@ -453,7 +453,7 @@ describe('dedupe', () => {
     [{ store: { claim() {} } }, ['store: must be an object with renew(), complete(), release()']],
     [
       { store: memoryDedupeStore(), ttlMs: 0, leaseMs: 5, key: 1, onDuplicate: 1, onWarning: 1, lease: 1 },
-      ['ttlMs', 'leaseMs: must be', 'key', 'onDuplicate', 'onWarning', 'lease: is no option'],
+      ['ttlMs', 'leaseMs: must be', 'key', 'onDuplicate', 'onWarning', 'lease: is not a known option'],
     ],
   ])('refuses %o', (options, expected) => {
     let message = ''

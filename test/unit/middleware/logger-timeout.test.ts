@@ -139,8 +139,8 @@ describe('logger', () => {
     const problems = catchProblems(make({ logger: { debug() {} }, level: 'warn', lvel: 1 }))
     expect(problems).toEqual([
       'logger: must be an object with info(), warn(), error(), got an object',
-      'level: must be one of "debug", "info", got a string',
-      'lvel: is no option; did you mean "level"?',
+      'level: must be one of "debug", "info", got "warn"',
+      'lvel: is not a known option; did you mean "level"?',
     ])
   })
 })

@@ -18,7 +18,7 @@ afterEach(async () => {
 
 function busWith(options: Partial<BusOptions> = {}): { readonly bus: Bus; readonly clock: ManualClock } {
   const clock = manualClock()
-  const bus = createBus({ service: 'billing', transport: memory(), clock, ...options })
+  const bus = createBus({ logger: false, service: 'billing', transport: memory(), clock, ...options })
   buses.push(bus)
   return { bus, clock }
 }
@@ -187,7 +187,7 @@ describe('circuitBreaker on a bus', () => {
       import { memory } from 'busbar/memory'
       import { circuitBreaker, dedupe } from 'busbar/middleware'
       import { memoryDedupeStore } from 'busbar/stores/memory'
-      const bus = createBus({ service: 'billing', transport: memory() })
+      const bus = createBus({ logger: false, service: 'billing', transport: memory() })
       const breaker = circuitBreaker({ failureThreshold: 1, resetTimeoutMs: 3_600_000 })
       const once = dedupe({ store: memoryDedupeStore(), leaseMs: 3_600_000 })
       bus.consume('orders.placed', () => { throw new Error('down') }, { middleware: [once, breaker] })
@@ -278,7 +278,7 @@ describe('throttle on a bus', () => {
     const closing = bus.close({ timeoutMs: 500 })
     await clock.advance(1_000)
     await closing
-    const next = createBus({ service: 'billing', transport: memory({ broker }), clock })
+    const next = createBus({ logger: false, service: 'billing', transport: memory({ broker }), clock })
     buses.push(next)
     consume(next, [], (message) => handled.push(message.data))
     await next.start()

@@ -23,51 +23,88 @@ return found
 `,
 )
 
-/** Claims one entry. Its deliveries so far are counted by the server; an entry that is gone is dropped from the list. */
+/**
+ * Claims one entry, and says who had it before and what is noted of it. One that no longer exists is dropped from the list. One
+ * that was handed back and is not pending lost its place with the consumer that kept it: it gets it again.
+ */
 const TAKE = `
 local taken, gone = {}, {}
-local function take(stream, group, later, member, minIdle, id)
+local function take(stream, group, later, notes, member, minIdle, id)
   local pending = redis.call('XPENDING', stream, group, id, id, 1)[1]
-  if not pending then
-    -- Not pending, and not there: it was deleted, and the server dropped it when it was handed back.
-    if redis.call('ZREM', later, id) == 1 and #redis.call('XRANGE', stream, id, id) == 0 then gone[#gone + 1] = id end
-    return
-  end
-  local entry = redis.call('XCLAIM', stream, group, member, minIdle, id)[1]
+  if not pending and not redis.call('ZSCORE', later, id) then return end
+  local entry = redis.call('XCLAIM', stream, group, member, minIdle, id, 'FORCE')[1]
   if entry and entry[2] then
     redis.call('ZREM', later, id)
-    taken[#taken + 1] = { entry[1], pending[4] + 1, entry[2] }
+    taken[#taken + 1] = { entry[1], pending and pending[2] or '@later', redis.call('HGET', notes, id) or '', entry[2] }
   elseif #redis.call('XRANGE', stream, id, id) == 0 then
     redis.call('XACK', stream, group, id)
     redis.call('ZREM', later, id)
+    redis.call('HDEL', notes, id)
     gone[#gone + 1] = id
   end
 end
 `
 
 /**
- * KEYS stream, meta, later · ARGV group, member, generation, minIdleMs, ids ...
- * Returns the entries that are the member's now, each [id, deliveries, fields], and the ids of those that no longer exist.
+ * KEYS stream, meta, later, notes · ARGV group, member, generation, minIdleMs, ids ...
+ * Returns the entries that are the member's now, each [id, former member, note, fields], and the ids of those that no longer exist.
  */
 export const CLAIM: Script = script(
   'claim',
   `${FENCE}${TAKE}
 local fenced = fence(KEYS[2], ARGV[3])
 if fenced then return fenced end
-for at = 5, #ARGV do take(KEYS[1], ARGV[1], KEYS[3], ARGV[2], ARGV[4], ARGV[at]) end
+for at = 5, #ARGV do take(KEYS[1], ARGV[1], KEYS[3], KEYS[4], ARGV[2], ARGV[4], ARGV[at]) end
 return { taken, gone }
 `,
 )
 
-/** KEYS stream, meta, later · ARGV group, member, generation, count · the same for what was handed back and is due. */
+/** KEYS stream, meta, later, notes · ARGV group, member, generation, count · the same for what was handed back and is due. */
 export const CLAIM_DUE: Script = script(
   'claim-due',
   `${NOW}${FENCE}${TAKE}
 local fenced = fence(KEYS[2], ARGV[3])
 if fenced then return fenced end
 local due = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, ARGV[4])
-for _, id in ipairs(due) do take(KEYS[1], ARGV[1], KEYS[3], ARGV[2], 0, id) end
+for _, id in ipairs(due) do take(KEYS[1], ARGV[1], KEYS[3], KEYS[4], ARGV[2], 0, id) end
 local first = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
 return { taken, gone, first[2] and math.max(0, tonumber(first[2]) - now) or -1 }
+`,
+)
+
+/**
+ * KEYS stream, meta · ARGV group, generation, former owner, id after which to look, count
+ *
+ * The former owner died, and then somebody deleted its consumer with what it had pending. Nobody knows which entries those were;
+ * all after its last sign of life are made pending again, to be handled twice rather than never. Returns how many, and
+ * the id after which to go on (empty at the end).
+ */
+export const RECOVER_DELETED: Script = script(
+  'recover-deleted',
+  `${FENCE}
+local fenced = fence(KEYS[2], ARGV[2])
+if fenced then return fenced end
+local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
+if consumers.err then return { 0, '' } end
+for _, info in ipairs(consumers) do
+  for at = 1, #info, 2 do
+    if info[at] == 'name' and info[at + 1] == ARGV[3] then return { 0, '' } end
+  end
+end
+local last
+for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local group = {}
+  for at = 1, #info, 2 do group[info[at]] = info[at + 1] end
+  if group.name == ARGV[1] then last = group['last-delivered-id'] end
+end
+local page = redis.call('XRANGE', KEYS[1], '(' .. ARGV[4], last, 'COUNT', ARGV[5])
+local count = 0
+for _, entry in ipairs(page) do
+  if not redis.call('XPENDING', KEYS[1], ARGV[1], entry[1], entry[1], 1)[1] then
+    redis.call('XCLAIM', KEYS[1], ARGV[1], '@lost', 0, entry[1], 'FORCE', 'JUSTID')
+    count = count + 1
+  end
+end
+return { count, #page == tonumber(ARGV[5]) and page[#page][1] or '' }
 `,
 )

@@ -1,4 +1,4 @@
-import { NOW, script, SERVER_ID } from './script.ts'
+import { FENCE, NOW, script, SERVER_ID } from './script.ts'
 import type { Script } from './script.ts'
 import { MOVE_DUE } from './publish.ts'
 
@@ -8,104 +8,189 @@ import { MOVE_DUE } from './publish.ts'
  * server knows it.
  */
 const PLACE = `${SERVER_ID}
-local function place(command, stream, meta, group, start, ...)
-  -- This field came with the same version.
-  if not redis.REDIS_VERSION_NUM or (start ~= '0' and start ~= '$') then
-    local done = redis.pcall('XGROUP', command, stream, group, start, ...)
-    if not done.err then redis.call('HDEL', meta, 'counted') end
-    return done
+local function streamInfo(stream)
+  local info, found = redis.pcall('XINFO', 'STREAM', stream), {}
+  if info.err then return nil end
+  for at = 1, #info, 2 do found[info[at]] = info[at + 1] end
+  return found
+end
+local function place(command, stream, meta, group, start)
+  local info = streamInfo(stream)
+  -- The counters came with the same version.
+  local counted = redis.REDIS_VERSION_NUM and (start == '0' or start == '$')
+  local told = { 'XGROUP', command, stream, group, start, command == 'CREATE' and 'MKSTREAM' or nil }
+  if counted then
+    local read = 0
+    if info then read = start == '$' and info['entries-added'] or info['entries-added'] - info.length end
+    told[#told + 1] = 'ENTRIESREAD'
+    told[#told + 1] = read
   end
-  local read = 0
-  local info = redis.pcall('XINFO', 'STREAM', stream)
-  if not info.err then
-    local found = {}
-    for at = 1, #info, 2 do found[info[at]] = info[at + 1] end
-    local added = found['entries-added']
-    read = start == '$' and added or added - found.length
-  end
-  local told = { 'XGROUP', command, stream, group, start, ... }
-  told[#told + 1] = 'ENTRIESREAD'
-  told[#told + 1] = read
   local done = redis.pcall(unpack(told))
-  if not done.err then redis.call('HSET', meta, 'counted', serverId()) end
+  if done.err then return done end
+  if counted then redis.call('HSET', meta, 'counted', serverId()) else redis.call('HDEL', meta, 'counted') end
+  -- Where it goes on if somebody deletes it.
+  redis.call('HSET', meta, 'floor', start == '$' and (info and info['last-generated-id'] or '0-0') or start)
   return done
 end
 `
 
+/** Compares stream ids, which are two numbers, and finds the one just before. */
+const IDS = `
+local function parts(id)
+  local ms, seq = string.match(id, '^(%d+)-?(%d*)$')
+  return tonumber(ms), tonumber(seq) or 0, seq
+end
+local function before(a, b)
+  local ams, aseq = parts(a)
+  local bms, bseq = parts(b)
+  return ams < bms or (ams == bms and aseq < bseq)
+end
+local function justBefore(id)
+  local ms, seq = parts(id)
+  if seq > 0 then return string.format('%.0f-%.0f', ms, seq - 1) end
+  return string.format('%.0f-18446744073709551615', ms - 1)
+end
+`
+
 /**
- * KEYS stream, meta · ARGV group, start · creates the consumer group where it is missing.
- * Returns whether it was, and the generation of the group.
+ * Tells what became of a stream of which the group had read as far as some id: 1 when it is there, 0 when it was deleted or
+ * emptied meanwhile, so that messages may be lost that the group had not read.
+ */
+const STREAM_STATE = `${IDS}
+local function streamState(stream, read)
+  local found = streamInfo(stream)
+  if not found or before(found['last-generated-id'], read) then return 0 end
+  if not before('0-0', read) then return 1 end
+  if #redis.call('XRANGE', stream, '-', read, 'COUNT', 1) > 0 then return 1 end
+  -- Everything up to there was removed: by retention, or with the whole stream. Since 7 the server knows.
+  if found['entries-added'] and found['entries-added'] > found.length then return 1 end
+  return found.length == 0 and 1 or 0
+end
+`
+
+/**
+ * KEYS stream, meta · ARGV group, start · creates the consumer group where it is missing. One that members have read in before
+ * goes on where they were. Returns 0 when it was there, 1 when it was made, 2 when it was made again; its generation; and
+ * when made again, where, the newest id of the stream, and the stream's state.
  */
 export const JOIN: Script = script(
   'join',
-  `${NOW}${PLACE}
-local made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], ARGV[2], 'MKSTREAM')
+  `${NOW}${PLACE}${STREAM_STATE}
+local floor = redis.call('HGET', KEYS[2], 'floor')
+local state, newest = 1, ''
+if floor then
+  state = streamState(KEYS[1], floor)
+  local info = streamInfo(KEYS[1])
+  newest = info and info['last-generated-id'] or ''
+end
+local made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], floor or ARGV[2])
 if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
 redis.call('HSETNX', KEYS[2], 'generation', string.format('%.0f', now))
-return { made.err and 0 or 1, redis.call('HGET', KEYS[2], 'generation') }
+local generation = redis.call('HGET', KEYS[2], 'generation')
+if made.err then return { 0, generation } end
+if not floor then return { 1, generation } end
+return { 2, generation, floor, newest, state }
 `,
 )
 
 /**
- * KEYS members, assignment · ARGV member, leaseMs, partitions, kind, 1 to leave. Kinds: `k` has partitions of its own, `p` the
- * same but paused, `n` reads all partitions beside others.
+ * KEYS members, assignment · ARGV member, leaseMs, partitions, kind, 1 to leave, silentMs. Kinds: `k` has partitions of its own,
+ * `p` the same but paused, `n` reads all partitions beside others.
  *
  * Notes that the member lives, forgets those that don't, and shares the partitions out: as evenly as can be, moving as few
- * as can be, and none to a paused member while there is another. Returns the number of members, whether some have
- * partitions of their own and others not, and the partitions of this one.
+ * as can be, and none to a paused member while there is another. One that has been silent for `silentMs` keeps its partitions
+ * until its lease ends, but counts no more in the shares of the others. Where somebody is silent, a member that is new gets a
+ * share when that has ended, or when it has lived for a lease: if a process dies soon after each of its starts, it must
+ * not take partitions along each time. Returns the number of members, whether some have partitions of their own and
+ * others not, the largest number of partitions that a member knows of, and the partitions of this one.
  */
 export const BEAT: Script = script(
   'beat',
   `${NOW}
 local me, lease, partitions, kind = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local last = tonumber(redis.call('HGET', KEYS[2], '#last') or now)
-redis.call('ZREM', KEYS[1], 'k' .. me, 'p' .. me, 'n' .. me)
-if ARGV[5] ~= '1' then
+local leaving, silent = ARGV[5] == '1', tonumber(ARGV[6])
+local members, assignment = KEYS[1], KEYS[2]
+local last = tonumber(redis.call('HGET', assignment, '#last') or now)
+redis.call('ZREM', members, 'k' .. me, 'p' .. me, 'n' .. me)
+if leaving then redis.call('HDEL', assignment, '+' .. me)
+else
   -- Nobody's sign of life came through for a while: it was the server that was away, so nobody is dead because of it.
-  local silence = now - last
-  if silence > lease / 2 then
-    for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('ZINCRBY', KEYS[1], silence, member) end
+  local away = now - last
+  if away > lease / 2 then
+    for _, member in ipairs(redis.call('ZRANGE', members, 0, -1)) do redis.call('ZINCRBY', members, away, member) end
   end
-  redis.call('ZADD', KEYS[1], now + lease, kind .. me)
+  redis.call('ZADD', members, now + lease, kind .. me)
 end
-redis.call('HSET', KEYS[2], '#last', string.format('%.0f', now))
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', members, '-inf', now)) do
+  redis.call('HDEL', assignment, '+' .. string.sub(member, 2))
+end
+redis.call('ZREMRANGEBYSCORE', members, '-inf', now)
 
-local byKind = { k = {}, p = {}, n = {} }
-for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  local list = byKind[string.sub(member, 1, 1)]
-  list[#list + 1] = string.sub(member, 2)
+-- Of each member: when it was last heard of, and since when it has been new, or 0.
+local byKind, all, silentOnes, settled = { k = {}, p = {}, n = {} }, redis.call('ZRANGE', members, 0, -1), {}, 0
+local new, known, count = {}, {}, 0
+for _, member in ipairs(all) do
+  local name, of = string.sub(member, 2), string.sub(member, 1, 1)
+  local heard, since = string.match(redis.call('HGET', assignment, '+' .. name) or '', '^(%d+) (%d+)$')
+  known[name] = since ~= nil
+  new[name] = since and since ~= '0' and tonumber(since) or nil
+  byKind[of][#byKind[of] + 1] = name
+  count = count + 1
+  if name ~= me and heard and now - tonumber(heard) > silent then silentOnes[name] = true
+  elseif name ~= me and of == 'k' and known[name] and not new[name] then settled = settled + 1 end
 end
-local count = #byKind.k + #byKind.p + #byKind.n
-local result = { count, (#byKind.n > 0 and count > #byKind.n) and 1 or 0 }
-local members = #byKind.k > 0 and byKind.k or byKind.p
-if #members == 0 then return result end
-table.sort(members)
+if not leaving then
+  if not known[me] and next(silentOnes) and settled > 0 then new[me] = now end
+  if new[me] and (not next(silentOnes) or settled == 0 or now - new[me] >= lease) then new[me] = nil end
+  redis.call('HSET', assignment, '+' .. me, string.format('%.0f %.0f', now, new[me] or 0))
+end
+local most = math.max(partitions, tonumber(redis.call('HGET', assignment, '#partitions') or 0))
+redis.call('HSET', assignment, '#last', string.format('%.0f', now), '#partitions', most)
+partitions = most
+
+local result = { count, (#byKind.n > 0 and count > #byKind.n) and 1 or 0, most }
+local function able(names, newOnes)
+  local found = {}
+  for _, name in ipairs(names) do
+    if not silentOnes[name] and (newOnes or not new[name]) then found[#found + 1] = name end
+  end
+  return found
+end
+local sharing = able(byKind.k, false)
+if #sharing == 0 then sharing = able(byKind.k, true) end
+if #sharing == 0 then sharing = able(byKind.p, true) end
+if #sharing == 0 then return result end
+table.sort(sharing)
 local load = {}
-for _, member in ipairs(members) do load[member] = 0 end
+for _, member in ipairs(sharing) do load[member] = 0 end
 
-local even, extra = math.floor(partitions / #members), partitions % #members
-local owners, orphans, changes = {}, {}, {}
+local owners, orphans, changes, rest = {}, {}, {}, partitions
 for partition = 0, partitions - 1 do
-  local owner = redis.call('HGET', KEYS[2], partition)
-  if owner and load[owner] and load[owner] < even then
+  owners[partition] = redis.call('HGET', assignment, partition)
+  if owners[partition] and silentOnes[owners[partition]] then rest = rest - 1 end
+end
+local even, extra = math.floor(rest / #sharing), rest % #sharing
+for partition = 0, partitions - 1 do
+  local owner = owners[partition]
+  if owner and silentOnes[owner] then
+    -- Nobody else can have it before its lease has ended.
+  elseif owner and load[owner] and load[owner] < even then
     load[owner] = load[owner] + 1
   elseif owner and load[owner] and load[owner] == even and extra > 0 then
     load[owner] = load[owner] + 1
     extra = extra - 1
   else
     orphans[#orphans + 1] = partition
-    owner = nil
+    owners[partition] = nil
   end
-  owners[partition] = owner
 end
 for _, partition in ipairs(orphans) do
   local chosen
-  for _, member in ipairs(members) do
+  for _, member in ipairs(sharing) do
     if load[member] < even and (not chosen or load[member] < load[chosen]) then chosen = member end
   end
   if not chosen then
-    for _, member in ipairs(members) do
+    for _, member in ipairs(sharing) do
       if load[member] == even then chosen = member break end
     end
   end
@@ -114,7 +199,7 @@ for _, partition in ipairs(orphans) do
   changes[#changes + 1] = partition
   changes[#changes + 1] = chosen
 end
-if #changes > 0 then redis.call('HSET', KEYS[2], unpack(changes)) end
+if #changes > 0 then redis.call('HSET', assignment, unpack(changes)) end
 for partition = 0, partitions - 1 do
   if owners[partition] == me then result[#result + 1] = partition end
 end
@@ -124,48 +209,65 @@ return result
 )
 
 /**
- * KEYS meta · ARGV member, leaseMs, connection · takes a partition that nobody holds.
- * Returns 1, the new generation and the connection of a former owner whose lease ran out; or 0 and how long it is taken.
+ * KEYS meta, stream · ARGV member, leaseMs, connection, group · takes a partition that nobody holds. Returns 1, the new
+ * generation, and of a former owner whose lease ran out: connection, name, and the id up to which all was acked when it was
+ * last heard of; or 0 and how long it is taken.
  */
 export const ACQUIRE: Script = script(
   'acquire',
   `${NOW}
-local owner = redis.call('HMGET', KEYS[1], 'owner', 'until', 'connection')
+local owner = redis.call('HMGET', KEYS[1], 'owner', 'until', 'connection', 'floor')
 if owner[1] and owner[1] ~= ARGV[1] and tonumber(owner[2] or 0) > now then return { 0, tonumber(owner[2]) - now } end
 -- Begins with the time, so that it never comes again, not even after the group was deleted.
 redis.call('HSETNX', KEYS[1], 'generation', string.format('%.0f', now))
 local generation = redis.call('HINCRBY', KEYS[1], 'generation', 1)
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'until', string.format('%.0f', now + tonumber(ARGV[2])), 'connection', ARGV[3])
-return { 1, string.format('%.0f', generation), (owner[1] and owner[1] ~= ARGV[1]) and owner[3] or '' }
+-- There from now on: when the next owner does not find it, somebody deleted it.
+redis.pcall('XGROUP', 'CREATECONSUMER', KEYS[2], ARGV[4], ARGV[1])
+local former = owner[1] and owner[1] ~= ARGV[1]
+return { 1, string.format('%.0f', generation), former and owner[3] or '', former and owner[1] or '', owner[4] or '' }
 `,
   { allowOutOfMemory: true },
 )
 
-/** KEYS meta · ARGV member, generation · gives a partition back. */
+/** KEYS meta · ARGV member, generation, floor · gives a partition back. */
 export const RELEASE: Script = script(
   'release',
   `
 local owner = redis.call('HMGET', KEYS[1], 'owner', 'generation')
 if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then return 0 end
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'floor', ARGV[3]) end
 return redis.call('HDEL', KEYS[1], 'owner', 'until', 'connection')
 `,
 )
 
 /**
  * KEYS stream, meta, later, side, side later, delayed, delayed of the group
- * ARGV group, member, generation, leaseMs (0 when partitions have no owner), connection
+ * ARGV group, member, generation, leaseMs (0 when partitions have no owner), connection, floor, 1 when something is out
  *
- * Renews the lease, moves what is due into the streams, and tells what comes next. Returns
- * [still ours, generation, side stream exists, ms until the next: later, side later, delayed].
+ * Renews the lease, notes up to where all is acked (the floor; empty when it isn't known), moves what is due into the streams,
+ * and tells what comes next. Returns [still ours, generation, side stream exists, ms until the next: later, side later,
+ * delayed, pending entries or -1 when nobody asked, and -2 when the group is missing].
  */
 export const TICK: Script = script(
   'tick',
-  `${NOW}${MOVE_DUE}
-local meta = redis.call('HMGET', KEYS[2], 'generation', 'owner')
+  `${NOW}${MOVE_DUE}${IDS}
+local meta = redis.call('HMGET', KEYS[2], 'generation', 'owner', 'floor')
 local ours = meta[1] == ARGV[3] and 1 or 0
-if ARGV[4] ~= '0' then
-  if meta[2] ~= ARGV[2] then ours = 0 end
-  if ours == 1 then
+local floor, pending = ARGV[6], -1
+if ARGV[4] ~= '0' and meta[2] ~= ARGV[2] then ours = 0 end
+if ours == 1 and ARGV[7] == '1' then
+  local summary = redis.pcall('XPENDING', KEYS[1], ARGV[1])
+  if summary.err then pending = -2
+  else
+    pending = summary[1]
+    -- Without an owner nobody but the server knows what is out.
+    if ARGV[4] == '0' and summary[2] then floor = justBefore(summary[2]) end
+  end
+end
+if ours == 1 then
+  if floor ~= '' and (not meta[3] or before(meta[3], floor)) then redis.call('HSET', KEYS[2], 'floor', floor) end
+  if ARGV[4] ~= '0' then
     redis.call('HSET', KEYS[2], 'until', string.format('%.0f', now + tonumber(ARGV[4])), 'connection', ARGV[5])
   end
 end
@@ -173,40 +275,85 @@ moveDue(KEYS[6], KEYS[1], nil)
 moveDue(KEYS[7], KEYS[4], ARGV[1])
 local next, own = untilNext(KEYS[6]), untilNext(KEYS[7])
 if next < 0 or (own >= 0 and own < next) then next = own end
-return { ours, meta[1] or '', redis.call('EXISTS', KEYS[4]), untilNext(KEYS[3]), untilNext(KEYS[5]), next }
+return { ours, meta[1] or '', redis.call('EXISTS', KEYS[4]), untilNext(KEYS[3]), untilNext(KEYS[5]), next, pending }
 `,
   { allowOutOfMemory: true },
 )
 
 /**
- * KEYS stream, meta, later · ARGV group, start · moves a group and forgets what it has pending. The generation goes up, so
- * that nobody settles what was handed out before.
+ * KEYS stream, meta, later · ARGV group, generation, id after which to read (empty: as last noted; `side`: it is the stream of
+ * copies for the group), member, leaseMs (0 when partitions have no owner), ids of what the member holds ...
+ *
+ * Makes the group again where it is missing, and makes pending again what the member holds and what was handed back, where
+ * somebody deleted the group or a consumer with them. Returns whether it was missing, how many became pending again, the
+ * state of the stream (0 when it was deleted or emptied), and from where the group reads.
+ */
+export const RESTORE: Script = script(
+  'restore',
+  `${NOW}${FENCE}${PLACE}${STREAM_STATE}
+if redis.call('EXISTS', KEYS[2]) == 1 then
+  local fenced = redis.call('HEXISTS', KEYS[2], 'generation') == 1 and fence(KEYS[2], ARGV[2])
+  if fenced then return fenced end
+end
+local start, state, made = '0', 1, nil
+if ARGV[3] == 'side' then
+  -- Made again with the next copy.
+  if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, 0, 0, '' } end
+  made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0')
+else
+  start = ARGV[3] ~= '' and ARGV[3] or redis.call('HGET', KEYS[2], 'floor') or '0'
+  state = streamState(KEYS[1], start)
+  made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], start)
+end
+if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
+if redis.call('HSETNX', KEYS[2], 'generation', ARGV[2]) == 1 and ARGV[5] ~= '0' then
+  redis.call('HSET', KEYS[2], 'owner', ARGV[4], 'until', string.format('%.0f', now + tonumber(ARGV[5])))
+end
+local restored = 0
+local function restore(member, id)
+  if redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1] then return end
+  restored = restored + #redis.call('XCLAIM', KEYS[1], ARGV[1], member, 0, id, 'FORCE', 'JUSTID')
+end
+for at = 6, #ARGV do restore(ARGV[4], ARGV[at]) end
+for _, id in ipairs(redis.call('ZRANGE', KEYS[3], 0, 999)) do restore('@later', id) end
+return { made.err and 0 or 1, restored, state, start }
+`,
+)
+
+/**
+ * KEYS stream, meta, later, notes · ARGV group, start · moves a group and forgets what it has pending. The generation goes up,
+ * so that nobody settles what was handed out before. What is pending goes with its consumers: however much that is, it is one step
+ * of the server's own for each.
  */
 export const SEEK: Script = script(
   'seek',
   `${NOW}${PLACE}
-local made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], ARGV[2], 'MKSTREAM')
+local made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], ARGV[2])
 if made.err then
   if not string.find(made.err, 'BUSYGROUP') then return made end
+  for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+    for at = 1, #info, 2 do
+      if info[at] == 'name' then redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], info[at + 1]) end
+    end
+  end
   local moved = place('SETID', KEYS[1], KEYS[2], ARGV[1], ARGV[2])
   if moved.err then return moved end
 end
-repeat
-  local page = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000)
-  for _, entry in ipairs(page) do redis.call('XACK', KEYS[1], ARGV[1], entry[1]) end
-until #page < 1000
-redis.call('DEL', KEYS[3])
+redis.call('UNLINK', KEYS[3], KEYS[4])
 redis.call('HSETNX', KEYS[2], 'generation', string.format('%.0f', now))
 return redis.call('HINCRBY', KEYS[2], 'generation', 1)
 `,
 )
 
-/** KEYS stream, meta, later, side, side later, delayed of the group · ARGV group · forgets a group. Returns 1 if it was there. */
+/**
+ * KEYS stream, meta, later, notes, side, side later, side notes, delayed of the group · ARGV group · forgets a group. Returns 1 if
+ * it was there.
+ */
 export const FORGET: Script = script(
   'forget',
   `
 local gone = redis.pcall('XGROUP', 'DESTROY', KEYS[1], ARGV[1])
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
+redis.call('UNLINK', unpack(KEYS, 2))
 if type(gone) == 'table' then return 0 end
 return gone
 `,

@@ -125,7 +125,11 @@ local infos = redis.pcall('XINFO', 'GROUPS', KEYS[1])
 if not infos.err then
   for _, info in ipairs(infos) do
     for at = 1, #info, 2 do
-      if info[at] == 'name' then redis.call('XACK', KEYS[1], info[at + 1], unpack(ARGV)) end
+      if info[at] == 'name' then
+        redis.call('XACK', KEYS[1], info[at + 1], unpack(ARGV))
+        redis.call('ZREM', KEYS[1] .. ':later:' .. info[at + 1], unpack(ARGV))
+        redis.call('HDEL', KEYS[1] .. ':notes:' .. info[at + 1], unpack(ARGV))
+      end
     end
   end
 end

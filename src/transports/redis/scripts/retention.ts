@@ -35,14 +35,15 @@ end
  * KEYS stream · ARGV maxLen (0: none), maxAgeMs (0: none), 1 to remove what is not acked as well
  *
  * Removes old entries, whole nodes at a time, and no more than 10,000 in one go. Returns [removed, entries above the limit
- * that a group still needs, that group, then for each group that lost something: name, count, pending ones among them].
+ * that a group still needs, that group, age of the oldest that is left in ms or -1, then for each group that lost something:
+ * name, count, pending ones among them].
  */
 export const TRIM: Script = script(
   'trim',
   `${NOW}${GROUPS}
 local stream, maxLen, maxAge = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
 local length = redis.pcall('XLEN', stream)
-if type(length) == 'table' or length == 0 then return { 0, 0, '' } end
+if type(length) == 'table' or length == 0 then return { 0, 0, '', -1 } end
 local groups = groupsOf(stream)
 local safe, holder
 for _, group in ipairs(groups) do
@@ -70,7 +71,8 @@ if maxAge > 0 and over == 0 then
   cutoff = string.format('%.0f-0', now - maxAge * 1.1 - 1000)
   if oldest and before(oldest[1], cutoff) and safe and before(safe, cutoff) then over = 1 end
 end
-local result = { removed, over, holder or '' }
+local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+local result = { removed, over, holder or '', first and math.max(0, now - parts(first[1])) or -1 }
 if over == 0 or ARGV[3] ~= '1' then return result end
 
 local page = redis.call('XRANGE', stream, '-', '+', 'COUNT', over == 1 and 500 or math.min(over, 500))
@@ -84,7 +86,11 @@ for _, group in ipairs(groups) do
   for _, entry in ipairs(page) do
     if before(group['last-delivered-id'], entry[1]) and not before(last, entry[1]) then lost = lost + 1 end
   end
-  for _, entry in ipairs(pending) do redis.call('XACK', stream, group.name, entry[1]) end
+  for _, entry in ipairs(pending) do
+    redis.call('XACK', stream, group.name, entry[1])
+    redis.call('HDEL', stream .. ':notes:' .. group.name, entry[1])
+    redis.call('ZREM', stream .. ':later:' .. group.name, entry[1])
+  end
   if lost + #pending > 0 then
     result[#result + 1] = group.name
     result[#result + 1] = lost + #pending

@@ -1,24 +1,28 @@
+import { NOTE } from './notes.ts'
 import { FENCE, NOW, script } from './script.ts'
 import type { Script } from './script.ts'
 
 /**
- * KEYS (stream, meta) for each stream · ARGV group, then for each stream: generation, 1 to delete as well, count, ids ...
- * Acks what one turn has brought, of all streams at once. Returns for each how many were still pending, or -1 when the
- * partition is not ours any more.
+ * KEYS (stream, meta, notes) for each stream · ARGV group, then for each stream: generation, 1 to delete as well, count, count
+ * of those with a note, ids ..., ids with a note ... · Acks what one turn has brought, of all streams at once. Returns for each
+ * how many were still pending, or -1 when the partition is not ours any more.
  */
 export const ACK: Script = script(
   'ack',
   `
 local result, at = {}, 2
-for key = 1, #KEYS, 2 do
-  local count = tonumber(ARGV[at + 2])
+for key = 1, #KEYS, 3 do
+  local first = at + 4
+  local last = first + tonumber(ARGV[at + 2]) - 1
+  local noted = tonumber(ARGV[at + 3])
   if redis.call('HGET', KEYS[key + 1], 'generation') ~= ARGV[at] then
     result[#result + 1] = -1
   else
-    result[#result + 1] = redis.call('XACK', KEYS[key], ARGV[1], unpack(ARGV, at + 3, at + 2 + count))
-    if ARGV[at + 1] == '1' then redis.call('XDEL', KEYS[key], unpack(ARGV, at + 3, at + 2 + count)) end
+    result[#result + 1] = redis.call('XACK', KEYS[key], ARGV[1], unpack(ARGV, first, last))
+    if noted > 0 then redis.call('HDEL', KEYS[key + 2], unpack(ARGV, last + 1, last + noted)) end
+    if ARGV[at + 1] == '1' then redis.call('XDEL', KEYS[key], unpack(ARGV, first, last)) end
   end
-  at = at + 3 + count
+  at = last + noted + 1
 end
 return result
 `,
@@ -33,8 +37,8 @@ end
 `
 
 /**
- * KEYS stream, meta · ARGV group, generation, 1 to delete as well, member, ids ... · the same for entries that another member
- * may have claimed meanwhile. Returns the places in the list of those that are not the member's.
+ * KEYS stream, meta, notes · ARGV group, generation, 1 to delete as well, member, ids ... · the same for entries that another
+ * member may have claimed meanwhile. Returns the places in the list of those that are not the member's.
  */
 export const ACK_HELD: Script = script(
   'ack-held',
@@ -45,6 +49,7 @@ local refused = {}
 for at = 5, #ARGV do
   if held(KEYS[1], ARGV[1], ARGV[4], ARGV[at]) then
     redis.call('XACK', KEYS[1], ARGV[1], ARGV[at])
+    redis.call('HDEL', KEYS[3], ARGV[at])
     if ARGV[3] == '1' then redis.call('XDEL', KEYS[1], ARGV[at]) end
   else
     refused[#refused + 1] = at - 5
@@ -55,25 +60,30 @@ return refused
 )
 
 /**
- * KEYS stream, meta, later · ARGV group, generation, member, then for each: id, delayMs, deliveries to count.
+ * KEYS stream, meta, later, notes · ARGV group, generation, member, 1 when the partition has an owner, then for each: id,
+ * delayMs, attempts used up, instant before which it must not start.
+ *
  * Hands entries back until their time; nobody claims them before. Returns the places of those that are not the member's.
  */
 export const HAND_BACK: Script = script(
   'hand-back',
-  `${NOW}${FENCE}${HELD}
+  `${NOW}${FENCE}${NOTE}
+local stream, later, notes, group, member, owned = KEYS[1], KEYS[3], KEYS[4], ARGV[1], ARGV[3], ARGV[4] == '1'
 local fenced = fence(KEYS[2], ARGV[2])
 if fenced then return fenced end
 local refused = {}
-for at = 4, #ARGV, 3 do
-  if held(KEYS[1], ARGV[1], ARGV[3], ARGV[at]) then
-    redis.call('XCLAIM', KEYS[1], ARGV[1], '@later', 0, ARGV[at], 'RETRYCOUNT', ARGV[at + 2], 'JUSTID')
-    redis.call('ZADD', KEYS[3], string.format('%.0f', now + tonumber(ARGV[at + 1])), ARGV[at])
+for at = 5, #ARGV, 4 do
+  local id = ARGV[at]
+  local pending = redis.call('XPENDING', stream, group, id, id, 1)[1]
+  -- The owner of a partition is the only one to have it; if it is not pending, somebody deleted a consumer with all it had.
+  if (pending and pending[2] == member) or (owned and (not pending or pending[2] == '@later')) then
+    redis.call('XCLAIM', stream, group, '@later', 0, id, 'FORCE', 'JUSTID')
+    redis.call('ZADD', later, string.format('%.0f', now + tonumber(ARGV[at + 1])), id)
+    note(notes, id, ARGV[at + 2], '0', ARGV[at + 3], member)
   else
-    refused[#refused + 1] = (at - 4) / 3
+    refused[#refused + 1] = (at - 5) / 4
     -- Deleted while it was out, and dropped by the server when its lease was renewed: told as lost when it is due.
-    if #redis.call('XRANGE', KEYS[1], ARGV[at], ARGV[at]) == 0 then
-      redis.call('ZADD', KEYS[3], string.format('%.0f', now), ARGV[at])
-    end
+    if #redis.call('XRANGE', stream, id, id) == 0 then redis.call('ZADD', later, string.format('%.0f', now), id) end
   end
 end
 return refused
@@ -82,30 +92,36 @@ return refused
 )
 
 /**
- * KEYS stream, later · ARGV group, member · hands back all that is still out with a member that goes, without counting it,
- * and forgets the member.
+ * KEYS stream, later, notes · ARGV group, member, count · hands back what is still out with a member that goes; a handler that
+ * was running there uses no attempt. Returns 1 when there may be more; at the end the member is forgotten.
  */
 export const LEAVE: Script = script(
   'leave',
-  `${NOW}
-repeat
-  local page = redis.pcall('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000, ARGV[2])
-  if page.err then return 0 end
-  for _, entry in ipairs(page) do
-    redis.call('XCLAIM', KEYS[1], ARGV[1], '@later', 0, entry[1], 'RETRYCOUNT', math.max(0, entry[4] - 1), 'JUSTID')
-    redis.call('ZADD', KEYS[2], string.format('%.0f', now), entry[1])
+  `${NOW}${NOTE}
+local page = redis.pcall('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[3], ARGV[2])
+if page.err then return 0 end
+for _, entry in ipairs(page) do
+  local id = entry[1]
+  redis.call('XCLAIM', KEYS[1], ARGV[1], '@later', 0, id, 'JUSTID')
+  redis.call('ZADD', KEYS[2], string.format('%.0f', now), id)
+  local known = noteOf(KEYS[3], id)
+  if known and known.running == '1' and known.member == ARGV[2] then
+    note(KEYS[3], id, string.format('%d', math.max(0, known.used - 1)), '0', known.notBefore, ARGV[2])
   end
-until #page < 1000
+end
+if #page == tonumber(ARGV[3]) then return 1 end
 redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
-return 1
+return 0
 `,
   { allowOutOfMemory: true },
 )
 
 /**
- * KEYS stream, meta, dead-letter stream · ARGV group, generation, member, id, 1 to delete as well, fields ...
+ * KEYS stream, meta, dead-letter stream, notes · ARGV group, generation, member, id, 1 to delete as well, 1 when this very step
+ * may have been done before, fields ...
+ *
  * Stores the dead letter and settles its source in one step. Returns the dead letter's id, or nothing when the source had
- * been settled before: then an earlier try of this very step got through.
+ * been settled before: then an earlier try got through.
  */
 export const DEAD_LETTER: Script = script(
   'dead-letter',
@@ -113,25 +129,14 @@ export const DEAD_LETTER: Script = script(
 local fenced = fence(KEYS[2], ARGV[2])
 if fenced then return fenced end
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[4], ARGV[4], 1)[1]
--- A source that was deleted meanwhile is no longer pending either; its dead letter is all that is left of it.
-if not pending and (ARGV[5] == '1' or #redis.call('XRANGE', KEYS[1], ARGV[4], ARGV[4]) > 0) then return false end
+-- A source that was deleted meanwhile, or whose consumer was, is no longer pending either; its dead letter is all that is left of it.
+if not pending and ARGV[6] == '1' and (ARGV[5] == '1' or #redis.call('XRANGE', KEYS[1], ARGV[4], ARGV[4]) > 0) then return false end
 if pending and pending[2] ~= ARGV[3] then return redis.error_reply('FENCED another member has the message') end
-local id = redis.call('XADD', KEYS[3], '*', unpack(ARGV, 6))
+local id = redis.call('XADD', KEYS[3], '*', unpack(ARGV, 7))
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[4])
+redis.call('HDEL', KEYS[4], ARGV[4])
 if ARGV[5] == '1' then redis.call('XDEL', KEYS[1], ARGV[4]) end
 return id
-`,
-)
-
-/** KEYS stream, meta · ARGV group, generation, member, id, attempt · writes down how many attempts were made. */
-export const NOTE_ATTEMPT: Script = script(
-  'note-attempt',
-  `${FENCE}${HELD}
-local fenced = fence(KEYS[2], ARGV[2])
-if fenced then return fenced end
-if not held(KEYS[1], ARGV[1], ARGV[3], ARGV[4]) then return 0 end
-redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, ARGV[4], 'RETRYCOUNT', ARGV[5], 'JUSTID')
-return 1
 `,
 )
 

@@ -1,14 +1,17 @@
 import type { CodecRegistry } from './codec.ts'
+import type { Causality } from './causality.ts'
 import type { Clock } from './clock.ts'
 import type { AnyEventDefinition } from './define.ts'
 import { CodecError, ValidationError } from './errors.ts'
 import { checkHeaders } from './headers.ts'
 import { NO_HEADERS } from './message.ts'
-import type { EncodedMessage, OutgoingMessage } from './message.ts'
+import type { OutgoingMessage } from './message.ts'
 import type { PublishItem, PublishOptions } from './publish-options.ts'
 import { checkTopicName } from './topic.ts'
 import { UuidGenerator } from './uuid.ts'
 import { validate } from './validate.ts'
+import { WireCheck } from './wire-check.ts'
+import type { WireCheckMode } from './wire-check.ts'
 
 const MAX_ID_LENGTH = 256
 const MAX_KEY_LENGTH = 1024
@@ -16,50 +19,57 @@ const MAX_KEY_LENGTH = 1024
 const MAX_KNOWN_TOPICS = 10_000
 
 /** Turns what a user publishes into what a transport carries: checks, validates, encodes and fills in the envelope. */
-export class OutgoingFactory {
+export class MessageFactory {
   readonly #source: string
   readonly #codecs: CodecRegistry
   readonly #clock: Clock
+  readonly #wireCheck: WireCheck
   readonly #ids = new UuidGenerator()
   readonly #knownTopics = new Set<string>()
 
-  constructor(source: string, codecs: CodecRegistry, clock: Clock) {
-    this.#source = source
-    this.#codecs = codecs
-    this.#clock = clock
+  constructor(parts: {
+    readonly source: string
+    readonly codecs: CodecRegistry
+    readonly clock: Clock
+    readonly checkWire: WireCheckMode
+  }) {
+    this.#source = parts.source
+    this.#codecs = parts.codecs
+    this.#clock = parts.clock
+    this.#wireCheck = new WireCheck(parts.checkWire)
   }
 
   /**
-   * Throws (or, with an asynchronous schema, rejects with) `ValidationError` or `CodecError`. `parent` is the message whose
-   * handler publishes; `now` is the time of the call, read once for many.
+   * Throws (or, with an asynchronous schema, rejects with) `ValidationError` or `CodecError`. `parent` is what the message
+   * continues: the message whose handler publishes. `now` is the time of the call, read once for many.
    */
   make(
     target: string | AnyEventDefinition,
     data: unknown,
     options: PublishOptions | PublishItem,
-    parent: EncodedMessage | undefined,
+    parent: Causality | undefined,
     now: number = this.#clock.now(),
   ): OutgoingMessage | Promise<OutgoingMessage> {
     if (typeof target === 'string') {
       this.#checkTopic(target)
-      return this.#encode(target, undefined, data, options, parent, now)
+      return this.#encode(target, data, options, parent, now)
     }
-    if (target.schema === undefined) return this.#encode(target.topic, target, data, options, parent, now)
+    if (target.schema === undefined) return this.#encode(target, data, options, parent, now)
     // The input is published, not the output: the consumer runs the schema too, and a transformation must not run twice.
     const validated = validate(target.schema, data, `The data for "${target.topic}"`)
-    if (validated instanceof Promise)
-      return validated.then(() => this.#encode(target.topic, target, data, options, parent, now))
-    return this.#encode(target.topic, target, data, options, parent, now)
+    if (validated instanceof Promise) return validated.then(() => this.#encode(target, data, options, parent, now))
+    return this.#encode(target, data, options, parent, now)
   }
 
   #encode(
-    topic: string,
-    definition: AnyEventDefinition | undefined,
+    target: string | AnyEventDefinition,
     data: unknown,
     options: PublishOptions | PublishItem,
-    parent: EncodedMessage | undefined,
+    parent: Causality | undefined,
     now: number,
-  ): OutgoingMessage {
+  ): OutgoingMessage | Promise<OutgoingMessage> {
+    const definition = typeof target === 'string' ? undefined : target
+    const topic = typeof target === 'string' ? target : target.topic
     const codec = definition?.codec ?? this.#codecs.forData(data)
     const encoded = codec.encode(data)
     // Bytes that the caller still holds are copied: they may be written to again before they are on the wire.
@@ -68,20 +78,31 @@ export class OutgoingFactory {
       throw new CodecError(`The codec for "${codec.contentType}" returned no Uint8Array`)
     const id = options.id === undefined ? this.#ids.next(now) : checkText('id', options.id, MAX_ID_LENGTH)
     const key = options.key ?? definition?.key?.(data)
-    return {
+    const { headers, extensions, ttlMs } = options
+    const notBefore = deliverAt(options, now)
+    const expiresAt = ttlMs === undefined ? undefined : inCalendar('ttlMs', now + checkMs('ttlMs', ttlMs))
+    if (expiresAt !== undefined && notBefore !== undefined && expiresAt <= notBefore)
+      throw new ValidationError(
+        `ttlMs (${String(ttlMs)}) ends ${notBefore - expiresAt} ms before the message may be delivered: it would be dead-lettered unhandled. ttlMs counts from the publish; make it longer than the delay`,
+      )
+    const message: OutgoingMessage = {
       id,
       topic,
       type: options.type === undefined ? topic : checkText('type', options.type, MAX_ID_LENGTH),
-      source: this.#source,
-      time: now,
+      source: options.source === undefined ? this.#source : checkText('source', options.source, MAX_KEY_LENGTH),
+      time: options.occurredAt === undefined ? now : checkDate('occurredAt', options.occurredAt),
       key: key === undefined ? undefined : checkText('key', key, MAX_KEY_LENGTH),
       contentType: codec.contentType,
       subject: options.subject === undefined ? undefined : checkText('subject', options.subject, MAX_KEY_LENGTH),
-      dataSchema: undefined,
+      dataSchema:
+        options.dataSchema === undefined
+          ? definition?.dataSchema
+          : checkText('dataSchema', options.dataSchema, MAX_KEY_LENGTH),
       version: definition?.version,
       correlationId:
         options.correlationId === undefined
-          ? (parent?.correlationId ?? id)
+          ? // A message without a conversation starts one: all that comes of it belongs together.
+            (parent?.correlationId ?? parent?.id ?? id)
           : checkText('correlationId', options.correlationId, MAX_ID_LENGTH),
       causationId:
         options.causationId === undefined ? parent?.id : checkText('causationId', options.causationId, MAX_ID_LENGTH),
@@ -93,12 +114,15 @@ export class OutgoingFactory {
         options.tracestate === undefined
           ? parent?.tracestate
           : checkText('tracestate', options.tracestate, MAX_KEY_LENGTH),
-      expiresAt: options.ttlMs === undefined ? undefined : inCalendar('ttlMs', now + checkMs('ttlMs', options.ttlMs)),
-      headers: options.headers === undefined ? NO_HEADERS : checkHeaders(options.headers),
+      expiresAt,
+      headers: headers === undefined && extensions === undefined ? NO_HEADERS : checkHeaders(headers, extensions),
       body,
-      deliverAt: deliverAt(options, now),
+      deliverAt: notBefore,
       group: undefined,
     }
+    if (!this.#wireCheck.isDue(target)) return message
+    const checked = this.#wireCheck.check(target, codec, data, body)
+    return checked === undefined ? message : checked.then(() => message)
   }
 
   #checkTopic(topic: string): void {
@@ -113,9 +137,8 @@ function deliverAt(options: PublishOptions | PublishItem, now: number): number |
   const { delayMs, deliverAt: instant } = options
   if (instant !== undefined) {
     if (delayMs !== undefined) throw new ValidationError('Give either delayMs or deliverAt, not both')
-    const at = instant instanceof Date ? instant.getTime() : Number.NaN
-    if (Number.isNaN(at)) throw new ValidationError('deliverAt must be a valid Date')
-    return at > now ? inCalendar('deliverAt', at) : undefined
+    const at = checkDate('deliverAt', instant)
+    return at > now ? at : undefined
   }
   return delayMs === undefined || delayMs === 0 ? undefined : inCalendar('delayMs', now + checkMs('delayMs', delayMs))
 }
@@ -123,9 +146,17 @@ function deliverAt(options: PublishOptions | PublishItem, now: number): number |
 /** End of the year 9999: later instants have no RFC 3339 form, and one message must not spoil the batch of its neighbours. */
 const LAST_INSTANT = 253_402_300_799_999
 
+const FIRST_INSTANT = -62_167_219_200_000
+
 function inCalendar(name: string, at: number): number {
-  if (at <= LAST_INSTANT) return at
-  throw new ValidationError(`${name} lies beyond the year 9999: leave it out if it is to mean never`)
+  if (at <= LAST_INSTANT && at >= FIRST_INSTANT) return at
+  throw new ValidationError(`${name} is outside of the years 0 to 9999: leave it out if it is to mean never`)
+}
+
+function checkDate(name: string, value: unknown): number {
+  const at = value instanceof Date ? value.getTime() : Number.NaN
+  if (Number.isNaN(at)) throw new ValidationError(`${name} must be a valid Date`)
+  return inCalendar(name, at)
 }
 
 function checkMs(name: string, value: unknown): number {
@@ -145,15 +176,4 @@ function checkText(name: string, value: unknown, maxLength: number): string {
   if (CONTROL.test(value)) throw new ValidationError(`${name} holds a line break, NUL or other control character`)
   if (!value.isWellFormed()) throw new ValidationError(`${name} holds half a surrogate pair and has no UTF-8 form`)
   return value
-}
-
-/** Attributes take about so much on a wire that spells them out as headers. */
-const ENVELOPE_BYTES = 512
-
-/** What a message weighs in buffers, in bytes: body, headers, and a flat rate for the envelope. */
-export function messageBytes(message: EncodedMessage): number {
-  let bytes = ENVELOPE_BYTES + message.body.byteLength
-  if (message.headers === NO_HEADERS) return bytes
-  for (const name in message.headers) bytes += name.length + (message.headers[name] as string).length
-  return bytes
 }

@@ -1,0 +1,38 @@
+import type { Clock, Timer } from './clock.ts'
+
+/** When patience ends. It can come nearer while it is being waited for, as when an operator asks a second time. */
+export class CloseDeadline {
+  /** Resolves when the time is up. */
+  readonly reached: Promise<void>
+  readonly #clock: Clock
+  #reach: () => void = () => {}
+  #timer: Timer | undefined
+  #endsAt = Infinity
+
+  constructor(clock: Clock, timeoutMs: number) {
+    this.#clock = clock
+    this.reached = new Promise((resolve) => {
+      this.#reach = resolve
+    })
+    this.shorten(timeoutMs)
+  }
+
+  get leftMs(): number {
+    return this.#endsAt - this.#clock.monotonic()
+  }
+
+  /** Ends `timeoutMs` from now, if that is sooner than before. */
+  shorten(timeoutMs: number): void {
+    const endsAt = this.#clock.monotonic() + timeoutMs
+    if (endsAt >= this.#endsAt) return
+    this.#endsAt = endsAt
+    this.#timer?.cancel()
+    if (timeoutMs <= 0) this.#reach()
+    else this.#timer = this.#clock.setTimer(timeoutMs, this.#reach)
+  }
+
+  /** Releases the timer. `reached` then never resolves, unless it has. */
+  cancel(): void {
+    this.#timer?.cancel()
+  }
+}

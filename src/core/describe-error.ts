@@ -1,0 +1,48 @@
+const MAX_CAUSES = 4
+const MAX_STACK_LENGTH = 8_000
+
+/** An error for a log line: its own properties are left out, for they may hold requests with their secrets. */
+export interface DescribedError {
+  readonly name: string
+  readonly message: string
+  readonly code?: string | number
+  readonly stack?: string
+}
+
+/** Never throws: an error may have getters that do. */
+export function describeError(error: unknown): DescribedError {
+  try {
+    return read(error)
+  } catch {
+    return { name: 'Error', message: 'an error that can not be read' }
+  }
+}
+
+function read(error: unknown): DescribedError {
+  if (typeof error !== 'object' || error === null) return { name: typeof error, message: textOf(error) }
+  const { name, message, code, stack } = error as Record<string, unknown>
+  return {
+    name: typeof name === 'string' ? name : 'Error',
+    message: typeof message === 'string' ? message : 'an object that is no error',
+    ...((typeof code === 'string' || typeof code === 'number') && { code }),
+    ...(typeof stack === 'string' && { stack: `${stack}${causesOf(error)}`.slice(0, MAX_STACK_LENGTH) }),
+  }
+}
+
+/** A stack of Node's own does not go on with its causes. */
+function causesOf(error: object): string {
+  let text = ''
+  let cause = (error as { readonly cause?: unknown }).cause
+  for (let depth = 0; depth < MAX_CAUSES && cause !== undefined && cause !== null; depth++) {
+    if (typeof cause !== 'object') return `${text}\nCaused by: ${textOf(cause)}`
+    const { stack, message, cause: next } = cause as Record<string, unknown>
+    const line = typeof stack === 'string' ? stack : message
+    text += `\nCaused by: ${typeof line === 'string' ? line : 'an object that is no error'}`
+    cause = next
+  }
+  return text
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : String(value)
+}

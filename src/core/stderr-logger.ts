@@ -1,0 +1,66 @@
+import type { Clock } from './clock.ts'
+import { describeError } from './describe-error.ts'
+import type { Logger } from './logger.ts'
+
+const EVERY_MS = 60_000
+const MAX_LENGTH = 1_000
+const HOW_TO_CHANGE = 'Pass createBus a logger to get everything, or logger: false to get nothing'
+
+/** What was printed of one kind, and since when. */
+interface Printed {
+  readonly at: number
+  leftOut: number
+}
+
+/**
+ * Stands in for a logger that nobody gave: what costs messages is printed to stderr, each kind once a minute at most, so that a
+ * first program is not silent and a failing service does not drown its console.
+ */
+export class StderrLogger implements Logger {
+  readonly #clock: Clock
+  readonly #write: (text: string) => void
+  readonly #printed = new Map<string, Printed>()
+
+  constructor(clock: Clock, write: (text: string) => void = (text) => void process.stderr.write(text)) {
+    this.#clock = clock
+    this.#write = write
+  }
+
+  debug(): void {}
+
+  info(): void {}
+
+  warn(): void {}
+
+  error(fields: object, message: string): void {
+    const { err } = fields as { readonly err?: unknown }
+    this.print(message, err === undefined ? message : `${message}: ${describeError(err).message}`)
+  }
+
+  print(kind: string, text: string): void {
+    const now = this.#clock.monotonic()
+    const last = this.#printed.get(kind)
+    if (last !== undefined && now - last.at < EVERY_MS) {
+      last.leftOut++
+      return
+    }
+    // Kinds are few: names of events, and messages of ours.
+    this.#printed.set(kind, { at: now, leftOut: 0 })
+    this.#write(
+      `busbar: ${text.length > MAX_LENGTH ? `${text.slice(0, MAX_LENGTH)}...` : text}\n` +
+        `        (${more(kind, last?.leftOut ?? 0)}"${kind}" is printed once a minute. ${HOW_TO_CHANGE})\n`,
+    )
+  }
+
+  /** Says what was left out since it was last said. */
+  flush(): void {
+    for (const [kind, printed] of this.#printed) {
+      if (printed.leftOut > 0) this.#write(`busbar: ${more(kind, printed.leftOut)}${HOW_TO_CHANGE}\n`)
+      printed.leftOut = 0
+    }
+  }
+}
+
+function more(kind: string, leftOut: number): string {
+  return leftOut === 0 ? '' : `${leftOut} more "${kind}" were not printed. `
+}

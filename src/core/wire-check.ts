@@ -1,0 +1,122 @@
+import { types } from 'node:util'
+import { jsonCodec } from './codec.ts'
+import type { Codec } from './codec.ts'
+import type { AnyEventDefinition } from './define.ts'
+import { ValidationError } from './errors.ts'
+import { validate } from './validate.ts'
+
+/** When data is checked for what its codec makes of it: for the first message of each event, for every one, never. */
+export type WireCheckMode = 'first' | 'always' | 'off'
+
+/** Enough for every service; a program that makes up topic names without end must not fill the memory. */
+const MAX_PASSED = 10_000
+/** Of one message: what lies beyond is left unchecked rather than made slow. */
+const MAX_VALUES = 10_000
+
+/**
+ * Finds data that its codec can't carry, where the program can still be told: at publish. JSON makes a string of a Date and
+ * `{}` of a Map, so that data which fits its schema here would be dead-lettered by every consumer. For development; an
+ * event that has passed is not looked at again unless the mode is `always`.
+ */
+export class WireCheck {
+  readonly #mode: WireCheckMode
+  readonly #passed = new Set<string | AnyEventDefinition>()
+
+  constructor(mode: WireCheckMode) {
+    this.#mode = mode
+  }
+
+  /** True when a message of that topic or event has to be checked. */
+  isDue(target: string | AnyEventDefinition): boolean {
+    return this.#mode !== 'off' && (this.#mode === 'always' || !this.#passed.has(target))
+  }
+
+  /** Throws, or rejects with, a `ValidationError`. `body` is what `codec` made of `data`. */
+  check(target: string | AnyEventDefinition, codec: Codec, data: unknown, body: Uint8Array): void | Promise<void> {
+    const schema = typeof target === 'string' ? undefined : target.schema
+    const topic = typeof target === 'string' ? target : target.topic
+    const fits = (): void => {
+      if (codec === jsonCodec) refuseLosses(topic, data)
+      if (this.#passed.size >= MAX_PASSED) this.#passed.clear()
+      this.#passed.add(target)
+    }
+    if (schema === undefined) return fits()
+    const refuse = (error: unknown): never => {
+      throw ValidationError.is(error) ? misfit(topic, codec, data, error) : error
+    }
+    let again: unknown
+    try {
+      // A copy: a codec may decode to a view of the very bytes that are going to be sent.
+      again = validate(schema, codec.decode(body.slice()), topic)
+    } catch (error) {
+      return refuse(error)
+    }
+    return again instanceof Promise ? again.then(fits, refuse) : fits()
+  }
+}
+
+function misfit(topic: string, codec: Codec, data: unknown, { issues }: ValidationError): ValidationError {
+  return new ValidationError(
+    `The data for "${topic}" fits its schema, but a consumer reads it as ${codec.contentType}, and that does not fit`,
+    issues.map(({ path, message }) => ({ path, message: `${message} (${remedyFor(valueAt(data, path))})` })),
+  )
+}
+
+function valueAt(data: unknown, path: string): unknown {
+  let value = data
+  for (const segment of path === '' ? [] : path.split('.')) {
+    if (typeof value !== 'object' || value === null) return undefined
+    value = (value as Record<string, unknown>)[segment]
+  }
+  return value
+}
+
+function remedyFor(value: unknown): string {
+  if (value instanceof Date)
+    return 'a Date becomes a string: use z.coerce.date(), or z.iso.datetime() and publish the string'
+  if (value instanceof Map || value instanceof Set)
+    return `a ${value instanceof Map ? 'Map' : 'Set'} becomes {}: publish an object or an array, and convert it in the handler`
+  return 'describe what is on the wire in the schema, or give the event a codec that carries the value'
+}
+
+function refuseLosses(topic: string, data: unknown): void {
+  const found = findLoss(data)
+  if (found === undefined) return
+  throw new ValidationError(`The data for "${topic}" would not arrive as it is`, [
+    { path: found.path, message: `${found.what}. Convert it before you publish, or give the event a codec` },
+  ])
+}
+
+interface Loss {
+  readonly path: string
+  readonly what: string
+}
+
+/** The first value of which JSON keeps nothing, or something else. */
+function findLoss(data: unknown): Loss | undefined {
+  const open: { readonly path: string; readonly value: unknown }[] = [{ path: '', value: data }]
+  let seen = 0
+  for (let next = open.pop(); next !== undefined && seen < MAX_VALUES; next = open.pop(), seen++) {
+    const { path, value } = next
+    if (typeof value === 'number' && !Number.isFinite(value)) return { path, what: `${value} becomes null in JSON` }
+    if (typeof value !== 'object' || value === null) continue
+    // It says itself what becomes of it.
+    if (typeof (value as { toJSON?: unknown }).toJSON === 'function') continue
+    const what = lossOf(value)
+    if (what !== undefined) return { path, what }
+    for (const name of Object.keys(value))
+      open.push({ path: path === '' ? name : `${path}.${name}`, value: (value as Record<string, unknown>)[name] })
+  }
+  return undefined
+}
+
+function lossOf(value: object): string | undefined {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  if (Array.isArray(value) || prototype === Object.prototype || prototype === null) return undefined
+  if (types.isBoxedPrimitive(value)) return undefined
+  const name = value.constructor.name === '' ? 'object' : value.constructor.name
+  if (value instanceof Promise) return 'a Promise becomes {} in JSON: await it'
+  if (value instanceof Error) return `a ${name} loses its message in JSON`
+  if (ArrayBuffer.isView(value)) return `a ${name} becomes an object of numbers in JSON`
+  return Object.keys(value).length === 0 ? `a ${name} becomes {} in JSON` : undefined
+}

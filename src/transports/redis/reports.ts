@@ -1,0 +1,108 @@
+import { AuthorizationError } from '../../core/errors.ts'
+import type { TransportHost } from '../../core/transport.ts'
+import { isAuthorizationFailure, LostReplyError, messageOf, NotSentError, replyCode } from './errors.ts'
+
+/** The same error of the same work is reported again after that time. */
+const REPEAT_MS = 5_000
+const MAX_REMEMBERED = 200
+
+interface Refusal {
+  readonly warning: string
+  readonly detail: string
+}
+
+/** Replies that say that the server takes no writes at the moment, whoever asks, and has done nothing. */
+const REFUSALS: Readonly<Record<string, Refusal>> = {
+  OOM: { warning: 'redis-out-of-memory', detail: 'Redis is out of memory (maxmemory)' },
+  MISCONF: { warning: 'redis-disk', detail: 'Redis can not write to its disk' },
+  NOREPLICAS: {
+    warning: 'redis-replicas',
+    detail: 'Redis has fewer good replicas than min-replicas-to-write asks for, and takes no writes (NOREPLICAS)',
+  },
+  BUSY: {
+    warning: 'redis-busy',
+    detail: 'Redis is busy with a script of another program (BUSY); SCRIPT KILL ends one that has written nothing',
+  },
+}
+
+/** What the transport reports to people: errors that no caller waits for, and why the server refuses writes. */
+export class Reports {
+  readonly #host: TransportHost
+  /** When something was last reported, by its text. */
+  readonly #told = new Map<string, number>()
+  readonly #warned = new Set<string>()
+  #code: string | undefined
+
+  constructor(host: TransportHost) {
+    this.#host = host
+  }
+
+  /** Why the server takes no writes at the moment, if so. */
+  get refusal(): string | undefined {
+    return this.#code === undefined ? undefined : REFUSALS[this.#code]?.detail
+  }
+
+  /**
+   * Reports an error. Not one of the connection, which is reported by itself; not what `refused` reports; and not the same
+   * one again and again.
+   */
+  error(error: unknown, doing: string): void {
+    if (error instanceof LostReplyError || error instanceof NotSentError || this.refused(error)) return
+    const { events, name } = this.#host
+    if (!this.#isNews(`${doing}: ${messageOf(error)}`)) return
+    events.emit('error', { transport: name, error: toReported(error), doing })
+  }
+
+  /** False when the same was reported a moment ago. */
+  #isNews(text: string): boolean {
+    const now = this.#host.clock.monotonic()
+    if (now - (this.#told.get(text) ?? -Infinity) < REPEAT_MS) return false
+    if (this.#told.size >= MAX_REMEMBERED) this.#told.clear()
+    this.#told.set(text, now)
+    return true
+  }
+
+  warn(code: string, detail: string): void {
+    this.#host.events.emit('warning', { transport: this.#host.name, code, detail })
+  }
+
+  /** Warns of something once. */
+  warnOnce(code: string, detail: string): void {
+    if (this.#warned.has(detail)) return
+    if (this.#warned.size >= MAX_REMEMBERED) this.#warned.clear()
+    this.#warned.add(detail)
+    this.warn(code, detail)
+  }
+
+  killForbidden(): void {
+    this.warnOnce(
+      'redis-acl',
+      'This user may not run CLIENT KILL: a connection that the server believes to be alive, of this member or of one that is stopped for longer than leaseMs while it reads, may be given messages out of order. Allow +client|kill.',
+    )
+  }
+
+  /** Notes that the server refuses writes; true when the error says so. Warned of once, until it has ended. */
+  refused(error: unknown): boolean {
+    const code = replyCode(error)
+    const refusal = code === undefined ? undefined : REFUSALS[code]
+    if (code === undefined || refusal === undefined) return false
+    if (this.#code === code) return true
+    this.#code = code
+    // A late reply may have said meanwhile that it has ended: still the same episode.
+    if (this.#isNews(code)) this.warn(refusal.warning, `${refusal.detail}: publishing fails until that has ended`)
+    return true
+  }
+
+  /** The server took a write. Without memory it still takes those that need none; only a message says more. */
+  accepted(what: 'message' | 'upkeep'): void {
+    if (this.#code === undefined || (what === 'upkeep' && this.#code === 'OOM')) return
+    this.#code = undefined
+  }
+}
+
+/** A permission that is missing is reported as what it is. */
+function toReported(error: unknown): unknown {
+  return isAuthorizationFailure(error)
+    ? new AuthorizationError(`Redis does not allow it: ${messageOf(error)}`, { cause: error })
+    : error
+}

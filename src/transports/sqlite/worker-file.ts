@@ -1,0 +1,75 @@
+import { existsSync } from 'node:fs'
+import { isBuiltin } from 'node:module'
+import { basename, dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { ConnectionError, UnsupportedError } from '../../core/errors.ts'
+
+/** The `engines` of package.json. Older ones have no `node:sqlite`, or one that lacks what we use. */
+const OLDEST_NODE = [22, 18] as const
+/** What the worker is called when a bundler made it an entry point of its own. */
+const BUNDLED = ['busbar-sqlite-worker.js', 'busbar-sqlite-worker.mjs', 'busbar-sqlite-worker.cjs']
+
+/** What Node says about where the code runs; tests give other answers. */
+export interface Surroundings {
+  /** Undefined where a bundler made a CommonJS file of this module. */
+  readonly moduleUrl: string | undefined
+  /** Folder of the CommonJS file that this module is part of, if it is. */
+  readonly commonJsFolder: string | undefined
+  /** The file that Node was started with. */
+  readonly mainFile: string | undefined
+}
+
+/** Throws `UnsupportedError` when this Node's SQLite can't be used. */
+export function requireSqlite(
+  version: string = process.versions.node,
+  there: boolean = isBuiltin('node:sqlite'),
+): void {
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  const [oldestMajor, oldestMinor] = OLDEST_NODE
+  if (major < oldestMajor || (major === oldestMajor && minor < oldestMinor))
+    throw new UnsupportedError(
+      `The SQLite transport needs Node ${oldestMajor}.${oldestMinor} or newer, and this is ${version}: update Node, or use another transport`,
+    )
+  if (!there)
+    throw new UnsupportedError(
+      `The SQLite transport needs Node's built-in module node:sqlite, which this runtime (Node ${version}) does not have: ` +
+        'use a Node that was built with SQLite, or another transport',
+    )
+}
+
+/**
+ * The file of the database thread: beside this module; in a bundle, beside the bundle or the file that Node was started with.
+ * Throws a `ConnectionError` that is not retryable when it is in none of these places.
+ */
+export function findWorkerFile(surroundings: Surroundings = actualSurroundings()): string {
+  const { moduleUrl, commonJsFolder, mainFile } = surroundings
+  const own = moduleUrl?.startsWith('file:') === true ? fileURLToPath(moduleUrl) : undefined
+  // The module has its own name only as long as no bundler has made it a part of another file.
+  if (own !== undefined && /^worker-file\.[jt]s$/.test(basename(own))) {
+    const beside = join(dirname(own), basename(own) === 'worker-file.ts' ? 'worker.ts' : 'worker.js')
+    if (existsSync(beside)) return beside
+  }
+  const folders = new Set(
+    [
+      own === undefined ? undefined : dirname(own),
+      commonJsFolder,
+      mainFile === undefined ? undefined : dirname(mainFile),
+    ].filter((folder) => folder !== undefined),
+  )
+  for (const folder of folders)
+    for (const name of BUNDLED) if (existsSync(join(folder, name))) return join(folder, name)
+  throw new ConnectionError(
+    `The SQLite transport can't find the file of its database thread, which a bundler does not include by itself: make ` +
+      `"busbar/sqlite/worker" another entry point with the output name "busbar-sqlite-worker", or leave "busbar" out of the ` +
+      `bundle (external). ${BUNDLED[0]} was looked for in ${[...folders].join(' and ') || 'no folder: this code is in no file'}`,
+    { retryable: false },
+  )
+}
+
+function actualSurroundings(): Surroundings {
+  return {
+    moduleUrl: import.meta.url,
+    commonJsFolder: typeof __dirname === 'string' ? __dirname : undefined,
+    mainFile: process.argv[1],
+  }
+}

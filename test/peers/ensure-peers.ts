@@ -1,0 +1,51 @@
+import { execFile } from 'node:child_process'
+import { cpSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+
+/** Where the tools of our users are installed: esbuild, Jest and the oldest Node that we support. */
+export const PEERS: string = import.meta.dirname
+
+const MODULES = join(PEERS, 'node_modules')
+const FILES = ['package.json', 'package-lock.json', '.npmrc']
+
+/** Installs them, once for each state of their lock file. Test files that do so at the same time don't disturb each other. */
+export async function ensurePeers(): Promise<void> {
+  if (isInstalled()) return
+  process.stderr.write(
+    'busbar: installing esbuild, Jest and the oldest Node for the tests (test/peers); this happens once\n',
+  )
+  const folder = mkdtempSync(join(PEERS, '.new-'))
+  try {
+    for (const file of FILES) cpSync(join(PEERS, file), join(folder, file))
+    await promisify(execFile)('npm', ['ci', '--no-audit', '--no-fund'], {
+      cwd: folder,
+      env: withoutNpmSettings(),
+      shell: process.platform === 'win32',
+    })
+    if (isInstalled()) return
+    cpSync(join(PEERS, 'package-lock.json'), join(folder, 'node_modules/.installed-lock.json'))
+    rmSync(MODULES, { recursive: true, force: true })
+    renameSync(join(folder, 'node_modules'), MODULES)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+/** The oldest Node that package.json allows; undefined where npm has none for this machine. */
+export function oldestNode(): string | undefined {
+  const path = join(MODULES, `node-${process.platform}-${process.arch}`, 'bin/node')
+  return existsSync(path) ? path : undefined
+}
+
+function isInstalled(): boolean {
+  const record = join(MODULES, '.installed-lock.json')
+  return existsSync(record) && readFileSync(record, 'utf8') === readFileSync(join(PEERS, 'package-lock.json'), 'utf8')
+}
+
+/** Our environment for an npm in another project: what npm tells its scripts about this one would be taken for options there. */
+export function withoutNpmSettings(): NodeJS.ProcessEnv {
+  return Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/^npm_(package|config_local|lifecycle)/.test(name)),
+  )
+}
