@@ -289,6 +289,8 @@ export class QueueReader {
       carried: undefined,
     })
     skipped.state = 'acked'
+    // There is nothing to know about it.
+    skipped.isKnown = false
     return skipped
   }
 
