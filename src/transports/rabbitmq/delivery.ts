@@ -85,7 +85,7 @@ export class RabbitMqDelivery implements Delivery {
 
   /** It waits for its next attempt until later than that: no handler of it runs. */
   isWaitingAt(now: number): boolean {
-    return this.noted?.running === false && (this.noted.notBefore ?? 0) > now
+    return (this.notBefore ?? 0) > now && this.noted?.running !== true
   }
 
   /** Another delivery of the same message and tag: the runtime is done with this one, and settles no delivery twice. */

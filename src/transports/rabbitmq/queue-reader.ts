@@ -51,6 +51,8 @@ export interface ReaderParts {
   readonly prefetch: number
   /** With `noAck`: intake stops when so many are held. */
   readonly maxHeld: number
+  /** One message of the queue waits for the next. */
+  readonly isStrict: boolean
   readonly options: Pick<ResolvedConsumerOptions, 'noAck' | 'exclusive' | 'priority' | 'consumerTag' | 'metadata'>
   readonly host: ReaderHost
 }
@@ -77,12 +79,11 @@ export class QueueReader {
   opened = 0
   /** Nothing more is handed out: the channel is about to be turned over. */
   isTurning = false
-  /** With the runtime, and noted as waiting for their next attempt. */
-  readonly waiting: Set<RabbitMqDelivery> = new Set()
   /** A message has come on this channel. */
   hasReceived = false
   readonly #parts: ReaderParts
   #prefetch: number
+  #maxHanded = Infinity
   readonly #noAck: boolean
   #channel: Channel | undefined
   #writer: ChannelWriter | undefined
@@ -124,9 +125,23 @@ export class QueueReader {
     return this.#prefetch
   }
 
-  /** For the next consumer: what is sent ahead waits for too long. */
+  /**
+   * For the next consumer, where order does not matter: what is sent ahead waits for too long. Elsewhere the number stays: a quorum queue
+   * puts what comes back twice behind what came back once, so a consumer must take all that came back at once.
+   */
   lowerPrefetch(): void {
     this.#prefetch = Math.max(1, Math.floor(this.#prefetch / 4))
+  }
+
+  /** How many the runtime may have: those that run, and as many again. What is here, and not there, can be given back at any time. */
+  lowerHanded(): void {
+    let running = 0
+    for (const { latest } of this.#open) if (latest.state === 'handed' && latest.noted?.running === true) running++
+    this.#maxHanded = Math.max(2, 2 * running)
+  }
+
+  raiseHanded(): void {
+    this.#maxHanded *= 2
   }
 
   /** Tag of the newest message on this channel; tags count up from 1. */
@@ -140,11 +155,17 @@ export class QueueReader {
     return oldest === undefined || oldest.state === 'gone' ? undefined : oldest
   }
 
-  /** All that the runtime has of it waits for its next attempt: nothing runs, and nothing is about to. */
+  /** Nothing that the runtime has of it runs, or is about to: it waits for its next attempt, or behind one that does. */
   isAllWaiting(now: number): boolean {
-    for (const delivery of this.waiting)
-      if (delivery.state !== 'handed' || !delivery.isWaitingAt(now)) this.waiting.delete(delivery)
-    return this.waiting.size === this.handed
+    if (this.handed === 0) return true
+    const keys = new Set<string | undefined>()
+    for (const { latest } of this.#open) {
+      if (latest.state !== 'handed' && latest.state !== 'settling') continue
+      const { key } = latest.message
+      if (latest.isWaitingAt(now)) keys.add(key)
+      else if (!(this.#parts.isStrict ? keys.size > 0 : key !== undefined && keys.has(key))) return false
+    }
+    return true
   }
 
   /** Starts to consume. Rejects when the broker refuses. */
@@ -268,6 +289,8 @@ export class QueueReader {
       carried: undefined,
     })
     skipped.state = 'acked'
+    // There is nothing to know about it.
+    skipped.isKnown = false
     return skipped
   }
 
@@ -276,7 +299,8 @@ export class QueueReader {
   /** Hands out the oldest one that is held; nothing while it is not known which attempt of it comes next. */
   take(): RabbitMqDelivery | undefined {
     const [delivery] = this.held
-    if (delivery === undefined || !delivery.isKnown || this.isTurning) return undefined
+    if (delivery === undefined || !delivery.isKnown || this.isTurning || this.handed >= this.#maxHanded)
+      return undefined
     this.held.shift()
     delivery.state = 'handed'
     this.handed++
@@ -483,7 +507,6 @@ export class QueueReader {
       delivery.state = 'gone'
     }
     this.held.length = 0
-    this.waiting.clear()
     this.#acked.length = 0
     this.handed = 0
     return lost

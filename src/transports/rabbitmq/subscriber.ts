@@ -290,10 +290,6 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   }
 
   noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
-    for (const { delivery, running, notBefore } of notes) {
-      const mine = delivery as RabbitMqDelivery
-      if (!running && notBefore !== undefined && mine.state === 'handed') mine.reader.waiting.add(mine)
-    }
     const noted = this.#attempts.note(notes)
     this.#turnIfWaiting()
     return noted
@@ -430,11 +426,15 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
 
   #tooFarAhead(reader: QueueReader, ageMs: number): void {
     const seat = this.#seatOf(reader)
-    if (seat === undefined || reader.isTurning || reader.prefetch === 1) return
-    reader.lowerPrefetch()
+    if (seat === undefined || reader.isTurning || seat.isLeaving) return
     this.#context.slow(this, reader, ageMs)
-    if (!this.nature.isShared || seat.isLeaving) return
+    if (!this.nature.isShared) {
+      reader.lowerHanded()
+      return
+    }
     // Others read the queue as well: what is not with the runtime may go to them at once.
+    if (reader.prefetch === 1) return
+    reader.lowerPrefetch()
     this.#restart(seat).catch((error: unknown) => this.#context.failed(error, 'lowering the prefetch of a consumer'))
   }
 

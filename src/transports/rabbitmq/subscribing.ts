@@ -301,6 +301,7 @@ function makeReader(
     queue,
     prefetch: native.prefetch ?? Math.min(65_535, share(spec.prefetch)),
     maxHeld: share(native.maxBuffered),
+    isStrict: spec.order === 'strict',
     options: native,
     host,
   })

@@ -10,7 +10,7 @@ const LESS_AHEAD_AT = 0.25
 
 export interface TimeoutGuardHost {
   readers(): Iterable<QueueReader>
-  /** A message has been here, unacked, for that long: fewer are to be sent ahead. */
+  /** A message has been here, unacked, for that long, though nothing before it waits for a retry: there is too much here. */
   tooFarAhead(reader: QueueReader, ageMs: number): void
   /** Everything of the reader is to go back, and to be taken again. */
   turnOver(reader: QueueReader): void
@@ -32,6 +32,7 @@ export class TimeoutGuard {
   readonly #host: TimeoutGuardHost
   /** Tags that had arrived by then, oldest first: nothing is measured for each message. */
   readonly #samples = new Map<QueueReader, { epoch: number; samples: Sample[] }>()
+  readonly #acted = new WeakMap<QueueReader, number>()
   #timer: Timer | undefined
 
   constructor(clock: Clock, limitMs: number, host: TimeoutGuardHost) {
@@ -59,10 +60,19 @@ export class TimeoutGuard {
     for (const reader of this.#samples.keys()) if (!readers.includes(reader)) this.#samples.delete(reader)
     for (const reader of readers) {
       const ageMs = this.#ageOfOldest(reader)
-      if (ageMs >= LESS_AHEAD_AT * this.#limitMs && !reader.isAllWaiting(this.#clock.now()))
-        this.#host.tooFarAhead(reader, ageMs)
+      const isLong = ageMs >= LESS_AHEAD_AT * this.#limitMs
+      if (isLong && reader.oldest?.isWaitingAt(this.#clock.now()) === false) this.#slow(reader, ageMs)
+      else if (ageMs < (LESS_AHEAD_AT * this.#limitMs) / 4) reader.raiseHanded()
       if (ageMs >= HAND_BACK_AT * this.#limitMs) this.#host.turnOver(reader)
     }
+  }
+
+  /** What was done about it last time needs a while to show. */
+  #slow(reader: QueueReader, ageMs: number): void {
+    const now = this.#clock.monotonic()
+    if (now - (this.#acted.get(reader) ?? -Infinity) < LESS_AHEAD_AT * this.#limitMs) return
+    this.#acted.set(reader, now)
+    this.#host.tooFarAhead(reader, ageMs)
   }
 
   /** At least that old, in ms. */

@@ -362,7 +362,7 @@ export class RabbitMqTransport implements Transport {
     const reason = reasonOf(error)
     const isTimeout = /delivery acknowledgement on channel \d+ timed out/.test(reason)
     // The next one is to hold less, so that it does not go on like that.
-    if (isTimeout) reader.lowerPrefetch()
+    if (isTimeout && subscription.nature.isShared) reader.lowerPrefetch()
     const why = cause === 'cancelled' ? CANCELLED : isTimeout ? `${reason}. ${LESS_AHEAD}` : reason
     events.emit('warning', {
       transport: name,
@@ -372,16 +372,11 @@ export class RabbitMqTransport implements Transport {
     subscription.intake.redeclare()
   }
 
-  #slow(
-    { events, name }: TransportHost,
-    { spec }: RabbitMqSubscription,
-    { queue, prefetch }: QueueReader,
-    ageMs: number,
-  ): void {
+  #slow({ events, name }: TransportHost, { spec }: RabbitMqSubscription, { queue }: QueueReader, ageMs: number): void {
     events.emit('warning', {
       transport: name,
       code: 'slow-consumer',
-      detail: `A message of "${queue}" (group "${spec.group}") has been here, unacked, for ${Math.round(ageMs / 1000)} s. RabbitMQ takes everything back from a consumer after ${this.#options.consumerTimeoutMs / 1000} s (consumerTimeoutMs). No more than ${prefetch} are sent ahead from now on. ${LESS_AHEAD}`,
+      detail: `A message of "${queue}" (group "${spec.group}") has been here, unacked, for ${Math.round(ageMs / 1000)} s. RabbitMQ takes everything back from a consumer after ${this.#options.consumerTimeoutMs / 1000} s (consumerTimeoutMs). Fewer are taken ahead for now. ${LESS_AHEAD}`,
     })
   }
 

@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict'
+import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
+import { createBus } from 'busbar'
+import type { Bus } from 'busbar'
+import { rabbitmq } from 'busbar/rabbitmq'
+import type { RabbitMqOptions } from 'busbar/rabbitmq'
+import { uniqueName, waitUntil } from 'busbar/testing'
+import { startPrivate } from '../../tools/brokers/index.ts'
+import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
+
+const TIMEOUT_MS = 4_000
+
+describe('RabbitMQ: messages that stay unacked for longer than the broker allows', () => {
+  let broker: RabbitMqBroker
+  const buses: Bus[] = []
+
+  beforeAll(async () => {
+    broker = await startPrivate('rabbitmq')
+    // It looks once a minute otherwise.
+    await broker.ctl(
+      'eval',
+      `application:set_env(rabbit, consumer_timeout, ${TIMEOUT_MS}), application:set_env(rabbit, channel_tick_interval, 500).`,
+    )
+  })
+  afterEach(async () => {
+    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
+  })
+  afterAll(() => broker.stop())
+
+  function bus(options: RabbitMqOptions = {}): { on: Bus; warnings: string[] } {
+    const on = createBus({ service: 'unacked', transport: rabbitmq({ url: broker.url, partitions: 1, ...options }) })
+    const warnings: string[] = []
+    on.events.on('warning', ({ code }) => warnings.push(code))
+    buses.push(on)
+    return { on, warnings }
+  }
+
+  for (const [title, consumerTimeoutMs] of [
+    ['handed back before the broker acts, when the limit is known', TIMEOUT_MS],
+    ['kept although the broker ends the channel, when the limit is not known', 1_800_000],
+  ] as const)
+    test(`the delay of a keyed retry is ${title}; it is counted, and its key waits`, { timeout: 60_000 }, async () => {
+      const topic = uniqueName('long')
+      const { on, warnings } = bus({ consumerTimeoutMs })
+      const calls: { readonly data: unknown; readonly attempt: number; readonly at: number }[] = []
+      const delayMs = 2.5 * TIMEOUT_MS
+      on.consume(topic, ({ data }, ctx) => {
+        calls.push({ data, attempt: ctx.attempt, at: performance.now() })
+        if (data === 1 && ctx.attempt === 1) ctx.retry({ delayMs })
+      })
+      await on.start()
+      for (const data of [1, 2]) await on.publish(topic, data, { key: 'k' })
+      await waitUntil(() => calls.length >= 3, { timeoutMs: 30_000, describe: () => JSON.stringify(calls) })
+      assert.deepEqual(
+        calls.map(({ data, attempt }) => [data, attempt]),
+        [
+          [1, 1],
+          [1, 2],
+          [2, 1],
+        ],
+      )
+      const waited = (calls[1]?.at ?? 0) - (calls[0]?.at ?? 0)
+      assert.ok(waited >= delayMs - 50, `it was tried again after ${Math.round(waited)} ms`)
+      assert.equal(warnings.includes('consumer-lost'), consumerTimeoutMs !== TIMEOUT_MS, warnings.join())
+    })
+
+  test(
+    'a backlog that waits for a slow handler is sent ahead in smaller portions, and handled once',
+    { timeout: 60_000 },
+    async () => {
+      const topic = uniqueName('slow')
+      const { on, warnings } = bus({ consumerTimeoutMs: TIMEOUT_MS })
+      const calls: unknown[] = []
+      const options = { concurrency: 1, order: 'none', prefetch: 16 } as const
+      on.consume(
+        topic,
+        async ({ data }) => {
+          calls.push(data)
+          await new Promise((resolve) => setTimeout(resolve, 150))
+        },
+        options,
+      )
+      await on.start()
+      for (let number = 0; number < 60; number++) await on.publish(topic, number)
+      await waitUntil(() => new Set(calls).size === 60, { timeoutMs: 40_000, describe: () => `${calls.length} calls` })
+      assert.ok(warnings.includes('slow-consumer'), warnings.join())
+      assert.equal(calls.length, 60, `${calls.length - 60} were handled twice; ${warnings.join()}`)
+    },
+  )
+})
