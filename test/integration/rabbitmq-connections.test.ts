@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import amqp from 'amqplib'
@@ -39,10 +39,9 @@ describe('RabbitMQ: connections and credentials', () => {
         'auth_mechanisms.1 = PLAIN',
         'auth_mechanisms.2 = EXTERNAL',
       ].join('\n'),
+      // EXTERNAL comes from it.
+      plugins: ['rabbitmq_auth_mechanism_ssl'],
     })
-    // EXTERNAL comes from a plugin.
-    writeFileSync(join(broker.dataDir, 'enabled_plugins'), '[rabbitmq_auth_mechanism_ssl].\n')
-    await broker.restart()
     await broker.ctl('add_vhost', 'team a')
     for (const [user, password] of [
       ['client', 'unused'],

@@ -67,7 +67,7 @@ async function nodePlan(
   node: NodePorts,
   nodes: readonly NodePorts[],
   { programs, dataDir, epmdPort }: Surroundings,
-  { conf = '' }: RabbitMqOptions,
+  { conf = '', plugins = [] }: RabbitMqOptions,
 ): Promise<ProcessPlan> {
   const { id, port, managementPort } = node
   const dir = join(dataDir, `node-${id}`)
@@ -80,8 +80,8 @@ async function nodePlan(
     '',
   ]
   await writeFile(join(dir, 'rabbitmq.conf'), lines.join('\n'))
-  const plugins = managementPort === undefined ? '[].\n' : '[rabbitmq_management].\n'
-  await writeFile(join(dir, 'enabled_plugins'), plugins)
+  const enabled = managementPort === undefined ? plugins : ['rabbitmq_management', ...plugins]
+  await writeFile(join(dir, 'enabled_plugins'), `[${enabled.join(',')}].\n`)
   return {
     id,
     port,

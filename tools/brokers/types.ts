@@ -129,6 +129,8 @@ export interface RabbitMqOptions extends PrivateOptions {
   readonly conf?: string
   /** Default: false. */
   readonly management?: boolean
+  /** Further plugins to enable, by name. */
+  readonly plugins?: readonly string[]
 }
 
 export interface NatsOptions extends PrivateOptions {

@@ -1,4 +1,5 @@
 import { errors as natsErrors } from '@nats-io/transport-node'
+import { isCertificateError } from '../../core/certificate-error.ts'
 import { AuthorizationError, ConnectionError, PublishError, TimeoutError } from '../../core/errors.ts'
 import type { PublishFailure } from '../../core/errors.ts'
 
@@ -60,11 +61,6 @@ function isAuthorization(error: unknown): boolean {
   )
 }
 
-/** The two sides do not trust each other's certificates: that does not pass by itself. */
-function isCertificate(error: unknown): boolean {
-  return causes(error).some((cause) => /certificate|self.signed|altname/i.test(text(cause)))
-}
-
 function causes(error: unknown): unknown[] {
   const chain: unknown[] = []
   for (let at = error; at instanceof Error && chain.length < 8; at = at.cause) chain.push(at)
@@ -86,7 +82,7 @@ export function toBusbarError(error: unknown, doing: string): AuthorizationError
   if (isTimeout(error)) return new TimeoutError(`${doing}: the NATS server did not answer in time`, { cause: error })
   if (isNoResponders(error))
     return new ConnectionError(`${doing}: nobody answers; JetStream may be off or still starting`, { cause: error })
-  return new ConnectionError(`${doing}: ${text(error)}`, { cause: error, retryable: !isCertificate(error) })
+  return new ConnectionError(`${doing}: ${text(error)}`, { cause: error, retryable: !isCertificateError(error) })
 }
 
 export function notConfirmed(topic: string, why: string, outcome: PublishFailure, cause?: unknown): PublishError {

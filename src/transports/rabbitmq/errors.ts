@@ -1,3 +1,4 @@
+import { isCertificateError } from '../../core/certificate-error.ts'
 import {
   AuthorizationError,
   BusbarError,
@@ -50,7 +51,10 @@ export function toConnectError(error: unknown, where: string): BusbarError {
       `RabbitMQ at ${where} did not open the virtual host: it does not exist, the user has no permissions there, or it is down`,
       { cause: error },
     )
-  return new ConnectionError(`RabbitMQ at ${where} can't be reached: ${detailOf(error)}`, { cause: error })
+  return new ConnectionError(`RabbitMQ at ${where} can't be reached: ${detailOf(error)}`, {
+    cause: error,
+    retryable: !isCertificateError(error),
+  })
 }
 
 /** Why something that was asked of the broker failed. */

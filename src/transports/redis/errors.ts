@@ -1,3 +1,4 @@
+import { isCertificateError } from '../../core/certificate-error.ts'
 import { AuthorizationError, ConfigurationError, ConnectionError, PublishError } from '../../core/errors.ts'
 import type { PublishFailure } from '../../core/errors.ts'
 
@@ -61,7 +62,10 @@ export function toConnectError(error: unknown, where: string): Error {
       { cause: error },
     )
   }
-  return new ConnectionError(`Redis at ${where} can't be reached: ${messageOf(error)}`, { cause: error })
+  return new ConnectionError(`Redis at ${where} can't be reached: ${messageOf(error)}`, {
+    cause: error,
+    retryable: !isCertificateError(error),
+  })
 }
 
 /** What became of a publish that failed with this error. */
