@@ -127,7 +127,7 @@ export class AuthorizationError extends BusbarError {
 /** `not-sent`: the broker certainly does not have it. `unknown`: it may have it (sent, no answer). */
 export type PublishFailure = 'not-sent' | 'unknown'
 
-/** A message was not confirmed. `outcome` says whether the broker may have it all the same. */
+/** A message was not confirmed. `outcome` says whether the broker may have it anyway. */
 export class PublishError extends BusbarError {
   readonly outcome: PublishFailure
 
@@ -184,7 +184,7 @@ export class ValidationError extends BusbarError {
   }
 }
 
-/** A limit of time ran out. The message names the operation and the limit. */
+/** A time limit was exceeded. The message names the operation and the limit. */
 export class TimeoutError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_TIMEOUT', message, { retryable: true, ...options })
@@ -195,7 +195,7 @@ export class TimeoutError extends BusbarError {
   }
 }
 
-/** An optimistic check failed: somebody else was first. Retryable after reading again. */
+/** An optimistic check failed: another writer was first. Retryable after reading again. */
 export class ConflictError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_CONFLICT', message, { retryable: true, ...options })
@@ -217,7 +217,7 @@ export class RemoteError extends BusbarError {
   }
 }
 
-/** Nobody listens for that request. */
+/** No program responds to requests on that topic. */
 export class NoRespondersError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_NO_RESPONDERS', message, { retryable: true, ...options })

@@ -57,7 +57,7 @@ export interface BusEventMap {
   ack: OfMessage & { readonly durationMs: number }
   /** A handler failed and the message will be tried again. */
   retry: OfMessage & { readonly error: unknown; readonly delayMs: number; readonly mode: 'inline' | 'delayed' }
-  /** A message lies in its dead-letter topic now, confirmed. */
+  /** A message is in its dead-letter topic now, confirmed. */
   deadLetter: OfMessage & {
     readonly error: unknown
     readonly reason: DeadLetterReason

@@ -48,7 +48,7 @@ export class StderrLogger implements Logger {
     this.#printed.set(kind, { at: now, leftOut: 0 })
     this.#write(
       `busbar: ${text.length > MAX_LENGTH ? `${text.slice(0, MAX_LENGTH)}...` : text}\n` +
-        `        (${more(kind, last?.leftOut ?? 0)}"${kind}" is printed once a minute. ${HOW_TO_CHANGE})\n`,
+        `        (${more(kind, last?.leftOut ?? 0)}"${kind}" is printed at most once a minute. ${HOW_TO_CHANGE})\n`,
     )
   }
 
@@ -62,5 +62,5 @@ export class StderrLogger implements Logger {
 }
 
 function more(kind: string, leftOut: number): string {
-  return leftOut === 0 ? '' : `${leftOut} more "${kind}" were not printed. `
+  return leftOut === 0 ? '' : `${leftOut} more "${kind}" ${leftOut === 1 ? 'was' : 'were'} not printed. `
 }

@@ -51,6 +51,11 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
+/** Some replies of the server end in a full stop or a question mark, and most in nothing. */
+function asSentence(text: string): string {
+  return /[.?!]$/.test(text) ? text : `${text}.`
+}
+
 /** What a connection that could not be made is to the user. `where` has no credentials in it. */
 export function toConnectError(error: unknown, where: string): Error {
   const isOurs = error instanceof NotSentError || error instanceof LostReplyError
@@ -58,7 +63,7 @@ export function toConnectError(error: unknown, where: string): Error {
   if (!isOurs && (ConnectionError.is(error) || AuthorizationError.is(error))) return error
   if (isAuthorizationFailure(error)) {
     return new AuthorizationError(
-      `Redis at ${where} refused the credentials or a permission: ${messageOf(error)}. Check the user, the password and the ACL.`,
+      `Redis at ${where} refused the credentials or a permission: ${asSentence(messageOf(error))} Check the user, the password and the ACL.`,
       { cause: error },
     )
   }

@@ -176,7 +176,7 @@ describe('without a logger', () => {
     expect(printed()).toHaveLength(2)
     expect(printed()[1]).toContain('2 more "deadLetter" were not printed')
     await bus.close()
-    expect(printed()[2]).toContain('1 more "deadLetter" were not printed')
+    expect(printed()[2]).toContain('1 more "deadLetter" was not printed')
   })
 
   it('costs a retry nothing, and prints neither a planned end nor what a drop was asked for', async () => {
