@@ -23,9 +23,9 @@ import type { BatchHandler, Handler } from './handler.ts'
 import { healthReport } from './health.ts'
 import { makeMany, toError } from './make-many.ts'
 import type { OutgoingMessage } from './message.ts'
-import { MessageFactory } from './message-factory.ts'
+import { checkConversation, MessageFactory } from './message-factory.ts'
 import { describe, OptionsReader } from './options.ts'
-import { PUBLISH_ITEM, PUBLISH_MANY_OPTIONS, PUBLISH_OPTIONS, refuseUnknown } from './publish-options.ts'
+import { CONVERSATION, PUBLISH_ITEM, PUBLISH_MANY_OPTIONS, PUBLISH_OPTIONS, refuseUnknown } from './publish-options.ts'
 import type {
   PublishItem,
   PublishManyOptions,
@@ -119,6 +119,8 @@ class BusImpl implements Bus {
   }
 
   within<Result>(context: CausalityContext, call: () => Result): Result {
+    refuseUnknown('The context of bus.within', context, CONVERSATION)
+    checkConversation(context)
     return this.options.causality ? runWithin(context, call) : call()
   }
 
@@ -168,6 +170,10 @@ class BusImpl implements Bus {
   ): Promise<readonly PublishResult[]> {
     if (options !== NO_OPTIONS) refuseUnknown('The options of publishMany', options, PUBLISH_MANY_OPTIONS)
     const publisher = this.#publisher(transportName)
+    if (!Array.isArray(items))
+      throw new ConfigurationError('bus.publishMany', [
+        { path: 'items', message: `must be a list of { data, key, ... }, got ${describe(items)}` },
+      ])
     const { signal } = options
     const now = this.options.clock.now()
     const made = makeMany(items, (item) => {

@@ -138,7 +138,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     this.#watchdog = new Watchdog(
       {
         progress: () => this.#tracker.progress,
-        waiting: () => (this.#maxConcurrency === 0 ? 0 : outstanding.size - this.#tracker.waitingForRetry),
+        waiting: () => (this.#maxConcurrency === 0 ? 0 : this.#tracker.unmoved()),
         findStuck: (windowMs) => this.#tracker.findStuck(windowMs),
         subscription: () => subscription.state?.(),
         lag: () => this.#readyLag(subscription),

@@ -211,7 +211,6 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       this.#ack(pending, 'earlier')
       return false
     }
-    const now = this.clock.now()
     if (delivery.attempt > this.#retry.attempts) {
       const used = delivery.attempt - 1
       this.#deadLetter(
@@ -225,13 +224,14 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       return false
     }
     const { expiresAt } = delivery.message
-    if (expiresAt !== undefined && expiresAt <= now) {
+    if (expiresAt !== undefined && expiresAt <= this.clock.now()) {
       const error = new TimeoutError(`The message expired at ${new Date(expiresAt).toISOString()}`)
       this.#deadLetter(pending, error, 'expired')
       return false
     }
-    if (delivery.notBefore !== undefined && delivery.notBefore > now && !pending.wasHandled) {
-      this.#wait(pending, delivery.notBefore - now)
+    const dueInMs = this.#msUntilDue(pending)
+    if (dueInMs > 0) {
+      this.#wait(pending, dueInMs)
       return false
     }
     if (!(this.#gate as StartGate).pass(pending)) return false
@@ -587,6 +587,20 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     for (let pending = this.outstanding.first; pending !== undefined; pending = pending.next) look(pending)
     for (const pending of this.#settler?.unanswered() ?? []) look(pending)
     return stuck
+  }
+
+  /**
+   * How many ought to move: not those that wait for their retry, and nothing while every handler that runs has a deadline, which
+   * ends it.
+   */
+  unmoved(): number {
+    let running = 0
+    for (let pending = this.outstanding.first; pending !== undefined; pending = pending.next) {
+      if (pending.state !== 'running') continue
+      if (!pending.hasDeadline) return this.outstanding.size - this.waitingForRetry
+      running++
+    }
+    return running > 0 ? 0 : this.outstanding.size - this.waitingForRetry
   }
 
   reportStuck(pending: PendingDelivery): void {

@@ -1,5 +1,5 @@
 import type { CodecRegistry } from './codec.ts'
-import type { Causality } from './causality.ts'
+import type { Causality, CausalityContext } from './causality.ts'
 import type { Clock } from './clock.ts'
 import type { AnyEventDefinition } from './define.ts'
 import { CodecError, ValidationError } from './errors.ts'
@@ -102,17 +102,19 @@ export class MessageFactory {
       correlationId:
         options.correlationId === undefined
           ? // A message without a conversation starts one: all that comes of it belongs together.
-            (parent?.correlationId ?? parent?.id ?? id)
+            (inherited(parent?.correlationId ?? parent?.id, MAX_ID_LENGTH) ?? id)
           : checkText('correlationId', options.correlationId, MAX_ID_LENGTH),
       causationId:
-        options.causationId === undefined ? parent?.id : checkText('causationId', options.causationId, MAX_ID_LENGTH),
+        options.causationId === undefined
+          ? inherited(parent?.id, MAX_ID_LENGTH)
+          : checkText('causationId', options.causationId, MAX_ID_LENGTH),
       traceparent:
         options.traceparent === undefined
-          ? parent?.traceparent
+          ? inherited(parent?.traceparent, MAX_ID_LENGTH)
           : checkText('traceparent', options.traceparent, MAX_ID_LENGTH),
       tracestate:
         options.tracestate === undefined
-          ? parent?.tracestate
+          ? inherited(parent?.tracestate, MAX_KEY_LENGTH)
           : checkText('tracestate', options.tracestate, MAX_KEY_LENGTH),
       expiresAt,
       headers: headers === undefined && extensions === undefined ? NO_HEADERS : checkHeaders(headers, extensions),
@@ -166,6 +168,23 @@ function checkMs(name: string, value: unknown): number {
 
 // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
 const CONTROL = /[\u0000-\u001f\u007f]/
+
+/**
+ * What comes from the message that is handled, or undefined when no broker could carry it: somebody else may have written that
+ * message, and its ids must not put lines of their own into the headers of ours.
+ */
+function inherited(value: string | undefined, maxLength: number): string | undefined {
+  if (value === undefined || value.length > maxLength || CONTROL.test(value) || !value.isWellFormed()) return undefined
+  return value
+}
+
+/** Throws `ValidationError` for what can't be an attribute of a conversation. */
+export function checkConversation({ correlationId, causationId, traceparent, tracestate }: CausalityContext): void {
+  if (correlationId !== undefined) checkText('correlationId', correlationId, MAX_ID_LENGTH)
+  if (causationId !== undefined) checkText('causationId', causationId, MAX_ID_LENGTH)
+  if (traceparent !== undefined) checkText('traceparent', traceparent, MAX_ID_LENGTH)
+  if (tracestate !== undefined) checkText('tracestate', tracestate, MAX_KEY_LENGTH)
+}
 
 function checkText(name: string, value: unknown, maxLength: number): string {
   if (typeof value !== 'string')

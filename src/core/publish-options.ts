@@ -104,6 +104,8 @@ export const PUBLISH_OPTIONS: ReadonlySet<string> = new Set<keyof PublishOptions
 export const PUBLISH_ITEM: ReadonlySet<string> = new Set<string>(['data', ...OF_MESSAGE])
 export const PUBLISH_MANY_OPTIONS: ReadonlySet<string> = new Set<keyof PublishManyOptions>(['transport', 'signal'])
 
+export const CONVERSATION: ReadonlySet<string> = new Set(['correlationId', 'causationId', 'traceparent', 'tracestate'])
+
 /**
  * Throws `ConfigurationError` for options that do not exist: a misspelt one would have no effect, and nothing would show it.
  * Runs for every message that has options, so it allocates nothing unless something is wrong.

@@ -112,7 +112,7 @@ export class Watchdog {
     if (this.#host.waiting() > 0) {
       if (this.#stalled === undefined)
         this.#stall(
-          `no progress for ${this.#windowMs} ms with ${this.#host.waiting()} messages here`,
+          `no progress for ${this.#windowMs} ms with ${this.#host.waiting()} unsettled here`,
           idleMs,
           undefined,
         )

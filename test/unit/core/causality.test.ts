@@ -175,3 +175,43 @@ describe('a handler that ends its own bus or consumer', () => {
     expect(bus.state).toBe('closed')
   })
 })
+
+describe('what can not be carried', () => {
+  const BAD = 'x\r\nEvil: y'
+
+  it.each(['correlationId', 'causationId', 'traceparent', 'tracestate'])(
+    'is refused by bus.within: %s',
+    async (name) => {
+      const { bus } = await started()
+      await bus.start()
+      expect(() => bus.within({ [name]: BAD }, () => 1)).toThrow(expect.objectContaining({ code: 'BUSBAR_VALIDATION' }))
+      expect(() => bus.within({ [name]: 'y'.repeat(2_000) }, () => 1)).toThrow(
+        expect.objectContaining({ code: 'BUSBAR_VALIDATION' }),
+      )
+      await bus.close()
+    },
+  )
+
+  it('is refused by bus.within when it is misspelt', async () => {
+    const { bus } = await started()
+    await bus.start()
+    expect(() => bus.within({ corelationId: 'c' } as never, () => 1)).toThrow('correlationId')
+    await bus.close()
+  })
+
+  it('is not inherited from a message that somebody else wrote', async () => {
+    const { bus, main } = await started()
+    bus.consume('orders.placed', (_, ctx) => ctx.publish('child', 1))
+    await bus.start()
+    main.subscriptions[0]?.deliver(delivery(BAD, { correlationId: BAD, traceparent: BAD, tracestate: BAD }))
+    await expect.poll(() => main.published.flat().length).toBe(1)
+    const [child] = main.published.flat()
+    expect(links(child as OutgoingMessage)).toEqual({
+      correlationId: child?.id,
+      causationId: undefined,
+      traceparent: undefined,
+      tracestate: undefined,
+    })
+    await bus.close()
+  })
+})

@@ -83,3 +83,15 @@ describe('what is refused, and in which words', () => {
     expect(problemsOf(() => made.consume('*.*.*.dlq', handler))).toHaveLength(1)
   })
 })
+
+describe('publishMany', () => {
+  it.each([[{ data: 1 }], [new Set([{ data: 1 }])], [undefined], ['text']])(
+    'takes a list and nothing else: %o',
+    async (items) => {
+      const on = bus()
+      await on.start()
+      await expect(on.publishMany('a', items as never)).rejects.toThrow('items: must be a list')
+      await on.close()
+    },
+  )
+})

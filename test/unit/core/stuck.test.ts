@@ -83,6 +83,18 @@ describe('a delivery that does not move', () => {
   })
 })
 
+describe('a consumer whose only handler is slow', () => {
+  it.each([
+    ['with a deadline, is not stalled', { timeoutMs: 60_000 }, 'ok'],
+    ['without one, is', {}, 'stalled'],
+  ])('%s', async (_what, options, status) => {
+    const { broker, bus, clock } = await stage(() => new Promise(() => {}), { stalledAfterMs: WINDOW_MS, ...options })
+    broker.deliver(delivery('a', { key: 'k' }), delivery('b', { key: 'k' }))
+    await clock.advance(3 * WINDOW_MS)
+    expect((await bus.health()).consumers[0]?.status).toBe(status)
+  })
+})
+
 describe('a consumer that gets nothing', () => {
   it('is healthy as a standby', async () => {
     const { broker, bus, clock, events } = await stage(() => {}, { stalledAfterMs: WINDOW_MS })
