@@ -163,6 +163,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       this.counters.received++
       this.bufferedBytes += delivery.bytes
       this.outstanding.push(pending)
+      if (delivery.history === 'new') this.#handled.forget(delivery)
       if (!this.#lifecycle.isOpen) this.#release(pending, 0)
       else if (!this.scheduler.add(pending)) this.#release(pending, RETURN_DELAY_MS)
     }
@@ -207,7 +208,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   begin(pending: PendingDelivery): boolean {
     const { delivery } = pending
-    if (delivery.history !== 'new' && !pending.wasHandled && this.#handled.beginAck(delivery.message)) {
+    if (delivery.history !== 'new' && !pending.wasHandled && this.#handled.beginAck(delivery)) {
       this.#ack(pending, 'earlier')
       return false
     }
@@ -263,7 +264,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     if (!this.#ended(pending)) return
     this.counters.handled++
     if (pending.delivery.lost) {
-      this.#handled.add(pending.delivery.message)
+      this.#handled.add(pending.delivery)
       this.#dropLost(pending)
     } else this.#ack(pending, 'this')
   }
@@ -275,6 +276,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       this.#dropLost(pending)
       return false
     }
+    // A group that is set back while a handler runs is handed the message before that handler ends.
+    if (pending.delivery.history === 'new') this.#handled.forget(pending.delivery)
     const decision = this.#retry.decide(error, pending.message, pending.attempt)
     if (decision.type === 'dead-letter') {
       this.#deadLetter(pending, error, decision.reason)
@@ -389,9 +392,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   /** The message comes again; it has been handled. */
   #ackLost(pending: PendingDelivery): void {
-    const { message } = pending.delivery
-    if (pending.ackOf === 'this') this.#handled.add(message)
-    else if (pending.ackOf === 'earlier') this.#handled.notAcked(message)
+    if (pending.ackOf === 'this') this.#handled.add(pending.delivery)
+    else if (pending.ackOf === 'earlier') this.#handled.notAcked(pending.delivery)
     pending.ackOf = undefined
   }
 
@@ -514,7 +516,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     switch (outcome.type) {
       case 'ack':
         this.counters.acked++
-        if (pending.ackOf === 'earlier') this.#handled.acked(pending.delivery.message)
+        if (pending.ackOf === 'earlier') this.#handled.acked(pending.delivery)
         if (this.#events.wants('ack'))
           this.#events.emit('ack', { ...this.#ofMessage(pending), durationMs: this.#since(pending.startedAt) })
         return

@@ -178,6 +178,65 @@ describe('a message that was handled, and whose ack was lost', () => {
     await turn()
     expect(hand.started).toEqual(['a#1', 'a#1', 'a#1'])
   })
+
+  it('is handled in every attempt after its group was set back', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler)
+    const first = delivery('a')
+    broker.deliver(first)
+    broker.lose([first])
+    hand.end('a')
+    await turn()
+    // Another member has acked it. Then somebody replays it.
+    broker.deliver(delivery('a'))
+    await turn()
+    hand.end('a', new Error('no'))
+    await turn()
+    broker.deliver(delivery('a', { attempt: 2 }))
+    await turn()
+    expect(hand.started).toEqual(['a#1', 'a#1', 'a#2'])
+    expect(broker.outcomes()).toEqual(['a nack'])
+  })
+
+  it('is handled again when its group was set back while it ran, and that attempt failed', async () => {
+    const hand = byHand()
+    const again = byHand()
+    let calls = 0
+    const { broker } = await stage((message: Message, ctx: HandlerContext) =>
+      (calls++ === 0 ? hand : again).handler(message, ctx),
+    )
+    const first = delivery('a')
+    broker.deliver(first)
+    broker.lose([first])
+    broker.deliver(delivery('a'))
+    await turn()
+    hand.end('a')
+    await turn()
+    again.end('a', new Error('no'))
+    await turn()
+    broker.deliver(delivery('a', { attempt: 2 }))
+    await turn()
+    expect(again.started).toEqual(['a#1', 'a#2'])
+  })
+
+  it('does not stand for another message with its id', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler)
+    const first = delivery('order-17', { source: 'shop' })
+    broker.deliver(first)
+    broker.lose([first])
+    hand.end('order-17')
+    await turn()
+    const body = Buffer.from('{"cancelled":true}')
+    broker.deliver(delivery('order-17', { source: 'desk', body, history: 'returned' }))
+    await turn()
+    expect(hand.started).toEqual(['order-17#1', 'order-17#1'])
+    hand.end('order-17')
+    broker.deliver(delivery('order-17', { source: 'shop', history: 'returned' }))
+    await turn()
+    expect(hand.started).toHaveLength(2)
+    expect(broker.outcomes()).toEqual(['order-17 ack', 'order-17 ack'])
+  })
 })
 
 describe('a message that must not be handled before its time', () => {
