@@ -175,10 +175,13 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     let freed = 0
     let freedBytes = 0
     const running = new Set<PendingDelivery>()
+    /** Also those that were about to start. */
+    const noted: PendingDelivery[] = []
     for (const delivery of deliveries) {
       const pending = delivery.runtime as PendingDelivery | undefined
       if (pending === undefined || pending.state === 'settled') continue
       count++
+      if (pending.isNoted && pending.state !== 'settling') noted.push(pending)
       if (pending.state === 'running') running.add(pending)
       else if (pending.state !== 'settling') {
         this.#endWait(pending)
@@ -194,8 +197,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     if (count === 0) return
     this.counters.lost += count
     this.#events.emit('lost', { ...this.#identity, count, reason })
+    this.#notes?.takeBack(noted)
     if (running.size > 0) {
-      this.#notes?.takeBack([...running].filter(({ isNoted }) => isNoted))
       this.#runner?.abort(new SettlementError(`The delivery was taken back by the broker: ${reason}`), (pending) =>
         running.has(pending),
       )

@@ -109,6 +109,21 @@ describe('attempts', () => {
     expect(broker.notes).toEqual(['a 2 running', 'a 1 waiting'])
   })
 
+  it('are taken back when a delivery is lost that was noted and had not started', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler)
+    const stored = Promise.withResolvers<void>()
+    broker.noting = stored.promise
+    const lost = delivery('a', { history: 'unknown', attempt: 2 })
+    broker.deliver(lost)
+    await turn()
+    broker.lose([lost])
+    stored.resolve()
+    await turn()
+    expect(hand.started).toEqual([])
+    expect(broker.notes).toEqual(['a 2 running', 'a 1 waiting'])
+  })
+
   it('dead-letter what was handed to a handler as often as allowed, and never settled', async () => {
     const hand = byHand()
     const { broker } = await stage(hand.handler, { retry: { attempts: 3 } })
