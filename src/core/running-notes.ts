@@ -98,7 +98,8 @@ export class RunningNotes {
   }
 
   #storeWithin(deliveries: readonly PendingDelivery[], done: () => void): void {
-    const ours = deliveries.filter(({ delivery }) => !delivery.lost)
+    // Not what was lost or returned meanwhile.
+    const ours = deliveries.filter(({ state }) => state === 'preparing')
     if (this.#closed || ours.length === 0 || this.#subscription.noteAttempts === undefined) {
       done()
       return

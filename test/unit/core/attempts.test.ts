@@ -124,6 +124,20 @@ describe('attempts', () => {
     expect(broker.notes).toEqual(['a 2 running', 'a 1 waiting'])
   })
 
+  it('are not noted for what is returned while it waits to run alone', async () => {
+    const hand = byHand()
+    const { broker, consumer } = await stage(hand.handler)
+    const stored = Promise.withResolvers<void>()
+    broker.noting = stored.promise
+    broker.deliver(...['a', 'b', 'c'].map((id) => delivery(id, { history: 'died', attempt: 2 })))
+    await turn()
+    consumer.pause()
+    stored.resolve()
+    await turn()
+    expect(broker.outcomes()).toEqual(['a release', 'b release', 'c release'])
+    expect(broker.notes).toEqual(['a 2 running'])
+  })
+
   it('dead-letter what was handed to a handler as often as allowed, and never settled', async () => {
     const hand = byHand()
     const { broker } = await stage(hand.handler, { retry: { attempts: 3 } })
