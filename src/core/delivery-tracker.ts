@@ -417,10 +417,11 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   }
 
   #retryHere(pending: PendingDelivery, delayMs: number, countAttempt: boolean): void {
+    const notBefore = this.clock.now() + delayMs
     if (countAttempt) {
-      this.#notes?.retrying(pending, this.clock.now() + delayMs)
+      this.#notes?.retrying(pending, pending.attempt, notBefore)
       pending.delivery.attempt++
-    }
+    } else if (pending.isNoted) this.#notes?.retrying(pending, pending.attempt - 1, notBefore)
     this.#wait(pending, delayMs)
   }
 

@@ -138,6 +138,22 @@ describe('attempts', () => {
     expect(broker.notes).toEqual(['a 2 running'])
   })
 
+  it('are taken back while a message waits here for a retry that does not count', async () => {
+    const hand = byHand()
+    const { broker, clock } = await stage(async (message: Message, ctx: HandlerContext) => {
+      await hand.handler(message, ctx)
+      ctx.retry({ countAttempt: false, delayMs: 5_000 })
+    })
+    broker.deliver(delivery('a', { key: 'k' }))
+    await clock.advance(50)
+    hand.end('a')
+    await turn()
+    expect(broker.notes).toEqual(['a 1 running', 'a 0 waiting'])
+    await clock.advance(5_050)
+    expect(hand.started).toEqual(['a#1', 'a#1'])
+    expect(broker.notes).toEqual(['a 1 running', 'a 0 waiting', 'a 1 running'])
+  })
+
   it('dead-letter what was handed to a handler as often as allowed, and never settled', async () => {
     const hand = byHand()
     const { broker } = await stage(hand.handler, { retry: { attempts: 3 } })
