@@ -137,7 +137,7 @@ export class BatchRunner implements Runner {
         else this.#alone = pending
         return
       }
-      this.#gathered.push(pending)
+      this.#add(pending)
       if (pending.queue !== undefined) this.#takeKey(pending.queue)
     }
   }
@@ -155,8 +155,13 @@ export class BatchRunner implements Runner {
     while (this.#gathered.length < this.#options.size) {
       const pending = this.#host.scheduler.following(queue)
       if (pending === undefined) return
-      this.#gathered.push(pending)
+      this.#add(pending)
     }
+  }
+
+  #add(pending: PendingDelivery): void {
+    this.#gathered.push(pending)
+    if (pending.hasWaitedForBatch) this.#due = true
   }
 
   #start(): void {
@@ -169,6 +174,7 @@ export class BatchRunner implements Runner {
     for (const pending of gathered) {
       // A listener that hears of one may have the others returned.
       if (pending.state !== 'queued') continue
+      pending.hasWaitedForBatch = true
       const { queue } = pending
       const behind = queue === undefined ? undefined : held.get(queue)
       if (behind !== undefined) behind.push(pending)
@@ -176,6 +182,7 @@ export class BatchRunner implements Runner {
         // Waiting beside an earlier message of its key, it would start beside it as well.
         held.set(queue, [pending])
       else if (this.#host.begin(pending)) {
+        pending.hasWaitedForBatch = false
         begun.push(pending)
         if (queue !== undefined) begunKeys.add(queue)
       } else if (queue !== undefined && pending.queue === queue) held.set(queue, [])

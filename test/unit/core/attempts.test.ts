@@ -98,6 +98,26 @@ describe('attempts', () => {
     expect(batches.flat().filter((id) => 'bcd'.includes(id))).toEqual(['b', 'c', 'd'])
   })
 
+  it('keep no batch waiting to be filled again when its messages were with a dead process', async () => {
+    const batches: string[][] = []
+    const { broker, clock } = await stage(
+      (messages: readonly Message[]) => {
+        batches.push(messages.map(({ id }) => id))
+      },
+      { batch: { size: 100, timeoutMs: 1_000 } },
+    )
+    const ids = Array.from({ length: 20 }, (_, index) => `m${index}`)
+    broker.deliver(...ids.map((id) => delivery(id, { key: 'k', history: 'unknown' })))
+    await clock.advance(1_000)
+    for (let round = 0; round < 100 && batches.length < 20; round++) await turn()
+    expect(batches.flat()).toEqual(ids)
+    broker.deliver(delivery('later'))
+    await turn()
+    expect(batches.flat(), 'others wait as before').toEqual(ids)
+    await clock.advance(1_000)
+    expect(batches.flat()).toEqual([...ids, 'later'])
+  })
+
   it('are taken back when a running delivery is lost by a process that lives', async () => {
     const hand = byHand()
     const { broker, clock } = await stage(hand.handler)
