@@ -13,7 +13,7 @@ export class BusConsumer extends Consumer {
   /** Why the last attempt to subscribe failed, while another one is to come. */
   trouble: string | undefined
   /** When it stops trying to subscribe (`clock.monotonic()`): with the start of its bus, or never. */
-  endsAt = Infinity
+  endsAt: number = Infinity
 
   /** `scope` stands for this consumer in the scope of its handlers (see `scoped`). */
   constructor(parts: ConsumerParts, onEnd: (consumer: BusConsumer) => void, scope: object) {
