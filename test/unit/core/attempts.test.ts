@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { HandlerContext, Message } from 'busbar'
+import type { BatchContext, HandlerContext, Message } from 'busbar'
 import { SettlementError } from 'busbar'
 import { byHand, stage, turn } from './stage.ts'
 import { delivery } from './stub-transport.ts'
@@ -127,6 +127,20 @@ describe('attempts', () => {
     broker.lose([lost])
     await turn()
     expect(broker.notes).toEqual(['a 2 running', 'a 1 waiting'])
+  })
+
+  it('are not used by those whose batch is aborted because others of it were lost', async () => {
+    const { broker } = await stage(
+      (_messages: readonly Message[], { signal }: BatchContext) =>
+        new Promise<void>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error))),
+      { batch: { size: 2, timeoutMs: 10 }, retry: { attempts: 1, mode: 'delayed' } },
+    )
+    const lost = delivery('a')
+    broker.deliver(lost, delivery('b'))
+    await turn()
+    broker.lose([lost])
+    await turn()
+    expect(broker.settled).toEqual([{ id: 'b', outcome: { type: 'release', delayMs: 0 } }])
   })
 
   it('are taken back when a delivery is lost that was noted and had not started', async () => {
