@@ -293,7 +293,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
         this.#events.emit('retry', { ...this.#ofMessage(pending), error, delayMs: decision.delayMs, mode })
     }
     const type = decision.countAttempt ? 'nack' : 'release'
-    if (!this.#lifecycle.isOpen) this.#return(pending, type, decision.delayMs, true)
+    if (!this.#mayWaitHere) this.#return(pending, type, decision.delayMs, true)
     else if (mode === 'inline') this.#retryHere(pending, decision.delayMs, decision.countAttempt)
     else {
       this.#return(pending, type, decision.delayMs, false)
@@ -320,13 +320,13 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       if (pending.delivery.lost) this.#dropLost(pending)
       else ours.push(pending)
     }
-    if (queue.returning === 0 && this.#lifecycle.isOpen) this.scheduler.requeueBehind(queue, ours)
+    if (queue.returning === 0 && this.#mayWaitHere) this.scheduler.requeueBehind(queue, ours)
     else for (const pending of ours) this.#release(pending, 0)
   }
 
   notStarted(queue: KeyQueue, deliveries: readonly PendingDelivery[]): void {
     const ours = deliveries.filter(({ state }) => state === 'queued')
-    if (queue.returning === 0 && this.#lifecycle.isOpen) this.scheduler.requeueBehind(queue, ours)
+    if (queue.returning === 0 && this.#mayWaitHere) this.scheduler.requeueBehind(queue, ours)
     else for (const pending of ours) this.#release(pending, 0)
   }
 
@@ -374,6 +374,12 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   get #keepsOrder(): boolean {
     return this.#parts.transport.capabilities.orderedRedelivery
+  }
+
+  /** What is to be handled again may wait here. A broker that delivers nothing twice would lose what a pause returns to it. */
+  get #mayWaitHere(): boolean {
+    const { isOpen, isPaused } = this.#lifecycle
+    return isOpen && !(isPaused && this.#parts.transport.capabilities.redelivery)
   }
 
   /** False for a handler whose message has its outcome already: it was returned by a forced close. */

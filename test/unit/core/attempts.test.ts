@@ -213,6 +213,21 @@ describe('attempts', () => {
     await turn()
     expect(broker.settled).toEqual([{ id: 'a', outcome: { type: 'release', delayMs: 100, inOrder: true } }])
   })
+
+  it('of a handler that fails while its consumer is paused is made elsewhere, before later ones of its key', async () => {
+    const hand = byHand()
+    const { broker, consumer } = await stage(hand.handler)
+    broker.deliver(delivery('a', { key: 'k' }))
+    consumer.pause()
+    hand.end('a', new Error('no'))
+    await turn()
+    expect(broker.settled).toEqual([{ id: 'a', outcome: { type: 'nack', delayMs: 100, inOrder: true } }])
+    consumer.resume()
+    broker.deliver(delivery('a', { key: 'k', attempt: 2 }))
+    hand.end('a', new Error('no'))
+    await turn()
+    expect(broker.outcomes()).toEqual(['a nack'])
+  })
 })
 
 describe('a message that was handled, and whose ack was lost', () => {
