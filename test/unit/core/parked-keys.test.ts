@@ -10,7 +10,6 @@ function store(): {
   readonly ids: string[]
   readonly admin: TransportAdmin
   reads: number
-  failure: Error | undefined
 } {
   const ids: string[] = []
   const read = async (
@@ -18,7 +17,6 @@ function store(): {
     { after, limit }: { readonly after?: Position | undefined; readonly limit: number },
   ): Promise<readonly StoredMessage[]> => {
     stored.reads++
-    if (stored.failure !== undefined) throw stored.failure
     const place = after === undefined ? -1 : ids.indexOf(String(after['id']))
     const from = after !== undefined && place < 0 ? ids.length : place + 1
     return ids.slice(from, from + limit).map((id) => ({
@@ -27,7 +25,7 @@ function store(): {
     }))
   }
   const admin: Partial<TransportAdmin> = { read }
-  const stored = { ids, admin: admin as TransportAdmin, reads: 0, failure: undefined as Error | undefined }
+  const stored = { ids, admin: admin as TransportAdmin, reads: 0 }
   return stored
 }
 
@@ -80,7 +78,7 @@ describe('parked keys', () => {
     await parked.blocker(message('c2'))
     stored.ids.push(...Array.from({ length: 300 }, (_, at) => `d${at}`))
     stored.ids.splice(0, 2)
-    const { read } = stored.admin
+    const read = stored.admin.read.bind(stored.admin)
     let left = 2
     stored.admin.read = (topic, options) => {
       if (left-- === 0) throw new Error('the broker is away')
