@@ -8,12 +8,15 @@ import type { BatchContext, BatchHandler, BatchItemResult } from './handler.ts'
 import type { Message } from './message.ts'
 import { describe } from './options.ts'
 import type { KeyQueue, PendingDelivery } from './pending-delivery.ts'
+import { RetryRequest } from './retry.ts'
 import type { Runner, RunnerHost } from './runner.ts'
 import { validate } from './validate.ts'
 
 /** One run of a batch handler, and the context that it gets. */
 class Batch extends Span implements BatchContext {
   readonly deliveries: readonly PendingDelivery[]
+  /** It was aborted because the broker took some of it back. */
+  hasLost = false
   readonly #onAbandon: (batch: Batch, reason: unknown) => void
 
   constructor(
@@ -107,7 +110,11 @@ export class BatchRunner implements Runner {
   }
 
   abort(reason: unknown, only?: (pending: PendingDelivery) => boolean): void {
-    for (const batch of this.#running) if (only === undefined || batch.deliveries.some(only)) batch.abort(reason)
+    for (const batch of this.#running) {
+      if (only !== undefined && !batch.deliveries.some(only)) continue
+      if (only !== undefined && !batch.aborted) batch.hasLost = true
+      batch.abort(reason)
+    }
   }
 
   flush(): void {
@@ -137,7 +144,7 @@ export class BatchRunner implements Runner {
         else this.#alone = pending
         return
       }
-      this.#gathered.push(pending)
+      this.#add(pending)
       if (pending.queue !== undefined) this.#takeKey(pending.queue)
     }
   }
@@ -155,8 +162,13 @@ export class BatchRunner implements Runner {
     while (this.#gathered.length < this.#options.size) {
       const pending = this.#host.scheduler.following(queue)
       if (pending === undefined) return
-      this.#gathered.push(pending)
+      this.#add(pending)
     }
+  }
+
+  #add(pending: PendingDelivery): void {
+    this.#gathered.push(pending)
+    if (pending.hasWaitedForBatch) this.#due = true
   }
 
   #start(): void {
@@ -169,6 +181,7 @@ export class BatchRunner implements Runner {
     for (const pending of gathered) {
       // A listener that hears of one may have the others returned.
       if (pending.state !== 'queued') continue
+      pending.hasWaitedForBatch = true
       const { queue } = pending
       const behind = queue === undefined ? undefined : held.get(queue)
       if (behind !== undefined) behind.push(pending)
@@ -176,6 +189,7 @@ export class BatchRunner implements Runner {
         // Waiting beside an earlier message of its key, it would start beside it as well.
         held.set(queue, [pending])
       else if (this.#host.begin(pending)) {
+        pending.hasWaitedForBatch = false
         begun.push(pending)
         if (queue !== undefined) begunKeys.add(queue)
       } else if (queue !== undefined && pending.queue === queue) held.set(queue, [])
@@ -227,7 +241,7 @@ export class BatchRunner implements Runner {
     try {
       reported = checkList(await this.#handler(messages, batch), messages.length)
     } catch (error) {
-      for (const index of usable) results[index] = toError(error)
+      for (const index of usable) results[index] = failureOf(batch, error)
       return results
     }
     for (const [at, index] of usable.entries())
@@ -284,9 +298,14 @@ export class BatchRunner implements Runner {
     this.#host.abandoned(batch.deliveries[0] as PendingDelivery, reason)
     this.#end(
       batch,
-      batch.deliveries.map(() => toError(reason)),
+      batch.deliveries.map(() => failureOf(batch, reason)),
     )
   }
+}
+
+/** What ended because others of the batch were lost has not failed by itself: it is handled again, and uses no attempt. */
+function failureOf(batch: Batch, error: unknown): Error {
+  return batch.hasLost ? new RetryRequest({ countAttempt: false, delayMs: 0, cause: error }) : toError(error)
 }
 
 function toError(value: unknown): Error {

@@ -12,6 +12,8 @@ export class BusConsumer extends Consumer {
   readonly #stopping = new AbortController()
   /** Why the last attempt to subscribe failed, while another one is to come. */
   trouble: string | undefined
+  /** When it stops trying to subscribe (`clock.monotonic()`): with the start of its bus, or never. */
+  endsAt: number = Infinity
 
   /** `scope` stands for this consumer in the scope of its handlers (see `scoped`). */
   constructor(parts: ConsumerParts, onEnd: (consumer: BusConsumer) => void, scope: object) {
@@ -23,6 +25,11 @@ export class BusConsumer extends Consumer {
   /** Aborts when the consumer is being stopped. */
   get stopping(): AbortSignal {
     return this.#stopping.signal
+  }
+
+  /** Stops trying to subscribe: the start of its bus has failed, which is going to close it. */
+  giveUp(reason: unknown): void {
+    this.#stopping.abort(reason)
   }
 
   override drain(): Promise<void> {

@@ -70,8 +70,6 @@ class BusImpl implements Bus {
   readonly #opened = new Set<string>()
   #consumersMade = 0
   #state: BusState = 'idle'
-  /** When `start()` gives up on a broker that is away (`clock.monotonic()`). Consumers that are added later never do. */
-  #startEndsAt = Infinity
   #starting: Promise<void> | undefined
   #closing: { readonly done: Promise<void>; readonly deadline: CloseDeadline } | undefined
 
@@ -336,7 +334,7 @@ class BusImpl implements Bus {
     const doing = `subscribing group "${spec.group}" to "${spec.topic}"`
     const subscription = await connectWithRetry(
       () => transport.subscribe(spec, sink),
-      { clock, endsAt: this.#startEndsAt, signal: consumer.stopping },
+      { clock, endsAt: consumer.endsAt, signal: consumer.stopping },
       (attempt, error, delayMs) => {
         consumer.trouble = `${doing} failed ${attempt} times, the next attempt follows in ${delayMs} ms: ${error.message}`
         this.events.emit('error', { transport: consumer.transportName, error, doing })
@@ -369,9 +367,9 @@ class BusImpl implements Bus {
 
   async #start(timeoutMs: number): Promise<void> {
     this.#state = 'starting'
-    this.#startEndsAt = this.options.clock.monotonic() + timeoutMs
+    const endsAt = this.options.clock.monotonic() + timeoutMs
     try {
-      await this.#openTransports()
+      await this.#openTransports(endsAt)
     } catch (error) {
       if (this.#closing !== undefined) throw closedWhileStarting()
       this.#state = 'idle'
@@ -382,20 +380,33 @@ class BusImpl implements Bus {
     // A handler may publish from its very first message on.
     this.#state = 'running'
     try {
-      await allOrFirstError([...this.#consumers].map((consumer) => consumer.start()))
+      await this.#startConsumers(endsAt)
     } catch (error) {
       if (this.#closing !== undefined) throw closedWhileStarting()
       await this.close({ timeoutMs: 0 }).catch((closeError: unknown) =>
         this.options.logger.error({ err: closeError }, 'closing after a failed start failed too'),
       )
       throw error
-    } finally {
-      this.#startEndsAt = Infinity
     }
     if (this.state !== 'running') throw closedWhileStarting()
   }
 
-  async #openTransports(): Promise<void> {
+  async #startConsumers(endsAt: number): Promise<void> {
+    const consumers = [...this.#consumers]
+    const start = async (consumer: BusConsumer): Promise<void> => {
+      consumer.endsAt = endsAt
+      try {
+        await consumer.start()
+      } catch (error) {
+        // The others need not wait for a broker when the start has failed.
+        for (const other of consumers) other.giveUp(error)
+        throw error
+      }
+    }
+    await allOrFirstError(consumers.map(start))
+  }
+
+  async #openTransports(endsAt: number): Promise<void> {
     const { service, clock, logger, transports } = this.options
     const failed = new AbortController()
     const signal = AbortSignal.any([this.#lifetime.signal, failed.signal])
@@ -404,7 +415,7 @@ class BusImpl implements Bus {
       try {
         await connectWithRetry(
           () => transport.open(host),
-          { clock, endsAt: this.#startEndsAt, signal },
+          { clock, endsAt, signal },
           (attempt, error, delayMs) => this.events.emit('connecting', { transport: name, attempt, error, delayMs }),
         )
         this.#opened.add(name)

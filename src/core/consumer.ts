@@ -173,11 +173,13 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
   }
 
   pause(): void {
+    this.#lifecycle.isPaused = true
     this.limit('pause', 0)
     if (this.#lifecycle.state === 'running') this.#tracker.releaseAll()
   }
 
   resume(): void {
+    this.#lifecycle.isPaused = false
     this.limit('pause', undefined)
   }
 

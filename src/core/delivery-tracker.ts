@@ -163,6 +163,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       this.counters.received++
       this.bufferedBytes += delivery.bytes
       this.outstanding.push(pending)
+      if (delivery.history === 'new') this.#handled.forget(delivery)
       if (!this.#lifecycle.isOpen) this.#release(pending, 0)
       else if (!this.scheduler.add(pending)) this.#release(pending, RETURN_DELAY_MS)
     }
@@ -174,10 +175,13 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     let freed = 0
     let freedBytes = 0
     const running = new Set<PendingDelivery>()
+    /** Also those that were about to start. */
+    const noted: PendingDelivery[] = []
     for (const delivery of deliveries) {
       const pending = delivery.runtime as PendingDelivery | undefined
       if (pending === undefined || pending.state === 'settled') continue
       count++
+      if (pending.isNoted && pending.state !== 'settling') noted.push(pending)
       if (pending.state === 'running') running.add(pending)
       else if (pending.state !== 'settling') {
         this.#endWait(pending)
@@ -193,8 +197,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     if (count === 0) return
     this.counters.lost += count
     this.#events.emit('lost', { ...this.#identity, count, reason })
+    this.#notes?.takeBack(noted)
     if (running.size > 0) {
-      this.#notes?.takeBack([...running].filter(({ isNoted }) => isNoted))
       this.#runner?.abort(new SettlementError(`The delivery was taken back by the broker: ${reason}`), (pending) =>
         running.has(pending),
       )
@@ -207,7 +211,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   begin(pending: PendingDelivery): boolean {
     const { delivery } = pending
-    if (delivery.history !== 'new' && !pending.wasHandled && this.#handled.beginAck(delivery.message)) {
+    if (delivery.history !== 'new' && !pending.wasHandled && this.#handled.beginAck(delivery)) {
       this.#ack(pending, 'earlier')
       return false
     }
@@ -263,7 +267,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     if (!this.#ended(pending)) return
     this.counters.handled++
     if (pending.delivery.lost) {
-      this.#handled.add(pending.delivery.message)
+      this.#handled.add(pending.delivery)
       this.#dropLost(pending)
     } else this.#ack(pending, 'this')
   }
@@ -275,6 +279,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       this.#dropLost(pending)
       return false
     }
+    // A group that is set back while a handler runs is handed the message before that handler ends.
+    if (pending.delivery.history === 'new') this.#handled.forget(pending.delivery)
     const decision = this.#retry.decide(error, pending.message, pending.attempt)
     if (decision.type === 'dead-letter') {
       this.#deadLetter(pending, error, decision.reason)
@@ -287,7 +293,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
         this.#events.emit('retry', { ...this.#ofMessage(pending), error, delayMs: decision.delayMs, mode })
     }
     const type = decision.countAttempt ? 'nack' : 'release'
-    if (!this.#lifecycle.isOpen) this.#return(pending, type, decision.delayMs, true)
+    if (!this.#mayWaitHere) this.#return(pending, type, decision.delayMs, true)
     else if (mode === 'inline') this.#retryHere(pending, decision.delayMs, decision.countAttempt)
     else {
       this.#return(pending, type, decision.delayMs, false)
@@ -314,13 +320,13 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       if (pending.delivery.lost) this.#dropLost(pending)
       else ours.push(pending)
     }
-    if (queue.returning === 0 && this.#lifecycle.isOpen) this.scheduler.requeueBehind(queue, ours)
+    if (queue.returning === 0 && this.#mayWaitHere) this.scheduler.requeueBehind(queue, ours)
     else for (const pending of ours) this.#release(pending, 0)
   }
 
   notStarted(queue: KeyQueue, deliveries: readonly PendingDelivery[]): void {
     const ours = deliveries.filter(({ state }) => state === 'queued')
-    if (queue.returning === 0 && this.#lifecycle.isOpen) this.scheduler.requeueBehind(queue, ours)
+    if (queue.returning === 0 && this.#mayWaitHere) this.scheduler.requeueBehind(queue, ours)
     else for (const pending of ours) this.#release(pending, 0)
   }
 
@@ -370,6 +376,12 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     return this.#parts.transport.capabilities.orderedRedelivery
   }
 
+  /** What is to be handled again may wait here. A broker that delivers nothing twice would lose what a pause returns to it. */
+  get #mayWaitHere(): boolean {
+    const { isOpen, isPaused } = this.#lifecycle
+    return isOpen && !(isPaused && this.#parts.transport.capabilities.redelivery)
+  }
+
   /** False for a handler whose message has its outcome already: it was returned by a forced close. */
   #ended(pending: PendingDelivery): boolean {
     this.progress++
@@ -389,9 +401,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   /** The message comes again; it has been handled. */
   #ackLost(pending: PendingDelivery): void {
-    const { message } = pending.delivery
-    if (pending.ackOf === 'this') this.#handled.add(message)
-    else if (pending.ackOf === 'earlier') this.#handled.notAcked(message)
+    if (pending.ackOf === 'this') this.#handled.add(pending.delivery)
+    else if (pending.ackOf === 'earlier') this.#handled.notAcked(pending.delivery)
     pending.ackOf = undefined
   }
 
@@ -412,10 +423,11 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   }
 
   #retryHere(pending: PendingDelivery, delayMs: number, countAttempt: boolean): void {
+    const notBefore = this.clock.now() + delayMs
     if (countAttempt) {
-      this.#notes?.retrying(pending, this.clock.now() + delayMs)
+      this.#notes?.retrying(pending, pending.attempt, notBefore)
       pending.delivery.attempt++
-    }
+    } else if (pending.isNoted) this.#notes?.retrying(pending, pending.attempt - 1, notBefore)
     this.#wait(pending, delayMs)
   }
 
@@ -514,7 +526,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     switch (outcome.type) {
       case 'ack':
         this.counters.acked++
-        if (pending.ackOf === 'earlier') this.#handled.acked(pending.delivery.message)
+        if (pending.ackOf === 'earlier') this.#handled.acked(pending.delivery)
         if (this.#events.wants('ack'))
           this.#events.emit('ack', { ...this.#ofMessage(pending), durationMs: this.#since(pending.startedAt) })
         return

@@ -1,56 +1,104 @@
+import { createHash } from 'node:crypto'
 import type { EncodedMessage } from './message.ts'
+import type { Delivery } from './transport.ts'
 
 /** Of a process that handles on and on while its connection flaps. Beyond it the oldest is forgotten, and may be handled twice. */
 const MAX_REMEMBERED = 10_000
 const REDRIVES = 'busbar-redrives'
+
+interface Handled {
+  readonly topic: string
+  /** A redriven copy has the id of its dead letter, and is to be handled. */
+  readonly redrives: string | undefined
+  /** Of the body: ids that users or other programs choose may name several messages. */
+  readonly digest: string
+  readonly position: string
+  isBeingAcked: boolean
+}
 
 /**
  * Messages whose handler succeeded here, but whose ack the broker did not take: its connection or lease was lost first. When
  * they come again to this process, they are acked without a second call.
  */
 export class HandledMessages {
-  /** How often each was handled (two messages may have one id), and how many of those are being acked now. */
-  readonly #handled = new Map<string, { count: number; acking: number }>()
+  /** By id; one entry for each message that was handled. */
+  readonly #handled = new Map<string, Handled[]>()
+  #count = 0
 
-  add(message: EncodedMessage): void {
-    const id = identityOf(message)
-    const known = this.#handled.get(id)
-    if (known !== undefined) {
-      known.count++
-      return
+  add({ message, position }: Delivery): void {
+    const { id, topic } = message
+    const entry: Handled = {
+      topic,
+      redrives: message.headers[REDRIVES],
+      digest: digestOf(message),
+      position: JSON.stringify(position),
+      isBeingAcked: false,
     }
-    this.#handled.set(id, { count: 1, acking: 0 })
-    if (this.#handled.size <= MAX_REMEMBERED) return
-    const [oldest] = this.#handled.keys()
-    this.#handled.delete(oldest as string)
+    const same = this.#handled.get(id)
+    if (same === undefined) this.#handled.set(id, [entry])
+    else same.push(entry)
+    if (++this.#count <= MAX_REMEMBERED) return
+    const [oldest] = this.#handled
+    if (oldest !== undefined) this.#remove(...oldest, oldest[1].slice(0, 1))
   }
 
   /** True when this delivery is of a message that was handled: it is to be acked, and `acked` or `notAcked` called after. */
-  beginAck(message: EncodedMessage): boolean {
-    if (this.#handled.size === 0) return false
-    const known = this.#handled.get(identityOf(message))
-    if (known === undefined || known.acking >= known.count) return false
-    known.acking++
+  beginAck({ message }: Delivery): boolean {
+    const entry = this.#find(message, false)
+    if (entry === undefined) return false
+    entry.isBeingAcked = true
     return true
   }
 
   /** The broker has the ack now. */
-  acked(message: EncodedMessage): void {
-    const id = identityOf(message)
-    const known = this.#handled.get(id)
-    if (known === undefined) return
-    known.acking--
-    if (--known.count === 0) this.#handled.delete(id)
+  acked({ message }: Delivery): void {
+    const entry = this.#find(message, true)
+    if (entry !== undefined) this.#remove(message.id, this.#handled.get(message.id) ?? [], [entry])
   }
 
   /** It has not, and delivers the message again. */
-  notAcked(message: EncodedMessage): void {
-    const known = this.#handled.get(identityOf(message))
-    if (known !== undefined) known.acking--
+  notAcked({ message }: Delivery): void {
+    const entry = this.#find(message, true)
+    if (entry !== undefined) entry.isBeingAcked = false
+  }
+
+  /**
+   * The message at that position begins again: somebody has set the group back since it was handled (another member has
+   * acked it). It is to be handled again, and as often as it fails.
+   */
+  forget({ message, position }: Delivery): void {
+    const same = this.#handled.get(message.id)
+    if (same === undefined) return
+    const place = JSON.stringify(position)
+    this.#remove(
+      message.id,
+      same,
+      same.filter((entry) => entry.topic === message.topic && entry.position === place),
+    )
+  }
+
+  #find(message: EncodedMessage, isBeingAcked: boolean): Handled | undefined {
+    const same = this.#handled.get(message.id)
+    if (same === undefined) return undefined
+    const digest = digestOf(message)
+    return same.find(
+      (entry) =>
+        entry.isBeingAcked === isBeingAcked &&
+        entry.topic === message.topic &&
+        entry.redrives === message.headers[REDRIVES] &&
+        entry.digest === digest,
+    )
+  }
+
+  #remove(id: string, same: readonly Handled[], entries: readonly Handled[]): void {
+    if (entries.length === 0) return
+    this.#count -= entries.length
+    const rest = same.filter((entry) => !entries.includes(entry))
+    if (rest.length === 0) this.#handled.delete(id)
+    else this.#handled.set(id, rest)
   }
 }
 
-/** A redriven copy has the id of its dead letter, and is to be handled. */
-function identityOf({ id, topic, headers }: EncodedMessage): string {
-  return `${topic} ${id} ${headers[REDRIVES] ?? ''}`
+function digestOf({ body }: EncodedMessage): string {
+  return createHash('sha1').update(body).digest('base64')
 }

@@ -7,6 +7,8 @@ export type ConsumerState = 'idle' | 'starting' | 'running' | 'draining' | 'clos
 /** The state of one consumer, set by the consumer alone and read by its parts. */
 export class Lifecycle {
   state: ConsumerState = 'idle'
+  /** By `pause()`, not by a limit: what waits here goes back to the broker. */
+  isPaused = false
 
   /** Messages may be taken in and handlers may start. */
   get isOpen(): boolean {

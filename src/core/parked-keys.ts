@@ -2,7 +2,7 @@ import type { Clock } from './clock.ts'
 import { parseDeadLetter } from './dead-letter.ts'
 import type { EncodedMessage } from './message.ts'
 import { deadLetterTopic } from './topic.ts'
-import type { Position, TransportAdmin } from './transport.ts'
+import type { Position, StoredMessage, TransportAdmin } from './transport.ts'
 
 /** How many dead letters are looked at in one go. */
 const PAGE = 200
@@ -75,6 +75,18 @@ function blockerIn(keys: ReadonlyMap<string, Letters>, message: EncodedMessage):
   return undefined
 }
 
+/** What the looks so far have found. */
+interface Seen {
+  readonly keys: Map<string, Letters>
+  /** The last letter that was seen, and the one before it. */
+  last: Position | undefined
+  beforeLast: Position | undefined
+}
+
+function nothingSeen(): Seen {
+  return { keys: new Map(), last: undefined, beforeLast: undefined }
+}
+
 /** The dead letters of one topic by key. */
 class TopicParking {
   readonly #admin: TransportAdmin
@@ -82,8 +94,7 @@ class TopicParking {
   readonly #clock: Clock
   /** When the last look that has ended began (monotonic). */
   #lookedAt = -Infinity
-  #keys = new Map<string, Letters>()
-  #after: Position | undefined
+  #seen: Seen = nothingSeen()
   /** Dead-lettered here since the last look began. */
   #added: { readonly key: string; readonly id: string; readonly redrives: number }[] = []
   /** The look that is under way, and the one that follows for those who asked meanwhile. */
@@ -101,11 +112,11 @@ class TopicParking {
     if (key === undefined) return
     const redrives = redrivesOf(message)
     this.#added.push({ key, id, redrives })
-    park(this.#keys, key, id, redrives)
+    park(this.#seen.keys, key, id, redrives)
   }
 
   isFree(message: EncodedMessage, receivedAt: number): boolean {
-    return this.#lookedAt > receivedAt && blockerIn(this.#keys, message) === undefined
+    return this.#lookedAt > receivedAt && blockerIn(this.#seen.keys, message) === undefined
   }
 
   /** A look that begins after the call: at what is new, or at the whole topic. Calls during a look share the next one. */
@@ -128,25 +139,51 @@ class TopicParking {
   async #read(whole: boolean): Promise<ReadonlyMap<string, Letters>> {
     const startedAt = this.#clock.monotonic()
     this.#added = []
-    const keys = whole ? new Map<string, Letters>() : this.#keys
-    let after = whole ? undefined : this.#after
-    for (;;) {
-      const page = await this.#admin.read(this.#topic, { after, limit: PAGE })
+    if (whole || !(await this.#readNew())) {
+      const seen = nothingSeen()
+      await this.#readOn(seen, await this.#page(undefined))
+      // The look may have been past the place of these.
+      for (const { key, id, redrives } of this.#added) park(seen.keys, key, id, redrives)
+      this.#seen = seen
+    }
+    this.#lookedAt = startedAt
+    return this.#seen.keys
+  }
+
+  /**
+   * False when the last letter that was seen is not there any more: behind a position that is gone, not every transport
+   * finds what came later. So each look begins with that letter.
+   */
+  async #readNew(): Promise<boolean> {
+    const { last, beforeLast } = this.#seen
+    const page = await this.#page(beforeLast)
+    if (last !== undefined && (page[0] === undefined || placeOf(page[0].position) !== placeOf(last))) return false
+    await this.#readOn(this.#seen, page)
+    return true
+  }
+
+  /** Notes the letters of a page, and of those that follow. */
+  async #readOn(seen: Seen, first: readonly StoredMessage[]): Promise<void> {
+    for (let page = first; ; page = await this.#page(seen.last)) {
       for (const stored of page) {
-        after = stored.position
+        if (seen.last !== undefined && placeOf(stored.position) === placeOf(seen.last)) continue
+        seen.beforeLast = seen.last
+        seen.last = stored.position
         const letter = parseDeadLetter(stored)
         if (letter?.message.key === undefined) continue
-        park(keys, letter.message.key, letter.message.id, letter.redrives)
+        park(seen.keys, letter.message.key, letter.message.id, letter.redrives)
       }
-      if (page.length < PAGE) break
+      if (page.length < PAGE) return
     }
-    // The look may have been past the place of these.
-    if (whole) for (const { key, id, redrives } of this.#added) park(keys, key, id, redrives)
-    this.#keys = keys
-    this.#after = after
-    this.#lookedAt = startedAt
-    return keys
   }
+
+  #page(after: Position | undefined): Promise<readonly StoredMessage[]> {
+    return this.#admin.read(this.#topic, { after, limit: PAGE })
+  }
+}
+
+function placeOf(position: Position): string {
+  return JSON.stringify(position)
 }
 
 function park(keys: Map<string, Letters>, key: string, id: string, redrives: number): void {

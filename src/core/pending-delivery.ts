@@ -26,6 +26,8 @@ export class PendingDelivery {
   retryAt = 0
   /** Everything that had to be known or stored before its next attempt is. */
   isPrepared = false
+  /** Its batch was about to start when it could not: the next one must not wait to be filled. */
+  hasWaitedForBatch = false
   /** A handler has had it in its hands, and may have changed its data. */
   wasHandled = false
   /** Why it is being acked: its handler has just succeeded, or did so for an earlier delivery of the message. */

@@ -215,6 +215,8 @@ export class Publisher {
       const entries: Entry[] = []
       let count = 0
       let bytes = 0
+      // Not always that of the first one: a call that waited for a schema began earlier.
+      let deadlineAt = Infinity
       for (let entry = this.#queue.peek(); entry !== undefined; entry = this.#queue.peek()) {
         if (entry.state === 'settled') {
           this.#queue.shift()
@@ -228,9 +230,10 @@ export class Publisher {
         entries.push(entry)
         count += entry.messages.length
         bytes += entry.bytes
+        deadlineAt = Math.min(deadlineAt, entry.deadlineAt)
       }
       if (entries.length === 0) break
-      this.#dispatch(entries, bytes)
+      this.#dispatch(entries, bytes, deadlineAt)
     }
     this.#watchQueue()
   }
@@ -273,7 +276,7 @@ export class Publisher {
     this.#flush()
   }
 
-  #dispatch(entries: readonly Entry[], bytes: number): void {
+  #dispatch(entries: readonly Entry[], bytes: number, deadlineAt: number): void {
     const messages = entries.length === 1 ? (entries[0] as Entry).messages : entries.flatMap((entry) => entry.messages)
     this.#bufferedBytes += bytes
     const startedAt = this.#clock.monotonic()
@@ -284,7 +287,7 @@ export class Publisher {
       tallies: this.#events.wants('published') ? new Map() : undefined,
     }
     this.#sent.add(batch)
-    this.#deadlines.set(batch.deadline, Math.max(0, (entries[0] as Entry).deadlineAt - startedAt))
+    this.#deadlines.set(batch.deadline, Math.max(0, deadlineAt - startedAt))
     const finish = (): void => {
       this.#deadlines.clear(batch.deadline)
       this.#bufferedBytes -= bytes
@@ -376,9 +379,12 @@ export class Publisher {
   /** The transport still has them, but their callers have waited long enough. */
   #expireSent({ entries, deadline, controller }: Batch): void {
     const now = this.#clock.monotonic()
-    const open = entries.find((entry) => entry.state !== 'settled' && entry.deadlineAt > now)
+    let next = Infinity
     for (const entry of entries) {
-      if (entry.deadlineAt > now) continue
+      if (entry.deadlineAt > now) {
+        if (entry.state !== 'settled') next = Math.min(next, entry.deadlineAt)
+        continue
+      }
       entry.fail(
         new PublishError(
           `Publishing to "${topicOf(entry)}" was not confirmed by transport "${this.#name}" within ${this.#options.deliveryTimeoutMs} ms. The broker may have it.`,
@@ -387,9 +393,9 @@ export class Publisher {
         this.#reportFailed,
       )
     }
-    if (open === undefined)
+    if (next === Infinity)
       controller.abort(new PublishError('The delivery timeout has passed', { outcome: 'unknown', retryable: true }))
-    else this.#deadlines.set(deadline, open.deadlineAt - now)
+    else this.#deadlines.set(deadline, next - now)
   }
 
   /** Resolves when nothing waits any more; the deadlines see to it that this happens. */

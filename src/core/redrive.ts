@@ -18,11 +18,11 @@ export interface RedriveParts {
   readonly chosen: (letter: DeadLetter) => boolean
 }
 
-/** How many letters of each id are to go. */
+/** How many letters of each name are to go: see `nameOf`. */
 type Wanted = Map<string, number>
 
 /**
- * One call of `redrive`. A first pass notes the ids of what was chosen, by how often it has been redriven, and keeps no
+ * One call of `redrive`. A first pass notes the names of what was chosen, by how often it has been redriven, and keeps no
  * letter. One more pass for each such number, the highest first, sends page by page.
  *
  * So a letter that was redriven more often goes before those that it was ahead of in its key, and a message that fails
@@ -62,11 +62,12 @@ export class Redrive {
     this.#applyLimit(this.#options.limit ?? Infinity)
   }
 
-  #want({ message, redrives }: DeadLetter): void {
+  #want(letter: DeadLetter): void {
+    const { redrives } = letter
     let wanted = this.#levels.get(redrives)
     if (wanted === undefined) this.#levels.set(redrives, (wanted = new Map()))
-    const id = ownCopy(message.id)
-    wanted.set(id, (wanted.get(id) ?? 0) + 1)
+    const name = ownCopy(nameOf(letter))
+    wanted.set(name, (wanted.get(name) ?? 0) + 1)
     this.#matched++
   }
 
@@ -76,9 +77,9 @@ export class Redrive {
     this.#left = this.#matched
     let room = limit
     for (const [, wanted] of this.#ordered()) {
-      for (const [id, count] of wanted) {
-        if (room === 0) wanted.delete(id)
-        else if (count > room) wanted.set(id, room)
+      for (const [name, count] of wanted) {
+        if (room === 0) wanted.delete(name)
+        else if (count > room) wanted.set(name, room)
         room = Math.max(0, room - count)
       }
     }
@@ -94,9 +95,9 @@ export class Redrive {
       let before: number
       // Where a position says which one of its id a message is, removing one can hide those behind it: look once more.
       do {
-        before = wanted.size
+        before = this.#left
         await this.#pass(redrives, wanted)
-      } while (wanted.size > 0 && wanted.size < before)
+      } while (wanted.size > 0 && this.#left < before)
     }
   }
 
@@ -106,7 +107,7 @@ export class Redrive {
     while (wanted.size > 0) {
       this.#options.signal?.throwIfAborted()
       const page = await pages.read(after)
-      const letters = page.letters.filter((letter) => letter.redrives === redrives && take(wanted, letter.message.id))
+      const letters = page.letters.filter((letter) => letter.redrives === redrives && take(wanted, nameOf(letter)))
       const removed = await this.#sendPage(letters)
       if (page.isLast) return
       after = lastKept(page, removed) ?? after
@@ -171,11 +172,19 @@ export class Redrive {
   }
 }
 
-function take(wanted: Wanted, id: string): boolean {
-  const count = wanted.get(id)
+/**
+ * What tells a letter from others of its id: users choose ids, and a copy that was published twice dies twice. Its own
+ * position would not do: where it says which one of its id a letter is, it changes as others are removed.
+ */
+function nameOf({ message, originalPosition, lastAttemptAt }: DeadLetter): string {
+  return `${message.id} ${lastAttemptAt.getTime()} ${JSON.stringify(originalPosition)}`
+}
+
+function take(wanted: Wanted, name: string): boolean {
+  const count = wanted.get(name)
   if (count === undefined) return false
-  if (count === 1) wanted.delete(id)
-  else wanted.set(id, count - 1)
+  if (count === 1) wanted.delete(name)
+  else wanted.set(name, count - 1)
   return true
 }
 
@@ -183,7 +192,7 @@ function lastKept({ stored }: Page, removed: ReadonlySet<Position>): Position | 
   return stored.findLast(({ position }) => !removed.has(position))?.position
 }
 
-/** A text that was cut out of a larger one keeps that in memory: a whole block of headers for each id. */
+/** A text that was cut out of a larger one keeps that in memory: a whole block of headers for each name. */
 function ownCopy(text: string): string {
   return Buffer.from(text, 'utf16le').toString('utf16le')
 }

@@ -71,10 +71,10 @@ export class RunningNotes {
     this.#note(notes, 'taking back a note about a message that was lost').catch(() => {})
   }
 
-  /** An attempt has failed; the next one will be made here. */
-  retrying(pending: PendingDelivery, notBefore: number): void {
+  /** A handler has ended; the next attempt will be made here. */
+  retrying(pending: PendingDelivery, used: number, notBefore: number): void {
     pending.isNoted = false
-    const note = { delivery: pending.delivery, used: pending.attempt, running: false, notBefore }
+    const note = { delivery: pending.delivery, used, running: false, notBefore }
     this.#note([note], `noting attempt ${pending.attempt} of message ${pending.message.id}`).catch(() => {})
   }
 
@@ -98,7 +98,8 @@ export class RunningNotes {
   }
 
   #storeWithin(deliveries: readonly PendingDelivery[], done: () => void): void {
-    const ours = deliveries.filter(({ delivery }) => !delivery.lost)
+    // Not what was lost or returned meanwhile.
+    const ours = deliveries.filter(({ state }) => state === 'preparing')
     if (this.#closed || ours.length === 0 || this.#subscription.noteAttempts === undefined) {
       done()
       return

@@ -104,8 +104,15 @@ function findLoss(data: unknown): Loss | undefined {
     if (typeof (value as { toJSON?: unknown }).toJSON === 'function') continue
     const what = lossOf(value)
     if (what !== undefined) return { path, what }
-    for (const name of Object.keys(value))
-      open.push({ path: path === '' ? name : `${path}.${name}`, value: (value as Record<string, unknown>)[name] })
+    const prefix = path === '' ? '' : `${path}.`
+    let room = MAX_VALUES - seen - open.length
+    // Not by `Object.keys`: a list of a million numbers would become a million texts first.
+    if (Array.isArray(value))
+      for (let at = 0; at < value.length && room > 0; at++, room--)
+        open.push({ path: `${prefix}${at}`, value: value[at] as unknown })
+    else
+      for (const name of Object.keys(value).slice(0, Math.max(0, room)))
+        open.push({ path: `${prefix}${name}`, value: (value as Record<string, unknown>)[name] })
   }
   return undefined
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { HandlerContext, Message } from 'busbar'
+import type { BatchContext, HandlerContext, Message } from 'busbar'
 import { SettlementError } from 'busbar'
 import { byHand, stage, turn } from './stage.ts'
 import { delivery } from './stub-transport.ts'
@@ -98,6 +98,26 @@ describe('attempts', () => {
     expect(batches.flat().filter((id) => 'bcd'.includes(id))).toEqual(['b', 'c', 'd'])
   })
 
+  it('keep no batch waiting to be filled again when its messages were with a dead process', async () => {
+    const batches: string[][] = []
+    const { broker, clock } = await stage(
+      (messages: readonly Message[]) => {
+        batches.push(messages.map(({ id }) => id))
+      },
+      { batch: { size: 100, timeoutMs: 1_000 } },
+    )
+    const ids = Array.from({ length: 20 }, (_, index) => `m${index}`)
+    broker.deliver(...ids.map((id) => delivery(id, { key: 'k', history: 'unknown' })))
+    await clock.advance(1_000)
+    for (let round = 0; round < 100 && batches.length < 20; round++) await turn()
+    expect(batches.flat()).toEqual(ids)
+    broker.deliver(delivery('later'))
+    await turn()
+    expect(batches.flat(), 'others wait as before').toEqual(ids)
+    await clock.advance(1_000)
+    expect(batches.flat()).toEqual([...ids, 'later'])
+  })
+
   it('are taken back when a running delivery is lost by a process that lives', async () => {
     const hand = byHand()
     const { broker, clock } = await stage(hand.handler)
@@ -107,6 +127,65 @@ describe('attempts', () => {
     broker.lose([lost])
     await turn()
     expect(broker.notes).toEqual(['a 2 running', 'a 1 waiting'])
+  })
+
+  it('are not used by those whose batch is aborted because others of it were lost', async () => {
+    const { broker } = await stage(
+      (_messages: readonly Message[], { signal }: BatchContext) =>
+        new Promise<void>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error))),
+      { batch: { size: 2, timeoutMs: 10 }, retry: { attempts: 1, mode: 'delayed' } },
+    )
+    const lost = delivery('a')
+    broker.deliver(lost, delivery('b'))
+    await turn()
+    broker.lose([lost])
+    await turn()
+    expect(broker.settled).toEqual([{ id: 'b', outcome: { type: 'release', delayMs: 0 } }])
+  })
+
+  it('are taken back when a delivery is lost that was noted and had not started', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler)
+    const stored = Promise.withResolvers<void>()
+    broker.noting = stored.promise
+    const lost = delivery('a', { history: 'unknown', attempt: 2 })
+    broker.deliver(lost)
+    await turn()
+    broker.lose([lost])
+    stored.resolve()
+    await turn()
+    expect(hand.started).toEqual([])
+    expect(broker.notes).toEqual(['a 2 running', 'a 1 waiting'])
+  })
+
+  it('are not noted for what is returned while it waits to run alone', async () => {
+    const hand = byHand()
+    const { broker, consumer } = await stage(hand.handler)
+    const stored = Promise.withResolvers<void>()
+    broker.noting = stored.promise
+    broker.deliver(...['a', 'b', 'c'].map((id) => delivery(id, { history: 'died', attempt: 2 })))
+    await turn()
+    consumer.pause()
+    stored.resolve()
+    await turn()
+    expect(broker.outcomes()).toEqual(['a release', 'b release', 'c release'])
+    expect(broker.notes).toEqual(['a 2 running'])
+  })
+
+  it('are taken back while a message waits here for a retry that does not count', async () => {
+    const hand = byHand()
+    const { broker, clock } = await stage(async (message: Message, ctx: HandlerContext) => {
+      await hand.handler(message, ctx)
+      ctx.retry({ countAttempt: false, delayMs: 5_000 })
+    })
+    broker.deliver(delivery('a', { key: 'k' }))
+    await clock.advance(50)
+    hand.end('a')
+    await turn()
+    expect(broker.notes).toEqual(['a 1 running', 'a 0 waiting'])
+    await clock.advance(5_050)
+    expect(hand.started).toEqual(['a#1', 'a#1'])
+    expect(broker.notes).toEqual(['a 1 running', 'a 0 waiting', 'a 1 running'])
   })
 
   it('dead-letter what was handed to a handler as often as allowed, and never settled', async () => {
@@ -133,6 +212,21 @@ describe('attempts', () => {
     consumer.pause()
     await turn()
     expect(broker.settled).toEqual([{ id: 'a', outcome: { type: 'release', delayMs: 100, inOrder: true } }])
+  })
+
+  it('of a handler that fails while its consumer is paused is made elsewhere, before later ones of its key', async () => {
+    const hand = byHand()
+    const { broker, consumer } = await stage(hand.handler)
+    broker.deliver(delivery('a', { key: 'k' }))
+    consumer.pause()
+    hand.end('a', new Error('no'))
+    await turn()
+    expect(broker.settled).toEqual([{ id: 'a', outcome: { type: 'nack', delayMs: 100, inOrder: true } }])
+    consumer.resume()
+    broker.deliver(delivery('a', { key: 'k', attempt: 2 }))
+    hand.end('a', new Error('no'))
+    await turn()
+    expect(broker.outcomes()).toEqual(['a nack'])
   })
 })
 
@@ -177,6 +271,65 @@ describe('a message that was handled, and whose ack was lost', () => {
     broker.deliver(delivery('a', { history: 'returned', headers: { 'busbar-redrives': '1' } }))
     await turn()
     expect(hand.started).toEqual(['a#1', 'a#1', 'a#1'])
+  })
+
+  it('is handled in every attempt after its group was set back', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler)
+    const first = delivery('a')
+    broker.deliver(first)
+    broker.lose([first])
+    hand.end('a')
+    await turn()
+    // Another member has acked it. Then somebody replays it.
+    broker.deliver(delivery('a'))
+    await turn()
+    hand.end('a', new Error('no'))
+    await turn()
+    broker.deliver(delivery('a', { attempt: 2 }))
+    await turn()
+    expect(hand.started).toEqual(['a#1', 'a#1', 'a#2'])
+    expect(broker.outcomes()).toEqual(['a nack'])
+  })
+
+  it('is handled again when its group was set back while it ran, and that attempt failed', async () => {
+    const hand = byHand()
+    const again = byHand()
+    let calls = 0
+    const { broker } = await stage((message: Message, ctx: HandlerContext) =>
+      (calls++ === 0 ? hand : again).handler(message, ctx),
+    )
+    const first = delivery('a')
+    broker.deliver(first)
+    broker.lose([first])
+    broker.deliver(delivery('a'))
+    await turn()
+    hand.end('a')
+    await turn()
+    again.end('a', new Error('no'))
+    await turn()
+    broker.deliver(delivery('a', { attempt: 2 }))
+    await turn()
+    expect(again.started).toEqual(['a#1', 'a#2'])
+  })
+
+  it('does not stand for another message with its id', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler)
+    const first = delivery('order-17', { source: 'shop' })
+    broker.deliver(first)
+    broker.lose([first])
+    hand.end('order-17')
+    await turn()
+    const body = Buffer.from('{"cancelled":true}')
+    broker.deliver(delivery('order-17', { source: 'desk', body, history: 'returned' }))
+    await turn()
+    expect(hand.started).toEqual(['order-17#1', 'order-17#1'])
+    hand.end('order-17')
+    broker.deliver(delivery('order-17', { source: 'shop', history: 'returned' }))
+    await turn()
+    expect(hand.started).toHaveLength(2)
+    expect(broker.outcomes()).toEqual(['order-17 ack', 'order-17 ack'])
   })
 })
 

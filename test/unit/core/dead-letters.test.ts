@@ -120,6 +120,25 @@ describe('a redrive', () => {
     expect(kept.size).toBe(1)
   })
 
+  it('sends the one that the filter chose when several have one id', async () => {
+    const { bus, transport } = await start()
+    const handled: unknown[] = []
+    let fails = true
+    const handler = (message: { readonly data: unknown }, ctx: { reject(reason: string): never }): void => {
+      if (fails) ctx.reject('no')
+      handled.push(message.data)
+    }
+    await bus.consume('t', handler).ready
+    for (const data of ['first', 'second', 'third']) await bus.publish('t', data, { id: 'same' })
+    await transport.waitForMessages('t.test.dlq', 3)
+    fails = false
+    const letters = bus.deadLetters('t')
+    const report = await letters.redrive({ filter: (letter) => letter.data() === 'second' })
+    expect(report).toMatchObject({ matched: 1, redriven: 1 })
+    await expect.poll(() => handled).toEqual(['second'])
+    expect((await letters.list()).map((letter) => letter.data())).toEqual(['first', 'third'])
+  })
+
   it('asks the filter once for each letter', async () => {
     const { letters, store: kept } = await store()
     for (let n = 0; n < 450; n++) kept.addLetter(`m${n}`)

@@ -132,6 +132,27 @@ describe('publishes with an asynchronous schema', () => {
     expect(sent(transport)).toEqual(Array.from({ length: 100 }, (_, n) => `counted ${n}`).filter((_, n) => n !== 50))
     await bus.close()
   })
+
+  it('end by their own deadline when they travel behind a later call', async () => {
+    const { bus, transport, clock } = await started({ publish: { deliveryTimeoutMs: 1_000 } })
+    transport.answer = () => new Promise(() => {})
+    const schema = slowSchema()
+    const ended: string[] = []
+    const note = (name: string) => (): number => ended.push(name)
+    bus.publish(defineEvent('slow', schema), 1).catch(note('slow'))
+    await clock.advance(800)
+    bus.publish('other', 2).catch(note('other'))
+    schema.open.get(1)?.(true)
+    await turn()
+    expect(sent(transport)).toEqual(['other 2', 'slow 1'])
+    await clock.advance(250)
+    await turn()
+    expect(ended).toEqual(['slow'])
+    await clock.advance(800)
+    await turn()
+    expect(ended).toEqual(['slow', 'other'])
+    await bus.close({ timeoutMs: 0 })
+  })
 })
 
 describe('options of a publish', () => {

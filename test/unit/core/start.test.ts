@@ -154,6 +154,40 @@ describe('a consumer that can not be subscribed', () => {
     await bus.close()
   })
 
+  it('for good fails the start at once, also while another one is tried again', async () => {
+    const { bus, transport, clock } = made()
+    transport.failure = undefined
+    const refused = new AuthorizationError('no permission')
+    transport.subscribe = (spec) => Promise.reject(spec.topic === 'b' ? refused : new ConnectionError('not yet'))
+    bus.consume('a', () => {})
+    bus.consume('b', () => {})
+    const failed = failureOf(bus.start())
+    await clock.advance(1_000)
+    expect(bus.state).toBe('closed')
+    expect(await failed).toBe(refused)
+    expect(clock.pending).toBe(0)
+  })
+
+  it('and was added while start waits for another one is tried again for as long as it lives', async () => {
+    const { bus, transport, clock } = made({ startTimeoutMs: 2_000 })
+    transport.failure = undefined
+    let away = new Set(['a', 'b'])
+    const subscribe = transport.subscribe.bind(transport)
+    transport.subscribe = (spec, sink) =>
+      away.has(spec.topic) ? Promise.reject(new ConnectionError('not yet')) : subscribe(spec, sink)
+    bus.consume('a', () => {})
+    const starting = bus.start()
+    await clock.advance(500)
+    const later = bus.consume('b', () => {})
+    away = new Set(['b'])
+    await clock.advance(60_000)
+    await starting
+    away.clear()
+    await clock.advance(10_000)
+    await later.ready
+    await bus.close()
+  })
+
   it('after start is tried again until it succeeds, and seen in health meanwhile', async () => {
     const { bus, transport, clock } = made()
     transport.failure = undefined

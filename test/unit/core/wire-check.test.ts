@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest'
 import * as z from 'zod'
 import { createBus, defineEvent, silentLogger } from 'busbar'
 import type { Bus, Codec, WireCheckMode } from 'busbar'
+import { jsonCodec } from '../../../src/core/codec.ts'
+import { WireCheck } from '../../../src/core/wire-check.ts'
 import { StubTransport } from './stub-transport.ts'
 
 async function started(checkWire?: WireCheckMode): Promise<{ bus: Bus; transport: StubTransport }> {
@@ -108,5 +110,22 @@ describe('the mode', () => {
       expect([mode, await fate(bad), await fate({}), await fate(bad)]).toEqual([mode, first, 'ok', after])
       await bus.close()
     }
+  })
+
+  it('looks at a bounded part of a message, however long a list is', async () => {
+    let reads = 0
+    const list = new Proxy(
+      Array.from({ length: 100_000 }, () => 1),
+      {
+        get(target, name, receiver): unknown {
+          reads++
+          return Reflect.get(target, name, receiver)
+        },
+      },
+    )
+    await new WireCheck('always').check('numbers', jsonCodec, { list }, Buffer.from('{}'))
+    expect(reads).toBeGreaterThan(9_000)
+    // Each value, and the length before it.
+    expect(reads).toBeLessThan(21_000)
   })
 })

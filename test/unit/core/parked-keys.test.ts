@@ -1,0 +1,90 @@
+import { describe, expect, it } from 'vitest'
+import { manualClock } from 'busbar/testing'
+import { ParkedKeys } from '../../../src/core/parked-keys.ts'
+import type { Position, StoredMessage, TransportAdmin } from '../../../src/core/transport.ts'
+import { letter } from './letter-store.ts'
+import { encoded } from './stub-transport.ts'
+
+/** Dead letters whose position is their id, as in a queue of RabbitMQ: behind one that is gone, nothing is found. */
+function store(): {
+  readonly ids: string[]
+  readonly admin: TransportAdmin
+  reads: number
+} {
+  const ids: string[] = []
+  const read = async (
+    _topic: string,
+    { after, limit }: { readonly after?: Position | undefined; readonly limit: number },
+  ): Promise<readonly StoredMessage[]> => {
+    stored.reads++
+    const place = after === undefined ? -1 : ids.indexOf(String(after['id']))
+    const from = after !== undefined && place < 0 ? ids.length : place + 1
+    return ids.slice(from, from + limit).map((id) => ({
+      message: letter(id, { key: id.slice(0, 1) }),
+      position: { id },
+    }))
+  }
+  const admin: Partial<TransportAdmin> = { read }
+  const stored = { ids, admin: admin as TransportAdmin, reads: 0 }
+  return stored
+}
+
+function message(id: string): ReturnType<typeof encoded> {
+  return encoded(id, { topic: 't', key: id.slice(0, 1) })
+}
+
+describe('parked keys', () => {
+  it('are seen behind dead letters that were removed meanwhile', async () => {
+    const stored = store()
+    const parked = new ParkedKeys(stored.admin, 'test', manualClock())
+    stored.ids.push('a1', 'b1')
+    expect(await parked.blocker(message('c2'))).toBeUndefined()
+    for (const left of [['a1'], []]) {
+      stored.ids.splice(0, Infinity, ...left)
+      expect(await parked.blocker(message('b2'))).toBeUndefined()
+      // Another member dead-letters one of another key.
+      stored.ids.push('d1')
+      expect(await parked.blocker(message('d2'))).toBe('d1')
+      expect(await parked.blocker(message('c2'))).toBeUndefined()
+    }
+  })
+
+  it('are seen when the last dead letter was removed and others have come', async () => {
+    const stored = store()
+    const parked = new ParkedKeys(stored.admin, 'test', manualClock())
+    stored.ids.push('a1', 'b1')
+    await parked.blocker(message('c2'))
+    stored.ids.splice(0, 2, 'd1', 'e1')
+    expect(await parked.blocker(message('d2'))).toBe('d1')
+    expect(await parked.blocker(message('e2'))).toBe('e1')
+  })
+
+  it('are found by reading what is new alone, page after page', async () => {
+    const stored = store()
+    const parked = new ParkedKeys(stored.admin, 'test', manualClock())
+    for (let at = 0; at < 1_000; at++) stored.ids.push(`a${at}`)
+    await parked.blocker(message('c2'))
+    const before = stored.reads
+    stored.ids.push('b1')
+    expect(await parked.blocker(message('c2'))).toBeUndefined()
+    expect(stored.reads - before).toBe(1)
+    expect(await parked.blocker(message('b2'))).toBe('b1')
+  })
+
+  it('are seen after a look that failed half-way', async () => {
+    const stored = store()
+    const parked = new ParkedKeys(stored.admin, 'test', manualClock())
+    stored.ids.push('a1', 'b1')
+    await parked.blocker(message('c2'))
+    stored.ids.push(...Array.from({ length: 300 }, (_, at) => `d${at}`))
+    stored.ids.splice(0, 2)
+    const read = stored.admin.read.bind(stored.admin)
+    let left = 2
+    stored.admin.read = (topic, options) => {
+      if (left-- === 0) throw new Error('the broker is away')
+      return read(topic, options)
+    }
+    await expect(parked.blocker(message('d2'))).rejects.toThrow('away')
+    expect(await parked.blocker(message('d-new'))).toMatch(/^d/)
+  })
+})
