@@ -59,7 +59,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       this.#resolveReady = resolve
       this.#rejectReady = reject
     })
-    // Whoever cares awaits it; a failure is told through `start()`, the events and `health()` all the same.
+    // The caller may await it. A failure is also reported through `start()`, the events and `health()`.
     this.ready.catch(() => {})
     const attemptHost: AttemptHost = {
       group: parts.group,

@@ -268,7 +268,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.counters.handled++
     if (pending.delivery.lost) {
       this.#handled.add(pending.delivery)
-      this.#dropLost(pending)
+      this.#dropIfLost(pending)
     } else this.#ack(pending, 'this')
   }
 
@@ -276,7 +276,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     if (!this.#ended(pending)) return false
     this.counters.failed++
     if (pending.delivery.lost) {
-      this.#dropLost(pending)
+      this.#dropIfLost(pending)
       return false
     }
     // A group that is set back while a handler runs is handed the message before that handler ends.
@@ -317,7 +317,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     const ours: PendingDelivery[] = []
     for (const pending of deliveries) {
       if (!this.#ended(pending)) continue
-      if (pending.delivery.lost) this.#dropLost(pending)
+      if (pending.delivery.lost) this.#dropIfLost(pending)
       else ours.push(pending)
     }
     if (queue.returning === 0 && this.#mayWaitHere) this.scheduler.requeueBehind(queue, ours)
@@ -407,7 +407,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   }
 
   /** The broker took it back while its handler ran, so the outcome is ignored. */
-  #dropLost(pending: PendingDelivery): void {
+  #dropIfLost(pending: PendingDelivery): void {
     this.#forget(pending)
     this.scheduler.finish(pending)
     pending.state = 'settled'

@@ -42,7 +42,7 @@ export class StartGate {
     return isSuspect(pending) || this.#mayBeParked(pending)
   }
 
-  /** True when the handler may start now. Otherwise the gate has the delivery, and tells its host what becomes of it. */
+  /** True when the handler may start now. Otherwise the gate has the delivery, and reports to its host what becomes of it. */
   pass(pending: PendingDelivery): boolean {
     if (!this.needsPreparing(pending)) {
       pending.isPrepared = false
@@ -58,7 +58,7 @@ export class StartGate {
     this.#parkedKeys?.add(delivery.message)
   }
 
-  /** Its handler has ended, or it is gone: another one may run alone. */
+  /** Its handler has ended, or it has left: another one may run alone. */
   ended(pending: PendingDelivery): void {
     this.#noting.delete(pending)
     if (pending !== this.#alone) return

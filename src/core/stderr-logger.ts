@@ -13,7 +13,7 @@ interface Printed {
 }
 
 /**
- * Stands in for a logger that nobody gave: what costs messages is printed to stderr, each kind once a minute at most, so that a
+ * Used when no logger was given: what costs messages is printed to stderr, each kind once a minute at most, so that a
  * first program is not silent and a failing service does not drown its console.
  */
 export class StderrLogger implements Logger {

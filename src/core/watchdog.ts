@@ -98,7 +98,7 @@ export class Watchdog {
     const idleMs = now - this.#since
     const trouble = state?.trouble
     if (trouble !== undefined) {
-      // At the second look: what lasts for a moment is nobody's concern.
+      // At the second look: what lasts only for a moment is not reported.
       if (this.#hadTrouble && this.#stalled !== trouble) this.#stall(trouble, idleMs, undefined)
       this.#hadTrouble = true
       return
