@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import amqp from 'amqplib'
-import type { Channel, ChannelModel, GetMessage } from 'amqplib'
+import type { Channel, ChannelModel, ConsumeMessage, GetMessage } from 'amqplib'
 import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
 import { ConfigurationError, createBus, PublishError } from 'busbar'
 import type { Bus, EncodedMessage } from 'busbar'
@@ -75,6 +75,59 @@ describe('RabbitMQ: what it has of its own', () => {
     got(await channel.get(`${name}.eu`, { noAck: true }))
     assert.equal(got(await channel.get(`${name}.rest`, { noAck: true })).fields.routingKey, 'other.thing')
   })
+
+  test(
+    'after a refusal a new channel publishes: nothing is lost or overtaken on the way',
+    { timeout: 60_000 },
+    async () => {
+      const name = uniqueName('refusal')
+      const on = bus({
+        topology: {
+          queues: [
+            { name: `${name}.full`, arguments: { 'x-max-length': 1, 'x-overflow': 'reject-publish' } },
+            { name: `${name}.open` },
+          ],
+        },
+        route: ({ topic }) => ({ exchange: '', routingKey: topic }),
+      })
+      await on.start()
+      const publishing = async (): Promise<string> => {
+        const rows = (await broker.ctl('-q', 'list_channels', 'pid', 'confirm')).split('\n')
+        return rows
+          .filter((row) => row.includes('true'))
+          .sort()
+          .join('\n')
+      }
+      await on.publish(`${name}.full`, 0)
+      await on.publish(`${name}.open`, 0)
+      const before = await publishing()
+      assert.notEqual(before, '')
+      const refusal = await on.publish(`${name}.full`, 1).catch((error: unknown) => error)
+      assert.ok(PublishError.is(refusal) && refusal.outcome === 'unknown' && /refused/.test(refusal.message))
+      const renewed = new AbortController()
+      let sent = 1
+      // Each of them must be confirmed, by whichever channel.
+      const flood = async (): Promise<void> => {
+        while (!renewed.signal.aborted)
+          await Promise.all(Array.from({ length: 10 }, () => on.publish(`${name}.open`, sent++)))
+      }
+      const look = waitUntil(async () => (await publishing()) !== before, { timeoutMs: 20_000 }).finally(() =>
+        renewed.abort(),
+      )
+      await Promise.all([flood(), look])
+      const numbers: unknown[] = []
+      const read = (message: ConsumeMessage | null): void => void numbers.push(JSON.parse(String(message?.content)))
+      const { consumerTag } = await channel.consume(`${name}.open`, read, { noAck: true })
+      await waitUntil(() => numbers.length >= sent, { describe: () => `${numbers.length} of ${sent} came` })
+      await channel.cancel(consumerTag)
+      assert.deepEqual(
+        numbers,
+        Array.from({ length: sent }, (_, number) => number),
+      )
+      got(await channel.get(`${name}.full`, { noAck: true }))
+      await on.publish(`${name}.full`, 2)
+    },
+  )
 
   test('unroutable: the publish rejects as not sent, or is told as loss and resolves', async () => {
     const topic = uniqueName('nobody')

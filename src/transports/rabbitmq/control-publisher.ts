@@ -2,6 +2,7 @@ import type { ConfirmChannel, Message } from 'amqplib'
 import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import { ConnectionError, TimeoutError } from '../../core/errors.ts'
+import { closeQuietly } from './amqp.ts'
 import type { Link, Session } from './link.ts'
 
 const TIMEOUT_MS = 3_000
@@ -124,7 +125,8 @@ export class ControlPublisher {
     content: Buffer,
     mandatory: boolean,
   ): Promise<void> {
-    const channel = await this.#open(session)
+    const opened = this.#open(session)
+    const channel = await opened
     const messageId = String(++this.#count)
     await new Promise<void>((resolve, reject) => {
       channel.publish(
@@ -135,15 +137,26 @@ export class ControlPublisher {
         (error: Error | null) => {
           if (this.#returned.delete(messageId)) reject(new NotTaken(`"${routingKey}" is bound to no queue`))
           else if (error === null) resolve()
-          else reject(isNack(error) ? new NotTaken(`"${routingKey}" refused it: ${error.message}`) : error)
+          else if (isNack(error)) {
+            this.#retire(opened, channel)
+            reject(new NotTaken(`"${routingKey}" refused it: ${error.message}`))
+          } else reject(error)
         },
       )
     })
   }
 
-  async #open(session: Session): Promise<ConfirmChannel> {
+  /** The refusal may be the channel's own (see `ChannelRenewal`): the next try gets another one. This one ends when all is answered. */
+  #retire(opened: Promise<ConfirmChannel>, channel: ConfirmChannel): void {
+    if (this.#channel?.opened !== opened) return
+    this.#channel = undefined
+    const close = (): Promise<void> => closeQuietly(channel)
+    void channel.waitForConfirms().then(close, close)
+  }
+
+  #open(session: Session): Promise<ConfirmChannel> {
     if (this.#channel?.session === session) return this.#channel.opened
-    if (!session.isOpen) throw new ConnectionError('The connection is closed')
+    if (!session.isOpen) return Promise.reject(new ConnectionError('The connection is closed'))
     const opened = session.confirmChannel(() => {
       if (this.#channel?.opened === opened) this.#channel = undefined
     })

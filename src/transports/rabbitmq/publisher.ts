@@ -8,7 +8,9 @@ import { isDeadLetterTopic } from '../../core/topic.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import { refused } from './addressing.ts'
 import type { Addressing } from './addressing.ts'
+import { closeQuietly } from './amqp.ts'
 import { Arrival } from './arrival.ts'
+import { ChannelRenewal } from './channel-renewal.ts'
 import { channelWriter } from './channel-writer.ts'
 import type { ChannelWriter } from './channel-writer.ts'
 import { Confirms } from './confirms.ts'
@@ -46,6 +48,8 @@ export interface PublisherParts {
 }
 
 const REOPEN_DELAY_MS = 200
+/** How long messages may be held back for a channel to be answered in full, so that a new one can follow it. */
+const HOLD_MS = 1_000
 
 /**
  * The way of all messages to the broker: one confirm channel, messages in the order of the calls, many unconfirmed at
@@ -63,6 +67,9 @@ export class RabbitMqPublisher {
   #blockedBy: string | undefined
   #waitsForDrain = false
   #isPreparing = false
+  readonly #renewal: ChannelRenewal
+  /** While it runs, nothing more is sent on this channel. */
+  #hold: Timer | undefined
   #isClosed = false
   /** How long a confirmation takes of late, in ms. */
   confirmMs = 0
@@ -77,6 +84,7 @@ export class RabbitMqPublisher {
 
   constructor(parts: PublisherParts) {
     this.#parts = parts
+    this.#renewal = new ChannelRenewal(parts.clock, () => this.#holdBack())
   }
 
   /** Why the broker takes nothing, or undefined. */
@@ -133,6 +141,7 @@ export class RabbitMqPublisher {
 
   async #openChannel(session: Session): Promise<void> {
     const channel = await session.confirmChannel((error) => this.#channelEnded(session, channel, error))
+    if (this.#session !== session) return
     // The client library's own books are for publishes through it. Ours keep a whole batch in one line.
     channel.removeAllListeners('ack')
     channel.removeAllListeners('nack')
@@ -170,9 +179,46 @@ export class RabbitMqPublisher {
     })
   }
 
-  #dropChannel(error: Error | undefined): void {
+  /** Has the channel answered in full: messages of a new one must not overtake those that are still on their way. */
+  #holdBack(): void {
+    if (this.#channel === undefined) return
+    this.#hold = this.#parts.clock.setTimer(HOLD_MS, () => {
+      // Some queue does not answer. It must not keep the others from their messages; the next refusal brings us back here.
+      this.#hold = undefined
+      this.#pump()
+    })
+    this.#renewIfAnswered()
+  }
+
+  #renewIfAnswered(): void {
+    const [channel, session] = [this.#channel, this.#session]
+    if (this.#hold === undefined || this.#confirms.size > 0 || channel === undefined || session === undefined) return
+    this.#leaveChannel()
+    // All are answered. On the next channel tags count from 1 again.
+    this.#confirms.drain(() => undefined)
+    void closeQuietly(channel)
+    this.#openChannel(session).then(
+      () => this.#pump(),
+      () => {
+        if (session.isOpen) this.#reopen(session, false)
+      },
+    )
+  }
+
+  #stopHolding(): void {
+    this.#hold?.cancel()
+    this.#hold = undefined
+  }
+
+  #leaveChannel(): void {
     this.#channel = undefined
     this.#writer = undefined
+    this.#renewal.cancel()
+    this.#stopHolding()
+  }
+
+  #dropChannel(error: Error | undefined): void {
+    this.#leaveChannel()
     const lost = new PublishError(
       `The channel was lost before the broker confirmed; it may have the message: ${reasonOf(error ?? '')}`,
       { outcome: 'unknown', retryable: true, cause: error },
@@ -188,7 +234,8 @@ export class RabbitMqPublisher {
 
   #pump(): void {
     const writer = this.#writer
-    if (writer === undefined || this.#blockedBy !== undefined || this.#waitsForDrain || this.#isPreparing) return
+    if (writer === undefined || this.#blockedBy !== undefined || this.#waitsForDrain) return
+    if (this.#isPreparing || this.#hold !== undefined) return
     for (let job = this.#queue.peek(); job !== undefined; job = this.#queue.peek()) {
       if (!job.isSettled) {
         if (job.preparedFor !== this.#session && !this.#prepare(job)) break
@@ -301,6 +348,7 @@ export class RabbitMqPublisher {
     this.#isAck = isAck
     this.#confirms.confirm(tag, multiple, this.#onAnswer)
     if (this.#answered !== undefined) this.#measure(this.#answered)
+    this.#renewIfAnswered()
     if (this.#queue.size > 0) this.#pump()
   }
 
@@ -315,6 +363,7 @@ export class RabbitMqPublisher {
     this.#answered = job
     const message = job.messages[index] as OutgoingMessage
     if (!this.#isAck) {
+      this.#renewal.refused()
       const error = new PublishError(
         `The broker did not take the message for "${message.topic}": one of its queues refused it (full, or failing)`,
         { outcome: 'unknown', retryable: true },
