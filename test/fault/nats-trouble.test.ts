@@ -335,7 +335,7 @@ describe('trouble with a NATS server', () => {
 
 /** Changes the server's configuration while it runs. */
 function reload(server: NatsBroker, from: string, to: string): void {
-  const path = join(server.dataDir, 'nats.conf')
+  const path = join(server.dataDir, 'node-1', 'nats.conf')
   const text = readFileSync(path, 'utf8')
   assert.ok(text.includes(from))
   writeFileSync(path, text.replace(from, to))
