@@ -166,8 +166,8 @@ export class Session {
 
   /**
    * A request that may be carried out more than once. While there is no answer it is sent again and again, for as long as
-   * one may take: what was sent to a node of a cluster that has just died is never answered, and the next leader is there
-   * within a second or two. The first answer counts, to whichever copy: a server that is only slow is not given up.
+   * one may take: what was sent to a node of a cluster that has just died is never answered, and the next leader is elected
+   * some seconds later. The first answer to any copy counts, so that a server that is only slow is not given up.
    */
   async requestAgain(subject: string, body: string | Uint8Array, options: RequestOptions): Promise<Msg> {
     const { clock } = this.host
