@@ -128,14 +128,15 @@ export class Topology implements SessionPart {
 
   async #ensureAll(): Promise<void> {
     const found = await this.#find()
-    await this.#ensureStream(this.#stateConfig(), 'state', found)
+    const state = await this.#ensureStream(this.#stateConfig(), 'state', found)
     this.#subjects.partitions = await this.#agreeOnPartitions(found)
     const main = await this.#ensureStream(this.#mainConfig(), 'messages', found)
     this.#checkSubjects(main)
     this.maxAgeMs = main.config.max_age === 0 ? undefined : main.config.max_age / MS
-    await this.#ensureStream(this.#deadLetterConfig(), 'deadLetters', found)
-    await this.#ensureLeases(main, found)
+    const dead = await this.#ensureStream(this.#deadLetterConfig(), 'deadLetters', found)
+    const leases = await this.#ensureLeases(main, found)
     this.#tellDrift(main)
+    this.#tellFewerReplicas(main, [state, dead, leases])
   }
 
   /** Looks up everything at once: in a cluster, each stream has a leader of its own, which may just have died. */
@@ -183,7 +184,7 @@ export class Topology implements SessionPart {
     return this.#session.isOlderThan(2, 10)
   }
 
-  async #ensureLeases(main: StreamInfo, { streams }: Found): Promise<void> {
+  async #ensureLeases(main: StreamInfo, { streams }: Found): Promise<StreamInfo> {
     const config = this.#leasesConfig()
     let info: StreamInfo
     let isMade = false
@@ -202,12 +203,13 @@ export class Topology implements SessionPart {
     const before = this.#identities.get(this.leases)
     const identity = identityOf(info)
     this.#identities.set(this.leases, identity)
-    if (before === identity) return
+    if (before === identity) return info
     const made = Date.parse(info.created)
     // The server's clock against the server's, and roughly against ours.
     const isLater = made - Date.parse(main.created) > TOGETHER_MS
     const isYoung = isMade || Math.abs(this.#session.host.clock.now() - made) < YOUNG_MS
     if (before !== undefined || (isLater && isYoung)) this.#leasesLostAt = this.#session.host.clock.monotonic()
+    return info
   }
 
   #refuse({ config }: StreamInfo, wanted: StreamConfig, role: StreamRole): void {
@@ -418,6 +420,18 @@ export class Topology implements SessionPart {
         'nats-stream-drift',
         `stream "${this.name}" differs from the options and is used as it is (durations in ns): ${drift.join('; ')}`,
       )
+  }
+
+  /** All are needed to handle messages: one that dies with its node stops the groups, however many copies the messages have. */
+  #tellFewerReplicas(main: StreamInfo, others: readonly StreamInfo[]): void {
+    const wanted = main.config.num_replicas
+    const fewer = others.filter(({ config }) => config.num_replicas < wanted)
+    if (fewer.length === 0) return
+    const names = fewer.map(({ config: { name, num_replicas: has } }) => `"${name}" (${has})`).join(', ')
+    this.#session.warning(
+      'nats-fewer-replicas',
+      `streams have fewer replicas than "${this.name}" (${wanted}): ${names}. When their node dies, groups stop until it is back: give them ${wanted} replicas too (nats stream edit)`,
+    )
   }
 
   down(): void {}
