@@ -203,8 +203,6 @@ export class Consumers {
       session.warning('nats-consumer-recreated', `consumer "${lane.consumer}" was deleted on the server and made again`)
     }
     if (identityOf(info) === lane.identity) return { isOther: false, streamGone: false, info }
-    // Its stream may be another one too, which we have not noticed yet.
-    await topology.ensure()
     const streamGone = topology.identityOf(lane.stream) !== lane.streamIdentity
     lane.adopt(info, identityOf(info), topology.identityOf(lane.stream))
     return { isOther: true, streamGone, info }
