@@ -3,6 +3,10 @@ import { JetStreamError, toBusbarError } from './errors.ts'
 import type { ConsumerConfig, ConsumerInfo, StoredNative, StreamConfig, StreamInfo } from './jetstream-types.ts'
 import type { Session } from './session.ts'
 
+interface Asking {
+  readonly repeat?: boolean
+}
+
 interface Answer {
   readonly error?: { readonly code: number; readonly err_code?: number; readonly description?: string }
 }
@@ -16,6 +20,9 @@ export interface DirectRecord {
 }
 
 const NOT_FOUND = 404
+
+/** What only looks something up, and costs the server little, may be sent any number of times. */
+const ASKING = { repeat: true } as const
 
 /**
  * JetStream's management calls: JSON in, JSON out. There are few of them and none is on the hot path, so that no library is
@@ -39,13 +46,18 @@ export class JetStreamApi {
   }
 
   accountInfo(): Promise<object> {
-    return this.#call('INFO', undefined, 'Asking for JetStream')
+    return this.#call('INFO', undefined, 'Asking for JetStream', ASKING)
   }
 
   // --- streams -----------------------------------------------------------------------------------------------------
 
   streamInfo(stream: string, options: { subjects_filter?: string; offset?: number } = {}): Promise<StreamInfo> {
-    return this.#call(`STREAM.INFO.${stream}`, options, `Looking up stream "${stream}"`)
+    return this.#call(
+      `STREAM.INFO.${stream}`,
+      options,
+      `Looking up stream "${stream}"`,
+      options.subjects_filter === undefined ? ASKING : {},
+    )
   }
 
   createStream(config: StreamConfig): Promise<StreamInfo> {
@@ -111,7 +123,7 @@ export class JetStreamApi {
 
   /** The last record of a subject. Needs a stream with `allow_direct`. */
   async lastRecord(stream: string, subject: string): Promise<DirectRecord | undefined> {
-    const answer = await this.#request(`DIRECT.GET.${stream}.${subject}`, undefined, `Reading "${subject}"`)
+    const answer = await this.#request(`DIRECT.GET.${stream}.${subject}`, undefined, `Reading "${subject}"`, ASKING)
     const { headers } = answer
     if (headers !== undefined && headers.code === NOT_FOUND) return undefined
     if (headers === undefined || headers.code >= 400)
@@ -126,7 +138,7 @@ export class JetStreamApi {
   // --- consumers ---------------------------------------------------------------------------------------------------
 
   consumerInfo(stream: string, consumer: string): Promise<ConsumerInfo> {
-    return this.#call(`CONSUMER.INFO.${stream}.${consumer}`, undefined, `Looking up consumer "${consumer}"`)
+    return this.#call(`CONSUMER.INFO.${stream}.${consumer}`, undefined, `Looking up consumer "${consumer}"`, ASKING)
   }
 
   createConsumer(stream: string, name: string, config: ConsumerConfig): Promise<ConsumerInfo> {
@@ -162,17 +174,21 @@ export class JetStreamApi {
     }
   }
 
-  async #call<Result>(subject: string, body: object | undefined, doing: string): Promise<Result> {
-    const answer = (await this.#request(subject, body, doing)).json<Answer & Result>()
+  async #call<Result>(subject: string, body: object | undefined, doing: string, how?: Asking): Promise<Result> {
+    const answer = (await this.#request(subject, body, doing, how)).json<Answer & Result>()
     if (answer.error === undefined) return answer
     const { code, err_code: errCode = 0, description = 'unknown error' } = answer.error
     throw new JetStreamError(doing, code, errCode, description)
   }
 
-  async #request(subject: string, body: object | undefined, doing: string): Promise<Msg> {
+  async #request(subject: string, body: object | undefined, doing: string, { repeat }: Asking = {}): Promise<Msg> {
+    const to = `${this.#prefix}.${subject}`
+    const text = body === undefined ? '' : JSON.stringify(body)
+    const options = { timeout: this.#timeoutMs }
     try {
-      const text = body === undefined ? '' : JSON.stringify(body)
-      return await this.#session.request(`${this.#prefix}.${subject}`, text, { timeout: this.#timeoutMs })
+      return await (repeat === true
+        ? this.#session.requestAgain(to, text, options)
+        : this.#session.request(to, text, options))
     } catch (error) {
       throw toBusbarError(error, doing)
     }

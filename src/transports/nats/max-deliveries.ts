@@ -3,6 +3,7 @@ import type { Timer } from '../../core/clock.ts'
 import { makeDeadLetter } from '../../core/dead-letter.ts'
 import { StateError } from '../../core/errors.ts'
 import type { Delivery } from '../../core/transport.ts'
+import { isNotFound } from './errors.ts'
 import type { Advisory, StoredNative } from './jetstream-types.ts'
 import { Incoming } from './incoming.ts'
 import { positionOf } from './mapping.ts'
@@ -76,6 +77,12 @@ export class MaxDeliveries implements SessionPart {
       retention: 'workqueue',
       max_age: MAX_AGE_MS * NANOS,
     })
+    try {
+      await api.consumerInfo(this.#stream, CONSUMER)
+      return
+    } catch (error) {
+      if (!isNotFound(error)) throw error
+    }
     await api.createConsumer(this.#stream, CONSUMER, {
       name: CONSUMER,
       durable_name: CONSUMER,

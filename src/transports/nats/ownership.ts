@@ -240,8 +240,13 @@ export class Ownership implements MembersHost {
         unit.seq = 0
         const again = await this.#write(unit, false)
         if (unit.mine && again !== undefined) this.#hold(unit, again, sentAt)
-      } else if (parseLease(record)?.owner === this.#host.memberId) unit.seq = record.seq
-      else this.#lose(unit, 'another member has taken the partition')
+      } else if (parseLease(record)?.owner === this.#host.memberId) {
+        // That one counts from when it was written, which we don't know: this one from now.
+        unit.seq = record.seq
+        const againAt = this.#now()
+        const again = await this.#write(unit, false)
+        if (unit.mine && again !== undefined) this.#hold(unit, again, againAt)
+      } else this.#lose(unit, 'another member has taken the partition')
     } catch (error) {
       this.#blame(error)
     }

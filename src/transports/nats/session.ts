@@ -23,6 +23,9 @@ export interface SessionPart {
 /** First pause before restoring is tried again; doubled up to a bound. The server may be up before its JetStream is. */
 const RESTORE_BASE_MS = 50
 const RESTORE_MAX_MS = 2_000
+/** A request without an answer is sent again after that, then after the longer pause each time. */
+const AGAIN_BASE_MS = 500
+const AGAIN_MAX_MS = 1_000
 /** The same trouble is told at most so often. */
 const SAME_ERROR_MS = 5_000
 const MAX_TOLD = 1_000
@@ -161,6 +164,29 @@ export class Session {
     })
   }
 
+  /**
+   * A request that may be carried out more than once. While there is no answer it is sent again and again, for as long as
+   * one may take: what was sent to a node of a cluster that has just died is never answered, and the next leader is elected
+   * some seconds later. The first answer to any copy counts, so that a server that is only slow is not given up.
+   */
+  async requestAgain(subject: string, body: string | Uint8Array, options: RequestOptions): Promise<Msg> {
+    const { clock } = this.host
+    const endsAt = clock.monotonic() + options.timeout
+    const first = Promise.withResolvers<Msg>()
+    let timer: Timer | undefined
+    const send = (pauseMs: number, timeout: number): void => {
+      this.request(subject, body, { ...options, timeout }).then(first.resolve, first.reject)
+      const left = endsAt - clock.monotonic() - pauseMs
+      if (left > 0) timer = clock.setTimer(pauseMs, () => send(Math.min(AGAIN_MAX_MS, pauseMs * 2), left))
+    }
+    send(AGAIN_BASE_MS, options.timeout)
+    try {
+      return await first.promise
+    } finally {
+      timer?.cancel()
+    }
+  }
+
   /** Resolves when the server has processed everything that was written before. */
   async flush(): Promise<void> {
     this.outbox.flush()
@@ -283,10 +309,8 @@ export class Session {
     const since = this.#downSince
     for (let tries = 0; ; tries++) {
       try {
-        for (const part of this.#parts) {
-          await part.restore?.()
-          if (this.#epoch !== epoch || this.#closing) return
-        }
+        await this.#restoreParts()
+        if (this.#epoch !== epoch || this.#closing) return
         break
       } catch (error) {
         if (this.#epoch !== epoch || this.#closing) return
@@ -303,6 +327,12 @@ export class Session {
     const downMs = this.host.clock.monotonic() - since
     this.host.events.emit('reconnect', { transport: this.host.name, downMs, attempts: Math.max(1, this.#attempts) })
     for (const part of this.#parts) part.up()
+  }
+
+  /** Side by side: in a cluster, each may have to wait for a leader of its own. No part goes on in the background. */
+  async #restoreParts(): Promise<void> {
+    const results = await Promise.allSettled([...this.#parts].map(async (part) => part.restore?.()))
+    for (const result of results) if (result.status === 'rejected') throw result.reason
   }
 
   #pause(delayMs: number): Promise<void> {

@@ -92,7 +92,10 @@ export class StateRecords {
   }
 }
 
-/** As `StateRecords.write`. */
+/**
+ * As `StateRecords.write`. `undefined` may also mean that the record is this one, stored without an answer by a node that
+ * died then.
+ */
 export async function writeRecord(
   session: Session,
   subject: string,
@@ -101,9 +104,13 @@ export async function writeRecord(
 ): Promise<number | undefined> {
   const headers = makeHeaders()
   if (expected !== undefined) headers.set('Nats-Expected-Last-Subject-Sequence', String(expected))
+  const options = { timeout: WRITE_TIMEOUT_MS, headers }
   let answer: Msg
   try {
-    answer = await session.request(subject, text, { timeout: WRITE_TIMEOUT_MS, headers })
+    // The condition lets the server take one of several copies at most, and none that comes late.
+    answer = await (expected === undefined
+      ? session.request(subject, text, options)
+      : session.requestAgain(subject, text, options))
   } catch (error) {
     throw toBusbarError(error, `Writing "${subject}"`)
   }

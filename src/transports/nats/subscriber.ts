@@ -26,6 +26,7 @@ import { Settling } from './settlement.ts'
 import { consumerName, groupId } from './subjects.ts'
 import type { Subjects } from './subjects.ts'
 import type { SubscriptionParts } from './subscription-parts.ts'
+import type { Topology } from './topology.ts'
 import { Upkeep } from './upkeep.ts'
 
 const NAK: Uint8Array = Buffer.from('-NAK')
@@ -51,6 +52,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
   readonly #consumers: Consumers
   readonly #losses: Losses
   readonly #partitions: Partitions
+  readonly #topology: Topology
   readonly #upkeep: Upkeep
   readonly #onClosed: (subscription: NatsSubscription) => void
   #resting: Promise<void> | undefined
@@ -74,6 +76,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     this.mapping = parts.mapping
     this.notes = notes
     this.group = spec.group
+    this.#topology = topology
     this.#spec = spec
     this.#sink = sink
     this.#onClosed = onClosed
@@ -246,6 +249,8 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
 
   /** Looks whether the consumers are those that we knew. */
   async restore(): Promise<void> {
+    // Which streams are other ones must be known first; all that are restored together share one look.
+    await this.#topology.ensure()
     if (this.#closed) return
     await Promise.all(this.#lanes.map((lane) => this.#check(lane)))
   }

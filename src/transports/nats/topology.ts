@@ -1,7 +1,7 @@
 import { AuthorizationError, ConfigurationError, UnsupportedError } from '../../core/errors.ts'
 import { ERR, isNoResponders, isNotFound, JetStreamError, toBusbarError } from './errors.ts'
 import { identityOf, marked } from './identity.ts'
-import type { JetStreamApi } from './jetstream-api.ts'
+import type { DirectRecord, JetStreamApi } from './jetstream-api.ts'
 import type { StreamConfig, StreamInfo } from './jetstream-types.ts'
 import type { Session, SessionPart } from './session.ts'
 import { streamProblems } from './stream-problems.ts'
@@ -21,6 +21,12 @@ const TOGETHER_MS = 5_000
 /** A group has a consumer for each partition; newer servers allow a stream 1,000 unless it says otherwise itself. */
 const MAX_CONSUMERS = 100_000
 const OLDEST_SERVER = [2, 9] as const
+
+/** What was there when it was looked for. */
+interface Found {
+  readonly streams: ReadonlyMap<string, StreamInfo>
+  readonly partitions: DirectRecord | undefined
+}
 
 /**
  * The streams of a bus: messages, dead letters, and what Busbar notes for itself. Leases are in one of their own, in
@@ -121,14 +127,37 @@ export class Topology implements SessionPart {
   }
 
   async #ensureAll(): Promise<void> {
-    await this.#ensureStream(this.#stateConfig(), 'state')
-    this.#subjects.partitions = await this.#agreeOnPartitions()
-    const main = await this.#ensureStream(this.#mainConfig(), 'messages')
+    const found = await this.#find()
+    const state = await this.#ensureStream(this.#stateConfig(), 'state', found)
+    this.#subjects.partitions = await this.#agreeOnPartitions(found)
+    const main = await this.#ensureStream(this.#mainConfig(), 'messages', found)
     this.#checkSubjects(main)
     this.maxAgeMs = main.config.max_age === 0 ? undefined : main.config.max_age / MS
-    await this.#ensureStream(this.#deadLetterConfig(), 'deadLetters')
-    await this.#ensureLeases(main)
+    const dead = await this.#ensureStream(this.#deadLetterConfig(), 'deadLetters', found)
+    const leases = await this.#ensureLeases(main, found)
     this.#tellDrift(main)
+    this.#tellFewerReplicas(main, [state, dead, leases])
+  }
+
+  /** Looks up everything at once: in a cluster, each stream has a leader of its own, which may just have died. */
+  async #find(): Promise<Found> {
+    const streams = new Map<string, StreamInfo>()
+    const names = [this.state, this.name, this.deadLetters, this.leases]
+    const [partitions] = await Promise.all([
+      this.#partitionsRecord().catch((error: unknown) => {
+        // The stream of the record is missing, or of a server that has just started.
+        if (isNoResponders(error)) return undefined
+        throw error
+      }),
+      ...names.map(async (name) => {
+        try {
+          streams.set(name, await this.#api.streamInfo(name))
+        } catch (error) {
+          if (!isNotFound(error)) throw error
+        }
+      }),
+    ])
+    return { streams, partitions }
   }
 
   /** Every subject that we publish to must be stored, and what we do not read should not be. */
@@ -155,12 +184,12 @@ export class Topology implements SessionPart {
     return this.#session.isOlderThan(2, 10)
   }
 
-  async #ensureLeases(main: StreamInfo): Promise<void> {
+  async #ensureLeases(main: StreamInfo, { streams }: Found): Promise<StreamInfo> {
     const config = this.#leasesConfig()
     let info: StreamInfo
     let isMade = false
     try {
-      ;({ info, isMade } = await this.#infoOrCreate(config))
+      ;({ info, isMade } = await this.#foundOrCreate(config, streams.get(config.name)))
     } catch (error) {
       if (!(error instanceof JetStreamError) || error.code === 503) throw error
       // No room for it in memory, or none for this account.
@@ -174,12 +203,13 @@ export class Topology implements SessionPart {
     const before = this.#identities.get(this.leases)
     const identity = identityOf(info)
     this.#identities.set(this.leases, identity)
-    if (before === identity) return
+    if (before === identity) return info
     const made = Date.parse(info.created)
     // The server's clock against the server's, and roughly against ours.
     const isLater = made - Date.parse(main.created) > TOGETHER_MS
     const isYoung = isMade || Math.abs(this.#session.host.clock.now() - made) < YOUNG_MS
     if (before !== undefined || (isLater && isYoung)) this.#leasesLostAt = this.#session.host.clock.monotonic()
+    return info
   }
 
   #refuse({ config }: StreamInfo, wanted: StreamConfig, role: StreamRole): void {
@@ -199,16 +229,22 @@ export class Topology implements SessionPart {
   }
 
   /** The first one to come decides, for all and for good: where a key goes must be the same for everybody. */
-  async #agreeOnPartitions(): Promise<number> {
-    const subject = `${this.#subjects.state}.partitions`
-    for (;;) {
-      const record = await this.#api.lastRecord(this.state, subject)
+  async #agreeOnPartitions(found: Found): Promise<number> {
+    for (let record = found.partitions; ; record = await this.#partitionsRecord()) {
       const known = Number(record?.text)
       if (Number.isInteger(known) && known > 0) return known
       const wanted = (await this.#partitionsOfStream()) ?? this.#session.options.stream.partitions
-      const seq = await writeRecord(this.#session, subject, String(wanted), record?.seq ?? 0)
+      const seq = await writeRecord(this.#session, this.#partitionsSubject, String(wanted), record?.seq ?? 0)
       if (seq !== undefined) return wanted
     }
+  }
+
+  get #partitionsSubject(): string {
+    return `${this.#subjects.state}.partitions`
+  }
+
+  #partitionsRecord(): Promise<DirectRecord | undefined> {
+    return this.#api.lastRecord(this.state, this.#partitionsSubject)
   }
 
   /** Should the record be lost with its stream: as many as the messages are stored for. */
@@ -239,8 +275,8 @@ export class Topology implements SessionPart {
     })
   }
 
-  async #ensureStream(config: StreamConfig, role: StreamRole): Promise<StreamInfo> {
-    const { info } = await this.#infoOrCreate(config)
+  async #ensureStream(config: StreamConfig, role: StreamRole, { streams }: Found): Promise<StreamInfo> {
+    const { info } = await this.#foundOrCreate(config, streams.get(config.name))
     this.#refuse(info, config, role)
     const before = this.#identities.get(config.name)
     this.#identities.set(config.name, identityOf(info))
@@ -250,6 +286,13 @@ export class Topology implements SessionPart {
         `stream "${config.name}" was deleted and made again: what it held is gone`,
       )
     return info
+  }
+
+  #foundOrCreate(
+    config: StreamConfig,
+    info: StreamInfo | undefined,
+  ): Promise<{ readonly info: StreamInfo; readonly isMade: boolean }> {
+    return info === undefined ? this.#infoOrCreate(config) : Promise.resolve({ info, isMade: false })
   }
 
   async #infoOrCreate(config: StreamConfig): Promise<{ readonly info: StreamInfo; readonly isMade: boolean }> {
@@ -377,6 +420,18 @@ export class Topology implements SessionPart {
         'nats-stream-drift',
         `stream "${this.name}" differs from the options and is used as it is (durations in ns): ${drift.join('; ')}`,
       )
+  }
+
+  /** All are needed to handle messages: one that dies with its node stops the groups, however many copies the messages have. */
+  #tellFewerReplicas(main: StreamInfo, others: readonly StreamInfo[]): void {
+    const wanted = main.config.num_replicas
+    const fewer = others.filter(({ config }) => config.num_replicas < wanted)
+    if (fewer.length === 0) return
+    const names = fewer.map(({ config: { name, num_replicas: has } }) => `"${name}" (${has})`).join(', ')
+    this.#session.warning(
+      'nats-fewer-replicas',
+      `streams have fewer replicas than "${this.name}" (${wanted}): ${names}. When their node dies, groups stop until it is back: give them ${wanted} replicas too (nats stream edit)`,
+    )
   }
 
   down(): void {}

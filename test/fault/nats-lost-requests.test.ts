@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict'
+import { connect } from '@nats-io/transport-node'
+import type { Msg, NatsConnection } from '@nats-io/transport-node'
+import { afterEach, describe, test } from 'vitest'
+import { createBus } from 'busbar'
+import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
+import { nats } from 'busbar/nats'
+import { startPrivate } from '../../tools/brokers/index.ts'
+
+/** Longer than a repetition takes, and far shorter than a request may. */
+const RECOVERY_MS = 6_000
+const DOMAIN = 'lossy'
+const KEYS = ['k0', 'k1', 'k2', 'k3', 'k4', 'k5']
+
+const cleanUps: (() => unknown)[] = []
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp()
+})
+
+/** Passes on what is asked of JetStream's API, but, while `lossy`, for the first request of each kind. */
+class Gateway {
+  readonly lost: string[] = []
+  readonly #client: NatsConnection
+  readonly #seen = new Set<string>()
+  #lossy = false
+
+  constructor(client: NatsConnection) {
+    this.#client = client
+    client.subscribe(`$JS.${DOMAIN}.API.>`, { callback: (_, message) => this.#pass(message) })
+  }
+
+  loseEachOnce(): void {
+    this.#lossy = true
+    this.#seen.clear()
+  }
+
+  #pass({ subject, data, reply, headers }: Msg): void {
+    const isLookup = /\.(STREAM\.INFO|CONSUMER\.INFO|DIRECT\.GET)\./.test(subject)
+    if (this.#lossy && isLookup && !this.#seen.has(subject)) {
+      // As if its leader had died with it.
+      this.#seen.add(subject)
+      this.lost.push(subject)
+      return
+    }
+    const options = { ...(reply === undefined ? {} : { reply }), ...(headers === undefined ? {} : { headers }) }
+    this.#client.publish(subject.replace(`$JS.${DOMAIN}.API`, '$JS.API'), data, options)
+  }
+}
+
+describe('requests to JetStream that are lost with the node that they went to', () => {
+  test('each lookup is lost once after a cut: all keys go on soon', { timeout: 40_000 }, async () => {
+    const server = await startPrivate('nats')
+    cleanUps.push(() => server.stop())
+    const proxy = await tcpProxy(server)
+    cleanUps.push(() => proxy.close())
+    const client = await connect({ servers: `${server.host}:${server.port}` })
+    cleanUps.push(() => client.close())
+    const gateway = new Gateway(client)
+    await client.flush()
+    const topic = uniqueName('lost-requests')
+    const options = { ackWaitMs: 10_000, stream: { partitions: 3 } }
+    const bus = createBus({
+      service: 'consumer',
+      transport: nats({ ...options, domain: DOMAIN, url: `nats://${proxy.host}:${proxy.port}` }),
+    })
+    const publisher = createBus({ service: 'publisher', transport: nats({ ...options, url: server.url }) })
+    cleanUps.push(() => Promise.all([bus.close({ timeoutMs: 1_000 }), publisher.close()]))
+    const handled = new Map<string, unknown[]>()
+    bus.consume(topic, ({ key = '', data }) => {
+      handled.set(key, [...(handled.get(key) ?? []), data])
+    })
+    // First, since it makes the streams: a gateway can't say that nobody answers.
+    await publisher.start()
+    await bus.start()
+    const round = async (data: number, timeoutMs: number): Promise<void> => {
+      for (const key of KEYS) await publisher.publish(topic, data, { key })
+      await waitUntil(() => KEYS.every((key) => handled.get(key)?.at(-1) === data), {
+        timeoutMs,
+        describe: () => `round ${data}: ${JSON.stringify([...handled])}, lost ${gateway.lost.join(', ')}`,
+      })
+    }
+    await round(0, 10_000)
+    gateway.loseEachOnce()
+    proxy.cut()
+    await round(1, RECOVERY_MS)
+    // Of the four streams and the four consumers at least.
+    assert.ok(gateway.lost.length >= 8, `lost were only ${gateway.lost.join(', ')}`)
+    for (const key of KEYS) assert.deepEqual(handled.get(key), [0, 1])
+  })
+})
