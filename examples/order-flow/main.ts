@@ -27,7 +27,7 @@ async function run(args: Arguments, folder: string, signal: AbortSignal): Promis
   const runId = randomUUID().slice(0, 8)
   const stateDir = join(folder, 'services')
   const { transport, workers, leaseMs } = await choosePlace(args.transport, { folder, stateDir, run: runId })
-  const bus = createBus({ service: 'control-tower', transport })
+  const bus = createBus({ service: 'control-tower', transport, logger: false })
 
   const title = [`${count(total)} orders`, transport.system, workers.description]
   if (kill !== undefined) title.push(`--kill --seed ${kill.seed}`)

@@ -50,6 +50,8 @@ export async function startService(service: Service, options: ServiceOptions): P
     service: service.name,
     transport: options.transport,
     middleware: [onlyOfRun(options.run)],
+    // The view and the account at the end show what is dead-lettered: without a logger the bus would print it in the middle.
+    logger: false,
   })
   let duplicates = 0
   const consumers = service.consume({ bus, state, fixed: options.fixed, duplicate: () => void duplicates++ })

@@ -39,7 +39,11 @@ const MAX_WAITING = 100_000
 interface Item {
   readonly message: EncodedMessage
   readonly number: number
-  attempts: number
+  /** Attempts that are used up. */
+  used: number
+  wasOut: boolean
+  /** The runtime waits for it: this broker does not. */
+  notBefore: number | undefined
 }
 
 /** One delivery of ours. `runtime` belongs to the bus. */
@@ -47,14 +51,17 @@ class LoopbackDelivery implements Delivery {
   readonly item: Item
   attempt: number
   readonly history: DeliveryHistory
+  readonly notBefore: number | undefined
   lost = false
   settled = false
   runtime: unknown = undefined
 
   constructor(item: Item) {
     this.item = item
-    this.attempt = ++item.attempts
-    this.history = this.attempt === 1 ? 'new' : 'returned'
+    this.attempt = item.used + 1
+    this.history = item.wasOut ? 'returned' : 'new'
+    this.notBefore = item.notBefore
+    item.wasOut = true
   }
 
   get message(): EncodedMessage {
@@ -111,7 +118,7 @@ export class LoopbackBroker {
     // A copy: the publisher may use its buffer for something else when the promise has resolved.
     const stored: EncodedMessage = { ...message, body: message.body.slice() }
     for (const [, group] of groups) {
-      group.waiting.push({ message: stored, number, attempts: 0 })
+      group.waiting.push({ message: stored, number, used: 0, wasOut: false, notBefore: undefined })
       group.wake()
     }
     return { position: { number } }
@@ -186,8 +193,8 @@ class Subscription implements TransportSubscription {
       }
       own.settled = true
       this.#outstanding.delete(own)
-      if (outcome.type === 'release') own.item.attempts--
-      if (outcome.type === 'release' || outcome.type === 'nack') this.#giveBack(own)
+      if (outcome.type === 'release' || outcome.type === 'nack')
+        this.#giveBack(own, outcome.type === 'nack', outcome.delayMs)
     }
     return failures
   }
@@ -203,14 +210,16 @@ class Subscription implements TransportSubscription {
     this.#group.members.splice(at, 1)
     for (const delivery of [...this.#outstanding].reverse()) {
       delivery.lost = true
-      this.#giveBack(delivery)
+      this.#giveBack(delivery, false, 0)
     }
     this.#outstanding.clear()
     if (this.#ephemeral) this.#broker.groups.delete(this.#name)
   }
 
-  #giveBack(delivery: LoopbackDelivery): void {
-    this.#group.waiting.unshift(delivery.item)
+  #giveBack({ item, attempt, notBefore }: LoopbackDelivery, failed: boolean, delayMs: number): void {
+    item.used = failed ? attempt : attempt - 1
+    item.notBefore = delayMs > 0 ? Date.now() + delayMs : notBefore
+    this.#group.waiting.unshift(item)
     this.#group.wake()
   }
 }

@@ -49,7 +49,7 @@ export const delayScenarios: readonly Scenario[] = [
       const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]
       ctx.consume(bus, topic, probe.handler())
       await bus.start()
-      const delayed = await bus.publish(topic, 'delayed', { delayMs: 700, key: 'k0' })
+      const delayed = await bus.publish(topic, 'delayed', { delayMs: 2_500, key: 'k0' })
       const ids = await publishAll(bus, topic, numbered(20, 4))
       await probe.waitHandled(20)
       assertSame(probe.ids(), [...ids], 'they must not wait for the delayed one')
