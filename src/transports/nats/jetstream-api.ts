@@ -1,5 +1,5 @@
 import type { Msg } from '@nats-io/transport-node'
-import { JetStreamError, toBusbarError } from './errors.ts'
+import { ERR, JetStreamError, toBusbarError } from './errors.ts'
 import type { ConsumerConfig, ConsumerInfo, StoredNative, StreamConfig, StreamInfo } from './jetstream-types.ts'
 import type { Session } from './session.ts'
 
@@ -121,8 +121,10 @@ export class JetStreamApi {
     }
   }
 
-  /** The last record of a subject. Needs a stream with `allow_direct`. */
+  /** The last record of a subject; rejects when there is no such stream. Needs a stream with `allow_direct`. */
   async lastRecord(stream: string, subject: string): Promise<DirectRecord | undefined> {
+    // Before 2.10 nobody answers a direct read of a missing stream, not even "no responders".
+    if (this.#session.isOlderThan(2, 10)) return this.#lastRecordOfLeader(stream, subject)
     const answer = await this.#request(`DIRECT.GET.${stream}.${subject}`, undefined, `Reading "${subject}"`, ASKING)
     const { headers } = answer
     if (headers !== undefined && headers.code === NOT_FOUND) return undefined
@@ -132,6 +134,22 @@ export class JetStreamApi {
       seq: Number(headers.get('Nats-Sequence')),
       time: Date.parse(headers.get('Nats-Time-Stamp')),
       text: answer.string(),
+    }
+  }
+
+  async #lastRecordOfLeader(stream: string, subject: string): Promise<DirectRecord | undefined> {
+    try {
+      const { message } = await this.#call<{ message: StoredNative }>(
+        `STREAM.MSG.GET.${stream}`,
+        { last_by_subj: subject },
+        `Reading "${subject}"`,
+        ASKING,
+      )
+      const { seq, time, data = '' } = message
+      return { seq, time: Date.parse(time), text: Buffer.from(data, 'base64').toString() }
+    } catch (error) {
+      if (error instanceof JetStreamError && error.errCode === ERR.messageNotFound) return undefined
+      throw error
     }
   }
 

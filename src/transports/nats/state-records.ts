@@ -1,7 +1,7 @@
 import { headers as makeHeaders } from '@nats-io/transport-node'
 import type { Msg } from '@nats-io/transport-node'
 import type { PubAck } from './jetstream-types.ts'
-import { ERR, isNoResponders, JetStreamError, toBusbarError } from './errors.ts'
+import { ERR, isNoResponders, isNotFound, JetStreamError, toBusbarError } from './errors.ts'
 import type { JetStreamApi } from './jetstream-api.ts'
 import type { Session } from './session.ts'
 import type { Subjects } from './subjects.ts'
@@ -59,12 +59,12 @@ export class StateRecords {
     return this.#withStreams(() => this.#api.lastRecord(this.#topology.leases, subject))
   }
 
-  /** Streams that somebody deleted are made again: nobody answers on their subjects. */
+  /** Streams that somebody deleted are made again. Nobody answers on their subjects; servers before 2.10 say "not found". */
   async #withStreams<Result>(work: () => Promise<Result>): Promise<Result> {
     try {
       return await work()
     } catch (error) {
-      if (!isNoResponders(error) || !this.#session.ready) throw error
+      if (!(isNoResponders(error) || isNotFound(error)) || !this.#session.ready) throw error
       await this.#topology.ensure()
       return work()
     }

@@ -146,7 +146,7 @@ export class Topology implements SessionPart {
     const [partitions] = await Promise.all([
       this.#partitionsRecord().catch((error: unknown) => {
         // The stream of the record is missing, or of a server that has just started.
-        if (isNoResponders(error)) return undefined
+        if (isNoResponders(error) || isNotFound(error)) return undefined
         throw error
       }),
       ...names.map(async (name) => {
