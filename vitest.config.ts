@@ -1,8 +1,14 @@
 import { defineConfig } from 'vitest/config'
 import type { ViteUserConfig } from 'vitest/config'
+import { LongestFirst } from './tools/longest-first.ts'
+import { StuckFileReporter } from './tools/stuck-file-reporter.ts'
 
 /** Brokers that this machine can't have: what is named after them is left out, and `npm test` says so in its last lines. */
 const missingBrokers = (process.env['BUSBAR_MISSING_BROKERS'] ?? '').split(',').filter((name) => name !== '')
+
+const isSoak = process.env['BUSBAR_SOAK'] !== undefined
+/** Four times what the longest file takes on two cores; a soak may last as long as it is told to. */
+const FILE_LIMIT_MS = isSoak ? 7_200_000 : 900_000
 
 const config: ViteUserConfig = defineConfig({
   resolve: { conditions: ['busbar-source'] },
@@ -14,7 +20,7 @@ const config: ViteUserConfig = defineConfig({
       '**/node_modules/**',
       // What takes a core for itself runs after the others; `npm test` asks for it.
       ...(process.env['BUSBAR_ALONE'] === undefined ? ['**/*.alone.test.ts'] : []),
-      ...(process.env['BUSBAR_SOAK'] === undefined ? ['**/*.soak.test.ts'] : []),
+      ...(!isSoak ? ['**/*.soak.test.ts'] : []),
       ...missingBrokers.flatMap((name) => [
         `test/{conformance,fault,integration}/${name}*.test.ts`,
         `test/soak/chaos-${name}.soak.test.ts`,
@@ -22,6 +28,8 @@ const config: ViteUserConfig = defineConfig({
     ],
     testTimeout: 20_000,
     hookTimeout: 120_000,
+    reporters: ['default', new StuckFileReporter(FILE_LIMIT_MS)],
+    sequence: { sequencer: LongestFirst },
     // Broker tests share two cores with the brokers: more workers only make timeouts.
     maxWorkers: 2,
     execArgv: ['--conditions=busbar-source'],

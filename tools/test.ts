@@ -17,6 +17,9 @@ import type { BrokerError, BrokerName } from './brokers/index.ts'
 /** The brokers that transports are tested on. The tests of the brokers themselves start their own. */
 const TESTED = ['rabbitmq', 'nats', 'redis'] as const satisfies readonly BrokerName[]
 
+const ENDING = ['SIGINT', 'SIGTERM'] as const
+
+let isInterrupted = false
 const args = process.argv.slice(2)
 const soak = args.includes('--soak')
 const words = args.includes('--conformance') ? conformanceFiles() : args.filter((arg) => arg !== '--soak')
@@ -27,7 +30,8 @@ const { failed } = await bringUp(needed)
 const missing = failed.map(({ broker }) => broker)
 let code = await runVitest(missing, words)
 // A whole run ends with what needs the machine for itself: scenarios have deadlines.
-if (words.length === 0) code = (await runVitest(missing, ['.alone.test.ts'], { BUSBAR_ALONE: '1' })) || code
+if (words.length === 0 && !isInterrupted)
+  code = (await runVitest(missing, ['.alone.test.ts'], { BUSBAR_ALONE: '1' })) || code
 for (const name of needed) if (!before.has(name)) await stopShared(name)
 process.exitCode = conclude(code, failed)
 
@@ -60,10 +64,28 @@ function runVitest(
     ...more,
     ...(soak ? { BUSBAR_SOAK: '1' } : {}),
   }
-  const child = spawn(process.execPath, [vitest, 'run', ...filters], { stdio: 'inherit', env })
+  // A process group, so that no worker outlives the run: one that spins doesn't notice that its parent has ended.
+  const detached = process.platform !== 'win32'
+  const child = spawn(process.execPath, [vitest, 'run', ...filters], { stdio: 'inherit', env, detached })
+  const end = (signal: NodeJS.Signals): void => {
+    try {
+      if (detached && child.pid !== undefined) process.kill(-child.pid, signal)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+    }
+  }
+  const interrupt = (signal: NodeJS.Signals): void => {
+    isInterrupted = true
+    end(signal)
+  }
+  for (const signal of ENDING) process.on(signal, interrupt)
   return new Promise((resolve, reject) => {
     child.on('error', reject)
-    child.on('exit', (status) => resolve(status ?? 1))
+    child.on('exit', (status) => {
+      for (const signal of ENDING) process.off(signal, interrupt)
+      end('SIGKILL')
+      resolve(status ?? 1)
+    })
   })
 }
 

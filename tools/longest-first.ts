@@ -1,0 +1,26 @@
+import { BaseSequencer } from 'vitest/node'
+import type { TestSpecification } from 'vitest/node'
+
+/** Files that take half a minute or more on two cores, the longest first. */
+const LONGEST = [
+  /conformance\/(nats|rabbitmq|nats-2\.9)\.test/,
+  /conformance\//,
+  /integration\/(sqlite-order|demo)\.test/,
+  /fault\//,
+  /soak\//,
+  /package\//,
+  /integration\//,
+]
+
+/** Starts what takes long first, so that the last minutes of a run use all workers. */
+export class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files)
+    return sorted.toSorted((a, b) => rank(a) - rank(b))
+  }
+}
+
+function rank({ moduleId }: TestSpecification): number {
+  const at = LONGEST.findIndex((pattern) => pattern.test(moduleId))
+  return at === -1 ? LONGEST.length : at
+}
