@@ -184,6 +184,8 @@ export class Claims {
         } else if (key !== null && (pass.rules.blocksReady(key, seq) || pass.isFull(key))) {
           this.#parking.addClaim(at.id, key, seq)
           pass.rules.parked(key, seq)
+          // Behind one that was parked before it, such as a delayed message: nothing else would bring those out.
+          if (!pass.has(key) && !pass.rules.isInPlay(key)) this.release(tx, at.id, key, MIN_RELEASED)
         } else if (!pass.takes(key)) return false
         else {
           const first = firstAt ?? tx.now

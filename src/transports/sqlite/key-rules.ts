@@ -41,6 +41,11 @@ export class KeyRules {
     return this.#from(key) < seq
   }
 
+  /** Some of the key is out at another owner, or waits for its time: what is parked comes out when that is done. */
+  isInPlay(key: string): boolean {
+    return this.#blockedFrom.get(key) === 0 || (this.#firstRetry.row(this.#groupId, key)?.[0] ?? null) !== null
+  }
+
   parked(key: string, seq: number): void {
     const from = this.#from(key)
     if (seq < from) this.#blockedFrom.set(key, seq)

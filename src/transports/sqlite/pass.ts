@@ -65,7 +65,16 @@ export class Pass {
 
   /** The member has as many messages of the key as it may: others go first. */
   isFull(key: string): boolean {
-    return this.#tx.held(this.seat, key) + (this.#taken.get(key) ?? 0) >= this.#maxPerKey
+    return this.#count(key) >= this.#maxPerKey
+  }
+
+  /** The member has messages of the key. */
+  has(key: string): boolean {
+    return this.#count(key) > 0
+  }
+
+  #count(key: string): number {
+    return this.#tx.held(this.seat, key) + (this.#taken.get(key) ?? 0)
   }
 
   /** False when the key should be left to another member. Ends the pass: what follows must not pass what is left. */
