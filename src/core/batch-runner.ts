@@ -1,6 +1,7 @@
 import { types } from 'node:util'
 import { Span } from './attempt.ts'
 import type { AttemptHost } from './attempt.ts'
+import { leavingHandlers } from './causality.ts'
 import type { Timer } from './clock.ts'
 import type { AnyEventDefinition } from './define.ts'
 import { ValidationError } from './errors.ts'
@@ -86,13 +87,13 @@ export class BatchRunner implements Runner {
     if (this.#pumping) return
     this.#pumping = true
     try {
-      this.#startAll()
+      leavingHandlers(this.#startAll)
     } finally {
       this.#pumping = false
     }
   }
 
-  #startAll(): void {
+  readonly #startAll = (): void => {
     for (;;) {
       this.#gather()
       if (this.#gathered.length === 0) return

@@ -59,7 +59,8 @@ export function runWithin<Result>(context: CausalityContext, call: () => Result)
 
 /**
  * Wraps a handler, or a batch handler, so that what it publishes with `bus.publish` continues what `causeOf` finds in its
- * first argument. `owner` is its bus. Once for each call, and nothing for each message that it publishes.
+ * first argument. `owner` is its bus. The scope is entered and not left again, because each change costs as much as the
+ * first: call it within `leavingHandlers`, or where nothing else runs afterwards.
  */
 export function scoped<Input, Context extends object, Result>(
   handler: (input: Input, ctx: Context) => Result,
@@ -67,7 +68,20 @@ export function scoped<Input, Context extends object, Result>(
   owner: object,
   consumer: object,
 ): (input: Input, ctx: Context) => Result {
-  return (input, ctx) => scopes.run({ cause: causeOf(input), owner, consumer, ctx }, handler, input, ctx)
+  return (input, ctx) => {
+    scopes.enterWith({ cause: causeOf(input), owner, consumer, ctx })
+    return handler(input, ctx)
+  }
+}
+
+/** Runs `call`, which may run any number of handlers, and then leaves the last one's scope. */
+export function leavingHandlers(call: () => void): void {
+  const outer = scopes.getStore()
+  try {
+    call()
+  } finally {
+    if (scopes.getStore() !== outer) scopes.enterWith(outer)
+  }
 }
 
 /** True in a handler of that bus, or of that consumer, that has not ended: waiting for it here would wait for ourselves. */

@@ -1,5 +1,6 @@
 import { Attempt } from './attempt.ts'
 import type { AttemptHost } from './attempt.ts'
+import { leavingHandlers } from './causality.ts'
 import type { AnyEventDefinition } from './define.ts'
 import { ValidationError } from './errors.ts'
 import type { Handler } from './handler.ts'
@@ -35,6 +36,10 @@ export class SingleRunner implements Runner {
   }
 
   pump(): void {
+    leavingHandlers(this.#startAll)
+  }
+
+  readonly #startAll = (): void => {
     // A synchronous handler ends inside of the loop and must not start a second one on top of it.
     if (this.#pumping) return
     this.#pumping = true
@@ -81,11 +86,11 @@ export class SingleRunner implements Runner {
     promise.then(
       () => {
         this.#end(attempt, false, undefined)
-        this.pump()
+        this.#startAll()
       },
       (error: unknown) => {
         this.#end(attempt, true, error)
-        this.pump()
+        this.#startAll()
       },
     )
   }
