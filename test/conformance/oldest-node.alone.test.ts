@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import { ensurePeers, oldestNode } from '../peers/ensure-peers.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -31,7 +31,7 @@ it('memory and SQLite pass the conformance suite on the oldest Node that package
 
   const vitest = join(dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs')
   const files = ['memory', 'sqlite'].map((name) => `test/conformance/${name}.test.ts`)
-  const args = [vitest, 'run', '--root', root, '--maxWorkers', '1', '--reporter', 'dot', ...files]
+  const args = [vitest, 'run', '--root', root, '--maxWorkers', '2', '--reporter', 'dot', ...files]
   expect(await run(node as string, args)).toMatch(/Test Files\s+2 passed/)
 }, 900_000)
 
@@ -40,6 +40,7 @@ function run(program: string, args: readonly string[]): Promise<string> {
   // The variables of the vitest that runs this test would make the other one take itself for a part of it.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(VITEST|TEST$|NODE_)/.test(name)))
   const child = spawn(program, args, { cwd: folder, env: { ...env, NO_COLOR: '1' }, stdio: ['ignore', 'pipe', 'pipe'] })
+  onTestFinished(() => void child.kill('SIGKILL'))
   let output = ''
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (text: string) => {
