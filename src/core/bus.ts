@@ -335,7 +335,7 @@ class BusImpl implements Bus {
     const subscription = await connectWithRetry(
       () => transport.subscribe(spec, sink),
       { clock, endsAt: consumer.endsAt, signal: consumer.stopping },
-      (attempt, error, delayMs) => {
+      ({ attempt, error, delayMs }) => {
         consumer.trouble = `${doing} failed ${attempt} times, the next attempt follows in ${delayMs} ms: ${error.message}`
         this.events.emit('error', { transport: consumer.transportName, error, doing })
       },
@@ -416,7 +416,7 @@ class BusImpl implements Bus {
         await connectWithRetry(
           () => transport.open(host),
           { clock, endsAt, signal },
-          (attempt, error, delayMs) => this.events.emit('connecting', { transport: name, attempt, error, delayMs }),
+          (wait) => this.events.emit('connecting', { transport: name, ...wait }),
         )
         this.#opened.add(name)
       } catch (error) {

@@ -10,7 +10,7 @@ export interface CausalityContext {
   readonly correlationId?: string | undefined
   /** Id of what causes the messages: of a request, a job, a command. */
   readonly causationId?: string | undefined
-  /** W3C trace context. */
+  /** W3C trace context. One that is malformed is ignored, with its `tracestate`. */
   readonly traceparent?: string | undefined
   /** Goes with `traceparent`. */
   readonly tracestate?: string | undefined
@@ -33,6 +33,13 @@ interface Scope {
 // One for all buses of the process: a handler that publishes on another bus continues the conversation too.
 const scopes = new AsyncLocalStorage<Scope | undefined>()
 
+/** Version, trace id, parent id and flags, in lower-case hexadecimal (https://www.w3.org/TR/trace-context/#traceparent-header). */
+const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?$/
+
+export function isTraceparent(value: unknown): boolean {
+  return typeof value === 'string' && TRACEPARENT.test(value)
+}
+
 /** What a message that is published here and now continues. */
 export function currentCause(): Causality | undefined {
   return scopes.getStore()?.cause
@@ -51,8 +58,8 @@ export function runWithin<Result>(context: CausalityContext, call: () => Result)
   const cause: Causality = {
     ...(causationId !== undefined && { id: causationId }),
     ...(correlationId !== undefined && { correlationId }),
-    ...(traceparent !== undefined && { traceparent }),
-    ...(tracestate !== undefined && { tracestate }),
+    // Requests bring any text; W3C has a trace begin anew rather than fail.
+    ...(isTraceparent(traceparent) && { traceparent, ...(tracestate !== undefined && { tracestate }) }),
   }
   return scopes.run({ cause, owner: undefined, consumer: undefined, ctx: undefined }, call)
 }

@@ -5,6 +5,14 @@ import { BusbarError } from './errors.ts'
 const FIRST_DELAY_MS = 100
 const MAX_DELAY_MS = 5_000
 
+/** An attempt has failed; the next one follows. */
+export interface ConnectWait {
+  readonly attempt: number
+  readonly error: Error
+  readonly delayMs: number
+  readonly giveUpInMs: number
+}
+
 /**
  * Calls `connect` until it succeeds, waiting longer each time. Rejects with the last error when that is not retryable, when
  * the next attempt would come after `endsAt` (`clock.monotonic()`), or when the signal aborts.
@@ -12,7 +20,7 @@ const MAX_DELAY_MS = 5_000
 export async function connectWithRetry<Result>(
   connect: () => Promise<Result>,
   until: { readonly clock: Clock; readonly endsAt: number; readonly signal: AbortSignal },
-  onWait: (attempt: number, error: Error, delayMs: number) => void,
+  onWait: (wait: ConnectWait) => void,
 ): Promise<Result> {
   const { clock, endsAt, signal } = until
   for (let attempt = 1; ; attempt++) {
@@ -24,7 +32,7 @@ export async function connectWithRetry<Result>(
       // Half of it at random, so that the instances of a service don't come back in step.
       const fullMs = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt - 1, 10))
       const delayMs = Math.min(leftMs, Math.round(fullMs * (0.5 + Math.random() / 2)))
-      onWait(attempt, error, delayMs)
+      onWait({ attempt, error, delayMs, giveUpInMs: leftMs })
       await sleep(clock, delayMs, signal)
     }
   }

@@ -25,8 +25,8 @@ const BURST_MS = 10_000
 const LINES: { readonly [Name in BusEventName]?: Line<Name> } = {
   connecting: {
     level: 'warn',
-    text: ({ transport, attempt, error, delayMs }) =>
-      `the broker of transport "${transport}" can't be reached yet (attempt ${attempt}, the next one in ${delayMs} ms): ${error.message}`,
+    text: ({ transport, attempt, error, delayMs, giveUpInMs }) =>
+      `the broker of transport "${transport}" can't be reached yet (attempt ${attempt}, the next one in ${delayMs} ms, start() gives up in ${Math.round(giveUpInMs / 1000)} s): ${error.message}`,
     printed: true,
   },
   connect: { level: 'info', text: ({ transport }) => `transport "${transport}" is connected` },
@@ -39,6 +39,7 @@ const LINES: { readonly [Name in BusEventName]?: Line<Name> } = {
   reconnect: {
     level: 'info',
     text: ({ transport, downMs }) => `transport "${transport}" is connected again after ${Math.round(downMs)} ms`,
+    printed: true,
   },
   rebalance: {
     level: 'debug',
@@ -65,13 +66,13 @@ const LINES: { readonly [Name in BusEventName]?: Line<Name> } = {
   deadLetter: {
     level: 'error',
     text: ({ message, attempt, group, reason, deadLetterTopic, error }) =>
-      `message ${message.id} of "${message.topic}" was dead-lettered by group "${group}" (${reason}, attempt ${attempt}) to "${deadLetterTopic}": ${describeError(error).message}`,
+      `message ${message.id} of "${message.topic}" was dead-lettered by group "${group}" (${reason}, attempt ${attempt}) to "${deadLetterTopic}": ${summaryOf(error)}`,
     printed: true,
   },
   drop: {
     level: 'error',
     text: ({ message, attempt, group, reason, error }) =>
-      `message ${message.id} of "${message.topic}" was dropped by group "${group}" (${reason}, attempt ${attempt}): ${describeError(error).message}`,
+      `message ${message.id} of "${message.topic}" was dropped by group "${group}" (${reason}, attempt ${attempt}): ${summaryOf(error)}`,
   },
   settleFailed: {
     level: 'error',
@@ -107,6 +108,7 @@ const LINES: { readonly [Name in BusEventName]?: Line<Name> } = {
   recovered: {
     level: 'info',
     text: ({ topic, group }) => `the consumer of "${topic}" (group "${group}") makes progress again`,
+    printed: true,
   },
   stuck: {
     level: 'error',
@@ -198,6 +200,13 @@ class Burst {
     if (leftOut > 0)
       this.#logger.warn({ event: this.#name, leftOut }, `${leftOut} more events "${this.#name}" were not logged`)
   }
+}
+
+/** Kind, text and place of an error, in one line. */
+function summaryOf(error: unknown): string {
+  const { name, message, stack } = describeError(error)
+  const place = /^\s+at (?!.*\bnode:)(.+)$/m.exec(stack ?? '')?.[1]
+  return `${name}: ${message}${place === undefined ? '' : ` (at ${place})`}`
 }
 
 function levelOf<Name extends BusEventName>({ level }: Line<Name>, event: BusEventMap[Name]): Level {

@@ -33,8 +33,13 @@ export interface BusEventMap {
   reconnect: Of & { readonly downMs: number; readonly attempts: number }
   /** The partitions or members of a group changed. */
   rebalance: OfConsumer & { readonly assigned: readonly string[]; readonly revoked: readonly string[] }
-  /** The broker is not there yet while the bus starts; the next attempt follows in `delayMs`. */
-  connecting: Of & { readonly attempt: number; readonly error: Error; readonly delayMs: number }
+  /** The broker is not there yet while the bus starts; the next attempt follows in `delayMs`, and the last one in `giveUpInMs`. */
+  connecting: Of & {
+    readonly attempt: number
+    readonly error: Error
+    readonly delayMs: number
+    readonly giveUpInMs: number
+  }
   /**
    * Messages of one topic were confirmed, `durationMs` after their batch was handed to the transport. `failed` more of the
    * batch and topic were not: `publishFailed` names each. No event comes for a batch of which nothing was confirmed.

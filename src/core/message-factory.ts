@@ -1,5 +1,6 @@
-import type { CodecRegistry } from './codec.ts'
+import { isTraceparent } from './causality.ts'
 import type { Causality, CausalityContext } from './causality.ts'
+import type { CodecRegistry } from './codec.ts'
 import type { Clock } from './clock.ts'
 import type { AnyEventDefinition } from './define.ts'
 import { CodecError, ValidationError } from './errors.ts'
@@ -111,7 +112,7 @@ export class MessageFactory {
       traceparent:
         options.traceparent === undefined
           ? inherited(parent?.traceparent, MAX_ID_LENGTH)
-          : checkText('traceparent', options.traceparent, MAX_ID_LENGTH),
+          : checkTraceparent(options.traceparent),
       tracestate:
         options.tracestate === undefined
           ? inherited(parent?.tracestate, MAX_KEY_LENGTH)
@@ -184,6 +185,14 @@ export function checkConversation({ correlationId, causationId, traceparent, tra
   if (causationId !== undefined) checkText('causationId', causationId, MAX_ID_LENGTH)
   if (traceparent !== undefined) checkText('traceparent', traceparent, MAX_ID_LENGTH)
   if (tracestate !== undefined) checkText('tracestate', tracestate, MAX_KEY_LENGTH)
+}
+
+function checkTraceparent(value: unknown): string {
+  const text = checkText('traceparent', value, MAX_ID_LENGTH)
+  if (isTraceparent(text)) return text
+  throw new ValidationError(
+    `traceparent "${text}" is not a W3C trace context, such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`,
+  )
 }
 
 function checkText(name: string, value: unknown, maxLength: number): string {

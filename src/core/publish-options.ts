@@ -39,7 +39,7 @@ export interface PublishOptions {
   readonly correlationId?: string | undefined
   /** Id of the message that caused this one. Default: inside a handler the id of its message. */
   readonly causationId?: string | undefined
-  /** W3C trace context. Default: inside a handler that of its message. */
+  /** W3C trace context, such as `00-<32 hex>-<16 hex>-01`; another form is refused. Default: inside a handler that of its message. */
   readonly traceparent?: string | undefined
   /** Goes with `traceparent`. */
   readonly tracestate?: string | undefined

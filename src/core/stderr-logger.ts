@@ -4,6 +4,9 @@ import type { Logger } from './logger.ts'
 
 const EVERY_MS = 60_000
 const MAX_LENGTH = 1_000
+/** An id or an error of somebody else must not print lines that look like ours, nor steer a terminal. */
+// oxlint-disable-next-line no-control-regex
+const LINE_BREAKS = /[\u0000-\u001f\u007f-\u009f]+/g
 const HOW_TO_CHANGE = 'Pass createBus a logger to get everything, or logger: false to get nothing'
 
 /** What was printed of one kind, and since when. */
@@ -46,8 +49,9 @@ export class StderrLogger implements Logger {
     }
     // Kinds are few: names of events, and messages of ours.
     this.#printed.set(kind, { at: now, leftOut: 0 })
+    const line = text.replaceAll(LINE_BREAKS, ' ')
     this.#write(
-      `busbar: ${text.length > MAX_LENGTH ? `${text.slice(0, MAX_LENGTH)}...` : text}\n` +
+      `busbar: ${line.length > MAX_LENGTH ? `${line.slice(0, MAX_LENGTH)}...` : line}\n` +
         `        (${more(kind, last?.leftOut ?? 0)}"${kind}" is printed at most once a minute. ${HOW_TO_CHANGE})\n`,
     )
   }

@@ -136,6 +136,30 @@ describe('bus.within', () => {
     expect(third?.causationId).toBeUndefined()
     await bus.close()
   })
+
+  it('ignores a traceparent that is not one, which publish refuses', async () => {
+    const { bus, main } = await started()
+    await bus.start()
+    const garbage = [
+      'garbage',
+      '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331',
+      `00-${'0'.repeat(32)}-b7ad6b7169203331-01`,
+      'ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+    ]
+    for (const traceparent of garbage) {
+      await bus.within({ correlationId: 'c', traceparent, tracestate: 'a=1' }, () => bus.publish('t', 1))
+      await expect(bus.publish('t', 1, { traceparent })).rejects.toThrow('W3C trace context')
+    }
+    expect(main.published.flat().map((message) => links(message))).toEqual(
+      garbage.map(() => ({
+        correlationId: 'c',
+        causationId: undefined,
+        traceparent: undefined,
+        tracestate: undefined,
+      })),
+    )
+    await bus.close()
+  })
 })
 
 describe('a handler that ends its own bus or consumer', () => {

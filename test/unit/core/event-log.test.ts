@@ -169,7 +169,9 @@ describe('without a logger', () => {
     const printed = (): string[] => write.mock.calls.map(([text]) => String(text))
     await deadLetter(transport, 'm1', 'm2', 'm3')
     expect(printed()).toHaveLength(1)
-    expect(printed()[0]).toMatch(/m1 of "orders.placed" was dead-lettered by group "test".*no stock/)
+    expect(printed()[0]).toMatch(
+      /m1 of "orders.placed" was dead-lettered by group "test".*Error: no stock \(at .*event-log\.test/,
+    )
     expect(printed()[0]).toContain('Pass createBus a logger to get everything, or logger: false to get nothing')
     await clock.advance(60_000)
     await deadLetter(transport, 'm4', 'm5')
@@ -187,6 +189,18 @@ describe('without a logger', () => {
     )
     bus.events.emit('disconnect', { transport: 'main', planned: true, reason: 'closed' })
     expect(write).not.toHaveBeenCalled()
+    await bus.close()
+  })
+
+  it('says when a connection that it printed as lost is back', async () => {
+    const write = vi.spyOn(process.stderr, 'write').mockImplementation(() => true)
+    const { bus } = await running(undefined)
+    bus.events.emit('disconnect', { transport: 'main', planned: false, reason: 'ECONNRESET' })
+    bus.events.emit('reconnect', { transport: 'main', downMs: 1_200.4, attempts: 3 })
+    expect(write.mock.calls.map(([text]) => String(text).split('\n')[0])).toEqual([
+      'busbar: transport "main" lost its connection: ECONNRESET',
+      'busbar: transport "main" is connected again after 1200 ms',
+    ])
     await bus.close()
   })
 
@@ -213,5 +227,12 @@ describe('without a logger', () => {
     const lines: string[] = []
     new StderrLogger(manualClock(), (text) => lines.push(text)).print('error', 'x'.repeat(100_000))
     expect(lines[0]?.length).toBeLessThan(1_300)
+  })
+
+  it('keeps text that others chose in one line', () => {
+    const lines: string[] = []
+    const text = 'message a\r\nbusbar: all is well\u001b[2J'
+    new StderrLogger(manualClock(), (line) => lines.push(line)).print('error', text)
+    expect(lines[0]?.split('\n')[0]).toBe('busbar: message a busbar: all is well [2J')
   })
 })
