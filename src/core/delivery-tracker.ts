@@ -359,11 +359,13 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       'prior-failed',
       pending.attempt - 1,
     )
+    this.#runner?.pump()
   }
 
   prepareFailed(pending: PendingDelivery, error: unknown): void {
     this.#reportError(error, `asking whether message ${pending.message.id} may start`)
     if (pending.state === 'preparing') this.#wait(pending, PREPARE_AGAIN_MS)
+    this.#runner?.pump()
   }
 
   noteFailed(error: unknown, doing: string): void {

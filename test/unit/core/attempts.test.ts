@@ -1,8 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import type { BatchContext, HandlerContext, Message } from 'busbar'
 import { SettlementError } from 'busbar'
+import { letter, LetterStore } from './letter-store.ts'
 import { byHand, stage, turn } from './stage.ts'
 import { delivery } from './stub-transport.ts'
+
+/** Long enough for a look at the dead letters, and a note. */
+async function settled(): Promise<void> {
+  for (let round = 0; round < 5; round++) await turn()
+}
 
 describe('attempts', () => {
   it('are noted for handlers that run for a while, in one call, and not for short ones', async () => {
@@ -50,6 +56,81 @@ describe('attempts', () => {
     await turn()
     await turn()
     expect(broker.notes).toEqual(['a 1 running', 'b 1 running', 'c 1 running'])
+  })
+
+  it('note no more of them than may run at once when the dead letters are looked at first', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler, { concurrency: 2, onDeadLetter: 'park-key' }, new LetterStore())
+    broker.deliver(...['a', 'b', 'c', 'd'].map((id) => delivery(id, { key: id, history: 'unknown' })))
+    await settled()
+    expect(broker.notes).toEqual(['a 1 running', 'b 1 running'])
+    hand.end('a')
+    await settled()
+    expect(broker.notes).toEqual(['a 1 running', 'b 1 running', 'c 1 running'])
+  })
+
+  it('note nothing beside one that runs alone and takes the only place', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler, { concurrency: 1, onDeadLetter: 'park-key' }, new LetterStore())
+    broker.deliver(
+      delivery('a', { key: 'a', history: 'died', attempt: 2 }),
+      delivery('b', { key: 'b', history: 'died', attempt: 2 }),
+      delivery('c', { key: 'c', history: 'unknown' }),
+    )
+    await settled()
+    expect(broker.notes).toEqual(['a 2 running'])
+    hand.end('a')
+    await settled()
+    expect(broker.notes).toEqual(['a 2 running', 'b 2 running'])
+  })
+
+  it('note no more of them for a batch handler than its batch holds, and hand them over together', async () => {
+    const batches: string[][] = []
+    const gate = Promise.withResolvers<void>()
+    const { broker } = await stage(
+      (messages: readonly Message[]) => {
+        batches.push(messages.map(({ id }) => id))
+        return gate.promise
+      },
+      { batch: { size: 3, timeoutMs: 10 }, concurrency: 1 },
+    )
+    broker.deliver(...['a', 'b', 'c', 'd', 'e'].map((id) => delivery(id, { history: 'unknown' })))
+    await settled()
+    expect(batches).toEqual([['a', 'b', 'c']])
+    expect(broker.notes).toEqual(['a 1 running', 'b 1 running', 'c 1 running'])
+  })
+
+  it('give their place away when the dead letters say that they are parked, or can not be read', async () => {
+    const hand = byHand()
+    const store = new LetterStore()
+    const options = { concurrency: 1, onDeadLetter: 'park-key' as const }
+    const { broker, clock } = await stage(hand.handler, options, store)
+    broker.onSettle = () => new Promise(() => {})
+    store.add(() => letter('a0', { key: 'a' }))
+    for (const history of ['unknown', 'died'] as const) {
+      broker.deliver(delivery(`a-${history}`, { topic: 't', key: 'a', history, attempt: 2 }), delivery(`x-${history}`))
+      await settled()
+      expect(hand.started).toEqual([`x-${history}#1`])
+      hand.end(`x-${history}`)
+      hand.started.length = 0
+    }
+    store.onRead = () => {
+      throw new Error('away')
+    }
+    for (const history of ['unknown', 'died'] as const) {
+      broker.deliver(delivery(`b-${history}`, { key: 'b', history, attempt: 2 }), delivery(`y-${history}`))
+      await settled()
+      expect(hand.started).toEqual([`y-${history}#1`])
+      hand.end(`y-${history}`)
+      hand.started.length = 0
+    }
+    store.onRead = () => {}
+    await clock.advance(1_000)
+    await settled()
+    expect(hand.started).toEqual(['b-unknown#2'])
+    hand.end('b-unknown')
+    await settled()
+    expect(hand.started).toEqual(['b-unknown#2', 'b-died#2'])
   })
 
   it('run messages that may have killed a process one at a time, beside others', async () => {
