@@ -394,6 +394,23 @@ describe('a message that was handled, and whose ack was lost', () => {
     expect(again.started).toEqual(['a#1', 'a#2'])
   })
 
+  it('does not stand for a later message with its id and body that has failed', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler, { retry: { mode: 'delayed' } })
+    broker.onSettle = () => new SettlementError('the connection is gone')
+    broker.deliver(delivery('reindex-42', { time: 1 }))
+    hand.end('reindex-42')
+    await turn()
+    broker.onSettle = () => undefined
+    broker.deliver({ ...delivery('reindex-42', { time: 2 }), position: { id: 'second' } })
+    hand.end('reindex-42', new Error('no'))
+    await turn()
+    broker.deliver({ ...delivery('reindex-42', { time: 2, attempt: 2 }), position: { id: 'second' } })
+    await turn()
+    expect(hand.started).toEqual(['reindex-42#1', 'reindex-42#1', 'reindex-42#2'])
+    expect(broker.outcomes()).toEqual(['reindex-42 nack'])
+  })
+
   it('does not stand for another message with its id', async () => {
     const hand = byHand()
     const { broker } = await stage(hand.handler)
