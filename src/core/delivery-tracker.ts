@@ -558,6 +558,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     if (outcome.type === 'ack') this.#ackLost(pending)
     else if (outcome.type === 'reject') {
       this.#forget(pending)
+      // The dead letter may be stored without the broker having taken its source.
+      if (outcome.deadLetter !== undefined) this.#gate?.deadLettered(pending)
       this.scheduler.finish(pending)
       this.freed(1, pending.delivery.bytes)
     } else this.#confirmReturn(pending)

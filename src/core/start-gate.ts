@@ -57,7 +57,7 @@ export class StartGate {
     return false
   }
 
-  /** It is in the dead letters now. */
+  /** It is in the dead letters now, or may be. */
   deadLettered({ delivery }: PendingDelivery): void {
     this.#parkedKeys?.add(delivery.message)
   }
