@@ -138,11 +138,12 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     this.#watchdog = new Watchdog(
       {
         progress: () => this.#tracker.progress,
-        waiting: () => (this.#maxConcurrency === 0 ? 0 : this.#tracker.unmoved()),
-        findStuck: (windowMs) => this.#tracker.findStuck(windowMs),
+        mayStart: () => this.#maxConcurrency > 0,
+        outstanding,
+        unanswered: () => this.#tracker.unanswered(),
         subscription: () => subscription.state?.(),
         lag: () => this.#readyLag(subscription),
-        stuck: (pending) => this.#tracker.reportStuck(pending),
+        stuck: (pending, ageMs) => this.#tracker.reportStuck(pending, ageMs),
         stalled: (idleMs, lag, reason) =>
           this.#parts.events.emit('stalled', {
             ...this.#identity,

@@ -90,7 +90,9 @@ export class StartGate {
 
   async #prepare(pending: PendingDelivery): Promise<void> {
     if (this.#parkedKeys !== undefined && this.#mayBeParked(pending)) {
+      pending.isAsking = true
       const blocker = await this.#parkedKeys.blocker(pending.delivery.message)
+      pending.isAsking = false
       if (pending.state !== 'preparing') return
       if (blocker !== undefined) {
         this.ended(pending)
