@@ -318,8 +318,10 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       if (pending.delivery.lost) this.#dropIfLost(pending)
       else ours.push(pending)
     }
-    if (queue.returning === 0 && this.#mayWaitHere) this.scheduler.requeueBehind(queue, ours)
-    else for (const pending of ours) this.#release(pending, 0)
+    if (queue.returning === 0 && this.#mayWaitHere) {
+      this.#notes?.takeBack(ours.filter(({ isNoted }) => isNoted))
+      this.scheduler.requeueBehind(queue, ours)
+    } else for (const pending of ours) this.#release(pending, 0)
   }
 
   notStarted(queue: KeyQueue, deliveries: readonly PendingDelivery[]): void {

@@ -22,6 +22,49 @@ describe('attempts', () => {
     expect(broker.notes).toEqual(['long-1 1 running', 'long-2 1 running'])
   })
 
+  it('are noted again when the broker did not take the note', async () => {
+    const hand = byHand()
+    const { broker, clock } = await stage(hand.handler)
+    broker.noting = Promise.reject(new Error('no leader'))
+    const lost = delivery('lost')
+    broker.deliver(delivery('swept'), lost, delivery('first', { history: 'unknown' }))
+    await clock.advance(60)
+    expect(hand.started).toEqual(['swept#1', 'lost#1', 'first#1'])
+    expect(broker.notes).toEqual([])
+    broker.noting = Promise.resolve()
+    broker.lose([lost])
+    await clock.advance(2_000)
+    expect(broker.notes.sort()).toEqual(['first 1 running', 'swept 1 running'])
+  })
+
+  it('are not noted for one that the broker has taken back', async () => {
+    const hand = byHand()
+    const { broker, clock } = await stage(hand.handler)
+    const lost = delivery('a')
+    broker.deliver(lost)
+    await clock.advance(15)
+    broker.lose([lost])
+    await clock.advance(100)
+    expect(broker.notes).toEqual([])
+  })
+
+  it('are taken back for those of a batch that wait here behind a failed one of their key', async () => {
+    const gate = Promise.withResolvers<void>()
+    const { broker, clock } = await stage(
+      async (messages: readonly Message[]) => {
+        await gate.promise
+        return messages.map(({ id }) => (id === 'a' ? new Error('no') : undefined))
+      },
+      { batch: { size: 2, timeoutMs: 10 }, retry: { backoff: 'fixed', baseMs: 30_000 } },
+    )
+    broker.deliver(delivery('a', { key: 'k' }), delivery('b', { key: 'k' }))
+    await clock.advance(50)
+    expect(broker.notes).toEqual(['a 1 running', 'b 1 running'])
+    gate.resolve()
+    await turn()
+    expect(broker.notes.slice(2)).toEqual(['a 1 waiting', 'b 0 waiting'])
+  })
+
   it('wait for the note before a message starts that was with a dead process', async () => {
     const hand = byHand()
     const { broker } = await stage(hand.handler)
