@@ -203,7 +203,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       // A pause is no stall.
       this.#tracker.progress++
       this.#parts.events.emit('resume', { ...this.#identity, reason })
-      this.#subscription?.resume()
+      // A listener may have paused it again, or begun to close it.
+      if (this.#maxConcurrency > 0 && this.#lifecycle.isOpen) this.#subscription?.resume()
     }
     this.#runner.pump()
   }
