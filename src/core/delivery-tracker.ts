@@ -372,6 +372,10 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     if (!this.#lifecycle.isClosed) this.#reportError(error, doing)
   }
 
+  flushOutcomes(): void {
+    this.#settler?.flush()
+  }
+
   // --- outcomes ----------------------------------------------------------------------------------------------------
 
   get #keepsOrder(): boolean {

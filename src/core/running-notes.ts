@@ -12,6 +12,8 @@ const NOTE_AGAIN_MS = 1_000
 export interface RunningNotesHost {
   readonly clock: Clock
   noteFailed(error: unknown, doing: string): void
+  /** Sends the outcomes that are decided. */
+  flushOutcomes(): void
 }
 
 /**
@@ -112,6 +114,8 @@ export class RunningNotes {
       done()
       return
     }
+    // One that is noted now may end the process: what has ended must not be used up with it.
+    this.#host.flushOutcomes()
     const end = (): void => {
       timer.cancel()
       this.#waits.delete(end)

@@ -197,6 +197,23 @@ describe('attempts', () => {
     expect(hand.started).toContain('c#2')
   })
 
+  it('settle what has ended before they note the next one that may end the process', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler)
+    const heard: string[] = []
+    broker.onSettle = ({ delivery: { message } }) => void heard.push(`${message.id} settled`)
+    const note = broker.noteAttempts.bind(broker)
+    broker.noteAttempts = (notes) => {
+      heard.push(...notes.map(({ delivery: { message } }) => `${message.id} noted`))
+      return note(notes)
+    }
+    broker.deliver(...['a', 'b'].map((id) => delivery(id, { history: 'died', attempt: 2 })))
+    await turn()
+    hand.end('a')
+    await settled()
+    expect(heard).toEqual(['a noted', 'a settled', 'b noted'])
+  })
+
   it('hand such a message to a batch handler alone', async () => {
     const batches: string[][] = []
     const { broker, clock } = await stage(
