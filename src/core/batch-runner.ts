@@ -95,11 +95,12 @@ export class BatchRunner implements Runner {
 
   readonly #startAll = (): void => {
     for (;;) {
+      // What waits for its note belongs into a batch that is about to start: together, and before anything else.
+      if (this.#host.noting > 0) return
       this.#gather()
       if (this.#gathered.length === 0) return
       if (this.#gathered.length < this.#options.size && !this.#due) break
-      // What waits for its note belongs into a batch that is about to start.
-      if (this.#running.size >= this.#host.maxConcurrency || this.#host.noting > 0) return
+      if (this.#running.size >= this.#host.maxConcurrency) return
       this.#start()
     }
     if (this.#timer !== undefined || this.#due) return

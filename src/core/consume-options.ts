@@ -45,8 +45,9 @@ export interface ConsumeOptions {
   /**
    * What becomes of later messages of a key of which one was dead-lettered. `continue`: they are handled. `park-key`: they
    * follow it into the dead letters, unhandled, with the reason `prior-failed`, until all of the key are redriven (which
-   * keeps their order) or purged. Parking asks the broker about dead letters once for each batch that arrives, and reads all
-   * of them for a message of a parked key. Needs `order: 'key'` and a dead-letter topic. Default `continue`.
+   * keeps their order) or purged. Not those that are in one batch of a batch handler with it: they keep the results that the
+   * handler gave. Parking asks the broker about dead letters once for each batch that arrives, and reads all of them for a
+   * message of a parked key. Needs `order: 'key'` and a dead-letter topic. Default `continue`.
    */
   readonly onDeadLetter?: 'continue' | 'park-key' | undefined
   /**

@@ -138,11 +138,12 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     this.#watchdog = new Watchdog(
       {
         progress: () => this.#tracker.progress,
-        waiting: () => (this.#maxConcurrency === 0 ? 0 : this.#tracker.unmoved()),
-        findStuck: (windowMs) => this.#tracker.findStuck(windowMs),
+        mayStart: () => this.#maxConcurrency > 0,
+        outstanding,
+        unanswered: () => this.#tracker.unanswered(),
         subscription: () => subscription.state?.(),
         lag: () => this.#readyLag(subscription),
-        stuck: (pending) => this.#tracker.reportStuck(pending),
+        stuck: (pending, ageMs) => this.#tracker.reportStuck(pending, ageMs),
         stalled: (idleMs, lag, reason) =>
           this.#parts.events.emit('stalled', {
             ...this.#identity,
@@ -202,7 +203,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       // A pause is no stall.
       this.#tracker.progress++
       this.#parts.events.emit('resume', { ...this.#identity, reason })
-      this.#subscription?.resume()
+      // A listener may have paused it again, or begun to close it.
+      if (this.#maxConcurrency > 0 && this.#lifecycle.isOpen) this.#subscription?.resume()
     }
     this.#runner.pump()
   }

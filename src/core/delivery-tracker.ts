@@ -47,8 +47,6 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   bufferedBytes = 0
   /** Messages that are with a handler. */
   runningMessages = 0
-  /** How many wait for their retry. */
-  waitingForRetry = 0
   /** Goes up with everything that happens. */
   progress = 0
   readonly #parts: ConsumerParts
@@ -320,8 +318,10 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       if (pending.delivery.lost) this.#dropIfLost(pending)
       else ours.push(pending)
     }
-    if (queue.returning === 0 && this.#mayWaitHere) this.scheduler.requeueBehind(queue, ours)
-    else for (const pending of ours) this.#release(pending, 0)
+    if (queue.returning === 0 && this.#mayWaitHere) {
+      this.#notes?.takeBack(ours.filter(({ isNoted }) => isNoted))
+      this.scheduler.requeueBehind(queue, ours)
+    } else for (const pending of ours) this.#release(pending, 0)
   }
 
   notStarted(queue: KeyQueue, deliveries: readonly PendingDelivery[]): void {
@@ -359,15 +359,21 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       'prior-failed',
       pending.attempt - 1,
     )
+    this.#runner?.pump()
   }
 
   prepareFailed(pending: PendingDelivery, error: unknown): void {
     this.#reportError(error, `asking whether message ${pending.message.id} may start`)
     if (pending.state === 'preparing') this.#wait(pending, PREPARE_AGAIN_MS)
+    this.#runner?.pump()
   }
 
   noteFailed(error: unknown, doing: string): void {
     if (!this.#lifecycle.isClosed) this.#reportError(error, doing)
+  }
+
+  flushOutcomes(): void {
+    this.#settler?.flush()
   }
 
   // --- outcomes ----------------------------------------------------------------------------------------------------
@@ -434,10 +440,10 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   #wait(pending: PendingDelivery, delayMs: number): void {
     pending.state = 'waitingForRetry'
     pending.retryAt = this.clock.now() + delayMs
-    this.waitingForRetry++
     pending.timer = this.clock.setTimer(delayMs, () => {
       this.#endWait(pending)
-      this.progress++
+      // One that asks the broker again and again does not move.
+      if (!pending.isAsking) this.progress++
       this.scheduler.requeue(pending)
       this.#runner?.pump()
     })
@@ -445,7 +451,6 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   #endWait(pending: PendingDelivery): void {
     if (pending.state !== 'waitingForRetry') return
-    this.waitingForRetry--
     pending.timer?.cancel()
     pending.timer = undefined
   }
@@ -556,6 +561,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     if (outcome.type === 'ack') this.#ackLost(pending)
     else if (outcome.type === 'reject') {
       this.#forget(pending)
+      // The dead letter may be stored without the broker having taken its source.
+      if (outcome.deadLetter !== undefined) this.#gate?.deadLettered(pending)
       this.scheduler.finish(pending)
       this.freed(1, pending.delivery.bytes)
     } else this.#confirmReturn(pending)
@@ -581,47 +588,16 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   // --- what is reported --------------------------------------------------------------------------------------------
 
-  /**
-   * Those that have been with a handler, or on their way to the dead letters or to the broker, for longer than `windowMs`.
-   * Called from time to time: it takes the first call that sees one there for the beginning.
-   */
-  findStuck(windowMs: number): readonly PendingDelivery[] {
-    const now = this.clock.monotonic()
-    const stuck: PendingDelivery[] = []
-    const look = (pending: PendingDelivery): void => {
-      const isHere = pending.state === 'running' ? !pending.hasDeadline : pending.state === 'settling'
-      if (!isHere || pending.watchedState !== pending.state) {
-        pending.watchedState = pending.state
-        pending.watchedSince = now
-        pending.isStuck = false
-      } else if (now - pending.watchedSince >= windowMs) stuck.push(pending)
-    }
-    for (let pending = this.outstanding.first; pending !== undefined; pending = pending.next) look(pending)
-    for (const pending of this.#settler?.unanswered() ?? []) look(pending)
-    return stuck
+  /** The first of each batch of outcomes that the broker has not answered. */
+  unanswered(): readonly PendingDelivery[] {
+    return this.#settler?.unanswered() ?? []
   }
 
-  /**
-   * How many ought to move: not those that wait for their retry, and nothing while every handler that runs has a deadline, which
-   * ends it.
-   */
-  unmoved(): number {
-    let running = 0
-    for (let pending = this.outstanding.first; pending !== undefined; pending = pending.next) {
-      if (pending.state !== 'running') continue
-      if (!pending.hasDeadline) return this.outstanding.size - this.waitingForRetry
-      running++
-    }
-    return running > 0 ? 0 : this.outstanding.size - this.waitingForRetry
-  }
-
-  reportStuck(pending: PendingDelivery): void {
-    if (pending.isStuck) return
-    pending.isStuck = true
+  reportStuck(pending: PendingDelivery, ageMs: number): void {
     this.#events.emit('stuck', {
       ...this.#ofMessage(pending),
-      ageMs: this.clock.monotonic() - pending.watchedSince,
-      state: pending.state === 'running' ? 'running' : pending.failure === undefined ? 'settling' : 'dead-lettering',
+      ageMs,
+      state: pending.failure === undefined ? (pending.watchedState as BusEventMap['stuck']['state']) : 'dead-lettering',
       queuedBehind: this.scheduler.queuedBehind(pending).length,
     })
   }

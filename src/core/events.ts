@@ -94,12 +94,13 @@ export interface BusEventMap {
   /** A consumer that had stalled, or had stuck deliveries, makes progress again. */
   recovered: OfConsumer
   /**
-   * One delivery has not been settled for `ageMs`, although others may flow: its handler does not end, or its dead letter
-   * can't be stored. `queuedBehind` messages of its key wait here for it. Emitted once for each delivery.
+   * One delivery has not been settled for `ageMs`, although others may flow: its handler does not end, its dead letter can't be
+   * stored, or it can't start because the dead letters of its key can't be read (`preparing`, with `park-key`). `queuedBehind`
+   * messages of its key wait here for it. Emitted once for each delivery.
    */
   stuck: OfMessage & {
     readonly ageMs: number
-    readonly state: 'running' | 'dead-lettering' | 'settling'
+    readonly state: 'preparing' | 'running' | 'dead-lettering' | 'settling'
     readonly queuedBehind: number
   }
   /** Stored messages are gone before this group saw them: retention, a trimmed stream, a deleted entry. */

@@ -7,12 +7,10 @@ const MAX_REMEMBERED = 10_000
 const REDRIVES = 'busbar-redrives'
 
 interface Handled {
-  readonly topic: string
-  /** A redriven copy has the id of its dead letter, and is to be handled. */
-  readonly redrives: string | undefined
-  /** Of the body: ids that users or other programs choose may name several messages. */
-  readonly digest: string
-  readonly position: string
+  /** What tells it from every other message: ids that users or other programs choose may name several. */
+  readonly fingerprint: string
+  /** Topic and position. */
+  readonly place: string
   isBeingAcked: boolean
 }
 
@@ -25,15 +23,10 @@ export class HandledMessages {
   readonly #handled = new Map<string, Handled[]>()
   #count = 0
 
-  add({ message, position }: Delivery): void {
-    const { id, topic } = message
-    const entry: Handled = {
-      topic,
-      redrives: message.headers[REDRIVES],
-      digest: digestOf(message),
-      position: JSON.stringify(position),
-      isBeingAcked: false,
-    }
+  add(delivery: Delivery): void {
+    const { message } = delivery
+    const { id } = message
+    const entry: Handled = { fingerprint: fingerprintOf(message), place: placeOf(delivery), isBeingAcked: false }
     const same = this.#handled.get(id)
     if (same === undefined) this.#handled.set(id, [entry])
     else same.push(entry)
@@ -66,28 +59,23 @@ export class HandledMessages {
    * The message at that position begins again: somebody has set the group back since it was handled (another member has
    * acked it). It is to be handled again, and as often as it fails.
    */
-  forget({ message, position }: Delivery): void {
-    const same = this.#handled.get(message.id)
+  forget(delivery: Delivery): void {
+    const { id } = delivery.message
+    const same = this.#handled.get(id)
     if (same === undefined) return
-    const place = JSON.stringify(position)
+    const place = placeOf(delivery)
     this.#remove(
-      message.id,
+      id,
       same,
-      same.filter((entry) => entry.topic === message.topic && entry.position === place),
+      same.filter((entry) => entry.place === place),
     )
   }
 
   #find(message: EncodedMessage, isBeingAcked: boolean): Handled | undefined {
     const same = this.#handled.get(message.id)
     if (same === undefined) return undefined
-    const digest = digestOf(message)
-    return same.find(
-      (entry) =>
-        entry.isBeingAcked === isBeingAcked &&
-        entry.topic === message.topic &&
-        entry.redrives === message.headers[REDRIVES] &&
-        entry.digest === digest,
-    )
+    const fingerprint = fingerprintOf(message)
+    return same.find((entry) => entry.isBeingAcked === isBeingAcked && entry.fingerprint === fingerprint)
   }
 
   #remove(id: string, same: readonly Handled[], entries: readonly Handled[]): void {
@@ -99,6 +87,15 @@ export class HandledMessages {
   }
 }
 
-function digestOf({ body }: EncodedMessage): string {
-  return createHash('sha1').update(body).digest('base64')
+/**
+ * A redriven copy has the id of its dead letter, and is to be handled. A foreign message whose time is that of its arrival
+ * is never recognized: better handled twice than not at all.
+ */
+function fingerprintOf({ topic, type, source, time, key, headers, body }: EncodedMessage): string {
+  const envelope = JSON.stringify([topic, type, source, time, key, headers[REDRIVES]])
+  return createHash('sha1').update(envelope).update(body).digest('base64')
+}
+
+function placeOf({ message, position }: Delivery): string {
+  return JSON.stringify([message.topic, position])
 }

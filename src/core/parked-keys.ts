@@ -8,8 +8,16 @@ import type { Position, StoredMessage, TransportAdmin } from './transport.ts'
 const PAGE = 200
 const REDRIVES = 'busbar-redrives'
 
-/** The dead letters of one key: how often each was redriven, by message id. */
-type Letters = Map<string, number>
+interface Letter {
+  readonly key: string
+  readonly id: string
+  /** CloudEvents `time`: an id may name several messages, such as all that concern one customer. */
+  readonly time: number
+  readonly redrives: number
+}
+
+/** The dead letters of one key, each by its id and time. */
+type Letters = Map<string, Letter>
 
 /**
  * Which keys of a topic and group are parked: those that have a dead letter (`onDeadLetter: 'park-key'`). The dead-letter
@@ -38,7 +46,7 @@ export class ParkedKeys {
     return this.#topics.get(message.topic)?.isFree(message, receivedAt) === true
   }
 
-  /** This consumer has dead-lettered the message. What it holds of the key already waits behind it. */
+  /** This consumer has, or may have, dead-lettered the message. What it holds of the key already waits behind it. */
   add(message: EncodedMessage): void {
     this.#of(message.topic).add(message)
   }
@@ -71,7 +79,9 @@ function redrivesOf({ headers }: EncodedMessage): number {
 
 function blockerIn(keys: ReadonlyMap<string, Letters>, message: EncodedMessage): string | undefined {
   const redrives = redrivesOf(message)
-  for (const [id, count] of keys.get(message.key ?? '') ?? []) if (count >= redrives && id !== message.id) return id
+  const own = nameOf(message)
+  for (const [name, letter] of keys.get(message.key ?? '') ?? [])
+    if (letter.redrives >= redrives && name !== own) return letter.id
   return undefined
 }
 
@@ -96,7 +106,7 @@ class TopicParking {
   #lookedAt = -Infinity
   #seen: Seen = nothingSeen()
   /** Dead-lettered here since the last look began. */
-  #added: { readonly key: string; readonly id: string; readonly redrives: number }[] = []
+  #added: Letter[] = []
   /** The look that is under way, and the one that follows for those who asked meanwhile. */
   #looking: Promise<unknown> = Promise.resolve()
   #next: { whole: boolean; readonly done: Promise<ReadonlyMap<string, Letters>> } | undefined
@@ -108,11 +118,11 @@ class TopicParking {
   }
 
   add(message: EncodedMessage): void {
-    const { key, id } = message
+    const { key, id, time } = message
     if (key === undefined) return
-    const redrives = redrivesOf(message)
-    this.#added.push({ key, id, redrives })
-    park(this.#seen.keys, key, id, redrives)
+    const letter = { key, id, time, redrives: redrivesOf(message) }
+    this.#added.push(letter)
+    park(this.#seen.keys, letter)
   }
 
   isFree(message: EncodedMessage, receivedAt: number): boolean {
@@ -143,7 +153,7 @@ class TopicParking {
       const seen = nothingSeen()
       await this.#readOn(seen, await this.#page(undefined))
       // The look may have been past the place of these.
-      for (const { key, id, redrives } of this.#added) park(seen.keys, key, id, redrives)
+      for (const letter of this.#added) park(seen.keys, letter)
       this.#seen = seen
     }
     this.#lookedAt = startedAt
@@ -170,8 +180,9 @@ class TopicParking {
         seen.beforeLast = seen.last
         seen.last = stored.position
         const letter = parseDeadLetter(stored)
-        if (letter?.message.key === undefined) continue
-        park(seen.keys, letter.message.key, letter.message.id, letter.redrives)
+        if (letter === undefined) continue
+        const { key, id, time } = letter.message
+        if (key !== undefined) park(seen.keys, { key, id, time, redrives: letter.redrives })
       }
       if (page.length < PAGE) return
     }
@@ -186,8 +197,12 @@ function placeOf(position: Position): string {
   return JSON.stringify(position)
 }
 
-function park(keys: Map<string, Letters>, key: string, id: string, redrives: number): void {
-  const letters = keys.get(key)
-  if (letters === undefined) keys.set(key, new Map([[id, redrives]]))
-  else letters.set(id, redrives)
+function nameOf({ id, time }: Pick<Letter, 'id' | 'time'>): string {
+  return `${time} ${id}`
+}
+
+function park(keys: Map<string, Letters>, letter: Letter): void {
+  const letters = keys.get(letter.key)
+  if (letters === undefined) keys.set(letter.key, new Map([[nameOf(letter), letter]]))
+  else letters.set(nameOf(letter), letter)
 }

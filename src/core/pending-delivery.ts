@@ -26,6 +26,8 @@ export class PendingDelivery {
   retryAt = 0
   /** Everything that had to be known or stored before its next attempt is. */
   isPrepared = false
+  /** The broker has been asked whether it may start, and has not answered: when that fails, it is asked again. */
+  isAsking = false
   /** Its batch was about to start when it could not: the next one must not wait to be filled. */
   hasWaitedForBatch = false
   /** A handler has had it in its hands, and may have changed its data. */

@@ -85,6 +85,8 @@ export class Publisher {
   /** Not yet given to the transport, in order of the calls. Beyond the byte limit they wait here. */
   readonly #queue = new Queue<Entry>()
   readonly #queueDeadline: Deadline
+  /** No deadline in the queue is earlier. Not always that of the head: a call that waited for a schema began earlier. */
+  #queueDueAt = Infinity
   /** Calls that wait for an asynchronous schema, their own or that of an earlier call of their topic. */
   readonly sequence: PublishSequence
   #bufferedBytes = 0
@@ -177,6 +179,7 @@ export class Publisher {
     if (this.#closed) return entry.fail(closedError('not-sent'), this.#reportFailed)
     if (signal !== undefined && !this.#watch(entry, signal)) return
     this.#queue.push(entry)
+    this.#queueDueAt = Math.min(this.#queueDueAt, entry.deadlineAt)
     if (this.#flushing) return
     this.#flushing = true
     // After the microtasks of this turn: every publish call that they make still joins the batch.
@@ -215,7 +218,6 @@ export class Publisher {
       const entries: Entry[] = []
       let count = 0
       let bytes = 0
-      // Not always that of the first one: a call that waited for a schema began earlier.
       let deadlineAt = Infinity
       for (let entry = this.#queue.peek(); entry !== undefined; entry = this.#queue.peek()) {
         if (entry.state === 'settled') {
@@ -240,8 +242,7 @@ export class Publisher {
 
   /** What still waits here waits for room: say so, and give up on it in time. */
   #watchQueue(): void {
-    const head = this.#queue.peek()
-    const full = head !== undefined
+    const full = this.#queue.size > 0
     if (full && !this.#full) {
       this.#events.emit('bufferFull', {
         transport: this.#name,
@@ -250,8 +251,9 @@ export class Publisher {
       })
     }
     this.#full = full
-    if (full) this.#deadlines.set(this.#queueDeadline, Math.max(0, head.deadlineAt - this.#clock.monotonic()))
+    if (full) this.#deadlines.set(this.#queueDeadline, Math.max(0, this.#queueDueAt - this.#clock.monotonic()))
     else {
+      this.#queueDueAt = Infinity
       this.#deadlines.clear(this.#queueDeadline)
       this.#notifyIdle()
     }
@@ -259,12 +261,14 @@ export class Publisher {
 
   #expireQueue(): void {
     const now = this.#clock.monotonic()
-    for (
-      let entry = this.#queue.peek();
-      entry !== undefined && (entry.state === 'settled' || entry.deadlineAt <= now);
-      entry = this.#queue.peek()
-    ) {
-      this.#queue.shift()
+    const expired: Entry[] = []
+    this.#queueDueAt = Infinity
+    for (const entry of this.#queue) {
+      if (entry.state === 'settled') continue
+      if (entry.deadlineAt <= now) expired.push(entry)
+      else this.#queueDueAt = Math.min(this.#queueDueAt, entry.deadlineAt)
+    }
+    for (const entry of expired)
       entry.fail(
         new PublishError(
           `Publishing to "${topicOf(entry)}" found no room for ${this.#options.deliveryTimeoutMs} ms: ${this.#bufferedBytes} bytes wait for transport "${this.#name}". It was not sent.`,
@@ -272,7 +276,6 @@ export class Publisher {
         ),
         this.#reportFailed,
       )
-    }
     this.#flush()
   }
 

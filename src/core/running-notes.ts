@@ -6,10 +6,14 @@ import type { AttemptNote, TransportSubscription } from './transport.ts'
 const TICK_MS = 20
 /** A broker that does not take a note keeps no handler waiting for longer. */
 const NOTE_TIMEOUT_MS = 2_000
+/** After that, a note that the broker did not take is tried again. */
+const NOTE_AGAIN_MS = 1_000
 
 export interface RunningNotesHost {
   readonly clock: Clock
   noteFailed(error: unknown, doing: string): void
+  /** Sends the outcomes that are decided. */
+  flushOutcomes(): void
 }
 
 /**
@@ -23,6 +27,9 @@ export class RunningNotes {
   #young: PendingDelivery[] = []
   #old: PendingDelivery[] = []
   #timer: Timer | undefined
+  /** Running, and their note has failed. */
+  #refused: PendingDelivery[] = []
+  #againTimer: Timer | undefined
   /** To be stored before they start. */
   #gathered: PendingDelivery[] = []
   #storing: Promise<void> | undefined
@@ -58,7 +65,7 @@ export class RunningNotes {
     return this.#storing
   }
 
-  /** This process lives: what it ran when the broker took these back is not used up. */
+  /** The broker has taken these back, or they wait again. This process lives, so their attempts are not used up. */
   takeBack(deliveries: readonly PendingDelivery[]): void {
     if (deliveries.length === 0) return
     for (const pending of deliveries) pending.isNoted = false
@@ -68,7 +75,7 @@ export class RunningNotes {
       running: false,
       notBefore: undefined,
     }))
-    this.#note(notes, 'taking back a note about a message that was lost').catch(() => {})
+    this.#note(notes, 'taking back notes about running handlers').catch(() => {})
   }
 
   /** A handler has ended; the next attempt will be made here. */
@@ -82,19 +89,22 @@ export class RunningNotes {
     this.#closed = true
     this.#timer?.cancel()
     this.#timer = undefined
+    this.#againTimer?.cancel()
+    this.#againTimer = undefined
+    this.#refused = []
     this.#young = []
     this.#old = []
     for (const end of this.#waits) end()
   }
 
   #tick(): void {
-    const slow = this.#old.filter((pending) => pending.state === 'running' && !pending.isNoted)
+    const slow = this.#old.filter(({ state, isNoted, delivery }) => state === 'running' && !isNoted && !delivery.lost)
     this.#old = this.#young
     this.#young = []
     this.#timer = this.#old.length === 0 ? undefined : this.#host.clock.setTimer(TICK_MS, () => this.#tick())
     if (slow.length === 0) return
     for (const pending of slow) pending.isNoted = true
-    this.#note(slow.map(runningNote), 'noting which handlers are running').catch(() => {})
+    void this.#noteRunning(slow, 'noting which handlers are running')
   }
 
   #storeWithin(deliveries: readonly PendingDelivery[], done: () => void): void {
@@ -104,6 +114,8 @@ export class RunningNotes {
       done()
       return
     }
+    // One that is noted now may end the process: what has ended must not be used up with it.
+    this.#host.flushOutcomes()
     const end = (): void => {
       timer.cancel()
       this.#waits.delete(end)
@@ -111,7 +123,36 @@ export class RunningNotes {
     }
     const timer = this.#host.clock.setTimer(NOTE_TIMEOUT_MS, end)
     this.#waits.add(end)
-    this.#note(ours.map(runningNote), 'noting which handlers start').then(end, end)
+    void this.#noteRunning(ours, 'noting which handlers start').then(end)
+  }
+
+  /** Resolves also when the note has failed: those that run then are noted again later. */
+  async #noteRunning(deliveries: readonly PendingDelivery[], doing: string): Promise<void> {
+    const notes = deliveries.map(({ delivery }) => ({
+      delivery,
+      used: delivery.attempt,
+      running: true,
+      notBefore: undefined,
+    }))
+    try {
+      await this.#note(notes, doing)
+    } catch {
+      for (const [index, pending] of deliveries.entries())
+        if (pending.isNoted && pending.attempt === notes[index]?.used) this.#noteAgain(pending)
+    }
+  }
+
+  #noteAgain(pending: PendingDelivery): void {
+    pending.isNoted = false
+    // One that is about to start comes by itself.
+    if (this.#closed || pending.state !== 'running') return
+    this.#refused.push(pending)
+    this.#againTimer ??= this.#host.clock.setTimer(NOTE_AGAIN_MS, () => {
+      this.#againTimer = undefined
+      const refused = this.#refused
+      this.#refused = []
+      for (const each of refused) this.started(each)
+    })
   }
 
   /** Reports a failure, and rejects with it. */
@@ -123,8 +164,4 @@ export class RunningNotes {
       throw error
     }
   }
-}
-
-function runningNote({ delivery }: PendingDelivery): AttemptNote {
-  return { delivery, used: delivery.attempt, running: true, notBefore: undefined }
 }

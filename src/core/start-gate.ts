@@ -23,7 +23,10 @@ export class StartGate {
   /** The one that runs alone among its kind, and those that wait for its end. */
   #alone: PendingDelivery | undefined
   #waiting: PendingDelivery[] = []
-  /** Those whose note is on its way: each has a place among the running handlers, for it starts as soon as it is noted. */
+  /**
+   * Those that are to be noted: each has a place among the running handlers, for it starts as soon as it is noted. It has it
+   * from the beginning: one look at the dead letters may let any number of them through at once.
+   */
   readonly #noting = new Set<PendingDelivery>()
 
   constructor(host: StartGateHost, notes: RunningNotes, parkedKeys: ParkedKeys | undefined) {
@@ -49,11 +52,12 @@ export class StartGate {
       return true
     }
     pending.state = 'preparing'
-    this.#prepare(pending).catch((error: unknown) => this.#host.prepareFailed(pending, error))
+    if (pending.mustRunAlone && this.#alone !== undefined) this.#waiting.push(pending)
+    else this.#begin(pending)
     return false
   }
 
-  /** It is in the dead letters now. */
+  /** It is in the dead letters now, or may be. */
   deadLettered({ delivery }: PendingDelivery): void {
     this.#parkedKeys?.add(delivery.message)
   }
@@ -65,8 +69,7 @@ export class StartGate {
     this.#alone = undefined
     for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
       if (next.state !== 'preparing') continue
-      this.#alone = next
-      this.#note(next).catch((error: unknown) => this.#host.prepareFailed(next, error))
+      this.#begin(next)
       return
     }
   }
@@ -76,29 +79,28 @@ export class StartGate {
     return !this.#parkedKeys.isFree(delivery.message, receivedAt)
   }
 
+  #begin(pending: PendingDelivery): void {
+    if (pending.mustRunAlone) this.#alone = pending
+    if (isSuspect(pending)) this.#noting.add(pending)
+    this.#prepare(pending).catch((error: unknown) => {
+      this.ended(pending)
+      this.#host.prepareFailed(pending, error)
+    })
+  }
+
   async #prepare(pending: PendingDelivery): Promise<void> {
     if (this.#parkedKeys !== undefined && this.#mayBeParked(pending)) {
+      pending.isAsking = true
       const blocker = await this.#parkedKeys.blocker(pending.delivery.message)
+      pending.isAsking = false
       if (pending.state !== 'preparing') return
       if (blocker !== undefined) {
+        this.ended(pending)
         this.#host.parked(pending, blocker)
         return
       }
     }
-    if (pending.mustRunAlone) {
-      if (this.#alone !== undefined) {
-        this.#waiting.push(pending)
-        return
-      }
-      this.#alone = pending
-    }
-    if (isSuspect(pending)) await this.#note(pending)
-    else this.#host.prepared(pending)
-  }
-
-  async #note(pending: PendingDelivery): Promise<void> {
-    this.#noting.add(pending)
-    await this.#notes.before(pending)
+    if (isSuspect(pending)) await this.#notes.before(pending)
     this.#noting.delete(pending)
     if (pending.state === 'preparing') this.#host.prepared(pending)
   }

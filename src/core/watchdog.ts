@@ -1,19 +1,22 @@
 import type { Clock, Timer } from './clock.ts'
-import type { PendingDelivery } from './pending-delivery.ts'
+import type { LinkedList } from './linked-list.ts'
+import type { PendingDelivery, PendingState } from './pending-delivery.ts'
 import type { SubscriptionState } from './transport.ts'
 
 export interface WatchdogHost {
   /** Goes up whenever something arrives, starts or ends. */
   progress(): number
-  /** Deliveries here that ought to move: not those that wait for a retry or a pause. */
-  waiting(): number
-  /** Deliveries that have been with a handler, or on their way to the dead letters, for longer than that. */
-  findStuck(windowMs: number): readonly PendingDelivery[]
+  /** False while a pause keeps what is here from starting. */
+  mayStart(): boolean
+  /** What is here, in order of arrival. */
+  readonly outstanding: LinkedList<PendingDelivery>
+  /** The first of each batch of outcomes that the broker has not answered. */
+  unanswered(): readonly PendingDelivery[]
   /** How the subscription stands; undefined when it does not say. */
   subscription(): SubscriptionState | undefined
   /** What this member could be given, asked when nothing is here; undefined when unknown, a text when it can't get anything. */
   lag(): Promise<number | string | undefined>
-  stuck(pending: PendingDelivery): void
+  stuck(pending: PendingDelivery, ageMs: number): void
   stalled(idleMs: number, lag: number | undefined, reason: string): void
   recovered(): void
 }
@@ -57,7 +60,7 @@ export class Watchdog {
 
   /** Deliveries that were stuck at the last check, and still are, in order of arrival. */
   get stuck(): readonly PendingDelivery[] {
-    if (this.#stuck.length > 0) this.#stuck = this.#stuck.filter((pending) => pending.watchedState === pending.state)
+    if (this.#stuck.length > 0) this.#stuck = this.#stuck.filter((pending) => pending.watchedState === stateOf(pending))
     return this.#stuck
   }
 
@@ -79,11 +82,56 @@ export class Watchdog {
 
   async #check(): Promise<void> {
     const wasWell = this.#wasWell
-    this.#stuck = this.#host.findStuck(this.#windowMs)
-    for (const pending of this.#stuck.slice(0, MAX_REPORTED)) this.#host.stuck(pending)
+    this.#stuck = this.#findStuck()
+    for (const pending of this.#stuck.slice(0, MAX_REPORTED)) this.#reportStuck(pending)
     await this.#checkStall()
     this.#wasWell = this.#stalled === undefined && this.#stuck.length === 0
     if (!wasWell && this.#wasWell && !this.#closed) this.#host.recovered()
+  }
+
+  /**
+   * Those that have been where they are for longer than the window, and nothing but the broker or a handler can move them. The
+   * first check that sees one there counts as the beginning.
+   */
+  #findStuck(): readonly PendingDelivery[] {
+    const now = this.#clock.monotonic()
+    const stuck: PendingDelivery[] = []
+    const look = (pending: PendingDelivery): void => {
+      const state = stateOf(pending)
+      if (!mayHang(pending, state) || pending.watchedState !== state) {
+        pending.watchedState = state
+        pending.watchedSince = now
+        pending.isStuck = false
+      } else if (now - pending.watchedSince >= this.#windowMs) stuck.push(pending)
+    }
+    for (let pending = this.#host.outstanding.first; pending !== undefined; pending = pending.next) look(pending)
+    for (const pending of this.#host.unanswered()) look(pending)
+    return stuck
+  }
+
+  #reportStuck(pending: PendingDelivery): void {
+    if (pending.isStuck) return
+    pending.isStuck = true
+    this.#host.stuck(pending, this.#clock.monotonic() - pending.watchedSince)
+  }
+
+  /**
+   * How many ought to move: not those that wait for their retry, and nothing during a pause, or while every handler that runs
+   * has a deadline, which ends it.
+   */
+  #waiting(): number {
+    if (!this.#host.mayStart()) return 0
+    let waiting = 0
+    let running = 0
+    let endless = 0
+    for (let pending = this.#host.outstanding.first; pending !== undefined; pending = pending.next) {
+      const state = stateOf(pending)
+      if (state !== 'waitingForRetry') waiting++
+      if (state !== 'running') continue
+      running++
+      if (!pending.hasDeadline) endless++
+    }
+    return running > 0 && endless === 0 ? 0 : waiting
   }
 
   async #checkStall(): Promise<void> {
@@ -109,13 +157,10 @@ export class Watchdog {
       return
     }
     if (idleMs < this.#windowMs) return
-    if (this.#host.waiting() > 0) {
+    const waiting = this.#waiting()
+    if (waiting > 0) {
       if (this.#stalled === undefined)
-        this.#stall(
-          `no progress for ${this.#windowMs} ms with ${this.#host.waiting()} unsettled here`,
-          idleMs,
-          undefined,
-        )
+        this.#stall(`no progress for ${this.#windowMs} ms with ${waiting} unsettled here`, idleMs, undefined)
       return
     }
     // An idle consumer asks once in a window, not at each check: a thousand of them would be a load.
@@ -134,4 +179,15 @@ export class Watchdog {
     this.#stalled = reason
     this.#host.stalled(idleMs, lag, reason)
   }
+}
+
+/** What it is doing. One that could not be prepared and is tried again later is still being prepared. */
+function stateOf({ state, isAsking }: PendingDelivery): PendingState {
+  return isAsking && state === 'waitingForRetry' ? 'preparing' : state
+}
+
+/** Waiting to run alone, or for the note about its start, ends by itself. */
+function mayHang({ hasDeadline, isAsking }: PendingDelivery, state: PendingState): boolean {
+  if (state === 'running') return !hasDeadline
+  return state === 'settling' || (state === 'preparing' && isAsking)
 }

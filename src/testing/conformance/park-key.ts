@@ -57,4 +57,40 @@ export const parkKeyScenarios: readonly Scenario[] = [
       )
     },
   },
+  {
+    id: 'dead-letter/park-key-same-id',
+    group: 'dead-letter',
+    invariant: 5,
+    title: 'with onDeadLetter: park-key, a later message of the key follows also when it has the id of the dead letter',
+    needs: ['ordering:key', 'admin', 'redelivery', 'no-dedup'],
+    async run(ctx) {
+      const [bus, topic] = [await ctx.bus(), ctx.topic()]
+      let broken = true
+      const probe = ctx.probe((message, handler) => {
+        if (broken && message.data === 0) handler.reject('a bug')
+      })
+      ctx.consume(bus, topic, probe.handler(), { onDeadLetter: 'park-key', retry: quick(2) })
+      await bus.start()
+      const publish = (data: number): Promise<unknown> =>
+        bus.publish(topic, data, { id: 'customer-7', key: 'k', occurredAt: new Date(Date.UTC(2026, 0, 1, 0, 0, data)) })
+      await publish(0)
+      await ctx.deadLetters(bus, topic, ctx.service, 1)
+      await publish(1)
+      const letters = await ctx.deadLetters(bus, topic, ctx.service, 2)
+      assert.deepEqual(
+        letters.map(({ reason }) => reason),
+        ['rejected', 'prior-failed'],
+      )
+      broken = false
+      await bus.deadLetters(topic, ctx.service).redrive()
+      await ctx.waitUntil(
+        () => probe.handled.length === 2,
+        () => `${probe.handled.length} of 2 handled after the redrive`,
+      )
+      assert.deepEqual(
+        probe.handled.map(({ message }) => message.data),
+        [0, 1],
+      )
+    },
+  },
 ]

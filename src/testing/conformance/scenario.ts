@@ -20,7 +20,7 @@ export type ScenarioGroup =
 
 /**
  * What a scenario can't do without. Capabilities of the transport: `groups`, `durable`, `redelivery`, `attempts`,
- * `patterns`, `lag`, `dedup`, `delay`, `no-delay`, `ordering` (of any unit), `ordering:key` (across members),
+ * `patterns`, `lag`, `dedup`, `no-dedup`, `delay`, `no-delay`, `ordering` (of any unit), `ordering:key` (across members),
  * `replay:position`, `replay:time`, `admin`, `small-limit` (of message size, small enough to go beyond it). Means of the run: `child`, `foreign`, and one for each fault hook.
  */
 export type Need =
@@ -31,6 +31,7 @@ export type Need =
   | 'patterns'
   | 'lag'
   | 'dedup'
+  | 'no-dedup'
   | 'delay'
   | 'no-delay'
   | 'ordering'
@@ -106,6 +107,8 @@ function unmet(need: Need, means: Means): string | undefined {
       return capabilities[need] ? undefined : `the transport has no capability "${need}"`
     case 'dedup':
       return capabilities.publishDedup ? undefined : 'the transport has no capability "publishDedup"'
+    case 'no-dedup':
+      return capabilities.publishDedup ? 'the transport publishes an id once' : undefined
     case 'delay':
       return capabilities.delay === 'none' ? 'the transport has no capability "delay"' : undefined
     case 'no-delay':

@@ -1,8 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import type { BatchContext, HandlerContext, Message } from 'busbar'
 import { SettlementError } from 'busbar'
+import { letter, LetterStore } from './letter-store.ts'
 import { byHand, stage, turn } from './stage.ts'
 import { delivery } from './stub-transport.ts'
+
+/** Long enough for a look at the dead letters, and a note. */
+async function settled(): Promise<void> {
+  for (let round = 0; round < 5; round++) await turn()
+}
 
 describe('attempts', () => {
   it('are noted for handlers that run for a while, in one call, and not for short ones', async () => {
@@ -14,6 +20,49 @@ describe('attempts', () => {
     expect(broker.notes).toEqual([])
     await clock.advance(50)
     expect(broker.notes).toEqual(['long-1 1 running', 'long-2 1 running'])
+  })
+
+  it('are noted again when the broker did not take the note', async () => {
+    const hand = byHand()
+    const { broker, clock } = await stage(hand.handler)
+    broker.noting = Promise.reject(new Error('no leader'))
+    const lost = delivery('lost')
+    broker.deliver(delivery('swept'), lost, delivery('first', { history: 'unknown' }))
+    await clock.advance(60)
+    expect(hand.started).toEqual(['swept#1', 'lost#1', 'first#1'])
+    expect(broker.notes).toEqual([])
+    broker.noting = Promise.resolve()
+    broker.lose([lost])
+    await clock.advance(2_000)
+    expect(broker.notes.sort()).toEqual(['first 1 running', 'swept 1 running'])
+  })
+
+  it('are not noted for one that the broker has taken back', async () => {
+    const hand = byHand()
+    const { broker, clock } = await stage(hand.handler)
+    const lost = delivery('a')
+    broker.deliver(lost)
+    await clock.advance(15)
+    broker.lose([lost])
+    await clock.advance(100)
+    expect(broker.notes).toEqual([])
+  })
+
+  it('are taken back for those of a batch that wait here behind a failed one of their key', async () => {
+    const gate = Promise.withResolvers<void>()
+    const { broker, clock } = await stage(
+      async (messages: readonly Message[]) => {
+        await gate.promise
+        return messages.map(({ id }) => (id === 'a' ? new Error('no') : undefined))
+      },
+      { batch: { size: 2, timeoutMs: 10 }, retry: { backoff: 'fixed', baseMs: 30_000 } },
+    )
+    broker.deliver(delivery('a', { key: 'k' }), delivery('b', { key: 'k' }))
+    await clock.advance(50)
+    expect(broker.notes).toEqual(['a 1 running', 'b 1 running'])
+    gate.resolve()
+    await turn()
+    expect(broker.notes.slice(2)).toEqual(['a 1 waiting', 'b 0 waiting'])
   })
 
   it('wait for the note before a message starts that was with a dead process', async () => {
@@ -52,6 +101,81 @@ describe('attempts', () => {
     expect(broker.notes).toEqual(['a 1 running', 'b 1 running', 'c 1 running'])
   })
 
+  it('note no more of them than may run at once when the dead letters are looked at first', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler, { concurrency: 2, onDeadLetter: 'park-key' }, new LetterStore())
+    broker.deliver(...['a', 'b', 'c', 'd'].map((id) => delivery(id, { key: id, history: 'unknown' })))
+    await settled()
+    expect(broker.notes).toEqual(['a 1 running', 'b 1 running'])
+    hand.end('a')
+    await settled()
+    expect(broker.notes).toEqual(['a 1 running', 'b 1 running', 'c 1 running'])
+  })
+
+  it('note nothing beside one that runs alone and takes the only place', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler, { concurrency: 1, onDeadLetter: 'park-key' }, new LetterStore())
+    broker.deliver(
+      delivery('a', { key: 'a', history: 'died', attempt: 2 }),
+      delivery('b', { key: 'b', history: 'died', attempt: 2 }),
+      delivery('c', { key: 'c', history: 'unknown' }),
+    )
+    await settled()
+    expect(broker.notes).toEqual(['a 2 running'])
+    hand.end('a')
+    await settled()
+    expect(broker.notes).toEqual(['a 2 running', 'b 2 running'])
+  })
+
+  it('note no more of them for a batch handler than its batch holds, and hand them over together', async () => {
+    const batches: string[][] = []
+    const gate = Promise.withResolvers<void>()
+    const { broker } = await stage(
+      (messages: readonly Message[]) => {
+        batches.push(messages.map(({ id }) => id))
+        return gate.promise
+      },
+      { batch: { size: 3, timeoutMs: 10 }, concurrency: 1 },
+    )
+    broker.deliver(...['a', 'b', 'c', 'd', 'e'].map((id) => delivery(id, { history: 'unknown' })))
+    await settled()
+    expect(batches).toEqual([['a', 'b', 'c']])
+    expect(broker.notes).toEqual(['a 1 running', 'b 1 running', 'c 1 running'])
+  })
+
+  it('give their place away when the dead letters say that they are parked, or can not be read', async () => {
+    const hand = byHand()
+    const store = new LetterStore()
+    const options = { concurrency: 1, onDeadLetter: 'park-key' as const }
+    const { broker, clock } = await stage(hand.handler, options, store)
+    broker.onSettle = () => new Promise(() => {})
+    store.add(() => letter('a0', { key: 'a' }))
+    for (const history of ['unknown', 'died'] as const) {
+      broker.deliver(delivery(`a-${history}`, { topic: 't', key: 'a', history, attempt: 2 }), delivery(`x-${history}`))
+      await settled()
+      expect(hand.started).toEqual([`x-${history}#1`])
+      hand.end(`x-${history}`)
+      hand.started.length = 0
+    }
+    store.onRead = () => {
+      throw new Error('away')
+    }
+    for (const history of ['unknown', 'died'] as const) {
+      broker.deliver(delivery(`b-${history}`, { key: 'b', history, attempt: 2 }), delivery(`y-${history}`))
+      await settled()
+      expect(hand.started).toEqual([`y-${history}#1`])
+      hand.end(`y-${history}`)
+      hand.started.length = 0
+    }
+    store.onRead = () => {}
+    await clock.advance(1_000)
+    await settled()
+    expect(hand.started).toEqual(['b-unknown#2'])
+    hand.end('b-unknown')
+    await settled()
+    expect(hand.started).toEqual(['b-unknown#2', 'b-died#2'])
+  })
+
   it('run messages that may have killed a process one at a time, beside others', async () => {
     const hand = byHand()
     const { broker } = await stage(hand.handler)
@@ -71,6 +195,23 @@ describe('attempts', () => {
     await turn()
     await turn()
     expect(hand.started).toContain('c#2')
+  })
+
+  it('settle what has ended before they note the next one that may end the process', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler)
+    const heard: string[] = []
+    broker.onSettle = ({ delivery: { message } }) => void heard.push(`${message.id} settled`)
+    const note = broker.noteAttempts.bind(broker)
+    broker.noteAttempts = (notes) => {
+      heard.push(...notes.map(({ delivery: { message } }) => `${message.id} noted`))
+      return note(notes)
+    }
+    broker.deliver(...['a', 'b'].map((id) => delivery(id, { history: 'died', attempt: 2 })))
+    await turn()
+    hand.end('a')
+    await settled()
+    expect(heard).toEqual(['a noted', 'a settled', 'b noted'])
   })
 
   it('hand such a message to a batch handler alone', async () => {
@@ -311,6 +452,23 @@ describe('a message that was handled, and whose ack was lost', () => {
     broker.deliver(delivery('a', { attempt: 2 }))
     await turn()
     expect(again.started).toEqual(['a#1', 'a#2'])
+  })
+
+  it('does not stand for a later message with its id and body that has failed', async () => {
+    const hand = byHand()
+    const { broker } = await stage(hand.handler, { retry: { mode: 'delayed' } })
+    broker.onSettle = () => new SettlementError('the connection is gone')
+    broker.deliver(delivery('reindex-42', { time: 1 }))
+    hand.end('reindex-42')
+    await turn()
+    broker.onSettle = () => undefined
+    broker.deliver({ ...delivery('reindex-42', { time: 2 }), position: { id: 'second' } })
+    hand.end('reindex-42', new Error('no'))
+    await turn()
+    broker.deliver({ ...delivery('reindex-42', { time: 2, attempt: 2 }), position: { id: 'second' } })
+    await turn()
+    expect(hand.started).toEqual(['reindex-42#1', 'reindex-42#1', 'reindex-42#2'])
+    expect(broker.outcomes()).toEqual(['reindex-42 nack'])
   })
 
   it('does not stand for another message with its id', async () => {

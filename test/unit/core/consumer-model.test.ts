@@ -15,6 +15,7 @@ import type { ManualClock, Random } from 'busbar/testing'
 import type { ConsumerControl } from '../../../src/core/handler.ts'
 import { ModelBroker } from './model-broker.ts'
 import type { ModelSubscription, Stored } from './model-broker.ts'
+import { turn } from './stage.ts'
 
 /** What was chosen for one life of a consumer. */
 interface Setup {
@@ -27,6 +28,10 @@ interface Setup {
   readonly prefetchBytes: number
   readonly concurrency: number
   readonly timeoutMs: number | undefined
+  readonly parks: boolean
+  readonly boundsKeys: boolean
+  /** Most messages are of one key. */
+  readonly isHot: boolean
 }
 
 /** A run of the handler that has not ended. */
@@ -39,9 +44,10 @@ interface Run {
 }
 
 function setupOf(random: Random): Setup {
+  const order = random.pick(['key', 'key', 'key', 'strict', 'none'] as const)
   return {
     batch: random.chance(0.4),
-    order: random.pick(['key', 'key', 'key', 'strict', 'none']),
+    order,
     orderedRedelivery: random.chance(0.6),
     mode: random.pick(['auto', 'auto', 'inline', 'delayed']),
     attempts: random.integer(1, 4),
@@ -49,6 +55,9 @@ function setupOf(random: Random): Setup {
     prefetchBytes: random.pick([1_024, 1_000_000]),
     concurrency: random.integer(1, 4),
     timeoutMs: random.chance(0.5) ? 200 : undefined,
+    parks: order === 'key' && random.chance(0.5),
+    boundsKeys: random.chance(0.5),
+    isHot: random.chance(0.3),
   }
 }
 
@@ -91,6 +100,7 @@ class Life {
       clock,
       random,
       orderedRedelivery: setup.orderedRedelivery,
+      boundsKeys: setup.boundsKeys,
       complain: (what) => this.complaints.push(what),
     })
     this.broker.leaseMsOfModel = random.chance(0.5) ? 900 : undefined
@@ -101,7 +111,8 @@ class Life {
       prefetch: setup.prefetch,
       prefetchBytes: setup.prefetchBytes,
       retry: { attempts: setup.attempts, backoff: 'fixed', baseMs: random.pick([0, 50, 400]), mode: setup.mode },
-      deadLetter: random.pick(['topic', 'topic', 'drop']),
+      deadLetter: setup.parks ? 'topic' : random.pick(['topic', 'topic', 'drop']),
+      onDeadLetter: setup.parks ? 'park-key' : 'continue',
       timeoutMs: setup.timeoutMs,
       abandonAfterMs: 100,
     }
@@ -133,6 +144,12 @@ class Life {
   /** Kills the process in the middle of everything, and starts another one. */
   async crash(): Promise<void> {
     const { bus } = this
+    this.checkUnstarted()
+    if (this.random.chance(0.5)) {
+      // For what has just been noted to start, end, and be settled.
+      for (let round = 0; round < 4; round++) await turn()
+      this.checkNotes()
+    }
     this.member.die()
     this.lives++
     this.runs.clear()
@@ -166,6 +183,10 @@ class Life {
       isSuspect = this.checkAttempt(stored, attempts[index] ?? 0, messages.length) || isSuspect
       if (stored.out?.message.headers['delivery'] !== message.headers['delivery'])
         this.complain(`${message.id} was handled from a delivery that is no longer ours`)
+      if (stored.out !== undefined) stored.out.wasStarted = true
+      const [blocker] = this.setup.parks && stored.key !== undefined ? this.broker.blockersOf(stored, Infinity) : []
+      if (blocker !== undefined)
+        this.complain(`${stored.id} was handled, and ${blocker.stored.id} of its key is in the dead letters`)
       const key = this.broker.keyOf(stored)
       if (key !== undefined) {
         keys.add(key)
@@ -217,6 +238,24 @@ class Life {
       else if (!setup.batch && other.rejecting && other.out !== undefined)
         this.complain(`${stored.id} was handled before ${other.id} lay in the dead letters`)
     }
+  }
+
+  /** A crash costs those an attempt that are noted and have not started: no more than are about to start. */
+  checkUnstarted(): void {
+    const { setup, batch, broker } = this
+    const unstarted = broker.unfinished.filter(({ out, note }) => out?.wasStarted === false && note?.running === true)
+    const most = setup.concurrency * (setup.batch ? batch.batch.size : 1)
+    if (unstarted.length > most)
+      this.complain(`${unstarted.length} are noted as running and have not started, ${most} may run at once`)
+  }
+
+  /** What is noted as running runs, when all that was said has been heard. */
+  checkNotes(): void {
+    if (this.member.isBusy) return
+    const running = new Set([...this.runs].flatMap(({ ids }) => ids))
+    for (const { id, out, note } of this.broker.unfinished)
+      if (out?.wasStarted === true && !out.hasOutcome && note?.running === true && !running.has(id))
+        this.complain(`${id} is noted as running, and does not run`)
   }
 
   /** The end of a run; `through` are those whose outcome is final. */
@@ -311,7 +350,9 @@ class Life {
   }
 
   async step(): Promise<void> {
-    const { random, broker, member, clock } = this
+    const { random, broker, member, clock, setup } = this
+    if (random.chance(0.01)) broker.deleteGroup()
+    if (setup.parks && random.chance(0.04)) broker.clearLetters(random.pick(['a', 'b', 'c']), random.chance(0.5))
     const action = random.integer(0, 99)
     if (action < 25) for (let count = random.integer(1, 6); count > 0; count--) this.publish()
     else if (action < 55) member.deliver(random.integer(1, 10))
@@ -333,15 +374,16 @@ class Life {
       broker.weather.latencyMs = random.pick([0, 0, 30, 200])
       broker.weather.settleFails = random.pick([0, 0, 0.2])
       broker.weather.rejectFails = random.pick([0, 0, 0.7])
+      broker.weather.readFails = random.pick([0, 0, 0.5])
     } else if (action < 95) this.releaseStubborn()
     else if (action < 97) await this.crash()
-    else await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
+    else await turn()
     this.check()
   }
 
   publish(): void {
     const { random, broker, clock, setup } = this
-    const key = random.pick(KEYS)
+    const key = setup.isHot && random.chance(0.7) ? 'a' : random.pick(KEYS)
     if (random.chance(0.05)) broker.publishOne(key, { expiresAt: clock.now() + 100 })
     else if (key === undefined && !setup.batch && random.chance(0.1)) broker.publishOne(key, { body: Buffer.from('{') })
     else broker.publishOne(key)
@@ -365,7 +407,7 @@ class Life {
   /** Nothing goes wrong any more: everything must come to its end. */
   async finish(): Promise<void> {
     this.peace = true
-    Object.assign(this.broker.weather, { latencyMs: 0, settleFails: 0, rejectFails: 0 })
+    Object.assign(this.broker.weather, { latencyMs: 0, settleFails: 0, rejectFails: 0, readFails: 0 })
     this.consumer.limit('x', undefined)
     this.consumer.limit('y', undefined)
     this.consumer.resume()

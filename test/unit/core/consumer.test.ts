@@ -1,7 +1,7 @@
 import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
 import { createBus, defineEvent, PublishError } from 'busbar'
-import type { Capabilities, ConsumeOptions, HandlerContext, Message } from 'busbar'
+import type { Capabilities, ConsumeOptions, ConsumerHandle, HandlerContext, Message } from 'busbar'
 import { manualClock } from 'busbar/testing'
 import * as z from 'zod'
 import { byHand, stage, turn } from './stage.ts'
@@ -521,6 +521,20 @@ describe('pausing', () => {
     expect(broker.paused).toBe(false)
     broker.deliver(delivery('c'))
     expect(hand.started).toEqual(['a#1', 'c#1'])
+  })
+
+  it.each([
+    ['pauses again', (consumer: ConsumerHandle) => consumer.pause()],
+    ['closes the consumer', (consumer: ConsumerHandle) => void consumer.close()],
+  ])('stands when a listener %s as it ends', async (_what, react) => {
+    const hand = byHand()
+    const { broker, consumer, bus } = await stage(hand.handler)
+    broker.deliver(delivery('a'))
+    consumer.pause()
+    bus.events.on('resume', () => react(consumer))
+    consumer.resume()
+    expect(broker.paused).toBe(true)
+    hand.end('a')
   })
 
   it('counts the lowest of several limits', async () => {

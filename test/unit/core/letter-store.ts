@@ -77,12 +77,13 @@ export function letter(
   change: {
     readonly key?: string | undefined
     readonly redrives?: number | undefined
+    readonly time?: number | undefined
     readonly body?: Uint8Array | undefined
   } = {},
 ): OutgoingMessage {
-  const { key, redrives = 0, body = Buffer.from('{}') } = change
+  const { key, redrives = 0, time = 0, body = Buffer.from('{}') } = change
   const headers: Record<string, string> = redrives === 0 ? {} : { 'busbar-redrives': String(redrives) }
-  return makeDeadLetter(delivery(id, { topic: 't', key, headers, body }), {
+  return makeDeadLetter(delivery(id, { topic: 't', key, headers, time, body }), {
     group: 'test',
     reason: 'exhausted',
     error: 'failed',

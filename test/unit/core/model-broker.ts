@@ -1,5 +1,5 @@
 import { PublishError, SettlementError } from '../../../src/core/errors.ts'
-import type { EncodedMessage } from '../../../src/core/message.ts'
+import type { EncodedMessage, OutgoingMessage } from '../../../src/core/message.ts'
 import type {
   AttemptNote,
   Delivery,
@@ -7,7 +7,9 @@ import type {
   DeliverySink,
   Settlement,
   SettlementFailure,
+  StoredMessage,
   SubscriptionSpec,
+  TransportAdmin,
   TransportSubscription,
 } from '../../../src/core/transport.ts'
 import type { ManualClock, Random } from 'busbar/testing'
@@ -24,7 +26,7 @@ export interface Stored {
   history: DeliveryHistory
   /** What the runtime noted about it while it is out. */
   note: AttemptNote | undefined
-  /** Handlers that started, whatever became of them. */
+  /** Handlers that started, whatever became of them; since the group was deleted, if it was. */
   starts: number
   /** Not handed over before (monotonic). */
   notBefore: number
@@ -45,7 +47,20 @@ export interface Stored {
 export interface ModelDelivery extends Delivery {
   lost: boolean
   readonly stored: Stored
+  /** Monotonic. */
+  readonly handedAt: number
+  /** With its handler, or once was. */
+  wasStarted: boolean
+  /** The runtime has said what is to become of it. */
+  hasOutcome: boolean
   settled: boolean
+}
+
+/** A dead letter of a message. */
+export interface ModelLetter extends StoredMessage {
+  readonly stored: Stored
+  /** Monotonic; Infinity while it is there. */
+  removedAt: number
 }
 
 /** Mood of the broker, changed at will. */
@@ -56,6 +71,8 @@ export interface Weather {
   rejectFails: number
   /** Settlements are answered after up to so many ms. */
   latencyMs: number
+  /** Chance that the dead letters can't be read now. */
+  readFails: number
 }
 
 /**
@@ -64,7 +81,9 @@ export interface Weather {
  */
 export class ModelBroker extends StubTransport {
   readonly stored: Stored[] = []
-  readonly weather: Weather = { settleFails: 0, rejectFails: 0, latencyMs: 0 }
+  /** All that there ever were, in order. */
+  readonly letters: ModelLetter[] = []
+  readonly weather: Weather = { settleFails: 0, rejectFails: 0, latencyMs: 0, readFails: 0 }
   /** Timers of the broker and the handlers, to tell them from those of the runtime. */
   ownTimers = 0
   member: ModelSubscription | undefined
@@ -72,6 +91,8 @@ export class ModelBroker extends StubTransport {
   readonly random: Random
   readonly complain: (what: string) => void
   leaseMsOfModel: number | undefined
+  /** It passes over a key of which the member holds `maxPerKey`. */
+  readonly boundsKeys: boolean
   /** Of the consumer. */
   attempts = 1
 
@@ -79,11 +100,13 @@ export class ModelBroker extends StubTransport {
     readonly clock: ManualClock
     readonly random: Random
     readonly orderedRedelivery: boolean
+    readonly boundsKeys: boolean
     readonly complain: (what: string) => void
   }) {
     super({ orderedRedelivery: parts.orderedRedelivery })
     this.clock = parts.clock
     this.random = parts.random
+    this.boundsKeys = parts.boundsKeys
     this.complain = parts.complain
   }
 
@@ -135,15 +158,92 @@ export class ModelBroker extends StubTransport {
   deliverable(): Stored[] {
     const blocked = new Set<string>()
     const now = this.clock.monotonic()
+    const room = new Map<string, number>()
+    if (this.boundsKeys)
+      for (const stored of this.unfinished) {
+        const key = this.keyOf(stored)
+        if (key === undefined) continue
+        const left = room.get(key) ?? this.member?.spec.maxPerKey ?? Infinity
+        room.set(key, stored.out === undefined ? left : left - 1)
+      }
     return this.unfinished.filter((stored) => {
       if (stored.out !== undefined) return false
       const key = this.keyOf(stored)
       if (key !== undefined && blocked.has(key)) return false
-      if (stored.notBefore <= now) return true
+      const left = room.get(key ?? '') ?? Infinity
+      if (key !== undefined && left <= 0) return false
+      if (stored.notBefore <= now) {
+        if (key !== undefined) room.set(key, left - 1)
+        return true
+      }
       if (key !== undefined && this.capabilities.orderedRedelivery) blocked.add(key)
       return false
     })
   }
+
+  // --- dead letters and the group ------------------------------------------------------------------------------------
+
+  /** Dead letters that keep a message from being handled: those that there are, or were there after `since`. */
+  blockersOf(stored: Stored, since: number): ModelLetter[] {
+    return this.letters.filter(
+      (letter) =>
+        letter.removedAt >= since &&
+        letter.stored.key === stored.key &&
+        letter.stored !== stored &&
+        redrivesOf(letter.stored) >= redrivesOf(stored),
+    )
+  }
+
+  /** Removes the dead letters of a key, or sends them back. */
+  clearLetters(key: string, redrive: boolean): void {
+    for (const letter of this.letters) {
+      if (letter.removedAt < Infinity || letter.stored.key !== key) continue
+      letter.removedAt = this.clock.monotonic()
+      if (redrive) this.publishOne(key, { headers: { [REDRIVES]: String(redrivesOf(letter.stored) + 1) } })
+    }
+  }
+
+  /** Deletes the group. It is made again at its place, and nothing more is known of any attempt. */
+  deleteGroup(): void {
+    this.member?.lose(() => true)
+    for (const stored of this.unfinished)
+      Object.assign(stored, {
+        used: 0,
+        history: 'new',
+        starts: 0,
+        notBefore: 0,
+        heldUntil: undefined,
+        dueAt: 0,
+        acksLost: 0,
+      } satisfies Partial<Stored>)
+  }
+
+  readonly admin: TransportAdmin = {
+    ensureTopic: async () => {},
+    topics: async () => [],
+    groups: async () => [],
+    seek: async () => {},
+    read: async (_topic, { after, limit }) => {
+      const { latencyMs, readFails } = this.weather
+      const ms = this.random.integer(0, latencyMs)
+      if (ms > 0) await new Promise<void>((resolve) => this.after(ms, resolve))
+      if (this.random.chance(readFails)) throw new Error('the dead letters can not be read')
+      const from = after === undefined ? 0 : Number(after['offset']) + 1
+      return this.letters
+        .slice(from)
+        .filter(({ removedAt }) => removedAt === Infinity)
+        .slice(0, limit)
+    },
+    remove: async () => 0,
+    purge: async () => undefined,
+    deleteGroup: async () => {},
+  }
+}
+
+const REDRIVES = 'busbar-redrives'
+
+function redrivesOf({ change }: Stored): number {
+  return Number(change.headers?.[REDRIVES] ?? 0)
 }
 
 let deliveries = 0
@@ -169,6 +269,11 @@ export class ModelSubscription implements TransportSubscription {
     this.leaseMs = leaseMs
   }
 
+  /** Something that it was told has not taken effect yet. */
+  get isBusy(): boolean {
+    return this.#answersUntil > this.#broker.clock.monotonic()
+  }
+
   request(credit: number, bytes: number): void {
     if (this.closed) this.#broker.complain('credit was granted to a closed subscription')
     if (!(credit >= 0 && bytes >= 0)) this.#broker.complain(`credit of ${credit} messages, ${bytes} bytes`)
@@ -191,7 +296,7 @@ export class ModelSubscription implements TransportSubscription {
     for (const stored of this.#broker.deliverable()) {
       if (batch.length >= most || this.credit <= 0 || this.bytes <= 0) break
       const bytes = 10 + (stored.order % 90)
-      const headers = { delivery: String(++deliveries) }
+      const headers = { ...stored.change.headers, delivery: String(++deliveries) }
       const message = encoded(stored.id, { key: stored.key, ...stored.change, headers })
       const delivery: ModelDelivery = {
         message,
@@ -203,6 +308,9 @@ export class ModelSubscription implements TransportSubscription {
         lost: false,
         runtime: undefined,
         stored,
+        handedAt: this.#broker.clock.monotonic(),
+        wasStarted: false,
+        hasOutcome: false,
         settled: false,
       }
       stored.out = delivery
@@ -283,9 +391,12 @@ export class ModelSubscription implements TransportSubscription {
   settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
     const { weather, random, clock } = this.#broker
     for (const { delivery, outcome } of batch) {
-      const { stored } = delivery as ModelDelivery
+      const { stored, handedAt } = delivery as ModelDelivery
+      ;(delivery as ModelDelivery).hasOutcome = true
       if (outcome.type !== 'reject' || delivery.lost) continue
       const reason = outcome.deadLetter?.headers['busbar-dlq-reason']
+      if (reason === 'prior-failed' && this.#broker.blockersOf(stored, handedAt).length === 0)
+        this.#broker.complain(`${stored.id} was parked behind nothing`)
       if (reason === 'exhausted' && stored.starts < this.#broker.attempts)
         this.#broker.complain(`${stored.id} was given up after ${stored.starts} of ${this.#broker.attempts} attempts`)
       stored.rejecting = true
@@ -315,10 +426,13 @@ export class ModelSubscription implements TransportSubscription {
     if (outcome.type === 'reject' && random.chance(weather.rejectFails))
       return new PublishError('no dead letters today', { outcome: 'not-sent', retryable: true })
     if (random.chance(weather.settleFails)) {
+      // The dead letter may be stored all the same.
+      if (outcome.type === 'reject' && random.chance(0.5)) this.#store(stored, outcome.deadLetter)
       this.#takeBack(delivery)
       if (outcome.type === 'ack') stored.acksLost++
       return new SettlementError('taken back just now')
     }
+    if (outcome.type === 'reject') this.#store(stored, outcome.deadLetter)
     delivery.settled = true
     this.#returned(stored)
     if (outcome.type === 'ack' || outcome.type === 'reject') stored.done = outcome.type
@@ -335,6 +449,12 @@ export class ModelSubscription implements TransportSubscription {
       if (outcome.type === 'nack') stored.dueAt = now + outcome.delayMs
     }
     return undefined
+  }
+
+  #store(stored: Stored, deadLetter: OutgoingMessage | undefined): void {
+    if (deadLetter === undefined) return
+    const { letters } = this.#broker
+    letters.push({ message: deadLetter, position: { offset: letters.length }, stored, removedAt: Infinity })
   }
 
   async extend(batch: readonly Delivery[]): Promise<void> {

@@ -1,9 +1,12 @@
 import { describe, expect, it } from 'vitest'
+import { SettlementError } from 'busbar'
+import type { ConsumerControl, HandlerContext, Message } from 'busbar'
 import { manualClock } from 'busbar/testing'
 import { ParkedKeys } from '../../../src/core/parked-keys.ts'
 import type { Position, StoredMessage, TransportAdmin } from '../../../src/core/transport.ts'
-import { letter } from './letter-store.ts'
-import { encoded } from './stub-transport.ts'
+import { letter, LetterStore } from './letter-store.ts'
+import { stage, turn } from './stage.ts'
+import { delivery, encoded } from './stub-transport.ts'
 
 /** Dead letters whose position is their id, as in a queue of RabbitMQ: behind one that is gone, nothing is found. */
 function store(): {
@@ -69,6 +72,48 @@ describe('parked keys', () => {
     expect(await parked.blocker(message('c2'))).toBeUndefined()
     expect(stored.reads - before).toBe(1)
     expect(await parked.blocker(message('b2'))).toBe('b1')
+  })
+
+  it('hold back a later message that has the id of the dead letter, but not that one itself', async () => {
+    const store = new LetterStore()
+    store.add(() => letter('customer-7', { key: 'k', time: 1 }))
+    const parked = new ParkedKeys(store.admin, 'test', manualClock())
+    const of = (time: number): ReturnType<typeof encoded> => encoded('customer-7', { topic: 't', key: 'k', time })
+    expect(await parked.blocker(of(1))).toBeUndefined()
+    expect(await parked.blocker(of(2))).toBe('customer-7')
+  })
+
+  it('know of each dead letter when several have one id', async () => {
+    const store = new LetterStore()
+    store.add(() => letter('customer-7', { key: 'k', time: 1, redrives: 1 }))
+    store.add(() => letter('customer-7', { key: 'k', time: 2 }))
+    const parked = new ParkedKeys(store.admin, 'test', manualClock())
+    const redriven = encoded('b', { topic: 't', key: 'k', headers: { 'busbar-redrives': '1' } })
+    expect(await parked.blocker(redriven)).toBe('customer-7')
+  })
+
+  it('are looked for again when a dead letter may have been stored although the broker did not take its source', async () => {
+    const store = new LetterStore()
+    const started: string[] = []
+    const handler = (message: Message, ctx: HandlerContext): void => {
+      started.push(message.id)
+      if (message.id === 'a1') ctx.reject('no')
+    }
+    const { broker, consumer, clock } = await stage(handler, { onDeadLetter: 'park-key' }, store)
+    const control = consumer as unknown as ConsumerControl
+    broker.onSettle = ({ delivery: { message } }) => {
+      if (message.id !== 'a1') return undefined
+      store.add(() => letter('a1', { key: 'a' }))
+      return new SettlementError('the lease is gone')
+    }
+    // The look at the dead letters begins after both have arrived, so it speaks for both.
+    control.limit('test', 0)
+    broker.deliver(...['a1', 'a2'].map((id) => delivery(id, { topic: 't', key: 'a' })))
+    await clock.advance(1)
+    control.limit('test', undefined)
+    for (let round = 0; round < 5; round++) await turn()
+    expect(started).toEqual(['a1'])
+    expect(broker.outcomes()).toEqual(['a2 reject'])
   })
 
   it('are seen after a look that failed half-way', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { createBus, defineEvent, silentLogger } from 'busbar'
-import type { Bus, BusEventMap, PublishOutcome, StandardSchema } from 'busbar'
+import type { Bus, BusEventMap, PublishError, PublishOutcome, StandardSchema } from 'busbar'
 import { manualClock } from 'busbar/testing'
 import type { ManualClock } from 'busbar/testing'
 import { notSent, StubTransport } from './stub-transport.ts'
@@ -152,6 +152,42 @@ describe('publishes with an asynchronous schema', () => {
     await turn()
     expect(ended).toEqual(['slow', 'other'])
     await bus.close({ timeoutMs: 0 })
+  })
+
+  it('end by their own deadline when they wait for room behind a later call', async () => {
+    const { bus, transport, clock } = await started({ publish: { deliveryTimeoutMs: 1_000, maxBufferedBytes: 1_024 } })
+    const room = Promise.withResolvers<void>()
+    transport.answer = async (batch) => {
+      await room.promise
+      return batch.map(() => ({ position: undefined }))
+    }
+    const schema = slowSchema()
+    const ended: string[] = []
+    const note =
+      (name: string) =>
+      (error: PublishError): number =>
+        ended.push(`${name} ${error.outcome}`)
+    bus.publish(defineEvent('slow', schema), 1).catch(note('slow'))
+    await clock.advance(500)
+    bus.publish('first', 2).catch(note('first'))
+    await turn()
+    await clock.advance(300)
+    bus.publish('other', 3).catch(note('other'))
+    schema.open.get(1)?.(true)
+    await turn()
+    expect(sent(transport)).toEqual(['first 2'])
+    await clock.advance(250)
+    await turn()
+    expect(ended).toEqual(['slow not-sent'])
+    await clock.advance(500)
+    await turn()
+    expect(ended).toEqual(['slow not-sent', 'first unknown'])
+    await clock.advance(300)
+    await turn()
+    expect(ended).toEqual(['slow not-sent', 'first unknown', 'other not-sent'])
+    room.resolve()
+    await bus.close()
+    expect(sent(transport)).toEqual(['first 2'])
   })
 })
 

@@ -36,11 +36,11 @@ afterEach(async () => {
 export async function stage(
   handler: Handler<never> | BatchHandler<never>,
   options: ConsumeOptions | BatchConsumeOptions = {},
-  capabilities: Partial<Capabilities> = {},
+  broker: Partial<Capabilities> | StubTransport = {},
   target: string | AnyEventDefinition = 'orders.placed',
   leaseMs?: number,
 ): Promise<Stage> {
-  const transport = new StubTransport(capabilities)
+  const transport = broker instanceof StubTransport ? broker : new StubTransport(broker)
   transport.leaseMs = leaseMs
   const clock = manualClock()
   const bus = createBus({ logger: false, service: 'billing', transport, clock })

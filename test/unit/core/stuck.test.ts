@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { HandlerContext, Message } from 'busbar'
+import { LetterStore } from './letter-store.ts'
 import { byHand, stage, turn } from './stage.ts'
 import { delivery, notSent } from './stub-transport.ts'
 
@@ -67,6 +68,42 @@ describe('a delivery that does not move', () => {
     expect(reports).toEqual([['a', 'settling']])
   })
 
+  it.each([
+    ['fails', () => Promise.reject(new Error('no answer'))],
+    ['is not answered', () => new Promise<void>(() => {})],
+  ])('is reported when it can not start because the look at the dead letters %s', async (_what, onRead) => {
+    const store = new LetterStore()
+    store.onRead = onRead
+    const options = { stalledAfterMs: WINDOW_MS, onDeadLetter: 'park-key' as const }
+    const { broker, bus, clock } = await stage(() => {}, options, store)
+    const reports: unknown[] = []
+    bus.events.on('stuck', ({ message, state, queuedBehind }) => reports.push([message.id, state, queuedBehind]))
+    const blocked = delivery('a', { key: 'k' })
+    broker.deliver(blocked, delivery('b', { key: 'k' }))
+    for (let round = 0; round < 100; round++) {
+      broker.deliver(delivery(`other-${round}`))
+      await clock.advance(WINDOW_MS / 10)
+    }
+    expect(reports).toEqual([['a', 'preparing', 1]])
+    const health = await bus.health()
+    expect([health.status, health.consumers[0]?.status]).toEqual(['down', 'stuck'])
+    broker.lose([blocked])
+    expect((await bus.health()).consumers[0]?.status).toBe('ok')
+  })
+
+  it('is nothing to report while it waits to run alone', async () => {
+    const { broker, bus, clock } = await stage(() => new Promise(() => {}), {
+      stalledAfterMs: WINDOW_MS,
+      timeoutMs: 60_000,
+    })
+    const reports: unknown[] = []
+    bus.events.on('stuck', ({ message }) => reports.push(message.id))
+    broker.deliver(...['a', 'b'].map((id) => delivery(id, { history: 'died' })))
+    await clock.advance(10 * WINDOW_MS)
+    expect(reports).toEqual([])
+    expect((await bus.health()).status).toBe('ok')
+  })
+
   it('is nothing to report while a deadline will end it', async () => {
     const { broker, bus, clock } = await stage(
       (message: Message, ctx: HandlerContext) => {
@@ -92,6 +129,18 @@ describe('a consumer whose only handler is slow', () => {
     broker.deliver(delivery('a', { key: 'k' }), delivery('b', { key: 'k' }))
     await clock.advance(3 * WINDOW_MS)
     expect((await bus.health()).consumers[0]?.status).toBe(status)
+  })
+})
+
+describe('a consumer of which nothing can start', () => {
+  it('is stalled, however often it tries', async () => {
+    const store = new LetterStore()
+    store.onRead = () => Promise.reject(new Error('no answer'))
+    const options = { stalledAfterMs: WINDOW_MS, onDeadLetter: 'park-key' as const }
+    const { broker, clock, events } = await stage(() => {}, options, store)
+    broker.deliver(delivery('a', { key: 'k' }))
+    await clock.advance(10 * WINDOW_MS)
+    expect(events.filter((name) => name === 'stalled' || name === 'stuck').sort()).toEqual(['stalled', 'stuck'])
   })
 })
 
