@@ -99,7 +99,7 @@ export class Link {
       if (signal === undefined) return
       const abort = (): void => {
         this.#waiting.remove(waiting)
-        reject(new NotSentError('The call was aborted before there was a connection'))
+        reject(new NotSentError('The wait ended before there was a connection'))
       }
       signal.addEventListener('abort', abort, { once: true })
       waiting.stop = () => signal.removeEventListener('abort', abort)
