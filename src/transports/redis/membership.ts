@@ -109,6 +109,8 @@ export class Membership {
   #hold(partition: PartitionState, generation: string): void {
     partition.phase = 'held'
     partition.generation = generation
+    // Of an earlier time: whoever had the partition since has handled it.
+    for (const source of partition.sources) source.takeReady()
     // What its former owner left comes before anything new.
     if (this.#parts.seat.owned) this.#parts.claimer.recover(partition.main, 'all')
     partition.sweptAt = this.#parts.seat.context.host.clock.monotonic()
