@@ -84,4 +84,36 @@ describe('Redis: partitions that change hands', () => {
     await waitUntil(() => runs.includes('first after 1'), { timeoutMs: 5_000, describe: () => runs.join() })
     assert.deepEqual(runs, ['first late 1', 'second late 2', 'first other 1', 'first after 1'])
   })
+
+  test('copies for a group are recovered too when its partition is taken again: their order holds', async () => {
+    const topic = uniqueName('handover')
+    const member = bus(1)
+    const runs: unknown[] = []
+    let redriven = false
+    let blocked = false
+    member.consume(
+      topic,
+      async ({ data }, { signal }) => {
+        if (!redriven) throw new Error('dead')
+        runs.push(data)
+        if (blocked) return
+        blocked = true
+        // Longer than the lease lasts: the partition is lost, and taken again.
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, QUICK.leaseMs + 300)
+        await new Promise((resolve) => {
+          signal.addEventListener('abort', resolve)
+        })
+        throw new Error('lost')
+      },
+      { retry: { attempts: 1 }, prefetch: 1, concurrency: 1 },
+    )
+    await member.start()
+    for (const data of ['first', 'second']) await member.publish(topic, data, { key: 'k' })
+    const letters = member.deadLetters(topic, 'handover')
+    await waitUntil(async () => (await letters.list()).length === 2, { timeoutMs: 5_000 })
+    redriven = true
+    await letters.redrive()
+    await waitUntil(() => runs.length >= 3, { timeoutMs: 15_000, describe: () => runs.join() })
+    assert.deepEqual(runs, ['first', 'first', 'second'])
+  })
 })

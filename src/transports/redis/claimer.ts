@@ -33,6 +33,8 @@ export class Claimer {
 
   /** Looks through what is pending of a source. One of a kind that holds up reading is never replaced by one that does not. */
   recover(source: Source, kind: Recovery['kind']): void {
+    // Nothing is pending in a stream that is not there.
+    if (source.missing) return
     if (source.recovery !== undefined && kind === 'orphans') return
     source.recovery = { kind, from: '-' }
     this.#waiting.add(source)

@@ -109,10 +109,13 @@ export class Membership {
   #hold(partition: PartitionState, generation: string): void {
     partition.phase = 'held'
     partition.generation = generation
-    // Of an earlier time: whoever had the partition since has handled it.
-    for (const source of partition.sources) source.takeReady()
-    // What its former owner left comes before anything new.
-    if (this.#parts.seat.owned) this.#parts.claimer.recover(partition.main, 'all')
+    for (const source of partition.sources) {
+      // Of an earlier time: whoever had the partition since has handled it.
+      source.takeReady()
+      source.missing = false
+      // What its former owner left comes before anything new.
+      if (this.#parts.seat.owned) this.#parts.claimer.recover(source, 'all')
+    }
     partition.sweptAt = this.#parts.seat.context.host.clock.monotonic()
     this.#parts.readers.of(partition).add(partition)
   }
@@ -262,10 +265,7 @@ export class Membership {
     // Out before we asked, and out still: pending at the server, unless somebody deleted the group, or our consumer.
     if (pending === -2 || (pending >= 0 && pending < stillOut(partition, out))) seat.repair(partition)
     if (partition.phase !== 'held') return
-    if (hasSide === 1) {
-      if (partition.side === undefined) this.#addSide(partition)
-      else partition.side.missing = false
-    }
+    if (hasSide === 1 && partition.side?.missing !== false) this.#beginSide(partition)
     claimer.expect(partition.main, later)
     if (partition.side !== undefined) claimer.expect(partition.side, sideLater)
     this.#sweep(partition)
@@ -288,8 +288,10 @@ export class Membership {
     this.#hold(partition, current)
   }
 
-  #addSide(partition: PartitionState): void {
-    partition.side = new Source(partition, true)
+  /** The stream of copies for the group is there, for the first time or again. */
+  #beginSide(partition: PartitionState): void {
+    partition.side ??= new Source(partition, true)
+    partition.side.missing = false
     this.#parts.claimer.recover(partition.side, this.#parts.seat.owned ? 'all' : 'mine')
     this.#parts.readers.of(partition).refresh()
   }
