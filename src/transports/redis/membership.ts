@@ -83,7 +83,9 @@ export class Membership {
 
   async #joinOne(partition: PartitionState, from: StartFrom): Promise<void> {
     const { seat } = this.#parts
-    const generation = await joinGroup(seat, partition, startId(from, partition.keys.partition))
+    // One that was joined before, and was forgotten meanwhile, goes on where it was.
+    const start = partition.lastRead ?? startId(from, partition.keys.partition)
+    const generation = await joinGroup(seat, partition, start)
     if (!seat.owned) this.#hold(partition, generation)
   }
 
@@ -213,8 +215,10 @@ export class Membership {
     const former = String(reply[2] ?? '')
     if (former !== '') await cutOff(context, partition, former)
     const dead = String(reply[3] ?? '')
-    partition.former = dead === '' ? undefined : { member: dead, floor: String(reply[4] ?? '') }
-    partition.lastRead = undefined
+    const floor = String(reply[4] ?? '')
+    partition.former = dead === '' ? undefined : { member: dead, floor }
+    // Others may have read on. Without a floor, somebody has forgotten the group, and it goes on where we were.
+    if (floor !== '') partition.lastRead = floor
     // It left while it was asking: the lease ends by itself.
     if (this.#left) return false
     partition.leaseUntil = askedAt + context.options.leaseMs

@@ -206,6 +206,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
     partition.phase = 'idle'
     partition.generation = ''
     for (const source of partition.sources) this.intake.forget(source)
+    partition.rewind()
     const lost = partition.takeBack()
     this.#readers
       .of(partition)

@@ -70,8 +70,8 @@ end
 
 /**
  * KEYS stream, meta · ARGV group, start · creates the consumer group where it is missing. One that members have read in before
- * goes on where they were. Returns 0 when it was there, 1 when it was made, 2 when it was made again; its generation; and
- * when made again, where, the newest id of the stream, and the stream's state.
+ * goes on where they were. Returns 0 when it was there, 1 when it was made, 2 when it was made again; its generation; when
+ * it was made, after which id; and when made again, the newest id of the stream, and the stream's state.
  */
 export const JOIN: Script = script(
   'join',
@@ -88,7 +88,7 @@ if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
 redis.call('HSETNX', KEYS[2], 'generation', string.format('%.0f', now))
 local generation = redis.call('HGET', KEYS[2], 'generation')
 if made.err then return { 0, generation } end
-if not floor then return { 1, generation } end
+if not floor then return { 1, generation, redis.call('HGET', KEYS[2], 'floor') } end
 return { 2, generation, floor, newest, state }
 `,
 )
