@@ -116,4 +116,31 @@ describe('Redis: partitions that change hands', () => {
     await waitUntil(() => runs.length >= 3, { timeoutMs: 15_000, describe: () => runs.join() })
     assert.deepEqual(runs, ['first', 'first', 'second'])
   })
+
+  test('a close by force leaves acked what was acked in the same turn', async () => {
+    const topic = uniqueName('handover')
+    const member = bus(1)
+    const open = Promise.withResolvers<void>()
+    let running = 0
+    // No credit is left, so that no read has to be ended first.
+    member.consume(
+      topic,
+      async () => {
+        running++
+        await open.promise
+      },
+      { prefetch: 10, concurrency: 10 },
+    )
+    await member.start()
+    await member.publishMany(
+      topic,
+      Array.from({ length: 10 }, (_, data) => ({ data, key: `k${data}` })),
+    )
+    await waitUntil(() => running === 10, { timeoutMs: 5_000, describe: () => `${running} running` })
+    open.resolve()
+    for (let microtask = 0; microtask < 100; microtask++) await Promise.resolve()
+    await member.close({ timeoutMs: 0 })
+    assert.equal((await client.xPending(`busbar:{${topic}}`, 'handover')).pending, 0)
+    assert.equal(await client.zCard(`busbar:{${topic}}:later:handover`), 0)
+  })
 })
