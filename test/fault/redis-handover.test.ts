@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, test, vi } from 'vitest'
 import { createBus } from 'busbar'
 import type { Bus } from 'busbar'
 import { redis } from 'busbar/redis'
-import { uniqueName, waitUntil } from 'busbar/testing'
+import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import { ScriptRunner } from '../../src/transports/redis/runner.ts'
 import { CLAIM_DUE } from '../../src/transports/redis/scripts/claim.ts'
 import { RELEASE } from '../../src/transports/redis/scripts/group.ts'
@@ -83,6 +83,28 @@ describe('Redis: partitions that change hands', () => {
     await client.xAdd(stream, '*', { data: '"after"' })
     await waitUntil(() => runs.includes('first after 1'), { timeoutMs: 5_000, describe: () => runs.join() })
     assert.deepEqual(runs, ['first late 1', 'second late 2', 'first other 1', 'first after 1'])
+  })
+
+  test('a member far away takes each partition once when it starts', async () => {
+    await using proxy = await tcpProxy(broker)
+    proxy.slow({ delayMs: 20 }, 'both')
+    const topic = uniqueName('handover')
+    const member = createBus({
+      service: 'handover',
+      transport: redis({ ...QUICK, host: proxy.host, port: proxy.port, partitions: 4 }),
+    })
+    buses.push(member)
+    const taken: string[] = []
+    let handled = 0
+    member.events.on('rebalance', ({ assigned }) => taken.push(...assigned))
+    member.consume(topic, () => void handled++)
+    await member.start()
+    await member.publish(topic, 1)
+    await waitUntil(() => handled === 1, { timeoutMs: 5_000 })
+    assert.deepEqual(
+      taken.toSorted(),
+      Array.from({ length: 4 }, (_, partition) => `${topic}/${partition}`),
+    )
   })
 
   test('copies for a group are recovered too when its partition is taken again: their order holds', async () => {

@@ -48,6 +48,7 @@ export class Membership {
   #shared = false
   #countedAt: number
   #left = false
+  #ticking: Promise<void> = Promise.resolve()
 
   constructor(parts: MembershipParts) {
     const { context, spec } = parts.seat
@@ -124,8 +125,18 @@ export class Membership {
 
   // --- signs of life -----------------------------------------------------------------------------------------------
 
-  /** Renews what we have, takes what is ours by now, gives up what is not. */
-  async tick(): Promise<void> {
+  /**
+   * Renews what we have, takes what is ours by now, gives up what is not. One at a time: two would both take the same partitions,
+   * and what is read after the first has its generation, which ends with the second.
+   */
+  tick(): Promise<void> {
+    const next = (): Promise<void> => this.#tick()
+    this.#ticking = this.#ticking.then(next, next)
+    return this.#ticking
+  }
+
+  async #tick(): Promise<void> {
+    if (this.#left) return
     const assigned = await this.#beat()
     if (this.#left) return
     const changes = { assigned: [] as string[], revoked: [] as string[] }
