@@ -47,6 +47,7 @@ export class Membership {
   /** There are other members. */
   #shared = false
   #countedAt: number
+  #joined = false
   #left = false
   #ticking: Promise<void> = Promise.resolve()
 
@@ -80,6 +81,7 @@ export class Membership {
         `redis can't be used for the consumer of "${this.topic}": order 'strict' needs a topic of one partition, and this one was made with ${this.partitions.length}. Use a new topic with topicPartitions: { "${this.topic}": 1 }, or order 'key'.`,
       )
     await Promise.all(this.partitions.map((partition) => this.#joinOne(partition, from)))
+    this.#joined = true
   }
 
   async #joinOne(partition: PartitionState, from: StartFrom): Promise<void> {
@@ -136,7 +138,8 @@ export class Membership {
   }
 
   async #tick(): Promise<void> {
-    if (this.#left) return
+    // Who takes a partition before its group is there seems to find one that was deleted, and waits for a lease.
+    if (!this.#joined || this.#left) return
     const assigned = await this.#beat()
     if (this.#left) return
     const changes = { assigned: [] as string[], revoked: [] as string[] }
