@@ -462,7 +462,7 @@ class BusImpl implements Bus {
       deadline.reached,
     ])
     this.#state = 'closed'
-    for (const publisher of this.#publishers.values()) publisher.close()
+    await Promise.all([...this.#publishers.values()].map((publisher) => publisher.close()))
     // Transports get a moment of their own even when the handlers have used up the time.
     const deadlineMs = Math.max(1_000, deadline.leftMs)
     note(await Promise.allSettled([...transports.values()].map((transport) => transport.close({ deadlineMs }))))

@@ -45,7 +45,7 @@ export interface PublishOptions {
   readonly tracestate?: string | undefined
   /** Which of the bus's transports. Default: the first; with `ctx.publish` the one that the message came from. */
   readonly transport?: string | undefined
-  /** Aborts the wait. What may already be with the broker then rejects with outcome `unknown`. */
+  /** Aborts the wait. What may already be with the broker then rejects with outcome `unknown`, the rest with `not-sent`. */
   readonly signal?: AbortSignal | undefined
 }
 

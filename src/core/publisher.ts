@@ -2,7 +2,7 @@ import { outsideHandlers } from './causality.ts'
 import type { Clock } from './clock.ts'
 import { Deadline } from './deadlines.ts'
 import type { Deadlines } from './deadlines.ts'
-import { PublishError, StateError, UnsupportedError } from './errors.ts'
+import { PublishError, StateError, TimeoutError, UnsupportedError } from './errors.ts'
 import type { PublishFailure } from './errors.ts'
 import type { BusEvents } from './events.ts'
 import type { OutgoingMessage } from './message.ts'
@@ -31,6 +31,10 @@ class Entry {
   readonly deadlineAt: number
   readonly settle: (index: number, position: Position | undefined, error: PublishError | undefined) => void
   state: 'waiting' | 'sent' | 'settled' = 'waiting'
+  /** With which it was given to the transport. */
+  batch: Batch | undefined
+  /** Nobody waits for it any more: what it fails with unless the transport knows that it was not sent. */
+  givenUp: PublishError | undefined
   /** How many the transport has answered for, in order: they have their outcome, but for those that are `late`. */
   answered = 0
   /** Indexes of those for which the transport has promised an outcome. */
@@ -70,6 +74,9 @@ interface Batch {
   /** By topic; only kept while something listens to `published`. */
   readonly tallies: Map<string, Tally> | undefined
 }
+
+/** Entries of one batch whose deadlines lie that close together are given up at once. */
+const SAME_DEADLINE_MS = 20
 
 /**
  * Sends all messages of one transport. Calls of one turn of the event loop become one batch, without a timer; bytes
@@ -146,8 +153,8 @@ export class Publisher {
 
   /**
    * Sends messages in order; `settle` is called once for each index. An aborted signal ends the wait: `not-sent` for what
-   * is still here, `unknown` for what the transport has. `startedAt` is when the call was made (`clock.monotonic()`), for one
-   * that had to wait its turn: its deadline counts from there.
+   * is still here, and `unknown` for what the transport has, unless that knows that it was not sent. `startedAt` is when the
+   * call was made (`clock.monotonic()`), for one that had to wait its turn: its deadline counts from there.
    */
   send(
     messages: readonly OutgoingMessage[],
@@ -189,13 +196,12 @@ export class Publisher {
   #watch(entry: Entry, signal: AbortSignal): boolean {
     const abort = (): void => {
       const outcome = entry.state === 'waiting' ? 'not-sent' : 'unknown'
-      entry.fail(
-        new PublishError(`Publishing to "${topicOf(entry)}" was aborted (${outcome})`, {
-          outcome,
-          cause: signal.reason,
-        }),
-        this.#reportFailed,
-      )
+      const error = new PublishError(`Publishing to "${topicOf(entry)}" was aborted (${outcome})`, {
+        outcome,
+        cause: signal.reason,
+      })
+      if (entry.batch === undefined || entry.answered > 0) entry.fail(error, this.#reportFailed)
+      else this.#giveUp(entry.batch, [entry], () => error, signal.reason)
     }
     if (signal.aborted) {
       abort()
@@ -289,6 +295,7 @@ export class Publisher {
       deadline: new Deadline(() => this.#expireSent(batch)),
       tallies: this.#events.wants('published') ? new Map() : undefined,
     }
+    for (const entry of entries) entry.batch = batch
     this.#sent.add(batch)
     this.#deadlines.set(batch.deadline, Math.max(0, deadlineAt - startedAt))
     const finish = (): void => {
@@ -347,7 +354,8 @@ export class Publisher {
   }
 
   #settleOne(batch: Batch, entry: Entry, index: number, outcome: PublishOutcome | undefined, failure: unknown): void {
-    const error = outcome === undefined ? brokenTransport(this.#name, failure) : outcome.error
+    let error = outcome === undefined ? brokenTransport(this.#name, failure) : outcome.error
+    if (error?.outcome === 'unknown') error = entry.givenUp ?? error
     const message = entry.messages[index] as OutgoingMessage
     if (batch.tallies !== undefined) this.#count(batch, message, error === undefined)
     if (error !== undefined) this.#reportFailed(message, error)
@@ -380,25 +388,46 @@ export class Publisher {
   }
 
   /** The transport still has them, but their callers have waited long enough. */
-  #expireSent({ entries, deadline, controller }: Batch): void {
+  #expireSent(batch: Batch): void {
+    const { entries, deadline } = batch
     const now = this.#clock.monotonic()
-    let next = Infinity
+    let [next, last] = [Infinity, 0]
     for (const entry of entries) {
-      if (entry.deadlineAt > now) {
-        if (entry.state !== 'settled') next = Math.min(next, entry.deadlineAt)
-        continue
-      }
-      entry.fail(
-        new PublishError(
-          `Publishing to "${topicOf(entry)}" was not confirmed by transport "${this.#name}" within ${this.#options.deliveryTimeoutMs} ms. The broker may have it.`,
-          { outcome: 'unknown', retryable: true },
-        ),
-        this.#reportFailed,
-      )
+      if (entry.state === 'settled') continue
+      if (entry.deadlineAt > now) next = Math.min(next, entry.deadlineAt)
+      last = Math.max(last, entry.deadlineAt)
     }
-    if (next === Infinity)
-      controller.abort(new PublishError('The delivery timeout has passed', { outcome: 'unknown', retryable: true }))
-    else this.#deadlines.set(deadline, next - now)
+    if (next < Infinity && last - now <= SAME_DEADLINE_MS) {
+      this.#deadlines.set(deadline, last - now)
+      return
+    }
+    const late = entries.filter(({ deadlineAt }) => deadlineAt <= now)
+    const reason = `The delivery timeout of ${this.#options.deliveryTimeoutMs} ms has passed`
+    this.#giveUp(batch, late, (entry) => this.#expired(entry), new TimeoutError(reason))
+    if (next < Infinity) this.#deadlines.set(deadline, next - now)
+  }
+
+  #expired(entry: Entry): PublishError {
+    return new PublishError(
+      `Publishing to "${topicOf(entry)}" was not confirmed by transport "${this.#name}" within ${this.#options.deliveryTimeoutMs} ms. The broker may have it.`,
+      { outcome: 'unknown', retryable: true },
+    )
+  }
+
+  /**
+   * Ends the wait for these entries. The transport hears of it when nobody waits for the batch any more, and has the rest of
+   * the turn to say what it certainly did not send; one that says nothing holds nobody up.
+   */
+  #giveUp(batch: Batch, late: readonly Entry[], errorOf: (entry: Entry) => PublishError, reason: unknown): void {
+    for (const entry of late) entry.givenUp ??= errorOf(entry)
+    const isOver = batch.entries.every(({ state, givenUp }) => state === 'settled' || givenUp !== undefined)
+    const { signal } = batch.controller
+    if (isOver) batch.controller.abort(reason)
+    setImmediate(() => {
+      // Aborted since, by another entry: that call gives the transport its time.
+      if (!isOver && signal.aborted) return
+      for (const entry of batch.entries) if (entry.givenUp !== undefined) entry.fail(entry.givenUp, this.#reportFailed)
+    })
   }
 
   /** Resolves when nothing waits any more; the deadlines see to it that this happens. */
@@ -407,15 +436,19 @@ export class Publisher {
     return new Promise((resolve) => this.#idle.push(resolve))
   }
 
-  /** Refuses further messages and fails all that are not confirmed: `flush` first to leave none. */
-  close(): void {
+  /** Refuses further messages and fails all that are not confirmed: `flush` first to leave none. Resolves when all have failed. */
+  async close(): Promise<void> {
     this.#closed = true
     this.#deadlines.clear(this.#queueDeadline)
     this.sequence.close()
     for (const entry of this.#queue.drain()) entry.fail(closedError('not-sent'), this.#reportFailed)
-    for (const { entries, controller } of this.#sent) {
-      for (const entry of entries) entry.fail(closedError('unknown'), this.#reportFailed)
-      controller.abort(closedError('unknown'))
+    if (this.#sent.size > 0) {
+      for (const batch of this.#sent)
+        this.#giveUp(batch, batch.entries, () => closedError('unknown'), closedError('unknown'))
+      // Behind those of `giveUp`.
+      await new Promise((resolve) => {
+        setImmediate(resolve)
+      })
     }
     this.#notifyIdle()
   }

@@ -318,6 +318,7 @@ export interface Transport {
    * after the broker's durable confirmation. A message that has to wait longer than its neighbours (its topic is full) may
    * have a promise for its outcome, so that they don't wait for it. Neither kind ever rejects for a broker's fault;
    * `signal` aborts the wait: what is not confirmed then fails with outcome `unknown` (or `not-sent` when it certainly was not).
+   * The runtime listens for the rest of that turn of the event loop, and takes what has no outcome by then for `unknown`.
    */
   publish(
     batch: readonly OutgoingMessage[],

@@ -240,6 +240,43 @@ describe('Redis: what somebody else deletes', () => {
     await waitUntil(() => handled.size >= 100 + begun, { timeoutMs: 5_000, describe: () => `${handled.size} handled` })
   })
 
+  test('the stream of copies for a group: the server is not asked for it again and again, and the next copy comes', async () => {
+    bus = createBus({ service: 'deleted', transport: redis({ ...QUICK, url: broker.url, partitions: 1 }) })
+    const [topic, side] = [uniqueName('deleted'), (name: string) => `busbar:{${name}}:side:deleted`]
+    const handled: unknown[] = []
+    let failing = true
+    bus.consume(
+      topic,
+      ({ data }) => {
+        if (failing) throw new Error('dead')
+        handled.push(data)
+      },
+      { retry: { attempts: 1 } },
+    )
+    await bus.start()
+    const letters = bus.deadLetters(topic, 'deleted')
+    const redrive = async (data: string): Promise<void> => {
+      failing = true
+      await bus?.publish(topic, data, { key: 'k' })
+      await waitUntil(async () => (await letters.list()).length === 1, { timeoutMs: 5_000 })
+      failing = false
+      await letters.redrive()
+    }
+    await redrive('one')
+    await waitUntil(() => handled.length === 1, { timeoutMs: 5_000 })
+    await client.del(side(topic))
+    const calls = async (): Promise<number> =>
+      Number(/cmdstat_evalsha:calls=(\d+)/.exec(await client.info('commandstats'))?.[1])
+    const before = await calls()
+    const until = performance.now() + 2_000
+    await waitUntil(() => performance.now() > until)
+    const each = ((await calls()) - before) / 2
+    // A sign of life and a renewal at each of the ten ticks of a second, and little else.
+    assert.ok(each < 60, `${each} scripts in a second`)
+    await redrive('two')
+    await waitUntil(() => handled.length === 2, { timeoutMs: 5_000, describe: () => handled.join() })
+  })
+
   test('everything: topics, groups and patterns come back by themselves', { timeout: 30_000 }, async () => {
     bus = createBus({ service: 'deleted', transport: transport() })
     const base = uniqueName('deleted')

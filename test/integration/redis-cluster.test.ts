@@ -3,7 +3,7 @@ import { createClient, createCluster } from 'redis'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { createBus } from 'busbar'
 import type { Bus, PublishError } from 'busbar'
-import { ledger, uniqueName, waitUntil } from 'busbar/testing'
+import { ledger, tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import { redis } from 'busbar/redis'
 import type { RedisOptions } from 'busbar/redis'
 import { freePort, startPrivate } from '../../tools/brokers/index.ts'
@@ -130,6 +130,26 @@ describe('Redis Cluster', () => {
     }
     client.destroy()
     assert.ok(ports.size >= 2, 'several nodes share the topic')
+  })
+
+  test('a new group begins at once, also where some nodes answer later than others', async () => {
+    const [topic, slow] = [`${uniqueName('c')}.topic`, nodes[2] ?? assert.fail()]
+    await using proxy = await tcpProxy(slow)
+    proxy.slow({ delayMs: 50 }, 'both')
+    const bus = makeBus({
+      nodeAddressMap: { [`${slow.host}:${slow.port}`]: { host: proxy.host, port: proxy.port } },
+      leaseMs: 30_000,
+    })
+    const handled = new Set<unknown>()
+    bus.consume(topic, ({ data }) => void handled.add(data))
+    await bus.start()
+    await bus.publishMany(
+      topic,
+      Array.from({ length: 64 }, (_, data) => ({ data, key: `k${data}` })),
+    )
+    // Well before a lease ends for which somebody might wait.
+    await waitUntil(() => handled.size === 64, { timeoutMs: 10_000, describe: () => `${handled.size} of 64` })
+    await bus.close()
   })
 
   test('dead letters, redrive, delayed messages and patterns work as on a single server', async () => {

@@ -33,6 +33,8 @@ export class Claimer {
 
   /** Looks through what is pending of a source. One of a kind that holds up reading is never replaced by one that does not. */
   recover(source: Source, kind: Recovery['kind']): void {
+    // Nothing is pending in a stream that is not there.
+    if (source.missing) return
     if (source.recovery !== undefined && kind === 'orphans') return
     source.recovery = { kind, from: '-' }
     this.#waiting.add(source)
@@ -198,8 +200,10 @@ export class Claimer {
 
   #take(source: Source, [entries, gone]: Claimed, generation: string): void {
     if (gone.length > 0) this.#tellLoss(source, gone.map(String))
-    // Lost while the claim was under way: whoever has the partition now finds them.
-    if (source.partition.generation !== generation || entries.length === 0) return
+    // Lost, or being handed over, while the claim was under way: whoever has the partition next finds them. Kept here they would
+    // be handed out again when it comes back, though others have handled them.
+    if (source.partition.generation !== generation || source.partition.phase !== 'held') return
+    if (entries.length === 0) return
     const { context, entries: reader, member } = this.#seat
     const heldUntil = context.host.clock.monotonic() + context.options.leaseMs
     const { topic, partition } = source.partition.keys

@@ -1,7 +1,7 @@
 import { createCluster } from 'redis'
 import type { Clock } from '../../core/clock.ts'
 import { Deadline, Deadlines } from '../../core/deadlines.ts'
-import { connect, describeServer, socketOptions } from './dial.ts'
+import { connect, describeServer, dialLimitMs, socketOptions } from './dial.ts'
 import { LostReplyError, messageOf, NotSentError, replyCode, toConnectError } from './errors.ts'
 import { isCluster } from './given-client.ts'
 import type { Arg, NativeClient, NativeCluster } from './given-client.ts'
@@ -10,6 +10,7 @@ import type { Link } from './link.ts'
 import type { ResolvedRedisOptions } from './options.ts'
 import { REPLY_OPTIONS } from './reply-options.ts'
 import type { DedicatedOptions, Wire, WireListener } from './wire.ts'
+import { withinLimit } from './within-limit.ts'
 
 /** What a given client may have and needs the newer protocol. */
 const WITHOUT_PUSH = { clientSideCache: undefined, emitInvalidate: false, maintNotifications: 'disabled' } as const
@@ -27,6 +28,7 @@ class ClientWire implements Wire {
   readonly #client: NativeClient | NativeCluster
   readonly #given: boolean
   readonly #deadlines: Deadlines
+  readonly #closing = new AbortController()
   /** Servers to which the connection is broken. */
   readonly #down = new Set<string>()
   readonly #listeners: (readonly [event: string, listener: (...args: never[]) => void])[] = []
@@ -40,7 +42,8 @@ class ClientWire implements Wire {
     this.#listener = listener
     this.#given = options.client !== undefined
     this.#deadlines = new Deadlines(clock, 100)
-    this.#client = (options.client as NativeClient | NativeCluster | undefined) ?? makeCluster(options)
+    this.#client =
+      (options.client as NativeClient | NativeCluster | undefined) ?? makeCluster(options, this.#closing.signal)
     this.cluster = isCluster(this.#client)
   }
 
@@ -52,8 +55,10 @@ class ClientWire implements Wire {
     const where = describeServer(this.#options)
     this.#listen(where)
     try {
-      if (!this.#client.isOpen) await this.#client.connect()
-      await this.#listener.prepare((args) => this.#send(this.#options.prefix, args))
+      await withinLimit(this.#clock, dialLimitMs(this.#options), this.#closing.signal, async () => {
+        if (!this.#client.isOpen) await this.#client.connect()
+        await this.#listener.prepare((args) => this.#send(this.#options.prefix, args))
+      })
     } catch (error) {
       this.close()
       throw toConnectError(error, where)
@@ -93,13 +98,20 @@ class ClientWire implements Wire {
   dedicated(key: string, dedicated: DedicatedOptions): Link {
     const { reconnectBaseMs, reconnectMaxMs, responseTimeoutMs } = this.#options
     return dedicatedLink(
-      { clock: this.#clock, baseMs: reconnectBaseMs, maxMs: reconnectMaxMs, responseTimeoutMs },
-      async () => {
-        const original = this.cluster
-          ? await (this.#client as NativeCluster).getNodeClientForKey(key)
-          : (this.#client as NativeClient)
-        const socket = { ...original.options?.socket, reconnectStrategy: false }
-        return connect(original.duplicate({ RESP: 2, ...WITHOUT_PUSH, socket }))
+      {
+        dial: async (signal) => {
+          const original = this.cluster
+            ? await (this.#client as NativeCluster).getNodeClientForKey(key)
+            : (this.#client as NativeClient)
+          signal.throwIfAborted()
+          const socket = { ...original.options?.socket, reconnectStrategy: false, signal }
+          return connect(original.duplicate({ RESP: 2, ...WITHOUT_PUSH, socket }))
+        },
+        dialLimitMs: dialLimitMs(this.#options),
+        clock: this.#clock,
+        baseMs: reconnectBaseMs,
+        maxMs: reconnectMaxMs,
+        responseTimeoutMs,
       },
       dedicated,
       async (client) => {
@@ -110,6 +122,8 @@ class ClientWire implements Wire {
 
   close(): void {
     this.#open = false
+    // Also what the client is still making, and does not know of yet.
+    this.#closing.abort(new NotSentError('The connection was closed'))
     for (const [event, listener] of this.#listeners) this.#client.off(event, listener)
     this.#deadlines.close()
     if (this.#given || !this.#client.isOpen) return
@@ -168,7 +182,7 @@ function addressOf({ host, port }: Node): string {
   return `${host}:${port}`
 }
 
-function makeCluster(options: ResolvedRedisOptions): NativeCluster {
+function makeCluster(options: ResolvedRedisOptions, signal: AbortSignal): NativeCluster {
   const { clusterNodes = [], native, nodeAddressMap, username, password, tls } = options
   return createCluster({
     RESP: 2,
@@ -185,6 +199,7 @@ function makeCluster(options: ResolvedRedisOptions): NativeCluster {
           (0.5 + Math.random() / 2),
         ...socketOptions(options, tls),
         ...(native['defaults'] as { socket?: object } | undefined)?.socket,
+        signal,
       },
     },
   } as unknown as Parameters<typeof createCluster>[0]) as unknown as NativeCluster

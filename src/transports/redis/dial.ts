@@ -1,14 +1,20 @@
 import { createClient } from 'redis'
 import type { ConnectionOptions } from 'node:tls'
+import type { Clock } from '../../core/clock.ts'
 import { ConnectionError } from '../../core/errors.ts'
 import { messageOf } from './errors.ts'
 import type { NativeClient } from './given-client.ts'
-import type { RedisNode, ResolvedRedisOptions } from './options.ts'
+import type { RedisNode, ResolvedRedisOptions, ResolvedSentinel } from './options.ts'
+import { withinLimit } from './within-limit.ts'
 
-/** Makes a connected client that gives up when its connection breaks: connecting again is the link's work. */
-export async function dial(options: ResolvedRedisOptions): Promise<NativeClient> {
-  const node = options.sentinel === undefined ? options : await primaryOf(options)
-  const client = make(options, node, {
+/**
+ * Makes a connected client that gives up when its connection breaks: connecting again is the link's work. The signal destroys
+ * its socket, whatever that waits for: the client library bounds the TCP connect alone.
+ */
+export async function dial(options: ResolvedRedisOptions, clock: Clock, signal: AbortSignal): Promise<NativeClient> {
+  const { sentinel } = options
+  const node = sentinel === undefined ? options : await primaryOf(options, sentinel, clock, signal)
+  const client = make(options, node, signal, {
     username: options.username,
     password: options.password,
     database: options.database,
@@ -23,6 +29,11 @@ export async function connect(client: NativeClient): Promise<NativeClient> {
   client.on('error', () => {})
   await client.connect()
   return client
+}
+
+/** How long `dial` and the first commands may take: a limit for each sentinel, one to connect, and one to be answered. */
+export function dialLimitMs({ sentinel, connectTimeoutMs, responseTimeoutMs }: ResolvedRedisOptions): number {
+  return ((sentinel?.nodes.length ?? 0) + 1) * connectTimeoutMs + responseTimeoutMs
 }
 
 /** Address as the user may read it: no credentials. */
@@ -51,7 +62,7 @@ export function socketOptions(options: ResolvedRedisOptions, tls: boolean | Conn
   }
 }
 
-function make(options: ResolvedRedisOptions, node: RedisNode, identity: Identity): NativeClient {
+function make(options: ResolvedRedisOptions, node: RedisNode, signal: AbortSignal, identity: Identity): NativeClient {
   const { native } = options
   const address = identity.path === undefined ? { host: node.host, port: node.port } : { path: identity.path }
   const client: unknown = createClient({
@@ -66,37 +77,53 @@ function make(options: ResolvedRedisOptions, node: RedisNode, identity: Identity
       ...(native['socket'] as object | undefined),
       ...address,
       reconnectStrategy: false,
+      signal,
     },
   })
   return client as NativeClient
 }
 
-/** Asks one sentinel after the other where the primary is now. */
-async function primaryOf(options: ResolvedRedisOptions): Promise<RedisNode> {
-  const { sentinel, nodeAddressMap } = options
-  if (sentinel === undefined) throw new ConnectionError('There is no sentinel')
+/** Asks one sentinel after the other where the primary is now. One that says nothing keeps nobody from the next. */
+async function primaryOf(
+  options: ResolvedRedisOptions,
+  sentinel: ResolvedSentinel,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<RedisNode> {
+  const { nodeAddressMap, connectTimeoutMs } = options
   const failures: string[] = []
   for (const node of sentinel.nodes) {
-    let client: NativeClient | undefined
     try {
-      const { username, password, tls } = sentinel
-      client = await connect(
-        make({ ...options, native: {} }, node, { username, password, database: 0, tls, path: undefined }),
+      const address = await withinLimit(clock, connectTimeoutMs, signal, (limited) =>
+        ask(options, sentinel, node, limited),
       )
-      const reply = await client.sendCommand(['SENTINEL', 'GET-MASTER-ADDR-BY-NAME', sentinel.name])
-      if (!Array.isArray(reply)) {
-        failures.push(`${toText(node)} knows no primary "${sentinel.name}"`)
-        continue
-      }
-      const [host, port] = reply.map(String) as [string, string]
-      return nodeAddressMap?.[`${host}:${port}`] ?? { host, port: Number(port) }
+      if (address !== undefined) return nodeAddressMap?.[`${address.host}:${address.port}`] ?? address
+      failures.push(`${toText(node)} knows no primary "${sentinel.name}"`)
     } catch (error) {
+      signal.throwIfAborted()
       failures.push(`${toText(node)}: ${messageOf(error)}`)
-    } finally {
-      client?.destroy()
     }
   }
   throw new ConnectionError(`No sentinel names a primary "${sentinel.name}": ${failures.join('; ')}`)
+}
+
+async function ask(
+  options: ResolvedRedisOptions,
+  { name, username, password, tls }: ResolvedSentinel,
+  node: RedisNode,
+  signal: AbortSignal,
+): Promise<RedisNode | undefined> {
+  const identity = { username, password, database: 0, tls, path: undefined }
+  const client = make({ ...options, native: {} }, node, signal, identity)
+  try {
+    await connect(client)
+    const reply = await client.sendCommand(['SENTINEL', 'GET-MASTER-ADDR-BY-NAME', name])
+    if (!Array.isArray(reply)) return undefined
+    const [host, port] = reply.map(String) as [string, string]
+    return { host, port: Number(port) }
+  } finally {
+    client.destroy()
+  }
 }
 
 function toText({ host, port }: RedisNode): string {

@@ -1,4 +1,5 @@
 import type { RedisContext } from './context.ts'
+import { NOTE_EPHEMERAL, UNWANTED_EPHEMERAL } from './scripts/ephemeral.ts'
 import { FORGET } from './scripts/group.ts'
 
 /** Long enough for any reconnect; a group of a dead instance is no harm before. */
@@ -10,14 +11,14 @@ function entry(topic: string, group: string): string {
   return `${topic} ${group}`
 }
 
-/** A group that is for one subscription says from time to time that it is still wanted. */
+/** A group that is for one subscription says from time to time that it is still wanted; by the clock of the server, which all share. */
 export async function noteEphemeral(
-  { wire, keys, options }: RedisContext,
+  { scripts, keys, options }: RedisContext,
   topic: string,
   group: string,
 ): Promise<void> {
-  const until = Date.now() + Math.max(MIN_KEPT_MS, options.leaseMs * KEPT_LEASES)
-  await wire.call(keys.ephemeral, ['ZADD', keys.ephemeral, String(until), entry(topic, group)])
+  const keptMs = Math.max(MIN_KEPT_MS, options.leaseMs * KEPT_LEASES)
+  await scripts.run(NOTE_EPHEMERAL, [keys.ephemeral], [entry(topic, group), String(keptMs)])
 }
 
 /** Forgets such a group, with everything that it has on the server. */
@@ -55,17 +56,8 @@ export async function forgetGroup(
 
 /** Forgets the groups of instances that died without saying goodbye: they would hold streams above their limits for ever. */
 export async function sweepEphemeral(context: RedisContext): Promise<void> {
-  const { wire, keys, topics } = context
-  const { ephemeral } = keys
-  const dead = (await wire.call(ephemeral, [
-    'ZRANGEBYSCORE',
-    ephemeral,
-    '-inf',
-    String(Date.now()),
-    'LIMIT',
-    '0',
-    String(SWEEP_BATCH),
-  ])) as readonly Buffer[]
+  const { scripts, keys, topics } = context
+  const dead = (await scripts.run(UNWANTED_EPHEMERAL, [keys.ephemeral], [String(SWEEP_BATCH)])) as readonly Buffer[]
   for (const text of dead.map(String)) {
     const [topic = '', group = ''] = text.split(' ')
     const partitions = await topics.register(topic)

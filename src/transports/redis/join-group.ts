@@ -14,6 +14,8 @@ export async function joinGroup(seat: Seat, partition: PartitionState, start: st
     [partition.keys.stream, partition.group.meta],
     [spec.group, start],
   )) as readonly [number, Buffer, Buffer?, Buffer?, number?]
+  // A group for one subscription alone: nobody else has read in it.
+  if (made === 1 && spec.ephemeral) partition.lastRead = String(floor)
   if (made === 2) {
     if (String(newest) !== '') partition.againUntil = String(newest)
     reportMadeAgain(seat, partition, String(floor), state === 1)

@@ -1,8 +1,9 @@
 import type { Clock } from '../../core/clock.ts'
-import { describeServer, dial } from './dial.ts'
+import { describeServer, dial, dialLimitMs } from './dial.ts'
 import { messageOf, toConnectError } from './errors.ts'
 import type { Arg, NativeClient } from './given-client.ts'
 import { Link } from './link.ts'
+import type { LinkParts } from './link.ts'
 import type { ResolvedRedisOptions } from './options.ts'
 import { REPLY_OPTIONS } from './reply-options.ts'
 import type { DedicatedOptions, Wire, WireListener } from './wire.ts'
@@ -11,6 +12,8 @@ import type { DedicatedOptions, Wire, WireListener } from './wire.ts'
 export function linkWire(options: ResolvedRedisOptions, clock: Clock, listener: WireListener): Wire {
   const where = describeServer(options)
   const common = {
+    dial: (signal: AbortSignal) => dial(options, clock, signal),
+    dialLimitMs: dialLimitMs(options),
     clock,
     baseMs: options.reconnectBaseMs,
     maxMs: options.reconnectMaxMs,
@@ -18,7 +21,6 @@ export function linkWire(options: ResolvedRedisOptions, clock: Clock, listener: 
   }
   const main = new Link({
     ...common,
-    dial: () => dial(options),
     async prepare(client) {
       await requirePrimary(client, options)
       await listener.prepare((args) => client.sendCommand(args, REPLY_OPTIONS))
@@ -44,30 +46,18 @@ export function linkWire(options: ResolvedRedisOptions, clock: Clock, listener: 
     },
     call: (_key: string, args: readonly Arg[], signal?: AbortSignal) => main.call(args, signal),
     dedicated: (_key: string, dedicated: DedicatedOptions) =>
-      dedicatedLink(
-        common,
-        () => dial(options),
-        dedicated,
-        (client) => requirePrimary(client, options),
-      ),
+      dedicatedLink(common, dedicated, (client) => requirePrimary(client, options)),
     close: () => main.close(),
   }
 }
 
 export function dedicatedLink(
-  common: {
-    readonly clock: Clock
-    readonly baseMs: number
-    readonly maxMs: number
-    readonly responseTimeoutMs: number
-  },
-  dialOne: () => Promise<NativeClient>,
+  common: Pick<LinkParts, 'dial' | 'dialLimitMs' | 'clock' | 'baseMs' | 'maxMs' | 'responseTimeoutMs'>,
   { onUp, onDown, onForbidden }: DedicatedOptions,
   prepare: (client: NativeClient) => Promise<void>,
 ): Link {
   const link: Link = new Link({
     ...common,
-    dial: dialOne,
     prepare,
     onUp: () => onUp(link),
     onDown,

@@ -1,3 +1,4 @@
+import { sleep } from '../../core/clock.ts'
 import type { Clock, Timer } from '../../core/clock.ts'
 import { LinkedList } from '../../core/linked-list.ts'
 import { endConnection, identify } from './connection-identity.ts'
@@ -5,10 +6,13 @@ import type { ConnectionIdentity } from './connection-identity.ts'
 import { LostReplyError, messageOf, NotSentError, replyCode } from './errors.ts'
 import type { Arg, NativeClient } from './given-client.ts'
 import { REPLY_OPTIONS } from './reply-options.ts'
+import { withinLimit } from './within-limit.ts'
 
 export interface LinkParts {
-  /** Makes a connected client that never reconnects by itself. */
-  readonly dial: () => Promise<NativeClient>
+  /** Makes a connected client that never reconnects by itself. When the signal aborts, its socket is destroyed. */
+  readonly dial: (signal: AbortSignal) => Promise<NativeClient>
+  /** How long it may take until a new connection is ready for use. */
+  readonly dialLimitMs: number
   readonly clock: Clock
   readonly baseMs: number
   readonly maxMs: number
@@ -25,6 +29,15 @@ export interface LinkParts {
 
 /** A read that ends by itself may take that much longer until it has. */
 const BLOCK_MARGIN_MS = 100
+
+/** A connection that is not in use yet. */
+interface NewConnection {
+  readonly client: NativeClient
+  identity: ConnectionIdentity | undefined
+  /** The server may still give messages to a read of the former connection. */
+  mayFormerRead: boolean
+  broken: Error | undefined
+}
 
 /** A command that waits for a connection. */
 class Waiting {
@@ -53,6 +66,8 @@ export class Link {
   #state: 'idle' | 'connecting' | 'up' | 'closed' = 'idle'
   #downSince = 0
   #attempts = 0
+  /** Ends what is being made of a connection. */
+  #dialing: AbortController | undefined
   #retry: Timer | undefined
   #watch: Timer | undefined
   #pending = 0
@@ -61,8 +76,6 @@ export class Link {
   #identity: ConnectionIdentity | undefined
   /** Until then (monotonic) the server may still give messages to a read of the former connection. */
   #blockedUntil = 0
-  #waitForBlock: Timer | undefined
-  #stopWaiting: () => void = () => {}
 
   constructor(parts: LinkParts) {
     this.#parts = parts
@@ -99,7 +112,7 @@ export class Link {
       if (signal === undefined) return
       const abort = (): void => {
         this.#waiting.remove(waiting)
-        reject(new NotSentError('The call was aborted before there was a connection'))
+        reject(new NotSentError('The wait ended before there was a connection'))
       }
       signal.addEventListener('abort', abort, { once: true })
       waiting.stop = () => signal.removeEventListener('abort', abort)
@@ -116,8 +129,7 @@ export class Link {
     this.#state = 'closed'
     this.#retry?.cancel()
     this.#watch?.cancel()
-    this.#waitForBlock?.cancel()
-    this.#stopWaiting()
+    this.#dialing?.abort(new NotSentError('The connection was closed while it was made'))
     const client = this.#client
     this.#client = undefined
     client?.destroy()
@@ -177,49 +189,53 @@ export class Link {
   // --- connection --------------------------------------------------------------------------------------------------
 
   async #connect(): Promise<void> {
+    const { clock, dialLimitMs } = this.#parts
     this.#attempts++
-    const client = await this.#parts.dial()
-    let broken: unknown
+    const { signal } = (this.#dialing = new AbortController())
+    const made = await withinLimit(clock, dialLimitMs, signal, (limited) => this.#make(limited))
+    try {
+      const leftMs = this.#blockedUntil - clock.monotonic()
+      if (made.mayFormerRead && leftMs > 0) await sleep(clock, leftMs, signal)
+      signal.throwIfAborted()
+      if (made.broken !== undefined) throw made.broken
+    } catch (error) {
+      made.client.destroy()
+      throw error
+    }
+    this.#identity = made.identity
+    this.#established(made.client)
+  }
+
+  async #make(signal: AbortSignal): Promise<NewConnection> {
+    const client = await this.#parts.dial(signal)
+    const made: NewConnection = { client, identity: undefined, mayFormerRead: false, broken: undefined }
     const onError = (error: unknown): void => {
-      broken ??= error
+      made.broken ??= error instanceof Error ? error : new Error(messageOf(error))
       this.#lost(client, messageOf(error))
     }
     client.on('error', onError)
     client.on('end', () => onError(new Error('the connection was closed')))
     try {
       await this.#parts.prepare(client)
-      const identity = await identify((args) => client.sendCommand(args, REPLY_OPTIONS))
-      await this.#endFormer(client)
-      this.#identity = identity
-      if (broken !== undefined) throw broken instanceof Error ? broken : new Error(messageOf(broken))
+      made.identity = await identify((args) => client.sendCommand(args, REPLY_OPTIONS))
+      made.mayFormerRead = !(await this.#endFormer(client))
     } catch (error) {
       client.destroy()
       throw error
     }
-    if (this.#state === 'closed') {
-      client.destroy()
-      throw new NotSentError('The connection was closed while it was made')
-    }
-    this.#established(client)
+    return made
   }
 
   /**
    * The server may not know that the former connection is lost. A read that blocks there would be given messages, under our name,
-   * after we have looked for what was lost: newer ones would overtake them.
+   * after we have looked for what was lost: newer ones would overtake them. False when it could not be ended.
    */
-  async #endFormer(client: NativeClient): Promise<void> {
-    const { clock, onForbidden } = this.#parts
-    if (this.#identity !== undefined) {
-      const ended = await endConnection((args) => client.sendCommand(args, REPLY_OPTIONS), this.#identity)
-      if (ended === 'ended') return
-      if (this.#identity.address !== '') onForbidden()
-    }
-    const leftMs = this.#blockedUntil - clock.monotonic()
-    if (leftMs <= 0) return
-    await new Promise<void>((resolve) => {
-      this.#waitForBlock = clock.setTimer(leftMs, resolve)
-      this.#stopWaiting = resolve
-    })
+  async #endFormer(client: NativeClient): Promise<boolean> {
+    if (this.#identity === undefined) return false
+    const ended = await endConnection((args) => client.sendCommand(args, REPLY_OPTIONS), this.#identity)
+    if (ended === 'ended') return true
+    if (this.#identity.address !== '') this.#parts.onForbidden()
+    return false
   }
 
   #established(client: NativeClient): void {
@@ -228,6 +244,7 @@ export class Link {
     const downMs = first ? 0 : clock.monotonic() - this.#downSince
     const attempts = this.#attempts
     this.#attempts = 0
+    this.#dialing = undefined
     this.#client = client
     this.#state = 'up'
     this.#pending = 0

@@ -47,7 +47,9 @@ export class Membership {
   /** There are other members. */
   #shared = false
   #countedAt: number
+  #joined = false
   #left = false
+  #ticking: Promise<void> = Promise.resolve()
 
   constructor(parts: MembershipParts) {
     const { context, spec } = parts.seat
@@ -79,11 +81,14 @@ export class Membership {
         `redis can't be used for the consumer of "${this.topic}": order 'strict' needs a topic of one partition, and this one was made with ${this.partitions.length}. Use a new topic with topicPartitions: { "${this.topic}": 1 }, or order 'key'.`,
       )
     await Promise.all(this.partitions.map((partition) => this.#joinOne(partition, from)))
+    this.#joined = true
   }
 
   async #joinOne(partition: PartitionState, from: StartFrom): Promise<void> {
     const { seat } = this.#parts
-    const generation = await joinGroup(seat, partition, startId(from, partition.keys.partition))
+    // One that was joined before, and was forgotten meanwhile, goes on where it was.
+    const start = partition.lastRead ?? startId(from, partition.keys.partition)
+    const generation = await joinGroup(seat, partition, start)
     if (!seat.owned) this.#hold(partition, generation)
   }
 
@@ -109,16 +114,32 @@ export class Membership {
   #hold(partition: PartitionState, generation: string): void {
     partition.phase = 'held'
     partition.generation = generation
-    // What its former owner left comes before anything new.
-    if (this.#parts.seat.owned) this.#parts.claimer.recover(partition.main, 'all')
+    for (const source of partition.sources) {
+      // Of an earlier time: whoever had the partition since has handled it.
+      source.takeReady()
+      source.missing = false
+      // What its former owner left comes before anything new.
+      if (this.#parts.seat.owned) this.#parts.claimer.recover(source, 'all')
+    }
     partition.sweptAt = this.#parts.seat.context.host.clock.monotonic()
     this.#parts.readers.of(partition).add(partition)
   }
 
   // --- signs of life -----------------------------------------------------------------------------------------------
 
-  /** Renews what we have, takes what is ours by now, gives up what is not. */
-  async tick(): Promise<void> {
+  /**
+   * Renews what we have, takes what is ours by now, gives up what is not. One at a time: two would both take the same partitions,
+   * and what is read after the first has its generation, which ends with the second.
+   */
+  tick(): Promise<void> {
+    const next = (): Promise<void> => this.#tick()
+    this.#ticking = this.#ticking.then(next, next)
+    return this.#ticking
+  }
+
+  async #tick(): Promise<void> {
+    // Who takes a partition before its group is there seems to find one that was deleted, and waits for a lease.
+    if (!this.#joined || this.#left) return
     const assigned = await this.#beat()
     if (this.#left) return
     const changes = { assigned: [] as string[], revoked: [] as string[] }
@@ -208,8 +229,10 @@ export class Membership {
     const former = String(reply[2] ?? '')
     if (former !== '') await cutOff(context, partition, former)
     const dead = String(reply[3] ?? '')
-    partition.former = dead === '' ? undefined : { member: dead, floor: String(reply[4] ?? '') }
-    partition.lastRead = undefined
+    const floor = String(reply[4] ?? '')
+    partition.former = dead === '' ? undefined : { member: dead, floor }
+    // Others may have read on. Without a floor, somebody has forgotten the group, and it goes on where we were.
+    if (floor !== '') partition.lastRead = floor
     // It left while it was asking: the lease ends by itself.
     if (this.#left) return false
     partition.leaseUntil = askedAt + context.options.leaseMs
@@ -260,10 +283,7 @@ export class Membership {
     // Out before we asked, and out still: pending at the server, unless somebody deleted the group, or our consumer.
     if (pending === -2 || (pending >= 0 && pending < stillOut(partition, out))) seat.repair(partition)
     if (partition.phase !== 'held') return
-    if (hasSide === 1) {
-      if (partition.side === undefined) this.#addSide(partition)
-      else partition.side.missing = false
-    }
+    if (hasSide === 1 && partition.side?.missing !== false) this.#beginSide(partition)
     claimer.expect(partition.main, later)
     if (partition.side !== undefined) claimer.expect(partition.side, sideLater)
     this.#sweep(partition)
@@ -286,8 +306,10 @@ export class Membership {
     this.#hold(partition, current)
   }
 
-  #addSide(partition: PartitionState): void {
-    partition.side = new Source(partition, true)
+  /** The stream of copies for the group is there, for the first time or again. */
+  #beginSide(partition: PartitionState): void {
+    partition.side ??= new Source(partition, true)
+    partition.side.missing = false
     this.#parts.claimer.recover(partition.side, this.#parts.seat.owned ? 'all' : 'mine')
     this.#parts.readers.of(partition).refresh()
   }

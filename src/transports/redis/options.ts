@@ -61,7 +61,7 @@ export interface RedisOptions {
   readonly pollMs?: number | undefined
   /** How long a member that hands a partition to another one waits for its running handlers, in ms. Default 10,000. */
   readonly handoverTimeoutMs?: number | undefined
-  /** Time limit of one attempt to connect, in ms. Default 5,000. */
+  /** How long connecting may take, in ms; the server then has `responseTimeoutMs` to answer for the first time. Default 5,000. */
   readonly connectTimeoutMs?: number | undefined
   /** A connection that owes a reply for so long is closed and replaced, in ms. Default 15,000. */
   readonly responseTimeoutMs?: number | undefined

@@ -22,7 +22,7 @@ export class PartitionState {
   /** Monotonic; nobody else can own the partition before. */
   leaseUntil = 0
   sweptAt = 0
-  /** Id of the newest entry that was read, to go on from if the group is deleted under us. */
+  /** To go on from if the group is deleted under us: id of the newest entry that was read, or where the group stood before. */
   lastRead: string | undefined = undefined
   /** The group was made again: entries up to here may have been handed out before. */
   againUntil: string | undefined = undefined
@@ -49,10 +49,16 @@ export class PartitionState {
    */
   get floor(): string {
     if (!this.main.readable || this.former !== undefined) return ''
+    const oldest = this.#oldest()
+    return oldest === undefined ? (this.lastRead ?? '') : idBefore(oldest)
+  }
+
+  /** Id of the oldest entry that is here. */
+  #oldest(): string | undefined {
     let oldest = this.main.ready[0]?.id
     for (let delivery = this.main.outstanding.first; delivery !== undefined; delivery = delivery.next)
       if (oldest === undefined || compareIds(delivery.id, oldest) < 0) oldest = delivery.id
-    return oldest === undefined ? (this.lastRead ?? '') : idBefore(oldest)
+    return oldest
   }
 
   /** Ids of what is here of one of its streams and not being settled: certainly pending. */
@@ -62,6 +68,15 @@ export class PartitionState {
       if (!delivery.settled) ids.push(delivery.id)
     for (const { id } of source.ready) ids.push(id)
     return ids
+  }
+
+  /** If the group is deleted before it is ours again, it goes on with the oldest entry that is here now. */
+  rewind(): void {
+    const oldest = this.#oldest()
+    if (oldest === undefined) return
+    const handedOut = [this.againUntil, this.lastRead, ...this.main.held()].filter((id) => id !== undefined)
+    this.againUntil = handedOut.reduce((newest, id) => (compareIds(id, newest) > 0 ? id : newest))
+    this.lastRead = idBefore(oldest)
   }
 
   /** Takes everything back that is out, marks it lost, and forgets what waits here. */

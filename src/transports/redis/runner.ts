@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { replyCode } from './errors.ts'
 import type { Arg } from './given-client.ts'
 import { ACK, ACK_HELD, DEAD_LETTER, EXTEND, HAND_BACK, LEAVE } from './scripts/settle.ts'
+import { NOTE_EPHEMERAL, UNWANTED_EPHEMERAL } from './scripts/ephemeral.ts'
 import { CLAIM, CLAIM_DUE, PENDING, RECOVER_DELETED } from './scripts/claim.ts'
 import { ACQUIRE, BEAT, FORGET, JOIN, RELEASE, RESTORE, SEEK, SWEEP_CONSUMERS, TICK } from './scripts/group.ts'
 import { COUNT_AFTER, GROUP_INFO, GROUP_NAMES, LOST_UNREAD, PURGE, REMOVE, TOPIC_INFO } from './scripts/look.ts'
@@ -19,6 +20,7 @@ const ALL: readonly Script[] = [
   [PENDING, CLAIM, CLAIM_DUE, RECOVER_DELETED],
   [ACK, ACK_HELD, HAND_BACK, LEAVE, DEAD_LETTER, NOTE_ATTEMPTS, NOTE_LOST, EXTEND],
   [TRIM, TOPIC_INFO, GROUP_NAMES, GROUP_INFO, COUNT_AFTER, REMOVE, PURGE, LOST_UNREAD],
+  [NOTE_EPHEMERAL, UNWANTED_EPHEMERAL],
 ].flat()
 
 interface Loaded {

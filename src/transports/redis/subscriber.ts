@@ -206,6 +206,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
     partition.phase = 'idle'
     partition.generation = ''
     for (const source of partition.sources) this.intake.forget(source)
+    partition.rewind()
     const lost = partition.takeBack()
     this.#readers
       .of(partition)
@@ -364,13 +365,17 @@ export class RedisSubscription implements TransportSubscription, Seat {
     }
   }
 
-  /** What a handler has begun with and not ended uses no attempt. */
+  /**
+   * What a handler has begun with and not ended uses no attempt. What is being settled stays as it is: its ack may have got
+   * through already, and leaving returns what has not.
+   */
   async #giveUp(deliveries: readonly RedisDelivery[]): Promise<void> {
-    for (const source of new Set(deliveries.map((delivery) => delivery.source)))
+    const unsettled = deliveries.filter(({ settled }) => !settled)
+    for (const source of new Set(unsettled.map((delivery) => delivery.source)))
       await handBack(
         this,
         source,
-        deliveries.filter((delivery) => delivery.source === source),
+        unsettled.filter((delivery) => delivery.source === source),
       )
   }
 

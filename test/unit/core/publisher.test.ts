@@ -179,6 +179,58 @@ describe('fates', () => {
     await bus.close({ timeoutMs: 0 })
   })
 
+  describe('of which the transport knows when the wait ends that it sent nothing', () => {
+    const unconnected = (): StubTransport => {
+      const transport = new StubTransport()
+      transport.answer = (batch, signal) =>
+        new Promise((resolve) => {
+          const abort = (): void => resolve(batch.map(() => ({ error: notSent() })))
+          // Some need a moment to find out.
+          signal?.addEventListener('abort', () => setImmediate(abort))
+        })
+      return transport
+    }
+
+    it('is not-sent after the deadline', async () => {
+      const clock = manualClock()
+      const bus = await start(unconnected(), { deliveryTimeoutMs: 1_000 }, clock)
+      const failed: unknown[] = []
+      bus.events.on('publishFailed', ({ error }) => failed.push((error as PublishError).outcome))
+      const fates = [fate(bus.publish('t', 1)), fate(bus.publish('t', 2))]
+      await turn()
+      await clock.advance(1_100)
+      expect(fates.map(({ error }) => error?.outcome)).toEqual(['not-sent', 'not-sent'])
+      expect(failed).toEqual(['not-sent', 'not-sent'])
+      await bus.close()
+    })
+
+    it('is not-sent when a signal aborts, and unknown beside one of its batch that still waits', async () => {
+      const bus = await start(unconnected())
+      const [shared, own] = [new AbortController(), new AbortController()]
+      const options = { signal: shared.signal }
+      const alone = [fate(bus.publish('t', 1, options)), fate(bus.publish('t', 2, options))]
+      await turn()
+      const beside = [fate(bus.publish('t', 3, options)), fate(bus.publish('t', 4, { signal: own.signal }))]
+      await turn()
+      shared.abort()
+      await turn()
+      expect(alone.map(({ error }) => error?.outcome)).toEqual(['not-sent', 'not-sent'])
+      expect(beside.map(({ error }) => error?.outcome)).toEqual(['unknown', undefined])
+      own.abort()
+      await turn()
+      expect(beside[1]?.error?.outcome).toBe('not-sent')
+      await bus.close()
+    })
+
+    it('is not-sent when the bus is closed', async () => {
+      const bus = await start(unconnected())
+      const published = fate(bus.publish('t', 1))
+      await turn()
+      await bus.close({ timeoutMs: 0 })
+      expect(published.error?.outcome).toBe('not-sent')
+    })
+  })
+
   it('is settled once when a listener aborts the call in the middle of its outcomes', async () => {
     const transport = new StubTransport()
     transport.answer = async (batch) =>

@@ -70,8 +70,8 @@ end
 
 /**
  * KEYS stream, meta · ARGV group, start · creates the consumer group where it is missing. One that members have read in before
- * goes on where they were. Returns 0 when it was there, 1 when it was made, 2 when it was made again; its generation; and
- * when made again, where, the newest id of the stream, and the stream's state.
+ * goes on where they were. Returns 0 when it was there, 1 when it was made, 2 when it was made again; its generation; when
+ * it was made, after which id; and when made again, the newest id of the stream, and the stream's state.
  */
 export const JOIN: Script = script(
   'join',
@@ -88,7 +88,7 @@ if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
 redis.call('HSETNX', KEYS[2], 'generation', string.format('%.0f', now))
 local generation = redis.call('HGET', KEYS[2], 'generation')
 if made.err then return { 0, generation } end
-if not floor then return { 1, generation } end
+if not floor then return { 1, generation, redis.call('HGET', KEYS[2], 'floor') } end
 return { 2, generation, floor, newest, state }
 `,
 )
@@ -100,8 +100,8 @@ return { 2, generation, floor, newest, state }
  * Notes that the member lives, forgets those that don't, and shares the partitions out: as evenly as can be, moving as few
  * as can be, and none to a paused member while there is another. One that has been silent for `silentMs` keeps its partitions
  * until its lease ends, but counts no more in the shares of the others. Where somebody is silent, a member that is new gets a
- * share when that has ended, or when it has lived for a lease: if a process dies soon after each of its starts, it must
- * not take partitions along each time. Returns the number of members, whether some have partitions of their own and
+ * share when all that were silent before it came have been heard again or are forgotten, or when it has lived for a lease:
+ * if a process dies soon after each of its starts, it must not take partitions along each time. Returns the number of members, whether some have partitions of their own and
  * others not, the largest number of partitions that a member knows of, and the partitions of this one.
  */
 export const BEAT: Script = script(
@@ -128,20 +128,23 @@ redis.call('ZREMRANGEBYSCORE', members, '-inf', now)
 
 -- Of each member: when it was last heard of, and since when it has been new, or 0.
 local byKind, all, silentOnes, settled = { k = {}, p = {}, n = {} }, redis.call('ZRANGE', members, 0, -1), {}, 0
-local new, known, count = {}, {}, 0
+local new, known, heardAt, count = {}, {}, {}, 0
 for _, member in ipairs(all) do
   local name, of = string.sub(member, 2), string.sub(member, 1, 1)
   local heard, since = string.match(redis.call('HGET', assignment, '+' .. name) or '', '^(%d+) (%d+)$')
   known[name] = since ~= nil
+  heardAt[name] = tonumber(heard)
   new[name] = since and since ~= '0' and tonumber(since) or nil
   byKind[of][#byKind[of] + 1] = name
   count = count + 1
-  if name ~= me and heard and now - tonumber(heard) > silent then silentOnes[name] = true
+  if name ~= me and heard and now - heardAt[name] > silent then silentOnes[name] = true
   elseif name ~= me and of == 'k' and known[name] and not new[name] then settled = settled + 1 end
 end
 if not leaving then
   if not known[me] and next(silentOnes) and settled > 0 then new[me] = now end
-  if new[me] and (not next(silentOnes) or settled == 0 or now - new[me] >= lease) then new[me] = nil end
+  local awaited = false
+  for name in pairs(silentOnes) do awaited = awaited or (new[me] and heardAt[name] <= new[me]) end
+  if new[me] and (not awaited or settled == 0 or now - new[me] >= lease) then new[me] = nil end
   redis.call('HSET', assignment, '+' .. me, string.format('%.0f %.0f', now, new[me] or 0))
 end
 local most = math.max(partitions, tonumber(redis.call('HGET', assignment, '#partitions') or 0))
