@@ -4,7 +4,7 @@ import { identityOf, marked } from './identity.ts'
 import type { DirectRecord, JetStreamApi } from './jetstream-api.ts'
 import type { StreamConfig, StreamInfo } from './jetstream-types.ts'
 import type { Session, SessionPart } from './session.ts'
-import { streamProblems } from './stream-problems.ts'
+import { keepsForLess, streamProblems } from './stream-problems.ts'
 import type { StreamRole } from './stream-problems.ts'
 import { writeRecord } from './state-records.ts'
 import type { Subjects } from './subjects.ts'
@@ -136,6 +136,8 @@ export class Topology implements SessionPart {
     const dead = await this.#ensureStream(this.#deadLetterConfig(), 'deadLetters', found)
     const leases = await this.#ensureLeases(main, found)
     this.#tellDrift(main)
+    this.#reportShortRetention(main, this.#mainConfig(), 'maxAgeMs')
+    this.#reportShortRetention(dead, this.#deadLetterConfig(), 'deadLetterMaxAgeMs')
     this.#tellFewerReplicas(main, [state, dead, leases])
   }
 
@@ -420,6 +422,17 @@ export class Topology implements SessionPart {
         'nats-stream-drift',
         `stream "${this.name}" differs from the options and is used as it is (durations in ns): ${drift.join('; ')}`,
       )
+  }
+
+  /** An age that was asked for is refused when the stream has a shorter one; here somebody relies on the default. */
+  #reportShortRetention({ config }: StreamInfo, wanted: StreamConfig, option: string): void {
+    const { native } = this.#session.options
+    if (!keepsForLess(config, wanted) || (config.name === this.name && 'max_age' in (native.stream ?? {}))) return
+    const usual = wanted.max_age === 0 ? 'never' : `${wanted.max_age / MS} ms`
+    this.#session.warning(
+      'nats-stream-drift',
+      `stream "${config.name}" deletes messages after ${config.max_age / MS} ms, handled or not, sooner than the default (${usual}): set stream.${option} to that if it is meant, or change the stream (nats stream edit)`,
+    )
   }
 
   /** All are needed to handle messages: one that dies with its node stops the groups, however many copies the messages have. */
