@@ -327,7 +327,9 @@ async function runOut(name: string, consumer: string, count: number): Promise<vo
 
 /** Takes what there is, and never says another word. */
 async function pull(name: string, consumer: string, count: number): Promise<void> {
-  plain.publish(`$JS.API.CONSUMER.MSG.NEXT.${name}.${consumer}`, `{"batch":${count},"no_wait":true}`, { reply: 'taken' })
+  plain.publish(`$JS.API.CONSUMER.MSG.NEXT.${name}.${consumer}`, `{"batch":${count},"no_wait":true}`, {
+    reply: 'taken',
+  })
   await plain.flush()
 }
 

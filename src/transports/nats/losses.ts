@@ -119,7 +119,12 @@ export class Losses {
     const count = mayLack ? await this.#countLost(lane, before) : 0
     if (!(await this.#replace(lane, now))) return false
     if (count > 0)
-      this.#report(lane, count, before, 'deleted from the stream before the group had seen them (its limits, or a purge)')
+      this.#report(
+        lane,
+        count,
+        before,
+        'deleted from the stream before the group had seen them (its limits, or a purge)',
+      )
     return true
   }
 

@@ -260,8 +260,10 @@ export class Ownership implements MembersHost {
     try {
       const record = await this.#host.records.readLease(unit.subject)
       if (unit.mine || (record?.seq ?? 0) === unit.seq) return
+      // A record that we knew and that is gone: the server has lost it, and whoever owns the partition goes by it still.
+      if (record === undefined) unit.lease = { owner: '', leaseMs: this.#host.leaseMs, free: false }
+      else unit.lease = parseLease(record)
       unit.seq = record?.seq ?? 0
-      unit.lease = record === undefined ? undefined : parseLease(record)
       if (unit.lease !== undefined && unit.lease.owner !== this.#host.memberId) unit.wasMine = false
       unit.seenAt = this.#now()
     } catch (error) {
@@ -270,8 +272,9 @@ export class Ownership implements MembersHost {
   }
 
   #isFree({ lease, seenAt, wasMine }: Unit): boolean {
+    if (wasMine) return true
     // A server that was restarted has forgotten who has it; whoever that is goes by the lease that it had.
-    if (lease === undefined) return wasMine || this.#host.leasesLostMs > this.#host.leaseMs + GRACE_MS
+    if (lease === undefined) return this.#host.leasesLostMs > this.#host.leaseMs + GRACE_MS
     // Our own, from before it ran out: nobody has it.
     if (lease.free || lease.owner === this.#host.memberId) return true
     return this.#now() - seenAt > lease.leaseMs + GRACE_MS

@@ -45,6 +45,7 @@ export class Topology implements SessionPart {
   /** What each stream is known by: something else means that it is another stream. */
   readonly #identities = new Map<string, string>()
   #ensuring: Promise<void> | undefined
+  /** When the server lost the leases (monotonic ms), as far as we know. */
   #leasesLostAt = -Infinity
   /** How long the stream keeps a message, in ms; undefined for ever. */
   maxAgeMs: number | undefined
@@ -202,16 +203,33 @@ export class Topology implements SessionPart {
       )
     }
     this.#refuse(info, config, 'state')
+    const began = await this.#leasesBegan(info)
     const before = this.#identities.get(this.leases)
-    const identity = identityOf(info)
+    const identity = began === undefined ? (before ?? identityOf(info)) : `${identityOf(info)} ${began}`
     this.#identities.set(this.leases, identity)
     if (before === identity) return info
-    const made = Date.parse(info.created)
+    const made = Date.parse(began ?? info.created)
     // The server's clock against the server's, and roughly against ours.
     const isLater = made - Date.parse(main.created) > TOGETHER_MS
     const isYoung = isMade || Math.abs(this.#session.host.clock.now() - made) < YOUNG_MS
     if (before !== undefined || (isLater && isYoung)) this.#leasesLostAt = this.#session.host.clock.monotonic()
     return info
+  }
+
+  /**
+   * When the first record was stored. In a cluster, a stream in memory is the same one after all nodes were restarted, and
+   * empty: whoever finds it so leaves a mark. Undefined when the mark has gone by its age.
+   */
+  async #leasesBegan({ state }: StreamInfo): Promise<string | undefined> {
+    const subject = `${this.#subjects.leases}.began`
+    try {
+      // Should another one be faster, its mark counts.
+      if (state.last_seq === 0) await writeRecord(this.#session, subject, '', 0)
+    } catch (error) {
+      // No lease can be stored either, which is reported where one has to be.
+      if (!(error instanceof JetStreamError) && !AuthorizationError.is(error)) throw error
+    }
+    return (await this.#api.message(this.leases, { last_by_subj: subject }))?.time
   }
 
   #refuse({ config }: StreamInfo, wanted: StreamConfig, role: StreamRole): void {

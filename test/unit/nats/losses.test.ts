@@ -36,7 +36,10 @@ class Bench {
     }
     const session = {
       ready: true,
-      host: { name: 'nats', events: { emit: (_: string, { count }: { count: number }) => void this.counts.push(count) } },
+      host: {
+        name: 'nats',
+        events: { emit: (_: string, { count }: { count: number }) => void this.counts.push(count) },
+      },
       error: (error: unknown) => assert.fail(String(error)),
     }
     const spec = { topic: 'orders', group: 'g', ephemeral: false, consumerId }

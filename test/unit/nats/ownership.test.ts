@@ -72,8 +72,6 @@ class Bench {
   readonly revoked: string[] = []
   /** Ends the handlers of the partition that is being released. */
   endRelease: () => void = () => undefined
-  leasesLostMs = Infinity
-  readonly session
   #heard: ((message: Incoming) => void) | undefined
 
   constructor() {
@@ -90,8 +88,6 @@ class Bench {
       trouble: () => undefined,
       error: (error: unknown) => assert.fail(String(error)),
     }
-    this.session = session
-    const bench = this
     const host = {
       session,
       records: {
@@ -101,9 +97,7 @@ class Bench {
       },
       memberId: 'me',
       leaseMs: LEASE_MS,
-      get leasesLostMs() {
-        return bench.leasesLostMs
-      },
+      leasesLostMs: Infinity,
       acquire: (unit: string) => void this.acquired.push(unit),
       release: () => new Promise<void>((resolve) => (this.endRelease = resolve)),
       formerMs: () => 0,
@@ -175,5 +169,32 @@ describe('a partition that is handed over while its lease is being renewed', () 
     await settled()
     assert.equal(leases.get('0')?.free, true)
     assert.deepEqual(ownership.owned, [])
+  })
+})
+
+describe('a server that has lost the records of leases', () => {
+  const theirs = { owner: 'other', leaseMs: LEASE_MS, free: false }
+
+  test('a partition of another member is left alone for as long as that may go by its lease', async () => {
+    const bench = new Bench()
+    bench.leases.set('0', theirs)
+    await bench.start()
+    assert.deepEqual(bench.ownership.owned, [])
+    bench.leases.forgetAll()
+    await bench.clock.advance(LEASE_MS / 3)
+    await bench.clock.advance(LEASE_MS)
+    assert.deepEqual(bench.ownership.owned, [])
+    await bench.clock.advance(LEASE_MS / 2)
+    assert.deepEqual(bench.ownership.owned, ['0'])
+  })
+
+  test('the owner keeps what is its own', async () => {
+    const bench = new Bench()
+    await bench.start()
+    bench.leases.forgetAll()
+    await bench.clock.advance(LEASE_MS / 3)
+    assert.deepEqual(bench.ownership.owned, ['0'])
+    assert.equal(bench.leases.get('0')?.owner, 'me')
+    assert.deepEqual(bench.revoked, [])
   })
 })
