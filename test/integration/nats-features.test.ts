@@ -21,6 +21,7 @@ beforeAll(async () => {
     config: 'mappings = { "raw.*": "mapped.{{partition(4,1)}}.orders" }',
   })
   plain = await connect({ servers: `${server.host}:${server.port}` })
+  plain.subscribe('taken', { callback: () => {} })
 })
 afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp()
@@ -252,19 +253,7 @@ describe('consumers', () => {
     const publisher = makeBus({ stream: { name } })
     await publisher.start()
     const second = await publisher.publish(topic, { n: 2 })
-    const inbox = plain.subscribe('taken', { callback: () => {} })
-    const before = (await consumerInfo(name, lane.name)).delivered
-    await waitUntil(
-      async () => {
-        plain.publish(`$JS.API.CONSUMER.MSG.NEXT.${name}.${lane.name}`, '{"batch":1,"no_wait":true}', {
-          reply: 'taken',
-        })
-        await plain.flush()
-        return (await consumerInfo(name, lane.name)).delivered === before + 2
-      },
-      { intervalMs: 100 },
-    )
-    inbox.unsubscribe()
+    await runOut(name, lane.name, 1)
     const later = makeBus(options)
     const found = record(later, 'deadLetter')
     later.consume(topic, () => assert.fail('it was delivered as often as it may be'))
@@ -272,6 +261,39 @@ describe('consumers', () => {
     await waitUntil(() => found.length === 1)
     assert.equal(found[0]?.message.id, second.id)
     await waitUntil(async () => (await messagesIn(`${name}_advisories`)) === 0)
+  })
+
+  test('a message that can not be dead-lettered (maxDeliver) holds up no other, and is reported', async () => {
+    const [name, topic] = [stream(), uniqueName('too-large')]
+    const options = { stream: { name, partitions: 1 }, maxDeliver: 2, ackWaitMs: 500, maxMessageBytes: 2_000 }
+    const before = makeBus(options)
+    before.consume(topic, () => undefined)
+    await before.start()
+    const { consumers } = (await api(`CONSUMER.NAMES.${name}`)) as { consumers: string[] }
+    await before.close()
+    const large = JSON.stringify('x'.repeat(3_000))
+    const { seq } = (await plain.request(`${name}.any.${topic}`, large)).json<{ seq: number }>()
+    const publisher = makeBus({ stream: { name } })
+    await publisher.start()
+    const { id } = await publisher.publish(topic, 'fits')
+    const consumer = consumers.find((each) => each.endsWith('any')) ?? assert.fail()
+    await runOut(name, consumer, 2)
+    await waitUntil(
+      async () => {
+        // It gives up on a message when it would have to deliver it again.
+        await pull(name, consumer, 2)
+        return (await messagesIn(`${name}_advisories`)) === 2
+      },
+      { intervalMs: 100 },
+    )
+    const bus = makeBus(options)
+    const [dead, errors] = [record(bus, 'deadLetter'), record(bus, 'error')]
+    await bus.start()
+    await waitUntil(() => dead.length === 1, { describe: () => errors.map(({ doing }) => doing).join() })
+    assert.equal(dead[0]?.message.id, id)
+    assert.ok(errors.some(({ doing }) => doing.startsWith(`dead-lettering message ${seq} of stream "${name}"`)))
+    // That of the large one is left: it is tried again later.
+    await waitUntil(async () => (await messagesIn(`${name}_advisories`)) === 1)
   })
 
   test('broadcast: every instance gets everything, in order', async () => {
@@ -290,6 +312,26 @@ describe('consumers', () => {
     for (const own of received) assert.deepEqual(own, expected)
   })
 })
+
+/** A member that dies takes so many messages as often as they may be delivered (twice). */
+async function runOut(name: string, consumer: string, count: number): Promise<void> {
+  const before = (await consumerInfo(name, consumer)).delivered
+  await waitUntil(
+    async () => {
+      await pull(name, consumer, count)
+      return (await consumerInfo(name, consumer)).delivered === before + 2 * count
+    },
+    { intervalMs: 100 },
+  )
+}
+
+/** Takes what there is, and never says another word. */
+async function pull(name: string, consumer: string, count: number): Promise<void> {
+  plain.publish(`$JS.API.CONSUMER.MSG.NEXT.${name}.${consumer}`, `{"batch":${count},"no_wait":true}`, {
+    reply: 'taken',
+  })
+  await plain.flush()
+}
 
 async function consumerInfo(name: string, consumer: string): Promise<{ delivered: number }> {
   const info = await api(`CONSUMER.INFO.${name}.${consumer}`)

@@ -136,6 +136,28 @@ describe('streams that are there already', () => {
     assert.match(warnings.find(({ code }) => code === 'nats-stream-drift')?.detail ?? '', /what no consumer reads/)
   })
 
+  test('streams that keep messages for less than the default are used, with a warning; nobody is warned of what was asked for', async () => {
+    const name = streamName()
+    const { api } = await plainClient(server)
+    const [hourNs, hourMs] = [3_600_000_000_000, 3_600_000]
+    await api(`STREAM.CREATE.${name}`, config(name, { max_age: hourNs }))
+    await api(`STREAM.CREATE.${name}_dlq`, {
+      ...config(`${name}_dlq`, { max_age: hourNs }),
+      subjects: [`${name}-dlq.>`],
+    })
+    const warned = async (stream: object): Promise<readonly string[]> => {
+      const bus = makeBus({ url: server.url, stream: { name, ...stream } })
+      const warnings = record(bus, 'warning')
+      await bus.start()
+      return warnings.filter(({ code }) => code === 'nats-stream-drift').map(({ detail }) => detail)
+    }
+    const [messages, deadLetters, ...more] = await warned({})
+    assert.match(messages ?? '', new RegExp(`"${name}" .* 3600000 ms.* default \\(604800000 ms\\).*stream.maxAgeMs`))
+    assert.match(deadLetters ?? '', new RegExp(`"${name}_dlq" .* 3600000 ms.* default \\(never\\).*deadLetterMaxAgeMs`))
+    assert.deepEqual(more, [])
+    assert.deepEqual(await warned({ maxAgeMs: hourMs, deadLetterMaxAgeMs: hourMs }), [])
+  })
+
   test('the number of partitions outlives the loss of the stream of records', async () => {
     const name = streamName()
     const { api } = await plainClient(server)
@@ -273,8 +295,10 @@ describe('a group that is deleted under its members', () => {
       await api(`STREAM.DELETE.${name}_leases`)
       await api(`STREAM.DELETE.${name}_state`)
       const known = async (): Promise<number> => {
-        const { state } = (await api(`STREAM.INFO.${name}_leases`)) as { state?: { num_subjects?: number } }
-        return state?.num_subjects ?? 0
+        const { state } = (await api(`STREAM.INFO.${name}_leases`, { subjects_filter: `${name}-lease.*.*` })) as {
+          state?: { subjects?: Record<string, number> }
+        }
+        return Object.keys(state?.subjects ?? {}).length
       }
       await waitUntil(async () => (await known()) === 8, { describe: known })
       await one.publishMany(

@@ -113,6 +113,7 @@ export class JetStreamApi {
         `STREAM.MSG.GET.${stream}`,
         query,
         `Reading stream "${stream}"`,
+        ASKING,
       )
       return message
     } catch (error) {

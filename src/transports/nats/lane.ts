@@ -31,7 +31,8 @@ const RUN_OUT_GRACE_MS = 150
 
 interface Arrived {
   readonly delivery: NatsDelivery
-  ready: boolean
+  /** Undefined when there is nothing to wait for. */
+  learning: Promise<void> | undefined
 }
 
 /**
@@ -137,7 +138,8 @@ export class Lane {
       this.#ownFrom = left.delivered.stream_seq
       if (left.num_ack_pending > 0 || this.#unmended) await this.#mend(expired)
     }
-    this.active = this.#open
+    // Cut off in the middle, or begun once more meanwhile: whichever fetching back ends last lets it go on.
+    this.active = this.#open && this.#fetched === undefined
     this.#host.wake()
   }
 
@@ -345,6 +347,8 @@ export class Lane {
   }
 
   #keep(delivery: NatsDelivery): void {
+    // One that comes again has its place before what was stored after it.
+    if (delivery.seq < (this.stash.at(-1)?.seq ?? 0)) this.#unsorted = true
     this.stash.push(delivery)
     this.stashBytes += delivery.bytes
     this.#host.wake()
@@ -363,12 +367,12 @@ export class Lane {
   }
 
   #lookUp(delivery: NatsDelivery): void {
-    const entry: Arrived = { delivery, ready: delivery.known }
+    const entry: Arrived = { delivery, learning: undefined }
     this.#intake.push(entry)
-    if (entry.ready) return
-    void this.#learn(delivery).then(() => {
-      entry.ready = true
-      while (this.#intake[0]?.ready === true) {
+    if (delivery.known) return
+    entry.learning = this.#learn(delivery).then(() => {
+      entry.learning = undefined
+      while (this.#intake.length > 0 && this.#intake[0]?.learning === undefined) {
         const { delivery: first } = this.#intake.shift() as Arrived
         if (!this.#isTooEarly(first)) this.#keep(first)
       }
@@ -458,8 +462,6 @@ export class Lane {
       if (--this.#mends === 0 && (isDone || !this.#open)) {
         this.#unmended = false
         await this.#endFetch()
-        this.active = this.#open
-        this.#host.wake()
       }
     }
   }
@@ -532,24 +534,29 @@ export class Lane {
     this.#fetchTimer = this.#host.session.host.clock.setTimer(delayMs, () => this.#fetchStep?.())
   }
 
-  /** What was gathered takes its place before everything else, in order. */
+  /**
+   * What was gathered takes its place, in order, and the lane goes on; but not before all is known of it, and of what came
+   * before it and waits in the intake. Should fetching back begin once more meanwhile, the end of that one is the end of both.
+   */
   async #endFetch(): Promise<void> {
-    for (;;) {
+    while (this.#mends === 0 && this.#fetched !== undefined) {
       const fetched = this.#fetched
-      if (fetched === undefined) return
       const unknown = fetched.filter(({ known }) => !known)
-      if (unknown.length === 0) {
-        this.#fetched = undefined
-        for (const delivery of fetched) {
-          if (this.#isTooEarly(delivery)) continue
-          this.stash.push(delivery)
-          this.stashBytes += delivery.bytes
-        }
-        this.#unsorted = true
-        return
+      const arrived = this.#intake.map(({ learning }) => learning)
+      if (unknown.length > 0 || arrived.length > 0) {
+        // More may come meanwhile.
+        await Promise.all([...arrived, ...unknown.map((delivery) => this.#learn(delivery))])
+        continue
       }
-      // More may come meanwhile.
-      await Promise.all(unknown.map((delivery) => this.#learn(delivery)))
+      this.#fetched = undefined
+      for (const delivery of fetched) {
+        if (this.#isTooEarly(delivery)) continue
+        this.stash.push(delivery)
+        this.stashBytes += delivery.bytes
+      }
+      this.#unsorted = true
+      this.active = this.#open
+      this.#host.wake()
     }
   }
 

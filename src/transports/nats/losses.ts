@@ -30,6 +30,14 @@ export interface Look {
   readonly last: number
 }
 
+/** The last look at a consumer, and the sequence of the record that keeps it; 0 when there is none. */
+interface LastLook {
+  readonly look: Look | undefined
+  readonly seq: number
+}
+
+const NEVER: LastLook = { look: undefined, seq: 0 }
+
 export interface LossesParts {
   readonly session: Session
   readonly api: JetStreamApi
@@ -41,11 +49,11 @@ export interface LossesParts {
  * Notices messages that were deleted from the stream (by its limits, or by somebody) before the group had seen them. The
  * server does not say so; but what was pending at one look, is not in the stream at the next one, and can't have been
  * delivered in between, is lost for certain. What came and went between two looks is not seen. The last look is kept on the
- * server, so that it outlives the members.
+ * server, so that it outlives the members; whoever replaces it reports what it saw and is lost, so that nobody else does.
  */
 export class Losses {
   readonly #parts: LossesParts
-  readonly #looks = new Map<Lane, Look>()
+  readonly #last = new Map<Lane, LastLook>()
 
   constructor(parts: LossesParts) {
     this.#parts = parts
@@ -53,16 +61,11 @@ export class Losses {
 
   /** A member joins: what the last look of all members saw is compared with what there is now. Never rejects. */
   async begin(lanes: readonly Lane[]): Promise<void> {
-    const { session, records, spec } = this.#parts
+    const { session, spec } = this.#parts
     if (spec.ephemeral) return
     try {
-      await Promise.all(
-        lanes.map(async (lane) => {
-          const look = await readLook(records, lane.consumer)
-          if (look !== undefined) this.#looks.set(lane, look)
-        }),
-      )
-      await this.look(lanes.filter((lane) => this.#looks.has(lane)))
+      await Promise.all(lanes.map((lane) => this.#read(lane)))
+      await this.look(lanes.filter((lane) => this.#lastOf(lane).look !== undefined))
     } catch (error) {
       session.error(error, `looking what became of the messages of "${spec.topic}"`)
     }
@@ -70,14 +73,11 @@ export class Losses {
 
   /** Called now and then. Notes on the way how far the group has settled everything. */
   async look(lanes: readonly Lane[]): Promise<void> {
-    const { api, session, spec } = this.#parts
+    const { session, spec } = this.#parts
     try {
-      const infos = await Promise.all(lanes.map((lane) => api.consumerInfo(lane.stream, lane.consumer)))
-      // After the consumers, so that nothing that they count is missing in it.
-      const streams = new Map<string, StreamInfo>()
-      for (const { stream } of lanes) if (!streams.has(stream)) streams.set(stream, await api.streamInfo(stream))
-      for (const [index, lane] of lanes.entries())
-        await this.#compare(lane, infos[index] as ConsumerInfo, streams.get(lane.stream) as StreamInfo)
+      const overtaken = await this.#lookAt(lanes)
+      // Once more, for what has changed since the other member looked.
+      if (overtaken.length > 0) await this.#lookAt(overtaken)
     } catch (error) {
       // A consumer that is gone is found out by its lane, and put right.
       if (session.ready && !isNotFound(error))
@@ -85,9 +85,24 @@ export class Losses {
     }
   }
 
-  async #compare(lane: Lane, info: ConsumerInfo, stream: StreamInfo): Promise<void> {
+  /** Returns the lanes that another member has looked at since we did. */
+  async #lookAt(lanes: readonly Lane[]): Promise<Lane[]> {
+    const { api } = this.#parts
+    const infos = await Promise.all(lanes.map((lane) => api.consumerInfo(lane.stream, lane.consumer)))
+    // After the consumers, so that nothing that they count is missing in it.
+    const streams = new Map<string, StreamInfo>()
+    for (const { stream } of lanes) if (!streams.has(stream)) streams.set(stream, await api.streamInfo(stream))
+    const overtaken: Lane[] = []
+    for (const [index, lane] of lanes.entries())
+      if (!(await this.#compare(lane, infos[index] as ConsumerInfo, streams.get(lane.stream) as StreamInfo)))
+        overtaken.push(lane)
+    return overtaken
+  }
+
+  /** False when another member has looked since we did. */
+  async #compare(lane: Lane, info: ConsumerInfo, stream: StreamInfo): Promise<boolean> {
     lane.floor = info.ack_floor.stream_seq
-    const before = this.#looks.get(lane)
+    const before = this.#lastOf(lane).look
     const now: Look = {
       identity: lane.identity,
       stream: identityOf(stream),
@@ -97,20 +112,43 @@ export class Losses {
       pending: info.num_pending,
       last: stream.state.last_seq,
     }
-    this.#looks.set(lane, now)
-    if (before?.identity === now.identity && before.pending > 0 && stream.state.first_seq > before.delivered + 1) {
-      const count = await this.#countLost(lane, before)
-      if (count > 0)
-        this.#tell(
-          lane,
-          count,
-          before,
-          'deleted from the stream before the group had seen them (its limits, or a purge)',
-        )
-    }
-    const { records, spec } = this.#parts
     const isNews = now.pending > 0 || (before?.pending ?? 0) > 0 || before?.floor !== now.floor
-    if (isNews && !spec.ephemeral) await records.write(records.lookSubject(lane.consumer), JSON.stringify(now))
+    if (!isNews) return true
+    const mayLack =
+      before?.identity === now.identity && before.pending > 0 && stream.state.first_seq > before.delivered + 1
+    const count = mayLack ? await this.#countLost(lane, before) : 0
+    if (!(await this.#replace(lane, now))) return false
+    if (count > 0)
+      this.#report(
+        lane,
+        count,
+        before,
+        'deleted from the stream before the group had seen them (its limits, or a purge)',
+      )
+    return true
+  }
+
+  #lastOf(lane: Lane): LastLook {
+    return this.#last.get(lane) ?? NEVER
+  }
+
+  async #read(lane: Lane): Promise<string | undefined> {
+    const { records } = this.#parts
+    const record = await records.read(records.lookSubject(lane.consumer))
+    this.#last.set(lane, record === undefined ? NEVER : { look: parseLook(record.text), seq: record.seq })
+    return record?.text
+  }
+
+  /** Puts a look in the place of the last one; false when that was another one than we knew. */
+  async #replace(lane: Lane, look: Look | undefined): Promise<boolean> {
+    const { records, spec } = this.#parts
+    const text = JSON.stringify({ ...look, by: spec.consumerId })
+    const { seq } = this.#lastOf(lane)
+    const stored = spec.ephemeral ? 0 : await records.write(records.lookSubject(lane.consumer), text, seq)
+    // Ours may have been stored without an answer.
+    if (stored === undefined) return (await this.#read(lane)) === text
+    this.#last.set(lane, { look, seq: stored })
+    return true
   }
 
   /** Of what was pending at that look: neither in the stream any more, nor delivered since, if each delivery was of another one. */
@@ -141,15 +179,31 @@ export class Losses {
     return info.num_pending
   }
 
-  /** The stream was deleted, with what the lane had not read, and with so many that were here and not settled. */
-  streamGone(lane: Lane, held: number): void {
-    const before = this.#looks.get(lane)
-    this.#looks.delete(lane)
-    const count = held + (before?.pending ?? 0)
-    if (count > 0) this.#tell(lane, count, before, 'their stream was deleted')
+  /**
+   * The stream was deleted, with what the group had not read, and with so many that were here and not settled. Never
+   * rejects.
+   */
+  async streamGone(lane: Lane, held: number): Promise<void> {
+    const before = this.#lastOf(lane).look
+    let count = held
+    try {
+      if (before !== undefined && (await this.#takeAway(lane))) count += before.pending
+    } catch (error) {
+      // Rather twice than never.
+      count += before?.pending ?? 0
+      this.#parts.session.error(error, `looking what became of the messages of "${this.#parts.spec.topic}"`)
+    }
+    if (count > 0) this.#report(lane, count, before, 'their stream was deleted')
   }
 
-  #tell(lane: Lane, count: number, before: Look | undefined, reason: string): void {
+  /** False when another member has done so, or looked at the new stream already. */
+  async #takeAway(lane: Lane): Promise<boolean> {
+    if (await this.#replace(lane, undefined)) return true
+    // All records may have been lost with the messages.
+    return this.#lastOf(lane) === NEVER && (await this.#replace(lane, undefined))
+  }
+
+  #report(lane: Lane, count: number, before: Look | undefined, reason: string): void {
     const { name, events } = this.#parts.session.host
     const { topic, group } = this.#parts.spec
     const position = before === undefined ? undefined : positionOf(lane.stream, before.delivered + 1)

@@ -23,6 +23,10 @@ const PORTION = 100
 const LOOK_AGAIN_MS = 15_000
 /** An answer to a request without waiting comes at once. */
 const ANSWER_TIMEOUT_MS = 5_000
+/** A message that could not be dead-lettered is tried again after that. */
+const TRY_AGAIN_MS = 60_000
+const TRY_AGAIN = Buffer.from(`-NAK {"delay": ${TRY_AGAIN_MS * NANOS}}`)
+const DONE = new Uint8Array(0)
 
 interface Taken {
   readonly reply: string
@@ -133,9 +137,26 @@ export class MaxDeliveries implements SessionPart {
       const taken = await this.#portion()
       if (taken.length === PORTION) this.#again = true
       for (const { reply, advisory } of taken) {
-        await this.#bury(advisory)
-        session.outbox.publish(reply, '', new Uint8Array(0))
+        const isBuried = await this.#tryToBury(advisory)
+        // Without a connection, what is left of the portion comes again when its ack wait is over.
+        if (!session.ready || this.#closed) return
+        session.outbox.publish(reply, '', isBuried ? DONE : TRY_AGAIN)
       }
+    }
+  }
+
+  /** One that can't be dead-lettered holds up no other. */
+  async #tryToBury(advisory: Advisory): Promise<boolean> {
+    try {
+      await this.#bury(advisory)
+      return true
+    } catch (error) {
+      const { stream_seq: seq, stream, deliveries } = advisory
+      this.#parts.session.error(
+        error,
+        `dead-lettering message ${seq} of stream "${stream}", which was delivered ${deliveries} times`,
+      )
+      return false
     }
   }
 
@@ -158,7 +179,7 @@ export class MaxDeliveries implements SessionPart {
     // The end of a portion: there is no more.
     if (message.status > 0) return this.#portionDone?.()
     const advisory = parseAdvisory(message.text)
-    if (advisory === undefined) this.#parts.session.outbox.publish(message.reply, '', new Uint8Array(0))
+    if (advisory === undefined) this.#parts.session.outbox.publish(message.reply, '', DONE)
     else if (this.#taken.push({ reply: message.reply, advisory }) >= PORTION) this.#portionDone?.()
   }
 

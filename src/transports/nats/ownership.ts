@@ -47,6 +47,8 @@ class Unit {
   readonly subject: string
   mine = false
   releasing = false
+  /** Nothing of it is here any more, and its record is about to say so: no renewal may follow. */
+  freeing = false
   /** It was ours when the connection was lost, and we know of nobody who had it since. */
   wasMine = false
   /** Of the last record that we know; 0 for none. */
@@ -227,25 +229,27 @@ export class Ownership implements MembersHost {
   }
 
   async #renew(unit: Unit): Promise<void> {
+    const isOver = (): boolean => !unit.mine || unit.freeing
+    if (isOver()) return
     const sentAt = this.#now()
     try {
       const seq = await this.#write(unit, false)
-      if (!unit.mine) return
+      if (isOver()) return
       if (seq !== undefined) return this.#hold(unit, seq, sentAt)
       // Our last renewal may have got through without its answer.
       const record = await this.#host.records.readLease(unit.subject)
-      if (!unit.mine) return
+      if (isOver()) return
       if (record === undefined) {
         // The server was restarted, and has forgotten all leases. Nobody else takes it for as long as a lease lasts.
         unit.seq = 0
         const again = await this.#write(unit, false)
-        if (unit.mine && again !== undefined) this.#hold(unit, again, sentAt)
+        if (!isOver() && again !== undefined) this.#hold(unit, again, sentAt)
       } else if (parseLease(record)?.owner === this.#host.memberId) {
         // That one counts from when it was written, which we don't know: this one from now.
         unit.seq = record.seq
         const againAt = this.#now()
         const again = await this.#write(unit, false)
-        if (unit.mine && again !== undefined) this.#hold(unit, again, againAt)
+        if (!isOver() && again !== undefined) this.#hold(unit, again, againAt)
       } else this.#lose(unit, 'another member has taken the partition')
     } catch (error) {
       this.#blame(error)
@@ -256,8 +260,10 @@ export class Ownership implements MembersHost {
     try {
       const record = await this.#host.records.readLease(unit.subject)
       if (unit.mine || (record?.seq ?? 0) === unit.seq) return
+      // A record that we knew and that is gone: the server has lost it, and whoever owns the partition goes by it still.
+      if (record === undefined) unit.lease = { owner: '', leaseMs: this.#host.leaseMs, free: false }
+      else unit.lease = parseLease(record)
       unit.seq = record?.seq ?? 0
-      unit.lease = record === undefined ? undefined : parseLease(record)
       if (unit.lease !== undefined && unit.lease.owner !== this.#host.memberId) unit.wasMine = false
       unit.seenAt = this.#now()
     } catch (error) {
@@ -266,8 +272,9 @@ export class Ownership implements MembersHost {
   }
 
   #isFree({ lease, seenAt, wasMine }: Unit): boolean {
+    if (wasMine) return true
     // A server that was restarted has forgotten who has it; whoever that is goes by the lease that it had.
-    if (lease === undefined) return wasMine || this.#host.leasesLostMs > this.#host.leaseMs + GRACE_MS
+    if (lease === undefined) return this.#host.leasesLostMs > this.#host.leaseMs + GRACE_MS
     // Our own, from before it ran out: nobody has it.
     if (lease.free || lease.owner === this.#host.memberId) return true
     return this.#now() - seenAt > lease.leaseMs + GRACE_MS
@@ -283,6 +290,7 @@ export class Ownership implements MembersHost {
       unit.mine = true
       unit.wasMine = false
       unit.releasing = false
+      unit.freeing = false
       this.#hold(unit, seq, sentAt)
       this.#host.acquire(unit.name, expired)
     } catch (error) {
@@ -297,8 +305,7 @@ export class Ownership implements MembersHost {
         try {
           await this.#host.release(unit.name)
           if (!unit.mine || this.#closed) return undefined
-          await this.#free(unit)
-          return unit.name
+          return (await this.#free(unit)) ? unit.name : undefined
         } catch (error) {
           this.#blame(error)
           // Nobody reads it here any more; renewing it would keep it from everybody.
@@ -311,16 +318,29 @@ export class Ownership implements MembersHost {
     if (revoked.length > 0) this.#host.changed([], revoked)
   }
 
-  async #free(unit: Unit): Promise<void> {
+  /** False when it was lost meanwhile. */
+  async #free(unit: Unit): Promise<boolean> {
     const formerMs = this.#host.formerMs(unit.name)
-    const seq = await this.#write(unit, true, formerMs)
+    unit.freeing = true
+    let seq = await this.#write(unit, true, formerMs)
+    while (seq === undefined && unit.freeing) {
+      // A renewal that was on its way came first, or this very record was stored without an answer.
+      const record = await this.#host.records.readLease(unit.subject)
+      const lease = record === undefined ? undefined : parseLease(record)
+      if (record === undefined || lease?.owner !== this.#host.memberId || lease.free) break
+      unit.seq = record.seq
+      seq = await this.#write(unit, true, formerMs)
+    }
+    if (!unit.freeing) return false
     unit.mine = false
     unit.releasing = false
+    unit.freeing = false
     unit.seq = seq ?? 0
     unit.lease = { owner: this.#host.memberId, leaseMs: this.#host.leaseMs, free: formerMs === 0 }
     unit.seenAt = this.#now()
     // Each as soon as it can be had; whoever hears it looks.
     if (!this.#closed) this.#members.tell('free')
+    return true
   }
 
   /** With `formerMs`, it is not free before that is over: messages may vanish until then. */
@@ -341,6 +361,7 @@ export class Ownership implements MembersHost {
   #lose(unit: Unit, reason: string): void {
     unit.mine = false
     unit.releasing = false
+    unit.freeing = false
     unit.wasMine = !this.#host.session.ready
     // Whoever has it now is looked up in the next round; until then nothing is known.
     unit.seq = 0

@@ -44,14 +44,19 @@ export class PublishBatch {
     this.#done = done
   }
 
-  /** Index of the next message to send; undefined when all are sent or settled. */
-  nextUnsent(): number | undefined {
+  /** Index of the next message to send; undefined when all that may be sent are sent or settled. */
+  nextUnsent(mayBeSent: (message: OutgoingMessage) => boolean): number | undefined {
     while (this.#next < this.messages.length) {
       const state = this.#states[this.#next] as number
-      if (state <= REWOUND) return this.#next
+      if (state <= REWOUND && mayBeSent(this.messages[this.#next] as OutgoingMessage)) return this.#next
       this.#next++
     }
     return undefined
+  }
+
+  /** What could not be sent may be sent now. */
+  restart(): void {
+    this.#next = 0
   }
 
   sent(index: number, at: number): void {
@@ -72,7 +77,7 @@ export class PublishBatch {
 
   /** Whatever has no answer is to be sent again. */
   rewind(): void {
-    this.#next = 0
+    this.restart()
     this.oldestSentAt = Infinity
     for (let index = 0; index < this.#states.length; index++)
       if (this.#states[index] === SENT) this.#states[index] = REWOUND

@@ -37,6 +37,12 @@ export class JetStreamPublisher implements SessionPart {
   readonly #batches = new Map<number, PublishBatch>()
   /** Those with messages that were not sent (again) yet, in order. */
   #queue: PublishBatch[] = []
+  /**
+   * Topics for which nobody listened. A stream that comes back in the middle of a burst would store the second half of it
+   * before the first: so one message goes ahead of the others of its topic. True while it is on its way.
+   */
+  readonly #held = new Map<string, boolean>()
+  readonly #mayBeSent = ({ topic }: OutgoingMessage): boolean => this.#held.size === 0 || this.#held.get(topic) !== true
   #nextBatch = 1
   #inFlight = 0
   #bytesInFlight = 0
@@ -98,7 +104,7 @@ export class JetStreamPublisher implements SessionPart {
     ) {
       const batch = this.#queue[0]
       if (batch === undefined) return
-      const index = batch.nextUnsent()
+      const index = batch.nextUnsent(this.#mayBeSent)
       if (index === undefined) {
         this.#queue.shift()
         continue
@@ -123,6 +129,7 @@ export class JetStreamPublisher implements SessionPart {
     )
     if (bytes > maxPayload) return batch.settle(index, { error: tooLarge(message, bytes, maxPayload) })
     batch.sent(index, this.#session.host.clock.monotonic())
+    if (this.#held.has(message.topic)) this.#held.set(message.topic, true)
     this.#inFlight++
     this.#bytesInFlight += message.body.byteLength
   }
@@ -164,6 +171,7 @@ export class JetStreamPublisher implements SessionPart {
     this.#lastAnswerAt = this.#session.host.clock.monotonic()
     const message = batch.messages[index] as OutgoingMessage
     this.#arrived(message)
+    this.#release(message)
     const stream = this.#topology.streamOf(isDeadLetterTopic(message.topic))
     batch.settle(index, { position: positionOf(stream, seq) })
     if (this.#queue.length > 0) this.#pumpSoon()
@@ -175,12 +183,14 @@ export class JetStreamPublisher implements SessionPart {
     const passing =
       error === undefined || error.code === 503 || error.code === 429 || error.errCode === ERR.tooManyRequests
     // "maximum messages exceeded" and the like also come as 503, and do not pass by themselves.
+    const message = batch.messages[index] as OutgoingMessage
     if (passing && !(error !== undefined && /maximum|exceeded|insufficient/i.test(error.description))) {
+      this.#held.set(message.topic, false)
       this.#sendAllAgain()
       return
     }
-    const message = batch.messages[index] as OutgoingMessage
     this.#arrived(message)
+    this.#release(message)
     const { topic } = message
     if (error !== undefined) {
       this.#isRefused = true
@@ -206,8 +216,23 @@ export class JetStreamPublisher implements SessionPart {
     this.#bytesInFlight -= message.body.byteLength
   }
 
+  /** The stream of a topic is there: what waits of it may go. An answer to the burst that was refused says nothing yet. */
+  #release({ topic }: OutgoingMessage): void {
+    if (this.#held.size === 0 || this.#again !== undefined || !this.#held.delete(topic)) return
+    this.#restart()
+  }
+
+  #restart(): void {
+    this.#queue = [...this.#batches.values()]
+    for (const batch of this.#queue) batch.restart()
+  }
+
   #freed(gone: readonly OutgoingMessage[]): void {
-    for (const message of gone) this.#arrived(message)
+    for (const message of gone) {
+      this.#arrived(message)
+      if (this.#held.has(message.topic)) this.#held.set(message.topic, false)
+    }
+    if (this.#held.size > 0) this.#restart()
     this.#pumpSoon()
   }
 
@@ -232,6 +257,7 @@ export class JetStreamPublisher implements SessionPart {
   #resend(): void {
     this.#inFlight = 0
     this.#bytesInFlight = 0
+    for (const topic of this.#held.keys()) this.#held.set(topic, false)
     this.#queue = [...this.#batches.values()]
     for (const batch of this.#queue) batch.rewind()
     this.#pump()

@@ -18,6 +18,11 @@ export interface StreamWish {
 const isOn = (value: unknown): boolean => value === true
 const isLimit = (value: unknown): value is number => typeof value === 'number' && value > 0
 
+/** A stream deletes what it holds before another one would. */
+export function keepsForLess(config: StreamConfig, wanted: StreamConfig): boolean {
+  return isLimit(config.max_age) && (wanted.max_age === 0 || config.max_age < wanted.max_age)
+}
+
 /** What is wrong with a stream that is there already: settings under which messages or records would vanish without a word. */
 export function streamProblems(config: StreamConfig, wish: StreamWish): Problem[] {
   const { role, wanted, isAgeGiven, consumers, native } = wish
@@ -48,7 +53,7 @@ export function streamProblems(config: StreamConfig, wish: StreamWish): Problem[
     ],
     [
       'max_age',
-      isAgeGiven && isLimit(config.max_age) && (wanted.max_age === 0 || config.max_age < wanted.max_age),
+      isAgeGiven && keepsForLess(config, wanted),
       `messages would be deleted before the time that was asked for (${wanted.max_age === 0 ? 'no limit' : `${wanted.max_age} ns`})`,
     ],
     [

@@ -312,7 +312,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     this.#confirmations.forget((delivery) => delivery.lane === lane, reason)
     // Some of what we hold may have come from the new one already, before we knew of it.
     const held = lane.lose(reason)
-    if (streamGone) this.#losses.streamGone(lane, held.length)
+    if (streamGone) void this.#losses.streamGone(lane, held.length)
     if (!this.session.ready) return true
     if (lane.shared) for (const { reply } of held) this.session.outbox.publish(reply, '', NAK)
     await lane.up()

@@ -4,7 +4,7 @@ import { identityOf, marked } from './identity.ts'
 import type { DirectRecord, JetStreamApi } from './jetstream-api.ts'
 import type { StreamConfig, StreamInfo } from './jetstream-types.ts'
 import type { Session, SessionPart } from './session.ts'
-import { streamProblems } from './stream-problems.ts'
+import { keepsForLess, streamProblems } from './stream-problems.ts'
 import type { StreamRole } from './stream-problems.ts'
 import { writeRecord } from './state-records.ts'
 import type { Subjects } from './subjects.ts'
@@ -45,6 +45,7 @@ export class Topology implements SessionPart {
   /** What each stream is known by: something else means that it is another stream. */
   readonly #identities = new Map<string, string>()
   #ensuring: Promise<void> | undefined
+  /** When the server lost the leases (monotonic ms), as far as we know. */
   #leasesLostAt = -Infinity
   /** How long the stream keeps a message, in ms; undefined for ever. */
   maxAgeMs: number | undefined
@@ -136,6 +137,8 @@ export class Topology implements SessionPart {
     const dead = await this.#ensureStream(this.#deadLetterConfig(), 'deadLetters', found)
     const leases = await this.#ensureLeases(main, found)
     this.#tellDrift(main)
+    this.#reportShortRetention(main, this.#mainConfig(), 'maxAgeMs')
+    this.#reportShortRetention(dead, this.#deadLetterConfig(), 'deadLetterMaxAgeMs')
     this.#tellFewerReplicas(main, [state, dead, leases])
   }
 
@@ -200,16 +203,33 @@ export class Topology implements SessionPart {
       )
     }
     this.#refuse(info, config, 'state')
+    const began = await this.#leasesBegan(info)
     const before = this.#identities.get(this.leases)
-    const identity = identityOf(info)
+    const identity = began === undefined ? (before ?? identityOf(info)) : `${identityOf(info)} ${began}`
     this.#identities.set(this.leases, identity)
     if (before === identity) return info
-    const made = Date.parse(info.created)
+    const made = Date.parse(began ?? info.created)
     // The server's clock against the server's, and roughly against ours.
     const isLater = made - Date.parse(main.created) > TOGETHER_MS
     const isYoung = isMade || Math.abs(this.#session.host.clock.now() - made) < YOUNG_MS
     if (before !== undefined || (isLater && isYoung)) this.#leasesLostAt = this.#session.host.clock.monotonic()
     return info
+  }
+
+  /**
+   * When the first record was stored. In a cluster, a stream in memory is the same one after all nodes were restarted, and
+   * empty: whoever finds it so leaves a mark. Undefined when the mark has gone by its age.
+   */
+  async #leasesBegan({ state }: StreamInfo): Promise<string | undefined> {
+    const subject = `${this.#subjects.leases}.began`
+    try {
+      // Should another one be faster, its mark counts.
+      if (state.last_seq === 0) await writeRecord(this.#session, subject, '', 0)
+    } catch (error) {
+      // No lease can be stored either, which is reported where one has to be.
+      if (!(error instanceof JetStreamError) && !AuthorizationError.is(error)) throw error
+    }
+    return (await this.#api.message(this.leases, { last_by_subj: subject }))?.time
   }
 
   #refuse({ config }: StreamInfo, wanted: StreamConfig, role: StreamRole): void {
@@ -420,6 +440,17 @@ export class Topology implements SessionPart {
         'nats-stream-drift',
         `stream "${this.name}" differs from the options and is used as it is (durations in ns): ${drift.join('; ')}`,
       )
+  }
+
+  /** An age that was asked for is refused when the stream has a shorter one; here somebody relies on the default. */
+  #reportShortRetention({ config }: StreamInfo, wanted: StreamConfig, option: string): void {
+    const { native } = this.#session.options
+    if (!keepsForLess(config, wanted) || (config.name === this.name && 'max_age' in (native.stream ?? {}))) return
+    const usual = wanted.max_age === 0 ? 'never' : `${wanted.max_age / MS} ms`
+    this.#session.warning(
+      'nats-stream-drift',
+      `stream "${config.name}" deletes messages after ${config.max_age / MS} ms, handled or not, sooner than the default (${usual}): set stream.${option} to that if it is meant, or change the stream (nats stream edit)`,
+    )
   }
 
   /** All are needed to handle messages: one that dies with its node stops the groups, however many copies the messages have. */

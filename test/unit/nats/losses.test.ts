@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'vitest'
+import type { ConsumerInfo, StreamInfo } from '../../../src/transports/nats/jetstream-types.ts'
+import type { Lane } from '../../../src/transports/nats/lane.ts'
+import { Losses } from '../../../src/transports/nats/losses.ts'
+import type { LossesParts } from '../../../src/transports/nats/losses.ts'
+import type { StateRecord } from '../../../src/transports/nats/state-records.ts'
+
+/** A stream with one consumer, the records of its group, and what its members reported. */
+class Bench {
+  /** Sequences that the stream holds. */
+  first = 1
+  last = 10
+  /** The consumer has delivered and settled everything up to here. */
+  delivered = 0
+  readonly counts: number[] = []
+  #record: StateRecord | undefined
+  #seq = 0
+
+  member(consumerId: string): { readonly losses: Losses; readonly lane: Lane } {
+    const api = {
+      consumerInfo: () => Promise.resolve(this.#consumer()),
+      streamInfo: () => Promise.resolve(this.#stream()),
+      createConsumer: (_stream: string, _name: string, { opt_start_seq: start }: { opt_start_seq: number }) =>
+        Promise.resolve({ num_pending: Math.max(0, this.last - Math.max(this.first, start) + 1) }),
+      deleteConsumer: () => Promise.resolve(true),
+    }
+    const records = {
+      lookSubject: () => 'look',
+      read: () => Promise.resolve(this.#record),
+      write: (_subject: string, text: string, expected?: number) => {
+        if (expected !== undefined && (this.#record?.seq ?? 0) !== expected) return Promise.resolve(undefined)
+        this.#record = { seq: ++this.#seq, time: 0, text }
+        return Promise.resolve(this.#seq)
+      },
+    }
+    const session = {
+      ready: true,
+      host: {
+        name: 'nats',
+        events: { emit: (_: string, { count }: { count: number }) => void this.counts.push(count) },
+      },
+      error: (error: unknown) => assert.fail(String(error)),
+    }
+    const spec = { topic: 'orders', group: 'g', ephemeral: false, consumerId }
+    const losses = new Losses({ session, api, records, spec } as unknown as LossesParts)
+    const lane = { stream: 's', consumer: 'c', identity: '#1', plan: { filter: 'f' } } as unknown as Lane
+    return { losses, lane }
+  }
+
+  /** Everything that is kept on the server is lost. */
+  forget(): void {
+    this.#record = undefined
+    this.#seq = 0
+  }
+
+  #consumer(): ConsumerInfo {
+    const { delivered } = this
+    return {
+      ack_floor: { stream_seq: delivered },
+      delivered: { stream_seq: delivered, consumer_seq: delivered },
+      num_pending: Math.max(0, this.last - Math.max(delivered, this.first - 1)),
+    } as ConsumerInfo
+  }
+
+  #stream(): StreamInfo {
+    return {
+      config: {},
+      created: '2026-01-01T00:00:00.000000000Z',
+      state: { first_seq: this.first, last_seq: this.last },
+    } as unknown as StreamInfo
+  }
+}
+
+describe('a loss is reported once', () => {
+  test('when the lane is with another member while messages are deleted, and comes back', async () => {
+    const bench = new Bench()
+    const [one, two] = [bench.member('one'), bench.member('two')]
+    await one.losses.look([one.lane])
+    await two.losses.begin([two.lane])
+    bench.first = 5
+    // From here on it is read by the other one.
+    await two.losses.look([two.lane])
+    assert.deepEqual(bench.counts, [4])
+    await one.losses.look([one.lane])
+    assert.deepEqual(bench.counts, [4])
+    bench.first = 7
+    await one.losses.look([one.lane])
+    assert.deepEqual(bench.counts, [4, 2])
+  })
+
+  test('when a member joins and looks before the owner does', async () => {
+    const bench = new Bench()
+    const [one, two] = [bench.member('one'), bench.member('two')]
+    await one.losses.look([one.lane])
+    bench.first = 5
+    await two.losses.begin([two.lane])
+    await one.losses.look([one.lane])
+    assert.deepEqual(bench.counts, [4])
+  })
+
+  test('when all members read the lane', async () => {
+    const bench = new Bench()
+    const members = ['one', 'two', 'three'].map((id) => bench.member(id))
+    for (const { losses, lane } of members) await losses.look([lane])
+    bench.first = 3
+    for (const { losses, lane } of members) await losses.look([lane])
+    assert.deepEqual(bench.counts, [2])
+  })
+
+  for (const isForgotten of [false, true])
+    test(`when the stream is deleted${isForgotten ? ', and all records with it' : ''}`, async () => {
+      const bench = new Bench()
+      const members = ['one', 'two', 'three'].map((id) => bench.member(id))
+      for (const { losses, lane } of members) await losses.begin([lane])
+      for (const { losses, lane } of members) await losses.look([lane])
+      if (isForgotten) bench.forget()
+      for (const { losses, lane } of members) await losses.streamGone(lane, 0)
+      assert.deepEqual(bench.counts, [10])
+    })
+})
