@@ -292,8 +292,8 @@ export class Engine {
   }
 
   #armDue(): void {
-    if (this.#store.members.size === 0) return
-    const at = this.#store.due.next()
+    // Nothing is brought out for nobody; the next subscription looks again.
+    const at = this.#store.members.size === 0 ? Infinity : this.#store.due.next()
     if (at === this.#dueAt && this.#dueTimer !== undefined) return
     this.#dueAt = at
     clearTimeout(this.#dueTimer)
