@@ -3,6 +3,7 @@ import type { OutgoingMessage } from '../../src/core/message.ts'
 import { Engine } from '../../src/transports/sqlite/engine.ts'
 import { StoredReader, toColumns } from '../../src/transports/sqlite/mapping.ts'
 import { resolveSqliteOptions } from '../../src/transports/sqlite/options.ts'
+import type { SqliteOptions } from '../../src/transports/sqlite/options.ts'
 import { machineTime } from '../../src/transports/sqlite/owners.ts'
 import type { Command, Reply, SubscribeSpec } from '../../src/transports/sqlite/protocol.ts'
 import type { StoreClock } from '../../src/transports/sqlite/store.ts'
@@ -22,10 +23,10 @@ export class TestEngine {
   #lastCall = 0
   #closed = false
 
-  constructor(path: string) {
+  constructor(path: string, given: Omit<SqliteOptions, 'path'> = {}) {
     const clock: StoreClock = { now: () => this.now, machine: machineTime }
     // Long leases keep the heartbeat out of the way.
-    const options = resolveSqliteOptions({ path, leaseMs: 600_000, busyTimeoutMs: 50, retention: false })
+    const options = resolveSqliteOptions({ path, leaseMs: 600_000, busyTimeoutMs: 50, retention: false, ...given })
     const hear = (replies: readonly Reply[]): void => {
       for (const reply of replies) {
         this.replies.push(reply)

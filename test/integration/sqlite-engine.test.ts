@@ -2,7 +2,7 @@ import { expect, test, vi } from 'vitest'
 import { Database } from '../../src/transports/sqlite/database.ts'
 import { waitUntil } from '../../src/testing/wait-until.ts'
 import { credit, publish, subscribe, TestEngine, turns } from './sqlite-engine-harness.ts'
-import { defer, newFile, outgoing } from './sqlite-harness.ts'
+import { defer, newFile, outgoing, query } from './sqlite-harness.ts'
 
 test('rests when something becomes due after its last consumer has left, and hands it to the next one', async () => {
   const engine = new TestEngine(newFile())
@@ -22,4 +22,27 @@ test('rests when something becomes due after its last consumer has left, and han
   engine.push(credit(2, 10))
   await waitUntil(() => engine.delivered(2).length > 0)
   expect(engine.delivered(2)).toEqual(['later'])
+})
+
+test('forgets a topic that it saw in a transaction that was rolled back', async () => {
+  const path = newFile()
+  const engine = new TestEngine(path, { native: { pragmas: { max_page_count: 100 } } })
+  await engine.ask(subscribe(1, { topic: '>', group: 'before' }))
+  // The last one fails the transaction of all three, and each is done again by itself.
+  const answers = await engine.ask(
+    publish(outgoing('a', { id: 'of-a' })),
+    subscribe(2, { topic: '*', group: 'beside' }),
+    publish(outgoing('a', { body: new Uint8Array(1_000_000) })),
+  )
+  expect(answers.map(({ kind }) => kind)).toEqual(['published', 'done', 'failed'])
+  expect(query(path, 'SELECT id FROM messages WHERE topic_id NOT IN (SELECT id FROM topics)')).toEqual([])
+  await engine.ask(publish(outgoing('b', { id: 'of-b' })))
+  for (const sub of [1, 2]) {
+    engine.push(credit(sub, 10))
+    await waitUntil(() => engine.delivered(sub).length === 2, { describe: () => engine.delivered(sub).join() })
+    expect(engine.delivered(sub)).toEqual(['of-a', 'of-b'])
+  }
+  const read = { method: 'read', topic: 'b', after: 0, limit: 10 } as const
+  const [answer] = await engine.ask({ kind: 'admin', request: read })
+  expect(answer).toMatchObject({ value: { columns: { ids: ['of-b'] } } })
 })

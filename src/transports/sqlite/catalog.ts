@@ -34,6 +34,16 @@ export class Catalog {
     return this.#byName.values()
   }
 
+  /** All topics that the transaction sees. New ones are known here only when it has succeeded: it may have made them itself. */
+  allIn(tx: Tx): Topic[] {
+    const fresh: Topic[] = []
+    for (const topic of this.#since(this.#refreshedTo)) if (!this.#byId.has(topic.id)) fresh.push(topic)
+    tx.after(() => {
+      for (const topic of fresh) this.#add(topic)
+    })
+    return [...this.#byName.values(), ...fresh]
+  }
+
   byId(id: number): Topic | undefined {
     return this.#byId.get(id)
   }
@@ -62,12 +72,16 @@ export class Catalog {
     return found === undefined ? undefined : { id: found[0] as number, name }
   }
 
-  /** Looks for topics that other processes have made. */
+  /** Looks for topics that other processes have made; outside of transactions, whose own may still be undone. */
   refresh(): void {
-    for (const row of this.#newer.rows(this.#refreshedTo)) {
-      this.#refreshedTo = row[0] as number
-      this.#add({ id: this.#refreshedTo, name: row[1] as string })
+    for (const topic of this.#since(this.#refreshedTo)) {
+      this.#refreshedTo = topic.id
+      this.#add(topic)
     }
+  }
+
+  #since(id: number): Topic[] {
+    return this.#newer.rows(id).map((row) => ({ id: row[0] as number, name: row[1] as string }))
   }
 
   #add(topic: Topic): void {
