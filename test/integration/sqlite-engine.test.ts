@@ -1,7 +1,9 @@
+import { DatabaseSync } from 'node:sqlite'
 import { expect, test, vi } from 'vitest'
 import { Database } from '../../src/transports/sqlite/database.ts'
 import { waitUntil } from '../../src/testing/wait-until.ts'
-import { credit, publish, subscribe, TestEngine, turns } from './sqlite-engine-harness.ts'
+import { OUTCOME } from '../../src/transports/sqlite/protocol.ts'
+import { credit, publish, settle, subscribe, TestEngine, turns } from './sqlite-engine-harness.ts'
 import { defer, newFile, outgoing, query } from './sqlite-harness.ts'
 
 test('rests when something becomes due after its last consumer has left, and hands it to the next one', async () => {
@@ -45,4 +47,25 @@ test('forgets a topic that it saw in a transaction that was rolled back', async 
   const read = { method: 'read', topic: 'b', after: 0, limit: 10 } as const
   const [answer] = await engine.ask({ kind: 'admin', request: read })
   expect(answer).toMatchObject({ value: { columns: { ids: ['of-b'] } } })
+})
+
+test('hands out a key again when its group is moved before a failed outcome could be given back', async () => {
+  const path = newFile()
+  const engine = new TestEngine(path)
+  await engine.ask(
+    subscribe(1),
+    publish(outgoing('a', { id: 'first', key: 'k' }), outgoing('a', { id: 'next', key: 'k' })),
+  )
+  engine.push(credit(1, 1))
+  await waitUntil(() => engine.delivered(1).length === 1)
+  const db = new DatabaseSync(path)
+  defer(() => db.close())
+  db.exec('BEGIN IMMEDIATE')
+  const [settled] = await engine.ask(settle(1, [1], OUTCOME.ack))
+  expect(settled).toMatchObject({ failures: [{ error: { sqlite: 5 } }] })
+  db.exec('COMMIT')
+  await engine.ask({ kind: 'admin', request: { method: 'seek', topic: 'a', group: 'g', to: 'earliest' } })
+  engine.push(credit(1, 10))
+  await waitUntil(() => engine.delivered(1).length === 3, { describe: () => engine.delivered(1).join() })
+  expect(engine.delivered(1)).toEqual(['first', 'first', 'next'])
 })

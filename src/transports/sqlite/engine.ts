@@ -240,10 +240,7 @@ export class Engine {
   #giveBack(member: Member, command: SettleCommand, indexes: readonly number[]): void {
     if (indexes.length === 0) return
     const { settling } = this.#store
-    settling.abandon(
-      member,
-      indexes.map((index) => command.tokens[index] as number),
-    )
+    for (const index of indexes) member.abandon(command.tokens[index] as number)
     const task: Task = {
       durable: false,
       weight: indexes.length,
