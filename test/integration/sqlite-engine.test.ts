@@ -69,3 +69,13 @@ test('hands out a key again when its group is moved before a failed outcome coul
   await waitUntil(() => engine.delivered(1).length === 3, { describe: () => engine.delivered(1).join() })
   expect(engine.delivered(1)).toEqual(['first', 'first', 'next'])
 })
+
+test('refuses to seat a subscription twice', async () => {
+  const engine = new TestEngine(newFile())
+  const first = await engine.ask(subscribe(1))
+  const second = await engine.ask(subscribe(1))
+  expect([...first, ...second]).toMatchObject([
+    { kind: 'done' },
+    { kind: 'failed', error: { message: expect.stringContaining('has subscribed before') } },
+  ])
+})

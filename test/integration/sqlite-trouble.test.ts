@@ -298,6 +298,29 @@ describe('a database thread that dies', () => {
     await paused.take(4)
   })
 
+  test('seats a consumer once that subscribes while the others are seated again', async () => {
+    const { transport, events } = await open(newFile())
+    await store(
+      transport,
+      many(2, 'late', (index) => ({ id: `l${index}` })),
+    )
+    for (let count = 0; count < 5; count++) await read(transport, 'a', `g${count}`)
+    const reconnected = events.once('reconnect')
+    transport.thread!.send({ kind: 'publish', call: -1, batch: undefined } as unknown as Command)
+    await transport.publish([outgoing('a')])
+    while (transport.thread === undefined) await new Promise((resolve) => setImmediate(resolve))
+    const late = await read(transport, 'late', 'g')
+    late.request(1)
+    await late.take(1)
+    await reconnected
+    expect(await transport.admin.groups('late')).toMatchObject([{ members: 1, inFlight: 1 }])
+    expect(await late.ack(...late.received)).toEqual([])
+    late.request(1)
+    expect(await late.ack((await late.take(2))[1]!)).toEqual([])
+    expect(late.ids()).toEqual(['l0', 'l1'])
+    expect(await lagOf(transport, 'late', 'g')).toBe(0)
+  })
+
   test('can be closed while it is being started again', async () => {
     const { transport } = await open(newFile())
     transport.thread!.send({ kind: 'publish', call: -1, batch: undefined } as unknown as Command)

@@ -246,11 +246,13 @@ export class SqliteTransport implements Transport, ThreadListener {
   }
 
   async #restart(host: TransportHost): Promise<void> {
+    // What subscribes from here on asks the new thread by itself.
+    const before = [...this.#subscriptions.values()]
     await this.#start()
     const { thread } = this
     if (thread === undefined) return
     try {
-      for (const subscription of this.#subscriptions.values()) {
+      for (const subscription of before) {
         if (subscription.ended) continue
         // Its group has its place already; a broadcast one that went with the thread goes on with what comes now.
         await thread.ask({ kind: 'subscribe', sub: subscription.sub, spec: { ...subscription.spec, from: 'latest' } })
