@@ -89,7 +89,8 @@ export class SqliteSubscription implements TransportSubscription {
     const { maxMessageBytes, path, thread } = this.#host
     for (let index = 0; index < batch.length; index++) {
       const { delivery, outcome } = batch[index] as Settlement & { readonly delivery: SqliteDelivery }
-      if (!this.#outstanding.has(delivery.token)) {
+      // Another thread may have given the same number to another delivery.
+      if (this.#outstanding.get(delivery.token) !== delivery) {
         failures.push({ index, error: delivery.lost ? toSettlementError(undefined, path) : settledBefore() })
         continue
       }

@@ -229,8 +229,12 @@ export class SqliteTransport implements Transport, ThreadListener {
     if (this.#downSince - this.#upSince > RESTART_MAX_MS) this.#restarts = 0
     host.events.emit('error', { transport: host.name, error, doing: 'running the database thread' })
     host.events.emit('disconnect', { transport: host.name, planned: false, reason: error.message })
-    for (const subscription of this.#subscriptions.values()) subscription.takeBackAll('the database thread ended')
+    this.#takeBackAll('the database thread ended')
     this.#restartLater(host)
+  }
+
+  #takeBackAll(reason: string): void {
+    for (const subscription of this.#subscriptions.values()) subscription.takeBackAll(reason)
   }
 
   #restartLater(host: TransportHost): void {
@@ -267,6 +271,7 @@ export class SqliteTransport implements Transport, ThreadListener {
       if (this.thread !== thread) return
       this.thread = undefined
       await thread.terminate()
+      this.#takeBackAll('the database thread could not seat every consumer')
       throw error
     }
     this.#trouble = undefined
