@@ -125,6 +125,7 @@ export class SqliteTransport implements Transport, ThreadListener {
         cause: toCause(error.thread),
       })
     }
+    subscription.seatedOn(thread)
     return subscription
   }
 
@@ -260,7 +261,7 @@ export class SqliteTransport implements Transport, ThreadListener {
         if (subscription.ended) continue
         // Its group has its place already; a broadcast one that went with the thread goes on with what comes now.
         await thread.ask({ kind: 'subscribe', sub: subscription.sub, spec: { ...subscription.spec, from: 'latest' } })
-        subscription.resumeOn(thread)
+        subscription.seatedOn(thread)
         const { topic, group, ephemeral } = subscription.spec
         if (!ephemeral) continue
         const reason = 'the database thread ended, and nothing is kept for a broadcast consumer meanwhile'
