@@ -1,6 +1,7 @@
 import { DatabaseSync } from 'node:sqlite'
 import { expect, test, vi } from 'vitest'
 import { Database } from '../../src/transports/sqlite/database.ts'
+import { Groups } from '../../src/transports/sqlite/groups.ts'
 import { waitUntil } from '../../src/testing/wait-until.ts'
 import { OUTCOME } from '../../src/transports/sqlite/protocol.ts'
 import { credit, publish, settle, subscribe, TestEngine, turns } from './sqlite-engine-harness.ts'
@@ -78,4 +79,32 @@ test('refuses to seat a subscription twice', async () => {
     { kind: 'done' },
     { kind: 'failed', error: { message: expect.stringContaining('has subscribed before') } },
   ])
+})
+
+test('looks again at what other processes gave back when the first look fails', async () => {
+  const path = newFile()
+  const [holder, waiting] = [new TestEngine(path), new TestEngine(path)]
+  await holder.ask(subscribe(1), publish(outgoing('a', { id: 'returned' })))
+  holder.push(credit(1, 1))
+  await waitUntil(() => holder.delivered(1).length === 1)
+  await waiting.ask(subscribe(1))
+  waiting.push(credit(1, 1))
+  // It has seen the file as it is now, and waits.
+  await waiting.ask({ kind: 'admin', request: { method: 'topics' } })
+  const get = vi.spyOn(Groups.prototype, 'get')
+  defer(() => get.mockRestore())
+  holder.onReply = ({ kind }) => {
+    if (kind !== 'settled') return
+    get.mockImplementationOnce(() => {
+      throw new Error('the disk does not answer')
+    })
+  }
+  await holder.ask(settle(1, [1], OUTCOME.release))
+  await waitUntil(() => waiting.delivered(1).length > 0)
+  expect(waiting.replies).toContainEqual({
+    kind: 'trouble',
+    doing: 'looking for changes',
+    error: expect.objectContaining({ message: 'the disk does not answer' }),
+  })
+  expect(waiting.delivered(1)).toEqual(['returned'])
 })

@@ -272,6 +272,7 @@ export class Engine {
       else this.#outbox.moved(at, group)
     }
     if (changed.any) losses.look()
+    changes.seen(changed)
     this.#version = version
   }
 
