@@ -2,6 +2,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { expect, test, vi } from 'vitest'
 import { Database } from '../../src/transports/sqlite/database.ts'
 import { Groups } from '../../src/transports/sqlite/groups.ts'
+import { Losses } from '../../src/transports/sqlite/losses.ts'
 import { waitUntil } from '../../src/testing/wait-until.ts'
 import { OUTCOME } from '../../src/transports/sqlite/protocol.ts'
 import { credit, publish, settle, subscribe, TestEngine, turns } from './sqlite-engine-harness.ts'
@@ -107,4 +108,38 @@ test('looks again at what other processes gave back when the first look fails', 
     error: expect.objectContaining({ message: 'the disk does not answer' }),
   })
   expect(waiting.delivered(1)).toEqual(['returned'])
+})
+
+test('reads a new topic of another process after the first attempt to join it failed', async () => {
+  const path = newFile()
+  const [publisher, reader] = [new TestEngine(path), new TestEngine(path)]
+  await reader.ask(subscribe(1, { topic: '>' }))
+  reader.push(credit(1, 1))
+  const find = vi.spyOn(Groups.prototype, 'find')
+  defer(() => find.mockRestore())
+  publisher.onReply = () =>
+    find.mockImplementationOnce(() => {
+      throw new Error('the disk does not answer')
+    })
+  await publisher.ask(publish(outgoing('new', { id: 'first' })))
+  await waitUntil(() => reader.delivered(1).length > 0)
+  expect(find.mock.results.filter(({ type }) => type === 'throw')).toHaveLength(1)
+  expect(reader.delivered(1)).toEqual(['first'])
+})
+
+test('reports a loss after the first attempt to do so failed', async () => {
+  const path = newFile()
+  const engine = new TestEngine(path)
+  await engine.ask(subscribe(1))
+  const report = vi.spyOn(Losses.prototype, 'report')
+  defer(() => report.mockRestore())
+  report.mockImplementationOnce(() => {
+    throw new Error('the disk does not answer')
+  })
+  // As another process that deletes old messages writes it down.
+  query(path, "INSERT INTO losses VALUES (1, 'g', 'a', 'old', 3, 7) RETURNING id")
+  query(path, 'UPDATE sequence SET changes = changes + 1 RETURNING changes')
+  const losses = () => engine.replies.filter(({ kind }) => kind === 'loss')
+  await waitUntil(() => losses().length > 0)
+  expect(losses()).toEqual([{ kind: 'loss', topic: 'a', group: 'g', count: 3, seq: 7, reason: 'old' }])
 })

@@ -15,7 +15,7 @@ export class Catalog {
   readonly #info: Statement
   /** Called inside the transaction that makes a topic. */
   onCreate: (topic: Topic) => void = () => {}
-  /** Called when a topic is known here for the first time, whoever made it. */
+  /** Called when a topic becomes known here, whoever made it. */
   onKnown: (topic: Topic) => void = () => {}
 
   constructor(db: Database) {
@@ -75,8 +75,8 @@ export class Catalog {
   /** Looks for topics that other processes have made; outside of transactions, whose own may still be undone. */
   refresh(): void {
     for (const topic of this.#since(this.#refreshedTo)) {
-      this.#refreshedTo = topic.id
       this.#add(topic)
+      this.#refreshedTo = topic.id
     }
   }
 
@@ -86,9 +86,10 @@ export class Catalog {
 
   #add(topic: Topic): void {
     if (this.#byId.has(topic.id)) return
+    // When that fails, the topic is not known yet: the next look tries again.
+    this.onKnown(topic)
     this.#byName.set(topic.name, topic)
     this.#byId.set(topic.id, topic)
-    this.onKnown(topic)
   }
 
   info(): TopicInfo[] {

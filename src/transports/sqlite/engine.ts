@@ -140,8 +140,7 @@ export class Engine {
 
   #round(): void {
     this.#guard('looking for changes', () => this.#noticeOthers())
-    if (this.#store.losses.pending())
-      this.#enqueue(this.#background('reporting losses', (tx) => this.#store.losses.report(tx)))
+    this.#guard('looking for losses', () => this.#reportLosses())
     const tasks = this.#next()
     const claiming = this.#mayClaim()
     if (tasks.length > 0 || claiming) this.#work(tasks, claiming)
@@ -364,6 +363,17 @@ export class Engine {
     clearTimeout(this.#reapTimer)
     this.#reapTimer = undefined
     if (inMs < this.#settings.options.leaseMs / 3) this.#reapTimer = setTimeout(() => this.#reap(), inMs + 2)
+  }
+
+  #reportLosses(): void {
+    const { losses } = this.#store
+    if (this.#trouble.paused || !losses.pending()) return
+    const report = this.#background('reporting losses', (tx) => losses.report(tx))
+    const fail = (error: unknown): void => {
+      losses.look()
+      report.fail(error)
+    }
+    this.#enqueue({ ...report, fail })
   }
 
   #retain(): void {
