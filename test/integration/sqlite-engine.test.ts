@@ -6,7 +6,7 @@ import { Losses } from '../../src/transports/sqlite/losses.ts'
 import { waitUntil } from '../../src/testing/wait-until.ts'
 import { OUTCOME } from '../../src/transports/sqlite/protocol.ts'
 import { credit, publish, settle, subscribe, TestEngine, turns } from './sqlite-engine-harness.ts'
-import { defer, newFile, outgoing, query } from './sqlite-harness.ts'
+import { defer, many, newFile, outgoing, query } from './sqlite-harness.ts'
 
 test('rests when something becomes due after its last consumer has left, and hands it to the next one', async () => {
   const engine = new TestEngine(newFile())
@@ -142,4 +142,16 @@ test('reports a loss after the first attempt to do so failed', async () => {
   const losses = () => engine.replies.filter(({ kind }) => kind === 'loss')
   await waitUntil(() => losses().length > 0)
   expect(losses()).toEqual([{ kind: 'loss', topic: 'a', group: 'g', count: 3, seq: 7, reason: 'old' }])
+})
+
+test('leaves nothing behind of a broadcast subscription that ends in the round in which it got credit', async () => {
+  const path = newFile()
+  const engine = new TestEngine(path)
+  await engine.ask(subscribe(1, { ephemeral: true }), publish(...many(3, 'a')))
+  engine.push(credit(1, 1))
+  await waitUntil(() => engine.delivered(1).length === 1)
+  engine.push(credit(1, 1))
+  await engine.ask({ kind: 'unsubscribe', sub: 1 })
+  expect(query(path, 'SELECT id FROM owners')).toEqual([])
+  expect(query(path, 'SELECT id FROM groups')).toEqual([])
 })

@@ -132,7 +132,11 @@ export class Tasks {
     }
     const task = this.#task(call, { durable: false, weight: 100 }, (tx) => {
       const member = members.get(sub)
-      if (member !== undefined) owners.remove(tx, member.owner, member.spec.group, member.spec.ephemeral)
+      if (member !== undefined) {
+        // What it gives back must not come to it again.
+        member.stopped = true
+        owners.remove(tx, member.owner, member.spec.group, member.spec.ephemeral)
+      }
       tx.after(() => {
         forget()
         this.#outbox.add({ kind: 'done', call, value: undefined })
