@@ -88,10 +88,19 @@ export function subscribe(sub: number, given: Partial<SubscribeSpec> = {}): Ques
   return { kind: 'subscribe', sub, spec }
 }
 
-export function settle(sub: number, tokens: readonly number[], outcome: number): Question {
-  const none = { delays: undefined, used: undefined, letters: undefined }
-  const outcomes = new Uint8Array(tokens.length).fill(outcome)
-  return { kind: 'settle', sub, tokens: Float64Array.from(tokens), outcomes, ...none }
+export function settle(sub: number, tokens: readonly number[], outcome: number, delayMs = 0): Question {
+  const count = tokens.length
+  const outcomes = new Uint8Array(count).fill(outcome)
+  const delays = new Float64Array(count).fill(delayMs)
+  return {
+    kind: 'settle',
+    sub,
+    tokens: Float64Array.from(tokens),
+    outcomes,
+    delays,
+    used: undefined,
+    letters: undefined,
+  }
 }
 
 export function credit(sub: number, count: number): Command {

@@ -170,10 +170,10 @@ export class Engine {
   /** One transaction for all; when that fails, one for each, so that none suffers for another. */
   #work(tasks: readonly Task[], claiming: boolean): void {
     try {
-      this.#transaction(tasks, claiming)
+      this.#transaction(tasks, true)
       return
     } catch (error) {
-      if (primaryCode(error) === SQLITE.busy || (tasks.length === 1 && !claiming) || tasks.length === 0) {
+      if (primaryCode(error) === SQLITE.busy || tasks.length === 0) {
         for (const task of tasks) task.fail(error)
         if (claiming) this.#trouble.failedInBackground(error, 'handing out messages', isDurable(tasks))
         else this.#trouble.failed(error, isDurable(tasks))
@@ -197,7 +197,9 @@ export class Engine {
     try {
       this.#store.db.transaction(durable, () => {
         for (const task of tasks) task.run(tx)
-        if (claiming) this.#claim(tx)
+        // What the tasks made ready, or free, is handed out at once.
+        if (claiming && this.#mayClaim()) this.#claim(tx)
+        this.#store.claims.releaseRest(tx)
         this.#store.changes.write(tx)
       })
     } catch (error) {

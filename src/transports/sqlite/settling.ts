@@ -108,7 +108,7 @@ export class Settling {
     if (letters.length > 0 && command.letters !== undefined) this.#log.append(tx, command.letters, letters)
     for (const [seat, keys] of freed) {
       if (!this.#parking.any(seat.at.id)) continue
-      for (const [key, settled] of keys) this.#claims.advanceKey(tx, seat, key, settled)
+      for (const [key, settled] of keys) tx.advance(seat, key, settled)
     }
     for (const at of checked) at.touch()
     tx.after(() => {
