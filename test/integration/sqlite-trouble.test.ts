@@ -1,7 +1,7 @@
 import { closeSync, mkdirSync, openSync, renameSync, statSync, writeFileSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { sqlite } from 'busbar/sqlite'
 import {
   ConfigurationError,
@@ -14,6 +14,7 @@ import { deadLetterTopic } from '../../src/core/topic.ts'
 import { waitUntil } from '../../src/testing/wait-until.ts'
 import { resolveSqliteOptions } from '../../src/transports/sqlite/options.ts'
 import type { Command } from '../../src/transports/sqlite/protocol.ts'
+import { DatabaseThread, ThreadRefusedError } from '../../src/transports/sqlite/thread.ts'
 import { SqliteTransport } from '../../src/transports/sqlite/transport.ts'
 import { defer, errorOf, lagOf, many, newFile, newHost, open, outgoing, query, read, store } from './sqlite-harness.ts'
 
@@ -296,6 +297,69 @@ describe('a database thread that dies', () => {
     expect(paused.received).toEqual([])
     paused.subscription.resume()
     await paused.take(4)
+  })
+
+  test('seats a consumer once that subscribes while the others are seated again', async () => {
+    const { transport, events } = await open(newFile())
+    await store(
+      transport,
+      many(2, 'late', (index) => ({ id: `l${index}` })),
+    )
+    for (let count = 0; count < 5; count++) await read(transport, 'a', `g${count}`)
+    const reconnected = events.once('reconnect')
+    transport.thread!.send({ kind: 'publish', call: -1, batch: undefined } as unknown as Command)
+    await transport.publish([outgoing('a')])
+    while (transport.thread === undefined) await new Promise((resolve) => setImmediate(resolve))
+    const late = await read(transport, 'late', 'g')
+    late.request(1)
+    await late.take(1)
+    await reconnected
+    expect(await transport.admin.groups('late')).toMatchObject([{ members: 1, inFlight: 1 }])
+    expect(await late.ack(...late.received)).toEqual([])
+    late.request(1)
+    expect(await late.ack((await late.take(2))[1]!)).toEqual([])
+    expect(late.ids()).toEqual(['l0', 'l1'])
+    expect(await lagOf(transport, 'late', 'g')).toBe(0)
+  })
+
+  test('takes back what a new thread had handed out that could not seat every consumer', async () => {
+    const { transport, events } = await open(newFile())
+    await store(
+      transport,
+      many(2, 'a', (index) => ({ id: `m${index}` })),
+    )
+    const first = await read(transport, 'a', 'g')
+    const second = await read(transport, 'b', 'g')
+    first.request(2)
+    await first.take(2)
+    const reconnected = events.once('reconnect')
+    const asked = vi.spyOn(DatabaseThread.prototype, 'ask')
+    defer(() => asked.mockRestore())
+    asked.mockImplementation(async function (this: DatabaseThread, question, ...rest) {
+      asked.mockRestore()
+      const answer = await this.ask(question, ...rest)
+      // The first one is seated. The next question is the second one's.
+      vi.spyOn(this, 'ask').mockImplementationOnce(async () => {
+        first.request(2)
+        await first.take(4)
+        throw new ThreadRefusedError({ message: 'disk I/O error', sqlite: 10 })
+      })
+      return answer
+    })
+    transport.thread!.send({ kind: 'publish', call: -1, batch: undefined } as unknown as Command)
+    await reconnected
+    // Its thread was ended: a number of a delivery says nothing to the next one.
+    expect(first.received.map(({ lost }) => lost)).toEqual([true, true, true, true])
+    expect(first.lost.map(({ delivery }) => delivery)).toEqual(first.received)
+    first.request(2)
+    await first.take(6)
+    expect(await first.ack(...first.received.slice(0, 4))).toHaveLength(4)
+    expect(await lagOf(transport, 'a', 'g')).toBe(2)
+    expect(await first.ack(...first.received.slice(4))).toEqual([])
+    expect(await lagOf(transport, 'a', 'g')).toBe(0)
+    second.request(1)
+    await store(transport, [outgoing('b')])
+    await second.take(1)
   })
 
   test('can be closed while it is being started again', async () => {

@@ -15,7 +15,7 @@ export class Catalog {
   readonly #info: Statement
   /** Called inside the transaction that makes a topic. */
   onCreate: (topic: Topic) => void = () => {}
-  /** Called when a topic is known here for the first time, whoever made it. */
+  /** Called when a topic becomes known here, whoever made it. */
   onKnown: (topic: Topic) => void = () => {}
 
   constructor(db: Database) {
@@ -32,6 +32,16 @@ export class Catalog {
   /** Topics known here. `refresh` brings those of other processes. */
   all(): Iterable<Topic> {
     return this.#byName.values()
+  }
+
+  /** All topics that the transaction sees. New ones are known here only when it has succeeded: it may have made them itself. */
+  allIn(tx: Tx): Topic[] {
+    const fresh: Topic[] = []
+    for (const topic of this.#since(this.#refreshedTo)) if (!this.#byId.has(topic.id)) fresh.push(topic)
+    tx.after(() => {
+      for (const topic of fresh) this.#add(topic)
+    })
+    return [...this.#byName.values(), ...fresh]
   }
 
   byId(id: number): Topic | undefined {
@@ -62,19 +72,24 @@ export class Catalog {
     return found === undefined ? undefined : { id: found[0] as number, name }
   }
 
-  /** Looks for topics that other processes have made. */
+  /** Looks for topics that other processes have made; outside of transactions, whose own may still be undone. */
   refresh(): void {
-    for (const row of this.#newer.rows(this.#refreshedTo)) {
-      this.#refreshedTo = row[0] as number
-      this.#add({ id: this.#refreshedTo, name: row[1] as string })
+    for (const topic of this.#since(this.#refreshedTo)) {
+      this.#add(topic)
+      this.#refreshedTo = topic.id
     }
+  }
+
+  #since(id: number): Topic[] {
+    return this.#newer.rows(id).map((row) => ({ id: row[0] as number, name: row[1] as string }))
   }
 
   #add(topic: Topic): void {
     if (this.#byId.has(topic.id)) return
+    // When that fails, the topic is not known yet: the next look tries again.
+    this.onKnown(topic)
     this.#byName.set(topic.name, topic)
     this.#byId.set(topic.id, topic)
-    this.onKnown(topic)
   }
 
   info(): TopicInfo[] {

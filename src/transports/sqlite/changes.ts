@@ -1,6 +1,18 @@
 import type { Database, Statement } from './database.ts'
 import type { Tx } from './tx.ts'
 
+/** What other processes have changed. */
+export interface Changed {
+  /** Ids of topics with new messages. */
+  readonly topics: readonly number[]
+  /** Ids of groups of which messages became ready by other means. */
+  readonly groups: readonly number[]
+  /** Something other than the topics. */
+  readonly any: boolean
+  readonly seq: number
+  readonly change: number
+}
+
 /** Tells other processes which topics and groups to look at, and finds what they tell: the cost is that of what changed. */
 export class Changes {
   readonly #state: Statement
@@ -40,14 +52,18 @@ export class Changes {
     })
   }
 
-  /** Ids of the topics and groups that have changed since the last look; `any`: something other than the topics. */
-  look(): { topics: number[]; groups: number[]; any: boolean } {
+  /** What has changed since what was `seen` last. */
+  look(): Changed {
     const [seq, change] = this.#state.row() as readonly number[] as [number, number]
     const topics = seq === this.#seenSeq ? [] : this.#topics.rows(this.#seenSeq).map((row) => row[0] as number)
     const any = change !== this.#seenChange
     const groups = !any ? [] : this.#groups.rows(this.#seenChange).map((row) => row[0] as number)
+    return { topics, groups, any, seq, change }
+  }
+
+  /** All of it was looked at: nothing of it needs a second look. */
+  seen({ seq, change }: Changed): void {
     this.#seenSeq = seq
     this.#seenChange = change
-    return { topics, groups, any }
   }
 }

@@ -33,6 +33,19 @@ type ReadyRow = [
   Uint8Array,
   number,
 ]
+type ParkedRow = [
+  number,
+  number,
+  number,
+  number | null,
+  string | null,
+  number,
+  string | null,
+  number,
+  string,
+  Uint8Array,
+  number,
+]
 type NewRow = [number, number, string | null, number | null, string, number, string, Uint8Array, number]
 
 /** How far one pass has read the log. */
@@ -55,6 +68,7 @@ export class Claims {
   readonly #sharing: Sharing
   readonly #restrained = new Set<Seat>()
   readonly #ready: Statement
+  readonly #anyReady: Statement
   readonly #unread: Statement
   readonly #unreadKeys: Statement
   readonly #insert: Statement
@@ -83,6 +97,7 @@ export class Claims {
       SELECT c.seq, c.used - c.taken_back, c.history, c.first_at, c.key, m.id, m.kind, m.key, m.time, m.meta, m.body, m.size
       FROM claims c LEFT JOIN messages m ON m.seq = c.seq
       WHERE c.group_id = ? AND c.state = 0 ORDER BY c.seq LIMIT ?`)
+    this.#anyReady = db.prepare('SELECT 1 FROM claims WHERE group_id = ? AND state = 0 LIMIT 1')
     this.#unread = db.prepare(`
       SELECT seq, kind, key, deliver_at, id, time, meta, body, size
       FROM messages WHERE topic_id = ? AND seq > ? ORDER BY seq LIMIT ?`)
@@ -146,7 +161,11 @@ export class Claims {
       tx.after(() => this.#outbox.moved(at, group))
       return
     }
-    const cursor = this.#takeReady(tx, pass) ? this.#takeUnread(tx, pass, group.cursor) : group.cursor
+    let { cursor } = group
+    if (this.#takeReady(tx, pass)) {
+      this.#takeParked(tx, pass)
+      cursor = this.#takeUnread(tx, pass, cursor)
+    }
     tx.after(() => {
       at.cursor = cursor
     })
@@ -204,6 +223,46 @@ export class Claims {
       }
       if (last) return true
     }
+  }
+
+  /** Keys of which the seat has settled something go on with what is parked behind that, as far as there is room. */
+  #takeParked(tx: Tx, pass: Pass): void {
+    const { seat } = pass
+    const keys = [...tx.advanced(seat)]
+    // What is ready comes first, and some may have become so just now.
+    if (keys.length === 0 || this.#anyReady.row(seat.at.id) !== undefined) return
+    for (const key of keys) {
+      if (pass.full) return
+      // While it holds on to the key no other member can have it: one that goes without must get its turn.
+      if (tx.holds(seat, key) && this.#sharing.restrains(seat)) continue
+      if (pass.isFull(key)) tx.wentOn(seat, key)
+      else this.#takeKey(tx, pass, key)
+    }
+  }
+
+  #takeKey(tx: Tx, pass: Pass, key: string): void {
+    const { seat, writer } = pass
+    const { at, member } = seat
+    const heldFrom = pass.rules.holdsParked(key)
+    let last: number | undefined
+    for (const row of this.#parking.read(at.id, key, Math.min(pass.left, pass.room(key)))) {
+      const [seq, used, history, firstAt, id, kind, messageKey, time, meta, body, size] = row as ParkedRow
+      if (seq > heldFrom) {
+        tx.wentOn(seat, key)
+        break
+      }
+      // What is odd about it is looked at when it is ready.
+      if (pass.full || id === null || pass.keyOf(messageKey) !== key || !pass.takes(key)) break
+      last = seq
+      pass.handed.push({ seq, key, targeted: kind === KIND.targeted })
+      writer.add(seq, id, messageKey, time, meta, body, size, used + 1, history, firstAt ?? tx.now)
+      pass.left--
+      pass.leftBytes -= size
+    }
+    if (last === undefined) return
+    this.#parking.lease(at.id, key, last, { owner: member.owner, at: tx.now })
+    pass.rules.tookParked(key)
+    tx.wentOn(seat, key)
   }
 
   /** Resolves to how far the group has read. */
@@ -286,15 +345,15 @@ export class Claims {
   }
 
   /**
-   * Messages of a key were settled by a seat. What stands behind them may go: as many as the seat may still take, about
-   * twice as many as were settled, so that neither the seat runs dry nor other members have to park them again.
+   * Brings out what no seat went on with: keys of which nothing is in play any more, though something is parked. About twice
+   * as many as were settled, so that neither a seat runs dry nor other members have to park them again.
    */
-  advanceKey(tx: Tx, seat: Seat, key: string, settled: number): void {
-    const held = tx.held(seat, key)
-    // While it holds on to the key no other member can have it: one that goes without must get its turn.
-    if (held > 0 && this.#sharing.restrains(seat)) return
-    const room = seat.member.spec.maxPerKey - held
-    if (room > 0) this.release(tx, seat.at.id, key, Math.min(room, Math.max(MIN_RELEASED, 2 * settled)))
+  releaseRest(tx: Tx): void {
+    for (const { seat, key, settled } of tx.leftBehind()) {
+      if (tx.holds(seat, key)) continue
+      const count = Math.min(seat.member.spec.maxPerKey, Math.max(MIN_RELEASED, 2 * settled))
+      this.release(tx, seat.at.id, key, count)
+    }
   }
 
   anyParked(groupId: number): boolean {

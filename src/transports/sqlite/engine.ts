@@ -140,8 +140,7 @@ export class Engine {
 
   #round(): void {
     this.#guard('looking for changes', () => this.#noticeOthers())
-    if (this.#store.losses.pending())
-      this.#enqueue(this.#background('reporting losses', (tx) => this.#store.losses.report(tx)))
+    this.#guard('looking for losses', () => this.#reportLosses())
     const tasks = this.#next()
     const claiming = this.#mayClaim()
     if (tasks.length > 0 || claiming) this.#work(tasks, claiming)
@@ -171,10 +170,10 @@ export class Engine {
   /** One transaction for all; when that fails, one for each, so that none suffers for another. */
   #work(tasks: readonly Task[], claiming: boolean): void {
     try {
-      this.#transaction(tasks, claiming)
+      this.#transaction(tasks, true)
       return
     } catch (error) {
-      if (primaryCode(error) === SQLITE.busy || (tasks.length === 1 && !claiming) || tasks.length === 0) {
+      if (primaryCode(error) === SQLITE.busy || tasks.length === 0) {
         for (const task of tasks) task.fail(error)
         if (claiming) this.#trouble.failedInBackground(error, 'handing out messages', isDurable(tasks))
         else this.#trouble.failed(error, isDurable(tasks))
@@ -198,7 +197,9 @@ export class Engine {
     try {
       this.#store.db.transaction(durable, () => {
         for (const task of tasks) task.run(tx)
-        if (claiming) this.#claim(tx)
+        // What the tasks made ready, or free, is handed out at once.
+        if (claiming && this.#mayClaim()) this.#claim(tx)
+        this.#store.claims.releaseRest(tx)
         this.#store.changes.write(tx)
       })
     } catch (error) {
@@ -240,10 +241,7 @@ export class Engine {
   #giveBack(member: Member, command: SettleCommand, indexes: readonly number[]): void {
     if (indexes.length === 0) return
     const { settling } = this.#store
-    settling.abandon(
-      member,
-      indexes.map((index) => command.tokens[index] as number),
-    )
+    for (const index of indexes) member.abandon(command.tokens[index] as number)
     const task: Task = {
       durable: false,
       weight: indexes.length,
@@ -275,6 +273,7 @@ export class Engine {
       else this.#outbox.moved(at, group)
     }
     if (changed.any) losses.look()
+    changes.seen(changed)
     this.#version = version
   }
 
@@ -292,8 +291,8 @@ export class Engine {
   }
 
   #armDue(): void {
-    if (this.#store.members.size === 0) return
-    const at = this.#store.due.next()
+    // Nothing is brought out for nobody; the next subscription looks again.
+    const at = this.#store.members.size === 0 ? Infinity : this.#store.due.next()
     if (at === this.#dueAt && this.#dueTimer !== undefined) return
     this.#dueAt = at
     clearTimeout(this.#dueTimer)
@@ -366,6 +365,17 @@ export class Engine {
     clearTimeout(this.#reapTimer)
     this.#reapTimer = undefined
     if (inMs < this.#settings.options.leaseMs / 3) this.#reapTimer = setTimeout(() => this.#reap(), inMs + 2)
+  }
+
+  #reportLosses(): void {
+    const { losses } = this.#store
+    if (this.#trouble.paused || !losses.pending()) return
+    const report = this.#background('reporting losses', (tx) => losses.report(tx))
+    const fail = (error: unknown): void => {
+      losses.look()
+      report.fail(error)
+    }
+    this.#enqueue({ ...report, fail })
   }
 
   #retain(): void {

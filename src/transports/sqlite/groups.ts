@@ -102,9 +102,8 @@ export class Groups {
     const topics: Topic[] = []
     if (isPattern(spec.topic)) {
       this.#addPattern.run(spec.group, spec.topic, spec.ephemeral ? 1 : 0)
-      this.#catalog.refresh()
       const matches = compilePattern(spec.topic)
-      for (const topic of this.#catalog.all()) if (matches(topic.name)) topics.push(topic)
+      for (const topic of this.#catalog.allIn(tx)) if (matches(topic.name)) topics.push(topic)
     } else topics.push(this.#catalog.ensure(tx, spec.topic))
     return topics.map((topic) => ({ topic, group: this.#joinOne(topic, spec) }))
   }
@@ -181,11 +180,10 @@ export class Groups {
    */
   remove(tx: Tx, topicOrPattern: string, name: string, patterns: readonly string[]): number[] {
     if (!patterns.includes(topicOrPattern)) this.#dropPattern.run(name, topicOrPattern)
-    this.#catalog.refresh()
     const reset: number[] = []
     const matches = compilePattern(topicOrPattern)
     const consumed = patterns.map((pattern) => compilePattern(pattern))
-    for (const topic of this.#catalog.all()) {
+    for (const topic of this.#catalog.allIn(tx)) {
       const group = matches(topic.name) ? this.find(topic, name) : undefined
       if (group === undefined) continue
       this.#dropLosses.run(name, topic.name)

@@ -41,9 +41,14 @@ export class KeyRules {
     return this.#from(key) < seq
   }
 
+  /** From which seq on what is parked of the key has to wait for something in play: Infinity when nothing has to. */
+  holdsParked(key: string): number {
+    return this.#blockedFrom.get(key) === 0 ? 0 : this.#firstRetryOf(key)
+  }
+
   /** Some of the key is out at another owner, or waits for its time: what is parked comes out when that is done. */
   isInPlay(key: string): boolean {
-    return this.#blockedFrom.get(key) === 0 || (this.#firstRetry.row(this.#groupId, key)?.[0] ?? null) !== null
+    return this.holdsParked(key) < Infinity
   }
 
   parked(key: string, seq: number): void {
@@ -51,14 +56,24 @@ export class KeyRules {
     if (seq < from) this.#blockedFrom.set(key, seq)
   }
 
+  /** The first ones of the key that were parked are handed out. */
+  tookParked(key: string): void {
+    this.#blockedFrom.delete(key)
+  }
+
   #from(key: string): number {
     if (this.#nothingWaits) return this.#blockedFrom.size === 0 ? Infinity : (this.#blockedFrom.get(key) ?? Infinity)
     let from = this.#blockedFrom.get(key)
     if (from !== undefined) return from
     from = this.#anyParked ? this.#parking.first(this.#groupId, key) : Infinity
-    if (this.#anyRetry) from = Math.min(from, (this.#firstRetry.row(this.#groupId, key)?.[0] as number | null) ?? from)
+    from = Math.min(from, this.#firstRetryOf(key))
     this.#blockedFrom.set(key, from)
     return from
+  }
+
+  #firstRetryOf(key: string): number {
+    if (!this.#anyRetry) return Infinity
+    return (this.#firstRetry.row(this.#groupId, key)?.[0] as number | null) ?? Infinity
   }
 }
 

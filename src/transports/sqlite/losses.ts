@@ -44,7 +44,7 @@ export class Losses {
     tx.after(() => this.look())
   }
 
-  /** A member has come, or another process has changed something. */
+  /** A member has come, another process has changed something, or a report failed. */
   look(): void {
     this.#due = true
   }
@@ -52,9 +52,9 @@ export class Losses {
   /** Whether a group that is consumed here has losses to report. Reads the file only when something has happened. */
   pending(): boolean {
     if (!this.#due) return false
+    const found = [...this.#groups()].some((group) => this.#any.row(group) !== undefined)
     this.#due = false
-    for (const group of this.#groups()) if (this.#any.row(group) !== undefined) return true
-    return false
+    return found
   }
 
   /** Reports the losses of the groups that are consumed here. */

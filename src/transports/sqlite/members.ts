@@ -16,6 +16,8 @@ export interface Lease {
   readonly targeted: boolean
   /** Attempts that the file counts as used because a handler was noted as running; 0 when none is. */
   noted: number
+  /** See `Member.abandon`. */
+  abandoned: boolean
 }
 
 /** A delivery that was lost while its handler was noted as running: the note is taken back when the handler's fate is known. */
@@ -66,7 +68,7 @@ export class Seat {
   readonly at: GroupTopic
   /** How many leases there are of each key. */
   readonly held: KeyCounts = new KeyCounts()
-  /** Keys of deliveries whose outcome could not be written: until they are given back, nothing of the key may pass them. */
+  /** How many leases of each key are abandoned: see `Member.abandon`. */
   readonly stuck: KeyCounts = new KeyCounts()
   /** Leases in all. */
   out = 0
@@ -122,19 +124,29 @@ export class Member {
   }
 
   lease(seat: Seat, seq: number, key: string | null, targeted: boolean): void {
-    this.leases.set(this.nextToken++, { seat, seq, key, targeted, noted: 0 })
+    this.leases.set(this.nextToken++, { seat, seq, key, targeted, noted: 0, abandoned: false })
     seat.out++
     if (key !== null) seat.held.add(key)
   }
 
-  /** Forgets a lease; undefined when there is none with that token. */
-  end(token: number): Lease | undefined {
+  /** The outcome of a delivery could not be written: nobody handles it any more, and until it is given back nothing of its key may pass it. */
+  abandon(token: number): void {
     const lease = this.leases.get(token)
-    if (lease === undefined) return undefined
+    if (lease === undefined || lease.abandoned) return
+    lease.abandoned = true
+    if (lease.key !== null) lease.seat.stuck.add(lease.key)
+  }
+
+  /** Forgets a lease, if there is one with that token. */
+  end(token: number): void {
+    const lease = this.leases.get(token)
+    if (lease === undefined) return
+    const { seat, key, abandoned } = lease
     this.leases.delete(token)
-    lease.seat.out--
-    if (lease.key !== null) lease.seat.held.remove(lease.key)
-    return lease
+    seat.out--
+    if (key === null) return
+    seat.held.remove(key)
+    if (abandoned) seat.stuck.remove(key)
   }
 
   /** Forgets all leases because others took this subscription for dead. Resolves to their tokens. */

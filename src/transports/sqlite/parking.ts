@@ -1,4 +1,4 @@
-import type { Database, Statement } from './database.ts'
+import type { Database, Row, Statement } from './database.ts'
 import type { Topic } from './members.ts'
 
 /**
@@ -15,6 +15,8 @@ export class Parking {
   readonly #next: Statement
   readonly #restore: Statement
   readonly #drop: Statement
+  readonly #read: Statement
+  readonly #lease: Statement
   readonly #restoreAll: Statement
   readonly #restoreTargeted: Statement
   readonly #dropAll: Statement
@@ -41,6 +43,13 @@ export class Parking {
     this.#restore = db.prepare(`
       INSERT INTO claims (state, ${columns}) SELECT 0, ${columns} FROM parked WHERE group_id = ? AND key = ? AND seq <= ?`)
     this.#drop = db.prepare('DELETE FROM parked WHERE group_id = ? AND key = ? AND seq <= ?')
+    this.#read = db.prepare(`
+      SELECT p.seq, p.used - p.taken_back, p.history, p.first_at, m.id, m.kind, m.key, m.time, m.meta, m.body, m.size
+      FROM parked p LEFT JOIN messages m ON m.seq = p.seq WHERE p.group_id = ? AND p.key = ? ORDER BY p.seq LIMIT ?`)
+    this.#lease = db.prepare(`
+      INSERT INTO claims (group_id, seq, state, owner, used, history, first_at, key)
+      SELECT group_id, seq, 1, ?, used - taken_back, history, coalesce(first_at, ?), key
+      FROM parked WHERE group_id = ? AND key = ? AND seq <= ?`)
     this.#restoreAll = db.prepare(
       `INSERT INTO claims (state, ${columns}) SELECT 0, ${columns} FROM parked WHERE group_id = ?`,
     )
@@ -92,6 +101,17 @@ export class Parking {
     this.#restore.run(groupId, key, last)
     this.#drop.run(groupId, key, last)
     return true
+  }
+
+  /** The first ones of a key, with their messages. */
+  read(groupId: number, key: string, limit: number): Iterable<Row> {
+    return this.#read.iterate(groupId, key, limit)
+  }
+
+  /** Hands the first ones of a key to an owner, up to a seq. */
+  lease(groupId: number, key: string, upTo: number, to: { readonly owner: number; readonly at: number }): void {
+    this.#lease.run(to.owner, to.at, groupId, key, upTo)
+    this.#drop.run(groupId, key, upTo)
   }
 
   releaseAll(groupId: number): void {

@@ -63,9 +63,14 @@ export class Pass {
     return order === 'key' ? key : order === 'strict' ? '' : null
   }
 
+  /** How many more messages of the key the member may have. */
+  room(key: string): number {
+    return this.#maxPerKey - this.#count(key)
+  }
+
   /** The member has as many messages of the key as it may: others go first. */
   isFull(key: string): boolean {
-    return this.#count(key) >= this.#maxPerKey
+    return this.room(key) <= 0
   }
 
   /** The member has messages of the key. */

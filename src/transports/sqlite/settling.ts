@@ -108,7 +108,7 @@ export class Settling {
     if (letters.length > 0 && command.letters !== undefined) this.#log.append(tx, command.letters, letters)
     for (const [seat, keys] of freed) {
       if (!this.#parking.any(seat.at.id)) continue
-      for (const [key, settled] of keys) this.#claims.advanceKey(tx, seat, key, settled)
+      for (const [key, settled] of keys) tx.advance(seat, key, settled)
     }
     for (const at of checked) at.touch()
     tx.after(() => {
@@ -192,14 +192,6 @@ export class Settling {
     tx.changed.add(groupId)
   }
 
-  /** An outcome could not be written: nobody handles the delivery any more, and nothing of its key may pass it. */
-  abandon(member: Member, tokens: Iterable<number>): void {
-    for (const token of tokens) {
-      const lease = member.leases.get(token)
-      if (lease !== undefined && lease.key !== null) lease.seat.stuck.add(lease.key)
-    }
-  }
-
   /** Gives back what was abandoned. What had failed, or was handed back, has used the attempts that it said. */
   giveBackLeases(tx: Tx, member: Member, command: SettleCommand, indexes: readonly number[]): void {
     for (const index of indexes) {
@@ -218,10 +210,7 @@ export class Settling {
       tx.changed.add(seat.at.id)
     }
     tx.after(() => {
-      for (const index of indexes) {
-        const lease = member.end(command.tokens[index] as number)
-        if (lease !== undefined && lease.key !== null) lease.seat.stuck.remove(lease.key)
-      }
+      for (const index of indexes) member.end(command.tokens[index] as number)
     })
   }
 }

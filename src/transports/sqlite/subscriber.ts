@@ -43,6 +43,8 @@ export class SqliteSubscription implements TransportSubscription {
    * not be handled: it would overtake.
    */
   readonly #returning = new KeyCounts()
+  /** Where it is seated. Until a new thread has done so, that thread is told nothing: it is told all at once then. */
+  #thread: DatabaseThread | undefined
   /** Requested and not yet delivered. */
   #credit = 0
   #creditBytes = 0
@@ -65,7 +67,7 @@ export class SqliteSubscription implements TransportSubscription {
     if (this.#stopped) return
     this.#credit += credit
     this.#creditBytes += bytes
-    this.#host.thread?.send({ kind: 'credit', sub: this.sub, count: credit, bytes })
+    this.#thread?.send({ kind: 'credit', sub: this.sub, count: credit, bytes })
   }
 
   pause(): void {
@@ -79,7 +81,7 @@ export class SqliteSubscription implements TransportSubscription {
   #flow(paused: boolean): void {
     if (this.#paused === paused) return
     this.#paused = paused
-    this.#host.thread?.send({ kind: 'flow', sub: this.sub, paused })
+    this.#thread?.send({ kind: 'flow', sub: this.sub, paused })
   }
 
   async settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
@@ -89,7 +91,8 @@ export class SqliteSubscription implements TransportSubscription {
     const { maxMessageBytes, path, thread } = this.#host
     for (let index = 0; index < batch.length; index++) {
       const { delivery, outcome } = batch[index] as Settlement & { readonly delivery: SqliteDelivery }
-      if (!this.#outstanding.has(delivery.token)) {
+      // Another thread may have given the same number to another delivery.
+      if (this.#outstanding.get(delivery.token) !== delivery) {
         failures.push({ index, error: delivery.lost ? toSettlementError(undefined, path) : settledBefore() })
         continue
       }
@@ -302,12 +305,14 @@ export class SqliteSubscription implements TransportSubscription {
 
   /** The thread is gone, and with it everything that was out. */
   takeBackAll(reason: string): void {
+    this.#thread = undefined
     this.#generation++
     this.takeBack([...this.#outstanding.keys()], reason)
   }
 
-  /** A new thread has seated this subscription: it goes on where the old one was. */
-  resumeOn(thread: DatabaseThread): void {
+  /** A thread has seated this subscription: it goes on where the one before was. */
+  seatedOn(thread: DatabaseThread): void {
+    this.#thread = thread
     thread.send({ kind: 'credit', sub: this.sub, count: this.#credit, bytes: this.#creditBytes })
     if (this.#paused) thread.send({ kind: 'flow', sub: this.sub, paused: true })
     if (this.#stopped) thread.ask({ kind: 'drain', sub: this.sub }).catch(() => {})

@@ -1,3 +1,4 @@
+import { StateError } from '../../core/errors.ts'
 import { transferOf } from './columns.ts'
 import { toThreadError } from './database.ts'
 import { Member } from './members.ts'
@@ -84,6 +85,8 @@ export class Tasks {
   subscribe({ call, sub, spec }: Extract<Command, { kind: 'subscribe' }>): Task {
     const { claims, groups, losses, members, owners, parking } = this.#store
     return this.#task(call, { durable: false, weight: 100 }, (tx) => {
+      // Its tokens would begin again at 1, and an outcome would be taken for that of another message.
+      if (members.get(sub) !== undefined) throw new StateError(`Subscription ${sub} has subscribed before`)
       const owner = owners.add(spec)
       const joined = groups.join(tx, spec)
       // Left by consumers that kept the order of keys: each key by itself says nothing of the order of all.
@@ -129,7 +132,11 @@ export class Tasks {
     }
     const task = this.#task(call, { durable: false, weight: 100 }, (tx) => {
       const member = members.get(sub)
-      if (member !== undefined) owners.remove(tx, member.owner, member.spec.group, member.spec.ephemeral)
+      if (member !== undefined) {
+        // What it gives back must not come to it again.
+        member.stopped = true
+        owners.remove(tx, member.owner, member.spec.group, member.spec.ephemeral)
+      }
       tx.after(() => {
         forget()
         this.#outbox.add({ kind: 'done', call, value: undefined })

@@ -125,6 +125,7 @@ export class SqliteTransport implements Transport, ThreadListener {
         cause: toCause(error.thread),
       })
     }
+    subscription.seatedOn(thread)
     return subscription
   }
 
@@ -229,8 +230,12 @@ export class SqliteTransport implements Transport, ThreadListener {
     if (this.#downSince - this.#upSince > RESTART_MAX_MS) this.#restarts = 0
     host.events.emit('error', { transport: host.name, error, doing: 'running the database thread' })
     host.events.emit('disconnect', { transport: host.name, planned: false, reason: error.message })
-    for (const subscription of this.#subscriptions.values()) subscription.takeBackAll('the database thread ended')
+    this.#takeBackAll('the database thread ended')
     this.#restartLater(host)
+  }
+
+  #takeBackAll(reason: string): void {
+    for (const subscription of this.#subscriptions.values()) subscription.takeBackAll(reason)
   }
 
   #restartLater(host: TransportHost): void {
@@ -246,15 +251,17 @@ export class SqliteTransport implements Transport, ThreadListener {
   }
 
   async #restart(host: TransportHost): Promise<void> {
+    // What subscribes from here on asks the new thread by itself.
+    const before = [...this.#subscriptions.values()]
     await this.#start()
     const { thread } = this
     if (thread === undefined) return
     try {
-      for (const subscription of this.#subscriptions.values()) {
+      for (const subscription of before) {
         if (subscription.ended) continue
         // Its group has its place already; a broadcast one that went with the thread goes on with what comes now.
         await thread.ask({ kind: 'subscribe', sub: subscription.sub, spec: { ...subscription.spec, from: 'latest' } })
-        subscription.resumeOn(thread)
+        subscription.seatedOn(thread)
         const { topic, group, ephemeral } = subscription.spec
         if (!ephemeral) continue
         const reason = 'the database thread ended, and nothing is kept for a broadcast consumer meanwhile'
@@ -265,6 +272,7 @@ export class SqliteTransport implements Transport, ThreadListener {
       if (this.thread !== thread) return
       this.thread = undefined
       await thread.terminate()
+      this.#takeBackAll('the database thread could not seat every consumer')
       throw error
     }
     this.#trouble = undefined

@@ -16,6 +16,8 @@ export class Tx {
   readonly #seen = new Set<object>()
   /** How many deliveries of each key were settled so far, by their seat. */
   readonly #freed = new Map<Seat, KeyCounts>()
+  /** Keys that may go on with what is parked behind them, and how many of their deliveries were settled, by seat. */
+  readonly #advanced = new Map<Seat, Map<string, number>>()
   /** Of how many deliveries of each key the outcome could be written after all, by their seat. */
   readonly #unstuck = new Map<Seat, KeyCounts>()
 
@@ -54,6 +56,27 @@ export class Tx {
     let held = seat.held.size
     for (const key of this.#freed.get(seat)?.keys() ?? []) if (!this.holds(seat, key)) held--
     return held
+  }
+
+  /** Deliveries of a key are done: what is parked behind them may be handed out. */
+  advance(seat: Seat, key: string, settled: number): void {
+    let keys = this.#advanced.get(seat)
+    if (keys === undefined) this.#advanced.set(seat, (keys = new Map()))
+    keys.set(key, (keys.get(key) ?? 0) + settled)
+  }
+
+  /** Keys of a seat that may go on and have not done so yet. */
+  advanced(seat: Seat): Iterable<string> {
+    return this.#advanced.get(seat)?.keys() ?? []
+  }
+
+  /** The key has gone on, or something else of it is in play that will make it. */
+  wentOn(seat: Seat, key: string): void {
+    this.#advanced.get(seat)?.delete(key)
+  }
+
+  *leftBehind(): Iterable<{ readonly seat: Seat; readonly key: string; readonly settled: number }> {
+    for (const [seat, keys] of this.#advanced) for (const [key, settled] of keys) yield { seat, key, settled }
   }
 
   /** What had been abandoned is given back: it keeps nobody from its key any more. */
