@@ -316,12 +316,14 @@ describe('consumers', () => {
 /** A member that dies takes so many messages as often as they may be delivered (twice). */
 async function runOut(name: string, consumer: string, count: number): Promise<void> {
   const before = (await consumerInfo(name, consumer)).delivered
+  let delivered = before
   await waitUntil(
     async () => {
       await pull(name, consumer, count)
-      return (await consumerInfo(name, consumer)).delivered === before + 2 * count
+      ;({ delivered } = await consumerInfo(name, consumer))
+      return delivered === before + 2 * count
     },
-    { intervalMs: 100 },
+    { intervalMs: 100, describe: () => `${delivered - before} deliveries` },
   )
 }
 

@@ -21,6 +21,8 @@ const MAX_AGE_MS = 90 * 86_400_000
 const PORTION = 100
 /** Without a word of the server, and after a failure, it is looked again after that. */
 const LOOK_AGAIN_MS = 15_000
+/** An advisory may be heard before the stream has it. */
+const STORED_MS = 500
 /** An answer to a request without waiting comes at once. */
 const ANSWER_TIMEOUT_MS = 5_000
 /** A message that could not be dead-lettered is tried again after that. */
@@ -46,6 +48,8 @@ export class MaxDeliveries implements SessionPart {
   #subscriptions: readonly Subscription[] = []
   #running = false
   #again = false
+  /** There was an advisory since we last waited. */
+  #isNews = false
   #timer: Timer | undefined
   #closed = false
   #taken: Taken[] = []
@@ -66,7 +70,7 @@ export class MaxDeliveries implements SessionPart {
     this.#subscriptions = [
       session.subscribe(this.#inbox, (message) => this.#receive(message), failed),
       // The stream has it too; this is to know at once.
-      session.subscribe(this.#subject, () => this.#look(), failed),
+      session.subscribe(this.#subject, () => this.#heard(), failed),
     ]
     session.add(this)
   }
@@ -115,6 +119,11 @@ export class MaxDeliveries implements SessionPart {
     if (!session.connection.isClosed()) for (const subscription of this.#subscriptions) subscription.unsubscribe()
   }
 
+  #heard(): void {
+    this.#isNews = true
+    this.#look()
+  }
+
   /** Takes what there is; one run at a time. */
   #look(): void {
     this.#again = true
@@ -126,7 +135,9 @@ export class MaxDeliveries implements SessionPart {
         this.#running = false
         this.#timer?.cancel()
         const { session } = this.#parts
-        if (!this.#closed && session.ready) this.#timer = session.host.clock.setTimer(LOOK_AGAIN_MS, () => this.#look())
+        const delayMs = this.#isNews ? STORED_MS : LOOK_AGAIN_MS
+        this.#isNews = false
+        if (!this.#closed && session.ready) this.#timer = session.host.clock.setTimer(delayMs, () => this.#look())
       })
   }
 
