@@ -62,19 +62,19 @@ export class Consumers {
       this.#markSeq = mark?.seq ?? 0
     }
     const made: Lane[] = []
-    try {
-      await Promise.all(
-        lanes.map(async (lane) => {
-          const info = await this.#find(lane, made)
-          lane.adopt(info, identityOf(info), this.#parts.topology.identityOf(lane.stream))
-          this.#tellDrift(lane, info)
-        }),
-      )
-    } catch (error) {
-      // Half a group would keep on counting against the limits of the stream.
-      await this.remove(made).catch(() => undefined)
-      throw error
-    }
+    // All come to an end before anything is taken back.
+    const results = await Promise.allSettled(
+      lanes.map(async (lane) => {
+        const info = await this.#find(lane, made)
+        lane.adopt(info, identityOf(info), this.#parts.topology.identityOf(lane.stream))
+        this.#tellDrift(lane, info)
+      }),
+    )
+    const failed = results.find((result) => result.status === 'rejected')
+    if (failed === undefined) return
+    // Half a group would keep on counting against the limits of the stream.
+    await this.remove(made).catch(() => undefined)
+    throw failed.reason
   }
 
   async #find(lane: Lane, made: Lane[]): Promise<ConsumerInfo> {
