@@ -233,6 +233,29 @@ describe('trouble with a NATS server', () => {
     },
   )
 
+  test('what is published while the connection is known to be lost ends as not-sent', { timeout: 20_000 }, async () => {
+    const server = await broker()
+    const proxy = await tcpProxy(server)
+    cleanUps.push(() => proxy.close())
+    for (const jetstream of [true, false]) {
+      const topic = uniqueName('away')
+      const options = jetstream ? {} : { jetstream, ackWaitMs: undefined }
+      const bus = makeBus({ url: `nats://${proxy.host}:${proxy.port}`, ...options }, 300)
+      const disconnects = record(bus, 'disconnect')
+      await bus.start()
+      await bus.publish(topic, 'before')
+      proxy.refuse()
+      proxy.cut()
+      await waitUntil(() => disconnects.length > 0)
+      const results = await bus.publishMany(topic, [{ data: 1, key: 'k' }, { data: 2 }])
+      assert.deepEqual(
+        results.map(({ error }) => (error instanceof PublishError ? error.outcome : error)),
+        ['not-sent', 'not-sent'],
+      )
+      proxy.accept()
+    }
+  })
+
   test(
     'what is larger than max_payload is refused here, and the connection lives on',
     { timeout: 40_000 },
