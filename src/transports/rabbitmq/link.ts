@@ -251,6 +251,8 @@ class LiveSession implements Session {
   ): Promise<Kind> {
     if (!this.isOpen) throw this.error ?? new ConnectionError('The connection is closed')
     const channel = await create()
+    // The connection may have ended in the same read that brought the answer: nobody was told of the end of this channel.
+    if (!this.isOpen) throw this.error ?? new ConnectionError('The connection is closed')
     let failure: Error | undefined
     channel.on('error', (error) => {
       failure = error
