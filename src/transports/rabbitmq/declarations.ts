@@ -13,7 +13,7 @@ import { checkGroup, declareGroup, declareStorage, notesArguments, storageArgume
 import type { DeclaredGroup, GroupSpec, QueueType } from './group-topology.ts'
 import type { Session } from './link.ts'
 import type { Names } from './names.ts'
-import type { Prerequisites } from './publisher.ts'
+import type { Prerequisites } from './preparation.ts'
 import type { Registry } from './registry.ts'
 
 /** For a record of a group: it may have to wait for the leader of a queue that was just made. */
@@ -183,6 +183,12 @@ export class Declarations implements Prerequisites {
     // One after another: a second caller may need more rungs than the first.
     known.delay = (known.delay ?? Promise.resolve()).catch(() => undefined).then(() => this.#declareDelay(known, rung))
     return known.delay
+  }
+
+  giveUp(session: Session): void {
+    // A channel that does not answer may not close either.
+    void this.#known.get(session)?.declaring.close()
+    this.#known.delete(session)
   }
 
   async #declareDelay(known: Known, rung: number): Promise<void> {
