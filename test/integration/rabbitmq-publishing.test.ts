@@ -102,4 +102,29 @@ describe('RabbitMQ: messages that have to wait keep no others waiting', () => {
     await resume()
     await later
   })
+
+  test(
+    'a channel that a queue without a leader blocks is replaced, with an error event that says so',
+    { timeout: 90_000 },
+    async () => {
+      const sick = await started()
+      const well = await started()
+      // The first message of a channel for a queue registers it there, and waits for that.
+      const { on } = await started()
+      const errors: unknown[] = []
+      on.events.on('error', ({ error }) => errors.push(error))
+      const resume = await silence(`busbar:${sick.topic}:publishing:0`)
+      const lost = [refusal(on.publish(sick.topic, 1))]
+      await new Promise((resolve) => setImmediate(resolve))
+      lost.push(refusal(on.publish(well.topic, 1)))
+      for (const { outcome, message } of await Promise.all(lost)) {
+        assert.equal(outcome, 'unknown')
+        assert.match(message, /answered nothing/)
+      }
+      await on.publish(well.topic, 2)
+      assert.match(String(errors[0]), /has no leader/)
+      await resume()
+      await waitUntil(() => well.seen.includes(2))
+    },
+  )
 })

@@ -1,5 +1,6 @@
 import type { ConfirmChannel, GetMessage, Message } from 'amqplib'
-import { PublishError } from '../../core/errors.ts'
+import type { Clock } from '../../core/clock.ts'
+import { PublishError, TimeoutError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { closeQuietly } from './amqp.ts'
 import { Arrival } from './arrival.ts'
@@ -11,8 +12,11 @@ import type { Session } from './link.ts'
 import { fillArrival, topicOf } from './mapping.ts'
 import type { Parcel } from './parcel.ts'
 import type { PublishJob } from './publish-job.ts'
+import { SilenceWatch } from './silence-watch.ts'
 
 export interface PublishChannelHost {
+  /** The broker has said that it reads nothing from publishers at present. */
+  readonly isBlocked: boolean
   /** The broker has taken that message, or refused it. */
   answered(job: PublishJob, index: number, isAck: boolean): void
   /** Everything in one answer of the broker was gone through. */
@@ -27,21 +31,29 @@ export class PublishChannel {
   readonly #writer: ChannelWriter
   readonly #host: PublishChannelHost
   readonly #confirms = new Confirms()
+  readonly #watch: SilenceWatch
   #isEnded = false
   /** Of the answer that is being worked on. */
   #isAck = true
   readonly #onAnswer = (job: PublishJob, index: number): void => this.#host.answered(job, index, this.#isAck)
 
-  static async open(session: Session, host: PublishChannelHost): Promise<PublishChannel> {
+  static async open(session: Session, clock: Clock, host: PublishChannelHost): Promise<PublishChannel> {
     const channel = await session.confirmChannel((error) => opened.#end(error))
-    const opened = new PublishChannel(channel, host)
+    const opened = new PublishChannel(channel, clock, host)
     return opened
   }
 
-  private constructor(channel: ConfirmChannel, host: PublishChannelHost) {
+  private constructor(channel: ConfirmChannel, clock: Clock, host: PublishChannelHost) {
     this.#channel = channel
     this.#writer = channelWriter(channel)
     this.#host = host
+    this.#watch = new SilenceWatch(clock, {
+      isOwed: () => this.#confirms.size > 0,
+      isExcused: () => host.isBlocked,
+      // Without a consumer it changes nothing.
+      ask: () => channel.prefetch(0),
+      giveUp: (silentMs) => this.#giveUp(silentMs),
+    })
     // The client library's own books are for publishes through it. Ours keep a whole batch in one line.
     channel.removeAllListeners('ack')
     channel.removeAllListeners('nack')
@@ -68,6 +80,7 @@ export class PublishChannel {
 
   flush(): void {
     this.#writer.flush()
+    if (this.#confirms.size > 0) this.#watch.sent()
   }
 
   /** Calls `listener` once when there is room again. */
@@ -80,12 +93,14 @@ export class PublishChannel {
   /** Ends a channel that has answered everything. */
   close(): void {
     this.#isEnded = true
+    this.#watch.cancel()
     void closeQuietly(this.#channel)
   }
 
   /** It is lost, with all that is not answered. */
   drop(error: Error | undefined): PublishError {
     this.#isEnded = true
+    this.#watch.cancel()
     const lost = new PublishError(
       `The channel was lost before the broker confirmed; it may have the message: ${reasonOf(error ?? '')}`,
       { outcome: 'unknown', retryable: true, cause: error },
@@ -98,8 +113,19 @@ export class PublishChannel {
     if (!this.#isEnded) this.#host.ended(error, this.drop(error))
   }
 
+  #giveUp(silentMs: number): void {
+    this.#end(
+      new TimeoutError(
+        `The broker answered nothing on a channel for publishing for ${silentMs / 1_000} s, and another one is opened. A quorum queue that has no leader blocks the channel that publishes to it: see that each has a majority of its members`,
+      ),
+    )
+    // A channel that is stuck does not answer that either, before it goes on.
+    void closeQuietly(this.#channel)
+  }
+
   #onConfirm(tag: number, multiple: boolean, isAck: boolean): void {
     if (this.#isEnded) return
+    this.#watch.heard()
     this.#isAck = isAck
     this.#confirms.confirm(tag, multiple, this.#onAnswer)
     this.#host.settled()

@@ -112,7 +112,7 @@ export class PublishLane {
   /** Opens the channel of a new session. Rejects when that can't be done. */
   async open(session: Session): Promise<void> {
     this.#opening = session
-    const channel: PublishChannel = await PublishChannel.open(session, this.#hostFor(session))
+    const channel: PublishChannel = await PublishChannel.open(session, this.#parts.clock, this.#hostFor(session))
     if (this.#session !== session || this.#isClosed) {
       channel.close()
       return
@@ -122,8 +122,12 @@ export class PublishLane {
     this.#waitsForDrain = false
   }
 
-  #hostFor(session: Session): Parameters<typeof PublishChannel.open>[1] {
+  #hostFor(session: Session): Parameters<typeof PublishChannel.open>[2] {
+    const { isBlocked } = this.#parts
     return {
+      get isBlocked() {
+        return isBlocked()
+      },
       answered: (job, index, isAck) => this.#answer(job, index, isAck, session),
       settled: () => this.#settled(),
       ended: (error, lost) => this.#channelEnded(session, error, lost),
