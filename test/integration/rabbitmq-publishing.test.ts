@@ -87,6 +87,13 @@ describe('RabbitMQ: messages that have to wait keep no others waiting', () => {
     },
   )
 
+  test("delay: 'auto' looks for the plugin where the connection is, not at an address that is down", async () => {
+    const dead = await freePort()
+    const { on, topic, seen } = await started({ delay: 'auto', url: [`amqp://127.0.0.1:${dead}`, broker.url] })
+    await on.publish(topic, 'delayed', { delayMs: 50 })
+    await waitUntil(() => seen.length === 1)
+  })
+
   test('a rung of the ladder without a leader holds up delayed messages alone', { timeout: 60_000 }, async () => {
     const exchange = uniqueName('rung')
     const before = await started({ exchange })

@@ -193,9 +193,10 @@ export class Declarations implements Prerequisites {
 
   async #declareDelay(known: Known, rung: number): Promise<void> {
     const { names, options, connector, closing, addressing, clock } = this.#parts
+    const { session } = known.declaring
     if (known.rungs > rung) return
     if (options.delay !== 'ladder') {
-      this.#plugin ??= options.delay === 'plugin' || (await hasDelayPlugin(connector, names, closing))
+      this.#plugin ??= options.delay === 'plugin' || (await hasDelayPlugin(connector, names, session.attempt, closing))
       if (this.#plugin) {
         if (options.declare) await declareDelayExchange(known.declaring, names)
         addressing.usesPlugin = true

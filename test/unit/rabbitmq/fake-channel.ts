@@ -64,6 +64,7 @@ export function fakeSession(): { readonly session: Session; readonly channels: F
   }
   const session: Session = {
     epoch: 1,
+    attempt: 0,
     model: undefined as never,
     isOpen: true,
     channel: open,
