@@ -208,8 +208,12 @@ export class Declarations implements Prerequisites {
       const isNew =
         this.queueType === 'quorum' &&
         !(await known.declaring.exists((channel) => channel.checkQueue(names.delay(rung))))
-      this.#report(await declareLadder(known.declaring, names, this.queueType, known.rungs, rung))
-      if (isNew) this.#youngUntil = clock.monotonic() + YOUNG_MS
+      try {
+        this.#report(await declareLadder(known.declaring, names, this.queueType, known.rungs, rung))
+      } finally {
+        // When that fails, because its session ends, the next one may find the queue there already.
+        if (isNew) this.#youngUntil = clock.monotonic() + YOUNG_MS
+      }
     }
     known.rungs = rung + 1
   }

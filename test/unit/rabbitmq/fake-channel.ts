@@ -53,11 +53,31 @@ export class FakeChannel extends EventEmitter {
   }
 }
 
+/** What there is at the broker, and what it refuses to do. */
+interface FakeBroker {
+  readonly missing: Set<string>
+  readonly failing: Set<string>
+}
+
+function declaring(channel: FakeChannel, { missing, failing }: FakeBroker): FakeChannel {
+  const operation = (name: string) => async (): Promise<void> => {
+    if (failing.has(name)) throw new Error('the connection ended')
+  }
+  const names = ['assertExchange', 'assertQueue', 'bindExchange', 'bindQueue']
+  return Object.assign(channel, {
+    ...Object.fromEntries(names.map((name) => [name, operation(name)])),
+    async checkQueue(queue: string): Promise<void> {
+      if (missing.has(queue)) throw Object.assign(new Error('NOT_FOUND'), { code: 404 })
+    },
+  })
+}
+
 /** A session on which each channel is a new fake; they are kept in the order of their opening. */
-export function fakeSession(): { readonly session: Session; readonly channels: FakeChannel[] } {
+export function fakeSession(): FakeBroker & { readonly session: Session; readonly channels: FakeChannel[] } {
   const channels: FakeChannel[] = []
+  const broker: FakeBroker = { missing: new Set(), failing: new Set() }
   const open = async (onClosed?: (error: Error | undefined) => void): Promise<ConfirmChannel> => {
-    const channel = new FakeChannel()
+    const channel = declaring(new FakeChannel(), broker)
     channels.push(channel)
     channel.on('close', () => onClosed?.(undefined))
     return channel as unknown as ConfirmChannel
@@ -70,5 +90,5 @@ export function fakeSession(): { readonly session: Session; readonly channels: F
     channel: open,
     confirmChannel: open,
   }
-  return { session, channels }
+  return { session, channels, ...broker }
 }
