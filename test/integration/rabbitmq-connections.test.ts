@@ -11,6 +11,9 @@ import type { Credentials, Purpose, RabbitMqOptions } from 'busbar/rabbitmq'
 import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import type { ProxyLink } from 'busbar/testing'
 import { transportFromUrl } from 'busbar/url'
+import { systemClock } from '../../src/core/clock.ts'
+import { DeclareChannel } from '../../src/transports/rabbitmq/declare-channel.ts'
+import { Link } from '../../src/transports/rabbitmq/link.ts'
 import { createCertificates } from '../../tools/brokers/certificates.ts'
 import type { Certificates } from '../../tools/brokers/certificates.ts'
 import { freePort, startPrivate } from '../../tools/brokers/index.ts'
@@ -206,6 +209,39 @@ describe('RabbitMQ: connections and credentials', () => {
     // The channel is none the worse for it.
     await on.publish(topic, body, { key: 'k' })
     await waitUntil(() => bodies.length === 2, { timeoutMs: 5_000 })
+  })
+
+  test('a connection that ends in the same read that opens a channel: what was to be declared fails', async () => {
+    await using proxy = await tcpProxy({ port: broker.port })
+    const nothing = (): void => undefined
+    const link = new Link({
+      purpose: 'consume',
+      connector: {
+        hosts: 1,
+        reconnects: false,
+        connect: async () => ({ model: await amqp.connect(`amqp://${proxy.host}:${proxy.port}`), owned: true }),
+      },
+      clock: systemClock,
+      backoff: { type: 'stop', minMs: 1, maxMs: 1 },
+      hooks: {
+        restore: async () => undefined,
+        up: nothing,
+        down: nothing,
+        trouble: nothing,
+        blocked: nothing,
+        bug: nothing,
+      },
+    })
+    await link.open()
+    const declaring = new DeclareChannel(await link.whenUp())
+    proxy.stall('down')
+    const before = proxy.bytesUp
+    const declared = declaring.run((channel) => channel.checkExchange('amq.direct'))
+    await waitUntil(() => proxy.bytesUp > before)
+    await broker.ctl('close_all_connections', 'a test')
+    proxy.resume()
+    await assert.rejects(declared, /a test/)
+    await link.close(1_000)
   })
 
   test('heartbeats keep an idle connection, and the broker lists it by its name', async () => {

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
-import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
+import amqp from 'amqplib'
+import { afterAll, afterEach, beforeAll, describe, test, vi } from 'vitest'
 import { createBus } from 'busbar'
 import type { Bus } from 'busbar'
 import { rabbitmq } from 'busbar/rabbitmq'
 import type { RabbitMqOptions } from 'busbar/rabbitmq'
-import { uniqueName, waitUntil } from 'busbar/testing'
+import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
+import { QueueReader } from '../../src/transports/rabbitmq/queue-reader.ts'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
 
@@ -28,7 +30,10 @@ describe('RabbitMQ: messages that stay unacked for longer than the broker allows
   afterAll(() => broker.stop())
 
   function bus(options: RabbitMqOptions = {}): { on: Bus; warnings: string[] } {
-    const on = createBus({ service: 'unacked', transport: rabbitmq({ url: broker.url, partitions: 1, ...options }) })
+    const on = createBus({
+      service: 'unacked',
+      transport: rabbitmq({ ...(options.connect === undefined ? { url: broker.url } : {}), partitions: 1, ...options }),
+    })
     const warnings: string[] = []
     on.events.on('warning', ({ code }) => warnings.push(code))
     buses.push(on)
@@ -63,6 +68,38 @@ describe('RabbitMQ: messages that stay unacked for longer than the broker allows
       assert.ok(waited >= delayMs - 50, `it was tried again after ${Math.round(waited)} ms`)
       assert.equal(warnings.includes('consumer-lost'), consumerTimeoutMs !== TIMEOUT_MS, warnings.join())
     })
+
+  test('a queue is handed back once at a time, however much is settled meanwhile', { timeout: 60_000 }, async () => {
+    // Each note takes its time: they are on the connection for publishing.
+    await using proxy = await tcpProxy({ port: broker.port })
+    proxy.slow({ delayMs: 100 }, 'up')
+    const { on } = bus({
+      partitions: 2,
+      consumerTimeoutMs: TIMEOUT_MS,
+      connect: (purpose) => amqp.connect(purpose === 'publish' ? `amqp://${proxy.host}:${proxy.port}` : broker.url),
+    })
+    using turned = vi.spyOn(QueueReader.prototype, 'turnOver')
+    const topic = uniqueName('turns')
+    const queues = new Map<unknown, string>()
+    let attempts = 0
+    on.consume(topic, ({ key, data }, ctx) => {
+      if (data === 'look') queues.set(ctx.position['queue'], key as string)
+      if (data !== 'wait') return
+      attempts = ctx.attempt
+      if (ctx.attempt === 1) ctx.retry({ delayMs: 2 * TIMEOUT_MS })
+    })
+    await on.start()
+    await Promise.all(Array.from({ length: 10 }, (_, at) => on.publish(topic, 'look', { key: `k${at}` })))
+    await waitUntil(() => queues.size === 2)
+    const [slow, busy] = [...queues.values()] as [string, string]
+    await on.publish(topic, 'wait', { key: slow })
+    const isOver = (): boolean => attempts === 2
+    while (!isOver()) await Promise.all(Array.from({ length: 50 }, () => on.publish(topic, 'go', { key: busy })))
+    // It waits for 2 * TIMEOUT_MS, and is given back at half of TIMEOUT_MS.
+    const times = turned.mock.calls.length
+    assert.ok(times >= 1 && times <= 3, `it was handed back ${times} times`)
+    await on.close({ timeoutMs: 500 })
+  })
 
   test(
     'a backlog that waits for a slow handler is sent ahead in smaller portions, and handled once',

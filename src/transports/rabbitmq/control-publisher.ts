@@ -3,6 +3,7 @@ import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import { ConnectionError, TimeoutError } from '../../core/errors.ts'
 import { closeQuietly } from './amqp.ts'
+import { isLoss } from './errors.ts'
 import type { Link, Session } from './link.ts'
 
 const TIMEOUT_MS = 3_000
@@ -20,6 +21,13 @@ interface Preparation {
 
 class NotTaken extends Error {}
 
+interface OpenChannel {
+  readonly session: Session
+  readonly opened: Promise<ConfirmChannel>
+  /** Messages on it, or about to be, that are not answered. */
+  unanswered: number
+}
+
 /**
  * Publishes what the transport writes for itself: notes, records, words among members. Few and small, so the client
  * library's own way will do. On the connection for publishing: one that publishes may be stopped by the broker, and acks
@@ -31,7 +39,8 @@ export class ControlPublisher {
   readonly #exchange: string
   readonly #blockedBy: () => string | undefined
   readonly #closing: AbortSignal
-  #channel: { readonly session: Session; readonly opened: Promise<ConfirmChannel> } | undefined
+  /** For the next message. One that was replaced ends when everything on it is answered. */
+  #channel: OpenChannel | undefined
   #count = 0
   /** Ids of messages that reached no queue; their confirmation follows. */
   readonly #returned = new Set<string>()
@@ -75,7 +84,9 @@ export class ControlPublisher {
           await this.#confirmed(session, this.#exchange, name, content, true)
           return
         } catch (error) {
-          if (signal.aborted || (session.isOpen && !(error instanceof NotTaken))) throw error
+          // A channel may end under a message while the connection lives.
+          const mayBeTaken = !session.isOpen || error instanceof NotTaken || isLoss(error)
+          if (signal.aborted || !mayBeTaken) throw error
           isAgain = true
         }
         await sleep(this.#clock, delay, signal)
@@ -125,8 +136,9 @@ export class ControlPublisher {
     content: Buffer,
     mandatory: boolean,
   ): Promise<void> {
-    const opened = this.#open(session)
-    const channel = await opened
+    const open = this.#open(session)
+    open.unanswered++
+    const channel = await open.opened
     const messageId = String(++this.#count)
     await new Promise<void>((resolve, reject) => {
       channel.publish(
@@ -138,37 +150,31 @@ export class ControlPublisher {
           if (this.#returned.delete(messageId)) reject(new NotTaken(`"${routingKey}" is bound to no queue`))
           else if (error === null) resolve()
           else if (isNack(error)) {
-            this.#retire(opened, channel)
+            // The refusal may be the channel's own (see `ChannelRenewal`): the next try gets another one.
+            if (this.#channel === open) this.#channel = undefined
             reject(new NotTaken(`"${routingKey}" refused it: ${error.message}`))
           } else reject(error)
+          open.unanswered--
+          if (this.#channel !== open && open.unanswered === 0) void closeQuietly(channel)
         },
       )
     })
   }
 
-  /** The refusal may be the channel's own (see `ChannelRenewal`): the next try gets another one. This one ends when all is answered. */
-  #retire(opened: Promise<ConfirmChannel>, channel: ConfirmChannel): void {
-    if (this.#channel?.opened !== opened) return
-    this.#channel = undefined
-    const close = (): Promise<void> => closeQuietly(channel)
-    void channel.waitForConfirms().then(close, close)
-  }
-
-  #open(session: Session): Promise<ConfirmChannel> {
-    if (this.#channel?.session === session) return this.#channel.opened
-    if (!session.isOpen) return Promise.reject(new ConnectionError('The connection is closed'))
-    const opened = session.confirmChannel(() => {
-      if (this.#channel?.opened === opened) this.#channel = undefined
-    })
-    opened.then(
+  #open(session: Session): OpenChannel {
+    if (this.#channel?.session === session) return this.#channel
+    if (!session.isOpen) throw new ConnectionError('The connection is closed')
+    const ended = (): void => {
+      if (this.#channel === open) this.#channel = undefined
+    }
+    const open: OpenChannel = { session, opened: session.confirmChannel(ended), unanswered: 0 }
+    open.opened.then(
       (channel) =>
         channel.on('return', ({ properties }: Message) => void this.#returned.add(String(properties.messageId))),
-      () => {
-        if (this.#channel?.opened === opened) this.#channel = undefined
-      },
+      ended,
     )
-    this.#channel = { session, opened }
-    return opened
+    this.#channel = open
+    return open
   }
 }
 

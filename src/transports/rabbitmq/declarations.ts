@@ -13,7 +13,7 @@ import { checkGroup, declareGroup, declareStorage, notesArguments, storageArgume
 import type { DeclaredGroup, GroupSpec, QueueType } from './group-topology.ts'
 import type { Session } from './link.ts'
 import type { Names } from './names.ts'
-import type { Prerequisites } from './publisher.ts'
+import type { Prerequisites } from './preparation.ts'
 import type { Registry } from './registry.ts'
 
 /** For a record of a group: it may have to wait for the leader of a queue that was just made. */
@@ -185,11 +185,18 @@ export class Declarations implements Prerequisites {
     return known.delay
   }
 
+  giveUp(session: Session): void {
+    // A channel that does not answer may not close either.
+    void this.#known.get(session)?.declaring.close()
+    this.#known.delete(session)
+  }
+
   async #declareDelay(known: Known, rung: number): Promise<void> {
     const { names, options, connector, closing, addressing, clock } = this.#parts
+    const { session } = known.declaring
     if (known.rungs > rung) return
     if (options.delay !== 'ladder') {
-      this.#plugin ??= options.delay === 'plugin' || (await hasDelayPlugin(connector, names, closing))
+      this.#plugin ??= options.delay === 'plugin' || (await hasDelayPlugin(connector, names, session.attempt, closing))
       if (this.#plugin) {
         if (options.declare) await declareDelayExchange(known.declaring, names)
         addressing.usesPlugin = true
@@ -201,8 +208,12 @@ export class Declarations implements Prerequisites {
       const isNew =
         this.queueType === 'quorum' &&
         !(await known.declaring.exists((channel) => channel.checkQueue(names.delay(rung))))
-      this.#report(await declareLadder(known.declaring, names, this.queueType, known.rungs, rung))
-      if (isNew) this.#youngUntil = clock.monotonic() + YOUNG_MS
+      try {
+        this.#report(await declareLadder(known.declaring, names, this.queueType, known.rungs, rung))
+      } finally {
+        // When that fails, because its session ends, the next one may find the queue there already.
+        if (isNew) this.#youngUntil = clock.monotonic() + YOUNG_MS
+      }
     }
     known.rungs = rung + 1
   }

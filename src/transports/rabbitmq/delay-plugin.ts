@@ -1,3 +1,5 @@
+import type { ChannelModel } from 'amqplib'
+import { ConnectionError } from '../../core/errors.ts'
 import { closeQuietly } from './amqp.ts'
 import type { Connector } from './connector.ts'
 import type { DeclareChannel } from './declare-channel.ts'
@@ -12,11 +14,16 @@ export const MAX_PLUGIN_DELAY_MS = 4_294_967_295
 
 /**
  * Whether the broker has the delayed-message plugin. An exchange type that it does not know makes it end the whole
- * connection, so this asks on one of its own.
+ * connection, so this asks on one of its own: at the address of `attempt`, which has just been good, or at the next ones.
  */
-export async function hasDelayPlugin(connector: Connector, names: Names, signal: AbortSignal): Promise<boolean> {
+export async function hasDelayPlugin(
+  connector: Connector,
+  names: Names,
+  attempt: number,
+  signal: AbortSignal,
+): Promise<boolean> {
   if (!connector.reconnects) return false
-  const { model } = await connector.connect('publish', 0, signal)
+  const model = await connectToAny(connector, attempt, signal)
   let failure: unknown
   model.on('error', (error) => {
     failure ??= error
@@ -32,6 +39,16 @@ export async function hasDelayPlugin(connector: Connector, names: Names, signal:
     throw error
   } finally {
     await closeQuietly(model)
+  }
+}
+
+async function connectToAny(connector: Connector, attempt: number, signal: AbortSignal): Promise<ChannelModel> {
+  for (let left = connector.hosts, at = attempt; ; left--, at++) {
+    try {
+      return (await connector.connect('publish', at, signal)).model
+    } catch (error) {
+      if (left <= 1 || !ConnectionError.is(error) || signal.aborted) throw error
+    }
   }
 }
 

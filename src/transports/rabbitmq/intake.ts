@@ -53,6 +53,8 @@ export class Intake {
   /** Partitions that are ours; undefined for all. */
   #owned: ReadonlySet<number> | undefined
   #told: ReadonlySet<number> | undefined
+  /** It takes so long that the queues do not wait for it. */
+  #lateJoin: Promise<void> | undefined
   #running: Promise<void> | undefined
   #again = false
 
@@ -187,7 +189,8 @@ export class Intake {
       return undefined
     }
     const done = new AbortController()
-    const joined = this.#membership.join(session).finally(() => done.abort())
+    const joining = this.#membership.join(session)
+    const joined = joining.finally(() => done.abort())
     const late = sleep(this.#clock, PATIENCE_MS, done.signal).then(
       () => 'late' as const,
       () => undefined,
@@ -195,8 +198,10 @@ export class Intake {
     try {
       if ((await Promise.race([joined, late])) === 'late') {
         this.#owned = undefined
+        if (this.#lateJoin === joining) return undefined
+        this.#lateJoin = joining
         // It tells the share when it is known; and a failure brings us back here.
-        joined.catch((error: unknown) => {
+        joining.catch((error: unknown) => {
           if (session.isOpen) this.#host.failed(error, 'joining the other members of the group')
           this.update()
         })

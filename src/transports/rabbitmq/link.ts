@@ -14,6 +14,8 @@ import type { Purpose } from './options.ts'
 export interface Session {
   /** Counts the lives of this link, from 1. */
   readonly epoch: number
+  /** Which try to connect it comes from: that says which of several addresses is good. */
+  readonly attempt: number
   readonly model: ChannelModel
   readonly isOpen: boolean
   /** A channel whose errors go to `onClosed`, once, when it is closed by anybody but us. */
@@ -132,7 +134,7 @@ export class Link {
   async #connect(attempt: number): Promise<void> {
     const { signal } = this.#closing
     const { model, owned } = await this.#connector.connect(this.purpose, attempt, signal)
-    const session = new LiveSession(model, owned, this.#clock, ++this.#epoch, {
+    const session = new LiveSession(model, owned, this.#clock, ++this.#epoch, attempt, {
       ended: (error) => this.#ended(session, error),
       blocked: (reason) => this.#hooks.blocked(reason),
       bug: (error) => this.#hooks.bug(error),
@@ -202,6 +204,7 @@ interface SessionHooks {
 
 class LiveSession implements Session {
   readonly epoch: number
+  readonly attempt: number
   readonly model: ChannelModel
   readonly #owned: boolean
   readonly #hooks: SessionHooks
@@ -220,11 +223,12 @@ class LiveSession implements Session {
   readonly #onUnblocked = (): void => this.#hooks.blocked(undefined)
   readonly #onBug = (error: Error): void => this.#hooks.bug(error)
 
-  constructor(model: ChannelModel, owned: boolean, clock: Clock, epoch: number, hooks: SessionHooks) {
+  constructor(model: ChannelModel, owned: boolean, clock: Clock, epoch: number, attempt: number, hooks: SessionHooks) {
     this.model = model
     this.#watch = new LoopWatch(clock)
     this.#owned = owned
     this.epoch = epoch
+    this.attempt = attempt
     this.#hooks = hooks
     model.on('error', this.#onError)
     model.on('close', this.#onClose)
@@ -251,6 +255,8 @@ class LiveSession implements Session {
   ): Promise<Kind> {
     if (!this.isOpen) throw this.error ?? new ConnectionError('The connection is closed')
     const channel = await create()
+    // The connection may have ended in the same read that brought the answer: nobody was told of the end of this channel.
+    if (!this.isOpen) throw this.error ?? new ConnectionError('The connection is closed')
     let failure: Error | undefined
     channel.on('error', (error) => {
       failure = error

@@ -16,6 +16,11 @@ const COUNTER = { durable: true, autoDelete: true, arguments: { 'x-queue-type': 
 /** A broker that is in trouble may not answer at all. */
 const JOIN_MS = 3_000
 
+interface Joining {
+  readonly session: Session
+  done: Promise<void>
+}
+
 type Word = 'here' | 'who' | 'bye'
 
 export interface MembershipParts {
@@ -48,6 +53,8 @@ export class Membership {
   readonly #parts: MembershipParts
   readonly #members = new Set<string>()
   #channel: Channel | undefined
+  /** The try to join that is under way, unless it was given up. */
+  #joining: Joining | undefined
   #timer: Timer | undefined
   #answers: Set<string> | undefined
   #onAnswer: () => void = () => undefined
@@ -63,32 +70,58 @@ export class Membership {
     return this.#channel !== undefined
   }
 
-  /** Joins, and resolves when the others are known. Rejects when that can't be done, or takes too long. */
-  async join(session: Session): Promise<void> {
-    if (this.#channel !== undefined) return
-    const channel = await session.channel(() => {
-      if (this.#ended(channel)) this.#parts.onLost()
+  /**
+   * Joins, once however often it is called; resolves when the others are known, or `leave` was called. Rejects when that can't be
+   * done, or takes too long.
+   */
+  join(session: Session): Promise<void> {
+    if (this.#joining?.session === session) return this.#joining.done
+    if (this.#channel !== undefined) return Promise.resolve()
+    const joining: Joining = { session, done: Promise.resolve() }
+    this.#joining = joining
+    joining.done = this.#join(joining).finally(() => {
+      if (this.#joining === joining) this.#joining = undefined
     })
-    this.#channel = channel
+    return joining.done
+  }
+
+  async #join(joining: Joining): Promise<void> {
     const done = new AbortController()
     const late = sleep(this.#parts.clock, JOIN_MS, done.signal).then(() => {
       throw new TimeoutError(
         `Joining the group did not succeed within ${JOIN_MS} ms: "${this.#parts.nameOf(0)}" does not answer`,
       )
     })
-    const entering = this.#enter(session, channel)
+    const entering = this.#open(joining).then((channel) => channel && this.#enter(joining.session, channel))
     try {
       await Promise.race([entering, late])
     } catch (error) {
-      this.#ended(channel)
-      // A channel whose last question is not answered may not close either.
-      void closeQuietly(channel)
+      if (this.#joining !== joining) return
+      const channel = this.#channel
+      if (channel !== undefined) {
+        this.#ended(channel)
+        // A channel whose last question is not answered may not close either.
+        void closeQuietly(channel)
+      }
       throw error
     } finally {
       done.abort()
       late.catch(() => undefined)
       entering.catch(() => undefined)
     }
+  }
+
+  /** Undefined when the channel is not wanted any more: it would count a member that nobody knows of. */
+  async #open(joining: Joining): Promise<Channel | undefined> {
+    const channel = await joining.session.channel(() => {
+      if (this.#ended(channel)) this.#parts.onLost()
+    })
+    if (this.#joining === joining) {
+      this.#channel = channel
+      return channel
+    }
+    void closeQuietly(channel)
+    return undefined
   }
 
   async #enter(session: Session, channel: Channel): Promise<void> {
@@ -138,6 +171,7 @@ export class Membership {
 
   /** Leaves, with a word to the others when there is time for it. */
   async leave(): Promise<void> {
+    this.#joining = undefined
     const channel = this.#channel
     if (channel === undefined) return
     this.#ended(channel)

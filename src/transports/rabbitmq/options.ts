@@ -47,7 +47,7 @@ export interface RabbitMqOptions {
   readonly deliveryLimit?: number | undefined
   /** Largest body, in bytes. Not above the broker's `max_message_size`. Default 16 MiB. */
   readonly maxMessageBytes?: number | undefined
-  /** Most messages sent and not yet confirmed. Default 4,096. */
+  /** Most messages sent and not yet confirmed, of plain ones, of delayed ones, and of dead letters each. Default 4,096. */
   readonly maxUnconfirmed?: number | undefined
   /** What happens to a message that no queue takes: its publish rejects, or it is dropped and told as `loss`. Default `reject`. */
   readonly unroutable?: 'reject' | 'drop' | undefined

@@ -80,7 +80,7 @@ export class Republisher {
     if (published.length === 0) return failures
     const outcomes = await this.#publisher.publish(messages, this.#closing.signal, notes)
     for (const [at, { index, delivery, outcome }] of published.entries()) {
-      const error = outcomes[at]?.error
+      const error = (await outcomes[at])?.error
       if (delivery.lost || delivery.state !== 'settling') failures.push({ index, error: lostError() })
       else if (error === undefined) this.#host.done(delivery)
       else if (outcome.type === 'reject') {
@@ -122,8 +122,9 @@ export class Republisher {
       delete headers[name]
       headers[CUT] = cut.join(' ').slice(0, MAX_CUT)
       const [outcome] = await this.#publisher.publish([{ ...message, headers }], this.#closing.signal, [notes])
-      if (outcome?.error === undefined) return true
-      if (!isTooLarge(outcome.error)) return false
+      const error = (await outcome)?.error
+      if (error === undefined) return true
+      if (!isTooLarge(error)) return false
     }
     return false
   }

@@ -67,6 +67,8 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   /** Another consumer is the active one of each queue that we read, as far as can be seen. */
   #waitsForOthers = false
   #closed: Promise<void> | undefined
+  /** Their channels are being turned over. */
+  readonly #turning = new Set<Seat>()
 
   constructor(parts: {
     readonly spec: SubscriptionSpec
@@ -451,14 +453,28 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
 
   /** Ends the channels that are to be turned over, as soon as nothing runs that came by them. */
   #turnIfWaiting(): void {
-    for (const seat of this.intake.seats) {
-      const { reader } = seat
-      if (!reader.isTurning || !reader.isOpen || !reader.isAllWaiting(this.#context.clock.now())) continue
-      this.noteReturned(seat)
-        .then(() => reader.turnOver('given back before the broker takes it away (consumer timeout)'))
-        .catch((error: unknown) => this.#context.failed(error, 'giving messages back to a queue'))
-        .finally(() => this.intake.update())
-    }
+    for (const seat of this.intake.seats)
+      if (!this.#turning.has(seat) && this.#mayTurn(seat)) {
+        this.#turning.add(seat)
+        this.#turn(seat)
+          .catch((error: unknown) => this.#context.failed(error, 'giving messages back to a queue'))
+          .finally(() => {
+            this.#turning.delete(seat)
+            this.intake.update()
+          })
+      }
+  }
+
+  #mayTurn({ reader }: Seat): boolean {
+    return reader.isTurning && reader.isOpen && reader.isAllWaiting(this.#context.clock.now())
+  }
+
+  async #turn(seat: Seat): Promise<void> {
+    const { opened } = seat.reader
+    await this.noteReturned(seat)
+    // Meanwhile the channel may have ended by itself, and a handler whose time had come may have started: its end brings us back.
+    if (seat.reader.opened === opened && this.#mayTurn(seat))
+      await seat.reader.turnOver('given back before the broker takes it away (consumer timeout)')
   }
 
   /**

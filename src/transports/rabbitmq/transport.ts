@@ -100,7 +100,7 @@ export class RabbitMqTransport implements Transport {
   async publish(
     batch: readonly OutgoingMessage[],
     { signal }: { readonly signal?: AbortSignal | undefined } = {},
-  ): Promise<readonly PublishOutcome[]> {
+  ): Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]> {
     const { publisher, admin } = this.#required()
     for (const { topic } of batch) admin.knows(topic)
     return publisher.publish(batch, signal)

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict'
+import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
+import { createBus } from 'busbar'
+import type { Bus, ConsumerHandle } from 'busbar'
+import { rabbitmq } from 'busbar/rabbitmq'
+import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
+import type { TcpProxy } from 'busbar/testing'
+import { startPrivate } from '../../tools/brokers/index.ts'
+import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
+
+/** Past this, a consumer goes on without knowing the others. */
+const PATIENCE_MS = 1_000
+
+describe('RabbitMQ: members of a group that meet while the broker is slow', () => {
+  let broker: RabbitMqBroker
+  let proxy: TcpProxy
+  const buses: Bus[] = []
+
+  beforeAll(async () => {
+    broker = await startPrivate('rabbitmq')
+    proxy = await tcpProxy({ port: broker.port })
+  })
+  afterEach(async () => {
+    proxy.resume()
+    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
+  })
+  afterAll(async () => {
+    await proxy.close()
+    await broker.stop()
+  })
+
+  function bus(url: string): Bus {
+    const made = createBus({ service: 'members', transport: rabbitmq({ url, partitions: 2 }) })
+    buses.push(made)
+    return made
+  }
+
+  /** How many members the broker counts. */
+  async function counted(topic: string): Promise<string> {
+    const rows = (await broker.ctl('-q', 'list_queues', 'name', 'consumers')).split('\n')
+    const row = rows.find((line) => line.startsWith(`busbar:${topic}:members:members\t`))
+    return row?.split('\t')[1]?.trim() ?? 'none'
+  }
+
+  /**
+   * A member that has left the group, and keeps its queues because a handler runs for each: to come back it needs the broker for
+   * nothing but to meet the others.
+   */
+  async function away(topic: string): Promise<{ handle: ConsumerHandle; done: () => void }> {
+    const on = bus(`amqp://${proxy.host}:${proxy.port}`)
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const queues = new Set<unknown>()
+    const handle = on.consume(topic, (_, ctx) => {
+      queues.add(ctx.position['queue'])
+      return promise
+    })
+    await on.start()
+    await waitUntil(async () => (await counted(topic)) === '1')
+    for (let number = 0; number < 20; number++) await on.publish(topic, number, { key: `k${number}` })
+    await waitUntil(() => queues.size === 2)
+    handle.pause()
+    await waitUntil(async () => (await counted(topic)) !== '1')
+    return { handle, done: resolve }
+  }
+
+  /** Until something is asked of the broker that it does not answer, and the consumer does not wait for it any longer. */
+  async function joiningInVain(): Promise<void> {
+    const before = proxy.bytesUp
+    await waitUntil(() => proxy.bytesUp > before)
+    const at = performance.now()
+    await waitUntil(() => performance.now() - at > 1.5 * PATIENCE_MS)
+  }
+
+  test('one that closes while it joins is not counted afterwards', { timeout: 40_000 }, async () => {
+    const topic = uniqueName('closing')
+    const { handle, done } = await away(topic)
+    proxy.stall('down')
+    handle.resume()
+    await joiningInVain()
+    await handle.close({ timeoutMs: 100 })
+    proxy.resume()
+    done()
+    const other = bus(broker.url)
+    const keys = new Set<string | undefined>()
+    const standing = other.consume(topic, ({ key }) => void keys.add(key))
+    await other.start()
+    await standing.ready
+    for (let number = 100; number < 120; number++) await other.publish(topic, number, { key: `k${number}` })
+    const all = (): boolean => Array.from({ length: 20 }, (_, at) => `k${100 + at}`).every((key) => keys.has(key))
+    await waitUntil(all, { timeoutMs: 15_000, describe: () => keys })
+    assert.equal(await counted(topic), '1')
+  })
+
+  test('one that has to join again while it joins is counted once', { timeout: 40_000 }, async () => {
+    const topic = uniqueName('again')
+    const { handle, done } = await away(topic)
+    proxy.stall('down')
+    handle.resume()
+    await joiningInVain()
+    handle.pause()
+    handle.resume()
+    await joiningInVain()
+    proxy.resume()
+    await waitUntil(async () => (await counted(topic)) !== 'none')
+    done()
+    // Whatever else it had asked for is answered before what it asks now.
+    const other = bus(broker.url)
+    other.consume(topic, () => undefined)
+    await other.start()
+    await waitUntil(async () => (await counted(topic)) === '2', { timeoutMs: 5_000 })
+  })
+})

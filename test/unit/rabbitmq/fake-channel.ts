@@ -1,0 +1,94 @@
+import { EventEmitter } from 'node:events'
+import type { ConfirmChannel } from 'amqplib'
+import type { Session } from '../../../src/transports/rabbitmq/link.ts'
+
+type Confirm = (error: Error | null) => void
+
+/** A confirm channel whose broker is the test: it sees what is published, and answers when the test says so. */
+export class FakeChannel extends EventEmitter {
+  /** Bodies of what was published, in order. */
+  readonly published: string[] = []
+  readonly #unconfirmed: (Confirm | undefined)[] = []
+  #tag = 0
+  isOpen = true
+
+  publish(_exchange: string, _key: string, content: Buffer, _options: object, confirm?: Confirm): boolean {
+    this.published.push(content.toString())
+    this.#unconfirmed.push(confirm)
+    return true
+  }
+
+  /** Answers the oldest message that is not answered. */
+  answer(isAck: boolean): void {
+    this.#unconfirmed.shift()?.(isAck ? null : new Error('message nacked'))
+    this.emit(isAck ? 'ack' : 'nack', { deliveryTag: ++this.#tag, multiple: false })
+  }
+
+  /** As the client library does it: whatever is open fails. */
+  async close(): Promise<void> {
+    if (!this.isOpen) throw new Error('Channel closed')
+    this.isOpen = false
+    for (const confirm of this.#unconfirmed.splice(0)) confirm?.(new Error('channel closed'))
+    this.emit('close')
+  }
+
+  /** As the client library does it: fails with the first refusal. */
+  async waitForConfirms(): Promise<void> {
+    await Promise.all(
+      this.#unconfirmed.map(
+        (confirm, index) =>
+          new Promise<void>((resolve, reject) => {
+            this.#unconfirmed[index] = (error) => {
+              confirm?.(error)
+              if (error === null) resolve()
+              else reject(error)
+            }
+          }),
+      ),
+    )
+  }
+
+  async prefetch(): Promise<object> {
+    return {}
+  }
+}
+
+/** What there is at the broker, and what it refuses to do. */
+interface FakeBroker {
+  readonly missing: Set<string>
+  readonly failing: Set<string>
+}
+
+function declaring(channel: FakeChannel, { missing, failing }: FakeBroker): FakeChannel {
+  const operation = (name: string) => async (): Promise<void> => {
+    if (failing.has(name)) throw new Error('the connection ended')
+  }
+  const names = ['assertExchange', 'assertQueue', 'bindExchange', 'bindQueue']
+  return Object.assign(channel, {
+    ...Object.fromEntries(names.map((name) => [name, operation(name)])),
+    async checkQueue(queue: string): Promise<void> {
+      if (missing.has(queue)) throw Object.assign(new Error('NOT_FOUND'), { code: 404 })
+    },
+  })
+}
+
+/** A session on which each channel is a new fake; they are kept in the order of their opening. */
+export function fakeSession(): FakeBroker & { readonly session: Session; readonly channels: FakeChannel[] } {
+  const channels: FakeChannel[] = []
+  const broker: FakeBroker = { missing: new Set(), failing: new Set() }
+  const open = async (onClosed?: (error: Error | undefined) => void): Promise<ConfirmChannel> => {
+    const channel = declaring(new FakeChannel(), broker)
+    channels.push(channel)
+    channel.on('close', () => onClosed?.(undefined))
+    return channel as unknown as ConfirmChannel
+  }
+  const session: Session = {
+    epoch: 1,
+    attempt: 0,
+    model: undefined as never,
+    isOpen: true,
+    channel: open,
+    confirmChannel: open,
+  }
+  return { session, channels, ...broker }
+}
