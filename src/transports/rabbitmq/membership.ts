@@ -5,8 +5,8 @@ import { TimeoutError } from '../../core/errors.ts'
 import { closeQuietly } from './amqp.ts'
 import type { ControlPublisher } from './control-publisher.ts'
 import { DeclareChannel, declareQueue } from './declare-channel.ts'
-import { isNodeAway, PLACES } from './errors.ts'
 import type { Session } from './link.ts'
+import { makeAtPlace } from './places.ts'
 
 const POLL_MS = 1_000
 /** How long a member that was asked has to answer. */
@@ -94,7 +94,7 @@ export class Membership {
   async #enter(session: Session, channel: Channel): Promise<void> {
     const { nameOf, id, lineOf } = this.#parts
     const name = nameOf(0)
-    const counter = await this.#declareCounter(session)
+    const counter = nameOf(await this.#declareCounter(session))
     this.#counter = counter
     await channel.assertExchange(name, 'fanout', { durable: true })
     // The broker may not have noticed yet that the last connection has ended.
@@ -119,21 +119,16 @@ export class Membership {
     this.#poll(channel)
   }
 
-  async #declareCounter(session: Session): Promise<string> {
-    const declaring = new DeclareChannel(session)
-    try {
-      for (let place = 0; ; place++) {
-        const name = this.#parts.nameOf(place)
-        try {
-          await declareQueue(declaring, name, COUNTER, [])
-          return name
-        } catch (error) {
-          if (!isNodeAway(error) || place === PLACES - 1) throw error
-        }
+  /** Resolves with the place of the queue. */
+  #declareCounter(session: Session): Promise<number> {
+    return makeAtPlace(this.#parts.clock, session, async (place) => {
+      const declaring = new DeclareChannel(session)
+      try {
+        await declareQueue(declaring, this.#parts.nameOf(place), COUNTER, [])
+      } finally {
+        void declaring.close()
       }
-    } finally {
-      void declaring.close()
-    }
+    })
   }
 
   /** Leaves, with a word to the others when there is time for it. */
