@@ -52,8 +52,10 @@ export class Membership {
   #answers: Set<string> | undefined
   #onAnswer: () => void = () => undefined
   #told = ''
-  /** The queue that this member is counted in. */
-  #counter = ''
+  /** Of the queue that this member is counted in. */
+  #place = 0
+  /** The lowest one that a member is counted at: those who joined while a node was away are elsewhere when it is back. */
+  #lowestMet = 0
 
   constructor(parts: MembershipParts) {
     this.#parts = parts
@@ -61,6 +63,10 @@ export class Membership {
 
   get isIn(): boolean {
     return this.#channel !== undefined
+  }
+
+  get #counter(): string {
+    return this.#parts.nameOf(this.#place)
   }
 
   /** Joins, and resolves when the others are known. Rejects when that can't be done, or takes too long. */
@@ -94,25 +100,19 @@ export class Membership {
   async #enter(session: Session, channel: Channel): Promise<void> {
     const { nameOf, id, lineOf } = this.#parts
     const name = nameOf(0)
-    const counter = nameOf(await this.#declareCounter(session))
-    this.#counter = counter
+    this.#place = await this.#declareCounter(session)
+    this.#lowestMet = this.#place
     await channel.assertExchange(name, 'fanout', { durable: true })
     // The broker may not have noticed yet that the last connection has ended.
     const line = lineOf(session.epoch)
     await channel.assertQueue(line, { exclusive: true, durable: false, autoDelete: true })
     await channel.bindQueue(line, name, '')
     await channel.consume(line, (message) => message !== null && this.#hear(message.content), { noAck: true })
-    await channel.consume(
-      counter,
-      (message) => {
-        // The queue was deleted, or its node is away: nobody is counted there.
-        if (message === null && this.#ended(channel)) {
-          void closeQuietly(channel)
-          this.#parts.onLost()
-        }
-      },
-      { noAck: true },
-    )
+    // The queue was deleted, or its node is away: nobody is counted there.
+    const counted = (message: unknown): void => {
+      if (message === null) this.#lost(channel)
+    }
+    await channel.consume(this.#counter, counted, { noAck: true })
     if (this.#channel !== channel) return
     this.#members.add(id)
     await this.#ask(channel)
@@ -140,6 +140,13 @@ export class Membership {
     await this.#say('bye').catch(() => undefined)
   }
 
+  /** The place is given up, to be taken anew. */
+  #lost(channel: Channel): void {
+    if (!this.#ended(channel)) return
+    void closeQuietly(channel)
+    this.#parts.onLost()
+  }
+
   /** False when that was known. */
   #ended(channel: Channel): boolean {
     if (this.#channel !== channel) return false
@@ -153,16 +160,18 @@ export class Membership {
 
   async #say(word: Word): Promise<void> {
     const { publisher, nameOf, id } = this.#parts
-    await publisher.publish(nameOf(0), '', Buffer.from(JSON.stringify([word, id])))
+    await publisher.publish(nameOf(0), '', Buffer.from(JSON.stringify([word, id, this.#place])))
   }
 
   #hear(content: Buffer): void {
-    const [word, id] = parse(content)
-    if (id === undefined || id === this.#parts.id) return
+    const heard = parse(content)
+    if (heard === undefined || heard.id === this.#parts.id) return
+    const { word, id, place } = heard
     if (word === 'bye') {
       this.#members.delete(id)
       this.#answers?.delete(id)
     } else {
+      this.#lowestMet = Math.min(this.#lowestMet, place)
       this.#members.add(id)
       this.#answers?.add(id)
       this.#onAnswer()
@@ -215,6 +224,11 @@ export class Membership {
   }
 
   async #look(channel: Channel): Promise<void> {
+    // Only who is counted in the same queue is missed when it dies without a word.
+    if (this.#lowestMet < this.#place) {
+      this.#lost(channel)
+      return
+    }
     const { consumerCount } = await channel.checkQueue(this.#counter)
     if (consumerCount !== this.#members.size && this.#channel === channel) await this.#ask(channel)
   }
@@ -229,12 +243,18 @@ export class Membership {
   }
 }
 
-function parse(content: Buffer): readonly [Word | undefined, string | undefined] {
+interface Heard {
+  readonly word: Word
+  readonly id: string
+  readonly place: number
+}
+
+function parse(content: Buffer): Heard | undefined {
   try {
-    const [word, id] = JSON.parse(content.toString()) as unknown[]
-    const known = word === 'here' || word === 'who' || word === 'bye'
-    return known && typeof id === 'string' ? [word, id] : [undefined, undefined]
+    const [word, id, place] = JSON.parse(content.toString()) as unknown[]
+    if ((word !== 'here' && word !== 'who' && word !== 'bye') || typeof id !== 'string') return undefined
+    return { word, id, place: typeof place === 'number' ? place : Infinity }
   } catch {
-    return [undefined, undefined]
+    return undefined
   }
 }
