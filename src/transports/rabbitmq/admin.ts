@@ -10,12 +10,13 @@ import type { BrokerLocks } from './broker-lock.ts'
 import type { Declarations } from './declarations.ts'
 import { DeclareChannel } from './declare-channel.ts'
 import type { DelayedCount } from './delayed-count.ts'
-import { PLACES, REPLY, replyCode, toBrokerError } from './errors.ts'
+import { REPLY, replyCode, toBrokerError } from './errors.ts'
 import { digestOf } from './foreign-ids.ts'
 import { layoutToken } from './group-layout.ts'
 import type { Session } from './link.ts'
 import { fillArrival } from './mapping.ts'
 import type { Names } from './names.ts'
+import { isNodeAway, PLACES, unlessNodeAway } from './places.ts'
 import type { GroupRecord, Registry } from './registry.ts'
 import { StorageReader } from './storage-reader.ts'
 import type { RabbitMqSubscription } from './subscriber.ts'
@@ -168,7 +169,7 @@ export class RabbitMqAdmin implements TransportAdmin {
       ready += count.messageCount
       members = Math.max(members, count.consumerCount)
     }
-    if (layout.partitions > 1) members = await this.#countMembers(declaring, topic, group)
+    if (layout.partitions > 1) members = await this.#countMembers(declaring.session, topic, group)
     const ours = [...this.#parts.subscriptions].filter(({ spec }) => spec.topic === topic && spec.group === group)
     const inFlight = ours.reduce((sum, subscription) => sum + subscription.inFlight, 0)
     const consuming = ours.filter(({ isConsuming }) => isConsuming).length
@@ -184,12 +185,21 @@ export class RabbitMqAdmin implements TransportAdmin {
     }
   }
 
-  async #countMembers(declaring: DeclareChannel, topic: string, group: string): Promise<number> {
+  async #countMembers(session: Session, topic: string, group: string): Promise<number> {
+    const { names, clock } = this.#parts
     let members = 0
     for (let place = 0; place < PLACES; place++) {
-      const count = await this.#count(declaring, this.#parts.names.members(topic, group, place))
-      if (count === undefined) break
-      members += count.consumerCount
+      const declaring = new DeclareChannel(session)
+      try {
+        const counting = declaring.run((channel) => channel.checkQueue(names.members(topic, group, place)))
+        members += (await unlessNodeAway(clock, session, counting)).consumerCount
+      } catch (error) {
+        if (isNodeAway(error)) continue
+        if (replyCode(error) !== REPLY.notFound) throw error
+        break
+      } finally {
+        void declaring.close()
+      }
     }
     return members
   }

@@ -2,9 +2,10 @@ import type { GetMessage } from 'amqplib'
 import type { Clock } from '../../core/clock.ts'
 import type { BrokerLocks } from './broker-lock.ts'
 import type { ControlPublisher } from './control-publisher.ts'
-import { isNodeAway, PLACES, REPLY, replyCode } from './errors.ts'
+import { REPLY, replyCode } from './errors.ts'
 import type { Session } from './link.ts'
 import type { RabbitMqDelivery } from './delivery.ts'
+import { isNodeAway, makeAtPlace, PLACES, unlessNodeAway } from './places.ts'
 import { QueueBrowser } from './queue-browser.ts'
 
 /** What one member knows, or has known, about a delivery of a message. */
@@ -103,16 +104,8 @@ export class AttemptNotes {
 
   /** Makes the queue ahead of the first note, which is about something that runs already. */
   async declare(session: Session): Promise<void> {
-    for (let place = 0; ; place++) {
-      try {
-        await this.#declare(session, this.#queueOf(place))
-        this.#place = place
-        this.#isDeclared = true
-        return
-      } catch (error) {
-        if (!isNodeAway(error) || place === PLACES - 1) throw error
-      }
-    }
+    this.#place = await makeAtPlace(this.#clock, session, (place) => this.#declare(session, this.#queueOf(place)))
+    this.#isDeclared = true
   }
 
   /** All notes there are. Calls at the same time share one look. */
@@ -129,10 +122,12 @@ export class AttemptNotes {
       for (let place = 0; place < PLACES; place++) {
         const browser = await QueueBrowser.open(this.#clock, session, this.#queueOf(place))
         try {
+          await unlessNodeAway(this.#clock, session, browser.check())
           notes.push(...(await browser.next(MAX_READ)).flatMap(decode))
         } catch (error) {
+          if (isNodeAway(error)) continue
           if (replyCode(error) !== REPLY.notFound) throw error
-          if (!isNodeAway(error)) break
+          break
         } finally {
           await browser.close().catch(() => undefined)
         }

@@ -60,7 +60,10 @@ export class ControlPublisher {
     this.#closing = parts.closing
   }
 
-  /** A word to whoever listens. Resolves when the broker has it, for nobody as well. */
+  /**
+   * A word to whoever listens. Resolves when the broker has it, for nobody as well; and when it refuses it, as RabbitMQ 4.2 does while the
+   * node of one listener is down: the others have heard it.
+   */
   async publish(exchange: string, routingKey: string, content: Buffer): Promise<void> {
     this.#refuseIfBlocked()
     await this.#inTime(TIMEOUT_MS, async () => {
@@ -148,7 +151,7 @@ export class ControlPublisher {
         { persistent: true, mandatory, messageId },
         (error: Error | null) => {
           if (this.#returned.delete(messageId)) reject(new NotTaken(`"${routingKey}" is bound to no queue`))
-          else if (error === null) resolve()
+          else if (error === null || (!mandatory && isNack(error))) resolve()
           else if (isNack(error)) {
             // The refusal may be the channel's own (see `ChannelRenewal`): the next try gets another one.
             if (this.#channel === open) this.#channel = undefined

@@ -106,11 +106,3 @@ export function isAbsent(error: unknown): boolean {
   const { cause } = (error ?? {}) as { cause?: unknown }
   return cause !== undefined && isAbsent(cause)
 }
-
-/** How many queues there may be, each on another node, where a classic queue is to be had at any time. */
-export const PLACES = 3
-
-/** A classic queue is on one node of a cluster, and can neither be used nor made again while that one is down. */
-export function isNodeAway(error: unknown): boolean {
-  return replyCode(error) === REPLY.notFound && error instanceof Error && /down or inaccessible/.test(error.message)
-}

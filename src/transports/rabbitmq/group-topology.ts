@@ -46,6 +46,12 @@ const NOTES_KEPT_MS = 7 * 86_400_000
  */
 export const SPREAD: Readonly<Record<string, unknown>> = Object.freeze({ 'x-queue-leader-locator': 'balanced' })
 
+/**
+ * RabbitMQ 4.3 leaves messages, and a queue with a single active consumer, with a consumer whose node is away for a minute, in case it comes
+ * back. Until then every key of the queue stands still. Before 4.3 it waits for nothing, and takes no notice of the argument.
+ */
+const CONSUMER_AWAY_MS = 5_000
+
 /** Arguments that decide about order or about who keeps what. A queue that differs in them is another queue. */
 const VITAL = ['x-single-active-consumer', 'durable', 'exclusive', 'auto_delete']
 
@@ -150,7 +156,7 @@ function queueArguments(
 ): Readonly<Record<string, unknown>> {
   return {
     'x-queue-type': queueType,
-    ...(queueType === 'quorum' ? SPREAD : {}),
+    ...(queueType === 'quorum' ? { ...SPREAD, 'x-consumer-disconnected-timeout': CONSUMER_AWAY_MS } : {}),
     // Where the broker puts what it gives up itself, beyond the delivery limit. Our own dead letters go there directly.
     ...(isPattern(topic)
       ? { 'x-dead-letter-exchange': names.unrouted }

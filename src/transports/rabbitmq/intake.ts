@@ -160,21 +160,16 @@ export class Intake {
    * queue that can't be had, because its node is down, must not keep us from the others.
    */
   async #reconcile(session: Session | undefined): Promise<void> {
-    let failure: unknown
+    let failure: JoinError | undefined
     if (session?.isOpen === true) {
       if (this.#declaredFor !== session) await this.#declare(session)
       failure = await this.#meet(session)
     }
-    for (const seat of this.seats) {
-      const mine = this.#wanted && (this.#owned === undefined || this.#owned.has(seat.partition))
-      try {
-        if (mine) await this.#take(seat, session)
-        else await this.#give(seat)
-      } catch (error) {
-        if (failure === undefined || failure instanceof JoinError) failure = error
-      }
-    }
+    // All at once: one whose leader is being elected keeps its own channel waiting, and no other queue.
+    const results = await Promise.allSettled(this.seats.map((seat) => this.#settle(seat, session)))
     this.#tellRebalance()
+    const refusal = results.find((result) => result.status === 'rejected')
+    if (refusal !== undefined) throw refusal.reason
     if (failure !== undefined) throw failure
   }
 
@@ -221,6 +216,13 @@ export class Intake {
       this.seats = queues.map((queue, partition) => this.#host.makeSeat(queue, partition))
     }
     this.#declaredFor = session
+  }
+
+  /** Takes it or gives it up, as things stand. */
+  async #settle(seat: Seat, session: Session | undefined): Promise<void> {
+    const isMine = this.#wanted && (this.#owned === undefined || this.#owned.has(seat.partition))
+    if (isMine) await this.#take(seat, session)
+    else await this.#give(seat)
   }
 
   async #take(seat: Seat, session: Session | undefined): Promise<void> {

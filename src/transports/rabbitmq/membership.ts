@@ -5,8 +5,8 @@ import { TimeoutError } from '../../core/errors.ts'
 import { closeQuietly } from './amqp.ts'
 import type { ControlPublisher } from './control-publisher.ts'
 import { DeclareChannel, declareQueue } from './declare-channel.ts'
-import { isNodeAway, PLACES } from './errors.ts'
 import type { Session } from './link.ts'
+import { makeAtPlace } from './places.ts'
 
 const POLL_MS = 1_000
 /** How long a member that was asked has to answer. */
@@ -59,8 +59,10 @@ export class Membership {
   #answers: Set<string> | undefined
   #onAnswer: () => void = () => undefined
   #told = ''
-  /** The queue that this member is counted in. */
-  #counter = ''
+  /** Of the queue that this member is counted in. */
+  #place = 0
+  /** The lowest one that a member is counted at: those who joined while a node was away are elsewhere when it is back. */
+  #lowestMet = 0
 
   constructor(parts: MembershipParts) {
     this.#parts = parts
@@ -68,6 +70,10 @@ export class Membership {
 
   get isIn(): boolean {
     return this.#channel !== undefined
+  }
+
+  get #counter(): string {
+    return this.#parts.nameOf(this.#place)
   }
 
   /**
@@ -127,46 +133,35 @@ export class Membership {
   async #enter(session: Session, channel: Channel): Promise<void> {
     const { nameOf, id, lineOf } = this.#parts
     const name = nameOf(0)
-    const counter = await this.#declareCounter(session)
-    this.#counter = counter
+    this.#place = await this.#declareCounter(session)
+    this.#lowestMet = this.#place
     await channel.assertExchange(name, 'fanout', { durable: true })
     // The broker may not have noticed yet that the last connection has ended.
     const line = lineOf(session.epoch)
     await channel.assertQueue(line, { exclusive: true, durable: false, autoDelete: true })
     await channel.bindQueue(line, name, '')
     await channel.consume(line, (message) => message !== null && this.#hear(message.content), { noAck: true })
-    await channel.consume(
-      counter,
-      (message) => {
-        // The queue was deleted, or its node is away: nobody is counted there.
-        if (message === null && this.#ended(channel)) {
-          void closeQuietly(channel)
-          this.#parts.onLost()
-        }
-      },
-      { noAck: true },
-    )
+    // The queue was deleted, or its node is away: nobody is counted there.
+    const counted = (message: unknown): void => {
+      if (message === null) this.#lost(channel)
+    }
+    await channel.consume(this.#counter, counted, { noAck: true })
     if (this.#channel !== channel) return
     this.#members.add(id)
     await this.#ask(channel)
     this.#poll(channel)
   }
 
-  async #declareCounter(session: Session): Promise<string> {
-    const declaring = new DeclareChannel(session)
-    try {
-      for (let place = 0; ; place++) {
-        const name = this.#parts.nameOf(place)
-        try {
-          await declareQueue(declaring, name, COUNTER, [])
-          return name
-        } catch (error) {
-          if (!isNodeAway(error) || place === PLACES - 1) throw error
-        }
+  /** Resolves with the place of the queue. */
+  #declareCounter(session: Session): Promise<number> {
+    return makeAtPlace(this.#parts.clock, session, async (place) => {
+      const declaring = new DeclareChannel(session)
+      try {
+        await declareQueue(declaring, this.#parts.nameOf(place), COUNTER, [])
+      } finally {
+        void declaring.close()
       }
-    } finally {
-      void declaring.close()
-    }
+    })
   }
 
   /** Leaves, with a word to the others when there is time for it. */
@@ -177,6 +172,13 @@ export class Membership {
     this.#ended(channel)
     await closeQuietly(channel)
     await this.#say('bye').catch(() => undefined)
+  }
+
+  /** The place is given up, to be taken anew. */
+  #lost(channel: Channel): void {
+    if (!this.#ended(channel)) return
+    void closeQuietly(channel)
+    this.#parts.onLost()
   }
 
   /** False when that was known. */
@@ -192,16 +194,18 @@ export class Membership {
 
   async #say(word: Word): Promise<void> {
     const { publisher, nameOf, id } = this.#parts
-    await publisher.publish(nameOf(0), '', Buffer.from(JSON.stringify([word, id])))
+    await publisher.publish(nameOf(0), '', Buffer.from(JSON.stringify([word, id, this.#place])))
   }
 
   #hear(content: Buffer): void {
-    const [word, id] = parse(content)
-    if (id === undefined || id === this.#parts.id) return
+    const heard = parse(content)
+    if (heard === undefined || heard.id === this.#parts.id) return
+    const { word, id, place } = heard
     if (word === 'bye') {
       this.#members.delete(id)
       this.#answers?.delete(id)
     } else {
+      this.#lowestMet = Math.min(this.#lowestMet, place)
       this.#members.add(id)
       this.#answers?.add(id)
       this.#onAnswer()
@@ -254,6 +258,11 @@ export class Membership {
   }
 
   async #look(channel: Channel): Promise<void> {
+    // Only who is counted in the same queue is missed when it dies without a word.
+    if (this.#lowestMet < this.#place) {
+      this.#lost(channel)
+      return
+    }
     const { consumerCount } = await channel.checkQueue(this.#counter)
     if (consumerCount !== this.#members.size && this.#channel === channel) await this.#ask(channel)
   }
@@ -268,12 +277,18 @@ export class Membership {
   }
 }
 
-function parse(content: Buffer): readonly [Word | undefined, string | undefined] {
+interface Heard {
+  readonly word: Word
+  readonly id: string
+  readonly place: number
+}
+
+function parse(content: Buffer): Heard | undefined {
   try {
-    const [word, id] = JSON.parse(content.toString()) as unknown[]
-    const known = word === 'here' || word === 'who' || word === 'bye'
-    return known && typeof id === 'string' ? [word, id] : [undefined, undefined]
+    const [word, id, place] = JSON.parse(content.toString()) as unknown[]
+    if ((word !== 'here' && word !== 'who' && word !== 'bye') || typeof id !== 'string') return undefined
+    return { word, id, place: typeof place === 'number' ? place : Infinity }
   } catch {
-    return [undefined, undefined]
+    return undefined
   }
 }

@@ -47,6 +47,11 @@ export class QueueBrowser {
     return new QueueBrowser(clock, queue, channel)
   }
 
+  /** Rejects when the queue can't be read. */
+  async check(): Promise<void> {
+    await this.#channel.checkQueue(this.#queue)
+  }
+
   /** The next messages in order; fewer than `limit` when there are no more. */
   async next(limit: number): Promise<readonly GetMessage[]> {
     const found: GetMessage[] = []
@@ -91,7 +96,9 @@ export class QueueBrowser {
       // Deleted meanwhile, with everything that was to go back.
       if (replyCode(error) !== REPLY.notFound) throw error
     } finally {
-      await closeQuietly(channel)
+      const closing = closeQuietly(channel)
+      // What does not answer does not close either; and where nothing was taken there is nothing to wait for.
+      if (this.#taken.length > 0) await closing
     }
   }
 
