@@ -19,6 +19,8 @@ export interface IntakeHost {
   /** Declares what the subscription consumes, and says which queues these are. */
   declare(session: Session): Promise<readonly string[]>
   makeSeat(queue: string, partition: number): Seat
+  /** The subscription had these, and has others now. Never rejects. */
+  abandoned(session: Session, queues: readonly string[]): Promise<void>
   /** Hands back what is held of a queue that others may consume at the same time. */
   handBack(seat: Seat): Promise<void>
   /** Before the channel is closed: notes what goes back with it. */
@@ -209,6 +211,7 @@ export class Intake {
     if (queues.join('\n') !== known.join('\n')) {
       await Promise.all(this.seats.map(({ reader }) => reader.close()))
       this.seats = queues.map((queue, partition) => this.#host.makeSeat(queue, partition))
+      void this.#host.abandoned(session, known)
     }
     this.#declaredFor = session
   }

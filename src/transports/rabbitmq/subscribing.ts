@@ -3,6 +3,7 @@ import type { Clock } from '../../core/clock.ts'
 import { ConfigurationError } from '../../core/errors.ts'
 import type { DeliverySink, SubscriptionSpec, TransportHost } from '../../core/transport.ts'
 import { AttemptNotes } from './attempt-notes.ts'
+import { broadcastQueue, deleteBroadcasts } from './broadcast-queue.ts'
 import type { BrokerLocks } from './broker-lock.ts'
 import { resolveConsumerOptions } from './consumer-options.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
@@ -81,6 +82,12 @@ export async function createSubscription(
             isLeaving: false,
             isEnding: false,
           }),
+          abandoned: async (again, queues) => {
+            if (!spec.ephemeral || native.queue !== undefined || native.offset !== undefined) return
+            await deleteBroadcasts(again, queues).catch((error: unknown) => {
+              if (again.isOpen) parts.context.failed(error, 'deleting a queue')
+            })
+          },
           handBack: (seat) => host.handBack(seat),
           noteReturned: (seat) => host.noteReturned(seat),
           rebalanced: (assigned, revoked) => tellRebalance(spec, parts.host, assigned, revoked),
@@ -187,7 +194,7 @@ async function declare(
   return { queues, layout }
 }
 
-/** A queue of this connection alone, gone with it: what is published while it is away is not for it. */
+/** A queue of this consumer alone, gone with its connection: what is published while it is away is not for it. */
 async function declareBroadcast(
   spec: SubscriptionSpec,
   native: ResolvedConsumerOptions,
@@ -198,9 +205,7 @@ async function declareBroadcast(
   const queue = `${names.group(spec.topic, spec.group)}:${session.epoch}`
   const declaring = new DeclareChannel(session)
   try {
-    await declaring.run((channel) =>
-      channel.assertQueue(queue, { exclusive: true, durable: false, arguments: native.arguments }),
-    )
+    await declaring.run((channel) => channel.assertQueue(queue, broadcastQueue(session, native)))
     await bindQueue(declaring, spec, native, names, queue, true)
   } finally {
     await declaring.close()
