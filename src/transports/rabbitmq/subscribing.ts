@@ -1,4 +1,5 @@
 import type { Channel } from 'amqplib'
+import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import { ConfigurationError } from '../../core/errors.ts'
 import type { DeliverySink, SubscriptionSpec, TransportHost } from '../../core/transport.ts'
@@ -24,6 +25,10 @@ import type { ControlPublisher } from './control-publisher.ts'
 import { QueueReader } from './queue-reader.ts'
 import { RabbitMqSubscription } from './subscriber.ts'
 import type { SubscriptionContext } from './subscription-context.ts'
+
+/** RabbitMQ cancels the consumers of a queue that is deleted a moment before the queue is gone. */
+const DELETED_WITHIN_MS = 500
+const DELETED_POLL_MS = 20
 
 export interface SubscribingParts {
   readonly options: ResolvedRabbitMqOptions
@@ -75,7 +80,8 @@ export async function createSubscription(
     intake: (host) =>
       new Intake({
         host: {
-          declare: async (again) => (await declareAgain(spec, native, parts, again, layout)).queues,
+          declare: async (again, wasCancelled) =>
+            (await declareAgain(spec, native, parts, again, layout, wasCancelled)).queues,
           makeSeat: (queue, partition) => ({
             reader: makeReader(parts.host.clock, host, queue, spec, native, layout?.partitions ?? 1),
             partition,
@@ -129,8 +135,9 @@ async function declareAgain(
   parts: SubscribingParts,
   session: Session,
   before: GroupLayout | undefined,
+  wasCancelled: boolean,
 ): Promise<Declared> {
-  const deleted = before === undefined ? [] : await missingQueues(spec, before, parts, session)
+  const deleted = before === undefined ? [] : await missingQueues(spec, before, parts, session, wasCancelled)
   const declared = await declare(spec, native, parts, session)
   if (deleted.length > 0) reportDeleted(spec, parts.host, deleted)
   if (before === undefined || declared.layout === undefined) return declared
@@ -143,21 +150,27 @@ async function declareAgain(
   ])
 }
 
+/** When a consumer was cancelled, one is expected to be missing soon. */
 async function missingQueues(
   { topic, group }: SubscriptionSpec,
   layout: GroupLayout,
-  { names }: SubscribingParts,
+  { names, host: { clock } }: SubscribingParts,
   session: Session,
+  wasCancelled: boolean,
 ): Promise<readonly string[]> {
   const declaring = new DeclareChannel(session)
-  const missing: string[] = []
+  const until = clock.monotonic() + (wasCancelled ? DELETED_WITHIN_MS : 0)
   try {
-    for (const queue of queuesOf(names, topic, group, layout))
-      if (!(await declaring.exists((channel) => channel.checkQueue(queue)))) missing.push(queue)
+    for (;;) {
+      const missing: string[] = []
+      for (const queue of queuesOf(names, topic, group, layout))
+        if (!(await declaring.exists((channel) => channel.checkQueue(queue)))) missing.push(queue)
+      if (missing.length > 0 || clock.monotonic() >= until) return missing
+      await sleep(clock, DELETED_POLL_MS)
+    }
   } finally {
     await declaring.close()
   }
-  return missing
 }
 
 /** The group is there again, and what was in its queues is not. */
