@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import type { Transport } from 'busbar'
-import { waitUntil } from 'busbar/testing'
+import { createBus } from 'busbar'
+import type { Bus, Transport } from 'busbar'
+import { uniqueName, waitUntil } from 'busbar/testing'
 import { rabbitmq } from '../../src/transports/rabbitmq/index.ts'
 import { BrokerError, startPrivate } from '../../tools/brokers/index.ts'
 import type { RabbitMqBroker, RabbitMqNode, RabbitMqVersion } from '../../tools/brokers/index.ts'
@@ -25,6 +26,7 @@ for (const version of ['debian', '4'] satisfies readonly RabbitMqVersion[]) {
     let cluster: RabbitMqBroker
     let first: RabbitMqNode
     let flow: Flow | undefined
+    const buses: Bus[] = []
 
     beforeAll(async () => {
       cluster = await startPrivate('rabbitmq', { version, nodes: 3 })
@@ -33,6 +35,7 @@ for (const version of ['debian', '4'] satisfies readonly RabbitMqVersion[]) {
     afterEach(async () => {
       await flow?.close()
       flow = undefined
+      for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
       if (first.pid === undefined) await restarted()
     }, 120_000)
     afterAll(() => cluster.stop())
@@ -82,5 +85,29 @@ for (const version of ['debian', '4'] satisfies readonly RabbitMqVersion[]) {
         await running.end()
       },
     )
+
+    test('a broadcast that has moved to another node is in the way of no publisher', { timeout: 120_000 }, async () => {
+      const topic = uniqueName('t')
+      const add = (at: number): Bus => {
+        const bus = createBus({ service: 'members', transport: startingAt(at)() })
+        buses.push(bus)
+        return bus
+      }
+      const [listener, publisher] = [add(0), add(1)]
+      const seen: unknown[] = []
+      listener.consume(topic, ({ data }) => void seen.push(data), { broadcast: true })
+      await listener.start()
+      await publisher.start()
+      await publisher.publish(topic, 'before')
+      await first.kill()
+      const isBack = (): Promise<boolean> =>
+        publisher.publish(topic, 'again').then(
+          () => seen.includes('again'),
+          () => false,
+        )
+      await waitUntil(isBack, { timeoutMs: GOES_ON_WITHIN_MS, describe: () => `seen: ${seen.join(', ')}` })
+      for (let number = 0; number < 5; number++) await publisher.publish(topic, number)
+      await waitUntil(() => seen.includes(4), { timeoutMs: 5_000, describe: () => `seen: ${seen.join(', ')}` })
+    })
   })
 }

@@ -192,6 +192,20 @@ describe('RabbitMQ: permissions, deletions, and queues that exist in another for
     },
   )
 
+  test('the queue of a broadcast goes with its consumer', { timeout: 30_000 }, async () => {
+    const topic = uniqueName('t')
+    const on = bus()
+    const consumer = on.consume(topic, () => {}, { broadcast: true })
+    // The connection stays.
+    on.consume(uniqueName('t'), () => {})
+    await on.start()
+    const queues = async (): Promise<string[]> =>
+      (await names('list_queues')).filter((name) => name.includes(topic) && !name.includes('.dlq'))
+    assert.equal((await queues()).length, 1)
+    await consumer.close()
+    assert.deepEqual(await queues(), [])
+  })
+
   test('a member without a partition says that it stands by, and is not unwell', { timeout: 30_000 }, async () => {
     const topic = uniqueName('standby')
     const members = [0, 1, 2].map(() => bus({ partitions: 2 }))

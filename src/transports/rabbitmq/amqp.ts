@@ -84,6 +84,14 @@ export function serverInfo(model: ChannelModel): ServerInfo {
   return { product, version: [major, minor] }
 }
 
+/**
+ * The queue of a connection stays for as long as its node is down, and the broker refuses every message for it, though others have taken
+ * the message: RabbitMQ 4.2 (rabbitmq-server#14573).
+ */
+export function keepsQueuesOfDeadNodes({ product, version: [major, minor] }: ServerInfo): boolean {
+  return product === 'RabbitMQ' && (major > 4 || (major === 4 && minor >= 2))
+}
+
 /** Quorum queues that know a message TTL, and dead-letter without loss: RabbitMQ 3.10. */
 export function hasQuorumQueues({ product, version: [major, minor] }: ServerInfo): boolean {
   return product === 'RabbitMQ' && (major > 3 || (major === 3 && minor >= 10))

@@ -16,9 +16,14 @@ export interface Seat {
 }
 
 export interface IntakeHost {
-  /** Declares what the subscription consumes, and says which queues these are. */
-  declare(session: Session): Promise<readonly string[]>
+  /**
+   * Declares what the subscription consumes, and says which queues these are. `wasCancelled`: the broker has ended a consumer, so that
+   * its queue may be about to go.
+   */
+  declare(session: Session, wasCancelled: boolean): Promise<readonly string[]>
   makeSeat(queue: string, partition: number): Seat
+  /** The subscription had these, and has others now. Never rejects. */
+  abandoned(session: Session, queues: readonly string[]): Promise<void>
   /** Hands back what is held of a queue that others may consume at the same time. */
   handBack(seat: Seat): Promise<void>
   /** Before the channel is closed: notes what goes back with it. */
@@ -49,6 +54,7 @@ export class Intake {
   seats: Seat[] = []
   #session: Session | undefined
   #declaredFor: Session | undefined
+  #wasCancelled = false
   #wanted = false
   /** Partitions that are ours; undefined for all. */
   #owned: ReadonlySet<number> | undefined
@@ -104,8 +110,9 @@ export class Intake {
   }
 
   /** The queue is gone under us, or was cancelled: declare again before consuming again. */
-  redeclare(): void {
+  redeclare(wasCancelled: boolean): void {
     this.#declaredFor = undefined
+    this.#wasCancelled ||= wasCancelled
     this.update()
   }
 
@@ -209,11 +216,14 @@ export class Intake {
   }
 
   async #declare(session: Session): Promise<void> {
-    const queues = await this.#host.declare(session)
+    const wasCancelled = this.#wasCancelled
+    this.#wasCancelled = false
+    const queues = await this.#host.declare(session, wasCancelled)
     const known = this.seats.map(({ reader }) => reader.queue)
     if (queues.join('\n') !== known.join('\n')) {
       await Promise.all(this.seats.map(({ reader }) => reader.close()))
       this.seats = queues.map((queue, partition) => this.#host.makeSeat(queue, partition))
+      void this.#host.abandoned(session, known)
     }
     this.#declaredFor = session
   }

@@ -1,8 +1,10 @@
 import type { Channel } from 'amqplib'
+import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import { ConfigurationError } from '../../core/errors.ts'
 import type { DeliverySink, SubscriptionSpec, TransportHost } from '../../core/transport.ts'
 import { AttemptNotes } from './attempt-notes.ts'
+import { broadcastQueue, deleteBroadcasts } from './broadcast-queue.ts'
 import type { BrokerLocks } from './broker-lock.ts'
 import { resolveConsumerOptions } from './consumer-options.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
@@ -23,6 +25,10 @@ import type { ControlPublisher } from './control-publisher.ts'
 import { QueueReader } from './queue-reader.ts'
 import { RabbitMqSubscription } from './subscriber.ts'
 import type { SubscriptionContext } from './subscription-context.ts'
+
+/** RabbitMQ cancels the consumers of a queue that is deleted a moment before the queue is gone. */
+const DELETED_WITHIN_MS = 500
+const DELETED_POLL_MS = 20
 
 export interface SubscribingParts {
   readonly options: ResolvedRabbitMqOptions
@@ -74,13 +80,20 @@ export async function createSubscription(
     intake: (host) =>
       new Intake({
         host: {
-          declare: async (again) => (await declareAgain(spec, native, parts, again, layout)).queues,
+          declare: async (again, wasCancelled) =>
+            (await declareAgain(spec, native, parts, again, layout, wasCancelled)).queues,
           makeSeat: (queue, partition) => ({
             reader: makeReader(parts.host.clock, host, queue, spec, native, layout?.partitions ?? 1),
             partition,
             isLeaving: false,
             isEnding: false,
           }),
+          abandoned: async (again, queues) => {
+            if (!spec.ephemeral || native.queue !== undefined || native.offset !== undefined) return
+            await deleteBroadcasts(again, queues).catch((error: unknown) => {
+              if (again.isOpen) parts.context.failed(error, 'deleting a queue')
+            })
+          },
           handBack: (seat) => host.handBack(seat),
           noteReturned: (seat) => host.noteReturned(seat),
           rebalanced: (assigned, revoked) => tellRebalance(spec, parts.host, assigned, revoked),
@@ -122,8 +135,9 @@ async function declareAgain(
   parts: SubscribingParts,
   session: Session,
   before: GroupLayout | undefined,
+  wasCancelled: boolean,
 ): Promise<Declared> {
-  const deleted = before === undefined ? [] : await missingQueues(spec, before, parts, session)
+  const deleted = before === undefined ? [] : await missingQueues(spec, before, parts, session, wasCancelled)
   const declared = await declare(spec, native, parts, session)
   if (deleted.length > 0) reportDeleted(spec, parts.host, deleted)
   if (before === undefined || declared.layout === undefined) return declared
@@ -136,21 +150,27 @@ async function declareAgain(
   ])
 }
 
+/** When a consumer was cancelled, one is expected to be missing soon. */
 async function missingQueues(
   { topic, group }: SubscriptionSpec,
   layout: GroupLayout,
-  { names }: SubscribingParts,
+  { names, host: { clock } }: SubscribingParts,
   session: Session,
+  wasCancelled: boolean,
 ): Promise<readonly string[]> {
   const declaring = new DeclareChannel(session)
-  const missing: string[] = []
+  const until = clock.monotonic() + (wasCancelled ? DELETED_WITHIN_MS : 0)
   try {
-    for (const queue of queuesOf(names, topic, group, layout))
-      if (!(await declaring.exists((channel) => channel.checkQueue(queue)))) missing.push(queue)
+    for (;;) {
+      const missing: string[] = []
+      for (const queue of queuesOf(names, topic, group, layout))
+        if (!(await declaring.exists((channel) => channel.checkQueue(queue)))) missing.push(queue)
+      if (missing.length > 0 || clock.monotonic() >= until) return missing
+      await sleep(clock, DELETED_POLL_MS)
+    }
   } finally {
     await declaring.close()
   }
-  return missing
 }
 
 /** The group is there again, and what was in its queues is not. */
@@ -187,7 +207,7 @@ async function declare(
   return { queues, layout }
 }
 
-/** A queue of this connection alone, gone with it: what is published while it is away is not for it. */
+/** A queue of this consumer alone, gone with its connection: what is published while it is away is not for it. */
 async function declareBroadcast(
   spec: SubscriptionSpec,
   native: ResolvedConsumerOptions,
@@ -198,9 +218,7 @@ async function declareBroadcast(
   const queue = `${names.group(spec.topic, spec.group)}:${session.epoch}`
   const declaring = new DeclareChannel(session)
   try {
-    await declaring.run((channel) =>
-      channel.assertQueue(queue, { exclusive: true, durable: false, arguments: native.arguments }),
-    )
+    await declaring.run((channel) => channel.assertQueue(queue, broadcastQueue(session, native)))
     await bindQueue(declaring, spec, native, names, queue, true)
   } finally {
     await declaring.close()
