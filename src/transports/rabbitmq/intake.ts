@@ -202,11 +202,12 @@ export class Intake {
         this.#owned = undefined
         if (this.#lateJoin === joining) return undefined
         this.#lateJoin = joining
-        // It tells the share when it is known; and a failure brings us back here.
-        joining.catch((error: unknown) => {
-          if (session.isOpen) this.#host.failed(error, 'joining the other members of the group')
-          this.update()
-        })
+        // It tells the share when it is known; a failure, or a place that was lost at once, brings us back here.
+        joining
+          .catch((error: unknown) => {
+            if (session.isOpen) this.#host.failed(error, 'joining the other members of the group')
+          })
+          .finally(() => this.update())
       }
       return undefined
     } catch (error) {

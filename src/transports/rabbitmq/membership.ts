@@ -133,8 +133,11 @@ export class Membership {
   async #enter(session: Session, channel: Channel): Promise<void> {
     const { nameOf, id, lineOf } = this.#parts
     const name = nameOf(0)
-    this.#place = await this.#declareCounter(session)
-    this.#lowestMet = this.#place
+    const place = await this.#declareCounter(session)
+    // Given up meanwhile: another try may have found its place.
+    if (this.#channel !== channel) return
+    this.#place = place
+    this.#lowestMet = place
     await channel.assertExchange(name, 'fanout', { durable: true })
     // The broker may not have noticed yet that the last connection has ended.
     const line = lineOf(session.epoch)
