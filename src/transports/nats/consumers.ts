@@ -43,6 +43,8 @@ export interface Mark {
 /** The consumers of one subscription on the server: makes them, and makes them again where they belong. */
 export class Consumers {
   readonly #parts: ConsumersParts
+  /** The leases that the server had when this member made the group; undefined when another one did. */
+  #madeUnder: string | undefined
   /** The last move of the group that we know of. */
   #markSeq = 0
   #mark: Mark | undefined
@@ -62,6 +64,7 @@ export class Consumers {
       this.#markSeq = mark?.seq ?? 0
     }
     const made: Lane[] = []
+    const leases = this.#leasesIdentity
     // All come to an end before anything is taken back.
     const results = await Promise.allSettled(
       lanes.map(async (lane) => {
@@ -71,10 +74,26 @@ export class Consumers {
       }),
     )
     const failed = results.find((result) => result.status === 'rejected')
-    if (failed === undefined) return
+    if (failed === undefined) {
+      if (made.length === lanes.length) this.#madeUnder = leases
+      return
+    }
     // Half a group would keep on counting against the limits of the stream.
     await this.remove(made).catch(() => undefined)
     throw failed.reason
+  }
+
+  get #leasesIdentity(): string | undefined {
+    const { topology } = this.#parts
+    return topology.identityOf(topology.leases)
+  }
+
+  /** How long ago the server lost leases that members of this group may have had, in ms. */
+  get leasesLostMs(): number {
+    // A group that was made after that had no members.
+    return this.#madeUnder !== undefined && this.#madeUnder === this.#leasesIdentity
+      ? Infinity
+      : this.#parts.topology.leasesLostMs
   }
 
   async #find(lane: Lane, made: Lane[]): Promise<ConsumerInfo> {

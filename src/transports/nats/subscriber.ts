@@ -101,7 +101,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
       groupId: id,
       noticeSubject: subjects.members(id),
       leaseMs,
-      leasesLostMs: () => topology.leasesLostMs,
+      leasesLostMs: () => consumers.leasesLostMs,
       isReading: () => !this.#intake.ended,
       emptyLane: (lane, reason) => this.#emptyLane(lane, reason),
       moved: () => void this.#findAll(),
