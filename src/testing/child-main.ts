@@ -1,4 +1,4 @@
-// The program of a child process of the fault kit: started by child-process.ts, never imported.
+// The program of the fault kit's child processes: started by child-process.ts, never imported.
 import { openSync, writeSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Bus } from '../core/bus-types.ts'
@@ -15,7 +15,9 @@ import type {
   ChildTask,
 } from './child-protocol.ts'
 
-/** Handlers that run for longer than about 50 ms are noted at the broker; this leaves it time to store the note. */
+/**
+ * Handlers that run for longer than about 50 ms are noted at the broker; this leaves the broker time to store the note.
+ */
 const LASTING_MS = 500
 
 interface TransportModule {
@@ -28,7 +30,7 @@ function tell(notice: ChildNotice): void {
 
 async function main(): Promise<void> {
   const task = JSON.parse(process.argv[2] ?? '') as ChildTask
-  // A plain write to a file in append mode is with the kernel when it returns: SIGKILL can't take it back.
+  // A plain write to a file in append mode is in the kernel's hands when it returns: SIGKILL can't undo it.
   const file = openSync(task.record, 'a')
   const record = (type: ChildRecord['type'], id: string, more: Partial<ChildRecord> = {}): void => {
     writeSync(file, `${JSON.stringify({ type, id, ...more, at: Date.now() })}\n`)
@@ -39,7 +41,7 @@ async function main(): Promise<void> {
   const stop = (): void => {
     if (stopped) return
     stopped = true
-    // Afterwards nothing may keep the process: it is not ended by force, so that a leak shows.
+    // After that nothing may keep the process alive: it is not ended by force, so that a leak shows.
     void bus.close().then(
       () => process.disconnect(),
       (error: unknown) => fail(error),
@@ -49,7 +51,7 @@ async function main(): Promise<void> {
     if (command.type === 'stop') stop()
     else void bus.health().then((report) => tell({ type: 'health', report }), fail)
   })
-  // A parent that died must not leave us behind.
+  // The child must not outlive its parent.
   process.on('disconnect', () => {
     if (!stopped) process.exit(0)
   })

@@ -19,7 +19,7 @@ import { waitUntil } from './wait-until.ts'
 import type { WaitOptions } from './wait-until.ts'
 
 export interface ChildOptions {
-  /** URL of a module that exports `create()`: a new transport to the same broker as the test's own. */
+  /** URL of a module that exports `create()`, which makes a transport to the test's broker. */
   readonly module: string | URL
   readonly topic: string
   /** Name of the child's bus. Default: a unique one. */
@@ -28,7 +28,7 @@ export interface ChildOptions {
   readonly env?: Readonly<Record<string, string>> | undefined
   /** Default: the conditions (`--conditions=…`) that this process runs with. */
   readonly execArgv?: readonly string[] | undefined
-  /** For the start of the child, in ms. Default 20,000. */
+  /** Maximum duration of the child's start, in ms. Default 20,000. */
   readonly startTimeoutMs?: number | undefined
 }
 
@@ -38,18 +38,18 @@ export interface ChildConsumerOptions extends ChildOptions {
 }
 
 export interface ChildPublisherOptions extends ChildOptions {
-  /** How many messages; their ids are `<service>-0`, `<service>-1` ... */
+  /** Number of messages; their ids are `<service>-0`, `<service>-1` ... */
   readonly count: number
-  /** Spread over so many keys. Default 0: no key. */
+  /** Number of keys to spread them over. Default 0: no key. */
   readonly keys?: number | undefined
-  /** Publishes that run at once. Default 16. */
+  /** Number of concurrent publishes. Default 16. */
   readonly outstanding?: number | undefined
 }
 
 export interface ChildProgramOptions extends Omit<ChildOptions, 'topic'> {
   /** URL of a module that exports `run`, a `ChildProgram`: what the process does with its bus. */
   readonly program: string | URL
-  /** Given to `run`; travels as JSON. */
+  /** Argument for `run`; passed as JSON. */
   readonly argument?: unknown
 }
 
@@ -58,44 +58,49 @@ export interface ChildExit {
   readonly signal: NodeJS.Signals | null
 }
 
-/** A process of ours that may be treated badly. What it did to each message is on record, whatever happens to it. */
+/**
+ * A child process that a test may kill or freeze. What it did to each message stays on record, whatever happens to it.
+ */
 export interface Child extends AsyncDisposable {
   readonly pid: number
   readonly service: string
-  /** Everything on record so far. */
+  /** All records so far. */
   records(): readonly ChildRecord[]
-  /** Ids on record with that type, in order, repeats included. */
+  /** Ids of the records of that type, in order, repeats included. */
   ids(type: ChildRecord['type']): string[]
-  /** Resolves when so many records of the type are there. */
+  /** Resolves when there are `count` records of that type. */
   waitFor(type: ChildRecord['type'], count: number, options?: Pick<WaitOptions, 'timeoutMs'>): Promise<void>
-  /** Ends it at this instant (SIGKILL). Resolves when the process is gone. */
+  /** Kills the process immediately (SIGKILL). Resolves when it has ended. */
   kill(): Promise<void>
-  /** Kills it at an instant that the seed chooses, at most `maxMs` from now. */
+  /** Kills the process at a random time, at most `maxMs` from now. */
   killAtRandom(random: Random, maxMs: number): Promise<void>
-  /** Stops it like a machine that swaps or a debugger (SIGSTOP), with all sockets open. */
+  /** Stops the process (SIGSTOP) like a machine that swaps or a debugger, with all sockets open. */
   freeze(): void
-  /** Lets it go on (SIGCONT). */
+  /** Continues a frozen process (SIGCONT). */
   thaw(): void
-  /** What `bus.health()` says there. Rejects when the process does not answer within 10 s. */
+  /** The child's `bus.health()`. Rejects when the process does not answer within 10 s. */
   health(): Promise<HealthReport>
-  /** Closes its bus and waits for the process to end by itself. Rejects when it does not, within the time (default 10,000 ms). */
+  /**
+   * Closes the child's bus and waits for the process to end by itself. Rejects when it does not within the time
+   * (default 10,000 ms).
+   */
   stop(options?: { readonly timeoutMs?: number }): Promise<ChildExit>
   readonly exited: Promise<ChildExit>
 }
 
-/** Starts a consumer in a process of its own. Resolves when it is subscribed. */
+/** Starts a consumer in a separate process. Resolves when it is subscribed. */
 export function childConsumer(options: ChildConsumerOptions): Promise<Child> {
   const { options: consumeOptions = {}, handler = {} } = options
   return start(options, (base) => ({ ...base, role: 'consume', options: consumeOptions, handler }))
 }
 
-/** Starts a publisher in a process of its own. Resolves when it is about to publish. */
+/** Starts a publisher in a separate process. Resolves when it is about to publish. */
 export function childPublisher(options: ChildPublisherOptions): Promise<Child> {
   const { count, keys = 0, outstanding = 16 } = options
   return start(options, (base) => ({ ...base, role: 'publish', count, keys, outstanding }))
 }
 
-/** Starts a process of its own that does what a module of yours says. Resolves when its bus has started. */
+/** Starts a separate process that runs a module of yours. Resolves when its bus has started. */
 export function childProgram(options: ChildProgramOptions): Promise<Child> {
   const { program, argument } = options
   return start({ ...options, topic: '' }, (base) => ({ ...base, role: 'program', program: String(program), argument }))
@@ -110,7 +115,7 @@ async function start(
   const file = join(folder, 'records')
   writeFileSync(file, '')
   const task = taskOf({ module: String(options.module), record: file, service, topic: options.topic })
-  // The program lies beside this file, as source or compiled.
+  // The program is next to this file, as source or compiled.
   const program = new URL(import.meta.url.endsWith('.ts') ? './child-main.ts' : './child-main.js', import.meta.url)
   const child = fork(program, [JSON.stringify(task)], {
     execArgv: [...(options.execArgv ?? inheritedConditions())],
@@ -194,7 +199,7 @@ async function start(
     },
     kill,
     async killAtRandom(random, maxMs) {
-      // Not to synchronise with anything: the instant itself is the fault.
+      // Does not synchronize with anything: the random time itself is the fault.
       const delayMs = random.next() * maxMs
       await new Promise<void>((resolve) => {
         setTimeout(resolve, delayMs)

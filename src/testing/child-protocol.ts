@@ -4,7 +4,7 @@ import type { ConsumeOptions } from '../core/consume-options.ts'
 
 /** How the built-in handler of a child behaves. */
 export interface ChildHandler {
-  /** Works so long before it succeeds, in ms. Default 0. */
+  /** How long it works before it succeeds, in ms. Default 0. */
   readonly workMs?: number | undefined
   /** Attempts up to this number never end. Default 0. */
   readonly hangUpTo?: number | undefined
@@ -12,11 +12,11 @@ export interface ChildHandler {
   readonly failUpTo?: number | undefined
   /** Kills its own process (SIGKILL) when the data is this number. */
   readonly diesOf?: number | undefined
-  /** The delay that a failing attempt asks for (`ctx.retry`), in ms. Default: it throws. */
+  /** Delay that a failing attempt asks for (`ctx.retry`), in ms. Default: it throws. */
   readonly retryDelayMs?: number | undefined
 }
 
-/** Options that survive the way into another process. */
+/** Options that can be passed to another process. */
 export type PlainConsumeOptions = Omit<ConsumeOptions, 'middleware' | 'retry' | 'native'> & {
   readonly retry?: Omit<NonNullable<Exclude<ConsumeOptions['retry'], false>>, 'retryIf'> | false | undefined
 }
@@ -25,8 +25,9 @@ export type PlainConsumeOptions = Omit<ConsumeOptions, 'middleware' | 'retry' | 
 export type ChildRecorder = (type: ChildRecord['type'], id: string, more?: Partial<ChildRecord>) => void
 
 /**
- * What the module of a `childProgram` exports as `run`. It is called before the bus starts, to add consumers; what it
- * returns is called when the bus has started, to publish. A publish rejects with a `StateError` when the child is stopped.
+ * What the module of a `childProgram` exports as `run`. The child calls it before the bus starts, to add consumers; it
+ * calls the returned function once the bus has started, to publish. A publish rejects with a `StateError` when the
+ * child is stopped.
  */
 export type ChildProgram<Argument> = (
   bus: Bus,
@@ -34,11 +35,11 @@ export type ChildProgram<Argument> = (
   argument: Argument,
 ) => (() => Promise<void>) | undefined
 
-/** What the child is told on its command line. */
+/** What the child gets on its command line. */
 export type ChildTask = {
   /** URL of a module that exports `create()`, which makes a transport. */
   readonly module: string
-  /** The file that gets the records. */
+  /** The file that the records are written to. */
   readonly record: string
   readonly service: string
   readonly topic: string
@@ -51,10 +52,11 @@ export type ChildTask = {
 /**
  * One thing that happened to one message in a child.
  *
- * - `start`: a handler was given it; `lasting`: that handler has run for a moment, long enough for the broker to know of it;
- *   `done`: the handler succeeded; `failed`: it failed; `acked`: the broker took the ack;
- *   `rejected`: the handler of a program refused it for good;
- * - `sent`: the child calls publish; `confirmed`: the promise resolved; `failed`: it rejected, `detail` has the outcome.
+ * - `start`: a handler received it; `lasting`: that handler has run long enough for the broker to know of it; `done`:
+ *   the handler succeeded; `failed`: it failed; `acked`: the broker confirmed the ack; `rejected`: the handler of a
+ *   program rejected it;
+ * - `sent`: the child calls publish; `confirmed`: the promise resolved; `failed`: it rejected, `detail` has the
+ *   outcome.
  */
 export interface ChildRecord {
   readonly type: 'start' | 'lasting' | 'done' | 'acked' | 'rejected' | 'sent' | 'confirmed' | 'failed'
@@ -75,7 +77,7 @@ export type ChildNotice =
   | { readonly type: 'health'; readonly report: HealthReport }
   | { readonly type: 'error'; readonly message: string }
 
-/** Reads a file of records that grows, each line once. */
+/** Reads a growing file of records, each line once. */
 export class RecordReader {
   readonly #path: string
   readonly #buffer = Buffer.allocUnsafe(65_536)
@@ -86,7 +88,7 @@ export class RecordReader {
     this.#path = path
   }
 
-  /** The records that came since the last call. A line cut short by a crash is not there yet, and is left. */
+  /** The records added since the last call. A line cut short by a crash is left out. */
   read(): ChildRecord[] {
     const found: ChildRecord[] = []
     const file = openSync(this.#path, 'r')

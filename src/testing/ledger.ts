@@ -1,12 +1,12 @@
 import { AssertionError } from 'node:assert/strict'
 
-/** How sure it is that the broker has a message. */
+/** How certain it is that the broker has a message. */
 export type PublishFate = 'confirmed' | 'unknown' | 'not-sent'
 
 export interface LedgerPolicy {
   /**
-   * What may be handled more than once: nothing (`none`, default), anything (`any`), or only messages for which the
-   * function returns true, because a fault explains it.
+   * Which messages may be handled more than once: none (default), any, or those for which the function returns true
+   * because a fault explains it.
    */
   readonly duplicates?: 'none' | 'any' | ((id: string) => boolean) | undefined
   /** Whether the first successful handling of each message must follow the order of publication within a key. Default true. */
@@ -17,26 +17,26 @@ export interface LedgerReport {
   readonly confirmed: number
   readonly unknown: number
   readonly notSent: number
-  /** Distinct messages that were handled. */
+  /** Number of distinct messages that were handled. */
   readonly handled: number
-  /** Confirmed and never handled: lost. */
+  /** Confirmed but never handled: lost. */
   readonly missing: readonly string[]
-  /** Handled more than once, with how often. */
+  /** Handled more than once, with the number of times. */
   readonly duplicates: readonly { readonly id: string; readonly times: number }[]
-  /** Handled though nobody published it, or though its publisher was told that it certainly was not sent. */
+  /** Handled although never published, or although their publish failed as certainly not sent. */
   readonly impossible: readonly string[]
   /** Messages whose first handling came after that of a later message of the same key. */
   readonly outOfOrder: readonly { readonly key: string; readonly id: string; readonly after: string }[]
 }
 
 /**
- * Accounts for every message by its id: what publishers were told, and what handlers finished. Feed it in the order in
- * which things happened; ask it at the end.
+ * Accounts for every message by its id: how its publish ended and whether a handler finished it. Report things in the
+ * order in which they happened, then call `check()`.
  */
 export interface Ledger {
-  /** The publisher was told this of the message. Within a key, call it in the order of publication. */
+  /** Records how a publish ended. Within a key, call it in the order of publication. */
   published(id: string, fate: PublishFate, key?: string): void
-  /** A handler finished with success. */
+  /** Records that a handler succeeded. */
   handled(id: string): void
   report(): LedgerReport
   /** True when every confirmed message was handled at least once. */

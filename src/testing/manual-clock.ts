@@ -1,22 +1,24 @@
 import type { Clock, Timer } from '../core/clock.ts'
 
-/** A clock that stands still until a test turns it. */
+/** A clock that stands still until a test advances it. */
 export interface ManualClock extends Clock {
   /**
-   * Lets so many milliseconds pass, both clocks alike. Timers that fall due fire in the order of their time (of their
-   * setting, when that is equal), each at its own instant; what they wake up runs before the next one fires, so timers
-   * set on the way fire too when they are due. Resolves when all is quiet; rejects when a timer throws. Calls queue up.
+   * Moves both clocks forward by `ms`. Due timers fire in the order of their time (then of their creation), each at its
+   * own time. What one wakes up runs before the next one fires, so timers set on the way fire too when they are due.
+   * Resolves when everything is quiet; rejects when a timer throws. Concurrent calls are queued.
    */
   advance(ms: number): Promise<void>
-  /** Sets the wall clock off by so many ms, also back, as an operator or NTP would; `monotonic` and timers don't notice. */
+  /**
+   * Moves the wall clock by `ms`, forward or back, as an operator or NTP would; `monotonic` and timers are unaffected.
+   */
   jump(ms: number): void
-  /** Timers that are set and have not fired. */
+  /** Number of timers that are set and have not fired. */
   readonly pending: number
-  /** In how many ms the next timer is due; undefined when none is set. */
+  /** How many ms until the next timer is due; undefined when none is set. */
   readonly nextInMs: number | undefined
 }
 
-/** Twice as many rounds of the event loop pass without a due timer before a turn ends. */
+/** A turn ends after twice this many rounds of the event loop without a due timer. */
 const LAST_ROUNDS = 4
 
 interface Entry {
@@ -70,7 +72,7 @@ export function manualClock(options: { readonly now?: number } = {}): ManualCloc
     advance(ms) {
       if (!(ms >= 0)) throw new RangeError(`A clock is advanced by 0 ms or more, got ${ms}; use jump() to set it back`)
       const turned = turning.then(() => turn(ms))
-      // A timer that threw is told to its own caller; later calls start afresh.
+      // A timer's error is reported to the caller whose turn it was; later calls start clean.
       turning = turned.catch(() => undefined)
       return turned
     },
@@ -87,14 +89,14 @@ export function manualClock(options: { readonly now?: number } = {}): ManualCloc
 }
 
 /**
- * Before a turn ends, what the last timers woke gets many rounds of the event loop to set its next ones: a message goes through a
- * handful on its way from a publisher to a handler, and a cascade that is cut off would go on at a wrong time.
+ * Before a turn ends, what the last timers woke gets many rounds of the event loop to set its next ones: a message
+ * needs a handful of them from publisher to handler, and a cascade that is cut off would continue at a wrong time.
  */
 async function settled(isDue: () => boolean): Promise<void> {
   for (let round = 0; round < LAST_ROUNDS && !isDue(); round++) await quiet()
 }
 
-/** Promise chains that were woken run to their end before the event loop comes round twice. */
+/** Promise chains that were woken finish before the event loop has gone round twice. */
 async function quiet(): Promise<void> {
   for (let round = 0; round < 2; round++) {
     await new Promise<void>((resolve) => {

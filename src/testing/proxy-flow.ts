@@ -1,17 +1,17 @@
 import type { Socket } from 'node:net'
 import type { Random } from './random.ts'
 
-/** How bytes are slowed down. Zero and undefined mean: not. */
+/** How bytes are slowed down. Zero and undefined mean not at all. */
 export interface LinkShape {
-  /** Each chunk arrives so many ms later. Order is kept. */
+  /** Delay of each chunk, in ms. Order is kept. */
   readonly delayMs?: number | undefined
-  /** And up to so many ms more, at random. */
+  /** Maximum random delay in addition, in ms. */
   readonly jitterMs?: number | undefined
-  /** A slow drip: so many bytes in a second. */
+  /** Maximum number of bytes per second. */
   readonly bytesPerSecond?: number | undefined
 }
 
-/** `forward` as it should be; `stall` holds the bytes until later; `swallow` takes them and never gives them on. */
+/** `forward`: works normally. `stall`: holds the bytes until later. `swallow`: takes the bytes and drops them. */
 export type FlowMode = 'forward' | 'stall' | 'swallow'
 
 interface Chunk {
@@ -26,7 +26,7 @@ const DRIP_TICK_MS = 20
 /** One direction of a proxied connection: from a socket that is read to a socket that is written. */
 export class ProxyFlow {
   bytes = 0
-  /** Bytes of the stream are missing: the connection can't go back to work. */
+  /** Bytes of the stream are missing: the connection can't be used again. */
   damaged = false
   readonly #source: Socket
   readonly #sink: Socket
@@ -103,11 +103,11 @@ export class ProxyFlow {
       }
       if (!this.#write(head)) return
     }
-    // The end of a stream travels like its bytes: behind them, and not at all through a hole.
+    // The end of a stream follows its bytes, and is dropped if they are.
     if (this.#ended && !this.damaged && this.#sink.writable) this.#sink.end()
   }
 
-  /** Writes the head of the queue, or as much as the drip lets through. False when the pump has to wait. */
+  /** Writes the head of the queue, or as much as the rate allows. False when the pump has to wait. */
   #write(head: Chunk): boolean {
     const { bytesPerSecond = 0 } = this.#shape
     const most = bytesPerSecond > 0 ? Math.max(1, Math.floor((bytesPerSecond * DRIP_TICK_MS) / 1000)) : Infinity

@@ -3,24 +3,24 @@ import { ProxyFlow } from './proxy-flow.ts'
 import type { FlowMode, LinkShape } from './proxy-flow.ts'
 import type { Random } from './random.ts'
 
-/** `up`: from the client to the target. `down`: the way back. */
+/** `up`: from client to target. `down`: from target to client. */
 export type Direction = 'up' | 'down' | 'both'
 
-/** What can go wrong with connections. On a proxy it holds for all of them, on a link for that one. */
+/** Faults of connections. On a proxy they apply to all connections, on a link to that one. */
 export interface LinkFaults {
   /** Closes both sides. */
   cut(): void
   /** Closes both sides with a TCP reset: `ECONNRESET` at either end. */
   reset(): void
-  /** The side that is not named closes; the named one keeps a socket that looks alive and never answers. Default `client`. */
+  /** Closes the other side; the named side keeps a socket that looks open and never answers. Default `client`. */
   halfOpen(side?: 'client' | 'target'): void
-  /** What is sent is taken and never arrives, ends included: a firewall that lost its state. Damages the stream. */
+  /** Takes what is sent and drops it, ends included, like a firewall that lost its state. Damages the stream. */
   blackhole(direction?: Direction): void
-  /** What is sent is held until `resume()`; nothing is lost. A frozen peer or a queue that is full. */
+  /** Holds what is sent until `resume()`, like a frozen peer or a full queue. Nothing is lost. */
   stall(direction?: Direction): void
-  /** Later, unevenly, or a drip at a time. */
+  /** Delays bytes, with jitter, or limits their rate. */
   slow(shape: LinkShape, direction?: Direction): void
-  /** Ends all of the above. Connections that lost bytes can't go on: they are reset. */
+  /** Ends all of the above. Connections that lost bytes can't continue and are reset. */
   resume(): void
 }
 
@@ -29,9 +29,9 @@ export interface ProxyLink extends LinkFaults {
   /** 1 for the first connection that the proxy accepted. */
   readonly id: number
   readonly open: boolean
-  /** Bytes taken from the client. */
+  /** Number of bytes received from the client. */
   readonly bytesUp: number
-  /** Bytes taken from the target. */
+  /** Number of bytes received from the target. */
   readonly bytesDown: number
 }
 
@@ -45,7 +45,7 @@ export function proxyLink(id: number, sockets: LinkSockets, random: Random, onCl
   const up = new ProxyFlow(client, target, random)
   const down = new ProxyFlow(target, client, random)
   let open = true
-  /** The socket that stays although its other half is gone. */
+  /** The socket that stays open although its other half is closed. */
   let hanging: Socket | undefined
 
   const end = (destroy: (socket: Socket) => void): void => {
@@ -69,7 +69,7 @@ export function proxyLink(id: number, sockets: LinkSockets, random: Random, onCl
     [client, up, down],
     [target, down, up],
   ] as const) {
-    // The news of an error or a close travels on only where bytes would.
+    // An error or a close is passed on only where bytes would be.
     socket.on('error', () => undefined)
     socket.on('close', (hadError: boolean) => {
       if (hanging !== undefined && hanging !== socket) return
@@ -79,7 +79,7 @@ export function proxyLink(id: number, sockets: LinkSockets, random: Random, onCl
         return
       }
       if (hadError) reset()
-      // Without an error the end already travelled behind the bytes; the link is done when both sides are.
+      // Without an error the end was already passed on after the bytes; the link is done when both sides are.
       else if (client.destroyed && target.destroyed) cut()
     })
   }

@@ -1,13 +1,13 @@
 /** Random numbers that a failed test can repeat: the same seed gives the same run. */
 export interface Random {
   readonly seed: string
-  /** From 0 up to, and without, 1. */
+  /** A number from 0 (included) to 1 (excluded). */
   next(): number
   /** A whole number from `min` to `max`, both included. */
   integer(min: number, max: number): number
-  /** True with that probability. */
+  /** True with the given probability. */
   chance(probability: number): boolean
-  /** One of the list. Throws when it is empty. */
+  /** A random item of the list. Throws when the list is empty. */
   pick<Item>(items: readonly Item[]): Item
   /** A shuffled copy. */
   shuffle<Item>(items: readonly Item[]): Item[]
@@ -17,7 +17,7 @@ export interface Random {
 /** Makes a generator from a seed. Print `seed` in the message of a failure. */
 export function seededRandom(seed: number | string): Random {
   let state = hash(String(seed))
-  // splitmix32: one word of state, and good enough to choose instants and victims.
+  // splitmix32: one word of state, and good enough to choose times and victims.
   const word = (): number => {
     state = (state + 0x9e3779b9) | 0
     let mixed = state

@@ -5,35 +5,38 @@ import type { WaitOptions } from './wait-until.ts'
 export interface RecordedEvent<Name extends BusEventName = BusEventName> {
   readonly name: Name
   readonly event: BusEventMap[Name]
-  /** `performance.now()` when it was told. */
+  /** `performance.now()` when it was emitted. */
   readonly at: number
 }
 
 type Filter<Name extends BusEventName> = (event: BusEventMap[Name]) => boolean
 
-/** Everything that a bus told of itself since `recorder(bus)`. */
+/** All events that a bus emitted since `recorder(bus)`. */
 export interface Recorder {
-  /** All events in the order in which they were told. */
+  /** All events in the order in which they were emitted. */
   readonly all: readonly RecordedEvent[]
   of<Name extends BusEventName>(name: Name, filter?: Filter<Name>): readonly BusEventMap[Name][]
   count<Name extends BusEventName>(name: Name, filter?: Filter<Name>): number
-  /** Resolves with the first event that fits, one already recorded included; rejects with a `TimeoutError` that lists the counts. */
+  /**
+   * Resolves with the first matching event, including those already recorded; rejects with a `TimeoutError` that lists
+   * the counts.
+   */
   waitFor<Name extends BusEventName>(
     name: Name,
     filter?: Filter<Name>,
     options?: Pick<WaitOptions, 'timeoutMs' | 'signal'>,
   ): Promise<BusEventMap[Name]>
-  /** How often each event was told. */
+  /** Number of events of each name. */
   counts(): Readonly<Partial<Record<BusEventName, number>>>
   clear(): void
-  /** Stops recording. What was recorded stays. */
+  /** Stops recording. Recorded events stay. */
   stop(): void
 }
 
-/** Keep no more than that: a recorder that was forgotten in a long run must not eat the memory. */
+/** A recorder forgotten in a long run must not fill the memory. */
 const MAX_EVENTS = 200_000
 
-/** Records the events of a bus (or of anything that has `events`). Once 200,000 are held, further ones are only counted. */
+/** Records the events of a bus (or of anything that has `events`). After 200,000, further ones are only counted. */
 export function recorder(
   source: { readonly events: BusEvents },
   options: {

@@ -15,43 +15,43 @@ export interface ProxyTarget {
 export interface TcpProxyOptions {
   /** Default 127.0.0.1. */
   readonly host?: string | undefined
-  /** Default: any free one. */
+  /** Default: any free port. */
   readonly port?: number | undefined
-  /** For the jitter. Default 1. */
+  /** Seed for the jitter. Default 1. */
   readonly seed?: number | string | undefined
 }
 
 /**
- * A TCP proxy that misbehaves on demand. Put it between a client and a broker. What is asked of the proxy holds for all
- * connections: `cut`, `reset` and `halfOpen` for those there are, the rest also for those to come, until `resume()`.
+ * A TCP proxy that misbehaves on demand. Put it between a client and a broker. Its faults apply to all connections:
+ * `cut`, `reset` and `halfOpen` to those that are open, the rest to new ones as well, until `resume()`.
  */
 export interface TcpProxy extends LinkFaults, AsyncDisposable {
   readonly host: string
   readonly port: number
-  /** Connections that are open, oldest first. */
+  /** Open connections, oldest first. */
   readonly links: readonly ProxyLink[]
   readonly accepted: number
   readonly refused: number
-  /** Bytes of all connections, closed ones included. */
+  /** Number of bytes of all connections, closed ones included. */
   readonly bytesUp: number
   readonly bytesDown: number
-  /** New connections are reset as soon as they come. */
+  /** Resets new connections as soon as they arrive. */
   refuse(): void
-  /** New connections are welcome again. */
+  /** Accepts new connections again. */
   accept(): void
-  /** Where new connections go from now on: a broker that came back on another port. */
+  /** Sends new connections to another target, such as a broker that came back on another port. */
   retarget(target: ProxyTarget): void
-  /** Resolves when so many connections are open. */
+  /** Resolves when `count` connections are open. */
   waitForLinks(count: number, options?: { readonly timeoutMs?: number }): Promise<void>
-  /** Cuts everything and frees the port. */
+  /** Closes all connections and frees the port. */
   close(): Promise<void>
 }
 
-/** Starts a proxy in front of `target`. Resolves when it listens. */
+/** Starts a proxy in front of `target`. Resolves when it is listening. */
 export async function tcpProxy(target: ProxyTarget, options: TcpProxyOptions = {}): Promise<TcpProxy> {
   const random = seededRandom(options.seed ?? 1)
   const links = new Set<ProxyLink>()
-  /** Standing faults, in the order in which they were asked for: new connections get them too. */
+  /** Faults that also apply to new connections, in the order of the calls. */
   let standing: ((link: ProxyLink) => void)[] = []
   let goal = target
   let refusing = false

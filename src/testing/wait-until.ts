@@ -4,9 +4,9 @@ import { TimeoutError } from '../core/errors.ts'
 export interface WaitOptions {
   /** In ms. Default 10,000. */
   readonly timeoutMs?: number | undefined
-  /** Pause between two looks, in ms. Default 5. */
+  /** Interval between checks, in ms. Default 5. */
   readonly intervalMs?: number | undefined
-  /** What is waited for, and when asked at the end, how far it got: text, or anything that can be shown. */
+  /** What is waited for or, from a function called when time is up, how far it got: text, or any value. */
   readonly describe?: string | (() => unknown) | undefined
   /** Ends the wait by rejecting with its reason. */
   readonly signal?: AbortSignal | undefined
@@ -16,8 +16,9 @@ const DEFAULT_TIMEOUT_MS = 10_000
 const DEFAULT_INTERVAL_MS = 5
 
 /**
- * Looks again and again until `condition` returns something truthy, and resolves with that. Rejects with a `TimeoutError`
- * that tells the last state when time is up, and at once when the condition throws. For tests: instead of a sleep.
+ * Checks repeatedly until `condition` returns something truthy, and resolves with that. Rejects with a `TimeoutError`
+ * that shows the last state when time is up, and immediately when the condition throws. Use it in tests instead of a
+ * sleep.
  */
 export async function waitUntil<Value>(
   condition: () => Value | Promise<Value>,

@@ -7,21 +7,24 @@ export interface Scheme {
   readonly name: string
   /** The optional peer dependency that its module imports, if any. */
   readonly peer?: string
-  /** Imports the transport's module and makes one. Undefined: the name is reserved, this version has no such transport. */
+  /**
+   * Imports the transport's module and makes a transport. Undefined: the name is reserved, but this version has no such
+   * transport.
+   */
   readonly create?: (url: string, factories: TransportFactories) => Promise<Transport>
 }
 
-/** Makes a transport of a broker from a URL: `rabbitmq` of `busbar/rabbitmq`, and so on. */
+/** Makes a broker's transport from a URL: `rabbitmq` of `busbar/rabbitmq`, for example. */
 type TransportFactory = (options: { readonly url: string }) => Transport
 
-/** Transports that `transportFromUrl` need not load. */
+/** Factories of transports that `transportFromUrl` then does not load itself. */
 export interface TransportFactories {
   readonly rabbitmq?: TransportFactory | undefined
   readonly nats?: TransportFactory | undefined
   readonly redis?: TransportFactory | undefined
 }
 
-/** Picks the scheme of the URL and makes its transport. Errors never show the URL. */
+/** Finds the scheme of the URL and makes its transport. Errors never show the URL. */
 export async function createFromScheme(
   url: string,
   schemes: Readonly<Record<string, Scheme>>,

@@ -15,15 +15,20 @@ export { memoryBroker } from './broker.ts'
 export type { MemoryBroker } from './broker.ts'
 export type { MemoryOptions } from './options.ts'
 
-/** The memory transport, with what a test wants to know of it. */
+/** The memory transport, with methods that let a test look inside. */
 export interface MemoryTransport extends Transport {
-  /** All stored messages, or those of one topic, in order; no dead letters. The last `retainMessages` of each topic. */
+  /**
+   * The stored messages of all topics or of one, in order, without dead letters: the last `retainMessages` of each
+   * topic.
+   */
   messages(topic?: string): readonly EncodedMessage[]
   /** All dead letters, or those of one dead-letter topic. */
   deadLetters(topic?: string): readonly EncodedMessage[]
-  /** Forgets all messages. Consumers go on with what is published next. */
+  /** Removes all messages. Consumers continue with the messages published next. */
   clear(): void
-  /** Resolves with the messages of the topic as soon as there are that many; rejects with `TimeoutError` (default 5,000 ms). */
+  /**
+   * Resolves with the topic's messages once there are `count` of them; rejects with `TimeoutError` (default 5,000 ms).
+   */
   waitForMessages(
     topic: string,
     count: number,
@@ -32,9 +37,9 @@ export interface MemoryTransport extends Transport {
 }
 
 /**
- * A broker inside the process: for tests, and for parts of one program that talk by events. Deterministic, complete
- * (groups, keys in order, redelivery, delay, replay, dead letters), and honest: messages go through the codec as on any wire.
- * Nothing survives the process.
+ * A broker inside the process, for tests and for parts of one program that communicate by events. It is deterministic
+ * and has every feature: groups, order by key, redelivery, delay, replay, dead letters. Messages pass through the
+ * codec, as with a real broker. Nothing survives the process.
  */
 export function memory(options?: MemoryOptions): MemoryTransport {
   const resolved = resolveMemoryOptions(options)

@@ -2,13 +2,13 @@ import type { MemoryBroker } from './broker.ts'
 import { OptionsReader } from '../../core/options.ts'
 
 export interface MemoryOptions {
-  /** Share one broker among several transports, and so among several buses. Default: a broker of its own. */
+  /** Shared by several transports, and so by several buses. Default: a separate broker. */
   readonly broker?: MemoryBroker | undefined
-  /** How many settled messages of a topic are kept for `messages()` and replay. Default 1,000. */
+  /** Number of settled messages that each topic keeps for `messages()` and replay. Default 1,000. */
   readonly retainMessages?: number | undefined
-  /** Maximum size of the messages of one topic that some group has not acked; beyond it `publish` waits. Default 8 MiB. */
+  /** Maximum size of a topic's messages that some group has not acked; beyond it `publish` waits. Default 8 MiB. */
   readonly maxBacklogBytes?: number | undefined
-  /** Largest message, body and headers, in bytes. Default 16 MiB. */
+  /** Maximum size of a message, body plus headers, in bytes. Default 16 MiB. */
   readonly maxMessageBytes?: number | undefined
 }
 

@@ -11,21 +11,21 @@ import type { NatsRequestOptions, NatsReply, NatsResponder } from './requests.ts
 export type { NatsNativeOptions, NatsOptions, NatsStreamOptions, NatsTlsOptions } from './options.ts'
 export type { NatsReply, NatsRequestOptions, NatsResponder } from './requests.ts'
 
-/** The NATS transport, with NATS's own request and reply. */
+/** The NATS transport, with native request and reply. */
 export interface NatsTransport extends Transport {
   /** The client's connection; undefined before the transport is open. */
   readonly connection: NatsConnection | undefined
   /**
-   * Asks whoever responds to the topic. Rejects with `NoRespondersError` at once when nobody does, and with `TimeoutError`
-   * after `timeoutMs` (default 5,000).
+   * Sends a request to a responder of the topic and resolves with its reply. Rejects with `NoRespondersError` at once
+   * when there is none, and with `TimeoutError` after `timeoutMs` (default 5,000).
    */
   request(topic: string, body: Uint8Array | string, options?: NatsRequestOptions): Promise<NatsReply>
-  /** Answers requests; responders of one group share them. Resolves with a function that stops it. */
+  /** Answers requests; the responders of a group share them. Resolves with a function that stops this one. */
   respond(topic: string, group: string, respond: NatsResponder): Promise<() => Promise<void>>
 }
 
 /**
- * NATS as transport.
+ * Makes a transport for NATS.
  *
  * - `nats()` stores messages with JetStream: durable, at least once, in order by key, with replay and delay.
  * - `nats({ jetstream: false })` is core NATS: at most once, nothing is stored, very fast.

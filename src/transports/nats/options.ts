@@ -2,54 +2,60 @@ import type { ConnectionOptions, NatsConnection } from '@nats-io/transport-node'
 import { OptionsReader } from '../../core/options.ts'
 import { applyUrl } from './url-options.ts'
 
-/** Limits of the stream that stores the messages; they apply when it is created. */
+/** Settings of the stream that stores the messages. They apply when the stream is created. */
 export interface NatsStreamOptions {
-  /** Name of the stream; its companions are `<name>_dlq` and `<name>_state`. Letters, digits, `_`, `-`. Default `busbar`. */
+  /**
+   * Name of the stream; two more streams are called `<name>_dlq` and `<name>_state`. Letters, digits, `_`, `-`. Default
+   * `busbar`.
+   */
   readonly name?: string | undefined
   /** First tokens of all subjects: `<prefix>.<partition>.<topic>`. Default: the name of the stream. */
   readonly subjectPrefix?: string | undefined
   /**
-   * Into how many partitions keys are spread: so many members of a group can work on keyed messages at once. Fixed when
-   * the stream is created. Default 8.
+   * Number of partitions that keys are spread over: the maximum number of a group's members that handle keyed messages
+   * at once. Fixed when the stream is created. Default 8.
    */
   readonly partitions?: number | undefined
-  /** Messages older than that are deleted, handled or not, in ms; `false` keeps them. Default 604,800,000 (7 days). */
+  /** Messages older than this are deleted, handled or not, in ms; `false` keeps them. Default 604,800,000 (7 days). */
   readonly maxAgeMs?: number | false | undefined
-  /** Beyond that the oldest are deleted, in bytes. Default: no limit but the server's. */
+  /**
+   * Maximum size of the stream, in bytes; beyond it the oldest messages are deleted. Default: no limit but the
+   * server's.
+   */
   readonly maxBytes?: number | undefined
-  /** Beyond that the oldest are deleted. Default: no limit. */
+  /** Maximum number of messages; beyond it the oldest are deleted. Default: no limit. */
   readonly maxMessages?: number | undefined
-  /** Dead letters older than that are deleted, in ms. Default: never. */
+  /** Dead letters older than this are deleted, in ms. Default: never. */
   readonly deadLetterMaxAgeMs?: number | undefined
   /** Where the server keeps the stream. Default `file`. */
   readonly storage?: 'file' | 'memory' | undefined
-  /** Copies in a cluster. Default 1; use 3 in production. */
+  /** Number of copies in a cluster. Default 1; use 3 in production. */
   readonly replicas?: number | undefined
-  /** For how long the server recognizes an id that was published before, in ms. Default 120,000. */
+  /** How long the server remembers published ids to refuse duplicates, in ms. Default 120,000. */
   readonly duplicateWindowMs?: number | undefined
 }
 
 export interface NatsTlsOptions {
-  /** PEM text. */
+  /** CA certificates (PEM). */
   readonly ca?: string | undefined
   /** Client certificate (PEM). */
   readonly cert?: string | undefined
   /** Key of the client certificate (PEM). */
   readonly key?: string | undefined
-  /** Files with PEM text. */
+  /** Path of a file with CA certificates. */
   readonly caFile?: string | undefined
   /** Path of a file with the client certificate. */
   readonly certFile?: string | undefined
   /** Path of a file with the key of the client certificate. */
   readonly keyFile?: string | undefined
-  /** False accepts any certificate: for tests alone. Default true. */
+  /** False accepts any certificate: for tests only. Default true. */
   readonly rejectUnauthorized?: boolean | undefined
-  /** The server expects TLS before it says anything. Default false. */
+  /** The server expects the TLS handshake first, before its greeting. Default false. */
   readonly handshakeFirst?: boolean | undefined
 }
 
 export interface NatsNativeOptions {
-  /** Given to `connect()` of `@nats-io/transport-node`, over ours. */
+  /** Passed to `connect()` of `@nats-io/transport-node`; overrides Busbar's values. */
   readonly connect?: ConnectionOptions | undefined
   /** Merged into the configuration of the stream when it is created (JetStream's own field names). */
   readonly stream?: Readonly<Record<string, unknown>> | undefined
@@ -59,24 +65,24 @@ export interface NatsNativeOptions {
 
 export interface NatsOptions {
   /**
-   * `nats://` or `tls://`, several as an array or with commas: `nats://user:secret@a:4222,b:4222`; a user without a password
-   * is a token. Parameters are options, what stands beside the URL wins: `?jetstream=false&stream.maxAgeMs=60000`. Default
-   * `nats://127.0.0.1:4222`.
+   * `nats://` or `tls://`, several as an array or separated by commas: `nats://user:secret@a:4222,b:4222`; a user
+   * without a password is a token. Parameters are options; an option given beside the URL wins:
+   * `?jetstream=false&stream.maxAgeMs=60000`. Default `nats://127.0.0.1:4222`.
    */
   readonly url?: string | readonly string[] | undefined
   /**
    * True stores messages with JetStream: durable, at least once, in order by key. False is core NATS: at most once,
-   * nothing is stored. Fixed here, because the capabilities differ; a server without JetStream is refused on opening.
-   * Default true.
+   * nothing is stored. Fixed here, because the capabilities differ; a server without JetStream is refused when it
+   * opens. Default true.
    */
   readonly jetstream?: boolean | undefined
   /** User to log in as, instead of one in the URL. */
   readonly user?: string | undefined
   /** Password of `user`. */
   readonly password?: string | undefined
-  /** Token to log in with, instead of a user. */
+  /** Token to log in with, instead of a user and password. */
   readonly token?: string | undefined
-  /** Seed of an NKey (`SU…`); with `jwt` too it signs for that user. */
+  /** Seed of an NKey (`SU…`). Together with `jwt`, it signs for that user. */
   readonly nkeySeed?: string | undefined
   /** User JWT. */
   readonly jwt?: string | undefined
@@ -86,46 +92,54 @@ export interface NatsOptions {
   readonly credentialsFile?: string | undefined
   /** `true`: TLS with the certificates that Node trusts; an object: your own. Default: TLS when the URL or the server asks for it. */
   readonly tls?: boolean | NatsTlsOptions | undefined
-  /** A connection of yours. Busbar does not close it, and its reconnection is as you configured it. */
+  /** Your own connection. Busbar does not close it; how it reconnects is up to your configuration. */
   readonly connection?: NatsConnection | undefined
-  /** How the connection is called in the server's lists. Default: the service. */
+  /** Name of the connection in the server's lists. Default: the bus's service. */
   readonly name?: string | undefined
-  /** How long one attempt to connect may take, in ms. Default 5,000. */
+  /** Maximum duration of one attempt to connect, in ms. Default 5,000. */
   readonly connectTimeoutMs?: number | undefined
-  /** A connection that leaves two pings unanswered is given up, in ms between pings. Default 5,000. */
+  /** Interval between pings, in ms. A connection that leaves two pings unanswered is closed. Default 5,000. */
   readonly pingIntervalMs?: number | undefined
   /** First pause before reconnecting, doubled with each attempt and jittered, in ms. Default 100. */
   readonly reconnectBaseMs?: number | undefined
   /** Longest pause before reconnecting, in ms. Default 5,000. */
   readonly reconnectMaxMs?: number | undefined
   /**
-   * After how long the unacked messages and the partitions of a process that died or hangs go to others, in ms. Default
+   * How long after a process died or hung its unacked messages and partitions go to other members, in ms. Default
    * 10,000.
    */
   readonly ackWaitMs?: number | undefined
   /**
-   * Acks are confirmed by the server (the last one of each batch stands for all of it), so that an `ack` event means
-   * that the message stays away. False sends them without waiting. Default true.
+   * The server confirms acks (the last ack of a batch confirms the whole batch), so an `ack` event means that the
+   * message will not come back. False sends acks without waiting. Default true.
    */
   readonly confirmAcks?: boolean | undefined
   /**
-   * JetStream's own limit of deliveries: beyond it the server gives up on a message, and Busbar dead-letters it when it
-   * hears of that. Default: none; the retry policy of the consumer decides.
+   * JetStream's own limit of deliveries. Beyond it the server stops delivering a message, and Busbar dead-letters it
+   * when the server reports that. Default: none; the retry policy of the consumer decides.
    */
   readonly maxDeliver?: number | undefined
-  /** Maximum number of messages of a group (partition) that are delivered and not acked, delayed ones included. Default: no limit. */
+  /**
+   * Maximum number of messages of a group (or partition) that are delivered but not acked, delayed ones included.
+   * Default: no limit.
+   */
   readonly maxAckPending?: number | undefined
-  /** Maximum number of publishes that wait for the server's answer; further ones wait here. Default 4,096. */
+  /** Maximum number of publishes that wait for the server's answer; more wait in this process. Default 4,096. */
   readonly maxPublishesInFlight?: number | undefined
   /** JetStream domain, for leaf nodes. */
   readonly domain?: string | undefined
-  /** The stream that keeps the messages of the bus. */
+  /** The stream that stores the bus's messages. */
   readonly stream?: NatsStreamOptions | undefined
-  /** Largest body plus headers, in bytes. The server's `max_payload` must be 32 KiB larger. Default 1,015,808. */
+  /**
+   * Maximum size of body plus headers, in bytes. The server's `max_payload` must be 32 KiB larger. Default 1,015,808.
+   */
   readonly maxMessageBytes?: number | undefined
-  /** Core NATS: most messages kept here while their consumer has no room; what comes on top is lost. Default 65,536. */
+  /**
+   * Core NATS: maximum number of messages kept in this process while their consumer has no room; further ones are lost.
+   * Default 65,536.
+   */
   readonly maxCoreBacklog?: number | undefined
-  /** The client's and JetStream's own settings, at your own risk. */
+  /** Settings of the client and of JetStream, at your own risk. */
   readonly native?: NatsNativeOptions | undefined
 }
 
@@ -140,7 +154,7 @@ export interface ResolvedNatsStreamOptions {
   readonly storage: 'file' | 'memory'
   readonly replicas: number
   readonly duplicateWindowMs: number
-  /** Fields that the user gave: a stream that differs in one of them is worth a warning. */
+  /** Fields that the user set: a stream that differs in one of them causes a warning. */
   readonly given: ReadonlySet<string>
 }
 
@@ -173,7 +187,10 @@ export interface ResolvedNatsOptions {
   readonly native: NatsNativeOptions
 }
 
-/** Envelope and dead-letter headers come on top of what the user sends; 1 MiB is the server's default for all of it. */
+/**
+ * Envelope and dead-letter headers are added to what the user sends; the server's default limit for everything is 1
+ * MiB.
+ */
 export const ENVELOPE_ROOM_BYTES = 32_768
 
 export const NATS_DEFAULTS = {
@@ -239,7 +256,7 @@ export function resolveNatsOptions(options: NatsOptions | undefined): ResolvedNa
   return Object.freeze(resolved)
 }
 
-/** Options that exclude each other, or that the chosen mode has no use for. */
+/** Refuses options that exclude each other or have no effect in the chosen mode. */
 function refuseMixtures(reader: OptionsReader, options: ResolvedNatsOptions, hasUrl: boolean): void {
   const ways = [
     ['user', options.user !== undefined],

@@ -4,20 +4,21 @@ import { BUCKETS } from './options.ts'
 import type { ResolvedRabbitMqOptions } from './options.ts'
 import type { StreamOffset } from './stream-cursor.ts'
 
-/** `native` of a consumer on RabbitMQ. */
+/** The `native` options of a consumer on RabbitMQ. */
 export interface RabbitMqConsumerOptions {
   /**
-   * Consume this queue, whoever filled it, instead of the group's own. It must exist, or be declared by `topology`; its
-   * order and redelivery are its own.
+   * Consumes this queue, whoever fills it, instead of the group's own. The queue must exist or be declared by
+   * `topology`, and determines order and redelivery itself.
    */
   readonly queue?: string | undefined
   /**
-   * Read a stream (`x-queue-type: stream`) from here on: `first`, `last` (chunk), `next`, an offset, or `{ timeMs }`. It is
-   * the topic's own stream, which is declared when it is not there and keeps what is published from then on, or the one named
-   * by `queue`. For consumers with `broadcast: true`: a stream gives everything to everybody and keeps nobody's place.
+   * Reads a stream (`x-queue-type: stream`) from here: `first`, `last` (chunk), `next`, an offset, or `{ timeMs }`. It
+   * is the stream named by `queue`, or the topic's own one, which is declared if it does not exist and stores what is
+   * published from then on. Needs `broadcast: true`: every consumer of a stream gets all messages, and no position is
+   * stored.
    */
   readonly offset?: StreamOffset | undefined
-  /** Bindings of the group's queues besides the topic: other exchanges, other keys. */
+  /** More bindings for the group's queues besides the topic: other exchanges, other keys. */
   readonly bindings?:
     | readonly {
         readonly exchange: string
@@ -25,33 +26,36 @@ export interface RabbitMqConsumerOptions {
         readonly arguments?: Readonly<Record<string, unknown>> | undefined
       }[]
     | undefined
-  /** Queues of this group when it is declared. Default: the transport's. */
+  /** Number of queues of this group when it is declared. Default: the transport's. */
   readonly partitions?: number | undefined
   /** Type of the group's queues when they are declared. Default: the transport's. */
   readonly queueType?: 'quorum' | 'classic' | undefined
   /** Makes classic queues of the group priority queues (`x-max-priority`), 1 to 255. Use few levels. */
   readonly maxPriority?: number | undefined
-  /** More arguments for the queues that are declared: `{ 'x-max-length': 100000 }`, `{ 'x-max-age': '7D' }`. */
+  /** More arguments for the declared queues: `{ 'x-max-length': 100000 }`, `{ 'x-max-age': '7D' }`. */
   readonly arguments?: Readonly<Record<string, unknown>> | undefined
-  /** Most unacked messages of one queue here, 1 to 65,535. Default: the consumer's `prefetch`, shared by its queues. */
+  /**
+   * Maximum number of unacked messages of one queue in this process, 1 to 65,535. Default: the consumer's `prefetch`,
+   * shared by its queues.
+   */
   readonly prefetch?: number | undefined
   /**
-   * The broker forgets a message as soon as it is sent: at most once, nothing is redelivered. Prefetch has no meaning
-   * then, so `maxBuffered` bounds what waits here. Default false.
+   * The broker removes a message as soon as it is sent: at most once, no redelivery. Prefetch has no effect then, so
+   * `maxBuffered` limits what waits in this process. Default false.
    */
   readonly noAck?: boolean | undefined
-  /** With `noAck`: intake stops while more messages than that wait here. Required with `noAck`. */
+  /** With `noAck`: delivery pauses while more messages than this wait in this process. Required with `noAck`. */
   readonly maxBuffered?: number | undefined
-  /** The broker refuses other consumers of the queue (classic queues). */
+  /** The broker refuses other consumers of the queue (classic queues only). */
   readonly exclusive?: boolean | undefined
-  /** Consumers of a higher priority are served first. */
+  /** The broker serves consumers with a higher priority first. */
   readonly priority?: number | undefined
   /** Consumer tag shown in the broker's lists. Default: one made by the broker. */
   readonly consumerTag?: string | undefined
   /** More arguments for `basic.consume`. */
   readonly consumeArguments?: Readonly<Record<string, unknown>> | undefined
   /**
-   * AMQP properties to hand to the handler as headers `amqp-<name>`: `priority`, `replyTo`, `redelivered`, `exchange`,
+   * AMQP properties that the handler gets as headers `amqp-<name>`: `priority`, `replyTo`, `redelivered`, `exchange`,
    * `routingKey`, `deliveryTag`, `consumerTag`, `contentEncoding`, `messageId`, `timestamp`, `type`, `userId`, `appId`,
    * `clusterId`, `correlationId`, `expiration`, `persistent`. Default none.
    */

@@ -19,13 +19,14 @@ export type {
 } from './options.ts'
 
 /**
- * RabbitMQ (and brokers that speak AMQP 0-9-1 as it does): confirmed publishes into durable, replicated queues, one set of
- * queues for each topic and group, order by key across members, delays, dead letters that nobody loses.
+ * Makes a transport for RabbitMQ and compatible brokers (AMQP 0-9-1): confirmed publishes to durable, replicated
+ * queues, a set of queues for each topic and group, order by key across members, delays, and dead letters that are
+ * never lost.
  *
  *     const bus = createBus({ service: 'billing', transport: rabbitmq({ url: 'amqp://user:password@localhost' }) })
  *
- * Needs the package `amqplib`. Throws `ConfigurationError` with everything that is wrong with the options; connects when
- * the bus starts.
+ * Needs the package `amqplib`. Connects when the bus starts. Throws a `ConfigurationError` that lists all problems of
+ * the options.
  */
 export function rabbitmq(options?: RabbitMqOptions): Transport {
   return new RabbitMqTransport(resolveRabbitMqOptions(options))

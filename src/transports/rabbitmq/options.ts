@@ -9,26 +9,33 @@ import { applyUrl, checkUrl } from './url.ts'
 
 export interface RabbitMqOptions {
   /**
-   * `amqp://user:password@host:5672/vhost`, or `amqps://`; its parameters are options of this object: `?partitions=8`. Of a list, each try to connect takes the next one. A function is
-   * asked at each try (`attempt` counts from 0). Default `amqp://localhost`.
+   * `amqp://user:password@host:5672/vhost`, or `amqps://`; its parameters are options of this object: `?partitions=8`.
+   * With a list, each attempt to connect uses the next URL. A function is called for each attempt (`attempt` counts
+   * from 0). Default `amqp://localhost`.
    */
   readonly url?: string | readonly string[] | ((attempt: number) => string | Promise<string>) | undefined
-  /** Instead of those in the URL; a function is asked at each connect, for passwords that change. */
+  /** Used instead of the credentials in the URL. A function is called at each connect, for passwords that change. */
   readonly credentials?: Credentials | (() => Credentials | Promise<Credentials>) | undefined
   /** Options of `tls.connect` (`ca`, `cert`, `key`, `servername`, ...) for an `amqps:` URL. */
   readonly tls?: TlsOptions | undefined
-  /** A ready connection of amqplib. It is used for everything, never closed, and not made again when it is lost. */
+  /**
+   * An open connection of amqplib. Busbar uses it for everything, and neither closes nor replaces it when it is lost.
+   */
   readonly connection?: ChannelModel | undefined
-  /** Makes connections instead of us; called again after each loss. What it returns is ours to close. */
+  /** Makes connections in Busbar's place; called again after each loss. Busbar closes what it returns. */
   readonly connect?: ((purpose: Purpose, attempt: number) => Promise<ChannelModel>) | undefined
-  /** Name of the connection in the broker's lists; the purpose is added. Default: the bus's service. */
+  /** Name of the connection in the broker's lists; its purpose is appended. Default: the bus's service. */
   readonly connectionName?: string | undefined
-  /** A silent peer is given up after about two of these, in ms, rounded to seconds. 0: never. Default 10,000. */
+  /**
+   * Heartbeat interval, in ms, rounded to seconds. A silent peer is given up after about two intervals. 0: no
+   * heartbeats. Default 10,000.
+   */
   readonly heartbeatMs?: number | undefined
-  /** Most for one try to connect, in ms. Default 10,000. */
+  /** Maximum duration of one attempt to connect, in ms. Default 10,000. */
   readonly connectTimeoutMs?: number | undefined
   /**
-   * How tries to reconnect follow each other. The first comes at once; while nobody answers there, at least every 2 s. `stop`: no try. Default `random-exponential`, 1,000 to 30,000 ms.
+   * Pauses between attempts to reconnect. The first attempt follows within 100 ms; while the broker can't be reached,
+   * pauses are at most 2 s (or `minMs`). `stop`: never reconnects. Default `random-exponential`, 1,000 to 30,000 ms.
    */
   readonly reconnect?:
     | {
@@ -37,45 +44,65 @@ export interface RabbitMqOptions {
         readonly maxMs?: number | undefined
       }
     | undefined
-  /** Topic exchange of the bus, and first part of all other names. Default `busbar`. */
+  /** Topic exchange of the bus, and prefix of all other names. Default `busbar`. */
   readonly exchange?: string | undefined
-  /** `auto`: quorum where the broker has them, else classic. Default `auto`. */
+  /** `auto`: quorum queues where the broker has them, otherwise classic ones. Default `auto`. */
   readonly queueType?: 'auto' | 'quorum' | 'classic' | undefined
-  /** Queues that a group with `order: 'key'` is spread over, and so most members that work at once; 1 to 32. Default 4. */
+  /**
+   * Number of queues that a group with `order: 'key'` is spread over, and so the maximum number of members that work at
+   * once; 1 to 32. Default 4.
+   */
   readonly partitions?: number | undefined
-  /** Deliveries after which the broker itself dead-letters a message that is never settled. Default 1,000. */
+  /** Number of deliveries after which the broker itself dead-letters a message that is never settled. Default 1,000. */
   readonly deliveryLimit?: number | undefined
-  /** Largest body, in bytes. Not above the broker's `max_message_size`. Default 16 MiB. */
+  /** Maximum size of a body, in bytes; at most the broker's `max_message_size`. Default 16 MiB. */
   readonly maxMessageBytes?: number | undefined
-  /** Most messages sent and not yet confirmed, of plain ones, of delayed ones, and of dead letters each. Default 4,096. */
+  /**
+   * Maximum number of messages sent but not yet confirmed: for plain messages, delayed ones, and dead letters each.
+   * Default 4,096.
+   */
   readonly maxUnconfirmed?: number | undefined
-  /** What happens to a message that no queue takes: its publish rejects, or it is dropped and told as `loss`. Default `reject`. */
+  /**
+   * What happens to a message that no queue takes: its publish rejects, or it is dropped and reported as `loss`.
+   * Default `reject`.
+   */
   readonly unroutable?: 'reject' | 'drop' | undefined
-  /** Delays by the plugin `rabbitmq_delayed_message_exchange`, or by a ladder of queues. Default `ladder`. */
+  /**
+   * Delays messages with the plugin `rabbitmq_delayed_message_exchange`, or with a ladder of queues. Default `ladder`.
+   */
   readonly delay?: 'ladder' | 'plugin' | 'auto' | undefined
   /**
-   * False: nothing is declared on the broker, for users who may not. Exchanges and queues must be there: another process
-   * (with the default), or an operator, makes them. Members of a group then do not share its partitions in equal parts.
+   * False declares nothing on the broker, for users without that permission. Exchanges and queues must exist: another
+   * process (with the default) or an operator creates them. The members of a group then do not share its partitions
+   * evenly.
+   *
    * @default true
    */
   readonly declare?: boolean | undefined
   /**
-   * How long the broker leaves a message unacked before it takes it back (`consumer_timeout`), in ms: say so here when it is
-   * not RabbitMQ's default of 30 minutes. AMQP can't ask for it. 0: no limit.
+   * How long the broker leaves a message unacked before it takes it back (`consumer_timeout`), in ms. Set it when the
+   * broker's value is not RabbitMQ's default of 30 minutes: AMQP has no way to read it. 0: no limit.
+   *
    * @default 1_800_000
    */
   readonly consumerTimeoutMs?: number | undefined
   /** Exchanges, queues and bindings of your own to declare. */
   readonly topology?: TopologyOptions | undefined
-  /** Groups to declare before their first consumer starts, so that their messages are kept. */
+  /** Groups to declare before their first consumer starts, so that their messages are stored. */
   readonly groups?: readonly GroupDeclaration[] | undefined
-  /** Runs on a channel of each new connection before anything else is declared; when it rejects, the connection has failed. */
+  /**
+   * Runs on a channel of each new connection before anything else is declared; if it rejects, the connection counts as
+   * failed.
+   */
   readonly afterConnect?: ((channel: Channel, purpose: Purpose) => void | Promise<void>) | undefined
-  /** Sends a message somewhere else; undefined for the usual way. Copies for one group and dead letters are not asked for. */
+  /**
+   * Sends a message to another exchange; return undefined for the usual route. Not called for copies for one group or
+   * for dead letters.
+   */
   readonly route?: ((message: OutgoingMessage) => Route | undefined) | undefined
   /** Sets AMQP properties of a message. */
   readonly properties?: ((message: OutgoingMessage) => MessageProperties | undefined) | undefined
-  /** Handed to `amqplib.connect` as they are: fields of its URL object, and its socket options. */
+  /** Passed to `amqplib.connect` unchanged: fields of its URL object, and its socket options. */
   readonly native?:
     | {
         readonly url?: Partial<Options.Connect> | undefined
@@ -84,7 +111,10 @@ export interface RabbitMqOptions {
     | undefined
 }
 
-/** What a connection is for: publishing has its own, so that a broker that blocks publishers does not stop consumers. */
+/**
+ * What a connection is for: publishing has a separate one, so that a broker that blocks publishers does not stop
+ * consumers.
+ */
 export type Purpose = 'publish' | 'consume'
 
 export interface Credentials {
@@ -94,13 +124,15 @@ export interface Credentials {
   readonly password: string
 }
 
-/** Something to declare besides Busbar's own exchanges and queues. All of it is declared again after each reconnect. */
+/**
+ * Your own topology, declared besides Busbar's exchanges and queues. All of it is declared again after each reconnect.
+ */
 export interface TopologyOptions {
   /** Declared first. */
   readonly exchanges?: readonly ExchangeDeclaration[] | undefined
   /** Declared after the exchanges. */
   readonly queues?: readonly QueueDeclaration[] | undefined
-  /** Made last, between exchanges and queues that exist by then. */
+  /** Declared last, when the exchanges and queues exist. */
   readonly bindings?: readonly BindingDeclaration[] | undefined
 }
 
@@ -111,11 +143,11 @@ export interface ExchangeDeclaration {
   readonly type: string
   /** Default true. */
   readonly durable?: boolean | undefined
-  /** Delete it when its last binding is removed. Default false. */
+  /** Deletes the exchange when its last binding is removed. Default false. */
   readonly autoDelete?: boolean | undefined
   /** Only other exchanges can publish to it. Default false. */
   readonly internal?: boolean | undefined
-  /** Exchange that gets what no queue of this one takes. Default: none. */
+  /** Exchange that receives what no queue of this one takes. Default: none. */
   readonly alternateExchange?: string | undefined
   /** Further arguments of the declaration. */
   readonly arguments?: Readonly<Record<string, unknown>> | undefined
@@ -126,33 +158,33 @@ export interface QueueDeclaration {
   readonly name: string
   /** Default true. */
   readonly durable?: boolean | undefined
-  /** Delete it when its last consumer leaves. Default false. */
+  /** Deletes the queue when its last consumer leaves. Default false. */
   readonly autoDelete?: boolean | undefined
-  /** Queue type and all else: `{ 'x-queue-type': 'quorum' }`. */
+  /** Queue type and other arguments: `{ 'x-queue-type': 'quorum' }`. */
   readonly arguments?: Readonly<Record<string, unknown>> | undefined
 }
 
-/** From an exchange to a queue or to another exchange. */
+/** Binds an exchange to a queue or to another exchange. */
 export interface BindingDeclaration {
   /** Exchange that the messages come from. */
   readonly from: string
-  /** Queue that they go to; either this or `toExchange`. */
+  /** Queue that they go to; set either this or `toExchange`. */
   readonly toQueue?: string | undefined
-  /** Exchange that they go to; either this or `toQueue`. */
+  /** Exchange that they go to; set either this or `toQueue`. */
   readonly toExchange?: string | undefined
   /** Default empty. */
   readonly routingKey?: string | undefined
-  /** Arguments of the binding, for an exchange of the type `headers`. */
+  /** Arguments of the binding, for a `headers` exchange. */
   readonly arguments?: Readonly<Record<string, unknown>> | undefined
 }
 
-/** A group that is declared when the transport opens, so that messages wait for it before its first member starts. */
+/** A group to declare when the transport opens, so that messages wait for it before its first member starts. */
 export interface GroupDeclaration {
   /** Topic or pattern, as its consumers subscribe to it. */
   readonly topic: string
   /** Name of the group. */
   readonly group: string
-  /** As its consumers will say. Default `key`. */
+  /** Order that its consumers will use. Default `key`. */
   readonly order?: 'key' | 'strict' | 'none' | undefined
 }
 
@@ -164,21 +196,21 @@ export interface Route {
   readonly routingKey: string
 }
 
-/** AMQP properties that the envelope has no place for. */
+/** AMQP properties that have no place in the envelope. */
 export interface MessageProperties {
   /** Priority, for queues declared with `x-max-priority`. */
   readonly priority?: number | undefined
-  /** Queue that an answer should go to. */
+  /** Queue to reply to. */
   readonly replyTo?: string | undefined
-  /** AMQP's `correlation_id`; the bus's own travels as a header. */
+  /** AMQP's `correlation_id`; the bus's own correlation id is a header. */
   readonly correlationId?: string | undefined
   /** Name of the application that publishes. */
   readonly appId?: string | undefined
-  /** User that publishes; RabbitMQ refuses one other than that of the connection. */
+  /** User that publishes; RabbitMQ refuses any other than the connection's. */
   readonly userId?: string | undefined
-  /** AMQP's own `type`; the CloudEvents type travels as a header. */
+  /** AMQP's own `type`; the CloudEvents type is a header. */
   readonly type?: string | undefined
-  /** How the body is encoded, such as `gzip`: for consumers other than Busbar, which reads the body as it is. */
+  /** Encoding of the body, such as `gzip`: for consumers other than Busbar, which does not decode it. */
   readonly contentEncoding?: string | undefined
   /** How long the message may wait in a queue before the broker drops or dead-letters it, in ms. Not for delayed messages. */
   readonly expiration?: number | undefined
@@ -228,7 +260,10 @@ export const RABBITMQ_DEFAULTS = {
   consumerTimeoutMs: 1_800_000,
 } as const
 
-/** A key's bucket is one of so many; partitions take equal shares of them. Never to change: it decides who gets which key. */
+/**
+ * Number of buckets for keys; partitions take equal shares of them. Must never change: it decides which partition has
+ * which key.
+ */
 export const BUCKETS = 32
 
 const EXCHANGE = /^[A-Za-z0-9_.-]{1,60}$/
@@ -338,7 +373,7 @@ function resolveTopology(reader: OptionsReader): ResolvedRabbitMqOptions['topolo
   return Object.freeze(parts)
 }
 
-/** One entry of a list, with its problems told under its index. */
+/** Reads one entry of a list and reports its problems under its index. */
 function entry<Type>(
   reader: OptionsReader,
   given: unknown,

@@ -8,13 +8,13 @@ export type { GivenClient } from './given-client.ts'
 export type { RedisNode, RedisNodeOption, RedisOptions, RedisSentinelOptions } from './options.ts'
 
 /**
- * Redis Streams: durable topics with groups on Redis 6.2 or newer, or Valkey, by the package `redis`; single server,
- * Sentinel or Cluster. A topic keeps about 100,000 messages, and what its groups have not acked, unless `maxLen` or `maxAgeMs`
- * say otherwise:
+ * Makes a transport for Redis Streams: durable topics with groups on Redis 6.2 or newer, or Valkey, through the package
+ * `redis`; single server, Sentinel or Cluster. A topic keeps about 100,000 messages, plus what its groups have not
+ * acked, unless `maxLen` or `maxAgeMs` change that:
  *
  *     const transport = redis({ url: 'redis://127.0.0.1:6379', maxLen: 1_000_000 })
  *
- * Throws `ConfigurationError` with every problem of the options. Connects when the bus starts.
+ * Connects when the bus starts. Throws a `ConfigurationError` that lists all problems of the options.
  */
 export function redis(options: RedisOptions = {}): Transport {
   const resolved = resolveRedisOptions(options)
@@ -38,7 +38,7 @@ export function redis(options: RedisOptions = {}): Transport {
       try {
         await opening.open()
       } catch (error) {
-        // Nothing stays behind, so that it may be opened again.
+        // Clean up completely, so that the transport may be opened again.
         await opening.close(0)
         session = undefined
         throw error
@@ -60,7 +60,7 @@ function capabilities(maxMessageBytes: number): Capabilities {
     durable: true,
     groups: true,
     ordering: 'key',
-    // A delayed retry leaves its key to the others; with order by key the runtime therefore keeps it in the process.
+    // A delayed retry lets the rest of its key pass; with order by key the runtime therefore keeps it in the process.
     orderedRedelivery: false,
     delay: 'emulated',
     redelivery: true,

@@ -10,7 +10,7 @@ export interface RedisOptions {
    * object: `?maxLen=100000`. Default `redis://127.0.0.1:6379`.
    */
   readonly url?: string | undefined
-  /** Name or address of the server, instead of one in the URL. Default 127.0.0.1. */
+  /** Name or address of the server, instead of the one in the URL. Default 127.0.0.1. */
   readonly host?: string | undefined
   /** Port of the server. Default 6379. */
   readonly port?: number | undefined
@@ -23,64 +23,75 @@ export interface RedisOptions {
   /** True, or options of `node:tls`. Default false; true with `rediss:`. */
   readonly tls?: boolean | ConnectionOptions | undefined
   /**
-   * A client of the package `redis` (single or cluster), connected or not. It stays yours to close; blocking reads get
-   * duplicates of it, which are ours. In place of `url` and what belongs to it.
+   * A client of the package `redis` (single or cluster), connected or not, in place of `url` and its related options.
+   * You close it; Busbar uses duplicates of it for blocking reads, and closes those.
    */
   readonly client?: GivenClient | undefined
-  /** Nodes of a Redis Cluster; the others are found by themselves. In place of host and port. */
+  /** Some nodes of a Redis Cluster; Busbar discovers the others. In place of host and port. */
   readonly cluster?: { readonly nodes: readonly RedisNodeOption[] } | undefined
-  /** These sentinels are asked for the primary at every connect. In place of host and port. */
+  /** Sentinels to ask for the primary at every connect. In place of host and port. */
   readonly sentinel?: RedisSentinelOptions | undefined
-  /** Addresses that servers announce, and how they are reached from here: `{ '10.0.0.1:6379': { host, port } }`. */
+  /**
+   * Maps addresses that servers announce to addresses that this process can reach: `{ '10.0.0.1:6379': { host, port }
+   * }`.
+   */
   readonly nodeAddressMap?: Readonly<Record<string, RedisNode>> | undefined
   /**
-   * About how many messages a topic keeps; older ones that every group has acked are removed. What a group has not acked stays,
-   * see `trimUnacked`. A stream has no end of its own, so there is always a limit.
+   * About how many messages a topic keeps; older ones that every group has acked are removed. Messages that a group has
+   * not acked stay, see `trimUnacked`. Redis does not limit a stream by itself, so there is always a limit.
    *
    * @default 100_000 when `maxAgeMs` is not set either, otherwise none
    */
   readonly maxLen?: number | undefined
-  /** About how long a topic keeps its messages, in ms. Default: any time, within `maxLen`. */
+  /** About how long a topic keeps its messages, in ms. Default: no time limit, only `maxLen`. */
   readonly maxAgeMs?: number | undefined
   /**
-   * Remove also what some group has not acked, and report it as a `loss` event. Default false: then the stream grows beyond its limit
-   * and a `warning` names the group that holds it.
+   * Also removes messages that some group has not acked, and reports them as a `loss` event. Default false: the stream
+   * then grows beyond its limit, and a `warning` names the group that holds it.
    */
   readonly trimUnacked?: boolean | undefined
-  /** Partitions of topics that are new: most members of a group with order by key that can work at once. Default 8. */
+  /**
+   * Number of partitions of a new topic: the maximum number of members that work at once in a group with order by key.
+   * Default 8.
+   */
   readonly partitions?: number | undefined
-  /** Partitions of single new topics: `{ 'audit.log': 1 }`. */
+  /** Number of partitions of individual new topics: `{ 'audit.log': 1 }`. */
   readonly topicPartitions?: Readonly<Record<string, number>> | undefined
-  /** Begin of all keys. Default `busbar:`. */
+  /** Prefix of all keys. Default `busbar:`. */
   readonly prefix?: string | undefined
   /**
-   * After so long without a sign of life a member counts as dead and its messages go to others, in ms. Default 10,000.
+   * How long a member may show no sign of life before it counts as dead and its messages go to other members, in ms.
+   * Default 10,000.
    */
   readonly leaseMs?: number | undefined
-  /** How often members look for what is due and for changes among themselves, in ms. Default 500. */
+  /** How often members look for due messages and for members that joined or left, in ms. Default 500. */
   readonly pollMs?: number | undefined
-  /** How long a member that hands a partition to another one waits for its running handlers, in ms. Default 10,000. */
+  /** How long a member that hands over a partition waits for its running handlers, in ms. Default 10,000. */
   readonly handoverTimeoutMs?: number | undefined
-  /** How long connecting may take, in ms; the server then has `responseTimeoutMs` to answer for the first time. Default 5,000. */
+  /**
+   * Maximum duration of connecting, in ms; the server then has `responseTimeoutMs` for its first reply. Default 5,000.
+   */
   readonly connectTimeoutMs?: number | undefined
-  /** A connection that owes a reply for so long is closed and replaced, in ms. Default 15,000. */
+  /** A connection that leaves a command unanswered for this long is closed and replaced, in ms. Default 15,000. */
   readonly responseTimeoutMs?: number | undefined
-  /** First pause before connecting again, doubled each time with jitter, in ms. Default 50. */
+  /** First pause before reconnecting, doubled with each attempt and jittered, in ms. Default 50. */
   readonly reconnectBaseMs?: number | undefined
-  /** Longest such pause, in ms. Default 2,000. */
+  /** Longest pause before reconnecting, in ms. Default 2,000. */
   readonly reconnectMaxMs?: number | undefined
-  /** Largest message, body and headers, in bytes. Default 16 MiB. */
+  /** Maximum size of a message, body plus headers, in bytes. Default 16 MiB. */
   readonly maxMessageBytes?: number | undefined
   /**
-   * `json`: the envelope is one field `ce`, a JSON object. `fields`: each CloudEvents attribute has a field of its own
-   * (`ce-id`, ...), which takes about twice the time. Both are always understood. Default `json`.
+   * `json`: the envelope is one field `ce`, a JSON object. `fields`: each CloudEvents attribute has its own field
+   * (`ce-id`, ...), which takes about twice as long. Both are always understood. Default `json`.
    */
   readonly envelope?: 'json' | 'fields' | undefined
-  /** Confirm a message only when so many replicas have it (`WAIT`). Default: the primary's word is enough. */
+  /**
+   * Confirms a message only when this many replicas have it (`WAIT`). Default: the primary's confirmation is enough.
+   */
   readonly wait?: { readonly replicas: number; readonly timeoutMs?: number | undefined } | undefined
-  /** Look at eviction and persistence when connecting, and warn. Default true. */
+  /** Checks eviction and persistence settings when connecting, and warns. Default true. */
   readonly checkServer?: boolean | undefined
-  /** Options of `createClient` (or `createCluster`) of the package `redis`, over ours. */
+  /** Options for `createClient` (or `createCluster`) of the package `redis`; they override Busbar's. */
   readonly native?: Readonly<Record<string, unknown>> | undefined
 }
 
@@ -91,20 +102,20 @@ export interface RedisNode {
   readonly port: number
 }
 
-/** One of several nodes: `host:port`, or the two apart. */
+/** One of several nodes: `host:port`, or an object. */
 export type RedisNodeOption = string | RedisNode
 
-/** What `sentinel` takes. */
+/** How to reach Redis through Sentinel. */
 export interface RedisSentinelOptions {
-  /** The primary's name: `mymaster`. */
+  /** Name of the primary, such as `mymaster`. */
   readonly name: string
   /** The sentinels; one that answers is enough. */
   readonly nodes: readonly RedisNodeOption[]
-  /** Credentials of the sentinels themselves; those of Redis stand outside. */
+  /** ACL user for the sentinels themselves; the user for Redis is set outside this object. */
   readonly username?: string | undefined
   /** Password of the sentinels. */
   readonly password?: string | undefined
-  /** TLS to the sentinels. Default: as to Redis. */
+  /** TLS to the sentinels. Default: same as to Redis. */
   readonly tls?: boolean | ConnectionOptions | undefined
 }
 
@@ -125,7 +136,7 @@ export interface ResolvedRedisOptions {
   readonly maxAgeMs: number | undefined
   readonly trimUnacked: boolean
   readonly partitions: number
-  /** The number of partitions was asked for, and is not the default. */
+  /** True when the user set the number of partitions. */
   readonly givenPartitions: boolean
   readonly topicPartitions: Readonly<Record<string, number>>
   readonly prefix: string
@@ -215,7 +226,7 @@ export function resolveRedisOptions(given: RedisOptions): ResolvedRedisOptions {
   return Object.freeze(resolved)
 }
 
-/** Where Redis is can be said in one way only. */
+/** Only one way to say where Redis is may be used. */
 function refuseTwoPlaces(reader: OptionsReader): void {
   const places = ['client', 'cluster', 'sentinel'].filter((field) => reader.has(field))
   if (places.length > 1) reader.problem(places[1] as string, `has no meaning together with "${places[0]}"`)

@@ -12,7 +12,7 @@ export interface AdminHost {
   requireThread(): DatabaseThread
 }
 
-/** Looks after topics and groups by asking the database thread. */
+/** Administers topics and groups through the database thread. */
 export class SqliteAdmin implements TransportAdmin {
   readonly #host: AdminHost
 
@@ -84,7 +84,7 @@ export class SqliteAdmin implements TransportAdmin {
   }
 }
 
-/** Throws `ValidationError` for a position that is none of ours. */
+/** Throws `ValidationError` for a position of another transport. */
 export function checkStart(from: StartFrom): StartFrom {
   return typeof from === 'object' && 'position' in from ? { position: toPosition(toSeq(from.position)) } : from
 }

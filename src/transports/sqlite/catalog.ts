@@ -3,19 +3,19 @@ import type { Database, Statement } from './database.ts'
 import type { Topic } from './members.ts'
 import type { Tx } from './tx.ts'
 
-/** The topics of the file. A topic is made by its first use and stays. */
+/** The topics of the file. A topic is created by its first use and never removed. */
 export class Catalog {
   readonly #byName = new Map<string, Topic>()
   readonly #byId = new Map<number, Topic>()
-  /** Every topic up to that id is known. */
+  /** All topics up to this id are known. */
   #refreshedTo = 0
   readonly #find: Statement
   readonly #insert: Statement
   readonly #newer: Statement
   readonly #info: Statement
-  /** Called inside the transaction that makes a topic. */
+  /** Called inside the transaction that creates a topic. */
   onCreate: (topic: Topic) => void = () => {}
-  /** Called when a topic becomes known here, whoever made it. */
+  /** Called when a topic becomes known to this process, whichever process created it. */
   onKnown: (topic: Topic) => void = () => {}
 
   constructor(db: Database) {
@@ -29,12 +29,15 @@ export class Catalog {
     this.refresh()
   }
 
-  /** Topics known here. `refresh` brings those of other processes. */
+  /** Topics known to this process. `refresh` adds those of other processes. */
   all(): Iterable<Topic> {
     return this.#byName.values()
   }
 
-  /** All topics that the transaction sees. New ones are known here only when it has succeeded: it may have made them itself. */
+  /**
+   * All topics that the transaction sees. New ones become known only when it has succeeded: it may have created them
+   * itself.
+   */
   allIn(tx: Tx): Topic[] {
     const fresh: Topic[] = []
     for (const topic of this.#since(this.#refreshedTo)) if (!this.#byId.has(topic.id)) fresh.push(topic)
@@ -48,7 +51,7 @@ export class Catalog {
     return this.#byId.get(id)
   }
 
-  /** The topic of that name, made when there is none. */
+  /** The topic of that name, created if it does not exist. */
   ensure(tx: Tx, name: string): Topic {
     const known = this.#byName.get(name)
     if (known !== undefined) return known
@@ -72,7 +75,7 @@ export class Catalog {
     return found === undefined ? undefined : { id: found[0] as number, name }
   }
 
-  /** Looks for topics that other processes have made; outside of transactions, whose own may still be undone. */
+  /** Looks for topics that other processes created. Not inside a transaction, which may still be rolled back. */
   refresh(): void {
     for (const topic of this.#since(this.#refreshedTo)) {
       this.#add(topic)
@@ -86,7 +89,7 @@ export class Catalog {
 
   #add(topic: Topic): void {
     if (this.#byId.has(topic.id)) return
-    // When that fails, the topic is not known yet: the next look tries again.
+    // If this fails, the topic is not known yet: the next refresh tries again.
     this.onKnown(topic)
     this.#byName.set(topic.name, topic)
     this.#byId.set(topic.id, topic)

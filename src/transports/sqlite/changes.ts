@@ -5,15 +5,18 @@ import type { Tx } from './tx.ts'
 export interface Changed {
   /** Ids of topics with new messages. */
   readonly topics: readonly number[]
-  /** Ids of groups of which messages became ready by other means. */
+  /** Ids of groups with messages that became ready other than by publishing. */
   readonly groups: readonly number[]
-  /** Something other than the topics. */
+  /** True when anything besides the topics changed. */
   readonly any: boolean
   readonly seq: number
   readonly change: number
 }
 
-/** Tells other processes which topics and groups to look at, and finds what they tell: the cost is that of what changed. */
+/**
+ * Tells other processes which topics and groups to look at, and finds the changes that they report. The cost depends
+ * only on the number of changes.
+ */
 export class Changes {
   readonly #state: Statement
   readonly #topics: Statement
@@ -34,25 +37,25 @@ export class Changes {
     this.#seenChange = change
   }
 
-  /** Writes down what the transaction has made ready. */
+  /** Records what the transaction made ready. */
   write(tx: Tx): void {
     if (tx.changed.size === 0 && !tx.lost) return
     const change = this.#count.number()
     for (const groupId of tx.changed) this.#mark.run(change, groupId)
     tx.after(() => {
-      // Ours need no second look, unless others came in between.
+      // Our own change needs no second look, unless others came in between.
       if (this.#seenChange === change - 1) this.#seenChange = change
     })
   }
 
-  /** Messages up to `seq` were appended here, the first of them after `last`. */
+  /** Records that messages up to `seq` were appended by this process, the first of them after `last`. */
   appended(tx: Tx, last: number, seq: number): void {
     tx.after(() => {
       if (this.#seenSeq === last) this.#seenSeq = seq
     })
   }
 
-  /** What has changed since what was `seen` last. */
+  /** What has changed since the last call of `seen`. */
   look(): Changed {
     const [seq, change] = this.#state.row() as readonly number[] as [number, number]
     const topics = seq === this.#seenSeq ? [] : this.#topics.rows(this.#seenSeq).map((row) => row[0] as number)
@@ -61,7 +64,7 @@ export class Changes {
     return { topics, groups, any, seq, change }
   }
 
-  /** All of it was looked at: nothing of it needs a second look. */
+  /** Marks these changes as handled. */
   seen({ seq, change }: Changed): void {
     this.#seenSeq = seq
     this.#seenChange = change

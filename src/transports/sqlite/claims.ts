@@ -10,14 +10,17 @@ import { HISTORY, KIND } from './schema.ts'
 import type { Sharing } from './sharing.ts'
 import type { Tx } from './tx.ts'
 
-/** One batch to one subscription: what its thread unpacks in one turn, about a millisecond's worth. */
+/**
+ * Maximum size of a batch for one subscription: the handlers' thread unpacks it in one turn, about a millisecond's
+ * worth.
+ */
 const MAX_BATCH = 500
 const MAX_BATCH_BYTES = 1_048_576
-/** Most rows that one pass looks at. */
+/** Maximum number of rows that one pass looks at. */
 const MAX_SCAN = 4_096
-/** After so many in a row that had to be parked, the next ones are read without their bodies. */
+/** After this many messages in a row that had to be parked, the next ones are read without their bodies. */
 const LEAN_AFTER = 16
-/** Least messages of a key that become ready together when the key is free. */
+/** Minimum number of a key's messages that become ready together when the key is free. */
 const MIN_RELEASED = 8
 type ReadyRow = [
   number,
@@ -51,14 +54,14 @@ type NewRow = [number, number, string | null, number | null, string, number, str
 /** How far one pass has read the log. */
 interface Scan {
   cursor: number
-  /** Messages that the cursor has passed and that are for everybody. */
+  /** Number of messages for all groups that the cursor has passed. */
   passed: number
   scanned: number
   /** Nothing more can be taken for now. */
   over: boolean
 }
 
-/** Hands messages to subscriptions, and keeps the order of keys over all members of a group while doing so. */
+/** Hands messages to subscriptions and keeps the order of keys across all members of a group. */
 export class Claims {
   readonly #groups: Groups
   readonly #members: Members
@@ -117,7 +120,7 @@ export class Claims {
     this.#forgetDelayed = db.prepare(`DELETE FROM delayed WHERE ${ofTopic}`)
   }
 
-  /** Hands the subscription what its credit allows. Seats where there may be more stay dirty. */
+  /** Hands the subscription what its credit allows. Seats that may have more stay dirty. */
   claim(tx: Tx, member: Member): void {
     const { dirty } = member
     let left = Math.min(member.credit, MAX_BATCH)
@@ -141,7 +144,10 @@ export class Claims {
     else this.#sharing.goesWithout(tx, member, looked)
   }
 
-  /** Seats that left something to other members look again: those may not want it any more. True when there was any. */
+  /**
+   * Marks seats that left something for other members to be looked at again: those members may not want it any more.
+   * True when there were any.
+   */
   recheck(): boolean {
     const { size } = this.#restrained
     for (const seat of this.#restrained) if (seat.member.seats.get(seat.at.id) === seat) seat.touch()
@@ -180,7 +186,7 @@ export class Claims {
     })
   }
 
-  /** What was there before comes first. True when none of it that could be handed out is left. */
+  /** Takes older messages first. True when none of them that could be handed out is left. */
   #takeReady(tx: Tx, pass: Pass): boolean {
     const { at, member } = pass.seat
     for (;;) {
@@ -203,13 +209,14 @@ export class Claims {
         } else if (key !== null && (pass.rules.blocksReady(key, seq) || pass.isFull(key))) {
           this.#parking.addClaim(at.id, key, seq)
           pass.rules.parked(key, seq)
-          // Behind one that was parked before it, such as a delayed message: nothing else would bring those out.
+          // It is behind a message that was parked before it, such as a delayed one: nothing else would release the
+          // parked ones.
           if (!pass.has(key) && !pass.rules.isInPlay(key)) this.release(tx, at.id, key, MIN_RELEASED)
         } else if (!pass.takes(key)) return false
         else {
           const first = firstAt ?? tx.now
           this.#lease.run(member.owner, first, key, at.id, seq)
-          // It came by another key, in the time of a consumer with another `order`: nothing else will bring those out.
+          // It was parked under another key while a consumer used another `order`: nothing else would release it.
           if (claimKey !== null && claimKey !== key) this.release(tx, at.id, claimKey, MIN_RELEASED)
           pass.handed.push({ seq, key, targeted: kind === KIND.targeted })
           pass.writer.add(seq, id, messageKey, time, meta, body, size, used + 1, history, first)
@@ -225,15 +232,17 @@ export class Claims {
     }
   }
 
-  /** Keys of which the seat has settled something go on with what is parked behind that, as far as there is room. */
+  /**
+   * Continues keys of which the seat has settled something with the messages parked behind it, as far as there is room.
+   */
   #takeParked(tx: Tx, pass: Pass): void {
     const { seat } = pass
     const keys = [...tx.advanced(seat)]
-    // What is ready comes first, and some may have become so just now.
+    // Ready messages come first, and some may have just become ready.
     if (keys.length === 0 || this.#anyReady.row(seat.at.id) !== undefined) return
     for (const key of keys) {
       if (pass.full) return
-      // While it holds on to the key no other member can have it: one that goes without must get its turn.
+      // While the seat holds the key, no other member can have it: a member without messages must get its turn.
       if (tx.holds(seat, key) && this.#sharing.restrains(seat)) continue
       if (pass.isFull(key)) tx.wentOn(seat, key)
       else this.#takeKey(tx, pass, key)
@@ -251,7 +260,7 @@ export class Claims {
         tx.wentOn(seat, key)
         break
       }
-      // What is odd about it is looked at when it is ready.
+      // Unusual cases are handled once it is ready.
       if (pass.full || id === null || pass.keyOf(messageKey) !== key || !pass.takes(key)) break
       last = seq
       pass.handed.push({ seq, key, targeted: kind === KIND.targeted })
@@ -265,7 +274,7 @@ export class Claims {
     tx.wentOn(seat, key)
   }
 
-  /** Resolves to how far the group has read. */
+  /** Returns the position up to which the group has read. */
   #takeUnread(tx: Tx, pass: Pass, from: number): number {
     const scan: Scan = { cursor: from, passed: 0, scanned: 0, over: false }
     while (!scan.over && !pass.full && scan.scanned < MAX_SCAN) {
@@ -277,7 +286,10 @@ export class Claims {
     return scan.cursor
   }
 
-  /** Takes messages until something ends the scan, or so many in a row had to be parked that `passOver` is cheaper. */
+  /**
+   * Takes messages until something ends the scan, or until so many in a row had to be parked that `passOver` is
+   * cheaper.
+   */
   #read(tx: Tx, pass: Pass, scan: Scan): void {
     const { at, member } = pass.seat
     let parked = 0
@@ -292,7 +304,7 @@ export class Claims {
       const key = pass.keyOf(messageKey)
       if (dueAt !== null && dueAt > tx.now) this.#delay.run(at.id, seq, dueAt)
       else if (key !== null && (pass.rules.blocksNew(key) || pass.isFull(key))) {
-        // In strict order everything that follows is blocked just the same.
+        // In strict order everything that follows is blocked anyway.
         if (member.spec.order === 'strict') break
         this.#parking.add(at.id, key, seq)
         pass.rules.parked(key, seq)
@@ -309,11 +321,11 @@ export class Claims {
       scan.cursor = seq
       scan.passed++
     }
-    // A scan that has seen its share goes on in the next pass.
+    // A scan that has read its share continues in the next pass.
     if (scan.scanned < MAX_SCAN && !pass.full) scan.over = true
   }
 
-  /** Parks messages of blocked keys by the thousand, up to the first one that is not blocked. */
+  /** Parks messages of blocked keys, thousands at a time, up to the first one that is not blocked. */
   #passOver(tx: Tx, pass: Pass, scan: Scan): void {
     const { at } = pass.seat
     let parkedTo = scan.cursor
@@ -337,7 +349,9 @@ export class Claims {
     park()
   }
 
-  /** Brings some of what is parked behind a key back into play, the oldest first. The rest follows when those are done. */
+  /**
+   * Puts some of the messages parked behind a key back into play, oldest first. The rest follows when those are done.
+   */
   release(tx: Tx, groupId: number, key: string, count: number): void {
     if (!this.#parking.release(groupId, key, count)) return
     this.#members.touchGroup(groupId)
@@ -345,8 +359,8 @@ export class Claims {
   }
 
   /**
-   * Brings out what no seat went on with: keys of which nothing is in play any more, though something is parked. About twice
-   * as many as were settled, so that neither a seat runs dry nor other members have to park them again.
+   * Releases keys that no seat continued: nothing of them is in play any more, but something is parked. Releases about
+   * twice as many messages as were settled, so that no seat runs dry and other members need not park them again.
    */
   releaseRest(tx: Tx): void {
     for (const { seat, key, settled } of tx.leftBehind()) {
@@ -360,7 +374,7 @@ export class Claims {
     return this.#parking.any(groupId)
   }
 
-  /** The message is deleted: no group needs to be given it any more. */
+  /** The message is deleted: no group needs it any more. */
   forget(tx: Tx, topic: Topic, key: string | null, seq: number): void {
     this.#forgetDelayed.run(seq, topic.id)
     this.#parking.forget(topic, key, seq)

@@ -1,6 +1,6 @@
 import type { StoredColumns } from './protocol.ts'
 
-/** Gathers rows of the log for the way out. */
+/** Collects rows of the log to send to the main thread. */
 export class StoredWriter {
   readonly #topic: string
   readonly #ids: string[] = []
@@ -9,7 +9,7 @@ export class StoredWriter {
   readonly #numbers: number[] = []
   readonly #bodies: Uint8Array[] = []
   #bodyBytes = 0
-  /** Sizes of all rows, which is what credit in bytes counts. */
+  /** Total size of all rows, as counted against credit in bytes. */
   bytes = 0
 
   constructor(topic: string) {
@@ -34,7 +34,7 @@ export class StoredWriter {
   ): void {
     this.#ids.push(id)
     this.#keys.push(key)
-    // Messages of one publisher mostly have the same: it crosses over, and is parsed, once.
+    // Messages of one publisher mostly have the same meta: it is sent and parsed only once.
     if (this.#metas.at(-1) !== meta) this.#metas.push(meta)
     this.#numbers.push(seq, time, attempt, history, firstAt, this.#metas.length - 1, body.byteLength, size)
     this.#bodies.push(body)
@@ -60,7 +60,7 @@ export class StoredWriter {
   }
 }
 
-/** What of it is handed over instead of copied. */
+/** The buffers to transfer instead of copying them. */
 export function transferOf(columns: StoredColumns): ArrayBuffer[] {
   return [columns.numbers.buffer as ArrayBuffer, columns.bodies.buffer as ArrayBuffer]
 }

@@ -8,7 +8,7 @@ import { migrate } from './schema.ts'
 
 export type Row = readonly (null | number | string | Uint8Array)[]
 
-/** SQLite's primary result codes that we treat in a way of their own. */
+/** SQLite's primary result codes that need special treatment. */
 export const SQLITE = {
   busy: 5,
   locked: 6,
@@ -20,12 +20,17 @@ export const SQLITE = {
   notADatabase: 26,
 } as const
 
-/** What a burst leaves of the write-ahead log. A larger one is shrunk, or somebody keeps it from that. */
+/**
+ * Size to which the write-ahead log is limited after a burst. A larger one is shrunk, unless a reader prevents that.
+ */
 export const MAX_WAL_BYTES = 67_108_864
-/** A nap between two attempts to get the lock takes about a millisecond; that much of one counts, however long it was. */
+/**
+ * A pause between two attempts to get the lock takes about a millisecond; at most this much of a pause counts, however
+ * long it was.
+ */
 const MAX_NAP_MS = 50
 
-/** A prepared statement that gives its rows as arrays. */
+/** A prepared statement that returns rows as arrays. */
 export class Statement {
   readonly #statement: StatementSync
 
@@ -34,7 +39,7 @@ export class Statement {
     this.#statement = statement
   }
 
-  /** Resolves to how many rows were changed. */
+  /** Returns the number of changed rows. */
   run(...values: SQLInputValue[]): number {
     return this.#statement.run(...values).changes as number
   }
@@ -47,12 +52,12 @@ export class Statement {
     return this.#statement.all(...values) as unknown as Row[]
   }
 
-  /** Rows one by one: for when the caller may stop early. */
+  /** Returns rows one by one, for callers that may stop early. */
   iterate(...values: SQLInputValue[]): Iterable<Row> {
     return this.#statement.iterate(...values) as unknown as Iterable<Row>
   }
 
-  /** The first column of the first row, which is a number. */
+  /** The first column of the first row, as a number. */
   number(...values: SQLInputValue[]): number {
     return (this.row(...values)?.[0] ?? 0) as number
   }
@@ -72,7 +77,7 @@ export class Database {
   readonly #pageBytes: Statement
   readonly #nap = new Int32Array(new SharedArrayBuffer(4))
 
-  /** Opens and, when new, creates the file. Throws what SQLite throws, or a `FileError`. */
+  /** Opens the file and creates it if it is new. Throws SQLite's errors, or a `FileError`. */
   constructor(options: ResolvedSqliteOptions) {
     this.#path = options.path
     this.#busyTimeoutMs = options.busyTimeoutMs
@@ -80,16 +85,17 @@ export class Database {
     this.#db = new DatabaseSync(options.path)
     try {
       this.#db.exec(`PRAGMA busy_timeout = ${options.busyTimeoutMs}`)
-      // Several processes may create the file at once, and changing the journal mode does not wait by itself.
+      // Several processes may create the file at once, and changing the journal mode does not wait for the lock.
       this.#untilFree(() => migrate(this.#db))
       this.#db.exec(`PRAGMA synchronous = ${this.#syncs ? 'FULL' : 'NORMAL'}`)
       this.#syncing = this.#syncs
       this.#db.exec(`PRAGMA cache_size = ${-Math.ceil(options.cacheBytes / 1024)}`)
       this.#db.exec('PRAGMA temp_store = MEMORY')
-      // What a burst has left of the log is given back to the file system.
+      // Gives space that a burst used in the log back to the file system.
       this.#db.exec(`PRAGMA journal_size_limit = ${MAX_WAL_BYTES}`)
       for (const [name, value] of Object.entries(options.pragmas)) this.#db.exec(`PRAGMA ${name} = ${value}`)
-      // SQLite's own waiting naps for up to 100 ms, which starves one process when another writes without a break.
+      // SQLite's own busy handler sleeps for up to 100 ms at a time, which starves one process while another writes
+      // continuously.
       this.#db.exec('PRAGMA busy_timeout = 0')
       this.#inode = inodeOf(options.path)
       this.#version = this.prepare('PRAGMA data_version')
@@ -106,14 +112,14 @@ export class Database {
     return new Statement(this.#db.prepare(sql))
   }
 
-  /** Changes when, and only when, another connection has written. */
+  /** Changes if and only if another connection has written. */
   dataVersion(): number {
     return this.#version.number()
   }
 
   /**
-   * Runs `work` in one transaction that nobody else writes beside. When it throws, nothing of it was done. `durable` waits
-   * for the disk before it returns, unless the options say otherwise.
+   * Runs `work` in one exclusive write transaction. If it throws, the transaction is rolled back. `durable` waits for
+   * the disk before it returns, unless the options say otherwise.
    */
   transaction<Result>(durable: boolean, work: () => Result): Result {
     if (durable) this.checkFile()
@@ -134,15 +140,15 @@ export class Database {
     }
   }
 
-  /** Throws when the path leads to another file, or to none: what is written to ours, nobody will ever find. */
+  /** Throws when the path leads to another file, or to none: nobody would ever find what is written to ours. */
   checkFile(): void {
     if (inodeOf(this.#path) !== this.#inode)
       throw new FileError('file-gone', 'the file was deleted, moved or replaced while it was in use')
   }
 
   /**
-   * Only time in which it was tried again and again counts: a process that was frozen or starved must not take its own sleep for
-   * a lock.
+   * Counts only time spent on repeated attempts: a process that was frozen or starved must not mistake its own sleep
+   * for a lock.
    */
   #untilFree(attempt: () => void): void {
     let waited = 0
@@ -162,13 +168,13 @@ export class Database {
   }
 
   /**
-   * Shrinks the write-ahead log when it is larger than it should be. Returns how much of it can't go because another program
-   * is in the middle of reading; undefined when that is not much.
+   * Shrinks the write-ahead log when it is too large. Returns how much of it can't be removed because another program
+   * is reading, or undefined when that is little.
    */
   shrinkLog(): number | undefined {
     if (this.#walBytes() <= MAX_WAL_BYTES) return undefined
     const [, pages, written] = this.#checkpoint.row() as readonly [number, number, number]
-    // Held up by another checkpoint, or by a commit at this instant: the next look will tell.
+    // Held up by another checkpoint or by a commit at this moment: the next check decides.
     if (pages > written) {
       const held = (pages - written) * this.#pageBytes.number()
       return held > MAX_WAL_BYTES ? held : undefined
@@ -190,7 +196,7 @@ function inodeOf(path: string): number | undefined {
   return statSync(path, { throwIfNoEntry: false })?.ino
 }
 
-/** SQLite's extended result code of an error, or undefined when it is not SQLite's. */
+/** SQLite's extended result code of an error, or undefined for other errors. */
 function extendedCode(error: unknown): number | undefined {
   const code = (error as { errcode?: unknown } | null)?.errcode
   return typeof code === 'number' ? code : undefined
@@ -201,7 +207,7 @@ export function primaryCode(error: unknown): number | undefined {
   return code === undefined ? undefined : code & 0xff
 }
 
-/** Makes an error fit for crossing the thread boundary. */
+/** Turns an error into one that can cross the thread boundary. */
 export function toThreadError(error: unknown): ThreadError {
   if (!(error instanceof Error)) return { message: String(error), sqlite: undefined }
   if (error instanceof FileError) return { message: error.message, sqlite: undefined, reason: error.reason }

@@ -4,7 +4,7 @@ import { toPosition } from './mapping.ts'
 
 const HISTORIES: readonly DeliveryHistory[] = ['new', 'returned', 'unknown', 'died']
 
-/** A delivery as the subscription knows it: `token` is what the database thread calls it. */
+/** A delivery as the subscription knows it: `token` identifies it in the database thread. */
 export class SqliteDelivery implements Delivery {
   readonly message: EncodedMessage
   attempt: number
@@ -14,7 +14,7 @@ export class SqliteDelivery implements Delivery {
   readonly token: number
   readonly #seq: number
   lost = false
-  /** Tokens are those of one database thread: the subscription counts how many it has had. */
+  /** Tokens belong to one database thread: the number of threads that the subscription has had. */
   readonly generation: number
   runtime: unknown = undefined
 

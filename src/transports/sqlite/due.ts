@@ -2,10 +2,10 @@ import type { Database, Statement } from './database.ts'
 import type { Members } from './members.ts'
 import type { Tx } from './tx.ts'
 
-/** Most delayed messages that become ready in one transaction. */
+/** Maximum number of delayed messages that become ready in one transaction. */
 const MAX_DUE = 500
 
-/** What waits for its time: delayed messages and retries. */
+/** Messages that wait for their time: delayed ones and retries. */
 export class Due {
   readonly #members: Members
   readonly #retriesDue: Statement
@@ -32,7 +32,7 @@ export class Due {
     )
   }
 
-  /** Makes ready what has waited for its time, or a first part of it: then `next` is still in the past. */
+  /** Makes due messages ready, or the first part of them: `next` is then still in the past. */
   promote(tx: Tx): void {
     for (const row of this.#retriesDue.rows(tx.now)) this.#ready(tx, row[0] as number)
     const due = this.#delayedDue.rows(tx.now)
@@ -49,14 +49,14 @@ export class Due {
     tx.changed.add(groupId)
   }
 
-  /** When `promote` has something to do next, in ms since 1970. */
+  /** When `promote` has work next, in ms since 1970. */
   next(): number {
     const retry = this.#nextRetry.row()?.[0] as number | null
     const delayed = this.#nextDelayed.row()?.[0] as number | null
     return Math.min(retry ?? Infinity, delayed ?? Infinity)
   }
 
-  /** A wait that began in the future began before the clock was set back: it begins again now, so that it ends. */
+  /** A wait that began in the future began before the clock was set back: it starts again now, so that it ends. */
   rebase(now: number): void {
     this.#rebase.run(now, now, now + 1_000)
   }

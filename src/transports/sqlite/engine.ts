@@ -11,16 +11,16 @@ import type { Task } from './tasks.ts'
 import { Trouble } from './trouble.ts'
 import { Tx } from './tx.ts'
 
-/** Rows that one transaction may touch, about: what came meanwhile waits for the next one. */
+/** About how many rows one transaction may touch; the rest waits for the next one. */
 const MAX_WEIGHT = 10_000
-/** What could not be given back is tried again so much later, in ms. */
+/** Pause before trying again to give back what could not be given back, in ms. */
 const GIVE_BACK_MS = 1_000
 
 const SYSTEM_CLOCK: StoreClock = { now: () => Date.now(), machine: machineTime }
 
 /**
- * The work of the database thread, in rounds: everything that was asked for since the last round, and everything that can
- * be handed to waiting subscriptions, goes into one transaction. So the disk is waited for once per round, however many
+ * The work of the database thread, in rounds: everything requested since the last round, and everything that can be
+ * handed to waiting subscriptions, goes into one transaction. So there is one disk sync per round, however many
  * publishers there are.
  */
 export class Engine {
@@ -42,10 +42,10 @@ export class Engine {
   #retentionTimer: NodeJS.Timeout | undefined
   #closing: number | undefined
   #closed = false
-  /** The write-ahead log is too large and can't be shrunk, and that was said. */
+  /** The write-ahead log is too large and can't be shrunk, and this was reported. */
   #logIsHeld = false
 
-  /** Opens the file. Throws what SQLite throws, or a `FileError`. */
+  /** Opens the file. Throws SQLite's errors, or a `FileError`. */
   constructor(
     settings: WorkerSettings,
     post: (replies: readonly Reply[], transfer: ArrayBuffer[]) => void,
@@ -127,7 +127,7 @@ export class Engine {
     this.#schedule()
   }
 
-  /** A round comes after everything that has arrived in this turn of the event loop. */
+  /** Runs a round after everything that arrived in this turn of the event loop. */
   #schedule(): void {
     if (this.#closed) return
     this.#scheduled ??= setImmediate(() => {
@@ -167,7 +167,7 @@ export class Engine {
     return false
   }
 
-  /** One transaction for all; when that fails, one for each, so that none suffers for another. */
+  /** One transaction for all tasks; if it fails, one for each, so that none suffers for another. */
   #work(tasks: readonly Task[], claiming: boolean): void {
     try {
       this.#transaction(tasks, true)
@@ -197,18 +197,18 @@ export class Engine {
     try {
       this.#store.db.transaction(durable, () => {
         for (const task of tasks) task.run(tx)
-        // What the tasks made ready, or free, is handed out at once.
+        // Hands out at once what the tasks made ready or unblocked.
         if (claiming && this.#mayClaim()) this.#claim(tx)
         this.#store.claims.releaseRest(tx)
         this.#store.changes.write(tx)
       })
     } catch (error) {
-      // What was taken for looked at was not.
+      // Seats marked as looked at were not.
       this.#store.members.touchAll()
       throw error
     }
     this.#trouble.succeeded(durable)
-    // The file has it: an error here must not make anybody do it again.
+    // It is committed: an error here must not cause the work to be done again.
     this.#guard('following up a transaction', () => tx.committed())
   }
 
@@ -223,7 +223,7 @@ export class Engine {
     }
   }
 
-  /** Runs what nobody waits for. */
+  /** Runs work that no caller waits for. */
   #guard(doing: string, work: () => void, durable = false): void {
     try {
       work()
@@ -277,7 +277,7 @@ export class Engine {
     this.#version = version
   }
 
-  /** Only a waiting subscription needs to know what other processes publish. */
+  /** Only waiting subscriptions need to know what other processes publish. */
   #armPoll(): void {
     if (this.#closed || this.#store.members.size === 0) return
     this.#pollTimer ??= setTimeout(() => {
@@ -291,14 +291,14 @@ export class Engine {
   }
 
   #armDue(): void {
-    // Nothing is brought out for nobody; the next subscription looks again.
+    // Nothing is released while there is no subscription; the next one looks again.
     const at = this.#store.members.size === 0 ? Infinity : this.#store.due.next()
     if (at === this.#dueAt && this.#dueTimer !== undefined) return
     this.#dueAt = at
     clearTimeout(this.#dueTimer)
     this.#dueTimer = undefined
     if (at === Infinity) return
-    // Never sleeps for long: the clock may be set.
+    // Never sleeps for long: the clock may be changed.
     const wait = Math.min(Math.max(0, at - this.#clock.now()), 60_000)
     this.#dueTimer = setTimeout(() => {
       this.#dueTimer = undefined
@@ -306,7 +306,7 @@ export class Engine {
     }, wait)
   }
 
-  /** Asks the thread of the handlers whether it lives: only its answer renews our leases. */
+  /** Asks the handlers' thread whether it is alive: only its answer renews our leases. */
   #beat(): void {
     if (this.#store.members.size > 0) this.#outbox.add({ kind: 'ping' })
     this.#outbox.flush()
@@ -324,7 +324,7 @@ export class Engine {
     this.#logIsHeld = bytes !== undefined
   }
 
-  /** Finds out whether the file can be written, where it should be. */
+  /** Checks that the file can be written and is still at its path. */
   #examine(): void {
     const probe = this.#background('looking after the file', () => this.#store.log.probe())
     this.#enqueue({ ...probe, durable: true })
@@ -348,7 +348,10 @@ export class Engine {
     )
   }
 
-  /** A key that stands still would do so forever. There is no known way to get there, and it must not depend on that. */
+  /**
+   * A key that stands still would do so forever. There is no known way to get there, but correctness must not depend on
+   * that.
+   */
   #bringOutIdleKeys(tx: Tx): void {
     const { claims, members, parking } = this.#store
     for (const at of members.groups()) {

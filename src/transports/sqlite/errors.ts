@@ -12,11 +12,11 @@ const FULL = 13
 const CANTOPEN = 14
 const NOTADB = 26
 
-/** Syncing failed after the log was written: a power cut now would decide what is in it. */
+/** Syncing failed after the log was written: whether the data survives a power cut is open. */
 const IOERR_FSYNC = 1034
 const IOERR_DIR_FSYNC = 1290
 
-/** What happened to the file, what to do about it, and whether trying again makes sense. */
+/** What happened to the file, what to do about it, and whether a retry makes sense. */
 export interface Explanation {
   readonly text: string
   readonly retryable: boolean
@@ -88,7 +88,7 @@ function explainFile(reason: NonNullable<ThreadError['reason']>, message: string
   }
 }
 
-/** Why a batch is not in the file. It was rolled back as a whole, so it certainly is not there, with one exception. */
+/** Why a batch is not in the file. It was rolled back as a whole, so it is certainly not there, with one exception. */
 export function toPublishError(error: ThreadError, path: string): PublishError {
   const { text, retryable } = explain(error, path)
   const unsure = error.sqlite === IOERR_FSYNC || error.sqlite === IOERR_DIR_FSYNC
@@ -99,7 +99,7 @@ export function toPublishError(error: ThreadError, path: string): PublishError {
   })
 }
 
-/** `undefined`: the delivery is in other hands. */
+/** `undefined`: the delivery belongs to another member. */
 export function toSettlementError(error: ThreadError | undefined, path: string): SettlementError {
   if (error === undefined)
     return new SettlementError(
@@ -121,7 +121,7 @@ export function toNoteError(error: ThreadError, path: string): SettlementError {
   )
 }
 
-/** An error of the database thread as an error of this one. */
+/** Converts an error of the database thread. */
 export function toCause(error: ThreadError): Error {
   const cause = new Error(error.message)
   if (error.stack !== undefined) cause.stack = error.stack

@@ -1,6 +1,6 @@
 import type { ThreadError } from './protocol.ts'
 
-/** SQLite has nothing against the file, but it is not one that we may use. */
+/** SQLite can use the file, but Busbar may not. */
 export class FileError extends Error {
   readonly reason: NonNullable<ThreadError['reason']>
 

@@ -13,13 +13,13 @@ export interface GroupRow {
   readonly id: number
   readonly epoch: number
   readonly cursor: number
-  /** The epoch began when somebody deleted the group while it was consumed. */
+  /** The epoch began when the group was deleted while it was consumed. */
   readonly deleted: boolean
 }
 
 /**
- * Which groups there are and how far they have read: one row for each topic and group. A group that subscribed with a
- * pattern gets its row at a new topic in the transaction that makes the topic, whichever process does that, so that it
+ * The groups and how far they have read: one row for each topic and group. A group that subscribed with a pattern gets
+ * its row for a new topic in the transaction that creates the topic, whichever process does that, so that the group
  * misses nothing while it is away.
  */
 export class Groups {
@@ -97,7 +97,7 @@ export class Groups {
     return toGroup(this.#get.row(id))
   }
 
-  /** Joins the group at every topic of the subscription; where it is new it starts at `from`. */
+  /** Joins the group at every topic of the subscription; a new group starts at `from`. */
   join(tx: Tx, spec: SubscribeSpec): { topic: Topic; group: GroupRow }[] {
     const topics: Topic[] = []
     if (isPattern(spec.topic)) {
@@ -129,7 +129,7 @@ export class Groups {
     return toGroup(row) as GroupRow
   }
 
-  /** A topic is new: whoever follows it by pattern reads it from its first message. */
+  /** Handles a new topic: groups that follow it by pattern read it from its first message. */
   #greet(topic: Topic): void {
     for (const row of this.#patterns.rows()) {
       const [name, pattern, ephemeral] = row as [string, string, number]
@@ -138,7 +138,7 @@ export class Groups {
     }
   }
 
-  /** Hands a message to one group alone, whether the group exists or not. Resolves to the group's id. */
+  /** Gives a message to one group alone, whether the group exists or not. Returns the group's id. */
   target(topic: Topic, name: string, seq: number, key: string | null, due: number | undefined): number {
     const group = this.find(topic, name) ?? this.#create(topic, name, { cursor: 0, passed: 0 }, false, false)
     if (due === undefined) this.#addReady.run(group.id, seq, key)
@@ -150,7 +150,7 @@ export class Groups {
     this.#advance.run(cursor, passed, id)
   }
 
-  /** Puts the group elsewhere. What is out is lost; messages for this group alone stay. */
+  /** Moves the group. Its deliveries in flight are lost; messages for this group alone stay. */
   seek(tx: Tx, topic: Topic, name: string, to: StartFrom): GroupRow {
     const start = this.#positions.start(topic, to)
     const found = this.find(topic, name) ?? this.#create(topic, name, start, true, false)
@@ -163,7 +163,7 @@ export class Groups {
     return { id: found.id, epoch: found.epoch + 1, cursor: start.cursor, deleted: false }
   }
 
-  /** Puts all groups of a topic behind its last message, with nothing left to do. Resolves to that message's seq. */
+  /** Moves all groups of a topic behind its last message, with nothing left to do. Returns that message's seq. */
   skipAll(tx: Tx, topic: Topic): number {
     const { cursor, passed } = this.#positions.start(topic, 'latest')
     for (const row of this.#ofTopic.rows(topic.id)) {
@@ -175,8 +175,8 @@ export class Groups {
   }
 
   /**
-   * Forgets the group at one topic, or at all topics of a pattern, with what is pending. Where it has members now it goes on
-   * from where it has read to, so that they are not cut off. Resolves to the ids of those that go on.
+   * Deletes the group at one topic, or at all topics of a pattern, with everything pending. Where it has members it
+   * continues from its current position, so that they are not cut off. Returns the ids of the groups that continue.
    */
   remove(tx: Tx, topicOrPattern: string, name: string, patterns: readonly string[]): number[] {
     if (!patterns.includes(topicOrPattern)) this.#dropPattern.run(name, topicOrPattern)
@@ -197,7 +197,7 @@ export class Groups {
     return reset
   }
 
-  /** Its row is gone although it is consumed here: a program that does not look at members has deleted it. */
+  /** Its row is missing although it is consumed here: it was deleted by a program that ignores members. */
   remake(tx: Tx, at: GroupTopic, members: Members, outbox: Outbox): void {
     if (!tx.first(at)) return
     const { topic, group: name, cursor } = at
@@ -211,7 +211,7 @@ export class Groups {
     })
   }
 
-  /** Its only subscription is gone. */
+  /** Its only subscription has ended. */
   removeEphemeral(name: string): void {
     this.#dropEphemeralPatterns.run(name)
     for (const row of this.#ephemeral.rows(name)) this.#removeOne(row[0] as number)

@@ -6,9 +6,10 @@ import { SqliteTransport } from './transport.ts'
 export type { SqliteNativeOptions, SqliteOptions, SqliteRetentionOptions } from './options.ts'
 
 /**
- * A durable message log in one file, on Node's own SQLite: no server, nothing to install. Any number of processes of one
- * machine may share the file. A confirmed publish survives a power cut (`synchronous`); what a killed process held is
- * delivered again after `leaseMs`; the database runs in a thread of its own and never holds up the event loop.
+ * Makes a transport that keeps a durable message log in one file, with Node's own SQLite: no server, nothing to
+ * install. Any number of processes on one machine may share the file. A confirmed publish survives a power cut
+ * (`synchronous`), and the messages of a killed process are delivered again after `leaseMs`. The database runs in a
+ * separate thread and never blocks the event loop.
  *
  *     const bus = createBus({ service: 'billing', transport: sqlite({ path: './busbar.db' }) })
  *

@@ -1,4 +1,4 @@
-/** How many there are of each key; keys of which there are none take no room. */
+/** A counter for each key; keys with a count of zero take no memory. */
 export class KeyCounts {
   readonly #counts = new Map<string, number>()
 

@@ -3,7 +3,7 @@ import type { Seat } from './members.ts'
 import type { Parking } from './parking.ts'
 import type { Tx } from './tx.ts'
 
-/** What keeps messages of a key from being handed to one seat, as of now. Looked up key by key, when it is asked for. */
+/** Which messages of a key can't be handed to one seat right now. Looked up per key, on demand. */
 export class KeyRules {
   readonly #groupId: number
   readonly #parking: Parking
@@ -11,7 +11,10 @@ export class KeyRules {
   readonly #anyParked: boolean
   readonly #anyRetry: boolean
   readonly #nothingWaits: boolean
-  /** From which seq on nothing of the key may be handed out: 0 when another owner holds it, Infinity when all may. */
+  /**
+   * From which seq on nothing of the key may be handed out: 0 when another owner holds it, Infinity when everything
+   * may.
+   */
   readonly #blockedFrom: Map<string, number>
 
   constructor(parts: {
@@ -31,22 +34,26 @@ export class KeyRules {
     this.#blockedFrom = parts.elsewhere
   }
 
-  /** For a message that the group has never seen: everything of its key that is not done came before it. */
+  /** For a message that the group has never seen: everything unfinished of its key came before it. */
   blocksNew(key: string): boolean {
     return this.#from(key) !== Infinity
   }
 
-  /** For one that is ready (again): some of its key may have been parked before, and some after it. */
+  /**
+   * For a message that is ready (again): some messages of its key may have been parked before it, and some after it.
+   */
   blocksReady(key: string, seq: number): boolean {
     return this.#from(key) < seq
   }
 
-  /** From which seq on what is parked of the key has to wait for something in play: Infinity when nothing has to. */
+  /** From which seq on the key's parked messages wait for something in play: Infinity when none has to. */
   holdsParked(key: string): number {
     return this.#blockedFrom.get(key) === 0 ? 0 : this.#firstRetryOf(key)
   }
 
-  /** Some of the key is out at another owner, or waits for its time: what is parked comes out when that is done. */
+  /**
+   * Another owner has messages of the key, or some wait for their time: parked ones are released when those are done.
+   */
   isInPlay(key: string): boolean {
     return this.holdsParked(key) < Infinity
   }
@@ -56,7 +63,7 @@ export class KeyRules {
     if (seq < from) this.#blockedFrom.set(key, seq)
   }
 
-  /** The first ones of the key that were parked are handed out. */
+  /** Records that the key's first parked messages were handed out. */
   tookParked(key: string): void {
     this.#blockedFrom.delete(key)
   }

@@ -11,9 +11,9 @@ import type { OutgoingColumns, StoredColumns } from './protocol.ts'
 import { KIND } from './schema.ts'
 import type { Tx } from './tx.ts'
 
-/** One answer to `read` is no larger than that; the caller asks for the rest. */
+/** Maximum size of one answer to `read`; the caller asks for the rest. */
 const READ_BYTES = 4_194_304
-/** What a row takes besides body, id, key and meta. */
+/** Size of a row without body, id, key and meta. */
 const ROW_BYTES = 64
 
 class Totals {
@@ -67,8 +67,8 @@ export class Log {
   }
 
   /**
-   * Appends the messages of a batch, or those of the given rows, in order; resolves to the seq of each. A message whose id
-   * its topic has already is not stored again: its seq is that of the first.
+   * Appends the messages of a batch, or those of the given rows, in order; returns the seq of each. A message whose
+   * id already exists in its topic is not stored again: it gets the seq of the first.
    */
   append(tx: Tx, batch: OutgoingColumns, rows?: readonly number[]): Float64Array {
     const { numbers, bodies } = batch
@@ -77,7 +77,7 @@ export class Log {
     const totals = topics.map(() => new Totals())
     const [last, lastAt] = this.#sequence.row() as readonly number[] as [number, number]
     let seq = last
-    // Times never fall along the log, also when the clock is set back: replay by time searches it.
+    // Times never decrease along the log, even when the clock is set back: replay by time relies on that.
     const publishedAt = Math.max(tx.now, lastAt)
     const count = batch.ids.length
     const seqs = new Float64Array(count)
@@ -145,7 +145,7 @@ export class Log {
     return seqs
   }
 
-  /** Stored messages of a topic after a seq; fewer than `limit` also when one answer would grow too large. */
+  /** Stored messages of a topic after a seq; fewer than `limit` if the answer would become too large. */
   read(topic: Topic, after: number, limit: number): { columns: StoredColumns; more: boolean } {
     const writer = new StoredWriter(topic.name)
     for (const row of this.#read.iterate(topic.id, after, limit)) {
@@ -164,7 +164,7 @@ export class Log {
     return { columns: writer.finish(), more: false }
   }
 
-  /** Deletes the first messages of a topic that no group needs, up to a seq. Resolves to how many there were. */
+  /** Deletes the first messages of a topic that no group needs, up to a seq. Returns their number. */
   purge(topic: Topic, upTo: number, limit: number): number {
     const rows = this.#oldest.rows(topic.id, upTo, limit)
     let bytes = 0
@@ -176,13 +176,13 @@ export class Log {
     return rows.length
   }
 
-  /** Writes what was there anyway: succeeds when the file can be written. */
+  /** Rewrites existing data: succeeds when the file can be written. */
   probe(): void {
     const [last, lastAt] = this.#sequence.row() as readonly number[] as [number, number]
     this.#setSequence.run(last, lastAt)
   }
 
-  /** Deletes single messages; what is out of them can still be settled. Resolves to how many there were. */
+  /** Deletes single messages; those in flight can still be settled. Returns the number deleted. */
   remove(tx: Tx, topic: Topic, seqs: readonly number[], claims: Claims): number {
     let removed = 0
     let bytes = 0

@@ -4,7 +4,7 @@ import type { Outbox } from './outbox.ts'
 import type { Tx } from './tx.ts'
 
 export interface Loss {
-  /** Undefined for dead letters, which are in no topic of the group. */
+  /** Undefined for dead letters, which belong to no topic of the group. */
   readonly groupId?: number | undefined
   readonly group: string
   readonly topic: string
@@ -14,8 +14,8 @@ export interface Loss {
 }
 
 /**
- * Messages that were deleted before a group had them. Any process may run retention, so what it took from a group is kept in the file
- * until a member of that group reports it.
+ * Messages that were deleted before a group received them. Any process may run retention, so the file keeps what it
+ * took from a group until a member of that group reports it.
  */
 export class Losses {
   readonly #members: Members
@@ -44,12 +44,12 @@ export class Losses {
     tx.after(() => this.look())
   }
 
-  /** A member has come, another process has changed something, or a report failed. */
+  /** Called when a member joined, another process changed something, or a report failed. */
   look(): void {
     this.#due = true
   }
 
-  /** Whether a group that is consumed here has losses to report. Reads the file only when something has happened. */
+  /** Whether a group consumed here has losses to report. Reads the file only when something has happened. */
   pending(): boolean {
     if (!this.#due) return false
     const found = [...this.#groups()].some((group) => this.#any.row(group) !== undefined)
@@ -57,7 +57,7 @@ export class Losses {
     return found
   }
 
-  /** Reports the losses of the groups that are consumed here. */
+  /** Reports the losses of the groups consumed here. */
   report(tx: Tx): void {
     for (const group of this.#groups()) {
       for (const row of this.#take.rows(group)) {

@@ -6,9 +6,9 @@ import { IN, OUT } from './protocol.ts'
 import type { OutgoingColumns, StoredColumns } from './protocol.ts'
 
 /**
- * What of a message has no column of its own, as JSON in `messages.meta`, under the names of CloudEvents. Left out: what is
- * undefined, a type that is the topic. `correlationid: true` is the message's own id, which saves most messages 50 bytes
- * and makes their `meta` the same, so that it is parsed once for all of them.
+ * The parts of a message that have no column, as JSON in `messages.meta`, with CloudEvents names. Undefined values are
+ * left out, and so is a type equal to the topic. `correlationid: true` stands for the message's own id: that saves most
+ * messages 50 bytes and makes their `meta` equal, so that it is parsed once for all of them.
  */
 interface Meta {
   readonly source: string
@@ -25,7 +25,10 @@ interface Meta {
   readonly headers?: Headers | undefined
 }
 
-/** True when `last` (the message before) has the very same meta. Headers are compared by identity: mostly there are none. */
+/**
+ * True when `last` (the message before) has exactly the same meta. Headers are compared by identity: mostly there are
+ * none.
+ */
 function sameMeta(message: EncodedMessage, last: EncodedMessage): boolean {
   return (
     message.topic === last.topic &&
@@ -64,7 +67,7 @@ function toMeta(message: EncodedMessage): string {
   return JSON.stringify(meta)
 }
 
-/** Lays messages out for the database thread. Copies the bodies: they stay the caller's. */
+/** Converts messages to columns for the database thread. Copies the bodies, which stay the caller's. */
 export function toColumns(messages: readonly OutgoingMessage[]): { columns: OutgoingColumns; transfer: ArrayBuffer[] } {
   const count = messages.length
   const ids: string[] = []
@@ -104,7 +107,7 @@ function indexOf(names: string[], name: string): number {
   return at >= 0 ? at : names.push(name) - 1
 }
 
-/** Reads what the database thread has laid out, row by row. */
+/** Reads the columns from the database thread, row by row. */
 export class StoredReader {
   readonly #columns: StoredColumns
   #meta: Meta | undefined
@@ -124,7 +127,7 @@ export class StoredReader {
     return this.#columns.numbers[row * IN.stride + IN[column]] as number
   }
 
-  /** To be called once for each row, in order. */
+  /** Must be called once for each row, in order. */
   message(row: number): EncodedMessage {
     const { topic, ids, keys, bodies } = this.#columns
     const meta = this.#metaOf(this.number(row, 'meta'))
@@ -158,7 +161,7 @@ export class StoredReader {
     const meta = JSON.parse(this.#columns.metas[index] as string) as Meta
     this.#meta = meta
     this.#metaIndex = index
-    // No prototype: a header may be called `constructor`.
+    // No prototype: a header may be named `constructor`.
     this.#headers =
       meta.headers === undefined
         ? NO_HEADERS
@@ -171,7 +174,7 @@ export function toPosition(seq: number): Position {
   return { seq }
 }
 
-/** Throws `ValidationError` for what is no position of this transport. */
+/** Throws `ValidationError` for a position of another transport. */
 export function toSeq(position: Position): number {
   const seq = Number(position['seq'])
   if (Number.isSafeInteger(seq) && seq >= 0) return seq

@@ -7,12 +7,12 @@ export interface Topic {
   readonly name: string
 }
 
-/** A delivery that is out. */
+/** A delivery in flight. */
 export interface Lease {
   readonly seat: Seat
   readonly seq: number
   readonly key: string | null
-  /** The message is for this group alone, and nobody needs it after the ack. */
+  /** The message is for this group alone, and can be deleted after the ack. */
   readonly targeted: boolean
   /** Attempts that the file counts as used because a handler was noted as running; 0 when none is. */
   noted: number
@@ -20,7 +20,10 @@ export interface Lease {
   abandoned: boolean
 }
 
-/** A delivery that was lost while its handler was noted as running: the note is taken back when the handler's fate is known. */
+/**
+ * A delivery that was lost while its handler was noted as running: the note is taken back when the handler's outcome is
+ * known.
+ */
 export interface LostNote {
   readonly groupId: number
   readonly epoch: number
@@ -30,17 +33,17 @@ export interface LostNote {
   readonly noted: number
 }
 
-/** Most lost notes that are remembered for one subscription. */
+/** Maximum number of lost notes remembered for one subscription. */
 const MAX_LOST_NOTES = 10_000
 
-/** One group of one topic, as far as this process consumes it. */
+/** One group of one topic, as consumed by this process. */
 export class GroupTopic {
   readonly id: number
   readonly topic: Topic
   readonly group: string
-  /** Goes up when somebody moves or deletes the group: what was handed out before is lost. */
+  /** Incremented when the group is moved or deleted: everything handed out before is lost. */
   epoch: number
-  /** How far the group had read when it was last looked at: where it starts if somebody deletes it. */
+  /** How far the group had read when last looked at: where it starts again if it is deleted. */
   cursor: number
   readonly seats: Seat[] = []
 
@@ -56,7 +59,7 @@ export class GroupTopic {
     this.cursor = row.cursor
   }
 
-  /** Something has changed there: members that wait look again. */
+  /** Something has changed: waiting members look again. */
   touch(): void {
     for (const seat of this.seats) seat.touch()
   }
@@ -66,11 +69,11 @@ export class GroupTopic {
 export class Seat {
   readonly member: Member
   readonly at: GroupTopic
-  /** How many leases there are of each key. */
+  /** Number of leases for each key. */
   readonly held: KeyCounts = new KeyCounts()
-  /** How many leases of each key are abandoned: see `Member.abandon`. */
+  /** Number of abandoned leases for each key: see `Member.abandon`. */
   readonly stuck: KeyCounts = new KeyCounts()
-  /** Leases in all. */
+  /** Total number of leases. */
   out = 0
 
   constructor(member: Member, at: GroupTopic) {
@@ -96,12 +99,12 @@ export class Member {
   paused = false
   /** Drained: never claims again. */
   stopped = false
-  /** By id of their group. */
+  /** By the id of their group. */
   readonly seats: Map<number, Seat> = new Map()
-  /** Seats where there may be something to claim. Those that were looked at last come last, so that no topic starves the others. */
+  /** Seats that may have something to claim, the least recently checked first, so that no topic starves the others. */
   readonly dirty: Set<Seat> = new Set()
   nextToken = 1
-  /** When it was noted that it goes without, in the time of leases; 0 when it does not. */
+  /** When it was noted that the member goes without messages, in lease time; 0 when it does not. */
   hungryAt = 0
   readonly leases: Map<number, Lease> = new Map()
   /** By token. */
@@ -118,7 +121,7 @@ export class Member {
     return this.credit > 0 && this.creditBytes > 0 && !this.paused && !this.stopped
   }
 
-  /** It wants messages, and there may be some. */
+  /** True when it wants messages and there may be some. */
   get mayClaim(): boolean {
     return this.dirty.size > 0 && this.hungry
   }
@@ -129,7 +132,10 @@ export class Member {
     if (key !== null) seat.held.add(key)
   }
 
-  /** The outcome of a delivery could not be written: nobody handles it any more, and until it is given back nothing of its key may pass it. */
+  /**
+   * The outcome of a delivery could not be written: no handler has it any more, and until it is given back nothing of
+   * its key may pass it.
+   */
   abandon(token: number): void {
     const lease = this.leases.get(token)
     if (lease === undefined || lease.abandoned) return
@@ -137,7 +143,7 @@ export class Member {
     if (lease.key !== null) lease.seat.stuck.add(lease.key)
   }
 
-  /** Forgets a lease, if there is one with that token. */
+  /** Removes the lease with that token, if there is one. */
   end(token: number): void {
     const lease = this.leases.get(token)
     if (lease === undefined) return
@@ -149,7 +155,7 @@ export class Member {
     if (abandoned) seat.stuck.remove(key)
   }
 
-  /** Forgets all leases because others took this subscription for dead. Resolves to their tokens. */
+  /** Removes all leases because others took this subscription for dead. Returns their tokens. */
   loseAll(): number[] {
     for (const [token, { seat, seq, key, noted }] of this.leases) {
       if (noted === 0) continue
@@ -163,7 +169,7 @@ export class Member {
     return this.endAll()
   }
 
-  /** Forgets all leases, or those of one seat; resolves to their tokens. */
+  /** Removes all leases, or those of one seat; returns their tokens. */
   endAll(seat?: Seat): number[] {
     const tokens: number[] = []
     for (const [token, lease] of this.leases) if (seat === undefined || lease.seat === seat) tokens.push(token)
@@ -172,7 +178,7 @@ export class Member {
   }
 }
 
-/** All subscriptions of this process, and what they are seated at. */
+/** All subscriptions of this process and their seats. */
 export class Members {
   readonly #members = new Map<number, Member>()
   readonly #groups = new Map<number, GroupTopic>()
@@ -228,7 +234,7 @@ export class Members {
     member.seats.clear()
   }
 
-  /** The group was deleted from the file. Returns the members that sat there. */
+  /** The group was deleted from the file. Returns its members here. */
   dissolve(at: GroupTopic): Member[] {
     const members = at.seats.map(({ member }) => member)
     for (const seat of at.seats.slice()) {
@@ -252,7 +258,7 @@ export class Members {
     if (peers?.size === 0) this.#byTopic.delete(at.topic.id)
   }
 
-  /** Puts the first one last: nobody is always the first to be served. */
+  /** Moves the first member to the end, so that the same member is not always served first. */
   rotate(): void {
     if (this.#members.size < 2) return
     for (const [sub, member] of this.#members) {
@@ -262,7 +268,7 @@ export class Members {
     }
   }
 
-  /** Something was published there. */
+  /** Something was published to the topic. */
   touchTopic(topicId: number): void {
     for (const at of this.#byTopic.get(topicId) ?? []) at.touch()
   }
@@ -271,7 +277,7 @@ export class Members {
     this.#groups.get(groupId)?.touch()
   }
 
-  /** A transaction was rolled back: what was taken for looked at was not. */
+  /** A transaction was rolled back: seats marked as looked at were not. */
   touchAll(): void {
     for (const at of this.#groups.values()) at.touch()
   }

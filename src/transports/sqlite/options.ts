@@ -2,40 +2,43 @@ import { resolve as resolvePath } from 'node:path'
 import { OptionsReader } from '../../core/options.ts'
 
 export interface SqliteOptions {
-  /** The file; it is created when missing, its folder is not. Relative paths start at the working directory. */
+  /** The database file. It is created if missing; its folder is not. Relative to the working directory. */
   readonly path: string
   /**
-   * `full`: a confirmed publish survives a power cut (the write-ahead log is synced before the confirmation). `normal`: it
-   * survives the end of the process, and a power cut may take the last moments. Default `full`.
+   * `full`: a confirmed publish survives a power cut (the write-ahead log is synced before the confirmation). `normal`:
+   * it survives the end of the process, but a power cut may lose the most recent ones. Default `full`.
    */
   readonly synchronous?: 'full' | 'normal' | undefined
-  /** After how long the messages of a process that died or hangs go to others, in ms. Default 30,000. */
+  /** How long after a process died or hung its messages go to other processes, in ms. Default 30,000. */
   readonly leaseMs?: number | undefined
   /** How often a waiting consumer looks for what other processes published, in ms. Default 25. */
   readonly pollIntervalMs?: number | undefined
   /** How long a write waits while other processes hold the file's lock, in ms. Default 5,000. */
   readonly busyTimeoutMs?: number | undefined
-  /** Which stored messages are deleted in the background; `false` keeps everything. Default: settled ones after 7 days or beyond 1 GiB. */
+  /**
+   * Limits beyond which stored messages are deleted in the background; `false` keeps everything. Default: settled
+   * messages are deleted after 7 days or beyond 1 GiB.
+   */
   readonly retention?: SqliteRetentionOptions | false | undefined
-  /** Largest body plus headers, in bytes. Default 16 MiB. */
+  /** Maximum size of body plus headers, in bytes. Default 16 MiB. */
   readonly maxMessageBytes?: number | undefined
-  /** SQLite's page cache, in bytes. Default 16 MiB. */
+  /** Size of SQLite's page cache, in bytes. Default 16 MiB. */
   readonly cacheBytes?: number | undefined
   /** SQLite's own settings, at your own risk. */
   readonly native?: SqliteNativeOptions | undefined
 }
 
 export interface SqliteRetentionOptions {
-  /** Settled messages older than that are deleted, in ms. Default 604,800,000 (7 days). */
+  /** Settled messages older than this are deleted, in ms. Default 604,800,000 (7 days). */
   readonly maxAgeMs?: number | undefined
-  /** When the stored messages are larger than that, the oldest settled ones are deleted, in bytes. Default 1 GiB. */
+  /** Maximum size of the stored messages, in bytes; beyond it the oldest settled ones are deleted. Default 1 GiB. */
   readonly maxBytes?: number | undefined
   /**
-   * A message that some group has not acked outlives both limits. With `false` it is deleted too, unless it is in flight,
-   * and the event `loss` says so. Default true.
+   * Keeps messages that some group has not acked beyond both limits. False deletes them too, unless they are in flight,
+   * and reports it as a `loss` event. Default true.
    */
   readonly keepUnacked?: boolean | undefined
-  /** Dead letters older than that are deleted, in ms. Default: never. */
+  /** Dead letters older than this are deleted, in ms. Default: never. */
   readonly deadLetterMaxAgeMs?: number | undefined
   /** How often the limits are checked, in ms. Default 30,000. */
   readonly checkIntervalMs?: number | undefined
@@ -54,7 +57,7 @@ export interface ResolvedSqliteRetention {
   readonly checkIntervalMs: number
 }
 
-/** Plain data: it travels to the worker as it is. */
+/** Plain data: it is copied to the worker. */
 export interface ResolvedSqliteOptions {
   readonly path: string
   readonly synchronous: 'full' | 'normal'
@@ -82,7 +85,7 @@ export const SQLITE_DEFAULTS = {
   },
 } as const
 
-/** SQLite takes values up to 2^31 - 1; what is left is for the other columns of the row. */
+/** SQLite takes values up to 2^31 - 1 bytes; the rest is for the row's other columns. */
 const MAX_MESSAGE_BYTES = 1_000_000_000
 
 export function resolveSqliteOptions(options: SqliteOptions): ResolvedSqliteOptions {

@@ -3,8 +3,8 @@ import type { Member, GroupTopic } from './members.ts'
 import type { Reply } from './protocol.ts'
 
 /**
- * What the database thread has to say; it leaves once per round. Answers go ahead of deliveries and in a message of their
- * own: whoever waits for an answer has acted on it before the first delivery is looked at.
+ * Messages from the database thread to the main thread, sent once per round. Answers are sent before deliveries and
+ * separately: the caller of a command has acted on its answer before the first delivery is looked at.
  */
 export class Outbox {
   readonly #post: (replies: readonly Reply[], transfer: ArrayBuffer[]) => void
@@ -36,9 +36,9 @@ export class Outbox {
     }
   }
 
-  /** Somebody moved or deleted the group: what was handed out of it is nobody's any more. Undefined: its row is gone as well. */
+  /** The group was moved or deleted: its deliveries in flight are void. Undefined: its row was deleted as well. */
   moved(at: GroupTopic, group: GroupRow | undefined): void {
-    // A second look at the same change; the row of a deleted group is made again by the next claim.
+    // A second look at the same change; the next claim creates the row of a deleted group again.
     if (group?.epoch === at.epoch) return
     if (group === undefined) {
       this.#lostOf(at, `the group "${at.group}" was deleted`)
@@ -52,7 +52,7 @@ export class Outbox {
     at.touch()
   }
 
-  /** The group was deleted while it is consumed here, and goes on from where it had read to. */
+  /** The group was deleted while it is consumed here, and continues from its current position. */
   deleted(at: GroupTopic): void {
     this.#lostOf(at, `the group "${at.group}" was deleted`)
     const detail = `the group "${at.group}" of topic "${at.topic.name}" was deleted while it is consumed: it was made again where it had read to, and what was pending is forgotten. Close its consumers before you delete a group`
@@ -63,7 +63,7 @@ export class Outbox {
     for (const seat of at.seats) this.#lost(seat.member, seat.member.endAll(seat), reason)
   }
 
-  /** The lease of the whole subscription is gone. */
+  /** The lease of the whole subscription was lost. */
   lostAll(member: Member, reason: string): void {
     this.#lost(member, member.loseAll(), reason)
   }

@@ -6,7 +6,7 @@ import type { Owners } from './owners.ts'
 import type { Parking } from './parking.ts'
 import { CLAIM } from './schema.ts'
 
-/** What groups there are and how they stand, for people and tools. */
+/** The groups and their state, for people and tools. */
 export class Overview {
   readonly #members: Members
   readonly #owners: Owners
@@ -64,7 +64,8 @@ export class Overview {
     const delayed = this.#delayed.number(id)
     const unread = started === 1 ? Math.max(0, appended - passed) : 0
     let claimed = this.#parked.number(id)
-    // What is parked behind something in play waits for it. Behind nothing, it should be on its way: that it is not is a stall.
+    // Messages parked behind something in play wait for it. Messages parked behind nothing should be on their way; if
+    // they are not, they are stalled.
     const idle =
       claimed === 0 ? 0 : this.#parking.idleKeys(id).reduce((sum, key) => sum + this.#parking.count(id, key), 0)
     for (const count of states.values()) claimed += count
@@ -75,7 +76,7 @@ export class Overview {
       group,
       lag: unread + claimed + delayed,
       inFlight,
-      // In strict order everything is behind what is out.
+      // In strict order everything waits for the messages in flight.
       ready: waits && this.#strict(id) ? 0 : (states.get(CLAIM.ready) ?? 0) + unreadNow + idle,
       members: this.#owners.patternsOf(group).filter((pattern) => compilePattern(pattern)(topic)).length,
       oldestUnackedAt: (this.#oldest.row(id, id, id, started, topicId, cursor)?.[0] as number | null) ?? undefined,

@@ -6,8 +6,8 @@ import type { Settling } from './settling.ts'
 import type { Tx } from './tx.ts'
 
 /**
- * Time for leases, in ms: the same for all processes of a machine, and nobody can set it. It starts anew when the machine
- * does; see `reap`.
+ * Clock for leases, in ms: the same for all processes of a machine, and it can't be set. It restarts with the machine;
+ * see `reap`.
  */
 export function machineTime(): number {
   const [seconds, nanoseconds] = process.hrtime()
@@ -15,8 +15,9 @@ export function machineTime(): number {
 }
 
 /**
- * Who holds what, over all processes. One row for each subscription, whose lease covers all its deliveries. Whoever finds a
- * lease that has ended gives back what it held; process ids are not asked, since they are used again.
+ * Which subscription holds what, across all processes. Each subscription has one row, whose lease covers all its
+ * deliveries. Any process that finds an expired lease gives back what it covered; process ids are not checked, because
+ * they are reused.
  */
 export class Owners {
   readonly #groups: Groups
@@ -75,7 +76,9 @@ export class Owners {
     )
   }
 
-  /** Renews the leases of all our subscriptions; resolves to those that somebody has taken for dead meanwhile. */
+  /**
+   * Renews the leases of all our subscriptions; returns those that another process has taken for dead meanwhile.
+   */
   renew(members: Members): Member[] {
     const until = this.#time() + this.#leaseMs
     const gone: Member[] = []
@@ -83,7 +86,7 @@ export class Owners {
     return gone
   }
 
-  /** Gives back what a subscription holds and forgets it, with its group when that was for it alone. */
+  /** Gives back what a subscription holds and removes it, with its group if that was for it alone. */
   remove(tx: Tx, owner: number, group: string, ephemeral: boolean): void {
     this.#remove(tx, owner, group, ephemeral, false)
   }
@@ -94,15 +97,15 @@ export class Owners {
     if (ephemeral) this.#groups.removeEphemeral(group)
   }
 
-  /** False when somebody has taken it for dead: what it held is in other hands. */
+  /** False when another process has taken it for dead: its deliveries belong to other members. */
   alive(owner: number): boolean {
     return this.#alive.row(owner) !== undefined
   }
 
-  /** Does so for those whose lease has ended. Resolves to how many there were. */
+  /** Removes subscriptions whose lease has expired. Returns their number. */
   reap(tx: Tx, members: Members): number {
     const now = this.#time()
-    // Written before the machine was started anew: such a lease would last for as long as the machine had been up.
+    // Written before the machine was restarted: such a lease would last as long as the machine had been up.
     this.#clamp.run(now, now)
     return this.#removeAll(
       tx,
@@ -111,14 +114,14 @@ export class Owners {
     )
   }
 
-  /** Rows of all subscriptions but ours that are alive. */
+  /** Rows of all live subscriptions but ours. */
   #others(members: Members): (readonly unknown[])[] {
     const ours = new Set<unknown>()
     for (const member of members.all()) ours.add(member.owner)
     return this.#all.rows().filter((row) => !ours.has(row[0]))
   }
 
-  /** Does so for what an earlier thread of this very transport has left. The process lives: no attempt was used. */
+  /** Removes what an earlier thread of this same transport left. The process lives: no attempt was used. */
   reapPredecessor(tx: Tx): number {
     return this.#removeAll(tx, this.#mine.rows(this.#instance), false)
   }
@@ -128,18 +131,18 @@ export class Owners {
     return rows.length
   }
 
-  /** In how many ms the next lease of another process ends unless it is renewed; Infinity when there is none. */
+  /** In how many ms the next lease of another process expires unless renewed; Infinity when there is none. */
   nextEndIn(members: Members): number {
     const ends = this.#others(members).map((row) => row[3] as number)
     return Math.max(0, Math.min(...ends) - this.#time())
   }
 
-  /** The same without those whose lease has ended. */
+  /** Like `patternsOf`, without subscriptions whose lease has expired. */
   livePatternsOf(group: string): string[] {
     return this.#liveOfGroup.rows(group, this.#time()).map((row) => row[0] as string)
   }
 
-  /** Subscriptions of a group, of all processes: the topic or pattern of each. */
+  /** The topic or pattern of each subscription of a group, across all processes. */
   patternsOf(group: string): string[] {
     return this.#ofGroup.rows(group).map((row) => row[0] as string)
   }

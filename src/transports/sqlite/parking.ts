@@ -2,8 +2,8 @@ import type { Database, Row, Statement } from './database.ts'
 import type { Topic } from './members.ts'
 
 /**
- * What has to wait behind another message of its key, key by key, in order. As long as anything of a key is parked,
- * something of that key is in `claims`; when that is done, the next ones come out.
+ * Messages that wait behind another message of their key, by key and in order. As long as anything of a key is parked,
+ * something of that key is in `claims`; when that is done, the next ones are released.
  */
 export class Parking {
   readonly #any: Statement
@@ -73,28 +73,28 @@ export class Parking {
     return this.#any.row(groupId) !== undefined
   }
 
-  /** The first message of the key that is parked; Infinity when none is. */
+  /** The first parked message of the key; Infinity when there is none. */
   first(groupId: number, key: string): number {
     return (this.#first.row(groupId, key)?.[0] as number | null) ?? Infinity
   }
 
-  /** Parks one that the group has never had. */
+  /** Parks a message that the group has never had. */
   add(groupId: number, key: string, seq: number): void {
     this.#add.run(groupId, key, seq)
   }
 
-  /** Parks all messages of a topic after one up to another, each under its own key. */
+  /** Parks all messages of a topic between two positions, each under its own key. */
   addRun(groupId: number, topicId: number, after: number, upTo: number): void {
     this.#addRun.run(groupId, topicId, after, upTo)
   }
 
-  /** Parks one that was in play. */
+  /** Parks a message that was in play. */
   addClaim(groupId: number, key: string, seq: number): void {
     this.#addClaim.run(key, groupId, seq)
     this.#dropClaim.run(groupId, seq)
   }
 
-  /** Brings the first ones of a key back into play. False when none is parked. */
+  /** Puts the first messages of a key back into play. False when none is parked. */
   release(groupId: number, key: string, count: number): boolean {
     const last = this.#next.rows(groupId, key, count).at(-1)?.[0] as number | undefined
     if (last === undefined) return false
@@ -103,12 +103,12 @@ export class Parking {
     return true
   }
 
-  /** The first ones of a key, with their messages. */
+  /** Reads the first messages of a key. */
   read(groupId: number, key: string, limit: number): Iterable<Row> {
     return this.#read.iterate(groupId, key, limit)
   }
 
-  /** Hands the first ones of a key to an owner, up to a seq. */
+  /** Leases the first messages of a key to an owner, up to a seq. */
   lease(groupId: number, key: string, upTo: number, to: { readonly owner: number; readonly at: number }): void {
     this.#lease.run(to.owner, to.at, groupId, key, upTo)
     this.#drop.run(groupId, key, upTo)
@@ -119,7 +119,7 @@ export class Parking {
     this.#dropAll.run(groupId)
   }
 
-  /** The group was moved: only messages for it alone stay, and are in play again. */
+  /** The group was moved: only messages for it alone stay, and are put back into play. */
   reset(groupId: number, topic: Topic, name: string): void {
     this.#restoreTargeted.run(groupId, topic.id, name)
     this.#dropAll.run(groupId)
@@ -144,11 +144,14 @@ export class Parking {
     this.#takeBack.run(attempts, owner, groupId, key, seq)
   }
 
-  /** Keys that stand still: some of it is parked, and nothing of it is in play that would bring it out. There should be none. */
+  /**
+   * Keys that stand still: some messages are parked, and none is in play that would release them. There should be no
+   * such key.
+   */
   idleKeys(groupId: number): string[] {
     const idle: string[] = []
     let row = this.#nextKey.row(groupId, '')
-    // Strict order has the empty key, which no key is greater than.
+    // Strict order has the empty key, which sorts before all others.
     const hasEmpty = this.count(groupId, '') > 0
     if (row === undefined && !hasEmpty) return idle
     const inPlay = new Set(this.#inPlay.rows(groupId).map(([key]) => key))

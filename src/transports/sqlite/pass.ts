@@ -4,14 +4,14 @@ import type { Seat } from './members.ts'
 import type { Sharing } from './sharing.ts'
 import type { Tx } from './tx.ts'
 
-/** A claim in the making. */
+/** A claim in progress. */
 export interface Handed {
   readonly seq: number
   readonly key: string | null
   readonly targeted: boolean
 }
 
-/** One look at one topic for one subscription. */
+/** One pass over one topic for one subscription. */
 export class Pass {
   readonly seat: Seat
   readonly writer: StoredWriter
@@ -20,7 +20,7 @@ export class Pass {
   leftBytes: number
   /** There may be more than was taken. */
   more = false
-  /** It left something to a member that goes without. */
+  /** It left something to a member that goes without messages. */
   restrained = false
   readonly #tx: Tx
   readonly #reader: KeyRulesReader
@@ -28,7 +28,7 @@ export class Pass {
   readonly #sharing: Sharing
   #newKeys: number | undefined
   readonly #maxPerKey: number
-  /** How many messages of each key were taken in this pass. */
+  /** Number of messages taken in this pass, by key. */
   readonly #taken = new Map<string, number>()
 
   constructor(parts: {
@@ -57,7 +57,7 @@ export class Pass {
     return (this.#rules ??= this.#reader.read(this.#tx, this.seat))
   }
 
-  /** What the message must keep its order with: its key, the whole topic, or nothing. */
+  /** The scope of the message's order: its key, the whole topic, or nothing. */
   keyOf(key: string | null): string | null {
     const { order } = this.seat.member.spec
     return order === 'key' ? key : order === 'strict' ? '' : null
@@ -68,7 +68,7 @@ export class Pass {
     return this.#maxPerKey - this.#count(key)
   }
 
-  /** The member has as many messages of the key as it may: others go first. */
+  /** The member has its maximum of the key's messages: others go first. */
   isFull(key: string): boolean {
     return this.room(key) <= 0
   }
@@ -82,7 +82,9 @@ export class Pass {
     return this.#tx.held(this.seat, key) + (this.#taken.get(key) ?? 0)
   }
 
-  /** False when the key should be left to another member. Ends the pass: what follows must not pass what is left. */
+  /**
+   * False when the key should be left to another member. Ends the pass: later messages must not overtake what is left.
+   */
   takes(key: string | null): boolean {
     if (key === null) return true
     const taken = this.#taken.get(key) ?? 0

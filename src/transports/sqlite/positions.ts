@@ -2,7 +2,7 @@ import type { StartFrom } from '../../core/transport.ts'
 import type { Database, Statement } from './database.ts'
 import type { Topic } from './members.ts'
 
-/** Finds places in the log. */
+/** Finds positions in the log. */
 export class Positions {
   readonly #topic: Statement
   readonly #later: Statement
@@ -27,7 +27,9 @@ export class Positions {
     return { cursor, passed: appended - this.#later.number(topic.id, cursor) }
   }
 
-  /** The seq before the first message published at that time or later. Publication times never fall along the log. */
+  /**
+   * The seq before the first message published at that time or later. Publication times never decrease along the log.
+   */
   beforeTime(timeMs: number): number {
     let low = 1
     let high = this.#last.number() + 1
@@ -42,7 +44,7 @@ export class Positions {
   }
 }
 
-/** A group that starts at a position gets that very message first. */
+/** A group that starts at a position receives that very message first. */
 function beforePosition(position: Readonly<Record<string, string | number>>): number {
   const seq = Number(position['seq'])
   return Number.isFinite(seq) ? Math.max(0, seq - 1) : 0

@@ -3,7 +3,7 @@ import type { ResolvedSqliteOptions } from './options.ts'
 import type { Outbox } from './outbox.ts'
 import type { Tx } from './tx.ts'
 
-/** The processes that have the file open, with what they believe about it. */
+/** The processes that have the file open, and their settings. */
 export class Processes {
   readonly #instance: string
   readonly #leaseMs: number
@@ -21,7 +21,7 @@ export class Processes {
     outbox: Outbox
     instance: string
     options: ResolvedSqliteOptions
-    /** That of leases. */
+    /** Lease time. */
     time: () => number
   }) {
     const { db, options } = parts
@@ -33,13 +33,13 @@ export class Processes {
     this.#enter = db.prepare(`
       INSERT INTO processes VALUES (?, ?, ?, ?)
       ON CONFLICT (instance) DO UPDATE SET lease_until = excluded.lease_until`)
-    // One from before the machine was started again would last for as long as the machine had been up.
+    // A row from before the machine's restart would last as long as the machine had been up.
     this.#dropDead = db.prepare('DELETE FROM processes WHERE lease_until <= ? OR lease_until > ? + lease_ms')
     this.#others = db.prepare('SELECT DISTINCT retention FROM processes WHERE retention <> ?')
     this.#leave = db.prepare('DELETE FROM processes WHERE instance = ?')
   }
 
-  /** Says that this process is there, and warns when another one deletes messages by other rules. */
+  /** Registers this process, and warns when another one has different retention limits. */
   enter(tx: Tx): void {
     const now = this.#time()
     this.#dropDead.run(now, now)

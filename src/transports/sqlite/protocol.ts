@@ -2,8 +2,8 @@ import type { StartFrom } from '../../core/transport.ts'
 import type { ResolvedSqliteOptions } from './options.ts'
 
 /*
- * What the transport and its database thread say to each other. Messages travel as columns: a handful of arrays and one
- * buffer for all bodies cross a thread boundary several times faster than as many objects.
+ * The protocol between the transport and its database thread. Messages travel as columns: a handful of arrays and one
+ * buffer for all bodies cross a thread boundary several times faster than that many objects.
  */
 
 /** Columns of `OutgoingColumns.numbers`, one row per message. */
@@ -13,11 +13,11 @@ export const OUT = { topic: 0, time: 1, deliverAt: 2, target: 3, meta: 4, bodyBy
 export interface OutgoingColumns {
   readonly ids: readonly string[]
   readonly keys: readonly (string | null)[]
-  /** Distinct neighbours only; see `OUT.meta`. */
+  /** Consecutive duplicates are stored once; see `OUT.meta`. */
   readonly metas: readonly string[]
   /** Names that `OUT.topic` points to. */
   readonly topics: readonly string[]
-  /** Groups that `OUT.target` points to; -1 is nobody in particular. */
+  /** Groups that `OUT.target` points to; -1 for all groups. */
   readonly targets: readonly string[]
   /** `deliverAt` is NaN for now. */
   readonly numbers: Float64Array
@@ -49,7 +49,7 @@ export interface StoredColumns {
   readonly bodies: Uint8Array
 }
 
-/** Codes of `SettleCommand.outcomes`. `unseen`: it comes back as if it had never been handed out. */
+/** Codes of `SettleCommand.outcomes`. `unseen`: the message is returned as if never handed out. */
 export const OUTCOME = { ack: 0, nack: 1, release: 2, drop: 3, deadLetter: 4, unseen: 5 } as const
 
 export interface SubscribeSpec {
@@ -72,7 +72,7 @@ export type AdminRequest =
   | { readonly method: 'purge'; readonly topic: string }
   | { readonly method: 'deleteGroup'; readonly topic: string; readonly group: string }
 
-/** Those with a `call` are answered by exactly one reply with the same `call`. */
+/** A command with a `call` gets exactly one reply with the same `call`. */
 export type Command =
   | { readonly kind: 'publish'; readonly call: number; readonly batch: OutgoingColumns }
   | {
@@ -82,7 +82,7 @@ export type Command =
       readonly tokens: Float64Array
       readonly outcomes: Uint8Array
       readonly delays: Float64Array | undefined
-      /** Attempts that are used up, for those that are given back. */
+      /** Attempts used by the deliveries that are given back. */
       readonly used: Float64Array | undefined
       /** One for each outcome `deadLetter`, in their order. */
       readonly letters: OutgoingColumns | undefined
@@ -114,7 +114,7 @@ export interface ThreadError {
   readonly message: string
   /** SQLite's extended result code; undefined for errors that are not SQLite's. */
   readonly sqlite: number | undefined
-  /** What we found out ourselves. */
+  /** Set when Busbar found the problem itself. */
   readonly reason?: 'foreign-file' | 'newer-schema' | 'no-wal' | 'file-gone' | undefined
   readonly stack?: string | undefined
 }
@@ -135,7 +135,7 @@ export type Reply =
   | {
       readonly kind: 'deliver'
       readonly sub: number
-      /** Tokens of a batch count up from here. */
+      /** The tokens of a batch count up from this one. */
       readonly firstToken: number
       readonly batch: StoredColumns
     }
@@ -150,12 +150,12 @@ export type Reply =
     }
   | { readonly kind: 'warning'; readonly code: string; readonly detail: string }
   | { readonly kind: 'trouble'; readonly doing: string; readonly error: ThreadError }
-  /** What is wrong with the file now; undefined when all is well again. */
+  /** What is wrong with the file now; undefined when it is healthy again. */
   | { readonly kind: 'health'; readonly error: ThreadError | undefined }
   | { readonly kind: 'ping' }
 
 export interface WorkerSettings {
   readonly options: ResolvedSqliteOptions
-  /** Unique to this transport object: its successor thread takes over what it held. */
+  /** Unique to this transport object: its next thread takes over what the last one held. */
   readonly instance: string
 }

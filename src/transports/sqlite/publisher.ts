@@ -7,21 +7,24 @@ import { toColumns, toPosition } from './mapping.ts'
 import { ThreadRefusedError } from './thread.ts'
 import type { DatabaseThread } from './thread.ts'
 
-/** What is laid out for the database thread in one turn of the event loop, so that none takes more than a few ms. */
+/**
+ * Limit of what is converted for the database thread in one turn of the event loop, so that no turn takes more than a
+ * few ms.
+ */
 const CHUNK_COUNT = 2_000
 const CHUNK_BYTES = 4_194_304
 
 export interface PublisherHost {
   readonly path: string
   readonly maxMessageBytes: number
-  /** Undefined while there is none: it crashed and comes back. */
+  /** Undefined while it is being replaced after a crash. */
   readonly thread: DatabaseThread | undefined
 }
 
-/** The way of messages into the file. */
+/** Publishes messages to the file. */
 export class SqlitePublisher {
   readonly #host: PublisherHost
-  /** Resolves when everything of earlier calls has been handed over: set while a large batch goes over in chunks. */
+  /** Resolves when everything of earlier calls has been sent: set while a large batch is sent in chunks. */
   #before: Promise<void> | undefined
 
   constructor(host: PublisherHost) {
@@ -65,7 +68,7 @@ export class SqlitePublisher {
     let errors: Map<number, PublishError> | undefined
     for (let index = 0; index < batch.length; index++) {
       const message = batch[index] as OutgoingMessage
-      // A copy for one group is a redrive: the file has the message already.
+      // A copy for one group is a redrive: the message is already in the file.
       const error = message.group === undefined ? tooLarge(message, this.#host.maxMessageBytes, 'sqlite') : undefined
       if (error !== undefined) (errors ??= new Map()).set(index, error)
     }

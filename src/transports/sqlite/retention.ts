@@ -12,10 +12,10 @@ import type { Positions } from './positions.ts'
 import { KIND } from './schema.ts'
 import type { Tx } from './tx.ts'
 
-/** Most messages that one transaction looks at: others wait for the file meanwhile. */
+/** Maximum number of messages that one transaction looks at: other writers wait for the file meanwhile. */
 const STEP = 500
 
-/** A topic whose messages up to `upTo` may go; looked through up to `at`. */
+/** A topic whose messages up to `upTo` may be deleted; checked up to `at`. */
 interface Job {
   readonly topic: Topic
   readonly upTo: number
@@ -26,7 +26,7 @@ interface GroupState {
   readonly id: number
   readonly name: string
   readonly cursor: number
-  /** False for one that only got redriven messages so far. */
+  /** False for a group that has only received redriven messages so far. */
   readonly started: boolean
 }
 
@@ -37,7 +37,7 @@ interface Candidate {
   readonly size: number
 }
 
-/** Deletes what nobody needs any more, in small steps between other work. */
+/** Deletes messages that are no longer needed, in small steps between other work. */
 export class Retention {
   readonly #limits: ResolvedSqliteRetention
   readonly #catalog: Catalog
@@ -52,9 +52,9 @@ export class Retention {
   readonly #claim: Statement
   readonly #delayed: Statement
   readonly #sizes: Statement
-  /** What is too old. */
+  /** Topics with messages that are too old. */
   #jobs: Job[] = []
-  /** How far the search for room has looked, by topic. */
+  /** How far each topic was searched for space. */
   #looked = new Map<number, number>()
   #held = false
 
@@ -100,7 +100,7 @@ export class Retention {
     }
   }
 
-  /** One small step. False when the run is over. */
+  /** One small step. False when the run is complete. */
   step(tx: Tx): boolean {
     const job = this.#jobs.at(-1)
     if (job === undefined) return this.#makeRoom(tx)
@@ -110,7 +110,7 @@ export class Retention {
     return true
   }
 
-  /** Deletes the oldest while all is larger than it may be. */
+  /** Deletes the oldest messages while the total is above its limit. */
   #makeRoom(tx: Tx): boolean {
     let over = -this.#limits.maxBytes
     let oldest: { topic: Topic; first: number } | undefined
@@ -141,8 +141,8 @@ export class Retention {
   }
 
   /**
-   * Looks at the next messages of a topic and deletes those that may go, until `bytes` are won. Resolves to the last one it
-   * looked at, or undefined when there is nothing after it that may go.
+   * Checks the next messages of a topic and deletes those that may go, until `bytes` are freed. Returns the last
+   * one checked, or undefined when nothing after it may go.
    */
   #trim(tx: Tx, topic: Topic, after: number, upTo: number, bytes: number): number | undefined {
     const rows = this.#candidates.rows(topic.id, after, upTo)
@@ -167,7 +167,7 @@ export class Retention {
       }
       const [seq, kind, size, deliverAt, key] = row as readonly [number, number, number, number | null, string | null]
       if (this.#limits.keepUnacked && kind !== KIND.targeted && seq > slowest) {
-        // So is everything behind it, but for messages to one group alone, which go with their ack.
+        // So is everything behind it, except messages to one group alone, which are deleted with their ack.
         end = true
         break
       }
@@ -198,7 +198,7 @@ export class Retention {
     const waiting = this.#delayed.rows(seq, topic.id).map((row) => row[0] as number)
     waiting.push(...this.#parking.groupsOf(topic, candidate.key, seq))
     if (this.#limits.keepUnacked) return claims.length === 0 && waiting.length === 0
-    // In flight somewhere: it will be settled, or be back for the next run.
+    // In flight: it will be settled, or come back before the next run.
     if (claims.some((row) => row[1] === 1)) return false
     for (const row of claims) waiting.push(row[0] as number)
     if (kind !== KIND.targeted) for (const group of groups) if (group.cursor < seq) waiting.push(group.id)

@@ -1,17 +1,17 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { FileError } from './file-error.ts'
 
-/** "BusB", in the header of the file: tells our files from everybody else's. */
+/** "BusB", in the header of the file: marks it as a Busbar file. */
 const APPLICATION_ID = 0x42757342
 const SCHEMA_VERSION = 2
 
 /** State of a row of `claims`. */
 export const CLAIM = {
-  /** May be handed out as soon as its key is free. */
+  /** May be handed out when its key is free. */
   ready: 0,
   /** Handed out to `owner`. */
   leased: 1,
-  /** Waits for `not_before`, and holds back its key meanwhile. */
+  /** Waits for `not_before`, and blocks its key meanwhile. */
   retry: 2,
 } as const
 
@@ -24,16 +24,16 @@ export const KIND = {
   shared: 0,
   /** For the group `target` alone. */
   targeted: 1,
-  /** Lies in a dead-letter topic: for every group of it; the same id may come again after a redrive. */
+  /** In a dead-letter topic: for every group of it; the same id may come again after a redrive. */
   deadLetter: 2,
 } as const
 
 /*
- * The log is `messages`; `seq` is its order over all topics. A group of a topic has read up to `cursor`. What it has read
- * and not acked stands in `claims`, or in `delayed` when it is not due yet. So an ack is the deletion of a claim, and a
- * crash loses none: the claims of an owner whose lease has ended are ready again.
+ * The log is `messages`; `seq` is its order over all topics. A group of a topic has read up to `cursor`. What it has
+ * read but not acked is in `claims`, or in `delayed` when it is not due yet. So an ack deletes a claim, and a crash
+ * loses none: the claims of an owner whose lease has expired become ready again.
  *
- * `appended` counts the messages ever published to a topic for everybody, `passed` those of them that a group's cursor has
+ * `appended` counts all messages ever published to a topic for all groups, `passed` those that a group's cursor has
  * passed: their difference is the lag without counting rows.
  */
 const SCHEMA_1 = `
@@ -123,20 +123,21 @@ CREATE INDEX owners_of_group ON owners (group_name);
 `
 
 /*
- * Version 2. An attempt is used up when a handler starts, not when a message is handed out:
+ * Version 2. An attempt is used when a handler starts, not when a message is handed out:
  *
- * - `used` counts them, with the one that is `running`, if somebody noted that. `taken_back` is to be subtracted: a process
- *   that had been taken for dead says so when it wakes up, and another owner may write `used` at the same time.
- * - `owner` stays on a row whose owner died, so that it can be told from one that died later.
+ * - `used` counts attempts, including one that is `running` if that was noted. `taken_back` is subtracted: a process
+ *   that had been taken for dead writes it when it wakes up, while another owner may write `used`.
+ * - `owner` stays on a row whose owner died, to distinguish it from owners that died later.
  * - A leased row may have a `not_before`: its holder waits for the next attempt.
  *
- * What is behind its key has a table of its own, in the order of the key. However long the backlog of one key is, `claims`
- * holds only what is in play, and a look at it costs the same.
+ * Messages behind their key are in a separate table, in the order of the key. However long the backlog of one key is,
+ * `claims` holds only what is in play, so reading it always costs the same.
  *
- * A group that is deleted while it is consumed keeps its row, and `deleted_epoch` tells its members why the epoch went up.
+ * A group that is deleted while it is consumed keeps its row, and `deleted_epoch` tells its members why the epoch
+ * increased.
  *
- * `changes` numbers what makes messages ready by other means than publishing them; `groups.changed` and `topics.last_seq`
- * tell other processes where to look.
+ * `changes` numbers what makes messages ready other than publishing; `groups.changed` and `topics.last_seq` tell other
+ * processes where to look.
  */
 const SCHEMA_2 = `
 ALTER TABLE claims RENAME COLUMN attempt TO used;
@@ -183,9 +184,9 @@ CREATE TABLE processes (
 ) WITHOUT ROWID;
 `
 
-/** Brings a file to the current schema: creates it when it is empty. Safe while other processes do the same. */
+/** Migrates a file to the current schema; creates it when the file is empty. Safe while other processes do the same. */
 export function migrate(db: DatabaseSync): void {
-  // A file that is not ours must be refused before anything in it changes, the journal mode included.
+  // A file that is not ours must be refused before anything in it changes, including the journal mode.
   check(db)
   const mode = pragma(db, 'journal_mode = WAL')
   if (mode !== 'wal')

@@ -13,7 +13,7 @@ import type { Tx } from './tx.ts'
 export type SettleCommand = Extract<Command, { kind: 'settle' }>
 export type NoteCommand = Extract<Command, { kind: 'note' }>
 
-/** Takes the outcomes of deliveries, and notes about those that have none yet. */
+/** Stores the outcomes of deliveries, and notes about those that have none yet. */
 export class Settling {
   readonly #claims: Claims
   readonly #groups: Groups
@@ -49,7 +49,7 @@ export class Settling {
     this.#parking = parts.parking
     const ours = 'group_id = ? AND seq = ? AND owner = ? AND state = 1'
     this.#done = db.prepare(`DELETE FROM claims WHERE ${ours}`)
-    // Kept for what no handler has ended meanwhile: it may still be the one that ended its process.
+    // Kept for deliveries that no handler has finished meanwhile: they may still be what killed their process.
     const givenBack = `owner = NULL, running = 0, used = ?, history = max(iif(? = 1, history, 0), ${HISTORY.returned})`
     this.#ready = db.prepare(`UPDATE claims SET state = 0, not_before = NULL, since = NULL, ${givenBack} WHERE ${ours}`)
     this.#retry = db.prepare(`UPDATE claims SET state = 2, not_before = ?, since = ?, ${givenBack} WHERE ${ours}`)
@@ -62,7 +62,7 @@ export class Settling {
       UPDATE claims SET taken_back = taken_back + ?,
         history = iif(owner = ? AND state <> 1 AND history = ${HISTORY.died}, ${HISTORY.returned}, history)
       WHERE group_id = ? AND seq = ?`)
-    // An attempt that the holder noted as waiting for its time goes on waiting.
+    // An attempt that its holder noted as waiting for its time continues to wait.
     const back = 'state = iif(not_before > ?, 2, 0), running = 0'
     const alive = `${back}, owner = NULL, used = used - running, history = max(history, ${HISTORY.returned})`
     this.#returnOne = db.prepare(`UPDATE claims SET ${alive} WHERE ${ours}`)
@@ -73,7 +73,7 @@ export class Settling {
       WHERE group_id = ? AND owner = ? AND state = 1`)
   }
 
-  /** Settles in the given order, and answers when the file has it. A delivery that is not ours any more is a failure. */
+  /** Settles in the given order, and answers when it is committed. A delivery that is no longer ours is a failure. */
   settle(tx: Tx, member: Member, command: SettleCommand): void {
     const { tokens, outcomes } = command
     const failures: SettleFailure[] = []
@@ -101,7 +101,7 @@ export class Settling {
       if (letterRow >= 0) letters.push(letterRow)
       if (lease.key === null) continue
       tx.free(lease.seat, lease.key)
-      // What goes back brings out what is behind it when its turn comes.
+      // A returned message releases what is behind it when its turn comes.
       if (!isReturned(outcome)) count(freed, lease.seat, lease.key)
       if (member.spec.order === 'strict') tx.changed.add(lease.seat.at.id)
     }
@@ -184,7 +184,7 @@ export class Settling {
     return false
   }
 
-  /** Gives back everything that an owner has of a group. `dead`: nobody knows how far it came. */
+  /** Gives back everything that an owner holds of a group. `dead`: how far the owner got is unknown. */
   giveBack(tx: Tx, groupId: number, owner: number, dead: boolean): void {
     const statement = dead ? this.#orphan : this.#return
     if (statement.run(tx.now, groupId, owner) === 0) return
@@ -192,7 +192,10 @@ export class Settling {
     tx.changed.add(groupId)
   }
 
-  /** Gives back what was abandoned. What had failed, or was handed back, has used the attempts that it said. */
+  /**
+   * Gives back abandoned deliveries. Those that had failed or were handed back have used the attempts that their
+   * outcome states.
+   */
   giveBackLeases(tx: Tx, member: Member, command: SettleCommand, indexes: readonly number[]): void {
     for (const index of indexes) {
       const lease = member.leases.get(command.tokens[index] as number)
@@ -200,7 +203,7 @@ export class Settling {
       const { seat, seq, key } = lease
       if (isReturned(command.outcomes[index] as number)) this.#settleOne(tx, member.owner, lease, command, index)
       else this.#returnOne.run(tx.now, seat.at.id, seq, member.owner)
-      // Members may take it in this very transaction.
+      // Members may take it in the same transaction.
       if (key !== null) {
         tx.free(seat, key)
         tx.unstick(seat, key)

@@ -3,13 +3,13 @@ import type { Member, Seat } from './members.ts'
 import type { Parking } from './parking.ts'
 import type { Tx } from './tx.ts'
 
-/** So long after it was noted, that a member goes without is old news. In ms. */
+/** How long a note that a member goes without messages is valid, in ms. */
 const HUNGER_MS = 250
 
 /**
- * Keeps one member from having all keys. Whoever settles the last message of a key hands itself the next ones in the same
- * transaction, so without this a member in another process that came later would never get any. A member that has nothing,
- * while messages stand behind the keys of others, notes that in the file; as long as it does, the others take no keys
+ * Keeps one member from holding all keys. The member that settles the last message of a key hands itself the next ones
+ * in the same transaction, so a member that joined later in another process would never get any. A member that has
+ * nothing while messages wait behind keys of others notes that in the file; as long as it does, the others take no keys
  * beyond their share.
  */
 export class Sharing {
@@ -19,7 +19,7 @@ export class Sharing {
   readonly #keys: Statement
   readonly #note: Statement
 
-  /** `time` is that of leases. */
+  /** `time` is lease time. */
   constructor(db: Database, parking: Parking, time: () => number) {
     this.#parking = parking
     this.#time = time
@@ -28,7 +28,7 @@ export class Sharing {
     this.#note = db.prepare('UPDATE owners SET hungry_at = ? WHERE id = ?')
   }
 
-  /** How many keys that it does not hold the seat may take now. */
+  /** How many more keys the seat may take now. */
   newKeys(tx: Tx, seat: Seat): number {
     const others = this.#hungryOthers(seat)
     if (others === undefined) return Infinity
@@ -36,7 +36,7 @@ export class Sharing {
     return Math.max(0, share - tx.keysHeld(seat))
   }
 
-  /** True while some other member of the group goes without. */
+  /** True while another member of the group goes without messages. */
   restrains(seat: Seat): boolean {
     return this.#hungryOthers(seat) !== undefined
   }
@@ -46,7 +46,7 @@ export class Sharing {
     return hungryAt === null || hungryAt + HUNGER_MS <= this.#time() ? undefined : others
   }
 
-  /** The subscription wanted something, looked at some seats, and got nothing. */
+  /** The subscription wanted messages, looked at some seats, and got nothing. */
   goesWithout(tx: Tx, member: Member, looked: readonly Seat[]): void {
     if (member.leases.size > 0 || member.spec.order !== 'key') return
     const now = this.#time()

@@ -18,7 +18,7 @@ import { Retention } from './retention.ts'
 import { Settling } from './settling.ts'
 import { Sharing } from './sharing.ts'
 
-/** Where the time comes from; tests have their own. */
+/** Source of time; tests have their own. */
 export interface StoreClock {
   /** Wall clock, in ms since 1970. */
   now(): number
@@ -26,7 +26,7 @@ export interface StoreClock {
   machine(): number
 }
 
-/** The file and everything that knows how to work on it. */
+/** The file and all parts that work on it. */
 export interface Store {
   readonly db: Database
   readonly catalog: Catalog
@@ -45,7 +45,7 @@ export interface Store {
   readonly retention: Retention | undefined
 }
 
-/** Opens the file and wires the parts. Throws what SQLite throws, or a `FileError`. */
+/** Opens the file and connects the parts. Throws SQLite's errors, or a `FileError`. */
 export function openStore(settings: WorkerSettings, outbox: Outbox, clock: StoreClock): Store {
   const { options, instance } = settings
   const db = new Database(options)

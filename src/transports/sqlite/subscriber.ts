@@ -29,8 +29,8 @@ export interface SubscriptionHost {
 }
 
 /**
- * One member of a group, on the side of the handlers. There is no lease to renew here: the database thread renews it for
- * as long as this thread answers it.
+ * One member of a group, on the main thread. It has no lease to renew: the database thread renews it for as long as
+ * this thread answers its pings.
  */
 export class SqliteSubscription implements TransportSubscription {
   readonly sub: number
@@ -39,16 +39,19 @@ export class SqliteSubscription implements TransportSubscription {
   readonly #sink: DeliverySink
   readonly #outstanding = new Map<number, SqliteDelivery>()
   /**
-   * Keys of which something is on its way back to the file. What the database thread had sent before it heard of that must
-   * not be handled: it would overtake.
+   * Keys with messages on their way back to the file. Messages of these keys that the database thread had sent before
+   * must not be handled: they would overtake.
    */
   readonly #returning = new KeyCounts()
-  /** Where it is seated. Until a new thread has done so, that thread is told nothing: it is told all at once then. */
+  /**
+   * The thread where it has its seats. Undefined until a new thread has seated it, which then gets the whole state at
+   * once.
+   */
   #thread: DatabaseThread | undefined
-  /** Requested and not yet delivered. */
+  /** Requested but not yet delivered. */
   #credit = 0
   #creditBytes = 0
-  /** Database threads that it had before this one. */
+  /** Number of database threads before this one. */
   #generation = 0
   #paused = false
   #stopped = false
@@ -91,13 +94,13 @@ export class SqliteSubscription implements TransportSubscription {
     const { maxMessageBytes, path, thread } = this.#host
     for (let index = 0; index < batch.length; index++) {
       const { delivery, outcome } = batch[index] as Settlement & { readonly delivery: SqliteDelivery }
-      // Another thread may have given the same number to another delivery.
+      // Another thread may have given the same token to another delivery.
       if (this.#outstanding.get(delivery.token) !== delivery) {
         failures.push({ index, error: delivery.lost ? toSettlementError(undefined, path) : settledBefore() })
         continue
       }
       const letter = outcome.type === 'reject' ? outcome.deadLetter : undefined
-      // What another process could publish, whose limit is higher, can be dead-lettered here too.
+      // A message near another process's higher size limit can be dead-lettered here too.
       const error =
         letter === undefined
           ? undefined
@@ -175,7 +178,7 @@ export class SqliteSubscription implements TransportSubscription {
 
   async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
     const { thread } = this.#host
-    // What is settled needs no note; of a thread that is gone everything was given back without an attempt.
+    // What is settled needs no note; what a lost thread held was given back without an attempt.
     const known = notes.filter(({ delivery }) => {
       const { token, lost, generation } = delivery as SqliteDelivery
       return lost ? generation === this.#generation : this.#outstanding.has(token)
@@ -202,7 +205,7 @@ export class SqliteSubscription implements TransportSubscription {
   async drain(): Promise<void> {
     if (this.#stopped) return
     this.#stopped = true
-    // When the thread is gone there is no intake either.
+    // Without a thread there are no deliveries either.
     await this.#host.thread?.ask({ kind: 'drain', sub: this.sub }).catch(() => {})
   }
 
@@ -217,7 +220,7 @@ export class SqliteSubscription implements TransportSubscription {
     try {
       await this.#host.thread?.ask({ kind: 'unsubscribe', sub: this.sub })
     } catch (error) {
-      // With the thread gone, or the file not writable, the lease runs out instead.
+      // If the thread is lost or the file not writable, the lease expires instead.
       if (!(error instanceof ThreadRefusedError) && !isGone(error)) throw error
     } finally {
       this.#host.ended(this)
@@ -258,7 +261,7 @@ export class SqliteSubscription implements TransportSubscription {
     if (deliveries.length > 0) this.#sink.receive(deliveries)
   }
 
-  /** What has to be one after another for this member. */
+  /** The scope of a message's order for this member. */
   #keyOf(message: EncodedMessage): string | undefined {
     const { order } = this.spec
     return order === 'key' ? message.key : order === 'strict' ? '' : undefined
@@ -269,12 +272,12 @@ export class SqliteSubscription implements TransportSubscription {
     return key !== undefined && this.#returning.has(key)
   }
 
-  /** The thread knows now: what it sends from here on is in order again. */
+  /** The thread knows now: what it sends from now on is in order again. */
   #returned(keys: readonly string[]): void {
     for (const key of keys) this.#returning.remove(key)
   }
 
-  /** They were under way when it was decided that they must not come: back untouched, credit included. */
+  /** Deliveries that were in transit when it was decided to return them: returned untouched, with their credit. */
   #sendBack(unwanted: readonly SqliteDelivery[]): void {
     const { thread } = this.#host
     if (thread === undefined || this.#closing !== undefined) return
@@ -283,7 +286,7 @@ export class SqliteSubscription implements TransportSubscription {
     const keys = unwanted.map(({ message }) => this.#keyOf(message)).filter((key) => key !== undefined)
     const bytes = unwanted.reduce((sum, delivery) => sum + delivery.bytes, 0)
     for (const key of keys) this.#returning.add(key)
-    // A release that fails is given back by the thread itself, later.
+    // If a release fails, the thread itself gives the message back later.
     const none = { delays: undefined, used: undefined, letters: undefined }
     thread
       .ask({ kind: 'settle', sub: this.sub, tokens, outcomes, ...none }, [], () => this.#returned(keys))
@@ -303,14 +306,14 @@ export class SqliteSubscription implements TransportSubscription {
     if (lost.length > 0) this.#sink.lost(lost, reason)
   }
 
-  /** The thread is gone, and with it everything that was out. */
+  /** The thread is lost, and all deliveries in flight with it. */
   takeBackAll(reason: string): void {
     this.#thread = undefined
     this.#generation++
     this.takeBack([...this.#outstanding.keys()], reason)
   }
 
-  /** A thread has seated this subscription: it goes on where the one before was. */
+  /** A thread has seated this subscription: it continues from the previous thread's state. */
   seatedOn(thread: DatabaseThread): void {
     this.#thread = thread
     thread.send({ kind: 'credit', sub: this.sub, count: this.#credit, bytes: this.#creditBytes })

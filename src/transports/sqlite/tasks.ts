@@ -9,7 +9,7 @@ import type { NoteCommand, SettleCommand } from './settling.ts'
 import type { Store } from './store.ts'
 import type { Tx } from './tx.ts'
 
-/** Something to be done in a transaction, alone or together with others. */
+/** Work for a transaction, alone or together with other tasks. */
 export interface Task {
   /** Waits for the disk before it counts as done. */
   readonly durable: boolean
@@ -20,10 +20,10 @@ export interface Task {
   fail(error: unknown): void
 }
 
-/** Most messages that a purge deletes in one transaction. */
+/** Maximum number of messages that a purge deletes in one transaction. */
 const PURGE_STEP = 2_000
 
-/** Makes tasks out of what the transport asks for. */
+/** Turns the transport's commands into tasks. */
 export class Tasks {
   readonly #store: Store
   readonly #outbox: Outbox
@@ -34,7 +34,7 @@ export class Tasks {
     store: Store
     outbox: Outbox
     enqueue: (task: Task) => void
-    /** Leases whose outcome could not be written. */
+    /** Gives back leases whose outcome could not be written. */
     giveBack: (member: Member, command: SettleCommand, indexes: readonly number[]) => void
   }) {
     this.#store = parts.store
@@ -65,7 +65,7 @@ export class Tasks {
         this.#outbox.add({ kind: 'settled', call: command.call, failures })
         const member = members.get(command.sub)
         if (member === undefined) return
-        // A dead letter is tried again by the caller, who keeps its source till then. The rest is of no interest to anybody.
+        // The caller retries dead letters, and keeps their source until then. All other failures can be ignored.
         const indexes = Array.from(command.tokens.keys()).filter(
           (index) => command.outcomes[index] !== OUTCOME.deadLetter,
         )
@@ -85,11 +85,11 @@ export class Tasks {
   subscribe({ call, sub, spec }: Extract<Command, { kind: 'subscribe' }>): Task {
     const { claims, groups, losses, members, owners, parking } = this.#store
     return this.#task(call, { durable: false, weight: 100 }, (tx) => {
-      // Its tokens would begin again at 1, and an outcome would be taken for that of another message.
+      // Its tokens would begin again at 1, and an outcome would be applied to another message.
       if (members.get(sub) !== undefined) throw new StateError(`Subscription ${sub} has subscribed before`)
       const owner = owners.add(spec)
       const joined = groups.join(tx, spec)
-      // Left by consumers that kept the order of keys: each key by itself says nothing of the order of all.
+      // Left by consumers with order by key: the order within each key does not give an order across all of them.
       if (spec.order === 'strict')
         for (const { group } of joined) if (claims.anyParked(group.id)) parking.releaseAll(group.id)
       tx.after(() => {
@@ -102,7 +102,7 @@ export class Tasks {
     })
   }
 
-  /** A subscription was taken for dead by others while its process slept: it has lost everything and starts over. */
+  /** Other processes took a subscription for dead while its process slept: it has lost everything and starts over. */
   revive(tx: Tx, member: Member): void {
     if (!tx.first(member)) return
     const { members, groups, owners } = this.#store
@@ -133,7 +133,7 @@ export class Tasks {
     const task = this.#task(call, { durable: false, weight: 100 }, (tx) => {
       const member = members.get(sub)
       if (member !== undefined) {
-        // What it gives back must not come to it again.
+        // What it gives back must not be claimed by it again.
         member.stopped = true
         owners.remove(tx, member.owner, member.spec.group, member.spec.ephemeral)
       }
@@ -145,7 +145,7 @@ export class Tasks {
     return {
       ...task,
       fail: (error) => {
-        // Its lease runs out by itself.
+        // The lease expires by itself.
         forget()
         task.fail(error)
       },

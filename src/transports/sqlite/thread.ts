@@ -2,10 +2,10 @@ import { Worker } from 'node:worker_threads'
 import type { Command, Reply, ThreadError, WorkerSettings } from './protocol.ts'
 import { findWorkerFile, requireSqlite } from './worker-file.ts'
 
-/** The database thread ended, or ends, before it answered. Whether it did what it was asked for, nobody knows. */
+/** The database thread ended before it answered. Whether it did the work is unknown. */
 export class ThreadGoneError extends Error {}
 
-/** The database thread refused: it says why, and has done nothing. */
+/** The database thread refused: it gives the reason, and has done nothing. */
 export class ThreadRefusedError extends Error {
   readonly thread: ThreadError
 
@@ -16,13 +16,13 @@ export class ThreadRefusedError extends Error {
 }
 
 type Answer = Extract<Reply, { call: number }>
-/** A command that is answered, without its call number. */
+/** A command that gets an answer, without its call number. */
 export type Question = Command extends infer Each ? (Each extends { call: number } ? Omit<Each, 'call'> : never) : never
 
 export interface ThreadListener {
-  /** Everything that the thread says by itself. */
+  /** Called with everything that the thread sends unasked. */
   told(reply: Exclude<Reply, { call: number }>): void
-  /** It has ended without being asked to. Everything that was open has been rejected before. */
+  /** The thread ended unexpectedly. All open calls have been rejected before. */
   died(error: Error): void
 }
 
@@ -32,7 +32,7 @@ interface Call {
   readonly reject: (error: Error) => void
 }
 
-/** One worker thread with one connection to the file. Commands of one turn of the event loop cross over together. */
+/** A worker thread with one connection to the file. Commands of one turn of the event loop are sent together. */
 export class DatabaseThread {
   readonly #worker: Worker
   readonly #listener: ThreadListener
@@ -47,7 +47,7 @@ export class DatabaseThread {
   #gone = false
   #closing = false
 
-  /** Throws `UnsupportedError` or `ConnectionError` where there can be no such thread. */
+  /** Throws `UnsupportedError` or `ConnectionError` where such a thread can't run. */
   constructor(settings: WorkerSettings, listener: ThreadListener) {
     this.#listener = listener
     requireSqlite()
@@ -83,7 +83,7 @@ export class DatabaseThread {
 
   /**
    * Rejects with `ThreadRefusedError` or `ThreadGoneError`. `answered` is called before the promise settles, and before
-   * anything that the thread said afterwards is heard.
+   * anything that the thread sent later is handled.
    */
   ask(question: Question, transfer?: readonly ArrayBuffer[], answered?: () => void): Promise<Answer> {
     if (this.#gone) {
@@ -124,7 +124,7 @@ export class DatabaseThread {
       this.#closing ? 'The SQLite transport was closed' : `The database thread ended by itself (exit code ${code})`,
       this.#crash === undefined ? undefined : { cause: this.#crash },
     )
-    // Without effect when it had been opened, or refused.
+    // No effect if it was already opened or refused.
     this.#settleOpened?.reject(error)
     const calls = [...this.#calls.values()]
     this.#calls.clear()
@@ -135,7 +135,7 @@ export class DatabaseThread {
     if (!this.#closing) this.#listener.died(error)
   }
 
-  /** Lets the thread finish what it was asked for and close the file; by force when that takes longer. */
+  /** Lets the thread finish its work and close the file; terminates it when that takes too long. */
   async close(deadlineMs: number): Promise<void> {
     this.#closing = true
     if (!this.#gone) this.ask({ kind: 'close' }).catch(() => {})

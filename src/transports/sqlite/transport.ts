@@ -28,7 +28,7 @@ const RESTART_MIN_MS = 100
 const RESTART_MAX_MS = 5_000
 const CLOSE_DEADLINE_MS = 5_000
 
-/** A durable log in one file, worked on by a thread of its own. */
+/** A durable log in one file, with a separate database thread. */
 export class SqliteTransport implements Transport, ThreadListener {
   readonly system = 'sqlite'
   readonly capabilities: Capabilities
@@ -73,7 +73,7 @@ export class SqliteTransport implements Transport, ThreadListener {
     host.events.emit('connect', { transport: host.name })
   }
 
-  /** Starts a thread and waits until it has the file open. */
+  /** Starts a thread and waits until it has opened the file. */
   async #start(): Promise<void> {
     const thread = new DatabaseThread({ options: this.#options, instance: this.#instance }, this)
     this.#starting = thread
@@ -134,7 +134,7 @@ export class SqliteTransport implements Transport, ThreadListener {
     if (this.thread === undefined)
       return { connected: false, detail: 'the database thread ended and is being started again' }
     if (this.#trouble === undefined) return { connected: true }
-    // What does not pass by itself is no connection to speak of.
+    // Only problems that pass by themselves count as a lost connection.
     return { connected: this.#trouble.retryable, detail: this.#trouble.text }
   }
 
@@ -146,7 +146,7 @@ export class SqliteTransport implements Transport, ThreadListener {
     this.#restartTimer?.cancel()
     const { thread } = this
     const starting = this.#starting
-    // The thread gives back what its subscriptions hold; nothing may be handed to them any more.
+    // The thread gives back what its subscriptions hold; they must not receive anything any more.
     const ends = [...this.#subscriptions.values()].map((subscription) => subscription.close())
     await Promise.all([thread?.close(deadlineMs), starting?.terminate()])
     await Promise.all(ends)
@@ -222,11 +222,11 @@ export class SqliteTransport implements Transport, ThreadListener {
 
   died(error: Error): void {
     const host = this.#host
-    // One that never got as far as opening is told by `open`.
+    // If it never got as far as opening, `open` reports that.
     if (host === undefined || this.thread === undefined) return
     this.thread = undefined
     this.#downSince = host.clock.monotonic()
-    // One that ends again and again is started less and less often.
+    // A thread that keeps ending is restarted less and less often.
     if (this.#downSince - this.#upSince > RESTART_MAX_MS) this.#restarts = 0
     host.events.emit('error', { transport: host.name, error, doing: 'running the database thread' })
     host.events.emit('disconnect', { transport: host.name, planned: false, reason: error.message })
@@ -251,7 +251,7 @@ export class SqliteTransport implements Transport, ThreadListener {
   }
 
   async #restart(host: TransportHost): Promise<void> {
-    // What subscribes from here on asks the new thread by itself.
+    // Later subscriptions use the new thread by themselves.
     const before = [...this.#subscriptions.values()]
     await this.#start()
     const { thread } = this
@@ -259,7 +259,8 @@ export class SqliteTransport implements Transport, ThreadListener {
     try {
       for (const subscription of before) {
         if (subscription.ended) continue
-        // Its group has its place already; a broadcast one that went with the thread goes on with what comes now.
+        // Its group already has its position; a broadcast group that was lost with the thread continues with what is
+        // published now.
         await thread.ask({ kind: 'subscribe', sub: subscription.sub, spec: { ...subscription.spec, from: 'latest' } })
         subscription.seatedOn(thread)
         const { topic, group, ephemeral } = subscription.spec
@@ -268,7 +269,7 @@ export class SqliteTransport implements Transport, ThreadListener {
         host.events.emit('loss', { transport: host.name, topic, group, count: undefined, position: undefined, reason })
       }
     } catch (error) {
-      // It died as well, and was told so, or it is of no use.
+      // Either it died as well, and was notified, or it is useless.
       if (this.thread !== thread) return
       this.thread = undefined
       await thread.terminate()

@@ -1,13 +1,13 @@
 import { toThreadError } from './database.ts'
 import type { Outbox } from './outbox.ts'
 
-/** After background work has failed, it is tried again so much later, in ms. */
+/** Pause after background work has failed, in ms. */
 const RETRY_MIN_MS = 50
 const RETRY_MAX_MS = 5_000
-/** How often a file that could not be written is tried again, in ms. */
+/** How often writing is tried again after the file could not be written, in ms. */
 const PROBE_MS = 1_000
 
-/** What is wrong with the file at the moment, who is told of it, and when to try again. */
+/** What is wrong with the file at the moment, who is notified, and when to try again. */
 export class Trouble {
   readonly #outbox: Outbox
   readonly #retry: () => void
@@ -15,7 +15,7 @@ export class Trouble {
   #failures = 0
   #retryTimer: NodeJS.Timeout | undefined
   #probeTimer: NodeJS.Timeout | undefined
-  /** Set when something is wrong: did it keep us from writing durably? */
+  /** Set when something is wrong. True: durable writes fail. */
   #durable: boolean | undefined
 
   /** `retry` resumes background work; `probe` tries to write. */
@@ -25,12 +25,12 @@ export class Trouble {
     this.#probe = probe
   }
 
-  /** Background work has failed, and pauses. */
+  /** Background work has failed and is paused. */
   get paused(): boolean {
     return this.#retryTimer !== undefined
   }
 
-  /** A transaction has failed, and whoever asked for it is told. */
+  /** A transaction has failed, and its caller is notified. */
   failed(error: unknown, durable: boolean): void {
     const known = toThreadError(error)
     if (known.sqlite === undefined && known.reason === undefined) return
@@ -39,7 +39,7 @@ export class Trouble {
     if (this.#durable) this.#armProbe()
   }
 
-  /** Work has failed that nobody waits for: told once an episode, and tried again later. */
+  /** Background work has failed: reported once per episode, and tried again later. */
   failedInBackground(error: unknown, doing: string, durable: boolean): void {
     const known = this.#durable !== undefined
     this.failed(error, durable)
@@ -53,7 +53,7 @@ export class Trouble {
     )
   }
 
-  /** A full disk still lets small things through: only the like of what failed says that all is well again. */
+  /** A full disk still accepts small writes: only a write like the one that failed shows that all is well again. */
   succeeded(durable: boolean): void {
     this.#failures = 0
     if (this.#durable === undefined || (this.#durable && !durable)) return

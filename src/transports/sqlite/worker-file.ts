@@ -6,12 +6,12 @@ import { ConnectionError, UnsupportedError } from '../../core/errors.ts'
 
 /** The `engines` of package.json. Older ones have no `node:sqlite`, or one that lacks what we use. */
 const OLDEST_NODE = [22, 18] as const
-/** What the worker is called when a bundler made it an entry point of its own. */
+/** Name of the worker when a bundler made it a separate entry point. */
 const BUNDLED = ['busbar-sqlite-worker.js', 'busbar-sqlite-worker.mjs', 'busbar-sqlite-worker.cjs']
 
-/** What Node says about where the code runs; tests give other answers. */
+/** What Node reports about where the code runs; tests replace it. */
 export interface Surroundings {
-  /** Undefined where a bundler made a CommonJS file of this module. */
+  /** Undefined where a bundler turned this module into CommonJS. */
   readonly moduleUrl: string | undefined
   /** Folder of the CommonJS file that this module is part of, if it is. */
   readonly commonJsFolder: string | undefined
@@ -38,13 +38,13 @@ export function requireSqlite(
 }
 
 /**
- * The file of the database thread: beside this module; in a bundle, beside the bundle or the file that Node was started with.
- * Throws a `ConnectionError` that is not retryable when it is in none of these places.
+ * The file of the database thread: next to this module; in a bundle, next to the bundle or the file that Node was
+ * started with. Throws a `ConnectionError` that is not retryable when it is in none of these places.
  */
 export function findWorkerFile(surroundings: Surroundings = actualSurroundings()): string {
   const { moduleUrl, commonJsFolder, mainFile } = surroundings
   const own = moduleUrl?.startsWith('file:') === true ? fileURLToPath(moduleUrl) : undefined
-  // The module has its own name only as long as no bundler has made it a part of another file.
+  // The module has its own name only while no bundler has merged it into another file.
   if (own !== undefined && /^worker-file\.[jt]s$/.test(basename(own))) {
     const beside = join(dirname(own), basename(own) === 'worker-file.ts' ? 'worker.ts' : 'worker.js')
     if (existsSync(beside)) return beside

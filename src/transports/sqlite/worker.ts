@@ -3,7 +3,7 @@ import type { MessagePort } from 'node:worker_threads'
 import { StateError } from '../../core/errors.ts'
 import type { Command, Reply, WorkerSettings } from './protocol.ts'
 
-// Entry of the database thread. Everything synchronous and slow happens here, off the thread that runs the handlers.
+// Entry of the database thread. Everything synchronous and slow happens here, off the handlers' thread.
 
 if (parentPort === null)
   throw new StateError(
@@ -11,7 +11,7 @@ if (parentPort === null)
   )
 
 muteSqliteWarning()
-// No `await` here at the top: bundlers can't make a CommonJS file of it. A failure ends the thread with its error.
+// No top-level `await`: bundlers can't turn it into CommonJS. A failure ends the thread with its error.
 void serve(parentPort)
 
 async function serve(port: MessagePort): Promise<void> {
@@ -27,7 +27,9 @@ async function serve(port: MessagePort): Promise<void> {
   }
 }
 
-/** Node 22 calls SQLite experimental on stderr, once per process. What we use of it is the same in 22 and 24. */
+/**
+ * Node 22 warns on stderr, once per process, that SQLite is experimental. What we use of it is the same in 22 and 24.
+ */
 function muteSqliteWarning(): void {
   const emit = process.emitWarning.bind(process)
   process.emitWarning = (warning: string | Error, ...rest: unknown[]): void => {
