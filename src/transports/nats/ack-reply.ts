@@ -5,18 +5,18 @@ const UPPER_A = 65
 const TIME_DIGITS = 19
 
 /**
- * Reads the subject that a delivery is acked on: `$JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer sequence>.
- * <time>.<pending>`, with domain and account hash before the stream (and a token at the end) in the newer form. One reader
- * is used again and again, so that reading allocates nothing.
+ * Parses the subject that a delivery is acked on: `$JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer
+ * sequence>. <time>.<pending>`; the newer form has domain and account hash before the stream, and a token at the end.
+ * One reader is reused, so that reading allocates nothing.
  */
 export class AckReply {
-  /** How often the message was delivered, this time included. */
+  /** How often the message was delivered, including this time. */
   delivered = 0
-  /** Of the message in its stream. */
+  /** Sequence of the message in its stream. */
   seq = 0
-  /** Of the delivery: each delivery of a consumer has the next one. */
+  /** Sequence of the delivery: it increases by one with each delivery of the consumer. */
   consumerSeq = 0
-  /** How many more wait for this consumer. */
+  /** How many more messages wait for this consumer. */
   pending = 0
   /** The part that is the same for all deliveries of the consumer, with the dot after it. */
   prefix = ''
@@ -24,10 +24,10 @@ export class AckReply {
   #timeAt = 0
   #at = 0
 
-  /** False when the subject is none of that kind. */
+  /** False when the subject has another form. */
   read(reply: string): boolean {
     const start = this.prefix.length
-    // All deliveries of one consumer have the same; a look at where it ends is enough.
+    // All deliveries of one consumer share the prefix; checking where it ends is enough.
     const isKnown = start > 0 && reply.charCodeAt(start - 1) === DOT && reply.charCodeAt(4) === UPPER_A
     if (!isKnown && !this.#findPrefix(reply)) return false
     this.#reply = reply
@@ -49,14 +49,14 @@ export class AckReply {
   #findPrefix(reply: string): boolean {
     if (!reply.startsWith('$JS.ACK.')) return false
     const tokens = reply.split('.')
-    // Domain and account hash came with 2.10, for those who ask for them.
+    // Domain and account hash came with 2.10, if enabled.
     const first = tokens.length === 9 ? 4 : 6
     if (tokens.length < 9 || tokens.length === 10) return false
     this.prefix = `${tokens.slice(0, first).join('.')}.`
     return true
   }
 
-  /** The number that begins here; goes on behind the dot after it. */
+  /** Parses the number that begins here, and moves behind the dot after it. */
   #number(reply: string): number {
     let value = 0
     let at = this.#at

@@ -13,13 +13,13 @@ import { consumerName, groupId, parseConsumerName, topicOfFilter } from './subje
 import type { LanePlan } from './subjects.ts'
 import type { SubscriptionParts } from './subscription-parts.ts'
 
-/** The time of the oldest message is asked for topic by topic: not for more than that many. */
+/** The time of the oldest message is requested topic by topic: for at most this many. */
 const MAX_AGED_TOPICS = 500
-/** Tries to make a consumer anew while members of the group may do the same. */
+/** Attempts to create a consumer again while members of the group may do the same. */
 const SEEK_TRIES = 8
 const SEEK_PAUSE_MS = 10
 
-/** What the consumers of one group on one topic say together. */
+/** Totals over the consumers of one group on one topic. */
 interface Tally {
   readonly topic: string
   readonly group: string
@@ -69,7 +69,7 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
     return [...all.values()]
   }
 
-  /** The lowest point that a group has not settled, as the time of its oldest message. */
+  /** The earliest point that a group has not settled, as the time of its oldest message. */
   async function oldestUnacked({ consumers }: Tally): Promise<number | undefined> {
     const { api } = parts()
     const times = await Promise.all(
@@ -87,7 +87,7 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
     return oldest === Infinity ? undefined : oldest
   }
 
-  /** Owners of partitions, and at least one when somebody is asking for messages that have none. */
+  /** Number of partition owners; at least one while any member asks for messages without a partition. */
   async function membersOf({ id, consumers }: Tally): Promise<number> {
     const { records } = parts()
     const units = consumers
@@ -117,7 +117,7 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
     return { topic, group: tally.group, lag, inFlight, members, oldestUnackedAt }
   }
 
-  /** Deletes a consumer and makes it anew at another place, against members that may do so at the same time. */
+  /** Deletes a consumer and creates it again at another position, although members may do so at the same time. */
   async function moveConsumer(name: string, { dead, filter }: LanePlan, to: StartFrom): Promise<void> {
     const { api, session, topology } = parts()
     const stream = topology.streamOf(dead)
@@ -138,7 +138,7 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
         await api.createConsumer(stream, name, config)
         return
       } catch (error) {
-        // 400: a member was faster. 500: the server is still clearing away the old one's files.
+        // 400: a member was faster. 500: the server is still removing the old one's files.
         const passes = error instanceof JetStreamError && (error.code === 400 || error.code === 500)
         if (tries >= SEEK_TRIES || !passes) throw error
       }
@@ -189,13 +189,13 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
       const { subjects, session, records } = parts()
       const id = groupId(topic, group)
       const existing = new Set((await consumersOf(id, topic)).map(({ name }) => name))
-      // A group that is not there yet is made, as by a consumer with the usual order.
+      // A group that does not exist yet is created as by a consumer with the default order.
       const plan = subjects.plan(topic, !existing.has(consumerName(id, 'all')))
       await mark(id, to)
       for (const lane of plan) {
         const name = consumerName(id, lane.label)
         await moveConsumer(name, lane, to)
-        // Attempts start anew with the new consumer's count of deliveries.
+        // Attempts start over with the new consumer's count of deliveries.
         await records.forget([records.noteSubject(name, '*'), records.lookSubject(name)])
       }
       tellMoved(session, subjects.members(id))
@@ -226,10 +226,10 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
       const id = groupId(topic, group)
       const existing = await consumersOf(id, topic)
       for (const info of existing) await api.deleteConsumer(info.stream_name, info.name)
-      // Members that are still there make it again where they are.
+      // Members that are still running create it again at their position.
       tellMoved(session, subjects.members(id))
       await session.flush()
-      // Of consumers too that the server has deleted before.
+      // Also for consumers that the server has already deleted.
       const names = new Set(existing.map(({ name }) => name))
       for (const split of [true, false])
         for (const { label } of subjects.plan(topic, split)) names.add(consumerName(id, label))
@@ -238,7 +238,7 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
   }
 }
 
-/** True when a subscription to the pattern gets the topic. */
+/** True when a subscription to the pattern receives the topic. */
 function reads(pattern: string, topic: string): boolean {
   return pattern === topic || (isPattern(pattern) && !isPattern(topic) && compilePattern(pattern)(topic))
 }

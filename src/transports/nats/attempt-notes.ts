@@ -6,27 +6,29 @@ import type { Session, SessionPart } from './session.ts'
 import type { StateRecords } from './state-records.ts'
 import type { Topology } from './topology.ts'
 
-/** Notes that wait for the connection to come back. Beyond it the oldest is given up: notes of that kind are a best effort. */
+/**
+ * Maximum number of notes that wait for the connection. Beyond it the oldest is dropped: such notes are best effort.
+ */
 const MAX_WAITING = 8_192
 
 interface Waiting {
   readonly note: StoredNote
-  /** The record that it replaces. Another one there means that another member has the message by now. */
+  /** Sequence of the record that it replaces. If there is another one, another member has the message by now. */
   readonly replaces: number
 }
 
 /**
- * Where attempts are noted: those that are used up, one that is running, and how long the next one must wait. Read for
- * messages that come a second time, and for them alone.
+ * Stores notes about attempts: those used, one that is running, and how long the next one must wait. Read only for
+ * messages that come a second time.
  */
 export class AttemptNotes implements SessionPart {
   readonly #session: Session
   readonly #api: JetStreamApi
   readonly #topology: Topology
   readonly #records: StateRecords
-  /** The last write of each subject that is on its way. */
+  /** The last write in progress, by subject. */
   readonly #writing = new Map<string, Promise<void>>()
-  /** About deliveries that were lost, to be written when the connection is back, by subject. */
+  /** Notes about lost deliveries, to be written when the connection is back, by subject. */
   readonly #waiting = new Map<string, Waiting>()
 
   constructor(session: Session, api: JetStreamApi, topology: Topology, records: StateRecords) {
@@ -36,7 +38,7 @@ export class AttemptNotes implements SessionPart {
     this.#records = records
   }
 
-  /** Never rejects: without its note a message counts as one whose past is unknown. */
+  /** Never rejects: a message without its note counts as one with unknown history. */
   async read(consumer: string, seq: number): Promise<StoredNote | undefined> {
     const subject = this.#records.noteSubject(consumer, seq)
     try {
@@ -62,8 +64,8 @@ export class AttemptNotes implements SessionPart {
   }
 
   /**
-   * Takes back that a handler is running, of a delivery that was lost; later, when there is no connection. Not when another
-   * member has noted something meanwhile. Never rejects.
+   * Takes back the note that a handler is running, for a delivery that was lost; later, if there is no connection. Does
+   * nothing when another member has written a note meanwhile. Never rejects.
    */
   async retract(delivery: NatsDelivery, note: StoredNote): Promise<void> {
     const subject = this.#records.noteSubject(delivery.lane.consumer, delivery.seq)
@@ -85,7 +87,7 @@ export class AttemptNotes implements SessionPart {
       })
       if (this.#waiting.get(subject) === waiting) this.#waiting.delete(subject)
     } catch (error) {
-      // Without a connection it goes on waiting.
+      // Without a connection it continues to wait.
       if (!this.#session.ready) return
       this.#waiting.delete(subject)
       this.#session.error(error, 'noting that lost attempts do not count')
@@ -106,13 +108,13 @@ export class AttemptNotes implements SessionPart {
     }
   }
 
-  /** The message is settled for good, and its note of no use. Nothing depends on it. */
+  /** The message is settled for good and its note useless. Nothing depends on the deletion. */
   forget(delivery: NatsDelivery): void {
     if (delivery.note === undefined) return
     const subject = this.#records.noteSubject(delivery.lane.consumer, delivery.seq)
     this.#waiting.delete(subject)
     const purge = async (): Promise<void> => {
-      // The two take different ways through the server: a note that is on its way would come after its end.
+      // Notes and deletions take different paths through the server: a pending note would arrive after the deletion.
       await this.#writing.get(subject)?.catch(() => undefined)
       await this.#api.purge(this.#topology.state, subject)
     }

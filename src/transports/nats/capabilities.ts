@@ -1,7 +1,7 @@
 import type { Capabilities } from '../../core/transport.ts'
 import type { ResolvedNatsOptions } from './options.ts'
 
-/** What the two modes can do: core NATS forgets a message as soon as it has passed it on. */
+/** What the two modes can do: core NATS drops a message as soon as it has passed it on. */
 export function capabilitiesOf({ jetstream, maxMessageBytes }: ResolvedNatsOptions): Capabilities {
   return Object.freeze(
     jetstream

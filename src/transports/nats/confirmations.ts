@@ -6,17 +6,17 @@ import type { Lane } from './lane.ts'
 import type { Session } from './session.ts'
 
 const NO_BYTES: Uint8Array = new Uint8Array(0)
-/** After that it is found out whether an answer got lost or the line is slow. */
+/** After this time, checks whether an answer was lost or the connection is slow. */
 const ANSWER_TIMEOUT_MS = 5_000
-/** An ack that the server does not answer though it lives: it does not know the delivery any more. */
+/** When a live server has not answered an ack after this time, it no longer knows the delivery. */
 const MAX_TRIES = 2
 
-/** What the server is told of a delivery that is over. */
+/** What is sent to the server for a finished delivery. */
 export type Verb = 'ack' | 'term'
 
 const PAYLOADS: Readonly<Record<Verb, Uint8Array>> = { ack: NO_BYTES, term: Buffer.from('+TERM') }
 
-/** Some settlements that went out together. */
+/** Settlements that were sent together. */
 interface Confirmation {
   readonly id: number
   readonly deliveries: readonly NatsDelivery[]
@@ -24,15 +24,15 @@ interface Confirmation {
   sentAt: number
   /** Lanes that have not answered. */
   open: number
-  /** How often it went out. */
+  /** Number of times it was sent. */
   tries: number
   readonly done: (error: SettlementError | undefined) => void
 }
 
 /**
- * Sends acks and waits for the server's word. A consumer takes acks in their order, so that asking for an answer to the last
- * one of each lane is enough for all of a batch. An ack belongs to a delivery and not to a connection: what got no answer
- * before a cut is sent again after it.
+ * Sends acks and waits for the server's confirmation. A consumer processes acks in order, so requesting an answer to
+ * the last one of each lane covers the whole batch. An ack belongs to a delivery, not to a connection: what got no
+ * answer before a disconnect is sent again after it.
  */
 export class Confirmations {
   readonly #session: Session
@@ -55,7 +55,7 @@ export class Confirmations {
     )
   }
 
-  /** Resolves with what went wrong, for all of them: the answer of a lane stands for its whole part. */
+  /** Resolves with an error for each that failed: the answer of a lane stands for its whole part. */
   send(deliveries: readonly NatsDelivery[], verb: Verb): Promise<SettlementError | undefined> {
     if (!this.#session.options.confirmAcks && this.#session.ready) {
       for (const { reply } of deliveries) this.#session.outbox.publish(reply, '', PAYLOADS[verb])
@@ -72,7 +72,7 @@ export class Confirmations {
     const { id, deliveries, verb } = confirmation
     for (let index = 0; index < deliveries.length; index++) (deliveries[index] as NatsDelivery).lane.lastIndex = index
     const payload = PAYLOADS[verb]
-    // Answers to an earlier try that come late must not be taken for those of lanes that have yet to answer this one.
+    // Late answers to an earlier attempt must not count for lanes that have yet to answer this one.
     const inbox = `${this.#inbox}.${id}.${++confirmation.tries}`
     const { outbox } = this.#session
     let lanes = 0
@@ -91,7 +91,8 @@ export class Confirmations {
     const dot = subject.lastIndexOf('.')
     const confirmation = this.#open.get(Number(subject.slice(this.#inbox.length + 1, dot)))
     if (confirmation?.tries !== Number(subject.slice(dot + 1))) return
-    // Nobody listens for acks there: the consumer is gone, or JetStream is for a while. It is looked into soon.
+    // Nothing listens for acks there: the consumer was deleted, or JetStream is unavailable for a while. A check
+    // follows soon.
     if (message.status >= 300) {
       confirmation.sentAt = -Infinity
       return
@@ -105,8 +106,8 @@ export class Confirmations {
   }
 
   /**
-   * Called now and then, for answers that are overdue. `isAlive`: whether the consumer of a delivery answers at all; while
-   * JetStream is away, acks wait for it.
+   * Called periodically, for overdue answers. `isAlive`: whether the consumer of a delivery answers at all; while
+   * JetStream is unavailable, acks wait for it.
    */
   async check(isAlive: (delivery: NatsDelivery) => Promise<boolean>): Promise<void> {
     if (this.#asking || !this.#session.ready || this.#open.size === 0) return
@@ -116,7 +117,7 @@ export class Confirmations {
     if (first === undefined) return
     this.#asking = true
     try {
-      // When the round trip is back and the answers are not, they never come.
+      // If the round trip is complete and answers are missing, they never come.
       await this.#session.flush()
       if (!(await isAlive(first)) || !this.#session.ready) return
       for (const confirmation of late) {
@@ -129,13 +130,13 @@ export class Confirmations {
           )
       }
     } catch {
-      // The connection is gone; they are sent again when it is back.
+      // The connection is lost; they are sent again when it is back.
     } finally {
       this.#asking = false
     }
   }
 
-  /** True while the ack of that message is on its way: should it come again, it is done. */
+  /** True while the ack of that message is in progress: should the message come again, it is done. */
   holds(lane: Lane, seq: number): boolean {
     for (const { deliveries } of this.#open.values())
       for (const delivery of deliveries) if (delivery.seq === seq && delivery.lane === lane) return true
@@ -153,7 +154,7 @@ export class Confirmations {
     if (!this.#session.connection.isClosed()) this.#subscription?.unsubscribe()
   }
 
-  /** What waits for its answer, when the lane's consumer turned out to be another one. */
+  /** Fails what waits for an answer when the lane's consumer turned out to be another one. */
   forget(isGone: (delivery: NatsDelivery) => boolean, reason: string): void {
     for (const confirmation of this.#open.values())
       if (confirmation.deliveries.some((delivery) => isGone(delivery)))

@@ -3,10 +3,10 @@ import { connect, credsAuthenticator, jwtAuthenticator, nkeyAuthenticator } from
 import type { Authenticator, NatsConnection, NodeConnectionOptions } from '@nats-io/transport-node'
 import type { ResolvedNatsOptions } from './options.ts'
 
-/** Pings that may go unanswered before the connection is given up. */
+/** Maximum number of unanswered pings before the connection is closed. */
 const MAX_PINGS_OUT = 2
 
-/** Opens a connection that keeps reconnecting by itself. `delayMs`: asked before each attempt. */
+/** Opens a connection that reconnects by itself. `delayMs` is called before each attempt. */
 export function connectTo(
   options: ResolvedNatsOptions,
   service: string,
@@ -22,7 +22,7 @@ export function connectTo(
     reconnect: true,
     maxReconnectAttempts: -1,
     reconnectDelayHandler: delayMs,
-    // A password that is changed back, or a token that is renewed, must be found out.
+    // Keep trying, to notice when a password is changed back or a token renewed.
     ignoreAuthErrorAbort: true,
     // Each request would otherwise capture a stack trace for an error that hardly ever happens.
     noAsyncTraces: true,
@@ -45,7 +45,7 @@ function authenticatorOf(options: ResolvedNatsOptions): Authenticator | undefine
   return undefined
 }
 
-/** The client takes an option that is present and undefined for one that is given. */
+/** The client treats an option that is present but undefined as set. */
 function defined<Fields extends object>(fields: Fields): Fields {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Fields
 }

@@ -13,9 +13,9 @@ import { consumerName } from './subjects.ts'
 import type { Topology } from './topology.ts'
 
 const MS = 1_000_000
-/** Requests that may wait at one consumer: several of each member. */
+/** Maximum number of requests that wait at one consumer: several from each member. */
 const MAX_WAITING = 512
-/** The consumer of a broadcast whose process died is forgotten by the server after that. */
+/** After this time the server deletes the consumer of a broadcast whose process died. */
 const INACTIVE_MS = 300_000
 
 export interface ConsumersParts {
@@ -28,24 +28,24 @@ export interface ConsumersParts {
   readonly ackWaitMs: number
 }
 
-/** What became of the consumer of a lane. */
+/** The result of checking a lane's consumer. */
 export interface Checked {
   readonly isOther: boolean
   readonly streamGone: boolean
   readonly info: ConsumerInfo | undefined
 }
 
-/** What a moved group begins with. */
+/** Where a moved group begins. */
 export interface Mark {
   readonly at: StartFrom
 }
 
-/** The consumers of one subscription on the server: makes them, and makes them again where they belong. */
+/** The consumers of one subscription on the server: creates them, and creates them again at the right position. */
 export class Consumers {
   readonly #parts: ConsumersParts
-  /** The leases that the server had when this member made the group; undefined when another one did. */
+  /** The leases that the server had when this member created the group; undefined when another one did. */
   #madeUnder: string | undefined
-  /** The last move of the group that we know of. */
+  /** Sequence of the last known move of the group. */
   #markSeq = 0
   #mark: Mark | undefined
   /** Lanes that have followed it. */
@@ -65,7 +65,7 @@ export class Consumers {
     }
     const made: Lane[] = []
     const leases = this.#leasesIdentity
-    // All come to an end before anything is taken back.
+    // All must finish before anything is taken back.
     const results = await Promise.allSettled(
       lanes.map(async (lane) => {
         const info = await this.#find(lane, made)
@@ -78,7 +78,7 @@ export class Consumers {
       if (made.length === lanes.length) this.#madeUnder = leases
       return
     }
-    // Half a group would keep on counting against the limits of the stream.
+    // Half a group would keep counting against the limits of the stream.
     await this.remove(made).catch(() => undefined)
     throw failed.reason
   }
@@ -90,7 +90,7 @@ export class Consumers {
 
   /** How long ago the server lost leases that members of this group may have had, in ms. */
   get leasesLostMs(): number {
-    // A group that was made after that had no members.
+    // A group that was created after that had no members.
     return this.#madeUnder !== undefined && this.#madeUnder === this.#leasesIdentity
       ? Infinity
       : this.#parts.topology.leasesLostMs
@@ -114,7 +114,7 @@ export class Consumers {
     return info
   }
 
-  /** Where a group was that has left its mark, and lost its consumer while no member was there. */
+  /** The noted position of a group that lost its consumer while no member was running. */
   async #noted(lane: Lane): Promise<StartFrom | undefined> {
     const { records, topology } = this.#parts
     const look = await readLook(records, lane.consumer)
@@ -123,7 +123,7 @@ export class Consumers {
       : { position: { seq: look.floor + 1 } }
   }
 
-  /** A group reads a topic by partitions or as a whole: both at once would give it every message twice. */
+  /** A group reads a topic by partitions or as a whole: both at once would deliver every message twice. */
   async #refuseMixture(lanes: readonly Lane[]): Promise<void> {
     const { api, spec, id } = this.#parts
     const lane = lanes[0]
@@ -156,7 +156,7 @@ export class Consumers {
     try {
       return await api.createConsumer(lane.stream, lane.consumer, this.#config(lane, from))
     } catch (error) {
-      // Another member was faster, with a start of its own.
+      // Another member was faster, with its own start position.
       if (!(error instanceof JetStreamError) || error.code !== 400) throw error
       return await api.consumerInfo(lane.stream, lane.consumer).catch(() => {
         throw new ConfigurationError(`The consumer of "${spec.topic}"`, [
@@ -205,8 +205,9 @@ export class Consumers {
   }
 
   /**
-   * Looks whether a lane's consumer is the one that we know; one that is missing is made again when `create` says so.
-   * `isOther`: it is another one, or none; everything that was outstanding is void. `streamGone`: because its stream is.
+   * Checks whether a lane's consumer is the one that we know; a missing one is created again if `create` is set.
+   * `isOther`: it is another one, or missing; everything outstanding is void. `streamGone`: because its stream was
+   * deleted.
    */
   async check(lane: Lane, create: boolean): Promise<Checked> {
     const { api, topology, session } = this.#parts
@@ -227,7 +228,7 @@ export class Consumers {
     return { isOther: true, streamGone, info }
   }
 
-  /** Where a consumer goes on that was deleted under us. */
+  /** Where a consumer that was deleted during use continues. */
   async #startAgain(lane: Lane): Promise<StartFrom> {
     const { records, id, topology, spec } = this.#parts
     if (topology.identityOf(lane.stream) !== lane.streamIdentity) return 'earliest'
@@ -241,12 +242,12 @@ export class Consumers {
       this.#marked.add(lane)
       return this.#mark.at
     }
-    // Rather twice than never.
+    // Better twice than never.
     const known = lane.shared ? lane.floor : Math.max(lane.resumeAt - 1, lane.floor ?? 0)
     return known === undefined ? spec.from : { position: { seq: known + 1 } }
   }
 
-  /** For the new owner of a partition: what the last one left. */
+  /** For a partition's new owner: the state that the last owner left. */
   async takeOver(lane: Lane): Promise<ConsumerInfo> {
     await this.check(lane, true)
     const info = await this.#parts.api.consumerInfo(lane.stream, lane.consumer)
@@ -259,7 +260,10 @@ export class Consumers {
   }
 }
 
-/** Whether the server may give up on a message: it can only be dead-lettered when it is none, and its group is there to stay. */
+/**
+ * Whether the server may give up on a message: only if it can be dead-lettered, which a dead letter can't, and if its
+ * group is permanent.
+ */
 export function mayGiveUp(dead: boolean, ephemeral: boolean): boolean {
   return !dead && !ephemeral
 }

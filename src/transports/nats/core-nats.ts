@@ -21,7 +21,7 @@ import { Subjects } from './subjects.ts'
 /** `nats({ jetstream: false })`: at most once. */
 export class CoreNats implements Engine {
   readonly requests: Requests
-  /** Nothing is stored, so there is nothing to look after. */
+  /** Nothing is stored, so there is nothing to administer. */
   readonly admin: undefined
   readonly #options: ResolvedNatsOptions
   readonly #subjects: Subjects

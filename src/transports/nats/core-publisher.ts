@@ -10,8 +10,8 @@ const NO_RESPONDERS = 503
 const SENT: PublishOutcome = Object.freeze({ position: undefined })
 
 /**
- * Publishes over core NATS. The server's answer to a ping after the batch is all the confirmation that there is: it has
- * passed the messages on to whoever listened.
+ * Publishes over core NATS. The only confirmation is the server's answer to a ping after the batch: it has passed the
+ * messages on to the current subscribers.
  */
 export class CorePublisher implements SessionPart {
   readonly #session: Session
@@ -47,7 +47,7 @@ export class CorePublisher implements SessionPart {
   #write(message: OutgoingMessage, reply: NumberedReply | undefined): PublishOutcome {
     const { outbox, maxPayload, options } = this.#session
     const most = message.body.byteLength > options.maxMessageBytes ? options.maxMessageBytes : maxPayload
-    // Core NATS keeps no order among the members of a group, so that keys need no partitions.
+    // Core NATS keeps no order among the members of a group, so keys need no partitions.
     const target = this.#subjects.target(message.topic, undefined)
     const [common, rest] = [this.#mapping.common(message), this.#mapping.rest(message, '')]
     const bytes = outbox.publishBlock(target, reply, common, rest, message.body, most)
@@ -62,7 +62,7 @@ export class CorePublisher implements SessionPart {
     return SENT
   }
 
-  /** Publishes one message; resolves with whether anybody listened, or with what went wrong. */
+  /** Publishes one message; resolves with whether anyone was subscribed, or with the error. */
   async publishToSomebody(message: OutgoingMessage): Promise<'taken' | 'nobody' | Error> {
     const inbox = this.#session.inbox()
     let isTaken = true

@@ -45,8 +45,8 @@ class CoreDelivery implements Delivery {
 }
 
 /**
- * One member of a queue group. The server pushes without being asked and keeps nothing: what the consumer has no room for
- * waits here, up to a bound, and what comes on top is lost and told.
+ * One member of a queue group. The server pushes messages unasked and stores nothing: what the consumer has no room for
+ * waits here, up to a limit; beyond it messages are lost and reported.
  */
 export class CoreSubscription implements TransportSubscription, SessionPart {
   readonly #session: Session
@@ -58,12 +58,12 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
   readonly #mapping = new Mapping()
   readonly #matches: (topic: string) => boolean
   readonly #unsaid: Unsaid = { id: () => randomUUID(), time: () => this.#session.host.clock.now() }
-  /** Of the last message: most have the same, and the reader gives the same string for it. */
+  /** Subject of the last message: most have the same, and the reader returns the same string for it. */
   #subject = ''
   #topic = ''
   #isOurs = false
   readonly #backlog = new Queue<CoreDelivery>()
-  /** Released ones: they come before the backlog. */
+  /** Released deliveries: they come before the backlog. */
   #returned: CoreDelivery[] = []
   readonly #outstanding = new LinkedList<CoreDelivery>()
   #subscriptions: Subscription[] = []
@@ -92,7 +92,7 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
     this.#matches = compilePattern(spec.topic)
   }
 
-  /** Resolves when the server knows of us: from then on nothing is missed. */
+  /** Resolves when the server knows the subscription: from then on nothing is missed. */
   async open(): Promise<void> {
     const { topic, group, ephemeral } = this.#spec
     this.#subscriptions = this.#subjects.coreFilters(topic).map((filter) =>
@@ -107,7 +107,7 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
     this.#session.add(this)
   }
 
-  /** Nobody keeps what is published while the connection is away, nor what was on its way. */
+  /** Messages published while the connection is down, or in transit when it was lost, are not stored anywhere. */
   down(reason: string): void {
     if (this.#drained || this.#session.closing) return
     this.#tellLoss(this.#spec.topic, undefined, `${reason}; core NATS stores nothing for those who are not there`)
@@ -136,7 +136,7 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
     if (native.subject !== this.#subject) {
       this.#subject = native.subject
       this.#topic = this.#subjects.topicOf(native.subject)
-      // A wildcard of ours catches no dead letters, one of NATS's may.
+      // Our wildcards don't match dead letters, but those of NATS may.
       this.#isOurs = this.#matches(this.#topic)
     }
     if (!this.#isOurs) return
@@ -214,7 +214,10 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
     return failures ?? NO_FAILURES
   }
 
-  /** The server takes nothing back: it waits here again, in its place, or is lost when this is the end. */
+  /**
+   * The server takes nothing back: the delivery waits here again, in its place, or is lost if the subscription is
+   * ending.
+   */
   #takeBack(delivery: CoreDelivery): void {
     if (this.#drained) {
       this.#tellLoss(
@@ -228,7 +231,7 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
     this.#wake()
   }
 
-  /** A dead letter lives on core NATS as long as any message: it reaches whoever listens. */
+  /** On core NATS a dead letter is not stored either: it only reaches current subscribers. */
   async #deadLetter(message: OutgoingMessage): Promise<PublishError | undefined> {
     const result = await this.#publisher.publishToSomebody(message)
     if (result === 'nobody')

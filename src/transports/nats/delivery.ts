@@ -3,15 +3,15 @@ import type { Delivery, DeliveryHistory, Position } from '../../core/transport.t
 import type { Lane } from './lane.ts'
 import { positionOf } from './mapping.ts'
 
-/** What is stored about a message between two of its deliveries. */
+/** What is stored about a message between two deliveries. */
 export interface StoredNote {
-  /** Attempts that are used up, including one that is running. */
+  /** Attempts used, including one that is running. */
   readonly used: number
   /** A handler was running when this was written. */
   readonly running: boolean
-  /** The server's count of deliveries when this was written: a later delivery without a later note ended without a word. */
+  /** The server's count of deliveries at that time: a later delivery without a later note ended silently. */
   readonly delivered: number
-  /** No attempt before this instant, in ms since 1970. */
+  /** No attempt before this time, in ms since 1970. */
   readonly notBefore?: number | undefined
   /** Later messages of its key wait for `notBefore` too. */
   readonly inOrder?: boolean | undefined
@@ -23,26 +23,26 @@ export class NatsDelivery implements Delivery {
   next: NatsDelivery | undefined = undefined
   readonly lane: Lane
   readonly message: EncodedMessage
-  /** Where acks go. Tells the server which delivery is meant, whatever connection it comes by. */
+  /** Where acks go. Identifies the delivery to the server on any connection. */
   readonly reply: string
-  /** In the stream. */
+  /** Its sequence in the stream. */
   readonly seq: number
-  /** How often the server has delivered it, this time included. */
+  /** How often the server has delivered it, including this time. */
   readonly delivered: number
   readonly bytes: number
-  /** Of the lane, when it came. */
+  /** The lane's tenure when it came. */
   readonly tenure: number
-  /** The message was delayed when it was published: its first delivery came before its time. */
+  /** The message was published with a delay: its first delivery comes before its time. */
   readonly early: boolean
   note: StoredNote | undefined = undefined
-  /** Of the record that we wrote the note into. */
+  /** Sequence of the record that holds our note. */
   noteSeq: number | undefined = undefined
   attempt = 1
   history: DeliveryHistory = 'new'
   notBefore: number | undefined = undefined
-  /** Whether its past is known: of a message that comes again, the note has to be read first. */
+  /** Whether its history is known: for a message that comes again, the note has to be read first. */
   known: boolean
-  /** When the server last heard of us about it (monotonic ms): its ack wait counts from there. */
+  /** When the server last received a sign from us about it (monotonic ms): its ack wait starts there. */
   touchedAt: number
   settled = false
   lost = false
@@ -75,7 +75,7 @@ export class NatsDelivery implements Delivery {
     return positionOf(this.lane.stream, this.seq)
   }
 
-  /** The same delivery, to be handed over once more: it was handed back, and stays in this process. */
+  /** The same delivery, handed over again: it was handed back, and stays in this process. */
   again(used: number, notBefore: number | undefined): NatsDelivery {
     const { lane, message, reply, seq, delivered, bytes, early, touchedAt } = this
     const again = new NatsDelivery(lane, message, reply, seq, delivered, bytes, early, true, touchedAt)
@@ -87,12 +87,12 @@ export class NatsDelivery implements Delivery {
     return again
   }
 
-  /** Takes its past from what was noted. `ours`: all earlier deliveries came to this process, which lives. */
+  /** Sets its history from the note. `ours`: all earlier deliveries went to this process, which lives. */
   learn(note: StoredNote | undefined, ours: boolean): void {
     this.known = true
     this.note = note
     if (note === undefined) {
-      // The first delivery of a delayed message comes before its time, and goes back at once.
+      // The first delivery of a delayed message comes before its time, and is handed back at once.
       this.history = ours || (this.early && this.delivered === 2) ? 'returned' : 'unknown'
       return
     }
@@ -100,7 +100,7 @@ export class NatsDelivery implements Delivery {
     this.attempt = note.used + 1
     if (ours) {
       this.history = 'returned'
-      // Lost while its handler was running here: that attempt is not used.
+      // Lost while its handler was running here: that attempt does not count.
       if (note.running) this.attempt = note.used
     } else if (note.running) this.history = 'died'
     else this.history = note.delivered >= this.delivered - 1 ? 'returned' : 'unknown'

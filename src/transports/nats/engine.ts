@@ -11,7 +11,7 @@ import type {
 } from '../../core/transport.ts'
 import type { Requests } from './requests.ts'
 
-/** What JetStream and core NATS both are to the transport. */
+/** What the transport needs from both JetStream and core NATS. */
 export interface Engine {
   readonly connection: NatsConnection | undefined
   readonly requests: Requests

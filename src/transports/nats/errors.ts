@@ -3,11 +3,11 @@ import { isCertificateError } from '../../core/certificate-error.ts'
 import { AuthorizationError, ConnectionError, PublishError, TimeoutError } from '../../core/errors.ts'
 import type { PublishFailure } from '../../core/errors.ts'
 
-/** What JetStream's API answered instead of a result. */
+/** An error response of JetStream's API. */
 export class JetStreamError extends Error {
-  /** HTTP-like: 404, 503. */
+  /** Like HTTP: 404, 503. */
   readonly code: number
-  /** JetStream's own number of the error; 0 when the server gave none. */
+  /** JetStream's own error number; 0 when the server sent none. */
   readonly errCode: number
 
   constructor(doing: string, code: number, errCode: number, description: string) {
@@ -39,7 +39,7 @@ export function isNotFound(error: unknown): boolean {
   return error instanceof JetStreamError && error.code === 404
 }
 
-/** Nobody answers there: JetStream is off, still starting, or the thing does not exist. */
+/** There is no responder: JetStream is off or still starting, or the object does not exist. */
 export function isNoResponders(error: unknown): boolean {
   return causes(error).some((cause) => cause instanceof natsErrors.NoRespondersError)
 }
@@ -71,7 +71,7 @@ function text(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
-/** An error of the client library as one of ours. `doing` completes "… failed". */
+/** Converts an error of the client library. `doing` completes "… failed". */
 export function toBusbarError(error: unknown, doing: string): AuthorizationError | ConnectionError | TimeoutError {
   if (AuthorizationError.is(error) || ConnectionError.is(error) || TimeoutError.is(error)) return error
   if (isAuthorization(error))

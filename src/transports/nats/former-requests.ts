@@ -10,9 +10,9 @@ interface Former {
 }
 
 /**
- * Requests that went out over a connection that is lost. A server that has not noticed the loss goes on answering them into
- * that connection, for as long as they wait: messages would vanish there, and come back only after newer ones. So their
- * inboxes are listened to on the next connection too.
+ * Requests that were sent over a lost connection. A server that has not noticed the loss continues to answer them there
+ * for as long as they wait: messages would vanish, and come back only after newer ones. So the next connection listens
+ * on their inboxes too.
  */
 export class FormerRequests {
   readonly #session: Session
@@ -26,7 +26,7 @@ export class FormerRequests {
     this.#failed = failed
   }
 
-  /** The connection is lost; what was asked there with that inbox may be answered until then. */
+  /** The connection is lost; requests made with that inbox may be answered until then. */
   add(inbox: string, until: number): void {
     this.#all.push({ inbox, until, subscription: undefined })
   }
@@ -44,7 +44,7 @@ export class FormerRequests {
     return Math.max(0, ...this.#all.map(({ until }) => until - now))
   }
 
-  /** Forgets those that have ended. */
+  /** Removes those that have ended. */
   expire(): void {
     if (this.#all.length === 0) return
     const now = this.#now()
@@ -52,12 +52,12 @@ export class FormerRequests {
     this.#all = this.#all.filter(({ until }) => until > now)
   }
 
-  /** Nothing of them is received any more. They still count until they have ended. */
+  /** Stops receiving from them. They still count until they have ended. */
   silence(): void {
     for (const former of this.#all) this.#end(former)
   }
 
-  /** The server has none of them. */
+  /** The server has none of them any more. */
   clear(): void {
     this.silence()
     this.#all = []

@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto'
 
-/** A description for something that is being made on the server, with a mark that no other one has. */
+/** Adds a unique mark to the description of something being created on the server. */
 export function marked(description: string): string {
   return `${description.slice(0, 200)} #${randomBytes(6).toString('hex')}`
 }
 
 /**
- * Tells a stream or consumer from another one of the same name that took its place. The time of creation alone would do,
- * had 2.9 not two of them that differ a little: one in memory, and one on disk for after a restart.
+ * Distinguishes a stream or consumer from another one of the same name that replaced it. The creation time alone would
+ * do, but 2.9 keeps two that differ slightly: one in memory, and one on disk for after a restart.
  */
 export function identityOf(info: {
   readonly created: string

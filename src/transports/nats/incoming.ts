@@ -5,11 +5,14 @@ const NO_BYTES: Uint8Array = new Uint8Array(0)
 const STATUS_AT = 9
 const SPACE = 32
 
-/** One message as it came. The same object is used for the next one: whoever receives it takes what is needed and lets go. */
+/**
+ * One incoming message. The same object is reused for the next one: receivers copy what they need and keep no
+ * reference.
+ */
 export class Incoming {
   subject = ''
   reply = ''
-  /** The header block (from `NATS/1.0` to the empty line; none: no bytes), then the body. */
+  /** The header block (from `NATS/1.0` to the empty line; empty without headers), then the body. */
   bytes: Buffer = Buffer.alloc(0)
   headersAt = 0
   bodyAt = 0
@@ -19,22 +22,22 @@ export class Incoming {
     return this.bodyAt === this.end ? NO_BYTES : this.bytes.subarray(this.bodyAt, this.end)
   }
 
-  /** The body as text, of something that is ASCII: what the server says. */
+  /** The body as text, for ASCII such as the server's own messages. */
   get text(): string {
     return this.bytes.toString('latin1', this.bodyAt, this.end)
   }
 
-  /** Of headers and body. */
+  /** Size of headers and body. */
   get size(): number {
     return this.end - this.headersAt
   }
 
-  /** The header block, or what comes after so many bytes of it. */
+  /** The header block, without its first `from` bytes. */
   block(from = 0): string {
     return this.bytes.toString('utf8', this.headersAt + from, this.bodyAt)
   }
 
-  /** 404 of `NATS/1.0 404 No Messages`; 0 for a message. */
+  /** 404 for `NATS/1.0 404 No Messages`; 0 for a message. */
   get status(): number {
     const at = this.headersAt + STATUS_AT
     if (at > this.bodyAt || this.bytes[at - 1] !== SPACE) return 0
@@ -42,7 +45,7 @@ export class Incoming {
     return Number.isInteger(code) ? code : 0
   }
 
-  /** `No Messages` of the same. */
+  /** `No Messages` in the example above. */
   get description(): string {
     const block = this.block()
     return block.slice(STATUS_AT + 3, block.indexOf('\r\n')).trim()
@@ -57,7 +60,7 @@ export class Incoming {
     return block.slice(valueAt, block.indexOf('\r\n', valueAt)).trim()
   }
 
-  /** What the client library has read already. */
+  /** Takes a message that the client library has already parsed. */
   take(native: Msg): void {
     const { data, reply } = native
     this.subject = native.subject
@@ -71,8 +74,8 @@ export class Incoming {
 }
 
 /**
- * Headers and body as they came. The client's own `headers` cuts blanks off values; but the block lies right before the
- * body, and everything that is needed to find it is public. Should that ever not hold, it is put together again.
+ * Headers and body as received. The client's own `headers` trims values; but the block is right before the body, and
+ * everything needed to find it is public. If that ever does not hold, the block is assembled again.
  */
 function wholeOf(native: Msg): Buffer {
   const { data, headers } = native

@@ -3,26 +3,26 @@ import type { NatsDelivery } from './delivery.ts'
 import type { Lane } from './lane.ts'
 import type { Session } from './session.ts'
 
-/** Bytes that each partition may ask for beyond the credit: what it can't hand over waits in the stash. */
+/** Bytes that each partition may request beyond the credit: what it can't hand over waits in the stash. */
 const RESERVE_BYTES = 65_536
 
-/** The credit of a subscription: hands out what its lanes have, and lets them ask for what there is room for. */
+/** The credit of a subscription: hands out what its lanes have, and lets them request what there is room for. */
 export class Intake {
-  /** Nothing is handed out, and nothing asked for that others could take. */
+  /** Nothing is handed out, and nothing is requested that other members could take. */
   paused = false
-  /** Nothing more comes in, for good. */
+  /** Nothing more comes in, permanently. */
   ended = false
   readonly #session: Session
   readonly #lanes: readonly Lane[]
-  /** Unsettled deliveries that a partition may have although others need room. */
+  /** Maximum number of unsettled deliveries of a partition while others need room. */
   readonly #most: number
-  /** Credit that is left for others by a partition that has more than that. */
+  /** Credit that a partition with more than that leaves for others. */
   readonly #left: number
   readonly #receive: (batch: readonly Delivery[]) => void
   #credit = 0
   #bytes = 0
   #awake = false
-  /** Whose turn it is to begin. */
+  /** Index of the lane that begins. */
   #turn = 0
 
   constructor(
@@ -39,7 +39,7 @@ export class Intake {
     this.#shareOut(prefetch)
   }
 
-  /** How much each lane may ask for, from the credit that there will ever be. */
+  /** How much each lane may request, from the total credit. */
   #shareOut(prefetch: number): void {
     const count = this.#lanes.length
     for (const { pulls, shared } of this.#lanes) {
@@ -62,11 +62,11 @@ export class Intake {
     this.wake()
   }
 
-  /** Something may be handed over, or asked for. Once per turn, however often it is called. */
+  /** Something may be handed over or requested. Runs once per turn, however often it is called. */
   wake(): void {
     if (this.#awake) return
     this.#awake = true
-    // After the chunk of the socket that is being read, so that what came in it goes out in one batch.
+    // After the current chunk of the socket was read, so that its messages are handed out in one batch.
     queueMicrotask(() => {
       this.#awake = false
       this.#distribute()
@@ -91,7 +91,10 @@ export class Intake {
     this.#receive(batch)
   }
 
-  /** How many more one lane may have, of so much credit: a busy key, or a partition that stands still, must not take it all. */
+  /**
+   * How many more one lane may have of the credit: a busy key, or a partition that stands still, must not take all of
+   * it.
+   */
   #roomOf({ shared, outstanding, stash, pulls }: Lane, credit: number, isAsking: boolean): number {
     if (shared) return credit
     const has = outstanding.size + (isAsking ? stash.length + pulls.asked : 0)
@@ -101,7 +104,7 @@ export class Intake {
   #takeFrom(lane: Lane): NatsDelivery[] {
     const taken = lane.take(Math.max(0, this.#roomOf(lane, this.#credit, false)))
     let used = 0
-    // The last one may be larger than what is left of the bytes.
+    // The last one may be larger than the remaining bytes.
     while (used < taken.length && this.#bytes > 0) this.#bytes -= (taken[used++] as NatsDelivery).bytes
     if (used < taken.length) lane.putBack(taken.splice(used))
     this.#credit -= taken.length
@@ -115,11 +118,11 @@ export class Intake {
     let bytes = this.#bytes
     for (const lane of this.#lanes) {
       const { pulls, stash, shared } = lane
-      // The one that each partition may always ask for waits in the stash when there is no credit for it.
+      // Each partition may always request one message, which waits in the stash when there is no credit for it.
       free -= stash.length + (shared ? pulls.asked : Math.max(0, pulls.asked - 1))
       bytes -= countedBytes(lane)
     }
-    // What everybody may take comes first: that of a partition runs away to nobody.
+    // Shared lanes first: nobody else takes a partition's messages.
     for (const lane of this.#lanes) {
       if (!lane.shared) continue
       const before = countedBytes(lane)
@@ -136,7 +139,7 @@ export class Intake {
     }
   }
 
-  /** Returns how many were asked for. */
+  /** Returns how many were requested. */
   #askFor(lane: Lane, free: number, bytes: number): number {
     const { pulls, shared } = lane
     if (!lane.active || lane.suspended > 0 || !pulls.hungry || (this.paused && shared)) return 0
@@ -147,18 +150,18 @@ export class Intake {
       if (has < RESERVE_BYTES / 2) room = Math.max(room, RESERVE_BYTES - has)
     }
     if (count <= 0 || room <= 0) {
-      // One at least must be able to come, or a partition could starve beside busy ones. It waits here for its credit.
+      // At least one must be able to come, or a partition could starve beside busy ones. It waits here for its credit.
       if (shared || pulls.asked > 0 || lane.stash.length > 0) return 0
       count = 1
     }
-    // How large it is, nobody knows: one at a time.
+    // Its size is unknown: one at a time.
     if (pulls.alone) return pulls.asked === 0 && pulls.ask(1, 0) ? 1 : 0
     const maxBytes = Math.max(1, Math.floor(shared ? (room * count) / Math.max(free, count) : room))
     return pulls.ask(count, maxBytes) ? count : 0
   }
 }
 
-/** What a lane has, and has asked for, of the bytes of all: a partition has its reserve besides. */
+/** The bytes that a lane has or has requested from the common credit; a partition has an additional reserve. */
 function countedBytes({ shared, stashBytes, pulls: { askedBytes } }: Lane): number {
   return shared ? stashBytes + askedBytes : Math.max(0, stashBytes + askedBytes - RESERVE_BYTES)
 }

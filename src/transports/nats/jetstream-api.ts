@@ -11,7 +11,7 @@ interface Answer {
   readonly error?: { readonly code: number; readonly err_code?: number; readonly description?: string }
 }
 
-/** What a record of a stream holds, read by subject. */
+/** Content of a record, read by subject. */
 export interface DirectRecord {
   readonly seq: number
   /** When the server stored it, in ms since 1970, by the server's clock. */
@@ -21,12 +21,12 @@ export interface DirectRecord {
 
 const NOT_FOUND = 404
 
-/** What only looks something up, and costs the server little, may be sent any number of times. */
+/** Commands that only look something up, and cost the server little, may be sent any number of times. */
 const ASKING = { repeat: true } as const
 
 /**
- * JetStream's management calls: JSON in, JSON out. There are few of them and none is on the hot path, so that no library is
- * needed on top of the connection.
+ * JetStream's management API: JSON in, JSON out. Calls are few and not on the hot path, so no library is needed on top
+ * of the connection.
  */
 export class JetStreamApi {
   readonly #session: Session
@@ -40,7 +40,7 @@ export class JetStreamApi {
     this.#timeoutMs = timeoutMs
   }
 
-  /** Where to ask a consumer for messages. */
+  /** Subject for requesting messages from a consumer. */
   nextSubject(stream: string, consumer: string): string {
     return `${this.#prefix}.CONSUMER.MSG.NEXT.${stream}.${consumer}`
   }
@@ -64,7 +64,7 @@ export class JetStreamApi {
     return this.#call(`STREAM.CREATE.${config.name}`, config, `Creating stream "${config.name}"`)
   }
 
-  /** Streams that store something of a subject. */
+  /** Streams that store anything matching a subject. */
   async streamNames(subject: string): Promise<readonly string[]> {
     const { streams } = await this.#call<{ streams: readonly string[] | null }>(
       'STREAM.NAMES',
@@ -93,7 +93,7 @@ export class JetStreamApi {
       )
       return true
     } catch (error) {
-      // Servers differ in how they say it.
+      // Servers report this differently.
       if (
         error instanceof JetStreamError &&
         (error.code === NOT_FOUND || /no message found|not found/i.test(error.message))
@@ -124,7 +124,7 @@ export class JetStreamApi {
 
   /** The last record of a subject; rejects when there is no such stream. Needs a stream with `allow_direct`. */
   async lastRecord(stream: string, subject: string): Promise<DirectRecord | undefined> {
-    // Before 2.10 nobody answers a direct read of a missing stream, not even "no responders".
+    // Before 2.10 a direct read of a missing stream gets no answer, not even "no responders".
     if (this.#session.isOlderThan(2, 10)) return this.#lastRecordOfLeader(stream, subject)
     const answer = await this.#request(`DIRECT.GET.${stream}.${subject}`, undefined, `Reading "${subject}"`, ASKING)
     const { headers } = answer

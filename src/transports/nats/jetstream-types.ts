@@ -1,4 +1,4 @@
-// The part of JetStream's API that Busbar uses, as it looks on the wire. Durations are nanoseconds.
+// The part of JetStream's API that Busbar uses, in its wire format. Durations are in nanoseconds.
 
 export interface StreamConfig {
   readonly name: string
@@ -27,7 +27,7 @@ export interface StreamInfo {
     readonly first_seq: number
     readonly first_ts: string
     readonly last_seq: number
-    /** Messages for each subject, when asked for. */
+    /** Number of messages for each subject, if requested. */
     readonly subjects?: Readonly<Record<string, number>>
   }
   readonly total?: number
@@ -56,7 +56,7 @@ export interface ConsumerConfig {
 interface SequenceInfo {
   readonly consumer_seq: number
   readonly stream_seq: number
-  /** Of the last delivery or ack. */
+  /** Time of the last delivery or ack. */
   readonly last_active?: string
 }
 
@@ -91,7 +91,7 @@ export interface PubAck {
   readonly error?: { readonly code: number; readonly err_code?: number; readonly description?: string }
 }
 
-/** What the server says of a message that was delivered `max_deliver` times. */
+/** The server's notice about a message that was delivered `max_deliver` times. */
 export interface Advisory {
   readonly stream: string
   readonly consumer: string

@@ -28,14 +28,14 @@ import { NatsSubscription } from './subscriber.ts'
 import type { SubscriptionParts } from './subscription-parts.ts'
 import { Topology } from './topology.ts'
 
-/** A server looks through a large stream when a consumer is made on it. */
+/** Creating a consumer on a large stream makes the server scan it. */
 const API_TIMEOUT_MS = 15_000
 
-/** Everything that stands on one open session. */
+/** Everything that belongs to one open session. */
 interface Open {
   readonly session: Session
   readonly publisher: JetStreamPublisher
-  /** Present when the server gives up on messages by itself. */
+  /** Set when the server gives up on messages by itself. */
   readonly maxDeliveries: MaxDeliveries | undefined
   readonly parts: SubscriptionParts
 }

@@ -6,7 +6,7 @@ import type { Mapping } from './mapping.ts'
 import type { Session } from './session.ts'
 import type { Subjects } from './subjects.ts'
 
-/** What a lane needs of its subscription. */
+/** What a lane needs from its subscription. */
 export interface LaneHost {
   readonly session: Session
   readonly api: JetStreamApi
@@ -15,18 +15,18 @@ export interface LaneHost {
   readonly notes: AttemptNotes
   readonly group: string
   readonly ackWaitMs: number
-  /** Something may be handed over, or asked for. Once per turn, however often it is called. */
+  /** Something may be handed over or requested. Runs once per turn, however often it is called. */
   wake(): void
-  /** For how long a lane is certainly ours, in ms. */
+  /** How long the lane is certainly ours, in ms. */
   leaseLeftMs(lane: Lane): number
   lost(deliveries: readonly NatsDelivery[], reason: string): void
-  /** Acks what no handler is to see. */
+  /** Acks a message that no handler should see. */
   acknowledge(reply: string): void
-  /** The same, after a look whether the lane's consumer is still the one that we know. */
+  /** Like `acknowledge`, after checking that the lane's consumer is still the one that we know. */
   acknowledgeIfSame(lane: Lane, reply: string): void
-  /** True while the ack of that message is on its way. */
+  /** True while the ack of that message is in progress. */
   isAcking(lane: Lane, seq: number): boolean
-  /** Hands a delivery back for a while that came before its time. `noted`: what was noted of it must be noted again. */
+  /** Hands back a delivery that came before its time. `noted`: its note must be written again. */
   putOff(delivery: NatsDelivery, delayMs: number, noted: boolean): void
   consumerMissing(lane: Lane): void
 }

@@ -1,5 +1,5 @@
-// Longer than most: what arrives, what is held and what has to be fetched back share one state, and the order of keys
-// hangs on all three agreeing.
+// Longer than most files: what arrives, what is held and what must be fetched back share one state, and the order of
+// keys depends on all three agreeing.
 import type { Subscription } from '@nats-io/transport-node'
 import { sleep } from '../../core/clock.ts'
 import type { Timer } from '../../core/clock.ts'
@@ -17,16 +17,16 @@ import { RecentAcks } from './recent-acks.ts'
 import { reclaim } from './reclaim.ts'
 import type { LanePlan } from './subjects.ts'
 
-/** Fetching back asks for so many at once. */
+/** Number of messages that fetching back requests at once. */
 const FETCH_AT_ONCE = 500
-/** Fetches in a row that bring nothing, and the pause after them, longer each time. */
+/** Number of consecutive fetches without messages, and the pause after them, which increases. */
 const IDLE_FETCHES = 5
 const IDLE_FETCH_MS = 20
-/** Whatever the server says or does not say, a fetch goes on after that. */
+/** A fetch continues after this time, whatever the server answers. */
 const FETCH_TIMEOUT_MS = 1_000
-/** And so long after the last message that came of it. */
+/** And after this time since its last message. */
 const FETCH_GAP_MS = 50
-/** The server looks at what is pending a little late. */
+/** The server checks pending messages with a small delay. */
 const RUN_OUT_GRACE_MS = 150
 
 interface Arrived {
@@ -36,39 +36,39 @@ interface Arrived {
 }
 
 /**
- * One durable consumer, as seen by one member: asks for messages, receives them, and keeps those in order that the
+ * One durable consumer, as seen by one member: requests messages, receives them, and keeps those in order that the
  * subscription has no room for yet.
  */
 export class Lane {
   readonly plan: LanePlan
   readonly stream: string
   readonly consumer: string
-  /** Every member of the group reads it. Otherwise one at a time does, and the order of keys holds in it. */
+  /** Every member of the group reads it. Otherwise only one at a time, and the order of keys holds in it. */
   readonly shared: boolean
   readonly pulls: Pulls
-  /** Delivered by the server and not yet handed over. */
+  /** Delivered by the server but not handed over yet. */
   stash: NatsDelivery[] = []
-  /** Bytes of the stash. */
+  /** Size of the stash, in bytes. */
   stashBytes = 0
-  /** Handed over and not settled. */
+  /** Handed over but not settled. */
   readonly outstanding: LinkedList<NatsDelivery> = new LinkedList()
   readonly acked: RecentAcks = new RecentAcks()
-  /** Ours to read, and being read. */
+  /** It is ours and being read. */
   active = false
-  /** Another one after each time that what we had of it was taken away. */
+  /** Increments each time that what we had of it was taken away. */
   tenure = 0
-  /** Above zero while it is found out what became of the consumer. */
+  /** Above zero while the state of the consumer is being checked. */
   suspended = 0
-  /** Another one means another consumer of the same name. */
+  /** Changes when the consumer is replaced by another one of the same name. */
   identity = ''
   ackWaitMs: number
-  /** The group has settled everything up to here, when we last asked. */
+  /** The group has settled everything up to here, as of the last check. */
   floor: number | undefined
-  /** Of its stream, when the consumer was looked up. */
+  /** Identity of its stream, when the consumer was looked up. */
   streamIdentity: string | undefined
-  /** What the server said of the consumer when the session was restored. */
+  /** The consumer's state when the session was restored. */
   restored: ConsumerInfo | undefined
-  /** Used while a batch is settled: index of the last one of this lane. */
+  /** Used while a batch is settled: index of the last delivery of this lane. */
   lastIndex = -1
   readonly #host: LaneHost
   readonly #reply = new AckReply()
@@ -78,30 +78,30 @@ export class Lane {
   #topic = ''
   #subscription: Subscription | undefined
   readonly #former: FormerRequests
-  /** Wanted, whether or not there is a connection for it. */
+  /** Whether it should be read, with or without a connection. */
   #open = false
-  /** Arrived and waiting for what is noted of their attempts; whoever comes after them waits too. */
+  /** Arrived, and waiting for their notes about attempts; later arrivals wait too. */
   #intake: Arrived[] = []
   #unsorted = false
-  /** The highest sequence that was seen; what comes at or below it comes again. */
+  /** The highest sequence seen; messages at or below it are redeliveries. */
   #seen = 0
-  /** Of the last delivery. A gap before the next one means that a delivery went elsewhere. */
+  /** Consumer sequence of the last delivery. A gap before the next one means that a delivery went elsewhere. */
   #consumerSeq = 0
-  /** What has a higher sequence was never delivered to anybody else. */
+  /** Messages with a higher sequence were never delivered to another member. */
   #ownFrom = Infinity
   /** Handed back to the server for a while, and expected again. */
   readonly #returned = new Set<number>()
-  /** While deliveries are fetched back, everything that comes gathers here. */
+  /** While deliveries are fetched back, all arrivals are collected here. */
   #fetched: NatsDelivery[] | undefined
   #mends = 0
-  /** Something is missing that was not fetched back yet: nothing is handed out. */
+  /** Something is missing that has not been fetched back yet: nothing is handed out. */
   #unmended = false
   #mending: Promise<void> | undefined
   #fetchLeft = 0
   #fetchStep: (() => void) | undefined
   #pausing: AbortController | undefined
   #fetchTimer: Timer | undefined
-  /** Until then a server that was killed may show what it has forgotten (monotonic ms). */
+  /** Until then a server that was killed may show gaps in its memory (monotonic ms). */
   #forgetfulUntil = 0
 
   constructor(host: LaneHost, plan: LanePlan, stream: string, consumer: string) {
@@ -124,11 +124,11 @@ export class Lane {
   // --- life --------------------------------------------------------------------------------------------------------
 
   /**
-   * Begins to read. With `left` of whoever had it before, that comes first and in its order: the server would mix up what
-   * runs out at different times. `expired`: it was not handed back, so it has to be fetched back.
+   * Starts reading. With `left` of the last owner, those messages come first and in order: the server would mix up
+   * messages that expire at different times. `expired`: the lane was not handed over, so they must be fetched back.
    */
   async activate(left: ConsumerInfo | undefined, expired: boolean): Promise<void> {
-    // Whoever had the lane meanwhile has done things with it that we know nothing of.
+    // The owner in between may have settled or started things that we know nothing of.
     if (!this.#open) this.#forget()
     this.#open = true
     this.#listen()
@@ -138,7 +138,7 @@ export class Lane {
       this.#ownFrom = left.delivered.stream_seq
       if (left.num_ack_pending > 0 || this.#unmended) await this.#mend(expired)
     }
-    // Cut off in the middle, or begun once more meanwhile: whichever fetching back ends last lets it go on.
+    // Interrupted, or started again meanwhile: whichever fetch ends last lets it continue.
     this.active = this.#open && this.#fetched === undefined
     this.#host.wake()
   }
@@ -153,7 +153,7 @@ export class Lane {
     )
   }
 
-  /** Asks for nothing more; resolves when nothing more can come. What has come stays in the stash. */
+  /** Stops requesting; resolves when nothing more can come. What has arrived stays in the stash. */
   async quiet(): Promise<void> {
     this.active = false
     this.#open = false
@@ -164,7 +164,7 @@ export class Lane {
     this.#fetchStep?.()
     this.#pausing?.abort()
     if (subscription !== undefined && !this.#host.session.connection.isClosed()) {
-      // Without interest the server drops our requests; what it sent before it knew still comes through.
+      // Without interest the server drops our requests; what it sent before still arrives.
       if (this.#host.session.ready) await subscription.drain()
       else subscription.unsubscribe()
       if (isAsking) await this.#sweep()
@@ -172,12 +172,12 @@ export class Lane {
     this.pulls.reset()
   }
 
-  /** For how long requests of a lost connection may go on taking messages of this consumer, in ms. */
+  /** How long requests of a lost connection may continue to take messages of this consumer, in ms. */
   get formerMs(): number {
     return this.#former.leftMs
   }
 
-  /** The connection is lost. The server may not know that, and go on answering what was asked there. */
+  /** The connection is lost. The server may not know, and continue to answer the requests made there. */
   down(): void {
     this.#former.silence()
     if (this.#subscription !== undefined && this.pulls.until > this.#now())
@@ -186,7 +186,7 @@ export class Lane {
     this.#forgetfulUntil = Infinity
   }
 
-  /** What is still on its way to us is received no more. */
+  /** Stops receiving what is still in transit to us. */
   #cut(): void {
     if (!this.#host.session.connection.isClosed()) this.#subscription?.unsubscribe()
     this.#subscription = undefined
@@ -194,7 +194,7 @@ export class Lane {
     this.#fetchStep?.()
   }
 
-  /** The connection is back, and `restored` says what the server has. */
+  /** The connection is back, and `restored` is the state at the server. */
   async up(): Promise<void> {
     if (this.#forgetfulUntil === Infinity) this.#forgetfulUntil = this.#now() + 2 * this.ackWaitMs
     const info = this.restored
@@ -210,7 +210,7 @@ export class Lane {
     else await this.#sweep()
   }
 
-  /** The consumer is one that we did not know: nothing of what we remember means anything to it. */
+  /** The consumer is a different one: nothing we remember applies to it. */
   adopt(info: ConsumerInfo, identity: string, streamIdentity: string | undefined): void {
     this.identity = identity
     this.streamIdentity = streamIdentity
@@ -219,11 +219,11 @@ export class Lane {
     if (nanos !== undefined && nanos > 0) this.ackWaitMs = nanos / 1_000_000
     this.#forget()
     this.acked.clear()
-    // What was asked of the other one is never answered.
+    // Requests to the other one are never answered.
     this.pulls.reset()
   }
 
-  /** What we know of deliveries. What we acked stays acked, whoever had the lane meanwhile. */
+  /** Forgets what we know of deliveries. What we acked stays acked, whoever had the lane meanwhile. */
   #forget(): void {
     this.#seen = 0
     this.#consumerSeq = 0
@@ -231,7 +231,10 @@ export class Lane {
     this.#returned.clear()
   }
 
-  /** Everything that we hold is the server's again: what is outstanding is reported, what is here is dropped. Returns all. */
+  /**
+   * Everything that we hold belongs to the server again: what is outstanding is reported, what is here is dropped.
+   * Returns all of it.
+   */
   lose(reason: string): NatsDelivery[] {
     this.tenure++
     this.#cut()
@@ -243,7 +246,9 @@ export class Lane {
     return [...lost, ...dropped]
   }
 
-  /** Empties the lane in order to hand everything back: what nobody has begun, and what was outstanding and is lost now. */
+  /**
+   * Empties the lane in order to hand everything back: untouched messages, and outstanding ones, which are now lost.
+   */
   giveUp(): { readonly untouched: readonly NatsDelivery[]; readonly begun: readonly NatsDelivery[] } {
     return { untouched: this.dropStash(), begun: this.#letGo() }
   }
@@ -257,7 +262,7 @@ export class Lane {
     return all
   }
 
-  /** Everything that was not handed over yet. */
+  /** Drops everything that was not handed over yet, and returns it. */
   dropStash(): NatsDelivery[] {
     const dropped = [...this.stash, ...this.#intake.map(({ delivery }) => delivery), ...(this.#fetched ?? [])]
     this.stash = []
@@ -267,12 +272,12 @@ export class Lane {
     return dropped
   }
 
-  /** The lowest sequence that must come again if the consumer is made anew. */
+  /** The lowest sequence that must come again if the consumer is created again. */
   get resumeAt(): number {
     return Math.min(this.#seen + 1, ...this.#held(), ...this.#returned)
   }
 
-  /** Sequences of all that is pending at the server and needs not be fetched. */
+  /** Sequences that are pending at the server but need not be fetched. */
   #accountedFor({ ack_floor, delivered }: ConsumerInfo): Set<number> {
     const known = this.#held()
     for (const seq of this.#returned) known.add(seq)
@@ -281,7 +286,7 @@ export class Lane {
     return known
   }
 
-  /** Sequences of everything that we have of it. */
+  /** Sequences of all messages that we hold. */
   #held(): Set<number> {
     const held = new Set<number>()
     for (let delivery = this.outstanding.first; delivery !== undefined; delivery = delivery.next) held.add(delivery.seq)
@@ -307,10 +312,10 @@ export class Lane {
     if (isGap && this.#fetched === undefined) this.#mendGap()
     const isNew = seq > this.#seen
     if (isNew) this.#seen = seq
-    // What we have handed back for a while is welcome; anything else may be here still, or be acked.
+    // What we have handed back for a while is accepted; anything else may still be here, or be acked.
     const isReturned = this.#returned.size > 0 && this.#returned.delete(seq)
     if (!isReturned && ((!isNew && this.#isHere(seq)) || this.#isAcked(seq, reply, now, isNew))) return this.#skipped()
-    // Most messages of a lane have the same subject, and the reader gives the same string for it.
+    // Most messages of a lane have the same subject, and the reader returns the same string for it.
     const topic = native.subject === this.#subject ? this.#topic : this.#topicOf(native.subject)
     const { message, group, deliverAt } = this.#host.mapping.decode(native, topic, this.#unsaid)
     if (group !== undefined && group !== this.#host.group) {
@@ -319,12 +324,12 @@ export class Lane {
       return this.#skipped()
     }
     const bytes = native.size
-    // A server that was killed may count a message as new that it has delivered before.
+    // A server that was killed may count a message as new although it delivered it before.
     const known = delivered === 1 && isNew
     const delivery = new NatsDelivery(this, message, reply, seq, delivered, bytes, deliverAt !== undefined, known, now)
     const early = deliverAt === undefined ? 0 : deliverAt - this.#host.session.host.clock.now()
     if (early > 0) {
-      // Nobody can have begun it, so there is nothing to note.
+      // It can't have been started, so there is nothing to note.
       this.#host.putOff(delivery, early, false)
       return this.#skipped()
     }
@@ -347,19 +352,22 @@ export class Lane {
   }
 
   #keep(delivery: NatsDelivery): void {
-    // One that comes again has its place before what was stored after it.
+    // A redelivered message goes before those stored after it.
     if (delivery.seq < (this.stash.at(-1)?.seq ?? 0)) this.#unsorted = true
     this.stash.push(delivery)
     this.stashBytes += delivery.bytes
     this.#host.wake()
   }
 
-  /** A message that comes again while we hold it: its ack wait ran out at the server, or the server was killed. */
+  /** A message that comes again while we hold it: its ack wait expired at the server, or the server was killed. */
   #isHere(seq: number): boolean {
     return this.#held().has(seq)
   }
 
-  /** We acked it, and the server does not know: not yet, or no more. It is acked again, if it is the same consumer still. */
+  /**
+   * We acked it, but the server does not know: not yet, or no longer. It is acked again if the consumer is still the
+   * same.
+   */
   #isAcked(seq: number, reply: string, now: number, isNew: boolean): boolean {
     const isAcked = (!isNew && this.#host.isAcking(this, seq)) || (now <= this.#forgetfulUntil && this.acked.has(seq))
     if (isAcked) this.#host.acknowledgeIfSame(this, reply)
@@ -385,7 +393,7 @@ export class Lane {
     delivery.learn(note, delivery.seq > this.#ownFrom && delivery.tenure === this.tenure)
   }
 
-  /** It was handed back for a while, and came again before its time: after a cut, or when the lane changed hands. */
+  /** It was handed back for a while, and came before its time: after a disconnect, or when the lane changed owners. */
   #isTooEarly(delivery: NatsDelivery): boolean {
     const { note, notBefore } = delivery
     if (notBefore === undefined || note?.inOrder === true) return false
@@ -397,7 +405,7 @@ export class Lane {
 
   // --- out ---------------------------------------------------------------------------------------------------------
 
-  /** Hands out up to so many, in order. */
+  /** Hands out up to `count` deliveries, in order. */
   take(count: number): NatsDelivery[] {
     if (this.#unsorted) {
       this.stash.sort((a, b) => a.seq - b.seq)
@@ -410,19 +418,19 @@ export class Lane {
     return taken
   }
 
-  /** What was taken and found no room comes first again. */
+  /** Puts deliveries that were taken but found no room back in front. */
   putBack(deliveries: readonly NatsDelivery[]): void {
     this.stash.unshift(...deliveries)
     for (const { bytes } of deliveries) this.stashBytes += bytes
   }
 
-  /** A delivery goes back to the server, which is to send it again. */
+  /** A delivery goes back to the server, which will send it again. */
   returning(delivery: NatsDelivery): void {
-    // In a shared lane it may come to anybody.
+    // In a shared lane any member may get it.
     if (!this.shared) this.#returned.add(delivery.seq)
   }
 
-  /** A delivery that was handed back goes to its place here: nobody else may have it anyway. */
+  /** Puts a delivery that was handed back in its place here: no other member may have it anyway. */
   takeBack(delivery: NatsDelivery, used: number, notBefore: number | undefined): void {
     this.stash.push(delivery.again(used, notBefore))
     this.stashBytes += delivery.bytes
@@ -432,14 +440,17 @@ export class Lane {
 
   // --- fetching back -----------------------------------------------------------------------------------------------
 
-  /** A delivery went elsewhere: into a connection that was cut. Nothing may go on before it is here. */
+  /** A delivery was lost with a connection. Nothing may continue before it is here. */
   #mendGap(): void {
     this.#mend(true).catch((error: unknown) =>
       this.#host.session.error(error, `fetching back messages of consumer "${this.consumer}"`),
     )
   }
 
-  /** Fetches back what is missing, before anything else is handed out. One at a time: they would take each other's answers. */
+  /**
+   * Fetches back what is missing before anything else is handed out. One at a time: they would take each other's
+   * answers.
+   */
   async #mend(expired: boolean): Promise<void> {
     this.active = false
     this.#fetched ??= []
@@ -458,7 +469,7 @@ export class Lane {
     try {
       isDone = await mending
     } finally {
-      // Cut off in the middle, it goes on with the next connection, and everything waits for it; unless the lane is given up.
+      // If interrupted it continues with the next connection, and everything waits for it, unless the lane is given up.
       if (--this.#mends === 0 && (isDone || !this.#open)) {
         this.#unmended = false
         await this.#endFetch()
@@ -466,12 +477,12 @@ export class Lane {
     }
   }
 
-  /** Called now and then: fetching back that failed without the connection being lost is tried again. */
+  /** Called periodically: retries a fetch that failed without the connection being lost. */
   mendAgain(): void {
     if (this.#unmended && this.#mends === 0 && this.#open) this.#mendGap()
   }
 
-  /** Ends early when the lane is given up: no timer of a lane outlives it. */
+  /** Ends early when the lane is given up, so that no timer outlives it. */
   async #pause(ms: number): Promise<void> {
     const pausing = new AbortController()
     this.#pausing = pausing
@@ -479,12 +490,12 @@ export class Lane {
     if (this.#pausing === pausing) this.#pausing = undefined
   }
 
-  /** Has everything delivered again that is pending and not here, and gathers it. False when it was cut off. */
+  /** Has everything redelivered that is pending and not here, and collects it. False when interrupted. */
   async #fetchBack(expired: boolean): Promise<boolean> {
     const { session, api } = this.#host
     await this.#sweep()
     let mustReclaim = expired
-    // It is over when all that is pending is here. What was handed back for a while does not come, nor what was deleted.
+    // It is complete when all that is pending is here, except messages that were handed back for a while or deleted.
     for (let idle = 0; idle < IDLE_FETCHES && this.#subscription !== undefined;) {
       const info = await api.consumerInfo(this.stream, this.consumer)
       const known = this.#accountedFor(info)
@@ -503,7 +514,7 @@ export class Lane {
         idle = 0
         continue
       }
-      // Some of it may have been on its way into a connection that is lost when it was reclaimed.
+      // Some of it may have been in transit on a lost connection when it was reclaimed.
       mustReclaim = expired
       await this.#pause(++idle * IDLE_FETCH_MS)
     }
@@ -525,7 +536,7 @@ export class Lane {
 
   #fetchCame(): void {
     if (--this.#fetchLeft <= 0) this.#fetchStep?.()
-    // A server that has fewer than were asked for sends those, and may not say that it was all.
+    // A server that has fewer than requested sends those, and may not report the end.
     else if (this.#fetchStep !== undefined) this.#endFetchAfter(FETCH_GAP_MS)
   }
 
@@ -535,8 +546,9 @@ export class Lane {
   }
 
   /**
-   * What was gathered takes its place, in order, and the lane goes on; but not before all is known of it, and of what came
-   * before it and waits in the intake. Should fetching back begin once more meanwhile, the end of that one is the end of both.
+   * Puts what was collected in its place, in order, and lets the lane continue; but not before the history of it, and
+   * of earlier messages waiting in the intake, is known. If another fetch begins meanwhile, the end of that one ends
+   * both.
    */
   async #endFetch(): Promise<void> {
     while (this.#mends === 0 && this.#fetched !== undefined) {
@@ -561,9 +573,9 @@ export class Lane {
   }
 
   /**
-   * Servers before 2.10 forget a redelivery (until its ack wait is over) when they find requests that nobody waits for any
-   * more, and repeat another message instead. So dead requests are cleared away before anything is handed back: the server
-   * does that when it serves a request that came after them.
+   * Servers before 2.10 forget a redelivery (until its ack wait is over) when they find abandoned requests, and repeat
+   * another message instead. So abandoned requests are cleared before anything is handed back: the server does that
+   * when it serves a later request.
    */
   async #sweep(): Promise<void> {
     const { session } = this.#host

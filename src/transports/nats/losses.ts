@@ -10,27 +10,27 @@ import type { Session } from './session.ts'
 import type { StateRecords } from './state-records.ts'
 
 const MS = 1_000_000
-/** The server forgets the counting consumer by itself, should we not come to delete it. */
+/** After this time the server deletes the counting consumer by itself, if we can't. */
 const INACTIVE_MS = 5_000
 
-/** How a consumer stood at some moment. */
+/** The state of a consumer at one time. */
 export interface Look {
   readonly identity: string
-  /** What the stream is known by. */
+  /** Identity of the stream. */
   readonly stream: string
   /** Everything up to here was settled. */
   readonly floor: number
-  /** Sequence in the stream of the last message that was delivered. */
+  /** Stream sequence of the last delivered message. */
   readonly delivered: number
-  /** Number of deliveries ever made. */
+  /** Total number of deliveries. */
   readonly deliveries: number
-  /** Messages of the stream that it had not delivered. */
+  /** Number of messages in the stream that it had not delivered. */
   readonly pending: number
-  /** Of the stream: none of the pending ones has a higher sequence. */
+  /** Last sequence of the stream: none of the pending ones is higher. */
   readonly last: number
 }
 
-/** The last look at a consumer, and the sequence of the record that keeps it; 0 when there is none. */
+/** The last look at a consumer, and the sequence of its record; 0 when there is none. */
 interface LastLook {
   readonly look: Look | undefined
   readonly seq: number
@@ -46,10 +46,11 @@ export interface LossesParts {
 }
 
 /**
- * Notices messages that were deleted from the stream (by its limits, or by somebody) before the group had seen them. The
- * server does not say so; but what was pending at one look, is not in the stream at the next one, and can't have been
- * delivered in between, is lost for certain. What came and went between two looks is not seen. The last look is kept on the
- * server, so that it outlives the members; whoever replaces it reports what it saw and is lost, so that nobody else does.
+ * Notices messages that were deleted from the stream (by its limits or by hand) before the group saw them. The server
+ * does not report that; but what was pending at one look, is missing from the stream at the next, and can't have been
+ * delivered in between, is certainly lost. Messages that came and went between two looks are not seen. The last look is
+ * stored on the server, so that it outlives the members; the member that replaces it reports its losses, so that no
+ * other member does.
  */
 export class Losses {
   readonly #parts: LossesParts
@@ -59,7 +60,7 @@ export class Losses {
     this.#parts = parts
   }
 
-  /** A member joins: what the last look of all members saw is compared with what there is now. Never rejects. */
+  /** A member joins: compares the last look of all members with the current state. Never rejects. */
   async begin(lanes: readonly Lane[]): Promise<void> {
     const { session, spec } = this.#parts
     if (spec.ephemeral) return
@@ -71,15 +72,15 @@ export class Losses {
     }
   }
 
-  /** Called now and then. Notes on the way how far the group has settled everything. */
+  /** Called periodically. Also updates how far the group has settled everything. */
   async look(lanes: readonly Lane[]): Promise<void> {
     const { session, spec } = this.#parts
     try {
       const overtaken = await this.#lookAt(lanes)
-      // Once more, for what has changed since the other member looked.
+      // Once more, for changes since the other member looked.
       if (overtaken.length > 0) await this.#lookAt(overtaken)
     } catch (error) {
-      // A consumer that is gone is found out by its lane, and put right.
+      // A missing consumer is noticed and restored by its lane.
       if (session.ready && !isNotFound(error))
         session.error(error, `looking how far the group "${spec.group}" has come`)
     }
@@ -89,7 +90,7 @@ export class Losses {
   async #lookAt(lanes: readonly Lane[]): Promise<Lane[]> {
     const { api } = this.#parts
     const infos = await Promise.all(lanes.map((lane) => api.consumerInfo(lane.stream, lane.consumer)))
-    // After the consumers, so that nothing that they count is missing in it.
+    // After the consumers, so that it includes everything they count.
     const streams = new Map<string, StreamInfo>()
     for (const { stream } of lanes) if (!streams.has(stream)) streams.set(stream, await api.streamInfo(stream))
     const overtaken: Lane[] = []
@@ -139,19 +140,22 @@ export class Losses {
     return record?.text
   }
 
-  /** Puts a look in the place of the last one; false when that was another one than we knew. */
+  /** Replaces the last look; false when it was not the one that we knew. */
   async #replace(lane: Lane, look: Look | undefined): Promise<boolean> {
     const { records, spec } = this.#parts
     const text = JSON.stringify({ ...look, by: spec.consumerId })
     const { seq } = this.#lastOf(lane)
     const stored = spec.ephemeral ? 0 : await records.write(records.lookSubject(lane.consumer), text, seq)
-    // Ours may have been stored without an answer.
+    // Ours may have been stored although the answer was lost.
     if (stored === undefined) return (await this.#read(lane)) === text
     this.#last.set(lane, { look, seq: stored })
     return true
   }
 
-  /** Of what was pending at that look: neither in the stream any more, nor delivered since, if each delivery was of another one. */
+  /**
+   * Of the messages pending at that look: those neither in the stream any more nor delivered since, assuming that each
+   * delivery was of a different one.
+   */
   async #countLost(lane: Lane, before: Look): Promise<number> {
     const from = await this.#countFrom(lane, before.delivered + 1)
     const beyond = await this.#countFrom(lane, before.last + 1)
@@ -180,8 +184,8 @@ export class Losses {
   }
 
   /**
-   * The stream was deleted, with what the group had not read, and with so many that were here and not settled. Never
-   * rejects.
+   * The stream was deleted, with what the group had not read, and with `held` messages that were here and unsettled.
+   * Never rejects.
    */
   async streamGone(lane: Lane, held: number): Promise<void> {
     const before = this.#lastOf(lane).look
@@ -189,14 +193,14 @@ export class Losses {
     try {
       if (before !== undefined && (await this.#takeAway(lane))) count += before.pending
     } catch (error) {
-      // Rather twice than never.
+      // Better twice than never.
       count += before?.pending ?? 0
       this.#parts.session.error(error, `looking what became of the messages of "${this.#parts.spec.topic}"`)
     }
     if (count > 0) this.#report(lane, count, before, 'their stream was deleted')
   }
 
-  /** False when another member has done so, or looked at the new stream already. */
+  /** False when another member has done so, or has already looked at the new stream. */
   async #takeAway(lane: Lane): Promise<boolean> {
     if (await this.#replace(lane, undefined)) return true
     // All records may have been lost with the messages.
@@ -211,7 +215,7 @@ export class Losses {
   }
 }
 
-/** How the consumer stood when a member last looked. */
+/** The consumer's state when a member last looked. */
 export async function readLook(records: StateRecords, consumer: string): Promise<Look | undefined> {
   const record = await records.read(records.lookSubject(consumer))
   return record === undefined ? undefined : parseLook(record.text)

@@ -4,41 +4,42 @@ import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
 import type { Position } from '../../core/transport.ts'
 import type { Incoming } from './incoming.ts'
 
-// Ours, beside the attributes of CloudEvents. A user's header can't have such a name: the bus drops `busbar-…` on publish.
+// Our own headers, besides the attributes of CloudEvents. A user's header can't have such a name: the bus drops
+// `busbar-…` on publish.
 const GROUP = 'busbar-group'
 const DELIVER_AT = 'busbar-deliver-at'
-/** Before the name of a user's header that the server would take for an order to itself (`Nats-Rollup` empties a stream). */
+/** Prefix for a user's header that the server would take for a command (`Nats-Rollup` empties a stream). */
 const ESCAPE = 'busbar-escaped-'
 const SERVERS_OWN = /^nats-/i
 const MESSAGE_ID = 'Nats-Msg-Id'
 const CARRIAGE_RETURN = 13
-/** How a block of ours begins. */
+/** How a header block of ours begins. */
 const COMMON =
   /^NATS\/1\.0\r\nce-specversion: 1\.0\r\nce-type: ([^\r]*)\r\nce-source: ([^\r]*)(?:\r\ncontent-type: ([^\r]*))?\r\nce-time: ([^\r]*)(?=\r)/
 
-/** A message and what concerns only the transport. */
+/** A message, plus what concerns only the transport. */
 export interface Decoded {
   readonly message: EncodedMessage
-  /** For that group alone. */
+  /** Set when the message is for that group alone. */
   readonly group: string | undefined
-  /** Not before that instant, in ms since 1970. */
+  /** Not before that time, in ms since 1970. */
   readonly deliverAt: number | undefined
 }
 
-/** What a message that another program wrote does not say. */
+/** Values for messages of other programs that lack them. */
 export interface Unsaid {
   id(): string
   /** When it was stored, in ms since 1970. */
   time(): number
 }
 
-/** What the messages of one program have in common, for the most part: written first, and read at once. */
+/** What messages of one program mostly have in common: written first, and parsed only once. */
 interface Common {
   readonly type: string
   readonly source: string
   readonly contentType: string
   readonly time: number
-  /** Of the block, from its start. */
+  /** The start of the block. */
   readonly bytes: Buffer
 }
 
@@ -51,7 +52,7 @@ const NOTHING_IN_COMMON: Common = {
 }
 const COMMON_START = 'NATS/1.0\r\nce-specversion: 1.0\r\nce-type: '
 
-/** Turns messages into header blocks and back: CloudEvents 1.0 binary mode with the prefix `ce-`. */
+/** Converts messages to header blocks and back: CloudEvents 1.0 binary mode with the prefix `ce-`. */
 export class Mapping {
   #written = NOTHING_IN_COMMON
   #read = NOTHING_IN_COMMON
@@ -68,7 +69,10 @@ export class Mapping {
     return bytes
   }
 
-  /** What comes after `common` in the header block. `messageId`: what the server recognizes duplicates by; empty for none. */
+  /**
+   * What comes after `common` in the header block. `messageId`: the id by which the server recognizes duplicates; empty
+   * for none.
+   */
   rest(message: OutgoingMessage, messageId: string): string {
     let block = `\r\nce-id: ${message.id}`
     if (messageId !== '') block += `\r\n${MESSAGE_ID}: ${messageId}`
@@ -112,7 +116,7 @@ export class Mapping {
     const common = this.#commonIn(incoming)
     if (common !== undefined) ({ type, source, contentType, time: sentAt } = common)
     const block = incoming.block(common?.bytes.length)
-    // What comes first is the version of the protocol, or nothing after what is in common; the last line is empty.
+    // First comes the version of the protocol, or nothing if the common part precedes; the last line is empty.
     for (let at = block.indexOf('\n') + 1; at > 0 && at < block.length - 2;) {
       const lineEnd = block.indexOf('\n', at)
       const end = lineEnd < 0 ? block.length : lineEnd - 1
@@ -179,7 +183,7 @@ export class Mapping {
           break
         default:
           if (contentType === '' && name.toLowerCase() === 'content-type') contentType = value
-          // An attribute that we have no field for is an extension, which the headers carry.
+          // An attribute without a field is an extension, which the headers carry.
           else if (!name.startsWith('ce-') || isExtensionHeader(name))
             (headers ??= Object.create(null) as Record<string, string>)[
               name.startsWith(ESCAPE) ? name.slice(ESCAPE.length) : name
@@ -211,7 +215,7 @@ export class Mapping {
     }
   }
 
-  /** What the block begins with, when it was written as `encode` does; mostly that of the last one. */
+  /** The common part that the block begins with, if `encode` wrote it; mostly the same as the last one. */
   #commonIn({ bytes, headersAt, bodyAt }: Incoming): Common | undefined {
     const last = this.#read
     const end = headersAt + last.bytes.length
@@ -235,7 +239,7 @@ export function positionOf(stream: string, seq: number): Position {
   return { stream, seq }
 }
 
-/** The sequence of a position that somebody handed back; undefined when it is none of ours. */
+/** The sequence of a position that the user passed; undefined for one of another transport. */
 export function sequenceOf(position: Position): number | undefined {
   const seq = Number(position['seq'])
   return Number.isInteger(seq) && seq >= 0 ? seq : undefined

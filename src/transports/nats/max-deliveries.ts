@@ -14,18 +14,18 @@ import type { SubscriptionParts } from './subscription-parts.ts'
 const NANOS = 1_000_000
 const ADVISORIES = '$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES'
 const CONSUMER = 'busbar'
-/** An advisory that was taken and not acked is for another one after that. */
+/** After this time an unacked advisory goes to another process. */
 const ACK_WAIT_MS = 30_000
-/** Nobody came for an advisory in so long. */
+/** Advisories that no process takes are deleted after this time. */
 const MAX_AGE_MS = 90 * 86_400_000
 const PORTION = 100
-/** Without a word of the server, and after a failure, it is looked again after that. */
+/** Interval of checks without a notice from the server, and after a failure. */
 const LOOK_AGAIN_MS = 15_000
-/** An advisory may be heard before the stream has it. */
+/** An advisory may be received before the stream has stored it. */
 const STORED_MS = 500
-/** An answer to a request without waiting comes at once. */
+/** A request without waiting is answered at once. */
 const ANSWER_TIMEOUT_MS = 5_000
-/** A message that could not be dead-lettered is tried again after that. */
+/** Pause before a message that could not be dead-lettered is tried again. */
 const TRY_AGAIN_MS = 60_000
 const TRY_AGAIN = Buffer.from(`-NAK {"delay": ${TRY_AGAIN_MS * NANOS}}`)
 const DONE = new Uint8Array(0)
@@ -36,9 +36,9 @@ interface Taken {
 }
 
 /**
- * With the option `maxDeliver`, the server itself gives up on a message, and only says so: it is dead-lettered here. What it
- * says is kept in a stream, so that it can be said while nobody of us listens; whoever takes it from there, of all
- * processes, makes the dead letter.
+ * With the option `maxDeliver`, the server itself gives up on a message and only sends an advisory: the message is
+ * dead-lettered here. Advisories are stored in a stream, in case no process is listening; of all processes, the one
+ * that takes an advisory from there makes the dead letter.
  */
 export class MaxDeliveries implements SessionPart {
   readonly #parts: SubscriptionParts
@@ -48,7 +48,7 @@ export class MaxDeliveries implements SessionPart {
   #subscriptions: readonly Subscription[] = []
   #running = false
   #again = false
-  /** There was an advisory since we last waited. */
+  /** An advisory arrived since the last wait. */
   #isNews = false
   #timer: Timer | undefined
   #closed = false
@@ -69,13 +69,13 @@ export class MaxDeliveries implements SessionPart {
     const failed = (error: Error): void => session.error(error, 'listening for messages that were delivered too often')
     this.#subscriptions = [
       session.subscribe(this.#inbox, (message) => this.#receive(message), failed),
-      // The stream has it too; this is to know at once.
+      // The stream stores it too; this is only a prompt notice.
       session.subscribe(this.#subject, () => this.#heard(), failed),
     ]
     session.add(this)
   }
 
-  /** Makes stream and consumer, when they are missing. */
+  /** Creates stream and consumer if they are missing. */
   async restore(): Promise<void> {
     const { api, topology } = this.#parts
     await topology.ensureStream({
@@ -124,7 +124,7 @@ export class MaxDeliveries implements SessionPart {
     this.#look()
   }
 
-  /** Takes what there is; one run at a time. */
+  /** Takes all available advisories; one run at a time. */
   #look(): void {
     this.#again = true
     if (this.#running) return
@@ -149,14 +149,14 @@ export class MaxDeliveries implements SessionPart {
       if (taken.length === PORTION) this.#again = true
       for (const { reply, advisory } of taken) {
         const isBuried = await this.#tryToBury(advisory)
-        // Without a connection, what is left of the portion comes again when its ack wait is over.
+        // Without a connection, the rest of the batch comes again when its ack wait is over.
         if (!session.ready || this.#closed) return
         session.outbox.publish(reply, '', isBuried ? DONE : TRY_AGAIN)
       }
     }
   }
 
-  /** One that can't be dead-lettered holds up no other. */
+  /** One message that can't be dead-lettered does not hold up others. */
   async #tryToBury(advisory: Advisory): Promise<boolean> {
     try {
       await this.#bury(advisory)
@@ -187,7 +187,7 @@ export class MaxDeliveries implements SessionPart {
   }
 
   #receive(message: Incoming): void {
-    // The end of a portion: there is no more.
+    // End of the batch: there are no more.
     if (message.status > 0) return this.#portionDone?.()
     const advisory = parseAdvisory(message.text)
     if (advisory === undefined) this.#parts.session.outbox.publish(message.reply, '', DONE)
@@ -224,7 +224,7 @@ export class MaxDeliveries implements SessionPart {
     } as const
     const deadLetter = makeDeadLetter(delivery, failure)
     const [outcome] = await publisher.publish([deadLetter], undefined, [
-      // As a consumer names it that rejects the message, so that it is stored once.
+      // Same id as from a consumer that rejects the message, so that it is stored only once.
       `${deadLetter.id}@${deadLetter.topic}#${seq}`,
     ])
     if (outcome?.error !== undefined) throw outcome.error
@@ -241,7 +241,7 @@ export class MaxDeliveries implements SessionPart {
     })
   }
 
-  /** Undefined for one that was meant for another group. */
+  /** Undefined for a message that was meant for another group. */
   #deliveryOf(stored: StoredNative, stream: string, attempt: number, own: string): Delivery | undefined {
     const { mapping, subjects } = this.#parts
     const incoming = new Incoming()

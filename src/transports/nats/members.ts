@@ -4,16 +4,16 @@ import { isNoResponders } from './errors.ts'
 import type { Incoming } from './incoming.ts'
 import type { Session } from './session.ts'
 
-/** Others count a little longer than a lease, because their clocks start later and may run faster. */
+/** Other members wait a little longer than a lease, because their clocks start later and may run faster. */
 export const GRACE_MS = 200
-/** Members that answer a newcomer: enough for one to be alive. */
+/** Number of members that answer a newcomer: enough for one to be alive. */
 const ANSWERING = 2
-/** Members whose silence is looked into at once when a newcomer joins. */
+/** Number of silent members that are checked at once when a newcomer joins. */
 const PROBED_AT_ONCE = 3
-/** A member that was heard of so recently is taken to be alive. */
+/** A member heard from this recently counts as alive. */
 const SILENT_MS = 500
 const PROBE_TIMEOUT_MS = 1_000
-/** For so many leases after a member died without a word, newcomers have to prove themselves. */
+/** For this many leases after a member died silently, newcomers have to prove themselves. */
 const CRASH_MEMORY_LEASES = 6
 
 type NoticeKind = 'join' | 'here' | 'bye' | 'free' | 'moved' | 'members' | 'probe' | 'gone'
@@ -23,14 +23,14 @@ interface Notice {
   readonly kind: NoticeKind
   /** How long the sender has been a member. */
   readonly ageMs?: number
-  /** A member that died without a word. */
+  /** A member that died silently. */
   readonly gone?: string
-  /** Of the members that the sender knows: id, age and silence in ms. */
+  /** The members that the sender knows: id, age and silence in ms. */
   readonly members?: readonly (readonly [string, number, number])[]
 }
 
 interface Member {
-  /** Monotonic ms, as all times here. */
+  /** Monotonic ms, like all times here. */
   heardAt: number
   bornAt: number
 }
@@ -39,9 +39,9 @@ export interface MembersHost {
   readonly session: Session
   readonly memberId: string
   readonly leaseMs: number
-  /** Whether it is for us, by what we own, to answer newcomers. */
+  /** Whether we should answer newcomers, because of the partitions that we own. */
   answersNewcomers(): boolean
-  /** Members came or left, or something may be free. */
+  /** Members joined or left, or something may be free. */
   changed(kind: 'join' | 'bye' | 'free'): void
   /** The group was moved or deleted. */
   moved(): void
@@ -49,9 +49,9 @@ export interface MembersHost {
 }
 
 /**
- * Who is in a group, as one member sees it: that decides how many partitions are due to each. Members call each other over
- * subjects that no stream stores. One that dies without a word is found out by the server, which knows at once that nobody
- * listens where it did.
+ * The members of a group as one member sees them, which decides its share of the partitions. Members communicate over
+ * subjects that no stream stores. One that dies silently is detected through the server, which knows at once that its
+ * subscription is gone.
  */
 export class Members {
   readonly #host: MembersHost
@@ -77,7 +77,7 @@ export class Members {
     ]
   }
 
-  /** The connection is back. The others were away as long as we were. */
+  /** The connection is back. We did not hear the others while it was lost. */
   up(): void {
     const now = this.#now()
     for (const member of this.#members.values()) member.heardAt = now
@@ -93,12 +93,12 @@ export class Members {
     this.#send(this.#subject, { id: this.#host.memberId, kind, ageMs: this.#now() - this.#bornAt })
   }
 
-  /** How many of so many partitions are due to us, as far as we know who is there. */
+  /** How many of the given partitions are our share, according to the members that we know. */
   share(partitions: number): number {
     this.#forgetSilent()
     const now = this.#now()
     const { memberId, leaseMs } = this.#host
-    // What keeps on crashing would take its share with it into each grave, for a whole lease.
+    // A member that keeps crashing would each time block its share for a whole lease.
     const isSuspicious = now - this.#crashAt < CRASH_MEMORY_LEASES * leaseMs
     const counted = [memberId]
     for (const [id, { bornAt }] of this.#members) if (!isSuspicious || now - bornAt > leaseMs) counted.push(id)
@@ -107,7 +107,10 @@ export class Members {
     return Math.floor(partitions / counted.length) + (place < rest ? 1 : 0)
   }
 
-  /** Looks for members that died without a word. `soon`: a newcomer has joined, so some look at the youngest, for all. */
+  /**
+   * Looks for members that died silently. `soon`: a newcomer has joined, so a few members check the youngest on behalf
+   * of all.
+   */
   async probe(soon: boolean): Promise<void> {
     if (soon && !this.#actsForAll('')) return
     const now = this.#now()
@@ -126,7 +129,7 @@ export class Members {
       const member = this.#members.get(id)
       if (member !== undefined) member.heardAt = this.#now()
     } catch (error) {
-      // No answer says nothing; that nobody listens there does, unless it was heard of meanwhile.
+      // No answer proves nothing; no subscriber does, unless the member was heard from meanwhile.
       const member = this.#members.get(id)
       if (!isNoResponders(error) || member === undefined || member.heardAt > askedAt) return
       this.#crashed(id)
@@ -149,7 +152,7 @@ export class Members {
     try {
       notice = JSON.parse(message.text) as Notice
     } catch {
-      // Not ours; nothing depends on it.
+      // Not our message; nothing depends on it.
       return
     }
     const { id, kind, ageMs = 0 } = notice
@@ -173,7 +176,7 @@ export class Members {
     else if (isNew || notice.members !== undefined) this.#host.changed('join')
   }
 
-  /** Tells a newcomer who is there. Some do it for all. */
+  /** Tells a newcomer who the members are. A few do so on behalf of all. */
   #answer(newcomer: string): void {
     if (!this.#actsForAll(newcomer)) return
     const now = this.#now()
@@ -184,7 +187,7 @@ export class Members {
     this.#send(this.#subjectOf(newcomer), { id: memberId, kind: 'members', ageMs: now - this.#bornAt, members })
   }
 
-  /** True for a few of all members: those that own certain partitions, and the first of those that were heard of lately. */
+  /** True for a few of all members: owners of certain partitions, and the first of those heard from recently. */
   #actsForAll(newcomer: string): boolean {
     if (this.#host.answersNewcomers()) return true
     const now = this.#now()
@@ -199,7 +202,7 @@ export class Members {
     this.#host.session.outbox.publish(subject, '', Buffer.from(JSON.stringify(notice)))
   }
 
-  /** Where one member listens for itself. */
+  /** The subject that only one member listens on. */
   #subjectOf(id: string): string {
     return `${this.#subject}.${createHash('sha256').update(id).digest('hex').slice(0, 20)}`
   }

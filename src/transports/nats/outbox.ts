@@ -2,20 +2,23 @@ import { headers as makeHeaders } from '@nats-io/transport-node'
 import type { MsgHdrs, NatsConnection } from '@nats-io/transport-node'
 
 const CHUNK_BYTES = 65_536
-/** Digits of a size, with blanks before them: so the line can be written when what follows it has been. */
+/** Digits of a size, padded with blanks: so the line can be completed after what follows it was written. */
 const SIZE_DIGITS = 8
 const ZERO = 48
 const SPACE = 32
 const CARRIAGE_RETURN = 13
 const LINE_FEED = 10
 
-/** The ways into the client that take ready protocol bytes. They are not in its types, so they are looked for and not relied on. */
+/**
+ * The client's internals that accept encoded protocol bytes. They are not in its types, so they are used only if they
+ * exist.
+ */
 interface ByteSink {
   sendCommand(bytes: Uint8Array): void
   flushPending?(): void
 }
 
-/** Where the confirmation of a publish goes: a subject that ends with a number. */
+/** Where the confirmation of a publish goes: a subject that ends in a number. */
 export interface NumberedReply {
   /** With the dot before the number. */
   readonly start: Uint8Array
@@ -23,14 +26,14 @@ export interface NumberedReply {
 }
 
 /**
- * Writes publishes as protocol text into one buffer, which goes to the socket once per turn. That saves the several small
- * buffers and the header object that each message would cost through the client's own `publish`.
+ * Writes publishes as protocol text into one buffer, which is sent to the socket once per turn. That saves the small
+ * buffers and the header object that the client's own `publish` would cost per message.
  */
 export class Outbox {
   readonly #connection: NatsConnection
   readonly #bytes: ByteSink | undefined
   #buffer: Buffer = Buffer.alloc(0)
-  /** What lies between the two is written and not yet sent. */
+  /** Bytes between the two are written but not sent yet. */
   #start = 0
   #end = 0
   #scheduled = false
@@ -55,8 +58,8 @@ export class Outbox {
   }
 
   /**
-   * A publish with headers, whose block comes as its first part in bytes and the rest as text; `target` is
-   * `HPUB <subject> `, see `Subjects.target`. Returns the size of headers and body; nothing is written when that is more than `most`.
+   * A publish with headers: the first part of their block as bytes, the rest as text; `target` is `HPUB <subject> `,
+   * see `Subjects.target`. Returns the size of headers and body; nothing is written when that is more than `most`.
    */
   publishBlock(
     target: Uint8Array,
@@ -67,7 +70,7 @@ export class Outbox {
     most: number,
   ): number {
     if (this.#bytes === undefined) return this.#publishThroughApi(target, reply, common, rest, body, most)
-    // A character takes three bytes at most; 60 is room for three numbers, blanks and line ends.
+    // A UTF-16 unit takes three bytes at most; 60 is room for three numbers, blanks and line ends.
     const replyBytes = reply?.start.length ?? 0
     const room = target.length + replyBytes + common.length + 3 * rest.length + body.byteLength + 60
     const buffer = this.#room(room)
@@ -110,7 +113,7 @@ export class Outbox {
     })
   }
 
-  /** Everything so far goes to the client now. */
+  /** Passes everything so far to the client. */
   flush(): void {
     if (this.#end === this.#start) return
     const part = this.#buffer.subarray(this.#start, this.#end)
@@ -118,7 +121,7 @@ export class Outbox {
     this.#bytes?.sendCommand(part)
   }
 
-  /** Forgets what was not sent: the session is gone, and what must arrive is written again in the next one. */
+  /** Drops what was not sent: the session has ended, and what must arrive is written again in the next one. */
   discard(): void {
     this.#start = this.#end
   }
@@ -126,7 +129,7 @@ export class Outbox {
   #room(bytes: number): Buffer {
     if (this.#end + bytes <= this.#buffer.length) return this.#buffer
     this.flush()
-    // Otherwise the client would gather several chunks, and copy them into one.
+    // Otherwise the client would collect several chunks and copy them into one.
     this.#bytes?.flushPending?.()
     // A new one each time: the socket may still be reading the old one.
     this.#buffer = Buffer.allocUnsafeSlow(Math.max(CHUNK_BYTES, bytes))

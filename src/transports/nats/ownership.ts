@@ -6,12 +6,12 @@ import type { MembersHost } from './members.ts'
 import type { Session } from './session.ts'
 import type { StateRecord, StateRecords } from './state-records.ts'
 
-/** How long a new member listens who else is there, before it takes what is free. */
+/** How long a new member listens for others before it takes what is free. */
 const LISTEN_MS = 25
-/** Members that answer newcomers because of what they own: those of so many partitions. */
+/** Owners of this many partitions answer newcomers. */
 const ANSWERING_UNITS = 2
 
-/** What ownership needs of its subscription. */
+/** What ownership needs from its subscription. */
 export interface OwnershipHost {
   readonly session: Session
   readonly records: StateRecords
@@ -20,24 +20,24 @@ export interface OwnershipHost {
   readonly leaseMs: number
   /** How long ago the server lost the leases that it knew, in ms. */
   readonly leasesLostMs: number
-  /** The partition is ours from now on. `expired`: whoever had it has not handed it over. */
+  /** The partition is now ours. `expired`: its last owner did not hand it over. */
   acquire(unit: string, expired: boolean): void
-  /** Stop reading it and finish what is out. Resolves when nothing of it is here any more. */
+  /** Stop reading it and finish its outstanding messages. Resolves when nothing of it is here any more. */
   release(unit: string): Promise<void>
-  /** For how long requests of a lost connection may go on taking messages of it, in ms. */
+  /** How long requests of a lost connection may continue to take its messages, in ms. */
   formerMs(unit: string): number
-  /** It is not ours any more, without warning. */
+  /** The lease was lost without warning. */
   revoke(unit: string, reason: string): void
   changed(assigned: readonly string[], revoked: readonly string[]): void
-  /** Somebody moved or deleted the group. */
+  /** The group was moved or deleted. */
   moved(): void
 }
 
-/** What the record of a lease says. */
+/** Content of a lease's record. */
 interface Lease {
   readonly owner: string
   readonly leaseMs: number
-  /** Handed back in an orderly way. */
+  /** It was handed back in an orderly way. */
   readonly free: boolean
 }
 
@@ -47,15 +47,15 @@ class Unit {
   readonly subject: string
   mine = false
   releasing = false
-  /** Nothing of it is here any more, and its record is about to say so: no renewal may follow. */
+  /** Nothing of it is here any more, and its record is about to be freed: no renewal may follow. */
   freeing = false
-  /** It was ours when the connection was lost, and we know of nobody who had it since. */
+  /** It was ours when the connection was lost, and no owner since is known. */
   wasMine = false
-  /** Of the last record that we know; 0 for none. */
+  /** Sequence of the last known record; 0 for none. */
   seq = 0
-  /** Ours for certain until then (monotonic ms). */
+  /** It is certainly ours until then (monotonic ms). */
   until = 0
-  /** When the last renewal that got through was sent. */
+  /** When the last successful renewal was sent. */
   renewedAt = 0
   lease: Lease | undefined = undefined
   /** When we first saw that record. */
@@ -68,10 +68,10 @@ class Unit {
 }
 
 /**
- * Shares the partitions of a topic out among the members of a group, so that each has one reader at any time: that is what
- * keeps the order of a key. A partition belongs to whoever wrote the last record of its lease; records are written under
- * the condition that nobody else wrote meanwhile, so that two members never both succeed. An owner counts its lease from
- * before it wrote, others from after they read, so that it stops before they start.
+ * Distributes the partitions of a topic among the members of a group, so that each has at most one reader at any time:
+ * that keeps the order of a key. A partition belongs to the member that wrote the last record of its lease; writes are
+ * conditional on the previous record, so that two members never both succeed. An owner counts its lease from before the
+ * write, others from after their read, so that it stops before they start.
  */
 export class Ownership implements MembersHost {
   readonly #host: OwnershipHost
@@ -80,10 +80,10 @@ export class Ownership implements MembersHost {
   #tick: Timer | undefined
   #fence: Timer | undefined
   #running: Promise<void> | undefined
-  /** What the next round is for: only what is due to us, newcomers, or everything. */
+  /** Scope of the next round: only our share, newcomers, or everything. */
   #next: 'share' | 'join' | 'full' | undefined
   #closed = false
-  /** To be told together. */
+  /** Reported together. */
   #lost: string[] = []
   #trouble: string | undefined
   #refused: AuthorizationError | undefined
@@ -106,12 +106,12 @@ export class Ownership implements MembersHost {
     return this.#host.leaseMs
   }
 
-  /** Nothing is due to us: there are more members than partitions. */
+  /** We have no share: there are more members than partitions. */
   get isStandby(): boolean {
     return !this.#units.some(({ mine }) => mine) && this.#members.share(this.#units.length) === 0
   }
 
-  /** What keeps partitions from being shared out. */
+  /** Why partitions can't be distributed. */
   get trouble(): string | undefined {
     return this.#trouble
   }
@@ -120,25 +120,25 @@ export class Ownership implements MembersHost {
     return this.#units.filter(({ mine }) => mine).map(({ name }) => name)
   }
 
-  /** How long a partition is ours for certain, in ms; 0 or less when it is not. */
+  /** How long a partition is certainly ours, in ms; 0 or less when it is not. */
   leftMs(name: string): number {
     const unit = this.#units.find((other) => other.name === name)
     return unit === undefined || !unit.mine ? 0 : unit.until - this.#now()
   }
 
-  /** A lease that ended, and nobody here has noticed yet: this process was frozen. */
+  /** A lease that ended before anyone here noticed: this process was frozen. */
   hasRunOut(name: string): boolean {
     const unit = this.#units.find((other) => other.name === name)
     return unit !== undefined && unit.mine && unit.until <= this.#now()
   }
 
-  /** Half a lease without a renewal: messages must not be held for longer than the partition. */
+  /** False after half a lease without a renewal: messages must not be held for longer than the partition. */
   isFresh(name: string): boolean {
     const unit = this.#units.find((other) => other.name === name)
     return unit !== undefined && unit.mine && this.#now() - unit.renewedAt < this.#host.leaseMs / 2
   }
 
-  /** Joins; resolves when what is free and due to us is taken. Rejects when it is not allowed to. */
+  /** Joins; resolves when our share of what is free is taken. Rejects when that is not allowed. */
   async start(): Promise<void> {
     this.#members.open()
     this.#members.tell('join')
@@ -174,7 +174,7 @@ export class Ownership implements MembersHost {
     this.#run(what).catch((error: unknown) => this.#blame(error))
   }
 
-  /** One round at a time; a call meanwhile makes it go round once more. */
+  /** Runs one round at a time; a call meanwhile causes another round. */
   #run(what: 'share' | 'join' | 'full'): Promise<void> {
     if (this.#next !== 'full' && (what !== 'share' || this.#next === undefined)) this.#next = what
     this.#running ??= (async () => {
@@ -236,16 +236,16 @@ export class Ownership implements MembersHost {
       const seq = await this.#write(unit, false)
       if (isOver()) return
       if (seq !== undefined) return this.#hold(unit, seq, sentAt)
-      // Our last renewal may have got through without its answer.
+      // Our last renewal may have succeeded although its answer was lost.
       const record = await this.#host.records.readLease(unit.subject)
       if (isOver()) return
       if (record === undefined) {
-        // The server was restarted, and has forgotten all leases. Nobody else takes it for as long as a lease lasts.
+        // The server was restarted and has forgotten all leases. No other member takes it for the duration of a lease.
         unit.seq = 0
         const again = await this.#write(unit, false)
         if (!isOver() && again !== undefined) this.#hold(unit, again, sentAt)
       } else if (parseLease(record)?.owner === this.#host.memberId) {
-        // That one counts from when it was written, which we don't know: this one from now.
+        // The lease counts from when it was written, which we don't know: we count from now.
         unit.seq = record.seq
         const againAt = this.#now()
         const again = await this.#write(unit, false)
@@ -260,7 +260,7 @@ export class Ownership implements MembersHost {
     try {
       const record = await this.#host.records.readLease(unit.subject)
       if (unit.mine || (record?.seq ?? 0) === unit.seq) return
-      // A record that we knew and that is gone: the server has lost it, and whoever owns the partition goes by it still.
+      // A record that we knew is missing: the server has lost it, and the partition's owner still relies on it.
       if (record === undefined) unit.lease = { owner: '', leaseMs: this.#host.leaseMs, free: false }
       else unit.lease = parseLease(record)
       unit.seq = record?.seq ?? 0
@@ -273,9 +273,9 @@ export class Ownership implements MembersHost {
 
   #isFree({ lease, seenAt, wasMine }: Unit): boolean {
     if (wasMine) return true
-    // A server that was restarted has forgotten who has it; whoever that is goes by the lease that it had.
+    // A server that was restarted has forgotten the owner, which still relies on its lease.
     if (lease === undefined) return this.#host.leasesLostMs > this.#host.leaseMs + GRACE_MS
-    // Our own, from before it ran out: nobody has it.
+    // Our own record, from before it expired: it has no owner.
     if (lease.free || lease.owner === this.#host.memberId) return true
     return this.#now() - seenAt > lease.leaseMs + GRACE_MS
   }
@@ -285,7 +285,7 @@ export class Ownership implements MembersHost {
     const sentAt = this.#now()
     try {
       const seq = await this.#write(unit, false)
-      // Somebody was faster; the next round sees who.
+      // Another member was faster; the next round finds out which.
       if (seq === undefined || this.#closed) return
       unit.mine = true
       unit.wasMine = false
@@ -308,7 +308,7 @@ export class Ownership implements MembersHost {
           return (await this.#free(unit)) ? unit.name : undefined
         } catch (error) {
           this.#blame(error)
-          // Nobody reads it here any more; renewing it would keep it from everybody.
+          // Nothing here reads it any more; renewing it would keep it from all members.
           if (unit.mine) this.#lose(unit, 'it could not be handed over in order')
           return undefined
         }
@@ -324,7 +324,7 @@ export class Ownership implements MembersHost {
     unit.freeing = true
     let seq = await this.#write(unit, true, formerMs)
     while (seq === undefined && unit.freeing) {
-      // A renewal that was on its way came first, or this very record was stored without an answer.
+      // A renewal in progress came first, or this very record was stored without an answer.
       const record = await this.#host.records.readLease(unit.subject)
       const lease = record === undefined ? undefined : parseLease(record)
       if (record === undefined || lease?.owner !== this.#host.memberId || lease.free) break
@@ -338,12 +338,12 @@ export class Ownership implements MembersHost {
     unit.seq = seq ?? 0
     unit.lease = { owner: this.#host.memberId, leaseMs: this.#host.leaseMs, free: formerMs === 0 }
     unit.seenAt = this.#now()
-    // Each as soon as it can be had; whoever hears it looks.
+    // Each as soon as it is free; members that are notified check it.
     if (!this.#closed) this.#members.tell('free')
     return true
   }
 
-  /** With `formerMs`, it is not free before that is over: messages may vanish until then. */
+  /** With `formerMs`, it is not free before that time is over: messages may vanish until then. */
   #write(unit: Unit, free: boolean, formerMs = 0): Promise<number | undefined> {
     const { memberId, leaseMs } = this.#host
     const isLate = free && formerMs > 0
@@ -363,7 +363,7 @@ export class Ownership implements MembersHost {
     unit.releasing = false
     unit.freeing = false
     unit.wasMine = !this.#host.session.ready
-    // Whoever has it now is looked up in the next round; until then nothing is known.
+    // The next round looks up the current owner; until then it is unknown.
     unit.seq = 0
     unit.lease = undefined
     this.#lost.push(unit.name)
@@ -393,14 +393,15 @@ export class Ownership implements MembersHost {
   // --- life --------------------------------------------------------------------------------------------------------
 
   up(): void {
-    // While the server was away nobody could renew. Who had a partition gets it back: he knows what he has acked.
+    // While the server was away no lease could be renewed. Former owners get their partitions back: they know what they
+    // have acked.
     const now = this.#now()
     for (const unit of this.#units) unit.seenAt = now
     this.#members.up()
     this.#soon('full')
   }
 
-  /** Leaves, and hands over what it has. The lanes must be empty by then. */
+  /** Leaves, and hands over its partitions. The lanes must be empty by then. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true

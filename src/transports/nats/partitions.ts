@@ -7,7 +7,7 @@ import type { OwnershipHost } from './ownership.ts'
 import type { Session } from './session.ts'
 import type { StateRecords } from './state-records.ts'
 
-/** How long a member that hands a partition over waits for its handlers. */
+/** How long a member that hands over a partition waits for its handlers. */
 const HANDOVER_MS = 10_000
 
 export interface PartitionsParts {
@@ -16,39 +16,41 @@ export interface PartitionsParts {
   readonly consumers: Consumers
   readonly lanes: readonly Lane[]
   readonly spec: SubscriptionSpec
-  /** Of the members of the group on this topic. */
+  /** Id of the group on this topic. */
   readonly groupId: string
-  /** Where they talk to each other. */
+  /** Subject for messages among the members. */
   readonly noticeSubject: string
   readonly leaseMs: () => number
   /** How long ago the server lost the leases that it knew, in ms. */
   readonly leasesLostMs: () => number
-  /** False when nothing more is to be read. */
+  /** False when nothing more should be read. */
   readonly isReading: () => boolean
-  /** Gives everything of a lane back, in its order; tells the runtime why, of what it has. */
+  /** Gives everything of a lane back, in order; reports the reason to the runtime for what it has. */
   readonly emptyLane: (lane: Lane, reason: string) => Promise<void>
-  /** Somebody moved or deleted the group. */
+  /** The group was moved or deleted. */
   readonly moved: () => void
-  /** What keeps a lane from being read; undefined when nothing does. */
+  /** Why a lane can't be read; undefined when it can. */
   readonly trouble: (lane: Lane, detail: string | undefined) => void
 }
 
-/** One time that a lane became ours. It may be lost and ours again before it is read. */
+/** One acquisition of a lane. The lane may be lost and acquired again before it is read. */
 interface Acquired {
   /** What was delivered of it must be fetched back. */
   readonly expired: boolean
 }
 
-/** The lanes that have one reader at a time: begins and ends to read them as `Ownership` gives them and takes them away. */
+/**
+ * The lanes that have one reader at a time: starts and stops reading them as `Ownership` acquires and releases them.
+ */
 export class Partitions implements OwnershipHost {
   readonly session: Session
   readonly records: StateRecords
   readonly memberId: string
   readonly #parts: PartitionsParts
   readonly #ownership: Ownership | undefined
-  /** Handovers that wait for outstanding deliveries: told when one is gone. */
+  /** Handovers that wait for outstanding deliveries, called when one is settled. */
   readonly #handovers = new Map<string, () => void>()
-  /** Lanes that are ours and not read yet. */
+  /** Lanes that are ours but not read yet. */
   readonly #unbegun = new Map<Lane, Acquired>()
   readonly #beginning = new Set<Lane>()
   #closed = false
@@ -92,7 +94,7 @@ export class Partitions implements OwnershipHost {
     this.begin()
   }
 
-  /** Ends every handover that still waits; the lanes are to be emptied before `close`. */
+  /** Ends every waiting handover; the lanes must be emptied before `close`. */
   stopWaiting(): void {
     this.#closed = true
     this.#unbegun.clear()
@@ -109,12 +111,12 @@ export class Partitions implements OwnershipHost {
     return this.leaseLeftMs(lane) > 0
   }
 
-  /** For how long a lane is certainly ours, in ms. */
+  /** How long a lane is certainly ours, in ms. */
   leaseLeftMs({ plan: { unit } }: Lane): number {
     return unit === undefined || this.#ownership === undefined ? Infinity : this.#ownership.leftMs(unit)
   }
 
-  /** Whether it is certain that nobody else has had the message since it came. False: it may have been delivered again. */
+  /** True if no other member can have had the message since it came. False: it may have been delivered again. */
   wasOursAlone({ lane, tenure, touchedAt }: NatsDelivery): boolean {
     if (tenure !== lane.tenure) return false
     const { unit } = lane.plan
@@ -143,7 +145,10 @@ export class Partitions implements OwnershipHost {
     this.begin()
   }
 
-  /** Begins to read what is ours and is not read yet: called again when that failed, or the partition would stand still. */
+  /**
+   * Starts reading lanes that are ours but not read yet: called again when that failed, or the partition would stand
+   * still.
+   */
   begin(): void {
     if (!this.session.ready) return
     for (const [lane, acquired] of this.#unbegun) {
@@ -167,7 +172,8 @@ export class Partitions implements OwnershipHost {
         })
         .then((hasFailed) => {
           this.#beginning.delete(lane)
-          // It failed with the old connection, and the new one is there already; or it was lost and ours again meanwhile.
+          // It failed with the old connection, and the new one is already up; or the lane was lost and acquired again
+          // meanwhile.
           if (this.session.epoch !== epoch || hasFailed !== true) this.begin()
         })
         .catch((error: unknown) => this.session.error(error, `beginning to read consumer "${lane.consumer}"`))

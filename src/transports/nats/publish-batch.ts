@@ -4,22 +4,22 @@ import { notConfirmed } from './errors.ts'
 import type { NumberedReply } from './outbox.ts'
 
 const WAITING = 0
-/** Waits again, but the server may have it from before. */
+/** To be sent again, although the server may have it already. */
 const REWOUND = 1
 const SENT = 2
 const SETTLED = 3
 
-/** The messages of one call on their way, without an object for each. */
+/** The messages of one call in progress, without an object for each. */
 export class PublishBatch {
   readonly id: number
   /** Where confirmations go. */
   readonly reply: NumberedReply
   readonly messages: readonly OutgoingMessage[]
-  /** Given when they are not to be made from the messages. */
+  /** Set when the ids are not derived from the messages. */
   readonly messageIds: readonly string[] | undefined
-  /** Messages without an outcome. */
+  /** Number of messages without an outcome. */
   open: number
-  /** When the message was sent that waits longest for its answer (monotonic ms); Infinity when none does. */
+  /** When the message that waits longest for its answer was sent (monotonic ms); Infinity when none waits. */
   oldestSentAt: number = Infinity
   readonly #outcomes: PublishOutcome[]
   readonly #states: Uint8Array
@@ -75,7 +75,7 @@ export class PublishBatch {
     if (--this.open === 0) this.#finish()
   }
 
-  /** Whatever has no answer is to be sent again. */
+  /** Everything without an answer must be sent again. */
   rewind(): void {
     this.restart()
     this.oldestSentAt = Infinity
@@ -83,7 +83,7 @@ export class PublishBatch {
       if (this.#states[index] === SENT) this.#states[index] = REWOUND
   }
 
-  /** An aborted signal ends the wait. `released`: told which had been sent and are not waited for any more. */
+  /** An aborted signal ends the wait. `released` gets the messages that had been sent and are no longer waited for. */
   watch(signal: AbortSignal, released: (gone: readonly OutgoingMessage[]) => void): void {
     const abort = (): void => released(this.failRest('the wait for the confirmation was aborted', signal.reason))
     if (signal.aborted) return abort()
@@ -91,7 +91,7 @@ export class PublishBatch {
     this.#stopWatching = () => signal.removeEventListener('abort', abort)
   }
 
-  /** Settles what has no outcome yet; returns those that were on their way. */
+  /** Settles what has no outcome yet; returns the messages that were in progress. */
   failRest(why: string, cause?: unknown): OutgoingMessage[] {
     const onTheWay: OutgoingMessage[] = []
     for (let index = 0; index < this.messages.length && this.open > 0; index++) {

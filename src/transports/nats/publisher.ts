@@ -13,20 +13,20 @@ import type { Session, SessionPart } from './session.ts'
 import type { Subjects } from './subjects.ts'
 import type { Topology } from './topology.ts'
 
-/** How often it is looked whether answers are overdue. */
+/** Interval of checks for overdue answers. */
 const CHECK_MS = 500
-/** No answer at all for so long: it is found out whether they got lost or the line is slow. */
+/** After this time without any answer, checks whether answers were lost or the connection is slow. */
 const ANSWER_TIMEOUT_MS = 5_000
-/** Bytes without an answer at any time: a slow line must not be filled with what is only going to be sent again. */
+/** Maximum number of unanswered bytes: a slow connection must not be filled with what will only be sent again. */
 const MAX_BYTES_IN_FLIGHT = 16_777_216
-/** Pause before everything is sent again that the server could not take, doubled up to a bound. */
+/** Pause before everything that the server could not take is sent again, doubled up to a limit. */
 const AGAIN_BASE_MS = 50
 const AGAIN_MAX_MS = 2_000
 
 /**
- * Publishes with JetStream's acknowledgement, many at a time: all answers come to one inbox, and the subject of an answer
- * tells which message it is for. What gets no answer (the connection was cut, the stream has no leader) is sent again under
- * the same `Nats-Msg-Id`, so that the server stores it once.
+ * Publishes with JetStream's acknowledgement, many at a time: all answers come to one inbox, and the subject of an
+ * answer identifies its message. Messages without an answer (the connection was lost, the stream has no leader) are
+ * sent again with the same `Nats-Msg-Id`, so that the server stores them once.
  */
 export class JetStreamPublisher implements SessionPart {
   readonly #session: Session
@@ -35,11 +35,11 @@ export class JetStreamPublisher implements SessionPart {
   readonly #mapping = new Mapping()
   readonly #inbox: string
   readonly #batches = new Map<number, PublishBatch>()
-  /** Those with messages that were not sent (again) yet, in order. */
+  /** Batches with messages to send (again), in order. */
   #queue: PublishBatch[] = []
   /**
-   * Topics for which nobody listened. A stream that comes back in the middle of a burst would store the second half of it
-   * before the first: so one message goes ahead of the others of its topic. True while it is on its way.
+   * Topics without a listening stream. A stream that comes back in the middle of a burst would store the second half
+   * before the first: so one message is sent ahead of the others of its topic. True while that one is in progress.
    */
   readonly #held = new Map<string, boolean>()
   readonly #mayBeSent = ({ topic }: OutgoingMessage): boolean => this.#held.size === 0 || this.#held.get(topic) !== true
@@ -136,7 +136,7 @@ export class JetStreamPublisher implements SessionPart {
 
   #refuse(message: OutgoingMessage): PublishError | undefined {
     const { maxMessageBytes } = this.#session.options
-    // A dead letter carries more headers than its source, which fitted.
+    // A dead letter has more headers than its source, which fitted.
     if (!isDeadLetterTopic(message.topic) && messageBytes(message) > maxMessageBytes + 1_024)
       return tooLarge(message, messageBytes(message), maxMessageBytes)
     if (message.body.byteLength > maxMessageBytes) return tooLarge(message, message.body.byteLength, maxMessageBytes)
@@ -177,7 +177,7 @@ export class JetStreamPublisher implements SessionPart {
     if (this.#queue.length > 0) this.#pumpSoon()
   }
 
-  /** No stream took it, or the stream said no. */
+  /** No stream took it, or the stream refused it. */
   #refused(batch: PublishBatch, index: number, text: string): void {
     const error = errorIn(text)
     const passing =
@@ -216,7 +216,9 @@ export class JetStreamPublisher implements SessionPart {
     this.#bytesInFlight -= message.body.byteLength
   }
 
-  /** The stream of a topic is there: what waits of it may go. An answer to the burst that was refused says nothing yet. */
+  /**
+   * The stream of a topic exists: its waiting messages may be sent. An answer to the refused burst proves nothing yet.
+   */
   #release({ topic }: OutgoingMessage): void {
     if (this.#held.size === 0 || this.#again !== undefined || !this.#held.delete(topic)) return
     this.#restart()
@@ -238,7 +240,7 @@ export class JetStreamPublisher implements SessionPart {
 
   // --- again -------------------------------------------------------------------------------------------------------
 
-  /** After a pause, everything without an answer is sent again in its order: a stream that was missing is there by then. */
+  /** After a pause, sends everything without an answer again, in order: a missing stream should exist by then. */
   #sendAllAgain(): void {
     if (this.#again !== undefined || !this.#session.ready) return
     const delayMs = Math.min(AGAIN_MAX_MS, AGAIN_BASE_MS * 2 ** this.#againTries++)
@@ -279,8 +281,8 @@ export class JetStreamPublisher implements SessionPart {
   }
 
   /**
-   * A round trip to the server: when it comes back and the answers have not come before it, they never will. While it does
-   * not come back, the line is slow or dead, and sending again would only make that worse.
+   * A round trip to the server: if it completes and the answers have not come before it, they never will. If it does
+   * not complete, the connection is slow or dead, and sending again would only make that worse.
    */
   #askForAnswers(): void {
     if (this.#asking || !this.#session.ready) return
@@ -292,7 +294,7 @@ export class JetStreamPublisher implements SessionPart {
         if (this.#lastAnswerAt === before) this.#sendAllAgain()
       },
       () => {
-        // The connection is gone; what has no answer is sent again when it is back.
+        // The connection is lost; what has no answer is sent again when it is back.
         this.#asking = false
       },
     )
@@ -321,8 +323,8 @@ export class JetStreamPublisher implements SessionPart {
 }
 
 /**
- * What the server recognizes a message by when it comes twice. The id alone would not do: the same id lives on in dead
- * letters and in redriven copies, which are messages of their own.
+ * The id by which the server recognizes a message that comes twice. The message's id alone would not do: dead letters
+ * and redriven copies keep it, and are separate messages.
  */
 function messageIdOf(message: OutgoingMessage): string {
   const redrives = message.headers['busbar-redrives']
@@ -359,7 +361,7 @@ function errorIn(text: string): { code: number; errCode: number; description: st
     const { error } = JSON.parse(text) as { error?: { code?: number; err_code?: number; description?: string } }
     return { code: error?.code ?? 0, errCode: error?.err_code ?? 0, description: error?.description ?? text }
   } catch {
-    // Nobody listens on the subject: the server's "no responders", which has no body.
+    // Nothing listens on the subject: the server's "no responders", which has no body.
     return undefined
   }
 }

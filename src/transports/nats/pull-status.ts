@@ -8,7 +8,7 @@ const TIMEOUT = 408
 const CONFLICT = 409
 const NO_RESPONDERS = 503
 
-/** Understands what the server says to a request instead of a message. */
+/** Interprets the server's status replies to a request. */
 export class PullStatus {
   readonly #host: LaneHost
   readonly #lane: Lane
@@ -18,7 +18,7 @@ export class PullStatus {
     this.#lane = lane
   }
 
-  /** True when it means that a request is over. */
+  /** True when it means that a request has ended. */
   read(native: Incoming): boolean {
     const { status: code, description } = native
     if (code === 0) return false

@@ -1,15 +1,15 @@
 import type { Lane } from './lane.ts'
 import type { LaneHost } from './lane-host.ts'
 
-/** A request ends after that, and another one takes its place. */
+/** A request ends after this time, and another one replaces it. */
 const EXPIRES_MS = 30_000
-/** The server shows that it is alive at least so often while a request waits. */
+/** The server sends a heartbeat at least this often while a request waits. */
 const HEARTBEAT_MS = 2_000
-/** Less is not worth a request: the lease is renewed first. */
+/** A shorter request is not worth it: the lease is renewed first. */
 const SHORTEST_MS = 250
 /** A portion that is used up faster was too small. */
 const FAST_MS = 100
-/** After a request was refused for a reason that we don't know. */
+/** Pause after a request was refused for an unknown reason. */
 const REFUSED_PAUSE_MS = 1_000
 
 /** Old servers answer a request without waiting only when it ends. */
@@ -17,20 +17,20 @@ const SWEEP_MS = 30
 
 const NANOS = 1_000_000
 
-/** What a lane has asked the server for. Keeps the accounts of credit, and finds the portion that fits the flow. */
+/** What a lane has requested from the server. Tracks credit, and finds the portion size that fits the flow. */
 export class Pulls {
   inbox = ''
   /** When the last request has certainly ended (monotonic ms). */
   until = 0
-  /** Messages asked for and not received. */
+  /** Number of messages requested but not received. */
   asked = 0
   /** Bytes that they may take. */
   askedBytes = 0
-  /** How many to have asked for: grows with the flow, falls back when it dries up. */
+  /** How many messages to request: grows with the flow, and drops when it ends. */
   target = 1
   least = 1
   most = 1
-  /** The next message is larger than its share of the bytes: it must be asked for alone and without a limit. */
+  /** The next message is larger than its share of the bytes: it must be requested alone and without a limit. */
   alone = false
   readonly #host: LaneHost
   readonly #lane: Lane
@@ -44,7 +44,7 @@ export class Pulls {
     this.#lane = lane
   }
 
-  /** True when it is time to ask for more. */
+  /** True when it is time to request more. */
   get hungry(): boolean {
     return this.asked * 2 <= this.target && this.asked < this.target
   }
@@ -67,14 +67,14 @@ export class Pulls {
     return true
   }
 
-  /** What there is right now, and an answer when there is no more. */
+  /** Requests what is available right now, and gets an answer when there is no more. */
   askWithoutWaiting(count: number): void {
     this.#heardAt = this.#now()
     this.asked += count
     this.#request(`{"batch":${count},"no_wait":true}`)
   }
 
-  /** One message if there is one, else an answer at once, to an inbox of its own. */
+  /** Requests one message if there is one, else an answer at once, to a separate inbox. */
   sweep(inbox: string): void {
     this.#request(`{"batch":1,"no_wait":true,"expires":${SWEEP_MS * NANOS}}`, inbox)
   }
@@ -89,12 +89,12 @@ export class Pulls {
     this.#heardAt = now
     this.#silences = 0
     if (this.asked > 0) {
-      // What small messages leave over of their share is free again.
+      // What small messages left of their share is free again.
       this.askedBytes -= this.askedBytes / this.asked
       this.asked--
     }
     this.alone = false
-    // A backlog: no need to find out step by step.
+    // A backlog: no need to grow step by step.
     if (pending > this.target) this.target = this.most
   }
 
@@ -103,7 +103,7 @@ export class Pulls {
     this.#silences = 0
   }
 
-  /** A request is over with so many unanswered. */
+  /** A request ended with that many messages missing. */
   ended(unanswered: number): void {
     this.asked = Number.isNaN(unanswered) ? 0 : Math.max(0, this.asked - unanswered)
     if (this.asked === 0) this.askedBytes = 0
@@ -128,8 +128,8 @@ export class Pulls {
   }
 
   /**
-   * Requests that the server has forgotten (it was to show a sign of life while they wait) are made again. True when that
-   * happened twice in a row: once is usual when a consumer gets another leader.
+   * Sends requests again that the server has forgotten (no heartbeat while they wait). True when that happened twice in
+   * a row: once is normal when a consumer gets another leader.
    */
   checkHeartbeat(): boolean {
     if (this.asked === 0 || this.#now() - this.#heardAt < 2 * HEARTBEAT_MS + 1_000) return false

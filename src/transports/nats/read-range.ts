@@ -9,13 +9,13 @@ import { positionOf } from './mapping.ts'
 import type { SubscriptionParts } from './subscription-parts.ts'
 
 const NANOS = 1_000_000
-/** The server forgets the reader by itself, should we not come to delete it. */
+/** After this time the server deletes the reader by itself, if we can't. */
 const INACTIVE_MS = 10_000
 const ANSWER_TIMEOUT_MS = 10_000
 /** One request must not ask for the whole stream. */
 const MAX_PAGE = 10_000
 
-/** Reads stored messages of a topic through a consumer of its own that acks nothing and is deleted at the end. */
+/** Reads stored messages of a topic through a temporary consumer that acks nothing. */
 export async function readRange(
   parts: SubscriptionParts,
   topic: string,

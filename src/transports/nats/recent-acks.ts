@@ -1,8 +1,8 @@
 const SIZE = 8_192
 
 /**
- * Sequences of the messages that were acked last. Writing one is a store into an array; they are searched only after a
- * fault, when a server that was killed sends something again that it had not yet noted as acked.
+ * Sequences of the most recently acked messages. Adding one is a store into an array; they are searched only after a
+ * fault, when a server that was killed redelivers something it had not yet recorded as acked.
  */
 export class RecentAcks {
   #ring: Float64Array | undefined

@@ -2,19 +2,20 @@ import type { ConsumerInfo } from './jetstream-types.ts'
 import type { Session } from './session.ts'
 
 const NAK: Uint8Array = Buffer.from('-NAK')
-/** More is not worth it: their ack wait runs out soon enough. */
+/** More is not worth it: their ack wait expires soon enough. */
 const MAX_RANGE = 50_000
-/** A server that lives answers a nak at once. */
+/** A live server answers a nak at once. */
 const ANSWER_TIMEOUT_MS = 5_000
 
 /**
- * Asks the server to deliver again, now, whatever it has delivered and nobody has settled, but for what `keep` says is in
- * good hands: messages that went to an owner that died, or into a connection that was cut. We don't know which those are;
- * but a nak names a message by its sequence, and one for a message that is not pending does nothing. Without this a
- * partition would have to stand still until the ack wait of those messages is over, or newer messages would overtake them.
+ * Asks the server to redeliver at once everything that it has delivered and that is unsettled, except what `keep`
+ * reports as held: messages that went to an owner that died, or into a lost connection. We don't know which those are;
+ * but a nak names a message by its sequence, and does nothing for a message that is not pending. Without this a
+ * partition would have to stand still until the ack wait of those messages is over, or newer messages would overtake
+ * them.
  *
- * Resolves when the server has taken all of it, so that the next request gets these messages before any new one. False when
- * there are too many to try.
+ * Resolves when the server has processed all of it, so that the next request gets these messages before any new one.
+ * False when there are too many to try.
  */
 export async function reclaim(
   session: Session,
@@ -35,7 +36,7 @@ export async function reclaim(
   }
   if (previous === undefined) return true
   session.outbox.flush()
-  // A consumer takes acks in their order: the answer to the last one stands for all.
+  // A consumer processes acks in order: the answer to the last one stands for all.
   await session.request(replyTo(previous), NAK, { timeout: ANSWER_TIMEOUT_MS })
   return true
 }

@@ -6,11 +6,11 @@ import type { Session } from './session.ts'
 import type { Subjects } from './subjects.ts'
 
 const DEFAULT_TIMEOUT_MS = 5_000
-/** Set on an answer that says why there is none. */
+/** Set on a reply that carries an error. */
 const FAILED = 'busbar-error'
 
 export interface NatsRequestOptions {
-  /** How long to wait for the answer, in ms. Default 5,000. */
+  /** How long to wait for the reply, in ms. Default 5,000. */
   readonly timeoutMs?: number | undefined
   /** Headers of the request. */
   readonly headers?: Readonly<Record<string, string>> | undefined
@@ -21,7 +21,7 @@ export interface NatsReply {
   readonly headers: Readonly<Record<string, string>>
 }
 
-/** Gets a request and returns the answer. What it throws reaches the asker as a `RemoteError`. */
+/** Handles a request and returns the reply. What it throws reaches the requester as a `RemoteError`. */
 export type NatsResponder = (request: NatsReply) => Uint8Array | string | Promise<Uint8Array | string>
 
 /** Request and reply over core NATS: nothing is stored, in either mode. */
@@ -67,7 +67,7 @@ export class Requests {
         const text = error instanceof Error ? error.message : String(error)
         const headers = makeHeaders()
         headers.append(FAILED, text.replace(/[^\x20-\x7e]/g, '?').slice(0, 512))
-        // With the connection goes the answer; the asker's timeout tells.
+        // Without a connection there is no way to reply; the requester's timeout reports it.
         if (!session.connection.isClosed()) request.respond('', { headers })
       }
     }

@@ -10,29 +10,32 @@ import type { ResolvedNatsOptions } from './options.ts'
 import { Outbox } from './outbox.ts'
 import { WireReader } from './wire-reader.ts'
 
-/** A part of the transport that lives through reconnects. */
+/** A part of the transport that survives reconnects. */
 export interface SessionPart {
   /** The connection is lost, for that reason. Synchronous; must not throw. */
   down(reason: string): void
-  /** It is there again: put back what the server lost. Rejects when that can't be done yet; it is called again then. */
+  /**
+   * The connection is back: restore what the server lost. Rejects when that is not possible yet; it is called again
+   * then.
+   */
   restore?(): Promise<void>
-  /** Everything of every part is restored: writing may go on. Synchronous; must not throw. */
+  /** Everything of every part is restored: writing may continue. Synchronous; must not throw. */
   up(): void
 }
 
-/** First pause before restoring is tried again; doubled up to a bound. The server may be up before its JetStream is. */
+/** First pause before restoring is tried again; doubled up to a limit. The server may be up before its JetStream is. */
 const RESTORE_BASE_MS = 50
 const RESTORE_MAX_MS = 2_000
-/** A request without an answer is sent again after that, then after the longer pause each time. */
+/** An unanswered request is sent again after the first pause, then after the longer one each time. */
 const AGAIN_BASE_MS = 500
 const AGAIN_MAX_MS = 1_000
-/** The same trouble is told at most so often. */
+/** Minimum interval between reports of the same problem. */
 const SAME_ERROR_MS = 5_000
 const MAX_TOLD = 1_000
 
 /**
- * The connection over its whole life. `ready` is true from the moment when everything that lives on it is restored until it
- * is lost: nobody writes to it otherwise, so that nothing of an old session reaches a new one unseen.
+ * The connection over its whole life. `ready` is true from the moment when everything on it is restored until it is
+ * lost: nothing may be written otherwise, so that nothing of an old session reaches a new one unnoticed.
  */
 export class Session {
   readonly options: ResolvedNatsOptions
@@ -50,11 +53,11 @@ export class Session {
   #delayMs = 0
   #downSince = 0
   #detail: string | undefined
-  /** What is wrong although the server answers, by who noticed it. */
+  /** Problems although the server answers, by the part that reported them. */
   readonly #troubles = new Map<object, string>()
   readonly #remarks = new Map<object, string>()
   #toldError = ''
-  /** What the server said before it closed the connection. */
+  /** The server's last error before it closed the connection. */
   #lastWord = ''
   readonly #toldAt = new Map<string, number>()
   #status: AsyncIterable<Status> | undefined
@@ -80,13 +83,13 @@ export class Session {
     if (this.connection.isClosed())
       throw new ConnectionError('The NATS connection that was given is closed', { retryable: false })
     this.outbox = new Outbox(this.connection)
-    // What reads a connection of the user's is the user's affair.
+    // How a connection passed by the user is read is up to the user.
     if (this.#owned)
       this.#reader = WireReader.attach(this.connection, (error) => this.error(error, 'receiving a message'))
     this.#statusDone = this.#watch()
   }
 
-  /** The server has told what it can. */
+  /** The server's `max_payload`. */
   get maxPayload(): number {
     return this.connection.info?.max_payload ?? 1_048_576
   }
@@ -95,7 +98,7 @@ export class Session {
     return this.connection.info?.version ?? ''
   }
 
-  /** False when the server does not tell its version. */
+  /** False when the server does not report its version. */
   isOlderThan(major: number, minor: number): boolean {
     const [ofServer, minorOfServer = 0] = this.serverVersion.split('.').map(Number)
     if (ofServer === undefined || Number.isNaN(ofServer) || ofServer === 0) return false
@@ -131,7 +134,7 @@ export class Session {
     return createInbox(this.options.native.connect?.inboxPrefix)
   }
 
-  /** `receive` must not throw, and not keep what it gets. `failed`: the server took the subscription away. */
+  /** `receive` must not throw, and must not keep its argument. `failed`: the server ended the subscription. */
   subscribe(
     subject: string,
     receive: (message: Incoming) => void,
@@ -165,9 +168,9 @@ export class Session {
   }
 
   /**
-   * A request that may be carried out more than once. While there is no answer it is sent again and again, for as long as
-   * one may take: what was sent to a node of a cluster that has just died is never answered, and the next leader is elected
-   * some seconds later. The first answer to any copy counts, so that a server that is only slow is not given up.
+   * A request that may be executed more than once. Until there is an answer it is sent again and again, within the time
+   * for one request: a request to a cluster node that has just died is never answered, and the next leader is elected
+   * some seconds later. The first answer to any copy counts, so that a slow server is not given up.
    */
   async requestAgain(subject: string, body: string | Uint8Array, options: RequestOptions): Promise<Msg> {
     const { clock } = this.host
@@ -187,7 +190,7 @@ export class Session {
     }
   }
 
-  /** Resolves when the server has processed everything that was written before. */
+  /** Resolves when the server has processed everything written before. */
   async flush(): Promise<void> {
     this.outbox.flush()
     await this.connection.flush()
@@ -197,7 +200,7 @@ export class Session {
     if (this.#closing || this.#closed) throw new StateError('The NATS transport is closed')
   }
 
-  /** Changes whenever the connection is lost, and when it is back. */
+  /** Changes when the connection is lost, and when it is back. */
   get epoch(): number {
     return this.#epoch
   }
@@ -206,7 +209,7 @@ export class Session {
     return this.#closing
   }
 
-  /** Tells of a fault; one that lasts is told again only now and then. */
+  /** Reports a fault; one that lasts is repeated only occasionally. */
   error(error: unknown, doing: string): void {
     const now = this.host.clock.monotonic()
     const kind = `${doing}: ${error instanceof Error ? error.name : 'unknown'}`
@@ -217,13 +220,13 @@ export class Session {
     this.host.events.emit('error', { transport: this.host.name, error, doing })
   }
 
-  /** The server answers, and `source` can't do its work all the same; undefined when it can again. */
+  /** The server answers, but `source` can't do its work; undefined when it can again. */
   trouble(source: object, detail: string | undefined): void {
     if (detail === undefined) this.#troubles.delete(source)
     else this.#troubles.set(source, detail)
   }
 
-  /** Something that people should know while everything else goes on; undefined when it is over. */
+  /** Something to report while everything continues to work; undefined when it is over. */
   remark(source: object, detail: string | undefined): void {
     if (detail === undefined) this.#remarks.delete(source)
     else this.#remarks.set(source, detail)
@@ -270,11 +273,11 @@ export class Session {
   }
 
   #onError(error: Error): void {
-    // A permission that is missing ends no connection.
+    // A missing permission does not end the connection.
     if (!isPermission(error)) this.#lastWord = error.message
     const ours = toBusbarError(error, 'Working with the NATS server')
     this.#detail = AuthorizationError.is(ours) ? ours.message : this.#detail
-    // While it is refused it is refused at each attempt; once is enough for each episode.
+    // While refused, every attempt is refused; one report per episode is enough.
     if (error.message === this.#toldError) return
     this.#toldError = error.message
     this.error(ours, this.ready ? 'using the connection' : 'reconnecting')
@@ -329,7 +332,7 @@ export class Session {
     for (const part of this.#parts) part.up()
   }
 
-  /** Side by side: in a cluster, each may have to wait for a leader of its own. No part goes on in the background. */
+  /** In parallel: in a cluster, each may have to wait for its own leader. No part continues in the background. */
   async #restoreParts(): Promise<void> {
     const results = await Promise.allSettled([...this.#parts].map(async (part) => part.restore?.()))
     for (const result of results) if (result.status === 'rejected') throw result.reason
@@ -348,7 +351,7 @@ export class Session {
 
   // --- close -------------------------------------------------------------------------------------------------------
 
-  /** Closes the connection unless it was given to us; `deadlineMs` bounds the last flush. */
+  /** Closes the connection unless the user passed it; `deadlineMs` limits the last flush. */
   async close(deadlineMs: number): Promise<void> {
     if (this.#closed) return
     this.#closing = true
@@ -358,7 +361,8 @@ export class Session {
     this.ready = false
     this.#closed = true
     if (this.#owned) await this.connection.close()
-    // A connection that stays open goes on telling its state; the client's type hides that one can stop listening.
+    // A connection that stays open continues to report its state; the client's type does not show that listening can be
+    // stopped.
     ;(this.#status as { stop?: () => void } | undefined)?.stop?.()
     await this.#statusDone
     if (wasReady) this.host.events.emit('disconnect', { transport: this.host.name, planned: true, reason: 'closed' })

@@ -12,7 +12,7 @@ import type { Session } from './session.ts'
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 const NAK: Uint8Array = Buffer.from('-NAK')
 const NANOS = 1_000_000
-/** A server that lives answers a nak at once. */
+/** A live server answers a nak at once. */
 const NAK_TIMEOUT_MS = 2_000
 
 export interface SettlementParts {
@@ -20,25 +20,25 @@ export interface SettlementParts {
   readonly publisher: JetStreamPublisher
   readonly confirmations: Confirmations
   readonly notes: AttemptNotes
-  /** False when the lane is not ours any more. */
+  /** False when the lane is no longer ours. */
   readonly isOurs: (lane: Lane) => boolean
-  /** False when somebody else may have had the message since it came. */
+  /** False when another member may have had the message since it came. */
   readonly wasOursAlone: (delivery: NatsDelivery) => boolean
 }
 
-/** At the place of each delivery. */
+/** Parallel to the deliveries. */
 type Errors = readonly (SettlementError | undefined)[]
 
 export interface HandedBack {
   readonly delivery: NatsDelivery
-  /** Attempts that are used up. */
+  /** Attempts used. */
   readonly used: number
   readonly delayMs: number
-  /** It waits here, and its key with it: the server gives it back at once. */
+  /** It waits here, and its key with it: the server redelivers it at once. */
   readonly inOrder: boolean
 }
 
-/** Carries out what the runtime decided about deliveries. */
+/** Applies the runtime's outcomes to deliveries. */
 export class Settling {
   readonly #parts: SettlementParts
 
@@ -61,7 +61,7 @@ export class Settling {
       const error = this.#refusal(delivery)
       if (error !== undefined) {
         failures.push({ index, error })
-        // From here on the places in the two lists differ.
+        // From here on the indexes in the two lists differ.
         ackIndexes ??= Array.from({ length: acks.length }, (_, at) => at)
         continue
       }
@@ -83,7 +83,7 @@ export class Settling {
         const { delayMs, inOrder = false } = outcome
         const used = outcome.type === 'nack' ? delivery.attempt : delivery.attempt - 1
         const each: HandedBack = { delivery, used, delayMs, inOrder }
-        // Nobody else may have it anyway.
+        // No other member may have it anyway.
         if ((delayMs === 0 || inOrder) && delivery.lane.active && !delivery.lane.shared) keep.push(each)
         else back.push(each)
       }
@@ -92,7 +92,7 @@ export class Settling {
     return this.#rest(failures, acks, ackIndexes, dropped, back, keep, rejects)
   }
 
-  /** The usual batch: nothing but acks. */
+  /** The usual batch: only acks. */
   async #ackAll(acks: readonly NatsDelivery[]): Promise<readonly SettlementFailure[]> {
     const errors = await this.#tell(acks, 'ack')
     return errors === undefined ? NO_FAILURES : failuresOf(errors, (at) => at)
@@ -113,7 +113,7 @@ export class Settling {
   ): Promise<readonly SettlementFailure[]> {
     const [ackErrors] = await Promise.all([
       this.#tell(acks, 'ack'),
-      // Nobody waits for a message that was thrown away; if it comes again it is thrown away again.
+      // No caller waits for a dropped message; if it comes again it is dropped again.
       this.#tell(dropped, 'term'),
       this.handBack(back),
       this.#keep(keep),
@@ -136,7 +136,7 @@ export class Settling {
     delivery.lane.outstanding.remove(delivery)
   }
 
-  /** Resolves with what went wrong with each; undefined when nothing did. */
+  /** Resolves with the error of each; undefined when there is none. */
   async #tell(deliveries: readonly NatsDelivery[], verb: Verb): Promise<Errors | undefined> {
     if (deliveries.length === 0) return undefined
     const { confirmations, notes, wasOursAlone } = this.#parts
@@ -147,8 +147,8 @@ export class Settling {
     let last: NatsDelivery | undefined
     for (let index = 0; index < deliveries.length; index++) {
       const delivery = deliveries[index] as NatsDelivery
-      // The server says yes to any ack, also to one that comes late from a process that was frozen. Of a partition, one stands
-      // for the others of the same time.
+      // The server confirms any ack, even a late one from a process that was frozen. In a partition, one check stands
+      // for all deliveries of the same tenure.
       const isSame = !delivery.lane.shared && delivery.lane === last?.lane && delivery.tenure === last.tenure
       if (isSame || wasOursAlone(delivery)) {
         last = delivery
@@ -161,7 +161,7 @@ export class Settling {
     return errors
   }
 
-  /** Puts messages back into their places here, and notes what must outlive this process. */
+  /** Puts messages back into their places here, and writes the notes that must outlive this process. */
   async #keep(keep: readonly HandedBack[]): Promise<void> {
     if (keep.length === 0) return
     const now = this.#parts.session.host.clock.now()
@@ -175,14 +175,14 @@ export class Settling {
     )
   }
 
-  /** Notes first what must be known of the messages, then gives them back, in order of their sequence. */
+  /** First writes the notes that are needed, then gives the messages back, in order of their sequence. */
   async handBack(back: readonly HandedBack[]): Promise<void> {
     if (back.length === 0) return
     await Promise.all(back.map((each) => this.#note(each)))
     await this.giveBack(back)
   }
 
-  /** Gives one message back that came before its time. `noted`: what was noted of it must be noted again. */
+  /** Gives back one message that came before its time. `noted`: its note must be written again. */
   async putOff(delivery: NatsDelivery, delayMs: number, noted: boolean): Promise<void> {
     if (noted) await this.#note({ delivery, used: delivery.attempt - 1, delayMs, inOrder: false })
     if (!this.#parts.session.ready) return
@@ -204,10 +204,11 @@ export class Settling {
       lasts.set(lane, { reply, body: nak(inOrder ? 0 : delayMs) })
     }
     session.outbox.flush()
-    // A consumer takes acks in their order: when it has answered the last one, whoever asks next gets these messages first.
+    // A consumer processes acks in order: when it has answered the last one, the next request gets these messages
+    // first.
     await Promise.all(
       [...lasts.values()].map(({ reply, body }) =>
-        // Without an answer the server is gone, or will have to redeliver them when their ack wait is over.
+        // Without an answer the server is gone, or will redeliver them when their ack wait is over.
         session.request(reply, body, { timeout: NAK_TIMEOUT_MS }).catch(() => undefined),
       ),
     )
@@ -238,7 +239,8 @@ export class Settling {
     const outcomes = await this.#parts.publisher.publish(
       rejects.map(({ deadLetter }) => deadLetter),
       undefined,
-      // Of this very delivery's message, so that the same dead letter is never stored twice, and another one always is.
+      // Identifies the source message, so that the same dead letter is never stored twice, and a different one always
+      // is.
       rejects.map(({ delivery, deadLetter }) => `${deadLetter.id}@${deadLetter.topic}#${delivery.seq}`),
     )
     const stored: { readonly index: number; readonly delivery: NatsDelivery }[] = []

@@ -17,7 +17,9 @@ export interface StateRecord {
   readonly text: string
 }
 
-/** Small records: leases of partitions in a stream of their own; notes of attempts, marks of moved groups, known topics in another. */
+/**
+ * Small records: partition leases in one stream; notes of attempts, marks of moved groups and known topics in another.
+ */
 export class StateRecords {
   readonly #session: Session
   readonly #api: JetStreamApi
@@ -59,7 +61,7 @@ export class StateRecords {
     return this.#withStreams(() => this.#api.lastRecord(this.#topology.leases, subject))
   }
 
-  /** Streams that somebody deleted are made again. Nobody answers on their subjects; servers before 2.10 say "not found". */
+  /** Creates deleted streams again. Their subjects have no responder; servers before 2.10 answer "not found". */
   async #withStreams<Result>(work: () => Promise<Result>): Promise<Result> {
     try {
       return await work()
@@ -71,8 +73,8 @@ export class StateRecords {
   }
 
   /**
-   * Writes a record; resolves with its sequence. `expected`: only if the last record of the subject has that sequence (0: if
-   * there is none); undefined when that was not so.
+   * Writes a record; resolves with its sequence. `expected`: only if the last record of the subject has that sequence
+   * (0: if there is none); resolves with undefined if not.
    */
   async write(subject: string, text: string): Promise<number>
   async write(subject: string, text: string, expected: number): Promise<number | undefined>
@@ -84,7 +86,7 @@ export class StateRecords {
     for (const filter of filters) await this.#api.purge(this.#topology.state, filter)
   }
 
-  /** Topics that were made known although nothing is stored of them. */
+  /** Topics that were registered although nothing of them is stored. */
   async topics(): Promise<string[]> {
     const start = `${this.#subjects.state}.topic.`
     const { state } = await this.#api.streamInfo(this.#topology.state, { subjects_filter: `${start}>` })
@@ -93,8 +95,8 @@ export class StateRecords {
 }
 
 /**
- * As `StateRecords.write`. `undefined` may also mean that the record is this one, stored without an answer by a node that
- * died then.
+ * Like `StateRecords.write`. `undefined` may also mean that this very record was stored without an answer by a node
+ * that then died.
  */
 export async function writeRecord(
   session: Session,
@@ -107,7 +109,7 @@ export async function writeRecord(
   const options = { timeout: WRITE_TIMEOUT_MS, headers }
   let answer: Msg
   try {
-    // The condition lets the server take one of several copies at most, and none that comes late.
+    // Because of the condition the server takes at most one of several copies, and none that comes late.
     answer = await (expected === undefined
       ? session.request(subject, text, options)
       : session.requestAgain(subject, text, options))

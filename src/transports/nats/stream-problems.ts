@@ -5,25 +5,25 @@ export type StreamRole = 'messages' | 'deadLetters' | 'state'
 
 export interface StreamWish {
   readonly role: StreamRole
-  /** What it would have been made with. */
+  /** The configuration that it would be created with. */
   readonly wanted: StreamConfig
-  /** Whether the user asked for that age, rather than leaving it at its default. */
+  /** True when the user set that age rather than leaving the default. */
   readonly isAgeGiven: boolean
-  /** Consumers that one group needs. */
+  /** Number of consumers that one group needs. */
   readonly consumers: number
-  /** Fields that the user set himself, at his own risk. */
+  /** Fields that the user set directly, at his own risk. */
   readonly native: Readonly<Record<string, unknown>>
 }
 
 const isOn = (value: unknown): boolean => value === true
 const isLimit = (value: unknown): value is number => typeof value === 'number' && value > 0
 
-/** A stream deletes what it holds before another one would. */
+/** True when a stream deletes messages earlier than wanted. */
 export function keepsForLess(config: StreamConfig, wanted: StreamConfig): boolean {
   return isLimit(config.max_age) && (wanted.max_age === 0 || config.max_age < wanted.max_age)
 }
 
-/** What is wrong with a stream that is there already: settings under which messages or records would vanish without a word. */
+/** Problems of an existing stream: settings under which messages or records would vanish silently. */
 export function streamProblems(config: StreamConfig, wish: StreamWish): Problem[] {
   const { role, wanted, isAgeGiven, consumers, native } = wish
   const isMessages = role === 'messages'

@@ -4,7 +4,7 @@ import { isDeadLetterTopic } from '../../core/topic.ts'
 /** Second token of a subject, before the topic: the number of a partition, or this for messages without a key. */
 export const ANY = 'any'
 
-/** No more distinct subjects are remembered than that: topics may be made up without end. */
+/** Maximum number of subjects remembered: the number of topics is unlimited. */
 const MAX_KNOWN = 10_000
 
 /** One consumer on the server: a part of what a subscription reads. */
@@ -17,17 +17,17 @@ export interface LanePlan {
   readonly dead: boolean
 }
 
-/** Places of one topic. */
+/** Subjects of one topic. */
 interface Targets {
   readonly unkeyed: Uint8Array
   /** By partition. */
   readonly keyed: Uint8Array[]
 }
 
-/** Where topics lie among the subjects of the server, and back. One for each transport. */
+/** Maps topics to the server's subjects, and back. One per transport. */
 export class Subjects {
   readonly prefix: string
-  /** Learned from the stream when the transport opens. */
+  /** Read from the stream when the transport opens. */
   partitions: number
   readonly #topics = new Map<string, string>()
   readonly #targets = new Map<string, Targets>()
@@ -39,7 +39,10 @@ export class Subjects {
 
   // --- streams -----------------------------------------------------------------------------------------------------
 
-  /** What the stream of messages stores: what some consumer reads, and nothing else that is published under the prefix. */
+  /**
+   * The subjects that the message stream stores: those that some consumer reads, and nothing else published under the
+   * prefix.
+   */
   get stored(): string[] {
     const all = [`${this.prefix}.${ANY}.>`]
     for (let partition = 0; partition < this.partitions; partition++) all.push(`${this.prefix}.${partition}.>`)
@@ -50,7 +53,7 @@ export class Subjects {
     return `${this.prefix}-dlq.>`
   }
 
-  /** Start of the subjects of what Busbar notes for itself. */
+  /** Prefix of the subjects of Busbar's own notes. */
   get state(): string {
     return `${this.prefix}-state`
   }
@@ -87,7 +90,7 @@ export class Subjects {
     return topic
   }
 
-  /** Everything stored of one topic. */
+  /** Matches everything stored of one topic. */
   allOf(topic: string): string {
     return isDeadLetterTopic(topic) ? `${this.prefix}-dlq.${topic}` : `${this.prefix}.*.${topic}`
   }
@@ -96,7 +99,7 @@ export class Subjects {
     return `${this.prefix}-rpc.${topic}`
   }
 
-  /** How members of one group of one subscription call each other. Stored by no stream. */
+  /** Subject for messages among the members of one group of one subscription. No stream stores it. */
   members(groupId: string): string {
     return `${this.prefix}-members.${groupId}`
   }
@@ -104,8 +107,8 @@ export class Subjects {
   // --- subscriptions -----------------------------------------------------------------------------------------------
 
   /**
-   * The consumers that a subscription is made of. `split`: one for each partition, to be shared out among the members.
-   * Otherwise one for all, which keeps the order of the whole topic.
+   * The consumers that a subscription consists of. `split`: one for each partition, to be distributed among the
+   * members. Otherwise one for all, which keeps the order of the whole topic.
    */
   plan(topic: string, split: boolean): LanePlan[] {
     if (isDeadLetterTopic(topic)) return lanes('all', 'all', `${this.prefix}-dlq`, topic, true)
@@ -137,15 +140,15 @@ function lanes(label: string, unit: string | undefined, start: string, topic: st
   }))
 }
 
-/** A trailing `>` is zero or more tokens to us and one or more to NATS. */
+/** A trailing `>` means zero or more tokens to us, but one or more to NATS. */
 function filters(start: string, topic: string): string[] {
   const filter = `${start}.${topic}`
   return topic.endsWith('.>') ? [filter, filter.slice(0, -2)] : [filter]
 }
 
 /**
- * FNV-1a of the UTF-8 bytes, 32 bits, modulo the number of partitions: what the server's own `{{partition(n, …)}}` does, so
- * that a subject mapping can spread the messages of other programs in the same way.
+ * FNV-1a of the UTF-8 bytes, 32 bits, modulo the number of partitions: the same as the server's own `{{partition(n,
+ * …)}}`, so that a subject mapping can distribute the messages of other programs in the same way.
  */
 export function partitionOf(key: string, partitions: number): number {
   let hash = 0x811c9dc5
@@ -163,7 +166,7 @@ function hashBytes(bytes: Uint8Array): number {
   return hash >>> 0
 }
 
-/** Names the members of a group on one topic or pattern: part of consumer names and subjects, so without dots. */
+/** Id of a group on one topic or pattern: part of consumer names and subjects, so without dots. */
 export function groupId(topic: string, group: string): string {
   return `${group}--${createHash('sha256').update(topic).digest('hex').slice(0, 10)}`
 }
@@ -178,7 +181,7 @@ export interface ParsedConsumer {
   readonly label: string
 }
 
-/** The way back; undefined for a consumer that is none of ours. A group may hold `--` itself, so it reads from the end. */
+/** The inverse; undefined for a foreign consumer. A group may contain `--` itself, so it reads from the end. */
 export function parseConsumerName(name: string): ParsedConsumer | undefined {
   const match = /^(.+)--([0-9a-f]{10})--(any|all|\d+)(-base)?$/.exec(name)
   if (match === null) return undefined

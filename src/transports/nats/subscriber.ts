@@ -33,8 +33,8 @@ const NAK: Uint8Array = Buffer.from('-NAK')
 const NO_BYTES: Uint8Array = new Uint8Array(0)
 
 /**
- * One member of a group: its lanes, and the settlement of what they delivered. Lanes without a partition are read by all
- * members; of the others each has one reader, see `Partitions`.
+ * One member of a group: its lanes, and the settlement of what they delivered. Lanes without a partition are read by
+ * all members; each of the others has one reader, see `Partitions`.
  */
 export class NatsSubscription implements TransportSubscription, LaneHost, SessionPart {
   readonly session: Session
@@ -59,7 +59,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
   #closing: Promise<void> | undefined
   #closed = false
   #searching = false
-  /** What keeps messages of single lanes from arriving. */
+  /** Why messages of single lanes can't arrive. */
   readonly #troubles = new Map<Lane, string>()
 
   constructor(
@@ -172,7 +172,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     wake().catch((error: unknown) => this.session.error(error, 'going on after a pause'))
   }
 
-  /** What others may take goes back to the server; partitions stay ours, and so does what has come of them. */
+  /** Hands what others may take back to the server; partitions stay ours, with everything received of them. */
   #rest(): void {
     const shared = this.#lanes.filter((lane) => lane.shared && lane.active)
     if (shared.length === 0) return
@@ -203,7 +203,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     this.#upkeep.stop()
     this.#partitions.stopWaiting()
     for (const lane of this.#lanes) await this.#emptyLane(lane, undefined)
-    // Should the consumers be gone when the next member comes, it goes on from here.
+    // If the consumers are missing when the next member comes, it continues from here.
     if (this.session.ready)
       await this.#losses.look(this.#lanes.filter((lane) => lane.shared || this.#partitions.isOurs(lane)))
     await this.#partitions.close()
@@ -216,17 +216,20 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     this.#onClosed(this)
   }
 
-  /** Gives everything of a lane back, in its order. `reason`: told to the runtime, which has some of it; undefined: it knows. */
+  /**
+   * Gives everything of a lane back, in order. `reason` is reported to the runtime, which has some of it; undefined: it
+   * knows.
+   */
   async #emptyLane(lane: Lane, reason: string | undefined): Promise<void> {
     const { untouched, begun } = lane.giveUp()
     if (reason !== undefined && begun.length > 0) this.lost(begun, reason)
-    // This process lives: what it had begun, and gives up, has used no attempt.
+    // This process lives: what it had started and gives up has used no attempt.
     await this.#handBack([...untouched, ...begun])
   }
 
   async #handBack(deliveries: readonly NatsDelivery[]): Promise<void> {
     const now = this.session.host.clock.now()
-    // Nobody has looked yet at those that are not known: what is noted of them stays as it is.
+    // Deliveries whose history is not known yet were not touched: their notes stay as they are.
     const known = deliveries.filter((delivery) => delivery.known)
     await Promise.all([
       this.#settling.handBack(
@@ -247,9 +250,9 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     for (const lane of this.#lanes) lane.down()
   }
 
-  /** Looks whether the consumers are those that we knew. */
+  /** Checks whether the consumers are those that we knew. */
   async restore(): Promise<void> {
-    // Which streams are other ones must be known first; all that are restored together share one look.
+    // Which streams were replaced must be known first; all parts that are restored together share one check.
     await this.#topology.ensure()
     if (this.#closed) return
     await Promise.all(this.#lanes.map((lane) => this.#check(lane)))
@@ -267,7 +270,8 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
 
   consumerMissing(lane: Lane): void {
     void this.#find(lane).then(async (isOther) => {
-      // The others may have been deleted too, and a server that deletes a consumer answers nothing to what it was just asked.
+      // The others may have been deleted too, and a server that deletes a consumer does not answer requests just made
+      // to it.
       if (!isOther || this.#searching) return
       this.#searching = true
       await this.#findAll()
@@ -279,7 +283,9 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     await Promise.all(this.#lanes.map((lane) => this.#find(lane)))
   }
 
-  /** Resolves with whether the consumer of the lane is another one now. Nothing is asked of it before we know. */
+  /**
+   * Resolves with whether the lane's consumer is another one now. Nothing is requested from it before that is known.
+   */
   async #find(lane: Lane): Promise<boolean> {
     if (this.#closed || !this.session.ready) return false
     lane.suspended++
@@ -364,7 +370,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
       (info) => {
         if (identityOf(info) === lane.identity) this.acknowledge(reply)
       },
-      // Without an ack it comes again, and is looked at again.
+      // Without an ack it comes again, and is checked again.
       (error: unknown) => this.session.error(error, `looking for the consumers of "${this.#spec.topic}"`),
     )
   }

@@ -10,29 +10,29 @@ import { writeRecord } from './state-records.ts'
 import type { Subjects } from './subjects.ts'
 
 const MS = 1_000_000
-/** Notes and marks that nobody has touched for so long belong to groups that are gone. */
+/** Notes and marks that have not changed for this long belong to groups that no longer exist. */
 const STATE_MAX_AGE_MS = 90 * 86_400_000
 /** A lease is renewed within seconds. */
 const LEASES_MAX_AGE_MS = 86_400_000
-/** A stream of leases that is younger than that may have been made because the server lost the one before. */
+/** A younger stream of leases may have been created because the server lost the one before. */
 const YOUNG_MS = 60_000
-/** Streams that are made together come within that time. */
+/** Streams that are created together are created within this time. */
 const TOGETHER_MS = 5_000
-/** A group has a consumer for each partition; newer servers allow a stream 1,000 unless it says otherwise itself. */
+/** A group has a consumer for each partition; newer servers limit a stream to 1,000 unless it sets its own limit. */
 const MAX_CONSUMERS = 100_000
 const OLDEST_SERVER = [2, 9] as const
 
-/** What was there when it was looked for. */
+/** What existed when it was looked up. */
 interface Found {
   readonly streams: ReadonlyMap<string, StreamInfo>
   readonly partitions: DirectRecord | undefined
 }
 
 /**
- * The streams of a bus: messages, dead letters, and what Busbar notes for itself. Leases are in one of their own, in
- * memory: a server that has no room left on its disk refuses whatever would be stored there, and without leases nothing
- * could be consumed, so that the disk would stay full. Made when they are missing; never
- * changed afterwards, because others may rely on them: what differs from the options is told instead.
+ * The streams of a bus: messages, dead letters, and Busbar's own notes. Leases have a separate stream, in memory: a
+ * server whose disk is full refuses to store anything there, and without leases nothing could be consumed, so that the
+ * disk would stay full. Created when missing; never changed afterwards, because others may rely on them: differences
+ * from the options are reported instead.
  */
 export class Topology implements SessionPart {
   readonly name: string
@@ -42,12 +42,12 @@ export class Topology implements SessionPart {
   readonly #session: Session
   readonly #api: JetStreamApi
   readonly #subjects: Subjects
-  /** What each stream is known by: something else means that it is another stream. */
+  /** Identity of each stream: a different one means that the stream was replaced. */
   readonly #identities = new Map<string, string>()
   #ensuring: Promise<void> | undefined
   /** When the server lost the leases (monotonic ms), as far as we know. */
   #leasesLostAt = -Infinity
-  /** How long the stream keeps a message, in ms; undefined for ever. */
+  /** How long the stream keeps a message, in ms; undefined for no limit. */
   maxAgeMs: number | undefined
 
   constructor(session: Session, api: JetStreamApi, subjects: Subjects) {
@@ -62,17 +62,17 @@ export class Topology implements SessionPart {
     this.maxAgeMs = maxAgeMs
   }
 
-  /** Which stream holds a topic. */
+  /** The stream that holds a topic. */
   streamOf(dead: boolean): string {
     return dead ? this.deadLetters : this.name
   }
 
-  /** Changes when a stream was lost and made again: positions and deliveries of before mean nothing any more. */
+  /** Changes when a stream was lost and created again: earlier positions and deliveries are void. */
   identityOf(stream: string): string | undefined {
     return this.#identities.get(stream)
   }
 
-  /** How long ago the server lost the leases that it knew, in ms: whoever held one may not know yet. */
+  /** How long ago the server lost the leases that it knew, in ms: their holders may not know yet. */
   get leasesLostMs(): number {
     return this.#session.host.clock.monotonic() - this.#leasesLostAt
   }
@@ -83,10 +83,10 @@ export class Topology implements SessionPart {
     for (const start of [this.#subjects.state, this.#subjects.leases]) await this.#requirePermission(start)
   }
 
-  /** Leases and notes are written while messages are handled: better refused now than found out then. */
+  /** Leases and notes are written while messages are handled: a missing permission should fail now rather than then. */
   async #requirePermission(start: string): Promise<void> {
     try {
-      // The server takes it to look at the condition, which is never met.
+      // The server checks the condition, which is never met.
       await writeRecord(this.#session, `${start}.check`, '', Number.MAX_SAFE_INTEGER)
     } catch (error) {
       if (AuthorizationError.is(error))
@@ -94,7 +94,7 @@ export class Topology implements SessionPart {
           `The NATS user may not publish to "${start}.>", where Busbar notes what it needs to share out messages: grant it. (${error.message})`,
           { cause: error },
         )
-      // A server that refuses it for another reason has let it in.
+      // A server that refuses it for another reason has granted the permission.
       if (!(error instanceof JetStreamError)) throw error
     }
   }
@@ -119,7 +119,7 @@ export class Topology implements SessionPart {
     }
   }
 
-  /** Makes what is missing. Calls at the same time share one run. */
+  /** Creates what is missing. Concurrent calls share one run. */
   ensure(): Promise<void> {
     this.#ensuring ??= this.#ensureAll().finally(() => {
       this.#ensuring = undefined
@@ -142,13 +142,13 @@ export class Topology implements SessionPart {
     this.#tellFewerReplicas(main, [state, dead, leases])
   }
 
-  /** Looks up everything at once: in a cluster, each stream has a leader of its own, which may just have died. */
+  /** Looks up everything at once: in a cluster, each stream has its own leader, which may just have died. */
   async #find(): Promise<Found> {
     const streams = new Map<string, StreamInfo>()
     const names = [this.state, this.name, this.deadLetters, this.leases]
     const [partitions] = await Promise.all([
       this.#partitionsRecord().catch((error: unknown) => {
-        // The stream of the record is missing, or of a server that has just started.
+        // The stream of the record is missing, or belongs to a server that has just started.
         if (isNoResponders(error) || isNotFound(error)) return undefined
         throw error
       }),
@@ -163,7 +163,7 @@ export class Topology implements SessionPart {
     return { streams, partitions }
   }
 
-  /** Every subject that we publish to must be stored, and what we do not read should not be. */
+  /** Every subject that we publish to must be stored, and those that we do not read should not be. */
   #checkSubjects({ config: { subjects } }: StreamInfo): void {
     const all = `${this.#subjects.prefix}.>`
     const isWide = subjects.includes(all)
@@ -209,7 +209,7 @@ export class Topology implements SessionPart {
     this.#identities.set(this.leases, identity)
     if (before === identity) return info
     const made = Date.parse(began ?? info.created)
-    // The server's clock against the server's, and roughly against ours.
+    // Compares the server's clock with itself, and roughly with ours.
     const isLater = made - Date.parse(main.created) > TOGETHER_MS
     const isYoung = isMade || Math.abs(this.#session.host.clock.now() - made) < YOUNG_MS
     if (before !== undefined || (isLater && isYoung)) this.#leasesLostAt = this.#session.host.clock.monotonic()
@@ -217,16 +217,16 @@ export class Topology implements SessionPart {
   }
 
   /**
-   * When the first record was stored. In a cluster, a stream in memory is the same one after all nodes were restarted, and
-   * empty: whoever finds it so leaves a mark. Undefined when the mark has gone by its age.
+   * When the first record was stored. In a cluster, a stream in memory survives a restart of all nodes as the same
+   * stream, but empty: the member that finds it empty writes a mark. Undefined when the mark has expired.
    */
   async #leasesBegan({ state }: StreamInfo): Promise<string | undefined> {
     const subject = `${this.#subjects.leases}.began`
     try {
-      // Should another one be faster, its mark counts.
+      // If another member was faster, its mark counts.
       if (state.last_seq === 0) await writeRecord(this.#session, subject, '', 0)
     } catch (error) {
-      // No lease can be stored either, which is reported where one has to be.
+      // No lease can be stored either, which is reported where one is needed.
       if (!(error instanceof JetStreamError) && !AuthorizationError.is(error)) throw error
     }
     return (await this.#api.message(this.leases, { last_by_subj: subject }))?.time
@@ -241,14 +241,14 @@ export class Topology implements SessionPart {
         role === 'messages'
           ? stream.given.has('maxAgeMs')
           : role === 'deadLetters' && stream.deadLetterMaxAgeMs !== undefined,
-      // One for each partition, and one for what has no key.
+      // One for each partition, and one for messages without a key.
       consumers: this.#subjects.partitions + 1,
       native: native.stream ?? {},
     })
     if (problems.length > 0) throw new ConfigurationError('nats', problems)
   }
 
-  /** The first one to come decides, for all and for good: where a key goes must be the same for everybody. */
+  /** The first one to come decides, for all and permanently: where a key goes must be the same for all members. */
   async #agreeOnPartitions(found: Found): Promise<number> {
     for (let record = found.partitions; ; record = await this.#partitionsRecord()) {
       const known = Number(record?.text)
@@ -267,7 +267,7 @@ export class Topology implements SessionPart {
     return this.#api.lastRecord(this.state, this.#partitionsSubject)
   }
 
-  /** Should the record be lost with its stream: as many as the messages are stored for. */
+  /** If the record was lost with its stream: the number of partitions that messages are stored for. */
   async #partitionsOfStream(): Promise<number | undefined> {
     try {
       const { config } = await this.#api.streamInfo(this.name)
@@ -281,7 +281,7 @@ export class Topology implements SessionPart {
     }
   }
 
-  /** Makes one more stream when it is missing, with what all of ours have in common. */
+  /** Creates an additional stream if it is missing, with the settings common to all of ours. */
   async ensureStream(
     config: Pick<StreamConfig, 'name' | 'subjects' | 'retention' | 'max_age'> & { readonly description: string },
   ): Promise<void> {
@@ -325,14 +325,14 @@ export class Topology implements SessionPart {
       return { info: await this.#api.createStream(config), isMade: true }
     } catch (error) {
       if (!(error instanceof JetStreamError)) throw error
-      // Somebody else was faster, with options of his own.
+      // Another process was faster, with its own options.
       if (error.errCode === ERR.streamNameInUse) return { info: await this.#api.streamInfo(config.name), isMade: false }
       if (error.errCode === ERR.subjectOverlap) throw await this.#overlap(config, error)
       throw error
     }
   }
 
-  /** Says which stream is in the way. */
+  /** Reports which stream is in the way. */
   async #overlap({ name, subjects }: StreamConfig, cause: JetStreamError): Promise<Error> {
     const found = new Set<string>()
     for (const subject of subjects) for (const other of await this.#api.streamNames(subject)) found.add(other)
@@ -379,7 +379,7 @@ export class Topology implements SessionPart {
       name: this.deadLetters,
       description: marked('Dead letters of Busbar'),
       subjects: [this.#subjects.deadLetters],
-      // Nobody is waiting for them; when there is no room they must be refused, not lost.
+      // No publisher waits for them; when there is no room they must be refused, not lost.
       discard: 'new',
       max_age: (deadLetterMaxAgeMs ?? 0) * MS,
       max_bytes: -1,
@@ -442,7 +442,7 @@ export class Topology implements SessionPart {
       )
   }
 
-  /** An age that was asked for is refused when the stream has a shorter one; here somebody relies on the default. */
+  /** An age set by the user is refused when the stream has a shorter one; here the user relies on the default. */
   #reportShortRetention({ config }: StreamInfo, wanted: StreamConfig, option: string): void {
     const { native } = this.#session.options
     if (!keepsForLess(config, wanted) || (config.name === this.name && 'max_age' in (native.stream ?? {}))) return
@@ -453,7 +453,10 @@ export class Topology implements SessionPart {
     )
   }
 
-  /** All are needed to handle messages: one that dies with its node stops the groups, however many copies the messages have. */
+  /**
+   * All of them are needed to handle messages: one that dies with its node stops the groups, however many copies the
+   * messages have.
+   */
   #tellFewerReplicas(main: StreamInfo, others: readonly StreamInfo[]): void {
     const wanted = main.config.num_replicas
     const fewer = others.filter(({ config }) => config.num_replicas < wanted)

@@ -10,7 +10,7 @@ import type { Partitions } from './partitions.ts'
 import type { Session } from './session.ts'
 
 const WORKING: Uint8Array = Buffer.from('+WPI')
-/** How often the server is asked how far the group has come, at most. */
+/** Minimum interval between checks of how far the group has come. */
 const LOOK_MS = 15_000
 
 export interface UpkeepParts {
@@ -22,12 +22,12 @@ export interface UpkeepParts {
   readonly confirmations: Confirmations
   readonly losses: Losses
   readonly leaseMs: () => number
-  /** These were taken back by the server. */
+  /** The server took these back. */
   readonly lost: (deliveries: readonly NatsDelivery[], reason: string) => void
   readonly handBack: (deliveries: readonly NatsDelivery[]) => Promise<void>
 }
 
-/** Looks after a subscription three times in each lease: what was silent, what waits too long, what ran out. */
+/** Maintains a subscription three times per lease: what is silent, what waits too long, what has expired. */
 export class Upkeep {
   readonly #parts: UpkeepParts
   #timer: Timer | undefined
@@ -54,7 +54,7 @@ export class Upkeep {
     this.#timer?.cancel()
   }
 
-  /** Tells the server that these are being worked on. */
+  /** Reports to the server that these are being worked on. */
   async extend(deliveries: readonly NatsDelivery[]): Promise<void> {
     const { session, partitions } = this.#parts
     if (!session.ready) return
@@ -69,7 +69,7 @@ export class Upkeep {
     try {
       await session.flush()
     } catch {
-      // The connection is gone. What is not extended before its time is over is reported lost.
+      // The connection is lost. What is not extended before its time is over is reported lost.
       return
     }
     for (const delivery of extended) delivery.touchedAt = at
@@ -91,7 +91,7 @@ export class Upkeep {
     intake.wake()
     const waiting = lanes.flatMap((lane) => (lane.shared ? [] : lane.stash))
     if (waiting.length > 0) await this.extend(waiting)
-    // What others could take does not wait here for credit for long.
+    // What other members could take does not wait here for credit for long.
     const idle = intake.hasCredit ? [] : lanes.flatMap((lane) => (lane.shared ? lane.dropStash() : []))
     if (idle.length > 0) await handBack(idle)
     const now = session.host.clock.monotonic()
@@ -109,7 +109,7 @@ export class Upkeep {
     }
   }
 
-  /** Deliveries whose time ran out at the server before we could extend it. */
+  /** Deliveries whose time expired at the server before we could extend it. */
   #findRunOut(): void {
     const now = this.#parts.session.host.clock.monotonic()
     for (const lane of this.#parts.lanes) {

@@ -2,24 +2,24 @@ import { BAD_PERCENT, urlParameter } from '../../core/url-parameter.ts'
 import type { NatsOptions } from './options.ts'
 
 export interface FromUrl {
-  /** The options without `url`, and with what stood in it. */
+  /** The options without `url`, merged with the parameters of the URL. */
   readonly input: Record<string, unknown>
-  /** `host:port`, as the client library wants them: what may be secret is taken out. */
+  /** `host:port`, as the client library expects them, without credentials. */
   readonly servers: readonly string[]
-  /** Some URL begins with `tls:`. */
+  /** True when a URL begins with `tls:`. */
   readonly tls: boolean
-  /** What is wrong with the URL. None of them shows it: it may hold a password. */
+  /** Problems of the URL. They never show it: it may contain a password. */
   readonly problems: readonly string[]
 }
 
 const DEFAULT_URL = 'nats://127.0.0.1:4222'
 const DEFAULT_PORT = '4222'
 
-/** What stands before the question mark, or is no text. */
+/** Options that are not allowed as parameters. */
 const PLACES = new Set(['url', 'user', 'password', 'token', 'connection', 'native'])
 /** Options that are objects: `stream.maxAgeMs=60000`. */
 const GROUPS = new Set(['stream', 'tls'])
-/** Stay text, also when they look like a number. */
+/** Stay text, even when they look like a number. */
 const TEXTS = new Set([
   'name',
   'domain',
@@ -30,11 +30,11 @@ const TEXTS = new Set([
   'stream.name',
   'stream.subjectPrefix',
 ])
-/** Ways to log in that leave no room for the user of a URL. */
+/** Ways to log in that exclude a user in the URL. */
 const OTHER_LOGINS = ['token', 'nkeySeed', 'credentials', 'credentialsFile'] as const
 
 /**
- * Takes `options.url` apart. What is said beside it wins over what is said in it, so that a password may come from
+ * Parses `options.url`. Options given beside the URL win over its parameters, so that a password may come from
  * elsewhere. Parameters are options: `nats://a:4222,b:4222?jetstream=false&stream.name=orders`.
  */
 export function applyUrl(options: NatsOptions | undefined): FromUrl {
@@ -105,7 +105,7 @@ function parse(text: string, scheme: string): Parsed | string {
   }
 }
 
-/** A user without a password is a token, as in every NATS client; unless the password stands beside the URL. */
+/** A user without a password is a token, as in every NATS client, unless the password is given beside the URL. */
 function logIn(input: Record<string, unknown>, login: { readonly user: string; readonly password: string }): void {
   if (OTHER_LOGINS.some((name) => input[name] !== undefined)) return
   if (login.password === '' && input['password'] === undefined && input['user'] === undefined) {
@@ -116,7 +116,7 @@ function logIn(input: Record<string, unknown>, login: { readonly user: string; r
   input['password'] ??= login.password
 }
 
-/** Returns what is wrong with it. */
+/** Returns the problem, if any. */
 function setOption(input: Record<string, unknown>, name: string, text: string): string | undefined {
   if (PLACES.has(name)) return `has a parameter "${name}", which belongs before the question mark or beside the URL`
   const value = TEXTS.has(name) || name.startsWith('tls.') ? toSwitch(text) : urlParameter(text)

@@ -5,15 +5,18 @@ const LINE_FEED = 10
 const UPPER_H = 72
 const UPPER_M = 77
 const ZERO = 48
-/** The client's parser between two operations. */
+/** State of the client's parser between two operations. */
 const BETWEEN = 0
-/** A message that is cut by the end of a chunk is kept until its rest comes, up to here; a larger one is the client's. */
+/**
+ * A message cut by the end of a chunk is kept until its rest comes, up to this size; larger ones are left to the
+ * client.
+ */
 const MAX_KEPT_BYTES = 16_384
 
-/** Gets each message of a subscription. Must not keep the object. */
+/** Receives each message of a subscription. Must not keep the object. */
 export type Receive = (message: Incoming) => void
 
-/** The parts of the client that are not in its types: looked for, and not relied on. */
+/** The client's internals that are not in its types: used only if they exist. */
 interface Parser {
   readonly state: number
   parse(bytes: Uint8Array): void
@@ -25,8 +28,8 @@ interface Reader {
 }
 
 /**
- * Reads the messages of our own subscriptions straight from the bytes of the socket; everything else goes on to the client's
- * parser, which works byte by byte and makes a dozen objects for each message: more than half of what consuming costs.
+ * Reads the messages of our own subscriptions directly from the socket's bytes. Everything else goes to the client's
+ * parser, which works byte by byte and creates a dozen objects per message: more than half of what consuming costs.
  */
 export class WireReader {
   readonly #readers = new Map<number, Reader>()
@@ -35,7 +38,7 @@ export class WireReader {
   #parser: Parser
   /** The start of an operation whose rest has not come. */
   #kept: Buffer | undefined
-  /** So much of what comes next belongs to a message that the client's parser has begun. */
+  /** Number of following bytes that belong to a message that the client's parser has begun. */
   #owed = 0
 
   private constructor(parser: Parser, failed: (error: unknown) => void) {
@@ -43,13 +46,13 @@ export class WireReader {
     this.#failed = failed
   }
 
-  /** Undefined when the client is not built as expected; its own way works then as before. `failed`: a receiver threw. */
+  /** Undefined when the client has different internals; its own way is used then. `failed`: a receiver threw. */
   static attach(connection: NatsConnection, failed: (error: unknown) => void): WireReader | undefined {
     const { protocol } = connection as { protocol?: { parser?: Partial<Parser> } }
     const parser = protocol?.parser
     if (protocol === undefined || typeof parser?.parse !== 'function' || parser.state !== BETWEEN) return undefined
     const reader = new WireReader(parser as Parser, failed)
-    // The client makes a new one for each connection.
+    // The client creates a new one for each connection.
     Object.defineProperty(protocol, 'parser', {
       configurable: true,
       get: () => reader,
@@ -60,7 +63,7 @@ export class WireReader {
     return reader
   }
 
-  /** From now on messages of the subscription come here, and not to its callback. */
+  /** From now on messages of the subscription come here instead of its callback. */
   add(subscription: Subscription, receive: Receive): void {
     const id = (subscription as { getID?: () => unknown }).getID?.()
     if (typeof id !== 'number') return
@@ -84,7 +87,7 @@ export class WireReader {
       if (part === bytes.length) return
       bytes = bytes.subarray(part)
     } else if (this.#parser.state !== BETWEEN) {
-      // It was in the middle of something when we came; it ends with a chunk sooner or later.
+      // The client was in the middle of an operation when we were attached; it ends with some chunk sooner or later.
       this.#parser.parse(bytes)
       return
     }
@@ -100,7 +103,10 @@ export class WireReader {
     }
   }
 
-  /** Reads one operation; returns where the next begins, or minus where this one would end (1: unknown) when it is not whole. */
+  /**
+   * Reads one operation; returns where the next begins, or minus where this one would end (1: unknown) when it is
+   * incomplete.
+   */
   #operation(bytes: Buffer, at: number): number {
     const lineEnd = bytes.indexOf(LINE_FEED, at)
     if (lineEnd < 0) return -1
@@ -140,7 +146,7 @@ export class WireReader {
       try {
         reader.receive(incoming)
       } catch (error) {
-        // The client would stop reading for good.
+        // The client would stop reading permanently.
         this.#failed(error)
       }
     }
@@ -158,7 +164,7 @@ export class WireReader {
   }
 }
 
-/** Subjects of other programs may be more than ASCII. */
+/** Subjects of other programs may contain more than ASCII. */
 function toText(latin1: string): string {
   return /^[\x20-\x7e]*$/.test(latin1) ? latin1 : Buffer.from(latin1, 'latin1').toString('utf8')
 }

@@ -16,13 +16,13 @@ import type { CopyNotes } from './publish-job.ts'
 
 const NO_TYPED_HEADERS: Readonly<Record<string, unknown>> = Object.freeze({})
 
-/** Decides where a message goes and what the transport notes on it. */
+/** Decides where a message goes and which headers the transport adds. */
 export class Addressing {
   readonly #options: ResolvedRabbitMqOptions
   readonly #names: Names
   readonly #clock: Clock
   #turn = 0
-  /** Delays are made by the plugin. */
+  /** True when the plugin handles delays. */
   usesPlugin = false
 
   constructor(options: ResolvedRabbitMqOptions, names: Names, clock: Clock) {
@@ -31,7 +31,7 @@ export class Addressing {
     this.#clock = clock
   }
 
-  /** Fills in the parcel; returns why the message can't be sent at all. */
+  /** Fills in the parcel; returns an error when the message can't be sent at all. */
   address(parcel: Parcel, message: OutgoingMessage, notes: CopyNotes | undefined): PublishError | undefined {
     const { maxMessageBytes, properties } = this.#options
     const { topic, body } = message
@@ -99,23 +99,23 @@ export class Addressing {
     if (this.usesPlugin) {
       parcel.exchange = this.#names.delayed
       parcel.delayMs = Math.ceil(delayMs)
-      // The plugin routes when the time has come, and so the broker says "no route" of each message.
+      // The plugin routes a message only when it is due, so the broker reports "no route" for every message.
       parcel.mandatory = false
       return undefined
     }
-    // A message that expires before a rung lets it go would come too early.
+    // A message that expires before a rung releases it would come too early.
     if (parcel.properties?.expiration !== undefined) parcel.properties = { ...parcel.properties, expiration: undefined }
     parcel.rungs = rungsOf(delayMs, roughly)
     parcel.exchange = this.#names.delay(topRung(parcel.rungs))
     return undefined
   }
 
-  /** The highest rung that the message needs, as of now; undefined when it needs none. */
+  /** The highest rung that the message needs now; undefined when it needs none. */
   rungFor(message: OutgoingMessage): number | undefined {
     if (message.deliverAt === undefined) return undefined
     const delayMs = message.deliverAt - this.#clock.now()
     if (delayMs <= 0 || delayMs > MAX_DELAY_MS) return undefined
-    // Rounding up may carry into the next one.
+    // Rounding up may carry into the next rung.
     return Math.max(topRung(rungsOf(delayMs, false)), topRung(rungsOf(delayMs, true)))
   }
 }

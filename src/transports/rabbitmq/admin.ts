@@ -35,11 +35,11 @@ export interface AdminParts {
 
 const MOST_TOPICS = 10_000
 
-/** Looks after topics and groups, as far as AMQP lets one: counts, dead letters, deletion. */
+/** Administers topics and groups, as far as AMQP allows: counts, dead letters, deletion. */
 export class RabbitMqAdmin implements TransportAdmin {
   readonly #parts: AdminParts
   readonly #readers = new Map<string, StorageReader>()
-  /** Topics that this process has had to do with. */
+  /** Topics that this process has used. */
   readonly #topics = new Set<string>()
 
   constructor(parts: AdminParts) {
@@ -54,7 +54,7 @@ export class RabbitMqAdmin implements TransportAdmin {
   async ensureTopic(topic: string): Promise<void> {
     const session = await this.#parts.session()
     this.knows(topic)
-    // The exchange is there with every session. Only dead-letter topics have a queue of their own.
+    // The exchange exists in every session. Only dead-letter topics have their own queue.
     if (isDeadLetterTopic(topic)) await this.#parts.declarations.storage(session, topic)
   }
 
@@ -177,7 +177,7 @@ export class RabbitMqAdmin implements TransportAdmin {
       topic,
       group,
       lag: ready + inFlight + this.#parts.delayed.count(topic, group),
-      // AMQP does not tell what others hold.
+      // AMQP does not report what other members hold.
       inFlight: members <= consuming ? inFlight : undefined,
       ready,
       members,

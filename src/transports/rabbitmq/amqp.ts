@@ -1,12 +1,12 @@
-// The part of amqplib's inside that the hot path uses. It is not in the library's types; `rawChannel` looks whether it is
-// there, and everything works without it, only slower (see channel-writer.ts).
+// The internals of amqplib that the hot path uses. They are not in the library's types; `rawChannel` checks that they
+// exist, and without them everything still works, only slower (see channel-writer.ts).
 import type { Channel, ChannelModel } from 'amqplib'
 import type { Duplex } from 'node:stream'
 
 export interface RawChannel {
   /** Number of the channel in its connection. */
   readonly number: number
-  /** Largest frame that both sides agreed on, in bytes. */
+  /** Maximum frame size that both sides agreed on, in bytes. */
   readonly frameMax: number
   readonly socket: Duplex
   /** Writes whole frames. */
@@ -22,7 +22,7 @@ interface Inside {
   }
 }
 
-/** Undefined when this version of the library looks otherwise inside. */
+/** Undefined when this version of the library has different internals. */
 export function rawChannel(channel: Channel): RawChannel | undefined {
   const { ch, connection } = channel as unknown as Inside
   if (typeof ch !== 'number' || connection === undefined) return undefined
@@ -35,7 +35,7 @@ export function rawChannel(channel: Channel): RawChannel | undefined {
     frameMax,
     socket: stream,
     send(bytes) {
-      // All channels of the connection that have something to say in this turn say it in one call of the system.
+      // All channels of the connection that write in this turn share one system call.
       if (stream.writableCorked === 0) {
         stream.cork()
         process.nextTick(() => stream.uncork())
@@ -46,8 +46,8 @@ export function rawChannel(channel: Channel): RawChannel | undefined {
 }
 
 /**
- * Closes a channel or a connection. Resolves when it has ended, whoever ended it; never rejects. The library's own promise
- * stays open for ever when the connection is lost before the broker has answered.
+ * Closes a channel or a connection. Resolves when it has ended, whichever side ended it; never rejects. The library's
+ * own promise never settles when the connection is lost before the broker has answered.
  */
 export function closeQuietly(target: Channel | ChannelModel): Promise<void> {
   return new Promise((resolve) => {
@@ -60,14 +60,14 @@ export function closeQuietly(target: Channel | ChannelModel): Promise<void> {
   })
 }
 
-/** Ends the connection without a word, for when the broker does not answer. */
+/** Cuts the connection without a handshake, for a broker that does not answer. */
 export function destroySocket(model: ChannelModel): void {
   const { stream } = (model as unknown as Inside).connection as { stream?: Duplex }
   // With an error, or the library would not notice.
   stream?.destroy(new Error('The broker did not answer in time'))
 }
 
-/** What both sides agreed on, in ms; 0 for none, or when the library does not tell. */
+/** The interval that both sides agreed on, in ms; 0 for none, or when the library does not expose it. */
 export function heartbeatOf(model: ChannelModel): number {
   const { heartbeat } = model.connection as unknown as { readonly heartbeat?: unknown }
   return typeof heartbeat === 'number' ? heartbeat * 1000 : 0
@@ -85,14 +85,14 @@ export function serverInfo(model: ChannelModel): ServerInfo {
 }
 
 /**
- * The queue of a connection stays for as long as its node is down, and the broker refuses every message for it, though others have taken
- * the message: RabbitMQ 4.2 (rabbitmq-server#14573).
+ * The queue of a connection stays for as long as its node is down, and the broker refuses every message for it even
+ * though other queues took the message: RabbitMQ 4.2 (rabbitmq-server#14573).
  */
 export function keepsQueuesOfDeadNodes({ product, version: [major, minor] }: ServerInfo): boolean {
   return product === 'RabbitMQ' && (major > 4 || (major === 4 && minor >= 2))
 }
 
-/** Quorum queues that know a message TTL, and dead-letter without loss: RabbitMQ 3.10. */
+/** Quorum queues that support a message TTL and dead-letter without loss: RabbitMQ 3.10. */
 export function hasQuorumQueues({ product, version: [major, minor] }: ServerInfo): boolean {
   return product === 'RabbitMQ' && (major > 3 || (major === 3 && minor >= 10))
 }

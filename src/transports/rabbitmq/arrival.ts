@@ -3,13 +3,13 @@ import { NO_HEADERS } from '../../core/message.ts'
 import type { EncodedMessage, Headers } from '../../core/message.ts'
 import type { CarriedProperties } from './carried-properties.ts'
 
-/** A message as it came, taken apart. One is filled anew for each message. */
+/** A parsed incoming message. One object is reused for all messages. */
 export class Arrival {
   deliveryTag = 0
   redelivered = false
   routingKey = ''
   exchange = ''
-  /** Undefined for a message of somebody who gives none. */
+  /** Undefined when the publisher set none. */
   id: string | undefined = undefined
   type: string | undefined = undefined
   source: string | undefined = undefined
@@ -27,24 +27,24 @@ export class Arrival {
   headers: Headers = NO_HEADERS
   /** A copy for one group alone: its routing key begins with the group. */
   targeted = false
-  /** The topic, where the routing key does not tell it. */
+  /** The topic, if the routing key does not contain it. */
   topicHeader: string | undefined = undefined
-  /** How often the broker has handed it out before; undefined when the queue does not count. */
+  /** How often the broker delivered it before; undefined when the queue does not count. */
   returns: number | undefined = undefined
-  /** The same, where `returns` counts failures alone. */
+  /** The same, on queues where `returns` counts only failures. */
   acquired: number | undefined = undefined
-  /** Of a message that is not of the plainest kind: what copies of it are to keep. */
+  /** Set for unusual messages: what copies of it must keep. */
   carried: CarriedProperties | undefined = undefined
-  /** Attempts that the group had used up when this copy was made. */
+  /** Attempts that the group had used when this copy was made. */
   attempts = 0
   firstAt: number | undefined = undefined
-  /** Where in a stream it lies. */
+  /** Its offset in a stream. */
   offset: number | undefined = undefined
   body: Uint8Array = NOTHING
-  /** As the client library gave it; undefined when it was read past the library. */
+  /** As the client library returned it; undefined when it was read without the library. */
   native: ConsumeMessage | GetMessage | undefined = undefined
 
-  /** Forgets what is not set with every message. */
+  /** Clears the fields that are not set for every message. */
   reset(): void {
     this.key = undefined
     this.contentType = ''

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 
 /**
- * Who of the members works on which partition: everybody the same number, give or take one, and few changes when members
- * come and go. Every member computes it for itself and comes to the same answer for the same members.
+ * Which member works on which partition: everyone gets the same number, give or take one, and few partitions move when
+ * members come and go. Each member computes it for itself; the same members always lead to the same result.
  *
  * @returns The owner of each partition, by partition.
  */
@@ -21,7 +21,7 @@ export function assign(partitions: number, members: readonly string[]): readonly
       loads.set(member, load + 1)
       return member
     }
-    // The room adds up to the number of partitions, so somebody was found above.
+    // Free places add up to the number of partitions, so a member was found above.
     return members[0] as string
   })
 }

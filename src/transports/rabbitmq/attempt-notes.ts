@@ -8,13 +8,13 @@ import type { RabbitMqDelivery } from './delivery.ts'
 import { isNodeAway, makeAtPlace, PLACES, unlessNodeAway } from './places.ts'
 import { QueueBrowser } from './queue-browser.ts'
 
-/** What one member knows, or has known, about a delivery of a message. */
+/** What one member knows, or knew, about a delivery of a message. */
 export interface Note {
-  /** Of the message: see `noteKey`. */
+  /** Key of the message: see `noteKey`. */
   readonly key: string
-  /** Which delivery of the message it is about. */
+  /** The delivery of the message that it is about. */
   readonly generation: number
-  /** Attempts that are used up, one that runs included. */
+  /** Attempts used, including one that is running. */
   readonly used: number
   /** The member that made the note. */
   readonly by: string
@@ -22,19 +22,19 @@ export interface Note {
   readonly notBefore: number | undefined
 }
 
-/** As many as the queue keeps. */
+/** Maximum length of the queue. */
 const MAX_READ = 10_000
 const REDRIVES = 'busbar-redrives'
 
-/** Tells a message from its copies: a delayed retry begins with the attempts so far, a redriven dead letter at the start. */
+/** Tells a message from its copies: a delayed retry begins with the attempts so far, a redriven dead letter at zero. */
 export function noteKey({ message, base }: RabbitMqDelivery): string {
   const redrives = message.headers[REDRIVES]
   return base === 0 && redrives === undefined ? message.id : `${message.id}#${base}#${redrives ?? ''}`
 }
 
 /**
- * Notes about attempts that outlive the process. They are in a queue beside the group's, in the order in which they were
- * made, for the member that gets the message next.
+ * Notes about attempts that outlive the process. They are in a queue beside the group's, in the order in which they
+ * were written, for the next member that receives the message.
  */
 export class AttemptNotes {
   readonly #clock: Clock
@@ -43,7 +43,7 @@ export class AttemptNotes {
   readonly #queueOf: (place: number) => string
   readonly #declare: (session: Session, queue: string) => Promise<void>
   #isDeclared = false
-  /** Which of the queues is written to. */
+  /** Index of the queue that is written to. */
   #place = 0
   #unwritten = new Map<string, Note>()
   #writing: Promise<void> = Promise.resolve()
@@ -54,9 +54,9 @@ export class AttemptNotes {
     readonly clock: Clock
     readonly locks: BrokerLocks
     readonly publisher: ControlPublisher
-    /** There is one, at place 0; another one takes over while the node of that one is away. */
+    /** The queue at place 0 is used; another one replaces it while its node is away. */
     readonly queueOf: (place: number) => string
-    /** Makes a queue, or makes sure that it is there. */
+    /** Creates a queue, or ensures that it exists. */
     readonly declare: (session: Session, queue: string) => Promise<void>
   }) {
     this.#clock = parts.clock
@@ -66,7 +66,7 @@ export class AttemptNotes {
     this.#declare = parts.declare
   }
 
-  /** Resolves when the broker has them. While some are on their way, all others gather, and leave together. */
+  /** Resolves when the broker has stored them. Notes that arrive during a write are sent together in the next one. */
   write(notes: readonly Note[]): Promise<void> {
     if (notes.length === 0) return Promise.resolve()
     for (const note of notes) {
@@ -95,20 +95,20 @@ export class AttemptNotes {
       ...(notBefore === undefined ? [] : [notBefore]),
     ])
     await this.#publisher.publishTo(() => this.#queueOf(this.#place), Buffer.from(JSON.stringify(rows)), {
-      // The broker says so when it is gone.
+      // The broker reports when it no longer exists.
       prepare: async (session, isAgain) => {
         if (!this.#isDeclared || isAgain) await this.declare(session)
       },
     })
   }
 
-  /** Makes the queue ahead of the first note, which is about something that runs already. */
+  /** Creates the queue ahead of the first note, whose handler is already running. */
   async declare(session: Session): Promise<void> {
     this.#place = await makeAtPlace(this.#clock, session, (place) => this.#declare(session, this.#queueOf(place)))
     this.#isDeclared = true
   }
 
-  /** All notes there are. Calls at the same time share one look. */
+  /** Reads all notes. Concurrent calls share one read. */
   read(session: Session): Promise<readonly Note[]> {
     this.#reading ??= this.#read(session).finally(() => {
       this.#reading = undefined

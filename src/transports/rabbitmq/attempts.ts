@@ -7,23 +7,23 @@ import type { NotedState, RabbitMqDelivery } from './delivery.ts'
 import { NoteBook } from './note-book.ts'
 import type { SubscriptionContext } from './subscription-context.ts'
 
-/** A member that lost its connection, and lives, is back within that time nearly always, and says so. */
+/** A member that lost its connection but lives nearly always reconnects and reports within this time. */
 const OWNER_MS = 600
 const LOOK_AGAIN_MS = 100
-/** The queue of notes drops the oldest: what is still true is written again before that. */
+/** The queue of notes drops the oldest: notes that are still true are written again before that. */
 const REFRESH_MS = 30_000
 
 /**
- * The number of each attempt, and what became of the one before, across members and the death of processes. A message that comes
- * for the first time costs nothing. What is noted at the broker: that a handler runs, that a message waits for its next
- * attempt, and that a delivery was given back. Notes are read for what comes a second time.
+ * The number of each attempt and the outcome of the one before, across members and process deaths. A message's first
+ * delivery costs nothing. Notes at the broker record that a handler runs, that a message waits for its next attempt,
+ * and that a delivery was given back. They are read when a message comes a second time.
  */
 export class Attempts {
   readonly #me: string
   readonly #book: NoteBook
   readonly #notes: AttemptNotes | undefined
   readonly #context: SubscriptionContext
-  /** Noted and not settled, with the time of the note in monotonic ms. */
+  /** Noted but not settled, with the time of the note in monotonic ms. */
   readonly #open = new Map<RabbitMqDelivery, number>()
   #timer: Timer | undefined
   #recalled: RabbitMqDelivery[] = []
@@ -41,13 +41,13 @@ export class Attempts {
   }
 
   /**
-   * One that has come: says which attempt is next. When that has to be looked up, the delivery is not `isKnown` until then, and
+   * Determines the attempt of a new delivery. If that has to be looked up, the delivery is not `isKnown` until
    * `onKnown` is called.
    */
   arrived(delivery: RabbitMqDelivery, onKnown: () => void): void {
     if (!delivery.isRedelivered) {
       delivery.generation = delivery.count ?? 0
-      // A stream hands out anew what was not settled, and does not say so.
+      // A stream redelivers what was not settled, without marking it.
       if (delivery.offset === undefined) this.#book.forget(delivery)
       else if (this.#book.before(delivery) !== undefined) this.#decide(delivery)
       return
@@ -66,18 +66,18 @@ export class Attempts {
     })
   }
 
-  /** It is settled for good. */
+  /** The delivery is settled for good. */
   settled(delivery: RabbitMqDelivery): void {
     this.#book.forget(delivery)
     if (delivery.noted !== undefined) this.#open.delete(delivery)
   }
 
-  /** What the runtime has to say about running and waiting handlers. Resolves when the broker has it. */
+  /** Notes from the runtime about running and waiting handlers. Resolves when the broker has them. */
   async note(notes: readonly AttemptNote[]): Promise<void> {
     const rows: Note[] = []
     for (const { delivery, used, running, notBefore } of notes) {
       const mine = delivery as RabbitMqDelivery
-      // Of what was lost, `lost` has said the same.
+      // For lost deliveries, `lost` has written the same.
       if (mine.lost || mine.state === 'gone' || mine.state === 'replaced') continue
       mine.notBefore = notBefore
       rows.push(this.#noted(mine, { used, running, notBefore }))
@@ -85,7 +85,10 @@ export class Attempts {
     await this.#notes?.write(rows)
   }
 
-  /** It waits here for its next attempt, or goes back. Resolves when the broker has it, as far as it is news. */
+  /**
+   * The delivery waits here for its next attempt, or goes back. Resolves when the broker has the note, if it says
+   * anything new.
+   */
   async returned(deliveries: readonly RabbitMqDelivery[], ofThose: 'all' | 'news' = 'all'): Promise<void> {
     const rows: Note[] = []
     for (const delivery of deliveries) {
@@ -102,20 +105,20 @@ export class Attempts {
     await this.#tell(rows)
   }
 
-  /** The channel ended with these. This process lives, so none of them has used an attempt. */
+  /** The channel ended with these deliveries. This process lives, so none of them has used an attempt. */
   lost(deliveries: readonly RabbitMqDelivery[]): void {
     for (const delivery of deliveries) {
       if (!delivery.isKnown) continue
       const wasRunning = delivery.noted?.running === true
       const note = this.#noted(delivery, returnedState(delivery))
       this.#open.delete(delivery)
-      // Only a note that says otherwise is in the way of the next member.
+      // Only a note that says otherwise would mislead the next member.
       if (wasRunning) this.#untold.push(note)
     }
     this.tellLost()
   }
 
-  /** Tells those who have the messages now. Called again when there is a connection. */
+  /** Writes the notes for the members that have the messages now. Called again when there is a connection. */
   tellLost(): void {
     const notes = this.#untold
     if (notes.length === 0 || this.#notes === undefined || this.#isClosed) return
@@ -161,14 +164,14 @@ export class Attempts {
   async #recall(notes: AttemptNotes, onKnown: () => void): Promise<void> {
     const { clock } = this.#context
     while (this.#recalled.length > 0) {
-      // Everything of this turn first: one look is enough for all of it.
+      // After everything of this turn: one read is enough for all of it.
       await nextTurn()
       const recalled = this.#recalled
       this.#recalled = []
       const until = clock.monotonic() + OWNER_MS
       for (let left = recalled; left.length > 0;) {
         await this.#read(notes)
-        // Of those whose handler ran elsewhere, the owner may still have something to say.
+        // If a handler ran elsewhere, its owner may still write a note.
         const isLast = clock.monotonic() >= until || this.#isClosed
         const waiting = isLast ? [] : left.filter((delivery) => this.#mayBeHeardOf(delivery))
         for (const delivery of left) if (!waiting.includes(delivery)) this.#decide(delivery)
@@ -202,7 +205,7 @@ export class Attempts {
       delivery.history = 'unknown'
       return
     }
-    // We live, so a handler that ran here did not end its process.
+    // This process lives, so a handler that ran here did not end its process.
     const isOver = note.running && note.by === this.#me
     delivery.history = note.running && !isOver ? 'died' : 'returned'
     delivery.attempt = Math.max(delivery.base, isOver ? note.used - 1 : note.used) + 1
@@ -219,7 +222,7 @@ export class Attempts {
   }
 }
 
-/** What is true of it when its handler, if any, is no longer counted. */
+/** The delivery's state when its handler, if any, no longer counts. */
 function returnedState({ attempt, notBefore }: RabbitMqDelivery): NotedState {
   return { used: attempt - 1, running: false, notBefore }
 }

@@ -6,16 +6,20 @@ export interface BackoffOptions {
   readonly maxMs: number
 }
 
-/** While nobody answers at all, a try costs a packet or two, and whoever waits wants to know soon. */
+/** While the broker is unreachable, an attempt costs only a packet or two, and callers want to know soon. */
 const ABSENT_MAX_MS = 2_000
-/** The first try after a loss: most cuts are only that. A little apart, so that a fleet does not come back as one. */
+/**
+ * Limit of the pause before the first attempt after a loss: most losses are short. The pause is random so that many
+ * clients do not reconnect at once.
+ */
 const FIRST_MAX_MS = 100
 
 /**
- * How long to wait before the next try to connect, in ms; undefined for never again.
+ * How long to wait before the next attempt to connect, in ms; undefined to stop.
  *
- * @param attempt 1 for the first try after the loss.
- * @param refusals How many tries in a row found somebody who was busy or said no; 0 when the last one found nobody.
+ * @param attempt 1 for the first attempt after the loss.
+ * @param refusals Number of consecutive attempts that reached a broker that was busy or refused; 0 when the last one
+ * reached none.
  */
 export function backoffDelay(
   { type, minMs, maxMs }: BackoffOptions,

@@ -7,12 +7,12 @@ import type { Session } from './link.ts'
 
 /** How long the queue of a process that died stays. */
 const EXPIRES_MS = 60_000
-/** A consumer without acks stops while it holds enough, and its queue must be there when it goes on. */
+/** A consumer without acks stops while it holds enough, and its queue must still exist when it continues. */
 const EXPIRES_NO_ACK_MS = 600_000
 
 /**
- * How the queue of a broadcast is declared. It is exclusive, but where the broker keeps the queues of dead nodes: nobody can delete an
- * exclusive one, while the consumer can delete this one as soon as it is connected to another node.
+ * How the queue of a broadcast is declared. It is exclusive, except where the broker keeps the queues of dead nodes: an
+ * exclusive queue can't be deleted then, but this one can, by its consumer once connected to another node.
  */
 export function broadcastQueue(
   { model }: Session,
@@ -23,7 +23,7 @@ export function broadcastQueue(
   return { durable: true, arguments: { 'x-queue-type': 'classic', 'x-expires': expires, ...args } }
 }
 
-/** Deletes queues that the consumer had on connections before. */
+/** Deletes queues that the consumer had on earlier connections. */
 export async function deleteBroadcasts(session: Session, queues: readonly string[]): Promise<void> {
   const declaring = new DeclareChannel(session)
   try {
@@ -31,7 +31,7 @@ export async function deleteBroadcasts(session: Session, queues: readonly string
       await declaring
         .exists((channel) => channel.deleteQueue(queue))
         .catch((error: unknown) => {
-          // The broker takes it away when it notices that the connection has ended.
+          // The broker deletes it when it notices that the connection has ended.
           if (replyCode(error) !== REPLY.resourceLocked) throw error
         })
   } finally {

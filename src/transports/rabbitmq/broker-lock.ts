@@ -9,19 +9,19 @@ const WAIT_MS = 10_000
 const RETRY_MS = 20
 
 /**
- * Locks that hold across all processes: an exclusive queue belongs to one connection, and the broker takes it away when
- * that connection ends, however it ends.
+ * Locks across all processes: an exclusive queue belongs to one connection, and the broker deletes it when that
+ * connection ends, however it ends.
  */
 export class BrokerLocks {
   readonly #clock: Clock
-  /** Within one connection the broker sees no conflict. */
+  /** The broker sees no conflict within one connection. */
   readonly #tails = new Map<string, Promise<unknown>>()
 
   constructor(clock: Clock) {
     this.#clock = clock
   }
 
-  /** Runs `work` alone. Rejects with `ConflictError` when somebody else holds the lock for too long. */
+  /** Runs `work` alone. Rejects with `ConflictError` when another process holds the lock for too long. */
   with<Result>(session: Session, name: string, work: () => Promise<Result>): Promise<Result> {
     const before = this.#tails.get(name) ?? Promise.resolve()
     const run = before.then(() => this.#locked(session, name, work))

@@ -1,8 +1,8 @@
 import { BUCKETS } from './options.ts'
 
 /**
- * The bucket of a key: FNV-1a over its UTF-16 code units. Part of the wire format: if it changed, a key's messages would
- * lie in two queues at once.
+ * The bucket of a key: FNV-1a over its UTF-16 code units. Part of the wire format: if it changed, a key's messages
+ * would be in two queues at once.
  */
 export function bucketOf(key: string): number {
   let hash = 0x811c9dc5
@@ -10,6 +10,6 @@ export function bucketOf(key: string): number {
     hash ^= key.charCodeAt(index)
     hash = Math.imul(hash, 0x01000193)
   }
-  // The low bits of FNV are the weak ones for short keys: fold the high ones in.
+  // FNV's low bits are weak for short keys: fold in the high ones.
   return ((hash >>> 16) ^ hash) & (BUCKETS - 1)
 }

@@ -2,7 +2,10 @@ import type { ConsumeMessage, GetMessage } from 'amqplib'
 import type { EncodedMessage, Headers, OutgoingMessage } from '../../core/message.ts'
 import { isEnvelopeHeader, isTransportHeader } from './wire-headers.ts'
 
-/** What AMQP knows of a message and the envelope has no place for. Copies keep it: delayed retries, dead letters, redrives. */
+/**
+ * AMQP properties of a message that have no place in the envelope. Copies keep them: delayed retries, dead letters,
+ * redrives.
+ */
 export interface CarriedProperties {
   readonly priority?: number | undefined
   readonly replyTo?: string | undefined
@@ -10,15 +13,15 @@ export interface CarriedProperties {
   readonly contentEncoding?: string | undefined
   readonly type?: string | undefined
   readonly appId?: string | undefined
-  /** Not for a copy: only the user itself may set it, and it would be ours. Kept as a header. */
+  /** Not set on a copy: only that user may set it, and we would be the sender. Kept as a header. */
   readonly userId?: string | undefined
-  /** Not for a copy: it would expire on its way, or as a dead letter. Kept as a header. */
+  /** Not set on a copy: it would expire on its way, or as a dead letter. Kept as a header. */
   readonly expiration?: string | undefined
-  /** Headers of the user that are no text, by their name on the wire. */
+  /** The user's headers that are not text, by their name on the wire. */
   readonly headers?: Readonly<Record<string, unknown>> | undefined
 }
 
-/** Takes the properties of a stored dead letter to its redrive, which may be made in another process. */
+/** Carries the properties of a stored dead letter to its redrive, which another process may make. */
 export const CARRIED = 'amqp-carried'
 
 const PROPERTIES = [
@@ -53,7 +56,7 @@ function typedHeaders(headers: Readonly<Record<string, unknown>>): Record<string
   return typed
 }
 
-/** A copy of the message with what can't be a property of it any more as headers: `amqp-userId`, `amqp-expiration`. */
+/** A copy of the message with the properties that it can't keep as headers: `amqp-userId`, `amqp-expiration`. */
 export function withLeftovers(message: OutgoingMessage, { userId, expiration }: CarriedProperties): OutgoingMessage {
   if (userId === undefined && expiration === undefined) return message
   return {
@@ -68,12 +71,12 @@ export function withLeftovers(message: OutgoingMessage, { userId, expiration }: 
 /** A stored message with its properties among its headers. */
 export function withCarried(message: EncodedMessage, carried: CarriedProperties | undefined): EncodedMessage {
   if (carried === undefined) return message
-  // Bytes have no place in JSON; as headers they were text for us anyway.
+  // JSON can't hold bytes; as headers they were text for us anyway.
   const text = JSON.stringify(carried, (_, value: unknown) => (isBytes(value) ? undefined : value))
   return text === '{}' ? message : { ...message, headers: extended(message.headers, { [CARRIED]: text }) }
 }
 
-/** What `withCarried` put there. */
+/** The properties that `withCarried` stored. */
 export function carriedBy({ headers }: OutgoingMessage): CarriedProperties | undefined {
   const text = headers[CARRIED]
   if (text === undefined) return undefined

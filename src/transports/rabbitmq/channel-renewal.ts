@@ -2,27 +2,29 @@ import type { Clock, Timer } from '../../core/clock.ts'
 
 const FIRST_AFTER_MS = 100
 const AT_MOST_EVERY_MS = 10_000
-/** A refusal that comes so long after the last one is about something else. */
+/** A refusal this long after the last one has another cause. */
 const FORGOTTEN_AFTER_MS = 30_000
-/** How long messages may be held back for a channel to be answered in full, so that a new one can follow it. */
+/** How long messages may be held back until a channel has no unanswered ones, so that a new one can replace it. */
 const HOLD_MS = 1_000
 
 export interface ChannelRenewalHost {
-  /** Every message that was sent on the channel is answered. */
+  /** Every message sent on the channel is answered. */
   isAnswered(): boolean
-  /** Puts a new channel in the place of the one that is answered in full. */
+  /** Replaces the channel, which has no unanswered messages. */
   replace(): void
-  /** The channel stays, for now: sending goes on. */
+  /** The channel stays for now: sending continues. */
   resume(): void
 }
 
 /**
- * When a channel for publishing is to make room for a new one, because a queue refuses what it sends. RabbitMQ keeps on each
- * channel what it knows of a quorum queue, from the first message on. Where that was while the queue had no leader, since its node
- * had just died, RabbitMQ 3 has the channel refuse each message for that queue until the channel ends, though the queue is well
- * again a moment later. A new channel looks again. A queue that is full refuses just as well: for its sake the pace slows down.
+ * Decides when a publishing channel is replaced because a queue refuses its messages. RabbitMQ keeps state about a
+ * quorum queue on each channel, from the first message on. If the queue had no leader then, because its node had just
+ * died, RabbitMQ 3 has the channel refuse each message for that queue until the channel ends, although the queue
+ * recovers a moment later. A new channel reads the state again. A full queue refuses in the same way: for that case,
+ * replacements slow down.
  *
- * Messages of the new channel must not overtake those of the old one, so sending is held back until all of these are answered.
+ * Messages of the new channel must not overtake those of the old one, so sending is held back until all of these are
+ * answered.
  */
 export class ChannelRenewal {
   readonly #clock: Clock
@@ -37,7 +39,7 @@ export class ChannelRenewal {
     this.#host = host
   }
 
-  /** While it is true, nothing more is to be sent on the channel. */
+  /** While true, nothing more may be sent on the channel. */
   get isHolding(): boolean {
     return this.#hold !== undefined
   }
@@ -72,10 +74,10 @@ export class ChannelRenewal {
   }
 
   #holdBack(): void {
-    // A refusal may come while sending is held back already: then it is for that much longer.
+    // A refusal may come while sending is already held back, which then lasts longer.
     this.#hold?.cancel()
     this.#hold = this.#clock.setTimer(HOLD_MS, () => {
-      // Some queue does not answer. It must not keep the others from their messages; the next refusal brings us back here.
+      // A queue does not answer. It must not block messages for other queues; the next refusal tries again.
       this.#hold = undefined
       this.#host.resume()
     })

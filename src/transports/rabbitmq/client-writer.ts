@@ -16,7 +16,7 @@ import {
 
 const MAX_SHORT = 255
 
-/** Through the client library's own methods: for a version of it that the frame writer does not know. */
+/** Writes with the client library's own methods: for versions of it that the frame writer does not know. */
 export class ClientWriter implements ChannelWriter {
   readonly #channel: Channel
   isFull = false
@@ -57,7 +57,7 @@ export class ClientWriter implements ChannelWriter {
   }
 
   flush(): void {
-    // The library writes by itself.
+    // The library flushes by itself.
   }
 
   onceDrained(listener: () => void): void {

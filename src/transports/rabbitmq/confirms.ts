@@ -1,12 +1,12 @@
 import type { PublishJob } from './publish-job.ts'
 
-/** Messages of one job that were sent one after another, and so have delivery tags in a row. */
+/** Consecutive messages of one job, which have consecutive delivery tags. */
 interface Run {
   readonly job: PublishJob
   index: number
   tag: number
   count: number
-  /** Tags that were confirmed out of turn. */
+  /** Tags that were confirmed out of order. */
   early: Set<number> | undefined
 }
 
@@ -15,7 +15,7 @@ type Done = (job: PublishJob, index: number) => void
 const COMPACT_AT = 256
 
 /**
- * Which messages the broker owes an answer for on one channel. Tags count up from 1, one for each publish; the broker
+ * Which messages of one channel the broker has not answered. Tags count up from 1, one for each publish; the broker
  * confirms single ones, or all up to one, in any order.
  */
 export class Confirms {
@@ -32,7 +32,7 @@ export class Confirms {
     else this.#runs.push({ job, index, tag, count: 1, early: undefined })
   }
 
-  /** Calls `done` for each message that this answer is about, in order. */
+  /** Calls `done` for each message covered by this answer, in order. */
   confirm(tag: number, multiple: boolean, done: Done): void {
     const first = this.#runs[this.#head]
     if (first === undefined) return
@@ -68,7 +68,7 @@ export class Confirms {
     }
   }
 
-  /** Passes over the first of a run; true when it was confirmed before. */
+  /** Moves past the first message of a run; true when it was confirmed before. */
   #advance(run: Run): boolean {
     const was = run.early?.delete(run.tag) === true
     run.tag++
@@ -89,7 +89,7 @@ export class Confirms {
     }
   }
 
-  /** The oldest unanswered message that fits. Rare: only for what the broker gives back. */
+  /** The oldest matching unanswered message. Rarely used: only for returned messages. */
   find(fits: (job: PublishJob, index: number) => boolean): { job: PublishJob; index: number } | undefined {
     for (let at = this.#head; at < this.#runs.length; at++) {
       const run = this.#runs[at] as Run
@@ -101,7 +101,7 @@ export class Confirms {
     return undefined
   }
 
-  /** The channel is gone: calls `done` for everything unanswered and starts anew. */
+  /** The channel is closed: calls `done` for everything unanswered and starts over. */
   drain(done: Done): void {
     const runs = this.#runs.slice(this.#head)
     this.#runs = []

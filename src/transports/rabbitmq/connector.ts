@@ -11,19 +11,19 @@ import { checkUrl, describeTarget, parseUrl } from './url.ts'
 
 export interface Connected {
   readonly model: ChannelModel
-  /** False for a connection that the user gave: it is not ours to close. */
+  /** False for a connection that the user passed: Busbar must not close it. */
   readonly owned: boolean
 }
 
 export interface Connector {
   /**
    * Makes one connection. Rejects with `ConnectionError`, `AuthorizationError` or `ConfigurationError`; when the signal
-   * aborts, its socket is gone at once.
+   * aborts, its socket is destroyed at once.
    */
   connect(purpose: Purpose, attempt: number, signal: AbortSignal): Promise<Connected>
-  /** How many addresses there are to try before one may say that nobody answers. */
+  /** Number of addresses to try before the broker counts as unreachable. */
   readonly hosts: number
-  /** False when a lost connection can't be made again: it was given by the user. */
+  /** False when a lost connection can't be replaced: the user passed it. */
   readonly reconnects: boolean
 }
 
@@ -73,9 +73,9 @@ async function connectByUrl(
 ): Promise<ChannelModel> {
   const target = await resolveTarget(options, attempt)
   const where = describeTarget(target)
-  // Node connects a socket whose signal has aborted before, all the same.
+  // Node connects a socket even if its signal has already aborted.
   if (signal.aborted) throw closedMeanwhile()
-  // A socket of ours can be destroyed at any time; the library has no handle for one that is still connecting.
+  // Our own socket can be destroyed at any time; the library has no handle for one that is still connecting.
   const giveUp = new AbortController()
   const stop = (): void => giveUp.abort()
   signal.addEventListener('abort', stop, { once: true })
@@ -133,7 +133,7 @@ function socketOptions(
   signal: AbortSignal,
 ): object {
   const common = {
-    // Nagle's algorithm and the peer's delayed ack together cost 40 ms a message.
+    // Nagle's algorithm and the peer's delayed ack together cost 40 ms per message.
     noDelay: true,
     keepAlive: true,
     keepAliveDelay: 10_000,

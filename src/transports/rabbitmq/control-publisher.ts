@@ -11,11 +11,11 @@ const RETRY_MIN_MS = 20
 const RETRY_MAX_MS = 500
 
 interface Preparation {
-  /** Makes what the message needs. `isAgain`: it was there, and is not any more. */
+  /** Creates what the message needs. `isAgain`: it existed but no longer does. */
   readonly prepare?: ((session: Session, isAgain: boolean) => Promise<void>) | undefined
-  /** For all tries together, and for as long as the broker does not block publishers. Default 3,000. */
+  /** Time limit for all attempts together, not counting time in which the broker blocks publishers. Default 3,000. */
   readonly timeoutMs?: number | undefined
-  /** Without it, a broker that blocks publishers is an error at once. Called when a wait for it begins. */
+  /** Called when a wait for a blocked broker begins. Without it, a blocked broker is an error at once. */
   readonly onBlocked?: ((reason: string) => void) | undefined
 }
 
@@ -24,14 +24,14 @@ class NotTaken extends Error {}
 interface OpenChannel {
   readonly session: Session
   readonly opened: Promise<ConfirmChannel>
-  /** Messages on it, or about to be, that are not answered. */
+  /** Number of messages on it, or about to be, that are unanswered. */
   unanswered: number
 }
 
 /**
- * Publishes what the transport writes for itself: notes, records, words among members. Few and small, so the client
- * library's own way will do. On the connection for publishing: one that publishes may be stopped by the broker, and acks
- * must not be.
+ * Publishes the transport's own messages: notes, records, messages between members. They are few and small, so the
+ * client library's methods are fast enough. Uses the publishing connection: the broker may block a connection that
+ * publishes, and acks must not be blocked.
  */
 export class ControlPublisher {
   readonly #link: Link
@@ -39,7 +39,7 @@ export class ControlPublisher {
   readonly #exchange: string
   readonly #blockedBy: () => string | undefined
   readonly #closing: AbortSignal
-  /** For the next message. One that was replaced ends when everything on it is answered. */
+  /** Used for the next message. A replaced channel closes when everything on it is answered. */
   #channel: OpenChannel | undefined
   #count = 0
   /** Ids of messages that reached no queue; their confirmation follows. */
@@ -48,7 +48,7 @@ export class ControlPublisher {
   constructor(parts: {
     readonly link: Link
     readonly clock: Clock
-    /** Where queues of the transport are bound by their own name. */
+    /** The exchange where the transport's queues are bound by their own name. */
     readonly exchange: string
     readonly blockedBy: () => string | undefined
     readonly closing: AbortSignal
@@ -61,8 +61,8 @@ export class ControlPublisher {
   }
 
   /**
-   * A word to whoever listens. Resolves when the broker has it, for nobody as well; and when it refuses it, as RabbitMQ 4.2 does while the
-   * node of one listener is down: the others have heard it.
+   * Sends a message to any listeners. Resolves when the broker has it, even without a listener, and also when the
+   * broker refuses it, as RabbitMQ 4.2 does while the node of one listener is down: the others have received it.
    */
   async publish(exchange: string, routingKey: string, content: Buffer): Promise<void> {
     this.#refuseIfBlocked()
@@ -72,8 +72,8 @@ export class ControlPublisher {
   }
 
   /**
-   * Puts it into a queue of the transport; resolves when it is there. Tried again, in time, when the broker does not take it: a
-   * quorum queue refuses while it has no leader, as in its first moments.
+   * Puts a message into one of the transport's queues; resolves when it is stored. Retries within the time limit when
+   * the broker does not take it: a quorum queue refuses while it has no leader, as it does when new.
    */
   async publishTo(queue: string | (() => string), content: Buffer, preparation: Preparation = {}): Promise<void> {
     await this.#unblocked(preparation)
@@ -87,7 +87,7 @@ export class ControlPublisher {
           await this.#confirmed(session, this.#exchange, name, content, true)
           return
         } catch (error) {
-          // A channel may end under a message while the connection lives.
+          // A channel may end during a publish while the connection lives.
           const mayBeTaken = !session.isOpen || error instanceof NotTaken || isLoss(error)
           if (signal.aborted || !mayBeTaken) throw error
           isAgain = true
@@ -115,7 +115,7 @@ export class ControlPublisher {
     for (; reason !== undefined; reason = this.#blockedBy()) await sleep(this.#clock, RETRY_MAX_MS, this.#closing)
   }
 
-  /** The work is told by the signal that nobody waits for it any longer. */
+  /** The signal aborts when the caller no longer waits for the work. */
   async #inTime(timeoutMs: number, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
     const done = new AbortController()
     const late = sleep(this.#clock, timeoutMs, done.signal).then(() => {
@@ -126,7 +126,7 @@ export class ControlPublisher {
       await Promise.race([working, late])
     } finally {
       done.abort()
-      // Both have ended by now, or their end is of no interest.
+      // Both have settled by now, or their result is ignored.
       late.catch(() => undefined)
       working.catch(() => undefined)
     }
@@ -153,7 +153,7 @@ export class ControlPublisher {
           if (this.#returned.delete(messageId)) reject(new NotTaken(`"${routingKey}" is bound to no queue`))
           else if (error === null || (!mandatory && isNack(error))) resolve()
           else if (isNack(error)) {
-            // The refusal may be the channel's own (see `ChannelRenewal`): the next try gets another one.
+            // The channel itself may be the cause (see `ChannelRenewal`): the next attempt uses another one.
             if (this.#channel === open) this.#channel = undefined
             reject(new NotTaken(`"${routingKey}" refused it: ${error.message}`))
           } else reject(error)
@@ -181,7 +181,7 @@ export class ControlPublisher {
   }
 }
 
-/** The library says so of a refused message, and of all that are open when a channel ends. */
+/** The library's error for a refused message, and for all open ones when a channel ends. */
 function isNack({ message }: Error): boolean {
   return message === 'message nacked'
 }

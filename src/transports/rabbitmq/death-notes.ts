@@ -19,23 +19,24 @@ interface Cause {
   readonly error: string
 }
 
-/** By the broker's word for it. */
+/** By the reason that the broker gives. */
 const CAUSES: Readonly<Record<string, Cause>> = {
   expired: { reason: 'expired', error: 'MessageExpired' },
   rejected: { reason: 'rejected', error: 'MessageRejected' },
-  // Pushed out by newer ones: nobody ever tried it.
+  // Pushed out by newer ones: never tried.
   maxlen: { reason: 'rejected', error: 'QueueLengthExceeded' },
 }
 const TRIED_TOO_OFTEN: Cause = { reason: 'exhausted', error: 'DeliveryLimitExceeded' }
 
 /**
- * A dead letter that the broker made itself says so in the broker's way: it was delivered too often and never settled, it expired,
- * or the queue was full. This adds the headers of ours, so that it can be listed, redriven and purged like all others.
+ * A dead letter made by the broker itself (delivered too often without settlement, expired, or pushed out of a full
+ * queue) carries the broker's own headers. This adds Busbar's, so that it can be listed, redriven and purged like all
+ * others.
  */
 export function withDeathNotes(message: EncodedMessage, source: ConsumeMessage, names: Names): EncodedMessage {
   if (message.headers['busbar-dlq-reason'] !== undefined) return message
   const deaths = headersOf(source)[DEATHS]
-  // Each rung of the ladder of delays is a death too, and means nothing.
+  // Each rung of the delay ladder counts as a death too, and means nothing.
   const death = (Array.isArray(deaths) ? (deaths as Death[]) : []).find((each) => !names.isRung(String(each.queue)))
   const keys = death?.['routing-keys']
   const topic = Array.isArray(keys) && typeof keys[0] === 'string' ? unbucketed(keys[0]) : undefined
@@ -47,7 +48,7 @@ export function withDeathNotes(message: EncodedMessage, source: ConsumeMessage, 
     'busbar-dlq-reason': reason,
     'busbar-dlq-error': error,
     'busbar-dlq-message': `RabbitMQ dead-lettered it from the queue ${String(death.queue)}: ${String(death.reason)}`,
-    // How often it died is how often it was tried only where that is why it died.
+    // The number of deaths is the number of attempts only when that is why it died.
     'busbar-dlq-attempts': String(reason === 'exhausted' && typeof death.count === 'number' ? death.count : 0),
     'busbar-dlq-first-at': at,
     'busbar-dlq-last-at': at,

@@ -16,11 +16,11 @@ import type { Names } from './names.ts'
 import type { Prerequisites } from './preparation.ts'
 import type { Registry } from './registry.ts'
 
-/** For a record of a group: it may have to wait for the leader of a queue that was just made. */
+/** Time limit for storing a group's record: it may have to wait for the leader of a queue that was just created. */
 const REGISTER_MS = 10_000
 /**
- * RabbitMQ writes down that a quorum queue exists a moment after it has said so. One whose node is killed in between comes back
- * without its messages, and without a leader.
+ * RabbitMQ persists a quorum queue only a moment after confirming its declaration. If its node is killed in between,
+ * the queue comes back without its messages and without a leader.
  */
 const YOUNG_MS = 700
 const MAX_REPORTED = 10_000
@@ -34,14 +34,14 @@ export interface DeclarationsParts {
   readonly registry: Registry
   readonly control: () => ControlPublisher
   readonly onDrift: (drift: Drift) => void
-  /** Something that others use was deleted, and is there again without its bindings. */
+  /** A shared object was deleted, and has been declared again without its bindings. */
   readonly onGone: () => void
-  /** A group can't be made before the broker takes messages again. */
+  /** A group can't be created until the broker takes messages again. */
   readonly onBlocked: (topic: string, group: string, reason: string) => void
   readonly closing: AbortSignal
 }
 
-/** What one session has declared: it holds for that session, since a broker may come back empty. */
+/** What one session has declared. Valid only for that session, since a broker may come back empty. */
 class Known {
   readonly declaring: DeclareChannel
   readonly storages = new Map<string, Promise<void> | 'there'>()
@@ -53,7 +53,7 @@ class Known {
   }
 }
 
-/** Everything that the transport declares on the broker: once for each session, when it is first needed. */
+/** Everything that the transport declares on the broker: once for each session, when first needed. */
 export class Declarations implements Prerequisites {
   readonly #parts: DeclarationsParts
   readonly #known = new WeakMap<Session, Known>()
@@ -71,7 +71,7 @@ export class Declarations implements Prerequisites {
     return this.#queueType ?? 'quorum'
   }
 
-  /** To be called on each new session, before it is used. */
+  /** Must be called on each new session before it is used. */
   async restore(session: Session, purpose: Purpose): Promise<void> {
     const { options, names } = this.#parts
     const { queueType, afterConnect } = options
@@ -90,7 +90,7 @@ export class Declarations implements Prerequisites {
     await this.restore(session, 'publish')
     this.#parts.onGone()
     if (!this.#parts.options.declare) return
-    // Whoever consumes in other processes does not notice, and their bindings are gone too.
+    // Consumers in other processes do not notice, and their bindings are gone too.
     for (const { topic, group, layout } of await this.#parts.registry.list(session))
       await this.#declareGroup(session, { topic, group, layout, options: undefined })
   }
@@ -129,7 +129,7 @@ export class Declarations implements Prerequisites {
     }
   }
 
-  /** The queue of notes about the attempts of a group. */
+  /** Declares the queue of notes about the attempts of a group. */
   notes(session: Session, queue: string): Promise<void> {
     return this.#internalQueue(session, queue, notesArguments())
   }
@@ -144,7 +144,7 @@ export class Declarations implements Prerequisites {
     }
   }
 
-  /** Groups that the user wants to exist whether they have members or not. */
+  /** Declares the groups that must exist whether they have members or not. */
   async standingGroups(session: Session, groups: readonly Required<GroupDeclaration>[]): Promise<void> {
     for (const { topic, group, order } of groups)
       await this.group(session, {
@@ -211,19 +211,19 @@ export class Declarations implements Prerequisites {
       try {
         this.#report(await declareLadder(known.declaring, names, this.queueType, known.rungs, rung))
       } finally {
-        // When that fails, because its session ends, the next one may find the queue there already.
+        // If this fails because its session ends, the next one may find that the queue exists already.
         if (isNew) this.#youngUntil = clock.monotonic() + YOUNG_MS
       }
     }
     known.rungs = rung + 1
   }
 
-  /** A delayed message that is confirmed before that many ms have passed may still be lost with its node. */
+  /** A delayed message confirmed within this many ms may still be lost with its node. */
   youngForMs(): number {
     return this.#youngUntil === 0 ? 0 : Math.max(0, this.#youngUntil - this.#parts.clock.monotonic())
   }
 
-  /** Once: each connection finds the same. */
+  /** Reports only once: each connection finds the same. */
   #report(drifts: readonly Drift[]): void {
     for (const drift of drifts) {
       const name = `${drift.queue} ${drift.argument}`

@@ -4,13 +4,13 @@ import { REPLY, replyCode } from './errors.ts'
 import type { Session } from './link.ts'
 
 /**
- * A channel for declarations. The broker closes a channel on every refusal, so each of them may cost one; the next
- * declaration gets a new one.
+ * A channel for declarations. The broker closes a channel on every refusal, so each declaration may cost one; the next
+ * one gets a new channel.
  */
 export class DeclareChannel {
   readonly #session: Session
   #channel: Promise<Channel> | undefined
-  /** Resolves with why the present channel ended. */
+  /** Resolves with the reason why the current channel ended. */
   #ended: Promise<Error | undefined> | undefined
 
   constructor(session: Session) {
@@ -21,7 +21,7 @@ export class DeclareChannel {
     return this.#session
   }
 
-  /** Runs one operation. It rejects with the broker's refusal. */
+  /** Runs one operation. Rejects with the broker's refusal. */
   async run<Result>(operation: (channel: Channel) => Promise<Result>): Promise<Result> {
     this.#channel ??= this.#open()
     const [opening, ended] = [this.#channel, this.#ended]
@@ -52,7 +52,10 @@ export class DeclareChannel {
     return opening
   }
 
-  /** Of several operations at once, one is refused, and the library says of the others that the channel ended: often first. */
+  /**
+   * Of several concurrent operations one is refused; for the others the library reports, often first, that the channel
+   * ended.
+   */
   async #refusalBehind(error: unknown, ended: Promise<Error | undefined> | undefined): Promise<unknown> {
     if (!(error instanceof Error) || !/channel (ended|closed|closing)/i.test(error.message)) return error
     return (await ended) ?? error
@@ -78,7 +81,8 @@ export class DeclareChannel {
 
 /**
  * Which argument or property differs (`x-delivery-limit`, `durable`, `alternate-exchange`), from the broker's complaint
- * about a declaration that does not fit what is there. AMQP cuts such a text off at 255 bytes, so its end tells nothing.
+ * about a declaration that does not match what exists. AMQP cuts such texts off at 255 bytes, so the end of the text is
+ * unreliable.
  */
 export function inequivalentArgument(error: unknown): string | undefined {
   if (replyCode(error) !== REPLY.preconditionFailed || !(error instanceof Error)) return undefined
@@ -92,8 +96,9 @@ export interface Drift {
 }
 
 /**
- * Declares a queue. One that exists with other arguments is taken as it is, and the differences are returned: an option
- * that was changed later must not keep consumers from their messages. Differences in `vital` arguments are thrown.
+ * Declares a queue. An existing queue with other arguments is used as it is, and the differences are returned: an
+ * option that was changed later must not keep consumers from their messages. Differences in `vital` arguments are
+ * thrown.
  */
 export async function declareQueue(
   declaring: DeclareChannel,

@@ -9,15 +9,15 @@ import { rungHeader, TARGETED } from './wire-headers.ts'
 const UNIT_MS = 16
 const RUNGS = 28
 
-/** The longest delay that the ladder takes, in ms: about 49 days. */
+/** The longest delay that the ladder supports, in ms: about 49 days. */
 export const MAX_DELAY_MS: number = UNIT_MS * (2 ** RUNGS - 1)
 
-/** A retry need not be exact, and each rung costs the broker a write: round to so many of the highest bits. */
+/** A retry need not be exact, and each rung costs the broker a write: round to this many of the highest bits. */
 const RETRY_BITS = 4
 
 /**
- * Which rungs make up a delay, as bits; rounded up, never below. With `roughly`, to at most four rungs and up to an eighth
- * longer.
+ * The rungs that make up a delay, as bits; rounded up, never down. With `roughly`, to at most four rungs and up to an
+ * eighth longer.
  */
 export function rungsOf(delayMs: number, roughly: boolean): number {
   const units = Math.min(Math.ceil(delayMs / UNIT_MS), 2 ** RUNGS - 1)
@@ -34,12 +34,12 @@ export function topRung(rungs: number): number {
 }
 
 /**
- * Declares the rungs up to `top`, and where they end.
+ * Declares the rungs up to `top`, and the exchanges where they end.
  *
- * Each rung is a queue that keeps every message for the same time, so that none waits behind a longer one, and hands it to
- * the rung below by dead-lettering. Before each rung stands an exchange that takes those in whose headers name the rung,
- * and lets the others pass down to the next one. A message enters at its highest rung and so rests on exactly the rungs
- * that its headers name: any delay by some two dozen queues.
+ * Each rung is a queue that keeps every message for the same time, so that none waits behind a longer one, and passes
+ * it to the rung below by dead-lettering. In front of each rung, an exchange takes the messages whose headers name the
+ * rung, and passes the others down to the next one. A message enters at its highest rung and so rests on exactly the
+ * rungs that its headers name: any delay with some two dozen queues.
  */
 export async function declareLadder(
   declaring: DeclareChannel,
@@ -57,7 +57,7 @@ export async function declareLadder(
     await declaring.run((channel) =>
       channel.assertExchange(name, 'headers', { durable: true, alternateExchange: next }),
     )
-    // One that keeps its messages for another time, or hands them on elsewhere, is none of ours.
+    // A rung that keeps its messages for another time, or passes them elsewhere, can't be used.
     drifts.push(...(await declareQueue(declaring, name, { durable: true, arguments: args }, VITAL)))
     await declaring.run((channel) => channel.bindQueue(name, name, '', { 'x-match': 'all', [rungHeader(level)]: true }))
   }
@@ -79,7 +79,7 @@ function rungArguments(queueType: QueueType, ttlMs: number, next: string): Reado
     'x-queue-type': queueType,
     'x-message-ttl': ttlMs,
     'x-dead-letter-exchange': next,
-    // Confirmed from queue to queue, so that the death of a node loses nothing on its way.
+    // Confirmed from queue to queue, so that the death of a node loses nothing in transit.
     ...(queueType === 'quorum'
       ? {
           'x-dead-letter-strategy': 'at-least-once',

@@ -9,12 +9,12 @@ import type { Names } from './names.ts'
 
 const TYPE = 'x-delayed-message'
 
-/** The plugin takes up to 2^32 - 1 ms. */
+/** The plugin's maximum is 2^32 - 1 ms. */
 export const MAX_PLUGIN_DELAY_MS = 4_294_967_295
 
 /**
- * Whether the broker has the delayed-message plugin. An exchange type that it does not know makes it end the whole
- * connection, so this asks on one of its own: at the address of `attempt`, which has just been good, or at the next ones.
+ * Whether the broker has the delayed-message plugin. The broker closes the whole connection for an unknown exchange
+ * type, so this uses a separate one: to the address of `attempt`, which has just worked, or to the next ones.
  */
 export async function hasDelayPlugin(
   connector: Connector,

@@ -1,12 +1,12 @@
 import type { Clock } from '../../core/clock.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 
-/** Most due times that are remembered for one topic and group. */
+/** Maximum number of due times remembered for one topic and group. */
 const MOST = 100_000
 
 /**
- * How many messages of this process wait in a delay, for each topic and group: while they do, they lie in none of the
- * group's queues, and are lag all the same.
+ * How many of this process's messages are delayed, for each topic and group: meanwhile they are in none of the group's
+ * queues, but count as lag.
  */
 export class DelayedCount {
   readonly #clock: Clock
@@ -27,7 +27,7 @@ export class DelayedCount {
     }
   }
 
-  /** Of the topic for everybody, and for that group alone. */
+  /** Messages of the topic for all groups, and for that group alone. */
   count(topic: string, group: string): number {
     return this.#waiting(keyOf(topic, undefined)) + this.#waiting(keyOf(topic, group))
   }

@@ -20,8 +20,8 @@ const BASIC_DELIVER = 60 * 65_536 + 60
 const HAS_CONTENT_TYPE = 0x8000
 const HAS_HEADERS = 0x2000
 /**
- * content-encoding, priority, correlation-id, reply-to, expiration, type, user-id, app-id, cluster-id: copies keep these, and the
- * library reads them.
+ * content-encoding, priority, correlation-id, reply-to, expiration, type, user-id, app-id, cluster-id: copies keep
+ * these, and the library reads them.
  */
 const HAS_MORE = 0x4000 | 0x0800 | 0x0400 | 0x0200 | 0x0100 | 0x0020 | 0x0010 | 0x0008 | 0x0004
 
@@ -39,16 +39,16 @@ export function isDelivery(bytes: Buffer, at: number): boolean {
 }
 
 /**
- * Reads method and header frame of deliveries that look as Busbar writes them: CloudEvents headers, all text plain ASCII. One
- * decoding of all of it and substrings of that cost a fraction of what the library's general decoder does. Anything else
- * is not for it, and is left to the library.
+ * Reads method and header frames of deliveries in the form that Busbar writes: CloudEvents headers, all text plain
+ * ASCII. Decoding everything once and taking substrings costs a fraction of the library's general decoder. Anything
+ * else is left to the library.
  */
 export class DeliveryFrames {
   readonly #arrival: Arrival
-  /** All of the two frames, one character a byte. */
+  /** The text of both frames, one character per byte. */
   #text = ''
   #at = 0
-  /** These say the same with nearly every message. */
+  /** These have the same value in nearly every message. */
   #type = ''
   #source = ''
   #contentType = ''
@@ -59,12 +59,12 @@ export class DeliveryFrames {
   }
 
   /**
-   * Fills the arrival, but for its body; false when the message is one for the library.
+   * Fills the arrival, except its body.
    *
    * @param from Where the method frame begins.
    * @param header Where the header frame begins.
    * @param end Where the header frame ends.
-   * @returns The size of the body in bytes, or -1.
+   * @returns The size of the body in bytes, or -1 when the message is left to the library.
    */
   read(bytes: Buffer, from: number, header: number, end: number): number {
     const properties = header + HEAD + 12
@@ -107,7 +107,7 @@ export class DeliveryFrames {
     arrival.routingKey = this.#short('')
   }
 
-  /** One entry of the table; false when it is of a kind that is left to the library. */
+  /** Reads one entry of the table; false for types that are left to the library. */
   #entry(bytes: Buffer, from: number): boolean {
     const text = this.#text
     const name = this.#at + 1
@@ -258,13 +258,13 @@ export class DeliveryFrames {
     return this.#same(last, value, length)
   }
 
-  /** The last text again when it is the same: no new string, and nothing that keeps the whole frame in memory. */
+  /** Returns the last text again when it is equal: no new string, and nothing that keeps the whole frame in memory. */
   #same(last: string, at: number, length: number): string {
     return last.length === length && this.#text.startsWith(last, at) ? last : this.#text.substring(at, at + length)
   }
 }
 
-/** Size of the frame that begins at `at`, in bytes; 0 when it is not all there. */
+/** Size of the frame that begins at `at`, in bytes; 0 when it is incomplete. */
 export function frameSize(bytes: Buffer, at: number): number {
   if (bytes.length < at + FRAME_OVERHEAD) return 0
   const size = bytes.readUInt32BE(at + 3) + FRAME_OVERHEAD

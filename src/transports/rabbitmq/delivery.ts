@@ -7,13 +7,13 @@ import type { QueueReader } from './queue-reader.ts'
  * - `held`: here, not with the runtime.
  * - `handed`: with the runtime.
  * - `settling`: its outcome waits for a confirmed publish.
- * - `acked`: done, and the broker is to be told by the next ack.
- * - `gone`: the broker knows, or has it back.
+ * - `acked`: done; the next ack will report it to the broker.
+ * - `gone`: the broker knows the outcome, or has it back.
  * - `replaced`: handed back untouched, and handed out again as another delivery with the same tag.
  */
 export type DeliveryState = 'held' | 'handed' | 'settling' | 'acked' | 'gone' | 'replaced'
 
-/** What the broker was last told about a delivery that is not settled. */
+/** What was last noted at the broker about an unsettled delivery. */
 export interface NotedState {
   readonly used: number
   readonly running: boolean
@@ -36,25 +36,25 @@ interface DeliveryParts {
 export class RabbitMqDelivery implements Delivery {
   readonly message: EncodedMessage
   readonly reader: QueueReader
-  /** Valid on the reader's present channel alone. */
+  /** Valid only on the reader's current channel. */
   readonly deliveryTag: number
-  /** In a stream. */
+  /** Offset in a stream. */
   readonly offset: number | undefined
-  /** Attempts used up before this copy was made. */
+  /** Attempts used before this copy was made. */
   readonly base: number
   readonly isRedelivered: boolean
-  /** How often the broker has handed it out before; undefined where the queue does not count. */
+  /** How often the broker delivered it before; undefined where the queue does not count. */
   readonly count: number | undefined
   readonly firstDeliveredAt: number | undefined
   readonly bytes: number
-  /** AMQP's own properties, for the copies that are made of it. */
+  /** AMQP properties to keep on copies of the message. */
   readonly carried: CarriedProperties | undefined
   attempt: number
   history: DeliveryHistory
   notBefore: number | undefined = undefined
-  /** Which delivery of the message this is, as notes count them: a note of an older one says what became of it. */
+  /** Number of this delivery of the message, as counted in notes: a note about an older one states its outcome. */
   generation = 0
-  /** False while it is being found out which attempt comes next: it is not handed out before. */
+  /** False while the next attempt's number is being looked up: the delivery is not handed out before. */
   isKnown = true
   noted: NotedState | undefined = undefined
   state: DeliveryState = 'held'
@@ -74,7 +74,7 @@ export class RabbitMqDelivery implements Delivery {
     this.bytes = parts.bytes
     this.carried = parts.carried
     this.attempt = parts.base + 1
-    // A copy says by itself what became of the deliveries before it.
+    // A copy itself states what became of the deliveries before it.
     this.history = parts.firstDeliveredAt === undefined && parts.base === 0 ? 'new' : 'returned'
   }
 
@@ -83,7 +83,7 @@ export class RabbitMqDelivery implements Delivery {
     return this.offset === undefined ? { queue, deliveryTag: this.deliveryTag, epoch } : { queue, offset: this.offset }
   }
 
-  /** It waits for its next attempt until later than that: no handler of it runs. */
+  /** True when it waits for its next attempt beyond that time: none of its handlers runs. */
   isWaitingAt(now: number): boolean {
     return (this.notBefore ?? 0) > now && this.noted?.running !== true
   }

@@ -8,7 +8,7 @@ import {
   UnsupportedError,
 } from '../../core/errors.ts'
 
-/** What amqplib puts on an error that the broker caused: the AMQP reply code. */
+/** The AMQP reply code that amqplib sets on an error caused by the broker. */
 export function replyCode(error: unknown): number | undefined {
   const code = (error as { code?: unknown } | null | undefined)?.code
   return typeof code === 'number' ? code : undefined
@@ -25,7 +25,7 @@ export const REPLY = {
   notImplemented: 540,
 } as const
 
-/** The broker's own words, without the wrapping of the client library. */
+/** The broker's own words, without the client library's wrapping. */
 export function reasonOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error)
   return /with message "(.*)"$/s.exec(text)?.[1] ?? (text === '' ? 'no reason was given' : text)
@@ -34,13 +34,13 @@ export function reasonOf(error: unknown): string {
 function isRefusal(error: unknown): boolean {
   const code = replyCode(error)
   if (code === REPLY.accessRefused || code === REPLY.notAllowed) return true
-  // During the handshake the library gives the text alone.
+  // During the handshake the library provides only the text.
   return /\b(403 \(ACCESS-REFUSED\)|530 \(NOT-ALLOWED\)|ACCESS_REFUSED|SASL mechanism)/.test(
     error instanceof Error ? error.message : '',
   )
 }
 
-/** Why a connection could not be made. `where` holds no credentials. */
+/** Why a connection could not be made. `where` contains no credentials. */
 export function toConnectError(error: unknown, where: string): BusbarError {
   if (BusbarError.is(error)) return error
   if (isRefusal(error))
@@ -57,7 +57,7 @@ export function toConnectError(error: unknown, where: string): BusbarError {
   })
 }
 
-/** Why something that was asked of the broker failed. */
+/** Why a request to the broker failed. */
 export function toBrokerError(error: unknown, doing: string): BusbarError {
   if (BusbarError.is(error)) return error
   const text = `${doing}: ${reasonOf(error)}`
@@ -73,7 +73,7 @@ export function lostError(): SettlementError {
   return new SettlementError('The channel of the delivery is gone; the broker delivers the message again')
 }
 
-/** A connect to a name with several addresses fails with an AggregateError whose own message is empty. */
+/** Connecting to a name with several addresses fails with an AggregateError whose own message is empty. */
 function detailOf(error: unknown): string {
   if (error instanceof AggregateError && error.errors.length > 0)
     return error.errors.map((each) => (each instanceof Error ? each.message : String(each))).join('; ')
@@ -81,8 +81,8 @@ function detailOf(error: unknown): string {
 }
 
 /**
- * Something failed because the connection below it was lost. That is told once, as the loss of the connection, and not again
- * for everything that was under way.
+ * True for failures caused by the loss of the connection. The loss itself is reported once, not again for everything in
+ * progress.
  */
 export function isLoss(error: unknown): boolean {
   if (!(error instanceof Error) || BusbarError.is(error) || replyCode(error) !== undefined) return false
@@ -95,8 +95,8 @@ export function isLoss(error: unknown): boolean {
 const ABSENT = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'EHOSTUNREACH', 'ENETUNREACH'])
 
 /**
- * Nobody is there: the port is closed, or whatever stands before the broker (a balancer, a proxy) hangs up. As opposed to
- * a broker that is slow, or that does not let us in.
+ * The broker is unreachable: the port is closed, or something in front of it (a balancer, a proxy) hangs up. Unlike a
+ * broker that is slow or refuses the connection.
  */
 export function isAbsent(error: unknown): boolean {
   const code = (error as NodeJS.ErrnoException | undefined)?.code

@@ -5,7 +5,7 @@ import type { ResolvedRabbitMqOptions } from './options.ts'
 
 const DURABLE = { durable: true } as const
 
-/** Declares what every bus has: its exchanges, and the queue for delayed messages that nobody wants. */
+/** Declares what every bus needs: its exchanges, and the queue for delayed messages that no queue took. */
 export async function declareExchanges(
   declaring: DeclareChannel,
   names: Names,
@@ -27,7 +27,7 @@ export async function declareExchanges(
   return drifts
 }
 
-/** A queue that the transport writes to for itself, under its own name. */
+/** Declares a queue for the transport's own messages, bound by its name. */
 export async function declareInternalQueue(
   declaring: DeclareChannel,
   names: Names,
@@ -39,14 +39,14 @@ export async function declareInternalQueue(
   return drifts
 }
 
-/** Declares what the user asked for besides. */
+/** Declares the user's topology. */
 export async function declareTopology(
   declaring: DeclareChannel,
   { exchanges, queues, bindings }: ResolvedRabbitMqOptions['topology'],
 ): Promise<void> {
   if (exchanges.length + queues.length + bindings.length === 0) return
   await declaring.run(async (channel) => {
-    // One after another: an alternate or dead-letter exchange is best there before what names it.
+    // One after another: an alternate or dead-letter exchange should exist before what names it.
     for (const { name, type, durable, autoDelete, internal, alternateExchange, arguments: args } of exchanges)
       await channel.assertExchange(name, type, { durable, autoDelete, internal, alternateExchange, arguments: args })
     for (const { name, durable, autoDelete, arguments: args } of queues)

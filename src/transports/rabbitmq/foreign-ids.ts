@@ -8,13 +8,13 @@ const MOST = 10_000
 interface Twins {
   /** How many of them came for the first time. */
   count: number
-  /** Which of them are here. */
+  /** Which of them are here now. */
   readonly here: Set<number>
 }
 
 /**
- * Ids for messages whose publisher gave none. A RabbitMQ queue tells no position, so the id is a digest of the message:
- * the same at each delivery and in each group. Of twins, the second gets another id than the first, and so on.
+ * Ids for messages whose publisher set none. A RabbitMQ queue has no positions, so the id is a digest of the message:
+ * the same at each delivery and in each group. Equal messages get different ids.
  */
 export class ForeignIds {
   readonly #twins = new Map<string, Twins>()
@@ -35,7 +35,7 @@ export class ForeignIds {
     return number === 1 ? digest : `${digest}-${number}`
   }
 
-  /** It is settled, or was taken back. */
+  /** The message is settled, or was taken back. */
   left(id: string): void {
     if (this.#twins.size === 0 || !id.startsWith(PREFIX)) return
     const at = id.indexOf('-', PREFIX.length)

@@ -3,17 +3,17 @@ import type { RawChannel } from './amqp.ts'
 const FRAME_END = 0xce
 const SLAB_BYTES = 65_536
 
-/** What a frame has besides its payload, in bytes. */
+/** Size of a frame without its payload, in bytes. */
 export const FRAME_OVERHEAD = 8
 
 /**
- * Frames of one channel, encoded one after another into a large buffer, and handed to the socket in one piece. Whoever
- * writes reserves room first: nothing here looks whether there is any.
+ * Frames of one channel, encoded one after another into a large buffer and passed to the socket in one piece. Callers
+ * must reserve room first: nothing here checks for it.
  */
 export class FrameBuffer {
   readonly #channel: RawChannel
   #slab: Buffer = Buffer.allocUnsafeSlow(SLAB_BYTES)
-  /** Everything before that is with the socket. */
+  /** Everything before this position was passed to the socket. */
   #start = 0
   #at = 0
 
@@ -29,7 +29,7 @@ export class FrameBuffer {
     return this.#at
   }
 
-  /** Back to a position of before, without a `reserve` in between. */
+  /** Returns to an earlier position, without a `reserve` in between. */
   rollback(position: number): void {
     this.#at = position
   }
@@ -49,7 +49,7 @@ export class FrameBuffer {
     this.#at = 0
   }
 
-  /** Begins a frame; `end` wants what it returns. */
+  /** Begins a frame; pass the result to `end`. */
   begin(type: number): number {
     const begin = this.#at
     const { number } = this.#channel
@@ -76,7 +76,7 @@ export class FrameBuffer {
     this.#slab.writeUInt16BE(value, at)
   }
 
-  /** Puts the number of bytes since then into the 32 bits that were skipped. */
+  /** Writes the number of bytes since then into the 32 bits that were skipped. */
   setLength(at: number): void {
     this.#slab.writeUInt32BE(this.#at - at - 4, at)
   }
@@ -94,7 +94,7 @@ export class FrameBuffer {
     this.#at = this.#slab.writeInt32BE(value, this.#at)
   }
 
-  /** 64 bits of a number that is safe as a double. */
+  /** Writes 64 bits of a number that is safe as a double. */
   long(value: number): void {
     this.#slab.writeUInt32BE(Math.floor(value / 0x1_0000_0000), this.#at)
     this.#slab.writeUInt32BE(value % 0x1_0000_0000, this.#at + 4)
@@ -116,7 +116,7 @@ export class FrameBuffer {
     this.#slab.writeUInt32BE(this.#text(text), lengthAt)
   }
 
-  /** False, and nothing written, when it takes more than `most` bytes, 255 at most. */
+  /** False, with nothing written, when it takes more than `most` bytes (255 at most). */
   shortText(text: string, most: number): boolean {
     const lengthAt = this.#at++
     const length = this.#text(text)
@@ -128,7 +128,7 @@ export class FrameBuffer {
     return true
   }
 
-  /** Returns how many bytes it took. Short plain text, which nearly all of it is, needs no call out of JavaScript. */
+  /** Returns how many bytes it took. Short ASCII text, which nearly all of it is, is written in plain JavaScript. */
   #text(text: string): number {
     const { length } = text
     const slab = this.#slab

@@ -4,7 +4,7 @@ import { DeliveryFrames, frameSize, isDelivery } from './delivery-frames.ts'
 
 type Sink = (arrival: Arrival) => void
 
-/** The part of amqplib's connection that reads. */
+/** The reading part of amqplib's connection. */
 interface Reading {
   rest: Buffer
   recvSinceLastCheck: boolean
@@ -18,7 +18,7 @@ const BODY = 3
 const HEAD = 7
 const FRAME_END = 0xce
 
-/** A delivery whose body is not all here yet. */
+/** A delivery whose body is incomplete. */
 interface Pending {
   readonly sink: Sink
   readonly arrival: Arrival
@@ -29,8 +29,8 @@ interface Pending {
 const taps = new WeakMap<object, FrameTap>()
 
 /**
- * Sees the frames of a connection before the client library does, and takes out those of plain deliveries, which it reads
- * itself. Everything else, and every delivery that is not plain, goes the library's way, in the same order.
+ * Sees the frames of a connection before the client library does, and takes out those of plain deliveries, which it
+ * reads itself. Everything else, including every other delivery, goes to the library in the same order.
  */
 export class FrameTap {
   readonly #connection: Reading
@@ -46,7 +46,10 @@ export class FrameTap {
     connection.recvFrame = () => this.#next()
   }
 
-  /** Hands the deliveries of a channel to `sink`; the arrival is valid during the call. False when the library looks otherwise inside. */
+  /**
+   * Passes the deliveries of a channel to `sink`; the arrival is valid only during the call. False when the library has
+   * different internals.
+   */
   static on(channel: Channel, sink: Sink): boolean {
     const { ch, connection } = channel as unknown as { ch?: unknown; connection?: Partial<Reading> }
     if (typeof ch !== 'number' || connection === undefined || !isReading(connection)) return false
@@ -79,14 +82,14 @@ export class FrameTap {
     }
   }
 
-  /** A delivery that lacks its header is to wait: the library would take the first half of it. */
+  /** A delivery whose header is missing must wait: the library would take its first half. */
   #isMine(bytes: Buffer): boolean {
     const number = bytes.readUInt16BE(1)
     if (bytes[0] !== METHOD || !this.#sinks.has(number) || !isDelivery(bytes, 0)) return false
     return frameSize(bytes, frameSize(bytes, 0)) === 0
   }
 
-  /** Takes what it can; returns where the first frame begins that is not taken. */
+  /** Takes what it can; returns where the first frame begins that it did not take. */
   #takeFrom(bytes: Buffer): number {
     let at = 0
     for (let size = frameSize(bytes, at); size > 0; size = frameSize(bytes, at)) {
@@ -107,7 +110,7 @@ export class FrameTap {
     return at
   }
 
-  /** Returns where the next frame begins; 0 when this is not a delivery to take. */
+  /** Returns where the next frame begins; 0 when this delivery is left to the library. */
   #delivery(number: number, sink: Sink, bytes: Buffer, from: number, size: number): number {
     const header = from + size
     const headerSize = frameSize(bytes, header)

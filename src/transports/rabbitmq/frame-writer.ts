@@ -30,7 +30,7 @@ const MANDATORY = 1
 const MULTIPLE = 1
 const REQUEUE = 2
 
-/** Bits of the AMQP properties that are present, in the order of the properties. */
+/** Bits for the AMQP properties that are present, in the order of the properties. */
 const HAS = {
   contentType: 0x8000,
   contentEncoding: 0x4000,
@@ -48,13 +48,13 @@ const HAS = {
 } as const
 
 const MAX_SHORT = 255
-/** Above that, the publisher waits for the socket. */
+/** Above this, the publisher waits for the socket. */
 const FULL_BYTES = 4_194_304
-/** Room for everything of a publish that is not text of the message: fixed fields and names of our own headers. */
+/** Room for the parts of a publish that are not the message's text: fixed fields and names of our own headers. */
 const FIXED_BYTES = 2_048
 const SETTLE_BYTES = 32
 
-/** Name of a header, and the type of its value, as they stand in an AMQP table. */
+/** Name of a header and the type of its value, as encoded in an AMQP table. */
 function entry(name: string, type: string): Buffer {
   return Buffer.concat([Buffer.from([Buffer.byteLength(name)]), Buffer.from(name), Buffer.from(type, 'latin1')])
 }
@@ -88,8 +88,8 @@ const PERSISTENT = 2
 const TRANSIENT = 1
 
 /**
- * Encodes frames straight into large buffers and hands them to the socket in one piece: what makes a publish cost a
- * fraction of the client library's own. The bytes are those that the library would write.
+ * Encodes frames directly into large buffers and passes them to the socket in one piece, which makes a publish cost a
+ * fraction of the client library's. Writes the same bytes as the library.
  */
 export class FrameWriter implements ChannelWriter {
   readonly #channel: RawChannel
@@ -147,7 +147,7 @@ export class FrameWriter implements ChannelWriter {
       out.rollback(before)
       throw error
     }
-    // Copied, whatever its size: the caller may use its memory again when it has given up waiting.
+    // Copied, whatever its size: a caller that has given up waiting may reuse its memory.
     for (let from = 0; from < body.byteLength; from += most) {
       const begin = out.begin(BODY)
       out.bytes(bodyFrames === 1 ? body : body.subarray(from, from + most))
@@ -227,7 +227,7 @@ export class FrameWriter implements ChannelWriter {
     out.setLength(lengthAt)
   }
 
-  /** Of a copy: what was no text is none again. */
+  /** Headers of a copy: values that were not text keep their type. */
   #typedHeaders(headers: Headers, typed: Readonly<Record<string, unknown>>): void {
     const out = this.#out
     for (const name in headers) {
@@ -290,7 +290,9 @@ export class FrameWriter implements ChannelWriter {
   }
 }
 
-/** An upper bound of what method and header frame of a parcel take: three bytes a character is the most that UTF-8 needs. */
+/**
+ * An upper bound for the size of a parcel's method and header frames: UTF-8 needs at most three bytes per UTF-16 unit.
+ */
 function boundOf({ message, exchange, routingKey, topic, properties, typedHeaders }: Parcel): number {
   let characters =
     exchange.length +

@@ -1,20 +1,20 @@
 import { ConfigurationError } from '../../core/errors.ts'
 
 /**
- * How the messages of a group lie on the broker.
+ * How the messages of a group are stored on the broker.
  *
  * - `none`: one queue that all members consume at once. No order across members.
  * - `strict`: one queue with a single active consumer; the others stand by.
- * - `key`: several such queues. A key always falls into the same one, so that its messages are with one member at a time
+ * - `key`: several such queues. A key always goes to the same one, so that its messages are with one member at a time
  *   and in order, while the members share the queues.
  */
 export interface GroupLayout {
   readonly order: 'none' | 'strict' | 'key'
-  /** Number of queues; 1 but for `key`. */
+  /** Number of queues; 1 unless `order` is `key`. */
   readonly partitions: number
 }
 
-/** The layout as text. The group's exchange carries it, so that members that disagree find out. */
+/** The layout as text. It is stored with the group's exchange, so that members with different layouts notice. */
 export function layoutToken({ order, partitions }: GroupLayout): string {
   return order === 'key' ? `key${partitions}` : order
 }
@@ -26,8 +26,8 @@ export function parseLayout(token: string | undefined): GroupLayout | undefined 
 }
 
 /**
- * The layout to work with: the one that the group has already, when it keeps at least the order that is wanted. Throws
- * `ConfigurationError` when it does not.
+ * The layout to use: the group's existing one, if it keeps at least the wanted order. Otherwise throws
+ * `ConfigurationError`.
  */
 export function reconcile(topic: string, group: string, wanted: GroupLayout, current: GroupLayout): GroupLayout {
   const isEnough =

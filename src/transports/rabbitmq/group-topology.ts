@@ -29,33 +29,34 @@ export interface GroupContext {
   readonly names: Names
   readonly queueType: QueueType
   readonly deliveryLimit: number
-  /** Called before a group is declared that does not exist yet. */
+  /** Called before a new group is declared. */
   readonly register: (spec: GroupSpec) => Promise<void>
   /** The layout that the group was registered with. */
   readonly layoutOf: (topic: string, group: string) => Promise<GroupLayout | undefined>
 }
 
-/** Effectively none: peeking at a queue counts as a delivery, and must never use a message up. */
+/** Effectively no limit: peeking at a queue counts as a delivery, and must never use a message up. */
 const NO_DELIVERY_LIMIT = 1_000_000_000
 const NOTES_KEPT = 10_000
 const NOTES_KEPT_MS = 7 * 86_400_000
 
 /**
- * Leaders spread over the nodes of a cluster; by default all of them are on the node that declares, and the death of that one
- * would stop everything at once for a moment.
+ * Spreads leaders over the nodes of a cluster; by default all of them are on the declaring node, whose death would stop
+ * everything for a moment.
  */
 export const SPREAD: Readonly<Record<string, unknown>> = Object.freeze({ 'x-queue-leader-locator': 'balanced' })
 
 /**
- * RabbitMQ 4.3 leaves messages, and a queue with a single active consumer, with a consumer whose node is away for a minute, in case it comes
- * back. Until then every key of the queue stands still. Before 4.3 it waits for nothing, and takes no notice of the argument.
+ * RabbitMQ 4.3 lets a consumer whose node is away keep its messages, and a queue with a single active consumer, for a
+ * minute, in case it comes back. Until then every key of the queue stands still. Before 4.3 it does not wait, and
+ * ignores the argument.
  */
 const CONSUMER_AWAY_MS = 5_000
 
-/** Arguments that decide about order or about who keeps what. A queue that differs in them is another queue. */
+/** Arguments that decide order or what is kept. A queue with other values can't be used. */
 const VITAL = ['x-single-active-consumer', 'durable', 'exclusive', 'auto_delete']
 
-/** Arguments of a queue that must keep its messages whatever happens, and that nobody consumes in the ordinary way. */
+/** Arguments of a queue that must keep its messages in all cases and is not consumed in the ordinary way. */
 export function storageArguments(queueType: QueueType): Readonly<Record<string, unknown>> {
   return queueType === 'quorum'
     ? { 'x-queue-type': 'quorum', 'x-delivery-limit': NO_DELIVERY_LIMIT, ...SPREAD }
@@ -64,8 +65,8 @@ export function storageArguments(queueType: QueueType): Readonly<Record<string, 
 
 /**
  * Declares a group with everything that belongs to it: its queues, bound to the topic, to copies for the group and to
- * what comes late; its dead-letter queue; its notes. Idempotent. Rejects with the broker's refusal, or with
- * `ConfigurationError` when the group exists in a shape that does not keep the order that is wanted.
+ * delayed messages; its dead-letter queue; its notes. Idempotent. Rejects with the broker's refusal, or with
+ * `ConfigurationError` when the existing group does not keep the wanted order.
  */
 export async function declareGroup(
   declaring: DeclareChannel,
@@ -95,7 +96,7 @@ export function queuesOf(names: Names, topic: string, group: string, layout: Gro
     : [names.group(topic, group)]
 }
 
-/** As `declareGroup`, for a group that somebody else makes: says which queues are missing. */
+/** Like `declareGroup`, for a group that another process or an operator creates: returns the missing queues. */
 export async function checkGroup(
   declaring: DeclareChannel,
   names: Names,
@@ -115,8 +116,8 @@ export async function checkGroup(
 }
 
 /**
- * The exchange spreads keys over queues, of what does not come straight from the exchange of the bus; and its alternate exchange tells the layout, whether it is used or not: the broker
- * refuses a declaration that names another one.
+ * The exchange spreads the keys of messages that do not come directly from the bus's exchange over the queues. Its
+ * alternate exchange, used or not, records the layout: the broker refuses a declaration that names another one.
  */
 async function declareGroupExchange(
   declaring: DeclareChannel,
@@ -157,7 +158,7 @@ function queueArguments(
   return {
     'x-queue-type': queueType,
     ...(queueType === 'quorum' ? { ...SPREAD, 'x-consumer-disconnected-timeout': CONSUMER_AWAY_MS } : {}),
-    // Where the broker puts what it gives up itself, beyond the delivery limit. Our own dead letters go there directly.
+    // Where the broker puts messages beyond the delivery limit. Our own dead letters go there directly.
     ...(isPattern(topic)
       ? { 'x-dead-letter-exchange': names.unrouted }
       : {
@@ -195,15 +196,15 @@ async function bindGroup(
       return
     }
     const main = names.exchangeOf(topic)
-    // Straight from the exchange of the bus to the queues; but a pattern that takes in any number of words would take in
-    // messages without a bucket in one queue, and all others a second time.
+    // Directly from the bus's exchange to the queues; except that a pattern with any number of words would match
+    // messages without a bucket in one queue, and all others twice.
     const isStraight = !isTail(topic)
     const queueOf = (bucket: number): string => queues[bucket % queues.length] as string
     const buckets = Array.from({ length: BUCKETS }, (_, bucket) => bucket)
     const rest = `${exchange}:${layoutToken(layout)}`
     await channel.assertExchange(rest, 'fanout', { durable: true })
     await Promise.all([
-      // Messages without a bucket are not ours; they all go one way, and so keep their order.
+      // Messages without a bucket come from other publishers; they all go to one queue, and so keep their order.
       channel.bindQueue(queueOf(0), rest, ''),
       ...buckets.map((bucket) => channel.bindQueue(queueOf(bucket), exchange, bucketed('#', bucket))),
       ...(isStraight ? buckets.map((bucket) => channel.bindQueue(queueOf(bucket), main, bucketed(key, bucket))) : []),
@@ -218,7 +219,9 @@ async function bindGroup(
   })
 }
 
-/** The queue that holds a dead-letter topic. There before the first dead letter, and for as long as nobody purges it. */
+/**
+ * Declares the queue that holds a dead-letter topic. It exists before the first dead letter, and until it is purged.
+ */
 export async function declareStorage(
   declaring: DeclareChannel,
   names: Names,
@@ -237,8 +240,8 @@ export async function declareStorage(
 }
 
 /**
- * Arguments of a queue of notes: they lose their meaning with time, and there may be only so many. A classic queue, which is there at
- * once: the first note of a group is about something that runs already.
+ * Arguments of a queue of notes: notes lose their meaning with time, and their number is limited. A classic queue is
+ * ready at once: the first note of a group is about a handler that is already running.
  */
 export function notesArguments(): Readonly<Record<string, unknown>> {
   return {

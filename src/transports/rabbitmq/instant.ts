@@ -1,4 +1,7 @@
-/** `2026-01-02T03:04:05.678Z` within a text, without the general parser and without cutting it out; NaN for anything else. */
+/**
+ * Parses `2026-01-02T03:04:05.678Z` within a text, without the general parser and without a substring; NaN for anything
+ * else.
+ */
 export function fixedInstant(text: string, at: number): number {
   if (text.charCodeAt(at + 23) !== Z) return Number.NaN
   return Date.UTC(

@@ -6,41 +6,41 @@ import { reasonOf } from './errors.ts'
 import type { Membership, MembershipParts } from './membership.ts'
 import type { QueueReader } from './queue-reader.ts'
 
-/** One queue of a subscription, and how it stands with it. */
+/** One queue of a subscription and its state. */
 export interface Seat {
   readonly reader: QueueReader
   readonly partition: number
-  /** Being given up: nothing more is handed out, and it ends when the last one is settled. */
+  /** Being given up: nothing more is handed out, and the channel ends when the last message is settled. */
   isLeaving: boolean
   isEnding: boolean
 }
 
 export interface IntakeHost {
   /**
-   * Declares what the subscription consumes, and says which queues these are. `wasCancelled`: the broker has ended a consumer, so that
-   * its queue may be about to go.
+   * Declares what the subscription consumes and returns its queues. `wasCancelled`: the broker ended a consumer, so its
+   * queue may be about to disappear.
    */
   declare(session: Session, wasCancelled: boolean): Promise<readonly string[]>
   makeSeat(queue: string, partition: number): Seat
-  /** The subscription had these, and has others now. Never rejects. */
+  /** The subscription had these queues and now has others. Never rejects. */
   abandoned(session: Session, queues: readonly string[]): Promise<void>
-  /** Hands back what is held of a queue that others may consume at the same time. */
+  /** Hands back the messages held of a queue that others may consume at the same time. */
   handBack(seat: Seat): Promise<void>
   /** Before the channel is closed: notes what goes back with it. */
   noteReturned(seat: Seat): Promise<void>
-  /** Others of the group work on other queues now. */
+  /** The distribution of queues in the group has changed. */
   rebalanced(assigned: readonly string[], revoked: readonly string[]): void
   failed(error: unknown, doing: string): void
 }
 
-/** The queues do not wait for longer than that for a share of them to be known. */
+/** How long the queues wait until this member's share is known. */
 const PATIENCE_MS = 1_000
 const RETRY_MIN_MS = 100
 const RETRY_MAX_MS = 10_000
 
 /**
- * Decides which queues of a group this member consumes, and brings that about: on a new session, when members come and
- * go, on pause, resume and drain. One loop does it all, so that no two changes run into each other.
+ * Decides which queues of a group this member consumes, and applies it: on a new session, when members come and go, on
+ * pause, resume and drain. A single loop does all of it, so that no two changes run concurrently.
  */
 export class Intake {
   readonly #host: IntakeHost
@@ -48,7 +48,7 @@ export class Intake {
   readonly #membership: Membership | undefined
   /** Why messages do not arrive although they should. */
   trouble: string | undefined
-  /** Others may consume the same queue at the same time: then it may be left message by message. */
+  /** Others may consume the same queue at the same time: it may then be left message by message. */
   readonly #isShared: boolean
   readonly #closing = new AbortController()
   seats: Seat[] = []
@@ -56,10 +56,10 @@ export class Intake {
   #declaredFor: Session | undefined
   #wasCancelled = false
   #wanted = false
-  /** Partitions that are ours; undefined for all. */
+  /** Our partitions; undefined for all. */
   #owned: ReadonlySet<number> | undefined
   #told: ReadonlySet<number> | undefined
-  /** It takes so long that the queues do not wait for it. */
+  /** A join that takes so long that the queues do not wait for it. */
   #lateJoin: Promise<void> | undefined
   #running: Promise<void> | undefined
   #again = false
@@ -87,20 +87,20 @@ export class Intake {
     this.seats = queues.map((queue, partition) => this.#host.makeSeat(queue, partition))
   }
 
-  /** There is a new session: everything begins again on it. */
+  /** There is a new session: everything starts again on it. */
   attach(session: Session): void {
     this.#session = session
     this.update()
   }
 
-  /** Whether this member is to consume at all. */
+  /** Sets whether this member consumes at all. */
   want(wanted: boolean): void {
     if (this.#wanted === wanted) return
     this.#wanted = wanted
     this.update()
   }
 
-  /** Has everything looked at again. */
+  /** Has everything checked again. */
   update(): void {
     this.#again = true
     this.#running ??= this.#run().finally(() => {
@@ -109,14 +109,14 @@ export class Intake {
     })
   }
 
-  /** The queue is gone under us, or was cancelled: declare again before consuming again. */
+  /** The queue was deleted, or its consumer cancelled: declare again before consuming again. */
   redeclare(wasCancelled: boolean): void {
     this.#declaredFor = undefined
     this.#wasCancelled ||= wasCancelled
     this.update()
   }
 
-  /** Gives up everything, at once. */
+  /** Gives up everything at once. */
   async close(): Promise<void> {
     this.#wanted = false
     this.#closing.abort()
@@ -143,7 +143,7 @@ export class Intake {
         failures = 0
         this.trouble = undefined
       } catch (error) {
-        // A session that is gone takes its errors with it; the next one starts afresh.
+        // The errors of a lost session don't matter; the next one starts clean.
         if (session?.isOpen !== true || signal.aborted) continue
         const isAlone = error instanceof JoinError
         this.#host.failed(
@@ -163,8 +163,8 @@ export class Intake {
   }
 
   /**
-   * Takes and gives up queues as things stand. Rejects with the first thing that went wrong when everything else is done: one
-   * queue that can't be had, because its node is down, must not keep us from the others.
+   * Takes and gives up queues according to the current state. Rejects with the first error once everything else is
+   * done: one queue that can't be consumed, because its node is down, must not block the others.
    */
   async #reconcile(session: Session | undefined): Promise<void> {
     let failure: JoinError | undefined
@@ -172,7 +172,7 @@ export class Intake {
       if (this.#declaredFor !== session) await this.#declare(session)
       failure = await this.#meet(session)
     }
-    // All at once: one whose leader is being elected keeps its own channel waiting, and no other queue.
+    // All at once: a queue whose leader is being elected blocks its own channel, but no other queue.
     const results = await Promise.allSettled(this.seats.map((seat) => this.#settle(seat, session)))
     this.#tellRebalance()
     const refusal = results.find((result) => result.status === 'rejected')
@@ -181,8 +181,8 @@ export class Intake {
   }
 
   /**
-   * Joins the other members, or leaves them. While that fails this member wants all queues: the broker gives each of them to one
-   * consumer, so order holds, and no queue stays without a reader.
+   * Joins the other members, or leaves them. While that fails this member wants all queues: the broker gives each of
+   * them to one consumer, so order holds, and no queue stays without a reader.
    */
   async #meet(session: Session): Promise<JoinError | undefined> {
     if (this.#membership === undefined) return undefined
@@ -202,7 +202,7 @@ export class Intake {
         this.#owned = undefined
         if (this.#lateJoin === joining) return undefined
         this.#lateJoin = joining
-        // It tells the share when it is known; a failure, or a place that was lost at once, brings us back here.
+        // It reports the share when it is known; a failure, or a place lost at once, runs the loop again.
         joining
           .catch((error: unknown) => {
             if (session.isOpen) this.#host.failed(error, 'joining the other members of the group')
@@ -229,7 +229,7 @@ export class Intake {
     this.#declaredFor = session
   }
 
-  /** Takes it or gives it up, as things stand. */
+  /** Takes the queue or gives it up, according to the current state. */
   async #settle(seat: Seat, session: Session | undefined): Promise<void> {
     const isMine = this.#wanted && (this.#owned === undefined || this.#owned.has(seat.partition))
     if (isMine) await this.#take(seat, session)
@@ -258,13 +258,13 @@ export class Intake {
     await this.endIfEmpty(seat)
   }
 
-  /** A queue that is being given up ends as soon as nothing of it is with the runtime any more. */
+  /** Closes a queue that is being given up once the runtime has none of its messages. */
   async endIfEmpty(seat: Seat): Promise<void> {
     if (!seat.isLeaving || seat.isEnding || seat.reader.handed > 0 || !seat.reader.isOpen) return
     seat.isEnding = true
     try {
       await this.#host.noteReturned(seat)
-      // Only now is the next member let in: it finds everything back in its order.
+      // Only now can the next member consume it: everything is back in its order.
       await seat.reader.close()
     } finally {
       seat.isEnding = false
@@ -290,7 +290,7 @@ export class Intake {
     return this.#owned?.size === 0
   }
 
-  /** Which queues are this member's to read, as far as it is up to the members. */
+  /** Which queues this member should read, as far as the members decide it. */
   get share(): readonly Seat[] {
     const owned = this.#owned
     return owned === undefined ? this.seats : this.seats.filter(({ partition }) => owned.has(partition))
@@ -308,7 +308,7 @@ export class Intake {
   }
 }
 
-/** The others could not be met. Everything else may be well. */
+/** Joining the other members failed. Everything else may work. */
 class JoinError extends Error {
   constructor(cause: unknown) {
     super('Joining the group failed', { cause })

@@ -10,15 +10,15 @@ import { isAbsent, reasonOf, toBrokerError } from './errors.ts'
 import { LoopWatch } from './loop-watch.ts'
 import type { Purpose } from './options.ts'
 
-/** One life of a connection. Whatever was made on it dies with it. */
+/** One live connection. Everything created on it ends with it. */
 export interface Session {
-  /** Counts the lives of this link, from 1. */
+  /** Counts the connections of this link, from 1. */
   readonly epoch: number
-  /** Which try to connect it comes from: that says which of several addresses is good. */
+  /** The attempt that made it: shows which of several addresses works. */
   readonly attempt: number
   readonly model: ChannelModel
   readonly isOpen: boolean
-  /** A channel whose errors go to `onClosed`, once, when it is closed by anybody but us. */
+  /** A channel whose errors go to `onClosed`, called once when anything but our own close ends it. */
   channel(onClosed?: (error: Error | undefined) => void): Promise<Channel>
   confirmChannel(onClosed?: (error: Error | undefined) => void): Promise<ConfirmChannel>
 }
@@ -27,9 +27,9 @@ export interface LinkHooks {
   /** Restores what was declared. The link counts as up when it resolves; when it rejects, the connection has failed. */
   restore(session: Session): Promise<void>
   up(session: Session): void
-  /** The session is gone. */
+  /** The session has ended. */
   down(session: Session, error: Error): void
-  /** A try to come back failed. */
+  /** An attempt to reconnect failed. */
   trouble(error: BusbarError, attempt: number): void
   blocked(reason: string | undefined): void
   /** A handler of ours threw inside the client library: a bug. */
@@ -37,8 +37,8 @@ export interface LinkHooks {
 }
 
 /**
- * A connection that comes back by itself. `open` tries once and says why it failed; from then on every loss is followed
- * by tries until `close`.
+ * A connection that reconnects by itself. `open` tries once and rejects with the reason if it fails; after that, every
+ * loss is followed by attempts until `close`.
  */
 export class Link {
   readonly purpose: Purpose
@@ -106,7 +106,7 @@ export class Link {
     }
   }
 
-  /** Ends the session and all tries, by force after the deadline. */
+  /** Ends the session and all attempts, by force after the deadline. */
   async close(deadlineMs: number): Promise<void> {
     if (!this.#closing.signal.aborted) this.#closing.abort(new ConnectionError('The transport is closed'))
     const session = this.#session
@@ -123,7 +123,7 @@ export class Link {
         await this.#connect(this.#attempts++)
         return
       } catch (error) {
-        // One node may refuse what the others allow: its vhost is down, or it is of another system.
+        // One node may refuse what others allow: its vhost may be down, or it may belong to another system.
         if (AuthorizationError.is(error)) refusal ??= error
         const isFinal = !ConnectionError.is(error) && !AuthorizationError.is(error)
         if (left <= 1 || isFinal || this.#closing.signal.aborted) throw isFinal ? error : (refusal ?? error)
@@ -160,7 +160,7 @@ export class Link {
     this.#session = undefined
     const reason = error ?? new ConnectionError('The connection was closed')
     this.lastError = reason
-    // One that never came up is told by whoever brought it up.
+    // The caller of `open` reports a session that never came up.
     if (session.isUp) this.#hooks.down(session, reason)
     if (!session.isUp || this.#closing.signal.aborted) return
     this.#loop = this.#comeBack()
@@ -182,7 +182,7 @@ export class Link {
           ? error
           : new ConnectionError(`The connection could not be set up: ${reasonOf(error)}`, { cause: error })
         this.lastError = known
-        // One that boots, or drowns, gets time. How long it was away before says nothing about that.
+        // A broker that is starting or overloaded gets time. How long it was unreachable before does not matter.
         refusals = isAbsent(error) ? 0 : refusals + 1
         this.#hooks.trouble(known, attempt)
       }
@@ -211,10 +211,10 @@ class LiveSession implements Session {
   readonly #channels = new Set<Channel>()
   readonly #watch: LoopWatch
   #isEnded = false
-  /** Restored, and told to be up. */
+  /** It was restored and reported as up. */
   isUp = false
   error: Error | undefined
-  /** A connection does not live on after an error; that it has ended is told a moment later, after its channels. */
+  /** A connection does not survive an error; its end is reported a moment later, after its channels. */
   readonly #onError = (error: Error): void => {
     this.error ??= error
   }
@@ -255,7 +255,8 @@ class LiveSession implements Session {
   ): Promise<Kind> {
     if (!this.isOpen) throw this.error ?? new ConnectionError('The connection is closed')
     const channel = await create()
-    // The connection may have ended in the same read that brought the answer: nobody was told of the end of this channel.
+    // The connection may have ended in the same read that brought the answer: the end of this channel was then not
+    // reported.
     if (!this.isOpen) throw this.error ?? new ConnectionError('The connection is closed')
     let failure: Error | undefined
     channel.on('error', (error) => {
@@ -271,7 +272,7 @@ class LiveSession implements Session {
     return channel
   }
 
-  /** Never rejects. A connection that was given keeps living; only our channels on it are closed. */
+  /** Never rejects. A connection that the user passed stays open; only our channels on it are closed. */
   async close(clock: Clock, deadlineMs: number): Promise<void> {
     if (this.#isEnded) return
     const until = new AbortController()
@@ -301,7 +302,7 @@ class LiveSession implements Session {
     this.#watch.stop()
   }
 
-  /** Whose fault the end was, where it was ours. */
+  /** Adds our own fault to the error, if we caused the end. */
   #explained(error: Error | undefined): Error | undefined {
     const heartbeatMs = heartbeatOf(this.model)
     const blockedMs = this.#watch.blockedMs(3 * heartbeatMs)

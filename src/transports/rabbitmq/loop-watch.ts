@@ -3,7 +3,7 @@ import type { Clock, Timer } from '../../core/clock.ts'
 const TICK_MS = 500
 
 /**
- * Notices when the event loop of this process stands still: then heartbeats are missed, and the broker gives up a connection that
+ * Notices when this process's event loop is blocked: heartbeats are then missed, and the broker drops a connection that
  * nothing is wrong with.
  */
 export class LoopWatch {
@@ -18,7 +18,7 @@ export class LoopWatch {
     this.#tick()
   }
 
-  /** The longest time that it has just stood still for, in ms; of what ended more than `withinMs` ago, nothing. */
+  /** The longest recent block of the event loop, in ms; blocks that ended more than `withinMs` ago are ignored. */
   blockedMs(withinMs: number): number {
     const now = this.#clock.monotonic()
     this.#look(now)

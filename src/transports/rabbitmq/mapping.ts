@@ -30,8 +30,8 @@ export function headersOf(message: ConsumeMessage | GetMessage): AmqpHeaders {
 }
 
 /**
- * The topic of a message. A routing key is the topic and a bucket, but for copies for one group (which begin with the group)
- * and names too long for AMQP (which travel as a header).
+ * The topic of a message. A routing key is the topic and a bucket, except for copies for one group (which begin with
+ * the group) and names too long for AMQP (which are in a header).
  */
 export function topicOf({ topicHeader, routingKey, targeted }: Arrival): string {
   if (topicHeader !== undefined) return topicHeader
@@ -40,8 +40,8 @@ export function topicOf({ topicHeader, routingKey, targeted }: Arrival): string 
 }
 
 /**
- * CloudEvents binary mode read back, the other side of the writers. A message without our headers is taken as it is: its
- * attributes come from AMQP's own properties.
+ * Parses CloudEvents binary mode, the counterpart of the writers. A message without our headers is accepted as it is:
+ * its attributes come from AMQP's own properties.
  */
 export function fillArrival(arrival: Arrival, message: ConsumeMessage | GetMessage): Arrival {
   const { fields, properties } = message
@@ -113,7 +113,7 @@ function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
-/** As we write them, without the general parser; anything else with it. */
+/** Parses our own format without the general parser, which is used for anything else. */
 function instant(value: unknown): number | undefined {
   if (typeof value !== 'string') return undefined
   const ms = value.length === 24 ? fixedInstant(value, 0) : Number.NaN

@@ -9,9 +9,9 @@ import type { Session } from './link.ts'
 import { makeAtPlace } from './places.ts'
 
 const POLL_MS = 1_000
-/** How long a member that was asked has to answer. */
+/** How long a member has to answer. */
 const ANSWER_MS = 400
-/** Gone with the last member. A classic queue: one that is there at once. */
+/** Removed with the last member. A classic queue, because it is ready at once. */
 const COUNTER = { durable: true, autoDelete: true, arguments: { 'x-queue-type': 'classic' } } as const
 /** A broker that is in trouble may not answer at all. */
 const JOIN_MS = 3_000
@@ -27,41 +27,43 @@ export interface MembershipParts {
   /** Unique among the members. */
   readonly id: string
   /**
-   * Name of the group's meeting point: an exchange, and a queue whose consumers are counted. There is one queue, at place 0; another
-   * one takes over while the node of that one is away.
+   * Name of the group's meeting point: an exchange, and a queue whose consumers are counted. The queue is at place 0;
+   * another one replaces it while the node of that one is away.
    */
   readonly nameOf: (place: number) => string
-  /** Name of this member's own line, another one for each connection. */
+  /** Name of this member's own queue, different for each connection. */
   readonly lineOf: (epoch: number) => string
   readonly clock: Clock
   readonly publisher: ControlPublisher
-  /** The members as seen from here, sorted; oneself among them. */
+  /** The members known here, sorted, including this one. */
   readonly onChange: (members: readonly string[]) => void
-  /** The place in the group was lost, though nobody left: the others are not known any more. */
+  /** The place in the group was lost although no member left: the others are no longer known. */
   readonly onLost: () => void
   readonly onError: (error: unknown) => void
 }
 
 /**
- * Lets the members of a group know each other, so that they can share its queues. Each has a line of its own to an
- * exchange of the group, and is counted as the consumer of a common queue: the count tells at once when somebody came or
- * died without a word, and then everybody is asked.
+ * Lets the members of a group know each other, so that they can share its queues. Each has its own queue bound to an
+ * exchange of the group, and is counted as a consumer of a common queue: the count shows at once that a member joined
+ * or died silently, and then all members are asked.
  *
- * Two members may see things differently for a moment. That is harmless: the broker gives each queue to one of them.
+ * Two members may briefly have different views. That is harmless: the broker gives each queue to one of them.
  */
 export class Membership {
   readonly #parts: MembershipParts
   readonly #members = new Set<string>()
   #channel: Channel | undefined
-  /** The try to join that is under way, unless it was given up. */
+  /** The current attempt to join, unless it was given up. */
   #joining: Joining | undefined
   #timer: Timer | undefined
   #answers: Set<string> | undefined
   #onAnswer: () => void = () => undefined
   #told = ''
-  /** Of the queue that this member is counted in. */
+  /** Place of the queue that this member is counted in. */
   #place = 0
-  /** The lowest one that a member is counted at: those who joined while a node was away are elsewhere when it is back. */
+  /**
+   * The lowest place where a member is counted: those that joined while a node was away are elsewhere when it is back.
+   */
   #lowestMet = 0
 
   constructor(parts: MembershipParts) {
@@ -77,8 +79,8 @@ export class Membership {
   }
 
   /**
-   * Joins, once however often it is called; resolves when the others are known, or `leave` was called. Rejects when that can't be
-   * done, or takes too long.
+   * Joins, once however often it is called; resolves when the others are known, or `leave` was called. Rejects when
+   * joining fails or takes too long.
    */
   join(session: Session): Promise<void> {
     if (this.#joining?.session === session) return this.#joining.done
@@ -106,7 +108,7 @@ export class Membership {
       const channel = this.#channel
       if (channel !== undefined) {
         this.#ended(channel)
-        // A channel whose last question is not answered may not close either.
+        // A channel whose last question is unanswered may not close either.
         void closeQuietly(channel)
       }
       throw error
@@ -117,7 +119,7 @@ export class Membership {
     }
   }
 
-  /** Undefined when the channel is not wanted any more: it would count a member that nobody knows of. */
+  /** Undefined when the channel is no longer wanted: it would count a member that no other one knows. */
   async #open(joining: Joining): Promise<Channel | undefined> {
     const channel = await joining.session.channel(() => {
       if (this.#ended(channel)) this.#parts.onLost()
@@ -134,7 +136,7 @@ export class Membership {
     const { nameOf, id, lineOf } = this.#parts
     const name = nameOf(0)
     const place = await this.#declareCounter(session)
-    // Given up meanwhile: another try may have found its place.
+    // Given up meanwhile: another attempt may have found its place.
     if (this.#channel !== channel) return
     this.#place = place
     this.#lowestMet = place
@@ -144,7 +146,7 @@ export class Membership {
     await channel.assertQueue(line, { exclusive: true, durable: false, autoDelete: true })
     await channel.bindQueue(line, name, '')
     await channel.consume(line, (message) => message !== null && this.#hear(message.content), { noAck: true })
-    // The queue was deleted, or its node is away: nobody is counted there.
+    // The queue was deleted, or its node is away: no member is counted there.
     const counted = (message: unknown): void => {
       if (message === null) this.#lost(channel)
     }
@@ -167,7 +169,7 @@ export class Membership {
     })
   }
 
-  /** Leaves, with a word to the others when there is time for it. */
+  /** Leaves, and notifies the others if there is time. */
   async leave(): Promise<void> {
     this.#joining = undefined
     const channel = this.#channel
@@ -177,14 +179,14 @@ export class Membership {
     await this.#say('bye').catch(() => undefined)
   }
 
-  /** The place is given up, to be taken anew. */
+  /** The place is lost and must be taken again. */
   #lost(channel: Channel): void {
     if (!this.#ended(channel)) return
     void closeQuietly(channel)
     this.#parts.onLost()
   }
 
-  /** False when that was known. */
+  /** False when that was already known. */
   #ended(channel: Channel): boolean {
     if (this.#channel !== channel) return false
     this.#channel = undefined
@@ -217,15 +219,15 @@ export class Membership {
     if (this.#answers === undefined) this.#tell()
   }
 
-  /** Asks all members to speak up, and believes in those who do. */
+  /** Asks all members to report, and accepts those that do. */
   async #ask(channel: Channel): Promise<void> {
     const { id, clock } = this.#parts
     const { consumerCount } = await channel.checkQueue(this.#counter)
     const answers = new Set([id])
     this.#answers = answers
     try {
-      // Without an answer from the others, for instance because the broker blocks publishers for lack of memory, this one
-      // must consume anyway. The count shows at the next look that somebody is missing.
+      // Without an answer from the others, for instance because the broker blocks publishers for lack of memory, this
+      // member must consume anyway. The next check of the count shows that a member is missing.
       this.#say('who').catch(this.#parts.onError)
       await new Promise<void>((resolve) => {
         const timer = clock.setTimer(ANSWER_MS, resolve)
@@ -261,7 +263,7 @@ export class Membership {
   }
 
   async #look(channel: Channel): Promise<void> {
-    // Only who is counted in the same queue is missed when it dies without a word.
+    // Only members counted in the same queue are missed when they die silently.
     if (this.#lowestMet < this.#place) {
       this.#lost(channel)
       return

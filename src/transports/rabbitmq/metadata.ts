@@ -4,7 +4,7 @@ import type { EncodedMessage } from '../../core/message.ts'
 const FIELDS = new Set(['redelivered', 'exchange', 'routingKey', 'deliveryTag', 'consumerTag'])
 const PERSISTENT = 2
 
-/** The message with AMQP's own fields and properties among its headers, as `amqp-<name>`. */
+/** The message with AMQP's own fields and properties as headers `amqp-<name>`. */
 export function withMetadata(
   encoded: EncodedMessage,
   { fields, properties }: ConsumeMessage,

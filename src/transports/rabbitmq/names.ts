@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import { isDeadLetterTopic, isPattern } from '../../core/topic.ts'
 
-/** AMQP keeps names and routing keys in strings of at most 255 bytes. */
+/** AMQP limits names and routing keys to 255 bytes. */
 const MAX_NAME = 255
-/** With the group before it, and a dot between them, a routing key must still fit. */
+/** A routing key must still fit with the group and a dot in front of it. */
 const MAX_ROUTING_KEY = 200
 const MAX_GROUP_TOKEN = 40
 
@@ -11,12 +11,12 @@ function digest(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 32)
 }
 
-/** A name that does not fit keeps its beginning, for people, and gets a digest of all of it. */
+/** A name that does not fit keeps its beginning, for people, and gets a digest of the whole name. */
 function fit(name: string): string {
   return name.length <= MAX_NAME ? name : `${name.slice(0, MAX_NAME - 33)}~${digest(name)}`
 }
 
-/** The routing key of a topic: the topic itself, but for the few that are too long for AMQP. */
+/** The routing key of a topic: the topic itself, except for the few that are too long for AMQP. */
 export function routingKeyOf(topic: string): string {
   return topic.length <= MAX_ROUTING_KEY ? topic : `~${digest(topic)}`
 }
@@ -27,28 +27,29 @@ export function bindingKeyOf(pattern: string): string {
   return isTail(pattern) ? `${pattern.slice(0, -1)}#` : pattern
 }
 
-/** Whether the pattern ends in any number of tokens, and so takes buckets in as well. */
+/** Whether the pattern ends with a wildcard for any number of tokens, and so matches buckets as well. */
 export function isTail(pattern: string): boolean {
   return pattern.endsWith('>')
 }
 
 /**
- * The routing key with the bucket of the message's key as its last word, so that one look into the topic exchange finds the
- * right queue of every group. (A header exchange or a second exchange behind the first costs the broker twice as much.)
+ * The routing key with the bucket of the message's key as its last word, so that one lookup in the topic exchange finds
+ * the right queue of every group. (A header exchange or a second exchange behind the first costs the broker twice as
+ * much.)
  */
 export function bucketed(key: string, bucket: number): string {
   return `${key}.~${bucket}`
 }
 
-/** The routing key without its bucket. What others publish has none. */
+/** The routing key without its bucket. Messages of other publishers have none. */
 export function unbucketed(routingKey: string): string {
   const at = routingKey.lastIndexOf('.~')
   return at < 0 ? routingKey : routingKey.slice(0, at)
 }
 
 /**
- * Binding keys that take in the topic or pattern, with any bucket and with none. They may take in a little more, of what
- * others publish: who consumes looks again.
+ * Binding keys that match the topic or pattern, with any bucket and with none. They may match some foreign messages
+ * too: the consumer checks again.
  */
 export function bindingKeysOf(key: string): readonly string[] {
   return key === '#' || key.endsWith('.#') ? [key] : [key, `${key}.*`]
@@ -58,14 +59,14 @@ function groupToken(group: string): string {
   return group.length <= MAX_GROUP_TOKEN ? group : `${group.slice(0, 8)}~${digest(group).slice(0, 24)}`
 }
 
-/** Routing key of a copy that is for one group alone. */
+/** Routing key of a copy for one group alone. */
 export function targetedKeyOf(group: string, key: string): string {
   return `${groupToken(group)}.${key}`
 }
 
 /**
- * Every name that the transport gives to something on the broker. All of them begin with the name of the exchange, so that
- * two systems with exchanges of their own share a virtual host and nothing else.
+ * All names that the transport uses on the broker. All of them begin with the name of the exchange, so that two systems
+ * with different exchanges can share a virtual host without conflicts.
  */
 export class Names {
   /** Where messages are published, with the topic as the routing key. */
@@ -74,18 +75,18 @@ export class Names {
   readonly groups: string
   /** Everything for topics that end in `.dlq`. */
   readonly deadLetters: string
-  /** Entry to `late` and `lateGroups` for what comes out of a delay. */
+  /** Sends messages whose delay is over to `late` and `lateGroups`. */
   readonly due: string
-  /** As `main` and `groups`, for messages whose delay is over: what fits no queue by then goes to `unrouted`. */
+  /** Like `main` and `groups`, for messages whose delay is over: those that match no queue by then go to `unrouted`. */
   readonly late: string
   readonly lateGroups: string
-  /** Exchange and queue of delayed messages that nobody wanted when they were due. */
+  /** Exchange and queue of delayed messages that no queue took when they were due. */
   readonly unrouted: string
   /** Exchange of the delayed-message plugin. */
   readonly delayed: string
-  /** Queue with one message for each group that was ever declared: AMQP has no way to ask for a list. */
+  /** Queue with one message for each group ever declared: AMQP has no way to list queues. */
   readonly registry: string
-  /** Direct exchange of what the transport writes for itself: its queues are bound to it by their own name. */
+  /** Direct exchange for the transport's own messages: its queues are bound to it by their own name. */
   readonly internal: string
 
   constructor(exchange: string) {
@@ -101,7 +102,7 @@ export class Names {
     this.internal = `${exchange}.internal`
   }
 
-  /** Exchange and queue of one rung of the ladder of delays. */
+  /** Exchange and queue of one rung of the delay ladder. */
   delay(level: number): string {
     return `${this.main}.delay.${level}`
   }
@@ -129,7 +130,7 @@ export class Names {
     return fit(`${this.main}:${topic}:${group}:members${place === 0 ? '' : `.${place}`}`)
   }
 
-  /** What one member hears the others on, for one life of its connection. */
+  /** The queue where one member receives messages from the others, during one connection. */
   memberLine(topic: string, group: string, member: string, epoch: number): string {
     return fit(`${this.main}:${topic}:${group}:member:${member}:${epoch}`)
   }
@@ -139,7 +140,7 @@ export class Names {
     return fit(`${this.main}:${topic}:${group}:notes${place === 0 ? '' : `.${place}`}`)
   }
 
-  /** The stream of a topic, for all who read it. */
+  /** The stream of a topic, shared by all its readers. */
   stream(topic: string): string {
     return fit(`${this.main}:${topic}:stream`)
   }

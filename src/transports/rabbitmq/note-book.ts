@@ -4,7 +4,7 @@ import type { RabbitMqDelivery } from './delivery.ts'
 
 const MAX_NOTES = 20_000
 
-/** What this member knows of messages that it, or another one, has had before: the last word about each. */
+/** What this member knows of messages that it, or another one, had before: the latest note about each. */
 export class NoteBook {
   readonly #me: string
   readonly #notes = new Map<string, Note>()
@@ -13,14 +13,16 @@ export class NoteBook {
     this.#me = me
   }
 
-  /** The last word about deliveries before this one. */
+  /** The latest note about deliveries before this one. */
   before(delivery: RabbitMqDelivery): Note | undefined {
     const note = this.#notes.get(noteKey(delivery))
-    // Where the queue counts, a note that is not older is about another life of the same id.
+    // Where the queue counts, a note that is not older is about a former message with the same id.
     return note !== undefined && (delivery.count === undefined || note.generation < delivery.count) ? note : undefined
   }
 
-  /** True when the last word about the delivery right before this one is our own: nobody can have anything to add. */
+  /**
+   * True when the latest note about the delivery right before this one is our own: no other member can add anything.
+   */
   explains(delivery: RabbitMqDelivery): boolean {
     const note = this.before(delivery)
     return note?.by === this.#me && delivery.count !== undefined && note.generation + 1 === delivery.count
@@ -34,7 +36,9 @@ export class NoteBook {
     this.#notes.delete(oldest as string)
   }
 
-  /** Takes over notes from the broker, in the order in which they were made. What we know of our own deliveries is newer. */
+  /**
+   * Adds notes from the broker, in the order in which they were written. What we know of our own deliveries is newer.
+   */
   learn(notes: readonly Note[]): void {
     for (const note of notes) {
       const known = this.#notes.get(note.key)

@@ -3,28 +3,28 @@ import type { OutgoingMessage } from '../../core/message.ts'
 import type { MessageProperties } from './options.ts'
 
 /**
- * A message together with where it goes: what a channel writer puts on the wire. The publisher has one, and fills it anew
- * for each message.
+ * A message together with its destination: the input of a channel writer. The publisher reuses one object for all
+ * messages.
  */
 export class Parcel {
   exchange = ''
   routingKey = ''
   message: OutgoingMessage = EMPTY
   mandatory = true
-  /** One bit for each rung of the ladder of delays that the message rests on. 0: none. */
+  /** One bit for each rung of the delay ladder that the message rests on. 0: none. */
   rungs = 0
   /** Delay for the plugin, in ms; 0: none. */
   delayMs = 0
   /** A copy for one group alone. */
   targeted = false
-  /** The topic, where the routing key does not tell it. */
+  /** The topic, if the routing key does not contain it. */
   topic: string | undefined = undefined
-  /** Attempts that the group has used up before this copy. */
+  /** Attempts that the group has used before this copy. */
   attempts = 0
-  /** When the group got it for the first time, in ms since 1970. */
+  /** When the group first received it, in ms since 1970. */
   firstAt: number | undefined = undefined
   properties: MessageProperties | undefined = undefined
-  /** Headers that are no text, in place of those of the message with the same name. */
+  /** Headers that are not text, in place of the message's headers with the same name. */
   typedHeaders: Readonly<Record<string, unknown>> | undefined = undefined
 }
 

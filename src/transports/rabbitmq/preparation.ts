@@ -9,25 +9,28 @@ import { reasonOf } from './errors.ts'
 import type { Session } from './link.ts'
 import type { PublishJob } from './publish-job.ts'
 
-/** What has to be on the broker before certain messages can be sent. Each remembers what it has done for a session. */
+/**
+ * What must exist on the broker before certain messages can be sent. Each part remembers what it has done for a
+ * session.
+ */
 export interface Prerequisites {
-  /** The queue of a dead-letter topic; undefined when it is there. */
+  /** The queue of a dead-letter topic; undefined when it exists. */
   storage(session: Session, topic: string): Promise<void> | undefined
-  /** What delays need up to that rung of the ladder; undefined when it is there. */
+  /** What delays need up to that rung of the ladder; undefined when it exists. */
   delay(session: Session, rung: number): Promise<void> | undefined
-  /** What is under way on that session takes too long. The next message that needs it begins again. */
+  /** Declarations in progress on that session take too long. The next message that needs them starts over. */
   giveUp(session: Session): void
-  /** The broker says that an exchange is gone: somebody deleted it. Declares again what everything else stands on. */
+  /** The broker reports that an exchange was deleted. Declares the base topology again. */
   again(session: Session): Promise<void>
-  /** For so long a confirmed delayed message is not safe yet: what it waits in was just made. */
+  /** How long a confirmed delayed message is not safe yet: the queue where it waits was just created. */
   youngForMs(): number
-  /** No queue took a dead letter: somebody deleted the one that was there. */
+  /** No queue took a dead letter: the existing one was deleted. */
   storageGone(session: Session, topic: string): void
 }
 
 const MAX_MS = 10_000
 
-/** Sees to it that what the messages of a job need is on the broker before they are sent, in bounded time. */
+/** Ensures, in bounded time, that everything a job's messages need exists on the broker before they are sent. */
 export class Preparation {
   readonly #clock: Clock
   readonly #addressing: Addressing
@@ -40,8 +43,8 @@ export class Preparation {
   }
 
   /**
-   * Undefined when everything is there. Otherwise resolves when it is, or when those messages are refused for which it is not; never
-   * rejects.
+   * Undefined when everything exists. Otherwise resolves when it does, or when the messages that lack something were
+   * refused; never rejects.
    */
   prepare(job: PublishJob, session: Session): Promise<void> | undefined {
     const pending: Promise<void>[] = []
@@ -65,7 +68,10 @@ export class Preparation {
     return pending.length === 0 ? undefined : Promise.all(pending).then(() => undefined)
   }
 
-  /** What a prerequisite is missing for can't be sent; the rest of the job can. A lost session means: again, on the next. */
+  /**
+   * Messages that lack a prerequisite can't be sent; the rest of the job can. After a lost session it is tried again on
+   * the next.
+   */
   async #orRefuse(
     job: PublishJob,
     session: Session,

@@ -15,17 +15,17 @@ import type { PublishJob } from './publish-job.ts'
 import { SilenceWatch } from './silence-watch.ts'
 
 export interface PublishChannelHost {
-  /** The broker has said that it reads nothing from publishers at present. */
+  /** True while the broker blocks publishers. */
   readonly isBlocked: boolean
-  /** The broker has taken that message, or refused it. */
+  /** The broker confirmed or refused that message. */
   answered(job: PublishJob, index: number, isAck: boolean): void
-  /** Everything in one answer of the broker was gone through. */
+  /** One answer of the broker was processed completely. */
   settled(): void
-  /** The channel ended, and not by `close` or `drop`; what it had not answered is settled as `unknown`. */
+  /** The channel ended other than by `close` or `drop`; its unanswered messages are settled as `unknown`. */
   ended(error: Error | undefined, lost: PublishError): void
 }
 
-/** One confirm channel, from its opening to its end: what was sent on it, and what the broker has answered. */
+/** One confirm channel, from opening to end: the messages sent on it and the broker's answers. */
 export class PublishChannel {
   readonly #channel: ConfirmChannel
   readonly #writer: ChannelWriter
@@ -33,7 +33,7 @@ export class PublishChannel {
   readonly #confirms = new Confirms()
   readonly #watch: SilenceWatch
   #isEnded = false
-  /** Of the answer that is being worked on. */
+  /** Whether the answer being processed is an ack. */
   #isAck = true
   readonly #onAnswer = (job: PublishJob, index: number): void => this.#host.answered(job, index, this.#isAck)
 
@@ -50,11 +50,11 @@ export class PublishChannel {
     this.#watch = new SilenceWatch(clock, {
       isOwed: () => this.#confirms.size > 0,
       isExcused: () => host.isBlocked,
-      // Without a consumer it changes nothing.
+      // Without a consumer this changes nothing.
       ask: () => channel.prefetch(0),
       giveUp: (silentMs) => this.#giveUp(silentMs),
     })
-    // The client library's own books are for publishes through it. Ours keep a whole batch in one line.
+    // The client library only tracks publishes made through it. Our own records keep a whole batch in one entry.
     channel.removeAllListeners('ack')
     channel.removeAllListeners('nack')
     channel.on('ack', ({ deliveryTag, multiple }) => this.#onConfirm(deliveryTag, multiple, true))
@@ -62,17 +62,17 @@ export class PublishChannel {
     channel.on('return', (message) => this.#onReturn(message))
   }
 
-  /** Messages that were sent and not answered. */
+  /** Number of messages that were sent but not answered. */
   get unanswered(): number {
     return this.#confirms.size
   }
 
-  /** The socket holds more than it should. */
+  /** The socket buffers more than it should. */
   get isFull(): boolean {
     return this.#writer.isFull
   }
 
-  /** Throws a RangeError when the message does not fit into AMQP; nothing of it is written then. */
+  /** Throws a RangeError when the message does not fit into AMQP; nothing is written then. */
   publish(parcel: Parcel, job: PublishJob, index: number): void {
     this.#writer.publish(parcel)
     this.#confirms.sent(job, index)
@@ -90,14 +90,14 @@ export class PublishChannel {
     })
   }
 
-  /** Ends a channel that has answered everything. */
+  /** Closes a channel that has no unanswered messages. */
   close(): void {
     this.#isEnded = true
     this.#watch.cancel()
     void closeQuietly(this.#channel)
   }
 
-  /** It is lost, with all that is not answered. */
+  /** The channel is lost, with all unanswered messages. */
   drop(error: Error | undefined): PublishError {
     this.#isEnded = true
     this.#watch.cancel()
@@ -119,7 +119,7 @@ export class PublishChannel {
         `The broker answered nothing on a channel for publishing for ${silentMs / 1_000} s, and another one is opened. A quorum queue that has no leader blocks the channel that publishes to it: see that each has a majority of its members`,
       ),
     )
-    // A channel that is stuck does not answer that either, before it goes on.
+    // A stuck channel does not answer that either until it continues.
     void closeQuietly(this.#channel)
   }
 
@@ -131,7 +131,7 @@ export class PublishChannel {
     this.#host.settled()
   }
 
-  /** A return comes right before the confirmation of its message, and names it by its properties alone. */
+  /** A return comes right before the confirmation of its message, and identifies it only by its properties. */
   #onReturn(returned: Message): void {
     if (this.#isEnded) return
     const arrival = fillArrival(new Arrival(), returned as unknown as GetMessage)

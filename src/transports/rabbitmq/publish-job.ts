@@ -3,25 +3,25 @@ import type { OutgoingMessage } from '../../core/message.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import type { CarriedProperties } from './carried-properties.ts'
 
-/** Shared by all messages that went well: AMQP tells no position. */
+/** Shared by all confirmed messages: AMQP has no positions. */
 export const CONFIRMED: PublishOutcome = Object.freeze({ position: undefined })
 
-/** What the copy of a delivery carries on for its group. */
+/** What the copy of a delivery passes on for its group. */
 export interface CopyNotes {
   readonly attempts: number
   readonly firstAt: number | undefined
   readonly carried?: CarriedProperties | undefined
 }
 
-/** The messages of one call of `publish`, and what became of them. */
+/** The messages of one call of `publish`, and their outcomes. */
 export class PublishJob {
   readonly messages: readonly OutgoingMessage[]
   readonly notes: readonly (CopyNotes | undefined)[] | undefined
-  /** Index of the first one that was not sent. */
+  /** Index of the first message that was not sent. */
   next = 0
   /** When its last message was sent, in monotonic ms. */
   sentAt = 0
-  /** The session for which everything is prepared that the messages need. */
+  /** The session on which everything the messages need has been prepared. */
   preparedFor: unknown = undefined
   readonly #outcomes: PublishOutcome[]
   readonly #signal: AbortSignal | undefined
@@ -63,7 +63,7 @@ export class PublishJob {
     this.#resolve(this.#outcomes)
   }
 
-  /** The broker gave that one back: no queue takes it. Its confirmation follows. */
+  /** The broker returned that message: no queue takes it. Its confirmation follows. */
   markReturned(index: number): void {
     ;(this.#returned ??= new Set()).add(index)
   }
@@ -72,7 +72,7 @@ export class PublishJob {
     return this.#returned?.has(index) === true
   }
 
-  /** Settles everything that is open: `unknown` for what was sent, `not-sent` for the rest. */
+  /** Settles all open messages: `unknown` for those that were sent, `not-sent` for the rest. */
   fail(message: string, cause: unknown): void {
     const { next } = this
     const unknown = new PublishError(`${message} before the broker confirmed. It may have the message.`, {

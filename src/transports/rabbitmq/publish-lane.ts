@@ -18,17 +18,17 @@ export interface LaneParts {
   readonly addressing: Addressing
   readonly maxUnconfirmed: number
   readonly isBlocked: () => boolean
-  /** An exchange is gone. Resolves when it is there again. */
+  /** An exchange is missing. Resolves when it exists again. */
   readonly again: (session: Session) => Promise<void>
   /** A channel ended, or could not be opened, and another one will be. */
   readonly failed: (error: unknown) => void
-  /** The broker has confirmed a message, so long after the last one of its call was sent. */
+  /** The broker has confirmed a message this long after the last one of its call was sent. */
   readonly took: (ms: number) => void
 }
 
-/** What one lane has of its own. */
+/** What differs between lanes. */
 export interface LaneWork {
-  /** Sees to what the messages of a job need on the broker; undefined when it is there. Never rejects. */
+  /** Prepares what the messages of a job need on the broker; undefined when it exists. Never rejects. */
   readonly prepare?: (job: PublishJob, session: Session) => Promise<void> | undefined
   /** The broker has that message. */
   readonly confirmed: (job: PublishJob, index: number, message: OutgoingMessage) => void
@@ -39,13 +39,13 @@ export interface LaneWork {
 }
 
 const REOPEN_DELAY_MS = 200
-/** After a channel that could not be opened: the connection may have as many as it can. */
+/** Pause after a channel could not be opened: the connection may have reached its limit. */
 const RETRY_DELAY_MS = 1_000
 
 /**
- * One way to the broker: messages in the order of the calls, on a channel that is opened when it is first needed, many unconfirmed at
- * once. What is not sent yet waits for the connection, for what it needs on the broker, for room in the window, or for a blocked
- * broker; what is sent and not confirmed when the channel ends is settled as `unknown`.
+ * Publishes messages in the order of the calls, on a channel that is opened when first needed, with many unconfirmed at
+ * once. Unsent messages wait for the connection, for what they need on the broker, for room in the window, or for a
+ * blocked broker; those sent but not confirmed when the channel ends are settled as `unknown`.
  */
 export class PublishLane {
   readonly #parts: LaneParts
@@ -74,7 +74,7 @@ export class PublishLane {
     })
   }
 
-  /** `notes` stand beside the messages at the same index. Never rejects. */
+  /** `notes` has an entry for each message, at the same index. Never rejects. */
   publish(
     messages: readonly OutgoingMessage[],
     signal: AbortSignal | undefined,
@@ -91,7 +91,7 @@ export class PublishLane {
 
   // --- the connection ------------------------------------------------------------------------------------------------
 
-  /** There is a new session. Sending goes on with `pump`. */
+  /** There is a new session. Call `pump` to continue sending. */
   attach(session: Session): void {
     this.#session = session
   }
@@ -109,7 +109,7 @@ export class PublishLane {
     this.#dropChannel(new Error('The transport was closed'))
   }
 
-  /** Opens the channel of a new session. Rejects when that can't be done. */
+  /** Opens the channel of a new session. Rejects when that fails. */
   async open(session: Session): Promise<void> {
     this.#opening = session
     const channel: PublishChannel = await PublishChannel.open(session, this.#parts.clock, this.#hostFor(session))
@@ -212,7 +212,7 @@ export class PublishLane {
     channel.flush()
   }
 
-  /** Else sees to it, and pumps again. */
+  /** True when prepared. Otherwise starts the preparation, then pumps again. */
   #isPrepared(job: PublishJob, session: Session): boolean {
     const { prepare } = this.#work
     if (prepare === undefined || job.preparedFor === session) return true
@@ -225,7 +225,7 @@ export class PublishLane {
     void preparing.then(() => {
       if (this.#preparing !== session) return
       this.#preparing = undefined
-      // On a session that is gone nothing could be prepared.
+      // Nothing could be prepared on a session that has ended.
       if (!session.isOpen) return
       job.preparedFor = session
       this.pump()

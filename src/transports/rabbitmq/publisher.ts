@@ -26,12 +26,12 @@ export interface PublisherParts {
   readonly onDelayed: (message: OutgoingMessage) => void
 }
 
-/** The outcome of a message that waits for longer than others of its call is a promise. */
+/** A message that waits for longer than others of its call has a promise for its outcome. */
 type Outcomes = readonly (PublishOutcome | Promise<PublishOutcome>)[]
 
 /**
- * The way of all messages to the broker. Delayed messages and dead letters need things there that plain ones don't, and have a place in
- * the order among themselves alone; so each of the three has a lane, and none waits for another.
+ * Publishes all messages. Delayed messages and dead letters need things on the broker that plain ones don't, and are
+ * ordered only among themselves; so each of the three kinds has a lane, and none waits for another.
  */
 export class RabbitMqPublisher {
   readonly #parts: PublisherParts
@@ -39,7 +39,7 @@ export class RabbitMqPublisher {
   readonly #delayed: PublishLane
   readonly #deadLetters: PublishLane
   #blockedBy: string | undefined
-  /** How long a confirmation takes of late, in ms. */
+  /** How long confirmations have recently taken, in ms. */
   confirmMs = 0
 
   constructor(parts: PublisherParts) {
@@ -75,21 +75,22 @@ export class RabbitMqPublisher {
     })
   }
 
-  /** Why the broker takes nothing, or undefined. */
+  /** Why the broker blocks publishers, or undefined. */
   get blockedBy(): string | undefined {
     return this.#blockedBy
   }
 
   /**
-   * `notes` stand beside the messages at the same index: what the copy of a delivery carries on. Resolves when the outcomes of plain
-   * messages are known; where some are delayed, or dead letters, theirs are promises. Nothing rejects.
+   * `notes` has an entry for each message, at the same index: what the copy of a delivery passes on. Resolves when the
+   * outcomes of plain messages are known; those of delayed messages and dead letters are promises if there are any.
+   * Nothing rejects.
    */
   async publish(
     messages: readonly OutgoingMessage[],
     signal?: AbortSignal,
     notes?: readonly (CopyNotes | undefined)[],
   ): Promise<Outcomes> {
-    // Nearly always, all of them are plain.
+    // Nearly always, all messages are plain.
     const apart = messages.findIndex((message) => this.#laneOf(message) !== this.#plain)
     return apart < 0
       ? this.#plain.publish(messages, signal, notes)
@@ -133,7 +134,7 @@ export class RabbitMqPublisher {
     return [this.#plain, this.#delayed, this.#deadLetters]
   }
 
-  /** Opens the channel for plain messages on a new session. Sending goes on with `resume`. */
+  /** Opens the channel for plain messages on a new session. Call `resume` to continue sending. */
   async attach(session: Session): Promise<void> {
     this.#blockedBy = undefined
     for (const lane of this.#lanes) lane.attach(session)
@@ -148,7 +149,7 @@ export class RabbitMqPublisher {
     for (const lane of this.#lanes) lane.detach(session, error)
   }
 
-  /** The broker takes nothing from publishers for that reason (memory, disk), or does again. */
+  /** The broker blocks publishers for that reason (memory, disk), or no longer does. */
   block(reason: string | undefined): void {
     this.#blockedBy = reason
     if (reason === undefined) this.resume()

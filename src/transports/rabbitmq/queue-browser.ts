@@ -5,19 +5,22 @@ import { closeQuietly } from './amqp.ts'
 import { REPLY, replyCode } from './errors.ts'
 import type { Session } from './link.ts'
 
-/** Most unacked messages of one consumer: the field on the wire has 16 bits. */
+/** Maximum number of unacked messages of one consumer: the field on the wire has 16 bits. */
 const MAX_PREFETCH = 65_535
 const SETTLE_MS = 1_000
 const POLL_MS = 5
 /**
- * A quorum queue keeps the order of messages that come back together only when they are few: it holds them in a map, and
- * Erlang's maps are in order up to 32 keys.
+ * A quorum queue keeps the order of messages that come back together only when they are few: it holds them in a map,
+ * and Erlang's maps are ordered up to 32 keys.
  */
 const RETURN_AT_ONCE = 32
-/** Beyond 32 that are not yet applied, the broker keeps commands back, joins them, and forgets them with the channel. */
+/**
+ * With more than 32 commands not yet applied, the broker holds further ones back, joins them, and forgets them with the
+ * channel.
+ */
 const COMMANDS_UNDER_WAY = 8
 
-/** Messages in a row that have the same fate. */
+/** Consecutive messages with the same fate. */
 interface Run {
   readonly goes: boolean
   last: number
@@ -25,14 +28,14 @@ interface Run {
 }
 
 /**
- * Reads a queue without using it up: takes messages and gives all but the removed ones back in the end. Nobody else sees
- * them meanwhile, so a reader holds the queue's lock. AMQP has no other way to look into a queue.
+ * Reads a queue without consuming it: takes messages and gives all but the removed ones back in the end. Meanwhile they
+ * are invisible to others, so a reader holds the queue's lock. AMQP has no other way to look into a queue.
  */
 export class QueueBrowser {
   readonly #clock: Clock
   readonly #queue: string
   readonly #channel: Channel
-  /** Tags of what was taken, in the order of the queue; by consumer. */
+  /** Tags of the messages taken, in the order of the queue, by consumer. */
   readonly #taken: number[][] = []
   readonly #removed = new Set<number>()
 
@@ -63,7 +66,7 @@ export class QueueBrowser {
     return found
   }
 
-  /** One consumer, for as many as there are now. What comes later is for the next look. */
+  /** Uses one consumer for the messages present now. Later ones are left for the next call. */
   async #take(count: number): Promise<{ messages: readonly GetMessage[]; isEnd: boolean }> {
     const channel = this.#channel
     const { messageCount } = await channel.checkQueue(this.#queue)
@@ -82,27 +85,29 @@ export class QueueBrowser {
     return { messages, isEnd: messageCount < count }
   }
 
-  /** Deletes one that was taken, when the look ends. */
+  /** Marks a message to be deleted when the browser closes. */
   remove(message: Pick<GetMessage, 'fields'>): void {
     this.#removed.add(message.fields.deliveryTag)
   }
 
-  /** Gives the rest back, and waits until it is there again: whoever reads next must see it. */
+  /** Gives the rest back, and waits until it is in the queue again: the next reader must see it. */
   async close(): Promise<void> {
     const channel = this.#channel
     try {
       if (this.#taken.length > 0) await this.#settle()
     } catch (error) {
-      // Deleted meanwhile, with everything that was to go back.
+      // Deleted meanwhile, with everything that would have gone back.
       if (replyCode(error) !== REPLY.notFound) throw error
     } finally {
       const closing = closeQuietly(channel)
-      // What does not answer does not close either; and where nothing was taken there is nothing to wait for.
+      // An unresponsive broker does not answer a close either; and if nothing was taken there is nothing to wait for.
       if (this.#taken.length > 0) await closing
     }
   }
 
-  /** In runs of what stays and what goes, in the order of the queue, so that few commands are under way at a time. */
+  /**
+   * In runs of kept and deleted messages, in the order of the queue, so that few commands are in progress at a time.
+   */
   async #settle(): Promise<void> {
     const channel = this.#channel
     const { messageCount: before } = await channel.checkQueue(this.#queue)
@@ -115,7 +120,7 @@ export class QueueBrowser {
         channel.nack(upTo, true, true)
         returned += run.count
       }
-      // What came back tells that everything before it has been done.
+      // A message that came back shows that everything before it has been done.
       if (++underWay < COMMANDS_UNDER_WAY || run.goes) continue
       underWay = 0
       await this.#waitFor(before + returned)

@@ -13,15 +13,15 @@ import type { Session } from './link.ts'
 import { fillArrival } from './mapping.ts'
 
 export interface ReaderHost {
-  /** Makes a delivery of what came; undefined for one that is none of the group's business and is to be acked. */
+  /** Turns an arrival into a delivery; undefined for a message that does not concern the group and is acked. */
   admit(reader: QueueReader, arrival: Arrival): RabbitMqDelivery | undefined
-  /** Something waits in `held`. */
+  /** A message waits in `held`. */
   arrived(): void
-  /** The channel ended, with all that was outstanding. */
+  /** The channel ended, with all outstanding messages. */
   lost(reader: QueueReader, what: LostDeliveries, end: ReaderEnd): void
-  /** Resolves when the broker has had time to carry out acks that were just sent. */
+  /** Resolves when the broker has had time to process acks that were just sent. */
   ackTime(): Promise<void>
-  /** Asked at each start. */
+  /** Called at each start. */
   consumeArguments(): Readonly<Record<string, unknown>> | undefined
 }
 
@@ -30,7 +30,7 @@ export interface LostDeliveries {
   readonly handed: readonly RabbitMqDelivery[]
   /** Not with the runtime. */
   readonly held: readonly RabbitMqDelivery[]
-  /** Done, and nothing says that the broker has read the ack. */
+  /** Done, but nothing shows that the broker has read the ack. */
   readonly unheard: readonly RabbitMqDelivery[]
 }
 
@@ -39,7 +39,7 @@ export interface ReaderEnd {
   /**
    * - `lost`: the connection or the channel ended.
    * - `cancelled`: the broker ended the consumer: its queue was deleted, or it held a message for too long.
-   * - `turn-over`: ended by us, to begin again.
+   * - `turn-over`: ended by us, to start again.
    */
   readonly cause: 'lost' | 'cancelled' | 'turn-over'
 }
@@ -47,11 +47,11 @@ export interface ReaderEnd {
 export interface ReaderParts {
   readonly clock: Clock
   readonly queue: string
-  /** Unacked messages that the broker may send ahead. */
+  /** Number of unacked messages that the broker may send ahead. */
   readonly prefetch: number
-  /** With `noAck`: intake stops when so many are held. */
+  /** With `noAck`: stop consuming when this many are held. */
   readonly maxHeld: number
-  /** One message of the queue waits for the next. */
+  /** Each message of the queue waits for the one before it. */
   readonly isStrict: boolean
   readonly options: Pick<ResolvedConsumerOptions, 'noAck' | 'exclusive' | 'priority' | 'consumerTag' | 'metadata'>
   readonly host: ReaderHost
@@ -64,22 +64,21 @@ const YES: Promise<boolean> = Promise.resolve(true)
 const NO: Promise<boolean> = Promise.resolve(false)
 
 /**
- * Consumes one queue on a channel of its own, and keeps the books of its delivery tags. A tag means something on the
- * channel that gave it and nowhere else, so everything here is forgotten with the channel; but for `noAck`, where nobody
- * else has what was sent.
+ * Consumes one queue on a separate channel, and tracks its delivery tags. A tag is valid only on its channel, so
+ * everything here is dropped with the channel; except with `noAck`, where the broker no longer has what it sent.
  */
 export class QueueReader {
   readonly queue: string
-  /** Came, and is not with the runtime, by delivery tag. */
+  /** Arrived but not with the runtime, by delivery tag. */
   readonly held: RabbitMqDelivery[] = []
-  /** How many are with the runtime or on their way to an outcome. */
+  /** Number of deliveries with the runtime or on their way to an outcome. */
   handed = 0
   epoch = 0
-  /** Counts the channels that it has had. */
+  /** Number of channels opened so far. */
   opened = 0
-  /** Nothing more is handed out: the channel is about to be turned over. */
+  /** Nothing more is handed out: the channel is about to be replaced. */
   isTurning = false
-  /** A message has come on this channel. */
+  /** A message has arrived on this channel. */
   hasReceived = false
   readonly #parts: ReaderParts
   #prefetch: number
@@ -90,7 +89,7 @@ export class QueueReader {
   #opening: Promise<void> | undefined
   #closing: Promise<void> | undefined
   #tag: string | undefined
-  /** Whether there is to be a consumer on the channel. */
+  /** Whether the channel should have a consumer. */
   #isWanted = false
   #isFull = false
   #adjusting: Promise<void> | undefined
@@ -98,10 +97,10 @@ export class QueueReader {
   #asking: Promise<boolean> = YES
   #nextAsk: Promise<boolean> | undefined
   #askedAt = -ASK_EVERY_MS
-  /** Everything unsettled or acked and not yet told, by delivery tag, oldest first. */
+  /** Deliveries that are unsettled, or acked but not yet reported, by delivery tag, oldest first. */
   readonly #open = new Queue<RabbitMqDelivery>()
   readonly #acked: RabbitMqDelivery[] = []
-  /** The broker was told, and has not shown yet that it has read it. */
+  /** Acked to the broker, which has not shown yet that it has read the ack. */
   #unheard: RabbitMqDelivery[] = []
   #lastTag = 0
   readonly #arrival = new Arrival()
@@ -126,14 +125,18 @@ export class QueueReader {
   }
 
   /**
-   * For the next consumer, where order does not matter: what is sent ahead waits for too long. Elsewhere the number stays: a quorum queue
-   * puts what comes back twice behind what came back once, so a consumer must take all that came back at once.
+   * Applies to the next consumer, where order does not matter: messages sent ahead wait for too long. Elsewhere the
+   * number stays: a quorum queue puts messages that come back twice behind those that came back once, so a consumer
+   * must take all that came back at once.
    */
   lowerPrefetch(): void {
     this.#prefetch = Math.max(1, Math.floor(this.#prefetch / 4))
   }
 
-  /** How many the runtime may have: those that run, and as many again. What is here, and not there, can be given back at any time. */
+  /**
+   * Limits what the runtime may have: what runs, and as much again. What is held here instead can be given back at any
+   * time.
+   */
   lowerHanded(): void {
     let running = 0
     for (const { latest } of this.#open) if (latest.state === 'handed' && latest.noted?.running === true) running++
@@ -149,13 +152,16 @@ export class QueueReader {
     return this.#lastTag
   }
 
-  /** The oldest one that is not settled. */
+  /** The oldest unsettled delivery. */
   get oldest(): RabbitMqDelivery | undefined {
     const oldest = this.#open.peek()?.latest
     return oldest === undefined || oldest.state === 'gone' ? undefined : oldest
   }
 
-  /** Nothing that the runtime has of it runs, or is about to: it waits for its next attempt, or behind one that does. */
+  /**
+   * True when none of the runtime's deliveries runs or is about to: they wait for their next attempt, or behind one
+   * that does.
+   */
   isAllWaiting(now: number): boolean {
     if (this.handed === 0) return true
     const keys = new Set<string | undefined>()
@@ -189,7 +195,7 @@ export class QueueReader {
     this.#lastTag = 0
     this.hasReceived = false
     this.isTurning = false
-    // Whoever wants AMQP's own fields gets what the library reads.
+    // Consumers that want AMQP's own fields get what the library reads.
     if (this.#parts.options.metadata.length === 0) FrameTap.on(channel, (arrival) => this.#arrived(channel, arrival))
     try {
       if (!this.#noAck) await channel.prefetch(this.#prefetch)
@@ -201,7 +207,9 @@ export class QueueReader {
     }
   }
 
-  /** Makes it so that there is a consumer, or none. One after another: a change may come while the last is under way. */
+  /**
+   * Starts or stops the consumer as needed. One change after another: a new one may come while the last is in progress.
+   */
   #adjust(): Promise<void> {
     this.#adjusting ??= this.#run().finally(() => {
       this.#adjusting = undefined
@@ -237,7 +245,7 @@ export class QueueReader {
   #receive(channel: Channel, message: ConsumeMessage | null): void {
     if (this.#channel !== channel) return
     if (message === null) {
-      // Whatever we hold of the queue is no longer ours.
+      // What we hold of the queue is no longer ours.
       this.#ended(channel, { error: new Error('the broker cancelled the consumer'), cause: 'cancelled' })
       void closeQuietly(channel)
       return
@@ -264,14 +272,14 @@ export class QueueReader {
     this.#parts.host.arrived()
   }
 
-  /** Without acks the broker sends without limit: nothing stops it but the end of the consumer. */
+  /** Without acks the broker sends without limit: only cancelling the consumer stops it. */
   #bound(): void {
     if (!this.#noAck) return
     const { maxHeld } = this.#parts
     const isFull = this.held.length >= (this.#isFull ? Math.ceil(maxHeld / 2) : maxHeld)
     if (isFull === this.#isFull) return
     this.#isFull = isFull
-    // A refusal closes the channel, which is heard of there.
+    // A refusal closes the channel, whose close handler reports it.
     this.#adjust().catch(() => undefined)
   }
 
@@ -296,7 +304,7 @@ export class QueueReader {
 
   // --- with the runtime ----------------------------------------------------------------------------------------------
 
-  /** Hands out the oldest one that is held; nothing while it is not known which attempt of it comes next. */
+  /** Hands out the oldest held delivery, or nothing while its attempt number is being looked up. */
   take(): RabbitMqDelivery | undefined {
     const [delivery] = this.held
     if (delivery === undefined || !delivery.isKnown || this.isTurning || this.handed >= this.#maxHanded)
@@ -308,7 +316,7 @@ export class QueueReader {
     return delivery
   }
 
-  /** Takes one back that the runtime has had: it waits again, in its old place, for its next turn. */
+  /** Takes a delivery back from the runtime: it waits again, in its old place, for its next turn. */
   hold(delivery: RabbitMqDelivery, attempt: number, notBefore: number | undefined): RabbitMqDelivery {
     this.handed--
     const next = delivery.again(attempt, notBefore)
@@ -339,12 +347,12 @@ export class QueueReader {
     this.#acked.push(delivery)
   }
 
-  /** Back to the queue, for any consumer. Takes effect with the next `flush`. */
+  /** Returns it to the queue, for any consumer. Takes effect with the next `flush`. */
   requeue(delivery: RabbitMqDelivery): void {
     this.#refuse(delivery, true)
   }
 
-  /** To where the queue puts what is rejected, if anywhere. Takes effect with the next `flush`. */
+  /** Rejects it to wherever the queue puts rejected messages, if anywhere. Takes effect with the next `flush`. */
   reject(delivery: RabbitMqDelivery): void {
     this.#refuse(delivery, false)
   }
@@ -357,8 +365,8 @@ export class QueueReader {
   }
 
   /**
-   * Tells the broker of all acks since the last time: one cumulative ack for those that nothing unsettled stands before,
-   * and one each for the rest. Never past an unsettled one.
+   * Sends all acks since the last flush: one cumulative ack for those before the first unsettled delivery, and one each
+   * for the rest. Never covers an unsettled one.
    */
   flush(): void {
     const writer = this.#writer
@@ -385,9 +393,9 @@ export class QueueReader {
   }
 
   /**
-   * Resolves with true when the broker has read what was sent on the channel so far, with false when the channel ended first.
-   * AMQP answers no ack, so this asks something that it does answer, in the order of the channel: now and then, for all that
-   * was sent since the last question.
+   * Resolves with true when the broker has read what was sent on the channel so far, with false when the channel ended
+   * first. AMQP does not answer acks, so this sends a request that is answered, in the order of the channel: now and
+   * then, for all that was sent since the last one.
    */
   heard(): Promise<boolean> {
     if (this.#noAck) return YES
@@ -424,7 +432,7 @@ export class QueueReader {
     }
   }
 
-  /** Stops intake and keeps what is outstanding. Only for queues that others may consume at the same time. */
+  /** Stops consuming and keeps what is outstanding. Only for queues that others may consume at the same time. */
   async cancel(): Promise<void> {
     this.#isWanted = false
     await this.#adjust()
@@ -437,8 +445,8 @@ export class QueueReader {
   }
 
   /**
-   * Closes the channel: in one step, as seen from the queue, the consumer is gone and everything unacked is back in its
-   * old order. What is still with the runtime is lost.
+   * Closes the channel: for the queue, in one step the consumer is gone and everything unacked is back in its old
+   * order. What the runtime still has is lost.
    */
   close(): Promise<void> {
     this.#closing ??= this.#stop().finally(() => {
@@ -457,8 +465,8 @@ export class QueueReader {
   }
 
   /**
-   * Gives everything back to the queue and ends, to begin again: the broker would do so itself, and worse, with a message that is
-   * not acked for too long. What the runtime has is lost to it.
+   * Gives everything back to the queue and closes the channel, to start again: otherwise the broker would do so, less
+   * gently, because of a message unacked for too long. What the runtime has is lost to it.
    */
   turnOver(reason: string): Promise<void> {
     this.#closing ??= this.#turnOver(reason).finally(() => {
@@ -502,7 +510,7 @@ export class QueueReader {
     if (this.#noAck) return lost
     for (const { latest: delivery } of this.#open.drain()) {
       if (delivery.state === 'handed' || delivery.state === 'settling') lost.push(delivery)
-      // One whose ack was never sent is not done for the broker either, but for everybody here it is.
+      // Without its ack it is not done for the broker, but it is for everything in this process.
       delivery.lost = delivery.state !== 'gone' && delivery.state !== 'acked'
       delivery.state = 'gone'
     }

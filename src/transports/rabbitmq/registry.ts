@@ -8,19 +8,19 @@ import type { Session } from './link.ts'
 import type { Names } from './names.ts'
 import { QueueBrowser } from './queue-browser.ts'
 
-/** One group that somebody declared. */
+/** One declared group. */
 export interface GroupRecord {
   readonly topic: string
   readonly group: string
   readonly layout: GroupLayout
 }
 
-/** Read in one go; far more groups than one exchange has. */
+/** Maximum number of records read at once; far more groups than one exchange has. */
 const MOST = 50_000
 
 /**
- * The list of groups on the broker. AMQP can't be asked for queues, so every group leaves a message in a queue of the bus
- * when it is first declared.
+ * The list of groups on the broker. AMQP can't list queues, so every group leaves a message in a queue of the bus when
+ * it is first declared.
  */
 export class Registry {
   readonly #clock: Clock
@@ -50,7 +50,7 @@ export class Registry {
     return [...found.values()]
   }
 
-  /** Removes a group from the list; resolves with what was there of it. */
+  /** Removes a group from the list; resolves with its records. */
   async remove(session: Session, topic: string, group: string): Promise<readonly GroupRecord[]> {
     const removed: GroupRecord[] = []
     await this.#browse(session, (record) => {

@@ -14,7 +14,7 @@ const CUT = 'busbar-dlq-cut'
 const MAX_CUT_NAME = 100
 const MAX_CUT = 400
 
-/** A delivery whose outcome is something to publish. Its state is `settling`. */
+/** A delivery whose outcome requires a publish. Its state is `settling`. */
 export interface Pending {
   /** Index in the batch of `settle`. */
   readonly index: number
@@ -23,7 +23,7 @@ export interface Pending {
 }
 
 interface RepublisherHost {
-  /** The broker has what is to follow from the delivery: it may be acked. */
+  /** The broker has stored what follows from the delivery, which may be acked. */
   done(delivery: RabbitMqDelivery): void
   /** It has waited here, and is to be tried again. */
   again(delivery: RabbitMqDelivery, used: number): void
@@ -31,12 +31,12 @@ interface RepublisherHost {
   failed(error: unknown, doing: string): void
 }
 
-/** Dead letters and delayed copies of deliveries: the broker has them before their source is acked. */
+/** Dead letters and delayed copies of deliveries: stored by the broker before their source is acked. */
 export class Republisher {
   readonly #publisher: RabbitMqPublisher
   readonly #clock: Clock
   readonly #group: string
-  /** Delays are made by copies that the broker keeps; otherwise the delivery itself waits here. */
+  /** True when delays are copies that the broker keeps; otherwise the delivery itself waits here. */
   readonly #copies: boolean
   readonly #host: RepublisherHost
   readonly #closing = new AbortController()
@@ -56,7 +56,7 @@ export class Republisher {
     this.#host = parts.host
   }
 
-  /** Adds to `failures` and resolves with it when everything has its outcome or waits here. */
+  /** Adds to `failures`, and resolves with it when every delivery has its outcome or waits here. */
   async settle(pending: readonly Pending[], failures: SettlementFailure[]): Promise<readonly SettlementFailure[]> {
     const published: Pending[] = []
     const messages: OutgoingMessage[] = []
@@ -89,7 +89,7 @@ export class Republisher {
           else this.#host.done(delivery)
           continue
         }
-        // The source stays with the runtime, which tries the dead letter again.
+        // The source stays with the runtime, which retries the dead letter.
         delivery.state = 'handed'
         failures.push({ index, error })
       } else {
@@ -108,8 +108,8 @@ export class Republisher {
   }
 
   /**
-   * A message whose own headers nearly fill a frame leaves no room for what a dead letter says. It would come again for ever; so, when
-   * the short form does not fit either, it goes without its largest headers, and says which.
+   * A message whose own headers nearly fill a frame has no room for a dead letter's headers, and would come back
+   * forever. So, when the short form does not fit either, it is sent without its largest headers, whose names it lists.
    */
   async #publishCut(message: OutgoingMessage, notes: CopyNotes | undefined): Promise<boolean> {
     if (message.headers[STACK] !== undefined) return false

@@ -1,26 +1,27 @@
 import type { Clock, Timer } from '../../core/clock.ts'
 
 const STEP_MS = 5_000
-/** Steps without a sign of life, the first of which asks for one. */
+/** Number of steps without a sign of life; the first of them asks for one. */
 const MAX_SILENT_STEPS = 3
 
 export interface SilenceWatchHost {
-  /** Something that was sent is not answered. */
+  /** Something sent is unanswered. */
   isOwed(): boolean
-  /** The broker has said that it reads nothing at present. */
+  /** The broker has said that it is blocking this connection. */
   isExcused(): boolean
   /** Asks the channel something that it answers at once. Rejects when the channel ends first. */
   ask(): Promise<unknown>
-  /** Nothing came for so long, not even the answer to that question. */
+  /** Nothing came for this long, not even the answer to that question. */
   giveUp(silentMs: number): void
 }
 
 /**
- * Notices a channel that is stuck at the broker. The first message of a channel for a quorum queue registers the channel with the
- * queue's leader; while there is none, RabbitMQ blocks the whole channel, for 65 s and more, and messages for healthy queues
- * wait behind it (`rabbit_fifo_client:enqueue`). A channel that only waits for a slow queue answers the question, and is left in peace.
+ * Notices a channel that is stuck at the broker. The first message of a channel for a quorum queue registers the
+ * channel with the queue's leader; while there is none, RabbitMQ blocks the whole channel, for 65 s and more, and
+ * messages for healthy queues wait behind it (`rabbit_fifo_client:enqueue`). A channel that only waits for a slow queue
+ * answers the question, and is left alone.
  *
- * It counts steps, not time: while this process is frozen, answers are not missed.
+ * Counts steps, not time: while this process is frozen, answers are not missed.
  */
 export class SilenceWatch {
   readonly #clock: Clock
@@ -33,7 +34,7 @@ export class SilenceWatch {
     this.#host = host
   }
 
-  /** Something was sent that is answered. */
+  /** Something that needs an answer was sent. */
   sent(): void {
     if (this.#timer === undefined) this.#next()
   }

@@ -7,34 +7,39 @@ import { REPLY, replyCode } from './errors.ts'
 import type { Session } from './link.ts'
 import { QueueBrowser } from './queue-browser.ts'
 
-/** How long a look into a queue is kept open for the next page, and what is seen in it kept from others. */
+/** How long a look into a queue is kept open for the next page, while its messages are hidden from others. */
 const IDLE_MS = 300
 const STEP = 500
-/** When a look ends half-way, the rest is turned over too, or the queue would come out in another order. Up to so many. */
+/**
+ * When a look ends half-way, the rest is cycled too, up to this many messages, or the queue would come out in another
+ * order.
+ */
 const TURN_OVER = 20_000
 
 interface Seen {
   readonly message: Pick<GetMessage, 'fields'>
-  /** Gone once it was handed out: a look may go over more than fits into memory. */
+  /** Dropped once it was handed out: a look may cover more than fits into memory. */
   stored: StoredMessage | undefined
   isRemoved: boolean
 }
 
-/** One look into a queue: what was read stays taken until it ends, so that the next page goes on where the last ended. */
+/**
+ * One look into a queue: messages stay taken until it ends, so that the next page continues where the last one ended.
+ */
 interface Look {
   readonly browser: QueueBrowser
   readonly seen: Seen[]
   /** Index of each position. */
   readonly places: Map<string, number>
-  /** How many there are of each id. */
+  /** Number of messages of each id. */
   readonly counts: Map<string, number>
   isEnd: boolean
   readonly finish: () => Promise<void>
 }
 
 /**
- * Reads and prunes the queue of a dead-letter topic. A stored message has no address in a RabbitMQ queue, so a position is
- * the message's id and which one of that id it is, oldest first.
+ * Reads and prunes the queue of a dead-letter topic. Messages in a RabbitMQ queue have no address, so a position is the
+ * message's id and its number among those with that id, oldest first.
  */
 export class StorageReader {
   readonly #clock: Clock
@@ -63,12 +68,12 @@ export class StorageReader {
 
   read(after: Position | undefined, limit: number): Promise<readonly StoredMessage[]> {
     return this.#alone(async () => {
-      // From the start means: as it is now.
+      // A read from the start shows the current state.
       if (after === undefined) await this.#finish()
       let look = await this.#open()
       let from = after === undefined ? 0 : (await this.#find(look, after)) + 1
       if (look.seen.slice(from, from + limit).some(({ stored, isRemoved }) => stored === undefined && !isRemoved)) {
-        // A page that was handed out before: look anew.
+        // A page that was handed out before: start a new look.
         await this.#finish()
         look = await this.#open()
         from = after === undefined ? 0 : (await this.#find(look, after)) + 1
@@ -94,7 +99,7 @@ export class StorageReader {
         look.browser.remove(seen.message)
         removed++
       }
-      // Whoever looks next, here or elsewhere, must find them gone.
+      // The next reader, in this process or another, must find them removed.
       await this.#finish()
       return removed
     })
@@ -110,7 +115,7 @@ export class StorageReader {
       try {
         return await work()
       } catch (error) {
-        // The connection is gone, and all that was taken on it is back.
+        // The connection is lost, and everything taken on it is back.
         const look = this.#look
         this.#look = undefined
         await look?.finish().catch(() => undefined)
@@ -166,7 +171,7 @@ export class StorageReader {
     }
   }
 
-  /** Index of a position; the number of all messages when it is not there. */
+  /** Index of a position; the number of all messages when it does not exist. */
   async #find(look: Look, { id, n }: Position): Promise<number> {
     const place = placeOf(String(id), Number(n ?? 0))
     for (;;) {

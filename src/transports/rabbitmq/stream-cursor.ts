@@ -1,13 +1,16 @@
-/** Where a stream is read from: its oldest or newest message, what comes next, an offset, or the first chunk of an instant. */
+/**
+ * Where to start reading a stream: at its oldest or newest message, at the next one published, at an offset, or at the
+ * first chunk of a time.
+ */
 export type StreamOffset = 'first' | 'last' | 'next' | number | { readonly timeMs: number }
 
 /**
- * The place of one reader of a stream. The broker keeps none and counts no acks there, so a reader that comes back after
- * a loss goes on at the first message that was not settled, and passes over those behind it that were.
+ * The position of one reader of a stream. The broker stores none and ignores acks there, so a reader that comes back
+ * after a loss continues at the first unsettled message, and skips those behind it that were settled.
  */
 export class StreamCursor {
   readonly #from: StreamOffset
-  /** Came and not settled, in the order of the stream. */
+  /** Arrived but not settled, in the order of the stream. */
   readonly #open = new Set<number>()
   #last: number | undefined
 
@@ -25,7 +28,10 @@ export class StreamCursor {
     return this.#last + 1
   }
 
-  /** False for one that was settled before, or that lies before the start: a stream is read from the start of a chunk. */
+  /**
+   * False for a message that was settled before, or that is before the start: a stream is read from the start of a
+   * chunk.
+   */
   came(offset: number): boolean {
     if (this.#last === undefined && typeof this.#from === 'number' && offset < this.#from) return false
     if (this.#last !== undefined && offset <= this.#last) return this.#open.has(offset)

@@ -1,14 +1,14 @@
 const STRUCTURED = /^application\/cloudevents\+json\b/i
 const JSON_TYPE = 'application/json'
 
-/** A CloudEvent that came as one JSON document, taken apart. */
+/** A parsed CloudEvent that came as one JSON document. */
 export interface StructuredEvent {
   readonly attributes: Readonly<Record<string, unknown>>
   readonly contentType: string
   readonly body: Buffer
 }
 
-/** Undefined for everything that is not a single event in CloudEvents' structured mode: it is taken as it is. */
+/** Undefined for everything that is not a single event in CloudEvents' structured mode: that is accepted as it is. */
 export function readStructured(contentType: string, content: Buffer): StructuredEvent | undefined {
   if (!STRUCTURED.test(contentType)) return undefined
   let event: unknown

@@ -32,15 +32,15 @@ import { TimeoutGuard } from './timeout-guard.ts'
 import { TopicFilter } from './topic-filter.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
-/** Queues of one subscription take turns in portions of that size. */
+/** The queues of one subscription take turns in portions of this size. */
 const PORTION = 16
 const CLOSE_MS = 2_000
 const ACK_MIN_MS = 15
 const ACK_MAX_MS = 250
 
 /**
- * One member of a group: takes from its queues what the runtime asks for, and settles it. Everything that concerns which
- * queues these are is in `Intake`.
+ * One member of a group: takes from its queues what the runtime asks for, and settles it. `Intake` decides which queues
+ * these are.
  */
 export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   readonly spec: SubscriptionSpec
@@ -55,7 +55,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   readonly #foreignIds = new ForeignIds()
   readonly #cursor: StreamCursor | undefined
   readonly #guard: TimeoutGuard
-  /** Delays are made by copies that the broker keeps. Whoever reads a stream would get the copy as well. */
+  /** True when delays are copies that the broker keeps. Every reader of a stream would get such a copy. */
   readonly #copies: boolean
   readonly readyHere?: () => Promise<number | undefined>
   #credit = 0
@@ -64,10 +64,10 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   #isPaused = false
   #isDrained = false
   #isScheduled = false
-  /** Another consumer is the active one of each queue that we read, as far as can be seen. */
+  /** Another consumer appears to be the active one of each queue that we read. */
   #waitsForOthers = false
   #closed: Promise<void> | undefined
-  /** Their channels are being turned over. */
+  /** Seats whose channels are being replaced. */
   readonly #turning = new Set<Seat>()
 
   constructor(parts: {
@@ -107,13 +107,13 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       tooFarAhead: (reader, ageMs) => this.#tooFarAhead(reader, ageMs),
       turnOver: (reader) => this.#beginTurn(reader),
     })
-    // Every member of a shared queue may get every message: there the count of the group is the right one.
+    // Every member of a shared queue may get every message: there the group's count is the right one.
     if (!this.nature.isShared && this.#cursor === undefined) this.readyHere = () => this.#readyHere()
     this.intake = parts.intake(this)
     this.#guard.start()
   }
 
-  /** Messages here and not settled. */
+  /** Number of unsettled messages here. */
   get inFlight(): number {
     return this.intake.seats.reduce((sum, { reader }) => sum + reader.handed + reader.held.length, 0)
   }
@@ -122,7 +122,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     return this.intake.seats.some(({ reader }) => reader.isOpen)
   }
 
-  /** There is a new session: everything begins again on it. */
+  /** There is a new session: everything starts again on it. */
   attach(session: Session): void {
     this.#attempts.tellLost()
     this.intake.attach(session)
@@ -172,7 +172,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       .then(() => this.#context.ended(this))
       .catch((error: unknown) => this.#context.failed(error, 'closing a consumer'))
       .finally(() => done.abort())
-    // A broker that does not answer must not keep us: whoever closes the transport ends the connection.
+    // A broker that does not answer must not delay us: closing the transport ends the connection.
     await Promise.race([closing, sleep(this.#context.clock, CLOSE_MS, done.signal).catch(() => undefined)])
     this.#attempts.close()
     if (this.#options.noAck) this.#reportUnhandled()
@@ -185,7 +185,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     return { standby, trouble: this.intake.trouble }
   }
 
-  /** What waits in the queues that the broker gives to this member. */
+  /** Messages waiting in the queues that the broker gives to this member. */
   async #readyHere(): Promise<number | undefined> {
     const session = this.#context.session()
     if (session === undefined || !this.isConsuming) return undefined
@@ -195,7 +195,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     try {
       for (const { reader } of this.intake.share) {
         const { messageCount, consumerCount } = await declaring.run((channel) => channel.checkQueue(reader.queue))
-        // One that has given us nothing, and has other consumers, has made another one of them the active one.
+        // A queue that has sent us nothing and has other consumers has made another one the active consumer.
         if (!reader.hasReceived && consumerCount > 1) waits = true
         else ready += messageCount
       }
@@ -209,13 +209,13 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     }
   }
 
-  /** The broker has forgotten these when it sent them. */
+  /** The broker removed these when it sent them. */
   #reportUnhandled(): void {
     const count = this.intake.seats.reduce((sum, { reader }) => sum + reader.held.length, 0)
     if (count > 0) this.#context.dropped(this, count)
   }
 
-  /** A broadcast has its queue for itself, and keeps it while it pauses. */
+  /** A broadcast has an exclusive queue, and keeps it while it pauses. */
   #wantOrNot(): void {
     const paused = this.#isPaused && !this.spec.ephemeral
     this.intake.want(this.#wasAsked && !paused && !this.#isDrained)
@@ -250,15 +250,15 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   }
 
   /**
-   * A message whose order does not matter waits as a copy, which says by itself how often it was tried; one that was tried and is to
-   * be tried again at once becomes one too, for any member.
+   * A message whose order does not matter waits as a copy that carries its number of attempts; one that is to be
+   * retried at once becomes a copy too, for any member.
    */
   #goesElsewhere({ type, delayMs, inOrder }: Exclude<Outcome, { type: 'ack' | 'reject' }>): boolean {
     if (this.#options.noAck || !this.nature.isShared) return delayMs > 0 && inOrder !== true
     return delayMs > 0 || (type === 'nack' && this.#copies)
   }
 
-  /** Given up untried, of a queue that others read as well. */
+  /** Given up untried, on a queue that others read as well. */
   #requeues(delivery: RabbitMqDelivery): boolean {
     return this.nature.isShared && !this.#options.noAck && this.#seatOf(delivery.reader)?.isLeaving === true
   }
@@ -269,7 +269,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     delivery.reader.requeue(delivery)
   }
 
-  /** Adds what the broker certainly, or possibly, never heard of: it delivers that again. */
+  /** Adds the outcomes that certainly, or possibly, never reached the broker: it delivers those messages again. */
   async #heard(
     batch: readonly Settlement[],
     failures: readonly SettlementFailure[],
@@ -304,7 +304,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     delivery.reader.ack(delivery)
   }
 
-  /** For ever, and without a dead letter of ours. Somebody else's queue may have a place for it. */
+  /** Drops it for good, without a dead letter of ours. A foreign queue may have a place for it. */
   #drop(delivery: RabbitMqDelivery): void {
     this.#left(delivery)
     if (this.nature.isForeign) delivery.reader.reject(delivery)
@@ -386,7 +386,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   arrived(): void {
     if (this.#isScheduled) return
     this.#isScheduled = true
-    // After all that came in one read of the socket.
+    // After everything that arrived in one read of the socket.
     process.nextTick(() => {
       this.#isScheduled = false
       this.#handOut()
@@ -399,7 +399,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     for (let before = -1; before < batch.length && this.#credit > 0 && this.#bytes > 0;) {
       before = batch.length
       for (const { reader, isLeaving } of this.intake.seats) {
-        // Nobody else has what came without acks.
+        // What came without acks exists nowhere else.
         if (isLeaving && !this.#options.noAck) continue
         for (let taken = 0; taken < PORTION && this.#credit > 0 && this.#bytes > 0; taken++) {
           const delivery = reader.take()
@@ -451,7 +451,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     this.#turnIfWaiting()
   }
 
-  /** Ends the channels that are to be turned over, as soon as nothing runs that came by them. */
+  /** Ends the channels to be replaced once none of their messages runs. */
   #turnIfWaiting(): void {
     for (const seat of this.intake.seats)
       if (!this.#turning.has(seat) && this.#mayTurn(seat)) {
@@ -472,22 +472,23 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   async #turn(seat: Seat): Promise<void> {
     const { opened } = seat.reader
     await this.noteReturned(seat)
-    // Meanwhile the channel may have ended by itself, and a handler whose time had come may have started: its end brings us back.
+    // Meanwhile the channel may have ended by itself, or a handler whose time had come may have started: its end runs
+    // this again.
     if (seat.reader.opened === opened && this.#mayTurn(seat))
       await seat.reader.turnOver('given back before the broker takes it away (consumer timeout)')
   }
 
   /**
-   * A quorum queue takes acks in the order of its log, and while many are under way the broker keeps further ones back, to
-   * join them; it forgets those when the channel closes. There is no answer to an ack to wait for, so this waits for some
-   * times what a confirmed publish takes, which goes through the same log.
+   * A quorum queue applies acks in the order of its log. While many are in progress the broker holds further ones back
+   * to join them, and forgets those when the channel closes. Acks are not answered, so this waits for a multiple of the
+   * time that a confirmed publish takes, which goes through the same log.
    */
   async ackTime(): Promise<void> {
     const ms = Math.min(ACK_MAX_MS, Math.max(ACK_MIN_MS, 4 * this.#context.publisher.confirmMs))
     await sleep(this.#context.clock, ms)
   }
 
-  /** For `Intake`: of a queue that others consume as well. */
+  /** For `Intake`: a queue that others consume as well. */
   async handBack(seat: Seat): Promise<void> {
     if (this.#options.noAck) return
     const held = [...seat.reader.held]
@@ -500,7 +501,9 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     seat.reader.flush()
   }
 
-  /** For `Intake`: all that goes back with the channel, by our own will: none of it has used an attempt. */
+  /**
+   * For `Intake`: everything that goes back with the channel, by our own decision, so none of it has used an attempt.
+   */
   async noteReturned({ reader }: Seat): Promise<void> {
     if (!this.#options.noAck) await this.#attempts.returned(reader.unsettled())
   }

@@ -26,7 +26,7 @@ import { QueueReader } from './queue-reader.ts'
 import { RabbitMqSubscription } from './subscriber.ts'
 import type { SubscriptionContext } from './subscription-context.ts'
 
-/** RabbitMQ cancels the consumers of a queue that is deleted a moment before the queue is gone. */
+/** RabbitMQ cancels the consumers of a deleted queue a moment before the queue is gone. */
 const DELETED_WITHIN_MS = 500
 const DELETED_POLL_MS = 20
 
@@ -43,13 +43,13 @@ export interface SubscribingParts {
 
 interface Declared {
   readonly queues: readonly string[]
-  /** Undefined when the queue is not laid out by us. */
+  /** Undefined when we do not lay out the queue. */
   readonly layout: GroupLayout | undefined
 }
 
 /**
- * Declares what the subscription consumes and puts its parts together. Rejects with `ConfigurationError` for bad `native`
- * options or a group of another shape, and with what the broker has to say against it.
+ * Declares what the subscription consumes and connects its parts. Rejects with `ConfigurationError` for bad `native`
+ * options or a group of another shape, and with the broker's refusal.
  */
 export async function createSubscription(
   spec: SubscriptionSpec,
@@ -59,11 +59,12 @@ export async function createSubscription(
   const native = resolveConsumerOptions(spec, parts.options)
   const { session, declared } = await declareFirst(spec, native, parts)
   const { layout } = declared
-  // A key is with one member at a time because its queue is; where the queue is not ours, order says how to leave it.
+  // A key is with one member at a time because its queue is; where the queue is not ours, the order decides how to
+  // leave it.
   const isShared = layout === undefined ? !spec.ephemeral && spec.order === 'none' : layout.order === 'none'
-  // What is here for one connection alone, or has no place for anybody, needs none.
+  // Queues that exist for one connection only, and streams, which keep no position, need no notes.
   const notes = spec.ephemeral || native.noAck ? undefined : notesOf(spec, parts)
-  // When that fails, the first note tries again, and says why it can't be made.
+  // If that fails, the first note tries again and reports why.
   notes?.declare(session).catch(() => undefined)
   const subscription = new RabbitMqSubscription({
     spec,
@@ -123,7 +124,7 @@ async function declareFirst(
     try {
       return { session, declared: await declare(spec, native, parts, session) }
     } catch (error) {
-      // The connection was lost meanwhile: that says nothing about what was asked for.
+      // The connection was lost meanwhile: that does not answer the question.
       if (session.isOpen) throw toBrokerError(error, `Subscribing group "${spec.group}" to "${spec.topic}"`)
     }
   }
@@ -150,7 +151,7 @@ async function declareAgain(
   ])
 }
 
-/** When a consumer was cancelled, one is expected to be missing soon. */
+/** When a consumer was cancelled, one queue is expected to be missing soon. */
 async function missingQueues(
   { topic, group }: SubscriptionSpec,
   layout: GroupLayout,
@@ -173,7 +174,7 @@ async function missingQueues(
   }
 }
 
-/** The group is there again, and what was in its queues is not. */
+/** The group exists again, but what was in its queues is lost. */
 function reportDeleted(
   { topic, group }: SubscriptionSpec,
   { events, name }: TransportHost,
@@ -207,14 +208,14 @@ async function declare(
   return { queues, layout }
 }
 
-/** A queue of this consumer alone, gone with its connection: what is published while it is away is not for it. */
+/** A queue of this consumer alone, deleted with its connection: it misses what is published while it is away. */
 async function declareBroadcast(
   spec: SubscriptionSpec,
   native: ResolvedConsumerOptions,
   { names }: SubscribingParts,
   session: Session,
 ): Promise<string> {
-  // A name of its own for each life: the broker may not have noticed yet that the last one has ended.
+  // A different name for each connection: the broker may not have noticed yet that the last one has ended.
   const queue = `${names.group(spec.topic, spec.group)}:${session.epoch}`
   const declaring = new DeclareChannel(session)
   try {
@@ -226,7 +227,7 @@ async function declareBroadcast(
   return queue
 }
 
-/** A log of the topic beside the queues of its groups. Who declares it first decides how much it keeps. */
+/** A log of the topic beside the queues of its groups. Its first declaration decides how much it keeps. */
 async function declareStream(
   spec: SubscriptionSpec,
   native: ResolvedConsumerOptions,
@@ -254,7 +255,7 @@ async function declareStream(
   return queue
 }
 
-/** Somebody else's queue. It gets the group's copies besides what it has; everything else about it stays as it is. */
+/** A queue that is not ours. It gets the group's copies in addition; everything else about it stays as it is. */
 async function adoptQueue(
   spec: SubscriptionSpec,
   queue: string,
@@ -265,7 +266,7 @@ async function adoptQueue(
   const declaring = new DeclareChannel(session)
   try {
     await declaring.run((channel) => channel.checkQueue(queue))
-    // A copy for one reader of a stream would be for all of them.
+    // A copy for one reader of a stream would reach all of them.
     if (native.offset === undefined && options.declare) await bindQueue(declaring, spec, native, names, queue, false)
   } finally {
     await declaring.close()
@@ -312,7 +313,7 @@ function makeReader(
   native: ResolvedConsumerOptions,
   partitions: number,
 ): QueueReader {
-  // Each queue gets its share, and one more so that a lone busy one is not starved by rounding.
+  // Each queue gets its share, and one more so that rounding does not starve a single busy one.
   const share = (most: number): number => (partitions === 1 ? most : Math.ceil(most / partitions) + 1)
   return new QueueReader({
     clock,

@@ -2,13 +2,13 @@ import type { FrameBuffer } from './frame-buffer.ts'
 
 const INT_32 = 2 ** 31
 
-/** A value with its type, as `amqplib` gives it where a plain one would not tell. */
+/** A value with its type, as `amqplib` returns it where a plain value would be ambiguous. */
 interface Tagged {
   readonly '!': string
   readonly value: unknown
 }
 
-/** Writes one value of an AMQP table with its type in front. The writer has reserved `tableValueBound` bytes. */
+/** Writes one value of an AMQP table, preceded by its type. The caller has reserved `tableValueBound` bytes. */
 export function writeTableValue(out: FrameBuffer, value: unknown): void {
   switch (typeof value) {
     case 'string':
@@ -69,7 +69,7 @@ function isTimestamp(value: object): value is Tagged {
   return (value as Partial<Tagged>)['!'] === 'timestamp' && Number.isSafeInteger((value as Tagged).value)
 }
 
-/** An upper bound of the bytes of a value: names and texts take at most three bytes a character. */
+/** An upper bound for the size of a value in bytes: text takes at most three bytes per UTF-16 unit. */
 export function tableValueBound(value: unknown): number {
   if (typeof value === 'string') return 5 + 3 * value.length
   if (typeof value !== 'object' || value === null) return 9

@@ -1,18 +1,21 @@
 import type { Clock, Timer } from '../../core/clock.ts'
 import type { QueueReader } from './queue-reader.ts'
 
-/** The broker looks about once a minute; so the age of a message need not be known better than this part of the limit. */
+/** The broker checks about once a minute, so ages need no finer resolution than this part of the limit. */
 const CHECKS = 20
 const MIN_CHECK_MS = 200
-/** Parts of the limit: from here on what waits is handed back, and what is sent ahead becomes less. */
+/** Parts of the limit: from here on waiting messages are handed back, and fewer are sent ahead. */
 const HAND_BACK_AT = 0.5
 const LESS_AHEAD_AT = 0.25
 
 export interface TimeoutGuardHost {
   readers(): Iterable<QueueReader>
-  /** A message has been here, unacked, for that long, though nothing before it waits for a retry: there is too much here. */
+  /**
+   * A message has been unacked here for that long, although nothing before it waits for a retry: there is too much
+   * here.
+   */
   tooFarAhead(reader: QueueReader, ageMs: number): void
-  /** Everything of the reader is to go back, and to be taken again. */
+  /** Everything of the reader must go back and be taken again. */
   turnOver(reader: QueueReader): void
 }
 
@@ -22,15 +25,16 @@ interface Sample {
 }
 
 /**
- * RabbitMQ takes the channel away from a consumer that leaves a message unacked for too long (`consumer_timeout`), and everything on
- * that channel is delivered again, what runs included. This watches how old the oldest unacked message of each queue is, and acts
- * before the broker does: a message that waits for its retry is handed back with what is behind it, in order, and taken again.
+ * RabbitMQ closes the channel of a consumer that leaves a message unacked for too long (`consumer_timeout`), and
+ * redelivers everything on that channel, including running messages. This watches the oldest unacked message of each
+ * queue, and acts before the broker does: a message that waits for its retry is handed back with what is behind it, in
+ * order, and taken again.
  */
 export class TimeoutGuard {
   readonly #clock: Clock
   readonly #limitMs: number
   readonly #host: TimeoutGuardHost
-  /** Tags that had arrived by then, oldest first: nothing is measured for each message. */
+  /** Newest tags at points in time, oldest first: nothing is measured per message. */
   readonly #samples = new Map<QueueReader, { epoch: number; samples: Sample[] }>()
   readonly #acted = new WeakMap<QueueReader, number>()
   #timer: Timer | undefined
@@ -67,7 +71,7 @@ export class TimeoutGuard {
     }
   }
 
-  /** What was done about it last time needs a while to show. */
+  /** The last countermeasure needs a while to show its effect. */
   #slow(reader: QueueReader, ageMs: number): void {
     const now = this.#clock.monotonic()
     if (now - (this.#acted.get(reader) ?? -Infinity) < LESS_AHEAD_AT * this.#limitMs) return
@@ -75,7 +79,7 @@ export class TimeoutGuard {
     this.#host.tooFarAhead(reader, ageMs)
   }
 
-  /** At least that old, in ms. */
+  /** Its minimum age, in ms. */
   #ageOfOldest(reader: QueueReader): number {
     let known = this.#samples.get(reader)
     if (known === undefined || known.epoch !== reader.opened) {

@@ -38,7 +38,7 @@ const LESS_AHEAD =
   'Lower prefetch, raise concurrency, limit handlers with timeoutMs, or raise consumer_timeout at the broker and tell it as consumerTimeoutMs'
 const CANCELLED = `the broker cancelled it: its queue was deleted or moved, or (from RabbitMQ 4.3 on) a message was unacked for longer than consumer_timeout. ${LESS_AHEAD}`
 
-/** All that exists while the transport is open. */
+/** Everything that exists only while the transport is open. */
 interface Open {
   readonly host: TransportHost
   readonly publishing: Link
@@ -50,7 +50,7 @@ interface Open {
   readonly admin: RabbitMqAdmin
 }
 
-/** RabbitMQ behind the contract: two connections that come back by themselves, and what lives on them. */
+/** RabbitMQ behind the contract: two connections that reconnect by themselves, and everything on them. */
 export class RabbitMqTransport implements Transport {
   readonly system = 'rabbitmq'
   readonly capabilities: Capabilities
@@ -85,7 +85,7 @@ export class RabbitMqTransport implements Transport {
         })
       }
     } catch (error) {
-      // Nothing stays behind, so that it may be opened again.
+      // Clean up completely, so that the transport may be opened again.
       if (this.#closed === undefined) {
         open.publisher.close()
         await Promise.all([open.publishing.close(CLOSE_MS), open.consuming.close(CLOSE_MS)])
@@ -241,7 +241,7 @@ export class RabbitMqTransport implements Transport {
       restore: (session) => publisher.attach(session),
       up: (session) => {
         publisher.resume()
-        // The first time, `open` does it and tells of a failure.
+        // The first time, `open` does it and reports a failure.
         if (this.#isOpen)
           declarations
             .standingGroups(session, options.groups)
@@ -331,7 +331,7 @@ export class RabbitMqTransport implements Transport {
 
   #trouble({ events, name }: TransportHost, error: BusbarError): void {
     this.#attempts++
-    // That the broker is away was told. That it does not let us in any more is news, and stays so until somebody acts.
+    // The loss of the broker was reported. That it refuses us now is news, and needs someone to act.
     if (!ConnectionError.is(error)) events.emit('error', { transport: name, error, doing: 'reconnecting' })
   }
 
@@ -361,7 +361,7 @@ export class RabbitMqTransport implements Transport {
     if (open?.consuming.session === undefined || this.#closed !== undefined) return
     const reason = reasonOf(error)
     const isTimeout = /delivery acknowledgement on channel \d+ timed out/.test(reason)
-    // The next one is to hold less, so that it does not go on like that.
+    // The next one must hold less, so that this does not repeat.
     if (isTimeout && subscription.nature.isShared) reader.lowerPrefetch()
     const why = cause === 'cancelled' ? CANCELLED : isTimeout ? `${reason}. ${LESS_AHEAD}` : reason
     events.emit('warning', {
@@ -393,7 +393,7 @@ export class RabbitMqTransport implements Transport {
   }
 }
 
-/** There from the first moment on; works while the transport is open. */
+/** Exists from the start; works while the transport is open. */
 function adminOf(admin: () => RabbitMqAdmin): TransportAdmin {
   return {
     ensureTopic: async (topic) => admin().ensureTopic(topic),

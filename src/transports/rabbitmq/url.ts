@@ -2,13 +2,13 @@ import type { Options } from 'amqplib'
 import { urlParameter } from '../../core/url-parameter.ts'
 import type { RabbitMqOptions } from './options.ts'
 
-/** Parameters that the URI specification of AMQP knows, and that we understand. They stay in the URL. */
+/** Parameters from AMQP's URI specification that we understand. They stay in the URL. */
 const MIN_FRAME = 8_192
 const PARAMETERS = new Set(['heartbeat', 'frame_max', 'channel_max'])
 
 /**
- * The options with those that stand in the URL as parameters: `amqp://host?exchange=orders&partitions=8`. What is said beside
- * the URL wins. Of several URLs, or a function, none is looked at.
+ * The options merged with those in the URL: `amqp://host?exchange=orders&partitions=8`. Options given beside the URL
+ * win. Does not look into a list of URLs or a function.
  */
 export function applyUrl(options: RabbitMqOptions | undefined): RabbitMqOptions | undefined {
   const given = options?.url
@@ -24,7 +24,7 @@ export function applyUrl(options: RabbitMqOptions | undefined): RabbitMqOptions 
   return { ...input, url: url.href }
 }
 
-/** What is wrong with a URL, or undefined. Never shows it: it may hold a password. */
+/** What is wrong with a URL, or undefined. Never shows it: it may contain a password. */
 export function checkUrl(url: unknown): string | undefined {
   if (typeof url !== 'string') return `must be a string, got ${url === null ? 'null' : typeof url}`
   if (!URL.canParse(url)) return 'is no URL: write amqp://user:password@host:5672/vhost'
@@ -52,7 +52,7 @@ function isDecodable(text: string): boolean {
   }
 }
 
-/** Takes a checked URL apart, for amqplib. */
+/** Parses a checked URL for amqplib. */
 export function parseUrl(url: string): Options.Connect {
   const { protocol, hostname, port, username, password, pathname, searchParams } = new URL(url)
   const given = username !== '' || password !== ''
@@ -66,7 +66,7 @@ export function parseUrl(url: string): Options.Connect {
     port: port === '' ? (protocol === 'amqps:' ? 5671 : 5672) : Number(port),
     username: given ? decodeURIComponent(username) : 'guest',
     password: given ? decodeURIComponent(password) : 'guest',
-    // The library decodes what it is given once more. No path is the broker's usual vhost; "/" alone is an empty name.
+    // The library decodes its input once more. No path is the broker's usual vhost; "/" alone is an empty name.
     vhost: pathname === '' ? '/' : encodeURIComponent(decodeURIComponent(pathname.slice(1))),
     heartbeat: number('heartbeat'),
     frameMax: number('frame_max'),
@@ -74,7 +74,7 @@ export function parseUrl(url: string): Options.Connect {
   }
 }
 
-/** Where a connection goes, for messages: without user and password. */
+/** The target of a connection, for messages: without user and password. */
 export function describeTarget({ hostname, port, vhost }: Options.Connect): string {
   const path = vhost === undefined || vhost === '/' ? '' : `/${vhost}`
   return `${hostname ?? 'localhost'}:${port ?? 5672}${path}`

@@ -1,8 +1,8 @@
-// Names of the headers that Busbar and the broker write, and how those of users are kept apart from them.
+// Names of the headers that Busbar and the broker write, and how users' headers are kept apart from them.
 
 /** Prefix of CloudEvents attributes in the AMQP protocol binding. */
 export const CLOUD_EVENTS = 'cloudEvents:'
-/** The same, for brokers and clients (JMS) that take no colon: receivers are to know both. */
+/** The same, for brokers and clients (JMS) that don't allow a colon: receivers must know both. */
 export const CLOUD_EVENTS_JMS = 'cloudEvents_'
 
 /** Present on copies for one group, whose routing key begins with the group. */
@@ -14,14 +14,14 @@ const RUNG = 'busbar-delay-'
 /** Read by the delayed-message plugin. */
 export const PLUGIN_DELAY = 'x-delay'
 
-/** Header that sends a message to the rung of that number. */
+/** Header that sends a message to the rung with that number. */
 export function rungHeader(level: number): string {
   return `${RUNG}${level}`
 }
 
-/** What the broker notes about a message's way. */
+/** Deliveries of the message as counted by the broker. */
 export const DELIVERY_COUNT = 'x-delivery-count'
-/** From RabbitMQ 4.3 on `x-delivery-count` counts failures alone, and this one all deliveries. */
+/** From RabbitMQ 4.3 on `x-delivery-count` counts only failures, and this one all deliveries. */
 export const ACQUIRED_COUNT = 'x-acquired-count'
 export const DEATHS = 'x-death'
 export const STREAM_OFFSET = 'x-stream-offset'
@@ -50,10 +50,10 @@ export function isEnvelopeHeader(name: string): boolean {
   )
 }
 
-/** True for headers that say something about the transport, and nothing that a handler should see. */
+/** True for transport headers, which handlers should not see. */
 export function isTransportHeader(name: string): boolean {
   const first = name.charCodeAt(0)
-  // x, b, C, B: everything else is the user's without a look at the sets.
+  // x, b, C, B: everything else is the user's, without a lookup in the sets.
   if (first !== 120 && first !== 98 && first !== 67 && first !== 66) return false
   return (
     OF_THE_BROKER.has(name) ||
@@ -66,7 +66,7 @@ export function isTransportHeader(name: string): boolean {
 
 const ESCAPE = 'busbar-user-'
 
-/** A user's header of a name that means something to the broker travels under another one. */
+/** A user's header with a name that means something to the broker is sent under another name. */
 export function toWireName(name: string): string {
   return isTransportHeader(name) || name.startsWith(ESCAPE) ? `${ESCAPE}${name}` : name
 }

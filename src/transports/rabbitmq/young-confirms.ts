@@ -3,7 +3,7 @@ import type { PublishError } from '../../core/errors.ts'
 import { CONFIRMED } from './publish-job.ts'
 import type { PublishJob } from './publish-job.ts'
 
-/** Messages that the broker has confirmed and that are not to be relied on yet: the queue that they wait in was just made. */
+/** Messages that the broker has confirmed but that are not safe yet: the queue where they wait was just created. */
 export class YoungConfirms {
   readonly #clock: Clock
   readonly #youngForMs: () => number
