@@ -12,7 +12,7 @@ import { startId } from './start-id.ts'
 
 const REMOVE_AT_ONCE = 500
 
-/** `moved`: a group was moved or deleted here, so members in this process had better look. */
+/** `moved`: a group was moved or deleted here, so members in this process should check. */
 export function redisAdmin(
   context: () => RedisContext,
   moved: (topic: string, group: string) => Promise<void>,
@@ -56,7 +56,7 @@ export function redisAdmin(
       sum(infos.map((info) => info[name]))
     const pending = column('pending')
     const oldest = infos.map((info) => msOf(info.oldestId)).filter((ms) => ms !== undefined)
-    // Signs of life carry the instant until which they count.
+    // Signs of life are stored as the time until which they count.
     const now = (await wire.call(members, ['TIME'])) as readonly Buffer[]
     const alive = await wire.call(members, ['ZCOUNT', members, `(${String(now[0])}000`, '+inf'])
     return {
@@ -84,7 +84,7 @@ export function redisAdmin(
     return { unread, pending, waiting, due, delayed: future, oldestId: String(oldest) }
   }
 
-  /** A long backlog is counted in several steps, none of which holds the server up. */
+  /** Counts a long backlog in several steps, so that none of them blocks the server. */
   async function countAfter(stream: string, after: string): Promise<number> {
     let total = 0
     for (let from = after; from !== '';) {
@@ -135,7 +135,7 @@ export function redisAdmin(
       const counts = await Promise.all(
         partitions.map(({ stream, delayed }) => scripts.run(PURGE, [stream, delayed], [])),
       )
-      // What groups have pending is gone as well; they go on with what is published next.
+      // What groups have pending is removed as well; they continue with what is published next.
       for (const { group } of await groupsOf(topic)) await this.seek(topic, group, 'latest')
       return sum(counts.map(Number))
     },
@@ -159,7 +159,7 @@ async function readRange(
   const afterPartition = Number(after?.['partition'] ?? -1)
   const pages = await Promise.all(
     partitions.map(async ({ stream, partition }) => {
-      // Of one and the same id in two partitions, that of the lower one comes first.
+      // If two partitions have the same id, that of the lower partition comes first.
       const start = afterId === undefined ? '-' : partition <= afterPartition ? `(${afterId}` : afterId
       try {
         const entries = (await wire.call(stream, [
@@ -192,7 +192,7 @@ function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0)
 }
 
-/** Streams count in the milliseconds of the server's clock. */
+/** Stream ids are milliseconds of the server's clock. */
 function msOf(id: string): number | undefined {
   return id === '' ? undefined : Number(id.split('-', 1)[0])
 }

@@ -5,7 +5,7 @@ import { NOTE_ATTEMPTS, NOTE_LOST } from './scripts/notes.ts'
 import type { Seat } from './seat.ts'
 import type { Source } from './source.ts'
 
-/** Entries in one script, which holds the server up while it runs. */
+/** Maximum number of entries in one script, which blocks the server while it runs. */
 const CHUNK = 500
 const LATER = '@later'
 
@@ -13,26 +13,26 @@ export interface KnownAttempts {
   readonly attempt: number
   readonly history: DeliveryHistory
   readonly notBefore: number | undefined
-  /** There is a note, which has to go with the ack. */
+  /** There is a note, which must be deleted with the ack. */
   readonly noted: boolean
 }
 
 /**
- * What a claimed entry has behind it, by its note and by who had it before. The server's own count of deliveries says nothing
- * of attempts: it goes up with each hand-out and each claim.
+ * The history of a claimed entry, from its note and its former member. The server's own count of deliveries does not
+ * count attempts: it increases with each hand-out and each claim.
  */
 export function attemptsOf(note: string, former: string, member: string): KnownAttempts {
   const [usedText = '0', running = '0', notBeforeText = '0'] = note.split(' ', 3)
   const used = Number(usedText)
   const notBefore = Number(notBeforeText)
   const common = { notBefore: notBefore === 0 ? undefined : notBefore, noted: note !== '' }
-  // Our own, from a reply that never came or a settlement that failed: this process lives, so what was running is no attempt.
+  // Our own, from a lost reply or a settlement that failed: this process lives, so what was running does not count.
   if (former === member) return { ...common, attempt: 1 + (running === '1' ? used - 1 : used), history: 'returned' }
   if (former === LATER) return { ...common, attempt: 1 + used, history: 'returned' }
   return { ...common, attempt: 1 + used, history: running === '1' ? 'died' : 'unknown' }
 }
 
-/** Notes of deliveries that are out; those of lost ones only say that their handler was no attempt. */
+/** Writes notes of deliveries in flight; those of lost ones only say that their handler used no attempt. */
 export async function noteAttempts(seat: Seat, notes: readonly AttemptNote[]): Promise<void> {
   const stored: AttemptNote[] = []
   const lost = new Map<Source, string[]>()
@@ -51,7 +51,7 @@ export async function noteAttempts(seat: Seat, notes: readonly AttemptNote[]): P
   ])
 }
 
-/** Stores notes of deliveries that are ours: one script for all of one turn, in a cluster one for each stream. */
+/** Stores notes of deliveries that are ours: one script for all of one turn; in a cluster one for each stream. */
 export async function storeNotes(seat: Seat, notes: readonly AttemptNote[]): Promise<void> {
   const bySource = new Map<Source, AttemptNote[]>()
   for (const note of notes) {

@@ -9,18 +9,18 @@ import type { Recovery, Source } from './source.ts'
 const PAGE = 200
 const RETRY_MS = 200
 
-/** `[id, former member, note, fields]`, and the ids of entries that are gone; and how long until the next is due. */
+/** `[id, former member, note, fields]`, and the ids of missing entries; and how long until the next is due. */
 type Claimed = readonly [readonly (readonly [Buffer, Buffer, Buffer, readonly Buffer[]])[], readonly Buffer[], number?]
 
 /**
- * Brings back what was delivered before: after a partition changed hands, after a reply was lost, when somebody died, and
- * when the time of something has come that was handed back. Takes no more than there is credit for.
+ * Recovers what was delivered before: after a partition changed owners, after a reply was lost, when a member died, and
+ * when entries that were handed back are due. Takes no more than there is credit for.
  */
 export class Claimer {
   readonly #seat: Seat
-  /** Those with something to claim now. */
+  /** Sources with something to claim now. */
   readonly #waiting = new Set<Source>()
-  /** Those with something to claim later. */
+  /** Sources with something to claim later. */
   readonly #expected = new Set<Source>()
   #timer: Timer | undefined
   #timerAt = Infinity
@@ -31,9 +31,11 @@ export class Claimer {
     this.#seat = seat
   }
 
-  /** Looks through what is pending of a source. One of a kind that holds up reading is never replaced by one that does not. */
+  /**
+   * Looks through the pending entries of a source. A kind that blocks reading is never replaced by one that does not.
+   */
   recover(source: Source, kind: Recovery['kind']): void {
-    // Nothing is pending in a stream that is not there.
+    // Nothing is pending in a stream that does not exist.
     if (source.missing) return
     if (source.recovery !== undefined && kind === 'orphans') return
     source.recovery = { kind, from: '-' }
@@ -41,7 +43,7 @@ export class Claimer {
     this.wake()
   }
 
-  /** Something of the source is due in so many ms (negative: nothing is). */
+  /** Something of the source is due in that many ms (negative: nothing is). */
   expect(source: Source, inMs: number): void {
     if (inMs < 0) return
     const at = this.#seat.context.host.clock.monotonic() + inMs
@@ -60,7 +62,7 @@ export class Claimer {
     })
   }
 
-  /** Stops for good. Resolves when nothing is under way any more. */
+  /** Stops permanently. Resolves when nothing is in progress any more. */
   async stop(): Promise<void> {
     this.#stopped = true
     this.#timer?.cancel()
@@ -72,7 +74,7 @@ export class Claimer {
     const { clock } = this.#seat.context.host
     this.#timer?.cancel()
     this.#timerAt = at
-    // A millisecond more: timers and the server's clock both count whole ones.
+    // One millisecond more: timers and the server's clock both count whole ones.
     this.#timer = clock.setTimer(Math.max(0, at - clock.monotonic()) + 1, () => {
       this.#timer = undefined
       this.#timerAt = Infinity
@@ -81,7 +83,7 @@ export class Claimer {
     })
   }
 
-  /** Puts on the list whatever is due, and sets the timer for the next. */
+  /** Lists whatever is due, and sets the timer for the next. */
   #sweepDue(): void {
     const now = this.#seat.context.host.clock.monotonic()
     let next = Infinity
@@ -109,7 +111,10 @@ export class Claimer {
     }
   }
 
-  /** Entries that went with the consumer of a dead owner, because somebody deleted it. True when there may be more. */
+  /**
+   * Recovers entries lost with the consumer of a dead owner, because the consumer was deleted. True when there may be
+   * more.
+   */
   async #recoverDeleted(source: Source): Promise<boolean> {
     const { context, spec } = this.#seat
     const { partition } = source
@@ -130,7 +135,7 @@ export class Claimer {
     return partition.former !== undefined
   }
 
-  /** One page of what is pending. True when there is more to do. */
+  /** One page of pending entries. True when there is more to do. */
   async #recover(source: Source): Promise<boolean> {
     const { context, member, owned, spec } = this.#seat
     const recovery = source.recovery as Recovery
@@ -200,8 +205,8 @@ export class Claimer {
 
   #take(source: Source, [entries, gone]: Claimed, generation: string): void {
     if (gone.length > 0) this.#tellLoss(source, gone.map(String))
-    // Lost, or being handed over, while the claim was under way: whoever has the partition next finds them. Kept here they would
-    // be handed out again when it comes back, though others have handled them.
+    // Lost or being handed over during the claim: the partition's next owner finds them. If they were kept here, they
+    // would be handed out again when the partition comes back, although others have handled them.
     if (source.partition.generation !== generation || source.partition.phase !== 'held') return
     if (entries.length === 0) return
     const { context, entries: reader, member } = this.#seat
@@ -211,7 +216,7 @@ export class Claimer {
     const deliveries: RedisDelivery[] = []
     for (const [bytes, former, note, fields] of entries) {
       const id = bytes.toString('latin1')
-      // Claimed from ourselves: the loop was blocked for longer than a lease, and nobody else took it.
+      // Claimed from ourselves: the event loop was blocked for longer than a lease, and no other member took it.
       if (held.has(id)) continue
       const message = reader.read(fields, { topic, partition, id })
       const known = attemptsOf(note.toString(), former.toString(), member)
@@ -234,7 +239,7 @@ export class Claimer {
     })
   }
 
-  /** False when it makes no sense to go on now. */
+  /** False when it makes no sense to continue now. */
   #failed(source: Source, error: unknown): boolean {
     const { partition } = source
     const code = replyCode(error)
@@ -246,7 +251,7 @@ export class Claimer {
       this.#seat.repair(partition)
       return true
     }
-    // A claim whose reply was lost may have been made; then the entries are ours without our knowing.
+    // A claim whose reply was lost may have been executed; then the entries are ours without our knowledge.
     if (partition.phase === 'held') this.recover(source, this.#seat.owned ? 'all' : 'mine')
     this.#seat.tellError(error, `claiming from ${source.stream}`)
     this.expect(source, RETRY_MS)

@@ -12,10 +12,13 @@ import { REPLY_OPTIONS } from './reply-options.ts'
 import type { DedicatedOptions, Wire, WireListener } from './wire.ts'
 import { withinLimit } from './within-limit.ts'
 
-/** What a given client may have and needs the newer protocol. */
+/** Client options that need the newer protocol. */
 const WITHOUT_PUSH = { clientSideCache: undefined, emitInvalidate: false, maintNotifications: 'disabled' } as const
 
-/** A cluster, ours or given, or a given single client: commands go through that client, which reconnects by itself. */
+/**
+ * A cluster (ours or the user's), or the user's single client: commands go through that client, which reconnects by
+ * itself.
+ */
 export function clientWire(options: ResolvedRedisOptions, clock: Clock, listener: WireListener): Wire {
   return new ClientWire(options, clock, listener)
 }
@@ -29,7 +32,7 @@ class ClientWire implements Wire {
   readonly #given: boolean
   readonly #deadlines: Deadlines
   readonly #closing = new AbortController()
-  /** Servers to which the connection is broken. */
+  /** Servers whose connection is broken. */
   readonly #down = new Set<string>()
   readonly #listeners: (readonly [event: string, listener: (...args: never[]) => void])[] = []
   #downSince = 0
@@ -70,7 +73,7 @@ class ClientWire implements Wire {
   call(key: string, args: readonly Arg[], signal?: AbortSignal): Promise<unknown> {
     if (!this.#open) return Promise.reject(new NotSentError('The connection is closed'))
     return new Promise((resolve, reject) => {
-      // The client has no answer to a server that falls silent; a reply that is owed for too long is lost.
+      // The client does not notice a server that falls silent; a reply that is owed for too long counts as lost.
       const deadline = new Deadline(() =>
         reject(new LostReplyError(`no reply for ${this.#options.responseTimeoutMs} ms`)),
       )
@@ -122,12 +125,12 @@ class ClientWire implements Wire {
 
   close(): void {
     this.#open = false
-    // Also what the client is still making, and does not know of yet.
+    // Also connections that the client is still making, and does not know of yet.
     this.#closing.abort(new NotSentError('The connection was closed'))
     for (const [event, listener] of this.#listeners) this.#client.off(event, listener)
     this.#deadlines.close()
     if (this.#given || !this.#client.isOpen) return
-    // What the client still tells on its way out is nobody's trouble any more.
+    // Errors that the client still reports while closing can be ignored.
     this.#client.on('error', () => {})
     this.#client.destroy()
   }
@@ -162,7 +165,7 @@ class ClientWire implements Wire {
     this.#on('node-error', trouble)
     this.#on('node-reconnecting', (node: Node) => broken(addressOf(node), `the connection to ${addressOf(node)} broke`))
     this.#on('node-ready', (node: Node) => back(addressOf(node)))
-    // It is no node of the cluster any more.
+    // It is no longer a node of the cluster.
     this.#on('node-disconnect', (node: Node) => back(addressOf(node)))
   }
 
@@ -205,7 +208,7 @@ function makeCluster(options: ResolvedRedisOptions, signal: AbortSignal): Native
   } as unknown as Parameters<typeof createCluster>[0]) as unknown as NativeCluster
 }
 
-/** Errors of the client that say that a command never left. */
+/** Errors of the client for commands that were never sent. */
 const NOT_SENT = new Set(['AbortError', 'ClientClosedError', 'ClientOfflineError'])
 
 function toCallError(error: unknown): unknown {

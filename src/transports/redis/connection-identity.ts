@@ -3,19 +3,20 @@ import type { Arg } from './given-client.ts'
 
 type Run = (args: readonly Arg[]) => Promise<unknown>
 
-/** What the server calls a connection. */
+/** The server's identification of a connection. */
 export interface ConnectionIdentity {
   readonly id: string
-  /** Empty where it can't be told. */
+  /** Empty where it is unknown. */
   readonly address: string
 }
 
-/** Asks a connection for its identity; undefined where the user may not. */
+/** Asks a connection for its identity; undefined where the user lacks the permission. */
 export async function identify(run: Run): Promise<ConnectionIdentity | undefined> {
   try {
     const [id, info] = await Promise.all([
       run(['CLIENT', 'ID']).then(String),
-      // Not on every server, and not for every user: then it can be woken, but not closed by others.
+      // Not available on every server or for every user: then it can be unblocked, but not closed from another
+      // connection.
       run(['CLIENT', 'INFO']).then(String, (error: unknown) => {
         if (!isForbidden(error)) throw error
         return ''
@@ -28,18 +29,19 @@ export async function identify(run: Run): Promise<ConnectionIdentity | undefined
   }
 }
 
-/** And not that the server is busy, or the connection lost. */
+/** True for a missing permission, but not for a busy server or a lost connection. */
 function isForbidden(error: unknown): boolean {
   const code = replyCode(error)
   return code === 'NOPERM' || code === 'ERR'
 }
 
-/** `ended`: it can be given nothing more. `forbidden`: neither CLIENT KILL nor CLIENT UNBLOCK is allowed. */
+/** `ended`: it receives nothing more. `forbidden`: neither CLIENT KILL nor CLIENT UNBLOCK is allowed. */
 export type EndedConnection = 'ended' | 'forbidden'
 
 /**
- * Closes a connection at the server, or at least ends what it blocks in. With the address, because the id may be that of
- * another client by now, in another process of the server. Rejects when the connection that is asked breaks, or the server is busy.
+ * Closes a connection at the server, or at least ends its blocking command. Checks the address, because the id may now
+ * belong to another client, in another process of the server. Rejects when the connection used for this breaks, or the
+ * server is busy.
  */
 export async function endConnection(run: Run, { id, address }: ConnectionIdentity): Promise<EndedConnection> {
   if (address !== '') {

@@ -8,7 +8,7 @@ import type { ScriptRunner } from './runner.ts'
 import type { Topics } from './topics.ts'
 import type { Wire } from './wire.ts'
 
-/** What all parts of one transport share while it is open. */
+/** Shared by all parts of one transport while it is open. */
 export interface RedisContext {
   readonly options: ResolvedRedisOptions
   readonly host: TransportHost

@@ -6,8 +6,8 @@ import type { PartitionState } from './partition-state.ts'
 const AGAIN_MS = 200
 
 /**
- * Closes the connection that a former owner reads by. Its lease ran out: it is dead, cut off, or stopped. If it is stopped in
- * the middle of a read, that read would be given messages that are ours now.
+ * Closes the connection that a former owner reads on. Its lease expired: it is dead, disconnected, or stopped. If it is
+ * stopped in the middle of a read, that read would receive messages that are ours now.
  */
 export async function cutOff(
   { wire, host, reports }: RedisContext,
@@ -21,7 +21,7 @@ export async function cutOff(
       if (ended === 'forbidden') reports.killForbidden()
       return
     } catch (error) {
-      // The next try waits for the next connection.
+      // The next attempt waits for the next connection.
       if (error instanceof LostReplyError) continue
       if (!isPassing(error)) return
       await new Promise<void>((resolve) => {

@@ -4,11 +4,11 @@ import type { ScriptRunner } from './runner.ts'
 import { MOVE } from './scripts/publish.ts'
 import type { Reports } from './reports.ts'
 
-/** Where delayed messages lie, and where they go. */
+/** Where delayed messages are stored, and where they go. */
 export interface DelayedPlace {
   readonly delayed: string
   readonly stream: string
-  /** When they are for one group alone. */
+  /** Set when they are for one group alone. */
   readonly group: string | undefined
 }
 
@@ -21,8 +21,8 @@ interface Due {
 }
 
 /**
- * Sees to it that what this process has published with a delay comes in time. Consumers do the same for all topics that
- * they read, so a message is not lost with its publisher; it is only less exact then.
+ * Ensures that this process's delayed messages are delivered on time. Consumers do the same for all topics that they
+ * read, so a message is not lost with its publisher, only less punctual.
  */
 export class DelayedMover {
   readonly #host: TransportHost
@@ -37,7 +37,7 @@ export class DelayedMover {
     this.#scripts = scripts
   }
 
-  /** Something in that place is due in so many ms. */
+  /** Something in that place is due in that many ms. */
   expect(place: DelayedPlace, inMs: number): void {
     if (this.#closed) return
     const { clock } = this.#host
@@ -47,7 +47,7 @@ export class DelayedMover {
       if (known.at <= at) return
       known.timer.cancel()
     }
-    // A millisecond more: timers and the server's clock both count whole ones.
+    // One millisecond more: timers and the server's clock both count whole ones.
     const timer = clock.setTimer(inMs + 1, () => this.#move(place))
     this.#due.set(place.delayed, { place, at, timer })
   }

@@ -6,7 +6,7 @@ import type { Source } from './source.ts'
 
 const FIRST: KnownAttempts = Object.freeze({ attempt: 1, history: 'new', notBefore: undefined, noted: false })
 
-/** One entry of a stream, out with this member. */
+/** One entry of a stream, in flight with this member. */
 export class RedisDelivery implements Delivery {
   previous: RedisDelivery | undefined = undefined
   next: RedisDelivery | undefined = undefined
@@ -14,18 +14,18 @@ export class RedisDelivery implements Delivery {
   attempt: number
   readonly history: DeliveryHistory
   readonly notBefore: number | undefined
-  /** There may be a note of its attempts at the server, which goes with the ack. */
+  /** There may be a note of its attempts at the server, which is deleted with the ack. */
   noted: boolean
   readonly bytes: number
   readonly source: Source
   readonly id: string
-  /** Of the group when it was handed out: with another one it can't be settled any more. */
+  /** The group's generation when it was handed out: once that changes, it can't be settled any more. */
   readonly generation: string
-  /** Until then (monotonic) nobody else can have claimed it; only without owners of partitions. */
+  /** Until then (monotonic) no other member can have claimed it; only where partitions have no owners. */
   heldUntil: number
   lost = false
   settled = false
-  /** Stands in the list of what is out. */
+  /** It is in the list of deliveries in flight. */
   listed = false
   runtime: unknown = undefined
 
@@ -44,7 +44,7 @@ export class RedisDelivery implements Delivery {
 
   get position(): Position {
     const { partition } = this.source.partition.keys
-    // A copy for this group alone has an id of its own stream.
+    // A copy for this group alone has an id of a separate stream.
     return this.source.isSide
       ? { partition, id: this.id, side: this.source.partition.group.group }
       : { partition, id: this.id }

@@ -8,8 +8,8 @@ import type { RedisNode, ResolvedRedisOptions, ResolvedSentinel } from './option
 import { withinLimit } from './within-limit.ts'
 
 /**
- * Makes a connected client that gives up when its connection breaks: connecting again is the link's work. The signal destroys
- * its socket, whatever that waits for: the client library bounds the TCP connect alone.
+ * Makes a connected client that does not reconnect by itself: that is the link's task. The signal destroys its socket
+ * in any state: the client library only limits the TCP connect.
  */
 export async function dial(options: ResolvedRedisOptions, clock: Clock, signal: AbortSignal): Promise<NativeClient> {
   const { sentinel } = options
@@ -25,18 +25,18 @@ export async function dial(options: ResolvedRedisOptions, clock: Clock, signal: 
 }
 
 export async function connect(client: NativeClient): Promise<NativeClient> {
-  // The error of a failed connect comes with the rejection too; later ones are heard by the link.
+  // The rejection contains the error of a failed connect; the link listens for later ones.
   client.on('error', () => {})
   await client.connect()
   return client
 }
 
-/** How long `dial` and the first commands may take: a limit for each sentinel, one to connect, and one to be answered. */
+/** Time limit for `dial` and the first commands: one for each sentinel, one to connect, and one for the first reply. */
 export function dialLimitMs({ sentinel, connectTimeoutMs, responseTimeoutMs }: ResolvedRedisOptions): number {
   return ((sentinel?.nodes.length ?? 0) + 1) * connectTimeoutMs + responseTimeoutMs
 }
 
-/** Address as the user may read it: no credentials. */
+/** The address as shown to users: without credentials. */
 export function describeServer(options: ResolvedRedisOptions): string {
   if (options.client !== undefined) return 'the address of the given client'
   if (options.path !== undefined) return options.path
@@ -69,7 +69,7 @@ function make(options: ResolvedRedisOptions, node: RedisNode, signal: AbortSigna
     username: identity.username,
     password: identity.password,
     database: identity.database,
-    // Replies of one shape on every server.
+    // The same form of replies on every server.
     RESP: 2,
     ...native,
     socket: {
@@ -83,7 +83,7 @@ function make(options: ResolvedRedisOptions, node: RedisNode, signal: AbortSigna
   return client as NativeClient
 }
 
-/** Asks one sentinel after the other where the primary is now. One that says nothing keeps nobody from the next. */
+/** Asks one sentinel after the other where the primary is. A silent one does not block the next. */
 async function primaryOf(
   options: ResolvedRedisOptions,
   sentinel: ResolvedSentinel,

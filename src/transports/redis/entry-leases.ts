@@ -4,7 +4,7 @@ import { EXTEND } from './scripts/settle.ts'
 import type { Seat } from './seat.ts'
 import type { Source } from './source.ts'
 
-/** Where partitions have no owner, each entry has a lease of its own: its idle time at the server. This renews them. */
+/** Where partitions have no owner, each entry has its own lease: its idle time at the server. This renews them. */
 export async function extendLeases(
   seat: Seat,
   deliveries: readonly RedisDelivery[],

@@ -9,7 +9,7 @@ function quoted(text: string): string {
   return isPlain(text) ? `"${text}"` : JSON.stringify(text)
 }
 
-/** Short texts are looked through faster than a regular expression starts. */
+/** Checking a short text is faster than starting a regular expression. */
 function isPlain(text: string): boolean {
   if (text.length > 48) return !ESCAPED.test(text)
   for (let at = 0; at < text.length; at++) {
@@ -25,8 +25,8 @@ const TIME = ',"time":"'
 const ISO_LENGTH = 24
 
 /**
- * Writes the envelope of a message as one JSON object of CloudEvents attributes. The parts that seldom change from one
- * message to the next are kept, and put together by hand: it is done for every message.
+ * Writes the envelope of a message as one JSON object of CloudEvents attributes. The parts that rarely change between
+ * messages are cached, and the JSON is assembled by hand, because it is done for every message.
  */
 export class EnvelopeWriter {
   #type = ''
@@ -73,7 +73,7 @@ export class EnvelopeWriter {
   }
 }
 
-/** What most messages of a topic have in common, as it stands between id and time. */
+/** What most messages of a topic have in common, as written between id and time. */
 function constantOf(type: string, source: string, contentType: string, version: number | undefined): string {
   const dataVersion = version === undefined ? '' : `,"dataversion":${version}`
   return `,"type":${quoted(type)},"source":${quoted(source)},"datacontenttype":${quoted(contentType)}${dataVersion}${TIME}`
@@ -104,15 +104,15 @@ const COMMA = 44
 const BRACE = 125
 
 /**
- * Reads envelopes. Most messages of a topic differ in id, time, key and conversation alone: those are cut out by hand, and
- * the rest is compared with what the last one had. Whatever looks different goes through `JSON.parse`.
+ * Reads envelopes. Most messages of a topic differ only in id, time, key and conversation: those are cut out by hand,
+ * and the rest is compared with the last one. Anything else goes through `JSON.parse`.
  */
 export class EnvelopeReader {
   #constant: Constant = { text: '\0', type: '', source: '', contentType: '', version: undefined }
   #iso = ''
   #time = 0
 
-  /** Undefined when it is no envelope of ours. */
+  /** Undefined for a foreign envelope. */
   read(text: string, topic: string, body: Uint8Array): EncodedMessage | undefined {
     return this.#quick(text, topic, body) ?? this.#slow(text, topic, body)
   }
@@ -130,7 +130,7 @@ export class EnvelopeReader {
     let correlationId: string | undefined
     let causationId: string | undefined
     while (text.charCodeAt(at) === COMMA) {
-      // The three that nearly every message has; in this order, as they are written.
+      // The three that nearly every message has, in the order in which they are written.
       const name = text.startsWith(CORRELATION, at) ? CORRELATION : text.startsWith(KEY, at) ? KEY : CAUSATION
       if (name === CAUSATION && !text.startsWith(CAUSATION, at)) return undefined
       const end = text.indexOf('"', at + name.length)
@@ -200,7 +200,7 @@ export class EnvelopeReader {
     }
   }
 
-  /** Without a backslash in the text a quote is the end of a value for certain, so the part between can be compared as it is. */
+  /** Without a backslash in the text a quote certainly ends a value, so the part between can be compared as it is. */
   #learn(text: string, type: string, source: string, contentType: string, version: number | undefined): void {
     if (!text.startsWith(START_QUOTE) || text.includes('\\')) return
     const from = text.indexOf('"', START_QUOTE.length) + 1

@@ -2,7 +2,7 @@ import type { RedisContext } from './context.ts'
 import { NOTE_EPHEMERAL, UNWANTED_EPHEMERAL } from './scripts/ephemeral.ts'
 import { FORGET } from './scripts/group.ts'
 
-/** Long enough for any reconnect; a group of a dead instance is no harm before. */
+/** Long enough for any reconnect; until then the group of a dead instance does no harm. */
 const KEPT_LEASES = 6
 const MIN_KEPT_MS = 60_000
 const SWEEP_BATCH = 20
@@ -11,7 +11,10 @@ function entry(topic: string, group: string): string {
   return `${topic} ${group}`
 }
 
-/** A group that is for one subscription says from time to time that it is still wanted; by the clock of the server, which all share. */
+/**
+ * Periodically marks a group that belongs to one subscription as still in use, by the clock of the server, which all
+ * share.
+ */
 export async function noteEphemeral(
   { scripts, keys, options }: RedisContext,
   topic: string,
@@ -21,7 +24,7 @@ export async function noteEphemeral(
   await scripts.run(NOTE_EPHEMERAL, [keys.ephemeral], [entry(topic, group), String(keptMs)])
 }
 
-/** Forgets such a group, with everything that it has on the server. */
+/** Deletes such a group, with everything that it has on the server. */
 export async function removeEphemeral(
   context: RedisContext,
   topic: string,
@@ -54,7 +57,7 @@ export async function forgetGroup(
   ])
 }
 
-/** Forgets the groups of instances that died without saying goodbye: they would hold streams above their limits for ever. */
+/** Deletes the groups of instances that died without leaving: they would hold streams above their limits forever. */
 export async function sweepEphemeral(context: RedisContext): Promise<void> {
   const { scripts, keys, topics } = context
   const dead = (await scripts.run(UNWANTED_EPHEMERAL, [keys.ephemeral], [String(SWEEP_BATCH)])) as readonly Buffer[]

@@ -5,17 +5,17 @@ import type { PublishFailure } from '../../core/errors.ts'
 /** A command was given up before it was handed to a connection: the server certainly has not seen it. */
 export class NotSentError extends ConnectionError {}
 
-/** The connection went away, or did not answer, after the command was handed to it. */
+/** The connection was lost, or did not answer, after the command was handed to it. */
 export class LostReplyError extends ConnectionError {}
 
-/** A key that we need holds something else: another program uses the same prefix, or wrote to it by mistake. */
+/** A key that we need has another type: another program uses the same prefix, or wrote to it by mistake. */
 export class WrongTypeError extends ConfigurationError {}
 
 const CODE = /^([A-Z][A-Z0-9_]+)(?: |$)/
 /** Redis 6 wraps an error of a command inside a script. */
 const CODE_IN_SCRIPT = /@user_script:.*?-([A-Z][A-Z0-9_]+) /
 
-/** First word of an error that the server replied with (`NOGROUP`, `OOM`), or undefined when it was no reply. */
+/** First word of an error reply of the server (`NOGROUP`, `OOM`), or undefined for other errors. */
 export function replyCode(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined
   const code = CODE.exec(error.message)?.[1]
@@ -27,21 +27,22 @@ const AUTHORIZATION = new Set(['NOAUTH', 'WRONGPASS', 'NOPERM'])
 
 export function isAuthorizationFailure(error: unknown): boolean {
   const code = replyCode(error)
-  // The first of a script whose commands the user may not run, the others of a password that is wrong or not asked for.
+  // The first is for a script whose commands the user may not run, the others for a password that is wrong or not
+  // expected.
   return code !== undefined && (AUTHORIZATION.has(code) || AUTHORIZATION_TEXT.test(messageOf(error)))
 }
 
 const PASSING = new Set(['LOADING', 'MASTERDOWN', 'CLUSTERDOWN', 'TRYAGAIN', 'READONLY', 'NOREPLICAS', 'BUSY'])
 
 /**
- * Nothing was done, and the server will take commands again by itself: it loads its data, waits for its primary or for its
- * replicas, or runs somebody's long script.
+ * Nothing was done, and the server will take commands again by itself: it is loading its data, waiting for its primary
+ * or its replicas, or running another client's long script.
  */
 export function isPassing(error: unknown): boolean {
   return PASSING.has(replyCode(error) ?? '')
 }
 
-/** The server answers, and refuses writes to everybody: so no other member can have taken anything over. */
+/** The server answers, and refuses writes from all clients: so no other member can have taken anything over. */
 export function refusesEverybody(error: unknown): boolean {
   const code = replyCode(error)
   return code === 'NOREPLICAS' || code === 'BUSY'
@@ -51,15 +52,15 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
-/** Some replies of the server end in a full stop or a question mark, and most in nothing. */
+/** Some replies of the server end in a period or a question mark, but most in no punctuation. */
 function asSentence(text: string): string {
   return /[.?!]$/.test(text) ? text : `${text}.`
 }
 
-/** What a connection that could not be made is to the user. `where` has no credentials in it. */
+/** The user-facing error for a failed connect. `where` contains no credentials. */
 export function toConnectError(error: unknown, where: string): Error {
   const isOurs = error instanceof NotSentError || error instanceof LostReplyError
-  // Those of a single command say nothing of where.
+  // Those of a single command don't say where.
   if (!isOurs && (ConnectionError.is(error) || AuthorizationError.is(error))) return error
   if (isAuthorizationFailure(error)) {
     return new AuthorizationError(
@@ -73,7 +74,7 @@ export function toConnectError(error: unknown, where: string): Error {
   })
 }
 
-/** What became of a publish that failed with this error. */
+/** The outcome of a publish that failed with this error. */
 export function toPublishError(error: unknown, topic: string, reason?: unknown): PublishError {
   if (PublishError.is(error)) return error
   if (error instanceof WrongTypeError)
@@ -83,7 +84,7 @@ export function toPublishError(error: unknown, topic: string, reason?: unknown):
       retryable: false,
     })
   const code = replyCode(error)
-  // A command that was refused has done nothing; without a reply nobody knows.
+  // A refused command has done nothing; without a reply that is unknown.
   const outcome: PublishFailure = code !== undefined || error instanceof NotSentError ? 'not-sent' : 'unknown'
   const cause = isAuthorizationFailure(error)
     ? new AuthorizationError(`Redis does not allow it: ${messageOf(error)}`, { cause: error })

@@ -1,7 +1,7 @@
 /** An argument of a command. */
 export type Arg = string | Buffer
 
-/** What we need of a client of the package `redis`; its own types change with the options that it was made with. */
+/** What we need from a client of the package `redis`; its own types depend on the options that it was created with. */
 export interface NativeClient {
   readonly isOpen: boolean
   readonly isReady: boolean
@@ -14,7 +14,7 @@ export interface NativeClient {
   readonly options?: { readonly socket?: object | undefined } | undefined
 }
 
-/** The same of a cluster client: commands are routed by a key. */
+/** The same for a cluster client: commands are routed by a key. */
 export interface NativeCluster {
   readonly isOpen: boolean
   connect(): Promise<unknown>
@@ -25,7 +25,7 @@ export interface NativeCluster {
   getNodeClientForKey(key: string, isReadonly?: boolean): Promise<NativeClient>
 }
 
-/** `createClient()` or `createCluster()` of the package `redis`. Structural, so that any version's type fits. */
+/** `createClient()` or `createCluster()` of the package `redis`. Structural, so that the type of any version fits. */
 export interface GivenClient {
   readonly isOpen: boolean
   connect(): Promise<unknown>

@@ -3,10 +3,10 @@ import { HAND_BACK } from './scripts/settle.ts'
 import type { Seat } from './seat.ts'
 import type { Source } from './source.ts'
 
-/** Entries in one script, which holds the server up while it runs. */
+/** Maximum number of entries in one script, which blocks the server while it runs. */
 const CHUNK = 500
 
-/** Hands entries back, so that others may have them at once. Their attempts, and what they wait for, stay as they are. */
+/** Hands entries back, so that others may have them at once. Their attempts and waiting times are unchanged. */
 export async function handBack(seat: Seat, source: Source, deliveries: readonly RedisDelivery[]): Promise<void> {
   const generation = deliveries[0]?.generation
   if (generation === undefined || generation !== source.partition.generation) return

@@ -4,13 +4,13 @@ import { LOST_UNREAD } from './scripts/look.ts'
 import type { Seat } from './seat.ts'
 
 const SWEEP_EVERY_MS = 60_000
-/** Members that have been silent for that many leases, and hold nothing, are forgotten. */
+/** Members that have been silent for that many leases, and hold nothing, are removed. */
 const SILENT_LEASES = 6
 
-/** What a member does for its group now and then, and what nobody waits for: when it fails, it is done again the next time. */
+/** Periodic work of a member for its group that no caller waits for: if it fails, it is done again the next time. */
 export class Housekeeping {
   readonly #seat: Seat
-  /** Unread entries that are gone, as told so far. */
+  /** Number of lost unread entries reported so far. */
   readonly #lost = new Map<PartitionState, number>()
   #sweptAt: number
 
@@ -19,7 +19,7 @@ export class Housekeeping {
     this.#sweptAt = seat.context.host.clock.monotonic()
   }
 
-  /** Tells what was removed from the stream before the group had read it, by whoever it was. */
+  /** Reports what was removed from the stream before the group had read it, by any process. */
   lookForLoss(partition: PartitionState): void {
     const { context, spec } = this.#seat
     const { topic, stream } = partition.keys
@@ -28,7 +28,7 @@ export class Housekeeping {
         const count = Number(reply)
         const known = this.#lost.get(partition) ?? 0
         this.#lost.set(partition, Math.max(0, count))
-        // With the option trimUnacked whoever trims has told what it took.
+        // With the option trimUnacked, the process that trims has reported what it removed.
         if (count <= known || context.options.trimUnacked || topic.endsWith('.dlq')) return
         context.host.events.emit('loss', {
           transport: context.host.name,
@@ -43,7 +43,7 @@ export class Housekeeping {
     )
   }
 
-  /** Forgets consumers of members that are long gone. */
+  /** Removes consumers of members that ended long ago. */
   sweepConsumers(partitions: readonly PartitionState[]): void {
     const { context, spec, member } = this.#seat
     const now = context.host.clock.monotonic()

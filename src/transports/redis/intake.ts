@@ -3,31 +3,34 @@ import type { KnownAttempts } from './attempt-notes.ts'
 import { RedisDelivery } from './delivery.ts'
 import type { Source } from './source.ts'
 
-/** Entries of unknown size are read in small numbers until it is known. */
+/** Entries of unknown size are read in small numbers until the size is known. */
 const FIRST_READ = 16
-/** Weight of one more entry in the average of sizes. */
+/** Weight of a new entry in the average size. */
 const NEWEST = 0.05
 const FADING = 0.995
 
 export interface IntakeParts {
   readonly sink: DeliverySink
-  /** False while paused and from the drain on. */
+  /** False while paused and once draining. */
   readonly open: () => boolean
-  /** What can't be handed over goes back at once. Undefined where nobody else may have it: then it waits here, in order. */
+  /**
+   * What can't be handed over is given back at once. Undefined where no other member may have it: then it waits here,
+   * in order.
+   */
   readonly shed: ((source: Source, deliveries: readonly RedisDelivery[]) => void) | undefined
 }
 
-/** Hands over what has been read, as far as credit goes, and keeps the rest in order. */
+/** Hands over what has been read, as far as credit allows, and keeps the rest in order. */
 export class Intake {
   readonly #parts: IntakeParts
-  /** Sources that hold entries for want of credit. */
+  /** Sources with entries that wait for credit. */
   readonly #stocked = new Set<Source>()
   #credit = 0
   #bytes = 0
   #averageBytes = 0
-  /** Size of the largest entry of late; it fades. */
+  /** Size of the largest recent entry; it decays. */
   #peakBytes = 0
-  /** Most that one stream may have out, so that a key that is slow leaves room for those of others. */
+  /** Maximum number of deliveries of one stream in flight, so that a slow key leaves room for those of others. */
   share: number = Infinity
   #batch: Delivery[] = []
 
@@ -41,7 +44,7 @@ export class Intake {
     this.handOut()
   }
 
-  /** How many deliveries may be handed over now, going by credit, by bytes and by their size of late; 0 while closed. */
+  /** How many deliveries may be handed over now, according to credit, bytes and their recent size; 0 while closed. */
   room(): number {
     if (!this.#parts.open() || this.#credit <= 0 || this.#bytes <= 0) return 0
     const size = Math.max(this.#averageBytes, this.#peakBytes)
@@ -49,7 +52,7 @@ export class Intake {
     return Math.min(this.#credit, byBytes)
   }
 
-  /** Takes what was read of one source. Everything of one turn is handed over at once: call `deliver` at the end. */
+  /** Takes what was read of one source. Everything of one turn is handed over together: call `deliver` at the end. */
   offer(source: Source, deliveries: readonly RedisDelivery[]): void {
     for (const delivery of deliveries) {
       this.#peakBytes = Math.max(delivery.bytes, this.#peakBytes * FADING)
@@ -76,13 +79,13 @@ export class Intake {
     }
   }
 
-  /** Keeps one that was handed over and comes back, to hand it over again. */
+  /** Keeps a delivery that was handed over and came back, to hand it over again. */
   putBack(source: Source, { id, message }: RedisDelivery, known: KnownAttempts): void {
     source.putBack(new RedisDelivery(source, id, message, 0, known))
     this.#stocked.add(source)
   }
 
-  /** Hands over what waits here, as far as credit goes. */
+  /** Hands over what waits here, as far as credit allows. */
   handOut(): void {
     if (this.#stocked.size === 0) return
     for (const source of this.#stocked) {
@@ -95,7 +98,7 @@ export class Intake {
     this.deliver()
   }
 
-  /** The source is not ours any more. */
+  /** The source is no longer ours. */
   forget(source: Source): void {
     this.#stocked.delete(source)
   }

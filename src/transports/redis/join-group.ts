@@ -2,11 +2,13 @@ import type { PartitionState } from './partition-state.ts'
 import { JOIN, RESTORE } from './scripts/group.ts'
 import type { Seat } from './seat.ts'
 
-/** Of what it holds, a member makes that many pending again in one script. */
+/** Maximum number of held entries that one script makes pending again. */
 const CHUNK = 500
 const DELETED = 'its stream was deleted, with what the group had not read'
 
-/** Creates the consumer group on a partition where it is missing, to begin after that id. Resolves with its generation. */
+/**
+ * Creates the consumer group on a partition where it is missing, to begin after that id. Resolves with its generation.
+ */
 export async function joinGroup(seat: Seat, partition: PartitionState, start: string): Promise<string> {
   const { context, spec } = seat
   const [made, generation, floor, newest, state] = (await context.scripts.run(
@@ -14,7 +16,7 @@ export async function joinGroup(seat: Seat, partition: PartitionState, start: st
     [partition.keys.stream, partition.group.meta],
     [spec.group, start],
   )) as readonly [number, Buffer, Buffer?, Buffer?, number?]
-  // A group for one subscription alone: nobody else has read in it.
+  // A group for one subscription alone: no other member has read in it.
   if (made === 1 && spec.ephemeral) partition.lastRead = String(floor)
   if (made === 2) {
     if (String(newest) !== '') partition.againUntil = String(newest)
@@ -24,8 +26,8 @@ export async function joinGroup(seat: Seat, partition: PartitionState, start: st
 }
 
 /**
- * Sets right what somebody deleted under us: the group alone, the stream with it, or a consumer with all that it had pending.
- * What is here stays here, and is pending again; reading goes on from the very next message.
+ * Repairs what was deleted during use: the group alone, the stream with it, or a consumer with everything it had
+ * pending. What is here stays here, and is pending again; reading continues with the very next message.
  */
 export async function restoreGroup(seat: Seat, partition: PartitionState): Promise<void> {
   const { context, spec, member, owned } = seat

@@ -1,25 +1,25 @@
 import { isDeadLetterTopic } from '../../core/topic.ts'
 
-/** Names of what one partition of a topic has in Redis. All of them share a hash tag, and so a slot of the cluster. */
+/** Names of the keys of one partition in Redis. All of them share a hash tag, and so a slot of the cluster. */
 export interface PartitionKeys {
   readonly topic: string
   readonly partition: number
-  /** The stream itself: what a foreign program writes to and reads from. */
+  /** The stream itself: foreign programs write to it and read from it. */
   readonly stream: string
   /** Sorted set of messages that are not due. */
   readonly delayed: string
-  /** Counter that keeps delayed messages of one instant apart and in order. */
+  /** Counter that keeps delayed messages of one time apart and in order. */
   readonly sequence: string
 }
 
-/** What one group has besides its consumer group on the stream. */
+/** Keys of one group besides its consumer group on the stream. */
 export interface GroupKeys {
   readonly group: string
   /** Hash: generation, owner and lease of the partition. */
   readonly meta: string
-  /** Sorted set: entries of the stream that were handed back, by the instant from which they may come again. */
+  /** Sorted set: entries of the stream that were handed back, by the time when they may come again. */
   readonly later: string
-  /** Hash: what is known of attempts at entries of the stream, by their ids; see `AttemptNotes`. */
+  /** Hash: notes about attempts at entries of the stream, by their ids; see `AttemptNotes`. */
   readonly notes: string
   /** Stream of copies for this group alone. */
   readonly side: string
@@ -29,32 +29,35 @@ export interface GroupKeys {
   readonly delayed: string
 }
 
-/** What a group has once for a topic, whatever its partitions. Lies with partition 0. */
+/** Keys that a group has once per topic, whatever its partitions. Stored with partition 0. */
 export interface MembershipKeys {
   readonly members: string
   readonly assignment: string
 }
 
 /**
- * The topic whose hash tag a topic has: its own, or for dead letters that of the topic that they came from, so that a
- * message can be moved to them in one atomic step.
+ * The topic whose hash tag a topic has: its own, or for dead letters that of the source topic, so that a message can be
+ * moved to them in one atomic step.
  */
 export function baseTopic(topic: string): string {
   let base = topic
   while (isDeadLetterTopic(base)) {
     const tokens = base.split('.')
-    // `<topic>.<group>.dlq`; what is shorter than that is a topic that only sounds like one.
+    // `<topic>.<group>.dlq`; a shorter name is a topic that only looks like one.
     if (tokens.length < 3) return base
     base = tokens.slice(0, -2).join('.')
   }
   return base
 }
 
-/** Makes the names of keys. Braces stand around the part that decides on the slot. */
+/** Makes the names of keys. Braces surround the part that decides the slot. */
 export class Keys {
   /** Hash of all topics: name to number of partitions. */
   readonly topics: string
-  /** Sorted set of groups that are for one subscription: `topic` and group, by the instant at which nobody has them any more. */
+  /**
+   * Sorted set of groups that belong to one subscription: `topic` and group, by the time when they are no longer in
+   * use.
+   */
   readonly ephemeral: string
   readonly #prefix: string
 

@@ -8,7 +8,7 @@ import type { ResolvedRedisOptions } from './options.ts'
 import { REPLY_OPTIONS } from './reply-options.ts'
 import type { DedicatedOptions, Wire, WireListener } from './wire.ts'
 
-/** One server, or the primary that sentinels name: connections of our own. */
+/** One server, or the primary that sentinels name, with our own connections. */
 export function linkWire(options: ResolvedRedisOptions, clock: Clock, listener: WireListener): Wire {
   const where = describeServer(options)
   const common = {
@@ -28,7 +28,7 @@ export function linkWire(options: ResolvedRedisOptions, clock: Clock, listener: 
     onUp: (first, downMs, attempts) => listener.up(first, downMs, attempts),
     onDown: (reason) => listener.down(reason),
     onTrouble: (error) => listener.trouble(toConnectError(error, where)),
-    // It blocks in nothing, so nothing can be given to it.
+    // It never blocks, so nothing can be delivered to it.
     onForbidden: () => {},
   })
   return {
@@ -61,14 +61,14 @@ export function dedicatedLink(
     prepare,
     onUp: () => onUp(link),
     onDown,
-    // The main connection has the same trouble, and tells it.
+    // The main connection has the same trouble, and reports it.
     onTrouble: () => {},
     onForbidden,
   })
   return link
 }
 
-/** A sentinel may be behind the times; and a server that loads its data is not there yet. */
+/** A sentinel's information may be outdated; and a server that is still loading is not ready. */
 async function requirePrimary(client: NativeClient, { sentinel }: ResolvedRedisOptions): Promise<void> {
   if (sentinel === undefined) {
     await client.sendCommand(['PING'])

@@ -11,30 +11,30 @@ import { withinLimit } from './within-limit.ts'
 export interface LinkParts {
   /** Makes a connected client that never reconnects by itself. When the signal aborts, its socket is destroyed. */
   readonly dial: (signal: AbortSignal) => Promise<NativeClient>
-  /** How long it may take until a new connection is ready for use. */
+  /** Time limit until a new connection is ready for use. */
   readonly dialLimitMs: number
   readonly clock: Clock
   readonly baseMs: number
   readonly maxMs: number
-  /** A reply that is owed for so long means that the connection is dead, whatever the socket says. */
+  /** A reply that is overdue by this time means that the connection is dead, whatever the socket says. */
   readonly responseTimeoutMs: number
   /** Runs on each new client before it is used. */
   readonly prepare: (client: NativeClient) => Promise<void>
   readonly onUp: (first: boolean, downMs: number, attempts: number) => void
   readonly onDown: (reason: string) => void
   readonly onTrouble: (error: unknown) => void
-  /** The former connection could not be closed at the server, for want of a permission. */
+  /** The former connection could not be closed at the server, for lack of permission. */
   readonly onForbidden: () => void
 }
 
-/** A read that ends by itself may take that much longer until it has. */
+/** Extra time for a blocking read to end by itself. */
 const BLOCK_MARGIN_MS = 100
 
 /** A connection that is not in use yet. */
 interface NewConnection {
   readonly client: NativeClient
   identity: ConnectionIdentity | undefined
-  /** The server may still give messages to a read of the former connection. */
+  /** The server may still deliver messages to a read of the former connection. */
   mayFormerRead: boolean
   broken: Error | undefined
 }
@@ -56,8 +56,8 @@ class Waiting {
 }
 
 /**
- * One connection that comes back by itself. Commands that meet no connection wait for the next one, in order; those that
- * were handed to a connection which then broke are rejected, because nobody knows whether they were run.
+ * A connection that reconnects by itself. Commands wait for the next connection, in order, while there is none; those
+ * that were handed to a connection which then broke are rejected, because it is unknown whether they were run.
  */
 export class Link {
   readonly #parts: LinkParts
@@ -66,7 +66,7 @@ export class Link {
   #state: 'idle' | 'connecting' | 'up' | 'closed' = 'idle'
   #downSince = 0
   #attempts = 0
-  /** Ends what is being made of a connection. */
+  /** Aborts the current attempt to connect. */
   #dialing: AbortController | undefined
   #retry: Timer | undefined
   #watch: Timer | undefined
@@ -74,7 +74,7 @@ export class Link {
   #progressAt = 0
   #allowanceMs: number
   #identity: ConnectionIdentity | undefined
-  /** Until then (monotonic) the server may still give messages to a read of the former connection. */
+  /** Until then (monotonic) the server may still deliver messages to a read of the former connection. */
   #blockedUntil = 0
 
   constructor(parts: LinkParts) {
@@ -90,18 +90,18 @@ export class Link {
     return this.#state === 'closed'
   }
 
-  /** What the server calls the connection that is up, or was last. */
+  /** The server's identification of the current connection, or of the last one. */
   get identity(): ConnectionIdentity | undefined {
     return this.#identity
   }
 
-  /** Connects once; rejects when that fails. From then on it reconnects by itself. */
+  /** Connects once; rejects when that fails. After that it reconnects by itself. */
   async open(): Promise<void> {
     this.#state = 'connecting'
     await this.#connect()
   }
 
-  /** `blockMs`: how long the server itself may take its time with this command. */
+  /** `blockMs`: how long the server itself may block this command. */
   call(args: readonly Arg[], signal?: AbortSignal, blockMs = 0): Promise<unknown> {
     if (this.#state === 'closed') return Promise.reject(new NotSentError('The connection is closed'))
     if (signal?.aborted) return Promise.reject(new NotSentError('The call was aborted'))
@@ -119,7 +119,7 @@ export class Link {
     })
   }
 
-  /** Gives the connection up and makes a new one. */
+  /** Drops the connection and makes a new one. */
   drop(reason: string): void {
     if (this.#client !== undefined) this.#lost(this.#client, reason)
   }
@@ -170,12 +170,12 @@ export class Link {
   #toError(client: NativeClient, error: unknown): unknown {
     const code = replyCode(error)
     if (code === undefined) return new LostReplyError(messageOf(error), { cause: error })
-    // A primary that became a replica while we were connected to it: the new one is found by connecting again.
+    // A primary that became a replica during the connection: reconnecting finds the new one.
     if (code === 'READONLY') this.#lost(client, 'the server has become a replica')
     return error
   }
 
-  /** One timer for as long as replies are owed, whatever their number. */
+  /** One timer while replies are owed, whatever their number. */
   #armWatch(delayMs: number): void {
     this.#watch = this.#parts.clock.setTimer(delayMs, () => {
       this.#watch = undefined
@@ -227,8 +227,8 @@ export class Link {
   }
 
   /**
-   * The server may not know that the former connection is lost. A read that blocks there would be given messages, under our name,
-   * after we have looked for what was lost: newer ones would overtake them. False when it could not be ended.
+   * The server may not know that the former connection is lost. A read that blocks there would receive messages, under
+   * our name, after we have looked for what was lost: newer ones would overtake them. False when it could not be ended.
    */
   async #endFormer(client: NativeClient): Promise<boolean> {
     if (this.#identity === undefined) return false
@@ -273,7 +273,7 @@ export class Link {
     const { clock, baseMs, maxMs, onTrouble } = this.#parts
     if (this.#state === 'closed') return
     const ceiling = Math.min(maxMs, baseMs * 2 ** Math.min(this.#attempts, 16))
-    // Half of it is fixed, so that a crowd of clients spreads and none of them hammers.
+    // Half of it is fixed, so that many clients spread out and none of them floods the server.
     this.#retry = clock.setTimer(ceiling / 2 + Math.random() * (ceiling / 2), () => {
       this.#connect().catch((error: unknown) => {
         if (this.#state === 'closed') return

@@ -3,7 +3,7 @@ import { fromCloudEventHeaders, toCloudEventHeaders } from '../../core/cloud-eve
 import type { EncodedMessage } from '../../core/message.ts'
 import { EnvelopeReader, EnvelopeWriter } from './envelope.ts'
 
-/** Prefix of CloudEvents attributes that stand in fields of their own. */
+/** Prefix of CloudEvents attributes in separate fields. */
 const PREFIX = 'ce-'
 const ENVELOPE_FIELD = 'ce'
 const BODY_FIELD = 'data'
@@ -13,22 +13,22 @@ const MAX_TEXT_BYTES = 2_048
 
 export type Field = string | Buffer
 
-/** One stream entry as the client gives it: names and values in turn. */
+/** One stream entry as the client returns it: alternating names and values. */
 export type EntryFields = readonly Buffer[]
 
-/** Turns messages into the fields of a stream entry. */
+/** Converts messages to the fields of a stream entry. */
 export interface Mapping {
   /** True when the envelope is one field, so that an entry is always `ce` and `data`. */
   readonly packed: boolean
   /** Value of the field `ce`; only when packed. */
   envelope(message: EncodedMessage): string
-  /** All fields of the entry, names and values in turn. */
+  /** All fields of the entry, alternating names and values. */
   fields(message: EncodedMessage): Field[]
 }
 
 /**
  * `json`: one field `ce` with the envelope as a JSON object, one field `data` with the body. `fields`: each CloudEvents
- * attribute in a field of its own, as CloudEvents binary mode has it elsewhere.
+ * attribute in its own field, as in CloudEvents binary mode elsewhere.
  */
 export function createMapping(envelope: 'json' | 'fields'): Mapping {
   if (envelope === 'fields') {
@@ -51,28 +51,31 @@ export function createMapping(envelope: 'json' | 'fields'): Mapping {
   }
 }
 
-/** The client takes nothing but its own kind of bytes; this copies none. */
+/** The client only accepts a Buffer; this copies nothing. */
 function asBuffer(bytes: Uint8Array): Buffer {
   return bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 /**
- * A short text goes out as text: the client writes it in one piece with all around it, while bytes are a piece of their own,
- * which costs more than looking at them.
+ * A short text is sent as a string: the client writes it in one piece with everything around it, while bytes are a
+ * separate piece, which costs more than checking them.
  */
 export function asArgument(bytes: Uint8Array): Field {
   const buffer = asBuffer(bytes)
   return buffer.length <= MAX_TEXT_BYTES && isAscii(buffer) ? buffer.toString('latin1') : buffer
 }
 
-/** Where an entry stands: what a foreign message gets its id from. */
+/** The position of an entry, from which a foreign message gets its id. */
 export interface EntryPlace {
   readonly topic: string
   readonly partition: number
   readonly id: string
 }
 
-/** Reads entries, ours in either form or anybody else's. Never throws: what makes no sense becomes a message all the same. */
+/**
+ * Reads entries: ours in either form, or foreign ones. Never throws: even an entry that makes no sense becomes a
+ * message.
+ */
 export class EntryReader {
   readonly #envelopes = new EnvelopeReader()
 

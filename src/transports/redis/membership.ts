@@ -16,24 +16,24 @@ import type { Seat } from './seat.ts'
 import { Source } from './source.ts'
 import { startId } from './start-id.ts'
 
-/** A partition that another member is about to give up is asked for again so soon. */
+/** Interval of new attempts to take a partition that another member is about to give up. */
 const ACQUIRE_AGAIN_MS = 100
 const SILENT_POLLS = 4
 const MIN_SILENT_MS = 1_000
 const LEAVE_AT_ONCE = 500
 
-/** What a membership needs of its subscription. */
+/** What a membership needs from its subscription. */
 export interface MembershipParts {
   readonly seat: Seat
   readonly claimer: Claimer
   readonly topic: string
   readonly partitions: number
   readonly readers: Readers
-  /** Come back with `tick` no later than that. */
+  /** Calls `tick` again after at most that time. */
   readonly soon: (ms: number) => void
 }
 
-/** One member's part in one topic of its group: signs of life, and the partitions that it has. */
+/** One member's part in one topic of its group: its signs of life, and its partitions. */
 export class Membership {
   readonly topic: string
   readonly partitions: PartitionState[]
@@ -41,7 +41,7 @@ export class Membership {
   readonly #keys: MembershipKeys
   readonly #revoking = new Set<Promise<void>>()
   readonly #housekeeping: Housekeeping
-  /** While there are others, partitions go to those. */
+  /** While there are other members, partitions go to them. */
   paused = false
   #mixed = false
   /** There are other members. */
@@ -86,15 +86,15 @@ export class Membership {
 
   async #joinOne(partition: PartitionState, from: StartFrom): Promise<void> {
     const { seat } = this.#parts
-    // One that was joined before, and was forgotten meanwhile, goes on where it was.
+    // A partition that was joined before and removed meanwhile continues at its position.
     const start = partition.lastRead ?? startId(from, partition.keys.partition)
     const generation = await joinGroup(seat, partition, start)
     if (!seat.owned) this.#hold(partition, generation)
   }
 
   /**
-   * Somebody changed the number of partitions of the topic, or lost it and made it again: publishers may write to any that
-   * anybody knows of, so all are read. Messages that are there already have been seen by nobody.
+   * The topic's number of partitions was changed, or the topic was lost and created again: publishers may write to any
+   * partition that any process knows of, so all are read. Existing messages have not been seen by any member.
    */
   async grow(count: number): Promise<void> {
     const { seat, readers } = this.#parts
@@ -115,7 +115,7 @@ export class Membership {
     partition.phase = 'held'
     partition.generation = generation
     for (const source of partition.sources) {
-      // Of an earlier time: whoever had the partition since has handled it.
+      // From an earlier time: the owner in between has handled it.
       source.takeReady()
       source.missing = false
       // What its former owner left comes before anything new.
@@ -128,8 +128,8 @@ export class Membership {
   // --- signs of life -----------------------------------------------------------------------------------------------
 
   /**
-   * Renews what we have, takes what is ours by now, gives up what is not. One at a time: two would both take the same partitions,
-   * and what is read after the first has its generation, which ends with the second.
+   * Renews what we have, takes what is now ours, gives up what is not. One run at a time: two would both take the same
+   * partitions, and what is read after the first has its generation, which ends with the second.
    */
   tick(): Promise<void> {
     const next = (): Promise<void> => this.#tick()
@@ -138,7 +138,7 @@ export class Membership {
   }
 
   async #tick(): Promise<void> {
-    // Who takes a partition before its group is there seems to find one that was deleted, and waits for a lease.
+    // A member that takes a partition before its group exists would take it for a deleted one, and wait for a lease.
     if (!this.#joined || this.#left) return
     const assigned = await this.#beat()
     if (this.#left) return
@@ -156,7 +156,7 @@ export class Membership {
         }),
       )
     }
-    // Lost because the group was moved: without owners, all partitions are read by all.
+    // Lost because the group was moved: without owners, all members read all partitions.
     if (!this.#parts.seat.owned)
       await Promise.all(
         this.partitions
@@ -214,7 +214,7 @@ export class Membership {
     const { context, member, spec } = seat
     const { clock } = context.host
     const reader = readers.of(partition)
-    // A read from before must have ended: what it still brings would come after we had looked for what is pending.
+    // An earlier read must have ended: what it still brings would come after we had looked for pending entries.
     await reader.remove(partition)
     const askedAt = clock.monotonic()
     const reply = (await context.scripts.run(
@@ -231,9 +231,9 @@ export class Membership {
     const dead = String(reply[3] ?? '')
     const floor = String(reply[4] ?? '')
     partition.former = dead === '' ? undefined : { member: dead, floor }
-    // Others may have read on. Without a floor, somebody has forgotten the group, and it goes on where we were.
+    // Others may have read further. Without a floor, the group was deleted, and it continues where we were.
     if (floor !== '') partition.lastRead = floor
-    // It left while it was asking: the lease ends by itself.
+    // It left during the call: the lease expires by itself.
     if (this.#left) return false
     partition.leaseUntil = askedAt + context.options.leaseMs
     this.#hold(partition, String(reply[1]))
@@ -265,8 +265,8 @@ export class Membership {
         ],
       )) as typeof reply
     } catch (error) {
-      // Then nobody can take it over either: what is being handled here stays ours. Not where another server may have become the
-      // primary meanwhile.
+      // Then no other member can take it over either: what is being handled here stays ours. Not where another server
+      // may have become the primary meanwhile.
       const alone = context.options.sentinel === undefined && !context.wire.cluster
       if (alone && refusesEverybody(error) && partition.generation === generation)
         partition.leaseUntil = askedAt + context.options.leaseMs
@@ -280,7 +280,7 @@ export class Membership {
     }
     if (owned) partition.leaseUntil = askedAt + context.options.leaseMs
     if (delayed >= 0) soon(delayed + 1)
-    // Out before we asked, and out still: pending at the server, unless somebody deleted the group, or our consumer.
+    // In flight before and after the call: pending at the server, unless the group or our consumer was deleted.
     if (pending === -2 || (pending >= 0 && pending < stillOut(partition, out))) seat.repair(partition)
     if (partition.phase !== 'held') return
     if (hasSide === 1 && partition.side?.missing !== false) this.#beginSide(partition)
@@ -293,20 +293,20 @@ export class Membership {
   #disowned(partition: PartitionState, current: string): void {
     const { seat } = this.#parts
     if (current === '') {
-      // What is kept of the group was deleted: what we have here is still ours.
+      // The group's data was deleted: what we have here is still ours.
       seat.repair(partition)
       return
     }
     seat.lose(partition, 'the group was moved, or another member has taken the partition over')
     if (seat.owned) {
-      // Moved, not taken: it is ours to take again, at once.
+      // Moved, not taken: we can take it again at once.
       this.#parts.soon(1)
       return
     }
     this.#hold(partition, current)
   }
 
-  /** The stream of copies for the group is there, for the first time or again. */
+  /** The stream of copies for the group exists, for the first time or again. */
   #beginSide(partition: PartitionState): void {
     partition.side ??= new Source(partition, true)
     partition.side.missing = false
@@ -314,7 +314,10 @@ export class Membership {
     this.#parts.readers.of(partition).refresh()
   }
 
-  /** What nobody has renewed for a lease belonged to somebody who died. With jitter, so that members don't do it all at once. */
+  /**
+   * Finds entries that no member has renewed for a lease: their member died. With jitter, so that members don't do it
+   * all at once.
+   */
   #sweep(partition: PartitionState): void {
     const { seat, claimer } = this.#parts
     const now = seat.context.host.clock.monotonic()
@@ -332,14 +335,14 @@ export class Membership {
     const done = this.#handOver(partition)
       .catch((error: unknown) => {
         seat.tellError(error, `handing over ${partition.keys.stream}`)
-        // The lease ends by itself, and the next owner finds what is pending.
+        // The lease expires by itself, and the next owner finds what is pending.
         seat.lose(partition, 'the partition was handed over')
       })
       .finally(() => this.#revoking.delete(done))
     this.#revoking.add(done)
   }
 
-  /** Finishes what is out, within a bound, before another member may begin. */
+  /** Finishes what is in flight, within a time limit, before another member may begin. */
   async #handOver(partition: PartitionState): Promise<void> {
     const { seat, readers } = this.#parts
     const { context, member } = seat
@@ -362,7 +365,7 @@ export class Membership {
       giveUp = resolve
     })
     const timer = clock.setTimer(this.#parts.seat.context.options.handoverTimeoutMs, giveUp)
-    // One that goes because of a pause has time: its handlers are to finish what they do.
+    // A partition that is given up because of a pause has time: its handlers should finish.
     await (this.paused ? partition.whenQuiet() : Promise.race([partition.whenQuiet(), late]))
     timer.cancel()
   }
@@ -377,7 +380,7 @@ export class Membership {
         seat.lose(partition, 'its lease could not be renewed in time')
   }
 
-  /** Says goodbye: what is left goes to others at once, without counting as an attempt. */
+  /** Leaves: what is left goes to others at once, without counting as an attempt. */
   async leave(): Promise<void> {
     this.#left = true
     const { seat } = this.#parts
@@ -399,14 +402,14 @@ export class Membership {
     )
   }
 
-  /** In steps, none of which holds the server up. */
+  /** In steps, so that none of them blocks the server. */
   async #leaveSource({ stream, later, notes }: Source): Promise<void> {
     const { context, spec, member } = this.#parts.seat
     const args = [spec.group, member, String(LEAVE_AT_ONCE)]
     while (Number(await context.scripts.run(LEAVE, [stream, later, notes], args)) === 1);
   }
 
-  /** Sets right what somebody deleted under us. */
+  /** Repairs what was deleted during use. */
   async repair(partition: PartitionState): Promise<void> {
     const { seat, claimer, soon } = this.#parts
     if (partition.phase === 'idle') return
@@ -421,7 +424,7 @@ export class Membership {
     soon(1)
   }
 
-  /** The list of topics may say something else by now than when we joined. */
+  /** The list of topics may have changed since we joined. */
   async #lookForPartitions(): Promise<void> {
     const { context } = this.#parts.seat
     const now = context.host.clock.monotonic()
@@ -431,7 +434,7 @@ export class Membership {
   }
 }
 
-/** A member that has not been heard of for so long counts no more in the shares of the others. */
+/** After this time without a sign of life, a member no longer counts in the shares of the others. */
 function silentMs({ leaseMs, pollMs }: ResolvedRedisOptions): number {
   return Math.min(leaseMs, Math.max(MIN_SILENT_MS, SILENT_POLLS * pollMs))
 }

@@ -5,8 +5,8 @@ import { Source } from './source.ts'
 import { idBefore } from './start-id.ts'
 
 /**
- * `idle`: not ours. `held`: ours to read. `revoking`: on its way to another member; what is out is finished first.
- * Where partitions have no owner, all are held.
+ * `idle`: not ours. `held`: ours to read. `revoking`: on its way to another member; what is in flight is finished
+ * first. Where partitions have no owner, all are held.
  */
 export type Phase = 'idle' | 'held' | 'revoking'
 
@@ -19,14 +19,17 @@ export class PartitionState {
   side: Source | undefined = undefined
   phase: Phase = 'idle'
   generation = ''
-  /** Monotonic; nobody else can own the partition before. */
+  /** Monotonic; no other member can own the partition before. */
   leaseUntil = 0
   sweptAt = 0
-  /** To go on from if the group is deleted under us: id of the newest entry that was read, or where the group stood before. */
+  /**
+   * Where to continue if the group is deleted during use: id of the newest entry that was read, or the group's position
+   * before.
+   */
   lastRead: string | undefined = undefined
-  /** The group was made again: entries up to here may have been handed out before. */
+  /** The group was created again: entries up to here may have been handed out before. */
   againUntil: string | undefined = undefined
-  /** A member that owned it died; its name, and the floor that it left. */
+  /** A member that owned it died: its name, and its last floor. */
   former: { readonly member: string; readonly floor: string } | undefined = undefined
   #quiet: (() => void)[] = []
 
@@ -44,9 +47,7 @@ export class PartitionState {
     return this.main.outstanding.size + (this.side?.outstanding.size ?? 0)
   }
 
-  /**
-   * Everything up to here has been acked, or handed back with a place in the set of those; empty while that isn't known.
-   */
+  /** Everything up to here has been acked, or handed back and recorded as such; empty while unknown. */
   get floor(): string {
     if (!this.main.readable || this.former !== undefined) return ''
     const oldest = this.#oldest()
@@ -61,7 +62,7 @@ export class PartitionState {
     return oldest
   }
 
-  /** Ids of what is here of one of its streams and not being settled: certainly pending. */
+  /** Ids of entries of one of its streams that are here and not being settled: certainly pending. */
   unsettled(source: Source): string[] {
     const ids: string[] = []
     for (let delivery = source.outstanding.first; delivery !== undefined; delivery = delivery.next)
@@ -70,7 +71,7 @@ export class PartitionState {
     return ids
   }
 
-  /** If the group is deleted before it is ours again, it goes on with the oldest entry that is here now. */
+  /** If the group is deleted before it is ours again, it continues with the oldest entry that is here now. */
   rewind(): void {
     const oldest = this.#oldest()
     if (oldest === undefined) return
@@ -79,7 +80,7 @@ export class PartitionState {
     this.lastRead = idBefore(oldest)
   }
 
-  /** Takes everything back that is out, marks it lost, and forgets what waits here. */
+  /** Takes back everything in flight, marks it lost, and drops what waits here. */
   takeBack(): RedisDelivery[] {
     const lost: RedisDelivery[] = []
     for (const source of this.sources) {
@@ -97,7 +98,7 @@ export class PartitionState {
     return lost
   }
 
-  /** Resolves when nothing of it is out any more. */
+  /** Resolves when nothing of it is in flight any more. */
   whenQuiet(): Promise<void> {
     if (this.outstanding === 0) return Promise.resolve()
     return new Promise((resolve) => this.#quiet.push(resolve))

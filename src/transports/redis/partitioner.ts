@@ -3,7 +3,7 @@ const PRIME = 0x01000193
 
 /**
  * The partition of a key: FNV-1a (32 bits) over its UTF-8 bytes, modulo the number of partitions. Part of the format:
- * whoever writes from another program and wants the order of a key kept has to compute the same.
+ * other programs that write messages and need the order of a key kept must compute the same.
  */
 export function partitionOf(key: string, partitions: number): number {
   if (partitions === 1) return 0

@@ -11,7 +11,7 @@ import { tooLarge } from './too-large.ts'
 import { explainWrongType } from './wrong-type.ts'
 import { DELAY, PUBLISH, PUBLISH_SIDE } from './scripts/publish.ts'
 
-/** A script holds the whole server up while it runs: that many messages are a fraction of a millisecond. */
+/** A script blocks the whole server while it runs: this many messages take a fraction of a millisecond. */
 const CHUNK_MESSAGES = 128
 const CHUNK_BYTES = 1_048_576
 
@@ -51,7 +51,7 @@ export class RedisPublisher {
     const preparing = (this.#preparing ?? Promise.resolve()).then(async () => {
       try {
         await this.#register(batch)
-        // Given up meanwhile: those outcomes have been told.
+        // Given up meanwhile: those outcomes have been reported.
         if (signal?.aborted) throw new NotSentError('The publish was aborted')
         sent = this.#dispatch(batch, outcomes, signal)
       } catch (error) {
@@ -78,7 +78,7 @@ export class RedisPublisher {
     await Promise.all([...topics].map((topic) => this.#context.topics.register(topic)))
   }
 
-  /** Resolves with the outcomes when all are there, or when the signal aborts: then what is missing is unknown. */
+  /** Resolves with the outcomes when all are known, or when the signal aborts: missing ones are then `unknown`. */
   #settled(
     batch: readonly OutgoingMessage[],
     outcomes: Outcomes,
@@ -94,7 +94,7 @@ export class RedisPublisher {
         () => (started = true),
       )
       const abort = (): void => {
-        // Commands that had not left yet hear the signal too, and say that they were not sent: those first.
+        // Unsent commands get the signal too, and report that they were not sent: let those come first.
         setImmediate(() => {
           for (const [index, { topic }] of batch.entries()) {
             const error = started
@@ -127,7 +127,7 @@ export class RedisPublisher {
         continue
       }
       const lane = this.#routes.laneOf(message) as Lane
-      // One alone is a plain XADD: less work for the server than a script.
+      // A single message is a plain XADD: less work for the server than a script.
       const special = message.deliverAt !== undefined || message.group !== undefined
       if (batch.length === 1 || special || !mapping.packed) {
         sent.push(this.#single(lane, message, index, outcomes, signal))
@@ -214,7 +214,7 @@ export class RedisPublisher {
     })
   }
 
-  /** With option `wait`, a message counts when so many replicas have it. Sent at once behind the messages. */
+  /** With the option `wait`, a message counts when that many replicas have it. Sent directly behind the messages. */
   #confirmed(stream: string, stored: Promise<unknown>, signal: AbortSignal | undefined): Promise<unknown> {
     const { wait } = this.#context.options
     if (wait === undefined) return stored

@@ -7,16 +7,16 @@ import type { Seat } from './seat.ts'
 import type { Source } from './source.ts'
 
 const MAX_BLOCK_MS = 5_000
-/** Where the ACL forbids to wake a blocked read, it must end by itself before long. */
+/** Where the ACL forbids unblocking a read, the read must end by itself soon. */
 const UNWAKEABLE_BLOCK_MS = 250
 const MAX_COUNT = 1_000
 const MIN_HALF = 256
-/** A lease that ends that soon is renewed before it is read under. */
+/** A lease that ends this soon is renewed before reading under it. */
 const LEASE_MARGIN = 0.1
 const RETRY_MS = 200
 const UNBLOCK_AGAIN_MS = 5
 
-/** A read that is under way. */
+/** A read in progress. */
 interface Read {
   readonly sources: ReadonlySet<Source>
   readonly blocks: boolean
@@ -33,7 +33,10 @@ interface Plan {
 
 type Reply = readonly (readonly [Buffer, readonly (readonly [Buffer, readonly Buffer[]])[]])[] | null
 
-/** Reads new entries, on a connection of its own because its commands block. One for all partitions, or one for each in a cluster. */
+/**
+ * Reads new entries, on a separate connection because its commands block. One for all partitions, or one for each in a
+ * cluster.
+ */
 export class Reader {
   readonly #seat: Seat
   readonly #key: string
@@ -46,16 +49,16 @@ export class Reader {
   #read: Read | undefined
   #woken: (() => void) | undefined
   #next = 0
-  /** Some source is not read because it holds its share. */
+  /** A source is not read because it holds its share. */
   #skipsFull = false
-  /** Streams are asked by turns, because one read of all brought more than there is credit for. */
+  /** Streams are read in turn, because one read of all of them brought more than there is credit for. */
   #byTurns = false
-  /** Streams that were asked by turns and had nothing, one after the other. */
+  /** Number of consecutive turns that found nothing. */
   #emptyTurns = 0
   #stopped = false
   #loop: Promise<void> = Promise.resolve()
 
-  /** `onConnected`: there is a new connection, and what an old one was given without our knowing has to be looked for. */
+  /** `onConnected`: there is a new connection, and what an old one received without our knowledge must be found. */
   constructor(seat: Seat, key: string, onConnected: (reader: Reader) => void) {
     this.#seat = seat
     this.#key = key
@@ -80,7 +83,7 @@ export class Reader {
     this.#loop = this.#run()
   }
 
-  /** The connection's id and address at the server; empty when it can't be told. */
+  /** The connection's id and address at the server; empty when unknown. */
   get connection(): string {
     const identity = this.#usable ? this.#link.identity : undefined
     return identity === undefined || identity.address === '' ? '' : `${identity.id} ${identity.address}`
@@ -90,27 +93,27 @@ export class Reader {
     return this.#partitions
   }
 
-  /** Reads from these as well, as soon as they are readable. */
+  /** Also reads from these, as soon as they are readable. */
   add(partition: PartitionState): void {
     this.#partitions.add(partition)
     this.refresh()
   }
 
-  /** A source has become readable: a read that blocks without it must be started again. */
+  /** A source has become readable: a blocking read without it must be restarted. */
   refresh(): void {
     const read = this.#read
     if (read?.blocks === true && this.#sources().some((source) => !read.sources.has(source))) void this.interrupt()
     this.wake()
   }
 
-  /** Something was settled: what held its share may be readable again. */
+  /** Something was settled: a source that was full may be readable again. */
   settled(): void {
     if (!this.#skipsFull) return
     this.#skipsFull = false
     this.refresh()
   }
 
-  /** Reads no more from it. Resolves when no read that names it is under way. */
+  /** Stops reading from it. Resolves when no read that names it is in progress. */
   async remove(partition: PartitionState): Promise<void> {
     this.#partitions.delete(partition)
     if (partition.sources.some((source) => this.#read?.sources.has(source))) await this.interrupt()
@@ -120,7 +123,7 @@ export class Reader {
     this.#woken?.()
   }
 
-  /** Ends a read that blocks, without losing what it may have got. Resolves when it has ended. */
+  /** Ends a blocking read, without losing what it may have received. Resolves when it has ended. */
   interrupt(): Promise<void> {
     const read = this.#read
     if (read === undefined) return Promise.resolve()
@@ -128,7 +131,7 @@ export class Reader {
     return read.interrupting
   }
 
-  /** Stops reading for good; what was read until then has been offered. */
+  /** Stops reading permanently; what was read until then has been offered. */
   async stop(): Promise<void> {
     this.#stopped = true
     this.wake()
@@ -137,7 +140,7 @@ export class Reader {
     await this.#loop
   }
 
-  /** Lets go of the connection, whatever is under way. */
+  /** Closes the connection, whatever is in progress. */
   abandon(): void {
     this.#stopped = true
     this.#link.close()
@@ -173,7 +176,7 @@ export class Reader {
     return found
   }
 
-  /** It holds its share. It is read again when half of that has been settled, and not for each message. */
+  /** It holds its share. It is read again when half of that has been settled, rather than for each message. */
   #isFull(source: Source): boolean {
     const { share } = this.#seat.intake
     const here = source.outstanding.size + source.ready.length
@@ -184,7 +187,7 @@ export class Reader {
 
   #plan(): Plan | undefined {
     if (!this.#usable) return undefined
-    // By halves, when those are large enough: the server reads the next one while this one is handled.
+    // In halves, when those are large enough: the server reads the next one while this one is handled.
     const half = Math.max(MIN_HALF, Math.ceil(this.#seat.spec.prefetch / 2))
     const room = Math.min(MAX_COUNT, half, this.#seat.intake.room())
     if (room <= 0) return undefined
@@ -192,8 +195,8 @@ export class Reader {
     if (sources.length === 0) return undefined
     if (sources.length <= room)
       return { sources, count: Math.floor(room / sources.length), blockMs: this.#blockMs(sources) }
-    // COUNT holds for each stream: with less credit than streams, what is read beyond it waits here; or, where it must not wait
-    // because others could have it, streams with a backlog are asked by turns.
+    // COUNT applies to each stream: with less credit than streams, what is read beyond it waits here; or, where it must
+    // not wait because others could have it, streams with a backlog are read in turn.
     if (this.#seat.owned || !this.#byTurns || this.#emptyTurns >= sources.length) {
       this.#byTurns = false
       return { sources, count: 1, blockMs: this.#blockMs(sources) }
@@ -204,7 +207,7 @@ export class Reader {
     return { sources: turn, count: 1, blockMs: 0 }
   }
 
-  /** No read may go on after the lease has ended: it would be given what belongs to somebody else. */
+  /** No read may continue after the lease has ended: it would receive what belongs to another member. */
   #blockMs(sources: readonly Source[]): number {
     const longest = this.#wakeable ? MAX_BLOCK_MS : UNWAKEABLE_BLOCK_MS
     if (!this.#seat.owned) return longest
@@ -261,9 +264,9 @@ export class Reader {
     if (this.#stopped || error instanceof NotSentError || error instanceof LostReplyError) return
     const code = replyCode(error)
     if (code === 'NOGROUP' || code === 'UNBLOCKED') {
-      // The message names one key of several; looking at all of them is cheap, and seldom.
+      // The message names one key of several; checking all of them is cheap, and rare.
       for (const partition of new Set(sources.map((source) => source.partition))) this.#seat.repair(partition)
-      // Nothing is read before that is done; and if it fails, not in a circle.
+      // Nothing is read before that is done; and if it fails, it must not loop.
       await this.#pause()
       return
     }
@@ -293,7 +296,7 @@ export class Reader {
     const { wire, reports } = this.#seat.context
     while (this.#read === read && read.blocks && this.#link.up && this.#wakeable && this.#link.identity !== undefined) {
       try {
-        // 0: it is not blocked, because its command is still on the way there or its reply on the way back.
+        // 0: it is not blocked, because its command is still in transit or its reply on the way back.
         if (Number(await wire.call(this.#key, ['CLIENT', 'UNBLOCK', this.#link.identity.id])) === 1) break
       } catch (error) {
         if (error instanceof LostReplyError || error instanceof NotSentError) break

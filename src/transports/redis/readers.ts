@@ -2,19 +2,21 @@ import type { PartitionState } from './partition-state.ts'
 import { Reader } from './reader.ts'
 import type { Seat } from './seat.ts'
 
-/** The readers of one subscription: a single one; in a cluster, where a read can't span servers, one for each stream. */
+/**
+ * The readers of one subscription: a single one; or in a cluster, where a read can't span servers, one for each stream.
+ */
 export class Readers {
   readonly #seat: Seat
   readonly #onConnected: (reader: Reader) => void
   readonly #byKey = new Map<string, { readonly reader: Reader; readonly started: Promise<void> }>()
 
-  /** `onConnected`: there is a new connection, and what an old one was given without our knowing has to be looked for. */
+  /** `onConnected`: there is a new connection, and what an old one received without our knowledge must be found. */
   constructor(seat: Seat, onConnected: (reader: Reader) => void) {
     this.#seat = seat
     this.#onConnected = onConnected
   }
 
-  /** Connects what these partitions are read by. Rejects when that fails. */
+  /** Connects the readers of these partitions. Rejects when that fails. */
   async connect(partitions: readonly PartitionState[]): Promise<void> {
     const keys = new Set(partitions.map((partition) => this.#keyOf(partition)))
     const results = await Promise.allSettled([...keys].map((key) => this.#started(key)))
@@ -42,12 +44,12 @@ export class Readers {
     return (this.#byKey.get(this.#keyOf(partition)) as { reader: Reader }).reader
   }
 
-  /** Some source became readable. */
+  /** A source became readable. */
   refresh(): void {
     for (const { reader } of this.#byKey.values()) reader.refresh()
   }
 
-  /** Something was settled: what held its share may be readable again. */
+  /** Something was settled: a source that was full may be readable again. */
   settled(): void {
     for (const { reader } of this.#byKey.values()) reader.settled()
   }
@@ -57,12 +59,12 @@ export class Readers {
     for (const { reader } of this.#byKey.values()) void reader.interrupt()
   }
 
-  /** Stops reading for good; what was read until then has been offered. */
+  /** Stops reading permanently; what was read until then has been offered. */
   async stop(): Promise<void> {
     await Promise.all([...this.#byKey.values()].map(({ reader }) => reader.stop()))
   }
 
-  /** Lets go of the connections, whatever is under way. */
+  /** Closes the connections, whatever is in progress. */
   abandon(): void {
     for (const { reader } of this.#byKey.values()) reader.abandon()
   }

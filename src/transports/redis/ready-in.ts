@@ -2,7 +2,7 @@ import type { RedisContext } from './context.ts'
 import type { PartitionState } from './partition-state.ts'
 import { GROUP_INFO } from './scripts/look.ts'
 
-/** Messages of a partition that could be delivered now: not yet read, due again, or here for want of credit. */
+/** Messages of a partition that could be delivered now: unread, due again, or waiting here for credit. */
 export async function readyIn({ scripts }: RedisContext, partition: PartitionState): Promise<number> {
   const { keys, group, sources } = partition
   const reply = (await scripts.run(

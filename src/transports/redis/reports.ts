@@ -2,7 +2,7 @@ import { AuthorizationError } from '../../core/errors.ts'
 import type { TransportHost } from '../../core/transport.ts'
 import { isAuthorizationFailure, LostReplyError, messageOf, NotSentError, replyCode } from './errors.ts'
 
-/** The same error of the same work is reported again after that time. */
+/** The same error of the same work is reported again after this time. */
 const REPEAT_MS = 5_000
 const MAX_REMEMBERED = 200
 
@@ -11,7 +11,7 @@ interface Refusal {
   readonly detail: string
 }
 
-/** Replies that say that the server takes no writes at the moment, whoever asks, and has done nothing. */
+/** Replies that mean that the server currently takes no writes from any client, and has done nothing. */
 const REFUSALS: Readonly<Record<string, Refusal>> = {
   OOM: { warning: 'redis-out-of-memory', detail: 'Redis is out of memory (maxmemory)' },
   MISCONF: { warning: 'redis-disk', detail: 'Redis can not write to its disk' },
@@ -25,10 +25,10 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
   },
 }
 
-/** What the transport reports to people: errors that no caller waits for, and why the server refuses writes. */
+/** What the transport reports to users: errors that no caller waits for, and why the server refuses writes. */
 export class Reports {
   readonly #host: TransportHost
-  /** When something was last reported, by its text. */
+  /** When each text was last reported. */
   readonly #told = new Map<string, number>()
   readonly #warned = new Set<string>()
   #code: string | undefined
@@ -37,14 +37,14 @@ export class Reports {
     this.#host = host
   }
 
-  /** Why the server takes no writes at the moment, if so. */
+  /** Why the server currently takes no writes, if so. */
   get refusal(): string | undefined {
     return this.#code === undefined ? undefined : REFUSALS[this.#code]?.detail
   }
 
   /**
-   * Reports an error. Not one of the connection, which is reported by itself; not what `refused` reports; and not the same
-   * one again and again.
+   * Reports an error, except those of the connection, which is reported itself, those that `refused` reports, and
+   * repetitions.
    */
   error(error: unknown, doing: string): void {
     if (error instanceof LostReplyError || error instanceof NotSentError || this.refused(error)) return
@@ -81,26 +81,26 @@ export class Reports {
     )
   }
 
-  /** Notes that the server refuses writes; true when the error says so. Warned of once, until it has ended. */
+  /** Records that the server refuses writes; true when the error says so. Warns once, until it has ended. */
   refused(error: unknown): boolean {
     const code = replyCode(error)
     const refusal = code === undefined ? undefined : REFUSALS[code]
     if (code === undefined || refusal === undefined) return false
     if (this.#code === code) return true
     this.#code = code
-    // A late reply may have said meanwhile that it has ended: still the same episode.
+    // A late reply may have reported its end meanwhile: still the same episode.
     if (this.#isNews(code)) this.warn(refusal.warning, `${refusal.detail}: publishing fails until that has ended`)
     return true
   }
 
-  /** The server took a write. Without memory it still takes those that need none; only a message says more. */
+  /** The server accepted a write. Out of memory, it still takes those that need none; only a message proves more. */
   accepted(what: 'message' | 'upkeep'): void {
     if (this.#code === undefined || (what === 'upkeep' && this.#code === 'OOM')) return
     this.#code = undefined
   }
 }
 
-/** A permission that is missing is reported as what it is. */
+/** Reports a missing permission as such. */
 function toReported(error: unknown): unknown {
   return isAuthorizationFailure(error)
     ? new AuthorizationError(`Redis does not allow it: ${messageOf(error)}`, { cause: error })

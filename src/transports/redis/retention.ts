@@ -7,30 +7,30 @@ import type { Reports } from './reports.ts'
 import type { ScriptRunner } from './runner.ts'
 import { TRIM } from './scripts/retention.ts'
 
-/** How often a stream that grows is looked at, whatever its growth. */
+/** Interval at which a growing stream is checked, whatever its growth. */
 const LOOK_EVERY_MS = 5_000
-/** A stream is also looked at when it has grown by that part of its limit. */
+/** A stream is also checked when it has grown by this fraction of its limit. */
 const GROWTH = 0.1
-/** A group that holds a stream above its limit is named again after that time. */
+/** A group that holds a stream above its limit is reported again after this time. */
 const WARN_EVERY_MS = 60_000
-/** A program that makes up topic names without end must not fill the memory. */
+/** A program that invents topic names without end must not fill the memory. */
 const MAX_WATCHED = 100_000
-/** Streams in one round; the others have their turn in the next. */
+/** Number of streams in one round; the others have their turn in the next. */
 const LOOKS_AT_ONCE = 500
 
 export interface Watched {
   readonly keys: PartitionKeys
   readonly maxLen: number
-  /** Messages that this process has put there since the last look. */
+  /** Number of messages that this process has added since the last check. */
   grown: number
   looking: boolean
-  /** When it is to be looked at because of the age of what is in it, whatever its growth (monotonic). */
+  /** When it is checked because of the age of its entries, whatever its growth (monotonic). */
   dueAt: number
   warnedAt: number
 }
 
 /**
- * Keeps streams within their limits. Trimming is a step of its own and not part of XADD: it first looks at what each group
+ * Keeps streams within their limits. Trimming is a separate step, not part of XADD: it first checks what each group
  * still needs, which XADD's MAXLEN does not. Dead letters are never trimmed.
  */
 export class Retention {
@@ -38,7 +38,7 @@ export class Retention {
   readonly #host: TransportHost
   readonly #scripts: ScriptRunner
   readonly #reports: Reports
-  /** Least recently looked at first. */
+  /** Least recently checked first. */
   readonly #watched = new Map<string, Watched>()
   #timer: Timer | undefined
   #closed = false
@@ -72,7 +72,7 @@ export class Retention {
     this.#watched.set(watched.keys.stream, watched)
   }
 
-  /** So many more messages are in a stream. */
+  /** Records that `count` more messages are in a stream. */
   grew(watched: Watched, count: number): void {
     watched.grown += count
     if (!this.#watched.has(watched.keys.stream)) this.#add(watched)
@@ -87,7 +87,7 @@ export class Retention {
   #arm(): void {
     const { maxAgeMs = LOOK_EVERY_MS * 10 } = this.#options
     const every = Math.min(LOOK_EVERY_MS, Math.max(500, maxAgeMs / 10))
-    // Jitter: many processes look at the same streams.
+    // Jitter: many processes check the same streams.
     this.#timer = this.#host.clock.setTimer(every * (0.75 + Math.random() / 2), () => {
       const now = this.#host.clock.monotonic()
       const byAge = this.#options.maxAgeMs !== undefined
@@ -126,11 +126,11 @@ export class Retention {
     const reply = (await this.#scripts.run(TRIM, [watched.keys.stream], args)) as readonly unknown[]
     const [removed = 0, over = 0] = reply.slice(0, 2).map(Number)
     const age = Number(reply[3] ?? -1)
-    // An empty stream has nothing that is too old before that time has passed.
+    // An empty stream has nothing too old before that time has passed.
     watched.dueAt = this.#host.clock.monotonic() + Math.max(0, age < 0 ? maxAgeMs : maxAgeMs - age)
     for (let at = 4; at + 2 < reply.length; at += 3) this.#tellLoss(watched, String(reply[at]), Number(reply[at + 1]))
     if (over > 0 && !trimUnacked) this.#warn(watched, over, String(reply[2]))
-    // What can't be removed in one go without holding the server up is removed in several.
+    // What can't be removed in one go without blocking the server is removed in several.
     return removed >= 10_000 || (trimUnacked && over > 0 && removed > 0)
   }
 

@@ -10,7 +10,10 @@ export interface Lane {
   readonly watched: Watched | undefined
 }
 
-/** Messages without a key go to one partition for a while and then to the next: batches stay large, and all get their share. */
+/**
+ * Messages without a key go to one partition for a while and then to the next: batches stay large, and all partitions
+ * get their share.
+ */
 const KEYLESS_RUN = 64
 const MAX_ROUTES = 10_000
 
@@ -29,7 +32,7 @@ class Route {
   }
 }
 
-/** Which partition a message goes to. */
+/** Decides which partition a message goes to. */
 export class Routes {
   readonly #keys: Keys
   readonly #topics: Topics
@@ -43,7 +46,7 @@ export class Routes {
     this.#retention = retention
   }
 
-  /** Undefined while it is not known how many partitions the topic has. */
+  /** Undefined while the topic's number of partitions is unknown. */
   laneOf(message: EncodedMessage): Lane | undefined {
     const { topic } = message
     if (this.#last?.topic === topic) return this.#last.route.laneOf(message.key)

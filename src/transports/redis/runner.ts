@@ -13,7 +13,7 @@ import type { Script } from './scripts/script.ts'
 import type { Wire } from './wire.ts'
 import { explainWrongType } from './wrong-type.ts'
 
-/** Those without which nothing goes: loaded on each connection before it is used. */
+/** Scripts that are always needed: loaded on each connection before it is used. */
 const ALL: readonly Script[] = [
   [PUBLISH, DELAY, PUBLISH_SIDE, MOVE],
   [JOIN, BEAT, ACQUIRE, RELEASE, RESTORE, TICK, SEEK, FORGET, SWEEP_CONSUMERS],
@@ -28,7 +28,7 @@ interface Loaded {
   readonly sha: string
 }
 
-/** From this version on a script can say that it may run when memory is out. */
+/** From this version on a script can declare that it may run when memory is full. */
 const FLAGS_SINCE = 7
 
 /** Runs scripts by their hash, and sends their source only to a server that does not know them. */
@@ -42,13 +42,13 @@ export class ScriptRunner {
     this.#wire = wire
   }
 
-  /** Tells a server all scripts. `version`: its major version, which decides what scripts may say of themselves. */
+  /** Loads all scripts into a server. `version`: its major version, which decides what scripts may declare. */
   async load(version: number, run: (args: readonly Arg[]) => Promise<unknown>): Promise<void> {
     this.#loaded = new Map(ALL.map((script) => [script, prepare(script, version)]))
     try {
       await Promise.all([...this.#loaded.values()].map(({ source }) => run(['SCRIPT', 'LOAD', source])))
     } catch (error) {
-      // Some hosters forbid SCRIPT. Then each is sent in full once, when it is needed.
+      // Some hosting providers forbid SCRIPT. Then each script is sent in full once, when it is needed.
       const code = replyCode(error)
       if (code !== 'ERR' && code !== 'NOPERM') throw error
     }
@@ -72,7 +72,7 @@ export class ScriptRunner {
     throw await explainWrongType(this.#wire as Wire, keys, error)
   }
 
-  /** Somebody emptied the server's cache of scripts, or a node of the cluster is new. NOSCRIPT says that nothing was done. */
+  /** The server's script cache was emptied, or a node of the cluster is new. NOSCRIPT means that nothing was done. */
   #inFull(
     script: Script,
     keys: readonly string[],

@@ -15,12 +15,12 @@ export interface Seat {
   readonly entries: EntryReader
   readonly closed: boolean
   readonly intake: Intake
-  /** The server says that the partition, or everything that is out of it, is not ours any more. */
+  /** The server says that the partition, or everything in flight of it, is no longer ours. */
   lose(partition: PartitionState, reason: string): void
-  /** Some source became readable, or there is something to claim. */
+  /** A source became readable, or there is something to claim. */
   wake(): void
-  /** The consumer group or its stream was deleted by somebody. */
+  /** The consumer group or its stream was deleted. */
   repair(partition: PartitionState): void
-  /** Not when it is the connection's trouble, which is told by itself, nor after the end. */
+  /** Reports an error, unless it is caused by the connection, which is reported itself, or comes after the end. */
   tellError(error: unknown, doing: string): void
 }

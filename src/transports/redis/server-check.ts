@@ -3,7 +3,7 @@ import type { TransportHost } from '../../core/transport.ts'
 import { messageOf, replyCode } from './errors.ts'
 import type { Arg } from './given-client.ts'
 
-/** XAUTOCLAIM's time: exclusive ranges, XPENDING IDLE, CLIENT INFO. */
+/** The version of XAUTOCLAIM: exclusive ranges, XPENDING IDLE, CLIENT INFO. */
 const OLDEST = [6, 2] as const
 
 /** Asks the server for its major version; throws `UnsupportedError` when it is too old. */
@@ -12,7 +12,7 @@ export async function checkVersion(run: (args: readonly Arg[]) => Promise<unknow
   try {
     info = parseInfo(await run(['INFO', 'server']))
   } catch (error) {
-    // An ACL may forbid INFO and allow all the rest; then the oldest that works is assumed.
+    // An ACL may forbid INFO and allow everything else; then the oldest supported version is assumed.
     if (replyCode(error) === 'NOPERM') return OLDEST[0]
     throw error
   }
@@ -25,7 +25,7 @@ export async function checkVersion(run: (args: readonly Arg[]) => Promise<unknow
   return major
 }
 
-/** Warns of a server that may forget messages: evicting keys, or keeping nothing on disk. */
+/** Warns of a server that may lose messages: by evicting keys, or by keeping nothing on disk. */
 export async function checkServer(host: TransportHost, run: (args: readonly Arg[]) => Promise<unknown>): Promise<void> {
   const warn = (code: string, detail: string): void =>
     host.events.emit('warning', { transport: host.name, code, detail })

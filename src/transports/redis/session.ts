@@ -25,7 +25,7 @@ import type { Wire, WireListener } from './wire.ts'
 
 const HOUSEKEEPING_MS = 30_000
 
-/** One open transport: the connection, and everything that goes on over it. */
+/** One open transport: the connection, and everything that uses it. */
 export class RedisSession implements WireListener {
   readonly publisher: RedisPublisher
   readonly #context: RedisContext
@@ -115,7 +115,7 @@ export class RedisSession implements WireListener {
     await Promise.race([closing, late])
     timer.cancel()
     this.#wire.close()
-    // With the connection gone nothing can hold it up any more.
+    // Without the connection nothing can block it any more.
     await closing
     if (this.#opened)
       this.#host.events.emit('disconnect', { transport: this.#host.name, planned: true, reason: 'closed' })
@@ -142,7 +142,7 @@ export class RedisSession implements WireListener {
   }
 
   trouble(error: Error): void {
-    // The same trouble at each try is told once.
+    // The same error at each attempt is reported once.
     if (this.#trouble === error.message || this.#closed) return
     this.#trouble = error.message
     this.#host.events.emit('error', { transport: this.#host.name, error, doing: 'connecting to Redis again' })
@@ -164,7 +164,7 @@ export class RedisSession implements WireListener {
     )
   }
 
-  /** Finds topics that other processes have made, for patterns. */
+  /** Finds topics that other processes created, for patterns. */
   #discover(): void {
     this.#discovery = this.#host.clock.setTimer(this.#options.pollMs * (0.8 + Math.random() * 0.4), () => {
       void this.#quietly(this.#lookForTopics(), 'looking for new topics').then(() => {
@@ -189,7 +189,7 @@ export class RedisSession implements WireListener {
     })
   }
 
-  /** While there is no connection, that is trouble enough. */
+  /** Reports no error while there is no connection, which is reported itself. */
   async #quietly(work: Promise<unknown>, doing: string): Promise<void> {
     try {
       await work

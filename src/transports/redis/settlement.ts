@@ -15,11 +15,11 @@ import type { Seat } from './seat.ts'
 import type { Source } from './source.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
-/** `unpack` in Lua has its limits. */
+/** `unpack` in Lua has a limit. */
 const CHUNK = 1_000
 const AGAIN_MS = 100
 const MAX_AGAIN_MS = 1_000
-/** Streams in one command. */
+/** Maximum number of streams in one command. */
 const GROUPS_AT_ONCE = 64
 const FENCED = 'FENCED the partition has another owner'
 
@@ -30,9 +30,9 @@ interface Item {
 
 interface HandedBack extends Item {
   readonly delayMs: number
-  /** Attempts that are used up. */
+  /** Attempts used. */
   readonly used: number
-  /** The next attempt must not start before that instant; 0 for none. */
+  /** The next attempt must not start before that time; 0 for none. */
   readonly notBefore: number
 }
 
@@ -45,10 +45,10 @@ interface AckGroup {
 class SourceWork {
   readonly source: Source
   readonly acks: Item[] = []
-  /** Their lease may have run out, so somebody else may have them. */
+  /** Their lease may have expired, so another member may have them. */
   readonly doubtful: Item[] = []
   readonly backs: HandedBack[] = []
-  /** Stay here, at their place in the order; what they have behind them is to be noted first. */
+  /** They stay here, at their place in the order; their attempts must be noted first. */
   readonly kept: HandedBack[] = []
   readonly dead: (Item & { readonly deadLetter: OutgoingMessage })[] = []
 
@@ -58,8 +58,8 @@ class SourceWork {
 }
 
 /**
- * Settles batches: one command for all acks of a stream. Every command is fenced by the generation of the group and may be
- * run twice, so that it is simply sent again when its reply was lost with the connection.
+ * Settles batches: one command for all acks of a stream. Every command is fenced by the generation of the group and may
+ * be run twice, so it is simply sent again when its reply was lost with the connection.
  */
 export class Settlements {
   readonly #seat: Seat
@@ -125,7 +125,7 @@ export class Settlements {
     else work.doubtful.push(item)
   }
 
-  /** Nobody else may have it while the partition is ours: it waits here, at its place in the order. */
+  /** No other member may have it while the partition is ours: it waits here, at its place in the order. */
   #putBack({ delivery, used, notBefore }: HandedBack): void {
     const { source } = delivery
     if (delivery.listed) source.outstanding.remove(delivery)
@@ -159,7 +159,7 @@ export class Settlements {
         running.push(
           this.#run(source, [item], failures, (again) => this.#deadLetter(item.delivery, item.deadLetter, again)),
         )
-      // In a cluster each stream is on its own.
+      // In a cluster each stream needs a separate command.
       if (this.#seat.context.wire.cluster || acks.length >= GROUPS_AT_ONCE) {
         if (acks.length > 0) running.push(this.#ackAll(acks, failures))
         acks = []
@@ -203,14 +203,14 @@ export class Settlements {
         this.#failed(source, items, failures, new Error(FENCED))
         continue
       }
-      // Sent again, or removed by an administrator; or somebody deleted our consumer, with all that is out.
+      // Sent again, or removed by an administrator; or our consumer was deleted, with everything in flight.
       if (count < items.length) this.#seat.repair(source.partition)
       for (const { delivery } of items) this.#done(delivery)
       source.partition.tellQuiet()
     }
   }
 
-  /** Runs one command for these items, again if need be, and notes what became of each. */
+  /** Runs one command for these items, again if necessary, and records the outcome of each. */
   async #run(
     source: Source,
     items: readonly Item[],
@@ -237,7 +237,7 @@ export class Settlements {
     source.partition.tellQuiet()
   }
 
-  /** Notes what they have behind them, and puts them back at their place. */
+  /** Notes their attempts, and puts them back at their place. */
   async #keep(source: Source, items: readonly HandedBack[], failures: SettlementFailure[]): Promise<void> {
     const notes = items.map(({ delivery, used, notBefore }) => ({
       delivery,
@@ -258,7 +258,7 @@ export class Settlements {
     } finally {
       source.keeping--
     }
-    // Given up meanwhile: then others find them with their notes.
+    // Given up meanwhile: other members then find them with their notes.
     const here = source.partition.phase === 'held'
     for (const item of items)
       if (item.delivery.lost) this.#done(item.delivery)
@@ -280,7 +280,7 @@ export class Settlements {
       } catch (error) {
         this.#seat.context.reports.refused(error)
         const passing = (error instanceof LostReplyError || isPassing(error)) && !this.#seat.closed
-        // Lost meanwhile: it may belong to somebody else by now.
+        // Lost meanwhile: it may belong to another member by now.
         if (!passing || items.every(({ delivery }) => delivery.lost)) throw error
         await this.#pause(pause)
         pause = Math.min(MAX_AGAIN_MS, pause * 2)
@@ -316,12 +316,12 @@ export class Settlements {
     if (fenced && items.some(({ delivery }) => delivery.generation === source.partition.generation))
       this.#seat.lose(source.partition, 'the group was moved, or another member has taken the partition over')
     else if (code === 'NOGROUP') this.#seat.repair(source.partition)
-    // Still pending there, and not known here any more: looked for at once, or it would wait for a lease.
+    // Still pending there, but no longer known here: look for it at once, or it would wait for a lease.
     else if (!fenced && !PublishError.is(error)) this.#claimer.recover(source, this.#seat.owned ? 'all' : 'mine')
   }
 
   #done(delivery: RedisDelivery): void {
-    // Whoever took it back has removed it already.
+    // The member that took it back has removed it already.
     if (delivery.listed) delivery.source.outstanding.remove(delivery)
     delivery.listed = false
   }
@@ -365,7 +365,7 @@ export class Settlements {
     const { context, owned, spec, member } = this.#seat
     const { source, id, generation } = delivery
     const { maxMessageBytes } = context.options
-    // What a foreign program got in, however large, can be moved as it is.
+    // What a foreign program could store, however large, can be moved as it is.
     if (deadLetter.body.byteLength > Math.max(maxMessageBytes, delivery.message.body.byteLength))
       throw tooLarge(deadLetter, maxMessageBytes)
     try {
@@ -379,7 +379,7 @@ export class Settlements {
       const target = context.keys.partition(deadLetter.topic, partition).stream
       const fields = context.mapping.fields(deadLetter)
       if (!beside && context.wire.cluster) {
-        // No step can span two servers: the dead letter first, so that it is there twice rather than not at all.
+        // No step can span two servers: the dead letter first, so that it exists twice rather than not at all.
         await context.wire.call(target, ['XADD', target, '*', ...fields])
         return await this.#ackHeld(source, [{ index: 0, delivery }])
       }

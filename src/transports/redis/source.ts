@@ -12,12 +12,12 @@ const HANDED_OUT_BEFORE: KnownAttempts = Object.freeze({
 })
 
 /**
- * What of the pending entries is to be looked through. `all`: whatever is not here, after a partition changed hands; `mine`:
- * what the server has given to this member in a reply that never came; `orphans`: what nobody has renewed for a lease.
+ * Which pending entries to look through. `all`: everything that is not here, after a partition changed owners; `mine`:
+ * what the server delivered to this member in a reply that was lost; `orphans`: what no member has renewed for a lease.
  */
 export interface Recovery {
   readonly kind: 'all' | 'mine' | 'orphans'
-  /** Where to go on: `-`, or `(` and an id. */
+  /** Where to continue: `-`, or `(` and an id. */
   from: string
 }
 
@@ -29,14 +29,14 @@ export class Source {
   readonly later: string
   readonly notes: string
   readonly outstanding: LinkedList<RedisDelivery> = new LinkedList()
-  /** Here already and not handed over for want of credit; in order. */
+  /** Read but not handed over for lack of credit; in order. */
   ready: RedisDelivery[] = []
   recovery: Recovery | undefined = undefined
-  /** Somebody deleted it. Only of a stream of copies, which is made again with the next one. */
+  /** It was deleted. Only for a stream of copies, which is created again with the next copy. */
   missing = false
-  /** Holds its share of what the member may have out. */
+  /** It holds its share of what the member may have in flight. */
   full = false
-  /** Deliveries are on their way back to `ready`; until then nothing may be handed over. */
+  /** Number of deliveries on their way back to `ready`; until then nothing may be handed over. */
   keeping = 0
   /** When the next entry that was handed back is due (monotonic). */
   dueAt: number = Infinity
@@ -49,12 +49,12 @@ export class Source {
     this.notes = isSide ? partition.group.sideNotes : partition.group.notes
   }
 
-  /** New entries may be read: nothing older is still to be found. Orphans are nobody's order. */
+  /** New entries may be read: no older one is still to be found. Orphans don't affect the order. */
   get readable(): boolean {
     return !this.missing && (this.recovery === undefined || this.recovery.kind === 'orphans')
   }
 
-  /** What is known of an entry that is read as new: it may have been handed out before the group was made again. */
+  /** What is known of an entry that is read as new: it may have been handed out before the group was created again. */
   knownOf(id: string): KnownAttempts | undefined {
     const { againUntil } = this.partition
     if (againUntil === undefined || this.isSide) return undefined
@@ -71,7 +71,7 @@ export class Source {
     return ids
   }
 
-  /** Puts one back that had been handed over, at its place in the order. */
+  /** Puts a delivery that had been handed over back at its place in the order. */
   putBack(delivery: RedisDelivery): void {
     let at = this.ready.length
     while (at > 0 && compareIds((this.ready[at - 1] as RedisDelivery).id, delivery.id) > 0) at--

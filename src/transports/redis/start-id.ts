@@ -4,7 +4,7 @@ import type { StartFrom } from '../../core/transport.ts'
 const ID = /^\d{1,20}-\d{1,20}$/
 const LAST_SEQUENCE = '18446744073709551615'
 
-/** The id after which a group reads, for XGROUP: `0`, `$`, or the one just before where it is to begin. */
+/** The id after which a group reads, for XGROUP: `0`, `$`, or the one just before the start position. */
 export function startId(from: StartFrom, partition: number): string {
   if (from === 'earliest') return '0'
   if (from === 'latest') return '$'
@@ -14,7 +14,7 @@ export function startId(from: StartFrom, partition: number): string {
     throw new ConfigurationError('The position', [
       { path: 'position.id', message: 'must be the id of a stream entry, such as "1700000000000-0"' },
     ])
-  // In the other partitions the group begins at the same instant.
+  // In the other partitions the group begins at the same time.
   return idBefore(Number(from.position['partition']) === partition ? id : `${id.split('-')[0]}-0`)
 }
 

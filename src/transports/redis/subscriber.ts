@@ -33,10 +33,12 @@ import type { Source } from './source.ts'
 import { Ticker } from './ticker.ts'
 
 const GOODBYE_MS = 2_000
-/** A pause shorter than that is no reason to move partitions about. */
+/** A shorter pause is no reason to move partitions. */
 const PAUSE_GRACE_MS = 250
 const REPAIR_AGAIN_MS = 100
-/** A partition may have a quarter of what the member may have out, or more where the member has fewer partitions. */
+/**
+ * A partition may have a quarter of what the member may have in flight, or more where the member has fewer partitions.
+ */
 const MOST_SHARES = 4
 
 /** One member of a group, with all topics that it reads. */
@@ -59,7 +61,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
   readonly #missed = new Set<string>()
   readonly #joining = new Set<Promise<void>>()
   readonly #repairing = new Set<PartitionState>()
-  /** What keeps messages from arriving; as of the last try. */
+  /** Why messages can't arrive, as of the last attempt. */
   #trouble: string | undefined
   #paused = false
   #drained = false
@@ -92,7 +94,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
     return isPattern(this.spec.topic)
   }
 
-  /** Joins the group on all topics that are there. Rejects when that fails; then nothing is left behind but the group. */
+  /** Joins the group on all existing topics. Rejects when that fails, and then leaves nothing behind but the group. */
   async open(): Promise<void> {
     const { topics } = this.context
     try {
@@ -115,7 +117,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
 
   async #join(topic: string, from: StartFrom): Promise<void> {
     if (this.#memberships.has(topic)) return
-    // The strict order of a whole topic needs a single partition; nobody has decided on a new one yet.
+    // The strict order of a whole topic needs a single partition; that of a new topic is not set yet.
     const partitions = await this.context.topics.register(topic, this.spec.order === 'strict' ? 1 : undefined)
     if (this.#memberships.has(topic) || this.closed) return
     const membership = new Membership({
@@ -138,7 +140,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
     if (this.spec.ephemeral) await noteEphemeral(this.context, topic, this.spec.group)
   }
 
-  /** A topic that appears later: nobody has seen anything of it, so it is read from its first message. */
+  /** A topic that appears later: no member has seen anything of it, so it is read from its first message. */
   #discovered(topic: string): void {
     if (!this.#matches(topic) || this.#memberships.has(topic) || this.#drained) return
     this.#missed.delete(topic)
@@ -152,7 +154,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
     this.#joining.add(joining)
   }
 
-  /** What the server gave to the old connection, and what never arrived, is pending under our name. */
+  /** What the server sent to the old connection but never arrived is pending under our name. */
   #connected(reader: Reader): void {
     for (const partition of reader.partitions) {
       if (partition.phase !== 'held') continue
@@ -191,7 +193,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
 
   // --- giving back and repairing -----------------------------------------------------------------------------------
 
-  /** Without owners, what can't be handled here is for others to have at once. */
+  /** Without partition owners, what can't be handled here goes to others at once. */
   #shed(source: Source, deliveries: readonly RedisDelivery[]): void {
     handBack(this, source, deliveries).then(
       () => this.#claimer.expect(source, 0),
@@ -256,7 +258,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
     return { standby, trouble: this.#trouble }
   }
 
-  /** What is in our partitions: not yet read, due again, or here for want of credit. */
+  /** Messages in our partitions: unread, due again, or waiting here for credit. */
   async readyHere(): Promise<number> {
     const held = [...this.#memberships.values()].flatMap(({ partitions }) =>
       partitions.filter(({ phase }) => phase === 'held'),
@@ -267,7 +269,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
 
   // --- time --------------------------------------------------------------------------------------------------------
 
-  /** A slow key may have no more out than the share of its partition: others go on. */
+  /** A slow key may have no more in flight than the share of its partition: others continue. */
   #reshare(): void {
     if (!this.owned) return
     let held = 0
@@ -293,7 +295,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
       )
   }
 
-  /** Looks after leases also while no tick gets through. */
+  /** Checks leases even while no tick succeeds. */
   #armLeases(): void {
     if (!this.owned || this.closed) return
     const { options, host } = this.context
@@ -303,7 +305,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
     })
   }
 
-  /** The group may have been moved from here: better to know now than at the next tick. */
+  /** The group may have been moved by this process: better to know now than at the next tick. */
   async check(topic: string): Promise<void> {
     if (!this.#memberships.has(topic)) return
     await this.#ticker.quiet()
@@ -312,7 +314,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
 
   // --- end ---------------------------------------------------------------------------------------------------------
 
-  /** Leases are renewed until the end: what is out can still be settled. */
+  /** Leases are renewed until the end: what is in flight can still be settled. */
   async drain(): Promise<void> {
     if (this.#drained) return
     this.#drained = true
@@ -335,7 +337,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
       giveUp = resolve
     })
     const timer = host.clock.setTimer(GOODBYE_MS, giveUp)
-    // Without a connection, or with a server that does not answer, the leases end by themselves.
+    // Without a connection, or with a server that does not answer, the leases expire by themselves.
     await Promise.race([this.#leave(wire.connected), late])
     timer.cancel()
     this.closed = true
@@ -366,8 +368,8 @@ export class RedisSubscription implements TransportSubscription, Seat {
   }
 
   /**
-   * What a handler has begun with and not ended uses no attempt. What is being settled stays as it is: its ack may have got
-   * through already, and leaving returns what has not.
+   * What a handler has started but not ended uses no attempt. What is being settled stays as it is: its ack may have
+   * succeeded already, and leaving returns the rest.
    */
   async #giveUp(deliveries: readonly RedisDelivery[]): Promise<void> {
     const unsettled = deliveries.filter(({ settled }) => !settled)

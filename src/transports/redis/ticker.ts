@@ -2,7 +2,7 @@ import type { Clock, Timer } from '../../core/clock.ts'
 
 const MIN_MS = 5
 
-/** Does something again and again, one at a time: as often as `everyMs` says, and sooner when it is asked to. */
+/** Repeats work, one run at a time: every `everyMs`, and sooner on request. */
 export class Ticker {
   readonly #clock: Clock
   readonly #everyMs: number
@@ -23,7 +23,7 @@ export class Ticker {
     this.soon(this.#pauseMs())
   }
 
-  /** Comes back no later than in so many ms. */
+  /** Runs again after at most `ms`. */
   soon(ms: number): void {
     if (this.#stopped) return
     const delay = Math.max(MIN_MS, ms)
@@ -33,7 +33,7 @@ export class Ticker {
     this.#at = at
     this.#timer = this.#clock.setTimer(delay, () => {
       this.#at = Infinity
-      // While it works, nothing more is begun; when it ends, the next is armed anyway.
+      // While it works, nothing more is started; when it ends, the next run is scheduled anyway.
       this.#running ??= this.#work().finally(() => {
         this.#running = undefined
         this.soon(this.#pauseMs())
@@ -41,7 +41,7 @@ export class Ticker {
     })
   }
 
-  /** Resolves when nothing is under way. */
+  /** Resolves when no run is in progress. */
   async quiet(): Promise<void> {
     await this.#running
   }
@@ -52,7 +52,7 @@ export class Ticker {
     return this.quiet()
   }
 
-  /** With jitter, so that members don't do it all at once. */
+  /** With jitter, so that members don't run all at once. */
   #pauseMs(): number {
     return this.#everyMs * (0.8 + Math.random() * 0.4)
   }

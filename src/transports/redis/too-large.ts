@@ -2,7 +2,7 @@ import { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { messageBytes } from '../../core/message.ts'
 
-/** What a message over the limit gets: nothing of it was sent. */
+/** The error for a message over the limit: nothing of it was sent. */
 export function tooLarge(message: OutgoingMessage, limit: number): PublishError {
   return new PublishError(
     `The message for "${message.topic}" has ${messageBytes(message)} bytes; the limit of this transport (maxMessageBytes) is ${limit}. It was not sent.`,

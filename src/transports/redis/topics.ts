@@ -4,14 +4,14 @@ import type { ResolvedRedisOptions } from './options.ts'
 import type { Reports } from './reports.ts'
 import type { Wire } from './wire.ts'
 
-/** A program that makes up topic names without end must not fill the memory. */
+/** A program that invents topic names without end must not fill the memory. */
 const MAX_KNOWN = 10_000
 
 type Listener = (topic: string, partitions: number) => void
 
 /**
- * The list of topics, in Redis: how many partitions each has, and what patterns stand for. The first who needs a topic
- * decides on its partitions; everybody else goes by that.
+ * The list of topics, stored in Redis: the number of partitions of each, and the topics that patterns match. The first
+ * process to use a topic sets its partitions; all others follow.
  */
 export class Topics {
   readonly #wire: Wire
@@ -29,12 +29,15 @@ export class Topics {
     this.#options = options
   }
 
-  /** Number of partitions, when it is known here. */
+  /** Number of partitions, if known here. */
   known(topic: string): number | undefined {
     return this.#known.get(topic)
   }
 
-  /** Puts the topic on the list if it is new. `wanted`: partitions that it then gets, over what the options say. */
+  /**
+   * Adds the topic to the list if it is new. `wanted`: the number of partitions that it then gets, instead of the
+   * option's.
+   */
   async register(topic: string, wanted?: number): Promise<number> {
     const known = this.#known.get(topic)
     if (known !== undefined) return known
@@ -56,7 +59,7 @@ export class Topics {
         'redis-partitions',
         `The topic "${base}" has ${partitions} partitions, and not ${asked} as the options of this process say: the number is decided by the first process that uses a topic, and can't change, because keys would lose their order. Use the same number everywhere, or a new topic.`,
       )
-    // Dead letters lie beside what they came from, partition by partition.
+    // Dead letters are next to their source, partition by partition.
     if (topic !== base) await this.#put(topic, partitions)
     this.#note(topic, partitions)
     return partitions
@@ -64,7 +67,7 @@ export class Topics {
 
   async #put(topic: string, wanted: number): Promise<number> {
     const { topics } = this.#keys
-    // Two commands in one write, so in order: the second sees what the first, or somebody before it, has put there.
+    // Two commands in one write, so in order: the second sees what the first, or an earlier process, has stored.
     const [, count] = await Promise.all([
       this.#wire.call(topics, ['HSETNX', topics, topic, String(wanted)]),
       this.#wire.call(topics, ['HGET', topics, topic]),
@@ -79,7 +82,7 @@ export class Topics {
     for (const listener of this.#listeners) listener(topic, partitions)
   }
 
-  /** All topics, those of other processes too. */
+  /** All topics, including those of other processes. */
   async list(): Promise<ReadonlyMap<string, number>> {
     const { topics } = this.#keys
     const reply = (await this.#wire.call(topics, ['HGETALL', topics])) as readonly unknown[]
@@ -93,20 +96,18 @@ export class Topics {
     return found
   }
 
-  /**
-   * How many partitions a topic has by the list, by now. Puts it back with those that are known here when the list has lost it.
-   */
+  /** The current number of partitions in the list. Restores the known number if the list has lost the topic. */
   async partitions(topic: string, known: number): Promise<number> {
     return this.#put(topic, known)
   }
 
-  /** How many topics there are: cheap to ask again and again. */
+  /** Number of topics: cheap to call often. */
   async count(): Promise<number> {
     const { topics } = this.#keys
     return Number(await this.#wire.call(topics, ['HLEN', topics]))
   }
 
-  /** Puts everything known here back on the list: the server may have lost its data. */
+  /** Puts all known topics back on the list: the server may have lost its data. */
   async restore(): Promise<void> {
     const { topics } = this.#keys
     await Promise.all(

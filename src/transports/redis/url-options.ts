@@ -2,16 +2,16 @@ import { BAD_PERCENT, urlParameter } from '../../core/url-parameter.ts'
 import type { RedisOptions } from './options.ts'
 
 export interface FromUrl {
-  /** The options without `url`, and with what stood in it. */
+  /** The options without `url`, merged with the parameters of the URL. */
   readonly input: Record<string, unknown>
   /** Unix socket. */
   readonly path: string | undefined
-  /** What is wrong with the URL. None of them shows it: it may hold a password. */
+  /** Problems of the URL. They never show it: it may contain a password. */
   readonly problems: readonly string[]
 }
 
 /**
- * Takes `options.url` apart. What is said beside it wins over what is said in it, so that a password may come from
+ * Parses `options.url`. Options given beside the URL win over its parameters, so that a password may come from
  * elsewhere.
  */
 export function applyUrl(options: RedisOptions): FromUrl {
@@ -34,7 +34,7 @@ export function applyUrl(options: RedisOptions): FromUrl {
 
 const PLACES = new Set(['url', 'host', 'port', 'username', 'password', 'database', 'client', 'tls'])
 
-/** Parameters that say what the hosts are. */
+/** Parameters that define what the hosts are. */
 const SERVERS = new Set(['cluster', 'sentinel'])
 
 interface Parsed {
@@ -44,7 +44,7 @@ interface Parsed {
 }
 
 function parse(text: string): Parsed | string {
-  // The URL class takes one host, and refuses an authority without one where it does not know the scheme.
+  // The URL class accepts only one host, and refuses an authority without a host for schemes that it does not know.
   const hosts = /^rediss?:\/\/(?:[^@/?#]*@)?([^/?#]*)/.exec(text)?.[1]?.split(',') ?? []
   let url: URL
   try {

@@ -1,40 +1,40 @@
 import type { Arg } from './given-client.ts'
 import type { Link } from './link.ts'
 
-/** The ways to the server, or to the servers of a cluster, that all parts of the transport share. */
+/** The connections to the server, or to the servers of a cluster, that all parts of the transport share. */
 export interface Wire {
-  /** Keys of different hash tags live on different servers: no command may name two of them. */
+  /** Keys of different hash tags may be on different servers: no command may name two of them. */
   readonly cluster: boolean
   readonly connected: boolean
   /** First connect. Rejects with `ConnectionError` or `AuthorizationError`. */
   open(): Promise<void>
   /**
-   * Runs a command on the server that has the key; several calls in one turn are written together, and run in order. While
-   * there is no connection it waits for one.
+   * Runs a command on the server that has the key; several calls in one turn are written together, and run in order.
+   * While there is no connection it waits for one.
    *
    * Rejects with the server's own error; with `NotSentError` when the signal aborts before the command was handed to a
-   * connection, and with `LostReplyError` when the connection went away afterwards.
+   * connection, and with `LostReplyError` when the connection was lost afterwards.
    */
   call(key: string, args: readonly Arg[], signal?: AbortSignal): Promise<unknown>
-  /** A connection of its own, not yet open, to the server that has the key: for reads that block. */
+  /** A separate connection, not yet open, to the server that has the key: for reads that block. */
   dedicated(key: string, options: DedicatedOptions): Link
   close(): void
 }
 
 export interface DedicatedOptions {
-  /** Runs on each new connection before anything else may. */
+  /** Runs on each new connection before anything else. */
   readonly onUp: (link: Link) => void
   readonly onDown: (reason: string) => void
-  /** The former connection could not be closed at the server, for want of a permission. */
+  /** The former connection could not be closed at the server, for lack of permission. */
   readonly onForbidden: () => void
 }
 
-/** What a wire tells the transport about its main connection. */
+/** What a wire reports to the transport about its main connection. */
 export interface WireListener {
   up(first: boolean, downMs: number, attempts: number): void
   down(reason: string): void
   /** A connect failed after the first one had succeeded. */
   trouble(error: Error): void
-  /** Runs on each new connection before it is used; a rejection makes it fail. */
+  /** Runs on each new connection before it is used; if it rejects, the connect fails. */
   prepare(run: (args: readonly Arg[]) => Promise<unknown>): Promise<void>
 }

@@ -2,8 +2,8 @@ import type { Clock } from '../../core/clock.ts'
 import { LostReplyError } from './errors.ts'
 
 /**
- * Bounds work that may never end: a server may accept a connection and then say nothing. Rejects when the time is up or `outer`
- * aborts, whatever `work` does; the signal that it gets aborts then, so that it can clean up.
+ * Limits work that may never end: a server may accept a connection and then say nothing. Rejects when the time is up or
+ * `outer` aborts, whatever `work` does; the signal that `work` gets aborts then, so that it can clean up.
  */
 export async function withinLimit<Result>(
   clock: Clock,

@@ -1,7 +1,7 @@
 import { messageOf, WrongTypeError } from './errors.ts'
 import type { Wire } from './wire.ts'
 
-/** Says which of the keys of a command holds something else than it should, and what. */
+/** Reports which of a command's keys has the wrong type, and what it holds. */
 export async function explainWrongType(wire: Wire, keys: readonly string[], error: unknown): Promise<WrongTypeError> {
   const problems: { path: string; message: string }[] = []
   for (const key of new Set(keys)) {
@@ -13,14 +13,14 @@ export async function explainWrongType(wire: Wire, keys: readonly string[], erro
         message: `must be a ${expected} and is a ${type}: delete or rename it, or use another prefix`,
       })
   }
-  // Somebody has set it right meanwhile.
+  // It has been fixed meanwhile.
   if (problems.length === 0) problems.push({ path: keys.join(', '), message: messageOf(error) })
   const explained = new WrongTypeError('A key in Redis', problems)
   explained.cause = error
   return explained
 }
 
-/** What Busbar keeps in a key of that name. */
+/** What Busbar stores in a key of that name. */
 function typeOf(key: string): string {
   const rest = key.slice(key.indexOf('}') + 1)
   if (/:(group|assignment|notes):|:notes$/.test(rest)) return 'hash'

@@ -2,8 +2,8 @@ import { FENCE, NOW, script } from './script.ts'
 import type { Script } from './script.ts'
 
 /**
- * KEYS stream, later · ARGV group, from, count, minIdleMs · a page of what is pending, in order, without what waits for its
- * time. Returns the id to go on after (empty at the end), then id and consumer in turn.
+ * KEYS stream, later · ARGV group, from, count, minIdleMs · a page of pending entries, in order, without those that
+ * wait for their time. Returns the id after which to continue (empty at the end), then alternating id and consumer.
  */
 export const PENDING: Script = script(
   'pending',
@@ -24,8 +24,9 @@ return found
 )
 
 /**
- * Claims one entry, and says who had it before and what is noted of it. One that no longer exists is dropped from the list. One
- * that was handed back and is not pending lost its place with the consumer that kept it: it gets it again.
+ * Claims one entry, and returns its former member and its note. An entry that no longer exists is removed from the
+ * list. One that was handed back but is not pending lost its place with the consumer that held it: it gets the place
+ * again.
  */
 const TAKE = `
 local taken, gone = {}, {}
@@ -46,8 +47,8 @@ end
 `
 
 /**
- * KEYS stream, meta, later, notes · ARGV group, member, generation, minIdleMs, ids ...
- * Returns the entries that are the member's now, each [id, former member, note, fields], and the ids of those that no longer exist.
+ * KEYS stream, meta, later, notes · ARGV group, member, generation, minIdleMs, ids ... Returns the entries that are now
+ * the member's, each [id, former member, note, fields], and the ids of those that no longer exist.
  */
 export const CLAIM: Script = script(
   'claim',
@@ -75,9 +76,9 @@ return { taken, gone, first[2] and math.max(0, tonumber(first[2]) - now) or -1 }
 /**
  * KEYS stream, meta · ARGV group, generation, former owner, id after which to look, count
  *
- * The former owner died, and then somebody deleted its consumer with what it had pending. Nobody knows which entries those were;
- * all after its last sign of life are made pending again, to be handled twice rather than never. Returns how many, and
- * the id after which to go on (empty at the end).
+ * The former owner died, and then its consumer was deleted with what it had pending. Which entries those were is
+ * unknown; all after its last sign of life are made pending again, to be handled twice rather than never. Returns how
+ * many, and the id after which to continue (empty at the end).
  */
 export const RECOVER_DELETED: Script = script(
   'recover-deleted',

@@ -1,7 +1,7 @@
 import { NOW, script } from './script.ts'
 import type { Script } from './script.ts'
 
-/** KEYS groups that are for one subscription · ARGV entry, ms for which it is wanted from now on. */
+/** KEYS groups of single subscriptions · ARGV entry, ms for which it is in use from now on. */
 export const NOTE_EPHEMERAL: Script = script(
   'note-ephemeral',
   `${NOW}
@@ -10,7 +10,7 @@ return redis.call('ZADD', KEYS[1], string.format('%.0f', now + tonumber(ARGV[2])
   { allowOutOfMemory: true },
 )
 
-/** KEYS groups that are for one subscription · ARGV count · those that nobody wants any more. */
+/** KEYS groups of single subscriptions · ARGV count · those no longer in use. */
 export const UNWANTED_EPHEMERAL: Script = script(
   'unwanted-ephemeral',
   `${NOW}

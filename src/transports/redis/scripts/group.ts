@@ -3,9 +3,9 @@ import type { Script } from './script.ts'
 import { MOVE_DUE } from './publish.ts'
 
 /**
- * Creates or moves a group. Servers since 7 are told how many entries lie before the place, those that were removed
- * included: from that they know the lag, and we what was removed before it was read. `counted` says which process of the
- * server knows it.
+ * Creates or moves a group. Servers since 7 are given the number of entries before its position, including removed
+ * ones: from that they know the lag, and we know what was removed unread. `counted` says which process of the server
+ * has that number.
  */
 const PLACE = `${SERVER_ID}
 local function streamInfo(stream)
@@ -53,8 +53,8 @@ end
 `
 
 /**
- * Tells what became of a stream of which the group had read as far as some id: 1 when it is there, 0 when it was deleted or
- * emptied meanwhile, so that messages may be lost that the group had not read.
+ * What became of a stream that the group had read up to some id: 1 when it exists, 0 when it was deleted or emptied
+ * meanwhile, so that unread messages may be lost.
  */
 const STREAM_STATE = `${IDS}
 local function streamState(stream, read)
@@ -69,9 +69,10 @@ end
 `
 
 /**
- * KEYS stream, meta · ARGV group, start · creates the consumer group where it is missing. One that members have read in before
- * goes on where they were. Returns 0 when it was there, 1 when it was made, 2 when it was made again; its generation; when
- * it was made, after which id; and when made again, the newest id of the stream, and the stream's state.
+ * KEYS stream, meta · ARGV group, start · creates the consumer group where it is missing. If members have read in it
+ * before, it continues at their position. Returns 0 when it existed, 1 when it was created, 2 when it was created
+ * again; its generation; when it was created, after which id; and when created again, the newest id of the stream, and
+ * the stream's state.
  */
 export const JOIN: Script = script(
   'join',
@@ -94,15 +95,16 @@ return { 2, generation, floor, newest, state }
 )
 
 /**
- * KEYS members, assignment · ARGV member, leaseMs, partitions, kind, 1 to leave, silentMs. Kinds: `k` has partitions of its own,
- * `p` the same but paused, `n` reads all partitions beside others.
+ * KEYS members, assignment · ARGV member, leaseMs, partitions, kind, 1 to leave, silentMs. Kinds: `k` has its own
+ * partitions, `p` the same but paused, `n` reads all partitions beside others.
  *
- * Notes that the member lives, forgets those that don't, and shares the partitions out: as evenly as can be, moving as few
- * as can be, and none to a paused member while there is another. One that has been silent for `silentMs` keeps its partitions
- * until its lease ends, but counts no more in the shares of the others. Where somebody is silent, a member that is new gets a
- * share when all that were silent before it came have been heard again or are forgotten, or when it has lived for a lease:
- * if a process dies soon after each of its starts, it must not take partitions along each time. Returns the number of members, whether some have partitions of their own and
- * others not, the largest number of partitions that a member knows of, and the partitions of this one.
+ * Records that the member lives, removes members that don't, and distributes the partitions: as evenly as possible,
+ * moving as few as possible, and none to a paused member while there is another. A member that has been silent for
+ * `silentMs` keeps its partitions until its lease ends, but no longer counts in the shares of the others. While any
+ * member is silent, a new one gets a share when all that were silent before it came have reported again or were
+ * removed, or when it has lived for a lease: a process that dies soon after each of its starts must not take partitions
+ * with it each time. Returns the number of members, whether some have their own partitions and others not, the largest
+ * number of partitions that a member knows of, and the partitions of this one.
  */
 export const BEAT: Script = script(
   'beat',
@@ -212,9 +214,9 @@ return result
 )
 
 /**
- * KEYS meta, stream · ARGV member, leaseMs, connection, group · takes a partition that nobody holds. Returns 1, the new
- * generation, and of a former owner whose lease ran out: connection, name, and the id up to which all was acked when it was
- * last heard of; or 0 and how long it is taken.
+ * KEYS meta, stream · ARGV member, leaseMs, connection, group · takes a partition without an owner. Returns 1, the new
+ * generation, and for a former owner whose lease expired: connection, name, and the id up to which everything was acked
+ * at its last sign of life; or 0 and how long it is taken.
  */
 export const ACQUIRE: Script = script(
   'acquire',
@@ -250,12 +252,12 @@ return redis.call('HDEL', KEYS[1], 'owner', 'until', 'connection')
 )
 
 /**
- * KEYS stream, meta, later, side, side later, delayed, delayed of the group
- * ARGV group, member, generation, leaseMs (0 when partitions have no owner), connection, floor, 1 when something is out
+ * KEYS stream, meta, later, side, side later, delayed, delayed of the group ARGV group, member, generation, leaseMs (0
+ * when partitions have no owner), connection, floor, 1 when something is in flight
  *
- * Renews the lease, notes up to where all is acked (the floor; empty when it isn't known), moves what is due into the streams,
- * and tells what comes next. Returns [still ours, generation, side stream exists, ms until the next: later, side later,
- * delayed, pending entries or -1 when nobody asked, and -2 when the group is missing].
+ * Renews the lease, records up to where everything is acked (the floor; empty when unknown), moves due entries into the
+ * streams, and returns what comes next: [still ours, generation, side stream exists, ms until the next: later, side
+ * later, delayed, pending entries or -1 when not requested, and -2 when the group is missing].
  */
 export const TICK: Script = script(
   'tick',
@@ -289,11 +291,11 @@ return { ours, meta[1] or '', redis.call('EXISTS', KEYS[4]), untilNext(KEYS[3]),
 )
 
 /**
- * KEYS stream, meta, later · ARGV group, generation, id after which to read (empty: as last noted; `side`: it is the stream of
- * copies for the group), member, leaseMs (0 when partitions have no owner), ids of what the member holds ...
+ * KEYS stream, meta, later · ARGV group, generation, id after which to read (empty: as last recorded; `side`: it is the
+ * stream of copies for the group), member, leaseMs (0 when partitions have no owner), ids of what the member holds ...
  *
- * Makes the group again where it is missing, and makes pending again what the member holds and what was handed back, where
- * somebody deleted the group or a consumer with them. Returns whether it was missing, how many became pending again, the
+ * Creates the group again where it is missing, and makes what the member holds and what was handed back pending again,
+ * where the group or a consumer was deleted with it. Returns whether it was missing, how many became pending again, the
  * state of the stream (0 when it was deleted or emptied), and from where the group reads.
  */
 export const RESTORE: Script = script(
@@ -329,9 +331,9 @@ return { made.err and 0 or 1, restored, state, start }
 )
 
 /**
- * KEYS stream, meta, later, notes · ARGV group, start · moves a group and forgets what it has pending. The generation goes up,
- * so that nobody settles what was handed out before. What is pending goes with its consumers: however much that is, it is one step
- * of the server's own for each.
+ * KEYS stream, meta, later, notes · ARGV group, start · moves a group and drops what it has pending. The generation
+ * increases, so that nothing handed out before can be settled. Pending entries are removed with their consumers:
+ * however many they are, that is one step of the server for each consumer.
  */
 export const SEEK: Script = script(
   'seek',
@@ -354,8 +356,8 @@ return redis.call('HINCRBY', KEYS[2], 'generation', 1)
 )
 
 /**
- * KEYS stream, meta, later, notes, side, side later, side notes, delayed of the group · ARGV group · forgets a group. Returns 1 if
- * it was there.
+ * KEYS stream, meta, later, notes, side, side later, side notes, delayed of the group · ARGV group · deletes a group.
+ * Returns 1 if it existed.
  */
 export const FORGET: Script = script(
   'forget',
@@ -367,7 +369,7 @@ return gone
 `,
 )
 
-/** KEYS stream · ARGV group, members that live ... · removes consumers that left nothing behind, never others. */
+/** KEYS stream · ARGV group, live members ... · removes consumers with nothing pending, never others. */
 export const SWEEP_CONSUMERS: Script = script(
   'sweep-consumers',
   `

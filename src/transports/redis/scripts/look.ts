@@ -29,10 +29,10 @@ return names
 )
 
 /**
- * Entries that a group has not been given yet. The server keeps a count of its own (since 7), which is wrong after it was
- * started from its append-only file and on a replica that became the primary: deliveries are replayed without it. So it
- * is believed only while the server still is the process that was told the right figure; see `counted`. Otherwise entries
- * are counted, up to 10,000 in one go: then the id to go on after comes last.
+ * Entries that a group has not received yet. The server has its own count (since 7), which is wrong after a start from
+ * its append-only file and on a replica that became the primary: deliveries are replayed without it. So it is used only
+ * while the server is still the process that was given the right number; see `counted`. Otherwise entries are counted,
+ * up to 10,000 in one go: then the id after which to continue comes last.
  */
 const COUNT = `
 local function countAfter(stream, from)
@@ -70,9 +70,9 @@ end
 `
 
 /**
- * KEYS stream, side, later, side later, delayed, delayed of the group, meta · ARGV group
- * [unread, pending, of the pending: waiting for their time, due, delayed, oldest id not acked or empty, and for the stream and
- * the side: the id after which more of the unread are to be counted, or empty].
+ * KEYS stream, side, later, side later, delayed, delayed of the group, meta · ARGV group [unread, pending, of the
+ * pending: waiting for their time, due, delayed, oldest unacked id or empty, and for the stream and the side: the id
+ * after which to continue counting unread entries, or empty].
  */
 export const GROUP_INFO: Script = script(
   'group-info',
@@ -106,7 +106,7 @@ return { count, pending, waiting, due, delayed, oldest, more, sideMore or '' }
 `,
 )
 
-/** KEYS stream · ARGV id · [entries after it, up to 10,000; the id to go on after, or empty]. */
+/** KEYS stream · ARGV id · [entries after it, up to 10,000; the id after which to continue, or empty]. */
 export const COUNT_AFTER: Script = script(
   'count-after',
   `${COUNT}
@@ -115,7 +115,7 @@ return { countAfter(KEYS[1], ARGV[1]) }
 )
 
 /**
- * KEYS stream · ARGV ids ... · deletes entries, also from what groups have pending: nobody shall miss them.
+ * KEYS stream · ARGV ids ... · deletes entries, also from what groups have pending, so that no group misses them.
  * Returns how many there were.
  */
 export const REMOVE: Script = script(
@@ -153,9 +153,9 @@ return length + delayed
 )
 
 /**
- * KEYS stream, meta · ARGV group · how many entries were removed before the group was given them, by whoever it was, or -1
- * when the server can't tell: before 7, or when its count is not to be believed. Then it is set right as soon as the group
- * has been given everything there is. Only the removal of old entries is seen, not that of single ones in between.
+ * KEYS stream, meta · ARGV group · how many entries were removed, by any process, before the group received them, or -1
+ * when the server does not know: before 7, or when its count can't be trusted. The count is then corrected as soon as
+ * the group has received everything. Only notices the removal of old entries, not of single ones in between.
  */
 export const LOST_UNREAD: Script = script(
   'lost-unread',

@@ -2,8 +2,8 @@ import { script } from './script.ts'
 import type { Script } from './script.ts'
 
 /**
- * What is noted of an entry: `used running notBefore member`, numbers but for the last. An entry without an attempt that is used
- * up, or running, or waiting, has no note.
+ * The note of an entry: `used running notBefore member`, all numbers except the last. An entry without a used, running
+ * or waiting attempt has no note.
  */
 export const NOTE = `
 local function note(notes, id, used, running, notBefore, member)
@@ -19,9 +19,9 @@ end
 `
 
 /**
- * KEYS (stream, meta, notes) for each stream · ARGV group, member, then for each stream: generation, count, then for each
- * entry: id, used, 1 when it is running, instant before which it must not start. Returns for each stream how many were stored,
- * or -1 when the partition is not the member's any more.
+ * KEYS (stream, meta, notes) for each stream · ARGV group, member, then for each stream: generation, count, then for
+ * each entry: id, used, 1 when it is running, time before which it must not start. Returns for each stream how many
+ * were stored, or -1 when the partition is no longer the member's.
  */
 export const NOTE_ATTEMPTS: Script = script(
   'note-attempts',
@@ -48,8 +48,8 @@ return result
 )
 
 /**
- * KEYS notes · ARGV member, then for each entry: id, used · of deliveries that the member lost while a handler ran: the process
- * lives, so the attempt was none. Only where no other member has noted anything since.
+ * KEYS notes · ARGV member, then for each entry: id, used · for deliveries that the member lost while a handler ran:
+ * the process lives, so the attempt does not count. Only where no other member has written a note since.
  */
 export const NOTE_LOST: Script = script(
   'note-lost',

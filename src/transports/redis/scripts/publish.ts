@@ -17,7 +17,7 @@ return ids
 `,
 )
 
-/** KEYS delayed, sequence · ARGV instant, fields ... · keeps a message until it is due. Returns how many ms that are. */
+/** KEYS delayed, sequence · ARGV time, fields ... · keeps a message until it is due. Returns in how many ms that is. */
 export const DELAY: Script = script(
   'delay',
   `${NOW}
@@ -29,7 +29,7 @@ return math.max(0, tonumber(ARGV[1]) - now)
 `,
 )
 
-/** KEYS side stream · ARGV group, fields ... · a copy for one group alone. Returns its id. */
+/** KEYS side stream · ARGV group, fields ... · stores a copy for one group alone. Returns its id. */
 export const PUBLISH_SIDE: Script = script(
   'publish-side',
   `

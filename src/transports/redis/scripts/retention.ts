@@ -1,7 +1,7 @@
 import { NOW, script } from './script.ts'
 import type { Script } from './script.ts'
 
-/** Compares stream ids, which are two numbers, and looks at what the groups of a stream still need. */
+/** Compares stream ids, which are two numbers, and finds what the groups of a stream still need. */
 const GROUPS = `
 local function parts(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
@@ -32,11 +32,11 @@ end
 `
 
 /**
- * KEYS stream · ARGV maxLen (0: none), maxAgeMs (0: none), 1 to remove what is not acked as well
+ * KEYS stream · ARGV maxLen (0: none), maxAgeMs (0: none), 1 to remove unacked entries as well
  *
- * Removes old entries, whole nodes at a time, and no more than 10,000 in one go. Returns [removed, entries above the limit
- * that a group still needs, that group, age of the oldest that is left in ms or -1, then for each group that lost something:
- * name, count, pending ones among them].
+ * Removes old entries, whole nodes at a time, and no more than 10,000 in one go. Returns [removed, entries above the
+ * limit that a group still needs, that group, age of the oldest remaining entry in ms or -1, then for each group that
+ * lost something: name, count, pending ones among them].
  */
 export const TRIM: Script = script(
   'trim',

@@ -2,7 +2,7 @@
 export interface Script {
   readonly name: string
   readonly lua: string
-  /** It has to go on when the server is out of memory: it keeps leases, or hands messages back. */
+  /** It must run even when the server is out of memory: it keeps leases, or hands messages back. */
   readonly allowOutOfMemory: boolean
 }
 
@@ -19,7 +19,9 @@ end
 local now = clock()
 `
 
-/** Names the process of the server: another one after each start and after each failover. Empty where the user may not ask. */
+/**
+ * Identifies the process of the server: changes with each start and each failover. Empty where the user may not ask.
+ */
 export const SERVER_ID = `
 local function serverId()
   local info = redis.pcall('INFO', 'server')
@@ -27,7 +29,7 @@ local function serverId()
 end
 `
 
-/** Ends a script whose caller has lost the partition, or whose group was moved, since it got its generation. */
+/** Ends a script if, since its caller got its generation, the caller lost the partition or the group was moved. */
 export const FENCE = `
 local function fence(meta, generation)
   if redis.call('HGET', meta, 'generation') == generation then return nil end

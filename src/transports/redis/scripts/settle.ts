@@ -3,9 +3,9 @@ import { FENCE, NOW, script } from './script.ts'
 import type { Script } from './script.ts'
 
 /**
- * KEYS (stream, meta, notes) for each stream · ARGV group, then for each stream: generation, 1 to delete as well, count, count
- * of those with a note, ids ..., ids with a note ... · Acks what one turn has brought, of all streams at once. Returns for each
- * how many were still pending, or -1 when the partition is not ours any more.
+ * KEYS (stream, meta, notes) for each stream · ARGV group, then for each stream: generation, 1 to delete as well,
+ * count, count of those with a note, ids ..., ids with a note ... · acks everything of one turn, for all streams at
+ * once. Returns for each how many were still pending, or -1 when the partition is no longer ours.
  */
 export const ACK: Script = script(
   'ack',
@@ -28,7 +28,7 @@ return result
 `,
 )
 
-/** True when the entry is out with this member. */
+/** True when the entry is in flight with this member. */
 const HELD = `
 local function held(stream, group, member, id)
   local pending = redis.call('XPENDING', stream, group, id, id, 1)[1]
@@ -37,8 +37,8 @@ end
 `
 
 /**
- * KEYS stream, meta, notes · ARGV group, generation, 1 to delete as well, member, ids ... · the same for entries that another
- * member may have claimed meanwhile. Returns the places in the list of those that are not the member's.
+ * KEYS stream, meta, notes · ARGV group, generation, 1 to delete as well, member, ids ... · the same for entries that
+ * another member may have claimed meanwhile. Returns the indexes of those that are not the member's.
  */
 export const ACK_HELD: Script = script(
   'ack-held',
@@ -60,10 +60,11 @@ return refused
 )
 
 /**
- * KEYS stream, meta, later, notes · ARGV group, generation, member, 1 when the partition has an owner, then for each: id,
- * delayMs, attempts used up, instant before which it must not start.
+ * KEYS stream, meta, later, notes · ARGV group, generation, member, 1 when the partition has an owner, then for each:
+ * id, delayMs, attempts used, time before which it must not start.
  *
- * Hands entries back until their time; nobody claims them before. Returns the places of those that are not the member's.
+ * Hands entries back until their time; no member can claim them before. Returns the indexes of those that are not the
+ * member's.
  */
 export const HAND_BACK: Script = script(
   'hand-back',
@@ -92,8 +93,8 @@ return refused
 )
 
 /**
- * KEYS stream, later, notes · ARGV group, member, count · hands back what is still out with a member that goes; a handler that
- * was running there uses no attempt. Returns 1 when there may be more; at the end the member is forgotten.
+ * KEYS stream, later, notes · ARGV group, member, count · hands back what a leaving member still has in flight; a
+ * handler that was running there uses no attempt. Returns 1 when there may be more; at the end the member is removed.
  */
 export const LEAVE: Script = script(
   'leave',
@@ -117,11 +118,11 @@ return 0
 )
 
 /**
- * KEYS stream, meta, dead-letter stream, notes · ARGV group, generation, member, id, 1 to delete as well, 1 when this very step
- * may have been done before, fields ...
+ * KEYS stream, meta, dead-letter stream, notes · ARGV group, generation, member, id, 1 to delete as well, 1 when this
+ * very step may have been done before, fields ...
  *
- * Stores the dead letter and settles its source in one step. Returns the dead letter's id, or nothing when the source had
- * been settled before: then an earlier try got through.
+ * Stores the dead letter and settles its source in one step. Returns the dead letter's id, or nothing when the source
+ * had been settled before: then an earlier attempt succeeded.
  */
 export const DEAD_LETTER: Script = script(
   'dead-letter',
@@ -140,7 +141,10 @@ return id
 `,
 )
 
-/** KEYS stream, meta · ARGV group, generation, member, ids ... · renews leases. Returns the places of those that are not the member's. */
+/**
+ * KEYS stream, meta · ARGV group, generation, member, ids ... · renews leases. Returns the indexes of those that are
+ * not the member's.
+ */
 export const EXTEND: Script = script(
   'extend',
   `${FENCE}${HELD}
