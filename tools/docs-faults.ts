@@ -1,7 +1,7 @@
 // Turns the reports of the fault tests into the tables of docs/explanation/reliability.md:
 //
 //     npm run test:soak -- test/fault      writes reports/faults/<transport>.json
-//     npm run docs:faults                  brings the page up to date with the reports that are there
+//     npm run docs:faults                  updates the page from the existing reports
 //
 // No cell is typed by hand. A report in which a message is missing or out of order is refused.
 
@@ -41,7 +41,7 @@ function main(): void {
   let page = readFileSync(PAGE, 'utf8')
   for (const file of files) {
     const report = JSON.parse(readFileSync(join(FOLDER, file), 'utf8')) as FaultReport
-    // Clusters and further versions of a broker are measured too; the page shows those that it has a place for.
+    // Clusters and other versions of a broker are measured too; the page shows those that it has a place for.
     if (!page.includes(`<!-- faults:${report.transport} begin -->`)) continue
     page = replaceSection(page, `faults:${report.transport}`, faultSection(report))
   }

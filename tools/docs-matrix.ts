@@ -1,13 +1,13 @@
-// Turns the reports of the conformance suite into the tables of docs/reference/transports.md, and into the first row of each
-// transport's own page:
+// Turns the reports of the conformance suite into the tables of docs/reference/transports.md, and into the first row of
+// each transport's own page:
 //
 //     npm run test:conformance -- memory sqlite     writes reports/conformance/<transport>.json
-//     npm run docs:matrix                           brings the page up to date with the reports that are there
-//     npm run docs:matrix -- --check                fails when it is not (for CI)
+//     npm run docs:matrix                           updates the page from the existing reports
+//     npm run docs:matrix -- --check                fails when it is not up to date (for CI)
 //
-// No cell is typed by hand. What the page knows of each transport stands in it as a comment, so a run with two brokers
-// updates their columns and leaves the others as the last run found them. A report with failures is refused: make the
-// scenario pass, or name it as an exception with its reason.
+// No cell is typed by hand. The page stores its data on each transport in a comment, so a run with two brokers updates
+// their columns and leaves the others as the last run found them. A report with failures is refused: make the scenario
+// pass, or list it as an exception with its reason.
 
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
@@ -26,7 +26,7 @@ export interface TransportSummary {
   readonly version?: string | undefined
   readonly capabilities: Capabilities
   readonly groups: Readonly<Record<string, Readonly<Partial<Record<ScenarioStatus, number>>>>>
-  /** Scenarios that did not pass, by what became of them and why. */
+  /** Scenarios that did not pass, by outcome and reason. */
   readonly others: readonly { readonly id: string; readonly status: ScenarioStatus; readonly reason: string }[]
 }
 
@@ -38,13 +38,13 @@ export function summarize(report: ConformanceReport): TransportSummary {
   }
   const others = report.scenarios
     .filter(({ status }) => status !== 'passed')
-    // Only the first line of why: a failure may go on with a diff.
+    // Only the first line of the reason: a failure may continue with a diff.
     .map(({ id, status, reason }) => ({ id, status, reason: (reason ?? '').split('\n')[0] ?? '' }))
   const { transport, version, capabilities } = report
   return { transport, version, capabilities, groups, others }
 }
 
-/** The page with its generated part replaced; transports without a new summary stay as the page knows them. */
+/** The page with its generated part replaced; transports without a new summary keep the page's data. */
 export function updatePage(page: string, summaries: readonly TransportSummary[]): string {
   const begin = page.indexOf(BEGIN)
   const end = page.indexOf(END)
@@ -59,7 +59,7 @@ export function updatePage(page: string, summaries: readonly TransportSummary[])
   return `${page.slice(0, begin)}${BEGIN}\n\n${body}\n${page.slice(end)}`
 }
 
-/** Those that need nothing come first, then the others by name. */
+/** Transports that need no broker come first, then the others by name. */
 const FIRST = ['sqlite', 'memory']
 
 function byRank(a: TransportSummary, b: TransportSummary): number {
@@ -83,7 +83,7 @@ const CAPABILITIES: readonly (readonly [string, (capabilities: Capabilities) => 
   ['Largest message', ({ maxMessageBytes }) => size(maxMessageBytes)],
 ]
 
-/** The first thing on the page of a transport: the same cells in one row. */
+/** The first thing on a transport's page: the same cells in one row. */
 export function capabilityRow({ capabilities }: TransportSummary): string {
   return markdownTable(
     CAPABILITIES.map(([name]) => name),
@@ -91,7 +91,7 @@ export function capabilityRow({ capabilities }: TransportSummary): string {
   )
 }
 
-/** A page of one transport, or of several forms of it, with the rows of those that it has markers for. */
+/** A page of one transport, or of several forms of it, with the rows that it has markers for. */
 export function updateRows(page: string, summaries: readonly TransportSummary[]): string {
   return summaries
     .filter(({ transport }) => page.includes(`<!-- capabilities:${transport} begin -->`))
@@ -133,7 +133,7 @@ function tally(counts: TransportSummary['groups'][string] = {}): string {
   return parts.join(', ') || '-'
 }
 
-/** Everything that is not a pass, with its reason; scenarios of one reason in one line. */
+/** Everything that did not pass, with its reason; scenarios with the same reason on one line. */
 function notes({ transport, others }: TransportSummary): string[] {
   if (others.length === 0) return []
   const lines = [`### ${transport}: what did not run or did not pass`, '']

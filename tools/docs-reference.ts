@@ -1,4 +1,4 @@
-// Writes the reference pages that repeat what the sources say: options, errors, events.
+// Writes the reference pages that are generated from the sources: options, errors, events.
 //
 //     npm run docs:reference            write them
 //     npm run docs:reference -- --check fail when they are not up to date (a test does this)
@@ -14,7 +14,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 interface Table {
   readonly title: string
   readonly name: string
-  /** What to say before the table. */
+  /** Text above the table. */
   readonly intro: string
 }
 
@@ -61,7 +61,7 @@ function rowsOf(found: Interface): string[] {
   )
 }
 
-/** A doc comment as one line. */
+/** Returns a doc comment as one line. */
 function plain(doc: string | undefined): string {
   return (doc ?? '')
     .replace(/^\s*\* ?/gm, ' ')
@@ -79,7 +79,7 @@ interface Section {
   readonly interface: Interface
 }
 
-/** Tables of one transport: what its function takes first, then whatever else of it a user writes. */
+/** Tables of one transport: the options of its function first, then everything else that a user writes. */
 function transportSections(name: string): Section[] {
   const folder = `src/transports/${name}`
   const index = readFileSync(join(root, folder, 'index.ts'), 'utf8')
@@ -106,7 +106,7 @@ function transportSections(name: string): Section[] {
   })
 }
 
-/** True for plain data; an object with methods is somebody else's, such as a client. */
+/** True for plain data; an object with methods, such as a client, comes from elsewhere. */
 function isWritten(found: Interface | undefined): boolean {
   return found?.members.every(({ type }) => !type.startsWith('(')) ?? false
 }
@@ -122,7 +122,7 @@ function transportNames(): string[] {
   })
 }
 
-/** Throws with all members that have no doc comment: the page would say nothing about them. */
+/** Throws with all members that have no doc comment: the page would have no text for them. */
 function requireTexts(interfaces: readonly Interface[]): void {
   const bare = interfaces.flatMap(({ file, name, members }) =>
     members.filter(({ text }) => text === '').map((member) => `${file}: ${name}.${member.name}`),
@@ -190,7 +190,7 @@ function eventsPage(): string {
   return page('Events', [intro, '', '| event | when | and besides |', '|---|---|---|', ...rows, ''])
 }
 
-/** What a payload has besides `transport`: its own fields as TypeScript has them. */
+/** Fields of a payload besides `transport`, in TypeScript. */
 function payloadOf(type: string): string {
   const shared: Readonly<Record<string, readonly string[]>> = {
     Of: [],

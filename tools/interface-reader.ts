@@ -10,7 +10,7 @@ export interface Member {
   readonly text: string
 }
 
-/** An interface of ours as its source has it. */
+/** One of our interfaces, as in its source. */
 export interface Interface {
   readonly name: string
   /** Its file, from the root of the project. */
@@ -22,7 +22,7 @@ export interface Interface {
 const HEAD = /^(?:export )?interface (?<name>\w+)(?:<[^{]*>)?(?: extends [^{]+)? \{(?<empty>\})?$/
 const MEMBER = /^ {2}(?:readonly )?(?<name>\w+)(?<optional>\?)?(?<method>[(<])?(?:: )?(?<rest>.*)$/
 
-/** The interfaces of a file. Our sources are formatted by prettier, so that indentation can be relied on. */
+/** The interfaces of a file. Our sources are formatted by prettier, so indentation is reliable. */
 export function interfacesOf(file: string, source: string): Interface[] {
   const lines = source.split('\n')
   const found: Interface[] = []
@@ -41,7 +41,7 @@ export function interfacesOf(file: string, source: string): Interface[] {
   return found
 }
 
-/** The interfaces of all files that match, by name. */
+/** The interfaces of all matching files, by name. */
 export function readInterfaces(root: string, pattern: string): ReadonlyMap<string, Interface> {
   const files = globSync(pattern, { cwd: root }).sort()
   const all = files.flatMap((file) => interfacesOf(file, readFileSync(join(root, file), 'utf8')))
@@ -67,7 +67,7 @@ function membersOf(lines: readonly string[]): Member[] {
   return members
 }
 
-/** The type as one line, without comments and without the `undefined` that a question mark says already. */
+/** The type as one line, without comments and without the `undefined` that a question mark already implies. */
 function typeText(source: string): string {
   return source
     .replace(/\/\*\*[\s\S]*?\*\/|\/\/.*$/gm, '')

@@ -12,7 +12,7 @@ const LONGEST = [
   /integration\//,
 ]
 
-/** Starts what takes long first, so that the last minutes of a run use all workers. */
+/** Starts the longest files first, so that the last minutes of a run use all workers. */
 export class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const sorted = await super.sort(files)

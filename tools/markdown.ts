@@ -7,14 +7,14 @@ function row(cells: readonly string[]): string {
   return `| ${cells.map(escapeCell).join(' | ')} |`
 }
 
-/** Fit for a table, and harmless elsewhere. */
+/** Escapes a text for a table cell; harmless elsewhere. */
 export function escapeCell(text: string): string {
   return text.replaceAll('|', '\\|')
 }
 
 /**
- * Puts `text` between two comments, `<!-- NAME begin -->` and `<!-- NAME end -->`; everything else of the page stays. Throws
- * when they are not there.
+ * Puts `text` between two comments, `<!-- NAME begin -->` and `<!-- NAME end -->`; the rest of the page stays. Throws
+ * when the comments are missing.
  */
 export function replaceSection(page: string, name: string, text: string): string {
   const begin = `<!-- ${name} begin -->`

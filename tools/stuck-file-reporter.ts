@@ -11,9 +11,9 @@ interface Running {
 }
 
 /**
- * Names what runs long, and ends a run in which one file never ends. Vitest prints a file when it has ended, and its
- * limits don't cover imports, synchronous loops, or a broker that costs each test its whole time limit: without this, such
- * a run stands still and says nothing.
+ * Reports files that run long, and ends a run in which one file never ends. Vitest prints a file when it has ended, and
+ * its limits don't cover imports, synchronous loops, or a broker that costs each test its whole time limit: without
+ * this, such a run hangs silently.
  */
 export class StuckFileReporter implements Reporter {
   readonly #limitMs: number
@@ -48,7 +48,7 @@ export class StuckFileReporter implements Reporter {
 
   onTestCaseResult(test: TestCase): void {
     this.#does(test.module, `after ${test.fullName}`)
-    // The file may go on for minutes, and what follows may never end.
+    // The file may continue for minutes, and what follows may never end.
     if (test.result().state !== 'failed') return
     const { errors = [] } = test.result()
     console.error(`FAILED ${test.module.relativeModuleId}: ${test.fullName}: ${errors[0]?.message ?? 'no error'}`)

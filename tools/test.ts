@@ -1,12 +1,12 @@
 // Runs the tests with the brokers that they need:
 //
 //     npm test                                      everything but the soaks
-//     npm test -- test/unit                         what vitest finds for the words given
+//     npm test -- test/unit                         what vitest finds for the given words
 //     npm run test:conformance -- memory sqlite     the conformance suite of some transports
 //     npm run test:soak                             the long ones too
 //
-// Brokers that are not up are started and stopped again. Where one can't be had, its tests are skipped and the last
-// lines say so; with CI set that is a failure.
+// Brokers that are not running are started, and stopped afterwards. If one can't be started, its tests are skipped and
+// the last lines of output say so; with CI set that is a failure.
 
 import { spawn } from 'node:child_process'
 import { createRequire } from 'node:module'
@@ -29,20 +29,20 @@ const before = new Set(needed.filter((name) => sharedBroker(name) !== undefined)
 const { failed } = await bringUp(needed)
 const missing = failed.map(({ broker }) => broker)
 let code = await runVitest(missing, words)
-// A whole run ends with what needs the machine for itself: scenarios have deadlines.
+// A whole run ends with the files that need the machine for themselves: scenarios have deadlines.
 if (words.length === 0 && !isInterrupted)
   code = (await runVitest(missing, ['.alone.test.ts'], { BUSBAR_ALONE: '1' })) || code
 for (const name of needed) if (!before.has(name)) await stopShared(name)
 process.exitCode = conclude(code, failed)
 
-/** The files of the transports named, or all. Options are passed on. */
+/** The files of the named transports, or all. Options are passed on. */
 function conformanceFiles(): readonly string[] {
   const rest = args.filter((arg) => arg !== '--soak' && arg !== '--conformance')
   const files = rest.map((arg) => (arg.startsWith('-') ? arg : `test/conformance/${arg}`))
   return files.some((file) => !file.startsWith('-')) ? files : ['test/conformance', ...files]
 }
 
-/** Words that name no broker and no folder where brokers are used need none. */
+/** Words that name neither a broker nor a folder where brokers are used need none. */
 function neededFor(filters: readonly string[]): readonly BrokerName[] {
   const chosen = filters.filter((word) => !word.startsWith('-') && word !== 'test/conformance')
   if (chosen.length === 0) return TESTED
@@ -51,7 +51,7 @@ function neededFor(filters: readonly string[]): readonly BrokerName[] {
   return named.length > 0 ? named : TESTED
 }
 
-/** The configuration leaves out the files of the brokers that are missing. */
+/** The configuration excludes the files of missing brokers. */
 function runVitest(
   missing: readonly BrokerName[],
   filters: readonly string[],
@@ -64,7 +64,8 @@ function runVitest(
     ...more,
     ...(soak ? { BUSBAR_SOAK: '1' } : {}),
   }
-  // A process group, so that no worker outlives the run: one that spins doesn't notice that its parent has ended.
+  // A process group, so that no worker outlives the run: a worker in a busy loop doesn't notice that its parent has
+  // ended.
   const detached = process.platform !== 'win32'
   const child = spawn(process.execPath, [vitest, 'run', ...filters], { stdio: 'inherit', env, detached })
   const end = (signal: NodeJS.Signals): void => {

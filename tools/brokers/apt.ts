@@ -4,8 +4,9 @@ import { withLock } from './lock.ts'
 import { notice } from './notice.ts'
 import type { BrokerName } from './types.ts'
 
-// Packaged servers start at once and at every boot, on their default ports. policy-rc.d forbids the first; the units are
-// disabled for the second. Only packages that were missing are ever passed here, so no service of the user is touched.
+// Packaged servers start at once and at every boot, on their default ports. policy-rc.d prevents the first; for the
+// second, the units are disabled. Only packages that were missing are ever passed here, so none of the user's services
+// is touched.
 const SCRIPT = `
 set -eu
 policy=/usr/sbin/policy-rc.d
@@ -28,7 +29,7 @@ for name in "$@"; do
 done
 `
 
-/** Installs Debian packages, when this user may. `broker` is who needs them, for the message. */
+/** Installs Debian packages, if this user may. `broker` is what needs them, for the message. */
 export async function aptInstall(broker: BrokerName, packages: readonly string[]): Promise<void> {
   const prefix = await privilege()
   const list = packages.join(' ')

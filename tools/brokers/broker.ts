@@ -15,11 +15,11 @@ export interface BrokerParts {
   readonly runtime: Runtime
   /** One for each node; empty for a container. */
   readonly units: readonly Unit[]
-  /** Called after the broker was stopped for good. */
+  /** Called after the broker was stopped permanently. */
   readonly ended: () => void
 }
 
-/** The handle that tests hold, made of a blueprint and of what controls its processes. */
+/** The handle that tests use, made from a blueprint and the control of its processes. */
 export function createBroker<N extends BrokerName>(name: N, parts: BrokerParts): BrokerOf[N] {
   const base = baseOf(parts)
   const extras: Readonly<Record<BrokerName, () => object>> = {
@@ -29,7 +29,7 @@ export function createBroker<N extends BrokerName>(name: N, parts: BrokerParts):
     postgres: () => ({}),
     kafka: () => kafkaExtras(parts, base),
   }
-  // Not a spread: `pid` of the base is a getter and has to stay one.
+  // Not a spread: `pid` of the base is a getter and must stay one.
   return Object.assign<Broker, object>(base, extras[name]()) as BrokerOf[N]
 }
 
@@ -127,7 +127,7 @@ function kafkaExtras(parts: BrokerParts, base: Broker): KafkaExtras {
   }
 }
 
-/** A handle for each node, with what only nodes of that broker have. A container is one node. */
+/** A handle for each node, with the parts that only nodes of that broker have. A container is one node. */
 function nodesOf<Extra extends object>(
   { blueprint, units }: BrokerParts,
   base: Broker,

@@ -8,7 +8,7 @@ import type { BrokerName, TlsFiles } from './types.ts'
 export interface Certificates {
   readonly client: TlsFiles
   readonly server: TlsFiles
-  /** The server's key and chain in one PEM file, as Kafka wants them. */
+  /** The server's key and chain in one PEM file, as Kafka requires. */
   readonly serverPem: string
 }
 

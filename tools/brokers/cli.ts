@@ -99,7 +99,7 @@ async function together(names: readonly BrokerName[], action: (name: BrokerName)
   return failures.length === 0 ? 0 : 1
 }
 
-/** Exits with 0 when all that were asked for are healthy: usable as a condition in a script. */
+/** Exits with 0 when all requested brokers are healthy: usable as a condition in a script. */
 async function status(names: readonly BrokerName[], json: boolean): Promise<number> {
   const rows = await Promise.all(names.map(brokerStatus))
   process.stdout.write(json ? `${JSON.stringify(rows, null, 2)}\n` : table(rows))

@@ -22,7 +22,7 @@ const INNER_PORTS: Readonly<Record<BrokerName, number>> = {
 
 export const RABBITMQ_MANAGEMENT_PORT = 27_673
 
-/** What compose.yaml says of the service, changed by the options of one instance. JSON is YAML. */
+/** The service as in compose.yaml, changed by the options of one instance. JSON is valid YAML. */
 interface Override {
   readonly image?: string
   readonly command?: readonly string[]
@@ -84,7 +84,7 @@ export async function dockerBlueprint<N extends BrokerName>(request: DockerReque
   }
 }
 
-/** The port of a container that somebody (`docker compose up`) already started in this project: it is taken over. */
+/** The port of a container already started in this project (`docker compose up`), which is then used. */
 async function publishedPort(plan: ContainerPlan, inner: number): Promise<number | undefined> {
   const { code, stdout } = await compose(plan, 'port', plan.service, String(inner))
   const port = Number(stdout.trim().split(':').at(-1))

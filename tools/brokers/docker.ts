@@ -10,7 +10,7 @@ import { waitFor } from './wait.ts'
 
 let answer: Promise<boolean> | undefined
 
-/** True when an engine answers (a client alone does not count) and the compose plugin is there. */
+/** True when an engine answers (a client alone does not count) and the compose plugin is installed. */
 export function dockerAnswers(): Promise<boolean> {
   answer ??= ask()
   return answer
@@ -31,7 +31,7 @@ export function compose(plan: ContainerPlan, ...args: readonly string[]): Promis
   })
 }
 
-/** A private project is ours alone and goes as a whole; in the shared one, other brokers live on. */
+/** A private project is ours alone and is removed as a whole; in the shared one, other brokers stay. */
 export async function removeContainer(plan: ContainerPlan): Promise<void> {
   if (plan.exclusive) await compose(plan, 'down', '--volumes', '--timeout', '0')
   else await compose(plan, 'rm', '--stop', '--force', '--volumes', plan.service)

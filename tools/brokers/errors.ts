@@ -4,8 +4,8 @@ import type { BrokerName } from './types.ts'
  * - `missing`: a program is not there and was not installed; the message says how to get it.
  * - `install-failed`: an installation was tried and failed.
  * - `start-failed`: the process ended, or was not ready in time.
- * - `unreachable`: a URL was given and nothing of that kind answers there.
- * - `unsupported`: this source can't do what was asked.
+ * - `unreachable`: a URL was given, but no such broker answers there.
+ * - `unsupported`: this source can't do what was requested.
  */
 export type BrokerErrorCode = 'missing' | 'install-failed' | 'start-failed' | 'unreachable' | 'unsupported'
 
@@ -30,7 +30,7 @@ const BY_HAND: Readonly<Record<BrokerName, string>> = {
     'install Java 17 or newer and Maven (Debian: default-jre-headless maven); the jars are then fetched from Maven Central',
 }
 
-/** Ends every "can't be had" message: three ways out, the specific one first. */
+/** The end of every "can't be had" message: three ways to get the broker, the specific one first. */
 export function howToGet(name: BrokerName): string {
   return `${BY_HAND[name]}; or start Docker with the compose plugin; or point BUSBAR_TEST_${name.toUpperCase()}_URL at a running one`
 }

@@ -31,7 +31,7 @@ export function exec(file: string, args: readonly string[], options: ExecOptions
   return promise
 }
 
-/** Folders where servers live although they are not on a user's PATH. */
+/** Folders that contain servers but are not on a user's PATH. */
 const EXTRA_DIRS: readonly string[] = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/opt/homebrew/sbin']
 
 export function which(program: string, first: readonly string[] = []): string | undefined {

@@ -22,12 +22,12 @@ export function urlVariable(name: BrokerName): string {
   return `BUSBAR_TEST_${name.toUpperCase()}_URL`
 }
 
-/** The URL that the environment gives for this broker. */
+/** The URL that the environment sets for this broker. */
 export function givenUrl(name: BrokerName): string | undefined {
   return process.env[urlVariable(name)] || undefined
 }
 
-/** A broker that somebody else runs: it can be used and asked for its health, not stopped or killed. */
+/** A broker that is run elsewhere: it can be used and checked for health, but not stopped or killed. */
 export function givenBroker(name: BrokerName, url: string): Broker {
   const target = targetOf(name, url)
   const refuse = (verb: string) => (): Promise<never> =>
@@ -63,6 +63,6 @@ function targetOf(name: BrokerName, url: string): ProbeTarget {
   if (host === undefined || !(port > 0)) {
     throw new BrokerError('unreachable', name, `${urlVariable(name)} is not a URL of the form scheme://host:port`)
   }
-  // Secrets may stand before the @: the URL itself never goes into a message.
+  // Secrets may precede the @: the URL itself never appears in a message.
   return { host: host.replace(/^\[|\]$/g, ''), port, tls: TLS.includes(scheme) }
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { ContainerPlan } from './blueprint.ts'
 import type { ProcessRef } from './process.ts'
 
-/** What has to go when the process that started it is gone. */
+/** What must be removed when the process that started it has ended. */
 export interface Watched {
   readonly dataDir: string
   readonly refs: readonly (ProcessRef | null)[]
@@ -18,8 +18,8 @@ export type GuardMessage =
 let guard: { readonly input: Socket } | undefined
 
 /**
- * Private brokers die with the process that asked for them, even when that one is killed: a small process waits on a
- * pipe that the kernel closes for us, and cleans up then.
+ * Private brokers end with the process that started them, even when it is killed: a small process waits on a pipe that
+ * the kernel closes for us, and then cleans up.
  */
 export function tellGuard(message: GuardMessage): void {
   guard ??= startGuard()
@@ -30,7 +30,7 @@ function startGuard(): { readonly input: Socket } {
   const child = spawn(process.execPath, [join(import.meta.dirname, 'guard-process.ts')], {
     detached: true,
     stdio: ['pipe', 'ignore', 'ignore'],
-    // A test runner's own hooks are of no use to it.
+    // A test runner's own hooks are useless there.
     env: { ...process.env, NODE_OPTIONS: '' },
   })
   const input = child.stdin as Socket

@@ -1,4 +1,4 @@
-// Real brokers for tests and development. The rest of this folder is behind these names.
+// Real brokers for tests and development. This is the public part of the folder.
 import { ensureShared, sharedBroker } from './shared.ts'
 import { BROKER_NAMES } from './types.ts'
 import type { Broker, BrokerName } from './types.ts'
@@ -15,7 +15,7 @@ export type { BroughtUp } from './shared.ts'
 export { BROKER_NAMES } from './types.ts'
 export type * from './types.ts'
 
-/** URL of the shared instance, which is started when it does not run. Tests in it use topics and groups of their own. */
+/** URL of the shared instance, which is started if it is not running. Tests in it use their own topics and groups. */
 export async function brokerUrl(name: BrokerName): Promise<string> {
   return (await ensureShared(name)).url
 }

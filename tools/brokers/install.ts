@@ -17,8 +17,8 @@ const PACKAGES: Readonly<Record<BrokerName, () => readonly string[] | Promise<re
 }
 
 /**
- * One installation for all, instead of one after the other for each. It is only a saving: when it fails, each broker
- * tries for itself and reports for itself.
+ * One installation for all, instead of one after the other. It only saves time: if it fails, each broker tries and
+ * reports for itself.
  */
 export async function installTogether(names: readonly BrokerName[]): Promise<void> {
   const missing: string[] = []

@@ -11,7 +11,7 @@ import type { KafkaUser } from './types.ts'
 const CHECKPOINT = 'bootstrap.checkpoint'
 
 export function kafkaId(): string {
-  // Kafka's own generator refuses ids that would look like an option, too.
+  // Kafka's own generator also refuses ids that would look like an option.
   for (;;) {
     const id = randomBytes(16).toString('base64url')
     if (!id.startsWith('-')) return id
@@ -19,8 +19,8 @@ export function kafkaId(): string {
 }
 
 /**
- * A formatted log folder. What Kafka's storage tool writes depends on version and SCRAM users alone, save for the ids; so
- * the tool runs once, and later nodes copy its result: that is a JVM start less for each node of each test.
+ * A formatted log folder. What Kafka's storage tool writes depends only on version and SCRAM users, except for the ids;
+ * so the tool runs once, and later nodes copy its result: that saves a JVM start for each node of each test.
  */
 export async function formatLogDir(
   install: KafkaInstall,

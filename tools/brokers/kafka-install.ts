@@ -15,7 +15,7 @@ const OLDEST_JAVA = 17
 export interface KafkaInstall {
   readonly java: string
   readonly version: string
-  /** Jars, and beside them what was derived from them. */
+  /** Jars, and files derived from them. */
   readonly dir: string
   readonly classpath: string
 }
@@ -26,7 +26,7 @@ export function kafkaPackages(): readonly string[] {
   return [...java, ...maven]
 }
 
-/** Java and Kafka's jars; the jars come from Maven Central once, into the cache. */
+/** Java and Kafka's jars; the jars are downloaded from Maven Central once, into the cache. */
 export async function kafkaInstall(): Promise<KafkaInstall> {
   const missing = kafkaPackages()
   if (missing.length > 0) await aptInstall('kafka', missing)
@@ -43,7 +43,7 @@ export async function kafkaInstall(): Promise<KafkaInstall> {
 function installDir(): { readonly version: string; readonly dir: string } {
   const pom = readFileSync(POM, 'utf8')
   const version = /<kafka\.version>([^<]+)</.exec(pom)?.[1] ?? 'unknown'
-  // A changed pom is another set of jars, even of the same Kafka.
+  // A changed pom is another set of jars, even for the same Kafka.
   const digest = createHash('sha256').update(pom).digest('hex').slice(0, 8)
   return { version, dir: cacheDir('kafka', `${version}-${digest}`) }
 }

@@ -56,12 +56,12 @@ function base({ node, nodes, logDir, security }: KafkaServer): Properties {
       'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL',
     'inter.broker.listener.name': 'PLAINTEXT',
     'log.dirs': logDir,
-    // Tests form and leave groups all the time: they shall not wait for members that never come.
+    // Tests form and leave groups all the time: they should not wait for members that never come.
     'group.initial.rebalance.delay.ms': '0',
-    // A node that was killed can't come back before its old registration has run out, 9 s by default.
+    // A node that was killed can't come back before its old registration has expired, 9 s by default.
     'broker.session.timeout.ms': '4000',
     'broker.heartbeat.interval.ms': '500',
-    // 128 MB otherwise, a quarter of our heap.
+    // The default is 128 MB, a quarter of our heap.
     'log.cleaner.dedupe.buffer.size': '2097152',
   }
 }
@@ -104,7 +104,7 @@ function security({ security: given }: KafkaServer): Properties {
     plain: `${COMMON}.plain.PlainLoginModule required${users};`,
     'scram-sha-256': scram,
     'scram-sha-512': scram,
-    // Takes unsigned tokens (alg: none), which a test can write itself.
+    // Accepts unsigned tokens (alg: none), which a test can create itself.
     oauthbearer: `${COMMON}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";`,
   }
   const jaas = ['sasl_plaintext', 'sasl_ssl'].flatMap((listener) =>

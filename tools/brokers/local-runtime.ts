@@ -21,7 +21,7 @@ export interface Unit extends Omit<Runtime, 'destroy'> {
   ready(): Promise<void>
 }
 
-/** Brokers as processes of this machine. `refs` are those of an instance that already runs. */
+/** Brokers as processes of this machine. `refs` are those of an instance that is already running. */
 export function localRuntime(
   blueprint: Blueprint,
   refs: readonly (ProcessRef | null)[],
@@ -53,18 +53,18 @@ export function localRuntime(
     resume: () => each((unit) => unit.resume()),
     logs: async (lines) => (await Promise.all(nodes.map((unit) => unit.logs(lines)))).join('\n'),
     destroy: async () => {
-      // The data goes too, so there is nothing that a graceful end would save.
+      // The data is removed too, so a graceful end would save nothing.
       await each((unit) => unit.kill())
       await rm(blueprint.dataDir, { recursive: true, force: true, maxRetries: 5 })
     },
   }
 }
 
-/** Nodes of a cluster come up one by one; a test that was given three shall find three. */
+/** Nodes of a cluster come up one by one; a test that asked for three should find three. */
 async function allMembers(blueprint: Blueprint, nodes: readonly Unit[]): Promise<void> {
   const { name, readyTimeoutMs } = blueprint
   const seen = async (): Promise<boolean> => {
-    // One after the other: to ask a RabbitMQ starts an Erlang each time.
+    // One after the other: each query to RabbitMQ starts an Erlang VM.
     for (const { plan } of nodes) if (!(await nodeSees(blueprint, plan, nodes.length))) return false
     return true
   }
@@ -106,7 +106,7 @@ function createUnit(blueprint: Blueprint, plan: ProcessPlan, running: ProcessRef
     ready,
     start: async () => {
       if (living() === undefined) {
-        // Children of a killed one may still be on their way out and hold its port or its files.
+        // Children of a killed process may still be ending and hold its port or files.
         if (ref !== null) await killTree(ref)
         logStart = sizeOf(plan.command.logFile)
         set(await spawnDetached(plan.command))

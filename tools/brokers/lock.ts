@@ -4,9 +4,9 @@ import { runDir } from './paths.ts'
 import { waitFor } from './wait.ts'
 
 /**
- * Runs `work` while no other process on this machine does under the same name. The lock is one that the kernel holds for
- * an open file (through SQLite, which Node brings along): it is gone with its process, so there is no stale one to judge.
- * A `folder` in the cache is shared by all sets of brokers.
+ * Runs `work` while no other process on this machine runs work under the same name. The kernel holds the lock for an
+ * open file (through SQLite, which Node includes): it ends with its process, so there are no stale locks. A `folder` in
+ * the cache is shared by all sets of brokers.
  */
 export async function withLock<T>(name: string, work: () => Promise<T>, folder: string = runDir('locks')): Promise<T> {
   const timeoutMs = 30 * 60_000

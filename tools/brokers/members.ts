@@ -4,8 +4,8 @@ import { natsServerName } from './nats.ts'
 import { probe, probeKafkaMembers } from './probe.ts'
 
 /**
- * True when a node knows of at least that many living members of its cluster, itself among them. `node` is undefined
- * for a container, which runs one node.
+ * True when a node knows at least that many living members of its cluster, including itself. `node` is undefined for a
+ * container, which runs one node.
  */
 export function nodeSees(blueprint: Blueprint, node: ProcessPlan | undefined, members: number): Promise<boolean> {
   const { name, host } = blueprint
@@ -20,7 +20,7 @@ export function nodeSees(blueprint: Blueprint, node: ProcessPlan | undefined, me
 async function rabbitMqSees({ details }: Blueprint, { command }: ProcessPlan, members: number): Promise<boolean> {
   const args = ['--silent', 'cluster_status', '--formatter', 'json']
   const { code, stdout } = await exec(details['ctl'] ?? 'rabbitmqctl', args, { env: command.env, timeoutMs: 60_000 })
-  // Erlang ends a command that takes too long as if all were well, with nothing said.
+  // Erlang ends a command that takes too long as if it had succeeded, without output.
   if (code !== 0 || stdout.trim() === '') return false
   const { running_nodes: running } = JSON.parse(stdout) as { readonly running_nodes: readonly string[] }
   return running.length >= members
@@ -33,7 +33,10 @@ interface JetStreamState {
   }
 }
 
-/** Routes to the others; with JetStream, a leader too, its own streams up to date, and on the leader the other nodes as well. */
+/**
+ * Checks routes to the others; with JetStream also for a leader, the node's own streams being up to date, and on the
+ * leader the other nodes as well.
+ */
 async function natsSees({ details, port }: ProcessPlan, members: number): Promise<boolean> {
   const ask = (path: string): Promise<Response> => fetch(`${details?.['monitorUrl']}${path}`)
   try {

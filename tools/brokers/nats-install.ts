@@ -15,14 +15,14 @@ export interface NatsBinary {
 
 const MODULE = 'github.com/nats-io/nats-server/v2@latest'
 const PROGRAM = 'nats-server'
-// What Debian 12 packages, and the oldest line that Busbar supports, is 2.9; 2.10 brought most of what "current" means.
+// Debian 12 packages 2.9, the oldest line that Busbar supports; 2.10 brought most of what "current" means.
 const CURRENT_MINOR = 10
 
 export function natsPackages(): readonly string[] {
   return which(PROGRAM, [builtDir()]) === undefined && which('go') === undefined ? [PROGRAM] : []
 }
 
-/** A server of the asked version; without one, the newest that can be had. */
+/** A server of the requested version; by default the newest available. */
 export async function natsBinary(version: NatsOptions['version']): Promise<NatsBinary> {
   if (version === 'debian') return debian()
   const current = (await installed([builtDir()])) ?? (await build(version === 'current'))
@@ -45,7 +45,10 @@ async function installed(first: readonly string[]): Promise<NatsBinary | undefin
   return major > 2 || (major === 2 && minor >= CURRENT_MINOR) ? found : undefined
 }
 
-/** Builds the current server with Go. Without `strict` a failure is only a notice: Debian's is the next choice. */
+/**
+ * Builds the current server with Go. Without `strict` a failure only prints a notice: Debian's server is the next
+ * choice.
+ */
 async function build(strict: boolean): Promise<NatsBinary | undefined> {
   const go = which('go', ['/usr/local/go/bin'])
   if (go === undefined) {

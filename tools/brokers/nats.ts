@@ -28,7 +28,7 @@ export async function natsBlueprint(dataDir: string, port: number, options: Nats
     host: HOST,
     port,
     dataDir,
-    // A cluster elects the leader of JetStream first.
+    // A cluster first elects the leader of JetStream.
     readyTimeoutMs: nodes.length === 1 ? 15_000 : 30_000,
     processes: await Promise.all(nodes.map((node) => nodePlan(file, dataDir, node, nodes, options))),
     container: undefined,
@@ -37,7 +37,7 @@ export async function natsBlueprint(dataDir: string, port: number, options: Nats
 }
 
 async function nodePorts(id: number, port: number): Promise<NodePorts> {
-  // A private one must not take the port of the shared one, or of another whose restart will want it.
+  // A private instance must not take the port of the shared one, or of another that will need it for a restart.
   const monitorPort = await freePort(port === DEFAULT_PORTS.nats ? NATS_MONITOR_PORT : undefined)
   return { id, port, monitorPort, routePort: await freePort() }
 }
@@ -70,7 +70,7 @@ export interface NatsPlace {
   readonly port: number
   readonly monitorPort: number
   readonly storeDir: string
-  /** Ports of the routes between the nodes of a cluster; those of all nodes, and ours. */
+  /** Ports of the routes between the nodes of a cluster: ours, and those of all nodes. */
   readonly cluster?: { readonly listen: number; readonly routes: readonly number[] } | undefined
 }
 

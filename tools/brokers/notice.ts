@@ -1,4 +1,4 @@
-/** Progress goes to stderr: stdout belongs to `env` and to `--json`. */
+/** Progress goes to stderr: stdout is reserved for `env` and `--json`. */
 export function notice(text: string): void {
   process.stderr.write(`brokers: ${text}\n`)
 }

@@ -12,10 +12,10 @@ export function cacheDir(...parts: readonly string[]): string {
   return dir
 }
 
-/** State, data and logs of running brokers. `BUSBAR_BROKERS_DIR` gives a test or a second checkout a set of its own. */
+/** State, data and logs of running brokers. `BUSBAR_BROKERS_DIR` gives a test or a second checkout a separate set. */
 export function runDir(...parts: readonly string[]): string {
   const base = process.env['BUSBAR_BROKERS_DIR'] || join(tmpdir(), `busbar-brokers-${userInfo().uid}`)
-  // 0711: PostgreSQL runs as another user when we are root, and has to reach its own folder below this one.
+  // 0711: PostgreSQL runs as another user when we are root, and must reach its own folder below this one.
   mkdirSync(base, { recursive: true, mode: 0o711 })
   assertOurs(base)
   const dir = join(base, ...parts)
@@ -23,7 +23,7 @@ export function runDir(...parts: readonly string[]): string {
   return dir
 }
 
-/** The name under the shared temp folder is predictable: another user may have made it before us. */
+/** The name under the shared temp folder is predictable: another user may have created it before us. */
 function assertOurs(dir: string): void {
   const stat = lstatSync(dir)
   const uid = userInfo().uid

@@ -11,7 +11,7 @@ export const DEFAULT_PORTS: Readonly<Record<BrokerName, number>> = {
 }
 
 // Below the ephemeral range of Linux (32768 and up) and macOS (49152 and up): while a broker is down for a restart, no
-// outgoing connection can be given its port.
+// outgoing connection can get its port.
 const FIRST = 20_000
 const COUNT = 7_000
 

@@ -55,7 +55,7 @@ export async function postgresBlueprint(dataDir: string, port: number, options: 
     port,
     dataDir,
     readyTimeoutMs: 30_000,
-    // SIGINT: a fast shutdown, which does not wait for clients to go.
+    // SIGINT: a fast shutdown, which does not wait for clients to disconnect.
     processes: [
       {
         id: 1,
@@ -69,7 +69,7 @@ export async function postgresBlueprint(dataDir: string, port: number, options: 
   }
 }
 
-/** Debian keeps each major version in a folder of its own, off the PATH; the newest wins. */
+/** Debian keeps each major version in its own folder, which is not on the PATH; the newest wins. */
 async function binDir(): Promise<string | undefined> {
   const base = '/usr/lib/postgresql'
   const versions = await readdir(base).catch(() => [])
@@ -84,7 +84,7 @@ interface Owner {
   readonly prefix: readonly string[]
 }
 
-/** PostgreSQL refuses to run as root; then it runs as the user that its package made, or as nobody. */
+/** PostgreSQL refuses to run as root; it then runs as the user that its package created, or as nobody. */
 async function unprivilegedOwner(): Promise<Owner | undefined> {
   if (process.getuid?.() !== 0) return undefined
   const setpriv = which('setpriv')

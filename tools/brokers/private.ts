@@ -10,12 +10,12 @@ import type { BrokerName, BrokerOf, OptionsOf } from './types.ts'
 
 const TRIES = 3
 
-/** Another user, as whom PostgreSQL runs when we are root, may pass through to its folder and not look around. */
+/** PostgreSQL runs as another user when we are root: that user may enter its folder, but not list the ones above. */
 const PASSABLE = 0o711
 
 /**
- * Starts a broker of one's own: free port, own data, nobody else's. It is gone after `stop()`, and at the latest when
- * this process ends, however it ends.
+ * Starts a private broker with a free port and its own data. It is removed by `stop()`, or at the latest when this
+ * process ends, however it ends.
  *
  *     await using redis = await startPrivate('redis', { args: ['--requirepass', 's3cret'] })
  */
@@ -24,7 +24,7 @@ export async function startPrivate<N extends BrokerName>(name: N, options: Optio
     try {
       return await start(name, options)
     } catch (error) {
-      // Between our look and the broker's own bind, another process may have taken the port.
+      // Another process may take the port between our check and the broker's own bind.
       const taken = error instanceof Error && /address (already )?in use|eaddrinuse/i.test(error.message)
       if (!taken || options.port !== undefined || attempt === TRIES) throw error
     }

@@ -20,7 +20,7 @@ export function probe(name: BrokerName, target: ProbeTarget, timeoutMs = 2_000):
   return converse(target, CONVERSATIONS[name], timeoutMs)
 }
 
-/** True when something listens there: enough for a helper that speaks no protocol of a broker. */
+/** True when something listens there: enough for a helper that speaks no broker protocol. */
 export function accepts(target: ProbeTarget, timeoutMs = 2_000): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>()
   const socket = open(target)
@@ -36,8 +36,8 @@ export function accepts(target: ProbeTarget, timeoutMs = 2_000): Promise<boolean
 }
 
 /**
- * True when a Kafka node knows of at least this many living brokers, itself among them: it answers ApiVersions before the
- * controller has let it into the cluster. `advertisedPort` is how it names itself.
+ * True when a Kafka node knows at least this many living brokers, including itself: it answers ApiVersions before the
+ * controller has admitted it to the cluster. `advertisedPort` is its own advertised port.
  */
 export function probeKafkaMembers(
   target: ProbeTarget,
@@ -93,7 +93,7 @@ function converse(target: ProbeTarget, conversation: Conversation, timeoutMs: nu
 }
 
 function open({ host, port, tls }: ProbeTarget): Socket {
-  // A probe asks "does it live", not "is it who it says": test brokers have certificates of their own making.
+  // A probe checks that the broker lives, not who it is: test brokers have self-made certificates.
   return tls === true ? connectTls({ host, port, rejectUnauthorized: false }) : connectTcp({ host, port })
 }
 
@@ -132,7 +132,7 @@ const CONVERSATIONS: Readonly<Record<BrokerName, Conversation>> = {
   },
   rabbitmq: {
     hello: Buffer.from('AMQP\0\0\x09\x01', 'latin1'),
-    // A method frame on channel 0 holding connection.start (class 10, method 10).
+    // A method frame on channel 0 that contains connection.start (class 10, method 10).
     judge: (received) =>
       received.length < 11
         ? undefined
@@ -140,7 +140,7 @@ const CONVERSATIONS: Readonly<Record<BrokerName, Conversation>> = {
   },
   postgres: {
     hello: postgresStartup(),
-    // 'R': it begins authentication. 'E' with 57P03: starting up, in recovery or shutting down.
+    // 'R': authentication begins. 'E' with 57P03: starting up, in recovery or shutting down.
     judge: (received) => {
       if (received[0] === 0x52) return true
       if (received[0] !== 0x45) return false

@@ -9,20 +9,20 @@ export interface ProcessInfo {
   readonly startedToken: string
 }
 
-/** Living processes (a zombie is not one), all of them or only `pid`. */
+/** Living processes (zombies don't count), all of them or only `pid`. */
 export function listProcesses(pid?: number): readonly ProcessInfo[] {
   return process.platform === 'linux' ? fromProc(pid) : fromPs(pid)
 }
 
-/** Small images have no `ps`, and reading /proc is also a hundred times quicker. */
+/** Small images have no `ps`, and reading /proc is also a hundred times faster. */
 function fromProc(pid: number | undefined): readonly ProcessInfo[] {
   const pids = pid === undefined ? readdirSync('/proc').filter((name) => /^\d+$/.test(name)) : [String(pid)]
   return pids.map(readStat).filter((entry) => entry !== undefined)
 }
 
-/** True when SIGSTOP has taken effect in every thread; sending it only asks for that. */
+/** True when SIGSTOP has taken effect in every thread; sending it only requests that. */
 export function isStopped(pid: number): boolean {
-  // A child that has ended stays a zombie (Z) for as long as its parent, stopped too, can't reap it.
+  // A child that has ended stays a zombie (Z) until its parent, stopped too, can reap it.
   if (process.platform === 'linux') return threadStates(pid).every((state) => 'TZX'.includes(state))
   try {
     return /^[TZ]/.test(execFileSync('ps', ['-p', String(pid), '-o', 'stat='], { encoding: 'utf8' }))
@@ -47,7 +47,7 @@ function statFields(file: string): readonly string[] | undefined {
   } catch {
     return undefined
   }
-  // The second field is the program's name in brackets and may itself hold spaces and brackets.
+  // The second field is the program's name in brackets, which may itself contain spaces and brackets.
   return text.slice(text.lastIndexOf(')') + 2).split(' ')
 }
 
@@ -55,7 +55,8 @@ function readStat(pid: string): ProcessInfo | undefined {
   const fields = statFields(`/proc/${pid}/stat`)
   if (fields === undefined) return undefined
   const [state, ppid, pgid] = fields
-  // The first thread is a zombie as soon as it has ended, while the others (field 17 is their number) may still hold sockets.
+  // The first thread is a zombie as soon as it has ended, while the others (field 17 is their number) may still hold
+  // sockets.
   if (state === 'X' || (state === 'Z' && Number(fields[17]) <= 1)) return undefined
   return { pid: Number(pid), ppid: Number(ppid), pgid: Number(pgid), startedToken: fields[19] ?? '' }
 }

@@ -13,7 +13,7 @@ export interface Command {
   readonly logFile: string
 }
 
-/** A pid alone may belong to somebody else by now; with its start time it can't. */
+/** A pid alone may belong to another process by now; together with its start time it can't. */
 export interface ProcessRef {
   readonly pid: number
   readonly startedToken: string
@@ -47,7 +47,7 @@ export function isAlive(ref: ProcessRef): boolean {
 }
 
 /**
- * The process, its group and everything below it. PostgreSQL gives each child a group of its own and RabbitMQ's script
+ * The process, its group and everything below it. PostgreSQL puts each child into its own group and RabbitMQ's script
  * starts the server as a child, so neither the pid nor the group alone reaches all.
  */
 export function processTree(ref: ProcessRef): readonly ProcessInfo[] {
@@ -70,14 +70,14 @@ export function signalTree(ref: ProcessRef, signal: NodeJS.Signals): readonly Pr
   return tree
 }
 
-/** SIGSTOP to the whole tree; resolves when none of its threads runs any more. */
+/** Sends SIGSTOP to the whole tree; resolves when none of its threads runs any more. */
 export async function stopTree(ref: ProcessRef): Promise<void> {
   const tree = signalTree(ref, 'SIGSTOP')
   const stopped = await waitFor(() => tree.every(({ pid }) => isStopped(pid)), { timeoutMs: 10_000, intervalMs: 2 })
   if (stopped === undefined) throw new Error(`process ${ref.pid} did not stop after SIGSTOP`)
 }
 
-/** SIGKILL to the whole tree; resolves when every member is gone. */
+/** Sends SIGKILL to the whole tree; resolves when all of its processes have ended. */
 export async function killTree(ref: ProcessRef): Promise<void> {
   const tree = signalTree(ref, 'SIGKILL')
   const gone = await waitFor(() => !tree.some(isAlive), { timeoutMs: 10_000, intervalMs: 5 })
@@ -87,7 +87,7 @@ export async function killTree(ref: ProcessRef): Promise<void> {
 /** Asks the main process to end, then kills what is left at the deadline. */
 export async function endTree(ref: ProcessRef, signal: NodeJS.Signals, timeoutMs: number): Promise<void> {
   const tree = processTree(ref)
-  // A stopped process would not see the signal.
+  // A stopped process would not receive the signal.
   for (const entry of tree) send(entry.pid, 'SIGCONT')
   if (isAlive(ref)) send(ref.pid, signal)
   await waitFor(() => !isAlive(ref), { timeoutMs })

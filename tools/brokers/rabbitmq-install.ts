@@ -6,7 +6,7 @@ import { which } from './exec.ts'
 import { sidRabbitMq } from './rabbitmq-sid.ts'
 import type { RabbitMqOptions, RabbitMqVersion } from './types.ts'
 
-/** Programs to run as they are; those of another Debian enter it by themselves. */
+/** Programs that can be run directly; those of another Debian switch into it by themselves. */
 export interface RabbitMqPrograms {
   readonly server: string
   readonly ctl: string
@@ -19,10 +19,10 @@ export interface RabbitMqPrograms {
 const VERSION_VARIABLE = 'BUSBAR_RABBITMQ_VERSION'
 const VERSIONS: readonly RabbitMqVersion[] = ['debian', '4']
 
-// Debian's program on the PATH forces its own user and data folder; the script below it does as it is told.
+// Debian's program on the PATH forces its own user and data folder; the script below it accepts ours.
 const SCRIPT_DIRS: readonly string[] = ['/usr/lib/rabbitmq/bin']
 
-/** What is asked for, by an option or by the environment; undefined: what the machine offers. */
+/** The version set by an option or by the environment; undefined: whatever the machine has. */
 export function rabbitMqVersion(option: RabbitMqOptions['version']): RabbitMqVersion | undefined {
   const wanted = option ?? (process.env[VERSION_VARIABLE] || undefined)
   if (wanted === undefined) return undefined
@@ -35,7 +35,7 @@ export function rabbitMqVersion(option: RabbitMqOptions['version']): RabbitMqVer
   )
 }
 
-/** False for an instance that runs a version which the environment does not ask for. An unknown version passes. */
+/** False for an instance with a version that the environment does not ask for. An unknown version passes. */
 export function suitsRabbitMqVersion(running: string): boolean {
   return rabbitMqVersion(undefined) !== '4' || running === '' || Number(running.split('.')[0]) >= 4
 }
@@ -45,14 +45,14 @@ export function rabbitMqPackages(): readonly string[] {
   return which('rabbitmq-server', SCRIPT_DIRS) === undefined ? ['rabbitmq-server'] : []
 }
 
-/** The programs of the asked version. Those of another Debian see `dataDir` under its own name. */
+/** The programs of the requested version. Those of another Debian see `dataDir` under its own name. */
 export async function rabbitMqPrograms(option: RabbitMqOptions['version'], dataDir: string): Promise<RabbitMqPrograms> {
   if (rabbitMqVersion(option) !== '4') return installed()
   const server = which('rabbitmq-server', SCRIPT_DIRS)
   return server !== undefined && versionOf(server).startsWith('4.') ? installed() : sidRabbitMq(dataDir)
 }
 
-/** The folder that the package's link points to names the version: no Erlang has to start to ask for it. */
+/** The folder that the package's link points to contains the version: no Erlang has to start for that. */
 function versionOf(server: string): string {
   return /rabbitmq(?:_server-|\/)(\d+(?:\.\d+)+)/.exec(realpathSync(server))?.[1] ?? ''
 }

@@ -15,8 +15,8 @@ const SERVERS = 'usr/lib/rabbitmq/lib'
 const WAYS_OUT = 'or start Docker with the compose plugin, or install RabbitMQ 4 on this system'
 
 /**
- * RabbitMQ 4 out of Debian sid: a small Debian of its own in the cache, made once, with debootstrap. Its programs run in a
- * mount namespace of their own, so no mount is left behind, however they end. All of that needs root.
+ * RabbitMQ 4 from Debian sid: a small Debian in the cache, created once with debootstrap. Its programs run in a
+ * separate mount namespace, so no mount is left behind, however they end. All of that needs root.
  */
 export async function sidRabbitMq(dataDir: string): Promise<RabbitMqPrograms> {
   const root = await debianRoot()
@@ -54,7 +54,7 @@ async function build(folder: string, root: string): Promise<void> {
     ...(existsSync(KEYRING) ? [] : ['debian-archive-keyring']),
   ]
   if (packages.length > 0) await aptInstall('rabbitmq', packages)
-  // What an interrupted run has left; nothing is mounted there, since its mounts ended with it.
+  // Left by an interrupted run; nothing is mounted there, since its mounts ended with it.
   const left = (await readdir(folder)).filter((name) => name.startsWith('draft-'))
   for (const name of left) await rm(join(folder, name), { recursive: true, force: true })
   const mirror = await debianMirror()
@@ -77,7 +77,7 @@ async function build(folder: string, root: string): Promise<void> {
   }
 }
 
-/** The folder of the server names its version. */
+/** The server's folder name contains its version. */
 async function serverVersions(root: string): Promise<readonly string[]> {
   return (await readdir(join(root, SERVERS))).map((name) => name.replace('rabbitmq_server-', ''))
 }
@@ -95,8 +95,8 @@ async function debianMirror(): Promise<string> {
 }
 
 /**
- * Runs a program of that Debian. Its root is put together in memory: `/usr` and `/etc` of the Debian, the rest of the
- * host, and the data folder in its place. Every step execs the next one: the pid that is started is the program's.
+ * Runs a program of that Debian. Its root is assembled in memory: `/usr` and `/etc` of the Debian, the rest of the
+ * host, and the data folder at its place. Every step execs the next one, so the pid that is started is the program's.
  */
 function enterScript(root: string, dataDir: string, program: string): string {
   return `#!/bin/sh
@@ -121,7 +121,7 @@ exec unshare --mount -- /bin/sh -euc '
 `
 }
 
-/** For between single quotes. */
+/** Escapes a text for single quotes. */
 function quoted(text: string): string {
   return text.replaceAll("'", `'\\''`)
 }

@@ -19,7 +19,7 @@ interface NodePorts {
 
 export async function rabbitMqBlueprint(dataDir: string, port: number, options: RabbitMqOptions): Promise<Blueprint> {
   const programs = await rabbitMqPrograms(options.version, dataDir)
-  // Before the first start: nodes that start side by side would each make one.
+  // Before the first start: nodes that start in parallel would each create one.
   await writeFile(join(dataDir, '.erlang.cookie'), randomBytes(16).toString('hex'), { mode: 0o400 })
   const epmdPort = await freePort()
   const nodes: NodePorts[] = []
@@ -45,7 +45,7 @@ async function nodePorts(id: number, port: number, { management }: RabbitMqOptio
   return { id, port, distPort: await freePort(), managementPort: management === true ? await freePort() : undefined }
 }
 
-/** Of our own, and one for all nodes: the nodes of a cluster find each other through it. */
+/** A separate name server, one for all nodes: the nodes of a cluster find each other through it. */
 function nameServer({ epmd }: RabbitMqPrograms, dataDir: string, port: number): ProcessPlan {
   const command = {
     file: epmd,
@@ -93,7 +93,8 @@ async function nodePlan(
       logFile: join(dir, 'rabbitmq.log'),
     },
     stopSignal: 'SIGTERM',
-    // The end of "Starting broker... completed with 0 plugins.", of which 4.x may print other lines in the middle. The port opens while the boot goes on, and a stop in that moment makes the boot fail.
+    // The end of "Starting broker... completed with 0 plugins.", in the middle of which 4.x may print other lines. The
+    // port opens before the boot is complete, and a stop in that moment makes the boot fail.
     readyLog: 'completed with ',
     details: managementPort === undefined ? {} : { managementUrl: `http://guest:guest@${HOST}:${managementPort}` },
   }
@@ -111,7 +112,9 @@ function nodeName({ port }: NodePorts): string {
   return `busbar-${port}@localhost`
 }
 
-/** Complete: nothing of RABBITMQ_* leaks in from outside (an empty RABBITMQ_FEATURE_FLAGS would disable all of them). */
+/**
+ * Complete: no RABBITMQ_* variable leaks in from outside (an empty RABBITMQ_FEATURE_FLAGS would disable all of them).
+ */
 function environment(
   dataDir: string,
   dir: string,
@@ -121,11 +124,11 @@ function environment(
   return {
     PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/usr/bin:/sbin:/bin`,
     LANG: 'C.UTF-8',
-    // Where the cookie is that all nodes share.
+    // Location of the cookie that all nodes share.
     HOME: dataDir,
     ERL_EPMD_ADDRESS: HOST,
     ERL_EPMD_PORT: String(epmdPort),
-    // Otherwise a command that finds no name server starts one, which nobody ends.
+    // Otherwise a command that finds no name server starts one that never ends.
     RABBITMQ_CTL_ERL_ARGS: '-start_epmd false',
     RABBITMQ_NODENAME: nodeName(node),
     RABBITMQ_DIST_PORT: String(node.distPort),

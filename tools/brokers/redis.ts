@@ -4,7 +4,7 @@ import type { Blueprint } from './blueprint.ts'
 import { exec, which } from './exec.ts'
 import type { RedisOptions } from './types.ts'
 
-/** Durable by default, as a message broker has to be: what was answered survives SIGKILL. */
+/** Durable by default, as a message broker must be: what was confirmed survives SIGKILL. */
 export const REDIS_ARGS: readonly string[] = ['--appendonly', 'yes', '--appendfsync', 'everysec', '--save', '']
 
 export function redisPackages(): readonly string[] {

@@ -1,4 +1,4 @@
-/** How a broker is controlled: the same verbs for processes and for containers. */
+/** How a broker is controlled: the same methods for processes and containers. */
 export interface Runtime {
   pid(): number | undefined
   /** Starts what is not running and resolves when it is ready. */

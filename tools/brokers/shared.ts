@@ -16,10 +16,10 @@ import { readState, removeState, writeState } from './state.ts'
 import type { Broker, BrokerName } from './types.ts'
 import { waitFor } from './wait.ts'
 
-/** Time for a slow answer from one that lives, before it is taken for stuck. */
+/** How long a live instance may take to answer before it counts as stuck. */
 const PATIENCE_MS = 10_000
 
-/** The shared instance: the one that the environment names, the one that already runs, or a new one. */
+/** The shared instance: the one that the environment names, the running one, or a new one. */
 export async function ensureShared(name: BrokerName): Promise<Broker> {
   const given = givenUrl(name)
   if (given !== undefined) return checkGiven(name, given)
@@ -40,7 +40,7 @@ export interface BroughtUp {
   readonly failed: readonly BrokerError[]
 }
 
-/** Starts what does not run, side by side; one that can't be had does not keep the others from starting. */
+/** Starts what is not running, in parallel; one that can't be started does not prevent the others. */
 export async function bringUp(names: readonly BrokerName[]): Promise<BroughtUp> {
   await installTogether(names)
   const results = await Promise.allSettled(names.map(ensureShared))
@@ -63,7 +63,7 @@ export function sharedBroker(name: BrokerName): Broker | undefined {
   return given === undefined ? findShared(name)?.broker : givenBroker(name, given)
 }
 
-/** Stops the shared instance and removes its data; false when there was none. A given one is left alone. */
+/** Stops the shared instance and removes its data; false when there was none. Leaves a given one alone. */
 export async function stopShared(name: BrokerName): Promise<boolean> {
   return withLock(`broker-${name}`, async () => {
     const known = findShared(name)
@@ -83,7 +83,7 @@ async function checkGiven(name: BrokerName, url: string): Promise<Broker> {
   )
 }
 
-/** One that runs serves whoever comes, but not under a version that was not asked for. */
+/** Uses a running instance, but not with a version that was not asked for. */
 function checkVersion(broker: Broker): Broker {
   if (broker.name !== 'rabbitmq' || suitsRabbitMqVersion(broker.version)) return broker
   const what = `BUSBAR_RABBITMQ_VERSION asks for another version than the ${broker.version} that runs`
@@ -106,7 +106,7 @@ function open(record: InstanceRecord): Opened<BrokerName> {
   )
 }
 
-/** True when it is healthy, or is so again: a crashed one comes back on its own port and data. */
+/** True when it is healthy, or healthy again: a crashed one is restarted on its own port and data. */
 async function bringBack({ broker, runtime }: Opened<BrokerName>): Promise<boolean> {
   if (await broker.healthy()) return true
   await runtime.resume().catch(() => undefined)
@@ -131,7 +131,7 @@ async function startShared(name: BrokerName): Promise<Broker> {
   const { broker, runtime } = open(record)
   try {
     await runtime.start()
-    // A container has no process of ours whose start would have written this.
+    // For a container there is no process of ours whose start would have written this.
     if (blueprint.container !== undefined) writeState(record)
     return broker
   } catch (error) {
@@ -141,7 +141,7 @@ async function startShared(name: BrokerName): Promise<Broker> {
   }
 }
 
-/** The name in compose.yaml, so that containers of `docker compose up` are taken over; other sets get another. */
+/** The name in compose.yaml, so that containers of `docker compose up` are used; other sets get another name. */
 function projectName(): string {
   const own = process.env['BUSBAR_BROKERS_DIR']
   return own ? `busbar-${createHash('sha256').update(own).digest('hex').slice(0, 8)}` : 'busbar'

@@ -25,14 +25,14 @@ const LOCAL: LocalBlueprints = {
   kafka: kafkaBlueprint,
 }
 
-/** `BUSBAR_BROKERS_SOURCE` (`docker` or `local`) decides for all; otherwise Docker, where an engine answers. */
+/** `BUSBAR_BROKERS_SOURCE` (`docker` or `local`) decides for all; otherwise Docker, if an engine answers. */
 export async function sourceOf(options: OptionsOf[BrokerName]): Promise<'docker' | 'local'> {
   const wanted = options.source ?? process.env['BUSBAR_BROKERS_SOURCE']
   if (wanted === 'docker' || wanted === 'local') return wanted
   return dockerCan(options) && (await dockerAnswers()) ? 'docker' : 'local'
 }
 
-/** Prepares data, configuration and, where needed, installs; starts nothing. */
+/** Prepares data and configuration and, if needed, installs; starts nothing. */
 export async function prepare<N extends BrokerName>(request: DockerRequest<N>): Promise<Blueprint> {
   const { name, dataDir, port, options } = request
   const source = await sourceOf(options)

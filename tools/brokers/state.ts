@@ -6,12 +6,12 @@ import type { BrokerName } from './types.ts'
 
 const FORMAT = 1
 
-/** One file for each broker, so that brokers that start side by side never rewrite each other's record. */
+/** One file for each broker, so that brokers that start in parallel never overwrite each other's record. */
 function fileOf(name: BrokerName): string {
   return join(runDir('state'), `${name}.json`)
 }
 
-/** What is known of the shared instance; undefined when none was started or the file is from another version. */
+/** The record of the shared instance; undefined when none was started or the file is from another version. */
 export function readState(name: BrokerName): InstanceRecord | undefined {
   try {
     const { format, record } = JSON.parse(readFileSync(fileOf(name), 'utf8')) as {

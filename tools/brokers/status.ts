@@ -6,8 +6,8 @@ import type { BrokerName, BrokerSource } from './types.ts'
 
 /**
  * - `healthy`: answers in its own protocol.
- * - `unhealthy`: its process lives, or it is elsewhere, and does not answer.
- * - `dead`: it was started and its process is gone; `up` brings it back with its data.
+ * - `unhealthy`: its process lives, or runs elsewhere, but does not answer.
+ * - `dead`: it was started and its process has ended; `up` restores it with its data.
  * - `down`: not started.
  */
 export type BrokerState = 'healthy' | 'unhealthy' | 'dead' | 'down'
@@ -55,7 +55,7 @@ export async function brokerStatus(name: BrokerName): Promise<BrokerStatus> {
   }
 }
 
-/** A given URL may hold a password that matters; those of our own instances are all public. */
+/** A given URL may contain a real password; those of our own instances are all public. */
 function hideSecrets(url: string): string {
   return url.replace(/\/\/[^@/]*@/, '//***@')
 }

@@ -1,6 +1,6 @@
 import type { BrokerName } from './types.ts'
 
-/** What a client of that broker connects to. */
+/** The URL that a client of that broker connects to. */
 export function urlOf(name: BrokerName, host: string, port: number): string {
   const urls: Readonly<Record<BrokerName, string>> = {
     rabbitmq: `amqp://guest:guest@${host}:${port}`,

@@ -5,7 +5,7 @@ export interface WaitOptions {
   readonly intervalMs?: number
 }
 
-/** Polls until `condition` gives something truthy; undefined when the deadline passes first. */
+/** Polls until `condition` returns something truthy; undefined when the deadline passes first. */
 export async function waitFor<T>(
   condition: () => T | Promise<T>,
   options: WaitOptions,

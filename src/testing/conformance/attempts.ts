@@ -4,7 +4,7 @@ import { numbered, Planned, publishAll, quick, work } from './shorthand.ts'
 
 const group = 'redelivery'
 
-/** What uses up an attempt, and what does not: only a handler that started does. */
+/** What uses an attempt: only a handler that started. */
 export const attemptScenarios: readonly Scenario[] = [
   {
     id: 'redelivery/deadly-among-others',
@@ -18,7 +18,7 @@ export const attemptScenarios: readonly Scenario[] = [
       const options = { group: name, concurrency: 4, retry: quick(attempts), order: 'none' as const }
       const deadly = 7
       const handler = { diesOf: deadly, workMs: 20 }
-      // Its group exists before the first message, also where a topic without one takes none.
+      // Its group exists before the first message, even where a topic without a group takes none.
       const first = await ctx.childConsumer({ topic, options, handler })
       const ids = await publishAll(bus, topic, numbered(60))
       const starts: string[] = []
@@ -45,7 +45,7 @@ export const attemptScenarios: readonly Scenario[] = [
       const [letter] = await ctx.deadLetters(bus, topic, name, 1)
       assert.equal(letter?.message.id, ids[deadly])
       assert.equal(letter?.reason, 'exhausted')
-      // A process that dies within milliseconds of the first start has had no time to note it.
+      // A process that dies within milliseconds of the first start had no time to note it.
       assert.ok(starts.length <= attempts + 1, `it was started ${starts.length} times`)
       await ctx.idle(bus, topic, name)
     },

@@ -24,7 +24,7 @@ export const backPressureScenarios: readonly Scenario[] = [
         transport,
         Array.from({ length: 20 }, () => outgoing(topic)),
       )
-      // The other group has all 20: whatever this one was going to get too many is on its way.
+      // The other group has all 20: any excess deliveries to this one are already in transit.
       await all.settle(await all.take(20))
       await consumer.take(5)
       assert.equal(consumer.deliveries.length, 5)
@@ -172,7 +172,7 @@ export const backPressureScenarios: readonly Scenario[] = [
         () => handle.stats().bufferedBytes >= 50_000,
         () => handle.stats(),
       )
-      // A round trip through the broker on another topic: what was under way has arrived.
+      // A round trip through the broker on another topic: what was in transit has arrived.
       const [other, sentinel] = [ctx.topic('other'), ctx.probe()]
       await ctx.consume(bus, other, sentinel.handler(), { group: ctx.group() }).ready
       await bus.publish(other, 1)

@@ -40,7 +40,7 @@ export const badBytesScenarios: readonly Scenario[] = [
       const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]
       ctx.consume(bus, topic, probe.handler(), { order: 'none' })
       await bus.start()
-      // A view in the middle of a larger buffer, too: its surroundings are nobody's business.
+      // Includes a view in the middle of a larger buffer: the bytes around it must not be sent.
       const bodies = [
         EVERY_BYTE,
         EVERY_BYTE.subarray(200, 300),

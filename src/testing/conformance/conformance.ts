@@ -9,7 +9,7 @@ import { messageOf, runScenario } from './run-scenario.ts'
 import { notApplicable } from './scenario.ts'
 import type { BrokerFaults, ForeignClient, Means, Scenario } from './scenario.ts'
 
-/** What a test runner hands to a test: only `skip`, and only where the runner has it. */
+/** What a test runner passes to a test: only `skip`, and only if the runner supports it. */
 export interface RunnerTestContext {
   readonly skip?: ((reason?: string) => unknown) | undefined
 }
@@ -30,30 +30,36 @@ export interface Runner {
 }
 
 export interface ConformanceOptions {
-  /** Names the report: `reports/conformance/<name>.json`. */
+  /** Name of the report: `reports/conformance/<name>.json`. */
   readonly name: string
-  /** Of the broker that was tested, for the report. */
+  /** Version of the tested broker, for the report. */
   readonly version?: string | undefined
-  /** Makes a transport that is not yet open. Called many times; all of them must reach the same broker and the same data. */
+  /**
+   * Makes a transport that is not open yet. Called many times; all of them must reach the same broker and the same
+   * data.
+   */
   readonly create: () => Transport | Promise<Transport>
-  /** What the run can do to the broker; without a hook the scenarios that need it are not applicable. */
+  /** What the run can do to the broker; scenarios that need a missing hook are not applicable. */
   readonly faults?: BrokerFaults | undefined
-  /** A client of the broker that knows nothing of Busbar. */
+  /** A client of the broker that does not use Busbar. */
   readonly foreign?: ForeignClient | undefined
-  /** URL of a module that exports `create()` for use in a child process, on the same broker: turns on process death. */
+  /**
+   * URL of a module that exports `create()` for use in a child process, on the same broker: enables the process-death
+   * scenarios.
+   */
   readonly childModule?: string | URL | undefined
   /** Added to the environment of those processes: the address of the broker, the path of the file. */
   readonly childEnv?: Readonly<Record<string, string>> | undefined
   /**
-   * Scenarios that this transport is known not to pass, by id, each with the reason. They are not run, and reported as
+   * Scenarios that this transport is known to fail, by id, each with the reason. They are not run, and are reported as
    * `exception`. An id that does not exist is refused.
    */
   readonly exceptions?: Readonly<Record<string, string>> | undefined
-  /** How long a scenario waits for what must come, in ms. Default 10,000. */
+  /** How long a scenario waits for expected events, in ms. Default 10,000. */
   readonly patienceMs?: number | undefined
-  /** How much later than asked a delay may end, in ms. Default 500. */
+  /** How late a delay may end, in ms. Default 500. */
   readonly precisionMs?: number | undefined
-  /** Most for one scenario, in ms. Default six times the patience. */
+  /** Time limit for one scenario, in ms. Default six times the patience. */
   readonly scenarioTimeoutMs?: number | undefined
   /** Folder of the report, or false for none. Default `reports/conformance` in the working directory. */
   readonly report?: string | false | undefined
@@ -67,8 +73,8 @@ export interface ConformanceOptions {
  *
  *     conformance(vitest, { name: 'acme', create: () => acme({ url: 'acme://127.0.0.1' }) })
  *
- * One test for each scenario. Which apply is read from `transport.capabilities`; those that don't are reported as such,
- * with the reason, and skipped in the runner. When all have run, the report is written.
+ * Registers one test for each scenario. `transport.capabilities` decides which apply; the others are reported as such,
+ * with the reason, and skipped in the runner. The report is written when all have run.
  *
  * Throws `ConfigurationError` when an exception names no scenario or gives no reason.
  */
@@ -76,7 +82,7 @@ export function conformance(runner: Runner, options: ConformanceOptions): void {
   registerScenarios(allScenarios, runner, options)
 }
 
-/** @internal `conformance` with scenarios of its caller's choice. */
+/** @internal `conformance` with the caller's own scenarios. */
 export function registerScenarios(scenarios: readonly Scenario[], runner: Runner, options: ConformanceOptions): void {
   const { exceptions = {}, patienceMs = 10_000, precisionMs = 500 } = options
   checkExceptions(options.name, exceptions, scenarios)
@@ -129,7 +135,7 @@ export function registerScenarios(scenarios: readonly Scenario[], runner: Runner
       runner.describe(group, () => {
         for (const scenario of scenarios) {
           if (scenario.group !== group) continue
-          // The runner's own limit is only a net below ours, which says more.
+          // The runner's own limit is only a safety net: ours reports more.
           runner.it(`${scenario.id} · ${scenario.title}`, { timeout: timeoutMs * 2 + 5_000 }, (context) =>
             runOne(scenario, context),
           )
@@ -138,7 +144,7 @@ export function registerScenarios(scenarios: readonly Scenario[], runner: Runner
     }
 
     runner.afterAll(async () => {
-      // A filtered run knows too little to replace a report.
+      // A filtered run is too incomplete to replace a report.
       if (options.report === false || environment === undefined || results.size < scenarios.length) return
       writeReport(options.report ?? 'reports/conformance', {
         transport: options.name,

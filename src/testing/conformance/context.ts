@@ -26,7 +26,7 @@ import { Probe } from './probe.ts'
 import { RawConsumer } from './raw.ts'
 import type { BrokerFaults, ForeignClient } from './scenario.ts'
 
-/** What a run of the suite is made of. */
+/** The parts of a run of the suite. */
 export interface Environment {
   readonly create: () => Transport | Promise<Transport>
   readonly capabilities: Capabilities
@@ -38,12 +38,12 @@ export interface Environment {
   readonly precisionMs: number
 }
 
-/** What a scenario works with. Everything that it makes is closed when the scenario ends, however it ends. */
+/** What a scenario works with. Everything that it creates is closed when the scenario ends, however it ends. */
 export interface ScenarioContext {
   readonly capabilities: Capabilities
-  /** How long to wait for what must come, in ms. */
+  /** How long to wait for expected events, in ms. */
   readonly patienceMs: number
-  /** How much later than asked a delay may end, in ms. */
+  /** How late a delay may end, in ms. */
   readonly precisionMs: number
   readonly random: Random
   readonly faults: BrokerFaults
@@ -51,15 +51,18 @@ export interface ScenarioContext {
   readonly foreign: ForeignClient
   /** Service of this scenario's buses, and so their default group. */
   readonly service: string
-  /** A topic of this scenario alone. */
+  /** A topic used only by this scenario. */
   topic(label?: string): string
-  /** A group of this scenario alone. */
+  /** A group used only by this scenario. */
   group(label?: string): string
-  /** A bus with a transport of its own; not started. */
+  /** A bus with a separate transport; not started. */
   bus(options?: Partial<BusOptions>): Promise<Bus>
   /** A started bus without consumers. */
   startedBus(options?: Partial<BusOptions>): Promise<Bus>
-  /** `bus.consume`, with `order: 'none'` by default where the transport keeps none: it would refuse the usual default. */
+  /**
+   * `bus.consume`, with `order: 'none'` as the default where the transport keeps no order: it would refuse the usual
+   * default.
+   */
   consume(bus: Bus, topic: string | AnyEventDefinition, handler: Handler, options?: ConsumeOptions): ConsumerHandle
   consume(bus: Bus, topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle
   /** An open transport below any bus. */
@@ -67,25 +70,25 @@ export interface ScenarioContext {
   rawConsumer(): RawConsumer
   probe(behave?: (message: Message, ctx: HandlerContext, by: string) => unknown): Probe
   recorder(bus: Bus): Recorder
-  /** Opened when the scenario ends, so that no handler hangs for ever. */
+  /** Opened when the scenario ends, so that no handler hangs forever. */
   gate(): Gate
   ledger(): Ledger
   waitUntil<Value>(
     condition: () => Value | Promise<Value>,
     describe: string | (() => unknown),
   ): Promise<NonNullable<Value>>
-  /** Waits until the group has nothing left to do: whatever comes later is a mistake. */
+  /** Waits until the group has nothing left to do: any later delivery is a mistake. */
   idle(bus: Bus, topic: string, group: string): Promise<void>
   groupInfo(bus: Bus, topic: string, group: string): Promise<GroupInfo | undefined>
-  /** Waits until there are as many dead letters, and asserts that there are no more. */
+  /** Waits until there are `count` dead letters, and asserts that there are no more. */
   deadLetters(bus: Bus, topic: string, group: string, count: number): Promise<readonly DeadLetter[]>
   childConsumer(options: Omit<ChildConsumerOptions, 'module'>): Promise<Child>
   childPublisher(options: Omit<ChildPublisherOptions, 'module'>): Promise<Child>
-  /** Runs when the scenario ends; the last one first. */
+  /** Runs when the scenario ends, in reverse order. */
   defer(cleanUp: () => Promise<void> | void): void
 }
 
-/** Long enough for a clean close; a scenario that tests closing says its own. */
+/** Long enough for a clean close; a scenario that tests closing sets its own. */
 const CLOSE_TIMEOUT_MS = 2_000
 
 export interface DisposableContext {
@@ -111,7 +114,7 @@ export function createContext(scenarioId: string, environment: Environment): Dis
     const made = createBus({
       service,
       closeTimeoutMs: CLOSE_TIMEOUT_MS,
-      // A scenario dead-letters and loses on purpose.
+      // Scenarios cause dead letters and losses on purpose.
       logger: silentLogger,
       ...options,
       transport,
@@ -227,7 +230,10 @@ export function createContext(scenarioId: string, environment: Environment): Dis
   }
 }
 
-/** The best that can be done where the broker can't tell the lag: what was on its way has been overtaken several times. */
+/**
+ * The best that is possible where the broker does not report the lag: what was in transit has been overtaken several
+ * times.
+ */
 async function roundTrips(ctx: ScenarioContext): Promise<void> {
   const bus = await ctx.bus({ service: uniqueName('trip') })
   const topic = `${uniqueName('trip')}.topic`
@@ -241,7 +247,7 @@ async function roundTrips(ctx: ScenarioContext): Promise<void> {
   await bus.close()
 }
 
-/** A look into which a cut falls sees nothing; whoever waits looks again. Anything else is a failure. */
+/** A check during a disconnect sees nothing; the caller checks again. Anything else is a failure. */
 function notDuringACut(error: unknown): undefined {
   if (!ConnectionError.is(error)) throw error
 }

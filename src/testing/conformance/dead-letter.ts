@@ -395,7 +395,7 @@ export const deadLetterScenarios: readonly Scenario[] = [
       })
       ctx.consume(bus, topic, probe.handler(), { group: name, retry: quick(1), prefetchBytes: 64 * 1_048_576 })
       await bus.start()
-      // Above 16 MiB the broker has room to spare, and the test none.
+      // Above 16 MiB the broker has enough room, but the test does not.
       const limit = Math.min(ctx.capabilities.maxMessageBytes, 16 * 1_048_576)
       const { id } = await bus.publish(topic, new Uint8Array(limit - 1_024).fill(7))
       const letter = await only(ctx, topic, name, bus)

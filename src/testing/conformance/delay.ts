@@ -152,7 +152,7 @@ export const delayScenarios: readonly Scenario[] = [
 ]
 
 function inTime(precisionMs: number, waited: number, asked: number): void {
-  // Wall clocks of publisher and broker count whole milliseconds.
+  // The wall clocks of publisher and broker count whole milliseconds.
   assert.ok(waited >= asked - 1.5, `it came after ${waited} ms instead of ${asked}`)
   assert.ok(waited <= asked + precisionMs, `it came after ${waited} ms instead of ${asked}`)
 }

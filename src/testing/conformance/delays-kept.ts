@@ -5,7 +5,7 @@ import { numbered, Planned, publishAll } from './shorthand.ts'
 const group = 'delay'
 const DELAY_MS = 2_000
 
-/** What must not shorten the delay of a retry. */
+/** Events that must not shorten the delay of a retry. */
 export const delaysKeptScenarios: readonly Scenario[] = [
   {
     id: 'delay/kept-by-pause',
@@ -80,7 +80,7 @@ export const delaysKeptScenarios: readonly Scenario[] = [
       const ids = await publishAll(bus, topic, numbered(3, 1))
       await child.waitFor('failed', 1, { timeoutMs: ctx.patienceMs })
       const failedAt = Date.now()
-      // The retry is written down right after the failure; its neighbour in another key shows that the broker has it.
+      // The retry is recorded right after the failure; its neighbour with another key shows that the broker has it.
       const other = await bus.publish(topic, 'other', { key: 'other' })
       await ctx.waitUntil(
         () => child.records().some(({ type, id }) => type === 'failed' && id === other.id),

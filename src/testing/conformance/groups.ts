@@ -24,7 +24,7 @@ export const groupScenarios: readonly Scenario[] = [
         }),
       )
       const ids: string[] = []
-      // Members may still be sharing out the work when the first messages come.
+      // Members may still be distributing the work when the first messages come.
       await ctx.waitUntil(
         async () => {
           ids.push(...(await publishAll(buses[0] ?? assert.fail(), topic, numbered(90, 30))))

@@ -26,7 +26,7 @@ export const hotKeyScenarios: readonly Scenario[] = [
         numbered(BACKLOG).map((item) => ({ ...item, key: 'hot' })),
       )
       const others = await publishAll(bus, topic, numbered(OTHERS * 2, OTHERS))
-      // Where keys share partitions, those of the hot key's partition have to wait.
+      // Where keys share partitions, keys in the hot key's partition have to wait.
       const enough = others.length / 2
       await ctx.waitUntil(
         () => probe.ids().length >= enough,

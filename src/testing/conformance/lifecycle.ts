@@ -140,7 +140,7 @@ export const lifecycleScenarios: readonly Scenario[] = [
     async run(ctx) {
       const [topic, probe] = [ctx.topic(), ctx.probe()]
       const restarting = ctx.faults.restartBroker?.()
-      // Some meet the broker on its way down, some while it is away.
+      // Some reach the broker while it goes down, some while it is away.
       const buses: Bus[] = []
       while (buses.length < 5) {
         const bus = await ctx.bus({ startTimeoutMs: ctx.patienceMs * 3 })
@@ -283,7 +283,7 @@ export const lifecycleScenarios: readonly Scenario[] = [
         await probe.waitHandled(1)
         await bus.close()
       }
-      // What a client library keeps for good it makes the first time.
+      // What a client library allocates permanently, it allocates the first time.
       await cycle()
       const before = resources()
       const listeners = listenerCounts()
@@ -334,7 +334,7 @@ export const lifecycleScenarios: readonly Scenario[] = [
           () => undefined,
           (error: unknown) => error,
         )
-        // At once, and in the middle of whatever starting does.
+        // Immediately, and in the middle of starting.
         if (settled > 0) await work(settled)
         await bus.close()
         const error = await starting

@@ -285,7 +285,7 @@ export const orderingScenarios: readonly Scenario[] = [
   },
 ]
 
-/** Some fail once, some twice; which ones, the seed says. */
+/** Some fail once, some twice, as decided by the seed. */
 function failing(ctx: ScenarioContext): Probe {
   const failures = new Map<string, number>()
   return ctx.probe(async (message, { attempt }) => {

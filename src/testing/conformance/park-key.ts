@@ -35,7 +35,7 @@ export const parkKeyScenarios: readonly Scenario[] = [
         () => `${probe.ids().length} of 4 messages of the other key handled`,
       )
       await first.close()
-      // A member that starts later knows as well.
+      // A member that starts later knows it too.
       const bus = await ctx.bus()
       ctx.consume(bus, topic, probe.handler(), options)
       await bus.start()

@@ -6,7 +6,9 @@ import { idsOfKey, numbered, Planned, publishAll, quick } from './shorthand.ts'
 
 const group = 'patterns'
 
-/** Makes the topic known to the broker before anybody subscribes: patterns must find old topics as well as new ones. */
+/**
+ * Makes the topic known to the broker before the first subscription: patterns must find old topics as well as new ones.
+ */
 async function ensure(bus: Bus, topic: string): Promise<void> {
   await bus.admin().ensureTopic(topic)
 }
@@ -46,7 +48,7 @@ export const patternScenarios: readonly Scenario[] = [
       const [tail, hash] = [ctx.probe(), ctx.probe()]
       ctx.consume(bus, `${base}.>`, tail.handler(), { group: ctx.group() })
       ctx.consume(bus, `${base}.#`, hash.handler(), { group: ctx.group() })
-      // A broker without a log may refuse what nobody is there for.
+      // A broker without a log may refuse messages without a consumer.
       ctx.consume(bus, `${base}x`, ctx.probe().handler(), { group: ctx.group() })
       await bus.start()
       const ids: string[] = []
@@ -130,7 +132,8 @@ export const patternScenarios: readonly Scenario[] = [
       const [letter] = await ctx.deadLetters(bus, topic, names[0], 1)
       assert.equal(letter?.message.id, id)
       assert.equal(letter.message.topic, topic, 'the dead letter is that of the real topic, not of the pattern')
-      // Published after the dead letter: whoever gets the sentinel would have got the dead letter before it.
+      // Published after the dead letter: a consumer that received the sentinel would have received the dead letter
+      // before it.
       const sentinel = await bus.publish(topic, 2)
       await wide.waitExactly([id, sentinel.id])
       await ctx.deadLetters(bus, topic, names[0], 2)
@@ -171,7 +174,7 @@ export const patternScenarios: readonly Scenario[] = [
     title: 'without the capability, a pattern is refused when the consumer is added, by name',
     async run(ctx) {
       if (ctx.capabilities.patterns) {
-        // The other side of the same promise: what the capability claims is accepted.
+        // The reverse of the same promise: what the capability claims is accepted.
         const bus = await ctx.bus()
         const handle = ctx.consume(bus, `${ctx.topic()}.*`, ctx.probe().handler())
         await bus.start()

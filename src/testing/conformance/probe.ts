@@ -10,7 +10,7 @@ export interface Seen {
   readonly key: string | undefined
   readonly attempt: number
   readonly message: Message
-  /** Which handler of the probe: the name that `handler(name)` was given. */
+  /** The handler of the probe: the name passed to `handler(name)`. */
   readonly by: string
   /** `performance.now()`. */
   readonly at: number
@@ -18,15 +18,15 @@ export interface Seen {
 
 type Behaviour = (message: Message, ctx: HandlerContext, by: string) => unknown
 
-/** A handler that takes notes. One probe may stand behind several consumers; it then sees across them. */
+/** A recording handler. Several consumers may share one probe, which then sees all of their calls. */
 export class Probe {
   /** Every call, in order. */
   readonly started: Seen[] = []
-  /** Every call that ended well, in the order of ending. */
+  /** Every successful call, in the order of completion. */
   readonly handled: Seen[] = []
-  /** Most calls that ran at once. */
+  /** Maximum number of concurrent calls. */
   maxRunning = 0
-  /** Keys that were worked on twice at the same time. */
+  /** Keys that were handled twice at the same time. */
   readonly overlaps: string[] = []
   readonly #behave: Behaviour | undefined
   readonly #patienceMs: number
@@ -56,7 +56,7 @@ export class Probe {
     }
   }
 
-  /** A batch handler. `judge` says what becomes of each message. */
+  /** A batch handler. `judge` decides the result of each message. */
   batchHandler(judge: (message: Message, attempt: number) => BatchItemResult | Promise<BatchItemResult>): BatchHandler {
     return async (messages, ctx) => {
       const batch = messages.map((message, index) => ({
@@ -70,7 +70,7 @@ export class Probe {
       this.#enter(batch)
       try {
         const results: BatchItemResult[] = []
-        // Later ones of a key that failed are handled again, whatever we say of them.
+        // Messages behind a failed one of their key are handled again, whatever result we return.
         const failedKeys = new Set<string>()
         for (const seen of batch) {
           const result = await judge(seen.message, seen.attempt)

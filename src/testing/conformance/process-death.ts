@@ -7,7 +7,7 @@ import { numbered, publishAll, quick, work } from './shorthand.ts'
 const group = 'redelivery'
 const FREEZE_MS = 2_500
 
-/** What becomes of messages when processes of ours are killed or frozen. */
+/** What happens to messages when our own processes are killed or frozen. */
 export const processDeathScenarios: readonly Scenario[] = [
   {
     id: 'publish/killed-publisher',
@@ -34,7 +34,7 @@ export const processDeathScenarios: readonly Scenario[] = [
       )
       await ctx.idle(bus, topic, ctx.service)
       for (const id of probe.ids()) book.handled(id)
-      // Eight publishes run at once, each of another worker: their order is nobody's promise.
+      // Eight publishes run at once, each in another worker: their order is not guaranteed.
       book.check({ order: false })
     },
   },
@@ -101,7 +101,7 @@ export const processDeathScenarios: readonly Scenario[] = [
       }
       for (const id of handled) book.handled(id)
       const { duplicates } = book.check({ duplicates: 'any' })
-      // Handled and killed before the ack got through: at most what one process runs at once, for each kill.
+      // Handled, but killed before the ack arrived: at most what one process runs at once, for each kill.
       const most = kills * (options.concurrency + options.prefetch)
       assert.ok(duplicates.length <= most, `${duplicates.length} messages were handled twice, ${most} can be explained`)
     },
@@ -165,7 +165,7 @@ export const processDeathScenarios: readonly Scenario[] = [
       const probe = ctx.probe(() => work(5))
       await ctx.consume(bus, topic, probe.handler(), options).ready
       const more = await publishAll(bus, topic, numbered(20))
-      // How long the freeze lasts is part of the fault: longer than a lease that a test would choose.
+      // The duration of the freeze is part of the fault: longer than a lease that a test would choose.
       await work(FREEZE_MS)
       child.thaw()
       const all = [...ids, ...more]

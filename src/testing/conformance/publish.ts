@@ -41,7 +41,7 @@ export const publishScenarios: readonly Scenario[] = [
       assert.deepEqual({ ...first.headers }, { 'ce-tenant': 'acme', 'ce-region7': 'eu west', 'x-one': '1' })
       assert.equal(second.source, ctx.service)
       assert.deepEqual({ ...second.headers }, {})
-      // What a handler passes on keeps them.
+      // Messages that a handler publishes keep them.
       const next = ctx.topic('next')
       await ctx.consume(bus, next, probe.handler()).ready
       const passedOn = await bus.publish(next, 3, { headers: first.headers })
@@ -96,7 +96,7 @@ export const publishScenarios: readonly Scenario[] = [
       assert.equal(message.contentType, 'application/json')
       assert.deepEqual(message.data, { hello: 'world', list: [1, null, true] })
       assert.deepEqual({ ...message.headers }, options.headers)
-      // Wall-clock time travels in whole milliseconds.
+      // Wall-clock times are sent in whole milliseconds.
       assert.ok(message.time.getTime() >= before - 1 && message.time.getTime() <= Date.now())
       assert.equal(message.expiresAt?.getTime(), message.time.getTime() + options.ttlMs)
     },
@@ -246,7 +246,7 @@ export const publishScenarios: readonly Scenario[] = [
       const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]
       ctx.consume(bus, topic, probe.handler())
       await bus.start()
-      // Allocated and never touched: pages that nobody wrote to cost nothing, whatever the limit is.
+      // Allocated but never touched: unwritten pages cost nothing, whatever the limit is.
       const body = new Uint8Array(limit + 1)
       const [before, refused, after] = await Promise.allSettled([
         bus.publish(topic, 'before'),

@@ -13,7 +13,7 @@ import type {
 } from '../../core/transport.ts'
 import { waitUntil } from '../wait-until.ts'
 
-/** A message as the runtime would hand it to a transport, for scenarios below the runtime. */
+/** A message as the runtime would pass it to a transport, for scenarios below the runtime. */
 export function outgoing(topic: string, fields: Partial<OutgoingMessage> = {}): OutgoingMessage {
   return {
     id: randomUUID(),
@@ -47,7 +47,7 @@ export async function publishRaw(transport: Transport, messages: readonly Outgoi
   return messages.map(({ id }) => id)
 }
 
-/** What became of each message of a batch. */
+/** The outcome of each message of a batch. */
 export async function outcomesOf(
   transport: Transport,
   messages: readonly OutgoingMessage[],
@@ -57,7 +57,7 @@ export async function outcomesOf(
   return outcomes
 }
 
-/** The lowest consumer there is: takes deliveries, counts what it asked for, settles when told. */
+/** The simplest consumer: takes deliveries, counts its credit, settles on request. */
 export class RawConsumer implements DeliverySink {
   readonly deliveries: Delivery[] = []
   readonly lostDeliveries: Delivery[] = []
@@ -109,7 +109,7 @@ export class RawConsumer implements DeliverySink {
     return this.deliveries.map(({ message }) => message.id)
   }
 
-  /** Waits for so many deliveries in all. */
+  /** Waits for `count` deliveries in total. */
   async take(count: number): Promise<readonly Delivery[]> {
     await waitUntil(() => this.deliveries.length >= count, {
       timeoutMs: this.#patienceMs,
@@ -118,7 +118,7 @@ export class RawConsumer implements DeliverySink {
     return this.deliveries
   }
 
-  /** Settles and asserts that the broker took it. */
+  /** Settles and asserts that the broker accepted it. */
   async settle(deliveries: readonly Delivery[], outcome: Outcome = { type: 'ack' }): Promise<void> {
     const failures = await this.subscription.settle(deliveries.map((delivery) => ({ delivery, outcome })))
     assert.deepEqual(failures, [], 'the broker must take the settlement')
@@ -129,7 +129,7 @@ export class RawConsumer implements DeliverySink {
   }
 }
 
-/** More than any broker takes that keeps to its word: well over the limit, so that room for dead letters does not matter. */
+/** More than any conforming broker accepts: well over the limit, so that room for dead letters does not matter. */
 export function farTooLarge(transport: Transport): Uint8Array {
   return new Uint8Array(2 * transport.capabilities.maxMessageBytes + 65_536)
 }

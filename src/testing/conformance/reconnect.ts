@@ -73,7 +73,7 @@ export const reconnectScenarios: readonly Scenario[] = [
       await ctx.faults.cutConnections?.()
       const ids: string[] = []
       for (let number = 0; number < 5; number++) {
-        // A publish may fall into the gap; what is confirmed counts.
+        // A publish may fall into the gap; only confirmed ones count.
         const [result] = await publisher.publishMany(topic, [{ data: number }])
         if (result?.error === undefined) ids.push(result?.id ?? '')
       }
@@ -98,7 +98,7 @@ export const reconnectScenarios: readonly Scenario[] = [
     async run(ctx) {
       const [bus, publisher, topic] = [await ctx.bus(), await ctx.startedBus(), ctx.topic()]
       const record = ctx.recorder(bus)
-      // The first calls hang over the cut; those of the new session hang until the old ones have ended.
+      // The first calls hang during the disconnect; those of the new session hang until the old ones have ended.
       const [old, fresh] = [ctx.gate(), ctx.gate()]
       let oldRunning = 10
       const probe = ctx.probe(async (_message, { signal }) => {
@@ -164,7 +164,7 @@ export const reconnectScenarios: readonly Scenario[] = [
         [0, 1, 2, 3, 4],
         'each ack of the old session must be refused',
       )
-      // Had one of them settled a message of the new session, it could not come again now.
+      // If one of them had settled a message of the new session, it could not come again now.
       await consumer.settle(consumer.deliveries.slice(5, 10), { type: 'nack', delayMs: 0 })
       await consumer.take(15)
       assertSame(
@@ -198,7 +198,7 @@ export const reconnectScenarios: readonly Scenario[] = [
         const sending = Array.from({ length: 100 }, (_, number) =>
           publish(`${topic}-${round}-${number}`, `k${number % 9}`),
         )
-        // The instant is part of the fault.
+        // The random time is part of the fault.
         await work(ctx.random.integer(0, 4))
         await ctx.faults.cutConnections?.()
         await Promise.all(sending)
@@ -296,7 +296,7 @@ async function faultUnderLoad(ctx: ScenarioContext, fault: () => Promise<void>, 
   const flow = startFlow(publisher, topic, book)
   await probe.waitHandled(50)
   for (let time = 0; time < times; time++) {
-    // Some handler is at work when it happens, whatever the machine is doing: something unacked is always at stake.
+    // A handler is running when the fault happens, however slow the machine: something unacked is always at stake.
     const running = (held = ctx.gate())
     await probe.waitStarted(probe.started.length + 1)
     await fault()
@@ -313,13 +313,13 @@ async function faultUnderLoad(ctx: ScenarioContext, fault: () => Promise<void>, 
   await everythingHandled(ctx, book, probe)
   for (const id of probe.ids()) book.handled(id)
   const { duplicates } = book.check({ duplicates: 'any' })
-  // A fault explains a second handling of what was held here, unacked, and of nothing else.
+  // A fault explains a second handling only of what was held here unacked.
   const most = times * (PREFETCH + 4)
   assert.ok(duplicates.length <= most, `${duplicates.length} messages were handled twice; the faults explain ${most}`)
   if (ctx.capabilities.lag) await ctx.idle(bus, topic, name)
 }
 
-/** The book does not know yet what was handled: it is told in one go, at the end. */
+/** The ledger does not know yet what was handled: that is added at the end. */
 async function everythingHandled(ctx: ScenarioContext, book: Ledger, probe: Probe): Promise<void> {
   await ctx.waitUntil(
     () => {
@@ -330,7 +330,7 @@ async function everythingHandled(ctx: ScenarioContext, book: Ledger, probe: Prob
   )
 }
 
-/** Publishes without end, one after another within each key, and keeps the book. */
+/** Publishes continuously, one after another within each key, and records it in the ledger. */
 function startFlow(bus: Bus, topic: string, book: Ledger): { confirmed(): number; stop(): Promise<void> } {
   const until = new AbortController()
   let confirmed = 0

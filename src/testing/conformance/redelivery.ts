@@ -101,7 +101,7 @@ export const redeliveryScenarios: readonly Scenario[] = [
       })
       const first = await ctx.bus()
       const record = ctx.recorder(first)
-      // Longer than it takes to close: the second attempt is for the other instance.
+      // Longer than closing takes: the second attempt goes to the other instance.
       ctx.consume(first, topic, failing.handler(), { retry: { ...quick(3, 400), mode: 'delayed' }, order: 'none' })
       await first.start()
       const { id } = await first.publish(topic, 1)
@@ -253,7 +253,7 @@ export const redeliveryScenarios: readonly Scenario[] = [
     async run(ctx) {
       const [topic, name] = [ctx.topic(), ctx.group()]
       const { subscription } = await ctx.rawConsumer().subscribe(await ctx.transport(), { topic, group: ctx.group() })
-      // Where there is no lease, a moment will do; where it is longer than anybody waits here, it can't be tried.
+      // Without a lease, a moment is enough; a lease longer than any test waits can't be tested.
       const slowMs = Math.min((subscription.leaseMs ?? 0) * 1.5 + 100, ctx.patienceMs / 2)
       const probe = ctx.probe((message) => (message.data === 0 ? work(slowMs) : undefined))
       const [first, second] = [await ctx.bus(), await ctx.bus()]

@@ -6,7 +6,7 @@ import { Planned, publishAll, quick } from './shorthand.ts'
 
 const group = 'dead-letter'
 
-/** What a redriven copy is, and in which order copies go. */
+/** What a redriven copy contains, and the order in which copies are sent. */
 export const redriveCopyScenarios: readonly Scenario[] = [
   {
     id: 'dead-letter/restores-everything',
@@ -23,7 +23,7 @@ export const redriveCopyScenarios: readonly Scenario[] = [
         seen.push(message.encoded)
         if (!works) throw new Planned('not yet')
       })
-      // Without an order, a retry waits at the broker where it can: as a copy, on some.
+      // Without an order, a retry waits at the broker where possible: with some brokers as a copy.
       ctx.consume(bus, topic, probe.handler(), { group: name, retry: quick(2), order: 'none' })
       await bus.start()
       const message = outgoing(topic, {
@@ -70,7 +70,7 @@ export const redriveCopyScenarios: readonly Scenario[] = [
       })
       ctx.consume(bus, topic, probe.handler(), { group: name, retry: quick(1), prefetchBytes: 64 * 1_048_576 })
       await bus.start()
-      // Above 16 MiB the broker has room to spare, and the test none.
+      // Above 16 MiB the broker has enough room, but the test does not.
       const length = Math.min(ctx.capabilities.maxMessageBytes, 16 * 1_048_576)
       const { id } = await bus.publish(topic, new Uint8Array(length).fill(7))
       const letters = bus.deadLetters(topic, name)
@@ -109,7 +109,7 @@ export const redriveCopyScenarios: readonly Scenario[] = [
       ])
       const letters = bus.deadLetters(topic, name)
       await ctx.deadLetters(bus, topic, name, 3)
-      // The first one fails twice more, the second once: both now stand behind the third in the dead-letter topic.
+      // The first one fails twice more, the second once: both are then behind the third in the dead-letter topic.
       for (const [round, some] of [ids.slice(0, 2), ids.slice(0, 1)].entries()) {
         await letters.redrive({ ids: some })
         await ctx.waitUntil(
@@ -128,7 +128,7 @@ export const redriveCopyScenarios: readonly Scenario[] = [
   },
 ]
 
-/** What belongs to the message itself: not what Busbar notes about its way. */
+/** What belongs to the message itself, without Busbar's notes about its way. */
 function attributesOf(message: EncodedMessage): unknown {
   const headers = Object.entries(message.headers).filter(([name]) => !name.startsWith('busbar-'))
   return {

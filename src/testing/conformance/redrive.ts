@@ -14,7 +14,7 @@ interface Broken {
   readonly name: string
   readonly probe: Probe
   readonly ids: readonly string[]
-  /** From now on the handler works. */
+  /** Makes the handler succeed from now on. */
   readonly repair: () => void
 }
 
@@ -64,7 +64,7 @@ export const redriveScenarios: readonly Scenario[] = [
       repair()
       await bus.deadLetters(topic, name).redrive()
       await probe.waitExactly(ids)
-      // Published after the copies: whoever got them would have them by now.
+      // Published after the copies: a consumer that gets copies would have them by now.
       const sentinel = await bus.publish(topic, 'sentinel')
       await well.waitExactly([...ids, sentinel.id])
       await ctx.idle(bus, topic, other)
@@ -124,7 +124,7 @@ export const redriveScenarios: readonly Scenario[] = [
       const report = await bus.deadLetters(topic, name).redrive({ ratePerSecond: 40 })
       const took = performance.now() - startedAt
       assert.equal(report.redriven, 12)
-      // Twelve at forty a second: the last one leaves no earlier than after about 275 ms, whatever the step.
+      // Twelve at forty a second: the last one is sent after at least about 275 ms, whatever the step.
       assert.ok(took >= 180, `12 messages at 40 a second took ${took} ms`)
       await probe.waitExactly(ids)
     },
@@ -208,7 +208,7 @@ export const redriveScenarios: readonly Scenario[] = [
       )
       assert.equal((await letters.list()).length, 30 - redriven)
       assert.equal((await letters.redrive()).redriven, 30 - redriven)
-      // A copy whose confirmation was not waited for may be there twice.
+      // A copy whose confirmation was not awaited may exist twice.
       await ctx.waitUntil(
         () => new Set(probe.ids()).size === 30,
         () => probe.ids(),
@@ -279,7 +279,7 @@ async function broken(
     topic,
     numbered(count).map((item) => ({ ...item, key: more.key })),
   )
-  // Before any look at the broker: listing hundreds of them again and again would take the time that making them needs.
+  // Before any query to the broker: listing hundreds of them repeatedly would take the time that creating them needs.
   await ctx.waitUntil(
     () => handle.stats().deadLettered === count,
     () => handle.stats(),

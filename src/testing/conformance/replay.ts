@@ -18,7 +18,7 @@ export const replayScenarios: readonly Scenario[] = [
       const receipts = []
       for (let number = 0; number < 10; number++) receipts.push(await bus.publish(topic, number, one))
       const ids = receipts.map(({ id }) => id)
-      // The position that a receipt, a handler and the admin side give must be the same kind of thing.
+      // Receipts, handlers and the admin interface must give the same kind of position.
       const stored = await bus.admin().read(topic, { limit: 100 })
       const position = receipts[6]?.position ?? stored[6]?.position ?? assert.fail('no position to start from')
       assert.deepEqual(stored[6]?.position, position)
@@ -39,7 +39,7 @@ export const replayScenarios: readonly Scenario[] = [
       const [bus, topic] = [await ctx.startedBus(), ctx.topic()]
       await publishAll(bus, topic, numbered(5))
       const before = Date.now()
-      // Two instants that even a clock of whole milliseconds on another process tells apart.
+      // Two times that differ even on another process's clock of whole milliseconds.
       await ctx.waitUntil(() => Date.now() > before + 20, 'the clock to move on')
       const timeMs = Date.now() - 5
       const ids = await publishAll(bus, topic, numbered(5))

@@ -20,16 +20,16 @@ export interface ScenarioResult {
 /** What `conformance()` writes to `reports/conformance/<transport>.json`. */
 export interface ConformanceReport {
   readonly transport: string
-  /** Of the broker or of the transport, as the run said; undefined when it did not. */
+  /** Version of the broker or of the transport, if the run set it. */
   readonly version?: string | undefined
   readonly system: string
   readonly capabilities: Capabilities
-  /** Of the whole run. */
+  /** Duration of the whole run. */
   readonly durationMs: number
   readonly scenarios: readonly ScenarioResult[]
 }
 
-/** Writes a report as a whole or not at all. Resolves its path. */
+/** Writes a report completely or not at all. Returns its path. */
 export function writeReport(folder: string, report: ConformanceReport): string {
   mkdirSync(folder, { recursive: true })
   const path = join(folder, `${report.transport}.json`)

@@ -9,8 +9,8 @@ export interface ScenarioOutcome {
 }
 
 /**
- * Runs one scenario and cleans up after it. Never rejects: the outcome carries the error. Whatever was thrown into
- * nowhere meanwhile is an error of the scenario (invariant 13), whatever else it found.
+ * Runs one scenario and cleans up after it. Never rejects: the outcome contains the error. Anything thrown unhandled
+ * meanwhile is an error of the scenario (invariant 13), whatever else it found.
  */
 export async function runScenario(
   scenario: Scenario,
@@ -35,7 +35,7 @@ export async function runScenario(
   } catch (error) {
     errors.push(error)
   }
-  // Node tells of a rejection after the microtasks of the turn in which nobody handled it.
+  // Node reports an unhandled rejection after the microtasks of its turn.
   await new Promise<void>((resolve) => {
     setImmediate(resolve)
   })

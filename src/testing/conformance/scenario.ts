@@ -19,9 +19,10 @@ export type ScenarioGroup =
   | 'observability'
 
 /**
- * What a scenario can't do without. Capabilities of the transport: `groups`, `durable`, `redelivery`, `attempts`,
- * `patterns`, `lag`, `dedup`, `no-dedup`, `delay`, `no-delay`, `ordering` (of any unit), `ordering:key` (across members),
- * `replay:position`, `replay:time`, `admin`, `small-limit` (of message size, small enough to go beyond it). Means of the run: `child`, `foreign`, and one for each fault hook.
+ * What a scenario requires. Capabilities of the transport: `groups`, `durable`, `redelivery`, `attempts`, `patterns`,
+ * `lag`, `dedup`, `no-dedup`, `delay`, `no-delay`, `ordering` (of any unit), `ordering:key` (across members),
+ * `replay:position`, `replay:time`, `admin`, `small-limit` (a message size limit small enough to exceed). Means of the
+ * run: `child`, `foreign`, and one for each fault hook.
  */
 export type Need =
   | 'groups'
@@ -46,30 +47,32 @@ export type Need =
 
 export type FaultName = keyof BrokerFaults
 
-/** What the run can do to the broker. Each that is given turns on the scenarios of group `reconnect` that need it. */
+/** What the run can do to the broker. Each hook enables the scenarios of group `reconnect` that need it. */
 export interface BrokerFaults {
   /** Stops the broker as an operator would, and starts it again. Resolves when it is ready. */
   readonly restartBroker?: (() => Promise<void>) | undefined
   /** Kills the broker (SIGKILL), and starts it again. Resolves when it is ready. */
   readonly killBroker?: (() => Promise<void>) | undefined
-  /** Cuts every connection of ours to the broker, once. They may come back at once. */
+  /** Cuts all of our connections to the broker, once. They may reconnect at once. */
   readonly cutConnections?: (() => Promise<void> | void) | undefined
-  /** Freezes the broker for so long (SIGSTOP, SIGCONT), with all connections open. Resolves when it runs again. */
+  /** Freezes the broker for `ms` (SIGSTOP, SIGCONT), with all connections open. Resolves when it runs again. */
   readonly pauseBroker?: ((ms: number) => Promise<void>) | undefined
 }
 
-/** A program that knows nothing of Busbar, on the same broker. */
+/** A program that does not use Busbar, on the same broker. */
 export interface ForeignClient {
-  /** Sends a bare native message to the place where our consumers of `topic` read: no CloudEvents headers, no content type. */
+  /** Sends a bare native message to where our consumers of `topic` read: no CloudEvents headers, no content type. */
   publish(topic: string, body: Uint8Array, headers?: Readonly<Record<string, string>>): Promise<void>
 }
 
-/** One promise of the contract, tried on a real transport. Plain data but for `run`, which throws when it is broken. */
+/**
+ * One promise of the contract, tested on a real transport. Plain data except for `run`, which throws when it is broken.
+ */
 export interface Scenario {
   /** `<group>/<name>`; stable: exceptions and reports name it. */
   readonly id: string
   readonly group: ScenarioGroup
-  /** Number of the invariant (DESIGN.md, Invariants) that it tries. */
+  /** Number of the invariant (DESIGN.md, Invariants) that it tests. */
   readonly invariant: number
   /** The promise, in one sentence. */
   readonly title: string
@@ -77,10 +80,10 @@ export interface Scenario {
   readonly run: (ctx: ScenarioContext) => Promise<void>
 }
 
-/** A test may take twice that of memory, and not more. */
+/** A test may need up to twice that much memory. */
 const MAX_TRIED_BYTES = 64 * 1_048_576
 
-/** The part of a run that decides which scenarios make sense. */
+/** The parts of a run that decide which scenarios apply. */
 export interface Means {
   readonly capabilities: Capabilities
   readonly hasAdmin: boolean
@@ -89,7 +92,7 @@ export interface Means {
   readonly foreign: ForeignClient | undefined
 }
 
-/** Why a scenario can't be tried in this run, or undefined when it can. */
+/** Why a scenario can't run, or undefined when it can. */
 export function notApplicable(scenario: Scenario, means: Means): string | undefined {
   const reasons = (scenario.needs ?? []).map((need) => unmet(need, means)).filter((reason) => reason !== undefined)
   return reasons.length === 0 ? undefined : reasons.join('; ')

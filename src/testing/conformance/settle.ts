@@ -93,7 +93,7 @@ export const settleScenarios: readonly Scenario[] = [
       assert.equal(failures.length, 1, 'the second settle must fail')
       const error = failures[0]?.error
       assert.ok(SettlementError.is(error) || StateError.is(error), `it must be a Busbar error, got ${String(error)}`)
-      // The session must have lived through it, and the acked one must not come back.
+      // The session must have survived it, and the acked one must not come back.
       await consumer.settle([second])
       const [sentinel] = await publishRaw(transport, [outgoing(topic)])
       const all = await consumer.take(3)

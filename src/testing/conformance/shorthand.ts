@@ -3,7 +3,7 @@ import type { RetryOptions } from '../../core/consume-options.ts'
 import type { PublishItem } from '../../core/publish-options.ts'
 import assert from 'node:assert/strict'
 
-/** Retries that a test can wait for. */
+/** Retries short enough for a test. */
 export function quick(attempts: number, baseMs = 10): RetryOptions {
   return { attempts, backoff: 'fixed', baseMs }
 }
@@ -16,7 +16,7 @@ export async function publishAll(bus: Bus, topic: string, items: readonly Publis
   return results.map(({ id }) => id)
 }
 
-/** `count` items with numbers as data, spread over so many keys in turn (0: no key). */
+/** `count` items with numbers as data, spread over `keys` keys in turn (0: no key). */
 export function numbered(count: number, keys = 0, more: Omit<PublishItem, 'data' | 'key'> = {}): PublishItem[] {
   return Array.from({ length: count }, (_, number) => ({
     ...more,
@@ -30,7 +30,7 @@ export function idsOfKey(ids: readonly string[], keys: number, key: number): str
   return ids.filter((_, index) => index % keys === key)
 }
 
-/** Waits without blocking the loop; for work that a handler pretends to do, never to synchronise. */
+/** Waits without blocking the event loop; for work that a handler pretends to do, never to synchronize. */
 export function work(ms: number): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve, ms)
@@ -45,7 +45,7 @@ export class Planned extends Error {
   }
 }
 
-/** Asserts that both lists hold the same ids, equally often, in whatever order. */
+/** Asserts that both lists contain the same ids, equally often, in any order. */
 export function assertSame(
   actual: readonly (string | undefined)[],
   expected: readonly (string | undefined)[],

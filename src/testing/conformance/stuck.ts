@@ -4,7 +4,7 @@ import { numbered, publishAll } from './shorthand.ts'
 
 const group = 'observability'
 
-/** What stands still is reported by name, even when everything else flows. */
+/** Whatever stands still is reported by name, even when everything else flows. */
 export const stuckScenarios: readonly Scenario[] = [
   {
     id: 'observability/stuck-message',
@@ -69,7 +69,7 @@ export const stuckScenarios: readonly Scenario[] = [
       let sent = 0
       await ctx.waitUntil(
         async () => {
-          // While nobody is there, a broker may refuse them: that is no loss.
+          // Without consumers, a broker may refuse them: that is no loss.
           await bus.publish(topic, sent++).catch(() => undefined)
           const handled = probe.ids().length - before.length
           return handled >= 5 || (await bus.health()).status === 'down'
