@@ -96,7 +96,7 @@ async function settled(isDue: () => boolean): Promise<void> {
   for (let round = 0; round < LAST_ROUNDS && !isDue(); round++) await quiet()
 }
 
-/** Promise chains that were woken finish before the event loop has gone round twice. */
+/** Promise chains that were woken finish within two rounds of the event loop. */
 async function quiet(): Promise<void> {
   for (let round = 0; round < 2; round++) {
     await new Promise<void>((resolve) => {

@@ -23,7 +23,7 @@ import type { Scenario } from './scenario.ts'
 import { settleScenarios } from './settle.ts'
 import { stuckScenarios } from './stuck.ts'
 
-/** Every scenario of the suite, in the order in which they run. */
+/** All scenarios of the suite, in the order in which they run. */
 export const allScenarios: readonly Scenario[] = [
   ...publishScenarios,
   ...settleScenarios,

@@ -41,7 +41,10 @@ interface Follower {
   readonly subscription: MemorySubscription
 }
 
-/** Topics, groups and their messages in this process. Everything it does is one synchronous step, in the order of the calls. */
+/**
+ * Topics, groups and their messages in this process. Every operation is one synchronous step, in the order of the
+ * calls.
+ */
 export class MemoryBroker {
   clock: Clock
   readonly topics: Map<string, TopicState> = new Map()
@@ -50,7 +53,7 @@ export class MemoryBroker {
   readonly #followers = new Set<Follower>()
   readonly #awake = new Set<GroupQueue>()
   readonly #listeners = new Set<(topic: string) => void>()
-  /** By instance and name: what the transport is called, and where it reports to. */
+  /** By instance and name: the transport's name, and where it reports to. */
   readonly #events = new Map<string, readonly [string, BusEvents]>()
   #clockIsSet: boolean
   #scheduled = false
@@ -67,7 +70,7 @@ export class MemoryBroker {
     state = new TopicState(name, this.#limits)
     this.topics.set(name, state)
     for (const { matches, subscription } of this.#followers) {
-      // Nothing of the topic can have been seen before it existed, so its first message counts for everybody.
+      // No message of the topic can have been seen before it existed, so its first message counts for all groups.
       if (matches(name)) this.#join(subscription, state, 0)
     }
     return state
@@ -75,7 +78,7 @@ export class MemoryBroker {
 
   // --- in ----------------------------------------------------------------------------------------------------------
 
-  /** Stores a message; undefined when it has to wait for room, and its waiter is told later. */
+  /** Stores a message; undefined when it has to wait for room: its waiter is settled later. */
   append(
     message: OutgoingMessage,
     now: number,
@@ -88,7 +91,7 @@ export class MemoryBroker {
     return undefined
   }
 
-  /** Stores a dead letter now or says why not. */
+  /** Stores a dead letter now, or returns the reason why not. */
   appendNow(message: OutgoingMessage): PublishError | undefined {
     const state = this.topic(message.topic)
     if (!state.hasRoom) return state.fullError()
@@ -124,7 +127,7 @@ export class MemoryBroker {
     }
   }
 
-  /** Acks made room: publishers that wait go on, in order. */
+  /** Acks made room: waiting publishers continue, in order. */
   settled(queues: Iterable<GroupQueue>): void {
     for (const { topic } of queues) {
       const state = this.topics.get(topic)
@@ -138,7 +141,7 @@ export class MemoryBroker {
 
   // --- out ---------------------------------------------------------------------------------------------------------
 
-  /** `maxMessageBytes` bounds the dead letters that the subscription makes. */
+  /** `maxMessageBytes` limits the dead letters that the subscription makes. */
   subscribe(spec: SubscriptionSpec, sink: DeliverySink, maxMessageBytes: number = Infinity): MemorySubscription {
     const subscription = new MemorySubscription(this, spec, sink, maxMessageBytes)
     if (!isPattern(spec.topic)) {
@@ -162,7 +165,7 @@ export class MemoryBroker {
     }
   }
 
-  /** Have the queue distribute soon: once per turn of the event loop, however often it is asked for. */
+  /** Schedules the queue to distribute: once per turn of the event loop, however often it is called. */
   wake(queue: GroupQueue): void {
     if (queue.members.length === 0) return
     this.#awake.add(queue)
@@ -184,7 +187,7 @@ export class MemoryBroker {
     this.wake(queue)
   }
 
-  /** The group, which has yet to start when it is new. */
+  /** The group; a new one has no start position yet. */
   #group(state: TopicState, group: string): GroupQueue {
     let queue = state.groups.get(group)
     if (queue !== undefined) return queue
@@ -222,7 +225,7 @@ export class MemoryBroker {
     return queue.members.flatMap((member) => member.revoke(queue, reason))
   }
 
-  /** Where the group has members it goes on from where it has read to, so that they are not cut off. */
+  /** A group with members continues from its current position, so that they are not cut off. */
   deleteGroup(topic: string, group: string): void {
     const state = this.topics.get(topic)
     const queue = state?.groups.get(group)
@@ -263,7 +266,7 @@ export class MemoryBroker {
     return removed
   }
 
-  /** Forgets every message. Groups and their members stay. */
+  /** Removes all messages. Groups and their members stay. */
   clear(): void {
     for (const topic of this.topics.keys()) this.purge(topic)
   }
@@ -274,7 +277,7 @@ export class MemoryBroker {
     return () => this.#listeners.delete(listener)
   }
 
-  /** A bus joins. Time is one for all: the clock that the broker was made with, or that of the first bus. */
+  /** A bus joins. All share one time: the clock that the broker was made with, or that of the first bus. */
   attach({ instanceId, name, events, clock }: TransportHost): void {
     this.#events.set(`${instanceId}/${name}`, [name, events])
     if (!this.#clockIsSet) {

@@ -4,19 +4,21 @@ import type { KeyState } from './key-state.ts'
 import type { MemorySubscription } from './subscriber.ts'
 import type { GroupQueue } from './group-queue.ts'
 
-/** A message on its way to one group: what is known about it there. */
+/** What one group knows about a message. */
 export interface Item {
   readonly message: EncodedMessage
   readonly offset: number
   readonly publishedAt: number
   readonly bytes: number
-  /** Order in which it became visible to the group. Kept over redeliveries: that is what keeps the order of a key. */
+  /**
+   * Order in which it became visible to the group. It stays the same over redeliveries, which keeps the order of a key.
+   */
   readonly sequence: number
-  /** Attempts that are used up. */
+  /** Attempts used. */
   used: number
   history: DeliveryHistory
   firstDeliveredAt: number | undefined
-  /** Not before that (monotonic ms). */
+  /** Not before that time (monotonic ms). */
   notBefore: number
 }
 

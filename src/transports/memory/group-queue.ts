@@ -7,10 +7,10 @@ import type { LogEntry, TopicLog } from './log.ts'
 import type { MemorySubscription } from './subscriber.ts'
 import { WakeUps } from './wake-ups.ts'
 
-/** Members of a group take turns in portions of that size; a lone one takes all that it has credit for. */
+/** Members of a group take turns in portions of this size; a single member takes all that it has credit for. */
 const PORTION = 32
 
-/** What one group still has to get of one topic, and who has it. */
+/** What one group has yet to receive of one topic, and which member has what. */
 export class GroupQueue {
   readonly topic: string
   readonly group: string
@@ -18,14 +18,14 @@ export class GroupQueue {
   /** Bytes published for the group and not acked by it. */
   pendingBytes = 0
   inFlight = 0
-  /** Offset of the next entry of the log that the group has not looked at. */
+  /** Offset of the next log entry that the group has not read. */
   cursor: number
-  /** False for one that only got redriven messages so far: where it starts is decided by its first member. */
+  /** False for a group that has only received redriven messages so far: its first member decides where it starts. */
   started: boolean
   readonly #log: TopicLog
   readonly #clock: Clock
   readonly #onReady: (queue: GroupQueue) => void
-  /** Came back, or came for this group alone, and has no key to wait for. By sequence. */
+  /** Returned messages, and those for this group alone, that have no key to wait for. By sequence. */
   #returned: Item[] = []
   readonly #keys = new Map<string, KeyState>()
   #readyKeys: KeyState[] = []
@@ -60,7 +60,7 @@ export class GroupQueue {
 
   // --- handing out -------------------------------------------------------------------------------------------------
 
-  /** Hands out what may be handed out, to members in turn, until nothing is left or nobody wants more. */
+  /** Hands messages to members in turn, until nothing is left or no member wants more. */
   distribute(): void {
     const portion = this.members.length === 1 ? Infinity : PORTION
     for (let idle = 0; idle < this.members.length;) {
@@ -101,7 +101,10 @@ export class GroupQueue {
     return undefined
   }
 
-  /** Of a key that no other member holds, oldest first. It stays with the member for as long as anything of it is out. */
+  /**
+   * Takes from a key that no other member holds, oldest first. The key stays with the member while any of it is in
+   * flight.
+   */
   #takeOfKey(member: MemorySubscription): MemoryDelivery | undefined {
     for (let state = this.#readyKeys[0]; state !== undefined; state = this.#readyKeys[0]) {
       const item = state.first
@@ -191,7 +194,7 @@ export class GroupQueue {
     if (delivery.key !== undefined) this.#settleKey(delivery.key)
   }
 
-  /** Nack or release, or its member is gone. `used`: the attempts that are used up. */
+  /** Nack or release, or its member has closed. `used`: the attempts used. */
   giveBack(delivery: MemoryDelivery, delayMs: number, used: number): void {
     const { item, key } = delivery
     this.#out(delivery)
@@ -222,11 +225,13 @@ export class GroupQueue {
   }
 
   #comeBack(item: Item): void {
-    // What was published with a delay takes its place in the order when the delay is over.
+    // A message published with a delay takes its place in the order when the delay is over.
     insertBySequence(this.#returned, item)
   }
 
-  /** After something of the key was settled: forget the key, hand out its next one, or wait for that to be due. */
+  /**
+   * After something of the key was settled: removes the key, hands out its next message, or waits for that to be due.
+   */
   #settleKey(state: KeyState): void {
     const head = state.first
     if (head === undefined) {
@@ -247,7 +252,7 @@ export class GroupQueue {
 
   // --- looking -----------------------------------------------------------------------------------------------------
 
-  /** Messages that wait, in any way, without those in flight. */
+  /** Number of messages that wait for any reason, without those in flight. */
   get waiting(): number {
     let waiting = this.#returned.length + this.#unread()
     for (const state of this.#keys.values()) waiting += state.size
@@ -255,10 +260,10 @@ export class GroupQueue {
     return waiting
   }
 
-  /** Of those, what could be handed out now. */
+  /** How many of those could be handed out now. */
   get ready(): number {
     let ready = this.#returned.length + this.#unread()
-    // Behind what is out, the rest of a key has to wait.
+    // The rest of a key waits behind what is in flight.
     for (const state of this.#readyKeys) if (state.inFlight === 0) ready += state.size
     return ready
   }
@@ -271,7 +276,7 @@ export class GroupQueue {
     return unread
   }
 
-  /** Publish time of the oldest message that is not acked. */
+  /** Publish time of the oldest unacked message. */
   get oldestUnackedAt(): number | undefined {
     let oldest = Infinity
     if (this.started) oldest = this.#log.get(Math.max(this.cursor, this.#log.start))?.publishedAt ?? Infinity
@@ -302,14 +307,14 @@ export class GroupQueue {
   }
 
   /**
-   * Puts the group elsewhere. `out` was taken back from its members. Messages for this group alone stay: they are not in
-   * the log, and nobody would ever get them again.
+   * Moves the group. `out` was taken back from its members. Messages for this group alone stay: they are not in the
+   * log, and would otherwise be lost.
    */
   seek(cursor: number, out: readonly MemoryDelivery[]): void {
     const kept = this.#waitingItems().filter(isTargeted)
     for (const { item, attempt } of out) {
       if (!isTargeted(item)) continue
-      // Taken back from a member that lives: the attempt that it may have started is not used up.
+      // Taken back from a live member: the attempt that it may have started does not count.
       item.used = attempt - 1
       item.history = 'returned'
       kept.push(item)
@@ -323,7 +328,7 @@ export class GroupQueue {
     this.#onReady(this)
   }
 
-  /** Forgets everything that waits; what is out was taken back by the caller. */
+  /** Removes everything that waits; the caller has taken back what is in flight. */
   reset(cursor: number, started = true): void {
     this.started = started
     this.cursor = cursor

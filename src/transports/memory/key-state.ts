@@ -6,16 +6,18 @@ const COMPACT_AT = 1_024
 const NONE: (Item | undefined)[] = []
 
 /**
- * The messages of one key in one group that are not done: some are with one member, the others wait. As long as any is
- * out, or the first one waits for its retry, no other member gets any of the key.
+ * The unfinished messages of one key in one group: some are with one member, the others wait. As long as any is in
+ * flight, or the first one waits for its retry, no other member gets any of the key.
  */
 export class KeyState {
   readonly key: string
   owner: MemorySubscription | undefined = undefined
   inFlight = 0
-  /** It stands in the group's list of keys that may be handed out. */
+  /** It is in the group's list of keys that may be handed out. */
   listed = false
-  /** By sequence, from `#head` on: the backlog of a hot key is long, and is taken from its start. Most keys have none. */
+  /**
+   * By sequence, from `#head` on: the backlog of a hot key is long, and is taken from its start. Most keys have none.
+   */
   #waiting: (Item | undefined)[] = NONE
   #head = 0
 
@@ -23,12 +25,12 @@ export class KeyState {
     this.key = key
   }
 
-  /** How many wait. */
+  /** Number of waiting messages. */
   get size(): number {
     return this.#waiting.length - this.#head
   }
 
-  /** The next one. */
+  /** The next message. */
   get first(): Item | undefined {
     return this.#waiting[this.#head]
   }
@@ -37,7 +39,7 @@ export class KeyState {
     return this.#waiting.slice(this.#head) as Item[]
   }
 
-  /** Its owner has as many as it may have. */
+  /** Its owner has the maximum number of messages. */
   get isFull(): boolean {
     return this.owner !== undefined && this.inFlight >= this.owner.spec.maxPerKey
   }
@@ -56,14 +58,16 @@ export class KeyState {
     return item
   }
 
-  /** Puts one in its place. What comes back is older than all that wait, and what is new younger, nearly always. */
+  /**
+   * Inserts a message at its place. Nearly always, returned ones are older than all that wait, and new ones younger.
+   */
   insert(item: Item): void {
     if (this.#waiting === NONE) this.#waiting = []
     insertBySequence(this.#waiting as Item[], item, this.#head)
   }
 }
 
-/** Puts an item in its place in a list by sequence that begins at `from`. */
+/** Inserts an item at its place in a list by sequence that begins at `from`. */
 export function insertBySequence(items: Item[], item: Item, from = 0): void {
   let low = from
   let high = items.length

@@ -11,15 +11,15 @@ export interface LogEntry {
 
 const COMPACT_AT = 4_096
 
-/** The messages of one topic by offset. Old ones fall off its start; offsets never change. */
+/** The messages of one topic by offset. Old ones are dropped from its start; offsets never change. */
 export class TopicLog {
   #entries: (LogEntry | undefined)[] = []
   /** Offset of the first slot of the array. */
   #base = 0
-  /** Offset of the oldest entry still there. */
+  /** Offset of the oldest remaining entry. */
   start = 0
   bytes = 0
-  /** How many are there: some in the middle may have been removed. */
+  /** Number of entries: some in the middle may have been removed. */
   size = 0
 
   /** Offset of the next entry. */

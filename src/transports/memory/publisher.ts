@@ -41,7 +41,7 @@ function waitForRoom(
 ): { waiter: Waiter; settled: Promise<PublishOutcome> } {
   const { promise, resolve } = Promise.withResolvers<PublishOutcome>()
   const abort = (): void => {
-    // At once: while the topic stays full, nobody else would ever let go of it.
+    // At once: while the topic stays full, nothing else would ever release it.
     waiters.remove(waiter)
     const cause: unknown = signal?.reason
     resolve({

@@ -24,7 +24,7 @@ export class MemorySubscription implements TransportSubscription {
   readonly #sink: DeliverySink
   readonly #maxMessageBytes: number
   readonly queues: Set<GroupQueue> = new Set()
-  /** Those that had to leave this member out because it wanted nothing: there may be something for it when it does. */
+  /** Queues that left this member out because it wanted nothing: there may be something for it when it does. */
   readonly behind: Set<GroupQueue> = new Set()
   /** Called once, when it is closed. */
   onClosed: () => void = () => {}
@@ -84,8 +84,8 @@ export class MemorySubscription implements TransportSubscription {
     if (delivery.lost) return new SettlementError('The delivery was taken back; the message is delivered again')
     if (delivery.settled) return new SettlementError('The delivery has been settled before')
     if (outcome.type === 'reject' && outcome.deadLetter !== undefined) {
-      // One synchronous step together with the ack below: nobody sees one without the other.
-      // What another member could publish, whose limit is higher, can be dead-lettered here too.
+      // One synchronous step together with the ack below: neither is visible without the other. A message near another
+      // member's higher size limit can be dead-lettered here too.
       const limit = Math.max(this.#maxMessageBytes, contentBytes(delivery.message))
       const error = tooLarge(outcome.deadLetter, limit, 'memory') ?? this.#broker.appendNow(outcome.deadLetter)
       if (error !== undefined) return error
@@ -111,7 +111,7 @@ export class MemorySubscription implements TransportSubscription {
     for (const delivery of this.outstanding.toArray()) {
       delivery.lost = true
       this.outstanding.remove(delivery)
-      // What its handler may have started is nobody's fault, so no attempt is used up.
+      // The attempts that its handlers may have started do not count.
       delivery.queue.giveBack(delivery, 0, delivery.attempt - 1)
     }
     this.#broker.leave(this)
@@ -135,13 +135,13 @@ export class MemorySubscription implements TransportSubscription {
     this.#sink.receive(batch)
   }
 
-  /** What has to be one after another for this member. */
+  /** The scope of a message's order for this member. */
   keyOf(message: EncodedMessage): string | undefined {
     if (this.spec.order === 'key') return message.key
     return this.spec.order === 'strict' ? '' : undefined
   }
 
-  /** Takes back what is out of one queue: the group was moved or deleted. Returns it. */
+  /** Takes back what is in flight from one queue, and returns it: the group was moved or deleted. */
   revoke(queue: GroupQueue, reason: string): readonly MemoryDelivery[] {
     const revoked = this.outstanding.toArray().filter((delivery) => delivery.queue === queue)
     for (const delivery of revoked) {

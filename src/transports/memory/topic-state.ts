@@ -21,7 +21,7 @@ export class TopicState {
   readonly waiters: LinkedList<Waiter> = new LinkedList()
   readonly #retainMessages: number
   readonly #maxBacklogBytes: number
-  /** Nobody consumes dead letters, and still none may fall off: a full topic refuses instead. */
+  /** Dead letters usually have no consumer, and none may be dropped: a full topic refuses new ones instead. */
   readonly #keepAll: boolean
 
   constructor(name: string, limits: { readonly retainMessages: number; readonly maxBacklogBytes: number }) {
@@ -31,7 +31,7 @@ export class TopicState {
     this.#keepAll = isDeadLetterTopic(name)
   }
 
-  /** False while some group has so much to do that publishers must wait for it. */
+  /** False while some group has such a backlog that publishers must wait for it. */
   get hasRoom(): boolean {
     if (this.#keepAll) return this.log.bytes < this.#maxBacklogBytes
     for (const group of this.groups.values()) if (group.pendingBytes >= this.#maxBacklogBytes) return false
@@ -48,7 +48,7 @@ export class TopicState {
     )
   }
 
-  /** Lets go of old entries that every group has had. Returns how many went that no group ever asked for. */
+  /** Drops old entries that every group has had. Returns how many were dropped that no group ever asked for. */
   trim(): number {
     if (this.#keepAll) return 0
     const { log } = this

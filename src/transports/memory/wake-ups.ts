@@ -2,7 +2,7 @@ import type { Clock, Timer } from '../../core/clock.ts'
 
 interface WakeUp<Subject> {
   readonly at: number
-  /** Ties go to who came first, so that a run can be repeated. */
+  /** Ties are broken by order of insertion, so that a run can be repeated. */
   readonly order: number
   readonly subject: Subject
 }

@@ -223,7 +223,7 @@ export class Lane {
     this.pulls.reset()
   }
 
-  /** Forgets what we know of deliveries. What we acked stays acked, whoever had the lane meanwhile. */
+  /** Forgets what we know of deliveries. What we acked stays acked, whichever member had the lane meanwhile. */
   #forget(): void {
     this.#seen = 0
     this.#consumerSeq = 0

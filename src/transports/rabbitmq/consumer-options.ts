@@ -7,7 +7,7 @@ import type { StreamOffset } from './stream-cursor.ts'
 /** The `native` options of a consumer on RabbitMQ. */
 export interface RabbitMqConsumerOptions {
   /**
-   * Consumes this queue, whoever fills it, instead of the group's own. The queue must exist or be declared by
+   * Consumes this queue instead of the group's own, whatever fills it. The queue must exist or be declared by
    * `topology`, and determines order and redelivery itself.
    */
   readonly queue?: string | undefined

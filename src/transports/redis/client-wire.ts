@@ -135,7 +135,7 @@ class ClientWire implements Wire {
     this.#client.destroy()
   }
 
-  // --- what the client tells ---------------------------------------------------------------------------------------
+  // --- what the client reports -------------------------------------------------------------------------------------
 
   #listen(where: string): void {
     const broken = (server: string, reason: string): void => {

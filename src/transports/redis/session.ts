@@ -121,7 +121,7 @@ export class RedisSession implements WireListener {
       this.#host.events.emit('disconnect', { transport: this.#host.name, planned: true, reason: 'closed' })
   }
 
-  // --- what the connection tells -----------------------------------------------------------------------------------
+  // --- what the connection reports ---------------------------------------------------------------------------------
 
   up(first: boolean, downMs: number, attempts: number): void {
     const { name, events } = this.#host
