@@ -15,9 +15,7 @@ import type {
   ChildTask,
 } from './child-protocol.ts'
 
-/**
- * Handlers that run for longer than about 50 ms are noted at the broker; this leaves the broker time to store the note.
- */
+/** Handlers that run for longer than about 50 ms are noted at the broker; this leaves the broker time to store the note. */
 const LASTING_MS = 500
 
 interface TransportModule {

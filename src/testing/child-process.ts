@@ -58,9 +58,7 @@ export interface ChildExit {
   readonly signal: NodeJS.Signals | null
 }
 
-/**
- * A child process that a test may kill or freeze. What it did to each message stays on record, whatever happens to it.
- */
+/** A child process that a test may kill or freeze. What it did to each message stays on record, whatever happens to it. */
 export interface Child extends AsyncDisposable {
   readonly pid: number
   readonly service: string

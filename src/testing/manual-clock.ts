@@ -8,9 +8,7 @@ export interface ManualClock extends Clock {
    * Resolves when everything is quiet; rejects when a timer throws. Concurrent calls are queued.
    */
   advance(ms: number): Promise<void>
-  /**
-   * Moves the wall clock by `ms`, forward or back, as an operator or NTP would; `monotonic` and timers are unaffected.
-   */
+  /** Moves the wall clock by `ms`, forward or back, as an operator or NTP would; `monotonic` and timers are unaffected. */
   jump(ms: number): void
   /** Number of timers that are set and have not fired. */
   readonly pending: number

@@ -112,9 +112,7 @@ function nodeName({ port }: NodePorts): string {
   return `busbar-${port}@localhost`
 }
 
-/**
- * Complete: no RABBITMQ_* variable leaks in from outside (an empty RABBITMQ_FEATURE_FLAGS would disable all of them).
- */
+/** Complete: no RABBITMQ_* variable leaks in from outside (an empty RABBITMQ_FEATURE_FLAGS would disable all of them). */
 function environment(
   dataDir: string,
   dir: string,

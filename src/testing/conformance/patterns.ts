@@ -6,9 +6,7 @@ import { idsOfKey, numbered, Planned, publishAll, quick } from './shorthand.ts'
 
 const group = 'patterns'
 
-/**
- * Makes the topic known to the broker before the first subscription: patterns must find old topics as well as new ones.
- */
+/** Makes the topic known to the broker before the first subscription: patterns must find old topics as well as new ones. */
 async function ensure(bus: Bus, topic: string): Promise<void> {
   await bus.admin().ensureTopic(topic)
 }

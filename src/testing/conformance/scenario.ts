@@ -65,9 +65,7 @@ export interface ForeignClient {
   publish(topic: string, body: Uint8Array, headers?: Readonly<Record<string, string>>): Promise<void>
 }
 
-/**
- * One promise of the contract, tested on a real transport. Plain data except for `run`, which throws when it is broken.
- */
+/** One promise of the contract, tested on a real transport. Plain data except for `run`, which throws when it is broken. */
 export interface Scenario {
   /** `<group>/<name>`; stable: exceptions and reports name it. */
   readonly id: string

@@ -10,9 +10,7 @@ export interface Item {
   readonly offset: number
   readonly publishedAt: number
   readonly bytes: number
-  /**
-   * Order in which it became visible to the group. It stays the same over redeliveries, which keeps the order of a key.
-   */
+  /** Order in which it became visible to the group. It stays the same over redeliveries, which keeps the order of a key. */
   readonly sequence: number
   /** Attempts used. */
   used: number

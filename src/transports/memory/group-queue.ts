@@ -229,9 +229,7 @@ export class GroupQueue {
     insertBySequence(this.#returned, item)
   }
 
-  /**
-   * After something of the key was settled: removes the key, hands out its next message, or waits for that to be due.
-   */
+  /** After something of the key was settled: removes the key, hands out its next message, or waits for that to be due. */
   #settleKey(state: KeyState): void {
     const head = state.first
     if (head === undefined) {

@@ -26,9 +26,7 @@ export interface MemoryTransport extends Transport {
   deadLetters(topic?: string): readonly EncodedMessage[]
   /** Removes all messages. Consumers continue with the messages published next. */
   clear(): void
-  /**
-   * Resolves with the topic's messages once there are `count` of them; rejects with `TimeoutError` (default 5,000 ms).
-   */
+  /** Resolves with the topic's messages once there are `count` of them; rejects with `TimeoutError` (default 5,000 ms). */
   waitForMessages(
     topic: string,
     count: number,
@@ -40,6 +38,12 @@ export interface MemoryTransport extends Transport {
  * A broker inside the process, for tests and for parts of one program that communicate by events. It is deterministic
  * and has every feature: groups, order by key, redelivery, delay, replay, dead letters. Messages pass through the
  * codec, as with a real broker. Nothing survives the process.
+ *
+ *     const transport = memory()
+ *     const bus = createBus({ service: 'billing', transport })
+ *     transport.messages('orders.created') // what was published
+ *
+ * Each call makes a separate broker; share one with `memory({ broker })`. Throws `ConfigurationError` for bad options.
  */
 export function memory(options?: MemoryOptions): MemoryTransport {
   const resolved = resolveMemoryOptions(options)

@@ -15,9 +15,7 @@ export class KeyState {
   inFlight = 0
   /** It is in the group's list of keys that may be handed out. */
   listed = false
-  /**
-   * By sequence, from `#head` on: the backlog of a hot key is long, and is taken from its start. Most keys have none.
-   */
+  /** By sequence, from `#head` on: the backlog of a hot key is long, and is taken from its start. Most keys have none. */
   #waiting: (Item | undefined)[] = NONE
   #head = 0
 
@@ -58,9 +56,7 @@ export class KeyState {
     return item
   }
 
-  /**
-   * Inserts a message at its place. Nearly always, returned ones are older than all that wait, and new ones younger.
-   */
+  /** Inserts a message at its place. Nearly always, returned ones are older than all that wait, and new ones younger. */
   insert(item: Item): void {
     if (this.#waiting === NONE) this.#waiting = []
     insertBySequence(this.#waiting as Item[], item, this.#head)

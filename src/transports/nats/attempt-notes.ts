@@ -6,9 +6,7 @@ import type { Session, SessionPart } from './session.ts'
 import type { StateRecords } from './state-records.ts'
 import type { Topology } from './topology.ts'
 
-/**
- * Maximum number of notes that wait for the connection. Beyond it the oldest is dropped: such notes are best effort.
- */
+/** Maximum number of notes that wait for the connection. Beyond it the oldest is dropped: such notes are best effort. */
 const MAX_WAITING = 8_192
 
 interface Waiting {

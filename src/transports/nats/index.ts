@@ -25,12 +25,15 @@ export interface NatsTransport extends Transport {
 }
 
 /**
- * Makes a transport for NATS.
+ * Makes a transport for NATS:
+ *
+ *     const bus = createBus({ service: 'billing', transport: nats({ url: 'nats://user:password@localhost:4222' }) })
  *
  * - `nats()` stores messages with JetStream: durable, at least once, in order by key, with replay and delay.
  * - `nats({ jetstream: false })` is core NATS: at most once, nothing is stored, very fast.
  *
- * Needs the package `@nats-io/transport-node` and a server of version 2.9 or later. Throws `ConfigurationError`.
+ * Needs the package `@nats-io/transport-node` and a server of version 2.9 or later. Connects when the bus starts.
+ * Throws a `ConfigurationError` that lists all problems of the options.
  */
 export function nats(options?: NatsOptions): NatsTransport {
   const resolved = resolveNatsOptions(options)

@@ -246,9 +246,7 @@ export class Lane {
     return [...lost, ...dropped]
   }
 
-  /**
-   * Empties the lane in order to hand everything back: untouched messages, and outstanding ones, which are now lost.
-   */
+  /** Empties the lane in order to hand everything back: untouched messages, and outstanding ones, which are now lost. */
   giveUp(): { readonly untouched: readonly NatsDelivery[]; readonly begun: readonly NatsDelivery[] } {
     return { untouched: this.dropStash(), begun: this.#letGo() }
   }

@@ -130,9 +130,7 @@ export interface NatsOptions {
   readonly domain?: string | undefined
   /** The stream that stores the bus's messages. */
   readonly stream?: NatsStreamOptions | undefined
-  /**
-   * Maximum size of body plus headers, in bytes. The server's `max_payload` must be 32 KiB larger. Default 1,015,808.
-   */
+  /** Maximum size of body plus headers, in bytes. The server's `max_payload` must be 32 KiB larger. Default 1,015,808. */
   readonly maxMessageBytes?: number | undefined
   /**
    * Core NATS: maximum number of messages kept in this process while their consumer has no room; further ones are lost.

@@ -39,9 +39,7 @@ interface Acquired {
   readonly expired: boolean
 }
 
-/**
- * The lanes that have one reader at a time: starts and stops reading them as `Ownership` acquires and releases them.
- */
+/** The lanes that have one reader at a time: starts and stops reading them as `Ownership` acquires and releases them. */
 export class Partitions implements OwnershipHost {
   readonly session: Session
   readonly records: StateRecords

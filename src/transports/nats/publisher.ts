@@ -216,9 +216,7 @@ export class JetStreamPublisher implements SessionPart {
     this.#bytesInFlight -= message.body.byteLength
   }
 
-  /**
-   * The stream of a topic exists: its waiting messages may be sent. An answer to the refused burst proves nothing yet.
-   */
+  /** The stream of a topic exists: its waiting messages may be sent. An answer to the refused burst proves nothing yet. */
   #release({ topic }: OutgoingMessage): void {
     if (this.#held.size === 0 || this.#again !== undefined || !this.#held.delete(topic)) return
     this.#restart()

@@ -17,9 +17,7 @@ export interface StateRecord {
   readonly text: string
 }
 
-/**
- * Small records: partition leases in one stream; notes of attempts, marks of moved groups and known topics in another.
- */
+/** Small records: partition leases in one stream; notes of attempts, marks of moved groups and known topics in another. */
 export class StateRecords {
   readonly #session: Session
   readonly #api: JetStreamApi

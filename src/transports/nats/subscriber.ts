@@ -283,9 +283,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     await Promise.all(this.#lanes.map((lane) => this.#find(lane)))
   }
 
-  /**
-   * Resolves with whether the lane's consumer is another one now. Nothing is requested from it before that is known.
-   */
+  /** Resolves with whether the lane's consumer is another one now. Nothing is requested from it before that is known. */
   async #find(lane: Lane): Promise<boolean> {
     if (this.#closed || !this.session.ready) return false
     lane.suspended++

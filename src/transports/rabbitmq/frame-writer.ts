@@ -290,9 +290,7 @@ export class FrameWriter implements ChannelWriter {
   }
 }
 
-/**
- * An upper bound for the size of a parcel's method and header frames: UTF-8 needs at most three bytes per UTF-16 unit.
- */
+/** An upper bound for the size of a parcel's method and header frames: UTF-8 needs at most three bytes per UTF-16 unit. */
 function boundOf({ message, exchange, routingKey, topic, properties, typedHeaders }: Parcel): number {
   let characters =
     exchange.length +

@@ -219,9 +219,7 @@ async function bindGroup(
   })
 }
 
-/**
- * Declares the queue that holds a dead-letter topic. It exists before the first dead letter, and until it is purged.
- */
+/** Declares the queue that holds a dead-letter topic. It exists before the first dead letter, and until it is purged. */
 export async function declareStorage(
   declaring: DeclareChannel,
   names: Names,

@@ -61,9 +61,7 @@ export class Membership {
   #told = ''
   /** Place of the queue that this member is counted in. */
   #place = 0
-  /**
-   * The lowest place where a member is counted: those that joined while a node was away are elsewhere when it is back.
-   */
+  /** The lowest place where a member is counted: those that joined while a node was away are elsewhere when it is back. */
   #lowestMet = 0
 
   constructor(parts: MembershipParts) {

@@ -20,9 +20,7 @@ export class NoteBook {
     return note !== undefined && (delivery.count === undefined || note.generation < delivery.count) ? note : undefined
   }
 
-  /**
-   * True when the latest note about the delivery right before this one is our own: no other member can add anything.
-   */
+  /** True when the latest note about the delivery right before this one is our own: no other member can add anything. */
   explains(delivery: RabbitMqDelivery): boolean {
     const note = this.before(delivery)
     return note?.by === this.#me && delivery.count !== undefined && note.generation + 1 === delivery.count
@@ -36,9 +34,7 @@ export class NoteBook {
     this.#notes.delete(oldest as string)
   }
 
-  /**
-   * Adds notes from the broker, in the order in which they were written. What we know of our own deliveries is newer.
-   */
+  /** Adds notes from the broker, in the order in which they were written. What we know of our own deliveries is newer. */
   learn(notes: readonly Note[]): void {
     for (const note of notes) {
       const known = this.#notes.get(note.key)

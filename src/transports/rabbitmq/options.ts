@@ -18,9 +18,7 @@ export interface RabbitMqOptions {
   readonly credentials?: Credentials | (() => Credentials | Promise<Credentials>) | undefined
   /** Options of `tls.connect` (`ca`, `cert`, `key`, `servername`, ...) for an `amqps:` URL. */
   readonly tls?: TlsOptions | undefined
-  /**
-   * An open connection of amqplib. Busbar uses it for everything, and neither closes nor replaces it when it is lost.
-   */
+  /** An open connection of amqplib. Busbar uses it for everything, and neither closes nor replaces it when it is lost. */
   readonly connection?: ChannelModel | undefined
   /** Makes connections in Busbar's place; called again after each loss. Busbar closes what it returns. */
   readonly connect?: ((purpose: Purpose, attempt: number) => Promise<ChannelModel>) | undefined
@@ -67,9 +65,7 @@ export interface RabbitMqOptions {
    * Default `reject`.
    */
   readonly unroutable?: 'reject' | 'drop' | undefined
-  /**
-   * Delays messages with the plugin `rabbitmq_delayed_message_exchange`, or with a ladder of queues. Default `ladder`.
-   */
+  /** Delays messages with the plugin `rabbitmq_delayed_message_exchange`, or with a ladder of queues. Default `ladder`. */
   readonly delay?: 'ladder' | 'plugin' | 'auto' | undefined
   /**
    * False declares nothing on the broker, for users without that permission. Exchanges and queues must exist: another
@@ -124,9 +120,7 @@ export interface Credentials {
   readonly password: string
 }
 
-/**
- * Your own topology, declared besides Busbar's exchanges and queues. All of it is declared again after each reconnect.
- */
+/** Your own topology, declared besides Busbar's exchanges and queues. All of it is declared again after each reconnect. */
 export interface TopologyOptions {
   /** Declared first. */
   readonly exchanges?: readonly ExchangeDeclaration[] | undefined

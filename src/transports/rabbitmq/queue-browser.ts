@@ -105,9 +105,7 @@ export class QueueBrowser {
     }
   }
 
-  /**
-   * In runs of kept and deleted messages, in the order of the queue, so that few commands are in progress at a time.
-   */
+  /** In runs of kept and deleted messages, in the order of the queue, so that few commands are in progress at a time. */
   async #settle(): Promise<void> {
     const channel = this.#channel
     const { messageCount: before } = await channel.checkQueue(this.#queue)

@@ -207,9 +207,7 @@ export class QueueReader {
     }
   }
 
-  /**
-   * Starts or stops the consumer as needed. One change after another: a new one may come while the last is in progress.
-   */
+  /** Starts or stops the consumer as needed. One change after another: a new one may come while the last is in progress. */
   #adjust(): Promise<void> {
     this.#adjusting ??= this.#run().finally(() => {
       this.#adjusting = undefined

@@ -23,9 +23,7 @@ interface Seen {
   isRemoved: boolean
 }
 
-/**
- * One look into a queue: messages stay taken until it ends, so that the next page continues where the last one ended.
- */
+/** One look into a queue: messages stay taken until it ends, so that the next page continues where the last one ended. */
 interface Look {
   readonly browser: QueueBrowser
   readonly seen: Seen[]

@@ -501,9 +501,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     seat.reader.flush()
   }
 
-  /**
-   * For `Intake`: everything that goes back with the channel, by our own decision, so none of it has used an attempt.
-   */
+  /** For `Intake`: everything that goes back with the channel, by our own decision, so none of it has used an attempt. */
   async noteReturned({ reader }: Seat): Promise<void> {
     if (!this.#options.noAck) await this.#attempts.returned(reader.unsettled())
   }

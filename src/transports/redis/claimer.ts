@@ -31,9 +31,7 @@ export class Claimer {
     this.#seat = seat
   }
 
-  /**
-   * Looks through the pending entries of a source. A kind that blocks reading is never replaced by one that does not.
-   */
+  /** Looks through the pending entries of a source. A kind that blocks reading is never replaced by one that does not. */
   recover(source: Source, kind: Recovery['kind']): void {
     // Nothing is pending in a stream that does not exist.
     if (source.missing) return

@@ -6,9 +6,7 @@ import type { Seat } from './seat.ts'
 const CHUNK = 500
 const DELETED = 'its stream was deleted, with what the group had not read'
 
-/**
- * Creates the consumer group on a partition where it is missing, to begin after that id. Resolves with its generation.
- */
+/** Creates the consumer group on a partition where it is missing, to begin after that id. Resolves with its generation. */
 export async function joinGroup(seat: Seat, partition: PartitionState, start: string): Promise<string> {
   const { context, spec } = seat
   const [made, generation, floor, newest, state] = (await context.scripts.run(

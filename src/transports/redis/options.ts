@@ -68,9 +68,7 @@ export interface RedisOptions {
   readonly pollMs?: number | undefined
   /** How long a member that hands over a partition waits for its running handlers, in ms. Default 10,000. */
   readonly handoverTimeoutMs?: number | undefined
-  /**
-   * Maximum duration of connecting, in ms; the server then has `responseTimeoutMs` for its first reply. Default 5,000.
-   */
+  /** Maximum duration of connecting, in ms; the server then has `responseTimeoutMs` for its first reply. Default 5,000. */
   readonly connectTimeoutMs?: number | undefined
   /** A connection that leaves a command unanswered for this long is closed and replaced, in ms. Default 15,000. */
   readonly responseTimeoutMs?: number | undefined
@@ -85,9 +83,7 @@ export interface RedisOptions {
    * (`ce-id`, ...), which takes about twice as long. Both are always understood. Default `json`.
    */
   readonly envelope?: 'json' | 'fields' | undefined
-  /**
-   * Confirms a message only when this many replicas have it (`WAIT`). Default: the primary's confirmation is enough.
-   */
+  /** Confirms a message only when this many replicas have it (`WAIT`). Default: the primary's confirmation is enough. */
   readonly wait?: { readonly replicas: number; readonly timeoutMs?: number | undefined } | undefined
   /** Checks eviction and persistence settings when connecting, and warns. Default true. */
   readonly checkServer?: boolean | undefined

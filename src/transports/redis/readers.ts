@@ -2,9 +2,7 @@ import type { PartitionState } from './partition-state.ts'
 import { Reader } from './reader.ts'
 import type { Seat } from './seat.ts'
 
-/**
- * The readers of one subscription: a single one; or in a cluster, where a read can't span servers, one for each stream.
- */
+/** The readers of one subscription: a single one; or in a cluster, where a read can't span servers, one for each stream. */
 export class Readers {
   readonly #seat: Seat
   readonly #onConnected: (reader: Reader) => void

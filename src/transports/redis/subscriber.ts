@@ -36,9 +36,7 @@ const GOODBYE_MS = 2_000
 /** A shorter pause is no reason to move partitions. */
 const PAUSE_GRACE_MS = 250
 const REPAIR_AGAIN_MS = 100
-/**
- * A partition may have a quarter of what the member may have in flight, or more where the member has fewer partitions.
- */
+/** A partition may have a quarter of what the member may have in flight, or more where the member has fewer partitions. */
 const MOST_SHARES = 4
 
 /** One member of a group, with all topics that it reads. */

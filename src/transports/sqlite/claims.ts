@@ -232,9 +232,7 @@ export class Claims {
     }
   }
 
-  /**
-   * Continues keys of which the seat has settled something with the messages parked behind it, as far as there is room.
-   */
+  /** Continues keys of which the seat has settled something with the messages parked behind it, as far as there is room. */
   #takeParked(tx: Tx, pass: Pass): void {
     const { seat } = pass
     const keys = [...tx.advanced(seat)]
@@ -349,9 +347,7 @@ export class Claims {
     park()
   }
 
-  /**
-   * Puts some of the messages parked behind a key back into play, oldest first. The rest follows when those are done.
-   */
+  /** Puts some of the messages parked behind a key back into play, oldest first. The rest follows when those are done. */
   release(tx: Tx, groupId: number, key: string, count: number): void {
     if (!this.#parking.release(groupId, key, count)) return
     this.#members.touchGroup(groupId)

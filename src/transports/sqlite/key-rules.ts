@@ -39,9 +39,7 @@ export class KeyRules {
     return this.#from(key) !== Infinity
   }
 
-  /**
-   * For a message that is ready (again): some messages of its key may have been parked before it, and some after it.
-   */
+  /** For a message that is ready (again): some messages of its key may have been parked before it, and some after it. */
   blocksReady(key: string, seq: number): boolean {
     return this.#from(key) < seq
   }
@@ -51,9 +49,7 @@ export class KeyRules {
     return this.#blockedFrom.get(key) === 0 ? 0 : this.#firstRetryOf(key)
   }
 
-  /**
-   * Another owner has messages of the key, or some wait for their time: parked ones are released when those are done.
-   */
+  /** Another owner has messages of the key, or some wait for their time: parked ones are released when those are done. */
   isInPlay(key: string): boolean {
     return this.holdsParked(key) < Infinity
   }

@@ -76,9 +76,7 @@ export class Owners {
     )
   }
 
-  /**
-   * Renews the leases of all our subscriptions; returns those that another process has taken for dead meanwhile.
-   */
+  /** Renews the leases of all our subscriptions; returns those that another process has taken for dead meanwhile. */
   renew(members: Members): Member[] {
     const until = this.#time() + this.#leaseMs
     const gone: Member[] = []
@@ -114,7 +112,7 @@ export class Owners {
     )
   }
 
-  /** Rows of all live subscriptions but ours. */
+  /** Rows of all subscriptions except our own live ones. */
   #others(members: Members): (readonly unknown[])[] {
     const ours = new Set<unknown>()
     for (const member of members.all()) ours.add(member.owner)

@@ -82,9 +82,7 @@ export class Pass {
     return this.#tx.held(this.seat, key) + (this.#taken.get(key) ?? 0)
   }
 
-  /**
-   * False when the key should be left to another member. Ends the pass: later messages must not overtake what is left.
-   */
+  /** False when the key should be left to another member. Ends the pass: later messages must not overtake what is left. */
   takes(key: string | null): boolean {
     if (key === null) return true
     const taken = this.#taken.get(key) ?? 0

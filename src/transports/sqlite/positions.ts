@@ -27,9 +27,7 @@ export class Positions {
     return { cursor, passed: appended - this.#later.number(topic.id, cursor) }
   }
 
-  /**
-   * The seq before the first message published at that time or later. Publication times never decrease along the log.
-   */
+  /** The seq before the first message published at that time or later. Publication times never decrease along the log. */
   beforeTime(timeMs: number): number {
     let low = 1
     let high = this.#last.number() + 1

@@ -27,9 +27,7 @@ async function serve(port: MessagePort): Promise<void> {
   }
 }
 
-/**
- * Node 22 warns on stderr, once per process, that SQLite is experimental. What we use of it is the same in 22 and 24.
- */
+/** Node 22 warns on stderr, once per process, that SQLite is experimental. What we use of it is the same in 22 and 24. */
 function muteSqliteWarning(): void {
   const emit = process.emitWarning.bind(process)
   process.emitWarning = (warning: string | Error, ...rest: unknown[]): void => {

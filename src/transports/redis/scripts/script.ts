@@ -19,9 +19,7 @@ end
 local now = clock()
 `
 
-/**
- * Identifies the process of the server: changes with each start and each failover. Empty where the user may not ask.
- */
+/** Identifies the process of the server: changes with each start and each failover. Empty where the user may not ask. */
 export const SERVER_ID = `
 local function serverId()
   local info = redis.pcall('INFO', 'server')
