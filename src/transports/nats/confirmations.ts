@@ -8,7 +8,7 @@ import type { Session } from './session.ts'
 const NO_BYTES: Uint8Array = new Uint8Array(0)
 /** After this time, checks whether an answer was lost or the connection is slow. */
 const ANSWER_TIMEOUT_MS = 5_000
-/** When a live server has not answered an ack after this time, it no longer knows the delivery. */
+/** If a live server has left this many attempts unanswered, it no longer knows the delivery. */
 const MAX_TRIES = 2
 
 /** What is sent to the server for a finished delivery. */

@@ -77,7 +77,7 @@ export class Members {
     ]
   }
 
-  /** The connection is back. We did not hear the others while it was lost. */
+  /** The connection is back. The others' silence does not count: we could not hear them. */
   up(): void {
     const now = this.#now()
     for (const member of this.#members.values()) member.heardAt = now

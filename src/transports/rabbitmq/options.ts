@@ -18,7 +18,10 @@ export interface RabbitMqOptions {
   readonly credentials?: Credentials | (() => Credentials | Promise<Credentials>) | undefined
   /** Options of `tls.connect` (`ca`, `cert`, `key`, `servername`, ...) for an `amqps:` URL. */
   readonly tls?: TlsOptions | undefined
-  /** An open connection of amqplib. Busbar uses it for everything, and neither closes nor replaces it when it is lost. */
+  /**
+   * An open connection of amqplib. Busbar uses it for everything, never closes it, and does not replace it when it is
+   * lost.
+   */
   readonly connection?: ChannelModel | undefined
   /** Makes connections in Busbar's place; called again after each loss. Busbar closes what it returns. */
   readonly connect?: ((purpose: Purpose, attempt: number) => Promise<ChannelModel>) | undefined

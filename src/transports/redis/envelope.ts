@@ -1,7 +1,7 @@
 import { NO_HEADERS } from '../../core/message.ts'
 import type { EncodedMessage, Headers } from '../../core/message.ts'
 
-/** What can't stand between quotes in JSON as it is. */
+/** Characters that need an escape in a JSON string. */
 // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
 const ESCAPED = /["\\\u0000-\u001f\ud800-\udfff]/
 

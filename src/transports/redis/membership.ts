@@ -419,7 +419,7 @@ export class Membership {
       if (replyCode(error) !== 'FENCED') throw error
       seat.lose(partition, 'the group was deleted, and another member has made it again')
     }
-    // What was being looked for has not been found without the group.
+    // The search found nothing while the group was missing.
     for (const source of partition.sources) claimer.recover(source, seat.owned ? 'all' : 'mine')
     soon(1)
   }

@@ -216,7 +216,8 @@ export class Claims {
         else {
           const first = firstAt ?? tx.now
           this.#lease.run(member.owner, first, key, at.id, seq)
-          // It was parked under another key while a consumer used another `order`: nothing else would release it.
+          // It was parked under another key while a consumer used another `order`: nothing else would release the rest
+          // of that key.
           if (claimKey !== null && claimKey !== key) this.release(tx, at.id, claimKey, MIN_RELEASED)
           pass.handed.push({ seq, key, targeted: kind === KIND.targeted })
           pass.writer.add(seq, id, messageKey, time, meta, body, size, used + 1, history, first)
