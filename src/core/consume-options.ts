@@ -72,8 +72,8 @@ export interface ConsumeOptions {
   /** How long a handler may keep running after its signal aborted before its slot is freed, in ms. Default 5,000. */
   readonly abandonAfterMs?: number | undefined
   /**
-   * Where a group starts when it is new on the broker. Default: `earliest` if the transport can replay, else `latest`; always
-   * `latest` with `broadcast`.
+   * Where a group starts when it is new on the broker. Default: `latest` with `broadcast` or on a transport without replay,
+   * else `earliest`.
    */
   readonly from?: StartFrom | undefined
   /** Middleware of this consumer; runs inside the bus's middleware. Not for batch handlers. */
