@@ -102,7 +102,7 @@ export class MessageFactory {
       version: definition?.version,
       correlationId:
         options.correlationId === undefined
-          ? // A message without a conversation starts one: all that follow from it belong to it.
+          ? // A message without a conversation starts one: messages that follow from it belong to it.
             (inherited(parent?.correlationId ?? parent?.id, MAX_ID_LENGTH) ?? id)
           : checkText('correlationId', options.correlationId, MAX_ID_LENGTH),
       causationId:

@@ -310,7 +310,8 @@ export interface TransportAdmin {
 /**
  * A broker adapter: the contract that every transport implements. All methods but `open` require an open transport.
  *
- * Check an implementation with `conformance()` of `busbar/testing`.
+ * Check an implementation with `conformance()` of `busbar/testing`. A small, complete one:
+ * `examples/write-a-transport/loopback.ts`.
  */
 export interface Transport {
   /** OpenTelemetry's `messaging.system`: `kafka`, `rabbitmq`, `nats`, `redis`, `sqlite`, `memory`. */
