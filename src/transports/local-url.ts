@@ -1,17 +1,17 @@
 import { BAD_PERCENT, urlParameter } from '../core/url-parameter.ts'
 import { urlProblem } from './scheme.ts'
 
-/** A URL without a host, taken apart. */
+/** A parsed URL without a host. */
 export interface LocalUrl {
-  /** Decoded; relative or absolute as it was written. */
+  /** Decoded; relative or absolute as written. */
   readonly path: string
   /** The parameters as options. */
   readonly options: Readonly<Record<string, string | number | boolean>>
 }
 
 /**
- * Takes apart `sqlite:./a.db?x=1`, where `new URL` would do away with the `./`. Three slashes are an empty host and an
- * absolute path, as in `file:///`. Throws `ConfigurationError`.
+ * Parses `sqlite:./a.db?x=1`, where `new URL` would drop the `./`. Three slashes mean an empty host and an absolute path, as in
+ * `file:///`. Throws `ConfigurationError`.
  */
 export function parseLocalUrl(url: string): LocalUrl {
   const rest = url.slice(url.indexOf(':') + 1)
@@ -37,7 +37,7 @@ function decodePath(written: string): string {
 }
 
 function parseOptions(query: string): LocalUrl['options'] {
-  // No prototype: a parameter called __proto__ must be refused as an unknown option like any other.
+  // No prototype: a parameter named __proto__ must be refused like any other unknown option.
   const options = Object.create(null) as Record<string, string | number | boolean>
   for (const [name, value] of new URLSearchParams(query)) {
     if (Object.hasOwn(options, name)) throw urlProblem(`has the parameter "${name}" twice`)

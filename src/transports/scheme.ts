@@ -1,27 +1,27 @@
 import { ConfigurationError } from '../core/errors.ts'
 import type { Transport } from '../core/transport.ts'
 
-/** What the scheme of a URL stands for. */
+/** The transport that a URL scheme stands for. */
 export interface Scheme {
   /** The transport's name in the docs. */
   readonly name: string
   /** The optional peer dependency that its module imports, if any. */
   readonly peer?: string
-  /** Imports the transport's module and makes one. Undefined: the name is reserved, this version has no such transport. */
+  /** Imports the transport's module and creates one. Undefined: the name is reserved; this version has no such transport. */
   readonly create?: (url: string, factories: TransportFactories) => Promise<Transport>
 }
 
-/** Makes a transport of a broker from a URL: `rabbitmq` of `busbar/rabbitmq`, and so on. */
+/** Creates a broker's transport from a URL: `rabbitmq` of `busbar/rabbitmq`, and so on. */
 type TransportFactory = (options: { readonly url: string }) => Transport
 
-/** Transports that `transportFromUrl` need not load. */
+/** Transports that `transportFromUrl` uses instead of loading them. */
 export interface TransportFactories {
   readonly rabbitmq?: TransportFactory | undefined
   readonly nats?: TransportFactory | undefined
   readonly redis?: TransportFactory | undefined
 }
 
-/** Picks the scheme of the URL and makes its transport. Errors never show the URL. */
+/** Creates the transport of the URL's scheme. Errors never show the URL. */
 export async function createFromScheme(
   url: string,
   schemes: Readonly<Record<string, Scheme>>,
