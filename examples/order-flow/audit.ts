@@ -5,22 +5,22 @@ export interface Accounts {
   readonly shipped: number
   readonly cancelled: number
   readonly deadLettered: number
-  /** Orders that are none of these, that the services contradict each other about, or whose customer was not told. */
+  /** Orders in none of these states, about which services disagree, or whose customer was not notified. */
   readonly missing: readonly string[]
   /** Orders with more than one parcel. */
   readonly shippedTwice: readonly string[]
 }
 
-/** Looks into the books of the services from outside, without a part in the flow of events. */
+/** Reads the databases of the services from outside, without taking part in the events. */
 export interface Audit {
-  /** How many orders have ended so far, and how many customers have been told. */
+  /** How many orders have ended so far, and how many customers have been notified. */
   progress(): { readonly shipped: number; readonly cancelled: number; readonly notified: number }
   hasEnded(orderId: string): boolean
   /** Accounts for every single order. */
   close(placed: ReadonlySet<string>, deadLetters: ReadonlySet<string>): Accounts
 }
 
-/** The services must have started once, so that their books exist. */
+/** The services must have started once, so that their databases exist. */
 export function openAudit(stateDir: string): Audit {
   const [orders, shipping, notifications] = ['orders', 'shipping', 'notifications'].map(
     (service) => new DatabaseSync(statePath(stateDir, service), { readOnly: true, timeout: 5_000 }),

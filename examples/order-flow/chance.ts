@@ -1,7 +1,4 @@
-/**
- * A number from 0 up to 1 that depends on nothing but the texts: the same order meets the same luck in every run, in
- * every process and in every attempt.
- */
+/** A number from 0 up to 1 that depends only on the texts: an order has the same luck in every run, process and attempt. */
 export function chance(...texts: readonly string[]): number {
   // FNV-1a, then a finalizer that spreads the last characters over all bits.
   let hash = 0x811c9dc5

@@ -9,7 +9,7 @@ export interface FoundLetter {
   readonly letter: DeadLetter
 }
 
-/** The dead letters of this run, of all services. The name of their topic says whose they are: `<topic>.<group>.dlq`. */
+/** Dead letters of this run, of all services. The topic name contains their group: `<topic>.<group>.dlq`. */
 export async function findDeadLetters(bus: Bus, run: string): Promise<readonly FoundLetter[]> {
   const found: FoundLetter[] = []
   for (const info of await bus.admin().topics()) {
@@ -22,7 +22,7 @@ export async function findDeadLetters(bus: Bus, run: string): Promise<readonly F
   return found
 }
 
-/** Sends them back to the group that failed, and to no other. Resolves with how many there were. */
+/** Sends them back to the group that failed, and to no other. Resolves with the number sent. */
 export async function redrive(bus: Bus, run: string, letters: readonly FoundLetter[]): Promise<number> {
   let redriven = 0
   const places = new Map(letters.map(({ topic, group }) => [`${topic} ${group}`, { topic, group }]))

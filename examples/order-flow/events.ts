@@ -15,17 +15,17 @@ export const Order = z.object({
   shipTo: z.object({
     street: z.string().min(1),
     city: z.string().min(1),
-    /** Null where a country has none, such as Hong Kong. One of the services is not ready for that. */
+    /** Null in places without postcodes, such as Hong Kong. One of the services can't handle that. */
     postcode: z.string().nullable().default(null),
     country: z.string().length(2),
   }),
 })
 export type Order = z.output<typeof Order>
 
-/** All topics start with this, so that the demo can run on a broker that others use too. */
+/** Prefix of all topics, so that the demo can run on a shared broker. */
 export const TOPICS = 'order-flow'
 
-// The order's id is the key of every event: what happens to one order is handled in order, different ones in parallel.
+// The order's id is the key of every event: events of one order are handled in order, different orders in parallel.
 const key = (data: { readonly orderId: string }): string => data.orderId
 const orderId = z.string()
 const reason = z.string()
@@ -49,14 +49,14 @@ export const OutOfStock = defineEvent(`${TOPICS}.inventory.out-of-stock`, z.obje
 
 export const OrderShipped = defineEvent(`${TOPICS}.shipping.shipped`, z.object({ orderId, parcelId: z.int() }), { key })
 
-// What a producer does that is none of ours: bytes that claim to be JSON.
+// What a broken foreign producer sends: bytes that claim to be JSON.
 const unchecked: Codec = {
   contentType: 'application/json',
   encode: (text) => Buffer.from(String(text)),
   decode: (body) => Buffer.from(body).toString(),
 }
 
-/** The topic of `OrderSubmitted` as a broken producer uses it: any text, neither validated nor well-formed. */
+/** The topic of `OrderSubmitted` as a broken producer uses it: with any text, neither validated nor well-formed. */
 export const UncheckedSubmission: EventDefinition<string> = defineEvent<string>(OrderSubmitted.topic, {
   codec: unchecked,
 })

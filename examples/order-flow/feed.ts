@@ -6,15 +6,15 @@ import type { OrderLine } from './order-file.ts'
 const CHUNK = 500
 
 export interface FeedOptions {
-  /** Starts every correlation id. */
+  /** Prefix of every correlation id. */
   readonly run: string
-  /** The how-manieth order is cut in half on its way out, as if its producer had died: the poison message. 0 for none. */
+  /** Number of the order that is cut in half when published, as if its producer had died: the poison message. 0 for none. */
   readonly poison: number
-  /** Called with the ids of what the broker has confirmed. A line that is no order is known by its number. */
+  /** Called with the ids of confirmed orders. A line that is not an order is identified by its number. */
   readonly onPlaced: (ids: readonly string[]) => void
 }
 
-/** Publishes the lines in order. Resolves when the broker has confirmed every one of them. */
+/** Publishes the lines in order. Resolves when the broker has confirmed all of them. */
 export async function feed(bus: Bus, lines: AsyncIterable<OrderLine>, options: FeedOptions): Promise<void> {
   let good: PublishItem<Order>[] = []
   let bad: PublishItem<string>[] = []

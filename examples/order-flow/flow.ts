@@ -12,20 +12,20 @@ import { createWatch } from './watch.ts'
 import type { Standing } from './watch.ts'
 import type { Workers } from './workers.ts'
 
-/** The consumer with the bug, whose dead letters are sent back after it is fixed. */
+/** The consumer with the bug. Its dead letters are sent back after the fix. */
 const BUGGY = 'shipping'
 
 export interface FlowOptions {
-  /** A bus without consumers, to publish and to look after dead letters. Started. */
+  /** A started bus without consumers, to publish and to manage dead letters. */
   readonly bus: Bus
   readonly workers: Workers
-  /** How long the messages of a killed worker stay with it at most. */
+  /** Maximum time that the messages of a killed worker stay with it. */
   readonly leaseMs: number
   readonly view: View
   readonly stateDir: string
   readonly run: string
   readonly input: string
-  /** How many orders the input holds, up to its limit. */
+  /** Number of orders in the input, up to its limit. */
   readonly total: number
   readonly kill: Pick<KillPlan, 'service' | 'at'> | undefined
   readonly signal: AbortSignal
@@ -38,7 +38,7 @@ export interface FlowResult extends Accounts {
   readonly elapsedMs: number
 }
 
-/** Runs all orders through the services, kills and repairs what is to be, and accounts for every order at the end. */
+/** Runs all orders through the services, kills and fixes services as planned, and accounts for every order at the end. */
 export async function runFlow(options: FlowOptions): Promise<FlowResult> {
   const { bus, workers, leaseMs, view, stateDir, run, input, total, kill, signal } = options
   view.note(`starting ${workers.description} ...`)
@@ -53,7 +53,7 @@ export async function runFlow(options: FlowOptions): Promise<FlowResult> {
   async function publishAll(): Promise<void> {
     await feed(bus, readOrders(input, total), {
       run,
-      // Too few to spare one: then no message is cut in half.
+      // Too few orders to spare one: cut no message in half.
       poison: total < 10 ? 0 : Math.ceil(total / 2),
       onPlaced: (ids) => ids.forEach((id) => placed.add(id)),
     })

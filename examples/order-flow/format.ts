@@ -16,7 +16,7 @@ export function clock(ms: number): string {
   return `${String(Math.floor(seconds / 60)).padStart(2, '0')}:${String(seconds % 60).padStart(2, '0')}`
 }
 
-/** `[#####.....]` of that many cells. */
+/** `[#####.....]` with this many cells. */
 export function bar(fraction: number, cells: number): string {
   const full = Math.floor(Math.min(1, Math.max(0, fraction)) * cells)
   return '█'.repeat(full) + '░'.repeat(cells - full)

@@ -1,4 +1,4 @@
-// Real-looking orders, the same ones for the same seed. As a program of its own it writes them to stdout:
+// Realistic orders, the same for the same seed. Run as a program, it writes them to stdout:
 //
 //     node --conditions=busbar-source examples/order-flow/generate-orders.ts 10000 > orders.ndjson
 
@@ -18,7 +18,7 @@ const CITIES: readonly { readonly city: string; readonly country: string; readon
   { city: 'Osaka', country: 'JP', postcode: '530-0001' },
   { city: 'Toronto', country: 'CA', postcode: 'M5V 2T6' },
 ]
-// One order in 160 goes where there are no postcodes, the 20th the first of them.
+// One order in 160, starting with the 20th, goes to a country without postcodes.
 const WITHOUT_POSTCODE = { city: 'Hong Kong', country: 'HK', postcode: null }
 
 const CATALOGUE: readonly { readonly sku: string; readonly unitCents: number }[] = [

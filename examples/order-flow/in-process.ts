@@ -5,9 +5,9 @@ import type { RunningService } from './service.ts'
 import { addStats, NO_STATS } from './workers.ts'
 import type { Workers } from './workers.ts'
 
-/** All services in this process, each with its own bus: for a broker that lives in this process too. */
+/** All services in this process, each with its own bus: for a broker that is also in this process. */
 export function inProcess(options: {
-  /** Makes a transport to the one broker. */
+  /** Creates a transport to the shared broker. */
   readonly connect: () => Transport
   readonly stateDir: string
   readonly run: string

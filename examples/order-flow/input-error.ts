@@ -1,2 +1,2 @@
-/** What the user gave can't be used. The message is all that they need to see. */
+/** The user's input is invalid. The message is all they need to see. */
 export class InputError extends Error {}

@@ -8,7 +8,7 @@ import { checkOrders } from './order-file.ts'
 
 const DEFAULT_ORDERS = 10_000
 
-/** The file to read and how many of its lines: the user's own, all checked by now, or a generated one. */
+/** The file to read and how many of its lines: the user's file, already checked, or a generated one. */
 export async function prepareInput(
   { input, orders, tolerant }: Arguments,
   folder: string,

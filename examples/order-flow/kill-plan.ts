@@ -7,14 +7,14 @@ import { services } from './services/index.ts'
 const FEWEST_ORDERS = 100
 
 export interface KillPlan {
-  /** Gives the same plan again. */
+  /** Seed that reproduces the plan. */
   readonly seed: number
   readonly service: string
-  /** When that part of the orders has ended. */
+  /** The share of orders that must have ended before the kill. */
   readonly at: number
 }
 
-/** Whom to kill and when, or undefined for nobody. Throws `InputError`. */
+/** Which service to kill and when, or undefined for none. Throws `InputError`. */
 export function chooseKill({ kill, seed: given, transport }: Arguments, total: number): KillPlan | undefined {
   if (!kill) return undefined
   if (transport?.startsWith('memory:'))

@@ -5,17 +5,17 @@ import type { Output, Snapshot, View } from './view.ts'
 const EVERY_MS = 100
 const BAR_CELLS = 32
 
-/** Redraws the same few lines on a terminal. Notes scroll away above them. */
+/** Redraws the same few lines on a terminal. Notes scroll above them. */
 export function liveView(title: string, output: Output): View {
   const rate = createRate()
   let lines: readonly string[] = []
   let nextAt = 0
   let last: Snapshot | undefined
 
-  /** Goes up over what was drawn and writes over it. */
+  /** Moves up and overwrites what was drawn. */
   function draw(above: string, now: readonly string[]): void {
     const up = lines.length === 0 ? '' : `\x1b[${lines.length}A`
-    // A line that wraps would be two, and the next redraw would start one line too low.
+    // A line that wraps would take two lines, and the next redraw would start one line too low.
     const width = Math.max(20, output.columns || 80) - 1
     const body = now.map((line) => `${line.slice(0, width)}\x1b[K\n`).join('')
     output.write(`${up}\r${above === '' ? '' : `${above}\x1b[K\n`}${body}\x1b[J`)

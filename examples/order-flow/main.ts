@@ -1,4 +1,4 @@
-// An order system of five services over one broker. `npm run demo -- --help` tells what it can do.
+// An order system of five services over one broker. `npm run demo -- --help` shows the options.
 
 import { randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -41,7 +41,7 @@ async function run(args: Arguments, folder: string, signal: AbortSignal): Promis
     process.stdout.write(args.json ? `${JSON.stringify(summarize(transport.system, result))}\n` : explain(result))
     return isFine(result, kill) ? EXIT.accountedFor : EXIT.failed
   } finally {
-    // After a failure, which is then the one to tell of.
+    // Cleans up after a failure. Errors here are ignored: the failure is what to report.
     await Promise.allSettled([workers.close(), bus.close()])
   }
 }
@@ -52,7 +52,7 @@ function isFine(result: FlowResult, kill: KillPlan | undefined): boolean {
 }
 
 async function main(): Promise<number> {
-  // npm runs scripts in the folder of the package; paths that people type are meant from where they are.
+  // npm runs scripts in the package's folder, but users' paths are relative to where they are.
   if (process.env['npm_lifecycle_event'] === 'demo') process.chdir(process.env['INIT_CWD'] ?? '.')
   const args = parseArguments(process.argv.slice(2))
   if (args.help) {

@@ -4,12 +4,12 @@ import { createInterface } from 'node:readline'
 import { Order } from './events.ts'
 import { InputError } from './input-error.ts'
 
-/** One line of the file: a good order, or a text that is none and why. */
+/** One line of the file: a valid order, or invalid text with the reason. */
 export type OrderLine =
   | { readonly number: number; readonly order: Order }
   | { readonly number: number; readonly order: undefined; readonly text: string; readonly problem: string }
 
-/** Reads an NDJSON file of orders line by line; empty lines don't count. At most `limit` of them. */
+/** Reads up to `limit` lines of an NDJSON file of orders. Empty lines don't count. */
 export async function* readOrders(path: string, limit: number): AsyncGenerator<OrderLine> {
   const lines = createInterface({ input: createReadStream(path), crlfDelay: Infinity })
   let number = 0
@@ -24,8 +24,8 @@ export async function* readOrders(path: string, limit: number): AsyncGenerator<O
 }
 
 /**
- * Reads the whole file before anything is published. Throws `InputError` with the first bad lines, unless they are to be
- * tolerated; an order id that comes twice never is, since nobody could account for it. Returns how many lines there are.
+ * Reads the whole file before anything is published. Throws `InputError` with the first bad lines unless they are tolerated.
+ * Duplicate order ids never are, since they can't be accounted for. Returns the number of lines.
  */
 export async function checkOrders(path: string, limit: number, tolerant: boolean): Promise<number> {
   await checkReadable(path)

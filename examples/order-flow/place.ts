@@ -6,14 +6,14 @@ import { inProcess } from './in-process.ts'
 import { workerProcesses } from './worker-processes.ts'
 import type { Workers } from './workers.ts'
 
-/** How long the messages of a killed worker stay with it. The default, 30 s, would be a dull moment in a demo. */
+/** How long the messages of a killed worker stay leased to it. The default of 30 s is too long for a demo. */
 const LEASE_MS = 5_000
 
-/** Where the services run, and a transport of one's own to the broker between them. */
+/** Where the services run, and a separate transport to their broker. */
 export interface Place {
   readonly transport: Transport
   readonly workers: Workers
-  /** After how long at most the messages of a killed worker go to another one; 0 where its connection gives them back. */
+  /** Maximum time until the messages of a killed worker go to another one; 0 if the lost connection returns them. */
   readonly leaseMs: number
 }
 
@@ -23,7 +23,7 @@ export interface PlaceOptions {
   readonly run: string
 }
 
-/** Worker processes, except for the one broker that they could not share. Rejects with `ConfigurationError`. */
+/** Uses worker processes, except for the broker that processes can't share. Rejects with `ConfigurationError`. */
 export async function choosePlace(url: string | undefined, { folder, stateDir, run }: PlaceOptions): Promise<Place> {
   const chosen = url ?? `sqlite:${encodeURIComponent(join(folder, 'broker.db'))}?leaseMs=${LEASE_MS}`
   const transport = await transportFromUrl(chosen)
@@ -34,7 +34,7 @@ export async function choosePlace(url: string | undefined, { folder, stateDir, r
   return { transport: connect(), workers: inProcess({ connect, stateDir, run }), leaseMs: 0 }
 }
 
-/** What the options of the transport call the lease, and its default. */
+/** Name of the lease among the options of the transport, and its default. */
 const LEASES: Readonly<Record<string, readonly [option: string, defaultMs: number]>> = {
   sqlite: ['leaseMs', 30_000],
   nats: ['ackWaitMs', 10_000],

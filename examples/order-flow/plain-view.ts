@@ -4,7 +4,7 @@ import type { Output, Snapshot, View } from './view.ts'
 
 const EVERY_MS = 1_000
 
-/** A line each second: for log files, pipes and CI. */
+/** Writes a line each second: for log files, pipes and CI. */
 export function plainView(title: string, output: Output): View {
   const rate = createRate()
   let nextAt = EVERY_MS

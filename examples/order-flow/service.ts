@@ -4,10 +4,10 @@ import { DatabaseSync } from 'node:sqlite'
 import { createBus } from 'busbar'
 import type { Bus, ConsumerHandle, Middleware, Transport } from 'busbar'
 
-/** One of the five services: its own consumers, its own database, and no word with the others but through events. */
+/** One of the five services: with its own consumers and database, connected to the others only by events. */
 export interface Service {
   readonly name: string
-  /** Tables of its database. Every one has the order's id as its key, which makes a repeated delivery harmless. */
+  /** Tables of its database. Each has the order's id as its key, which makes duplicates harmless. */
   readonly schema: string
   /** Adds the consumers. */
   readonly consume: (context: ServiceContext) => readonly ConsumerHandle[]
@@ -16,16 +16,16 @@ export interface Service {
 export interface ServiceContext {
   readonly bus: Bus
   readonly state: DatabaseSync
-  /** A new release without the bug that the demo starts with. */
+  /** True for the release without the bug that the demo starts with. */
   readonly fixed: boolean
-  /** To be called when a delivery turns out to be one of a message that was dealt with before. */
+  /** Call it when a delivery turns out to be a duplicate. */
   readonly duplicate: () => void
 }
 
 export interface ServiceOptions {
   readonly transport: Transport
   readonly stateDir: string
-  /** Starts the correlation id of all that belongs to this run. */
+  /** Prefix of all correlation ids of this run. */
   readonly run: string
   readonly fixed: boolean
 }
@@ -34,13 +34,13 @@ export interface ServiceStats {
   readonly acked: number
   readonly retried: number
   readonly deadLettered: number
-  /** Deliveries of something that had been dealt with before. At-least-once brings them, the services ignore them. */
+  /** Number of duplicates. At-least-once delivery causes them, and the services ignore them. */
   readonly duplicates: number
 }
 
 export interface RunningService {
   stats(): ServiceStats
-  /** Finishes what is running, hands back the rest. */
+  /** Waits for running handlers, and returns the other messages. */
   close(): Promise<void>
 }
 
@@ -50,7 +50,7 @@ export async function startService(service: Service, options: ServiceOptions): P
     service: service.name,
     transport: options.transport,
     middleware: [onlyOfRun(options.run)],
-    // The view and the account at the end show what is dead-lettered: without a logger the bus would print it in the middle.
+    // The view and the summary show dead letters. By default the bus would print them in the middle of the output.
     logger: false,
   })
   let duplicates = 0
@@ -80,13 +80,13 @@ export function statePath(stateDir: string, service: string): string {
 function openState(stateDir: string, service: Service): DatabaseSync {
   mkdirSync(stateDir, { recursive: true })
   const state = new DatabaseSync(statePath(stateDir, service.name), { timeout: 5_000 })
-  // Survives SIGKILL at any instant. A power cut may take the last moments, which a demo can live with.
+  // Survives SIGKILL at any time. A power cut may lose the last moments, which is fine for a demo.
   state.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL')
   state.exec(service.schema)
   return state
 }
 
-/** A broker that is not ours alone may still hold what an earlier run has left: that is acked and not looked at. */
+/** A shared broker may still hold messages of an earlier run: ack them without handling. */
 function onlyOfRun(run: string): Middleware {
   return (next) => (message, ctx) => (message.correlationId?.startsWith(`${run}/`) ? next(message, ctx) : undefined)
 }

@@ -1,10 +1,10 @@
 import { liveView } from './live-view.ts'
 import { plainView } from './plain-view.ts'
 
-/** How it stands. */
+/** State of the flow. */
 export interface Snapshot {
   readonly elapsedMs: number
-  /** How many orders there will be. */
+  /** Total number of orders. */
   readonly total: number
   readonly published: number
   readonly shipped: number
@@ -12,13 +12,13 @@ export interface Snapshot {
   readonly deadLettered: number
   readonly retried: number
   readonly duplicates: number
-  /** Messages that each group has before it; undefined where the broker can't tell. */
+  /** Number of messages waiting for each group; undefined when unknown. */
   readonly lag: ReadonlyMap<string, number | undefined>
 }
 
 export interface View {
   update(snapshot: Snapshot): void
-  /** Something happened: a kill, a deployment. */
+  /** Reports something that happened: a kill, a deployment. */
   note(text: string): void
   /** Leaves the last state on the screen. */
   end(): void
@@ -32,7 +32,7 @@ export function createView(title: string, output: Output): View {
   return canRedraw ? liveView(title, output) : plainView(title, output)
 }
 
-/** Shows nothing but what happened. */
+/** Shows only what happened. */
 export function quietView(title: string, output: Output): View {
   output.write(`${title}\n`)
   return { update() {}, note: (text) => void output.write(`${text}\n`), end() {} }

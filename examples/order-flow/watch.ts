@@ -8,7 +8,7 @@ import type { View } from './view.ts'
 import type { Workers } from './workers.ts'
 
 const LOOK_EVERY_MS = 20
-/** The broker is asked less often than the books. */
+/** The broker is asked less often than the databases. */
 const ASK_EVERY_MS = 250
 const STUCK_AFTER_MS = 60_000
 
@@ -27,14 +27,14 @@ export interface WatchOptions {
 export interface Standing {
   /** Orders that were shipped or cancelled. */
   readonly ended: number
-  /** Of those, how many customers have been told. */
+  /** How many of their customers have been notified. */
   readonly notified: number
-  /** Orders that lie in the dead letters instead. */
+  /** Orders in the dead letters. */
   readonly dead: number
 }
 
 /**
- * Shows how it goes until `done` says so. Resolves with false when nothing has moved for a minute. Rejects when the
+ * Shows the progress until `done` returns true. Resolves with false when there was no progress for a minute. Rejects when the
  * signal aborts.
  */
 export type Watch = (done: (standing: Standing) => boolean) => Promise<boolean>
@@ -56,7 +56,7 @@ export function createWatch(options: WatchOptions): Watch {
     for (;;) {
       signal.throwIfAborted()
       const now = performance.now()
-      // Read before the dead letters: an order that ends in between is then counted at the next look, and never twice.
+      // Read before the dead letters: an order that ends in between is counted the next time, and never twice.
       const { shipped, cancelled, notified } = audit.progress()
       if (now >= askAt) {
         dead = await countDead()
@@ -80,7 +80,7 @@ export function createWatch(options: WatchOptions): Watch {
   }
 }
 
-/** What each service has before it, over all its topics. */
+/** Number of messages waiting for each service, over all its topics. */
 async function lagOf(bus: Bus): Promise<Map<string, number | undefined>> {
   const groups = await bus.admin().groups()
   const ours = groups.filter((info) => info.topic.startsWith(`${TOPICS}.`))

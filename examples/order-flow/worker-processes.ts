@@ -12,14 +12,14 @@ const STOP_WITHIN_MS = 15_000
 
 interface Worker {
   readonly process: ChildProcess
-  /** Resolves when the process is gone. */
+  /** Resolves when the process has ended. */
   readonly gone: Promise<void>
   stats: ServiceStats
-  /** The parent has asked it to end, one way or the other. */
+  /** The parent has stopped or killed it. */
   ending: boolean
 }
 
-/** Each service in a process of its own, connected by nothing but the broker. */
+/** Each service in a separate process, connected only by the broker. */
 export function workerProcesses(options: {
   readonly url: string
   readonly stateDir: string
@@ -27,12 +27,12 @@ export function workerProcesses(options: {
 }): Workers {
   const running = new Map<string, Worker>()
   const { promise: failed, reject: fail } = Promise.withResolvers<never>()
-  // It is there to be raced against; alone it must not end the process.
+  // It is raced against; its rejection alone must not end the process.
   failed.catch(() => {})
   let past = NO_STATS
 
   function spawn(service: string): Worker {
-    // Workers print nothing; should one all the same, stdout stays clean.
+    // Workers print nothing. If one does anyway, stdout stays clean.
     const child = fork(fileURLToPath(new URL('worker.ts', import.meta.url)), { stdio: ['ignore', 2, 2, 'ipc'] })
     const worker: Worker = { process: child, gone: once(child, 'close').then(() => {}), stats: NO_STATS, ending: false }
     child.on('message', (message: FromWorker) => {
@@ -100,6 +100,6 @@ export function workerProcesses(options: {
 }
 
 function send(process: ChildProcess, message: ToWorker): void {
-  // A worker that is gone by now is reported by its 'close' event.
+  // The 'close' event reports a worker that has already ended.
   process.send(message, () => {})
 }

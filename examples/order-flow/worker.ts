@@ -1,4 +1,4 @@
-// One service in a process of its own. Its parent says which one, and hears from it how it is doing.
+// One service in a separate process. The parent says which one, and gets its statistics.
 
 import { transportFromUrl } from 'busbar/url'
 import { startService } from './service.ts'
@@ -21,12 +21,12 @@ export type FromWorker = { readonly type: 'ready' } | { readonly type: 'stats'; 
 const STATS_EVERY_MS = 200
 
 function tell(message: FromWorker): void {
-  // A parent that is gone makes itself known by 'disconnect'.
+  // 'disconnect' means that the parent has ended.
   if (process.connected) process.send?.(message, () => {})
 }
 
 async function main(): Promise<void> {
-  // Ctrl-C reaches the whole group of processes; the parent then stops its workers one by one.
+  // Ctrl-C reaches the whole process group; the parent then stops its workers one by one.
   process.on('SIGINT', () => {})
   const { promise: ended, resolve: end } = Promise.withResolvers<void>()
   process.once('disconnect', end)

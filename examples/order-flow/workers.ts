@@ -1,20 +1,20 @@
 import type { ServiceStats } from './service.ts'
 
-/** Where the services run: each in a process of its own, or all in this one. */
+/** Where the services run: each in a separate process, or all in this one. */
 export interface Workers {
   /** For people: `5 worker processes`. */
   readonly description: string
-  /** Rejects when a worker ends that nobody asked to. Never resolves. */
+  /** Rejects when a worker ends unexpectedly. Never resolves. */
   readonly failed: Promise<never>
   /** Resolves when the service is subscribed. `fixed` is the release without the bug. */
   start(service: string, options: { readonly fixed: boolean }): Promise<void>
-  /** Lets it finish what is running. Rejects when it did not in time, and had to be forced. */
+  /** Lets running handlers finish. Rejects when they did not in time and the worker had to be killed. */
   stop(service: string): Promise<void>
-  /** SIGKILL. Resolves with the process id when it is gone. */
+  /** Sends SIGKILL. Resolves with the process id when the process has ended. */
   kill(service: string): Promise<number>
-  /** Over all services and all their lives. What a killed one had not reported yet is not in it. */
+  /** Totals of all services, including earlier processes. Leaves out what a killed one had not reported yet. */
   totals(): ServiceStats
-  /** Ends all of them, as `stop` does. Safe to call twice. Rejects when one had to be forced. */
+  /** Stops all of them, as `stop` does. Safe to call twice. Rejects when one had to be killed. */
   close(): Promise<void>
 }
 

@@ -15,7 +15,7 @@ import type {
   TransportSubscription,
 } from 'busbar'
 
-/** What a transport can't do it does not claim. The bus refuses it by name, and the suite skips it with a reason. */
+/** Claim only what the transport can do. The bus refuses the rest with an explanation, and the suite skips it with a reason. */
 const CAPABILITIES: Capabilities = {
   durable: false,
   groups: true,
@@ -32,21 +32,21 @@ const CAPABILITIES: Capabilities = {
   requestReply: false,
   maxMessageBytes: 1_048_576,
 }
-/** What a dead letter adds to its message must still fit. */
+/** Leaves room for the headers that a dead letter adds. */
 const ROOM_FOR_DEAD_LETTERS = 4_096
 const MAX_WAITING = 100_000
 
 interface Item {
   readonly message: EncodedMessage
   readonly number: number
-  /** Attempts that are used up. */
+  /** Attempts used up. */
   used: number
   wasOut: boolean
-  /** The runtime waits for it: this broker does not. */
+  /** The runtime waits until then, because this broker can't. */
   notBefore: number | undefined
 }
 
-/** One delivery of ours. `runtime` belongs to the bus. */
+/** A delivery of this transport. `runtime` is reserved for the bus. */
 class LoopbackDelivery implements Delivery {
   readonly item: Item
   attempt: number
@@ -75,7 +75,7 @@ class LoopbackDelivery implements Delivery {
   }
 }
 
-/** Everything that members of a group share. Here it lives in this process; a real broker has it on the other side. */
+/** State shared by the members of a group. Here it is in this process; normally the broker has it. */
 class Group {
   readonly members: Subscription[] = []
   readonly matches: (topic: string) => boolean
@@ -86,7 +86,7 @@ class Group {
     this.matches = compilePattern(topic)
   }
 
-  /** In a later turn: a sink must never be called from within `request`, `settle` or `publish`. */
+  /** Runs in a later turn: never call a sink from inside `request`, `settle` or `publish`. */
   wake(): void {
     if (this.#scheduled) return
     this.#scheduled = true
@@ -115,7 +115,7 @@ export class LoopbackBroker {
     if (groups.some(([, group]) => group.waiting.length >= MAX_WAITING))
       return { error: new PublishError('A group is too far behind', { outcome: 'not-sent', retryable: true }) }
     const number = ++this.#number
-    // A copy: the publisher may use its buffer for something else when the promise has resolved.
+    // A copy: the publisher may reuse its buffer once the promise has resolved.
     const stored: EncodedMessage = { ...message, body: message.body.slice() }
     for (const [, group] of groups) {
       group.waiting.push({ message: stored, number, used: 0, wasOut: false, notBefore: undefined })
@@ -147,7 +147,7 @@ class Subscription implements TransportSubscription {
     this.#group.members.push(this)
   }
 
-  /** Hands over one delivery, if there is credit for it. */
+  /** Delivers one message, if there is credit for it. */
   take(): boolean {
     if (this.#paused || this.#closed || this.#credit <= 0 || this.#bytes <= 0) return false
     const item = this.#group.waiting.shift()
@@ -183,7 +183,7 @@ class Subscription implements TransportSubscription {
         failures.push({ index, error: new SettlementError('The delivery is not ours any more') })
         continue
       }
-      // The dead letter first: when it can't be stored, its source must stay.
+      // Store the dead letter first: if that fails, its source must stay.
       if (outcome.type === 'reject' && outcome.deadLetter !== undefined) {
         const { error } = this.#broker.store(outcome.deadLetter)
         if (error !== undefined) {
@@ -224,7 +224,7 @@ class Subscription implements TransportSubscription {
   }
 }
 
-/** Several transports of one broker talk with each other. */
+/** Transports that share one broker exchange messages. */
 export function loopback(broker: LoopbackBroker): Transport {
   const subscriptions = new Set<Subscription>()
   let host: TransportHost | undefined
@@ -252,7 +252,7 @@ export function loopback(broker: LoopbackBroker): Transport {
   }
 }
 
-/** A name of ours is group and topic: the same group may read several topics. */
+/** The group in a stored name of group and topic: one group may read several topics. */
 function nameOf(name: string): string {
   return name.slice(0, name.indexOf(' '))
 }

@@ -17,7 +17,7 @@ import type {
 import { RetryRequest } from './retry.ts'
 import type { Position } from './transport.ts'
 
-/** How a handler publishes: the bus, with the message that is being handled. */
+/** How a handler publishes: through the bus, with the handled message as `parent`. */
 export interface ContextPublisher {
   publish(
     target: string | AnyEventDefinition,
@@ -33,7 +33,7 @@ export interface ContextPublisher {
   ): Promise<readonly PublishResult[]>
 }
 
-/** What all attempts of one consumer share. */
+/** Shared by all attempts of one consumer. */
 export interface AttemptHost {
   readonly group: string
   readonly control: ConsumerControl
@@ -45,15 +45,14 @@ export interface AttemptHost {
 }
 
 /**
- * A span of handler time with an abort signal and a deadline. The signal is made when somebody asks for it: most handlers
- * never do.
+ * One run of a handler, with an abort signal and a deadline. The signal is created on first access: most handlers never use it.
  */
 export abstract class Span {
   protected readonly host: AttemptHost
   #controller: AbortController | undefined
   #abortReason: unknown
   #deadline: Deadline | undefined
-  /** No longer waited for: whatever it still does has no effect. */
+  /** The runtime no longer waits for it, and ignores its outcome. */
   isDetached = false
 
   constructor(host: AttemptHost) {
@@ -92,7 +91,7 @@ export abstract class Span {
     this.#arm(checked)
   }
 
-  /** Tells the handler to stop. If it has not ended after the grace, it is abandoned. */
+  /** Asks the handler to stop. If it has not ended after the grace period, it is abandoned. */
   abort(reason: unknown): void {
     if (this.isDetached || this.aborted) return
     this.#abortReason = reason
@@ -107,10 +106,10 @@ export abstract class Span {
     if (this.#deadline !== undefined) this.host.deadlines.clear(this.#deadline)
   }
 
-  /** The grace is over. */
+  /** Called when the grace period is over. */
   protected abstract abandon(reason: unknown): void
 
-  /** It has a deadline from now on. */
+  /** Called when it gets a deadline. */
   protected abstract armed(): void
 
   #arm(ms: number): void {
@@ -125,13 +124,13 @@ export abstract class Span {
   }
 }
 
-/** One attempt at one message, and the context that its handler gets. */
+/** One attempt at one message, and the context of its handler. */
 export class Attempt extends Span implements HandlerContext {
   previous: Attempt | undefined = undefined
   next: Attempt | undefined = undefined
   readonly pending: PendingDelivery
   readonly attempt: number
-  /** What `reject` or `retry` threw, should it never arrive: the handler, or a middleware, may have caught it. */
+  /** What `reject` or `retry` threw, in case the handler or a middleware swallows it. */
   request: Error | undefined = undefined
   readonly #onAbandon: (attempt: Attempt, reason: unknown) => void
 
@@ -183,7 +182,7 @@ export class Attempt extends Span implements HandlerContext {
   }
 }
 
-/** A handler that did not look at the results would ack a message whose events were never published. */
+/** Otherwise a handler that ignores the results would ack a message whose events were never published. */
 function throwFailures(topic: string, results: readonly PublishResult[]): void {
   const errors = results.flatMap(({ error }) => (error === undefined ? [] : [error]))
   const [first] = errors
@@ -200,7 +199,7 @@ function throwFailures(topic: string, results: readonly PublishResult[]): void {
   )
 }
 
-/** A time that has passed means now; what is no time at all (a missing Retry-After) must not become a delay. */
+/** A negative delay means now. A value that is not a number (a missing Retry-After) must not become a delay. */
 function checkMs(name: string, ms: unknown): number {
   if (typeof ms === 'number' && Number.isFinite(ms)) return Math.max(0, ms)
   throw new ValidationError(`${name} must be a number of milliseconds, got ${String(ms)}`)

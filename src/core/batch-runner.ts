@@ -13,10 +13,10 @@ import { RetryRequest } from './retry.ts'
 import type { Runner, RunnerHost } from './runner.ts'
 import { validate } from './validate.ts'
 
-/** One run of a batch handler, and the context that it gets. */
+/** One run of a batch handler, and the context of the handler. */
 class Batch extends Span implements BatchContext {
   readonly deliveries: readonly PendingDelivery[]
-  /** It was aborted because the broker took some of it back. */
+  /** It was aborted because the broker took some of its messages back. */
   hasLost = false
   readonly #onAbandon: (batch: Batch, reason: unknown) => void
 
@@ -47,8 +47,8 @@ class Batch extends Span implements BatchContext {
 }
 
 /**
- * Gathers deliveries and hands them to a batch handler: when the batch is full, or when its first message has waited long
- * enough. A key is never in two running batches at once; within a batch its messages stand in order.
+ * Gathers deliveries and hands them to a batch handler when the batch is full, or when its first message has waited long
+ * enough. A key is never in two running batches at once; within a batch its messages are in order.
  */
 export class BatchRunner implements Runner {
   readonly #host: RunnerHost
@@ -58,7 +58,7 @@ export class BatchRunner implements Runner {
   readonly #options: { readonly size: number; readonly timeoutMs: number }
   readonly #running = new Set<Batch>()
   #gathered: PendingDelivery[] = []
-  /** Taken, and to run in a batch of its own after the gathered one. */
+  /** Taken, but must run in a separate batch after the gathered one. */
   #alone: PendingDelivery | undefined
   #due = false
   #timer: Timer | undefined
@@ -83,7 +83,7 @@ export class BatchRunner implements Runner {
   }
 
   pump(): void {
-    // A handler or a listener that steers the consumer must not start a second batch inside of the first one's start.
+    // A handler or listener that controls the consumer must not start a second batch while the first one starts.
     if (this.#pumping) return
     this.#pumping = true
     try {
@@ -95,7 +95,7 @@ export class BatchRunner implements Runner {
 
   readonly #startAll = (): void => {
     for (;;) {
-      // What waits for its note belongs into a batch that is about to start: together, and before anything else.
+      // Messages that wait for their note must start together in one batch, before anything else.
       if (this.#host.noting > 0) return
       this.#gather()
       if (this.#gathered.length === 0) return
@@ -132,7 +132,7 @@ export class BatchRunner implements Runner {
   }
 
   #gather(): void {
-    // Returned or lost while it waited here.
+    // Drop deliveries that were returned or lost while they waited.
     this.#gathered = this.#gathered.filter(({ state }) => state === 'queued')
     if (this.#gathered.length === 1 && this.#gathered[0]?.mustRunAlone === true) return
     for (const queue of new Set(this.#gathered.map((pending) => pending.queue)))
@@ -154,7 +154,7 @@ export class BatchRunner implements Runner {
   #take(): PendingDelivery | undefined {
     const alone = this.#alone
     if (alone === undefined) return this.#host.scheduler.next()
-    // It comes first; until the gathered batch has started, it keeps everything else waiting.
+    // It runs next; until the gathered batch has started, everything else waits behind it.
     if (this.#gathered.length > 0 && alone.state === 'queued') return undefined
     this.#alone = undefined
     return alone.state === 'queued' ? alone : this.#host.scheduler.next()
@@ -178,17 +178,17 @@ export class BatchRunner implements Runner {
     this.#clear()
     const begun: PendingDelivery[] = []
     const begunKeys = new Set<KeyQueue>()
-    /** Keys of which one may not begin now, with what was gathered behind it. */
+    /** Keys with a message that can't begin now, and the messages gathered behind it. */
     const held = new Map<KeyQueue, PendingDelivery[]>()
     for (const pending of gathered) {
-      // A listener that hears of one may have the others returned.
+      // A listener notified of one message may have returned the others.
       if (pending.state !== 'queued') continue
       pending.hasWaitedForBatch = true
       const { queue } = pending
       const behind = queue === undefined ? undefined : held.get(queue)
       if (behind !== undefined) behind.push(pending)
       else if (queue !== undefined && begunKeys.has(queue) && this.#host.needsPreparing(pending))
-        // Waiting beside an earlier message of its key, it would start beside it as well.
+        // If it were prepared while an earlier message of its key runs, it would start beside that message.
         held.set(queue, [pending])
       else if (this.#host.begin(pending)) {
         pending.hasWaitedForBatch = false
@@ -203,7 +203,7 @@ export class BatchRunner implements Runner {
     for (const pending of begun) this.#host.started(pending)
     this.#run(batch).then(
       (results) => this.#end(batch, results),
-      // Whatever went wrong outside of the handler went wrong for all of them.
+      // An error outside of the handler fails all messages.
       (error: unknown) =>
         this.#end(
           batch,
@@ -216,7 +216,7 @@ export class BatchRunner implements Runner {
     const results: BatchItemResult[] = []
     const usable: number[] = []
     const messages: Message[] = []
-    // Asynchronous schemas run side by side.
+    // Asynchronous schemas run concurrently.
     const errors: (Error | undefined)[] = []
     const checks: Promise<void>[] = []
     for (const [index, pending] of batch.deliveries.entries()) {
@@ -251,7 +251,7 @@ export class BatchRunner implements Runner {
     return results
   }
 
-  /** Decodes and validates. A message that fails here does not spoil the batch for the others. */
+  /** Decodes and validates. A message that fails here does not fail the others of the batch. */
   #prepare(pending: PendingDelivery): Error | undefined | Promise<Error | undefined> {
     const { message } = pending
     const refuse = (error: unknown): Error => {
@@ -263,7 +263,7 @@ export class BatchRunner implements Runner {
       pending.isValidated = true
     }
     try {
-      // Read even without a schema: a body that can't be decoded must not throw in the middle of somebody's loop.
+      // Read even without a schema: a body that can't be decoded must not throw inside the handler's loop.
       const { data } = message
       const schema = this.#definition?.schema
       if (schema === undefined || pending.isValidated) return undefined
@@ -281,7 +281,7 @@ export class BatchRunner implements Runner {
     }
     batch.end()
     this.#running.delete(batch)
-    /** Keys of which something is to be tried again: what comes later of them must be handled after it. */
+    /** Keys with a message to retry: later messages of the key must be handled after it. */
     const broken = new Map<KeyQueue, PendingDelivery[]>()
     for (const [index, pending] of batch.deliveries.entries()) {
       const { queue } = pending
@@ -305,7 +305,7 @@ export class BatchRunner implements Runner {
   }
 }
 
-/** What ended because others of the batch were lost has not failed by itself: it is handled again, and uses no attempt. */
+/** A message that ended because others of its batch were lost has not failed: it is handled again and uses no attempt. */
 function failureOf(batch: Batch, error: unknown): Error {
   return batch.hasLost ? new RetryRequest({ countAttempt: false, delayMs: 0, cause: error }) : toError(error)
 }
@@ -318,7 +318,7 @@ function isSuccess(result: unknown): result is undefined | null | true {
   return result === undefined || result === null || result === true
 }
 
-/** Nothing, or one result for each message. Anything else is a mistake, and acking by it would lose messages. */
+/** Accepts nothing, or one result per message. Anything else is a mistake, and acking would lose messages. */
 function checkList(reported: unknown, expected: number): unknown {
   if (reported === undefined || reported === null) return undefined
   if (Array.isArray(reported) && reported.length === expected) return reported
@@ -328,7 +328,7 @@ function checkList(reported: unknown, expected: number): unknown {
   )
 }
 
-/** What is neither a success nor an error is a mistake, and acking the message would lose it. */
+/** Anything but success or an error is a mistake, and acking would lose the message. */
 function checkResult(result: unknown): BatchItemResult {
   if (isSuccess(result)) return result
   if (result instanceof Error || types.isNativeError(result)) return result

@@ -5,29 +5,29 @@ import { Consumer } from './consumer.ts'
 import { StateError } from './errors.ts'
 import { patternsOverlap } from './topic.ts'
 
-/** A consumer as a bus keeps it: it can't wait for itself, it says why it is not subscribed yet, and it leaves when it ends. */
+/** A consumer of a bus: refuses to wait for itself, reports why it is not subscribed yet, and leaves the bus when it ends. */
 export class BusConsumer extends Consumer {
   readonly #onEnd: (consumer: BusConsumer) => void
   readonly #scope: object
   readonly #stopping = new AbortController()
-  /** Why the last attempt to subscribe failed, while another one is to come. */
+  /** Why the last attempt to subscribe failed, while it will be retried. */
   trouble: string | undefined
-  /** When it stops trying to subscribe (`clock.monotonic()`): with the start of its bus, or never. */
+  /** When it stops trying to subscribe (`clock.monotonic()`): when the start of its bus times out, or never. */
   endsAt: number = Infinity
 
-  /** `scope` stands for this consumer in the scope of its handlers (see `scoped`). */
+  /** `scope` identifies this consumer in the scope of its handlers (see `scoped`). */
   constructor(parts: ConsumerParts, onEnd: (consumer: BusConsumer) => void, scope: object) {
     super(parts)
     this.#onEnd = onEnd
     this.#scope = scope
   }
 
-  /** Aborts when the consumer is being stopped. */
+  /** Aborts when the consumer is stopped. */
   get stopping(): AbortSignal {
     return this.#stopping.signal
   }
 
-  /** Stops trying to subscribe: the start of its bus has failed, which is going to close it. */
+  /** Stops trying to subscribe: the start of the bus has failed, and the bus will be closed. */
   giveUp(reason: unknown): void {
     this.#stopping.abort(reason)
   }
@@ -61,8 +61,8 @@ export class BusConsumer extends Consumer {
 }
 
 /**
- * What a handler gets that asks its own consumer or bus to end: what it asked for happens, but waiting for it would be
- * waiting for itself. Rejects at once, for a handler that awaits it; it is no unhandled rejection for one that does not.
+ * Result of closing a consumer or bus from one of its own handlers: the close happens, but waiting for it would deadlock.
+ * Rejects at once for a handler that awaits it, and causes no unhandled rejection for one that does not.
  */
 export function refuseToWait(call: string, what: 'bus' | 'consumer'): Promise<void> {
   const refused = Promise.reject<void>(
@@ -89,7 +89,7 @@ export class ConsumerRegistry implements Iterable<BusConsumer> {
     if (group?.delete(consumer) === true && group.size === 0) this.#groups.delete(keyOf(consumer))
   }
 
-  /** One of the same group that would share messages with it, at random. */
+  /** Another consumer of the same group that would share messages with it at random. */
   overlapping(consumer: BusConsumer): BusConsumer | undefined {
     for (const other of this.#groups.get(keyOf(consumer)) ?? [])
       if (!other.hasEnded && patternsOverlap(other.topic, consumer.topic)) return other

@@ -16,7 +16,7 @@ import type { WireCheckMode } from './wire-check.ts'
 
 export interface ResolvedBusOptions {
   readonly service: string
-  /** By name; the first is the default one. */
+  /** By name; the first is the default. */
   readonly transports: ReadonlyMap<string, Transport>
   readonly consumers: readonly AnyConsumerDefinition[]
   readonly middleware: readonly Middleware[]

@@ -18,53 +18,53 @@ import type { Position, Transport, TransportAdmin, TransportHealth } from './tra
 import type { WireCheckMode } from './wire-check.ts'
 
 export interface BusOptions {
-  /** Name of this service: default consumer group, and `source` of what it publishes. */
+  /** Name of this service: the default consumer group, and the `source` of the messages it publishes. */
   readonly service: string
-  /** Either one transport (it is called `main`) ... */
+  /** The only transport, named `main`. Give either this or `transports`. */
   readonly transport?: Transport | undefined
-  /** ... or several by name; the first is the default one. */
+  /** Several transports by name. The first is the default. */
   readonly transports?: Readonly<Record<string, Transport>> | undefined
-  /** Consumers kept in files of their own: see `defineConsumer`. */
+  /** Consumers defined in other files: see `defineConsumer`. */
   readonly consumers?: readonly AnyConsumerDefinition[] | undefined
-  /** Around every handler of every consumer (not around batch handlers); the first is the outermost. */
+  /** Wraps every handler of every consumer, but not batch handlers. The first is the outermost. */
   readonly middleware?: readonly Middleware[] | undefined
-  /** Asked before the built-in JSON, text and bytes. */
+  /** Codecs that decode messages by content type, in preference to the built-in JSON, text and bytes codecs. */
   readonly codecs?: readonly Codec[] | undefined
   /**
-   * pino or anything of its shape: connections, retries, dead letters, stalls and errors are logged, bodies and headers are
-   * not. `false` logs nothing. Default: dead letters, losses, errors, stalls and lost connections go to stderr, each kind
-   * once a minute.
+   * pino, or any logger with the same methods. Connections, retries, dead letters, stalls and errors are logged; bodies and
+   * headers are not. `false` logs nothing. Default: dead letters, losses, errors, stalls and lost connections go to stderr,
+   * each kind at most once a minute.
    */
   readonly logger?: Logger | false | undefined
-  /** Bounds and deadline of publishing. */
+  /** Limits and deadline of publishing. */
   readonly publish?: PublisherOptions | undefined
   /**
-   * How long `start()` keeps trying while a broker can't be reached, in ms; 0 for one attempt. What can't succeed later
-   * (credentials, configuration) fails at once. Default 60,000.
+   * How long `start()` keeps trying while a broker can't be reached, in ms; 0 for one attempt. Errors that won't pass
+   * (credentials, configuration) fail at once. Default 60,000.
    */
   readonly startTimeoutMs?: number | undefined
   /**
-   * Whether `bus.publish` in a handler continues the conversation of its message, as `ctx.publish` does. Default true; costs
-   * an `AsyncLocalStorage` entry for each call of a handler. Without it a handler that awaits the end of its own bus or
-   * consumer is not detected either.
+   * Whether `bus.publish` in a handler continues the conversation of the handled message, as `ctx.publish` does. Costs one
+   * `AsyncLocalStorage` entry per handler call. When false, Busbar can't detect a handler that awaits the close of its own bus
+   * or consumer. Default true.
    */
   readonly causality?: boolean | undefined
   /**
-   * Checks at publish what a consumer will read: the encoded data is decoded, and validated again when it has a schema. A Date
-   * in a `z.date()`, a Map or NaN would otherwise be found by the consumer. `first`: once for each event; `always`; `off`.
-   * Default `first`, and `off` when `NODE_ENV` is `production`.
+   * Checks at publish what consumers will read: decodes the encoded data, and validates it again when the event has a schema.
+   * Otherwise a Date in a `z.date()`, a Map or NaN would only fail in the consumer. `first`: once per event; `always`; `off`.
+   * Default `first`, or `off` when `NODE_ENV` is `production`.
    */
   readonly checkWire?: WireCheckMode | undefined
-  /** How long `close()` waits for running handlers, in ms. Default 30,000. */
+  /** How long `close()` waits for running handlers and publishes, in ms. Default 30,000. */
   readonly closeTimeoutMs?: number | undefined
-  /** The only source of time. Default: the machine's. Tests give a manual one. */
+  /** The bus's only source of time. Default: the system clock. Tests pass a manual clock. */
   readonly clock?: Clock | undefined
 }
 
 export interface PublisherOptions {
-  /** A publish that is not confirmed in that time rejects, in ms. Default 30,000. */
+  /** How long a publish may take to be confirmed before it rejects, in ms. Default 30,000. */
   readonly deliveryTimeoutMs?: number | undefined
-  /** Maximum size of the messages that wait for confirmation, in bytes; beyond it `publish` waits. Default 64 MiB. */
+  /** Maximum total size of unconfirmed messages, in bytes. Above it, `publish` waits for room. Default 64 MiB. */
   readonly maxBufferedBytes?: number | undefined
   /** Maximum number of messages in one batch to the transport. Default 1,000. */
   readonly maxBatchSize?: number | undefined
@@ -72,7 +72,7 @@ export interface PublisherOptions {
 
 export type BusState = 'idle' | 'starting' | 'running' | 'draining' | 'closed'
 
-/** Counters since the consumer was made; gauges as of now. */
+/** Counters since the consumer was created, and current gauges. */
 export interface ConsumerStats {
   readonly received: number
   readonly handled: number
@@ -86,11 +86,11 @@ export interface ConsumerStats {
   readonly settleFailed: number
   readonly doubleSettled: number
   readonly abandoned: number
-  /** Handlers running now. */
+  /** Handlers (or batches) running now. */
   readonly running: number
-  /** Messages that are here and not with a handler, retries that wait included. */
+  /** Messages in this process that no handler has yet, including those that wait for a retry. */
   readonly buffered: number
-  /** Messages that are here and not settled, those with a handler included. Never more than `prefetch`. */
+  /** Unsettled messages in this process, including those with a handler. Never more than `prefetch`. */
   readonly unsettled: number
   readonly bufferedBytes: number
 }
@@ -98,16 +98,22 @@ export interface ConsumerStats {
 export interface ConsumerHandle {
   readonly topic: string
   readonly group: string
-  /** Resolves when the consumer is subscribed; rejects when that failed. `bus.start()` waits for it. */
+  /** Resolves when the consumer is subscribed; rejects when subscribing failed. `bus.start()` waits for it. */
   readonly ready: Promise<void>
-  /** No further handler starts until `resume()`. What waits here goes back to the broker. Running handlers finish. */
+  /**
+   * Starts no more handlers until `resume()`. Messages that wait in this process go back to the broker. Running handlers
+   * finish. Safe to call twice.
+   */
   pause(): void
   resume(): void
-  /** Stops intake, finishes what is running, hands back the rest. */
+  /**
+   * Stops intake, waits for running handlers, and returns the other messages to the broker. Resolves when all is settled. Safe
+   * to call twice.
+   */
   drain(): Promise<void>
   /**
-   * As `drain`. With `timeoutMs`, handlers that run for longer are aborted, and their messages delivered again without
-   * having used an attempt. May be called again with a shorter time.
+   * Same as `drain`. With `timeoutMs`, handlers that run longer are aborted, and their messages are delivered again without
+   * using an attempt. May be called again with a shorter timeout.
    */
   close(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
   stats(): ConsumerStats
@@ -118,17 +124,17 @@ export interface ConsumerHealth {
   readonly group: string
   readonly transport: string
   /**
-   * - `ok`: takes messages. `paused`: by `pause()` or a middleware. `standby`: the group has more members
-   *   than partitions, and this one has none: healthy.
-   * - `starting`: not subscribed yet. `failed`: subscribing failed; it may be tried again, see `detail`.
-   * - `stalled`: nothing moves, or nothing can arrive. `stuck`: one message does not move, others may.
-   * - `draining`: finishes what runs. `stopped`: closed.
+   * - `ok`: takes messages. `paused`: by `pause()` or a middleware. `standby`: healthy, but the group has more members than
+   *   partitions and this member has none.
+   * - `starting`: not subscribed yet. `failed`: subscribing failed; `detail` says why, and whether it will be tried again.
+   * - `stalled`: makes no progress, or can't receive messages. `stuck`: one message makes no progress; others may.
+   * - `draining`: waits for running handlers. `stopped`: closed.
    */
   readonly status: 'ok' | 'paused' | 'standby' | 'starting' | 'stalled' | 'stuck' | 'failed' | 'draining' | 'stopped'
   readonly detail?: string | undefined
 }
 
-/** One thing that is not as it should be. */
+/** One reason why the bus is not healthy. */
 export interface HealthReason {
   readonly transport?: string | undefined
   readonly topic?: string | undefined
@@ -139,14 +145,14 @@ export interface HealthReason {
 }
 
 export interface HealthReport {
-  /** `down` unless the bus runs, all transports are connected, and no consumer is starting, failed, stalled or stuck. */
+  /** `ok` when the bus is running, all transports are connected, and no consumer is starting, failed, stalled or stuck. */
   readonly status: 'ok' | 'down'
   /**
-   * For a liveness probe: false when a restart of the process is the remedy, because the bus is closed or a consumer
-   * has stalled. A broker that is away is not such a case, and neither is a bus that starts or drains.
+   * For a liveness probe: false when restarting the process would help, because the bus is closed or a consumer has stalled.
+   * Stays true while a broker is unreachable, and while the bus starts or drains.
    */
   readonly live: boolean
-  /** For a readiness probe: the bus runs, all transports are connected, all consumers are subscribed. */
+  /** For a readiness probe: true when the bus is running, all transports are connected, and all consumers are subscribed. */
   readonly ready: boolean
   readonly state: BusState
   /** Why `status` is `down`; empty when it is `ok`. */
@@ -155,7 +161,7 @@ export interface HealthReport {
   readonly consumers: readonly ConsumerHealth[]
 }
 
-/** One error behind the error of a dead letter. */
+/** One cause of a dead letter's error. */
 export interface DeadLetterCause {
   readonly name: string
   readonly message: string
@@ -163,111 +169,123 @@ export interface DeadLetterCause {
 }
 
 export interface DeadLetter {
-  /** The original message: its own topic, headers and bytes. */
+  /** The original message, with its original topic, headers and bytes. */
   readonly message: EncodedMessage
-  /** The body, decoded by the codec for its content type. Throws `CodecError` when it can't be decoded. No schema is applied. */
+  /** Decodes the body with the codec for its content type; applies no schema. Throws `CodecError` when that fails. */
   data(): unknown
-  /** Where it is in the dead-letter topic. */
+  /** Position in the dead-letter topic. */
   readonly position: Position
-  /** Why it is dead: a `DeadLetterReason`. */
+  /** Why the message was dead-lettered: a `DeadLetterReason`. */
   readonly reason: string
-  /** The error of the last attempt. When the handler asked for a retry (`ctx.retry({ cause })`), that of the cause. */
+  /** Error of the last attempt. When the handler called `ctx.retry({ cause })`, this is the cause. */
   readonly errorName: string
   readonly errorMessage: string
-  /** `code` of that error, where it has one: `ECONNREFUSED`, or `23505` from PostgreSQL. */
+  /** `code` of that error, if it has one: `ECONNREFUSED`, or `23505` from PostgreSQL. */
   readonly errorCode: string | undefined
   readonly errorStack: string | undefined
-  /** What is behind that error, nearest first: its chain of `cause`, and the first `errors` of an `AggregateError`. At most 8. */
+  /** Causes of that error, nearest first: its `cause` chain, and the first `errors` of an `AggregateError`. At most 8. */
   readonly errorCause: readonly DeadLetterCause[]
   readonly attempts: number
   readonly firstAttemptAt: Date
   readonly lastAttemptAt: Date
-  /** How often it has been redriven before. */
+  /** How often the message has been redriven before. */
   readonly redrives: number
-  /** Where the original was. */
+  /** Position of the original message. */
   readonly originalPosition: Position | undefined
 }
 
 export interface DeadLetterSelection {
-  /** Only those of these message ids. An empty array selects none. */
+  /** Selects only dead letters with these message ids. An empty array selects none. */
   readonly ids?: readonly string[] | undefined
-  /** Only those for which it returns true. Called once for each dead letter. */
+  /** Selects only dead letters for which it returns true. Called once for each dead letter. */
   readonly filter?: ((letter: DeadLetter) => boolean) | undefined
   /** Maximum number of dead letters. Default: no limit. */
   readonly limit?: number | undefined
 }
 
 export interface PurgeOptions extends DeadLetterSelection {
-  /** Ends the purge: it rejects with an `InterruptedError` whose `report` says how many are deleted. */
+  /** Aborts the purge: it rejects with an `InterruptedError` whose `report` says how many were deleted. */
   readonly signal?: AbortSignal | undefined
 }
 
 export interface RedriveOptions extends DeadLetterSelection {
   /** Maximum number of messages per second, at least 0.001. Default: as fast as the broker confirms. */
   readonly ratePerSecond?: number | undefined
-  /** Only count. */
+  /** Only counts the dead letters that match; sends nothing. Default false. */
   readonly dryRun?: boolean | undefined
-  /** Leaves alone what has been redriven that often before. Default: no limit. */
+  /** Skips dead letters that have already been redriven this many times. Default: no limit. */
   readonly maxRedrives?: number | undefined
-  /** Ends the redrive: it rejects with an `InterruptedError` whose `report` says how many were sent. */
+  /** Aborts the redrive: it rejects with an `InterruptedError` whose `report` says how many were sent. */
   readonly signal?: AbortSignal | undefined
 }
 
 export interface RedriveReport {
-  /** How many dead letters were chosen. */
+  /** Number of dead letters selected. */
   readonly matched: number
-  /** How many were sent back, confirmed by the broker. */
+  /** Number sent back and confirmed by the broker. */
   readonly redriven: number
   /**
-   * Not confirmed by the broker: they are still in the dead-letter topic. Later ones of the same key are held back with
-   * them, so that none overtakes.
+   * Dead letters whose copy the broker did not confirm; they are still in the dead-letter topic. Later dead letters of the same
+   * key are held back with them to keep the order.
    */
   readonly failed: readonly { readonly id: string; readonly error: Error }[]
 }
 
 /**
- * Dead letters of one topic and group. Each call rejects with a `ConfigurationError` when its options are wrong, before
- * anything is read, sent or deleted.
+ * Dead letters of one topic and group. Each call rejects with a `ConfigurationError` when its options are invalid, before it
+ * reads, sends or deletes anything.
  */
 export interface DeadLetters {
-  /** The topic they are stored in. */
+  /** The topic that holds the dead letters. */
   readonly topic: string
-  /** All of them at once, bodies included, in the order of the dead-letter topic: use `limit` when there may be many. */
+  /**
+   * Resolves with all dead letters at once, bodies included, in the order of the dead-letter topic. Use `limit` when there may
+   * be many.
+   */
   list(selection?: DeadLetterSelection): Promise<readonly DeadLetter[]>
-  /** The dead letter of that message id, or undefined. */
+  /** Resolves with the first dead letter that has this message id, or undefined. */
   get(id: string): Promise<DeadLetter | undefined>
   /**
-   * Sends them back to the group that failed, and to no other. Those that have been redriven more often go first, since
-   * they were ahead in their key; otherwise in the order in which they died. `limit` counts in that order.
+   * Sends dead letters back to the group that failed, and to no other group. Those that were redriven more often go first,
+   * because they were ahead in their key; the rest follow in the order of the dead-letter topic. `limit` counts in that order.
    *
-   * Each copy is confirmed before its dead letter is deleted: a crash in between leaves both, never none. What fails again
-   * meanwhile waits for the next call. Holds one page of letters in memory at a time, besides the ids of all.
+   * Each copy is confirmed before its dead letter is deleted: a crash in between leaves both, never none. Messages that fail
+   * again during the call wait for the next one. Memory holds one page of dead letters, and the ids of all selected ones.
    *
-   * Rejects with `InterruptedError` when it is aborted or the broker fails half-way, and with `UnsupportedError` for dead
-   * letters of broadcast consumers, whose groups end with their instances. Two calls at once may send a letter twice.
+   * Rejects with `InterruptedError` when it is aborted or the broker fails halfway, and with `UnsupportedError` for dead
+   * letters of broadcast consumers, whose groups end with their instances. Don't run two calls at once: both may send the same
+   * dead letter.
    *
    *     await letters.redrive({ ratePerSecond: 50, filter: ({ errorCode }) => errorCode === 'ECONNREFUSED' })
    */
   redrive(options?: RedriveOptions): Promise<RedriveReport>
   /**
-   * Deletes them; resolves with how many. What dies meanwhile stays. Rejects with `InterruptedError` when it is aborted or
-   * the broker fails half-way.
+   * Deletes dead letters; resolves with the number deleted. Messages that are dead-lettered during the call stay. Rejects with
+   * `InterruptedError` when it is aborted or the broker fails halfway.
    */
   purge(options?: PurgeOptions): Promise<number>
 }
 
-// TypeScript reports why the last overload does not fit, so the commonest one comes last.
+// TypeScript's errors explain the last overload, so the most common one comes last.
 export interface Bus extends AsyncDisposable {
   readonly service: string
   readonly state: BusState
   readonly events: BusEvents
-  /** For a topic without a definition: its data is not checked. The rest as below. */
+  /** Publishes to a topic without a definition, so the data is not validated. Otherwise like the overload below. */
   publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
   /**
-   * Resolves when the broker has taken responsibility for the message. Rejects with `ValidationError` or `CodecError`
-   * (nothing was sent), or `PublishError`, whose `outcome` says whether the broker may have it. Concurrent calls are sent as
-   * one batch. Messages published one after another keep their order within a key, asynchronous schemas included. In a
-   * handler, the message continues the conversation of the one that is handled, as with `ctx.publish`.
+   * Publishes one message. Resolves when the broker has taken responsibility for it. Rejects with `ValidationError` or
+   * `CodecError` (nothing was sent), or with `PublishError`, whose `outcome` says whether the broker may have the message.
+   *
+   * Safe to call concurrently: calls in one turn of the event loop are sent as one batch, and messages of one key keep the
+   * order of the calls, even with asynchronous schemas. In a handler, the message continues the conversation of the handled
+   * message, as with `ctx.publish`.
+   *
+   *     const { id } = await bus.publish(
+   *       OrderPlaced,
+   *       { orderId: 'ord-1', total: 42 },
+   *       { delayMs: 60_000, headers: { tenant: 'acme' } },
+   *     )
    */
   publish<Input, Output>(
     event: EventDefinition<Input, Output>,
@@ -279,13 +297,16 @@ export interface Bus extends AsyncDisposable {
     items: readonly PublishItem[],
     options?: Pick<PublishOptions, 'transport' | 'signal'>,
   ): Promise<readonly PublishResult[]>
-  /** As `publish` for many at once, with one result for each item; rejects only when the call itself makes no sense. */
+  /**
+   * Publishes many messages in one call. Resolves with one result per item, at the same index: a message that was not published
+   * has an `error`. Rejects only when the call itself is invalid, such as unknown options or a bus that is not started.
+   */
   publishMany<Input, Output>(
     event: EventDefinition<Input, Output>,
     items: readonly PublishItem<NoInfer<Input>>[],
     options?: PublishManyOptions,
   ): Promise<readonly PublishResult[]>
-  /** Adds a consumer; before `start()` or after. */
+  /** Adds a consumer made with `defineConsumer`. */
   consume(definition: AnyConsumerDefinition): ConsumerHandle
   consume(topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle
   consume(topic: string, handler: Handler, options?: ConsumeOptions): ConsumerHandle
@@ -294,43 +315,71 @@ export interface Bus extends AsyncDisposable {
     handler: BatchHandler<Output>,
     options: BatchConsumeOptions,
   ): ConsumerHandle
-  /** Adds a consumer; before `start()` or after. */
+  /**
+   * Adds a consumer, before `start()` or after. Before, `start()` subscribes it. After, it subscribes at once: `ready` of the
+   * returned handle settles when that is done, and failures are reported as `error` events.
+   *
+   * Throws `ConfigurationError` for invalid options or a consumer that overlaps with another one of its group on this bus,
+   * `UnsupportedError` when the transport can't do what the options ask, and `StateError` once the bus is closing.
+   *
+   *     const consumer = bus.consume(
+   *       OrderPlaced,
+   *       async (message, ctx) => {
+   *         await charge(message.data, { signal: ctx.signal }) // return = ack, throw = retry, then dead letter
+   *         await ctx.publish(PaymentTaken, { orderId: message.data.orderId })
+   *       },
+   *       { group: 'billing', concurrency: 20, retry: { attempts: 3 } },
+   *     )
+   */
   consume<Input, Output>(
     event: EventDefinition<Input, Output>,
     handler: Handler<Output>,
     options?: ConsumeOptions,
   ): ConsumerHandle
   /**
-   * Runs `call` so that what it publishes, also later, continues that conversation: for HTTP requests, jobs and other places
-   * where no message comes from. Returns what `call` returns. Has no effect with `causality: false`.
+   * Runs `call` so that everything it publishes, even later, continues the given conversation. For HTTP requests, jobs and
+   * other work that does not start with a message. Returns what `call` returns. Has no effect with `causality: false`.
    *
    *     app.post('/orders', (request) => bus.within({ correlationId: request.id, traceparent: request.headers.traceparent },
    *       () => bus.publish(OrderPlaced, request.body)))
    */
   within<Result>(context: CausalityContext, call: () => Result): Result
   /**
-   * Opens the transports and subscribes all consumers. While a broker can't be reached, it tries again until `timeoutMs`
-   * (default `startTimeoutMs`) has passed, and reports each attempt as `connecting`. Rejects with the first error that can't
-   * pass by itself, or the last one that can. When a transport could not be opened, `start()` may be called again; one that
-   * opened beside it stays open until then, or until `close()`. When a consumer could not be subscribed, the bus is closed.
+   * Opens the transports and subscribes all consumers; resolves when all are subscribed. While a broker can't be reached, it
+   * tries again until `timeoutMs` (default `startTimeoutMs`) has passed, and reports each failed attempt as `connecting`.
+   * Rejects at once with an error that won't pass, otherwise with the last error.
    *
-   * A second call while it starts, or after it has started, returns the same promise.
+   * When a transport could not be opened, `start()` may be called again; transports that did open stay open until then, or
+   * until `close()`. When a consumer could not be subscribed, the bus is closed.
+   *
+   * Safe to call twice: a call while the bus starts, or after it has started, returns the same promise.
    */
   start(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
   /**
-   * Stops intake, waits for running handlers and publishes within `closeTimeoutMs`, aborts what is left (it is delivered
-   * again later), closes the transports. Nothing of the bus keeps the process alive afterwards. Safe to call twice: a second
-   * call with a `timeoutMs` that ends sooner makes the first one end sooner too. In a handler of this bus, don't await it:
-   * it would wait for that handler, and rejects with a `StateError` instead.
+   * Stops intake, waits up to `timeoutMs` (default `closeTimeoutMs`) for running handlers and publishes, aborts the rest
+   * (unsettled messages are delivered again), and closes the transports. Afterwards the bus no longer keeps the process alive.
+   *
+   * Safe to call twice: a second call with a `timeoutMs` that ends sooner shortens the first. Don't await it in a handler of
+   * this bus: instead of waiting for that handler, it rejects with a `StateError`.
    */
   close(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
-  /** Never rejects; cheap enough for a probe each second. */
+  /** Reports the health of the bus, its transports and consumers. Never rejects. Cheap enough to call every second. */
   health(): Promise<HealthReport>
+  /**
+   * Lists, redrives and purges the dead letters of a topic and group (default: the service of the bus). Broadcast consumers
+   * share the group `<service>-broadcast`. Throws `ConfigurationError` for an invalid topic, group or transport, `StateError`
+   * when the bus is not started or closed, and `UnsupportedError` when the transport has no admin interface.
+   *
+   *     const letters = bus.deadLetters(OrderPlaced, 'billing')
+   *     for (const { message, reason, errorMessage } of await letters.list({ limit: 20 }))
+   *       console.log(message.id, reason, errorMessage)
+   *     const { redriven, failed } = await letters.redrive({ maxRedrives: 3 })
+   */
   deadLetters(
     topic: string | AnyEventDefinition,
     group?: string,
     options?: { readonly transport?: string | undefined },
   ): DeadLetters
-  /** The admin side of a transport. Throws `UnsupportedError` when it has none. */
+  /** The admin interface of a transport (default: the first). Throws `UnsupportedError` when it has none. */
   admin(transport?: string): TransportAdmin
 }

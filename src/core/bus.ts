@@ -39,11 +39,15 @@ import { broadcastGroup, normalizePattern, topicProblem } from './topic.ts'
 import type { DeliverySink, SubscriptionSpec, Transport, TransportAdmin, TransportSubscription } from './transport.ts'
 
 /**
- * Makes a bus. Nothing is opened before `start()`.
+ * Creates a bus. Opens nothing before `start()`.
  *
  *     const bus = createBus({ service: 'billing', transport: sqlite({ path: './busbar.db' }) })
+ *     bus.consume(OrderPlaced, async (message) => charge(message.data))
+ *     await bus.start()
+ *     await bus.publish(OrderPlaced, { orderId: 'ord-1', total: 42 })
+ *     await bus.close()
  *
- * Throws `ConfigurationError` with every problem of the options.
+ * Throws one `ConfigurationError` that lists every problem of the options.
  */
 export function createBus(options: BusOptions): Bus {
   const bus = new BusImpl(resolveBusOptions(options))
@@ -64,9 +68,9 @@ class BusImpl implements Bus {
   readonly #instanceId = randomBytes(6).toString('hex')
   readonly #defaultTransport: string
   readonly #endLog: () => void
-  /** Aborts when the bus is being closed: nothing is tried again then. */
+  /** Aborts when the bus starts to close: nothing is retried after that. */
   readonly #lifetime = new AbortController()
-  /** Names of the transports that are open. */
+  /** Names of the open transports. */
   readonly #opened = new Set<string>()
   #consumersMade = 0
   #state: BusState = 'idle'
@@ -126,7 +130,7 @@ class BusImpl implements Bus {
     return this.options.causality ? currentCause() : undefined
   }
 
-  /** How handlers of a consumer publish: with the message that they handle, to where it came from. */
+  /** How a consumer's handlers publish: with the handled message as the cause, to the transport it came from. */
   #publisherFor(transportName: string): ContextPublisher {
     return {
       publish: (target, data, options = NO_OPTIONS, parent) =>
@@ -275,7 +279,7 @@ class BusImpl implements Bus {
     const from = checkCapabilities(transport, topic, options)
     const { service } = this.options
     const number = this.#consumersMade++
-    // Stands for the consumer, which its handler has to know before it exists.
+    // Stands in for the consumer: its handler needs a reference before the consumer exists.
     const self: { consumer?: BusConsumer } = {}
     const consumer = new BusConsumer(
       {
@@ -285,7 +289,7 @@ class BusImpl implements Bus {
         topic,
         group: options.broadcast ? `${service}-${this.#instanceId}-${number}` : (options.group ?? service),
         consumerId: `${service}.${this.#instanceId}.${number}`,
-        // Of instances that come and go, all dead letters are in one place.
+        // Instances come and go, so their dead letters share one topic.
         deadLetterGroup: options.broadcast ? broadcastGroup(service) : (options.group ?? service),
         from,
         definition,
@@ -298,7 +302,7 @@ class BusImpl implements Bus {
         publisher: this.#publisherFor(transportName),
       },
       (ended) => {
-        // A bus that closes still lists what it had.
+        // A closing bus still lists its consumers.
         if (this.#closing === undefined) this.#consumers.delete(ended)
       },
       self,
@@ -307,7 +311,7 @@ class BusImpl implements Bus {
     return consumer
   }
 
-  /** The handler with its middleware around it, and around that the conversation of its message. */
+  /** Wraps the handler in its middleware, and both in the conversation of the message. */
   #handlerOf(
     topic: string,
     handler: Handler | BatchHandler,
@@ -323,7 +327,7 @@ class BusImpl implements Bus {
     return this.options.causality ? scoped(composed, (message) => message.encoded, this, consumer) : composed
   }
 
-  /** Tries again while the error may pass: until `start()` gives up, or for as long as the consumer lives. */
+  /** Retries while the error may pass: until `start()` gives up, or as long as the consumer lives. */
   async #subscribe(
     consumer: BusConsumer,
     transport: Transport,
@@ -377,7 +381,7 @@ class BusImpl implements Bus {
       throw error
     }
     if (this.#closing !== undefined) throw closedWhileStarting()
-    // A handler may publish from its very first message on.
+    // Handlers may publish from the first message on.
     this.#state = 'running'
     try {
       await this.#startConsumers(endsAt)
@@ -435,7 +439,7 @@ class BusImpl implements Bus {
     if (this.#closing === undefined) {
       const deadline = new CloseDeadline(this.options.clock, timeoutMs ?? this.options.closeTimeoutMs)
       this.#lifetime.abort(closedWhileStarting())
-      // Set before anything of it runs: what it stops may ask.
+      // Set first: code that runs during the close may check it.
       const closing = Promise.withResolvers<void>()
       this.#closing = { done: closing.promise, deadline }
       closing.resolve(this.#close(deadline))
@@ -444,7 +448,7 @@ class BusImpl implements Bus {
   }
 
   #refuseToWait(closing: Promise<void>): Promise<void> {
-    // Nobody may be left to hear of it.
+    // There may be no other caller left to see the error.
     closing.catch((error: unknown) => this.options.logger.error({ err: error }, 'closing the bus failed'))
     return refuseToWait('bus.close()', 'bus')
   }
@@ -463,7 +467,7 @@ class BusImpl implements Bus {
     ])
     this.#state = 'closed'
     await Promise.all([...this.#publishers.values()].map((publisher) => publisher.close()))
-    // Transports get a moment of their own even when the handlers have used up the time.
+    // Transports get at least a second, even when the handlers have used up the time.
     const deadlineMs = Math.max(1_000, deadline.leftMs)
     note(await Promise.allSettled([...transports.values()].map((transport) => transport.close({ deadlineMs }))))
     deadline.cancel()
@@ -543,10 +547,10 @@ function isConsumerDefinition(target: unknown): target is AnyConsumerDefinition 
   return typeof target === 'object' && target !== null && ('handle' in target || 'handleBatch' in target)
 }
 
-/** Waits for all, so that nothing is left half-open behind a first error. */
+/** Waits for all promises, so that a first error leaves nothing half-open. */
 async function allOrFirstError(promises: readonly Promise<unknown>[]): Promise<void> {
   const results = await Promise.allSettled(promises)
-  // What was only given up because of another failure is not the reason.
+  // Attempts that were given up because of another failure are not the reason.
   const failures = results.filter((result) => result.status === 'rejected').map(({ reason }) => reason as unknown)
   if (failures.length > 0) throw failures.find((error) => !BusbarError.is(error) || !error.retryable) ?? failures[0]
 }

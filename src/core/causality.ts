@@ -1,36 +1,36 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { EncodedMessage } from './message.ts'
 
-/** What a new message continues: the message that is being handled, or what an HTTP request said. */
+/** What a new message continues: the message being handled, or the context of an HTTP request. */
 export type Causality = Partial<Pick<EncodedMessage, 'id' | 'correlationId' | 'traceparent' | 'tracestate'>>
 
-/** Where a conversation comes from when it does not come from a message: for `bus.within`. */
+/** A conversation that does not start with a message: for `bus.within`. */
 export interface CausalityContext {
-  /** The conversation. Default: the causation id, or a new conversation for each message. */
+  /** Id of the conversation. Default: the causation id, or a new conversation for each message. */
   readonly correlationId?: string | undefined
-  /** Id of what causes the messages: of a request, a job, a command. */
+  /** Id of the request, job or command that causes the messages. */
   readonly causationId?: string | undefined
-  /** W3C trace context. One that is malformed is ignored, with its `tracestate`. */
+  /** W3C trace context. If malformed, it is ignored together with `tracestate`. */
   readonly traceparent?: string | undefined
-  /** Goes with `traceparent`. */
+  /** W3C trace state; belongs to `traceparent`. */
   readonly tracestate?: string | undefined
 }
 
-/** The context of a handler, as the runtime makes it: it knows whether the handler is still waited for. */
+/** The context of a handler. `isDetached` is true once the runtime no longer waits for the handler. */
 interface Ending {
   readonly isDetached?: boolean
 }
 
-/** What runs right now: a handler of a consumer, or a function given to `bus.within`. */
+/** What is running: a consumer's handler, or a function passed to `bus.within`. */
 interface Scope {
-  /** Undefined in a batch handler, where any of several messages may be the cause. */
+  /** Undefined in a batch handler, where any of the messages may be the cause. */
   readonly cause: Causality | undefined
   readonly owner: object | undefined
   readonly consumer: object | undefined
   readonly ctx: Ending | undefined
 }
 
-// One for all buses of the process: a handler that publishes on another bus continues the conversation too.
+// Shared by all buses of the process: a handler that publishes on another bus continues the conversation too.
 const scopes = new AsyncLocalStorage<Scope | undefined>()
 
 /** Version, trace id, parent id and flags, in lower-case hexadecimal (https://www.w3.org/TR/trace-context/#traceparent-header). */
@@ -40,14 +40,15 @@ export function isTraceparent(value: unknown): boolean {
   return typeof value === 'string' && TRACEPARENT.test(value)
 }
 
-/** What a message that is published here and now continues. */
+/** What a message published now would continue. */
 export function currentCause(): Causality | undefined {
   return scopes.getStore()?.cause
 }
 
 /**
- * Runs `call` outside of every handler. For what the runtime starts from within one and what goes on after it: a batch of
- * publishes, a listener. It would otherwise keep the message alive, and what it publishes would claim to come of it.
+ * Runs `call` outside of any handler's scope. For work that the runtime starts inside a handler but that does not belong to it:
+ * a batch of publishes, a listener. Otherwise it would keep the message alive, and its publishes would claim that message as
+ * their cause.
  */
 export function outsideHandlers<Result>(call: () => Result): Result {
   return scopes.getStore() === undefined ? call() : scopes.run(undefined, call)
@@ -58,16 +59,16 @@ export function runWithin<Result>(context: CausalityContext, call: () => Result)
   const cause: Causality = {
     ...(causationId !== undefined && { id: causationId }),
     ...(correlationId !== undefined && { correlationId }),
-    // Requests bring any text; W3C has a trace begin anew rather than fail.
+    // A request may send anything; W3C asks to start a new trace rather than fail.
     ...(isTraceparent(traceparent) && { traceparent, ...(tracestate !== undefined && { tracestate }) }),
   }
   return scopes.run({ cause, owner: undefined, consumer: undefined, ctx: undefined }, call)
 }
 
 /**
- * Wraps a handler, or a batch handler, so that what it publishes with `bus.publish` continues what `causeOf` finds in its
- * first argument. `owner` is its bus. The scope is entered and not left again, because each change costs as much as the
- * first: call it within `leavingHandlers`, or where nothing else runs afterwards.
+ * Wraps a handler, or a batch handler, so that what it publishes with `bus.publish` continues what `causeOf` finds in its first
+ * argument. `owner` is its bus. Enters the scope without leaving it, because leaving costs as much as entering: call it inside
+ * `leavingHandlers`, or where nothing else runs afterwards.
  */
 export function scoped<Input, Context extends object, Result>(
   handler: (input: Input, ctx: Context) => Result,
@@ -81,7 +82,7 @@ export function scoped<Input, Context extends object, Result>(
   }
 }
 
-/** Runs `call`, which may run any number of handlers, and then leaves the last one's scope. */
+/** Runs `call`, which may run any number of handlers, then leaves the last handler's scope. */
 export function leavingHandlers(call: () => void): void {
   const outer = scopes.getStore()
   try {
@@ -91,7 +92,7 @@ export function leavingHandlers(call: () => void): void {
   }
 }
 
-/** True in a handler of that bus, or of that consumer, that has not ended: waiting for it here would wait for ourselves. */
+/** True in a running handler of this bus or consumer: waiting for its end here would deadlock. */
 export function isInsideHandlerOf(of: { readonly owner: object } | { readonly consumer: object }): boolean {
   const scope = scopes.getStore()
   if (scope?.ctx === undefined) return false

@@ -4,8 +4,8 @@ import { isPattern } from './topic.ts'
 import type { StartFrom, Transport } from './transport.ts'
 
 /**
- * What the transport can't do for a consumer is refused here, by name and with a remedy, and not at the first message.
- * Returns where a new group starts.
+ * Throws `UnsupportedError`, with a remedy, when the transport can't do what a consumer needs, so that it does not fail at the
+ * first message. Returns where a new group starts.
  */
 export function checkCapabilities(
   { admin, capabilities, system }: Transport,

@@ -2,25 +2,25 @@
 export interface Timer {
   /** Stops the timer. Safe to call twice, and after it fired. */
   cancel(): void
-  /** Lets the process end before it fires. Absent on a clock that keeps no process alive. */
+  /** Lets the process end before the timer fires. Absent on a clock whose timers don't keep the process alive. */
   unref?(): void
 }
 
 /**
- * The only source of time in Busbar, so that tests can turn it by hand (`manualClock` in `busbar/testing`).
- * Wall-clock time (`now`) is for stamps that leave the process. Durations are measured with `monotonic`, which never
- * goes backwards: a clock that is set back must neither stall a retry nor keep a lease for ever.
+ * The only source of time in Busbar, so that tests can control it (`manualClock` in `busbar/testing`). `now` is wall-clock
+ * time, for timestamps that leave the process. Durations are measured with `monotonic`, which never goes backwards: a clock
+ * that is set back must neither stall a retry nor keep a lease forever.
  */
 export interface Clock {
   /** Milliseconds since 1970-01-01 UTC. May jump. */
   now(): number
-  /** Milliseconds since some fixed instant of this process, with fractions. Never goes back. */
+  /** Milliseconds since a fixed time in this process, with fractions. Never goes backwards. */
   monotonic(): number
-  /** Calls `fire` once after at least `delayMs`. The timer keeps the process alive: a bus is open until it is closed. */
+  /** Calls `fire` once, after at least `delayMs`. The timer keeps the process alive: a bus runs until it is closed. */
   setTimer(delayMs: number, fire: () => void): Timer
 }
 
-// setTimeout fires at once for anything above this.
+// For a longer delay, setTimeout fires at once.
 const MAX_DELAY_MS = 2 ** 31 - 1
 
 class SystemTimer implements Timer {
@@ -64,7 +64,7 @@ function setSystemTimer(delayMs: number, fire: () => void): Timer {
   return delayMs > MAX_DELAY_MS ? new LongTimer(delayMs, fire) : new SystemTimer(delayMs, fire)
 }
 
-/** The clock of the machine. */
+/** The system clock. */
 export const systemClock: Clock = Object.freeze({
   now: () => Date.now(),
   monotonic: () => performance.now(),
@@ -72,8 +72,8 @@ export const systemClock: Clock = Object.freeze({
 })
 
 /**
- * Resolves after at least `delayMs`, or rejects with the signal's reason as soon as it aborts.
- * Releases timer and listener either way.
+ * Resolves after at least `delayMs`, or rejects with the signal's reason as soon as it aborts. Releases the timer and the
+ * listener either way.
  */
 export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {

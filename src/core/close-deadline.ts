@@ -1,6 +1,6 @@
 import type { Clock, Timer } from './clock.ts'
 
-/** When patience ends. It can come nearer while it is being waited for, as when an operator asks a second time. */
+/** A deadline that can be shortened while it is awaited, as when an operator asks to close a second time. */
 export class CloseDeadline {
   /** Resolves when the time is up. */
   readonly reached: Promise<void>
@@ -21,7 +21,7 @@ export class CloseDeadline {
     return this.#endsAt - this.#clock.monotonic()
   }
 
-  /** Ends `timeoutMs` from now, if that is sooner than before. */
+  /** Moves the deadline to `timeoutMs` from now, if that is sooner. */
   shorten(timeoutMs: number): void {
     const endsAt = this.#clock.monotonic() + timeoutMs
     if (endsAt >= this.#endsAt) return
@@ -31,7 +31,7 @@ export class CloseDeadline {
     else this.#timer = this.#clock.setTimer(timeoutMs, this.#reach)
   }
 
-  /** Releases the timer. `reached` then never resolves, unless it has. */
+  /** Releases the timer. `reached` then never resolves, unless it already has. */
   cancel(): void {
     this.#timer?.cancel()
   }

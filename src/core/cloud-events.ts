@@ -2,25 +2,25 @@ import { EXTENSION_PREFIX, isExtensionHeader } from './headers.ts'
 import { NO_HEADERS } from './message.ts'
 import type { EncodedMessage } from './message.ts'
 
-/** What a transport knows of a message besides its headers. */
+/** What a transport knows about a message besides its headers. */
 export interface NativeMessage {
   readonly topic: string
   readonly body: Uint8Array
-  /** The broker's own key, where it has one. */
+  /** The broker's native key, if any. */
   readonly key?: string | undefined
-  /** The broker's own content type, where it has one. */
+  /** The broker's native content type, if any. */
   readonly contentType?: string | undefined
-  /** The broker's own timestamp in ms. */
+  /** The broker's native timestamp, in ms. */
   readonly time?: number | undefined
-  /** For a message without our headers: derived from its position, so that dedup works on it too. */
+  /** Id of a message without our headers. Derived from its position, so that deduplication works for it too. */
   readonly fallbackId: string
   readonly fallbackSource: string
 }
 
 /**
  * CloudEvents 1.0 binary content mode: attributes as prefixed string headers (`ce_` on Kafka, `ce-` on NATS and HTTP,
- * `cloudEvents:` on AMQP), and the trace context and the user's own headers as they are. `datacontenttype` is not among
- * them: each binding maps it to a native field or to the header `content-type`, which the transport writes.
+ * `cloudEvents:` on AMQP); the trace context and the user's headers unchanged. Leaves out `datacontenttype`: each binding maps
+ * it to a native field or to the header `content-type`, which the transport writes.
  */
 export function toCloudEventHeaders(message: EncodedMessage, prefix: string): Record<string, string> {
   const headers: Record<string, string> = { ...message.headers }
@@ -41,7 +41,9 @@ export function toCloudEventHeaders(message: EncodedMessage, prefix: string): Re
   return headers
 }
 
-/** The way back. Takes messages that we did not write too: whatever is missing falls back to what the transport knows. */
+/**
+ * The inverse of `toCloudEventHeaders`. Also reads foreign messages: missing attributes fall back to what the transport knows.
+ */
 export function fromCloudEventHeaders(
   all: Iterable<readonly [string, string]>,
   prefix: string,

@@ -1,19 +1,19 @@
 import { CodecError } from './errors.ts'
 
-/** Turns data into bytes and back. Stateless. Failures are `CodecError`s. */
+/** Encodes data to bytes and decodes it. Stateless. Throws `CodecError`. */
 export interface Codec {
-  /** Written to the message as its `datacontenttype`. */
+  /** The message's `datacontenttype`. */
   readonly contentType: string
   encode(data: unknown): Uint8Array
   decode(body: Uint8Array): unknown
 }
 
-/** The bytes as a Buffer view of the same memory: its UTF-8 decoding is the fastest that Node has. */
+/** The same memory as a Buffer, which has Node's fastest UTF-8 decoder. */
 function view(body: Uint8Array): Buffer {
   return Buffer.isBuffer(body) ? body : Buffer.from(body.buffer, body.byteOffset, body.byteLength)
 }
 
-// TextDecoder with `fatal` refuses bytes that are no UTF-8, where Buffer would put replacement characters in silence.
+// TextDecoder with `fatal` refuses bytes that are not UTF-8; Buffer would silently insert replacement characters.
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true })
 
 function decodeText(body: Uint8Array): string {
@@ -26,7 +26,7 @@ function decodeText(body: Uint8Array): string {
   }
 }
 
-/** `application/json`, UTF-8. The default for everything that is no `Uint8Array`. */
+/** `application/json`, UTF-8. The default for everything but `Uint8Array`. */
 export const jsonCodec: Codec = Object.freeze({
   contentType: 'application/json',
   encode(data: unknown): Uint8Array {
@@ -68,7 +68,7 @@ export const textCodec: Codec = Object.freeze({
   decode: decodeText,
 })
 
-/** `application/octet-stream`: bytes in, the same bytes out, nothing copied. */
+/** `application/octet-stream`: bytes in, the same bytes out, without copying. */
 export const bytesCodec: Codec = Object.freeze({
   contentType: 'application/octet-stream',
   encode(data: unknown): Uint8Array {
@@ -80,7 +80,7 @@ export const bytesCodec: Codec = Object.freeze({
   },
 })
 
-/** Picks a codec by content type. Those given are asked before the built-in ones. */
+/** Picks a codec by content type. The given codecs take precedence over the built-in ones. */
 export class CodecRegistry {
   readonly #byType = new Map<string, Codec>()
 
@@ -89,14 +89,14 @@ export class CodecRegistry {
       this.#byType.set(essence(codec.contentType), codec)
   }
 
-  /** The codec for data that nobody chose a codec for. */
+  /** The codec for data without an explicit codec. */
   forData(data: unknown): Codec {
     return data instanceof Uint8Array ? bytesCodec : jsonCodec
   }
 
-  /** The codec that reads such a body. An empty content type (a foreign message) is read as JSON. */
+  /** The codec that decodes a content type. An empty content type (a foreign message) is read as JSON. */
   forContentType(contentType: string): Codec {
-    // The plain forms hit here without any parsing.
+    // Common content types match here without parsing.
     const exact = this.#byType.get(contentType)
     if (exact !== undefined) return exact
     const type = essence(contentType)

@@ -3,8 +3,8 @@ import type { Handler, Middleware } from './handler.ts'
 import { describe } from './options.ts'
 
 /**
- * Wraps the handler once; the first middleware is the outermost. Throws `ConfigurationError` for a middleware that returns
- * no function: without one, every message would fail.
+ * Wraps the handler once; the first middleware is the outermost. Throws `ConfigurationError` for a middleware that does not
+ * return a function: every message would fail.
  */
 export function compose(subject: string, middleware: readonly Middleware[], handler: Handler): Handler {
   return middleware.reduceRight((next, wrap, index) => {

@@ -5,7 +5,7 @@ import { BusbarError } from './errors.ts'
 const FIRST_DELAY_MS = 100
 const MAX_DELAY_MS = 5_000
 
-/** An attempt has failed; the next one follows. */
+/** A failed attempt that will be retried. */
 export interface ConnectWait {
   readonly attempt: number
   readonly error: Error
@@ -14,8 +14,8 @@ export interface ConnectWait {
 }
 
 /**
- * Calls `connect` until it succeeds, waiting longer each time. Rejects with the last error when that is not retryable, when
- * the next attempt would come after `endsAt` (`clock.monotonic()`), or when the signal aborts.
+ * Calls `connect` until it succeeds, with growing delays. Rejects with the last error when it is not retryable, or when
+ * `endsAt` (`clock.monotonic()`) has passed, and when the signal aborts.
  */
 export async function connectWithRetry<Result>(
   connect: () => Promise<Result>,
@@ -29,7 +29,7 @@ export async function connectWithRetry<Result>(
     } catch (error) {
       const leftMs = endsAt - clock.monotonic()
       if (!BusbarError.is(error) || !error.retryable || leftMs <= 0 || signal.aborted) throw error
-      // Half of it at random, so that the instances of a service don't come back in step.
+      // Half of the delay is random, so that the instances of a service don't reconnect in step.
       const fullMs = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt - 1, 10))
       const delayMs = Math.min(leftMs, Math.round(fullMs * (0.5 + Math.random() / 2)))
       onWait({ attempt, error, delayMs, giveUpInMs: leftMs })

@@ -3,51 +3,65 @@ import type { Message } from './message.ts'
 import type { OptionsReader } from './options.ts'
 import type { StartFrom } from './transport.ts'
 
-/** How failures of a handler are tried again. */
+/** How a consumer retries messages whose handler failed. */
 export interface RetryOptions {
-  /** Attempts in all, the first included; 1 means no retry. Default 5. */
+  /** Maximum number of attempts, including the first; 1 means no retry. Default 5. */
   readonly attempts?: number | undefined
-  /** `full-jitter`: a random time up to the exponential one, which spreads a herd. Default `full-jitter`. */
+  /**
+   * How the delay grows. `full-jitter`: a random time up to the exponential delay, so that retries don't come all at once.
+   * `fixed`: always `baseMs`. Default `full-jitter`.
+   */
   readonly backoff?: 'full-jitter' | 'exponential' | 'fixed' | undefined
-  /** First delay, and unit of the exponential one, in ms. Default 200. */
+  /** First delay, in ms; the exponential delay doubles from here. Default 200. */
   readonly baseMs?: number | undefined
-  /** No delay is longer, in ms. Default 30,000. */
+  /** Maximum delay, in ms. Default 30,000. */
   readonly maxMs?: number | undefined
   /**
-   * `inline`: the message waits in this process and later messages of its key wait behind it. `delayed`: it goes back to
-   * the broker for the time, which costs no memory here. `auto` (default): `delayed` where the broker keeps the key's
-   * order meanwhile or no order was asked for, else `inline`.
+   * Where a message waits for its retry. `inline`: in this process, and later messages of its key wait behind it. `delayed`: at
+   * the broker, which costs no memory here. `auto`: `delayed` if the broker keeps the key's order meanwhile or the message has
+   * no order to keep, else `inline`. Default `auto`.
    */
   readonly mode?: 'auto' | 'inline' | 'delayed' | undefined
-  /** False dead-letters at once. Errors that say `retryable: false` of themselves are asked too. Default: always true. */
+  /** Return false to dead-letter the message at once. Also called for errors with `retryable: false`. Default: always true. */
   readonly retryIf?: ((error: unknown, message: Message, attempt: number) => boolean) | undefined
-  /** Maximum number of retries of this consumer per minute; further ones wait, none is lost. Default: no limit. */
+  /** Maximum number of retries of this consumer per minute. Retries above it wait; none is lost. Default: no limit. */
   readonly budgetPerMinute?: number | undefined
 }
 
 export interface ConsumeOptions {
-  /** Members of one group share the messages. Default: the bus's `service`. */
+  /** Consumer group: its members share the messages. Can't be combined with `broadcast`. Default: the bus's `service`. */
   readonly group?: string | undefined
-  /** Every instance gets its own copy, from now on; nothing is kept for it while it is away. Default false. */
+  /**
+   * Every instance gets its own copy of each message published while it is connected; nothing is kept while it is away. Default
+   * false.
+   */
   readonly broadcast?: boolean | undefined
-  /** Handlers (or batches) that run at once. Default 10. */
+  /** Maximum number of handlers (or batches) that run at once. Default 10. */
   readonly concurrency?: number | undefined
-  /** `key`: one at a time and in order within a key. `strict`: within the topic. `none`. Default `key`. */
+  /**
+   * Which messages are handled one at a time and in order. `key`: those of one key. `strict`: those of the topic. `none`: no
+   * order. Default `key`.
+   */
   readonly order?: 'key' | 'strict' | 'none' | undefined
-  /** Maximum number of unsettled messages held in this process. Default: twice the concurrency (times the batch size), at least 256. */
+  /**
+   * Maximum number of unsettled messages in this process. Default: twice the concurrency (times the batch size), at least 256.
+   */
   readonly prefetch?: number | undefined
   /** Maximum size of those messages, in bytes. Default 16 MiB. */
   readonly prefetchBytes?: number | undefined
-  /** How failures are tried again; false for not at all. Default: 5 attempts, full jitter from 200 ms. */
+  /** How failed messages are retried; false for no retries. Default: 5 attempts, full jitter from 200 ms. */
   readonly retry?: RetryOptions | false | undefined
-  /** Where a message ends that can't be handled: its dead-letter topic, or nowhere (`drop`, counted). Default `topic`. */
+  /**
+   * What to do with a message that can't be handled: store it in the dead-letter topic (`topic`), or discard and count it
+   * (`drop`). Default `topic`.
+   */
   readonly deadLetter?: 'topic' | 'drop' | undefined
   /**
-   * What becomes of later messages of a key of which one was dead-lettered. `continue`: they are handled. `park-key`: they
-   * follow it into the dead letters, unhandled, with the reason `prior-failed`, until all of the key are redriven (which
-   * keeps their order) or purged. Not those that are in one batch of a batch handler with it: they keep the results that the
-   * handler gave. Parking asks the broker about dead letters once for each batch that arrives, and reads all of them for a
-   * message of a parked key. Needs `order: 'key'` and a dead-letter topic. Default `continue`.
+   * What happens to later messages of a key after one of them was dead-lettered. `continue`: they are handled. `park-key`: they
+   * are dead-lettered too, unhandled, with the reason `prior-failed`, until all dead letters of the key are redriven (in order)
+   * or purged. Messages in the same batch of a batch handler are not parked: they keep the handler's results. Parking reads new
+   * dead letters once per batch that arrives, and all of them for a message of a parked key. Needs `order: 'key'` and a
+   * dead-letter topic. Default `continue`.
    */
   readonly onDeadLetter?: 'continue' | 'park-key' | undefined
   /**
@@ -55,24 +69,27 @@ export interface ConsumeOptions {
    * `abandonAfterMs`, the message is acked; otherwise the attempt has failed. Default: none.
    */
   readonly timeoutMs?: number | undefined
-  /** How long a handler may go on after its signal aborted before its slot is given away, in ms. Default 5,000. */
+  /** How long a handler may keep running after its signal aborted before its slot is freed, in ms. Default 5,000. */
   readonly abandonAfterMs?: number | undefined
-  /** Where a group starts that is new on the broker. Default: `earliest` where the transport can replay, else `latest`. */
+  /**
+   * Where a group starts when it is new on the broker. Default: `latest` with `broadcast` or on a transport without replay,
+   * else `earliest`.
+   */
   readonly from?: StartFrom | undefined
-  /** Runs inside the bus's own middleware. Not for batch handlers. */
+  /** Middleware of this consumer; runs inside the bus's middleware. Not for batch handlers. */
   readonly middleware?: readonly Middleware[] | undefined
-  /** Which of the bus's transports. Default: the first. */
+  /** Name of the transport to consume from. Default: the first. */
   readonly transport?: string | undefined
-  /** No progress for so long while there is work makes the consumer `stalled`, in ms. Default 60,000. */
+  /** How long a consumer may make no progress while there is work before it counts as `stalled`, in ms. Default 60,000. */
   readonly stalledAfterMs?: number | undefined
   /** Options of the transport for this consumer; see its page. */
   readonly native?: unknown
-  /** For a batch handler: see below. */
+  /** Only for batch handlers: see below. */
   readonly batch?: undefined
 }
 
 export interface BatchConsumeOptions extends Omit<ConsumeOptions, 'batch'> {
-  /** Hand over up to `size` messages at once, after at most `timeoutMs` (default 100). */
+  /** Calls the handler with up to `size` messages, at most `timeoutMs` after the first of them arrived (default 100). */
   readonly batch: { readonly size: number; readonly timeoutMs?: number | undefined }
 }
 
@@ -120,7 +137,7 @@ export const CONSUME_DEFAULTS = {
 
 const GROUP = /^[A-Za-z0-9_-]{1,64}$/
 
-/** What is wrong with the name of a group or service, or undefined. */
+/** Says what is wrong with the name of a group or service, or returns undefined. */
 export function groupProblem(name: string): string | undefined {
   return GROUP.test(name)
     ? undefined

@@ -12,16 +12,16 @@ import type { StartFrom, Transport } from './transport.ts'
 export interface ConsumerParts {
   readonly transportName: string
   readonly transport: Transport
-  /** Subscribes at the transport; tries again while the bus thinks that this may help. */
+  /** Subscribes at the transport; retries while that may help. */
   readonly subscribe: Transport['subscribe']
   readonly topic: string
   readonly group: string
   readonly consumerId: string
-  /** Names the dead-letter topic: the group, but for a group that ends with its only member. */
+  /** Group in the name of the dead-letter topic: the consumer's group, except for broadcast consumers. */
   readonly deadLetterGroup: string
   readonly from: StartFrom
   readonly definition: AnyEventDefinition | undefined
-  /** Composed with its middleware already; a batch handler when the options say `batch`. */
+  /** Already wrapped in its middleware; a batch handler when the option `batch` is set. */
   readonly handler: Handler | BatchHandler
   readonly options: ResolvedConsumeOptions
   readonly codecs: CodecRegistry

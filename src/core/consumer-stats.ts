@@ -1,6 +1,6 @@
 import type { ConsumerStats } from './bus-types.ts'
 
-/** Counters of one consumer, written in place on the hot path. */
+/** Counters of one consumer, updated in place on the hot path. */
 export class ConsumerCounters {
   received = 0
   handled = 0

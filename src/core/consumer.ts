@@ -14,8 +14,8 @@ import type { TransportSubscription } from './transport.ts'
 import { Watchdog } from './watchdog.ts'
 
 /**
- * The consume loop, the same for all transports: subscribes, steers intake, and ends. `DeliveryTracker` deals with the
- * messages, a `Runner` with the handler.
+ * The consume loop, the same for all transports: subscribes, controls intake, and closes. `DeliveryTracker` handles deliveries,
+ * a `Runner` calls the handler.
  */
 export class Consumer implements ConsumerHandle, ConsumerControl {
   readonly topic: string
@@ -59,7 +59,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       this.#resolveReady = resolve
       this.#rejectReady = reject
     })
-    // The caller may await it. A failure is also reported through `start()`, the events and `health()`.
+    // No unhandled rejection when the caller does not await it: failures are also reported by `start()`, events and `health()`.
     this.ready.catch(() => {})
     const attemptHost: AttemptHost = {
       group: parts.group,
@@ -105,7 +105,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
         this.#tracker,
       )
       this.#subscription = subscription
-      // A close with a deadline has not waited for us.
+      // A close with a deadline did not wait for the subscription.
       if (this.closed) await subscription.close()
       else this.#begun(subscription)
       this.#resolveReady()
@@ -157,7 +157,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       clock,
       options.stalledAfterMs,
     )
-    // Closed while it was subscribing: `drain` waits for us and does the rest.
+    // If closed while subscribing: `drain` waits for the subscription and does the rest.
     if (this.#lifecycle.state === 'starting') this.#lifecycle.state = 'running'
     if (this.#lifecycle.state !== 'running') return
     if (this.#maxConcurrency === 0) subscription.pause()
@@ -168,7 +168,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     return this.#lifecycle.isClosed
   }
 
-  /** It can't be started any more, so another one may take its place. */
+  /** It can't be started again, so another consumer may take its place. */
   get hasEnded(): boolean {
     return this.#lifecycle.hasEnded
   }
@@ -194,16 +194,16 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     else this.#limits.set(reason, maxConcurrency)
     this.#maxConcurrency = Math.min(this.#parts.options.concurrency, ...this.#limits.values())
     this.#parts.events.emit('limit', { ...this.#identity, reason, maxConcurrency })
-    // Whoever drains has stopped intake for good; lifting a cap must not start it again.
+    // Draining stops intake for good; lifting a cap must not start it again.
     if (this.#lifecycle.state === 'draining' || this.#lifecycle.state === 'closed') return
     if (before > 0 && this.#maxConcurrency === 0) {
       this.#subscription?.pause()
       this.#parts.events.emit('pause', { ...this.#identity, reason })
     } else if (before === 0 && this.#maxConcurrency > 0) {
-      // A pause is no stall.
+      // A pause does not count as a stall.
       this.#tracker.progress++
       this.#parts.events.emit('resume', { ...this.#identity, reason })
-      // A listener may have paused it again, or begun to close it.
+      // A listener may have paused it again, or started to close it.
       if (this.#maxConcurrency > 0 && this.#lifecycle.isOpen) this.#subscription?.resume()
     }
     this.#runner.pump()
@@ -223,14 +223,14 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     return this.closeWithin(deadline.promise).finally(() => timer.cancel())
   }
 
-  /** As `close`, with a bound: handlers that still run when `deadline` resolves are aborted and their messages returned. */
+  /** Same as `close`, but when `deadline` resolves, running handlers are aborted and their messages returned. */
   closeWithin(deadline: Promise<unknown>): Promise<void> {
     return this.#stop(deadline)
   }
 
   #stop(deadline: Promise<unknown> | undefined): Promise<void> {
     this.#closing ??= this.#drainAndClose()
-    // A close with a bound must end in time also when a drain without one came first.
+    // A close with a deadline must end in time even after a drain without one.
     return deadline === undefined ? this.#closing : Promise.race([this.#closing, deadline.then(() => this.#force())])
   }
 
@@ -241,10 +241,10 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       return
     }
     if (this.#lifecycle.state !== 'failed') this.#lifecycle.state = 'draining'
-    // At once: a handler that ends meanwhile must find nothing more to start.
+    // Release at once: a handler that ends meanwhile must not start another message.
     this.#subscription?.pause()
     this.#tracker.releaseAll()
-    // A subscription that is just being made must not be left behind.
+    // A subscription in progress must not be left behind.
     await this.ready.catch(() => {})
     if (this.#subscription === undefined) return
     await this.#tracker.whenQuiet()
@@ -252,7 +252,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     await this.#force()
   }
 
-  /** Ends it now. What still runs is told to stop; its message goes back without having used an attempt. */
+  /** Closes now. Aborts running handlers, and returns their messages without using an attempt. */
   async #force(): Promise<void> {
     if (this.#lifecycle.state === 'closed') return
     this.#lifecycle.state = 'closed'

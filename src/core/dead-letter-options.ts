@@ -1,12 +1,12 @@
 import type { DeadLetterSelection, PurgeOptions, RedriveOptions } from './bus-types.ts'
 import { describe, OptionsReader } from './options.ts'
 
-/** Slower than one in 1,000 seconds is a mistake: a rate per minute or hour, or a division by the wrong number. */
+/** A rate below one in 1,000 seconds is a mistake, such as a division by the wrong number. */
 const MIN_RATE_PER_SECOND = 0.001
 
 /**
- * The options of calls that send or delete. A misspelt filter would select everything, so that each call throws one
- * `ConfigurationError` with all that is wrong before anything has happened.
+ * Checks the options of calls on dead letters. A misspelt filter would select everything, so each function throws one
+ * `ConfigurationError` with all problems before anything happens.
  */
 export function resolveSelection(subject: string, given: unknown): DeadLetterSelection {
   const reader = new OptionsReader(subject, given)

@@ -7,17 +7,17 @@ import type { Position, StoredMessage, TransportAdmin } from './transport.ts'
 const FIRST_PAGE = 20
 const MAX_PAGE = 200
 const MAX_GROWTH = 4
-/** A page of large messages has fewer of them. */
+/** Target size of a page: large messages make shorter pages. */
 const PAGE_BYTES = 4_194_304
 
 export interface Page {
   readonly stored: readonly StoredMessage[]
-  /** Those of `stored` that are dead letters of ours. */
+  /** The messages of `stored` that are Busbar dead letters. */
   readonly letters: readonly DeadLetter[]
   readonly isLast: boolean
 }
 
-/** Reads a dead-letter topic in pages of a bounded number of bytes, as far as earlier pages foretell the size of later ones. */
+/** Reads a dead-letter topic in pages. Adapts their length to the size of earlier messages, to bound the bytes per page. */
 export class DeadLetterPages {
   readonly #admin: TransportAdmin
   readonly #topic: string

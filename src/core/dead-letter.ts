@@ -12,7 +12,7 @@ import type { MutableHeaders } from './nested-headers.ts'
 import { deadLetterTopic } from './topic.ts'
 import type { Delivery, Position, StoredMessage } from './transport.ts'
 
-// Lengths on the wire. A message that just fits its broker must still fit with all of these on it: see OWN_HEADER_BYTES.
+// Lengths on the wire. A message that just fits its broker must still fit with all of these headers: see OWN_HEADER_BYTES.
 const MAX_NAME_CHARS = 256
 const MAX_CODE_CHARS = 128
 const MAX_MESSAGE_CHARS = 4_096
@@ -34,9 +34,9 @@ const TOPIC = 'busbar-dlq-topic'
 const GROUP = 'busbar-dlq-group'
 const POSITION = 'busbar-dlq-position'
 const EXPIRES = 'busbar-dlq-expires-at'
-/** How often the message had been redriven when it died. */
+/** How often the message had been redriven when it was dead-lettered. */
 const DIED_AFTER_REDRIVES = 'busbar-dlq-redrives'
-/** On a copy that was redriven: how often the message has been. */
+/** On a redriven copy: how often the message has been redriven. */
 const REDRIVES = 'busbar-redrives'
 
 export interface Failure {
@@ -46,16 +46,22 @@ export interface Failure {
   readonly attempts: number
   readonly firstAt: number
   readonly lastAt: number
-  /** Without stack and causes, and with a short message: for a broker that took the original but not what comes on top. */
+  /**
+   * Leaves out stack and causes, and shortens the error message: for a broker that accepted the original but not the larger
+   * dead letter.
+   */
   readonly slim?: boolean
 }
 
-/** The dead letter of a delivery: the original id, bytes and headers, and what is needed to understand it and to send it back. */
+/**
+ * Makes the dead letter of a delivery: the original id, bytes and headers, plus headers that explain the failure and allow a
+ * redrive.
+ */
 export function makeDeadLetter(delivery: Delivery, failure: Failure): OutgoingMessage {
   const { message } = delivery
   const slim = failure.slim === true
   const headers: MutableHeaders = Object.create(null) as MutableHeaders
-  // A dead letter may fail too, at a consumer of its dead-letter topic. Its own story stays what it was.
+  // A dead letter may fail again in a consumer of its dead-letter topic. Keep its original failure headers.
   nestOwnHeaders(message.headers, headers, REDRIVES)
   headers[REASON] = failure.reason
   headers[ATTEMPTS] = String(failure.attempts)
@@ -72,7 +78,7 @@ export function makeDeadLetter(delivery: Delivery, failure: Failure): OutgoingMe
   return {
     ...message,
     topic: deadLetterTopic(message.topic, failure.group),
-    // As an event it may expire; as a dead letter it must stay.
+    // An event may expire; a dead letter must not.
     expiresAt: undefined,
     headers,
     deliverAt: undefined,
@@ -90,7 +96,7 @@ function describeError(headers: MutableHeaders, error: unknown, slim: boolean): 
   if (causes.length > 0) headers[CAUSE] = causesText(causes)
 }
 
-/** As many of them as there is room for; the nearest ones matter most. */
+/** As many causes as fit, nearest first. */
 function causesText(causes: readonly ErrorSummary[]): string {
   const kept: string[] = []
   let chars = 2
@@ -113,7 +119,7 @@ function clip(text: string, maxChars: number): string {
 
 const BUILT_IN_CODECS = new CodecRegistry()
 
-/** Reads a stored dead letter; undefined when it is none of ours (another program wrote to the topic). */
+/** Reads a stored dead letter. Undefined if it is not from Busbar (another program wrote to the topic). */
 export function parseDeadLetter(
   stored: StoredMessage,
   codecs: CodecRegistry = BUILT_IN_CODECS,
@@ -142,15 +148,15 @@ export function parseDeadLetter(
     attempts: Number(headers[ATTEMPTS] ?? 0),
     firstAttemptAt: new Date(headers[FIRST] ?? 0),
     lastAttemptAt: new Date(headers[LAST] ?? 0),
-    // A broker that dead-letters by itself leaves the header of the redriven copy on it.
+    // A broker that dead-letters by itself keeps the header of the redriven copy.
     redrives: Number(headers[DIED_AFTER_REDRIVES] ?? headers[REDRIVES] ?? 0),
     originalPosition: parsePosition(headers[POSITION]),
   }
 }
 
 /**
- * The copy that goes back to the group. Attempts start again; the count of redrives goes on. Its expiry counts again if it
- * has not passed; if it has, the redrive is the decision to handle the message anyway.
+ * Makes the copy that goes back to the group. Attempts restart; the count of redrives goes up. An expiry that has passed is
+ * removed: the redrive is the decision to handle the message anyway.
  */
 export function makeRedrive(letter: DeadLetter, group: string, now: number): OutgoingMessage {
   const { message, redrives } = letter

@@ -18,7 +18,7 @@ import { Redrive } from './redrive.ts'
 import { deadLetterTopic, mayBeBroadcast } from './topic.ts'
 import type { Position, TransportAdmin } from './transport.ts'
 
-/** How many dead letters are deleted in one go. */
+/** Number of dead letters deleted in one call. */
 const PURGE_STEP = 200
 
 export interface DeadLettersParts {
@@ -32,7 +32,7 @@ export interface DeadLettersParts {
   readonly events: BusEvents
 }
 
-/** The dead letters of one topic and group: look at them, send them back, delete them. */
+/** Lists, redrives and purges the dead letters of one topic and group. */
 export function deadLettersOf(parts: DeadLettersParts): DeadLetters {
   const { admin, clock, codecs, group, publisher } = parts
   const topic = deadLetterTopic(parts.topic, group)
@@ -70,7 +70,7 @@ export function deadLettersOf(parts: DeadLettersParts): DeadLetters {
     return undefined
   }
 
-  /** Copies for a group that has no members would be confirmed, and never be seen again. */
+  /** Copies for a group without members would be confirmed, but never delivered. */
   async function requireGroup(): Promise<void> {
     if (!mayBeBroadcast(group)) return
     const groups = await admin.groups(parts.topic)
@@ -96,14 +96,14 @@ export function deadLettersOf(parts: DeadLettersParts): DeadLetters {
 
   async function purge(given?: PurgeOptions): Promise<number> {
     const options = resolvePurge(call('purge'), given)
-    // Positions alone: there may be more dead letters than memory.
+    // Keeps only positions: the dead letters may not fit in memory.
     const positions: Position[] = []
     let purged = 0
     const progress = (): InterruptedReport => ({ matched: positions.length, redriven: 0, purged, failed: [] })
     await whole('purge', progress, options, async () => {
       for await (const letters of select(options, options.signal))
         for (const { position } of letters) positions.push(position)
-      // The last ones first: where a position says which one of its id a message is, those before it stay valid.
+      // Last ones first: where a position is an index among messages with the same id, earlier positions stay valid.
       for (let end = positions.length; end > 0; end -= PURGE_STEP) {
         options.signal?.throwIfAborted()
         purged += await admin.remove(topic, positions.slice(Math.max(0, end - PURGE_STEP), end))
@@ -112,7 +112,7 @@ export function deadLettersOf(parts: DeadLettersParts): DeadLetters {
     return purged
   }
 
-  /** Emits what was done, however the work ends. When it ends half-way, the error carries the report so far. */
+  /** Emits a report however the work ends. When it ends halfway, the error carries the report so far. */
   async function whole(
     name: 'redrive' | 'purge',
     progress: () => InterruptedReport,

@@ -4,8 +4,8 @@ import { LinkedList } from './linked-list.ts'
 const SLOTS = 256
 
 /**
- * Many deadlines behind one timer: a hashed wheel. Setting and clearing one costs a few pointer writes, so that a handler
- * or a publish with a deadline needs no timer of its own. A deadline fires late by at most one tick, never early.
+ * Many deadlines behind one timer: a hashed wheel. Setting and clearing a deadline costs a few pointer writes, so handlers and
+ * publishes need no timer of their own. A deadline fires at most one tick late, never early.
  */
 export class Deadlines {
   readonly #clock: Clock
@@ -22,11 +22,11 @@ export class Deadlines {
     this.#tick = this.#now()
   }
 
-  /** Calls `fire` once after `delayMs`, unless cleared. Setting one that is set moves it. */
+  /** Calls `fire` once after `delayMs`, unless cleared. Setting it again moves it. */
   set(deadline: Deadline, delayMs: number): void {
     if (deadline.tick >= 0) this.clear(deadline)
     if (this.#count++ === 0) this.#tick = this.#now()
-    // One that is armed already stays: a deadline for each message in turn must not be a timer for each.
+    // An armed timer stays: a deadline per message must not become a timer per message.
     this.#timer ??= this.#arm()
     // +1: the current tick has partly passed, and a deadline must not fire early.
     deadline.tick = Math.max(this.#tick, this.#now()) + Math.ceil(delayMs / this.#tickMs) + 1
@@ -56,7 +56,7 @@ export class Deadlines {
   #turn(): void {
     this.#timer = undefined
     const now = this.#now()
-    // After a long pause of the process every slot is due once at most.
+    // After a long pause of the process, each slot is due at most once.
     const from = Math.max(this.#tick + 1, now - SLOTS + 1)
     this.#tick = now
     const due: Deadline[] = []
@@ -65,7 +65,7 @@ export class Deadlines {
         if (entry.tick <= now) due.push(entry)
     }
     for (const deadline of due) {
-      // One that fired before it may have cleared or moved this one.
+      // A deadline that fired before may have cleared or moved this one.
       if (deadline.tick < 0 || deadline.tick > now) continue
       this.clear(deadline)
       deadline.fire()
@@ -82,11 +82,11 @@ export class Deadlines {
   }
 }
 
-/** Something with a deadline. Extend it, or give it a function. `fire` must not throw. */
+/** A deadline. `fire` must not throw. */
 export class Deadline {
   previous: Deadline | undefined = undefined
   next: Deadline | undefined = undefined
-  /** The tick at which it fires; negative when it is not set. Only `Deadlines` writes it. */
+  /** The tick at which it fires; negative when not set. Written only by `Deadlines`. */
   tick = -1
   readonly fire: () => void
 

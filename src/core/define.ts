@@ -7,19 +7,25 @@ import type { StandardSchema } from './standard-schema.ts'
 import { topicProblem } from './topic.ts'
 
 export interface EventOptions<Input> {
-  /** What must stay in order: messages of one key are handled one at a time, in the order of publication. */
+  /**
+   * Computes the key of a message. Messages with the same key are handled one at a time, in the order they were published.
+   * Default: no key.
+   */
   readonly key?: ((data: Input) => string) | undefined
-  /** Version of the shape, from 1. Default 1. */
+  /** Version of the data's shape, 1 or higher. Default 1. */
   readonly version?: number | undefined
-  /** CloudEvents `dataschema` of every message: the URI of the schema, for readers that look it up. */
+  /** CloudEvents `dataschema` of every message: the URI of the schema, for readers that resolve it. */
   readonly dataSchema?: string | undefined
-  /** For the catalogue. */
+  /** Description of the event for people. Not sent. */
   readonly description?: string | undefined
-  /** Default: JSON. */
+  /**
+   * Encodes the data on publish. Consumers decode with the codecs of their bus, so add a codec of your own to `createBus({
+   * codecs })`. Default: JSON, or bytes for a `Uint8Array`.
+   */
   readonly codec?: Codec | undefined
 }
 
-/** A topic with the type of its data. Make one with `defineEvent`. */
+/** A topic and the type of its data. Create one with `defineEvent`. */
 export interface EventDefinition<Input = unknown, Output = Input> {
   readonly topic: string
   readonly schema: StandardSchema<Input, Output> | undefined
@@ -30,25 +36,28 @@ export interface EventDefinition<Input = unknown, Output = Input> {
   readonly codec: Codec | undefined
 }
 
-/** Any definition. `never` in: a definition of one type of data is no definition of another one. */
+/** Any event definition, whatever its data types. */
 // oxlint-disable-next-line typescript/no-explicit-any -- the only type that every EventDefinition<I, O> is assignable to
 export type AnyEventDefinition = EventDefinition<any, any>
 
 /**
- * Names an event and its data. With a schema (zod, valibot, arktype, any Standard Schema), data is validated on publish,
- * where a misfit throws to the caller, and on consume, where it is dead-lettered. What is published is the schema's
- * *input*; a handler gets its *output*, with defaults and transformations applied.
+ * Defines an event: its topic and its data. With a schema (zod, valibot, arktype, or any other Standard Schema), data is
+ * validated on publish, where invalid data throws to the caller, and on consume, where it is dead-lettered. You publish the
+ * schema's *input*; handlers get its *output*, with defaults and transformations applied.
  *
- *     const OrderPlaced = defineEvent('orders.placed', z.object({ orderId: z.string() }), { key: (o) => o.orderId })
+ *     const OrderPlaced = defineEvent('orders.placed', z.object({ orderId: z.string(), total: z.number() }), {
+ *       key: (order) => order.orderId, // events of one order are handled in order
+ *     })
+ *     await bus.publish(OrderPlaced, { orderId: 'ord-1', total: 42 })
  *
- * Throws `ConfigurationError`.
+ * Throws `ConfigurationError` for an invalid topic, schema or option.
  */
 export function defineEvent<Input, Output>(
   topic: string,
   schema: StandardSchema<Input, Output>,
   options?: EventOptions<NoInfer<Input>>,
 ): EventDefinition<Input, Output>
-/** Without a schema: the type is the caller's word, and nothing is validated. */
+/** Without a schema, TypeScript trusts the type you give, and nothing is validated. */
 export function defineEvent<Data>(topic: string, options?: EventOptions<Data>): EventDefinition<Data>
 export function defineEvent(topic: string, schemaOrOptions?: unknown, maybeOptions?: unknown): AnyEventDefinition {
   const hasSchema = isStandardSchema(schemaOrOptions)
@@ -84,14 +93,14 @@ export function defineEvent(topic: string, schemaOrOptions?: unknown, maybeOptio
 
 const EVENT_OPTIONS = ['key', 'version', 'dataSchema', 'description', 'codec']
 
-/** Something with members of which not one is an option: a JSON Schema, a class, a schema of an old library. */
+/** True for an object without any known option: a JSON Schema, a class, a schema of an old library. */
 function looksLikeSchema(value: unknown): boolean {
   if (typeof value === 'function') return true
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
   const keys = Object.keys(value)
   const isPlain = Object.getPrototypeOf(value) === Object.prototype || Object.getPrototypeOf(value) === null
   if (!isPlain) return true
-  // A slip of the pen gets its "did you mean".
+  // A typo gets a "did you mean" instead.
   return keys.length > 0 && !keys.some((key) => closest(key, EVENT_OPTIONS) !== undefined)
 }
 
@@ -101,7 +110,7 @@ export function isStandardSchema(value: unknown): value is StandardSchema {
   return '~standard' in value
 }
 
-/** A consumer kept in a file of its own. Hand it to `createBus({ consumers: [...] })` or `bus.consume(definition)`. */
+/** A consumer defined apart from the bus. Pass it to `createBus({ consumers: [...] })` or `bus.consume(definition)`. */
 export interface ConsumerDefinition<Data = unknown> extends Omit<ConsumeOptions, 'batch'> {
   readonly topic: string
   readonly handle?: Handler<Data> | undefined
@@ -110,14 +119,14 @@ export interface ConsumerDefinition<Data = unknown> extends Omit<ConsumeOptions,
   readonly batch?: BatchConsumeOptions['batch'] | undefined
 }
 
-/** A consumer definition whose data type is no longer of interest: what the bus takes. */
+/** A consumer definition of any data type, as the bus takes it. */
 // oxlint-disable-next-line typescript/no-explicit-any -- see AnyEventDefinition
 export type AnyConsumerDefinition = Omit<ConsumerDefinition<any>, 'topic'> & {
   readonly topic: string | AnyEventDefinition
 }
 
 /**
- * Types a consumer that lives apart from the bus. Options are checked when the bus takes it.
+ * Defines a consumer apart from the bus, with typed messages. Its options are checked when it is added to a bus.
  *
  *     export const billing = defineConsumer({ topic: OrderPlaced, concurrency: 10, handle: async (message) => charge(message.data) })
  */

@@ -24,30 +24,30 @@ import { StartGate } from './start-gate.ts'
 import type { StartGateHost } from './start-gate.ts'
 import type { Delivery, DeliverySink, Outcome, TransportSubscription } from './transport.ts'
 
-/** A dead letter that can't be published is tried again like this; its source stays unsettled, and its key waits. */
+/** Backoff for a dead letter that can't be published; meanwhile its source stays unsettled, and its key waits. */
 const DEAD_LETTER_BACKOFF = { backoff: 'exponential', baseMs: 200, maxMs: 30_000 } as const
-/** What arrives of a key that is on its way back must not come again at once, in a circle. */
+/** Delay for messages that arrive while their key is being returned, so that they don't loop. */
 const RETURN_DELAY_MS = 50
-/** A message whose start could not be prepared (the broker did not answer) tries again after that. */
+/** Delay before preparing a message again after that failed (the broker did not answer). */
 const PREPARE_AGAIN_MS = 1_000
 
 /**
- * The deliveries that one consumer holds: takes them in, keeps their order, hears from the runner what became of them, and
+ * Tracks the deliveries that one consumer holds: accepts them, keeps their order, gets their outcomes from the runner, and
  * settles each exactly once. A delivery leaves in one of three ways: its outcome is settled, it is returned to the broker, or
- * the broker takes it back. What stops and starts a consumer is in `Consumer`.
+ * the broker takes it back. `Consumer` starts and stops the consumer.
  *
- * (Longer than most files: arrival, outcome and settlement of a delivery have to agree with each other line by line.)
+ * (Longer than most files, because arrival, outcome and settlement of a delivery must agree line by line.)
  */
 export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, StartGateHost, RunningNotesHost {
   readonly scheduler: Scheduler
   readonly clock: Clock
   readonly counters: ConsumerCounters = new ConsumerCounters()
-  /** Unsettled, in order of arrival; a dead letter until it is stored. */
+  /** Unsettled deliveries, in order of arrival. A rejected one stays until its dead letter is stored. */
   readonly outstanding: LinkedList<PendingDelivery> = new LinkedList()
   bufferedBytes = 0
-  /** Messages that are with a handler. */
+  /** Messages with a handler. */
   runningMessages = 0
-  /** Goes up with everything that happens. */
+  /** Incremented whenever something happens. */
   progress = 0
   readonly #parts: ConsumerParts
   readonly #lifecycle: Lifecycle
@@ -89,7 +89,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     return this.#gate?.noting ?? 0
   }
 
-  /** Before the first delivery. */
+  /** Must be called before the first delivery. */
   attach(subscription: TransportSubscription, runner: Runner): void {
     this.#subscription = subscription
     this.#runner = runner
@@ -104,19 +104,19 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     )
   }
 
-  /** Returns everything that has not started; what waits for its retry keeps its delay. */
+  /** Returns everything that has not started. Messages that wait for a retry keep their delay. */
   releaseAll(): void {
     this.#runner?.flush()
     for (const pending of this.outstanding.toArray())
       if (pending.state !== 'running' && pending.state !== 'settling') this.#release(pending, 0)
   }
 
-  /** Returns what is with a handler: its outcome comes too late. */
+  /** Returns messages with a handler; their outcome comes too late. */
   releaseRunning(): void {
     for (const pending of this.outstanding.toArray()) if (pending.state === 'running') this.#release(pending, 0)
   }
 
-  /** Resolves when nothing runs and nothing is unsettled, or when it is closed. */
+  /** Resolves when nothing runs and nothing is unsettled, or when the consumer is closed. */
   whenQuiet(): Promise<void> {
     if (this.#lifecycle.isClosed || this.#isQuiet()) return Promise.resolve()
     return new Promise((resolve) => this.#quiet.push(resolve))
@@ -127,7 +127,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     await this.#settler?.idle()
   }
 
-  /** Sends what is decided, while the subscription still takes it. After that, nothing happens any more. */
+  /** Sends the pending outcomes while the subscription still accepts them. Nothing is settled after that. */
   close(): void {
     this.#settler?.flush()
     this.#notes?.close()
@@ -173,7 +173,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     let freed = 0
     let freedBytes = 0
     const running = new Set<PendingDelivery>()
-    /** Also those that were about to start. */
+    /** Includes those that were about to start. */
     const noted: PendingDelivery[] = []
     for (const delivery of deliveries) {
       const pending = delivery.runtime as PendingDelivery | undefined
@@ -188,8 +188,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
         freed++
         freedBytes += delivery.bytes
       }
-      // One that is being settled gives its credit back there: the transport refuses it, which counts as a failure. But
-      // its message may be here again before that.
+      // A delivery that is being settled returns its credit there: the transport refuses it, which counts as a failure. But its
+      // message may arrive again before that.
       else this.#ackLost(pending)
     }
     if (count === 0) return
@@ -238,7 +238,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     }
     if (!(this.#gate as StartGate).pass(pending)) return false
     if (pending.wasHandled) {
-      // A handler may have changed its data.
+      // A handler may have changed the data.
       pending.message.decodeAgain()
       pending.isValidated = false
     }
@@ -247,7 +247,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     pending.state = 'running'
     this.runningMessages++
     this.progress++
-    // The time of a handler is read only for those who listen.
+    // Handler time is measured only if there is a listener.
     if (this.#events.wants('ack')) pending.startedAt = this.clock.monotonic()
     if (this.#events.wants('delivery')) this.#events.emit('delivery', this.#ofMessage(pending))
     return true
@@ -277,7 +277,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       this.#dropIfLost(pending)
       return false
     }
-    // A group that is set back while a handler runs is handed the message before that handler ends.
+    // A group that is set back while a handler runs gets the message again before that handler ends.
     if (pending.delivery.history === 'new') this.#handled.forget(pending.delivery)
     const decision = this.#retry.decide(error, pending.message, pending.attempt)
     if (decision.type === 'dead-letter') {
@@ -295,7 +295,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     else if (mode === 'inline') this.#retryHere(pending, decision.delayMs, decision.countAttempt)
     else {
       this.#return(pending, type, decision.delayMs, false)
-      // It comes back behind them whatever becomes of them.
+      // It comes back behind later messages of its key, whatever happens to them.
       return this.#keepsOrder
     }
     return true
@@ -382,13 +382,16 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     return this.#parts.transport.capabilities.orderedRedelivery
   }
 
-  /** What is to be handled again may wait here. A broker that delivers nothing twice would lose what a pause returns to it. */
+  /**
+   * True when a message may wait in this process to be handled again. During a pause only if the broker has no redelivery, and
+   * would lose returned messages.
+   */
   get #mayWaitHere(): boolean {
     const { isOpen, isPaused } = this.#lifecycle
     return isOpen && !(isPaused && this.#parts.transport.capabilities.redelivery)
   }
 
-  /** False for a handler whose message has its outcome already: it was returned by a forced close. */
+  /** False for a handler whose message already has its outcome, because a forced close returned it. */
   #ended(pending: PendingDelivery): boolean {
     this.progress++
     if (pending.state !== 'running') return false
@@ -405,7 +408,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.scheduler.finish(pending)
   }
 
-  /** The message comes again; it has been handled. */
+  /** The message will come again, although it has been handled. */
   #ackLost(pending: PendingDelivery): void {
     if (pending.ackOf === 'this') this.#handled.add(pending.delivery)
     else if (pending.ackOf === 'earlier') this.#handled.notAcked(pending.delivery)
@@ -442,7 +445,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     pending.retryAt = this.clock.now() + delayMs
     pending.timer = this.clock.setTimer(delayMs, () => {
       this.#endWait(pending)
-      // One that asks the broker again and again does not move.
+      // A message that keeps asking the broker makes no progress.
       if (!pending.isAsking) this.progress++
       this.scheduler.requeue(pending)
       this.#runner?.pump()
@@ -456,8 +459,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   }
 
   /**
-   * To the broker, after a failure. With `inOrder`, or where the broker keeps the order anyway, what waits behind it goes
-   * too: otherwise the next of its key would overtake it.
+   * Returns a failed message to the broker. Where the broker keeps the order, messages that wait behind it go too: otherwise
+   * the next one of its key would overtake it.
    */
   #return(pending: PendingDelivery, type: 'nack' | 'release', delayMs: number, inOrder: boolean): void {
     const ordered = this.#keepsOrder
@@ -471,7 +474,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     for (const later of behind) this.#release(later, 0)
   }
 
-  /** To the broker, untouched or not to be waited for; at the earliest when its next attempt is due. */
+  /** Returns a message to the broker without an outcome. It is delivered again no sooner than its next attempt is due. */
   #release(pending: PendingDelivery, minDelayMs: number): void {
     const delayMs = Math.max(minDelayMs, this.#msUntilDue(pending))
     if (pending.state === 'running') this.runningMessages--
@@ -479,7 +482,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.counters.released++
     this.#forget(pending)
     const inOrder = pending.queue !== undefined || undefined
-    // A broker that keeps the order needs to have it before anything that is later.
+    // A broker that keeps the order must get it back before any later message.
     if (this.#keepsOrder) this.scheduler.beginReturn(pending)
     else this.scheduler.remove(pending)
     ;(this.#settler as Settler).add(pending, { type: 'release', delayMs: Math.ceil(delayMs), inOrder })
@@ -504,7 +507,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       firstAt: pending.firstAt,
       lastAt: this.clock.now(),
     }
-    // It keeps its place in the list and blocks its key until the broker has the dead letter.
+    // It stays in the list and blocks its key until the broker has the dead letter.
     ;(this.#settler as Settler).add(pending, this.#rejection(pending, false))
   }
 
@@ -550,7 +553,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   }
 
   settleFailed(pending: PendingDelivery, outcome: Outcome, error: Error): void {
-    // On the way down the source stays unsettled instead, and comes again.
+    // During a close the source stays unsettled instead, and comes again.
     if (outcome.type === 'reject' && !SettlementError.is(error) && !pending.delivery.lost && this.#lifecycle.isOpen) {
       this.#deadLetterAgain(pending, error)
       return
@@ -561,7 +564,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     if (outcome.type === 'ack') this.#ackLost(pending)
     else if (outcome.type === 'reject') {
       this.#forget(pending)
-      // The dead letter may be stored without the broker having taken its source.
+      // The dead letter may be stored although the broker has not settled its source.
       if (outcome.deadLetter !== undefined) this.#gate?.deadLettered(pending)
       this.scheduler.finish(pending)
       this.freed(1, pending.delivery.bytes)
@@ -569,10 +572,10 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#runner?.pump()
   }
 
-  /** The dead letter could not be stored. Its source stays ours until it is: nothing is lost, and nothing overtakes. */
+  /** The dead letter could not be stored. Its source stays unsettled until it is, so nothing is lost or overtaken. */
   #deadLetterAgain(pending: PendingDelivery, error: Error): void {
     this.#reportError(error, `dead-lettering message ${pending.message.id} of "${pending.message.topic}"`)
-    // One that will never be taken as it is may be too large by what we put on top.
+    // A dead letter that is refused for good may be too large because of our headers.
     const slim = PublishError.is(error) && !error.retryable
     pending.timer = this.clock.setTimer(backoffMs(DEAD_LETTER_BACKOFF, ++pending.deadLetterTries), () => {
       pending.timer = undefined
@@ -588,7 +591,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   // --- what is reported --------------------------------------------------------------------------------------------
 
-  /** The first of each batch of outcomes that the broker has not answered. */
+  /** The first delivery of each batch of outcomes that the broker has not answered. */
   unanswered(): readonly PendingDelivery[] {
     return this.#settler?.unanswered() ?? []
   }
@@ -618,7 +621,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#events.emit('error', { transport: this.#parts.transportName, error, doing })
   }
 
-  /** A listener that came in the middle finds no start. */
+  /** There is no start time if the listener was added while the handler ran. */
   #since(startedAt: number): number {
     return startedAt === 0 ? 0 : this.clock.monotonic() - startedAt
   }

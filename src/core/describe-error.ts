@@ -1,7 +1,7 @@
 const MAX_CAUSES = 4
 const MAX_STACK_LENGTH = 8_000
 
-/** An error for a log line: its own properties are left out, for they may hold requests with their secrets. */
+/** An error for a log line. Leaves out its own properties, which may hold requests with secrets. */
 export interface DescribedError {
   readonly name: string
   readonly message: string
@@ -9,7 +9,7 @@ export interface DescribedError {
   readonly stack?: string
 }
 
-/** Never throws: an error may have getters that do. */
+/** Never throws, even if the error has getters that throw. */
 export function describeError(error: unknown): DescribedError {
   try {
     return read(error)
@@ -29,7 +29,7 @@ function read(error: unknown): DescribedError {
   }
 }
 
-/** A stack of Node's own does not go on with its causes. */
+/** A stack from Node does not include the causes. */
 function causesOf(error: object): string {
   let text = ''
   let cause = (error as { readonly cause?: unknown }).cause

@@ -1,4 +1,4 @@
-/** Every code that an error of Busbar can carry. Stable: branch on it, not on the message. */
+/** Every code that a Busbar error can have. Stable: branch on the code, not on the message. */
 export type ErrorCode =
   | 'BUSBAR_CONFIGURATION'
   | 'BUSBAR_UNSUPPORTED'
@@ -16,7 +16,7 @@ export type ErrorCode =
   | 'BUSBAR_REJECT'
   | 'BUSBAR_INTERRUPTED'
 
-// Registered, so that errors of two copies of the package in one process still know each other.
+// A registered symbol, so that two copies of the package in one process recognize each other's errors.
 const brand = Symbol.for('busbar.error')
 
 export interface BusbarErrorOptions {
@@ -25,12 +25,12 @@ export interface BusbarErrorOptions {
 }
 
 /**
- * Base of every error that Busbar itself raises. An error thrown by a handler is never wrapped in one.
- * Use `BusbarError.is(error)` rather than `instanceof`: it also holds across two copies of the package.
+ * Base class of every error that Busbar itself throws. Errors thrown by handlers are never wrapped. Use `BusbarError.is(error)`
+ * rather than `instanceof`: it also works across two copies of the package.
  */
 export class BusbarError extends Error {
   readonly code: ErrorCode
-  /** True when trying the same thing again, unchanged, can succeed. */
+  /** True when the same call, unchanged, can succeed later. */
   readonly retryable: boolean
 
   constructor(code: ErrorCode, message: string, options: BusbarErrorOptions = {}) {
@@ -40,7 +40,7 @@ export class BusbarError extends Error {
     Object.defineProperty(this, brand, { value: true })
   }
 
-  /** True for any error of this class, whichever copy of the package made it. */
+  /** True for any error of this class, whichever copy of the package created it. */
   static is(this: void, value: unknown): value is BusbarError {
     return typeof value === 'object' && value !== null && brand in value
   }
@@ -50,12 +50,12 @@ export class BusbarError extends Error {
   }
 }
 
-/** Codes tell the classes apart, also those of another copy of the package. */
+/** Checks the code, which also works for errors of another copy of the package. */
 function hasCode(value: unknown, code: ErrorCode): boolean {
   return BusbarError.is(value) && value.code === code
 }
 
-/** One thing that is wrong with an options object. */
+/** One problem of an options object. */
 export interface Problem {
   /** Where: `retry.attempts`. */
   readonly path: string
@@ -63,7 +63,7 @@ export interface Problem {
   readonly message: string
 }
 
-/** Bad options. Thrown at once, with every problem found, before anything is opened. Not retryable. */
+/** Options are invalid. Thrown at once with every problem found, before anything is opened. Not retryable. */
 export class ConfigurationError extends BusbarError {
   readonly problems: readonly Problem[]
 
@@ -80,7 +80,7 @@ export class ConfigurationError extends BusbarError {
   }
 }
 
-/** The transport can't do what was asked of it. Raised at `start()` or `consume()`, never at the first message. Not retryable. */
+/** The transport can't do what was asked. For a consumer, thrown by `consume()`, not at the first message. Not retryable. */
 export class UnsupportedError extends BusbarError {
   constructor(message: string) {
     super('BUSBAR_UNSUPPORTED', message)
@@ -91,7 +91,7 @@ export class UnsupportedError extends BusbarError {
   }
 }
 
-/** The call makes no sense in this state: publish after close, a second settle. Not retryable. */
+/** The call is not allowed in the current state, such as a publish after `close()`. Not retryable. */
 export class StateError extends BusbarError {
   constructor(message: string) {
     super('BUSBAR_STATE', message)
@@ -102,7 +102,7 @@ export class StateError extends BusbarError {
   }
 }
 
-/** The broker can't be reached or the session to it was lost. Retryable. */
+/** The broker can't be reached, or the connection to it was lost. Retryable. */
 export class ConnectionError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_CONNECTION', message, { retryable: true, ...options })
@@ -113,7 +113,7 @@ export class ConnectionError extends BusbarError {
   }
 }
 
-/** The broker refused the credentials or the permission. Not retryable. */
+/** The broker refused the credentials or denied a permission. Not retryable. */
 export class AuthorizationError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_AUTHORIZATION', message, options)
@@ -124,7 +124,7 @@ export class AuthorizationError extends BusbarError {
   }
 }
 
-/** `not-sent`: the broker certainly does not have it. `unknown`: it may have it (sent, no answer). */
+/** `not-sent`: the broker certainly does not have the message. `unknown`: it may have it (sent, but not answered). */
 export type PublishFailure = 'not-sent' | 'unknown'
 
 /** A message was not confirmed. `outcome` says whether the broker may have it anyway. */
@@ -141,7 +141,7 @@ export class PublishError extends BusbarError {
   }
 }
 
-/** A delivery could not be settled: lease lost, partition revoked, session gone. The broker delivers it again. */
+/** A delivery could not be settled: its lease, partition or connection was lost. The broker delivers it again. */
 export class SettlementError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_SETTLEMENT', message, options)
@@ -152,7 +152,7 @@ export class SettlementError extends BusbarError {
   }
 }
 
-/** A body can't be encoded or decoded. On consume the message is dead-lettered. Not retryable. */
+/** A body can't be encoded or decoded. On consume, the message is dead-lettered. Not retryable. */
 export class CodecError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_CODEC', message, options)
@@ -163,13 +163,13 @@ export class CodecError extends BusbarError {
   }
 }
 
-/** One finding of a schema: where in the data, and what. */
+/** One problem found by a schema: where in the data, and what. */
 export interface ValidationIssue {
   readonly path: string
   readonly message: string
 }
 
-/** Data, a header or a topic name does not fit. On publish it is thrown to the caller, on consume the message is dead-lettered. */
+/** Data, a header or a topic name is invalid. On publish, the call rejects with it; on consume, the message is dead-lettered. */
 export class ValidationError extends BusbarError {
   readonly issues: readonly ValidationIssue[]
 
@@ -228,7 +228,7 @@ export class NoRespondersError extends BusbarError {
   }
 }
 
-/** Thrown by a handler (or by `ctx.reject`) to dead-letter its message at once, without further attempts. */
+/** Thrown by a handler (or by `ctx.reject`) to dead-letter its message at once, without more attempts. */
 export class RejectError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_REJECT', message, options)
@@ -241,24 +241,24 @@ export class RejectError extends BusbarError {
 
 /** What a redrive or purge had done when it ended early. */
 export interface InterruptedReport {
-  /** How many dead letters had been chosen. */
+  /** Number of dead letters selected. */
   readonly matched: number
-  /** Sent back, confirmed by the broker. */
+  /** Number sent back and confirmed by the broker. */
   readonly redriven: number
   readonly purged: number
-  /** Not confirmed by the broker: they are still dead letters. */
+  /** Dead letters whose copy the broker did not confirm; they are still dead letters. */
   readonly failed: readonly { readonly id: string; readonly error: Error }[]
 }
 
 const NOTHING_DONE: InterruptedReport = Object.freeze({ matched: 0, redriven: 0, purged: 0, failed: [] })
 
 /**
- * A redrive or purge of dead letters ended before it was complete: its signal was aborted (`name` is then `AbortError`), or
- * the broker failed in the middle. `report` says what had been done, `cause` why it ended. Calling it again does the rest.
+ * A redrive or purge of dead letters ended early: its signal was aborted (`name` is then `AbortError`), or the broker failed.
+ * `report` says what had been done, `cause` why it ended. Call it again for the rest. Retryable.
  */
 export class InterruptedError extends BusbarError {
   readonly report: InterruptedReport
-  /** The caller's signal ended it. */
+  /** True when the caller's signal aborted it. */
   readonly aborted: boolean
 
   constructor(

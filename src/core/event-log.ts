@@ -12,16 +12,16 @@ type Level = keyof Logger
 interface Line<Name extends BusEventName> {
   readonly level: Level | ((event: BusEventMap[Name]) => Level)
   readonly text: (event: BusEventMap[Name]) => string
-  /** Printed when no logger was given. */
+  /** Printed to stderr when no logger was given. */
   readonly printed?: boolean
-  /** May come for every message while something is down: only the first of each span of time are logged, and counted. */
+  /** May come for every message while something is down: only the first of each interval are logged, the rest counted. */
   readonly many?: boolean
 }
 
 const BURST = 20
 const BURST_MS = 10_000
 
-// Nothing that happens for every message is among them: `delivery`, `ack` and `published` must cost nothing.
+// No event that every message has is logged: `delivery`, `ack` and `published` must cost nothing.
 const LINES: { readonly [Name in BusEventName]?: Line<Name> } = {
   connecting: {
     level: 'warn',
@@ -138,8 +138,8 @@ const LINES: { readonly [Name in BusEventName]?: Line<Name> } = {
 }
 
 /**
- * Logs what happens on a bus: all of it to a logger that was given, what costs messages to stderr when none was. Bodies and
- * headers never reach the log. Returns what ends it.
+ * Logs the events of a bus: all of them to a given logger, or only those that cost messages to stderr. Bodies and headers are
+ * never logged. Returns a function that stops it.
  */
 export function logEvents(events: BusEvents, logger: Logger, clock: Clock): () => void {
   if (logger === silentLogger) return () => {}
@@ -171,7 +171,7 @@ export function logEvents(events: BusEvents, logger: Logger, clock: Clock): () =
   }
 }
 
-/** Lets the first lines of a span of time through, and counts the rest. */
+/** Lets the first lines of an interval through, and counts the rest. */
 class Burst {
   readonly #name: string
   readonly #logger: Logger
@@ -202,7 +202,7 @@ class Burst {
   }
 }
 
-/** Kind, text and place of an error, in one line. */
+/** Name, message and place of an error, in one line. */
 function summaryOf(error: unknown): string {
   const { name, message, stack } = describeError(error)
   const place = /^\s+at (?!.*\bnode:)(.+)$/m.exec(stack ?? '')?.[1]
@@ -213,7 +213,7 @@ function levelOf<Name extends BusEventName>({ level }: Line<Name>, event: BusEve
   return typeof level === 'string' ? level : level(event)
 }
 
-/** The payload as plain fields: of a message what names it, of an error what explains it. */
+/** The payload as plain fields: identifies a message, and explains an error. */
 function fieldsOf(name: BusEventName, event: object): object {
   const fields: Record<string, unknown> = { event: name }
   for (const [key, value] of Object.entries(event)) {

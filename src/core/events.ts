@@ -5,7 +5,7 @@ import type { EncodedMessage } from './message.ts'
 import type { Position } from './transport.ts'
 
 interface Of {
-  /** Name of the transport in this bus: `main` unless several were given. */
+  /** Name of the transport in this bus: `main` unless it was given in `transports`. */
   readonly transport: string
 }
 
@@ -23,17 +23,22 @@ interface OfMessage extends OfConsumer {
 /** Why a message was dead-lettered or dropped. */
 export type DeadLetterReason = 'rejected' | 'exhausted' | 'undecodable' | 'invalid' | 'expired' | 'prior-failed'
 
-/** Everything that the bus tells about itself. Payloads are plain and may be logged; message bodies are in `message.body`. */
+/**
+ * Every event of a bus, with its payload. Payloads are plain data and may be logged, but mind that `message.body` holds the
+ * body.
+ */
 export interface BusEventMap {
-  /** A transport is usable for the first time. */
+  /** A transport has connected for the first time. */
   connect: Of
-  /** The session to the broker was lost, or closed on purpose (`planned`). */
+  /** The connection to the broker was lost, or closed on purpose (`planned`). */
   disconnect: Of & { readonly planned: boolean; readonly reason: string }
-  /** A session was lost and is there again, after `downMs`. */
+  /** A lost connection is back, after `downMs`. */
   reconnect: Of & { readonly downMs: number; readonly attempts: number }
   /** The partitions or members of a group changed. */
   rebalance: OfConsumer & { readonly assigned: readonly string[]; readonly revoked: readonly string[] }
-  /** The broker is not there yet while the bus starts; the next attempt follows in `delayMs`, and the last one in `giveUpInMs`. */
+  /**
+   * The broker can't be reached while the bus starts. The next attempt follows in `delayMs`; the bus gives up in `giveUpInMs`.
+   */
   connecting: Of & {
     readonly attempt: number
     readonly error: Error
@@ -41,14 +46,15 @@ export interface BusEventMap {
     readonly giveUpInMs: number
   }
   /**
-   * Messages of one topic were confirmed, `durationMs` after their batch was handed to the transport. `failed` more of the
-   * batch and topic were not: `publishFailed` names each. No event comes for a batch of which nothing was confirmed.
+   * Messages of one topic were confirmed, `durationMs` after their batch was handed to the transport. `failed` counts messages
+   * of the same batch and topic that were not; each also has a `publishFailed` event. Not emitted when no message of the topic
+   * was confirmed.
    */
   published: Of & {
     readonly topic: string
     readonly count: number
     readonly failed: number
-    /** Of those that were confirmed. */
+    /** Total size of the confirmed messages. */
     readonly bytes: number
     readonly durationMs: number
   }
@@ -56,69 +62,69 @@ export interface BusEventMap {
   publishFailed: Of & { readonly message: EncodedMessage; readonly error: Error }
   /** The publish buffer is full: `publish` waits for room. Emitted once per episode. */
   bufferFull: Of & { readonly bufferedBytes: number; readonly maxBufferedBytes: number }
-  /** A handler starts. */
+  /** A handler is about to start. */
   delivery: OfMessage
   /** A handler succeeded and the broker took the ack, `durationMs` after the handler began. */
   ack: OfMessage & { readonly durationMs: number }
-  /** A handler failed and the message will be tried again. */
+  /** A handler failed, and the message will be retried. */
   retry: OfMessage & { readonly error: unknown; readonly delayMs: number; readonly mode: 'inline' | 'delayed' }
-  /** A message is in its dead-letter topic now, confirmed. */
+  /** A message was stored in its dead-letter topic, confirmed by the broker. */
   deadLetter: OfMessage & {
     readonly error: unknown
     readonly reason: DeadLetterReason
     readonly deadLetterTopic: string
   }
-  /** A message was thrown away because the user asked for `drop`. */
+  /** A message was discarded because of `deadLetter: 'drop'`. */
   drop: OfMessage & { readonly error: unknown; readonly reason: DeadLetterReason }
-  /** The broker did not take a settlement; it delivers the message again. */
+  /** The broker did not accept a settlement; it delivers the message again. */
   settleFailed: OfMessage & { readonly error: Error }
-  /** A handler that had timed out and been abandoned finished later; its result was ignored. */
+  /** A handler that had been abandoned finished later; its result was ignored. */
   doubleSettle: OfMessage
   /** The transport took outstanding deliveries back. */
   lost: OfConsumer & { readonly count: number; readonly reason: string }
-  /** A handler went on past its deadline and the grace after it; its slot was freed. */
+  /** A handler kept running past its deadline and the grace period (`abandonAfterMs`); its slot was freed. */
   abandoned: OfMessage
-  /** A consumer's concurrency was limited, down to zero for a pause, and by whom. */
+  /** A cap on a consumer's concurrency was set (0 pauses it) or lifted (undefined); `reason` says by whom. */
   limit: OfConsumer & { readonly reason: string; readonly maxConcurrency: number | undefined }
-  /** A consumer starts no further handler, and why. */
+  /** A consumer stopped starting handlers; `reason` says why. */
   pause: OfConsumer & { readonly reason: string }
   /** The consumer started taking messages again. */
   resume: OfConsumer & { readonly reason: string }
-  /** No progress for `idleMs` while there is work, or nothing can arrive; `reason` says which, for people. */
+  /** A consumer made no progress for `idleMs` while there is work, or can't receive messages; `reason` explains it. */
   stalled: OfConsumer & {
     readonly idleMs: number
     readonly outstanding: number
     readonly lag: number | undefined
     readonly reason: string
   }
-  /** A consumer that had stalled, or had stuck deliveries, makes progress again. */
+  /** A consumer that was stalled, or had stuck deliveries, makes progress again. */
   recovered: OfConsumer
   /**
-   * One delivery has not been settled for `ageMs`, although others may flow: its handler does not end, its dead letter can't be
-   * stored, or it can't start because the dead letters of its key can't be read (`preparing`, with `park-key`). `queuedBehind`
-   * messages of its key wait here for it. Emitted once for each delivery.
+   * One delivery has not been settled for `ageMs`, although others may be: its handler does not end, its outcome or dead letter
+   * can't be stored, or it can't start because the dead letters of its key can't be read (`preparing`, with `park-key`).
+   * `queuedBehind` messages of its key wait in this process. Emitted once per delivery.
    */
   stuck: OfMessage & {
     readonly ageMs: number
     readonly state: 'preparing' | 'running' | 'dead-lettering' | 'settling'
     readonly queuedBehind: number
   }
-  /** Stored messages are gone before this group saw them: retention, a trimmed stream, a deleted entry. */
+  /** Stored messages were removed before this group saw them: by retention, a trimmed stream, or a deleted entry. */
   loss: Of & {
     readonly topic: string
     readonly group: string | undefined
-    /** How many, at least; undefined when nobody can tell. */
+    /** Minimum number of lost messages; undefined when unknown. */
     readonly count: number | undefined
     readonly position: Position | undefined
     readonly reason: string
   }
-  /** Something is wrong that costs no message now but should be looked at. */
+  /** Something is wrong that loses no message now but needs attention. */
   warning: Of & { readonly code: string; readonly detail: string }
-  /** Something failed outside of any call that could have thrown it. */
+  /** Something failed outside of any call that could have thrown the error. */
   error: Of & { readonly error: unknown; readonly doing: string }
   /**
-   * A redrive or purge of dead letters ended: how many were sent back to their group, purged, or not confirmed by the broker
-   * (`failed`). Not `complete`: it was aborted or failed in the middle, after that many.
+   * A redrive or purge of dead letters ended. Says how many were sent back to their group, purged, or not confirmed by the
+   * broker (`failed`). `complete` is false when it was aborted or failed halfway.
    */
   redrive: Of & {
     readonly topic: string
@@ -133,7 +139,7 @@ export interface BusEventMap {
 export type BusEventName = keyof BusEventMap
 export type BusEventListener<Name extends BusEventName> = (event: BusEventMap[Name]) => void
 
-/** Typed events of one bus. A listener that throws is logged and harms nothing else. */
+/** Typed events of one bus. A listener that throws is logged and affects nothing else. */
 export class BusEvents {
   readonly #listeners = new Map<BusEventName, ((event: never) => void)[]>()
   #any: readonly ((name: BusEventName, event: BusEventMap[BusEventName]) => void)[] = []
@@ -145,9 +151,9 @@ export class BusEvents {
     this.#logger = logger
   }
 
-  /** Calls `listener` for every event of that name until the returned function is called. */
+  /** Calls `listener` for every event of this name until you call the returned function. */
   on<Name extends BusEventName>(name: Name, listener: BusEventListener<Name>): () => void {
-    // Lists are replaced, never changed in place: a listener may come or go while an event is being told.
+    // Lists are replaced, never changed in place: listeners may come and go while an event is emitted.
     this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener])
     return () => {
       const rest = (this.#listeners.get(name) ?? []).filter((other) => other !== listener)
@@ -156,7 +162,7 @@ export class BusEvents {
     }
   }
 
-  /** Calls `listener` for every event whatsoever, with its name. */
+  /** Calls `listener` for every event, with its name, until you call the returned function. */
   onAny(listener: (name: BusEventName, event: BusEventMap[BusEventName]) => void): () => void {
     this.#any = [...this.#any, listener]
     return () => {
@@ -165,8 +171,8 @@ export class BusEvents {
   }
 
   /**
-   * Resolves with the next event of that name that passes the filter. Rejects with the signal's reason, and with a `StateError`
-   * when the bus is closed first.
+   * Resolves with the next event of this name that passes the filter. Rejects with the signal's reason when it aborts, and with
+   * a `StateError` when the bus is closed first.
    */
   once<Name extends BusEventName>(
     name: Name,
@@ -205,13 +211,13 @@ export class BusEvents {
     })
   }
 
-  /** @internal The bus is closed, so nothing more will happen: ends every `once` that still waits. */
+  /** @internal Rejects every pending `once`, because a closed bus emits no more events. */
   close(): void {
     this.#closed = true
     for (const end of this.#waiting) end()
   }
 
-  /** True when somebody listens: the hot path builds an event only then. */
+  /** True when there is a listener: the hot path builds an event only then. */
   wants(name: BusEventName): boolean {
     return this.#any.length > 0 || this.#listeners.has(name)
   }
@@ -224,8 +230,8 @@ export class BusEvents {
 
   #tell(name: BusEventName, call: () => void): void {
     try {
-      // An async listener is a mistake that types can't catch; its rejection must not end the process.
-      // What it publishes does not come of the message whose handler happens to run here.
+      // An async listener is a mistake that types can't catch; its rejection must not end the process. What a listener
+      // publishes must not continue the conversation of a message whose handler happens to run here.
       const result: unknown = outsideHandlers(call)
       if (result instanceof Promise) result.catch((error: unknown) => this.#blame(name, error))
     } catch (error) {
@@ -237,7 +243,7 @@ export class BusEvents {
     try {
       this.#logger.error({ err: error, event: name }, 'a listener of bus.events threw')
     } catch (loggerError) {
-      // The logger may be the very listener that threw; what emits an event must not fail because of it.
+      // The logger itself may throw; the code that emits an event must not fail because of it.
       process.emitWarning(`The logger of a bus threw: ${String(loggerError)}`, { code: 'BUSBAR_LOGGER' })
     }
   }

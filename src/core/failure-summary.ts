@@ -1,7 +1,7 @@
 import { inspect, types } from 'node:util'
 import { RetryRequest } from './retry.ts'
 
-/** An error as it can be stored: plain texts, all of bounded length. */
+/** An error in storable form: plain strings of bounded length. */
 export interface ErrorSummary {
   readonly name: string
   readonly message: string
@@ -11,7 +11,7 @@ export interface ErrorSummary {
 
 export interface FailureSummary extends ErrorSummary {
   readonly stack: string | undefined
-  /** What caused it, nearest first: the chain of `cause`, and the first `errors` of an `AggregateError`. */
+  /** Its causes, nearest first: the `cause` chain, and the first `errors` of an `AggregateError`. */
   readonly causes: readonly ErrorSummary[]
 }
 
@@ -22,8 +22,8 @@ const MAX_AGGREGATED = 3
 const MAX_KEYS = 100
 
 /**
- * What a dead letter says about whatever a handler threw: errors of another realm, plain objects, `undefined`, objects whose
- * getters throw or never come to an end. Never throws, and takes bounded time and space.
+ * Summarizes what a handler threw for its dead letter: errors of another realm, plain objects, `undefined`, objects whose
+ * getters throw or nest endlessly. Never throws, and uses bounded time and space.
  */
 export function summarizeFailure(failure: unknown): FailureSummary {
   const error = unwrap(failure)
@@ -35,7 +35,7 @@ export function summarizeFailure(failure: unknown): FailureSummary {
   }
 }
 
-/** A request to try again is not a failure; what it gives as its cause is. */
+/** A retry request is not a failure, but its cause is. */
 function unwrap(failure: unknown): unknown {
   let error = failure
   for (let depth = 0; depth < MAX_CAUSES && isRetryRequest(error); depth++) {
@@ -97,7 +97,7 @@ function directCauses(error: unknown): unknown[] {
   return found
 }
 
-/** Errors of any realm, and what libraries throw in place of one: an object with a message. */
+/** True for errors of any realm, and for what some libraries throw instead: an object with a message. */
 function isErrorLike(value: unknown): value is object {
   if (typeof value !== 'object' || value === null) return false
   if (types.isNativeError(value)) return true
@@ -116,7 +116,7 @@ function isArray(value: unknown): value is readonly unknown[] {
   }
 }
 
-/** A getter that throws counts as nothing there. */
+/** A getter that throws counts as missing. */
 function read(from: object, field: string): unknown {
   try {
     return (from as Record<string, unknown>)[field]
@@ -142,7 +142,7 @@ function inspectBriefly(value: object): string {
     maxArrayLength: 10,
     maxStringLength: 1_024,
     breakLength: Infinity,
-    // Nothing of the thrown object's own code runs.
+    // Does not run any code of the thrown object.
     customInspect: false,
   })
 }

@@ -2,12 +2,15 @@ import { createHash } from 'node:crypto'
 import type { EncodedMessage } from './message.ts'
 import type { Delivery } from './transport.ts'
 
-/** Of a process that handles on and on while its connection flaps. Beyond it the oldest is forgotten, and may be handled twice. */
+/**
+ * Limit for a process that keeps handling while its connection flaps. Above it the oldest is forgotten, and may be handled
+ * twice.
+ */
 const MAX_REMEMBERED = 10_000
 const REDRIVES = 'busbar-redrives'
 
 interface Handled {
-  /** What tells it from every other message: ids that users or other programs choose may name several. */
+  /** Identifies the message: ids chosen by users or other programs may not be unique. */
   readonly fingerprint: string
   /** Topic and position. */
   readonly place: string
@@ -15,8 +18,8 @@ interface Handled {
 }
 
 /**
- * Messages whose handler succeeded here, but whose ack the broker did not take: its connection or lease was lost first. When
- * they come again to this process, they are acked without a second call.
+ * Messages whose handler succeeded here, but whose ack the broker did not accept, because the connection or lease was lost
+ * first. When they come to this process again, they are acked without calling the handler.
  */
 export class HandledMessages {
   /** By id; one entry for each message that was handled. */
@@ -35,7 +38,7 @@ export class HandledMessages {
     if (oldest !== undefined) this.#remove(...oldest, oldest[1].slice(0, 1))
   }
 
-  /** True when this delivery is of a message that was handled: it is to be acked, and `acked` or `notAcked` called after. */
+  /** True when the message was already handled: the caller must ack it, then call `acked` or `notAcked`. */
   beginAck({ message }: Delivery): boolean {
     const entry = this.#find(message, false)
     if (entry === undefined) return false
@@ -43,21 +46,21 @@ export class HandledMessages {
     return true
   }
 
-  /** The broker has the ack now. */
+  /** The broker accepted the ack. */
   acked({ message }: Delivery): void {
     const entry = this.#find(message, true)
     if (entry !== undefined) this.#remove(message.id, this.#handled.get(message.id) ?? [], [entry])
   }
 
-  /** It has not, and delivers the message again. */
+  /** The broker did not accept the ack, and delivers the message again. */
   notAcked({ message }: Delivery): void {
     const entry = this.#find(message, true)
     if (entry !== undefined) entry.isBeingAcked = false
   }
 
   /**
-   * The message at that position begins again: somebody has set the group back since it was handled (another member has
-   * acked it). It is to be handled again, and as often as it fails.
+   * The message at this position starts over: another member had acked it, and since then the group was set back. It must be
+   * handled again, and retried like any other.
    */
   forget(delivery: Delivery): void {
     const { id } = delivery.message
@@ -88,8 +91,8 @@ export class HandledMessages {
 }
 
 /**
- * A redriven copy has the id of its dead letter, and is to be handled. A foreign message whose time is that of its arrival
- * is never recognized: better handled twice than not at all.
+ * A redriven copy has the id of its dead letter, but must be handled. A foreign message that gets its time on arrival is never
+ * recognized: better handled twice than not at all.
  */
 function fingerprintOf({ topic, type, source, time, key, headers, body }: EncodedMessage): string {
   const envelope = JSON.stringify([topic, type, source, time, key, headers[REDRIVES]])

@@ -11,14 +11,14 @@ import type {
 import type { Position } from './transport.ts'
 
 /**
- * Handles one message. Returning (or resolving) acks it; throwing (or rejecting) retries it, and dead-letters it when its
- * attempts are used up. The returned value is ignored.
+ * Handles one message. Returning (or resolving) acks it. Throwing (or rejecting) retries it, and dead-letters it when its
+ * attempts are used up. The return value is ignored. Handlers must tolerate duplicates.
  */
 export type Handler<Data = unknown> = (message: Message<Data>, ctx: HandlerContext) => unknown
 
 /**
- * Wraps a handler. Called once for each consumer, when it is added (`bus.consume`), so state of one consumer lives in the closure; the
- * returned function runs for each attempt. The first of a list is the outermost.
+ * Wraps a handler. Called once per consumer, in `bus.consume`, so per-consumer state can be kept in the closure. The returned
+ * function runs for each attempt. The first middleware of a list is the outermost.
  *
  *     const timed: Middleware = (next) => async (message, ctx) => {
  *       const start = performance.now()
@@ -27,20 +27,32 @@ export type Handler<Data = unknown> = (message: Message<Data>, ctx: HandlerConte
  */
 export type Middleware = (next: Handler) => Handler
 
-/** What a handler can do besides returning and throwing. */
+/**
+ * What a handler can do besides returning and throwing.
+ *
+ *     async (message, ctx) => {
+ *       const response = await fetch(partner, { method: 'POST', body: JSON.stringify(message.data), signal: ctx.signal })
+ *       if (response.status === 503) ctx.retry({ delayMs: 10_000, countAttempt: false })
+ *       if (!response.ok) ctx.reject(`the partner answered ${response.status}`)
+ *       await ctx.publish(OrderSent, { orderId: message.data.orderId })
+ *     }
+ */
 export interface HandlerContext {
-  /** 1 for the first attempt; counts retries, also those before a restart of the process where the transport can. */
+  /**
+   * 1 for the first attempt. Counts retries, including those before a process restart if the transport has the capability
+   * `attempts`.
+   */
   readonly attempt: number
   readonly group: string
   readonly position: Position
-  /** Aborts when the deadline (`timeoutMs`) passes, when the delivery is lost, and when `close()` runs out of patience. */
+  /** Aborts when the deadline (`timeoutMs`) passes, when the delivery is lost, or when `close()` times out. */
   readonly signal: AbortSignal
   readonly consumer: ConsumerControl
   readonly clock: Clock
   publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
   /**
-   * Publishes with the same correlation id and trace context; the causation id is this message's id. Goes to the transport that
-   * the message came from, unless the option `transport` names another one.
+   * Publishes with the correlation id and trace context of this message, and with its id as the causation id. Uses the
+   * transport that the message came from unless the option `transport` names another. Settles like `bus.publish`.
    */
   publish<Input, Output>(
     event: EventDefinition<Input, Output>,
@@ -53,8 +65,8 @@ export interface HandlerContext {
     options?: ContextPublishManyOptions,
   ): Promise<readonly PublishResult[]>
   /**
-   * As `publish` for many. Rejects with a `PublishError` when some were not published: returning normally after that would
-   * ack the message. With `allowFailures` it resolves with all results instead.
+   * Publishes many messages in one call. Rejects with a `PublishError` when some were not published, so that a handler that
+   * ignores the results does not ack its message. With `allowFailures: true`, resolves with all results instead.
    */
   publishMany<Input, Output>(
     event: EventDefinition<Input, Output>,
@@ -62,38 +74,40 @@ export interface HandlerContext {
     options?: ContextPublishManyOptions,
   ): Promise<readonly PublishResult[]>
   /**
-   * Ends this attempt by throwing: the message goes to the dead letters at once. A handler that catches what it throws and
-   * returns is taken at its word: the message is rejected anyway, with a `warning`. So is a swallowed `retry`.
+   * Dead-letters the message at once, by throwing a `RejectError`. If a `catch` swallows that error and the handler returns,
+   * the message is rejected anyway, with a `warning` event. The same holds for `retry`.
    */
   reject(reason: string, options?: { readonly cause?: unknown }): never
   /**
-   * Ends this attempt by throwing: try again after `delayMs` (default: the consumer's backoff). With
-   * `countAttempt: false` it does not use up an attempt: "not now", rather than "failed". A delay that is no finite number
-   * throws a `ValidationError` instead, which counts as a failure of the handler.
+   * Ends this attempt by throwing, and retries after `delayMs` (default: the consumer's backoff). With `countAttempt: false`,
+   * no attempt is used: it means "not now" rather than "failed". A delay that is not a finite number throws a `ValidationError`
+   * instead, which counts as a failed attempt.
    */
   retry(options?: { readonly delayMs?: number; readonly countAttempt?: boolean; readonly cause?: unknown }): never
-  /** Moves the deadline of this attempt to `ms` from now. Leases at the broker are renewed by themselves. */
+  /**
+   * Moves the deadline of this attempt to `ms` milliseconds from now. Not needed for leases at the broker: Busbar renews them.
+   */
   extend(ms: number): void
 }
 
-/** A consumer as its middleware may steer it. */
+/** What middleware may do to its consumer. */
 export interface ConsumerControl {
   readonly topic: string
   readonly group: string
   /**
-   * Caps how many handlers may run at once, 0 for none at all, undefined to lift the cap. Caps of different reasons
-   * stand side by side and the lowest counts, so that two middlewares can't undo each other. Costs no attempt.
+   * Caps how many handlers may run at once: 0 pauses the consumer, undefined lifts the cap. Each reason has its own cap and the
+   * lowest applies, so two middlewares can't undo each other. Uses no attempt. Safe to call twice.
    */
   limit(reason: string, maxConcurrency: number | undefined): void
 }
 
-/** What a batch handler says of one of its messages: nothing or `true` is success, an error is a failure like a throw. */
+/** Result of one message of a batch: nothing or `true` for success, an error for a failure. */
 export type BatchItemResult = undefined | null | true | Error
 
 /**
- * Handles several messages at once. Resolving with nothing acks all; with a list, each by the result at its index. The list
- * must have a result for every message: a list of another length, or anything else, fails all, and so does rejecting. When one fails, later messages of the same key in the
- * batch are handled again after it, whatever their result, so that order holds.
+ * Handles several messages at once. Returning nothing acks all of them. Returning a list settles each message by the result at
+ * its index; the list must have one result per message. Any other return value fails all messages, and so does throwing. When a
+ * message fails, later messages of its key in the batch are handled again after it, whatever their result, to keep the order.
  */
 export type BatchHandler<Data = unknown> = (
   messages: readonly Message<Data>[],
@@ -105,7 +119,7 @@ export interface BatchContext {
   readonly signal: AbortSignal
   readonly consumer: ConsumerControl
   readonly clock: Clock
-  /** The attempt of the message at that index. */
+  /** Attempt number of the message at this index; 1 for the first. */
   attempt(index: number): number
   extend(ms: number): void
 }

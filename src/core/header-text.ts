@@ -1,12 +1,12 @@
 /**
- * Any text as one line of printable ASCII, at most `maxChars` long: JSON with its escapes, without the quotes. What does
- * not fit is cut off between two characters, never within an escape.
+ * Encodes any text as one line of printable ASCII, at most `maxChars` long: JSON escapes, without the quotes. Cuts between
+ * characters, never inside an escape.
  */
 export function toHeaderText(text: string, maxChars: number): string {
   return escapeText(text.slice(0, fittingLength(text, maxChars)))
 }
 
-/** The way back. What was not written by `toHeaderText` is returned as it is. */
+/** The inverse. Returns text that `toHeaderText` did not write unchanged. */
 export function fromHeaderText(value: string): string {
   try {
     return JSON.parse(`"${value}"`) as string
@@ -15,7 +15,7 @@ export function fromHeaderText(value: string): string {
   }
 }
 
-/** JSON in printable ASCII: the same data, with every other character as an escape. */
+/** JSON in printable ASCII, with all other characters escaped. */
 export function toAsciiJson(value: unknown): string {
   return toAscii(JSON.stringify(value))
 }
@@ -28,7 +28,7 @@ function toAscii(json: string): string {
   return json.replace(/[^\x20-\x7e]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
-/** How much of the text fits once it is escaped. Stops there: a thrown string may have any length. */
+/** How much of the text fits when escaped. Stops there, because a thrown string may have any length. */
 function fittingLength(text: string, maxChars: number): number {
   let chars = 0
   let at = 0
@@ -36,7 +36,7 @@ function fittingLength(text: string, maxChars: number): number {
     chars += escapedLength(text.charCodeAt(at))
     if (chars > maxChars) break
   }
-  // Half of a pair of surrogates is not a character.
+  // Don't cut a surrogate pair in half.
   const last = at === 0 || at === text.length ? 0 : text.charCodeAt(at - 1)
   return last >= 0xd800 && last < 0xdc00 ? at - 1 : at
 }

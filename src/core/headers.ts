@@ -2,24 +2,24 @@ import { ValidationError } from './errors.ts'
 import { NO_HEADERS } from './message.ts'
 import type { Headers } from './message.ts'
 
-/** Names and values together. Brokers set limits of their own; this one keeps a header from being used as a body. */
+/** Limit for names and values together. Brokers have other limits; this one keeps headers from being used as a body. */
 export const MAX_HEADER_BYTES = 16_384
 
 // RFC 9110 tokens: what every broker and proxy carries unharmed.
 const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
 const FORBIDDEN_IN_VALUE = /[\u0000-\u0008\u000a-\u001f\u007f]/
-/** Written by Busbar or a binding; a user's header of that name would be mistaken for it. */
+/** Written by Busbar or a binding; a user's header with such a name would be mistaken for it. */
 const RESERVED = /^(ce[_-]|cloudevents[:_]|traceparent$|tracestate$|content-type$|__proto__$)/i
 
 /**
- * CloudEvents extension attributes are carried as headers of this form. NATS and Redis have the attributes of the envelope in
- * the same form, so no extension may have the name of one of those.
+ * Prefix of headers that carry CloudEvents extension attributes. NATS and Redis use the same form for attributes of the
+ * envelope, so no extension may have the name of one of these.
  */
 export const EXTENSION_PREFIX = 'ce-'
 const EXTENSION_HEADER = /^ce-[a-z0-9]+$/
 const EXTENSION_NAME = /^[a-z0-9]{1,20}$/
-/** Attributes that have a field of their own in the envelope, or an option of their own. */
+/** Attributes with their own field in the envelope, or their own option. */
 const ATTRIBUTES: ReadonlySet<string> = new Set([
   'specversion',
   'id',
@@ -44,12 +44,15 @@ export function isExtensionHeader(name: string): boolean {
   return EXTENSION_HEADER.test(name) && !ATTRIBUTES.has(name.slice(EXTENSION_PREFIX.length))
 }
 
-/** What Busbar notes about one message's past (`busbar-dlq-…`, `busbar-redrives`). It says nothing about another message. */
+/**
+ * Prefix of headers about the history of one message (`busbar-dlq-…`, `busbar-redrives`). They don't apply to any other
+ * message.
+ */
 export const OWN_PREFIX = 'busbar-'
 
 /**
- * Copies and checks the headers and extension attributes of a publish. Throws one `ValidationError` with everything that is
- * wrong. `busbar-` headers are left out, so that a handler may pass on the headers of a message that was redriven.
+ * Copies and checks the headers and extension attributes of a publish. Throws one `ValidationError` with all problems. Drops
+ * `busbar-` headers, so that a handler can forward the headers of a redriven message.
  */
 export function checkHeaders(
   headers: Readonly<Record<string, string>> | undefined,

@@ -11,7 +11,7 @@ const OF_STATE: Readonly<Record<Exclude<BusState, 'running'>, string>> = {
   closed: 'the bus is closed',
 }
 
-/** What the bus, its transports and its consumers say, put together for probes and for people. */
+/** Combines the states of the bus, its transports and its consumers into one report. */
 export function healthReport(
   state: BusState,
   transports: ReadonlyMap<string, Transport>,

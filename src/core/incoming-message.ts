@@ -1,15 +1,15 @@
 import type { CodecRegistry } from './codec.ts'
 import type { EncodedMessage, Headers, Message } from './message.ts'
 
-/** A delivered message. Decodes its body when `data` is first read, and keeps the result or the error. */
+/** A delivered message. Decodes its body when `data` is first read, and caches the result or the error. */
 export class IncomingMessage implements Message {
   readonly encoded: EncodedMessage
   readonly #codecs: CodecRegistry
   #decoded = false
   #data: unknown = undefined
-  /** Set when the body can't be decoded. A handler that fails with this very error is not retried. */
+  /** Set when the body can't be decoded. A handler that fails with this error is not retried. */
   decodeError: unknown = undefined
-  /** Set when the data does not fit the consumer's schema. Same. */
+  /** Set when the data does not match the consumer's schema. A handler that fails with this error is not retried. */
   invalidError: unknown = undefined
 
   constructor(encoded: EncodedMessage, codecs: CodecRegistry) {
@@ -31,13 +31,13 @@ export class IncomingMessage implements Message {
     return this.#data
   }
 
-  /** Forgets what was decoded: a handler may have changed it, and the next attempt must see what was published. */
+  /** Drops the decoded data: a handler may have changed it, and the next attempt must see the published data. */
   decodeAgain(): void {
     this.#decoded = false
     this.#data = undefined
   }
 
-  /** The output of a schema takes the place of what was decoded. */
+  /** Replaces the decoded data by the output of the schema. */
   replaceData(data: unknown): void {
     this.#data = data
     this.#decoded = true

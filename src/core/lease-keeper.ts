@@ -4,8 +4,8 @@ import type { Delivery, TransportSubscription } from './transport.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
 
 /**
- * Renews the leases of everything that a consumer holds, in good time and in one call: of running handlers as well as of
- * what waits, so that a slow handler never makes its neighbours come twice.
+ * Renews the leases of all deliveries that a consumer holds, in good time and in one call: running and waiting ones, so that a
+ * slow handler never causes other messages to be delivered twice.
  */
 export class LeaseKeeper {
   readonly #outstanding: LinkedList<PendingDelivery>
@@ -26,7 +26,8 @@ export class LeaseKeeper {
     this.#subscription = parts.subscription
     this.#clock = parts.clock
     this.#onError = parts.onError
-    // With what `renew` passes over, a delivery is tried at 3/8, 5/8 and 7/8 of its lease at the latest: two may fail.
+    // Since `renew` skips young deliveries, a lease is renewed at 3/8, 5/8 and 7/8 of its time at the latest: two renewals may
+    // fail.
     this.#everyMs = parts.leaseMs / 4
     this.#arm()
   }
@@ -55,7 +56,7 @@ export class LeaseKeeper {
   async #renew(): Promise<void> {
     const youngest = this.#clock.monotonic() - this.#everyMs / 2
     const deliveries: Delivery[] = []
-    // In order of arrival, so the first one that is young enough ends it.
+    // In order of arrival, so stop at the first young one.
     for (
       let pending = this.#outstanding.first;
       pending !== undefined && pending.receivedAt <= youngest;

@@ -1,16 +1,16 @@
 /**
- * Where a consumer is in its life. `idle`: not started. `running`: takes messages. `draining`: takes none, finishes what
- * runs. `closed`: nothing is settled any more. `failed`: it could not subscribe.
+ * State of a consumer. `idle`: not started. `running`: takes messages. `draining`: takes none, and waits for running handlers.
+ * `closed`: settles nothing more. `failed`: could not subscribe.
  */
 export type ConsumerState = 'idle' | 'starting' | 'running' | 'draining' | 'closed' | 'failed'
 
-/** The state of one consumer, set by the consumer alone and read by its parts. */
+/** The state of one consumer: written only by `Consumer`, read by its parts. */
 export class Lifecycle {
   state: ConsumerState = 'idle'
-  /** By `pause()`, not by a limit: what waits here goes back to the broker. */
+  /** Set by `pause()`, not by a limit: waiting messages go back to the broker. */
   isPaused = false
 
-  /** Messages may be taken in and handlers may start. */
+  /** True when messages may be accepted and handlers may start. */
   get isOpen(): boolean {
     return this.state === 'starting' || this.state === 'running'
   }
@@ -19,7 +19,7 @@ export class Lifecycle {
     return this.state === 'closed'
   }
 
-  /** It has begun to end, or has ended: it can't be started any more. */
+  /** True when it is closing or has ended: it can't be started again. */
   get hasEnded(): boolean {
     return this.state === 'closed' || this.state === 'failed'
   }

@@ -1,10 +1,10 @@
-/** What can stand in a `LinkedList`: the links are in the node itself, so that joining and leaving allocate nothing. */
+/** A node of a `LinkedList`. The links are in the node, so adding and removing allocate nothing. */
 export interface LinkedNode<Node> {
   previous: Node | undefined
   next: Node | undefined
 }
 
-/** Doubly linked list with O(1) removal from the middle. A node stands in one list at a time; the caller sees to that. */
+/** Doubly linked list with O(1) removal from the middle. The caller must keep a node in at most one list. */
 export class LinkedList<Node extends LinkedNode<Node>> {
   first: Node | undefined = undefined
   last: Node | undefined = undefined

@@ -1,4 +1,4 @@
-/** Where Busbar writes its log lines: any logger with pino's call shape (pino itself, or `console` behind four lambdas). */
+/** Where Busbar writes its log lines: pino, or any logger whose methods take fields and then a message. */
 export interface Logger {
   debug(fields: object, message: string): void
   info(fields: object, message: string): void
@@ -8,5 +8,5 @@ export interface Logger {
 
 function ignore(): void {}
 
-/** Logs nothing, as `logger: false` does. What happens is still visible through `bus.events`. */
+/** Logs nothing, as `logger: false` does. `bus.events` still reports everything. */
 export const silentLogger: Logger = Object.freeze({ debug: ignore, info: ignore, warn: ignore, error: ignore })

@@ -1,11 +1,11 @@
 import type { OutgoingMessage } from './message.ts'
 
-/** Asynchronous schemas of one `publishMany` that are at work at once. */
+/** Maximum number of asynchronous schemas of one `publishMany` that run at once. */
 const MAX_AT_ONCE = 32
 
 /**
- * Makes a message of each item. Answers at once when nothing is asynchronous; otherwise schemas run side by side, a bounded
- * number at once. What can't be made has its error in its place. Never throws.
+ * Makes a message of each item. Synchronous unless a schema is asynchronous; then a bounded number of schemas run at once. An
+ * item that fails has its error in its place. Never throws.
  */
 export function makeMany<Item>(
   items: readonly Item[],

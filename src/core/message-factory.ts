@@ -16,10 +16,10 @@ import type { WireCheckMode } from './wire-check.ts'
 
 const MAX_ID_LENGTH = 256
 const MAX_KEY_LENGTH = 1024
-/** Enough for every service; a program that makes up topic names without end must not fill the memory. */
+/** Enough for any service. Bounded, because a program that keeps inventing topic names must not fill the memory. */
 const MAX_KNOWN_TOPICS = 10_000
 
-/** Turns what a user publishes into what a transport carries: checks, validates, encodes and fills in the envelope. */
+/** Turns a user's data into the message that a transport sends: checks, validates, encodes and fills in the envelope. */
 export class MessageFactory {
   readonly #source: string
   readonly #codecs: CodecRegistry
@@ -42,7 +42,7 @@ export class MessageFactory {
 
   /**
    * Throws (or, with an asynchronous schema, rejects with) `ValidationError` or `CodecError`. `parent` is what the message
-   * continues: the message whose handler publishes. `now` is the time of the call, read once for many.
+   * continues, such as the handled message. `now` is the time of the call, read once for many messages.
    */
   make(
     target: string | AnyEventDefinition,
@@ -73,7 +73,7 @@ export class MessageFactory {
     const topic = typeof target === 'string' ? target : target.topic
     const codec = definition?.codec ?? this.#codecs.forData(data)
     const encoded = codec.encode(data)
-    // Bytes that the caller still holds are copied: they may be written to again before they are on the wire.
+    // Copy bytes that the caller still holds: the caller may change them before they are sent.
     const body = encoded === data ? Buffer.from(encoded) : encoded
     if (!(body instanceof Uint8Array))
       throw new CodecError(`The codec for "${codec.contentType}" returned no Uint8Array`)
@@ -102,7 +102,7 @@ export class MessageFactory {
       version: definition?.version,
       correlationId:
         options.correlationId === undefined
-          ? // A message without a conversation starts one: all that comes of it belongs together.
+          ? // A message without a conversation starts one: messages that follow from it belong to it.
             (inherited(parent?.correlationId ?? parent?.id, MAX_ID_LENGTH) ?? id)
           : checkText('correlationId', options.correlationId, MAX_ID_LENGTH),
       causationId:
@@ -146,7 +146,7 @@ function deliverAt(options: PublishOptions | PublishItem, now: number): number |
   return delayMs === undefined || delayMs === 0 ? undefined : inCalendar('delayMs', now + checkMs('delayMs', delayMs))
 }
 
-/** End of the year 9999: later instants have no RFC 3339 form, and one message must not spoil the batch of its neighbours. */
+/** End of the year 9999: later times have no RFC 3339 form, and would fail the other messages of the batch. */
 const LAST_INSTANT = 253_402_300_799_999
 
 const FIRST_INSTANT = -62_167_219_200_000
@@ -171,15 +171,15 @@ function checkMs(name: string, value: unknown): number {
 const CONTROL = /[\u0000-\u001f\u007f]/
 
 /**
- * What comes from the message that is handled, or undefined when no broker could carry it: somebody else may have written that
- * message, and its ids must not put lines of their own into the headers of ours.
+ * Returns a value of the handled message, or undefined when no broker could carry it: another program may have written that
+ * message, and its ids must not inject lines into our headers.
  */
 function inherited(value: string | undefined, maxLength: number): string | undefined {
   if (value === undefined || value.length > maxLength || CONTROL.test(value) || !value.isWellFormed()) return undefined
   return value
 }
 
-/** Throws `ValidationError` for what can't be an attribute of a conversation. */
+/** Throws `ValidationError` for invalid attributes of a conversation. */
 export function checkConversation({ correlationId, causationId, traceparent, tracestate }: CausalityContext): void {
   if (correlationId !== undefined) checkText('correlationId', correlationId, MAX_ID_LENGTH)
   if (causationId !== undefined) checkText('causationId', causationId, MAX_ID_LENGTH)

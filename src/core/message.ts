@@ -1,24 +1,24 @@
-/** Header names are HTTP-like tokens, compared as they are; values are strings without line breaks or NUL. */
+/** Header names are HTTP-like tokens, case-sensitive; values are strings without line breaks or NUL. */
 export type Headers = Readonly<Record<string, string>>
 
-/** Shared by all messages without headers, so that none of them allocates. */
+/** Shared by all messages without headers, to save allocations. */
 export const NO_HEADERS: Headers = Object.freeze(Object.create(null) as Record<string, string>)
 
 /**
- * A message as it travels: CloudEvents 1.0 attributes as plain fields, the user's headers, and the body as bytes.
- * A transport maps it to and from the native message of its broker and never looks into the body.
+ * A message in transit: CloudEvents 1.0 attributes as plain fields, the user's headers, and the body as bytes. A transport maps
+ * it to and from its broker's native message and never reads the body.
  */
 export interface EncodedMessage {
-  /** CloudEvents `id`: UUIDv7 when we made it. Stable over retries, dead letters and redrives. */
+  /** CloudEvents `id`: a UUIDv7 unless the publisher set one. Stable across retries, dead letters and redrives. */
   readonly id: string
   readonly topic: string
-  /** CloudEvents `type`; the topic unless the publisher says otherwise. */
+  /** CloudEvents `type`: the topic unless the publisher set one. */
   readonly type: string
-  /** CloudEvents `source`: the service that published. */
+  /** CloudEvents `source`: the service that published the message, unless the publisher set one. */
   readonly source: string
   /** CloudEvents `time`, in milliseconds since 1970. */
   readonly time: number
-  /** CloudEvents `partitionkey`: what must stay in order. */
+  /** CloudEvents `partitionkey`: messages with the same key stay in order. */
   readonly key: string | undefined
   /** CloudEvents `datacontenttype`. */
   readonly contentType: string
@@ -28,28 +28,28 @@ export interface EncodedMessage {
   readonly dataSchema: string | undefined
   /** Version of the event definition (extension `dataversion`). */
   readonly version: number | undefined
-  /** The conversation that the message belongs to (extension `correlationid`). */
+  /** Conversation that the message belongs to (extension `correlationid`). */
   readonly correlationId: string | undefined
   /** Id of the message that caused it (extension `causationid`). */
   readonly causationId: string | undefined
   /** W3C trace context (extensions `traceparent`, `tracestate`). */
   readonly traceparent: string | undefined
   readonly tracestate: string | undefined
-  /** After this instant (ms since 1970) it is dead-lettered instead of handled (extension `expirytime`). */
+  /** After this time (ms since 1970), the message is dead-lettered instead of handled (extension `expirytime`). */
   readonly expiresAt: number | undefined
   readonly headers: Headers
   readonly body: Uint8Array
 }
 
-/** What a transport is asked to publish. */
+/** A message for a transport to publish. */
 export interface OutgoingMessage extends EncodedMessage {
-  /** Not to be seen by any consumer before this instant, in ms since 1970. */
+  /** No consumer may see it before this time, in ms since 1970. */
   readonly deliverAt: number | undefined
-  /** When set, the copy is for that group alone: a redrive. No other group may see it. */
+  /** Set for a redrive: only this group may see the message. */
   readonly group: string | undefined
 }
 
-/** What a handler sees. `data` is decoded when it is first asked for, and once. */
+/** A message as handlers see it. `data` is decoded on first access, and only once. */
 export interface Message<Data = unknown> {
   readonly id: string
   readonly topic: string
@@ -67,7 +67,7 @@ export interface Message<Data = unknown> {
   readonly tracestate: string | undefined
   readonly expiresAt: Date | undefined
   readonly headers: Headers
-  /** Decoded by the message's content type, and the output of the schema when the consumer has one. */
+  /** The decoded body, or the output of the schema if the consumer has one. */
   readonly data: Data
   /** The bytes as published. */
   readonly body: Uint8Array
@@ -75,10 +75,10 @@ export interface Message<Data = unknown> {
   readonly encoded: EncodedMessage
 }
 
-/** What the attributes take on a wire that spells them out as headers, roughly. */
+/** Rough size of the attributes where they travel as headers. */
 const ENVELOPE_BYTES = 512
 
-/** Size of a message in buffers, in bytes: body, headers, and a flat rate for the envelope. */
+/** Size of a message in memory, in bytes: body, headers, and a flat rate for the envelope. */
 export function messageBytes(message: EncodedMessage): number {
   let bytes = ENVELOPE_BYTES + message.body.byteLength
   if (message.headers === NO_HEADERS) return bytes

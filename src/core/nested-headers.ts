@@ -4,12 +4,12 @@ import { OWN_HEADER_BYTES } from './size-limit.ts'
 
 export type MutableHeaders = Record<string, string>
 
-/** Before the name of a header of Busbar's that the message had when it was dead-lettered: it is restored by a redrive. */
+/** Prefix of Busbar headers that the message had when it was dead-lettered. A redrive restores them. */
 export const NESTED_PREFIX = 'busbar-nested-'
 
 /**
- * Copies the headers of a message to those of its dead letter. Busbar's own are put aside under another name, since the
- * dead letter has its own of these; `except` is left out.
+ * Copies the headers of a message to its dead letter. Renames Busbar's headers, since the dead letter has its own; leaves out
+ * `except`.
  */
 export function nestOwnHeaders(from: Headers, to: MutableHeaders, except: string): void {
   for (const name in from) {
@@ -20,8 +20,8 @@ export function nestOwnHeaders(from: Headers, to: MutableHeaders, except: string
 }
 
 /**
- * Dead letters of dead letters of dead letters: each level adds its story, and together they must stay within
- * OWN_HEADER_BYTES. What explains least goes first: stacks, then causes, then the whole story of the innermost level.
+ * Dead letters can be dead-lettered again. Each level adds headers, and together they must stay within OWN_HEADER_BYTES.
+ * Removes the least useful first: stacks, then causes, then all headers of the innermost level.
  */
 export function trimNested(headers: MutableHeaders, slim: boolean): void {
   const nested = Object.keys(headers).filter((name) => name.startsWith(NESTED_PREFIX))
@@ -43,7 +43,7 @@ export function trimNested(headers: MutableHeaders, slim: boolean): void {
 const CAUSE_RANK = 1_000
 const STACK_RANK = 2_000
 
-/** What can be done without first, has the highest. */
+/** The most dispensable header has the highest value. */
 function rank(name: string): number {
   const depth = name.split(NESTED_PREFIX).length
   if (name.endsWith('-dlq-stack')) return STACK_RANK + depth

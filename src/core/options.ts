@@ -2,8 +2,8 @@ import { ConfigurationError } from './errors.ts'
 import type { Problem } from './errors.ts'
 
 /**
- * Reads a user's options object: every getter checks one field, falls back to its default and notes what is wrong.
- * `done()` then refuses unknown keys and throws one `ConfigurationError` with all of it. The object is never changed.
+ * Reads a user's options object. Each getter checks one field, falls back to its default and records problems. `done()` then
+ * refuses unknown keys and throws one `ConfigurationError` with all problems. Never changes the object.
  */
 export class OptionsReader {
   readonly #subject: string
@@ -28,13 +28,13 @@ export class OptionsReader {
     this.#problems.push({ path: this.#at(field), message })
   }
 
-  /** The value as it is; the caller checks it. */
+  /** The unchecked value; the caller checks it. */
   raw(field: string): unknown {
     this.#known.add(field)
     return this.#input[field]
   }
 
-  /** A name that users bring from elsewhere: refused with what to write instead. */
+  /** Refuses an option name known from other libraries, and says what to write instead. */
   misnamed(field: string, remedy: string): void {
     if (!Object.hasOwn(this.#input, field)) return
     this.#known.add(field)
@@ -102,13 +102,13 @@ export class OptionsReader {
     if (value === undefined) return fallback
     const found = choices.find((choice) => choice === value)
     if (found !== undefined) return found
-    // Shown as it is, unlike other values: what is meant to be one of a few words is not a secret.
+    // Shown in full, unlike other values: a value that should be one of a few words is not a secret.
     const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, MAX_SHOWN_LENGTH)) : describe(value)
     this.problem(field, `must be one of ${choices.map((choice) => `"${choice}"`).join(', ')}, got ${shown}`)
     return fallback
   }
 
-  /** A function, whose own type the caller vouches for. */
+  /** A function; the caller is responsible for its type. */
   callable<Type>(field: string): Type | undefined {
     const value = this.raw(field)
     if (value === undefined || typeof value === 'function') return value as Type | undefined
@@ -139,7 +139,7 @@ export class OptionsReader {
     return []
   }
 
-  /** A nested options object; its problems are reported with ours. */
+  /** A nested options object; its problems are reported together with these. */
   nested(field: string): OptionsReader {
     return new OptionsReader(this.#subject, this.raw(field), this.#at(field), this.#problems).#alsoUnknown(this)
   }
@@ -151,7 +151,7 @@ export class OptionsReader {
     return this
   }
 
-  /** Throws when anything was wrong. Call it once, on the outermost reader, after all getters. */
+  /** Throws if there were problems. Call it once, on the outermost reader, after all getters. */
   done(): void {
     this.#refuseUnknown()
     if (this.#problems.length > 0) throw new ConfigurationError(this.#subject, this.#problems)
@@ -177,7 +177,7 @@ function isPlainObject(value: unknown): value is Record<string, unknown> {
 
 const MAX_SHOWN_LENGTH = 40
 
-/** What to say about an option that does not exist. */
+/** The message for an unknown option. */
 export function unknownOption(name: string, known: Iterable<string>): string {
   const guess = closest(name, known)
   return guess === undefined
@@ -185,7 +185,7 @@ export function unknownOption(name: string, known: Iterable<string>): string {
     : `is not a known option; did you mean "${guess}"?`
 }
 
-/** Says what a value is without showing it whole: it may be a secret. */
+/** Describes a value without showing all of it, because it may be a secret. */
 export function describe(value: unknown): string {
   if (value === undefined || value === null) return String(value)
   if (typeof value === 'number' || typeof value === 'boolean') return String(value)
@@ -195,7 +195,7 @@ export function describe(value: unknown): string {
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`
 }
 
-/** The candidate that the word was meant to be, if it is close to one. */
+/** The candidate closest to the word, if one is close enough. */
 export function closest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1

@@ -4,35 +4,34 @@ import type { EncodedMessage } from './message.ts'
 import { deadLetterTopic } from './topic.ts'
 import type { Position, StoredMessage, TransportAdmin } from './transport.ts'
 
-/** How many dead letters are looked at in one go. */
+/** Number of dead letters read in one call. */
 const PAGE = 200
 const REDRIVES = 'busbar-redrives'
 
 interface Letter {
   readonly key: string
   readonly id: string
-  /** CloudEvents `time`: an id may name several messages, such as all that concern one customer. */
+  /** CloudEvents `time`. The id alone may not be unique: a user may give all messages about one customer the same id. */
   readonly time: number
   readonly redrives: number
 }
 
-/** The dead letters of one key, each by its id and time. */
+/** The dead letters of one key, by id and time. */
 type Letters = Map<string, Letter>
 
 /**
- * Which keys of a topic and group are parked: those that have a dead letter (`onDeadLetter: 'park-key'`). The dead-letter
- * topic itself is the only record, so that every member, and one that starts later, parks the same keys, and a redrive or a
- * purge frees them.
+ * Which keys of a topic and group are parked: those with a dead letter (`onDeadLetter: 'park-key'`). The dead-letter topic is
+ * the only record, so all members, including later ones, park the same keys, and a redrive or purge frees them.
  *
- * A look at the dead letters that began after a message arrived has seen every dead letter that parks it, but for those of
- * this very consumer, which reports them here: of a key that another member had before, each dead letter was stored before
- * its source was acked, and later messages of the key are handed out only then.
+ * A read of the dead letters that starts after a message arrives sees every dead letter that parks it, except those of this
+ * consumer, which reports them here. If another member had the key before, each dead letter was stored before its source was
+ * acked, and later messages of the key are delivered only after that.
  */
 export class ParkedKeys {
   readonly #admin: TransportAdmin
   readonly #group: string
   readonly #clock: Clock
-  /** By topic: one consumer may read several, by a pattern. */
+  /** By topic: a pattern may match several. */
   readonly #topics = new Map<string, TopicParking>()
 
   constructor(admin: TransportAdmin, group: string, clock: Clock) {
@@ -41,12 +40,14 @@ export class ParkedKeys {
     this.#clock = clock
   }
 
-  /** True when a look that began after the message arrived has found nothing of its key. */
+  /** True when a read that started after the message arrived found no dead letter of its key. */
   isFree(message: EncodedMessage, receivedAt: number): boolean {
     return this.#topics.get(message.topic)?.isFree(message, receivedAt) === true
   }
 
-  /** This consumer has, or may have, dead-lettered the message. What it holds of the key already waits behind it. */
+  /**
+   * This consumer has, or may have, dead-lettered the message. Later messages of the key that it holds already wait behind it.
+   */
   add(message: EncodedMessage): void {
     this.#of(message.topic).add(message)
   }
@@ -60,17 +61,20 @@ export class ParkedKeys {
     return parking
   }
 
-  /** The id of the dead letter that the message has to wait behind, or undefined. Rejects when the broker can't be asked. */
+  /**
+   * Resolves with the id of the dead letter that the message must wait behind, or undefined. Rejects when the broker can't be
+   * reached.
+   */
   async blocker(message: EncodedMessage): Promise<string | undefined> {
     const parking = this.#of(message.topic)
-    // Most keys have none. Of one that had some, they may have been redriven or purged meanwhile.
+    // Most keys have no dead letters. Those of a parked key may have been redriven or purged meanwhile.
     if (blockerIn(await parking.look(false), message) === undefined) return undefined
     return blockerIn(await parking.look(true), message)
   }
 }
 
 /**
- * A redriven copy waits behind what has been redriven as often as itself, and has failed again; not behind what is to be
+ * A redriven copy waits behind dead letters that were redriven as often and failed again, not behind those that will be
  * redriven after it.
  */
 function redrivesOf({ headers }: EncodedMessage): number {
@@ -85,10 +89,10 @@ function blockerIn(keys: ReadonlyMap<string, Letters>, message: EncodedMessage):
   return undefined
 }
 
-/** What the looks so far have found. */
+/** What has been read so far. */
 interface Seen {
   readonly keys: Map<string, Letters>
-  /** The last letter that was seen, and the one before it. */
+  /** Positions of the last letter that was read, and of the one before it. */
   last: Position | undefined
   beforeLast: Position | undefined
 }
@@ -97,17 +101,17 @@ function nothingSeen(): Seen {
   return { keys: new Map(), last: undefined, beforeLast: undefined }
 }
 
-/** The dead letters of one topic by key. */
+/** The dead letters of one topic, by key. */
 class TopicParking {
   readonly #admin: TransportAdmin
   readonly #topic: string
   readonly #clock: Clock
-  /** When the last look that has ended began (monotonic). */
+  /** When the last completed read started (monotonic). */
   #lookedAt = -Infinity
   #seen: Seen = nothingSeen()
-  /** Dead-lettered here since the last look began. */
+  /** Dead-lettered by this consumer since the last read started. */
   #added: Letter[] = []
-  /** The look that is under way, and the one that follows for those who asked meanwhile. */
+  /** The read in progress, and the next one for callers that came meanwhile. */
   #looking: Promise<unknown> = Promise.resolve()
   #next: { whole: boolean; readonly done: Promise<ReadonlyMap<string, Letters>> } | undefined
 
@@ -129,7 +133,7 @@ class TopicParking {
     return this.#lookedAt > receivedAt && blockerIn(this.#seen.keys, message) === undefined
   }
 
-  /** A look that begins after the call: at what is new, or at the whole topic. Calls during a look share the next one. */
+  /** Starts a read after the call: of new letters, or of the whole topic. Calls during a read share the next one. */
   look(whole: boolean): Promise<ReadonlyMap<string, Letters>> {
     if (this.#next !== undefined) {
       this.#next.whole ||= whole
@@ -152,7 +156,7 @@ class TopicParking {
     if (whole || !(await this.#readNew())) {
       const seen = nothingSeen()
       await this.#readOn(seen, await this.#page(undefined))
-      // The look may have been past the place of these.
+      // The read may already have passed their positions.
       for (const letter of this.#added) park(seen.keys, letter)
       this.#seen = seen
     }
@@ -161,8 +165,8 @@ class TopicParking {
   }
 
   /**
-   * False when the last letter that was seen is not there any more: behind a position that is gone, not every transport
-   * finds what came later. So each look begins with that letter.
+   * False when the last letter that was read no longer exists: not every transport can continue after a removed position. So
+   * each read starts with that letter.
    */
   async #readNew(): Promise<boolean> {
     const { last, beforeLast } = this.#seen
@@ -172,7 +176,7 @@ class TopicParking {
     return true
   }
 
-  /** Notes the letters of a page, and of those that follow. */
+  /** Records the letters of this page and all following pages. */
   async #readOn(seen: Seen, first: readonly StoredMessage[]): Promise<void> {
     for (let page = first; ; page = await this.#page(seen.last)) {
       for (const stored of page) {

@@ -4,13 +4,13 @@ import type { Delivery } from './transport.ts'
 import type { Timer } from './clock.ts'
 
 /**
- * Where a delivery is. `queued`: waits for its turn. `preparing`: its turn has come, and something has to be known or
- * stored before its handler starts. `waitingForRetry`: its next attempt is due later. `running`: with a handler.
- * `settling`: its outcome is on the way to the broker. `settled`: the broker has it, or took it back.
+ * State of a delivery. `queued`: waits for its turn. `preparing`: its turn has come, but the broker must be asked or notified
+ * before its handler starts. `waitingForRetry`: its next attempt is due later. `running`: with a handler. `settling`: its
+ * outcome is on the way to the broker. `settled`: the broker has the outcome, or took the delivery back.
  */
 export type PendingState = 'queued' | 'preparing' | 'waitingForRetry' | 'running' | 'settling' | 'settled'
 
-/** One delivery inside a consumer, from its arrival to its settlement. */
+/** One delivery in a consumer, from arrival to settlement. */
 export class PendingDelivery {
   previous: PendingDelivery | undefined = undefined
   next: PendingDelivery | undefined = undefined
@@ -20,29 +20,29 @@ export class PendingDelivery {
   readonly firstAt: number
   queue: KeyQueue | undefined = undefined
   state: PendingState = 'queued'
-  /** Until its retry, or until its dead letter is tried again. */
+  /** Timer until its retry, or until its dead letter is sent again. */
   timer: Timer | undefined = undefined
-  /** When its next attempt is due, in ms since 1970; while it is `waitingForRetry`. */
+  /** When its next attempt is due, in ms since 1970. Valid while it is `waitingForRetry`. */
   retryAt = 0
-  /** Everything that had to be known or stored before its next attempt is. */
+  /** Its next attempt is prepared: its handler may start. */
   isPrepared = false
-  /** The broker has been asked whether it may start, and has not answered: when that fails, it is asked again. */
+  /** The broker has been asked whether it may start, and has not answered. If that fails, it is asked again. */
   isAsking = false
-  /** Its batch was about to start when it could not: the next one must not wait to be filled. */
+  /** It could not start with its batch, so the next batch must not wait to be filled. */
   hasWaitedForBatch = false
-  /** A handler has had it in its hands, and may have changed its data. */
+  /** A handler has had it, and may have changed its data. */
   wasHandled = false
-  /** Why it is being acked: its handler has just succeeded, or did so for an earlier delivery of the message. */
+  /** Why it is being acked: its handler succeeded for this delivery, or for an earlier delivery of the message. */
   ackOf: 'this' | 'earlier' | undefined = undefined
-  /** Its data is the output of the schema already. */
+  /** Its data is already the output of the schema. */
   isValidated = false
   /** Noted at the broker as running. */
   isNoted = false
   /** Its handler has a deadline that ends it, so it can't be stuck. */
   hasDeadline = false
-  /** Monotonic time at which the attempt began; 0 when nobody wanted to know. */
+  /** When the attempt started (monotonic); 0 when not measured. */
   startedAt = 0
-  /** Why it goes to the dead letters. */
+  /** Why it is dead-lettered. */
   failure: Failure | undefined = undefined
   deadLetterTries = 0
   /** Since when the watchdog has seen it in its state (monotonic). */
@@ -63,20 +63,23 @@ export class PendingDelivery {
     return this.delivery.attempt
   }
 
-  /** Its last handler may have ended its process: no other such message may run beside it. */
+  /** Its last handler may have killed the process: no other such message may run at the same time. */
   get mustRunAlone(): boolean {
     return this.delivery.history === 'died' && !this.wasHandled
   }
 }
 
-/** The messages of one key. Some are in progress (running, waiting for a retry, on their way back or to the dead letters); the others wait behind them. */
+/**
+ * The messages of one key. Some are in progress (running, waiting for a retry, being returned or dead-lettered); the others
+ * wait behind them.
+ */
 export class KeyQueue {
   readonly key: string
-  /** In order; all of state `queued`. */
+  /** In order; all are `queued`. */
   readonly waiting: PendingDelivery[] = []
-  /** How many were taken out and have not been finished. A queue is created for its first delivery, which counts at once. */
+  /** Number of deliveries taken out and not finished. A queue is created for its first delivery, which counts at once. */
   inProgress = 1
-  /** How many of those go back to the broker. As long as some do, whatever still arrives must go back behind them. */
+  /** How many of those are being returned to the broker. Until all are, newly arriving messages must be returned behind them. */
   returning = 0
 
   constructor(key: string) {

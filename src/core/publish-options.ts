@@ -3,49 +3,56 @@ import type { Problem } from './errors.ts'
 import { describe, unknownOption } from './options.ts'
 import type { Position } from './transport.ts'
 
-/** What a publisher may say about one message. */
+/** Options of one message. */
 export interface PublishOptions {
-  /** What must stay in order. Default: the definition's `key`, else none. */
+  /** Messages with the same key stay in order. Default: the key from the event definition, else none. */
   readonly key?: string | undefined
   /**
-   * Names are tokens (letters, digits and `!#$%&'*+-.^_\`|~`), values strings without line breaks or NUL. Headers that begin
-   * with `ce-` are the CloudEvents extension attributes of a message that is passed on: set them with `extensions`.
+   * Headers of the message. Names are tokens (letters, digits and `!#$%&'*+-.^_\`|~`); values are strings without line breaks
+   * or NUL. Headers that begin with `ce-` are CloudEvents extension attributes of a forwarded message: set them with
+   * `extensions`.
    */
   readonly headers?: Readonly<Record<string, string>> | undefined
   /** Delays delivery by this many milliseconds. */
   readonly delayMs?: number | undefined
-  /** Delays delivery until that instant. */
+  /** Delays delivery until this time. */
   readonly deliverAt?: Date | undefined
-  /** Dead-letters the message when it is not handled within this many milliseconds. Must be longer than its delay. */
+  /** Dead-letters the message if it is not handled within this many milliseconds. Must be longer than its delay. */
   readonly ttlMs?: number | undefined
-  /** Default: a new UUIDv7. Give your own to make a publish idempotent where the broker deduplicates. */
+  /** CloudEvents `id`. Set it to make publishing idempotent on brokers that deduplicate. Default: a new UUIDv7. */
   readonly id?: string | undefined
   /** CloudEvents `type`. Default: the topic. */
   readonly type?: string | undefined
-  /** CloudEvents `source`: who says so. Default: the service of the bus. */
+  /** CloudEvents `source`: who published the message. Default: the service of the bus. */
   readonly source?: string | undefined
-  /** CloudEvents `time`: when it happened. Default: now. It changes nothing about delivery, expiry or replay. */
+  /** CloudEvents `time`: when the event happened. Does not affect delivery, expiry or replay. Default: now. */
   readonly occurredAt?: Date | undefined
   /** CloudEvents `subject`. */
   readonly subject?: string | undefined
-  /** CloudEvents `dataschema`: the URI of the schema of the data. Default: that of the definition. */
+  /** CloudEvents `dataschema`: the URI of the schema of the data. Default: `dataSchema` of the event definition. */
   readonly dataSchema?: string | undefined
   /**
-   * CloudEvents extension attributes: names of 1 to 20 lower-case letters and digits, values strings. A handler finds them in
+   * CloudEvents extension attributes: names of 1 to 20 lower-case letters and digits, string values. Handlers find them in
    * `message.headers` as `ce-<name>`.
    */
   readonly extensions?: Readonly<Record<string, string>> | undefined
-  /** Default: inside a handler the conversation of its message, else the message's own id. */
+  /** Id of the conversation. Default: in a handler, that of the handled message; otherwise this message's id. */
   readonly correlationId?: string | undefined
-  /** Id of the message that caused this one. Default: inside a handler the id of its message. */
+  /** Id of the message that caused this one. Default: in a handler, the id of the handled message. */
   readonly causationId?: string | undefined
-  /** W3C trace context, such as `00-<32 hex>-<16 hex>-01`; another form is refused. Default: inside a handler that of its message. */
+  /**
+   * W3C trace context, such as `00-<32 hex>-<16 hex>-01`; anything else is refused. Default: in a handler, that of the handled
+   * message.
+   */
   readonly traceparent?: string | undefined
-  /** Goes with `traceparent`. */
+  /** W3C trace state; belongs to `traceparent`. */
   readonly tracestate?: string | undefined
-  /** Which of the bus's transports. Default: the first; with `ctx.publish` the one that the message came from. */
+  /** Name of the transport to publish to. Default: the first; with `ctx.publish`, the one that the message came from. */
   readonly transport?: string | undefined
-  /** Aborts the wait. What may already be with the broker then rejects with outcome `unknown`, the rest with `not-sent`. */
+  /**
+   * Stops waiting for confirmation. A message that the broker may already have rejects with the outcome `unknown`, any other
+   * with `not-sent`.
+   */
   readonly signal?: AbortSignal | undefined
 }
 
@@ -54,25 +61,25 @@ export interface PublishItem<Data = unknown> extends Omit<PublishOptions, 'trans
   readonly data: Data
 }
 
-/** What holds for all messages of one `publishMany`. */
+/** Options for all messages of one `publishMany`. */
 export type PublishManyOptions = Pick<PublishOptions, 'transport' | 'signal'>
 
-/** The same inside a handler. */
+/** Options of `ctx.publishMany`. */
 export interface ContextPublishManyOptions extends PublishManyOptions {
   /**
-   * Resolve with the results although some messages were not published. Default false: the call rejects, so that a handler
-   * that does not look at the results does not ack its own message.
+   * Resolves with the results even if some messages were not published. When false, the call rejects, so that a handler that
+   * ignores the results does not ack its own message. Default false.
    */
   readonly allowFailures?: boolean | undefined
 }
 
-/** The broker has taken responsibility for the message. */
+/** Confirms that the broker has taken responsibility for the message. */
 export interface PublishReceipt {
   readonly id: string
   readonly position: Position | undefined
 }
 
-/** Fate of one message of `publishMany`, at the index of its item. */
+/** Result of one message of `publishMany`, at the index of its item. */
 export type PublishResult =
   | { readonly id: string; readonly position: Position | undefined; readonly error?: undefined }
   | { readonly id: string; readonly position?: undefined; readonly error: Error }
@@ -107,8 +114,8 @@ export const PUBLISH_MANY_OPTIONS: ReadonlySet<string> = new Set<keyof PublishMa
 export const CONVERSATION: ReadonlySet<string> = new Set(['correlationId', 'causationId', 'traceparent', 'tracestate'])
 
 /**
- * Throws `ConfigurationError` for options that do not exist: a misspelt one would have no effect, and nothing would show it.
- * Runs for every message that has options, so it allocates nothing unless something is wrong.
+ * Throws `ConfigurationError` for unknown options: a misspelt one would be silently ignored. Runs for every message that has
+ * options, so it allocates nothing unless something is wrong.
  */
 export function refuseUnknown(subject: string, options: object, known: ReadonlySet<string>): void {
   if (typeof options !== 'object' || options === null)

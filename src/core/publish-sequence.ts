@@ -2,7 +2,7 @@ import { Deadline } from './deadlines.ts'
 import type { Deadlines } from './deadlines.ts'
 import { Queue } from './queue.ts'
 
-/** One publish call that has to wait: for its own messages to be made, or for those of an earlier call. */
+/** One publish call that waits for its own messages to be made, or for those of an earlier call. */
 class Turn<Made> {
   readonly deadline: Deadline
   readonly signal: AbortSignal | undefined
@@ -23,15 +23,14 @@ export interface WaitingCall<Made> {
   readonly topic: string
   readonly making: Made | Promise<Made>
   readonly signal: AbortSignal | undefined
-  /** Sends what was made. Called once, or `fail` is. */
+  /** Sends the messages. Either `send` or `fail` is called, once. */
   readonly send: (made: Made) => void
   readonly fail: (error: unknown) => void
 }
 
 /**
- * Keeps the publish calls of a topic in order while asynchronous schemas are at work: a call keeps the place that it had
- * when it was made. Topics don't wait for each other, and nothing is kept while no schema is at work. Every call ends by its
- * deadline, its signal, or `close`.
+ * Keeps the publish calls of a topic in order while asynchronous schemas run. Topics don't wait for each other, and nothing is
+ * stored while no schema runs. Every call ends by its deadline, its signal, or `close`.
  */
 export class PublishSequence {
   readonly #topics = new Map<string, Queue<Turn<never>>>()
@@ -56,7 +55,7 @@ export class PublishSequence {
     return this.#topics.size === 0
   }
 
-  /** True when a call for that topic has to wait its turn although its messages are made. */
+  /** True when a call for this topic must wait its turn even if its messages are made. */
   isBusy(topic: string): boolean {
     return this.#topics.size > 0 && this.#topics.has(topic)
   }
@@ -64,7 +63,7 @@ export class PublishSequence {
   add<Made>(call: WaitingCall<Made>): void {
     const { topic, making, signal } = call
     if (signal?.aborted) {
-      // What is being made has nowhere to report to any more.
+      // The messages being made have nowhere to report errors.
       if (making instanceof Promise) making.catch(() => {})
       call.fail(this.#errorFor(topic, 'aborted', signal.reason))
       return
@@ -92,7 +91,7 @@ export class PublishSequence {
     )
   }
 
-  /** Fails everything that waits. */
+  /** Fails all waiting calls. */
   close(): void {
     for (const [topic, queue] of this.#topics) {
       this.#topics.delete(topic)
@@ -118,7 +117,7 @@ export class PublishSequence {
     turn.signal?.removeEventListener('abort', turn.onAbort)
   }
 
-  /** Sends what is made, up to the first call that is not. */
+  /** Sends finished calls, up to the first one that is not finished. */
   #advance(topic: string): void {
     const queue = this.#topics.get(topic)
     if (queue === undefined) return
@@ -133,7 +132,7 @@ export class PublishSequence {
       this.#release(turn)
       call.send(made.value)
     }
-    // A call that `send` led to may have been added meanwhile; it was sent by this loop too.
+    // `send` may have added calls meanwhile; this loop has sent them too.
     this.#topics.delete(topic)
     if (this.#topics.size === 0) this.#onIdle()
   }

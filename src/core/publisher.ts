@@ -24,20 +24,20 @@ export const PUBLISHER_DEFAULTS: ResolvedPublisherOptions = Object.freeze({
   maxBatchSize: 1_000,
 })
 
-/** Messages of one call that wait for their outcome: one for `publish`, up to a batch for `publishMany`. */
+/** Messages of one call that wait for their outcomes: one for `publish`, up to a batch for `publishMany`. */
 class Entry {
   readonly messages: readonly OutgoingMessage[]
   readonly bytes: number
   readonly deadlineAt: number
   readonly settle: (index: number, position: Position | undefined, error: PublishError | undefined) => void
   state: 'waiting' | 'sent' | 'settled' = 'waiting'
-  /** With which it was given to the transport. */
+  /** The batch in which it was passed to the transport. */
   batch: Batch | undefined
-  /** Nobody waits for it any more: what it fails with unless the transport knows that it was not sent. */
+  /** Set when its caller no longer waits: the error it fails with unless the transport knows that it was not sent. */
   givenUp: PublishError | undefined
-  /** How many the transport has answered for, in order: they have their outcome, but for those that are `late`. */
+  /** Number of messages the transport has answered, in order. All of them have their outcome, except those in `late`. */
   answered = 0
-  /** Indexes of those for which the transport has promised an outcome. */
+  /** Indexes of messages whose outcome is a pending promise. */
   late: Set<number> | undefined
 
   constructor(messages: readonly OutgoingMessage[], bytes: number, deadlineAt: number, settle: Entry['settle']) {
@@ -47,7 +47,7 @@ class Entry {
     this.settle = settle
   }
 
-  /** Fails whatever of it has no outcome yet, and reports each. */
+  /** Fails all messages without an outcome, and reports each. */
   fail(error: PublishError, report: (message: OutgoingMessage, error: PublishError) => void): void {
     if (this.state === 'settled') return
     this.state = 'settled'
@@ -59,28 +59,28 @@ class Entry {
   }
 }
 
-/** What became of the messages of one topic in one batch. */
+/** Results of the messages of one topic in one batch. */
 interface Tally {
   count: number
   failed: number
   bytes: number
 }
 
-/** What the transport got in one call. */
+/** What the transport gets in one call. */
 interface Batch {
   readonly entries: readonly Entry[]
   readonly controller: AbortController
   readonly deadline: Deadline
-  /** By topic; only kept while something listens to `published`. */
+  /** By topic; only if there is a listener for `published`. */
   readonly tallies: Map<string, Tally> | undefined
 }
 
-/** Entries of one batch whose deadlines lie that close together are given up at once. */
+/** Entries of one batch whose deadlines are this close together are given up together. */
 const SAME_DEADLINE_MS = 20
 
 /**
- * Sends all messages of one transport. Calls of one turn of the event loop become one batch, without a timer; bytes
- * on their way are bounded; every message is settled by its deadline, whatever the transport does.
+ * Sends all messages of one transport. Calls in one turn of the event loop become one batch, without a timer. Unconfirmed bytes
+ * are bounded, and every message is settled by its deadline, whatever the transport does.
  */
 export class Publisher {
   readonly #name: string
@@ -89,15 +89,15 @@ export class Publisher {
   readonly #clock: Clock
   readonly #events: BusEvents
   readonly #deadlines: Deadlines
-  /** Not yet given to the transport, in order of the calls. Beyond the byte limit they wait here. */
+  /** Not yet passed to the transport, in order of the calls. Above the byte limit they wait here. */
   readonly #queue = new Queue<Entry>()
   readonly #queueDeadline: Deadline
-  /** No deadline in the queue is earlier. Not always that of the head: a call that waited for a schema began earlier. */
+  /** Earliest deadline in the queue. Not always that of the head: a call that waited for a schema started earlier. */
   #queueDueAt = Infinity
-  /** Calls that wait for an asynchronous schema, their own or that of an earlier call of their topic. */
+  /** Calls that wait for an asynchronous schema: their own, or that of an earlier call for their topic. */
   readonly sequence: PublishSequence
   #bufferedBytes = 0
-  /** What the transport has and has not answered. */
+  /** Batches that the transport has not answered. */
   readonly #sent = new Set<Batch>()
   readonly #reportFailed = (message: OutgoingMessage, error: PublishError): void => {
     if (this.#events.wants('publishFailed'))
@@ -132,14 +132,14 @@ export class Publisher {
     })
   }
 
-  /** Bytes that wait for their confirmation. */
+  /** Bytes passed to the transport and not yet confirmed. */
   get bufferedBytes(): number {
     return this.#bufferedBytes
   }
 
   /**
-   * Throws when the transport can't carry the message, before anything of it is sent: `PublishError` when it is too large,
-   * `UnsupportedError` when it is to wait and the transport can't delay.
+   * Throws when the transport can't carry the message, before anything is sent: `PublishError` when it is too large,
+   * `UnsupportedError` when it has a delay and the transport can't delay.
    */
   check(message: OutgoingMessage): void {
     const { capabilities, system } = this.#transport
@@ -152,9 +152,9 @@ export class Publisher {
   }
 
   /**
-   * Sends messages in order; `settle` is called once for each index. An aborted signal ends the wait: `not-sent` for what
-   * is still here, and `unknown` for what the transport has, unless that knows that it was not sent. `startedAt` is when the
-   * call was made (`clock.monotonic()`), for one that had to wait its turn: its deadline counts from there.
+   * Sends messages in order; calls `settle` once for each index. An aborted signal ends the wait: `not-sent` for messages still
+   * in this process, `unknown` for those the transport has, unless it knows that they were not sent. `startedAt` is when a call
+   * that had to wait its turn was made (`clock.monotonic()`): its deadline counts from there.
    */
   send(
     messages: readonly OutgoingMessage[],
@@ -189,7 +189,7 @@ export class Publisher {
     this.#queueDueAt = Math.min(this.#queueDueAt, entry.deadlineAt)
     if (this.#flushing) return
     this.#flushing = true
-    // After the microtasks of this turn: every publish call that they make still joins the batch.
+    // Runs after the microtasks of this turn, so that their publish calls still join the batch.
     outsideHandlers(this.#scheduleFlush)
   }
 
@@ -231,7 +231,7 @@ export class Publisher {
           continue
         }
         if (count > 0 && count + entry.messages.length > maxBatchSize) break
-        // One entry always fits when nothing else is buffered, however large it is.
+        // A single entry always fits when nothing else is buffered, however large it is.
         if (this.#bufferedBytes + bytes > 0 && this.#bufferedBytes + bytes + entry.bytes > maxBufferedBytes) break
         this.#queue.shift()
         entry.state = 'sent'
@@ -246,7 +246,7 @@ export class Publisher {
     this.#watchQueue()
   }
 
-  /** What still waits here waits for room: say so, and give up on it in time. */
+  /** Reports entries that wait for room, and gives them up at their deadline. */
   #watchQueue(): void {
     const full = this.#queue.size > 0
     if (full && !this.#full) {
@@ -307,13 +307,13 @@ export class Publisher {
       else this.#notifyIdle()
     }
     this.#publish(messages, batch).then(finish, (error: unknown) => {
-      // Only a broken transport rejects; nothing of the batch is certain then.
+      // Only a broken transport rejects; then no outcome of the batch is certain.
       for (const entry of entries) entry.fail(brokenTransport(this.#name, error), this.#reportFailed)
       finish()
     })
   }
 
-  /** Settles each message as soon as the transport knows; resolves when it knows of all. */
+  /** Settles each message as soon as the transport reports its outcome; resolves when all are settled. */
   async #publish(messages: readonly OutgoingMessage[], batch: Batch): Promise<void> {
     const outcomes = await this.#transport.publish(messages, { signal: batch.controller.signal })
     let late: Promise<void>[] | undefined
@@ -322,7 +322,7 @@ export class Publisher {
       const first = at
       at += entry.messages.length
       for (let index = 0; index < entry.messages.length; index++) {
-        // Its deadline or its signal was faster.
+        // Its deadline or its signal came first.
         if (entry.state === 'settled') {
           this.#count(batch, entry.messages[index] as OutgoingMessage, false)
           continue
@@ -387,7 +387,7 @@ export class Publisher {
     )
   }
 
-  /** The transport still has them, but their callers have waited long enough. */
+  /** Gives up entries that the transport still has, but whose deadline has passed. */
   #expireSent(batch: Batch): void {
     const { entries, deadline } = batch
     const now = this.#clock.monotonic()
@@ -415,8 +415,8 @@ export class Publisher {
   }
 
   /**
-   * Ends the wait for these entries. The transport hears of it when nobody waits for the batch any more, and has the rest of
-   * the turn to say what it certainly did not send; one that says nothing holds nobody up.
+   * Ends the wait for these entries. The transport is notified when no caller waits for the batch any more, and has the rest of
+   * the turn to report what it certainly did not send. A transport that reports nothing delays no caller.
    */
   #giveUp(batch: Batch, late: readonly Entry[], errorOf: (entry: Entry) => PublishError, reason: unknown): void {
     for (const entry of late) entry.givenUp ??= errorOf(entry)
@@ -424,19 +424,19 @@ export class Publisher {
     const { signal } = batch.controller
     if (isOver) batch.controller.abort(reason)
     setImmediate(() => {
-      // Aborted since, by another entry: that call gives the transport its time.
+      // Another entry has aborted the batch since: that call gives the transport its time.
       if (!isOver && signal.aborted) return
       for (const entry of batch.entries) if (entry.givenUp !== undefined) entry.fail(entry.givenUp, this.#reportFailed)
     })
   }
 
-  /** Resolves when nothing waits any more; the deadlines see to it that this happens. */
+  /** Resolves when no message waits. The deadlines guarantee that it does. */
   flush(): Promise<void> {
     if (this.#isIdle) return Promise.resolve()
     return new Promise((resolve) => this.#idle.push(resolve))
   }
 
-  /** Refuses further messages and fails all that are not confirmed: `flush` first to leave none. Resolves when all have failed. */
+  /** Refuses new messages and fails all unconfirmed ones; call `flush` first to leave none. Resolves when all have failed. */
   async close(): Promise<void> {
     this.#closed = true
     this.#deadlines.clear(this.#queueDeadline)
@@ -445,7 +445,7 @@ export class Publisher {
     if (this.#sent.size > 0) {
       for (const batch of this.#sent)
         this.#giveUp(batch, batch.entries, () => closedError('unknown'), closedError('unknown'))
-      // Behind those of `giveUp`.
+      // Runs after the callbacks of `giveUp`.
       await new Promise((resolve) => {
         setImmediate(resolve)
       })
@@ -475,7 +475,7 @@ function closedError(outcome: PublishFailure): PublishError {
   return new PublishError(`The bus was closed ${fate}`, { outcome, cause: new StateError('The bus is closed') })
 }
 
-/** A transport whose publish rejects, or answers with too few outcomes, breaks the contract; its messages must not hang. */
+/** A transport whose `publish` rejects, or returns too few outcomes, breaks the contract; its messages must not hang. */
 function brokenTransport(name: string, failure: unknown): PublishError {
   if (failure instanceof PublishError) return failure
   const detail = failure instanceof Error ? failure.message : 'it gave no outcome for the message'

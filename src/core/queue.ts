@@ -1,6 +1,6 @@
 const COMPACT_AT = 1024
 
-/** First in, first out. `shift` is O(1) on average, where an array's own is O(n). */
+/** First-in, first-out queue. `shift` is O(1) amortized; an array's is O(n). */
 export class Queue<Item> {
   #items: (Item | undefined)[] = []
   #head = 0
@@ -21,7 +21,7 @@ export class Queue<Item> {
     const items = this.#items
     if (this.#head === items.length) return undefined
     const item = items[this.#head]
-    // Let go of it at once: the array may live long.
+    // Release the item at once: the array may live long.
     items[this.#head++] = undefined
     if (this.#head === items.length) {
       items.length = 0
@@ -33,12 +33,12 @@ export class Queue<Item> {
     return item
   }
 
-  /** From the oldest on; not to be changed meanwhile. */
+  /** From the oldest on. The queue must not change meanwhile. */
   *[Symbol.iterator](): Generator<Item, void, undefined> {
     for (let index = this.#head; index < this.#items.length; index++) yield this.#items[index] as Item
   }
 
-  /** Empties the queue and returns what was in it. */
+  /** Empties the queue and returns its items. */
   drain(): Item[] {
     const rest = this.#items.slice(this.#head) as Item[]
     this.#items = []

@@ -18,21 +18,21 @@ export interface RedriveParts {
   readonly chosen: (letter: DeadLetter) => boolean
 }
 
-/** How many letters of each name are to go: see `nameOf`. */
+/** How many letters of each name remain to be sent: see `nameOf`. */
 type Wanted = Map<string, number>
 
 /**
- * One call of `redrive`. A first pass notes the names of what was chosen, by how often it has been redriven, and keeps no
- * letter. One more pass for each such number, the highest first, sends page by page.
+ * One call of `redrive`. A first pass records the names of the selected letters, grouped by how often they have been redriven,
+ * and keeps no letter. Then one pass per group, the highest number first, sends page by page.
  *
- * So a letter that was redriven more often goes before those that it was ahead of in its key, and a message that fails
- * again while the call is running comes back with a higher number than those still to go, and waits for the next call.
+ * So a letter that was redriven more often goes before letters that it was ahead of in its key. A message that fails again
+ * during the call comes back with a number higher than those still to be sent, and waits for the next call.
  */
 export class Redrive {
   readonly #parts: RedriveParts
   readonly #options: RedriveOptions
   readonly #levels = new Map<number, Wanted>()
-  /** Keys of which a copy was not confirmed: those behind it must not overtake it. */
+  /** Keys with an unconfirmed copy: later letters must not overtake it. */
   readonly #heldKeys = new Set<string>()
   readonly #failed: { readonly id: string; readonly error: Error }[] = []
   #matched = 0
@@ -48,7 +48,7 @@ export class Redrive {
     return { matched: this.#matched, redriven: this.#redriven, failed: this.#failed }
   }
 
-  /** The first pass. */
+  /** Runs the first pass. */
   async choose(): Promise<void> {
     const { maxRedrives = Infinity, signal } = this.#options
     const pages = this.#parts.pages()
@@ -71,7 +71,7 @@ export class Redrive {
     this.#matched++
   }
 
-  /** Those that go first are those that count. */
+  /** Applies the limit in the order of sending. */
   #applyLimit(limit: number): void {
     this.#matched = Math.min(this.#matched, limit)
     this.#left = this.#matched
@@ -89,11 +89,11 @@ export class Redrive {
     return [...this.#levels].sort(([a], [b]) => b - a)
   }
 
-  /** The other passes. */
+  /** Runs the other passes. */
   async send(): Promise<void> {
     for (const [redrives, wanted] of this.#ordered()) {
       let before: number
-      // Where a position says which one of its id a message is, removing one can hide those behind it: look once more.
+      // Where a position is an index among messages with the same id, removing one can hide later ones: read again.
       do {
         before = this.#left
         await this.#pass(redrives, wanted)
@@ -114,7 +114,7 @@ export class Redrive {
     }
   }
 
-  /** Resolves with what was removed. Behind a position that is no longer there, not every transport finds the next one. */
+  /** Resolves with the removed positions: not every transport can continue reading after one of them. */
   async #sendPage(letters: readonly DeadLetter[]): Promise<ReadonlySet<Position>> {
     const { signal, ratePerSecond } = this.#options
     const removed = new Set<Position>()
@@ -133,7 +133,7 @@ export class Redrive {
     return removed
   }
 
-  /** Publishes copies, and deletes those dead letters whose copy was confirmed. */
+  /** Publishes copies, and deletes the dead letters whose copy was confirmed. */
   async #sendSome(some: readonly DeadLetter[]): Promise<readonly Position[]> {
     const { admin, clock, group, publisher, topic } = this.#parts
     const letters = some.filter((letter) => !this.#isHeldBack(letter))
@@ -167,14 +167,14 @@ export class Redrive {
 
   #fail({ message }: DeadLetter, error: PublishError): void {
     this.#failed.push({ id: message.id, error })
-    // What can never be sent must not hold up its key for good.
+    // A message that can never be sent must not block its key forever.
     if (message.key !== undefined && (error.retryable || error.outcome === 'unknown')) this.#heldKeys.add(message.key)
   }
 }
 
 /**
- * What tells a letter from others of its id: users choose ids, and a copy that was published twice dies twice. Its own
- * position would not do: where it says which one of its id a letter is, it changes as others are removed.
+ * Distinguishes letters with the same id: users choose ids, and a copy that was published twice can be dead-lettered twice. The
+ * letter's position is not enough: where it is an index among messages with the same id, it changes when others are removed.
  */
 function nameOf({ message, originalPosition, lastAttemptAt }: DeadLetter): string {
   return `${message.id} ${lastAttemptAt.getTime()} ${JSON.stringify(originalPosition)}`
@@ -192,7 +192,7 @@ function lastKept({ stored }: Page, removed: ReadonlySet<Position>): Position | 
   return stored.findLast(({ position }) => !removed.has(position))?.position
 }
 
-/** A text that was cut out of a larger one keeps that in memory: a whole block of headers for each name. */
+/** Copies the text: a substring would keep the whole block of headers in memory. */
 function ownCopy(text: string): string {
   return Buffer.from(text, 'utf16le').toString('utf16le')
 }

@@ -6,7 +6,7 @@ import type { IncomingMessage } from './incoming-message.ts'
 
 const retryRequestBrand = Symbol.for('busbar.retry-request')
 
-/** What `ctx.retry()` throws. Not a failure of its own: `cause` is, if there is one. */
+/** What `ctx.retry()` throws. It is not a failure itself, but its `cause` is. */
 export class RetryRequest extends Error {
   readonly delayMs: number | undefined
   readonly countAttempt: boolean
@@ -28,24 +28,24 @@ export class RetryRequest extends Error {
   }
 }
 
-/** What is to become of a message whose handler failed. */
+/** What to do with a message whose handler failed. */
 export type FailureDecision =
   | { readonly type: 'dead-letter'; readonly reason: DeadLetterReason }
   | { readonly type: 'retry'; readonly delayMs: number; readonly countAttempt: boolean }
 
-/** Delay before the attempt after `attempt` failed ones, in ms. Pure but for the dice. */
+/** Delay after `attempt` failed attempts, in ms. Pure, except for `random`. */
 export function backoffMs(
   policy: Pick<ResolvedRetry, 'backoff' | 'baseMs' | 'maxMs'>,
   attempt: number,
   random: () => number = Math.random,
 ): number {
   if (policy.backoff === 'fixed') return Math.min(policy.baseMs, policy.maxMs)
-  // 2 ** 1023 is still finite, so that even absurd attempts end at the cap.
+  // Keeps the power finite, so that even absurd attempts end at the cap.
   const exponential = Math.min(policy.maxMs, policy.baseMs * 2 ** Math.min(attempt - 1, 1000))
   return policy.backoff === 'exponential' ? exponential : Math.ceil(random() * exponential)
 }
 
-/** Decides about failures by the consumer's policy and keeps its retry budget. One for each consumer. */
+/** Applies the consumer's retry policy to failures, and keeps its retry budget. One per consumer. */
 export class RetryPolicy {
   readonly #policy: ResolvedRetry
   readonly #clock: Clock
@@ -88,16 +88,16 @@ export class RetryPolicy {
     try {
       return retryIf(error, message, attempt)
     } catch {
-      // A predicate that throws has no opinion, and trying again loses nothing.
+      // If the predicate throws, retry: that loses nothing.
       return true
     }
   }
 }
 
-/** At most so many retries in any minute; further ones are put off to when there is room again. */
+/** Limits the retries in any minute; retries above the limit are delayed until there is room. */
 class RetryBudget {
   readonly #perMinute: number
-  /** When the last `perMinute` retries are to run, oldest first; a ring. */
+  /** Times of the last `perMinute` retries, as a ring. */
   readonly #slots: number[] = []
   #at = 0
 
@@ -105,7 +105,7 @@ class RetryBudget {
     this.#perMinute = perMinute
   }
 
-  /** Books one retry; returns how long it has to wait for its place, in ms. */
+  /** Books one retry; returns how long it must wait, in ms. */
   take(now: number): number {
     const previous = this.#slots[this.#at] ?? -Infinity
     const runAt = Math.max(now, previous + 60_000)

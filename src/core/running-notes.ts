@@ -2,39 +2,39 @@ import type { Clock, Timer } from './clock.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
 import type { AttemptNote, TransportSubscription } from './transport.ts'
 
-/** A handler that runs for longer than one or two of these is noted at the broker. Shorter ones cost nothing. */
+/** A handler that runs longer than one or two ticks is noted at the broker. Shorter handlers cost nothing. */
 const TICK_MS = 20
-/** A broker that does not take a note keeps no handler waiting for longer. */
+/** Maximum time a handler waits for the broker to store its note. */
 const NOTE_TIMEOUT_MS = 2_000
-/** After that, a note that the broker did not take is tried again. */
+/** Delay before a failed note is sent again. */
 const NOTE_AGAIN_MS = 1_000
 
 export interface RunningNotesHost {
   readonly clock: Clock
   noteFailed(error: unknown, doing: string): void
-  /** Sends the outcomes that are decided. */
+  /** Sends the pending outcomes. */
   flushOutcomes(): void
 }
 
 /**
- * Tells the broker which handlers are running, so that after the death of this process only their messages have used an
- * attempt, and not those that were merely here. One note covers all handlers that a tick finds.
+ * Tells the broker which handlers are running, so that if this process dies, only their messages use an attempt, not those that
+ * merely waited here. Each tick sends at most one note, for all handlers.
  */
 export class RunningNotes {
   readonly #host: RunningNotesHost
   readonly #subscription: TransportSubscription
-  /** Started since the last tick, and before it. */
+  /** Handlers started since the last tick, and in the tick before. */
   #young: PendingDelivery[] = []
   #old: PendingDelivery[] = []
   #timer: Timer | undefined
-  /** Running, and their note has failed. */
+  /** Running handlers whose note failed. */
   #refused: PendingDelivery[] = []
   #againTimer: Timer | undefined
-  /** To be stored before they start. */
+  /** Handlers whose note must be stored before they start. */
   #gathered: PendingDelivery[] = []
   #storing: Promise<void> | undefined
   #closed = false
-  /** Ends the wait for each note that is on its way. */
+  /** Ends the wait for each note in flight. */
   readonly #waits = new Set<() => void>()
 
   constructor(subscription: TransportSubscription, host: RunningNotesHost) {
@@ -42,18 +42,18 @@ export class RunningNotes {
     this.#host = host
   }
 
-  /** A handler has started and did not end at once. */
+  /** A handler has started and did not end synchronously. */
   started(pending: PendingDelivery): void {
     if (this.#closed || pending.isNoted || this.#subscription.noteAttempts === undefined) return
     this.#young.push(pending)
     this.#timer ??= this.#host.clock.setTimer(TICK_MS, () => this.#tick())
   }
 
-  /** Notes a handler before it starts. Resolves when the note is stored, or when waiting for it is pointless. */
+  /** Notes a handler before it starts. Resolves when the note is stored, or when waiting for it makes no sense. */
   before(pending: PendingDelivery): Promise<void> {
     pending.isNoted = true
     this.#gathered.push(pending)
-    // Those of one turn travel together.
+    // Notes of one turn are sent together.
     this.#storing ??= new Promise<void>((resolve) => {
       setImmediate(() => {
         const deliveries = this.#gathered
@@ -65,7 +65,7 @@ export class RunningNotes {
     return this.#storing
   }
 
-  /** The broker has taken these back, or they wait again. This process lives, so their attempts are not used up. */
+  /** The broker has taken these back, or they wait again. This process lives, so their attempts are not used. */
   takeBack(deliveries: readonly PendingDelivery[]): void {
     if (deliveries.length === 0) return
     for (const pending of deliveries) pending.isNoted = false
@@ -78,7 +78,7 @@ export class RunningNotes {
     this.#note(notes, 'taking back notes about running handlers').catch(() => {})
   }
 
-  /** A handler has ended; the next attempt will be made here. */
+  /** A handler has ended; the next attempt will be made in this process. */
   retrying(pending: PendingDelivery, used: number, notBefore: number): void {
     pending.isNoted = false
     const note = { delivery: pending.delivery, used, running: false, notBefore }
@@ -108,13 +108,13 @@ export class RunningNotes {
   }
 
   #storeWithin(deliveries: readonly PendingDelivery[], done: () => void): void {
-    // Not what was lost or returned meanwhile.
+    // Skip what was lost or returned meanwhile.
     const ours = deliveries.filter(({ state }) => state === 'preparing')
     if (this.#closed || ours.length === 0 || this.#subscription.noteAttempts === undefined) {
       done()
       return
     }
-    // One that is noted now may end the process: what has ended must not be used up with it.
+    // A message noted now may kill the process: finished ones must not lose an attempt with it.
     this.#host.flushOutcomes()
     const end = (): void => {
       timer.cancel()
@@ -126,7 +126,7 @@ export class RunningNotes {
     void this.#noteRunning(ours, 'noting which handlers start').then(end)
   }
 
-  /** Resolves also when the note has failed: those that run then are noted again later. */
+  /** Also resolves when the note failed: handlers that still run are noted again later. */
   async #noteRunning(deliveries: readonly PendingDelivery[], doing: string): Promise<void> {
     const notes = deliveries.map(({ delivery }) => ({
       delivery,
@@ -144,7 +144,7 @@ export class RunningNotes {
 
   #noteAgain(pending: PendingDelivery): void {
     pending.isNoted = false
-    // One that is about to start comes by itself.
+    // A message about to start is noted again by `started`.
     if (this.#closed || pending.state !== 'running') return
     this.#refused.push(pending)
     this.#againTimer ??= this.#host.clock.setTimer(NOTE_AGAIN_MS, () => {

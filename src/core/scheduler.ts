@@ -2,25 +2,25 @@ import { KeyQueue } from './pending-delivery.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
 import { Queue } from './queue.ts'
 
-/** What order is kept: see `ConsumeOptions.order`. */
+/** Which order is kept: see `ConsumeOptions.order`. */
 export type Order = 'key' | 'strict' | 'none'
 
 /**
- * Decides which delivery may run next. Deliveries of one key form a queue; taking one from it blocks the rest of the key
- * until everything that was taken is finished. Knows nothing of handlers or brokers.
+ * Decides which delivery may run next. Deliveries of one key form a queue; taking one blocks the rest of the key until
+ * everything taken is finished. Knows nothing about handlers or brokers.
  */
 export class Scheduler {
   readonly #order: Order
   readonly #queues = new Map<string, KeyQueue>()
   readonly #ready = new Queue<PendingDelivery>()
-  /** Prepared, and to run before everything else: the broker has been told that they run. */
+  /** Prepared deliveries. They run before everything else, because the broker has a note that they run. */
   readonly #prepared = new Queue<PendingDelivery>()
 
   constructor(order: Order) {
     this.#order = order
   }
 
-  /** Takes a delivery in. False when its key is on its way back to the broker: then this one must be returned as well. */
+  /** Adds a delivery. False when its key is being returned to the broker: then this delivery must be returned too. */
   add(pending: PendingDelivery): boolean {
     const key = this.#order === 'key' ? pending.delivery.message.key : this.#order === 'strict' ? '' : undefined
     if (key === undefined) {
@@ -43,7 +43,7 @@ export class Scheduler {
     return true
   }
 
-  /** The next one to run, or undefined. Passes over those that were lost or returned meanwhile. */
+  /** The next delivery to run, or undefined. Skips those that were lost or returned meanwhile. */
   next(): PendingDelivery | undefined {
     for (let pending = this.#take(); pending !== undefined; pending = this.#take())
       if (pending.state === 'queued') return pending
@@ -54,7 +54,7 @@ export class Scheduler {
     return this.#prepared.size > 0 ? this.#prepared.shift() : this.#ready.shift()
   }
 
-  /** One more of a key that the caller has taken from already, in order: for a batch. Not one that must run alone. */
+  /** The next delivery of a key that the caller already took from, for a batch; never one that must run alone. */
   following(queue: KeyQueue): PendingDelivery | undefined {
     if (queue.waiting[0]?.mustRunAlone === true) return undefined
     const pending = queue.waiting.shift()
@@ -62,7 +62,7 @@ export class Scheduler {
     return pending
   }
 
-  /** Undoes `following`: they wait again, before everything else of their key. */
+  /** Undoes `following`: the deliveries wait again, before everything else of their key. */
   requeueBehind(queue: KeyQueue, deliveries: readonly PendingDelivery[]): void {
     for (const pending of deliveries) pending.state = 'queued'
     queue.waiting.unshift(...deliveries)
@@ -70,19 +70,19 @@ export class Scheduler {
     if (queue.inProgress === 0) this.#advance(queue)
   }
 
-  /** The same for one whose start is prepared: it comes next. */
+  /** Requeues a prepared delivery: it runs next. */
   requeueFirst(pending: PendingDelivery): void {
     pending.state = 'queued'
     this.#prepared.push(pending)
   }
 
-  /** One that still blocks its key (or has none) may run again: its retry is due. */
+  /** Requeues a delivery that still blocks its key (or has none): its retry is due. */
   requeue(pending: PendingDelivery): void {
     pending.state = 'queued'
     this.#ready.push(pending)
   }
 
-  /** Done with this one. When nothing of its key is in progress any more, the next one may run. */
+  /** Finishes a delivery. When nothing of its key is in progress, the next one may run. */
   finish(pending: PendingDelivery): void {
     const { queue } = pending
     if (queue === undefined) return
@@ -99,14 +99,14 @@ export class Scheduler {
     }
   }
 
-  /** What waits behind this one in its key. */
+  /** The deliveries that wait behind this one in its key. */
   queuedBehind(pending: PendingDelivery): readonly PendingDelivery[] {
     return [...(pending.queue?.waiting ?? [])]
   }
 
   /**
-   * This one goes back to the broker. Until that is confirmed for everything of its key that does, `add` refuses what still
-   * arrives of the key: it may be later than what the broker does not have yet.
+   * Marks a delivery as being returned to the broker. Until the broker has confirmed all returns of its key, `add` refuses new
+   * deliveries of the key: they may be later than what the broker does not have yet.
    */
   beginReturn(pending: PendingDelivery): void {
     const { queue } = pending
@@ -119,13 +119,13 @@ export class Scheduler {
     queue.returning++
   }
 
-  /** The broker has it: when it has them all, what arrives of the key from now on is in order again. */
+  /** The broker has it. Once it has all returned deliveries of the key, new ones are in order again. */
   confirmReturn(pending: PendingDelivery): void {
     if (pending.queue !== undefined) pending.queue.returning--
     this.finish(pending)
   }
 
-  /** One that has not started is taken out: it was lost, or its order does not matter. Its key continues without it. */
+  /** Removes a delivery that has not started: it was lost, or its order does not matter. Its key continues without it. */
   remove(pending: PendingDelivery): void {
     pending.state = 'settled'
     const { queue } = pending

@@ -27,7 +27,7 @@ export function sendOne(
   publisher.send([message], signal, settle, startedAt)
 }
 
-/** Sends what could be made, and resolves with a result for each item. */
+/** Sends the messages that could be made, and resolves with one result per item. */
 export function sendMany(
   publisher: Publisher,
   items: readonly PublishItem[],
@@ -38,7 +38,7 @@ export function sendMany(
 ): void {
   const results: PublishResult[] = Array.from({ length: made.length })
   const messages: OutgoingMessage[] = []
-  /** Where the message at that index of `messages` is among the items; only kept when some item was refused. */
+  /** Index among the items of the message at each index of `messages`; only kept if an item was refused. */
   let indexes: number[] | undefined
   for (const [index, one] of made.entries()) {
     try {

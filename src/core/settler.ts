@@ -2,16 +2,16 @@ import type { Outcome, Settlement, SettlementFailure, TransportSubscription } fr
 import type { PendingDelivery } from './pending-delivery.ts'
 
 export interface SettlerHost {
-  /** The broker has taken the outcome. */
+  /** The broker has accepted the outcome. */
   settled(pending: PendingDelivery, outcome: Outcome): void
-  /** It has not. */
+  /** The broker has not accepted the outcome. */
   settleFailed(pending: PendingDelivery, outcome: Outcome, error: SettlementFailure['error']): void
-  /** So many deliveries are out of the way, and may be replaced. Not told of rejects: the host knows when those are through. */
+  /** This many deliveries are done, and may be replaced. Not called for rejects: the host knows when those are done. */
   freed(count: number, bytes: number): void
 }
 
 const ACK: Outcome = Object.freeze({ type: 'ack' })
-/** A turn of many synchronous handlers must not hold its acks until the last of them. */
+/** A turn with many synchronous handlers must not hold back their acks until the last one. */
 const FLUSH_AT = 1_000
 
 /** Gathers outcomes and settles them in batches, once per turn of the event loop. */
@@ -36,7 +36,7 @@ export class Settler {
   }
 
   add(pending: PendingDelivery, outcome: Outcome): void {
-    // A dead letter may take long to get through, and its source is held until then: it must not be replaced meanwhile.
+    // A dead letter may take long to be stored, and its source is held until then: don't replace it meanwhile.
     if (outcome.type !== 'reject') {
       this.#freedCount++
       this.#freedBytes += pending.delivery.bytes
@@ -44,7 +44,7 @@ export class Settler {
     this.again(pending, outcome)
   }
 
-  /** Tries an outcome again that the broker did not take. */
+  /** Sends an outcome again that the broker did not accept. */
   again(pending: PendingDelivery, outcome: Outcome): void {
     pending.state = 'settling'
     this.#settlements.push({ delivery: pending.delivery, outcome })
@@ -69,7 +69,7 @@ export class Settler {
     this.#inFlight.add(batch)
     this.#subscription.settle(batch).then(
       (failures) => this.#settled(batch, failures),
-      // The contract says that settle never rejects; if it does, nothing of the batch is certain.
+      // By contract `settle` never rejects; if it does, no outcome of the batch is certain.
       (error: unknown) =>
         this.#settled(
           batch,
@@ -88,14 +88,14 @@ export class Settler {
     for (const resolve of waiting) resolve()
   }
 
-  /** Resolves when everything added so far has its answer. */
+  /** Resolves when everything added so far has been answered. */
   idle(): Promise<void> {
     this.flush()
     if (this.#inFlight.size === 0) return Promise.resolve()
     return new Promise((resolve) => this.#waiting.push(resolve))
   }
 
-  /** The first of each batch that the transport has not answered. */
+  /** The first delivery of each batch that the transport has not answered. */
   unanswered(): readonly PendingDelivery[] {
     return Array.from(this.#inFlight, ([first]) => first?.delivery.runtime as PendingDelivery)
   }

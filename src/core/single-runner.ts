@@ -9,7 +9,7 @@ import type { PendingDelivery } from './pending-delivery.ts'
 import type { Runner, RunnerHost } from './runner.ts'
 import { validate } from './validate.ts'
 
-/** Runs a handler for single messages, as many at once as the consumer allows. */
+/** Runs a handler for single messages, with the consumer's concurrency. */
 export class SingleRunner implements Runner {
   readonly #host: RunnerHost
   readonly #attemptHost: AttemptHost
@@ -40,7 +40,7 @@ export class SingleRunner implements Runner {
   }
 
   readonly #startAll = (): void => {
-    // A synchronous handler ends inside of the loop and must not start a second one on top of it.
+    // A synchronous handler ends inside the loop and must not start a nested one.
     if (this.#pumping) return
     this.#pumping = true
     try {
@@ -71,7 +71,7 @@ export class SingleRunner implements Runner {
         this.#definition?.schema === undefined
           ? this.#handler(pending.message, attempt)
           : this.#validateAndHandle(attempt, this.#definition)
-      // A foreign promise is wrapped: its `then` may do anything.
+      // Wrap a foreign promise: its `then` may do anything.
       if (result instanceof Promise) promise = result
       else if (isThenable(result)) promise = Promise.resolve(result)
     } catch (error) {
@@ -97,7 +97,7 @@ export class SingleRunner implements Runner {
 
   #validateAndHandle(attempt: Attempt, definition: AnyEventDefinition): unknown {
     const { message } = attempt.pending
-    // The output of an earlier attempt must not go through the schema again.
+    // The output of an earlier attempt must not be validated again.
     if (attempt.pending.isValidated) return this.#handler(message, attempt)
     const accept = (output: unknown): unknown => {
       attempt.pending.isValidated = true

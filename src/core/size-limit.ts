@@ -4,16 +4,16 @@ import { NO_HEADERS } from './message.ts'
 import type { EncodedMessage } from './message.ts'
 
 /**
- * Largest total of the headers that Busbar itself writes on a message, names and values (`busbar-…`: the story of a dead
- * letter, the count of redrives). They are not counted against `maxMessageBytes`: whatever could be published can
- * be dead-lettered and redriven. A transport leaves this much room, and that of the envelope, below the limit of its broker.
+ * Maximum total size of the headers that Busbar adds to a message, names and values (`busbar-…`: failure details of a dead
+ * letter, the count of redrives). They don't count against `maxMessageBytes`, so whatever could be published can be
+ * dead-lettered and redriven. A transport reserves this much, plus the room for the envelope, below the limit of its broker.
  */
 export const OWN_HEADER_BYTES = 24_576
 
 /** Room for the attributes of the envelope (id, type, source, key, trace context …) where they travel as headers. */
 export const ENVELOPE_ROOM_BYTES = 8_192
 
-/** What a user may fill: the body and the user's own headers, in bytes. */
+/** Size of the body and the user's headers, in bytes. */
 export function contentBytes(message: EncodedMessage): number {
   const { body, headers } = message
   if (headers === NO_HEADERS) return body.byteLength
@@ -23,7 +23,7 @@ export function contentBytes(message: EncodedMessage): number {
   return bytes
 }
 
-/** What a message over the limit of a transport gets; undefined when it fits. `system` names the transport. */
+/** The error for a message above the limit of a transport; undefined when it fits. `system` names the transport. */
 export function tooLarge(message: EncodedMessage, maxMessageBytes: number, system: string): PublishError | undefined {
   if (certainlyFits(message, maxMessageBytes)) return undefined
   const bytes = contentBytes(message)
@@ -35,7 +35,7 @@ export function tooLarge(message: EncodedMessage, maxMessageBytes: number, syste
   )
 }
 
-/** Without counting the bytes of any text: UTF-8 takes at most three for a UTF-16 unit. */
+/** Upper bound without encoding any text: UTF-8 takes at most three bytes per UTF-16 unit. */
 function certainlyFits({ body, headers }: EncodedMessage, limit: number): boolean {
   let bytes = body.byteLength
   if (headers === NO_HEADERS) return bytes <= limit

@@ -1,4 +1,6 @@
-/** The part of Standard Schema v1 (https://standardschema.dev) that Busbar calls: zod, valibot, arktype and others have it. */
+/**
+ * The part of Standard Schema v1 (https://standardschema.dev) that Busbar uses. zod, valibot, arktype and others implement it.
+ */
 export interface StandardSchema<Input = unknown, Output = Input> {
   readonly '~standard': {
     readonly version: 1

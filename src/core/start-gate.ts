@@ -3,29 +3,28 @@ import type { PendingDelivery } from './pending-delivery.ts'
 import type { RunningNotes } from './running-notes.ts'
 
 export interface StartGateHost {
-  /** Everything is known and stored: it may be taken again. */
+  /** Everything is prepared: the delivery may run. */
   prepared(pending: PendingDelivery): void
-  /** It must not be handled: an earlier message of its key is in the dead letters. */
+  /** It must not be handled: an earlier message of its key is dead-lettered. */
   parked(pending: PendingDelivery, blocker: string): void
-  /** Something that had to be known could not be found out; it is asked again with the next attempt to start. */
+  /** The broker could not be asked; it is asked again at the next attempt to start. */
   prepareFailed(pending: PendingDelivery, error: unknown): void
 }
 
 /**
- * What has to happen before the handler of a message may start, for those few messages that need it: one that was with a
- * dead process is noted at the broker first, one that may have ended its process runs alone, and a key that has dead
- * letters may be parked.
+ * Prepares the few messages whose handler can't start at once: a message that was with a dead process is first noted at the
+ * broker, one that may have killed its process runs alone, and one whose key has dead letters may be parked.
  */
 export class StartGate {
   readonly #host: StartGateHost
   readonly #notes: RunningNotes
   readonly #parkedKeys: ParkedKeys | undefined
-  /** The one that runs alone among its kind, and those that wait for its end. */
+  /** The message that runs alone among its kind, and those that wait for it to end. */
   #alone: PendingDelivery | undefined
   #waiting: PendingDelivery[] = []
   /**
-   * Those that are to be noted: each has a place among the running handlers, for it starts as soon as it is noted. It has it
-   * from the beginning: one look at the dead letters may let any number of them through at once.
+   * Messages to be noted. Each takes a handler's slot, because it starts as soon as it is noted. It takes the slot from the
+   * beginning, because one read of the dead letters may let any number of them through at once.
    */
   readonly #noting = new Set<PendingDelivery>()
 
@@ -45,7 +44,7 @@ export class StartGate {
     return isSuspect(pending) || this.#mayBeParked(pending)
   }
 
-  /** True when the handler may start now. Otherwise the gate has the delivery, and reports to its host what becomes of it. */
+  /** True when the handler may start now. Otherwise the gate keeps the delivery, and reports the result to its host. */
   pass(pending: PendingDelivery): boolean {
     if (!this.needsPreparing(pending)) {
       pending.isPrepared = false
@@ -57,12 +56,12 @@ export class StartGate {
     return false
   }
 
-  /** It is in the dead letters now, or may be. */
+  /** It has been dead-lettered, or may have been. */
   deadLettered({ delivery }: PendingDelivery): void {
     this.#parkedKeys?.add(delivery.message)
   }
 
-  /** Its handler has ended, or it has left: another one may run alone. */
+  /** Its handler has ended, or it was dropped: another message may run alone. */
   ended(pending: PendingDelivery): void {
     this.#noting.delete(pending)
     if (pending !== this.#alone) return
@@ -106,7 +105,7 @@ export class StartGate {
   }
 }
 
-/** It was with a process that has died. One that has had its handler here since is known not to end the process. */
+/** True for a message that was with a process that died, until its handler has run here without killing the process. */
 function isSuspect({ delivery, wasHandled }: PendingDelivery): boolean {
   return !wasHandled && (delivery.history === 'unknown' || delivery.history === 'died')
 }

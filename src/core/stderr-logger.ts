@@ -4,20 +4,20 @@ import type { Logger } from './logger.ts'
 
 const EVERY_MS = 60_000
 const MAX_LENGTH = 1_000
-/** An id or an error of somebody else must not print lines that look like ours, nor steer a terminal. */
+/** A foreign id or error must not print lines that look like ours, or control the terminal. */
 // oxlint-disable-next-line no-control-regex
 const LINE_BREAKS = /[\u0000-\u001f\u007f-\u009f]+/g
 const HOW_TO_CHANGE = 'Pass createBus a logger to get everything, or logger: false to get nothing'
 
-/** What was printed of one kind, and since when. */
+/** What was printed of one kind of line, and since when. */
 interface Printed {
   readonly at: number
   leftOut: number
 }
 
 /**
- * Used when no logger was given: what costs messages is printed to stderr, each kind once a minute at most, so that a
- * first program is not silent and a failing service does not drown its console.
+ * Used when no logger was given. Prints what costs messages to stderr, each kind at most once a minute, so that a first program
+ * is not silent and a failing service does not flood its console.
  */
 export class StderrLogger implements Logger {
   readonly #clock: Clock
@@ -47,7 +47,7 @@ export class StderrLogger implements Logger {
       last.leftOut++
       return
     }
-    // Kinds are few: names of events, and messages of ours.
+    // There are few kinds: names of events, and our own messages.
     this.#printed.set(kind, { at: now, leftOut: 0 })
     const line = text.replaceAll(LINE_BREAKS, ' ')
     this.#write(
@@ -56,7 +56,7 @@ export class StderrLogger implements Logger {
     )
   }
 
-  /** Says what was left out since it was last said. */
+  /** Reports how many lines were left out since the last report. */
   flush(): void {
     for (const [kind, printed] of this.#printed) {
       if (printed.leftOut > 0) this.#write(`busbar: ${more(kind, printed.leftOut)}${HOW_TO_CHANGE}\n`)

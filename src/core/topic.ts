@@ -1,6 +1,6 @@
 import { ValidationError } from './errors.ts'
 
-/** Dead letters of a topic and group lie in `<topic>.<group>.dlq`. */
+/** Dead letters of a topic and group are stored in `<topic>.<group>.dlq`. */
 const DEAD_LETTER_TOKEN = 'dlq'
 const BROADCAST_SUFFIX = '-broadcast'
 
@@ -11,21 +11,21 @@ const MAX_DEAD_LETTER_TOPIC_LENGTH = 249
 const TOKEN = /^[A-Za-z0-9_-]+$/
 
 /**
- * Throws a `ValidationError` unless `topic` is a plain topic name: 1 to 160 characters, tokens of letters, digits,
- * `_` and `-`, joined by dots. The set is what every broker accepts as it is.
+ * Throws a `ValidationError` unless `topic` is a plain topic name: 1 to 160 characters, in tokens of letters, digits, `_` and
+ * `-` joined by dots. Every broker accepts these without escaping.
  */
 export function checkTopicName(topic: string): void {
   const problem = topicProblem(topic, false)
   if (problem !== undefined) throw new ValidationError(`The topic "${shorten(topic)}" ${problem}`)
 }
 
-/** Same for a subscription, where tokens may be `*` and the last one `>` (or `#`). */
+/** Same for a subscription, where tokens may be `*` and the last token may be `>` (or `#`). */
 export function checkTopicPattern(pattern: string): void {
   const problem = topicProblem(pattern, true)
   if (problem !== undefined) throw new ValidationError(`The topic pattern "${shorten(pattern)}" ${problem}`)
 }
 
-/** What is wrong with a name or pattern, or undefined. */
+/** Says what is wrong with a name or pattern, or returns undefined. */
 export function topicProblem(topic: string, allowWildcards: boolean): string | undefined {
   if (typeof topic !== 'string' || topic.length === 0) return 'is empty: give it a name such as "orders.placed"'
   const longest = isDeadLetterTopic(topic) ? MAX_DEAD_LETTER_TOPIC_LENGTH : MAX_TOPIC_LENGTH
@@ -43,27 +43,27 @@ export function topicProblem(topic: string, allowWildcards: boolean): string | u
   return undefined
 }
 
-/** True when the pattern stands for more than one topic. */
+/** True when the pattern has a wildcard. */
 export function isPattern(topic: string): boolean {
   return topic.includes('*') || topic.endsWith('>') || topic.endsWith('#')
 }
 
-/** The one spelling: a trailing `#` is read as `>`. */
+/** Normal spelling: replaces a trailing `#` by `>`. */
 export function normalizePattern(pattern: string): string {
   return pattern.endsWith('#') ? `${pattern.slice(0, -1)}>` : pattern
 }
 
-/** The topic that holds the dead letters of one topic and group. */
+/** Name of the topic that holds the dead letters of a topic and group. */
 export function deadLetterTopic(topic: string, group: string): string {
   return `${topic}.${group}.${DEAD_LETTER_TOKEN}`
 }
 
-/** Stands for the groups of all instances of a broadcast consumer where their dead letters lie. No such group is consumed. */
+/** Group in the dead-letter topic of broadcast consumers, shared by all instances. No consumer has this group. */
 export function broadcastGroup(service: string): string {
   return `${service}${BROADCAST_SUFFIX}`
 }
 
-/** True for what `broadcastGroup` makes, and for a group that somebody has named like that. */
+/** True for the result of `broadcastGroup`, and for a user's group with the same suffix. */
 export function mayBeBroadcast(group: string): boolean {
   return group.endsWith(BROADCAST_SUFFIX)
 }
@@ -73,10 +73,10 @@ export function isDeadLetterTopic(topic: string): boolean {
 }
 
 /**
- * Compiles a pattern into a test of plain topic names. `*` is exactly one token, a trailing `>` is zero or more.
+ * Compiles a pattern into a predicate for topic names. `*` matches exactly one token, a trailing `>` zero or more.
  *
- * A wildcard never reaches a dead-letter topic unless the pattern itself ends in `.dlq`: a consumer of `orders.>` that
- * was handed the dead letters of `orders.placed` would dead-letter them again, without end.
+ * A wildcard never matches a dead-letter topic unless the pattern itself ends in `.dlq`. Otherwise a consumer of `orders.>`
+ * would get the dead letters of `orders.placed` and dead-letter them again, endlessly.
  */
 export function compilePattern(pattern: string): (topic: string) => boolean {
   const normalized = normalizePattern(pattern)
@@ -94,12 +94,12 @@ export function compilePattern(pattern: string): (topic: string) => boolean {
 }
 
 /**
- * True when some topic fits both patterns. Two consumers of one group whose patterns overlap would share those
- * messages at random; the bus refuses that when the second one is added.
+ * True when some topic matches both patterns. Two consumers of one group with overlapping patterns would share messages at
+ * random, so the bus refuses the second one.
  */
 export function patternsOverlap(a: string, b: string): boolean {
   const [left, right] = [normalizePattern(a), normalizePattern(b)]
-  // What ends in ".dlq" reaches dead-letter topics only, and everything else none: see `compilePattern`.
+  // A pattern that ends in ".dlq" matches only dead-letter topics, any other pattern none: see `compilePattern`.
   if (isDeadLetterTopic(left) !== isDeadLetterTopic(right)) return false
   return overlap(left.split('.'), right.split('.'), 0)
 }
@@ -107,7 +107,7 @@ export function patternsOverlap(a: string, b: string): boolean {
 function overlap(a: readonly string[], b: readonly string[], at: number): boolean {
   const left = a[at]
   const right = b[at]
-  // A trailing ">" stands for zero or more, so whatever the other side still has fits.
+  // A trailing ">" matches zero or more tokens, so it matches the rest of the other pattern.
   if (left === '>' || right === '>') return true
   if (left === undefined || right === undefined) return left === right
   if (left !== '*' && right !== '*' && left !== right) return false

@@ -5,41 +5,41 @@ import type { Logger } from './logger.ts'
 import type { EncodedMessage, OutgoingMessage } from './message.ts'
 
 /**
- * What a transport can do, declared once. It drives the checks at `start()`, the scenarios of the conformance suite and
- * the table in the docs, so a claim that is not true fails a test.
+ * What a transport can do. Drives the checks when a consumer is added, the scenarios of the conformance suite and the table in
+ * the docs, so a false claim fails a test.
  */
 export interface Capabilities {
-  /** Confirmed messages survive the end of every process of ours (and of the broker, where there is one). */
+  /** Confirmed messages survive the end of all our processes, and of the broker if there is one. */
   readonly durable: boolean
-  /** Consumer groups: members share the messages, each group gets all. */
+  /** Consumer groups: each group gets all messages, and its members share them. */
   readonly groups: boolean
-  /** Broadest unit in which order is kept across all members of a group: nothing, the whole topic only, or each key. */
+  /** Order kept across all members of a group: none, only that of the whole topic, or that of each key. */
   readonly ordering: 'none' | 'topic' | 'key'
-  /** A delivery that was nacked with a delay holds back later messages of its key, in every member of the group. */
+  /** A delivery nacked with a delay holds back later messages of its key, in every member of the group. */
   readonly orderedRedelivery: boolean
-  /** Delayed publish and delayed nack: kept by the broker, made by the transport out of other means, or not at all. */
+  /** Delayed publish and delayed nack: native to the broker, emulated by the transport, or not available. */
   readonly delay: 'native' | 'emulated' | 'none'
-  /** What was delivered and not acked is delivered again. */
+  /** Messages that were delivered but not acked are delivered again. */
   readonly redelivery: boolean
-  /** `Delivery.attempt` counts deliveries also across the death of processes. */
+  /** `Delivery.attempt` keeps counting when a process dies. */
   readonly attempts: boolean
   /** Wildcard subscriptions. */
   readonly patterns: boolean
-  /** A group may start, or be set back, to a position, an instant, both or neither. */
+  /** Whether a group can start at, or be moved to, a position, a time, both or neither. */
   readonly replay: readonly ('position' | 'time')[]
-  /** The transport can tell the lag of a group. */
+  /** The transport can report the lag of a group. */
   readonly lag: boolean
-  /** Publishing the same id twice within the broker's window stores it once. */
+  /** Publishing the same id twice within the broker's deduplication window stores it once. */
   readonly publishDedup: boolean
-  /** Publishing and settling can be made one atomic step; dead-lettering then is. */
+  /** Publishing and settling can be one atomic step; dead-lettering then is. */
   readonly transactions: boolean
   /** Native request/reply. */
   readonly requestReply: boolean
-  /** Largest body plus headers, in bytes. */
+  /** Maximum size of body plus headers, in bytes. */
   readonly maxMessageBytes: number
 }
 
-/** What the bus lends to its transports. */
+/** What the bus provides to its transports. */
 export interface TransportHost {
   readonly service: string
   /** Unique to this bus in this process. */
@@ -47,97 +47,97 @@ export interface TransportHost {
   readonly clock: Clock
   readonly events: BusEvents
   readonly logger: Logger
-  /** The name that the user gave the transport: `main`, `local`. */
+  /** The user's name for the transport: `main`, `local`. */
   readonly name: string
 }
 
-/** The transport's own coordinates of a message: `{ partition: 3, offset: '42' }`. Plain data, fit for a log line. */
+/** The transport's coordinates of a message: `{ partition: 3, offset: '42' }`. Plain data that can be logged. */
 export type Position = Readonly<Record<string, string | number>>
 
-/** Fate of one message of a batch: it was confirmed, or it was not and the error says how sure that is. */
+/** Result of one message of a batch: confirmed, or an error whose `outcome` says whether the broker may have it. */
 export type PublishOutcome =
   | { readonly position: Position | undefined; readonly error?: undefined }
   | { readonly error: PublishError; readonly position?: undefined }
 
-/** Where a group starts that the transport has not seen before. */
+/** Where a new group starts. */
 export type StartFrom = 'earliest' | 'latest' | { readonly timeMs: number } | { readonly position: Position }
 
 export interface SubscriptionSpec {
-  /** A topic name or pattern, checked and in its normal spelling (`>`, never `#`). */
+  /** A topic name or pattern, already checked, in its normal spelling (`>`, never `#`). */
   readonly topic: string
   readonly group: string
   /**
-   * `key`: deliveries of one key must not be outstanding at two members of the group at once, and arrive in order of
-   * publication. `strict`: same for the whole topic. `none`: as the broker likes.
+   * `key`: deliveries of one key arrive in the order of publication, and are never outstanding at two members of the group at
+   * once. `strict`: same for the whole topic. `none`: any order.
    */
   readonly order: 'none' | 'key' | 'strict'
-  /** The group is for this one subscription and is to be forgotten with it (broadcast). */
+  /** The group belongs to this one subscription and is deleted with it (broadcast). */
   readonly ephemeral: boolean
-  /** Applies when the group is new. */
+  /** Where the group starts if it is new. */
   readonly from: StartFrom
-  /** Most unsettled deliveries that credit will ever allow: a hint for the broker's own prefetch. */
+  /** Maximum number of unsettled deliveries that credit will ever allow: a hint for the broker's prefetch. */
   readonly prefetch: number
   readonly prefetchBytes: number
   /**
-   * Largest number of unsettled deliveries of one key (of the whole topic with `strict`). A transport that picks messages by
-   * key passes over a key of which the member holds that many, so that a hot key leaves room for others. Where keys share
-   * a partition that is read in order, the transport bounds the share of each partition instead.
+   * Maximum number of unsettled deliveries of one key (of the whole topic with `strict`). A transport that picks messages by
+   * key skips a key once the member holds this many, so that a hot key leaves room for others. Where keys share a partition
+   * that is read in order, the transport bounds the share of each partition instead.
    */
   readonly maxPerKey: number
-  /** Unique name of this subscription, for lists of members. */
+  /** Unique name of this subscription, used in lists of members. */
   readonly consumerId: string
-  /** The transport's own options for this one consumer, unchecked by the runtime. */
+  /** The transport's options for this consumer, not checked by the runtime. */
   readonly native?: unknown
 }
 
 /**
- * What became of the earlier deliveries of a message to this group.
+ * How the earlier deliveries of a message to this group ended.
  *
- * - `new`: there was none.
- * - `returned`: each of them is accounted for: its attempt failed, it was handed back, or a process that is still alive
- *   lost it with a lease or a connection.
- * - `unknown`: one of them ended without a word, as when its process died, and nothing says that a handler had started.
- * - `died`: a handler had started, and its process ended before the handler did. The message may have ended the process.
+ * - `new`: there were none.
+ * - `returned`: each one is accounted for: its attempt failed, it was released, or a process that is still alive lost it with a
+ *   lease or a connection.
+ * - `unknown`: one ended without a report, as when its process dies, and nothing shows that a handler had started.
+ * - `died`: a handler had started, and its process ended before the handler did. The message may have killed the process.
  */
 export type DeliveryHistory = 'new' | 'returned' | 'unknown' | 'died'
 
-/** One attempt to hand a message to one subscription. Settled exactly once, through `TransportSubscription.settle`. */
+/** One delivery of a message to one subscription. Settled exactly once, through `TransportSubscription.settle`. */
 export interface Delivery {
   readonly message: EncodedMessage
   /**
-   * The attempt that comes next: 1 plus the attempts that are used up. Only a handler that started uses one; being handed
-   * out, prefetched, released or lost by a living process does not. Counts across processes where the capability `attempts`
-   * says so. The runtime raises it with each attempt that it makes here ("inline"), so that what the transport hands
-   * back, or notes, goes on counting from there.
+   * Number of the next attempt: 1 plus the attempts used up. Only a handler that started uses an attempt; being delivered,
+   * prefetched, released, or lost by a living process does not. Counts across processes with the capability `attempts`. The
+   * runtime increments it with each attempt that it makes in this process ("inline"), so that a transport that returns or notes
+   * the delivery continues counting from there.
    */
   attempt: number
   readonly history: DeliveryHistory
   /**
-   * No handler may start before this instant (ms since 1970), and later messages of the key wait too. Set for a message that
-   * was handed back `inOrder` with a delay, or noted as waiting, by a transport that can't hold back a key by itself.
+   * No handler may start before this time (ms since 1970), and later messages of the key wait too. Set by a transport that
+   * can't hold back a key by itself, for a message that was returned `inOrder` with a delay, or noted as waiting.
    */
   readonly notBefore?: number | undefined
   readonly position: Position
-  /** When the message was first handed to anybody of this group (ms since 1970), where the transport knows. */
+  /** When the message was first delivered to any member of this group (ms since 1970), if the transport knows. */
   readonly firstDeliveredAt?: number | undefined
-  /** Size that counts against the credit in bytes. */
+  /** Size that counts against the byte credit. */
   readonly bytes: number
-  /** The transport took it back (lease, channel, partition gone); settling it will be refused. */
+  /** The transport took it back, because its lease, channel or partition was lost; settling it fails. */
   readonly lost: boolean
-  /** The runtime's own note. A transport sets it to undefined at birth and never looks at it. */
+  /** Reserved for the runtime. A transport initializes it to undefined and never reads it. */
   runtime: unknown
 }
 
 /**
  * - `ack`: done.
- * - `nack`: failed; deliver again no sooner than `delayMs` from now. `delivery.attempt` attempts are used up.
- * - `release`: hand back; `delivery.attempt - 1` attempts are used up. `delayMs` as above.
+ * - `nack`: failed; deliver again after at least `delayMs`. `delivery.attempt` attempts are used up.
+ * - `release`: return without handling; `delivery.attempt - 1` attempts are used up. `delayMs` as above.
  *
  * With `inOrder`, the message comes back before any later one of its key, whatever `delayMs` is: without the capability
- * `orderedRedelivery` the transport delivers it again at once with `notBefore` set, and the runtime waits. Without `inOrder`
- * later messages of the key may overtake it there.
- * - `reject`: settle for ever. When `deadLetter` is given, it must be confirmed **before** the source is acked (atomically
- *   where the capability `transactions` is set); undefined means drop.
+ * `orderedRedelivery`, the transport delivers it again at once with `notBefore` set, and the runtime waits. Without `inOrder`
+ * (and without that capability), later messages of the key may overtake it.
+ * - `reject`: settle for good. A given `deadLetter` must be confirmed **before** the source is acked (atomically with the
+ *   capability `transactions`); undefined means drop.
  */
 export type Outcome =
   | { readonly type: 'ack' }
@@ -150,95 +150,101 @@ export interface Settlement {
   readonly outcome: Outcome
 }
 
-/** Something to remember about a delivery that is not settled yet, for whoever gets the message if this process dies. */
+/** What the broker should remember about an unsettled delivery, for the member that gets the message if this process dies. */
 export interface AttemptNote {
   readonly delivery: Delivery
-  /** Attempts that are used up, including one that is running. */
+  /** Attempts used up, including a running one. */
   readonly used: number
   /**
-   * A handler is running. If nothing more is heard of the delivery, its process died of it or beside it: the next
-   * delivery has the history `died`. False: the message waits for its next attempt (`returned`).
+   * True: a handler is running. If no settlement or note follows, the process died during it, and the next delivery has the
+   * history `died`. False: the message waits for its next attempt (`returned`).
    */
   readonly running: boolean
-  /** The next attempt must not start before this instant, in ms since 1970. */
+  /** The next attempt must not start before this time, in ms since 1970. */
   readonly notBefore: number | undefined
 }
 
 export interface SettlementFailure {
-  /** Index into the batch that was given to `settle`. */
+  /** Index in the batch passed to `settle`. */
   readonly index: number
   readonly error: SettlementError | PublishError
 }
 
-/** What the runtime gives to a subscription. Neither method throws. */
+/** The runtime's side of a subscription. Neither method throws. */
 export interface DeliverySink {
-  /** Takes over the deliveries. Never more than were requested, never after `pause()`, `drain()` or `close()` resolved. */
+  /**
+   * Accepts deliveries. The transport never passes more than were requested, and none after `pause()` or after `drain()` or
+   * `close()` resolved.
+   */
   receive(batch: readonly Delivery[]): void
   /**
-   * These outstanding deliveries were taken back; the transport has set `lost` on them before the call. What a lost
-   * connection or lease takes along is reported here in one call, before `settle` answers for any of it: otherwise a key could
-   * go on while its earlier messages are on their way back.
+   * Reports outstanding deliveries that were taken back; the transport has set `lost` on them before the call. All deliveries
+   * of one lost connection or lease are reported in one call, before `settle` answers for any of them: otherwise a key could
+   * continue while its earlier messages are on their way back.
    */
   lost(deliveries: readonly Delivery[], reason: string): void
 }
 
 export interface SubscriptionState {
-  /** A member without a share: the group has more members than partitions. Healthy, and never stalled. */
+  /** This member has no share of the messages, because the group has more members than partitions. Healthy, and never stalled. */
   readonly standby: boolean
-  /** What keeps messages from arriving although they should, for people: "its queue was deleted and can't be declared: …". */
+  /** Why messages can't arrive although they should, for people: "its queue was deleted and can't be declared: …". */
   readonly trouble?: string | undefined
 }
 
 export interface TransportSubscription {
   /**
-   * How long an outstanding delivery stays ours without `extend`, in ms; undefined when for as long as the session
-   * lives. The runtime extends everything outstanding in good time.
+   * How long an outstanding delivery stays ours without `extend`, in ms; undefined if it does as long as the connection lives.
+   * The runtime extends all outstanding deliveries in good time.
    */
   readonly leaseMs?: number | undefined
   /**
-   * Allows that many more deliveries, and bytes. Both add up over calls. A transport never hands over more deliveries
-   * than were requested; of bytes it may overshoot by one message (or, where the broker can't count bytes, must say so
-   * in its page).
+   * Allows this many more deliveries and bytes. Both add up over calls. A transport never delivers more messages than
+   * requested; it may exceed the bytes by one message (or, if the broker can't count bytes, must say so on its page).
    */
   request(credit: number, bytes: number): void
-  /** Until `resume()`, no delivery arrives; credit is kept. */
+  /** Stops deliveries until `resume()`; credit is kept. */
   pause(): void
   resume(): void
   /**
-   * Settles a batch in one go, in the given order. Resolves when the broker has taken it, with those that failed.
-   * A `lost` delivery fails with a `SettlementError`; so does an ack that the broker may not have read when its connection
-   * ended. The runtime remembers what it handled, and acks that again without its handler. Never rejects.
+   * Settles a batch in the given order. Resolves with the failures when the broker has accepted the rest. A `lost` delivery
+   * fails with a `SettlementError`; so does an ack that the broker may not have read before its connection ended. The runtime
+   * remembers messages it has handled, and acks them again without calling the handler. Never rejects.
    *
-   * After a `nack` or `release` with capability `orderedRedelivery` resolved, no later message of its key arrives before it.
+   * With the capability `orderedRedelivery`, no later message of the key arrives before one whose `nack` or `release` has
+   * resolved.
    */
   settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]>
-  /** Renews the lease of outstanding deliveries. Present when `leaseMs` is set. Those that can't be renewed are reported lost. */
+  /**
+   * Renews the leases of outstanding deliveries. Present when `leaseMs` is set. Deliveries that can't be renewed are reported
+   * lost.
+   */
   extend?(deliveries: readonly Delivery[]): Promise<void>
   /**
-   * Stores notes about unsettled deliveries at the broker; resolves when they would survive the death of this process, rejects
-   * when they can't be stored. Notes take effect in the order of the calls, and a later one about a delivery replaces the one before.
-   * The runtime calls it
+   * Stores notes about unsettled deliveries at the broker. Resolves when they would survive the death of this process; rejects
+   * when they can't be stored. Notes take effect in the order of the calls, and a later note about a delivery replaces an
+   * earlier one. The runtime calls it
    *
-   * - before it starts a handler for a message whose history is `unknown` or `died`, and waits for the answer;
-   * - for a handler that has been running for a moment, without waiting: short ones cost nothing;
-   * - when an attempt has failed and the next one will be made here (`running: false`, with its `notBefore`);
-   * - for a `lost` delivery whose running handler had been noted: this process lives, so the attempt is not used. A
-   *   transport does what it still can.
+   * - before it starts a handler for a message with the history `unknown` or `died`, and waits for the answer;
+   * - for a handler that has been running for a moment, without waiting: short handlers cost nothing;
+   * - when an attempt has failed and the next one will be made in this process (`running: false`, with its `notBefore`);
+   * - for a `lost` delivery whose running handler had been noted: this process lives, so the attempt is not used. The transport
+   *   stores such a note if it still can.
    *
-   * Absent where the broker has no place for notes; `attempts` is false then.
+   * Absent when the broker can't store notes; the capability `attempts` is then false.
    */
   noteAttempts?(notes: readonly AttemptNote[]): Promise<void>
   /**
-   * Messages that could be delivered to this very member now: of its own partitions, not of those that others read.
-   * Undefined when unknown. Absent where every member may get every message: then the group's own count is right.
+   * Number of messages that could be delivered to this member now: those of its own partitions, not of other members'
+   * partitions. Undefined when unknown. Absent when every member may get every message: then the group's count applies.
    */
   readyHere?(): Promise<number | undefined>
-  /** How this member stands. Absent: it always has a share of the group's messages. */
+  /** State of this member. Absent when it always has a share of the group's messages. */
   state?(): SubscriptionState
-  /** Stops intake at once and for good. Outstanding deliveries can still be settled. */
+  /** Stops intake at once, permanently. Outstanding deliveries can still be settled. */
   drain(): Promise<void>
   /**
-   * Drains, gives up what is unsettled (it is delivered again, soon, without having used an attempt), and releases the
+   * Drains, gives up unsettled deliveries (they are delivered again soon, without using an attempt), and releases all
    * resources. Safe to call twice.
    */
   close(): Promise<void>
@@ -246,13 +252,13 @@ export interface TransportSubscription {
 
 export interface TransportHealth {
   readonly connected: boolean
-  /** Why not, or what is wrong all the same (`disk full`). */
+  /** Why it is not connected, or what else is wrong (`disk full`). */
   readonly detail?: string | undefined
 }
 
 export interface TopicInfo {
   readonly topic: string
-  /** Messages stored, where the broker can tell. */
+  /** Number of stored messages; undefined when unknown. */
   readonly messages: number | undefined
   readonly bytes: number | undefined
   readonly oldestAt: number | undefined
@@ -261,13 +267,13 @@ export interface TopicInfo {
 export interface GroupInfo {
   readonly topic: string
   readonly group: string
-  /** Published and not yet acked by the group: waiting, delayed, and in flight. */
+  /** Messages published and not yet acked by the group: waiting, delayed, and in flight. */
   readonly lag: number | undefined
   readonly inFlight: number | undefined
-  /** Of the lag, what could be delivered right now: not delayed, not in flight, not behind an unsettled one of its key. */
+  /** The part of the lag that could be delivered now: not delayed, not in flight, not behind an unsettled message of its key. */
   readonly ready?: number | undefined
   readonly members: number | undefined
-  /** Publish time of the oldest message not acked, in ms since 1970; undefined when there is none or the broker can't tell. */
+  /** Publish time of the oldest unacked message, in ms since 1970; undefined when there is none or it is unknown. */
   readonly oldestUnackedAt: number | undefined
 }
 
@@ -276,61 +282,69 @@ export interface StoredMessage {
   readonly position: Position
 }
 
-/** Looking after topics and groups. Every method is for people and tools, not for the hot path. */
+/** Manages topics and groups. For people and tools, not for the hot path. */
 export interface TransportAdmin {
-  /** Creates what the topic needs on the broker, if it needs anything. Idempotent. */
+  /** Creates what the topic needs on the broker, if anything. Idempotent. */
   ensureTopic(topic: string): Promise<void>
   topics(): Promise<readonly TopicInfo[]>
-  /** Groups of one topic, or of all. */
+  /** Groups of one topic, or of all topics. */
   groups(topic?: string): Promise<readonly GroupInfo[]>
-  /** Moves a group. Its outstanding deliveries are lost. Throws `UnsupportedError` where there is no replay. */
+  /**
+   * Moves a group to another position. Its outstanding deliveries are lost. Rejects with `UnsupportedError` if the transport
+   * has no replay.
+   */
   seek(topic: string, group: string, to: StartFrom): Promise<void>
-  /** Reads stored messages in order without touching any group: those after the position, or from the start. */
+  /** Reads stored messages in order, without affecting any group: those after the position, or from the start. */
   read(
     topic: string,
     options: { readonly after?: Position | undefined; readonly limit: number },
   ): Promise<readonly StoredMessage[]>
-  /** Deletes single stored messages; resolves with how many there were. */
+  /** Deletes single stored messages; resolves with the number deleted. */
   remove(topic: string, positions: readonly Position[]): Promise<number>
-  /** Deletes all stored messages of a topic; resolves with how many there were where the broker can tell. */
+  /** Deletes all stored messages of a topic; resolves with the number deleted, or undefined when unknown. */
   purge(topic: string): Promise<number | undefined>
-  /** Forgets a group of a topic with its place and pending messages. */
+  /** Deletes a group of a topic, with its position and pending messages. */
   deleteGroup(topic: string, group: string): Promise<void>
 }
 
 /**
- * A broker behind one contract. All methods but `open` require an open transport.
+ * A broker adapter: the contract that every transport implements. All methods but `open` require an open transport.
  *
- * Whoever implements it: prove it with `conformance()` of `busbar/testing`.
+ * Check an implementation with `conformance()` of `busbar/testing`. A small, complete one:
+ * `examples/write-a-transport/loopback.ts`.
  */
 export interface Transport {
   /** OpenTelemetry's `messaging.system`: `kafka`, `rabbitmq`, `nats`, `redis`, `sqlite`, `memory`. */
   readonly system: string
   readonly capabilities: Capabilities
   /**
-   * Connects. Rejects with `ConnectionError` or `AuthorizationError` when that fails now; nothing stays open then, and it may
-   * be called again: the bus does so while the error is retryable. After it resolved once, the transport reconnects by
-   * itself for as long as it is open, and says so in events.
+   * Connects. Rejects with `ConnectionError` or `AuthorizationError` when that fails; then nothing stays open, and it may be
+   * called again, as the bus does while the error is retryable. Once it has resolved, the transport reconnects by itself as
+   * long as it is open, and reports that in events.
    */
   open(host: TransportHost): Promise<void>
   /**
-   * Publishes a batch, in order within a key, and resolves with one outcome for each message, at the same index, only
-   * after the broker's durable confirmation. A message that has to wait longer than its neighbours (its topic is full) may
-   * have a promise for its outcome, so that they don't wait for it. Neither kind ever rejects for a broker's fault;
-   * `signal` aborts the wait: what is not confirmed then fails with outcome `unknown` (or `not-sent` when it certainly was not).
-   * The runtime listens for the rest of that turn of the event loop, and takes what has no outcome by then for `unknown`.
+   * Publishes a batch, in order within a key. Resolves with one outcome per message, at the same index, only after the broker's
+   * durable confirmation. A message that has to wait longer than the others (its topic is full) may have a promise as its
+   * outcome, so that the others don't wait for it. Failures of the broker are outcomes: neither promise rejects for them.
+   *
+   * `signal` aborts the wait: unconfirmed messages then fail with the outcome `unknown`, or `not-sent` when they certainly were
+   * not sent. The runtime waits for the rest of that turn of the event loop, and treats messages without an outcome as
+   * `unknown`.
    */
   publish(
     batch: readonly OutgoingMessage[],
     options?: { readonly signal?: AbortSignal | undefined },
   ): Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]>
   /**
-   * Creates or joins the group. Nothing is delivered before `request`. A group that is deleted while it has members is made
-   * again at its position; where that can't be done, the subscription says so in its `state`.
+   * Creates or joins the group. Delivers nothing before `request`. A group that is deleted while it has members is created
+   * again at its position; if that fails, the subscription reports it in its `state`.
    */
   subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription>
   readonly admin?: TransportAdmin | undefined
   health(): TransportHealth
-  /** Closes subscriptions and connections within the deadline (default 5,000 ms), by force at its end. Safe to call twice. */
+  /**
+   * Closes subscriptions and connections within the deadline (default 5,000 ms), and by force when it ends. Safe to call twice.
+   */
   close(options?: { readonly deadlineMs?: number | undefined }): Promise<void>
 }

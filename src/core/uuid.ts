@@ -1,20 +1,20 @@
 import { randomFillSync } from 'node:crypto'
 
-/** ASCII codes of the two hex digits of every byte. */
+/** ASCII codes of the two hex digits of each byte. */
 const HIGH: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => (byte >> 4).toString(16).charCodeAt(0))
 const LOW: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => (byte & 15).toString(16).charCodeAt(0))
 
 const POOL_BYTES = 8 * 4096
-/** Where the eight random bytes go in the text. */
+/** Offsets of the eight random bytes in the text. */
 const RANDOM_AT: readonly number[] = [19, 21, 24, 26, 28, 30, 32, 34]
 
 /**
- * Makes UUIDv7 (RFC 9562): 48 bits of Unix milliseconds, then a counter of 12 bits (method 1 of section 6.2), then 62
- * random bits. Ids of one generator sort in the order in which they were made, also when the clock is set back.
+ * Makes UUIDv7 (RFC 9562): 48 bits of Unix milliseconds, a 12-bit counter (method 1 of section 6.2), and 62 random bits. Ids of
+ * one generator sort in the order of creation, even when the clock is set back.
  */
 export class UuidGenerator {
   readonly #pool = new Uint8Array(POOL_BYTES)
-  // Written in place and read out as one flat string: joining pieces would leave a tree of strings behind each id.
+  // Written in place and read as one flat string: joining pieces would keep a tree of strings behind each id.
   readonly #text = Buffer.from('00000000-0000-7000-0000-000000000000', 'latin1')
   #at = POOL_BYTES
   #ms = 0

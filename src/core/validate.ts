@@ -3,8 +3,8 @@ import type { ValidationIssue } from './errors.ts'
 import type { StandardIssue, StandardResult, StandardSchema } from './standard-schema.ts'
 
 /**
- * Runs a Standard Schema. Returns its output, or a promise of it when the schema is asynchronous; a misfit throws (or
- * rejects with) a `ValidationError` that names every finding.
+ * Runs a Standard Schema. Returns its output, or a promise of it when the schema is asynchronous. Throws (or rejects with) a
+ * `ValidationError` that lists every issue.
  */
 export function validate<Output>(
   schema: StandardSchema<unknown, Output>,

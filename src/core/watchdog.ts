@@ -4,17 +4,19 @@ import type { PendingDelivery, PendingState } from './pending-delivery.ts'
 import type { SubscriptionState } from './transport.ts'
 
 export interface WatchdogHost {
-  /** Goes up whenever something arrives, starts or ends. */
+  /** Incremented whenever something arrives, starts or ends. */
   progress(): number
-  /** False while a pause keeps what is here from starting. */
+  /** False while a pause keeps handlers from starting. */
   mayStart(): boolean
-  /** What is here, in order of arrival. */
+  /** Unsettled deliveries, in order of arrival. */
   readonly outstanding: LinkedList<PendingDelivery>
-  /** The first of each batch of outcomes that the broker has not answered. */
+  /** The first delivery of each batch of outcomes that the broker has not answered. */
   unanswered(): readonly PendingDelivery[]
-  /** How the subscription stands; undefined when it does not say. */
+  /** State of the subscription; undefined when it does not report one. */
   subscription(): SubscriptionState | undefined
-  /** What this member could be given, asked when nothing is here; undefined when unknown, a text when it can't get anything. */
+  /**
+   * Number of messages this member could get, asked when it holds none. Undefined when unknown; a reason when it can't get any.
+   */
   lag(): Promise<number | string | undefined>
   stuck(pending: PendingDelivery, ageMs: number): void
   stalled(idleMs: number, lag: number | undefined, reason: string): void
@@ -22,12 +24,12 @@ export interface WatchdogHost {
 }
 
 const CHECKS_PER_WINDOW = 4
-/** Of a batch that hangs, a few are enough to know which it is. */
+/** A few deliveries are enough to identify a batch that hangs. */
 const MAX_REPORTED = 10
 
 /**
- * Notices what stands still: the whole consumer while there is work for it, a single delivery while others flow, and a
- * subscription that gets nothing although it should.
+ * Detects lack of progress: of the whole consumer while there is work, of one delivery while others flow, and of a subscription
+ * that gets nothing although it should.
  */
 export class Watchdog {
   readonly #host: WatchdogHost
@@ -36,12 +38,12 @@ export class Watchdog {
   #timer: Timer | undefined
   #seen = -1
   #since: number
-  /** When the lag was asked for last. */
+  /** When the lag was last requested. */
   #askedAt = -Infinity
   #hadTrouble = false
   #stalled: string | undefined
   #stuck: readonly PendingDelivery[] = []
-  /** At the last check. */
+  /** Whether all was well at the last check. */
   #wasWell = true
   #closed = false
 
@@ -58,7 +60,7 @@ export class Watchdog {
     return this.#stalled
   }
 
-  /** Deliveries that were stuck at the last check, and still are, in order of arrival. */
+  /** Deliveries that were stuck at the last check and still are, in order of arrival. */
   get stuck(): readonly PendingDelivery[] {
     if (this.#stuck.length > 0) this.#stuck = this.#stuck.filter((pending) => pending.watchedState === stateOf(pending))
     return this.#stuck
@@ -74,7 +76,7 @@ export class Watchdog {
     this.#timer = this.#clock.setTimer(this.#windowMs / CHECKS_PER_WINDOW, () => {
       this.#check().then(
         () => this.#arm(),
-        // Lag could not be asked for; the transport reports its own trouble.
+        // The lag could not be read; the transport reports its own problems.
         () => this.#arm(),
       )
     })
@@ -90,8 +92,8 @@ export class Watchdog {
   }
 
   /**
-   * Those that have been where they are for longer than the window, and nothing but the broker or a handler can move them. The
-   * first check that sees one there counts as the beginning.
+   * Deliveries that have been in their state for longer than the window, and that only the broker or a handler can move on. The
+   * time counts from the first check that sees the state.
    */
   #findStuck(): readonly PendingDelivery[] {
     const now = this.#clock.monotonic()
@@ -116,8 +118,8 @@ export class Watchdog {
   }
 
   /**
-   * How many ought to move: not those that wait for their retry, and nothing during a pause, or while every handler that runs
-   * has a deadline, which ends it.
+   * Number of deliveries that should make progress. Excludes those that wait for a retry. None during a pause, or while every
+   * running handler has a deadline.
    */
   #waiting(): number {
     if (!this.#host.mayStart()) return 0
@@ -146,7 +148,7 @@ export class Watchdog {
     const idleMs = now - this.#since
     const trouble = state?.trouble
     if (trouble !== undefined) {
-      // At the second look: what lasts only for a moment is not reported.
+      // Report at the second check: a brief problem is not reported.
       if (this.#hadTrouble && this.#stalled !== trouble) this.#stall(trouble, idleMs, undefined)
       this.#hadTrouble = true
       return
@@ -163,7 +165,7 @@ export class Watchdog {
         this.#stall(`no progress for ${this.#windowMs} ms with ${waiting} unsettled here`, idleMs, undefined)
       return
     }
-    // An idle consumer asks once in a window, not at each check: a thousand of them would be a load.
+    // An idle consumer asks once per window, not at each check: a thousand consumers would be a load.
     if (now - this.#askedAt < this.#windowMs) return
     this.#askedAt = now
     const lag = await this.#host.lag()
@@ -181,12 +183,12 @@ export class Watchdog {
   }
 }
 
-/** What it is doing. One that could not be prepared and is tried again later is still being prepared. */
+/** State of a delivery. One whose preparation will be retried still counts as `preparing`. */
 function stateOf({ state, isAsking }: PendingDelivery): PendingState {
   return isAsking && state === 'waitingForRetry' ? 'preparing' : state
 }
 
-/** Waiting to run alone, or for the note about its start, ends by itself. */
+/** A wait to run alone, or for the note about its start, ends by itself. */
 function mayHang({ hasDeadline, isAsking }: PendingDelivery, state: PendingState): boolean {
   if (state === 'running') return !hasDeadline
   return state === 'settling' || (state === 'preparing' && isAsking)

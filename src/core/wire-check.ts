@@ -5,18 +5,18 @@ import type { AnyEventDefinition } from './define.ts'
 import { ValidationError } from './errors.ts'
 import { validate } from './validate.ts'
 
-/** When data is checked for what its codec makes of it: for the first message of each event, for every one, never. */
+/** When to check that data survives its codec: for the first message of each event, for every message, or never. */
 export type WireCheckMode = 'first' | 'always' | 'off'
 
-/** Enough for every service; a program that makes up topic names without end must not fill the memory. */
+/** Enough for any service. Bounded, because a program that keeps inventing topic names must not fill the memory. */
 const MAX_PASSED = 10_000
-/** Of one message: what lies beyond is left unchecked rather than made slow. */
+/** Maximum number of values checked per message, to keep publishing fast. */
 const MAX_VALUES = 10_000
 
 /**
- * Finds data that its codec can't carry, where the program can still be told: at publish. JSON makes a string of a Date and
- * `{}` of a Map, so that data which fits its schema here would be dead-lettered by every consumer. For development; an
- * event that has passed is not looked at again unless the mode is `always`.
+ * Finds data that its codec can't carry at publish, where the caller still gets the error. JSON turns a Date into a string and
+ * a Map into `{}`, so data that is valid here would be dead-lettered by every consumer. For development; an event that has
+ * passed is not checked again unless the mode is `always`.
  */
 export class WireCheck {
   readonly #mode: WireCheckMode
@@ -26,7 +26,7 @@ export class WireCheck {
     this.#mode = mode
   }
 
-  /** True when a message of that topic or event has to be checked. */
+  /** True when a message of this topic or event must be checked. */
   isDue(target: string | AnyEventDefinition): boolean {
     return this.#mode !== 'off' && (this.#mode === 'always' || !this.#passed.has(target))
   }
@@ -46,7 +46,7 @@ export class WireCheck {
     }
     let again: unknown
     try {
-      // A copy: a codec may decode to a view of the very bytes that are going to be sent.
+      // A copy: the decoded data may be a view of the bytes that will be sent.
       again = validate(schema, codec.decode(body.slice()), topic)
     } catch (error) {
       return refuse(error)
@@ -92,7 +92,7 @@ interface Loss {
   readonly what: string
 }
 
-/** The first value of which JSON keeps nothing, or something else. */
+/** The first value that JSON loses or changes. */
 function findLoss(data: unknown): Loss | undefined {
   const open: { readonly path: string; readonly value: unknown }[] = [{ path: '', value: data }]
   let seen = 0
@@ -100,13 +100,13 @@ function findLoss(data: unknown): Loss | undefined {
     const { path, value } = next
     if (typeof value === 'number' && !Number.isFinite(value)) return { path, what: `${value} becomes null in JSON` }
     if (typeof value !== 'object' || value === null) continue
-    // It says itself what becomes of it.
+    // `toJSON` defines what is sent.
     if (typeof (value as { toJSON?: unknown }).toJSON === 'function') continue
     const what = lossOf(value)
     if (what !== undefined) return { path, what }
     const prefix = path === '' ? '' : `${path}.`
     let room = MAX_VALUES - seen - open.length
-    // Not by `Object.keys`: a list of a million numbers would become a million texts first.
+    // Not `Object.keys`: for an array of a million numbers it would create a million strings.
     if (Array.isArray(value))
       for (let at = 0; at < value.length && room > 0; at++, room--)
         open.push({ path: `${prefix}${at}`, value: value[at] as unknown })

@@ -14,26 +14,32 @@ import { MAX_QUIET_DELAY_MS } from './quiet-timer.ts'
 
 export interface CircuitBreakerOptions {
   /**
-   * What it guards: `payment-api`. Appears in the reason of the consumers' `limit` events (`circuit-breaker:payment-api`), so
-   * no two breakers of one consumer may share it. Default: a random name.
+   * Name of the guarded dependency: `payment-api`. It is part of the reason of `limit` events (`circuit-breaker:payment-api`),
+   * so two breakers of one consumer must have different names. Default: a random name.
    */
   readonly name?: string | undefined
-  /** Opens at that many failures within `windowMs`, whatever succeeds in between. Default 5, unless `failureRate` is given. */
+  /**
+   * Number of failures within `windowMs` that opens the circuit, regardless of successes in between. Can't be combined with
+   * `failureRate`. Default 5.
+   */
   readonly failureThreshold?: number | undefined
-  /** Instead: opens when that share of the results within `windowMs` are failures, above 0 to 1. */
+  /**
+   * Instead of `failureThreshold`: share of failures among the results within `windowMs` that opens the circuit, above 0 up to
+   * 1.
+   */
   readonly failureRate?: number | undefined
-  /** With `failureRate`: never opens on fewer results than these. Default 10. */
+  /** With `failureRate`: minimum number of results before the circuit can open. Default 10. */
   readonly minimum?: number | undefined
   /** How far back results count, in ms. Default 10,000. */
   readonly windowMs?: number | undefined
-  /** How long intake stays paused before a message is let through to see, in ms. Default 30,000. */
+  /** How long intake stays paused before a trial message is let through, in ms. Default 30,000. */
   readonly resetTimeoutMs?: number | undefined
-  /** How many messages, over all consumers of the breaker, are let through while half-open. Default 1. */
+  /** How many messages are let through while half-open, across all consumers of the breaker. Default 1. */
   readonly halfOpenPermits?: number | undefined
   /**
-   * False for errors that say nothing about what the breaker guards; they count neither as failure nor as success.
-   * Default: everything is a failure but `ctx.retry({ countAttempt: false })` and errors about the message itself
-   * (`RejectError`, `CodecError`, `ValidationError`). When it throws, the error is a failure.
+   * Return false for errors that say nothing about the dependency; they count as neither failure nor success. Default: every
+   * error is a failure except `ctx.retry({ countAttempt: false })` and errors about the message itself (`RejectError`,
+   * `CodecError`, `ValidationError`). If it throws, the error is a failure.
    */
   readonly isFailure?: ((error: unknown) => boolean) | undefined
   readonly onStateChange?: ((change: CircuitStateChange) => void) | undefined
@@ -45,7 +51,7 @@ export interface CircuitStateChange {
   readonly to: CircuitState
 }
 
-/** A middleware that may be given to several consumers, which then open and close together. */
+/** A middleware. Consumers that share one instance open and close together. */
 export interface CircuitBreaker {
   (next: Handler): Handler
   readonly name: string
@@ -98,20 +104,21 @@ function resolve(options: CircuitBreakerOptions): ResolvedCircuitBreaker {
 }
 
 /**
- * Stops calling what keeps failing. After too many failures it opens: intake of its consumers is paused (the broker keeps
- * the messages, and none loses an attempt). After `resetTimeoutMs` it is half-open: one message is let through. Its success
- * closes the circuit, its failure opens it again, and an outcome that is neither lets the next one through.
+ * Stops calling a dependency that keeps failing. After too many failures the circuit opens: intake of its consumers is paused
+ * (the broker keeps the messages, and none loses an attempt). After `resetTimeoutMs` it is half-open and lets one message
+ * through (or `halfOpenPermits`). Success closes the circuit, failure opens it again, and any other outcome lets the next
+ * message through.
  *
- * - Messages already on their way when it opens are handed back with `ctx.retry({ countAttempt: false })`. Handlers that run
- *   are left to finish; how they end no longer matters to the circuit.
- * - An attempt that runs into its deadline is a failure at that moment, even when the handler never ends.
- * - One instance is one circuit: give it to all consumers that call the same dependency, and make one for each dependency.
- *   Use it once in the chain of a consumer.
+ * - When the circuit opens, messages already on their way are returned with `ctx.retry({ countAttempt: false })`. Running
+ *   handlers may finish; their outcome no longer affects the circuit.
+ * - An attempt that exceeds its deadline fails at that moment, even if the handler never ends.
+ * - One instance is one circuit. Create one per dependency, and give it to all consumers that call this dependency. Use it once
+ *   per consumer.
  *
  *     const payments = circuitBreaker({ name: 'payment-api', failureThreshold: 5, resetTimeoutMs: 10_000 })
  *     bus.consume(OrderPlaced, charge, { middleware: [payments] })
  *
- * Throws `ConfigurationError`.
+ * Throws `ConfigurationError` for invalid options.
  */
 export function circuitBreaker(options: CircuitBreakerOptions = {}): CircuitBreaker {
   const { name, limit, resetTimeoutMs, permits, isFailure, onStateChange } = resolve(options)
@@ -158,7 +165,7 @@ function isFailureByDefault(error: unknown): boolean {
   return !isNotNow(error) && !(BusbarError.is(error) && ABOUT_THE_MESSAGE.has(error.code))
 }
 
-/** One call that the circuit let through; tells it once how it ended. */
+/** One call that the circuit let through. Reports its result to the circuit once. */
 class GuardedCall {
   readonly #circuit: Circuit
   readonly #member: CircuitMember
@@ -190,7 +197,7 @@ class GuardedCall {
 
   #watch(result: PromiseLike<unknown>, ctx: HandlerContext): PromiseLike<unknown> {
     const { signal } = ctx
-    // A handler that hangs may never end; its deadline tells all the same, and a probe must give back its permit.
+    // A handler that hangs may never end, but its deadline is a result too, and a trial call must return its permit.
     const onAbort = (): void => this.#abort(signal.reason, ctx)
     if (signal.aborted) onAbort()
     else signal.addEventListener('abort', onAbort, { once: true })
@@ -208,7 +215,7 @@ class GuardedCall {
     )
   }
 
-  /** A delivery that was lost, or a bus that closes, says nothing about the dependency; a deadline does. */
+  /** A lost delivery or a closing bus says nothing about the dependency; a missed deadline does. */
   #abort(reason: unknown, ctx: HandlerContext): void {
     if (TimeoutError.is(reason)) this.#fail(reason, ctx)
     else this.#end('neutral', ctx)

@@ -4,14 +4,14 @@ import { failureWindow } from './failure-window.ts'
 import type { FailureLimit, FailureWindow } from './failure-window.ts'
 import { setQuietTimer } from './quiet-timer.ts'
 
-/** `closed`: all is well. `open`: intake is paused. `half-open`: a single message is let through to see. */
+/** `closed`: messages flow. `open`: intake is paused. `half-open`: a few trial messages are let through. */
 export type CircuitState = 'closed' | 'open' | 'half-open'
 
-/** How one call ended, as far as it says anything about what the circuit guards. */
+/** What one call says about the guarded dependency. */
 export type CallResult = 'success' | 'failure' | 'neutral'
 
 export interface CircuitSettings {
-  /** Under which the consumers' concurrency is limited. */
+  /** Reason given when it limits the consumers' concurrency. */
   readonly reason: string
   readonly limit: FailureLimit
   readonly resetTimeoutMs: number
@@ -19,12 +19,12 @@ export interface CircuitSettings {
   readonly changed: (to: CircuitState, from: CircuitState) => void
 }
 
-/** A consumer that a circuit steers. */
+/** A consumer that the circuit controls. */
 export class CircuitMember {
   readonly control: ConsumerControl
-  /** Calls that the circuit let through and that have not ended. */
+  /** Calls that the circuit let through and that are still running. */
   running = 0
-  /** The cap that was set last, so that only changes are told. */
+  /** The last cap that was set, so that only changes are reported. */
   cap: number | undefined = undefined
 
   constructor(control: ConsumerControl) {
@@ -35,14 +35,14 @@ export class CircuitMember {
 const MAX_PUT_OFF_MS = 1_000
 
 /**
- * The states of a circuit breaker, and the caps that they put on its consumers. Every change of state starts a new
- * generation; the end of a call that was let through in an older one is of no consequence: a slow failure from before must
- * not open a circuit that has recovered, nor a slow success close one that is open.
+ * The states of a circuit breaker, and the caps they put on its consumers. Every change of state starts a new generation, and
+ * calls of an older generation are ignored: a slow failure must not open a circuit that has recovered, nor a slow success close
+ * an open one.
  */
 export class Circuit {
   readonly #settings: CircuitSettings
   readonly #window: FailureWindow
-  // Weak: a breaker may outlive consumers that come and go. The consumer's own middleware holds its member.
+  // Weak, because a breaker may outlive its consumers. The consumer's middleware holds the member.
   readonly #members = new Set<WeakRef<CircuitMember>>()
   #state: CircuitState = 'closed'
   #generation = 0
@@ -66,7 +66,7 @@ export class Circuit {
     return member
   }
 
-  /** Lets a call through and returns its generation, or undefined when it must be put off. */
+  /** Lets a call through and returns its generation, or returns undefined when the call must be delayed. */
   enter(member: CircuitMember): number | undefined {
     if (this.#state !== 'closed') {
       if (this.#permits === 0) return undefined
@@ -79,18 +79,18 @@ export class Circuit {
     return this.#generation
   }
 
-  /** How long a call that was not let through is to be put off, in ms. */
+  /** How long to delay a call that was not let through, in ms. */
   putOffMs(clock: Clock): number {
-    // How long a probe takes nobody knows, and intake is capped meanwhile: the few that were on their way look in again.
+    // A trial call may take any time. Intake is capped meanwhile, so only the few messages on their way ask again.
     if (this.#state === 'half-open') return Math.min(this.#settings.resetTimeoutMs, MAX_PUT_OFF_MS)
     return Math.max(1, Math.ceil(this.#probeAt - clock.monotonic()))
   }
 
-  /** Says how a call of that generation ended. Once for each call that was let through. */
+  /** Reports how a call of this generation ended. Called once for each call that was let through. */
   leave(member: CircuitMember, generation: number, result: CallResult, clock: Clock): void {
     member.running--
     if (generation !== this.#generation) {
-      // The cap of a half-open circuit stands above the calls that run anyway, of which there is one less now.
+      // The cap of a half-open circuit includes the running calls, and there is one fewer now.
       if (this.#state === 'half-open') this.#cap(member)
       return
     }
@@ -120,7 +120,7 @@ export class Circuit {
     this.#generation++
     this.#permits = permits
     if (to === 'closed') this.#window.clear()
-    // Told before intake changes: lifting a cap may start handlers at once, whose end may change the state again.
+    // Report before intake changes: lifting a cap may start handlers at once, and their end may change the state again.
     this.#settings.changed(to, from)
     this.#capAll()
   }
@@ -134,7 +134,7 @@ export class Circuit {
   }
 
   #cap(member: CircuitMember): void {
-    // Read afresh for each member: setting the cap of one may have started the probe that uses up the permits.
+    // Computed for each member: setting one member's cap may have started the trial call that uses up the permits.
     const cap = this.#capOf(member)
     if (cap === member.cap) return
     member.cap = cap

@@ -8,35 +8,35 @@ import { MAX_QUIET_DELAY_MS } from './quiet-timer.ts'
 import type { DedupeClaim, DedupeStore } from './store.ts'
 
 export interface DedupeOptions {
-  /** Where handled messages are remembered: `memoryDedupeStore()`, or one that all processes share. Required. */
+  /** Where handled messages are remembered: `memoryDedupeStore()`, or a store that all processes share. Required. */
   readonly store: DedupeStore
   /** How long a handled message is remembered, in ms. Default 86,400,000 (a day). */
   readonly ttlMs?: number | undefined
   /**
-   * How long a claim lasts without renewal, in ms. It is renewed while the handler runs, so this is how long a message waits
-   * whose process died. Default 30,000.
+   * How long a claim lasts without renewal, in ms. Claims are renewed while the handler runs, so this is how long a message
+   * waits after its process died. Default 30,000.
    */
   readonly leaseMs?: number | undefined
   /**
-   * What makes two messages the same for this consumer. Default: their topic, source and id. Two consumers never share a
-   * key, whatever it returns.
+   * Returns a key; messages with the same key are duplicates for this consumer. Different consumers never share a key. Default:
+   * topic, source and id.
    */
   readonly key?: ((message: Message) => string) | undefined
-  /** A message was skipped (and acked) because it had been handled before. */
+  /** Called when a message was skipped (and acked) because it had been handled before. */
   readonly onDuplicate?: ((message: Message, key: string) => void) | undefined
   /**
-   * Something went wrong with a claim. It does not fail the message, but may let a duplicate through or keep it waiting.
-   * Default: a process warning (`BUSBAR_DEDUPE`) for the first one of each code.
+   * Called when something went wrong with a claim. The message does not fail, but a duplicate may be handled, or the message
+   * may wait. Default: a process warning (`BUSBAR_DEDUPE`) for the first of each code.
    */
   readonly onWarning?: ((warning: DedupeWarning) => void) | undefined
 }
 
 export interface DedupeWarning {
   /**
-   * - `not-claimed`: the store could not be asked; the message is put off and loses no attempt.
+   * - `not-claimed`: the store could not be reached; the message is delayed and uses no attempt.
    * - `lease-lost`: the lease ended while the handler ran; another attempt may have run at the same time.
-   * - `not-remembered`: the handler succeeded, but the store could not note it; a redelivery would be handled again.
-   * - `not-renewed`: the store could not renew the lease; it is tried again as long as the handler runs.
+   * - `not-remembered`: the handler succeeded, but the store could not record it; a redelivery would be handled again.
+   * - `not-renewed`: the store could not renew the lease; the renewal is retried as long as the handler runs.
    * - `not-released`: after a failure the store could not free the claim; the next attempt waits until the lease ends.
    */
   readonly code: 'not-claimed' | 'lease-lost' | 'not-remembered' | 'not-renewed' | 'not-released'
@@ -57,7 +57,7 @@ interface ResolvedDedupe {
   readonly onWarning: (warning: DedupeWarning) => void
 }
 
-/** How soon a message is looked at again that is in progress elsewhere, whatever the store says. */
+/** Bounds of the delay before a message that is in progress elsewhere is tried again, whatever the store says. */
 const PUT_OFF = { minMs: 50, maxMs: 5_000 } as const
 const STORE_DOWN_MS = 1_000
 
@@ -73,26 +73,27 @@ function resolve(options: DedupeOptions): ResolvedDedupe {
     onWarning: reader.callable<(warning: DedupeWarning) => void>('onWarning') ?? processWarnings(),
   }
   reader.done()
-  // done() has thrown unless there is one.
+  // done() throws when it is missing.
   return Object.freeze({ store: store as DedupeStore, ...rest })
 }
 
 /**
- * Handles each message once per consumer, as long as the store remembers it: what was handled is skipped and acked, what is
- * being handled elsewhere is put off with `ctx.retry({ countAttempt: false })`, what failed is free for its next attempt.
+ * Handles each message once per consumer, as long as the store remembers it. Messages already handled are skipped and acked;
+ * messages being handled elsewhere are delayed with `ctx.retry({ countAttempt: false })`; failed messages are free for their
+ * next attempt.
  *
- * It can't make a handler run exactly once: a process that dies after the handler's work and before the note of it in the
- * store leads to a second run, and so does a handler that outlives its lease (say, because it blocked the event loop). Work
- * that must not happen twice belongs into one transaction with its note.
+ * It can't make a handler run exactly once: a process that dies after the handler's work but before the store records it leads
+ * to a second run, and so does a handler that outlives its lease (for example because it blocked the event loop). Work that
+ * must not happen twice belongs in one transaction with the record of it.
  *
- * - The claim is a lease with a token, renewed while the handler runs and no longer than until its deadline.
- * - A message that failed for good is forgotten, so that a redrive of its dead letter is handled.
- * - When the store can't be reached, messages are put off and lose no attempt.
- * - Use it once in the chain of a consumer: a second one with the same store would wait for the first for ever.
+ * - The claim is a lease with a token. It is renewed while the handler runs, but not past the handler's deadline.
+ * - A failed message is forgotten, so that a redrive of its dead letter is handled.
+ * - When the store can't be reached, messages are delayed and use no attempt.
+ * - Use it once per consumer: a second one with the same store would wait for the first forever.
  *
  *     bus.consume(OrderPlaced, charge, { middleware: [dedupe({ store: memoryDedupeStore() })] })
  *
- * Throws `ConfigurationError`.
+ * Throws `ConfigurationError` for invalid options.
  */
 export function dedupe(options: DedupeOptions): Middleware {
   const settings = resolve(options)
@@ -131,7 +132,7 @@ class Deduper {
     this.#leases.add(lease)
     let result: unknown
     try {
-      // The deadline may have passed while the store was asked; what follows would be nobody's attempt.
+      // The deadline may have passed while the store answered; then the attempt is over.
       if (claim !== answer) ctx.signal.throwIfAborted()
       result = await this.#next(message, ctx)
     } catch (error) {
@@ -164,12 +165,12 @@ class Deduper {
       if (this.#leases.holds(lease)) this.#warn('not-renewed', lease.key, lease.messageId, error)
       return true
     }
-    // A lease that was settled meanwhile is not lost: it is not needed any more.
+    // A lease that was settled meanwhile is not lost, just no longer needed.
     if (!ours && this.#leases.holds(lease)) this.#lost(lease)
     return ours
   }
 
-  /** The handler has succeeded, and nothing that the store does now may make it run again at once. */
+  /** The handler has succeeded, so a failure of the store must not make it run again. */
   async #complete(lease: Lease): Promise<void> {
     const { store, ttlMs } = this.#settings
     this.#leases.remove(lease)
@@ -180,7 +181,7 @@ class Deduper {
     }
   }
 
-  /** The handler's own error is what counts: one of the store must not take its place. */
+  /** An error of the store must not replace the handler's error. */
   async #release(lease: Lease): Promise<void> {
     this.#leases.remove(lease)
     try {
@@ -203,13 +204,13 @@ class Deduper {
   }
 }
 
-/** CloudEvents asks for unique ids within a source only, and nothing keeps a publisher from using one on two topics. */
+/** CloudEvents ids are unique only within a source, and a publisher may use the same id on two topics. */
 function identityOf(message: Message): string {
-  // A space parts the fields; in a source, which is a URI, it is written as %20 anyway.
+  // Spaces separate the fields; a source is a URI, where a space is written as %20 anyway.
   return `${message.topic} ${message.source.replaceAll(' ', '%20')} ${message.id}`
 }
 
-/** The first warning of each kind: a store that is down would flood stderr. */
+/** Prints the first warning of each code only: a store that is down would flood stderr. */
 function processWarnings(): (warning: DedupeWarning) => void {
   const told = new Set<string>()
   return ({ code, key, error }) => {

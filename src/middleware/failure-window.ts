@@ -1,12 +1,14 @@
-/** When a circuit opens: so many failures, or such a share of failures among at least `minimum` results, within the window. */
+/**
+ * When a circuit opens: at a number of failures, or at a share of failures among at least `minimum` results, within the window.
+ */
 export type FailureLimit =
   | { readonly windowMs: number; readonly failures: number }
   | { readonly windowMs: number; readonly rate: number; readonly minimum: number }
 
-/** The recent results of a circuit. Its size depends on its limit alone, never on the traffic. */
+/** The recent results of a circuit. Its size depends only on the limit, not on the traffic. */
 export interface FailureWindow {
   success(now: number): void
-  /** Notes a failure and says whether that was one too many. */
+  /** Records a failure; returns true when the limit is reached. */
   failure(now: number): boolean
   clear(): void
 }
@@ -15,7 +17,7 @@ export function failureWindow(limit: FailureLimit): FailureWindow {
   return 'failures' in limit ? new CountWindow(limit.windowMs, limit.failures) : new RateWindow(limit)
 }
 
-/** A ring of the instants of the last failures: full and young enough at its oldest means too many. */
+/** A ring of the times of the last failures: the limit is reached when the oldest is still within the window. */
 class CountWindow implements FailureWindow {
   readonly #windowMs: number
   readonly #instants: number[]
@@ -27,7 +29,7 @@ class CountWindow implements FailureWindow {
   }
 
   success(): void {
-    // A success between failures does not make them undone: a dependency that fails every other call is broken.
+    // Successes don't undo failures: a dependency that fails every other call is broken.
   }
 
   failure(now: number): boolean {
@@ -44,14 +46,14 @@ class CountWindow implements FailureWindow {
 
 const SLICES = 10
 
-/** Counts in ten slices of the window, of which the oldest is dropped as time goes on. */
+/** Counts in ten slices of the window; the oldest is dropped as time passes. */
 class RateWindow implements FailureWindow {
   readonly #sliceMs: number
   readonly #rate: number
   readonly #minimum: number
   readonly #results: number[] = Array.from({ length: SLICES }, () => 0)
   readonly #failures: number[] = Array.from({ length: SLICES }, () => 0)
-  /** Number of the current slice, counted from the clock's zero. */
+  /** Index of the current slice, counted from the clock's zero. */
   #slice = 0
   #allResults = 0
   #allFailures = 0

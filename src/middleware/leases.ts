@@ -2,16 +2,16 @@ import type { Clock, Timer } from '../core/clock.ts'
 import type { HandlerContext } from '../core/handler.ts'
 import { setQuietTimer } from './quiet-timer.ts'
 
-/** A claim whose lease is to be kept alive. */
+/** A claim whose lease is kept alive. */
 export class Lease {
   readonly key: string
   readonly token: string
   readonly messageId: string
   readonly ctx: HandlerContext
   readonly claimedAt: number
-  /** A renewal is under way. */
+  /** A renewal is in progress. */
   renewing = false
-  /** Somebody else may have it now, and that has been told. */
+  /** Another process may hold the claim now, and the loss was reported. */
   lost = false
 
   constructor(key: string, token: string, messageId: string, ctx: HandlerContext) {
@@ -24,8 +24,8 @@ export class Lease {
 }
 
 /**
- * Renews the leases of slow handlers, all of a consumer by one timer: a handler that is quick costs no timer at all. A
- * lease is renewed before half of it is over.
+ * Renews the leases of slow handlers, with one timer per consumer: a quick handler needs no timer of its own. A lease is
+ * renewed before half of it is over.
  */
 export class Leases {
   readonly #intervalMs: number
@@ -33,7 +33,7 @@ export class Leases {
   readonly #held = new Set<Lease>()
   #timer: Timer | undefined
 
-  /** `renew` resolves with false when the lease is not to be renewed again, and never rejects. */
+  /** `renew` resolves with false when the lease must not be renewed again, and never rejects. */
   constructor(leaseMs: number, renew: (lease: Lease) => Promise<boolean>) {
     this.#intervalMs = leaseMs / 3
     this.#renew = renew
@@ -41,7 +41,7 @@ export class Leases {
 
   add(lease: Lease): void {
     this.#held.add(lease)
-    // The timer lapses by itself when it finds nothing to do, so that a quick handler need not cancel it.
+    // The timer stops when it finds nothing to do, so a quick handler need not cancel it.
     if (this.#timer === undefined) this.#arm(lease.ctx.clock)
   }
 
@@ -64,10 +64,10 @@ export class Leases {
   #turn(clock: Clock): void {
     const now = clock.monotonic()
     for (const lease of this.#held) {
-      // The attempt is over as far as the bus is concerned. A handler that hangs must not keep the message from its next
-      // attempt for ever: without renewal the lease ends by itself.
+      // The attempt is over for the bus. A handler that hangs must not block the message's next attempt forever: without
+      // renewal the lease ends.
       if (lease.ctx.signal.aborted) this.#held.delete(lease)
-      // One that was claimed just now can wait for the next turn: that is still before half of it is over.
+      // A lease claimed just now can wait for the next turn, which still comes before half of it is over.
       else if (!lease.renewing && (now - lease.claimedAt) * 2 >= this.#intervalMs) void this.#renewOne(lease)
     }
     if (this.#held.size > 0) this.#arm(clock)

@@ -7,28 +7,28 @@ import { notify } from './notify.ts'
 import { observe } from './observe.ts'
 
 export interface LoggerOptions {
-  /** pino or anything of its shape. Required. */
+  /** pino, or any logger with the same methods. Required. */
   readonly logger: Logger
-  /** Level of the lines about receipt and success. Failures are always `warn`. Default `debug`. */
+  /** Level of all lines but failures, which are always `warn`. Default `debug`. */
   readonly level?: 'debug' | 'info' | undefined
 }
 
 /**
  * Logs each attempt: `message received`, then `message handled` or `message failed` with `durationMs`, or `message put off`
- * when it was handed back with `ctx.retry({ countAttempt: false })`. Every line has topic, group, id, correlationId and
- * attempt, a failure has the error as `err`. Bodies, keys and header values are never logged.
+ * when it was returned with `ctx.retry({ countAttempt: false })`. Every line has topic, group, id, correlationId and attempt; a
+ * failure has the error as `err`. Bodies, keys and header values are never logged.
  *
- * A logger that throws changes nothing for the message: the error becomes a process warning (`BUSBAR_CALLBACK`).
+ * A logger that throws does not affect the message: the error becomes a process warning (`BUSBAR_CALLBACK`).
  *
  *     createBus({ service, transport, middleware: [logger({ logger: pino() })] })
  *
- * Throws `ConfigurationError`.
+ * Throws `ConfigurationError` for invalid options.
  */
 export function logger(options: LoggerOptions): Middleware {
   const reader = new OptionsReader('logger()', options)
   if (!reader.has('logger'))
     reader.problem('logger', 'is required: pino, or an object with debug, info, warn and error')
-  // done() throws unless there is one.
+  // done() throws when it is missing.
   const log = reader.withMethods<Logger>('logger', ['debug', 'info', 'warn', 'error']) as Logger
   const level = reader.oneOf('level', ['debug', 'info'], 'debug')
   reader.done()
@@ -62,7 +62,7 @@ function fieldsOf(message: Message, ctx: HandlerContext): object {
   }
 }
 
-/** Whole microseconds are as much as anyone reads in a log. */
+/** Rounded to microseconds: more digits only clutter a log. */
 function since(start: number, ctx: HandlerContext): number {
   return Math.round((ctx.clock.monotonic() - start) * 1000) / 1000
 }

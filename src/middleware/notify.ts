@@ -1,13 +1,13 @@
 import { isPromiseLike } from './observe.ts'
 
 /**
- * Calls a user's callback whose own failure must not change the fate of a message: it becomes a process warning with the
- * code `BUSBAR_CALLBACK` instead.
+ * Calls a user's callback whose failure must not affect a message: it becomes a process warning with the code
+ * `BUSBAR_CALLBACK`.
  */
 export function notify(name: string, call: () => unknown): void {
   try {
     const result = call()
-    // Types ask for a callback that returns nothing, but an async one fits them too.
+    // The type asks for a callback that returns nothing, but also accepts an async one.
     if (isPromiseLike(result)) result.then(undefined, (error: unknown) => warn(name, error))
   } catch (error) {
     warn(name, error)

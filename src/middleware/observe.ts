@@ -1,15 +1,15 @@
 import type { Handler, HandlerContext } from '../core/handler.ts'
 import type { Message } from '../core/message.ts'
 
-/** Told once how a handler ended. */
+/** Notified once when a handler ends. */
 export interface Observer {
   succeeded(): void
   failed(error: unknown): void
 }
 
 /**
- * Runs the rest of a chain and tells how it ended, without changing the result. A handler that returns at once stays
- * synchronous: it costs no microtask.
+ * Runs the rest of a chain and reports how it ended, without changing the result. A synchronous handler stays synchronous and
+ * costs no microtask.
  */
 export function observe(next: Handler, message: Message, ctx: HandlerContext, observer: Observer): unknown {
   let result: unknown

@@ -4,14 +4,14 @@ import type { Message } from '../core/message.ts'
 import { TokenBucket } from './token-bucket.ts'
 import type { Rate } from './token-bucket.ts'
 
-/** Messages that share one token bucket. Those that must wait do so in the order in which they came. */
+/** Messages that share one token bucket. They wait for tokens in the order of arrival. */
 export class ThrottleLane {
-  /** Links among the lanes of other keys. */
+  /** Links to the lanes of other keys. */
   previous: ThrottleLane | undefined = undefined
   next: ThrottleLane | undefined = undefined
   readonly key: string
   readonly #bucket: TokenBucket
-  // A set keeps the order of insertion and lets an aborted one leave from the middle.
+  // A set keeps the order of insertion and allows removal from the middle.
   readonly #waiting = new Set<() => void>()
   #timer: Timer | undefined
 
@@ -24,9 +24,9 @@ export class ThrottleLane {
     return this.#waiting.size > 0
   }
 
-  /** Calls `next` at once when there is a token, else as soon as there is one; rejects when the signal aborts before. */
+  /** Calls `next` as soon as there is a token; rejects when the signal aborts first. */
   run(next: Handler, message: Message, ctx: HandlerContext): unknown {
-    // While others wait, a newcomer must not overtake them, not even when a token has just come back.
+    // A new message must not overtake waiting ones, even if a token has just become available.
     if (this.#waiting.size > 0) return this.#wait(next, message, ctx)
     const waitMs = this.#bucket.take(ctx.clock.monotonic())
     if (waitMs === 0) return next(message, ctx)
@@ -43,7 +43,7 @@ export class ThrottleLane {
       }
       const go = (): void => {
         leave()
-        // Started right here rather than after a microtask, so that nothing can slip in between.
+        // Started here, not after a microtask, so that nothing can run in between.
         try {
           resolve(next(message, ctx))
         } catch (error) {
@@ -62,7 +62,7 @@ export class ThrottleLane {
   }
 
   #arm(clock: Clock, waitMs: number): void {
-    // Timers cut off fractions of a millisecond and would fire before there is a token.
+    // Timers truncate fractions of a millisecond and would fire before there is a token.
     this.#timer ??= clock.setTimer(Math.ceil(waitMs), () => {
       this.#timer = undefined
       this.#release(clock)

@@ -6,20 +6,20 @@ import { ThrottleLane } from './throttle-lane.ts'
 import type { Rate } from './token-bucket.ts'
 
 export interface ThrottleOptions {
-  /** Messages per second, 0.001 to 1,000,000. Either this or `limit` with `intervalMs`. */
+  /** Messages per second, 0.001 to 1,000,000. Give either this, or `limit` with `intervalMs`. */
   readonly perSecond?: number | undefined
-  /** Messages in each `intervalMs`. */
+  /** Messages per `intervalMs`. */
   readonly limit?: number | undefined
-  /** Length of the interval that `limit` speaks of, in ms. */
+  /** Interval of `limit`, in ms. */
   readonly intervalMs?: number | undefined
   /**
-   * Most messages that may start at once after a quiet time. Default: 1, and what comes in 10 ms on top, which makes up for
-   * timers that fire late.
+   * Maximum number of messages that may start at once after a quiet period. Default: 1 plus the messages of 10 ms, which makes
+   * up for timers that fire late.
    */
   readonly burst?: number | undefined
-  /** Messages for which it returns the same string share a rate of their own. Default: all messages of the consumer share one. */
+  /** Messages for which it returns the same string share a rate. Default: all messages of the consumer share one. */
   readonly key?: ((message: Message) => string) | undefined
-  /** Most keys that are remembered; the one that was quiet for longest is forgotten first. Default 10,000. */
+  /** With `key`: maximum number of keys remembered; the least recently used one is forgotten first. Default 10,000. */
   readonly maxKeys?: number | undefined
 }
 
@@ -52,14 +52,14 @@ function resolve(options: ThrottleOptions): ResolvedThrottle {
 }
 
 /**
- * Limits how many messages start per time, for each consumer that uses it and, with `key`, for each key: in any stretch
- * of time no more than `burst` and the rate times that stretch. A message over the limit waits here, in the order of
- * arrival, and holds its place among the consumer's `concurrency` meanwhile; it costs no attempt. When `ctx.signal` aborts
- * it stops waiting and the attempt fails with the signal's reason.
+ * Limits the rate at which messages start, for each consumer that uses it and, with `key`, for each key: in any period, at most
+ * `burst` messages plus the rate times the period. Messages over the limit wait in this process in order of arrival; meanwhile
+ * each takes one of the consumer's `concurrency` slots, but uses no attempt. When `ctx.signal` aborts, the message stops
+ * waiting and the attempt fails with the signal's reason.
  *
  *     bus.consume(OrderPlaced, callPartner, { middleware: [throttle({ perSecond: 50 })] })
  *
- * Throws `ConfigurationError`.
+ * Throws `ConfigurationError` for invalid options.
  */
 export function throttle(options: ThrottleOptions): Middleware {
   const { rate, key, maxKeys } = resolve(options)
@@ -75,7 +75,7 @@ export function throttle(options: ThrottleOptions): Middleware {
   }
 }
 
-/** A lane for each key, and the order in which they were last used. */
+/** One lane per key, in the order of last use. */
 class Lanes {
   readonly #rate: Rate
   readonly #maxKeys: number
@@ -98,7 +98,7 @@ class Lanes {
     return lane
   }
 
-  /** Lanes where messages wait are kept in any case: there are never more of them than handlers of the consumer. */
+  /** Keeps lanes with waiting messages: there are never more of them than handlers of the consumer. */
   #evict(): void {
     let lane = this.#byUse.first
     while (lane?.busy) lane = lane.next

@@ -2,21 +2,21 @@ import type { Middleware } from '../core/handler.ts'
 import { OptionsReader } from '../core/options.ts'
 
 export interface TimeoutOptions {
-  /** Deadline of one attempt, counted from the moment it gets here, in ms. Required. */
+  /** Deadline of one attempt, counted from when it reaches this middleware, in ms. Required. */
   readonly ms: number
 }
 
 /**
- * Gives every attempt a deadline: when it passes, `ctx.signal` aborts with a `TimeoutError`. A handler that passes the
- * signal on fails with it, and is retried like after any other failure. One that does not end within the consumer's
- * `abandonAfterMs` is no longer waited for, and has failed as well.
+ * Gives every attempt a deadline. When it passes, `ctx.signal` aborts with a `TimeoutError`. A handler that passes the signal
+ * on fails with it, and is retried as after any other failure. A handler that does not end within the consumer's
+ * `abandonAfterMs` is abandoned, and has failed too.
  *
- * It is `ctx.extend(ms)` at the start of the attempt and nothing more: this deadline and that of the consumer
- * (`timeoutMs`) are the same one, whoever sets it last decides, and the handler may still move it with `ctx.extend`.
+ * It only calls `ctx.extend(ms)` at the start of the attempt. An attempt has one deadline: this middleware overrides the
+ * consumer's `timeoutMs`, and the handler can still move the deadline with `ctx.extend`.
  *
  *     bus.consume(OrderPlaced, charge, { middleware: [timeout({ ms: 5_000 })] })
  *
- * Throws `ConfigurationError`.
+ * Throws `ConfigurationError` for invalid options.
  */
 export function timeout(options: TimeoutOptions): Middleware {
   const reader = new OptionsReader('timeout()', options)

@@ -1,14 +1,14 @@
-/** How fast a bucket gives out tokens. */
+/** How fast a bucket hands out tokens. */
 export interface Rate {
-  /** Time in which one token comes back, in ms. */
+  /** Time until one token is refilled, in ms. */
   readonly intervalMs: number
-  /** Tokens in a full bucket, at least 1; need not be whole. */
+  /** Tokens in a full bucket, at least 1; may be fractional. */
   readonly burst: number
 }
 
 /**
- * A token bucket, kept as the one instant at which it is full again (the generic cell rate algorithm), so that it needs no
- * refill timer. In any stretch of `t` ms it gives out at most `burst + t / intervalMs` tokens.
+ * A token bucket that stores only the time at which it is full again (the generic cell rate algorithm), so it needs no refill
+ * timer. In any period of `t` ms it hands out at most `burst + t / intervalMs` tokens.
  */
 export class TokenBucket {
   readonly #rate: Rate
@@ -18,7 +18,7 @@ export class TokenBucket {
     this.#rate = rate
   }
 
-  /** Takes a token and returns 0, or takes none and returns in how many ms there is one. */
+  /** Takes a token and returns 0, or takes none and returns the ms until there is one. */
   take(now: number): number {
     const { intervalMs, burst } = this.#rate
     const from = Math.max(this.#fullAt, now)

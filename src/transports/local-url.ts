@@ -1,7 +1,7 @@
 import { BAD_PERCENT, urlParameter } from '../core/url-parameter.ts'
 import { urlProblem } from './scheme.ts'
 
-/** The parts of a URL without a host. */
+/** A parsed URL without a host. */
 export interface LocalUrl {
   /** Decoded; relative or absolute as written. */
   readonly path: string
@@ -10,8 +10,8 @@ export interface LocalUrl {
 }
 
 /**
- * Parses `sqlite:./a.db?x=1`, where `new URL` would remove the `./`. Three slashes mean an empty host and an absolute
- * path, as in `file:///`. Throws `ConfigurationError`.
+ * Parses `sqlite:./a.db?x=1`, where `new URL` would drop the `./`. Three slashes mean an empty host and an absolute path, as in
+ * `file:///`. Throws `ConfigurationError`.
  */
 export function parseLocalUrl(url: string): LocalUrl {
   const rest = url.slice(url.indexOf(':') + 1)
@@ -37,7 +37,7 @@ function decodePath(written: string): string {
 }
 
 function parseOptions(query: string): LocalUrl['options'] {
-  // No prototype: a parameter named __proto__ must be refused as an unknown option like any other.
+  // No prototype: a parameter named __proto__ must be refused like any other unknown option.
   const options = Object.create(null) as Record<string, string | number | boolean>
   for (const [name, value] of new URLSearchParams(query)) {
     if (Object.hasOwn(options, name)) throw urlProblem(`has the parameter "${name}" twice`)

@@ -1,30 +1,27 @@
 import { ConfigurationError } from '../core/errors.ts'
 import type { Transport } from '../core/transport.ts'
 
-/** What the scheme of a URL stands for. */
+/** The transport that a URL scheme stands for. */
 export interface Scheme {
   /** The transport's name in the docs. */
   readonly name: string
   /** The optional peer dependency that its module imports, if any. */
   readonly peer?: string
-  /**
-   * Imports the transport's module and makes a transport. Undefined: the name is reserved, but this version has no such
-   * transport.
-   */
+  /** Imports the transport's module and creates one. Undefined: the name is reserved; this version has no such transport. */
   readonly create?: (url: string, factories: TransportFactories) => Promise<Transport>
 }
 
-/** Makes a broker's transport from a URL: `rabbitmq` of `busbar/rabbitmq`, for example. */
+/** Creates a broker's transport from a URL: `rabbitmq` of `busbar/rabbitmq`, and so on. */
 type TransportFactory = (options: { readonly url: string }) => Transport
 
-/** Factories of transports that `transportFromUrl` then does not load itself. */
+/** Transports that `transportFromUrl` uses instead of loading them. */
 export interface TransportFactories {
   readonly rabbitmq?: TransportFactory | undefined
   readonly nats?: TransportFactory | undefined
   readonly redis?: TransportFactory | undefined
 }
 
-/** Finds the scheme of the URL and makes its transport. Errors never show the URL. */
+/** Creates the transport of the URL's scheme. Errors never show the URL. */
 export async function createFromScheme(
   url: string,
   schemes: Readonly<Record<string, Scheme>>,

@@ -9,14 +9,14 @@ const RABBITMQ: Scheme = { name: 'RabbitMQ', peer: 'amqplib', create: brokerFrom
 const NATS: Scheme = { name: 'NATS', peer: '@nats-io/transport-node', create: brokerFromUrl('nats') }
 const REDIS: Scheme = { name: 'Redis Streams', peer: 'redis', create: brokerFromUrl('redis') }
 
-/** A new transport needs one more line here. A module is imported only when a URL has its scheme. */
+/** A new transport adds one line here. Modules are imported only when their scheme is used. */
 const SCHEMES: Readonly<Record<string, Scheme>> = {
   memory: { name: 'memory', create: memoryFromUrl },
   sqlite: { name: 'SQLite', create: sqliteFromUrl },
   amqp: RABBITMQ,
   amqps: RABBITMQ,
   nats: NATS,
-  // NATS's own spelling of a TLS URL.
+  // NATS's spelling of a TLS URL.
   tls: NATS,
   redis: REDIS,
   rediss: REDIS,
@@ -27,27 +27,27 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
 }
 
 /**
- * Makes a transport from a URL, so that one environment variable chooses the broker:
+ * Creates a transport from a URL, so that one environment variable can choose the broker:
  *
  *     const bus = createBus({ service: 'billing', transport: await transportFromUrl(process.env.BUS_URL ?? 'memory:') })
  *
  * - `memory:`
- * - `sqlite:./busbar.db`, `sqlite:///var/lib/busbar.db` (percent-encoded, as in every URL: `%20` is a space)
+ * - `sqlite:./busbar.db`, `sqlite:///var/lib/busbar.db` (percent-encoded like any URL: `%20` is a space)
  * - `amqp://user:secret@host:5672/vhost`, `amqps://`
  * - `nats://user:secret@a:4222,b:4222?stream.maxAgeMs=60000`, `tls://`
  * - `redis://host:6379/0?maxLen=1000000`, `rediss://`; several hosts with `cluster=true` or `sentinel=name`
  *
  * Parameters are options of the transport: `sqlite:./busbar.db?leaseMs=5000`. Does not connect.
  *
- * Loads the broker's module from the installed package, so that only the client library in use is needed. A program
- * bundled into one file has no installed package: pass the transports that it may use.
+ * The transports of brokers are loaded from the installed package only when used, so you install only the clients you need. A
+ * program bundled into one file has no installed package: pass the transports it may use.
  *
  *     import { redis } from 'busbar/redis'
  *     await transportFromUrl(url, { redis })
  *
- * Rejects with `ConfigurationError` for a scheme that is unknown or that this version has no transport for, for an
- * option that the transport refuses, and when the transport's client library is not installed (the error says how to
- * install it). No error shows the URL: it may contain a password.
+ * Rejects with `ConfigurationError` for an unknown scheme, or one without a transport in this version, for an option that the
+ * transport refuses, and when the transport's client library is not installed (it says how to install it). No error shows the
+ * URL: it may contain a password.
  */
 export function transportFromUrl(url: string, factories: TransportFactories = {}): Promise<Transport> {
   return createFromScheme(url, SCHEMES, factories)
@@ -68,7 +68,7 @@ async function sqliteFromUrl(url: string): Promise<Transport> {
 }
 
 /**
- * The subpath is assembled at run time, so that a bundler does not follow it: it would fail on clients that are not
+ * Builds the name of the subpath at run time, so that bundlers don't follow it: they would fail on clients that are not
  * installed.
  */
 function brokerFromUrl(name: keyof TransportFactories): NonNullable<Scheme['create']> {

@@ -2,7 +2,7 @@ import { chance } from '../chance.ts'
 import { OutOfStock, PaymentTaken, StockReserved } from '../events.ts'
 import type { Service } from '../service.ts'
 
-/** Reserves what was paid for. Some articles are never there. */
+/** Reserves paid articles. Some are never in stock. */
 export const inventory: Service = {
   name: 'inventory',
   schema: `CREATE TABLE IF NOT EXISTS reservations (order_id TEXT PRIMARY KEY, pieces INTEGER NOT NULL) WITHOUT ROWID`,

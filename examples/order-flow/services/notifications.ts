@@ -1,7 +1,7 @@
 import { OrderCancelled, OrderShipped } from '../events.ts'
 import type { Service } from '../service.ts'
 
-/** Tells the customers, once each. */
+/** Notifies each customer once. */
 export const notifications: Service = {
   name: 'notifications',
   schema: `CREATE TABLE IF NOT EXISTS mails (order_id TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID`,

@@ -8,14 +8,14 @@ import {
 } from '../events.ts'
 import type { Service } from '../service.ts'
 
-/** Takes orders in and keeps the book on how each of them ended. */
+/** Accepts orders and records how each of them ended. */
 export const orders: Service = {
   name: 'orders',
   schema: `CREATE TABLE IF NOT EXISTS orders (order_id TEXT PRIMARY KEY, status TEXT NOT NULL) WITHOUT ROWID`,
 
   consume({ bus, state, duplicate }) {
     const insert = state.prepare(`INSERT INTO orders VALUES (?, 'placed') ON CONFLICT DO NOTHING`)
-    // An order that has ended stays as it is, whatever comes late or twice.
+    // An order that has ended does not change, whatever arrives late or twice.
     const end = state.prepare(`UPDATE orders SET status = ? WHERE order_id = ? AND status = 'placed'`)
 
     return [
@@ -23,7 +23,7 @@ export const orders: Service = {
         OrderSubmitted,
         async ({ data: order }, ctx) => {
           if (insert.run(order.orderId).changes === 0) duplicate()
-          // Published again for a duplicate: the first attempt may have died between the insert and the publish.
+          // Publish again for a duplicate: the first attempt may have died between the insert and the publish.
           await ctx.publish(OrderPlaced, order)
         },
         { concurrency: 100 },

@@ -2,7 +2,7 @@ import { chance } from '../chance.ts'
 import { OrderPlaced, OutOfStock, PaymentDeclined, PaymentRefunded, PaymentTaken } from '../events.ts'
 import type { Service } from '../service.ts'
 
-/** Charges cards through a provider that now and then has no time, and gives the money back when there is nothing to send. */
+/** Charges cards through a provider that sometimes fails, and refunds them when there is nothing to send. */
 export const payments: Service = {
   name: 'payments',
   schema: `CREATE TABLE IF NOT EXISTS charges (
@@ -17,7 +17,7 @@ export const payments: Service = {
       bus.consume(
         OrderPlaced,
         async ({ data: order }, ctx) => {
-          // Throws when the provider fails; the bus tries again, and later events of this order wait meanwhile.
+          // Throws when the provider fails; the bus retries, and later events of this order wait meanwhile.
           const accepted = askProvider(order.orderId, ctx.attempt)
           if (!accepted) {
             await ctx.publish(PaymentDeclined, { orderId: order.orderId, reason: 'the card was declined' })
@@ -37,7 +37,7 @@ export const payments: Service = {
   },
 }
 
-/** One order in ten meets a provider that fails once, one in fifty one that fails twice. 3 % of the cards are declined. */
+/** The provider fails once for one order in ten, and twice for one in fifty. 3 % of the cards are declined. */
 function askProvider(orderId: string, attempt: number): boolean {
   const luck = chance('provider', orderId)
   const failures = luck < 0.02 ? 2 : luck < 0.1 ? 1 : 0

@@ -3,8 +3,8 @@ import { OrderShipped, StockReserved } from '../events.ts'
 import type { Service } from '../service.ts'
 
 /**
- * Sends parcels. A parcel can't be called back, so this is where at-least-once delivery must become exactly one parcel:
- * the order's id is a primary key, and the parcel is handed over in the same transaction that inserts it.
+ * Sends parcels. A parcel can't be called back, so at-least-once delivery must become exactly one parcel here: the order's id
+ * is a primary key, and the parcel is handed over in the transaction that inserts it.
  */
 export const shipping: Service = {
   name: 'shipping',
@@ -18,7 +18,7 @@ export const shipping: Service = {
     const handOver = state.prepare('INSERT INTO parcels (order_id, label) VALUES (?, ?)')
     const record = state.prepare('INSERT INTO shipments VALUES (?, ?)')
 
-    /** The parcel of an order: the one that was sent before, or a new one. */
+    /** The parcel of an order: the one already sent, or a new one. */
     function ship(orderId: string, label: string): number {
       const before = find.get(orderId)
       if (before !== undefined) {

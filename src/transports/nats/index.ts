@@ -25,7 +25,7 @@ export interface NatsTransport extends Transport {
 }
 
 /**
- * Makes a transport for NATS:
+ * Creates a transport for NATS:
  *
  *     const bus = createBus({ service: 'billing', transport: nats({ url: 'nats://user:password@localhost:4222' }) })
  *

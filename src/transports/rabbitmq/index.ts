@@ -19,7 +19,7 @@ export type {
 } from './options.ts'
 
 /**
- * Makes a transport for RabbitMQ and compatible brokers (AMQP 0-9-1): confirmed publishes to durable, replicated
+ * Creates a transport for RabbitMQ and compatible brokers (AMQP 0-9-1): confirmed publishes to durable, replicated
  * queues, a set of queues for each topic and group, order by key across members, delays, and dead letters that are
  * never lost.
  *

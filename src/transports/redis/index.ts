@@ -8,7 +8,7 @@ export type { GivenClient } from './given-client.ts'
 export type { RedisNode, RedisNodeOption, RedisOptions, RedisSentinelOptions } from './options.ts'
 
 /**
- * Makes a transport for Redis Streams: durable topics with groups on Redis 6.2 or newer, or Valkey, through the package
+ * Creates a transport for Redis Streams: durable topics with groups on Redis 6.2 or newer, or Valkey, through the package
  * `redis`; single server, Sentinel or Cluster. A topic keeps about 100,000 messages, plus what its groups have not
  * acked, unless `maxLen` or `maxAgeMs` change that:
  *

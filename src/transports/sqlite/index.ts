@@ -6,7 +6,7 @@ import { SqliteTransport } from './transport.ts'
 export type { SqliteNativeOptions, SqliteOptions, SqliteRetentionOptions } from './options.ts'
 
 /**
- * Makes a transport that keeps a durable message log in one file, with Node's own SQLite: no server, nothing to
+ * Creates a transport that keeps a durable message log in one file, with Node's own SQLite: no server, nothing to
  * install. Any number of processes on one machine may share the file. A confirmed publish survives a power cut
  * (`synchronous`), and the messages of a killed process are delivered again after `leaseMs`. The database runs in a
  * separate thread and never blocks the event loop.

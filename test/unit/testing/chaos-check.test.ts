@@ -77,6 +77,17 @@ describe('what the chaos soak accepts and what not', () => {
     assert.deepEqual(found({ seen: [...story().seen, ...handled('ghost', 200)] }), ['impossible ghost'])
   })
 
+  test('attempts of several members within one millisecond are in order', () => {
+    const others = story().seen.filter(({ id }) => id !== 'x')
+    const members = ['m1', 'm2', 'm3']
+    const starts = members.map((member, index) => step('start', 'x', 90, index + 1, member))
+    const end = [step('done', 'x', 90, 3, 'm3'), step('acked', 'x', 90, 3, 'm3')]
+    // Each member reports for itself.
+    assert.deepEqual(found({ seen: [...others, ...starts.slice(2), ...end, ...starts.slice(0, 2)] }), [])
+    assert.deepEqual(found({ seen: [...others, ...starts, ...end, step('start', 'x', 90, 4, 'm1')] }), ['returned x'])
+    assert.deepEqual(found({ seen: [...others, ...starts, ...end, step('start', 'x', 91, 3, 'm1')] }), ['returned x'])
+  })
+
   test('a message that starts before an earlier one of its key has ended is out of order', () => {
     const [a, b, c, x] = ['a', 'b', 'c', 'x'].map((id) => story().seen.filter((seen) => seen.id === id)) as [
       Seen[],
