@@ -599,7 +599,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   reportStuck(pending: PendingDelivery, ageMs: number): void {
     this.#events.emit('stuck', {
       ...this.#ofMessage(pending),
-      ageMs,
+      ageMs: Math.round(ageMs),
       state: pending.failure === undefined ? (pending.watchedState as BusEventMap['stuck']['state']) : 'dead-lettering',
       queuedBehind: this.scheduler.queuedBehind(pending).length,
     })
