@@ -15,6 +15,7 @@ export function publishToMemory(
 ): Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]> {
   const outcomes: (PublishOutcome | Promise<PublishOutcome>)[] = []
   const now = broker.clock.now()
+  const aborts = new Aborts(signal)
   for (const message of batch) {
     // A copy for one group is a redrive: the broker has the message already.
     const error = message.group === undefined ? tooLarge(message, maxMessageBytes, 'memory') : undefined
@@ -24,7 +25,7 @@ export function publishToMemory(
     }
     let waiting: Promise<PublishOutcome> | undefined
     const outcome = broker.append(message, now, (waiters) => {
-      const { waiter, settled } = waitForRoom(message, waiters, signal)
+      const { waiter, settled } = waitForRoom(message, waiters, aborts)
       waiting = settled
       return waiter
     })
@@ -34,16 +35,42 @@ export function publishToMemory(
   return new Promise((resolve) => setImmediate(resolve, outcomes))
 }
 
+/** One listener for all that wait of a batch: a signal looks through all of its listeners for each one that it gets. */
+class Aborts {
+  readonly #signal: AbortSignal | undefined
+  readonly #waiting = new Set<(cause: unknown) => void>()
+
+  constructor(signal: AbortSignal | undefined) {
+    this.#signal = signal
+  }
+
+  add(abort: (cause: unknown) => void): void {
+    if (this.#waiting.size === 0) this.#signal?.addEventListener('abort', this.#onAbort)
+    this.#waiting.add(abort)
+  }
+
+  remove(abort: (cause: unknown) => void): void {
+    this.#waiting.delete(abort)
+    if (this.#waiting.size === 0) this.#signal?.removeEventListener('abort', this.#onAbort)
+  }
+
+  readonly #onAbort = (): void => {
+    for (const abort of this.#waiting) {
+      this.remove(abort)
+      abort(this.#signal?.reason)
+    }
+  }
+}
+
 function waitForRoom(
   message: OutgoingMessage,
   waiters: LinkedList<Waiter>,
-  signal: AbortSignal | undefined,
+  aborts: Aborts,
 ): { waiter: Waiter; settled: Promise<PublishOutcome> } {
   const { promise, resolve } = Promise.withResolvers<PublishOutcome>()
-  const abort = (): void => {
+  const abort = (cause: unknown): void => {
     // At once: while the topic stays full, nothing else would ever release it.
     waiters.remove(waiter)
-    const cause: unknown = signal?.reason
     resolve({
       error: new PublishError('The wait for room was aborted; the message was not sent', {
         outcome: 'not-sent',
@@ -57,10 +84,10 @@ function waitForRoom(
     previous: undefined,
     next: undefined,
     settle: (outcome) => {
-      signal?.removeEventListener('abort', abort)
+      aborts.remove(abort)
       resolve(outcome)
     },
   }
-  signal?.addEventListener('abort', abort, { once: true })
+  aborts.add(abort)
   return { waiter, settled: promise }
 }
