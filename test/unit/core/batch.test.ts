@@ -1,6 +1,6 @@
 import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, it } from 'vitest'
-import { createBus } from 'busbar'
+import { createBus, defineEvent } from 'busbar'
 import type { BatchContext, BatchHandler, BatchItemResult, Bus, BatchConsumeOptions, ConsumerHandle } from 'busbar'
 import { manualClock } from 'busbar/testing'
 import type { ManualClock } from 'busbar/testing'
@@ -319,5 +319,71 @@ describe('batches', () => {
     broker.deliver(delivery('x'), delivery('y'))
     await turn()
     expect(batches[1]).toEqual(['a2', 'x', 'y'])
+  })
+})
+
+describe('a batch that runs', () => {
+  it('is one handler, and none of its messages counts as buffered', async () => {
+    const running = Promise.withResolvers<void>()
+    const { broker, consumer } = await stage(() => running.promise)
+    broker.deliver(...['1', '2', '3', '4'].map((id) => delivery(id)))
+    await turn()
+    expect(consumer.stats()).toMatchObject({ running: 1, buffered: 1, unsettled: 4 })
+    running.resolve()
+    await turn()
+    expect(consumer.stats()).toMatchObject({ running: 0, buffered: 1, unsettled: 1 })
+  })
+})
+
+describe('data of a batch', () => {
+  it('is what was published in each attempt, whatever the one before did to it', async () => {
+    const transport = new StubTransport()
+    const clock = manualClock()
+    const bus = createBus({ logger: false, service: 'billing', transport, clock })
+    open.push(bus)
+    const seen: unknown[] = []
+    bus.consume(
+      'orders.placed',
+      (messages) => {
+        const data = messages[0]?.data as { id: string; changed?: boolean }
+        seen.push({ ...data })
+        data.changed = true
+        throw new Error('no')
+      },
+      { batch: { size: 1, timeoutMs: 10 }, retry: { backoff: 'fixed', baseMs: 100, attempts: 2 } },
+    )
+    await bus.start()
+    transport.subscriptions[0]?.deliver(delivery('a', { key: 'k' }))
+    await turn()
+    await clock.advance(100)
+    await turn()
+    expect(seen).toEqual([{ id: 'a' }, { id: 'a' }])
+  })
+
+  it('is validated side by side when the schema is asynchronous', async () => {
+    const asked: ((result: { value: unknown }) => void)[] = []
+    const schema = {
+      '~standard': {
+        version: 1,
+        vendor: 'test',
+        validate: () => new Promise<{ value: unknown }>((resolve) => void asked.push(resolve)),
+      },
+    } as const
+    const transport = new StubTransport()
+    const bus = createBus({ logger: false, service: 'billing', transport, clock: manualClock() })
+    open.push(bus)
+    const batches: unknown[][] = []
+    bus.consume(
+      defineEvent('orders.placed', schema),
+      (messages) => void batches.push(messages.map(({ data }) => data)),
+      { batch: { size: 3, timeoutMs: 10 } },
+    )
+    await bus.start()
+    transport.subscriptions[0]?.deliver(...['1', '2', '3'].map((id) => delivery(id)))
+    await turn()
+    expect(asked).toHaveLength(3)
+    for (const [index, answer] of [...asked.entries()].toReversed()) answer({ value: index })
+    await turn()
+    expect(batches).toEqual([[0, 1, 2]])
   })
 })
