@@ -30,8 +30,8 @@ const config: ViteUserConfig = defineConfig({
     hookTimeout: 120_000,
     reporters: ['default', new StuckFileReporter(FILE_LIMIT_MS)],
     sequence: { sequencer: LongestFirst },
-    // Broker tests share two cores with the brokers: more workers only make timeouts.
-    maxWorkers: 2,
+    // Two cores are shared with the brokers, and broker tests mostly wait: a third worker fills the gaps, more make timeouts.
+    maxWorkers: 3,
     execArgv: ['--conditions=busbar-source'],
   },
 })
