@@ -279,7 +279,7 @@ class BusImpl implements Bus {
     const from = checkCapabilities(transport, topic, options)
     const { service } = this.options
     const number = this.#consumersMade++
-    // Stands in for the consumer: its handler needs a reference before the consumer exists.
+    // The handler needs a reference to its consumer before the consumer exists.
     const self: { consumer?: BusConsumer } = {}
     const consumer = new BusConsumer(
       {

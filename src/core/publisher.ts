@@ -1,3 +1,4 @@
+// Longer than most files: the buffer's size, the order of its entries and their deadlines must agree at every step.
 import { outsideHandlers } from './causality.ts'
 import type { Clock } from './clock.ts'
 import { Deadline } from './deadlines.ts'

@@ -122,7 +122,7 @@ export class Intake {
       free -= stash.length + (shared ? pulls.asked : Math.max(0, pulls.asked - 1))
       bytes -= countedBytes(lane)
     }
-    // Shared lanes first: nobody else takes a partition's messages.
+    // Shared lanes first: their messages may go to other members, those of a partition can't.
     for (const lane of this.#lanes) {
       if (!lane.shared) continue
       const before = countedBytes(lane)

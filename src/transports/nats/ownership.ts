@@ -1,3 +1,4 @@
+// Longer than most files: claiming, renewing, releasing and losing a lease must agree on who owns a partition.
 import type { Timer } from '../../core/clock.ts'
 import { AuthorizationError } from '../../core/errors.ts'
 import { JetStreamError, toBusbarError } from './errors.ts'

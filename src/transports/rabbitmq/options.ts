@@ -1,3 +1,4 @@
+// Longer than most files because of the doc comments of the options.
 import type { Channel, ChannelModel, Options } from 'amqplib'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
 import { groupProblem } from '../../core/consume-options.ts'

@@ -1,3 +1,4 @@
+// Longer than most files: which delivery tags are out, and which acks cover them, is one state that dies with its channel.
 import type { Channel, ConsumeMessage } from 'amqplib'
 import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'

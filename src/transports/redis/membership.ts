@@ -1,3 +1,4 @@
+// Longer than most files: taking, handing over and losing a partition must agree on which of its messages may be handled.
 import { UnsupportedError } from '../../core/errors.ts'
 import type { StartFrom } from '../../core/transport.ts'
 import type { Claimer } from './claimer.ts'
