@@ -101,10 +101,7 @@ export class PublishChannel {
   drop(error: Error | undefined): PublishError {
     this.#isEnded = true
     this.#watch.cancel()
-    const lost = new PublishError(
-      `The channel was lost before the broker confirmed; it may have the message: ${reasonOf(error ?? '')}`,
-      { outcome: 'unknown', retryable: true, cause: error },
-    )
+    const lost = channelLost(error)
     this.#confirms.drain((job, index) => job.settle(index, { error: lost }))
     return lost
   }
@@ -144,4 +141,11 @@ export class PublishChannel {
     })
     found?.job.markReturned(found.index)
   }
+}
+
+export function channelLost(error: Error | undefined): PublishError {
+  return new PublishError(
+    `The channel was lost before the broker confirmed; it may have the message: ${reasonOf(error ?? '')}`,
+    { outcome: 'unknown', retryable: true, cause: error },
+  )
 }

@@ -9,7 +9,7 @@ import { ChannelRenewal } from './channel-renewal.ts'
 import { REPLY, reasonOf, replyCode } from './errors.ts'
 import type { Session } from './link.ts'
 import { Parcel } from './parcel.ts'
-import { PublishChannel } from './publish-channel.ts'
+import { channelLost, PublishChannel } from './publish-channel.ts'
 import { PublishJob } from './publish-job.ts'
 import type { CopyNotes } from './publish-job.ts'
 
@@ -175,8 +175,8 @@ export class PublishLane {
   #dropChannel(error: Error): void {
     const channel = this.#channel
     this.#leaveChannel()
-    if (channel === undefined) return
-    const lost = channel.drop(error)
+    const lost = channel?.drop(error) ?? channelLost(error)
+    // Also while a channel is being replaced: what was confirmed on the last one may not be safe yet.
     this.#work.lost?.(lost)
   }
 

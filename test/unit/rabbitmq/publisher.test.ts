@@ -141,6 +141,26 @@ test('sending is held back once at a time for a new channel, and no timer outliv
   assert.equal(clock.pending, 0)
 })
 
+test('a delayed message in a young queue is unknown when the connection ends while its channel is replaced', async () => {
+  const clock = manualClock()
+  const publisher = publisherOn(clock, { youngForMs: () => 700 })
+  const { session, channels } = fakeSession()
+  await publisher.attach(session)
+  const at = clock.now() + 5_000
+  const publishing = publisher.publish([message('orders', '1', at), message('orders', '2', at)])
+  await clock.advance(0)
+  channels[1]?.answer(true)
+  channels[1]?.answer(false)
+  // The channel that follows is not opened any more.
+  Object.assign(session, { channel: () => never, confirmChannel: () => never })
+  await clock.advance(100)
+  publisher.detach(session, new Error('reset'))
+  const outcomes = await publishing
+  assert.equal((await outcomes[0])?.error?.outcome, 'unknown')
+  publisher.close()
+  assert.equal(clock.pending, 0)
+})
+
 test('a channel that answers nothing, not even a question, is replaced; a slow queue alone is no reason', async () => {
   const clock = manualClock()
   const publisher = publisherOn(clock)
