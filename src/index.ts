@@ -21,7 +21,7 @@ export {
   ValidationError,
 } from './core/errors.ts'
 export { silentLogger } from './core/logger.ts'
-export { compilePattern, deadLetterTopic } from './core/topic.ts'
+export { deadLetterTopic } from './core/topic.ts'
 
 export type {
   Bus,
@@ -81,26 +81,14 @@ export type {
 } from './core/publish-options.ts'
 export type { StandardIssue, StandardResult, StandardSchema } from './core/standard-schema.ts'
 export type {
-  AttemptNote,
   Capabilities,
-  Delivery,
-  DeliveryHistory,
-  DeliverySink,
   GroupInfo,
-  Outcome,
   Position,
-  PublishOutcome,
-  Settlement,
-  SettlementFailure,
   StartFrom,
   StoredMessage,
-  SubscriptionSpec,
-  SubscriptionState,
   TopicInfo,
   Transport,
   TransportAdmin,
   TransportHealth,
-  TransportHost,
-  TransportSubscription,
 } from './core/transport.ts'
 export type { WireCheckMode } from './core/wire-check.ts'
