@@ -43,7 +43,7 @@ export type {
 } from './core/bus-types.ts'
 export type { CausalityContext } from './core/causality.ts'
 export type { Clock, Timer } from './core/clock.ts'
-export type { Codec } from './core/codec.ts'
+export type { AsyncCodec, Codec } from './core/codec.ts'
 export type { BatchConsumeOptions, ConsumeOptions, RetryOptions } from './core/consume-options.ts'
 export type {
   AnyConsumerDefinition,

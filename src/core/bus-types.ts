@@ -1,4 +1,4 @@
-import type { Codec } from './codec.ts'
+import type { AsyncCodec, Codec } from './codec.ts'
 import type { CausalityContext } from './causality.ts'
 import type { Clock } from './clock.ts'
 import type { BatchConsumeOptions, ConsumeOptions } from './consume-options.ts'
@@ -29,7 +29,7 @@ export interface BusOptions {
   /** Wraps every handler of every consumer, but not batch handlers. The first is the outermost. */
   readonly middleware?: readonly Middleware[] | undefined
   /** Codecs that decode messages by content type, in preference to the built-in JSON, text and bytes codecs. */
-  readonly codecs?: readonly Codec[] | undefined
+  readonly codecs?: readonly (Codec | AsyncCodec)[] | undefined
   /**
    * pino, or any logger with the same methods. Connections, retries, dead letters, stalls and errors are logged; bodies and
    * headers are not. `false` logs nothing. Default: dead letters, losses, errors, stalls and lost connections go to stderr,

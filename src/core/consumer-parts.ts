@@ -5,7 +5,7 @@ import type { ResolvedConsumeOptions } from './consume-options.ts'
 import type { Deadlines } from './deadlines.ts'
 import type { AnyEventDefinition } from './define.ts'
 import type { BusEvents } from './events.ts'
-import type { BatchHandler, Handler } from './handler.ts'
+import type { RunnerFactory } from './runner-factory.ts'
 import type { StartFrom, Transport } from './transport.ts'
 
 /** What the bus gives to a consumer. */
@@ -21,8 +21,8 @@ export interface ConsumerParts {
   readonly deadLetterGroup: string
   readonly from: StartFrom
   readonly definition: AnyEventDefinition | undefined
-  /** Already wrapped in its middleware; a batch handler when the option `batch` is set. */
-  readonly handler: Handler | BatchHandler
+  /** Its handlers are already wrapped in their middleware. */
+  readonly makeRunner: RunnerFactory
   readonly options: ResolvedConsumeOptions
   readonly codecs: CodecRegistry
   readonly clock: Clock

@@ -1,14 +1,13 @@
 import type { AttemptHost } from './attempt.ts'
-import { BatchRunner } from './batch-runner.ts'
 import type { ConsumerHandle, ConsumerHealth, ConsumerStats } from './bus-types.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
 import { DeliveryTracker } from './delivery-tracker.ts'
 import { StateError } from './errors.ts'
-import type { BatchHandler, ConsumerControl, Handler } from './handler.ts'
+import type { ConsumerControl } from './handler.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { Lifecycle } from './lifecycle.ts'
+import { Preparation } from './preparation.ts'
 import type { Runner } from './runner.ts'
-import { SingleRunner } from './single-runner.ts'
 import { isPattern } from './topic.ts'
 import type { TransportSubscription } from './transport.ts'
 import { Watchdog } from './watchdog.ts'
@@ -70,16 +69,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       timeoutMs: parts.options.timeoutMs,
       abandonAfterMs: parts.options.abandonAfterMs,
     }
-    this.#runner =
-      parts.options.batch === undefined
-        ? new SingleRunner(this.#tracker, attemptHost, parts.handler as Handler, parts.definition)
-        : new BatchRunner(
-            this.#tracker,
-            attemptHost,
-            parts.handler as BatchHandler,
-            parts.definition,
-            parts.options.batch,
-          )
+    const preparation = new Preparation(parts.definition, parts.codecs.hasAsync)
+    this.#runner = parts.makeRunner(this.#tracker, attemptHost, preparation)
   }
 
   // --- lifecycle ---------------------------------------------------------------------------------------------------

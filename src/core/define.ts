@@ -1,4 +1,4 @@
-import type { Codec } from './codec.ts'
+import type { AsyncCodec, Codec } from './codec.ts'
 import type { BatchConsumeOptions, ConsumeOptions } from './consume-options.ts'
 import { ConfigurationError } from './errors.ts'
 import type { Handler, BatchHandler } from './handler.ts'
@@ -22,7 +22,7 @@ export interface EventOptions<Input> {
    * Encodes the data on publish. Consumers decode with the codecs of their bus, so add a codec of your own to `createBus({
    * codecs })`. Default: JSON, or bytes for a `Uint8Array`.
    */
-  readonly codec?: Codec | undefined
+  readonly codec?: Codec | AsyncCodec | undefined
 }
 
 /** A topic and the type of its data. Create one with `defineEvent`. */
@@ -33,7 +33,7 @@ export interface EventDefinition<Input = unknown, Output = Input> {
   readonly version: number
   readonly dataSchema: string | undefined
   readonly description: string | undefined
-  readonly codec: Codec | undefined
+  readonly codec: Codec | AsyncCodec | undefined
 }
 
 /** Any event definition, whatever its data types. */
@@ -85,7 +85,7 @@ export function defineEvent(topic: string, schemaOrOptions?: unknown, maybeOptio
     version: reader.integer('version', 1, { min: 1, max: 999_999_999 }),
     dataSchema: reader.string('dataSchema', undefined),
     description: reader.string('description', undefined),
-    codec: reader.withMethods<Codec>('codec', ['encode', 'decode']),
+    codec: reader.withMethods<Codec | AsyncCodec>('codec', ['encode', 'decode']),
   }
   reader.done()
   return Object.freeze(definition)
