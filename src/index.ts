@@ -2,6 +2,7 @@ export { createBus } from './core/bus.ts'
 export { sleep, systemClock } from './core/clock.ts'
 export { bytesCodec, jsonCodec, textCodec } from './core/codec.ts'
 export { defineConsumer, defineEvent } from './core/define.ts'
+export { defineEvents, isEvent } from './core/event-set.ts'
 export {
   AuthorizationError,
   BusbarError,
@@ -48,10 +49,13 @@ export type { BatchConsumeOptions, ConsumeOptions, RetryOptions } from './core/c
 export type {
   AnyConsumerDefinition,
   AnyEventDefinition,
+  BatchConsumerDefinition,
   ConsumerDefinition,
   EventDefinition,
   EventOptions,
+  SingleConsumerDefinition,
 } from './core/define.ts'
+export type { EventSet, EventSetBatchHandler, EventSetHandler } from './core/event-set.ts'
 export type {
   BusbarErrorOptions,
   ErrorCode,

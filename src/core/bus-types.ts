@@ -3,6 +3,7 @@ import type { CausalityContext } from './causality.ts'
 import type { Clock } from './clock.ts'
 import type { BatchConsumeOptions, ConsumeOptions } from './consume-options.ts'
 import type { AnyConsumerDefinition, AnyEventDefinition, EventDefinition } from './define.ts'
+import type { EventSet, EventSetBatchHandler, EventSetHandler } from './event-set.ts'
 import type { BusEvents } from './events.ts'
 import type { BatchHandler, Handler, Middleware } from './handler.ts'
 import type { Logger } from './logger.ts'
@@ -310,6 +311,13 @@ export interface Bus extends AsyncDisposable {
   consume(definition: AnyConsumerDefinition): ConsumerHandle
   consume(topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle
   consume(topic: string, handler: Handler, options?: ConsumeOptions): ConsumerHandle
+  consume<Data>(
+    events: EventSet<Data>,
+    handler: EventSetBatchHandler<Data>,
+    options: BatchConsumeOptions,
+  ): ConsumerHandle
+  /** Several events: see `defineEvents`. */
+  consume<Data>(events: EventSet<Data>, handler: EventSetHandler<Data>, options?: ConsumeOptions): ConsumerHandle
   consume<Input, Output>(
     event: EventDefinition<Input, Output>,
     handler: BatchHandler<Output>,

@@ -18,6 +18,7 @@ import { Deadlines } from './deadlines.ts'
 import type { AnyConsumerDefinition, AnyEventDefinition } from './define.ts'
 import { BusbarError, ConfigurationError, StateError, UnsupportedError } from './errors.ts'
 import { logEvents } from './event-log.ts'
+import type { EventSet } from './event-set.ts'
 import { BusEvents } from './events.ts'
 import type { BatchHandler, Handler } from './handler.ts'
 import { healthReport } from './health.ts'
@@ -63,7 +64,7 @@ export function createBus(options: BusOptions): Bus {
  */
 export function consumeWith(
   bus: Bus,
-  target: string | AnyEventDefinition,
+  target: ConsumeTarget,
   makeRunner: RunnerFactory,
   options: ConsumeOptions = {},
 ): ConsumerHandle {
@@ -72,6 +73,9 @@ export function consumeWith(
 }
 
 const NO_OPTIONS: PublishOptions = Object.freeze({})
+
+/** What a consumer takes: a topic or pattern, an event, or several events. */
+type ConsumeTarget = string | AnyEventDefinition | EventSet
 
 /** Who handles the messages of a consumer: a handler that still has to be checked, or a runner of its own. */
 type Handling = { readonly handler: unknown } | { readonly makeRunner: RunnerFactory }
@@ -229,7 +233,7 @@ class BusImpl implements Bus {
   // --- consume -----------------------------------------------------------------------------------------------------
 
   consume(
-    target: string | AnyEventDefinition | AnyConsumerDefinition,
+    target: ConsumeTarget | AnyConsumerDefinition,
     handler?: Handler<never> | BatchHandler<never>,
     options: ConsumeOptions | BatchConsumeOptions = {},
   ): ConsumerHandle {
@@ -241,7 +245,7 @@ class BusImpl implements Bus {
   }
 
   /** @internal See `consumeWith`. */
-  consumeWith(target: string | AnyEventDefinition, makeRunner: RunnerFactory, options: ConsumeOptions): ConsumerHandle {
+  consumeWith(target: ConsumeTarget, makeRunner: RunnerFactory, options: ConsumeOptions): ConsumerHandle {
     return this.#add(this.#makeConsumer(target, { makeRunner }, options, 'bus.consume'))
   }
 
@@ -280,7 +284,7 @@ class BusImpl implements Bus {
     return this.#makeConsumer(topic, { handler: handle ?? handleBatch }, options, subject)
   }
 
-  #makeConsumer(target: string | AnyEventDefinition, handling: Handling, given: object, subject: string): BusConsumer {
+  #makeConsumer(target: ConsumeTarget, handling: Handling, given: object, subject: string): BusConsumer {
     const definition = typeof target === 'string' ? undefined : target
     const topic = normalizePattern(typeof target === 'string' ? target : target.topic)
     const reader = new OptionsReader(`${subject}("${topic.slice(0, 60)}")`, given)

@@ -4,6 +4,7 @@ import type { CodecRegistry } from './codec.ts'
 import type { ResolvedConsumeOptions } from './consume-options.ts'
 import type { Deadlines } from './deadlines.ts'
 import type { AnyEventDefinition } from './define.ts'
+import type { EventSet } from './event-set.ts'
 import type { BusEvents } from './events.ts'
 import type { RunnerFactory } from './runner-factory.ts'
 import type { StartFrom, Transport } from './transport.ts'
@@ -20,7 +21,7 @@ export interface ConsumerParts {
   /** Group in the name of the dead-letter topic: the consumer's group, except for broadcast consumers. */
   readonly deadLetterGroup: string
   readonly from: StartFrom
-  readonly definition: AnyEventDefinition | undefined
+  readonly definition: AnyEventDefinition | EventSet | undefined
   /** Its handlers are already wrapped in their middleware. */
   readonly makeRunner: RunnerFactory
   readonly options: ResolvedConsumeOptions

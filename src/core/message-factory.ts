@@ -104,7 +104,7 @@ export class MessageFactory {
     const message: OutgoingMessage = {
       id,
       topic,
-      type: options.type === undefined ? topic : checkText('type', options.type, MAX_ID_LENGTH),
+      type: options.type === undefined ? (definition?.type ?? topic) : checkText('type', options.type, MAX_ID_LENGTH),
       source: options.source === undefined ? this.#source : checkText('source', options.source, MAX_KEY_LENGTH),
       time: options.occurredAt === undefined ? now : checkDate('occurredAt', options.occurredAt),
       key: key === undefined ? undefined : checkText('key', key, MAX_KEY_LENGTH),

@@ -1,6 +1,9 @@
 import type { AnyEventDefinition } from './define.ts'
 import { ValidationError } from './errors.ts'
+import { eventFinder } from './event-set.ts'
+import type { EventSet } from './event-set.ts'
 import { makeMany } from './make-many.ts'
+import type { EncodedMessage } from './message.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
 import { validate } from './validate.ts'
 
@@ -10,13 +13,15 @@ import { validate } from './validate.ts'
  * it, so a message that can't be decoded or does not fit fails in the same way everywhere.
  */
 export class Preparation {
-  readonly #definition: AnyEventDefinition | undefined
-  readonly #decodes: boolean
+  /** The event of a message. Throws a `ValidationError` for a message of none. */
+  readonly #eventOf: ((message: EncodedMessage) => AnyEventDefinition) | undefined
+  readonly #isNeeded: boolean
 
   /** `decodesFirst`: the body must be decoded before the handler starts, because a codec is asynchronous. */
-  constructor(definition: AnyEventDefinition | undefined, decodesFirst: boolean) {
-    this.#definition = definition
-    this.#decodes = decodesFirst
+  constructor(definition: AnyEventDefinition | EventSet | undefined, decodesFirst: boolean) {
+    if (definition !== undefined) this.#eventOf = 'events' in definition ? eventFinder(definition) : () => definition
+    this.#isNeeded =
+      decodesFirst || (definition !== undefined && ('events' in definition || definition.schema !== undefined))
   }
 
   /**
@@ -24,7 +29,7 @@ export class Preparation {
    * there is nothing to do: a handler that never reads `data` does not pay for decoding it.
    */
   run(pending: PendingDelivery): void | Promise<void> {
-    if (this.#definition?.schema !== undefined || this.#decodes) return this.#prepare(pending)
+    if (this.#isNeeded) return this.#prepare(pending)
   }
 
   /**
@@ -42,8 +47,7 @@ export class Preparation {
   }
 
   #validate(pending: PendingDelivery): void | Promise<void> {
-    const schema = this.#definition?.schema
-    if (schema === undefined || pending.isValidated) return
+    if (pending.isValidated || this.#eventOf === undefined) return
     const { message } = pending
     const accept = (output: unknown): void => {
       message.replaceData(output)
@@ -55,6 +59,8 @@ export class Preparation {
     }
     let output: unknown
     try {
+      const { schema } = this.#eventOf(message.encoded)
+      if (schema === undefined) return
       output = validate(schema, message.data, `The data of message ${message.id} on "${message.topic}"`)
     } catch (error) {
       return refuse(error)

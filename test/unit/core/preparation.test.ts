@@ -111,7 +111,7 @@ describe('an asynchronous codec', () => {
       const Even = defineEvent('even', even as StandardSchema<unknown, string>, { codec })
       const seen: unknown[] = []
       const handle = (messages: Message<string> | readonly Message<string>[]): void => {
-        for (const { data } of [messages].flat() as Message<string>[]) seen.push(data)
+        for (const { data } of [messages].flat()) seen.push(data)
       }
       bus.consume(Even, handle as never, options as BatchConsumeOptions)
       await bus.start()
