@@ -69,6 +69,7 @@ export type {
   BatchContext,
   BatchHandler,
   BatchItemResult,
+  BatchMiddleware,
   ConsumerControl,
   Handler,
   HandlerContext,
@@ -76,6 +77,7 @@ export type {
 } from './core/handler.ts'
 export type { Logger } from './core/logger.ts'
 export type { EncodedMessage, Headers, Message, OutgoingMessage } from './core/message.ts'
+export type { PublishCall, PublishCallItem, PublishMiddleware, PublishStep } from './core/publish-middleware.ts'
 export type {
   PublishItem,
   PublishManyOptions,

@@ -4,10 +4,11 @@ import type { Clock } from './clock.ts'
 import type { AsyncCodec, Codec } from './codec.ts'
 import { groupProblem } from './consume-options.ts'
 import type { AnyConsumerDefinition } from './define.ts'
-import type { Middleware } from './handler.ts'
+import type { BatchMiddleware, Middleware } from './handler.ts'
 import { silentLogger } from './logger.ts'
 import type { Logger } from './logger.ts'
 import { describe, OptionsReader } from './options.ts'
+import type { PublishMiddleware } from './publish-middleware.ts'
 import { PUBLISHER_DEFAULTS } from './publisher.ts'
 import type { ResolvedPublisherOptions } from './publisher.ts'
 import { StderrLogger } from './stderr-logger.ts'
@@ -20,6 +21,8 @@ export interface ResolvedBusOptions {
   readonly transports: ReadonlyMap<string, Transport>
   readonly consumers: readonly AnyConsumerDefinition[]
   readonly middleware: readonly Middleware[]
+  readonly batchMiddleware: readonly BatchMiddleware[]
+  readonly publishMiddleware: readonly PublishMiddleware[]
   readonly codecs: readonly (Codec | AsyncCodec)[]
   readonly logger: Logger
   readonly publish: ResolvedPublisherOptions
@@ -37,11 +40,6 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
   const service = reader.requiredString('service')
   if (service !== '' && groupProblem(service) !== undefined) reader.problem('service', groupProblem(service) ?? '')
   const publish = reader.nested('publish')
-  const middleware = reader.list('middleware')
-  for (const [index, entry] of middleware.entries()) {
-    if (typeof entry !== 'function')
-      reader.problem(`middleware.${index}`, 'must be a function; did you forget to call the factory?')
-  }
   const codecs = reader.list('codecs')
   for (const [index, codec] of codecs.entries()) {
     const { contentType, encode, decode } = (codec ?? {}) as Partial<Codec | AsyncCodec>
@@ -57,7 +55,9 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
     service,
     transports: resolveTransports(reader),
     consumers: reader.list('consumers') as readonly AnyConsumerDefinition[],
-    middleware: middleware as readonly Middleware[],
+    middleware: reader.functions<Middleware>('middleware'),
+    batchMiddleware: reader.functions<BatchMiddleware>('batchMiddleware'),
+    publishMiddleware: reader.functions<PublishMiddleware>('publishMiddleware'),
     codecs: codecs as readonly (Codec | AsyncCodec)[],
     logger: resolveLogger(reader, clock),
     publish: Object.freeze({

@@ -5,9 +5,10 @@ import type { BatchConsumeOptions, ConsumeOptions } from './consume-options.ts'
 import type { AnyConsumerDefinition, AnyEventDefinition, EventDefinition } from './define.ts'
 import type { EventSet, EventSetBatchHandler, EventSetHandler } from './event-set.ts'
 import type { BusEvents } from './events.ts'
-import type { BatchHandler, Handler, Middleware } from './handler.ts'
+import type { BatchHandler, BatchMiddleware, Handler, Middleware } from './handler.ts'
 import type { Logger } from './logger.ts'
-import type { EncodedMessage } from './message.ts'
+import type { EncodedMessage, OutgoingMessage } from './message.ts'
+import type { PublishMiddleware } from './publish-middleware.ts'
 import type {
   PublishItem,
   PublishManyOptions,
@@ -29,6 +30,13 @@ export interface BusOptions {
   readonly consumers?: readonly AnyConsumerDefinition[] | undefined
   /** Wraps every handler of every consumer, but not batch handlers. The first is the outermost. */
   readonly middleware?: readonly Middleware[] | undefined
+  /** Wraps every batch handler of every consumer. The first is the outermost. */
+  readonly batchMiddleware?: readonly BatchMiddleware[] | undefined
+  /**
+   * Wraps every `publish`, `publishMany` and `encode`, of the bus and of handlers. Redrives and `sendEncoded` don't pass it. The
+   * first is the outermost.
+   */
+  readonly publishMiddleware?: readonly PublishMiddleware[] | undefined
   /** Codecs that decode messages by content type, in preference to the built-in JSON, text and bytes codecs. */
   readonly codecs?: readonly (Codec | AsyncCodec)[] | undefined
   /**
@@ -307,6 +315,31 @@ export interface Bus extends AsyncDisposable {
     items: readonly PublishItem<NoInfer<Input>>[],
     options?: PublishManyOptions,
   ): Promise<readonly PublishResult[]>
+  /** Encodes for a topic without a definition, so the data is not validated. Otherwise like the overload below. */
+  encode(topic: string, data: unknown, options?: PublishOptions): Promise<OutgoingMessage>
+  /**
+   * Makes the message that `publish` would send, and does not send it: passes the publish middleware (with the mode `encode`),
+   * validates, encodes, and checks that the transport could take it. For messages that are stored first and sent later with
+   * `sendEncoded`. Needs no started bus. Rejects with what `publish` would reject with before it sends. `delayMs` and `ttlMs`
+   * count from now.
+   *
+   *     const message = await bus.encode(OrderPlaced, { orderId: 'ord-1', total: 42 })
+   *     const [result] = await bus.sendEncoded([message])
+   */
+  encode<Input, Output>(
+    event: EventDefinition<Input, Output>,
+    data: NoInfer<Input>,
+    options?: PublishOptions,
+  ): Promise<OutgoingMessage>
+  /**
+   * Sends messages as they are, of any topics, in this order. Resolves with one result per message, at the same index. They are
+   * not validated and pass no publish middleware; a message that the transport can't take (name of the topic, size, delay) has
+   * an `error`. Rejects only when the call itself is invalid, such as a bus that is not started.
+   *
+   * Does not wait for publishes to the same topic that are with a schema or a middleware. The bytes stay yours and are not
+   * copied: don't change them before the result is there.
+   */
+  sendEncoded(messages: readonly OutgoingMessage[], options?: PublishManyOptions): Promise<readonly PublishResult[]>
   /** Adds a consumer made with `defineConsumer`. */
   consume(definition: AnyConsumerDefinition): ConsumerHandle
   consume(topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle

@@ -4,12 +4,12 @@ import { BusConsumer, ConsumerRegistry, refuseToWait } from './bus-consumer.ts'
 import { resolveBusOptions } from './bus-options.ts'
 import type { ResolvedBusOptions } from './bus-options.ts'
 import type { Bus, BusOptions, BusState, ConsumerHandle, DeadLetters, HealthReport } from './bus-types.ts'
-import { currentCause, isInsideHandlerOf, runWithin, scoped } from './causality.ts'
-import type { Causality, CausalityContext } from './causality.ts'
+import { isInsideHandlerOf, runWithin, scoped } from './causality.ts'
+import type { CausalityContext } from './causality.ts'
 import { checkCapabilities } from './check-capabilities.ts'
 import { CloseDeadline } from './close-deadline.ts'
 import { CodecRegistry } from './codec.ts'
-import { compose } from './compose.ts'
+import { composeBatchHandler, composeHandler } from './compose.ts'
 import { connectWithRetry } from './connect-retry.ts'
 import { groupProblem, resolveConsumeOptions } from './consume-options.ts'
 import type { BatchConsumeOptions, ConsumeOptions, ResolvedConsumeOptions } from './consume-options.ts'
@@ -20,13 +20,12 @@ import { BusbarError, ConfigurationError, StateError, UnsupportedError } from '.
 import { logEvents } from './event-log.ts'
 import type { EventSet } from './event-set.ts'
 import { BusEvents } from './events.ts'
-import type { BatchHandler, Handler } from './handler.ts'
+import type { BatchHandler, BatchMiddleware, Handler, Middleware } from './handler.ts'
 import { healthReport } from './health.ts'
-import { makeMany, toError } from './make-many.ts'
 import type { OutgoingMessage } from './message.ts'
 import { checkConversation, MessageFactory } from './message-factory.ts'
 import { describe, OptionsReader } from './options.ts'
-import { CONVERSATION, PUBLISH_ITEM, PUBLISH_MANY_OPTIONS, PUBLISH_OPTIONS, refuseUnknown } from './publish-options.ts'
+import { CONVERSATION, refuseUnknown } from './publish-options.ts'
 import type {
   PublishItem,
   PublishManyOptions,
@@ -34,10 +33,10 @@ import type {
   PublishReceipt,
   PublishResult,
 } from './publish-options.ts'
+import { noSuchTransport, noTransport, NO_OPTIONS, PublishPort } from './publish-port.ts'
 import { Publisher } from './publisher.ts'
 import { batchRunner, singleRunner } from './runner-factory.ts'
 import type { RunnerFactory } from './runner-factory.ts'
-import { sendMany, sendOne } from './send-made.ts'
 import { broadcastGroup, normalizePattern, topicProblem } from './topic.ts'
 import type { DeliverySink, SubscriptionSpec, Transport, TransportAdmin, TransportSubscription } from './transport.ts'
 
@@ -72,8 +71,6 @@ export function consumeWith(
   throw new StateError('The bus was not made by createBus() of this package: is a second copy of busbar installed?')
 }
 
-const NO_OPTIONS: PublishOptions = Object.freeze({})
-
 /** What a consumer takes: a topic or pattern, an event, or several events. */
 type ConsumeTarget = string | AnyEventDefinition | EventSet
 
@@ -85,7 +82,7 @@ class BusImpl implements Bus {
   readonly events: BusEvents
   readonly #codecs: CodecRegistry
   readonly #deadlines: Deadlines
-  readonly #factory: MessageFactory
+  readonly #port: PublishPort
   readonly #publishers: ReadonlyMap<string, Publisher>
   readonly #consumers = new ConsumerRegistry()
   readonly #instanceId = randomBytes(6).toString('hex')
@@ -107,7 +104,6 @@ class BusImpl implements Bus {
     this.#endLog = logEvents(this.events, logger, clock)
     this.#codecs = new CodecRegistry(codecs)
     this.#deadlines = new Deadlines(clock)
-    this.#factory = new MessageFactory({ source: service, codecs: this.#codecs, clock, checkWire })
     this.#defaultTransport = options.transports.keys().next().value as string
     this.#publishers = new Map(
       [...options.transports].map(([name, transport]) => [
@@ -115,6 +111,16 @@ class BusImpl implements Bus {
         new Publisher({ name, transport, options: publish, clock, events: this.events, deadlines: this.#deadlines }),
       ]),
     )
+    this.#port = new PublishPort({
+      publishers: this.#publishers,
+      middleware: options.publishMiddleware,
+      factory: new MessageFactory({ source: service, codecs: this.#codecs, clock, checkWire }),
+      clock,
+      deadlines: this.#deadlines,
+      deliveryTimeoutMs: publish.deliveryTimeoutMs,
+      causality: options.causality,
+      state: () => this.#state,
+    })
   }
 
   get service(): string {
@@ -132,7 +138,7 @@ class BusImpl implements Bus {
     data: unknown,
     options: PublishOptions = NO_OPTIONS,
   ): Promise<PublishReceipt> {
-    return this.#publish(target, data, options, options.transport, this.#cause())
+    return this.#port.publish(target, data, options, options.transport, undefined)
   }
 
   publishMany(
@@ -140,7 +146,7 @@ class BusImpl implements Bus {
     items: readonly PublishItem[],
     options: PublishManyOptions = NO_OPTIONS,
   ): Promise<readonly PublishResult[]> {
-    return this.#publishMany(target, items, options, options.transport, this.#cause())
+    return this.#port.publishMany(target, items, options, options.transport, undefined)
   }
 
   within<Result>(context: CausalityContext, call: () => Result): Result {
@@ -149,85 +155,30 @@ class BusImpl implements Bus {
     return this.options.causality ? runWithin(context, call) : call()
   }
 
-  #cause(): Causality | undefined {
-    return this.options.causality ? currentCause() : undefined
+  encode(
+    target: string | AnyEventDefinition,
+    data: unknown,
+    options: PublishOptions = NO_OPTIONS,
+  ): Promise<OutgoingMessage> {
+    return this.#port.encode(target, data, options)
+  }
+
+  sendEncoded(
+    messages: readonly OutgoingMessage[],
+    options: PublishManyOptions = NO_OPTIONS,
+  ): Promise<readonly PublishResult[]> {
+    return this.#port.sendEncoded(messages, options)
   }
 
   /** How a consumer's handlers publish: with the handled message as the cause, to the transport it came from. */
   #publisherFor(transportName: string): ContextPublisher {
+    const port = this.#port
     return {
-      publish: (target, data, options = NO_OPTIONS, parent) =>
-        this.#publish(target, data, options, options.transport ?? transportName, parent),
-      publishMany: (target, items, options = NO_OPTIONS, parent) =>
-        this.#publishMany(target, items, options, options.transport ?? transportName, parent),
+      publish: (target, data, options = NO_OPTIONS, handled) =>
+        port.publish(target, data, options, options.transport ?? transportName, handled),
+      publishMany: (target, items, options = NO_OPTIONS, handled) =>
+        port.publishMany(target, items, options, options.transport ?? transportName, handled),
     }
-  }
-
-  #publish(
-    target: string | AnyEventDefinition,
-    data: unknown,
-    options: PublishOptions,
-    transportName: string | undefined,
-    parent: Causality | undefined,
-  ): Promise<PublishReceipt> {
-    return new Promise((resolve, reject) => {
-      if (options !== NO_OPTIONS) refuseUnknown('The options of publish', options, PUBLISH_OPTIONS)
-      const publisher = this.#publisher(transportName)
-      const made = this.#factory.make(target, data, options, parent)
-      const topic = topicOf(target)
-      if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic)) {
-        sendOne(publisher, made, options.signal, undefined, resolve, reject)
-        return
-      }
-      const startedAt = this.options.clock.monotonic()
-      const send = (message: OutgoingMessage): void =>
-        sendOne(publisher, message, options.signal, startedAt, resolve, reject)
-      publisher.sequence.add({ topic, making: made, signal: options.signal, send, fail: reject })
-    })
-  }
-
-  async #publishMany(
-    target: string | AnyEventDefinition,
-    items: readonly PublishItem[],
-    options: PublishManyOptions,
-    transportName: string | undefined,
-    parent: Causality | undefined,
-  ): Promise<readonly PublishResult[]> {
-    if (options !== NO_OPTIONS) refuseUnknown('The options of publishMany', options, PUBLISH_MANY_OPTIONS)
-    const publisher = this.#publisher(transportName)
-    if (!Array.isArray(items))
-      throw new ConfigurationError('bus.publishMany', [
-        { path: 'items', message: `must be a list of { data, key, ... }, got ${describe(items)}` },
-      ])
-    const { signal } = options
-    const now = this.options.clock.now()
-    const made = makeMany(items, (item) => {
-      refuseUnknown('The item of publishMany', item, PUBLISH_ITEM)
-      return this.#factory.make(target, item.data, item, parent, now)
-    })
-    if (items.length === 0) return []
-    const topic = topicOf(target)
-    if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic))
-      return new Promise((resolve) => sendMany(publisher, items, made, signal, undefined, resolve))
-    const startedAt = this.options.clock.monotonic()
-    return new Promise((resolve) => {
-      publisher.sequence.add({
-        topic,
-        making: made,
-        signal,
-        send: (messages) => sendMany(publisher, items, messages, signal, startedAt, resolve),
-        fail: (error) => resolve(items.map(({ id = '' }) => ({ id, error: toError(error) }))),
-      })
-    })
-  }
-
-  #publisher(name: string | undefined): Publisher {
-    if (this.#state === 'idle' || this.#state === 'starting')
-      throw new StateError('The bus is not started: await bus.start() before you publish')
-    if (this.#state === 'closed') throw new StateError('The bus is closed: nothing can be published any more')
-    const publisher = this.#publishers.get(name ?? this.#defaultTransport)
-    if (publisher === undefined) throw this.#noTransport(name)
-    return publisher
   }
 
   // --- consume -----------------------------------------------------------------------------------------------------
@@ -301,7 +252,8 @@ class BusImpl implements Bus {
     if (options.broadcast && options.group !== undefined)
       reader.problem('group', 'has no meaning with broadcast: every instance is a group of its own')
     const transportName = options.transport ?? this.#defaultTransport
-    if (!this.options.transports.has(transportName)) reader.problem('transport', this.#noSuchTransport(transportName))
+    const { transports } = this.options
+    if (!transports.has(transportName)) reader.problem('transport', noSuchTransport(transportName, transports.keys()))
     reader.done()
     const transport = this.#transport(transportName)
     const from = checkCapabilities(transport, topic, options)
@@ -349,18 +301,16 @@ class BusImpl implements Bus {
     options: ResolvedConsumeOptions,
     consumer: object,
   ): RunnerFactory {
+    const subject = `The consumer of "${topic}"`
+    const { causality, middleware, batchMiddleware } = this.options
     if (options.batch !== undefined) {
-      const batchHandler = handler as BatchHandler
-      return batchRunner(
-        this.options.causality ? scoped(batchHandler, () => undefined, this, consumer) : batchHandler,
-        options.batch,
-      )
+      const all = [...batchMiddleware, ...(options.middleware as readonly BatchMiddleware[])]
+      const composed = composeBatchHandler(subject, all, handler as BatchHandler)
+      return batchRunner(causality ? scoped(composed, () => undefined, this, consumer) : composed, options.batch)
     }
-    const middleware = [...this.options.middleware, ...options.middleware]
-    const composed = compose(`The consumer of "${topic}"`, middleware, handler as Handler)
-    return singleRunner(
-      this.options.causality ? scoped(composed, (message) => message.encoded, this, consumer) : composed,
-    )
+    const all = [...middleware, ...(options.middleware as readonly Middleware[])]
+    const composed = composeHandler(subject, all, handler as Handler)
+    return singleRunner(causality ? scoped(composed, (message) => message.encoded, this, consumer) : composed)
   }
 
   /** Retries while the error may pass: until `start()` gives up, or as long as the consumer lives. */
@@ -550,7 +500,7 @@ class BusImpl implements Bus {
       group,
       transportName,
       admin: this.admin(transportName),
-      publisher: this.#publisher(transportName),
+      publisher: this.#port.publisher(transportName),
       codecs: this.#codecs,
       clock: this.options.clock,
       events: this.events,
@@ -565,17 +515,8 @@ class BusImpl implements Bus {
 
   #transport(name: string | undefined): Transport {
     const transport = this.options.transports.get(name ?? this.#defaultTransport)
-    if (transport === undefined) throw this.#noTransport(name)
+    if (transport === undefined) throw noTransport(name, this.options.transports.keys())
     return transport
-  }
-
-  #noTransport(name: string | undefined): ConfigurationError {
-    return new ConfigurationError('The call', [{ path: 'transport', message: this.#noSuchTransport(name) }])
-  }
-
-  #noSuchTransport(name: string | undefined): string {
-    const names = [...this.options.transports.keys()].map((known) => `"${known}"`).join(', ')
-    return `there is no transport "${String(name)}" in this bus; there are: ${names}`
   }
 }
 
@@ -589,10 +530,6 @@ async function allOrFirstError(promises: readonly Promise<unknown>[]): Promise<v
   // Attempts that were given up because of another failure are not the reason.
   const failures = results.filter((result) => result.status === 'rejected').map(({ reason }) => reason as unknown)
   if (failures.length > 0) throw failures.find((error) => !BusbarError.is(error) || !error.retryable) ?? failures[0]
-}
-
-function topicOf(target: string | AnyEventDefinition): string {
-  return typeof target === 'string' ? target : target.topic
 }
 
 function isTimeout(value: unknown): value is number {

@@ -40,6 +40,11 @@ export class MessageFactory {
     this.#wireCheck = new WireCheck(parts.checkWire)
   }
 
+  /** A new id for a message of that time. */
+  nextId(now: number): string {
+    return this.#ids.next(now)
+  }
+
   /**
    * Throws (or, with an asynchronous schema, rejects with) `ValidationError` or `CodecError`. `parent` is what the message
    * continues, such as the handled message. `now` is the time of the call, read once for many messages.

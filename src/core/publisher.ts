@@ -95,7 +95,7 @@ export class Publisher {
   readonly #queueDeadline: Deadline
   /** Earliest deadline in the queue. Not always that of the head: a call that waited for a schema started earlier. */
   #queueDueAt = Infinity
-  /** Calls that wait for an asynchronous schema: their own, or that of an earlier call for their topic. */
+  /** Calls that are with a schema or a middleware: their own, or that of an earlier call for their topic. */
   readonly sequence: PublishSequence
   #bufferedBytes = 0
   /** Batches that the transport has not answered. */
@@ -125,12 +125,7 @@ export class Publisher {
     this.#events = parts.events
     this.#deadlines = parts.deadlines
     this.#queueDeadline = new Deadline(() => this.#expireQueue())
-    this.sequence = new PublishSequence({
-      deadlines: parts.deadlines,
-      timeoutMs: parts.options.deliveryTimeoutMs,
-      errorFor: (topic, reason, cause) => this.#neverMade(topic, reason, cause),
-      onIdle: () => this.#notifyIdle(),
-    })
+    this.sequence = new PublishSequence(() => this.#notifyIdle())
   }
 
   /** Bytes passed to the transport and not yet confirmed. */
@@ -139,17 +134,17 @@ export class Publisher {
   }
 
   /**
-   * Throws when the transport can't carry the message, before anything is sent: `PublishError` when it is too large,
-   * `UnsupportedError` when it has a delay and the transport can't delay.
+   * Why the transport can't carry the message, before anything is sent: `PublishError` when it is too large, `UnsupportedError`
+   * when it has a delay and the transport can't delay. Undefined when it can.
    */
-  check(message: OutgoingMessage): void {
+  refusalOf(message: OutgoingMessage): PublishError | UnsupportedError | undefined {
     const { capabilities, system } = this.#transport
     if (message.deliverAt !== undefined && capabilities.delay === 'none')
-      throw new UnsupportedError(
+      return new UnsupportedError(
         `${system} can't delay messages: publish to "${message.topic}" when it is due, or use another transport`,
       )
-    const error = tooLarge(message, capabilities.maxMessageBytes, system)
-    if (error !== undefined) throw error
+    // A copy for one group is a redrive: the broker has taken the message before.
+    return message.group === undefined ? tooLarge(message, capabilities.maxMessageBytes, system) : undefined
   }
 
   /**
@@ -378,16 +373,6 @@ export class Publisher {
       if (count > 0) this.#events.emit('published', { transport: this.#name, topic, count, failed, bytes, durationMs })
   }
 
-  #neverMade(topic: string, reason: 'late' | 'aborted' | 'closed', cause: unknown): PublishError {
-    if (reason === 'closed') return closedError('not-sent')
-    if (reason === 'aborted')
-      return new PublishError(`Publishing to "${topic}" was aborted (not-sent)`, { outcome: 'not-sent', cause })
-    return new PublishError(
-      `Publishing to "${topic}" waited ${this.#options.deliveryTimeoutMs} ms for a schema to answer: that of the message, or of one published before it. It was not sent.`,
-      { outcome: 'not-sent', retryable: true },
-    )
-  }
-
   /** Gives up entries that the transport still has, but whose deadline has passed. */
   #expireSent(batch: Batch): void {
     const { entries, deadline } = batch
@@ -441,15 +426,15 @@ export class Publisher {
   async close(): Promise<void> {
     this.#closed = true
     this.#deadlines.clear(this.#queueDeadline)
-    this.sequence.close()
     for (const entry of this.#queue.drain()) entry.fail(closedError('not-sent'), this.#reportFailed)
-    if (this.#sent.size > 0) {
+    if (!this.#isIdle) {
       for (const batch of this.#sent)
         this.#giveUp(batch, batch.entries, () => closedError('unknown'), closedError('unknown'))
-      // Runs after the callbacks of `giveUp`.
+      // Runs after the callbacks of `giveUp`, and after middleware that only had to pass on what became of its messages.
       await new Promise((resolve) => {
         setImmediate(resolve)
       })
+      this.sequence.close()
     }
     this.#notifyIdle()
   }
@@ -470,7 +455,7 @@ function topicOf(entry: Entry): string {
   return entry.messages[0]?.topic ?? ''
 }
 
-function closedError(outcome: PublishFailure): PublishError {
+export function closedError(outcome: PublishFailure): PublishError {
   const fate =
     outcome === 'not-sent' ? 'before the message was sent' : 'before the broker confirmed the message; it may have it'
   return new PublishError(`The bus was closed ${fate}`, { outcome, cause: new StateError('The bus is closed') })
