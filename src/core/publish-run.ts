@@ -68,21 +68,24 @@ export class PublishRun implements OpenCall {
   readonly #onAbort = (): void => this.#aborted()
   /** Reserved before `next` was called. */
   #turn: Turn | undefined
-  readonly #waiting = new Set<Waiting>()
+  /** Most calls wait for nothing. */
+  #waiting: Set<Waiting> | undefined
   /** Number of times that `next` has passed messages to the publisher and has no answer yet. */
   #sending = 0
   #isPassedOn = false
   #brokerMayHaveIt = false
-  readonly #encoded: OutgoingMessage[] = []
+  #encoded: OutgoingMessage[] | undefined
   #isSettled = false
   #ended: Error | undefined
   #resolve: (results: Results) => void = () => {}
   #reject: (error: unknown) => void = () => {}
 
-  constructor(parts: PublishRunParts, call: PublishCall) {
+  /** `call` becomes its own. */
+  constructor(parts: PublishRunParts, call: RunningCall) {
     this.#parts = parts
     this.#startedAt = parts.clock.monotonic()
-    this.#call = { ...call, [RUN]: this }
+    call[RUN] = this
+    this.#call = call
   }
 
   /** Runs the chain. Rejects with what the chain throws, or with why the call ended before the chain did. */
@@ -96,7 +99,7 @@ export class PublishRun implements OpenCall {
 
   /** The message of the last `next` that has that id. For the mode `encode`. */
   encoded(id: string): OutgoingMessage | undefined {
-    return this.#encoded.findLast((message) => message.id === id)
+    return this.#encoded?.findLast((message) => message.id === id)
   }
 
   #start(chain: PublishStep): void {
@@ -182,9 +185,9 @@ export class PublishRun implements OpenCall {
     return new Promise((resolve) => {
       const waiting: Waiting = { turn, fail: (error) => resolve(failures(items, error)) }
       const made = (messages: Made): void => {
-        if (!this.#waiting.has(waiting)) return
+        if (this.#waiting?.has(waiting) !== true) return
         const pass = (): void => {
-          this.#waiting.delete(waiting)
+          this.#waiting?.delete(waiting)
           resolve(this.#pass(items, messages, startedAt))
         }
         if (messages.some((one) => !(one instanceof Error))) return sequence.ready(turn, pass)
@@ -192,6 +195,7 @@ export class PublishRun implements OpenCall {
         pass()
         sequence.giveUp(turn)
       }
+      this.#waiting ??= new Set()
       this.#waiting.add(waiting)
       if (making instanceof Promise) void making.then(made)
       else made(making)
@@ -201,7 +205,7 @@ export class PublishRun implements OpenCall {
 
   #pass(items: readonly PublishItem[], made: Made, startedAt: number): Promise<Results> {
     this.#sending++
-    if (this.#waiting.size === 0) this.#parts.deadlines.clear(this.#deadline)
+    if (!this.#isWaiting) this.#parts.deadlines.clear(this.#deadline)
     return new Promise((resolve) => {
       sendMany(this.#parts.publisher, items, made, this.#call.signal, startedAt, (results) => {
         this.#sending--
@@ -221,6 +225,7 @@ export class PublishRun implements OpenCall {
       const error = one instanceof Error ? one : this.#parts.publisher.refusalOf(one)
       if (error !== undefined) return { id, error }
       const message = one as OutgoingMessage
+      this.#encoded ??= []
       this.#encoded.push(message)
       return { id: message.id, position: undefined }
     })
@@ -244,6 +249,10 @@ export class PublishRun implements OpenCall {
     return this.#sending > 0 || this.#brokerMayHaveIt ? 'unknown' : 'not-sent'
   }
 
+  get #isWaiting(): boolean {
+    return this.#waiting !== undefined && this.#waiting.size > 0
+  }
+
   /** The chain has ended. A `next` that it did not wait for continues. */
   #settle(settle: () => void): void {
     this.#isSettled = true
@@ -254,7 +263,7 @@ export class PublishRun implements OpenCall {
   }
 
   #leaveIfDone(): boolean {
-    const isDone = this.#isSettled && this.#waiting.size === 0 && this.#sending === 0
+    const isDone = this.#isSettled && !this.#isWaiting && this.#sending === 0
     if (isDone) this.#leave()
     return isDone
   }
@@ -284,11 +293,11 @@ export class PublishRun implements OpenCall {
   }
 
   #failWaiting(error: Error): void {
-    for (const { turn, fail } of this.#waiting) {
+    for (const { turn, fail } of this.#waiting ?? []) {
       fail(error)
       this.#parts.publisher.sequence.giveUp(turn)
     }
-    this.#waiting.clear()
+    this.#waiting?.clear()
   }
 
   #lateError(): PublishError {
