@@ -305,7 +305,7 @@ export class PublishRun implements OpenCall {
     const { topic } = this.#call
     const waited =
       outcome === 'not-sent'
-        ? 'for a schema or a publish middleware to answer: that of the message, or of one published before it. It was not sent.'
+        ? 'for a schema, a codec or a publish middleware to answer: that of the message, or of one published before it. It was not sent.'
         : 'for a publish middleware after the message had been sent. The broker may have it.'
     return new PublishError(`Publishing to "${topic}" waited ${this.#parts.timeoutMs} ms ${waited}`, {
       outcome,

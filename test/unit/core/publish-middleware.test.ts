@@ -268,7 +268,7 @@ describe('a publish middleware that does not answer', () => {
       code: 'BUSBAR_PUBLISH',
       outcome: 'not-sent',
       retryable: true,
-      message: expect.stringContaining('waited 1000 ms for a schema or a publish middleware') as string,
+      message: expect.stringContaining('waited 1000 ms for a schema, a codec or a publish middleware') as string,
     })
     const many = bus.publishMany('u', [{ data: 2, id: 'a' }, { data: 3 }])
     const encoded = expect(bus.encode('v', 4)).rejects.toMatchObject({ outcome: 'not-sent' })
