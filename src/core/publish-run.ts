@@ -61,12 +61,14 @@ export function runOf(call: PublishCall): PublishRun {
 export class PublishRun implements OpenCall {
   readonly #parts: PublishRunParts
   readonly #call: RunningCall
-  /** The run whose middleware has made this call. */
-  readonly #outer = currentPublish() as PublishRun | undefined
+  /** The call whose middleware has made this one, and may wait for it. */
+  readonly #outer: PublishRun | undefined
+  /** 0, or one more than that of `#outer`. */
+  readonly #depth: number
   readonly #startedAt: number
   readonly #deadline = new Deadline(() => this.#end(this.#lateError()))
   readonly #onAbort = (): void => this.#aborted()
-  /** Reserved before `next` was called. */
+  /** Reserved while `next` was not called. */
   #turn: Turn | undefined
   /** Most calls wait for nothing. */
   #waiting: Set<Waiting> | undefined
@@ -86,6 +88,11 @@ export class PublishRun implements OpenCall {
     this.#startedAt = parts.clock.monotonic()
     call[RUN] = this
     this.#call = call
+    let outer = currentPublish() as PublishRun | undefined
+    // What runs in the scope of a call may outlive it.
+    while (outer !== undefined && (outer.#isPassedOn || outer.#isSettled)) outer = outer.#outer
+    this.#outer = outer
+    this.#depth = outer === undefined ? 0 : outer.#depth + 1
   }
 
   /** Runs the chain. Rejects with what the chain throws, or with why the call ended before the chain did. */
@@ -103,16 +110,13 @@ export class PublishRun implements OpenCall {
   }
 
   #start(chain: PublishStep): void {
-    const { topic, signal, mode } = this.#call
-    const { sequence } = this.#parts.publisher
+    const { signal, mode } = this.#call
     if (signal?.aborted === true) return this.#reject(abortedError(this.#call))
-    sequence.enter(this)
+    this.#parts.publisher.sequence.enter(this)
     signal?.addEventListener('abort', this.#onAbort, { once: true })
-    // Calls that wait come first, even if this one does not wait.
-    if (mode === 'send' && sequence.isBusy(topic)) this.#turn = this.#reserve()
     const results = chain(this.#call)
     // A middleware waits: calls that follow from now on come after this one.
-    if (mode === 'send' && !this.#isPassedOn) this.#turn ??= this.#reserve()
+    if (mode === 'send' && !this.#isPassedOn) this.#turn = this.#reserve()
     if (this.#sending === 0) this.#watch()
     results.then(
       (settled) => this.#settle(() => this.#resolve(settled)),
@@ -120,16 +124,8 @@ export class PublishRun implements OpenCall {
     )
   }
 
-  /**
-   * A publish in a middleware goes ahead of the call that this middleware holds up: it would wait for itself otherwise.
-   */
   #reserve(): Turn {
-    const { sequence } = this.#parts.publisher
-    const { topic } = this.#call
-    for (let outer = this.#outer; outer !== undefined; outer = outer.#outer)
-      if (outer.#turn !== undefined && outer.#parts.publisher === this.#parts.publisher && outer.#call.topic === topic)
-        return sequence.reserve(topic, outer.#turn)
-    return sequence.reserve(topic, undefined)
+    return this.#parts.publisher.sequence.reserve(this.#call.topic, this.#depth)
   }
 
   // --- the last step -------------------------------------------------------------------------------------------------
@@ -155,6 +151,7 @@ export class PublishRun implements OpenCall {
     if (turn === undefined && !(made instanceof Promise) && !sequence.isBusy(topic))
       return this.#pass(items, made, startedAt)
     turn ??= this.#reserve()
+    turn.depth = Infinity
     return this.#passInTurn(turn, items, made, startedAt)
   }
 

@@ -5,12 +5,15 @@ export class Turn {
   previous: Turn | undefined = undefined
   next: Turn | undefined = undefined
   readonly topic: string
+  /** How deep in publish middleware its call was made. `Infinity` when its own middleware no longer holds it up. */
+  depth: number
   /** Set when there is something to send. */
   send: (() => void) | undefined
   isOver = false
 
-  constructor(topic: string) {
+  constructor(topic: string, depth: number) {
     this.topic = topic
+    this.depth = depth
   }
 }
 
@@ -59,13 +62,19 @@ export class PublishSequence {
     return this.#topics.size > 0 && this.#topics.has(topic)
   }
 
-  /** A turn behind all others of the topic, or directly ahead of one that is not over. */
-  reserve(topic: string, ahead: Turn | undefined): Turn {
-    const turn = new Turn(topic)
+  /**
+   * A turn behind the others of the topic, but ahead of those that a middleware holds up and that are less deep. A middleware
+   * may wait for what it publishes. That is deeper than its own call, and waits for no call that is less deep, so no two
+   * middlewares ever wait for each other.
+   */
+  reserve(topic: string, depth: number): Turn {
+    const turn = new Turn(topic, depth)
     let turns = this.#topics.get(topic)
     if (turns === undefined) this.#topics.set(topic, (turns = new Turns()))
-    if (ahead === undefined) turns.push(turn)
-    else turns.insertBefore(turn, ahead)
+    let behind = depth === 0 ? undefined : turns.first
+    while (behind !== undefined && behind.depth >= depth) behind = behind.next
+    if (behind === undefined) turns.push(turn)
+    else turns.insertBefore(turn, behind)
     return turn
   }
 

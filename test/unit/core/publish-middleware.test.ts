@@ -2,7 +2,7 @@ import { describe, expect, it, vi } from 'vitest'
 import { createBus, defineEvent, silentLogger } from 'busbar'
 import type { Bus, BusOptions, PublishCall, PublishMiddleware, PublishResult, PublishStep } from 'busbar'
 import { memory } from 'busbar/memory'
-import { manualClock } from 'busbar/testing'
+import { manualClock, seededRandom } from 'busbar/testing'
 import type { ManualClock } from 'busbar/testing'
 import { notSent, StubTransport } from './stub-transport.ts'
 
@@ -414,11 +414,14 @@ describe('a publish in a publish middleware', () => {
     }
   }
 
-  it('to the same topic goes ahead of the message that the middleware holds', async () => {
+  it('to the same topic goes ahead of the messages that middleware holds', async () => {
     for (const wait of [turn, async (): Promise<void> => {}]) {
       const { bus, transport } = await started([nesting(() => bus, wait)])
       await Promise.all([bus.publish('t', 1), bus.publish('t', 2), bus.publish('t', 'last')])
-      expect(sent(transport)).toEqual(['t "before 1"', 't 1', 't "before 2"', 't 2', 't "last"'])
+      const order = sent(transport)
+      expect(order.filter((each) => !each.includes('before'))).toEqual(['t 1', 't 2', 't "last"'])
+      expect(order.indexOf('t "before 1"')).toBe(0)
+      expect(order.indexOf('t "before 2"')).toBeLessThan(order.indexOf('t 2'))
       await bus.close()
     }
   })
@@ -432,7 +435,66 @@ describe('a publish in a publish middleware', () => {
     }
     const { bus, transport } = await started([nest])
     await Promise.all([bus.publish('t', 'a'), bus.publish('t', 'b')])
-    expect(sent(transport)).toEqual(['t "axx"', 't "ax"', 't "a"', 't "bxx"', 't "bx"', 't "b"'])
+    expect(sent(transport)).toEqual(['t "axx"', 't "bxx"', 't "ax"', 't "bx"', 't "a"', 't "b"'])
+    await bus.close()
+  })
+
+  it('waits for none that waits for it, whichever topics they are of', async () => {
+    const cross: PublishMiddleware = (next) => async (call) => {
+      await turn()
+      if (call.items[0]?.data === 'outer') await bus.publish(call.topic === 't' ? 'u' : 't', 'inner')
+      return next(call)
+    }
+    const { bus, transport } = await started([cross])
+    await Promise.all([bus.publish('t', 'outer'), bus.publish('u', 'outer')])
+    expect(sent(transport)).toEqual(['u "inner"', 't "inner"', 't "outer"', 'u "outer"'])
+    await bus.close()
+  })
+
+  it('overtakes no message that no middleware holds any more', async () => {
+    let accept: () => void = () => {}
+    const Slow = defineEvent('t', {
+      '~standard': {
+        version: 1,
+        vendor: 'test',
+        validate: (value: unknown) =>
+          new Promise<{ value: unknown }>((resolve) => (accept = (): void => resolve({ value }))),
+      },
+    })
+    const nest: PublishMiddleware = (next) => async (call) => {
+      if (call.topic === 'u') await bus.publish('t', 'inner')
+      return next(call)
+    }
+    const { bus, transport } = await started([nest], { checkWire: 'off' })
+    const all = [bus.publish(Slow, 1), bus.publish('u', 2)]
+    await turn()
+    expect(sent(transport)).toEqual([])
+    accept()
+    await Promise.all(all)
+    expect(sent(transport)).toEqual(['t 1', 't "inner"', 'u 2'])
+    await bus.close()
+  })
+
+  it('that the middleware starts and leaves behind is like any other', async () => {
+    let later: Promise<unknown> | undefined
+    const leave: PublishMiddleware = (next) => async (call) => {
+      if (call.items[0]?.data === 1) later = turn().then(() => bus.publish('t', 'left behind'))
+      else if (call.items[0]?.data === 2) await later
+      return next(call)
+    }
+    const { middleware, open } = held()
+    const { bus, transport } = await started([leave, middleware])
+    const first = bus.publish('t', 1)
+    open.get(1)?.()
+    await first
+    const second = bus.publish('t', 3)
+    await turn()
+    open.get('left behind')?.()
+    await turn()
+    expect(sent(transport)).toEqual(['t 1'])
+    open.get(3)?.()
+    await Promise.all([second, later])
+    expect(sent(transport)).toEqual(['t 1', 't 3', 't "left behind"'])
     await bus.close()
   })
 
@@ -479,6 +541,76 @@ describe('a publish in a publish middleware', () => {
     expect(transport.messages('nested')[0]).toMatchObject({ causationId: id, correlationId: id })
     await bus.close()
   })
+})
+
+describe('publishes with everything at once', () => {
+  it('keep the order of the calls of a topic, and all end', async () => {
+    for (let seed = 1; seed <= 60; seed++) await publishAtRandom(seed)
+  })
+
+  /** The data of each call is its number; those that a middleware publishes have a longer name. */
+  async function publishAtRandom(seed: number): Promise<void> {
+    const random = seededRandom(seed)
+    const pause = async (): Promise<void> => {
+      for (let count = random.integer(0, 3); count > 0; count--) await (random.chance(0.5) ? turn() : undefined)
+    }
+    const slow = {
+      '~standard': {
+        version: 1,
+        vendor: 'test',
+        validate: (value: unknown) =>
+          random.chance(0.5) ? { value } : pause().then(() => (random.chance(0.9) ? { value } : { issues: [] })),
+      },
+    } as const
+    const events = ['a', 'b'].map((topic) => defineEvent(topic, slow))
+    const ended: Promise<unknown>[] = []
+    const publish = (name: string): Promise<unknown> => {
+      const signal = random.chance(0.1) ? new AbortController() : undefined
+      const event = random.pick(events)
+      const published = random.chance(0.3)
+        ? bus.publishMany(event, [{ data: name }, { data: `${name}'` }], { signal: signal?.signal })
+        : bus.publish(event, name, { signal: signal?.signal })
+      if (signal !== undefined) void pause().then(() => signal.abort())
+      const end = published.then(
+        () => {},
+        () => {},
+      )
+      ended.push(end)
+      return end
+    }
+    const outer: PublishMiddleware = (next) => async (call) => {
+      const name = String(call.items[0]?.data)
+      if (random.chance(0.5)) await pause()
+      if (random.chance(0.2) && name.length < 8) await publish(`${name}.n`)
+      if (random.chance(0.1)) throw new Error('refused')
+      if (random.chance(0.1)) return results(call)
+      const given = await next(call)
+      if (random.chance(0.2)) await pause()
+      return given
+    }
+    const inner: PublishMiddleware = (next) => (call) =>
+      random.chance(0.5) ? next(call) : pause().then(() => next({ ...call, items: [...call.items] }))
+    const { bus, transport } = await started([outer, inner], { checkWire: 'off' })
+    transport.answer = async (batch) => {
+      await pause()
+      return batch.map(() => (random.chance(0.1) ? { error: notSent() } : { position: undefined }))
+    }
+    for (let number = 100; number < 140; number++) {
+      void publish(String(number))
+      if (random.chance(0.3)) await pause()
+    }
+    for (const end of ended) await end
+    await bus.close()
+    expect(transport.published.flat().length).toBeGreaterThan(10)
+    for (const { topic } of events) {
+      const order = transport.published
+        .flat()
+        .filter((message) => message.topic === topic)
+        .map(({ body }) => JSON.parse(Buffer.from(body).toString()) as string)
+      const own = order.filter((name) => /^\d+'?$/.test(name))
+      expect(own, `topic ${topic}, seed ${seed}`).toEqual(own.toSorted())
+    }
+  }
 })
 
 describe('a broken publish middleware', () => {
