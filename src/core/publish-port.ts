@@ -1,5 +1,5 @@
 import type { BusState } from './bus-types.ts'
-import { currentCause, currentlyHandled, runPublishing } from './causality.ts'
+import { currentCause, currentlyHandled } from './causality.ts'
 import type { Causality } from './causality.ts'
 import type { Clock } from './clock.ts'
 import { compose } from './compose.ts'
@@ -189,7 +189,7 @@ export class PublishPort {
       typeof item === 'object' && item !== null ? { ...item, id: item.id ?? factory.nextId(now) } : item,
     )
     const run = this.#newRun(target, items, origin, now)
-    return { run, items, results: runPublishing(run, () => run.run(chain)) }
+    return { run, items, results: run.run(chain) }
   }
 
   #sendMade(

@@ -1,4 +1,5 @@
-import { currentPublish } from './causality.ts'
+// Longer than most files: the turn, the deadline and the end of a call must agree at every step.
+import { currentPublish, runPublishing } from './causality.ts'
 import type { Causality } from './causality.ts'
 import type { Clock } from './clock.ts'
 import { Deadline } from './deadlines.ts'
@@ -59,6 +60,8 @@ export function runOf(call: PublishCall): PublishRun {
  * deadline, its signal, or close, unless the publisher has its messages: the publisher then does so.
  */
 export class PublishRun implements OpenCall {
+  previous: OpenCall | undefined = undefined
+  next: OpenCall | undefined = undefined
   readonly #parts: PublishRunParts
   readonly #call: RunningCall
   /** The call whose middleware has made this one, and may wait for it. */
@@ -78,6 +81,7 @@ export class PublishRun implements OpenCall {
   #brokerMayHaveIt = false
   #encoded: OutgoingMessage[] | undefined
   #isSettled = false
+  #hasLeft = false
   #ended: Error | undefined
   #resolve: (results: Results) => void = () => {}
   #reject: (error: unknown) => void = () => {}
@@ -114,7 +118,7 @@ export class PublishRun implements OpenCall {
     if (signal?.aborted === true) return this.#reject(abortedError(this.#call))
     this.#parts.publisher.sequence.enter(this)
     signal?.addEventListener('abort', this.#onAbort, { once: true })
-    const results = chain(this.#call)
+    const results = runPublishing(this, () => chain(this.#call))
     // A middleware waits: calls that follow from now on come after this one.
     if (mode === 'send' && !this.#isPassedOn) this.#turn = this.#reserve()
     if (this.#sending === 0) this.#watch()
@@ -172,7 +176,7 @@ export class PublishRun implements OpenCall {
     const { event, topic } = this.#call
     const { factory, parent, now } = this.#parts
     return makeMany(items, (item) => {
-      refuseUnknown('The item of publishMany', item, PUBLISH_ITEM)
+      refuseUnknown('The item of a publish call', item, PUBLISH_ITEM)
       return factory.make(event ?? topic, item.data, item, parent, now)
     })
   }
@@ -261,11 +265,12 @@ export class PublishRun implements OpenCall {
 
   #leaveIfDone(): boolean {
     const isDone = this.#isSettled && !this.#isWaiting && this.#sending === 0
-    if (isDone) this.#leave()
+    if (isDone && !this.#hasLeft) this.#leave()
     return isDone
   }
 
   #leave(): void {
+    this.#hasLeft = true
     this.#parts.deadlines.clear(this.#deadline)
     this.#call.signal?.removeEventListener('abort', this.#onAbort)
     this.#parts.publisher.sequence.leave(this)

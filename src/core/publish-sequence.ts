@@ -1,4 +1,5 @@
 import { LinkedList } from './linked-list.ts'
+import type { LinkedNode } from './linked-list.ts'
 
 /** The place of one publish among those for its topic, from its call until it is sent or given up. */
 export class Turn {
@@ -22,7 +23,7 @@ class Turns extends LinkedList<Turn> {
 }
 
 /** A call that waits for a schema, a middleware or its turn. `close` ends it. */
-export interface OpenCall {
+export interface OpenCall extends LinkedNode<OpenCall> {
   close(): void
 }
 
@@ -32,7 +33,8 @@ export interface OpenCall {
  */
 export class PublishSequence {
   readonly #topics = new Map<string, Turns>()
-  readonly #open = new Set<OpenCall>()
+  // Not a Set: its tables keep what was in them until the next full collection, with all messages.
+  readonly #open = new LinkedList<OpenCall>()
   readonly #onIdle: () => void
 
   constructor(onIdle: () => void) {
@@ -45,16 +47,18 @@ export class PublishSequence {
   }
 
   enter(call: OpenCall): void {
-    this.#open.add(call)
+    this.#open.push(call)
   }
 
+  /** Once for each `enter`. */
   leave(call: OpenCall): void {
-    if (this.#open.delete(call) && this.isIdle) this.#onIdle()
+    this.#open.remove(call)
+    if (this.isIdle) this.#onIdle()
   }
 
   /** Ends all open calls. */
   close(): void {
-    for (const call of this.#open) call.close()
+    for (const call of this.#open.toArray()) call.close()
   }
 
   /** True when a call for this topic must wait its turn even if its messages are made. */

@@ -99,6 +99,12 @@ describe('the how-to pages', () => {
     expect(await run('how-to/batches.ts')).toBe('inserting 3 rows\ndead letter of cellar: below absolute zero\n')
   })
 
+  it('add something to every publish', async () => {
+    expect(await run('how-to/publish-middleware.ts')).toBe(
+      'refused: a request may not publish to internal.reset\ntenant acme\ntenant acme\nsent orders.placed, 19 bytes\n',
+    )
+  })
+
   it('finish what runs when they are told to stop', async () => {
     expect(await run('how-to/shutdown.ts')).toBe(
       'working on sales\ndone\nclosed: what ran is finished, the rest is with the broker\n',
