@@ -77,6 +77,15 @@ export type {
 export type { Logger } from './core/logger.ts'
 export type { EncodedMessage, Headers, Message, OutgoingMessage } from './core/message.ts'
 export type {
+  BatchEnd,
+  BusObserver,
+  HandleEnd,
+  ObservedPublish,
+  ObservedSettle,
+  PublishEnd,
+  SettleEnd,
+} from './core/observers.ts'
+export type {
   PublishItem,
   PublishManyOptions,
   PublishOptions,
@@ -94,5 +103,6 @@ export type {
   Transport,
   TransportAdmin,
   TransportHealth,
+  TransportIdentity,
 } from './core/transport.ts'
 export type { WireCheckMode } from './core/wire-check.ts'

@@ -15,6 +15,7 @@ import type {
   PublishReceipt,
   PublishResult,
 } from './publish-options.ts'
+import type { BusObserver } from './observers.ts'
 import type { Position, Transport, TransportAdmin, TransportHealth } from './transport.ts'
 import type { WireCheckMode } from './wire-check.ts'
 
@@ -373,6 +374,13 @@ export interface Bus extends AsyncDisposable {
   close(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
   /** Reports the health of the bus, its transports and consumers. Never rejects. Cheap enough to call every second. */
   health(): Promise<HealthReport>
+  /**
+   * Adds an observer, which is called when messages are published, handled and settled, until you call the returned function.
+   * Throws `ConfigurationError` for an object without any method of an observer. See `BusObserver` for an example.
+   */
+  observe<PublishState, HandleState, BatchState, SettleState>(
+    observer: BusObserver<PublishState, HandleState, BatchState, SettleState>,
+  ): () => void
   /**
    * Lists, redrives and purges the dead letters of a topic and group (default: the service of the bus). Broadcast consumers
    * share the group `<service>-broadcast`. Throws `ConfigurationError` for an invalid topic, group or transport, `StateError`

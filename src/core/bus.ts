@@ -34,6 +34,8 @@ import type {
   PublishReceipt,
   PublishResult,
 } from './publish-options.ts'
+import { observerProblem, Observers } from './observers.ts'
+import type { BusObserver } from './observers.ts'
 import { Publisher } from './publisher.ts'
 import { batchRunner, singleRunner } from './runner-factory.ts'
 import type { RunnerFactory } from './runner-factory.ts'
@@ -85,6 +87,7 @@ class BusImpl implements Bus {
   readonly events: BusEvents
   readonly #codecs: CodecRegistry
   readonly #deadlines: Deadlines
+  readonly #observers: Observers
   readonly #factory: MessageFactory
   readonly #publishers: ReadonlyMap<string, Publisher>
   readonly #consumers = new ConsumerRegistry()
@@ -107,12 +110,21 @@ class BusImpl implements Bus {
     this.#endLog = logEvents(this.events, logger, clock)
     this.#codecs = new CodecRegistry(codecs)
     this.#deadlines = new Deadlines(clock)
+    this.#observers = new Observers(logger)
     this.#factory = new MessageFactory({ source: service, codecs: this.#codecs, clock, checkWire })
     this.#defaultTransport = options.transports.keys().next().value as string
     this.#publishers = new Map(
       [...options.transports].map(([name, transport]) => [
         name,
-        new Publisher({ name, transport, options: publish, clock, events: this.events, deadlines: this.#deadlines }),
+        new Publisher({
+          name,
+          transport,
+          options: publish,
+          clock,
+          events: this.events,
+          observers: this.#observers,
+          deadlines: this.#deadlines,
+        }),
       ]),
     )
   }
@@ -330,6 +342,7 @@ class BusImpl implements Bus {
         clock: this.options.clock,
         deadlines: this.#deadlines,
         events: this.events,
+        observers: this.#observers,
         publisher: this.#publisherFor(transportName),
       },
       (ended) => {
@@ -525,6 +538,19 @@ class BusImpl implements Bus {
       .filter((consumer) => !consumer.closed || this.#state === 'closed')
       .map((consumer) => consumer.health())
     return healthReport(this.#state, this.options.transports, consumers)
+  }
+
+  // --- observers ---------------------------------------------------------------------------------------------------
+
+  observe(observer: BusObserver): () => void {
+    const problem = observerProblem(observer)
+    if (problem !== undefined) throw new ConfigurationError('bus.observe', [{ path: 'observer', message: problem }])
+    const offs = [this.#observers.add(observer)]
+    for (const name of ['retry', 'deadLetter', 'connect'] as const)
+      if (observer[name] !== undefined) offs.push(this.events.on(name, (event) => observer[name]?.(event as never)))
+    return () => {
+      for (const off of offs) off()
+    }
   }
 
   // --- looking after -----------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import { Watchdog } from './watchdog.ts'
 export class Consumer implements ConsumerHandle, ConsumerControl {
   readonly topic: string
   readonly group: string
+  readonly id: string
   readonly transportName: string
   readonly ready: Promise<void>
   readonly #parts: ConsumerParts
@@ -45,6 +46,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     this.#parts = parts
     this.topic = parts.topic
     this.group = parts.group
+    this.id = parts.consumerId
     this.transportName = parts.transportName
     this.#identity = {
       transport: parts.transportName,
@@ -66,6 +68,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       clock: parts.clock,
       deadlines: parts.deadlines,
       publisher: parts.publisher,
+      observers: parts.observers,
+      transport: { name: parts.transportName, system: parts.transport.system },
       timeoutMs: parts.options.timeoutMs,
       abandonAfterMs: parts.options.abandonAfterMs,
     }

@@ -6,12 +6,13 @@ import type { Deadlines } from './deadlines.ts'
 import { PublishError, StateError, TimeoutError, UnsupportedError } from './errors.ts'
 import type { PublishFailure } from './errors.ts'
 import type { BusEvents } from './events.ts'
-import type { OutgoingMessage } from './message.ts'
+import type { EncodedMessage, OutgoingMessage } from './message.ts'
 import { messageBytes } from './message.ts'
+import type { Observers } from './observers.ts'
 import { PublishSequence } from './publish-sequence.ts'
 import { Queue } from './queue.ts'
 import { tooLarge } from './size-limit.ts'
-import type { Position, PublishOutcome, Transport } from './transport.ts'
+import type { Position, PublishOutcome, Transport, TransportIdentity } from './transport.ts'
 
 export interface ResolvedPublisherOptions {
   readonly deliveryTimeoutMs: number
@@ -54,6 +55,7 @@ class Entry {
     this.state = 'settled'
     for (let index = 0; index < this.messages.length; index++) {
       if (index < this.answered && this.late?.has(index) !== true) continue
+      this.batch?.failures?.set(this.messages[index] as OutgoingMessage, error)
       report(this.messages[index] as OutgoingMessage, error)
       this.settle(index, undefined, error)
     }
@@ -74,7 +76,11 @@ interface Batch {
   readonly deadline: Deadline
   /** By topic; only if there is a listener for `published`. */
   readonly tallies: Map<string, Tally> | undefined
+  /** Failed messages; only if somebody observes. */
+  readonly failures: Map<EncodedMessage, PublishError> | undefined
 }
+
+const NO_FAILURES: ReadonlyMap<EncodedMessage, PublishError> = new Map()
 
 /** Entries of one batch whose deadlines are this close together are given up together. */
 const SAME_DEADLINE_MS = 20
@@ -89,6 +95,8 @@ export class Publisher {
   readonly #options: ResolvedPublisherOptions
   readonly #clock: Clock
   readonly #events: BusEvents
+  readonly #observers: Observers
+  readonly #identity: TransportIdentity
   readonly #deadlines: Deadlines
   /** Not yet passed to the transport, in order of the calls. Above the byte limit they wait here. */
   readonly #queue = new Queue<Entry>()
@@ -116,6 +124,7 @@ export class Publisher {
     options: ResolvedPublisherOptions
     clock: Clock
     events: BusEvents
+    observers: Observers
     deadlines: Deadlines
   }) {
     this.#name = parts.name
@@ -123,6 +132,8 @@ export class Publisher {
     this.#options = parts.options
     this.#clock = parts.clock
     this.#events = parts.events
+    this.#observers = parts.observers
+    this.#identity = { name: parts.name, system: parts.transport.system }
     this.#deadlines = parts.deadlines
     this.#queueDeadline = new Deadline(() => this.#expireQueue())
     this.sequence = new PublishSequence({
@@ -290,12 +301,15 @@ export class Publisher {
     const messages = entries.length === 1 ? (entries[0] as Entry).messages : entries.flatMap((entry) => entry.messages)
     this.#bufferedBytes += bytes
     const startedAt = this.#clock.monotonic()
-    const batch: Batch = {
+    const batch: Batch & { failures: Batch['failures'] } = {
       entries,
       controller: new AbortController(),
       deadline: new Deadline(() => this.#expireSent(batch)),
       tallies: this.#events.wants('published') ? new Map() : undefined,
+      failures: undefined as Map<EncodedMessage, PublishError> | undefined,
     }
+    const observation = this.#observers.start('publish', { transport: this.#identity, messages })
+    if (observation !== undefined) batch.failures = new Map()
     for (const entry of entries) entry.batch = batch
     this.#sent.add(batch)
     this.#deadlines.set(batch.deadline, Math.max(0, deadlineAt - startedAt))
@@ -303,6 +317,11 @@ export class Publisher {
       this.#deadlines.clear(batch.deadline)
       this.#bufferedBytes -= bytes
       this.#sent.delete(batch)
+      if (observation !== undefined)
+        this.#observers.end(observation, {
+          durationMs: this.#clock.monotonic() - startedAt,
+          failures: batch.failures ?? NO_FAILURES,
+        })
       if (batch.tallies !== undefined) this.#reportPublished(batch.tallies, this.#clock.monotonic() - startedAt)
       if (this.#queue.size > 0 && !this.#flushing) this.#flush()
       else this.#notifyIdle()
@@ -359,7 +378,10 @@ export class Publisher {
     if (error?.outcome === 'unknown') error = entry.givenUp ?? error
     const message = entry.messages[index] as OutgoingMessage
     if (batch.tallies !== undefined) this.#count(batch, message, error === undefined)
-    if (error !== undefined) this.#reportFailed(message, error)
+    if (error !== undefined) {
+      batch.failures?.set(message, error)
+      this.#reportFailed(message, error)
+    }
     entry.settle(index, outcome?.position, error)
   }
 

@@ -250,6 +250,14 @@ export interface TransportSubscription {
   close(): Promise<void>
 }
 
+/** Which transport something goes through. */
+export interface TransportIdentity {
+  /** Name in this bus: `main` unless it was given in `transports`. */
+  readonly name: string
+  /** OpenTelemetry's `messaging.system`: `rabbitmq`, `nats`, `redis` … */
+  readonly system: string
+}
+
 export interface TransportHealth {
   readonly connected: boolean
   /** Why it is not connected, or what else is wrong (`disk full`). */

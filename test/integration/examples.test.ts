@@ -76,6 +76,16 @@ it('the code of the README runs until it is interrupted', async () => {
 })
 
 describe('the how-to pages', () => {
+  it('observe a bus', async () => {
+    expect((await run('how-to/observe.ts')).trim().split('\n').sort()).toEqual([
+      'orders.placed, attempt 1: Error: not yet',
+      'orders.placed, attempt 2: ok',
+      'published 1 of 1 to memory',
+      'settled: ack',
+      'settled: nack',
+    ])
+  })
+
   it('handle several events in one consumer', async () => {
     expect(await run('how-to/several-events.ts')).toBe('ord-1 is 4200\nord-2 is 999\nord-1 paid by card\n')
   })

@@ -175,6 +175,23 @@ bus.consume(OrderPlaced, () => {}, { middleware: [throttle] })
 // @ts-expect-error a store is needed
 dedupe({ ttlMs: 5 })
 
+// --- observers ---------------------------------------------------------------------------------------------------------
+
+const unobserve = bus.observe({
+  publishStart: () => 1,
+  publishEnd: (publish, { failures }, state) => {
+    sameType<number>()(state)
+    sameType<number>()(failures.size + publish.messages.length)
+  },
+  handleStart: ({ id }) => id,
+  handleEnd: (_message, ctx, { ok }, state) => {
+    sameType<string>()(state)
+    sameType<string>()(ctx.transport.system)
+    sameType<boolean>()(ok)
+  },
+})
+sameType<() => void>()(unobserve)
+
 // --- events and errors -------------------------------------------------------------------------------------------------
 
 const off = bus.events.on('ack', (event) => sameType<number>()(event.durationMs))
