@@ -26,16 +26,11 @@ export { compilePattern, deadLetterTopic } from './core/topic.ts'
 export type {
   Bus,
   BusOptions,
-  BusState,
   ConsumerHandle,
-  ConsumerHealth,
-  ConsumerStats,
   DeadLetter,
   DeadLetterCause,
   DeadLetters,
   DeadLetterSelection,
-  HealthReason,
-  HealthReport,
   PublisherOptions,
   PurgeOptions,
   RedriveOptions,
@@ -45,6 +40,7 @@ export type { CausalityContext } from './core/causality.ts'
 export type { Clock, Timer } from './core/clock.ts'
 export type { Codec } from './core/codec.ts'
 export type { BatchConsumeOptions, ConsumeOptions, RetryOptions } from './core/consume-options.ts'
+export type { ConsumerStats } from './core/consumer-stats.ts'
 export type {
   AnyConsumerDefinition,
   AnyEventDefinition,
@@ -70,6 +66,7 @@ export type {
   HandlerContext,
   Middleware,
 } from './core/handler.ts'
+export type { BusState, ConsumerHealth, HealthReason, HealthReport } from './core/health.ts'
 export type { Logger } from './core/logger.ts'
 export type { EncodedMessage, Headers, Message, OutgoingMessage } from './core/message.ts'
 export type {

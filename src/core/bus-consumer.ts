@@ -1,8 +1,8 @@
-import type { ConsumerHealth } from './bus-types.ts'
 import { isInsideHandlerOf } from './causality.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
 import { Consumer } from './consumer.ts'
 import { StateError } from './errors.ts'
+import type { ConsumerHealth } from './health.ts'
 import { patternsOverlap } from './topic.ts'
 
 /** A consumer of a bus: refuses to wait for itself, reports why it is not subscribed yet, and leaves the bus when it ends. */

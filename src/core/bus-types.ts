@@ -2,9 +2,11 @@ import type { Codec } from './codec.ts'
 import type { CausalityContext } from './causality.ts'
 import type { Clock } from './clock.ts'
 import type { BatchConsumeOptions, ConsumeOptions } from './consume-options.ts'
+import type { ConsumerStats } from './consumer-stats.ts'
 import type { AnyConsumerDefinition, AnyEventDefinition, EventDefinition } from './define.ts'
 import type { BusEvents } from './events.ts'
 import type { BatchHandler, Handler, Middleware } from './handler.ts'
+import type { BusState, HealthReport } from './health.ts'
 import type { Logger } from './logger.ts'
 import type { EncodedMessage } from './message.ts'
 import type {
@@ -14,7 +16,7 @@ import type {
   PublishReceipt,
   PublishResult,
 } from './publish-options.ts'
-import type { Position, Transport, TransportAdmin, TransportHealth } from './transport.ts'
+import type { Position, Transport, TransportAdmin } from './transport.ts'
 import type { WireCheckMode } from './wire-check.ts'
 
 export interface BusOptions {
@@ -70,31 +72,6 @@ export interface PublisherOptions {
   readonly maxBatchSize?: number | undefined
 }
 
-export type BusState = 'idle' | 'starting' | 'running' | 'draining' | 'closed'
-
-/** Counters since the consumer was created, and current gauges. */
-export interface ConsumerStats {
-  readonly received: number
-  readonly handled: number
-  readonly failed: number
-  readonly acked: number
-  readonly retried: number
-  readonly deadLettered: number
-  readonly dropped: number
-  readonly released: number
-  readonly lost: number
-  readonly settleFailed: number
-  readonly doubleSettled: number
-  readonly abandoned: number
-  /** Handlers (or batches) running now. */
-  readonly running: number
-  /** Messages in this process that no handler has yet, including those that wait for a retry. */
-  readonly buffered: number
-  /** Unsettled messages in this process, including those with a handler. Never more than `prefetch`. */
-  readonly unsettled: number
-  readonly bufferedBytes: number
-}
-
 export interface ConsumerHandle {
   readonly topic: string
   readonly group: string
@@ -117,48 +94,6 @@ export interface ConsumerHandle {
    */
   close(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
   stats(): ConsumerStats
-}
-
-export interface ConsumerHealth {
-  readonly topic: string
-  readonly group: string
-  readonly transport: string
-  /**
-   * - `ok`: takes messages. `paused`: by `pause()` or a middleware. `standby`: healthy, but the group has more members than
-   *   partitions and this member has none.
-   * - `starting`: not subscribed yet. `failed`: subscribing failed; `detail` says why, and whether it will be tried again.
-   * - `stalled`: makes no progress, or can't receive messages. `stuck`: one message makes no progress; others may.
-   * - `draining`: waits for running handlers. `stopped`: closed.
-   */
-  readonly status: 'ok' | 'paused' | 'standby' | 'starting' | 'stalled' | 'stuck' | 'failed' | 'draining' | 'stopped'
-  readonly detail?: string | undefined
-}
-
-/** One reason why the bus is not healthy. */
-export interface HealthReason {
-  readonly transport?: string | undefined
-  readonly topic?: string | undefined
-  readonly group?: string | undefined
-  /** A state of the bus, `disconnected`, or the status of a consumer. */
-  readonly status: string
-  readonly detail: string
-}
-
-export interface HealthReport {
-  /** `ok` when the bus is running, all transports are connected, and no consumer is starting, failed, stalled or stuck. */
-  readonly status: 'ok' | 'down'
-  /**
-   * For a liveness probe: false when restarting the process would help, because the bus is closed or a consumer has stalled.
-   * Stays true while a broker is unreachable, and while the bus starts or drains.
-   */
-  readonly live: boolean
-  /** For a readiness probe: true when the bus is running, all transports are connected, and all consumers are subscribed. */
-  readonly ready: boolean
-  readonly state: BusState
-  /** Why `status` is `down`; empty when it is `ok`. */
-  readonly reasons: readonly HealthReason[]
-  readonly transports: Readonly<Record<string, TransportHealth & { readonly system: string }>>
-  readonly consumers: readonly ConsumerHealth[]
 }
 
 /** One cause of a dead letter's error. */
