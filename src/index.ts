@@ -9,6 +9,7 @@ export {
   ConfigurationError,
   ConflictError,
   ConnectionError,
+  ExtensionError,
   InterruptedError,
   NoRespondersError,
   PublishError,
@@ -25,6 +26,7 @@ export { compilePattern, deadLetterTopic } from './core/topic.ts'
 
 export type {
   Bus,
+  BusExtension,
   BusOptions,
   ConsumerHandle,
   DeadLetter,
@@ -66,7 +68,7 @@ export type {
   HandlerContext,
   Middleware,
 } from './core/handler.ts'
-export type { BusState, ConsumerHealth, HealthReason, HealthReport } from './core/health.ts'
+export type { BusState, ConsumerHealth, ExtensionHealth, HealthReason, HealthReport } from './core/health.ts'
 export type { Logger } from './core/logger.ts'
 export type { EncodedMessage, Headers, Message, OutgoingMessage } from './core/message.ts'
 export type {
@@ -76,6 +78,14 @@ export type {
   PublishReceipt,
   PublishResult,
 } from './core/publish-options.ts'
+export type { PublishCount } from './core/publish-counts.ts'
+export type {
+  BusSnapshot,
+  ConsumerSnapshot,
+  ExtensionSnapshot,
+  PublishedTopicSnapshot,
+  TransportSnapshot,
+} from './core/snapshot.ts'
 export type { StandardIssue, StandardResult, StandardSchema } from './core/standard-schema.ts'
 export type {
   AttemptNote,

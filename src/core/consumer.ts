@@ -1,6 +1,7 @@
 import type { AttemptHost } from './attempt.ts'
 import { BatchRunner } from './batch-runner.ts'
 import type { ConsumerHandle } from './bus-types.ts'
+import type { ResolvedConsumeOptions } from './consume-options.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
 import type { ConsumerStats } from './consumer-stats.ts'
 import { DeliveryTracker } from './delivery-tracker.ts'
@@ -164,6 +165,14 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     if (this.#lifecycle.state !== 'running') return
     if (this.#maxConcurrency === 0) subscription.pause()
     subscription.request(options.prefetch, options.prefetchBytes)
+  }
+
+  get consumerId(): string {
+    return this.#parts.consumerId
+  }
+
+  get options(): ResolvedConsumeOptions {
+    return this.#parts.options
   }
 
   get closed(): boolean {
