@@ -111,7 +111,7 @@ export class Extensions implements Iterable<UsedExtension> {
       const drained = await Promise.allSettled(this.#drain(list, deadline))
       const errors = drained.filter((result) => result.status === 'rejected').map(({ reason }) => reason as unknown)
       for (const error of [...errors, ...(await this.#close(list, deadline))])
-        logger.error({ err: error }, 'closing an extension after a failed start failed too')
+        logger.error({ err: describeError(error) }, 'closing an extension after a failed start failed too')
     }
     await Promise.race([stop(), aborted.promise])
     deadline.cancel()

@@ -1,5 +1,9 @@
 import type { Transport, TransportHealth } from './transport.ts'
 
+/**
+ * `running`: the transports are open and publishing works; extensions and consumers may still be starting. `draining`: the bus
+ * closes, and publishing still works. A start that failed makes the bus `idle` again, or closes it.
+ */
 export type BusState = 'idle' | 'starting' | 'running' | 'draining' | 'closed'
 
 export interface ConsumerHealth {

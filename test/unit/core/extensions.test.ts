@@ -547,6 +547,22 @@ describe('close', () => {
     expect(log).toEqual(['open', 'start a', 'drain a', 'close a', 'closed'])
   })
 
+  it('closes an extension that is still starting only after the handlers, too', async () => {
+    const { bus, transport, log, extension } = made()
+    let finish: () => void = () => {}
+    bus.consume('orders', () => new Promise<void>((resolve) => (finish = resolve)))
+    await bus.start()
+    transport.subscriptions[0]?.deliver(delivery('m', { topic: 'orders' }))
+    await turn()
+    const failed = failureOf(bus.use(extension('a', { start: never })))
+    const closing = bus.close()
+    await turn()
+    expect(log.slice(-2)).toEqual(['start a', 'drain a'])
+    finish()
+    await Promise.all([closing, failed])
+    expect(log.slice(-2)).toEqual(['close a', 'closed'])
+  })
+
   it('while a failed start is undone takes over, and calls nothing twice', async () => {
     const { bus, clock, log, extension } = made()
     await bus.use(extension('a'))
@@ -586,6 +602,25 @@ describe('bus.close() inside of an extension', () => {
     await bus.start()
     await bus.close()
     expect(refused).toMatchObject({ code: 'BUSBAR_STATE', message: expect.stringContaining('would wait for itself') })
+  })
+
+  it('in work that outlives drain waits for the close', async () => {
+    const { bus, clock, log, extension } = made()
+    let closed: Promise<void> | undefined
+    const work = async (): Promise<void> => {
+      await turn()
+      await turn()
+      closed = bus.close()
+    }
+    await bus.use(extension('a', { drain: () => void work(), close: never }))
+    await bus.start()
+    const first = failureOf(bus.close({ timeoutMs: 1_000 }))
+    await expect.poll(() => closed !== undefined).toBe(true)
+    expect(log.at(-1)).toBe('close a')
+    const second = failureOf(closed as Promise<void>)
+    await clock.advance(1_100)
+    expect(await second).toBe(await first)
+    expect(await first).toMatchObject({ extension: 'a' })
   })
 
   it('is refused in a handler that waits for a drain as well', async () => {
