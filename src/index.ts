@@ -2,6 +2,7 @@ export { createBus } from './core/bus.ts'
 export { sleep, systemClock } from './core/clock.ts'
 export { bytesCodec, jsonCodec, textCodec } from './core/codec.ts'
 export { defineConsumer, defineEvent } from './core/define.ts'
+export { defineEvents, isEvent } from './core/event-set.ts'
 export {
   AuthorizationError,
   BusbarError,
@@ -22,7 +23,7 @@ export {
   ValidationError,
 } from './core/errors.ts'
 export { silentLogger } from './core/logger.ts'
-export { compilePattern, deadLetterTopic } from './core/topic.ts'
+export { deadLetterTopic } from './core/topic.ts'
 
 export type {
   Bus,
@@ -40,16 +41,19 @@ export type {
 } from './core/bus-types.ts'
 export type { CausalityContext } from './core/causality.ts'
 export type { Clock, Timer } from './core/clock.ts'
-export type { Codec } from './core/codec.ts'
+export type { AsyncCodec, Codec } from './core/codec.ts'
 export type { BatchConsumeOptions, ConsumeOptions, RetryOptions } from './core/consume-options.ts'
 export type { ConsumerStats } from './core/consumer-stats.ts'
 export type {
   AnyConsumerDefinition,
   AnyEventDefinition,
+  BatchConsumerDefinition,
   ConsumerDefinition,
   EventDefinition,
   EventOptions,
+  SingleConsumerDefinition,
 } from './core/define.ts'
+export type { EventSet, EventSetBatchHandler, EventSetHandler } from './core/event-set.ts'
 export type {
   BusbarErrorOptions,
   ErrorCode,
@@ -88,26 +92,14 @@ export type {
 } from './core/snapshot.ts'
 export type { StandardIssue, StandardResult, StandardSchema } from './core/standard-schema.ts'
 export type {
-  AttemptNote,
   Capabilities,
-  Delivery,
-  DeliveryHistory,
-  DeliverySink,
   GroupInfo,
-  Outcome,
   Position,
-  PublishOutcome,
-  Settlement,
-  SettlementFailure,
   StartFrom,
   StoredMessage,
-  SubscriptionSpec,
-  SubscriptionState,
   TopicInfo,
   Transport,
   TransportAdmin,
   TransportHealth,
-  TransportHost,
-  TransportSubscription,
 } from './core/transport.ts'
 export type { WireCheckMode } from './core/wire-check.ts'

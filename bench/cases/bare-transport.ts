@@ -1,5 +1,6 @@
 import { systemClock } from 'busbar'
-import type { BusEvents, Delivery, OutgoingMessage, Settlement, TransportHost, TransportSubscription } from 'busbar'
+import type { BusEvents, OutgoingMessage } from 'busbar'
+import type { Delivery, Settlement, TransportHost, TransportSubscription } from 'busbar/transport'
 import { Backlog } from '../harness/backlog.ts'
 import { readCaseArguments } from '../harness/case-arguments.ts'
 import { printCaseOutput } from '../harness/case-output.ts'

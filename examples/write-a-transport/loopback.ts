@@ -1,4 +1,4 @@
-import { compilePattern, PublishError, SettlementError } from 'busbar'
+import { compilePattern, PublishError, SettlementError, tooLarge } from 'busbar/transport'
 import type {
   Capabilities,
   Delivery,
@@ -13,7 +13,7 @@ import type {
   Transport,
   TransportHost,
   TransportSubscription,
-} from 'busbar'
+} from 'busbar/transport'
 
 /** Claim only what the transport can do. The bus refuses the rest with an explanation, and the suite skips it with a reason. */
 const CAPABILITIES: Capabilities = {
@@ -32,8 +32,6 @@ const CAPABILITIES: Capabilities = {
   requestReply: false,
   maxMessageBytes: 1_048_576,
 }
-/** Leaves room for the headers that a dead letter adds. */
-const ROOM_FOR_DEAD_LETTERS = 4_096
 const MAX_WAITING = 100_000
 
 interface Item {
@@ -107,8 +105,9 @@ export class LoopbackBroker {
   #number = 0
 
   store(message: OutgoingMessage): PublishOutcome {
-    if (message.body.byteLength > CAPABILITIES.maxMessageBytes + ROOM_FOR_DEAD_LETTERS)
-      return { error: new PublishError('The message is too large', { outcome: 'not-sent' }) }
+    // Counts the body and the user's headers: what Busbar adds to a dead letter must not make it too large.
+    const error = tooLarge(message, CAPABILITIES.maxMessageBytes, 'loopback')
+    if (error !== undefined) return { error }
     const groups = [...this.groups].filter(
       ([name, group]) => group.matches(message.topic) && (message.group ?? nameOf(name)) === nameOf(name),
     )

@@ -1,7 +1,7 @@
 import type { BusExtension, BusOptions } from './bus-types.ts'
 import { systemClock } from './clock.ts'
 import type { Clock } from './clock.ts'
-import type { Codec } from './codec.ts'
+import type { AsyncCodec, Codec } from './codec.ts'
 import { groupProblem } from './consume-options.ts'
 import type { AnyConsumerDefinition } from './define.ts'
 import type { Middleware } from './handler.ts'
@@ -22,7 +22,7 @@ export interface ResolvedBusOptions {
   readonly consumers: readonly AnyConsumerDefinition[]
   readonly extensions: readonly BusExtension[]
   readonly middleware: readonly Middleware[]
-  readonly codecs: readonly Codec[]
+  readonly codecs: readonly (Codec | AsyncCodec)[]
   readonly logger: Logger
   readonly publish: ResolvedPublisherOptions
   readonly startTimeoutMs: number
@@ -46,7 +46,7 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
   }
   const codecs = reader.list('codecs')
   for (const [index, codec] of codecs.entries()) {
-    const { contentType, encode, decode } = (codec ?? {}) as Partial<Codec>
+    const { contentType, encode, decode } = (codec ?? {}) as Partial<Codec | AsyncCodec>
     if (typeof contentType !== 'string' || typeof encode !== 'function' || typeof decode !== 'function') {
       reader.problem(
         `codecs.${index}`,
@@ -61,7 +61,7 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
     consumers: reader.list('consumers') as readonly AnyConsumerDefinition[],
     extensions: resolveExtensions(reader),
     middleware: middleware as readonly Middleware[],
-    codecs: codecs as readonly Codec[],
+    codecs: codecs as readonly (Codec | AsyncCodec)[],
     logger: resolveLogger(reader, clock),
     publish: Object.freeze({
       deliveryTimeoutMs: publish.integer('deliveryTimeoutMs', PUBLISHER_DEFAULTS.deliveryTimeoutMs, { min: 1 }),

@@ -1,9 +1,10 @@
-import type { Codec } from './codec.ts'
+import type { AsyncCodec, Codec } from './codec.ts'
 import type { CausalityContext } from './causality.ts'
 import type { Clock } from './clock.ts'
 import type { BatchConsumeOptions, ConsumeOptions } from './consume-options.ts'
 import type { ConsumerStats } from './consumer-stats.ts'
 import type { AnyConsumerDefinition, AnyEventDefinition, EventDefinition } from './define.ts'
+import type { EventSet, EventSetBatchHandler, EventSetHandler } from './event-set.ts'
 import type { BusEvents } from './events.ts'
 import type { BatchHandler, Handler, Middleware } from './handler.ts'
 import type { BusState, ExtensionHealth, HealthReport } from './health.ts'
@@ -34,7 +35,7 @@ export interface BusOptions {
   /** Wraps every handler of every consumer, but not batch handlers. The first is the outermost. */
   readonly middleware?: readonly Middleware[] | undefined
   /** Codecs that decode messages by content type, in preference to the built-in JSON, text and bytes codecs. */
-  readonly codecs?: readonly Codec[] | undefined
+  readonly codecs?: readonly (Codec | AsyncCodec)[] | undefined
   /**
    * pino, or any logger with the same methods. Connections, retries, dead letters, stalls and errors are logged; bodies and
    * headers are not. `false` logs nothing. Default: dead letters, losses, errors, stalls and lost connections go to stderr,
@@ -302,6 +303,13 @@ export interface Bus extends AsyncDisposable {
   consume(definition: AnyConsumerDefinition): ConsumerHandle
   consume(topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle
   consume(topic: string, handler: Handler, options?: ConsumeOptions): ConsumerHandle
+  consume<Data>(
+    events: EventSet<Data>,
+    handler: EventSetBatchHandler<Data>,
+    options: BatchConsumeOptions,
+  ): ConsumerHandle
+  /** Several events: see `defineEvents`. */
+  consume<Data>(events: EventSet<Data>, handler: EventSetHandler<Data>, options?: ConsumeOptions): ConsumerHandle
   consume<Input, Output>(
     event: EventDefinition<Input, Output>,
     handler: BatchHandler<Output>,

@@ -18,6 +18,7 @@ import { Deadlines } from './deadlines.ts'
 import type { AnyConsumerDefinition, AnyEventDefinition } from './define.ts'
 import { BusbarError, ConfigurationError, StateError, UnsupportedError } from './errors.ts'
 import { logEvents } from './event-log.ts'
+import type { EventSet } from './event-set.ts'
 import { BusEvents } from './events.ts'
 import { Extensions } from './extensions.ts'
 import type { BatchHandler, Handler } from './handler.ts'
@@ -36,6 +37,8 @@ import type {
   PublishResult,
 } from './publish-options.ts'
 import { Publisher } from './publisher.ts'
+import { batchRunner, singleRunner } from './runner-factory.ts'
+import type { RunnerFactory } from './runner-factory.ts'
 import { sendMany, sendOne } from './send-made.ts'
 import { busSnapshot } from './snapshot.ts'
 import type { BusSnapshot } from './snapshot.ts'
@@ -59,7 +62,27 @@ export function createBus(options: BusOptions): Bus {
   return bus
 }
 
+/**
+ * @internal Adds a consumer whose deliveries a runner of the caller handles: for features of this package with handlers of
+ * another kind. The middleware and the causality of the bus are for handlers, so they don't apply.
+ */
+export function consumeWith(
+  bus: Bus,
+  target: ConsumeTarget,
+  makeRunner: RunnerFactory,
+  options: ConsumeOptions = {},
+): ConsumerHandle {
+  if (bus instanceof BusImpl) return bus.consumeWith(target, makeRunner, options)
+  throw new StateError('The bus was not made by createBus() of this package: is a second copy of busbar installed?')
+}
+
 const NO_OPTIONS: PublishOptions = Object.freeze({})
+
+/** What a consumer takes: a topic or pattern, an event, or several events. */
+type ConsumeTarget = string | AnyEventDefinition | EventSet
+
+/** Who handles the messages of a consumer: a handler that still has to be checked, or a runner of its own. */
+type Handling = { readonly handler: unknown } | { readonly makeRunner: RunnerFactory }
 
 class BusImpl implements Bus {
   readonly options: ResolvedBusOptions
@@ -220,15 +243,25 @@ class BusImpl implements Bus {
   // --- consume -----------------------------------------------------------------------------------------------------
 
   consume(
-    target: string | AnyEventDefinition | AnyConsumerDefinition,
+    target: ConsumeTarget | AnyConsumerDefinition,
     handler?: Handler<never> | BatchHandler<never>,
     options: ConsumeOptions | BatchConsumeOptions = {},
   ): ConsumerHandle {
+    return this.#add(
+      isConsumerDefinition(target)
+        ? this.#fromDefinition(target)
+        : this.#makeConsumer(target, { handler }, options, 'bus.consume'),
+    )
+  }
+
+  /** @internal See `consumeWith`. */
+  consumeWith(target: ConsumeTarget, makeRunner: RunnerFactory, options: ConsumeOptions): ConsumerHandle {
+    return this.#add(this.#makeConsumer(target, { makeRunner }, options, 'bus.consume'))
+  }
+
+  #add(consumer: BusConsumer): ConsumerHandle {
     if (this.#state === 'draining' || this.#state === 'closed')
       throw new StateError('The bus is closed: no consumer can be added')
-    const consumer = isConsumerDefinition(target)
-      ? this.#fromDefinition(target)
-      : this.#makeConsumer(target, handler, options, 'bus.consume')
     this.#refuseOverlap(consumer)
     this.#consumers.add(consumer)
     if (this.#extensions.started) {
@@ -258,24 +291,19 @@ class BusImpl implements Bus {
     }
     if (handle !== undefined && options.batch !== undefined)
       throw new ConfigurationError(subject, [{ path: 'batch', message: 'needs handleBatch instead of handle' }])
-    return this.#makeConsumer(topic, handle ?? handleBatch, options, subject)
+    return this.#makeConsumer(topic, { handler: handle ?? handleBatch }, options, subject)
   }
 
-  #makeConsumer(
-    target: string | AnyEventDefinition,
-    handler: Handler<never> | BatchHandler<never> | undefined,
-    given: object,
-    subject: string,
-  ): BusConsumer {
+  #makeConsumer(target: ConsumeTarget, handling: Handling, given: object, subject: string): BusConsumer {
     const definition = typeof target === 'string' ? undefined : target
     const topic = normalizePattern(typeof target === 'string' ? target : target.topic)
     const reader = new OptionsReader(`${subject}("${topic.slice(0, 60)}")`, given)
     const problem = topicProblem(topic, true)
     if (problem !== undefined) reader.problem('topic', problem)
-    if (typeof handler !== 'function')
+    if ('handler' in handling && typeof handling.handler !== 'function')
       reader.problem(
         'handler',
-        `must be a function, got ${describe(handler)}${typeof given === 'function' ? ': it comes before the options' : ''}`,
+        `must be a function, got ${describe(handling.handler)}${typeof given === 'function' ? ': it comes before the options' : ''}`,
       )
     reader.misnamed('retries', 'retry: { attempts: 3 }')
     reader.misnamed('maxRetries', 'retry: { attempts: 3 }')
@@ -303,7 +331,10 @@ class BusImpl implements Bus {
         deadLetterGroup: options.broadcast ? broadcastGroup(service) : (options.group ?? service),
         from,
         definition,
-        handler: this.#handlerOf(topic, handler as Handler | BatchHandler, options, self),
+        makeRunner:
+          'makeRunner' in handling
+            ? handling.makeRunner
+            : this.#runnerFor(topic, handling.handler as Handler | BatchHandler, options, self),
         options,
         codecs: this.#codecs,
         clock: this.options.clock,
@@ -322,19 +353,24 @@ class BusImpl implements Bus {
   }
 
   /** Wraps the handler in its middleware, and both in the conversation of the message. */
-  #handlerOf(
+  #runnerFor(
     topic: string,
     handler: Handler | BatchHandler,
     options: ResolvedConsumeOptions,
     consumer: object,
-  ): Handler | BatchHandler {
+  ): RunnerFactory {
     if (options.batch !== undefined) {
       const batchHandler = handler as BatchHandler
-      return this.options.causality ? scoped(batchHandler, () => undefined, this, consumer) : batchHandler
+      return batchRunner(
+        this.options.causality ? scoped(batchHandler, () => undefined, this, consumer) : batchHandler,
+        options.batch,
+      )
     }
     const middleware = [...this.options.middleware, ...options.middleware]
     const composed = compose(`The consumer of "${topic}"`, middleware, handler as Handler)
-    return this.options.causality ? scoped(composed, (message) => message.encoded, this, consumer) : composed
+    return singleRunner(
+      this.options.causality ? scoped(composed, (message) => message.encoded, this, consumer) : composed,
+    )
   }
 
   /** Retries while the error may pass: until `start()` gives up, or as long as the consumer lives. */

@@ -1,17 +1,16 @@
 import type { AttemptHost } from './attempt.ts'
-import { BatchRunner } from './batch-runner.ts'
 import type { ConsumerHandle } from './bus-types.ts'
 import type { ResolvedConsumeOptions } from './consume-options.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
 import type { ConsumerStats } from './consumer-stats.ts'
 import { DeliveryTracker } from './delivery-tracker.ts'
 import { StateError } from './errors.ts'
-import type { BatchHandler, ConsumerControl, Handler } from './handler.ts'
+import type { ConsumerControl } from './handler.ts'
 import type { ConsumerHealth } from './health.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { Lifecycle } from './lifecycle.ts'
+import { Preparation } from './preparation.ts'
 import type { Runner } from './runner.ts'
-import { SingleRunner } from './single-runner.ts'
 import { isPattern } from './topic.ts'
 import type { TransportSubscription } from './transport.ts'
 import { Watchdog } from './watchdog.ts'
@@ -73,16 +72,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       timeoutMs: parts.options.timeoutMs,
       abandonAfterMs: parts.options.abandonAfterMs,
     }
-    this.#runner =
-      parts.options.batch === undefined
-        ? new SingleRunner(this.#tracker, attemptHost, parts.handler as Handler, parts.definition)
-        : new BatchRunner(
-            this.#tracker,
-            attemptHost,
-            parts.handler as BatchHandler,
-            parts.definition,
-            parts.options.batch,
-          )
+    const preparation = new Preparation(parts.definition, parts.codecs.hasAsync)
+    this.#runner = parts.makeRunner(this.#tracker, attemptHost, preparation)
   }
 
   // --- lifecycle ---------------------------------------------------------------------------------------------------

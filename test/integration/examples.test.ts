@@ -76,6 +76,10 @@ it('the code of the README runs until it is interrupted', async () => {
 })
 
 describe('the how-to pages', () => {
+  it('handle several events in one consumer', async () => {
+    expect(await run('how-to/several-events.ts')).toBe('ord-1 is 4200\nord-2 is 999\nord-1 paid by card\n')
+  })
+
   it('retry what may pass and dead-letter what will not', async () => {
     expect(await run('how-to/retries.ts')).toBe(
       [

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { afterAll, beforeAll, describe, test } from 'vitest'
-import type { Delivery, Transport } from 'busbar'
+import type { Transport } from 'busbar'
+import type { Delivery } from 'busbar/transport'
 import { uniqueName, waitUntil } from 'busbar/testing'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { NatsBroker } from '../../tools/brokers/index.ts'

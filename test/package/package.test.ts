@@ -110,6 +110,12 @@ describe('what a subpath loads', () => {
     ).toEqual([])
   })
 
+  it('the sample transport of the docs needs nothing but busbar/transport', () => {
+    const sample = readFileSync(join(ROOT, 'examples/write-a-transport/loopback.ts'), 'utf8')
+    const from = [...sample.matchAll(/^(?:import|\}) .*\bfrom '([^']+)'$/gm)].map(([, specifier]) => specifier)
+    expect(new Set(from)).toEqual(new Set(['busbar/transport']))
+  })
+
   it('only the testing kit loads the testing kit', () => {
     for (const subpath of subpaths.filter((name) => !name.startsWith('./testing'))) {
       const testing = [...importsOf(builtFile(subpath)).files].filter((file) => file.includes('/dist/testing/'))

@@ -1,4 +1,4 @@
-import { createBus, defineConsumer, defineEvent, PublishError, TimeoutError } from 'busbar'
+import { createBus, defineConsumer, defineEvent, defineEvents, isEvent, PublishError, TimeoutError } from 'busbar'
 import type {
   AnyConsumerDefinition,
   AnyEventDefinition,
@@ -122,6 +122,38 @@ bus.consume(billing)
 createBus({ transport })
 // @ts-expect-error there is no such option
 createBus({ service: 'billing', transport, consumer: [] })
+
+// @ts-expect-error a batch handler needs a batch size
+defineConsumer({ topic: OrderPlaced, handleBatch: () => {} })
+// @ts-expect-error a handler for single messages has no batch
+defineConsumer({ topic: OrderPlaced, handle: () => {}, batch: { size: 2 } })
+// @ts-expect-error nobody handles it
+defineConsumer({ topic: OrderPlaced })
+// @ts-expect-error nobody handles it
+bus.consume(OrderPlaced)
+
+// --- several events -----------------------------------------------------------------------------------------------------
+
+const OrderEvents = defineEvents('orders.*', [OrderPlaced, OrderPaid])
+bus.consume(OrderEvents, (message, ctx) => {
+  sameType<Message<Order> | Message<{ readonly orderId: string }>>()(message)
+  sameType<HandlerContext>()(ctx)
+  if (isEvent(message, OrderPlaced)) sameType<number>()(message.data.total)
+  // @ts-expect-error only one of the two has a total
+  else void message.data.total
+})
+bus.consume(
+  OrderEvents,
+  (messages) => {
+    for (const { data } of messages) sameType<string>()(data.orderId)
+  },
+  {
+    batch: { size: 2 },
+  },
+)
+defineConsumer({ topic: OrderEvents, handle: (message) => sameType<string>()(message.data.orderId) })
+// @ts-expect-error several events can't be published as one
+void bus.publish(OrderEvents, { orderId: '1' })
 
 // --- middleware --------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { createBus, defineEvent, silentLogger } from 'busbar'
-import type { Bus, BusEventMap, PublishError, PublishOutcome, StandardSchema } from 'busbar'
+import type { Bus, BusEventMap, PublishError, StandardSchema } from 'busbar'
+import type { PublishOutcome } from 'busbar/transport'
 import { manualClock } from 'busbar/testing'
 import type { ManualClock } from 'busbar/testing'
 import { notSent, StubTransport } from './stub-transport.ts'

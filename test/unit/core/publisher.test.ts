@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { createBus } from 'busbar'
-import type { Bus, PublishError, PublishOutcome } from 'busbar'
+import type { Bus, PublishError } from 'busbar'
+import type { PublishOutcome } from 'busbar/transport'
 import { manualClock } from 'busbar/testing'
 import { notSent, StubTransport } from './stub-transport.ts'
 

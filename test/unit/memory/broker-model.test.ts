@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest'
 import { manualClock, seededRandom } from 'busbar/testing'
 import { memoryBroker } from 'busbar/memory'
-import type { Delivery, OutgoingMessage, TransportSubscription } from 'busbar'
+import type { OutgoingMessage } from 'busbar'
+import type { Delivery, TransportSubscription } from 'busbar/transport'
 import { encoded } from '../core/stub-transport.ts'
 
 function turn(): Promise<void> {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { createBus } from 'busbar'
-import type { Delivery, OutgoingMessage, SubscriptionSpec } from 'busbar'
+import type { OutgoingMessage } from 'busbar'
+import type { Delivery, SubscriptionSpec } from 'busbar/transport'
 import { memory, memoryBroker } from 'busbar/memory'
 import type { MemoryBroker } from 'busbar/memory'
 import { manualClock, waitUntil } from 'busbar/testing'

@@ -1,0 +1,55 @@
+/**
+ * Everything that a transport outside of this package needs: the contract (`Transport` and the types of its methods), the
+ * errors that a transport reports, and the helpers that Busbar's own transports share. `docs/how-to/write-a-transport.md` shows
+ * a whole transport that imports nothing else; `conformance()` of `busbar/testing` checks one.
+ */
+
+export { isCertificateError } from '../core/certificate-error.ts'
+export { sleep, systemClock } from '../core/clock.ts'
+export { fromCloudEventHeaders, toCloudEventHeaders } from '../core/cloud-events.ts'
+export {
+  AuthorizationError,
+  ConfigurationError,
+  ConnectionError,
+  PublishError,
+  SettlementError,
+  StateError,
+  TimeoutError,
+  UnsupportedError,
+  ValidationError,
+} from '../core/errors.ts'
+export { messageBytes, NO_HEADERS } from '../core/message.ts'
+export { OptionsReader } from '../core/options.ts'
+export { contentBytes, ENVELOPE_ROOM_BYTES, OWN_HEADER_BYTES, tooLarge } from '../core/size-limit.ts'
+export { compilePattern, deadLetterTopic, isDeadLetterTopic, isPattern, topicProblem } from '../core/topic.ts'
+export { urlParameter } from '../core/url-parameter.ts'
+
+export type { Clock, Timer } from '../core/clock.ts'
+export type { NativeMessage } from '../core/cloud-events.ts'
+export type { Problem, PublishFailure } from '../core/errors.ts'
+export type { BusEventMap, BusEventName, BusEvents } from '../core/events.ts'
+export type { Logger } from '../core/logger.ts'
+export type { EncodedMessage, Headers, OutgoingMessage } from '../core/message.ts'
+export type {
+  AttemptNote,
+  Capabilities,
+  Delivery,
+  DeliveryHistory,
+  DeliverySink,
+  GroupInfo,
+  Outcome,
+  Position,
+  PublishOutcome,
+  Settlement,
+  SettlementFailure,
+  StartFrom,
+  StoredMessage,
+  SubscriptionSpec,
+  SubscriptionState,
+  TopicInfo,
+  Transport,
+  TransportAdmin,
+  TransportHealth,
+  TransportHost,
+  TransportSubscription,
+} from '../core/transport.ts'
