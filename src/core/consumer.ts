@@ -1,9 +1,12 @@
 import type { AttemptHost } from './attempt.ts'
-import type { ConsumerHandle, ConsumerHealth, ConsumerStats } from './bus-types.ts'
+import type { ConsumerHandle } from './bus-types.ts'
+import type { ResolvedConsumeOptions } from './consume-options.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
+import type { ConsumerStats } from './consumer-stats.ts'
 import { DeliveryTracker } from './delivery-tracker.ts'
 import { StateError } from './errors.ts'
 import type { ConsumerControl } from './handler.ts'
+import type { ConsumerHealth } from './health.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { Preparation } from './preparation.ts'
@@ -157,6 +160,14 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     if (this.#lifecycle.state !== 'running') return
     if (this.#maxConcurrency === 0) subscription.pause()
     subscription.request(options.prefetch, options.prefetchBytes)
+  }
+
+  get consumerId(): string {
+    return this.#parts.consumerId
+  }
+
+  get options(): ResolvedConsumeOptions {
+    return this.#parts.options
   }
 
   get closed(): boolean {

@@ -9,6 +9,7 @@ import type { BusEvents } from './events.ts'
 import type { EncodedMessage, OutgoingMessage } from './message.ts'
 import { messageBytes } from './message.ts'
 import type { Observers } from './observers.ts'
+import { PublishCounts } from './publish-counts.ts'
 import { PublishSequence } from './publish-sequence.ts'
 import { Queue } from './queue.ts'
 import { tooLarge } from './size-limit.ts'
@@ -105,10 +106,12 @@ export class Publisher {
   #queueDueAt = Infinity
   /** Calls that wait for an asynchronous schema: their own, or that of an earlier call for their topic. */
   readonly sequence: PublishSequence
+  readonly counts: PublishCounts = new PublishCounts()
   #bufferedBytes = 0
   /** Batches that the transport has not answered. */
   readonly #sent = new Set<Batch>()
   readonly #reportFailed = (message: OutgoingMessage, error: PublishError): void => {
+    this.counts.of(message.topic).failed++
     if (this.#events.wants('publishFailed'))
       this.#events.emit('publishFailed', { transport: this.#name, message, error })
   }
@@ -378,7 +381,8 @@ export class Publisher {
     if (error?.outcome === 'unknown') error = entry.givenUp ?? error
     const message = entry.messages[index] as OutgoingMessage
     if (batch.tallies !== undefined) this.#count(batch, message, error === undefined)
-    if (error !== undefined) {
+    if (error === undefined) this.counts.of(message.topic).confirmed++
+    else {
       batch.failures?.set(message, error)
       this.#reportFailed(message, error)
     }

@@ -115,6 +115,19 @@ describe('the how-to pages', () => {
     )
   })
 
+  it('start and close an extension with the bus', async () => {
+    expect(await run('how-to/extension.ts')).toBe(
+      [
+        "charge { orderId: 'ord-1' }",
+        "charge { orderId: 'ord-2' }",
+        "{ 'order-importer': { status: 'ok' } }",
+        '{ imported: 2, waiting: 0 }',
+        'inbox closed',
+        '',
+      ].join('\n'),
+    )
+  })
+
   // Lines of different consumers come in no certain order.
   it.each([
     ['first-app', ['Hello, Ada!']],

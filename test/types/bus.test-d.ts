@@ -4,6 +4,8 @@ import type {
   AnyEventDefinition,
   Bus,
   BusbarError,
+  BusExtension,
+  BusSnapshot,
   ConsumeOptions,
   ConsumerHandle,
   EventDefinition,
@@ -191,6 +193,26 @@ const unobserve = bus.observe({
   },
 })
 sameType<() => void>()(unobserve)
+// --- extensions ----------------------------------------------------------------------------------------------------------
+
+const relay = {
+  name: 'relay',
+  start: (started: Bus) => void started.publish('relay.started', 1),
+  drain: async () => {},
+  close: ({ deadlineMs }: { deadlineMs: number }) => void deadlineMs,
+  health: () => ({ status: 'degraded', detail: 'slow' }) as const,
+  snapshot: () => ({ rows: 3 }),
+  rows: 3,
+}
+sameType<Promise<void>>()(bus.use(relay))
+const extensions: readonly BusExtension[] = [relay, { name: 'nothing' }]
+createBus({ service: 'billing', transport, extensions })
+// @ts-expect-error an extension has a name
+void bus.use({ start: () => {} })
+// @ts-expect-error there is no such status
+void bus.use({ name: 'a', health: () => ({ status: 'fine' }) })
+sameType<BusSnapshot>()(bus.snapshot())
+sameType<number>()(bus.snapshot().published.others.confirmed)
 
 // --- events and errors -------------------------------------------------------------------------------------------------
 

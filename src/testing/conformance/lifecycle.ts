@@ -234,6 +234,38 @@ export const lifecycleScenarios: readonly Scenario[] = [
     },
   },
   {
+    id: 'lifecycle/extension',
+    group,
+    invariant: 11,
+    title: 'an extension publishes while it starts, drains and closes, and its figures are plain data',
+    async run(ctx) {
+      const [topic, probe] = [ctx.topic(), ctx.probe()]
+      const other = await ctx.bus()
+      ctx.consume(other, topic, probe.handler())
+      await other.start()
+      const ids: string[] = []
+      const bus = await ctx.bus()
+      const publish = async (step: string): Promise<void> => void ids.push((await bus.publish(topic, step)).id)
+      await bus.use({
+        name: 'steps',
+        start: () => publish('start'),
+        drain: () => publish('drain'),
+        close: () => publish('close'),
+      })
+      await bus.start()
+      const snapshot = bus.snapshot()
+      assert.deepEqual(JSON.parse(JSON.stringify(snapshot)), snapshot)
+      assert.deepEqual(
+        snapshot.published.topics.map((count) => [count.topic, count.confirmed]),
+        [[topic, 1]],
+      )
+      assert.deepEqual((await bus.health()).extensions, { steps: { status: 'ok' } })
+      await bus.close()
+      assert.equal(ids.length, 3)
+      await probe.waitExactly(ids)
+    },
+  },
+  {
     id: 'lifecycle/async-dispose',
     group,
     invariant: 11,
