@@ -87,8 +87,8 @@ export class StubSubscription implements TransportSubscription {
   readonly noted: { readonly id: string; readonly attempt: number }[] = []
   /** Every note as `id used running|waiting`. */
   readonly notes: string[] = []
-  /** Keeps notes from being stored until it is resolved. */
-  noting: Promise<void> = Promise.resolve()
+  /** Notes are stored when its promise is resolved. It makes one per call: a rejected promise in a field would be unhandled. */
+  noting: () => Promise<void> = () => Promise.resolve()
   stateNow: SubscriptionState = { standby: false }
   readyNow: number | undefined = undefined
   credit = 0
@@ -147,7 +147,7 @@ export class StubSubscription implements TransportSubscription {
   }
 
   async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
-    await this.noting
+    await this.noting()
     for (const { delivery: noted, used, running } of notes)
       this.notes.push(`${noted.message.id} ${used} ${running ? 'running' : 'waiting'}`)
     for (const { delivery: noted, used, running } of notes)
