@@ -45,8 +45,11 @@ export class StubTransport implements Transport {
   readonly subscriptions: StubSubscription[] = []
   leaseMs: number | undefined
   /** What publish answers; by default it confirms at once. */
-  answer: (batch: readonly OutgoingMessage[], signal: AbortSignal | undefined) => Promise<readonly PublishOutcome[]> =
-    async (batch) => batch.map(() => ({ position: undefined }))
+  answer: (
+    batch: readonly OutgoingMessage[],
+    signal: AbortSignal | undefined,
+  ) => Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]> = async (batch) =>
+    batch.map(() => ({ position: undefined }))
   subscribeError: unknown
 
   constructor(change: Partial<Capabilities> = {}) {
@@ -58,7 +61,7 @@ export class StubTransport implements Transport {
   publish(
     batch: readonly OutgoingMessage[],
     options: { readonly signal?: AbortSignal | undefined } = {},
-  ): Promise<readonly PublishOutcome[]> {
+  ): Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]> {
     this.published.push([...batch])
     return this.answer(batch, options.signal)
   }
