@@ -78,7 +78,9 @@ interface Batch {
   /** By topic; only if there is a listener for `published`. */
   readonly tallies: Map<string, Tally> | undefined
   /** Failed messages; only if somebody observes. */
-  readonly failures: Map<EncodedMessage, PublishError> | undefined
+  failures: Map<EncodedMessage, PublishError> | undefined
+  /** Set when some of its entries were given up: why the last of them was. */
+  givenUp: { readonly reason: unknown } | undefined
 }
 
 const NO_FAILURES: ReadonlyMap<EncodedMessage, PublishError> = new Map()
@@ -215,7 +217,7 @@ export class Publisher {
         outcome,
         cause: signal.reason,
       })
-      if (entry.batch === undefined || entry.answered > 0) entry.fail(error, this.#reportFailed)
+      if (entry.batch === undefined) entry.fail(error, this.#reportFailed)
       else this.#giveUp(entry.batch, [entry], () => error, signal.reason)
     }
     if (signal.aborted) {
@@ -304,12 +306,13 @@ export class Publisher {
     const messages = entries.length === 1 ? (entries[0] as Entry).messages : entries.flatMap((entry) => entry.messages)
     this.#bufferedBytes += bytes
     const startedAt = this.#clock.monotonic()
-    const batch: Batch & { failures: Batch['failures'] } = {
+    const batch: Batch = {
       entries,
       controller: new AbortController(),
       deadline: new Deadline(() => this.#expireSent(batch)),
       tallies: this.#events.wants('published') ? new Map() : undefined,
-      failures: undefined as Map<EncodedMessage, PublishError> | undefined,
+      failures: undefined,
+      givenUp: undefined,
     }
     const observation = this.#observers.start('publish', { transport: this.#identity, messages })
     if (observation !== undefined) batch.failures = new Map()
@@ -357,7 +360,9 @@ export class Publisher {
       }
       if (entry.late === undefined) entry.state = 'settled'
     }
-    if (late !== undefined) await Promise.all(late)
+    if (late === undefined) return
+    this.#endIfOver(batch)
+    await Promise.all(late)
   }
 
   async #settleLate(batch: Batch, entry: Entry, index: number, pending: Promise<PublishOutcome>): Promise<void> {
@@ -374,6 +379,7 @@ export class Publisher {
     open.delete(index)
     if (open.size === 0) entry.state = 'settled'
     this.#settleOne(batch, entry, index, outcome, failure)
+    this.#endIfOver(batch)
   }
 
   #settleOne(batch: Batch, entry: Entry, index: number, outcome: PublishOutcome | undefined, failure: unknown): void {
@@ -447,14 +453,27 @@ export class Publisher {
    */
   #giveUp(batch: Batch, late: readonly Entry[], errorOf: (entry: Entry) => PublishError, reason: unknown): void {
     for (const entry of late) entry.givenUp ??= errorOf(entry)
-    const isOver = batch.entries.every(({ state, givenUp }) => state === 'settled' || givenUp !== undefined)
-    const { signal } = batch.controller
-    if (isOver) batch.controller.abort(reason)
+    batch.givenUp = { reason }
+    if (this.#endIfOver(batch)) return
     setImmediate(() => {
-      // Another entry has aborted the batch since: that call gives the transport its time.
-      if (!isOver && signal.aborted) return
-      for (const entry of batch.entries) if (entry.givenUp !== undefined) entry.fail(entry.givenUp, this.#reportFailed)
+      // The batch is over since: that has given the transport its time.
+      if (!batch.controller.signal.aborted) this.#failGivenUp(batch)
     })
+  }
+
+  /** True when no caller waits for the batch any more, at least one because it was given up. */
+  #endIfOver(batch: Batch): boolean {
+    const { controller, entries, givenUp } = batch
+    if (givenUp === undefined) return false
+    if (controller.signal.aborted) return true
+    if (entries.some((entry) => entry.state !== 'settled' && entry.givenUp === undefined)) return false
+    controller.abort(givenUp.reason)
+    setImmediate(() => this.#failGivenUp(batch))
+    return true
+  }
+
+  #failGivenUp({ entries }: Batch): void {
+    for (const entry of entries) if (entry.givenUp !== undefined) entry.fail(entry.givenUp, this.#reportFailed)
   }
 
   /** Resolves when no message waits. The deadlines guarantee that it does. */

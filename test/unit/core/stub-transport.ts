@@ -45,8 +45,11 @@ export class StubTransport implements Transport {
   readonly subscriptions: StubSubscription[] = []
   leaseMs: number | undefined
   /** What publish answers; by default it confirms at once. */
-  answer: (batch: readonly OutgoingMessage[], signal: AbortSignal | undefined) => Promise<readonly PublishOutcome[]> =
-    async (batch) => batch.map(() => ({ position: undefined }))
+  answer: (
+    batch: readonly OutgoingMessage[],
+    signal: AbortSignal | undefined,
+  ) => Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]> = async (batch) =>
+    batch.map(() => ({ position: undefined }))
   subscribeError: unknown
 
   constructor(change: Partial<Capabilities> = {}) {
@@ -58,7 +61,7 @@ export class StubTransport implements Transport {
   publish(
     batch: readonly OutgoingMessage[],
     options: { readonly signal?: AbortSignal | undefined } = {},
-  ): Promise<readonly PublishOutcome[]> {
+  ): Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]> {
     this.published.push([...batch])
     return this.answer(batch, options.signal)
   }
@@ -87,8 +90,8 @@ export class StubSubscription implements TransportSubscription {
   readonly noted: { readonly id: string; readonly attempt: number }[] = []
   /** Every note as `id used running|waiting`. */
   readonly notes: string[] = []
-  /** Keeps notes from being stored until it is resolved. */
-  noting: Promise<void> = Promise.resolve()
+  /** Notes are stored when its promise is resolved. It makes one per call: a rejected promise in a field would be unhandled. */
+  noting: () => Promise<void> = () => Promise.resolve()
   stateNow: SubscriptionState = { standby: false }
   readyNow: number | undefined = undefined
   credit = 0
@@ -147,7 +150,7 @@ export class StubSubscription implements TransportSubscription {
   }
 
   async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
-    await this.noting
+    await this.noting()
     for (const { delivery: noted, used, running } of notes)
       this.notes.push(`${noted.message.id} ${used} ${running ? 'running' : 'waiting'}`)
     for (const { delivery: noted, used, running } of notes)
