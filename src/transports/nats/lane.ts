@@ -169,7 +169,8 @@ export class Lane {
       else subscription.unsubscribe()
       if (isAsking) await this.#sweep()
     }
-    this.pulls.reset()
+    // Unless it was lost meanwhile, and is read again.
+    if (!this.#open) this.pulls.reset()
   }
 
   /** How long requests of a lost connection may continue to take messages of this consumer, in ms. */

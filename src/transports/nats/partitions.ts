@@ -46,8 +46,8 @@ export class Partitions implements OwnershipHost {
   readonly memberId: string
   readonly #parts: PartitionsParts
   readonly #ownership: Ownership | undefined
-  /** Handovers that wait for outstanding deliveries, called when one is settled. */
-  readonly #handovers = new Map<string, () => void>()
+  /** Handovers that wait for outstanding deliveries: called when one is settled or lost. */
+  readonly #handovers = new Set<() => void>()
   /** Lanes that are ours but not read yet. */
   readonly #unbegun = new Map<Lane, Acquired>()
   readonly #beginning = new Set<Lane>()
@@ -127,9 +127,9 @@ export class Partitions implements OwnershipHost {
     return unit === undefined || this.#ownership === undefined || this.#ownership.isFresh(unit)
   }
 
-  /** Some deliveries were settled. */
+  /** Some deliveries were settled, or lost. */
   settled(): void {
-    for (const done of this.#handovers.values()) done()
+    for (const check of this.#handovers) check()
   }
 
   #lanesOf(unit: string): Lane[] {
@@ -187,23 +187,24 @@ export class Partitions implements OwnershipHost {
     this.#parts.trouble(lane, undefined)
   }
 
-  async release(unit: string): Promise<void> {
+  async release(unit: string, lost: AbortSignal): Promise<void> {
     const lanes = this.#lanesOf(unit)
     for (const lane of lanes) this.#unbegun.delete(lane)
     await Promise.all(lanes.map((lane) => lane.quiet()))
-    const isEmpty = (): boolean => lanes.every((lane) => lane.outstanding.size === 0)
-    if (!isEmpty()) {
-      await new Promise<void>((resolve) => {
-        const timer = this.session.host.clock.setTimer(HANDOVER_MS, resolve)
-        this.#handovers.set(unit, () => {
-          if (!isEmpty() && !this.#closed) return
-          timer.cancel()
-          resolve()
-        })
-      })
-      this.#handovers.delete(unit)
+    const isOver = (): boolean => lost.aborted || this.#closed || lanes.every((lane) => lane.outstanding.size === 0)
+    if (!isOver()) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      const timer = this.session.host.clock.setTimer(HANDOVER_MS, resolve)
+      const check = (): void => {
+        if (isOver()) resolve()
+      }
+      this.#handovers.add(check)
+      await promise
+      this.#handovers.delete(check)
+      timer.cancel()
     }
-    for (const lane of lanes) await this.#parts.emptyLane(lane, 'its partition went to another member')
+    for (const lane of lanes)
+      if (!lost.aborted) await this.#parts.emptyLane(lane, 'its partition went to another member')
   }
 
   revoke(unit: string, reason: string): void {

@@ -357,6 +357,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
 
   lost(deliveries: readonly NatsDelivery[], reason: string): void {
     if (!this.#closed) this.#sink.lost(deliveries, reason)
+    this.#partitions.settled()
   }
 
   acknowledge(reply: string): void {
