@@ -29,6 +29,14 @@ const FETCH_GAP_MS = 50
 /** The server checks pending messages with a small delay. */
 const RUN_OUT_GRACE_MS = 150
 
+/** What the last delivery of a lane said of its consumer. */
+export interface LastDelivery {
+  /** Total number of deliveries until then. */
+  readonly deliveries: number
+  /** Number of messages that were still to be delivered. */
+  readonly unread: number
+}
+
 interface Arrived {
   readonly delivery: NatsDelivery
   /** Undefined when there is nothing to wait for. */
@@ -87,6 +95,9 @@ export class Lane {
   #seen = 0
   /** Consumer sequence of the last delivery. A gap before the next one means that a delivery went elsewhere. */
   #consumerSeq = 0
+  /** The same of any delivery of this consumer, with the number of messages that it had not delivered then. */
+  #deliveries = 0
+  #unread = 0
   /** Messages with a higher sequence were never delivered to another member. */
   #ownFrom = Infinity
   /** Handed back to the server for a while, and expected again. */
@@ -220,8 +231,13 @@ export class Lane {
     if (nanos !== undefined && nanos > 0) this.ackWaitMs = nanos / 1_000_000
     this.#forget()
     this.acked.clear()
+    this.#deliveries = 0
     // Requests to the other one are never answered.
     this.pulls.reset()
+  }
+
+  get lastDelivery(): LastDelivery {
+    return { deliveries: this.#deliveries, unread: this.#unread }
   }
 
   /** Forgets what we know of deliveries. What we acked stays acked, whichever member had the lane meanwhile. */
@@ -306,6 +322,8 @@ export class Lane {
     const { delivered, seq, consumerSeq, pending } = this.#reply
     const now = this.#now()
     this.pulls.arrived(pending, now)
+    this.#deliveries = consumerSeq
+    this.#unread = pending
     const isGap = !this.shared && consumerSeq > this.#consumerSeq + 1
     this.#consumerSeq = consumerSeq
     if (isGap && this.#fetched === undefined) this.#mendGap()

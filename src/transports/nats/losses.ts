@@ -4,7 +4,7 @@ import { isNotFound } from './errors.ts'
 import { identityOf } from './identity.ts'
 import type { JetStreamApi } from './jetstream-api.ts'
 import type { ConsumerInfo, StreamInfo } from './jetstream-types.ts'
-import type { Lane } from './lane.ts'
+import type { Lane, LastDelivery } from './lane.ts'
 import { positionOf } from './mapping.ts'
 import type { Session } from './session.ts'
 import type { StateRecords } from './state-records.ts'
@@ -185,26 +185,32 @@ export class Losses {
 
   /**
    * The stream was deleted, with what the group had not read, and with `held` messages that were here and unsettled.
-   * Never rejects.
+   * `last`: the last delivery from it. Never rejects.
    */
-  async streamGone(lane: Lane, held: number): Promise<void> {
-    const before = this.#lastOf(lane).look
-    let count = held
+  async streamGone(lane: Lane, held: number, last: LastDelivery): Promise<void> {
+    let before = this.#lastOf(lane).look
     try {
-      if (before !== undefined && (await this.#takeAway(lane))) count += before.pending
+      before = await this.#takeAway(lane)
     } catch (error) {
       // Better twice than never.
-      count += before?.pending ?? 0
       this.#parts.session.error(error, `looking what became of the messages of "${this.#parts.spec.topic}"`)
     }
-    if (count > 0) this.#report(lane, count, before, 'their stream was deleted')
+    let unread = 0
+    if (before !== undefined) unread = last.deliveries > before.deliveries ? last.unread : before.pending
+    if (held + unread > 0) this.#report(lane, held + unread, before, 'their stream was deleted')
   }
 
-  /** False when another member has done so, or has already looked at the new stream. */
-  async #takeAway(lane: Lane): Promise<boolean> {
-    if (await this.#replace(lane, undefined)) return true
-    // All records may have been lost with the messages.
-    return this.#lastOf(lane) === NEVER && (await this.#replace(lane, undefined))
+  /** The last look of any member at the deleted stream; undefined when another member has taken it away. */
+  async #takeAway(lane: Lane): Promise<Look | undefined> {
+    const { look: ours } = this.#lastOf(lane)
+    for (;;) {
+      await this.#read(lane)
+      const last = this.#lastOf(lane)
+      // All records may have been lost with the messages.
+      const look = last === NEVER ? ours : last.look
+      if (look === undefined || look.stream === lane.streamIdentity) return undefined
+      if (await this.#replace(lane, undefined)) return look
+    }
   }
 
   #report(lane: Lane, count: number, before: Look | undefined, reason: string): void {

@@ -6,11 +6,15 @@ import { Losses } from '../../../src/transports/nats/losses.ts'
 import type { LossesParts } from '../../../src/transports/nats/losses.ts'
 import type { StateRecord } from '../../../src/transports/nats/state-records.ts'
 
+/** No delivery told how many messages were left. */
+const NOTHING_CAME = { deliveries: 0, unread: 0 }
+
 /** A stream with one consumer, the records of its group, and what its members reported. */
 class Bench {
   /** Sequences that the stream holds. */
   first = 1
   last = 10
+  created = '2026-01-01T00:00:00.000000000Z'
   /** The consumer has delivered and settled everything up to here. */
   delivered = 0
   readonly counts: number[] = []
@@ -66,7 +70,7 @@ class Bench {
   #stream(): StreamInfo {
     return {
       config: {},
-      created: '2026-01-01T00:00:00.000000000Z',
+      created: this.created,
       state: { first_seq: this.first, last_seq: this.last },
     } as unknown as StreamInfo
   }
@@ -115,7 +119,50 @@ describe('a loss is reported once', () => {
       for (const { losses, lane } of members) await losses.begin([lane])
       for (const { losses, lane } of members) await losses.look([lane])
       if (isForgotten) bench.forget()
-      for (const { losses, lane } of members) await losses.streamGone(lane, 0)
+      for (const { losses, lane } of members) await losses.streamGone(lane, 0, NOTHING_CAME)
       assert.deepEqual(bench.counts, [10])
     })
+})
+
+describe('a stream that is deleted', () => {
+  test('is a loss of what another member saw last, which has left since', async () => {
+    const bench = new Bench()
+    const [one, two] = [bench.member('one'), bench.member('two')]
+    await one.losses.look([one.lane])
+    bench.last = 14
+    await two.losses.begin([two.lane])
+    await two.losses.look([two.lane])
+    await one.losses.streamGone(one.lane, 0, NOTHING_CAME)
+    assert.deepEqual(bench.counts, [14])
+  })
+
+  test('is no loss of what was handled since the last look', async () => {
+    const bench = new Bench()
+    const { losses, lane } = bench.member('one')
+    await losses.look([lane])
+    await losses.streamGone(lane, 0, { deliveries: 10, unread: 0 })
+    assert.deepEqual(bench.counts, [])
+  })
+
+  test('is a loss of what was stored since, as the last delivery tells it', async () => {
+    const bench = new Bench()
+    const { losses, lane } = bench.member('one')
+    await losses.look([lane])
+    await losses.streamGone(lane, 2, { deliveries: 8, unread: 30 })
+    assert.deepEqual(bench.counts, [32])
+  })
+
+  test('is counted once when a member has looked at the new one already', async () => {
+    const bench = new Bench()
+    const [one, two] = [bench.member('one'), bench.member('two')]
+    for (const { losses, lane } of [one, two]) await losses.look([lane])
+    bench.created = '2026-01-02T00:00:00.000000000Z'
+    const now = '2026-01-02T00:00:00'
+    for (const { lane } of [one, two]) (lane as { streamIdentity: string }).streamIdentity = now
+    await one.losses.streamGone(one.lane, 0, NOTHING_CAME)
+    bench.last = 3
+    await one.losses.look([one.lane])
+    await two.losses.streamGone(two.lane, 0, NOTHING_CAME)
+    assert.deepEqual(bench.counts, [10])
+  })
 })
