@@ -8,6 +8,7 @@ import type { Lane, LastDelivery } from './lane.ts'
 import { positionOf } from './mapping.ts'
 import type { Session } from './session.ts'
 import type { StateRecords } from './state-records.ts'
+import type { Topology } from './topology.ts'
 
 const MS = 1_000_000
 /** After this time the server deletes the counting consumer by itself, if we can't. */
@@ -38,10 +39,13 @@ interface LastLook {
 
 const NEVER: LastLook = { look: undefined, seq: 0 }
 
+const STREAM_DELETED = 'their stream was deleted'
+
 export interface LossesParts {
   readonly session: Session
   readonly api: JetStreamApi
   readonly records: StateRecords
+  readonly topology: Topology
   readonly spec: SubscriptionSpec
 }
 
@@ -115,16 +119,19 @@ export class Losses {
     }
     const isNews = now.pending > 0 || (before?.pending ?? 0) > 0 || before?.floor !== now.floor
     if (!isNews) return true
+    const isGone = before !== undefined && before.stream !== now.stream
     const mayLack =
       before?.identity === now.identity && before.pending > 0 && stream.state.first_seq > before.delivered + 1
-    const count = mayLack ? await this.#countLost(lane, before) : 0
+    let count = 0
+    if (isGone) count = before.pending
+    else if (mayLack) count = await this.#countLost(lane, before)
     if (!(await this.#replace(lane, now))) return false
     if (count > 0)
       this.#report(
         lane,
         count,
         before,
-        'deleted from the stream before the group had seen them (its limits, or a purge)',
+        isGone ? STREAM_DELETED : 'deleted from the stream before the group had seen them (its limits, or a purge)',
       )
     return true
   }
@@ -185,32 +192,37 @@ export class Losses {
 
   /**
    * The stream was deleted, with what the group had not read, and with `held` messages that were here and unsettled.
-   * `last`: the last delivery from it. Never rejects.
+   * `last`: the last delivery from it. May be called again for the same stream. Never rejects.
    */
   async streamGone(lane: Lane, held: number, last: LastDelivery): Promise<void> {
-    let before = this.#lastOf(lane).look
+    let gone: LastLook | undefined = this.#lastOf(lane)
     try {
-      before = await this.#takeAway(lane)
+      gone = await this.#takeAway(lane, last)
     } catch (error) {
       // Better twice than never.
       this.#parts.session.error(error, `looking what became of the messages of "${this.#parts.spec.topic}"`)
     }
+    const before = gone?.look
     let unread = 0
-    if (before !== undefined) unread = last.deliveries > before.deliveries ? last.unread : before.pending
-    if (held + unread > 0) this.#report(lane, held + unread, before, 'their stream was deleted')
+    if (gone !== undefined) unread = last.deliveries > (before?.deliveries ?? 0) ? last.unread : (before?.pending ?? 0)
+    if (held + unread > 0) this.#report(lane, held + unread, before, STREAM_DELETED)
   }
 
-  /** The last look of any member at the deleted stream; undefined when another member has taken it away. */
-  async #takeAway(lane: Lane): Promise<Look | undefined> {
-    const { look: ours } = this.#lastOf(lane)
+  /** The last look of any member at the deleted stream; undefined when another member has reported its loss. */
+  async #takeAway(lane: Lane, { unread }: LastDelivery): Promise<LastLook | undefined> {
+    const ours = this.#lastOf(lane)
     for (;;) {
       await this.#read(lane)
-      const last = this.#lastOf(lane)
+      const stored = this.#lastOf(lane)
       // All records may have been lost with the messages.
-      const look = last === NEVER ? ours : last.look
-      if (look === undefined || look.stream === lane.streamIdentity) return undefined
-      if (await this.#replace(lane, undefined)) return look
+      const last = stored === NEVER ? ours : stored
+      if (last === NEVER ? unread === 0 : last.look === undefined || this.#isCurrent(lane, last.look)) return undefined
+      if (await this.#replace(lane, undefined)) return last
     }
+  }
+
+  #isCurrent({ stream }: Lane, look: Look): boolean {
+    return look.stream === this.#parts.topology.identityOf(stream)
   }
 
   #report(lane: Lane, count: number, before: Look | undefined, reason: string): void {

@@ -87,9 +87,9 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     this.#intake = new Intake(session, lanes, spec, (batch) => sink.receive(batch))
     const confirmations = new Confirmations(session)
     this.#confirmations = confirmations
-    const losses = new Losses({ session, api, records, spec })
+    const losses = new Losses({ session, api, records, topology, spec })
     this.#losses = losses
-    const consumers = new Consumers({ session, api, records, topology, spec, id, ackWaitMs: this.ackWaitMs })
+    const consumers = new Consumers({ session, api, records, topology, losses, spec, id, ackWaitMs: this.ackWaitMs })
     this.#consumers = consumers
     const leaseMs = (): number => this.leaseMs
     const partitions = new Partitions({
