@@ -228,7 +228,7 @@ export class Ownership implements MembersHost {
       const free = others.filter((unit) => !unit.mine && this.#isFree(unit)).slice(0, quota - mine.length)
       await Promise.all(free.map((unit) => this.#claim(unit)))
       const assigned = free.filter(({ mine }) => mine).map(({ name }) => name)
-      if (assigned.length > 0) this.#host.changed(assigned, [])
+      if (assigned.length > 0 && !this.#closed) this.#host.changed(assigned, [])
     }
     this.#host.session.trouble(this, this.#trouble)
   }
@@ -291,10 +291,12 @@ export class Ownership implements MembersHost {
     try {
       const seq = await this.#write(unit, false)
       // Another member was faster; the next round finds out which.
-      if (seq === undefined || this.#closed) return
+      if (seq === undefined) return
       unit.mine = true
       unit.wasMine = false
       this.#hold(unit, seq, sentAt)
+      // `close` waits for this round, and frees it.
+      if (this.#closed) return
       this.#host.acquire(unit.name, expired)
     } catch (error) {
       this.#blame(error)

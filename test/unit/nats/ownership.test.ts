@@ -217,6 +217,23 @@ describe('a partition that is lost while it is handed over, and claimed again', 
   })
 })
 
+test('a partition whose claim is answered while the member closes is freed', async () => {
+  const bench = new Bench()
+  const { leases, ownership } = bench
+  leases.isManual = true
+  void bench.start()
+  await bench.clock.advance(25)
+  await settled()
+  const [claim] = leases.writes as [Write]
+  const closed = ownership.close()
+  claim.store()
+  leases.isManual = false
+  claim.answer()
+  await closed
+  assert.equal(leases.get('0')?.free, true)
+  assert.deepEqual(bench.acquired, [])
+})
+
 describe('a server that has lost the records of leases', () => {
   const theirs = { owner: 'other', leaseMs: LEASE_MS, free: false }
 
