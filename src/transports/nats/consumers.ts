@@ -225,6 +225,8 @@ export class Consumers {
       session.warning('nats-consumer-recreated', `consumer "${lane.consumer}" was deleted on the server and made again`)
     }
     if (identityOf(info) === lane.identity) return { isOther: false, streamGone: false, info }
+    // Another member may have made the stream again.
+    await topology.ensure()
     const streamGone = this.#isStreamGone(lane)
     lane.adopt(info, identityOf(info), topology.identityOf(lane.stream))
     return { isOther: true, streamGone, info }
