@@ -185,7 +185,7 @@ export class Settling {
   /** Gives back one message that came before its time. `noted`: its note must be written again. */
   async putOff(delivery: NatsDelivery, delayMs: number, noted: boolean): Promise<void> {
     if (noted) await this.#note({ delivery, used: delivery.attempt - 1, delayMs, inOrder: false })
-    if (!this.#parts.session.ready) return
+    if (!this.#parts.session.ready || !isStillHere(delivery)) return
     delivery.lane.returning(delivery)
     this.#parts.session.outbox.publish(delivery.reply, '', nak(delayMs))
   }
@@ -197,6 +197,7 @@ export class Settling {
     if (!session.ready) return
     const lasts = new Map<Lane, { readonly reply: string; readonly body: Uint8Array }>()
     for (const { delivery, delayMs, inOrder } of back.toSorted((a, b) => a.delivery.seq - b.delivery.seq)) {
+      if (!isStillHere(delivery)) continue
       const { lane, reply } = delivery
       lane.returning(delivery)
       const last = lasts.get(lane)
@@ -263,6 +264,11 @@ export class Settling {
     )
     if (errors !== undefined) failures.push(...failuresOf(errors, (at) => stored[at]?.index ?? at))
   }
+}
+
+/** Otherwise it belongs to the server already, and may have come again: that one must not go back. */
+function isStillHere({ tenure, lane }: NatsDelivery): boolean {
+  return tenure === lane.tenure
 }
 
 function failuresOf(errors: Errors, indexOf: (at: number) => number): SettlementFailure[] {
