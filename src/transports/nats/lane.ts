@@ -172,16 +172,28 @@ export class Lane {
     const isAsking = this.pulls.asked > 0
     this.#former.silence()
     this.#subscription = undefined
-    this.#fetchStep?.()
-    this.#pausing?.abort()
+    this.#endWaits()
     if (subscription !== undefined && !this.#host.session.connection.isClosed()) {
-      // Without interest the server drops our requests; what it sent before still arrives.
-      if (this.#host.session.ready) await subscription.drain()
+      if (this.#host.session.ready) await this.#drain(subscription)
       else subscription.unsubscribe()
       if (isAsking) await this.#sweep()
     }
     // Unless it was lost meanwhile, and is read again.
     if (!this.#open) this.pulls.reset()
+  }
+
+  /** Without interest the server drops our requests; what it sent before still arrives. */
+  async #drain(subscription: Subscription): Promise<void> {
+    const { session } = this.#host
+    const { inbox, until } = this.pulls
+    const drained = subscription.drain()
+    // Which also ends when the connection is cut; the server may not know of it then.
+    const isHeard = await session.flush().then(
+      () => true,
+      () => false,
+    )
+    await drained
+    if (!isHeard) this.#former.add(inbox, until)
   }
 
   /** How long requests of a lost connection may continue to take messages of this consumer, in ms. */
@@ -203,7 +215,13 @@ export class Lane {
     if (!this.#host.session.connection.isClosed()) this.#subscription?.unsubscribe()
     this.#subscription = undefined
     this.pulls.reset()
+    this.#endWaits()
+  }
+
+  /** Whoever fetches back looks again at once. */
+  #endWaits(): void {
     this.#fetchStep?.()
+    this.#pausing?.abort()
   }
 
   /** The connection is back, and `restored` is the state at the server. */
@@ -499,7 +517,7 @@ export class Lane {
     if (this.#unmended && this.#mends === 0 && this.#open) this.#mendGap()
   }
 
-  /** Ends early when the lane is given up, so that no timer outlives it. */
+  /** Ends early when the lane is given up or lost, so that no timer outlives it. */
   async #pause(ms: number): Promise<void> {
     const pausing = new AbortController()
     this.#pausing = pausing
@@ -523,6 +541,7 @@ export class Lane {
         if (!(await reclaim(session, info, this.#reply.prefix, known))) {
           expired = false
           await this.#pause(this.ackWaitMs + RUN_OUT_GRACE_MS)
+          continue
         }
       }
       this.#fetchLeft = Math.min(missing, FETCH_AT_ONCE)
