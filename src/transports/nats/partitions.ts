@@ -118,7 +118,7 @@ export class Partitions implements OwnershipHost {
   wasOursAlone({ lane, tenure, touchedAt }: NatsDelivery): boolean {
     if (tenure !== lane.tenure) return false
     const { unit } = lane.plan
-    if (unit !== undefined && this.#ownership !== undefined) return !this.#ownership.hasRunOut(unit)
+    if (unit !== undefined) return this.#ownership?.hasRunOut(unit) !== true
     return this.session.host.clock.monotonic() - touchedAt <= lane.ackWaitMs
   }
 
