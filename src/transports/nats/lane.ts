@@ -60,6 +60,8 @@ export class Lane {
   stashBytes = 0
   /** Handed over but not settled. */
   readonly outstanding: LinkedList<NatsDelivery> = new LinkedList()
+  /** Number of deliveries whose hand-back the server has not confirmed. */
+  handingBack = 0
   readonly acked: RecentAcks = new RecentAcks()
   /** It is ours and being read. */
   active = false

@@ -191,7 +191,8 @@ export class Partitions implements OwnershipHost {
     const lanes = this.#lanesOf(unit)
     for (const lane of lanes) this.#unbegun.delete(lane)
     await Promise.all(lanes.map((lane) => lane.quiet()))
-    const isOver = (): boolean => lost.aborted || this.#closed || lanes.every((lane) => lane.outstanding.size === 0)
+    const isOver = (): boolean =>
+      lost.aborted || this.#closed || lanes.every((lane) => lane.outstanding.size === 0 && lane.handingBack === 0)
     if (!isOver()) {
       const { promise, resolve } = Promise.withResolvers<void>()
       const timer = this.session.host.clock.setTimer(HANDOVER_MS, resolve)

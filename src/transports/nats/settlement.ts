@@ -178,8 +178,13 @@ export class Settling {
   /** First writes the notes that are needed, then gives the messages back, in order of their sequence. */
   async handBack(back: readonly HandedBack[]): Promise<void> {
     if (back.length === 0) return
-    await Promise.all(back.map((each) => this.#note(each)))
-    await this.giveBack(back)
+    for (const { delivery } of back) delivery.lane.handingBack++
+    try {
+      await Promise.all(back.map((each) => this.#note(each)))
+      await this.giveBack(back)
+    } finally {
+      for (const { delivery } of back) delivery.lane.handingBack--
+    }
   }
 
   /** Gives back one message that came before its time. `noted`: its note must be written again. */

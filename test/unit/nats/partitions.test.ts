@@ -10,6 +10,7 @@ class BusyLane {
   readonly plan = { unit: '0' }
   readonly consumer = 'c'
   readonly outstanding = { size: 1 }
+  handingBack = 0
   /** What it does to stop reading. */
   quiet = (): Promise<void> => Promise.resolve()
   readonly #lost: () => void
@@ -73,7 +74,7 @@ describe('partitions', () => {
   })
 })
 
-describe('a handover whose partition is lost', () => {
+describe('a handover', () => {
   interface Bench {
     readonly partitions: Partitions
     readonly lane: BusyLane
@@ -96,7 +97,22 @@ describe('a handover whose partition is lost', () => {
     return { partitions, lane, clock, emptied }
   }
 
-  test('ends at once, and takes nothing from a later claim', async () => {
+  test('waits until the server has what is being handed back, or the next owner would begin behind it', async () => {
+    const { partitions, lane, emptied } = benchOf()
+    void partitions.release('0', new AbortController().signal)
+    await settled()
+    lane.outstanding.size = 0
+    lane.handingBack = 1
+    partitions.settled()
+    await settled()
+    assert.equal(emptied.length, 0)
+    lane.handingBack = 0
+    partitions.settled()
+    await settled()
+    assert.equal(emptied.length, 1)
+  })
+
+  test('ends at once when its partition is lost, and takes nothing from a later claim', async () => {
     const { partitions, lane, clock, emptied } = benchOf()
     const lost = new AbortController()
     let isOver = false
@@ -112,7 +128,7 @@ describe('a handover whose partition is lost', () => {
     assert.deepEqual(emptied, [])
   })
 
-  test('while it stops reading', async () => {
+  test('ends when its partition is lost while it stops reading', async () => {
     const { partitions, lane, clock, emptied } = benchOf()
     const stopped = Promise.withResolvers<void>()
     lane.quiet = () => stopped.promise

@@ -9,7 +9,7 @@ import type { SettlementParts } from '../../../src/transports/nats/settlement.ts
 
 /** One delivery, whose note is being written until the test says so. */
 class Bench {
-  readonly lane = { tenure: 0, returned: 0, returning: () => void this.lane.returned++ }
+  readonly lane = { tenure: 0, returned: 0, handingBack: 0, returning: () => void this.lane.returned++ }
   readonly delivery: NatsDelivery
   readonly settling: Settling
   readonly noted: PromiseWithResolvers<void> = Promise.withResolvers<void>()
@@ -36,9 +36,10 @@ describe('a delivery that goes back while its note is written', () => {
   test('goes back', async () => {
     const { settling, delivery, noted, lane, sent } = new Bench()
     const back = settling.handBack([{ delivery, used: 0, delayMs: 0, inOrder: false }])
+    assert.equal(lane.handingBack, 1)
     noted.resolve()
     await back
-    assert.deepEqual([sent, lane.returned], [['reply'], 1])
+    assert.deepEqual([sent, lane.returned, lane.handingBack], [['reply'], 1, 0])
   })
 
   test('does not when the lane was lost meanwhile: it may be here again, for another handler', async () => {
