@@ -65,6 +65,11 @@ export class Lane {
   readonly acked: RecentAcks = new RecentAcks()
   /** It is ours and being read. */
   active = false
+  /**
+   * Some of what was delivered may be elsewhere: lost with a connection, or not handed back. The next owner must have it
+   * redelivered.
+   */
+  scattered = false
   /** Increments each time that what we had of it was taken away. */
   tenure = 0
   /** Above zero while the state of the consumer is being checked. */
@@ -209,6 +214,7 @@ export class Lane {
     if (this.#subscription !== undefined && this.pulls.until > this.#now())
       this.#former.add(this.pulls.inbox, this.pulls.until)
     this.#cut()
+    this.scattered = true
     this.#forgetfulUntil = Infinity
   }
 
@@ -238,8 +244,9 @@ export class Lane {
     if (this.shared || info === undefined) return this.#sweep()
     const isMissing = info.delivered.consumer_seq > this.#consumerSeq && info.num_ack_pending > 0
     this.#consumerSeq = info.delivered.consumer_seq
-    if (isMissing || this.#unmended || this.#former.leftMs > 0) await this.#mend(true)
-    else await this.#sweep()
+    if (isMissing || this.#unmended || this.#former.leftMs > 0) return this.#mend(true)
+    this.scattered = false
+    await this.#sweep()
   }
 
   /** The consumer is a different one: nothing we remember applies to it. */
@@ -266,6 +273,7 @@ export class Lane {
     this.#consumerSeq = 0
     this.#ownFrom = Infinity
     this.#returned.clear()
+    this.scattered = false
   }
 
   /**
@@ -492,6 +500,7 @@ export class Lane {
     this.active = false
     this.#fetched ??= []
     this.#unmended = true
+    this.scattered = true
     this.#mends++
     const before = this.#mending
     const mending = (async () => {
@@ -509,6 +518,7 @@ export class Lane {
       // If interrupted it continues with the next connection, and everything waits for it, unless the lane is given up.
       if (--this.#mends === 0 && (isDone || !this.#open)) {
         this.#unmended = false
+        if (isDone) this.scattered = false
         await this.#endFetch()
       }
     }
@@ -521,6 +531,7 @@ export class Lane {
 
   /** Ends early when the lane is given up or lost, so that no timer outlives it. */
   async #pause(ms: number): Promise<void> {
+    if (this.#subscription === undefined) return
     const pausing = new AbortController()
     this.#pausing = pausing
     await sleep(this.#host.session.host.clock, ms, pausing.signal).catch(() => undefined)

@@ -28,7 +28,10 @@ export interface OwnershipHost {
    * longer to be handed over, and may already be ours again.
    */
   release(unit: string, lost: AbortSignal): Promise<void>
-  /** How long requests of a lost connection may continue to take its messages, in ms. */
+  /**
+   * How long requests of a lost connection may continue to take its messages, in ms. Above zero also when the next owner
+   * must have messages redelivered.
+   */
   formerMs(unit: string): number
   /** The lease was lost without warning. */
   revoke(unit: string, reason: string): void

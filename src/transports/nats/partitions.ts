@@ -80,7 +80,7 @@ export class Partitions implements OwnershipHost {
   }
 
   formerMs(unit: string): number {
-    return Math.max(0, ...this.#lanesOf(unit).map((lane) => lane.formerMs))
+    return Math.max(0, ...this.#lanesOf(unit).map((lane) => Math.max(lane.formerMs, lane.scattered ? 1 : 0)))
   }
 
   async start(): Promise<void> {
@@ -139,7 +139,10 @@ export class Partitions implements OwnershipHost {
   // --- as ownership wants it ---------------------------------------------------------------------------------------
 
   acquire(unit: string, expired: boolean): void {
-    for (const lane of this.#lanesOf(unit)) this.#unbegun.set(lane, { expired })
+    for (const lane of this.#lanesOf(unit)) {
+      lane.scattered = expired
+      this.#unbegun.set(lane, { expired })
+    }
     this.begin()
   }
 

@@ -199,7 +199,10 @@ export class Settling {
   async giveBack(back: readonly Pick<HandedBack, 'delivery' | 'delayMs' | 'inOrder'>[]): Promise<void> {
     const { session } = this.#parts
     // Without a session they come back by themselves when the ack wait is over.
-    if (!session.ready) return
+    if (!session.ready) {
+      for (const { delivery } of back) delivery.lane.scattered = true
+      return
+    }
     const lasts = new Map<Lane, { readonly reply: string; readonly body: Uint8Array }>()
     for (const { delivery, delayMs, inOrder } of back.toSorted((a, b) => a.delivery.seq - b.delivery.seq)) {
       if (!isStillHere(delivery)) continue
@@ -213,9 +216,11 @@ export class Settling {
     // A consumer processes acks in order: when it has answered the last one, the next request gets these messages
     // first.
     await Promise.all(
-      [...lasts.values()].map(({ reply, body }) =>
-        // Without an answer the server is gone, or will redeliver them when their ack wait is over.
-        session.request(reply, body, { timeout: NAK_TIMEOUT_MS }).catch(() => undefined),
+      [...lasts].map(([lane, { reply, body }]) =>
+        session.request(reply, body, { timeout: NAK_TIMEOUT_MS }).catch(() => {
+          // The server is gone, or will redeliver them when their ack wait is over.
+          lane.scattered = true
+        }),
       ),
     )
   }

@@ -199,6 +199,44 @@ describe('a lane that stops reading', () => {
   })
 })
 
+describe('a lane that is handed over', () => {
+  test('is scattered if the connection was lost since it stopped reading', async () => {
+    const bench = new Bench()
+    const { lane } = bench
+    await lane.activate(bench.info(), false)
+    assert.equal(lane.scattered, false)
+    await lane.quiet()
+    lane.down()
+    lane.restored = bench.info()
+    await lane.up()
+    assert.equal(lane.scattered, true)
+  })
+
+  test('is not if it went on reading meanwhile', async () => {
+    const bench = new Bench()
+    const { lane } = bench
+    await lane.activate(bench.info(), false)
+    lane.down()
+    lane.restored = bench.info()
+    await lane.up()
+    assert.equal(lane.scattered, false)
+  })
+
+  test('is while messages of the former owner have not been fetched back', async () => {
+    const bench = new Bench()
+    const { lane } = bench
+    bench.deliver(1, { lost: true })
+    const activated = lane.activate(bench.info(), true)
+    await settled()
+    await lane.quiet()
+    await activated
+    assert.equal(lane.scattered, true)
+    bench.onFetch = () => bench.deliver(1)
+    await lane.activate(bench.info(), true)
+    assert.equal(lane.scattered, false)
+  })
+})
+
 test('a lane whose consumer is another one does not wait for what the former one had delivered', async () => {
   const bench = new Bench()
   const { lane } = bench

@@ -11,6 +11,8 @@ class BusyLane {
   readonly consumer = 'c'
   readonly outstanding = { size: 1 }
   handingBack = 0
+  scattered = false
+  readonly formerMs = 0
   /** What it does to stop reading. */
   quiet = (): Promise<void> => Promise.resolve()
   readonly #lost: () => void
@@ -126,6 +128,14 @@ describe('a handover', () => {
     assert.equal(isOver, true)
     await clock.advance(60_000)
     assert.deepEqual(emptied, [])
+  })
+
+  test('does not pass for an orderly one before the leftovers of the former owner were fetched back', () => {
+    const { partitions } = benchOf()
+    partitions.acquire('0', false)
+    assert.equal(partitions.formerMs('0'), 0)
+    partitions.acquire('0', true)
+    assert.ok(partitions.formerMs('0') > 0)
   })
 
   test('ends when its partition is lost while it stops reading', async () => {

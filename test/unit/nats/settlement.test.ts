@@ -9,19 +9,27 @@ import type { SettlementParts } from '../../../src/transports/nats/settlement.ts
 
 /** One delivery, whose note is being written until the test says so. */
 class Bench {
-  readonly lane = { tenure: 0, returned: 0, handingBack: 0, returning: () => void this.lane.returned++ }
+  readonly lane = {
+    tenure: 0,
+    returned: 0,
+    handingBack: 0,
+    scattered: false,
+    returning: () => void this.lane.returned++,
+  }
   readonly delivery: NatsDelivery
   readonly settling: Settling
+  readonly isConnected: boolean
   readonly noted: PromiseWithResolvers<void> = Promise.withResolvers<void>()
   /** What went to the server. */
   readonly sent: string[] = []
 
-  constructor() {
+  constructor(isConnected = true) {
+    this.isConnected = isConnected
     const lane = this.lane as unknown as Lane
     this.delivery = new NatsDelivery(lane, {} as EncodedMessage, 'reply', 1, 1, 1, false, true, 0)
     const parts = {
       session: {
-        ready: true,
+        ready: this.isConnected,
         host: { clock: manualClock() },
         outbox: { publish: (to: string) => void this.sent.push(to), flush: () => undefined },
         request: (to: string) => Promise.resolve(void this.sent.push(to)),
@@ -40,6 +48,13 @@ describe('a delivery that goes back while its note is written', () => {
     noted.resolve()
     await back
     assert.deepEqual([sent, lane.returned, lane.handingBack], [['reply'], 1, 0])
+    assert.equal(lane.scattered, false)
+  })
+
+  test('must be fetched back by the next owner when there is no connection', async () => {
+    const { settling, delivery, lane } = new Bench(false)
+    await settling.handBack([{ delivery, used: 0, delayMs: 0, inOrder: false }])
+    assert.equal(lane.scattered, true)
   })
 
   test('does not when the lane was lost meanwhile: it may be here again, for another handler', async () => {
