@@ -36,6 +36,8 @@ export interface Stored {
   dueAt: number
   out: ModelDelivery | undefined
   done: 'ack' | 'reject' | undefined
+  /** It goes back to a broker that can't hold back a key, and nothing later of its key may be handed over before it. */
+  comesBack: boolean
   /** The runtime wants to dead-letter it; the broker has not said yes. */
   rejecting: boolean
   /** Its handling has ended well, or with a dead letter: what comes later of its key may be handled. */
@@ -131,6 +133,7 @@ export class ModelBroker extends StubTransport {
       dueAt: 0,
       out: undefined,
       done: undefined,
+      comesBack: false,
       rejecting: false,
       through: false,
       acksLost: 0,
@@ -167,9 +170,9 @@ export class ModelBroker extends StubTransport {
         room.set(key, stored.out === undefined ? left : left - 1)
       }
     return this.unfinished.filter((stored) => {
-      if (stored.out !== undefined) return false
       const key = this.keyOf(stored)
-      if (key !== undefined && blocked.has(key)) return false
+      if (stored.comesBack && key !== undefined) blocked.add(key)
+      if (stored.out !== undefined || (key !== undefined && blocked.has(key))) return false
       const left = room.get(key ?? '') ?? Infinity
       if (key !== undefined && left <= 0) return false
       if (stored.notBefore <= now) {
@@ -287,6 +290,7 @@ export class ModelSubscription implements TransportSubscription {
 
   resume(): void {
     this.paused = false
+    this.deliver(this.#broker.random.integer(0, 3))
   }
 
   /** Hands over what may be handed over now, at most so many. */
@@ -343,6 +347,7 @@ export class ModelSubscription implements TransportSubscription {
 
   #returned(stored: Stored): void {
     stored.out = undefined
+    stored.comesBack = false
     stored.rejecting = false
     stored.note = undefined
     stored.history = 'returned'
@@ -393,6 +398,8 @@ export class ModelSubscription implements TransportSubscription {
     for (const { delivery, outcome } of batch) {
       const { stored, handedAt } = delivery as ModelDelivery
       ;(delivery as ModelDelivery).hasOutcome = true
+      if ((outcome.type === 'nack' || outcome.type === 'release') && outcome.inOrder === true && !delivery.lost)
+        stored.comesBack = !this.#broker.capabilities.orderedRedelivery
       if (outcome.type !== 'reject' || delivery.lost) continue
       const reason = outcome.deadLetter?.headers['busbar-dlq-reason']
       if (reason === 'prior-failed' && this.#broker.blockersOf(stored, handedAt).length === 0)
