@@ -331,6 +331,37 @@ describe('Redis: limits and permissions', () => {
     }
   })
 
+  test.each([
+    ['maxmemory', '1mb', '0'],
+    ['min-replicas-to-write', '1', '0'],
+  ])('a bus that starts while the server takes no writes waits for their end: %s', async (setting, on, off) => {
+    await admin.configSet(setting, on)
+    try {
+      const [starting, topic, handled, errors] = [bus(), uniqueName('refused'), [] as unknown[], [] as unknown[]]
+      starting.consume(topic, ({ data }) => void handled.push(data))
+      starting.events.on('error', ({ error }) => {
+        errors.push(error)
+        void admin.configSet(setting, off)
+      })
+      await starting.start({ timeoutMs: 10_000 })
+      assert.ok(errors.length > 0 && errors.every((error) => ConnectionError.is(error) && error.retryable))
+      await starting.publish(topic, 1)
+      await waitUntil(() => handled.length === 1, { timeoutMs: 5_000 })
+    } finally {
+      await admin.configSet(setting, off)
+    }
+  })
+
+  test('a consumer that lacks a permission says so', async () => {
+    await user('joiner', '-xgroup')
+    const on = bus({ username: 'joiner', password: 'pw' })
+    on.consume(uniqueName('acl'), () => {})
+    await assert.rejects(
+      on.start(),
+      (error) => AuthorizationError.is(error) && error.message.includes(`${broker.host}:${broker.port}`),
+    )
+  })
+
   test('where SCRIPT is forbidden, scripts are sent in full', async () => {
     await user('hosted', '-script')
     const on = bus({ username: 'hosted', password: 'pw' })
