@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createClient } from 'redis'
 import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
-import { AuthorizationError, ConfigurationError, ConnectionError, createBus, PublishError } from 'busbar'
+import { AuthorizationError, ConfigurationError, ConnectionError, createBus, PublishError, silentLogger } from 'busbar'
 import type { Bus, BusOptions } from 'busbar'
 import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import { redis } from 'busbar/redis'
@@ -350,6 +350,26 @@ describe('Redis: limits and permissions', () => {
     } finally {
       await admin.configSet(setting, off)
     }
+  })
+
+  test('a note that can not be stored: nothing overtakes the message that it is about', async () => {
+    await user('noter')
+    const on = bus({ username: 'noter', password: 'pw' }, { logger: silentLogger })
+    const topic = `${uniqueName('acl')}.topic`
+    const [handled, retries]: [unknown[], unknown[]] = [[], []]
+    on.events.on('retry', (event) => void retries.push(event))
+    const consumer = on.consume(topic, ({ data }, ctx) => {
+      if (data === 0 && ctx.attempt === 1) ctx.retry({ delayMs: 500 })
+      handled.push(data)
+    })
+    await on.start()
+    for (let number = 0; number < 5; number++) await on.publish(topic, number, { key: 'k' })
+    await waitUntil(() => retries.length === 1 && consumer.stats().buffered === 5, { timeoutMs: 5_000 })
+    await user('noter', '-hset')
+    consumer.pause()
+    consumer.resume()
+    await waitUntil(() => handled.length >= 5, { timeoutMs: 10_000, describe: () => handled.join() })
+    assert.deepEqual(handled, [0, 1, 2, 3, 4])
   })
 
   test('a consumer that lacks a permission says so', async () => {

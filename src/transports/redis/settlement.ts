@@ -254,8 +254,12 @@ export class Settlements {
         return []
       })
     } catch (error) {
-      this.#failed(source, items, failures, error)
-      return
+      if (replyCode(error) === undefined) {
+        this.#failed(source, items, failures, error)
+        return
+      }
+      // Refused: then only a crash loses the note. Taken for lost, they would be overtaken by what waits behind them.
+      this.#seat.tellError(error, `noting the attempts of ${source.stream}`)
     } finally {
       source.keeping--
     }
