@@ -208,17 +208,21 @@ export class ModelBroker extends StubTransport {
 
   /** Deletes the group. It is made again at its place, and nothing more is known of any attempt. */
   deleteGroup(): void {
-    this.member?.lose(() => true)
-    for (const stored of this.unfinished)
-      Object.assign(stored, {
-        used: 0,
-        history: 'new',
-        starts: 0,
-        notBefore: 0,
-        heldUntil: undefined,
-        dueAt: 0,
-        acksLost: 0,
-      } satisfies Partial<Stored>)
+    this.member?.lose(
+      () => true,
+      () => {
+        for (const stored of this.unfinished)
+          Object.assign(stored, {
+            used: 0,
+            history: 'new',
+            starts: 0,
+            notBefore: 0,
+            heldUntil: undefined,
+            dueAt: 0,
+            acksLost: 0,
+          } satisfies Partial<Stored>)
+      },
+    )
   }
 
   readonly admin: TransportAdmin = {
@@ -325,14 +329,15 @@ export class ModelSubscription implements TransportSubscription {
     if (batch.length > 0) this.#sink.receive(batch)
   }
 
-  /** Takes back all that is out of some stored messages. */
-  lose(chosen: (stored: Stored) => boolean): void {
+  /** Takes back all that is out of some stored messages. `then` happens before the runtime hears of it. */
+  lose(chosen: (stored: Stored) => boolean, then?: () => void): void {
     const taken: ModelDelivery[] = []
     for (const stored of this.#broker.unfinished) {
       if (stored.out === undefined || !chosen(stored)) continue
       taken.push(stored.out)
       this.#takeBack(stored.out)
     }
+    then?.()
     if (taken.length > 0) this.#sink.lost(taken, 'the broker says so')
   }
 
