@@ -162,10 +162,6 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     subscription.request(options.prefetch, options.prefetchBytes)
   }
 
-  get consumerId(): string {
-    return this.#parts.consumerId
-  }
-
   get options(): ResolvedConsumeOptions {
     return this.#parts.options
   }
