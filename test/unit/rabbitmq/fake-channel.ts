@@ -67,6 +67,7 @@ function declaring(channel: FakeChannel, { missing, failing }: FakeBroker): Fake
   return Object.assign(channel, {
     ...Object.fromEntries(names.map((name) => [name, operation(name)])),
     async checkQueue(queue: string): Promise<void> {
+      await operation('checkQueue')()
       if (missing.has(queue)) throw Object.assign(new Error('NOT_FOUND'), { code: 404 })
     },
   })
