@@ -199,9 +199,9 @@ export class Intake {
     )
     try {
       if ((await Promise.race([joined, late])) === 'late') {
-        this.#owned = undefined
         if (this.#lateJoin === joining) return undefined
         this.#lateJoin = joining
+        this.#owned = undefined
         // It reports the share when it is known; a failure, or a place lost at once, runs the loop again.
         joining
           .catch((error: unknown) => {
