@@ -11,6 +11,8 @@ export class FakeChannel extends EventEmitter {
   readonly #unconfirmed: (Confirm | undefined)[] = []
   #tag = 0
   isOpen = true
+  /** The broker answers nothing more on it. */
+  isStuck = false
 
   publish(_exchange: string, _key: string, content: Buffer, _options: object, confirm?: Confirm): boolean {
     this.published.push(content.toString())
@@ -28,6 +30,7 @@ export class FakeChannel extends EventEmitter {
   async close(): Promise<void> {
     if (!this.isOpen) throw new Error('Channel closed')
     this.isOpen = false
+    if (this.isStuck) return new Promise(() => undefined)
     for (const confirm of this.#unconfirmed.splice(0)) confirm?.(new Error('channel closed'))
     this.emit('close')
   }
@@ -48,8 +51,8 @@ export class FakeChannel extends EventEmitter {
     )
   }
 
-  async prefetch(): Promise<object> {
-    return {}
+  prefetch(): Promise<object> {
+    return this.isStuck ? new Promise(() => undefined) : Promise.resolve({})
   }
 }
 
