@@ -28,3 +28,18 @@ test('a queue that is made while the connection ends is as young for the next on
   await clock.advance(700)
   assert.equal(declarations.youngForMs(), 0)
 })
+
+test('a group that may not be bound fails with the refusal, not with the end of its channel', async () => {
+  const parts: Partial<DeclarationsParts> = {
+    options: resolveRabbitMqOptions({}),
+    names: new Names('busbar'),
+    clock: manualClock(),
+  }
+  const declarations = new Declarations(parts as DeclarationsParts)
+  const { session, refusing } = fakeSession()
+  const text = "ACCESS_REFUSED - write access to queue 'busbar:orders:mail' refused"
+  refusing.set('bindQueue', Object.assign(new Error(text), { code: 403 }))
+  const layout = { order: 'none', partitions: 1 } as const
+  const declared = declarations.group(session, { topic: 'orders', group: 'mail', layout, options: undefined })
+  await assert.rejects(declared, { message: text, code: 403 })
+})

@@ -1,59 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
-import { silentLogger } from 'busbar'
-import { manualClock } from 'busbar/testing'
-import { BusEvents } from '../../../src/core/events.ts'
-import type { SubscriptionSpec, TransportHost } from '../../../src/core/transport.ts'
-import type { Declarations } from '../../../src/transports/rabbitmq/declarations.ts'
-import { Names } from '../../../src/transports/rabbitmq/names.ts'
-import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
-import { createSubscription } from '../../../src/transports/rabbitmq/subscribing.ts'
-import type { SubscribingParts } from '../../../src/transports/rabbitmq/subscribing.ts'
-import type { SubscriptionContext } from '../../../src/transports/rabbitmq/subscription-context.ts'
-import { fakeSession } from './fake-channel.ts'
-
-const LAYOUT = { order: 'none', partitions: 1 } as const
-const SPEC: SubscriptionSpec = {
-  topic: 'orders',
-  group: 'mail',
-  order: 'none',
-  ephemeral: false,
-  from: 'latest',
-  prefetch: 10,
-  prefetchBytes: 1_000,
-  maxPerKey: 1,
-  consumerId: 'member',
-}
-const QUEUE = 'busbar:orders:mail'
-
-async function subscribed() {
-  const clock = manualClock()
-  const broker = fakeSession()
-  const events = new BusEvents(silentLogger)
-  const losses: string[] = []
-  events.on('loss', ({ reason }) => void losses.push(reason))
-  /** What each declaration of the group does; without an entry it succeeds. */
-  const declarations: (() => void)[] = []
-  const context: Partial<SubscriptionContext> = { clock, failed: () => undefined }
-  const parts: Partial<SubscribingParts> = {
-    options: resolveRabbitMqOptions({}),
-    names: new Names('busbar'),
-    context: context as SubscriptionContext,
-    declarations: {
-      group: async () => {
-        declarations.shift()?.()
-        return { queues: [QUEUE], layout: LAYOUT, drifts: [] }
-      },
-      notes: () => Promise.resolve(),
-    } as Partial<Declarations> as Declarations,
-    host: { clock, events, name: 'main' } as Partial<TransportHost> as TransportHost,
-    whenUp: async () => broker.session,
-  }
-  const { intake } = await createSubscription(SPEC, { receive: () => undefined, lost: () => undefined }, {
-    ...parts,
-  } as SubscribingParts)
-  return { clock, broker, intake, losses, declarations }
-}
+import { QUEUE, subscribed } from './fake-subscription.ts'
 
 test('a deleted queue is reported once, also when declaring the group again fails at first', async () => {
   const { clock, broker, intake, losses, declarations } = await subscribed()

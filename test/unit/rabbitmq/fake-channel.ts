@@ -60,13 +60,20 @@ export class FakeChannel extends EventEmitter {
 interface FakeBroker {
   readonly missing: Set<string>
   readonly failing: Set<string>
+  /** By operation, the error that ends the channel. */
+  readonly refusing: Map<string, Error>
 }
 
-function declaring(channel: FakeChannel, { missing, failing }: FakeBroker): FakeChannel {
+function declaring(channel: FakeChannel, { missing, failing, refusing }: FakeBroker): FakeChannel {
   const operation = (name: string) => async (): Promise<void> => {
     if (failing.has(name)) throw new Error('the connection ended')
+    const refusal = refusing.get(name)
+    if (refusal === undefined) return
+    // As the client library does it with all operations but one.
+    channel.emit('close', refusal)
+    throw new Error('Channel ended, no reply will be forthcoming')
   }
-  const names = ['assertExchange', 'assertQueue', 'bindExchange', 'bindQueue']
+  const names = ['assertExchange', 'assertQueue', 'bindExchange', 'bindQueue', 'checkExchange']
   return Object.assign(channel, {
     ...Object.fromEntries(names.map((name) => [name, operation(name)])),
     async checkQueue(queue: string): Promise<void> {
@@ -79,11 +86,11 @@ function declaring(channel: FakeChannel, { missing, failing }: FakeBroker): Fake
 /** A session on which each channel is a new fake; they are kept in the order of their opening. */
 export function fakeSession(): FakeBroker & { readonly session: Session; readonly channels: FakeChannel[] } {
   const channels: FakeChannel[] = []
-  const broker: FakeBroker = { missing: new Set(), failing: new Set() }
+  const broker: FakeBroker = { missing: new Set(), failing: new Set(), refusing: new Map() }
   const open = async (onClosed?: (error: Error | undefined) => void): Promise<ConfirmChannel> => {
     const channel = declaring(new FakeChannel(), broker)
     channels.push(channel)
-    channel.on('close', () => onClosed?.(undefined))
+    channel.on('close', (error?: Error) => onClosed?.(error))
     return channel as unknown as ConfirmChannel
   }
   const session: Session = {
