@@ -138,7 +138,7 @@ export class Declarations implements Prerequisites {
     if (!this.#parts.options.declare) return
     const declaring = new DeclareChannel(session)
     try {
-      await declareInternalQueue(declaring, this.#parts.names, queue, args)
+      this.#report(await declareInternalQueue(declaring, this.#parts.names, queue, args))
     } finally {
       await declaring.close()
     }
@@ -161,7 +161,8 @@ export class Declarations implements Prerequisites {
     const known = storages.get(topic)
     if (known !== undefined) return known === 'there' ? undefined : known
     const doing = declareStorage(declaring, this.#parts.names, this.queueType, topic).then(
-      () => {
+      (drifts) => {
+        this.#report(drifts)
         storages.set(topic, 'there')
       },
       (error: unknown) => {

@@ -85,7 +85,8 @@ export async function declareGroup(
   for (const queue of queues)
     drifts.push(...(await declareQueue(declaring, queue, { durable: true, arguments: args }, VITAL)))
   await bindGroup(declaring, names, spec, layout, exchange, queues)
-  if (!isPattern(topic)) await declareStorage(declaring, names, queueType, deadLetterTopic(topic, group))
+  if (!isPattern(topic))
+    drifts.push(...(await declareStorage(declaring, names, context.queueType, deadLetterTopic(topic, group))))
   return { layout, queues, drifts }
 }
 
@@ -225,9 +226,9 @@ export async function declareStorage(
   names: Names,
   queueType: QueueType,
   topic: string,
-): Promise<void> {
+): Promise<readonly Drift[]> {
   const queue = names.storage(topic)
-  await declareQueue(declaring, queue, { durable: true, arguments: storageArguments(queueType) }, [])
+  const drifts = await declareQueue(declaring, queue, { durable: true, arguments: storageArguments(queueType) }, [])
   await declaring.run((channel) =>
     Promise.all(
       bindingKeysOf(routingKeyOf(topic)).flatMap((key) =>
@@ -235,6 +236,7 @@ export async function declareStorage(
       ),
     ),
   )
+  return drifts
 }
 
 /**
