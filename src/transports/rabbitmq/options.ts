@@ -214,6 +214,12 @@ export interface MessageProperties {
   readonly expiration?: number | undefined
   /** False: the broker may forget the message when it restarts. Default true. */
   readonly persistent?: boolean | undefined
+  /**
+   * More headers, with AMQP's types: numbers, booleans, lists, tables, bytes. Handlers see them as text. A header of the
+   * message with the same name is kept; a name that means something to RabbitMQ (`CC`, `x-delay`) is sent under another
+   * one.
+   */
+  readonly headers?: Readonly<Record<string, unknown>> | undefined
 }
 
 export interface ResolvedRabbitMqOptions {
