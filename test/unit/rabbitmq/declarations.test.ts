@@ -99,3 +99,25 @@ test("the dead letters of a group with classic queues are in a queue of the tran
   assert.equal(queues.get('busbar:orders:mail')?.['x-queue-type'], 'classic')
   assert.equal(queues.get('busbar:orders.mail.dlq')?.['x-queue-type'], 'quorum')
 })
+
+test('quorumArguments are added to the quorum queues, and to no classic queue', async () => {
+  const quorumArguments = { 'x-quorum-initial-group-size': 5, 'x-queue-leader-locator': 'client-local' }
+  const { session, queues, declarations } = declaring({ queueType: 'quorum', quorumArguments })
+  await declarations.restore(session, 'publish')
+  await declarations.group(session, GROUP)
+  await declarations.storage(session, 'orders.other.dlq')
+  await declarations.delay(session, 0)
+  await declarations.notes(session, 'busbar:notes')
+  const quorum = ['busbar.unrouted', 'busbar.registry', 'busbar:orders:mail', 'busbar:orders.mail.dlq']
+  for (const queue of [...quorum, 'busbar:orders.other.dlq', 'busbar.delay.0'])
+    assert.partialDeepStrictEqual(queues.get(queue), { 'x-queue-type': 'quorum', ...quorumArguments }, queue)
+  assert.equal(queues.get('busbar:notes')?.['x-quorum-initial-group-size'], undefined)
+})
+
+test('arguments of standing groups are those of their queues', async () => {
+  const given = { topic: 'orders', group: 'mail', order: 'none', arguments: { 'x-max-length': 1_000 } } as const
+  const { session, queues, declarations } = declaring({ groups: [given] })
+  await declarations.standingGroups(session, resolveRabbitMqOptions({ groups: [given] }).groups)
+  assert.equal(queues.get('busbar:orders:mail')?.['x-max-length'], 1_000)
+  assert.equal(queues.get('busbar:orders.mail.dlq')?.['x-max-length'], undefined)
+})
