@@ -10,6 +10,7 @@ export {
   ConfigurationError,
   ConflictError,
   ConnectionError,
+  ExtensionError,
   InterruptedError,
   NoRespondersError,
   PublishError,
@@ -26,17 +27,13 @@ export { deadLetterTopic } from './core/topic.ts'
 
 export type {
   Bus,
+  BusExtension,
   BusOptions,
-  BusState,
   ConsumerHandle,
-  ConsumerHealth,
-  ConsumerStats,
   DeadLetter,
   DeadLetterCause,
   DeadLetters,
   DeadLetterSelection,
-  HealthReason,
-  HealthReport,
   PublisherOptions,
   PurgeOptions,
   RedriveOptions,
@@ -46,6 +43,7 @@ export type { CausalityContext } from './core/causality.ts'
 export type { Clock, Timer } from './core/clock.ts'
 export type { AsyncCodec, Codec } from './core/codec.ts'
 export type { BatchConsumeOptions, ConsumeOptions, RetryOptions } from './core/consume-options.ts'
+export type { ConsumerStats } from './core/consumer-stats.ts'
 export type {
   AnyConsumerDefinition,
   AnyEventDefinition,
@@ -75,9 +73,19 @@ export type {
   HandlerContext,
   Middleware,
 } from './core/handler.ts'
+export type { BusState, ConsumerHealth, ExtensionHealth, HealthReason, HealthReport } from './core/health.ts'
 export type { Logger } from './core/logger.ts'
 export type { EncodedMessage, Headers, Message, OutgoingMessage } from './core/message.ts'
 export type { PublishCall, PublishCallItem, PublishMiddleware, PublishStep } from './core/publish-middleware.ts'
+export type {
+  BatchEnd,
+  BusObserver,
+  HandleEnd,
+  ObservedPublish,
+  ObservedSettle,
+  PublishEnd,
+  SettleEnd,
+} from './core/observers.ts'
 export type {
   PublishItem,
   PublishManyOptions,
@@ -85,6 +93,14 @@ export type {
   PublishReceipt,
   PublishResult,
 } from './core/publish-options.ts'
+export type { PublishCount } from './core/publish-counts.ts'
+export type {
+  BusSnapshot,
+  ConsumerSnapshot,
+  ExtensionSnapshot,
+  PublishedTopicSnapshot,
+  TransportSnapshot,
+} from './core/snapshot.ts'
 export type { StandardIssue, StandardResult, StandardSchema } from './core/standard-schema.ts'
 export type {
   Capabilities,
@@ -96,5 +112,6 @@ export type {
   Transport,
   TransportAdmin,
   TransportHealth,
+  TransportIdentity,
 } from './core/transport.ts'
 export type { WireCheckMode } from './core/wire-check.ts'

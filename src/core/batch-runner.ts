@@ -6,6 +6,7 @@ import type { Timer } from './clock.ts'
 import type { BatchContext, BatchHandler, BatchItemResult } from './handler.ts'
 import type { Message } from './message.ts'
 import { describe } from './options.ts'
+import type { Observation } from './observers.ts'
 import type { KeyQueue, PendingDelivery } from './pending-delivery.ts'
 import type { Preparation } from './preparation.ts'
 import { RetryRequest } from './retry.ts'
@@ -16,6 +17,8 @@ class Batch extends Span implements BatchContext {
   readonly deliveries: readonly PendingDelivery[]
   /** It was aborted because the broker took some of its messages back. */
   hasLost = false
+  readonly #observation: Observation<'batch'> | undefined
+  readonly #observedAt: number
   readonly #onAbandon: (batch: Batch, reason: unknown) => void
 
   constructor(
@@ -26,6 +29,22 @@ class Batch extends Span implements BatchContext {
     super(host)
     this.deliveries = deliveries
     this.#onAbandon = onAbandon
+    this.#observation = host.observers.watches('batch')
+      ? host.observers.start(
+          'batch',
+          deliveries.map(({ message }) => message),
+          this,
+        )
+      : undefined
+    this.#observedAt = this.#observation === undefined ? 0 : host.clock.monotonic()
+  }
+
+  /** Tells observers that the handler has ended, or was abandoned. */
+  observeEnd(results: readonly BatchItemResult[]): void {
+    if (this.#observation === undefined) return
+    const durationMs = this.host.clock.monotonic() - this.#observedAt
+    // As a list without holes: a handler may report nothing for those that succeeded.
+    this.host.observers.end(this.#observation, { durationMs, results: this.deliveries.map((_, at) => results[at]) })
   }
 
   attempt(index: number): number {
@@ -244,6 +263,7 @@ export class BatchRunner implements Runner {
     }
     batch.end()
     this.#running.delete(batch)
+    batch.observeEnd(results)
     /** Keys with a message to retry: later messages of the key must be handled after it. */
     const broken = new Map<KeyQueue, PendingDelivery[]>()
     for (const [index, pending] of batch.deliveries.entries()) {

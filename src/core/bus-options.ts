@@ -1,4 +1,4 @@
-import type { BusOptions } from './bus-types.ts'
+import type { BusExtension, BusOptions } from './bus-types.ts'
 import { systemClock } from './clock.ts'
 import type { Clock } from './clock.ts'
 import type { AsyncCodec, Codec } from './codec.ts'
@@ -13,6 +13,7 @@ import { PUBLISHER_DEFAULTS } from './publisher.ts'
 import type { ResolvedPublisherOptions } from './publisher.ts'
 import { StderrLogger } from './stderr-logger.ts'
 import type { Transport } from './transport.ts'
+import { extensionProblems } from './used-extension.ts'
 import type { WireCheckMode } from './wire-check.ts'
 
 export interface ResolvedBusOptions {
@@ -20,6 +21,7 @@ export interface ResolvedBusOptions {
   /** By name; the first is the default. */
   readonly transports: ReadonlyMap<string, Transport>
   readonly consumers: readonly AnyConsumerDefinition[]
+  readonly extensions: readonly BusExtension[]
   readonly middleware: readonly Middleware[]
   readonly batchMiddleware: readonly BatchMiddleware[]
   readonly publishMiddleware: readonly PublishMiddleware[]
@@ -55,6 +57,7 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
     service,
     transports: resolveTransports(reader),
     consumers: reader.list('consumers') as readonly AnyConsumerDefinition[],
+    extensions: resolveExtensions(reader),
     middleware: reader.functions<Middleware>('middleware'),
     batchMiddleware: reader.functions<BatchMiddleware>('batchMiddleware'),
     publishMiddleware: reader.functions<PublishMiddleware>('publishMiddleware'),
@@ -82,6 +85,17 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
 function resolveLogger(reader: OptionsReader, clock: Clock): Logger {
   if (reader.raw('logger') === false) return silentLogger
   return reader.withMethods<Logger>('logger', ['debug', 'info', 'warn', 'error']) ?? new StderrLogger(clock)
+}
+
+function resolveExtensions(reader: OptionsReader): readonly BusExtension[] {
+  const extensions = reader.list('extensions') as readonly BusExtension[]
+  const names = new Set<unknown>()
+  for (const [index, extension] of extensions.entries()) {
+    for (const { path, message } of extensionProblems(extension, names))
+      reader.problem(`extensions.${index}${path === '' ? '' : `.${path}`}`, message)
+    names.add(extension?.name)
+  }
+  return extensions
 }
 
 function resolveTransports(reader: OptionsReader): ReadonlyMap<string, Transport> {

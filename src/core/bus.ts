@@ -3,8 +3,8 @@ import type { ContextPublisher } from './attempt.ts'
 import { BusConsumer, ConsumerRegistry, refuseToWait } from './bus-consumer.ts'
 import { resolveBusOptions } from './bus-options.ts'
 import type { ResolvedBusOptions } from './bus-options.ts'
-import type { Bus, BusOptions, BusState, ConsumerHandle, DeadLetters, HealthReport } from './bus-types.ts'
-import { isInsideHandlerOf, runWithin, scoped } from './causality.ts'
+import type { Bus, BusExtension, BusOptions, ConsumerHandle, DeadLetters } from './bus-types.ts'
+import { holdsUpCloseOf, runWithin, scoped } from './causality.ts'
 import type { CausalityContext } from './causality.ts'
 import { checkCapabilities } from './check-capabilities.ts'
 import { CloseDeadline } from './close-deadline.ts'
@@ -20,8 +20,10 @@ import { BusbarError, ConfigurationError, StateError, UnsupportedError } from '.
 import { logEvents } from './event-log.ts'
 import type { EventSet } from './event-set.ts'
 import { BusEvents } from './events.ts'
+import { Extensions } from './extensions.ts'
 import type { BatchHandler, BatchMiddleware, Handler, Middleware } from './handler.ts'
 import { healthReport } from './health.ts'
+import type { BusState, HealthReport } from './health.ts'
 import type { OutgoingMessage } from './message.ts'
 import { checkConversation, MessageFactory } from './message-factory.ts'
 import { describe, OptionsReader } from './options.ts'
@@ -33,10 +35,14 @@ import type {
   PublishReceipt,
   PublishResult,
 } from './publish-options.ts'
+import { observerProblem, Observers } from './observers.ts'
+import type { BusObserver } from './observers.ts'
 import { noSuchTransport, noTransport, NO_OPTIONS, PublishPort } from './publish-port.ts'
 import { Publisher } from './publisher.ts'
 import { batchRunner, singleRunner } from './runner-factory.ts'
 import type { RunnerFactory } from './runner-factory.ts'
+import { busSnapshot } from './snapshot.ts'
+import type { BusSnapshot } from './snapshot.ts'
 import { broadcastGroup, normalizePattern, topicProblem } from './topic.ts'
 import type { DeliverySink, SubscriptionSpec, Transport, TransportAdmin, TransportSubscription } from './transport.ts'
 
@@ -82,9 +88,11 @@ class BusImpl implements Bus {
   readonly events: BusEvents
   readonly #codecs: CodecRegistry
   readonly #deadlines: Deadlines
+  readonly #observers: Observers
   readonly #port: PublishPort
   readonly #publishers: ReadonlyMap<string, Publisher>
   readonly #consumers = new ConsumerRegistry()
+  readonly #extensions: Extensions
   readonly #instanceId = randomBytes(6).toString('hex')
   readonly #defaultTransport: string
   readonly #endLog: () => void
@@ -93,6 +101,7 @@ class BusImpl implements Bus {
   /** Names of the open transports. */
   readonly #opened = new Set<string>()
   #consumersMade = 0
+  #startedAt: number | undefined
   #state: BusState = 'idle'
   #starting: Promise<void> | undefined
   #closing: { readonly done: Promise<void>; readonly deadline: CloseDeadline } | undefined
@@ -104,11 +113,20 @@ class BusImpl implements Bus {
     this.#endLog = logEvents(this.events, logger, clock)
     this.#codecs = new CodecRegistry(codecs)
     this.#deadlines = new Deadlines(clock)
+    this.#observers = new Observers(logger)
     this.#defaultTransport = options.transports.keys().next().value as string
     this.#publishers = new Map(
       [...options.transports].map(([name, transport]) => [
         name,
-        new Publisher({ name, transport, options: publish, clock, events: this.events, deadlines: this.#deadlines }),
+        new Publisher({
+          name,
+          transport,
+          options: publish,
+          clock,
+          events: this.events,
+          observers: this.#observers,
+          deadlines: this.#deadlines,
+        }),
       ]),
     )
     this.#port = new PublishPort({
@@ -121,6 +139,10 @@ class BusImpl implements Bus {
       causality: options.causality,
       state: () => this.#state,
     })
+    const { startTimeoutMs, closeTimeoutMs } = options
+    const closing = this.#lifetime.signal
+    this.#extensions = new Extensions(this, { clock, logger, startTimeoutMs, closeTimeoutMs, closing })
+    for (const extension of options.extensions) this.#extensions.add(extension)
   }
 
   get service(): string {
@@ -205,7 +227,7 @@ class BusImpl implements Bus {
       throw new StateError('The bus is closed: no consumer can be added')
     this.#refuseOverlap(consumer)
     this.#consumers.add(consumer)
-    if (this.#state === 'running') {
+    if (this.#extensions.started) {
       consumer.start().catch((error: unknown) => {
         this.events.emit('error', {
           transport: consumer.transportName,
@@ -282,6 +304,7 @@ class BusImpl implements Bus {
         clock: this.options.clock,
         deadlines: this.#deadlines,
         events: this.events,
+        observers: this.#observers,
         publisher: this.#publisherFor(transportName),
       },
       (ended) => {
@@ -360,6 +383,10 @@ class BusImpl implements Bus {
     const endsAt = this.options.clock.monotonic() + timeoutMs
     try {
       await this.#openTransports(endsAt)
+      if (this.#closing !== undefined) throw closedWhileStarting()
+      // Extensions may publish while they start, and handlers from the first message on.
+      this.#state = 'running'
+      await this.#extensions.start(endsAt)
     } catch (error) {
       if (this.#closing !== undefined) throw closedWhileStarting()
       this.#state = 'idle'
@@ -367,8 +394,6 @@ class BusImpl implements Bus {
       throw error
     }
     if (this.#closing !== undefined) throw closedWhileStarting()
-    // Handlers may publish from the first message on.
-    this.#state = 'running'
     try {
       await this.#startConsumers(endsAt)
     } catch (error) {
@@ -379,6 +404,7 @@ class BusImpl implements Bus {
       throw error
     }
     if (this.state !== 'running') throw closedWhileStarting()
+    this.#startedAt = this.options.clock.now()
   }
 
   async #startConsumers(endsAt: number): Promise<void> {
@@ -430,13 +456,13 @@ class BusImpl implements Bus {
       this.#closing = { done: closing.promise, deadline }
       closing.resolve(this.#close(deadline))
     } else if (timeoutMs !== undefined) this.#closing.deadline.shorten(timeoutMs)
-    return isInsideHandlerOf({ owner: this }) ? this.#refuseToWait(this.#closing.done) : this.#closing.done
+    return holdsUpCloseOf({ owner: this }) ? this.#refuseToWait(this.#closing.done) : this.#closing.done
   }
 
   #refuseToWait(closing: Promise<void>): Promise<void> {
     // There may be no other caller left to see the error.
     closing.catch((error: unknown) => this.options.logger.error({ err: error }, 'closing the bus failed'))
-    return refuseToWait('bus.close()', 'bus')
+    return refuseToWait('bus.close()', 'a handler of the bus, or in drain() or close() of an extension')
   }
 
   async #close(deadline: CloseDeadline): Promise<void> {
@@ -446,7 +472,9 @@ class BusImpl implements Bus {
     const note = (results: readonly PromiseSettledResult<unknown>[]): void => {
       for (const result of results) if (result.status === 'rejected') errors.push(result.reason)
     }
-    note(await Promise.allSettled([...this.#consumers].map((consumer) => consumer.closeWithin(deadline.reached))))
+    const consumers = [...this.#consumers].map((consumer) => consumer.closeWithin(deadline.reached))
+    note(await Promise.allSettled([...consumers, ...this.#extensions.drain(deadline)]))
+    errors.push(...(await this.#extensions.close(deadline)))
     await Promise.race([
       Promise.all([...this.#publishers.values()].map((publisher) => publisher.flush())),
       deadline.reached,
@@ -470,11 +498,43 @@ class BusImpl implements Bus {
     await this.close()
   }
 
+  async use(extension: BusExtension): Promise<void> {
+    if (this.#closing !== undefined) throw new StateError('The bus is closed: no extension can be added')
+    await this.#extensions.use(extension)
+  }
+
   async health(): Promise<HealthReport> {
-    const consumers = [...this.#consumers]
-      .filter((consumer) => !consumer.closed || this.#state === 'closed')
-      .map((consumer) => consumer.health())
-    return healthReport(this.#state, this.options.transports, consumers)
+    const consumers = this.#listedConsumers().map((consumer) => consumer.health())
+    const extensions = new Map([...this.#extensions].map((extension) => [extension.name, extension.health()]))
+    return healthReport(this.#state, this.options.transports, consumers, extensions)
+  }
+
+  snapshot(): BusSnapshot {
+    const { service, transports } = this.options
+    return busSnapshot({
+      bus: { service, instanceId: this.#instanceId, state: this.#state, startedAt: this.#startedAt },
+      transports,
+      consumers: this.#listedConsumers(),
+      published: new Map([...this.#publishers].map(([name, { counts }]) => [name, counts])),
+      extensions: [...this.#extensions].map((extension) => extension.snapshot()),
+    })
+  }
+
+  #listedConsumers(): readonly BusConsumer[] {
+    return [...this.#consumers].filter((consumer) => !consumer.closed || this.#state === 'closed')
+  }
+
+  // --- observers ---------------------------------------------------------------------------------------------------
+
+  observe(observer: BusObserver): () => void {
+    const problem = observerProblem(observer)
+    if (problem !== undefined) throw new ConfigurationError('bus.observe', [{ path: 'observer', message: problem }])
+    const offs = [this.#observers.add(observer)]
+    for (const name of ['retry', 'deadLetter', 'connect'] as const)
+      if (observer[name] !== undefined) offs.push(this.events.on(name, (event) => observer[name]?.(event as never)))
+    return () => {
+      for (const off of offs) off()
+    }
   }
 
   // --- looking after -----------------------------------------------------------------------------------------------

@@ -16,12 +16,12 @@ export interface CausalityContext {
   readonly tracestate?: string | undefined
 }
 
-/** The context of a handler. `isDetached` is true once the runtime no longer waits for the handler. */
+/** The context of a handler. `isDetached` is true once the runtime no longer waits for it. */
 interface Ending {
   readonly isDetached?: boolean
 }
 
-/** What is running: a consumer's handler, a function passed to `bus.within`, or a publish middleware. */
+/** What is running: a consumer's handler, `bus.within`, an extension that drains or closes, or a publish middleware. */
 interface Scope {
   /** Undefined in a batch handler, where any of the messages may be the cause. */
   readonly cause: Causality | undefined
@@ -120,8 +120,21 @@ export function leavingHandlers(call: () => void): void {
   }
 }
 
-/** True in a running handler of this bus or consumer: waiting for its end here would deadlock. */
-export function isInsideHandlerOf(of: { readonly owner: object } | { readonly consumer: object }): boolean {
+/**
+ * Runs `drain` or `close` of an extension, which closing `owner` waits for. Inherits nothing from a handler that closes the
+ * bus.
+ */
+export async function runClosing(owner: object, call: () => void | Promise<void>): Promise<void> {
+  const ctx = { isDetached: false }
+  try {
+    await scopes.run({ ...NO_SCOPE, owner, ctx }, call)
+  } finally {
+    ctx.isDetached = true
+  }
+}
+
+/** True in code that closing this bus or consumer waits for: waiting for the close here would deadlock. */
+export function holdsUpCloseOf(of: { readonly owner: object } | { readonly consumer: object }): boolean {
   const scope = scopes.getStore()
   if (scope?.ctx === undefined) return false
   const isOurs = 'owner' in of ? scope.owner === of.owner : scope.consumer === of.consumer

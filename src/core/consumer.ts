@@ -1,9 +1,12 @@
 import type { AttemptHost } from './attempt.ts'
-import type { ConsumerHandle, ConsumerHealth, ConsumerStats } from './bus-types.ts'
+import type { ConsumerHandle } from './bus-types.ts'
+import type { ResolvedConsumeOptions } from './consume-options.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
+import type { ConsumerStats } from './consumer-stats.ts'
 import { DeliveryTracker } from './delivery-tracker.ts'
 import { StateError } from './errors.ts'
 import type { ConsumerControl } from './handler.ts'
+import type { ConsumerHealth } from './health.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { Preparation } from './preparation.ts'
@@ -19,6 +22,7 @@ import { Watchdog } from './watchdog.ts'
 export class Consumer implements ConsumerHandle, ConsumerControl {
   readonly topic: string
   readonly group: string
+  readonly id: string
   readonly transportName: string
   readonly ready: Promise<void>
   readonly #parts: ConsumerParts
@@ -45,6 +49,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     this.#parts = parts
     this.topic = parts.topic
     this.group = parts.group
+    this.id = parts.consumerId
     this.transportName = parts.transportName
     this.#identity = {
       transport: parts.transportName,
@@ -66,6 +71,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       clock: parts.clock,
       deadlines: parts.deadlines,
       publisher: parts.publisher,
+      observers: parts.observers,
+      transport: { name: parts.transportName, system: parts.transport.system },
       timeoutMs: parts.options.timeoutMs,
       abandonAfterMs: parts.options.abandonAfterMs,
     }
@@ -155,6 +162,10 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     subscription.request(options.prefetch, options.prefetchBytes)
   }
 
+  get options(): ResolvedConsumeOptions {
+    return this.#parts.options
+  }
+
   get closed(): boolean {
     return this.#lifecycle.isClosed
   }
@@ -167,7 +178,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
   pause(): void {
     this.#lifecycle.isPaused = true
     this.limit('pause', 0)
-    if (this.#lifecycle.state === 'running') this.#tracker.releaseAll()
+    // A listener may have resumed it, or started to close it.
+    if (this.#lifecycle.isPaused && this.#lifecycle.state === 'running') this.#tracker.releaseAll()
   }
 
   resume(): void {
@@ -195,7 +207,11 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       this.#tracker.progress++
       this.#parts.events.emit('resume', { ...this.#identity, reason })
       // A listener may have paused it again, or started to close it.
-      if (this.#maxConcurrency > 0 && this.#lifecycle.isOpen) this.#subscription?.resume()
+      if (this.#maxConcurrency > 0 && this.#lifecycle.isOpen) {
+        // What the pause returned must not be overtaken by a later message of its key.
+        this.#tracker.flushOutcomes()
+        this.#subscription?.resume()
+      }
     }
     this.#runner.pump()
   }

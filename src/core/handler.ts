@@ -8,7 +8,7 @@ import type {
   PublishReceipt,
   PublishResult,
 } from './publish-options.ts'
-import type { Position } from './transport.ts'
+import type { Position, TransportIdentity } from './transport.ts'
 
 /**
  * Handles one message. Returning (or resolving) acks it. Throwing (or rejecting) retries it, and dead-letters it when its
@@ -44,6 +44,8 @@ export interface HandlerContext {
    */
   readonly attempt: number
   readonly group: string
+  /** Where the message came from: name of the transport in this bus, and its `messaging.system`. */
+  readonly transport: TransportIdentity
   readonly position: Position
   /** Aborts when the deadline (`timeoutMs`) passes, when the delivery is lost, or when `close()` times out. */
   readonly signal: AbortSignal
@@ -92,6 +94,8 @@ export interface HandlerContext {
 
 /** What middleware may do to its consumer. */
 export interface ConsumerControl {
+  /** Identifies this member of the group: the `consumerId` of events. New for each consumer of each process. */
+  readonly id: string
   readonly topic: string
   readonly group: string
   /**
@@ -128,6 +132,8 @@ export type BatchMiddleware = (next: BatchHandler) => BatchHandler
 
 export interface BatchContext {
   readonly group: string
+  /** Where the messages came from: name of the transport in this bus, and its `messaging.system`. */
+  readonly transport: TransportIdentity
   readonly signal: AbortSignal
   readonly consumer: ConsumerControl
   readonly clock: Clock

@@ -96,6 +96,7 @@ export class SingleRunner implements Runner {
     }
     attempt.end()
     this.#running.remove(attempt)
+    attempt.observeEnd(!failed && attempt.request === undefined, failed ? error : attempt.request)
     if (failed) this.#host.failed(attempt.pending, error)
     else if (attempt.request !== undefined) this.#host.swallowed(attempt.pending, attempt.request)
     else this.#host.succeeded(attempt.pending)
@@ -105,6 +106,7 @@ export class SingleRunner implements Runner {
     if (attempt.isDetached) return
     attempt.end()
     this.#running.remove(attempt)
+    attempt.observeEnd(false, reason)
     this.#host.abandoned(attempt.pending, reason)
     this.pump()
   }

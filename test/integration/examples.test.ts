@@ -76,6 +76,16 @@ it('the code of the README runs until it is interrupted', async () => {
 })
 
 describe('the how-to pages', () => {
+  it('observe a bus', async () => {
+    expect((await run('how-to/observe.ts')).trim().split('\n').sort()).toEqual([
+      'orders.placed, attempt 1: Error: not yet',
+      'orders.placed, attempt 2: ok',
+      'published 1 of 1 to memory',
+      'settled: ack',
+      'settled: nack',
+    ])
+  })
+
   it('handle several events in one consumer', async () => {
     expect(await run('how-to/several-events.ts')).toBe('ord-1 is 4200\nord-2 is 999\nord-1 paid by card\n')
   })
@@ -108,6 +118,19 @@ describe('the how-to pages', () => {
   it('finish what runs when they are told to stop', async () => {
     expect(await run('how-to/shutdown.ts')).toBe(
       'working on sales\ndone\nclosed: what ran is finished, the rest is with the broker\n',
+    )
+  })
+
+  it('start and close an extension with the bus', async () => {
+    expect(await run('how-to/extension.ts')).toBe(
+      [
+        "charge { orderId: 'ord-1' }",
+        "charge { orderId: 'ord-2' }",
+        "{ 'order-importer': { status: 'ok' } }",
+        '{ imported: 2, waiting: 0 }',
+        'inbox closed',
+        '',
+      ].join('\n'),
     )
   })
 

@@ -5,6 +5,8 @@ import type {
   BatchHandler,
   Bus,
   BusbarError,
+  BusExtension,
+  BusSnapshot,
   ConsumeOptions,
   ConsumerHandle,
   EventDefinition,
@@ -215,6 +217,43 @@ sameType<Promise<OutgoingMessage>>()(encoded)
 void bus.encode(OrderPlaced, { orderId: 'ord-1' })
 void bus.encode('orders.placed', 1)
 sameType<Promise<readonly PublishResult[]>>()(bus.sendEncoded([await encoded], { transport: 'other' }))
+
+// --- observers ---------------------------------------------------------------------------------------------------------
+
+const unobserve = bus.observe({
+  publishStart: () => 1,
+  publishEnd: (publish, { failures }, state) => {
+    sameType<number>()(state)
+    sameType<number>()(failures.size + publish.messages.length)
+  },
+  handleStart: ({ id }) => id,
+  handleEnd: (_message, ctx, { ok }, state) => {
+    sameType<string>()(state)
+    sameType<string>()(ctx.transport.system)
+    sameType<boolean>()(ok)
+  },
+})
+sameType<() => void>()(unobserve)
+// --- extensions ----------------------------------------------------------------------------------------------------------
+
+const relay = {
+  name: 'relay',
+  start: (started: Bus) => void started.publish('relay.started', 1),
+  drain: async () => {},
+  close: ({ deadlineMs }: { deadlineMs: number }) => void deadlineMs,
+  health: () => ({ status: 'degraded', detail: 'slow' }) as const,
+  snapshot: () => ({ rows: 3 }),
+  rows: 3,
+}
+sameType<Promise<void>>()(bus.use(relay))
+const extensions: readonly BusExtension[] = [relay, { name: 'nothing' }]
+createBus({ service: 'billing', transport, extensions })
+// @ts-expect-error an extension has a name
+void bus.use({ start: () => {} })
+// @ts-expect-error there is no such status
+void bus.use({ name: 'a', health: () => ({ status: 'fine' }) })
+sameType<BusSnapshot>()(bus.snapshot())
+sameType<number>()(bus.snapshot().published.others.confirmed)
 
 // --- events and errors -------------------------------------------------------------------------------------------------
 
