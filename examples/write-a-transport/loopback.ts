@@ -29,6 +29,7 @@ const CAPABILITIES: Capabilities = {
   lag: false,
   publishDedup: false,
   failedPublishStopsKey: false,
+  publishOnAck: false,
   transactions: true,
   requestReply: false,
   maxMessageBytes: 1_048_576,

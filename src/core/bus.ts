@@ -23,6 +23,7 @@ import { BusEvents } from './events.ts'
 import { Extensions } from './extensions.ts'
 import type { BatchHandler, BatchMiddleware, Handler, Middleware } from './handler.ts'
 import { healthReport } from './health.ts'
+import { HeldPublisher, publishingHeld, refuseMemories } from './held-publisher.ts'
 import type { BusState, HealthReport } from './health.ts'
 import type { OutgoingMessage } from './message.ts'
 import { checkConversation, MessageFactory } from './message-factory.ts'
@@ -182,7 +183,7 @@ class BusImpl implements Bus {
     data: unknown,
     options: PublishOptions = NO_OPTIONS,
   ): Promise<OutgoingMessage> {
-    return this.#port.encode(target, data, options)
+    return this.#port.encode(target, data, options, undefined)
   }
 
   sendEncoded(
@@ -201,6 +202,11 @@ class BusImpl implements Bus {
       publishMany: (target, items, options = NO_OPTIONS, handled) =>
         port.publishMany(target, items, options, options.transport ?? transportName, handled),
     }
+  }
+
+  #heldPublisher(transportName: string, { capabilities }: Transport): HeldPublisher {
+    const { maxBufferedBytes: maxBytes } = this.options.publish
+    return new HeldPublisher({ port: this.#port, transportName, isAtomic: capabilities.publishOnAck, maxBytes })
   }
 
   // --- consume -----------------------------------------------------------------------------------------------------
@@ -298,7 +304,7 @@ class BusImpl implements Bus {
         makeRunner:
           'makeRunner' in handling
             ? handling.makeRunner
-            : this.#runnerFor(topic, handling.handler as Handler | BatchHandler, options, self),
+            : this.#runnerFor(topic, handling.handler as Handler | BatchHandler, options, transport, self),
         options,
         codecs: this.#codecs,
         clock: this.options.clock,
@@ -306,6 +312,7 @@ class BusImpl implements Bus {
         events: this.events,
         observers: this.#observers,
         publisher: this.#publisherFor(transportName),
+        holdMessages: options.publishOnAck ? () => this.#heldPublisher(transportName, transport) : undefined,
       },
       (ended) => {
         // A closing bus still lists its consumers.
@@ -322,6 +329,7 @@ class BusImpl implements Bus {
     topic: string,
     handler: Handler | BatchHandler,
     options: ResolvedConsumeOptions,
+    transport: Transport,
     consumer: object,
   ): RunnerFactory {
     const subject = `The consumer of "${topic}"`
@@ -332,7 +340,10 @@ class BusImpl implements Bus {
       return batchRunner(causality ? scoped(composed, () => undefined, this, consumer) : composed, options.batch)
     }
     const all = [...middleware, ...(options.middleware as readonly Middleware[])]
-    const composed = composeHandler(subject, all, handler as Handler)
+    if (options.publishOnAck) refuseMemories(subject, all, transport)
+    // Innermost: what a middleware does after the handler must not be done before its messages are safe.
+    const held = options.publishOnAck ? publishingHeld(handler as Handler) : (handler as Handler)
+    const composed = composeHandler(subject, all, held)
     return singleRunner(causality ? scoped(composed, (message) => message.encoded, this, consumer) : composed)
   }
 

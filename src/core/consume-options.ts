@@ -76,6 +76,13 @@ export interface ConsumeOptions {
    * else `earliest`.
    */
   readonly from?: StartFrom | undefined
+  /**
+   * Holds what handlers publish with `ctx.publish` until they succeed: a failed attempt publishes nothing. On transports with the
+   * capability `publishOnAck` (SQLite, memory), the messages are stored and the handled message is acked in one atomic step;
+   * elsewhere they are confirmed before the ack, and a crash in between publishes them again. `ctx.publish` then resolves when
+   * its message is encoded and held, and the receipt has no position. Not for batch handlers. Default false.
+   */
+  readonly publishOnAck?: boolean | undefined
   /** Middleware of this consumer; runs inside the bus's `middleware`. */
   readonly middleware?: readonly Middleware[] | undefined
   /** Name of the transport to consume from. Default: the first. */
@@ -88,7 +95,7 @@ export interface ConsumeOptions {
   readonly batch?: undefined
 }
 
-export interface BatchConsumeOptions extends Omit<ConsumeOptions, 'batch' | 'middleware'> {
+export interface BatchConsumeOptions extends Omit<ConsumeOptions, 'batch' | 'middleware' | 'publishOnAck'> {
   /** Calls the handler with up to `size` messages, at most `timeoutMs` after the first of them arrived (default 100). */
   readonly batch: { readonly size: number; readonly timeoutMs?: number | undefined }
   /** Batch middleware of this consumer; runs inside the bus's `batchMiddleware`. */
@@ -123,6 +130,7 @@ export interface ResolvedConsumeOptions {
   readonly middleware: readonly (Middleware | BatchMiddleware)[]
   readonly transport: string | undefined
   readonly stalledAfterMs: number
+  readonly publishOnAck: boolean
   readonly native: unknown
 }
 
@@ -178,8 +186,16 @@ export function resolveConsumeOptions(reader: OptionsReader): ResolvedConsumeOpt
     middleware: reader.functions<Middleware | BatchMiddleware>('middleware'),
     transport: reader.string('transport', undefined),
     stalledAfterMs: reader.integer('stalledAfterMs', CONSUME_DEFAULTS.stalledAfterMs, { min: 100 }),
+    publishOnAck: resolvePublishOnAck(reader, batch),
     native: reader.raw('native'),
   })
+}
+
+function resolvePublishOnAck(reader: OptionsReader, batch: ResolvedConsumeOptions['batch']): boolean {
+  const publishOnAck = reader.boolean('publishOnAck', false)
+  if (publishOnAck && batch !== undefined)
+    reader.problem('publishOnAck', 'has no meaning for a batch handler: its context has no publish()')
+  return publishOnAck
 }
 
 function resolveRetry(reader: OptionsReader): ResolvedRetry {

@@ -71,6 +71,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       clock: parts.clock,
       deadlines: parts.deadlines,
       publisher: parts.publisher,
+      holdMessages: parts.holdMessages,
       observers: parts.observers,
       transport: { name: parts.transportName, system: parts.transport.system },
       timeoutMs: parts.options.timeoutMs,

@@ -27,6 +27,9 @@ export type Handler<Data = unknown> = (message: Message<Data>, ctx: HandlerConte
  */
 export type Middleware = (next: Handler) => Handler
 
+/** @internal Marks a middleware that skips messages which it remembers as handled. */
+export const REMEMBERS: unique symbol = Symbol('busbar.remembers')
+
 /**
  * What a handler can do besides returning and throwing.
  *

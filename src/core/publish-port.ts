@@ -126,12 +126,17 @@ export class PublishPort {
     return this.#sendMade(target, items, made, origin).catch((error: unknown) => failures(items, error))
   }
 
-  async encode(target: Target, data: unknown, options: PublishOptions): Promise<OutgoingMessage> {
+  async encode(
+    target: Target,
+    data: unknown,
+    options: PublishOptions,
+    handled: EncodedMessage | undefined,
+  ): Promise<OutgoingMessage> {
     if (options !== NO_OPTIONS) refuseUnknown('The options of bus.encode', options, PUBLISH_OPTIONS)
     if (this.#parts.state() === 'closed') throw new StateError('The bus is closed: nothing can be encoded any more')
     const { transport, signal } = options
     const items = [itemOf(data, options)]
-    const origin: Origin = { transport, signal, handled: undefined, mode: 'encode' }
+    const origin: Origin = { transport, signal, handled, mode: 'encode' }
     const { run, results } = this.#run(this.#chain ?? lastStep, target, items, origin)
     const [result] = await results
     if (result?.error !== undefined) throw result.error

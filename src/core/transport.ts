@@ -37,6 +37,8 @@ export interface Capabilities {
    * key waits for each outcome before it sends the next.
    */
   readonly failedPublishStopsKey: boolean
+  /** An ack may carry messages: they are stored, and the ack applied, in one atomic step. */
+  readonly publishOnAck: boolean
   /** Publishing and settling can be one atomic step; dead-lettering then is. */
   readonly transactions: boolean
   /** Native request/reply. */
@@ -135,7 +137,8 @@ export interface Delivery {
 }
 
 /**
- * - `ack`: done.
+ * - `ack`: done. With `publish` (only with the capability `publishOnAck`), these messages are stored and the ack applied in one
+ *   atomic step, or neither; then the delivery stays outstanding, and the runtime settles it again.
  * - `nack`: failed; deliver again after at least `delayMs`. `delivery.attempt` attempts are used up.
  * - `release`: return without handling; `delivery.attempt - 1` attempts are used up. `delayMs` as above.
  *
@@ -147,7 +150,7 @@ export interface Delivery {
  *   capability `transactions`); undefined means drop.
  */
 export type Outcome =
-  | { readonly type: 'ack' }
+  | { readonly type: 'ack'; readonly publish?: readonly OutgoingMessage[] | undefined }
   | { readonly type: 'nack'; readonly delayMs: number; readonly inOrder?: boolean | undefined }
   | { readonly type: 'release'; readonly delayMs: number; readonly inOrder?: boolean | undefined }
   | { readonly type: 'reject'; readonly deadLetter: OutgoingMessage | undefined }

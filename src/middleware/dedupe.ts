@@ -1,3 +1,4 @@
+import { REMEMBERS } from '../core/handler.ts'
 import type { Handler, HandlerContext, Middleware } from '../core/handler.ts'
 import type { Message } from '../core/message.ts'
 import { OptionsReader } from '../core/options.ts'
@@ -97,10 +98,11 @@ function resolve(options: DedupeOptions): ResolvedDedupe {
  */
 export function dedupe(options: DedupeOptions): Middleware {
   const settings = resolve(options)
-  return (next) => {
+  const middleware: Middleware = (next) => {
     const deduper = new Deduper(settings, next)
     return (message, ctx) => deduper.handle(message, ctx)
   }
+  return Object.assign(middleware, { [REMEMBERS]: true })
 }
 
 class Deduper {

@@ -76,6 +76,10 @@ it('the code of the README runs until it is interrupted', async () => {
 })
 
 describe('the how-to pages', () => {
+  it('publish with the ack', async () => {
+    expect(await run('how-to/publish-on-ack.ts')).toBe('receipt of attempt 2\n')
+  })
+
   it('observe a bus', async () => {
     expect((await run('how-to/observe.ts')).trim().split('\n').sort()).toEqual([
       'orders.placed, attempt 1: Error: not yet',

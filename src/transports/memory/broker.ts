@@ -91,11 +91,13 @@ export class MemoryBroker {
     return undefined
   }
 
-  /** Stores a dead letter now, or returns the reason why not. */
-  appendNow(message: OutgoingMessage): PublishError | undefined {
-    const state = this.topic(message.topic)
-    if (!state.hasRoom) return state.fullError()
-    this.#store(state, message, this.clock.now())
+  /** Stores what goes with an outcome now: all of it, or nothing and returns the reason why not. */
+  appendNow(messages: readonly OutgoingMessage[]): PublishError | undefined {
+    const states = messages.map(({ topic }) => this.topic(topic))
+    const full = states.find(({ hasRoom }) => !hasRoom)
+    if (full !== undefined) return full.fullError()
+    const now = this.clock.now()
+    for (const [index, message] of messages.entries()) this.#store(states[index] as TopicState, message, now)
     return undefined
   }
 

@@ -120,6 +120,7 @@ function capabilities(maxMessageBytes: number): Capabilities {
     lag: true,
     publishDedup: false,
     failedPublishStopsKey: false,
+    publishOnAck: true,
     transactions: true,
     requestReply: false,
     maxMessageBytes,

@@ -421,6 +421,7 @@ function capabilities(maxMessageBytes: number): Capabilities {
     lag: true,
     publishDedup: false,
     failedPublishStopsKey: false,
+    publishOnAck: false,
     transactions: false,
     requestReply: false,
     maxMessageBytes,

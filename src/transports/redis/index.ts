@@ -70,6 +70,7 @@ function capabilities(maxMessageBytes: number): Capabilities {
     lag: true,
     publishDedup: false,
     failedPublishStopsKey: false,
+    publishOnAck: false,
     transactions: true,
     requestReply: false,
     maxMessageBytes,

@@ -299,6 +299,7 @@ function capabilities(maxMessageBytes: number): Capabilities {
     lag: true,
     publishDedup: true,
     failedPublishStopsKey: false,
+    publishOnAck: true,
     transactions: true,
     requestReply: false,
     maxMessageBytes,

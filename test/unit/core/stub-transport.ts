@@ -29,6 +29,7 @@ const CAPABILITIES: Capabilities = {
   lag: false,
   publishDedup: false,
   failedPublishStopsKey: false,
+  publishOnAck: false,
   transactions: false,
   requestReply: false,
   maxMessageBytes: 1_000_000,
