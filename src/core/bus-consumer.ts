@@ -40,7 +40,7 @@ export class BusConsumer extends Consumer {
     return this.#ending('close', () => super.close(options))
   }
 
-  override closeWithin(deadline: Promise<unknown>): Promise<void> {
+  override closeWithin(deadline: Promise<number>): Promise<void> {
     return this.#ending(undefined, () => super.closeWithin(deadline))
   }
 

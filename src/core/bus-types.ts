@@ -357,7 +357,8 @@ export interface Bus extends AsyncDisposable {
   start(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
   /**
    * Stops intake, waits up to `timeoutMs` (default `closeTimeoutMs`) for running handlers and publishes, aborts the rest
-   * (unsettled messages are delivered again), and closes the transports. Afterwards the bus no longer keeps the process alive.
+   * (unsettled messages are delivered again, and a `warning` with the code `close-timeout` says how many handlers were given
+   * up), and closes the transports. Afterwards the bus no longer keeps the process alive.
    *
    * Safe to call twice: a second call with a `timeoutMs` that ends sooner shortens the first. Don't await it in a handler of
    * this bus: instead of waiting for that handler, it rejects with a `StateError`.

@@ -111,9 +111,14 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       if (pending.state !== 'running' && pending.state !== 'settling') this.#release(pending, 0)
   }
 
+  /** Messages with a handler, in order of arrival. */
+  runningDeliveries(): readonly PendingDelivery[] {
+    return this.outstanding.toArray().filter(({ state }) => state === 'running')
+  }
+
   /** Returns messages with a handler; their outcome comes too late. */
   releaseRunning(): void {
-    for (const pending of this.outstanding.toArray()) if (pending.state === 'running') this.#release(pending, 0)
+    for (const pending of this.runningDeliveries()) this.#release(pending, 0)
   }
 
   /** Resolves when nothing runs and nothing is unsettled, or when the consumer is closed. */
