@@ -11,6 +11,7 @@ import { describe, OptionsReader } from './options.ts'
 import { PUBLISHER_DEFAULTS } from './publisher.ts'
 import type { ResolvedPublisherOptions } from './publisher.ts'
 import { StderrLogger } from './stderr-logger.ts'
+import { definitionProblem } from './target.ts'
 import type { Transport } from './transport.ts'
 import type { WireCheckMode } from './wire-check.ts'
 
@@ -42,6 +43,11 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
     if (typeof entry !== 'function')
       reader.problem(`middleware.${index}`, 'must be a function; did you forget to call the factory?')
   }
+  const consumers = reader.list('consumers')
+  for (const [index, definition] of consumers.entries()) {
+    const problem = definitionProblem(definition)
+    if (problem !== undefined) reader.problem(`consumers.${index}`, problem)
+  }
   const codecs = reader.list('codecs')
   for (const [index, codec] of codecs.entries()) {
     const { contentType, encode, decode } = (codec ?? {}) as Partial<Codec>
@@ -56,7 +62,7 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
   const resolved: ResolvedBusOptions = {
     service,
     transports: resolveTransports(reader),
-    consumers: reader.list('consumers') as readonly AnyConsumerDefinition[],
+    consumers: consumers as readonly AnyConsumerDefinition[],
     middleware: middleware as readonly Middleware[],
     codecs: codecs as readonly Codec[],
     logger: resolveLogger(reader, clock),

@@ -35,6 +35,7 @@ import type {
 } from './publish-options.ts'
 import { Publisher } from './publisher.ts'
 import { sendMany, sendOne } from './send-made.ts'
+import { checkDefinition, isConsumerDefinition, targetProblem, topicOf } from './target.ts'
 import { broadcastGroup, normalizePattern, topicProblem } from './topic.ts'
 import type { DeliverySink, SubscriptionSpec, Transport, TransportAdmin, TransportSubscription } from './transport.ts'
 
@@ -150,8 +151,8 @@ class BusImpl implements Bus {
     return new Promise((resolve, reject) => {
       if (options !== NO_OPTIONS) refuseUnknown('The options of publish', options, PUBLISH_OPTIONS)
       const publisher = this.#publisher(transportName)
-      const made = this.#factory.make(target, data, options, parent)
       const topic = topicOf(target)
+      const made = this.#factory.make(target, data, options, parent)
       if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic)) {
         sendOne(publisher, made, options.signal, undefined, resolve, reject)
         return
@@ -177,13 +178,13 @@ class BusImpl implements Bus {
         { path: 'items', message: `must be a list of { data, key, ... }, got ${describe(items)}` },
       ])
     const { signal } = options
+    const topic = topicOf(target)
     const now = this.options.clock.now()
     const made = makeMany(items, (item) => {
       refuseUnknown('The item of publishMany', item, PUBLISH_ITEM)
       return this.#factory.make(target, item.data, item, parent, now)
     })
     if (items.length === 0) return []
-    const topic = topicOf(target)
     if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic))
       return new Promise((resolve) => sendMany(publisher, items, made, signal, undefined, resolve))
     const startedAt = this.options.clock.monotonic()
@@ -216,9 +217,9 @@ class BusImpl implements Bus {
   ): ConsumerHandle {
     if (this.#state === 'draining' || this.#state === 'closed')
       throw new StateError('The bus is closed: no consumer can be added')
-    const consumer = isConsumerDefinition(target)
+    const consumer = isConsumerDefinition(target, handler)
       ? this.#fromDefinition(target)
-      : this.#makeConsumer(target, handler, options, 'bus.consume')
+      : this.#makeConsumer(target, handler, options)
     this.#refuseOverlap(consumer)
     this.#consumers.add(consumer)
     if (this.#state === 'running') {
@@ -234,20 +235,8 @@ class BusImpl implements Bus {
   }
 
   #fromDefinition(definition: AnyConsumerDefinition): BusConsumer {
+    const subject = checkDefinition(definition)
     const { topic, handle, handleBatch, ...options } = definition
-    const subject = `The consumer of "${typeof topic === 'string' ? topic : topic.topic}"`
-    if ((handle === undefined) === (handleBatch === undefined)) {
-      throw new ConfigurationError(subject, [
-        { path: 'handle', message: 'either handle or handleBatch is required, not both' },
-      ])
-    }
-    if (handleBatch !== undefined && options.batch === undefined) {
-      throw new ConfigurationError(subject, [
-        { path: 'batch', message: 'is required with handleBatch, for example { size: 100 }' },
-      ])
-    }
-    if (handle !== undefined && options.batch !== undefined)
-      throw new ConfigurationError(subject, [{ path: 'batch', message: 'needs handleBatch instead of handle' }])
     return this.#makeConsumer(topic, handle ?? handleBatch, options, subject)
   }
 
@@ -255,11 +244,14 @@ class BusImpl implements Bus {
     target: string | AnyEventDefinition,
     handler: Handler<never> | BatchHandler<never> | undefined,
     given: object,
-    subject: string,
+    subject?: string,
   ): BusConsumer {
+    const wrongTarget = targetProblem(target)
+    if (wrongTarget !== undefined)
+      throw new ConfigurationError('bus.consume', [{ path: 'topic', message: wrongTarget }])
     const definition = typeof target === 'string' ? undefined : target
     const topic = normalizePattern(typeof target === 'string' ? target : target.topic)
-    const reader = new OptionsReader(`${subject}("${topic.slice(0, 60)}")`, given)
+    const reader = new OptionsReader(subject ?? `bus.consume("${topic.slice(0, 60)}")`, given)
     const problem = topicProblem(topic, true)
     if (problem !== undefined) reader.problem('topic', problem)
     if (typeof handler !== 'function')
@@ -498,8 +490,7 @@ class BusImpl implements Bus {
     group: string = this.options.service,
     options: { readonly transport?: string | undefined } = {},
   ): DeadLetters {
-    const name = typeof topic === 'string' ? topic : topic.topic
-    const problem = topicProblem(name, false)
+    const problem = targetProblem(topic) ?? topicProblem(topicOf(topic), false)
     const problems = problem === undefined ? [] : [{ path: 'topic', message: problem }]
     if (groupProblem(group) !== undefined) problems.push({ path: 'group', message: groupProblem(group) ?? '' })
     if (problems.length > 0) throw new ConfigurationError('bus.deadLetters', problems)
@@ -510,7 +501,7 @@ class BusImpl implements Bus {
       throw new StateError('The bus is not started: await bus.start() before you look at dead letters')
     if (this.#state === 'closed') throw new StateError('The bus is closed: its dead letters can no longer be reached')
     return deadLettersOf({
-      topic: name,
+      topic: topicOf(topic),
       group,
       transportName,
       admin: this.admin(transportName),
@@ -543,20 +534,12 @@ class BusImpl implements Bus {
   }
 }
 
-function isConsumerDefinition(target: unknown): target is AnyConsumerDefinition {
-  return typeof target === 'object' && target !== null && ('handle' in target || 'handleBatch' in target)
-}
-
 /** Waits for all promises, so that a first error leaves nothing half-open. */
 async function allOrFirstError(promises: readonly Promise<unknown>[]): Promise<void> {
   const results = await Promise.allSettled(promises)
   // Attempts that were given up because of another failure are not the reason.
   const failures = results.filter((result) => result.status === 'rejected').map(({ reason }) => reason as unknown)
   if (failures.length > 0) throw failures.find((error) => !BusbarError.is(error) || !error.retryable) ?? failures[0]
-}
-
-function topicOf(target: string | AnyEventDefinition): string {
-  return typeof target === 'string' ? target : target.topic
 }
 
 function isTimeout(value: unknown): value is number {

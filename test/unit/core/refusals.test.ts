@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { ConfigurationError, createBus, defineEvent } from 'busbar'
+import { ConfigurationError, createBus, defineConsumer, defineEvent } from 'busbar'
 import type { Bus, Handler, Middleware, Transport } from 'busbar'
 import { memory } from 'busbar/memory'
 
@@ -81,6 +81,81 @@ describe('what is refused, and in which words', () => {
     made.consume('orders.>', handler)
     expect(problemsOf(() => made.consume('orders.placed.test.dlq', handler))).toEqual([])
     expect(problemsOf(() => made.consume('*.*.*.dlq', handler))).toHaveLength(1)
+  })
+})
+
+describe('what is not an event, a topic or a consumer', () => {
+  const CIRCULAR =
+    'is undefined; with a circular import, what you import is undefined until its module has run: move events to a module of their own'
+  const Placed = defineEvent('orders.placed')
+  const consumer = (definition: unknown): (() => unknown) => {
+    return () => bus().consume(defineConsumer(definition as never))
+  }
+
+  it.each<[string, () => unknown, string]>([
+    ['consume(undefined)', () => bus().consume(undefined as never, handler), `topic: ${CIRCULAR}`],
+    [
+      'consume(5)',
+      () => bus().consume(5 as never, handler),
+      'topic: must be a topic or an event of defineEvent(), got 5',
+    ],
+    [
+      'consume(event) without a handler',
+      () => bus().consume(Placed, undefined as never),
+      'handler: must be a function, got undefined',
+    ],
+    ['deadLetters(undefined)', () => bus().deadLetters(undefined as never), `topic: ${CIRCULAR}`],
+    ['a definition without a topic', consumer({ handle: handler }), `topic: ${CIRCULAR}`],
+    [
+      'a definition with event',
+      consumer({ event: Placed, handle: handler }),
+      'event: is not a known option; write topic: the event',
+    ],
+    [
+      'a definition with handler',
+      consumer({ topic: Placed, handler }),
+      'handler: is not a known option; write handle: (message, ctx) => ...',
+    ],
+    [
+      'undefined among the consumers',
+      () => createBus({ service: 'test', transport: memory(), consumers: [undefined as never] }),
+      `consumers.0: ${CIRCULAR}`,
+    ],
+    [
+      'a factory among the consumers',
+      () => createBus({ service: 'test', transport: memory(), consumers: [(() => {}) as never] }),
+      'consumers.0: must be the result of defineConsumer(), got a function; if it returns the definition, call it',
+    ],
+    [
+      'a topic among the consumers',
+      () => createBus({ service: 'test', transport: memory(), consumers: ['orders' as never] }),
+      'consumers.0: must be the result of defineConsumer(), got a string',
+    ],
+    [
+      'a factory of a consumer',
+      () => bus().consume((() => {}) as never),
+      'topic: must be a topic or an event of defineEvent(), got a function; if it returns the definition, call it',
+    ],
+  ])('%s', (_, act, problem) => {
+    expect(problemsOf(act)).toEqual([problem])
+  })
+
+  it.each([
+    [undefined, CIRCULAR],
+    [5, 'must be a topic or an event of defineEvent(), got 5'],
+  ])('publish(%o)', async (target, problem) => {
+    const on = bus()
+    await on.start()
+    const refused = { code: 'BUSBAR_VALIDATION', message: `The event to publish ${problem}` }
+    await expect(on.publish(target as never, 1)).rejects.toMatchObject(refused)
+    await expect(on.publishMany(target as never, [{ data: 1 }])).rejects.toMatchObject(refused)
+    await on.close()
+  })
+
+  it('names a consumer once', () => {
+    expect(() => bus().consume(defineConsumer({ topic: 'e', handle: handler, concurrency: 0 }))).toThrow(
+      /^The consumer of "e" /,
+    )
   })
 })
 
