@@ -51,8 +51,8 @@ export interface BusOptions {
   readonly causality?: boolean | undefined
   /**
    * Checks at publish what consumers will read: decodes the encoded data, and validates it again when the event has a schema.
-   * Otherwise a Date in a `z.date()`, a Map or NaN would only fail in the consumer. `first`: once per event; `always`; `off`.
-   * Default `first`, or `off` when `NODE_ENV` is `production`.
+   * Otherwise a Date in a `z.date()`, a Map or NaN would only fail in the consumer. `first`: the first publish of each event, and
+   * not the later ones; `always`; `off`. Default `first`, or `off` when `NODE_ENV` is `production`.
    */
   readonly checkWire?: WireCheckMode | undefined
   /** How long `close()` waits for running handlers and publishes, in ms. Default 30,000. */

@@ -51,6 +51,11 @@ export class MessageFactory {
     parent: Causality | undefined,
     now: number = this.#clock.now(),
   ): OutgoingMessage | Promise<OutgoingMessage> {
+    // Checked in every mode of `checkWire`: a forgotten await, which JSON would send as {}.
+    if (data instanceof Promise)
+      throw new ValidationError(
+        `The data for "${typeof target === 'string' ? target : target.topic}" is a Promise: await it`,
+      )
     if (typeof target === 'string') {
       this.#checkTopic(target)
       return this.#encode(target, data, options, parent, now)
