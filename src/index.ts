@@ -27,6 +27,7 @@ export type {
   Bus,
   BusOptions,
   BusState,
+  CloseOptions,
   ConsumerHandle,
   ConsumerHealth,
   ConsumerStats,
@@ -40,6 +41,7 @@ export type {
   PurgeOptions,
   RedriveOptions,
   RedriveReport,
+  StartOptions,
 } from './core/bus-types.ts'
 export type { CausalityContext } from './core/causality.ts'
 export type { Clock, Timer } from './core/clock.ts'

@@ -1,4 +1,4 @@
-import type { ConsumerHealth } from './bus-types.ts'
+import type { CloseOptions, ConsumerHealth } from './bus-types.ts'
 import { isInsideHandlerOf } from './causality.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
 import { Consumer } from './consumer.ts'
@@ -36,7 +36,7 @@ export class BusConsumer extends Consumer {
     return this.#ending('drain', () => super.drain())
   }
 
-  override close(options?: { readonly timeoutMs?: number | undefined }): Promise<void> {
+  override close(options?: CloseOptions): Promise<void> {
     return this.#ending('close', () => super.close(options))
   }
 

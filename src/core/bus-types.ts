@@ -70,6 +70,19 @@ export interface PublisherOptions {
   readonly maxBatchSize?: number | undefined
 }
 
+export interface StartOptions {
+  /** How long to keep trying while a broker can't be reached, in ms; 0 for one attempt. Default: `startTimeoutMs` of the bus. */
+  readonly timeoutMs?: number | undefined
+}
+
+export interface CloseOptions {
+  /**
+   * How long to wait for running handlers and publishes, in ms. Default: `closeTimeoutMs` of the bus; a single consumer waits as
+   * long as its handlers run.
+   */
+  readonly timeoutMs?: number | undefined
+}
+
 export type BusState = 'idle' | 'starting' | 'running' | 'draining' | 'closed'
 
 /** Counters since the consumer was created, and current gauges. */
@@ -115,7 +128,7 @@ export interface ConsumerHandle {
    * Same as `drain`. With `timeoutMs`, handlers that run longer are aborted, and their messages are delivered again without
    * using an attempt. May be called again with a shorter timeout.
    */
-  close(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
+  close(options?: CloseOptions): Promise<void>
   stats(): ConsumerStats
 }
 
@@ -354,7 +367,7 @@ export interface Bus extends AsyncDisposable {
    *
    * Safe to call twice: a call while the bus starts, or after it has started, returns the same promise.
    */
-  start(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
+  start(options?: StartOptions): Promise<void>
   /**
    * Stops intake, waits up to `timeoutMs` (default `closeTimeoutMs`) for running handlers and publishes, aborts the rest
    * (unsettled messages are delivered again, and a `warning` with the code `close-timeout` says how many handlers were given
@@ -363,7 +376,7 @@ export interface Bus extends AsyncDisposable {
    * Safe to call twice: a second call with a `timeoutMs` that ends sooner shortens the first. Don't await it in a handler of
    * this bus: instead of waiting for that handler, it rejects with a `StateError`.
    */
-  close(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
+  close(options?: CloseOptions): Promise<void>
   /** Reports the health of the bus, its transports and consumers. Never rejects. Cheap enough to call every second. */
   health(): Promise<HealthReport>
   /**

@@ -3,7 +3,16 @@ import type { ContextPublisher } from './attempt.ts'
 import { BusConsumer, ConsumerRegistry, refuseToWait } from './bus-consumer.ts'
 import { resolveBusOptions } from './bus-options.ts'
 import type { ResolvedBusOptions } from './bus-options.ts'
-import type { Bus, BusOptions, BusState, ConsumerHandle, DeadLetters, HealthReport } from './bus-types.ts'
+import type {
+  Bus,
+  BusOptions,
+  BusState,
+  CloseOptions,
+  ConsumerHandle,
+  DeadLetters,
+  HealthReport,
+  StartOptions,
+} from './bus-types.ts'
 import { currentCause, isInsideHandlerOf, runWithin, scoped } from './causality.ts'
 import type { Causality, CausalityContext } from './causality.ts'
 import { checkCapabilities } from './check-capabilities.ts'
@@ -24,7 +33,7 @@ import { healthReport } from './health.ts'
 import { makeMany, toError } from './make-many.ts'
 import type { OutgoingMessage } from './message.ts'
 import { checkConversation, MessageFactory } from './message-factory.ts'
-import { describe, OptionsReader } from './options.ts'
+import { describe, OptionsReader, readTimeout } from './options.ts'
 import { CONVERSATION, PUBLISH_ITEM, PUBLISH_MANY_OPTIONS, PUBLISH_OPTIONS, refuseUnknown } from './publish-options.ts'
 import type {
   PublishItem,
@@ -149,7 +158,7 @@ class BusImpl implements Bus {
     parent: Causality | undefined,
   ): Promise<PublishReceipt> {
     return new Promise((resolve, reject) => {
-      if (options !== NO_OPTIONS) refuseUnknown('The options of publish', options, PUBLISH_OPTIONS)
+      if (options !== NO_OPTIONS) refuseUnknown('publish', options, PUBLISH_OPTIONS)
       const publisher = this.#publisher(transportName)
       const topic = topicOf(target)
       const made = this.#factory.make(target, data, options, parent)
@@ -171,7 +180,7 @@ class BusImpl implements Bus {
     transportName: string | undefined,
     parent: Causality | undefined,
   ): Promise<readonly PublishResult[]> {
-    if (options !== NO_OPTIONS) refuseUnknown('The options of publishMany', options, PUBLISH_MANY_OPTIONS)
+    if (options !== NO_OPTIONS) refuseUnknown('publishMany', options, PUBLISH_MANY_OPTIONS)
     const publisher = this.#publisher(transportName)
     if (!Array.isArray(items))
       throw new ConfigurationError('bus.publishMany', [
@@ -181,7 +190,7 @@ class BusImpl implements Bus {
     const topic = topicOf(target)
     const now = this.options.clock.now()
     const made = makeMany(items, (item) => {
-      refuseUnknown('The item of publishMany', item, PUBLISH_ITEM)
+      refuseUnknown('An item of publishMany', item, PUBLISH_ITEM)
       return this.#factory.make(target, item.data, item, parent, now)
     })
     if (items.length === 0) return []
@@ -353,11 +362,11 @@ class BusImpl implements Bus {
 
   // --- lifecycle ---------------------------------------------------------------------------------------------------
 
-  start(options: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
+  start(options: StartOptions = {}): Promise<void> {
     if (this.#closing !== undefined) return Promise.reject(new StateError('The bus is closed: make a new one'))
-    const { timeoutMs = this.options.startTimeoutMs } = options
-    if (!isTimeout(timeoutMs)) return Promise.reject(wrongTimeout('bus.start', timeoutMs))
-    this.#starting ??= this.#start(timeoutMs)
+    const timeoutMs = readTimeout('bus.start', options)
+    if (timeoutMs instanceof ConfigurationError) return Promise.reject(timeoutMs)
+    this.#starting ??= this.#start(timeoutMs ?? this.options.startTimeoutMs)
     return this.#starting
   }
 
@@ -425,9 +434,9 @@ class BusImpl implements Bus {
     await allOrFirstError(closed.map(([name, transport]) => open(name, transport)))
   }
 
-  close(options: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
-    const { timeoutMs } = options
-    if (timeoutMs !== undefined && !isTimeout(timeoutMs)) return Promise.reject(wrongTimeout('bus.close', timeoutMs))
+  close(options: CloseOptions = {}): Promise<void> {
+    const timeoutMs = readTimeout('bus.close', options)
+    if (timeoutMs instanceof ConfigurationError) return Promise.reject(timeoutMs)
     if (this.#closing === undefined) {
       const deadline = new CloseDeadline(this.options.clock, timeoutMs ?? this.options.closeTimeoutMs)
       this.#lifetime.abort(closedWhileStarting())
@@ -540,16 +549,6 @@ async function allOrFirstError(promises: readonly Promise<unknown>[]): Promise<v
   // Attempts that were given up because of another failure are not the reason.
   const failures = results.filter((result) => result.status === 'rejected').map(({ reason }) => reason as unknown)
   if (failures.length > 0) throw failures.find((error) => !BusbarError.is(error) || !error.retryable) ?? failures[0]
-}
-
-function isTimeout(value: unknown): value is number {
-  return typeof value === 'number' && value >= 0
-}
-
-function wrongTimeout(subject: string, value: unknown): ConfigurationError {
-  return new ConfigurationError(subject, [
-    { path: 'timeoutMs', message: `must be a number of milliseconds >= 0, got ${describe(value)}` },
-  ])
 }
 
 function closedWhileStarting(): StateError {

@@ -1,13 +1,14 @@
 import type { AttemptHost } from './attempt.ts'
 import { BatchRunner } from './batch-runner.ts'
-import type { ConsumerHandle, ConsumerHealth, ConsumerStats } from './bus-types.ts'
+import type { CloseOptions, ConsumerHandle, ConsumerHealth, ConsumerStats } from './bus-types.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
 import { formatMs } from './clock.ts'
 import { DeliveryTracker } from './delivery-tracker.ts'
-import { StateError, TimeoutError } from './errors.ts'
+import { ConfigurationError, StateError, TimeoutError } from './errors.ts'
 import type { BatchHandler, ConsumerControl, Handler } from './handler.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { Lifecycle } from './lifecycle.ts'
+import { readTimeout } from './options.ts'
 import type { Runner } from './runner.ts'
 import { SingleRunner } from './single-runner.ts'
 import { isPattern } from './topic.ts'
@@ -214,11 +215,10 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     return this.#stop(undefined)
   }
 
-  close(options: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
-    const { timeoutMs } = options
+  close(options: CloseOptions = {}): Promise<void> {
+    const timeoutMs = readTimeout(`close() of the consumer of "${this.topic}"`, options)
+    if (timeoutMs instanceof ConfigurationError) return Promise.reject(timeoutMs)
     if (timeoutMs === undefined) return this.#stop(undefined)
-    if (!(Number.isFinite(timeoutMs) && timeoutMs >= 0))
-      throw new StateError(`close({ timeoutMs }) takes a number of milliseconds >= 0, got ${String(timeoutMs)}`)
     const deadline = Promise.withResolvers<number>()
     const timer = this.#parts.clock.setTimer(timeoutMs, () => deadline.resolve(timeoutMs))
     return this.closeWithin(deadline.promise).finally(() => timer.cancel())

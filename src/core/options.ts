@@ -12,16 +12,20 @@ export class OptionsReader {
   readonly #known = new Set<string>()
   readonly #problems: Problem[]
 
-  constructor(subject: string, input: unknown, path = '', problems: Problem[] = []) {
+  /** `example` is what to write instead of something that is not an object. */
+  constructor(
+    subject: string,
+    input: unknown,
+    example?: string,
+    parent: { readonly path: string; readonly problems: Problem[] } = { path: '', problems: [] },
+  ) {
     this.#subject = subject
-    this.#path = path
-    this.#problems = problems
-    if (input === undefined) this.#input = {}
-    else if (isPlainObject(input)) this.#input = input
-    else {
-      this.#input = {}
-      this.problem('', `must be an object, got ${describe(input)}`)
-    }
+    this.#path = parent.path
+    this.#problems = parent.problems
+    this.#input = isPlainObject(input) ? input : {}
+    if (input === undefined || isPlainObject(input)) return
+    const advice = example === undefined ? '' : `; ${typeof input === 'function' ? 'call it:' : 'write'} ${example}`
+    this.problem(parent.path === '' ? 'options' : '', `must be an object, got ${describe(input)}${advice}`)
   }
 
   problem(field: string, message: string): void {
@@ -39,6 +43,15 @@ export class OptionsReader {
     if (!Object.hasOwn(this.#input, field)) return
     this.#known.add(field)
     this.problem(field, `is not a known option; write ${remedy}`)
+  }
+
+  /** Refuses options that another call takes, and says which. */
+  misplaced(fields: readonly string[], owner: string): void {
+    for (const field of fields) {
+      if (this.#known.has(field) || !Object.hasOwn(this.#input, field)) continue
+      this.#known.add(field)
+      this.problem(field, `belongs to ${owner}`)
+    }
   }
 
   has(field: string): boolean {
@@ -141,7 +154,10 @@ export class OptionsReader {
 
   /** A nested options object; its problems are reported together with these. */
   nested(field: string): OptionsReader {
-    return new OptionsReader(this.#subject, this.raw(field), this.#at(field), this.#problems).#alsoUnknown(this)
+    return new OptionsReader(this.#subject, this.raw(field), undefined, {
+      path: this.#at(field),
+      problems: this.#problems,
+    }).#alsoUnknown(this)
   }
 
   readonly #children: OptionsReader[] = []
@@ -153,8 +169,14 @@ export class OptionsReader {
 
   /** Throws if there were problems. Call it once, on the outermost reader, after all getters. */
   done(): void {
+    const error = this.error()
+    if (error !== undefined) throw error
+  }
+
+  /** Like `done`, but returns the error. */
+  error(): ConfigurationError | undefined {
     this.#refuseUnknown()
-    if (this.#problems.length > 0) throw new ConfigurationError(this.#subject, this.#problems)
+    return this.#problems.length > 0 ? new ConfigurationError(this.#subject, this.#problems) : undefined
   }
 
   #refuseUnknown(): void {
@@ -169,6 +191,15 @@ export class OptionsReader {
     if (this.#path === '' || field === '') return this.#path + field
     return `${this.#path}.${field}`
   }
+}
+
+/** `timeoutMs` of `start` or `close`, if given, or the error to reject with. */
+export function readTimeout(subject: string, options: unknown): number | undefined | ConfigurationError {
+  const reader = new OptionsReader(subject, options, `{ timeoutMs: ${typeof options === 'number' ? options : 5_000} }`)
+  const timeoutMs = reader.raw('timeoutMs')
+  if (timeoutMs !== undefined && !(typeof timeoutMs === 'number' && timeoutMs >= 0))
+    reader.problem('timeoutMs', `must be a number of milliseconds >= 0, got ${describe(timeoutMs)}`)
+  return reader.error() ?? (timeoutMs as number | undefined)
 }
 
 function isPlainObject(value: unknown): value is Record<string, unknown> {

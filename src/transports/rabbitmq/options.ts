@@ -379,7 +379,7 @@ function entry<Type>(
   read: (entry: OptionsReader) => Type,
 ): Type | undefined {
   const problems: { path: string; message: string }[] = []
-  const inner = new OptionsReader('rabbitmq', given, path, problems)
+  const inner = new OptionsReader('rabbitmq', given, undefined, { path, problems })
   const value = read(inner)
   try {
     inner.done()

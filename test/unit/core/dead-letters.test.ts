@@ -303,7 +303,7 @@ describe('the options of calls that send or delete', () => {
     const error: unknown = await call.catch((thrown: unknown) => thrown)
     expect(error).toMatchObject({ code: 'BUSBAR_CONFIGURATION' })
     expect((error as Error).message).toContain(problem)
-    expect((error as Error).message).toContain(`deadLetters("t", "test").${method}() can't be used as given`)
+    expect((error as Error).message).toContain(`deadLetters("t", "test").${method}() has invalid options`)
     expect([reads, kept.size, kept.sent.length, events.length]).toEqual([0, 1, 0, 0])
   })
 

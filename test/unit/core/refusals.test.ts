@@ -159,6 +159,71 @@ describe('what is not an event, a topic or a consumer', () => {
   })
 })
 
+async function problemsOfAsync(act: () => Promise<unknown>): Promise<string[]> {
+  const error: unknown = await act().catch((reason: unknown) => reason)
+  return problemsOf(() => {
+    throw error
+  })
+}
+
+describe('options of calls', () => {
+  const AN_OBJECT = 'options: must be an object, got 5000; write { timeoutMs: 5000 }'
+
+  it.each<[string, (on: Bus) => Promise<unknown>, string]>([
+    [
+      'start({ timeout })',
+      (on) => on.start({ timeout: 5 } as object),
+      'timeout: is not a known option; did you mean "timeoutMs"?',
+    ],
+    ['start(5000)', (on) => on.start(5000 as never), AN_OBJECT],
+    [
+      'close({ timeout })',
+      (on) => on.close({ timeout: 5 } as object),
+      'timeout: is not a known option; did you mean "timeoutMs"?',
+    ],
+    ['close(5000)', (on) => on.close(5000 as never), AN_OBJECT],
+    ['close of a consumer', (on) => on.consume('a', handler).close(5000 as never), AN_OBJECT],
+    [
+      'once with a timeout',
+      (on) => on.events.once('ack', { timeoutMs: 200 } as object),
+      'timeoutMs: is not a known option; write signal: AbortSignal.timeout(5_000)',
+    ],
+    [
+      'once without an event of that name',
+      (on) => on.events.once('acked' as 'ack'),
+      'name: there is no event "acked"; did you mean "ack"?',
+    ],
+  ])('%s is refused', async (_, act, problem) => {
+    const on = bus()
+    expect(await problemsOfAsync(() => act(on))).toEqual([problem])
+    await on.close()
+  })
+
+  it('on refuses names that no event has, and what is not a function', () => {
+    const { events } = bus()
+    expect(problemsOf(() => events.on('acked' as 'ack', () => {}))).toEqual([
+      'name: there is no event "acked"; did you mean "ack"?',
+    ])
+    expect(problemsOf(() => events.on('ack', undefined as never))).toEqual([
+      'listener: must be a function, got undefined',
+    ])
+    expect(problemsOf(() => events.onAny('ack' as never))).toEqual(['listener: must be a function, got a string'])
+  })
+
+  it.each<[unknown, string]>([
+    [5000, 'ctx.retry has invalid options:\n  - options: must be an object, got 5000; write { delayMs: 5_000 }'],
+    [{ delay: 5000 }, 'delay: is not a known option; did you mean "delayMs"?'],
+  ])('ctx.retry(%o) is a failed attempt that says why', async (options, text) => {
+    const on = bus()
+    on.consume('a', (_message, ctx) => ctx.retry(options as object), { retry: false })
+    await on.start()
+    const dead = on.events.once('deadLetter')
+    await on.publish('a', 1)
+    expect(String(((await dead).error as Error).message)).toContain(text)
+    await on.close()
+  })
+})
+
 describe('publishMany', () => {
   it.each([[{ data: 1 }], [new Set([{ data: 1 }])], [undefined], ['text']])(
     'takes a list and nothing else: %o',
