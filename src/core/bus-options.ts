@@ -3,6 +3,7 @@ import { systemClock } from './clock.ts'
 import type { Clock } from './clock.ts'
 import type { Codec } from './codec.ts'
 import { groupProblem } from './consume-options.ts'
+import type { ConsumeOptions } from './consume-options.ts'
 import type { AnyConsumerDefinition } from './define.ts'
 import type { Middleware } from './handler.ts'
 import { silentLogger } from './logger.ts'
@@ -81,9 +82,29 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
     ),
     clock,
   }
+  reader.misplaced(CONSUME_OPTIONS, 'bus.consume or defineConsumer')
   reader.done()
   return Object.freeze(resolved)
 }
+
+/** Options of a consumer that are not options of a bus, too. */
+const CONSUME_OPTIONS = [
+  'group',
+  'broadcast',
+  'concurrency',
+  'order',
+  'prefetch',
+  'prefetchBytes',
+  'retry',
+  'deadLetter',
+  'onDeadLetter',
+  'timeoutMs',
+  'abandonAfterMs',
+  'from',
+  'stalledAfterMs',
+  'native',
+  'batch',
+] as const satisfies readonly (keyof ConsumeOptions)[]
 
 function resolveLogger(reader: OptionsReader, clock: Clock): Logger {
   if (reader.raw('logger') === false) return silentLogger
@@ -114,10 +135,19 @@ function resolveTransports(reader: OptionsReader): ReadonlyMap<string, Transport
       typeof publish !== 'function' ||
       typeof subscribe !== 'function'
     ) {
-      reader.problem(at, `must be a transport, such as memory() of 'busbar/memory' returns, got ${describe(transport)}`)
+      const got = describe(transport)
+      reader.problem(
+        at,
+        `must be a transport, such as memory() of 'busbar/memory' returns, got ${got}${adviceFor(transport)}`,
+      )
     }
   }
   if (new Set(transports.values()).size < transports.size)
     reader.problem('transports', 'holds the same transport twice: make one for each name')
   return transports
+}
+
+function adviceFor(transport: unknown): string {
+  if (typeof transport === 'string') return "; for a URL, write await transportFromUrl(url) of 'busbar/url'"
+  return typeof transport === 'function' ? '; call it' : ''
 }

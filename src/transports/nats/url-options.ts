@@ -38,8 +38,10 @@ const OTHER_LOGINS = ['token', 'nkeySeed', 'credentials', 'credentialsFile'] as 
  * elsewhere. Parameters are options: `nats://a:4222,b:4222?jetstream=false&stream.name=orders`.
  */
 export function applyUrl(options: NatsOptions | undefined): FromUrl {
-  const { url, ...rest } = typeof options === 'object' ? options : ({} as NatsOptions)
-  const input: Record<string, unknown> = typeof options === 'object' || options === undefined ? { ...rest } : options
+  if (options !== undefined && (typeof options !== 'object' || options === null))
+    return { input: options, servers: [], tls: false, problems: [] }
+  const { url, ...rest } = options ?? {}
+  const input: Record<string, unknown> = { ...rest }
   const problems = new Set<string>()
   const servers: string[] = []
   let tls = false

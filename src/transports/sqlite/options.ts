@@ -89,7 +89,7 @@ export const SQLITE_DEFAULTS = {
 const MAX_MESSAGE_BYTES = 1_000_000_000
 
 export function resolveSqliteOptions(options: SqliteOptions): ResolvedSqliteOptions {
-  const reader = new OptionsReader('sqlite', options)
+  const reader = new OptionsReader('sqlite', options, "sqlite({ path: './busbar.db' })")
   const resolved: ResolvedSqliteOptions = {
     path: resolveFile(reader),
     synchronous: reader.oneOf('synchronous', ['full', 'normal'], SQLITE_DEFAULTS.synchronous),

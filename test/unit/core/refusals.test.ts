@@ -2,6 +2,11 @@ import { describe, expect, it } from 'vitest'
 import { ConfigurationError, createBus, defineConsumer, defineEvent } from 'busbar'
 import type { Bus, Handler, Middleware, Transport } from 'busbar'
 import { memory } from 'busbar/memory'
+import { circuitBreaker, dedupe, logger, throttle, timeout } from 'busbar/middleware'
+import { nats } from 'busbar/nats'
+import { rabbitmq } from 'busbar/rabbitmq'
+import { redis } from 'busbar/redis'
+import { sqlite } from 'busbar/sqlite'
 
 function problemsOf(act: () => unknown): string[] {
   try {
@@ -159,6 +164,54 @@ describe('what is not an event, a topic or a consumer', () => {
   })
 })
 
+describe('what was meant', () => {
+  it.each<[string, () => unknown, string]>([
+    [
+      'a URL for a transport',
+      () => createBus({ service: 'test', transport: 'redis://x' as never }),
+      "transport: must be a transport, such as memory() of 'busbar/memory' returns, got a string; for a URL, write await transportFromUrl(url) of 'busbar/url'",
+    ],
+    [
+      'a transport that was not called',
+      () => createBus({ service: 'test', transport: memory as never }),
+      "transport: must be a transport, such as memory() of 'busbar/memory' returns, got a function; call it",
+    ],
+    [
+      'options of a consumer',
+      () => createBus({ service: 'test', transport: memory(), retry: false, group: 'a' } as never),
+      'group: belongs to bus.consume or defineConsumer',
+    ],
+    ['redis(url)', () => redis('redis://x' as never), 'options: must be an object, got a string; write redis({ url })'],
+    ['nats(url)', () => nats('nats://x' as never), 'options: must be an object, got a string; write nats({ url })'],
+    ['nats(null)', () => nats(null as never), 'options: must be an object, got null; write nats({ url })'],
+    [
+      'rabbitmq(url)',
+      () => rabbitmq('amqp://x' as never),
+      'options: must be an object, got a string; write rabbitmq({ url })',
+    ],
+    [
+      'sqlite(path)',
+      () => sqlite('./a.db' as never),
+      "options: must be an object, got a string; write sqlite({ path: './busbar.db' })",
+    ],
+    ['memory(x)', () => memory('x' as never), 'options: must be an object, got a string; write memory()'],
+  ])('%s', (_, act, problem) => {
+    expect(problemsOf(act)).toContain(problem)
+  })
+
+  it.each<[Middleware, string]>([
+    [timeout as never, 'timeout({ ms: 5_000 })'],
+    [throttle as never, 'throttle({ perSecond: 10 })'],
+    [dedupe as never, 'dedupe({ store })'],
+    [circuitBreaker as never, 'circuitBreaker()'],
+    [logger as never, 'logger({ logger })'],
+  ])('the middleware %o that was not called', (middleware, call) => {
+    expect(problemsOf(() => bus().consume('a', handler, { middleware: [middleware] }))).toContain(
+      `options: must be an object, got a function; call it: ${call}`,
+    )
+  })
+})
+
 async function problemsOfAsync(act: () => Promise<unknown>): Promise<string[]> {
   const error: unknown = await act().catch((reason: unknown) => reason)
   return problemsOf(() => {
@@ -219,7 +272,7 @@ describe('options of calls', () => {
     await on.start()
     const dead = on.events.once('deadLetter')
     await on.publish('a', 1)
-    expect(String(((await dead).error as Error).message)).toContain(text)
+    expect(((await dead).error as Error).message).toContain(text)
     await on.close()
   })
 })
