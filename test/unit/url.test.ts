@@ -55,6 +55,28 @@ describe('transportFromUrl', () => {
     expect(text).not.toContain('hunter2')
   })
 
+  it.each(['p@ss:w#rd', 'a/b', 'a?b', '1#2', '#', 'a,b/'])(
+    'says that the special characters of the password %s have to be encoded',
+    async (password) => {
+      for (const scheme of ['amqp', 'nats', 'redis', 'rediss', 'amqps', 'tls']) {
+        const text = await messageOf(`${scheme}://user:hunter2${password}@host`)
+        expect(text).toContain(
+          'percent-encode special characters in its user and password: "@" as %40, ":" as %3A, "/" as %2F, "?" as %3F, "#" as %23',
+        )
+        expect(text).not.toContain('hunter2')
+      }
+    },
+  )
+
+  it.each(['amqp', 'nats', 'redis'])('does not take half a password for a port: %s', async (scheme) => {
+    expect(await messageOf(`${scheme}://user:6379#secret@host`)).toContain('"#" as %23')
+  })
+
+  it('does not mention a password when there is none', async () => {
+    for (const url of ['amqp://a b', 'nats://a b', 'redis://a b'])
+      expect(await messageOf(url)).not.toMatch(/password(?!@host)/)
+  })
+
   it('says which transports there are when the scheme is none', async () => {
     expect(await messageOf('carrier-pigeon://loft')).toMatch(/"carrier-pigeon:", which is none of: memory:, sqlite:/)
     expect(await messageOf('constructor:x')).toMatch(/"constructor:", which is none of/)

@@ -1,4 +1,4 @@
-import { BAD_PERCENT, urlParameter } from '../../core/url-parameter.ts'
+import { BAD_PERCENT, passwordAdvice, urlParameter } from '../../core/url-parameter.ts'
 import type { NatsOptions } from './options.ts'
 
 export interface FromUrl {
@@ -56,7 +56,7 @@ export function applyUrl(options: NatsOptions | undefined): FromUrl {
     for (const part of places.split(',')) {
       const parsed = parse(part.trim(), scheme)
       if (typeof parsed === 'string') {
-        problems.add(parsed)
+        problems.add(parsed === NOT_VALID ? parsed + passwordAdvice(entry) : parsed)
         continue
       }
       if (parsed.tls) tls = true
@@ -88,13 +88,14 @@ interface Parsed {
   readonly login: { readonly user: string; readonly password: string } | undefined
 }
 
+const NOT_VALID = 'must be like "nats://host:4222", "tls://host:4222" or "nats://a:4222,b:4222"'
+
 function parse(text: string, scheme: string): Parsed | string {
-  const wrong = 'must be like "nats://host:4222", "tls://host:4222" or "nats://a:4222,b:4222"'
   const full = text.includes('://') ? text : scheme + text
-  if (!URL.canParse(full)) return wrong
+  if (!URL.canParse(full)) return NOT_VALID
   const { protocol, hostname, port, pathname, hash, username, password } = new URL(full)
-  if ((protocol !== 'nats:' && protocol !== 'tls:') || hostname === '') return wrong
-  if ((pathname !== '' && pathname !== '/') || hash !== '') return wrong
+  if ((protocol !== 'nats:' && protocol !== 'tls:') || hostname === '') return NOT_VALID
+  if ((pathname !== '' && pathname !== '/') || hash !== '') return NOT_VALID
   try {
     return {
       server: `${hostname}:${port === '' ? DEFAULT_PORT : port}`,

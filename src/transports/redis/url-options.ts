@@ -1,4 +1,4 @@
-import { BAD_PERCENT, urlParameter } from '../../core/url-parameter.ts'
+import { BAD_PERCENT, passwordAdvice, urlParameter } from '../../core/url-parameter.ts'
 import type { RedisOptions } from './options.ts'
 
 export interface FromUrl {
@@ -43,6 +43,8 @@ interface Parsed {
   readonly path: string | undefined
 }
 
+const NOT_VALID = 'is not a valid URL: write redis://host:6379, rediss://host:6379 or unix:///run/redis.sock'
+
 function parse(text: string): Parsed | string {
   // The URL class accepts only one host, and refuses an authority without a host for schemes that it does not know.
   const hosts = /^rediss?:\/\/(?:[^@/?#]*@)?([^/?#]*)/.exec(text)?.[1]?.split(',') ?? []
@@ -54,8 +56,10 @@ function parse(text: string): Parsed | string {
         : text.replace(/^unix:\/\/([^@/]*@)?\//, 'unix://$1socket/'),
     )
   } catch {
-    return 'is no URL: write redis://host:6379, rediss://host:6379 or unix:///run/redis.sock'
+    return NOT_VALID + passwordAdvice(text)
   }
+  // The rest of a password after a "#".
+  if (url.hash.includes('@')) return NOT_VALID + passwordAdvice(text)
   if (!['redis:', 'rediss:', 'unix:'].includes(url.protocol)) return 'must start with redis:, rediss: or unix:'
   const values: Record<string, unknown> = {}
   try {
