@@ -157,6 +157,15 @@ describe('what is not an event, a topic or a consumer', () => {
     await on.close()
   })
 
+  it('publish({ topic, data }) says that the data is missing', async () => {
+    const on = bus()
+    await on.start()
+    await expect(on.publish({ topic: 'a', data: 1 } as never, undefined as never)).rejects.toThrow(
+      'it is undefined: is the data argument missing?',
+    )
+    await on.close()
+  })
+
   it('names a consumer once', () => {
     expect(() => bus().consume(defineConsumer({ topic: 'e', handle: handler, concurrency: 0 }))).toThrow(
       /^The consumer of "e" /,
