@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url'
 import type { Clock } from './clock.ts'
 import { describeError } from './describe-error.ts'
 import type { BusEventMap, BusEventName, BusEvents } from './events.ts'
@@ -202,11 +203,21 @@ class Burst {
   }
 }
 
-/** Name, message and place of an error, in one line. */
+/** Where the files of this package are; undefined in a bundle, whose file may hold the user's code as well. */
+const PACKAGE = /^(file:.*\/)core\/event-log\.[jt]s$/.exec(String(import.meta.url))?.[1]
+
+/** Name, message and place of an error, in one line. The place is in the user's code. */
 function summaryOf(error: unknown): string {
   const { name, message, stack } = describeError(error)
-  const place = /^\s+at (?!.*\bnode:)(.+)$/m.exec(stack ?? '')?.[1]
+  const place = stack
+    ?.split('\n')
+    .map((line) => /^\s+at (?!.*\bnode:)(.+)$/.exec(line)?.[1])
+    .find((frame) => frame !== undefined && !isOwn(frame))
   return `${name}: ${message}${place === undefined ? '' : ` (at ${place})`}`
+}
+
+function isOwn(frame: string): boolean {
+  return PACKAGE !== undefined && (frame.includes(PACKAGE) || frame.includes(fileURLToPath(PACKAGE)))
 }
 
 function levelOf<Name extends BusEventName>({ level }: Line<Name>, event: BusEventMap[Name]): Level {
