@@ -204,7 +204,7 @@ class Burst {
 }
 
 /** Where the files of this package are; undefined in a bundle, whose file may hold the user's code as well. */
-const PACKAGE = /^(file:.*\/)core\/event-log\.[jt]s$/.exec(String(import.meta.url))?.[1]
+const PACKAGE = /^(file:.*\/)core\/event-log\.[jt]s$/.exec(import.meta.url)?.[1]
 
 /** Name, message and place of an error, in one line. The place is in the user's code. */
 function summaryOf(error: unknown): string {

@@ -1,5 +1,7 @@
 import { ConfigurationError } from './errors.ts'
 import type { Problem } from './errors.ts'
+import { FROM_URL } from './url-parameter.ts'
+import type { UrlOptions } from './url-parameter.ts'
 
 /**
  * Reads a user's options object. Each getter checks one field, falls back to its default and records problems. `done()` then
@@ -8,7 +10,7 @@ import type { Problem } from './errors.ts'
 export class OptionsReader {
   readonly #subject: string
   readonly #path: string
-  readonly #input: Record<string, unknown>
+  readonly #input: UrlOptions
   readonly #known = new Set<string>()
   readonly #problems: Problem[]
 
@@ -69,7 +71,7 @@ export class OptionsReader {
     const { min = 0, max = Number.MAX_SAFE_INTEGER } = range
     if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value
     const upper = max === Number.MAX_SAFE_INTEGER ? '' : ` and <= ${max}`
-    this.problem(field, `must be a whole number >= ${min}${upper}, got ${describe(value)}`)
+    this.problem(field, `must be a whole number >= ${min}${upper}, got ${this.#shown(field)}`)
     return fallback
   }
 
@@ -83,7 +85,7 @@ export class OptionsReader {
     if (value === undefined) return fallback
     const { min = -Infinity, max = Infinity } = range
     if (typeof value === 'number' && Number.isFinite(value) && value >= min && value <= max) return value
-    this.problem(field, `must be a number from ${min} to ${max}, got ${describe(value)}`)
+    this.problem(field, `must be a number from ${min} to ${max}, got ${this.#shown(field)}`)
     return fallback
   }
 
@@ -91,7 +93,7 @@ export class OptionsReader {
     const value = this.raw(field)
     if (value === undefined) return fallback
     if (typeof value === 'boolean') return value
-    this.problem(field, `must be true or false, got ${describe(value)}`)
+    this.problem(field, `must be true or false, got ${this.#shown(field)}`)
     return fallback
   }
 
@@ -116,9 +118,15 @@ export class OptionsReader {
     const found = choices.find((choice) => choice === value)
     if (found !== undefined) return found
     // Shown in full, unlike other values: a value that should be one of a few words is not a secret.
-    const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, MAX_SHOWN_LENGTH)) : describe(value)
+    const shown = typeof value === 'string' ? quote(value) : describe(value)
     this.problem(field, `must be one of ${choices.map((choice) => `"${choice}"`).join(', ')}, got ${shown}`)
     return fallback
+  }
+
+  /** Text of a URL is shown: it is a number or a switch with a typing error, where code would rather pass a wrong variable. */
+  #shown(field: string): string {
+    const value = this.#input[field]
+    return typeof value === 'string' && this.#input[FROM_URL]?.has(field) === true ? quote(value) : describe(value)
   }
 
   /** A function; the caller is responsible for its type. */
@@ -207,6 +215,10 @@ function isPlainObject(value: unknown): value is Record<string, unknown> {
 }
 
 const MAX_SHOWN_LENGTH = 40
+
+function quote(text: string): string {
+  return JSON.stringify(text.slice(0, MAX_SHOWN_LENGTH))
+}
 
 /** The message for an unknown option. */
 export function unknownOption(name: string, known: Iterable<string>): string {

@@ -7,6 +7,22 @@ export function urlParameter(text: string): string | number | boolean {
   return /^\d{1,15}$/.test(text) ? Number(text) : text
 }
 
+/** Key of the names of options that were read from a URL. A symbol: copies of the options keep it, and it is no option. */
+export const FROM_URL: unique symbol = Symbol('from a URL')
+
+/** Options that may have come from a URL. */
+export interface UrlOptions {
+  [name: string]: unknown
+  [FROM_URL]?: ReadonlySet<string>
+}
+
+/** Sets an option from a parameter of a URL, unless it was given beside the URL. */
+export function setParameter(options: UrlOptions, name: string, value: unknown): void {
+  if (options[name] !== undefined && options[name] !== null) return
+  options[name] = value
+  options[FROM_URL] = new Set([...(options[FROM_URL] ?? []), name])
+}
+
 /** What to add to the error of a URL that can't be read: its password may be the reason. */
 export function passwordAdvice(url: string): string {
   return url.includes('@')

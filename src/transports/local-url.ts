@@ -1,4 +1,5 @@
-import { BAD_PERCENT, urlParameter } from '../core/url-parameter.ts'
+import { BAD_PERCENT, setParameter, urlParameter } from '../core/url-parameter.ts'
+import type { UrlOptions } from '../core/url-parameter.ts'
 import { urlProblem } from './scheme.ts'
 
 /** A parsed URL without a host. */
@@ -38,10 +39,10 @@ function decodePath(written: string): string {
 
 function parseOptions(query: string): LocalUrl['options'] {
   // No prototype: a parameter named __proto__ must be refused like any other unknown option.
-  const options = Object.create(null) as Record<string, string | number | boolean>
+  const options = Object.create(null) as UrlOptions
   for (const [name, value] of new URLSearchParams(query)) {
     if (Object.hasOwn(options, name)) throw urlProblem(`has the parameter "${name}" twice`)
-    options[name] = urlParameter(value)
+    setParameter(options, name, urlParameter(value))
   }
-  return options
+  return options as LocalUrl['options']
 }

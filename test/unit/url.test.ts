@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createBus } from 'busbar'
+import { redis } from 'busbar/redis'
 import { transportFromUrl } from 'busbar/url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { parseLocalUrl } from '../../src/transports/local-url.ts'
@@ -116,6 +117,23 @@ describe('transportFromUrl', () => {
     )
   })
 
+  it.each([
+    ['redis://h?maxLen=abc', 'maxLen: must be a whole number >= 1, got "abc"'],
+    ['nats://h?stream.partitions=many', 'stream.partitions: must be a whole number >= 1 and <= 256, got "many"'],
+    ['amqp://h?partitions=many', 'partitions: must be a whole number >= 1 and <= 32, got "many"'],
+    ['memory:?retainMessages=few', 'retainMessages: must be a whole number >= 0, got "few"'],
+    ['sqlite:./a.db?leaseMs=5s', 'leaseMs: must be a whole number >= 100 and <= 86400000, got "5s"'],
+    ['redis://h?checkServer=yes', 'checkServer: must be true or false, got "yes"'],
+  ])('shows the text of a wrong parameter: %s', async (url, text) => {
+    expect(await messageOf(url)).toContain(text)
+  })
+
+  it('does not show what was given beside the URL', () => {
+    expect(() => redis({ url: 'redis://h?maxLen=9', maxLen: 'hunter2' as never })).toThrow(
+      'maxLen: must be a whole number >= 1, got a string',
+    )
+  })
+
   it('passes on every other failure as it is', async () => {
     const failure = new Error('the loft is on fire')
     const schemes = {
@@ -143,7 +161,14 @@ describe('parseLocalUrl', () => {
   it('reads parameters as options', () => {
     const { path, options } = parseLocalUrl('sqlite:./a.db?n=42&on=true&off=false&text=a%20b&version=1.5&empty=')
     expect(path).toBe('./a.db')
-    expect({ ...options }).toEqual({ n: 42, on: true, off: false, text: 'a b', version: '1.5', empty: '' })
+    expect(Object.fromEntries(Object.entries(options))).toEqual({
+      n: 42,
+      on: true,
+      off: false,
+      text: 'a b',
+      version: '1.5',
+      empty: '',
+    })
   })
 
   it.each([

@@ -1,4 +1,4 @@
-import { BAD_PERCENT, passwordAdvice, urlParameter } from '../../core/url-parameter.ts'
+import { BAD_PERCENT, passwordAdvice, setParameter, urlParameter } from '../../core/url-parameter.ts'
 import type { NatsOptions } from './options.ts'
 
 export interface FromUrl {
@@ -125,12 +125,14 @@ function setOption(input: Record<string, unknown>, name: string, text: string): 
   const value = TEXTS.has(name) || name.startsWith('tls.') ? toSwitch(text) : urlParameter(text)
   const [group, field] = splitOnce(name, '.')
   if (field === undefined || !GROUPS.has(group)) {
-    input[name] ??= value
+    setParameter(input, name, value)
     return undefined
   }
   const given = input[group]
   if (given !== undefined && (typeof given !== 'object' || given === null)) return undefined
-  input[group] = { [field]: value, ...given }
+  const inner = { ...given }
+  setParameter(inner, field, value)
+  input[group] = inner
   return undefined
 }
 

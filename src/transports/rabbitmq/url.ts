@@ -1,5 +1,5 @@
 import type { Options } from 'amqplib'
-import { passwordAdvice, urlParameter } from '../../core/url-parameter.ts'
+import { passwordAdvice, setParameter, urlParameter } from '../../core/url-parameter.ts'
 import type { RabbitMqOptions } from './options.ts'
 
 /** Parameters from AMQP's URI specification that we understand. They stay in the URL. */
@@ -18,7 +18,7 @@ export function applyUrl(options: RabbitMqOptions | undefined): RabbitMqOptions 
   if (own.length === 0) return options
   const input: Record<string, unknown> = { ...options }
   for (const [name, text] of own) {
-    input[name] ??= urlParameter(text)
+    setParameter(input, name, urlParameter(text))
     url.searchParams.delete(name)
   }
   return { ...input, url: url.href }

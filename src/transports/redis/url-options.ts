@@ -1,4 +1,4 @@
-import { BAD_PERCENT, passwordAdvice, urlParameter } from '../../core/url-parameter.ts'
+import { BAD_PERCENT, passwordAdvice, setParameter, urlParameter } from '../../core/url-parameter.ts'
 import type { RedisOptions } from './options.ts'
 
 export interface FromUrl {
@@ -27,7 +27,7 @@ export function applyUrl(options: RedisOptions): FromUrl {
   for (const [name, text] of parsed.parameters) {
     if (SERVERS.has(name)) continue
     if (PLACES.has(name)) problems.push(`has a parameter "${name}", which belongs before the question mark`)
-    else input[name] ??= urlParameter(text)
+    else setParameter(input, name, urlParameter(text))
   }
   return { input, path: parsed.path, problems }
 }
