@@ -265,6 +265,9 @@ export interface DeadLetters {
    * Each copy is confirmed before its dead letter is deleted: a crash in between leaves both, never none. Messages that fail
    * again during the call wait for the next one. Memory holds one page of dead letters, and the ids of all selected ones.
    *
+   * When it finds none and the topic has no such group, a `warning` (`unknown-group`) says which groups there are, as with
+   * `purge`.
+   *
    * Rejects with `InterruptedError` when it is aborted or the broker fails halfway, and with `UnsupportedError` for dead
    * letters of broadcast consumers, whose groups end with their instances. Don't run two calls at once: both may send the same
    * dead letter.
