@@ -33,6 +33,7 @@ import { healthReport } from './health.ts'
 import { makeMany, toError } from './make-many.ts'
 import type { OutgoingMessage } from './message.ts'
 import { checkConversation, MessageFactory } from './message-factory.ts'
+import { requireNode } from './node-version.ts'
 import { describe, OptionsReader, readTimeout } from './options.ts'
 import { CONVERSATION, PUBLISH_ITEM, PUBLISH_MANY_OPTIONS, PUBLISH_OPTIONS, refuseUnknown } from './publish-options.ts'
 import type {
@@ -57,9 +58,10 @@ import type { DeliverySink, SubscriptionSpec, Transport, TransportAdmin, Transpo
  *     await bus.publish(OrderPlaced, { orderId: 'ord-1', total: 42 })
  *     await bus.close()
  *
- * Throws one `ConfigurationError` that lists every problem of the options.
+ * Throws one `ConfigurationError` that lists every problem of the options, and `UnsupportedError` on a Node that is too old.
  */
 export function createBus(options: BusOptions): Bus {
+  requireNode()
   const bus = new BusImpl(resolveBusOptions(options))
   for (const definition of bus.options.consumers) bus.consume(definition)
   return bus

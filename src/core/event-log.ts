@@ -1,4 +1,3 @@
-import { fileURLToPath } from 'node:url'
 import type { Clock } from './clock.ts'
 import { describeError } from './describe-error.ts'
 import type { BusEventMap, BusEventName, BusEvents } from './events.ts'
@@ -217,7 +216,9 @@ function summaryOf(error: unknown): string {
 }
 
 function isOwn(frame: string): boolean {
-  return PACKAGE !== undefined && (frame.includes(PACKAGE) || frame.includes(fileURLToPath(PACKAGE)))
+  return (
+    PACKAGE !== undefined && (frame.includes(PACKAGE) || frame.includes(decodeURIComponent(new URL(PACKAGE).pathname)))
+  )
 }
 
 function levelOf<Name extends BusEventName>({ level }: Line<Name>, event: BusEventMap[Name]): Level {
