@@ -41,6 +41,7 @@ describe('transportFromUrl', () => {
     ['redis://:hunter2@h/3?maxLen=1000', 'redis'],
     ['rediss://h?maxAgeMs=1000', 'redis'],
     ['redis://h', 'redis'],
+    ['unix:///run/redis.sock?maxLen=1000', 'redis'],
   ])('makes a transport of %s, with its parameters as options, and connects to nothing', async (url, system) => {
     expect(await transportFromUrl(url)).toMatchObject({ system })
   })

@@ -57,6 +57,8 @@ function asSentence(text: string): string {
   return /[.?!]$/.test(text) ? text : `${text}.`
 }
 
+const NO_DATABASE = /^ERR (DB index|invalid DB index|SELECT is not allowed)/
+
 /** The user-facing error for a failed connect. `where` contains no credentials. */
 export function toConnectError(error: unknown, where: string): Error {
   const isOurs = error instanceof NotSentError || error instanceof LostReplyError
@@ -68,6 +70,10 @@ export function toConnectError(error: unknown, where: string): Error {
       { cause: error },
     )
   }
+  if (NO_DATABASE.test(messageOf(error)))
+    return new ConfigurationError('redis', [
+      { path: 'database', message: `Redis at ${where} does not have it: ${messageOf(error)}` },
+    ])
   return new ConnectionError(`Redis at ${where} can't be reached: ${messageOf(error)}`, {
     cause: error,
     retryable: !isCertificateError(error),
