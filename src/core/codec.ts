@@ -22,7 +22,7 @@ function decodeText(body: Uint8Array): string {
   try {
     return strictUtf8.decode(body)
   } catch (error) {
-    throw new CodecError('The body is no valid UTF-8', { cause: error })
+    throw new CodecError('The body is not valid UTF-8', { cause: error })
   }
 }
 
@@ -72,7 +72,7 @@ export const jsonCodec: Codec = Object.freeze({
     } catch (error) {
       if (CodecError.is(error)) throw error
       throw new CodecError(
-        `The body is no valid JSON (${body.byteLength} bytes): ${error instanceof Error ? error.message : String(error)}`,
+        `The body is not valid JSON (${body.byteLength} bytes): ${error instanceof Error ? error.message : String(error)}`,
         { cause: error },
       )
     }

@@ -24,7 +24,7 @@ function read(error: unknown): DescribedError {
   const { name, message, code, stack } = error as Record<string, unknown>
   return {
     name: typeof name === 'string' ? name : 'Error',
-    message: typeof message === 'string' ? message : 'an object that is no error',
+    message: typeof message === 'string' ? message : 'an object that is not an error',
     ...((typeof code === 'string' || typeof code === 'number') && { code }),
     ...(typeof stack === 'string' && { stack: `${stack}${causesOf(error)}`.slice(0, MAX_STACK_LENGTH) }),
   }
@@ -43,7 +43,7 @@ function causesOf(error: object): string {
     if (typeof cause !== 'object') return `${text}\nCaused by: ${textOf(cause)}`
     const { stack, message, cause: next } = cause as Record<string, unknown>
     const line = typeof stack === 'string' ? stack : message
-    text += `\nCaused by: ${typeof line === 'string' ? line : 'an object that is no error'}`
+    text += `\nCaused by: ${typeof line === 'string' ? line : 'an object that is not an error'}`
     cause = next
   }
   return text

@@ -44,7 +44,7 @@ const LINES: { readonly [Name in BusEventName]?: Line<Name> } = {
   rebalance: {
     level: 'debug',
     text: ({ group, assigned, revoked }) =>
-      `group "${group}" was rebalanced: ${assigned.length} partitions came, ${revoked.length} went`,
+      `group "${group}" was rebalanced: ${assigned.length} partitions assigned, ${revoked.length} revoked`,
   },
   publishFailed: {
     level: 'warn',

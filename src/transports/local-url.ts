@@ -20,7 +20,7 @@ export function parseLocalUrl(url: string): LocalUrl {
   const written = mark < 0 ? rest : rest.slice(0, mark)
   if (written.includes('#')) throw urlProblem('has a "#" in its path: write it as %23')
   if (/^\/\/[^/]/.test(written))
-    throw urlProblem('names a host, and there is none: write two slashes less (./file) or one more (/file)')
+    throw urlProblem('names a host, but sqlite URLs have no host: write two slashes less (./file) or one more (/file)')
   return {
     path: decodePath(written.startsWith('//') ? written.slice(2) : written),
     options: parseOptions(mark < 0 ? '' : rest.slice(mark + 1)),

@@ -88,7 +88,7 @@ describe('transportFromUrl', () => {
   })
 
   it('says that a transport is not in this version', async () => {
-    expect(await messageOf('postgres://db')).toMatch(/PostgreSQL, which this version of busbar has no transport for/)
+    expect(await messageOf('postgres://db')).toMatch(/names PostgreSQL, which is not supported in this version/)
   })
 
   it('never shows a password', async () => {
@@ -114,7 +114,7 @@ describe('transportFromUrl', () => {
     const peer: string = 'no-such-package'
     const schemes = { pigeon: { name: 'Carrier Pigeon', peer, create: () => import(peer) } }
     await expect(createFromScheme('pigeon://user:hunter2@loft', schemes)).rejects.toThrow(
-      'asks for Carrier Pigeon, which needs a package that is not installed: npm install no-such-package',
+      'names Carrier Pigeon, which needs a package that is not installed: npm install no-such-package',
     )
   })
 
@@ -173,7 +173,7 @@ describe('parseLocalUrl', () => {
   })
 
   it.each([
-    ['sqlite://host/a.db', /names a host/],
+    ['sqlite://host/a.db', /names a host, but sqlite URLs have no host/],
     ['sqlite:./a#b.db', /"#" in its path/],
     ['sqlite:./100%.db', /starts no %XX/],
     ['sqlite:./a.db?x=1&x=2', /parameter "x" twice/],

@@ -75,7 +75,7 @@ function parse(text: string): Parsed | string {
   if (url.protocol === 'rediss:') values['tls'] = true
   if (url.pathname.length > 1) {
     if (!/^\/\d{1,5}$/.test(url.pathname))
-      return 'has a path that is no number of a database: write redis://host:6379/0'
+      return 'has a path that is not the number of a database: write redis://host:6379/0'
     values['database'] = Number(url.pathname.slice(1))
   }
   return { values, parameters: url.searchParams, path: undefined }

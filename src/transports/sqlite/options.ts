@@ -147,7 +147,7 @@ function resolvePragmas(reader: OptionsReader): Readonly<Record<string, string |
   for (const [name, value] of Object.entries(given)) {
     const plain =
       typeof value === 'number' ? Number.isFinite(value) : typeof value === 'string' && PRAGMA_VALUE.test(value)
-    if (!PRAGMA_NAME.test(name)) reader.problem('native.pragmas', `"${name}" is no name of a pragma`)
+    if (!PRAGMA_NAME.test(name)) reader.problem('native.pragmas', `"${name}" is not the name of a pragma`)
     else if (!plain) reader.problem(`native.pragmas.${name}`, 'must be a number or a plain word')
     else pragmas[name] = value as string | number
   }
