@@ -440,9 +440,17 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     const notBefore = this.clock.now() + delayMs
     if (countAttempt) {
       this.#notes?.retrying(pending, pending.attempt, notBefore)
-      pending.delivery.attempt++
+      this.#countAttempt(pending)
     } else if (pending.isNoted) this.#notes?.retrying(pending, pending.attempt - 1, notBefore)
     this.#wait(pending, delayMs)
+  }
+
+  #countAttempt({ delivery, attempt }: PendingDelivery): void {
+    if (Reflect.set(delivery, 'attempt', attempt + 1)) return
+    const { transportName, transport } = this.#parts
+    throw new StateError(
+      `The transport "${transportName}" (${transport.system}) breaks its contract: Delivery.attempt must be writable, because the runtime counts the attempts that it makes in this process`,
+    )
   }
 
   #wait(pending: PendingDelivery, delayMs: number): void {
