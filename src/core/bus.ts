@@ -34,6 +34,7 @@ import { makeMany, toError } from './make-many.ts'
 import type { OutgoingMessage } from './message.ts'
 import { checkConversation, MessageFactory } from './message-factory.ts'
 import { requireNode } from './node-version.ts'
+import { waitsForStart } from './not-started.ts'
 import { describe, OptionsReader, readTimeout } from './options.ts'
 import { CONVERSATION, PUBLISH_ITEM, PUBLISH_MANY_OPTIONS, PUBLISH_OPTIONS, refuseUnknown } from './publish-options.ts'
 import type {
@@ -86,6 +87,7 @@ class BusImpl implements Bus {
   readonly #opened = new Set<string>()
   #consumersMade = 0
   #state: BusState = 'idle'
+  #endWaitForStart: (() => void) | undefined
   #starting: Promise<void> | undefined
   #closing: { readonly done: Promise<void>; readonly deadline: CloseDeadline } | undefined
 
@@ -233,6 +235,7 @@ class BusImpl implements Bus {
       : this.#makeConsumer(target, handler, options)
     this.#refuseOverlap(consumer)
     this.#consumers.add(consumer)
+    if (this.#state === 'idle') this.#endWaitForStart ??= waitsForStart(this.service)
     if (this.#state === 'running') {
       consumer.start().catch((error: unknown) => {
         this.events.emit('error', {
@@ -368,6 +371,7 @@ class BusImpl implements Bus {
     if (this.#closing !== undefined) return Promise.reject(new StateError('The bus is closed: make a new one'))
     const timeoutMs = readTimeout('bus.start', options)
     if (timeoutMs instanceof ConfigurationError) return Promise.reject(timeoutMs)
+    this.#endWaitForStart?.()
     this.#starting ??= this.#start(timeoutMs ?? this.options.startTimeoutMs)
     return this.#starting
   }
@@ -439,6 +443,7 @@ class BusImpl implements Bus {
   close(options: CloseOptions = {}): Promise<void> {
     const timeoutMs = readTimeout('bus.close', options)
     if (timeoutMs instanceof ConfigurationError) return Promise.reject(timeoutMs)
+    this.#endWaitForStart?.()
     if (this.#closing === undefined) {
       const deadline = new CloseDeadline(this.options.clock, timeoutMs ?? this.options.closeTimeoutMs)
       this.#lifetime.abort(closedWhileStarting())

@@ -81,8 +81,8 @@ describe('what is refused, and in which words', () => {
     ])
   })
 
-  it('lets one group consume a wildcard and its own dead letters', () => {
-    const made = bus()
+  it('lets one group consume a wildcard and its own dead letters', async () => {
+    await using made = bus()
     made.consume('orders.>', handler)
     expect(problemsOf(() => made.consume('orders.placed.test.dlq', handler))).toEqual([])
     expect(problemsOf(() => made.consume('*.*.*.dlq', handler))).toHaveLength(1)
