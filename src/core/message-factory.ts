@@ -207,6 +207,7 @@ function checkText(name: string, value: unknown, maxLength: number): string {
   if (value.length > maxLength)
     throw new ValidationError(`${name} is ${value.length} characters long, the limit is ${maxLength}`)
   if (CONTROL.test(value)) throw new ValidationError(`${name} contains a line break, NUL or another control character`)
-  if (!value.isWellFormed()) throw new ValidationError(`${name} contains half a surrogate pair, which has no UTF-8 form`)
+  if (!value.isWellFormed())
+    throw new ValidationError(`${name} contains half a surrogate pair, which has no UTF-8 form`)
   return value
 }

@@ -36,16 +36,12 @@ export async function createFromScheme(
   const scheme = Object.hasOwn(schemes, name) ? schemes[name] : undefined
   if (scheme === undefined) throw urlProblem(`has the scheme "${name}:", which is none of: ${supported}`)
   if (scheme.create === undefined)
-    throw urlProblem(
-      `names ${scheme.name}, which is not supported in this version; there are: ${supported}`,
-    )
+    throw urlProblem(`names ${scheme.name}, which is not supported in this version; there are: ${supported}`)
   try {
     return await scheme.create(url, factories)
   } catch (error) {
     if (scheme.peer !== undefined && isMissingPackage(error, scheme.peer))
-      throw urlProblem(
-        `names ${scheme.name}, which needs a package that is not installed: npm install ${scheme.peer}`,
-      )
+      throw urlProblem(`names ${scheme.name}, which needs a package that is not installed: npm install ${scheme.peer}`)
     if (isMissingPackage(error, 'busbar'))
       throw urlProblem(
         `names ${scheme.name}, which is not part of this bundle: import its function from its own subpath, and pass it ` +
