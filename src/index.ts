@@ -2,6 +2,7 @@ export { createBus } from './core/bus.ts'
 export { sleep, systemClock } from './core/clock.ts'
 export { bytesCodec, jsonCodec, textCodec } from './core/codec.ts'
 export { defineConsumer, defineEvent } from './core/define.ts'
+export { defineEvents, isEvent } from './core/event-set.ts'
 export {
   AuthorizationError,
   BusbarError,
@@ -9,6 +10,7 @@ export {
   ConfigurationError,
   ConflictError,
   ConnectionError,
+  ExtensionError,
   InterruptedError,
   NoRespondersError,
   PublishError,
@@ -25,18 +27,14 @@ export { deadLetterTopic } from './core/topic.ts'
 
 export type {
   Bus,
+  BusExtension,
   BusOptions,
-  BusState,
   CloseOptions,
   ConsumerHandle,
-  ConsumerHealth,
-  ConsumerStats,
   DeadLetter,
   DeadLetterCause,
   DeadLetters,
   DeadLetterSelection,
-  HealthReason,
-  HealthReport,
   PublisherOptions,
   PurgeOptions,
   RedriveOptions,
@@ -45,15 +43,19 @@ export type {
 } from './core/bus-types.ts'
 export type { CausalityContext } from './core/causality.ts'
 export type { Clock, Timer } from './core/clock.ts'
-export type { Codec } from './core/codec.ts'
+export type { AsyncCodec, Codec } from './core/codec.ts'
 export type { BatchConsumeOptions, ConsumeOptions, RetryOptions } from './core/consume-options.ts'
+export type { ConsumerStats } from './core/consumer-stats.ts'
 export type {
   AnyConsumerDefinition,
   AnyEventDefinition,
+  BatchConsumerDefinition,
   ConsumerDefinition,
   EventDefinition,
   EventOptions,
+  SingleConsumerDefinition,
 } from './core/define.ts'
+export type { EventSet, EventSetBatchHandler, EventSetHandler } from './core/event-set.ts'
 export type {
   BusbarErrorOptions,
   ErrorCode,
@@ -67,13 +69,25 @@ export type {
   BatchContext,
   BatchHandler,
   BatchItemResult,
+  BatchMiddleware,
   ConsumerControl,
   Handler,
   HandlerContext,
   Middleware,
 } from './core/handler.ts'
+export type { BusState, ConsumerHealth, ExtensionHealth, HealthReason, HealthReport } from './core/health.ts'
 export type { Logger } from './core/logger.ts'
 export type { EncodedMessage, Headers, Message, OutgoingMessage } from './core/message.ts'
+export type { PublishCall, PublishCallItem, PublishMiddleware, PublishStep } from './core/publish-middleware.ts'
+export type {
+  BatchEnd,
+  BusObserver,
+  HandleEnd,
+  ObservedPublish,
+  ObservedSettle,
+  PublishEnd,
+  SettleEnd,
+} from './core/observers.ts'
 export type {
   PublishItem,
   PublishManyOptions,
@@ -81,6 +95,14 @@ export type {
   PublishReceipt,
   PublishResult,
 } from './core/publish-options.ts'
+export type { PublishCount } from './core/publish-counts.ts'
+export type {
+  BusSnapshot,
+  ConsumerSnapshot,
+  ExtensionSnapshot,
+  PublishedTopicSnapshot,
+  TransportSnapshot,
+} from './core/snapshot.ts'
 export type { StandardIssue, StandardResult, StandardSchema } from './core/standard-schema.ts'
 export type {
   Capabilities,
@@ -92,5 +114,6 @@ export type {
   Transport,
   TransportAdmin,
   TransportHealth,
+  TransportIdentity,
 } from './core/transport.ts'
 export type { WireCheckMode } from './core/wire-check.ts'

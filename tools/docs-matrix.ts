@@ -68,6 +68,7 @@ const CAPABILITIES: readonly (readonly [string, (capabilities: Capabilities) => 
   ['Replay', ({ replay }) => (replay.length === 0 ? 'no' : `by ${replay.join(' and ')}`)],
   ['Lag', ({ lag }) => yesNo(lag)],
   ['Publish deduplicated by id', ({ publishDedup }) => yesNo(publishDedup)],
+  ['A failed publish fails the later ones of its key', ({ failedPublishStopsKey }) => yesNo(failedPublishStopsKey)],
   ['Dead letter and ack in one atomic step', ({ transactions }) => yesNo(transactions)],
   ['Native request/reply', ({ requestReply }) => yesNo(requestReply)],
   ['Largest message', ({ maxMessageBytes }) => size(maxMessageBytes)],

@@ -20,7 +20,8 @@ bus.consume(
 
 bus.consume(PaymentTaken, (message) => console.log(`paid: ${message.data.orderId}`))
 
-process.once('SIGINT', () => void bus.close()) // stops intake, finishes what is running
+// Stops intake, finishes what is running.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void bus.close())
 
 await bus.start()
 await bus.publish(OrderPlaced, { orderId: 'ord-1', total: 42 }) // resolves when the broker has taken responsibility

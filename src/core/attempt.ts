@@ -5,6 +5,7 @@ import type { AnyEventDefinition } from './define.ts'
 import { PublishError, RejectError, TimeoutError, ValidationError } from './errors.ts'
 import type { ConsumerControl, HandlerContext } from './handler.ts'
 import type { EncodedMessage } from './message.ts'
+import type { Observation, Observers } from './observers.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
 import { refuseUnknown } from './publish-options.ts'
 import type {
@@ -16,7 +17,7 @@ import type {
   PublishResult,
 } from './publish-options.ts'
 import { RetryRequest } from './retry.ts'
-import type { Position } from './transport.ts'
+import type { Position, TransportIdentity } from './transport.ts'
 
 const RETRY_REQUEST: ReadonlySet<string> = new Set(['delayMs', 'countAttempt', 'cause'])
 
@@ -43,6 +44,8 @@ export interface AttemptHost {
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly publisher: ContextPublisher
+  readonly observers: Observers
+  readonly transport: TransportIdentity
   readonly timeoutMs: number | undefined
   readonly abandonAfterMs: number
 }
@@ -65,6 +68,10 @@ export abstract class Span {
 
   get group(): string {
     return this.host.group
+  }
+
+  get transport(): TransportIdentity {
+    return this.host.transport
   }
 
   get consumer(): ConsumerControl {
@@ -135,6 +142,8 @@ export class Attempt extends Span implements HandlerContext {
   readonly attempt: number
   /** What `reject` or `retry` threw, in case the handler or a middleware swallows it. */
   request: Error | undefined = undefined
+  readonly #observation: Observation<'handle'> | undefined
+  readonly #observedAt: number
   readonly #onAbandon: (attempt: Attempt, reason: unknown) => void
 
   constructor(host: AttemptHost, pending: PendingDelivery, onAbandon: (attempt: Attempt, reason: unknown) => void) {
@@ -142,6 +151,15 @@ export class Attempt extends Span implements HandlerContext {
     this.pending = pending
     this.attempt = pending.attempt
     this.#onAbandon = onAbandon
+    this.#observation = host.observers.start('handle', pending.message, this)
+    this.#observedAt = this.#observation === undefined ? 0 : host.clock.monotonic()
+  }
+
+  /** Tells observers that the handler has ended, or was abandoned. */
+  observeEnd(ok: boolean, error: unknown): void {
+    if (this.#observation === undefined) return
+    const durationMs = this.host.clock.monotonic() - this.#observedAt
+    this.host.observers.end(this.#observation, { durationMs, ok, error })
   }
 
   get position(): Position {

@@ -3,21 +3,22 @@ import { Span } from './attempt.ts'
 import type { AttemptHost } from './attempt.ts'
 import { leavingHandlers } from './causality.ts'
 import type { Timer } from './clock.ts'
-import type { AnyEventDefinition } from './define.ts'
-import { ValidationError } from './errors.ts'
 import type { BatchContext, BatchHandler, BatchItemResult } from './handler.ts'
 import type { Message } from './message.ts'
 import { describe } from './options.ts'
+import type { Observation } from './observers.ts'
 import type { KeyQueue, PendingDelivery } from './pending-delivery.ts'
+import type { Preparation } from './preparation.ts'
 import { RetryRequest } from './retry.ts'
 import type { Runner, RunnerHost } from './runner.ts'
-import { validate } from './validate.ts'
 
 /** One run of a batch handler, and the context of the handler. */
 class Batch extends Span implements BatchContext {
   readonly deliveries: readonly PendingDelivery[]
   /** It was aborted because the broker took some of its messages back. */
   hasLost = false
+  readonly #observation: Observation<'batch'> | undefined
+  readonly #observedAt: number
   readonly #onAbandon: (batch: Batch, reason: unknown) => void
 
   constructor(
@@ -28,6 +29,22 @@ class Batch extends Span implements BatchContext {
     super(host)
     this.deliveries = deliveries
     this.#onAbandon = onAbandon
+    this.#observation = host.observers.watches('batch')
+      ? host.observers.start(
+          'batch',
+          deliveries.map(({ message }) => message),
+          this,
+        )
+      : undefined
+    this.#observedAt = this.#observation === undefined ? 0 : host.clock.monotonic()
+  }
+
+  /** Tells observers that the handler has ended, or was abandoned. */
+  observeEnd(results: readonly BatchItemResult[]): void {
+    if (this.#observation === undefined) return
+    const durationMs = this.host.clock.monotonic() - this.#observedAt
+    // As a list without holes: a handler may report nothing for those that succeeded.
+    this.host.observers.end(this.#observation, { durationMs, results: this.deliveries.map((_, at) => results[at]) })
   }
 
   attempt(index: number): number {
@@ -53,8 +70,8 @@ class Batch extends Span implements BatchContext {
 export class BatchRunner implements Runner {
   readonly #host: RunnerHost
   readonly #attemptHost: AttemptHost
+  readonly #preparation: Preparation
   readonly #handler: BatchHandler
-  readonly #definition: AnyEventDefinition | undefined
   readonly #options: { readonly size: number; readonly timeoutMs: number }
   readonly #running = new Set<Batch>()
   #gathered: PendingDelivery[] = []
@@ -67,14 +84,14 @@ export class BatchRunner implements Runner {
   constructor(
     host: RunnerHost,
     attemptHost: AttemptHost,
+    preparation: Preparation,
     handler: BatchHandler,
-    definition: AnyEventDefinition | undefined,
     options: { readonly size: number; readonly timeoutMs: number },
   ) {
     this.#host = host
     this.#attemptHost = attemptHost
+    this.#preparation = preparation
     this.#handler = handler
-    this.#definition = definition
     this.#options = options
   }
 
@@ -216,20 +233,8 @@ export class BatchRunner implements Runner {
     const results: BatchItemResult[] = []
     const usable: number[] = []
     const messages: Message[] = []
-    // Asynchronous schemas run concurrently.
-    const errors: (Error | undefined)[] = []
-    const checks: Promise<void>[] = []
-    for (const [index, pending] of batch.deliveries.entries()) {
-      const prepared = this.#prepare(pending)
-      if (prepared instanceof Promise)
-        checks.push(
-          prepared.then((error) => {
-            errors[index] = error
-          }),
-        )
-      else errors[index] = prepared
-    }
-    if (checks.length > 0) await Promise.all(checks)
+    const prepared = this.#preparation.runAll(batch.deliveries)
+    const errors = prepared instanceof Promise ? await prepared : prepared
     for (const [index, pending] of batch.deliveries.entries()) {
       const error = errors[index]
       if (error !== undefined) results[index] = error
@@ -251,29 +256,6 @@ export class BatchRunner implements Runner {
     return results
   }
 
-  /** Decodes and validates. A message that fails here does not fail the others of the batch. */
-  #prepare(pending: PendingDelivery): Error | undefined | Promise<Error | undefined> {
-    const { message } = pending
-    const refuse = (error: unknown): Error => {
-      if (ValidationError.is(error)) message.invalidError = error
-      return toError(error)
-    }
-    const accept = (output: unknown): undefined => {
-      message.replaceData(output)
-      pending.isValidated = true
-    }
-    try {
-      // Read even without a schema: a body that can't be decoded must not throw inside the handler's loop.
-      const { data } = message
-      const schema = this.#definition?.schema
-      if (schema === undefined || pending.isValidated) return undefined
-      const output = validate(schema, data, `The data of message ${message.id} on "${message.topic}"`)
-      return output instanceof Promise ? output.then(accept, refuse) : accept(output)
-    } catch (error) {
-      return refuse(error)
-    }
-  }
-
   #end(batch: Batch, results: readonly BatchItemResult[]): void {
     if (batch.isDetached) {
       for (const pending of batch.deliveries) this.#host.late(pending)
@@ -281,6 +263,7 @@ export class BatchRunner implements Runner {
     }
     batch.end()
     this.#running.delete(batch)
+    batch.observeEnd(results)
     /** Keys with a message to retry: later messages of the key must be handled after it. */
     const broken = new Map<KeyQueue, PendingDelivery[]>()
     for (const [index, pending] of batch.deliveries.entries()) {

@@ -1,8 +1,9 @@
-import type { CloseOptions, ConsumerHealth } from './bus-types.ts'
-import { isInsideHandlerOf } from './causality.ts'
+import type { CloseOptions } from './bus-types.ts'
+import { holdsUpCloseOf } from './causality.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
 import { Consumer } from './consumer.ts'
 import { StateError } from './errors.ts'
+import type { ConsumerHealth } from './health.ts'
 import { patternsOverlap } from './topic.ts'
 
 /** A consumer of a bus: refuses to wait for itself, reports why it is not subscribed yet, and leaves the bus when it ends. */
@@ -54,20 +55,20 @@ export class BusConsumer extends Consumer {
     this.#stopping.abort(new StateError('The consumer was closed before it was subscribed'))
     const ended = (): void => this.#onEnd(this)
     ending.then(ended, ended)
-    return method !== undefined && isInsideHandlerOf({ consumer: this.#scope })
-      ? refuseToWait(`${method}() of the consumer of "${this.topic}"`, 'consumer')
+    return method !== undefined && holdsUpCloseOf({ consumer: this.#scope })
+      ? refuseToWait(`${method}() of the consumer of "${this.topic}"`, 'one of its own handlers')
       : ending
   }
 }
 
 /**
- * Result of closing a consumer or bus from one of its own handlers: the close happens, but waiting for it would deadlock.
- * Rejects at once for a handler that awaits it, and causes no unhandled rejection for one that does not.
+ * Result of closing a consumer or bus from code that the close waits for: it happens, but waiting for it would deadlock.
+ * Rejects at once for a caller that awaits it, and causes no unhandled rejection for one that does not.
  */
-export function refuseToWait(call: string, what: 'bus' | 'consumer'): Promise<void> {
+export function refuseToWait(call: string, place: string): Promise<void> {
   const refused = Promise.reject<void>(
     new StateError(
-      `${call} was called in one of its own handlers. The ${what} is being closed, but that waits for running handlers, so a handler that awaits it would wait for itself: don't await it there`,
+      `${call} was called in ${place}. It takes effect, but waits for that code, which would wait for itself if it awaited the call: don't await it there`,
     ),
   )
   refused.catch(() => {})

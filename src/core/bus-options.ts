@@ -1,19 +1,21 @@
-import type { BusOptions } from './bus-types.ts'
+import type { BusExtension, BusOptions } from './bus-types.ts'
 import { systemClock } from './clock.ts'
 import type { Clock } from './clock.ts'
-import type { Codec } from './codec.ts'
+import type { AsyncCodec, Codec } from './codec.ts'
 import { groupProblem } from './consume-options.ts'
 import type { ConsumeOptions } from './consume-options.ts'
 import type { AnyConsumerDefinition } from './define.ts'
-import type { Middleware } from './handler.ts'
+import type { BatchMiddleware, Middleware } from './handler.ts'
 import { silentLogger } from './logger.ts'
 import type { Logger } from './logger.ts'
 import { describe, OptionsReader } from './options.ts'
+import type { PublishMiddleware } from './publish-middleware.ts'
 import { PUBLISHER_DEFAULTS } from './publisher.ts'
 import type { ResolvedPublisherOptions } from './publisher.ts'
 import { StderrLogger } from './stderr-logger.ts'
 import { definitionProblem } from './target.ts'
 import type { Transport } from './transport.ts'
+import { extensionProblems } from './used-extension.ts'
 import type { WireCheckMode } from './wire-check.ts'
 
 export interface ResolvedBusOptions {
@@ -21,8 +23,11 @@ export interface ResolvedBusOptions {
   /** By name; the first is the default. */
   readonly transports: ReadonlyMap<string, Transport>
   readonly consumers: readonly AnyConsumerDefinition[]
+  readonly extensions: readonly BusExtension[]
   readonly middleware: readonly Middleware[]
-  readonly codecs: readonly Codec[]
+  readonly batchMiddleware: readonly BatchMiddleware[]
+  readonly publishMiddleware: readonly PublishMiddleware[]
+  readonly codecs: readonly (Codec | AsyncCodec)[]
   readonly logger: Logger
   readonly publish: ResolvedPublisherOptions
   readonly startTimeoutMs: number
@@ -39,11 +44,6 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
   const service = reader.requiredString('service')
   if (service !== '' && groupProblem(service) !== undefined) reader.problem('service', groupProblem(service) ?? '')
   const publish = reader.nested('publish')
-  const middleware = reader.list('middleware')
-  for (const [index, entry] of middleware.entries()) {
-    if (typeof entry !== 'function')
-      reader.problem(`middleware.${index}`, 'must be a function; did you forget to call the factory?')
-  }
   const consumers = reader.list('consumers')
   for (const [index, definition] of consumers.entries()) {
     const problem = definitionProblem(definition)
@@ -51,7 +51,7 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
   }
   const codecs = reader.list('codecs')
   for (const [index, codec] of codecs.entries()) {
-    const { contentType, encode, decode } = (codec ?? {}) as Partial<Codec>
+    const { contentType, encode, decode } = (codec ?? {}) as Partial<Codec | AsyncCodec>
     if (typeof contentType !== 'string' || typeof encode !== 'function' || typeof decode !== 'function') {
       reader.problem(
         `codecs.${index}`,
@@ -64,8 +64,11 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
     service,
     transports: resolveTransports(reader),
     consumers: consumers as readonly AnyConsumerDefinition[],
-    middleware: middleware as readonly Middleware[],
-    codecs: codecs as readonly Codec[],
+    extensions: resolveExtensions(reader),
+    middleware: reader.functions<Middleware>('middleware'),
+    batchMiddleware: reader.functions<BatchMiddleware>('batchMiddleware'),
+    publishMiddleware: reader.functions<PublishMiddleware>('publishMiddleware'),
+    codecs: codecs as readonly (Codec | AsyncCodec)[],
     logger: resolveLogger(reader, clock),
     publish: Object.freeze({
       deliveryTimeoutMs: publish.integer('deliveryTimeoutMs', PUBLISHER_DEFAULTS.deliveryTimeoutMs, { min: 1 }),
@@ -109,6 +112,17 @@ const CONSUME_OPTIONS = [
 function resolveLogger(reader: OptionsReader, clock: Clock): Logger {
   if (reader.raw('logger') === false) return silentLogger
   return reader.withMethods<Logger>('logger', ['debug', 'info', 'warn', 'error']) ?? new StderrLogger(clock)
+}
+
+function resolveExtensions(reader: OptionsReader): readonly BusExtension[] {
+  const extensions = reader.list('extensions') as readonly BusExtension[]
+  const names = new Set<unknown>()
+  for (const [index, extension] of extensions.entries()) {
+    for (const { path, message } of extensionProblems(extension, names))
+      reader.problem(`extensions.${index}${path === '' ? '' : `.${path}`}`, message)
+    names.add(extension?.name)
+  }
+  return extensions
 }
 
 function resolveTransports(reader: OptionsReader): ReadonlyMap<string, Transport> {

@@ -1,12 +1,16 @@
-import type { Codec } from './codec.ts'
+import type { AsyncCodec, Codec } from './codec.ts'
 import type { CausalityContext } from './causality.ts'
 import type { Clock } from './clock.ts'
 import type { BatchConsumeOptions, ConsumeOptions } from './consume-options.ts'
+import type { ConsumerStats } from './consumer-stats.ts'
 import type { AnyConsumerDefinition, AnyEventDefinition, EventDefinition } from './define.ts'
+import type { EventSet, EventSetBatchHandler, EventSetHandler } from './event-set.ts'
 import type { BusEvents } from './events.ts'
-import type { BatchHandler, Handler, Middleware } from './handler.ts'
+import type { BatchHandler, BatchMiddleware, Handler, Middleware } from './handler.ts'
+import type { BusState, ExtensionHealth, HealthReport } from './health.ts'
 import type { Logger } from './logger.ts'
-import type { EncodedMessage } from './message.ts'
+import type { EncodedMessage, OutgoingMessage } from './message.ts'
+import type { PublishMiddleware } from './publish-middleware.ts'
 import type {
   PublishItem,
   PublishManyOptions,
@@ -14,7 +18,9 @@ import type {
   PublishReceipt,
   PublishResult,
 } from './publish-options.ts'
-import type { Position, Transport, TransportAdmin, TransportHealth } from './transport.ts'
+import type { BusObserver } from './observers.ts'
+import type { BusSnapshot } from './snapshot.ts'
+import type { Position, Transport, TransportAdmin } from './transport.ts'
 import type { WireCheckMode } from './wire-check.ts'
 
 export interface BusOptions {
@@ -26,10 +32,19 @@ export interface BusOptions {
   readonly transports?: Readonly<Record<string, Transport>> | undefined
   /** Consumers defined in other files: see `defineConsumer`. */
   readonly consumers?: readonly AnyConsumerDefinition[] | undefined
+  /** Extensions, which start and close with the bus, in this order: see `bus.use`. */
+  readonly extensions?: readonly BusExtension[] | undefined
   /** Wraps every handler of every consumer, but not batch handlers. The first is the outermost. */
   readonly middleware?: readonly Middleware[] | undefined
+  /** Wraps every batch handler of every consumer. The first is the outermost. */
+  readonly batchMiddleware?: readonly BatchMiddleware[] | undefined
+  /**
+   * Wraps every `publish`, `publishMany` and `encode`, of the bus and of handlers. Redrives and `sendEncoded` don't pass it. The
+   * first is the outermost.
+   */
+  readonly publishMiddleware?: readonly PublishMiddleware[] | undefined
   /** Codecs that decode messages by content type, in preference to the built-in JSON, text and bytes codecs. */
-  readonly codecs?: readonly Codec[] | undefined
+  readonly codecs?: readonly (Codec | AsyncCodec)[] | undefined
   /**
    * pino, or any logger with the same methods. Connections, retries, dead letters, stalls and errors are logged; bodies and
    * headers are not. `false` logs nothing. Default: dead letters, losses, errors, stalls and lost connections go to stderr,
@@ -83,31 +98,6 @@ export interface CloseOptions {
   readonly timeoutMs?: number | undefined
 }
 
-export type BusState = 'idle' | 'starting' | 'running' | 'draining' | 'closed'
-
-/** Counters since the consumer was created, and current gauges. */
-export interface ConsumerStats {
-  readonly received: number
-  readonly handled: number
-  readonly failed: number
-  readonly acked: number
-  readonly retried: number
-  readonly deadLettered: number
-  readonly dropped: number
-  readonly released: number
-  readonly lost: number
-  readonly settleFailed: number
-  readonly doubleSettled: number
-  readonly abandoned: number
-  /** Handlers (or batches) running now. */
-  readonly running: number
-  /** Messages in this process that no handler has yet, including those that wait for a retry. */
-  readonly buffered: number
-  /** Unsettled messages in this process, including those with a handler. Never more than `prefetch`. */
-  readonly unsettled: number
-  readonly bufferedBytes: number
-}
-
 export interface ConsumerHandle {
   readonly topic: string
   readonly group: string
@@ -130,48 +120,6 @@ export interface ConsumerHandle {
    */
   close(options?: CloseOptions): Promise<void>
   stats(): ConsumerStats
-}
-
-export interface ConsumerHealth {
-  readonly topic: string
-  readonly group: string
-  readonly transport: string
-  /**
-   * - `ok`: takes messages. `paused`: by `pause()` or a middleware. `standby`: healthy, but the group has more members than
-   *   partitions and this member has none.
-   * - `starting`: not subscribed yet. `failed`: subscribing failed; `detail` says why, and whether it will be tried again.
-   * - `stalled`: makes no progress, or can't receive messages. `stuck`: one message makes no progress; others may.
-   * - `draining`: waits for running handlers. `stopped`: closed.
-   */
-  readonly status: 'ok' | 'paused' | 'standby' | 'starting' | 'stalled' | 'stuck' | 'failed' | 'draining' | 'stopped'
-  readonly detail?: string | undefined
-}
-
-/** One reason why the bus is not healthy. */
-export interface HealthReason {
-  readonly transport?: string | undefined
-  readonly topic?: string | undefined
-  readonly group?: string | undefined
-  /** A state of the bus, `disconnected`, or the status of a consumer. */
-  readonly status: string
-  readonly detail: string
-}
-
-export interface HealthReport {
-  /** `ok` when the bus is running, all transports are connected, and no consumer is starting, failed, stalled or stuck. */
-  readonly status: 'ok' | 'down'
-  /**
-   * For a liveness probe: false when restarting the process would help, because the bus is closed or a consumer has stalled.
-   * Stays true while a broker is unreachable, and while the bus starts or drains.
-   */
-  readonly live: boolean
-  /** For a readiness probe: true when the bus is running, all transports are connected, and all consumers are subscribed. */
-  readonly ready: boolean
-  readonly state: BusState
-  /** Why `status` is `down`; empty when it is `ok`. */
-  readonly reasons: readonly HealthReason[]
-  readonly transports: Readonly<Record<string, TransportHealth & { readonly system: string }>>
-  readonly consumers: readonly ConsumerHealth[]
 }
 
 /** One cause of a dead letter's error. */
@@ -282,6 +230,60 @@ export interface DeadLetters {
   purge(options?: PurgeOptions): Promise<number>
 }
 
+/**
+ * Something that starts and closes with a bus: an outbox relay, an HTTP server, a timer that publishes. Add it with `bus.use` or
+ * the option `extensions` of `createBus`. Every method is optional, and is called as a method of the object, which may be of any
+ * class and have other members.
+ *
+ *     const heartbeat = (): BusExtension => {
+ *       let timer: NodeJS.Timeout | undefined
+ *       return {
+ *         name: 'heartbeat',
+ *         start(bus) {
+ *           timer = setInterval(() => bus.publish('heartbeats', { service: bus.service }).catch(console.error), 10_000)
+ *         },
+ *         drain: () => clearInterval(timer),
+ *       }
+ *     }
+ */
+export interface BusExtension {
+  /** Names it in errors, `bus.health()` and `bus.snapshot()`. Unique within its bus. */
+  readonly name: string
+  /**
+   * Called when the transports are open and before consumers subscribe: it may publish, and add consumers and other extensions.
+   * The next extension starts, and consumers subscribe, when the promise has resolved. It has the rest of the time of
+   * `bus.start()`, and at least 10 s.
+   *
+   * May be called again after `close()`, because a start that failed may be tried again.
+   */
+  start?(bus: Bus): void | Promise<void>
+  /**
+   * Called in the moment in which the consumers stop taking messages: take no new work, and resolve when what was begun has
+   * ended. Publishing works. All extensions drain at once, together with the consumers. When the time of `bus.close()` is up,
+   * `close` is called anyway.
+   *
+   * Don't await `bus.close()` here or in `close`: it rejects with a `StateError`.
+   */
+  drain?(): void | Promise<void>
+  /**
+   * Called once after `drain`, when no handler runs any more, in the reverse order of `use`. Publishing still works. Undo what
+   * `start` did, such as consumers that it added. Called also when `start` threw or has not ended, so be prepared for half of it.
+   *
+   * After `deadlineMs` (at least 1,000), or sooner when `bus.close()` is called again with less time, the bus no longer waits.
+   */
+  close?(options: { readonly deadlineMs: number }): void | Promise<void>
+  /**
+   * For `bus.health()`, from the end of `start` until the extension is closed. Called at every probe, so answer from memory.
+   * When it throws, the extension counts as `failed`. Default: `ok`.
+   */
+  health?(): ExtensionHealth
+  /**
+   * Figures for `bus.snapshot()`, over the same time. Keep to what JSON can carry, at most 16 KiB of it, and leave out bodies
+   * and secrets. When it throws, the snapshot has the error instead.
+   */
+  snapshot?(): unknown
+}
+
 // TypeScript's errors explain the last overload, so the most common one comes last.
 export interface Bus extends AsyncDisposable {
   readonly service: string
@@ -322,10 +324,42 @@ export interface Bus extends AsyncDisposable {
     items: readonly PublishItem<NoInfer<Input>>[],
     options?: PublishManyOptions,
   ): Promise<readonly PublishResult[]>
+  /** Encodes for a topic without a definition, so the data is not validated. Otherwise like the overload below. */
+  encode(topic: string, data: unknown, options?: PublishOptions): Promise<OutgoingMessage>
+  /**
+   * Makes the message that `publish` would send, and does not send it: passes the publish middleware (with the mode `encode`),
+   * validates, encodes, and checks that the transport could take it. For messages that are stored first and sent later with
+   * `sendEncoded`. Needs no started bus. Rejects with what `publish` would reject with before it sends. `delayMs` and `ttlMs`
+   * count from now.
+   *
+   *     const message = await bus.encode(OrderPlaced, { orderId: 'ord-1', total: 42 })
+   *     const [result] = await bus.sendEncoded([message])
+   */
+  encode<Input, Output>(
+    event: EventDefinition<Input, Output>,
+    data: NoInfer<Input>,
+    options?: PublishOptions,
+  ): Promise<OutgoingMessage>
+  /**
+   * Sends messages as they are, of any topics, in this order. Resolves with one result per message, at the same index. They are
+   * not validated and pass no publish middleware; a message that the transport can't take (name of the topic, size, delay) has
+   * an `error`. Rejects only when the call itself is invalid, such as a bus that is not started.
+   *
+   * Does not wait for publishes to the same topic that are with a schema or a middleware. The bytes stay yours and are not
+   * copied: don't change them before the result is there.
+   */
+  sendEncoded(messages: readonly OutgoingMessage[], options?: PublishManyOptions): Promise<readonly PublishResult[]>
   /** Adds a consumer made with `defineConsumer`. */
   consume(definition: AnyConsumerDefinition): ConsumerHandle
   consume(topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle
   consume(topic: string, handler: Handler, options?: ConsumeOptions): ConsumerHandle
+  consume<Data>(
+    events: EventSet<Data>,
+    handler: EventSetBatchHandler<Data>,
+    options: BatchConsumeOptions,
+  ): ConsumerHandle
+  /** Several events: see `defineEvents`. */
+  consume<Data>(events: EventSet<Data>, handler: EventSetHandler<Data>, options?: ConsumeOptions): ConsumerHandle
   consume<Input, Output>(
     event: EventDefinition<Input, Output>,
     handler: BatchHandler<Output>,
@@ -361,27 +395,60 @@ export interface Bus extends AsyncDisposable {
    */
   within<Result>(context: CausalityContext, call: () => Result): Result
   /**
-   * Opens the transports and subscribes all consumers; resolves when all are subscribed. While a broker can't be reached, it
+   * Adds an extension, before `start()` or after. Before, and while the bus starts, it resolves at once: `start()` starts the
+   * extension, waits for it and rejects if it fails. After, the extension starts at once: `use` resolves when it has started;
+   * when it fails, `use` closes it, removes it from the bus, and rejects with an `ExtensionError`.
+   *
+   * Rejects with `ConfigurationError` when the extension is invalid or its name is taken, and with `StateError` once the bus is
+   * closing. Safe to call concurrently. There is no way to remove an extension.
+   *
+   *     await bus.use(heartbeat())
+   *     await bus.start()
+   */
+  use(extension: BusExtension): Promise<void>
+  /**
+   * Opens the transports, starts the extensions one after the other, and subscribes all consumers; resolves when all are
+   * subscribed. While a broker can't be reached, it
    * tries again until `timeoutMs` (default `startTimeoutMs`) has passed, and reports each failed attempt as `connecting`.
    * Rejects at once with an error that won't pass, otherwise with the last error.
    *
-   * When a transport could not be opened, `start()` may be called again; transports that did open stay open until then, or
-   * until `close()`. When a consumer could not be subscribed, the bus is closed.
+   * When a transport could not be opened or an extension failed, `start()` may be called again. Transports that did open stay
+   * open until then, or until `close()`; extensions are closed at once, and start again from the first. When a consumer could
+   * not be subscribed, the bus is closed.
    *
    * Safe to call twice: a call while the bus starts, or after it has started, returns the same promise.
    */
   start(options?: StartOptions): Promise<void>
   /**
-   * Stops intake, waits up to `timeoutMs` (default `closeTimeoutMs`) for running handlers and publishes, aborts the rest
-   * (unsettled messages are delivered again, and a `warning` with the code `close-timeout` says how many handlers were given
-   * up), and closes the transports. Afterwards the bus no longer keeps the process alive.
+   * Stops intake, waits up to `timeoutMs` (default `closeTimeoutMs`) for running handlers, extensions that drain, and
+   * publishes, aborts the rest (unsettled messages are delivered again, and a `warning` with the code `close-timeout` says how
+   * many handlers were given up), and closes the extensions and transports. Beyond `timeoutMs`, each extension and the
+   * transports get up to a second to close. Afterwards the bus no longer keeps the process alive. Rejects when something failed
+   * to close; the rest is closed anyway.
    *
    * Safe to call twice: a second call with a `timeoutMs` that ends sooner shortens the first. Don't await it in a handler of
-   * this bus: instead of waiting for that handler, it rejects with a `StateError`.
+   * this bus, or in `drain` or `close` of an extension: instead of waiting for itself, it rejects with a `StateError`.
    */
   close(options?: CloseOptions): Promise<void>
-  /** Reports the health of the bus, its transports and consumers. Never rejects. Cheap enough to call every second. */
+  /** Reports the health of the bus, its transports, consumers and extensions. Never rejects. Cheap enough to call every second. */
   health(): Promise<HealthReport>
+  /**
+   * Adds an observer, which is called when messages are published, handled and settled, until you call the returned function.
+   * Throws `ConfigurationError` for an object without any method of an observer. See `BusObserver` for an example.
+   */
+  observe<PublishState, HandleState, BatchState, SettleState>(
+    observer: BusObserver<PublishState, HandleState, BatchState, SettleState>,
+  ): () => void
+  /**
+   * The state of the bus as plain data, for a dashboard or a log: who publishes to and consumes from which topics, with
+   * counters, options and health. Queries no broker. Holds no bodies, headers or credentials: user and password of URLs are
+   * masked, also in what extensions report. Allowed in every state of the bus.
+   *
+   *     const { consumers, published } = bus.snapshot()
+   *     for (const { topic, group, stats } of consumers) console.log(`${topic} -> ${group}: ${stats.acked} acked`)
+   *     for (const { topic, confirmed } of published.topics) console.log(`${topic}: ${confirmed} published`)
+   */
+  snapshot(): BusSnapshot
   /**
    * Lists, redrives and purges the dead letters of a topic and group (default: the service of the bus). Broadcast consumers
    * share the group `<service>-broadcast`. Throws `ConfigurationError` for an invalid topic, group or transport, `StateError`

@@ -5,20 +5,19 @@ import { resolveBusOptions } from './bus-options.ts'
 import type { ResolvedBusOptions } from './bus-options.ts'
 import type {
   Bus,
+  BusExtension,
   BusOptions,
-  BusState,
   CloseOptions,
   ConsumerHandle,
   DeadLetters,
-  HealthReport,
   StartOptions,
 } from './bus-types.ts'
-import { currentCause, isInsideHandlerOf, runWithin, scoped } from './causality.ts'
-import type { Causality, CausalityContext } from './causality.ts'
+import { holdsUpCloseOf, runWithin, scoped } from './causality.ts'
+import type { CausalityContext } from './causality.ts'
 import { checkCapabilities } from './check-capabilities.ts'
 import { CloseDeadline } from './close-deadline.ts'
 import { CodecRegistry } from './codec.ts'
-import { compose } from './compose.ts'
+import { composeBatchHandler, composeHandler } from './compose.ts'
 import { connectWithRetry } from './connect-retry.ts'
 import { groupProblem, resolveConsumeOptions } from './consume-options.ts'
 import type { BatchConsumeOptions, ConsumeOptions, ResolvedConsumeOptions } from './consume-options.ts'
@@ -27,16 +26,18 @@ import { Deadlines } from './deadlines.ts'
 import type { AnyConsumerDefinition, AnyEventDefinition } from './define.ts'
 import { BusbarError, ConfigurationError, StateError, UnsupportedError } from './errors.ts'
 import { logEvents } from './event-log.ts'
+import type { EventSet } from './event-set.ts'
 import { BusEvents } from './events.ts'
-import type { BatchHandler, Handler } from './handler.ts'
+import { Extensions } from './extensions.ts'
+import type { BatchHandler, BatchMiddleware, Handler, Middleware } from './handler.ts'
 import { healthReport } from './health.ts'
-import { makeMany, toError } from './make-many.ts'
+import type { BusState, HealthReport } from './health.ts'
 import type { OutgoingMessage } from './message.ts'
 import { checkConversation, MessageFactory } from './message-factory.ts'
 import { requireNode } from './node-version.ts'
 import { waitsForStart } from './not-started.ts'
 import { describe, OptionsReader, readTimeout } from './options.ts'
-import { CONVERSATION, PUBLISH_ITEM, PUBLISH_MANY_OPTIONS, PUBLISH_OPTIONS, refuseUnknown } from './publish-options.ts'
+import { CONVERSATION, refuseUnknown } from './publish-options.ts'
 import type {
   PublishItem,
   PublishManyOptions,
@@ -44,8 +45,14 @@ import type {
   PublishReceipt,
   PublishResult,
 } from './publish-options.ts'
+import { observerProblem, Observers } from './observers.ts'
+import type { BusObserver } from './observers.ts'
+import { noSuchTransport, noTransport, NO_OPTIONS, PublishPort } from './publish-port.ts'
 import { Publisher } from './publisher.ts'
-import { sendMany, sendOne } from './send-made.ts'
+import { batchRunner, singleRunner } from './runner-factory.ts'
+import type { RunnerFactory } from './runner-factory.ts'
+import { busSnapshot } from './snapshot.ts'
+import type { BusSnapshot } from './snapshot.ts'
 import { checkDefinition, isConsumerDefinition, targetProblem, topicOf } from './target.ts'
 import { broadcastGroup, normalizePattern, topicProblem } from './topic.ts'
 import type { DeliverySink, SubscriptionSpec, Transport, TransportAdmin, TransportSubscription } from './transport.ts'
@@ -68,16 +75,36 @@ export function createBus(options: BusOptions): Bus {
   return bus
 }
 
-const NO_OPTIONS: PublishOptions = Object.freeze({})
+/**
+ * @internal Adds a consumer whose deliveries a runner of the caller handles: for features of this package with handlers of
+ * another kind. The middleware and the causality of the bus are for handlers, so they don't apply.
+ */
+export function consumeWith(
+  bus: Bus,
+  target: ConsumeTarget,
+  makeRunner: RunnerFactory,
+  options: ConsumeOptions = {},
+): ConsumerHandle {
+  if (bus instanceof BusImpl) return bus.consumeWith(target, makeRunner, options)
+  throw new StateError('The bus was not made by createBus() of this package: is a second copy of busbar installed?')
+}
+
+/** What a consumer takes: a topic or pattern, an event, or several events. */
+type ConsumeTarget = string | AnyEventDefinition | EventSet
+
+/** Who handles the messages of a consumer: a handler that still has to be checked, or a runner of its own. */
+type Handling = { readonly handler: unknown } | { readonly makeRunner: RunnerFactory }
 
 class BusImpl implements Bus {
   readonly options: ResolvedBusOptions
   readonly events: BusEvents
   readonly #codecs: CodecRegistry
   readonly #deadlines: Deadlines
-  readonly #factory: MessageFactory
+  readonly #observers: Observers
+  readonly #port: PublishPort
   readonly #publishers: ReadonlyMap<string, Publisher>
   readonly #consumers = new ConsumerRegistry()
+  readonly #extensions: Extensions
   readonly #instanceId = randomBytes(6).toString('hex')
   readonly #defaultTransport: string
   readonly #endLog: () => void
@@ -86,6 +113,7 @@ class BusImpl implements Bus {
   /** Names of the open transports. */
   readonly #opened = new Set<string>()
   #consumersMade = 0
+  #startedAt: number | undefined
   #state: BusState = 'idle'
   #endWaitForStart: (() => void) | undefined
   #starting: Promise<void> | undefined
@@ -98,14 +126,36 @@ class BusImpl implements Bus {
     this.#endLog = logEvents(this.events, logger, clock)
     this.#codecs = new CodecRegistry(codecs)
     this.#deadlines = new Deadlines(clock)
-    this.#factory = new MessageFactory({ source: service, codecs: this.#codecs, clock, checkWire })
+    this.#observers = new Observers(logger)
     this.#defaultTransport = options.transports.keys().next().value as string
     this.#publishers = new Map(
       [...options.transports].map(([name, transport]) => [
         name,
-        new Publisher({ name, transport, options: publish, clock, events: this.events, deadlines: this.#deadlines }),
+        new Publisher({
+          name,
+          transport,
+          options: publish,
+          clock,
+          events: this.events,
+          observers: this.#observers,
+          deadlines: this.#deadlines,
+        }),
       ]),
     )
+    this.#port = new PublishPort({
+      publishers: this.#publishers,
+      middleware: options.publishMiddleware,
+      factory: new MessageFactory({ source: service, codecs: this.#codecs, clock, checkWire }),
+      clock,
+      deadlines: this.#deadlines,
+      deliveryTimeoutMs: publish.deliveryTimeoutMs,
+      causality: options.causality,
+      state: () => this.#state,
+    })
+    const { startTimeoutMs, closeTimeoutMs } = options
+    const closing = this.#lifetime.signal
+    this.#extensions = new Extensions(this, { clock, logger, startTimeoutMs, closeTimeoutMs, closing })
+    for (const extension of options.extensions) this.#extensions.add(extension)
   }
 
   get service(): string {
@@ -123,7 +173,7 @@ class BusImpl implements Bus {
     data: unknown,
     options: PublishOptions = NO_OPTIONS,
   ): Promise<PublishReceipt> {
-    return this.#publish(target, data, options, options.transport, this.#cause())
+    return this.#port.publish(target, data, options, options.transport, undefined)
   }
 
   publishMany(
@@ -131,7 +181,7 @@ class BusImpl implements Bus {
     items: readonly PublishItem[],
     options: PublishManyOptions = NO_OPTIONS,
   ): Promise<readonly PublishResult[]> {
-    return this.#publishMany(target, items, options, options.transport, this.#cause())
+    return this.#port.publishMany(target, items, options, options.transport, undefined)
   }
 
   within<Result>(context: CausalityContext, call: () => Result): Result {
@@ -140,103 +190,58 @@ class BusImpl implements Bus {
     return this.options.causality ? runWithin(context, call) : call()
   }
 
-  #cause(): Causality | undefined {
-    return this.options.causality ? currentCause() : undefined
+  encode(
+    target: string | AnyEventDefinition,
+    data: unknown,
+    options: PublishOptions = NO_OPTIONS,
+  ): Promise<OutgoingMessage> {
+    return this.#port.encode(target, data, options)
+  }
+
+  sendEncoded(
+    messages: readonly OutgoingMessage[],
+    options: PublishManyOptions = NO_OPTIONS,
+  ): Promise<readonly PublishResult[]> {
+    return this.#port.sendEncoded(messages, options)
   }
 
   /** How a consumer's handlers publish: with the handled message as the cause, to the transport it came from. */
   #publisherFor(transportName: string): ContextPublisher {
+    const port = this.#port
     return {
-      publish: (target, data, options = NO_OPTIONS, parent) =>
-        this.#publish(target, data, options, options.transport ?? transportName, parent),
-      publishMany: (target, items, options = NO_OPTIONS, parent) =>
-        this.#publishMany(target, items, options, options.transport ?? transportName, parent),
+      publish: (target, data, options = NO_OPTIONS, handled) =>
+        port.publish(target, data, options, options.transport ?? transportName, handled),
+      publishMany: (target, items, options = NO_OPTIONS, handled) =>
+        port.publishMany(target, items, options, options.transport ?? transportName, handled),
     }
-  }
-
-  #publish(
-    target: string | AnyEventDefinition,
-    data: unknown,
-    options: PublishOptions,
-    transportName: string | undefined,
-    parent: Causality | undefined,
-  ): Promise<PublishReceipt> {
-    return new Promise((resolve, reject) => {
-      if (options !== NO_OPTIONS) refuseUnknown('publish', options, PUBLISH_OPTIONS)
-      const publisher = this.#publisher(transportName)
-      const topic = topicOf(target)
-      const made = this.#factory.make(target, data, options, parent)
-      if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic)) {
-        sendOne(publisher, made, options.signal, undefined, resolve, reject)
-        return
-      }
-      const startedAt = this.options.clock.monotonic()
-      const send = (message: OutgoingMessage): void =>
-        sendOne(publisher, message, options.signal, startedAt, resolve, reject)
-      publisher.sequence.add({ topic, making: made, signal: options.signal, send, fail: reject })
-    })
-  }
-
-  async #publishMany(
-    target: string | AnyEventDefinition,
-    items: readonly PublishItem[],
-    options: PublishManyOptions,
-    transportName: string | undefined,
-    parent: Causality | undefined,
-  ): Promise<readonly PublishResult[]> {
-    if (options !== NO_OPTIONS) refuseUnknown('publishMany', options, PUBLISH_MANY_OPTIONS)
-    const publisher = this.#publisher(transportName)
-    if (!Array.isArray(items))
-      throw new ConfigurationError('bus.publishMany', [
-        { path: 'items', message: `must be a list of { data, key, ... }, got ${describe(items)}` },
-      ])
-    const { signal } = options
-    const topic = topicOf(target)
-    const now = this.options.clock.now()
-    const made = makeMany(items, (item) => {
-      refuseUnknown('An item of publishMany', item, PUBLISH_ITEM)
-      return this.#factory.make(target, item.data, item, parent, now)
-    })
-    if (items.length === 0) return []
-    if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic))
-      return new Promise((resolve) => sendMany(publisher, items, made, signal, undefined, resolve))
-    const startedAt = this.options.clock.monotonic()
-    return new Promise((resolve) => {
-      publisher.sequence.add({
-        topic,
-        making: made,
-        signal,
-        send: (messages) => sendMany(publisher, items, messages, signal, startedAt, resolve),
-        fail: (error) => resolve(items.map(({ id = '' }) => ({ id, error: toError(error) }))),
-      })
-    })
-  }
-
-  #publisher(name: string | undefined): Publisher {
-    if (this.#state === 'idle' || this.#state === 'starting')
-      throw new StateError('The bus is not started: await bus.start() before you publish')
-    if (this.#state === 'closed') throw new StateError('The bus is closed: nothing can be published any more')
-    const publisher = this.#publishers.get(name ?? this.#defaultTransport)
-    if (publisher === undefined) throw this.#noTransport(name)
-    return publisher
   }
 
   // --- consume -----------------------------------------------------------------------------------------------------
 
   consume(
-    target: string | AnyEventDefinition | AnyConsumerDefinition,
+    target: ConsumeTarget | AnyConsumerDefinition,
     handler?: Handler<never> | BatchHandler<never>,
     options: ConsumeOptions | BatchConsumeOptions = {},
   ): ConsumerHandle {
+    return this.#add(
+      isConsumerDefinition(target, handler)
+        ? this.#fromDefinition(target)
+        : this.#makeConsumer(target, { handler }, options),
+    )
+  }
+
+  /** @internal See `consumeWith`. */
+  consumeWith(target: ConsumeTarget, makeRunner: RunnerFactory, options: ConsumeOptions): ConsumerHandle {
+    return this.#add(this.#makeConsumer(target, { makeRunner }, options))
+  }
+
+  #add(consumer: BusConsumer): ConsumerHandle {
     if (this.#state === 'draining' || this.#state === 'closed')
       throw new StateError('The bus is closed: no consumer can be added')
-    const consumer = isConsumerDefinition(target, handler)
-      ? this.#fromDefinition(target)
-      : this.#makeConsumer(target, handler, options)
     this.#refuseOverlap(consumer)
     this.#consumers.add(consumer)
     if (this.#state === 'idle') this.#endWaitForStart ??= waitsForStart(this.service)
-    if (this.#state === 'running') {
+    if (this.#extensions.started) {
       consumer.start().catch((error: unknown) => {
         this.events.emit('error', {
           transport: consumer.transportName,
@@ -251,15 +256,10 @@ class BusImpl implements Bus {
   #fromDefinition(definition: AnyConsumerDefinition): BusConsumer {
     const subject = checkDefinition(definition)
     const { topic, handle, handleBatch, ...options } = definition
-    return this.#makeConsumer(topic, handle ?? handleBatch, options, subject)
+    return this.#makeConsumer(topic, { handler: handle ?? handleBatch }, options, subject)
   }
 
-  #makeConsumer(
-    target: string | AnyEventDefinition,
-    handler: Handler<never> | BatchHandler<never> | undefined,
-    given: object,
-    subject?: string,
-  ): BusConsumer {
+  #makeConsumer(target: ConsumeTarget, handling: Handling, given: object, subject?: string): BusConsumer {
     const wrongTarget = targetProblem(target)
     if (wrongTarget !== undefined)
       throw new ConfigurationError('bus.consume', [{ path: 'topic', message: wrongTarget }])
@@ -268,10 +268,10 @@ class BusImpl implements Bus {
     const reader = new OptionsReader(subject ?? `bus.consume("${topic.slice(0, 60)}")`, given)
     const problem = topicProblem(topic, true)
     if (problem !== undefined) reader.problem('topic', problem)
-    if (typeof handler !== 'function')
+    if ('handler' in handling && typeof handling.handler !== 'function')
       reader.problem(
         'handler',
-        `must be a function, got ${describe(handler)}${typeof given === 'function' ? ': it comes before the options' : ''}`,
+        `must be a function, got ${describe(handling.handler)}${typeof given === 'function' ? ': it comes before the options' : ''}`,
       )
     reader.misnamed('retries', 'retry: { attempts: 3 }')
     reader.misnamed('maxRetries', 'retry: { attempts: 3 }')
@@ -279,7 +279,8 @@ class BusImpl implements Bus {
     if (options.broadcast && options.group !== undefined)
       reader.problem('group', 'has no meaning with broadcast: every instance is a group of its own')
     const transportName = options.transport ?? this.#defaultTransport
-    if (!this.options.transports.has(transportName)) reader.problem('transport', this.#noSuchTransport(transportName))
+    const { transports } = this.options
+    if (!transports.has(transportName)) reader.problem('transport', noSuchTransport(transportName, transports.keys()))
     reader.done()
     const transport = this.#transport(transportName)
     const from = checkCapabilities(transport, topic, options)
@@ -299,12 +300,16 @@ class BusImpl implements Bus {
         deadLetterGroup: options.broadcast ? broadcastGroup(service) : (options.group ?? service),
         from,
         definition,
-        handler: this.#handlerOf(topic, handler as Handler | BatchHandler, options, self),
+        makeRunner:
+          'makeRunner' in handling
+            ? handling.makeRunner
+            : this.#runnerFor(topic, handling.handler as Handler | BatchHandler, options, self),
         options,
         codecs: this.#codecs,
         clock: this.options.clock,
         deadlines: this.#deadlines,
         events: this.events,
+        observers: this.#observers,
         publisher: this.#publisherFor(transportName),
       },
       (ended) => {
@@ -318,19 +323,22 @@ class BusImpl implements Bus {
   }
 
   /** Wraps the handler in its middleware, and both in the conversation of the message. */
-  #handlerOf(
+  #runnerFor(
     topic: string,
     handler: Handler | BatchHandler,
     options: ResolvedConsumeOptions,
     consumer: object,
-  ): Handler | BatchHandler {
+  ): RunnerFactory {
+    const subject = `The consumer of "${topic}"`
+    const { causality, middleware, batchMiddleware } = this.options
     if (options.batch !== undefined) {
-      const batchHandler = handler as BatchHandler
-      return this.options.causality ? scoped(batchHandler, () => undefined, this, consumer) : batchHandler
+      const all = [...batchMiddleware, ...(options.middleware as readonly BatchMiddleware[])]
+      const composed = composeBatchHandler(subject, all, handler as BatchHandler)
+      return batchRunner(causality ? scoped(composed, () => undefined, this, consumer) : composed, options.batch)
     }
-    const middleware = [...this.options.middleware, ...options.middleware]
-    const composed = compose(`The consumer of "${topic}"`, middleware, handler as Handler)
-    return this.options.causality ? scoped(composed, (message) => message.encoded, this, consumer) : composed
+    const all = [...middleware, ...(options.middleware as readonly Middleware[])]
+    const composed = composeHandler(subject, all, handler as Handler)
+    return singleRunner(causality ? scoped(composed, (message) => message.encoded, this, consumer) : composed)
   }
 
   /** Retries while the error may pass: until `start()` gives up, or as long as the consumer lives. */
@@ -381,6 +389,10 @@ class BusImpl implements Bus {
     const endsAt = this.options.clock.monotonic() + timeoutMs
     try {
       await this.#openTransports(endsAt)
+      if (this.#closing !== undefined) throw closedWhileStarting()
+      // Extensions may publish while they start, and handlers from the first message on.
+      this.#state = 'running'
+      await this.#extensions.start(endsAt)
     } catch (error) {
       if (this.#closing !== undefined) throw closedWhileStarting()
       this.#state = 'idle'
@@ -388,8 +400,6 @@ class BusImpl implements Bus {
       throw error
     }
     if (this.#closing !== undefined) throw closedWhileStarting()
-    // Handlers may publish from the first message on.
-    this.#state = 'running'
     try {
       await this.#startConsumers(endsAt)
     } catch (error) {
@@ -400,6 +410,7 @@ class BusImpl implements Bus {
       throw error
     }
     if (this.state !== 'running') throw closedWhileStarting()
+    this.#startedAt = this.options.clock.now()
   }
 
   async #startConsumers(endsAt: number): Promise<void> {
@@ -452,13 +463,13 @@ class BusImpl implements Bus {
       this.#closing = { done: closing.promise, deadline }
       closing.resolve(this.#close(deadline))
     } else if (timeoutMs !== undefined) this.#closing.deadline.shorten(timeoutMs)
-    return isInsideHandlerOf({ owner: this }) ? this.#refuseToWait(this.#closing.done) : this.#closing.done
+    return holdsUpCloseOf({ owner: this }) ? this.#refuseToWait(this.#closing.done) : this.#closing.done
   }
 
   #refuseToWait(closing: Promise<void>): Promise<void> {
     // There may be no other caller left to see the error.
     closing.catch((error: unknown) => this.options.logger.error({ err: error }, 'closing the bus failed'))
-    return refuseToWait('bus.close()', 'bus')
+    return refuseToWait('bus.close()', 'a handler of the bus, or in drain() or close() of an extension')
   }
 
   async #close(deadline: CloseDeadline): Promise<void> {
@@ -468,7 +479,9 @@ class BusImpl implements Bus {
     const note = (results: readonly PromiseSettledResult<unknown>[]): void => {
       for (const result of results) if (result.status === 'rejected') errors.push(result.reason)
     }
-    note(await Promise.allSettled([...this.#consumers].map((consumer) => consumer.closeWithin(deadline.reached))))
+    const consumers = [...this.#consumers].map((consumer) => consumer.closeWithin(deadline.reached))
+    note(await Promise.allSettled([...consumers, ...this.#extensions.drain(deadline)]))
+    errors.push(...(await this.#extensions.close(deadline)))
     await Promise.race([
       Promise.all([...this.#publishers.values()].map((publisher) => publisher.flush())),
       deadline.reached,
@@ -492,11 +505,43 @@ class BusImpl implements Bus {
     await this.close()
   }
 
+  async use(extension: BusExtension): Promise<void> {
+    if (this.#closing !== undefined) throw new StateError('The bus is closed: no extension can be added')
+    await this.#extensions.use(extension)
+  }
+
   async health(): Promise<HealthReport> {
-    const consumers = [...this.#consumers]
-      .filter((consumer) => !consumer.closed || this.#state === 'closed')
-      .map((consumer) => consumer.health())
-    return healthReport(this.#state, this.options.transports, consumers)
+    const consumers = this.#listedConsumers().map((consumer) => consumer.health())
+    const extensions = new Map([...this.#extensions].map((extension) => [extension.name, extension.health()]))
+    return healthReport(this.#state, this.options.transports, consumers, extensions)
+  }
+
+  snapshot(): BusSnapshot {
+    const { service, transports } = this.options
+    return busSnapshot({
+      bus: { service, instanceId: this.#instanceId, state: this.#state, startedAt: this.#startedAt },
+      transports,
+      consumers: this.#listedConsumers(),
+      published: new Map([...this.#publishers].map(([name, { counts }]) => [name, counts])),
+      extensions: [...this.#extensions].map((extension) => extension.snapshot()),
+    })
+  }
+
+  #listedConsumers(): readonly BusConsumer[] {
+    return [...this.#consumers].filter((consumer) => !consumer.closed || this.#state === 'closed')
+  }
+
+  // --- observers ---------------------------------------------------------------------------------------------------
+
+  observe(observer: BusObserver): () => void {
+    const problem = observerProblem(observer)
+    if (problem !== undefined) throw new ConfigurationError('bus.observe', [{ path: 'observer', message: problem }])
+    const offs = [this.#observers.add(observer)]
+    for (const name of ['retry', 'deadLetter', 'connect'] as const)
+      if (observer[name] !== undefined) offs.push(this.events.on(name, (event) => observer[name]?.(event as never)))
+    return () => {
+      for (const off of offs) off()
+    }
   }
 
   // --- looking after -----------------------------------------------------------------------------------------------
@@ -521,7 +566,7 @@ class BusImpl implements Bus {
       group,
       transportName,
       admin: this.admin(transportName),
-      publisher: this.#publisher(transportName),
+      publisher: this.#port.publisher(transportName),
       codecs: this.#codecs,
       clock: this.options.clock,
       events: this.events,
@@ -536,17 +581,8 @@ class BusImpl implements Bus {
 
   #transport(name: string | undefined): Transport {
     const transport = this.options.transports.get(name ?? this.#defaultTransport)
-    if (transport === undefined) throw this.#noTransport(name)
+    if (transport === undefined) throw noTransport(name, this.options.transports.keys())
     return transport
-  }
-
-  #noTransport(name: string | undefined): ConfigurationError {
-    return new ConfigurationError('The call', [{ path: 'transport', message: this.#noSuchTransport(name) }])
-  }
-
-  #noSuchTransport(name: string | undefined): string {
-    const names = [...this.options.transports.keys()].map((known) => `"${known}"`).join(', ')
-    return `there is no transport "${String(name)}" in this bus; there are: ${names}`
   }
 }
 

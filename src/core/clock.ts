@@ -1,3 +1,5 @@
+import { outsideHandlers } from './causality.ts'
+
 /** A timer that was set on a `Clock`. */
 export interface Timer {
   /** Stops the timer. Safe to call twice, and after it fired. */
@@ -27,7 +29,8 @@ class SystemTimer implements Timer {
   #handle: NodeJS.Timeout
 
   constructor(delayMs: number, fire: () => void) {
-    this.#handle = setTimeout(fire, Math.max(0, delayMs))
+    // A timer that is set in a handler and again each time it fires would keep that handler's message alive.
+    this.#handle = outsideHandlers(() => setTimeout(fire, Math.max(0, delayMs)))
   }
 
   cancel(): void {
@@ -64,7 +67,7 @@ function setSystemTimer(delayMs: number, fire: () => void): Timer {
   return delayMs > MAX_DELAY_MS ? new LongTimer(delayMs, fire) : new SystemTimer(delayMs, fire)
 }
 
-/** The system clock. */
+/** The system clock. Its timers fire outside of the handler that set them: what they publish continues no message. */
 export const systemClock: Clock = Object.freeze({
   now: () => Date.now(),
   monotonic: () => performance.now(),

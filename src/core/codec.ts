@@ -6,6 +6,21 @@ export interface Codec {
   readonly contentType: string
   encode(data: unknown): Uint8Array
   decode(body: Uint8Array): unknown
+  readonly async?: undefined
+}
+
+/**
+ * A codec that has to wait: for a key of its key store, or for a schema of its registry. Otherwise like `Codec`: the promises
+ * reject with a `CodecError`. Messages of one topic are published in the order of the calls although their codec takes its time,
+ * and data is decoded before the handler starts, up to 32 messages of a batch at once.
+ *
+ * `data()` of a dead letter throws a `CodecError` for it: read `message.body` there.
+ */
+export interface AsyncCodec {
+  readonly async: true
+  readonly contentType: string
+  encode(data: unknown): Promise<Uint8Array>
+  decode(body: Uint8Array): Promise<unknown>
 }
 
 /** The same memory as a Buffer, which has Node's fastest UTF-8 decoder. */
@@ -103,11 +118,14 @@ export const bytesCodec: Codec = Object.freeze({
 
 /** Picks a codec by content type. The given codecs take precedence over the built-in ones. */
 export class CodecRegistry {
-  readonly #byType = new Map<string, Codec>()
+  readonly #byType = new Map<string, Codec | AsyncCodec>()
+  /** True when a body may have to be decoded by an asynchronous codec. */
+  readonly hasAsync: boolean
 
-  constructor(codecs: readonly Codec[] = []) {
+  constructor(codecs: readonly (Codec | AsyncCodec)[] = []) {
     for (const codec of [bytesCodec, textCodec, jsonCodec, ...codecs])
       this.#byType.set(essence(codec.contentType), codec)
+    this.hasAsync = codecs.some((codec) => codec.async === true)
   }
 
   /** The codec for data without an explicit codec. */
@@ -116,7 +134,7 @@ export class CodecRegistry {
   }
 
   /** The codec that decodes a content type. An empty content type (a foreign message) is read as JSON. */
-  forContentType(contentType: string): Codec {
+  forContentType(contentType: string): Codec | AsyncCodec {
     // Common content types match here without parsing.
     const exact = this.#byType.get(contentType)
     if (exact !== undefined) return exact

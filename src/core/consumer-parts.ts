@@ -4,8 +4,10 @@ import type { CodecRegistry } from './codec.ts'
 import type { ResolvedConsumeOptions } from './consume-options.ts'
 import type { Deadlines } from './deadlines.ts'
 import type { AnyEventDefinition } from './define.ts'
+import type { EventSet } from './event-set.ts'
 import type { BusEvents } from './events.ts'
-import type { BatchHandler, Handler } from './handler.ts'
+import type { Observers } from './observers.ts'
+import type { RunnerFactory } from './runner-factory.ts'
 import type { StartFrom, Transport } from './transport.ts'
 
 /** What the bus gives to a consumer. */
@@ -20,13 +22,14 @@ export interface ConsumerParts {
   /** Group in the name of the dead-letter topic: the consumer's group, except for broadcast consumers. */
   readonly deadLetterGroup: string
   readonly from: StartFrom
-  readonly definition: AnyEventDefinition | undefined
-  /** Already wrapped in its middleware; a batch handler when the option `batch` is set. */
-  readonly handler: Handler | BatchHandler
+  readonly definition: AnyEventDefinition | EventSet | undefined
+  /** Its handlers are already wrapped in their middleware. */
+  readonly makeRunner: RunnerFactory
   readonly options: ResolvedConsumeOptions
   readonly codecs: CodecRegistry
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly events: BusEvents
+  readonly observers: Observers
   readonly publisher: ContextPublisher
 }

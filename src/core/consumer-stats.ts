@@ -1,4 +1,25 @@
-import type { ConsumerStats } from './bus-types.ts'
+/** Counters since the consumer was created, and current gauges. */
+export interface ConsumerStats {
+  readonly received: number
+  readonly handled: number
+  readonly failed: number
+  readonly acked: number
+  readonly retried: number
+  readonly deadLettered: number
+  readonly dropped: number
+  readonly released: number
+  readonly lost: number
+  readonly settleFailed: number
+  readonly doubleSettled: number
+  readonly abandoned: number
+  /** Handlers (or batches) running now. */
+  readonly running: number
+  /** Messages in this process that no handler has yet, including those that wait for a retry. */
+  readonly buffered: number
+  /** Unsettled messages in this process, including those with a handler. Never more than `prefetch`. */
+  readonly unsettled: number
+  readonly bufferedBytes: number
+}
 
 /** Counters of one consumer, updated in place on the hot path. */
 export class ConsumerCounters {

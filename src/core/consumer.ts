@@ -1,16 +1,18 @@
 import type { AttemptHost } from './attempt.ts'
-import { BatchRunner } from './batch-runner.ts'
-import type { CloseOptions, ConsumerHandle, ConsumerHealth, ConsumerStats } from './bus-types.ts'
-import type { ConsumerParts } from './consumer-parts.ts'
+import type { CloseOptions, ConsumerHandle } from './bus-types.ts'
 import { formatMs } from './clock.ts'
+import type { ResolvedConsumeOptions } from './consume-options.ts'
+import type { ConsumerParts } from './consumer-parts.ts'
+import type { ConsumerStats } from './consumer-stats.ts'
 import { DeliveryTracker } from './delivery-tracker.ts'
 import { ConfigurationError, StateError, TimeoutError } from './errors.ts'
-import type { BatchHandler, ConsumerControl, Handler } from './handler.ts'
+import type { ConsumerControl } from './handler.ts'
+import type { ConsumerHealth } from './health.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { readTimeout } from './options.ts'
+import { Preparation } from './preparation.ts'
 import type { Runner } from './runner.ts'
-import { SingleRunner } from './single-runner.ts'
 import { isPattern } from './topic.ts'
 import type { TransportSubscription } from './transport.ts'
 import { Watchdog } from './watchdog.ts'
@@ -22,6 +24,7 @@ import { Watchdog } from './watchdog.ts'
 export class Consumer implements ConsumerHandle, ConsumerControl {
   readonly topic: string
   readonly group: string
+  readonly id: string
   readonly transportName: string
   readonly ready: Promise<void>
   readonly #parts: ConsumerParts
@@ -48,6 +51,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     this.#parts = parts
     this.topic = parts.topic
     this.group = parts.group
+    this.id = parts.consumerId
     this.transportName = parts.transportName
     this.#identity = {
       transport: parts.transportName,
@@ -69,19 +73,13 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       clock: parts.clock,
       deadlines: parts.deadlines,
       publisher: parts.publisher,
+      observers: parts.observers,
+      transport: { name: parts.transportName, system: parts.transport.system },
       timeoutMs: parts.options.timeoutMs,
       abandonAfterMs: parts.options.abandonAfterMs,
     }
-    this.#runner =
-      parts.options.batch === undefined
-        ? new SingleRunner(this.#tracker, attemptHost, parts.handler as Handler, parts.definition)
-        : new BatchRunner(
-            this.#tracker,
-            attemptHost,
-            parts.handler as BatchHandler,
-            parts.definition,
-            parts.options.batch,
-          )
+    const preparation = new Preparation(parts.definition, parts.codecs.hasAsync)
+    this.#runner = parts.makeRunner(this.#tracker, attemptHost, preparation)
   }
 
   // --- lifecycle ---------------------------------------------------------------------------------------------------
@@ -166,6 +164,10 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     subscription.request(options.prefetch, options.prefetchBytes)
   }
 
+  get options(): ResolvedConsumeOptions {
+    return this.#parts.options
+  }
+
   get closed(): boolean {
     return this.#lifecycle.isClosed
   }
@@ -178,7 +180,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
   pause(): void {
     this.#lifecycle.isPaused = true
     this.limit('pause', 0)
-    if (this.#lifecycle.state === 'running') this.#tracker.releaseAll()
+    // A listener may have resumed it, or started to close it.
+    if (this.#lifecycle.isPaused && this.#lifecycle.state === 'running') this.#tracker.releaseAll()
   }
 
   resume(): void {
@@ -206,7 +209,11 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       this.#tracker.progress++
       this.#parts.events.emit('resume', { ...this.#identity, reason })
       // A listener may have paused it again, or started to close it.
-      if (this.#maxConcurrency > 0 && this.#lifecycle.isOpen) this.#subscription?.resume()
+      if (this.#maxConcurrency > 0 && this.#lifecycle.isOpen) {
+        // What the pause returned must not be overtaken by a later message of its key.
+        this.#tracker.flushOutcomes()
+        this.#subscription?.resume()
+      }
     }
     this.#runner.pump()
   }

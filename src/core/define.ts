@@ -1,6 +1,7 @@
-import type { Codec } from './codec.ts'
+import type { AsyncCodec, Codec } from './codec.ts'
 import type { BatchConsumeOptions, ConsumeOptions } from './consume-options.ts'
 import { ConfigurationError } from './errors.ts'
+import type { EventSet, EventSetBatchHandler, EventSetHandler } from './event-set.ts'
 import type { Handler, BatchHandler } from './handler.ts'
 import { closest, OptionsReader } from './options.ts'
 import type { StandardSchema } from './standard-schema.ts'
@@ -12,17 +13,25 @@ export interface EventOptions<Input> {
    * Default: no key.
    */
   readonly key?: ((data: Input) => string) | undefined
-  /** Version of the data's shape, 1 or higher. Default 1. */
+  /**
+   * CloudEvents `type` of its messages. Tells events of one topic apart: see `defineEvents`. Default: the topic.
+   */
+  readonly type?: string | undefined
+  /** Version of the data's shape, 1 or higher. Sent with every message. Default 1. */
   readonly version?: number | undefined
   /** CloudEvents `dataschema` of every message: the URI of the schema, for readers that resolve it. */
   readonly dataSchema?: string | undefined
   /** Description of the event for people. Not sent. */
   readonly description?: string | undefined
+  /** Team that answers for the event, for people and for `bus.snapshot()`. Not sent. */
+  readonly owner?: string | undefined
+  /** `public`: other teams may consume it, so its shape is a contract. For people and tools; not sent. Default `internal`. */
+  readonly visibility?: 'internal' | 'public' | undefined
   /**
    * Encodes the data on publish. Consumers decode with the codecs of their bus, so add a codec of your own to `createBus({
    * codecs })`. Default: JSON, or bytes for a `Uint8Array`.
    */
-  readonly codec?: Codec | undefined
+  readonly codec?: Codec | AsyncCodec | undefined
 }
 
 /** A topic and the type of its data. Create one with `defineEvent`. */
@@ -30,10 +39,13 @@ export interface EventDefinition<Input = unknown, Output = Input> {
   readonly topic: string
   readonly schema: StandardSchema<Input, Output> | undefined
   readonly key: ((data: Input) => string) | undefined
+  readonly type: string
   readonly version: number
   readonly dataSchema: string | undefined
   readonly description: string | undefined
-  readonly codec: Codec | undefined
+  readonly owner: string | undefined
+  readonly visibility: 'internal' | 'public'
+  readonly codec: Codec | AsyncCodec | undefined
 }
 
 /** Any event definition, whatever its data types. */
@@ -82,16 +94,19 @@ export function defineEvent(topic: string, schemaOrOptions?: unknown, maybeOptio
     topic,
     schema: hasSchema ? schemaOrOptions : undefined,
     key: reader.callable<(data: unknown) => string>('key'),
+    type: reader.string('type', topic),
     version: reader.integer('version', 1, { min: 1, max: 999_999_999 }),
     dataSchema: reader.string('dataSchema', undefined),
     description: reader.string('description', undefined),
-    codec: reader.withMethods<Codec>('codec', ['encode', 'decode']),
+    owner: reader.string('owner', undefined),
+    visibility: reader.oneOf('visibility', ['internal', 'public'], 'internal'),
+    codec: reader.withMethods<Codec | AsyncCodec>('codec', ['encode', 'decode']),
   }
   reader.done()
   return Object.freeze(definition)
 }
 
-const EVENT_OPTIONS = ['key', 'version', 'dataSchema', 'description', 'codec']
+const EVENT_OPTIONS = ['key', 'type', 'version', 'dataSchema', 'description', 'owner', 'visibility', 'codec']
 
 /** True for an object without any known option: a JSON Schema, a class, a schema of an old library. */
 function looksLikeSchema(value: unknown): boolean {
@@ -100,8 +115,10 @@ function looksLikeSchema(value: unknown): boolean {
   const keys = Object.keys(value)
   const isPlain = Object.getPrototypeOf(value) === Object.prototype || Object.getPrototypeOf(value) === null
   if (!isPlain) return true
+  // A JSON Schema has a `type`, too.
+  const others = keys.filter((key) => key !== 'type')
   // A typo gets a "did you mean" instead.
-  return keys.length > 0 && !keys.some((key) => closest(key, EVENT_OPTIONS) !== undefined)
+  return others.length > 0 && !others.some((key) => closest(key, EVENT_OPTIONS) !== undefined)
 }
 
 export function isStandardSchema(value: unknown): value is StandardSchema {
@@ -110,30 +127,44 @@ export function isStandardSchema(value: unknown): value is StandardSchema {
   return '~standard' in value
 }
 
-/** A consumer defined apart from the bus. Pass it to `createBus({ consumers: [...] })` or `bus.consume(definition)`. */
-export interface ConsumerDefinition<Data = unknown> extends Omit<ConsumeOptions, 'batch'> {
-  readonly topic: string
-  readonly handle?: Handler<Data> | undefined
-  readonly handleBatch?: BatchHandler<Data> | undefined
-  /** Required with `handleBatch`. */
-  readonly batch?: BatchConsumeOptions['batch'] | undefined
+/** A consumer defined apart from the bus, with a handler for single messages. */
+export interface SingleConsumerDefinition<Data = unknown> extends ConsumeOptions {
+  readonly handle: Handler<Data>
+  readonly handleBatch?: undefined
 }
+
+/** A consumer defined apart from the bus, with a batch handler. */
+export interface BatchConsumerDefinition<Data = unknown> extends BatchConsumeOptions {
+  readonly handleBatch: BatchHandler<Data>
+  readonly handle?: undefined
+}
+
+/** A consumer defined apart from the bus. Pass it to `createBus({ consumers: [...] })` or `bus.consume(definition)`. */
+export type ConsumerDefinition<Data = unknown> = SingleConsumerDefinition<Data> | BatchConsumerDefinition<Data>
 
 /** A consumer definition of any data type, as the bus takes it. */
 // oxlint-disable-next-line typescript/no-explicit-any -- see AnyEventDefinition
-export type AnyConsumerDefinition = Omit<ConsumerDefinition<any>, 'topic'> & {
-  readonly topic: string | AnyEventDefinition
+export type AnyConsumerDefinition = ConsumerDefinition<any> & {
+  readonly topic: string | AnyEventDefinition | EventSet
 }
 
+// TypeScript's errors explain the last overload, so the most common one comes last.
+export function defineConsumer(definition: ConsumerDefinition & { readonly topic: string }): AnyConsumerDefinition
+/** Several events: see `defineEvents`. */
+export function defineConsumer<Data>(
+  definition: (
+    | (Omit<SingleConsumerDefinition, 'handle'> & { readonly handle: EventSetHandler<Data> })
+    | (Omit<BatchConsumerDefinition, 'handleBatch'> & { readonly handleBatch: EventSetBatchHandler<Data> })
+  ) & { readonly topic: EventSet<Data> },
+): AnyConsumerDefinition
 /**
  * Defines a consumer apart from the bus, with typed messages. Its options are checked when it is added to a bus.
  *
  *     export const billing = defineConsumer({ topic: OrderPlaced, concurrency: 10, handle: async (message) => charge(message.data) })
  */
 export function defineConsumer<Input, Output>(
-  definition: Omit<ConsumerDefinition<Output>, 'topic'> & { readonly topic: EventDefinition<Input, Output> },
+  definition: ConsumerDefinition<Output> & { readonly topic: EventDefinition<Input, Output> },
 ): AnyConsumerDefinition
-export function defineConsumer(definition: ConsumerDefinition): AnyConsumerDefinition
-export function defineConsumer(definition: AnyConsumerDefinition): AnyConsumerDefinition {
-  return Object.freeze({ ...definition })
+export function defineConsumer(definition: object): AnyConsumerDefinition {
+  return Object.freeze({ ...definition }) as AnyConsumerDefinition
 }

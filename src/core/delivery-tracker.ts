@@ -22,7 +22,14 @@ import { Settler } from './settler.ts'
 import type { SettlerHost } from './settler.ts'
 import { StartGate } from './start-gate.ts'
 import type { StartGateHost } from './start-gate.ts'
-import type { Delivery, DeliverySink, Outcome, TransportSubscription } from './transport.ts'
+import type {
+  Delivery,
+  DeliverySink,
+  Outcome,
+  Settlement,
+  SettlementFailure,
+  TransportSubscription,
+} from './transport.ts'
 
 /** Backoff for a dead letter that can't be published; meanwhile its source stays unsettled, and its key waits. */
 const DEAD_LETTER_BACKOFF = { backoff: 'exponential', baseMs: 200, maxMs: 30_000 } as const
@@ -93,7 +100,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   attach(subscription: TransportSubscription, runner: Runner): void {
     this.#subscription = subscription
     this.#runner = runner
-    this.#settler = new Settler(subscription, this)
+    this.#settler = new Settler(subscription, this, (batch) => this.#observeSettle(batch))
     this.#notes = new RunningNotes(subscription, this)
     const { admin } = this.#parts.transport
     const parks = this.#options.onDeadLetter === 'park-key' && admin !== undefined
@@ -253,7 +260,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.runningMessages++
     this.progress++
     // Handler time is measured only if there is a listener.
-    if (this.#events.wants('ack')) pending.startedAt = this.clock.monotonic()
+    if (this.#events.wants('ack') || this.#events.wants('retry')) pending.startedAt = this.clock.monotonic()
     if (this.#events.wants('delivery')) this.#events.emit('delivery', this.#ofMessage(pending))
     return true
   }
@@ -293,7 +300,13 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     if (decision.countAttempt) {
       this.counters.retried++
       if (this.#events.wants('retry'))
-        this.#events.emit('retry', { ...this.#ofMessage(pending), error, delayMs: decision.delayMs, mode })
+        this.#events.emit('retry', {
+          ...this.#ofMessage(pending),
+          error,
+          delayMs: decision.delayMs,
+          mode,
+          handlerMs: pending.handlerMs,
+        })
     }
     const type = decision.countAttempt ? 'nack' : 'release'
     if (!this.#mayWaitHere) this.#return(pending, type, decision.delayMs, true)
@@ -402,6 +415,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     if (pending.state !== 'running') return false
     this.runningMessages--
     pending.state = 'settling'
+    pending.handlerMs = this.#since(pending.startedAt)
     this.#gate?.ended(pending)
     return true
   }
@@ -549,7 +563,11 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
         this.counters.acked++
         if (pending.ackOf === 'earlier') this.#handled.acked(pending.delivery)
         if (this.#events.wants('ack'))
-          this.#events.emit('ack', { ...this.#ofMessage(pending), durationMs: this.#since(pending.startedAt) })
+          this.#events.emit('ack', {
+            ...this.#ofMessage(pending),
+            durationMs: this.#since(pending.startedAt),
+            handlerMs: pending.handlerMs,
+          })
         return
       case 'nack':
       case 'release':
@@ -634,9 +652,24 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#events.emit('error', { transport: this.#parts.transportName, error, doing })
   }
 
+  #observeSettle(settlements: readonly Settlement[]): ((failures: readonly SettlementFailure[]) => void) | undefined {
+    const { observers, transport, transportName } = this.#parts
+    if (!observers.watches('settle')) return undefined
+    const observation = observers.start('settle', {
+      ...this.#identity,
+      transport: { name: transportName, system: transport.system },
+      settlements,
+    })
+    const startedAt = this.clock.monotonic()
+    return (failures) => {
+      if (observation !== undefined)
+        observers.end(observation, { durationMs: this.clock.monotonic() - startedAt, failures })
+    }
+  }
+
   /** There is no start time if the listener was added while the handler ran. */
   #since(startedAt: number): number {
-    return startedAt === 0 ? 0 : this.clock.monotonic() - startedAt
+    return startedAt < 0 ? 0 : this.clock.monotonic() - startedAt
   }
 
   #ofMessage(pending: PendingDelivery): BusEventMap['delivery'] {

@@ -15,6 +15,7 @@ export type ErrorCode =
   | 'BUSBAR_NO_RESPONDERS'
   | 'BUSBAR_REJECT'
   | 'BUSBAR_INTERRUPTED'
+  | 'BUSBAR_EXTENSION'
 
 // A registered symbol, so that two copies of the package in one process recognize each other's errors.
 const brand = Symbol.for('busbar.error')
@@ -276,5 +277,22 @@ export class InterruptedError extends BusbarError {
 
   static override is(this: void, value: unknown): value is InterruptedError {
     return hasCode(value, 'BUSBAR_INTERRUPTED')
+  }
+}
+
+/**
+ * An extension failed to start, drain or close, or took too long. `extension` is its name, `cause` its own error. Retryable
+ * when the cause is.
+ */
+export class ExtensionError extends BusbarError {
+  readonly extension: string
+
+  constructor(message: string, options: BusbarErrorOptions & { readonly extension?: string } = {}) {
+    super('BUSBAR_EXTENSION', message, options)
+    this.extension = options.extension ?? ''
+  }
+
+  static override is(this: void, value: unknown): value is ExtensionError {
+    return hasCode(value, 'BUSBAR_EXTENSION')
   }
 }

@@ -1,5 +1,6 @@
 import { outsideHandlers } from './causality.ts'
 import { ConfigurationError, StateError } from './errors.ts'
+import { logSafely } from './logger.ts'
 import type { Logger } from './logger.ts'
 import { closest, describe, OptionsReader } from './options.ts'
 import type { EncodedMessage } from './message.ts'
@@ -65,10 +66,18 @@ export interface BusEventMap {
   bufferFull: Of & { readonly bufferedBytes: number; readonly maxBufferedBytes: number }
   /** A handler is about to start. */
   delivery: OfMessage
-  /** A handler succeeded and the broker took the ack, `durationMs` after the handler began. */
-  ack: OfMessage & { readonly durationMs: number }
-  /** A handler failed, and the message will be retried. */
-  retry: OfMessage & { readonly error: unknown; readonly delayMs: number; readonly mode: 'inline' | 'delayed' }
+  /**
+   * A handler succeeded after `handlerMs`, and the broker took the ack, `durationMs` after the handler began. Both are 0 when the
+   * listener was added while the handler ran.
+   */
+  ack: OfMessage & { readonly durationMs: number; readonly handlerMs: number }
+  /** A handler failed after `handlerMs`, and the message will be retried. */
+  retry: OfMessage & {
+    readonly error: unknown
+    readonly delayMs: number
+    readonly mode: 'inline' | 'delayed'
+    readonly handlerMs: number
+  }
   /** A message was stored in its dead-letter topic, confirmed by the broker. */
   deadLetter: OfMessage & {
     readonly error: unknown
@@ -283,12 +292,7 @@ export class BusEvents {
   }
 
   #blame(name: BusEventName, error: unknown): void {
-    try {
-      this.#logger.error({ err: error, event: name }, 'a listener of bus.events threw')
-    } catch (loggerError) {
-      // The logger itself may throw; the code that emits an event must not fail because of it.
-      process.emitWarning(`The logger of a bus threw: ${String(loggerError)}`, { code: 'BUSBAR_LOGGER' })
-    }
+    logSafely(this.#logger, { err: error, event: name }, 'a listener of bus.events threw')
   }
 }
 

@@ -8,7 +8,7 @@ import type {
   PublishReceipt,
   PublishResult,
 } from './publish-options.ts'
-import type { Position } from './transport.ts'
+import type { Position, TransportIdentity } from './transport.ts'
 
 /**
  * Handles one message. Returning (or resolving) acks it. Throwing (or rejecting) retries it, and dead-letters it when its
@@ -44,6 +44,8 @@ export interface HandlerContext {
    */
   readonly attempt: number
   readonly group: string
+  /** Where the message came from: name of the transport in this bus, and its `messaging.system`. */
+  readonly transport: TransportIdentity
   readonly position: Position
   /** Aborts when the deadline (`timeoutMs`) passes, when the delivery is lost, or when `close()` times out. */
   readonly signal: AbortSignal
@@ -92,6 +94,8 @@ export interface HandlerContext {
 
 /** What middleware may do to its consumer. */
 export interface ConsumerControl {
+  /** Identifies this member of the group: the `consumerId` of events. New for each consumer of each process. */
+  readonly id: string
   readonly topic: string
   readonly group: string
   /**
@@ -114,8 +118,22 @@ export type BatchHandler<Data = unknown> = (
   ctx: BatchContext,
 ) => void | readonly BatchItemResult[] | Promise<void | readonly BatchItemResult[]>
 
+/**
+ * Wraps a batch handler: the option `middleware` of a consumer with `batch`, and `batchMiddleware` of the bus. Called once per
+ * consumer, in `bus.consume`; the returned function runs for each batch. The first middleware of a list is the outermost. What
+ * it returns is taken as the handler's results: one for each message, so pass on those of `next`.
+ *
+ *     const sized: BatchMiddleware = (next) => async (messages, ctx) => {
+ *       sizes.record(messages.length)
+ *       return next(messages, ctx)
+ *     }
+ */
+export type BatchMiddleware = (next: BatchHandler) => BatchHandler
+
 export interface BatchContext {
   readonly group: string
+  /** Where the messages came from: name of the transport in this bus, and its `messaging.system`. */
+  readonly transport: TransportIdentity
   readonly signal: AbortSignal
   readonly consumer: ConsumerControl
   readonly clock: Clock

@@ -1,4 +1,5 @@
 import type { CodecRegistry } from './codec.ts'
+import { CodecError } from './errors.ts'
 import type { EncodedMessage, Headers, Message } from './message.ts'
 
 /** A delivered message. Decodes its body when `data` is first read, and caches the result or the error. */
@@ -19,16 +20,34 @@ export class IncomingMessage implements Message {
 
   get data(): unknown {
     if (!this.#decoded) {
-      if (this.decodeError !== undefined) throw this.decodeError
-      try {
-        this.#data = this.#codecs.forContentType(this.encoded.contentType).decode(this.encoded.body)
-      } catch (error) {
-        this.decodeError = error
-        throw error
+      const decoding = this.decode()
+      if (decoding !== undefined) {
+        decoding.catch(() => {})
+        throw new CodecError(
+          `The codec for "${this.encoded.contentType}" is asynchronous: only handlers can read data, others read the body`,
+        )
       }
-      this.#decoded = true
     }
     return this.#data
+  }
+
+  /** Decodes now, unless that is done. Throws, or rejects with, the error that `data` throws from then on. */
+  decode(): Promise<void> | undefined {
+    if (this.#decoded) return undefined
+    if (this.decodeError !== undefined) throw this.decodeError
+    const refuse = (error: unknown): never => {
+      this.decodeError = error
+      throw error
+    }
+    try {
+      const codec = this.#codecs.forContentType(this.encoded.contentType)
+      const data: unknown = codec.decode(this.encoded.body)
+      if (codec.async === true) return Promise.resolve(data).then((decoded) => this.replaceData(decoded), refuse)
+      this.replaceData(data)
+      return undefined
+    } catch (error) {
+      return refuse(error)
+    }
   }
 
   /** Drops the decoded data: a handler may have changed it, and the next attempt must see the published data. */
@@ -37,7 +56,7 @@ export class IncomingMessage implements Message {
     this.#data = undefined
   }
 
-  /** Replaces the decoded data by the output of the schema. */
+  /** Sets the data: what was decoded, or the output of the schema. */
   replaceData(data: unknown): void {
     this.#data = data
     this.#decoded = true

@@ -1,17 +1,15 @@
-import type { OutgoingMessage } from './message.ts'
-
-/** Maximum number of asynchronous schemas of one `publishMany` that run at once. */
+/** Maximum number of asynchronous schemas and codecs of one `publishMany`, or of one batch, that run at once. */
 const MAX_AT_ONCE = 32
 
 /**
- * Makes a message of each item. Synchronous unless a schema is asynchronous; then a bounded number of schemas run at once. An
- * item that fails has its error in its place. Never throws.
+ * Makes something of each item, such as a message to publish. Synchronous unless `make` is asynchronous for some item; then a
+ * bounded number of calls run at once. An item that fails has its error in its place. Never throws.
  */
-export function makeMany<Item>(
+export function makeMany<Item, Made>(
   items: readonly Item[],
-  make: (item: Item) => OutgoingMessage | Promise<OutgoingMessage>,
-): (OutgoingMessage | Error)[] | Promise<(OutgoingMessage | Error)[]> {
-  const made: (OutgoingMessage | Error)[] = Array.from({ length: items.length })
+  make: (item: Item) => Made | Promise<Made>,
+): (Made | Error)[] | Promise<(Made | Error)[]> {
+  const made: (Made | Error)[] = Array.from({ length: items.length })
   for (let index = 0; index < items.length; index++) {
     try {
       const one = make(items[index] as Item)
@@ -24,15 +22,15 @@ export function makeMany<Item>(
   return made
 }
 
-async function makeRest<Item>(
+async function makeRest<Item, Made>(
   items: readonly Item[],
-  make: (item: Item) => OutgoingMessage | Promise<OutgoingMessage>,
-  made: (OutgoingMessage | Error)[],
+  make: (item: Item) => Made | Promise<Made>,
+  made: (Made | Error)[],
   first: number,
-  pending: Promise<OutgoingMessage>,
-): Promise<(OutgoingMessage | Error)[]> {
+  pending: Promise<Made>,
+): Promise<(Made | Error)[]> {
   let next = first
-  const work = async (started?: Promise<OutgoingMessage>): Promise<void> => {
+  const work = async (started?: Promise<Made>): Promise<void> => {
     for (let index = next++; index < items.length; index = next++) {
       try {
         made[index] = await (started ?? make(items[index] as Item))

@@ -1,6 +1,6 @@
 import { isTraceparent } from './causality.ts'
 import type { Causality, CausalityContext } from './causality.ts'
-import type { CodecRegistry } from './codec.ts'
+import type { AsyncCodec, Codec, CodecRegistry } from './codec.ts'
 import type { Clock } from './clock.ts'
 import type { AnyEventDefinition } from './define.ts'
 import { CodecError, ValidationError } from './errors.ts'
@@ -40,6 +40,11 @@ export class MessageFactory {
     this.#wireCheck = new WireCheck(parts.checkWire)
   }
 
+  /** A new id for a message of that time. */
+  nextId(now: number): string {
+    return this.#ids.next(now)
+  }
+
   /**
    * Throws (or, with an asynchronous schema, rejects with) `ValidationError` or `CodecError`. `parent` is what the message
    * continues, such as the handled message. `now` is the time of the call, read once for many messages.
@@ -75,9 +80,24 @@ export class MessageFactory {
     now: number,
   ): OutgoingMessage | Promise<OutgoingMessage> {
     const definition = typeof target === 'string' ? undefined : target
-    const topic = typeof target === 'string' ? target : target.topic
     const codec = definition?.codec ?? this.#codecs.forData(data)
     const encoded = codec.encode(data)
+    if (encoded instanceof Promise)
+      return encoded.then((bytes) => this.#assemble(target, data, options, parent, now, codec, bytes))
+    return this.#assemble(target, data, options, parent, now, codec, encoded)
+  }
+
+  #assemble(
+    target: string | AnyEventDefinition,
+    data: unknown,
+    options: PublishOptions | PublishItem,
+    parent: Causality | undefined,
+    now: number,
+    codec: Codec | AsyncCodec,
+    encoded: Uint8Array,
+  ): OutgoingMessage | Promise<OutgoingMessage> {
+    const definition = typeof target === 'string' ? undefined : target
+    const topic = typeof target === 'string' ? target : target.topic
     // Copy bytes that the caller still holds: the caller may change them before they are sent.
     const body = encoded === data ? Buffer.from(encoded) : encoded
     if (!(body instanceof Uint8Array))
@@ -94,7 +114,7 @@ export class MessageFactory {
     const message: OutgoingMessage = {
       id,
       topic,
-      type: options.type === undefined ? topic : checkText('type', options.type, MAX_ID_LENGTH),
+      type: options.type === undefined ? (definition?.type ?? topic) : checkText('type', options.type, MAX_ID_LENGTH),
       source: options.source === undefined ? this.#source : checkText('source', options.source, MAX_KEY_LENGTH),
       time: options.occurredAt === undefined ? now : checkDate('occurredAt', options.occurredAt),
       key: key === undefined ? undefined : checkText('key', key, MAX_KEY_LENGTH),

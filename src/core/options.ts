@@ -160,6 +160,16 @@ export class OptionsReader {
     return []
   }
 
+  /** A list of middleware. */
+  functions<Item>(field: string): readonly Item[] {
+    const list = this.list(field)
+    for (const [index, entry] of list.entries()) {
+      if (typeof entry !== 'function')
+        this.problem(`${field}.${index}`, 'must be a function; did you forget to call the factory?')
+    }
+    return list as readonly Item[]
+  }
+
   /** A nested options object; its problems are reported together with these. */
   nested(field: string): OptionsReader {
     return new OptionsReader(this.#subject, this.raw(field), undefined, {

@@ -38,10 +38,12 @@ export class PendingDelivery {
   isValidated = false
   /** Noted at the broker as running. */
   isNoted = false
+  /** How long its last handler ran; 0 when not measured. */
+  handlerMs = 0
   /** Its handler has a deadline that ends it, so it can't be stuck. */
   hasDeadline = false
-  /** When the attempt started (monotonic); 0 when not measured. */
-  startedAt = 0
+  /** When the attempt started (monotonic); negative when not measured. */
+  startedAt = -1
   /** Why it is dead-lettered. */
   failure: Failure | undefined = undefined
   deadLetterTries = 0

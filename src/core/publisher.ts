@@ -7,12 +7,14 @@ import type { Deadlines } from './deadlines.ts'
 import { PublishError, StateError, TimeoutError, UnsupportedError } from './errors.ts'
 import type { PublishFailure } from './errors.ts'
 import type { BusEvents } from './events.ts'
-import type { OutgoingMessage } from './message.ts'
+import type { EncodedMessage, OutgoingMessage } from './message.ts'
 import { messageBytes } from './message.ts'
+import type { Observers } from './observers.ts'
+import { PublishCounts } from './publish-counts.ts'
 import { PublishSequence } from './publish-sequence.ts'
 import { Queue } from './queue.ts'
 import { tooLarge } from './size-limit.ts'
-import type { Position, PublishOutcome, Transport } from './transport.ts'
+import type { Position, PublishOutcome, Transport, TransportIdentity } from './transport.ts'
 
 export interface ResolvedPublisherOptions {
   readonly deliveryTimeoutMs: number
@@ -55,6 +57,7 @@ class Entry {
     this.state = 'settled'
     for (let index = 0; index < this.messages.length; index++) {
       if (index < this.answered && this.late?.has(index) !== true) continue
+      this.batch?.failures?.set(this.messages[index] as OutgoingMessage, error)
       report(this.messages[index] as OutgoingMessage, error)
       this.settle(index, undefined, error)
     }
@@ -75,7 +78,13 @@ interface Batch {
   readonly deadline: Deadline
   /** By topic; only if there is a listener for `published`. */
   readonly tallies: Map<string, Tally> | undefined
+  /** Failed messages; only if somebody observes. */
+  failures: Map<EncodedMessage, PublishError> | undefined
+  /** Set when some of its entries were given up: why the last of them was. */
+  givenUp: { readonly reason: unknown } | undefined
 }
+
+const NO_FAILURES: ReadonlyMap<EncodedMessage, PublishError> = new Map()
 
 /** Entries of one batch whose deadlines are this close together are given up together. */
 const SAME_DEADLINE_MS = 20
@@ -90,18 +99,22 @@ export class Publisher {
   readonly #options: ResolvedPublisherOptions
   readonly #clock: Clock
   readonly #events: BusEvents
+  readonly #observers: Observers
+  readonly #identity: TransportIdentity
   readonly #deadlines: Deadlines
   /** Not yet passed to the transport, in order of the calls. Above the byte limit they wait here. */
   readonly #queue = new Queue<Entry>()
   readonly #queueDeadline: Deadline
   /** Earliest deadline in the queue. Not always that of the head: a call that waited for a schema started earlier. */
   #queueDueAt = Infinity
-  /** Calls that wait for an asynchronous schema: their own, or that of an earlier call for their topic. */
+  /** Calls that are with a schema or a middleware: their own, or that of an earlier call for their topic. */
   readonly sequence: PublishSequence
+  readonly counts: PublishCounts = new PublishCounts()
   #bufferedBytes = 0
   /** Batches that the transport has not answered. */
   readonly #sent = new Set<Batch>()
   readonly #reportFailed = (message: OutgoingMessage, error: PublishError): void => {
+    this.counts.of(message.topic).failed++
     if (this.#events.wants('publishFailed'))
       this.#events.emit('publishFailed', { transport: this.#name, message, error })
   }
@@ -117,6 +130,7 @@ export class Publisher {
     options: ResolvedPublisherOptions
     clock: Clock
     events: BusEvents
+    observers: Observers
     deadlines: Deadlines
   }) {
     this.#name = parts.name
@@ -124,14 +138,11 @@ export class Publisher {
     this.#options = parts.options
     this.#clock = parts.clock
     this.#events = parts.events
+    this.#observers = parts.observers
+    this.#identity = { name: parts.name, system: parts.transport.system }
     this.#deadlines = parts.deadlines
     this.#queueDeadline = new Deadline(() => this.#expireQueue())
-    this.sequence = new PublishSequence({
-      deadlines: parts.deadlines,
-      timeoutMs: parts.options.deliveryTimeoutMs,
-      errorFor: (topic, reason, cause) => this.#neverMade(topic, reason, cause),
-      onIdle: () => this.#notifyIdle(),
-    })
+    this.sequence = new PublishSequence(() => this.#notifyIdle())
   }
 
   /** Bytes passed to the transport and not yet confirmed. */
@@ -140,17 +151,17 @@ export class Publisher {
   }
 
   /**
-   * Throws when the transport can't carry the message, before anything is sent: `PublishError` when it is too large,
-   * `UnsupportedError` when it has a delay and the transport can't delay.
+   * Why the transport can't carry the message, before anything is sent: `PublishError` when it is too large, `UnsupportedError`
+   * when it has a delay and the transport can't delay. Undefined when it can.
    */
-  check(message: OutgoingMessage): void {
+  refusalOf(message: OutgoingMessage): PublishError | UnsupportedError | undefined {
     const { capabilities, system } = this.#transport
     if (message.deliverAt !== undefined && capabilities.delay === 'none')
-      throw new UnsupportedError(
+      return new UnsupportedError(
         `${system} can't delay messages: publish to "${message.topic}" when it is due, or use another transport`,
       )
-    const error = tooLarge(message, capabilities.maxMessageBytes, system)
-    if (error !== undefined) throw error
+    // A copy for one group is a redrive: the broker has taken the message before.
+    return message.group === undefined ? tooLarge(message, capabilities.maxMessageBytes, system) : undefined
   }
 
   /**
@@ -202,7 +213,7 @@ export class Publisher {
         outcome,
         cause: signal.reason,
       })
-      if (entry.batch === undefined || entry.answered > 0) entry.fail(error, this.#reportFailed)
+      if (entry.batch === undefined) entry.fail(error, this.#reportFailed)
       else this.#giveUp(entry.batch, [entry], () => error, signal.reason)
     }
     if (signal.aborted) {
@@ -296,7 +307,11 @@ export class Publisher {
       controller: new AbortController(),
       deadline: new Deadline(() => this.#expireSent(batch)),
       tallies: this.#events.wants('published') ? new Map() : undefined,
+      failures: undefined,
+      givenUp: undefined,
     }
+    const observation = this.#observers.start('publish', { transport: this.#identity, messages })
+    if (observation !== undefined) batch.failures = new Map()
     for (const entry of entries) entry.batch = batch
     this.#sent.add(batch)
     this.#deadlines.set(batch.deadline, Math.max(0, deadlineAt - startedAt))
@@ -304,6 +319,11 @@ export class Publisher {
       this.#deadlines.clear(batch.deadline)
       this.#bufferedBytes -= bytes
       this.#sent.delete(batch)
+      if (observation !== undefined)
+        this.#observers.end(observation, {
+          durationMs: this.#clock.monotonic() - startedAt,
+          failures: batch.failures ?? NO_FAILURES,
+        })
       if (batch.tallies !== undefined) this.#reportPublished(batch.tallies, this.#clock.monotonic() - startedAt)
       if (this.#queue.size > 0 && !this.#flushing) this.#flush()
       else this.#notifyIdle()
@@ -336,7 +356,9 @@ export class Publisher {
       }
       if (entry.late === undefined) entry.state = 'settled'
     }
-    if (late !== undefined) await Promise.all(late)
+    if (late === undefined) return
+    this.#endIfOver(batch)
+    await Promise.all(late)
   }
 
   async #settleLate(batch: Batch, entry: Entry, index: number, pending: Promise<PublishOutcome>): Promise<void> {
@@ -353,6 +375,7 @@ export class Publisher {
     open.delete(index)
     if (open.size === 0) entry.state = 'settled'
     this.#settleOne(batch, entry, index, outcome, failure)
+    this.#endIfOver(batch)
   }
 
   #settleOne(batch: Batch, entry: Entry, index: number, outcome: PublishOutcome | undefined, failure: unknown): void {
@@ -362,7 +385,11 @@ export class Publisher {
       error = this.#expired(entry, 'not-sent', error)
     const message = entry.messages[index] as OutgoingMessage
     if (batch.tallies !== undefined) this.#count(batch, message, error === undefined)
-    if (error !== undefined) this.#reportFailed(message, error)
+    if (error === undefined) this.counts.of(message.topic).confirmed++
+    else {
+      batch.failures?.set(message, error)
+      this.#reportFailed(message, error)
+    }
     entry.settle(index, outcome?.position, error)
   }
 
@@ -379,16 +406,6 @@ export class Publisher {
   #reportPublished(tallies: ReadonlyMap<string, Tally>, durationMs: number): void {
     for (const [topic, { count, failed, bytes }] of tallies)
       if (count > 0) this.#events.emit('published', { transport: this.#name, topic, count, failed, bytes, durationMs })
-  }
-
-  #neverMade(topic: string, reason: 'late' | 'aborted' | 'closed', cause: unknown): PublishError {
-    if (reason === 'closed') return closedError('not-sent')
-    if (reason === 'aborted')
-      return new PublishError(`Publishing to "${topic}" was aborted (not-sent)`, { outcome: 'not-sent', cause })
-    return new PublishError(
-      `Publishing to "${topic}" waited ${this.#options.deliveryTimeoutMs} ms for a schema to answer: that of the message, or of one published before it. It was not sent.`,
-      { outcome: 'not-sent', retryable: true },
-    )
   }
 
   /** Gives up entries that the transport still has, but whose deadline has passed. */
@@ -430,14 +447,27 @@ export class Publisher {
    */
   #giveUp(batch: Batch, late: readonly Entry[], errorOf: (entry: Entry) => PublishError, reason: unknown): void {
     for (const entry of late) entry.givenUp ??= errorOf(entry)
-    const isOver = batch.entries.every(({ state, givenUp }) => state === 'settled' || givenUp !== undefined)
-    const { signal } = batch.controller
-    if (isOver) batch.controller.abort(reason)
+    batch.givenUp = { reason }
+    if (this.#endIfOver(batch)) return
     setImmediate(() => {
-      // Another entry has aborted the batch since: that call gives the transport its time.
-      if (!isOver && signal.aborted) return
-      for (const entry of batch.entries) if (entry.givenUp !== undefined) entry.fail(entry.givenUp, this.#reportFailed)
+      // The batch is over since: that has given the transport its time.
+      if (!batch.controller.signal.aborted) this.#failGivenUp(batch)
     })
+  }
+
+  /** True when no caller waits for the batch any more, at least one because it was given up. */
+  #endIfOver(batch: Batch): boolean {
+    const { controller, entries, givenUp } = batch
+    if (givenUp === undefined) return false
+    if (controller.signal.aborted) return true
+    if (entries.some((entry) => entry.state !== 'settled' && entry.givenUp === undefined)) return false
+    controller.abort(givenUp.reason)
+    setImmediate(() => this.#failGivenUp(batch))
+    return true
+  }
+
+  #failGivenUp({ entries }: Batch): void {
+    for (const entry of entries) if (entry.givenUp !== undefined) entry.fail(entry.givenUp, this.#reportFailed)
   }
 
   /** Resolves when no message waits. The deadlines guarantee that it does. */
@@ -450,15 +480,15 @@ export class Publisher {
   async close(): Promise<void> {
     this.#closed = true
     this.#deadlines.clear(this.#queueDeadline)
-    this.sequence.close()
     for (const entry of this.#queue.drain()) entry.fail(closedError('not-sent'), this.#reportFailed)
-    if (this.#sent.size > 0) {
+    if (!this.#isIdle) {
       for (const batch of this.#sent)
         this.#giveUp(batch, batch.entries, () => closedError('unknown'), closedError('unknown'))
-      // Runs after the callbacks of `giveUp`.
+      // Runs after the callbacks of `giveUp`, and after middleware that only had to pass on what became of its messages.
       await new Promise((resolve) => {
         setImmediate(resolve)
       })
+      this.sequence.close()
     }
     this.#notifyIdle()
   }
@@ -479,7 +509,7 @@ function topicOf(entry: Entry): string {
   return entry.messages[0]?.topic ?? ''
 }
 
-function closedError(outcome: PublishFailure): PublishError {
+export function closedError(outcome: PublishFailure): PublishError {
   const fate =
     outcome === 'not-sent' ? 'before the message was sent' : 'before the broker confirmed the message; it may have it'
   return new PublishError(`The bus was closed ${fate}`, { outcome, cause: new StateError('The bus is closed') })

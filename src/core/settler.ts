@@ -18,6 +18,8 @@ const FLUSH_AT = 1_000
 export class Settler {
   readonly #subscription: TransportSubscription
   readonly #host: SettlerHost
+  /** Undefined when nobody observes; else called with the answer. */
+  readonly #observe: (batch: readonly Settlement[]) => ((failures: readonly SettlementFailure[]) => void) | undefined
   #settlements: Settlement[] = []
   #freedCount = 0
   #freedBytes = 0
@@ -26,9 +28,14 @@ export class Settler {
   readonly #inFlight = new Set<readonly Settlement[]>()
   #waiting: (() => void)[] = []
 
-  constructor(subscription: TransportSubscription, host: SettlerHost) {
+  constructor(
+    subscription: TransportSubscription,
+    host: SettlerHost,
+    observe: (batch: readonly Settlement[]) => ((failures: readonly SettlementFailure[]) => void) | undefined,
+  ) {
     this.#subscription = subscription
     this.#host = host
+    this.#observe = observe
   }
 
   ack(pending: PendingDelivery): void {
@@ -67,20 +74,27 @@ export class Settler {
     this.#freedCount = 0
     this.#freedBytes = 0
     this.#inFlight.add(batch)
+    const observed = this.#observe(batch)
     this.#subscription.settle(batch).then(
-      (failures) => this.#settled(batch, failures),
+      (failures) => this.#settled(batch, failures, observed),
       // By contract `settle` never rejects; if it does, no outcome of the batch is certain.
       (error: unknown) =>
         this.#settled(
           batch,
           batch.map((_, index) => ({ index, error: error as SettlementFailure['error'] })),
+          observed,
         ),
     )
     if (freedCount > 0) this.#host.freed(freedCount, freedBytes)
   }
 
-  #settled(batch: readonly Settlement[], failures: readonly SettlementFailure[]): void {
+  #settled(
+    batch: readonly Settlement[],
+    failures: readonly SettlementFailure[],
+    observed: ((failures: readonly SettlementFailure[]) => void) | undefined,
+  ): void {
     this.#inFlight.delete(batch)
+    observed?.(failures)
     this.#report(batch, failures)
     if (this.#inFlight.size > 0 || this.#settlements.length > 0) return
     const waiting = this.#waiting

@@ -1,34 +1,27 @@
 import { Attempt } from './attempt.ts'
 import type { AttemptHost } from './attempt.ts'
 import { leavingHandlers } from './causality.ts'
-import type { AnyEventDefinition } from './define.ts'
-import { ValidationError } from './errors.ts'
 import type { Handler } from './handler.ts'
 import { LinkedList } from './linked-list.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
+import type { Preparation } from './preparation.ts'
 import type { Runner, RunnerHost } from './runner.ts'
-import { validate } from './validate.ts'
 
 /** Runs a handler for single messages, with the consumer's concurrency. */
 export class SingleRunner implements Runner {
   readonly #host: RunnerHost
   readonly #attemptHost: AttemptHost
   readonly #handler: Handler
-  readonly #definition: AnyEventDefinition | undefined
+  readonly #preparation: Preparation
   readonly #running = new LinkedList<Attempt>()
   readonly #onAbandon = (attempt: Attempt, reason: unknown): void => this.#abandon(attempt, reason)
   #pumping = false
 
-  constructor(
-    host: RunnerHost,
-    attemptHost: AttemptHost,
-    handler: Handler,
-    definition: AnyEventDefinition | undefined,
-  ) {
+  constructor(host: RunnerHost, attemptHost: AttemptHost, preparation: Preparation, handler: Handler) {
     this.#host = host
     this.#attemptHost = attemptHost
+    this.#preparation = preparation
     this.#handler = handler
-    this.#definition = definition
   }
 
   get running(): number {
@@ -67,10 +60,11 @@ export class SingleRunner implements Runner {
     this.#running.push(attempt)
     let promise: Promise<unknown> | undefined
     try {
+      const preparing = this.#preparation.run(pending)
       const result =
-        this.#definition?.schema === undefined
+        preparing === undefined
           ? this.#handler(pending.message, attempt)
-          : this.#validateAndHandle(attempt, this.#definition)
+          : preparing.then(() => this.#handler(pending.message, attempt))
       // Wrap a foreign promise: its `then` may do anything.
       if (result instanceof Promise) promise = result
       else if (isThenable(result)) promise = Promise.resolve(result)
@@ -95,32 +89,6 @@ export class SingleRunner implements Runner {
     )
   }
 
-  #validateAndHandle(attempt: Attempt, definition: AnyEventDefinition): unknown {
-    const { message } = attempt.pending
-    // The output of an earlier attempt must not be validated again.
-    if (attempt.pending.isValidated) return this.#handler(message, attempt)
-    const accept = (output: unknown): unknown => {
-      attempt.pending.isValidated = true
-      message.replaceData(output)
-      return this.#handler(message, attempt)
-    }
-    const refuse = (error: unknown): never => {
-      if (ValidationError.is(error)) message.invalidError = error
-      throw error
-    }
-    let output: unknown
-    try {
-      output = validate(
-        definition.schema as NonNullable<AnyEventDefinition['schema']>,
-        message.data,
-        `The data of message ${message.id} on "${message.topic}"`,
-      )
-    } catch (error) {
-      return refuse(error)
-    }
-    return output instanceof Promise ? output.then(accept, refuse) : accept(output)
-  }
-
   #end(attempt: Attempt, failed: boolean, error: unknown): void {
     if (attempt.isDetached) {
       this.#host.late(attempt.pending)
@@ -128,6 +96,7 @@ export class SingleRunner implements Runner {
     }
     attempt.end()
     this.#running.remove(attempt)
+    attempt.observeEnd(!failed && attempt.request === undefined, failed ? error : attempt.request)
     if (failed) this.#host.failed(attempt.pending, error)
     else if (attempt.request !== undefined) this.#host.swallowed(attempt.pending, attempt.request)
     else this.#host.succeeded(attempt.pending)
@@ -137,6 +106,7 @@ export class SingleRunner implements Runner {
     if (attempt.isDetached) return
     attempt.end()
     this.#running.remove(attempt)
+    attempt.observeEnd(false, reason)
     this.#host.abandoned(attempt.pending, reason)
     this.pump()
   }

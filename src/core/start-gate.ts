@@ -46,6 +46,8 @@ export class StartGate {
 
   /** True when the handler may start now. Otherwise the gate keeps the delivery, and reports the result to its host. */
   pass(pending: PendingDelivery): boolean {
+    // Set by an earlier look at the dead letters that failed.
+    pending.isAsking = false
     if (!this.needsPreparing(pending)) {
       pending.isPrepared = false
       return true

@@ -1,4 +1,4 @@
-import type { AnyConsumerDefinition, AnyEventDefinition } from './define.ts'
+import type { AnyConsumerDefinition } from './define.ts'
 import { ConfigurationError, ValidationError } from './errors.ts'
 import type { Problem } from './errors.ts'
 import { describe } from './options.ts'
@@ -22,12 +22,13 @@ function misuse(value: unknown, expected: string): string {
   return `must be ${expected}, got ${describe(value)}${advice}`
 }
 
-function hasTopic(target: unknown): target is AnyEventDefinition {
+/** True for an event, several events, and whatever else names its topic. */
+function hasTopic(target: unknown): target is { readonly topic: string } {
   return typeof target === 'object' && target !== null && typeof (target as { topic?: unknown }).topic === 'string'
 }
 
 /** The topic of what is published. Throws `ValidationError` when it has none. */
-export function topicOf(target: string | AnyEventDefinition): string {
+export function topicOf(target: string | { readonly topic: string }): string {
   if (typeof target === 'string') return target
   if (hasTopic(target)) return target.topic
   throw new ValidationError(`The event to publish ${targetProblem(target)}`)
@@ -36,7 +37,8 @@ export function topicOf(target: string | AnyEventDefinition): string {
 /** True for a consumer definition, and for an object that can only be meant as one. */
 export function isConsumerDefinition(target: unknown, handler: unknown): target is AnyConsumerDefinition {
   if (typeof target !== 'object' || target === null) return false
-  return 'handle' in target || 'handleBatch' in target || (handler === undefined && !('schema' in target))
+  if ('handle' in target || 'handleBatch' in target) return true
+  return handler === undefined && !('schema' in target) && !('events' in target)
 }
 
 /** Returns the name of the consumer for errors. Throws `ConfigurationError` when the definition has no topic or no single handler. */

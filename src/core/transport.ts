@@ -31,6 +31,12 @@ export interface Capabilities {
   readonly lag: boolean
   /** Publishing the same id twice within the broker's deduplication window stores it once. */
   readonly publishDedup: boolean
+  /**
+   * A message that is not published fails those of its key that were passed on after it and have no outcome yet, in the same
+   * batch and in later ones: none of them overtakes it when it is sent again. Without it, a sender that must keep the order of a
+   * key waits for each outcome before it sends the next.
+   */
+  readonly failedPublishStopsKey: boolean
   /** Publishing and settling can be one atomic step; dead-lettering then is. */
   readonly transactions: boolean
   /** Native request/reply. */
@@ -133,9 +139,10 @@ export interface Delivery {
  * - `nack`: failed; deliver again after at least `delayMs`. `delivery.attempt` attempts are used up.
  * - `release`: return without handling; `delivery.attempt - 1` attempts are used up. `delayMs` as above.
  *
- * With `inOrder`, the message comes back before any later one of its key, whatever `delayMs` is: without the capability
- * `orderedRedelivery`, the transport delivers it again at once with `notBefore` set, and the runtime waits. Without `inOrder`
- * (and without that capability), later messages of the key may overtake it.
+ * With `inOrder`, the message comes back before any later one of its key, whatever `delayMs` is. Without the capability
+ * `orderedRedelivery`, that holds from the call of `settle` on; the transport delivers the message again at once with
+ * `notBefore` set, and the runtime waits. Without `inOrder` (and without that capability), later messages of the key may
+ * overtake it.
  * - `reject`: settle for good. A given `deadLetter` must be confirmed **before** the source is acked (atomically with the
  *   capability `transactions`); undefined means drop.
  */
@@ -248,6 +255,14 @@ export interface TransportSubscription {
    * resources. Safe to call twice.
    */
   close(): Promise<void>
+}
+
+/** Which transport something goes through. */
+export interface TransportIdentity {
+  /** Name in this bus: `main` unless it was given in `transports`. */
+  readonly name: string
+  /** OpenTelemetry's `messaging.system`: `rabbitmq`, `nats`, `redis` … */
+  readonly system: string
 }
 
 export interface TransportHealth {

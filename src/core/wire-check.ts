@@ -1,6 +1,6 @@
 import { types } from 'node:util'
 import { jsonCodec } from './codec.ts'
-import type { Codec } from './codec.ts'
+import type { AsyncCodec, Codec } from './codec.ts'
 import type { AnyEventDefinition } from './define.ts'
 import { ValidationError } from './errors.ts'
 import { validate } from './validate.ts'
@@ -32,7 +32,12 @@ export class WireCheck {
   }
 
   /** Throws, or rejects with, a `ValidationError`. `body` is what `codec` made of `data`. */
-  check(target: string | AnyEventDefinition, codec: Codec, data: unknown, body: Uint8Array): void | Promise<void> {
+  check(
+    target: string | AnyEventDefinition,
+    codec: Codec | AsyncCodec,
+    data: unknown,
+    body: Uint8Array,
+  ): void | Promise<void> {
     const schema = typeof target === 'string' ? undefined : target.schema
     const topic = typeof target === 'string' ? target : target.topic
     const fits = (): void => {
@@ -47,7 +52,11 @@ export class WireCheck {
     let again: unknown
     try {
       // A copy: the decoded data may be a view of the bytes that will be sent.
-      again = validate(schema, codec.decode(body.slice()), topic)
+      const decoded = codec.decode(body.slice())
+      again =
+        decoded instanceof Promise
+          ? decoded.then((value) => validate(schema, value, topic))
+          : validate(schema, decoded, topic)
     } catch (error) {
       return refuse(error)
     }
@@ -55,7 +64,7 @@ export class WireCheck {
   }
 }
 
-function misfit(topic: string, codec: Codec, data: unknown, { issues }: ValidationError): ValidationError {
+function misfit(topic: string, codec: Codec | AsyncCodec, data: unknown, { issues }: ValidationError): ValidationError {
   return new ValidationError(
     `The data for "${topic}" fits its schema, but a consumer reads it as ${codec.contentType}, and that does not fit`,
     issues.map(({ path, message }) => ({ path, message: `${message} (${remedyFor(valueAt(data, path))})` })),

@@ -2,7 +2,7 @@ import { fork } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { HealthReport } from '../core/bus-types.ts'
+import type { HealthReport } from '../core/health.ts'
 import { StateError } from '../core/errors.ts'
 import { RecordReader } from './child-protocol.ts'
 import type {

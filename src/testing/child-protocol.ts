@@ -1,5 +1,6 @@
 import { closeSync, openSync, readSync } from 'node:fs'
-import type { Bus, HealthReport } from '../core/bus-types.ts'
+import type { Bus } from '../core/bus-types.ts'
+import type { HealthReport } from '../core/health.ts'
 import type { ConsumeOptions } from '../core/consume-options.ts'
 
 /** How the built-in handler of a child behaves. */

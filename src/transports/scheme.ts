@@ -1,4 +1,5 @@
 import { ConfigurationError } from '../core/errors.ts'
+import { closest } from '../core/options.ts'
 import type { Transport } from '../core/transport.ts'
 
 /** The transport that a URL scheme stands for. */
@@ -34,7 +35,11 @@ export async function createFromScheme(
   if (match === null) throw urlProblem(`must start with a scheme; there are: ${supported}`)
   const name = (match[1] ?? '').toLowerCase()
   const scheme = Object.hasOwn(schemes, name) ? schemes[name] : undefined
-  if (scheme === undefined) throw urlProblem(`has the scheme "${name}:", which is none of: ${supported}`)
+  if (scheme === undefined) {
+    const guess = closest(name, there)
+    const hint = guess === undefined ? '' : `; did you mean "${guess}:"?`
+    throw urlProblem(`has the scheme "${name}:", which is none of: ${supported}${hint}`)
+  }
   if (scheme.create === undefined)
     throw urlProblem(`names ${scheme.name}, which is not supported in this version; there are: ${supported}`)
   try {

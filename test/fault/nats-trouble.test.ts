@@ -207,6 +207,39 @@ describe('trouble with a NATS server', () => {
   )
 
   test(
+    'a server that comes back empty after the leases have run out: told, with what was lost',
+    { timeout: 40_000 },
+    async () => {
+      const server = await broker()
+      const [topic, book] = [uniqueName('empty'), ledger()]
+      const bus = makeBus({ url: server.url, stream: { partitions: 2, storage: 'memory' } })
+      const [losses, rebalances] = [record(bus, 'loss'), record(bus, 'rebalance')]
+      const consumer = bus.consume(topic, ({ id }) => book.handled(id), { prefetch: 4 })
+      await bus.start()
+      consumer.pause()
+      const items = Array.from({ length: 100 }, (_, data) => ({ data, key: `k${data % 20}` }))
+      await bus.publishMany(topic, items)
+      const client = await plainClient(server)
+      // It has been seen for each partition how much there is.
+      await waitUntil(async () => {
+        const info = await client.request(
+          '$JS.API.STREAM.INFO.busbar_state',
+          '{"subjects_filter":"busbar-state.look.>"}',
+        )
+        return Object.keys(info.json<{ state: { subjects?: object } }>().state.subjects ?? {}).length === 2
+      })
+      await server.halt()
+      await waitUntil(() => rebalances.some(({ revoked }) => revoked.length > 0))
+      await server.restart()
+      consumer.resume()
+      await publish(bus, topic, book, 20)
+      await waitUntil(() => book.complete(), { timeoutMs: 20_000 })
+      const count = losses.reduce((total, event) => total + (event.count ?? 0), 0)
+      assert.ok(count >= 80 && count <= 100, `${count} of 100 were told`)
+    },
+  )
+
+  test(
     'a stream that is full and refuses: not-sent, told why, and it goes on when there is room',
     { timeout: 40_000 },
     async () => {

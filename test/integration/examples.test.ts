@@ -83,6 +83,20 @@ it('the code of the README runs until it is interrupted', async () => {
 })
 
 describe('the how-to pages', () => {
+  it('observe a bus', async () => {
+    expect((await run('how-to/observe.ts')).trim().split('\n').sort()).toEqual([
+      'orders.placed, attempt 1: Error: not yet',
+      'orders.placed, attempt 2: ok',
+      'published 1 of 1 to memory',
+      'settled: ack',
+      'settled: nack',
+    ])
+  })
+
+  it('handle several events in one consumer', async () => {
+    expect(await run('how-to/several-events.ts')).toBe('ord-1 is 4200\nord-2 is 999\nord-1 paid by card\n')
+  })
+
   it('retry what may pass and dead-letter what will not', async () => {
     expect(await run('how-to/retries.ts')).toBe(
       [
@@ -102,8 +116,27 @@ describe('the how-to pages', () => {
     expect(await run('how-to/batches.ts')).toBe('inserting 3 rows\ndead letter of cellar: below absolute zero\n')
   })
 
+  it('add something to every publish', async () => {
+    expect(await run('how-to/publish-middleware.ts')).toBe(
+      'refused: a request may not publish to internal.reset\ntenant acme\ntenant acme\nsent orders.placed, 19 bytes\n',
+    )
+  })
+
   it('finish what runs when they are told to stop', async () => {
     expect(await run('how-to/shutdown.ts')).toBe('working on sales\ndone\nclosed\n')
+  })
+
+  it('start and close an extension with the bus', async () => {
+    expect(await run('how-to/extension.ts')).toBe(
+      [
+        "charge { orderId: 'ord-1' }",
+        "charge { orderId: 'ord-2' }",
+        "{ 'order-importer': { status: 'ok' } }",
+        '{ imported: 2, waiting: 0 }',
+        'inbox closed',
+        '',
+      ].join('\n'),
+    )
   })
 
   // Lines of different consumers come in no certain order.

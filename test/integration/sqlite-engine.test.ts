@@ -1,6 +1,6 @@
 import { DatabaseSync } from 'node:sqlite'
 import { expect, test, vi } from 'vitest'
-import { Database } from '../../src/transports/sqlite/database.ts'
+import { Database, Statement } from '../../src/transports/sqlite/database.ts'
 import { Groups } from '../../src/transports/sqlite/groups.ts'
 import { Losses } from '../../src/transports/sqlite/losses.ts'
 import { waitUntil } from '../../src/testing/wait-until.ts'
@@ -154,4 +154,22 @@ test('leaves nothing behind of a broadcast subscription that ends in the round i
   await engine.ask({ kind: 'unsubscribe', sub: 1 })
   expect(query(path, 'SELECT id FROM owners')).toEqual([])
   expect(query(path, 'SELECT id FROM groups')).toEqual([])
+})
+
+test('looks only at the topics of a pattern in which another process published', async () => {
+  const path = newFile()
+  const [publisher, reader] = [new TestEngine(path), new TestEngine(path)]
+  const topics = Array.from({ length: 2_000 }, (_, index) => outgoing(`t.${index}`))
+  await publisher.ask(publish(...topics))
+  await reader.ask(subscribe(1, { topic: 't.*', from: 'latest' }))
+  reader.push(credit(1, 1_000))
+  await turns(20)
+  const spies = (['run', 'row', 'rows', 'iterate'] as const).map((method) => vi.spyOn(Statement.prototype, method))
+  defer(() => spies.forEach((spy) => spy.mockRestore()))
+  for (let sent = 1; sent <= 20; sent++) {
+    await publisher.ask(publish(outgoing(`t.${sent}`)))
+    await waitUntil(() => reader.delivered(1).length === sent, { intervalMs: 1 })
+    await reader.ask(settle(1, [sent], OUTCOME.ack))
+  }
+  expect(spies.reduce((sum, spy) => sum + spy.mock.calls.length, 0)).toBeLessThan(20 * 100)
 })

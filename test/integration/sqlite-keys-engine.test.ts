@@ -98,3 +98,18 @@ test('a key goes on when all of its messages were settled in several rounds with
   engine.push({ kind: 'flow', sub: 1, paused: false }, credit(1, 2))
   await takes(engine, 1, ids(6))
 })
+
+test('what waits behind a message that was deleted while it was with a handler comes before newer ones', async () => {
+  const engine = new TestEngine(newFile())
+  await engine.ask(subscribe(1, { maxPerKey: 1 }), ofOneKey(3))
+  engine.push(credit(1, 2))
+  await takes(engine, 1, ['m0'])
+  engine.push({ kind: 'flow', sub: 1, paused: true })
+  await engine.ask({ kind: 'admin', request: { method: 'remove', topic: 'a', seqs: [1] } })
+  await engine.ask(settle(1, [1], OUTCOME.release))
+  await engine.ask(publish(...many(1, 'a', () => ({ id: 'm3', key: 'k' }))))
+  engine.push({ kind: 'flow', sub: 1, paused: false }, credit(1, 1))
+  await takes(engine, 1, ['m0', 'm1'])
+  await engine.ask(settle(1, [2], OUTCOME.ack))
+  await takes(engine, 1, ['m0', 'm1', 'm2'])
+})

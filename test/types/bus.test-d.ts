@@ -1,9 +1,12 @@
-import { createBus, defineConsumer, defineEvent, PublishError, TimeoutError } from 'busbar'
+import { createBus, defineConsumer, defineEvent, defineEvents, isEvent, PublishError, TimeoutError } from 'busbar'
 import type {
   AnyConsumerDefinition,
   AnyEventDefinition,
+  BatchHandler,
   Bus,
   BusbarError,
+  BusExtension,
+  BusSnapshot,
   ConsumeOptions,
   ConsumerHandle,
   EventDefinition,
@@ -11,7 +14,9 @@ import type {
   HandlerContext,
   Message,
   Middleware,
+  OutgoingMessage,
   Position,
+  PublishMiddleware,
   PublishReceipt,
   PublishResult,
   Transport,
@@ -121,6 +126,38 @@ createBus({ transport })
 // @ts-expect-error there is no such option
 createBus({ service: 'billing', transport, consumer: [] })
 
+// @ts-expect-error a batch handler needs a batch size
+defineConsumer({ topic: OrderPlaced, handleBatch: () => {} })
+// @ts-expect-error a handler for single messages has no batch
+defineConsumer({ topic: OrderPlaced, handle: () => {}, batch: { size: 2 } })
+// @ts-expect-error nobody handles it
+defineConsumer({ topic: OrderPlaced })
+// @ts-expect-error nobody handles it
+bus.consume(OrderPlaced)
+
+// --- several events -----------------------------------------------------------------------------------------------------
+
+const OrderEvents = defineEvents('orders.*', [OrderPlaced, OrderPaid])
+bus.consume(OrderEvents, (message, ctx) => {
+  sameType<Message<Order> | Message<{ readonly orderId: string }>>()(message)
+  sameType<HandlerContext>()(ctx)
+  if (isEvent(message, OrderPlaced)) sameType<number>()(message.data.total)
+  // @ts-expect-error only one of the two has a total
+  else void message.data.total
+})
+bus.consume(
+  OrderEvents,
+  (messages) => {
+    for (const { data } of messages) sameType<string>()(data.orderId)
+  },
+  {
+    batch: { size: 2 },
+  },
+)
+defineConsumer({ topic: OrderEvents, handle: (message) => sameType<string>()(message.data.orderId) })
+// @ts-expect-error several events can't be published as one
+void bus.publish(OrderEvents, { orderId: '1' })
+
 // --- middleware --------------------------------------------------------------------------------------------------------
 
 const own: Middleware = (next) => (message, ctx) => next(message, ctx)
@@ -142,6 +179,81 @@ bus.consume(OrderPlaced, () => {}, { middleware: chain ?? [] })
 bus.consume(OrderPlaced, () => {}, { middleware: [throttle] })
 // @ts-expect-error a store is needed
 dedupe({ ttlMs: 5 })
+
+bus.consume(OrderPlaced, (messages) => sameType<readonly Message<Order>[]>()(messages), {
+  batch: { size: 2 },
+  middleware: [
+    (next) => (messages, ctx) => {
+      sameType<readonly Message[]>()(messages)
+      return next(messages, ctx)
+    },
+  ],
+})
+defineConsumer({
+  topic: OrderPlaced,
+  handleBatch: () => {},
+  batch: { size: 2 },
+  middleware: [(next) => (messages, ctx) => next(messages.slice(), ctx)],
+})
+// @ts-expect-error a batch handler has batch middleware
+bus.consume(OrderPlaced, (messages) => messages.map(() => true), { batch: { size: 2 }, middleware: [own] })
+// @ts-expect-error a handler has no batch middleware
+bus.consume(OrderPlaced, () => {}, { middleware: [(next: BatchHandler): BatchHandler => next] })
+const tagged: PublishMiddleware = (next) => (call) => {
+  sameType<string>()(call.items[0]?.id ?? '')
+  // @ts-expect-error a call is for reading
+  call.topic = 'other'
+  return next({ ...call, items: call.items.map((item) => ({ ...item, headers: { ...item.headers, tag: 'a' } })) })
+}
+// @ts-expect-error a step returns results
+const forgetful: PublishMiddleware = (next) => async (call) => void (await next(call))
+createBus({ service: 'billing', transport, publishMiddleware: [tagged, forgetful] })
+
+// --- raw port ----------------------------------------------------------------------------------------------------------
+
+const encoded = bus.encode(OrderPlaced, { orderId: 'ord-1', total: 1 }, { delayMs: 5 })
+sameType<Promise<OutgoingMessage>>()(encoded)
+// @ts-expect-error something is missing
+void bus.encode(OrderPlaced, { orderId: 'ord-1' })
+void bus.encode('orders.placed', 1)
+sameType<Promise<readonly PublishResult[]>>()(bus.sendEncoded([await encoded], { transport: 'other' }))
+
+// --- observers ---------------------------------------------------------------------------------------------------------
+
+const unobserve = bus.observe({
+  publishStart: () => 1,
+  publishEnd: (publish, { failures }, state) => {
+    sameType<number>()(state)
+    sameType<number>()(failures.size + publish.messages.length)
+  },
+  handleStart: ({ id }) => id,
+  handleEnd: (_message, ctx, { ok }, state) => {
+    sameType<string>()(state)
+    sameType<string>()(ctx.transport.system)
+    sameType<boolean>()(ok)
+  },
+})
+sameType<() => void>()(unobserve)
+// --- extensions ----------------------------------------------------------------------------------------------------------
+
+const relay = {
+  name: 'relay',
+  start: (started: Bus) => void started.publish('relay.started', 1),
+  drain: async () => {},
+  close: ({ deadlineMs }: { deadlineMs: number }) => void deadlineMs,
+  health: () => ({ status: 'degraded', detail: 'slow' }) as const,
+  snapshot: () => ({ rows: 3 }),
+  rows: 3,
+}
+sameType<Promise<void>>()(bus.use(relay))
+const extensions: readonly BusExtension[] = [relay, { name: 'nothing' }]
+createBus({ service: 'billing', transport, extensions })
+// @ts-expect-error an extension has a name
+void bus.use({ start: () => {} })
+// @ts-expect-error there is no such status
+void bus.use({ name: 'a', health: () => ({ status: 'fine' }) })
+sameType<BusSnapshot>()(bus.snapshot())
+sameType<number>()(bus.snapshot().published.others.confirmed)
 
 // --- events and errors -------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ afterAll(() => {
 })
 
 const HEAD = `
-import { createBus, defineEvent } from 'busbar'
+import { createBus, defineConsumer, defineEvent } from 'busbar'
 import type { HandlerContext } from 'busbar'
 import { memory } from 'busbar/memory'
 declare const ctx: HandlerContext
@@ -49,6 +49,12 @@ const MISTAKES: readonly Mistake[] = [
     at: 'concurency',
     says: "Did you mean to write 'concurrency'?",
   },
+  {
+    line: 'defineConsumer({ topic: OrderPlaced, concurency: 3, handle: (message) => void message.data.total })',
+    at: 'concurency',
+    says: "Did you mean to write 'concurrency'?",
+  },
+  { line: 'bus.consume(OrderPlaced)', at: 'OrderPlaced', says: "'handle'" },
 ]
 
 const RIGHT = [

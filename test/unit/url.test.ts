@@ -80,11 +80,16 @@ describe('transportFromUrl', () => {
   })
 
   it('says which transports there are when the scheme is none', async () => {
-    expect(await messageOf('carrier-pigeon://loft')).toMatch(/"carrier-pigeon:", which is none of: memory:, sqlite:/)
+    expect(await messageOf('carrier-pigeon://loft')).toMatch(/"carrier-pigeon:", which is none of: memory:.*, rediss:, unix:$/)
     expect(await messageOf('constructor:x')).toMatch(/"constructor:", which is none of/)
     expect(await messageOf('./busbar.db')).toMatch(/must start with a scheme; there are: memory:, sqlite:/)
     expect(await messageOf('')).toMatch(/must start with a scheme/)
     expect(await messageOf(undefined as unknown as string)).toMatch(/must be a string, got undefined/)
+  })
+
+  it('says which scheme is meant when one is misspelt', async () => {
+    expect(await messageOf('reddis://u:hunter2@h')).toMatch(/"reddis:", which is none of: .*; did you mean "redis:"\?$/)
+    expect(await messageOf('sqllite:./busbar.db')).toMatch(/did you mean "sqlite:"\?$/)
   })
 
   it('says that a transport is not in this version', async () => {

@@ -171,6 +171,44 @@ export const attemptScenarios: readonly Scenario[] = [
     },
   },
   {
+    id: 'reconnect/inline-attempts-survive-cut',
+    group: 'reconnect',
+    invariant: 7,
+    title: 'attempts made in the process still count after its connections were cut',
+    needs: ['redelivery', 'attempts', 'ordering', 'admin', 'fault:cutConnections'],
+    async run(ctx) {
+      const [bus, topic] = [await ctx.bus(), ctx.topic()]
+      const [attempts, cuts] = [20, 2]
+      const failing = ctx.probe(() => {
+        throw new Planned('always')
+      })
+      const record = ctx.recorder(bus)
+      ctx.consume(bus, topic, failing.handler(), { retry: { ...quick(attempts, 100), mode: 'inline' } })
+      await bus.start()
+      await bus.publish(topic, 1, { key: 'k' })
+      for (let cut = 1; cut <= cuts; cut++) {
+        await failing.waitStarted(failing.started.length + 2)
+        const reconnects = record.count('reconnect')
+        await ctx.faults.cutConnections?.()
+        await ctx.waitUntil(
+          () => record.count('reconnect') > reconnects,
+          () => `cut ${cut}: ${JSON.stringify(record.counts())}`,
+        )
+      }
+      const [letter] = await ctx.deadLetters(bus, topic, ctx.service, 1)
+      assert.equal(letter?.reason, 'exhausted')
+      const seen = failing.started.map(({ attempt }) => attempt)
+      const list = `attempts ${seen.join(', ')}`
+      assert.deepEqual(
+        seen,
+        seen.toSorted((one, other) => one - other),
+        list,
+      )
+      // A cut may take the note about the last attempt with it.
+      assert.ok(seen.length <= attempts + cuts, list)
+    },
+  },
+  {
     id: 'reconnect/handled-before-cut',
     group: 'reconnect',
     invariant: 2,

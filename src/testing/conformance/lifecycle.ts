@@ -142,14 +142,17 @@ export const lifecycleScenarios: readonly Scenario[] = [
       const restarting = ctx.faults.restartBroker?.()
       // Some reach the broker while it goes down, some while it is away.
       const buses: Bus[] = []
+      const starting: Promise<void>[] = []
       while (buses.length < 5) {
         const bus = await ctx.bus({ startTimeoutMs: ctx.patienceMs * 3 })
+        ctx.consume(bus, topic, probe.handler())
         buses.push(bus)
-        if (buses.length === 1) ctx.consume(bus, topic, probe.handler())
-        await Promise.race([bus.start(), sleep(systemClock, 100)])
+        const start = bus.start()
+        starting.push(start)
+        await Promise.race([start, sleep(systemClock, 100)])
       }
       await restarting
-      await Promise.all(buses.map((bus) => bus.start()))
+      await Promise.all(starting)
       const ids = await Promise.all(buses.map(async (bus) => (await bus.publish(topic, 1)).id))
       await probe.waitExactly(ids)
     },
@@ -231,6 +234,38 @@ export const lifecycleScenarios: readonly Scenario[] = [
       const again = ctx.probe()
       await ctx.consume(bus, left, again.handler()).ready
       await again.waitExactly(missed)
+    },
+  },
+  {
+    id: 'lifecycle/extension',
+    group,
+    invariant: 11,
+    title: 'an extension publishes while it starts, drains and closes, and its figures are plain data',
+    async run(ctx) {
+      const [topic, probe] = [ctx.topic(), ctx.probe()]
+      const other = await ctx.bus()
+      ctx.consume(other, topic, probe.handler())
+      await other.start()
+      const ids: string[] = []
+      const bus = await ctx.bus()
+      const publish = async (step: string): Promise<void> => void ids.push((await bus.publish(topic, step)).id)
+      await bus.use({
+        name: 'steps',
+        start: () => publish('start'),
+        drain: () => publish('drain'),
+        close: () => publish('close'),
+      })
+      await bus.start()
+      const snapshot = bus.snapshot()
+      assert.deepEqual(JSON.parse(JSON.stringify(snapshot)), snapshot)
+      assert.deepEqual(
+        snapshot.published.topics.map((count) => [count.topic, count.confirmed]),
+        [[topic, 1]],
+      )
+      assert.deepEqual((await bus.health()).extensions, { steps: { status: 'ok' } })
+      await bus.close()
+      assert.equal(ids.length, 3)
+      await probe.waitExactly(ids)
     },
   },
   {

@@ -175,6 +175,37 @@ export const reconnectScenarios: readonly Scenario[] = [
     },
   },
   {
+    id: 'reconnect/lost-before-refused',
+    group,
+    invariant: 9,
+    title: 'all deliveries of a lost connection are reported before the outcome of any of them is refused',
+    needs: ['fault:cutConnections', 'redelivery'],
+    async run(ctx) {
+      const [transport, consumer, topic] = [await ctx.transport(), ctx.rawConsumer(), ctx.topic()]
+      await consumer.subscribe(transport, { topic, group: ctx.group() })
+      consumer.request(20)
+      await publishRaw(
+        transport,
+        Array.from({ length: 20 }, () => outgoing(topic)),
+      )
+      const deliveries = (await consumer.take(20)).slice()
+      const cut = ctx.faults.cutConnections?.()
+      const unreported: string[] = []
+      await Promise.all(
+        deliveries.map(async (delivery, turns) => {
+          // Some outcomes leave before the connection ends, some after it.
+          await work(turns)
+          const failures = await consumer.subscription.settle([{ delivery, outcome: { type: 'ack' } }])
+          if (failures.length === 0) return
+          const reported = new Set(consumer.lostDeliveries)
+          for (const one of deliveries) if (one.lost && !reported.has(one)) unreported.push(one.message.id)
+        }),
+      )
+      await cut
+      assert.deepEqual(unreported, [])
+    },
+  },
+  {
     id: 'reconnect/cut-mid-publish',
     group,
     invariant: 9,

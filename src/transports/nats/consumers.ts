@@ -6,6 +6,7 @@ import type { JetStreamApi } from './jetstream-api.ts'
 import type { ConsumerConfig, ConsumerInfo } from './jetstream-types.ts'
 import type { Lane } from './lane.ts'
 import { readLook } from './losses.ts'
+import type { Losses } from './losses.ts'
 import { sequenceOf } from './mapping.ts'
 import type { Session } from './session.ts'
 import type { StateRecords } from './state-records.ts'
@@ -23,6 +24,7 @@ export interface ConsumersParts {
   readonly api: JetStreamApi
   readonly records: StateRecords
   readonly topology: Topology
+  readonly losses: Losses
   readonly spec: SubscriptionSpec
   readonly id: string
   readonly ackWaitMs: number
@@ -207,7 +209,7 @@ export class Consumers {
   /**
    * Checks whether a lane's consumer is the one that we know; a missing one is created again if `create` is set.
    * `isOther`: it is another one, or missing; everything outstanding is void. `streamGone`: because its stream was
-   * deleted.
+   * deleted, which is told each time until the lane has another consumer.
    */
   async check(lane: Lane, create: boolean): Promise<Checked> {
     const { api, topology, session } = this.#parts
@@ -217,21 +219,27 @@ export class Consumers {
     } catch (error) {
       if (!isNotFound(error)) throw error
       await topology.ensure()
-      if (!create) return { isOther: true, streamGone: false, info: undefined }
+      if (!create) return { isOther: true, streamGone: this.#isStreamGone(lane), info: undefined }
       const start = await this.#startAgain(lane)
       info = await this.#ensure(lane, start)
       session.warning('nats-consumer-recreated', `consumer "${lane.consumer}" was deleted on the server and made again`)
     }
     if (identityOf(info) === lane.identity) return { isOther: false, streamGone: false, info }
-    const streamGone = topology.identityOf(lane.stream) !== lane.streamIdentity
+    // Another member may have made the stream again.
+    await topology.ensure()
+    const streamGone = this.#isStreamGone(lane)
     lane.adopt(info, identityOf(info), topology.identityOf(lane.stream))
     return { isOther: true, streamGone, info }
   }
 
+  #isStreamGone({ stream, streamIdentity }: Lane): boolean {
+    return this.#parts.topology.identityOf(stream) !== streamIdentity
+  }
+
   /** Where a consumer that was deleted during use continues. */
   async #startAgain(lane: Lane): Promise<StartFrom> {
-    const { records, id, topology, spec } = this.#parts
-    if (topology.identityOf(lane.stream) !== lane.streamIdentity) return 'earliest'
+    const { records, id, spec } = this.#parts
+    if (this.#isStreamGone(lane)) return 'earliest'
     const record = spec.ephemeral ? undefined : await records.read(records.moveSubject(id))
     if (record !== undefined && record.seq !== this.#markSeq) {
       this.#markSeq = record.seq
@@ -249,7 +257,9 @@ export class Consumers {
 
   /** For a partition's new owner: the state that the last owner left. */
   async takeOver(lane: Lane): Promise<ConsumerInfo> {
-    await this.check(lane, true)
+    const last = lane.lastDelivery
+    const { streamGone } = await this.check(lane, true)
+    if (streamGone) void this.#parts.losses.streamGone(lane, 0, last)
     const info = await this.#parts.api.consumerInfo(lane.stream, lane.consumer)
     lane.floor = info.ack_floor.stream_seq
     return info

@@ -29,6 +29,14 @@ const FETCH_GAP_MS = 50
 /** The server checks pending messages with a small delay. */
 const RUN_OUT_GRACE_MS = 150
 
+/** What the last delivery of a lane said of its consumer. */
+export interface LastDelivery {
+  /** Total number of deliveries until then. */
+  readonly deliveries: number
+  /** Number of messages that were still to be delivered. */
+  readonly unread: number
+}
+
 interface Arrived {
   readonly delivery: NatsDelivery
   /** Undefined when there is nothing to wait for. */
@@ -52,9 +60,16 @@ export class Lane {
   stashBytes = 0
   /** Handed over but not settled. */
   readonly outstanding: LinkedList<NatsDelivery> = new LinkedList()
+  /** Number of deliveries whose hand-back the server has not confirmed. */
+  handingBack = 0
   readonly acked: RecentAcks = new RecentAcks()
   /** It is ours and being read. */
   active = false
+  /**
+   * Some of what was delivered may be elsewhere: lost with a connection, or not handed back. The next owner must have it
+   * redelivered.
+   */
+  scattered = false
   /** Increments each time that what we had of it was taken away. */
   tenure = 0
   /** Above zero while the state of the consumer is being checked. */
@@ -87,6 +102,9 @@ export class Lane {
   #seen = 0
   /** Consumer sequence of the last delivery. A gap before the next one means that a delivery went elsewhere. */
   #consumerSeq = 0
+  /** The same of any delivery of this consumer, with the number of messages that it had not delivered then. */
+  #deliveries = 0
+  #unread = 0
   /** Messages with a higher sequence were never delivered to another member. */
   #ownFrom = Infinity
   /** Handed back to the server for a while, and expected again. */
@@ -161,15 +179,28 @@ export class Lane {
     const isAsking = this.pulls.asked > 0
     this.#former.silence()
     this.#subscription = undefined
-    this.#fetchStep?.()
-    this.#pausing?.abort()
+    this.#endWaits()
     if (subscription !== undefined && !this.#host.session.connection.isClosed()) {
-      // Without interest the server drops our requests; what it sent before still arrives.
-      if (this.#host.session.ready) await subscription.drain()
+      if (this.#host.session.ready) await this.#drain(subscription)
       else subscription.unsubscribe()
       if (isAsking) await this.#sweep()
     }
-    this.pulls.reset()
+    // Unless it was lost meanwhile, and is read again.
+    if (!this.#open) this.pulls.reset()
+  }
+
+  /** Without interest the server drops our requests; what it sent before still arrives. */
+  async #drain(subscription: Subscription): Promise<void> {
+    const { session } = this.#host
+    const { inbox, until } = this.pulls
+    const drained = subscription.drain()
+    // Which also ends when the connection is cut; the server may not know of it then.
+    const isHeard = await session.flush().then(
+      () => true,
+      () => false,
+    )
+    await drained
+    if (!isHeard) this.#former.add(inbox, until)
   }
 
   /** How long requests of a lost connection may continue to take messages of this consumer, in ms. */
@@ -183,6 +214,7 @@ export class Lane {
     if (this.#subscription !== undefined && this.pulls.until > this.#now())
       this.#former.add(this.pulls.inbox, this.pulls.until)
     this.#cut()
+    this.scattered = true
     this.#forgetfulUntil = Infinity
   }
 
@@ -191,7 +223,13 @@ export class Lane {
     if (!this.#host.session.connection.isClosed()) this.#subscription?.unsubscribe()
     this.#subscription = undefined
     this.pulls.reset()
+    this.#endWaits()
+  }
+
+  /** Whoever fetches back looks again at once. */
+  #endWaits(): void {
     this.#fetchStep?.()
+    this.#pausing?.abort()
   }
 
   /** The connection is back, and `restored` is the state at the server. */
@@ -206,8 +244,9 @@ export class Lane {
     if (this.shared || info === undefined) return this.#sweep()
     const isMissing = info.delivered.consumer_seq > this.#consumerSeq && info.num_ack_pending > 0
     this.#consumerSeq = info.delivered.consumer_seq
-    if (isMissing || this.#unmended || this.#former.leftMs > 0) await this.#mend(true)
-    else await this.#sweep()
+    if (isMissing || this.#unmended || this.#former.leftMs > 0) return this.#mend(true)
+    this.scattered = false
+    await this.#sweep()
   }
 
   /** The consumer is a different one: nothing we remember applies to it. */
@@ -219,8 +258,13 @@ export class Lane {
     if (nanos !== undefined && nanos > 0) this.ackWaitMs = nanos / 1_000_000
     this.#forget()
     this.acked.clear()
+    this.#deliveries = 0
     // Requests to the other one are never answered.
     this.pulls.reset()
+  }
+
+  get lastDelivery(): LastDelivery {
+    return { deliveries: this.#deliveries, unread: this.#unread }
   }
 
   /** Forgets what we know of deliveries. What we acked stays acked, whichever member had the lane meanwhile. */
@@ -229,6 +273,7 @@ export class Lane {
     this.#consumerSeq = 0
     this.#ownFrom = Infinity
     this.#returned.clear()
+    this.scattered = false
   }
 
   /**
@@ -305,6 +350,8 @@ export class Lane {
     const { delivered, seq, consumerSeq, pending } = this.#reply
     const now = this.#now()
     this.pulls.arrived(pending, now)
+    this.#deliveries = consumerSeq
+    this.#unread = pending
     const isGap = !this.shared && consumerSeq > this.#consumerSeq + 1
     this.#consumerSeq = consumerSeq
     if (isGap && this.#fetched === undefined) this.#mendGap()
@@ -453,6 +500,7 @@ export class Lane {
     this.active = false
     this.#fetched ??= []
     this.#unmended = true
+    this.scattered = true
     this.#mends++
     const before = this.#mending
     const mending = (async () => {
@@ -470,6 +518,7 @@ export class Lane {
       // If interrupted it continues with the next connection, and everything waits for it, unless the lane is given up.
       if (--this.#mends === 0 && (isDone || !this.#open)) {
         this.#unmended = false
+        if (isDone) this.scattered = false
         await this.#endFetch()
       }
     }
@@ -480,8 +529,9 @@ export class Lane {
     if (this.#unmended && this.#mends === 0 && this.#open) this.#mendGap()
   }
 
-  /** Ends early when the lane is given up, so that no timer outlives it. */
+  /** Ends early when the lane is given up or lost, so that no timer outlives it. */
   async #pause(ms: number): Promise<void> {
+    if (this.#subscription === undefined) return
     const pausing = new AbortController()
     this.#pausing = pausing
     await sleep(this.#host.session.host.clock, ms, pausing.signal).catch(() => undefined)
@@ -504,6 +554,7 @@ export class Lane {
         if (!(await reclaim(session, info, this.#reply.prefix, known))) {
           expired = false
           await this.#pause(this.ackWaitMs + RUN_OUT_GRACE_MS)
+          continue
         }
       }
       this.#fetchLeft = Math.min(missing, FETCH_AT_ONCE)

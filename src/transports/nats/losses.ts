@@ -4,10 +4,11 @@ import { isNotFound } from './errors.ts'
 import { identityOf } from './identity.ts'
 import type { JetStreamApi } from './jetstream-api.ts'
 import type { ConsumerInfo, StreamInfo } from './jetstream-types.ts'
-import type { Lane } from './lane.ts'
+import type { Lane, LastDelivery } from './lane.ts'
 import { positionOf } from './mapping.ts'
 import type { Session } from './session.ts'
 import type { StateRecords } from './state-records.ts'
+import type { Topology } from './topology.ts'
 
 const MS = 1_000_000
 /** After this time the server deletes the counting consumer by itself, if we can't. */
@@ -38,10 +39,13 @@ interface LastLook {
 
 const NEVER: LastLook = { look: undefined, seq: 0 }
 
+const STREAM_DELETED = 'their stream was deleted'
+
 export interface LossesParts {
   readonly session: Session
   readonly api: JetStreamApi
   readonly records: StateRecords
+  readonly topology: Topology
   readonly spec: SubscriptionSpec
 }
 
@@ -115,16 +119,19 @@ export class Losses {
     }
     const isNews = now.pending > 0 || (before?.pending ?? 0) > 0 || before?.floor !== now.floor
     if (!isNews) return true
+    const isGone = before !== undefined && before.stream !== now.stream
     const mayLack =
       before?.identity === now.identity && before.pending > 0 && stream.state.first_seq > before.delivered + 1
-    const count = mayLack ? await this.#countLost(lane, before) : 0
+    let count = 0
+    if (isGone) count = before.pending
+    else if (mayLack) count = await this.#countLost(lane, before)
     if (!(await this.#replace(lane, now))) return false
     if (count > 0)
       this.#report(
         lane,
         count,
         before,
-        'deleted from the stream before the group had seen them (its limits, or a purge)',
+        isGone ? STREAM_DELETED : 'deleted from the stream before the group had seen them (its limits, or a purge)',
       )
     return true
   }
@@ -185,26 +192,37 @@ export class Losses {
 
   /**
    * The stream was deleted, with what the group had not read, and with `held` messages that were here and unsettled.
-   * Never rejects.
+   * `last`: the last delivery from it. May be called again for the same stream. Never rejects.
    */
-  async streamGone(lane: Lane, held: number): Promise<void> {
-    const before = this.#lastOf(lane).look
-    let count = held
+  async streamGone(lane: Lane, held: number, last: LastDelivery): Promise<void> {
+    let gone: LastLook | undefined = this.#lastOf(lane)
     try {
-      if (before !== undefined && (await this.#takeAway(lane))) count += before.pending
+      gone = await this.#takeAway(lane, last)
     } catch (error) {
       // Better twice than never.
-      count += before?.pending ?? 0
       this.#parts.session.error(error, `looking what became of the messages of "${this.#parts.spec.topic}"`)
     }
-    if (count > 0) this.#report(lane, count, before, 'their stream was deleted')
+    const before = gone?.look
+    let unread = 0
+    if (gone !== undefined) unread = last.deliveries > (before?.deliveries ?? 0) ? last.unread : (before?.pending ?? 0)
+    if (held + unread > 0) this.#report(lane, held + unread, before, STREAM_DELETED)
   }
 
-  /** False when another member has done so, or has already looked at the new stream. */
-  async #takeAway(lane: Lane): Promise<boolean> {
-    if (await this.#replace(lane, undefined)) return true
-    // All records may have been lost with the messages.
-    return this.#lastOf(lane) === NEVER && (await this.#replace(lane, undefined))
+  /** The last look of any member at the deleted stream; undefined when another member has reported its loss. */
+  async #takeAway(lane: Lane, { unread }: LastDelivery): Promise<LastLook | undefined> {
+    const ours = this.#lastOf(lane)
+    for (;;) {
+      await this.#read(lane)
+      const stored = this.#lastOf(lane)
+      // All records may have been lost with the messages.
+      const last = stored === NEVER ? ours : stored
+      if (last === NEVER ? unread === 0 : last.look === undefined || this.#isCurrent(lane, last.look)) return undefined
+      if (await this.#replace(lane, undefined)) return last
+    }
+  }
+
+  #isCurrent({ stream }: Lane, look: Look): boolean {
+    return look.stream === this.#parts.topology.identityOf(stream)
   }
 
   #report(lane: Lane, count: number, before: Look | undefined, reason: string): void {

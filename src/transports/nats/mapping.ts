@@ -173,7 +173,7 @@ export class Mapping {
           traceparent = value
           break
         case 'tracestate':
-          tracestate = value
+          tracestate = joined(tracestate, value)
           break
         case GROUP:
           group = value
@@ -184,10 +184,11 @@ export class Mapping {
         default:
           if (contentType === '' && name.toLowerCase() === 'content-type') contentType = value
           // An attribute without a field is an extension, which the headers carry.
-          else if (!name.startsWith('ce-') || isExtensionHeader(name))
-            (headers ??= Object.create(null) as Record<string, string>)[
-              name.startsWith(ESCAPE) ? name.slice(ESCAPE.length) : name
-            ] = value
+          else if (!name.startsWith('ce-') || isExtensionHeader(name)) {
+            headers ??= Object.create(null) as Record<string, string>
+            const plain = name.startsWith(ESCAPE) ? name.slice(ESCAPE.length) : name
+            headers[plain] = joined(headers[plain], value)
+          }
       }
     }
     return {
@@ -228,6 +229,11 @@ export class Mapping {
     this.#read = { type, source, contentType, time, bytes: Buffer.from(whole) }
     return this.#read
   }
+}
+
+/** Other programs may send a header several times: its values become one list, as in HTTP. */
+function joined(before: string | undefined, value: string): string {
+  return before === undefined ? value : `${before}, ${value}`
 }
 
 function instant(text: string): number | undefined {

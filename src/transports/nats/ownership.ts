@@ -23,9 +23,15 @@ export interface OwnershipHost {
   readonly leasesLostMs: number
   /** The partition is now ours. `expired`: its last owner did not hand it over. */
   acquire(unit: string, expired: boolean): void
-  /** Stop reading it and finish its outstanding messages. Resolves when nothing of it is here any more. */
-  release(unit: string): Promise<void>
-  /** How long requests of a lost connection may continue to take its messages, in ms. */
+  /**
+   * Stop reading it and finish its outstanding messages. Resolves when nothing of it is here any more. `lost`: it is no
+   * longer to be handed over, and may already be ours again.
+   */
+  release(unit: string, lost: AbortSignal): Promise<void>
+  /**
+   * How long requests of a lost connection may continue to take its messages, in ms. Above zero also when the next owner
+   * must have messages redelivered.
+   */
   formerMs(unit: string): number
   /** The lease was lost without warning. */
   revoke(unit: string, reason: string): void
@@ -47,7 +53,8 @@ class Unit {
   readonly name: string
   readonly subject: string
   mine = false
-  releasing = false
+  /** The handover in progress; aborted when the partition is lost. */
+  handover: AbortController | undefined = undefined
   /** Nothing of it is here any more, and its record is about to be freed: no renewal may follow. */
   freeing = false
   /** It was ours when the connection was lost, and no owner since is known. */
@@ -216,7 +223,7 @@ export class Ownership implements MembersHost {
     } else if (what === 'join') await this.#members.probe(true)
     if (this.#closed) return
     const quota = this.#members.share(this.#units.length)
-    const mine = this.#units.filter((unit) => unit.mine && !unit.releasing)
+    const mine = this.#units.filter((unit) => unit.mine && unit.handover === undefined)
     if (mine.length > quota) void this.#release(mine.slice(quota))
     else if (mine.length < quota) {
       const others = this.#units.filter((unit) => !unit.mine)
@@ -224,7 +231,7 @@ export class Ownership implements MembersHost {
       const free = others.filter((unit) => !unit.mine && this.#isFree(unit)).slice(0, quota - mine.length)
       await Promise.all(free.map((unit) => this.#claim(unit)))
       const assigned = free.filter(({ mine }) => mine).map(({ name }) => name)
-      if (assigned.length > 0) this.#host.changed(assigned, [])
+      if (assigned.length > 0 && !this.#closed) this.#host.changed(assigned, [])
     }
     this.#host.session.trouble(this, this.#trouble)
   }
@@ -287,12 +294,12 @@ export class Ownership implements MembersHost {
     try {
       const seq = await this.#write(unit, false)
       // Another member was faster; the next round finds out which.
-      if (seq === undefined || this.#closed) return
+      if (seq === undefined) return
       unit.mine = true
       unit.wasMine = false
-      unit.releasing = false
-      unit.freeing = false
       this.#hold(unit, seq, sentAt)
+      // `close` waits for this round, and frees it.
+      if (this.#closed) return
       this.#host.acquire(unit.name, expired)
     } catch (error) {
       this.#blame(error)
@@ -300,17 +307,19 @@ export class Ownership implements MembersHost {
   }
 
   async #release(units: readonly Unit[]): Promise<void> {
-    for (const unit of units) unit.releasing = true
     const released = await Promise.all(
       units.map(async (unit) => {
+        const handover = new AbortController()
+        const lost = handover.signal
+        unit.handover = handover
         try {
-          await this.#host.release(unit.name)
-          if (!unit.mine || this.#closed) return undefined
-          return (await this.#free(unit)) ? unit.name : undefined
+          await this.#host.release(unit.name, lost)
+          if (lost.aborted || this.#closed) return undefined
+          return (await this.#free(unit, lost)) ? unit.name : undefined
         } catch (error) {
           this.#blame(error)
           // Nothing here reads it any more; renewing it would keep it from all members.
-          if (unit.mine) this.#lose(unit, 'it could not be handed over in order')
+          if (unit.handover === handover) this.#lose(unit, 'it could not be handed over in order')
           return undefined
         }
       }),
@@ -320,11 +329,12 @@ export class Ownership implements MembersHost {
   }
 
   /** False when it was lost meanwhile. */
-  async #free(unit: Unit): Promise<boolean> {
+  async #free(unit: Unit, lost?: AbortSignal): Promise<boolean> {
     const formerMs = this.#host.formerMs(unit.name)
     unit.freeing = true
     let seq = await this.#write(unit, true, formerMs)
-    while (seq === undefined && unit.freeing) {
+    const isOver = (): boolean => lost?.aborted === true || !unit.freeing
+    while (seq === undefined && !isOver()) {
       // A renewal in progress came first, or this very record was stored without an answer.
       const record = await this.#host.records.readLease(unit.subject)
       const lease = record === undefined ? undefined : parseLease(record)
@@ -332,9 +342,9 @@ export class Ownership implements MembersHost {
       unit.seq = record.seq
       seq = await this.#write(unit, true, formerMs)
     }
-    if (!unit.freeing) return false
+    if (isOver()) return false
     unit.mine = false
-    unit.releasing = false
+    unit.handover = undefined
     unit.freeing = false
     unit.seq = seq ?? 0
     unit.lease = { owner: this.#host.memberId, leaseMs: this.#host.leaseMs, free: formerMs === 0 }
@@ -361,7 +371,8 @@ export class Ownership implements MembersHost {
 
   #lose(unit: Unit, reason: string): void {
     unit.mine = false
-    unit.releasing = false
+    unit.handover?.abort()
+    unit.handover = undefined
     unit.freeing = false
     unit.wasMine = !this.#host.session.ready
     // The next round looks up the current owner; until then it is unknown.

@@ -46,8 +46,8 @@ export class Partitions implements OwnershipHost {
   readonly memberId: string
   readonly #parts: PartitionsParts
   readonly #ownership: Ownership | undefined
-  /** Handovers that wait for outstanding deliveries, called when one is settled. */
-  readonly #handovers = new Map<string, () => void>()
+  /** Handovers that wait for outstanding deliveries: called when one is settled or lost. */
+  readonly #handovers = new Set<() => void>()
   /** Lanes that are ours but not read yet. */
   readonly #unbegun = new Map<Lane, Acquired>()
   readonly #beginning = new Set<Lane>()
@@ -80,7 +80,7 @@ export class Partitions implements OwnershipHost {
   }
 
   formerMs(unit: string): number {
-    return Math.max(0, ...this.#lanesOf(unit).map((lane) => lane.formerMs))
+    return Math.max(0, ...this.#lanesOf(unit).map((lane) => Math.max(lane.formerMs, lane.scattered ? 1 : 0)))
   }
 
   async start(): Promise<void> {
@@ -118,7 +118,7 @@ export class Partitions implements OwnershipHost {
   wasOursAlone({ lane, tenure, touchedAt }: NatsDelivery): boolean {
     if (tenure !== lane.tenure) return false
     const { unit } = lane.plan
-    if (unit !== undefined && this.#ownership !== undefined) return !this.#ownership.hasRunOut(unit)
+    if (unit !== undefined) return this.#ownership?.hasRunOut(unit) !== true
     return this.session.host.clock.monotonic() - touchedAt <= lane.ackWaitMs
   }
 
@@ -127,9 +127,9 @@ export class Partitions implements OwnershipHost {
     return unit === undefined || this.#ownership === undefined || this.#ownership.isFresh(unit)
   }
 
-  /** Some deliveries were settled. */
+  /** Some deliveries were settled, or lost. */
   settled(): void {
-    for (const done of this.#handovers.values()) done()
+    for (const check of this.#handovers) check()
   }
 
   #lanesOf(unit: string): Lane[] {
@@ -139,7 +139,10 @@ export class Partitions implements OwnershipHost {
   // --- as ownership wants it ---------------------------------------------------------------------------------------
 
   acquire(unit: string, expired: boolean): void {
-    for (const lane of this.#lanesOf(unit)) this.#unbegun.set(lane, { expired })
+    for (const lane of this.#lanesOf(unit)) {
+      lane.scattered = expired
+      this.#unbegun.set(lane, { expired })
+    }
     this.begin()
   }
 
@@ -187,23 +190,25 @@ export class Partitions implements OwnershipHost {
     this.#parts.trouble(lane, undefined)
   }
 
-  async release(unit: string): Promise<void> {
+  async release(unit: string, lost: AbortSignal): Promise<void> {
     const lanes = this.#lanesOf(unit)
     for (const lane of lanes) this.#unbegun.delete(lane)
     await Promise.all(lanes.map((lane) => lane.quiet()))
-    const isEmpty = (): boolean => lanes.every((lane) => lane.outstanding.size === 0)
-    if (!isEmpty()) {
-      await new Promise<void>((resolve) => {
-        const timer = this.session.host.clock.setTimer(HANDOVER_MS, resolve)
-        this.#handovers.set(unit, () => {
-          if (!isEmpty() && !this.#closed) return
-          timer.cancel()
-          resolve()
-        })
-      })
-      this.#handovers.delete(unit)
+    const isOver = (): boolean =>
+      lost.aborted || this.#closed || lanes.every((lane) => lane.outstanding.size === 0 && lane.handingBack === 0)
+    if (!isOver()) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      const timer = this.session.host.clock.setTimer(HANDOVER_MS, resolve)
+      const check = (): void => {
+        if (isOver()) resolve()
+      }
+      this.#handovers.add(check)
+      await promise
+      this.#handovers.delete(check)
+      timer.cancel()
     }
-    for (const lane of lanes) await this.#parts.emptyLane(lane, 'its partition went to another member')
+    for (const lane of lanes)
+      if (!lost.aborted) await this.#parts.emptyLane(lane, 'its partition went to another member')
   }
 
   revoke(unit: string, reason: string): void {

@@ -174,6 +174,8 @@ export class JetStreamPublisher implements SessionPart {
     this.#release(message)
     const stream = this.#topology.streamOf(isDeadLetterTopic(message.topic))
     batch.settle(index, { position: positionOf(stream, seq) })
+    // Topics that were given up may never be published to again.
+    if (this.#batches.size === 0) this.#held.clear()
     if (this.#queue.length > 0) this.#pumpSoon()
   }
 

@@ -178,14 +178,19 @@ export class Settling {
   /** First writes the notes that are needed, then gives the messages back, in order of their sequence. */
   async handBack(back: readonly HandedBack[]): Promise<void> {
     if (back.length === 0) return
-    await Promise.all(back.map((each) => this.#note(each)))
-    await this.giveBack(back)
+    for (const { delivery } of back) delivery.lane.handingBack++
+    try {
+      await Promise.all(back.map((each) => this.#note(each)))
+      await this.giveBack(back)
+    } finally {
+      for (const { delivery } of back) delivery.lane.handingBack--
+    }
   }
 
   /** Gives back one message that came before its time. `noted`: its note must be written again. */
   async putOff(delivery: NatsDelivery, delayMs: number, noted: boolean): Promise<void> {
     if (noted) await this.#note({ delivery, used: delivery.attempt - 1, delayMs, inOrder: false })
-    if (!this.#parts.session.ready) return
+    if (!this.#parts.session.ready || !isStillHere(delivery)) return
     delivery.lane.returning(delivery)
     this.#parts.session.outbox.publish(delivery.reply, '', nak(delayMs))
   }
@@ -194,9 +199,13 @@ export class Settling {
   async giveBack(back: readonly Pick<HandedBack, 'delivery' | 'delayMs' | 'inOrder'>[]): Promise<void> {
     const { session } = this.#parts
     // Without a session they come back by themselves when the ack wait is over.
-    if (!session.ready) return
+    if (!session.ready) {
+      for (const { delivery } of back) delivery.lane.scattered = true
+      return
+    }
     const lasts = new Map<Lane, { readonly reply: string; readonly body: Uint8Array }>()
     for (const { delivery, delayMs, inOrder } of back.toSorted((a, b) => a.delivery.seq - b.delivery.seq)) {
+      if (!isStillHere(delivery)) continue
       const { lane, reply } = delivery
       lane.returning(delivery)
       const last = lasts.get(lane)
@@ -207,9 +216,11 @@ export class Settling {
     // A consumer processes acks in order: when it has answered the last one, the next request gets these messages
     // first.
     await Promise.all(
-      [...lasts.values()].map(({ reply, body }) =>
-        // Without an answer the server is gone, or will redeliver them when their ack wait is over.
-        session.request(reply, body, { timeout: NAK_TIMEOUT_MS }).catch(() => undefined),
+      [...lasts].map(([lane, { reply, body }]) =>
+        session.request(reply, body, { timeout: NAK_TIMEOUT_MS }).catch(() => {
+          // The server is gone, or will redeliver them when their ack wait is over.
+          lane.scattered = true
+        }),
       ),
     )
   }
@@ -263,6 +274,11 @@ export class Settling {
     )
     if (errors !== undefined) failures.push(...failuresOf(errors, (at) => stored[at]?.index ?? at))
   }
+}
+
+/** Otherwise it belongs to the server already, and may have come again: that one must not go back. */
+function isStillHere({ tenure, lane }: NatsDelivery): boolean {
+  return tenure === lane.tenure
 }
 
 function failuresOf(errors: Errors, indexOf: (at: number) => number): SettlementFailure[] {

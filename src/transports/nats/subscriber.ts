@@ -87,9 +87,9 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     this.#intake = new Intake(session, lanes, spec, (batch) => sink.receive(batch))
     const confirmations = new Confirmations(session)
     this.#confirmations = confirmations
-    const losses = new Losses({ session, api, records, spec })
+    const losses = new Losses({ session, api, records, topology, spec })
     this.#losses = losses
-    const consumers = new Consumers({ session, api, records, topology, spec, id, ackWaitMs: this.ackWaitMs })
+    const consumers = new Consumers({ session, api, records, topology, losses, spec, id, ackWaitMs: this.ackWaitMs })
     this.#consumers = consumers
     const leaseMs = (): number => this.leaseMs
     const partitions = new Partitions({
@@ -305,6 +305,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
   }
 
   async #check(lane: Lane): Promise<boolean> {
+    const last = lane.lastDelivery
     const { isOther, streamGone, info } = await this.#consumers.check(
       lane,
       lane.shared || this.#partitions.isOurs(lane),
@@ -316,7 +317,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     this.#confirmations.forget((delivery) => delivery.lane === lane, reason)
     // Some of what we hold may have come from the new one already, before we knew of it.
     const held = lane.lose(reason)
-    if (streamGone) void this.#losses.streamGone(lane, held.length)
+    if (streamGone) void this.#losses.streamGone(lane, held.length, last)
     if (!this.session.ready) return true
     if (lane.shared) for (const { reply } of held) this.session.outbox.publish(reply, '', NAK)
     await lane.up()
@@ -357,6 +358,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
 
   lost(deliveries: readonly NatsDelivery[], reason: string): void {
     if (!this.#closed) this.#sink.lost(deliveries, reason)
+    this.#partitions.settled()
   }
 
   acknowledge(reply: string): void {

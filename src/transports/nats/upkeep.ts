@@ -109,10 +109,14 @@ export class Upkeep {
     }
   }
 
-  /** Deliveries whose time expired at the server before we could extend it. */
+  /**
+   * Deliveries whose time expired at the server before we could extend it: other members may have them. Those of a
+   * partition stay here with its lease; if one were given up, later ones of its key that are here would overtake it.
+   */
   #findRunOut(): void {
     const now = this.#parts.session.host.clock.monotonic()
     for (const lane of this.#parts.lanes) {
+      if (!lane.shared) continue
       const lost: NatsDelivery[] = []
       for (let delivery = lane.outstanding.first; delivery !== undefined;) {
         const next: NatsDelivery | undefined = delivery.next

@@ -205,7 +205,11 @@ export class Claims {
         const key = pass.keyOf(messageKey)
         if (id === null) {
           this.#drop.run(at.id, seq)
-          if (claimKey !== null) this.release(tx, at.id, claimKey, MIN_RELEASED)
+          if (claimKey !== null && this.release(tx, at.id, claimKey, MIN_RELEASED)) {
+            // What was released comes before later messages of its key.
+            last = false
+            break
+          }
         } else if (key !== null && (pass.rules.blocksReady(key, seq) || pass.isFull(key))) {
           this.#parking.addClaim(at.id, key, seq)
           pass.rules.parked(key, seq)
@@ -348,11 +352,15 @@ export class Claims {
     park()
   }
 
-  /** Puts some of the messages parked behind a key back into play, oldest first. The rest follows when those are done. */
-  release(tx: Tx, groupId: number, key: string, count: number): void {
-    if (!this.#parking.release(groupId, key, count)) return
+  /**
+   * Puts some of the messages parked behind a key back into play, oldest first. The rest follows when those are done. False
+   * when none is parked.
+   */
+  release(tx: Tx, groupId: number, key: string, count: number): boolean {
+    if (!this.#parking.release(groupId, key, count)) return false
     this.#members.touchGroup(groupId)
     tx.changed.add(groupId)
+    return true
   }
 
   /**

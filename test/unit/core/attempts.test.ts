@@ -41,13 +41,13 @@ describe('attempts', () => {
   it('are noted again when the broker did not take the note', async () => {
     const hand = byHand()
     const { broker, clock } = await stage(hand.handler)
-    broker.noting = Promise.reject(new Error('no leader'))
+    broker.noting = () => Promise.reject(new Error('no leader'))
     const lost = delivery('lost')
     broker.deliver(delivery('swept'), lost, delivery('first', { history: 'unknown' }))
     await clock.advance(60)
     expect(hand.started).toEqual(['swept#1', 'lost#1', 'first#1'])
     expect(broker.notes).toEqual([])
-    broker.noting = Promise.resolve()
+    broker.noting = () => Promise.resolve()
     broker.lose([lost])
     await clock.advance(2_000)
     expect(broker.notes.sort()).toEqual(['first 1 running', 'swept 1 running'])
@@ -85,7 +85,7 @@ describe('attempts', () => {
     const hand = byHand()
     const { broker } = await stage(hand.handler)
     const stored = Promise.withResolvers<void>()
-    broker.noting = stored.promise
+    broker.noting = () => stored.promise
     broker.deliver(delivery('a', { history: 'unknown', attempt: 2 }), delivery('b'))
     await turn()
     expect(hand.started).toEqual(['b#1'])
@@ -98,7 +98,7 @@ describe('attempts', () => {
   it('start all the same when the broker does not take the note in time', async () => {
     const hand = byHand()
     const { broker, clock } = await stage(hand.handler)
-    broker.noting = new Promise(() => {})
+    broker.noting = () => new Promise(() => {})
     broker.deliver(delivery('a', { history: 'unknown' }))
     await turn()
     await clock.advance(2_000)
@@ -304,7 +304,7 @@ describe('attempts', () => {
     const hand = byHand()
     const { broker } = await stage(hand.handler)
     const stored = Promise.withResolvers<void>()
-    broker.noting = stored.promise
+    broker.noting = () => stored.promise
     const lost = delivery('a', { history: 'unknown', attempt: 2 })
     broker.deliver(lost)
     await turn()
@@ -319,7 +319,7 @@ describe('attempts', () => {
     const hand = byHand()
     const { broker, consumer } = await stage(hand.handler)
     const stored = Promise.withResolvers<void>()
-    broker.noting = stored.promise
+    broker.noting = () => stored.promise
     broker.deliver(...['a', 'b', 'c'].map((id) => delivery(id, { history: 'died', attempt: 2 })))
     await turn()
     consumer.pause()

@@ -1,6 +1,10 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
 import { createBus, silentLogger } from 'busbar'
 import type { Bus, BusOptions, OutgoingMessage } from 'busbar'
+import { currentCause } from '../../../src/core/causality.ts'
+import { systemClock } from '../../../src/core/clock.ts'
 import { delivery, StubTransport } from './stub-transport.ts'
 
 async function started(options: Partial<BusOptions> = {}): Promise<{
@@ -197,6 +201,47 @@ describe('a handler that ends its own bus or consumer', () => {
     await turn()
     await later
     expect(bus.state).toBe('closed')
+  })
+})
+
+describe('a timer', () => {
+  it('fires outside of the scope in which it was set', async () => {
+    const { bus } = await started()
+    await bus.start()
+    const fired = bus.within({ causationId: 'request' }, () => {
+      expect(currentCause()).toEqual({ id: 'request' })
+      return new Promise((resolve) => systemClock.setTimer(1, () => resolve(currentCause())))
+    })
+    expect(await fired).toBeUndefined()
+    await bus.close()
+  })
+
+  it('that is set again and again keeps no message alive', async () => {
+    const { bus, main } = await started()
+    let first: WeakRef<object> | undefined
+    const [gate, end] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    bus.consume('orders.placed', (message) => {
+      if (message.id === 'm2') return end.promise
+      first = new WeakRef(message)
+      return gate.promise
+    })
+    await bus.start()
+    const [broker] = main.subscriptions
+    // The other handler is noted again and again.
+    if (broker !== undefined) broker.noting = () => Promise.reject(new Error('no leader'))
+    broker?.deliver(delivery('m1'), delivery('m2'))
+    gate.resolve()
+    await expect.poll(() => broker?.outcomes()).toEqual(['m1 ack'])
+    setFlagsFromString('--expose-gc')
+    const gc = runInNewContext('gc') as () => void
+    await expect
+      .poll(() => {
+        gc()
+        return first?.deref()
+      })
+      .toBeUndefined()
+    end.resolve()
+    await bus.close()
   })
 })
 

@@ -83,7 +83,7 @@ describe('with a logger', () => {
     const of = { transport: 'main', topic: 't', group: 'g', consumerId: 'c' }
     const at = { ...of, message: delivery('m').message, attempt: 2 }
     const error = new Error('away')
-    bus.events.emit('retry', { ...at, error, delayMs: 100, mode: 'inline' })
+    bus.events.emit('retry', { ...at, error, delayMs: 100, mode: 'inline', handlerMs: 3 })
     bus.events.emit('disconnect', { transport: 'main', planned: false, reason: 'reset' })
     bus.events.emit('disconnect', { transport: 'main', planned: true, reason: 'closed' })
     bus.events.emit('reconnect', { transport: 'main', downMs: 5, attempts: 1 })

@@ -120,7 +120,6 @@ describe('consume', () => {
         'concurrency',
         'group',
         'middleware.0',
-        'middleware',
         'retry.attempts',
         'retry.backoff',
         'retry.retryIf',
@@ -140,12 +139,14 @@ describe('consume', () => {
   })
 
   it('refuses definitions that do not add up', () => {
-    expect(problemsOf(() => bus.consume(defineConsumer({ topic: 'x', handle: undefined })))[0]).toContain(
+    expect(problemsOf(() => bus.consume(defineConsumer({ topic: 'x', handle: undefined } as never)))[0]).toContain(
       'either handle or handleBatch',
     )
-    expect(problemsOf(() => bus.consume(defineConsumer({ topic: 'x', handleBatch: () => {} })))[0]).toContain('batch')
+    expect(problemsOf(() => bus.consume(defineConsumer({ topic: 'x', handleBatch: () => {} } as never)))[0]).toContain(
+      'batch',
+    )
     expect(
-      problemsOf(() => bus.consume(defineConsumer({ topic: 'x', handle: () => {}, batch: { size: 2 } })))[0],
+      problemsOf(() => bus.consume(defineConsumer({ topic: 'x', handle: () => {}, batch: { size: 2 } } as never)))[0],
     ).toContain('handleBatch')
   })
 })

@@ -250,6 +250,40 @@ describe('fates', () => {
       await bus.close()
     })
 
+    it.each([
+      ['not-sent', 'after'],
+      ['unknown', 'before'],
+    ])('is %s when it is aborted %s the rest of its batch is answered, and holds nothing up', async (outcome, when) => {
+      const transport = new StubTransport()
+      const other = Promise.withResolvers<PublishOutcome>()
+      let isOver = false
+      transport.answer = async (_batch, signal) => {
+        const late = new Promise<PublishOutcome>((resolve) => {
+          signal?.addEventListener('abort', () => {
+            isOver = true
+            resolve({ error: notSent() })
+          })
+        })
+        return [late, other.promise]
+      }
+      const bus = await start(transport)
+      const controller = new AbortController()
+      const aborted = fate(bus.publish('t', 1, { signal: controller.signal }))
+      const waiting = fate(bus.publish('t', 2))
+      await turn()
+      if (when === 'after') other.resolve({ position: undefined })
+      await turn()
+      controller.abort()
+      await turn()
+      expect([aborted.error?.outcome, isOver]).toEqual([outcome, when === 'after'])
+      other.resolve({ position: undefined })
+      await turn()
+      expect([waiting.state, isOver]).toEqual(['ok', true])
+      const closed = fate(bus.close())
+      await turn()
+      expect(closed.state).toBe('ok')
+    })
+
     it('is not-sent when the bus is closed', async () => {
       const bus = await start(unconnected())
       const published = fate(bus.publish('t', 1))
@@ -259,7 +293,7 @@ describe('fates', () => {
     })
   })
 
-  it('is settled once when a listener aborts the call in the middle of its outcomes', async () => {
+  it('keeps its outcomes when a listener aborts the call in the middle of them', async () => {
     const transport = new StubTransport()
     transport.answer = async (batch) =>
       batch.map((_message, at): PublishOutcome => (at === 1 ? { error: notSent() } : { position: { at } }))
@@ -273,9 +307,9 @@ describe('fates', () => {
     const results = await bus.publishMany('t', [{ data: 0 }, { data: 1 }, { data: 2 }], { signal: controller.signal })
     const fates = results.map(({ error }) => (error as PublishError | undefined)?.outcome)
     await turn()
-    expect(fates).toEqual([undefined, 'not-sent', 'unknown'])
+    expect(fates).toEqual([undefined, 'not-sent', undefined])
     expect(results.map(({ error }) => (error as PublishError | undefined)?.outcome)).toEqual(fates)
-    expect(failed).toEqual(['1', '2'])
+    expect(failed).toEqual(['1'])
     await bus.close()
   })
 

@@ -63,7 +63,7 @@ describe('what is refused, and in which words', () => {
     ['a class', URL],
   ])('takes %s neither for a schema nor for options', (_, value) => {
     expect(problemsOf(() => defineEvent('a', value))).toEqual([
-      'schema: is neither a Standard Schema (zod 3.24 or newer, valibot, arktype ...: it has no "~standard") nor options (key, version, dataSchema, description, codec)',
+      'schema: is neither a Standard Schema (zod 3.24 or newer, valibot, arktype ...: it has no "~standard") nor options (key, type, version, dataSchema, description, owner, visibility, codec)',
     ])
   })
 

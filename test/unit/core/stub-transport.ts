@@ -28,6 +28,7 @@ const CAPABILITIES: Capabilities = {
   replay: [],
   lag: false,
   publishDedup: false,
+  failedPublishStopsKey: false,
   transactions: false,
   requestReply: false,
   maxMessageBytes: 1_000_000,
@@ -45,8 +46,11 @@ export class StubTransport implements Transport {
   readonly subscriptions: StubSubscription[] = []
   leaseMs: number | undefined
   /** What publish answers; by default it confirms at once. */
-  answer: (batch: readonly OutgoingMessage[], signal: AbortSignal | undefined) => Promise<readonly PublishOutcome[]> =
-    async (batch) => batch.map(() => ({ position: undefined }))
+  answer: (
+    batch: readonly OutgoingMessage[],
+    signal: AbortSignal | undefined,
+  ) => Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]> = async (batch) =>
+    batch.map(() => ({ position: undefined }))
   subscribeError: unknown
 
   constructor(change: Partial<Capabilities> = {}) {
@@ -58,7 +62,7 @@ export class StubTransport implements Transport {
   publish(
     batch: readonly OutgoingMessage[],
     options: { readonly signal?: AbortSignal | undefined } = {},
-  ): Promise<readonly PublishOutcome[]> {
+  ): Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]> {
     this.published.push([...batch])
     return this.answer(batch, options.signal)
   }
@@ -83,12 +87,14 @@ export class StubSubscription implements TransportSubscription {
   readonly leaseMs: number | undefined
   readonly settled: { readonly id: string; readonly outcome: Outcome }[] = []
   readonly settleCalls: number[] = []
+  /** Everything that it was told to settle, as soon as it was told. */
+  readonly settling: string[] = []
   readonly extended: string[][] = []
   readonly noted: { readonly id: string; readonly attempt: number }[] = []
   /** Every note as `id used running|waiting`. */
   readonly notes: string[] = []
-  /** Keeps notes from being stored until it is resolved. */
-  noting: Promise<void> = Promise.resolve()
+  /** Notes are stored when its promise is resolved. It makes one per call: a rejected promise in a field would be unhandled. */
+  noting: () => Promise<void> = () => Promise.resolve()
   stateNow: SubscriptionState = { standby: false }
   readyNow: number | undefined = undefined
   credit = 0
@@ -133,6 +139,7 @@ export class StubSubscription implements TransportSubscription {
 
   async settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
     this.settleCalls.push(batch.length)
+    this.settling.push(...batch.map(({ delivery: settled }) => settled.message.id))
     const failures: SettlementFailure[] = []
     for (const [index, settlement] of batch.entries()) {
       const error = settlement.delivery.lost ? new SettlementError('lost') : await this.onSettle(settlement)
@@ -147,7 +154,7 @@ export class StubSubscription implements TransportSubscription {
   }
 
   async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
-    await this.noting
+    await this.noting()
     for (const { delivery: noted, used, running } of notes)
       this.notes.push(`${noted.message.id} ${used} ${running ? 'running' : 'waiting'}`)
     for (const { delivery: noted, used, running } of notes)

@@ -91,6 +91,33 @@ describe('a delivery that does not move', () => {
     expect((await bus.health()).consumers[0]?.status).toBe('ok')
   })
 
+  it('is nothing to report while it waits for a retry, though a look at the dead letters had failed', async () => {
+    const store = new LetterStore()
+    store.onRead = () => Promise.reject(new Error('no answer'))
+    const { broker, bus, clock } = await stage(
+      (message: Message) => {
+        if (message.id === 'a') throw new Error('no')
+      },
+      {
+        stalledAfterMs: WINDOW_MS,
+        onDeadLetter: 'park-key',
+        retry: { mode: 'inline', backoff: 'fixed', baseMs: 60_000, maxMs: 60_000 },
+      },
+      store,
+    )
+    const reports: unknown[] = []
+    bus.events.on('stuck', ({ message, state }) => reports.push([message.id, state]))
+    broker.deliver(delivery('a', { key: 'k' }))
+    await clock.advance(500)
+    // The look for this one answers for both.
+    store.onRead = () => {}
+    broker.deliver(delivery('b', { key: 'other' }))
+    await clock.advance(10 * WINDOW_MS)
+    expect(broker.outcomes()).toEqual(['b ack'])
+    expect(reports).toEqual([])
+    expect((await bus.health()).status).toBe('ok')
+  })
+
   it('is nothing to report while it waits to run alone', async () => {
     const { broker, bus, clock } = await stage(() => new Promise(() => {}), {
       stalledAfterMs: WINDOW_MS,

@@ -18,6 +18,7 @@ export function fakeConsumer(topic = 'orders.placed', group = 'billing'): FakeCo
   const caps = new Map<string, number>()
   const calls: (readonly [string, number | undefined])[] = []
   return {
+    id: `${group}.fake.0`,
     topic,
     group,
     caps,
@@ -46,6 +47,7 @@ export function fakeContext(
   return {
     attempt: options.attempt ?? 1,
     group: consumer.group,
+    transport: { name: 'main', system: 'fake' },
     position: {},
     signal: controller.signal,
     consumer,

@@ -38,3 +38,21 @@ test('a group that can not be made as a whole leaves nothing behind, also of wha
   })
   assert.deepEqual([...existing], [])
 })
+
+test('a stream that another member has made again is known as another one when its consumer is', async () => {
+  let known = 'first'
+  const parts = {
+    api: { consumerInfo: () => Promise.resolve({ created: '2026-01-02T00:00:00', config: {}, ack_floor: {} }) },
+    topology: { identityOf: () => known, ensure: () => Promise.resolve(void (known = 'second')) },
+  } as unknown as ConsumersParts
+  const adopted: unknown[] = []
+  const lane = {
+    stream: 's',
+    consumer: 'c',
+    identity: '2026-01-01T00:00:00',
+    streamIdentity: 'first',
+    adopt: (...[, , stream]: unknown[]) => void adopted.push(stream),
+  } as unknown as Lane
+  const { isOther, streamGone } = await new Consumers(parts).check(lane, true)
+  assert.deepEqual([isOther, streamGone, adopted], [true, true, ['second']])
+})

@@ -16,6 +16,8 @@ class Bench {
   readonly handled: number[] = []
   /** Sequences that the server has delivered and nobody has settled. */
   readonly pending = new Set<number>()
+  /** A round trip to the server. */
+  flush: () => Promise<void> = () => Promise.resolve()
   /** Called with each request for what there is right now. */
   onFetch: (count: number) => void = () => undefined
   readonly #notes = new Map<number, PromiseWithResolvers<undefined>>()
@@ -34,6 +36,7 @@ class Bench {
       error: (error: unknown) => assert.fail(String(error)),
       outbox: { publish: (_to: string, _reply: string, body: Uint8Array) => this.#asked(body), flush: () => undefined },
       request: () => Promise.resolve(),
+      flush: () => this.flush(),
       subscribe: (_inbox: string, receive: (message: Incoming) => void) => {
         this.#listeners.add(receive)
         const end = (): void => void this.#listeners.delete(receive)
@@ -172,4 +175,80 @@ describe('a lane keeps the order of what it fetches back', () => {
       [1, 2],
     )
   })
+})
+
+describe('a lane that stops reading', () => {
+  async function stopped(flush: () => Promise<void>): Promise<Lane> {
+    const bench = new Bench()
+    const { lane } = bench
+    await lane.activate(bench.info(), false)
+    lane.pulls.ask(1, 0)
+    bench.flush = flush
+    await lane.quiet()
+    return lane
+  }
+
+  test('has no open requests', async () => {
+    const { formerMs } = await stopped(() => Promise.resolve())
+    assert.equal(formerMs, 0)
+  })
+
+  test('keeps in mind what it has requested when the connection is cut meanwhile', async () => {
+    const { formerMs } = await stopped(() => Promise.reject(new Error('connection disconnected')))
+    assert.equal(formerMs, 1_000)
+  })
+})
+
+describe('a lane that is handed over', () => {
+  test('is scattered if the connection was lost since it stopped reading', async () => {
+    const bench = new Bench()
+    const { lane } = bench
+    await lane.activate(bench.info(), false)
+    assert.equal(lane.scattered, false)
+    await lane.quiet()
+    lane.down()
+    lane.restored = bench.info()
+    await lane.up()
+    assert.equal(lane.scattered, true)
+  })
+
+  test('is not if it went on reading meanwhile', async () => {
+    const bench = new Bench()
+    const { lane } = bench
+    await lane.activate(bench.info(), false)
+    lane.down()
+    lane.restored = bench.info()
+    await lane.up()
+    assert.equal(lane.scattered, false)
+  })
+
+  test('is while messages of the former owner have not been fetched back', async () => {
+    const bench = new Bench()
+    const { lane } = bench
+    bench.deliver(1, { lost: true })
+    const activated = lane.activate(bench.info(), true)
+    await settled()
+    await lane.quiet()
+    await activated
+    assert.equal(lane.scattered, true)
+    bench.onFetch = () => bench.deliver(1)
+    await lane.activate(bench.info(), true)
+    assert.equal(lane.scattered, false)
+  })
+})
+
+test('a lane whose consumer is another one does not wait for what the former one had delivered', async () => {
+  const bench = new Bench()
+  const { lane } = bench
+  // Too far apart to ask for each, so the ack wait has to pass.
+  bench.deliver(1, { lost: true })
+  bench.deliver(60_000, { lost: true })
+  void lane.activate(bench.info(), true)
+  await settled()
+  assert.equal(lane.active, false)
+  bench.pending.clear()
+  lane.lose('its consumer is another one')
+  await lane.up()
+  await settled()
+  assert.equal(lane.active, true)
 })

@@ -6,11 +6,17 @@ import { Losses } from '../../../src/transports/nats/losses.ts'
 import type { LossesParts } from '../../../src/transports/nats/losses.ts'
 import type { StateRecord } from '../../../src/transports/nats/state-records.ts'
 
+/** No delivery told how many messages were left. */
+const NOTHING_CAME = { deliveries: 0, unread: 0 }
+
 /** A stream with one consumer, the records of its group, and what its members reported. */
 class Bench {
   /** Sequences that the stream holds. */
   first = 1
   last = 10
+  created = '2026-01-01T00:00:00.000000000Z'
+  /** The stream has been made again, which the consumer does not show yet. */
+  isGone = false
   /** The consumer has delivered and settled everything up to here. */
   delivered = 0
   readonly counts: number[] = []
@@ -43,7 +49,8 @@ class Bench {
       error: (error: unknown) => assert.fail(String(error)),
     }
     const spec = { topic: 'orders', group: 'g', ephemeral: false, consumerId }
-    const losses = new Losses({ session, api, records, spec } as unknown as LossesParts)
+    const topology = { identityOf: () => (this.isGone ? 'another' : this.created.slice(0, 19)) }
+    const losses = new Losses({ session, api, records, topology, spec } as unknown as LossesParts)
     const lane = { stream: 's', consumer: 'c', identity: '#1', plan: { filter: 'f' } } as unknown as Lane
     return { losses, lane }
   }
@@ -66,7 +73,7 @@ class Bench {
   #stream(): StreamInfo {
     return {
       config: {},
-      created: '2026-01-01T00:00:00.000000000Z',
+      created: this.created,
       state: { first_seq: this.first, last_seq: this.last },
     } as unknown as StreamInfo
   }
@@ -114,8 +121,76 @@ describe('a loss is reported once', () => {
       const members = ['one', 'two', 'three'].map((id) => bench.member(id))
       for (const { losses, lane } of members) await losses.begin([lane])
       for (const { losses, lane } of members) await losses.look([lane])
+      bench.isGone = true
       if (isForgotten) bench.forget()
-      for (const { losses, lane } of members) await losses.streamGone(lane, 0)
+      for (const { losses, lane } of members) await losses.streamGone(lane, 0, NOTHING_CAME)
       assert.deepEqual(bench.counts, [10])
     })
+})
+
+describe('a stream that is deleted', () => {
+  test('is a loss of what another member saw last, which has left since', async () => {
+    const bench = new Bench()
+    const [one, two] = [bench.member('one'), bench.member('two')]
+    await one.losses.look([one.lane])
+    bench.last = 14
+    await two.losses.begin([two.lane])
+    await two.losses.look([two.lane])
+    bench.isGone = true
+    await one.losses.streamGone(one.lane, 0, NOTHING_CAME)
+    assert.deepEqual(bench.counts, [14])
+  })
+
+  test('is no loss of what was handled since the last look', async () => {
+    const bench = new Bench()
+    const { losses, lane } = bench.member('one')
+    await losses.look([lane])
+    bench.isGone = true
+    await losses.streamGone(lane, 0, { deliveries: 10, unread: 0 })
+    assert.deepEqual(bench.counts, [])
+  })
+
+  test('is a loss of what was stored since, as the last delivery tells it', async () => {
+    const bench = new Bench()
+    const { losses, lane } = bench.member('one')
+    await losses.look([lane])
+    bench.isGone = true
+    await losses.streamGone(lane, 2, { deliveries: 8, unread: 30 })
+    assert.deepEqual(bench.counts, [32])
+  })
+
+  test('is counted once when a member has looked at the new one already', async () => {
+    const bench = new Bench()
+    const [one, two] = [bench.member('one'), bench.member('two')]
+    for (const { losses, lane } of [one, two]) await losses.look([lane])
+    bench.created = '2026-01-02T00:00:00.000000000Z'
+    await one.losses.streamGone(one.lane, 0, NOTHING_CAME)
+    bench.last = 3
+    await one.losses.look([one.lane])
+    await two.losses.streamGone(two.lane, 0, NOTHING_CAME)
+    assert.deepEqual(bench.counts, [10])
+  })
+
+  test('is a loss of what the last delivery tells, when nobody has looked yet', async () => {
+    const bench = new Bench()
+    const members = [bench.member('one'), bench.member('two'), bench.member('three')] as const
+    bench.isGone = true
+    const lasts = [NOTHING_CAME, { deliveries: 8, unread: 30 }, { deliveries: 9, unread: 29 }]
+    for (const [at, { losses, lane }] of members.entries()) await losses.streamGone(lane, 0, lasts[at] ?? NOTHING_CAME)
+    assert.deepEqual(bench.counts, [30])
+  })
+
+  test('while no member was there, is told by the next one', async () => {
+    const bench = new Bench()
+    const former = bench.member('one')
+    await former.losses.look([former.lane])
+    bench.created = '2026-01-02T00:00:00.000000000Z'
+    bench.last = 0
+    for (const id of ['two', 'three']) {
+      const { losses, lane } = bench.member(id)
+      ;(lane as { identity: string }).identity = '#2'
+      await losses.begin([lane])
+    }
+    assert.deepEqual(bench.counts, [10])
+  })
 })

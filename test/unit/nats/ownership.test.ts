@@ -67,6 +67,7 @@ class Leases {
 class Bench {
   readonly clock = manualClock()
   readonly leases = new Leases()
+  isConnected = true
   readonly ownership: Ownership
   readonly acquired: string[] = []
   readonly revoked: string[] = []
@@ -75,8 +76,12 @@ class Bench {
   #heard: ((message: Incoming) => void) | undefined
 
   constructor() {
+    // oxlint-disable-next-line typescript/no-this-alias -- for the getter
+    const bench = this
     const session = {
-      ready: true,
+      get ready() {
+        return bench.isConnected
+      },
       host: { clock: this.clock },
       connection: { isClosed: () => false },
       subscribe: (_subject: string, receive: (message: Incoming) => void) => {
@@ -170,6 +175,63 @@ describe('a partition that is handed over while its lease is being renewed', () 
     assert.equal(leases.get('0')?.free, true)
     assert.deepEqual(ownership.owned, [])
   })
+})
+
+describe('a partition that is lost while it is handed over, and claimed again', () => {
+  async function claimedAgain(): Promise<{ readonly bench: Bench; readonly endFormer: () => void }> {
+    const bench = new Bench()
+    await bench.start()
+    bench.hear('a', 'join')
+    await settled()
+    const endFormer = bench.endRelease
+    bench.isConnected = false
+    await bench.clock.advance(LEASE_MS)
+    assert.deepEqual(bench.revoked, ['0'])
+    bench.isConnected = true
+    bench.hear('a', 'bye')
+    bench.ownership.up()
+    await settled()
+    assert.deepEqual(bench.acquired, ['0', '0'])
+    return { bench, endFormer }
+  }
+
+  test('is not freed by the former handover', async () => {
+    const { bench, endFormer } = await claimedAgain()
+    endFormer()
+    await settled()
+    assert.deepEqual(bench.ownership.owned, ['0'])
+    assert.equal(bench.leases.get('0')?.free, false)
+  })
+
+  test('is not freed by it while it is handed over once more', async () => {
+    const { bench, endFormer } = await claimedAgain()
+    bench.hear('a', 'join')
+    await settled()
+    assert.notEqual(bench.endRelease, endFormer)
+    endFormer()
+    await settled()
+    assert.equal(bench.leases.get('0')?.free, false)
+    bench.endRelease()
+    await settled()
+    assert.equal(bench.leases.get('0')?.free, true)
+  })
+})
+
+test('a partition whose claim is answered while the member closes is freed', async () => {
+  const bench = new Bench()
+  const { leases, ownership } = bench
+  leases.isManual = true
+  void bench.start()
+  await bench.clock.advance(25)
+  await settled()
+  const [claim] = leases.writes as [Write]
+  const closed = ownership.close()
+  claim.store()
+  leases.isManual = false
+  claim.answer()
+  await closed
+  assert.equal(leases.get('0')?.free, true)
+  assert.deepEqual(bench.acquired, [])
 })
 
 describe('a server that has lost the records of leases', () => {

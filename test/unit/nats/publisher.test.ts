@@ -131,6 +131,22 @@ describe('a stream that nobody answers for', () => {
   })
 })
 
+test('a topic that no stream answered for is forgotten once nothing of it waits and a stream answers', async () => {
+  const bench = new Bench()
+  const controller = new AbortController()
+  const given = bench.publish(messages('gone', ['m1', 'm2']), controller.signal)
+  for (const sent of bench.takeSent()) bench.refuse(sent)
+  controller.abort(new Error('enough'))
+  await given
+  await bench.clock.advance(100)
+  const stored = bench.publish(messages('orders', ['o1']))
+  for (const sent of bench.takeSent()) bench.store(sent)
+  await stored
+  void bench.publish(messages('gone', ['m3', 'm4', 'm5']))
+  assert.deepEqual(idsOf(bench.takeSent()), ['m3', 'm4', 'm5'])
+  bench.publisher.close()
+})
+
 describe('a publish while the connection is known to be lost', () => {
   test('ends as not-sent when its wait is aborted, or the transport is closed', async () => {
     const bench = new Bench()

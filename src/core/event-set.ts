@@ -1,0 +1,111 @@
+import type { AnyEventDefinition, EventDefinition } from './define.ts'
+import { ConfigurationError, ValidationError } from './errors.ts'
+import type { Problem } from './errors.ts'
+import type { BatchContext, BatchHandler, HandlerContext } from './handler.ts'
+import type { EncodedMessage, Message } from './message.ts'
+import { describe } from './options.ts'
+import { compilePattern, normalizePattern, topicProblem } from './topic.ts'
+
+/** Several events that one consumer handles. Create one with `defineEvents`. */
+export interface EventSet<Data = unknown> {
+  /** What the consumer subscribes to: a topic, or a pattern that matches the topics of the events. */
+  readonly topic: string
+  readonly events: readonly AnyEventDefinition[]
+  /** Never there: carries the type of the data. */
+  readonly '~data'?: Data
+}
+
+/** A message of one of several events: `isEvent` says which. */
+type OneOf<Data> = Data extends unknown ? Message<Data> : never
+
+/** `Handler` for several events. */
+export type EventSetHandler<Data> = (message: OneOf<Data>, ctx: HandlerContext) => unknown
+
+/** `BatchHandler` for several events. */
+export type EventSetBatchHandler<Data> = (
+  messages: readonly OneOf<Data>[],
+  ctx: BatchContext,
+) => ReturnType<BatchHandler>
+
+/** The data that handlers get for an event. */
+export type DataOf<Event extends AnyEventDefinition> =
+  // oxlint-disable-next-line typescript/no-explicit-any -- infers the output, whatever the input
+  Event extends EventDefinition<any, infer Output> ? Output : never
+
+/**
+ * Lets one consumer handle several events: of different topics under a pattern, or of one topic with different types or
+ * versions. Each message is validated with the schema of its own event, found by topic, `type` and `version` (a message without
+ * a version counts as version 1). A message that is none of the events is dead-lettered as `invalid`.
+ *
+ *     const OrderEvents = defineEvents('orders.*', [OrderPlaced, OrderPaid])
+ *     bus.consume(OrderEvents, (message) => {
+ *       if (isEvent(message, OrderPlaced)) reserve(message.data.items)
+ *       else release(message.data.orderId)
+ *     })
+ *
+ * Throws `ConfigurationError` when the list is empty, an event is outside of the topic or pattern, or two events can't be told
+ * apart.
+ */
+export function defineEvents<const Events extends readonly AnyEventDefinition[]>(
+  topic: string,
+  events: Events,
+): EventSet<DataOf<Events[number]>> {
+  const problems: Problem[] = []
+  const problem = topicProblem(topic, true)
+  if (problem !== undefined) problems.push({ path: 'topic', message: problem })
+  if (!Array.isArray(events) || events.length === 0)
+    problems.push({ path: 'events', message: `must be a list of at least one event, got ${describe(events)}` })
+  else if (problem === undefined) problems.push(...problemsOf(topic, events))
+  if (problems.length > 0) throw new ConfigurationError(`defineEvents(${JSON.stringify(topic)})`, problems)
+  return Object.freeze({ topic, events: Object.freeze([...events]) })
+}
+
+function problemsOf(topic: string, events: readonly AnyEventDefinition[]): Problem[] {
+  const problems: Problem[] = []
+  const matches = compilePattern(topic)
+  const known = new Map<string, number>()
+  for (const [index, event] of events.entries()) {
+    const path = `events.${index}`
+    if (typeof event?.topic !== 'string') {
+      problems.push({ path, message: `must be made by defineEvent, got ${describe(event)}` })
+      continue
+    }
+    if (!matches(event.topic)) problems.push({ path, message: `"${event.topic}" does not match "${topic}"` })
+    const name = nameOf(event.topic, event.type, event.version)
+    const twin = known.get(name)
+    if (twin === undefined) known.set(name, index)
+    else
+      problems.push({
+        path,
+        message: `has the topic, type and version of events.${twin}: give one of them another type or version`,
+      })
+  }
+  return problems
+}
+
+/**
+ * True when the message is this event: same topic, `type` and `version`. Narrows the type of its data.
+ */
+export function isEvent<Input, Output>(
+  message: Message,
+  event: EventDefinition<Input, Output>,
+): message is Message<Output> {
+  return message.topic === event.topic && message.type === event.type && (message.version ?? 1) === event.version
+}
+
+/** Finds the event of a message. Throws a `ValidationError` that names the events when it is none of them. */
+export function eventFinder({ topic, events }: EventSet): (message: EncodedMessage) => AnyEventDefinition {
+  const byName = new Map(events.map((event) => [nameOf(event.topic, event.type, event.version), event]))
+  return (message) => {
+    const event = byName.get(nameOf(message.topic, message.type, message.version ?? 1))
+    if (event !== undefined) return event
+    throw new ValidationError(
+      `Message ${message.id} on "${message.topic}" has the type "${message.type}", version ${message.version ?? 1}, and the consumer of "${normalizePattern(topic)}" has no such event: it handles ${events.map(({ type, version }) => `"${type}" version ${version}`).join(', ')}`,
+    )
+  }
+}
+
+function nameOf(topic: string, type: string, version: number): string {
+  // Neither a topic nor a number holds a space.
+  return `${topic} ${version} ${type}`
+}

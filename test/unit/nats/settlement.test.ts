@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'vitest'
+import { manualClock } from 'busbar/testing'
+import type { EncodedMessage } from '../../../src/core/message.ts'
+import { NatsDelivery } from '../../../src/transports/nats/delivery.ts'
+import type { Lane } from '../../../src/transports/nats/lane.ts'
+import { Settling } from '../../../src/transports/nats/settlement.ts'
+import type { SettlementParts } from '../../../src/transports/nats/settlement.ts'
+
+/** One delivery, whose note is being written until the test says so. */
+class Bench {
+  readonly lane = {
+    tenure: 0,
+    returned: 0,
+    handingBack: 0,
+    scattered: false,
+    returning: () => void this.lane.returned++,
+  }
+  readonly delivery: NatsDelivery
+  readonly settling: Settling
+  readonly isConnected: boolean
+  readonly noted: PromiseWithResolvers<void> = Promise.withResolvers<void>()
+  /** What went to the server. */
+  readonly sent: string[] = []
+
+  constructor(isConnected = true) {
+    this.isConnected = isConnected
+    const lane = this.lane as unknown as Lane
+    this.delivery = new NatsDelivery(lane, {} as EncodedMessage, 'reply', 1, 1, 1, false, true, 0)
+    const parts = {
+      session: {
+        ready: this.isConnected,
+        host: { clock: manualClock() },
+        outbox: { publish: (to: string) => void this.sent.push(to), flush: () => undefined },
+        request: (to: string) => Promise.resolve(void this.sent.push(to)),
+      },
+      notes: { write: () => this.noted.promise },
+    }
+    this.settling = new Settling(parts as unknown as SettlementParts)
+  }
+}
+
+describe('a delivery that goes back while its note is written', () => {
+  test('goes back', async () => {
+    const { settling, delivery, noted, lane, sent } = new Bench()
+    const back = settling.handBack([{ delivery, used: 0, delayMs: 0, inOrder: false }])
+    assert.equal(lane.handingBack, 1)
+    noted.resolve()
+    await back
+    assert.deepEqual([sent, lane.returned, lane.handingBack], [['reply'], 1, 0])
+    assert.equal(lane.scattered, false)
+  })
+
+  test('must be fetched back by the next owner when there is no connection', async () => {
+    const { settling, delivery, lane } = new Bench(false)
+    await settling.handBack([{ delivery, used: 0, delayMs: 0, inOrder: false }])
+    assert.equal(lane.scattered, true)
+  })
+
+  test('does not when the lane was lost meanwhile: it may be here again, for another handler', async () => {
+    const { settling, delivery, noted, lane, sent } = new Bench()
+    const back = settling.handBack([{ delivery, used: 0, delayMs: 0, inOrder: false }])
+    const putOff = settling.putOff(delivery, 100, true)
+    lane.tenure++
+    noted.resolve()
+    await Promise.all([back, putOff])
+    assert.deepEqual([sent, lane.returned], [[], 0])
+  })
+})
