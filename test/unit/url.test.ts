@@ -80,7 +80,9 @@ describe('transportFromUrl', () => {
   })
 
   it('says which transports there are when the scheme is none', async () => {
-    expect(await messageOf('carrier-pigeon://loft')).toMatch(/"carrier-pigeon:", which is none of: memory:.*, rediss:, unix:$/)
+    expect(await messageOf('carrier-pigeon://loft')).toMatch(
+      /"carrier-pigeon:", which is none of: memory:.*, rediss:, unix:$/,
+    )
     expect(await messageOf('constructor:x')).toMatch(/"constructor:", which is none of/)
     expect(await messageOf('./busbar.db')).toMatch(/must start with a scheme; there are: memory:, sqlite:/)
     expect(await messageOf('')).toMatch(/must start with a scheme/)
