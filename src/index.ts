@@ -29,6 +29,7 @@ export type {
   Bus,
   BusExtension,
   BusOptions,
+  CloseOptions,
   ConsumerHandle,
   DeadLetter,
   DeadLetterCause,
@@ -38,6 +39,7 @@ export type {
   PurgeOptions,
   RedriveOptions,
   RedriveReport,
+  StartOptions,
 } from './core/bus-types.ts'
 export type { CausalityContext } from './core/causality.ts'
 export type { Clock, Timer } from './core/clock.ts'

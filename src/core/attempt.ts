@@ -8,6 +8,7 @@ import type { HeldPublisher } from './held-publisher.ts'
 import type { EncodedMessage, OutgoingMessage } from './message.ts'
 import type { Observation, Observers } from './observers.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
+import { refuseUnknown } from './publish-options.ts'
 import type {
   ContextPublishManyOptions,
   PublishItem,
@@ -18,6 +19,8 @@ import type {
 } from './publish-options.ts'
 import { RetryRequest } from './retry.ts'
 import type { Position, TransportIdentity } from './transport.ts'
+
+const RETRY_REQUEST: ReadonlySet<string> = new Set(['delayMs', 'countAttempt', 'cause'])
 
 /** How a handler publishes: through the bus, with the handled message as `parent`. */
 export interface ContextPublisher {
@@ -206,6 +209,7 @@ export class Attempt extends Span implements HandlerContext {
   }
 
   retry(options: { readonly delayMs?: number; readonly countAttempt?: boolean; readonly cause?: unknown } = {}): never {
+    refuseUnknown('ctx.retry', options, RETRY_REQUEST, '{ delayMs: 5_000 }')
     const { delayMs } = options
     this.request = new RetryRequest(
       delayMs === undefined ? options : { ...options, delayMs: checkMs('ctx.retry({ delayMs }): delayMs', delayMs) },

@@ -3,6 +3,7 @@ import { systemClock } from './clock.ts'
 import type { Clock } from './clock.ts'
 import type { AsyncCodec, Codec } from './codec.ts'
 import { groupProblem } from './consume-options.ts'
+import type { ConsumeOptions } from './consume-options.ts'
 import type { AnyConsumerDefinition } from './define.ts'
 import type { BatchMiddleware, Middleware } from './handler.ts'
 import { silentLogger } from './logger.ts'
@@ -12,6 +13,7 @@ import type { PublishMiddleware } from './publish-middleware.ts'
 import { PUBLISHER_DEFAULTS } from './publisher.ts'
 import type { ResolvedPublisherOptions } from './publisher.ts'
 import { StderrLogger } from './stderr-logger.ts'
+import { definitionProblem } from './target.ts'
 import type { Transport } from './transport.ts'
 import { extensionProblems } from './used-extension.ts'
 import type { WireCheckMode } from './wire-check.ts'
@@ -42,6 +44,11 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
   const service = reader.requiredString('service')
   if (service !== '' && groupProblem(service) !== undefined) reader.problem('service', groupProblem(service) ?? '')
   const publish = reader.nested('publish')
+  const consumers = reader.list('consumers')
+  for (const [index, definition] of consumers.entries()) {
+    const problem = definitionProblem(definition)
+    if (problem !== undefined) reader.problem(`consumers.${index}`, problem)
+  }
   const codecs = reader.list('codecs')
   for (const [index, codec] of codecs.entries()) {
     const { contentType, encode, decode } = (codec ?? {}) as Partial<Codec | AsyncCodec>
@@ -56,7 +63,7 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
   const resolved: ResolvedBusOptions = {
     service,
     transports: resolveTransports(reader),
-    consumers: reader.list('consumers') as readonly AnyConsumerDefinition[],
+    consumers: consumers as readonly AnyConsumerDefinition[],
     extensions: resolveExtensions(reader),
     middleware: reader.functions<Middleware>('middleware'),
     batchMiddleware: reader.functions<BatchMiddleware>('batchMiddleware'),
@@ -78,9 +85,29 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
     ),
     clock,
   }
+  reader.misplaced(CONSUME_OPTIONS, 'bus.consume or defineConsumer')
   reader.done()
   return Object.freeze(resolved)
 }
+
+/** Options of a consumer that are not options of a bus, too. */
+const CONSUME_OPTIONS = [
+  'group',
+  'broadcast',
+  'concurrency',
+  'order',
+  'prefetch',
+  'prefetchBytes',
+  'retry',
+  'deadLetter',
+  'onDeadLetter',
+  'timeoutMs',
+  'abandonAfterMs',
+  'from',
+  'stalledAfterMs',
+  'native',
+  'batch',
+] as const satisfies readonly (keyof ConsumeOptions)[]
 
 function resolveLogger(reader: OptionsReader, clock: Clock): Logger {
   if (reader.raw('logger') === false) return silentLogger
@@ -122,10 +149,19 @@ function resolveTransports(reader: OptionsReader): ReadonlyMap<string, Transport
       typeof publish !== 'function' ||
       typeof subscribe !== 'function'
     ) {
-      reader.problem(at, `must be a transport, such as memory() of 'busbar/memory' returns, got ${describe(transport)}`)
+      const got = describe(transport)
+      reader.problem(
+        at,
+        `must be a transport, such as memory() of 'busbar/memory' returns, got ${got}${adviceFor(transport)}`,
+      )
     }
   }
   if (new Set(transports.values()).size < transports.size)
     reader.problem('transports', 'holds the same transport twice: make one for each name')
   return transports
+}
+
+function adviceFor(transport: unknown): string {
+  if (typeof transport === 'string') return "; for a URL, write await transportFromUrl(url) of 'busbar/url'"
+  return typeof transport === 'function' ? '; call it' : ''
 }

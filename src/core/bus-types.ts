@@ -66,8 +66,8 @@ export interface BusOptions {
   readonly causality?: boolean | undefined
   /**
    * Checks at publish what consumers will read: decodes the encoded data, and validates it again when the event has a schema.
-   * Otherwise a Date in a `z.date()`, a Map or NaN would only fail in the consumer. `first`: once per event; `always`; `off`.
-   * Default `first`, or `off` when `NODE_ENV` is `production`.
+   * Otherwise a Date in a `z.date()`, a Map or NaN would only fail in the consumer. `first`: the first publish of each event, and
+   * not the later ones; `always`; `off`. Default `first`, or `off` when `NODE_ENV` is `production`.
    */
   readonly checkWire?: WireCheckMode | undefined
   /** How long `close()` waits for running handlers and publishes, in ms. Default 30,000. */
@@ -83,6 +83,19 @@ export interface PublisherOptions {
   readonly maxBufferedBytes?: number | undefined
   /** Maximum number of messages in one batch to the transport. Default 1,000. */
   readonly maxBatchSize?: number | undefined
+}
+
+export interface StartOptions {
+  /** How long to keep trying while a broker can't be reached, in ms; 0 for one attempt. Default: `startTimeoutMs` of the bus. */
+  readonly timeoutMs?: number | undefined
+}
+
+export interface CloseOptions {
+  /**
+   * How long to wait for running handlers and publishes, in ms. Default: `closeTimeoutMs` of the bus; a single consumer waits as
+   * long as its handlers run.
+   */
+  readonly timeoutMs?: number | undefined
 }
 
 export interface ConsumerHandle {
@@ -105,7 +118,7 @@ export interface ConsumerHandle {
    * Same as `drain`. With `timeoutMs`, handlers that run longer are aborted, and their messages are delivered again without
    * using an attempt. May be called again with a shorter timeout.
    */
-  close(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
+  close(options?: CloseOptions): Promise<void>
   stats(): ConsumerStats
 }
 
@@ -199,6 +212,9 @@ export interface DeadLetters {
    *
    * Each copy is confirmed before its dead letter is deleted: a crash in between leaves both, never none. Messages that fail
    * again during the call wait for the next one. Memory holds one page of dead letters, and the ids of all selected ones.
+   *
+   * When it finds none and the topic has no such group, a `warning` (`unknown-group`) says which groups there are, as with
+   * `purge`.
    *
    * Rejects with `InterruptedError` when it is aborted or the broker fails halfway, and with `UnsupportedError` for dead
    * letters of broadcast consumers, whose groups end with their instances. Don't run two calls at once: both may send the same
@@ -402,17 +418,18 @@ export interface Bus extends AsyncDisposable {
    *
    * Safe to call twice: a call while the bus starts, or after it has started, returns the same promise.
    */
-  start(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
+  start(options?: StartOptions): Promise<void>
   /**
    * Stops intake, waits up to `timeoutMs` (default `closeTimeoutMs`) for running handlers, extensions that drain, and
-   * publishes, aborts the rest (unsettled messages are delivered again), and closes the extensions and transports. Beyond
-   * `timeoutMs`, each extension and the transports get up to a second to close. Afterwards the bus no longer keeps the process
-   * alive. Rejects when something failed to close; the rest is closed anyway.
+   * publishes, aborts the rest (unsettled messages are delivered again, and a `warning` with the code `close-timeout` says how
+   * many handlers were given up), and closes the extensions and transports. Beyond `timeoutMs`, each extension and the
+   * transports get up to a second to close. Afterwards the bus no longer keeps the process alive. Rejects when something failed
+   * to close; the rest is closed anyway.
    *
    * Safe to call twice: a second call with a `timeoutMs` that ends sooner shortens the first. Don't await it in a handler of
    * this bus, or in `drain` or `close` of an extension: instead of waiting for itself, it rejects with a `StateError`.
    */
-  close(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
+  close(options?: CloseOptions): Promise<void>
   /** Reports the health of the bus, its transports, consumers and extensions. Never rejects. Cheap enough to call every second. */
   health(): Promise<HealthReport>
   /**

@@ -3,7 +3,15 @@ import type { ContextPublisher } from './attempt.ts'
 import { BusConsumer, ConsumerRegistry, refuseToWait } from './bus-consumer.ts'
 import { resolveBusOptions } from './bus-options.ts'
 import type { ResolvedBusOptions } from './bus-options.ts'
-import type { Bus, BusExtension, BusOptions, ConsumerHandle, DeadLetters } from './bus-types.ts'
+import type {
+  Bus,
+  BusExtension,
+  BusOptions,
+  CloseOptions,
+  ConsumerHandle,
+  DeadLetters,
+  StartOptions,
+} from './bus-types.ts'
 import { holdsUpCloseOf, runWithin, scoped } from './causality.ts'
 import type { CausalityContext } from './causality.ts'
 import { checkCapabilities } from './check-capabilities.ts'
@@ -27,7 +35,9 @@ import { HeldPublisher, publishingHeld, refuseMemories } from './held-publisher.
 import type { BusState, HealthReport } from './health.ts'
 import type { OutgoingMessage } from './message.ts'
 import { checkConversation, MessageFactory } from './message-factory.ts'
-import { describe, OptionsReader } from './options.ts'
+import { requireNode } from './node-version.ts'
+import { waitsForStart } from './not-started.ts'
+import { describe, OptionsReader, readTimeout } from './options.ts'
 import { CONVERSATION, refuseUnknown } from './publish-options.ts'
 import type {
   PublishItem,
@@ -44,6 +54,7 @@ import { batchRunner, singleRunner } from './runner-factory.ts'
 import type { RunnerFactory } from './runner-factory.ts'
 import { busSnapshot } from './snapshot.ts'
 import type { BusSnapshot } from './snapshot.ts'
+import { checkDefinition, isConsumerDefinition, targetProblem, topicOf } from './target.ts'
 import { broadcastGroup, normalizePattern, topicProblem } from './topic.ts'
 import type { DeliverySink, SubscriptionSpec, Transport, TransportAdmin, TransportSubscription } from './transport.ts'
 
@@ -56,9 +67,10 @@ import type { DeliverySink, SubscriptionSpec, Transport, TransportAdmin, Transpo
  *     await bus.publish(OrderPlaced, { orderId: 'ord-1', total: 42 })
  *     await bus.close()
  *
- * Throws one `ConfigurationError` that lists every problem of the options.
+ * Throws one `ConfigurationError` that lists every problem of the options, and `UnsupportedError` on a Node that is too old.
  */
 export function createBus(options: BusOptions): Bus {
+  requireNode()
   const bus = new BusImpl(resolveBusOptions(options))
   for (const definition of bus.options.consumers) bus.consume(definition)
   return bus
@@ -104,6 +116,7 @@ class BusImpl implements Bus {
   #consumersMade = 0
   #startedAt: number | undefined
   #state: BusState = 'idle'
+  #endWaitForStart: (() => void) | undefined
   #starting: Promise<void> | undefined
   #closing: { readonly done: Promise<void>; readonly deadline: CloseDeadline } | undefined
 
@@ -217,15 +230,15 @@ class BusImpl implements Bus {
     options: ConsumeOptions | BatchConsumeOptions = {},
   ): ConsumerHandle {
     return this.#add(
-      isConsumerDefinition(target)
+      isConsumerDefinition(target, handler)
         ? this.#fromDefinition(target)
-        : this.#makeConsumer(target, { handler }, options, 'bus.consume'),
+        : this.#makeConsumer(target, { handler }, options),
     )
   }
 
   /** @internal See `consumeWith`. */
   consumeWith(target: ConsumeTarget, makeRunner: RunnerFactory, options: ConsumeOptions): ConsumerHandle {
-    return this.#add(this.#makeConsumer(target, { makeRunner }, options, 'bus.consume'))
+    return this.#add(this.#makeConsumer(target, { makeRunner }, options))
   }
 
   #add(consumer: BusConsumer): ConsumerHandle {
@@ -233,6 +246,7 @@ class BusImpl implements Bus {
       throw new StateError('The bus is closed: no consumer can be added')
     this.#refuseOverlap(consumer)
     this.#consumers.add(consumer)
+    if (this.#state === 'idle') this.#endWaitForStart ??= waitsForStart(this.service)
     if (this.#extensions.started) {
       consumer.start().catch((error: unknown) => {
         this.events.emit('error', {
@@ -246,27 +260,18 @@ class BusImpl implements Bus {
   }
 
   #fromDefinition(definition: AnyConsumerDefinition): BusConsumer {
+    const subject = checkDefinition(definition)
     const { topic, handle, handleBatch, ...options } = definition
-    const subject = `The consumer of "${typeof topic === 'string' ? topic : topic.topic}"`
-    if ((handle === undefined) === (handleBatch === undefined)) {
-      throw new ConfigurationError(subject, [
-        { path: 'handle', message: 'either handle or handleBatch is required, not both' },
-      ])
-    }
-    if (handleBatch !== undefined && options.batch === undefined) {
-      throw new ConfigurationError(subject, [
-        { path: 'batch', message: 'is required with handleBatch, for example { size: 100 }' },
-      ])
-    }
-    if (handle !== undefined && options.batch !== undefined)
-      throw new ConfigurationError(subject, [{ path: 'batch', message: 'needs handleBatch instead of handle' }])
     return this.#makeConsumer(topic, { handler: handle ?? handleBatch }, options, subject)
   }
 
-  #makeConsumer(target: ConsumeTarget, handling: Handling, given: object, subject: string): BusConsumer {
+  #makeConsumer(target: ConsumeTarget, handling: Handling, given: object, subject?: string): BusConsumer {
+    const wrongTarget = targetProblem(target)
+    if (wrongTarget !== undefined)
+      throw new ConfigurationError('bus.consume', [{ path: 'topic', message: wrongTarget }])
     const definition = typeof target === 'string' ? undefined : target
     const topic = normalizePattern(typeof target === 'string' ? target : target.topic)
-    const reader = new OptionsReader(`${subject}("${topic.slice(0, 60)}")`, given)
+    const reader = new OptionsReader(subject ?? `bus.consume("${topic.slice(0, 60)}")`, given)
     const problem = topicProblem(topic, true)
     if (problem !== undefined) reader.problem('topic', problem)
     if ('handler' in handling && typeof handling.handler !== 'function')
@@ -381,11 +386,12 @@ class BusImpl implements Bus {
 
   // --- lifecycle ---------------------------------------------------------------------------------------------------
 
-  start(options: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
+  start(options: StartOptions = {}): Promise<void> {
     if (this.#closing !== undefined) return Promise.reject(new StateError('The bus is closed: make a new one'))
-    const { timeoutMs = this.options.startTimeoutMs } = options
-    if (!isTimeout(timeoutMs)) return Promise.reject(wrongTimeout('bus.start', timeoutMs))
-    this.#starting ??= this.#start(timeoutMs)
+    const timeoutMs = readTimeout('bus.start', options)
+    if (timeoutMs instanceof ConfigurationError) return Promise.reject(timeoutMs)
+    this.#endWaitForStart?.()
+    this.#starting ??= this.#start(timeoutMs ?? this.options.startTimeoutMs)
     return this.#starting
   }
 
@@ -456,9 +462,10 @@ class BusImpl implements Bus {
     await allOrFirstError(closed.map(([name, transport]) => open(name, transport)))
   }
 
-  close(options: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
-    const { timeoutMs } = options
-    if (timeoutMs !== undefined && !isTimeout(timeoutMs)) return Promise.reject(wrongTimeout('bus.close', timeoutMs))
+  close(options: CloseOptions = {}): Promise<void> {
+    const timeoutMs = readTimeout('bus.close', options)
+    if (timeoutMs instanceof ConfigurationError) return Promise.reject(timeoutMs)
+    this.#endWaitForStart?.()
     if (this.#closing === undefined) {
       const deadline = new CloseDeadline(this.options.clock, timeoutMs ?? this.options.closeTimeoutMs)
       this.#lifetime.abort(closedWhileStarting())
@@ -555,8 +562,7 @@ class BusImpl implements Bus {
     group: string = this.options.service,
     options: { readonly transport?: string | undefined } = {},
   ): DeadLetters {
-    const name = typeof topic === 'string' ? topic : topic.topic
-    const problem = topicProblem(name, false)
+    const problem = targetProblem(topic) ?? topicProblem(topicOf(topic), false)
     const problems = problem === undefined ? [] : [{ path: 'topic', message: problem }]
     if (groupProblem(group) !== undefined) problems.push({ path: 'group', message: groupProblem(group) ?? '' })
     if (problems.length > 0) throw new ConfigurationError('bus.deadLetters', problems)
@@ -567,7 +573,7 @@ class BusImpl implements Bus {
       throw new StateError('The bus is not started: await bus.start() before you look at dead letters')
     if (this.#state === 'closed') throw new StateError('The bus is closed: its dead letters can no longer be reached')
     return deadLettersOf({
-      topic: name,
+      topic: topicOf(topic),
       group,
       transportName,
       admin: this.admin(transportName),
@@ -591,26 +597,12 @@ class BusImpl implements Bus {
   }
 }
 
-function isConsumerDefinition(target: unknown): target is AnyConsumerDefinition {
-  return typeof target === 'object' && target !== null && ('handle' in target || 'handleBatch' in target)
-}
-
 /** Waits for all promises, so that a first error leaves nothing half-open. */
 async function allOrFirstError(promises: readonly Promise<unknown>[]): Promise<void> {
   const results = await Promise.allSettled(promises)
   // Attempts that were given up because of another failure are not the reason.
   const failures = results.filter((result) => result.status === 'rejected').map(({ reason }) => reason as unknown)
   if (failures.length > 0) throw failures.find((error) => !BusbarError.is(error) || !error.retryable) ?? failures[0]
-}
-
-function isTimeout(value: unknown): value is number {
-  return typeof value === 'number' && value >= 0
-}
-
-function wrongTimeout(subject: string, value: unknown): ConfigurationError {
-  return new ConfigurationError(subject, [
-    { path: 'timeoutMs', message: `must be a number of milliseconds >= 0, got ${describe(value)}` },
-  ])
 }
 
 function closedWhileStarting(): StateError {

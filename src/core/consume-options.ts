@@ -225,7 +225,7 @@ function resolveRetry(reader: OptionsReader): ResolvedRetry {
 function resolveBatch(reader: OptionsReader): ResolvedConsumeOptions['batch'] {
   if (!reader.has('batch')) return undefined
   const batch = reader.nested('batch')
-  if (!batch.has('size')) batch.problem('size', 'is required: the most messages of one batch')
+  if (!batch.has('size')) batch.problem('size', 'is required: maximum number of messages in a batch')
   const size = batch.integer('size', 1, { min: 1, max: 100_000 })
   return Object.freeze({ size, timeoutMs: batch.integer('timeoutMs', CONSUME_DEFAULTS.batchTimeoutMs) })
 }

@@ -56,6 +56,11 @@ export class MessageFactory {
     parent: Causality | undefined,
     now: number = this.#clock.now(),
   ): OutgoingMessage | Promise<OutgoingMessage> {
+    // Checked in every mode of `checkWire`: a forgotten await, which JSON would send as {}.
+    if (data instanceof Promise)
+      throw new ValidationError(
+        `The data for "${typeof target === 'string' ? target : target.topic}" is a Promise: await it`,
+      )
     if (typeof target === 'string') {
       this.#checkTopic(target)
       return this.#encode(target, data, options, parent, now)
@@ -221,7 +226,8 @@ function checkText(name: string, value: unknown, maxLength: number): string {
   if (value === '') throw new ValidationError(`${name} must not be empty`)
   if (value.length > maxLength)
     throw new ValidationError(`${name} is ${value.length} characters long, the limit is ${maxLength}`)
-  if (CONTROL.test(value)) throw new ValidationError(`${name} holds a line break, NUL or other control character`)
-  if (!value.isWellFormed()) throw new ValidationError(`${name} holds half a surrogate pair and has no UTF-8 form`)
+  if (CONTROL.test(value)) throw new ValidationError(`${name} contains a line break, NUL or another control character`)
+  if (!value.isWellFormed())
+    throw new ValidationError(`${name} contains half a surrogate pair, which has no UTF-8 form`)
   return value
 }

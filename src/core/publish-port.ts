@@ -23,6 +23,7 @@ import { failures, lastStep, PublishRun, runOf } from './publish-run.ts'
 import type { Publisher } from './publisher.ts'
 import { sendEncoded, sendMany, sendOne } from './send-made.ts'
 import type { MadeMany } from './send-made.ts'
+import { topicOf } from './target.ts'
 
 type Target = string | AnyEventDefinition
 
@@ -65,9 +66,10 @@ export class PublishPort {
     handled: EncodedMessage | undefined,
   ): Promise<PublishReceipt> {
     return new Promise((resolve, reject) => {
-      if (options !== NO_OPTIONS) refuseUnknown('The options of publish', options, PUBLISH_OPTIONS)
+      if (options !== NO_OPTIONS) refuseUnknown('publish', options, PUBLISH_OPTIONS)
       const { signal } = options
       const publisher = this.publisher(transport)
+      const topic = topicOf(target)
       if (this.#chain !== undefined) {
         const run = this.#run(this.#chain, target, [itemOf(data, options)], {
           transport,
@@ -79,7 +81,7 @@ export class PublishPort {
         return
       }
       const made = this.#parts.factory.make(target, data, options, this.#parent(handled))
-      if (!(made instanceof Promise) && !publisher.sequence.isBusy(topicOf(target)))
+      if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic))
         return sendOne(publisher, made, signal, undefined, resolve, reject)
       const making =
         made instanceof Promise
@@ -102,12 +104,13 @@ export class PublishPort {
     transport: string | undefined,
     handled: EncodedMessage | undefined,
   ): Promise<readonly PublishResult[]> {
-    if (options !== NO_OPTIONS) refuseUnknown('The options of publishMany', options, PUBLISH_MANY_OPTIONS)
+    if (options !== NO_OPTIONS) refuseUnknown('publishMany', options, PUBLISH_MANY_OPTIONS)
     const publisher = this.publisher(transport)
     if (!Array.isArray(items))
       throw new ConfigurationError('bus.publishMany', [
         { path: 'items', message: `must be a list of { data, key, ... }, got ${describe(items)}` },
       ])
+    const topic = topicOf(target)
     if (items.length === 0) return []
     const { signal } = options
     const origin: Origin = { transport, signal, handled, mode: 'send' }
@@ -118,10 +121,10 @@ export class PublishPort {
     const now = this.#parts.clock.now()
     const parent = this.#parent(handled)
     const made = makeMany(items, (item) => {
-      refuseUnknown('The item of publishMany', item, PUBLISH_ITEM)
+      refuseUnknown('An item of publishMany', item, PUBLISH_ITEM)
       return this.#parts.factory.make(target, item.data, item, parent, now)
     })
-    if (!(made instanceof Promise) && !publisher.sequence.isBusy(topicOf(target)))
+    if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic))
       return new Promise((resolve) => sendMany(publisher, items, made, signal, undefined, resolve))
     return this.#sendMade(target, items, made, origin).catch((error: unknown) => failures(items, error))
   }
@@ -132,7 +135,8 @@ export class PublishPort {
     options: PublishOptions,
     handled: EncodedMessage | undefined,
   ): Promise<OutgoingMessage> {
-    if (options !== NO_OPTIONS) refuseUnknown('The options of bus.encode', options, PUBLISH_OPTIONS)
+    if (options !== NO_OPTIONS)
+      refuseUnknown(handled === undefined ? 'bus.encode' : 'ctx.publish', options, PUBLISH_OPTIONS)
     if (this.#parts.state() === 'closed') throw new StateError('The bus is closed: nothing can be encoded any more')
     const { transport, signal } = options
     const items = [itemOf(data, options)]
@@ -152,7 +156,7 @@ export class PublishPort {
     messages: readonly OutgoingMessage[],
     options: PublishManyOptions,
   ): Promise<readonly PublishResult[]> {
-    if (options !== NO_OPTIONS) refuseUnknown('The options of bus.sendEncoded', options, PUBLISH_MANY_OPTIONS)
+    if (options !== NO_OPTIONS) refuseUnknown('bus.sendEncoded', options, PUBLISH_MANY_OPTIONS)
     const publisher = this.publisher(options.transport)
     if (!Array.isArray(messages))
       throw new ConfigurationError('bus.sendEncoded', [
@@ -279,10 +283,6 @@ function settle(
 ): void {
   if (result?.error === undefined) resolve(result as PublishReceipt)
   else reject(result.error)
-}
-
-function topicOf(target: Target): string {
-  return typeof target === 'string' ? target : target.topic
 }
 
 export function noTransport(name: string | undefined, known: Iterable<string>): ConfigurationError {

@@ -176,7 +176,7 @@ export class PublishRun implements OpenCall {
     const { event, topic } = this.#call
     const { factory, parent, now } = this.#parts
     return makeMany(items, (item) => {
-      refuseUnknown('The item of a publish call', item, PUBLISH_ITEM)
+      refuseUnknown('An item of a publish call', item, PUBLISH_ITEM)
       return factory.make(event ?? topic, item.data, item, parent, now)
     })
   }

@@ -1,5 +1,6 @@
 // Longer than most files: the buffer's size, the order of its entries and their deadlines must agree at every step.
 import { outsideHandlers } from './causality.ts'
+import { formatMs } from './clock.ts'
 import type { Clock } from './clock.ts'
 import { Deadline } from './deadlines.ts'
 import type { Deadlines } from './deadlines.ts'
@@ -380,6 +381,8 @@ export class Publisher {
   #settleOne(batch: Batch, entry: Entry, index: number, outcome: PublishOutcome | undefined, failure: unknown): void {
     let error = outcome === undefined ? brokenTransport(this.#name, failure) : outcome.error
     if (error?.outcome === 'unknown') error = entry.givenUp ?? error
+    else if (error !== undefined && this.#isLate(entry) && !this.#transport.health().connected)
+      error = this.#expired(entry, 'not-sent', error)
     const message = entry.messages[index] as OutgoingMessage
     if (batch.tallies !== undefined) this.#count(batch, message, error === undefined)
     if (error === undefined) this.counts.of(message.topic).confirmed++
@@ -421,14 +424,20 @@ export class Publisher {
     }
     const late = entries.filter(({ deadlineAt }) => deadlineAt <= now)
     const reason = `The delivery timeout of ${this.#options.deliveryTimeoutMs} ms has passed`
-    this.#giveUp(batch, late, (entry) => this.#expired(entry), new TimeoutError(reason))
+    this.#giveUp(batch, late, (entry) => this.#expired(entry, 'unknown'), new TimeoutError(reason))
     if (next < Infinity) this.#deadlines.set(deadline, next - now)
   }
 
-  #expired(entry: Entry): PublishError {
+  #isLate({ givenUp, deadlineAt }: Entry): boolean {
+    return givenUp !== undefined && deadlineAt <= this.#clock.monotonic()
+  }
+
+  #expired(entry: Entry, outcome: PublishFailure, cause?: PublishError): PublishError {
+    const { connected, detail } = this.#transport.health()
+    const reason = connected ? 'got no answer' : `is not connected${detail === undefined ? '' : `, ${detail}`}`
     return new PublishError(
-      `Publishing to "${topicOf(entry)}" was not confirmed by transport "${this.#name}" within ${this.#options.deliveryTimeoutMs} ms. The broker may have it.`,
-      { outcome: 'unknown', retryable: true },
+      `Publishing to "${topicOf(entry)}" was not confirmed within ${formatMs(this.#options.deliveryTimeoutMs)} (publish.deliveryTimeoutMs): transport "${this.#name}" (${this.#transport.system}) ${reason}. ${outcome === 'not-sent' ? 'It was not sent.' : 'The broker may have it.'}`,
+      { outcome, retryable: true, cause },
     )
   }
 

@@ -282,7 +282,7 @@ export const BUCKETS = 32
 const EXCHANGE = /^[A-Za-z0-9_.-]{1,60}$/
 
 export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): ResolvedRabbitMqOptions {
-  const reader = new OptionsReader('rabbitmq', applyUrl(options))
+  const reader = new OptionsReader('rabbitmq', applyUrl(options), 'rabbitmq({ url })')
   const reconnect = reader.nested('reconnect')
   const minMs = reconnect.integer('minMs', RABBITMQ_DEFAULTS.reconnect.minMs, { min: 1 })
   const exchange = reader.string('exchange', RABBITMQ_DEFAULTS.exchange)
@@ -410,7 +410,7 @@ function entry<Type>(
   read: (entry: OptionsReader) => Type,
 ): Type | undefined {
   const problems: { path: string; message: string }[] = []
-  const inner = new OptionsReader('rabbitmq', given, path, problems)
+  const inner = new OptionsReader('rabbitmq', given, undefined, { path, problems })
   const value = read(inner)
   try {
     inner.done()

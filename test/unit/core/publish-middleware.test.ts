@@ -314,7 +314,7 @@ describe('a publish middleware that does not answer', () => {
     transport.answer = () => new Promise(() => {})
     const given = expect(bus.publish('t', 1)).rejects.toMatchObject({
       outcome: 'unknown',
-      message: expect.stringContaining('was not confirmed by transport "main"') as string,
+      message: expect.stringContaining('transport "main" (stub) got no answer') as string,
     })
     await turn()
     await clock.advance(1_050)
