@@ -6,7 +6,7 @@ bus.consume('receipts', ({ data }) => console.log(data))
 
 bus.consume(
   'payments',
-  async (message, ctx) => {
+  async (_message, ctx) => {
     // Held until the handler succeeds: the first attempt publishes nothing.
     await ctx.publish('receipts', `receipt of attempt ${ctx.attempt}`)
     if (ctx.attempt === 1) throw new Error('the printer is out of paper')

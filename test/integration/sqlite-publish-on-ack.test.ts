@@ -12,10 +12,8 @@ test('a consumer killed at any instant: each message has exactly one output, in 
   const { transport } = await open(path)
   await transport.admin.ensureTopic('outputs')
   const outputs = (): number =>
-    Number(
-      (query(path, "SELECT messages FROM topics WHERE name = 'outputs'")[0] as { messages?: number } | undefined)
-        ?.messages ?? 0,
-    )
+    (query(path, "SELECT messages FROM topics WHERE name = 'outputs'")[0] as { messages?: number } | undefined)
+      ?.messages ?? 0
   const start = async (): ReturnType<typeof childProgram> => {
     const child = await childProgram({
       module: new URL('../conformance/sqlite-child.ts', import.meta.url),
