@@ -24,6 +24,7 @@ export class OptionsReader {
     }
   }
 
+  /** Records a problem that the caller found. */
   problem(field: string, message: string): void {
     this.#problems.push({ path: this.#at(field), message })
   }
@@ -41,6 +42,7 @@ export class OptionsReader {
     this.problem(field, `is not a known option; write ${remedy}`)
   }
 
+  /** True when the field is given. */
   has(field: string): boolean {
     return this.raw(field) !== undefined
   }
@@ -74,6 +76,7 @@ export class OptionsReader {
     return fallback
   }
 
+  /** `true` or `false`. */
   boolean(field: string, fallback: boolean): boolean {
     const value = this.raw(field)
     if (value === undefined) return fallback
@@ -82,6 +85,7 @@ export class OptionsReader {
     return fallback
   }
 
+  /** A string that is not empty. */
   string<Default extends string | undefined>(field: string, fallback: Default): string | Default {
     const value = this.raw(field)
     if (value === undefined) return fallback
@@ -90,6 +94,7 @@ export class OptionsReader {
     return fallback
   }
 
+  /** A string that is not empty and has no default. Returns an empty string when it is missing. */
   requiredString(field: string): string {
     const value = this.string(field, undefined)
     if (value === undefined && this.#input[field] === undefined)
@@ -97,6 +102,7 @@ export class OptionsReader {
     return value ?? ''
   }
 
+  /** One of a few words. */
   oneOf<const Choice extends string>(field: string, choices: readonly Choice[], fallback: Choice): Choice {
     const value = this.raw(field)
     if (value === undefined) return fallback
@@ -131,6 +137,7 @@ export class OptionsReader {
     return undefined
   }
 
+  /** An array; the caller checks its items. */
   list(field: string): readonly unknown[] {
     const value = this.raw(field)
     if (value === undefined) return []

@@ -1,6 +1,7 @@
 import { inspect } from 'node:util'
 import { TimeoutError } from '../core/errors.ts'
 
+/** Options of `waitUntil`. */
 export interface WaitOptions {
   /** In ms. Default 10,000. */
   readonly timeoutMs?: number | undefined
