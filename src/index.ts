@@ -29,6 +29,7 @@ export type {
   Bus,
   BusExtension,
   BusOptions,
+  CloseOptions,
   ConsumerHandle,
   DeadLetter,
   DeadLetterCause,
@@ -38,6 +39,7 @@ export type {
   PurgeOptions,
   RedriveOptions,
   RedriveReport,
+  StartOptions,
 } from './core/bus-types.ts'
 export type { CausalityContext } from './core/causality.ts'
 export type { Clock, Timer } from './core/clock.ts'
@@ -82,6 +84,7 @@ export type {
   BatchContext,
   BatchHandler,
   BatchItemResult,
+  BatchMiddleware,
   ConsumerControl,
   Handler,
   HandlerContext,
@@ -90,6 +93,7 @@ export type {
 export type { BusState, ConsumerHealth, ExtensionHealth, HealthReason, HealthReport } from './core/health.ts'
 export type { Logger } from './core/logger.ts'
 export type { EncodedMessage, Headers, Message, OutgoingMessage } from './core/message.ts'
+export type { PublishCall, PublishCallItem, PublishMiddleware, PublishStep } from './core/publish-middleware.ts'
 export type {
   BatchEnd,
   BusObserver,

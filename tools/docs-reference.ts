@@ -45,6 +45,8 @@ const OPTIONS: readonly Table[] = [
     name: 'PublishOptions',
     intro: 'An item of `publishMany` takes the same, but for `transport` and `signal`, and its `data`.',
   },
+  { title: 'bus.start', name: 'StartOptions', intro: '' },
+  { title: 'bus.close, consumer.close', name: 'CloseOptions', intro: '' },
   { title: 'defineEvent', name: 'EventOptions', intro: '' },
   { title: 'deadLetters().list, purge', name: 'DeadLetterSelection', intro: '' },
   {

@@ -28,6 +28,7 @@ const CAPABILITIES: Capabilities = {
   replay: [],
   lag: false,
   publishDedup: false,
+  failedPublishStopsKey: false,
   transactions: true,
   requestReply: false,
   maxMessageBytes: 1_048_576,

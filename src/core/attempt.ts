@@ -7,6 +7,7 @@ import type { ConsumerControl, HandlerContext } from './handler.ts'
 import type { EncodedMessage } from './message.ts'
 import type { Observation, Observers } from './observers.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
+import { refuseUnknown } from './publish-options.ts'
 import type {
   ContextPublishManyOptions,
   PublishItem,
@@ -17,6 +18,8 @@ import type {
 } from './publish-options.ts'
 import { RetryRequest } from './retry.ts'
 import type { Position, TransportIdentity } from './transport.ts'
+
+const RETRY_REQUEST: ReadonlySet<string> = new Set(['delayMs', 'countAttempt', 'cause'])
 
 /** How a handler publishes: through the bus, with the handled message as `parent`. */
 export interface ContextPublisher {
@@ -184,6 +187,7 @@ export class Attempt extends Span implements HandlerContext {
   }
 
   retry(options: { readonly delayMs?: number; readonly countAttempt?: boolean; readonly cause?: unknown } = {}): never {
+    refuseUnknown('ctx.retry', options, RETRY_REQUEST, '{ delayMs: 5_000 }')
     const { delayMs } = options
     this.request = new RetryRequest(
       delayMs === undefined ? options : { ...options, delayMs: checkMs('ctx.retry({ delayMs }): delayMs', delayMs) },

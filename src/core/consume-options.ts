@@ -1,4 +1,4 @@
-import type { Middleware } from './handler.ts'
+import type { BatchMiddleware, Middleware } from './handler.ts'
 import type { Message } from './message.ts'
 import type { OptionsReader } from './options.ts'
 import type { StartFrom } from './transport.ts'
@@ -77,7 +77,7 @@ export interface ConsumeOptions {
    * else `earliest`.
    */
   readonly from?: StartFrom | undefined
-  /** Middleware of this consumer; runs inside the bus's middleware. Not for batch handlers. */
+  /** Middleware of this consumer; runs inside the bus's `middleware`. */
   readonly middleware?: readonly Middleware[] | undefined
   /** Name of the transport to consume from. Default: the first. */
   readonly transport?: string | undefined
@@ -90,9 +90,11 @@ export interface ConsumeOptions {
 }
 
 /** Options of a consumer with a batch handler. */
-export interface BatchConsumeOptions extends Omit<ConsumeOptions, 'batch'> {
+export interface BatchConsumeOptions extends Omit<ConsumeOptions, 'batch' | 'middleware'> {
   /** Calls the handler with up to `size` messages, at most `timeoutMs` after the first of them arrived (default 100). */
   readonly batch: { readonly size: number; readonly timeoutMs?: number | undefined }
+  /** Batch middleware of this consumer; runs inside the bus's `batchMiddleware`. */
+  readonly middleware?: readonly BatchMiddleware[] | undefined
 }
 
 /** `RetryOptions` with defaults applied. */
@@ -122,7 +124,8 @@ export interface ResolvedConsumeOptions {
   readonly abandonAfterMs: number
   readonly batch: { readonly size: number; readonly timeoutMs: number } | undefined
   readonly from: StartFrom | undefined
-  readonly middleware: readonly Middleware[]
+  /** Of batch handlers with `batch`, else of handlers. */
+  readonly middleware: readonly (Middleware | BatchMiddleware)[]
   readonly transport: string | undefined
   readonly stalledAfterMs: number
   readonly native: unknown
@@ -156,13 +159,6 @@ export function resolveConsumeOptions(reader: OptionsReader): ResolvedConsumeOpt
   const group = reader.string('group', undefined)
   if (group !== undefined && groupProblem(group) !== undefined) reader.problem('group', groupProblem(group) ?? '')
   const perSlot = batch?.size ?? 1
-  const middleware = reader.list('middleware')
-  for (const [index, entry] of middleware.entries()) {
-    if (typeof entry !== 'function')
-      reader.problem(`middleware.${index}`, 'must be a function; did you forget to call the factory?')
-  }
-  if (batch !== undefined && middleware.length > 0)
-    reader.problem('middleware', 'runs for each message and has no meaning for a batch handler')
   const deadLetter = reader.oneOf('deadLetter', ['topic', 'drop'], 'topic')
   const onDeadLetter = reader.oneOf('onDeadLetter', ['continue', 'park-key'], 'continue')
   if (onDeadLetter === 'park-key' && (order !== 'key' || deadLetter === 'drop'))
@@ -184,7 +180,7 @@ export function resolveConsumeOptions(reader: OptionsReader): ResolvedConsumeOpt
     abandonAfterMs: reader.integer('abandonAfterMs', CONSUME_DEFAULTS.abandonAfterMs),
     batch,
     from: resolveFrom(reader),
-    middleware: middleware as readonly Middleware[],
+    middleware: reader.functions<Middleware | BatchMiddleware>('middleware'),
     transport: reader.string('transport', undefined),
     stalledAfterMs: reader.integer('stalledAfterMs', CONSUME_DEFAULTS.stalledAfterMs, { min: 100 }),
     native: reader.raw('native'),
@@ -218,7 +214,7 @@ function resolveRetry(reader: OptionsReader): ResolvedRetry {
 function resolveBatch(reader: OptionsReader): ResolvedConsumeOptions['batch'] {
   if (!reader.has('batch')) return undefined
   const batch = reader.nested('batch')
-  if (!batch.has('size')) batch.problem('size', 'is required: the most messages of one batch')
+  if (!batch.has('size')) batch.problem('size', 'is required: maximum number of messages in a batch')
   const size = batch.integer('size', 1, { min: 1, max: 100_000 })
   return Object.freeze({ size, timeoutMs: batch.integer('timeoutMs', CONSUME_DEFAULTS.batchTimeoutMs) })
 }

@@ -118,9 +118,14 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       if (pending.state !== 'running' && pending.state !== 'settling') this.#release(pending, 0)
   }
 
+  /** Messages with a handler, in order of arrival. */
+  runningDeliveries(): readonly PendingDelivery[] {
+    return this.outstanding.toArray().filter(({ state }) => state === 'running')
+  }
+
   /** Returns messages with a handler; their outcome comes too late. */
   releaseRunning(): void {
-    for (const pending of this.outstanding.toArray()) if (pending.state === 'running') this.#release(pending, 0)
+    for (const pending of this.runningDeliveries()) this.#release(pending, 0)
   }
 
   /** Resolves when nothing runs and nothing is unsettled, or when the consumer is closed. */
@@ -449,9 +454,17 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     const notBefore = this.clock.now() + delayMs
     if (countAttempt) {
       this.#notes?.retrying(pending, pending.attempt, notBefore)
-      pending.delivery.attempt++
+      this.#countAttempt(pending)
     } else if (pending.isNoted) this.#notes?.retrying(pending, pending.attempt - 1, notBefore)
     this.#wait(pending, delayMs)
+  }
+
+  #countAttempt({ delivery, attempt }: PendingDelivery): void {
+    if (Reflect.set(delivery, 'attempt', attempt + 1)) return
+    const { transportName, transport } = this.#parts
+    throw new StateError(
+      `The transport "${transportName}" (${transport.system}) breaks its contract: Delivery.attempt must be writable, because the runtime counts the attempts that it makes in this process`,
+    )
   }
 
   #wait(pending: PendingDelivery, delayMs: number): void {

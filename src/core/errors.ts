@@ -73,7 +73,7 @@ export class ConfigurationError extends BusbarError {
     const lines = problems.map((problem) =>
       problem.path === '' ? `  - ${problem.message}` : `  - ${problem.path}: ${problem.message}`,
     )
-    super('BUSBAR_CONFIGURATION', `${subject} can't be used as given:\n${lines.join('\n')}`)
+    super('BUSBAR_CONFIGURATION', `${subject} has invalid options:\n${lines.join('\n')}`)
     this.problems = problems
   }
 

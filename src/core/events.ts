@@ -1,7 +1,8 @@
 import { outsideHandlers } from './causality.ts'
-import { StateError } from './errors.ts'
+import { ConfigurationError, StateError } from './errors.ts'
 import { logSafely } from './logger.ts'
 import type { Logger } from './logger.ts'
+import { closest, describe, OptionsReader } from './options.ts'
 import type { EncodedMessage } from './message.ts'
 import type { Position } from './transport.ts'
 
@@ -150,6 +151,37 @@ export interface BusEventMap {
 
 /** Name of an event of a bus. */
 export type BusEventName = keyof BusEventMap
+
+const EVENT_NAMES: Readonly<Record<BusEventName, true>> = {
+  connect: true,
+  disconnect: true,
+  reconnect: true,
+  rebalance: true,
+  connecting: true,
+  published: true,
+  publishFailed: true,
+  bufferFull: true,
+  delivery: true,
+  ack: true,
+  retry: true,
+  deadLetter: true,
+  drop: true,
+  settleFailed: true,
+  doubleSettle: true,
+  lost: true,
+  abandoned: true,
+  limit: true,
+  pause: true,
+  resume: true,
+  stalled: true,
+  recovered: true,
+  stuck: true,
+  loss: true,
+  warning: true,
+  error: true,
+  redrive: true,
+}
+
 /** A function that `bus.events.on` calls. */
 export type BusEventListener<Name extends BusEventName> = (event: BusEventMap[Name]) => void
 
@@ -165,8 +197,13 @@ export class BusEvents {
     this.#logger = logger
   }
 
-  /** Calls `listener` for every event of this name until you call the returned function. */
+  /**
+   * Calls `listener` for every event of this name until you call the returned function. Throws `ConfigurationError` for a name
+   * that no event has: the listener would wait forever.
+   */
   on<Name extends BusEventName>(name: Name, listener: BusEventListener<Name>): () => void {
+    checkName('events.on', name)
+    checkListener('events.on', listener)
     // Lists are replaced, never changed in place: listeners may come and go while an event is emitted.
     this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener])
     return () => {
@@ -178,6 +215,7 @@ export class BusEvents {
 
   /** Calls `listener` for every event, with its name, until you call the returned function. */
   onAny(listener: (name: BusEventName, event: BusEventMap[BusEventName]) => void): () => void {
+    checkListener('events.onAny', listener)
     this.#any = [...this.#any, listener]
     return () => {
       this.#any = this.#any.filter((other) => other !== listener)
@@ -186,14 +224,19 @@ export class BusEvents {
 
   /**
    * Resolves with the next event of this name that passes the filter. Rejects with the signal's reason when it aborts, and with
-   * a `StateError` when the bus is closed first.
+   * a `StateError` when the bus is closed first. For a time limit, pass `signal: AbortSignal.timeout(5_000)`.
    */
   once<Name extends BusEventName>(
     name: Name,
     options: { readonly filter?: (event: BusEventMap[Name]) => boolean; readonly signal?: AbortSignal } = {},
   ): Promise<BusEventMap[Name]> {
-    const { filter, signal } = options
     return new Promise((resolve, reject) => {
+      checkName('events.once', name)
+      const reader = new OptionsReader('events.once', options, '{ filter, signal }')
+      const filter = reader.callable<(event: BusEventMap[Name]) => boolean>('filter')
+      const signal = reader.withMethods<AbortSignal>('signal', ['addEventListener'])
+      reader.misnamed('timeoutMs', 'signal: AbortSignal.timeout(5_000)')
+      reader.done()
       if (signal?.aborted) {
         reject(signal.reason)
         return
@@ -257,6 +300,21 @@ export class BusEvents {
   #blame(name: BusEventName, error: unknown): void {
     logSafely(this.#logger, { err: error, event: name }, 'a listener of bus.events threw')
   }
+}
+
+function checkName(subject: string, name: string): void {
+  if (Object.hasOwn(EVENT_NAMES, name)) return
+  const names = Object.keys(EVENT_NAMES)
+  const guess = closest(name, names)
+  const remedy = guess === undefined ? `; there are: ${names.join(', ')}` : `; did you mean "${guess}"?`
+  throw new ConfigurationError(subject, [{ path: 'name', message: `there is no event "${name}"${remedy}` }])
+}
+
+function checkListener(subject: string, listener: unknown): void {
+  if (typeof listener === 'function') return
+  throw new ConfigurationError(subject, [
+    { path: 'listener', message: `must be a function, got ${describe(listener)}` },
+  ])
 }
 
 function noMoreEvents(name: BusEventName): StateError {

@@ -120,6 +120,18 @@ export type BatchHandler<Data = unknown> = (
   ctx: BatchContext,
 ) => void | readonly BatchItemResult[] | Promise<void | readonly BatchItemResult[]>
 
+/**
+ * Wraps a batch handler: the option `middleware` of a consumer with `batch`, and `batchMiddleware` of the bus. Called once per
+ * consumer, in `bus.consume`; the returned function runs for each batch. The first middleware of a list is the outermost. What
+ * it returns is taken as the handler's results: one for each message, so pass on those of `next`.
+ *
+ *     const sized: BatchMiddleware = (next) => async (messages, ctx) => {
+ *       sizes.record(messages.length)
+ *       return next(messages, ctx)
+ *     }
+ */
+export type BatchMiddleware = (next: BatchHandler) => BatchHandler
+
 /** What a batch handler can do besides returning and throwing. */
 export interface BatchContext {
   readonly group: string

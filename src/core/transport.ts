@@ -31,6 +31,12 @@ export interface Capabilities {
   readonly lag: boolean
   /** Publishing the same id twice within the broker's deduplication window stores it once. */
   readonly publishDedup: boolean
+  /**
+   * A message that is not published fails those of its key that were passed on after it and have no outcome yet, in the same
+   * batch and in later ones: none of them overtakes it when it is sent again. Without it, a sender that must keep the order of a
+   * key waits for each outcome before it sends the next.
+   */
+  readonly failedPublishStopsKey: boolean
   /** Publishing and settling can be one atomic step; dead-lettering then is. */
   readonly transactions: boolean
   /** Native request/reply. */

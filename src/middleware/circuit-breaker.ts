@@ -79,7 +79,7 @@ interface ResolvedCircuitBreaker {
 }
 
 function resolve(options: CircuitBreakerOptions): ResolvedCircuitBreaker {
-  const reader = new OptionsReader('circuitBreaker()', options)
+  const reader = new OptionsReader('circuitBreaker()', options, 'circuitBreaker()')
   const windowMs = reader.integer('windowMs', CIRCUIT_BREAKER_DEFAULTS.windowMs, { min: 1 })
   const failures = reader.integer('failureThreshold', CIRCUIT_BREAKER_DEFAULTS.failureThreshold, {
     min: 1,

@@ -64,7 +64,7 @@ const PUT_OFF = { minMs: 50, maxMs: 5_000 } as const
 const STORE_DOWN_MS = 1_000
 
 function resolve(options: DedupeOptions): ResolvedDedupe {
-  const reader = new OptionsReader('dedupe()', options)
+  const reader = new OptionsReader('dedupe()', options, 'dedupe({ store })')
   if (!reader.has('store')) reader.problem('store', 'is required: memoryDedupeStore(), or another DedupeStore')
   const store = reader.withMethods<DedupeStore>('store', ['claim', 'renew', 'complete', 'release'])
   const rest = {

@@ -26,7 +26,7 @@ export interface LoggerOptions {
  * Throws `ConfigurationError` for invalid options.
  */
 export function logger(options: LoggerOptions): Middleware {
-  const reader = new OptionsReader('logger()', options)
+  const reader = new OptionsReader('logger()', options, 'logger({ logger })')
   if (!reader.has('logger'))
     reader.problem('logger', 'is required: pino, or an object with debug, info, warn and error')
   // done() throws when it is missing.

@@ -33,7 +33,7 @@ interface ResolvedThrottle {
 }
 
 function resolve(options: ThrottleOptions): ResolvedThrottle {
-  const reader = new OptionsReader('throttle()', options)
+  const reader = new OptionsReader('throttle()', options, 'throttle({ perSecond: 10 })')
   const perSecond = reader.number('perSecond', undefined, { min: 0.001, max: 1_000_000 })
   const limit = reader.integer('limit', undefined, { min: 1 })
   const intervalMs = reader.integer('intervalMs', undefined, { min: 1 })

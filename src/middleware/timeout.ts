@@ -20,7 +20,7 @@ export interface TimeoutOptions {
  * Throws `ConfigurationError` for invalid options.
  */
 export function timeout(options: TimeoutOptions): Middleware {
-  const reader = new OptionsReader('timeout()', options)
+  const reader = new OptionsReader('timeout()', options, 'timeout({ ms: 5_000 })')
   if (!reader.has('ms')) reader.problem('ms', 'is required: the deadline of one attempt, in ms')
   const ms = reader.integer('ms', 1, { min: 1 })
   reader.done()

@@ -77,7 +77,7 @@ export function recorder(
       waitUntil(() => of(name, filter)[0], {
         timeoutMs: options.timeoutMs,
         ...wait,
-        describe: () => `no "${name}" event that fits; told so far: ${JSON.stringify(counts())}`,
+        describe: () => `no "${name}" event that fits; events so far: ${JSON.stringify(counts())}`,
       }),
     counts,
     clear() {

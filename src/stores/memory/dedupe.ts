@@ -32,7 +32,7 @@ export const MEMORY_DEDUPE_DEFAULTS = { maxEntries: 100_000 } as const
  * Throws `ConfigurationError`.
  */
 export function memoryDedupeStore(options: MemoryDedupeStoreOptions = {}): MemoryDedupeStore {
-  const reader = new OptionsReader('memoryDedupeStore()', options)
+  const reader = new OptionsReader('memoryDedupeStore()', options, 'memoryDedupeStore()')
   const maxEntries = reader.integer('maxEntries', MEMORY_DEDUPE_DEFAULTS.maxEntries, { min: 1 })
   const clock = reader.withMethods<Clock>('clock', ['now', 'monotonic', 'setTimer']) ?? systemClock
   reader.done()

@@ -172,7 +172,7 @@ function checkExceptions(
   const known = new Set(scenarios.map(({ id }) => id))
   const problems: Problem[] = []
   for (const [id, reason] of Object.entries(exceptions)) {
-    if (!known.has(id)) problems.push({ path: `exceptions.${id}`, message: 'is no scenario: was it renamed?' })
+    if (!known.has(id)) problems.push({ path: `exceptions.${id}`, message: 'is not a known scenario: was it renamed?' })
     if (typeof reason !== 'string' || reason.trim() === '')
       problems.push({ path: `exceptions.${id}`, message: 'needs a reason: it is shown in the documentation' })
   }

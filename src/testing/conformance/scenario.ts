@@ -21,7 +21,7 @@ export type ScenarioGroup =
 
 /**
  * What a scenario requires. Capabilities of the transport: `groups`, `durable`, `redelivery`, `attempts`, `patterns`,
- * `lag`, `dedup`, `no-dedup`, `delay`, `no-delay`, `ordering` (of any unit), `ordering:key` (across members),
+ * `lag`, `dedup`, `no-dedup`, `failed-stops-key`, `delay`, `no-delay`, `ordering` (of any unit), `ordering:key` (across members),
  * `replay:position`, `replay:time`, `admin`, `small-limit` (a message size limit small enough to exceed). Means of the
  * run: `child`, `foreign`, and one for each fault hook.
  */
@@ -34,6 +34,7 @@ export type Need =
   | 'lag'
   | 'dedup'
   | 'no-dedup'
+  | 'failed-stops-key'
   | 'delay'
   | 'no-delay'
   | 'ordering'
@@ -113,6 +114,8 @@ function unmet(need: Need, means: Means): string | undefined {
       return capabilities.publishDedup ? undefined : 'the transport has no capability "publishDedup"'
     case 'no-dedup':
       return capabilities.publishDedup ? 'the transport publishes an id once' : undefined
+    case 'failed-stops-key':
+      return capabilities.failedPublishStopsKey ? undefined : 'the transport has no capability "failedPublishStopsKey"'
     case 'delay':
       return capabilities.delay === 'none' ? 'the transport has no capability "delay"' : undefined
     case 'no-delay':

@@ -26,7 +26,7 @@ import type { Waiter } from './topic-state.ts'
 export function memoryBroker(
   options: { readonly retainMessages?: number; readonly maxBacklogBytes?: number; readonly clock?: Clock } = {},
 ): MemoryBroker {
-  const reader = new OptionsReader('memoryBroker', options)
+  const reader = new OptionsReader('memoryBroker', options, 'memoryBroker()')
   const limits = {
     retainMessages: reader.integer('retainMessages', MEMORY_DEFAULTS.retainMessages),
     maxBacklogBytes: reader.integer('maxBacklogBytes', MEMORY_DEFAULTS.maxBacklogBytes, { min: 1024 }),

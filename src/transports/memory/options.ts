@@ -27,7 +27,7 @@ export const MEMORY_DEFAULTS = {
 } as const
 
 export function resolveMemoryOptions(options: MemoryOptions | undefined): ResolvedMemoryOptions {
-  const reader = new OptionsReader('memory', options)
+  const reader = new OptionsReader('memory', options, 'memory()')
   const resolved: ResolvedMemoryOptions = {
     broker: reader.withMethods<MemoryBroker>('broker', ['topic', 'append']),
     retainMessages: reader.integer('retainMessages', MEMORY_DEFAULTS.retainMessages),

@@ -217,7 +217,7 @@ const SUBJECT = /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/
 
 export function resolveNatsOptions(options: NatsOptions | undefined): ResolvedNatsOptions {
   const { input, servers, tls: isTls, problems } = applyUrl(options)
-  const reader = new OptionsReader('nats', input)
+  const reader = new OptionsReader('nats', input, 'nats({ url })')
   for (const problem of problems) reader.problem('url', problem)
   const jetstream = reader.boolean('jetstream', true)
   const connection = reader.withMethods<NatsConnection>('connection', ['publish', 'subscribe', 'request', 'status'])

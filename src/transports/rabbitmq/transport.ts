@@ -420,6 +420,7 @@ function capabilities(maxMessageBytes: number): Capabilities {
     replay: Object.freeze([]),
     lag: true,
     publishDedup: false,
+    failedPublishStopsKey: false,
     transactions: false,
     requestReply: false,
     maxMessageBytes,

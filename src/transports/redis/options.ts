@@ -183,7 +183,7 @@ const PREFIX = /^[^{}\s\p{Cc}]*$/u
 
 export function resolveRedisOptions(given: RedisOptions): ResolvedRedisOptions {
   const { input, path, problems } = applyUrl(given)
-  const reader = new OptionsReader('redis', input)
+  const reader = new OptionsReader('redis', input, 'redis({ url })')
   for (const problem of problems) reader.problem('url', problem)
   const tls = tlsOption(reader, 'tls', false)
   const resolved: ResolvedRedisOptions = {

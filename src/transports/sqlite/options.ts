@@ -92,7 +92,7 @@ export const SQLITE_DEFAULTS = {
 const MAX_MESSAGE_BYTES = 1_000_000_000
 
 export function resolveSqliteOptions(options: SqliteOptions): ResolvedSqliteOptions {
-  const reader = new OptionsReader('sqlite', options)
+  const reader = new OptionsReader('sqlite', options, "sqlite({ path: './busbar.db' })")
   const resolved: ResolvedSqliteOptions = {
     path: resolveFile(reader),
     synchronous: reader.oneOf('synchronous', ['full', 'normal'], SQLITE_DEFAULTS.synchronous),
@@ -150,7 +150,7 @@ function resolvePragmas(reader: OptionsReader): Readonly<Record<string, string |
   for (const [name, value] of Object.entries(given)) {
     const plain =
       typeof value === 'number' ? Number.isFinite(value) : typeof value === 'string' && PRAGMA_VALUE.test(value)
-    if (!PRAGMA_NAME.test(name)) reader.problem('native.pragmas', `"${name}" is no name of a pragma`)
+    if (!PRAGMA_NAME.test(name)) reader.problem('native.pragmas', `"${name}" is not the name of a pragma`)
     else if (!plain) reader.problem(`native.pragmas.${name}`, 'must be a number or a plain word')
     else pragmas[name] = value as string | number
   }

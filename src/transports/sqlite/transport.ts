@@ -298,6 +298,7 @@ function capabilities(maxMessageBytes: number): Capabilities {
     replay: Object.freeze(['position', 'time'] as const),
     lag: true,
     publishDedup: true,
+    failedPublishStopsKey: false,
     transactions: true,
     requestReply: false,
     maxMessageBytes,

@@ -28,6 +28,7 @@ const CAPABILITIES: Capabilities = {
   replay: [],
   lag: false,
   publishDedup: false,
+  failedPublishStopsKey: false,
   transactions: false,
   requestReply: false,
   maxMessageBytes: 1_000_000,

@@ -54,6 +54,11 @@ const LIES: readonly { readonly lie: string; readonly how: Sabotage; readonly ca
     caughtBy: ['publish/thousand-at-once', 'publish/two-publishers', 'groups/each-gets-all'],
   },
   {
+    lie: 'claims that a failed publish stops its key',
+    how: { capabilities: { failedPublishStopsKey: true } },
+    caughtBy: ['publish/failed-stops-key'],
+  },
+  {
     lie: 'stores some messages twice',
     how: {
       publish: async (inner, batch) => {
