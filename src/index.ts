@@ -44,7 +44,13 @@ export type {
 export type { CausalityContext } from './core/causality.ts'
 export type { Clock, Timer } from './core/clock.ts'
 export type { AsyncCodec, Codec } from './core/codec.ts'
-export type { BatchConsumeOptions, ConsumeOptions, RetryOptions } from './core/consume-options.ts'
+export type {
+  BatchConsumeOptions,
+  ConsumeOptions,
+  ResolvedConsumeOptions,
+  ResolvedRetry,
+  RetryOptions,
+} from './core/consume-options.ts'
 export type { ConsumerStats } from './core/consumer-stats.ts'
 export type {
   AnyConsumerDefinition,
@@ -55,7 +61,7 @@ export type {
   EventOptions,
   SingleConsumerDefinition,
 } from './core/define.ts'
-export type { EventSet, EventSetBatchHandler, EventSetHandler } from './core/event-set.ts'
+export type { DataOf, EventSet, EventSetBatchHandler, EventSetHandler, EventSetMessage } from './core/event-set.ts'
 export type {
   BusbarErrorOptions,
   ErrorCode,
@@ -64,7 +70,16 @@ export type {
   PublishFailure,
   ValidationIssue,
 } from './core/errors.ts'
-export type { BusEventListener, BusEventMap, BusEventName, BusEvents, DeadLetterReason } from './core/events.ts'
+export type {
+  BusEventListener,
+  BusEventMap,
+  BusEventName,
+  BusEvents,
+  DeadLetterReason,
+  EventOfConsumer,
+  EventOfMessage,
+  EventOfTransport,
+} from './core/events.ts'
 export type {
   BatchContext,
   BatchHandler,
@@ -89,6 +104,7 @@ export type {
   SettleEnd,
 } from './core/observers.ts'
 export type {
+  ContextPublishManyOptions,
   PublishItem,
   PublishManyOptions,
   PublishOptions,

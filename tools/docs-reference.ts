@@ -195,9 +195,9 @@ function eventsPage(): string {
 /** Fields of a payload besides `transport`, in TypeScript. */
 function payloadOf(type: string): string {
   const shared: Readonly<Record<string, readonly string[]>> = {
-    Of: [],
-    OfConsumer: ['those of a consumer'],
-    OfMessage: ['those of a message'],
+    EventOfTransport: [],
+    EventOfConsumer: ['those of a consumer'],
+    EventOfMessage: ['those of a message'],
   }
   const [, base = '', own = ''] = /^(\w+)(?: & \{(.*)\})?$/.exec(type) ?? []
   const first = shared[base]

@@ -23,6 +23,7 @@ import type { BusSnapshot } from './snapshot.ts'
 import type { Position, Transport, TransportAdmin } from './transport.ts'
 import type { WireCheckMode } from './wire-check.ts'
 
+/** Options of `createBus`. */
 export interface BusOptions {
   /** Name of this service: the default consumer group, and the `source` of the messages it publishes. */
   readonly service: string
@@ -76,6 +77,7 @@ export interface BusOptions {
   readonly clock?: Clock | undefined
 }
 
+/** Limits and deadline of publishing: the option `publish` of `createBus`. */
 export interface PublisherOptions {
   /** How long a publish may take to be confirmed before it rejects, in ms. Default 30,000. */
   readonly deliveryTimeoutMs?: number | undefined
@@ -85,11 +87,13 @@ export interface PublisherOptions {
   readonly maxBatchSize?: number | undefined
 }
 
+/** Options of `bus.start`. */
 export interface StartOptions {
   /** How long to keep trying while a broker can't be reached, in ms; 0 for one attempt. Default: `startTimeoutMs` of the bus. */
   readonly timeoutMs?: number | undefined
 }
 
+/** Options of `bus.close` and of `close` of a consumer. */
 export interface CloseOptions {
   /**
    * How long to wait for running handlers and publishes, in ms. Default: `closeTimeoutMs` of the bus; a single consumer waits as
@@ -98,6 +102,7 @@ export interface CloseOptions {
   readonly timeoutMs?: number | undefined
 }
 
+/** One consumer of a bus, as `bus.consume` returns it. */
 export interface ConsumerHandle {
   readonly topic: string
   readonly group: string
@@ -108,6 +113,7 @@ export interface ConsumerHandle {
    * finish. Safe to call twice.
    */
   pause(): void
+  /** Starts handlers again after `pause()`. Safe to call twice. */
   resume(): void
   /**
    * Stops intake, waits for running handlers, and returns the other messages to the broker. Resolves when all is settled. Safe
@@ -119,6 +125,7 @@ export interface ConsumerHandle {
    * using an attempt. May be called again with a shorter timeout.
    */
   close(options?: CloseOptions): Promise<void>
+  /** Returns counters since the consumer was created, and current gauges. */
   stats(): ConsumerStats
 }
 
@@ -129,6 +136,7 @@ export interface DeadLetterCause {
   readonly code: string | undefined
 }
 
+/** A message that could not be handled, and why. */
 export interface DeadLetter {
   /** The original message, with its original topic, headers and bytes. */
   readonly message: EncodedMessage
@@ -155,6 +163,7 @@ export interface DeadLetter {
   readonly originalPosition: Position | undefined
 }
 
+/** Which dead letters `list`, `redrive` and `purge` work on. Default: all. */
 export interface DeadLetterSelection {
   /** Selects only dead letters with these message ids. An empty array selects none. */
   readonly ids?: readonly string[] | undefined
@@ -164,11 +173,13 @@ export interface DeadLetterSelection {
   readonly limit?: number | undefined
 }
 
+/** Options of `deadLetters().purge`. */
 export interface PurgeOptions extends DeadLetterSelection {
   /** Aborts the purge: it rejects with an `InterruptedError` whose `report` says how many were deleted. */
   readonly signal?: AbortSignal | undefined
 }
 
+/** Options of `deadLetters().redrive`. */
 export interface RedriveOptions extends DeadLetterSelection {
   /** Maximum number of messages per second, at least 0.001. Default: as fast as the broker confirms. */
   readonly ratePerSecond?: number | undefined
@@ -180,6 +191,7 @@ export interface RedriveOptions extends DeadLetterSelection {
   readonly signal?: AbortSignal | undefined
 }
 
+/** What a redrive did. */
 export interface RedriveReport {
   /** Number of dead letters selected. */
   readonly matched: number
@@ -284,6 +296,7 @@ export interface BusExtension {
   snapshot?(): unknown
 }
 
+/** Publishes messages and runs consumers. Create one with `createBus`; it does nothing until `start()`. */
 // TypeScript's errors explain the last overload, so the most common one comes last.
 export interface Bus extends AsyncDisposable {
   readonly service: string
@@ -310,6 +323,7 @@ export interface Bus extends AsyncDisposable {
     data: NoInfer<Input>,
     options?: PublishOptions,
   ): Promise<PublishReceipt>
+  /** Publishes many messages to a topic without a definition. Otherwise like the overload below. */
   publishMany(
     topic: string,
     items: readonly PublishItem[],
@@ -351,8 +365,11 @@ export interface Bus extends AsyncDisposable {
   sendEncoded(messages: readonly OutgoingMessage[], options?: PublishManyOptions): Promise<readonly PublishResult[]>
   /** Adds a consumer made with `defineConsumer`. */
   consume(definition: AnyConsumerDefinition): ConsumerHandle
+  /** A batch handler for a topic or pattern without a definition. Otherwise like the last overload. */
   consume(topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle
+  /** A handler for a topic or pattern without a definition: data is `unknown`. Otherwise like the last overload. */
   consume(topic: string, handler: Handler, options?: ConsumeOptions): ConsumerHandle
+  /** A batch handler for several events: see `defineEvents`. */
   consume<Data>(
     events: EventSet<Data>,
     handler: EventSetBatchHandler<Data>,
@@ -360,6 +377,7 @@ export interface Bus extends AsyncDisposable {
   ): ConsumerHandle
   /** Several events: see `defineEvents`. */
   consume<Data>(events: EventSet<Data>, handler: EventSetHandler<Data>, options?: ConsumeOptions): ConsumerHandle
+  /** A batch handler for one event. Otherwise like the overload below. */
   consume<Input, Output>(
     event: EventDefinition<Input, Output>,
     handler: BatchHandler<Output>,

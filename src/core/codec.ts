@@ -4,7 +4,9 @@ import { CodecError } from './errors.ts'
 export interface Codec {
   /** The message's `datacontenttype`. */
   readonly contentType: string
+  /** Returns the bytes of the data. */
   encode(data: unknown): Uint8Array
+  /** Returns the data of the bytes. */
   decode(body: Uint8Array): unknown
   readonly async?: undefined
 }
@@ -19,7 +21,9 @@ export interface Codec {
 export interface AsyncCodec {
   readonly async: true
   readonly contentType: string
+  /** Resolves with the bytes of the data. */
   encode(data: unknown): Promise<Uint8Array>
+  /** Resolves with the data of the bytes. */
   decode(body: Uint8Array): Promise<unknown>
 }
 

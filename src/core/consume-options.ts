@@ -28,6 +28,7 @@ export interface RetryOptions {
   readonly budgetPerMinute?: number | undefined
 }
 
+/** Options of `bus.consume` and `defineConsumer`. */
 export interface ConsumeOptions {
   /** Consumer group: its members share the messages. Can't be combined with `broadcast`. Default: the bus's `service`. */
   readonly group?: string | undefined
@@ -95,6 +96,7 @@ export interface ConsumeOptions {
   readonly batch?: undefined
 }
 
+/** Options of a consumer with a batch handler. */
 export interface BatchConsumeOptions extends Omit<ConsumeOptions, 'batch' | 'middleware' | 'publishOnAck'> {
   /** Calls the handler with up to `size` messages, at most `timeoutMs` after the first of them arrived (default 100). */
   readonly batch: { readonly size: number; readonly timeoutMs?: number | undefined }
@@ -102,16 +104,19 @@ export interface BatchConsumeOptions extends Omit<ConsumeOptions, 'batch' | 'mid
   readonly middleware?: readonly BatchMiddleware[] | undefined
 }
 
+/** `RetryOptions` with defaults applied. */
 export interface ResolvedRetry {
   readonly attempts: number
   readonly backoff: 'full-jitter' | 'exponential' | 'fixed'
   readonly baseMs: number
   readonly maxMs: number
   readonly mode: 'auto' | 'inline' | 'delayed'
+  /** Whether an error is worth another attempt; undefined when every one is. */
   readonly retryIf: ((error: unknown, message: Message, attempt: number) => boolean) | undefined
   readonly budgetPerMinute: number | undefined
 }
 
+/** `ConsumeOptions` with defaults applied. */
 export interface ResolvedConsumeOptions {
   readonly group: string | undefined
   readonly broadcast: boolean

@@ -20,6 +20,7 @@ export type ErrorCode =
 // A registered symbol, so that two copies of the package in one process recognize each other's errors.
 const brand = Symbol.for('busbar.error')
 
+/** What every error of Busbar can be created with. */
 export interface BusbarErrorOptions {
   readonly cause?: unknown
   readonly retryable?: boolean

@@ -54,6 +54,7 @@ export interface HandlerContext {
   readonly signal: AbortSignal
   readonly consumer: ConsumerControl
   readonly clock: Clock
+  /** Publishes to a topic without a definition. Otherwise like the overload below. */
   publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
   /**
    * Publishes with the correlation id and trace context of this message, and with its id as the causation id. Uses the
@@ -64,6 +65,7 @@ export interface HandlerContext {
     data: NoInfer<Input>,
     options?: PublishOptions,
   ): Promise<PublishReceipt>
+  /** Publishes many messages to a topic without a definition. Otherwise like the overload below. */
   publishMany(
     topic: string,
     items: readonly PublishItem[],
@@ -133,6 +135,7 @@ export type BatchHandler<Data = unknown> = (
  */
 export type BatchMiddleware = (next: BatchHandler) => BatchHandler
 
+/** What a batch handler can do besides returning and throwing. */
 export interface BatchContext {
   readonly group: string
   /** Where the messages came from: name of the transport in this bus, and its `messaging.system`. */
@@ -142,5 +145,6 @@ export interface BatchContext {
   readonly clock: Clock
   /** Attempt number of the message at this index; 1 for the first. */
   attempt(index: number): number
+  /** Moves the deadline of this batch to `ms` milliseconds from now. */
   extend(ms: number): void
 }

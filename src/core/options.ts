@@ -30,6 +30,7 @@ export class OptionsReader {
     this.problem(parent.path === '' ? 'options' : '', `must be an object, got ${describe(input)}${advice}`)
   }
 
+  /** Records a problem that the caller found. */
   problem(field: string, message: string): void {
     this.#problems.push({ path: this.#at(field), message })
   }
@@ -56,6 +57,7 @@ export class OptionsReader {
     }
   }
 
+  /** True when the field is given. */
   has(field: string): boolean {
     return this.raw(field) !== undefined
   }
@@ -89,6 +91,7 @@ export class OptionsReader {
     return fallback
   }
 
+  /** `true` or `false`. */
   boolean(field: string, fallback: boolean): boolean {
     const value = this.raw(field)
     if (value === undefined) return fallback
@@ -97,6 +100,7 @@ export class OptionsReader {
     return fallback
   }
 
+  /** A string that is not empty. */
   string<Default extends string | undefined>(field: string, fallback: Default): string | Default {
     const value = this.raw(field)
     if (value === undefined) return fallback
@@ -105,6 +109,7 @@ export class OptionsReader {
     return fallback
   }
 
+  /** A string that is not empty and has no default. Returns an empty string when it is missing. */
   requiredString(field: string): string {
     const value = this.string(field, undefined)
     if (value === undefined && this.#input[field] === undefined)
@@ -112,6 +117,7 @@ export class OptionsReader {
     return value ?? ''
   }
 
+  /** One of a few words. */
   oneOf<const Choice extends string>(field: string, choices: readonly Choice[], fallback: Choice): Choice {
     const value = this.raw(field)
     if (value === undefined) return fallback
@@ -152,6 +158,7 @@ export class OptionsReader {
     return undefined
   }
 
+  /** An array; the caller checks its items. */
   list(field: string): readonly unknown[] {
     const value = this.raw(field)
     if (value === undefined) return []

@@ -69,6 +69,7 @@ export function mayBeBroadcast(group: string): boolean {
   return group.endsWith(BROADCAST_SUFFIX)
 }
 
+/** True for the name of a dead-letter topic. */
 export function isDeadLetterTopic(topic: string): boolean {
   return topic.endsWith(`.${DEAD_LETTER_TOKEN}`)
 }

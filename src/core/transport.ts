@@ -70,6 +70,7 @@ export type PublishOutcome =
 /** Where a new group starts. */
 export type StartFrom = 'earliest' | 'latest' | { readonly timeMs: number } | { readonly position: Position }
 
+/** What a consumer subscribes to, and how. */
 export interface SubscriptionSpec {
   /** A topic name or pattern, already checked, in its normal spelling (`>`, never `#`). */
   readonly topic: string
@@ -155,6 +156,7 @@ export type Outcome =
   | { readonly type: 'release'; readonly delayMs: number; readonly inOrder?: boolean | undefined }
   | { readonly type: 'reject'; readonly deadLetter: OutgoingMessage | undefined }
 
+/** A delivery and its outcome. */
 export interface Settlement {
   readonly delivery: Delivery
   readonly outcome: Outcome
@@ -174,6 +176,7 @@ export interface AttemptNote {
   readonly notBefore: number | undefined
 }
 
+/** A settlement that the broker did not accept. */
 export interface SettlementFailure {
   /** Index in the batch passed to `settle`. */
   readonly index: number
@@ -195,6 +198,7 @@ export interface DeliverySink {
   lost(deliveries: readonly Delivery[], reason: string): void
 }
 
+/** State of one member of a group. */
 export interface SubscriptionState {
   /** This member has no share of the messages, because the group has more members than partitions. Healthy, and never stalled. */
   readonly standby: boolean
@@ -202,6 +206,7 @@ export interface SubscriptionState {
   readonly trouble?: string | undefined
 }
 
+/** The transport's side of a subscription. */
 export interface TransportSubscription {
   /**
    * How long an outstanding delivery stays ours without `extend`, in ms; undefined if it does as long as the connection lives.
@@ -215,6 +220,7 @@ export interface TransportSubscription {
   request(credit: number, bytes: number): void
   /** Stops deliveries until `resume()`; credit is kept. */
   pause(): void
+  /** Continues deliveries after `pause()`, with the credit that is left. */
   resume(): void
   /**
    * Settles a batch in the given order. Resolves with the failures when the broker has accepted the rest. A `lost` delivery
@@ -268,12 +274,14 @@ export interface TransportIdentity {
   readonly system: string
 }
 
+/** Health of one transport. */
 export interface TransportHealth {
   readonly connected: boolean
   /** Why it is not connected, or what else is wrong (`disk full`). */
   readonly detail?: string | undefined
 }
 
+/** One topic on the broker. */
 export interface TopicInfo {
   readonly topic: string
   /** Number of stored messages; undefined when unknown. */
@@ -282,6 +290,7 @@ export interface TopicInfo {
   readonly oldestAt: number | undefined
 }
 
+/** One consumer group of a topic. */
 export interface GroupInfo {
   readonly topic: string
   readonly group: string
@@ -295,6 +304,7 @@ export interface GroupInfo {
   readonly oldestUnackedAt: number | undefined
 }
 
+/** A message as the broker stores it. */
 export interface StoredMessage {
   readonly message: EncodedMessage
   readonly position: Position
@@ -304,6 +314,7 @@ export interface StoredMessage {
 export interface TransportAdmin {
   /** Creates what the topic needs on the broker, if anything. Idempotent. */
   ensureTopic(topic: string): Promise<void>
+  /** Lists the topics on the broker. */
   topics(): Promise<readonly TopicInfo[]>
   /** Groups of one topic, or of all topics. */
   groups(topic?: string): Promise<readonly GroupInfo[]>
@@ -360,6 +371,7 @@ export interface Transport {
    */
   subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription>
   readonly admin?: TransportAdmin | undefined
+  /** Reports the state of the connection. Called at every health probe, so it answers from memory. */
   health(): TransportHealth
   /**
    * Closes subscriptions and connections within the deadline (default 5,000 ms), and by force when it ends. Safe to call twice.

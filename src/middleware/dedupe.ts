@@ -8,6 +8,7 @@ import { isPromiseLike } from './observe.ts'
 import { MAX_QUIET_DELAY_MS } from './quiet-timer.ts'
 import type { DedupeClaim, DedupeStore } from './store.ts'
 
+/** Options of `dedupe`. */
 export interface DedupeOptions {
   /** Where handled messages are remembered: `memoryDedupeStore()`, or a store that all processes share. Required. */
   readonly store: DedupeStore
@@ -32,6 +33,7 @@ export interface DedupeOptions {
   readonly onWarning?: ((warning: DedupeWarning) => void) | undefined
 }
 
+/** What `onWarning` is called with. */
 export interface DedupeWarning {
   /**
    * - `not-claimed`: the store could not be reached; the message is delayed and uses no attempt.

@@ -6,6 +6,7 @@ import { isNotNow } from './not-now.ts'
 import { notify } from './notify.ts'
 import { observe } from './observe.ts'
 
+/** Options of `logger`. */
 export interface LoggerOptions {
   /** pino, or any logger with the same methods. Required. */
   readonly logger: Logger

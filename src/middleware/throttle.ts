@@ -5,6 +5,7 @@ import { OptionsReader } from '../core/options.ts'
 import { ThrottleLane } from './throttle-lane.ts'
 import type { Rate } from './token-bucket.ts'
 
+/** Options of `throttle`. */
 export interface ThrottleOptions {
   /** Messages per second, 0.001 to 1,000,000. Give either this, or `limit` with `intervalMs`. */
   readonly perSecond?: number | undefined

@@ -1,6 +1,7 @@
 import type { Middleware } from '../core/handler.ts'
 import { OptionsReader } from '../core/options.ts'
 
+/** Options of `timeout`. */
 export interface TimeoutOptions {
   /** Deadline of one attempt, counted from when it reaches this middleware, in ms. Required. */
   readonly ms: number

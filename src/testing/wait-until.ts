@@ -2,6 +2,7 @@ import { inspect } from 'node:util'
 import { formatMs } from '../core/clock.ts'
 import { TimeoutError } from '../core/errors.ts'
 
+/** Options of `waitUntil`. */
 export interface WaitOptions {
   /** In ms. Default 10,000. */
   readonly timeoutMs?: number | undefined

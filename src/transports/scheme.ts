@@ -13,7 +13,7 @@ export interface Scheme {
 }
 
 /** Creates a broker's transport from a URL: `rabbitmq` of `busbar/rabbitmq`, and so on. */
-type TransportFactory = (options: { readonly url: string }) => Transport
+export type TransportFactory = (options: { readonly url: string }) => Transport
 
 /** Transports that `transportFromUrl` uses instead of loading them. */
 export interface TransportFactories {

@@ -3,7 +3,7 @@ import { parseLocalUrl } from './local-url.ts'
 import { createFromScheme, urlProblem } from './scheme.ts'
 import type { Scheme, TransportFactories } from './scheme.ts'
 
-export type { TransportFactories } from './scheme.ts'
+export type { TransportFactories, TransportFactory } from './scheme.ts'
 
 const RABBITMQ: Scheme = { name: 'RabbitMQ', peer: 'amqplib', create: brokerFromUrl('rabbitmq') }
 const NATS: Scheme = { name: 'NATS', peer: '@nats-io/transport-node', create: brokerFromUrl('nats') }

@@ -4,6 +4,7 @@ import { LinkedList } from '../../core/linked-list.ts'
 import { OptionsReader } from '../../core/options.ts'
 import type { DedupeClaim, DedupeStore } from '../../middleware/store.ts'
 
+/** Options of the store. */
 export interface MemoryDedupeStoreOptions {
   /** Most keys that are remembered; beyond, the one that was done first is forgotten. Default 100,000. */
   readonly maxEntries?: number | undefined

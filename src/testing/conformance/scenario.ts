@@ -1,6 +1,7 @@
 import type { Capabilities } from '../../core/transport.ts'
 import type { ScenarioContext } from './context.ts'
 
+/** What a scenario is about. */
 export type ScenarioGroup =
   | 'publish'
   | 'settle'
@@ -46,6 +47,7 @@ export type Need =
   | 'foreign'
   | `fault:${FaultName}`
 
+/** Name of a fault hook. */
 export type FaultName = keyof BrokerFaults
 
 /** What the run can do to the broker. Each hook enables the scenarios of group `reconnect` that need it. */
@@ -76,6 +78,7 @@ export interface Scenario {
   /** The promise, in one sentence. */
   readonly title: string
   readonly needs?: readonly Need[] | undefined
+  /** Rejects when the transport does not keep the promise. */
   readonly run: (ctx: ScenarioContext) => Promise<void>
 }
 

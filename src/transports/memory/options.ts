@@ -1,6 +1,7 @@
 import type { MemoryBroker } from './broker.ts'
 import { OptionsReader } from '../../core/options.ts'
 
+/** Options of `memory`. */
 export interface MemoryOptions {
   /** Shared by several transports, and so by several buses. Default: a separate broker. */
   readonly broker?: MemoryBroker | undefined

@@ -35,6 +35,7 @@ export interface NatsStreamOptions {
   readonly duplicateWindowMs?: number | undefined
 }
 
+/** Certificates for TLS. */
 export interface NatsTlsOptions {
   /** CA certificates (PEM). */
   readonly ca?: string | undefined
@@ -54,6 +55,7 @@ export interface NatsTlsOptions {
   readonly handshakeFirst?: boolean | undefined
 }
 
+/** Settings of the client and of JetStream, at your own risk. */
 export interface NatsNativeOptions {
   /** Passed to `connect()` of `@nats-io/transport-node`; overrides Busbar's values. */
   readonly connect?: ConnectionOptions | undefined
@@ -63,6 +65,7 @@ export interface NatsNativeOptions {
   readonly consumer?: Readonly<Record<string, unknown>> | undefined
 }
 
+/** Options of `nats`. */
 export interface NatsOptions {
   /**
    * `nats://` or `tls://`, several as an array or separated by commas: `nats://user:secret@a:4222,b:4222`; a user

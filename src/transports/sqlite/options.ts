@@ -1,6 +1,7 @@
 import { resolve as resolvePath } from 'node:path'
 import { OptionsReader } from '../../core/options.ts'
 
+/** Options of `sqlite`. */
 export interface SqliteOptions {
   /** The database file. It is created if missing; its folder is not. Relative to the working directory. */
   readonly path: string
@@ -28,6 +29,7 @@ export interface SqliteOptions {
   readonly native?: SqliteNativeOptions | undefined
 }
 
+/** Limits beyond which stored messages are deleted. */
 export interface SqliteRetentionOptions {
   /** Settled messages older than this are deleted, in ms. Default 604,800,000 (7 days). */
   readonly maxAgeMs?: number | undefined
@@ -44,6 +46,7 @@ export interface SqliteRetentionOptions {
   readonly checkIntervalMs?: number | undefined
 }
 
+/** Settings of SQLite itself, at your own risk. */
 export interface SqliteNativeOptions {
   /** Run as `PRAGMA name = value` on our connection after our own settings: `{ mmap_size: 268435456 }`. */
   readonly pragmas?: Readonly<Record<string, string | number>> | undefined
