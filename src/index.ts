@@ -123,7 +123,10 @@ export type { StandardIssue, StandardResult, StandardSchema } from './core/stand
 export type {
   Capabilities,
   GroupInfo,
+  PartitionInfo,
   Position,
+  RetentionInfo,
+  ServerAddress,
   StartFrom,
   StoredMessage,
   TopicInfo,

@@ -172,6 +172,15 @@ export class Attempt extends Span implements HandlerContext {
     return this.pending.delivery.position
   }
 
+  get destination(): string {
+    const { destination, message } = this.pending.delivery
+    return destination ?? message.topic
+  }
+
+  get partition(): string | undefined {
+    return this.pending.delivery.partition
+  }
+
   publish(target: string | AnyEventDefinition, data: unknown, options?: PublishOptions): Promise<PublishReceipt> {
     return this.#publisher().publish(target, data, options, this.pending.delivery.message)
   }

@@ -298,6 +298,7 @@ class BusImpl implements Bus {
       {
         transportName,
         transport,
+        identity: (this.#publishers.get(transportName) as Publisher).identity,
         subscribe: (spec, sink) => this.#subscribe(self.consumer as BusConsumer, transport, spec, sink),
         topic,
         group: options.broadcast ? `${service}-${this.#instanceId}-${number}` : (options.group ?? service),

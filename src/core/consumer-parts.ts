@@ -9,12 +9,13 @@ import type { BusEvents } from './events.ts'
 import type { HeldPublisher } from './held-publisher.ts'
 import type { Observers } from './observers.ts'
 import type { RunnerFactory } from './runner-factory.ts'
-import type { StartFrom, Transport } from './transport.ts'
+import type { StartFrom, Transport, TransportIdentity } from './transport.ts'
 
 /** What the bus gives to a consumer. */
 export interface ConsumerParts {
   readonly transportName: string
   readonly transport: Transport
+  readonly identity: TransportIdentity
   /** Subscribes at the transport; retries while that may help. */
   readonly subscribe: Transport['subscribe']
   readonly topic: string

@@ -75,7 +75,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       publisher: parts.publisher,
       holdMessages: parts.holdMessages,
       observers: parts.observers,
-      transport: { name: parts.transportName, system: parts.transport.system },
+      transport: parts.identity,
       timeoutMs: parts.options.timeoutMs,
       abandonAfterMs: parts.options.abandonAfterMs,
     }

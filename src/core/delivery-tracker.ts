@@ -676,11 +676,11 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   }
 
   #observeSettle(settlements: readonly Settlement[]): ((failures: readonly SettlementFailure[]) => void) | undefined {
-    const { observers, transport, transportName } = this.#parts
+    const { observers, identity } = this.#parts
     if (!observers.watches('settle')) return undefined
     const observation = observers.start('settle', {
       ...this.#identity,
-      transport: { name: transportName, system: transport.system },
+      transport: identity,
       settlements,
     })
     const startedAt = this.clock.monotonic()

@@ -47,9 +47,13 @@ export interface HandlerContext {
    */
   readonly attempt: number
   readonly group: string
-  /** Where the message came from: name of the transport in this bus, and its `messaging.system`. */
+  /** Where the message came from: name of the transport in this bus, its `messaging.system`, and its server. */
   readonly transport: TransportIdentity
   readonly position: Position
+  /** The broker's name for where the message came from, for traces: `messaging.destination.name`. Without one, the topic. */
+  readonly destination: string
+  /** Name of the message's partition, as in `rebalance` events; undefined in a transport without partitions. */
+  readonly partition: string | undefined
   /** Aborts when the deadline (`timeoutMs`) passes, when the delivery is lost, or when `close()` times out. */
   readonly signal: AbortSignal
   readonly consumer: ConsumerControl
@@ -138,7 +142,7 @@ export type BatchMiddleware = (next: BatchHandler) => BatchHandler
 /** What a batch handler can do besides returning and throwing. */
 export interface BatchContext {
   readonly group: string
-  /** Where the messages came from: name of the transport in this bus, and its `messaging.system`. */
+  /** Where the messages came from: name of the transport in this bus, its `messaging.system`, and its server. */
   readonly transport: TransportIdentity
   readonly signal: AbortSignal
   readonly consumer: ConsumerControl

@@ -14,6 +14,7 @@ import { PublishCounts } from './publish-counts.ts'
 import { PublishSequence } from './publish-sequence.ts'
 import { Queue } from './queue.ts'
 import { tooLarge } from './size-limit.ts'
+import { identityOf } from './transport-identity.ts'
 import type { Position, PublishOutcome, Transport, TransportIdentity } from './transport.ts'
 
 export interface ResolvedPublisherOptions {
@@ -100,7 +101,7 @@ export class Publisher {
   readonly #clock: Clock
   readonly #events: BusEvents
   readonly #observers: Observers
-  readonly #identity: TransportIdentity
+  readonly identity: TransportIdentity
   readonly #deadlines: Deadlines
   /** Not yet passed to the transport, in order of the calls. Above the byte limit they wait here. */
   readonly #queue = new Queue<Entry>()
@@ -139,7 +140,7 @@ export class Publisher {
     this.#clock = parts.clock
     this.#events = parts.events
     this.#observers = parts.observers
-    this.#identity = { name: parts.name, system: parts.transport.system }
+    this.identity = identityOf(parts.name, parts.transport)
     this.#deadlines = parts.deadlines
     this.#queueDeadline = new Deadline(() => this.#expireQueue())
     this.sequence = new PublishSequence(() => this.#notifyIdle())
@@ -310,7 +311,7 @@ export class Publisher {
       failures: undefined,
       givenUp: undefined,
     }
-    const observation = this.#observers.start('publish', { transport: this.#identity, messages })
+    const observation = this.#observers.start('publish', { transport: this.identity, messages })
     if (observation !== undefined) batch.failures = new Map()
     for (const entry of entries) entry.batch = batch
     this.#sent.add(batch)

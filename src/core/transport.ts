@@ -127,6 +127,13 @@ export interface Delivery {
    */
   readonly notBefore?: number | undefined
   readonly position: Position
+  /**
+   * The broker's name for where the message came from, as OpenTelemetry's `messaging.destination.name` wants it: the key of a
+   * stream, a subject, `{exchange}:{routing key}:{queue}`. Absent where that is the topic.
+   */
+  readonly destination?: string | undefined
+  /** Name of the partition that it came from, as in `rebalance` events. Absent in a transport without partitions. */
+  readonly partition?: string | undefined
   /** When the message was first delivered to any member of this group (ms since 1970), if the transport knows. */
   readonly firstDeliveredAt?: number | undefined
   /** Size that counts against the byte credit. */
@@ -272,6 +279,14 @@ export interface TransportIdentity {
   readonly name: string
   /** OpenTelemetry's `messaging.system`: `rabbitmq`, `nats`, `redis` … */
   readonly system: string
+  /** The server that it is connected to at the moment of reading; see `Transport.serverAddress`. */
+  readonly server?: ServerAddress | undefined
+}
+
+/** A server on the network: OpenTelemetry's `server.address` and `server.port`. */
+export interface ServerAddress {
+  readonly host: string
+  readonly port: number
 }
 
 /** Health of one transport. */
@@ -288,6 +303,19 @@ export interface TopicInfo {
   readonly messages: number | undefined
   readonly bytes: number | undefined
   readonly oldestAt: number | undefined
+  /** When old messages are deleted. Undefined when unknown, or when the broker stores no messages by topic. */
+  readonly retention?: RetentionInfo | undefined
+}
+
+/**
+ * Limits that apply to a topic: what is beyond one of them is deleted, the oldest first. An absent one is no limit. Numbers of
+ * messages and bytes may count several topics together (a stream of NATS, a file of SQLite). What groups have not acked may be
+ * kept beyond the limits, where the transport says so on its page.
+ */
+export interface RetentionInfo {
+  readonly maxAgeMs?: number | undefined
+  readonly maxMessages?: number | undefined
+  readonly maxBytes?: number | undefined
 }
 
 /** One consumer group of a topic. */
@@ -302,6 +330,36 @@ export interface GroupInfo {
   readonly members: number | undefined
   /** Publish time of the oldest unacked message, in ms since 1970; undefined when there is none or it is unknown. */
   readonly oldestUnackedAt: number | undefined
+  /**
+   * The same by partition, where the transport knows. `lag` and `inFlight` of the group are their sums, plus what waits for its
+   * time outside of the partitions.
+   */
+  readonly partitions?: readonly PartitionInfo[] | undefined
+}
+
+/**
+ * What a group has yet to do in one partition of a topic. Whatever is unknown is undefined, never 0. A transport without
+ * partitions has one.
+ */
+export interface PartitionInfo {
+  /** Its name, as in `rebalance` events and `ctx.partition`. */
+  readonly partition: string
+  readonly lag: number | undefined
+  readonly inFlight: number | undefined
+  readonly ready?: number | undefined
+  /**
+   * The group has settled everything up to here, and this is the last such message: `head` once it has caught up. Where that
+   * message is no longer stored, its place in the log. Undefined when there is none, or the broker keeps no log.
+   */
+  readonly position: Position | undefined
+  /** The last stored message; undefined when there is none, or the broker keeps no log. */
+  readonly head: Position | undefined
+  /** The first stored message: retention has removed what was before. */
+  readonly start: Position | undefined
+  /** As that of the group. */
+  readonly oldestUnackedAt: number | undefined
+  /** The `consumerId` of the member that it belongs to; undefined when there is none, it is shared, or unknown. */
+  readonly member?: string | undefined
 }
 
 /** A message as the broker stores it. */
@@ -316,7 +374,10 @@ export interface TransportAdmin {
   ensureTopic(topic: string): Promise<void>
   /** Lists the topics on the broker. */
   topics(): Promise<readonly TopicInfo[]>
-  /** Groups of one topic, or of all topics. */
+  /**
+   * Groups of one topic, or of all topics. Its cost grows with topics × groups × partitions: ask for one topic where that is
+   * enough, and every 15 s rather than every second.
+   */
   groups(topic?: string): Promise<readonly GroupInfo[]>
   /**
    * Moves a group to another position. Its outstanding deliveries are lost. Rejects with `UnsupportedError` if the transport
@@ -373,6 +434,11 @@ export interface Transport {
   readonly admin?: TransportAdmin | undefined
   /** Reports the state of the connection. Called at every health probe, so it answers from memory. */
   health(): TransportHealth
+  /**
+   * The server of the current connection, without credentials; undefined while there is none, or several. Answers from memory.
+   * Absent where no server is on the network.
+   */
+  serverAddress?(): ServerAddress | undefined
   /**
    * Closes subscriptions and connections within the deadline (default 5,000 ms), and by force when it ends. Safe to call twice.
    */

@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict'
+import type { Bus } from '../../core/bus-types.ts'
 import type { BusEventName } from '../../core/events.ts'
+import type { HandlerContext } from '../../core/handler.ts'
+import type { PartitionInfo } from '../../core/transport.ts'
+import type { ScenarioContext } from './context.ts'
 import type { Scenario } from './scenario.ts'
 import { numbered, Planned, publishAll, quick } from './shorthand.ts'
 
@@ -190,6 +194,109 @@ export const observabilityScenarios: readonly Scenario[] = [
     },
   },
   {
+    id: 'observability/partitions',
+    group,
+    invariant: 12,
+    title: 'the state of a group by partition adds up, positions follow what is acked, and members are named',
+    needs: ['lag', 'admin', 'groups', 'redelivery'],
+    async run(ctx) {
+      const [bus, topic, name, gate] = [await ctx.startedBus(), ctx.topic(), ctx.group(), ctx.gate()]
+      const probe = ctx.probe(() => gate.opened)
+      await ctx.consume(bus, topic, probe.handler(), { group: name, concurrency: 50 }).ready
+      const empty = await partitionsOf(ctx, bus, topic, name)
+      if (empty === undefined) return
+      for (const { position, head, start, oldestUnackedAt } of empty)
+        assert.deepEqual({ position, head, start, oldestUnackedAt }, NOWHERE, 'an empty topic has no positions')
+
+      const before = Date.now()
+      const ids = await publishAll(bus, topic, [...numbered(20, 10), ...numbered(5)])
+      const busy = await ctx.waitUntil(async () => {
+        const found = await partitionsOf(ctx, bus, topic, name)
+        return sum(found?.map(({ lag }) => lag)) === 25 ? found : undefined
+      }, 'the lags of the partitions to add up to 25')
+      for (const { lag, position, head, oldestUnackedAt } of busy) {
+        assert.equal(position, undefined, 'nothing is settled')
+        if (lag === 0) assert.deepEqual([head, oldestUnackedAt], [undefined, undefined])
+        else if (oldestUnackedAt !== undefined) assert.ok(Math.abs(oldestUnackedAt - before) < 60_000)
+      }
+
+      gate.open()
+      await probe.waitExactly(ids)
+      await ctx.idle(bus, topic, name)
+      const done = await ctx.waitUntil(async () => {
+        const found = await partitionsOf(ctx, bus, topic, name)
+        return found?.every(({ lag }) => lag === 0) ? found : undefined
+      }, 'every partition to be done')
+      for (const [index, { position, head, start, oldestUnackedAt }] of done.entries()) {
+        assert.deepEqual(position, head, 'the position of a group that has caught up is the head')
+        assert.equal(start === undefined, head === undefined)
+        assert.equal(oldestUnackedAt, undefined)
+        if (busy[index]?.head !== undefined) assert.notEqual(position, undefined)
+      }
+
+      await bus.admin().purge(topic)
+      for (const { lag, head, start } of (await partitionsOf(ctx, bus, topic, name)) ?? [])
+        assert.deepEqual(
+          { lag, head, start },
+          { lag: 0, head: undefined, start: undefined },
+          'the topic is empty again',
+        )
+
+      const other = await ctx.startedBus()
+      await ctx.consume(other, topic, probe.handler(), { group: name }).ready
+      const members = new Set([bus, other].flatMap((each) => each.snapshot().consumers.map((one) => one.consumerId)))
+      await ctx.waitUntil(
+        async () => {
+          const owned = (await partitionsOf(ctx, bus, topic, name))?.flatMap(({ member }) => member ?? [])
+          const named = new Set(owned)
+          return [...named].every((id) => members.has(id)) && named.size === Math.min(2, owned?.length ?? 0)
+        },
+        async () => [members, await partitionsOf(ctx, bus, topic, name)],
+      )
+    },
+  },
+  {
+    id: 'observability/origin',
+    group,
+    invariant: 14,
+    title: 'handlers and observers know the server, and handlers where on it their message was',
+    async run(ctx) {
+      const [bus, topic] = [await ctx.bus(), ctx.topic()]
+      const seen: Pick<HandlerContext, 'transport' | 'destination' | 'partition'>[] = []
+      const observed: unknown[] = []
+      const probe = ctx.probe((_message, { transport, destination, partition }) => {
+        seen.push({ transport: { ...transport }, destination, partition })
+      })
+      bus.observe({
+        publishStart: ({ transport }) => void observed.push({ ...transport }),
+        settleStart: ({ transport }) => void observed.push({ ...transport }),
+      })
+      ctx.consume(bus, topic, probe.handler())
+      await bus.start()
+      const ids = await publishAll(bus, topic, [
+        { data: 1, key: 'k' },
+        { data: 2, key: 'k' },
+      ])
+      await probe.waitExactly(ids)
+      await ctx.waitUntil(() => observed.length >= 2, 'a settlement to be observed')
+      const [first, second] = seen
+      assert.deepEqual(first, second, 'messages of one key come from one place')
+      const { transport, destination, partition } = first as (typeof seen)[number]
+      assert.equal(transport.name, 'main')
+      for (const each of observed) assert.deepEqual(each, transport)
+      if (transport.server !== undefined) {
+        assert.deepEqual(Object.keys(transport.server).sort(), ['host', 'port'])
+        assert.match(transport.server.host, /^[^@/\s]+$/, 'a name or an address, and no credentials')
+        assert.ok(Number.isInteger(transport.server.port) && transport.server.port > 0)
+      }
+      assert.equal(typeof destination, 'string')
+      assert.notEqual(destination, '')
+      if (partition === undefined || !ctx.capabilities.lag) return
+      const names = (await partitionsOf(ctx, bus, topic, ctx.service))?.map((each) => each.partition)
+      assert.ok(names === undefined || names.includes(partition), `${partition} is none of ${names?.join(', ')}`)
+    },
+  },
+  {
     id: 'observability/admin',
     group,
     invariant: 14,
@@ -294,3 +401,32 @@ export const observabilityScenarios: readonly Scenario[] = [
     },
   },
 ]
+
+const NOWHERE = { position: undefined, head: undefined, start: undefined, oldestUnackedAt: undefined }
+
+/** The partitions of a group, after a check that they add up; undefined where the transport does not report them. */
+async function partitionsOf(
+  ctx: ScenarioContext,
+  bus: Bus,
+  topic: string,
+  name: string,
+): Promise<readonly PartitionInfo[] | undefined> {
+  const info = await ctx.groupInfo(bus, topic, name)
+  const partitions = info?.partitions
+  if (info === undefined || partitions === undefined) return undefined
+  assert.ok(partitions.length > 0)
+  assert.equal(new Set(partitions.map(({ partition }) => partition)).size, partitions.length, 'names are unique')
+  for (const { lag, inFlight, ready } of partitions)
+    for (const count of [lag, inFlight, ready])
+      assert.ok(count === undefined || (Number.isInteger(count) && count >= 0))
+  for (const field of ['lag', 'inFlight', 'ready'] as const) {
+    const total = sum(partitions.map((each) => each[field]))
+    assert.ok(total === undefined || total === info[field], `${field}: ${total} in all, ${info[field]} of the group`)
+  }
+  return partitions
+}
+
+/** Undefined when any of them is unknown. */
+function sum(numbers: readonly (number | undefined)[] = []): number | undefined {
+  return numbers.reduce((total, each) => (total === undefined || each === undefined ? undefined : total + each), 0)
+}

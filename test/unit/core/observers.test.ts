@@ -130,6 +130,35 @@ describe('an observer', () => {
     ])
   })
 
+  it('sees the server of the current connection, as handlers do, and where a message came from', async () => {
+    const { bus, transport } = stage()
+    let server: { host: string; port: number } | undefined = { host: 'broker-1', port: 5672 }
+    Object.assign(transport, { serverAddress: () => server })
+    const seen: unknown[] = []
+    bus.observe({
+      publishStart: ({ transport: by }) => void seen.push(['publish', by.server?.host]),
+      settleStart: ({ transport: by }) => void seen.push(['settle', by.server?.host]),
+    })
+    bus.consume('orders.placed', (_message, { destination, partition, transport: by }) => {
+      seen.push([destination, partition, by.server])
+    })
+    await bus.start()
+    await bus.publish('orders.placed', 1)
+    const [broker] = transport.subscriptions
+    broker?.deliver({ ...delivery('a'), destination: 'stream:orders/3', partition: 'orders/3' })
+    await turn()
+    server = undefined
+    broker?.deliver(delivery('b'))
+    await turn()
+    expect(seen).toEqual([
+      ['publish', 'broker-1'],
+      ['stream:orders/3', 'orders/3', { host: 'broker-1', port: 5672 }],
+      ['settle', 'broker-1'],
+      ['orders.placed', undefined, undefined],
+      ['settle', undefined],
+    ])
+  })
+
   it('sees a message that does not fit its schema, a rejected one, and one that is abandoned', async () => {
     const { bus, transport, clock } = stage()
     const odd: StandardSchema<number> = {

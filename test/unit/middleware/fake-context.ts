@@ -49,6 +49,8 @@ export function fakeContext(
     group: consumer.group,
     transport: { name: 'main', system: 'fake' },
     position: {},
+    destination: 'orders.placed',
+    partition: undefined,
     signal: controller.signal,
     consumer,
     clock: options.clock ?? systemClock,
