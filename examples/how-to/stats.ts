@@ -14,5 +14,9 @@ console.log({ received, acked, deadLettered, running, buffered })
 const { status } = await bus.health()
 console.log(status)
 
-for (const { topic, group, lag } of await bus.admin().groups()) console.log(`${topic} ${group}: lag ${lag}`)
+for (const { topic, group, lag, partitions = [] } of await bus.admin().groups()) {
+  console.log(`${topic} ${group}: lag ${lag}`)
+  for (const { partition, position, head } of partitions)
+    console.log(`${partition}: at ${position?.offset} of ${head?.offset}`)
+}
 await bus.close()

@@ -444,11 +444,39 @@ describe('admin', () => {
     await read(two.transport, 'other', 'g')
     const oldest = (await one.transport.admin.topics())[0]!.oldestAt
     expect(await two.transport.admin.groups('a.b')).toEqual([
-      { topic: 'a.b', group: 'g', lag: 2, inFlight: 0, ready: 2, members: 2, oldestUnackedAt: oldest },
+      {
+        topic: 'a.b',
+        group: 'g',
+        lag: 2,
+        inFlight: 0,
+        ready: 2,
+        members: 2,
+        oldestUnackedAt: oldest,
+        partitions: [
+          {
+            partition: '0',
+            lag: 2,
+            inFlight: 0,
+            ready: 2,
+            oldestUnackedAt: oldest,
+            position: undefined,
+            head: { seq: 2 },
+            start: { seq: 1 },
+          },
+        ],
+      },
     ])
     reader.request(2)
     await reader.ack(...(await reader.take(2)))
-    expect(await two.transport.admin.groups('a.b')).toMatchObject([{ lag: 0, oldestUnackedAt: undefined }])
+    const done = { position: { seq: 2 }, head: { seq: 2 }, start: { seq: 1 } }
+    expect(await two.transport.admin.groups('a.b')).toMatchObject([
+      { lag: 0, oldestUnackedAt: undefined, partitions: [done] },
+    ])
+    // What it has settled is deleted: its place in the log stays.
+    await two.transport.admin.purge('a.b')
+    expect((await two.transport.admin.groups('a.b'))[0]?.partitions).toMatchObject([
+      { lag: 0, position: { seq: 2 }, head: undefined, start: undefined },
+    ])
   })
 })
 

@@ -1,5 +1,7 @@
-import type { TransportAdmin, StoredMessage } from '../../core/transport.ts'
+import type { GroupInfo, Position, StoredMessage, TransportAdmin } from '../../core/transport.ts'
 import type { MemoryBroker } from './broker.ts'
+import type { GroupQueue } from './group-queue.ts'
+import type { TopicState } from './topic-state.ts'
 
 export function memoryAdmin(broker: () => MemoryBroker): TransportAdmin {
   return {
@@ -7,26 +9,17 @@ export function memoryAdmin(broker: () => MemoryBroker): TransportAdmin {
       broker().topic(topic)
     },
     topics: async () =>
-      [...broker().topics.values()].map(({ name, log }) => ({
+      [...broker().topics.values()].map(({ name, log, retention }) => ({
         topic: name,
         messages: log.size,
         bytes: log.bytes,
-        oldestAt: log.get(log.start)?.publishedAt,
+        oldestAt: log.first?.publishedAt,
+        retention,
       })),
     groups: async (topic) =>
       [...broker().topics.values()]
         .filter(({ name }) => topic === undefined || name === topic)
-        .flatMap(({ name, groups }) =>
-          [...groups.values()].map((queue) => ({
-            topic: name,
-            group: queue.group,
-            lag: queue.waiting + queue.inFlight,
-            inFlight: queue.inFlight,
-            ready: queue.ready,
-            members: queue.members.length,
-            oldestUnackedAt: queue.oldestUnackedAt,
-          })),
-        ),
+        .flatMap((state) => [...state.groups.values()].map((queue) => infoOf(state, queue))),
     seek: async (topic, group, to) => broker().seek(topic, group, to),
     read: async (topic, { after, limit }) => {
       const log = broker().topics.get(topic)?.log
@@ -42,5 +35,24 @@ export function memoryAdmin(broker: () => MemoryBroker): TransportAdmin {
     remove: async (topic, positions) => broker().remove(topic, positions),
     purge: async (topic) => broker().purge(topic),
     deleteGroup: async (topic, group) => broker().deleteGroup(topic, group),
+  }
+}
+
+function infoOf({ name, log }: TopicState, queue: GroupQueue): GroupInfo {
+  const { inFlight, ready, oldestUnackedAt } = queue
+  const counts = { lag: queue.waiting + inFlight, inFlight, ready, oldestUnackedAt }
+  const at = (offset: number | undefined): Position | undefined =>
+    offset === undefined ? undefined : { topic: name, offset }
+  const positions = {
+    position: at(queue.settledTo),
+    head: at(log.lastBefore(log.end)?.offset),
+    start: at(log.first?.offset),
+  }
+  return {
+    topic: name,
+    group: queue.group,
+    ...counts,
+    members: queue.members.length,
+    partitions: [{ partition: '0', ...counts, ...positions }],
   }
 }

@@ -278,13 +278,24 @@ export class GroupQueue {
   get oldestUnackedAt(): number | undefined {
     let oldest = Infinity
     if (this.started) oldest = this.#log.get(Math.max(this.cursor, this.#log.start))?.publishedAt ?? Infinity
-    const look = (item: Item): void => {
-      oldest = Math.min(oldest, item.publishedAt)
-    }
-    this.#waitingItems().forEach(look)
-    for (const member of this.members)
-      for (const delivery of member.outstanding.toArray()) if (delivery.queue === this) look(delivery.item)
+    for (const { publishedAt } of this.#unsettledItems()) oldest = Math.min(oldest, publishedAt)
     return oldest === Infinity ? undefined : oldest
+  }
+
+  /** Offset of the last message that is settled together with all before it. */
+  get settledTo(): number | undefined {
+    if (!this.started) return undefined
+    let low = this.cursor
+    for (const item of this.#unsettledItems()) if (!isTargeted(item)) low = Math.min(low, item.offset)
+    return this.#log.lastBefore(low)?.offset ?? (low > 0 ? low - 1 : undefined)
+  }
+
+  /** What was taken from the log, or sent to this group alone, and is not settled. */
+  #unsettledItems(): Item[] {
+    const items = this.#waitingItems()
+    for (const member of this.members)
+      for (const { queue, item } of member.outstanding.toArray()) if (queue === this) items.push(item)
+    return items
   }
 
   #waitingItems(): Item[] {

@@ -31,6 +31,24 @@ export class TopicLog {
     return offset < this.start ? undefined : this.#entries[offset - this.#base]
   }
 
+  /** The oldest entry. */
+  get first(): LogEntry | undefined {
+    for (let offset = this.start; offset < this.end; offset++) {
+      const entry = this.get(offset)
+      if (entry !== undefined) return entry
+    }
+    return undefined
+  }
+
+  /** The newest entry before that offset. */
+  lastBefore(offset: number): LogEntry | undefined {
+    for (let at = offset - 1; at >= this.start; at--) {
+      const entry = this.get(at)
+      if (entry !== undefined) return entry
+    }
+    return undefined
+  }
+
   push(entry: LogEntry): void {
     this.#entries.push(entry)
     this.bytes += entry.bytes

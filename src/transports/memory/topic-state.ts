@@ -3,7 +3,7 @@ import { LinkedList } from '../../core/linked-list.ts'
 import type { LinkedNode } from '../../core/linked-list.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
-import type { PublishOutcome } from '../../core/transport.ts'
+import type { PublishOutcome, RetentionInfo } from '../../core/transport.ts'
 import type { GroupQueue } from './group-queue.ts'
 import { TopicLog } from './log.ts'
 
@@ -36,6 +36,10 @@ export class TopicState {
     if (this.#keepAll) return this.log.bytes < this.#maxBacklogBytes
     for (const group of this.groups.values()) if (group.pendingBytes >= this.#maxBacklogBytes) return false
     return true
+  }
+
+  get retention(): RetentionInfo {
+    return this.#keepAll ? {} : { maxMessages: this.#retainMessages }
   }
 
   fullError(): PublishError {

@@ -1,13 +1,23 @@
 import { ConnectionError, ValidationError } from '../../core/errors.ts'
-import type { GroupInfo, StartFrom, StoredMessage, TopicInfo, TransportAdmin } from '../../core/transport.ts'
+import { isDeadLetterTopic } from '../../core/topic.ts'
+import type {
+  GroupInfo,
+  RetentionInfo,
+  StartFrom,
+  StoredMessage,
+  TopicInfo,
+  TransportAdmin,
+} from '../../core/transport.ts'
 import { explain, toCause } from './errors.ts'
 import { StoredReader, toPosition, toSeq } from './mapping.ts'
+import type { ResolvedSqliteRetention } from './options.ts'
 import type { AdminRequest, StoredColumns } from './protocol.ts'
 import { ThreadRefusedError } from './thread.ts'
 import type { DatabaseThread } from './thread.ts'
 
 export interface AdminHost {
   readonly path: string
+  readonly retention: ResolvedSqliteRetention | undefined
   /** Throws `StateError` unless the transport is open. */
   requireThread(): DatabaseThread
 }
@@ -25,7 +35,8 @@ export class SqliteAdmin implements TransportAdmin {
   }
 
   async topics(): Promise<readonly TopicInfo[]> {
-    return (await this.#ask({ method: 'topics' })) as TopicInfo[]
+    const infos = (await this.#ask({ method: 'topics' })) as TopicInfo[]
+    return infos.map((info) => ({ ...info, retention: retentionOf(info.topic, this.#host.retention) }))
   }
 
   async groups(topic?: string): Promise<readonly GroupInfo[]> {
@@ -82,6 +93,13 @@ export class SqliteAdmin implements TransportAdmin {
       })
     }
   }
+}
+
+/** As this process applies it; another one may have other limits. `maxBytes` counts all topics of the file together. */
+function retentionOf(topic: string, limits: ResolvedSqliteRetention | undefined): RetentionInfo {
+  if (limits === undefined) return {}
+  const { maxAgeMs, maxBytes, deadLetterMaxAgeMs } = limits
+  return isDeadLetterTopic(topic) ? { maxAgeMs: deadLetterMaxAgeMs } : { maxAgeMs, maxBytes }
 }
 
 /** Throws `ValidationError` for a position of another transport. */

@@ -1,6 +1,7 @@
 import { compilePattern } from '../../core/topic.ts'
-import type { GroupInfo } from '../../core/transport.ts'
+import type { GroupInfo, Position } from '../../core/transport.ts'
 import type { Database, Statement } from './database.ts'
+import { toPosition } from './mapping.ts'
 import type { Members } from './members.ts'
 import type { Owners } from './owners.ts'
 import type { Parking } from './parking.ts'
@@ -17,6 +18,8 @@ export class Overview {
   readonly #delayed: Statement
   readonly #future: Statement
   readonly #oldest: Statement
+  readonly #ends: Statement
+  readonly #before: Statement
 
   constructor(db: Database, members: Members, owners: Owners, parking: Parking) {
     this.#parking = parking
@@ -31,15 +34,22 @@ export class Overview {
     this.#future = db.prepare(
       'SELECT count(*) FROM messages WHERE topic_id = ? AND deliver_at IS NOT NULL AND deliver_at > ? AND seq > ? AND kind <> 1',
     )
+    this.#ends = db.prepare(`
+      SELECT
+        (SELECT seq FROM messages WHERE topic_id = ?1 AND kind <> 1 ORDER BY seq LIMIT 1),
+        (SELECT seq FROM messages WHERE topic_id = ?1 AND kind <> 1 ORDER BY seq DESC LIMIT 1)`)
+    this.#before = db.prepare(
+      'SELECT seq FROM messages WHERE topic_id = ? AND seq < ? AND kind <> 1 ORDER BY seq DESC LIMIT 1',
+    )
     this.#oldest = db.prepare(`
-      SELECT min(published_at) FROM messages WHERE seq IN (
+      SELECT seq, published_at FROM messages WHERE seq IN (
         SELECT min(seq) FROM claims WHERE group_id = ?
         UNION ALL SELECT min(seq) FROM parked WHERE group_id = ?
         UNION ALL SELECT min(seq) FROM delayed WHERE group_id = ?
         UNION ALL SELECT * FROM (
           SELECT seq FROM messages WHERE ? = 1 AND topic_id = ? AND seq > ? AND kind <> 1 ORDER BY seq LIMIT 1
         )
-      )`)
+      ) ORDER BY seq LIMIT 1`)
   }
 
   groups(topic: string | undefined, now: number): GroupInfo[] {
@@ -71,19 +81,41 @@ export class Overview {
     for (const count of states.values()) claimed += count
     const waits = inFlight > 0 || (states.get(CLAIM.retry) ?? 0) > 0
     const unreadNow = unread === 0 ? 0 : Math.max(0, unread - this.#future.number(topicId, now, cursor))
-    return {
-      topic,
-      group,
+    const oldest = this.#oldest.row(id, id, id, started, topicId, cursor) as readonly [number, number] | undefined
+    const counts = {
       lag: unread + claimed + delayed,
       inFlight,
       // In strict order everything waits for the messages in flight.
       ready: waits && this.#strict(id) ? 0 : (states.get(CLAIM.ready) ?? 0) + unreadNow + idle,
+      oldestUnackedAt: oldest?.[1],
+    }
+    const [start, head] = (this.#ends.row(topicId) ?? []) as readonly (number | null)[]
+    const unsettled = oldest?.[0] ?? cursor + 1
+    const settled = this.#before.row(topicId, unsettled)?.[0] as number | undefined
+    // What it has settled may be deleted since.
+    const position = settled ?? (passed > claimed + delayed ? unsettled - 1 : undefined)
+    return {
+      topic,
+      group,
+      ...counts,
       members: this.#owners.patternsOf(group).filter((pattern) => compilePattern(pattern)(topic)).length,
-      oldestUnackedAt: (this.#oldest.row(id, id, id, started, topicId, cursor)?.[0] as number | null) ?? undefined,
+      partitions: [
+        {
+          partition: '0',
+          ...counts,
+          position: started === 1 ? at(position) : undefined,
+          head: at(head),
+          start: at(start),
+        },
+      ],
     }
   }
 
   #strict(id: number): boolean {
     return this.#members.group(id)?.seats.some((seat) => seat.member.spec.order === 'strict') ?? false
   }
+}
+
+function at(seq: number | null | undefined): Position | undefined {
+  return typeof seq === 'number' ? toPosition(seq) : undefined
 }

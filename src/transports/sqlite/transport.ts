@@ -17,7 +17,7 @@ import { checkStart, SqliteAdmin } from './admin.ts'
 import { explain, toCause, toConnectionError } from './errors.ts'
 import type { Explanation } from './errors.ts'
 import { toPosition } from './mapping.ts'
-import type { ResolvedSqliteOptions } from './options.ts'
+import type { ResolvedSqliteOptions, ResolvedSqliteRetention } from './options.ts'
 import type { Reply } from './protocol.ts'
 import { SqlitePublisher } from './publisher.ts'
 import { SqliteSubscription } from './subscriber.ts'
@@ -34,6 +34,7 @@ export class SqliteTransport implements Transport, ThreadListener {
   readonly capabilities: Capabilities
   readonly admin: TransportAdmin
   readonly path: string
+  readonly retention: ResolvedSqliteRetention | undefined
   readonly maxMessageBytes: number
   readonly #options: ResolvedSqliteOptions
   readonly #instance = randomUUID()
@@ -56,6 +57,7 @@ export class SqliteTransport implements Transport, ThreadListener {
     this.path = options.path
     this.maxMessageBytes = options.maxMessageBytes
     this.capabilities = capabilities(options.maxMessageBytes)
+    this.retention = options.retention
     this.admin = new SqliteAdmin(this)
     this.#publisher = new SqlitePublisher(this)
   }

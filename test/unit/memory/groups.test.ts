@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { createBus } from 'busbar'
 import type { OutgoingMessage } from 'busbar'
 import type { Delivery, SubscriptionSpec } from 'busbar/transport'
+import { memoryAdmin } from '../../../src/transports/memory/admin.ts'
 import { memory, memoryBroker } from 'busbar/memory'
 import type { MemoryBroker } from 'busbar/memory'
 import { manualClock, waitUntil } from 'busbar/testing'
@@ -210,5 +211,49 @@ describe('the clock of a shared broker', () => {
     await late.start()
     expect(given.clock).toBe(clock)
     await Promise.all([first, second, third, late].map((bus) => bus.close()))
+  })
+})
+
+describe('positions', () => {
+  const at = (offset: number) => ({ topic: 't', offset })
+
+  async function partition(broker: MemoryBroker) {
+    const [group] = await memoryAdmin(() => broker).groups('t')
+    const [found] = group?.partitions ?? []
+    return { position: found?.position, head: found?.head, start: found?.start, lag: found?.lag }
+  }
+
+  it('wait for the oldest message that is not settled, and follow what is deleted', async () => {
+    const broker = memoryBroker()
+    const { subscription, received } = join(broker)
+    expect(await partition(broker)).toEqual({ position: undefined, head: undefined, start: undefined, lag: 0 })
+    publish(broker, ...['a', 'b', 'c'].map((id) => message(id)))
+    subscription.request(3, 1e6)
+    await turns()
+    const ack = (index: number) =>
+      subscription.settle([{ delivery: received[index] as Delivery, outcome: { type: 'ack' } }])
+    await ack(1)
+    expect(await partition(broker)).toEqual({ position: undefined, head: at(2), start: at(0), lag: 2 })
+    await ack(0)
+    expect(await partition(broker)).toEqual({ position: at(1), head: at(2), start: at(0), lag: 1 })
+    broker.remove('t', [at(0), at(1)])
+    expect(await partition(broker)).toEqual({ position: at(1), head: at(2), start: at(2), lag: 1 })
+    await ack(2)
+    broker.remove('t', [at(2)])
+    expect(await partition(broker)).toEqual({ position: at(2), head: undefined, start: undefined, lag: 0 })
+  })
+
+  it('of a redriven copy for one group do not count: it has no place in the log', async () => {
+    const broker = memoryBroker()
+    const { subscription, received } = join(broker)
+    publish(broker, message('a'), message('copy', { group: 'g' }))
+    subscription.request(2, 1e6)
+    await turns()
+    await subscription.settle(
+      received
+        .filter(({ message: { id } }) => id === 'a')
+        .map((delivery) => ({ delivery, outcome: { type: 'ack' } as const })),
+    )
+    expect(await partition(broker)).toEqual({ position: at(0), head: at(0), start: at(0), lag: 1 })
   })
 })
