@@ -1,14 +1,25 @@
 import { UnsupportedError } from '../../core/errors.ts'
-import type { GroupInfo, Position, StartFrom, StoredMessage, TopicInfo, TransportAdmin } from '../../core/transport.ts'
+import { isDeadLetterTopic } from '../../core/topic.ts'
+import type {
+  GroupInfo,
+  PartitionInfo,
+  Position,
+  RetentionInfo,
+  StartFrom,
+  StoredMessage,
+  TopicInfo,
+  TransportAdmin,
+} from '../../core/transport.ts'
 import type { RedisContext } from './context.ts'
 import { compareIds } from './delivery.ts'
 import { forgetGroup } from './ephemeral.ts'
 import { replyCode } from './errors.ts'
+import { partitionName } from './keys.ts'
 import type { PartitionKeys } from './keys.ts'
 import { EntryReader } from './mapping.ts'
 import { SEEK } from './scripts/group.ts'
 import { COUNT_AFTER, GROUP_INFO, GROUP_NAMES, PURGE, REMOVE, TOPIC_INFO } from './scripts/look.ts'
-import { startId } from './start-id.ts'
+import { idBefore, startId } from './start-id.ts'
 
 const REMOVE_AT_ONCE = 500
 
@@ -34,7 +45,14 @@ export function redisAdmin(
       messages: sum(infos.map(([count]) => count)),
       bytes: infos.some(([, , bytes]) => bytes < 0) ? undefined : sum(infos.map(([, , bytes]) => bytes)),
       oldestAt: oldest.length === 0 ? undefined : Math.min(...oldest),
+      retention: retentionOf(topic),
     }
+  }
+
+  /** As this process applies it; another one may have other limits. Dead letters are never trimmed. */
+  function retentionOf(topic: string): RetentionInfo {
+    const { maxLen, maxAgeMs } = context().options
+    return isDeadLetterTopic(topic) ? {} : { maxAgeMs, maxMessages: maxLen }
   }
 
   async function groupsOf(topic: string): Promise<GroupInfo[]> {
@@ -48,25 +66,23 @@ export function redisAdmin(
     return Promise.all([...names].sort().map((group) => groupInfo(topic, group, partitions)))
   }
 
-  async function groupInfo(topic: string, group: string, partitions: readonly PartitionKeys[]): Promise<GroupInfo> {
-    const { keys, wire } = context()
-    const { members } = keys.membership(topic, group)
-    const infos = await Promise.all(partitions.map((partition) => partitionInfo(partition, group)))
-    const column = (name: 'unread' | 'pending' | 'waiting' | 'due' | 'delayed'): number =>
-      sum(infos.map((info) => info[name]))
-    const pending = column('pending')
-    const oldest = infos.map((info) => msOf(info.oldestId)).filter((ms) => ms !== undefined)
+  async function groupInfo(topic: string, group: string, keys: readonly PartitionKeys[]): Promise<GroupInfo> {
+    const { wire } = context()
+    const { members } = context().keys.membership(topic, group)
+    const partitions = await Promise.all(keys.map((partition) => partitionInfo(partition, group)))
+    const oldest = partitions.map(({ oldestUnackedAt }) => oldestUnackedAt).filter((ms) => ms !== undefined)
     // Signs of life are stored as the time until which they count.
     const now = (await wire.call(members, ['TIME'])) as readonly Buffer[]
     const alive = await wire.call(members, ['ZCOUNT', members, `(${String(now[0])}000`, '+inf'])
     return {
       topic,
       group,
-      lag: column('unread') + pending + column('delayed'),
-      inFlight: Math.max(0, pending - column('waiting') - column('due')),
-      ready: column('unread') + column('due'),
+      lag: sum(partitions.map(({ lag }) => lag)),
+      inFlight: sum(partitions.map(({ inFlight }) => inFlight)),
+      ready: sum(partitions.map(({ ready }) => ready)),
       members: Number(alive),
       oldestUnackedAt: oldest.length === 0 ? undefined : Math.min(...oldest),
+      partitions,
     }
   }
 
@@ -77,11 +93,24 @@ export function redisAdmin(
       GROUP_INFO,
       [partition.stream, side, later, sideLater, partition.delayed, delayed, meta],
       [group],
-    )) as readonly [number, number, number, number, number, Buffer, Buffer, Buffer]
-    const [counted, pending, waiting, due, future, oldest, more, sideMore] = reply
-    const unread =
-      counted + (await countAfter(partition.stream, String(more))) + (await countAfter(side, String(sideMore)))
-    return { unread, pending, waiting, due, delayed: future, oldestId: String(oldest) }
+    )) as readonly (number | Buffer)[]
+    const [counted, pending, waiting, due, future] = reply.slice(0, 5) as [number, number, number, number, number]
+    const [oldest, more, sideMore, start, head, settled, unsettled] = reply.slice(5, 12).map(String) as TextFields
+    const [removed, owner] = reply.slice(12).map(String) as [string, string]
+    const unread = counted + (await countAfter(partition.stream, more)) + (await countAfter(side, sideMore))
+    const at = (id: string): Position | undefined => (id === '' ? undefined : { partition: partition.partition, id })
+    return {
+      partition: partitionName(partition),
+      lag: unread + pending + future,
+      inFlight: Math.max(0, pending - waiting - due),
+      ready: unread + due,
+      // What it has settled may have been removed since.
+      position: at(settled === '' && unsettled !== '' && removed === '1' ? idBefore(unsettled) : settled),
+      head: at(head),
+      start: at(start),
+      oldestUnackedAt: msOf(oldest),
+      member: owner === '' ? undefined : owner,
+    } satisfies PartitionInfo
   }
 
   /** Counts a long backlog in several steps, so that none of them blocks the server. */
@@ -145,6 +174,16 @@ export function redisAdmin(
     },
   }
 }
+
+type TextFields = [
+  oldest: string,
+  more: string,
+  sideMore: string,
+  start: string,
+  head: string,
+  settled: string,
+  unsettled: string,
+]
 
 /** Reads all partitions as one, by the time of their entries. Within a key that is the order of publication. */
 async function readRange(

@@ -1,9 +1,10 @@
 import { createCluster } from 'redis'
 import type { Clock } from '../../core/clock.ts'
 import { Deadline, Deadlines } from '../../core/deadlines.ts'
+import type { ServerAddress } from '../../core/transport.ts'
 import { connect, describeServer, dialLimitMs, socketOptions } from './dial.ts'
 import { LostReplyError, messageOf, NotSentError, replyCode, toConnectError } from './errors.ts'
-import { isCluster } from './given-client.ts'
+import { isCluster, serverOf } from './given-client.ts'
 import type { Arg, NativeClient, NativeCluster } from './given-client.ts'
 import { dedicatedLink } from './link-wire.ts'
 import type { Link } from './link.ts'
@@ -52,6 +53,10 @@ class ClientWire implements Wire {
 
   get connected(): boolean {
     return this.#open && this.#down.size === 0
+  }
+
+  get server(): ServerAddress | undefined {
+    return this.cluster || !this.connected ? undefined : serverOf(this.#client as NativeClient)
   }
 
   async open(): Promise<void> {

@@ -2,6 +2,7 @@ import type { EncodedMessage } from '../../core/message.ts'
 import { messageBytes } from '../../core/message.ts'
 import type { Delivery, DeliveryHistory, Position } from '../../core/transport.ts'
 import type { KnownAttempts } from './attempt-notes.ts'
+import { partitionName } from './keys.ts'
 import type { Source } from './source.ts'
 
 const FIRST: KnownAttempts = Object.freeze({ attempt: 1, history: 'new', notBefore: undefined, noted: false })
@@ -40,6 +41,14 @@ export class RedisDelivery implements Delivery {
     this.heldUntil = heldUntil
     this.generation = source.partition.generation
     this.bytes = messageBytes(message)
+  }
+
+  get destination(): string {
+    return this.source.stream
+  }
+
+  get partition(): string {
+    return partitionName(this.source.partition.keys)
   }
 
   get position(): Position {

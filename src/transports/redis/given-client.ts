@@ -1,5 +1,14 @@
+import type { ServerAddress } from '../../core/transport.ts'
+
 /** An argument of a command. */
 export type Arg = string | Buffer
+
+export interface NativeSocket {
+  readonly host?: string | undefined
+  readonly port?: number | undefined
+  /** A Unix socket. */
+  readonly path?: string | undefined
+}
 
 /** What we need from a client of the package `redis`; its own types depend on the options that it was created with. */
 export interface NativeClient {
@@ -11,7 +20,7 @@ export interface NativeClient {
   off(event: string, listener: (...args: never[]) => void): unknown
   sendCommand(args: readonly Arg[], options?: object): Promise<unknown>
   duplicate(overrides?: object): NativeClient
-  readonly options?: { readonly socket?: object | undefined } | undefined
+  readonly options?: { readonly socket?: NativeSocket | undefined } | undefined
 }
 
 /** The same for a cluster client: commands are routed by a key. */
@@ -42,4 +51,10 @@ export function isGivenClient(value: unknown): value is GivenClient {
 
 export function isCluster(client: GivenClient): boolean {
   return typeof (client as Partial<NativeCluster>).getNodeClientForKey === 'function'
+}
+
+/** The server that a client connects to; undefined for a Unix socket. */
+export function serverOf({ options }: NativeClient): ServerAddress | undefined {
+  const { host = 'localhost', port = 6379, path } = options?.socket ?? {}
+  return path === undefined ? { host, port } : undefined
 }

@@ -47,6 +47,7 @@ export function redis(options: RedisOptions = {}): Transport {
     publish: async (batch, { signal } = {}) => requireOpen().publisher.publish(batch, signal),
     subscribe: async (spec, sink) => requireOpen().subscribe(spec, sink),
     health: () => (session === undefined || closed ? { connected: false } : session.health()),
+    serverAddress: () => session?.server,
     async close({ deadlineMs = 5_000 } = {}) {
       if (closed) return
       closed = true

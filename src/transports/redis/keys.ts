@@ -93,3 +93,8 @@ export class Keys {
     return { members: `${stream}:members:${group}`, assignment: `${stream}:assignment:${group}` }
   }
 }
+
+/** The name of a partition, for people. */
+export function partitionName({ topic, partition }: PartitionKeys): string {
+  return `${topic}/${partition}`
+}

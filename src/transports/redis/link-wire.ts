@@ -36,6 +36,9 @@ export function linkWire(options: ResolvedRedisOptions, clock: Clock, listener: 
     get connected() {
       return main.up
     },
+    get server() {
+      return main.server
+    },
     async open() {
       try {
         await main.open()

@@ -1,9 +1,11 @@
 import { sleep } from '../../core/clock.ts'
 import type { Clock, Timer } from '../../core/clock.ts'
 import { LinkedList } from '../../core/linked-list.ts'
+import type { ServerAddress } from '../../core/transport.ts'
 import { endConnection, identify } from './connection-identity.ts'
 import type { ConnectionIdentity } from './connection-identity.ts'
 import { LostReplyError, messageOf, NotSentError, replyCode, toConnectError } from './errors.ts'
+import { serverOf } from './given-client.ts'
 import type { Arg, NativeClient } from './given-client.ts'
 import { REPLY_OPTIONS } from './reply-options.ts'
 import { withinLimit } from './within-limit.ts'
@@ -90,6 +92,11 @@ export class Link {
 
   get closed(): boolean {
     return this.#state === 'closed'
+  }
+
+  /** The server of the current connection. */
+  get server(): ServerAddress | undefined {
+    return this.#client === undefined ? undefined : serverOf(this.#client)
   }
 
   /** The server's identification of the current connection, or of the last one. */

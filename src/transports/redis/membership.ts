@@ -7,6 +7,7 @@ import { handBack } from './hand-back.ts'
 import { Housekeeping } from './housekeeping.ts'
 import { refusesEverybody, replyCode } from './errors.ts'
 import { joinGroup, restoreGroup } from './join-group.ts'
+import { partitionName } from './keys.ts'
 import type { MembershipKeys } from './keys.ts'
 import type { ResolvedRedisOptions } from './options.ts'
 import { PartitionState } from './partition-state.ts'
@@ -149,9 +150,9 @@ export class Membership {
         this.partitions.map(async (partition) => {
           const mine = assigned.has(partition.keys.partition)
           if (mine && partition.phase === 'idle' && (await this.#acquire(partition)))
-            changes.assigned.push(nameOf(partition))
+            changes.assigned.push(partitionName(partition.keys))
           else if (!mine && partition.phase === 'held') {
-            changes.revoked.push(nameOf(partition))
+            changes.revoked.push(partitionName(partition.keys))
             this.#revoke(partition)
           }
         }),
@@ -445,8 +446,4 @@ function stillOut(partition: PartitionState, ids: readonly string[]): number {
   if (ids.length === 0) return 0
   const now = new Set(partition.unsettled(partition.main))
   return ids.reduce((count, id) => count + (now.has(id) ? 1 : 0), 0)
-}
-
-function nameOf({ keys }: PartitionState): string {
-  return `${keys.topic}/${keys.partition}`
 }

@@ -1,6 +1,7 @@
 import type { Timer } from '../../core/clock.ts'
 import type {
   DeliverySink,
+  ServerAddress,
   SubscriptionSpec,
   TransportAdmin,
   TransportHealth,
@@ -95,6 +96,10 @@ export class RedisSession implements WireListener {
     }
     if (subscription.isPattern && this.#discovery === undefined) this.#discover()
     return subscription
+  }
+
+  get server(): ServerAddress | undefined {
+    return this.#wire.server
   }
 
   health(): TransportHealth {

@@ -1,3 +1,4 @@
+import type { ServerAddress } from '../../core/transport.ts'
 import type { Arg } from './given-client.ts'
 import type { Link } from './link.ts'
 
@@ -6,6 +7,8 @@ export interface Wire {
   /** Keys of different hash tags may be on different servers: no command may name two of them. */
   readonly cluster: boolean
   readonly connected: boolean
+  /** The server of the connection; undefined while there is none, and in a cluster. */
+  readonly server: ServerAddress | undefined
   /** First connect. Rejects with `ConnectionError` or `AuthorizationError`. */
   open(): Promise<void>
   /**

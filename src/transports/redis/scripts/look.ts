@@ -55,14 +55,15 @@ local function unread(stream, group, believed)
     local found = {}
     for at = 1, #info, 2 do found[info[at]] = info[at + 1] end
     if found.name == group then
-      local first = redis.call('XRANGE', stream, '(' .. found['last-delivered-id'], '+', 'COUNT', 1)[1]
-      if not first then return 0, found.pending, nil, '' end
+      local delivered = found['last-delivered-id']
+      local first = redis.call('XRANGE', stream, '(' .. delivered, '+', 'COUNT', 1)[1]
+      if not first then return 0, found.pending, nil, '', delivered end
       if believed and type(found.lag) == 'number' then
         -- What was removed before it was read is not there to be read.
-        return math.min(found.lag, redis.call('XLEN', stream)), found.pending, first, ''
+        return math.min(found.lag, redis.call('XLEN', stream)), found.pending, first, '', delivered
       end
-      local count, from = countAfter(stream, found['last-delivered-id'])
-      return count, found.pending, first, from
+      local count, from = countAfter(stream, delivered)
+      return count, found.pending, first, from, delivered
     end
   end
   return nil
@@ -71,8 +72,10 @@ end
 
 /**
  * KEYS stream, side, later, side later, delayed, delayed of the group, meta · ARGV group [unread, pending, of the
- * pending: waiting for their time, due, delayed, oldest unacked id or empty, and for the stream and the side: the id
- * after which to continue counting unread entries, or empty].
+ * pending: waiting for their time, due, delayed, oldest unacked id or empty, for the stream and the side: the id
+ * after which to continue counting unread entries, or empty; of the stream: ids of the first and the last entry, of the
+ * last one before the oldest unsettled, and of that one, all of them perhaps empty; 1 when entries were removed; and the
+ * owner of the partition, or empty].
  */
 export const GROUP_INFO: Script = script(
   'group-info',
@@ -84,14 +87,28 @@ local function later(set)
   waiting = waiting + all - ready
   due = due + ready
 end
-local believed = redis.call('HGET', KEYS[7], 'counted') == serverId()
-local count, pending, first, more = unread(KEYS[1], ARGV[1], believed)
-if not count then return { 0, 0, 0, 0, 0, '', '', '' } end
+local lease = redis.call('HMGET', KEYS[7], 'counted', 'owner', 'until')
+local owner = lease[2] and lease[2] ~= '?' and tonumber(lease[3] or 0) > now and lease[2] or ''
+local start, head, removed = '', '', 0
+local info, stream = redis.pcall('XINFO', 'STREAM', KEYS[1]), {}
+if not info.err then
+  for at = 1, #info, 2 do stream[info[at]] = info[at + 1] end
+  start = stream['first-entry'] and stream['first-entry'][1] or ''
+  head = stream['last-entry'] and stream['last-entry'][1] or ''
+  removed = (stream['entries-added'] or 0) > stream.length and 1 or 0
+end
+local count, pending, first, more, delivered = unread(KEYS[1], ARGV[1], lease[1] == serverId())
+if not count then return { 0, 0, 0, 0, 0, '', '', '', start, head, '', '', removed, '' } end
 local oldest = first and first[1] or ''
 if pending > 0 then
   local summary = redis.call('XPENDING', KEYS[1], ARGV[1])
   if summary[2] then oldest = summary[2] end
 end
+local unsettled, settled = oldest, head
+if oldest ~= '' then
+  local before = redis.call('XREVRANGE', KEYS[1], '(' .. oldest, '-', 'COUNT', 1)[1]
+  settled = before and before[1] or ''
+elseif head == '' and delivered ~= '0-0' then settled = delivered end
 local sideCount, sidePending, sideFirst, sideMore = unread(KEYS[2], ARGV[1], false)
 if sideCount then
   count = count + sideCount
@@ -102,7 +119,9 @@ end
 later(KEYS[3])
 later(KEYS[4])
 local delayed = redis.call('ZCARD', KEYS[5]) + redis.call('ZCARD', KEYS[6])
-return { count, pending, waiting, due, delayed, oldest, more, sideMore or '' }
+return {
+  count, pending, waiting, due, delayed, oldest, more, sideMore or '', start, head, settled, unsettled, removed, owner,
+}
 `,
 )
 
