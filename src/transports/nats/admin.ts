@@ -1,20 +1,31 @@
 import { sleep } from '../../core/clock.ts'
 import { ConfigurationError } from '../../core/errors.ts'
 import { compilePattern, isDeadLetterTopic, isPattern } from '../../core/topic.ts'
-import type { GroupInfo, Position, StartFrom, StoredMessage, TopicInfo, TransportAdmin } from '../../core/transport.ts'
+import type {
+  GroupInfo,
+  PartitionInfo,
+  Position,
+  RetentionInfo,
+  StartFrom,
+  StoredMessage,
+  TopicInfo,
+  TransportAdmin,
+} from '../../core/transport.ts'
 import { consumerConfig, mayGiveUp } from './consumers.ts'
 import type { Mark } from './consumers.ts'
 import { isNotFound, JetStreamError } from './errors.ts'
-import type { ConsumerInfo } from './jetstream-types.ts'
-import { sequenceOf } from './mapping.ts'
+import type { ConsumerInfo, StreamConfig } from './jetstream-types.ts'
+import { positionOf, sequenceOf } from './mapping.ts'
 import { tellMoved } from './members.ts'
 import { readRange } from './read-range.ts'
-import { consumerName, groupId, parseConsumerName, topicOfFilter } from './subjects.ts'
+import { ANY, consumerName, groupId, parseConsumerName, topicOfFilter } from './subjects.ts'
 import type { LanePlan } from './subjects.ts'
 import type { SubscriptionParts } from './subscription-parts.ts'
 
 /** The time of the oldest message is requested topic by topic: for at most this many. */
 const MAX_AGED_TOPICS = 500
+/** The ends of partitions are requested for at most this many. */
+const MAX_LOOKED_UP = 1_000
 /** Attempts to create a consumer again while members of the group may do the same. */
 const SEEK_TRIES = 8
 const SEEK_PAUSE_MS = 10
@@ -27,21 +38,27 @@ interface Tally {
   readonly consumers: ConsumerInfo[]
 }
 
+/** Sequences of the first and the last message of a filter. */
+interface Ends {
+  readonly start: number | undefined
+  readonly head: number | undefined
+}
+
 export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
   const streamOf = (topic: string): string => parts().topology.streamOf(isDeadLetterTopic(topic))
 
-  async function countTopics(stream: string): Promise<Map<string, number>> {
+  async function countTopics(stream: string): Promise<{ counts: Map<string, number>; retention: RetentionInfo }> {
     const { api, subjects } = parts()
     const counts = new Map<string, number>()
     for (let offset = 0; ;) {
-      const { state, total = 0 } = await api.streamInfo(stream, { subjects_filter: '>', offset })
+      const { state, config, total = 0 } = await api.streamInfo(stream, { subjects_filter: '>', offset })
       const found = Object.entries(state.subjects ?? {})
       for (const [subject, count] of found) {
         const topic = subjects.topicOf(subject)
         counts.set(topic, (counts.get(topic) ?? 0) + count)
       }
       offset += found.length
-      if (found.length === 0 || offset >= total) return counts
+      if (found.length === 0 || offset >= total) return { counts, retention: retentionOf(config) }
     }
   }
 
@@ -69,52 +86,102 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
     return [...all.values()]
   }
 
-  /** The earliest point that a group has not settled, as the time of its oldest message. */
-  async function oldestUnacked({ consumers }: Tally): Promise<number | undefined> {
+  /** Where the messages of a filter begin and end in their stream. */
+  async function endsOf(stream: string, filter: string): Promise<Ends> {
     const { api } = parts()
-    const times = await Promise.all(
-      consumers
-        .filter((info) => info.num_pending + info.num_ack_pending > 0)
-        .map(async (info) => {
-          const message = await api.message(info.stream_name, {
-            seq: info.ack_floor.stream_seq + 1,
-            next_by_subj: info.config.filter_subject ?? '>',
-          })
-          return message === undefined ? Infinity : Date.parse(message.time)
-        }),
-    )
-    const oldest = Math.min(Infinity, ...times)
-    return oldest === Infinity ? undefined : oldest
+    const [first, last] = await Promise.all([
+      api.message(stream, { seq: 1, next_by_subj: filter }),
+      api.message(stream, { last_by_subj: filter }),
+    ])
+    return { start: first?.seq, head: last?.seq }
   }
 
-  /** Number of partition owners; at least one while any member asks for messages without a partition. */
-  async function membersOf({ id, consumers }: Tally): Promise<number> {
-    const { records } = parts()
-    const units = consumers
-      .map((info) => parseConsumerName(info.name)?.label ?? '')
-      .filter((label) => label !== 'any' && !label.endsWith('-base'))
-    const owners = await Promise.all(
-      units.map(async (unit) => {
-        const record = await records.readLease(records.leaseSubject(id, unit))
-        if (record === undefined) return undefined
-        const { owner, free, leaseMs } = JSON.parse(record.text) as { owner?: string; free?: boolean; leaseMs?: number }
-        const isAlive = Date.now() - record.time < 2 * (leaseMs ?? 0)
-        return free === true || !isAlive ? undefined : owner
-      }),
-    )
-    const known = new Set(owners.filter((owner) => owner !== undefined)).size
-    return Math.max(known, consumers.some((info) => info.num_waiting > 0) ? 1 : 0)
-  }
-
-  async function describe(tally: Tally, topic: string): Promise<GroupInfo> {
-    let lag = 0
-    let inFlight = 0
-    for (const info of tally.consumers) {
-      lag += info.num_pending + info.num_ack_pending
-      inFlight += info.num_ack_pending
+  /** Looks each filter up once, and none of very many. */
+  function endsLookup(tallies: readonly Tally[]): (info: ConsumerInfo) => Promise<Ends> {
+    const filterOf = ({ stream_name: stream, config }: ConsumerInfo): string =>
+      `${stream} ${config.filter_subject ?? '>'}`
+    const filters = new Set(tallies.flatMap(({ consumers }) => consumers.map(filterOf)))
+    const found = new Map<string, Promise<Ends>>()
+    return (info) => {
+      if (filters.size > MAX_LOOKED_UP) return Promise.resolve({ start: undefined, head: undefined })
+      const filter = filterOf(info)
+      let ends = found.get(filter)
+      if (ends === undefined) found.set(filter, (ends = endsOf(info.stream_name, info.config.filter_subject ?? '>')))
+      return ends
     }
-    const [members, oldestUnackedAt] = await Promise.all([membersOf(tally), lag > 0 ? oldestUnacked(tally) : undefined])
-    return { topic, group: tally.group, lag, inFlight, members, oldestUnackedAt }
+  }
+
+  /** Publish time of the oldest message that a consumer has not settled. */
+  async function oldestUnacked(info: ConsumerInfo): Promise<number | undefined> {
+    if (lagOf(info) === 0) return undefined
+    const message = await parts().api.message(info.stream_name, {
+      seq: info.ack_floor.stream_seq + 1,
+      next_by_subj: info.config.filter_subject ?? '>',
+    })
+    return message === undefined ? undefined : Date.parse(message.time)
+  }
+
+  /** The member that owns a partition; undefined when none does. */
+  async function ownerOf(id: string, partition: string): Promise<string | undefined> {
+    if (partition === ANY) return undefined
+    const { records } = parts()
+    const record = await records.readLease(records.leaseSubject(id, partition))
+    if (record === undefined) return undefined
+    const { owner, free, leaseMs } = JSON.parse(record.text) as { owner?: string; free?: boolean; leaseMs?: number }
+    const isAlive = Date.now() - record.time < 2 * (leaseMs ?? 0)
+    return free === true || !isAlive ? undefined : owner
+  }
+
+  /** `consumers`: its one, or two where a pattern ends in `.>`. */
+  async function partitionInfo(
+    id: string,
+    partition: string,
+    consumers: readonly ConsumerInfo[],
+    lookUp: (info: ConsumerInfo) => Promise<Ends>,
+  ): Promise<PartitionInfo> {
+    const stream = consumers[0]?.stream_name ?? ''
+    const at = (seq: number | undefined): Position | undefined =>
+      seq === undefined ? undefined : positionOf(stream, seq)
+    const [member, ends, times] = await Promise.all([
+      ownerOf(id, partition),
+      Promise.all(consumers.map(lookUp)),
+      Promise.all(consumers.map(oldestUnacked)),
+    ])
+    const head = highest(ends.map((each) => each.head))
+    const behind = consumers.filter((info) => lagOf(info) > 0)
+    return {
+      partition,
+      lag: sum(consumers.map(lagOf)),
+      inFlight: sum(consumers.map((info) => info.num_ack_pending)),
+      position: at(behind.length > 0 ? lowestFloor(behind) : (head ?? lowestFloor(consumers))),
+      head: at(head),
+      start: at(lowest(ends.map((each) => each.start))),
+      oldestUnackedAt: lowest(times),
+      member,
+    }
+  }
+
+  async function describe(
+    { id, group, consumers }: Tally,
+    topic: string,
+    lookUp: (info: ConsumerInfo) => Promise<Ends>,
+  ): Promise<GroupInfo> {
+    const byPartition = Map.groupBy(consumers, ({ name }) => partitionOfLabel(parseConsumerName(name)?.label ?? ''))
+    const partitions = await Promise.all(
+      [...byPartition].map(([partition, ofPartition]) => partitionInfo(id, partition, ofPartition, lookUp)),
+    )
+    partitions.sort((a, b) => a.partition.localeCompare(b.partition, 'en', { numeric: true }))
+    const owners = new Set(partitions.flatMap(({ member }) => member ?? [])).size
+    return {
+      topic,
+      group,
+      lag: sum(consumers.map(lagOf)),
+      inFlight: sum(consumers.map((info) => info.num_ack_pending)),
+      // At least one while any member asks for messages without a partition.
+      members: Math.max(owners, consumers.some((info) => info.num_waiting > 0) ? 1 : 0),
+      oldestUnackedAt: lowest(partitions.map(({ oldestUnackedAt }) => oldestUnackedAt)),
+      partitions,
+    }
   }
 
   /** Deletes a consumer and creates it again at another position, although members may do so at the same time. */
@@ -165,15 +232,17 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
 
     async topics() {
       const { topology, records } = parts()
-      const counts = new Map([...(await countTopics(topology.name)), ...(await countTopics(topology.deadLetters))])
+      const [messages, letters] = [await countTopics(topology.name), await countTopics(topology.deadLetters)]
+      const counts = new Map([...messages.counts, ...letters.counts])
       for (const topic of await records.topics()) if (!counts.has(topic)) counts.set(topic, 0)
       const isAged = counts.size <= MAX_AGED_TOPICS
       return Promise.all(
-        [...counts].map(async ([topic, messages]): Promise<TopicInfo> => ({
+        [...counts].map(async ([topic, stored]): Promise<TopicInfo> => ({
           topic,
-          messages,
+          messages: stored,
           bytes: undefined,
-          oldestAt: isAged && messages > 0 ? await oldestAt(topic, 0) : undefined,
+          oldestAt: isAged && stored > 0 ? await oldestAt(topic, 0) : undefined,
+          retention: (isDeadLetterTopic(topic) ? letters : messages).retention,
         })),
       )
     },
@@ -181,7 +250,8 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
     async groups(topic) {
       const all = await tallies()
       const wanted = topic === undefined ? all : all.filter((tally) => reads(tally.topic, topic))
-      return Promise.all(wanted.map((tally) => describe(tally, topic ?? tally.topic)))
+      const lookUp = endsLookup(wanted)
+      return Promise.all(wanted.map((tally) => describe(tally, topic ?? tally.topic, lookUp)))
     },
 
     async seek(topic, group, to) {
@@ -235,6 +305,48 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
         for (const { label } of subjects.plan(topic, split)) names.add(consumerName(id, label))
       await records.forget([...names].flatMap((name) => [records.noteSubject(name, '*'), records.lookSubject(name)]))
     },
+  }
+}
+
+function lagOf({ num_pending: unread, num_ack_pending: inFlight }: ConsumerInfo): number {
+  return unread + inFlight
+}
+
+/** Up to where a partition is settled; undefined while nothing is. A new group that reads everything starts at a floor too. */
+function lowestFloor(consumers: readonly ConsumerInfo[]): number | undefined {
+  const floors = consumers.map(({ ack_floor: floor, config }) =>
+    (floor.consumer_seq === 0 && config.deliver_policy === 'all') || floor.stream_seq === 0
+      ? undefined
+      : floor.stream_seq,
+  )
+  return floors.includes(undefined) ? undefined : lowest(floors)
+}
+
+/** Both consumers of a pattern with `.>` belong to one partition. */
+function partitionOfLabel(label: string): string {
+  return label.replace(/-base$/, '')
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0)
+}
+
+function lowest(numbers: readonly (number | undefined)[]): number | undefined {
+  const known = numbers.filter((number) => number !== undefined)
+  return known.length === 0 ? undefined : Math.min(...known)
+}
+
+function highest(numbers: readonly (number | undefined)[]): number | undefined {
+  const known = numbers.filter((number) => number !== undefined)
+  return known.length === 0 ? undefined : Math.max(...known)
+}
+
+/** As the stream applies it, to all of its topics together. */
+function retentionOf({ max_age: maxAge, max_msgs: maxMessages, max_bytes: maxBytes }: StreamConfig): RetentionInfo {
+  return {
+    maxAgeMs: maxAge > 0 ? maxAge / 1_000_000 : undefined,
+    maxMessages: maxMessages > 0 ? maxMessages : undefined,
+    maxBytes: maxBytes > 0 ? maxBytes : undefined,
   }
 }
 

@@ -4,6 +4,7 @@ import type { OutgoingMessage } from '../../core/message.ts'
 import type {
   DeliverySink,
   PublishOutcome,
+  ServerAddress,
   SubscriptionSpec,
   TransportHealth,
   TransportHost,
@@ -38,6 +39,10 @@ export class CoreNats implements Engine {
 
   get connection(): NatsConnection | undefined {
     return this.#session?.connection
+  }
+
+  get server(): ServerAddress | undefined {
+    return this.#session?.server
   }
 
   async open(host: TransportHost): Promise<void> {

@@ -27,6 +27,7 @@ class CoreDelivery implements Delivery {
   previous: CoreDelivery | undefined = undefined
   next: CoreDelivery | undefined = undefined
   readonly message: EncodedMessage
+  readonly destination: string
   readonly bytes: number
   attempt = 1
   readonly history = 'new'
@@ -34,8 +35,9 @@ class CoreDelivery implements Delivery {
   lost = false
   runtime: unknown = undefined
 
-  constructor(message: EncodedMessage, bytes: number) {
+  constructor(message: EncodedMessage, destination: string, bytes: number) {
     this.message = message
+    this.destination = destination
     this.bytes = bytes
   }
 
@@ -143,7 +145,7 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
     const { message, group } = this.#mapping.decode(native, this.#topic, this.#unsaid)
     if (group !== undefined && group !== this.#spec.group) return
     if (this.#backlog.size >= this.#session.options.maxCoreBacklog) this.#overflow++
-    else this.#backlog.push(new CoreDelivery(message, native.size))
+    else this.#backlog.push(new CoreDelivery(message, native.subject, native.size))
     this.#wake()
   }
 
@@ -227,7 +229,7 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
       )
       return
     }
-    this.#returned.push(new CoreDelivery(delivery.message, delivery.bytes))
+    this.#returned.push(new CoreDelivery(delivery.message, delivery.destination, delivery.bytes))
     this.#wake()
   }
 

@@ -2,6 +2,7 @@ import type { EncodedMessage } from '../../core/message.ts'
 import type { Delivery, DeliveryHistory, Position } from '../../core/transport.ts'
 import type { Lane } from './lane.ts'
 import { positionOf } from './mapping.ts'
+import { ANY } from './subjects.ts'
 
 /** What is stored about a message between two deliveries. */
 export interface StoredNote {
@@ -23,6 +24,7 @@ export class NatsDelivery implements Delivery {
   next: NatsDelivery | undefined = undefined
   readonly lane: Lane
   readonly message: EncodedMessage
+  readonly destination: string
   /** Where acks go. Identifies the delivery to the server on any connection. */
   readonly reply: string
   /** Its sequence in the stream. */
@@ -51,6 +53,7 @@ export class NatsDelivery implements Delivery {
   constructor(
     lane: Lane,
     message: EncodedMessage,
+    destination: string,
     reply: string,
     seq: number,
     delivered: number,
@@ -62,6 +65,7 @@ export class NatsDelivery implements Delivery {
     this.lane = lane
     this.tenure = lane.tenure
     this.message = message
+    this.destination = destination
     this.reply = reply
     this.seq = seq
     this.delivered = delivered
@@ -71,14 +75,18 @@ export class NatsDelivery implements Delivery {
     this.touchedAt = touchedAt
   }
 
+  get partition(): string {
+    return this.lane.plan.unit ?? ANY
+  }
+
   get position(): Position {
     return positionOf(this.lane.stream, this.seq)
   }
 
   /** The same delivery, handed over again: it was handed back, and stays in this process. */
   again(used: number, notBefore: number | undefined): NatsDelivery {
-    const { lane, message, reply, seq, delivered, bytes, early, touchedAt } = this
-    const again = new NatsDelivery(lane, message, reply, seq, delivered, bytes, early, true, touchedAt)
+    const { lane, message, destination, reply, seq, delivered, bytes, early, touchedAt } = this
+    const again = new NatsDelivery(lane, message, destination, reply, seq, delivered, bytes, early, true, touchedAt)
     again.note = this.note
     again.noteSeq = this.noteSeq
     again.attempt = used + 1

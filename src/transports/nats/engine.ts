@@ -3,6 +3,7 @@ import type { OutgoingMessage } from '../../core/message.ts'
 import type {
   DeliverySink,
   PublishOutcome,
+  ServerAddress,
   SubscriptionSpec,
   TransportAdmin,
   TransportHealth,
@@ -14,6 +15,7 @@ import type { Requests } from './requests.ts'
 /** What the transport needs from both JetStream and core NATS. */
 export interface Engine {
   readonly connection: NatsConnection | undefined
+  readonly server: ServerAddress | undefined
   readonly requests: Requests
   readonly admin: TransportAdmin | undefined
   open(host: TransportHost): Promise<void>

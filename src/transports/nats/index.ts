@@ -60,6 +60,7 @@ export function nats(options?: NatsOptions): NatsTransport {
     subscribe: (spec, sink) => engine.subscribe(spec, sink),
     admin: engine.admin,
     health: () => engine.health(),
+    serverAddress: () => engine.server,
     close: ({ deadlineMs = 5_000 } = {}) => engine.close(deadlineMs),
     request: (topic, body, requestOptions) => engine.requests.request(topic, body, requestOptions),
     respond: (topic, group, respond) => engine.requests.respond(topic, group, respond),

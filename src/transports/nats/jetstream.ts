@@ -4,6 +4,7 @@ import type { OutgoingMessage } from '../../core/message.ts'
 import type {
   DeliverySink,
   PublishOutcome,
+  ServerAddress,
   SubscriptionSpec,
   TransportAdmin,
   TransportHealth,
@@ -59,6 +60,10 @@ export class JetStream implements Engine {
 
   get connection(): NatsConnection | undefined {
     return this.#open?.session.connection
+  }
+
+  get server(): ServerAddress | undefined {
+    return this.#open?.session.server
   }
 
   async open(host: TransportHost): Promise<void> {

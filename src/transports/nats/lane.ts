@@ -371,7 +371,18 @@ export class Lane {
     const bytes = native.size
     // A server that was killed may count a message as new although it delivered it before.
     const known = delivered === 1 && isNew
-    const delivery = new NatsDelivery(this, message, reply, seq, delivered, bytes, deliverAt !== undefined, known, now)
+    const delivery = new NatsDelivery(
+      this,
+      message,
+      native.subject,
+      reply,
+      seq,
+      delivered,
+      bytes,
+      deliverAt !== undefined,
+      known,
+      now,
+    )
     const early = deliverAt === undefined ? 0 : deliverAt - this.#host.session.host.clock.now()
     if (early > 0) {
       // It can't have been started, so there is nothing to note.

@@ -2,7 +2,7 @@ import { createInbox } from '@nats-io/transport-node'
 import type { Msg, NatsConnection, RequestOptions, Status, Subscription } from '@nats-io/transport-node'
 import type { Timer } from '../../core/clock.ts'
 import { AuthorizationError, ConnectionError, StateError } from '../../core/errors.ts'
-import type { TransportHealth, TransportHost } from '../../core/transport.ts'
+import type { ServerAddress, TransportHealth, TransportHost } from '../../core/transport.ts'
 import { connectTo } from './connect.ts'
 import { isPermission, toBusbarError } from './errors.ts'
 import { Incoming } from './incoming.ts'
@@ -107,6 +107,11 @@ export class Session {
 
   get serverName(): string {
     return this.connection.getServer()
+  }
+
+  /** The server of the current connection. */
+  get server(): ServerAddress | undefined {
+    return this.ready ? serverOf(this.serverName) : undefined
   }
 
   health(): TransportHealth {
@@ -377,4 +382,11 @@ export class Session {
     await Promise.race([work.catch(() => undefined), late])
     timer?.cancel()
   }
+}
+
+/** The client takes its `host:port` from a URL of HTTP, which leaves out port 80. */
+export function serverOf(name: string): ServerAddress | undefined {
+  const url = URL.parse(`http://${name}`)
+  if (url === null) return undefined
+  return { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port === '' ? 80 : Number(url.port) }
 }

@@ -26,7 +26,7 @@ class Bench {
   constructor(isConnected = true) {
     this.isConnected = isConnected
     const lane = this.lane as unknown as Lane
-    this.delivery = new NatsDelivery(lane, {} as EncodedMessage, 'reply', 1, 1, 1, false, true, 0)
+    this.delivery = new NatsDelivery(lane, {} as EncodedMessage, 'busbar.any.orders', 'reply', 1, 1, 1, false, true, 0)
     const parts = {
       session: {
         ready: this.isConnected,

@@ -17,7 +17,9 @@ function laneWith(shared: boolean): Lane {
     [1, 0],
     [2, 1_500],
   ] as const)
-    lane.outstanding.push(new NatsDelivery(lane, {} as EncodedMessage, 'r', seq, 1, 1, false, true, touchedAt))
+    lane.outstanding.push(
+      new NatsDelivery(lane, {} as EncodedMessage, 'busbar.any.orders', 'r', seq, 1, 1, false, true, touchedAt),
+    )
   return lane
 }
 
