@@ -219,7 +219,11 @@ describe('RabbitMQ: connections and credentials', () => {
       connector: {
         hosts: 1,
         reconnects: false,
-        connect: async () => ({ model: await amqp.connect(`amqp://${proxy.host}:${proxy.port}`), owned: true }),
+        connect: async () => ({
+          model: await amqp.connect(`amqp://${proxy.host}:${proxy.port}`),
+          owned: true,
+          server: undefined,
+        }),
       },
       clock: systemClock,
       backoff: { type: 'stop', minMs: 1, maxMs: 1 },

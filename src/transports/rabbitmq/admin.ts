@@ -3,7 +3,15 @@ import type { Clock } from '../../core/clock.ts'
 import { BusbarError, UnsupportedError } from '../../core/errors.ts'
 import type { EncodedMessage } from '../../core/message.ts'
 import { compilePattern, deadLetterTopic, isDeadLetterTopic, isPattern } from '../../core/topic.ts'
-import type { GroupInfo, Position, StartFrom, StoredMessage, TopicInfo, TransportAdmin } from '../../core/transport.ts'
+import type {
+  GroupInfo,
+  PartitionInfo,
+  Position,
+  StartFrom,
+  StoredMessage,
+  TopicInfo,
+  TransportAdmin,
+} from '../../core/transport.ts'
 import { Arrival } from './arrival.ts'
 import { withCarried } from './carried-properties.ts'
 import type { BrokerLocks } from './broker-lock.ts'
@@ -13,6 +21,7 @@ import type { DelayedCount } from './delayed-count.ts'
 import { REPLY, replyCode, toBrokerError } from './errors.ts'
 import { digestOf } from './foreign-ids.ts'
 import { layoutToken } from './group-layout.ts'
+import type { GroupLayout } from './group-layout.ts'
 import type { Session } from './link.ts'
 import { fillArrival } from './mapping.ts'
 import type { Names } from './names.ts'
@@ -32,6 +41,15 @@ export interface AdminParts {
   readonly subscriptions: ReadonlySet<RabbitMqSubscription>
   readonly session: () => Promise<Session>
 }
+
+/** What a passive declaration of a queue answers. */
+interface QueueCount {
+  readonly messageCount: number
+  readonly consumerCount: number
+}
+
+/** A partition, whose messages are always counted. */
+type QueueInfo = PartitionInfo & { readonly lag: number; readonly ready: number }
 
 const MOST_TOPICS = 10_000
 
@@ -160,28 +178,27 @@ export class RabbitMqAdmin implements TransportAdmin {
 
   async #infoOf(declaring: DeclareChannel, record: GroupRecord): Promise<GroupInfo | undefined> {
     const { topic, group, layout } = record
-    let ready = 0
+    const ours = [...this.#parts.subscriptions].filter(({ spec }) => spec.topic === topic && spec.group === group)
+    const partitions: QueueInfo[] = []
     let members = 0
     for (const queue of this.#queuesOf(record)) {
       const count = await this.#count(declaring, queue)
       // Deleted by hand.
       if (count === undefined) return undefined
-      ready += count.messageCount
       members = Math.max(members, count.consumerCount)
+      partitions.push(partitionInfo(queue, count, ours, layout))
     }
     if (layout.partitions > 1) members = await this.#countMembers(declaring.session, topic, group)
-    const ours = [...this.#parts.subscriptions].filter(({ spec }) => spec.topic === topic && spec.group === group)
-    const inFlight = ours.reduce((sum, subscription) => sum + subscription.inFlight, 0)
-    const consuming = ours.filter(({ isConsuming }) => isConsuming).length
+    const inFlight = partitions.map((partition) => partition.inFlight)
     return {
       topic,
       group,
-      lag: ready + inFlight + this.#parts.delayed.count(topic, group),
-      // AMQP does not report what other members hold.
-      inFlight: members <= consuming ? inFlight : undefined,
-      ready,
+      lag: sum(partitions.map(({ lag }) => lag)) + this.#parts.delayed.count(topic, group),
+      inFlight: inFlight.includes(undefined) ? undefined : sum(inFlight.map(Number)),
+      ready: sum(partitions.map(({ ready }) => ready)),
       members,
       oldestUnackedAt: undefined,
+      partitions,
     }
   }
 
@@ -211,10 +228,7 @@ export class RabbitMqAdmin implements TransportAdmin {
       : [names.group(topic, group)]
   }
 
-  async #count(
-    declaring: DeclareChannel,
-    queue: string,
-  ): Promise<{ readonly messageCount: number; readonly consumerCount: number } | undefined> {
+  async #count(declaring: DeclareChannel, queue: string): Promise<QueueCount | undefined> {
     try {
       return await declaring.run((channel) => channel.checkQueue(queue))
     } catch (error) {
@@ -254,6 +268,40 @@ export class RabbitMqAdmin implements TransportAdmin {
       throw BusbarError.is(error) ? error : toBrokerError(error, doing)
     }
   }
+}
+
+/** What AMQP says about a queue, and what this process holds of it: it does not report what other members hold. */
+function partitionInfo(
+  queue: string,
+  { messageCount, consumerCount }: QueueCount,
+  ours: readonly RabbitMqSubscription[],
+  { order }: GroupLayout,
+): QueueInfo {
+  const readers = ours.flatMap(({ spec, intake }) =>
+    intake.seats.flatMap(({ reader }) => (reader.queue === queue ? { reader, id: spec.consumerId } : [])),
+  )
+  const held = sum(readers.map(({ reader }) => reader.handed + reader.held.length))
+  const open = readers.filter(({ reader }) => reader.isOpen)
+  const isOurs = consumerCount <= open.length
+  // The members agree on the owners of several queues. A single one belongs to its active consumer.
+  const agreed = ours.map(({ intake }) => intake.ownerOf(queue)).find((owner) => owner !== undefined)
+  const only = isOurs && open.length === 1 ? open[0]?.id : undefined
+  return {
+    partition: queue,
+    lag: messageCount + held,
+    inFlight: isOurs ? held : undefined,
+    ready: messageCount,
+    // A queue forgets what was acked, and shows nothing of what it holds.
+    position: undefined,
+    head: undefined,
+    start: undefined,
+    oldestUnackedAt: undefined,
+    member: order === 'none' ? undefined : (agreed ?? only),
+  }
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0)
 }
 
 function toStored(message: GetMessage, topic: string, names: Names, now: number): EncodedMessage {

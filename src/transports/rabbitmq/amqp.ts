@@ -1,7 +1,9 @@
 // The internals of amqplib that the hot path uses. They are not in the library's types; `rawChannel` checks that they
 // exist, and without them everything still works, only slower (see channel-writer.ts).
 import type { Channel, ChannelModel } from 'amqplib'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { ServerAddress } from '../../core/transport.ts'
 
 export interface RawChannel {
   /** Number of the channel in its connection. */
@@ -43,6 +45,12 @@ export function rawChannel(channel: Channel): RawChannel | undefined {
       send(bytes)
     },
   }
+}
+
+/** The other end of a connection's socket; undefined when this version of the library has different internals. */
+export function peerOf(model: ChannelModel): ServerAddress | undefined {
+  const { remoteAddress, remotePort } = ((model.connection as Inside['connection'])?.stream ?? {}) as Partial<Socket>
+  return remoteAddress === undefined || remotePort === undefined ? undefined : { host: remoteAddress, port: remotePort }
 }
 
 /**

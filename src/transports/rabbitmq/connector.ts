@@ -4,15 +4,18 @@ import { connect as connectClient } from 'amqplib'
 import type { ChannelModel, Options } from 'amqplib'
 import type { Clock } from '../../core/clock.ts'
 import { ConfigurationError, ConnectionError } from '../../core/errors.ts'
-import { destroySocket } from './amqp.ts'
+import type { ServerAddress } from '../../core/transport.ts'
+import { destroySocket, peerOf } from './amqp.ts'
 import { toConnectError } from './errors.ts'
 import type { Purpose, ResolvedRabbitMqOptions } from './options.ts'
-import { checkUrl, describeTarget, parseUrl } from './url.ts'
+import { checkUrl, describeTarget, parseUrl, serverOf } from './url.ts'
 
 export interface Connected {
   readonly model: ChannelModel
   /** False for a connection that the user passed: Busbar must not close it. */
   readonly owned: boolean
+  /** Without credentials; undefined when unknown. */
+  readonly server: ServerAddress | undefined
 }
 
 export interface Connector {
@@ -34,10 +37,10 @@ export function createConnector(options: ResolvedRabbitMqOptions, service: strin
     reconnects: true,
     hosts: Array.isArray(options.url) ? options.url.length : 1,
     connect: async (purpose, attempt, signal) => {
-      if (connect === undefined)
-        return { model: await connectByUrl(options, service, clock, purpose, attempt, signal), owned: true }
+      if (connect === undefined) return connectByUrl(options, service, clock, purpose, attempt, signal)
       try {
-        return { model: await connect(purpose, attempt), owned: true }
+        const model = await connect(purpose, attempt)
+        return { model, owned: true, server: peerOf(model) }
       } catch (error) {
         throw toConnectError(error, 'the address of connect()')
       }
@@ -58,7 +61,7 @@ function givenConnector(model: ChannelModel): Connector {
         throw new ConnectionError(
           'The connection that was given to rabbitmq() is closed. Give connect() instead, and it can be made again',
         )
-      return { model, owned: false }
+      return { model, owned: false, server: peerOf(model) }
     },
   }
 }
@@ -70,7 +73,7 @@ async function connectByUrl(
   purpose: Purpose,
   attempt: number,
   signal: AbortSignal,
-): Promise<ChannelModel> {
+): Promise<Connected> {
   const target = await resolveTarget(options, attempt)
   const where = describeTarget(target)
   // Node connects a socket even if its signal has already aborted.
@@ -85,7 +88,7 @@ async function connectByUrl(
       target,
       socketOptions(options, target, `${options.connectionName ?? service}.${purpose}`, giveUp.signal),
     )
-    if (!signal.aborted) return model
+    if (!signal.aborted) return { model, owned: true, server: serverOf(target) }
     model.on('error', () => undefined)
     destroySocket(model)
     throw closedMeanwhile()

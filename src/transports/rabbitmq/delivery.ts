@@ -1,6 +1,7 @@
 import type { EncodedMessage } from '../../core/message.ts'
 import type { Delivery, DeliveryHistory, Position } from '../../core/transport.ts'
 import type { CarriedProperties } from './carried-properties.ts'
+import { unbucketed } from './names.ts'
 import type { QueueReader } from './queue-reader.ts'
 
 /**
@@ -23,6 +24,8 @@ export interface NotedState {
 interface DeliveryParts {
   readonly message: EncodedMessage
   readonly reader: QueueReader
+  readonly exchange: string
+  readonly routingKey: string
   readonly deliveryTag: number
   readonly offset: number | undefined
   readonly base: number
@@ -36,6 +39,8 @@ interface DeliveryParts {
 export class RabbitMqDelivery implements Delivery {
   readonly message: EncodedMessage
   readonly reader: QueueReader
+  readonly exchange: string
+  readonly routingKey: string
   /** Valid only on the reader's current channel. */
   readonly deliveryTag: number
   /** Offset in a stream. */
@@ -65,6 +70,8 @@ export class RabbitMqDelivery implements Delivery {
   constructor(parts: DeliveryParts) {
     this.message = parts.message
     this.reader = parts.reader
+    this.exchange = parts.exchange
+    this.routingKey = parts.routingKey
     this.deliveryTag = parts.deliveryTag
     this.offset = parts.offset
     this.base = parts.base
@@ -76,6 +83,17 @@ export class RabbitMqDelivery implements Delivery {
     this.attempt = parts.base + 1
     // A copy itself states what became of the deliveries before it.
     this.history = parts.firstDeliveredAt === undefined && parts.base === 0 ? 'new' : 'returned'
+  }
+
+  /** Without the bucket of its key: that is a part of the address, but says no more than the queue. */
+  get destination(): string {
+    const { queue } = this.reader
+    const routingKey = unbucketed(this.routingKey)
+    return [this.exchange, routingKey, routingKey === queue ? '' : queue].filter((part) => part !== '').join(':')
+  }
+
+  get partition(): string {
+    return this.reader.queue
   }
 
   get position(): Position {

@@ -58,6 +58,8 @@ export class Intake {
   #wanted = false
   /** Our partitions; undefined for all. */
   #owned: ReadonlySet<number> | undefined
+  /** The member that each partition belongs to, as far as the members decide it. */
+  #owners: readonly string[] = []
   #told: ReadonlySet<number> | undefined
   /** A join that takes so long that the queues do not wait for it. */
   #lateJoin: Promise<void> | undefined
@@ -280,6 +282,7 @@ export class Intake {
 
   #share(members: readonly string[], id: string): void {
     const owners = assign(this.seats.length, members)
+    this.#owners = owners
     this.#owned = new Set(owners.flatMap((owner, partition) => (owner === id ? [partition] : [])))
     this.update()
   }
@@ -298,6 +301,12 @@ export class Intake {
   get share(): readonly Seat[] {
     const owned = this.#owned
     return owned === undefined ? this.seats : this.seats.filter(({ partition }) => owned.has(partition))
+  }
+
+  /** The member that should read a queue; undefined while this one does not know. */
+  ownerOf(queue: string): string | undefined {
+    if (this.#owned === undefined || !this.#wanted) return undefined
+    return this.#owners[this.seats.findIndex(({ reader }) => reader.queue === queue)]
   }
 
   #tellRebalance(): void {

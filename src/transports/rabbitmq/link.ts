@@ -5,7 +5,8 @@ import { AuthorizationError, BusbarError, ConnectionError } from '../../core/err
 import { closeQuietly, destroySocket, heartbeatOf } from './amqp.ts'
 import { backoffDelay } from './backoff.ts'
 import type { BackoffOptions } from './backoff.ts'
-import type { Connector } from './connector.ts'
+import type { ServerAddress } from '../../core/transport.ts'
+import type { Connected, Connector } from './connector.ts'
 import { isAbsent, reasonOf, toBrokerError } from './errors.ts'
 import { LoopWatch } from './loop-watch.ts'
 import type { Purpose } from './options.ts'
@@ -17,6 +18,7 @@ export interface Session {
   /** The attempt that made it: shows which of several addresses works. */
   readonly attempt: number
   readonly model: ChannelModel
+  readonly server: ServerAddress | undefined
   readonly isOpen: boolean
   /** A channel whose errors go to `onClosed`, called once when anything but our own close ends it. */
   channel(onClosed?: (error: Error | undefined) => void): Promise<Channel>
@@ -133,8 +135,8 @@ export class Link {
 
   async #connect(attempt: number): Promise<void> {
     const { signal } = this.#closing
-    const { model, owned } = await this.#connector.connect(this.purpose, attempt, signal)
-    const session = new LiveSession(model, owned, this.#clock, ++this.#epoch, attempt, {
+    const connected = await this.#connector.connect(this.purpose, attempt, signal)
+    const session = new LiveSession(connected, this.#clock, ++this.#epoch, attempt, {
       ended: (error) => this.#ended(session, error),
       blocked: (reason) => this.#hooks.blocked(reason),
       bug: (error) => this.#hooks.bug(error),
@@ -206,6 +208,7 @@ class LiveSession implements Session {
   readonly epoch: number
   readonly attempt: number
   readonly model: ChannelModel
+  readonly server: ServerAddress | undefined
   readonly #owned: boolean
   readonly #hooks: SessionHooks
   readonly #channels = new Set<Channel>()
@@ -223,8 +226,9 @@ class LiveSession implements Session {
   readonly #onUnblocked = (): void => this.#hooks.blocked(undefined)
   readonly #onBug = (error: Error): void => this.#hooks.bug(error)
 
-  constructor(model: ChannelModel, owned: boolean, clock: Clock, epoch: number, attempt: number, hooks: SessionHooks) {
+  constructor({ model, owned, server }: Connected, clock: Clock, epoch: number, attempt: number, hooks: SessionHooks) {
     this.model = model
+    this.server = server
     this.#watch = new LoopWatch(clock)
     this.#owned = owned
     this.epoch = epoch

@@ -286,6 +286,8 @@ export class QueueReader {
     const skipped = new RabbitMqDelivery({
       message: undefined as never,
       reader: this,
+      exchange: '',
+      routingKey: '',
       deliveryTag,
       offset: undefined,
       base: 0,

@@ -113,11 +113,6 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     this.#guard.start()
   }
 
-  /** Number of unsettled messages here. */
-  get inFlight(): number {
-    return this.intake.seats.reduce((sum, { reader }) => sum + reader.handed + reader.held.length, 0)
-  }
-
   get isConsuming(): boolean {
     return this.intake.seats.some(({ reader }) => reader.isOpen)
   }
@@ -361,6 +356,8 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     const delivery = new RabbitMqDelivery({
       message,
       reader,
+      exchange: arrival.exchange,
+      routingKey: arrival.routingKey,
       deliveryTag,
       offset,
       base: arrival.attempts,

@@ -6,6 +6,7 @@ import type {
   Capabilities,
   DeliverySink,
   PublishOutcome,
+  ServerAddress,
   SubscriptionSpec,
   Transport,
   TransportAdmin,
@@ -134,6 +135,11 @@ export class RabbitMqTransport implements Transport {
     const { blockedBy } = open.publisher
     if (blockedBy !== undefined) return { connected: true, detail: `the broker takes no messages: ${blockedBy}` }
     return { connected: true }
+  }
+
+  /** Both connections may go to different nodes of a cluster: that for publishing counts. */
+  serverAddress(): ServerAddress | undefined {
+    return (this.#open?.publishing.session ?? this.#open?.consuming.session)?.server
   }
 
   close({ deadlineMs = CLOSE_MS }: { readonly deadlineMs?: number | undefined } = {}): Promise<void> {

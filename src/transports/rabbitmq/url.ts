@@ -1,4 +1,5 @@
 import type { Options } from 'amqplib'
+import type { ServerAddress } from '../../core/transport.ts'
 import { passwordAdvice, setParameter, urlParameter } from '../../core/url-parameter.ts'
 import type { RabbitMqOptions } from './options.ts'
 
@@ -78,7 +79,12 @@ export function parseUrl(url: string): Options.Connect {
 }
 
 /** The target of a connection, for messages: without user and password. */
-export function describeTarget({ hostname, port, vhost }: Options.Connect): string {
-  const path = vhost === undefined || vhost === '/' ? '' : `/${vhost}`
-  return `${hostname ?? 'localhost'}:${port ?? 5672}${path}`
+export function describeTarget(target: Options.Connect): string {
+  const { host, port } = serverOf(target)
+  const { vhost } = target
+  return `${host}:${port}${vhost === undefined || vhost === '/' ? '' : `/${vhost}`}`
+}
+
+export function serverOf({ hostname = 'localhost', port = 5672 }: Options.Connect): ServerAddress {
+  return { host: hostname, port }
 }

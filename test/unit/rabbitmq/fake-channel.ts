@@ -109,6 +109,7 @@ export function fakeSession(): FakeBroker & { readonly session: Session; readonl
     epoch: 1,
     attempt: 0,
     model: undefined as never,
+    server: undefined,
     isOpen: true,
     channel: open,
     confirmChannel: open,

@@ -24,7 +24,7 @@ function linkTo(addresses: readonly (Error | EventEmitter)[], clock: Clock = man
         asked.push(attempt)
         const answer = addresses[attempt % addresses.length]
         if (answer instanceof Error) throw answer
-        return { model: answer as unknown as ChannelModel, owned: true }
+        return { model: answer as unknown as ChannelModel, owned: true, server: undefined }
       },
     },
     hooks: {
