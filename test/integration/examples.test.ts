@@ -160,7 +160,12 @@ describe('the how-to pages', () => {
     ['handler-context', ['payments, attempt 1', 'caused by the first: true; same conversation: true']],
     [
       'stats',
-      ['{ received: 3, acked: 3, deadLettered: 0, running: 0, buffered: 0 }', 'ok', 'reports.requested reports: lag 0'],
+      [
+        '{ received: 3, acked: 3, deadLettered: 0, running: 0, buffered: 0 }',
+        'ok',
+        'reports.requested reports: lag 0',
+        '0: at 2 of 2',
+      ],
     ],
   ])('show %s', async (name, lines) => {
     const output = await run(`how-to/${name}.ts`)
