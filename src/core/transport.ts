@@ -29,7 +29,7 @@ export interface Capabilities {
   readonly replay: readonly ('position' | 'time')[]
   /** The transport can report the lag of a group. */
   readonly lag: boolean
-  /** Publishing the same id twice within the broker's deduplication window stores it once. */
+  /** Publishing the same id from the same source twice within the broker's deduplication window stores it once. */
   readonly publishDedup: boolean
   /** Publishing and settling can be one atomic step; dead-lettering then is. */
   readonly transactions: boolean
