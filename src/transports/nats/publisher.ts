@@ -136,10 +136,10 @@ export class JetStreamPublisher implements SessionPart {
 
   #refuse(message: OutgoingMessage): PublishError | undefined {
     const { maxMessageBytes } = this.#session.options
-    // A dead letter has more headers than its source, which fitted.
-    if (!isDeadLetterTopic(message.topic) && messageBytes(message) > maxMessageBytes + 1_024)
+    // The server has taken the message of a dead letter or copy before: only its own limit counts.
+    const isCopy = message.group !== undefined || isDeadLetterTopic(message.topic)
+    if (!isCopy && messageBytes(message) > maxMessageBytes + 1_024)
       return tooLarge(message, messageBytes(message), maxMessageBytes)
-    if (message.body.byteLength > maxMessageBytes) return tooLarge(message, message.body.byteLength, maxMessageBytes)
     const { maxAgeMs } = this.#topology
     if (message.deliverAt === undefined || maxAgeMs === undefined) return undefined
     if (message.deliverAt - this.#session.host.clock.now() < maxAgeMs) return undefined
