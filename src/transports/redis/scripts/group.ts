@@ -1,5 +1,6 @@
-import { FENCE, NOW, script, SERVER_ID } from './script.ts'
+import { BEFORE, FENCE, NOW, script, SERVER_ID } from './script.ts'
 import type { Script } from './script.ts'
+import { READ_STATE } from './look.ts'
 import { MOVE_DUE } from './publish.ts'
 
 /**
@@ -34,17 +35,8 @@ local function place(command, stream, meta, group, start)
 end
 `
 
-/** Compares stream ids, which are two numbers, and finds the one just before. */
-const IDS = `
-local function parts(id)
-  local ms, seq = string.match(id, '^(%d+)-?(%d*)$')
-  return tonumber(ms), tonumber(seq) or 0, seq
-end
-local function before(a, b)
-  local ams, aseq = parts(a)
-  local bms, bseq = parts(b)
-  return ams < bms or (ams == bms and aseq < bseq)
-end
+/** Compares stream ids, and finds the one just before. */
+const IDS = `${BEFORE}
 local function justBefore(id)
   local ms, seq = parts(id)
   if seq > 0 then return string.format('%.0f-%.0f', ms, seq - 1) end
@@ -215,12 +207,12 @@ return result
 
 /**
  * KEYS meta, stream · ARGV member, leaseMs, connection, group · takes a partition without an owner. Returns 1, the new
- * generation, and for a former owner whose lease expired: connection, name, and the id up to which everything was acked
- * at its last sign of life; or 0 and how long it is taken.
+ * generation, for a former owner whose lease expired: connection, name, and the id up to which everything was acked at
+ * its last sign of life; and how far the group has read; or 0 and how long it is taken.
  */
 export const ACQUIRE: Script = script(
   'acquire',
-  `${NOW}
+  `${NOW}${READ_STATE}
 local owner = redis.call('HMGET', KEYS[1], 'owner', 'until', 'connection', 'floor', 'generation')
 if owner[1] and owner[1] ~= ARGV[1] and tonumber(owner[2] or 0) > now then return { 0, tonumber(owner[2]) - now } end
 -- Whoever joins writes the generation: somebody deleted this key, perhaps under a living owner, who puts it back soon.
@@ -235,7 +227,10 @@ redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'until', string.format('%.0f', now
 -- There from now on: when the next owner does not find it, somebody deleted it.
 redis.pcall('XGROUP', 'CREATECONSUMER', KEYS[2], ARGV[4], ARGV[1])
 local former = owner[1] and owner[1] ~= '?' and owner[1] ~= ARGV[1]
-return { 1, string.format('%.0f', generation), former and owner[3] or '', former and owner[1] or '', owner[4] or '' }
+return {
+  1, string.format('%.0f', generation), former and owner[3] or '', former and owner[1] or '', owner[4] or '',
+  readState(KEYS[2], KEYS[1], ARGV[4])
+}
 `,
   { allowOutOfMemory: true },
 )
