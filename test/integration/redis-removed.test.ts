@@ -118,7 +118,10 @@ describe('Redis: what other programs remove before a group has read it', () => {
     })
   })
 
-  test('somebody restores an older dump of the stream: a loss without a count', async () => {
+  test.each([
+    ['few', 10],
+    ['many', 300],
+  ])('somebody restores an older dump of the stream, and %s are published: a loss without a count', async (_, more) => {
     const topic = uniqueName('removed')
     const { bus, seen, open } = await consumer(topic)
     open()
@@ -128,9 +131,23 @@ describe('Redis: what other programs remove before a group has read it', () => {
     await waitUntil(() => seen.handled.size === 200, { timeoutMs: 5_000 })
     await passes(LOOKS_MS)
     await client.sendCommand(['RESTORE', streamOf(topic), '0', dump, 'REPLACE'])
-    await publish(bus, topic, 10)
+    await publish(bus, topic, more)
     await waitUntil(() => seen.losses.length > 0, { timeoutMs: 10_000 })
+    await passes(LOOKS_MS)
     assert.deepEqual(seen.losses, [undefined])
+  })
+
+  test('somebody moves the group back: messages come again, and that is no loss', async () => {
+    const topic = uniqueName('removed')
+    const { bus, seen, handle, open } = await consumer(topic)
+    open()
+    await publish(bus, topic, 100)
+    await waitUntil(() => seen.handled.size === 100, { timeoutMs: 5_000 })
+    await client.xGroupSetId(streamOf(topic), GROUP, '0')
+    await publish(bus, topic, 100)
+    await waitUntil(() => handle.stats().received >= 300, { timeoutMs: 5_000 })
+    await passes(LOOKS_MS)
+    assert.deepEqual(seen.losses, [])
   })
 
   test('somebody reads in the name of the group: that is no loss, and comes after a lease', async () => {

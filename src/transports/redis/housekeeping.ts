@@ -44,7 +44,7 @@ export class Housekeeping {
       this.reportRemoved(partition, { count: passed - read, since: last })
   }
 
-  reportRemoved(partition: PartitionState, { count, since }: Gap): void {
+  reportRemoved(partition: PartitionState, { count, since, unless }: Gap): void {
     const { context, spec, member } = this.#seat
     const { topic, stream } = partition.keys
     // With the option trimUnacked, the process that trims has reported what it removed.
@@ -59,7 +59,14 @@ export class Housekeeping {
         reason,
       })
     if (count === undefined) {
-      report(undefined, REPLACED)
+      if (unless === undefined) report(undefined, REPLACED)
+      else
+        context.wire.call(stream, ['XRANGE', stream, unless, unless]).then(
+          (found) => {
+            if ((found as readonly unknown[]).length === 0) report(undefined, REPLACED)
+          },
+          () => {},
+        )
       return
     }
     // What another program reads in the name of the group comes later, unless that program acks it.

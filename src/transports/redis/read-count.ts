@@ -34,6 +34,8 @@ export interface Gap {
   readonly count: number | undefined
   /** What was read after this id has been counted. */
   readonly since: string
+  /** Only if this entry is not in the stream any more: otherwise somebody has just moved the group back. */
+  readonly unless?: string
 }
 
 /**
@@ -66,8 +68,13 @@ export class ReadCount {
     this.resets++
   }
 
-  /** The entries of one reply. */
-  add(count: number, last: string): void {
+  /** The entries of one reply: how many, the oldest and the newest. */
+  add(count: number, first: string, last: string): void {
+    if (this.#last !== '' && compareIds(first, this.#last) <= 0) {
+      const unless = this.#last
+      this.reset()
+      this.#report({ count: undefined, since: this.#since, unless })
+    }
     if (this.#open !== undefined && compareIds(this.#open.last, last) < 0) this.readEnded()
     if (this.#count !== undefined) this.#count += count
     this.#last = last

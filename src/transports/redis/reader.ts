@@ -255,10 +255,10 @@ export class Reader {
         const message = reader.read(fields, { topic, partition, id })
         deliveries.push(new RedisDelivery(source, id, message, heldUntil, source.knownOf(id)))
       }
-      const last = deliveries.at(-1)?.id
-      if (!source.isSide && last !== undefined) {
-        source.partition.lastRead = last
-        source.partition.reads.add(deliveries.length, last)
+      const [first, last] = [deliveries[0], deliveries.at(-1)]
+      if (!source.isSide && first !== undefined && last !== undefined) {
+        source.partition.lastRead = last.id
+        source.partition.reads.add(deliveries.length, first.id, last.id)
       }
       this.#seat.intake.offer(source, deliveries)
     }

@@ -15,7 +15,7 @@ function begun(at: Partial<ReadState> = {}) {
 describe('counting what is read of a stream', () => {
   it('reports what the server has passed and was not read here, once', () => {
     const { reads, gaps, tell } = begun()
-    reads.add(5, '2-0')
+    reads.add(5, '2-0', '2-0')
     tell({ last: '2-0', added: 115, passed: 115, read: 115 })
     expect(gaps).toEqual([{ count: 100, since: '1-0' }])
     tell({ last: '2-0', added: 115, passed: 115, read: 115 })
@@ -25,17 +25,17 @@ describe('counting what is read of a stream', () => {
   it('takes what the server has handed out, and is still on its way here, for read', () => {
     const { reads, gaps, tell } = begun()
     tell({ last: '2-0', added: 15, passed: 15 })
-    reads.add(5, '2-0')
+    reads.add(5, '2-0', '2-0')
     reads.readEnded()
     expect(gaps).toEqual([])
   })
 
   it('does not count an entry that was read after the server was asked', () => {
     const { reads, gaps, tell } = begun()
-    reads.add(2, '2-0')
+    reads.add(2, '2-0', '2-0')
     // The group was moved over three entries, and then one more was read.
     tell({ last: '3-0', added: 15, passed: 15 })
-    reads.add(1, '4-0')
+    reads.add(1, '4-0', '4-0')
     reads.readEnded()
     expect(gaps).toEqual([{ count: 3, since: '1-0' }])
     tell({ last: '4-0', added: 16, passed: 16 })
@@ -45,10 +45,10 @@ describe('counting what is read of a stream', () => {
   it('keeps its count while the server can not tell', () => {
     const { reads, gaps, tell } = begun()
     for (const last of ['2-0', '3-0', '4-0']) {
-      reads.add(5, last)
+      reads.add(5, last, last)
       tell({ last, added: 100, passed: undefined })
     }
-    reads.add(60, '5-0')
+    reads.add(60, '5-0', '5-0')
     tell({ last: '5-0', added: 100, passed: 100 })
     expect(gaps).toEqual([{ count: 15, since: '1-0' }])
   })
@@ -59,7 +59,7 @@ describe('counting what is read of a stream', () => {
     reads.reset()
     tell({ last: '2-0', added: 20, passed: 20 }, resets)
     reads.readEnded()
-    reads.add(3, '3-0')
+    reads.add(3, '3-0', '3-0')
     tell({ last: '3-0', added: 33, passed: 33 })
     expect(gaps).toEqual([])
     tell({ last: '3-0', added: 40, passed: 40 })
@@ -69,9 +69,9 @@ describe('counting what is read of a stream', () => {
   it('begins again with another process of the server, and after it went back', () => {
     const { reads, gaps, tell } = begun()
     tell({ added: 30, passed: 30, server: 'other' })
-    reads.add(20, '2-0')
+    reads.add(20, '2-0', '2-0')
     tell({ last: '1-0', added: 50, passed: 40, server: 'other' })
-    reads.add(5, '3-0')
+    reads.add(5, '3-0', '3-0')
     tell({ last: '3-0', added: 50, passed: 45, server: 'other' })
     expect(gaps).toEqual([])
   })
@@ -82,9 +82,18 @@ describe('counting what is read of a stream', () => {
     expect(begun({ passed: 10, read: 4, server: '' }).gaps).toEqual([])
   })
 
+  it('asks whether the stream was replaced when older entries come again', () => {
+    const { reads, gaps, tell } = begun()
+    reads.add(5, '1-1', '2-0')
+    reads.add(3, '1-5', '3-0')
+    expect(gaps).toEqual([{ count: undefined, since: '1-0', unless: '2-0' }])
+    tell({ last: '3-0', added: 99, passed: 99 })
+    expect(gaps).toHaveLength(1)
+  })
+
   it('reports without a count that the stream was replaced by an older state', () => {
     const { reads, gaps, tell } = begun()
-    reads.add(5, '2-0')
+    reads.add(5, '2-0', '2-0')
     tell({ last: '2-0', added: 15, passed: 15 })
     tell({ last: '1-5', added: 12, passed: 12 })
     reads.readEnded()
