@@ -215,7 +215,7 @@ describe('Redis: what somebody else deletes', () => {
       describe: () => JSON.stringify([...seen.attempts]),
     })
     assert.deepEqual(
-      [...seen.attempts.values()].flat().sort(),
+      [...seen.attempts.values()].flat().sort((a, b) => a - b),
       Array.from({ length: 30 }, (_, at) => 1 + Math.floor(at / 10)),
     )
     assert.deepEqual(seen.errors, [])

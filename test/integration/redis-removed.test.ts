@@ -150,6 +150,19 @@ describe('Redis: what other programs remove before a group has read it', () => {
     assert.deepEqual(seen.losses, [])
   })
 
+  test('a purge is no loss', { timeout: 60_000 }, async () => {
+    const topic = uniqueName('removed')
+    const often = { leaseMs: 200, pollMs: 10, partitions: 8 }
+    const { bus, seen, handle } = await consumer(topic, often)
+    handle.pause()
+    for (let round = 0; round < 60; round++) {
+      await publish(bus, topic, 40)
+      await bus.admin().purge(topic)
+    }
+    await passes(LOOKS_MS)
+    assert.deepEqual(seen.losses, [])
+  })
+
   test('somebody reads in the name of the group: that is no loss, and comes after a lease', async () => {
     const topic = uniqueName('removed')
     const { bus, seen, handle, open } = await consumer(topic)

@@ -326,27 +326,60 @@ return { made.err and 0 or 1, restored, state, start }
 )
 
 /**
- * KEYS stream, meta, later, notes · ARGV group, start · moves a group and drops what it has pending. The generation
- * increases, so that nothing handed out before can be settled. Pending entries are removed with their consumers:
- * however many they are, that is one step of the server for each consumer.
+ * Moves a group and drops what it has pending. The generation increases, so that nothing handed out before can be
+ * settled. Pending entries are removed with their consumers: however many they are, that is one step of the server for
+ * each consumer.
  */
+const MOVE_GROUP = `${NOW}${PLACE}
+local function moveGroup(stream, meta, later, notes, group, start)
+  local made = place('CREATE', stream, meta, group, start)
+  if made.err then
+    if not string.find(made.err, 'BUSYGROUP') then return made end
+    for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', stream, group)) do
+      for at = 1, #info, 2 do
+        if info[at] == 'name' then redis.call('XGROUP', 'DELCONSUMER', stream, group, info[at + 1]) end
+      end
+    end
+    local moved = place('SETID', stream, meta, group, start)
+    if moved.err then return moved end
+  end
+  redis.call('UNLINK', later, notes)
+  redis.call('HSETNX', meta, 'generation', string.format('%.0f', now))
+  return redis.call('HINCRBY', meta, 'generation', 1)
+end
+`
+
+/** KEYS stream, meta, later, notes · ARGV group, start · moves a group. */
 export const SEEK: Script = script(
   'seek',
-  `${NOW}${PLACE}
-local made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], ARGV[2])
-if made.err then
-  if not string.find(made.err, 'BUSYGROUP') then return made end
-  for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
-    for at = 1, #info, 2 do
-      if info[at] == 'name' then redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], info[at + 1]) end
+  `${MOVE_GROUP}
+return moveGroup(KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2])
+`,
+)
+
+/**
+ * KEYS stream, delayed · removes all messages, and moves the groups behind them: what is removed on purpose is no loss to
+ * them, and they continue with what is published next. Returns how many there were, and the names of the groups.
+ */
+export const PURGE: Script = script(
+  'purge',
+  `${MOVE_GROUP}
+local stream, result = KEYS[1], { redis.call('ZCARD', KEYS[2]) }
+redis.call('UNLINK', KEYS[2])
+local info = streamInfo(stream)
+if not info then return result end
+for _, entry in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+  for at = 1, #entry, 2 do
+    if entry[at] == 'name' then
+      local group = entry[at + 1]
+      moveGroup(stream, stream .. ':group:' .. group, stream .. ':later:' .. group, stream .. ':notes:' .. group, group, '$')
+      result[#result + 1] = group
     end
   end
-  local moved = place('SETID', KEYS[1], KEYS[2], ARGV[1], ARGV[2])
-  if moved.err then return moved end
 end
-redis.call('UNLINK', KEYS[3], KEYS[4])
-redis.call('HSETNX', KEYS[2], 'generation', string.format('%.0f', now))
-return redis.call('HINCRBY', KEYS[2], 'generation', 1)
+result[1] = result[1] + info.length
+redis.call('XTRIM', stream, 'MAXLEN', 0)
+return result
 `,
 )
 

@@ -139,19 +139,6 @@ return removed
 `,
 )
 
-/** KEYS stream, delayed · removes all messages. Returns how many there were. */
-export const PURGE: Script = script(
-  'purge',
-  `
-local delayed = redis.call('ZCARD', KEYS[2])
-redis.call('DEL', KEYS[2])
-local length = redis.pcall('XLEN', KEYS[1])
-if type(length) == 'table' or length == 0 then return delayed end
-redis.call('XTRIM', KEYS[1], 'MAXLEN', 0)
-return length + delayed
-`,
-)
-
 /**
  * How far a group has read: id of the newest entry that it received; how many entries were ever added; how many of them
  * are no longer to be read, because they were received or removed, or -1 while some are in the stream before and some
