@@ -241,13 +241,8 @@ export class Membership {
     // It left during the call: the lease expires by itself.
     if (this.#left) return false
     partition.leaseUntil = askedAt + context.options.leaseMs
-    partition.reads.reset()
     // Before it was cut off, the former owner may have read more.
-    const state = former === '' ? readStateOf(reply[5] ?? []) : undefined
-    if (state !== undefined) {
-      partition.reads.told(state, partition.reads.resets)
-      partition.reads.readEnded()
-    }
+    partition.reads.begin(former === '' ? readStateOf(reply[5] ?? []) : undefined)
     this.#hold(partition, String(reply[1]))
     return true
   }

@@ -6,7 +6,7 @@ export interface ReadState {
   readonly added: number
   readonly passed: number | undefined
   readonly read: number | undefined
-  /** Empty where the user may not ask: another server can have other counts. */
+  /** Which process of the server told it. Empty where the user may not ask: then nothing is compared. */
   readonly server: string
 }
 
@@ -68,6 +68,12 @@ export class ReadCount {
     this.resets++
   }
 
+  /** Nothing is read yet; so far has the group read, if the server knows. */
+  begin(state: ReadState | undefined): void {
+    this.reset()
+    if (state !== undefined) this.#compare(state)
+  }
+
   /** The entries of one reply: how many, the oldest and the newest. */
   add(count: number, first: string, last: string): void {
     if (this.#last !== '' && compareIds(first, this.#last) <= 0) {
@@ -108,7 +114,7 @@ export class ReadCount {
     if (this.#count === undefined) this.#since = last
     this.#count = passed ?? counted
     this.#last = last
-    if (passed !== undefined && counted !== undefined && passed > counted && server !== '')
+    if (passed !== undefined && counted !== undefined && passed > counted)
       this.#report({ count: passed - counted, since: this.#since })
   }
 }

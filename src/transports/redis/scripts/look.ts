@@ -164,7 +164,7 @@ local function readState(stream, meta, group)
       local last, read, passed, server = found['last-delivered-id'], found['entries-read'], -1, serverId()
       if not newest or not before(last, newest[1]) then passed = added
       elseif before(last, oldest[1]) then passed = added - info.length end
-      if type(read) ~= 'number' or redis.call('HGET', meta, 'counted') ~= server then read = -1 end
+      if type(read) ~= 'number' or server == '' or redis.call('HGET', meta, 'counted') ~= server then read = -1 end
       if passed >= 0 and passed ~= read and server ~= '' then
         redis.call('XGROUP', 'SETID', stream, group, last, 'ENTRIESREAD', passed)
         redis.call('HSET', meta, 'counted', server)
