@@ -182,9 +182,12 @@ describe('Redis: what other programs remove before a group has read it', () => {
       const topic = uniqueName('removed')
       const { bus, seen, open } = await consumer(topic, { url: own.url })
       open()
+      let reconnects = 0
+      bus.events.on('reconnect', () => void reconnects++)
       for (let round = 0; round < 4; round++) {
         await publish(bus, topic, 200)
         await own.restart()
+        await waitUntil(() => reconnects > round, { timeoutMs: 10_000, describe: 'the reconnect' })
         await publish(bus, topic, 200)
         await passes(QUICK.leaseMs)
       }
