@@ -366,7 +366,14 @@ export class Membership {
     if (partition.generation === generation) partition.generation = ''
   }
 
-  /** The next owner can't know what this member has read. Nothing is read any more. */
+  /** Nothing is read any more, and the next owners can't know what this member has read. */
+  async lastLooks(): Promise<void> {
+    if (!this.#parts.seat.owned) return
+    await Promise.all(
+      this.partitions.filter(({ phase }) => phase === 'held').map((partition) => this.#lastLook(partition)),
+    )
+  }
+
   async #lastLook(partition: PartitionState): Promise<void> {
     await this.#housekeeping.lookForLoss(partition).catch(() => {})
     partition.reads.readEnded()
@@ -403,7 +410,6 @@ export class Membership {
     await Promise.all(
       this.partitions.map(async (partition) => {
         const { generation, sources, group, floor } = partition
-        if (owned && generation !== '') await this.#lastLook(partition)
         partition.phase = 'idle'
         partition.generation = ''
         await Promise.all(sources.map((source) => this.#leaveSource(source)))

@@ -71,7 +71,9 @@ export class ReadCount {
   /** Nothing is read yet; so far has the group read, if the server knows. */
   begin(state: ReadState | undefined): void {
     this.reset()
-    if (state !== undefined) this.#compare(state)
+    if (state === undefined) return
+    this.#checkReplaced(state)
+    this.#compare(state)
   }
 
   /** The entries of one reply: how many, the oldest and the newest. */
@@ -97,19 +99,24 @@ export class ReadCount {
   /** The server tells how far the group has read, perhaps in the middle of a read. `resets`: as of the question. */
   told(state: ReadState, resets: number): void {
     if (resets !== this.resets) return
+    this.#checkReplaced(state)
+    const order = this.#last === '' ? 1 : compareIds(state.last, this.#last)
+    // A read has overtaken it, and its entries were added: the next look will do.
+    if (order < 0) return
     this.#open = state
-    if (state.last === this.#last) this.readEnded()
+    if (order === 0) this.readEnded()
   }
 
-  #compare({ last, added, passed, read, server }: ReadState): void {
-    // Another process of the server may have lost the end of the stream, and what it knows of the group.
-    if (server === '' || server !== this.#server) this.#count = undefined
-    else if (added < this.#added) {
-      this.#report({ count: undefined, since: this.#since })
-      this.#count = undefined
-    }
+  /** Another process of the server may have lost the end of the stream, and what it knows of the group. */
+  #checkReplaced({ added, server }: ReadState): void {
+    const same = server !== '' && server === this.#server
+    if (same && added < this.#added) this.#report({ count: undefined, since: this.#since })
+    if (!same || added < this.#added) this.#count = undefined
     this.#server = server
     this.#added = added
+  }
+
+  #compare({ last, passed, read }: ReadState): void {
     const counted = this.#count ?? read
     if (this.#count === undefined) this.#since = last
     this.#count = passed ?? counted

@@ -349,6 +349,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
     this.closed = true
     await this.#ticker.stop()
     await Promise.all(this.#joining)
+    if (connected) await Promise.all([...this.#memberships.values()].map((membership) => membership.lastLooks()))
     const unsettled = [...this.#memberships.values()].flatMap(({ partitions }) =>
       partitions.map((partition) => partition.takeBack()),
     )

@@ -29,6 +29,17 @@ describe('counting what is read of a stream', () => {
     expect(gaps).toEqual([])
   })
 
+  it('ignores what it is told when a read that was later has overtaken that', () => {
+    const { reads, gaps, tell } = begun()
+    reads.add(5, '1-1', '2-0')
+    reads.add(8, '2-1', '3-0')
+    tell({ last: '2-0', added: 15, passed: 15 })
+    reads.add(7, '3-1', '4-0')
+    reads.readEnded()
+    tell({ last: '4-0', added: 30, passed: 30 })
+    expect(gaps).toEqual([])
+  })
+
   it('does not count an entry that was read after the server was asked', () => {
     const { reads, gaps, tell } = begun()
     reads.add(2, '2-0', '2-0')
