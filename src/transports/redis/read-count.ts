@@ -117,6 +117,9 @@ export class ReadCount {
   }
 
   #compare({ last, passed, read }: ReadState): void {
+    // More was read than there ever was.
+    if (passed !== undefined && this.#count !== undefined && passed < this.#count)
+      this.#report({ count: undefined, since: this.#since })
     const counted = this.#count ?? read
     if (this.#count === undefined) this.#since = last
     this.#count = passed ?? counted
