@@ -55,6 +55,12 @@ export interface RabbitMqOptions {
    * once; 1 to 32. Default 4.
    */
   readonly partitions?: number | undefined
+  /**
+   * More arguments for the quorum queues that Busbar declares: of groups, dead letters, delays and its own records; `{
+   * 'x-quorum-initial-group-size': 5 }`. Only what says where and how a queue is stored; for limits, use `native` of a
+   * consumer, `groups`, or a policy of the broker.
+   */
+  readonly quorumArguments?: Readonly<Record<string, unknown>> | undefined
   /** Number of deliveries after which the broker itself dead-letters a message that is never settled. Default 1,000. */
   readonly deliveryLimit?: number | undefined
   /** Maximum size of a body, in bytes; at most the broker's `max_message_size`. Default 16 MiB. */
@@ -184,6 +190,8 @@ export interface GroupDeclaration {
   readonly group: string
   /** Order that its consumers will use. Default `key`. */
   readonly order?: 'key' | 'strict' | 'none' | undefined
+  /** More arguments for its queues, the same as in `native` of its consumers: `{ 'x-max-length': 100000 }`. */
+  readonly arguments?: Readonly<Record<string, unknown>> | undefined
 }
 
 /** Where a message goes instead of the exchange of the bus. */
@@ -214,6 +222,12 @@ export interface MessageProperties {
   readonly expiration?: number | undefined
   /** False: the broker may forget the message when it restarts. Default true. */
   readonly persistent?: boolean | undefined
+  /**
+   * More headers, with AMQP's types: numbers, booleans, lists, tables, bytes. Handlers see them as text. A header of the
+   * message with the same name is kept; a name that means something to RabbitMQ (`CC`, `x-delay`) is sent under another
+   * one.
+   */
+  readonly headers?: Readonly<Record<string, unknown>> | undefined
 }
 
 export interface ResolvedRabbitMqOptions {
@@ -229,6 +243,7 @@ export interface ResolvedRabbitMqOptions {
   readonly exchange: string
   readonly queueType: 'auto' | 'quorum' | 'classic'
   readonly partitions: number
+  readonly quorumArguments: Readonly<Record<string, unknown>>
   readonly deliveryLimit: number
   readonly maxMessageBytes: number
   readonly maxUnconfirmed: number
@@ -295,6 +310,7 @@ export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): Re
     exchange,
     queueType: reader.oneOf('queueType', ['auto', 'quorum', 'classic'], 'auto'),
     partitions: reader.integer('partitions', RABBITMQ_DEFAULTS.partitions, { min: 1, max: BUCKETS }),
+    quorumArguments: resolveQuorumArguments(reader),
     deliveryLimit: reader.integer('deliveryLimit', RABBITMQ_DEFAULTS.deliveryLimit, { min: 1, max: 1_000_000_000 }),
     maxMessageBytes: reader.integer('maxMessageBytes', RABBITMQ_DEFAULTS.maxMessageBytes, { min: 1024 }),
     maxUnconfirmed: reader.integer('maxUnconfirmed', RABBITMQ_DEFAULTS.maxUnconfirmed, { min: 1 }),
@@ -323,6 +339,21 @@ export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): Re
   }
   reader.done()
   return Object.freeze(resolved)
+}
+
+/** Arguments that limit or move messages, which every kind of queue needs its own way, or that Busbar sets itself. */
+const NOT_FOR_ALL =
+  /^x-(message-ttl|expires|max-.*|overflow|dead-letter-.*|delivery-limit|queue-type|single-active-consumer)$/
+
+function resolveQuorumArguments(reader: OptionsReader): Readonly<Record<string, unknown>> {
+  const given = object<Readonly<Record<string, unknown>>>(reader, 'quorumArguments') ?? {}
+  for (const name of Object.keys(given))
+    if (NOT_FOR_ALL.test(name))
+      reader.problem(
+        `quorumArguments.${name}`,
+        'would apply to delays, dead letters and records too: use native.arguments of the consumer, groups, or a policy',
+      )
+  return given
 }
 
 function resolveUrl(reader: OptionsReader): ResolvedRabbitMqOptions['url'] {
@@ -435,7 +466,8 @@ function resolveGroups(reader: OptionsReader): ResolvedRabbitMqOptions['groups']
       const wrong = topicProblem(topic, true)
       if (wrong !== undefined && topic !== '') declaration.problem('topic', wrong)
       if (group !== '' && groupProblem(group) !== undefined) declaration.problem('group', groupProblem(group) ?? '')
-      return { topic, group, order: declaration.oneOf('order', ['key', 'strict', 'none'], 'key') }
+      const order = declaration.oneOf('order', ['key', 'strict', 'none'], 'key')
+      return { topic, group, order, arguments: object<Record<string, unknown>>(declaration, 'arguments') }
     }) as Required<GroupDeclaration>
   })
 }

@@ -2,8 +2,8 @@ import type { Options } from 'amqplib'
 import { urlParameter } from '../../core/url-parameter.ts'
 import type { RabbitMqOptions } from './options.ts'
 
-/** Parameters from AMQP's URI specification that we understand. They stay in the URL. */
 const MIN_FRAME = 8_192
+/** Parameters from AMQP's URI specification that we understand. They stay in the URL. */
 const PARAMETERS = new Set(['heartbeat', 'frame_max', 'channel_max'])
 
 /**
