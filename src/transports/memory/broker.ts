@@ -141,9 +141,8 @@ export class MemoryBroker {
 
   // --- out ---------------------------------------------------------------------------------------------------------
 
-  /** `maxMessageBytes` limits the dead letters that the subscription makes. */
-  subscribe(spec: SubscriptionSpec, sink: DeliverySink, maxMessageBytes: number = Infinity): MemorySubscription {
-    const subscription = new MemorySubscription(this, spec, sink, maxMessageBytes)
+  subscribe(spec: SubscriptionSpec, sink: DeliverySink): MemorySubscription {
+    const subscription = new MemorySubscription(this, spec, sink)
     if (!isPattern(spec.topic)) {
       const state = this.topic(spec.topic)
       this.#join(subscription, state, this.#startOf(state, spec.from))

@@ -1,7 +1,6 @@
 import { SettlementError } from '../../core/errors.ts'
 import type { EncodedMessage } from '../../core/message.ts'
 import { LinkedList } from '../../core/linked-list.ts'
-import { contentBytes, tooLarge } from '../../core/size-limit.ts'
 import type {
   Delivery,
   DeliverySink,
@@ -22,7 +21,6 @@ export class MemorySubscription implements TransportSubscription {
   readonly outstanding: LinkedList<MemoryDelivery> = new LinkedList()
   readonly #broker: MemoryBroker
   readonly #sink: DeliverySink
-  readonly #maxMessageBytes: number
   readonly queues: Set<GroupQueue> = new Set()
   /** Queues that left this member out because it wanted nothing: there may be something for it when it does. */
   readonly behind: Set<GroupQueue> = new Set()
@@ -34,8 +32,7 @@ export class MemorySubscription implements TransportSubscription {
   #drained = false
   #closed = false
 
-  constructor(broker: MemoryBroker, spec: SubscriptionSpec, sink: DeliverySink, maxMessageBytes: number) {
-    this.#maxMessageBytes = maxMessageBytes
+  constructor(broker: MemoryBroker, spec: SubscriptionSpec, sink: DeliverySink) {
     this.#broker = broker
     this.spec = spec
     this.#sink = sink
@@ -84,10 +81,8 @@ export class MemorySubscription implements TransportSubscription {
     if (delivery.lost) return new SettlementError('The delivery was taken back; the message is delivered again')
     if (delivery.settled) return new SettlementError('The delivery has been settled before')
     if (outcome.type === 'reject' && outcome.deadLetter !== undefined) {
-      // One synchronous step together with the ack below: neither is visible without the other. A message near another
-      // member's higher size limit can be dead-lettered here too.
-      const limit = Math.max(this.#maxMessageBytes, contentBytes(delivery.message))
-      const error = tooLarge(outcome.deadLetter, limit, 'memory') ?? this.#broker.appendNow(outcome.deadLetter)
+      // One synchronous step together with the ack below: neither is visible without the other.
+      const error = this.#broker.appendNow(outcome.deadLetter)
       if (error !== undefined) return error
     }
     this.outstanding.remove(delivery)

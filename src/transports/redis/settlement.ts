@@ -7,7 +7,6 @@ import type { RedisDelivery } from './delivery.ts'
 import { isPassing, LostReplyError, messageOf, replyCode, toPublishError } from './errors.ts'
 import { baseTopic } from './keys.ts'
 import { partitionOf } from './partitioner.ts'
-import { tooLarge } from './too-large.ts'
 import { ACK, ACK_HELD, DEAD_LETTER, HAND_BACK } from './scripts/settle.ts'
 import type { Script } from './scripts/script.ts'
 import type { Arg } from './given-client.ts'
@@ -364,10 +363,6 @@ export class Settlements {
   async #deadLetter(delivery: RedisDelivery, deadLetter: OutgoingMessage, again: boolean): Promise<readonly number[]> {
     const { context, owned, spec, member } = this.#seat
     const { source, id, generation } = delivery
-    const { maxMessageBytes } = context.options
-    // What a foreign program could store, however large, can be moved as it is.
-    if (deadLetter.body.byteLength > Math.max(maxMessageBytes, delivery.message.body.byteLength))
-      throw tooLarge(deadLetter, maxMessageBytes)
     try {
       const partitions = await context.topics.register(deadLetter.topic)
       const beside = baseTopic(deadLetter.topic) === baseTopic(source.partition.keys.topic)

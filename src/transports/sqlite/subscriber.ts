@@ -1,6 +1,5 @@
 import { SettlementError } from '../../core/errors.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
-import { contentBytes, tooLarge } from '../../core/size-limit.ts'
 import type {
   AttemptNote,
   DeliverySink,
@@ -22,7 +21,6 @@ const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 
 export interface SubscriptionHost {
   readonly path: string
-  readonly maxMessageBytes: number
   readonly thread: DatabaseThread | undefined
   /** The subscription is closed for good. */
   ended(subscription: SqliteSubscription): void
@@ -91,22 +89,12 @@ export class SqliteSubscription implements TransportSubscription {
     const ours: SqliteDelivery[] = []
     const indexes: number[] = []
     const failures: SettlementFailure[] = []
-    const { maxMessageBytes, path, thread } = this.#host
+    const { path, thread } = this.#host
     for (let index = 0; index < batch.length; index++) {
-      const { delivery, outcome } = batch[index] as Settlement & { readonly delivery: SqliteDelivery }
+      const { delivery } = batch[index] as Settlement & { readonly delivery: SqliteDelivery }
       // Another thread may have given the same token to another delivery.
       if (this.#outstanding.get(delivery.token) !== delivery) {
         failures.push({ index, error: delivery.lost ? toSettlementError(undefined, path) : settledBefore() })
-        continue
-      }
-      const letter = outcome.type === 'reject' ? outcome.deadLetter : undefined
-      // A message near another process's higher size limit can be dead-lettered here too.
-      const error =
-        letter === undefined
-          ? undefined
-          : tooLarge(letter, Math.max(maxMessageBytes, contentBytes(delivery.message)), 'sqlite')
-      if (error !== undefined) {
-        failures.push({ index, error })
         continue
       }
       this.#outstanding.delete(delivery.token)
