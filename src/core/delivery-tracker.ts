@@ -70,6 +70,9 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   #gate: StartGate | undefined
   #notes: RunningNotes | undefined
   #quiet: (() => void)[] = []
+  /** Messages that are set aside, and their bytes. */
+  #asideCount = 0
+  #asideBytes = 0
 
   constructor(
     parts: ConsumerParts,
@@ -564,7 +567,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
         this.#forget(pending)
         if (outcome.deadLetter !== undefined) this.#gate?.deadLettered(pending)
         this.scheduler.finish(pending)
-        this.freed(1, pending.delivery.bytes)
+        this.#freedReject(pending)
         this.#reportRejected(pending, outcome.deadLetter?.topic)
         this.#runner?.pump()
     }
@@ -585,7 +588,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       // The dead letter may be stored although the broker has not settled its source.
       if (outcome.deadLetter !== undefined) this.#gate?.deadLettered(pending)
       this.scheduler.finish(pending)
-      this.freed(1, pending.delivery.bytes)
+      this.#freedReject(pending)
     } else this.#confirmReturn(pending)
     this.#runner?.pump()
   }
@@ -595,10 +598,33 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#reportError(error, `dead-lettering message ${pending.message.id} of "${pending.message.topic}"`)
     // A dead letter that is refused for good may be too large because of our headers.
     const slim = PublishError.is(error) && !error.retryable
+    if (slim && pending.isSlim) this.#setAside(pending)
+    pending.isSlim = slim
     pending.timer = this.clock.setTimer(backoffMs(DEAD_LETTER_BACKOFF, ++pending.deadLetterTries), () => {
       pending.timer = undefined
       if (!this.#lifecycle.isClosed) (this.#settler as Settler).again(pending, this.#rejection(pending, slim))
     })
+  }
+
+  /**
+   * A dead letter that the broker never takes must not hold up other messages for long: its source stays here, but gives back
+   * its credit. Not without bound: as much again as may be unsettled anyway.
+   */
+  #setAside(pending: PendingDelivery): void {
+    const { prefetch, prefetchBytes } = this.#options
+    const { bytes } = pending.delivery
+    if (pending.isSetAside || this.#asideCount >= prefetch || this.#asideBytes >= prefetchBytes) return
+    pending.isSetAside = true
+    this.#asideCount++
+    this.#asideBytes += bytes
+    this.freed(1, bytes)
+  }
+
+  #freedReject(pending: PendingDelivery): void {
+    const { bytes } = pending.delivery
+    if (!pending.isSetAside) return this.freed(1, bytes)
+    this.#asideCount--
+    this.#asideBytes -= bytes
   }
 
   #confirmReturn(pending: PendingDelivery): void {

@@ -47,6 +47,10 @@ export class PendingDelivery {
   /** Why it is dead-lettered. */
   failure: Failure | undefined = undefined
   deadLetterTries = 0
+  /** Its dead letter was last sent in its shortest form. */
+  isSlim = false
+  /** Its dead letter is refused in its shortest form too. It has given back its credit, so that others can take its place. */
+  isSetAside = false
   /** Since when the watchdog has seen it in its state (monotonic). */
   watchedSince = 0
   watchedState: PendingState | undefined = undefined
