@@ -52,7 +52,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   readonly #topics: TopicFilter
   readonly #attempts: Attempts
   readonly #republisher: Republisher
-  readonly #foreignIds = new ForeignIds()
+  readonly #foreignIds: ForeignIds
   readonly #cursor: StreamCursor | undefined
   readonly #guard: TimeoutGuard
   /** True when delays are copies that the broker keeps. Every reader of a stream would get such a copy. */
@@ -85,6 +85,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     this.#sink = parts.sink
     this.#options = options
     this.#context = context
+    this.#foreignIds = new ForeignIds(context.salt)
     this.nature = parts.nature
     this.#topics = new TopicFilter(spec.topic, options.queue !== undefined || options.bindings.length > 0)
     this.#cursor = options.offset === undefined ? undefined : new StreamCursor(options.offset)

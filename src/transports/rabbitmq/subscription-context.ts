@@ -8,6 +8,8 @@ import type { RabbitMqSubscription } from './subscriber.ts'
 export interface SubscriptionContext {
   readonly clock: Clock
   readonly publisher: RabbitMqPublisher
+  /** Unique to the bus: for ids of messages that have none. */
+  readonly salt: string
   /** The live session of the connection for consuming. */
   session(): Session | undefined
   failed(error: unknown, doing: string): void

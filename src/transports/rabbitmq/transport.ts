@@ -281,6 +281,7 @@ export class RabbitMqTransport implements Transport {
     return {
       clock: host.clock,
       publisher,
+      salt: host.instanceId,
       session: () => consuming.session,
       failed: (error, doing) => {
         if (!isLoss(error)) this.#failed(host, error, doing)
