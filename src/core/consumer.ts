@@ -162,10 +162,6 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     subscription.request(options.prefetch, options.prefetchBytes)
   }
 
-  get consumerId(): string {
-    return this.#parts.consumerId
-  }
-
   get options(): ResolvedConsumeOptions {
     return this.#parts.options
   }
@@ -182,7 +178,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
   pause(): void {
     this.#lifecycle.isPaused = true
     this.limit('pause', 0)
-    if (this.#lifecycle.state === 'running') this.#tracker.releaseAll()
+    // A listener may have resumed it, or started to close it.
+    if (this.#lifecycle.isPaused && this.#lifecycle.state === 'running') this.#tracker.releaseAll()
   }
 
   resume(): void {
@@ -210,7 +207,11 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       this.#tracker.progress++
       this.#parts.events.emit('resume', { ...this.#identity, reason })
       // A listener may have paused it again, or started to close it.
-      if (this.#maxConcurrency > 0 && this.#lifecycle.isOpen) this.#subscription?.resume()
+      if (this.#maxConcurrency > 0 && this.#lifecycle.isOpen) {
+        // What the pause returned must not be overtaken by a later message of its key.
+        this.#tracker.flushOutcomes()
+        this.#subscription?.resume()
+      }
     }
     this.#runner.pump()
   }

@@ -64,7 +64,7 @@ export interface BusSnapshot {
 
 /** The consumer of a snapshot. */
 interface SnapshotConsumer {
-  readonly consumerId: string
+  readonly id: string
   readonly options: ResolvedConsumeOptions
   health(): ConsumerHealth
   stats(): ConsumerStats
@@ -98,7 +98,7 @@ function consumerSnapshot(consumer: SnapshotConsumer): ConsumerSnapshot {
   const { retryIf: _, ...retry } = options.retry
   return {
     ...consumer.health(),
-    consumerId: consumer.consumerId,
+    consumerId: consumer.id,
     stats: consumer.stats(),
     options: {
       broadcast: options.broadcast,

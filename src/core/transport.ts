@@ -133,9 +133,10 @@ export interface Delivery {
  * - `nack`: failed; deliver again after at least `delayMs`. `delivery.attempt` attempts are used up.
  * - `release`: return without handling; `delivery.attempt - 1` attempts are used up. `delayMs` as above.
  *
- * With `inOrder`, the message comes back before any later one of its key, whatever `delayMs` is: without the capability
- * `orderedRedelivery`, the transport delivers it again at once with `notBefore` set, and the runtime waits. Without `inOrder`
- * (and without that capability), later messages of the key may overtake it.
+ * With `inOrder`, the message comes back before any later one of its key, whatever `delayMs` is. Without the capability
+ * `orderedRedelivery`, that holds from the call of `settle` on; the transport delivers the message again at once with
+ * `notBefore` set, and the runtime waits. Without `inOrder` (and without that capability), later messages of the key may
+ * overtake it.
  * - `reject`: settle for good. A given `deadLetter` must be confirmed **before** the source is acked (atomically with the
  *   capability `transactions`); undefined means drop.
  */

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createClient } from 'redis'
@@ -124,6 +127,26 @@ describe('Redis: kinds of servers', () => {
     const port = await freePort()
     const on = bus({ host: '127.0.0.1', port }, { startTimeoutMs: 0 })
     await assert.rejects(() => on.start(), new RegExp(`127\\.0\\.0\\.1:${port}`))
+  })
+
+  test('a server that is too old: start does not wait for it to become newer', async () => {
+    const server = await broker()
+    const posing = createServer((socket) => {
+      const upstream = connect(server.port, server.host)
+      socket.pipe(upstream)
+      upstream.on('data', (data) =>
+        socket.write(data.toString('latin1').replace(/(?<=redis_version:)\d/, '0'), 'latin1'),
+      )
+      for (const [one, other] of [
+        [socket, upstream],
+        [upstream, socket],
+      ] as const)
+        one.on('error', () => {}).on('close', () => other.destroy())
+    }).listen(0, '127.0.0.1')
+    cleanUps.push(() => posing.close())
+    await once(posing, 'listening')
+    const on = bus({ host: '127.0.0.1', port: (posing.address() as AddressInfo).port })
+    await assert.rejects(() => on.start({ timeoutMs: 2_000 }), { code: 'BUSBAR_UNSUPPORTED' })
   })
 
   test('a client that is given is used and not closed', async () => {

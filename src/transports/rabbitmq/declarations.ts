@@ -19,10 +19,11 @@ import type { Registry } from './registry.ts'
 /** Time limit for storing a group's record: it may have to wait for the leader of a queue that was just created. */
 const REGISTER_MS = 10_000
 /**
- * RabbitMQ persists a quorum queue only a moment after confirming its declaration. If its node is killed in between,
+ * RabbitMQ persists a quorum queue only a moment after confirming its declaration: with the second tick of 500 ms, if no
+ * other queue is created between the two (`ra_directory`: a dets table with `auto_save`). If its node is killed before,
  * the queue comes back without its messages and without a leader.
  */
-const YOUNG_MS = 700
+const YOUNG_MS = 1_500
 const MAX_REPORTED = 10_000
 
 export interface DeclarationsParts {
