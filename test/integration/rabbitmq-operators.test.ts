@@ -166,6 +166,45 @@ describe('RabbitMQ: permissions, deletions, and queues that exist in another for
   )
 
   test(
+    'each queue of a group that is deleted under its members is reported once, by one of them',
+    { timeout: 60_000 },
+    async () => {
+      const topic = uniqueName('spree')
+      const queues = [0, 1, 2, 3].map((partition) => `busbar:${topic}:operators:${partition}`)
+      const reported: string[] = []
+      for (const member of [0, 1, 2].map(() => bus())) {
+        member.events.on('loss', ({ reason }) =>
+          reported.push(...Array.from(reason.matchAll(/"([^"]*:[0-3])"/g), ([, queue]) => queue as string)),
+        )
+        member.consume(topic, () => {})
+        await member.start()
+      }
+      const consumed = async (): Promise<boolean> => {
+        const apart = await connection.createChannel()
+        apart.on('error', () => {})
+        try {
+          for (const queue of queues) if ((await apart.checkQueue(queue)).consumerCount !== 1) return false
+          await apart.close()
+          return true
+        } catch {
+          return false
+        }
+      }
+      for (let round = 0; round < 6; round++) {
+        await waitUntil(consumed, { timeoutMs: 15_000, describe: () => `round ${round}, reported ${reported.join()}` })
+        reported.length = 0
+        for (const queue of queues) await channel.deleteQueue(queue)
+        await waitUntil(() => new Set(reported).size === 4, {
+          timeoutMs: 5_000,
+          describe: () => `round ${round}: only ${reported.join()} reported`,
+        })
+        await waitUntil(consumed, { timeoutMs: 15_000 })
+        assert.deepEqual(reported.sort(), queues, `round ${round}`)
+      }
+    },
+  )
+
+  test(
     'the place where members meet is deleted: every queue keeps a reader, and they meet again',
     { timeout: 30_000 },
     async () => {

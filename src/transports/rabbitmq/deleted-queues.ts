@@ -23,16 +23,21 @@ export class DeletedQueues {
     this.#queues = queues
   }
 
-  /** Looks for missing queues before the group is declared again. A consumer that was cancelled: one is expected soon. */
-  async look(session: Session, wasCancelled: boolean): Promise<void> {
+  /**
+   * Looks for missing queues, before they are declared again: a queue that somebody else has declared again is not missed.
+   * So each is declared by the member that lost its consumer, which `expected` to miss it soon.
+   */
+  async look(session: Session, which: 'all' | 'cancelled', expected: ReadonlySet<string>): Promise<void> {
     const { clock } = this.#host
     const declaring = new DeclareChannel(session)
-    const until = clock.monotonic() + (wasCancelled ? DELETED_WITHIN_MS : 0)
+    const until = clock.monotonic() + DELETED_WITHIN_MS
+    let queues = which === 'all' ? this.#queues : this.#queues.filter((queue) => expected.has(queue))
     try {
       for (;;) {
-        for (const queue of this.#queues)
+        for (const queue of queues)
           if (!(await declaring.exists((channel) => channel.checkQueue(queue)))) this.#missing.add(queue)
-        if (this.#missing.size > 0 || clock.monotonic() >= until) return
+        queues = queues.filter((queue) => expected.has(queue) && !this.#missing.has(queue))
+        if (queues.length === 0 || clock.monotonic() >= until) return
         await sleep(clock, DELETED_POLL_MS)
       }
     } finally {

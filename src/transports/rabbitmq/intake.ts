@@ -17,10 +17,10 @@ export interface Seat {
 
 export interface IntakeHost {
   /**
-   * Declares what the subscription consumes and returns its queues. `wasCancelled`: the broker ended a consumer, so its
-   * queue may be about to disappear.
+   * Declares what the subscription consumes and returns its queues: all of it, or only the queues whose consumers the
+   * broker has ended. Those may be about to disappear.
    */
-  declare(session: Session, wasCancelled: boolean): Promise<readonly string[]>
+  declare(session: Session, which: 'all' | 'cancelled', cancelled: ReadonlySet<string>): Promise<readonly string[]>
   makeSeat(queue: string, partition: number): Seat
   /** The subscription had these queues and now has others. Never rejects. */
   abandoned(session: Session, queues: readonly string[]): Promise<void>
@@ -54,7 +54,8 @@ export class Intake {
   seats: Seat[] = []
   #session: Session | undefined
   #declaredFor: Session | undefined
-  #wasCancelled = false
+  /** Queues whose consumers the broker has ended since. */
+  #cancelled = new Set<string>()
   #wanted = false
   /** Our partitions; undefined for all. */
   #owned: ReadonlySet<number> | undefined
@@ -110,9 +111,9 @@ export class Intake {
   }
 
   /** The queue was deleted, or its consumer cancelled: declare again before consuming again. */
-  redeclare(wasCancelled: boolean): void {
-    this.#declaredFor = undefined
-    this.#wasCancelled ||= wasCancelled
+  redeclare(cancelled?: string): void {
+    if (cancelled === undefined) this.#declaredFor = undefined
+    else this.#cancelled.add(cancelled)
     this.update()
   }
 
@@ -169,7 +170,7 @@ export class Intake {
   async #reconcile(session: Session | undefined): Promise<void> {
     let failure: JoinError | undefined
     if (session?.isOpen === true) {
-      if (this.#declaredFor !== session) await this.#declare(session)
+      if (this.#declaredFor !== session || this.#cancelled.size > 0) await this.#declare(session)
       failure = await this.#meet(session)
     }
     // All at once: a queue whose leader is being elected blocks its own channel, but no other queue.
@@ -217,12 +218,13 @@ export class Intake {
   }
 
   async #declare(session: Session): Promise<void> {
-    const wasCancelled = this.#wasCancelled
-    this.#wasCancelled = false
+    const cancelled = this.#cancelled
+    const which = this.#declaredFor === session ? 'cancelled' : 'all'
     // Before, not after: what is deleted meanwhile must be declared once more.
+    this.#cancelled = new Set()
     this.#declaredFor = session
-    const queues = await this.#host.declare(session, wasCancelled).catch((error: unknown) => {
-      this.#wasCancelled ||= wasCancelled
+    const queues = await this.#host.declare(session, which, cancelled).catch((error: unknown) => {
+      for (const queue of cancelled) this.#cancelled.add(queue)
       throw error
     })
     const known = this.seats.map(({ reader }) => reader.queue)

@@ -77,9 +77,9 @@ export async function createSubscription(
     intake: (host) =>
       new Intake({
         host: {
-          declare: async (again, wasCancelled) => {
-            await deleted?.look(again, wasCancelled)
-            const now = await declare(spec, native, parts, again)
+          declare: async (again, which, cancelled) => {
+            await deleted?.look(again, which, cancelled)
+            const now = await declare(spec, native, parts, again, which === 'all' ? undefined : cancelled)
             deleted?.report()
             checkLayout(spec, layout, now.layout)
             return now.queues
@@ -150,6 +150,7 @@ async function declare(
   native: ResolvedConsumerOptions,
   parts: SubscribingParts,
   session: Session,
+  only?: ReadonlySet<string>,
 ): Promise<Declared> {
   const { topic, group, order } = spec
   if (native.offset !== undefined && native.queue === undefined)
@@ -159,7 +160,13 @@ async function declare(
   if (native.queue !== undefined)
     return { queues: [await adoptQueue(spec, native.queue, native, parts, session)], layout: undefined }
   const wanted = { order, partitions: order === 'key' ? native.partitions : 1 }
-  const { queues, layout } = await parts.declarations.group(session, { topic, group, layout: wanted, options: native })
+  const { queues, layout } = await parts.declarations.group(session, {
+    topic,
+    group,
+    layout: wanted,
+    options: native,
+    only,
+  })
   return { queues, layout }
 }
 

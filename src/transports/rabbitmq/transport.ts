@@ -182,7 +182,7 @@ export class RabbitMqTransport implements Transport {
       control: () => control,
       closing: this.#closing.signal,
       onGone: () => {
-        for (const { intake } of this.#subscriptions) intake.redeclare(false)
+        for (const { intake } of this.#subscriptions) intake.redeclare()
       },
       onBlocked: (topic, group, reason) =>
         events.emit('warning', {
@@ -370,7 +370,7 @@ export class RabbitMqTransport implements Transport {
       code: 'consumer-lost',
       detail: `The consumer of "${reader.queue}" was ended by the broker, and is started again: ${why}`,
     })
-    subscription.intake.redeclare(cause === 'cancelled')
+    subscription.intake.redeclare(cause === 'cancelled' ? reader.queue : undefined)
   }
 
   #slow({ events, name }: TransportHost, { spec }: RabbitMqSubscription, { queue }: QueueReader, ageMs: number): void {
