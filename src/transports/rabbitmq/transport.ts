@@ -184,6 +184,15 @@ export class RabbitMqTransport implements Transport {
       onGone: () => {
         for (const { intake } of this.#subscriptions) intake.redeclare()
       },
+      onStorageLost: (topic, queue) =>
+        events.emit('loss', {
+          transport: transportName,
+          topic,
+          group: undefined,
+          count: undefined,
+          position: undefined,
+          reason: `somebody deleted "${queue}"; the dead letters in it are lost. It was declared again`,
+        }),
       onBlocked: (topic, group, reason) =>
         events.emit('warning', {
           transport: transportName,
