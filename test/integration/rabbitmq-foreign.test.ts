@@ -140,6 +140,38 @@ describe('RabbitMQ: messages of programs that know nothing of Busbar', () => {
     assert.deepEqual([letter.message.id, letter.message.key], ['5', '7'])
   })
 
+  test('a key goes to one queue if its bucket is in the routing key, else a warning says so', async () => {
+    const topic = uniqueName('keys')
+    const bus = makeBus()
+    const queues = new Map<string, Set<unknown>>()
+    const handled: string[] = []
+    const warnings: string[] = []
+    bus.events.on('warning', ({ code, detail }) => void warnings.push(`${code}: ${detail}`))
+    bus.consume(topic, ({ key = '' }, { position }) => {
+      handled.push(key)
+      queues.set(key, (queues.get(key) ?? new Set()).add(position['queue']))
+    })
+    await bus.start()
+    // Keys and buckets as rabbitmq.md gives them.
+    const buckets = { a: 0, 'order-1': 18, 'customer-42': 22, žluť: 31 }
+    for (const [key, bucket] of Object.entries(buckets)) {
+      await bus.publish(topic, 1, { key })
+      await send(`${topic}.~${bucket}`, '1', { headers: { 'cloudEvents:partitionkey': key } })
+    }
+    await waitUntil(() => handled.length === 8, { timeoutMs: 5_000 })
+    for (const [key, of] of queues) assert.equal(of.size, 1, key)
+    await send(topic, '1')
+    // This one belongs into the first queue anyway.
+    await send(topic, '1', { headers: { 'cloudEvents:partitionkey': 'a' } })
+    await waitUntil(() => handled.length === 10, { timeoutMs: 5_000 })
+    assert.deepEqual(warnings, [])
+    for (let twice = 0; twice < 2; twice++)
+      await send(topic, '1', { headers: { 'cloudEvents:partitionkey': 'order-1' } })
+    await waitUntil(() => handled.length === 12, { timeoutMs: 5_000 })
+    assert.equal(warnings.length, 1)
+    assert.match(warnings[0] ?? '', new RegExp(`^key-without-bucket: .*"order-1".*"${topic}\\.~18"`))
+  })
+
   test('a message in the dead-letter queue that is not a dead letter can be seen, and sent back', async () => {
     const topic = uniqueName('stray')
     const bus = makeBus()

@@ -70,6 +70,7 @@ export async function createSubscription(
     notes,
     nature: {
       isShared,
+      partitions: layout?.partitions ?? 1,
       isForeign: native.queue !== undefined && native.offset === undefined,
       isTemporary: spec.ephemeral && native.offset === undefined,
     },

@@ -16,6 +16,7 @@ import type {
 import { Addressing } from './addressing.ts'
 import { RabbitMqAdmin } from './admin.ts'
 import { BrokerLocks } from './broker-lock.ts'
+import { bucketOf } from './buckets.ts'
 import { createConnector } from './connector.ts'
 import { Declarations } from './declarations.ts'
 import { DeclareChannel } from './declare-channel.ts'
@@ -23,7 +24,7 @@ import { DelayedCount } from './delayed-count.ts'
 import { isLoss, reasonOf, toBrokerError } from './errors.ts'
 import { Link } from './link.ts'
 import type { Session } from './link.ts'
-import { Names } from './names.ts'
+import { bucketed, Names, routingKeyOf } from './names.ts'
 import type { Purpose, ResolvedRabbitMqOptions } from './options.ts'
 import { ControlPublisher } from './control-publisher.ts'
 import { RabbitMqPublisher } from './publisher.ts'
@@ -297,6 +298,7 @@ export class RabbitMqTransport implements Transport {
       },
       readerLost: (subscription, reader, end) => this.#readerLost(host, subscription, reader, end),
       slow: (subscription, reader, ageMs) => this.#slow(host, subscription, reader, ageMs),
+      misplaced: (subscription, topic, key) => this.#misplaced(host, subscription, topic, key),
       dropped: ({ spec }, count) =>
         host.events.emit('loss', {
           transport: host.name,
@@ -387,6 +389,14 @@ export class RabbitMqTransport implements Transport {
       transport: name,
       code: 'slow-consumer',
       detail: `A message of "${queue}" (group "${spec.group}") has been here, unacked, for ${Math.round(ageMs / 1000)} s. RabbitMQ takes everything back from a consumer after ${this.#options.consumerTimeoutMs / 1000} s (consumerTimeoutMs). Fewer are taken ahead for now. ${LESS_AHEAD}`,
+    })
+  }
+
+  #misplaced({ events, name }: TransportHost, { spec }: RabbitMqSubscription, topic: string, key: string): void {
+    events.emit('warning', {
+      transport: name,
+      code: 'key-without-bucket',
+      detail: `A message of "${topic}" with the key "${key}" was published without the bucket of its key, so it came to the first queue of the group "${spec.group}": it is in order with others like it, but not with the messages of its key that Busbar publishes. Its routing key should be "${bucketed(routingKeyOf(topic), bucketOf(key))}". Reported once`,
     })
   }
 
