@@ -46,7 +46,8 @@ export class PendingDelivery {
   startedAt = -1
   /** Why it is dead-lettered. */
   failure: Failure | undefined = undefined
-  deadLetterTries = 0
+  /** How often the broker has refused to store what goes with its outcome. */
+  settleTries = 0
   /** Its dead letter was last sent in its shortest form. */
   isSlim = false
   /** Its dead letter is refused in its shortest form too. It has given back its credit, so that others can take its place. */

@@ -117,9 +117,14 @@ export const CONVERSATION: ReadonlySet<string> = new Set(['correlationId', 'caus
  * Throws `ConfigurationError` for unknown options: a misspelt one would be silently ignored. Runs for every message that has
  * options, so it allocates nothing unless something is wrong.
  */
-export function refuseUnknown(subject: string, options: object, known: ReadonlySet<string>): void {
+export function refuseUnknown(subject: string, options: object, known: ReadonlySet<string>, example?: string): void {
   if (typeof options !== 'object' || options === null)
-    throw new ConfigurationError(subject, [{ path: 'options', message: `must be an object, got ${describe(options)}` }])
+    throw new ConfigurationError(subject, [
+      {
+        path: 'options',
+        message: `must be an object, got ${describe(options)}${example === undefined ? '' : `; write ${example}`}`,
+      },
+    ])
   for (const name in options) if (!known.has(name)) throw unknownOptions(subject, options, known)
 }
 

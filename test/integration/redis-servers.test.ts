@@ -56,6 +56,24 @@ async function roundTrip(on: Bus): Promise<void> {
 }
 
 describe('Redis: kinds of servers', () => {
+  test('a database that the server does not have ends the start at once', { timeout: 30_000 }, async () => {
+    const { host, port } = await broker()
+    const on = bus({ url: `redis://${host}:${port}/99` })
+    await assert.rejects(on.start({ timeoutMs: 20_000 }), {
+      code: 'BUSBAR_CONFIGURATION',
+      message: `redis has invalid options:\n  - database: Redis at ${host}:${port} does not have it: ERR DB index is out of range`,
+    })
+  })
+
+  test('TLS on a port without it is named in the error', { timeout: 30_000 }, async () => {
+    const { host, port } = await broker()
+    const on = bus({ url: `rediss://${host}:${port}`, connectTimeoutMs: 500 })
+    await assert.rejects(on.start({ timeoutMs: 0 }), {
+      code: 'BUSBAR_CONNECTION',
+      message: `Redis at ${host}:${port} can't be reached: Connection timeout; does this port speak TLS?`,
+    })
+  })
+
   test('Sentinel: when the primary dies, the new one is found and work goes on', { timeout: 60_000 }, async () => {
     const primary = await broker()
     const replica = await broker('--replicaof', primary.host, String(primary.port), '--repl-diskless-sync-delay', '0')

@@ -82,7 +82,11 @@ export class MemorySubscription implements TransportSubscription {
     if (delivery.settled) return new SettlementError('The delivery has been settled before')
     if (outcome.type === 'reject' && outcome.deadLetter !== undefined) {
       // One synchronous step together with the ack below: neither is visible without the other.
-      const error = this.#broker.appendNow(outcome.deadLetter)
+      const error = this.#broker.appendNow([outcome.deadLetter])
+      if (error !== undefined) return error
+    }
+    if (outcome.type === 'ack' && outcome.publish !== undefined) {
+      const error = this.#broker.appendNow(outcome.publish)
       if (error !== undefined) return error
     }
     this.outstanding.remove(delivery)

@@ -8,6 +8,7 @@ import { topicProblem } from '../../core/topic.ts'
 import type { BackoffOptions, BackoffType } from './backoff.ts'
 import { applyUrl, checkUrl } from './url.ts'
 
+/** Options of `rabbitmq`. */
 export interface RabbitMqOptions {
   /**
    * `amqp://user:password@host:5672/vhost`, or `amqps://`; its parameters are options of this object: `?partitions=8`.
@@ -123,6 +124,7 @@ export interface RabbitMqOptions {
  */
 export type Purpose = 'publish' | 'consume'
 
+/** User and password. */
 export interface Credentials {
   /** Name of the RabbitMQ user. */
   readonly username: string
@@ -140,6 +142,7 @@ export interface TopologyOptions {
   readonly bindings?: readonly BindingDeclaration[] | undefined
 }
 
+/** An exchange that the transport declares. */
 export interface ExchangeDeclaration {
   /** Name of the exchange. */
   readonly name: string
@@ -157,6 +160,7 @@ export interface ExchangeDeclaration {
   readonly arguments?: Readonly<Record<string, unknown>> | undefined
 }
 
+/** A queue that the transport declares. */
 export interface QueueDeclaration {
   /** Name of the queue. */
   readonly name: string
@@ -282,7 +286,7 @@ export const BUCKETS = 32
 const EXCHANGE = /^[A-Za-z0-9_.-]{1,60}$/
 
 export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): ResolvedRabbitMqOptions {
-  const reader = new OptionsReader('rabbitmq', applyUrl(options))
+  const reader = new OptionsReader('rabbitmq', applyUrl(options), 'rabbitmq({ url })')
   const reconnect = reader.nested('reconnect')
   const minMs = reconnect.integer('minMs', RABBITMQ_DEFAULTS.reconnect.minMs, { min: 1 })
   const exchange = reader.string('exchange', RABBITMQ_DEFAULTS.exchange)
@@ -410,7 +414,7 @@ function entry<Type>(
   read: (entry: OptionsReader) => Type,
 ): Type | undefined {
   const problems: { path: string; message: string }[] = []
-  const inner = new OptionsReader('rabbitmq', given, path, problems)
+  const inner = new OptionsReader('rabbitmq', given, undefined, { path, problems })
   const value = read(inner)
   try {
     inner.done()

@@ -63,6 +63,8 @@ function asSentence(text: string): string {
   return /[.?!]$/.test(text) ? text : `${text}.`
 }
 
+const NO_DATABASE = /^ERR (DB index|invalid DB index|SELECT is not allowed)/
+
 /** The user-facing error for a failed connect. `where` contains no credentials. */
 export function toConnectError(error: unknown, where: string): BusbarError {
   const isOurs = error instanceof NotSentError || error instanceof LostReplyError
@@ -74,6 +76,10 @@ export function toConnectError(error: unknown, where: string): BusbarError {
       { cause: error },
     )
   }
+  if (NO_DATABASE.test(messageOf(error)))
+    return new ConfigurationError('redis', [
+      { path: 'database', message: `Redis at ${where} does not have it: ${messageOf(error)}` },
+    ])
   return new ConnectionError(`Redis at ${where} can't be reached: ${messageOf(error)}`, {
     cause: error,
     retryable: !isCertificateError(error),

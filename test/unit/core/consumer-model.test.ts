@@ -76,7 +76,7 @@ class Life {
   readonly broker: ModelBroker
   bus!: Bus
   consumer!: ConsumerHandle & ConsumerControl
-  readonly options: ConsumeOptions
+  readonly options: Omit<ConsumeOptions, 'middleware'>
   readonly batch: BatchConsumeOptions
   /** How many processes were killed so far. Handlers of dead ones are not looked at. */
   lives = 0

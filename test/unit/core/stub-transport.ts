@@ -28,6 +28,8 @@ const CAPABILITIES: Capabilities = {
   replay: [],
   lag: false,
   publishDedup: false,
+  failedPublishStopsKey: false,
+  publishOnAck: false,
   transactions: false,
   requestReply: false,
   maxMessageBytes: 1_000_000,
