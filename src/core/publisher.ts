@@ -160,7 +160,6 @@ export class Publisher {
       return new UnsupportedError(
         `${system} can't delay messages: publish to "${message.topic}" when it is due, or use another transport`,
       )
-    // A copy for one group is a redrive: the broker has taken the message before.
     return tooLarge(message, capabilities.maxMessageBytes, system)
   }
 
