@@ -1,5 +1,5 @@
 import type { AnyEventDefinition } from './define.ts'
-import type { EncodedMessage } from './message.ts'
+import type { EncodedMessage, OutgoingMessage } from './message.ts'
 import type { PublishItem, PublishResult } from './publish-options.ts'
 
 /**
@@ -13,7 +13,7 @@ import type { PublishItem, PublishResult } from './publish-options.ts'
  *
  * It may
  *
- * - change the items: data, headers, options;
+ * - change the items: data, headers, options; or the encoded bytes, with `transform`;
  * - wait before `next`, up to `deliveryTimeoutMs`. Calls for one topic keep their order meanwhile: later ones wait for it;
  * - refuse by throwing: `publish` rejects with that error, and `publishMany` reports it for each item;
  * - return results without calling `next`, for messages that it keeps, such as in a database;
@@ -46,4 +46,10 @@ export interface PublishCall {
 /** One message of a call. Its id is given or already made, so that it is the same whenever the item is sent. */
 export interface PublishCallItem extends PublishItem {
   readonly id: string
+  /**
+   * Changes the message after it was validated and encoded: compresses or encrypts the body, or stores a large one elsewhere and
+   * sends a reference. Returns the message to send, with another `body`, `contentType` or `headers`; id, topic and key stay. A
+   * middleware that finds one already there should call it first. What consumers get must have a codec for its content type.
+   */
+  readonly transform?: ((message: OutgoingMessage) => OutgoingMessage | Promise<OutgoingMessage>) | undefined
 }

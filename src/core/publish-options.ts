@@ -109,6 +109,8 @@ export const PUBLISH_OPTIONS: ReadonlySet<string> = new Set<keyof PublishOptions
   'signal',
 ])
 export const PUBLISH_ITEM: ReadonlySet<string> = new Set<string>(['data', ...OF_MESSAGE])
+/** What an item may have on its way through publish middleware. */
+export const PUBLISH_CALL_ITEM: ReadonlySet<string> = new Set<string>([...PUBLISH_ITEM, 'transform'])
 export const PUBLISH_MANY_OPTIONS: ReadonlySet<string> = new Set<keyof PublishManyOptions>(['transport', 'signal'])
 
 export const CONVERSATION: ReadonlySet<string> = new Set(['correlationId', 'causationId', 'traceparent', 'tracestate'])

@@ -9,8 +9,8 @@ import { makeMany, toError } from './make-many.ts'
 import type { OutgoingMessage } from './message.ts'
 import type { MessageFactory } from './message-factory.ts'
 import { describe } from './options.ts'
-import type { PublishCall, PublishStep } from './publish-middleware.ts'
-import { PUBLISH_ITEM, refuseUnknown } from './publish-options.ts'
+import type { PublishCall, PublishCallItem, PublishStep } from './publish-middleware.ts'
+import { PUBLISH_CALL_ITEM, refuseUnknown } from './publish-options.ts'
 import type { PublishItem, PublishResult } from './publish-options.ts'
 import type { OpenCall, Turn } from './publish-sequence.ts'
 import { closedError } from './publisher.ts'
@@ -53,6 +53,29 @@ export function runOf(call: PublishCall): PublishRun {
   const run = (call as RunningCall | undefined)?.[RUN]
   if (run !== undefined) return run
   throw notTheCall(`next takes the call, or a copy with other items, { ...call, items }; got ${describe(call)}`)
+}
+
+function transformed(
+  message: OutgoingMessage,
+  transform: NonNullable<PublishCallItem['transform']>,
+): OutgoingMessage | Promise<OutgoingMessage> {
+  if (typeof transform !== 'function')
+    throw new ConfigurationError('An item of a publish call', [
+      { path: 'transform', message: `must be a function, got ${describe(transform)}` },
+    ])
+  const check = (changed: unknown): OutgoingMessage => {
+    const { id, topic, key, body } = (changed ?? {}) as Partial<OutgoingMessage>
+    if (id === message.id && topic === message.topic && key === message.key && body instanceof Uint8Array)
+      return changed as OutgoingMessage
+    throw new ConfigurationError('An item of a publish call', [
+      {
+        path: 'transform',
+        message: `must return the message with the same id, topic and key, and a Uint8Array as its body, such as { ...message, body }; got ${describe(changed)}`,
+      },
+    ])
+  }
+  const changed = transform(message)
+  return changed instanceof Promise ? changed.then(check) : check(changed)
 }
 
 /**
@@ -172,12 +195,17 @@ export class PublishRun implements OpenCall {
     return Array.isArray(call.items) ? undefined : `items must be a list, got ${describe(call.items)}`
   }
 
-  #make(items: readonly PublishItem[]): MadeMany {
+  #make(items: readonly PublishCallItem[]): MadeMany {
     const { event, topic } = this.#call
     const { factory, parent, now } = this.#parts
     return makeMany(items, (item) => {
-      refuseUnknown('An item of a publish call', item, PUBLISH_ITEM)
-      return factory.make(event ?? topic, item.data, item, parent, now)
+      refuseUnknown('An item of a publish call', item, PUBLISH_CALL_ITEM)
+      const { transform } = item
+      const message = factory.make(event ?? topic, item.data, item, parent, now)
+      if (transform === undefined) return message
+      return message instanceof Promise
+        ? message.then((made) => transformed(made, transform))
+        : transformed(message, transform)
     })
   }
 

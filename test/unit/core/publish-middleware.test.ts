@@ -1,6 +1,17 @@
+import { promisify } from 'node:util'
+import { gzip, unzip } from 'node:zlib'
 import { describe, expect, it, vi } from 'vitest'
 import { createBus, defineEvent, silentLogger } from 'busbar'
-import type { Bus, BusOptions, PublishCall, PublishMiddleware, PublishResult, PublishStep } from 'busbar'
+import type {
+  AsyncCodec,
+  Bus,
+  BusOptions,
+  OutgoingMessage,
+  PublishCall,
+  PublishMiddleware,
+  PublishResult,
+  PublishStep,
+} from 'busbar'
 import { memory } from 'busbar/memory'
 import { manualClock, seededRandom } from 'busbar/testing'
 import type { ManualClock } from 'busbar/testing'
@@ -39,6 +50,85 @@ function held(): { middleware: PublishMiddleware; readonly open: Map<unknown, ()
 function results(call: PublishCall): readonly PublishResult[] {
   return call.items.map(({ id }) => ({ id, position: undefined }))
 }
+
+describe('transform of an item', () => {
+  const compress: PublishMiddleware = (next) => (call) =>
+    next({
+      ...call,
+      items: call.items.map((item) => ({
+        ...item,
+        transform: async (message) => ({
+          ...message,
+          body: await promisify(gzip)(message.body),
+          contentType: 'application/gzip',
+          headers: { ...message.headers, plain: message.contentType },
+        }),
+      })),
+    })
+
+  it('changes the encoded bytes, which a codec of the consumer reads, in the order of the calls', async () => {
+    const gunzip: AsyncCodec = {
+      async: true,
+      contentType: 'application/gzip',
+      encode: () => Promise.reject(new Error('only reads')),
+      decode: async (body) => JSON.parse((await promisify(unzip)(body)).toString()) as unknown,
+    }
+    const transport = memory()
+    const options = { service: 'test', transport, logger: silentLogger, codecs: [gunzip] }
+    const bus = createBus({ ...options, publishMiddleware: [compress] })
+    const seen: unknown[] = []
+    bus.consume('orders', ({ data, headers }) => void seen.push([data, headers['plain']]), { order: 'strict' })
+    await bus.start()
+    await Promise.all([bus.publish('orders', { big: 'x'.repeat(10_000) }), bus.publish('orders', 2)])
+    await vi.waitFor(() => expect(seen).toHaveLength(2))
+    expect(seen).toEqual([
+      [{ big: 'x'.repeat(10_000) }, 'application/json'],
+      [2, 'application/json'],
+    ])
+    expect(transport.messages('orders')[0]?.body.byteLength).toBeLessThan(200)
+    const { contentType } = await bus.encode('orders', 3)
+    expect(contentType).toBe('application/gzip')
+    await bus.close()
+  })
+
+  it.each([
+    ['another topic', (message: OutgoingMessage) => ({ ...message, topic: 'other' })],
+    ['no message', () => undefined as never],
+    ['a body that is no bytes', (message: OutgoingMessage) => ({ ...message, body: 'text' as never })],
+  ])('is refused with %s', async (_, transform) => {
+    const { bus, transport } = await started([
+      (next) => (call) => next({ ...call, items: call.items.map((item) => ({ ...item, transform })) }),
+    ])
+    await expect(bus.publish('orders', 1)).rejects.toThrow('must return the message with the same id, topic and key')
+    expect(transport.published).toEqual([])
+    await bus.close()
+  })
+
+  it('that throws fails its message alone, and a user can not give one', async () => {
+    const { bus, transport } = await started([
+      (next) => (call) =>
+        next({
+          ...call,
+          items: call.items.map((item) => ({
+            ...item,
+            transform: (message) => {
+              if (item.data === 2) throw new Error('no key')
+              return message
+            },
+          })),
+        }),
+    ])
+    const published = await bus.publishMany('orders', [{ data: 1 }, { data: 2 }, { data: 3 }])
+    expect(published.map(({ error }) => error?.message)).toEqual([undefined, 'no key', undefined])
+    expect(sent(transport)).toEqual(['orders 1', 'orders 3'])
+    await bus.close()
+    const plain = await started([])
+    await expect(plain.bus.publish('orders', 1, { transform: () => {} } as never)).rejects.toThrow(
+      'transform: is not a known option',
+    )
+    await plain.bus.close()
+  })
+})
 
 describe('publish middleware', () => {
   it('runs for everything that publishes or encodes, once per call, but not for redrives and encoded messages', async () => {
