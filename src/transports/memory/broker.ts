@@ -147,9 +147,9 @@ export class MemoryBroker {
 
   // --- out ---------------------------------------------------------------------------------------------------------
 
-  /** @internal */
-  subscribe(spec: SubscriptionSpec, sink: DeliverySink): MemorySubscription {
-    const subscription = new MemorySubscription(this, spec, sink)
+  /** @internal `maxMessageBytes` limits the dead letters that the subscription makes. */
+  subscribe(spec: SubscriptionSpec, sink: DeliverySink, maxMessageBytes: number = Infinity): MemorySubscription {
+    const subscription = new MemorySubscription(this, spec, sink, maxMessageBytes)
     if (!isPattern(spec.topic)) {
       const state = this.topic(spec.topic)
       this.#join(subscription, state, this.#startOf(state, spec.from))

@@ -84,7 +84,7 @@ export function memory(options?: MemoryOptions): MemoryTransport {
     },
     async subscribe(spec, sink) {
       requireOpen()
-      const subscription = broker.subscribe(spec, sink)
+      const subscription = broker.subscribe(spec, sink, resolved.maxMessageBytes)
       subscriptions.add(subscription)
       subscription.onClosed = () => subscriptions.delete(subscription)
       return subscription

@@ -1,6 +1,7 @@
 import { SettlementError } from '../../core/errors.ts'
 import type { EncodedMessage } from '../../core/message.ts'
 import { LinkedList } from '../../core/linked-list.ts'
+import { tooLarge } from '../../core/size-limit.ts'
 import type {
   Delivery,
   DeliverySink,
@@ -21,6 +22,7 @@ export class MemorySubscription implements TransportSubscription {
   readonly outstanding: LinkedList<MemoryDelivery> = new LinkedList()
   readonly #broker: MemoryBroker
   readonly #sink: DeliverySink
+  readonly #maxMessageBytes: number
   readonly queues: Set<GroupQueue> = new Set()
   /** Queues that left this member out because it wanted nothing: there may be something for it when it does. */
   readonly behind: Set<GroupQueue> = new Set()
@@ -32,7 +34,8 @@ export class MemorySubscription implements TransportSubscription {
   #drained = false
   #closed = false
 
-  constructor(broker: MemoryBroker, spec: SubscriptionSpec, sink: DeliverySink) {
+  constructor(broker: MemoryBroker, spec: SubscriptionSpec, sink: DeliverySink, maxMessageBytes: number) {
+    this.#maxMessageBytes = maxMessageBytes
     this.#broker = broker
     this.spec = spec
     this.#sink = sink
@@ -82,7 +85,8 @@ export class MemorySubscription implements TransportSubscription {
     if (delivery.settled) return new SettlementError('The delivery has been settled before')
     if (outcome.type === 'reject' && outcome.deadLetter !== undefined) {
       // One synchronous step together with the ack below: neither is visible without the other.
-      const error = this.#broker.appendNow([outcome.deadLetter])
+      const error =
+        tooLarge(outcome.deadLetter, this.#maxMessageBytes, 'memory') ?? this.#broker.appendNow([outcome.deadLetter])
       if (error !== undefined) return error
     }
     if (outcome.type === 'ack' && outcome.publish !== undefined) {

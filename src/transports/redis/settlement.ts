@@ -1,5 +1,6 @@
 import { PublishError, SettlementError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
+import { isCopy } from '../../core/size-limit.ts'
 import type { Settlement, SettlementFailure } from '../../core/transport.ts'
 import type { Claimer } from './claimer.ts'
 import { storeNotes } from './attempt-notes.ts'
@@ -8,6 +9,7 @@ import { isPassing, LostReplyError, messageOf, replyCode, toPublishError } from 
 import { isSurelyOurs } from './hand-back.ts'
 import { baseTopic } from './keys.ts'
 import { partitionOf } from './partitioner.ts'
+import { tooLarge } from './too-large.ts'
 import { ACK, ACK_HELD, DEAD_LETTER, HAND_BACK } from './scripts/settle.ts'
 import type { Script } from './scripts/script.ts'
 import type { Arg } from './given-client.ts'
@@ -375,7 +377,9 @@ export class Settlements {
   async #deadLetter(delivery: RedisDelivery, deadLetter: OutgoingMessage, again: boolean): Promise<readonly number[]> {
     const { context, spec, member } = this.#seat
     const { source, id, generation } = delivery
+    const { maxMessageBytes } = context.options
     const isOurs = !again && isSurelyOurs(this.#seat, delivery, context.host.clock.monotonic())
+    if (deadLetter.body.byteLength > maxMessageBytes && !isCopy(deadLetter)) throw tooLarge(deadLetter, maxMessageBytes)
     try {
       const partitions = await context.topics.register(deadLetter.topic)
       const beside = baseTopic(deadLetter.topic) === baseTopic(source.partition.keys.topic)

@@ -1,5 +1,6 @@
 import { SettlementError } from '../../core/errors.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
+import { tooLarge } from '../../core/size-limit.ts'
 import type {
   AttemptNote,
   DeliverySink,
@@ -22,6 +23,7 @@ const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 
 export interface SubscriptionHost {
   readonly path: string
+  readonly maxMessageBytes: number
   readonly thread: DatabaseThread | undefined
   /** The subscription is closed for good. */
   ended(subscription: SqliteSubscription): void
@@ -90,12 +92,18 @@ export class SqliteSubscription implements TransportSubscription {
     const ours: SqliteDelivery[] = []
     const indexes: number[] = []
     const failures: SettlementFailure[] = []
-    const { path, thread } = this.#host
+    const { maxMessageBytes, path, thread } = this.#host
     for (let index = 0; index < batch.length; index++) {
-      const { delivery } = batch[index] as Settlement & { readonly delivery: SqliteDelivery }
+      const { delivery, outcome } = batch[index] as Settlement & { readonly delivery: SqliteDelivery }
       // Another thread may have given the same token to another delivery.
       if (this.#outstanding.get(delivery.token) !== delivery) {
         failures.push({ index, error: delivery.lost ? toSettlementError(undefined, path) : settledBefore() })
+        continue
+      }
+      const letter = outcome.type === 'reject' ? outcome.deadLetter : undefined
+      const error = letter === undefined ? undefined : tooLarge(letter, maxMessageBytes, 'sqlite')
+      if (error !== undefined) {
+        failures.push({ index, error })
         continue
       }
       this.#outstanding.delete(delivery.token)
