@@ -20,8 +20,10 @@ export interface GroupSpec {
   readonly layout: GroupLayout
   readonly options:
     Partial<Pick<ResolvedConsumerOptions, 'queueType' | 'maxPriority' | 'arguments' | 'bindings'>> | undefined
-  /** Leaves all other queues as they are, or as missing. */
-  readonly only?: ReadonlySet<string> | undefined
+  /** Its missing queues, when it exists: the others are not declared. */
+  readonly declares?: ReadonlySet<string> | undefined
+  /** The queues to bind, when others may be missing. */
+  readonly binds?: ReadonlySet<string> | undefined
 }
 
 export interface DeclaredGroup {
@@ -90,7 +92,7 @@ export async function declareGroup(
   const drifts: Drift[] = []
   const args = queueArguments(context, spec, layout, queueType)
   for (const queue of queues)
-    if (spec.only?.has(queue) !== false)
+    if (spec.declares?.has(queue) !== false)
       drifts.push(...(await declareQueue(declaring, queue, { durable: true, arguments: args }, VITAL)))
   await bindGroup(declaring, names, spec, layout, exchange, queues)
   if (!isPattern(topic))
@@ -191,7 +193,7 @@ function queueArguments(
 async function bindGroup(
   declaring: DeclareChannel,
   names: Names,
-  { topic, group, options, only }: GroupSpec,
+  { topic, group, options, binds }: GroupSpec,
   layout: GroupLayout,
   exchange: string,
   queues: readonly string[],
@@ -216,7 +218,7 @@ async function bindGroup(
     // messages without a bucket in one queue, and all others twice.
     const isStraight = !isTail(topic)
     const queueOf = (bucket: number): string => queues[bucket % queues.length] as string
-    const isHere = (bucket: number): boolean => only?.has(queueOf(bucket)) !== false
+    const isHere = (bucket: number): boolean => binds?.has(queueOf(bucket)) !== false
     const buckets = Array.from({ length: BUCKETS }, (_, bucket) => bucket).filter(isHere)
     const rest = `${exchange}:${layoutToken(layout)}`
     await channel.assertExchange(rest, 'fanout', { durable: true })

@@ -13,6 +13,7 @@ import { DeletedQueues } from './deleted-queues.ts'
 import { toBrokerError } from './errors.ts'
 import { layoutToken } from './group-layout.ts'
 import type { GroupLayout } from './group-layout.ts'
+import type { GroupSpec } from './group-topology.ts'
 import { Intake } from './intake.ts'
 import type { Session } from './link.ts'
 import { Membership } from './membership.ts'
@@ -79,8 +80,11 @@ export async function createSubscription(
       new Intake({
         host: {
           declare: async (again, which, cancelled) => {
-            await deleted?.look(again, which, cancelled)
-            const now = await declare(spec, native, parts, again, which === 'all' ? undefined : cancelled)
+            const missing = await deleted?.look(again, which, cancelled)
+            const now = await declare(spec, native, parts, again, {
+              declares: which === 'all' ? undefined : missing,
+              binds: which === 'cancelled' ? cancelled : undefined,
+            })
             deleted?.report()
             checkLayout(spec, layout, now.layout)
             return now.queues
@@ -151,7 +155,7 @@ async function declare(
   native: ResolvedConsumerOptions,
   parts: SubscribingParts,
   session: Session,
-  only?: ReadonlySet<string>,
+  only?: Pick<GroupSpec, 'declares' | 'binds'>,
 ): Promise<Declared> {
   const { topic, group, order } = spec
   if (native.offset !== undefined && native.queue === undefined)
@@ -166,7 +170,7 @@ async function declare(
     group,
     layout: wanted,
     options: native,
-    only,
+    ...only,
   })
   return { queues, layout }
 }
