@@ -43,7 +43,7 @@ export interface Capabilities {
   readonly transactions: boolean
   /** Native request/reply. */
   readonly requestReply: boolean
-  /** Maximum size of body plus headers, in bytes. */
+  /** Maximum size of body plus headers, in bytes. Dead letters and copies for one `group` may be larger, up to what the broker takes. */
   readonly maxMessageBytes: number
 }
 

@@ -272,7 +272,7 @@ describe('consumers', () => {
     const { consumers } = (await api(`CONSUMER.NAMES.${name}`)) as { consumers: string[] }
     await before.close()
     // The server takes it, but not with the headers of a dead letter.
-    const large = 'x'.repeat(1_048_500)
+    const large = JSON.stringify('x'.repeat(1_048_500))
     const { seq } = (await plain.request(`${name}.any.${topic}`, large)).json<{ seq: number }>()
     const publisher = makeBus({ stream: { name } })
     await publisher.start()

@@ -3,6 +3,7 @@ import type { Timer } from '../../core/clock.ts'
 import { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { messageBytes } from '../../core/message.ts'
+import { isCopy } from '../../core/size-limit.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import { ERR, notConfirmed } from './errors.ts'
@@ -136,10 +137,11 @@ export class JetStreamPublisher implements SessionPart {
 
   #refuse(message: OutgoingMessage): PublishError | undefined {
     const { maxMessageBytes } = this.#session.options
-    // The server has taken the message of a dead letter or copy before: only its own limit counts.
-    const isCopy = message.group !== undefined || isDeadLetterTopic(message.topic)
-    if (!isCopy && messageBytes(message) > maxMessageBytes + 1_024)
-      return tooLarge(message, messageBytes(message), maxMessageBytes)
+    if (!isCopy(message)) {
+      if (messageBytes(message) > maxMessageBytes + 1_024)
+        return tooLarge(message, messageBytes(message), maxMessageBytes)
+      if (message.body.byteLength > maxMessageBytes) return tooLarge(message, message.body.byteLength, maxMessageBytes)
+    }
     const { maxAgeMs } = this.#topology
     if (message.deliverAt === undefined || maxAgeMs === undefined) return undefined
     if (message.deliverAt - this.#session.host.clock.now() < maxAgeMs) return undefined
