@@ -1,0 +1,2 @@
+export { sqliteDedupeStore } from './dedupe.ts'
+export type { SqliteDedupeStore, SqliteDedupeStoreOptions } from './dedupe.ts'
