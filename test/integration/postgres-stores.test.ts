@@ -68,7 +68,7 @@ describe('postgresDedupeStore', () => {
       (await pool.query(`SELECT FROM ${table} WHERE key LIKE $1`, [`${name}%`])).rowCount ?? 0
     const claims = async (count: number): Promise<void> => {
       for (let index = 0; index < count; index += 8)
-        await Promise.all(Array.from({ length: 8 }, () => store.claim(uniqueName('new'), 60_000)))
+        await Promise.all(Array.from({ length: 8 }, async () => store.claim(uniqueName('new'), 60_000)))
     }
     // One batch for each 256 claims.
     await claims(256)
