@@ -143,6 +143,8 @@ class AdaptedUnitOfWork<Tx> implements UnitOfWork<Tx> {
     try {
       return await this.#scopes.run(scope, async () => {
         try {
+          // It may have aborted while the transaction had to wait.
+          signal?.throwIfAborted()
           const result = await fn(scope.tx, scope)
           await scope.settled()
           signal?.throwIfAborted()

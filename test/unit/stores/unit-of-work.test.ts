@@ -34,6 +34,20 @@ describe('createUnitOfWork', () => {
     expect(await errorOf(() => unitOfWork.run((_, unit) => unit.buffer(failing, 1)))).toBe(lost)
   })
 
+  it('does not call the function when the signal aborted while the transaction had to wait', async () => {
+    const abort = new AbortController()
+    const waiting: TransactionAdapter<string>['transaction'] = (body) => {
+      abort.abort(lost)
+      return body('tx')
+    }
+    let called = false
+    const run = createUnitOfWork(adapter({ transaction: waiting })).run(() => void (called = true), {
+      signal: abort.signal,
+    })
+    expect(await errorOf(() => run)).toBe(lost)
+    expect(called).toBe(false)
+  })
+
   it('gives the function of a nested run the transaction that the library made for it', async () => {
     const unitOfWork = createUnitOfWork(adapter({ savepoint: (tx, body) => body(`${tx}/savepoint`) }))
     const seen: string[] = []

@@ -17,25 +17,30 @@ interface Lie {
   readonly clock?: () => number
   readonly token?: () => string
   readonly keyOf?: (key: string) => string
-  readonly own?: (row: Row, token: string, now: number) => boolean
+  readonly own?: (row: Row, token: string, at: number) => boolean
   readonly left?: (leftMs: number) => number
   readonly renewed?: (row: Row, until: number) => number
   readonly completed?: (row: Row, until: number) => Row | undefined
   readonly answer?: boolean
   readonly released?: (row: Row) => Row | undefined
-  readonly isFree?: (row: Row, now: number) => boolean
+  readonly isFree?: (row: Row, at: number) => boolean
 }
 
 let lastToken = 0
+let now = 0
+
+function advance(ms: number): void {
+  now += ms
+}
 
 /** A correct store, but for one lie; the rows are its database. */
 function store(rows: Map<string, Row>, lie: Lie): DedupeStore {
-  const { keyOf = (key) => key, clock = () => performance.now() } = lie
-  const own = lie.own ?? ((row, token, now) => row.token === token && row.until > now)
-  const isFree = lie.isFree ?? ((row, now) => row.until <= now)
+  const { keyOf = (key) => key, clock = () => now } = lie
+  const own = lie.own ?? ((row, token, at) => row.token === token && row.until > at)
+  const isFree = lie.isFree ?? ((row, at) => row.until <= at)
   const set = (key: string, row: Row | undefined): void =>
     void (row === undefined ? rows.delete(keyOf(key)) : rows.set(keyOf(key), row))
-  const change = async (key: string, token: string, next: (row: Row, now: number) => Row | undefined) => {
+  const change = async (key: string, token: string, next: (row: Row, at: number) => Row | undefined) => {
     const row = rows.get(keyOf(key))
     if (row === undefined || !own(row, token, clock())) return lie.answer ?? false
     set(key, next(row, clock()))
@@ -56,13 +61,13 @@ function store(rows: Map<string, Row>, lie: Lie): DedupeStore {
       return { status: 'claimed', token }
     },
     renew: (key, token, leaseMs) =>
-      change(key, token, (row, now) => ({
+      change(key, token, (row, at) => ({
         token: row.token,
-        until: lie.renewed?.(row, now + leaseMs) ?? now + leaseMs,
+        until: lie.renewed?.(row, at + leaseMs) ?? at + leaseMs,
       })),
     complete: (key, token, ttlMs) =>
-      change(key, token, (row, now) =>
-        lie.completed === undefined ? { token: undefined, until: now + ttlMs } : lie.completed(row, now + ttlMs),
+      change(key, token, (row, at) =>
+        lie.completed === undefined ? { token: undefined, until: at + ttlMs } : lie.completed(row, at + ttlMs),
       ),
     async release(key, token) {
       await change(key, token, (row) => lie.released?.(row))
@@ -73,7 +78,7 @@ function store(rows: Map<string, Row>, lie: Lie): DedupeStore {
 async function run(id: string, create: () => DedupeStore): Promise<unknown> {
   const scenario = dedupeStoreScenarios.find((one) => one.id === id)
   if (scenario === undefined) throw new Error(`there is no scenario ${id}`)
-  return runStoreScenario(scenario, { name: 'liar', create, patienceMs: 100 }).then(
+  return runStoreScenario(scenario, { name: 'liar', create, advance, patienceMs: 100 }).then(
     () => undefined,
     (error: unknown) => error,
   )
@@ -98,7 +103,7 @@ const LIES: readonly { readonly lie: string; readonly how: Lie; readonly caughtB
   },
   {
     lie: 'does not compare tokens',
-    how: { own: (row, _, now) => row.token !== undefined && row.until > now },
+    how: { own: (row, _, at) => row.token !== undefined && row.until > at },
     caughtBy: ['fence/wrong-token', 'fence/taken-over'],
   },
   {
