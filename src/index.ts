@@ -30,6 +30,7 @@ export type {
   Bus,
   BusExtension,
   BusOptions,
+  CloseOptions,
   ConsumerHandle,
   DeadLetter,
   DeadLetterCause,
@@ -39,11 +40,18 @@ export type {
   PurgeOptions,
   RedriveOptions,
   RedriveReport,
+  StartOptions,
 } from './core/bus-types.ts'
 export type { CausalityContext } from './core/causality.ts'
 export type { Clock, Timer } from './core/clock.ts'
 export type { AsyncCodec, Codec } from './core/codec.ts'
-export type { BatchConsumeOptions, ConsumeOptions, RetryOptions } from './core/consume-options.ts'
+export type {
+  BatchConsumeOptions,
+  ConsumeOptions,
+  ResolvedConsumeOptions,
+  ResolvedRetry,
+  RetryOptions,
+} from './core/consume-options.ts'
 export type { ConsumerStats } from './core/consumer-stats.ts'
 export type {
   AnyConsumerDefinition,
@@ -54,7 +62,7 @@ export type {
   EventOptions,
   SingleConsumerDefinition,
 } from './core/define.ts'
-export type { EventSet, EventSetBatchHandler, EventSetHandler } from './core/event-set.ts'
+export type { DataOf, EventSet, EventSetBatchHandler, EventSetHandler, EventSetMessage } from './core/event-set.ts'
 export type {
   BusbarErrorOptions,
   ErrorCode,
@@ -63,11 +71,21 @@ export type {
   PublishFailure,
   ValidationIssue,
 } from './core/errors.ts'
-export type { BusEventListener, BusEventMap, BusEventName, BusEvents, DeadLetterReason } from './core/events.ts'
+export type {
+  BusEventListener,
+  BusEventMap,
+  BusEventName,
+  BusEvents,
+  DeadLetterReason,
+  EventOfConsumer,
+  EventOfMessage,
+  EventOfTransport,
+} from './core/events.ts'
 export type {
   BatchContext,
   BatchHandler,
   BatchItemResult,
+  BatchMiddleware,
   ConsumerControl,
   Handler,
   HandlerContext,
@@ -76,6 +94,7 @@ export type {
 export type { BusState, ConsumerHealth, ExtensionHealth, HealthReason, HealthReport } from './core/health.ts'
 export type { Logger } from './core/logger.ts'
 export type { EncodedMessage, Headers, Message, OutgoingMessage } from './core/message.ts'
+export type { PublishCall, PublishCallItem, PublishMiddleware, PublishStep } from './core/publish-middleware.ts'
 export type {
   BatchEnd,
   BusObserver,
@@ -86,6 +105,7 @@ export type {
   SettleEnd,
 } from './core/observers.ts'
 export type {
+  ContextPublishManyOptions,
   PublishItem,
   PublishManyOptions,
   PublishOptions,

@@ -1,13 +1,13 @@
-// Turns the reports of the conformance suite into the tables of docs/reference/transports.md, and into the first row of
-// each transport's own page:
+// Turns the reports of the conformance suite into the table of docs/reference/transports.md, the results in
+// docs/reference/conformance.md, and the first row of each transport's own page:
 //
 //     npm run test:conformance -- memory sqlite     writes reports/conformance/<transport>.json
-//     npm run docs:matrix                           updates the page from the existing reports
-//     npm run docs:matrix -- --check                fails when it is not up to date (for CI)
+//     npm run docs:matrix                           updates the pages from the existing reports
+//     npm run docs:matrix -- --check                fails when they are not up to date (for CI)
 //
-// No cell is typed by hand. The page stores its data on each transport in a comment, so a run with two brokers updates
-// their columns and leaves the others as the last run found them. A report with failures is refused: make the scenario
-// pass, or list it as an exception with its reason.
+// No cell is typed by hand. docs/reference/conformance.json keeps what was found out about each transport, so a run with two
+// brokers updates their columns and leaves the others as the last run found them. A report with failures is refused: make the
+// scenario pass, or list it as an exception with its reason.
 
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
@@ -16,11 +16,7 @@ import { escapeCell, markdownTable, replaceSection } from './markdown.ts'
 import type { Capabilities } from '../src/core/transport.ts'
 import type { ConformanceReport, ScenarioStatus } from '../src/testing/conformance/report.ts'
 
-const BEGIN = '<!-- matrix: begin; written by `npm run docs:matrix`, not by hand -->'
-const END = '<!-- matrix: end -->'
-const DATA = /^<!-- matrix data: (.*) -->$/gm
-
-/** What the page keeps of a report: nothing that changes from run to run. */
+/** What is kept of a report: nothing that changes from run to run. */
 export interface TransportSummary {
   readonly transport: string
   readonly version?: string | undefined
@@ -44,19 +40,13 @@ export function summarize(report: ConformanceReport): TransportSummary {
   return { transport, version, capabilities, groups, others }
 }
 
-/** The page with its generated part replaced; transports without a new summary keep the page's data. */
-export function updatePage(page: string, summaries: readonly TransportSummary[]): string {
-  const begin = page.indexOf(BEGIN)
-  const end = page.indexOf(END)
-  if (begin < 0 || end < begin) throw new Error(`The page needs the two lines\n${BEGIN}\n${END}`)
-  const known = new Map<string, TransportSummary>()
-  for (const [, json] of page.slice(begin, end).matchAll(DATA)) {
-    const summary = JSON.parse(json ?? '') as TransportSummary
-    known.set(summary.transport, summary)
-  }
-  for (const summary of summaries) known.set(summary.transport, summary)
-  const body = render([...known.values()].sort(byRank))
-  return `${page.slice(0, begin)}${BEGIN}\n\n${body}\n${page.slice(end)}`
+/** What is known of all transports: a new summary replaces that of an earlier run. */
+export function merge(
+  known: readonly TransportSummary[],
+  summaries: readonly TransportSummary[],
+): readonly TransportSummary[] {
+  const all = new Map([...known, ...summaries].map((summary) => [summary.transport, summary]))
+  return [...all.values()].sort(byRank)
 }
 
 /** Transports that need no broker come first, then the others by name. */
@@ -78,6 +68,8 @@ const CAPABILITIES: readonly (readonly [string, (capabilities: Capabilities) => 
   ['Replay', ({ replay }) => (replay.length === 0 ? 'no' : `by ${replay.join(' and ')}`)],
   ['Lag', ({ lag }) => yesNo(lag)],
   ['Publish deduplicated by id', ({ publishDedup }) => yesNo(publishDedup)],
+  ['What a handler publishes is stored with its ack, atomically', ({ publishOnAck }) => yesNo(publishOnAck)],
+  ['A failed publish fails the later ones of its key', ({ failedPublishStopsKey }) => yesNo(failedPublishStopsKey)],
   ['Dead letter and ack in one atomic step', ({ transactions }) => yesNo(transactions)],
   ['Native request/reply', ({ requestReply }) => yesNo(requestReply)],
   ['Largest message', ({ maxMessageBytes }) => size(maxMessageBytes)],
@@ -98,30 +90,26 @@ export function updateRows(page: string, summaries: readonly TransportSummary[])
     .reduce((text, summary) => replaceSection(text, `capabilities:${summary.transport}`, capabilityRow(summary)), page)
 }
 
-function render(summaries: readonly TransportSummary[]): string {
-  const names = summaries.map(({ transport, version }) =>
-    version === undefined ? transport : `${transport} ${version}`,
+/** What each transport claims. */
+export function capabilityTable(summaries: readonly TransportSummary[]): string {
+  return markdownTable(
+    ['', ...summaries.map(titleOf)],
+    CAPABILITIES.map(([name, cell]) => [name, ...summaries.map(({ capabilities }) => cell(capabilities))]),
   )
+}
+
+/** What was tested on each transport, and why the rest was not. */
+export function results(summaries: readonly TransportSummary[]): string {
   const groups = [...new Set(summaries.flatMap((summary) => Object.keys(summary.groups)))]
-  return [
-    ...summaries.map((summary) => `<!-- matrix data: ${JSON.stringify(summary).replaceAll('-->', '--\\u003e')} -->`),
-    '',
-    '## Capabilities',
-    '',
-    markdownTable(
-      ['', ...names],
-      CAPABILITIES.map(([name, cell]) => [name, ...summaries.map(({ capabilities }) => cell(capabilities))]),
-    ),
-    '',
-    '## Conformance',
-    '',
-    markdownTable(
-      ['', ...names],
-      groups.map((group) => [group, ...summaries.map((summary) => tally(summary.groups[group]))]),
-    ),
-    '',
-    ...summaries.flatMap(notes),
-  ].join('\n')
+  const table = markdownTable(
+    ['', ...summaries.map(titleOf)],
+    groups.map((group) => [group, ...summaries.map((summary) => tally(summary.groups[group]))]),
+  )
+  return [table, '', ...summaries.flatMap(notes)].join('\n').trimEnd()
+}
+
+function titleOf({ transport, version }: TransportSummary): string {
+  return version === undefined ? transport : `${transport} ${version}`
 }
 
 function tally(counts: TransportSummary['groups'][string] = {}): string {
@@ -136,7 +124,7 @@ function tally(counts: TransportSummary['groups'][string] = {}): string {
 /** Everything that did not pass, with its reason; scenarios with the same reason on one line. */
 function notes({ transport, others }: TransportSummary): string[] {
   if (others.length === 0) return []
-  const lines = [`### ${transport}: what did not run or did not pass`, '']
+  const lines = [`## ${transport}: what did not run or did not pass`, '']
   for (const status of ['failed', 'exception', 'not-applicable'] as const) {
     const byReason = new Map<string, string[]>()
     for (const other of others) {
@@ -160,7 +148,7 @@ function size(bytes: number): string {
 function main(): void {
   const root = dirname(dirname(fileURLToPath(import.meta.url)))
   const folder = join(root, 'reports/conformance')
-  const path = join(root, 'docs/reference/transports.md')
+  const reference = join(root, 'docs/reference')
   const files = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.json')) : []
   if (files.length === 0) {
     console.error('There are no reports in reports/conformance: run `npm run test:conformance` first.')
@@ -178,9 +166,19 @@ function main(): void {
     process.exitCode = 1
     return
   }
-  const pages = join(root, 'docs/reference/transports')
+  const data = join(reference, 'conformance.json')
+  const all = merge(JSON.parse(readFileSync(data, 'utf8')) as TransportSummary[], summaries)
+  const pages = join(reference, 'transports')
   const changes = [
-    { path, update: (text: string) => updatePage(text, summaries) },
+    { path: data, update: () => `${JSON.stringify(all, undefined, 1)}\n` },
+    {
+      path: join(reference, 'transports.md'),
+      update: (text: string) => replaceSection(text, 'capabilities', capabilityTable(all)),
+    },
+    {
+      path: join(reference, 'conformance.md'),
+      update: (text: string) => replaceSection(text, 'results', results(all)),
+    },
     ...readdirSync(pages).map((name) => ({
       path: join(pages, name),
       update: (text: string) => updateRows(text, summaries),

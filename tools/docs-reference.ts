@@ -45,6 +45,8 @@ const OPTIONS: readonly Table[] = [
     name: 'PublishOptions',
     intro: 'An item of `publishMany` takes the same, but for `transport` and `signal`, and its `data`.',
   },
+  { title: 'bus.start', name: 'StartOptions', intro: '' },
+  { title: 'bus.close, consumer.close', name: 'CloseOptions', intro: '' },
   { title: 'defineEvent', name: 'EventOptions', intro: '' },
   { title: 'deadLetters().list, purge', name: 'DeadLetterSelection', intro: '' },
   {
@@ -193,9 +195,9 @@ function eventsPage(): string {
 /** Fields of a payload besides `transport`, in TypeScript. */
 function payloadOf(type: string): string {
   const shared: Readonly<Record<string, readonly string[]>> = {
-    Of: [],
-    OfConsumer: ['those of a consumer'],
-    OfMessage: ['those of a message'],
+    EventOfTransport: [],
+    EventOfConsumer: ['those of a consumer'],
+    EventOfMessage: ['those of a message'],
   }
   const [, base = '', own = ''] = /^(\w+)(?: & \{(.*)\})?$/.exec(type) ?? []
   const first = shared[base]

@@ -1,5 +1,6 @@
-// Takes the condition `busbar-source` out of package.json while npm packs, and puts the file back afterwards. The condition
-// reaches the TypeScript sources of a clone; Node refuses to run TypeScript below node_modules.
+// Takes out of package.json what is for a clone while npm packs, and puts the file back afterwards: the condition
+// `busbar-source`, which reaches TypeScript sources that Node refuses to run below node_modules, and the scripts and tools, whose
+// files are not in the package. Without the script `prepare`, npm does not build, so `prepack` does.
 
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -17,5 +18,6 @@ if (process.argv.includes('--restore')) {
   writeFileSync(kept, text)
   const packed = JSON.parse(text)
   for (const entry of Object.values(packed.exports)) if (typeof entry === 'object') delete entry['busbar-source']
+  for (const field of ['scripts', 'devDependencies', 'allowScripts']) delete packed[field]
   writeFileSync(manifest, `${JSON.stringify(packed, undefined, 2)}\n`)
 }

@@ -58,7 +58,7 @@ async function sweep({ admin }: Transport, topic: string): Promise<void> {
 }
 
 function addConsumer(bus: Bus, source: MessageSource, args: CaseArguments, backlog: Backlog): ConsumerHandle {
-  const options: ConsumeOptions = {
+  const options: Omit<ConsumeOptions, 'middleware'> = {
     concurrency: args.number('concurrency', 64),
     order: args.option('order', 'key') as 'key' | 'none',
     ...(args.option('prefetch', '') === '' ? {} : { prefetch: args.number('prefetch', 0) }),

@@ -8,7 +8,7 @@ import { z } from 'zod'
 
 const OrderPlaced = defineEvent('orders.placed', z.object({ orderId: z.string() }), { key: (order) => order.orderId })
 
-/** 202 when the broker has the order, 400 when it is none, 503 when the broker can't be reached. */
+/** 202 when the broker has the order, 400 when the body is not a valid order, 503 when the broker can't be reached. */
 async function place(bus: Bus, body: unknown): Promise<{ readonly status: number; readonly answer: object }> {
   try {
     const { id } = await bus.publish(OrderPlaced, body as { orderId: string })

@@ -5,7 +5,7 @@ const bus = createBus({ service: 'reports', transport: memory(), closeTimeoutMs:
 
 bus.consume('reports.requested', async (message, ctx) => {
   console.log(`working on ${String(message.data)}`)
-  // Give the signal to whatever waits: it aborts when close() runs out of patience.
+  // Give the signal to whatever waits: it aborts when closeTimeoutMs has passed.
   await fetchReport(ctx.signal)
   console.log('done')
 })
@@ -18,7 +18,7 @@ async function fetchReport(signal: AbortSignal): Promise<void> {
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.once(signal, () => {
     bus.close().then(
-      () => console.log('closed: what ran is finished, the rest is with the broker'),
+      () => console.log('closed'),
       (error: unknown) => {
         console.error('closing failed', error)
         process.exitCode = 1

@@ -73,12 +73,12 @@ function parse(number: number, text: string): OrderLine {
   try {
     data = JSON.parse(text)
   } catch (error) {
-    return { number, order: undefined, text, problem: `no valid JSON: ${(error as Error).message}` }
+    return { number, order: undefined, text, problem: `not valid JSON: ${(error as Error).message}` }
   }
   const result = Order.safeParse(data)
   if (result.success) return { number, order: result.data }
   const problem = result.error.issues
     .map((issue) => (issue.path.length === 0 ? issue.message : `${issue.path.join('.')}: ${issue.message}`))
     .join('; ')
-  return { number, order: undefined, text, problem: `no valid order: ${problem}` }
+  return { number, order: undefined, text, problem: `not a valid order: ${problem}` }
 }

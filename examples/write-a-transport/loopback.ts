@@ -28,6 +28,8 @@ const CAPABILITIES: Capabilities = {
   replay: [],
   lag: false,
   publishDedup: false,
+  failedPublishStopsKey: false,
+  publishOnAck: false,
   transactions: true,
   requestReply: false,
   maxMessageBytes: 1_048_576,

@@ -4,9 +4,11 @@ import type { Deadlines } from './deadlines.ts'
 import type { AnyEventDefinition } from './define.ts'
 import { PublishError, RejectError, TimeoutError, ValidationError } from './errors.ts'
 import type { ConsumerControl, HandlerContext } from './handler.ts'
-import type { EncodedMessage } from './message.ts'
+import type { HeldPublisher } from './held-publisher.ts'
+import type { EncodedMessage, OutgoingMessage } from './message.ts'
 import type { Observation, Observers } from './observers.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
+import { refuseUnknown } from './publish-options.ts'
 import type {
   ContextPublishManyOptions,
   PublishItem,
@@ -17,6 +19,8 @@ import type {
 } from './publish-options.ts'
 import { RetryRequest } from './retry.ts'
 import type { Position, TransportIdentity } from './transport.ts'
+
+const RETRY_REQUEST: ReadonlySet<string> = new Set(['delayMs', 'countAttempt', 'cause'])
 
 /** How a handler publishes: through the bus, with the handled message as `parent`. */
 export interface ContextPublisher {
@@ -41,6 +45,8 @@ export interface AttemptHost {
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly publisher: ContextPublisher
+  /** Makes what holds the messages of one attempt; undefined without `publishOnAck`. */
+  readonly holdMessages: (() => HeldPublisher) | undefined
   readonly observers: Observers
   readonly transport: TransportIdentity
   readonly timeoutMs: number | undefined
@@ -139,6 +145,9 @@ export class Attempt extends Span implements HandlerContext {
   readonly attempt: number
   /** What `reject` or `retry` threw, in case the handler or a middleware swallows it. */
   request: Error | undefined = undefined
+  /** Messages to be stored with the ack. */
+  withAck: readonly OutgoingMessage[] | undefined = undefined
+  #held: HeldPublisher | undefined
   readonly #observation: Observation<'handle'> | undefined
   readonly #observedAt: number
   readonly #onAbandon: (attempt: Attempt, reason: unknown) => void
@@ -164,7 +173,7 @@ export class Attempt extends Span implements HandlerContext {
   }
 
   publish(target: string | AnyEventDefinition, data: unknown, options?: PublishOptions): Promise<PublishReceipt> {
-    return this.host.publisher.publish(target, data, options, this.pending.delivery.message)
+    return this.#publisher().publish(target, data, options, this.pending.delivery.message)
   }
 
   async publishMany(
@@ -173,9 +182,25 @@ export class Attempt extends Span implements HandlerContext {
     options: ContextPublishManyOptions = {},
   ): Promise<readonly PublishResult[]> {
     const { allowFailures = false, ...rest } = options
-    const results = await this.host.publisher.publishMany(target, items, rest, this.pending.delivery.message)
+    const results = await this.#publisher().publishMany(target, items, rest, this.pending.delivery.message)
     if (!allowFailures) throwFailures(typeof target === 'string' ? target : target.topic, results)
     return results
+  }
+
+  #publisher(): ContextPublisher {
+    const { holdMessages, publisher } = this.host
+    return holdMessages === undefined ? publisher : (this.#held ??= holdMessages())
+  }
+
+  /** The handler has returned: publishes what it holds, or keeps it for the ack. */
+  async publishHeld(): Promise<void> {
+    // A request to reject or retry that something swallowed is carried out: the handler has not succeeded.
+    if (this.#held !== undefined && this.request === undefined) this.withAck = await this.#held.finish(this.signal)
+  }
+
+  override end(): void {
+    super.end()
+    this.#held?.end()
   }
 
   reject(reason: string, options?: { readonly cause?: unknown }): never {
@@ -184,6 +209,7 @@ export class Attempt extends Span implements HandlerContext {
   }
 
   retry(options: { readonly delayMs?: number; readonly countAttempt?: boolean; readonly cause?: unknown } = {}): never {
+    refuseUnknown('ctx.retry', options, RETRY_REQUEST, '{ delayMs: 5_000 }')
     const { delayMs } = options
     this.request = new RetryRequest(
       delayMs === undefined ? options : { ...options, delayMs: checkMs('ctx.retry({ delayMs }): delayMs', delayMs) },

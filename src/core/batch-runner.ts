@@ -51,7 +51,7 @@ class Batch extends Span implements BatchContext {
   attempt(index: number): number {
     const pending = this.deliveries[index]
     if (pending === undefined)
-      throw new RangeError(`The batch has ${this.deliveries.length} messages, there is no index ${index}`)
+      throw new RangeError(`The batch has ${this.deliveries.length} messages; there is no index ${index}`)
     return pending.attempt
   }
 

@@ -1,3 +1,4 @@
+import type { CloseOptions } from './bus-types.ts'
 import { holdsUpCloseOf } from './causality.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
 import { Consumer } from './consumer.ts'
@@ -36,11 +37,11 @@ export class BusConsumer extends Consumer {
     return this.#ending('drain', () => super.drain())
   }
 
-  override close(options?: { readonly timeoutMs?: number | undefined }): Promise<void> {
+  override close(options?: CloseOptions): Promise<void> {
     return this.#ending('close', () => super.close(options))
   }
 
-  override closeWithin(deadline: Promise<unknown>): Promise<void> {
+  override closeWithin(deadline: Promise<number>): Promise<void> {
     return this.#ending(undefined, () => super.closeWithin(deadline))
   }
 

@@ -3,14 +3,17 @@ import { systemClock } from './clock.ts'
 import type { Clock } from './clock.ts'
 import type { AsyncCodec, Codec } from './codec.ts'
 import { groupProblem } from './consume-options.ts'
+import type { ConsumeOptions } from './consume-options.ts'
 import type { AnyConsumerDefinition } from './define.ts'
-import type { Middleware } from './handler.ts'
+import type { BatchMiddleware, Middleware } from './handler.ts'
 import { silentLogger } from './logger.ts'
 import type { Logger } from './logger.ts'
 import { describe, OptionsReader } from './options.ts'
+import type { PublishMiddleware } from './publish-middleware.ts'
 import { PUBLISHER_DEFAULTS } from './publisher.ts'
 import type { ResolvedPublisherOptions } from './publisher.ts'
 import { StderrLogger } from './stderr-logger.ts'
+import { definitionProblem } from './target.ts'
 import type { Transport } from './transport.ts'
 import { extensionProblems } from './used-extension.ts'
 import type { WireCheckMode } from './wire-check.ts'
@@ -22,6 +25,8 @@ export interface ResolvedBusOptions {
   readonly consumers: readonly AnyConsumerDefinition[]
   readonly extensions: readonly BusExtension[]
   readonly middleware: readonly Middleware[]
+  readonly batchMiddleware: readonly BatchMiddleware[]
+  readonly publishMiddleware: readonly PublishMiddleware[]
   readonly codecs: readonly (Codec | AsyncCodec)[]
   readonly logger: Logger
   readonly publish: ResolvedPublisherOptions
@@ -39,10 +44,10 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
   const service = reader.requiredString('service')
   if (service !== '' && groupProblem(service) !== undefined) reader.problem('service', groupProblem(service) ?? '')
   const publish = reader.nested('publish')
-  const middleware = reader.list('middleware')
-  for (const [index, entry] of middleware.entries()) {
-    if (typeof entry !== 'function')
-      reader.problem(`middleware.${index}`, 'must be a function; did you forget to call the factory?')
+  const consumers = reader.list('consumers')
+  for (const [index, definition] of consumers.entries()) {
+    const problem = definitionProblem(definition)
+    if (problem !== undefined) reader.problem(`consumers.${index}`, problem)
   }
   const codecs = reader.list('codecs')
   for (const [index, codec] of codecs.entries()) {
@@ -58,9 +63,11 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
   const resolved: ResolvedBusOptions = {
     service,
     transports: resolveTransports(reader),
-    consumers: reader.list('consumers') as readonly AnyConsumerDefinition[],
+    consumers: consumers as readonly AnyConsumerDefinition[],
     extensions: resolveExtensions(reader),
-    middleware: middleware as readonly Middleware[],
+    middleware: reader.functions<Middleware>('middleware'),
+    batchMiddleware: reader.functions<BatchMiddleware>('batchMiddleware'),
+    publishMiddleware: reader.functions<PublishMiddleware>('publishMiddleware'),
     codecs: codecs as readonly (Codec | AsyncCodec)[],
     logger: resolveLogger(reader, clock),
     publish: Object.freeze({
@@ -78,9 +85,29 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
     ),
     clock,
   }
+  reader.misplaced(CONSUME_OPTIONS, 'bus.consume or defineConsumer')
   reader.done()
   return Object.freeze(resolved)
 }
+
+/** Options of a consumer that are not options of a bus, too. */
+const CONSUME_OPTIONS = [
+  'group',
+  'broadcast',
+  'concurrency',
+  'order',
+  'prefetch',
+  'prefetchBytes',
+  'retry',
+  'deadLetter',
+  'onDeadLetter',
+  'timeoutMs',
+  'abandonAfterMs',
+  'from',
+  'stalledAfterMs',
+  'native',
+  'batch',
+] as const satisfies readonly (keyof ConsumeOptions)[]
 
 function resolveLogger(reader: OptionsReader, clock: Clock): Logger {
   if (reader.raw('logger') === false) return silentLogger
@@ -122,10 +149,19 @@ function resolveTransports(reader: OptionsReader): ReadonlyMap<string, Transport
       typeof publish !== 'function' ||
       typeof subscribe !== 'function'
     ) {
-      reader.problem(at, `must be a transport, such as memory() of 'busbar/memory' returns, got ${describe(transport)}`)
+      const got = describe(transport)
+      reader.problem(
+        at,
+        `must be a transport, such as memory() of 'busbar/memory' returns, got ${got}${adviceFor(transport)}`,
+      )
     }
   }
   if (new Set(transports.values()).size < transports.size)
     reader.problem('transports', 'holds the same transport twice: make one for each name')
   return transports
+}
+
+function adviceFor(transport: unknown): string {
+  if (typeof transport === 'string') return "; for a URL, write await transportFromUrl(url) of 'busbar/url'"
+  return typeof transport === 'function' ? '; call it' : ''
 }

@@ -6,10 +6,11 @@ import type { ConsumerStats } from './consumer-stats.ts'
 import type { AnyConsumerDefinition, AnyEventDefinition, EventDefinition } from './define.ts'
 import type { EventSet, EventSetBatchHandler, EventSetHandler } from './event-set.ts'
 import type { BusEvents } from './events.ts'
-import type { BatchHandler, Handler, Middleware } from './handler.ts'
+import type { BatchHandler, BatchMiddleware, Handler, Middleware } from './handler.ts'
 import type { BusState, ExtensionHealth, HealthReport } from './health.ts'
 import type { Logger } from './logger.ts'
-import type { EncodedMessage } from './message.ts'
+import type { EncodedMessage, OutgoingMessage } from './message.ts'
+import type { PublishMiddleware } from './publish-middleware.ts'
 import type {
   PublishItem,
   PublishManyOptions,
@@ -22,6 +23,7 @@ import type { BusSnapshot } from './snapshot.ts'
 import type { Position, Transport, TransportAdmin } from './transport.ts'
 import type { WireCheckMode } from './wire-check.ts'
 
+/** Options of `createBus`. */
 export interface BusOptions {
   /** Name of this service: the default consumer group, and the `source` of the messages it publishes. */
   readonly service: string
@@ -35,6 +37,13 @@ export interface BusOptions {
   readonly extensions?: readonly BusExtension[] | undefined
   /** Wraps every handler of every consumer, but not batch handlers. The first is the outermost. */
   readonly middleware?: readonly Middleware[] | undefined
+  /** Wraps every batch handler of every consumer. The first is the outermost. */
+  readonly batchMiddleware?: readonly BatchMiddleware[] | undefined
+  /**
+   * Wraps every `publish`, `publishMany` and `encode`, of the bus and of handlers. Redrives and `sendEncoded` don't pass it. The
+   * first is the outermost.
+   */
+  readonly publishMiddleware?: readonly PublishMiddleware[] | undefined
   /** Codecs that decode messages by content type, in preference to the built-in JSON, text and bytes codecs. */
   readonly codecs?: readonly (Codec | AsyncCodec)[] | undefined
   /**
@@ -58,8 +67,8 @@ export interface BusOptions {
   readonly causality?: boolean | undefined
   /**
    * Checks at publish what consumers will read: decodes the encoded data, and validates it again when the event has a schema.
-   * Otherwise a Date in a `z.date()`, a Map or NaN would only fail in the consumer. `first`: once per event; `always`; `off`.
-   * Default `first`, or `off` when `NODE_ENV` is `production`.
+   * Otherwise a Date in a `z.date()`, a Map or NaN would only fail in the consumer. `first`: the first publish of each event, and
+   * not the later ones; `always`; `off`. Default `first`, or `off` when `NODE_ENV` is `production`.
    */
   readonly checkWire?: WireCheckMode | undefined
   /** How long `close()` waits for running handlers and publishes, in ms. Default 30,000. */
@@ -68,6 +77,7 @@ export interface BusOptions {
   readonly clock?: Clock | undefined
 }
 
+/** Limits and deadline of publishing: the option `publish` of `createBus`. */
 export interface PublisherOptions {
   /** How long a publish may take to be confirmed before it rejects, in ms. Default 30,000. */
   readonly deliveryTimeoutMs?: number | undefined
@@ -77,6 +87,22 @@ export interface PublisherOptions {
   readonly maxBatchSize?: number | undefined
 }
 
+/** Options of `bus.start`. */
+export interface StartOptions {
+  /** How long to keep trying while a broker can't be reached, in ms; 0 for one attempt. Default: `startTimeoutMs` of the bus. */
+  readonly timeoutMs?: number | undefined
+}
+
+/** Options of `bus.close` and of `close` of a consumer. */
+export interface CloseOptions {
+  /**
+   * How long to wait for running handlers and publishes, in ms. Default: `closeTimeoutMs` of the bus; a single consumer waits as
+   * long as its handlers run.
+   */
+  readonly timeoutMs?: number | undefined
+}
+
+/** One consumer of a bus, as `bus.consume` returns it. */
 export interface ConsumerHandle {
   readonly topic: string
   readonly group: string
@@ -87,6 +113,7 @@ export interface ConsumerHandle {
    * finish. Safe to call twice.
    */
   pause(): void
+  /** Starts handlers again after `pause()`. Safe to call twice. */
   resume(): void
   /**
    * Stops intake, waits for running handlers, and returns the other messages to the broker. Resolves when all is settled. Safe
@@ -97,7 +124,8 @@ export interface ConsumerHandle {
    * Same as `drain`. With `timeoutMs`, handlers that run longer are aborted, and their messages are delivered again without
    * using an attempt. May be called again with a shorter timeout.
    */
-  close(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
+  close(options?: CloseOptions): Promise<void>
+  /** Returns counters since the consumer was created, and current gauges. */
   stats(): ConsumerStats
 }
 
@@ -108,6 +136,7 @@ export interface DeadLetterCause {
   readonly code: string | undefined
 }
 
+/** A message that could not be handled, and why. */
 export interface DeadLetter {
   /** The original message, with its original topic, headers and bytes. */
   readonly message: EncodedMessage
@@ -134,6 +163,7 @@ export interface DeadLetter {
   readonly originalPosition: Position | undefined
 }
 
+/** Which dead letters `list`, `redrive` and `purge` work on. Default: all. */
 export interface DeadLetterSelection {
   /** Selects only dead letters with these message ids. An empty array selects none. */
   readonly ids?: readonly string[] | undefined
@@ -143,11 +173,13 @@ export interface DeadLetterSelection {
   readonly limit?: number | undefined
 }
 
+/** Options of `deadLetters().purge`. */
 export interface PurgeOptions extends DeadLetterSelection {
   /** Aborts the purge: it rejects with an `InterruptedError` whose `report` says how many were deleted. */
   readonly signal?: AbortSignal | undefined
 }
 
+/** Options of `deadLetters().redrive`. */
 export interface RedriveOptions extends DeadLetterSelection {
   /** Maximum number of messages per second, at least 0.001. Default: as fast as the broker confirms. */
   readonly ratePerSecond?: number | undefined
@@ -159,6 +191,7 @@ export interface RedriveOptions extends DeadLetterSelection {
   readonly signal?: AbortSignal | undefined
 }
 
+/** What a redrive did. */
 export interface RedriveReport {
   /** Number of dead letters selected. */
   readonly matched: number
@@ -191,6 +224,9 @@ export interface DeadLetters {
    *
    * Each copy is confirmed before its dead letter is deleted: a crash in between leaves both, never none. Messages that fail
    * again during the call wait for the next one. Memory holds one page of dead letters, and the ids of all selected ones.
+   *
+   * When it finds none and the topic has no such group, a `warning` (`unknown-group`) says which groups there are, as with
+   * `purge`.
    *
    * Rejects with `InterruptedError` when it is aborted or the broker fails halfway, and with `UnsupportedError` for dead
    * letters of broadcast consumers, whose groups end with their instances. Don't run two calls at once: both may send the same
@@ -260,6 +296,7 @@ export interface BusExtension {
   snapshot?(): unknown
 }
 
+/** Publishes messages and runs consumers. Create one with `createBus`; it does nothing until `start()`. */
 // TypeScript's errors explain the last overload, so the most common one comes last.
 export interface Bus extends AsyncDisposable {
   readonly service: string
@@ -286,6 +323,7 @@ export interface Bus extends AsyncDisposable {
     data: NoInfer<Input>,
     options?: PublishOptions,
   ): Promise<PublishReceipt>
+  /** Publishes many messages to a topic without a definition. Otherwise like the overload below. */
   publishMany(
     topic: string,
     items: readonly PublishItem[],
@@ -300,10 +338,38 @@ export interface Bus extends AsyncDisposable {
     items: readonly PublishItem<NoInfer<Input>>[],
     options?: PublishManyOptions,
   ): Promise<readonly PublishResult[]>
+  /** Encodes for a topic without a definition, so the data is not validated. Otherwise like the overload below. */
+  encode(topic: string, data: unknown, options?: PublishOptions): Promise<OutgoingMessage>
+  /**
+   * Makes the message that `publish` would send, and does not send it: passes the publish middleware (with the mode `encode`),
+   * validates, encodes, and checks that the transport could take it. For messages that are stored first and sent later with
+   * `sendEncoded`. Needs no started bus. Rejects with what `publish` would reject with before it sends. `delayMs` and `ttlMs`
+   * count from now.
+   *
+   *     const message = await bus.encode(OrderPlaced, { orderId: 'ord-1', total: 42 })
+   *     const [result] = await bus.sendEncoded([message])
+   */
+  encode<Input, Output>(
+    event: EventDefinition<Input, Output>,
+    data: NoInfer<Input>,
+    options?: PublishOptions,
+  ): Promise<OutgoingMessage>
+  /**
+   * Sends messages as they are, of any topics, in this order. Resolves with one result per message, at the same index. They are
+   * not validated and pass no publish middleware; a message that the transport can't take (name of the topic, size, delay) has
+   * an `error`. Rejects only when the call itself is invalid, such as a bus that is not started.
+   *
+   * Does not wait for publishes to the same topic that are with a schema or a middleware. The bytes stay yours and are not
+   * copied: don't change them before the result is there.
+   */
+  sendEncoded(messages: readonly OutgoingMessage[], options?: PublishManyOptions): Promise<readonly PublishResult[]>
   /** Adds a consumer made with `defineConsumer`. */
   consume(definition: AnyConsumerDefinition): ConsumerHandle
+  /** A batch handler for a topic or pattern without a definition. Otherwise like the last overload. */
   consume(topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle
+  /** A handler for a topic or pattern without a definition: data is `unknown`. Otherwise like the last overload. */
   consume(topic: string, handler: Handler, options?: ConsumeOptions): ConsumerHandle
+  /** A batch handler for several events: see `defineEvents`. */
   consume<Data>(
     events: EventSet<Data>,
     handler: EventSetBatchHandler<Data>,
@@ -311,6 +377,7 @@ export interface Bus extends AsyncDisposable {
   ): ConsumerHandle
   /** Several events: see `defineEvents`. */
   consume<Data>(events: EventSet<Data>, handler: EventSetHandler<Data>, options?: ConsumeOptions): ConsumerHandle
+  /** A batch handler for one event. Otherwise like the overload below. */
   consume<Input, Output>(
     event: EventDefinition<Input, Output>,
     handler: BatchHandler<Output>,
@@ -369,17 +436,18 @@ export interface Bus extends AsyncDisposable {
    *
    * Safe to call twice: a call while the bus starts, or after it has started, returns the same promise.
    */
-  start(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
+  start(options?: StartOptions): Promise<void>
   /**
    * Stops intake, waits up to `timeoutMs` (default `closeTimeoutMs`) for running handlers, extensions that drain, and
-   * publishes, aborts the rest (unsettled messages are delivered again), and closes the extensions and transports. Beyond
-   * `timeoutMs`, each extension and the transports get up to a second to close. Afterwards the bus no longer keeps the process
-   * alive. Rejects when something failed to close; the rest is closed anyway.
+   * publishes, aborts the rest (unsettled messages are delivered again, and a `warning` with the code `close-timeout` says how
+   * many handlers were given up), and closes the extensions and transports. Beyond `timeoutMs`, each extension and the
+   * transports get up to a second to close. Afterwards the bus no longer keeps the process alive. Rejects when something failed
+   * to close; the rest is closed anyway.
    *
    * Safe to call twice: a second call with a `timeoutMs` that ends sooner shortens the first. Don't await it in a handler of
    * this bus, or in `drain` or `close` of an extension: instead of waiting for itself, it rejects with a `StateError`.
    */
-  close(options?: { readonly timeoutMs?: number | undefined }): Promise<void>
+  close(options?: CloseOptions): Promise<void>
   /** Reports the health of the bus, its transports, consumers and extensions. Never rejects. Cheap enough to call every second. */
   health(): Promise<HealthReport>
   /**

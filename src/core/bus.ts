@@ -3,13 +3,21 @@ import type { ContextPublisher } from './attempt.ts'
 import { BusConsumer, ConsumerRegistry, refuseToWait } from './bus-consumer.ts'
 import { resolveBusOptions } from './bus-options.ts'
 import type { ResolvedBusOptions } from './bus-options.ts'
-import type { Bus, BusExtension, BusOptions, ConsumerHandle, DeadLetters } from './bus-types.ts'
-import { currentCause, holdsUpCloseOf, runWithin, scoped } from './causality.ts'
-import type { Causality, CausalityContext } from './causality.ts'
+import type {
+  Bus,
+  BusExtension,
+  BusOptions,
+  CloseOptions,
+  ConsumerHandle,
+  DeadLetters,
+  StartOptions,
+} from './bus-types.ts'
+import { holdsUpCloseOf, runWithin, scoped } from './causality.ts'
+import type { CausalityContext } from './causality.ts'
 import { checkCapabilities } from './check-capabilities.ts'
 import { CloseDeadline } from './close-deadline.ts'
 import { CodecRegistry } from './codec.ts'
-import { compose } from './compose.ts'
+import { composeBatchHandler, composeHandler } from './compose.ts'
 import { connectWithRetry } from './connect-retry.ts'
 import { groupProblem, resolveConsumeOptions } from './consume-options.ts'
 import type { BatchConsumeOptions, ConsumeOptions, ResolvedConsumeOptions } from './consume-options.ts'
@@ -21,14 +29,16 @@ import { logEvents } from './event-log.ts'
 import type { EventSet } from './event-set.ts'
 import { BusEvents } from './events.ts'
 import { Extensions } from './extensions.ts'
-import type { BatchHandler, Handler } from './handler.ts'
+import type { BatchHandler, BatchMiddleware, Handler, Middleware } from './handler.ts'
 import { healthReport } from './health.ts'
+import { HeldPublisher, publishingHeld, refuseMemories } from './held-publisher.ts'
 import type { BusState, HealthReport } from './health.ts'
-import { makeMany, toError } from './make-many.ts'
 import type { OutgoingMessage } from './message.ts'
 import { checkConversation, MessageFactory } from './message-factory.ts'
-import { describe, OptionsReader } from './options.ts'
-import { CONVERSATION, PUBLISH_ITEM, PUBLISH_MANY_OPTIONS, PUBLISH_OPTIONS, refuseUnknown } from './publish-options.ts'
+import { requireNode } from './node-version.ts'
+import { waitsForStart } from './not-started.ts'
+import { describe, OptionsReader, readTimeout } from './options.ts'
+import { CONVERSATION, refuseUnknown } from './publish-options.ts'
 import type {
   PublishItem,
   PublishManyOptions,
@@ -38,12 +48,13 @@ import type {
 } from './publish-options.ts'
 import { observerProblem, Observers } from './observers.ts'
 import type { BusObserver } from './observers.ts'
+import { noSuchTransport, noTransport, NO_OPTIONS, PublishPort } from './publish-port.ts'
 import { Publisher } from './publisher.ts'
 import { batchRunner, singleRunner } from './runner-factory.ts'
 import type { RunnerFactory } from './runner-factory.ts'
-import { sendMany, sendOne } from './send-made.ts'
 import { busSnapshot } from './snapshot.ts'
 import type { BusSnapshot } from './snapshot.ts'
+import { checkDefinition, isConsumerDefinition, targetProblem, topicOf } from './target.ts'
 import { broadcastGroup, normalizePattern, topicProblem } from './topic.ts'
 import type { DeliverySink, SubscriptionSpec, Transport, TransportAdmin, TransportSubscription } from './transport.ts'
 
@@ -56,9 +67,10 @@ import type { DeliverySink, SubscriptionSpec, Transport, TransportAdmin, Transpo
  *     await bus.publish(OrderPlaced, { orderId: 'ord-1', total: 42 })
  *     await bus.close()
  *
- * Throws one `ConfigurationError` that lists every problem of the options.
+ * Throws one `ConfigurationError` that lists every problem of the options, and `UnsupportedError` on a Node that is too old.
  */
 export function createBus(options: BusOptions): Bus {
+  requireNode()
   const bus = new BusImpl(resolveBusOptions(options))
   for (const definition of bus.options.consumers) bus.consume(definition)
   return bus
@@ -78,8 +90,6 @@ export function consumeWith(
   throw new StateError('The bus was not made by createBus() of this package: is a second copy of busbar installed?')
 }
 
-const NO_OPTIONS: PublishOptions = Object.freeze({})
-
 /** What a consumer takes: a topic or pattern, an event, or several events. */
 type ConsumeTarget = string | AnyEventDefinition | EventSet
 
@@ -92,7 +102,7 @@ class BusImpl implements Bus {
   readonly #codecs: CodecRegistry
   readonly #deadlines: Deadlines
   readonly #observers: Observers
-  readonly #factory: MessageFactory
+  readonly #port: PublishPort
   readonly #publishers: ReadonlyMap<string, Publisher>
   readonly #consumers = new ConsumerRegistry()
   readonly #extensions: Extensions
@@ -106,6 +116,7 @@ class BusImpl implements Bus {
   #consumersMade = 0
   #startedAt: number | undefined
   #state: BusState = 'idle'
+  #endWaitForStart: (() => void) | undefined
   #starting: Promise<void> | undefined
   #closing: { readonly done: Promise<void>; readonly deadline: CloseDeadline } | undefined
 
@@ -117,7 +128,6 @@ class BusImpl implements Bus {
     this.#codecs = new CodecRegistry(codecs)
     this.#deadlines = new Deadlines(clock)
     this.#observers = new Observers(logger)
-    this.#factory = new MessageFactory({ source: service, codecs: this.#codecs, clock, checkWire })
     this.#defaultTransport = options.transports.keys().next().value as string
     this.#publishers = new Map(
       [...options.transports].map(([name, transport]) => [
@@ -133,6 +143,16 @@ class BusImpl implements Bus {
         }),
       ]),
     )
+    this.#port = new PublishPort({
+      publishers: this.#publishers,
+      middleware: options.publishMiddleware,
+      factory: new MessageFactory({ source: service, codecs: this.#codecs, clock, checkWire }),
+      clock,
+      deadlines: this.#deadlines,
+      deliveryTimeoutMs: publish.deliveryTimeoutMs,
+      causality: options.causality,
+      state: () => this.#state,
+    })
     const { startTimeoutMs, closeTimeoutMs } = options
     const closing = this.#lifetime.signal
     this.#extensions = new Extensions(this, { clock, logger, startTimeoutMs, closeTimeoutMs, closing })
@@ -154,7 +174,7 @@ class BusImpl implements Bus {
     data: unknown,
     options: PublishOptions = NO_OPTIONS,
   ): Promise<PublishReceipt> {
-    return this.#publish(target, data, options, options.transport, this.#cause())
+    return this.#port.publish(target, data, options, options.transport, undefined)
   }
 
   publishMany(
@@ -162,7 +182,7 @@ class BusImpl implements Bus {
     items: readonly PublishItem[],
     options: PublishManyOptions = NO_OPTIONS,
   ): Promise<readonly PublishResult[]> {
-    return this.#publishMany(target, items, options, options.transport, this.#cause())
+    return this.#port.publishMany(target, items, options, options.transport, undefined)
   }
 
   within<Result>(context: CausalityContext, call: () => Result): Result {
@@ -171,85 +191,35 @@ class BusImpl implements Bus {
     return this.options.causality ? runWithin(context, call) : call()
   }
 
-  #cause(): Causality | undefined {
-    return this.options.causality ? currentCause() : undefined
+  encode(
+    target: string | AnyEventDefinition,
+    data: unknown,
+    options: PublishOptions = NO_OPTIONS,
+  ): Promise<OutgoingMessage> {
+    return this.#port.encode(target, data, options, undefined)
+  }
+
+  sendEncoded(
+    messages: readonly OutgoingMessage[],
+    options: PublishManyOptions = NO_OPTIONS,
+  ): Promise<readonly PublishResult[]> {
+    return this.#port.sendEncoded(messages, options)
   }
 
   /** How a consumer's handlers publish: with the handled message as the cause, to the transport it came from. */
   #publisherFor(transportName: string): ContextPublisher {
+    const port = this.#port
     return {
-      publish: (target, data, options = NO_OPTIONS, parent) =>
-        this.#publish(target, data, options, options.transport ?? transportName, parent),
-      publishMany: (target, items, options = NO_OPTIONS, parent) =>
-        this.#publishMany(target, items, options, options.transport ?? transportName, parent),
+      publish: (target, data, options = NO_OPTIONS, handled) =>
+        port.publish(target, data, options, options.transport ?? transportName, handled),
+      publishMany: (target, items, options = NO_OPTIONS, handled) =>
+        port.publishMany(target, items, options, options.transport ?? transportName, handled),
     }
   }
 
-  #publish(
-    target: string | AnyEventDefinition,
-    data: unknown,
-    options: PublishOptions,
-    transportName: string | undefined,
-    parent: Causality | undefined,
-  ): Promise<PublishReceipt> {
-    return new Promise((resolve, reject) => {
-      if (options !== NO_OPTIONS) refuseUnknown('The options of publish', options, PUBLISH_OPTIONS)
-      const publisher = this.#publisher(transportName)
-      const made = this.#factory.make(target, data, options, parent)
-      const topic = topicOf(target)
-      if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic)) {
-        sendOne(publisher, made, options.signal, undefined, resolve, reject)
-        return
-      }
-      const startedAt = this.options.clock.monotonic()
-      const send = (message: OutgoingMessage): void =>
-        sendOne(publisher, message, options.signal, startedAt, resolve, reject)
-      publisher.sequence.add({ topic, making: made, signal: options.signal, send, fail: reject })
-    })
-  }
-
-  async #publishMany(
-    target: string | AnyEventDefinition,
-    items: readonly PublishItem[],
-    options: PublishManyOptions,
-    transportName: string | undefined,
-    parent: Causality | undefined,
-  ): Promise<readonly PublishResult[]> {
-    if (options !== NO_OPTIONS) refuseUnknown('The options of publishMany', options, PUBLISH_MANY_OPTIONS)
-    const publisher = this.#publisher(transportName)
-    if (!Array.isArray(items))
-      throw new ConfigurationError('bus.publishMany', [
-        { path: 'items', message: `must be a list of { data, key, ... }, got ${describe(items)}` },
-      ])
-    const { signal } = options
-    const now = this.options.clock.now()
-    const made = makeMany(items, (item) => {
-      refuseUnknown('The item of publishMany', item, PUBLISH_ITEM)
-      return this.#factory.make(target, item.data, item, parent, now)
-    })
-    if (items.length === 0) return []
-    const topic = topicOf(target)
-    if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic))
-      return new Promise((resolve) => sendMany(publisher, items, made, signal, undefined, resolve))
-    const startedAt = this.options.clock.monotonic()
-    return new Promise((resolve) => {
-      publisher.sequence.add({
-        topic,
-        making: made,
-        signal,
-        send: (messages) => sendMany(publisher, items, messages, signal, startedAt, resolve),
-        fail: (error) => resolve(items.map(({ id = '' }) => ({ id, error: toError(error) }))),
-      })
-    })
-  }
-
-  #publisher(name: string | undefined): Publisher {
-    if (this.#state === 'idle' || this.#state === 'starting')
-      throw new StateError('The bus is not started: await bus.start() before you publish')
-    if (this.#state === 'closed') throw new StateError('The bus is closed: nothing can be published any more')
-    const publisher = this.#publishers.get(name ?? this.#defaultTransport)
-    if (publisher === undefined) throw this.#noTransport(name)
-    return publisher
+  #heldPublisher(transportName: string, { capabilities }: Transport): HeldPublisher {
+    const { maxBufferedBytes: maxBytes } = this.options.publish
+    return new HeldPublisher({ port: this.#port, transportName, isAtomic: capabilities.publishOnAck, maxBytes })
   }
 
   // --- consume -----------------------------------------------------------------------------------------------------
@@ -260,15 +230,15 @@ class BusImpl implements Bus {
     options: ConsumeOptions | BatchConsumeOptions = {},
   ): ConsumerHandle {
     return this.#add(
-      isConsumerDefinition(target)
+      isConsumerDefinition(target, handler)
         ? this.#fromDefinition(target)
-        : this.#makeConsumer(target, { handler }, options, 'bus.consume'),
+        : this.#makeConsumer(target, { handler }, options),
     )
   }
 
   /** @internal See `consumeWith`. */
   consumeWith(target: ConsumeTarget, makeRunner: RunnerFactory, options: ConsumeOptions): ConsumerHandle {
-    return this.#add(this.#makeConsumer(target, { makeRunner }, options, 'bus.consume'))
+    return this.#add(this.#makeConsumer(target, { makeRunner }, options))
   }
 
   #add(consumer: BusConsumer): ConsumerHandle {
@@ -276,6 +246,7 @@ class BusImpl implements Bus {
       throw new StateError('The bus is closed: no consumer can be added')
     this.#refuseOverlap(consumer)
     this.#consumers.add(consumer)
+    if (this.#state === 'idle') this.#endWaitForStart ??= waitsForStart(this.service)
     if (this.#extensions.started) {
       consumer.start().catch((error: unknown) => {
         this.events.emit('error', {
@@ -289,27 +260,18 @@ class BusImpl implements Bus {
   }
 
   #fromDefinition(definition: AnyConsumerDefinition): BusConsumer {
+    const subject = checkDefinition(definition)
     const { topic, handle, handleBatch, ...options } = definition
-    const subject = `The consumer of "${typeof topic === 'string' ? topic : topic.topic}"`
-    if ((handle === undefined) === (handleBatch === undefined)) {
-      throw new ConfigurationError(subject, [
-        { path: 'handle', message: 'either handle or handleBatch is required, not both' },
-      ])
-    }
-    if (handleBatch !== undefined && options.batch === undefined) {
-      throw new ConfigurationError(subject, [
-        { path: 'batch', message: 'is required with handleBatch, for example { size: 100 }' },
-      ])
-    }
-    if (handle !== undefined && options.batch !== undefined)
-      throw new ConfigurationError(subject, [{ path: 'batch', message: 'needs handleBatch instead of handle' }])
     return this.#makeConsumer(topic, { handler: handle ?? handleBatch }, options, subject)
   }
 
-  #makeConsumer(target: ConsumeTarget, handling: Handling, given: object, subject: string): BusConsumer {
+  #makeConsumer(target: ConsumeTarget, handling: Handling, given: object, subject?: string): BusConsumer {
+    const wrongTarget = targetProblem(target)
+    if (wrongTarget !== undefined)
+      throw new ConfigurationError('bus.consume', [{ path: 'topic', message: wrongTarget }])
     const definition = typeof target === 'string' ? undefined : target
     const topic = normalizePattern(typeof target === 'string' ? target : target.topic)
-    const reader = new OptionsReader(`${subject}("${topic.slice(0, 60)}")`, given)
+    const reader = new OptionsReader(subject ?? `bus.consume("${topic.slice(0, 60)}")`, given)
     const problem = topicProblem(topic, true)
     if (problem !== undefined) reader.problem('topic', problem)
     if ('handler' in handling && typeof handling.handler !== 'function')
@@ -323,7 +285,8 @@ class BusImpl implements Bus {
     if (options.broadcast && options.group !== undefined)
       reader.problem('group', 'has no meaning with broadcast: every instance is a group of its own')
     const transportName = options.transport ?? this.#defaultTransport
-    if (!this.options.transports.has(transportName)) reader.problem('transport', this.#noSuchTransport(transportName))
+    const { transports } = this.options
+    if (!transports.has(transportName)) reader.problem('transport', noSuchTransport(transportName, transports.keys()))
     reader.done()
     const transport = this.#transport(transportName)
     const from = checkCapabilities(transport, topic, options)
@@ -346,7 +309,7 @@ class BusImpl implements Bus {
         makeRunner:
           'makeRunner' in handling
             ? handling.makeRunner
-            : this.#runnerFor(topic, handling.handler as Handler | BatchHandler, options, self),
+            : this.#runnerFor(topic, handling.handler as Handler | BatchHandler, options, transport, self),
         options,
         codecs: this.#codecs,
         clock: this.options.clock,
@@ -354,6 +317,7 @@ class BusImpl implements Bus {
         events: this.events,
         observers: this.#observers,
         publisher: this.#publisherFor(transportName),
+        holdMessages: options.publishOnAck ? () => this.#heldPublisher(transportName, transport) : undefined,
       },
       (ended) => {
         // A closing bus still lists its consumers.
@@ -370,20 +334,22 @@ class BusImpl implements Bus {
     topic: string,
     handler: Handler | BatchHandler,
     options: ResolvedConsumeOptions,
+    transport: Transport,
     consumer: object,
   ): RunnerFactory {
+    const subject = `The consumer of "${topic}"`
+    const { causality, middleware, batchMiddleware } = this.options
     if (options.batch !== undefined) {
-      const batchHandler = handler as BatchHandler
-      return batchRunner(
-        this.options.causality ? scoped(batchHandler, () => undefined, this, consumer) : batchHandler,
-        options.batch,
-      )
+      const all = [...batchMiddleware, ...(options.middleware as readonly BatchMiddleware[])]
+      const composed = composeBatchHandler(subject, all, handler as BatchHandler)
+      return batchRunner(causality ? scoped(composed, () => undefined, this, consumer) : composed, options.batch)
     }
-    const middleware = [...this.options.middleware, ...options.middleware]
-    const composed = compose(`The consumer of "${topic}"`, middleware, handler as Handler)
-    return singleRunner(
-      this.options.causality ? scoped(composed, (message) => message.encoded, this, consumer) : composed,
-    )
+    const all = [...middleware, ...(options.middleware as readonly Middleware[])]
+    if (options.publishOnAck) refuseMemories(subject, all, transport)
+    // Innermost: what a middleware does after the handler must not be done before its messages are safe.
+    const held = options.publishOnAck ? publishingHeld(handler as Handler) : (handler as Handler)
+    const composed = composeHandler(subject, all, held)
+    return singleRunner(causality ? scoped(composed, (message) => message.encoded, this, consumer) : composed)
   }
 
   /** Retries while the error may pass: until `start()` gives up, or as long as the consumer lives. */
@@ -420,11 +386,12 @@ class BusImpl implements Bus {
 
   // --- lifecycle ---------------------------------------------------------------------------------------------------
 
-  start(options: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
+  start(options: StartOptions = {}): Promise<void> {
     if (this.#closing !== undefined) return Promise.reject(new StateError('The bus is closed: make a new one'))
-    const { timeoutMs = this.options.startTimeoutMs } = options
-    if (!isTimeout(timeoutMs)) return Promise.reject(wrongTimeout('bus.start', timeoutMs))
-    this.#starting ??= this.#start(timeoutMs)
+    const timeoutMs = readTimeout('bus.start', options)
+    if (timeoutMs instanceof ConfigurationError) return Promise.reject(timeoutMs)
+    this.#endWaitForStart?.()
+    this.#starting ??= this.#start(timeoutMs ?? this.options.startTimeoutMs)
     return this.#starting
   }
 
@@ -495,9 +462,10 @@ class BusImpl implements Bus {
     await allOrFirstError(closed.map(([name, transport]) => open(name, transport)))
   }
 
-  close(options: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
-    const { timeoutMs } = options
-    if (timeoutMs !== undefined && !isTimeout(timeoutMs)) return Promise.reject(wrongTimeout('bus.close', timeoutMs))
+  close(options: CloseOptions = {}): Promise<void> {
+    const timeoutMs = readTimeout('bus.close', options)
+    if (timeoutMs instanceof ConfigurationError) return Promise.reject(timeoutMs)
+    this.#endWaitForStart?.()
     if (this.#closing === undefined) {
       const deadline = new CloseDeadline(this.options.clock, timeoutMs ?? this.options.closeTimeoutMs)
       this.#lifetime.abort(closedWhileStarting())
@@ -594,8 +562,7 @@ class BusImpl implements Bus {
     group: string = this.options.service,
     options: { readonly transport?: string | undefined } = {},
   ): DeadLetters {
-    const name = typeof topic === 'string' ? topic : topic.topic
-    const problem = topicProblem(name, false)
+    const problem = targetProblem(topic) ?? topicProblem(topicOf(topic), false)
     const problems = problem === undefined ? [] : [{ path: 'topic', message: problem }]
     if (groupProblem(group) !== undefined) problems.push({ path: 'group', message: groupProblem(group) ?? '' })
     if (problems.length > 0) throw new ConfigurationError('bus.deadLetters', problems)
@@ -606,11 +573,11 @@ class BusImpl implements Bus {
       throw new StateError('The bus is not started: await bus.start() before you look at dead letters')
     if (this.#state === 'closed') throw new StateError('The bus is closed: its dead letters can no longer be reached')
     return deadLettersOf({
-      topic: name,
+      topic: topicOf(topic),
       group,
       transportName,
       admin: this.admin(transportName),
-      publisher: this.#publisher(transportName),
+      publisher: this.#port.publisher(transportName),
       codecs: this.#codecs,
       clock: this.options.clock,
       events: this.events,
@@ -625,22 +592,9 @@ class BusImpl implements Bus {
 
   #transport(name: string | undefined): Transport {
     const transport = this.options.transports.get(name ?? this.#defaultTransport)
-    if (transport === undefined) throw this.#noTransport(name)
+    if (transport === undefined) throw noTransport(name, this.options.transports.keys())
     return transport
   }
-
-  #noTransport(name: string | undefined): ConfigurationError {
-    return new ConfigurationError('The call', [{ path: 'transport', message: this.#noSuchTransport(name) }])
-  }
-
-  #noSuchTransport(name: string | undefined): string {
-    const names = [...this.options.transports.keys()].map((known) => `"${known}"`).join(', ')
-    return `there is no transport "${String(name)}" in this bus; there are: ${names}`
-  }
-}
-
-function isConsumerDefinition(target: unknown): target is AnyConsumerDefinition {
-  return typeof target === 'object' && target !== null && ('handle' in target || 'handleBatch' in target)
 }
 
 /** Waits for all promises, so that a first error leaves nothing half-open. */
@@ -649,20 +603,6 @@ async function allOrFirstError(promises: readonly Promise<unknown>[]): Promise<v
   // Attempts that were given up because of another failure are not the reason.
   const failures = results.filter((result) => result.status === 'rejected').map(({ reason }) => reason as unknown)
   if (failures.length > 0) throw failures.find((error) => !BusbarError.is(error) || !error.retryable) ?? failures[0]
-}
-
-function topicOf(target: string | AnyEventDefinition): string {
-  return typeof target === 'string' ? target : target.topic
-}
-
-function isTimeout(value: unknown): value is number {
-  return typeof value === 'number' && value >= 0
-}
-
-function wrongTimeout(subject: string, value: unknown): ConfigurationError {
-  return new ConfigurationError(subject, [
-    { path: 'timeoutMs', message: `must be a number of milliseconds >= 0, got ${describe(value)}` },
-  ])
 }
 
 function closedWhileStarting(): StateError {

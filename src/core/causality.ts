@@ -21,14 +21,24 @@ interface Ending {
   readonly isDetached?: boolean
 }
 
-/** What is running: a consumer's handler, a function passed to `bus.within`, or an extension that drains or closes. */
+/** What is running: a consumer's handler, `bus.within`, an extension that drains or closes, or a publish middleware. */
 interface Scope {
   /** Undefined in a batch handler, where any of the messages may be the cause. */
   readonly cause: Causality | undefined
   readonly owner: object | undefined
   readonly consumer: object | undefined
   readonly ctx: Ending | undefined
+  /** The publish call whose middleware is running. */
+  readonly publishing: object | undefined
 }
+
+const NO_SCOPE: Scope = Object.freeze({
+  cause: undefined,
+  owner: undefined,
+  consumer: undefined,
+  ctx: undefined,
+  publishing: undefined,
+})
 
 // Shared by all buses of the process: a handler that publishes on another bus continues the conversation too.
 const scopes = new AsyncLocalStorage<Scope | undefined>()
@@ -43,6 +53,24 @@ export function isTraceparent(value: unknown): boolean {
 /** What a message published now would continue. */
 export function currentCause(): Causality | undefined {
   return scopes.getStore()?.cause
+}
+
+/** The message whose handler is running. Undefined in a batch handler. */
+export function currentlyHandled(): EncodedMessage | undefined {
+  const scope = scopes.getStore()
+  return scope?.ctx === undefined ? undefined : (scope.cause as EncodedMessage | undefined)
+}
+
+/** The publish call whose middleware is running: what `runPublishing` was given. */
+export function currentPublish(): object | undefined {
+  return scopes.getStore()?.publishing
+}
+
+/** Runs `call`, a chain of publish middleware, so that what it publishes is known to be inside of `publishing`. */
+export function runPublishing<Result>(publishing: object, call: () => Result): Result {
+  const outer = scopes.getStore()
+  const { cause, owner, consumer, ctx } = outer ?? NO_SCOPE
+  return scopes.run({ cause, owner, consumer, ctx, publishing }, call)
 }
 
 /**
@@ -62,7 +90,7 @@ export function runWithin<Result>(context: CausalityContext, call: () => Result)
     // A request may send anything; W3C asks to start a new trace rather than fail.
     ...(isTraceparent(traceparent) && { traceparent, ...(tracestate !== undefined && { tracestate }) }),
   }
-  return scopes.run({ cause, owner: undefined, consumer: undefined, ctx: undefined }, call)
+  return scopes.run({ ...NO_SCOPE, cause, publishing: currentPublish() }, call)
 }
 
 /**
@@ -77,7 +105,7 @@ export function scoped<Input, Context extends object, Result>(
   consumer: object,
 ): (input: Input, ctx: Context) => Result {
   return (input, ctx) => {
-    scopes.enterWith({ cause: causeOf(input), owner, consumer, ctx })
+    scopes.enterWith({ cause: causeOf(input), owner, consumer, ctx, publishing: undefined })
     return handler(input, ctx)
   }
 }
@@ -99,7 +127,7 @@ export function leavingHandlers(call: () => void): void {
 export async function runClosing(owner: object, call: () => void | Promise<void>): Promise<void> {
   const ctx = { isDetached: false }
   try {
-    await scopes.run({ cause: undefined, owner, consumer: undefined, ctx }, call)
+    await scopes.run({ ...NO_SCOPE, owner, ctx }, call)
   } finally {
     ctx.isDetached = true
   }

@@ -74,6 +74,11 @@ export const systemClock: Clock = Object.freeze({
   setTimer: setSystemTimer,
 })
 
+/** `10,000 ms`, for texts. */
+export function formatMs(ms: number): string {
+  return `${Math.round(ms).toLocaleString('en-US')} ms`
+}
+
 /**
  * Resolves after at least `delayMs`, or rejects with the signal's reason as soon as it aborts. Releases the timer and the
  * listener either way.

@@ -2,10 +2,10 @@ import type { Clock, Timer } from './clock.ts'
 
 /** A deadline that can be shortened while it is awaited, as when an operator asks to close a second time. */
 export class CloseDeadline {
-  /** Resolves when the time is up. */
-  readonly reached: Promise<void>
+  /** Resolves when the time is up, with the limit that was exceeded, in ms. */
+  readonly reached: Promise<number>
   readonly #clock: Clock
-  #reach: () => void = () => {}
+  #reach: (limitMs: number) => void = () => {}
   #timer: Timer | undefined
   #endsAt = Infinity
 
@@ -27,8 +27,8 @@ export class CloseDeadline {
     if (endsAt >= this.#endsAt) return
     this.#endsAt = endsAt
     this.#timer?.cancel()
-    if (timeoutMs <= 0) this.#reach()
-    else this.#timer = this.#clock.setTimer(timeoutMs, this.#reach)
+    if (timeoutMs <= 0) this.#reach(timeoutMs)
+    else this.#timer = this.#clock.setTimer(timeoutMs, () => this.#reach(timeoutMs))
   }
 
   /** Releases the timer. `reached` then never resolves, unless it already has. */

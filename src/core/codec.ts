@@ -4,7 +4,9 @@ import { CodecError } from './errors.ts'
 export interface Codec {
   /** The message's `datacontenttype`. */
   readonly contentType: string
+  /** Returns the bytes of the data. */
   encode(data: unknown): Uint8Array
+  /** Returns the data of the bytes. */
   decode(body: Uint8Array): unknown
   readonly async?: undefined
 }
@@ -19,7 +21,9 @@ export interface Codec {
 export interface AsyncCodec {
   readonly async: true
   readonly contentType: string
+  /** Resolves with the bytes of the data. */
   encode(data: unknown): Promise<Uint8Array>
+  /** Resolves with the data of the bytes. */
   decode(body: Uint8Array): Promise<unknown>
 }
 
@@ -37,8 +41,26 @@ function decodeText(body: Uint8Array): string {
   try {
     return strictUtf8.decode(body)
   } catch (error) {
-    throw new CodecError('The body is no valid UTF-8', { cause: error })
+    throw new CodecError('The body is not valid UTF-8', { cause: error })
   }
+}
+
+/** Where JSON would meet the first BigInt, if there is one. */
+function pathOfBigInt(data: unknown): string | undefined {
+  const paths = new Map<unknown, string>()
+  let found: string | undefined
+  try {
+    JSON.stringify(data, function (this: unknown, name: string, value: unknown): unknown {
+      const parent = paths.get(this) ?? ''
+      const path = parent === '' ? name : `${parent}.${name}`
+      if (typeof value === 'bigint') found ??= path === '' ? 'it' : path
+      paths.set(value, path)
+      return value
+    })
+  } catch {
+    // As before: the caller reports it.
+  }
+  return found
 }
 
 /** `application/json`, UTF-8. The default for everything but `Uint8Array`. */
@@ -49,15 +71,18 @@ export const jsonCodec: Codec = Object.freeze({
     try {
       text = JSON.stringify(data)
     } catch (error) {
-      throw new CodecError(
-        `The data can't be written as JSON: ${error instanceof Error ? error.message : String(error)}`,
-        { cause: error },
-      )
+      const path = pathOfBigInt(data)
+      const reason = error instanceof Error ? error.message : String(error)
+      const problem = path === undefined ? reason : `${path} is a BigInt: publish it as a string`
+      throw new CodecError(`The data can't be written as JSON: ${problem}`, { cause: error })
     }
-    if (text === undefined)
-      throw new CodecError(
-        `The data can't be written as JSON: ${typeof data} has no JSON form; publish null or an object instead`,
-      )
+    if (text === undefined) {
+      const problem =
+        data === undefined
+          ? 'it is undefined: is the data argument missing? Publish null if there is no data'
+          : `a ${typeof data} has no JSON form; publish null or an object instead`
+      throw new CodecError(`The data can't be written as JSON: ${problem}`)
+    }
     return Buffer.from(text, 'utf8')
   },
   decode(body: Uint8Array): unknown {
@@ -66,7 +91,7 @@ export const jsonCodec: Codec = Object.freeze({
     } catch (error) {
       if (CodecError.is(error)) throw error
       throw new CodecError(
-        `The body is no valid JSON (${body.byteLength} bytes): ${error instanceof Error ? error.message : String(error)}`,
+        `The body is not valid JSON (${body.byteLength} bytes): ${error instanceof Error ? error.message : String(error)}`,
         { cause: error },
       )
     }

@@ -1,4 +1,4 @@
-import type { Middleware } from './handler.ts'
+import type { BatchMiddleware, Middleware } from './handler.ts'
 import type { Message } from './message.ts'
 import type { OptionsReader } from './options.ts'
 import type { StartFrom } from './transport.ts'
@@ -28,6 +28,7 @@ export interface RetryOptions {
   readonly budgetPerMinute?: number | undefined
 }
 
+/** Options of `bus.consume` and `defineConsumer`. */
 export interface ConsumeOptions {
   /** Consumer group: its members share the messages. Can't be combined with `broadcast`. Default: the bus's `service`. */
   readonly group?: string | undefined
@@ -76,7 +77,14 @@ export interface ConsumeOptions {
    * else `earliest`.
    */
   readonly from?: StartFrom | undefined
-  /** Middleware of this consumer; runs inside the bus's middleware. Not for batch handlers. */
+  /**
+   * Holds what handlers publish with `ctx.publish` until they succeed: a failed attempt publishes nothing. On transports with the
+   * capability `publishOnAck` (SQLite, memory), the messages are stored and the handled message is acked in one atomic step;
+   * elsewhere they are confirmed before the ack, and a crash in between publishes them again. `ctx.publish` then resolves when
+   * its message is encoded and held, and the receipt has no position. Not for batch handlers. Default false.
+   */
+  readonly publishOnAck?: boolean | undefined
+  /** Middleware of this consumer; runs inside the bus's `middleware`. */
   readonly middleware?: readonly Middleware[] | undefined
   /** Name of the transport to consume from. Default: the first. */
   readonly transport?: string | undefined
@@ -88,21 +96,27 @@ export interface ConsumeOptions {
   readonly batch?: undefined
 }
 
-export interface BatchConsumeOptions extends Omit<ConsumeOptions, 'batch'> {
+/** Options of a consumer with a batch handler. */
+export interface BatchConsumeOptions extends Omit<ConsumeOptions, 'batch' | 'middleware' | 'publishOnAck'> {
   /** Calls the handler with up to `size` messages, at most `timeoutMs` after the first of them arrived (default 100). */
   readonly batch: { readonly size: number; readonly timeoutMs?: number | undefined }
+  /** Batch middleware of this consumer; runs inside the bus's `batchMiddleware`. */
+  readonly middleware?: readonly BatchMiddleware[] | undefined
 }
 
+/** `RetryOptions` with defaults applied. */
 export interface ResolvedRetry {
   readonly attempts: number
   readonly backoff: 'full-jitter' | 'exponential' | 'fixed'
   readonly baseMs: number
   readonly maxMs: number
   readonly mode: 'auto' | 'inline' | 'delayed'
+  /** Whether an error is worth another attempt; undefined when every one is. */
   readonly retryIf: ((error: unknown, message: Message, attempt: number) => boolean) | undefined
   readonly budgetPerMinute: number | undefined
 }
 
+/** `ConsumeOptions` with defaults applied. */
 export interface ResolvedConsumeOptions {
   readonly group: string | undefined
   readonly broadcast: boolean
@@ -117,9 +131,11 @@ export interface ResolvedConsumeOptions {
   readonly abandonAfterMs: number
   readonly batch: { readonly size: number; readonly timeoutMs: number } | undefined
   readonly from: StartFrom | undefined
-  readonly middleware: readonly Middleware[]
+  /** Of batch handlers with `batch`, else of handlers. */
+  readonly middleware: readonly (Middleware | BatchMiddleware)[]
   readonly transport: string | undefined
   readonly stalledAfterMs: number
+  readonly publishOnAck: boolean
   readonly native: unknown
 }
 
@@ -151,13 +167,6 @@ export function resolveConsumeOptions(reader: OptionsReader): ResolvedConsumeOpt
   const group = reader.string('group', undefined)
   if (group !== undefined && groupProblem(group) !== undefined) reader.problem('group', groupProblem(group) ?? '')
   const perSlot = batch?.size ?? 1
-  const middleware = reader.list('middleware')
-  for (const [index, entry] of middleware.entries()) {
-    if (typeof entry !== 'function')
-      reader.problem(`middleware.${index}`, 'must be a function; did you forget to call the factory?')
-  }
-  if (batch !== undefined && middleware.length > 0)
-    reader.problem('middleware', 'runs for each message and has no meaning for a batch handler')
   const deadLetter = reader.oneOf('deadLetter', ['topic', 'drop'], 'topic')
   const onDeadLetter = reader.oneOf('onDeadLetter', ['continue', 'park-key'], 'continue')
   if (onDeadLetter === 'park-key' && (order !== 'key' || deadLetter === 'drop'))
@@ -179,11 +188,19 @@ export function resolveConsumeOptions(reader: OptionsReader): ResolvedConsumeOpt
     abandonAfterMs: reader.integer('abandonAfterMs', CONSUME_DEFAULTS.abandonAfterMs),
     batch,
     from: resolveFrom(reader),
-    middleware: middleware as readonly Middleware[],
+    middleware: reader.functions<Middleware | BatchMiddleware>('middleware'),
     transport: reader.string('transport', undefined),
     stalledAfterMs: reader.integer('stalledAfterMs', CONSUME_DEFAULTS.stalledAfterMs, { min: 100 }),
+    publishOnAck: resolvePublishOnAck(reader, batch),
     native: reader.raw('native'),
   })
+}
+
+function resolvePublishOnAck(reader: OptionsReader, batch: ResolvedConsumeOptions['batch']): boolean {
+  const publishOnAck = reader.boolean('publishOnAck', false)
+  if (publishOnAck && batch !== undefined)
+    reader.problem('publishOnAck', 'has no meaning for a batch handler: its context has no publish()')
+  return publishOnAck
 }
 
 function resolveRetry(reader: OptionsReader): ResolvedRetry {
@@ -213,7 +230,7 @@ function resolveRetry(reader: OptionsReader): ResolvedRetry {
 function resolveBatch(reader: OptionsReader): ResolvedConsumeOptions['batch'] {
   if (!reader.has('batch')) return undefined
   const batch = reader.nested('batch')
-  if (!batch.has('size')) batch.problem('size', 'is required: the most messages of one batch')
+  if (!batch.has('size')) batch.problem('size', 'is required: maximum number of messages in a batch')
   const size = batch.integer('size', 1, { min: 1, max: 100_000 })
   return Object.freeze({ size, timeoutMs: batch.integer('timeoutMs', CONSUME_DEFAULTS.batchTimeoutMs) })
 }

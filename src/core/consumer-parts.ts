@@ -6,6 +6,7 @@ import type { Deadlines } from './deadlines.ts'
 import type { AnyEventDefinition } from './define.ts'
 import type { EventSet } from './event-set.ts'
 import type { BusEvents } from './events.ts'
+import type { HeldPublisher } from './held-publisher.ts'
 import type { Observers } from './observers.ts'
 import type { RunnerFactory } from './runner-factory.ts'
 import type { StartFrom, Transport } from './transport.ts'
@@ -32,4 +33,6 @@ export interface ConsumerParts {
   readonly events: BusEvents
   readonly observers: Observers
   readonly publisher: ContextPublisher
+  /** See `AttemptHost`. */
+  readonly holdMessages: (() => HeldPublisher) | undefined
 }

@@ -1,14 +1,16 @@
 import type { AttemptHost } from './attempt.ts'
-import type { ConsumerHandle } from './bus-types.ts'
+import type { CloseOptions, ConsumerHandle } from './bus-types.ts'
+import { formatMs } from './clock.ts'
 import type { ResolvedConsumeOptions } from './consume-options.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
 import type { ConsumerStats } from './consumer-stats.ts'
 import { DeliveryTracker } from './delivery-tracker.ts'
-import { StateError } from './errors.ts'
+import { ConfigurationError, StateError, TimeoutError } from './errors.ts'
 import type { ConsumerControl } from './handler.ts'
 import type { ConsumerHealth } from './health.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { Lifecycle } from './lifecycle.ts'
+import { readTimeout } from './options.ts'
 import { Preparation } from './preparation.ts'
 import type { Runner } from './runner.ts'
 import { isPattern } from './topic.ts'
@@ -71,6 +73,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       clock: parts.clock,
       deadlines: parts.deadlines,
       publisher: parts.publisher,
+      holdMessages: parts.holdMessages,
       observers: parts.observers,
       transport: { name: parts.transportName, system: parts.transport.system },
       timeoutMs: parts.options.timeoutMs,
@@ -162,10 +165,6 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     subscription.request(options.prefetch, options.prefetchBytes)
   }
 
-  get consumerId(): string {
-    return this.#parts.consumerId
-  }
-
   get options(): ResolvedConsumeOptions {
     return this.#parts.options
   }
@@ -182,7 +181,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
   pause(): void {
     this.#lifecycle.isPaused = true
     this.limit('pause', 0)
-    if (this.#lifecycle.state === 'running') this.#tracker.releaseAll()
+    // A listener may have resumed it, or started to close it.
+    if (this.#lifecycle.isPaused && this.#lifecycle.state === 'running') this.#tracker.releaseAll()
   }
 
   resume(): void {
@@ -210,7 +210,11 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       this.#tracker.progress++
       this.#parts.events.emit('resume', { ...this.#identity, reason })
       // A listener may have paused it again, or started to close it.
-      if (this.#maxConcurrency > 0 && this.#lifecycle.isOpen) this.#subscription?.resume()
+      if (this.#maxConcurrency > 0 && this.#lifecycle.isOpen) {
+        // What the pause returned must not be overtaken by a later message of its key.
+        this.#tracker.flushOutcomes()
+        this.#subscription?.resume()
+      }
     }
     this.#runner.pump()
   }
@@ -219,25 +223,29 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     return this.#stop(undefined)
   }
 
-  close(options: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
-    const { timeoutMs } = options
+  close(options: CloseOptions = {}): Promise<void> {
+    const timeoutMs = readTimeout(`close() of the consumer of "${this.topic}"`, options)
+    if (timeoutMs instanceof ConfigurationError) return Promise.reject(timeoutMs)
     if (timeoutMs === undefined) return this.#stop(undefined)
-    if (!(Number.isFinite(timeoutMs) && timeoutMs >= 0))
-      throw new StateError(`close({ timeoutMs }) takes a number of milliseconds >= 0, got ${String(timeoutMs)}`)
-    const deadline = Promise.withResolvers<void>()
-    const timer = this.#parts.clock.setTimer(timeoutMs, deadline.resolve)
+    const deadline = Promise.withResolvers<number>()
+    const timer = this.#parts.clock.setTimer(timeoutMs, () => deadline.resolve(timeoutMs))
     return this.closeWithin(deadline.promise).finally(() => timer.cancel())
   }
 
-  /** Same as `close`, but when `deadline` resolves, running handlers are aborted and their messages returned. */
-  closeWithin(deadline: Promise<unknown>): Promise<void> {
+  /**
+   * Same as `close`, but when `deadline` resolves (with its limit, in ms), running handlers are aborted and their messages
+   * returned.
+   */
+  closeWithin(deadline: Promise<number>): Promise<void> {
     return this.#stop(deadline)
   }
 
-  #stop(deadline: Promise<unknown> | undefined): Promise<void> {
+  #stop(deadline: Promise<number> | undefined): Promise<void> {
     this.#closing ??= this.#drainAndClose()
     // A close with a deadline must end in time even after a drain without one.
-    return deadline === undefined ? this.#closing : Promise.race([this.#closing, deadline.then(() => this.#force())])
+    return deadline === undefined
+      ? this.#closing
+      : Promise.race([this.#closing, deadline.then((limitMs) => this.#force(limitMs))])
   }
 
   async #drainAndClose(): Promise<void> {
@@ -258,16 +266,29 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     await this.#force()
   }
 
-  /** Closes now. Aborts running handlers, and returns their messages without using an attempt. */
-  async #force(): Promise<void> {
+  /** Closes now. Aborts handlers that still run after `limitMs`, and returns their messages without using an attempt. */
+  async #force(limitMs = 0): Promise<void> {
     if (this.#lifecycle.state === 'closed') return
     this.#lifecycle.state = 'closed'
     this.#leases?.close()
     this.#watchdog?.close()
-    this.#runner.abort(new StateError('The consumer was closed'))
+    if (this.#runner.running > 0) this.#giveUpHandlers(limitMs)
     this.#tracker.releaseRunning()
     this.#tracker.close()
     await this.#subscription?.close()
+  }
+
+  #giveUpHandlers(limitMs: number): void {
+    const { running } = this.#runner
+    const handlers = running === 1 ? '1 handler was' : `${running} handlers were`
+    const first = this.#tracker.runningDeliveries()[0]?.message.id
+    const closed = `consumer of "${this.topic}" (group "${this.group}") was closed`
+    this.#parts.events.emit('warning', {
+      transport: this.transportName,
+      code: 'close-timeout',
+      detail: `the ${closed} after waiting ${formatMs(limitMs)} while ${handlers} running, the first with message ${first}: their messages are not settled, and their outcomes are ignored`,
+    })
+    this.#runner.abort(new TimeoutError(`The ${closed}, and the handler did not end within ${formatMs(limitMs)}`))
   }
 
   // --- for people --------------------------------------------------------------------------------------------------

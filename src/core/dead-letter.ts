@@ -165,7 +165,14 @@ export function makeRedrive(letter: DeadLetter, group: string, now: number): Out
   })
   const { expiresAt } = message
   const expired = expiresAt !== undefined && expiresAt <= now
-  return { ...message, headers, expiresAt: expired ? undefined : expiresAt, deliverAt: undefined, group }
+  return {
+    ...message,
+    headers,
+    expiresAt: expired ? undefined : expiresAt,
+    deliverAt: undefined,
+    group,
+    copyOf: JSON.stringify(letter.position),
+  }
 }
 
 function textOf(value: string | undefined): string | undefined {

@@ -80,6 +80,20 @@ export function deadLettersOf(parts: DeadLettersParts): DeadLetters {
     )
   }
 
+  /** An empty result may come from a mistyped name, which would look like a success. */
+  async function warnIfUnknown(): Promise<void> {
+    if (mayBeBroadcast(group)) return
+    // The work is done: a broker that can't answer changes nothing about it.
+    const groups = await admin.groups(parts.topic).catch(() => undefined)
+    if (groups === undefined || groups.some((each) => each.group === group)) return
+    const names = [...new Set(groups.map((each) => `"${each.group}"`))].join(', ')
+    parts.events.emit('warning', {
+      transport: parts.transportName,
+      code: 'unknown-group',
+      detail: `"${topic}" holds no dead letters, and topic "${parts.topic}" has no group "${group}"; ${names === '' ? 'it has no groups at all: is its name right?' : `its groups are: ${names}`}`,
+    })
+  }
+
   async function redrive(given?: RedriveOptions): Promise<RedriveReport> {
     const options = resolveRedrive(call('redrive'), given)
     const chosen = chooser(options.ids, options.filter)
@@ -87,6 +101,7 @@ export function deadLettersOf(parts: DeadLettersParts): DeadLetters {
     const progress = (): InterruptedReport => ({ ...run.report, purged: 0 })
     await whole('redrive', progress, options, async () => {
       await run.choose()
+      if (run.report.matched === 0) await warnIfUnknown()
       if (options.dryRun === true) return
       await requireGroup()
       await run.send()
@@ -103,6 +118,7 @@ export function deadLettersOf(parts: DeadLettersParts): DeadLetters {
     await whole('purge', progress, options, async () => {
       for await (const letters of select(options, options.signal))
         for (const { position } of letters) positions.push(position)
+      if (positions.length === 0) await warnIfUnknown()
       // Last ones first: where a position is an index among messages with the same id, earlier positions stay valid.
       for (let end = positions.length; end > 0; end -= PURGE_STEP) {
         options.signal?.throwIfAborted()

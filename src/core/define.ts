@@ -7,6 +7,7 @@ import { closest, OptionsReader } from './options.ts'
 import type { StandardSchema } from './standard-schema.ts'
 import { topicProblem } from './topic.ts'
 
+/** Options of `defineEvent`. */
 export interface EventOptions<Input> {
   /**
    * Computes the key of a message. Messages with the same key are handled one at a time, in the order they were published.
@@ -38,6 +39,7 @@ export interface EventOptions<Input> {
 export interface EventDefinition<Input = unknown, Output = Input> {
   readonly topic: string
   readonly schema: StandardSchema<Input, Output> | undefined
+  /** Computes the key of a message; undefined when its messages have none. */
   readonly key: ((data: Input) => string) | undefined
   readonly type: string
   readonly version: number
@@ -149,6 +151,7 @@ export type AnyConsumerDefinition = ConsumerDefinition<any> & {
 }
 
 // TypeScript's errors explain the last overload, so the most common one comes last.
+/** A topic without a definition: its data is `unknown`. */
 export function defineConsumer(definition: ConsumerDefinition & { readonly topic: string }): AnyConsumerDefinition
 /** Several events: see `defineEvents`. */
 export function defineConsumer<Data>(

@@ -9,6 +9,7 @@ import type { BusEventMap, BusEvents, DeadLetterReason } from './events.ts'
 import { HandledMessages } from './handled-messages.ts'
 import { IncomingMessage } from './incoming-message.ts'
 import type { Lifecycle } from './lifecycle.ts'
+import type { OutgoingMessage } from './message.ts'
 import { LinkedList } from './linked-list.ts'
 import { ParkedKeys } from './parked-keys.ts'
 import { PendingDelivery } from './pending-delivery.ts'
@@ -31,8 +32,10 @@ import type {
   TransportSubscription,
 } from './transport.ts'
 
-/** Backoff for a dead letter that can't be published; meanwhile its source stays unsettled, and its key waits. */
-const DEAD_LETTER_BACKOFF = { backoff: 'exponential', baseMs: 200, maxMs: 30_000 } as const
+const NOTHING: readonly OutgoingMessage[] = Object.freeze([])
+
+/** Backoff for what can't be stored with an outcome; meanwhile the source stays unsettled, and its key waits. */
+const SETTLE_BACKOFF = { backoff: 'exponential', baseMs: 200, maxMs: 30_000 } as const
 /** Delay for messages that arrive while their key is being returned, so that they don't loop. */
 const RETURN_DELAY_MS = 50
 /** Delay before preparing a message again after that failed (the broker did not answer). */
@@ -118,9 +121,14 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       if (pending.state !== 'running' && pending.state !== 'settling') this.#release(pending, 0)
   }
 
+  /** Messages with a handler, in order of arrival. */
+  runningDeliveries(): readonly PendingDelivery[] {
+    return this.outstanding.toArray().filter(({ state }) => state === 'running')
+  }
+
   /** Returns messages with a handler; their outcome comes too late. */
   releaseRunning(): void {
-    for (const pending of this.outstanding.toArray()) if (pending.state === 'running') this.#release(pending, 0)
+    for (const pending of this.runningDeliveries()) this.#release(pending, 0)
   }
 
   /** Resolves when nothing runs and nothing is unsettled, or when the consumer is closed. */
@@ -268,13 +276,17 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#notes?.started(pending)
   }
 
-  succeeded(pending: PendingDelivery): void {
+  succeeded(pending: PendingDelivery, withAck: readonly OutgoingMessage[] = NOTHING): void {
     if (!this.#ended(pending)) return
     this.counters.handled++
     if (pending.delivery.lost) {
-      this.#handled.add(pending.delivery)
+      // Its messages are not published, so its handler must run again.
+      if (withAck.length === 0) this.#handled.add(pending.delivery)
       this.#dropIfLost(pending)
-    } else this.#ack(pending, 'this')
+    } else if (withAck.length > 0)
+      // It stays in the list and blocks its key until the broker has the messages.
+      (this.#settler as Settler).add(pending, { type: 'ack', publish: withAck })
+    else this.#ack(pending, 'this')
   }
 
   failed(pending: PendingDelivery, error: unknown): boolean {
@@ -449,9 +461,17 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     const notBefore = this.clock.now() + delayMs
     if (countAttempt) {
       this.#notes?.retrying(pending, pending.attempt, notBefore)
-      pending.delivery.attempt++
+      this.#countAttempt(pending)
     } else if (pending.isNoted) this.#notes?.retrying(pending, pending.attempt - 1, notBefore)
     this.#wait(pending, delayMs)
+  }
+
+  #countAttempt({ delivery, attempt }: PendingDelivery): void {
+    if (Reflect.set(delivery, 'attempt', attempt + 1)) return
+    const { transportName, transport } = this.#parts
+    throw new StateError(
+      `The transport "${transportName}" (${transport.system}) breaks its contract: Delivery.attempt must be writable, because the runtime counts the attempts that it makes in this process`,
+    )
   }
 
   #wait(pending: PendingDelivery, delayMs: number): void {
@@ -548,6 +568,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     switch (outcome.type) {
       case 'ack':
         this.counters.acked++
+        if (outcome.publish !== undefined) this.#leave(pending)
         if (pending.ackOf === 'earlier') this.#handled.acked(pending.delivery)
         if (this.#events.wants('ack'))
           this.#events.emit('ack', {
@@ -561,10 +582,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
         this.#confirmReturn(pending)
         return
       case 'reject':
-        this.#forget(pending)
         if (outcome.deadLetter !== undefined) this.#gate?.deadLettered(pending)
-        this.scheduler.finish(pending)
-        this.freed(1, pending.delivery.bytes)
+        this.#leave(pending)
         this.#reportRejected(pending, outcome.deadLetter?.topic)
         this.#runner?.pump()
     }
@@ -572,20 +591,20 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   settleFailed(pending: PendingDelivery, outcome: Outcome, error: Error): void {
     // During a close the source stays unsettled instead, and comes again.
-    if (outcome.type === 'reject' && !SettlementError.is(error) && !pending.delivery.lost && this.#lifecycle.isOpen) {
-      this.#deadLetterAgain(pending, error)
-      return
+    if (!SettlementError.is(error) && !pending.delivery.lost && this.#lifecycle.isOpen) {
+      if (outcome.type === 'reject') return this.#deadLetterAgain(pending, error)
+      if (outcome.type === 'ack' && outcome.publish !== undefined) return this.#ackAgain(pending, outcome, error)
     }
     this.counters.settleFailed++
     if (this.#events.wants('settleFailed')) this.#events.emit('settleFailed', { ...this.#ofMessage(pending), error })
     pending.state = 'settled'
-    if (outcome.type === 'ack') this.#ackLost(pending)
-    else if (outcome.type === 'reject') {
-      this.#forget(pending)
+    if (outcome.type === 'ack') {
+      if (outcome.publish === undefined) this.#ackLost(pending)
+      else this.#leave(pending)
+    } else if (outcome.type === 'reject') {
       // The dead letter may be stored although the broker has not settled its source.
       if (outcome.deadLetter !== undefined) this.#gate?.deadLettered(pending)
-      this.scheduler.finish(pending)
-      this.freed(1, pending.delivery.bytes)
+      this.#leave(pending)
     } else this.#confirmReturn(pending)
     this.#runner?.pump()
   }
@@ -595,10 +614,27 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#reportError(error, `dead-lettering message ${pending.message.id} of "${pending.message.topic}"`)
     // A dead letter that is refused for good may be too large because of our headers.
     const slim = PublishError.is(error) && !error.retryable
-    pending.timer = this.clock.setTimer(backoffMs(DEAD_LETTER_BACKOFF, ++pending.deadLetterTries), () => {
+    pending.timer = this.clock.setTimer(backoffMs(SETTLE_BACKOFF, ++pending.settleTries), () => {
       pending.timer = undefined
       if (!this.#lifecycle.isClosed) (this.#settler as Settler).again(pending, this.#rejection(pending, slim))
     })
+  }
+
+  /** What it publishes could not be stored, so it was not acked either. Its handler has succeeded and does not run again. */
+  #ackAgain(pending: PendingDelivery, outcome: Outcome, error: Error): void {
+    this.#reportError(error, `publishing with the ack of message ${pending.message.id} of "${pending.message.topic}"`)
+    pending.timer = this.clock.setTimer(backoffMs(SETTLE_BACKOFF, ++pending.settleTries), () => {
+      pending.timer = undefined
+      if (!this.#lifecycle.isClosed) (this.#settler as Settler).again(pending, outcome)
+    })
+  }
+
+  /** It was held until the broker had answered, and so was its key. */
+  #leave(pending: PendingDelivery): void {
+    this.#forget(pending)
+    this.scheduler.finish(pending)
+    this.freed(1, pending.delivery.bytes)
+    this.#runner?.pump()
   }
 
   #confirmReturn(pending: PendingDelivery): void {

@@ -19,14 +19,20 @@ export function describeError(error: unknown): DescribedError {
 }
 
 function read(error: unknown): DescribedError {
-  if (typeof error !== 'object' || error === null) return { name: typeof error, message: textOf(error) }
+  if (error === undefined || error === null) return describeMissing(error)
+  if (typeof error !== 'object') return { name: typeof error, message: textOf(error) }
   const { name, message, code, stack } = error as Record<string, unknown>
   return {
     name: typeof name === 'string' ? name : 'Error',
-    message: typeof message === 'string' ? message : 'an object that is no error',
+    message: typeof message === 'string' ? message : 'an object that is not an error',
     ...((typeof code === 'string' || typeof code === 'number') && { code }),
     ...(typeof stack === 'string' && { stack: `${stack}${causesOf(error)}`.slice(0, MAX_STACK_LENGTH) }),
   }
+}
+
+/** For `Promise.reject()` and `throw null`. */
+export function describeMissing(error: undefined | null): { readonly name: string; readonly message: string } {
+  return { name: 'Error', message: `${error} was thrown, or a promise was rejected with it, instead of an error` }
 }
 
 /** A stack from Node does not include the causes. */
@@ -37,7 +43,7 @@ function causesOf(error: object): string {
     if (typeof cause !== 'object') return `${text}\nCaused by: ${textOf(cause)}`
     const { stack, message, cause: next } = cause as Record<string, unknown>
     const line = typeof stack === 'string' ? stack : message
-    text += `\nCaused by: ${typeof line === 'string' ? line : 'an object that is no error'}`
+    text += `\nCaused by: ${typeof line === 'string' ? line : 'an object that is not an error'}`
     cause = next
   }
   return text

@@ -21,6 +21,7 @@ export type ErrorCode =
 // A registered symbol, so that two copies of the package in one process recognize each other's errors.
 const brand = Symbol.for('busbar.error')
 
+/** What every error of Busbar can be created with. */
 export interface BusbarErrorOptions {
   readonly cause?: unknown
   readonly retryable?: boolean
@@ -73,7 +74,7 @@ export class ConfigurationError extends BusbarError {
     const lines = problems.map((problem) =>
       problem.path === '' ? `  - ${problem.message}` : `  - ${problem.path}: ${problem.message}`,
     )
-    super('BUSBAR_CONFIGURATION', `${subject} can't be used as given:\n${lines.join('\n')}`)
+    super('BUSBAR_CONFIGURATION', `${subject} has invalid options:\n${lines.join('\n')}`)
     this.problems = problems
   }
 

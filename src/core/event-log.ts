@@ -44,7 +44,7 @@ const LINES: { readonly [Name in BusEventName]?: Line<Name> } = {
   rebalance: {
     level: 'debug',
     text: ({ group, assigned, revoked }) =>
-      `group "${group}" was rebalanced: ${assigned.length} partitions came, ${revoked.length} went`,
+      `group "${group}" was rebalanced: ${assigned.length} partitions assigned, ${revoked.length} revoked`,
   },
   publishFailed: {
     level: 'warn',
@@ -202,11 +202,23 @@ class Burst {
   }
 }
 
-/** Name, message and place of an error, in one line. */
+/** Where the files of this package are; undefined in a bundle, whose file may hold the user's code as well. */
+const PACKAGE = /^(file:.*\/)core\/event-log\.[jt]s$/.exec(import.meta.url)?.[1]
+
+/** Name, message and place of an error, in one line. The place is in the user's code. */
 function summaryOf(error: unknown): string {
   const { name, message, stack } = describeError(error)
-  const place = /^\s+at (?!.*\bnode:)(.+)$/m.exec(stack ?? '')?.[1]
+  const place = stack
+    ?.split('\n')
+    .map((line) => /^\s+at (?!.*\bnode:)(.+)$/.exec(line)?.[1])
+    .find((frame) => frame !== undefined && !isOwn(frame))
   return `${name}: ${message}${place === undefined ? '' : ` (at ${place})`}`
+}
+
+function isOwn(frame: string): boolean {
+  return (
+    PACKAGE !== undefined && (frame.includes(PACKAGE) || frame.includes(decodeURIComponent(new URL(PACKAGE).pathname)))
+  )
 }
 
 function levelOf<Name extends BusEventName>({ level }: Line<Name>, event: BusEventMap[Name]): Level {

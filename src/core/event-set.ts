@@ -16,14 +16,14 @@ export interface EventSet<Data = unknown> {
 }
 
 /** A message of one of several events: `isEvent` says which. */
-type OneOf<Data> = Data extends unknown ? Message<Data> : never
+export type EventSetMessage<Data> = Data extends unknown ? Message<Data> : never
 
 /** `Handler` for several events. */
-export type EventSetHandler<Data> = (message: OneOf<Data>, ctx: HandlerContext) => unknown
+export type EventSetHandler<Data> = (message: EventSetMessage<Data>, ctx: HandlerContext) => unknown
 
 /** `BatchHandler` for several events. */
 export type EventSetBatchHandler<Data> = (
-  messages: readonly OneOf<Data>[],
+  messages: readonly EventSetMessage<Data>[],
   ctx: BatchContext,
 ) => ReturnType<BatchHandler>
 

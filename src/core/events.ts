@@ -1,22 +1,26 @@
 import { outsideHandlers } from './causality.ts'
-import { StateError } from './errors.ts'
+import { ConfigurationError, StateError } from './errors.ts'
 import { logSafely } from './logger.ts'
 import type { Logger } from './logger.ts'
+import { closest, describe, OptionsReader } from './options.ts'
 import type { EncodedMessage } from './message.ts'
 import type { Position } from './transport.ts'
 
-interface Of {
+/** What every event has. */
+export interface EventOfTransport {
   /** Name of the transport in this bus: `main` unless it was given in `transports`. */
   readonly transport: string
 }
 
-interface OfConsumer extends Of {
+/** What every event of a consumer has. */
+export interface EventOfConsumer extends EventOfTransport {
   readonly topic: string
   readonly group: string
   readonly consumerId: string
 }
 
-interface OfMessage extends OfConsumer {
+/** What every event of a delivered message has. */
+export interface EventOfMessage extends EventOfConsumer {
   readonly message: EncodedMessage
   readonly attempt: number
 }
@@ -30,17 +34,17 @@ export type DeadLetterReason = 'rejected' | 'exhausted' | 'undecodable' | 'inval
  */
 export interface BusEventMap {
   /** A transport has connected for the first time. */
-  connect: Of
+  connect: EventOfTransport
   /** The connection to the broker was lost, or closed on purpose (`planned`). */
-  disconnect: Of & { readonly planned: boolean; readonly reason: string }
+  disconnect: EventOfTransport & { readonly planned: boolean; readonly reason: string }
   /** A lost connection is back, after `downMs`. */
-  reconnect: Of & { readonly downMs: number; readonly attempts: number }
+  reconnect: EventOfTransport & { readonly downMs: number; readonly attempts: number }
   /** The partitions or members of a group changed. */
-  rebalance: OfConsumer & { readonly assigned: readonly string[]; readonly revoked: readonly string[] }
+  rebalance: EventOfConsumer & { readonly assigned: readonly string[]; readonly revoked: readonly string[] }
   /**
    * The broker can't be reached while the bus starts. The next attempt follows in `delayMs`; the bus gives up in `giveUpInMs`.
    */
-  connecting: Of & {
+  connecting: EventOfTransport & {
     readonly attempt: number
     readonly error: Error
     readonly delayMs: number
@@ -51,7 +55,7 @@ export interface BusEventMap {
    * of the same batch and topic that were not; each also has a `publishFailed` event. Not emitted when no message of the topic
    * was confirmed.
    */
-  published: Of & {
+  published: EventOfTransport & {
     readonly topic: string
     readonly count: number
     readonly failed: number
@@ -60,66 +64,66 @@ export interface BusEventMap {
     readonly durationMs: number
   }
   /** A message was not confirmed; its promise rejected with the error. */
-  publishFailed: Of & { readonly message: EncodedMessage; readonly error: Error }
+  publishFailed: EventOfTransport & { readonly message: EncodedMessage; readonly error: Error }
   /** The publish buffer is full: `publish` waits for room. Emitted once per episode. */
-  bufferFull: Of & { readonly bufferedBytes: number; readonly maxBufferedBytes: number }
+  bufferFull: EventOfTransport & { readonly bufferedBytes: number; readonly maxBufferedBytes: number }
   /** A handler is about to start. */
-  delivery: OfMessage
+  delivery: EventOfMessage
   /**
    * A handler succeeded after `handlerMs`, and the broker took the ack, `durationMs` after the handler began. Both are 0 when the
    * listener was added while the handler ran.
    */
-  ack: OfMessage & { readonly durationMs: number; readonly handlerMs: number }
+  ack: EventOfMessage & { readonly durationMs: number; readonly handlerMs: number }
   /** A handler failed after `handlerMs`, and the message will be retried. */
-  retry: OfMessage & {
+  retry: EventOfMessage & {
     readonly error: unknown
     readonly delayMs: number
     readonly mode: 'inline' | 'delayed'
     readonly handlerMs: number
   }
   /** A message was stored in its dead-letter topic, confirmed by the broker. */
-  deadLetter: OfMessage & {
+  deadLetter: EventOfMessage & {
     readonly error: unknown
     readonly reason: DeadLetterReason
     readonly deadLetterTopic: string
   }
   /** A message was discarded because of `deadLetter: 'drop'`. */
-  drop: OfMessage & { readonly error: unknown; readonly reason: DeadLetterReason }
+  drop: EventOfMessage & { readonly error: unknown; readonly reason: DeadLetterReason }
   /** The broker did not accept a settlement; it delivers the message again. */
-  settleFailed: OfMessage & { readonly error: Error }
+  settleFailed: EventOfMessage & { readonly error: Error }
   /** A handler that had been abandoned finished later; its result was ignored. */
-  doubleSettle: OfMessage
+  doubleSettle: EventOfMessage
   /** The transport took outstanding deliveries back. */
-  lost: OfConsumer & { readonly count: number; readonly reason: string }
+  lost: EventOfConsumer & { readonly count: number; readonly reason: string }
   /** A handler kept running past its deadline and the grace period (`abandonAfterMs`); its slot was freed. */
-  abandoned: OfMessage
+  abandoned: EventOfMessage
   /** A cap on a consumer's concurrency was set (0 pauses it) or lifted (undefined); `reason` says by whom. */
-  limit: OfConsumer & { readonly reason: string; readonly maxConcurrency: number | undefined }
+  limit: EventOfConsumer & { readonly reason: string; readonly maxConcurrency: number | undefined }
   /** A consumer stopped starting handlers; `reason` says why. */
-  pause: OfConsumer & { readonly reason: string }
+  pause: EventOfConsumer & { readonly reason: string }
   /** The consumer started taking messages again. */
-  resume: OfConsumer & { readonly reason: string }
+  resume: EventOfConsumer & { readonly reason: string }
   /** A consumer made no progress for `idleMs` while there is work, or can't receive messages; `reason` explains it. */
-  stalled: OfConsumer & {
+  stalled: EventOfConsumer & {
     readonly idleMs: number
     readonly outstanding: number
     readonly lag: number | undefined
     readonly reason: string
   }
   /** A consumer that was stalled, or had stuck deliveries, makes progress again. */
-  recovered: OfConsumer
+  recovered: EventOfConsumer
   /**
    * One delivery has not been settled for `ageMs`, although others may be: its handler does not end, its outcome or dead letter
    * can't be stored, or it can't start because the dead letters of its key can't be read (`preparing`, with `park-key`).
    * `queuedBehind` messages of its key wait in this process. Emitted once per delivery.
    */
-  stuck: OfMessage & {
+  stuck: EventOfMessage & {
     readonly ageMs: number
     readonly state: 'preparing' | 'running' | 'dead-lettering' | 'settling'
     readonly queuedBehind: number
   }
   /** Stored messages were removed before this group saw them: by retention, a trimmed stream, or a deleted entry. */
-  loss: Of & {
+  loss: EventOfTransport & {
     readonly topic: string
     readonly group: string | undefined
     /** Minimum number of lost messages; undefined when unknown. */
@@ -128,14 +132,14 @@ export interface BusEventMap {
     readonly reason: string
   }
   /** Something is wrong that loses no message now but needs attention. */
-  warning: Of & { readonly code: string; readonly detail: string }
+  warning: EventOfTransport & { readonly code: string; readonly detail: string }
   /** Something failed outside of any call that could have thrown the error. */
-  error: Of & { readonly error: unknown; readonly doing: string }
+  error: EventOfTransport & { readonly error: unknown; readonly doing: string }
   /**
    * A redrive or purge of dead letters ended. Says how many were sent back to their group, purged, or not confirmed by the
    * broker (`failed`). `complete` is false when it was aborted or failed halfway.
    */
-  redrive: Of & {
+  redrive: EventOfTransport & {
     readonly topic: string
     readonly group: string
     readonly redriven: number
@@ -145,7 +149,40 @@ export interface BusEventMap {
   }
 }
 
+/** Name of an event of a bus. */
 export type BusEventName = keyof BusEventMap
+
+const EVENT_NAMES: Readonly<Record<BusEventName, true>> = {
+  connect: true,
+  disconnect: true,
+  reconnect: true,
+  rebalance: true,
+  connecting: true,
+  published: true,
+  publishFailed: true,
+  bufferFull: true,
+  delivery: true,
+  ack: true,
+  retry: true,
+  deadLetter: true,
+  drop: true,
+  settleFailed: true,
+  doubleSettle: true,
+  lost: true,
+  abandoned: true,
+  limit: true,
+  pause: true,
+  resume: true,
+  stalled: true,
+  recovered: true,
+  stuck: true,
+  loss: true,
+  warning: true,
+  error: true,
+  redrive: true,
+}
+
+/** A function that `bus.events.on` calls. */
 export type BusEventListener<Name extends BusEventName> = (event: BusEventMap[Name]) => void
 
 /** Typed events of one bus. A listener that throws is logged and affects nothing else. */
@@ -160,8 +197,13 @@ export class BusEvents {
     this.#logger = logger
   }
 
-  /** Calls `listener` for every event of this name until you call the returned function. */
+  /**
+   * Calls `listener` for every event of this name until you call the returned function. Throws `ConfigurationError` for a name
+   * that no event has: the listener would wait forever.
+   */
   on<Name extends BusEventName>(name: Name, listener: BusEventListener<Name>): () => void {
+    checkName('events.on', name)
+    checkListener('events.on', listener)
     // Lists are replaced, never changed in place: listeners may come and go while an event is emitted.
     this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener])
     return () => {
@@ -173,6 +215,7 @@ export class BusEvents {
 
   /** Calls `listener` for every event, with its name, until you call the returned function. */
   onAny(listener: (name: BusEventName, event: BusEventMap[BusEventName]) => void): () => void {
+    checkListener('events.onAny', listener)
     this.#any = [...this.#any, listener]
     return () => {
       this.#any = this.#any.filter((other) => other !== listener)
@@ -181,14 +224,19 @@ export class BusEvents {
 
   /**
    * Resolves with the next event of this name that passes the filter. Rejects with the signal's reason when it aborts, and with
-   * a `StateError` when the bus is closed first.
+   * a `StateError` when the bus is closed first. For a time limit, pass `signal: AbortSignal.timeout(5_000)`.
    */
   once<Name extends BusEventName>(
     name: Name,
     options: { readonly filter?: (event: BusEventMap[Name]) => boolean; readonly signal?: AbortSignal } = {},
   ): Promise<BusEventMap[Name]> {
-    const { filter, signal } = options
     return new Promise((resolve, reject) => {
+      checkName('events.once', name)
+      const reader = new OptionsReader('events.once', options, '{ filter, signal }')
+      const filter = reader.callable<(event: BusEventMap[Name]) => boolean>('filter')
+      const signal = reader.withMethods<AbortSignal>('signal', ['addEventListener'])
+      reader.misnamed('timeoutMs', 'signal: AbortSignal.timeout(5_000)')
+      reader.done()
       if (signal?.aborted) {
         reject(signal.reason)
         return
@@ -231,6 +279,7 @@ export class BusEvents {
     return this.#any.length > 0 || this.#listeners.has(name)
   }
 
+  /** Calls the listeners of this event, for the bus and its transports. Never throws. */
   emit<Name extends BusEventName>(name: Name, event: BusEventMap[Name]): void {
     const listeners = this.#listeners.get(name) as BusEventListener<Name>[] | undefined
     if (listeners !== undefined) for (const listener of listeners) this.#tell(name, () => listener(event))
@@ -251,6 +300,21 @@ export class BusEvents {
   #blame(name: BusEventName, error: unknown): void {
     logSafely(this.#logger, { err: error, event: name }, 'a listener of bus.events threw')
   }
+}
+
+function checkName(subject: string, name: string): void {
+  if (Object.hasOwn(EVENT_NAMES, name)) return
+  const names = Object.keys(EVENT_NAMES)
+  const guess = closest(name, names)
+  const remedy = guess === undefined ? `; there are: ${names.join(', ')}` : `; did you mean "${guess}"?`
+  throw new ConfigurationError(subject, [{ path: 'name', message: `there is no event "${name}"${remedy}` }])
+}
+
+function checkListener(subject: string, listener: unknown): void {
+  if (typeof listener === 'function') return
+  throw new ConfigurationError(subject, [
+    { path: 'listener', message: `must be a function, got ${describe(listener)}` },
+  ])
 }
 
 function noMoreEvents(name: BusEventName): StateError {

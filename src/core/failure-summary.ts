@@ -1,4 +1,5 @@
 import { inspect, types } from 'node:util'
+import { describeMissing } from './describe-error.ts'
 import { RetryRequest } from './retry.ts'
 
 /** An error in storable form: plain strings of bounded length. */
@@ -55,6 +56,7 @@ function isRetryRequest(value: unknown): value is object {
 }
 
 function summarize(value: unknown): ErrorSummary {
+  if (value === undefined || value === null) return { ...describeMissing(value), code: undefined }
   if (!isErrorLike(value)) return { name: typeof value, message: textOf(value), code: undefined }
   const name = read(value, 'name')
   const code = read(value, 'code')

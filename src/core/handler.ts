@@ -27,6 +27,9 @@ export type Handler<Data = unknown> = (message: Message<Data>, ctx: HandlerConte
  */
 export type Middleware = (next: Handler) => Handler
 
+/** @internal Marks a middleware that skips messages which it remembers as handled. */
+export const REMEMBERS: unique symbol = Symbol('busbar.remembers')
+
 /**
  * What a handler can do besides returning and throwing.
  *
@@ -51,6 +54,7 @@ export interface HandlerContext {
   readonly signal: AbortSignal
   readonly consumer: ConsumerControl
   readonly clock: Clock
+  /** Publishes to a topic without a definition. Otherwise like the overload below. */
   publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishReceipt>
   /**
    * Publishes with the correlation id and trace context of this message, and with its id as the causation id. Uses the
@@ -61,6 +65,7 @@ export interface HandlerContext {
     data: NoInfer<Input>,
     options?: PublishOptions,
   ): Promise<PublishReceipt>
+  /** Publishes many messages to a topic without a definition. Otherwise like the overload below. */
   publishMany(
     topic: string,
     items: readonly PublishItem[],
@@ -118,6 +123,19 @@ export type BatchHandler<Data = unknown> = (
   ctx: BatchContext,
 ) => void | readonly BatchItemResult[] | Promise<void | readonly BatchItemResult[]>
 
+/**
+ * Wraps a batch handler: the option `middleware` of a consumer with `batch`, and `batchMiddleware` of the bus. Called once per
+ * consumer, in `bus.consume`; the returned function runs for each batch. The first middleware of a list is the outermost. What
+ * it returns is taken as the handler's results: one for each message, so pass on those of `next`.
+ *
+ *     const sized: BatchMiddleware = (next) => async (messages, ctx) => {
+ *       sizes.record(messages.length)
+ *       return next(messages, ctx)
+ *     }
+ */
+export type BatchMiddleware = (next: BatchHandler) => BatchHandler
+
+/** What a batch handler can do besides returning and throwing. */
 export interface BatchContext {
   readonly group: string
   /** Where the messages came from: name of the transport in this bus, and its `messaging.system`. */
@@ -127,5 +145,6 @@ export interface BatchContext {
   readonly clock: Clock
   /** Attempt number of the message at this index; 1 for the first. */
   attempt(index: number): number
+  /** Moves the deadline of this batch to `ms` milliseconds from now. */
   extend(ms: number): void
 }

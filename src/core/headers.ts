@@ -86,7 +86,7 @@ export function checkHeaders(
 }
 
 function nameProblem(name: string): string | undefined {
-  if (!NAME.test(name)) return 'is no header name: use letters, digits and "-", no spaces or control characters'
+  if (!NAME.test(name)) return 'is not a header name: use letters, digits and "-", no spaces or control characters'
   if (RESERVED.test(name) && !isExtensionHeader(name))
     return 'is reserved: use another name (trace context and content type have options of their own)'
   return undefined
@@ -100,7 +100,7 @@ function extensionProblem(name: string): string | undefined {
 
 function valueProblem(value: unknown): string | undefined {
   if (typeof value !== 'string') return `must be a string, got ${value === null ? 'null' : typeof value}`
-  if (FORBIDDEN_IN_VALUE.test(value)) return 'holds a line break, NUL or other control character'
-  if (!value.isWellFormed()) return 'holds half a surrogate pair and has no UTF-8 form'
+  if (FORBIDDEN_IN_VALUE.test(value)) return 'contains a line break, NUL or another control character'
+  if (!value.isWellFormed()) return 'contains half a surrogate pair, which has no UTF-8 form'
   return undefined
 }

@@ -6,6 +6,7 @@ import type { Transport, TransportHealth } from './transport.ts'
  */
 export type BusState = 'idle' | 'starting' | 'running' | 'draining' | 'closed'
 
+/** Health of one consumer. */
 export interface ConsumerHealth {
   readonly topic: string
   readonly group: string
@@ -21,6 +22,7 @@ export interface ConsumerHealth {
   readonly detail?: string | undefined
 }
 
+/** Health of one extension. */
 export interface ExtensionHealth {
   /**
    * - `ok`: does its work. `degraded`: works, but needs attention.
@@ -43,6 +45,7 @@ export interface HealthReason {
   readonly detail: string
 }
 
+/** Health of a bus, as `bus.health()` reports it. */
 export interface HealthReport {
   /**
    * `ok` when the bus is running, all transports are connected, no consumer is starting, failed, stalled or stuck, and all

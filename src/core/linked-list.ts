@@ -19,6 +19,16 @@ export class LinkedList<Node extends LinkedNode<Node>> {
     this.size++
   }
 
+  /** `before` must be in the list. */
+  insertBefore(node: Node, before: Node): void {
+    node.previous = before.previous
+    node.next = before
+    if (before.previous === undefined) this.first = node
+    else before.previous.next = node
+    before.previous = node
+    this.size++
+  }
+
   remove(node: Node): void {
     if (node.previous === undefined) this.first = node.next
     else node.previous.next = node.next

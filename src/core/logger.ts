@@ -1,8 +1,12 @@
 /** Where Busbar writes its log lines: pino, or any logger whose methods take fields and then a message. */
 export interface Logger {
+  /** Details, such as each attempt to connect. */
   debug(fields: object, message: string): void
+  /** Normal operation, such as a new connection. */
   info(fields: object, message: string): void
+  /** Something needs attention or goes away by itself, such as a lost connection. */
   warn(fields: object, message: string): void
+  /** Something failed for good, such as a message that was lost. */
   error(fields: object, message: string): void
 }
 

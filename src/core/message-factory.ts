@@ -40,6 +40,11 @@ export class MessageFactory {
     this.#wireCheck = new WireCheck(parts.checkWire)
   }
 
+  /** A new id for a message of that time. */
+  nextId(now: number): string {
+    return this.#ids.next(now)
+  }
+
   /**
    * Throws (or, with an asynchronous schema, rejects with) `ValidationError` or `CodecError`. `parent` is what the message
    * continues, such as the handled message. `now` is the time of the call, read once for many messages.
@@ -51,6 +56,11 @@ export class MessageFactory {
     parent: Causality | undefined,
     now: number = this.#clock.now(),
   ): OutgoingMessage | Promise<OutgoingMessage> {
+    // Checked in every mode of `checkWire`: a forgotten await, which JSON would send as {}.
+    if (data instanceof Promise)
+      throw new ValidationError(
+        `The data for "${typeof target === 'string' ? target : target.topic}" is a Promise: await it`,
+      )
     if (typeof target === 'string') {
       this.#checkTopic(target)
       return this.#encode(target, data, options, parent, now)
@@ -216,7 +226,8 @@ function checkText(name: string, value: unknown, maxLength: number): string {
   if (value === '') throw new ValidationError(`${name} must not be empty`)
   if (value.length > maxLength)
     throw new ValidationError(`${name} is ${value.length} characters long, the limit is ${maxLength}`)
-  if (CONTROL.test(value)) throw new ValidationError(`${name} holds a line break, NUL or other control character`)
-  if (!value.isWellFormed()) throw new ValidationError(`${name} holds half a surrogate pair and has no UTF-8 form`)
+  if (CONTROL.test(value)) throw new ValidationError(`${name} contains a line break, NUL or another control character`)
+  if (!value.isWellFormed())
+    throw new ValidationError(`${name} contains half a surrogate pair, which has no UTF-8 form`)
   return value
 }

@@ -13,6 +13,7 @@ export interface ObservedPublish {
   readonly messages: readonly OutgoingMessage[]
 }
 
+/** How a call to the transport ended. */
 export interface PublishEnd {
   /** Time since the messages were passed to the transport, in ms. */
   readonly durationMs: number
@@ -20,6 +21,7 @@ export interface PublishEnd {
   readonly failures: ReadonlyMap<EncodedMessage, PublishError>
 }
 
+/** How an attempt ended. */
 export interface HandleEnd {
   /** Running time of the handler in ms, with its middleware and the validation, and without the ack. */
   readonly durationMs: number
@@ -29,6 +31,7 @@ export interface HandleEnd {
   readonly error: unknown
 }
 
+/** How a batch ended. */
 export interface BatchEnd {
   readonly durationMs: number
   /** Results of all messages, in their order; also of those that could not be decoded, which the handler did not see. */
@@ -44,6 +47,7 @@ export interface ObservedSettle {
   readonly settlements: readonly Settlement[]
 }
 
+/** How a settlement ended. */
 export interface SettleEnd {
   readonly durationMs: number
   /** What the broker did not accept; empty when it accepted everything. */
@@ -79,9 +83,11 @@ export interface BusObserver<
   handleEnd?(message: Message, ctx: HandlerContext, end: HandleEnd, state: HandleState): void
   /** A batch begins: its messages are not validated yet. */
   batchStart?(messages: readonly Message[], ctx: BatchContext): BatchState
+  /** The batch has ended, or was abandoned. */
   batchEnd?(messages: readonly Message[], ctx: BatchContext, end: BatchEnd, state: BatchState): void
   /** Outcomes are passed to the transport: acks, and messages that are retried, returned or dead-lettered. */
   settleStart?(settle: ObservedSettle): SettleState
+  /** The broker has accepted or refused the outcomes. */
   settleEnd?(settle: ObservedSettle, end: SettleEnd, state: SettleState): void
   /** As the event `retry`. */
   retry?(event: BusEventMap['retry']): void

@@ -1,5 +1,7 @@
 import { ConfigurationError } from './errors.ts'
 import type { Problem } from './errors.ts'
+import { FROM_URL } from './url-parameter.ts'
+import type { UrlOptions } from './url-parameter.ts'
 
 /**
  * Reads a user's options object. Each getter checks one field, falls back to its default and records problems. `done()` then
@@ -8,22 +10,27 @@ import type { Problem } from './errors.ts'
 export class OptionsReader {
   readonly #subject: string
   readonly #path: string
-  readonly #input: Record<string, unknown>
+  readonly #input: UrlOptions
   readonly #known = new Set<string>()
   readonly #problems: Problem[]
 
-  constructor(subject: string, input: unknown, path = '', problems: Problem[] = []) {
+  /** `example` is what to write instead of something that is not an object. */
+  constructor(
+    subject: string,
+    input: unknown,
+    example?: string,
+    parent: { readonly path: string; readonly problems: Problem[] } = { path: '', problems: [] },
+  ) {
     this.#subject = subject
-    this.#path = path
-    this.#problems = problems
-    if (input === undefined) this.#input = {}
-    else if (isPlainObject(input)) this.#input = input
-    else {
-      this.#input = {}
-      this.problem('', `must be an object, got ${describe(input)}`)
-    }
+    this.#path = parent.path
+    this.#problems = parent.problems
+    this.#input = isPlainObject(input) ? input : {}
+    if (input === undefined || isPlainObject(input)) return
+    const advice = example === undefined ? '' : `; ${typeof input === 'function' ? 'call it:' : 'write'} ${example}`
+    this.problem(parent.path === '' ? 'options' : '', `must be an object, got ${describe(input)}${advice}`)
   }
 
+  /** Records a problem that the caller found. */
   problem(field: string, message: string): void {
     this.#problems.push({ path: this.#at(field), message })
   }
@@ -41,6 +48,16 @@ export class OptionsReader {
     this.problem(field, `is not a known option; write ${remedy}`)
   }
 
+  /** Refuses options that another call takes, and says which. */
+  misplaced(fields: readonly string[], owner: string): void {
+    for (const field of fields) {
+      if (this.#known.has(field) || !Object.hasOwn(this.#input, field)) continue
+      this.#known.add(field)
+      this.problem(field, `belongs to ${owner}`)
+    }
+  }
+
+  /** True when the field is given. */
   has(field: string): boolean {
     return this.raw(field) !== undefined
   }
@@ -56,7 +73,7 @@ export class OptionsReader {
     const { min = 0, max = Number.MAX_SAFE_INTEGER } = range
     if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value
     const upper = max === Number.MAX_SAFE_INTEGER ? '' : ` and <= ${max}`
-    this.problem(field, `must be a whole number >= ${min}${upper}, got ${describe(value)}`)
+    this.problem(field, `must be a whole number >= ${min}${upper}, got ${this.#shown(field)}`)
     return fallback
   }
 
@@ -70,18 +87,20 @@ export class OptionsReader {
     if (value === undefined) return fallback
     const { min = -Infinity, max = Infinity } = range
     if (typeof value === 'number' && Number.isFinite(value) && value >= min && value <= max) return value
-    this.problem(field, `must be a number from ${min} to ${max}, got ${describe(value)}`)
+    this.problem(field, `must be a number from ${min} to ${max}, got ${this.#shown(field)}`)
     return fallback
   }
 
+  /** `true` or `false`. */
   boolean(field: string, fallback: boolean): boolean {
     const value = this.raw(field)
     if (value === undefined) return fallback
     if (typeof value === 'boolean') return value
-    this.problem(field, `must be true or false, got ${describe(value)}`)
+    this.problem(field, `must be true or false, got ${this.#shown(field)}`)
     return fallback
   }
 
+  /** A string that is not empty. */
   string<Default extends string | undefined>(field: string, fallback: Default): string | Default {
     const value = this.raw(field)
     if (value === undefined) return fallback
@@ -90,6 +109,7 @@ export class OptionsReader {
     return fallback
   }
 
+  /** A string that is not empty and has no default. Returns an empty string when it is missing. */
   requiredString(field: string): string {
     const value = this.string(field, undefined)
     if (value === undefined && this.#input[field] === undefined)
@@ -97,15 +117,22 @@ export class OptionsReader {
     return value ?? ''
   }
 
+  /** One of a few words. */
   oneOf<const Choice extends string>(field: string, choices: readonly Choice[], fallback: Choice): Choice {
     const value = this.raw(field)
     if (value === undefined) return fallback
     const found = choices.find((choice) => choice === value)
     if (found !== undefined) return found
     // Shown in full, unlike other values: a value that should be one of a few words is not a secret.
-    const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, MAX_SHOWN_LENGTH)) : describe(value)
+    const shown = typeof value === 'string' ? quote(value) : describe(value)
     this.problem(field, `must be one of ${choices.map((choice) => `"${choice}"`).join(', ')}, got ${shown}`)
     return fallback
+  }
+
+  /** Text of a URL is shown: it is a number or a switch with a typing error, where code would rather pass a wrong variable. */
+  #shown(field: string): string {
+    const value = this.#input[field]
+    return typeof value === 'string' && this.#input[FROM_URL]?.has(field) === true ? quote(value) : describe(value)
   }
 
   /** A function; the caller is responsible for its type. */
@@ -131,6 +158,7 @@ export class OptionsReader {
     return undefined
   }
 
+  /** An array; the caller checks its items. */
   list(field: string): readonly unknown[] {
     const value = this.raw(field)
     if (value === undefined) return []
@@ -139,9 +167,22 @@ export class OptionsReader {
     return []
   }
 
+  /** A list of middleware. */
+  functions<Item>(field: string): readonly Item[] {
+    const list = this.list(field)
+    for (const [index, entry] of list.entries()) {
+      if (typeof entry !== 'function')
+        this.problem(`${field}.${index}`, 'must be a function; did you forget to call the factory?')
+    }
+    return list as readonly Item[]
+  }
+
   /** A nested options object; its problems are reported together with these. */
   nested(field: string): OptionsReader {
-    return new OptionsReader(this.#subject, this.raw(field), this.#at(field), this.#problems).#alsoUnknown(this)
+    return new OptionsReader(this.#subject, this.raw(field), undefined, {
+      path: this.#at(field),
+      problems: this.#problems,
+    }).#alsoUnknown(this)
   }
 
   readonly #children: OptionsReader[] = []
@@ -153,8 +194,14 @@ export class OptionsReader {
 
   /** Throws if there were problems. Call it once, on the outermost reader, after all getters. */
   done(): void {
+    const error = this.error()
+    if (error !== undefined) throw error
+  }
+
+  /** Like `done`, but returns the error. */
+  error(): ConfigurationError | undefined {
     this.#refuseUnknown()
-    if (this.#problems.length > 0) throw new ConfigurationError(this.#subject, this.#problems)
+    return this.#problems.length > 0 ? new ConfigurationError(this.#subject, this.#problems) : undefined
   }
 
   #refuseUnknown(): void {
@@ -171,11 +218,24 @@ export class OptionsReader {
   }
 }
 
+/** `timeoutMs` of `start` or `close`, if given, or the error to reject with. */
+export function readTimeout(subject: string, options: unknown): number | undefined | ConfigurationError {
+  const reader = new OptionsReader(subject, options, `{ timeoutMs: ${typeof options === 'number' ? options : 5_000} }`)
+  const timeoutMs = reader.raw('timeoutMs')
+  if (timeoutMs !== undefined && !(typeof timeoutMs === 'number' && timeoutMs >= 0))
+    reader.problem('timeoutMs', `must be a number of milliseconds >= 0, got ${describe(timeoutMs)}`)
+  return reader.error() ?? (timeoutMs as number | undefined)
+}
+
 function isPlainObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 const MAX_SHOWN_LENGTH = 40
+
+function quote(text: string): string {
+  return JSON.stringify(text.slice(0, MAX_SHOWN_LENGTH))
+}
 
 /** The message for an unknown option. */
 export function unknownOption(name: string, known: Iterable<string>): string {

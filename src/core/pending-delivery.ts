@@ -46,7 +46,8 @@ export class PendingDelivery {
   startedAt = -1
   /** Why it is dead-lettered. */
   failure: Failure | undefined = undefined
-  deadLetterTries = 0
+  /** How often the broker has refused to store what goes with its outcome. */
+  settleTries = 0
   /** Since when the watchdog has seen it in its state (monotonic). */
   watchedSince = 0
   watchedState: PendingState | undefined = undefined

@@ -109,6 +109,8 @@ export const PUBLISH_OPTIONS: ReadonlySet<string> = new Set<keyof PublishOptions
   'signal',
 ])
 export const PUBLISH_ITEM: ReadonlySet<string> = new Set<string>(['data', ...OF_MESSAGE])
+/** What an item may have on its way through publish middleware. */
+export const PUBLISH_CALL_ITEM: ReadonlySet<string> = new Set<string>([...PUBLISH_ITEM, 'transform'])
 export const PUBLISH_MANY_OPTIONS: ReadonlySet<string> = new Set<keyof PublishManyOptions>(['transport', 'signal'])
 
 export const CONVERSATION: ReadonlySet<string> = new Set(['correlationId', 'causationId', 'traceparent', 'tracestate'])
@@ -117,9 +119,14 @@ export const CONVERSATION: ReadonlySet<string> = new Set(['correlationId', 'caus
  * Throws `ConfigurationError` for unknown options: a misspelt one would be silently ignored. Runs for every message that has
  * options, so it allocates nothing unless something is wrong.
  */
-export function refuseUnknown(subject: string, options: object, known: ReadonlySet<string>): void {
+export function refuseUnknown(subject: string, options: object, known: ReadonlySet<string>, example?: string): void {
   if (typeof options !== 'object' || options === null)
-    throw new ConfigurationError(subject, [{ path: 'options', message: `must be an object, got ${describe(options)}` }])
+    throw new ConfigurationError(subject, [
+      {
+        path: 'options',
+        message: `must be an object, got ${describe(options)}${example === undefined ? '' : `; write ${example}`}`,
+      },
+    ])
   for (const name in options) if (!known.has(name)) throw unknownOptions(subject, options, known)
 }
 

@@ -1,58 +1,64 @@
-import { Deadline } from './deadlines.ts'
-import type { Deadlines } from './deadlines.ts'
-import { Queue } from './queue.ts'
+import { LinkedList } from './linked-list.ts'
+import type { LinkedNode } from './linked-list.ts'
 
-/** One publish call that waits for its own messages to be made, or for those of an earlier call. */
-class Turn<Made> {
-  readonly deadline: Deadline
-  readonly signal: AbortSignal | undefined
-  readonly onAbort: () => void
-  readonly call: WaitingCall<Made>
-  made: { readonly value: Made } | undefined
-  failed = false
+/** The place of one publish among those for its topic, from its call until it is sent or given up. */
+export class Turn {
+  previous: Turn | undefined = undefined
+  next: Turn | undefined = undefined
+  readonly topic: string
+  /** How deep in publish middleware its call was made. `Infinity` when its own middleware no longer holds it up. */
+  depth: number
+  /** Set when there is something to send. */
+  send: (() => void) | undefined
+  isOver = false
 
-  constructor(call: WaitingCall<Made>, onLate: () => void, onAbort: () => void) {
-    this.call = call
-    this.deadline = new Deadline(onLate)
-    this.signal = call.signal
-    this.onAbort = onAbort
+  constructor(topic: string, depth: number) {
+    this.topic = topic
+    this.depth = depth
   }
 }
 
-export interface WaitingCall<Made> {
-  readonly topic: string
-  readonly making: Made | Promise<Made>
-  readonly signal: AbortSignal | undefined
-  /** Sends the messages. Either `send` or `fail` is called, once. */
-  readonly send: (made: Made) => void
-  readonly fail: (error: unknown) => void
+class Turns extends LinkedList<Turn> {
+  isSending = false
+}
+
+/** A call that waits for a schema, a middleware or its turn. `close` ends it. */
+export interface OpenCall extends LinkedNode<OpenCall> {
+  close(): void
 }
 
 /**
- * Keeps the publish calls of a topic in order while asynchronous schemas run. Topics don't wait for each other, and nothing is
- * stored while no schema runs. Every call ends by its deadline, its signal, or `close`.
+ * Keeps the publish calls for a topic in order while asynchronous schemas and publish middleware are at work. Topics don't wait
+ * for each other, and nothing is stored while no call waits.
  */
 export class PublishSequence {
-  readonly #topics = new Map<string, Queue<Turn<never>>>()
-  readonly #deadlines: Deadlines
-  readonly #timeoutMs: number
-  readonly #errorFor: (topic: string, reason: 'late' | 'aborted' | 'closed', cause: unknown) => Error
+  readonly #topics = new Map<string, Turns>()
+  // Not a Set: its tables keep what was in them until the next full collection, with all messages.
+  readonly #open = new LinkedList<OpenCall>()
   readonly #onIdle: () => void
 
-  constructor(parts: {
-    readonly deadlines: Deadlines
-    readonly timeoutMs: number
-    readonly errorFor: (topic: string, reason: 'late' | 'aborted' | 'closed', cause: unknown) => Error
-    readonly onIdle: () => void
-  }) {
-    this.#deadlines = parts.deadlines
-    this.#timeoutMs = parts.timeoutMs
-    this.#errorFor = parts.errorFor
-    this.#onIdle = parts.onIdle
+  constructor(onIdle: () => void) {
+    this.#onIdle = onIdle
   }
 
+  /** True when no call is open. */
   get isIdle(): boolean {
-    return this.#topics.size === 0
+    return this.#open.size === 0
+  }
+
+  enter(call: OpenCall): void {
+    this.#open.push(call)
+  }
+
+  /** Once for each `enter`. */
+  leave(call: OpenCall): void {
+    this.#open.remove(call)
+    if (this.isIdle) this.#onIdle()
+  }
+
+  /** Ends all open calls. */
+  close(): void {
+    for (const call of this.#open.toArray()) call.close()
   }
 
   /** True when a call for this topic must wait its turn even if its messages are made. */
@@ -60,80 +66,48 @@ export class PublishSequence {
     return this.#topics.size > 0 && this.#topics.has(topic)
   }
 
-  add<Made>(call: WaitingCall<Made>): void {
-    const { topic, making, signal } = call
-    if (signal?.aborted) {
-      // The messages being made have nowhere to report errors.
-      if (making instanceof Promise) making.catch(() => {})
-      call.fail(this.#errorFor(topic, 'aborted', signal.reason))
-      return
-    }
-    const turn: Turn<Made> = new Turn(
-      call,
-      () => this.#fail(turn, this.#errorFor(topic, 'late', undefined)),
-      () => this.#fail(turn, this.#errorFor(topic, 'aborted', signal?.reason)),
-    )
-    let queue = this.#topics.get(topic)
-    if (queue === undefined) this.#topics.set(topic, (queue = new Queue()))
-    queue.push(turn as unknown as Turn<never>)
-    this.#deadlines.set(turn.deadline, this.#timeoutMs)
-    signal?.addEventListener('abort', turn.onAbort, { once: true })
-    if (!(making instanceof Promise)) {
-      turn.made = { value: making }
-      return
-    }
-    making.then(
-      (value) => {
-        turn.made = { value }
-        this.#advance(topic)
-      },
-      (error: unknown) => this.#fail(turn, error),
-    )
+  /**
+   * A turn behind the others of the topic, but ahead of those that a middleware holds up and that are less deep. A middleware
+   * may wait for what it publishes. That is deeper than its own call, and waits for no call that is less deep, so no two
+   * middlewares ever wait for each other.
+   */
+  reserve(topic: string, depth: number): Turn {
+    const turn = new Turn(topic, depth)
+    let turns = this.#topics.get(topic)
+    if (turns === undefined) this.#topics.set(topic, (turns = new Turns()))
+    let behind = depth === 0 ? undefined : turns.first
+    while (behind !== undefined && behind.depth >= depth) behind = behind.next
+    if (behind === undefined) turns.push(turn)
+    else turns.insertBefore(turn, behind)
+    return turn
   }
 
-  /** Fails all waiting calls. */
-  close(): void {
-    for (const [topic, queue] of this.#topics) {
-      this.#topics.delete(topic)
-      for (const turn of queue.drain()) if (!turn.failed) this.#end(turn, this.#errorFor(topic, 'closed', undefined))
-    }
+  /** Calls `send` when all turns ahead are over, which may be at once; never if this one was given up. */
+  ready(turn: Turn, send: () => void): void {
+    if (turn.isOver) return
+    turn.send = send
+    this.#advance(turn.topic)
   }
 
-  #fail<Made>(turn: Turn<Made>, error: unknown): void {
-    const { topic } = turn.call
-    if (turn.failed) return
-    this.#end(turn, error)
-    this.#advance(topic)
+  giveUp(turn: Turn): void {
+    if (turn.isOver) return
+    turn.isOver = true
+    this.#topics.get(turn.topic)?.remove(turn)
+    this.#advance(turn.topic)
   }
 
-  #end<Made>(turn: Turn<Made>, error: unknown): void {
-    turn.failed = true
-    this.#release(turn)
-    turn.call.fail(error)
-  }
-
-  #release<Made>(turn: Turn<Made>): void {
-    this.#deadlines.clear(turn.deadline)
-    turn.signal?.removeEventListener('abort', turn.onAbort)
-  }
-
-  /** Sends finished calls, up to the first one that is not finished. */
+  /** Sends from the first turn on, up to one that has nothing to send yet. */
   #advance(topic: string): void {
-    const queue = this.#topics.get(topic)
-    if (queue === undefined) return
-    for (let turn = queue.peek(); turn !== undefined; turn = queue.peek()) {
-      if (turn.failed) {
-        queue.shift()
-        continue
-      }
-      if (turn.made === undefined) return
-      queue.shift()
-      const { call, made } = turn
-      this.#release(turn)
-      call.send(made.value)
+    const turns = this.#topics.get(topic)
+    // A `send` that reserves or ends another turn must not send in the middle of itself; the loop below continues.
+    if (turns === undefined || turns.isSending) return
+    turns.isSending = true
+    for (let turn = turns.first; turn?.send !== undefined; turn = turns.first) {
+      turn.isOver = true
+      turns.remove(turn)
+      turn.send()
     }
-    // `send` may have added calls meanwhile; this loop has sent them too.
-    this.#topics.delete(topic)
-    if (this.#topics.size === 0) this.#onIdle()
+    turns.isSending = false
+    if (turns.first === undefined) this.#topics.delete(topic)
   }
 }

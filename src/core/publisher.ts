@@ -1,5 +1,6 @@
 // Longer than most files: the buffer's size, the order of its entries and their deadlines must agree at every step.
 import { outsideHandlers } from './causality.ts'
+import { formatMs } from './clock.ts'
 import type { Clock } from './clock.ts'
 import { Deadline } from './deadlines.ts'
 import type { Deadlines } from './deadlines.ts'
@@ -106,7 +107,7 @@ export class Publisher {
   readonly #queueDeadline: Deadline
   /** Earliest deadline in the queue. Not always that of the head: a call that waited for a schema started earlier. */
   #queueDueAt = Infinity
-  /** Calls that wait for an asynchronous schema: their own, or that of an earlier call for their topic. */
+  /** Calls that are with a schema or a middleware: their own, or that of an earlier call for their topic. */
   readonly sequence: PublishSequence
   readonly counts: PublishCounts = new PublishCounts()
   #bufferedBytes = 0
@@ -141,12 +142,7 @@ export class Publisher {
     this.#identity = { name: parts.name, system: parts.transport.system }
     this.#deadlines = parts.deadlines
     this.#queueDeadline = new Deadline(() => this.#expireQueue())
-    this.sequence = new PublishSequence({
-      deadlines: parts.deadlines,
-      timeoutMs: parts.options.deliveryTimeoutMs,
-      errorFor: (topic, reason, cause) => this.#neverMade(topic, reason, cause),
-      onIdle: () => this.#notifyIdle(),
-    })
+    this.sequence = new PublishSequence(() => this.#notifyIdle())
   }
 
   /** Bytes passed to the transport and not yet confirmed. */
@@ -155,17 +151,17 @@ export class Publisher {
   }
 
   /**
-   * Throws when the transport can't carry the message, before anything is sent: `PublishError` when it is too large,
-   * `UnsupportedError` when it has a delay and the transport can't delay.
+   * Why the transport can't carry the message, before anything is sent: `PublishError` when it is too large, `UnsupportedError`
+   * when it has a delay and the transport can't delay. Undefined when it can.
    */
-  check(message: OutgoingMessage): void {
+  refusalOf(message: OutgoingMessage): PublishError | UnsupportedError | undefined {
     const { capabilities, system } = this.#transport
     if (message.deliverAt !== undefined && capabilities.delay === 'none')
-      throw new UnsupportedError(
+      return new UnsupportedError(
         `${system} can't delay messages: publish to "${message.topic}" when it is due, or use another transport`,
       )
-    const error = tooLarge(message, capabilities.maxMessageBytes, system)
-    if (error !== undefined) throw error
+    // A copy for one group is a redrive: the broker has taken the message before.
+    return message.group === undefined ? tooLarge(message, capabilities.maxMessageBytes, system) : undefined
   }
 
   /**
@@ -385,6 +381,8 @@ export class Publisher {
   #settleOne(batch: Batch, entry: Entry, index: number, outcome: PublishOutcome | undefined, failure: unknown): void {
     let error = outcome === undefined ? brokenTransport(this.#name, failure) : outcome.error
     if (error?.outcome === 'unknown') error = entry.givenUp ?? error
+    else if (error !== undefined && this.#isLate(entry) && !this.#transport.health().connected)
+      error = this.#expired(entry, 'not-sent', error)
     const message = entry.messages[index] as OutgoingMessage
     if (batch.tallies !== undefined) this.#count(batch, message, error === undefined)
     if (error === undefined) this.counts.of(message.topic).confirmed++
@@ -410,16 +408,6 @@ export class Publisher {
       if (count > 0) this.#events.emit('published', { transport: this.#name, topic, count, failed, bytes, durationMs })
   }
 
-  #neverMade(topic: string, reason: 'late' | 'aborted' | 'closed', cause: unknown): PublishError {
-    if (reason === 'closed') return closedError('not-sent')
-    if (reason === 'aborted')
-      return new PublishError(`Publishing to "${topic}" was aborted (not-sent)`, { outcome: 'not-sent', cause })
-    return new PublishError(
-      `Publishing to "${topic}" waited ${this.#options.deliveryTimeoutMs} ms for a schema to answer: that of the message, or of one published before it. It was not sent.`,
-      { outcome: 'not-sent', retryable: true },
-    )
-  }
-
   /** Gives up entries that the transport still has, but whose deadline has passed. */
   #expireSent(batch: Batch): void {
     const { entries, deadline } = batch
@@ -436,14 +424,20 @@ export class Publisher {
     }
     const late = entries.filter(({ deadlineAt }) => deadlineAt <= now)
     const reason = `The delivery timeout of ${this.#options.deliveryTimeoutMs} ms has passed`
-    this.#giveUp(batch, late, (entry) => this.#expired(entry), new TimeoutError(reason))
+    this.#giveUp(batch, late, (entry) => this.#expired(entry, 'unknown'), new TimeoutError(reason))
     if (next < Infinity) this.#deadlines.set(deadline, next - now)
   }
 
-  #expired(entry: Entry): PublishError {
+  #isLate({ givenUp, deadlineAt }: Entry): boolean {
+    return givenUp !== undefined && deadlineAt <= this.#clock.monotonic()
+  }
+
+  #expired(entry: Entry, outcome: PublishFailure, cause?: PublishError): PublishError {
+    const { connected, detail } = this.#transport.health()
+    const reason = connected ? 'got no answer' : `is not connected${detail === undefined ? '' : `, ${detail}`}`
     return new PublishError(
-      `Publishing to "${topicOf(entry)}" was not confirmed by transport "${this.#name}" within ${this.#options.deliveryTimeoutMs} ms. The broker may have it.`,
-      { outcome: 'unknown', retryable: true },
+      `Publishing to "${topicOf(entry)}" was not confirmed within ${formatMs(this.#options.deliveryTimeoutMs)} (publish.deliveryTimeoutMs): transport "${this.#name}" (${this.#transport.system}) ${reason}. ${outcome === 'not-sent' ? 'It was not sent.' : 'The broker may have it.'}`,
+      { outcome, retryable: true, cause },
     )
   }
 
@@ -486,15 +480,15 @@ export class Publisher {
   async close(): Promise<void> {
     this.#closed = true
     this.#deadlines.clear(this.#queueDeadline)
-    this.sequence.close()
     for (const entry of this.#queue.drain()) entry.fail(closedError('not-sent'), this.#reportFailed)
-    if (this.#sent.size > 0) {
+    if (!this.#isIdle) {
       for (const batch of this.#sent)
         this.#giveUp(batch, batch.entries, () => closedError('unknown'), closedError('unknown'))
-      // Runs after the callbacks of `giveUp`.
+      // Runs after the callbacks of `giveUp`, and after middleware that only had to pass on what became of its messages.
       await new Promise((resolve) => {
         setImmediate(resolve)
       })
+      this.sequence.close()
     }
     this.#notifyIdle()
   }
@@ -515,7 +509,7 @@ function topicOf(entry: Entry): string {
   return entry.messages[0]?.topic ?? ''
 }
 
-function closedError(outcome: PublishFailure): PublishError {
+export function closedError(outcome: PublishFailure): PublishError {
   const fate =
     outcome === 'not-sent' ? 'before the message was sent' : 'before the broker confirmed the message; it may have it'
   return new PublishError(`The bus was closed ${fate}`, { outcome, cause: new StateError('The bus is closed') })

@@ -5,6 +5,7 @@ import { makeRedrive } from './dead-letter.ts'
 import type { DeadLetterPages, Page } from './dead-letter-pages.ts'
 import { PublishError } from './errors.ts'
 import type { Publisher } from './publisher.ts'
+import { sendEncoded } from './send-made.ts'
 import type { Position, TransportAdmin } from './transport.ts'
 
 export interface RedriveParts {
@@ -140,16 +141,13 @@ export class Redrive {
     if (letters.length === 0) return []
     const now = clock.now()
     const confirmed: Position[] = []
-    await new Promise<void>((resolve) => {
-      let open = letters.length
-      const copies = letters.map((letter) => makeRedrive(letter, group, now))
-      publisher.send(copies, this.#options.signal, (index, _position, error) => {
-        const letter = letters[index] as DeadLetter
-        if (error === undefined) confirmed.push(letter.position)
-        else this.#fail(letter, error)
-        if (--open === 0) resolve()
-      })
-    })
+    const copies = letters.map((letter) => makeRedrive(letter, group, now))
+    const results = await sendEncoded(publisher, copies, this.#options.signal)
+    for (const [index, { error }] of results.entries()) {
+      const letter = letters[index] as DeadLetter
+      if (error === undefined) confirmed.push(letter.position)
+      else this.#fail(letter, error)
+    }
     this.#redriven += confirmed.length
     if (confirmed.length > 0) await admin.remove(topic, confirmed)
     return confirmed
@@ -165,10 +163,11 @@ export class Redrive {
     return true
   }
 
-  #fail({ message }: DeadLetter, error: PublishError): void {
+  #fail({ message }: DeadLetter, error: Error): void {
     this.#failed.push({ id: message.id, error })
     // A message that can never be sent must not block its key forever.
-    if (message.key !== undefined && (error.retryable || error.outcome === 'unknown')) this.#heldKeys.add(message.key)
+    const mayBeSent = PublishError.is(error) && (error.retryable || error.outcome === 'unknown')
+    if (message.key !== undefined && mayBeSent) this.#heldKeys.add(message.key)
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Clock } from './clock.ts'
+import type { OutgoingMessage } from './message.ts'
 import type { KeyQueue, PendingDelivery } from './pending-delivery.ts'
 import type { Scheduler } from './scheduler.ts'
 
@@ -31,7 +32,8 @@ export interface RunnerHost {
   needsPreparing(pending: PendingDelivery): boolean
   /** Its handler has started and did not end synchronously. */
   started(pending: PendingDelivery): void
-  succeeded(pending: PendingDelivery): void
+  /** `withAck`: messages to be stored with its ack, in one atomic step. */
+  succeeded(pending: PendingDelivery, withAck?: readonly OutgoingMessage[]): void
   /** Returns true when it will be retried, so later messages of its key must not be settled before it. */
   failed(pending: PendingDelivery, error: unknown): boolean
   /** The handler returned although it had called `ctx.reject` or `ctx.retry`: some code caught the error. */

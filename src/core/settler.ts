@@ -6,7 +6,10 @@ export interface SettlerHost {
   settled(pending: PendingDelivery, outcome: Outcome): void
   /** The broker has not accepted the outcome. */
   settleFailed(pending: PendingDelivery, outcome: Outcome, error: SettlementFailure['error']): void
-  /** This many deliveries are done, and may be replaced. Not called for rejects: the host knows when those are done. */
+  /**
+   * This many deliveries are done, and may be replaced. Not called for rejects and acks with messages: the host knows when
+   * those are done.
+   */
   freed(count: number, bytes: number): void
 }
 
@@ -43,8 +46,8 @@ export class Settler {
   }
 
   add(pending: PendingDelivery, outcome: Outcome): void {
-    // A dead letter may take long to be stored, and its source is held until then: don't replace it meanwhile.
-    if (outcome.type !== 'reject') {
+    // What goes with the outcome may take long to be stored, and the source is held until then: don't replace it meanwhile.
+    if (outcome.type !== 'reject' && !('publish' in outcome)) {
       this.#freedCount++
       this.#freedBytes += pending.delivery.bytes
     }

@@ -99,7 +99,7 @@ export class SingleRunner implements Runner {
     attempt.observeEnd(!failed && attempt.request === undefined, failed ? error : attempt.request)
     if (failed) this.#host.failed(attempt.pending, error)
     else if (attempt.request !== undefined) this.#host.swallowed(attempt.pending, attempt.request)
-    else this.#host.succeeded(attempt.pending)
+    else this.#host.succeeded(attempt.pending, attempt.withAck)
   }
 
   #abandon(attempt: Attempt, reason: unknown): void {

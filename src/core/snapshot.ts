@@ -5,12 +5,14 @@ import { plain } from './plain.ts'
 import type { PublishCount, PublishCounts } from './publish-counts.ts'
 import type { Capabilities, Transport, TransportHealth } from './transport.ts'
 
+/** One transport of a snapshot. */
 export interface TransportSnapshot extends TransportHealth {
   readonly name: string
   readonly system: string
   readonly capabilities: Capabilities
 }
 
+/** One consumer of a snapshot. */
 export interface ConsumerSnapshot extends ConsumerHealth {
   /** Names this consumer among the members of its group. */
   readonly consumerId: string
@@ -32,12 +34,14 @@ export interface ConsumerSnapshot extends ConsumerHealth {
   > & { readonly retry: Omit<ResolvedRetry, 'retryIf'> }
 }
 
+/** What was published to one topic. */
 export interface PublishedTopicSnapshot extends PublishCount {
   readonly topic: string
   /** Name of the transport. */
   readonly transport: string
 }
 
+/** One extension of a snapshot. */
 export interface ExtensionSnapshot extends ExtensionHealth {
   readonly name: string
   /** What its `snapshot()` returned. */
@@ -64,7 +68,7 @@ export interface BusSnapshot {
 
 /** The consumer of a snapshot. */
 interface SnapshotConsumer {
-  readonly consumerId: string
+  readonly id: string
   readonly options: ResolvedConsumeOptions
   health(): ConsumerHealth
   stats(): ConsumerStats
@@ -98,7 +102,7 @@ function consumerSnapshot(consumer: SnapshotConsumer): ConsumerSnapshot {
   const { retryIf: _, ...retry } = options.retry
   return {
     ...consumer.health(),
-    consumerId: consumer.consumerId,
+    consumerId: consumer.id,
     stats: consumer.stats(),
     options: {
       broadcast: options.broadcast,

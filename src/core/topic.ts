@@ -35,8 +35,9 @@ export function topicProblem(topic: string, allowWildcards: boolean): string | u
     if (TOKEN.test(token)) continue
     if (token === '') return 'has an empty token: no dot at its start or end, and no two in a row'
     const wildcard = token === '*' || token === '>' || token === '#'
-    if (!wildcard) return `holds "${shorten(token)}": use letters, digits, "_" and "-", joined by dots`
-    if (!allowWildcards) return 'holds a wildcard: those are for subscriptions only'
+    if (!wildcard)
+      return `contains characters that are not allowed ("${shorten(token)}"); use letters, digits, "_" and "-", joined by dots`
+    if (!allowWildcards) return 'contains a wildcard: those are for subscriptions only'
     if (token !== '*' && index !== tokens.length - 1)
       return `has "${token}" before its end: only the last token may stand for many`
   }
@@ -68,6 +69,7 @@ export function mayBeBroadcast(group: string): boolean {
   return group.endsWith(BROADCAST_SUFFIX)
 }
 
+/** True for the name of a dead-letter topic. */
 export function isDeadLetterTopic(topic: string): boolean {
   return topic.endsWith(`.${DEAD_LETTER_TOKEN}`)
 }

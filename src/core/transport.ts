@@ -29,8 +29,16 @@ export interface Capabilities {
   readonly replay: readonly ('position' | 'time')[]
   /** The transport can report the lag of a group. */
   readonly lag: boolean
-  /** Publishing the same id twice within the broker's deduplication window stores it once. */
+  /** Publishing the same id from the same source twice within the broker's deduplication window stores it once. */
   readonly publishDedup: boolean
+  /**
+   * A message that is not published fails those of its key that were passed on after it and have no outcome yet, in the same
+   * batch and in later ones: none of them overtakes it when it is sent again. Without it, a sender that must keep the order of a
+   * key waits for each outcome before it sends the next.
+   */
+  readonly failedPublishStopsKey: boolean
+  /** An ack may carry messages: they are stored, and the ack applied, in one atomic step. */
+  readonly publishOnAck: boolean
   /** Publishing and settling can be one atomic step; dead-lettering then is. */
   readonly transactions: boolean
   /** Native request/reply. */
@@ -62,6 +70,7 @@ export type PublishOutcome =
 /** Where a new group starts. */
 export type StartFrom = 'earliest' | 'latest' | { readonly timeMs: number } | { readonly position: Position }
 
+/** What a consumer subscribes to, and how. */
 export interface SubscriptionSpec {
   /** A topic name or pattern, already checked, in its normal spelling (`>`, never `#`). */
   readonly topic: string
@@ -129,22 +138,25 @@ export interface Delivery {
 }
 
 /**
- * - `ack`: done.
+ * - `ack`: done. With `publish` (only with the capability `publishOnAck`), these messages are stored and the ack applied in one
+ *   atomic step, or neither; then the delivery stays outstanding, and the runtime settles it again.
  * - `nack`: failed; deliver again after at least `delayMs`. `delivery.attempt` attempts are used up.
  * - `release`: return without handling; `delivery.attempt - 1` attempts are used up. `delayMs` as above.
  *
- * With `inOrder`, the message comes back before any later one of its key, whatever `delayMs` is: without the capability
- * `orderedRedelivery`, the transport delivers it again at once with `notBefore` set, and the runtime waits. Without `inOrder`
- * (and without that capability), later messages of the key may overtake it.
+ * With `inOrder`, the message comes back before any later one of its key, whatever `delayMs` is. Without the capability
+ * `orderedRedelivery`, that holds from the call of `settle` on; the transport delivers the message again at once with
+ * `notBefore` set, and the runtime waits. Without `inOrder` (and without that capability), later messages of the key may
+ * overtake it.
  * - `reject`: settle for good. A given `deadLetter` must be confirmed **before** the source is acked (atomically with the
  *   capability `transactions`); undefined means drop.
  */
 export type Outcome =
-  | { readonly type: 'ack' }
+  | { readonly type: 'ack'; readonly publish?: readonly OutgoingMessage[] | undefined }
   | { readonly type: 'nack'; readonly delayMs: number; readonly inOrder?: boolean | undefined }
   | { readonly type: 'release'; readonly delayMs: number; readonly inOrder?: boolean | undefined }
   | { readonly type: 'reject'; readonly deadLetter: OutgoingMessage | undefined }
 
+/** A delivery and its outcome. */
 export interface Settlement {
   readonly delivery: Delivery
   readonly outcome: Outcome
@@ -164,6 +176,7 @@ export interface AttemptNote {
   readonly notBefore: number | undefined
 }
 
+/** A settlement that the broker did not accept. */
 export interface SettlementFailure {
   /** Index in the batch passed to `settle`. */
   readonly index: number
@@ -185,6 +198,7 @@ export interface DeliverySink {
   lost(deliveries: readonly Delivery[], reason: string): void
 }
 
+/** State of one member of a group. */
 export interface SubscriptionState {
   /** This member has no share of the messages, because the group has more members than partitions. Healthy, and never stalled. */
   readonly standby: boolean
@@ -192,6 +206,7 @@ export interface SubscriptionState {
   readonly trouble?: string | undefined
 }
 
+/** The transport's side of a subscription. */
 export interface TransportSubscription {
   /**
    * How long an outstanding delivery stays ours without `extend`, in ms; undefined if it does as long as the connection lives.
@@ -205,6 +220,7 @@ export interface TransportSubscription {
   request(credit: number, bytes: number): void
   /** Stops deliveries until `resume()`; credit is kept. */
   pause(): void
+  /** Continues deliveries after `pause()`, with the credit that is left. */
   resume(): void
   /**
    * Settles a batch in the given order. Resolves with the failures when the broker has accepted the rest. A `lost` delivery
@@ -258,12 +274,14 @@ export interface TransportIdentity {
   readonly system: string
 }
 
+/** Health of one transport. */
 export interface TransportHealth {
   readonly connected: boolean
   /** Why it is not connected, or what else is wrong (`disk full`). */
   readonly detail?: string | undefined
 }
 
+/** One topic on the broker. */
 export interface TopicInfo {
   readonly topic: string
   /** Number of stored messages; undefined when unknown. */
@@ -272,6 +290,7 @@ export interface TopicInfo {
   readonly oldestAt: number | undefined
 }
 
+/** One consumer group of a topic. */
 export interface GroupInfo {
   readonly topic: string
   readonly group: string
@@ -285,6 +304,7 @@ export interface GroupInfo {
   readonly oldestUnackedAt: number | undefined
 }
 
+/** A message as the broker stores it. */
 export interface StoredMessage {
   readonly message: EncodedMessage
   readonly position: Position
@@ -294,6 +314,7 @@ export interface StoredMessage {
 export interface TransportAdmin {
   /** Creates what the topic needs on the broker, if anything. Idempotent. */
   ensureTopic(topic: string): Promise<void>
+  /** Lists the topics on the broker. */
   topics(): Promise<readonly TopicInfo[]>
   /** Groups of one topic, or of all topics. */
   groups(topic?: string): Promise<readonly GroupInfo[]>
@@ -350,6 +371,7 @@ export interface Transport {
    */
   subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription>
   readonly admin?: TransportAdmin | undefined
+  /** Reports the state of the connection. Called at every health probe, so it answers from memory. */
   health(): TransportHealth
   /**
    * Closes subscriptions and connections within the deadline (default 5,000 ms), and by force when it ends. Safe to call twice.

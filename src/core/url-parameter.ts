@@ -7,5 +7,28 @@ export function urlParameter(text: string): string | number | boolean {
   return /^\d{1,15}$/.test(text) ? Number(text) : text
 }
 
+/** Key of the names of options that were read from a URL. A symbol: copies of the options keep it, and it is no option. */
+export const FROM_URL: unique symbol = Symbol('from a URL')
+
+/** Options that may have come from a URL. */
+export interface UrlOptions {
+  [name: string]: unknown
+  [FROM_URL]?: ReadonlySet<string>
+}
+
+/** Sets an option from a parameter of a URL, unless it was given beside the URL. */
+export function setParameter(options: UrlOptions, name: string, value: unknown): void {
+  if (options[name] !== undefined && options[name] !== null) return
+  options[name] = value
+  options[FROM_URL] = new Set([...(options[FROM_URL] ?? []), name])
+}
+
+/** What to add to the error of a URL that can't be read: its password may be the reason. */
+export function passwordAdvice(url: string): string {
+  return url.includes('@')
+    ? '; percent-encode special characters in its user and password: "@" as %40, ":" as %3A, "/" as %2F, "?" as %3F, "#" as %23'
+    : ''
+}
+
 /** Explains an invalid "%" in a URL, in an error message. */
 export const BAD_PERCENT = 'that starts no %XX: write a plain percent sign as %25'

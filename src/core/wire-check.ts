@@ -92,7 +92,7 @@ function refuseLosses(topic: string, data: unknown): void {
   const found = findLoss(data)
   if (found === undefined) return
   throw new ValidationError(`The data for "${topic}" would not arrive as it is`, [
-    { path: found.path, message: `${found.what}. Convert it before you publish, or give the event a codec` },
+    { path: found.path, message: found.what },
   ])
 }
 
@@ -103,36 +103,60 @@ interface Loss {
 
 /** The first value that JSON loses or changes. */
 function findLoss(data: unknown): Loss | undefined {
-  const open: { readonly path: string; readonly value: unknown }[] = [{ path: '', value: data }]
+  const open: { readonly path: string; readonly value: unknown; readonly inArray: boolean }[] = [
+    { path: '', value: data, inArray: false },
+  ]
   let seen = 0
   for (let next = open.pop(); next !== undefined && seen < MAX_VALUES; next = open.pop(), seen++) {
-    const { path, value } = next
-    if (typeof value === 'number' && !Number.isFinite(value)) return { path, what: `${value} becomes null in JSON` }
+    const { path, value, inArray } = next
+    const what = lossOf(value, inArray)
+    if (what !== undefined) return { path, what }
     if (typeof value !== 'object' || value === null) continue
     // `toJSON` defines what is sent.
     if (typeof (value as { toJSON?: unknown }).toJSON === 'function') continue
-    const what = lossOf(value)
-    if (what !== undefined) return { path, what }
     const prefix = path === '' ? '' : `${path}.`
     let room = MAX_VALUES - seen - open.length
     // Not `Object.keys`: for an array of a million numbers it would create a million strings.
     if (Array.isArray(value))
       for (let at = 0; at < value.length && room > 0; at++, room--)
-        open.push({ path: `${prefix}${at}`, value: value[at] as unknown })
+        open.push({ path: `${prefix}${at}`, value: value[at] as unknown, inArray: true })
     else
       for (const name of Object.keys(value).slice(0, Math.max(0, room)))
-        open.push({ path: `${prefix}${name}`, value: (value as Record<string, unknown>)[name] })
+        open.push({ path: `${prefix}${name}`, value: (value as Record<string, unknown>)[name], inArray: false })
   }
   return undefined
 }
 
-function lossOf(value: object): string | undefined {
+const CONVERT = 'convert it before you publish, or give the event a codec'
+
+/** What JSON makes of this value itself, and what to do; undefined when it keeps it. */
+function lossOf(value: unknown, inArray: boolean): string | undefined {
+  switch (typeof value) {
+    case 'number':
+      return Number.isFinite(value) ? undefined : `${value} becomes null in JSON; ${CONVERT}`
+    case 'undefined':
+      // A property that is undefined is left out, as is an optional one.
+      return inArray ? 'undefined becomes null in a JSON array; publish null, or leave it out' : undefined
+    case 'function':
+    case 'symbol':
+      return `a ${typeof value} ${inArray ? 'becomes null in a JSON array' : 'is left out of JSON'}; ${CONVERT}`
+    case 'object':
+      return value === null ? undefined : lossOfObject(value)
+    default:
+      return undefined
+  }
+}
+
+function lossOfObject(value: object): string | undefined {
   const prototype: unknown = Object.getPrototypeOf(value)
   if (Array.isArray(value) || prototype === Object.prototype || prototype === null) return undefined
   if (types.isBoxedPrimitive(value)) return undefined
-  const name = value.constructor.name === '' ? 'object' : value.constructor.name
   if (value instanceof Promise) return 'a Promise becomes {} in JSON: await it'
-  if (value instanceof Error) return `a ${name} loses its message in JSON`
-  if (ArrayBuffer.isView(value)) return `a ${name} becomes an object of numbers in JSON`
-  return Object.keys(value).length === 0 ? `a ${name} becomes {} in JSON` : undefined
+  if (Buffer.isBuffer(value)) return `a Buffer becomes { type, data } in JSON; ${CONVERT}`
+  if ('toJSON' in value && typeof value.toJSON === 'function') return undefined
+  const name = value.constructor.name === '' ? 'object' : value.constructor.name
+  const what = `${/^[AEIO]/i.test(name) ? 'an' : 'a'} ${name}`
+  if (value instanceof Error) return `${what} loses its message in JSON; ${CONVERT}`
+  if (ArrayBuffer.isView(value)) return `${what} becomes an object of numbers in JSON; ${CONVERT}`
+  return Object.keys(value).length === 0 ? `${what} becomes {} in JSON; ${CONVERT}` : undefined
 }

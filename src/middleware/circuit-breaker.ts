@@ -12,6 +12,7 @@ import { notify } from './notify.ts'
 import { isPromiseLike } from './observe.ts'
 import { MAX_QUIET_DELAY_MS } from './quiet-timer.ts'
 
+/** Options of `circuitBreaker`. */
 export interface CircuitBreakerOptions {
   /**
    * Name of the guarded dependency: `payment-api`. It is part of the reason of `limit` events (`circuit-breaker:payment-api`),
@@ -42,9 +43,11 @@ export interface CircuitBreakerOptions {
    * `CodecError`, `ValidationError`). If it throws, the error is a failure.
    */
   readonly isFailure?: ((error: unknown) => boolean) | undefined
+  /** Called when the circuit opens, closes, or is tried again. What it throws is reported as a warning of the process. */
   readonly onStateChange?: ((change: CircuitStateChange) => void) | undefined
 }
 
+/** What `onStateChange` is called with. */
 export interface CircuitStateChange {
   readonly name: string
   readonly from: CircuitState
@@ -76,7 +79,7 @@ interface ResolvedCircuitBreaker {
 }
 
 function resolve(options: CircuitBreakerOptions): ResolvedCircuitBreaker {
-  const reader = new OptionsReader('circuitBreaker()', options)
+  const reader = new OptionsReader('circuitBreaker()', options, 'circuitBreaker()')
   const windowMs = reader.integer('windowMs', CIRCUIT_BREAKER_DEFAULTS.windowMs, { min: 1 })
   const failures = reader.integer('failureThreshold', CIRCUIT_BREAKER_DEFAULTS.failureThreshold, {
     min: 1,

@@ -1,3 +1,4 @@
+import { REMEMBERS } from '../core/handler.ts'
 import type { Handler, HandlerContext, Middleware } from '../core/handler.ts'
 import type { Message } from '../core/message.ts'
 import { OptionsReader } from '../core/options.ts'
@@ -7,6 +8,7 @@ import { isPromiseLike } from './observe.ts'
 import { MAX_QUIET_DELAY_MS } from './quiet-timer.ts'
 import type { DedupeClaim, DedupeStore } from './store.ts'
 
+/** Options of `dedupe`. */
 export interface DedupeOptions {
   /** Where handled messages are remembered: `memoryDedupeStore()`, or a store that all processes share. Required. */
   readonly store: DedupeStore
@@ -31,6 +33,7 @@ export interface DedupeOptions {
   readonly onWarning?: ((warning: DedupeWarning) => void) | undefined
 }
 
+/** What `onWarning` is called with. */
 export interface DedupeWarning {
   /**
    * - `not-claimed`: the store could not be reached; the message is delayed and uses no attempt.
@@ -62,7 +65,7 @@ const PUT_OFF = { minMs: 50, maxMs: 5_000 } as const
 const STORE_DOWN_MS = 1_000
 
 function resolve(options: DedupeOptions): ResolvedDedupe {
-  const reader = new OptionsReader('dedupe()', options)
+  const reader = new OptionsReader('dedupe()', options, 'dedupe({ store })')
   if (!reader.has('store')) reader.problem('store', 'is required: memoryDedupeStore(), or another DedupeStore')
   const store = reader.withMethods<DedupeStore>('store', ['claim', 'renew', 'complete', 'release'])
   const rest = {
@@ -97,10 +100,11 @@ function resolve(options: DedupeOptions): ResolvedDedupe {
  */
 export function dedupe(options: DedupeOptions): Middleware {
   const settings = resolve(options)
-  return (next) => {
+  const middleware: Middleware = (next) => {
     const deduper = new Deduper(settings, next)
     return (message, ctx) => deduper.handle(message, ctx)
   }
+  return Object.assign(middleware, { [REMEMBERS]: true })
 }
 
 class Deduper {

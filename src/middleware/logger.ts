@@ -6,6 +6,7 @@ import { isNotNow } from './not-now.ts'
 import { notify } from './notify.ts'
 import { observe } from './observe.ts'
 
+/** Options of `logger`. */
 export interface LoggerOptions {
   /** pino, or any logger with the same methods. Required. */
   readonly logger: Logger
@@ -25,7 +26,7 @@ export interface LoggerOptions {
  * Throws `ConfigurationError` for invalid options.
  */
 export function logger(options: LoggerOptions): Middleware {
-  const reader = new OptionsReader('logger()', options)
+  const reader = new OptionsReader('logger()', options, 'logger({ logger })')
   if (!reader.has('logger'))
     reader.problem('logger', 'is required: pino, or an object with debug, info, warn and error')
   // done() throws when it is missing.

@@ -5,6 +5,7 @@ import { OptionsReader } from '../core/options.ts'
 import { ThrottleLane } from './throttle-lane.ts'
 import type { Rate } from './token-bucket.ts'
 
+/** Options of `throttle`. */
 export interface ThrottleOptions {
   /** Messages per second, 0.001 to 1,000,000. Give either this, or `limit` with `intervalMs`. */
   readonly perSecond?: number | undefined
@@ -32,7 +33,7 @@ interface ResolvedThrottle {
 }
 
 function resolve(options: ThrottleOptions): ResolvedThrottle {
-  const reader = new OptionsReader('throttle()', options)
+  const reader = new OptionsReader('throttle()', options, 'throttle({ perSecond: 10 })')
   const perSecond = reader.number('perSecond', undefined, { min: 0.001, max: 1_000_000 })
   const limit = reader.integer('limit', undefined, { min: 1 })
   const intervalMs = reader.integer('intervalMs', undefined, { min: 1 })

@@ -1,6 +1,7 @@
 import type { Middleware } from '../core/handler.ts'
 import { OptionsReader } from '../core/options.ts'
 
+/** Options of `timeout`. */
 export interface TimeoutOptions {
   /** Deadline of one attempt, counted from when it reaches this middleware, in ms. Required. */
   readonly ms: number
@@ -19,7 +20,7 @@ export interface TimeoutOptions {
  * Throws `ConfigurationError` for invalid options.
  */
 export function timeout(options: TimeoutOptions): Middleware {
-  const reader = new OptionsReader('timeout()', options)
+  const reader = new OptionsReader('timeout()', options, 'timeout({ ms: 5_000 })')
   if (!reader.has('ms')) reader.problem('ms', 'is required: the deadline of one attempt, in ms')
   const ms = reader.integer('ms', 1, { min: 1 })
   reader.done()

@@ -18,6 +18,7 @@ import { uniqueName } from './unique-name.ts'
 import { waitUntil } from './wait-until.ts'
 import type { WaitOptions } from './wait-until.ts'
 
+/** Options of every child process. */
 export interface ChildOptions {
   /** URL of a module that exports `create()`, which makes a transport to the test's broker. */
   readonly module: string | URL
@@ -32,11 +33,13 @@ export interface ChildOptions {
   readonly startTimeoutMs?: number | undefined
 }
 
+/** Options of `childConsumer`. */
 export interface ChildConsumerOptions extends ChildOptions {
   readonly options?: PlainConsumeOptions | undefined
   readonly handler?: ChildHandler | undefined
 }
 
+/** Options of `childPublisher`. */
 export interface ChildPublisherOptions extends ChildOptions {
   /** Number of messages; their ids are `<service>-0`, `<service>-1` ... */
   readonly count: number
@@ -46,6 +49,7 @@ export interface ChildPublisherOptions extends ChildOptions {
   readonly outstanding?: number | undefined
 }
 
+/** Options of `childProgram`. */
 export interface ChildProgramOptions extends Omit<ChildOptions, 'topic'> {
   /** URL of a module that exports `run`, a `ChildProgram`: what the process does with its bus. */
   readonly program: string | URL
@@ -53,6 +57,7 @@ export interface ChildProgramOptions extends Omit<ChildOptions, 'topic'> {
   readonly argument?: unknown
 }
 
+/** How a child process ended. */
 export interface ChildExit {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null

@@ -3,6 +3,7 @@ import { AssertionError } from 'node:assert/strict'
 /** How certain it is that the broker has a message. */
 export type PublishFate = 'confirmed' | 'unknown' | 'not-sent'
 
+/** What `check` lets pass. */
 export interface LedgerPolicy {
   /**
    * Which messages may be handled more than once: none (default), any, or those for which the function returns true
@@ -13,6 +14,7 @@ export interface LedgerPolicy {
   readonly order?: boolean | undefined
 }
 
+/** The account of all messages. */
 export interface LedgerReport {
   readonly confirmed: number
   readonly unknown: number
@@ -38,6 +40,7 @@ export interface Ledger {
   published(id: string, fate: PublishFate, key?: string): void
   /** Records that a handler succeeded. */
   handled(id: string): void
+  /** The account so far. */
   report(): LedgerReport
   /** True when every confirmed message was handled at least once. */
   complete(): boolean
@@ -51,6 +54,7 @@ interface Entry {
   readonly sequence: number
 }
 
+/** Creates an empty ledger. */
 export function ledger(): Ledger {
   const entries = new Map<string, Entry>()
   /** Insertion order is the order of first handling. */

@@ -11,6 +11,7 @@ export interface Random {
   pick<Item>(items: readonly Item[]): Item
   /** A shuffled copy. */
   shuffle<Item>(items: readonly Item[]): Item[]
+  /** Random bytes. */
   bytes(length: number): Uint8Array
 }
 

@@ -2,6 +2,7 @@ import type { BusEventMap, BusEventName, BusEvents } from '../core/events.ts'
 import { waitUntil } from './wait-until.ts'
 import type { WaitOptions } from './wait-until.ts'
 
+/** An event and when it was emitted. */
 export interface RecordedEvent<Name extends BusEventName = BusEventName> {
   readonly name: Name
   readonly event: BusEventMap[Name]
@@ -9,25 +10,29 @@ export interface RecordedEvent<Name extends BusEventName = BusEventName> {
   readonly at: number
 }
 
-type Filter<Name extends BusEventName> = (event: BusEventMap[Name]) => boolean
+/** Selects recorded events by their payload. */
+export type EventFilter<Name extends BusEventName> = (event: BusEventMap[Name]) => boolean
 
 /** All events that a bus emitted since `recorder(bus)`. */
 export interface Recorder {
   /** All events in the order in which they were emitted. */
   readonly all: readonly RecordedEvent[]
-  of<Name extends BusEventName>(name: Name, filter?: Filter<Name>): readonly BusEventMap[Name][]
-  count<Name extends BusEventName>(name: Name, filter?: Filter<Name>): number
+  /** Recorded events of this name that pass the filter. */
+  of<Name extends BusEventName>(name: Name, filter?: EventFilter<Name>): readonly BusEventMap[Name][]
+  /** Number of events of this name that pass the filter. */
+  count<Name extends BusEventName>(name: Name, filter?: EventFilter<Name>): number
   /**
    * Resolves with the first matching event, including those already recorded; rejects with a `TimeoutError` that lists
    * the counts.
    */
   waitFor<Name extends BusEventName>(
     name: Name,
-    filter?: Filter<Name>,
+    filter?: EventFilter<Name>,
     options?: Pick<WaitOptions, 'timeoutMs' | 'signal'>,
   ): Promise<BusEventMap[Name]>
   /** Number of events of each name. */
   counts(): Readonly<Partial<Record<BusEventName, number>>>
+  /** Forgets what was recorded. */
   clear(): void
   /** Stops recording. Recorded events stay. */
   stop(): void
@@ -51,7 +56,7 @@ export function recorder(
     if (recorded.length < MAX_EVENTS) recorded.push({ name, event, at: performance.now() })
   })
 
-  const of = <Name extends BusEventName>(name: Name, filter?: Filter<Name>): BusEventMap[Name][] => {
+  const of = <Name extends BusEventName>(name: Name, filter?: EventFilter<Name>): BusEventMap[Name][] => {
     const found: BusEventMap[Name][] = []
     for (const entry of recorded) {
       if (entry.name !== name) continue
@@ -72,7 +77,7 @@ export function recorder(
       waitUntil(() => of(name, filter)[0], {
         timeoutMs: options.timeoutMs,
         ...wait,
-        describe: () => `no "${name}" event that fits; told so far: ${JSON.stringify(counts())}`,
+        describe: () => `no "${name}" event that fits; events so far: ${JSON.stringify(counts())}`,
       }),
     counts,
     clear() {

@@ -6,12 +6,14 @@ import type { LinkFaults, ProxyLink } from './proxy-link.ts'
 import { seededRandom } from './random.ts'
 import { waitUntil } from './wait-until.ts'
 
+/** Where a proxy connects to. */
 export interface ProxyTarget {
   readonly port: number
   /** Default 127.0.0.1. */
   readonly host?: string | undefined
 }
 
+/** Options of `tcpProxy`. */
 export interface TcpProxyOptions {
   /** Default 127.0.0.1. */
   readonly host?: string | undefined

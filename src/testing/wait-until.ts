@@ -1,6 +1,8 @@
 import { inspect } from 'node:util'
+import { formatMs } from '../core/clock.ts'
 import { TimeoutError } from '../core/errors.ts'
 
+/** Options of `waitUntil`. */
 export interface WaitOptions {
   /** In ms. Default 10,000. */
   readonly timeoutMs?: number | undefined
@@ -31,7 +33,7 @@ export async function waitUntil<Value>(
     const value = await condition()
     if (value) return value
     const leftMs = deadline - performance.now()
-    if (leftMs <= 0) throw new TimeoutError(`Waited ${timeoutMs} ms in vain${told(options.describe)}`)
+    if (leftMs <= 0) throw new TimeoutError(`Timed out after ${formatMs(timeoutMs)}${told(options.describe)}`)
     await pause(Math.min(options.intervalMs ?? DEFAULT_INTERVAL_MS, leftMs))
   }
 }

@@ -1,4 +1,5 @@
-import { BAD_PERCENT, urlParameter } from '../core/url-parameter.ts'
+import { BAD_PERCENT, setParameter, urlParameter } from '../core/url-parameter.ts'
+import type { UrlOptions } from '../core/url-parameter.ts'
 import { urlProblem } from './scheme.ts'
 
 /** A parsed URL without a host. */
@@ -19,7 +20,7 @@ export function parseLocalUrl(url: string): LocalUrl {
   const written = mark < 0 ? rest : rest.slice(0, mark)
   if (written.includes('#')) throw urlProblem('has a "#" in its path: write it as %23')
   if (/^\/\/[^/]/.test(written))
-    throw urlProblem('names a host, and there is none: write two slashes less (./file) or one more (/file)')
+    throw urlProblem('names a host, but sqlite URLs have no host: write two slashes less (./file) or one more (/file)')
   return {
     path: decodePath(written.startsWith('//') ? written.slice(2) : written),
     options: parseOptions(mark < 0 ? '' : rest.slice(mark + 1)),
@@ -38,10 +39,10 @@ function decodePath(written: string): string {
 
 function parseOptions(query: string): LocalUrl['options'] {
   // No prototype: a parameter named __proto__ must be refused like any other unknown option.
-  const options = Object.create(null) as Record<string, string | number | boolean>
+  const options = Object.create(null) as UrlOptions
   for (const [name, value] of new URLSearchParams(query)) {
     if (Object.hasOwn(options, name)) throw urlProblem(`has the parameter "${name}" twice`)
-    options[name] = urlParameter(value)
+    setParameter(options, name, urlParameter(value))
   }
-  return options
+  return options as LocalUrl['options']
 }

@@ -13,7 +13,7 @@ export interface Scheme {
 }
 
 /** Creates a broker's transport from a URL: `rabbitmq` of `busbar/rabbitmq`, and so on. */
-type TransportFactory = (options: { readonly url: string }) => Transport
+export type TransportFactory = (options: { readonly url: string }) => Transport
 
 /** Transports that `transportFromUrl` uses instead of loading them. */
 export interface TransportFactories {
@@ -41,19 +41,15 @@ export async function createFromScheme(
     throw urlProblem(`has the scheme "${name}:", which is none of: ${supported}${hint}`)
   }
   if (scheme.create === undefined)
-    throw urlProblem(
-      `asks for ${scheme.name}, which this version of busbar has no transport for; there are: ${supported}`,
-    )
+    throw urlProblem(`names ${scheme.name}, which is not supported in this version; there are: ${supported}`)
   try {
     return await scheme.create(url, factories)
   } catch (error) {
     if (scheme.peer !== undefined && isMissingPackage(error, scheme.peer))
-      throw urlProblem(
-        `asks for ${scheme.name}, which needs a package that is not installed: npm install ${scheme.peer}`,
-      )
+      throw urlProblem(`names ${scheme.name}, which needs a package that is not installed: npm install ${scheme.peer}`)
     if (isMissingPackage(error, 'busbar'))
       throw urlProblem(
-        `asks for ${scheme.name}, which is not part of this bundle: import its function from its own subpath, and pass it ` +
+        `names ${scheme.name}, which is not part of this bundle: import its function from its own subpath, and pass it ` +
           `to transportFromUrl as in transportFromUrl(url, { redis })`,
       )
     throw error

@@ -3,7 +3,7 @@ import { parseLocalUrl } from './local-url.ts'
 import { createFromScheme, urlProblem } from './scheme.ts'
 import type { Scheme, TransportFactories } from './scheme.ts'
 
-export type { TransportFactories } from './scheme.ts'
+export type { TransportFactories, TransportFactory } from './scheme.ts'
 
 const RABBITMQ: Scheme = { name: 'RabbitMQ', peer: 'amqplib', create: brokerFromUrl('rabbitmq') }
 const NATS: Scheme = { name: 'NATS', peer: '@nats-io/transport-node', create: brokerFromUrl('nats') }
@@ -20,6 +20,8 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
   tls: NATS,
   redis: REDIS,
   rediss: REDIS,
+  // A socket of the machine.
+  unix: REDIS,
   kafka: { name: 'Kafka' },
   kafkas: { name: 'Kafka' },
   postgres: { name: 'PostgreSQL' },
@@ -35,7 +37,8 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
  * - `sqlite:./busbar.db`, `sqlite:///var/lib/busbar.db` (percent-encoded like any URL: `%20` is a space)
  * - `amqp://user:secret@host:5672/vhost`, `amqps://`
  * - `nats://user:secret@a:4222,b:4222?stream.maxAgeMs=60000`, `tls://`
- * - `redis://host:6379/0?maxLen=1000000`, `rediss://`; several hosts with `cluster=true` or `sentinel=name`
+ * - `redis://host:6379/0?maxLen=1000000`, `rediss://`, `unix:///run/redis.sock`; several hosts with `cluster=true` or
+ *   `sentinel=name`
  *
  * Parameters are options of the transport: `sqlite:./busbar.db?leaseMs=5000`. Does not connect.
  *

@@ -37,7 +37,7 @@ export async function rabbitMqConformance(name: string, broker: RabbitMqBroker):
 
 /**
  * Creates the queues for delays up to a minute, and waits until the broker has them on disk. RabbitMQ forgets the leader of one
- * whose node is killed within 0.7 s of its creation (docs/reference/transports/rabbitmq.md), and all scenarios share them.
+ * whose node is killed within 1.5 s of its creation (docs/reference/transports/rabbitmq.md), and all scenarios share them.
  */
 async function useDelays(url: string): Promise<void> {
   const bus = createBus({

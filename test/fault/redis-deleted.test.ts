@@ -155,6 +155,65 @@ describe('Redis: what somebody else deletes', () => {
     assert.ok(codes.has('redis-consumer-deleted'), [...codes].join())
   })
 
+  describe.each(['group', 'consumer'] as const)('the %s, in the middle of a handler that fails', (deleted) => {
+    test.each([
+      ['key', 'retried'],
+      ['key', 'dead-lettered'],
+      ['none', 'retried'],
+      ['none', 'dead-lettered'],
+    ] as const)('order %s: the message is %s all the same', async (order, ending) => {
+      bus = createBus({ service: 'deleted', transport: redis({ ...QUICK, url: broker.url, partitions: 1 }) })
+      const topic = uniqueName('deleted')
+      const attempts: number[] = []
+      bus.consume(
+        topic,
+        async (_, ctx) => {
+          attempts.push(ctx.attempt)
+          if (ctx.attempt > 1) return
+          const streams = await streamsOf(topic)
+          // Not awaited: the failure is to be settled before anything of it is noticed.
+          if (deleted === 'group') for (const stream of streams) void client.xGroupDestroy(stream, 'deleted')
+          else await deleteConsumers(topic)
+          if (ending === 'retried') ctx.retry({ delayMs: 100 })
+          ctx.reject('bad')
+        },
+        { order, retry: { mode: 'delayed', attempts: 5 } },
+      )
+      await bus.start()
+      await bus.publish(topic, 1)
+      const letters = bus.deadLetters(topic, 'deleted')
+      const until = async (): Promise<boolean> => attempts.length > 1 || (await letters.list()).length > 0
+      await waitUntil(until, { timeoutMs: QUICK.leaseMs * 6, describe: () => `attempts ${attempts.join()}` })
+      assert.equal((await letters.list()).length, ending === 'retried' ? 0 : 1)
+    })
+  })
+
+  test('the consumer, again and again while leases of its messages are renewed: they are still its own', async () => {
+    bus = createBus({
+      service: 'deleted',
+      transport: redis({ ...QUICK, url: broker.url, partitions: 1, pollMs: QUICK.leaseMs / 2 }),
+    })
+    const topic = uniqueName('deleted')
+    const lost: unknown[] = []
+    const attempts: number[] = []
+    bus.events.on('lost', (event) => void lost.push(event))
+    bus.consume(
+      topic,
+      async (_, ctx) => {
+        attempts.push(ctx.attempt)
+        if (ctx.attempt > 1) return
+        const until = performance.now() + QUICK.leaseMs
+        while (performance.now() < until) await deleteConsumers(topic)
+        ctx.retry()
+      },
+      { order: 'none', retry: { mode: 'delayed', backoff: 'fixed', baseMs: 10 } },
+    )
+    await bus.start()
+    await bus.publish(topic, 1)
+    await waitUntil(() => attempts.length > 1, { timeoutMs: QUICK.leaseMs * 6, describe: () => attempts.join() })
+    assert.deepEqual([attempts, lost], [[1, 2], []])
+  })
+
   test('the consumer that keeps what waits for its retry: it comes when it is due', async () => {
     bus = createBus({ service: 'deleted', transport: transport() })
     const topic = uniqueName('deleted')

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createClient } from 'redis'
 import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
-import { AuthorizationError, ConfigurationError, ConnectionError, createBus, PublishError } from 'busbar'
+import { AuthorizationError, ConfigurationError, ConnectionError, createBus, PublishError, silentLogger } from 'busbar'
 import type { Bus, BusOptions } from 'busbar'
 import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import { redis } from 'busbar/redis'
@@ -329,6 +329,57 @@ describe('Redis: limits and permissions', () => {
     } finally {
       busy.destroy()
     }
+  })
+
+  test.each([
+    ['maxmemory', '1mb', '0'],
+    ['min-replicas-to-write', '1', '0'],
+  ])('a bus that starts while the server takes no writes waits for their end: %s', async (setting, on, off) => {
+    await admin.configSet(setting, on)
+    try {
+      const [starting, topic, handled, errors] = [bus(), uniqueName('refused'), [] as unknown[], [] as unknown[]]
+      starting.consume(topic, ({ data }) => void handled.push(data))
+      starting.events.on('error', ({ error }) => {
+        errors.push(error)
+        void admin.configSet(setting, off)
+      })
+      await starting.start({ timeoutMs: 10_000 })
+      assert.ok(errors.length > 0 && errors.every((error) => ConnectionError.is(error) && error.retryable))
+      await starting.publish(topic, 1)
+      await waitUntil(() => handled.length === 1, { timeoutMs: 5_000 })
+    } finally {
+      await admin.configSet(setting, off)
+    }
+  })
+
+  test('a note that can not be stored: nothing overtakes the message that it is about', async () => {
+    await user('noter')
+    const on = bus({ username: 'noter', password: 'pw' }, { logger: silentLogger })
+    const topic = `${uniqueName('acl')}.topic`
+    const [handled, retries]: [unknown[], unknown[]] = [[], []]
+    on.events.on('retry', (event) => void retries.push(event))
+    const consumer = on.consume(topic, ({ data }, ctx) => {
+      if (data === 0 && ctx.attempt === 1) ctx.retry({ delayMs: 500 })
+      handled.push(data)
+    })
+    await on.start()
+    for (let number = 0; number < 5; number++) await on.publish(topic, number, { key: 'k' })
+    await waitUntil(() => retries.length === 1 && consumer.stats().buffered === 5, { timeoutMs: 5_000 })
+    await user('noter', '-hset')
+    consumer.pause()
+    consumer.resume()
+    await waitUntil(() => handled.length >= 5, { timeoutMs: 10_000, describe: () => handled.join() })
+    assert.deepEqual(handled, [0, 1, 2, 3, 4])
+  })
+
+  test('a consumer that lacks a permission says so', async () => {
+    await user('joiner', '-xgroup')
+    const on = bus({ username: 'joiner', password: 'pw' })
+    on.consume(uniqueName('acl'), () => {})
+    await assert.rejects(
+      on.start(),
+      (error) => AuthorizationError.is(error) && error.message.includes(`${broker.host}:${broker.port}`),
+    )
   })
 
   test('where SCRIPT is forbidden, scripts are sent in full', async () => {

@@ -199,8 +199,8 @@ describe('bad input to the order flow', () => {
     const run = await demo(['--input', path, '--json'])
     expect(run).toMatchObject({ code: 2, stdout: '' })
     expect(run.stderr).toContain('3 of 5 lines')
-    expect(run.stderr).toContain(`${path}:2: no valid JSON`)
-    expect(run.stderr).toContain(`${path}:4: no valid order: totalCents`)
+    expect(run.stderr).toContain(`${path}:2: not valid JSON`)
+    expect(run.stderr).toContain(`${path}:4: not a valid order: totalCents`)
     expect(run.stderr).toContain(`${path}:5: orderId "A-1" is already on line 1`)
   })
 

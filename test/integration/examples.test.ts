@@ -3,6 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { createBus } from 'busbar'
+import type { Handler } from 'busbar'
+import { sqlite } from 'busbar/sqlite'
 
 const examples = join(import.meta.dirname, '../../examples')
 let folder: string
@@ -21,9 +24,13 @@ afterEach(() => {
  */
 function run(
   file: string,
-  options: { readonly env?: NodeJS.ProcessEnv; readonly interruptAt?: string } = {},
+  options: {
+    readonly env?: NodeJS.ProcessEnv
+    readonly args?: readonly string[]
+    readonly interruptAt?: string
+  } = {},
 ): Promise<string> {
-  const child = spawn(process.execPath, ['--conditions=busbar-source', join(examples, file)], {
+  const child = spawn(process.execPath, ['--conditions=busbar-source', join(examples, file), ...(options.args ?? [])], {
     cwd: folder,
     env: { ...process.env, ...options.env },
   })
@@ -76,6 +83,10 @@ it('the code of the README runs until it is interrupted', async () => {
 })
 
 describe('the how-to pages', () => {
+  it('publish with the ack', async () => {
+    expect(await run('how-to/publish-on-ack.ts')).toBe('receipt of attempt 2\n')
+  })
+
   it('observe a bus', async () => {
     expect((await run('how-to/observe.ts')).trim().split('\n').sort()).toEqual([
       'orders.placed, attempt 1: Error: not yet',
@@ -109,10 +120,14 @@ describe('the how-to pages', () => {
     expect(await run('how-to/batches.ts')).toBe('inserting 3 rows\ndead letter of cellar: below absolute zero\n')
   })
 
-  it('finish what runs when they are told to stop', async () => {
-    expect(await run('how-to/shutdown.ts')).toBe(
-      'working on sales\ndone\nclosed: what ran is finished, the rest is with the broker\n',
+  it('add something to every publish', async () => {
+    expect(await run('how-to/publish-middleware.ts')).toBe(
+      'refused: a request may not publish to internal.reset\ntenant acme\ntenant acme\nsent orders.placed, 19 bytes\n',
     )
+  })
+
+  it('finish what runs when they are told to stop', async () => {
+    expect(await run('how-to/shutdown.ts')).toBe('working on sales\ndone\nclosed\n')
   })
 
   it('start and close an extension with the bus', async () => {
@@ -174,6 +189,33 @@ describe('the how-to pages', () => {
     await expect(run('how-to/environment.ts', { env: { CONCURRENCY: 'many' } })).rejects.toThrow(
       'CONCURRENCY must be a whole number, got "many"',
     )
+  })
+
+  it('send dead letters back with a script', async () => {
+    const path = join(folder, 'redrive.db')
+    const env = { BUS_URL: `sqlite:${encodeURI(path)}` }
+    const script = (...args: string[]): Promise<string> => run('how-to/redrive.ts', { env, args })
+    await using bus = createBus({ service: 'billing', transport: sqlite({ path }), logger: false })
+    let isDown = true
+    const handle: Handler = () => {
+      if (isDown) throw new Error('the provider is down')
+    }
+    bus.consume('orders.placed', handle, { retry: false })
+    await bus.start()
+    const died = bus.events.once('deadLetter')
+    const { id } = await bus.publish('orders.placed', { orderId: 'ord-1' })
+    await died
+
+    const line = `${id}: exhausted after 1 attempts, Error: the provider is down\n`
+    expect(await script('orders.placed', 'billing')).toBe(`${line}1 would be sent back to billing: add --go to do it\n`)
+    expect(await script('orders.placed', 'biling')).toMatch(
+      /topic "orders.placed" has no group "biling"; its groups are: "billing"\n0 would be/,
+    )
+    isDown = false
+    const handled = bus.events.once('ack', { filter: ({ message }) => message.id === id })
+    expect(await script('orders.placed', 'billing', '--go')).toBe(`${line}1 sent back to billing, 0 not confirmed\n`)
+    await handled
+    await expect(script('orders.placed')).rejects.toThrow('usage: redrive <topic> <group> [--go]')
   })
 
   it('test a handler', async () => {

@@ -304,6 +304,22 @@ describe('RabbitMQ: what it has of its own', () => {
     )
   })
 
+  test('quorumArguments reach every quorum queue of the bus', async () => {
+    const exchange = uniqueName('sized')
+    const topic = uniqueName('t')
+    const on = bus({ exchange, quorumArguments: { 'x-quorum-initial-group-size': 1 } })
+    const seen: unknown[] = []
+    on.consume(topic, ({ data }) => void seen.push(data), { order: 'none' })
+    await on.start()
+    await on.publish(topic, 1, { delayMs: 500 })
+    await waitUntil(() => seen.length === 1)
+    const rows = (await broker.ctl('--silent', 'list_queues', 'name', 'type', 'arguments')).split('\n')
+    const quorum = rows.filter((row) => row.startsWith(exchange) && row.includes('\tquorum\t'))
+    // Of the group, its dead letters, the list of groups, what found no receiver, and at least five delays.
+    assert.ok(quorum.length >= 9, rows.join('\n'))
+    for (const row of quorum) assert.match(row, /"x-quorum-initial-group-size",1\b/)
+  })
+
   test('an option that no longer fits the queue is told as drift, and the queue is used as it is', async () => {
     const topic = uniqueName('drift')
     const before = bus()

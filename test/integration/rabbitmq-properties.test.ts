@@ -116,6 +116,23 @@ describe('RabbitMQ: messages of others, and what the broker does with messages',
     assertKept(await stored(queue))
   })
 
+  test('headers of properties() have their types on the wire, and outlive a dead letter', async () => {
+    const topic = uniqueName('typed')
+    const { headers } = full
+    const on = bus({ properties: () => ({ headers, priority: 3 }) })
+    const seen: unknown[] = []
+    on.consume(topic, (message, ctx) => {
+      seen.push(message.headers['n'], message.headers['own'])
+      ctx.reject('no')
+    })
+    await on.start()
+    await on.publish(topic, 1, { headers: { own: 'kept' } })
+    const { properties } = await stored(`busbar:${topic}.others.dlq`)
+    const { n, list, when, on: flag, text, own } = properties.headers ?? {}
+    assert.deepEqual({ n, list, when, on: flag, text, own }, { ...headers, own: 'kept' })
+    assert.deepEqual(seen, ['5', 'kept'])
+  })
+
   test('a type of others becomes the type of the message; one of ours stays', async () => {
     const topic = uniqueName('type')
     const on = bus()

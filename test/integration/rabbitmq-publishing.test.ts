@@ -74,7 +74,8 @@ describe('RabbitMQ: messages that have to wait keep no others waiting', () => {
       })
       // The look for the plugin, on a connection of its own, ends nowhere.
       isBlackHole = true
-      const later = refusal(on.publish(topic, 'later', { delayMs: 50 }))
+      // Far away: what is due before its lane has a channel needs no preparation.
+      const later = refusal(on.publish(topic, 'later', { delayMs: 60_000 }))
       await Promise.all([on.publish(topic, 'beside'), on.publish(topic, 'beside')])
       await on.publish(topic, 'behind')
       const { outcome, message } = await later
@@ -90,7 +91,7 @@ describe('RabbitMQ: messages that have to wait keep no others waiting', () => {
   test("delay: 'auto' looks for the plugin where the connection is, not at an address that is down", async () => {
     const dead = await freePort()
     const { on, topic, seen } = await started({ delay: 'auto', url: [`amqp://127.0.0.1:${dead}`, broker.url] })
-    await on.publish(topic, 'delayed', { delayMs: 50 })
+    await on.publish(topic, 'delayed', { delayMs: 500 })
     await waitUntil(() => seen.length === 1)
   })
 

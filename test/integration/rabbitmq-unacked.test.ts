@@ -101,27 +101,31 @@ describe('RabbitMQ: messages that stay unacked for longer than the broker allows
     await on.close({ timeoutMs: 500 })
   })
 
-  test(
-    'a backlog that waits for a slow handler is sent ahead in smaller portions, and handled once',
-    { timeout: 60_000 },
-    async () => {
-      const topic = uniqueName('slow')
-      const { on, warnings } = bus({ consumerTimeoutMs: TIMEOUT_MS })
-      const calls: unknown[] = []
-      const options = { concurrency: 1, order: 'none', prefetch: 16 } as const
-      on.consume(
-        topic,
-        async ({ data }) => {
-          calls.push(data)
-          await new Promise((resolve) => setTimeout(resolve, 150))
-        },
-        options,
-      )
-      await on.start()
-      for (let number = 0; number < 60; number++) await on.publish(topic, number)
-      await waitUntil(() => new Set(calls).size === 60, { timeoutMs: 40_000, describe: () => `${calls.length} calls` })
-      assert.ok(warnings.includes('slow-consumer'), warnings.join())
-      assert.equal(calls.length, 60, `${calls.length - 60} were handled twice; ${warnings.join()}`)
-    },
-  )
+  for (const order of ['none', 'key'] as const)
+    test(
+      `a backlog that waits for a slow handler is sent ahead in smaller portions, and handled once (order: ${order})`,
+      { timeout: 60_000 },
+      async () => {
+        const topic = uniqueName('slow')
+        const { on, warnings } = bus({ consumerTimeoutMs: TIMEOUT_MS })
+        const calls: unknown[] = []
+        on.consume(
+          topic,
+          async ({ data }) => {
+            calls.push(data)
+            await new Promise((resolve) => setTimeout(resolve, 150))
+          },
+          { concurrency: 1, order, prefetch: 60 },
+        )
+        await on.start()
+        for (let number = 0; number < 60; number++) await on.publish(topic, number, { key: 'k' })
+        await waitUntil(() => new Set(calls).size === 60, {
+          timeoutMs: 40_000,
+          describe: () => `${calls.length} calls`,
+        })
+        assert.deepEqual(new Set(warnings), new Set(['slow-consumer']))
+        assert.equal(calls.length, 60, `${calls.length - 60} were handled twice; ${warnings.join()}`)
+        if (order === 'key') assert.deepEqual(calls, [...calls.keys()])
+      },
+    )
 })

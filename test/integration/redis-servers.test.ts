@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createClient } from 'redis'
@@ -53,6 +56,24 @@ async function roundTrip(on: Bus): Promise<void> {
 }
 
 describe('Redis: kinds of servers', () => {
+  test('a database that the server does not have ends the start at once', { timeout: 30_000 }, async () => {
+    const { host, port } = await broker()
+    const on = bus({ url: `redis://${host}:${port}/99` })
+    await assert.rejects(on.start({ timeoutMs: 20_000 }), {
+      code: 'BUSBAR_CONFIGURATION',
+      message: `redis has invalid options:\n  - database: Redis at ${host}:${port} does not have it: ERR DB index is out of range`,
+    })
+  })
+
+  test('TLS on a port without it is named in the error', { timeout: 30_000 }, async () => {
+    const { host, port } = await broker()
+    const on = bus({ url: `rediss://${host}:${port}`, connectTimeoutMs: 500 })
+    await assert.rejects(on.start({ timeoutMs: 0 }), {
+      code: 'BUSBAR_CONNECTION',
+      message: `Redis at ${host}:${port} can't be reached: Connection timeout; does this port speak TLS?`,
+    })
+  })
+
   test('Sentinel: when the primary dies, the new one is found and work goes on', { timeout: 60_000 }, async () => {
     const primary = await broker()
     const replica = await broker('--replicaof', primary.host, String(primary.port), '--repl-diskless-sync-delay', '0')
@@ -124,6 +145,26 @@ describe('Redis: kinds of servers', () => {
     const port = await freePort()
     const on = bus({ host: '127.0.0.1', port }, { startTimeoutMs: 0 })
     await assert.rejects(() => on.start(), new RegExp(`127\\.0\\.0\\.1:${port}`))
+  })
+
+  test('a server that is too old: start does not wait for it to become newer', async () => {
+    const server = await broker()
+    const posing = createServer((socket) => {
+      const upstream = connect(server.port, server.host)
+      socket.pipe(upstream)
+      upstream.on('data', (data) =>
+        socket.write(data.toString('latin1').replace(/(?<=redis_version:)\d/, '0'), 'latin1'),
+      )
+      for (const [one, other] of [
+        [socket, upstream],
+        [upstream, socket],
+      ] as const)
+        one.on('error', () => {}).on('close', () => other.destroy())
+    }).listen(0, '127.0.0.1')
+    cleanUps.push(() => posing.close())
+    await once(posing, 'listening')
+    const on = bus({ host: '127.0.0.1', port: (posing.address() as AddressInfo).port })
+    await assert.rejects(() => on.start({ timeoutMs: 2_000 }), { code: 'BUSBAR_UNSUPPORTED' })
   })
 
   test('a client that is given is used and not closed', async () => {

@@ -99,7 +99,8 @@ export function settle(sub: number, tokens: readonly number[], outcome: number, 
     outcomes,
     delays,
     used: undefined,
-    letters: undefined,
+    messages: undefined,
+    messageCounts: undefined,
   }
 }
 

@@ -48,7 +48,7 @@ describe('a file that can not be used', () => {
     writeFileSync(path, 'this is not what you are looking for\n'.repeat(200))
     const error = await refusal(path)
     expect(error.message).toContain(path)
-    expect(error.message).toMatch(/no SQLite database.*another path/)
+    expect(error.message).toMatch(/not an SQLite database.*another path/)
     expect(error.retryable).toBe(false)
   })
 

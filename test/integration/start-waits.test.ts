@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createBus, silentLogger } from 'busbar'
+import { BusbarError, createBus, silentLogger } from 'busbar'
 import type { Transport } from 'busbar'
 import { nats } from 'busbar/nats'
 import { rabbitmq } from 'busbar/rabbitmq'
@@ -51,4 +51,40 @@ describe.each(['redis', 'nats', 'rabbitmq'] as const)('a bus on %s', (name) => {
       }
     },
   )
+
+  it.each([
+    ['goes away while its consumer subscribes', true],
+    ['takes no other connection while its consumer subscribes', false],
+  ])('waits for a broker that %s', { timeout: 120_000 }, async (_what, cuts) => {
+    const broker = await startPrivate(name)
+    const proxy = await tcpProxy({ port: Number(new URL(broker.url).port) })
+    try {
+      const bus = createBus({ service: 'start', transport: TRANSPORTS[name](proxy.port), logger: silentLogger })
+      const [topic, handled, troubles] = [`${uniqueName('start')}.topic`, [] as unknown[], [] as unknown[]]
+      bus.consume(topic, (message) => handled.push(message.data))
+      bus.events.on('error', ({ error }) => troubles.push(error))
+      bus.events.on('connect', () => {
+        proxy.refuse()
+        if (cuts) proxy.cut()
+      })
+      let isOver = false
+      const starting = bus
+        .start({ timeoutMs: 60_000 })
+        .then(() => 'started', String)
+        .finally(() => {
+          isOver = true
+        })
+      // Transports with a single connection need no other.
+      await expect.poll(() => isOver || proxy.refused >= 3, { timeout: 20_000 }).toBe(true)
+      proxy.accept()
+      expect([await starting, troubles.filter((error) => !BusbarError.is(error))]).toEqual(['started', []])
+      await bus.publish(topic, 'hello')
+      await expect.poll(() => handled, { timeout: 10_000 }).toEqual(['hello'])
+      await bus.close()
+      await expect.poll(() => proxy.links.length, { timeout: 10_000 }).toBe(0)
+    } finally {
+      await proxy.close()
+      await broker.stop()
+    }
+  })
 })

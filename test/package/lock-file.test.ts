@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
 
-it.each(['.', 'bench/peers', 'test/peers'])('the lock file in %s holds no address of a registry', (folder) => {
+it.each(['.', 'bench/peers', 'test/peers', 'site'])('the lock file in %s holds no address of a registry', (folder) => {
   // It is for all, whichever registry they use.
   const text = readFileSync(join(import.meta.dirname, '../..', folder, 'package-lock.json'), 'utf8')
   const { packages } = JSON.parse(text) as { packages: Record<string, Record<string, unknown>> }

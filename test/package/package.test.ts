@@ -194,6 +194,12 @@ describe('what is published', () => {
     }
   })
 
+  it('has no scripts and no tools for development, which are not in the package', () => {
+    // npm warns about a script that it would not run.
+    for (const field of ['scripts', 'devDependencies', 'allowScripts'])
+      expect(Object.keys(staged.packedManifest)).not.toContain(field)
+  })
+
   it('has no condition that leads to sources, which Node does not run there', () => {
     for (const [subpath, entry] of Object.entries(staged.packedManifest.exports))
       if (typeof entry === 'object') expect(Object.keys(entry), subpath).toEqual(['types', 'default'])

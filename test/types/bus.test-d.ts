@@ -2,6 +2,7 @@ import { createBus, defineConsumer, defineEvent, defineEvents, isEvent, PublishE
 import type {
   AnyConsumerDefinition,
   AnyEventDefinition,
+  BatchHandler,
   Bus,
   BusbarError,
   BusExtension,
@@ -13,7 +14,9 @@ import type {
   HandlerContext,
   Message,
   Middleware,
+  OutgoingMessage,
   Position,
+  PublishMiddleware,
   PublishReceipt,
   PublishResult,
   Transport,
@@ -185,6 +188,44 @@ bus.consume(OrderPlaced, () => {}, { middleware: [throttle] })
 // @ts-expect-error a store is needed
 dedupe({ ttlMs: 5 })
 
+bus.consume(OrderPlaced, (messages) => sameType<readonly Message<Order>[]>()(messages), {
+  batch: { size: 2 },
+  middleware: [
+    (next) => (messages, ctx) => {
+      sameType<readonly Message[]>()(messages)
+      return next(messages, ctx)
+    },
+  ],
+})
+defineConsumer({
+  topic: OrderPlaced,
+  handleBatch: () => {},
+  batch: { size: 2 },
+  middleware: [(next) => (messages, ctx) => next(messages.slice(), ctx)],
+})
+// @ts-expect-error a batch handler has batch middleware
+bus.consume(OrderPlaced, (messages) => messages.map(() => true), { batch: { size: 2 }, middleware: [own] })
+// @ts-expect-error a handler has no batch middleware
+bus.consume(OrderPlaced, () => {}, { middleware: [(next: BatchHandler): BatchHandler => next] })
+const tagged: PublishMiddleware = (next) => (call) => {
+  sameType<string>()(call.items[0]?.id ?? '')
+  // @ts-expect-error a call is for reading
+  call.topic = 'other'
+  return next({ ...call, items: call.items.map((item) => ({ ...item, headers: { ...item.headers, tag: 'a' } })) })
+}
+// @ts-expect-error a step returns results
+const forgetful: PublishMiddleware = (next) => async (call) => void (await next(call))
+createBus({ service: 'billing', transport, publishMiddleware: [tagged, forgetful] })
+
+// --- raw port ----------------------------------------------------------------------------------------------------------
+
+const encoded = bus.encode(OrderPlaced, { orderId: 'ord-1', total: 1 }, { delayMs: 5 })
+sameType<Promise<OutgoingMessage>>()(encoded)
+// @ts-expect-error something is missing
+void bus.encode(OrderPlaced, { orderId: 'ord-1' })
+void bus.encode('orders.placed', 1)
+sameType<Promise<readonly PublishResult[]>>()(bus.sendEncoded([await encoded], { transport: 'other' }))
+
 // --- observers ---------------------------------------------------------------------------------------------------------
 
 const unobserve = bus.observe({
@@ -271,11 +312,9 @@ bus.consume(
   'orders.placed',
   inTransaction(unitOfWork, (message) => sameType<unknown>()(message.data)),
 )
-bus.consume(
-  OrderPlaced,
-  // @ts-expect-error -- a batch handler needs batch options
-  batchInTransaction(unitOfWork, () => {}),
-)
+const inBatches: BatchHandler = batchInTransaction(unitOfWork, () => {})
+// @ts-expect-error -- a batch handler needs batch options
+bus.consume(OrderPlaced, inBatches)
 
 // --- stores take the clients of the libraries as they are ------------------------------------------------------------
 

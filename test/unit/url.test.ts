@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createBus } from 'busbar'
+import { redis } from 'busbar/redis'
 import { transportFromUrl } from 'busbar/url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { parseLocalUrl } from '../../src/transports/local-url.ts'
@@ -40,6 +41,7 @@ describe('transportFromUrl', () => {
     ['redis://:hunter2@h/3?maxLen=1000', 'redis'],
     ['rediss://h?maxAgeMs=1000', 'redis'],
     ['redis://h', 'redis'],
+    ['unix:///run/redis.sock?maxLen=1000', 'redis'],
   ])('makes a transport of %s, with its parameters as options, and connects to nothing', async (url, system) => {
     expect(await transportFromUrl(url)).toMatchObject({ system })
   })
@@ -55,8 +57,32 @@ describe('transportFromUrl', () => {
     expect(text).not.toContain('hunter2')
   })
 
+  it.each(['p@ss:w#rd', 'a/b', 'a?b', '1#2', '#', 'a,b/'])(
+    'says that the special characters of the password %s have to be encoded',
+    async (password) => {
+      for (const scheme of ['amqp', 'nats', 'redis', 'rediss', 'amqps', 'tls']) {
+        const text = await messageOf(`${scheme}://user:hunter2${password}@host`)
+        expect(text).toContain(
+          'percent-encode special characters in its user and password: "@" as %40, ":" as %3A, "/" as %2F, "?" as %3F, "#" as %23',
+        )
+        expect(text).not.toContain('hunter2')
+      }
+    },
+  )
+
+  it.each(['amqp', 'nats', 'redis'])('does not take half a password for a port: %s', async (scheme) => {
+    expect(await messageOf(`${scheme}://user:6379#secret@host`)).toContain('"#" as %23')
+  })
+
+  it('does not mention a password when there is none', async () => {
+    for (const url of ['amqp://a b', 'nats://a b', 'redis://a b'])
+      expect(await messageOf(url)).not.toMatch(/password(?!@host)/)
+  })
+
   it('says which transports there are when the scheme is none', async () => {
-    expect(await messageOf('carrier-pigeon://loft')).toMatch(/"carrier-pigeon:", which is none of: memory:.*, rediss:$/)
+    expect(await messageOf('carrier-pigeon://loft')).toMatch(
+      /"carrier-pigeon:", which is none of: memory:.*, rediss:, unix:$/,
+    )
     expect(await messageOf('constructor:x')).toMatch(/"constructor:", which is none of/)
     expect(await messageOf('./busbar.db')).toMatch(/must start with a scheme; there are: memory:, sqlite:/)
     expect(await messageOf('')).toMatch(/must start with a scheme/)
@@ -69,7 +95,7 @@ describe('transportFromUrl', () => {
   })
 
   it('says that a transport is not in this version', async () => {
-    expect(await messageOf('postgres://db')).toMatch(/PostgreSQL, which this version of busbar has no transport for/)
+    expect(await messageOf('postgres://db')).toMatch(/names PostgreSQL, which is not supported in this version/)
   })
 
   it('never shows a password', async () => {
@@ -95,7 +121,24 @@ describe('transportFromUrl', () => {
     const peer: string = 'no-such-package'
     const schemes = { pigeon: { name: 'Carrier Pigeon', peer, create: () => import(peer) } }
     await expect(createFromScheme('pigeon://user:hunter2@loft', schemes)).rejects.toThrow(
-      'asks for Carrier Pigeon, which needs a package that is not installed: npm install no-such-package',
+      'names Carrier Pigeon, which needs a package that is not installed: npm install no-such-package',
+    )
+  })
+
+  it.each([
+    ['redis://h?maxLen=abc', 'maxLen: must be a whole number >= 1, got "abc"'],
+    ['nats://h?stream.partitions=many', 'stream.partitions: must be a whole number >= 1 and <= 256, got "many"'],
+    ['amqp://h?partitions=many', 'partitions: must be a whole number >= 1 and <= 32, got "many"'],
+    ['memory:?retainMessages=few', 'retainMessages: must be a whole number >= 0, got "few"'],
+    ['sqlite:./a.db?leaseMs=5s', 'leaseMs: must be a whole number >= 100 and <= 86400000, got "5s"'],
+    ['redis://h?checkServer=yes', 'checkServer: must be true or false, got "yes"'],
+  ])('shows the text of a wrong parameter: %s', async (url, text) => {
+    expect(await messageOf(url)).toContain(text)
+  })
+
+  it('does not show what was given beside the URL', () => {
+    expect(() => redis({ url: 'redis://h?maxLen=9', maxLen: 'hunter2' as never })).toThrow(
+      'maxLen: must be a whole number >= 1, got a string',
     )
   })
 
@@ -126,11 +169,18 @@ describe('parseLocalUrl', () => {
   it('reads parameters as options', () => {
     const { path, options } = parseLocalUrl('sqlite:./a.db?n=42&on=true&off=false&text=a%20b&version=1.5&empty=')
     expect(path).toBe('./a.db')
-    expect({ ...options }).toEqual({ n: 42, on: true, off: false, text: 'a b', version: '1.5', empty: '' })
+    expect(Object.fromEntries(Object.entries(options))).toEqual({
+      n: 42,
+      on: true,
+      off: false,
+      text: 'a b',
+      version: '1.5',
+      empty: '',
+    })
   })
 
   it.each([
-    ['sqlite://host/a.db', /names a host/],
+    ['sqlite://host/a.db', /names a host, but sqlite URLs have no host/],
     ['sqlite:./a#b.db', /"#" in its path/],
     ['sqlite:./100%.db', /starts no %XX/],
     ['sqlite:./a.db?x=1&x=2', /parameter "x" twice/],

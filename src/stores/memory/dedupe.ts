@@ -4,6 +4,7 @@ import { LinkedList } from '../../core/linked-list.ts'
 import { OptionsReader } from '../../core/options.ts'
 import type { DedupeClaim, DedupeStore } from '../../middleware/store.ts'
 
+/** Options of the store. */
 export interface MemoryDedupeStoreOptions {
   /** Most keys that are remembered; beyond, the one that was done first is forgotten. Default 100,000. */
   readonly maxEntries?: number | undefined
@@ -31,7 +32,7 @@ export const MEMORY_DEDUPE_DEFAULTS = { maxEntries: 100_000 } as const
  * Throws `ConfigurationError`.
  */
 export function memoryDedupeStore(options: MemoryDedupeStoreOptions = {}): MemoryDedupeStore {
-  const reader = new OptionsReader('memoryDedupeStore()', options)
+  const reader = new OptionsReader('memoryDedupeStore()', options, 'memoryDedupeStore()')
   const maxEntries = reader.integer('maxEntries', MEMORY_DEDUPE_DEFAULTS.maxEntries, { min: 1 })
   const clock = reader.withMethods<Clock>('clock', ['now', 'monotonic', 'setTimer']) ?? systemClock
   reader.done()

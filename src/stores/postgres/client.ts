@@ -1,13 +1,16 @@
 /** The part of a `Pool` of `pg` that the stores need. */
 export interface PgClient {
+  /** Runs one statement. */
   query(sql: string, params: unknown[]): Promise<{ readonly rows: readonly unknown[] }>
 }
 
 /** The part of the `sql` of `postgres` (postgres.js) that the stores need. */
 export interface PostgresJsClient {
+  /** Runs one statement. */
   unsafe(sql: string, params?: never[]): PromiseLike<readonly unknown[]>
 }
 
+/** A client of PostgreSQL that stores take. */
 export type PostgresStoreClient = PgClient | PostgresJsClient
 
 /** Runs one statement with either library, and resolves with its rows. */

@@ -7,6 +7,7 @@ import { query, sqlState } from './client.ts'
 import type { PostgresStoreClient } from './client.ts'
 import { createDedupeTable, tableName } from './schema.ts'
 
+/** Options of `postgresDedupeStore`. */
 export interface PostgresDedupeStoreOptions {
   /**
    * A `Pool` of `pg`, or the `sql` of `postgres` (postgres.js). The store does not close it. Don't give a connection with an open

@@ -6,19 +6,25 @@ import { sqlState } from './client.ts'
 
 /** The part of a client of a `Pool` of `pg` that a unit of work needs. */
 export interface PgTransactionClient {
+  /** Runs one statement. */
   query(sql: string): Promise<{ readonly command: string }>
+  /** Gives the client back to its pool, which closes it if there is an error. */
   release(error?: Error | boolean): void
+  /** Listens for the loss of the connection. */
   on(event: 'error', listener: (error: Error) => void): unknown
+  /** Ends that. */
   removeListener(event: 'error', listener: (error: Error) => void): unknown
 }
 
 /** The part of a `Pool` of `pg` that a unit of work needs. */
 export interface PgPool<Client extends PgTransactionClient> {
+  /** Takes a client out of the pool. */
   connect(): Promise<Client>
-  // Not used. TypeScript infers the type of the client from the last overload that pg declares.
+  /** Not used; TypeScript infers the type of the client from the last overload that pg declares. */
   connect(callback: (error: Error | undefined, client: Client | undefined, done: () => void) => void): void
 }
 
+/** Options of `postgresUnitOfWork`. */
 export interface PostgresUnitOfWorkOptions<Client extends PgTransactionClient> {
   /** A `Pool` of `pg`: each transaction takes one of its clients. It is not closed. Required. */
   readonly client: PgPool<Client>

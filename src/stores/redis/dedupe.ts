@@ -5,6 +5,7 @@ import { storedKey } from '../stored-key.ts'
 import type { RedisStoreClient } from './client.ts'
 import { Script } from './script.ts'
 
+/** Options of `redisDedupeStore`. */
 export interface RedisDedupeStoreOptions {
   /** A connected client or cluster of `redis` (node-redis) or `ioredis`. The store does not close it. Required. */
   readonly client: RedisStoreClient

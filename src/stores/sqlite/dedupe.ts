@@ -6,6 +6,7 @@ import { storedKey } from '../stored-key.ts'
 import { SqliteConnection } from './connection.ts'
 import { DEFAULT_BUSY_TIMEOUT_MS, openFile } from './open-file.ts'
 
+/** Options of `sqliteDedupeStore`. */
 export interface SqliteDedupeStoreOptions {
   /** File of the store, which is created if it is missing. Give either this or `database`. */
   readonly path?: string | undefined

@@ -5,6 +5,7 @@ import type { TransactionAdapter, UnitOfWork } from '../unit-of-work.ts'
 import { primaryCode, SqliteConnection } from './connection.ts'
 import { DEFAULT_BUSY_TIMEOUT_MS } from './open-file.ts'
 
+/** Options of `sqliteUnitOfWork`. */
 export interface SqliteUnitOfWorkOptions {
   /** Your open database. It is not closed. Required. */
   readonly database: DatabaseSync

@@ -13,6 +13,7 @@ import { orderingScenarios } from './ordering.ts'
 import { parkKeyScenarios } from './park-key.ts'
 import { patternScenarios } from './patterns.ts'
 import { processDeathScenarios } from './process-death.ts'
+import { publishOnAckScenarios } from './publish-on-ack.ts'
 import { publishScenarios } from './publish.ts'
 import { reconnectScenarios } from './reconnect.ts'
 import { redeliveryScenarios } from './redelivery.ts'
@@ -26,6 +27,7 @@ import { stuckScenarios } from './stuck.ts'
 /** All scenarios of the suite, in the order in which they run. */
 export const allScenarios: readonly Scenario[] = [
   ...publishScenarios,
+  ...publishOnAckScenarios,
   ...settleScenarios,
   ...redeliveryScenarios,
   ...processDeathScenarios,

@@ -11,6 +11,7 @@ import type { BrokerFaults, ForeignClient, Means, Scenario } from './scenario.ts
 
 /** What a test runner passes to a test: only `skip`, and only if the runner supports it. */
 export interface RunnerTestContext {
+  /** Marks the test as skipped, with the reason. */
   readonly skip?: ((reason?: string) => unknown) | undefined
 }
 
@@ -19,16 +20,21 @@ export interface RunnerTestContext {
  * `{ describe, it, beforeAll: before, afterAll: after }`.
  */
 export interface Runner {
+  /** Groups the tests that `body` adds. */
   readonly describe: (name: string, body: () => void) => unknown
+  /** Adds a test. `timeout` is in ms. */
   readonly it: (
     name: string,
     options: { readonly timeout: number },
     body: (context: RunnerTestContext) => Promise<void>,
   ) => unknown
+  /** Runs `body` once, before the tests of the group. */
   readonly beforeAll: (body: () => Promise<void>) => unknown
+  /** Runs `body` once, after the tests of the group. */
   readonly afterAll: (body: () => Promise<void>) => unknown
 }
 
+/** Options of `conformance`. */
 export interface ConformanceOptions {
   /** Name of the report: `reports/conformance/<name>.json`. */
   readonly name: string
@@ -166,7 +172,7 @@ function checkExceptions(
   const known = new Set(scenarios.map(({ id }) => id))
   const problems: Problem[] = []
   for (const [id, reason] of Object.entries(exceptions)) {
-    if (!known.has(id)) problems.push({ path: `exceptions.${id}`, message: 'is no scenario: was it renamed?' })
+    if (!known.has(id)) problems.push({ path: `exceptions.${id}`, message: 'is not a known scenario: was it renamed?' })
     if (typeof reason !== 'string' || reason.trim() === '')
       problems.push({ path: `exceptions.${id}`, message: 'needs a reason: it is shown in the documentation' })
   }

@@ -64,25 +64,34 @@ export interface ScenarioContext {
    * default.
    */
   consume(bus: Bus, topic: string | AnyEventDefinition, handler: Handler, options?: ConsumeOptions): ConsumerHandle
+  /** Same, with a batch handler. */
   consume(bus: Bus, topic: string, handler: BatchHandler, options: BatchConsumeOptions): ConsumerHandle
   /** An open transport below any bus. */
   transport(): Promise<Transport>
+  /** A consumer below any bus. */
   rawConsumer(): RawConsumer
+  /** A recording handler, which does what `behave` does. */
   probe(behave?: (message: Message, ctx: HandlerContext, by: string) => unknown): Probe
+  /** Records the events of a bus. */
   recorder(bus: Bus): Recorder
   /** Opened when the scenario ends, so that no handler hangs forever. */
   gate(): Gate
+  /** Accounts for messages by their ids. */
   ledger(): Ledger
+  /** Waits until the condition returns something truthy; fails after `patienceMs`, with the description. */
   waitUntil<Value>(
     condition: () => Value | Promise<Value>,
     describe: string | (() => unknown),
   ): Promise<NonNullable<Value>>
   /** Waits until the group has nothing left to do: any later delivery is a mistake. */
   idle(bus: Bus, topic: string, group: string): Promise<void>
+  /** What the admin interface reports about the group; undefined when it does not exist. */
   groupInfo(bus: Bus, topic: string, group: string): Promise<GroupInfo | undefined>
   /** Waits until there are `count` dead letters, and asserts that there are no more. */
   deadLetters(bus: Bus, topic: string, group: string, count: number): Promise<readonly DeadLetter[]>
+  /** Starts a consumer in a process that a scenario can kill. */
   childConsumer(options: Omit<ChildConsumerOptions, 'module'>): Promise<Child>
+  /** Starts a publisher in a process that a scenario can kill. */
   childPublisher(options: Omit<ChildPublisherOptions, 'module'>): Promise<Child>
   /** Runs when the scenario ends, in reverse order. */
   defer(cleanUp: () => Promise<void> | void): void

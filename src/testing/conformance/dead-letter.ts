@@ -413,7 +413,7 @@ const numberSchema: StandardSchema<number, number> = {
   '~standard': {
     version: 1,
     vendor: 'conformance',
-    validate: (value) => (typeof value === 'number' ? { value } : { issues: [{ message: 'is no number' }] }),
+    validate: (value) => (typeof value === 'number' ? { value } : { issues: [{ message: 'is not a number' }] }),
   },
 }
 

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import type { Scenario } from './scenario.ts'
-import { numbered, Planned, publishAll } from './shorthand.ts'
+import { numbered, Planned, publishAll, work } from './shorthand.ts'
 
 const group = 'delay'
 const DELAY_MS = 2_000
+const MANY = 100
 
 /** Events that must not shorten the delay of a retry. */
 export const delaysKeptScenarios: readonly Scenario[] = [
@@ -33,6 +34,33 @@ export const delaysKeptScenarios: readonly Scenario[] = [
       const waited = (again?.at ?? 0) - (failed?.at ?? 0)
       assert.ok(waited >= DELAY_MS - 50, `it was tried again after ${Math.round(waited)} ms`)
       if (ctx.capabilities.ordering !== 'none') probe.assertOrder(ids)
+    },
+  },
+  {
+    id: 'delay/kept-by-many-pauses',
+    group,
+    invariant: 5,
+    title: 'nothing overtakes a retry that waits when its consumer is paused and resumed while messages arrive',
+    needs: ['redelivery', 'ordering:key'],
+    async run(ctx) {
+      const [bus, topic] = [await ctx.bus(), ctx.topic()]
+      const probe = ctx.probe((message, handler) => {
+        if (message.data === 0 && handler.attempt === 1) handler.retry({ delayMs: DELAY_MS })
+      })
+      const consumer = ctx.consume(bus, topic, probe.handler())
+      await bus.start()
+      const ids: string[] = []
+      for (const { data, ...options } of numbered(MANY, 1)) {
+        ids.push((await bus.publish(topic, data, options)).id)
+        if (ids.length === 1) await probe.waitStarted(1)
+        // Its message may arrive before, in and after this turn.
+        if (ctx.random.chance(0.3)) await work(ctx.random.integer(0, 3))
+        consumer.pause()
+        if (ctx.random.chance(0.2)) await work(ctx.random.integer(0, 3))
+        consumer.resume()
+      }
+      await probe.waitExactly(ids)
+      probe.assertOrder(ids)
     },
   },
   {

@@ -142,14 +142,17 @@ export const lifecycleScenarios: readonly Scenario[] = [
       const restarting = ctx.faults.restartBroker?.()
       // Some reach the broker while it goes down, some while it is away.
       const buses: Bus[] = []
+      const starting: Promise<void>[] = []
       while (buses.length < 5) {
         const bus = await ctx.bus({ startTimeoutMs: ctx.patienceMs * 3 })
+        ctx.consume(bus, topic, probe.handler())
         buses.push(bus)
-        if (buses.length === 1) ctx.consume(bus, topic, probe.handler())
-        await Promise.race([bus.start(), sleep(systemClock, 100)])
+        const start = bus.start()
+        starting.push(start)
+        await Promise.race([start, sleep(systemClock, 100)])
       }
       await restarting
-      await Promise.all(buses.map((bus) => bus.start()))
+      await Promise.all(starting)
       const ids = await Promise.all(buses.map(async (bus) => (await bus.publish(topic, 1)).id))
       await probe.waitExactly(ids)
     },

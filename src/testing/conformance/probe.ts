@@ -16,7 +16,8 @@ export interface Seen {
   readonly at: number
 }
 
-type Behaviour = (message: Message, ctx: HandlerContext, by: string) => unknown
+/** What a handler of a probe does. */
+export type Behaviour = (message: Message, ctx: HandlerContext, by: string) => unknown
 
 /** A recording handler. Several consumers may share one probe, which then sees all of their calls. */
 export class Probe {
@@ -102,14 +103,17 @@ export class Probe {
     for (const key of keysOf(batch)) this.#runningKeys.set(key, (this.#runningKeys.get(key) ?? 0) - 1)
   }
 
+  /** Ids of the handled messages, in the order of completion. */
   ids(): string[] {
     return this.handled.map(({ id }) => id)
   }
 
+  /** Attempt numbers of all calls for this message. */
   attemptsOf(id: string): number[] {
     return this.started.filter((seen) => seen.id === id).map(({ attempt }) => attempt)
   }
 
+  /** Waits until `count` calls have succeeded. */
   async waitHandled(count: number): Promise<void> {
     await waitUntil(() => this.handled.length >= count, {
       timeoutMs: this.#patienceMs,
@@ -117,6 +121,7 @@ export class Probe {
     })
   }
 
+  /** Waits until there were `count` calls. */
   async waitStarted(count: number): Promise<void> {
     await waitUntil(() => this.started.length >= count, {
       timeoutMs: this.#patienceMs,
@@ -140,6 +145,7 @@ export class Probe {
     this.assertExactly(ids)
   }
 
+  /** Asserts that each of these was handled once, and nothing else. */
   assertExactly(ids: readonly string[]): void {
     assertSame(this.ids(), [...ids], 'each message must be handled once, and nothing else')
   }
@@ -151,6 +157,7 @@ export class Probe {
     assert.deepEqual(order, [...ids], 'messages must be handled in the order of publication')
   }
 
+  /** Asserts that no key was handled twice at the same time. */
   assertNoOverlap(): void {
     assert.deepEqual(this.overlaps, [], 'no two messages of one key may be worked on at the same time')
   }

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { PublishError } from '../../core/errors.ts'
 import { bytesCodec } from '../../core/codec.ts'
 import { defineEvent } from '../../core/define.ts'
+import type { PublishMiddleware } from '../../core/publish-middleware.ts'
 import type { PublishReceipt } from '../../core/publish-options.ts'
 import { farTooLarge, outcomesOf, outgoing } from './raw.ts'
 import type { Scenario } from './scenario.ts'
@@ -293,6 +294,81 @@ export const publishScenarios: readonly Scenario[] = [
       const deliveries = await consumer.take(2)
       assertSame(consumer.ids(), [batch[0]?.id, batch[2]?.id])
       await consumer.settle(deliveries)
+    },
+  },
+  {
+    id: 'publish/failed-stops-key',
+    group,
+    invariant: 5,
+    title: 'a message that is not published fails the later ones of its key, in its batch and in the next',
+    needs: ['failed-stops-key', 'small-limit'],
+    async run(ctx) {
+      const [transport, topic] = [await ctx.transport(), ctx.topic()]
+      const batches = await Promise.all([
+        outcomesOf(transport, [
+          outgoing(topic, { key: 'a', contentType: bytesCodec.contentType, body: farTooLarge(transport) }),
+          outgoing(topic, { key: 'a' }),
+          outgoing(topic, { key: 'b' }),
+        ]),
+        outcomesOf(transport, [outgoing(topic, { key: 'a' }), outgoing(topic, { key: 'b' })]),
+      ])
+      assert.deepEqual(
+        batches.flat().map(({ error }) => error === undefined),
+        [false, false, true, false, true],
+        'which messages were published',
+      )
+      // A later call may send the key again.
+      assert.equal((await outcomesOf(transport, [outgoing(topic, { key: 'a' })]))[0]?.error, undefined)
+    },
+  },
+  {
+    id: 'publish/middleware-order',
+    group,
+    invariant: 5,
+    title: 'publish middleware that takes its time keeps the order of the calls within a key',
+    needs: ['ordering'],
+    async run(ctx) {
+      const slow: PublishMiddleware = (next) => async (call) => {
+        if (ctx.random.chance(0.5)) await new Promise((resolve) => setTimeout(resolve, ctx.random.integer(0, 20)))
+        return next({ ...call, items: call.items.map((item) => ({ ...item, headers: { slow: 'yes' } })) })
+      }
+      const bus = await ctx.bus({ publishMiddleware: [slow] })
+      const [topic, probe] = [ctx.topic(), ctx.probe()]
+      ctx.consume(bus, topic, probe.handler(), { concurrency: 8 })
+      await bus.start()
+      const published = Array.from({ length: 100 }, (_, number) =>
+        number % 10 === 0
+          ? bus.publishMany(topic, [{ data: number, key: 'one' }])
+          : bus.publish(topic, number, { key: 'one' }).then((receipt) => [receipt]),
+      )
+      const ids = (await Promise.all(published)).flat().map(({ id }) => id)
+      await probe.waitExactly(ids)
+      probe.assertOrder(ids)
+      assert.ok(probe.handled.every(({ message }) => message.headers['slow'] === 'yes'))
+    },
+  },
+  {
+    id: 'publish/encoded',
+    group,
+    invariant: 1,
+    title: 'a message that was encoded first and sent later arrives as if it had been published',
+    async run(ctx) {
+      const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]
+      ctx.consume(bus, topic, probe.handler())
+      const options = { key: 'k', headers: { 'x-one': '1' }, correlationId: 'talk-1', ttlMs: 600_000 }
+      const stored = await bus.encode(topic, { n: 1 }, options)
+      await bus.start()
+      const bad = { ...stored, topic: 'not a topic' }
+      const [first, second] = await bus.sendEncoded([stored, bad])
+      assert.equal(first?.error, undefined)
+      assert.equal((second?.error as { code?: string } | undefined)?.code, 'BUSBAR_VALIDATION')
+      await probe.waitExactly([stored.id])
+      const { message } = probe.handled[0] ?? assert.fail()
+      const { body: _body, headers, deliverAt: _deliverAt, group: _group, copyOf: _copyOf, ...envelope } = stored
+      assert.deepEqual(message.data, { n: 1 })
+      assert.deepEqual({ ...message.headers }, { ...headers })
+      for (const [name, value] of Object.entries(envelope))
+        assert.equal(message.encoded[name as keyof typeof envelope], value, name)
     },
   },
   {

@@ -68,6 +68,7 @@ export class RawConsumer implements DeliverySink {
     this.#patienceMs = patienceMs
   }
 
+  /** Subscribes; delivers nothing before `request`. */
   async subscribe(
     transport: Transport,
     spec: Pick<SubscriptionSpec, 'topic' | 'group'> & Partial<SubscriptionSpec>,
@@ -93,18 +94,22 @@ export class RawConsumer implements DeliverySink {
     return this.#subscription
   }
 
+  /** Allows more deliveries. */
   request(credit: number, bytes = 16_777_216): void {
     this.subscription.request(credit, bytes)
   }
 
+  /** Called by the transport. */
   receive(batch: readonly Delivery[]): void {
     this.deliveries.push(...batch)
   }
 
+  /** Called by the transport. */
   lost(deliveries: readonly Delivery[]): void {
     this.lostDeliveries.push(...deliveries)
   }
 
+  /** Ids of the messages delivered so far, repetitions included. */
   ids(): string[] {
     return this.deliveries.map(({ message }) => message.id)
   }
@@ -124,6 +129,7 @@ export class RawConsumer implements DeliverySink {
     assert.deepEqual(failures, [], 'the broker must take the settlement')
   }
 
+  /** Closes the subscription, if there is one. */
   async close(): Promise<void> {
     await this.#subscription?.close()
   }

@@ -3,8 +3,10 @@ import { join } from 'node:path'
 import type { Capabilities } from '../../core/transport.ts'
 import type { ScenarioGroup } from './scenario.ts'
 
+/** How a scenario ended. `exception`: it was left out, for the reason given in the option `exceptions`. */
 export type ScenarioStatus = 'passed' | 'failed' | 'exception' | 'not-applicable'
 
+/** Result of one scenario. */
 export interface ScenarioResult {
   readonly id: string
   readonly group: ScenarioGroup

@@ -40,8 +40,7 @@ export async function runScenario(
     setImmediate(resolve)
   })
   process.off('unhandledRejection', note)
-  if (stray.length > 0)
-    errors.push(new AggregateError(stray, 'Something was thrown into nowhere (unhandled rejection)'))
+  if (stray.length > 0) errors.push(new AggregateError(stray, 'Unhandled rejection'))
   const error = errors.length > 1 ? new AggregateError(errors, messageOf(errors[0])) : errors[0]
   return { error, durationMs: Math.round(performance.now() - startedAt) }
 }

@@ -1,6 +1,7 @@
 import type { Capabilities } from '../../core/transport.ts'
 import type { ScenarioContext } from './context.ts'
 
+/** What a scenario is about. */
 export type ScenarioGroup =
   | 'publish'
   | 'settle'
@@ -20,7 +21,7 @@ export type ScenarioGroup =
 
 /**
  * What a scenario requires. Capabilities of the transport: `groups`, `durable`, `redelivery`, `attempts`, `patterns`,
- * `lag`, `dedup`, `no-dedup`, `delay`, `no-delay`, `ordering` (of any unit), `ordering:key` (across members),
+ * `lag`, `dedup`, `no-dedup`, `failed-stops-key`, `delay`, `no-delay`, `ordering` (of any unit), `ordering:key` (across members),
  * `replay:position`, `replay:time`, `admin`, `small-limit` (a message size limit small enough to exceed). Means of the
  * run: `child`, `foreign`, and one for each fault hook.
  */
@@ -33,6 +34,7 @@ export type Need =
   | 'lag'
   | 'dedup'
   | 'no-dedup'
+  | 'failed-stops-key'
   | 'delay'
   | 'no-delay'
   | 'ordering'
@@ -45,6 +47,7 @@ export type Need =
   | 'foreign'
   | `fault:${FaultName}`
 
+/** Name of a fault hook. */
 export type FaultName = keyof BrokerFaults
 
 /** What the run can do to the broker. Each hook enables the scenarios of group `reconnect` that need it. */
@@ -75,6 +78,7 @@ export interface Scenario {
   /** The promise, in one sentence. */
   readonly title: string
   readonly needs?: readonly Need[] | undefined
+  /** Rejects when the transport does not keep the promise. */
   readonly run: (ctx: ScenarioContext) => Promise<void>
 }
 
@@ -110,6 +114,8 @@ function unmet(need: Need, means: Means): string | undefined {
       return capabilities.publishDedup ? undefined : 'the transport has no capability "publishDedup"'
     case 'no-dedup':
       return capabilities.publishDedup ? 'the transport publishes an id once' : undefined
+    case 'failed-stops-key':
+      return capabilities.failedPublishStopsKey ? undefined : 'the transport has no capability "failedPublishStopsKey"'
     case 'delay':
       return capabilities.delay === 'none' ? 'the transport has no capability "delay"' : undefined
     case 'no-delay':

@@ -26,7 +26,7 @@ import type { Waiter } from './topic-state.ts'
 export function memoryBroker(
   options: { readonly retainMessages?: number; readonly maxBacklogBytes?: number; readonly clock?: Clock } = {},
 ): MemoryBroker {
-  const reader = new OptionsReader('memoryBroker', options)
+  const reader = new OptionsReader('memoryBroker', options, 'memoryBroker()')
   const limits = {
     retainMessages: reader.integer('retainMessages', MEMORY_DEFAULTS.retainMessages),
     maxBacklogBytes: reader.integer('maxBacklogBytes', MEMORY_DEFAULTS.maxBacklogBytes, { min: 1024 }),
@@ -42,11 +42,13 @@ interface Follower {
 }
 
 /**
- * Topics, groups and their messages in this process. Every operation is one synchronous step, in the order of the
- * calls.
+ * Topics, groups and their messages in this process, made by `memoryBroker`. Pass it to `memory({ broker })`.
  */
+// Every operation is one synchronous step, in the order of the calls.
 export class MemoryBroker {
+  /** @internal */
   clock: Clock
+  /** @internal */
   readonly topics: Map<string, TopicState> = new Map()
   readonly #limits: { readonly retainMessages: number; readonly maxBacklogBytes: number }
   /** Wildcard subscriptions: they join topics that appear later. */
@@ -58,12 +60,14 @@ export class MemoryBroker {
   #clockIsSet: boolean
   #scheduled = false
 
+  /** @internal */
   constructor(limits: { readonly retainMessages: number; readonly maxBacklogBytes: number }, clock: Clock | undefined) {
     this.#limits = limits
     this.clock = clock ?? systemClock
     this.#clockIsSet = clock !== undefined
   }
 
+  /** @internal */
   topic(name: string): TopicState {
     let state = this.topics.get(name)
     if (state !== undefined) return state
@@ -78,7 +82,7 @@ export class MemoryBroker {
 
   // --- in ----------------------------------------------------------------------------------------------------------
 
-  /** Stores a message; undefined when it has to wait for room: its waiter is settled later. */
+  /** @internal Stores a message; undefined when it has to wait for room: its waiter is settled later. */
   append(
     message: OutgoingMessage,
     now: number,
@@ -91,11 +95,13 @@ export class MemoryBroker {
     return undefined
   }
 
-  /** Stores a dead letter now, or returns the reason why not. */
-  appendNow(message: OutgoingMessage): PublishError | undefined {
-    const state = this.topic(message.topic)
-    if (!state.hasRoom) return state.fullError()
-    this.#store(state, message, this.clock.now())
+  /** @internal Stores what goes with an outcome now: all of it, or nothing and returns the reason why not. */
+  appendNow(messages: readonly OutgoingMessage[]): PublishError | undefined {
+    const states = messages.map(({ topic }) => this.topic(topic))
+    const full = states.find(({ hasRoom }) => !hasRoom)
+    if (full !== undefined) return full.fullError()
+    const now = this.clock.now()
+    for (const [index, message] of messages.entries()) this.#store(states[index] as TopicState, message, now)
     return undefined
   }
 
@@ -127,7 +133,7 @@ export class MemoryBroker {
     }
   }
 
-  /** Acks made room: waiting publishers continue, in order. */
+  /** @internal Acks made room: waiting publishers continue, in order. */
   settled(queues: Iterable<GroupQueue>): void {
     for (const { topic } of queues) {
       const state = this.topics.get(topic)
@@ -141,7 +147,7 @@ export class MemoryBroker {
 
   // --- out ---------------------------------------------------------------------------------------------------------
 
-  /** `maxMessageBytes` limits the dead letters that the subscription makes. */
+  /** @internal `maxMessageBytes` limits the dead letters that the subscription makes. */
   subscribe(spec: SubscriptionSpec, sink: DeliverySink, maxMessageBytes: number = Infinity): MemorySubscription {
     const subscription = new MemorySubscription(this, spec, sink, maxMessageBytes)
     if (!isPattern(spec.topic)) {
@@ -156,6 +162,7 @@ export class MemoryBroker {
     return subscription
   }
 
+  /** @internal */
   leave(subscription: MemorySubscription): void {
     for (const follower of this.#followers) if (follower.subscription === subscription) this.#followers.delete(follower)
     for (const queue of subscription.queues) {
@@ -165,7 +172,7 @@ export class MemoryBroker {
     }
   }
 
-  /** Schedules the queue to distribute: once per turn of the event loop, however often it is called. */
+  /** @internal Schedules the queue to distribute: once per turn of the event loop, however often it is called. */
   wake(queue: GroupQueue): void {
     if (queue.members.length === 0) return
     this.#awake.add(queue)
@@ -214,6 +221,7 @@ export class MemoryBroker {
 
   // --- looking after -----------------------------------------------------------------------------------------------
 
+  /** @internal */
   seek(topic: string, group: string, to: StartFrom): void {
     const state = this.topic(topic)
     const queue = this.#group(state, group)
@@ -225,7 +233,7 @@ export class MemoryBroker {
     return queue.members.flatMap((member) => member.revoke(queue, reason))
   }
 
-  /** A group with members continues from its current position, so that they are not cut off. */
+  /** @internal A group with members continues from its current position, so that they are not cut off. */
   deleteGroup(topic: string, group: string): void {
     const state = this.topics.get(topic)
     const queue = state?.groups.get(group)
@@ -244,6 +252,7 @@ export class MemoryBroker {
     this.settled([queue])
   }
 
+  /** @internal */
   purge(topic: string): number {
     const state = this.topics.get(topic)
     if (state === undefined) return 0
@@ -257,6 +266,7 @@ export class MemoryBroker {
     return purged
   }
 
+  /** @internal */
   remove(topic: string, positions: readonly Position[]): number {
     const state = this.topics.get(topic)
     if (state === undefined) return 0
@@ -266,18 +276,18 @@ export class MemoryBroker {
     return removed
   }
 
-  /** Removes all messages. Groups and their members stay. */
+  /** @internal Removes all messages. Groups and their members stay. */
   clear(): void {
     for (const topic of this.topics.keys()) this.purge(topic)
   }
 
-  /** Calls `listener` with the topic of each message that is stored. */
+  /** @internal Calls `listener` with the topic of each message that is stored. */
   onStored(listener: (topic: string) => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
   }
 
-  /** A bus joins. All share one time: the clock that the broker was made with, or that of the first bus. */
+  /** @internal A bus joins. All share one time: the clock that the broker was made with, or that of the first bus. */
   attach({ instanceId, name, events, clock }: TransportHost): void {
     this.#events.set(`${instanceId}/${name}`, [name, events])
     if (!this.#clockIsSet) {
@@ -290,10 +300,12 @@ export class MemoryBroker {
     }
   }
 
+  /** @internal */
   detach(instance: string, name: string): void {
     this.#events.delete(`${instance}/${name}`)
   }
 
+  /** @internal */
   messages(topic: string): EncodedMessage[] {
     const log = this.topics.get(topic)?.log
     const messages: EncodedMessage[] = []

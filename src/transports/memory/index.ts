@@ -119,6 +119,8 @@ function capabilities(maxMessageBytes: number): Capabilities {
     replay: Object.freeze(['position', 'time'] as const),
     lag: true,
     publishDedup: false,
+    failedPublishStopsKey: false,
+    publishOnAck: true,
     transactions: true,
     requestReply: false,
     maxMessageBytes,

@@ -1,6 +1,7 @@
 import type { MemoryBroker } from './broker.ts'
 import { OptionsReader } from '../../core/options.ts'
 
+/** Options of `memory`. */
 export interface MemoryOptions {
   /** Shared by several transports, and so by several buses. Default: a separate broker. */
   readonly broker?: MemoryBroker | undefined
@@ -26,7 +27,7 @@ export const MEMORY_DEFAULTS = {
 } as const
 
 export function resolveMemoryOptions(options: MemoryOptions | undefined): ResolvedMemoryOptions {
-  const reader = new OptionsReader('memory', options)
+  const reader = new OptionsReader('memory', options, 'memory()')
   const resolved: ResolvedMemoryOptions = {
     broker: reader.withMethods<MemoryBroker>('broker', ['topic', 'append']),
     retainMessages: reader.integer('retainMessages', MEMORY_DEFAULTS.retainMessages),

@@ -87,7 +87,11 @@ export class MemorySubscription implements TransportSubscription {
       // One synchronous step together with the ack below: neither is visible without the other. A message near another
       // member's higher size limit can be dead-lettered here too.
       const limit = Math.max(this.#maxMessageBytes, contentBytes(delivery.message))
-      const error = tooLarge(outcome.deadLetter, limit, 'memory') ?? this.#broker.appendNow(outcome.deadLetter)
+      const error = tooLarge(outcome.deadLetter, limit, 'memory') ?? this.#broker.appendNow([outcome.deadLetter])
+      if (error !== undefined) return error
+    }
+    if (outcome.type === 'ack' && outcome.publish !== undefined) {
+      const error = this.#broker.appendNow(outcome.publish)
       if (error !== undefined) return error
     }
     this.outstanding.remove(delivery)

@@ -35,6 +35,7 @@ export interface NatsStreamOptions {
   readonly duplicateWindowMs?: number | undefined
 }
 
+/** Certificates for TLS. */
 export interface NatsTlsOptions {
   /** CA certificates (PEM). */
   readonly ca?: string | undefined
@@ -54,6 +55,7 @@ export interface NatsTlsOptions {
   readonly handshakeFirst?: boolean | undefined
 }
 
+/** Settings of the client and of JetStream, at your own risk. */
 export interface NatsNativeOptions {
   /** Passed to `connect()` of `@nats-io/transport-node`; overrides Busbar's values. */
   readonly connect?: ConnectionOptions | undefined
@@ -63,6 +65,7 @@ export interface NatsNativeOptions {
   readonly consumer?: Readonly<Record<string, unknown>> | undefined
 }
 
+/** Options of `nats`. */
 export interface NatsOptions {
   /**
    * `nats://` or `tls://`, several as an array or separated by commas: `nats://user:secret@a:4222,b:4222`; a user
@@ -214,7 +217,7 @@ const SUBJECT = /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/
 
 export function resolveNatsOptions(options: NatsOptions | undefined): ResolvedNatsOptions {
   const { input, servers, tls: isTls, problems } = applyUrl(options)
-  const reader = new OptionsReader('nats', input)
+  const reader = new OptionsReader('nats', input, 'nats({ url })')
   for (const problem of problems) reader.problem('url', problem)
   const jetstream = reader.boolean('jetstream', true)
   const connection = reader.withMethods<NatsConnection>('connection', ['publish', 'subscribe', 'request', 'status'])

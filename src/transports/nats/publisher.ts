@@ -136,10 +136,10 @@ export class JetStreamPublisher implements SessionPart {
 
   #refuse(message: OutgoingMessage): PublishError | undefined {
     const { maxMessageBytes } = this.#session.options
-    // A dead letter has more headers than its source, which fitted.
-    if (!isDeadLetterTopic(message.topic) && messageBytes(message) > maxMessageBytes + 1_024)
+    // The server has taken the message of a dead letter or copy before: only its own limit counts.
+    const isCopy = message.group !== undefined || isDeadLetterTopic(message.topic)
+    if (!isCopy && messageBytes(message) > maxMessageBytes + 1_024)
       return tooLarge(message, messageBytes(message), maxMessageBytes)
-    if (message.body.byteLength > maxMessageBytes) return tooLarge(message, message.body.byteLength, maxMessageBytes)
     const { maxAgeMs } = this.#topology
     if (message.deliverAt === undefined || maxAgeMs === undefined) return undefined
     if (message.deliverAt - this.#session.host.clock.now() < maxAgeMs) return undefined
@@ -323,14 +323,12 @@ export class JetStreamPublisher implements SessionPart {
 }
 
 /**
- * The id by which the server recognizes a message that comes twice. The message's id alone would not do: dead letters
- * and redriven copies keep it, and are separate messages.
+ * The id by which the server recognizes a message that comes twice. The message's id alone would not do: it is unique
+ * within its source only, and redriven copies keep it although each is a separate message.
  */
-function messageIdOf(message: OutgoingMessage): string {
-  const redrives = message.headers['busbar-redrives']
-  const id = `${message.id}@${message.topic}`
-  if (message.group === undefined && redrives === undefined) return id
-  return `${id}>${message.group ?? ''}#${redrives ?? 0}`
+function messageIdOf({ id, topic, source, group, copyOf }: OutgoingMessage): string {
+  if (group === undefined) return `${id}@${topic} ${source}`
+  return `${id}@${topic} ${source}>${group} ${copyOf ?? ''}`
 }
 
 function tooLarge(message: OutgoingMessage, bytes: number, limit: number): PublishError {

@@ -9,6 +9,7 @@ const DEFAULT_TIMEOUT_MS = 5_000
 /** Set on a reply that carries an error. */
 const FAILED = 'busbar-error'
 
+/** Options of one request. */
 export interface NatsRequestOptions {
   /** How long to wait for the reply, in ms. Default 5,000. */
   readonly timeoutMs?: number | undefined
@@ -16,6 +17,7 @@ export interface NatsRequestOptions {
   readonly headers?: Readonly<Record<string, string>> | undefined
 }
 
+/** The answer to a request. */
 export interface NatsReply {
   readonly body: Uint8Array
   readonly headers: Readonly<Record<string, string>>

@@ -1,4 +1,4 @@
-import { BAD_PERCENT, urlParameter } from '../../core/url-parameter.ts'
+import { BAD_PERCENT, passwordAdvice, setParameter, urlParameter } from '../../core/url-parameter.ts'
 import type { NatsOptions } from './options.ts'
 
 export interface FromUrl {
@@ -38,8 +38,10 @@ const OTHER_LOGINS = ['token', 'nkeySeed', 'credentials', 'credentialsFile'] as 
  * elsewhere. Parameters are options: `nats://a:4222,b:4222?jetstream=false&stream.name=orders`.
  */
 export function applyUrl(options: NatsOptions | undefined): FromUrl {
-  const { url, ...rest } = typeof options === 'object' ? options : ({} as NatsOptions)
-  const input: Record<string, unknown> = typeof options === 'object' || options === undefined ? { ...rest } : options
+  if (options !== undefined && (typeof options !== 'object' || options === null))
+    return { input: options, servers: [], tls: false, problems: [] }
+  const { url, ...rest } = options ?? {}
+  const input: Record<string, unknown> = { ...rest }
   const problems = new Set<string>()
   const servers: string[] = []
   let tls = false
@@ -54,7 +56,7 @@ export function applyUrl(options: NatsOptions | undefined): FromUrl {
     for (const part of places.split(',')) {
       const parsed = parse(part.trim(), scheme)
       if (typeof parsed === 'string') {
-        problems.add(parsed)
+        problems.add(parsed === NOT_VALID ? parsed + passwordAdvice(entry) : parsed)
         continue
       }
       if (parsed.tls) tls = true
@@ -86,13 +88,14 @@ interface Parsed {
   readonly login: { readonly user: string; readonly password: string } | undefined
 }
 
+const NOT_VALID = 'must be like "nats://host:4222", "tls://host:4222" or "nats://a:4222,b:4222"'
+
 function parse(text: string, scheme: string): Parsed | string {
-  const wrong = 'must be like "nats://host:4222", "tls://host:4222" or "nats://a:4222,b:4222"'
   const full = text.includes('://') ? text : scheme + text
-  if (!URL.canParse(full)) return wrong
+  if (!URL.canParse(full)) return NOT_VALID
   const { protocol, hostname, port, pathname, hash, username, password } = new URL(full)
-  if ((protocol !== 'nats:' && protocol !== 'tls:') || hostname === '') return wrong
-  if ((pathname !== '' && pathname !== '/') || hash !== '') return wrong
+  if ((protocol !== 'nats:' && protocol !== 'tls:') || hostname === '') return NOT_VALID
+  if ((pathname !== '' && pathname !== '/') || hash !== '') return NOT_VALID
   try {
     return {
       server: `${hostname}:${port === '' ? DEFAULT_PORT : port}`,
@@ -122,12 +125,14 @@ function setOption(input: Record<string, unknown>, name: string, text: string): 
   const value = TEXTS.has(name) || name.startsWith('tls.') ? toSwitch(text) : urlParameter(text)
   const [group, field] = splitOnce(name, '.')
   if (field === undefined || !GROUPS.has(group)) {
-    input[name] ??= value
+    setParameter(input, name, value)
     return undefined
   }
   const given = input[group]
   if (given !== undefined && (typeof given !== 'object' || given === null)) return undefined
-  input[group] = { [field]: value, ...given }
+  const inner = { ...given }
+  setParameter(inner, field, value)
+  input[group] = inner
   return undefined
 }
 

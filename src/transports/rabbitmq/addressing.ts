@@ -10,9 +10,10 @@ import { MAX_PLUGIN_DELAY_MS } from './delay-plugin.ts'
 import { bucketed, routingKeyOf, targetedKeyOf } from './names.ts'
 import type { Names } from './names.ts'
 import { BUCKETS } from './options.ts'
-import type { ResolvedRabbitMqOptions } from './options.ts'
+import type { MessageProperties, ResolvedRabbitMqOptions } from './options.ts'
 import type { Parcel } from './parcel.ts'
 import type { CopyNotes } from './publish-job.ts'
+import { isEnvelopeHeader, toWireName } from './wire-headers.ts'
 
 const NO_TYPED_HEADERS: Readonly<Record<string, unknown>> = Object.freeze({})
 
@@ -48,6 +49,8 @@ export class Addressing {
     parcel.typedHeaders = undefined
     const carried = notes?.carried ?? (message.group === undefined ? undefined : carriedBy(message))
     if (carried !== undefined) this.#carry(parcel, message, carried)
+    const unfit = addHeaders(parcel, parcel.properties?.headers)
+    if (unfit !== undefined) return unfit
     const custom = this.#route(parcel, message)
     if (message.deliverAt === undefined) return undefined
     const delayMs = message.deliverAt - this.#clock.now()
@@ -118,6 +121,25 @@ export class Addressing {
     // Rounding up may carry into the next rung.
     return Math.max(topRung(rungsOf(delayMs, false)), topRung(rungsOf(delayMs, true)))
   }
+}
+
+/** Adds the headers that the user's `properties` gave. Copies have them already, like the message's own. */
+function addHeaders(parcel: Parcel, given: MessageProperties['headers']): PublishError | undefined {
+  if (given === undefined) return undefined
+  const { message } = parcel
+  const headers = Object.assign(Object.create(null) as Record<string, string>, message.headers)
+  const typed: Record<string, unknown> = { ...parcel.typedHeaders }
+  for (const name in given) {
+    if (name in headers) continue
+    if (isEnvelopeHeader(name))
+      return refused(message.topic, `has the header "${name}" from properties(), which is part of the envelope`)
+    // The writers take the typed value in its place.
+    headers[name] = ''
+    typed[toWireName(name)] = given[name]
+  }
+  parcel.message = { ...message, headers }
+  parcel.typedHeaders = typed
+  return undefined
 }
 
 export function refused(topic: string, why: string, cause?: unknown): PublishError {

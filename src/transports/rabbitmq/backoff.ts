@@ -1,3 +1,4 @@
+/** How the pause between attempts to reconnect grows; `stop`: there are none. */
 export type BackoffType = 'stop' | 'exponential' | 'random' | 'random-exponential'
 
 export interface BackoffOptions {

@@ -5,6 +5,7 @@ import { ConnectionError, TimeoutError } from '../../core/errors.ts'
 import { closeQuietly } from './amqp.ts'
 import { isLoss } from './errors.ts'
 import type { Link, Session } from './link.ts'
+import { SilenceWatch } from './silence-watch.ts'
 
 const TIMEOUT_MS = 3_000
 const RETRY_MIN_MS = 20
@@ -21,11 +22,14 @@ interface Preparation {
 
 class NotTaken extends Error {}
 
+type Answer = PromiseWithResolvers<void>
+
 interface OpenChannel {
   readonly session: Session
   readonly opened: Promise<ConfirmChannel>
-  /** Number of messages on it, or about to be, that are unanswered. */
-  unanswered: number
+  /** For the messages on it, or about to be, that are unanswered. */
+  readonly answers: Set<Answer>
+  readonly watch: SilenceWatch
 }
 
 /**
@@ -66,8 +70,9 @@ export class ControlPublisher {
    */
   async publish(exchange: string, routingKey: string, content: Buffer): Promise<void> {
     this.#refuseIfBlocked()
-    await this.#inTime(TIMEOUT_MS, async () => {
-      await this.#confirmed(await this.#link.whenUp(this.#closing), exchange, routingKey, content, false)
+    await this.#inTime(TIMEOUT_MS, async (signal) => {
+      const session = await this.#up(signal)
+      await this.#confirmed(session, exchange, routingKey, content, false, signal)
     })
   }
 
@@ -80,11 +85,11 @@ export class ControlPublisher {
     let isAgain = false
     await this.#inTime(preparation.timeoutMs ?? TIMEOUT_MS, async (signal) => {
       for (let delay = RETRY_MIN_MS; ; delay = Math.min(2 * delay, RETRY_MAX_MS)) {
-        const session = await this.#link.whenUp(this.#closing)
+        const session = await this.#up(signal)
         try {
           await preparation.prepare?.(session, isAgain)
           const name = typeof queue === 'string' ? queue : queue()
-          await this.#confirmed(session, this.#exchange, name, content, true)
+          await this.#confirmed(session, this.#exchange, name, content, true, signal)
           return
         } catch (error) {
           // A channel may end during a publish while the connection lives.
@@ -132,45 +137,75 @@ export class ControlPublisher {
     }
   }
 
+  /** Rejects once the signal has aborted: nothing is declared or published that the caller has given up. */
+  async #up(signal: AbortSignal): Promise<Session> {
+    const session = await this.#link.whenUp(this.#closing)
+    signal.throwIfAborted()
+    return session
+  }
+
   async #confirmed(
     session: Session,
     exchange: string,
     routingKey: string,
     content: Buffer,
     mandatory: boolean,
+    signal: AbortSignal,
   ): Promise<void> {
     const open = this.#open(session)
-    open.unanswered++
-    const channel = await open.opened
-    const messageId = String(++this.#count)
-    await new Promise<void>((resolve, reject) => {
+    const answer: Answer = Promise.withResolvers()
+    open.answers.add(answer)
+    try {
+      const channel = await open.opened
+      signal.throwIfAborted()
+      const messageId = String(++this.#count)
       channel.publish(
         exchange,
         routingKey,
         content,
         { persistent: true, mandatory, messageId },
         (error: Error | null) => {
-          if (this.#returned.delete(messageId)) reject(new NotTaken(`"${routingKey}" is bound to no queue`))
-          else if (error === null || (!mandatory && isNack(error))) resolve()
+          open.watch.heard()
+          if (this.#returned.delete(messageId)) answer.reject(new NotTaken(`"${routingKey}" is bound to no queue`))
+          else if (error === null || (!mandatory && isNack(error))) answer.resolve()
           else if (isNack(error)) {
             // The channel itself may be the cause (see `ChannelRenewal`): the next attempt uses another one.
-            if (this.#channel === open) this.#channel = undefined
-            reject(new NotTaken(`"${routingKey}" refused it: ${error.message}`))
-          } else reject(error)
-          open.unanswered--
-          if (this.#channel !== open && open.unanswered === 0) void closeQuietly(channel)
+            this.#leave(open)
+            answer.reject(new NotTaken(`"${routingKey}" refused it: ${error.message}`))
+          } else answer.reject(error)
         },
       )
-    })
+      open.watch.sent()
+      await answer.promise
+    } finally {
+      open.answers.delete(answer)
+      if (this.#channel !== open && open.answers.size === 0) void open.opened.then(closeQuietly, () => undefined)
+    }
   }
 
   #open(session: Session): OpenChannel {
     if (this.#channel?.session === session) return this.#channel
     if (!session.isOpen) throw new ConnectionError('The connection is closed')
     const ended = (): void => {
-      if (this.#channel === open) this.#channel = undefined
+      this.#leave(open)
+      open.watch.cancel()
     }
-    const open: OpenChannel = { session, opened: session.confirmChannel(ended), unanswered: 0 }
+    const open: OpenChannel = {
+      session,
+      opened: session.confirmChannel(ended),
+      answers: new Set(),
+      watch: new SilenceWatch(this.#clock, {
+        isOwed: () => open.answers.size > 0,
+        isExcused: () => this.#blockedBy() !== undefined,
+        // Without a consumer this changes nothing.
+        ask: async () => (await open.opened).prefetch(0),
+        giveUp: (silentMs) => {
+          this.#leave(open)
+          for (const { reject } of open.answers)
+            reject(new NotTaken(`The broker answered nothing on the channel for ${silentMs / 1_000} s`))
+        },
+      }),
+    }
     open.opened.then(
       (channel) =>
         channel.on('return', ({ properties }: Message) => void this.#returned.add(String(properties.messageId))),
@@ -178,6 +213,10 @@ export class ControlPublisher {
     )
     this.#channel = open
     return open
+  }
+
+  #leave(open: OpenChannel): void {
+    if (this.#channel === open) this.#channel = undefined
   }
 }
 

@@ -10,7 +10,7 @@ import { declareLadder } from './delay-ladder.ts'
 import { declareDelayExchange, hasDelayPlugin } from './delay-plugin.ts'
 import { declareExchanges, declareInternalQueue, declareTopology } from './exchanges.ts'
 import { checkGroup, declareGroup, declareStorage, notesArguments, storageArguments } from './group-topology.ts'
-import type { DeclaredGroup, GroupSpec, QueueType } from './group-topology.ts'
+import type { DeclaredGroup, GroupSpec, QueueArguments, QueueType } from './group-topology.ts'
 import type { Session } from './link.ts'
 import type { Names } from './names.ts'
 import type { Prerequisites } from './preparation.ts'
@@ -19,10 +19,11 @@ import type { Registry } from './registry.ts'
 /** Time limit for storing a group's record: it may have to wait for the leader of a queue that was just created. */
 const REGISTER_MS = 10_000
 /**
- * RabbitMQ persists a quorum queue only a moment after confirming its declaration. If its node is killed in between,
+ * RabbitMQ persists a quorum queue only a moment after confirming its declaration: with the second tick of 500 ms, if no
+ * other queue is created between the two (`ra_directory`: a dets table with `auto_save`). If its node is killed before,
  * the queue comes back without its messages and without a leader.
  */
-const YOUNG_MS = 700
+const YOUNG_MS = 1_500
 const MAX_REPORTED = 10_000
 
 export interface DeclarationsParts {
@@ -71,6 +72,10 @@ export class Declarations implements Prerequisites {
     return this.#queueType ?? 'quorum'
   }
 
+  get #storageArguments(): QueueArguments {
+    return storageArguments(this.queueType, this.#parts.options.quorumArguments)
+  }
+
   /** Must be called on each new session before it is used. */
   async restore(session: Session, purpose: Purpose): Promise<void> {
     const { options, names } = this.#parts
@@ -80,7 +85,7 @@ export class Declarations implements Prerequisites {
     const { declaring } = this.#of(session)
     if (afterConnect !== undefined) await declaring.run(async (channel) => afterConnect(channel, purpose))
     if (!options.declare) return
-    this.#report(await declareExchanges(declaring, names, storageArguments(this.queueType)))
+    this.#report(await declareExchanges(declaring, names, this.#storageArguments))
     await declareTopology(declaring, options.topology)
   }
 
@@ -111,12 +116,12 @@ export class Declarations implements Prerequisites {
         {
           names,
           queueType: this.queueType,
+          quorumArguments: options.quorumArguments,
           deliveryLimit: options.deliveryLimit,
           register: (unknown) =>
             this.#parts.control().publishTo(registry.queue, registry.encode(unknown), {
               timeoutMs: REGISTER_MS,
-              prepare: (publishing) =>
-                this.#internalQueue(publishing, registry.queue, storageArguments(this.queueType)),
+              prepare: (publishing) => this.#internalQueue(publishing, registry.queue, this.#storageArguments),
               onBlocked: (reason) => onBlocked(spec.topic, spec.group, reason),
             }),
           layoutOf: async (topic, group) =>
@@ -138,7 +143,7 @@ export class Declarations implements Prerequisites {
     if (!this.#parts.options.declare) return
     const declaring = new DeclareChannel(session)
     try {
-      await declareInternalQueue(declaring, this.#parts.names, queue, args)
+      this.#report(await declareInternalQueue(declaring, this.#parts.names, queue, args))
     } finally {
       await declaring.close()
     }
@@ -146,12 +151,12 @@ export class Declarations implements Prerequisites {
 
   /** Declares the groups that must exist whether they have members or not. */
   async standingGroups(session: Session, groups: readonly Required<GroupDeclaration>[]): Promise<void> {
-    for (const { topic, group, order } of groups)
+    for (const { topic, group, order, arguments: args } of groups)
       await this.group(session, {
         topic,
         group,
         layout: { order: order ?? 'key', partitions: order === 'key' ? this.#parts.options.partitions : 1 },
-        options: undefined,
+        options: { arguments: args },
       })
   }
 
@@ -160,8 +165,9 @@ export class Declarations implements Prerequisites {
     const { declaring, storages } = this.#of(session)
     const known = storages.get(topic)
     if (known !== undefined) return known === 'there' ? undefined : known
-    const doing = declareStorage(declaring, this.#parts.names, this.queueType, topic).then(
-      () => {
+    const doing = declareStorage(declaring, this.#parts.names, this.#storageArguments, topic).then(
+      (drifts) => {
+        this.#report(drifts)
         storages.set(topic, 'there')
       },
       (error: unknown) => {
@@ -209,7 +215,7 @@ export class Declarations implements Prerequisites {
         this.queueType === 'quorum' &&
         !(await known.declaring.exists((channel) => channel.checkQueue(names.delay(rung))))
       try {
-        this.#report(await declareLadder(known.declaring, names, this.queueType, known.rungs, rung))
+        this.#report(await declareLadder(known.declaring, names, this.#storageArguments, known.rungs, rung))
       } finally {
         // If this fails because its session ends, the next one may find that the queue exists already.
         if (isNew) this.#youngUntil = clock.monotonic() + YOUNG_MS

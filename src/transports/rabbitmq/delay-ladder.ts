@@ -1,7 +1,6 @@
 import { declareQueue } from './declare-channel.ts'
 import type { DeclareChannel, Drift } from './declare-channel.ts'
-import { SPREAD } from './group-topology.ts'
-import type { QueueType } from './group-topology.ts'
+import type { QueueArguments } from './group-topology.ts'
 import type { Names } from './names.ts'
 import { rungHeader, TARGETED } from './wire-headers.ts'
 
@@ -44,7 +43,7 @@ export function topRung(rungs: number): number {
 export async function declareLadder(
   declaring: DeclareChannel,
   names: Names,
-  queueType: QueueType,
+  storage: QueueArguments,
   from: number,
   top: number,
 ): Promise<readonly Drift[]> {
@@ -53,7 +52,7 @@ export async function declareLadder(
   for (let level = from; level <= top; level++) {
     const name = names.delay(level)
     const next = level === 0 ? names.due : names.delay(level - 1)
-    const args = rungArguments(queueType, UNIT_MS * 2 ** level, next)
+    const args = rungArguments(storage, UNIT_MS * 2 ** level, next)
     await declaring.run((channel) =>
       channel.assertExchange(name, 'headers', { durable: true, alternateExchange: next }),
     )
@@ -74,19 +73,14 @@ export async function declareDue(declaring: DeclareChannel, names: Names): Promi
   )
 }
 
-function rungArguments(queueType: QueueType, ttlMs: number, next: string): Readonly<Record<string, unknown>> {
+function rungArguments(storage: QueueArguments, ttlMs: number, next: string): QueueArguments {
   return {
-    'x-queue-type': queueType,
+    ...storage,
     'x-message-ttl': ttlMs,
     'x-dead-letter-exchange': next,
     // Confirmed from queue to queue, so that the death of a node loses nothing in transit.
-    ...(queueType === 'quorum'
-      ? {
-          'x-dead-letter-strategy': 'at-least-once',
-          'x-overflow': 'reject-publish',
-          'x-delivery-limit': 1_000_000_000,
-          ...SPREAD,
-        }
+    ...(storage['x-queue-type'] === 'quorum'
+      ? { 'x-dead-letter-strategy': 'at-least-once', 'x-overflow': 'reject-publish' }
       : {}),
   }
 }

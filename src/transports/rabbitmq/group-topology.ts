@@ -11,12 +11,15 @@ import { BUCKETS } from './options.ts'
 
 export type QueueType = 'quorum' | 'classic'
 
+export type QueueArguments = Readonly<Record<string, unknown>>
+
 /** A group to declare. */
 export interface GroupSpec {
   readonly topic: string
   readonly group: string
   readonly layout: GroupLayout
-  readonly options: ResolvedConsumerOptions | undefined
+  readonly options:
+    Partial<Pick<ResolvedConsumerOptions, 'queueType' | 'maxPriority' | 'arguments' | 'bindings'>> | undefined
 }
 
 export interface DeclaredGroup {
@@ -28,6 +31,7 @@ export interface DeclaredGroup {
 export interface GroupContext {
   readonly names: Names
   readonly queueType: QueueType
+  readonly quorumArguments: QueueArguments
   readonly deliveryLimit: number
   /** Called before a new group is declared. */
   readonly register: (spec: GroupSpec) => Promise<void>
@@ -41,12 +45,6 @@ const NOTES_KEPT = 10_000
 const NOTES_KEPT_MS = 7 * 86_400_000
 
 /**
- * Spreads leaders over the nodes of a cluster; by default all of them are on the declaring node, whose death would stop
- * everything for a moment.
- */
-export const SPREAD: Readonly<Record<string, unknown>> = Object.freeze({ 'x-queue-leader-locator': 'balanced' })
-
-/**
  * RabbitMQ 4.3 lets a consumer whose node is away keep its messages, and a queue with a single active consumer, for a
  * minute, in case it comes back. Until then every key of the queue stands still. Before 4.3 it does not wait, and
  * ignores the argument.
@@ -56,11 +54,18 @@ const CONSUMER_AWAY_MS = 5_000
 /** Arguments that decide order or what is kept. A queue with other values can't be used. */
 const VITAL = ['x-single-active-consumer', 'durable', 'exclusive', 'auto_delete']
 
+/** Arguments of every queue that keeps messages. */
+function typeArguments(queueType: QueueType, quorumArguments: QueueArguments): QueueArguments {
+  if (queueType === 'classic') return { 'x-queue-type': 'classic' }
+  // Spreads leaders over the nodes of a cluster; by default all of them are on the declaring node, whose death would
+  // stop everything for a moment.
+  return { 'x-queue-type': 'quorum', 'x-queue-leader-locator': 'balanced', ...quorumArguments }
+}
+
 /** Arguments of a queue that must keep its messages in all cases and is not consumed in the ordinary way. */
-export function storageArguments(queueType: QueueType): Readonly<Record<string, unknown>> {
-  return queueType === 'quorum'
-    ? { 'x-queue-type': 'quorum', 'x-delivery-limit': NO_DELIVERY_LIMIT, ...SPREAD }
-    : { 'x-queue-type': 'classic' }
+export function storageArguments(queueType: QueueType, quorumArguments: QueueArguments): QueueArguments {
+  const common = typeArguments(queueType, quorumArguments)
+  return queueType === 'quorum' ? { ...common, 'x-delivery-limit': NO_DELIVERY_LIMIT } : common
 }
 
 /**
@@ -85,7 +90,15 @@ export async function declareGroup(
   for (const queue of queues)
     drifts.push(...(await declareQueue(declaring, queue, { durable: true, arguments: args }, VITAL)))
   await bindGroup(declaring, names, spec, layout, exchange, queues)
-  if (!isPattern(topic)) await declareStorage(declaring, names, queueType, deadLetterTopic(topic, group))
+  if (!isPattern(topic))
+    drifts.push(
+      ...(await declareStorage(
+        declaring,
+        names,
+        storageArguments(context.queueType, context.quorumArguments),
+        deadLetterTopic(topic, group),
+      )),
+    )
   return { layout, queues, drifts }
 }
 
@@ -150,14 +163,14 @@ async function declareGroupExchange(
 }
 
 function queueArguments(
-  { deliveryLimit, names }: GroupContext,
+  { deliveryLimit, names, quorumArguments }: GroupContext,
   { topic, group, options }: GroupSpec,
   layout: GroupLayout,
   queueType: QueueType,
-): Readonly<Record<string, unknown>> {
+): QueueArguments {
   return {
-    'x-queue-type': queueType,
-    ...(queueType === 'quorum' ? { ...SPREAD, 'x-consumer-disconnected-timeout': CONSUMER_AWAY_MS } : {}),
+    ...(queueType === 'quorum' ? { 'x-consumer-disconnected-timeout': CONSUMER_AWAY_MS } : {}),
+    ...typeArguments(queueType, quorumArguments),
     // Where the broker puts messages beyond the delivery limit. Our own dead letters go there directly.
     ...(isPattern(topic)
       ? { 'x-dead-letter-exchange': names.unrouted }
@@ -223,11 +236,11 @@ async function bindGroup(
 export async function declareStorage(
   declaring: DeclareChannel,
   names: Names,
-  queueType: QueueType,
+  storage: QueueArguments,
   topic: string,
-): Promise<void> {
+): Promise<readonly Drift[]> {
   const queue = names.storage(topic)
-  await declareQueue(declaring, queue, { durable: true, arguments: storageArguments(queueType) }, [])
+  const drifts = await declareQueue(declaring, queue, { durable: true, arguments: storage }, [])
   await declaring.run((channel) =>
     Promise.all(
       bindingKeysOf(routingKeyOf(topic)).flatMap((key) =>
@@ -235,13 +248,14 @@ export async function declareStorage(
       ),
     ),
   )
+  return drifts
 }
 
 /**
  * Arguments of a queue of notes: notes lose their meaning with time, and their number is limited. A classic queue is
  * ready at once: the first note of a group is about a handler that is already running.
  */
-export function notesArguments(): Readonly<Record<string, unknown>> {
+export function notesArguments(): QueueArguments {
   return {
     'x-queue-type': 'classic',
     'x-max-length': NOTES_KEPT,

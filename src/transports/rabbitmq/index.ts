@@ -5,6 +5,7 @@ import { RabbitMqTransport } from './transport.ts'
 
 export type { BackoffType } from './backoff.ts'
 export type { RabbitMqConsumerOptions } from './consumer-options.ts'
+export type { StreamOffset } from './stream-cursor.ts'
 export type {
   BindingDeclaration,
   Credentials,

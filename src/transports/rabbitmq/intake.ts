@@ -199,9 +199,9 @@ export class Intake {
     )
     try {
       if ((await Promise.race([joined, late])) === 'late') {
-        this.#owned = undefined
         if (this.#lateJoin === joining) return undefined
         this.#lateJoin = joining
+        this.#owned = undefined
         // It reports the share when it is known; a failure, or a place lost at once, runs the loop again.
         joining
           .catch((error: unknown) => {
@@ -219,14 +219,18 @@ export class Intake {
   async #declare(session: Session): Promise<void> {
     const wasCancelled = this.#wasCancelled
     this.#wasCancelled = false
-    const queues = await this.#host.declare(session, wasCancelled)
+    // Before, not after: what is deleted meanwhile must be declared once more.
+    this.#declaredFor = session
+    const queues = await this.#host.declare(session, wasCancelled).catch((error: unknown) => {
+      this.#wasCancelled ||= wasCancelled
+      throw error
+    })
     const known = this.seats.map(({ reader }) => reader.queue)
     if (queues.join('\n') !== known.join('\n')) {
       await Promise.all(this.seats.map(({ reader }) => reader.close()))
       this.seats = queues.map((queue, partition) => this.#host.makeSeat(queue, partition))
       void this.#host.abandoned(session, known)
     }
-    this.#declaredFor = session
   }
 
   /** Takes the queue or gives it up, according to the current state. */

@@ -131,7 +131,7 @@ export class Membership {
   }
 
   async #enter(session: Session, channel: Channel): Promise<void> {
-    const { nameOf, id, lineOf } = this.#parts
+    const { nameOf, lineOf } = this.#parts
     const name = nameOf(0)
     const place = await this.#declareCounter(session)
     // Given up meanwhile: another attempt may have found its place.
@@ -149,8 +149,6 @@ export class Membership {
       if (message === null) this.#lost(channel)
     }
     await channel.consume(this.#counter, counted, { noAck: true })
-    if (this.#channel !== channel) return
-    this.#members.add(id)
     await this.#ask(channel)
     this.#poll(channel)
   }
@@ -221,6 +219,7 @@ export class Membership {
   async #ask(channel: Channel): Promise<void> {
     const { id, clock } = this.#parts
     const { consumerCount } = await channel.checkQueue(this.#counter)
+    if (this.#channel !== channel) return
     const answers = new Set([id])
     this.#answers = answers
     try {
@@ -237,8 +236,11 @@ export class Membership {
         this.#onAnswer()
       })
     } finally {
-      this.#onAnswer = () => undefined
-      this.#answers = undefined
+      // After a loss, the next connection may have asked meanwhile.
+      if (this.#answers === answers) {
+        this.#onAnswer = () => undefined
+        this.#answers = undefined
+      }
     }
     if (this.#channel !== channel) return
     this.#members.clear()
@@ -270,8 +272,9 @@ export class Membership {
     if (consumerCount !== this.#members.size && this.#channel === channel) await this.#ask(channel)
   }
 
+  /** Reports the members once they were asked: a part of them would be taken for all. */
   #tell(): void {
-    if (this.#channel === undefined) return
+    if (this.#channel === undefined || !this.#members.has(this.#parts.id)) return
     const members = [...this.#members].sort()
     const text = members.join('\n')
     if (text === this.#told) return

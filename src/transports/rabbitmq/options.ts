@@ -8,6 +8,7 @@ import { topicProblem } from '../../core/topic.ts'
 import type { BackoffOptions, BackoffType } from './backoff.ts'
 import { applyUrl, checkUrl } from './url.ts'
 
+/** Options of `rabbitmq`. */
 export interface RabbitMqOptions {
   /**
    * `amqp://user:password@host:5672/vhost`, or `amqps://`; its parameters are options of this object: `?partitions=8`.
@@ -55,6 +56,12 @@ export interface RabbitMqOptions {
    * once; 1 to 32. Default 4.
    */
   readonly partitions?: number | undefined
+  /**
+   * More arguments for the quorum queues that Busbar declares: of groups, dead letters, delays and its own records; `{
+   * 'x-quorum-initial-group-size': 5 }`. Only what says where and how a queue is stored; for limits, use `native` of a
+   * consumer, `groups`, or a policy of the broker.
+   */
+  readonly quorumArguments?: Readonly<Record<string, unknown>> | undefined
   /** Number of deliveries after which the broker itself dead-letters a message that is never settled. Default 1,000. */
   readonly deliveryLimit?: number | undefined
   /** Maximum size of a body, in bytes; at most the broker's `max_message_size`. Default 16 MiB. */
@@ -117,6 +124,7 @@ export interface RabbitMqOptions {
  */
 export type Purpose = 'publish' | 'consume'
 
+/** User and password. */
 export interface Credentials {
   /** Name of the RabbitMQ user. */
   readonly username: string
@@ -134,6 +142,7 @@ export interface TopologyOptions {
   readonly bindings?: readonly BindingDeclaration[] | undefined
 }
 
+/** An exchange that the transport declares. */
 export interface ExchangeDeclaration {
   /** Name of the exchange. */
   readonly name: string
@@ -151,6 +160,7 @@ export interface ExchangeDeclaration {
   readonly arguments?: Readonly<Record<string, unknown>> | undefined
 }
 
+/** A queue that the transport declares. */
 export interface QueueDeclaration {
   /** Name of the queue. */
   readonly name: string
@@ -184,6 +194,8 @@ export interface GroupDeclaration {
   readonly group: string
   /** Order that its consumers will use. Default `key`. */
   readonly order?: 'key' | 'strict' | 'none' | undefined
+  /** More arguments for its queues, the same as in `native` of its consumers: `{ 'x-max-length': 100000 }`. */
+  readonly arguments?: Readonly<Record<string, unknown>> | undefined
 }
 
 /** Where a message goes instead of the exchange of the bus. */
@@ -214,6 +226,12 @@ export interface MessageProperties {
   readonly expiration?: number | undefined
   /** False: the broker may forget the message when it restarts. Default true. */
   readonly persistent?: boolean | undefined
+  /**
+   * More headers, with AMQP's types: numbers, booleans, lists, tables, bytes. Handlers see them as text. A header of the
+   * message with the same name is kept; a name that means something to RabbitMQ (`CC`, `x-delay`) is sent under another
+   * one.
+   */
+  readonly headers?: Readonly<Record<string, unknown>> | undefined
 }
 
 export interface ResolvedRabbitMqOptions {
@@ -229,6 +247,7 @@ export interface ResolvedRabbitMqOptions {
   readonly exchange: string
   readonly queueType: 'auto' | 'quorum' | 'classic'
   readonly partitions: number
+  readonly quorumArguments: Readonly<Record<string, unknown>>
   readonly deliveryLimit: number
   readonly maxMessageBytes: number
   readonly maxUnconfirmed: number
@@ -267,7 +286,7 @@ export const BUCKETS = 32
 const EXCHANGE = /^[A-Za-z0-9_.-]{1,60}$/
 
 export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): ResolvedRabbitMqOptions {
-  const reader = new OptionsReader('rabbitmq', applyUrl(options))
+  const reader = new OptionsReader('rabbitmq', applyUrl(options), 'rabbitmq({ url })')
   const reconnect = reader.nested('reconnect')
   const minMs = reconnect.integer('minMs', RABBITMQ_DEFAULTS.reconnect.minMs, { min: 1 })
   const exchange = reader.string('exchange', RABBITMQ_DEFAULTS.exchange)
@@ -295,6 +314,7 @@ export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): Re
     exchange,
     queueType: reader.oneOf('queueType', ['auto', 'quorum', 'classic'], 'auto'),
     partitions: reader.integer('partitions', RABBITMQ_DEFAULTS.partitions, { min: 1, max: BUCKETS }),
+    quorumArguments: resolveQuorumArguments(reader),
     deliveryLimit: reader.integer('deliveryLimit', RABBITMQ_DEFAULTS.deliveryLimit, { min: 1, max: 1_000_000_000 }),
     maxMessageBytes: reader.integer('maxMessageBytes', RABBITMQ_DEFAULTS.maxMessageBytes, { min: 1024 }),
     maxUnconfirmed: reader.integer('maxUnconfirmed', RABBITMQ_DEFAULTS.maxUnconfirmed, { min: 1 }),
@@ -323,6 +343,21 @@ export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): Re
   }
   reader.done()
   return Object.freeze(resolved)
+}
+
+/** Arguments that limit or move messages, which every kind of queue needs its own way, or that Busbar sets itself. */
+const NOT_FOR_ALL =
+  /^x-(message-ttl|expires|max-.*|overflow|dead-letter-.*|delivery-limit|queue-type|single-active-consumer)$/
+
+function resolveQuorumArguments(reader: OptionsReader): Readonly<Record<string, unknown>> {
+  const given = object<Readonly<Record<string, unknown>>>(reader, 'quorumArguments') ?? {}
+  for (const name of Object.keys(given))
+    if (NOT_FOR_ALL.test(name))
+      reader.problem(
+        `quorumArguments.${name}`,
+        'would apply to delays, dead letters and records too: use native.arguments of the consumer, groups, or a policy',
+      )
+  return given
 }
 
 function resolveUrl(reader: OptionsReader): ResolvedRabbitMqOptions['url'] {
@@ -379,7 +414,7 @@ function entry<Type>(
   read: (entry: OptionsReader) => Type,
 ): Type | undefined {
   const problems: { path: string; message: string }[] = []
-  const inner = new OptionsReader('rabbitmq', given, path, problems)
+  const inner = new OptionsReader('rabbitmq', given, undefined, { path, problems })
   const value = read(inner)
   try {
     inner.done()
@@ -435,7 +470,8 @@ function resolveGroups(reader: OptionsReader): ResolvedRabbitMqOptions['groups']
       const wrong = topicProblem(topic, true)
       if (wrong !== undefined && topic !== '') declaration.problem('topic', wrong)
       if (group !== '' && groupProblem(group) !== undefined) declaration.problem('group', groupProblem(group) ?? '')
-      return { topic, group, order: declaration.oneOf('order', ['key', 'strict', 'none'], 'key') }
+      const order = declaration.oneOf('order', ['key', 'strict', 'none'], 'key')
+      return { topic, group, order, arguments: object<Record<string, unknown>>(declaration, 'arguments') }
     }) as Required<GroupDeclaration>
   })
 }

@@ -1,5 +1,4 @@
 import type { Channel } from 'amqplib'
-import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import { ConfigurationError } from '../../core/errors.ts'
 import type { DeliverySink, SubscriptionSpec, TransportHost } from '../../core/transport.ts'
@@ -10,10 +9,10 @@ import { resolveConsumerOptions } from './consumer-options.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import type { Declarations } from './declarations.ts'
 import { DeclareChannel, declareQueue } from './declare-channel.ts'
+import { DeletedQueues } from './deleted-queues.ts'
 import { toBrokerError } from './errors.ts'
 import { layoutToken } from './group-layout.ts'
 import type { GroupLayout } from './group-layout.ts'
-import { queuesOf } from './group-topology.ts'
 import { Intake } from './intake.ts'
 import type { Session } from './link.ts'
 import { Membership } from './membership.ts'
@@ -25,10 +24,6 @@ import type { ControlPublisher } from './control-publisher.ts'
 import { QueueReader } from './queue-reader.ts'
 import { RabbitMqSubscription } from './subscriber.ts'
 import type { SubscriptionContext } from './subscription-context.ts'
-
-/** RabbitMQ cancels the consumers of a deleted queue a moment before the queue is gone. */
-const DELETED_WITHIN_MS = 500
-const DELETED_POLL_MS = 20
 
 export interface SubscribingParts {
   readonly options: ResolvedRabbitMqOptions
@@ -66,6 +61,7 @@ export async function createSubscription(
   const notes = spec.ephemeral || native.noAck ? undefined : notesOf(spec, parts)
   // If that fails, the first note tries again and reports why.
   notes?.declare(session).catch(() => undefined)
+  const deleted = layout && new DeletedQueues(parts.host, spec, declared.queues)
   const subscription = new RabbitMqSubscription({
     spec,
     sink,
@@ -81,8 +77,13 @@ export async function createSubscription(
     intake: (host) =>
       new Intake({
         host: {
-          declare: async (again, wasCancelled) =>
-            (await declareAgain(spec, native, parts, again, layout, wasCancelled)).queues,
+          declare: async (again, wasCancelled) => {
+            await deleted?.look(again, wasCancelled)
+            const now = await declare(spec, native, parts, again)
+            deleted?.report()
+            checkLayout(spec, layout, now.layout)
+            return now.queues
+          },
           makeSeat: (queue, partition) => ({
             reader: makeReader(parts.host.clock, host, queue, spec, native, layout?.partitions ?? 1),
             partition,
@@ -130,64 +131,18 @@ async function declareFirst(
   }
 }
 
-async function declareAgain(
-  spec: SubscriptionSpec,
-  native: ResolvedConsumerOptions,
-  parts: SubscribingParts,
-  session: Session,
+function checkLayout(
+  { topic, group }: SubscriptionSpec,
   before: GroupLayout | undefined,
-  wasCancelled: boolean,
-): Promise<Declared> {
-  const deleted = before === undefined ? [] : await missingQueues(spec, before, parts, session, wasCancelled)
-  const declared = await declare(spec, native, parts, session)
-  if (deleted.length > 0) reportDeleted(spec, parts.host, deleted)
-  if (before === undefined || declared.layout === undefined) return declared
-  if (layoutToken(before) === layoutToken(declared.layout)) return declared
-  throw new ConfigurationError(`The group "${spec.group}" of "${spec.topic}"`, [
+  now: GroupLayout | undefined,
+): void {
+  if (before === undefined || now === undefined || layoutToken(before) === layoutToken(now)) return
+  throw new ConfigurationError(`The group "${group}" of "${topic}"`, [
     {
       path: 'order',
-      message: `was deleted and made anew in another shape (${layoutToken(declared.layout)} instead of ${layoutToken(before)}). Restart this consumer`,
+      message: `was deleted and made anew in another shape (${layoutToken(now)} instead of ${layoutToken(before)}). Restart this consumer`,
     },
   ])
-}
-
-/** When a consumer was cancelled, one queue is expected to be missing soon. */
-async function missingQueues(
-  { topic, group }: SubscriptionSpec,
-  layout: GroupLayout,
-  { names, host: { clock } }: SubscribingParts,
-  session: Session,
-  wasCancelled: boolean,
-): Promise<readonly string[]> {
-  const declaring = new DeclareChannel(session)
-  const until = clock.monotonic() + (wasCancelled ? DELETED_WITHIN_MS : 0)
-  try {
-    for (;;) {
-      const missing: string[] = []
-      for (const queue of queuesOf(names, topic, group, layout))
-        if (!(await declaring.exists((channel) => channel.checkQueue(queue)))) missing.push(queue)
-      if (missing.length > 0 || clock.monotonic() >= until) return missing
-      await sleep(clock, DELETED_POLL_MS)
-    }
-  } finally {
-    await declaring.close()
-  }
-}
-
-/** The group exists again, but what was in its queues is lost. */
-function reportDeleted(
-  { topic, group }: SubscriptionSpec,
-  { events, name }: TransportHost,
-  queues: readonly string[],
-): void {
-  events.emit('loss', {
-    transport: name,
-    topic,
-    group,
-    count: undefined,
-    position: undefined,
-    reason: `somebody deleted ${queues.map((queue) => `"${queue}"`).join(', ')} while the group had members; the messages in it are lost. It was declared again`,
-  })
 }
 
 async function declare(

@@ -420,6 +420,8 @@ function capabilities(maxMessageBytes: number): Capabilities {
     replay: Object.freeze([]),
     lag: true,
     publishDedup: false,
+    failedPublishStopsKey: false,
+    publishOnAck: false,
     transactions: false,
     requestReply: false,
     maxMessageBytes,

@@ -1,9 +1,9 @@
 import type { Options } from 'amqplib'
-import { urlParameter } from '../../core/url-parameter.ts'
+import { passwordAdvice, setParameter, urlParameter } from '../../core/url-parameter.ts'
 import type { RabbitMqOptions } from './options.ts'
 
-/** Parameters from AMQP's URI specification that we understand. They stay in the URL. */
 const MIN_FRAME = 8_192
+/** Parameters from AMQP's URI specification that we understand. They stay in the URL. */
 const PARAMETERS = new Set(['heartbeat', 'frame_max', 'channel_max'])
 
 /**
@@ -18,7 +18,7 @@ export function applyUrl(options: RabbitMqOptions | undefined): RabbitMqOptions 
   if (own.length === 0) return options
   const input: Record<string, unknown> = { ...options }
   for (const [name, text] of own) {
-    input[name] ??= urlParameter(text)
+    setParameter(input, name, urlParameter(text))
     url.searchParams.delete(name)
   }
   return { ...input, url: url.href }
@@ -27,8 +27,11 @@ export function applyUrl(options: RabbitMqOptions | undefined): RabbitMqOptions 
 /** What is wrong with a URL, or undefined. Never shows it: it may contain a password. */
 export function checkUrl(url: unknown): string | undefined {
   if (typeof url !== 'string') return `must be a string, got ${url === null ? 'null' : typeof url}`
-  if (!URL.canParse(url)) return 'is no URL: write amqp://user:password@host:5672/vhost'
-  const { protocol, searchParams, hostname, username, password, pathname } = new URL(url)
+  const unreadable = `is not a valid URL: write amqp://user:password@host:5672/vhost${passwordAdvice(url)}`
+  if (!URL.canParse(url)) return unreadable
+  const { protocol, searchParams, hostname, username, password, pathname, hash } = new URL(url)
+  // The rest of a password after a "#".
+  if (hash.includes('@')) return unreadable
   if (protocol !== 'amqp:' && protocol !== 'amqps:') return `has the scheme "${protocol}": use amqp: or amqps:`
   if (hostname === '') return 'names no host: write amqp://user:password@host:5672/vhost'
   if (![username, password, pathname].every(isDecodable))

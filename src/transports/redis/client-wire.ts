@@ -111,6 +111,7 @@ class ClientWire implements Wire {
           return connect(original.duplicate({ RESP: 2, ...WITHOUT_PUSH, socket }))
         },
         dialLimitMs: dialLimitMs(this.#options),
+        where: describeServer(this.#options),
         clock: this.#clock,
         baseMs: reconnectBaseMs,
         maxMs: reconnectMaxMs,

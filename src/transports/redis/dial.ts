@@ -1,4 +1,4 @@
-import { createClient } from 'redis'
+import { ConnectionTimeoutError, createClient } from 'redis'
 import type { ConnectionOptions } from 'node:tls'
 import type { Clock } from '../../core/clock.ts'
 import { ConnectionError } from '../../core/errors.ts'
@@ -21,7 +21,12 @@ export async function dial(options: ResolvedRedisOptions, clock: Clock, signal: 
     tls: options.tls,
     path: options.path,
   })
-  return connect(client)
+  try {
+    return await connect(client)
+  } catch (error) {
+    if (options.tls === false || !(error instanceof ConnectionTimeoutError)) throw error
+    throw new Error(`${error.message}; does this port speak TLS?`, { cause: error })
+  }
 }
 
 export async function connect(client: NativeClient): Promise<NativeClient> {

@@ -1,5 +1,6 @@
 import type { DeliverySink } from '../../core/transport.ts'
 import type { RedisDelivery } from './delivery.ts'
+import { isSurelyOurs } from './hand-back.ts'
 import { EXTEND } from './scripts/settle.ts'
 import type { Seat } from './seat.ts'
 import type { Source } from './source.ts'
@@ -21,18 +22,25 @@ export async function extendLeases(
 }
 
 async function extendSource(
-  { context, spec, member }: Seat,
+  seat: Seat,
   source: Source,
   deliveries: readonly RedisDelivery[],
   sink: DeliverySink,
 ): Promise<void> {
+  const { context, spec, member } = seat
   const { scripts, options, host } = context
-  const heldUntil = host.clock.monotonic() + options.leaseMs
+  const now = host.clock.monotonic()
+  const heldUntil = now + options.leaseMs
   const { generation } = deliveries[0] as RedisDelivery
   const refused = (await scripts.run(
     EXTEND,
     [source.stream, source.partition.group.meta],
-    [spec.group, generation, member, ...deliveries.map(({ id }) => id)],
+    [
+      spec.group,
+      generation,
+      member,
+      ...deliveries.flatMap((delivery) => [delivery.id, isSurelyOurs(seat, delivery, now) ? '1' : '0']),
+    ],
   )) as readonly number[]
   const lost = new Set(refused.map((place) => deliveries[place] as RedisDelivery).filter(({ settled }) => !settled))
   for (const delivery of deliveries) if (!lost.has(delivery)) delivery.heldUntil = heldUntil

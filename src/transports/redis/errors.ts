@@ -1,5 +1,11 @@
 import { isCertificateError } from '../../core/certificate-error.ts'
-import { AuthorizationError, ConfigurationError, ConnectionError, PublishError } from '../../core/errors.ts'
+import {
+  AuthorizationError,
+  BusbarError,
+  ConfigurationError,
+  ConnectionError,
+  PublishError,
+} from '../../core/errors.ts'
 import type { PublishFailure } from '../../core/errors.ts'
 
 /** A command was given up before it was handed to a connection: the server certainly has not seen it. */
@@ -57,21 +63,36 @@ function asSentence(text: string): string {
   return /[.?!]$/.test(text) ? text : `${text}.`
 }
 
+const NO_DATABASE = /^ERR (DB index|invalid DB index|SELECT is not allowed)/
+
 /** The user-facing error for a failed connect. `where` contains no credentials. */
-export function toConnectError(error: unknown, where: string): Error {
+export function toConnectError(error: unknown, where: string): BusbarError {
   const isOurs = error instanceof NotSentError || error instanceof LostReplyError
   // Those of a single command don't say where.
-  if (!isOurs && (ConnectionError.is(error) || AuthorizationError.is(error))) return error
+  if (!isOurs && BusbarError.is(error)) return error
   if (isAuthorizationFailure(error)) {
     return new AuthorizationError(
       `Redis at ${where} refused the credentials or a permission: ${asSentence(messageOf(error))} Check the user, the password and the ACL.`,
       { cause: error },
     )
   }
+  if (NO_DATABASE.test(messageOf(error)))
+    return new ConfigurationError('redis', [
+      { path: 'database', message: `Redis at ${where} does not have it: ${messageOf(error)}` },
+    ])
   return new ConnectionError(`Redis at ${where} can't be reached: ${messageOf(error)}`, {
     cause: error,
     retryable: !isCertificateError(error),
   })
+}
+
+/** Why a consumer could not be started: retryable when the server refuses what it needs only for now. */
+export function toSubscribeError(error: unknown, where: string): unknown {
+  const code = replyCode(error)
+  if (code === undefined || BusbarError.is(error)) return error
+  if (isAuthorizationFailure(error)) return toConnectError(error, where)
+  if (!mayPass(error)) return error
+  return new ConnectionError(`Redis at ${where} takes no consumer now: ${explain(code, error)}`, { cause: error })
 }
 
 /** The outcome of a publish that failed with this error. */
@@ -89,12 +110,17 @@ export function toPublishError(error: unknown, topic: string, reason?: unknown):
   const cause = isAuthorizationFailure(error)
     ? new AuthorizationError(`Redis does not allow it: ${messageOf(error)}`, { cause: error })
     : (reason ?? error)
-  const retryable = !isAuthorizationFailure(error) && code !== 'WRONGTYPE' && code !== 'ERR'
   return new PublishError(`Publishing to "${topic}" failed: ${explain(code, error)} (${outcome})`, {
     outcome,
     cause,
-    retryable,
+    retryable: mayPass(error),
   })
+}
+
+/** False for a refusal that would be the same later. */
+function mayPass(error: unknown): boolean {
+  const code = replyCode(error)
+  return !isAuthorizationFailure(error) && code !== 'WRONGTYPE' && code !== 'ERR'
 }
 
 function explain(code: string | undefined, error: unknown): string {

@@ -28,7 +28,9 @@ export interface NativeCluster {
 /** `createClient()` or `createCluster()` of the package `redis`. Structural, so that the type of any version fits. */
 export interface GivenClient {
   readonly isOpen: boolean
+  /** As in the package `redis`. */
   connect(): Promise<unknown>
+  /** As in the package `redis`. */
   destroy(): void
 }
 

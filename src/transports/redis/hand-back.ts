@@ -10,11 +10,19 @@ const CHUNK = 500
 export async function handBack(seat: Seat, source: Source, deliveries: readonly RedisDelivery[]): Promise<void> {
   const generation = deliveries[0]?.generation
   if (generation === undefined || generation !== source.partition.generation) return
-  const { context, member, owned, spec } = seat
+  const { context, member, spec } = seat
+  const now = context.host.clock.monotonic()
   for (let from = 0; from < deliveries.length; from += CHUNK) {
-    const args = [spec.group, generation, member, owned ? '1' : '0']
-    for (const { id, attempt, notBefore = 0 } of deliveries.slice(from, from + CHUNK))
-      args.push(id, '0', String(attempt - 1), String(notBefore))
+    const args = [spec.group, generation, member]
+    for (const delivery of deliveries.slice(from, from + CHUNK)) {
+      const { id, attempt, notBefore = 0 } = delivery
+      args.push(id, '0', String(attempt - 1), String(notBefore), isSurelyOurs(seat, delivery, now) ? '1' : '0')
+    }
     await context.scripts.run(HAND_BACK, [source.stream, source.partition.group.meta, source.later, source.notes], args)
   }
+}
+
+/** No other member can have it: if the server does not know that it is ours, somebody deleted our consumer with all it had. */
+export function isSurelyOurs({ owned }: Seat, { heldUntil }: RedisDelivery, now: number): boolean {
+  return owned || now < heldUntil
 }

@@ -69,6 +69,8 @@ function capabilities(maxMessageBytes: number): Capabilities {
     replay: Object.freeze(['position', 'time'] as const),
     lag: true,
     publishDedup: false,
+    failedPublishStopsKey: false,
+    publishOnAck: false,
     transactions: true,
     requestReply: false,
     maxMessageBytes,

@@ -1,6 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
 import { describeServer, dial, dialLimitMs } from './dial.ts'
-import { messageOf, toConnectError } from './errors.ts'
+import { messageOf } from './errors.ts'
 import type { Arg, NativeClient } from './given-client.ts'
 import { Link } from './link.ts'
 import type { LinkParts } from './link.ts'
@@ -10,10 +10,10 @@ import type { DedicatedOptions, Wire, WireListener } from './wire.ts'
 
 /** One server, or the primary that sentinels name, with our own connections. */
 export function linkWire(options: ResolvedRedisOptions, clock: Clock, listener: WireListener): Wire {
-  const where = describeServer(options)
   const common = {
     dial: (signal: AbortSignal) => dial(options, clock, signal),
     dialLimitMs: dialLimitMs(options),
+    where: describeServer(options),
     clock,
     baseMs: options.reconnectBaseMs,
     maxMs: options.reconnectMaxMs,
@@ -27,7 +27,7 @@ export function linkWire(options: ResolvedRedisOptions, clock: Clock, listener: 
     },
     onUp: (first, downMs, attempts) => listener.up(first, downMs, attempts),
     onDown: (reason) => listener.down(reason),
-    onTrouble: (error) => listener.trouble(toConnectError(error, where)),
+    onTrouble: (error) => listener.trouble(error),
     // It never blocks, so nothing can be delivered to it.
     onForbidden: () => {},
   })
@@ -41,7 +41,7 @@ export function linkWire(options: ResolvedRedisOptions, clock: Clock, listener: 
         await main.open()
       } catch (error) {
         main.close()
-        throw toConnectError(error, where)
+        throw error
       }
     },
     call: (_key: string, args: readonly Arg[], signal?: AbortSignal) => main.call(args, signal),
@@ -52,7 +52,7 @@ export function linkWire(options: ResolvedRedisOptions, clock: Clock, listener: 
 }
 
 export function dedicatedLink(
-  common: Pick<LinkParts, 'dial' | 'dialLimitMs' | 'clock' | 'baseMs' | 'maxMs' | 'responseTimeoutMs'>,
+  common: Pick<LinkParts, 'dial' | 'dialLimitMs' | 'where' | 'clock' | 'baseMs' | 'maxMs' | 'responseTimeoutMs'>,
   { onUp, onDown, onForbidden }: DedicatedOptions,
   prepare: (client: NativeClient) => Promise<void>,
 ): Link {

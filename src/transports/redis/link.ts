@@ -3,7 +3,7 @@ import type { Clock, Timer } from '../../core/clock.ts'
 import { LinkedList } from '../../core/linked-list.ts'
 import { endConnection, identify } from './connection-identity.ts'
 import type { ConnectionIdentity } from './connection-identity.ts'
-import { LostReplyError, messageOf, NotSentError, replyCode } from './errors.ts'
+import { LostReplyError, messageOf, NotSentError, replyCode, toConnectError } from './errors.ts'
 import type { Arg, NativeClient } from './given-client.ts'
 import { REPLY_OPTIONS } from './reply-options.ts'
 import { withinLimit } from './within-limit.ts'
@@ -13,6 +13,8 @@ export interface LinkParts {
   readonly dial: (signal: AbortSignal) => Promise<NativeClient>
   /** Time limit until a new connection is ready for use. */
   readonly dialLimitMs: number
+  /** The address as shown to users. */
+  readonly where: string
   readonly clock: Clock
   readonly baseMs: number
   readonly maxMs: number
@@ -22,7 +24,7 @@ export interface LinkParts {
   readonly prepare: (client: NativeClient) => Promise<void>
   readonly onUp: (first: boolean, downMs: number, attempts: number) => void
   readonly onDown: (reason: string) => void
-  readonly onTrouble: (error: unknown) => void
+  readonly onTrouble: (error: Error) => void
   /** The former connection could not be closed at the server, for lack of permission. */
   readonly onForbidden: () => void
 }
@@ -188,7 +190,13 @@ export class Link {
 
   // --- connection --------------------------------------------------------------------------------------------------
 
-  async #connect(): Promise<void> {
+  #connect(): Promise<void> {
+    return this.#connectOnce().catch((error: unknown) => {
+      throw toConnectError(error, this.#parts.where)
+    })
+  }
+
+  async #connectOnce(): Promise<void> {
     const { clock, dialLimitMs } = this.#parts
     this.#attempts++
     const { signal } = (this.#dialing = new AbortController())
@@ -275,7 +283,7 @@ export class Link {
     const ceiling = Math.min(maxMs, baseMs * 2 ** Math.min(this.#attempts, 16))
     // Half of it is fixed, so that many clients spread out and none of them floods the server.
     this.#retry = clock.setTimer(ceiling / 2 + Math.random() * (ceiling / 2), () => {
-      this.#connect().catch((error: unknown) => {
+      this.#connect().catch((error: Error) => {
         if (this.#state === 'closed') return
         onTrouble(error)
         this.#again()

@@ -4,6 +4,7 @@ import { isGivenClient } from './given-client.ts'
 import type { GivenClient } from './given-client.ts'
 import { applyUrl } from './url-options.ts'
 
+/** Options of `redis`. */
 export interface RedisOptions {
   /**
    * `redis://user:password@host:6379/0`, `rediss://` for TLS, `unix:///run/redis.sock`. Its parameters are options of this
@@ -91,6 +92,7 @@ export interface RedisOptions {
   readonly native?: Readonly<Record<string, unknown>> | undefined
 }
 
+/** Address of one node. */
 export interface RedisNode {
   /** Name or address. */
   readonly host: string
@@ -181,7 +183,7 @@ const PREFIX = /^[^{}\s\p{Cc}]*$/u
 
 export function resolveRedisOptions(given: RedisOptions): ResolvedRedisOptions {
   const { input, path, problems } = applyUrl(given)
-  const reader = new OptionsReader('redis', input)
+  const reader = new OptionsReader('redis', input, 'redis({ url })')
   for (const problem of problems) reader.problem('url', problem)
   const tls = tlsOption(reader, 'tls', false)
   const resolved: ResolvedRedisOptions = {

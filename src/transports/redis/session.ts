@@ -9,7 +9,9 @@ import type {
 import { redisAdmin } from './admin.ts'
 import { clientWire } from './client-wire.ts'
 import type { RedisContext } from './context.ts'
+import { describeServer } from './dial.ts'
 import { sweepEphemeral } from './ephemeral.ts'
+import { toSubscribeError } from './errors.ts'
 import { Keys } from './keys.ts'
 import { linkWire } from './link-wire.ts'
 import { createMapping } from './mapping.ts'
@@ -89,7 +91,7 @@ export class RedisSession implements WireListener {
       await subscription.open()
     } catch (error) {
       this.#subscriptions.delete(subscription)
-      throw error
+      throw toSubscribeError(error, describeServer(this.#options))
     }
     if (subscription.isPattern && this.#discovery === undefined) this.#discover()
     return subscription

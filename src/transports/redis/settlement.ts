@@ -5,6 +5,7 @@ import type { Claimer } from './claimer.ts'
 import { storeNotes } from './attempt-notes.ts'
 import type { RedisDelivery } from './delivery.ts'
 import { isPassing, LostReplyError, messageOf, replyCode, toPublishError } from './errors.ts'
+import { isSurelyOurs } from './hand-back.ts'
 import { baseTopic } from './keys.ts'
 import { partitionOf } from './partitioner.ts'
 import { tooLarge } from './too-large.ts'
@@ -121,7 +122,7 @@ export class Settlements {
         break
       case 'ack':
     }
-    if (owned || now < delivery.heldUntil) work.acks.push(item)
+    if (isSurelyOurs(this.#seat, delivery, now)) work.acks.push(item)
     else work.doubtful.push(item)
   }
 
@@ -149,7 +150,7 @@ export class Settlements {
       }
       for (let at = 0; at < backs.length; at += CHUNK) {
         const chunk = backs.slice(at, at + CHUNK)
-        running.push(this.#run(source, chunk, failures, () => this.#handBack(source, chunk)))
+        running.push(this.#run(source, chunk, failures, (again) => this.#handBack(source, chunk, again)))
       }
       for (let at = 0; at < kept.length; at += CHUNK) {
         const chunk = kept.slice(at, at + CHUNK)
@@ -253,8 +254,12 @@ export class Settlements {
         return []
       })
     } catch (error) {
-      this.#failed(source, items, failures, error)
-      return
+      if (replyCode(error) === undefined) {
+        this.#failed(source, items, failures, error)
+        return
+      }
+      // Refused: then only a crash loses the note. Taken for lost, they would be overtaken by what waits behind them.
+      this.#seat.tellError(error, `noting the attempts of ${source.stream}`)
     } finally {
       source.keeping--
     }
@@ -265,7 +270,7 @@ export class Settlements {
       else if (here) this.#putBack(item)
     if (!here) {
       const left = items.filter(({ delivery }) => !delivery.lost)
-      if (left.length > 0) await this.#run(source, left, failures, () => this.#handBack(source, left))
+      if (left.length > 0) await this.#run(source, left, failures, (again) => this.#handBack(source, left, again))
     }
     source.partition.tellQuiet()
   }
@@ -274,16 +279,20 @@ export class Settlements {
     items: readonly Item[],
     command: (again: boolean) => Promise<readonly number[]>,
   ): Promise<readonly number[]> {
-    for (let pause = AGAIN_MS, again = false; ; again = true) {
+    let again = false
+    for (let pause = AGAIN_MS; ; pause = Math.min(MAX_AGAIN_MS, pause * 2)) {
       try {
         return await command(again)
       } catch (error) {
         this.#seat.context.reports.refused(error)
-        const passing = (error instanceof LostReplyError || isPassing(error)) && !this.#seat.closed
+        const isLost = error instanceof LostReplyError
+        const isDeleted = replyCode(error) === 'NOGROUP'
+        const passing = (isLost || isDeleted || isPassing(error)) && !this.#seat.closed
         // Lost meanwhile: it may belong to another member by now.
         if (!passing || items.every(({ delivery }) => delivery.lost)) throw error
+        if (isDeleted) for (const { delivery } of items) this.#seat.repair(delivery.source.partition)
+        again ||= isLost
         await this.#pause(pause)
-        pause = Math.min(MAX_AGAIN_MS, pause * 2)
       }
     }
   }
@@ -315,7 +324,6 @@ export class Settlements {
     if (source.partition.phase === 'idle') return
     if (fenced && items.some(({ delivery }) => delivery.generation === source.partition.generation))
       this.#seat.lose(source.partition, 'the group was moved, or another member has taken the partition over')
-    else if (code === 'NOGROUP') this.#seat.repair(source.partition)
     // Still pending there, but no longer known here: look for it at once, or it would wait for a lease.
     else if (!fenced && !PublishError.is(error)) this.#claimer.recover(source, this.#seat.owned ? 'all' : 'mine')
   }
@@ -333,11 +341,15 @@ export class Settlements {
     return this.#script(ACK_HELD, source, items, [source.isSide ? '1' : '0', this.#seat.member, ...ids], source.notes)
   }
 
-  async #handBack(source: Source, items: readonly HandedBack[]): Promise<readonly number[]> {
-    const args: string[] = [this.#seat.member, this.#seat.owned ? '1' : '0']
+  async #handBack(source: Source, items: readonly HandedBack[], again: boolean): Promise<readonly number[]> {
+    const { context, member, owned } = this.#seat
+    const now = context.host.clock.monotonic()
+    const args: string[] = [member]
     let soonest = Infinity
     for (const { delivery, delayMs, used, notBefore } of items) {
-      args.push(delivery.id, String(Math.ceil(delayMs)), String(used), String(notBefore))
+      // Without an owner, another member may have had it since the first time.
+      const isOurs = isSurelyOurs(this.#seat, delivery, now) && (owned || !again)
+      args.push(delivery.id, String(Math.ceil(delayMs)), String(used), String(notBefore), isOurs ? '1' : '0')
       soonest = Math.min(soonest, delayMs)
     }
     const refused = await this.#script(HAND_BACK, source, items, args, source.later, source.notes)
@@ -362,9 +374,10 @@ export class Settlements {
   }
 
   async #deadLetter(delivery: RedisDelivery, deadLetter: OutgoingMessage, again: boolean): Promise<readonly number[]> {
-    const { context, owned, spec, member } = this.#seat
+    const { context, spec, member } = this.#seat
     const { source, id, generation } = delivery
     const { maxMessageBytes } = context.options
+    const isOurs = !again && isSurelyOurs(this.#seat, delivery, context.host.clock.monotonic())
     // What a foreign program could store, however large, can be moved as it is.
     if (deadLetter.body.byteLength > Math.max(maxMessageBytes, delivery.message.body.byteLength))
       throw tooLarge(deadLetter, maxMessageBytes)
@@ -386,7 +399,7 @@ export class Settlements {
       await context.scripts.run(
         DEAD_LETTER,
         [source.stream, source.partition.group.meta, target, source.notes],
-        [spec.group, generation, member, id, source.isSide ? '1' : '0', again || !owned ? '1' : '0', ...fields],
+        [spec.group, generation, member, id, source.isSide ? '1' : '0', isOurs ? '1' : '0', ...fields],
       )
       return []
     } catch (error) {

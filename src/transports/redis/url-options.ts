@@ -1,4 +1,4 @@
-import { BAD_PERCENT, urlParameter } from '../../core/url-parameter.ts'
+import { BAD_PERCENT, passwordAdvice, setParameter, urlParameter } from '../../core/url-parameter.ts'
 import type { RedisOptions } from './options.ts'
 
 export interface FromUrl {
@@ -27,7 +27,7 @@ export function applyUrl(options: RedisOptions): FromUrl {
   for (const [name, text] of parsed.parameters) {
     if (SERVERS.has(name)) continue
     if (PLACES.has(name)) problems.push(`has a parameter "${name}", which belongs before the question mark`)
-    else input[name] ??= urlParameter(text)
+    else setParameter(input, name, urlParameter(text))
   }
   return { input, path: parsed.path, problems }
 }
@@ -43,6 +43,8 @@ interface Parsed {
   readonly path: string | undefined
 }
 
+const NOT_VALID = 'is not a valid URL: write redis://host:6379, rediss://host:6379 or unix:///run/redis.sock'
+
 function parse(text: string): Parsed | string {
   // The URL class accepts only one host, and refuses an authority without a host for schemes that it does not know.
   const hosts = /^rediss?:\/\/(?:[^@/?#]*@)?([^/?#]*)/.exec(text)?.[1]?.split(',') ?? []
@@ -54,8 +56,10 @@ function parse(text: string): Parsed | string {
         : text.replace(/^unix:\/\/([^@/]*@)?\//, 'unix://$1socket/'),
     )
   } catch {
-    return 'is no URL: write redis://host:6379, rediss://host:6379 or unix:///run/redis.sock'
+    return NOT_VALID + passwordAdvice(text)
   }
+  // The rest of a password after a "#".
+  if (url.hash.includes('@')) return NOT_VALID + passwordAdvice(text)
   if (!['redis:', 'rediss:', 'unix:'].includes(url.protocol)) return 'must start with redis:, rediss: or unix:'
   const values: Record<string, unknown> = {}
   try {
@@ -71,7 +75,7 @@ function parse(text: string): Parsed | string {
   if (url.protocol === 'rediss:') values['tls'] = true
   if (url.pathname.length > 1) {
     if (!/^\/\d{1,5}$/.test(url.pathname))
-      return 'has a path that is no number of a database: write redis://host:6379/0'
+      return 'has a path that is not the number of a database: write redis://host:6379/0'
     values['database'] = Number(url.pathname.slice(1))
   }
   return { values, parameters: url.searchParams, path: undefined }

@@ -41,7 +41,7 @@ export function explain(error: ThreadError, path: string): Explanation {
       }
     case NOTADB:
       return {
-        text: `"${path}" is no SQLite database, or a damaged one: give another path, or restore it from a backup`,
+        text: `"${path}" is not an SQLite database, or is damaged: give another path, or restore it from a backup`,
         retryable: false,
       }
     case READONLY:

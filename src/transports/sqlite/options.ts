@@ -1,6 +1,7 @@
 import { resolve as resolvePath } from 'node:path'
 import { OptionsReader } from '../../core/options.ts'
 
+/** Options of `sqlite`. */
 export interface SqliteOptions {
   /** The database file. It is created if missing; its folder is not. Relative to the working directory. */
   readonly path: string
@@ -28,6 +29,7 @@ export interface SqliteOptions {
   readonly native?: SqliteNativeOptions | undefined
 }
 
+/** Limits beyond which stored messages are deleted. */
 export interface SqliteRetentionOptions {
   /** Settled messages older than this are deleted, in ms. Default 604,800,000 (7 days). */
   readonly maxAgeMs?: number | undefined
@@ -44,6 +46,7 @@ export interface SqliteRetentionOptions {
   readonly checkIntervalMs?: number | undefined
 }
 
+/** Settings of SQLite itself, at your own risk. */
 export interface SqliteNativeOptions {
   /** Run as `PRAGMA name = value` on our connection after our own settings: `{ mmap_size: 268435456 }`. */
   readonly pragmas?: Readonly<Record<string, string | number>> | undefined
@@ -89,7 +92,7 @@ export const SQLITE_DEFAULTS = {
 const MAX_MESSAGE_BYTES = 1_000_000_000
 
 export function resolveSqliteOptions(options: SqliteOptions): ResolvedSqliteOptions {
-  const reader = new OptionsReader('sqlite', options)
+  const reader = new OptionsReader('sqlite', options, "sqlite({ path: './busbar.db' })")
   const resolved: ResolvedSqliteOptions = {
     path: resolveFile(reader),
     synchronous: reader.oneOf('synchronous', ['full', 'normal'], SQLITE_DEFAULTS.synchronous),
@@ -147,7 +150,7 @@ function resolvePragmas(reader: OptionsReader): Readonly<Record<string, string |
   for (const [name, value] of Object.entries(given)) {
     const plain =
       typeof value === 'number' ? Number.isFinite(value) : typeof value === 'string' && PRAGMA_VALUE.test(value)
-    if (!PRAGMA_NAME.test(name)) reader.problem('native.pragmas', `"${name}" is no name of a pragma`)
+    if (!PRAGMA_NAME.test(name)) reader.problem('native.pragmas', `"${name}" is not the name of a pragma`)
     else if (!plain) reader.problem(`native.pragmas.${name}`, 'must be a number or a plain word')
     else pragmas[name] = value as string | number
   }

@@ -84,8 +84,10 @@ export type Command =
       readonly delays: Float64Array | undefined
       /** Attempts used by the deliveries that are given back. */
       readonly used: Float64Array | undefined
-      /** One for each outcome `deadLetter`, in their order. */
-      readonly letters: OutgoingColumns | undefined
+      /** Messages to store with the outcomes, in their order: dead letters, and what is published with an ack. */
+      readonly messages: OutgoingColumns | undefined
+      /** How many of them belong to each outcome. Present with `messages`. */
+      readonly messageCounts: Uint32Array | undefined
     }
   /** See `TransportSubscription.noteAttempts`. */
   | {

@@ -80,11 +80,12 @@ export class Settling {
     const freed = new Map<Seat, Map<string, number>>()
     const moved = new Set<GroupTopic>()
     const checked = new Set<GroupTopic>()
-    const letters: number[] = []
-    let letter = 0
+    const rows: number[] = []
+    let next = 0
     for (let index = 0; index < tokens.length; index++) {
       const outcome = outcomes[index] as number
-      const letterRow = outcome === OUTCOME.deadLetter ? letter++ : -1
+      const first = next
+      next += command.messageCounts?.[index] ?? 0
       const lease = member.leases.get(tokens[index] as number)
       if (lease !== undefined && !checked.has(lease.seat.at)) {
         checked.add(lease.seat.at)
@@ -98,14 +99,14 @@ export class Settling {
         failures.push({ index, error: undefined })
         continue
       }
-      if (letterRow >= 0) letters.push(letterRow)
+      for (let row = first; row < next; row++) rows.push(row)
       if (lease.key === null) continue
       tx.free(lease.seat, lease.key)
       // A returned message releases what is behind it when its turn comes.
       if (!isReturned(outcome)) count(freed, lease.seat, lease.key)
       if (member.spec.order === 'strict') tx.changed.add(lease.seat.at.id)
     }
-    if (letters.length > 0 && command.letters !== undefined) this.#log.append(tx, command.letters, letters)
+    if (rows.length > 0 && command.messages !== undefined) this.#log.append(tx, command.messages, rows)
     for (const [seat, keys] of freed) {
       if (!this.#parking.any(seat.at.id)) continue
       for (const [key, settled] of keys) tx.advance(seat, key, settled)

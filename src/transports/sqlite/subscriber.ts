@@ -18,6 +18,7 @@ import type { StoredColumns, SubscribeSpec } from './protocol.ts'
 import { ThreadGoneError, ThreadRefusedError } from './thread.ts'
 import type { DatabaseThread } from './thread.ts'
 
+const NO_MESSAGES: readonly OutgoingMessage[] = Object.freeze([])
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 
 export interface SubscriptionHost {
@@ -138,16 +139,20 @@ export class SqliteSubscription implements TransportSubscription {
     const outcomes = new Uint8Array(count)
     let delays: Float64Array | undefined
     let used: Float64Array | undefined
-    const letters: OutgoingMessage[] = []
+    const messages: OutgoingMessage[] = []
+    let messageCounts: Uint32Array<ArrayBuffer> | undefined
     const returning: string[] = []
     for (let at = 0; at < count; at++) {
       const { outcome } = batch[indexes[at] as number] as Settlement
       const delivery = ours[at] as SqliteDelivery
       tokens[at] = delivery.token
       outcomes[at] = codeOf(outcome)
-      if (outcome.type === 'reject') {
-        if (outcome.deadLetter !== undefined) letters.push(outcome.deadLetter)
-      } else if (outcome.type !== 'ack') {
+      const stored = storedWith(outcome)
+      if (stored.length > 0) {
+        messages.push(...stored)
+        ;(messageCounts ??= new Uint32Array(count))[at] = stored.length
+      }
+      if (outcome.type === 'nack' || outcome.type === 'release') {
         used ??= new Float64Array(count)
         used[at] = outcome.type === 'nack' ? delivery.attempt : delivery.attempt - 1
         if (outcome.delayMs > 0) (delays ??= new Float64Array(count))[at] = outcome.delayMs
@@ -155,10 +160,10 @@ export class SqliteSubscription implements TransportSubscription {
         if (key !== undefined) returning.push(key)
       }
     }
-    const packed = letters.length === 0 ? undefined : toColumns(letters)
+    const packed = messages.length === 0 ? undefined : toColumns(messages)
     for (const key of returning) this.#returning.add(key)
     const answer = await thread.ask(
-      { kind: 'settle', sub: this.sub, tokens, outcomes, delays, used, letters: packed?.columns },
+      { kind: 'settle', sub: this.sub, tokens, outcomes, delays, used, messages: packed?.columns, messageCounts },
       packed?.transfer,
       () => this.#returned(returning),
     )
@@ -168,9 +173,9 @@ export class SqliteSubscription implements TransportSubscription {
     return failures.map(({ index: at, error }) => {
       const delivery = ours[at] as SqliteDelivery
       const index = indexes[at] as number
-      if (error === undefined || outcomes[at] !== OUTCOME.deadLetter)
+      if (error === undefined || (messageCounts?.[at] ?? 0) === 0)
         return { index, error: toSettlementError(error, path) }
-      // Neither the dead letter nor the ack is in the file, so the delivery stays ours: the outcome may be given again.
+      // Neither the messages nor the ack are in the file, so the delivery stays ours: the outcome may be given again.
       if (!delivery.lost && this.#closing === undefined) this.#outstanding.set(delivery.token, delivery)
       return { index, error: toPublishError(error, path) }
     })
@@ -287,7 +292,7 @@ export class SqliteSubscription implements TransportSubscription {
     const bytes = unwanted.reduce((sum, delivery) => sum + delivery.bytes, 0)
     for (const key of keys) this.#returning.add(key)
     // If a release fails, the thread itself gives the message back later.
-    const none = { delays: undefined, used: undefined, letters: undefined }
+    const none = { delays: undefined, used: undefined, messages: undefined, messageCounts: undefined }
     thread
       .ask({ kind: 'settle', sub: this.sub, tokens, outcomes, ...none }, [], () => this.#returned(keys))
       .catch(() => {})
@@ -325,6 +330,12 @@ export class SqliteSubscription implements TransportSubscription {
 function codeOf(outcome: Outcome): number {
   if (outcome.type === 'reject') return outcome.deadLetter === undefined ? OUTCOME.drop : OUTCOME.deadLetter
   return OUTCOME[outcome.type]
+}
+
+/** Messages that are stored in one transaction with the outcome. */
+function storedWith(outcome: Outcome): readonly OutgoingMessage[] {
+  if (outcome.type === 'ack') return outcome.publish ?? NO_MESSAGES
+  return outcome.type === 'reject' && outcome.deadLetter !== undefined ? [outcome.deadLetter] : NO_MESSAGES
 }
 
 function isGone(error: unknown): boolean {

@@ -3,7 +3,6 @@ import { transferOf } from './columns.ts'
 import { toThreadError } from './database.ts'
 import { Member } from './members.ts'
 import type { Outbox } from './outbox.ts'
-import { OUTCOME } from './protocol.ts'
 import type { AdminRequest, Command, SettleFailure } from './protocol.ts'
 import type { NoteCommand, SettleCommand } from './settling.ts'
 import type { Store } from './store.ts'
@@ -53,7 +52,7 @@ export class Tasks {
   settle(command: SettleCommand): Task {
     const { members, settling } = this.#store
     return {
-      durable: command.letters !== undefined,
+      durable: command.messages !== undefined,
       weight: command.tokens.length,
       run: (tx) => {
         const member = members.get(command.sub)
@@ -65,10 +64,8 @@ export class Tasks {
         this.#outbox.add({ kind: 'settled', call: command.call, failures })
         const member = members.get(command.sub)
         if (member === undefined) return
-        // The caller retries dead letters, and keeps their source until then. All other failures can be ignored.
-        const indexes = Array.from(command.tokens.keys()).filter(
-          (index) => command.outcomes[index] !== OUTCOME.deadLetter,
-        )
+        // The caller retries what has messages, and keeps the source until then. All other failures can be ignored.
+        const indexes = Array.from(command.tokens.keys()).filter((index) => (command.messageCounts?.[index] ?? 0) === 0)
         this.#giveBack(member, command, indexes)
       },
     }

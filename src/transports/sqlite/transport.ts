@@ -298,6 +298,8 @@ function capabilities(maxMessageBytes: number): Capabilities {
     replay: Object.freeze(['position', 'time'] as const),
     lag: true,
     publishDedup: true,
+    failedPublishStopsKey: false,
+    publishOnAck: true,
     transactions: true,
     requestReply: false,
     maxMessageBytes,

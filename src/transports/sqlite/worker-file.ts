@@ -4,8 +4,6 @@ import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ConnectionError, UnsupportedError } from '../../core/errors.ts'
 
-/** The `engines` of package.json. Older ones have no `node:sqlite`, or one that lacks what we use. */
-const OLDEST_NODE = [22, 18] as const
 /** Name of the worker when a bundler made it a separate entry point. */
 const BUNDLED = ['busbar-sqlite-worker.js', 'busbar-sqlite-worker.mjs', 'busbar-sqlite-worker.cjs']
 
@@ -19,20 +17,11 @@ export interface Surroundings {
   readonly mainFile: string | undefined
 }
 
-/** Throws `UnsupportedError` when this Node's SQLite can't be used. */
-export function requireSqlite(
-  version: string = process.versions.node,
-  there: boolean = isBuiltin('node:sqlite'),
-): void {
-  const [major = 0, minor = 0] = version.split('.').map(Number)
-  const [oldestMajor, oldestMinor] = OLDEST_NODE
-  if (major < oldestMajor || (major === oldestMajor && minor < oldestMinor))
-    throw new UnsupportedError(
-      `The SQLite transport needs Node ${oldestMajor}.${oldestMinor} or newer, and this is ${version}: update Node, or use another transport`,
-    )
+/** Throws `UnsupportedError` when this runtime has no SQLite. */
+export function requireSqlite(there: boolean = isBuiltin('node:sqlite')): void {
   if (!there)
     throw new UnsupportedError(
-      `The SQLite transport needs Node's built-in module node:sqlite, which this runtime (Node ${version}) does not have: ` +
+      `The SQLite transport needs Node's built-in module node:sqlite, which this runtime (Node ${process.versions.node}) does not have: ` +
         'use a Node that was built with SQLite, or another transport',
     )
 }

@@ -10,6 +10,22 @@ async function settled(): Promise<void> {
   for (let round = 0; round < 5; round++) await turn()
 }
 
+describe('a transport whose deliveries can not be counted', () => {
+  it.each<[string, PropertyDescriptor]>([
+    ['a fixed attempt', { value: 1, writable: false }],
+    ['an attempt with a getter alone', { get: () => 1 }],
+  ])('is named: %s', async (_, attempt) => {
+    const fail = (): never => {
+      throw new Error('again')
+    }
+    const { broker } = await stage(fail, { retry: { mode: 'inline' } })
+    const fixed = Object.defineProperty(delivery('m'), 'attempt', attempt)
+    expect(() => broker.deliver(fixed)).toThrow(
+      'The transport "main" (stub) breaks its contract: Delivery.attempt must be writable, because the runtime counts the attempts that it makes in this process',
+    )
+  })
+})
+
 describe('attempts', () => {
   it('are noted for handlers that run for a while, in one call, and not for short ones', async () => {
     const hand = byHand()

@@ -1,8 +1,8 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { createBus, silentLogger } from 'busbar'
-import type { Bus, BusOptions } from 'busbar'
+import type { Bus, BusEventMap, BusOptions, ConsumerHandle, HandlerContext } from 'busbar'
 import { memory } from 'busbar/memory'
 import { manualClock } from 'busbar/testing'
 import { delivery, StubTransport } from './stub-transport.ts'
@@ -53,6 +53,79 @@ describe('a second close', () => {
     await clock.advance(200)
     await Promise.all([first, ...others])
     expect(bus.state).toBe('closed')
+  })
+})
+
+describe('a close that runs out of time', () => {
+  const waitForever = async (_: unknown, { signal }: HandlerContext): Promise<void> => {
+    signals.push(signal)
+    await new Promise(() => {})
+  }
+  let signals: AbortSignal[] = []
+  const gaveUp: BusEventMap['warning'][] = []
+
+  async function closedAround(
+    options: Partial<BusOptions>,
+    close: (bus: Bus, consumer: ConsumerHandle) => Promise<void>,
+    consume: object = {},
+  ): Promise<readonly string[]> {
+    signals = []
+    gaveUp.length = 0
+    const lines: string[] = []
+    const logger = { ...silentLogger, warn: (_: object, line: string) => lines.push(line) }
+    const { bus, transport, clock } = await started({ logger, ...options })
+    bus.events.on('warning', (event) => gaveUp.push(event))
+    const consumer = bus.consume('t', waitForever as never, { concurrency: 2, ...consume })
+    await bus.start()
+    transport.subscriptions[0]?.deliver(...['m-1', 'm-2', 'm-3'].map((id) => delivery(id, { topic: 't' })))
+    await turn()
+    const closing = close(bus, consumer)
+    await clock.advance(1_500)
+    await closing
+    await bus.close()
+    return lines
+  }
+
+  it('says which handlers it gave up, and their signals name the limit', async () => {
+    const lines = await closedAround({ closeTimeoutMs: 1_500 }, (bus) => bus.close())
+    const detail =
+      'the consumer of "t" (group "test") was closed after waiting 1,500 ms while 2 handlers were running, the first with message m-1: their messages are not settled, and their outcomes are ignored'
+    expect(gaveUp).toEqual([{ transport: 'main', code: 'close-timeout', detail }])
+    expect(lines).toEqual([`close-timeout: ${detail}`])
+    expect(signals.map(({ reason }) => reason as unknown)).toEqual(
+      [1, 2].map(() =>
+        expect.objectContaining({
+          name: 'TimeoutError',
+          message: 'The consumer of "t" (group "test") was closed, and the handler did not end within 1,500 ms',
+        }),
+      ),
+    )
+  })
+
+  it('names the limit of the second call when that was more urgent', async () => {
+    await closedAround({}, async (bus) => {
+      const first = bus.close()
+      await bus.close({ timeoutMs: 0 })
+      await first
+    })
+    expect(gaveUp.map(({ detail }) => detail)).toEqual([expect.stringContaining('after waiting 0 ms')])
+  })
+
+  it('says so for a single consumer, and for a batch', async () => {
+    await closedAround({}, (_, consumer) => consumer.close({ timeoutMs: 200 }), { batch: { size: 3 } })
+    expect(gaveUp.map(({ detail }) => detail)).toEqual([
+      expect.stringMatching(/after waiting 200 ms while 1 handler was running, the first with message m-1/),
+    ])
+  })
+
+  it('says nothing when no handler was running', async () => {
+    const { bus } = await started({ closeTimeoutMs: 0 })
+    bus.consume('t', () => {})
+    await bus.start()
+    const warned = vi.fn()
+    bus.events.on('warning', warned)
+    await bus.close()
+    expect(warned).not.toHaveBeenCalled()
   })
 })
 

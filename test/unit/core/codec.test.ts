@@ -19,6 +19,17 @@ describe('json', () => {
     expect(() => jsonCodec.encode(data)).toThrow(CodecError)
   })
 
+  it.each<[unknown, string]>([
+    [{ order: { lines: [{ total: 1 }, { total: 2n }] } }, 'order.lines.1.total is a BigInt: publish it as a string'],
+    [{ at: { toJSON: () => ({ ns: 1n }) } }, 'at.ns is a BigInt: publish it as a string'],
+    [10n, 'it is a BigInt: publish it as a string'],
+    [undefined, 'it is undefined: is the data argument missing? Publish null if there is no data'],
+  ])('says where the problem is, and what to publish', (data, text) => {
+    expect(() => jsonCodec.encode(data)).toThrow(
+      expect.objectContaining({ code: 'BUSBAR_CODEC', message: `The data can't be written as JSON: ${text}` }),
+    )
+  })
+
   it('refuses a cycle and a toJSON that throws, with the cause', () => {
     const cycle: Record<string, unknown> = {}
     cycle['self'] = cycle

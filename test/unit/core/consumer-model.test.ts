@@ -76,7 +76,7 @@ class Life {
   readonly broker: ModelBroker
   bus!: Bus
   consumer!: ConsumerHandle & ConsumerControl
-  readonly options: ConsumeOptions
+  readonly options: Omit<ConsumeOptions, 'middleware'>
   readonly batch: BatchConsumeOptions
   /** How many processes were killed so far. Handlers of dead ones are not looked at. */
   lives = 0
@@ -338,15 +338,9 @@ class Life {
   meddle(): void {
     const { random, consumer } = this
     const action = random.integer(0, 3)
-    if (action === 0) this.pause()
+    if (action === 0) consumer.pause()
     else if (action === 1) consumer.resume()
     else consumer.limit(random.pick(['x', 'y']), random.pick([0, 1, undefined]))
-  }
-
-  pause(): void {
-    // Everything that waits goes back, and a broker that keeps no order may hand it over in any.
-    for (const key of KEYS) this.unordered.add(this.setup.order === 'strict' ? '' : (key ?? ''))
-    this.consumer.pause()
   }
 
   async step(): Promise<void> {
@@ -368,7 +362,7 @@ class Life {
       else member.lose((stored) => stored.key === key || (stored.key === undefined && stored === victim))
     } else if (action < 84) this.meddle()
     else if (action < 88) {
-      this.pause()
+      this.consumer.pause()
       if (random.chance(0.5)) this.consumer.resume()
     } else if (action < 92) {
       broker.weather.latencyMs = random.pick([0, 0, 30, 200])

@@ -126,6 +126,41 @@ describe('order by key', () => {
     expect(hand.started).toEqual(['a1#1', 'b1#1', 'c1#1', 'a2#1'])
   })
 
+  it.each(['what waits', 'a message that fails meanwhile'])(
+    'tells a broker that keeps no order what a pause returns before it takes more: %s',
+    async (what) => {
+      const hand = byHand()
+      const { broker, consumer } = await stage(hand.handler)
+      broker.deliver(delivery('a1', { key: 'a' }), delivery('a2', { key: 'a' }))
+      if (what === 'what waits') {
+        hand.end('a1', new Error('no'))
+        await turn()
+      }
+      let told: string[] = []
+      broker.resume = () => {
+        told = [...broker.settling]
+      }
+      consumer.pause()
+      if (what !== 'what waits') {
+        await turn()
+        hand.end('a1', new Error('no'))
+        // Its failure is known, and the turn has not ended.
+        for (let step = 0; step < 10; step++) await Promise.resolve()
+      }
+      consumer.resume()
+      expect(told.toSorted()).toEqual(['a1', 'a2'])
+    },
+  )
+
+  it('returns nothing when a listener resumes it while it pauses', async () => {
+    const { broker, bus, consumer } = await stage(() => new Promise(() => {}), { concurrency: 1 })
+    bus.events.on('pause', () => consumer.resume())
+    broker.deliver(delivery('a1', { key: 'a' }), delivery('a2', { key: 'a' }))
+    consumer.pause()
+    await turn()
+    expect(broker.settling).toEqual([])
+  })
+
   it('is one at a time in all with order strict', async () => {
     const hand = byHand()
     const { broker } = await stage(hand.handler, { order: 'strict' })

@@ -103,6 +103,7 @@ describe('a redriven copy', () => {
       headers: { 'x-own': 'kept', 'busbar-redrives': '3' },
       deliverAt: undefined,
       group: 'g',
+      copyOf: JSON.stringify(letter.position),
     })
   })
 

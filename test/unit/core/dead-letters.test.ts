@@ -33,6 +33,50 @@ async function store(): Promise<{ letters: DeadLetters; store: LetterStore; even
 
 const idsOf = (messages: readonly { readonly id: string }[]): string[] => messages.map(({ id }) => id)
 
+describe('a group that is not on the broker', () => {
+  const act = {
+    redrive: (letters: DeadLetters) => letters.redrive(),
+    'dry run': (letters: DeadLetters) => letters.redrive({ dryRun: true }),
+    purge: (letters: DeadLetters) => letters.purge(),
+  }
+
+  async function warningsOf(of: DeadLettersOf, name: keyof typeof act): Promise<string[]> {
+    const { bus } = await start()
+    await bus.consume('orders.*', () => {}, { group: 'billing' }).ready
+    await bus.publish('orders.placed', 1)
+    const warnings: string[] = []
+    bus.events.on('warning', ({ code, detail }) => warnings.push(`${code}: ${detail}`))
+    await act[name](of(bus))
+    return warnings
+  }
+
+  it.each(Object.keys(act) as (keyof typeof act)[])('is named by a warning: %s', async (name) => {
+    expect(await warningsOf((bus) => bus.deadLetters('orders.placed', 'biling'), name)).toEqual([
+      'unknown-group: "orders.placed.biling.dlq" holds no dead letters, and topic "orders.placed" has no group "biling"; its groups are: "billing"',
+    ])
+    expect(await warningsOf((bus) => bus.deadLetters('order.placed', 'billing'), name)).toEqual([
+      'unknown-group: "order.placed.billing.dlq" holds no dead letters, and topic "order.placed" has no group "billing"; it has no groups at all: is its name right?',
+    ])
+  })
+
+  it('is none when the group has no dead letters, or is one of broadcast consumers', async () => {
+    expect(await warningsOf((bus) => bus.deadLetters('orders.placed', 'billing'), 'redrive')).toEqual([])
+    expect(await warningsOf((bus) => bus.deadLetters('orders.placed', 'test-broadcast'), 'purge')).toEqual([])
+  })
+
+  it('costs nothing when the broker can not say which groups there are', async () => {
+    const transport = new LetterStore()
+    const { bus } = await startOn(
+      Object.assign(transport, {
+        admin: { ...transport.admin, groups: () => Promise.reject(new ConnectionError('no permission')) },
+      }),
+    )
+    expect(await bus.deadLetters('t').redrive()).toMatchObject({ matched: 0 })
+  })
+})
+
+type DeadLettersOf = (bus: Bus) => DeadLetters
+
 describe('a redrive', () => {
   it('does not send the dead letters of a broadcast consumer to a group that nobody is in', async () => {
     const { bus, transport } = await start()
@@ -303,7 +347,7 @@ describe('the options of calls that send or delete', () => {
     const error: unknown = await call.catch((thrown: unknown) => thrown)
     expect(error).toMatchObject({ code: 'BUSBAR_CONFIGURATION' })
     expect((error as Error).message).toContain(problem)
-    expect((error as Error).message).toContain(`deadLetters("t", "test").${method}() can't be used as given`)
+    expect((error as Error).message).toContain(`deadLetters("t", "test").${method}() has invalid options`)
     expect([reads, kept.size, kept.sent.length, events.length]).toEqual([0, 1, 0, 0])
   })
 

@@ -1,6 +1,8 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { createBus } from 'busbar'
-import type { Bus, BusEventName, Logger } from 'busbar'
+import * as z from 'zod'
+import { createBus, defineEvent } from 'busbar'
+import type { Bus, BusEventName, Handler, Logger } from 'busbar'
+import { memory } from 'busbar/memory'
 import { manualClock } from 'busbar/testing'
 import { StderrLogger } from '../../../src/core/stderr-logger.ts'
 import { delivery, StubTransport } from './stub-transport.ts'
@@ -179,6 +181,36 @@ describe('without a logger', () => {
     expect(printed()[1]).toContain('2 more "deadLetter" were not printed')
     await bus.close()
     expect(printed()[2]).toContain('1 more "deadLetter" was not printed')
+  })
+
+  it.each<[string, Handler, RegExp]>([
+    ['ctx.reject', (_, ctx) => ctx.reject('no card'), /RejectError: no card \(at .*event-log\.test\.ts:\d+/],
+    ['ctx.retry', (_, ctx) => ctx.retry(), /RetryRequest: .* \(at .*event-log\.test\.ts:\d+/],
+    ['a wrong delay', (_, ctx) => ctx.extend(Number.NaN), /ValidationError: .* \(at .*event-log\.test\.ts:\d+/],
+    [
+      'nothing',
+      () => Promise.reject(),
+      /: Error: undefined was thrown, or a promise was rejected with it, instead of an error\n/,
+    ],
+  ])('names the line of the handler, not one of this package: %s', async (_, handler, line) => {
+    const write = vi.spyOn(process.stderr, 'write').mockImplementation(() => true)
+    const { bus, transport } = await running(undefined, handler as () => void)
+    await deadLetter(transport, 'm1')
+    expect(String(write.mock.calls[0]?.[0])).toMatch(line)
+    await bus.close()
+  })
+
+  it('names no line when only this package was on the stack', async () => {
+    const write = vi.spyOn(process.stderr, 'write').mockImplementation(() => true)
+    const bus = createBus({ service: 'test', transport: memory() })
+    bus.consume(defineEvent('orders.placed', z.object({ total: z.number() })), () => {})
+    await bus.start()
+    const dead = bus.events.once('deadLetter')
+    await bus.publish('orders.placed', {})
+    await dead
+    expect(String(write.mock.calls[0]?.[0])).toMatch(/ValidationError: .*does not fit its schema: total: .*$/m)
+    expect(String(write.mock.calls[0]?.[0])).not.toContain('(at ')
+    await bus.close()
   })
 
   it('costs a retry nothing, and prints neither a planned end nor what a drop was asked for', async () => {

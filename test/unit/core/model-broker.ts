@@ -36,6 +36,8 @@ export interface Stored {
   dueAt: number
   out: ModelDelivery | undefined
   done: 'ack' | 'reject' | undefined
+  /** It goes back to a broker that can't hold back a key, and nothing later of its key may be handed over before it. */
+  comesBack: boolean
   /** The runtime wants to dead-letter it; the broker has not said yes. */
   rejecting: boolean
   /** Its handling has ended well, or with a dead letter: what comes later of its key may be handled. */
@@ -131,6 +133,7 @@ export class ModelBroker extends StubTransport {
       dueAt: 0,
       out: undefined,
       done: undefined,
+      comesBack: false,
       rejecting: false,
       through: false,
       acksLost: 0,
@@ -167,9 +170,9 @@ export class ModelBroker extends StubTransport {
         room.set(key, stored.out === undefined ? left : left - 1)
       }
     return this.unfinished.filter((stored) => {
-      if (stored.out !== undefined) return false
       const key = this.keyOf(stored)
-      if (key !== undefined && blocked.has(key)) return false
+      if (stored.comesBack && key !== undefined) blocked.add(key)
+      if (stored.out !== undefined || (key !== undefined && blocked.has(key))) return false
       const left = room.get(key ?? '') ?? Infinity
       if (key !== undefined && left <= 0) return false
       if (stored.notBefore <= now) {
@@ -205,17 +208,21 @@ export class ModelBroker extends StubTransport {
 
   /** Deletes the group. It is made again at its place, and nothing more is known of any attempt. */
   deleteGroup(): void {
-    this.member?.lose(() => true)
-    for (const stored of this.unfinished)
-      Object.assign(stored, {
-        used: 0,
-        history: 'new',
-        starts: 0,
-        notBefore: 0,
-        heldUntil: undefined,
-        dueAt: 0,
-        acksLost: 0,
-      } satisfies Partial<Stored>)
+    this.member?.lose(
+      () => true,
+      () => {
+        for (const stored of this.unfinished)
+          Object.assign(stored, {
+            used: 0,
+            history: 'new',
+            starts: 0,
+            notBefore: 0,
+            heldUntil: undefined,
+            dueAt: 0,
+            acksLost: 0,
+          } satisfies Partial<Stored>)
+      },
+    )
   }
 
   readonly admin: TransportAdmin = {
@@ -287,6 +294,7 @@ export class ModelSubscription implements TransportSubscription {
 
   resume(): void {
     this.paused = false
+    this.deliver(this.#broker.random.integer(0, 3))
   }
 
   /** Hands over what may be handed over now, at most so many. */
@@ -321,14 +329,15 @@ export class ModelSubscription implements TransportSubscription {
     if (batch.length > 0) this.#sink.receive(batch)
   }
 
-  /** Takes back all that is out of some stored messages. */
-  lose(chosen: (stored: Stored) => boolean): void {
+  /** Takes back all that is out of some stored messages. `then` happens before the runtime hears of it. */
+  lose(chosen: (stored: Stored) => boolean, then?: () => void): void {
     const taken: ModelDelivery[] = []
     for (const stored of this.#broker.unfinished) {
       if (stored.out === undefined || !chosen(stored)) continue
       taken.push(stored.out)
       this.#takeBack(stored.out)
     }
+    then?.()
     if (taken.length > 0) this.#sink.lost(taken, 'the broker says so')
   }
 
@@ -343,6 +352,7 @@ export class ModelSubscription implements TransportSubscription {
 
   #returned(stored: Stored): void {
     stored.out = undefined
+    stored.comesBack = false
     stored.rejecting = false
     stored.note = undefined
     stored.history = 'returned'
@@ -393,6 +403,8 @@ export class ModelSubscription implements TransportSubscription {
     for (const { delivery, outcome } of batch) {
       const { stored, handedAt } = delivery as ModelDelivery
       ;(delivery as ModelDelivery).hasOutcome = true
+      if ((outcome.type === 'nack' || outcome.type === 'release') && outcome.inOrder === true && !delivery.lost)
+        stored.comesBack = !this.#broker.capabilities.orderedRedelivery
       if (outcome.type !== 'reject' || delivery.lost) continue
       const reason = outcome.deadLetter?.headers['busbar-dlq-reason']
       if (reason === 'prior-failed' && this.#broker.blockersOf(stored, handedAt).length === 0)

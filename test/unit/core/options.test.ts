@@ -120,7 +120,6 @@ describe('consume', () => {
         'concurrency',
         'group',
         'middleware.0',
-        'middleware',
         'retry.attempts',
         'retry.backoff',
         'retry.retryIf',

@@ -117,6 +117,9 @@ describe('fates', () => {
     expect(first.state).toBe('open')
     await clock.advance(200)
     expect(first).toMatchObject({ state: 'failed', error: { outcome: 'unknown', retryable: true } })
+    expect(first.error?.message).toBe(
+      'Publishing to "t" was not confirmed within 1,000 ms (publish.deliveryTimeoutMs): transport "main" (stub) got no answer. The broker may have it.',
+    )
     expect(signal?.aborted).toBe(true)
     answer([{ position: undefined }])
     await turn()
@@ -202,6 +205,30 @@ describe('fates', () => {
       await clock.advance(1_100)
       expect(fates.map(({ error }) => error?.outcome)).toEqual(['not-sent', 'not-sent'])
       expect(failed).toEqual(['not-sent', 'not-sent'])
+      await bus.close()
+    })
+
+    it('names the limit and the reason when there is no connection', async () => {
+      const clock = manualClock()
+      const transport = unconnected()
+      const bus = await start(transport, { deliveryTimeoutMs: 2_000 }, clock)
+      let connected = false
+      transport.health = () => ({ connected, detail: 'connect ECONNREFUSED' }) as { connected: boolean }
+      const down = fate(bus.publish('t', 1))
+      await turn()
+      await clock.advance(2_100)
+      expect(down.error).toMatchObject({
+        outcome: 'not-sent',
+        retryable: true,
+        message:
+          'Publishing to "t" was not confirmed within 2,000 ms (publish.deliveryTimeoutMs): transport "main" (stub) is not connected, connect ECONNREFUSED. It was not sent.',
+        cause: { message: 'the broker is away' },
+      })
+      connected = true
+      const up = fate(bus.publish('t', 1))
+      await turn()
+      await clock.advance(2_100)
+      expect(up.error).toMatchObject({ outcome: 'not-sent', message: 'the broker is away' })
       await bus.close()
     })
 

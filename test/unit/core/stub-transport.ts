@@ -28,6 +28,8 @@ const CAPABILITIES: Capabilities = {
   replay: [],
   lag: false,
   publishDedup: false,
+  failedPublishStopsKey: false,
+  publishOnAck: false,
   transactions: false,
   requestReply: false,
   maxMessageBytes: 1_000_000,
@@ -86,6 +88,8 @@ export class StubSubscription implements TransportSubscription {
   readonly leaseMs: number | undefined
   readonly settled: { readonly id: string; readonly outcome: Outcome }[] = []
   readonly settleCalls: number[] = []
+  /** Everything that it was told to settle, as soon as it was told. */
+  readonly settling: string[] = []
   readonly extended: string[][] = []
   readonly noted: { readonly id: string; readonly attempt: number }[] = []
   /** Every note as `id used running|waiting`. */
@@ -136,6 +140,7 @@ export class StubSubscription implements TransportSubscription {
 
   async settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
     this.settleCalls.push(batch.length)
+    this.settling.push(...batch.map(({ delivery: settled }) => settled.message.id))
     const failures: SettlementFailure[] = []
     for (const [index, settlement] of batch.entries()) {
       const error = settlement.delivery.lost ? new SettlementError('lost') : await this.onSettle(settlement)

@@ -61,14 +61,27 @@ describe('plain data', () => {
     [[{ ids: new Set([1]) }], '0.ids: a Set becomes {}'],
     [{ price: Number.NaN }, 'price: NaN becomes null'],
     [Number.POSITIVE_INFINITY, 'Infinity becomes null'],
-    [{ error: new Error('x') }, 'error: a Error loses its message'],
-    [{ later: Promise.resolve(1) }, 'later: a Promise becomes {} in JSON: await it'],
+    [{ error: new Error('x') }, 'error: an Error loses its message'],
+    [{ buffer: new ArrayBuffer(2) }, 'buffer: an ArrayBuffer becomes {}'],
+    [{ body: Buffer.from('x') }, 'body: a Buffer becomes { type, data } in JSON'],
+    [[1, undefined], '1: undefined becomes null in a JSON array'],
+    [[{ list: [(): void => {}] }], '0.list.0: a function becomes null in a JSON array'],
+    [{ total: (): number => 1 }, 'total: a function is left out of JSON'],
+    [{ kind: Symbol('x') }, 'kind: a symbol is left out of JSON'],
     [{ bytes: new Uint8Array(2) }, 'bytes: a Uint8Array becomes an object of numbers'],
     [{ pattern: /x/ }, 'pattern: a RegExp becomes {}'],
   ])('%j is refused: %s', async (data, text) => {
     const { bus, transport } = await started()
     await expect(bus.publish('t', data)).rejects.toThrow(text)
     expect(transport.published).toEqual([])
+    await bus.close()
+  })
+
+  it('is refused with nothing but the remedy when it holds a Promise', async () => {
+    const { bus } = await started()
+    await expect(bus.publish('t', { later: Promise.resolve(1) })).rejects.toThrow(
+      /later: a Promise becomes \{\} in JSON: await it$/,
+    )
     await bus.close()
   })
 
@@ -89,6 +102,21 @@ describe('plain data', () => {
     ])
       await bus.publish('t', data)
     expect(transport.published.flat()).toHaveLength(8)
+    await bus.close()
+  })
+})
+
+describe('data that is a Promise', () => {
+  it.each(['first', 'always', 'off'] as const)('is refused with %s, for any event, every time', async (mode) => {
+    const { bus, transport } = await started(mode)
+    const refused = { code: 'BUSBAR_VALIDATION', message: 'The data for "t" is a Promise: await it' }
+    await bus.publish('t', 1)
+    for (const target of ['t', defineEvent('t'), defineEvent('t', z.any())]) {
+      await expect(bus.publish(target as string, Promise.resolve(1))).rejects.toMatchObject(refused)
+      const [result] = await bus.publishMany(target as string, [{ data: Promise.resolve(1) }])
+      expect(result?.error).toMatchObject(refused)
+    }
+    expect(transport.published.flat()).toHaveLength(1)
     await bus.close()
   })
 })

@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
+import { BrokerLocks } from '../../../src/transports/rabbitmq/broker-lock.ts'
+import { resolveConsumerOptions } from '../../../src/transports/rabbitmq/consumer-options.ts'
+import type { ControlPublisher } from '../../../src/transports/rabbitmq/control-publisher.ts'
 import { Declarations } from '../../../src/transports/rabbitmq/declarations.ts'
 import type { DeclarationsParts } from '../../../src/transports/rabbitmq/declarations.ts'
 import { Names } from '../../../src/transports/rabbitmq/names.ts'
+import type { RabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
 import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
+import { Registry } from '../../../src/transports/rabbitmq/registry.ts'
 import { fakeSession } from './fake-channel.ts'
 
 const RUNG = 3
@@ -24,7 +29,95 @@ test('a queue that is made while the connection ends is as young for the next on
   first.failing.add('bindQueue')
   await assert.rejects(declarations.delay(first.session, RUNG) ?? Promise.resolve(), /the connection ended/)
   await declarations.delay(second.session, RUNG)
-  assert.equal(declarations.youngForMs(), 700)
-  await clock.advance(700)
+  assert.equal(declarations.youngForMs(), 1_500)
+  await clock.advance(1_500)
   assert.equal(declarations.youngForMs(), 0)
+})
+
+interface Declaring extends ReturnType<typeof fakeSession> {
+  readonly declarations: Declarations
+  /** What was reported: queue, argument, and the value that was wanted. */
+  readonly drifts: string[]
+}
+
+/** Declarations for a broker that has no group yet. */
+function declaring(options: RabbitMqOptions = {}): Declaring {
+  const drifts: string[] = []
+  const broker = fakeSession()
+  broker.refusing.set('checkExchange', Object.assign(new Error('NOT_FOUND'), { code: 404 }))
+  const control: Partial<ControlPublisher> = {
+    publishTo: async (_queue, _content, preparation) => preparation?.prepare?.(broker.session, false),
+  }
+  const resolved = resolveRabbitMqOptions(options)
+  const names = new Names('busbar')
+  const clock = manualClock()
+  const parts: Partial<DeclarationsParts> = {
+    options: resolved,
+    names,
+    clock,
+    registry: new Registry(clock, new BrokerLocks(clock), names),
+    control: () => control as ControlPublisher,
+    onDrift: ({ queue, argument, wanted }) => void drifts.push(`${queue} ${argument} ${String(wanted)}`),
+  }
+  return { ...broker, declarations: new Declarations(parts as DeclarationsParts), drifts }
+}
+
+const GROUP = { topic: 'orders', group: 'mail', layout: { order: 'none', partitions: 1 }, options: undefined } as const
+
+test('a group that may not be bound fails with the refusal, not with the end of its channel', async () => {
+  const { session, refusing, declarations } = declaring()
+  const text = "ACCESS_REFUSED - write access to queue 'busbar:orders:mail' refused"
+  refusing.set('bindQueue', Object.assign(new Error(text), { code: 403 }))
+  refusing.delete('checkExchange')
+  await assert.rejects(declarations.group(session, GROUP), { message: text, code: 403 })
+})
+
+test('a queue with other arguments is reported once, also one of dead letters, of records, or of notes', async () => {
+  const { session, queues, declarations, drifts } = declaring()
+  for (const queue of ['busbar.registry', 'busbar:orders.mail.dlq', 'busbar:orders.other.dlq', 'busbar:notes'])
+    queues.set(queue, { 'x-queue-type': 'other' })
+  for (let times = 0; times < 2; times++) {
+    await declarations.group(session, GROUP)
+    await declarations.storage(session, 'orders.other.dlq')
+    await declarations.notes(session, 'busbar:notes')
+  }
+  assert.deepEqual(drifts, [
+    'busbar.registry x-queue-type quorum',
+    'busbar:orders.mail.dlq x-queue-type quorum',
+    'busbar:orders.other.dlq x-queue-type quorum',
+    'busbar:notes x-queue-type classic',
+  ])
+})
+
+test("the dead letters of a group with classic queues are in a queue of the transport's type", async () => {
+  const { session, queues, declarations, drifts } = declaring()
+  const native = { queueType: 'classic' }
+  const options = resolveConsumerOptions({ native, topic: 'orders', ephemeral: false }, resolveRabbitMqOptions({}))
+  await declarations.group(session, { ...GROUP, options })
+  await declarations.storage(session, 'orders.mail.dlq')
+  assert.deepEqual(drifts, [])
+  assert.equal(queues.get('busbar:orders:mail')?.['x-queue-type'], 'classic')
+  assert.equal(queues.get('busbar:orders.mail.dlq')?.['x-queue-type'], 'quorum')
+})
+
+test('quorumArguments are added to the quorum queues, and to no classic queue', async () => {
+  const quorumArguments = { 'x-quorum-initial-group-size': 5, 'x-queue-leader-locator': 'client-local' }
+  const { session, queues, declarations } = declaring({ queueType: 'quorum', quorumArguments })
+  await declarations.restore(session, 'publish')
+  await declarations.group(session, GROUP)
+  await declarations.storage(session, 'orders.other.dlq')
+  await declarations.delay(session, 0)
+  await declarations.notes(session, 'busbar:notes')
+  const quorum = ['busbar.unrouted', 'busbar.registry', 'busbar:orders:mail', 'busbar:orders.mail.dlq']
+  for (const queue of [...quorum, 'busbar:orders.other.dlq', 'busbar.delay.0'])
+    assert.partialDeepStrictEqual(queues.get(queue), { 'x-queue-type': 'quorum', ...quorumArguments }, queue)
+  assert.equal(queues.get('busbar:notes')?.['x-quorum-initial-group-size'], undefined)
+})
+
+test('arguments of standing groups are those of their queues', async () => {
+  const given = { topic: 'orders', group: 'mail', order: 'none', arguments: { 'x-max-length': 1_000 } } as const
+  const { session, queues, declarations } = declaring({ groups: [given] })
+  await declarations.standingGroups(session, resolveRabbitMqOptions({ groups: [given] }).groups)
+  assert.equal(queues.get('busbar:orders:mail')?.['x-max-length'], 1_000)
+  assert.equal(queues.get('busbar:orders.mail.dlq')?.['x-max-length'], undefined)
 })

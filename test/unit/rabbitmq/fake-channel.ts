@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import type { ConfirmChannel } from 'amqplib'
+import type { ConfirmChannel, Options } from 'amqplib'
 import type { Session } from '../../../src/transports/rabbitmq/link.ts'
 
 type Confirm = (error: Error | null) => void
@@ -11,6 +11,8 @@ export class FakeChannel extends EventEmitter {
   readonly #unconfirmed: (Confirm | undefined)[] = []
   #tag = 0
   isOpen = true
+  /** The broker answers nothing more on it. */
+  isStuck = false
 
   publish(_exchange: string, _key: string, content: Buffer, _options: object, confirm?: Confirm): boolean {
     this.published.push(content.toString())
@@ -28,6 +30,7 @@ export class FakeChannel extends EventEmitter {
   async close(): Promise<void> {
     if (!this.isOpen) throw new Error('Channel closed')
     this.isOpen = false
+    if (this.isStuck) return new Promise(() => undefined)
     for (const confirm of this.#unconfirmed.splice(0)) confirm?.(new Error('channel closed'))
     this.emit('close')
   }
@@ -48,8 +51,8 @@ export class FakeChannel extends EventEmitter {
     )
   }
 
-  async prefetch(): Promise<object> {
-    return {}
+  prefetch(): Promise<object> {
+    return this.isStuck ? new Promise(() => undefined) : Promise.resolve({})
   }
 }
 
@@ -57,16 +60,36 @@ export class FakeChannel extends EventEmitter {
 interface FakeBroker {
   readonly missing: Set<string>
   readonly failing: Set<string>
+  /** By operation, the error that ends the channel. */
+  readonly refusing: Map<string, Error>
+  /** Arguments of the queues. */
+  readonly queues: Map<string, Readonly<Record<string, unknown>>>
 }
 
-function declaring(channel: FakeChannel, { missing, failing }: FakeBroker): FakeChannel {
+function declaring(channel: FakeChannel, { missing, failing, refusing, queues }: FakeBroker): FakeChannel {
+  const refuse = (error: Error): never => {
+    channel.emit('close', error)
+    // As the client library does it with all operations but one.
+    throw new Error('Channel ended, no reply will be forthcoming')
+  }
   const operation = (name: string) => async (): Promise<void> => {
     if (failing.has(name)) throw new Error('the connection ended')
+    const refusal = refusing.get(name)
+    if (refusal !== undefined) refuse(refusal)
   }
-  const names = ['assertExchange', 'assertQueue', 'bindExchange', 'bindQueue']
+  const names = ['assertExchange', 'bindExchange', 'bindQueue', 'checkExchange']
   return Object.assign(channel, {
     ...Object.fromEntries(names.map((name) => [name, operation(name)])),
+    async assertQueue(queue: string, { arguments: wanted = {} }: Options.AssertQueue): Promise<void> {
+      await operation('assertQueue')()
+      const found = queues.get(queue) ?? (wanted as Readonly<Record<string, unknown>>)
+      queues.set(queue, found)
+      for (const name in { ...found, ...wanted })
+        if (found[name] !== (wanted as Readonly<Record<string, unknown>>)[name])
+          refuse(Object.assign(new Error(`inequivalent arg '${name}' for queue '${queue}'`), { code: 406 }))
+    },
     async checkQueue(queue: string): Promise<void> {
+      await operation('checkQueue')()
       if (missing.has(queue)) throw Object.assign(new Error('NOT_FOUND'), { code: 404 })
     },
   })
@@ -75,11 +98,11 @@ function declaring(channel: FakeChannel, { missing, failing }: FakeBroker): Fake
 /** A session on which each channel is a new fake; they are kept in the order of their opening. */
 export function fakeSession(): FakeBroker & { readonly session: Session; readonly channels: FakeChannel[] } {
   const channels: FakeChannel[] = []
-  const broker: FakeBroker = { missing: new Set(), failing: new Set() }
+  const broker: FakeBroker = { missing: new Set(), failing: new Set(), refusing: new Map(), queues: new Map() }
   const open = async (onClosed?: (error: Error | undefined) => void): Promise<ConfirmChannel> => {
     const channel = declaring(new FakeChannel(), broker)
     channels.push(channel)
-    channel.on('close', () => onClosed?.(undefined))
+    channel.on('close', (error?: Error) => onClosed?.(error))
     return channel as unknown as ConfirmChannel
   }
   const session: Session = {

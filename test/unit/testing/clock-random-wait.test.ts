@@ -133,7 +133,7 @@ describe('waitUntil', () => {
     let count = 0
     const waiting = waitUntil(() => ++count < 0, { timeoutMs: 20, describe: () => ({ count }) })
     await expect(waiting).rejects.toThrow(TimeoutError)
-    await expect(waiting).rejects.toThrow(/20 ms in vain; last state: \{ count: \d+ \}/)
+    await expect(waiting).rejects.toThrow(/Timed out after 20 ms; last state: \{ count: \d+ \}/)
   })
 
   it('rejects at once when the condition throws or the signal aborts', async () => {

@@ -94,7 +94,7 @@ describe('recorder', () => {
     expect((await waiting).detail).toBe('x')
     expect((await record.waitFor('warning')).code).toBe('a')
     await expect(record.waitFor('connect', undefined, { timeoutMs: 10 })).rejects.toThrow(
-      /no "connect" event that fits; told so far: \{"warning":2\}/,
+      /no "connect" event that fits; events so far: \{"warning":2\}/,
     )
   })
 })

@@ -10,6 +10,7 @@ import type { SubscriptionSpec } from '../../../src/core/transport.ts'
 
 /** Where a transport can be made to lie. What is left out works as it should. */
 export interface Sabotage {
+  readonly capabilities?: Partial<Transport['capabilities']>
   readonly publish?: (inner: Transport, batch: readonly OutgoingMessage[]) => ReturnType<Transport['publish']>
   readonly open?: (inner: Transport) => void
   readonly close?: (inner: Transport) => Promise<void>
@@ -27,7 +28,7 @@ export interface Sabotage {
 export function sabotaged(inner: Transport, lie: Sabotage): Transport {
   return {
     system: inner.system,
-    capabilities: inner.capabilities,
+    capabilities: { ...inner.capabilities, ...lie.capabilities },
     admin: inner.admin && { ...inner.admin, ...lie.admin?.(inner.admin) },
     open: async (host) => {
       await inner.open(host)

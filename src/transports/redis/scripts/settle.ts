@@ -60,8 +60,8 @@ return refused
 )
 
 /**
- * KEYS stream, meta, later, notes · ARGV group, generation, member, 1 when the partition has an owner, then for each:
- * id, delayMs, attempts used, time before which it must not start.
+ * KEYS stream, meta, later, notes · ARGV group, generation, member, then for each: id, delayMs, attempts used, time before
+ * which it must not start, 1 when no other member can have it.
  *
  * Hands entries back until their time; no member can claim them before. Returns the indexes of those that are not the
  * member's.
@@ -69,20 +69,21 @@ return refused
 export const HAND_BACK: Script = script(
   'hand-back',
   `${NOW}${FENCE}${NOTE}
-local stream, later, notes, group, member, owned = KEYS[1], KEYS[3], KEYS[4], ARGV[1], ARGV[3], ARGV[4] == '1'
+local stream, later, notes, group, member = KEYS[1], KEYS[3], KEYS[4], ARGV[1], ARGV[3]
 local fenced = fence(KEYS[2], ARGV[2])
 if fenced then return fenced end
 local refused = {}
-for at = 5, #ARGV, 4 do
+for at = 4, #ARGV, 5 do
   local id = ARGV[at]
   local pending = redis.call('XPENDING', stream, group, id, id, 1)[1]
-  -- The owner of a partition is the only one to have it; if it is not pending, somebody deleted a consumer with all it had.
-  if (pending and pending[2] == member) or (owned and (not pending or pending[2] == '@later')) then
+  local sure = ARGV[at + 4] == '1'
+  -- If it is not pending, somebody deleted a consumer with all it had.
+  if (pending and pending[2] == member) or (sure and (not pending or pending[2] == '@later')) then
     redis.call('XCLAIM', stream, group, '@later', 0, id, 'FORCE', 'JUSTID')
     redis.call('ZADD', later, string.format('%.0f', now + tonumber(ARGV[at + 1])), id)
     note(notes, id, ARGV[at + 2], '0', ARGV[at + 3], member)
   else
-    refused[#refused + 1] = (at - 5) / 4
+    refused[#refused + 1] = (at - 4) / 5
     -- Deleted while it was out, and dropped by the server when its lease was renewed: told as lost when it is due.
     if #redis.call('XRANGE', stream, id, id) == 0 then redis.call('ZADD', later, string.format('%.0f', now), id) end
   end
@@ -118,8 +119,8 @@ return 0
 )
 
 /**
- * KEYS stream, meta, dead-letter stream, notes · ARGV group, generation, member, id, 1 to delete as well, 1 when this
- * very step may have been done before, fields ...
+ * KEYS stream, meta, dead-letter stream, notes · ARGV group, generation, member, id, 1 to delete as well, 1 when neither
+ * another member nor an earlier call of this can have settled it, fields ...
  *
  * Stores the dead letter and settles its source in one step. Returns the dead letter's id, or nothing when the source
  * had been settled before: then an earlier attempt succeeded.
@@ -131,7 +132,7 @@ local fenced = fence(KEYS[2], ARGV[2])
 if fenced then return fenced end
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[4], ARGV[4], 1)[1]
 -- A source that was deleted meanwhile, or whose consumer was, is no longer pending either; its dead letter is all that is left of it.
-if not pending and ARGV[6] == '1' and (ARGV[5] == '1' or #redis.call('XRANGE', KEYS[1], ARGV[4], ARGV[4]) > 0) then return false end
+if not pending and ARGV[6] == '0' and (ARGV[5] == '1' or #redis.call('XRANGE', KEYS[1], ARGV[4], ARGV[4]) > 0) then return false end
 if pending and pending[2] ~= ARGV[3] then return redis.error_reply('FENCED another member has the message') end
 local id = redis.call('XADD', KEYS[3], '*', unpack(ARGV, 7))
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[4])
@@ -142,20 +143,23 @@ return id
 )
 
 /**
- * KEYS stream, meta · ARGV group, generation, member, ids ... · renews leases. Returns the indexes of those that are
- * not the member's.
+ * KEYS stream, meta · ARGV group, generation, member, then for each: id, 1 when no other member can have it · renews
+ * leases. Returns the indexes of those that are not the member's.
  */
 export const EXTEND: Script = script(
   'extend',
-  `${FENCE}${HELD}
+  `${FENCE}
 local fenced = fence(KEYS[2], ARGV[2])
 if fenced then return fenced end
 local refused = {}
-for at = 4, #ARGV do
-  if held(KEYS[1], ARGV[1], ARGV[3], ARGV[at]) then
-    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, ARGV[at], 'JUSTID')
+for at = 4, #ARGV, 2 do
+  local id = ARGV[at]
+  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
+  -- If it is not pending, somebody deleted the member's consumer with all it had.
+  if (pending and pending[2] == ARGV[3]) or (not pending and ARGV[at + 1] == '1') then
+    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, id, 'FORCE', 'JUSTID')
   else
-    refused[#refused + 1] = at - 4
+    refused[#refused + 1] = (at - 4) / 2
   end
 end
 return refused

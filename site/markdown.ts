@@ -1,0 +1,42 @@
+import { relative } from 'node:path'
+import { siteLink } from './links.ts'
+import { ROOT } from './repository.ts'
+
+/** What is used of markdown-it, which VitePress brings along. */
+interface MarkdownIt {
+  readonly core: {
+    readonly ruler: { push(name: string, rule: (state: { tokens: Token[]; env: Environment }) => void): void }
+  }
+}
+
+interface Token {
+  type: string
+  readonly content: string
+  readonly children: Token[] | null
+  attrGet(name: string): string | null
+  attrSet(name: string, value: string): void
+}
+
+interface Environment {
+  readonly path: string
+  /** Where the file is, when the site shows it elsewhere. */
+  readonly realPath?: string
+}
+
+/** A plugin for markdown-it: pages that are written for GitHub look and link the same on the site. */
+export function githubMarkdown(md: MarkdownIt): void {
+  md.core.ruler.push('github-markdown', ({ tokens, env }) => {
+    const page = relative(ROOT, env.realPath ?? env.path)
+    // The landing page shows its title larger, above the text.
+    if (page === 'README.md' && tokens[0]?.type === 'heading_open') tokens.splice(0, 3)
+    for (const token of tokens) {
+      // VitePress styles fenced blocks alone, and would run `{{ }}` of an indented one as code.
+      if (token.type === 'code_block') token.type = 'fence'
+      for (const child of token.children ?? []) {
+        if (child.type === 'link_open') child.attrSet('href', siteLink(page, child.attrGet('href') ?? ''))
+        if (child.type === 'text' && child.content.includes('{{'))
+          throw new Error(`${page} has {{ in its text, which VitePress takes for code: put it in backticks`)
+      }
+    }
+  })
+}

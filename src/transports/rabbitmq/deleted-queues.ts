@@ -1,0 +1,58 @@
+import { sleep } from '../../core/clock.ts'
+import type { SubscriptionSpec, TransportHost } from '../../core/transport.ts'
+import { DeclareChannel } from './declare-channel.ts'
+import type { Session } from './link.ts'
+
+/** RabbitMQ cancels the consumers of a deleted queue a moment before the queue is gone. */
+const DELETED_WITHIN_MS = 500
+const DELETED_POLL_MS = 20
+
+/**
+ * The queues of a group that somebody deleted. They are remembered until the whole group exists again, which may take
+ * several attempts: the second one finds what the first one has declared.
+ */
+export class DeletedQueues {
+  readonly #host: TransportHost
+  readonly #spec: SubscriptionSpec
+  readonly #queues: readonly string[]
+  readonly #missing = new Set<string>()
+
+  constructor(host: TransportHost, spec: SubscriptionSpec, queues: readonly string[]) {
+    this.#host = host
+    this.#spec = spec
+    this.#queues = queues
+  }
+
+  /** Looks for missing queues before the group is declared again. A consumer that was cancelled: one is expected soon. */
+  async look(session: Session, wasCancelled: boolean): Promise<void> {
+    const { clock } = this.#host
+    const declaring = new DeclareChannel(session)
+    const until = clock.monotonic() + (wasCancelled ? DELETED_WITHIN_MS : 0)
+    try {
+      for (;;) {
+        for (const queue of this.#queues)
+          if (!(await declaring.exists((channel) => channel.checkQueue(queue)))) this.#missing.add(queue)
+        if (this.#missing.size > 0 || clock.monotonic() >= until) return
+        await sleep(clock, DELETED_POLL_MS)
+      }
+    } finally {
+      await declaring.close()
+    }
+  }
+
+  /** The group exists again, but what was in its queues is lost. */
+  report(): void {
+    if (this.#missing.size === 0) return
+    const queues = [...this.#missing].map((queue) => `"${queue}"`).join(', ')
+    this.#missing.clear()
+    const { topic, group } = this.#spec
+    this.#host.events.emit('loss', {
+      transport: this.#host.name,
+      topic,
+      group,
+      count: undefined,
+      position: undefined,
+      reason: `somebody deleted ${queues} while the group had members; the messages in it are lost. It was declared again`,
+    })
+  }
+}

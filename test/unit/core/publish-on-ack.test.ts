@@ -1,0 +1,235 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { createBus } from 'busbar'
+import type { Bus, ConsumeOptions, Handler, HandlerContext, Message } from 'busbar'
+import type { Settlement } from 'busbar/transport'
+import { memory } from 'busbar/memory'
+import { dedupe } from 'busbar/middleware'
+import { memoryDedupeStore } from 'busbar/stores/memory'
+import { manualClock } from 'busbar/testing'
+import type { ManualClock } from 'busbar/testing'
+import { turn } from './stage.ts'
+import { delivery, notSent, StubTransport } from './stub-transport.ts'
+import type { StubSubscription } from './stub-transport.ts'
+
+const open: Bus[] = []
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((bus) => bus.close({ timeoutMs: 0 })))
+})
+
+interface Stage {
+  readonly bus: Bus
+  readonly transport: StubTransport
+  readonly other: StubTransport
+  readonly broker: StubSubscription
+  readonly clock: ManualClock
+  readonly errors: unknown[]
+}
+
+async function stage(handler: Handler, isAtomic = true, options: ConsumeOptions = {}): Promise<Stage> {
+  const transport = new StubTransport({ publishOnAck: isAtomic })
+  const other = new StubTransport()
+  const clock = manualClock()
+  const bus = createBus({ service: 'test', transports: { main: transport, other }, clock, logger: false })
+  open.push(bus)
+  const errors: unknown[] = []
+  bus.events.on('error', ({ error }) => void errors.push(error))
+  bus.consume('orders', handler, {
+    publishOnAck: true,
+    retry: { mode: 'inline', backoff: 'fixed', baseMs: 10 },
+    ...options,
+  })
+  await bus.start()
+  return { bus, transport, other, broker: transport.subscriptions[0] as StubSubscription, clock, errors }
+}
+
+/** What was settled, with the ids of what goes with an ack. */
+function settled({ broker }: Stage): string[] {
+  return broker.settled.map(({ id, outcome }) => {
+    const published = outcome.type === 'ack' ? (outcome.publish ?? []) : []
+    return [`${id} ${outcome.type}`, ...published.map((message) => message.id)].join(' ')
+  })
+}
+
+function sent({ published }: StubTransport): string[] {
+  return published.flat().map(({ id }) => id)
+}
+
+function publishing(ids: (message: Message, ctx: HandlerContext) => readonly string[]): Handler {
+  return async (message, ctx) => {
+    for (const id of ids(message, ctx)) await ctx.publish('outputs', 1, { id })
+  }
+}
+
+describe('what a handler publishes with publishOnAck', () => {
+  it('goes with the ack where the transport can, and is never published alone', async () => {
+    const staged = await stage(publishing(({ id }) => [`${id}-1`, `${id}-2`]))
+    staged.broker.deliver(delivery('a'))
+    await turn()
+    expect(settled(staged)).toEqual(['a ack a-1 a-2'])
+    expect(sent(staged.transport)).toEqual([])
+  })
+
+  it('is confirmed before the ack elsewhere', async () => {
+    const staged = await stage(
+      publishing(({ id }) => [`${id}-1`]),
+      false,
+    )
+    const confirmed = Promise.withResolvers<void>()
+    staged.transport.answer = async (batch) => {
+      await confirmed.promise
+      return batch.map(() => ({ position: undefined }))
+    }
+    staged.broker.deliver(delivery('a'))
+    await turn()
+    expect(sent(staged.transport)).toEqual(['a-1'])
+    expect(settled(staged)).toEqual([])
+    confirmed.resolve()
+    await turn()
+    expect(settled(staged)).toEqual(['a ack'])
+  })
+
+  it('is dropped when the attempt fails, and when its rejection is swallowed', async () => {
+    const staged = await stage(async (message, ctx) => {
+      await ctx.publish('outputs', 1, { id: `${message.id}-${ctx.attempt}` })
+      if (message.id === 'swallowed') {
+        try {
+          ctx.reject('no')
+        } catch {
+          return
+        }
+      }
+      if (ctx.attempt === 1) throw new Error('again')
+    })
+    staged.broker.deliver(delivery('a'), delivery('swallowed'))
+    await turn()
+    await staged.clock.advance(10)
+    await turn()
+    expect(settled(staged)).toEqual(['swallowed reject', 'a ack a-2'])
+    expect(sent(staged.transport)).toEqual([])
+  })
+
+  it('fails the attempt when the broker does not confirm it, so that the handler runs again', async () => {
+    const attempts: number[] = []
+    const staged = await stage(async (_message, ctx) => {
+      attempts.push(ctx.attempt)
+      await ctx.publish('outputs', 1)
+    }, false)
+    let refused = 0
+    staged.transport.answer = async (batch) =>
+      batch.map(() => (refused++ === 0 ? { error: notSent() } : { position: undefined }))
+    staged.broker.deliver(delivery('a'))
+    await turn()
+    await staged.clock.advance(10)
+    await turn()
+    expect(attempts).toEqual([1, 2])
+    expect(settled(staged)).toEqual(['a ack'])
+  })
+
+  it('is tried again with the ack when it can not be stored; the key waits, and the handler does not run again', async () => {
+    const handled: string[] = []
+    const staged = await stage(async (message, ctx) => {
+      handled.push(message.id)
+      await ctx.publish('outputs', 1, { id: `${message.id}-1` })
+    })
+    let refusals = 2
+    staged.broker.onSettle = ({ delivery: { message } }: Settlement) =>
+      message.id === 'a' && refusals-- > 0 ? notSent() : undefined
+    staged.broker.deliver(delivery('a', { key: 'k' }), delivery('b', { key: 'k' }), delivery('c', { key: 'other' }))
+    const credit = staged.broker.credit
+    await turn()
+    expect(handled).toEqual(['a', 'c'])
+    expect(settled(staged)).toEqual(['c ack c-1'])
+    expect(staged.broker.credit).toBe(credit + 1)
+    expect(staged.errors).toHaveLength(1)
+    for (let step = 0; step < 20; step++) {
+      await staged.clock.advance(100)
+      await turn()
+    }
+    expect(handled).toEqual(['a', 'c', 'b'])
+    expect(settled(staged)).toEqual(['c ack c-1', 'a ack a-1', 'b ack b-1'])
+    expect(staged.broker.credit).toBe(credit + 3)
+  })
+
+  it('is published by a second run when the delivery was lost before its ack', async () => {
+    const ends: (() => void)[] = []
+    const staged = await stage(async (message, ctx) => {
+      await ctx.publish('outputs', 1, { id: `${message.id}-${ends.length}` })
+      await new Promise<void>((resolve) => ends.push(resolve))
+    })
+    const first = delivery('a')
+    staged.broker.deliver(first)
+    await turn()
+    staged.broker.lose([first])
+    ends[0]?.()
+    await turn()
+    staged.broker.deliver(delivery('a', { history: 'returned' }))
+    await turn()
+    ends[1]?.()
+    await turn()
+    expect(settled(staged)).toEqual(['a ack a-1'])
+  })
+
+  it('goes to another transport before the ack', async () => {
+    const staged = await stage(async ({ id }, ctx) => {
+      await ctx.publish('outputs', 1, { id: `${id}-other`, transport: 'other' })
+      const [own] = await ctx.publishMany('outputs', [{ data: 1, id: `${id}-own` }])
+      expect(own).toEqual({ id: `${id}-own`, position: undefined })
+    })
+    staged.broker.deliver(delivery('a'))
+    await turn()
+    expect(sent(staged.other)).toEqual(['a-other'])
+    expect(settled(staged)).toEqual(['a ack a-own'])
+  })
+
+  it('includes what the handler did not wait for, in the order of its calls', async () => {
+    const staged = await stage((message, ctx) => {
+      for (const part of [1, 2, 3]) void ctx.publish('outputs', 1, { id: `${message.id}-${part}` })
+    })
+    staged.broker.deliver(delivery('a'))
+    await turn()
+    expect(settled(staged)).toEqual(['a ack a-1 a-2 a-3'])
+  })
+
+  it('is refused after the handler has ended', async () => {
+    let late: HandlerContext | undefined
+    const staged = await stage((_message, ctx) => {
+      late = ctx
+      void ctx.publish('outputs', 1, { id: 'in-time' })
+    })
+    staged.broker.deliver(delivery('a'))
+    await turn()
+    await expect(late?.publish('outputs', 2)).rejects.toThrow('after the handler had ended')
+    expect(settled(staged)).toEqual(['a ack in-time'])
+  })
+
+  it('is bounded in bytes', async () => {
+    const transport = new StubTransport({ publishOnAck: true })
+    const bus = createBus({ service: 'test', transport, logger: false, publish: { maxBufferedBytes: 2_000 } })
+    open.push(bus)
+    const errors: unknown[] = []
+    bus.consume(
+      'orders',
+      async (_message, ctx) => {
+        const results = await Promise.allSettled([1, 2, 3, 4].map((part) => ctx.publish('outputs', part)))
+        errors.push(...results.filter((result) => result.status === 'rejected').map(({ reason }) => reason as unknown))
+      },
+      { publishOnAck: true },
+    )
+    await bus.start()
+    transport.subscriptions[0]?.deliver(delivery('a'))
+    await turn()
+    expect(errors.map(String)).toEqual([expect.stringContaining('more than 2000 bytes')])
+  })
+})
+
+describe('publishOnAck', () => {
+  it('is refused beside dedupe where the messages go with the ack, and with a batch handler', () => {
+    const bus = createBus({ service: 'test', transport: memory(), logger: false })
+    open.push(bus)
+    const options = { publishOnAck: true, middleware: [dedupe({ store: memoryDedupeStore() })] }
+    expect(() => bus.consume('orders', () => {}, options)).toThrow("can't be combined with dedupe() on memory")
+    expect(() => bus.consume('orders', () => {}, { publishOnAck: true, batch: { size: 2 } } as never)).toThrow(
+      'publishOnAck: has no meaning for a batch handler',
+    )
+  })
+})

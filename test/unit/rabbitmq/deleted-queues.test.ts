@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict'
+import { test } from 'vitest'
+import { QUEUE, subscribed } from './fake-subscription.ts'
+
+test('a deleted queue is reported once, also when declaring the group again fails at first', async () => {
+  const { clock, broker, intake, losses, declarations } = await subscribed()
+  declarations.push(() => {
+    // The queue was declared again, and what follows it failed.
+    broker.missing.clear()
+    throw new Error('one thing failed')
+  })
+  broker.missing.add(QUEUE)
+  intake.redeclare(false)
+  await clock.advance(0)
+  assert.deepEqual(losses, [])
+  await clock.advance(1_000)
+  assert.equal(losses.length, 1)
+  intake.redeclare(false)
+  await clock.advance(1_000)
+  assert.equal(losses.length, 1)
+})
+
+test('the queue of a cancelled consumer is waited for again when looking for it failed', async () => {
+  const { clock, broker, intake, losses } = await subscribed()
+  broker.failing.add('checkQueue')
+  intake.redeclare(true)
+  await clock.advance(0)
+  broker.failing.clear()
+  await clock.advance(300)
+  broker.missing.add(QUEUE)
+  await clock.advance(1_000)
+  assert.equal(losses.length, 1)
+})
+
+test('a queue that is deleted while the group is declared again is declared once more', async () => {
+  const { clock, broker, intake, losses, declarations } = await subscribed()
+  declarations.push(() => {
+    broker.missing.add(QUEUE)
+    intake.redeclare(true)
+  })
+  intake.redeclare(false)
+  await clock.advance(1_000)
+  assert.equal(losses.length, 1)
+})

@@ -1,0 +1,27 @@
+import assert from 'node:assert/strict'
+import { test } from 'vitest'
+import type { ConsumeMessage } from 'amqplib'
+import { Arrival } from '../../../src/transports/rabbitmq/arrival.ts'
+import { fillArrival } from '../../../src/transports/rabbitmq/mapping.ts'
+import { subscribed } from './fake-subscription.ts'
+
+const COUNTS = [
+  ['RabbitMQ 4.3 counts what it hands out apart from what failed', { 'x-acquired-count': 3, 'x-delivery-count': 0 }, 3],
+  ['earlier versions have one count', { 'x-delivery-count': 2 }, 2],
+  ['a classic queue has none', {}, undefined],
+] as const
+
+for (const [title, headers, count] of COUNTS)
+  test(`earlier deliveries of a message: ${title}`, async () => {
+    const { subscription } = await subscribed()
+    const message = {
+      fields: { deliveryTag: 1, redelivered: true, exchange: 'busbar', routingKey: 'orders' },
+      properties: { messageId: 'm', headers },
+      content: Buffer.from('{}'),
+    }
+    const arrival = fillArrival(new Arrival(), message as unknown as ConsumeMessage)
+    const reader = subscription.intake.seats[0]?.reader
+    assert.ok(reader !== undefined)
+    assert.equal(subscription.admit(reader, arrival)?.count, count)
+    await subscription.close()
+  })

@@ -1,0 +1,74 @@
+import { silentLogger } from 'busbar'
+import { manualClock } from 'busbar/testing'
+import type { ManualClock } from 'busbar/testing'
+import { BusEvents } from '../../../src/core/events.ts'
+import type { SubscriptionSpec, TransportHost } from '../../../src/core/transport.ts'
+import type { Declarations } from '../../../src/transports/rabbitmq/declarations.ts'
+import type { Intake } from '../../../src/transports/rabbitmq/intake.ts'
+import { Names } from '../../../src/transports/rabbitmq/names.ts'
+import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
+import type { RabbitMqSubscription } from '../../../src/transports/rabbitmq/subscriber.ts'
+import { createSubscription } from '../../../src/transports/rabbitmq/subscribing.ts'
+import type { SubscribingParts } from '../../../src/transports/rabbitmq/subscribing.ts'
+import type { SubscriptionContext } from '../../../src/transports/rabbitmq/subscription-context.ts'
+import { fakeSession } from './fake-channel.ts'
+
+const LAYOUT = { order: 'none', partitions: 1 } as const
+const SPEC: SubscriptionSpec = {
+  topic: 'orders',
+  group: 'mail',
+  order: 'none',
+  ephemeral: false,
+  from: 'latest',
+  prefetch: 10,
+  prefetchBytes: 1_000,
+  maxPerKey: 1,
+  consumerId: 'member',
+}
+/** The queue of the subscription. */
+export const QUEUE = 'busbar:orders:mail'
+
+interface Subscribed {
+  readonly clock: ManualClock
+  readonly broker: ReturnType<typeof fakeSession>
+  readonly subscription: RabbitMqSubscription
+  readonly intake: Intake
+  /** Reasons of the reported losses. */
+  readonly losses: string[]
+  /** What each declaration of the group does; without an entry it succeeds. */
+  readonly declarations: (() => void)[]
+}
+
+/** A subscription of one queue whose broker is the test. */
+export async function subscribed(): Promise<Subscribed> {
+  const clock = manualClock()
+  const broker = fakeSession()
+  const events = new BusEvents(silentLogger)
+  const losses: string[] = []
+  events.on('loss', ({ reason }) => void losses.push(reason))
+  const declarations: (() => void)[] = []
+  const context: Partial<SubscriptionContext> = {
+    clock,
+    session: () => undefined,
+    failed: () => undefined,
+    ended: () => Promise.resolve(),
+  }
+  const parts: Partial<SubscribingParts> = {
+    options: resolveRabbitMqOptions({}),
+    names: new Names('busbar'),
+    context: context as SubscriptionContext,
+    declarations: {
+      group: async () => {
+        declarations.shift()?.()
+        return { queues: [QUEUE], layout: LAYOUT, drifts: [] }
+      },
+      notes: () => Promise.resolve(),
+    } as Partial<Declarations> as Declarations,
+    host: { clock, events, name: 'main' } as Partial<TransportHost> as TransportHost,
+    whenUp: async () => broker.session,
+  }
+  const subscription = await createSubscription(SPEC, { receive: () => undefined, lost: () => undefined }, {
+    ...parts,
+  } as SubscribingParts)
+  return { clock, broker, subscription, intake: subscription.intake, losses, declarations }
+}
