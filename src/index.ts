@@ -7,6 +7,7 @@ export {
   AuthorizationError,
   BusbarError,
   CodecError,
+  CommitUnknownError,
   ConfigurationError,
   ConflictError,
   ConnectionError,

@@ -14,8 +14,8 @@ import { dirname, join } from 'node:path'
 import { bringUp, sharedBroker, stopShared } from './brokers/index.ts'
 import type { BrokerError, BrokerName } from './brokers/index.ts'
 
-/** The brokers that transports are tested on. The tests of the brokers themselves start their own. */
-const TESTED = ['rabbitmq', 'nats', 'redis'] as const satisfies readonly BrokerName[]
+/** The brokers that transports and stores are tested on. The tests of the brokers themselves start their own. */
+const TESTED = ['rabbitmq', 'nats', 'redis', 'postgres'] as const satisfies readonly BrokerName[]
 
 const ENDING = ['SIGINT', 'SIGTERM'] as const
 

@@ -1,5 +1,7 @@
 import { createBus } from 'busbar'
 import { memory } from 'busbar/memory'
+import { inTransaction } from 'busbar/stores'
+import { sqliteUnitOfWork } from 'busbar/stores/sqlite'
 import { DatabaseSync } from 'node:sqlite'
 
 const db = new DatabaseSync(':memory:')
@@ -11,19 +13,15 @@ db.exec(`
 
 const bus = createBus({ service: 'accounts', transport: memory() })
 
-bus.consume('payments.taken', (message) => {
-  const { name, cents } = message.data as { name: string; cents: number }
-  db.exec('begin immediate')
-  try {
-    const noted = db.prepare('insert into handled values (?) on conflict do nothing').run(message.id)
+bus.consume(
+  'payments.taken',
+  inTransaction(sqliteUnitOfWork({ database: db }), (message, { tx }) => {
+    const { name, cents } = message.data as { name: string; cents: number }
+    const noted = tx.prepare('insert into handled values (?) on conflict do nothing').run(message.id)
     // The note and the work are one transaction: both happen, or neither.
-    if (noted.changes === 1) db.prepare('update account set cents = cents + ? where name = ?').run(cents, name)
-    db.exec('commit')
-  } catch (error) {
-    db.exec('rollback')
-    throw error
-  }
-})
+    if (noted.changes === 1) tx.prepare('update account set cents = cents + ? where name = ?').run(cents, name)
+  }),
+)
 
 await bus.start()
 for (const id of ['pay-1', 'pay-1', 'pay-2']) {

@@ -1,6 +1,7 @@
 import { types } from 'node:util'
 import { Span } from './attempt.ts'
 import type { AttemptHost } from './attempt.ts'
+import { isSuccess } from './batch-result.ts'
 import { leavingHandlers } from './causality.ts'
 import type { Timer } from './clock.ts'
 import type { BatchContext, BatchHandler, BatchItemResult } from './handler.ts'
@@ -295,10 +296,6 @@ function failureOf(batch: Batch, error: unknown): Error {
 
 function toError(value: unknown): Error {
   return value instanceof Error ? value : new Error(String(value), { cause: value })
-}
-
-function isSuccess(result: unknown): result is undefined | null | true {
-  return result === undefined || result === null || result === true
 }
 
 /** Accepts nothing, or one result per message. Anything else is a mistake, and acking would lose messages. */

@@ -144,7 +144,7 @@ export interface DeadLetter {
   data(): unknown
   /** Position in the dead-letter topic. */
   readonly position: Position
-  /** Why the message was dead-lettered: a `DeadLetterReason`. */
+  /** Why the message was dead-lettered: a `DeadLetterReason`, or `unknown` for a message that another program put there. */
   readonly reason: string
   /** Error of the last attempt. When the handler called `ctx.retry({ cause })`, this is the cause. */
   readonly errorName: string

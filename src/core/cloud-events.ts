@@ -69,7 +69,7 @@ export function fromCloudEventHeaders(
     source: attributes.get('source') ?? native.fallbackSource,
     time: instant(attributes.get('time')) ?? native.time ?? 0,
     key: attributes.get('partitionkey') ?? native.key,
-    contentType: contentType ?? '',
+    contentType: contentType ?? attributes.get('datacontenttype') ?? '',
     subject: attributes.get('subject'),
     dataSchema: attributes.get('dataschema'),
     version: integer(attributes.get('dataversion')),

@@ -12,7 +12,7 @@ const PAGE_BYTES = 4_194_304
 
 export interface Page {
   readonly stored: readonly StoredMessage[]
-  /** The messages of `stored` that are Busbar dead letters. */
+  /** The same, read. */
   readonly letters: readonly DeadLetter[]
   readonly isLast: boolean
 }
@@ -21,12 +21,15 @@ export interface Page {
 export class DeadLetterPages {
   readonly #admin: TransportAdmin
   readonly #topic: string
+  readonly #of: string
   readonly #codecs: CodecRegistry
   #limit = FIRST_PAGE
 
-  constructor(admin: TransportAdmin, topic: string, codecs: CodecRegistry) {
+  /** The dead-letter topic `topic`, with the dead letters of the topic `of`. */
+  constructor(admin: TransportAdmin, topic: string, of: string, codecs: CodecRegistry) {
     this.#admin = admin
     this.#topic = topic
+    this.#of = of
     this.#codecs = codecs
   }
 
@@ -37,8 +40,7 @@ export class DeadLetterPages {
     let bytes = 0
     for (const each of stored) {
       bytes += messageBytes(each.message)
-      const letter = parseDeadLetter(each, this.#codecs)
-      if (letter !== undefined) letters.push(letter)
+      letters.push(parseDeadLetter(each, this.#of, this.#codecs))
     }
     if (stored.length > 0) {
       const fitting = Math.floor((PAGE_BYTES * stored.length) / bytes)

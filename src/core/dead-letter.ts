@@ -4,9 +4,9 @@ import type { DeadLetterReason } from './events.ts'
 import { summarizeFailure } from './failure-summary.ts'
 import type { ErrorSummary } from './failure-summary.ts'
 import { fromHeaderText, toAsciiJson, toHeaderText } from './header-text.ts'
-import { OWN_PREFIX } from './headers.ts'
+import { DEAD_LETTER_REASON as REASON, OWN_PREFIX } from './headers.ts'
 import { IncomingMessage } from './incoming-message.ts'
-import type { OutgoingMessage } from './message.ts'
+import type { EncodedMessage, OutgoingMessage } from './message.ts'
 import { NESTED_PREFIX, nestOwnHeaders, trimNested } from './nested-headers.ts'
 import type { MutableHeaders } from './nested-headers.ts'
 import { deadLetterTopic } from './topic.ts'
@@ -21,7 +21,6 @@ const MAX_CAUSES_CHARS = 4_096
 const MAX_CAUSE_MESSAGE_CHARS = 480
 const MAX_SLIM_CHARS = 100
 
-const REASON = 'busbar-dlq-reason'
 const ERROR = 'busbar-dlq-error'
 const MESSAGE = 'busbar-dlq-message'
 const CODE = 'busbar-dlq-code'
@@ -119,37 +118,50 @@ function clip(text: string, maxChars: number): string {
 
 const BUILT_IN_CODECS = new CodecRegistry()
 
-/** Reads a stored dead letter. Undefined if it is not from Busbar (another program wrote to the topic). */
+/** True for a dead letter that Busbar made, false for what another program wrote to its topic. */
+export function isOwnDeadLetter({ message: { headers } }: StoredMessage): boolean {
+  return headers[TOPIC] !== undefined && headers[REASON] !== undefined
+}
+
+/**
+ * Reads a stored dead letter of that topic and group. A message that another program wrote there is one for an unknown reason,
+ * and whatever topic it names, it can only be sent back to the one whose dead letters these are.
+ */
 export function parseDeadLetter(
   stored: StoredMessage,
+  topic: string,
   codecs: CodecRegistry = BUILT_IN_CODECS,
-): DeadLetter | undefined {
+): DeadLetter {
   const { headers } = stored.message
-  const topic = headers[TOPIC]
-  const reason = headers[REASON]
-  if (topic === undefined || reason === undefined) return undefined
   const original: MutableHeaders = Object.create(null) as MutableHeaders
   for (const [name, value] of Object.entries(headers)) {
     if (!name.startsWith(OWN_PREFIX)) original[name] = value
     else if (name.startsWith(NESTED_PREFIX)) original[name.slice(NESTED_PREFIX.length)] = value
   }
-  const message = { ...stored.message, topic, headers: original, expiresAt: instantOf(headers[EXPIRES]) }
+  const message: EncodedMessage = {
+    ...stored.message,
+    topic,
+    // Without a type of its own, its type is the topic where it was found.
+    type: stored.message.type === stored.message.topic ? topic : stored.message.type,
+    headers: original,
+    expiresAt: instantOf(headers[EXPIRES]),
+  }
   const incoming = new IncomingMessage(message, codecs)
   return {
     message,
     data: () => incoming.data,
     position: stored.position,
-    reason,
+    reason: headers[REASON] ?? 'unknown',
     errorName: textOf(headers[ERROR]) ?? '',
     errorMessage: textOf(headers[MESSAGE]) ?? '',
     errorCode: textOf(headers[CODE]),
     errorStack: textOf(headers[STACK]),
     errorCause: parseCauses(headers[CAUSE]),
-    attempts: Number(headers[ATTEMPTS] ?? 0),
-    firstAttemptAt: new Date(headers[FIRST] ?? 0),
-    lastAttemptAt: new Date(headers[LAST] ?? 0),
+    attempts: countOf(headers[ATTEMPTS]),
+    firstAttemptAt: new Date(instantOf(headers[FIRST]) ?? 0),
+    lastAttemptAt: new Date(instantOf(headers[LAST]) ?? 0),
     // A broker that dead-letters by itself keeps the header of the redriven copy.
-    redrives: Number(headers[DIED_AFTER_REDRIVES] ?? headers[REDRIVES] ?? 0),
+    redrives: countOf(headers[DIED_AFTER_REDRIVES] ?? headers[REDRIVES]),
     originalPosition: parsePosition(headers[POSITION]),
   }
 }
@@ -165,11 +177,23 @@ export function makeRedrive(letter: DeadLetter, group: string, now: number): Out
   })
   const { expiresAt } = message
   const expired = expiresAt !== undefined && expiresAt <= now
-  return { ...message, headers, expiresAt: expired ? undefined : expiresAt, deliverAt: undefined, group }
+  return {
+    ...message,
+    headers,
+    expiresAt: expired ? undefined : expiresAt,
+    deliverAt: undefined,
+    group,
+    copyOf: JSON.stringify(letter.position),
+  }
 }
 
 function textOf(value: string | undefined): string | undefined {
   return value === undefined ? undefined : fromHeaderText(value)
+}
+
+function countOf(value: string | undefined): number {
+  const count = Number(value ?? 0)
+  return Number.isSafeInteger(count) && count >= 0 ? count : 0
 }
 
 function instantOf(value: string | undefined): number | undefined {

@@ -36,7 +36,7 @@ export interface DeadLettersParts {
 export function deadLettersOf(parts: DeadLettersParts): DeadLetters {
   const { admin, clock, codecs, group, publisher } = parts
   const topic = deadLetterTopic(parts.topic, group)
-  const pages = (): DeadLetterPages => new DeadLetterPages(admin, topic, codecs)
+  const pages = (): DeadLetterPages => new DeadLetterPages(admin, topic, parts.topic, codecs)
 
   async function* select(
     { ids, filter, limit = Infinity }: DeadLetterSelection,

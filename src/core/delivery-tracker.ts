@@ -73,6 +73,9 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   #gate: StartGate | undefined
   #notes: RunningNotes | undefined
   #quiet: (() => void)[] = []
+  /** Messages that are set aside, and their bytes. */
+  #asideCount = 0
+  #asideBytes = 0
 
   constructor(
     parts: ConsumerParts,
@@ -614,10 +617,26 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#reportError(error, `dead-lettering message ${pending.message.id} of "${pending.message.topic}"`)
     // A dead letter that is refused for good may be too large because of our headers.
     const slim = PublishError.is(error) && !error.retryable
+    if (slim && pending.isSlim) this.#setAside(pending)
+    pending.isSlim = slim
     pending.timer = this.clock.setTimer(backoffMs(SETTLE_BACKOFF, ++pending.settleTries), () => {
       pending.timer = undefined
       if (!this.#lifecycle.isClosed) (this.#settler as Settler).again(pending, this.#rejection(pending, slim))
     })
+  }
+
+  /**
+   * A dead letter that the broker never takes must not hold up other messages for long: its source stays here, but gives back
+   * its credit. Not without bound: as much again as may be unsettled anyway.
+   */
+  #setAside(pending: PendingDelivery): void {
+    const { prefetch, prefetchBytes } = this.#options
+    const { bytes } = pending.delivery
+    if (pending.isSetAside || this.#asideCount >= prefetch || this.#asideBytes >= prefetchBytes) return
+    pending.isSetAside = true
+    this.#asideCount++
+    this.#asideBytes += bytes
+    this.freed(1, bytes)
   }
 
   /** What it publishes could not be stored, so it was not acked either. Its handler has succeeded and does not run again. */
@@ -633,7 +652,11 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   #leave(pending: PendingDelivery): void {
     this.#forget(pending)
     this.scheduler.finish(pending)
-    this.freed(1, pending.delivery.bytes)
+    const { bytes } = pending.delivery
+    if (pending.isSetAside) {
+      this.#asideCount--
+      this.#asideBytes -= bytes
+    } else this.freed(1, bytes)
     this.#runner?.pump()
   }
 

@@ -16,6 +16,7 @@ export type ErrorCode =
   | 'BUSBAR_REJECT'
   | 'BUSBAR_INTERRUPTED'
   | 'BUSBAR_EXTENSION'
+  | 'BUSBAR_COMMIT_UNKNOWN'
 
 // A registered symbol, so that two copies of the package in one process recognize each other's errors.
 const brand = Symbol.for('busbar.error')
@@ -295,5 +296,20 @@ export class ExtensionError extends BusbarError {
 
   static override is(this: void, value: unknown): value is ExtensionError {
     return hasCode(value, 'BUSBAR_EXTENSION')
+  }
+}
+
+/**
+ * The connection was lost while a database committed a transaction: it may have been committed, or not. `cause` is the database's
+ * error. Everything else that `UnitOfWork.run` rejects with means that nothing was committed. In a handler, the message is tried
+ * again, so make the handler idempotent. Not retryable: the same call could do its work twice.
+ */
+export class CommitUnknownError extends BusbarError {
+  constructor(message: string, options: BusbarErrorOptions = {}) {
+    super('BUSBAR_COMMIT_UNKNOWN', message, options)
+  }
+
+  static override is(this: void, value: unknown): value is CommitUnknownError {
+    return hasCode(value, 'BUSBAR_COMMIT_UNKNOWN')
   }
 }

@@ -49,6 +49,8 @@ export function isExtensionHeader(name: string): boolean {
  * message.
  */
 export const OWN_PREFIX = 'busbar-'
+/** Every dead letter has this header, and no other message. */
+export const DEAD_LETTER_REASON = 'busbar-dlq-reason'
 
 /**
  * Copies and checks the headers and extension attributes of a publish. Throws one `ValidationError` with all problems. Drops

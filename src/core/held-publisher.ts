@@ -49,7 +49,7 @@ export class HeldPublisher implements ContextPublisher {
   publish(
     target: string | AnyEventDefinition,
     data: unknown,
-    options: PublishOptions = NO_OPTIONS,
+    options: PublishOptions | undefined = NO_OPTIONS,
     handled: EncodedMessage,
   ): Promise<PublishReceipt> {
     const { port, transportName } = this.#parts
@@ -70,7 +70,7 @@ export class HeldPublisher implements ContextPublisher {
   async publishMany(
     target: string | AnyEventDefinition,
     items: readonly PublishItem[],
-    options: PublishManyOptions = {},
+    options: PublishManyOptions | undefined = {},
     handled: EncodedMessage,
   ): Promise<readonly PublishResult[]> {
     const made = await makeMany(items, ({ data, ...item }) =>

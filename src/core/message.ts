@@ -47,6 +47,11 @@ export interface OutgoingMessage extends EncodedMessage {
   readonly deliverAt: number | undefined
   /** Set for a redrive: only this group may see the message. */
   readonly group: string | undefined
+  /**
+   * Set for a redrive: names the dead letter that this is a copy of. Where an id is stored once (`publishDedup`), copies of two
+   * dead letters are two messages, whatever their ids.
+   */
+  readonly copyOf?: string | undefined
 }
 
 /** A message as handlers see it. `data` is decoded on first access, and only once. */

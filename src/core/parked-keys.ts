@@ -1,5 +1,5 @@
 import type { Clock } from './clock.ts'
-import { parseDeadLetter } from './dead-letter.ts'
+import { isOwnDeadLetter, parseDeadLetter } from './dead-letter.ts'
 import type { EncodedMessage } from './message.ts'
 import { deadLetterTopic } from './topic.ts'
 import type { Position, StoredMessage, TransportAdmin } from './transport.ts'
@@ -183,10 +183,10 @@ class TopicParking {
         if (seen.last !== undefined && placeOf(stored.position) === placeOf(seen.last)) continue
         seen.beforeLast = seen.last
         seen.last = stored.position
-        const letter = parseDeadLetter(stored)
-        if (letter === undefined) continue
-        const { key, id, time } = letter.message
-        if (key !== undefined) park(seen.keys, { key, id, time, redrives: letter.redrives })
+        if (!isOwnDeadLetter(stored)) continue
+        const { message, redrives } = parseDeadLetter(stored, this.#topic)
+        const { key, id, time } = message
+        if (key !== undefined) park(seen.keys, { key, id, time, redrives })
       }
       if (page.length < PAGE) return
     }

@@ -161,8 +161,7 @@ export class Publisher {
       return new UnsupportedError(
         `${system} can't delay messages: publish to "${message.topic}" when it is due, or use another transport`,
       )
-    // A copy for one group is a redrive: the broker has taken the message before.
-    return message.group === undefined ? tooLarge(message, capabilities.maxMessageBytes, system) : undefined
+    return tooLarge(message, capabilities.maxMessageBytes, system)
   }
 
   /**

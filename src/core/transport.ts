@@ -29,7 +29,7 @@ export interface Capabilities {
   readonly replay: readonly ('position' | 'time')[]
   /** The transport can report the lag of a group. */
   readonly lag: boolean
-  /** Publishing the same id twice within the broker's deduplication window stores it once. */
+  /** Publishing the same id from the same source twice within the broker's deduplication window stores it once. */
   readonly publishDedup: boolean
   /**
    * A message that is not published fails those of its key that were passed on after it and have no outcome yet, in the same
@@ -43,7 +43,7 @@ export interface Capabilities {
   readonly transactions: boolean
   /** Native request/reply. */
   readonly requestReply: boolean
-  /** Maximum size of body plus headers, in bytes. */
+  /** Maximum size of body plus headers, in bytes. Dead letters and copies for one `group` may be larger, up to what the broker takes. */
   readonly maxMessageBytes: number
 }
 

@@ -40,6 +40,8 @@ export class Watchdog {
   #since: number
   /** When the lag was last requested. */
   #askedAt = -Infinity
+  /** Messages waited at the last check that asked. */
+  #waited = false
   #hadTrouble = false
   #stalled: string | undefined
   #stuck: readonly PendingDelivery[] = []
@@ -154,7 +156,7 @@ export class Watchdog {
       return
     }
     if (moved || this.#hadTrouble || state?.standby === true) {
-      this.#hadTrouble = false
+      this.#hadTrouble = this.#waited = false
       this.#stalled = undefined
       return
     }
@@ -166,10 +168,14 @@ export class Watchdog {
       return
     }
     // An idle consumer asks once per window, not at each check: a thousand consumers would be a load.
-    if (now - this.#askedAt < this.#windowMs) return
+    if (!this.#waited && now - this.#askedAt < this.#windowMs) return
     this.#askedAt = now
     const lag = await this.#host.lag()
     if (this.#closed || this.#host.progress() !== this.#seen) return
+    // They may have come this moment: they wait if they are still there at the next check.
+    const waited = this.#waited
+    this.#waited = !waited && typeof lag === 'number' && lag > 0
+    if (this.#waited) return
     if (lag === undefined || lag === 0) this.#stalled = undefined
     else if (this.#stalled !== undefined) return
     else if (typeof lag === 'string') this.#stall(lag, idleMs, undefined)

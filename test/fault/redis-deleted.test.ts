@@ -188,6 +188,40 @@ describe('Redis: what somebody else deletes', () => {
     })
   })
 
+  test('the group, while messages wait for their retry: made again with a warning for each partition and no error', async () => {
+    bus = createBus({ service: 'deleted', transport: redis({ ...QUICK, url: broker.url, partitions: 2 }) })
+    const topic = uniqueName('deleted')
+    const deleted = Promise.withResolvers<void>()
+    const seen = { errors: [] as string[], warnings: [] as string[], attempts: new Map<unknown, number[]>() }
+    bus.events.on('error', ({ error, doing }) => void seen.errors.push(`${doing}: ${String(error)}`))
+    bus.events.on('warning', ({ code }) => void seen.warnings.push(code))
+    bus.consume(
+      topic,
+      async ({ data }, { attempt }) => {
+        seen.attempts.set(data, [...(seen.attempts.get(data) ?? []), attempt])
+        // All of them fail at once, before anything is noticed.
+        if (attempt === 1) await deleted.promise
+        if (attempt < 3) throw new Error('again')
+      },
+      { retry: { mode: 'inline', attempts: 5, backoff: 'fixed', baseMs: 150 } },
+    )
+    await bus.start()
+    for (let number = 0; number < 10; number++) await bus.publish(topic, number, { key: `k${number}` })
+    await waitUntil(() => seen.attempts.size === 10, { timeoutMs: 5_000 })
+    for (const stream of await streamsOf(topic)) void client.xGroupDestroy(stream, 'deleted')
+    deleted.resolve()
+    await waitUntil(() => [...seen.attempts.values()].every((attempts) => attempts.includes(3)), {
+      timeoutMs: 10_000,
+      describe: () => JSON.stringify([...seen.attempts]),
+    })
+    assert.deepEqual(
+      [...seen.attempts.values()].flat().sort((a, b) => a - b),
+      Array.from({ length: 30 }, (_, at) => 1 + Math.floor(at / 10)),
+    )
+    assert.deepEqual(seen.errors, [])
+    assert.deepEqual(seen.warnings, ['redis-group-made-again', 'redis-group-made-again'])
+  })
+
   test('the consumer, again and again while leases of its messages are renewed: they are still its own', async () => {
     bus = createBus({
       service: 'deleted',

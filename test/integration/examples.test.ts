@@ -143,6 +143,22 @@ describe('the how-to pages', () => {
     )
   })
 
+  it('remember what was handled beyond the process', async () => {
+    expect(await run('how-to/shared-dedupe.ts')).toBe(
+      [
+        'first: mail for shipment-1 sent',
+        'first: mail for shipment-2 sent',
+        'second: shipment-1 again, skipped',
+        'second: mail for shipment-3 sent',
+        '',
+      ].join('\n'),
+    )
+  })
+
+  it('handle messages in a transaction', async () => {
+    expect(await run('how-to/transactions.ts')).toBe("2 lines\n[ 'ord-1 stored by attempt 2' ]\n")
+  })
+
   // Lines of different consumers come in no certain order.
   it.each([
     ['first-app', ['Hello, Ada!']],

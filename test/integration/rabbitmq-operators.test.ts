@@ -165,6 +165,75 @@ describe('RabbitMQ: permissions, deletions, and queues that exist in another for
     },
   )
 
+  test('a dead-letter queue that is deleted is reported with the next dead letter', { timeout: 30_000 }, async () => {
+    const topic = uniqueName('letters')
+    const on = bus()
+    const losses: string[] = []
+    on.events.on('loss', ({ topic: of, reason }) => losses.push(`${of}: ${reason}`))
+    on.consume(topic, (_, ctx) => ctx.reject('no'))
+    await on.start()
+    const listed = async (id: string): Promise<boolean> => (await on.deadLetters(topic).get(id)) !== undefined
+    const queue = `busbar:${topic}.operators.dlq`
+    const [first, second, third] = ['first', 'second', 'third']
+    await on.publish(topic, 1, { id: first })
+    await waitUntil(() => listed(first), { timeoutMs: 5_000 })
+    // Without its binding it has lost nothing.
+    await channel.unbindQueue(queue, 'busbar.dlx', `${topic}.operators.dlq`)
+    await channel.unbindQueue(queue, 'busbar.dlx', `${topic}.operators.dlq.*`)
+    await on.publish(topic, 2, { id: second })
+    await waitUntil(() => listed(second), { timeoutMs: 5_000 })
+    assert.deepEqual(losses, [])
+    await channel.deleteQueue(queue)
+    await on.publish(topic, 3, { id: third })
+    await waitUntil(() => listed(third), { timeoutMs: 5_000 })
+    assert.equal(losses.length, 1)
+    assert.match(losses[0] ?? '', new RegExp(`^${topic}.operators.dlq: somebody deleted "${queue}"`))
+  })
+
+  test(
+    'each queue of a group that is deleted under its members is reported, by few of them',
+    { timeout: 60_000 },
+    async () => {
+      const topic = uniqueName('spree')
+      const queues = [0, 1, 2, 3].map((partition) => `busbar:${topic}:operators:${partition}`)
+      const reported: string[] = []
+      let state = ''
+      let reports = 0
+      for (const member of [0, 1, 2].map(() => bus())) {
+        member.events.on('loss', ({ reason }) =>
+          reported.push(...Array.from(reason.matchAll(/"([^"]*:[0-3])"/g), ([, queue]) => queue as string)),
+        )
+        member.consume(topic, () => {})
+        await member.start()
+      }
+      const consumed = async (): Promise<boolean> => {
+        const apart = await connection.createChannel()
+        apart.on('error', () => {})
+        state = ''
+        try {
+          for (const queue of queues) state += ` ${(await apart.checkQueue(queue)).consumerCount}`
+          await apart.close()
+        } catch (error) {
+          state += ` ${String(error)}`
+        }
+        return state === ' 1 1 1 1'
+      }
+      for (let round = 0; round < 6; round++) {
+        await waitUntil(consumed, { timeoutMs: 15_000, describe: () => `round ${round}: ${state}` })
+        reported.length = 0
+        for (const queue of queues) await channel.deleteQueue(queue)
+        await waitUntil(() => new Set(reported).size === 4, {
+          timeoutMs: 5_000,
+          describe: () => `round ${round}: only ${reported.join()} reported`,
+        })
+        await waitUntil(consumed, { timeoutMs: 15_000, describe: () => `round ${round}: ${state}` })
+        reports += reported.length
+      }
+      // 24 queues; two members may report one while they share the queues anew.
+      assert.ok(reports < 36, `${reports} reports`)
+    },
+  )
+
   test(
     'the place where members meet is deleted: every queue keeps a reader, and they meet again',
     { timeout: 30_000 },

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
+import { Cluster } from 'ioredis'
 import { createClient, createCluster } from 'redis'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { createBus } from 'busbar'
 import type { Bus, PublishError } from 'busbar'
 import { ledger, tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import { redis } from 'busbar/redis'
+import { redisDedupeStore } from 'busbar/stores/redis'
 import type { RedisOptions } from 'busbar/redis'
 import { freePort, startPrivate } from '../../tools/brokers/index.ts'
 import type { RedisBroker } from '../../tools/brokers/index.ts'
@@ -175,6 +177,27 @@ describe('Redis Cluster', () => {
     await waitUntil(() => seen.length === 3, { timeoutMs: 10_000, describe: () => seen.join(', ') })
     assert.deepEqual(seen.sort(), [`${base}.one:delayed`, `${base}.one:poison`, `${base}.two:fine`])
     await waitUntil(async () => (await bus.admin().groups(`${base}.one`))[0]?.lag === 0, { timeoutMs: 5_000 })
+  })
+
+  test('a dedupe store works over several nodes, with both client libraries', async () => {
+    const rootNodes = nodes.map(({ host, port }) => ({ host, port }))
+    const cluster = await createCluster({ rootNodes: rootNodes.map((socket) => ({ socket })) }).connect()
+    const io = new Cluster(rootNodes)
+    try {
+      const stores = [redisDedupeStore({ client: cluster }), redisDedupeStore({ client: io })] as const
+      for (let index = 0; index < 50; index++) {
+        const key = `${uniqueName('dedupe')} ${index}`
+        const [store, other] = index % 2 === 0 ? stores : [stores[1], stores[0]]
+        const claim = await store.claim(key, 60_000)
+        assert.equal(claim.status, 'claimed')
+        assert.equal((await other.claim(key, 60_000)).status, 'in-progress')
+        assert.equal(await other.complete(key, claim.token, 60_000), true)
+        assert.deepEqual(await store.claim(key, 60_000), { status: 'done' })
+      }
+    } finally {
+      cluster.destroy()
+      io.disconnect()
+    }
   })
 
   test('a slot that moves to another node takes its partition along: nothing is lost, no key out of order', async () => {

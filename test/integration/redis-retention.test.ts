@@ -103,6 +103,39 @@ describe('Redis: retention', () => {
     assert.ok(lost > 1_000)
   })
 
+  test(
+    'what a group of another program held goes when that has acked it, without a new message',
+    { timeout: 40_000 },
+    async () => {
+      const bus = await started({ maxLen: 500 })
+      const topic = uniqueName('r')
+      let handled = 0
+      await bus.consume(topic, () => void handled++).ready
+      await client.xGroupCreate(streamOf(topic), 'foreign', '0')
+      let warned = false
+      bus.events.on('warning', ({ code }) => (warned ||= code === 'redis-retention'))
+      await publish(bus, topic, 2_000)
+      await waitUntil(() => handled === 2_000 && warned, { timeoutMs: 10_000 })
+      // What was published has been looked at, so nothing but the acks is new.
+      const looked = performance.now() + 7_000
+      await waitUntil(() => performance.now() > looked, { timeoutMs: 10_000 })
+      for (;;) {
+        const read = await client.xReadGroup('foreign', 'one', { key: streamOf(topic), id: '>' }, { COUNT: 500 })
+        const [stream] = (read ?? []) as unknown as readonly { readonly messages: readonly { readonly id: string }[] }[]
+        if (stream === undefined) break
+        await client.xAck(
+          streamOf(topic),
+          'foreign',
+          stream.messages.map(({ id }) => id),
+        )
+      }
+      await waitUntil(async () => (await lengthOf(topic)) <= 700, {
+        timeoutMs: 15_000,
+        describe: async () => `${await lengthOf(topic)} entries`,
+      })
+    },
+  )
+
   test('maxAgeMs: old messages go', async () => {
     const bus = await started({ maxAgeMs: 500 })
     const topic = uniqueName('r')

@@ -23,7 +23,15 @@ import type {
 } from 'busbar'
 import { circuitBreaker, dedupe, logger, throttle, timeout } from 'busbar/middleware'
 import type { CircuitState, DedupeStore } from 'busbar/middleware'
+import { batchInTransaction, inTransaction } from 'busbar/stores'
+import type { UnitOfWork } from 'busbar/stores'
 import { memoryDedupeStore } from 'busbar/stores/memory'
+import { postgresDedupeStore, postgresUnitOfWork } from 'busbar/stores/postgres'
+import { redisDedupeStore } from 'busbar/stores/redis'
+import { Cluster, Redis } from 'ioredis'
+import type { Pool, PoolClient } from 'pg'
+import postgres from 'postgres'
+import { createClient, createClientPool, createCluster } from 'redis'
 import { sameType } from './same-type.ts'
 
 declare const bus: Bus
@@ -275,3 +283,49 @@ try {
 
 await using scoped = createBus({ service: 'scoped', transport })
 void [any, scoped, totalOf]
+
+// --- a handler in a transaction: the data comes from the event, the transaction from the unit of work ----------------
+
+interface Tx {
+  readonly isTx: true
+}
+declare const unitOfWork: UnitOfWork<Tx>
+
+bus.consume(
+  OrderPlaced,
+  inTransaction(unitOfWork, (message, ctx) => {
+    sameType<Order>()(message.data)
+    sameType<Tx>()(ctx.tx)
+    sameType<number>()(ctx.attempt)
+  }),
+)
+bus.consume(
+  OrderPlaced,
+  batchInTransaction(unitOfWork, (messages, ctx) => {
+    sameType<readonly Message<Order>[]>()(messages)
+    sameType<Tx>()(ctx.tx)
+    return messages.map(() => true as const)
+  }),
+  { batch: { size: 10, timeoutMs: 10 } },
+)
+bus.consume(
+  'orders.placed',
+  inTransaction(unitOfWork, (message) => sameType<unknown>()(message.data)),
+)
+const inBatches: BatchHandler = batchInTransaction(unitOfWork, () => {})
+// @ts-expect-error -- a batch handler needs batch options
+bus.consume(OrderPlaced, inBatches)
+
+// --- stores take the clients of the libraries as they are ------------------------------------------------------------
+
+declare const pool: Pool
+postgresDedupeStore({ client: pool })
+postgresDedupeStore({ client: postgres('') })
+sameType<UnitOfWork<PoolClient>>()(postgresUnitOfWork({ client: pool }))
+redisDedupeStore({ client: createClient() })
+redisDedupeStore({ client: createCluster({ rootNodes: [] }) })
+redisDedupeStore({ client: createClientPool() })
+redisDedupeStore({ client: new Redis() })
+redisDedupeStore({ client: new Cluster([]) })
+// @ts-expect-error -- its connections are not for transactions
+postgresUnitOfWork({ client: postgres('') })

@@ -88,6 +88,47 @@ export const redriveCopyScenarios: readonly Scenario[] = [
     },
   },
   {
+    id: 'dead-letter/redrive-same-id',
+    group,
+    invariant: 6,
+    title: 'two messages with one id but different sources are two: both are dead-lettered, redriven and handled again',
+    needs: ['admin', 'redelivery'],
+    async run(ctx) {
+      const [bus, topic, name] = [await ctx.bus(), ctx.topic(), ctx.group()]
+      let works = false
+      const probe = ctx.probe(() => {
+        if (!works) throw new Planned('not yet')
+      })
+      ctx.consume(bus, topic, probe.handler(), { group: name, retry: quick(1) })
+      await bus.start()
+      const sources = ['/shops/1', '/shops/2']
+      const messages = sources.map((source) =>
+        outgoing(topic, { id: 'order-1', source, body: Buffer.from(JSON.stringify({ from: source })) }),
+      )
+      await publishRaw(await ctx.transport(), messages)
+      const letters = bus.deadLetters(topic, name)
+      // Twice: the copies have the same id and the same number of redrives.
+      for (const [round] of sources.entries()) {
+        await ctx.waitUntil(
+          async () => (await letters.list()).filter(({ redrives }) => redrives === round).length === 2,
+          `both messages to be dead in round ${round + 1}`,
+        )
+        works = round === 1
+        assert.deepEqual(await letters.redrive(), { matched: 2, redriven: 2, failed: [] })
+      }
+      await ctx.waitUntil(
+        () => probe.handled.length === 2,
+        () => `${probe.handled.length} of 2 handled after the redrive`,
+      )
+      const handled = probe.handled.map(({ message }) => [message.source, message.data])
+      assert.deepEqual(
+        handled.sort(([a], [b]) => String(a).localeCompare(String(b))),
+        sources.map((source) => [source, { from: source }]),
+      )
+      assert.deepEqual(await letters.list(), [])
+    },
+  },
+  {
     id: 'dead-letter/redrive-order',
     group,
     invariant: 5,

@@ -17,8 +17,7 @@ export function publishToMemory(
   const now = broker.clock.now()
   const aborts = new Aborts(signal)
   for (const message of batch) {
-    // A copy for one group is a redrive: the broker has the message already.
-    const error = message.group === undefined ? tooLarge(message, maxMessageBytes, 'memory') : undefined
+    const error = tooLarge(message, maxMessageBytes, 'memory')
     if (error !== undefined) {
       outcomes.push({ error })
       continue

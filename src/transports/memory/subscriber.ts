@@ -1,7 +1,7 @@
 import { SettlementError } from '../../core/errors.ts'
 import type { EncodedMessage } from '../../core/message.ts'
 import { LinkedList } from '../../core/linked-list.ts'
-import { contentBytes, tooLarge } from '../../core/size-limit.ts'
+import { tooLarge } from '../../core/size-limit.ts'
 import type {
   Delivery,
   DeliverySink,
@@ -84,10 +84,9 @@ export class MemorySubscription implements TransportSubscription {
     if (delivery.lost) return new SettlementError('The delivery was taken back; the message is delivered again')
     if (delivery.settled) return new SettlementError('The delivery has been settled before')
     if (outcome.type === 'reject' && outcome.deadLetter !== undefined) {
-      // One synchronous step together with the ack below: neither is visible without the other. A message near another
-      // member's higher size limit can be dead-lettered here too.
-      const limit = Math.max(this.#maxMessageBytes, contentBytes(delivery.message))
-      const error = tooLarge(outcome.deadLetter, limit, 'memory') ?? this.#broker.appendNow([outcome.deadLetter])
+      // One synchronous step together with the ack below: neither is visible without the other.
+      const error =
+        tooLarge(outcome.deadLetter, this.#maxMessageBytes, 'memory') ?? this.#broker.appendNow([outcome.deadLetter])
       if (error !== undefined) return error
     }
     if (outcome.type === 'ack' && outcome.publish !== undefined) {

@@ -27,6 +27,8 @@ export interface StreamInfo {
     readonly first_seq: number
     readonly first_ts: string
     readonly last_seq: number
+    /** Number of messages that were deleted from between the two. */
+    readonly num_deleted?: number
     /** Number of messages for each subject, if requested. */
     readonly subjects?: Readonly<Record<string, number>>
   }

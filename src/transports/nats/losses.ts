@@ -29,6 +29,10 @@ export interface Look {
   readonly pending: number
   /** Last sequence of the stream: none of the pending ones is higher. */
   readonly last: number
+  /** First sequence of the stream. */
+  readonly first?: number
+  /** Number of messages that were deleted from its middle. */
+  readonly gaps?: number
 }
 
 /** The last look at a consumer, and the sequence of its record; 0 when there is none. */
@@ -52,7 +56,8 @@ export interface LossesParts {
 /**
  * Notices messages that were deleted from the stream (by its limits or by hand) before the group saw them. The server
  * does not report that; but what was pending at one look, is missing from the stream at the next, and can't have been
- * delivered in between, is certainly lost. Messages that came and went between two looks are not seen. The last look is
+ * delivered in between, is certainly lost. Messages that came and went between two looks are not seen, nor are those
+ * that were delivered and wait at the server to be delivered again. The last look is
  * stored on the server, so that it outlives the members; the member that replaces it reports its losses, so that no
  * other member does.
  */
@@ -116,15 +121,16 @@ export class Losses {
       deliveries: info.delivered.consumer_seq,
       pending: info.num_pending,
       last: stream.state.last_seq,
+      first: stream.state.first_seq,
+      gaps: stream.state.num_deleted ?? 0,
     }
     const isNews = now.pending > 0 || (before?.pending ?? 0) > 0 || before?.floor !== now.floor
     if (!isNews) return true
     const isGone = before !== undefined && before.stream !== now.stream
-    const mayLack =
-      before?.identity === now.identity && before.pending > 0 && stream.state.first_seq > before.delivered + 1
+    const mayLack = before?.identity === now.identity && before.pending > 0 && isThinner(before, now)
     let count = 0
     if (isGone) count = before.pending
-    else if (mayLack) count = await this.#countLost(lane, before)
+    else if (mayLack) count = await this.#countLost(lane, before, now)
     if (!(await this.#replace(lane, now))) return false
     if (count > 0)
       this.#report(
@@ -160,14 +166,23 @@ export class Losses {
   }
 
   /**
-   * Of the messages pending at that look: those neither in the stream any more nor delivered since, assuming that each
-   * delivery was of a different one.
+   * Of the messages pending at the look before: those neither in the stream any more nor delivered since, assuming that
+   * each delivery was of a different one. Those stored since cancel out: they are counted as delivered or as still there.
    */
-  async #countLost(lane: Lane, before: Look): Promise<number> {
-    const from = await this.#countFrom(lane, before.delivered + 1)
-    const beyond = await this.#countFrom(lane, before.last + 1)
-    const info = await this.#parts.api.consumerInfo(lane.stream, lane.consumer)
-    return before.pending - (from - beyond) - (info.delivered.consumer_seq - before.deliveries)
+  async #countLost(lane: Lane, before: Look, now: Look): Promise<number> {
+    // In this order: what is stored meanwhile must not look lost.
+    const newer = await this.#countFrom(lane, before.last + 1)
+    const undelivered = await this.#countFrom(lane, now.delivered + 1)
+    const deliveries = (await this.#isThinning(lane, now))
+      ? (await this.#parts.api.consumerInfo(lane.stream, lane.consumer)).delivered.consumer_seq
+      : now.deliveries
+    return before.pending + newer - undelivered - (deliveries - before.deliveries)
+  }
+
+  /** Whether messages that were delivered while we counted may have been deleted before they were counted. */
+  async #isThinning({ stream }: Lane, now: Look): Promise<boolean> {
+    const { state } = await this.#parts.api.streamInfo(stream)
+    return state.first_seq > now.delivered + 1 || state.first_seq !== now.first || (state.num_deleted ?? 0) !== now.gaps
   }
 
   /** How many messages of a lane are in the stream from that sequence on. */
@@ -231,6 +246,14 @@ export class Losses {
     const position = before === undefined ? undefined : positionOf(lane.stream, before.delivered + 1)
     events.emit('loss', { transport: name, topic, group, count, position, reason })
   }
+}
+
+/** Whether messages may have been deleted that were pending at the look before. */
+function isThinner(before: Look, now: Look): boolean {
+  const { first = 0, gaps = 0 } = now
+  if (first > before.delivered + 1 || gaps !== before.gaps) return true
+  // As many gaps as before, but others: the beginning has reached some of them.
+  return gaps > 0 && first !== before.first
 }
 
 /** The consumer's state when a member last looked. */

@@ -12,6 +12,8 @@ const DELIVER_AT = 'busbar-deliver-at'
 const ESCAPE = 'busbar-escaped-'
 const SERVERS_OWN = /^nats-/i
 const MESSAGE_ID = 'Nats-Msg-Id'
+/** The name of an attribute, in any case. A user's header can't have such a name. */
+const ATTRIBUTE = /^(?:ce-.+|content-type|traceparent|tracestate)$/i
 const CARRIAGE_RETURN = 13
 /** How a header block of ours begins. */
 const COMMON =
@@ -115,7 +117,7 @@ export class Mapping {
     let headers: Record<string, string> | undefined
     const common = this.#commonIn(incoming)
     if (common !== undefined) ({ type, source, contentType, time: sentAt } = common)
-    const block = incoming.block(common?.bytes.length)
+    let block = incoming.block(common?.bytes.length)
     // First comes the version of the protocol, or nothing if the common part precedes; the last line is empty.
     for (let at = block.indexOf('\n') + 1; at > 0 && at < block.length - 2;) {
       const lineEnd = block.indexOf('\n', at)
@@ -128,6 +130,7 @@ export class Mapping {
       const name = block.slice(at, colon)
       // One blank belongs to the protocol; further ones belong to the value.
       const value = block.slice(block.charCodeAt(colon + 1) === 32 ? colon + 2 : colon + 1, end)
+      const lineAt = at
       at = end + 2
       switch (name) {
         case 'ce-id':
@@ -157,6 +160,9 @@ export class Mapping {
         case 'content-type':
           contentType = value
           break
+        case 'ce-datacontenttype':
+          if (contentType === '') contentType = value
+          break
         case 'ce-subject':
           subject = value
           break
@@ -181,14 +187,19 @@ export class Mapping {
         case DELIVER_AT:
           deliverAt = /^\d{1,15}$/.test(value) ? Number(value) : undefined
           break
-        default:
-          if (contentType === '' && name.toLowerCase() === 'content-type') contentType = value
-          // An attribute without a field is an extension, which the headers carry.
-          else if (!name.startsWith('ce-') || isExtensionHeader(name)) {
+        default: {
+          const lower = name.toLowerCase()
+          if (lower !== name && ATTRIBUTE.test(name)) {
+            // Another program wrote it in another case: the line is read again.
+            block = block.slice(0, lineAt) + lower + block.slice(colon)
+            at = lineAt
+          } else if (!name.startsWith('ce-') || isExtensionHeader(name)) {
+            // An attribute without a field is an extension, which the headers carry.
             headers ??= Object.create(null) as Record<string, string>
             const plain = name.startsWith(ESCAPE) ? name.slice(ESCAPE.length) : name
             headers[plain] = joined(headers[plain], value)
           }
+        }
       }
     }
     return {

@@ -4,6 +4,7 @@ import { makeDeadLetter } from '../../core/dead-letter.ts'
 import { StateError } from '../../core/errors.ts'
 import type { Delivery } from '../../core/transport.ts'
 import { isNotFound } from './errors.ts'
+import { deadLetterId, identityOf } from './identity.ts'
 import type { Advisory, StoredNative } from './jetstream-types.ts'
 import { Incoming } from './incoming.ts'
 import { positionOf } from './mapping.ts'
@@ -224,8 +225,8 @@ export class MaxDeliveries implements SessionPart {
     } as const
     const deadLetter = makeDeadLetter(delivery, failure)
     const [outcome] = await publisher.publish([deadLetter], undefined, [
-      // Same id as from a consumer that rejects the message, so that it is stored only once.
-      `${deadLetter.id}@${deadLetter.topic}#${seq}`,
+      // Same id as from a member that rejects the message, so that it is stored only once.
+      deadLetterId(deadLetter, seq, await this.#identityOf(stream, consumer)),
     ])
     if (outcome?.error !== undefined) throw outcome.error
     session.host.events.emit('deadLetter', {
@@ -239,6 +240,16 @@ export class MaxDeliveries implements SessionPart {
       reason: 'exhausted',
       deadLetterTopic: deadLetter.topic,
     })
+  }
+
+  /** Empty when the consumer was deleted meanwhile. */
+  async #identityOf(stream: string, consumer: string): Promise<string> {
+    try {
+      return identityOf(await this.#parts.api.consumerInfo(stream, consumer))
+    } catch (error) {
+      if (isNotFound(error)) return ''
+      throw error
+    }
   }
 
   /** Undefined for a message that was meant for another group. */

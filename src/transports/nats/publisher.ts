@@ -3,6 +3,7 @@ import type { Timer } from '../../core/clock.ts'
 import { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { messageBytes } from '../../core/message.ts'
+import { isCopy } from '../../core/size-limit.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import { ERR, notConfirmed } from './errors.ts'
@@ -136,10 +137,11 @@ export class JetStreamPublisher implements SessionPart {
 
   #refuse(message: OutgoingMessage): PublishError | undefined {
     const { maxMessageBytes } = this.#session.options
-    // A dead letter has more headers than its source, which fitted.
-    if (!isDeadLetterTopic(message.topic) && messageBytes(message) > maxMessageBytes + 1_024)
-      return tooLarge(message, messageBytes(message), maxMessageBytes)
-    if (message.body.byteLength > maxMessageBytes) return tooLarge(message, message.body.byteLength, maxMessageBytes)
+    if (!isCopy(message)) {
+      if (messageBytes(message) > maxMessageBytes + 1_024)
+        return tooLarge(message, messageBytes(message), maxMessageBytes)
+      if (message.body.byteLength > maxMessageBytes) return tooLarge(message, message.body.byteLength, maxMessageBytes)
+    }
     const { maxAgeMs } = this.#topology
     if (message.deliverAt === undefined || maxAgeMs === undefined) return undefined
     if (message.deliverAt - this.#session.host.clock.now() < maxAgeMs) return undefined
@@ -323,14 +325,12 @@ export class JetStreamPublisher implements SessionPart {
 }
 
 /**
- * The id by which the server recognizes a message that comes twice. The message's id alone would not do: dead letters
- * and redriven copies keep it, and are separate messages.
+ * The id by which the server recognizes a message that comes twice. The message's id alone would not do: it is unique
+ * within its source only, and redriven copies keep it although each is a separate message.
  */
-function messageIdOf(message: OutgoingMessage): string {
-  const redrives = message.headers['busbar-redrives']
-  const id = `${message.id}@${message.topic}`
-  if (message.group === undefined && redrives === undefined) return id
-  return `${id}>${message.group ?? ''}#${redrives ?? 0}`
+function messageIdOf({ id, topic, source, group, copyOf }: OutgoingMessage): string {
+  if (group === undefined) return `${id}@${topic} ${source}`
+  return `${id}@${topic} ${source}>${group} ${copyOf ?? ''}`
 }
 
 function tooLarge(message: OutgoingMessage, bytes: number, limit: number): PublishError {

@@ -5,6 +5,7 @@ import type { Settlement, SettlementFailure } from '../../core/transport.ts'
 import type { AttemptNotes } from './attempt-notes.ts'
 import type { Confirmations, Verb } from './confirmations.ts'
 import type { NatsDelivery } from './delivery.ts'
+import { deadLetterId } from './identity.ts'
 import type { Lane } from './lane.ts'
 import type { JetStreamPublisher } from './publisher.ts'
 import type { Session } from './session.ts'
@@ -250,9 +251,7 @@ export class Settling {
     const outcomes = await this.#parts.publisher.publish(
       rejects.map(({ deadLetter }) => deadLetter),
       undefined,
-      // Identifies the source message, so that the same dead letter is never stored twice, and a different one always
-      // is.
-      rejects.map(({ delivery, deadLetter }) => `${deadLetter.id}@${deadLetter.topic}#${delivery.seq}`),
+      rejects.map(({ delivery: { seq, lane }, deadLetter }) => deadLetterId(deadLetter, seq, lane.identity)),
     )
     const stored: { readonly index: number; readonly delivery: NatsDelivery }[] = []
     for (const [at, { index, delivery }] of rejects.entries()) {

@@ -1,6 +1,7 @@
 import type { Clock } from '../../core/clock.ts'
 import { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
+import { isCopy } from '../../core/size-limit.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
 import { bucketOf } from './buckets.ts'
 import { carriedBy, withLeftovers } from './carried-properties.ts'
@@ -36,7 +37,7 @@ export class Addressing {
   address(parcel: Parcel, message: OutgoingMessage, notes: CopyNotes | undefined): PublishError | undefined {
     const { maxMessageBytes, properties } = this.#options
     const { topic, body } = message
-    if (body.byteLength > maxMessageBytes)
+    if (body.byteLength > maxMessageBytes && !isCopy(message))
       return refused(topic, `has a body of ${body.byteLength} bytes, the limit is ${maxMessageBytes} (maxMessageBytes)`)
     parcel.message = message
     parcel.targeted = message.group !== undefined

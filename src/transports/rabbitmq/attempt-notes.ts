@@ -3,6 +3,7 @@ import type { Clock } from '../../core/clock.ts'
 import type { BrokerLocks } from './broker-lock.ts'
 import type { ControlPublisher } from './control-publisher.ts'
 import { REPLY, replyCode } from './errors.ts'
+import { lastingId } from './foreign-ids.ts'
 import type { Session } from './link.ts'
 import type { RabbitMqDelivery } from './delivery.ts'
 import { isNodeAway, makeAtPlace, PLACES, unlessNodeAway } from './places.ts'
@@ -29,7 +30,7 @@ const REDRIVES = 'busbar-redrives'
 /** Tells a message from its copies: a delayed retry begins with the attempts so far, a redriven dead letter at zero. */
 export function noteKey({ message, base }: RabbitMqDelivery): string {
   const redrives = message.headers[REDRIVES]
-  return base === 0 && redrives === undefined ? message.id : `${message.id}#${base}#${redrives ?? ''}`
+  return base === 0 && redrives === undefined ? lastingId(message.id) : `${message.id}#${base}#${redrives ?? ''}`
 }
 
 /**

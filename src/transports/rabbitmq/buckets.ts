@@ -1,3 +1,5 @@
+import type { Arrival } from './arrival.ts'
+import { hasBucket } from './names.ts'
 import { BUCKETS } from './options.ts'
 
 /**
@@ -12,4 +14,13 @@ export function bucketOf(key: string): number {
   }
   // FNV's low bits are weak for short keys: fold in the high ones.
   return ((hash >>> 16) ^ hash) & (BUCKETS - 1)
+}
+
+/**
+ * True for a message that is in the first queue because its publisher named no bucket, while Busbar puts the messages of
+ * its key into another one.
+ */
+export function isMisplaced({ key, routingKey, targeted }: Arrival, partitions: number): boolean {
+  if (key === undefined || partitions === 1 || targeted || hasBucket(routingKey)) return false
+  return bucketOf(key) % partitions !== 0
 }

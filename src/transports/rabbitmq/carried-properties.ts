@@ -71,25 +71,60 @@ export function withLeftovers(message: OutgoingMessage, { userId, expiration }: 
 /** A stored message with its properties among its headers. */
 export function withCarried(message: EncodedMessage, carried: CarriedProperties | undefined): EncodedMessage {
   if (carried === undefined) return message
-  // JSON can't hold bytes; as headers they were text for us anyway.
-  const text = JSON.stringify(carried, (_, value: unknown) => (isBytes(value) ? undefined : value))
-  return text === '{}' ? message : { ...message, headers: extended(message.headers, { [CARRIED]: text }) }
+  return { ...message, headers: extended(message.headers, { [CARRIED]: JSON.stringify(withTaggedBytes(carried)) }) }
 }
 
-/** The properties that `withCarried` stored. */
+/** The properties that `withCarried` stored. Another program may have set a header with that name to anything. */
 export function carriedBy({ headers }: OutgoingMessage): CarriedProperties | undefined {
-  const text = headers[CARRIED]
+  const given = parsed(headers[CARRIED])
+  if (given === undefined) return undefined
+  const carried: Record<string, unknown> = {}
+  for (const name of PROPERTIES) {
+    const value = given[name]
+    if (name === 'priority' ? isOctet(value) : isShortText(value)) carried[name] = value
+  }
+  const typed = given['headers']
+  if (isRecord(typed))
+    carried['headers'] = Object.fromEntries(Object.entries(typed).filter(([name]) => isShortText(name)))
+  return carried
+}
+
+function parsed(text: string | undefined): Readonly<Record<string, unknown>> | undefined {
   if (text === undefined) return undefined
   try {
-    const carried = JSON.parse(text) as unknown
-    return typeof carried === 'object' && carried !== null ? carried : undefined
+    const value = JSON.parse(text, (_, each: unknown) => untagged(each)) as unknown
+    return isRecord(value) ? value : undefined
   } catch {
     return undefined
   }
 }
 
-function isBytes(value: unknown): boolean {
-  return value instanceof Uint8Array || (value as { type?: unknown } | null)?.type === 'Buffer'
+const BYTES = 'bytes'
+
+/** JSON can't hold bytes: they are marked like the types that the client library marks. */
+function withTaggedBytes(value: unknown): unknown {
+  if (value instanceof Uint8Array) return { '!': BYTES, value: Buffer.from(value).toString('base64') }
+  if (Array.isArray(value)) return value.map(withTaggedBytes)
+  if (!isRecord(value)) return value
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, withTaggedBytes(each)]))
+}
+
+function untagged(value: unknown): unknown {
+  if (!isRecord(value) || value['!'] !== BYTES || typeof value['value'] !== 'string') return value
+  return Buffer.from(value['value'], 'base64')
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
+}
+
+function isOctet(value: unknown): boolean {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 255
+}
+
+/** AMQP's properties and names of headers have at most 255 bytes. */
+function isShortText(value: unknown): boolean {
+  return typeof value === 'string' && Buffer.byteLength(value) <= 255
 }
 
 function extended(headers: Headers, more: Readonly<Record<string, string>>): Headers {

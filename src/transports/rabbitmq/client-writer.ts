@@ -79,15 +79,16 @@ function short(text: string): string | undefined {
 
 /** All headers of a parcel as an object; the frame writer writes the same ones. */
 export function wireHeaders(parcel: Parcel): Record<string, unknown> {
-  const { message } = parcel
+  const { message, typedHeaders } = parcel
   const headers: Record<string, unknown> = Object.create(null) as Record<string, unknown>
   for (const [name, value] of Object.entries(toCloudEventHeaders(message, CLOUD_EVENTS))) {
     const wireName = Object.hasOwn(message.headers, name) ? toWireName(name) : name
     if (Buffer.byteLength(wireName) > MAX_SHORT)
       throw new RangeError(`has a header name of more than ${MAX_SHORT} bytes`)
-    headers[wireName] = parcel.typedHeaders?.[wireName] ?? value
+    const isTyped = typedHeaders !== undefined && Object.hasOwn(typedHeaders, wireName)
+    headers[wireName] = isTyped ? typedHeaders[wireName] : value
   }
-  if (parcel.typedHeaders !== undefined) delete headers[CARRIED]
+  if (typedHeaders !== undefined) delete headers[CARRIED]
   if (parcel.targeted) headers[TARGETED] = 'group'
   if (parcel.topic !== undefined) headers[TOPIC] = parcel.topic
   if (parcel.attempts > 0) headers[ATTEMPTS] = { '!': 'int32', value: parcel.attempts }

@@ -35,6 +35,8 @@ export interface DeclarationsParts {
   readonly registry: Registry
   readonly control: () => ControlPublisher
   readonly onDrift: (drift: Drift) => void
+  /** The queue of a dead-letter topic was deleted. */
+  readonly onStorageLost: (topic: string, queue: string) => void
   /** A shared object was deleted, and has been declared again without its bindings. */
   readonly onGone: () => void
   /** A group can't be created until the broker takes messages again. */
@@ -46,6 +48,8 @@ export interface DeclarationsParts {
 class Known {
   readonly declaring: DeclareChannel
   readonly storages = new Map<string, Promise<void> | 'there'>()
+  /** Dead-letter topics whose queue no longer takes messages. */
+  readonly gone = new Set<string>()
   rungs = 0
   delay: Promise<void> | undefined
 
@@ -162,14 +166,11 @@ export class Declarations implements Prerequisites {
 
   storage(session: Session, topic: string): Promise<void> | undefined {
     if (!this.#parts.options.declare) return undefined
-    const { declaring, storages } = this.#of(session)
+    const { storages } = this.#of(session)
     const known = storages.get(topic)
     if (known !== undefined) return known === 'there' ? undefined : known
-    const doing = declareStorage(declaring, this.#parts.names, this.#storageArguments, topic).then(
-      (drifts) => {
-        this.#report(drifts)
-        storages.set(topic, 'there')
-      },
+    const doing = this.#declareStorage(this.#of(session), topic).then(
+      () => void storages.set(topic, 'there'),
       (error: unknown) => {
         storages.delete(topic)
         throw error
@@ -179,8 +180,20 @@ export class Declarations implements Prerequisites {
     return doing
   }
 
+  async #declareStorage({ declaring, gone }: Known, topic: string): Promise<void> {
+    const { names, onStorageLost } = this.#parts
+    const queue = names.storage(topic)
+    // Or it exists, and has lost its binding.
+    const isLost = gone.has(topic) && !(await declaring.exists((channel) => channel.checkQueue(queue)))
+    this.#report(await declareStorage(declaring, names, this.#storageArguments, topic))
+    gone.delete(topic)
+    if (isLost) onStorageLost(topic, queue)
+  }
+
   storageGone(session: Session, topic: string): void {
-    this.#of(session).storages.delete(topic)
+    const { gone, storages } = this.#of(session)
+    if (storages.get(topic) === 'there') gone.add(topic)
+    storages.delete(topic)
   }
 
   delay(session: Session, rung: number): Promise<void> | undefined {

@@ -1,6 +1,7 @@
 import { sleep } from '../../core/clock.ts'
 import type { SubscriptionSpec, TransportHost } from '../../core/transport.ts'
 import { DeclareChannel } from './declare-channel.ts'
+import type { Declaring } from './intake.ts'
 import type { Session } from './link.ts'
 
 /** RabbitMQ cancels the consumers of a deleted queue a moment before the queue is gone. */
@@ -23,16 +24,21 @@ export class DeletedQueues {
     this.#queues = queues
   }
 
-  /** Looks for missing queues before the group is declared again. A consumer that was cancelled: one is expected soon. */
-  async look(session: Session, wasCancelled: boolean): Promise<void> {
+  /**
+   * Returns the missing queues, which must be declared again, and no others: one that was declared again by a member that
+   * had not missed it would be missed by none. `expected`: they have lost their consumer, and may be missing soon.
+   */
+  async look(session: Session, which: Declaring, expected: ReadonlySet<string>): Promise<ReadonlySet<string>> {
     const { clock } = this.#host
     const declaring = new DeclareChannel(session)
-    const until = clock.monotonic() + (wasCancelled ? DELETED_WITHIN_MS : 0)
+    const until = clock.monotonic() + DELETED_WITHIN_MS
+    let queues = which === 'cancelled' ? this.#queues.filter((queue) => expected.has(queue)) : this.#queues
     try {
       for (;;) {
-        for (const queue of this.#queues)
+        for (const queue of queues)
           if (!(await declaring.exists((channel) => channel.checkQueue(queue)))) this.#missing.add(queue)
-        if (this.#missing.size > 0 || clock.monotonic() >= until) return
+        queues = queues.filter((queue) => expected.has(queue) && !this.#missing.has(queue))
+        if (queues.length === 0 || clock.monotonic() >= until) return this.#missing
         await sleep(clock, DELETED_POLL_MS)
       }
     } finally {

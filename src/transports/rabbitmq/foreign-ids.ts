@@ -6,45 +6,64 @@ import { isTransportHeader } from './wire-headers.ts'
 const MOST = 10_000
 
 interface Twins {
+  /** Makes the ids different from those of equal messages that came earlier. */
+  readonly salt: string
   /** How many of them came for the first time. */
   count: number
   /** Which of them are here now. */
   readonly here: Set<number>
 }
 
+const PREFIX = 'amqp-'
+const FORM = /^(amqp-[0-9a-f]{32})-.+-([0-9]+)$/
+
 /**
- * Ids for messages whose publisher set none. A RabbitMQ queue has no positions, so the id is a digest of the message:
- * the same at each delivery and in each group. Equal messages get different ids.
+ * Ids for messages whose publisher set none. A RabbitMQ queue has no positions, so the id is a digest of the message, the
+ * salt of this process and a number: the same at each delivery to this process and in each of its groups, and different
+ * for equal messages, even if they come to another process. (An id that two messages shared would lose one of them where
+ * duplicates are skipped.)
  */
 export class ForeignIds {
+  readonly #salt: string
   readonly #twins = new Map<string, Twins>()
+  #forgotten = 0
+
+  constructor(salt: string) {
+    this.#salt = salt
+  }
 
   idOf(message: ConsumeMessage): string {
     const digest = digestOf(message)
     let twins = this.#twins.get(digest)
     if (twins === undefined) {
-      twins = { count: 0, here: new Set() }
+      twins = { salt: `${this.#salt}${this.#forgotten.toString(36)}`, count: 0, here: new Set() }
       this.#twins.set(digest, twins)
-      if (this.#twins.size > MOST) this.#twins.delete(this.#twins.keys().next().value as string)
+      if (this.#twins.size > MOST) {
+        this.#twins.delete(this.#twins.keys().next().value as string)
+        this.#forgotten++
+      }
     }
     let number = 1
     if (!message.fields.redelivered) number = ++twins.count
     else while (twins.here.has(number)) number++
     twins.count = Math.max(twins.count, number)
     twins.here.add(number)
-    return number === 1 ? digest : `${digest}-${number}`
+    return `${digest}-${twins.salt}-${number}`
   }
 
   /** The message is settled, or was taken back. */
   left(id: string): void {
     if (this.#twins.size === 0 || !id.startsWith(PREFIX)) return
-    const at = id.indexOf('-', PREFIX.length)
-    const digest = at < 0 ? id : id.slice(0, at)
-    this.#twins.get(digest)?.here.delete(at < 0 ? 1 : Number(id.slice(at + 1)))
+    const [, digest = '', number] = FORM.exec(id) ?? []
+    const twins = this.#twins.get(digest)
+    if (twins !== undefined && id === `${digest}-${twins.salt}-${number}`) twins.here.delete(Number(number))
   }
 }
 
-const PREFIX = 'amqp-'
+/** The part of an id that another process would give the message too. Other ids are returned as they are. */
+export function lastingId(id: string): string {
+  return id.startsWith(PREFIX) ? id.replace(FORM, '$1-$2') : id
+}
 
 export function digestOf(message: ConsumeMessage | GetMessage): string {
   const { contentType, correlationId, timestamp, type, appId } = message.properties as unknown as Record<

@@ -234,7 +234,7 @@ export class FrameWriter implements ChannelWriter {
       const wireName = toWireName(name)
       if (name === CARRIED) continue
       this.#shortText(wireName)
-      writeTableValue(out, wireName in typed ? typed[wireName] : headers[name])
+      writeTableValue(out, Object.hasOwn(typed, wireName) ? typed[wireName] : headers[name])
     }
   }
 

@@ -20,6 +20,10 @@ export interface GroupSpec {
   readonly layout: GroupLayout
   readonly options:
     Partial<Pick<ResolvedConsumerOptions, 'queueType' | 'maxPriority' | 'arguments' | 'bindings'>> | undefined
+  /** Its missing queues, when it exists: the others are not declared. */
+  readonly declares?: ReadonlySet<string> | undefined
+  /** The queues to bind, when others may be missing. */
+  readonly binds?: ReadonlySet<string> | undefined
 }
 
 export interface DeclaredGroup {
@@ -88,7 +92,8 @@ export async function declareGroup(
   const drifts: Drift[] = []
   const args = queueArguments(context, spec, layout, queueType)
   for (const queue of queues)
-    drifts.push(...(await declareQueue(declaring, queue, { durable: true, arguments: args }, VITAL)))
+    if (spec.declares?.has(queue) !== false)
+      drifts.push(...(await declareQueue(declaring, queue, { durable: true, arguments: args }, VITAL)))
   await bindGroup(declaring, names, spec, layout, exchange, queues)
   if (!isPattern(topic))
     drifts.push(
@@ -188,7 +193,7 @@ function queueArguments(
 async function bindGroup(
   declaring: DeclareChannel,
   names: Names,
-  { topic, group, options }: GroupSpec,
+  { topic, group, options, binds }: GroupSpec,
   layout: GroupLayout,
   exchange: string,
   queues: readonly string[],
@@ -213,15 +218,16 @@ async function bindGroup(
     // messages without a bucket in one queue, and all others twice.
     const isStraight = !isTail(topic)
     const queueOf = (bucket: number): string => queues[bucket % queues.length] as string
-    const buckets = Array.from({ length: BUCKETS }, (_, bucket) => bucket)
+    const isHere = (bucket: number): boolean => binds?.has(queueOf(bucket)) !== false
+    const buckets = Array.from({ length: BUCKETS }, (_, bucket) => bucket).filter(isHere)
     const rest = `${exchange}:${layoutToken(layout)}`
     await channel.assertExchange(rest, 'fanout', { durable: true })
     await Promise.all([
       // Messages without a bucket come from other publishers; they all go to one queue, and so keep their order.
-      channel.bindQueue(queueOf(0), rest, ''),
+      ...(isHere(0) ? [channel.bindQueue(queueOf(0), rest, '')] : []),
       ...buckets.map((bucket) => channel.bindQueue(queueOf(bucket), exchange, bucketed('#', bucket))),
       ...(isStraight ? buckets.map((bucket) => channel.bindQueue(queueOf(bucket), main, bucketed(key, bucket))) : []),
-      ...(isStraight ? [channel.bindQueue(queueOf(0), main, key)] : []),
+      ...(isStraight && isHere(0) ? [channel.bindQueue(queueOf(0), main, key)] : []),
     ])
     // Last: from here on messages arrive, and every bucket must have its queue.
     await Promise.all(

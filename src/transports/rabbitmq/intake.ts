@@ -15,12 +15,14 @@ export interface Seat {
   isEnding: boolean
 }
 
+export type Declaring = 'all' | 'again' | 'cancelled'
+
 export interface IntakeHost {
   /**
-   * Declares what the subscription consumes and returns its queues. `wasCancelled`: the broker ended a consumer, so its
-   * queue may be about to disappear.
+   * Declares what the subscription consumes and returns its queues. `all`: on a new session. `again`: what is missing.
+   * `cancelled`: only what is missing of the queues whose consumers the broker has ended; they may be about to disappear.
    */
-  declare(session: Session, wasCancelled: boolean): Promise<readonly string[]>
+  declare(session: Session, which: Declaring, cancelled: ReadonlySet<string>): Promise<readonly string[]>
   makeSeat(queue: string, partition: number): Seat
   /** The subscription had these queues and now has others. Never rejects. */
   abandoned(session: Session, queues: readonly string[]): Promise<void>
@@ -54,7 +56,10 @@ export class Intake {
   seats: Seat[] = []
   #session: Session | undefined
   #declaredFor: Session | undefined
-  #wasCancelled = false
+  /** Something may be missing of what was declared on it. */
+  #isStale = false
+  /** Queues whose consumers the broker has ended since. */
+  #cancelled = new Set<string>()
   #wanted = false
   /** Our partitions; undefined for all. */
   #owned: ReadonlySet<number> | undefined
@@ -112,9 +117,9 @@ export class Intake {
   }
 
   /** The queue was deleted, or its consumer cancelled: declare again before consuming again. */
-  redeclare(wasCancelled: boolean): void {
-    this.#declaredFor = undefined
-    this.#wasCancelled ||= wasCancelled
+  redeclare(cancelled?: string): void {
+    if (cancelled === undefined) this.#isStale = true
+    else this.#cancelled.add(cancelled)
     this.update()
   }
 
@@ -155,7 +160,7 @@ export class Intake {
         if (isAlone) this.trouble = undefined
         else {
           this.trouble = reasonOf(error)
-          this.#declaredFor = undefined
+          this.#isStale = true
         }
         this.#again = true
         const delay = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** Math.min(failures++, 10))
@@ -171,7 +176,7 @@ export class Intake {
   async #reconcile(session: Session | undefined): Promise<void> {
     let failure: JoinError | undefined
     if (session?.isOpen === true) {
-      if (this.#declaredFor !== session) await this.#declare(session)
+      if (this.#declaredFor !== session || this.#isStale || this.#cancelled.size > 0) await this.#declare(session)
       failure = await this.#meet(session)
     }
     // All at once: a queue whose leader is being elected blocks its own channel, but no other queue.
@@ -219,12 +224,15 @@ export class Intake {
   }
 
   async #declare(session: Session): Promise<void> {
-    const wasCancelled = this.#wasCancelled
-    this.#wasCancelled = false
+    const cancelled = this.#cancelled
+    const which = this.#declaredFor !== session ? 'all' : this.#isStale ? 'again' : 'cancelled'
     // Before, not after: what is deleted meanwhile must be declared once more.
+    this.#cancelled = new Set()
+    this.#isStale = false
     this.#declaredFor = session
-    const queues = await this.#host.declare(session, wasCancelled).catch((error: unknown) => {
-      this.#wasCancelled ||= wasCancelled
+    const queues = await this.#host.declare(session, which, cancelled).catch((error: unknown) => {
+      for (const queue of cancelled) this.#cancelled.add(queue)
+      if (which === 'all') this.#declaredFor = undefined
       throw error
     })
     const known = this.seats.map(({ reader }) => reader.queue)

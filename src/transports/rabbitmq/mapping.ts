@@ -24,6 +24,7 @@ import {
 export type AmqpHeaders = Readonly<Record<string, unknown>>
 
 const NONE: AmqpHeaders = Object.freeze({})
+const MAX_SECONDS = 8_640_000_000_000
 
 export function headersOf(message: ConsumeMessage | GetMessage): AmqpHeaders {
   return message.properties.headers ?? NONE
@@ -62,17 +63,17 @@ export function fillArrival(arrival: Arrival, message: ConsumeMessage | GetMessa
   const attributes = structured?.attributes
   const attribute = (name: string): unknown =>
     headers[CLOUD_EVENTS + name] ?? headers[CLOUD_EVENTS_JMS + name] ?? attributes?.[name]
-  arrival.id = text(attribute('id')) ?? text(properties.messageId)
-  arrival.type = text(attribute('type')) ?? text(properties.type)
-  arrival.source = text(attribute('source')) ?? text(properties.appId)
+  arrival.id = attributeText(attribute('id')) ?? text(properties.messageId)
+  arrival.type = attributeText(attribute('type')) ?? text(properties.type)
+  arrival.source = attributeText(attribute('source')) ?? text(properties.appId)
   const { timestamp } = properties as { readonly timestamp?: unknown }
-  arrival.time = instant(attribute('time')) ?? (typeof timestamp === 'number' ? timestamp * 1000 : undefined)
-  arrival.key = text(attribute('partitionkey'))
-  arrival.subject = text(attribute('subject'))
-  arrival.dataSchema = text(attribute('dataschema'))
+  arrival.time = instant(attribute('time')) ?? instant({ '!': 'timestamp', value: timestamp })
+  arrival.key = attributeText(attribute('partitionkey'))
+  arrival.subject = attributeText(attribute('subject'))
+  arrival.dataSchema = attributeText(attribute('dataschema'))
   arrival.version = version(attribute('dataversion'))
-  arrival.correlationId = text(attribute('correlationid')) ?? text(properties.correlationId)
-  arrival.causationId = text(attribute('causationid'))
+  arrival.correlationId = attributeText(attribute('correlationid')) ?? text(properties.correlationId)
+  arrival.causationId = attributeText(attribute('causationid'))
   arrival.traceparent = text(headers['traceparent']) ?? text(attributes?.['traceparent'])
   arrival.tracestate = text(headers['tracestate']) ?? text(attributes?.['tracestate'])
   arrival.expiresAt = instant(attribute('expirytime'))
@@ -103,10 +104,20 @@ function headerText(value: unknown): string {
   if (typeof value === 'string') return value
   if (Buffer.isBuffer(value)) return value.toString()
   if (typeof value !== 'object' || value === null) return String(value)
-  const tagged = value as { readonly '!'?: unknown; readonly value?: unknown }
-  if (tagged['!'] === 'timestamp' && typeof tagged.value === 'number')
-    return new Date(tagged.value * 1000).toISOString()
-  return JSON.stringify(value)
+  const stamp = seconds(value)
+  return stamp === undefined ? JSON.stringify(value) : new Date(stamp * 1000).toISOString()
+}
+
+/** The seconds of AMQP's type for a time, within what a date can hold. */
+function seconds(value: unknown): number | undefined {
+  const tagged = value as { readonly '!'?: unknown; readonly value?: unknown } | null | undefined
+  if (tagged?.['!'] !== 'timestamp' || typeof tagged.value !== 'number') return undefined
+  return Math.abs(tagged.value) <= MAX_SECONDS ? tagged.value : undefined
+}
+
+/** An attribute of an event may be a number or a boolean of AMQP. */
+function attributeText(value: unknown): string | undefined {
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : text(value)
 }
 
 function text(value: unknown): string | undefined {
@@ -115,6 +126,8 @@ function text(value: unknown): string | undefined {
 
 /** Parses our own format without the general parser, which is used for anything else. */
 function instant(value: unknown): number | undefined {
+  const stamp = seconds(value)
+  if (stamp !== undefined) return stamp * 1000
   if (typeof value !== 'string') return undefined
   const ms = value.length === 24 ? fixedInstant(value, 0) : Number.NaN
   const found = Number.isNaN(ms) ? Date.parse(value) : ms
@@ -126,5 +139,6 @@ function number(value: unknown): number | undefined {
 }
 
 function version(value: unknown): number | undefined {
-  return typeof value === 'string' && /^\d{1,9}$/.test(value) ? Number(value) : undefined
+  const digits = attributeText(value)
+  return digits !== undefined && /^\d{1,9}$/.test(digits) ? Number(digits) : undefined
 }

@@ -41,6 +41,10 @@ export function bucketed(key: string, bucket: number): string {
   return `${key}.~${bucket}`
 }
 
+export function hasBucket(routingKey: string): boolean {
+  return routingKey.includes('.~')
+}
+
 /** The routing key without its bucket. Messages of other publishers have none. */
 export function unbucketed(routingKey: string): string {
   const at = routingKey.lastIndexOf('.~')

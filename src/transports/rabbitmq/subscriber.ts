@@ -15,6 +15,7 @@ import type {
 import type { AttemptNotes } from './attempt-notes.ts'
 import type { Arrival } from './arrival.ts'
 import { Attempts } from './attempts.ts'
+import { isMisplaced } from './buckets.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { DeclareChannel } from './declare-channel.ts'
 import { RabbitMqDelivery } from './delivery.ts'
@@ -52,7 +53,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   readonly #topics: TopicFilter
   readonly #attempts: Attempts
   readonly #republisher: Republisher
-  readonly #foreignIds = new ForeignIds()
+  readonly #foreignIds: ForeignIds
   readonly #cursor: StreamCursor | undefined
   readonly #guard: TimeoutGuard
   /** True when delays are copies that the broker keeps. Every reader of a stream would get such a copy. */
@@ -64,6 +65,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   #isPaused = false
   #isDrained = false
   #isScheduled = false
+  #hasMisplaced = false
   /** Another consumer appears to be the active one of each queue that we read. */
   #waitsForOthers = false
   #closed: Promise<void> | undefined
@@ -85,6 +87,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     this.#sink = parts.sink
     this.#options = options
     this.#context = context
+    this.#foreignIds = new ForeignIds(context.salt)
     this.nature = parts.nature
     this.#topics = new TopicFilter(spec.topic, options.queue !== undefined || options.bindings.length > 0)
     this.#cursor = options.offset === undefined ? undefined : new StreamCursor(options.offset)
@@ -349,6 +352,10 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     if (topic === undefined) {
       if (offset !== undefined) this.#cursor?.settled(offset)
       return undefined
+    }
+    if (!this.#hasMisplaced && isMisplaced(arrival, this.nature.partitions)) {
+      this.#hasMisplaced = true
+      this.#context.misplaced(this, topic, arrival.key as string)
     }
     const encoded = arrival.toEncodedMessage(topic, this.#idOf(reader, arrival), this.#context.clock.now())
     const { metadata } = this.#options

@@ -13,6 +13,7 @@ import { DeletedQueues } from './deleted-queues.ts'
 import { toBrokerError } from './errors.ts'
 import { layoutToken } from './group-layout.ts'
 import type { GroupLayout } from './group-layout.ts'
+import type { GroupSpec } from './group-topology.ts'
 import { Intake } from './intake.ts'
 import type { Session } from './link.ts'
 import { Membership } from './membership.ts'
@@ -70,6 +71,7 @@ export async function createSubscription(
     notes,
     nature: {
       isShared,
+      partitions: layout?.partitions ?? 1,
       isForeign: native.queue !== undefined && native.offset === undefined,
       isTemporary: spec.ephemeral && native.offset === undefined,
     },
@@ -77,9 +79,12 @@ export async function createSubscription(
     intake: (host) =>
       new Intake({
         host: {
-          declare: async (again, wasCancelled) => {
-            await deleted?.look(again, wasCancelled)
-            const now = await declare(spec, native, parts, again)
+          declare: async (again, which, cancelled) => {
+            const missing = await deleted?.look(again, which, cancelled)
+            const now = await declare(spec, native, parts, again, {
+              declares: which === 'all' ? undefined : missing,
+              binds: which === 'cancelled' ? cancelled : undefined,
+            })
             deleted?.report()
             checkLayout(spec, layout, now.layout)
             return now.queues
@@ -150,6 +155,7 @@ async function declare(
   native: ResolvedConsumerOptions,
   parts: SubscribingParts,
   session: Session,
+  only?: Pick<GroupSpec, 'declares' | 'binds'>,
 ): Promise<Declared> {
   const { topic, group, order } = spec
   if (native.offset !== undefined && native.queue === undefined)
@@ -159,7 +165,13 @@ async function declare(
   if (native.queue !== undefined)
     return { queues: [await adoptQueue(spec, native.queue, native, parts, session)], layout: undefined }
   const wanted = { order, partitions: order === 'key' ? native.partitions : 1 }
-  const { queues, layout } = await parts.declarations.group(session, { topic, group, layout: wanted, options: native })
+  const { queues, layout } = await parts.declarations.group(session, {
+    topic,
+    group,
+    layout: wanted,
+    options: native,
+    ...only,
+  })
   return { queues, layout }
 }
 

@@ -8,6 +8,8 @@ import type { RabbitMqSubscription } from './subscriber.ts'
 export interface SubscriptionContext {
   readonly clock: Clock
   readonly publisher: RabbitMqPublisher
+  /** Unique to the bus: for ids of messages that have none. */
+  readonly salt: string
   /** The live session of the connection for consuming. */
   session(): Session | undefined
   failed(error: unknown, doing: string): void
@@ -17,6 +19,8 @@ export interface SubscriptionContext {
   slow(subscription: RabbitMqSubscription, reader: QueueReader, ageMs: number): void
   /** The broker sent this many messages without waiting for acks, and they were never handled. */
   dropped(subscription: RabbitMqSubscription, count: number): void
+  /** Its publisher gave the message a key, but not the bucket of that key. Reported once. */
+  misplaced(subscription: RabbitMqSubscription, topic: string, key: string): void
   /** It is closed, and the transport may forget it. */
   ended(subscription: RabbitMqSubscription): Promise<void>
 }
@@ -25,6 +29,8 @@ export interface SubscriptionContext {
 export interface QueueNature {
   /** Others may consume the same queue at the same time. */
   readonly isShared: boolean
+  /** How many queues share the keys; 1 when keys don't decide. */
+  readonly partitions: number
   /** Not our queue: its owner decides what happens to rejected messages. */
   readonly isForeign: boolean
   /** Made for this subscription, to be deleted with it. */

@@ -1,6 +1,7 @@
 import { compilePattern, isPattern, topicProblem } from '../../core/topic.ts'
 import type { Arrival } from './arrival.ts'
 import { topicOf } from './mapping.ts'
+import { hasBucket } from './names.ts'
 
 /** Finds the topics of messages in a subscription's queues, and which of them don't concern it. */
 export class TopicFilter {
@@ -21,7 +22,7 @@ export class TopicFilter {
     if (this.#matches === undefined) {
       // A message with a bucket is ours, and bound exactly.
       const { routingKey } = arrival
-      return this.#hasOthers || routingKey === wanted || routingKey.includes('.~') || topicOf(arrival) === wanted
+      return this.#hasOthers || routingKey === wanted || hasBucket(routingKey) || topicOf(arrival) === wanted
         ? wanted
         : undefined
     }

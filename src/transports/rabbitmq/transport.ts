@@ -17,6 +17,7 @@ import type {
 import { Addressing } from './addressing.ts'
 import { RabbitMqAdmin } from './admin.ts'
 import { BrokerLocks } from './broker-lock.ts'
+import { bucketOf } from './buckets.ts'
 import { createConnector } from './connector.ts'
 import { Declarations } from './declarations.ts'
 import { DeclareChannel } from './declare-channel.ts'
@@ -24,7 +25,7 @@ import { DelayedCount } from './delayed-count.ts'
 import { isLoss, reasonOf, toBrokerError } from './errors.ts'
 import { Link } from './link.ts'
 import type { Session } from './link.ts'
-import { Names } from './names.ts'
+import { bucketed, Names, routingKeyOf } from './names.ts'
 import type { Purpose, ResolvedRabbitMqOptions } from './options.ts'
 import { ControlPublisher } from './control-publisher.ts'
 import { RabbitMqPublisher } from './publisher.ts'
@@ -188,8 +189,17 @@ export class RabbitMqTransport implements Transport {
       control: () => control,
       closing: this.#closing.signal,
       onGone: () => {
-        for (const { intake } of this.#subscriptions) intake.redeclare(false)
+        for (const { intake } of this.#subscriptions) intake.redeclare()
       },
+      onStorageLost: (topic, queue) =>
+        events.emit('loss', {
+          transport: transportName,
+          topic,
+          group: undefined,
+          count: undefined,
+          position: undefined,
+          reason: `somebody deleted "${queue}"; the dead letters in it are lost. It was declared again`,
+        }),
       onBlocked: (topic, group, reason) =>
         events.emit('warning', {
           transport: transportName,
@@ -287,12 +297,14 @@ export class RabbitMqTransport implements Transport {
     return {
       clock: host.clock,
       publisher,
+      salt: host.instanceId,
       session: () => consuming.session,
       failed: (error, doing) => {
         if (!isLoss(error)) this.#failed(host, error, doing)
       },
       readerLost: (subscription, reader, end) => this.#readerLost(host, subscription, reader, end),
       slow: (subscription, reader, ageMs) => this.#slow(host, subscription, reader, ageMs),
+      misplaced: (subscription, topic, key) => this.#misplaced(host, subscription, topic, key),
       dropped: ({ spec }, count) =>
         host.events.emit('loss', {
           transport: host.name,
@@ -375,7 +387,7 @@ export class RabbitMqTransport implements Transport {
       code: 'consumer-lost',
       detail: `The consumer of "${reader.queue}" was ended by the broker, and is started again: ${why}`,
     })
-    subscription.intake.redeclare(cause === 'cancelled')
+    subscription.intake.redeclare(cause === 'cancelled' ? reader.queue : undefined)
   }
 
   #slow({ events, name }: TransportHost, { spec }: RabbitMqSubscription, { queue }: QueueReader, ageMs: number): void {
@@ -383,6 +395,14 @@ export class RabbitMqTransport implements Transport {
       transport: name,
       code: 'slow-consumer',
       detail: `A message of "${queue}" (group "${spec.group}") has been here, unacked, for ${Math.round(ageMs / 1000)} s. RabbitMQ takes everything back from a consumer after ${this.#options.consumerTimeoutMs / 1000} s (consumerTimeoutMs). Fewer are taken ahead for now. ${LESS_AHEAD}`,
+    })
+  }
+
+  #misplaced({ events, name }: TransportHost, { spec }: RabbitMqSubscription, topic: string, key: string): void {
+    events.emit('warning', {
+      transport: name,
+      code: 'key-without-bucket',
+      detail: `A message of "${topic}" with the key "${key}" was published without the bucket of its key, so it came to the first queue of the group "${spec.group}": it is in order with others like it, but not with the messages of its key that Busbar publishes. Its routing key should be "${bucketed(routingKeyOf(topic), bucketOf(key))}". Reported once`,
     })
   }
 

@@ -17,8 +17,8 @@ import { replyCode } from './errors.ts'
 import { partitionName } from './keys.ts'
 import type { PartitionKeys } from './keys.ts'
 import { EntryReader } from './mapping.ts'
-import { SEEK } from './scripts/group.ts'
-import { COUNT_AFTER, GROUP_INFO, GROUP_NAMES, PURGE, REMOVE, TOPIC_INFO } from './scripts/look.ts'
+import { PURGE, SEEK } from './scripts/group.ts'
+import { COUNT_AFTER, GROUP_INFO, GROUP_NAMES, REMOVE, TOPIC_INFO } from './scripts/look.ts'
 import { idBefore, startId } from './start-id.ts'
 
 const REMOVE_AT_ONCE = 500
@@ -161,12 +161,12 @@ export function redisAdmin(
     async purge(topic) {
       const { scripts } = context()
       const partitions = await partitionsOf(topic)
-      const counts = await Promise.all(
+      const replies = (await Promise.all(
         partitions.map(({ stream, delayed }) => scripts.run(PURGE, [stream, delayed], [])),
-      )
-      // What groups have pending is removed as well; they continue with what is published next.
-      for (const { group } of await groupsOf(topic)) await this.seek(topic, group, 'latest')
-      return sum(counts.map(Number))
+      )) as readonly (readonly [number, ...Buffer[]])[]
+      const groups = new Set(replies.flatMap(([, ...names]) => names.map(String)))
+      await Promise.all([...groups].map((group) => moved(topic, group)))
+      return sum(replies.map(([count]) => count))
     },
     async deleteGroup(topic, group) {
       await forgetGroup(context(), topic, group, (await partitionsOf(topic)).length)

@@ -1,6 +1,8 @@
+import { sleep } from '../../core/clock.ts'
 import { SettlementError } from '../../core/errors.ts'
 import type { AttemptNote, DeliveryHistory } from '../../core/transport.ts'
 import type { RedisDelivery } from './delivery.ts'
+import { replyCode } from './errors.ts'
 import { NOTE_ATTEMPTS, NOTE_LOST } from './scripts/notes.ts'
 import type { Seat } from './seat.ts'
 import type { Source } from './source.ts'
@@ -8,6 +10,7 @@ import type { Source } from './source.ts'
 /** Maximum number of entries in one script, which blocks the server while it runs. */
 const CHUNK = 500
 const LATER = '@later'
+const AGAIN_MS = 100
 
 export interface KnownAttempts {
   readonly attempt: number
@@ -90,7 +93,9 @@ async function write(seat: Seat, batch: readonly (readonly [Source, readonly Att
     for (const { delivery, used, running, notBefore = 0 } of notes)
       args.push((delivery as RedisDelivery).id, String(used), running ? '1' : '0', String(Math.ceil(notBefore)))
   }
-  const stored = (await context.scripts.run(NOTE_ATTEMPTS, keys, args)) as readonly number[]
+  const stored = (await whileDeleted(seat, batch, () =>
+    context.scripts.run(NOTE_ATTEMPTS, keys, args),
+  )) as readonly number[]
   let refused = false
   for (const [at, count] of stored.entries()) {
     if (count >= 0) continue
@@ -100,6 +105,24 @@ async function write(seat: Seat, batch: readonly (readonly [Source, readonly Att
       seat.lose(source.partition, 'the group was moved, or another member has taken the partition over')
   }
   if (refused) throw new SettlementError('The delivery was taken back; the message is delivered again')
+}
+
+/** Runs again when the group has been made again: what was deleted with it is still ours. */
+async function whileDeleted(
+  seat: Seat,
+  batch: readonly (readonly [Source, readonly AttemptNote[]])[],
+  run: () => Promise<unknown>,
+): Promise<unknown> {
+  for (;;) {
+    try {
+      return await run()
+    } catch (error) {
+      const isOurs = batch.some(([, notes]) => notes.some(({ delivery }) => !(delivery as RedisDelivery).lost))
+      if (replyCode(error) !== 'NOGROUP' || seat.closed || !isOurs) throw error
+      for (const [{ partition }] of batch) seat.repair(partition)
+      await sleep(seat.context.host.clock, AGAIN_MS)
+    }
+  }
 }
 
 function generationOf(notes: readonly AttemptNote[]): string {

@@ -58,7 +58,7 @@ export async function restoreGroup(seat: Seat, partition: PartitionState): Promi
 
 function reportMadeAgain(
   { context, spec }: Seat,
-  { keys }: PartitionState,
+  { keys, reads }: PartitionState,
   start: string,
   streamIsThere: boolean,
 ): void {
@@ -67,6 +67,7 @@ function reportMadeAgain(
     `Group "${spec.group}" on ${keys.stream} had been deleted, and was made again from ${start === '0' ? 'the start of the stream' : `entry ${start}`}`,
   )
   if (streamIsThere) return
+  reads.reset()
   context.host.events.emit('loss', {
     transport: context.host.name,
     topic: keys.topic,

@@ -1,6 +1,8 @@
 import { isAscii } from 'node:buffer'
 import { fromCloudEventHeaders, toCloudEventHeaders } from '../../core/cloud-events.ts'
-import type { EncodedMessage } from '../../core/message.ts'
+import type { NativeMessage } from '../../core/cloud-events.ts'
+import { NO_HEADERS } from '../../core/message.ts'
+import type { EncodedMessage, Headers } from '../../core/message.ts'
 import { EnvelopeReader, EnvelopeWriter } from './envelope.ts'
 
 /** Prefix of CloudEvents attributes in separate fields. */
@@ -80,7 +82,7 @@ export class EntryReader {
   readonly #envelopes = new EnvelopeReader()
 
   read(fields: EntryFields, place: EntryPlace): EncodedMessage {
-    return this.#packed(fields, place) ?? fromFields(fields, place)
+    return this.#packed(fields, place) ?? this.#fromFields(fields, place)
   }
 
   /** By far the most frequent form: `ce`, its envelope, `data`, the body. */
@@ -91,30 +93,55 @@ export class EntryReader {
     if (first.toString() !== ENVELOPE_FIELD || second.toString() !== BODY_FIELD) return undefined
     return this.#envelopes.read(envelope.toString(), place.topic, body)
   }
+
+  #fromFields(fields: EntryFields, place: EntryPlace): EncodedMessage {
+    const named: [string, string][] = []
+    let body: Buffer | undefined
+    for (let at = 0; at + 1 < fields.length; at += 2) {
+      const name = (fields[at] as Buffer).toString()
+      const value = fields[at + 1] as Buffer
+      if (name === BODY_FIELD && body === undefined) body = value
+      else named.push([name, value.toString()])
+    }
+    const native = {
+      topic: place.topic,
+      time: Number(place.id.split('-', 1)[0]),
+      fallbackId: `${place.topic}/${place.partition}/${place.id}`,
+      fallbackSource: 'redis',
+    }
+    if (body !== undefined)
+      return this.#enveloped(named, native, body) ?? fromCloudEventHeaders(named, PREFIX, { ...native, body })
+    // A plain entry of names and values, as most programs write them: all of it together is the data.
+    const attributes = named.filter(([name]) => name.startsWith(PREFIX))
+    const data = named.filter(([name]) => !name.startsWith(PREFIX))
+    return fromCloudEventHeaders(attributes, PREFIX, {
+      ...native,
+      contentType: 'application/json',
+      body: Buffer.from(JSON.stringify(Object.fromEntries(data))),
+    })
+  }
+
+  /** An envelope in one field, as other programs may write it: in any order, and with more fields beside it. */
+  #enveloped(
+    named: readonly (readonly [string, string])[],
+    native: Omit<NativeMessage, 'body'>,
+    body: Buffer,
+  ): EncodedMessage | undefined {
+    const at = named.findIndex(([name]) => name === ENVELOPE_FIELD)
+    const envelope = at < 0 ? undefined : this.#envelopes.read((named[at] as [string, string])[1], native.topic, body)
+    if (envelope === undefined) return undefined
+    const beside = fromCloudEventHeaders(named.toSpliced(at, 1), PREFIX, { ...native, body })
+    return {
+      ...envelope,
+      contentType: envelope.contentType === '' ? beside.contentType : envelope.contentType,
+      traceparent: envelope.traceparent ?? beside.traceparent,
+      tracestate: envelope.tracestate ?? beside.tracestate,
+      headers: merged(beside.headers, envelope.headers),
+    }
+  }
 }
 
-function fromFields(fields: EntryFields, place: EntryPlace): EncodedMessage {
-  const named: [string, string][] = []
-  let body: Buffer | undefined
-  for (let at = 0; at + 1 < fields.length; at += 2) {
-    const name = (fields[at] as Buffer).toString()
-    const value = fields[at + 1] as Buffer
-    if (name === BODY_FIELD && body === undefined) body = value
-    else named.push([name, value.toString()])
-  }
-  const native = {
-    topic: place.topic,
-    time: Number(place.id.split('-', 1)[0]),
-    fallbackId: `${place.topic}/${place.partition}/${place.id}`,
-    fallbackSource: 'redis',
-  }
-  if (body !== undefined) return fromCloudEventHeaders(named, PREFIX, { ...native, body })
-  // A plain entry of names and values, as most programs write them: all of it together is the data.
-  const attributes = named.filter(([name]) => name.startsWith(PREFIX))
-  const data = named.filter(([name]) => !name.startsWith(PREFIX))
-  return fromCloudEventHeaders(attributes, PREFIX, {
-    ...native,
-    contentType: 'application/json',
-    body: Buffer.from(JSON.stringify(Object.fromEntries(data))),
-  })
+function merged(fields: Headers, headers: Headers): Headers {
+  if (fields === NO_HEADERS) return headers
+  return Object.assign(Object.create(null) as Record<string, string>, fields, headers)
 }

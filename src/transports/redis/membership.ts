@@ -11,6 +11,8 @@ import { partitionName } from './keys.ts'
 import type { MembershipKeys } from './keys.ts'
 import type { ResolvedRedisOptions } from './options.ts'
 import { PartitionState } from './partition-state.ts'
+import { readStateOf } from './read-count.ts'
+import type { ReadStateReply } from './read-count.ts'
 import type { Readers } from './readers.ts'
 import { ACQUIRE, BEAT, RELEASE, TICK } from './scripts/group.ts'
 import { LEAVE } from './scripts/settle.ts'
@@ -58,8 +60,8 @@ export class Membership {
     this.topic = parts.topic
     this.#parts = parts
     this.#keys = context.keys.membership(parts.topic, spec.group)
-    this.partitions = Array.from({ length: parts.partitions }, (_, index) => this.#make(index, parts.partitions))
     this.#housekeeping = new Housekeeping(parts.seat)
+    this.partitions = Array.from({ length: parts.partitions }, (_, index) => this.#make(index, parts.partitions))
     this.#countedAt = context.host.clock.monotonic()
   }
 
@@ -67,7 +69,9 @@ export class Membership {
     const { context, spec } = this.#parts.seat
     const keys = context.keys.partition(this.topic, index)
     context.retention.watch(keys, count)
-    return new PartitionState(keys, context.keys.group(keys, spec.group))
+    return new PartitionState(keys, context.keys.group(keys, spec.group), (partition, gap) =>
+      this.#housekeeping.reportRemoved(partition, gap),
+    )
   }
 
   /** Others have partitions of this topic, and this member has none. */
@@ -223,7 +227,7 @@ export class Membership {
       ACQUIRE,
       [partition.group.meta, partition.keys.stream],
       [member, String(context.options.leaseMs), reader.connection, spec.group],
-    )) as readonly [number, number | Buffer, Buffer?, Buffer?, Buffer?]
+    )) as readonly [number, number | Buffer, Buffer?, Buffer?, Buffer?, ReadStateReply?]
     if (reply[0] === 0) {
       soon(Math.min(ACQUIRE_AGAIN_MS, Number(reply[1]) + 1))
       return false
@@ -238,6 +242,8 @@ export class Membership {
     // It left during the call: the lease expires by itself.
     if (this.#left) return false
     partition.leaseUntil = askedAt + context.options.leaseMs
+    // Before it was cut off, the former owner may have read more.
+    partition.reads.begin(former === '' ? readStateOf(reply[5] ?? []) : undefined)
     this.#hold(partition, String(reply[1]))
     return true
   }
@@ -326,7 +332,7 @@ export class Membership {
     if (now - partition.sweptAt < seat.context.options.leaseMs * (0.4 + Math.random() * 0.2)) return
     partition.sweptAt = now
     for (const source of partition.sources) claimer.recover(source, 'orphans')
-    this.#housekeeping.lookForLoss(partition)
+    this.#housekeeping.lookForLoss(partition).catch(() => {})
   }
 
   // --- giving up ---------------------------------------------------------------------------------------------------
@@ -354,10 +360,24 @@ export class Membership {
     if (partition.phase !== 'revoking') return
     if (partition.outstanding > 0)
       seat.lose(partition, 'the partition was handed over before its messages were handled')
+    await this.#lastLook(partition)
     partition.phase = 'idle'
     const { floor, generation } = partition
     await context.scripts.run(RELEASE, [partition.group.meta], [member, generation, floor])
     if (partition.generation === generation) partition.generation = ''
+  }
+
+  /** Nothing is read any more, and the next owners can't know what this member has read. */
+  async lastLooks(): Promise<void> {
+    if (!this.#parts.seat.owned) return
+    await Promise.all(
+      this.partitions.filter(({ phase }) => phase === 'held').map((partition) => this.#lastLook(partition)),
+    )
+  }
+
+  async #lastLook(partition: PartitionState): Promise<void> {
+    await this.#housekeeping.lookForLoss(partition).catch(() => {})
+    partition.reads.readEnded()
   }
 
   async #quiet(partition: PartitionState): Promise<void> {

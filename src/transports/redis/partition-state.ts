@@ -1,6 +1,8 @@
 import type { GroupKeys, PartitionKeys } from './keys.ts'
 import { compareIds } from './delivery.ts'
 import type { RedisDelivery } from './delivery.ts'
+import { ReadCount } from './read-count.ts'
+import type { Gap } from './read-count.ts'
 import { Source } from './source.ts'
 import { idBefore } from './start-id.ts'
 
@@ -31,11 +33,13 @@ export class PartitionState {
   againUntil: string | undefined = undefined
   /** A member that owned it died: its name, and its last floor. */
   former: { readonly member: string; readonly floor: string } | undefined = undefined
+  readonly reads: ReadCount
   #quiet: (() => void)[] = []
 
-  constructor(keys: PartitionKeys, group: GroupKeys) {
+  constructor(keys: PartitionKeys, group: GroupKeys, removed: (partition: PartitionState, gap: Gap) => void) {
     this.keys = keys
     this.group = group
+    this.reads = new ReadCount((gap) => removed(this, gap))
     this.main = new Source(this, false)
   }
 
@@ -94,6 +98,7 @@ export class PartitionState {
       source.recovery = undefined
       source.dueAt = Infinity
     }
+    this.reads.reset()
     this.tellQuiet()
     return lost
   }

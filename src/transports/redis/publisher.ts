@@ -1,4 +1,5 @@
 import type { OutgoingMessage } from '../../core/message.ts'
+import { isCopy } from '../../core/size-limit.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import type { RedisContext } from './context.ts'
 import { DelayedMover } from './delayed.ts'
@@ -122,7 +123,7 @@ export class RedisPublisher {
     const sent: Promise<unknown>[] = []
     for (let index = 0; index < batch.length; index++) {
       const message = batch[index] as OutgoingMessage
-      if (message.body.byteLength > options.maxMessageBytes) {
+      if (message.body.byteLength > options.maxMessageBytes && !isCopy(message)) {
         outcomes[index] = { error: tooLarge(message, options.maxMessageBytes) }
         continue
       }

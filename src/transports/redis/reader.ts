@@ -230,11 +230,12 @@ export class Reader {
       const reply = (await this.#link.call(args, undefined, blockMs)) as Reply
       if (reply === null) {
         if (blockMs === 0) this.#emptyTurns += sources.length
-        return
+      } else {
+        this.#emptyTurns = 0
+        if (reply.length > this.#seat.intake.room()) this.#byTurns = true
+        this.#take(reply, sources, generations)
       }
-      this.#emptyTurns = 0
-      if (reply.length > this.#seat.intake.room()) this.#byTurns = true
-      this.#take(reply, sources, generations)
+      for (const { partition } of sources) partition.reads.readEnded()
     } catch (error) {
       await this.#failed(error, sources)
     }
@@ -254,13 +255,18 @@ export class Reader {
         const message = reader.read(fields, { topic, partition, id })
         deliveries.push(new RedisDelivery(source, id, message, heldUntil, source.knownOf(id)))
       }
-      if (!source.isSide) source.partition.lastRead = deliveries.at(-1)?.id
+      const [first, last] = [deliveries[0], deliveries.at(-1)]
+      if (!source.isSide && first !== undefined && last !== undefined) {
+        source.partition.lastRead = last.id
+        source.partition.reads.add(deliveries.length, first.id, last.id)
+      }
       this.#seat.intake.offer(source, deliveries)
     }
     this.#seat.intake.deliver()
   }
 
   async #failed(error: unknown, sources: readonly Source[]): Promise<void> {
+    if (error instanceof LostReplyError) for (const { partition } of sources) partition.reads.reset()
     if (this.#stopped || error instanceof NotSentError || error instanceof LostReplyError) return
     const code = replyCode(error)
     if (code === 'NOGROUP' || code === 'UNBLOCKED') {

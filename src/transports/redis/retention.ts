@@ -129,7 +129,11 @@ export class Retention {
     // An empty stream has nothing too old before that time has passed.
     watched.dueAt = this.#host.clock.monotonic() + Math.max(0, age < 0 ? maxAgeMs : maxAgeMs - age)
     for (let at = 4; at + 2 < reply.length; at += 3) this.#tellLoss(watched, String(reply[at]), Number(reply[at + 1]))
-    if (over > 0 && !trimUnacked) this.#warn(watched, over, String(reply[2]))
+    if (over > 0 && !trimUnacked) {
+      // The next look is due without a new message: acks are enough.
+      watched.grown++
+      this.#warn(watched, over, String(reply[2]))
+    }
     // What can't be removed in one go without blocking the server is removed in several.
     return removed >= 10_000 || (trimUnacked && over > 0 && removed > 0)
   }

@@ -4,8 +4,8 @@ import type { Arg } from './given-client.ts'
 import { ACK, ACK_HELD, DEAD_LETTER, EXTEND, HAND_BACK, LEAVE } from './scripts/settle.ts'
 import { NOTE_EPHEMERAL, UNWANTED_EPHEMERAL } from './scripts/ephemeral.ts'
 import { CLAIM, CLAIM_DUE, PENDING, RECOVER_DELETED } from './scripts/claim.ts'
-import { ACQUIRE, BEAT, FORGET, JOIN, RELEASE, RESTORE, SEEK, SWEEP_CONSUMERS, TICK } from './scripts/group.ts'
-import { COUNT_AFTER, GROUP_INFO, GROUP_NAMES, LOST_UNREAD, PURGE, REMOVE, TOPIC_INFO } from './scripts/look.ts'
+import { ACQUIRE, BEAT, FORGET, JOIN, PURGE, RELEASE, RESTORE, SEEK, SWEEP_CONSUMERS, TICK } from './scripts/group.ts'
+import { COUNT_AFTER, GROUP_INFO, GROUP_NAMES, LOOK, PENDING_ELSEWHERE, REMOVE, TOPIC_INFO } from './scripts/look.ts'
 import { NOTE_ATTEMPTS, NOTE_LOST } from './scripts/notes.ts'
 import { DELAY, MOVE, PUBLISH, PUBLISH_SIDE } from './scripts/publish.ts'
 import { TRIM } from './scripts/retention.ts'
@@ -16,10 +16,10 @@ import { explainWrongType } from './wrong-type.ts'
 /** Scripts that are always needed: loaded on each connection before it is used. */
 const ALL: readonly Script[] = [
   [PUBLISH, DELAY, PUBLISH_SIDE, MOVE],
-  [JOIN, BEAT, ACQUIRE, RELEASE, RESTORE, TICK, SEEK, FORGET, SWEEP_CONSUMERS],
+  [JOIN, BEAT, ACQUIRE, RELEASE, RESTORE, TICK, SEEK, PURGE, FORGET, SWEEP_CONSUMERS],
   [PENDING, CLAIM, CLAIM_DUE, RECOVER_DELETED],
   [ACK, ACK_HELD, HAND_BACK, LEAVE, DEAD_LETTER, NOTE_ATTEMPTS, NOTE_LOST, EXTEND],
-  [TRIM, TOPIC_INFO, GROUP_NAMES, GROUP_INFO, COUNT_AFTER, REMOVE, PURGE, LOST_UNREAD],
+  [TRIM, TOPIC_INFO, GROUP_NAMES, GROUP_INFO, COUNT_AFTER, REMOVE, LOOK, PENDING_ELSEWHERE],
   [NOTE_EPHEMERAL, UNWANTED_EPHEMERAL],
 ].flat()
 

@@ -1,5 +1,6 @@
 import { PublishError, SettlementError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
+import { isCopy } from '../../core/size-limit.ts'
 import type { Settlement, SettlementFailure } from '../../core/transport.ts'
 import type { Claimer } from './claimer.ts'
 import { storeNotes } from './attempt-notes.ts'
@@ -378,9 +379,7 @@ export class Settlements {
     const { source, id, generation } = delivery
     const { maxMessageBytes } = context.options
     const isOurs = !again && isSurelyOurs(this.#seat, delivery, context.host.clock.monotonic())
-    // What a foreign program could store, however large, can be moved as it is.
-    if (deadLetter.body.byteLength > Math.max(maxMessageBytes, delivery.message.body.byteLength))
-      throw tooLarge(deadLetter, maxMessageBytes)
+    if (deadLetter.body.byteLength > maxMessageBytes && !isCopy(deadLetter)) throw tooLarge(deadLetter, maxMessageBytes)
     try {
       const partitions = await context.topics.register(deadLetter.topic)
       const beside = baseTopic(deadLetter.topic) === baseTopic(source.partition.keys.topic)

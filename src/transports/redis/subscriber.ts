@@ -156,6 +156,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
   #connected(reader: Reader): void {
     for (const partition of reader.partitions) {
       if (partition.phase !== 'held') continue
+      partition.reads.reset()
       for (const source of partition.sources) this.#claimer.recover(source, this.owned ? 'all' : 'mine')
     }
     this.#ticker.soon(0)
@@ -348,6 +349,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
     this.closed = true
     await this.#ticker.stop()
     await Promise.all(this.#joining)
+    if (connected) await Promise.all([...this.#memberships.values()].map((membership) => membership.lastLooks()))
     const unsettled = [...this.#memberships.values()].flatMap(({ partitions }) =>
       partitions.map((partition) => partition.takeBack()),
     )

@@ -51,9 +51,11 @@ export class Log {
     this.#insert = db.prepare(
       // Node 22 binds an empty Uint8Array as NULL.
       `INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, coalesce(?, x''))
-       ON CONFLICT (topic_id, id) WHERE kind = 0 DO NOTHING`,
+       ON CONFLICT (topic_id, id, meta ->> '$.source') WHERE kind = 0 DO NOTHING`,
     )
-    this.#same = db.prepare('SELECT seq FROM messages WHERE topic_id = ? AND id = ? AND kind = 0')
+    this.#same = db.prepare(
+      "SELECT seq FROM messages WHERE topic_id = ? AND id = ? AND meta ->> '$.source' = ? ->> '$.source' AND kind = 0",
+    )
     this.#grow = db.prepare(
       'UPDATE topics SET last_seq = max(last_seq, ?), appended = appended + ?, messages = messages + ?, bytes = bytes + ? WHERE id = ?',
     )
@@ -68,7 +70,7 @@ export class Log {
 
   /**
    * Appends the messages of a batch, or those of the given rows, in order; returns the seq of each. A message whose
-   * id already exists in its topic is not stored again: it gets the seq of the first.
+   * id and source already exist in its topic is not stored again: it gets the seq of the first.
    */
   append(tx: Tx, batch: OutgoingColumns, rows?: readonly number[]): Float64Array {
     const { numbers, bodies } = batch
@@ -119,7 +121,7 @@ export class Log {
         body,
       )
       if (stored === 0) {
-        seqs[index] = this.#same.number(topic.id, id)
+        seqs[index] = this.#same.number(topic.id, id, meta)
         continue
       }
       seqs[index] = ++seq

@@ -69,7 +69,7 @@ export class SqlitePublisher {
     for (let index = 0; index < batch.length; index++) {
       const message = batch[index] as OutgoingMessage
       // A copy for one group is a redrive: the message is already in the file.
-      const error = message.group === undefined ? tooLarge(message, this.#host.maxMessageBytes, 'sqlite') : undefined
+      const error = tooLarge(message, this.#host.maxMessageBytes, 'sqlite')
       if (error !== undefined) (errors ??= new Map()).set(index, error)
     }
     return errors === undefined ? this.#store(batch) : this.#storeRest(batch, errors)

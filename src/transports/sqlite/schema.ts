@@ -3,7 +3,7 @@ import { FileError } from './file-error.ts'
 
 /** "BusB", in the header of the file: marks it as a Busbar file. */
 const APPLICATION_ID = 0x42757342
-const SCHEMA_VERSION = 2
+const SCHEMA_VERSION = 3
 
 /** State of a row of `claims`. */
 export const CLAIM = {
@@ -20,7 +20,7 @@ export const HISTORY = { new: 0, returned: 1, unknown: 2, died: 3 } as const
 
 /** Kind of a row of `messages`. */
 export const KIND = {
-  /** For every group; its id is unique in its topic. */
+  /** For every group; its id is unique among those of its topic and source. */
   shared: 0,
   /** For the group `target` alone. */
   targeted: 1,
@@ -184,6 +184,12 @@ CREATE TABLE processes (
 ) WITHOUT ROWID;
 `
 
+/** Version 3. Ids are unique within a source (CloudEvents), so two sources may use the same. */
+const SCHEMA_3 = `
+DROP INDEX messages_once;
+CREATE UNIQUE INDEX messages_once ON messages (topic_id, id, meta ->> '$.source') WHERE kind = 0;
+`
+
 /** Migrates a file to the current schema; creates it when the file is empty. Safe while other processes do the same. */
 export function migrate(db: DatabaseSync): void {
   // A file that is not ours must be refused before anything in it changes, including the journal mode.
@@ -196,7 +202,8 @@ export function migrate(db: DatabaseSync): void {
     const version = check(db)
     if (version < SCHEMA_VERSION) {
       if (version < 1) db.exec(SCHEMA_1)
-      db.exec(SCHEMA_2)
+      if (version < 2) db.exec(SCHEMA_2)
+      db.exec(SCHEMA_3)
       db.exec(`PRAGMA application_id = ${APPLICATION_ID}`)
       db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`)
     }

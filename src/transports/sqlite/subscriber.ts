@@ -1,6 +1,6 @@
 import { SettlementError } from '../../core/errors.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
-import { contentBytes, tooLarge } from '../../core/size-limit.ts'
+import { tooLarge } from '../../core/size-limit.ts'
 import type {
   AttemptNote,
   DeliverySink,
@@ -101,11 +101,7 @@ export class SqliteSubscription implements TransportSubscription {
         continue
       }
       const letter = outcome.type === 'reject' ? outcome.deadLetter : undefined
-      // A message near another process's higher size limit can be dead-lettered here too.
-      const error =
-        letter === undefined
-          ? undefined
-          : tooLarge(letter, Math.max(maxMessageBytes, contentBytes(delivery.message)), 'sqlite')
+      const error = letter === undefined ? undefined : tooLarge(letter, maxMessageBytes, 'sqlite')
       if (error !== undefined) {
         failures.push({ index, error })
         continue

@@ -226,6 +226,32 @@ describe('dead letters', () => {
     expect(outcome?.type === 'reject' && outcome.deadLetter?.headers['busbar-dlq-message']).toHaveLength(100)
   })
 
+  it('that are refused in their shortest form too give back their credit, up to the prefetch', async () => {
+    const { broker, clock } = await stage(() => Promise.reject(new Error('no')), {
+      retry: false,
+      prefetch: 3,
+      prefetchBytes: 2_000,
+    })
+    let refuses = true
+    broker.onSettle = ({ outcome }) =>
+      refuses && outcome.type === 'reject' ? new PublishError('too large', { outcome: 'not-sent' }) : undefined
+    broker.deliver(delivery('a', { bytes: 1_500 }), delivery('b', { bytes: 600 }))
+    await turn()
+    expect(broker).toMatchObject({ credit: 1, bytes: -100 })
+    await clock.advance(200)
+    await turn()
+    expect(broker).toMatchObject({ credit: 3, bytes: 2_000 })
+    broker.deliver(delivery('c', { bytes: 600 }))
+    await clock.advance(60_000)
+    await turn()
+    expect(broker).toMatchObject({ credit: 2, bytes: 1_400 })
+    refuses = false
+    await clock.advance(60_000)
+    await turn()
+    expect(broker.outcomes().sort()).toEqual(['a reject', 'b reject', 'c reject'])
+    expect(broker).toMatchObject({ credit: 3, bytes: 2_000 })
+  })
+
   it('stay unsettled when the bus is closed before they are through', async () => {
     const { broker, bus } = await stage(() => Promise.reject(new Error('no')), { retry: false })
     broker.onSettle = ({ outcome }) => (outcome.type === 'reject' ? notSent() : undefined)

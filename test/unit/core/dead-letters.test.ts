@@ -191,12 +191,31 @@ describe('a redrive', () => {
     expect(asked).toBe(450)
   })
 
-  it('passes over what is not a dead letter of Busbar', async () => {
+  it('sends what another program put there to this topic and group, whatever its headers say', async () => {
     const { letters, store: kept } = await store()
-    for (let n = 0; n < 300; n++) kept.add(() => encoded(`foreign${n}`))
+    const topic = 't.test.dlq'
+    for (const [id, headers] of [
+      ['bare', {}],
+      ['elsewhere', { 'busbar-dlq-topic': 'other', 'busbar-dlq-group': 'others', 'busbar-dlq-reason': 'rejected' }],
+      ['nonsense', { 'busbar-dlq-attempts': 'many', 'busbar-dlq-last-at': 'now', 'busbar-redrives': '-1', mine: '1' }],
+    ] as const)
+      kept.add(() => encoded(id, { topic, type: topic, time: 5_000, headers }))
     kept.addLetter('ours')
-    expect(await letters.redrive()).toMatchObject({ matched: 1, redriven: 1 })
-    expect(kept.size).toBe(300)
+    const found = await letters.list()
+    expect(found.map(({ message, reason, attempts, redrives }) => [message.id, reason, attempts, redrives])).toEqual([
+      ['bare', 'unknown', 0, 0],
+      ['elsewhere', 'rejected', 0, 0],
+      ['nonsense', 'unknown', 0, 0],
+      ['ours', 'exhausted', 1, 0],
+    ])
+    expect(found[2]).toMatchObject({ lastAttemptAt: new Date(0), message: { headers: { mine: '1' } } })
+    expect(await letters.redrive()).toEqual({ matched: 4, redriven: 4, failed: [] })
+    expect(kept.sent.map((sent) => `${sent.id} ${sent.topic} ${sent.type} ${sent.group}`)).toEqual([
+      'bare t t test',
+      'elsewhere t t test',
+      'nonsense t t test',
+      'ours t orders.placed test',
+    ])
   })
 
   it('holds back later letters of a key whose copy was not confirmed, and no others', async () => {

@@ -21,4 +21,10 @@ describe('the size of a message', () => {
     expect(error).toMatchObject({ outcome: 'not-sent', retryable: false })
     expect(error?.message).toContain('has 101 bytes, headers included; stub takes 100 (maxMessageBytes)')
   })
+
+  it('is not limited for a dead letter, nor for a copy that goes back to one group', () => {
+    const body = Buffer.alloc(101)
+    expect(tooLarge(encoded('1', { body, headers: { 'busbar-dlq-reason': 'rejected' } }), 100, 'stub')).toBeUndefined()
+    expect(tooLarge({ ...encoded('1', { body }), group: 'g' }, 100, 'stub')).toBeUndefined()
+  })
 })

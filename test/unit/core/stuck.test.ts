@@ -194,6 +194,20 @@ describe('a consumer that gets nothing', () => {
     expect((await bus.health()).status).toBe('ok')
   })
 
+  it('is not stalled when messages have come at the moment of the check', async () => {
+    const { broker, bus, clock, events } = await stage(() => {}, { stalledAfterMs: WINDOW_MS })
+    // Once it has been idle for a window, each round at another time between two checks.
+    for (let round = 0; round < 20; round++) {
+      await clock.advance(WINDOW_MS)
+      broker.readyNow = 1
+      await clock.advance(WINDOW_MS / 4 - 13)
+      broker.readyNow = 0
+      broker.deliver(delivery(`a-${round}`))
+    }
+    expect(events).not.toContain('stalled')
+    expect((await bus.health()).status).toBe('ok')
+  })
+
   it('says what its subscription says is wrong, at once in health and soon in an event', async () => {
     const { broker, bus, clock } = await stage(() => {}, { stalledAfterMs: WINDOW_MS })
     const reasons: string[] = []

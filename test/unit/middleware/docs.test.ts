@@ -5,6 +5,9 @@ import { promisify } from 'node:util'
 import { ConfigurationError } from 'busbar'
 import { circuitBreaker, dedupe, logger, throttle, timeout } from 'busbar/middleware'
 import { memoryDedupeStore } from 'busbar/stores/memory'
+import { postgresDedupeStore, postgresUnitOfWork } from 'busbar/stores/postgres'
+import { redisDedupeStore } from 'busbar/stores/redis'
+import { sqliteDedupeStore, sqliteUnitOfWork } from 'busbar/stores/sqlite'
 import { describe, expect, it } from 'vitest'
 
 const root = join(import.meta.dirname, '../../..')
@@ -23,8 +26,8 @@ function optionsOf(factory: (options: never) => unknown): string[] {
 }
 
 /** First cells of the first table that is headed by `option` in a section. */
-function documented(heading: string): string[] {
-  const section = reference.split(/^#+ /m).find((text) => text.startsWith(`${heading}\n`)) ?? ''
+function documented(page: string, heading: string): string[] {
+  const section = page.split(/^#+ /m).find((text) => text.startsWith(`${heading}\n`)) ?? ''
   const table = section.split('| option |')[1]?.split('\n\n')[0] ?? ''
   return [...table.matchAll(/^\| `(\w+)`/gm)].map(([, name = '']) => name)
 }
@@ -38,7 +41,28 @@ describe('docs/reference/middleware.md', () => {
     ['dedupe', dedupe],
     ['memoryDedupeStore', memoryDedupeStore],
   ])('lists every option of %s', (name, factory) => {
-    expect(documented(name).sort()).toEqual(optionsOf(factory).sort())
+    expect(documented(reference, name).sort()).toEqual(optionsOf(factory).sort())
+  })
+})
+
+describe('docs/reference/stores.md', () => {
+  const stores = readFileSync(join(root, 'docs/reference/stores.md'), 'utf8')
+
+  it.each([
+    ['sqliteDedupeStore', sqliteDedupeStore],
+    ['redisDedupeStore', redisDedupeStore],
+    ['postgresDedupeStore', postgresDedupeStore],
+    ['sqliteUnitOfWork', sqliteUnitOfWork],
+    ['postgresUnitOfWork', postgresUnitOfWork],
+  ])('lists every option of %s', (name, factory) => {
+    expect(documented(stores, name).sort()).toEqual(optionsOf(factory).sort())
+  })
+
+  it('shows the tables as they are created', () => {
+    const words = (sql: string): string => sql.replaceAll('"', '').replace(/\s+/g, ' ')
+    const { sql } = postgresDedupeStore({ client: { query: () => Promise.reject(new Error('not called')) } })
+    const shown = /```sql\n(.*?)```/s.exec(stores)?.[1] ?? ''
+    for (const statement of words(shown).trim().split('; ')) expect(words(sql)).toContain(statement.replace(/;$/, ''))
   })
 })
 

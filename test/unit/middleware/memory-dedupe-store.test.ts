@@ -1,10 +1,21 @@
-import { describe, expect, it } from 'vitest'
+import * as vitest from 'vitest'
 import { ConfigurationError } from '../../../src/core/errors.ts'
 import { memoryDedupeStore } from '../../../src/stores/memory/index.ts'
 import type { MemoryDedupeStoreOptions } from '../../../src/stores/memory/index.ts'
 import { manualClock } from '../../../src/testing/manual-clock.ts'
 import { seededRandom } from '../../../src/testing/random.ts'
+import { dedupeStoreContract } from '../../../src/testing/store-contracts/dedupe-store-contract.ts'
 import type { DedupeStore } from '../../../src/middleware/index.ts'
+
+const { describe, expect, it } = vitest
+const contractClock = manualClock()
+
+dedupeStoreContract(vitest, {
+  name: 'memory',
+  shared: false,
+  create: () => memoryDedupeStore({ clock: contractClock }),
+  advance: (ms) => contractClock.advance(ms),
+})
 
 async function tokenOf(store: DedupeStore, key: string, leaseMs = 100): Promise<string> {
   const claim = await store.claim(key, leaseMs)

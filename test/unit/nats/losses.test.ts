@@ -14,11 +14,15 @@ class Bench {
   /** Sequences that the stream holds. */
   first = 1
   last = 10
+  /** Sequences in between that were deleted one by one. */
+  readonly deleted = new Set<number>()
   created = '2026-01-01T00:00:00.000000000Z'
   /** The stream has been made again, which the consumer does not show yet. */
   isGone = false
   /** The consumer has delivered and settled everything up to here. */
   delivered = 0
+  /** How many of those it never delivered: they were deleted before. */
+  skipped = 0
   readonly counts: number[] = []
   #record: StateRecord | undefined
   #seq = 0
@@ -28,7 +32,7 @@ class Bench {
       consumerInfo: () => Promise.resolve(this.#consumer()),
       streamInfo: () => Promise.resolve(this.#stream()),
       createConsumer: (_stream: string, _name: string, { opt_start_seq: start }: { opt_start_seq: number }) =>
-        Promise.resolve({ num_pending: Math.max(0, this.last - Math.max(this.first, start) + 1) }),
+        Promise.resolve({ num_pending: this.#heldFrom(start) }),
       deleteConsumer: () => Promise.resolve(true),
     }
     const records = {
@@ -62,19 +66,24 @@ class Bench {
   }
 
   #consumer(): ConsumerInfo {
-    const { delivered } = this
+    const { delivered, skipped } = this
     return {
       ack_floor: { stream_seq: delivered },
-      delivered: { stream_seq: delivered, consumer_seq: delivered },
-      num_pending: Math.max(0, this.last - Math.max(delivered, this.first - 1)),
+      delivered: { stream_seq: delivered, consumer_seq: delivered - skipped },
+      num_pending: this.#heldFrom(delivered + 1),
     } as ConsumerInfo
+  }
+
+  #heldFrom(start: number): number {
+    const from = Math.max(this.first, start)
+    return Math.max(0, this.last - from + 1) - [...this.deleted].filter((seq) => seq >= from).length
   }
 
   #stream(): StreamInfo {
     return {
       config: {},
       created: this.created,
-      state: { first_seq: this.first, last_seq: this.last },
+      state: { first_seq: this.first, last_seq: this.last, num_deleted: this.deleted.size },
     } as unknown as StreamInfo
   }
 }
@@ -126,6 +135,64 @@ describe('a loss is reported once', () => {
       for (const { losses, lane } of members) await losses.streamGone(lane, 0, NOTHING_CAME)
       assert.deepEqual(bench.counts, [10])
     })
+})
+
+test('a purge is a loss of everything that was waiting, whatever was stored and delivered after it', async () => {
+  const bench = new Bench()
+  const { losses, lane } = bench.member('one')
+  await losses.look([lane])
+  bench.first = 11
+  bench.skipped = 10
+  bench.last = 30
+  bench.delivered = 25
+  await losses.look([lane])
+  assert.deepEqual(bench.counts, [10])
+})
+
+describe('messages that are deleted one by one', () => {
+  test('are a loss when they were waiting', async () => {
+    const bench = new Bench()
+    const { losses, lane } = bench.member('one')
+    await losses.look([lane])
+    for (const seq of [3, 5, 6]) bench.deleted.add(seq)
+    await losses.look([lane])
+    await losses.look([lane])
+    assert.deepEqual(bench.counts, [3])
+  })
+
+  test('are counted beside those that were delivered since and are still stored', async () => {
+    const bench = new Bench()
+    const { losses, lane } = bench.member('one')
+    await losses.look([lane])
+    bench.delivered = 4
+    bench.last = 20
+    for (const seq of [7, 15]) bench.deleted.add(seq)
+    await losses.look([lane])
+    assert.deepEqual(bench.counts, [1])
+  })
+
+  test('are no loss when they had been delivered', async () => {
+    const bench = new Bench()
+    const { losses, lane } = bench.member('one')
+    bench.delivered = 4
+    await losses.look([lane])
+    bench.deleted.add(2)
+    await losses.look([lane])
+    assert.deepEqual(bench.counts, [])
+  })
+
+  test('are a loss when the beginning of the stream has reached earlier gaps meanwhile', async () => {
+    const bench = new Bench()
+    const { losses, lane } = bench.member('one')
+    bench.delivered = 4
+    bench.deleted.add(2)
+    await losses.look([lane])
+    bench.first = 3
+    bench.deleted.delete(2)
+    bench.deleted.add(8)
+    await losses.look([lane])
+    assert.deepEqual(bench.counts, [1])
+  })
 })
 
 describe('a stream that is deleted', () => {

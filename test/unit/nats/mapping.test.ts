@@ -19,6 +19,22 @@ function decode(incoming: Incoming): EncodedMessage {
   return new Mapping().decode(incoming, 'orders', { id: () => 's-1', time: () => 0 }).message
 }
 
+describe('attributes from another program', () => {
+  test('are read whatever the case of their names; other names keep theirs', () => {
+    const block = `NATS/1.0\r\nCE-ID: 7\r\nCe-Source: /shop\r\nce-PartitionKey: k\r\nTraceParent: t\r\nX-Own: 1\r\nCe-Region: eu\r\nContent-Type: text/plain\r\n\r\n`
+    const { id, source, key, traceparent, contentType, headers: kept } = decoded(block)
+    assert.deepEqual([id, source, key, traceparent, contentType], ['7', '/shop', 'k', 't', 'text/plain'])
+    assert.deepEqual({ ...kept }, { 'X-Own': '1', 'ce-region': 'eu' })
+  })
+
+  test('name the content type in either way; the header of that name counts', () => {
+    assert.equal(decoded('NATS/1.0\r\nce-datacontenttype: text/plain\r\n\r\n').contentType, 'text/plain')
+    const both = ['content-type: text/csv', 'ce-datacontenttype: text/plain']
+    for (const lines of [both, both.toReversed()])
+      assert.equal(decoded(`NATS/1.0\r\n${lines.join('\r\n')}\r\n\r\n`).contentType, 'text/csv')
+  })
+})
+
 describe('a header that another program sent several times', () => {
   test('keeps all of its values, in their order', () => {
     const { headers: kept } = decoded('NATS/1.0\r\nX-Multi: a\r\nother: 1\r\nX-Multi: b\r\nX-Multi: c, d\r\n\r\n')

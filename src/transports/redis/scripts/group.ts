@@ -1,5 +1,6 @@
-import { FENCE, NOW, script, SERVER_ID } from './script.ts'
+import { BEFORE, FENCE, NOW, script, SERVER_ID } from './script.ts'
 import type { Script } from './script.ts'
+import { READ_STATE } from './look.ts'
 import { MOVE_DUE } from './publish.ts'
 
 /**
@@ -34,17 +35,8 @@ local function place(command, stream, meta, group, start)
 end
 `
 
-/** Compares stream ids, which are two numbers, and finds the one just before. */
-const IDS = `
-local function parts(id)
-  local ms, seq = string.match(id, '^(%d+)-?(%d*)$')
-  return tonumber(ms), tonumber(seq) or 0, seq
-end
-local function before(a, b)
-  local ams, aseq = parts(a)
-  local bms, bseq = parts(b)
-  return ams < bms or (ams == bms and aseq < bseq)
-end
+/** Compares stream ids, and finds the one just before. */
+const IDS = `${BEFORE}
 local function justBefore(id)
   local ms, seq = parts(id)
   if seq > 0 then return string.format('%.0f-%.0f', ms, seq - 1) end
@@ -215,12 +207,12 @@ return result
 
 /**
  * KEYS meta, stream · ARGV member, leaseMs, connection, group · takes a partition without an owner. Returns 1, the new
- * generation, and for a former owner whose lease expired: connection, name, and the id up to which everything was acked
- * at its last sign of life; or 0 and how long it is taken.
+ * generation, for a former owner whose lease expired: connection, name, and the id up to which everything was acked at
+ * its last sign of life; and how far the group has read; or 0 and how long it is taken.
  */
 export const ACQUIRE: Script = script(
   'acquire',
-  `${NOW}
+  `${NOW}${READ_STATE}
 local owner = redis.call('HMGET', KEYS[1], 'owner', 'until', 'connection', 'floor', 'generation')
 if owner[1] and owner[1] ~= ARGV[1] and tonumber(owner[2] or 0) > now then return { 0, tonumber(owner[2]) - now } end
 -- Whoever joins writes the generation: somebody deleted this key, perhaps under a living owner, who puts it back soon.
@@ -235,7 +227,10 @@ redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'until', string.format('%.0f', now
 -- There from now on: when the next owner does not find it, somebody deleted it.
 redis.pcall('XGROUP', 'CREATECONSUMER', KEYS[2], ARGV[4], ARGV[1])
 local former = owner[1] and owner[1] ~= '?' and owner[1] ~= ARGV[1]
-return { 1, string.format('%.0f', generation), former and owner[3] or '', former and owner[1] or '', owner[4] or '' }
+return {
+  1, string.format('%.0f', generation), former and owner[3] or '', former and owner[1] or '', owner[4] or '',
+  readState(KEYS[2], KEYS[1], ARGV[4])
+}
 `,
   { allowOutOfMemory: true },
 )
@@ -331,27 +326,60 @@ return { made.err and 0 or 1, restored, state, start }
 )
 
 /**
- * KEYS stream, meta, later, notes · ARGV group, start · moves a group and drops what it has pending. The generation
- * increases, so that nothing handed out before can be settled. Pending entries are removed with their consumers:
- * however many they are, that is one step of the server for each consumer.
+ * Moves a group and drops what it has pending. The generation increases, so that nothing handed out before can be
+ * settled. Pending entries are removed with their consumers: however many they are, that is one step of the server for
+ * each consumer.
  */
+const MOVE_GROUP = `${NOW}${PLACE}
+local function moveGroup(stream, meta, later, notes, group, start)
+  local made = place('CREATE', stream, meta, group, start)
+  if made.err then
+    if not string.find(made.err, 'BUSYGROUP') then return made end
+    for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', stream, group)) do
+      for at = 1, #info, 2 do
+        if info[at] == 'name' then redis.call('XGROUP', 'DELCONSUMER', stream, group, info[at + 1]) end
+      end
+    end
+    local moved = place('SETID', stream, meta, group, start)
+    if moved.err then return moved end
+  end
+  redis.call('UNLINK', later, notes)
+  redis.call('HSETNX', meta, 'generation', string.format('%.0f', now))
+  return redis.call('HINCRBY', meta, 'generation', 1)
+end
+`
+
+/** KEYS stream, meta, later, notes · ARGV group, start · moves a group. */
 export const SEEK: Script = script(
   'seek',
-  `${NOW}${PLACE}
-local made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], ARGV[2])
-if made.err then
-  if not string.find(made.err, 'BUSYGROUP') then return made end
-  for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
-    for at = 1, #info, 2 do
-      if info[at] == 'name' then redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], info[at + 1]) end
+  `${MOVE_GROUP}
+return moveGroup(KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2])
+`,
+)
+
+/**
+ * KEYS stream, delayed · removes all messages, and moves the groups behind them: what is removed on purpose is no loss to
+ * them, and they continue with what is published next. Returns how many there were, and the names of the groups.
+ */
+export const PURGE: Script = script(
+  'purge',
+  `${MOVE_GROUP}
+local stream, result = KEYS[1], { redis.call('ZCARD', KEYS[2]) }
+redis.call('UNLINK', KEYS[2])
+local info = streamInfo(stream)
+if not info then return result end
+for _, entry in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+  for at = 1, #entry, 2 do
+    if entry[at] == 'name' then
+      local group = entry[at + 1]
+      moveGroup(stream, stream .. ':group:' .. group, stream .. ':later:' .. group, stream .. ':notes:' .. group, group, '$')
+      result[#result + 1] = group
     end
   end
-  local moved = place('SETID', KEYS[1], KEYS[2], ARGV[1], ARGV[2])
-  if moved.err then return moved end
 end
-redis.call('UNLINK', KEYS[3], KEYS[4])
-redis.call('HSETNX', KEYS[2], 'generation', string.format('%.0f', now))
-return redis.call('HINCRBY', KEYS[2], 'generation', 1)
+result[1] = result[1] + info.length
+redis.call('XTRIM', stream, 'MAXLEN', 0)
+return result
 `,
 )
 

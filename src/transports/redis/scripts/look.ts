@@ -1,4 +1,4 @@
-import { NOW, script, SERVER_ID } from './script.ts'
+import { BEFORE, NOW, script, SERVER_ID } from './script.ts'
 import type { Script } from './script.ts'
 
 /** KEYS stream · [length, id of the oldest entry or empty, bytes]. */
@@ -158,50 +158,62 @@ return removed
 `,
 )
 
-/** KEYS stream, delayed · removes all messages. Returns how many there were. */
-export const PURGE: Script = script(
-  'purge',
-  `
-local delayed = redis.call('ZCARD', KEYS[2])
-redis.call('DEL', KEYS[2])
-local length = redis.pcall('XLEN', KEYS[1])
-if type(length) == 'table' or length == 0 then return delayed end
-redis.call('XTRIM', KEYS[1], 'MAXLEN', 0)
-return length + delayed
-`,
-)
-
 /**
- * KEYS stream, meta · ARGV group · how many entries were removed, by any process, before the group received them, or -1
- * when the server does not know: before 7, or when its count can't be trusted. The count is then corrected as soon as
- * the group has received everything. Only notices the removal of old entries, not of single ones in between.
+ * How far a group has read: id of the newest entry that it received; how many entries were ever added; how many of them
+ * are no longer to be read, because they were received or removed, or -1 while some are in the stream before and some
+ * after that id; how many the group received by the server's own count, or -1 when that can't be trusted; and the process
+ * of the server. The server's count is corrected where it is wrong: it would be for the next member. Nothing before
+ * Redis 7.
  */
-export const LOST_UNREAD: Script = script(
-  'lost-unread',
-  `${SERVER_ID}
-local info = redis.pcall('XINFO', 'STREAM', KEYS[1])
-if info.err then return -1 end
-local stream = {}
-for at = 1, #info, 2 do stream[info[at]] = info[at + 1] end
-if not stream['entries-added'] then return -1 end
-for _, entry in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-  local group = {}
-  for at = 1, #entry, 2 do group[entry[at]] = entry[at + 1] end
-  if group.name == ARGV[1] then
-    local last = group['last-delivered-id']
-    local server = serverId()
-    if redis.call('HGET', KEYS[2], 'counted') ~= server then
-      if server == '' or last ~= stream['last-generated-id'] then return -1 end
-      redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], last, 'ENTRIESREAD', stream['entries-added'])
-      redis.call('HSET', KEYS[2], 'counted', server)
-      return 0
-    end
-    if type(group['entries-read']) ~= 'number' then return -1 end
-    if #redis.call('XRANGE', KEYS[1], '-', last, 'COUNT', 1) > 0 then return 0 end
-    return math.max(0, stream['entries-added'] - group['entries-read'] - stream.length)
+export const READ_STATE: string = `${SERVER_ID}${BEFORE}
+local function readState(stream, meta, group)
+  local function named(flat)
+    local found = {}
+    for at = 1, #flat, 2 do found[flat[at]] = flat[at + 1] end
+    return found
   end
+  local reply = redis.pcall('XINFO', 'STREAM', stream)
+  if reply.err then return {} end
+  local info = named(reply)
+  local added, oldest, newest = info['entries-added'], info['first-entry'], info['last-entry']
+  if not added then return {} end
+  for _, entry in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+    local found = named(entry)
+    if found.name == group then
+      local last, read, passed, server = found['last-delivered-id'], found['entries-read'], -1, serverId()
+      if not newest or not before(last, newest[1]) then passed = added
+      elseif before(last, oldest[1]) then passed = added - info.length end
+      if type(read) ~= 'number' or server == '' or redis.call('HGET', meta, 'counted') ~= server then read = -1 end
+      if passed >= 0 and passed ~= read and server ~= '' then
+        redis.call('XGROUP', 'SETID', stream, group, last, 'ENTRIESREAD', passed)
+        redis.call('HSET', meta, 'counted', server)
+      end
+      return { last, added, passed, read, server }
+    end
+  end
+  return {}
 end
-return -1
+`
+
+/** KEYS stream, meta · ARGV group, generation · see `readState`; nothing when the partition is no longer the member's. */
+export const LOOK: Script = script(
+  'look',
+  `${READ_STATE}
+if redis.call('HGET', KEYS[2], 'generation') ~= ARGV[2] then return {} end
+return readState(KEYS[1], KEYS[2], ARGV[1])
 `,
   { allowOutOfMemory: true },
+)
+
+/** KEYS stream · ARGV group, member, id · how many entries after that id other consumers than the member have pending. */
+export const PENDING_ELSEWHERE: Script = script(
+  'pending-elsewhere',
+  `
+local page, count = redis.pcall('XPENDING', KEYS[1], ARGV[1], '(' .. ARGV[3], '+', 1000), 0
+if page.err then return 0 end
+for _, entry in ipairs(page) do
+  if entry[2] ~= ARGV[2] and string.sub(entry[2], 1, 1) ~= '@' then count = count + 1 end
+end
+return count
+`,
 )

@@ -1,17 +1,8 @@
-import { NOW, script } from './script.ts'
+import { BEFORE, NOW, script } from './script.ts'
 import type { Script } from './script.ts'
 
-/** Compares stream ids, which are two numbers, and finds what the groups of a stream still need. */
-const GROUPS = `
-local function parts(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(seq)
-end
-local function before(a, b)
-  local ams, aseq = parts(a)
-  local bms, bseq = parts(b)
-  return ams < bms or (ams == bms and aseq < bseq)
-end
+/** Finds what the groups of a stream still need. */
+const GROUPS = `${BEFORE}
 local function groupsOf(stream)
   local groups = {}
   local infos = redis.pcall('XINFO', 'GROUPS', stream)

@@ -34,3 +34,16 @@ local function fence(meta, generation)
   return redis.error_reply('FENCED the group was moved, or the partition has another owner')
 end
 `
+
+/** Compares stream ids, which are two numbers. */
+export const BEFORE = `
+local function parts(id)
+  local ms, seq = string.match(id, '^(%d+)-?(%d*)$')
+  return tonumber(ms), tonumber(seq) or 0
+end
+local function before(a, b)
+  local ams, aseq = parts(a)
+  local bms, bseq = parts(b)
+  return ams < bms or (ams == bms and aseq < bseq)
+end
+`

@@ -1,0 +1,5 @@
+export type { PgClient, PostgresJsClient, PostgresStoreClient } from './client.ts'
+export { postgresDedupeStore } from './dedupe.ts'
+export type { PostgresDedupeStore, PostgresDedupeStoreOptions } from './dedupe.ts'
+export { postgresUnitOfWork } from './unit-of-work.ts'
+export type { PgPool, PgTransactionClient, PostgresUnitOfWorkOptions } from './unit-of-work.ts'

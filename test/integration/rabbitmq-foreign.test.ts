@@ -1,0 +1,197 @@
+import assert from 'node:assert/strict'
+import amqp from 'amqplib'
+import type { ChannelModel, ConfirmChannel, Options } from 'amqplib'
+import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
+import { createBus } from 'busbar'
+import type { Bus, DeadLetter, Message } from 'busbar'
+import { dedupe } from 'busbar/middleware'
+import { rabbitmq } from 'busbar/rabbitmq'
+import { memoryDedupeStore } from 'busbar/stores/memory'
+import { uniqueName, waitUntil } from 'busbar/testing'
+import { startPrivate } from '../../tools/brokers/index.ts'
+import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
+
+describe('RabbitMQ: messages of programs that know nothing of Busbar', () => {
+  let broker: RabbitMqBroker
+  let connection: ChannelModel
+  let channel: ConfirmChannel
+  const buses: Bus[] = []
+
+  beforeAll(async () => {
+    broker = await startPrivate('rabbitmq')
+    connection = await amqp.connect(broker.url)
+    channel = await connection.createConfirmChannel()
+  })
+  afterEach(async () => {
+    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
+  })
+  afterAll(async () => {
+    await connection.close()
+    await broker.stop()
+  })
+
+  function makeBus(): Bus {
+    const made = createBus({ service: 'ours', transport: rabbitmq({ url: broker.url }) })
+    buses.push(made)
+    return made
+  }
+
+  async function send(topic: string, body: string | Buffer, properties: Options.Publish = {}): Promise<void> {
+    channel.publish('busbar', topic, Buffer.from(body), properties)
+    await channel.waitForConfirms()
+  }
+
+  /** What the group sees of a message, as its dead letter and after its redrive. */
+  async function deadLetterAndRedrive(
+    properties: Options.Publish,
+    body: string | Buffer = '1',
+  ): Promise<{
+    readonly first: Message
+    readonly letter: DeadLetter
+    readonly again: Message
+    readonly wire: Record<string, unknown>
+  }> {
+    const topic = uniqueName('foreign')
+    const bus = makeBus()
+    const seen: Message[] = []
+    bus.consume(topic, (message, ctx) => {
+      seen.push(message)
+      if (seen.length === 1) ctx.reject('not yet')
+    })
+    await bus.start()
+    const { queue } = await channel.assertQueue('', { exclusive: true })
+    await channel.bindQueue(queue, 'busbar.groups', `ours.${topic}.#`)
+    await send(topic, body, properties)
+    const letters = bus.deadLetters(topic)
+    const [letter] = await waitUntil(
+      async () => {
+        const found = await letters.list()
+        return found.length === 1 ? found : undefined
+      },
+      { timeoutMs: 10_000, describe: 'the dead letter' },
+    )
+    assert.deepEqual(await letters.redrive(), { matched: 1, redriven: 1, failed: [] })
+    const copy = await waitUntil(async () => (await channel.get(queue, { noAck: true })) || undefined, {
+      timeoutMs: 5_000,
+      describe: 'the copy',
+    })
+    await waitUntil(() => seen.length === 2, { timeoutMs: 5_000, describe: 'the redriven message' })
+    const [first, again] = seen
+    assert.ok(first !== undefined && again !== undefined && letter !== undefined)
+    return { first, letter, again, wire: copy.properties.headers as Record<string, unknown> }
+  }
+
+  test('identical messages without an id are different messages, before and after a restart', async () => {
+    const topic = uniqueName('twins')
+    const store = memoryDedupeStore()
+    const handled: string[] = []
+    const skipped: string[] = []
+    const start = async (): Promise<Bus> => {
+      const bus = makeBus()
+      bus.consume(topic, ({ id }) => void handled.push(id), {
+        middleware: [dedupe({ store, onDuplicate: ({ id }) => void skipped.push(id) })],
+      })
+      await bus.start()
+      return bus
+    }
+    for (const count of [3, 6]) {
+      const bus = await start()
+      for (let twin = 0; twin < 3; twin++) await send(topic, '{"tick":true}')
+      await waitUntil(() => handled.length + skipped.length === count, { timeoutMs: 5_000 })
+      await bus.close()
+    }
+    assert.deepEqual(skipped, [])
+    assert.equal(new Set(handled).size, 6, handled.join(' '))
+  })
+
+  test('headers of bytes are bytes again after a redrive', async () => {
+    const bytes = Buffer.from([1, 2, 255])
+    const { wire } = await deadLetterAndRedrive({
+      headers: { bytes, table: { inner: [bytes, 'text'] }, n: 5, constructor: 'c' },
+    })
+    const { bytes: found, table, n, constructor } = wire
+    assert.deepEqual([found, table, n, constructor], [bytes, { inner: [bytes, 'text'] }, 5, 'c'])
+  })
+
+  test.each([
+    '{"headers":5,"correlationId":{},"priority":"high"}',
+    '{"headers":{"n":null},"type":7}',
+    '{"replyTo":"x","priority":-1}',
+    '[]',
+    '5',
+    'none',
+  ])('a header with the name of one of ours does not keep a dead letter from its redrive: %s', async (carried) => {
+    const { again } = await deadLetterAndRedrive({ headers: { 'amqp-carried': carried, mine: 'kept' } })
+    assert.equal(again.headers['mine'], 'kept')
+  })
+
+  test('attributes may have the types of AMQP', async () => {
+    const { first, letter, again } = await deadLetterAndRedrive({
+      headers: {
+        'cloudEvents:id': 5,
+        'cloudEvents:partitionkey': 7,
+        'cloudEvents:dataversion': 3,
+        'cloudEvents:subject': true,
+        'cloudEvents:time': { '!': 'timestamp', value: 1_700_000_000 },
+      },
+    })
+    for (const { id, key, version, subject, time } of [first, again])
+      assert.deepEqual([id, key, version, subject, time.getTime()], ['5', '7', 3, 'true', 1_700_000_000_000])
+    assert.deepEqual([letter.message.id, letter.message.key], ['5', '7'])
+  })
+
+  test('a key goes to one queue if its bucket is in the routing key, else a warning says so', async () => {
+    const topic = uniqueName('keys')
+    const bus = makeBus()
+    const queues = new Map<string, Set<unknown>>()
+    const handled: string[] = []
+    const warnings: string[] = []
+    bus.events.on('warning', ({ code, detail }) => void warnings.push(`${code}: ${detail}`))
+    bus.consume(topic, ({ key = '' }, { position }) => {
+      handled.push(key)
+      queues.set(key, (queues.get(key) ?? new Set()).add(position['queue']))
+    })
+    await bus.start()
+    // Keys and buckets as rabbitmq.md gives them.
+    const buckets = { a: 0, 'order-1': 18, 'customer-42': 22, žluť: 31 }
+    for (const [key, bucket] of Object.entries(buckets)) {
+      await bus.publish(topic, 1, { key })
+      await send(`${topic}.~${bucket}`, '1', { headers: { 'cloudEvents:partitionkey': key } })
+    }
+    await waitUntil(() => handled.length === 8, { timeoutMs: 5_000 })
+    for (const [key, of] of queues) assert.equal(of.size, 1, key)
+    await send(topic, '1')
+    // This one belongs into the first queue anyway.
+    await send(topic, '1', { headers: { 'cloudEvents:partitionkey': 'a' } })
+    await waitUntil(() => handled.length === 10, { timeoutMs: 5_000 })
+    assert.deepEqual(warnings, [])
+    for (let twice = 0; twice < 2; twice++)
+      await send(topic, '1', { headers: { 'cloudEvents:partitionkey': 'order-1' } })
+    await waitUntil(() => handled.length === 12, { timeoutMs: 5_000 })
+    assert.equal(warnings.length, 1)
+    assert.match(warnings[0] ?? '', new RegExp(`^key-without-bucket: .*"order-1".*"${topic}\\.~18"`))
+  })
+
+  test('a message in the dead-letter queue that is not a dead letter can be seen, and sent back', async () => {
+    const topic = uniqueName('stray')
+    const bus = makeBus()
+    const handled: string[] = []
+    bus.consume(topic, ({ body }) => void handled.push(Buffer.from(body).toString()))
+    await bus.start()
+    const queue = `busbar:${topic}.ours.dlq`
+    for (const headers of [{}, { 'busbar-dlq-topic': 'other.topic', 'busbar-dlq-reason': 'rejected' }])
+      channel.sendToQueue(queue, Buffer.from('1'), { headers })
+    await channel.waitForConfirms()
+    const letters = bus.deadLetters(topic)
+    const found = await letters.list()
+    assert.deepEqual(
+      found.map(({ reason, message }) => [reason, message.topic]),
+      [
+        ['unknown', topic],
+        ['rejected', topic],
+      ],
+    )
+    assert.deepEqual(await letters.redrive(), { matched: 2, redriven: 2, failed: [] })
+    await waitUntil(() => handled.length === 2, { timeoutMs: 5_000 })
+  })
+})
