@@ -6,6 +6,7 @@ import type { Bus } from 'busbar'
 import { uniqueName, waitUntil } from 'busbar/testing'
 import { redis } from 'busbar/redis'
 import type { RedisOptions } from 'busbar/redis'
+import { compareIds } from '../../src/transports/redis/delivery.ts'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { RedisBroker } from '../../tools/brokers/index.ts'
 
@@ -58,6 +59,39 @@ describe('Redis: retention', () => {
     })
     await waitUntil(() => handled === 3_200, { timeoutMs: 5_000 })
     assert.ok((await lengthOf(topic)) >= 400, 'and no more than that')
+  })
+
+  test('the position of a group keeps its place when what was settled is removed', async () => {
+    const bus = await started({ maxAgeMs: 3_600_000 })
+    const topic = uniqueName('r')
+    const last = Promise.withResolvers<void>()
+    const consumer = bus.consume(topic, ({ data }) => (data === 2 ? last.promise : undefined), { group: 'g' })
+    await consumer.ready
+    for (const data of [0, 1, 2]) await bus.publish(topic, data)
+    const partition = async () => (await bus.admin().groups(topic))[0]?.partitions?.[0]
+    await waitUntil(async () => (await partition())?.lag === 1)
+    const ids = ((await client.xRange(streamOf(topic), '-', '+')) ?? []).map((entry) => ({
+      partition: 0,
+      id: String(entry?.id),
+    }))
+    const before = await partition()
+    assert.deepEqual([before?.start, before?.position, before?.head], ids)
+
+    await client.xTrim(streamOf(topic), 'MAXLEN', 1)
+    const after = await partition()
+    assert.deepEqual([after?.start, after?.head], [ids[2], ids[2]])
+    const place = String(after?.position?.['id'])
+    assert.ok(compareIds(place, ids[1]!.id) >= 0 && compareIds(place, ids[2]!.id) < 0, place)
+    assert.deepEqual((await bus.admin().topics()).find((info) => info.topic === topic)?.retention, {
+      maxAgeMs: 3_600_000,
+      maxMessages: undefined,
+    })
+    last.resolve()
+    await waitUntil(async () => (await partition())?.lag === 0)
+    assert.deepEqual((await partition())?.position, ids[2])
+    await bus.admin().purge(topic)
+    const empty = await partition()
+    assert.deepEqual([empty?.start, empty?.position, empty?.head], [undefined, ids[2], undefined])
   })
 
   test('what a group has not acked stays, above the limit if need be, and a warning names the group', async () => {
