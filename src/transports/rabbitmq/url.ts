@@ -1,5 +1,5 @@
 import type { Options } from 'amqplib'
-import { passwordAdvice, setParameter, urlParameter } from '../../core/url-parameter.ts'
+import { passwordAdvice, setParameter, urlParameter } from '../../core/util/url-parameter.ts'
 import type { RabbitMqOptions } from './options.ts'
 
 const MIN_FRAME = 8_192

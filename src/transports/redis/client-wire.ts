@@ -1,6 +1,6 @@
 import { createCluster } from 'redis'
 import type { Clock } from '../../core/clock.ts'
-import { Deadline, Deadlines } from '../../core/deadlines.ts'
+import { Deadline, Deadlines } from '../../core/util/deadlines.ts'
 import { connect, describeServer, dialLimitMs, socketOptions } from './dial.ts'
 import { LostReplyError, messageOf, NotSentError, replyCode, toConnectError } from './errors.ts'
 import { isCluster } from './given-client.ts'
