@@ -51,8 +51,8 @@ export type {
   ResolvedConsumeOptions,
   ResolvedRetry,
   RetryOptions,
-} from './core/consume-options.ts'
-export type { ConsumerStats } from './core/consumer-stats.ts'
+} from './core/consume/consume-options.ts'
+export type { ConsumerStats } from './core/consume/consumer-stats.ts'
 export type {
   AnyConsumerDefinition,
   AnyEventDefinition,
@@ -94,7 +94,7 @@ export type {
 export type { BusState, ConsumerHealth, ExtensionHealth, HealthReason, HealthReport } from './core/health.ts'
 export type { Logger } from './core/logger.ts'
 export type { EncodedMessage, Headers, Message, OutgoingMessage } from './core/message.ts'
-export type { PublishCall, PublishCallItem, PublishMiddleware, PublishStep } from './core/publish-middleware.ts'
+export type { PublishCall, PublishCallItem, PublishMiddleware, PublishStep } from './core/publish/publish-middleware.ts'
 export type {
   BatchEnd,
   BusObserver,
@@ -111,8 +111,8 @@ export type {
   PublishOptions,
   PublishReceipt,
   PublishResult,
-} from './core/publish-options.ts'
-export type { PublishCount } from './core/publish-counts.ts'
+} from './core/publish/publish-options.ts'
+export type { PublishCount } from './core/publish/publish-counts.ts'
 export type {
   BusSnapshot,
   ConsumerSnapshot,
@@ -136,4 +136,4 @@ export type {
   TransportHealth,
   TransportIdentity,
 } from './core/transport.ts'
-export type { WireCheckMode } from './core/wire-check.ts'
+export type { WireCheckMode } from './core/publish/wire-check.ts'

@@ -133,7 +133,7 @@ function requireTexts(interfaces: readonly Interface[]): void {
 }
 
 function optionsPage(): string {
-  const core = readInterfaces(root, 'src/core/*.ts')
+  const core = readInterfaces(root, 'src/core/**/*.ts')
   const sections = [
     ...OPTIONS.map(({ title, name, intro }) => ({ title, intro, interface: required(core, name) })),
     ...transportNames().flatMap(transportSections),

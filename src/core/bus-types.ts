@@ -1,8 +1,8 @@
 import type { AsyncCodec, Codec } from './codec.ts'
 import type { CausalityContext } from './causality.ts'
 import type { Clock } from './clock.ts'
-import type { BatchConsumeOptions, ConsumeOptions } from './consume-options.ts'
-import type { ConsumerStats } from './consumer-stats.ts'
+import type { BatchConsumeOptions, ConsumeOptions } from './consume/consume-options.ts'
+import type { ConsumerStats } from './consume/consumer-stats.ts'
 import type { AnyConsumerDefinition, AnyEventDefinition, EventDefinition } from './define.ts'
 import type { EventSet, EventSetBatchHandler, EventSetHandler } from './event-set.ts'
 import type { BusEvents } from './events.ts'
@@ -10,18 +10,18 @@ import type { BatchHandler, BatchMiddleware, Handler, Middleware } from './handl
 import type { BusState, ExtensionHealth, HealthReport } from './health.ts'
 import type { Logger } from './logger.ts'
 import type { EncodedMessage, OutgoingMessage } from './message.ts'
-import type { PublishMiddleware } from './publish-middleware.ts'
+import type { PublishMiddleware } from './publish/publish-middleware.ts'
 import type {
   PublishItem,
   PublishManyOptions,
   PublishOptions,
   PublishReceipt,
   PublishResult,
-} from './publish-options.ts'
+} from './publish/publish-options.ts'
 import type { BusObserver } from './observers.ts'
 import type { BusSnapshot } from './snapshot.ts'
 import type { Position, Transport, TransportAdmin } from './transport.ts'
-import type { WireCheckMode } from './wire-check.ts'
+import type { WireCheckMode } from './publish/wire-check.ts'
 
 /** Options of `createBus`. */
 export interface BusOptions {

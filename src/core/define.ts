@@ -1,9 +1,9 @@
 import type { AsyncCodec, Codec } from './codec.ts'
-import type { BatchConsumeOptions, ConsumeOptions } from './consume-options.ts'
+import type { BatchConsumeOptions, ConsumeOptions } from './consume/consume-options.ts'
 import { ConfigurationError } from './errors.ts'
 import type { EventSet, EventSetBatchHandler, EventSetHandler } from './event-set.ts'
 import type { Handler, BatchHandler } from './handler.ts'
-import { closest, OptionsReader } from './options.ts'
+import { closest, OptionsReader } from './util/options-reader.ts'
 import type { StandardSchema } from './standard-schema.ts'
 import { topicProblem } from './topic.ts'
 

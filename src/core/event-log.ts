@@ -1,5 +1,5 @@
 import type { Clock } from './clock.ts'
-import { describeError } from './describe-error.ts'
+import { describeError } from './util/describe-error.ts'
 import type { BusEventMap, BusEventName, BusEvents } from './events.ts'
 import { silentLogger } from './logger.ts'
 import type { Logger } from './logger.ts'

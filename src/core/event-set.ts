@@ -3,7 +3,7 @@ import { ConfigurationError, ValidationError } from './errors.ts'
 import type { Problem } from './errors.ts'
 import type { BatchContext, BatchHandler, HandlerContext } from './handler.ts'
 import type { EncodedMessage, Message } from './message.ts'
-import { describe } from './options.ts'
+import { describe } from './util/options-reader.ts'
 import { compilePattern, normalizePattern, topicProblem } from './topic.ts'
 
 /** Several events that one consumer handles. Create one with `defineEvents`. */

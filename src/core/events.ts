@@ -2,7 +2,7 @@ import { outsideHandlers } from './causality.ts'
 import { ConfigurationError, StateError } from './errors.ts'
 import { logSafely } from './logger.ts'
 import type { Logger } from './logger.ts'
-import { closest, describe, OptionsReader } from './options.ts'
+import { closest, describe, OptionsReader } from './util/options-reader.ts'
 import type { EncodedMessage } from './message.ts'
 import type { Position } from './transport.ts'
 

@@ -7,7 +7,7 @@ import type {
   PublishOptions,
   PublishReceipt,
   PublishResult,
-} from './publish-options.ts'
+} from './publish/publish-options.ts'
 import type { Position, TransportIdentity } from './transport.ts'
 
 /**

@@ -4,7 +4,7 @@ import type { BatchContext, BatchItemResult, HandlerContext } from './handler.ts
 import { logSafely } from './logger.ts'
 import type { Logger } from './logger.ts'
 import type { EncodedMessage, Message, OutgoingMessage } from './message.ts'
-import { describe } from './options.ts'
+import { describe } from './util/options-reader.ts'
 import type { Settlement, SettlementFailure, TransportIdentity } from './transport.ts'
 
 /** Messages of one call to the transport: those that the publish calls of one turn of the event loop made. */

@@ -1,8 +1,8 @@
-import type { ResolvedConsumeOptions, ResolvedRetry } from './consume-options.ts'
-import type { ConsumerStats } from './consumer-stats.ts'
+import type { ResolvedConsumeOptions, ResolvedRetry } from './consume/consume-options.ts'
+import type { ConsumerStats } from './consume/consumer-stats.ts'
 import type { BusState, ConsumerHealth, ExtensionHealth } from './health.ts'
-import { plain } from './plain.ts'
-import type { PublishCount, PublishCounts } from './publish-counts.ts'
+import { plain } from './util/plain.ts'
+import type { PublishCount, PublishCounts } from './publish/publish-counts.ts'
 import type { Capabilities, Transport, TransportHealth } from './transport.ts'
 
 /** One transport of a snapshot. */

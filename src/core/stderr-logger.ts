@@ -1,5 +1,5 @@
 import type { Clock } from './clock.ts'
-import { describeError } from './describe-error.ts'
+import { describeError } from './util/describe-error.ts'
 import type { Logger } from './logger.ts'
 
 const EVERY_MS = 60_000

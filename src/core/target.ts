@@ -1,7 +1,7 @@
 import type { AnyConsumerDefinition } from './define.ts'
 import { ConfigurationError, ValidationError } from './errors.ts'
 import type { Problem } from './errors.ts'
-import { describe } from './options.ts'
+import { describe } from './util/options-reader.ts'
 
 /** Says why this is neither a topic nor an event definition, or returns undefined. */
 export function targetProblem(target: unknown): string | undefined {

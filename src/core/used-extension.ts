@@ -1,10 +1,10 @@
 import type { Bus, BusExtension } from './bus-types.ts'
 import { outsideHandlers, runClosing } from './causality.ts'
-import { describeError } from './describe-error.ts'
+import { describeError } from './util/describe-error.ts'
 import type { Problem } from './errors.ts'
 import type { ExtensionHealth } from './health.ts'
-import { describe } from './options.ts'
-import { plain } from './plain.ts'
+import { describe } from './util/options-reader.ts'
+import { plain } from './util/plain.ts'
 import type { ExtensionSnapshot } from './snapshot.ts'
 
 const METHODS = ['start', 'drain', 'close', 'health', 'snapshot'] as const

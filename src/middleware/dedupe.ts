@@ -1,7 +1,7 @@
 import { REMEMBERS } from '../core/handler.ts'
 import type { Handler, HandlerContext, Middleware } from '../core/handler.ts'
 import type { Message } from '../core/message.ts'
-import { OptionsReader } from '../core/options.ts'
+import { OptionsReader } from '../core/util/options-reader.ts'
 import { Lease, Leases } from './leases.ts'
 import { notify } from './notify.ts'
 import { isPromiseLike } from './observe.ts'

@@ -1,7 +1,7 @@
 import type { Middleware } from '../core/handler.ts'
-import { LinkedList } from '../core/linked-list.ts'
+import { LinkedList } from '../core/util/linked-list.ts'
 import type { Message } from '../core/message.ts'
-import { OptionsReader } from '../core/options.ts'
+import { OptionsReader } from '../core/util/options-reader.ts'
 import { ThrottleLane } from './throttle-lane.ts'
 import type { Rate } from './token-bucket.ts'
 

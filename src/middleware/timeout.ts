@@ -1,5 +1,5 @@
 import type { Middleware } from '../core/handler.ts'
-import { OptionsReader } from '../core/options.ts'
+import { OptionsReader } from '../core/util/options-reader.ts'
 
 /** Options of `timeout`. */
 export interface TimeoutOptions {

@@ -1,8 +1,8 @@
-import { isSuccess } from '../core/batch-result.ts'
+import { isSuccess } from '../core/consume/batch-result.ts'
 import { RejectError } from '../core/errors.ts'
 import type { BatchContext, BatchHandler, Handler, HandlerContext } from '../core/handler.ts'
 import type { Message } from '../core/message.ts'
-import { RetryRequest } from '../core/retry.ts'
+import { RetryRequest } from '../core/consume/retry.ts'
 import type { UnitOfWork } from './unit-of-work.ts'
 
 /** The context of a handler that runs in a transaction. */

@@ -1,7 +1,7 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import type { Bus } from '../core/bus-types.ts'
 import type { HealthReport } from '../core/health.ts'
-import type { ConsumeOptions } from '../core/consume-options.ts'
+import type { ConsumeOptions } from '../core/consume/consume-options.ts'
 
 /** How the built-in handler of a child behaves. */
 export interface ChildHandler {

@@ -4,7 +4,7 @@
  * a whole transport that imports nothing else; `conformance()` of `busbar/testing` checks one.
  */
 
-export { isCertificateError } from '../core/certificate-error.ts'
+export { isCertificateError } from '../core/util/certificate-error.ts'
 export { sleep, systemClock } from '../core/clock.ts'
 export { fromCloudEventHeaders, toCloudEventHeaders } from '../core/cloud-events.ts'
 export {
@@ -19,10 +19,10 @@ export {
   ValidationError,
 } from '../core/errors.ts'
 export { messageBytes, NO_HEADERS } from '../core/message.ts'
-export { OptionsReader } from '../core/options.ts'
-export { contentBytes, ENVELOPE_ROOM_BYTES, OWN_HEADER_BYTES, tooLarge } from '../core/size-limit.ts'
+export { OptionsReader } from '../core/util/options-reader.ts'
+export { contentBytes, ENVELOPE_ROOM_BYTES, OWN_HEADER_BYTES, tooLarge } from '../core/publish/size-limit.ts'
 export { compilePattern, deadLetterTopic, isDeadLetterTopic, isPattern, topicProblem } from '../core/topic.ts'
-export { urlParameter } from '../core/url-parameter.ts'
+export { urlParameter } from '../core/util/url-parameter.ts'
 
 export type { Clock, Timer } from '../core/clock.ts'
 export type { NativeMessage } from '../core/cloud-events.ts'

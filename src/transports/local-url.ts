@@ -1,5 +1,5 @@
-import { BAD_PERCENT, setParameter, urlParameter } from '../core/url-parameter.ts'
-import type { UrlOptions } from '../core/url-parameter.ts'
+import { BAD_PERCENT, setParameter, urlParameter } from '../core/util/url-parameter.ts'
+import type { UrlOptions } from '../core/util/url-parameter.ts'
 import { urlProblem } from './scheme.ts'
 
 /** A parsed URL without a host. */

@@ -1,5 +1,5 @@
 import { ConfigurationError } from '../core/errors.ts'
-import { closest } from '../core/options.ts'
+import { closest } from '../core/util/options-reader.ts'
 import type { Transport } from '../core/transport.ts'
 
 /** The transport that a URL scheme stands for. */

@@ -70,7 +70,7 @@ describe('a source that has changed', () => {
   })
 
   it('fails the check when a page was not written again', async () => {
-    const file = join(folder, 'src/core/consume-options.ts')
+    const file = join(folder, 'src/core/consume/consume-options.ts')
     const source = readFileSync(file, 'utf8')
     const changed = source.replace('Default 10. */', 'Default 11. */')
     expect(changed).not.toBe(source)

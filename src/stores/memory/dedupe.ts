@@ -1,7 +1,7 @@
 import { systemClock } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
-import { LinkedList } from '../../core/linked-list.ts'
-import { OptionsReader } from '../../core/options.ts'
+import { LinkedList } from '../../core/util/linked-list.ts'
+import { OptionsReader } from '../../core/util/options-reader.ts'
 import type { DedupeClaim, DedupeStore } from '../../middleware/store.ts'
 
 /** Options of the store. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { StateError } from '../../core/errors.ts'
-import { describe, OptionsReader } from '../../core/options.ts'
+import { describe, OptionsReader } from '../../core/util/options-reader.ts'
 import type { DedupeClaim, DedupeStore } from '../../middleware/store.ts'
 import { storedKey } from '../stored-key.ts'
 import { query, sqlState } from './client.ts'

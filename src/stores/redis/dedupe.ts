@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { describe, OptionsReader } from '../../core/options.ts'
+import { describe, OptionsReader } from '../../core/util/options-reader.ts'
 import type { DedupeClaim, DedupeStore } from '../../middleware/store.ts'
 import { storedKey } from '../stored-key.ts'
 import type { RedisStoreClient } from './client.ts'

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { OptionsReader } from '../../core/options.ts'
+import { OptionsReader } from '../../core/util/options-reader.ts'
 import type { DedupeClaim, DedupeStore } from '../../middleware/store.ts'
 import { storedKey } from '../stored-key.ts'
 import { SqliteConnection } from './connection.ts'

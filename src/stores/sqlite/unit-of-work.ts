@@ -1,5 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite'
-import { OptionsReader } from '../../core/options.ts'
+import { OptionsReader } from '../../core/util/options-reader.ts'
 import { createUnitOfWork } from '../unit-of-work.ts'
 import type { TransactionAdapter, UnitOfWork } from '../unit-of-work.ts'
 import { primaryCode, SqliteConnection } from './connection.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Bus, BusOptions, ConsumerHandle, DeadLetter } from '../../core/bus-types.ts'
 import { systemClock } from '../../core/clock.ts'
-import type { BatchConsumeOptions, ConsumeOptions } from '../../core/consume-options.ts'
+import type { BatchConsumeOptions, ConsumeOptions } from '../../core/consume/consume-options.ts'
 import type { AnyEventDefinition } from '../../core/define.ts'
 import { ConnectionError } from '../../core/errors.ts'
 import { BusEvents } from '../../core/events.ts'

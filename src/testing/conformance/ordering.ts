@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Bus } from '../../core/bus-types.ts'
-import type { ConsumeOptions } from '../../core/consume-options.ts'
+import type { ConsumeOptions } from '../../core/consume/consume-options.ts'
 import type { ScenarioContext } from './context.ts'
 import type { Probe } from './probe.ts'
 import type { Scenario } from './scenario.ts'

@@ -1,6 +1,6 @@
 import type { Bus } from '../../core/bus-types.ts'
-import type { RetryOptions } from '../../core/consume-options.ts'
-import type { PublishItem } from '../../core/publish-options.ts'
+import type { RetryOptions } from '../../core/consume/consume-options.ts'
+import type { PublishItem } from '../../core/publish/publish-options.ts'
 import assert from 'node:assert/strict'
 
 /** Retries short enough for a test. */

@@ -1,5 +1,5 @@
 import type { MemoryBroker } from './broker.ts'
-import { OptionsReader } from '../../core/options.ts'
+import { OptionsReader } from '../../core/util/options-reader.ts'
 
 /** Options of `memory`. */
 export interface MemoryOptions {

@@ -1,7 +1,7 @@
 import { SettlementError } from '../../core/errors.ts'
 import type { EncodedMessage } from '../../core/message.ts'
-import { LinkedList } from '../../core/linked-list.ts'
-import { tooLarge } from '../../core/size-limit.ts'
+import { LinkedList } from '../../core/util/linked-list.ts'
+import { tooLarge } from '../../core/publish/size-limit.ts'
 import type {
   Delivery,
   DeliverySink,

@@ -1,6 +1,6 @@
 import { PublishError } from '../../core/errors.ts'
-import { LinkedList } from '../../core/linked-list.ts'
-import type { LinkedNode } from '../../core/linked-list.ts'
+import { LinkedList } from '../../core/util/linked-list.ts'
+import type { LinkedNode } from '../../core/util/linked-list.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
 import type { PublishOutcome, RetentionInfo } from '../../core/transport.ts'

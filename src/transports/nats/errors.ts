@@ -1,5 +1,5 @@
 import { errors as natsErrors } from '@nats-io/transport-node'
-import { isCertificateError } from '../../core/certificate-error.ts'
+import { isCertificateError } from '../../core/util/certificate-error.ts'
 import { AuthorizationError, ConnectionError, PublishError, TimeoutError } from '../../core/errors.ts'
 import type { PublishFailure } from '../../core/errors.ts'
 

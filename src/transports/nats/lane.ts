@@ -3,7 +3,7 @@
 import type { Subscription } from '@nats-io/transport-node'
 import { sleep } from '../../core/clock.ts'
 import type { Timer } from '../../core/clock.ts'
-import { LinkedList } from '../../core/linked-list.ts'
+import { LinkedList } from '../../core/util/linked-list.ts'
 import { AckReply } from './ack-reply.ts'
 import { NatsDelivery } from './delivery.ts'
 import { FormerRequests } from './former-requests.ts'

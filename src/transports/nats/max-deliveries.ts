@@ -1,6 +1,6 @@
 import type { Subscription } from '@nats-io/transport-node'
 import type { Timer } from '../../core/clock.ts'
-import { makeDeadLetter } from '../../core/dead-letter.ts'
+import { makeDeadLetter } from '../../core/dead-letters/dead-letter.ts'
 import { StateError } from '../../core/errors.ts'
 import type { Delivery } from '../../core/transport.ts'
 import { isNotFound } from './errors.ts'

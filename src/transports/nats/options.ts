@@ -1,5 +1,5 @@
 import type { ConnectionOptions, NatsConnection } from '@nats-io/transport-node'
-import { OptionsReader } from '../../core/options.ts'
+import { OptionsReader } from '../../core/util/options-reader.ts'
 import { applyUrl } from './url-options.ts'
 
 /** Settings of the stream that stores the messages. They apply when the stream is created. */

@@ -1,4 +1,4 @@
-import { BAD_PERCENT, passwordAdvice, setParameter, urlParameter } from '../../core/url-parameter.ts'
+import { BAD_PERCENT, passwordAdvice, setParameter, urlParameter } from '../../core/util/url-parameter.ts'
 import type { NatsOptions } from './options.ts'
 
 export interface FromUrl {

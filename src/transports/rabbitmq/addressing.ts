@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/clock.ts'
 import { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
-import { isCopy } from '../../core/size-limit.ts'
+import { isCopy } from '../../core/publish/size-limit.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
 import { bucketOf } from './buckets.ts'
 import { carriedBy, withLeftovers } from './carried-properties.ts'

@@ -1,4 +1,4 @@
-import { OptionsReader } from '../../core/options.ts'
+import { OptionsReader } from '../../core/util/options-reader.ts'
 import type { SubscriptionSpec } from '../../core/transport.ts'
 import { BUCKETS } from './options.ts'
 import type { ResolvedRabbitMqOptions } from './options.ts'

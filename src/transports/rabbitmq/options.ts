@@ -1,9 +1,9 @@
 // Longer than most files because of the doc comments of the options.
 import type { Channel, ChannelModel, Options } from 'amqplib'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
-import { groupProblem } from '../../core/consume-options.ts'
+import { groupProblem } from '../../core/consume/consume-options.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
-import { describe, OptionsReader } from '../../core/options.ts'
+import { describe, OptionsReader } from '../../core/util/options-reader.ts'
 import { topicProblem } from '../../core/topic.ts'
 import type { BackoffOptions, BackoffType } from './backoff.ts'
 import { applyUrl, checkUrl } from './url.ts'

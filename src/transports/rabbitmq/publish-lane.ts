@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '../../core/clock.ts'
 import { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
-import { Queue } from '../../core/queue.ts'
+import { Queue } from '../../core/util/queue.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import { refused } from './addressing.ts'
 import type { Addressing } from './addressing.ts'

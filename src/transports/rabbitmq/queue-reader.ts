@@ -2,7 +2,7 @@
 import type { Channel, ConsumeMessage } from 'amqplib'
 import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
-import { Queue } from '../../core/queue.ts'
+import { Queue } from '../../core/util/queue.ts'
 import { closeQuietly } from './amqp.ts'
 import { Arrival } from './arrival.ts'
 import { channelWriter } from './channel-writer.ts'

@@ -1,6 +1,6 @@
 import type { Options } from 'amqplib'
 import type { ServerAddress } from '../../core/transport.ts'
-import { passwordAdvice, setParameter, urlParameter } from '../../core/url-parameter.ts'
+import { passwordAdvice, setParameter, urlParameter } from '../../core/util/url-parameter.ts'
 import type { RabbitMqOptions } from './options.ts'
 
 const MIN_FRAME = 8_192

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../../core/clock.ts'
 import type { PublishError } from '../../core/errors.ts'
-import { Queue } from '../../core/queue.ts'
+import { Queue } from '../../core/util/queue.ts'
 import { CONFIRMED } from './publish-job.ts'
 import type { PublishJob } from './publish-job.ts'
 

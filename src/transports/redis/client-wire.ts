@@ -1,7 +1,7 @@
 import { createCluster } from 'redis'
 import type { Clock } from '../../core/clock.ts'
-import { Deadline, Deadlines } from '../../core/deadlines.ts'
 import type { ServerAddress } from '../../core/transport.ts'
+import { Deadline, Deadlines } from '../../core/util/deadlines.ts'
 import { connect, describeServer, dialLimitMs, socketOptions } from './dial.ts'
 import { LostReplyError, messageOf, NotSentError, replyCode, toConnectError } from './errors.ts'
 import { isCluster, serverOf } from './given-client.ts'

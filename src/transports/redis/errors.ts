@@ -1,4 +1,4 @@
-import { isCertificateError } from '../../core/certificate-error.ts'
+import { isCertificateError } from '../../core/util/certificate-error.ts'
 import {
   AuthorizationError,
   BusbarError,

@@ -1,7 +1,7 @@
 import { sleep } from '../../core/clock.ts'
 import type { Clock, Timer } from '../../core/clock.ts'
-import { LinkedList } from '../../core/linked-list.ts'
 import type { ServerAddress } from '../../core/transport.ts'
+import { LinkedList } from '../../core/util/linked-list.ts'
 import { endConnection, identify } from './connection-identity.ts'
 import type { ConnectionIdentity } from './connection-identity.ts'
 import { LostReplyError, messageOf, NotSentError, replyCode, toConnectError } from './errors.ts'

@@ -1,5 +1,5 @@
 import type { ConnectionOptions } from 'node:tls'
-import { describe, OptionsReader } from '../../core/options.ts'
+import { describe, OptionsReader } from '../../core/util/options-reader.ts'
 import { isGivenClient } from './given-client.ts'
 import type { GivenClient } from './given-client.ts'
 import { applyUrl } from './url-options.ts'

@@ -1,5 +1,5 @@
 import type { OutgoingMessage } from '../../core/message.ts'
-import { isCopy } from '../../core/size-limit.ts'
+import { isCopy } from '../../core/publish/size-limit.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import type { RedisContext } from './context.ts'
 import { DelayedMover } from './delayed.ts'

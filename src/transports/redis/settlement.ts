@@ -1,6 +1,6 @@
 import { PublishError, SettlementError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
-import { isCopy } from '../../core/size-limit.ts'
+import { isCopy } from '../../core/publish/size-limit.ts'
 import type { Settlement, SettlementFailure } from '../../core/transport.ts'
 import type { Claimer } from './claimer.ts'
 import { storeNotes } from './attempt-notes.ts'

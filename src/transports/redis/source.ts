@@ -1,4 +1,4 @@
-import { LinkedList } from '../../core/linked-list.ts'
+import { LinkedList } from '../../core/util/linked-list.ts'
 import type { KnownAttempts } from './attempt-notes.ts'
 import { compareIds } from './delivery.ts'
 import type { RedisDelivery } from './delivery.ts'

@@ -1,5 +1,5 @@
 import type { Timer } from '../../core/clock.ts'
-import { OptionsReader } from '../../core/options.ts'
+import { OptionsReader } from '../../core/util/options-reader.ts'
 import { compilePattern, isPattern } from '../../core/topic.ts'
 import type {
   AttemptNote,

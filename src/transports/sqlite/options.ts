@@ -1,5 +1,5 @@
 import { resolve as resolvePath } from 'node:path'
-import { OptionsReader } from '../../core/options.ts'
+import { OptionsReader } from '../../core/util/options-reader.ts'
 
 /** Options of `sqlite`. */
 export interface SqliteOptions {

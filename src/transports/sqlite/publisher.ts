@@ -1,6 +1,6 @@
 import { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
-import { tooLarge } from '../../core/size-limit.ts'
+import { tooLarge } from '../../core/publish/size-limit.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import { toPublishError } from './errors.ts'
 import { toColumns, toPosition } from './mapping.ts'

@@ -1,6 +1,6 @@
 import { SettlementError } from '../../core/errors.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
-import { tooLarge } from '../../core/size-limit.ts'
+import { tooLarge } from '../../core/publish/size-limit.ts'
 import type {
   AttemptNote,
   DeliverySink,

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { CodecRegistry } from '../../../src/core/codec.ts'
-import { makeDeadLetter, makeRedrive, parseDeadLetter } from '../../../src/core/dead-letter.ts'
-import type { Failure } from '../../../src/core/dead-letter.ts'
+import { makeDeadLetter, makeRedrive, parseDeadLetter } from '../../../src/core/dead-letters/dead-letter.ts'
+import type { Failure } from '../../../src/core/dead-letters/dead-letter.ts'
 import type { DeadLetter } from '../../../src/core/bus-types.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../../src/core/message.ts'
-import { RetryRequest } from '../../../src/core/retry.ts'
-import { contentBytes, OWN_HEADER_BYTES } from '../../../src/core/size-limit.ts'
+import { RetryRequest } from '../../../src/core/consume/retry.ts'
+import { contentBytes, OWN_HEADER_BYTES } from '../../../src/core/publish/size-limit.ts'
 import { delivery } from './stub-transport.ts'
 
 const codecs = new CodecRegistry()

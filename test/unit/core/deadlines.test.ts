@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { Deadline, Deadlines } from '../../../src/core/deadlines.ts'
+import { Deadline, Deadlines } from '../../../src/core/util/deadlines.ts'
 import { manualClock, seededRandom } from 'busbar/testing'
 
 describe('deadlines', () => {

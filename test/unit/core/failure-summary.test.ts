@@ -4,8 +4,8 @@ import type { AddressInfo } from 'node:net'
 import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
 import { RejectError } from '../../../src/core/errors.ts'
-import { summarizeFailure } from '../../../src/core/failure-summary.ts'
-import { RetryRequest } from '../../../src/core/retry.ts'
+import { summarizeFailure } from '../../../src/core/dead-letters/failure-summary.ts'
+import { RetryRequest } from '../../../src/core/consume/retry.ts'
 
 describe('summarizeFailure', () => {
   it('names the cause of a request to try again, not the request', () => {

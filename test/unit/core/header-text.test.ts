@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { fromHeaderText, toHeaderText } from '../../../src/core/header-text.ts'
+import { fromHeaderText, toHeaderText } from '../../../src/core/dead-letters/header-text.ts'
 
 describe('header text', () => {
   it.each(['plain', '', 'žluťoučký 🌱', 'a\r\nb\0c', 'back\\slash "quoted"', 'C:\\new\\user'])(

@@ -1,4 +1,4 @@
-import { makeDeadLetter } from '../../../src/core/dead-letter.ts'
+import { makeDeadLetter } from '../../../src/core/dead-letters/dead-letter.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../../src/core/message.ts'
 import type { GroupInfo, Position, PublishOutcome, StoredMessage, TransportAdmin } from '../../../src/core/transport.ts'
 import { delivery, StubTransport } from './stub-transport.ts'

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { createBus, UnsupportedError } from 'busbar'
 import { memory } from 'busbar/memory'
-import { requireNode } from '../../../src/core/node-version.ts'
+import { requireNode } from '../../../src/core/util/node-version.ts'
 
 afterEach(() => {
   vi.unstubAllGlobals()

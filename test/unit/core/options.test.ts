@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { createBus, ConfigurationError, defineConsumer, defineEvent } from 'busbar'
 import { memory } from 'busbar/memory'
-import { OptionsReader } from '../../../src/core/options.ts'
+import { OptionsReader } from '../../../src/core/util/options-reader.ts'
 
 function problemsOf(act: () => unknown): string[] {
   try {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { plain } from '../../../src/core/plain.ts'
+import { plain } from '../../../src/core/util/plain.ts'
 
 describe('plain', () => {
   it('keeps what JSON keeps', () => {

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { systemClock } from '../../../src/core/clock.ts'
 import { CodecRegistry } from '../../../src/core/codec.ts'
-import type { ResolvedRetry } from '../../../src/core/consume-options.ts'
+import type { ResolvedRetry } from '../../../src/core/consume/consume-options.ts'
 import { CodecError, RejectError } from '../../../src/core/errors.ts'
-import { IncomingMessage } from '../../../src/core/incoming-message.ts'
+import { IncomingMessage } from '../../../src/core/consume/incoming-message.ts'
 import type { EncodedMessage } from '../../../src/core/message.ts'
-import { backoffMs, RetryPolicy, RetryRequest } from '../../../src/core/retry.ts'
+import { backoffMs, RetryPolicy, RetryRequest } from '../../../src/core/consume/retry.ts'
 
 const policy: ResolvedRetry = {
   attempts: 3,

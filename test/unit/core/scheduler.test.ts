@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { CodecRegistry } from '../../../src/core/codec.ts'
-import { IncomingMessage } from '../../../src/core/incoming-message.ts'
-import { Scheduler } from '../../../src/core/scheduler.ts'
-import { PendingDelivery } from '../../../src/core/pending-delivery.ts'
+import { IncomingMessage } from '../../../src/core/consume/incoming-message.ts'
+import { Scheduler } from '../../../src/core/consume/scheduler.ts'
+import { PendingDelivery } from '../../../src/core/consume/pending-delivery.ts'
 import { seededRandom } from 'busbar/testing'
 import { delivery } from './stub-transport.ts'
 

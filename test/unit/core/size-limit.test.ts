@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { contentBytes, tooLarge } from '../../../src/core/size-limit.ts'
+import { contentBytes, tooLarge } from '../../../src/core/publish/size-limit.ts'
 import { encoded } from './stub-transport.ts'
 
 describe('the size of a message', () => {

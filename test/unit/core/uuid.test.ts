@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { UuidGenerator } from '../../../src/core/uuid.ts'
+import { UuidGenerator } from '../../../src/core/publish/uuid.ts'
 
 const V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 

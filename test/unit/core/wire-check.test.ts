@@ -3,7 +3,7 @@ import * as z from 'zod'
 import { createBus, defineEvent, silentLogger } from 'busbar'
 import type { Bus, Codec, WireCheckMode } from 'busbar'
 import { jsonCodec } from '../../../src/core/codec.ts'
-import { WireCheck } from '../../../src/core/wire-check.ts'
+import { WireCheck } from '../../../src/core/publish/wire-check.ts'
 import { StubTransport } from './stub-transport.ts'
 
 async function started(checkWire?: WireCheckMode): Promise<{ bus: Bus; transport: StubTransport }> {

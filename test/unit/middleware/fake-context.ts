@@ -4,7 +4,7 @@ import { RejectError } from '../../../src/core/errors.ts'
 import type { ConsumerControl, HandlerContext } from '../../../src/core/handler.ts'
 import { NO_HEADERS } from '../../../src/core/message.ts'
 import type { EncodedMessage, Message } from '../../../src/core/message.ts'
-import { RetryRequest } from '../../../src/core/retry.ts'
+import { RetryRequest } from '../../../src/core/consume/retry.ts'
 
 /** A consumer that only keeps its caps. */
 export interface FakeConsumer extends ConsumerControl {

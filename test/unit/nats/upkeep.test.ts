@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import { LinkedList } from '../../../src/core/linked-list.ts'
+import { LinkedList } from '../../../src/core/util/linked-list.ts'
 import type { EncodedMessage } from '../../../src/core/message.ts'
 import { NatsDelivery } from '../../../src/transports/nats/delivery.ts'
 import type { Lane } from '../../../src/transports/nats/lane.ts'

@@ -1,0 +1,259 @@
+import type { Clock } from '../clock.ts'
+import { Deadline } from '../util/deadlines.ts'
+import type { Deadlines } from '../util/deadlines.ts'
+import type { AnyEventDefinition } from '../define.ts'
+import { PublishError, RejectError, TimeoutError, ValidationError } from '../errors.ts'
+import type { ConsumerControl, HandlerContext } from '../handler.ts'
+import type { HeldPublisher } from './held-publisher.ts'
+import type { EncodedMessage, OutgoingMessage } from '../message.ts'
+import type { Observation, Observers } from '../observers.ts'
+import type { PendingDelivery } from './pending-delivery.ts'
+import { refuseUnknown } from '../publish/publish-options.ts'
+import type {
+  ContextPublishManyOptions,
+  PublishItem,
+  PublishManyOptions,
+  PublishOptions,
+  PublishReceipt,
+  PublishResult,
+} from '../publish/publish-options.ts'
+import { RetryRequest } from './retry.ts'
+import type { Position, TransportIdentity } from '../transport.ts'
+
+const RETRY_REQUEST: ReadonlySet<string> = new Set(['delayMs', 'countAttempt', 'cause'])
+
+/** How a handler publishes: through the bus, with the handled message as `parent`. */
+export interface ContextPublisher {
+  publish(
+    target: string | AnyEventDefinition,
+    data: unknown,
+    options: PublishOptions | undefined,
+    parent: EncodedMessage,
+  ): Promise<PublishReceipt>
+  publishMany(
+    target: string | AnyEventDefinition,
+    items: readonly PublishItem[],
+    options: PublishManyOptions | undefined,
+    parent: EncodedMessage,
+  ): Promise<readonly PublishResult[]>
+}
+
+/** Shared by all attempts of one consumer. */
+export interface AttemptHost {
+  readonly group: string
+  readonly control: ConsumerControl
+  readonly clock: Clock
+  readonly deadlines: Deadlines
+  readonly publisher: ContextPublisher
+  /** Makes what holds the messages of one attempt; undefined without `publishOnAck`. */
+  readonly holdMessages: (() => HeldPublisher) | undefined
+  readonly observers: Observers
+  readonly transport: TransportIdentity
+  readonly timeoutMs: number | undefined
+  readonly abandonAfterMs: number
+}
+
+/**
+ * One run of a handler, with an abort signal and a deadline. The signal is created on first access: most handlers never use it.
+ */
+export abstract class Span {
+  protected readonly host: AttemptHost
+  #controller: AbortController | undefined
+  #abortReason: unknown
+  #deadline: Deadline | undefined
+  /** The runtime no longer waits for it, and ignores its outcome. */
+  isDetached = false
+
+  constructor(host: AttemptHost) {
+    this.host = host
+    if (host.timeoutMs !== undefined) this.#arm(host.timeoutMs)
+  }
+
+  get group(): string {
+    return this.host.group
+  }
+
+  get transport(): TransportIdentity {
+    return this.host.transport
+  }
+
+  get consumer(): ConsumerControl {
+    return this.host.control
+  }
+
+  get clock(): Clock {
+    return this.host.clock
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController()
+      if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason)
+    }
+    return this.#controller.signal
+  }
+
+  get aborted(): boolean {
+    return this.#abortReason !== undefined
+  }
+
+  extend(ms: number): void {
+    const checked = checkMs('ctx.extend(ms): ms', ms)
+    if (this.isDetached || this.aborted) return
+    this.armed()
+    this.#arm(checked)
+  }
+
+  /** Asks the handler to stop. If it has not ended after the grace period, it is abandoned. */
+  abort(reason: unknown): void {
+    if (this.isDetached || this.aborted) return
+    this.#abortReason = reason
+    this.#controller?.abort(reason)
+    if (this.#deadline !== undefined) this.host.deadlines.clear(this.#deadline)
+    this.#deadline = new Deadline(() => this.abandon(reason))
+    this.host.deadlines.set(this.#deadline, this.host.abandonAfterMs)
+  }
+
+  end(): void {
+    this.isDetached = true
+    if (this.#deadline !== undefined) this.host.deadlines.clear(this.#deadline)
+  }
+
+  /** Called when the grace period is over. */
+  protected abstract abandon(reason: unknown): void
+
+  /** Called when it gets a deadline. */
+  protected abstract armed(): void
+
+  #arm(ms: number): void {
+    this.#deadline ??= new Deadline(() => {
+      this.abort(
+        new TimeoutError(
+          `The handler did not end within its deadline (group "${this.host.group}", topic "${this.host.control.topic}")`,
+        ),
+      )
+    })
+    this.host.deadlines.set(this.#deadline, ms)
+  }
+}
+
+/** One attempt at one message, and the context of its handler. */
+export class Attempt extends Span implements HandlerContext {
+  previous: Attempt | undefined = undefined
+  next: Attempt | undefined = undefined
+  readonly pending: PendingDelivery
+  readonly attempt: number
+  /** What `reject` or `retry` threw, in case the handler or a middleware swallows it. */
+  request: Error | undefined = undefined
+  /** Messages to be stored with the ack. */
+  withAck: readonly OutgoingMessage[] | undefined = undefined
+  #held: HeldPublisher | undefined
+  readonly #observation: Observation<'handle'> | undefined
+  readonly #observedAt: number
+  readonly #onAbandon: (attempt: Attempt, reason: unknown) => void
+
+  constructor(host: AttemptHost, pending: PendingDelivery, onAbandon: (attempt: Attempt, reason: unknown) => void) {
+    super(host)
+    this.pending = pending
+    this.attempt = pending.attempt
+    this.#onAbandon = onAbandon
+    this.#observation = host.observers.start('handle', pending.message, this)
+    this.#observedAt = this.#observation === undefined ? 0 : host.clock.monotonic()
+  }
+
+  /** Tells observers that the handler has ended, or was abandoned. */
+  observeEnd(ok: boolean, error: unknown): void {
+    if (this.#observation === undefined) return
+    const durationMs = this.host.clock.monotonic() - this.#observedAt
+    this.host.observers.end(this.#observation, { durationMs, ok, error })
+  }
+
+  get position(): Position {
+    return this.pending.delivery.position
+  }
+
+  get destination(): string {
+    const { destination, message } = this.pending.delivery
+    return destination ?? message.topic
+  }
+
+  get partition(): string | undefined {
+    return this.pending.delivery.partition
+  }
+
+  publish(target: string | AnyEventDefinition, data: unknown, options?: PublishOptions): Promise<PublishReceipt> {
+    return this.#publisher().publish(target, data, options, this.pending.delivery.message)
+  }
+
+  async publishMany(
+    target: string | AnyEventDefinition,
+    items: readonly PublishItem[],
+    options: ContextPublishManyOptions = {},
+  ): Promise<readonly PublishResult[]> {
+    const { allowFailures = false, ...rest } = options
+    const results = await this.#publisher().publishMany(target, items, rest, this.pending.delivery.message)
+    if (!allowFailures) throwFailures(typeof target === 'string' ? target : target.topic, results)
+    return results
+  }
+
+  #publisher(): ContextPublisher {
+    const { holdMessages, publisher } = this.host
+    return holdMessages === undefined ? publisher : (this.#held ??= holdMessages())
+  }
+
+  /** The handler has returned: publishes what it holds, or keeps it for the ack. */
+  async publishHeld(): Promise<void> {
+    // A request to reject or retry that something swallowed is carried out: the handler has not succeeded.
+    if (this.#held !== undefined && this.request === undefined) this.withAck = await this.#held.finish(this.signal)
+  }
+
+  override end(): void {
+    super.end()
+    this.#held?.end()
+  }
+
+  reject(reason: string, options?: { readonly cause?: unknown }): never {
+    this.request = new RejectError(reason, options)
+    throw this.request
+  }
+
+  retry(options: { readonly delayMs?: number; readonly countAttempt?: boolean; readonly cause?: unknown } = {}): never {
+    refuseUnknown('ctx.retry', options, RETRY_REQUEST, '{ delayMs: 5_000 }')
+    const { delayMs } = options
+    this.request = new RetryRequest(
+      delayMs === undefined ? options : { ...options, delayMs: checkMs('ctx.retry({ delayMs }): delayMs', delayMs) },
+    )
+    throw this.request
+  }
+
+  protected override armed(): void {
+    this.pending.hasDeadline = true
+  }
+
+  protected override abandon(reason: unknown): void {
+    this.#onAbandon(this, reason)
+  }
+}
+
+/** Otherwise a handler that ignores the results would ack a message whose events were never published. */
+function throwFailures(topic: string, results: readonly PublishResult[]): void {
+  const errors = results.flatMap(({ error }) => (error === undefined ? [] : [error]))
+  const [first] = errors
+  if (first === undefined) return
+  const isUnknown = errors.some((error) => PublishError.is(error) && error.outcome === 'unknown')
+  throw new PublishError(
+    `${errors.length} of ${results.length} messages for "${topic}" were not published; the first: ${first.message}. ` +
+      'Pass { allowFailures: true } to ctx.publishMany to get the results instead.',
+    {
+      outcome: isUnknown ? 'unknown' : 'not-sent',
+      retryable: errors.every((error) => PublishError.is(error) && error.retryable),
+      cause: errors.length === 1 ? first : new AggregateError(errors),
+    },
+  )
+}
+
+/** A negative delay means now. A value that is not a number (a missing Retry-After) must not become a delay. */
+function checkMs(name: string, ms: unknown): number {
+  if (typeof ms === 'number' && Number.isFinite(ms)) return Math.max(0, ms)
+  throw new ValidationError(`${name} must be a number of milliseconds, got ${String(ms)}`)
+}

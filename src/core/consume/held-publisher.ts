@@ -1,0 +1,154 @@
+import type { Attempt, ContextPublisher } from './attempt.ts'
+import type { AnyEventDefinition } from '../define.ts'
+import { ConfigurationError, PublishError, StateError } from '../errors.ts'
+import { REMEMBERS } from '../handler.ts'
+import type { Handler, Middleware } from '../handler.ts'
+import { makeMany, toError } from '../publish/make-many.ts'
+import { messageBytes } from '../message.ts'
+import type { EncodedMessage, OutgoingMessage } from '../message.ts'
+import { NO_OPTIONS } from '../publish/publish-port.ts'
+import type { PublishPort } from '../publish/publish-port.ts'
+import type {
+  PublishItem,
+  PublishManyOptions,
+  PublishOptions,
+  PublishReceipt,
+  PublishResult,
+} from '../publish/publish-options.ts'
+import type { Transport } from '../transport.ts'
+
+export interface HeldPublisherParts {
+  readonly port: PublishPort
+  /** Transport that the handled message came from. */
+  readonly transportName: string
+  /** Whether its messages can be stored with the ack, in one atomic step. */
+  readonly isAtomic: boolean
+  /** Limit of what one attempt may hold. */
+  readonly maxBytes: number
+}
+
+/** A message in the order of the calls; undefined while it is being made, or when that failed. */
+interface Slot {
+  readonly transport: string
+  message: OutgoingMessage | undefined
+}
+
+/** Holds what one attempt publishes until its handler has succeeded: see the option `publishOnAck`. */
+export class HeldPublisher implements ContextPublisher {
+  readonly #parts: HeldPublisherParts
+  readonly #slots: Slot[] = []
+  /** Messages that are being made; the handler may not have waited for them. */
+  readonly #making = new Set<Promise<unknown>>()
+  #bytes = 0
+  #isOver = false
+
+  constructor(parts: HeldPublisherParts) {
+    this.#parts = parts
+  }
+
+  publish(
+    target: string | AnyEventDefinition,
+    data: unknown,
+    options: PublishOptions | undefined = NO_OPTIONS,
+    handled: EncodedMessage,
+  ): Promise<PublishReceipt> {
+    const { port, transportName } = this.#parts
+    if (this.#isOver) return Promise.reject(tooLate(target))
+    const transport = options.transport ?? transportName
+    const slot: Slot = { transport, message: undefined }
+    this.#slots.push(slot)
+    const held = port.encode(target, data, { ...options, transport }, handled).then((message) => {
+      this.#hold(slot, message)
+      return { id: message.id, position: undefined }
+    })
+    this.#making.add(held)
+    const made = (): boolean => this.#making.delete(held)
+    held.then(made, made)
+    return held
+  }
+
+  async publishMany(
+    target: string | AnyEventDefinition,
+    items: readonly PublishItem[],
+    options: PublishManyOptions | undefined = {},
+    handled: EncodedMessage,
+  ): Promise<readonly PublishResult[]> {
+    const made = await makeMany(items, ({ data, ...item }) =>
+      this.publish(target, data, { ...item, ...options }, handled),
+    )
+    return made.map((one, index) => (one instanceof Error ? { id: items[index]?.id ?? '', error: one } : one))
+  }
+
+  #hold(slot: Slot, message: OutgoingMessage): void {
+    if (this.#isOver) throw tooLate(message.topic)
+    this.#bytes += messageBytes(message)
+    if (this.#bytes > this.#parts.maxBytes)
+      throw new PublishError(
+        `The handler has published more than ${this.#parts.maxBytes} bytes (publish.maxBufferedBytes), which publishOnAck holds until it succeeds`,
+        { outcome: 'not-sent' },
+      )
+    slot.message = message
+  }
+
+  /** Nothing is held from now on: the attempt has ended. */
+  end(): void {
+    this.#isOver = true
+  }
+
+  /**
+   * The handler has succeeded. Resolves with what is to be stored with the ack; the rest has been confirmed. Throws the first
+   * error if some of it was not.
+   */
+  async finish(signal: AbortSignal): Promise<readonly OutgoingMessage[]> {
+    // One that fails is its caller's business.
+    while (this.#making.size > 0) await Promise.allSettled(this.#making)
+    this.#isOver = true
+    const { port, isAtomic, transportName } = this.#parts
+    const withAck: OutgoingMessage[] = []
+    const others = new Map<string, OutgoingMessage[]>()
+    for (const { transport, message } of this.#slots) {
+      if (message === undefined) continue
+      if (isAtomic && transport === transportName) withAck.push(message)
+      else others.set(transport, [...(others.get(transport) ?? []), message])
+    }
+    for (const [transport, messages] of others) {
+      const failed = (await port.sendEncoded(messages, { transport, signal })).find(({ error }) => error !== undefined)
+      if (failed !== undefined) throw toError(failed.error)
+    }
+    return withAck
+  }
+}
+
+/** Wraps a handler: what it has published goes out, or is kept for the ack, once it has succeeded. */
+export function publishingHeld(handler: Handler): Handler {
+  return async (message, ctx) => {
+    const result: unknown = await handler(message, ctx)
+    await (ctx as Attempt).publishHeld()
+    return result
+  }
+}
+
+/**
+ * Refuses a middleware that remembers handled messages, where messages are stored with the ack: after a crash between the two,
+ * it would skip the message, and what its handler published would be lost.
+ */
+export function refuseMemories(
+  subject: string,
+  middleware: readonly Middleware[],
+  { capabilities, system }: Transport,
+): void {
+  if (!capabilities.publishOnAck || !middleware.some((each) => REMEMBERS in each)) return
+  throw new ConfigurationError(subject, [
+    {
+      path: 'publishOnAck',
+      message: `can't be combined with dedupe() on ${system}: after a crash before the ack, dedupe would skip the message, and what it published would be lost. Leave dedupe out: a message whose ack is stored is never delivered again`,
+    },
+  ])
+}
+
+function tooLate(target: string | AnyEventDefinition): StateError {
+  const topic = typeof target === 'string' ? target : target.topic
+  return new StateError(
+    `ctx.publish("${topic}") was called after the handler had ended: with publishOnAck, its messages go out with the ack`,
+  )
+}

@@ -1,0 +1,167 @@
+import type { Clock, Timer } from '../clock.ts'
+import type { PendingDelivery } from './pending-delivery.ts'
+import type { AttemptNote, TransportSubscription } from '../transport.ts'
+
+/** A handler that runs longer than one or two ticks is noted at the broker. Shorter handlers cost nothing. */
+const TICK_MS = 20
+/** Maximum time a handler waits for the broker to store its note. */
+const NOTE_TIMEOUT_MS = 2_000
+/** Delay before a failed note is sent again. */
+const NOTE_AGAIN_MS = 1_000
+
+export interface RunningNotesHost {
+  readonly clock: Clock
+  noteFailed(error: unknown, doing: string): void
+  /** Sends the pending outcomes. */
+  flushOutcomes(): void
+}
+
+/**
+ * Tells the broker which handlers are running, so that if this process dies, only their messages use an attempt, not those that
+ * merely waited here. Each tick sends at most one note, for all handlers.
+ */
+export class RunningNotes {
+  readonly #host: RunningNotesHost
+  readonly #subscription: TransportSubscription
+  /** Handlers started since the last tick, and in the tick before. */
+  #young: PendingDelivery[] = []
+  #old: PendingDelivery[] = []
+  #timer: Timer | undefined
+  /** Running handlers whose note failed. */
+  #refused: PendingDelivery[] = []
+  #againTimer: Timer | undefined
+  /** Handlers whose note must be stored before they start. */
+  #gathered: PendingDelivery[] = []
+  #storing: Promise<void> | undefined
+  #closed = false
+  /** Ends the wait for each note in flight. */
+  readonly #waits = new Set<() => void>()
+
+  constructor(subscription: TransportSubscription, host: RunningNotesHost) {
+    this.#subscription = subscription
+    this.#host = host
+  }
+
+  /** A handler has started and did not end synchronously. */
+  started(pending: PendingDelivery): void {
+    if (this.#closed || pending.isNoted || this.#subscription.noteAttempts === undefined) return
+    this.#young.push(pending)
+    this.#timer ??= this.#host.clock.setTimer(TICK_MS, () => this.#tick())
+  }
+
+  /** Notes a handler before it starts. Resolves when the note is stored, or when waiting for it makes no sense. */
+  before(pending: PendingDelivery): Promise<void> {
+    pending.isNoted = true
+    this.#gathered.push(pending)
+    // Notes of one turn are sent together.
+    this.#storing ??= new Promise<void>((resolve) => {
+      setImmediate(() => {
+        const deliveries = this.#gathered
+        this.#gathered = []
+        this.#storing = undefined
+        this.#storeWithin(deliveries, resolve)
+      })
+    })
+    return this.#storing
+  }
+
+  /** The broker has taken these back, or they wait again. This process lives, so their attempts are not used. */
+  takeBack(deliveries: readonly PendingDelivery[]): void {
+    if (deliveries.length === 0) return
+    for (const pending of deliveries) pending.isNoted = false
+    const notes = deliveries.map(({ delivery }) => ({
+      delivery,
+      used: delivery.attempt - 1,
+      running: false,
+      notBefore: undefined,
+    }))
+    this.#note(notes, 'taking back notes about running handlers').catch(() => {})
+  }
+
+  /** A handler has ended; the next attempt will be made in this process. */
+  retrying(pending: PendingDelivery, used: number, notBefore: number): void {
+    pending.isNoted = false
+    const note = { delivery: pending.delivery, used, running: false, notBefore }
+    this.#note([note], `noting attempt ${pending.attempt} of message ${pending.message.id}`).catch(() => {})
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#againTimer?.cancel()
+    this.#againTimer = undefined
+    this.#refused = []
+    this.#young = []
+    this.#old = []
+    for (const end of this.#waits) end()
+  }
+
+  #tick(): void {
+    const slow = this.#old.filter(({ state, isNoted, delivery }) => state === 'running' && !isNoted && !delivery.lost)
+    this.#old = this.#young
+    this.#young = []
+    this.#timer = this.#old.length === 0 ? undefined : this.#host.clock.setTimer(TICK_MS, () => this.#tick())
+    if (slow.length === 0) return
+    for (const pending of slow) pending.isNoted = true
+    void this.#noteRunning(slow, 'noting which handlers are running')
+  }
+
+  #storeWithin(deliveries: readonly PendingDelivery[], done: () => void): void {
+    // Skip what was lost or returned meanwhile.
+    const ours = deliveries.filter(({ state }) => state === 'preparing')
+    if (this.#closed || ours.length === 0 || this.#subscription.noteAttempts === undefined) {
+      done()
+      return
+    }
+    // A message noted now may kill the process: finished ones must not lose an attempt with it.
+    this.#host.flushOutcomes()
+    const end = (): void => {
+      timer.cancel()
+      this.#waits.delete(end)
+      done()
+    }
+    const timer = this.#host.clock.setTimer(NOTE_TIMEOUT_MS, end)
+    this.#waits.add(end)
+    void this.#noteRunning(ours, 'noting which handlers start').then(end)
+  }
+
+  /** Also resolves when the note failed: handlers that still run are noted again later. */
+  async #noteRunning(deliveries: readonly PendingDelivery[], doing: string): Promise<void> {
+    const notes = deliveries.map(({ delivery }) => ({
+      delivery,
+      used: delivery.attempt,
+      running: true,
+      notBefore: undefined,
+    }))
+    try {
+      await this.#note(notes, doing)
+    } catch {
+      for (const [index, pending] of deliveries.entries())
+        if (pending.isNoted && pending.attempt === notes[index]?.used) this.#noteAgain(pending)
+    }
+  }
+
+  #noteAgain(pending: PendingDelivery): void {
+    pending.isNoted = false
+    // A message about to start is noted again by `started`.
+    if (this.#closed || pending.state !== 'running') return
+    this.#refused.push(pending)
+    this.#againTimer ??= this.#host.clock.setTimer(NOTE_AGAIN_MS, () => {
+      this.#againTimer = undefined
+      const refused = this.#refused
+      this.#refused = []
+      for (const each of refused) this.started(each)
+    })
+  }
+
+  /** Reports a failure, and rejects with it. */
+  async #note(notes: readonly AttemptNote[], doing: string): Promise<void> {
+    try {
+      await this.#subscription.noteAttempts?.(notes)
+    } catch (error) {
+      this.#host.noteFailed(error, doing)
+      throw error
+    }
+  }
+}

@@ -1,0 +1,94 @@
+import { ValidationError } from '../errors.ts'
+import type { PublishError } from '../errors.ts'
+import type { OutgoingMessage } from '../message.ts'
+import type { PublishItem, PublishReceipt, PublishResult } from './publish-options.ts'
+import type { Publisher } from './publisher.ts'
+import { topicProblem } from '../topic.ts'
+import type { Position } from '../transport.ts'
+
+/** A message for each item, or why there is none. */
+export type Made = readonly (OutgoingMessage | Error)[]
+
+/** A promise while an asynchronous schema or codec is at work. */
+export type MadeMany = Made | Promise<Made>
+
+/** Sends the message of one `publish`. `startedAt`: see `Publisher.send`. */
+export function sendOne(
+  publisher: Publisher,
+  message: OutgoingMessage,
+  signal: AbortSignal | undefined,
+  startedAt: number | undefined,
+  resolve: (receipt: PublishReceipt) => void,
+  reject: (error: unknown) => void,
+): void {
+  const refusal = publisher.refusalOf(message)
+  if (refusal !== undefined) {
+    reject(refusal)
+    return
+  }
+  const settle = (_index: number, position: Position | undefined, error: PublishError | undefined): void => {
+    if (error === undefined) resolve({ id: message.id, position })
+    else reject(error)
+  }
+  publisher.send([message], signal, settle, startedAt)
+}
+
+/** Sends the messages that could be made, and resolves with one result per item. */
+export function sendMany(
+  publisher: Publisher,
+  items: readonly Pick<PublishItem, 'id'>[],
+  made: Made,
+  signal: AbortSignal | undefined,
+  startedAt: number | undefined,
+  resolve: (results: readonly PublishResult[]) => void,
+): void {
+  const results: PublishResult[] = Array.from({ length: made.length })
+  const messages: OutgoingMessage[] = []
+  /** Index among the items of the message at each index of `messages`; only kept if an item was refused. */
+  let indexes: number[] | undefined
+  for (const [index, one] of made.entries()) {
+    const error = one instanceof Error ? one : publisher.refusalOf(one)
+    if (error === undefined) {
+      messages.push(one as OutgoingMessage)
+      indexes?.push(index)
+    } else {
+      indexes ??= messages.map((_, at) => at)
+      results[index] = { id: items[index]?.id ?? '', error }
+    }
+  }
+  if (messages.length === 0) {
+    resolve(results)
+    return
+  }
+  let open = messages.length
+  const settle = (at: number, position: Position | undefined, error: PublishError | undefined): void => {
+    const { id } = messages[at] as OutgoingMessage
+    results[indexes === undefined ? at : (indexes[at] as number)] =
+      error === undefined ? { id, position } : { id, error }
+    if (--open === 0) resolve(results)
+  }
+  publisher.send(messages, signal, settle, startedAt)
+}
+
+/** Sends messages that are encoded already, in order. Resolves with one result per message. */
+export function sendEncoded(
+  publisher: Publisher,
+  messages: readonly OutgoingMessage[],
+  signal: AbortSignal | undefined,
+): Promise<readonly PublishResult[]> {
+  const checked = messages.map((message) => problemOf(message) ?? message)
+  return new Promise((resolve) => sendMany(publisher, messages, checked, signal, undefined, resolve))
+}
+
+/** They come from a database or another process: one that is broken must not harm the others of its batch. */
+function problemOf(message: Partial<OutgoingMessage> | null | undefined): ValidationError | undefined {
+  const { id, topic, headers, body } = message ?? {}
+  if (typeof id !== 'string' || id === '') return new ValidationError('The encoded message has no id')
+  const problem = topicProblem(topic as string, false)
+  if (problem !== undefined) return new ValidationError(`The topic of the encoded message ${id} ${problem}`)
+  if (!(body instanceof Uint8Array))
+    return new ValidationError(`The body of the encoded message ${id} must be a Uint8Array`)
+  if (typeof headers !== 'object' || headers === null)
+    return new ValidationError(`The headers of the encoded message ${id} must be an object`)
+  return undefined
+}

@@ -1,0 +1,39 @@
+import { sleep } from '../clock.ts'
+import type { Clock } from '../clock.ts'
+import { BusbarError } from '../errors.ts'
+
+const FIRST_DELAY_MS = 100
+const MAX_DELAY_MS = 5_000
+
+/** A failed attempt that will be retried. */
+export interface ConnectWait {
+  readonly attempt: number
+  readonly error: Error
+  readonly delayMs: number
+  readonly giveUpInMs: number
+}
+
+/**
+ * Calls `connect` until it succeeds, with growing delays. Rejects with the last error when it is not retryable, or when
+ * `endsAt` (`clock.monotonic()`) has passed, and when the signal aborts.
+ */
+export async function connectWithRetry<Result>(
+  connect: () => Promise<Result>,
+  until: { readonly clock: Clock; readonly endsAt: number; readonly signal: AbortSignal },
+  onWait: (wait: ConnectWait) => void,
+): Promise<Result> {
+  const { clock, endsAt, signal } = until
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await connect()
+    } catch (error) {
+      const leftMs = endsAt - clock.monotonic()
+      if (!BusbarError.is(error) || !error.retryable || leftMs <= 0 || signal.aborted) throw error
+      // Half of the delay is random, so that the instances of a service don't reconnect in step.
+      const fullMs = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt - 1, 10))
+      const delayMs = Math.min(leftMs, Math.round(fullMs * (0.5 + Math.random() / 2)))
+      onWait({ attempt, error, delayMs, giveUpInMs: leftMs })
+      await sleep(clock, delayMs, signal)
+    }
+  }
+}
