@@ -70,10 +70,7 @@ describe('Redis: retention', () => {
     for (const data of [0, 1, 2]) await bus.publish(topic, data)
     const partition = async () => (await bus.admin().groups(topic))[0]?.partitions?.[0]
     await waitUntil(async () => (await partition())?.lag === 1)
-    const ids = ((await client.xRange(streamOf(topic), '-', '+')) ?? []).map((entry) => ({
-      partition: 0,
-      id: String(entry?.id),
-    }))
+    const ids = ((await client.xRange(streamOf(topic), '-', '+')) ?? []).map(({ id }) => ({ partition: 0, id }))
     const before = await partition()
     assert.deepEqual([before?.start, before?.position, before?.head], ids)
 
