@@ -1,5 +1,5 @@
-import { compilePattern } from '../../core/topic.ts'
-import type { GroupInfo } from '../../core/transport.ts'
+import { compilePattern } from '../../../core/topic.ts'
+import type { GroupInfo } from '../../../core/transport.ts'
 import type { Database, Statement } from './database.ts'
 import type { Members } from './members.ts'
 import type { Owners } from './owners.ts'
