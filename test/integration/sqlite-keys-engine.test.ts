@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest'
-import { Database } from '../../src/transports/sqlite/database.ts'
+import { Database } from '../../src/transports/sqlite/worker/database.ts'
 import { OUTCOME } from '../../src/transports/sqlite/protocol.ts'
 import { waitUntil } from '../../src/testing/wait-until.ts'
 import { credit, publish, settle, subscribe, TestEngine, turns } from './sqlite-engine-harness.ts'

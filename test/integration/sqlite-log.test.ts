@@ -334,8 +334,8 @@ describe('delayed messages', () => {
     const { transport } = await open(newFile())
     const now = Date.now()
     await store(transport, [
-      outgoing('a', { id: 'third', deliverAt: now + 450, key: 'k' }),
-      outgoing('a', { id: 'second', deliverAt: now + 300, key: 'k' }),
+      outgoing('a', { id: 'third', deliverAt: now + 1_500, key: 'k' }),
+      outgoing('a', { id: 'second', deliverAt: now + 1_200, key: 'k' }),
       outgoing('a', { id: 'first', key: 'k' }),
     ])
     const reader = await read(transport, 'a', 'g')
@@ -344,7 +344,7 @@ describe('delayed messages', () => {
     await reader.ack(first!)
     expect(await transport.admin.groups('a')).toMatchObject([{ lag: 2, ready: 0, inFlight: 0 }])
     await reader.take(3)
-    expect(Date.now()).toBeGreaterThanOrEqual(now + 450)
+    expect(Date.now()).toBeGreaterThanOrEqual(now + 1_500)
     expect(reader.ids()).toEqual(['first', 'second', 'third'])
   })
 

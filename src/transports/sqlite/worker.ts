@@ -15,7 +15,10 @@ muteSqliteWarning()
 void serve(parentPort)
 
 async function serve(port: MessagePort): Promise<void> {
-  const [{ Engine }, { toThreadError }] = await Promise.all([import('./engine.ts'), import('./database.ts')])
+  const [{ Engine }, { toThreadError }] = await Promise.all([
+    import('./worker/engine.ts'),
+    import('./worker/database.ts'),
+  ])
   const post = (replies: readonly Reply[], transfer: ArrayBuffer[]): void => port.postMessage(replies, transfer)
   try {
     const engine = new Engine(workerData as WorkerSettings, post, () => port.close())

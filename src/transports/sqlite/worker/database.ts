@@ -2,8 +2,8 @@ import { statSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import type { SQLInputValue, StatementSync } from 'node:sqlite'
 import { FileError } from './file-error.ts'
-import type { ResolvedSqliteOptions } from './options.ts'
-import type { ThreadError } from './protocol.ts'
+import type { ResolvedSqliteOptions } from '../options.ts'
+import type { ThreadError } from '../protocol.ts'
 import { migrate } from './schema.ts'
 
 export type Row = readonly (null | number | string | Uint8Array)[]

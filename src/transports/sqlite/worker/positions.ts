@@ -1,4 +1,4 @@
-import type { StartFrom } from '../../core/transport.ts'
+import type { StartFrom } from '../../../core/transport.ts'
 import type { Database, Statement } from './database.ts'
 import type { Topic } from './members.ts'
 

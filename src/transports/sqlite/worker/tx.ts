@@ -1,4 +1,4 @@
-import { KeyCounts } from './key-counts.ts'
+import { KeyCounts } from '../key-counts.ts'
 import type { Seat } from './members.ts'
 
 /**

@@ -1,7 +1,6 @@
-import { compilePattern } from '../../core/topic.ts'
-import type { GroupInfo, Position } from '../../core/transport.ts'
+import { compilePattern } from '../../../core/topic.ts'
+import type { GroupInfo, Position } from '../../../core/transport.ts'
 import type { Database, Statement } from './database.ts'
-import { toPosition } from './mapping.ts'
 import type { Members } from './members.ts'
 import type { Owners } from './owners.ts'
 import type { Parking } from './parking.ts'
@@ -117,5 +116,5 @@ export class Overview {
 }
 
 function at(seq: number | null | undefined): Position | undefined {
-  return typeof seq === 'number' ? toPosition(seq) : undefined
+  return typeof seq === 'number' ? { seq } : undefined
 }

@@ -1,4 +1,4 @@
-import type { TopicInfo } from '../../core/transport.ts'
+import type { TopicInfo } from '../../../core/transport.ts'
 import type { Database, Statement } from './database.ts'
 import type { Topic } from './members.ts'
 import type { Tx } from './tx.ts'

@@ -1,5 +1,5 @@
 import type { Database, Statement } from './database.ts'
-import type { ResolvedSqliteOptions } from './options.ts'
+import type { ResolvedSqliteOptions } from '../options.ts'
 import type { Outbox } from './outbox.ts'
 import type { Tx } from './tx.ts'
 

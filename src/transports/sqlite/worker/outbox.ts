@@ -1,6 +1,6 @@
 import type { GroupRow } from './groups.ts'
 import type { Member, GroupTopic } from './members.ts'
-import type { Reply } from './protocol.ts'
+import type { Reply } from '../protocol.ts'
 
 /**
  * Messages from the database thread to the main thread, sent once per round. Answers are sent before deliveries and

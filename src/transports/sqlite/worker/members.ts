@@ -1,6 +1,6 @@
-import { compilePattern } from '../../core/topic.ts'
-import { KeyCounts } from './key-counts.ts'
-import type { SubscribeSpec } from './protocol.ts'
+import { compilePattern } from '../../../core/topic.ts'
+import { KeyCounts } from '../key-counts.ts'
+import type { SubscribeSpec } from '../protocol.ts'
 
 export interface Topic {
   readonly id: number

@@ -1,4 +1,4 @@
-import type { StoredColumns } from './protocol.ts'
+import type { StoredColumns } from '../protocol.ts'
 
 /** Collects rows of the log to send to the main thread. */
 export class StoredWriter {

@@ -1,12 +1,12 @@
-import { compilePattern, isPattern } from '../../core/topic.ts'
-import type { StartFrom } from '../../core/transport.ts'
+import { compilePattern, isPattern } from '../../../core/topic.ts'
+import type { StartFrom } from '../../../core/transport.ts'
 import type { Catalog } from './catalog.ts'
 import type { Database, Statement } from './database.ts'
 import type { GroupTopic, Members, Topic } from './members.ts'
 import type { Outbox } from './outbox.ts'
 import type { Parking } from './parking.ts'
 import type { Positions } from './positions.ts'
-import type { SubscribeSpec } from './protocol.ts'
+import type { SubscribeSpec } from '../protocol.ts'
 import type { Tx } from './tx.ts'
 
 export interface GroupRow {

@@ -1,4 +1,4 @@
-import type { ThreadError } from './protocol.ts'
+import type { ThreadError } from '../protocol.ts'
 
 /** SQLite can use the file, but Busbar may not. */
 export class FileError extends Error {

@@ -1,7 +1,7 @@
 import type { Database, Statement } from './database.ts'
 import type { Groups } from './groups.ts'
 import type { Member, Members } from './members.ts'
-import type { SubscribeSpec } from './protocol.ts'
+import type { SubscribeSpec } from '../protocol.ts'
 import type { Settling } from './settling.ts'
 import type { Tx } from './tx.ts'
 
