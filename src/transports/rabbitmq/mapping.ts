@@ -2,7 +2,7 @@ import type { ConsumeMessage, GetMessage } from 'amqplib'
 import { NO_HEADERS } from '../../core/message.ts'
 import type { Headers } from '../../core/message.ts'
 import type { Arrival } from './arrival.ts'
-import { fixedInstant } from './instant.ts'
+import { fixedInstant, fromTimestamp } from './instant.ts'
 import { unbucketed } from './names.ts'
 import { carriedFrom } from './carried-properties.ts'
 import { readStructured } from './structured-event.ts'
@@ -66,7 +66,7 @@ export function fillArrival(arrival: Arrival, message: ConsumeMessage | GetMessa
   arrival.type = text(attribute('type')) ?? text(properties.type)
   arrival.source = text(attribute('source')) ?? text(properties.appId)
   const { timestamp } = properties as { readonly timestamp?: unknown }
-  arrival.time = instant(attribute('time')) ?? (typeof timestamp === 'number' ? timestamp * 1000 : undefined)
+  arrival.time = instant(attribute('time')) ?? fromTimestamp(timestamp)
   arrival.key = text(attribute('partitionkey'))
   arrival.subject = text(attribute('subject'))
   arrival.dataSchema = text(attribute('dataschema'))
@@ -104,9 +104,8 @@ function headerText(value: unknown): string {
   if (Buffer.isBuffer(value)) return value.toString()
   if (typeof value !== 'object' || value === null) return String(value)
   const tagged = value as { readonly '!'?: unknown; readonly value?: unknown }
-  if (tagged['!'] === 'timestamp' && typeof tagged.value === 'number')
-    return new Date(tagged.value * 1000).toISOString()
-  return JSON.stringify(value)
+  const at = tagged['!'] === 'timestamp' ? fromTimestamp(tagged.value) : undefined
+  return at === undefined ? JSON.stringify(value) : new Date(at).toISOString()
 }
 
 function text(value: unknown): string | undefined {
