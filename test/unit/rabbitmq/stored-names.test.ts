@@ -49,21 +49,18 @@ describe('golden', () => {
 
   test('names of exchanges and queues', () => {
     const names = new Names('busbar')
-    assert.deepEqual(
-      Object.fromEntries(Object.entries(names)),
-      {
-        main: 'busbar',
-        groups: 'busbar.groups',
-        deadLetters: 'busbar.dlx',
-        due: 'busbar.due',
-        late: 'busbar.late',
-        lateGroups: 'busbar.late.groups',
-        unrouted: 'busbar.unrouted',
-        delayed: 'busbar.delayed',
-        registry: 'busbar.registry',
-        internal: 'busbar.internal',
-      },
-    )
+    assert.deepEqual(Object.fromEntries(Object.entries(names)), {
+      main: 'busbar',
+      groups: 'busbar.groups',
+      deadLetters: 'busbar.dlx',
+      due: 'busbar.due',
+      late: 'busbar.late',
+      lateGroups: 'busbar.late.groups',
+      unrouted: 'busbar.unrouted',
+      delayed: 'busbar.delayed',
+      registry: 'busbar.registry',
+      internal: 'busbar.internal',
+    })
     assert.equal(names.delay(3), 'busbar.delay.3')
     assert.equal(names.group('orders', 'billing'), 'busbar:orders:billing')
     assert.equal(names.partition('orders', 'billing', 3), 'busbar:orders:billing:3')
