@@ -9,7 +9,7 @@ const FOREIGN = { topic: 'orders', body: BODY, fallbackId: 'orders/7', fallbackS
 
 it.each(['ce-', 'ce_', 'cloudEvents:'])('headers with the prefix %s carry every message, there and back', (prefix) => {
   const random = seededRandom(`there and back ${prefix}`)
-  for (let round = 0; round < 2_000; round++) {
+  for (let round = 0; round < 700; round++) {
     const message = randomMessage(random)
     const headers = toCloudEventHeaders(message, prefix)
     const { topic, body, contentType } = message
@@ -69,7 +69,7 @@ it('a header named as a part of every object is a header', () => {
 it('no headers make reading fail', () => {
   const random = seededRandom('hostile headers')
   const names = ['ce-id', 'ce-time', 'ce-type', 'ce-', 'ce-specversion', 'traceparent', 'CONTENT-TYPE', '', '__proto__']
-  for (let round = 0; round < 2_000; round++) {
+  for (let round = 0; round < 700; round++) {
     const headers = Array.from({ length: random.integer(0, 6) }, () => [
       random.chance(0.8) ? random.pick(names) : randomText(random),
       random.chance(0.2) ? '' : random.pick([randomText(random), '\0', '\ud800', 'x'.repeat(5_000)]),

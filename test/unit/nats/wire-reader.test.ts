@@ -121,7 +121,7 @@ it('reads the same one byte at a time', () => {
 it('ends with damaged bytes, and lets the client refuse them', () => {
   const random = seededRandom('damage')
   let refused = 0
-  for (let round = 0; round < 3_000; round++) {
+  for (let round = 0; round < 1_200; round++) {
     const bytes = damaged(random, traffic(random, 5))
     const reading = new Reading()
     const error = reading.read(cut(random, bytes))
@@ -129,7 +129,7 @@ it('ends with damaged bytes, and lets the client refuse them', () => {
     if (error !== undefined) expect(error).toBeInstanceOf(Error)
     expect(reading.seen.length).toBeLessThanOrEqual(bytes.length / 10)
   }
-  expect(refused).toBeGreaterThan(500)
+  expect(refused).toBeGreaterThan(200)
 })
 
 it.each([
