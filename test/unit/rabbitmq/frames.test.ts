@@ -3,134 +3,16 @@ import type { Channel, ConsumeMessage } from 'amqplib'
 import { describe, test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
 import type { Random } from 'busbar/testing'
-import { NO_HEADERS } from '../../../src/core/message.ts'
-import type { RawChannel } from '../../../src/transports/rabbitmq/amqp.ts'
 import { Arrival } from '../../../src/transports/rabbitmq/arrival.ts'
 import { wireHeaders } from '../../../src/transports/rabbitmq/client-writer.ts'
 import { FrameTap } from '../../../src/transports/rabbitmq/frame-tap.ts'
-import { FrameWriter } from '../../../src/transports/rabbitmq/frame-writer.ts'
 import { fillArrival } from '../../../src/transports/rabbitmq/mapping.ts'
 import { Parcel } from '../../../src/transports/rabbitmq/parcel.ts'
-import { carried, damaged, randomMessage, randomText } from '../random-message.ts'
-import { decodeFrames, encodeDelivery, encodePassedOn, FakeReading, messagesIn } from './amqplib-codec.ts'
+import { carried, damaged } from '../random-message.ts'
+import { decodeFrames, encodeDelivery, FakeReading, messagesIn } from './amqplib-codec.ts'
+import { foreignMessage, FRAME_MAX, passedOn, plainParcel, randomParcel, written } from './random-parcels.ts'
 
 // What we read and write of AMQP by ourselves, beside the client library.
-
-const FRAME_MAX = 4_096
-
-function written(write: (writer: FrameWriter) => void, frameMax = FRAME_MAX): Buffer {
-  const sent: Buffer[] = []
-  const channel: RawChannel = {
-    number: 1,
-    frameMax,
-    socket: { writableLength: 0 } as RawChannel['socket'],
-    send: (bytes) => void sent.push(Buffer.from(bytes)),
-  }
-  const writer = new FrameWriter(channel)
-  write(writer)
-  writer.flush()
-  return Buffer.concat(sent)
-}
-
-function passedOn(parcel: Parcel, deliveryTag: number): Buffer {
-  return encodePassedOn(
-    written((writer) => writer.publish(parcel)),
-    deliveryTag,
-  )
-}
-
-function randomParcel(random: Random): Parcel {
-  const message = randomMessage(random)
-  return Object.assign(new Parcel(), {
-    exchange: 'busbar',
-    routingKey: `${message.topic}.~${random.integer(0, 31)}`,
-    message: random.chance(0.05) ? { ...message, body: random.bytes(3 * FRAME_MAX) } : message,
-    mandatory: random.chance(0.5),
-    rungs: random.chance(0.3) ? random.integer(1, 2 ** 28 - 1) : 0,
-    delayMs: random.chance(0.3) ? random.integer(1, 2 ** 32) : 0,
-    targeted: random.chance(0.3),
-    topic: random.chance(0.3) ? message.topic : undefined,
-    attempts: random.integer(0, 3),
-    firstAt: random.chance(0.3) ? random.integer(0, 2 ** 41) : undefined,
-    properties: random.chance(0.3)
-      ? { priority: random.integer(0, 9), correlationId: randomText(random), expiration: '60000', persistent: false }
-      : undefined,
-  })
-}
-
-/** A message in the form that is read without the library: all text is ASCII. */
-function plainParcel(random: Random): Parcel {
-  const { time, version, traceparent, expiresAt, body } = randomMessage(random)
-  const ids = { id: `${random.next()}`, type: 'orders', source: 'shop', topic: 'orders', correlationId: 'c' }
-  const headers = random.chance(0.5) ? { tenant: 'a', CC: 'b' } : NO_HEADERS
-  return Object.assign(new Parcel(), {
-    exchange: 'busbar',
-    routingKey: 'orders.~3',
-    message: { ...new Parcel().message, ...ids, time, key: 'k', version, traceparent, expiresAt, headers, body },
-  })
-}
-
-/** A message of another program: any properties, headers of any type. */
-function foreignMessage(random: Random): ConsumeMessage {
-  const maybe = <Value>(make: () => Value): Value | undefined => (random.chance(0.3) ? make() : undefined)
-  const text = (): string => randomText(random)
-  const value = (depth: number): unknown =>
-    random.pick<() => unknown>([
-      text,
-      () => random.integer(-(2 ** 40), 2 ** 40),
-      () => random.next(),
-      () => random.chance(0.5),
-      () => null,
-      () => Buffer.from(random.bytes(5)),
-      () => ({ '!': 'timestamp', value: random.pick([0, 1_700_000_000, 1_700_000_000_000_000, 2 ** 63]) }),
-      () => ({ '!': 'float', value: 0.5 }),
-      () => ({ '!': 'decimal', value: { places: 2, digits: 995 } }),
-      () => (depth > 3 ? 0 : [value(depth + 1), value(depth + 1)]),
-      () => (depth > 3 ? 0 : { [text()]: value(depth + 1) }),
-    ])()
-  const names = [
-    'tenant',
-    'cloudEvents:id',
-    'cloudEvents:time',
-    'cloudEvents:nothing',
-    'cloudEvents_type',
-    'traceparent',
-  ]
-  names.push(
-    'x-delivery-count',
-    'x-death',
-    'busbar-attempts',
-    'busbar-first-at',
-    'busbar-topic',
-    'content-type',
-    'CC',
-    '',
-  )
-  const headers: Record<string, unknown> = {}
-  for (let left = random.integer(0, 5); left > 0; left--) headers[random.pick(names)] = value(0)
-  return {
-    fields: {
-      consumerTag: 'c',
-      deliveryTag: random.integer(1, 1_000),
-      redelivered: random.chance(0.5),
-      exchange: 'busbar',
-      routingKey: text(),
-    },
-    properties: {
-      contentType: maybe(text),
-      contentEncoding: maybe(text),
-      headers: maybe(() => headers) ?? headers,
-      deliveryMode: 2,
-      priority: maybe(() => 5),
-      correlationId: maybe(text),
-      messageId: maybe(text),
-      timestamp: maybe(() => random.pick([0, 1_700_000_000, 2 ** 52])),
-      type: maybe(text),
-      appId: maybe(text),
-    },
-    content: Buffer.from(random.bytes(random.integer(0, 30))),
-  } as unknown as ConsumeMessage
-}
 
 /** A copy: the tap uses the same object for all deliveries. */
 function copyOf(arrival: Arrival): object {
@@ -283,7 +165,7 @@ describe('the reader of frames', () => {
 
   test('a message of another program is read as the library reads it', () => {
     const random = seededRandom('foreign')
-    for (let round = 0; round < 2_000; round++) {
+    for (let round = 0; round < 1_000; round++) {
       const bytes = encodeDelivery(foreignMessage(random), 10)
       const [whole = assert.fail()] = messagesIn(decodeFrames(bytes))
       const { direct, left } = tapped(cut(random, bytes, 200))
@@ -306,7 +188,7 @@ describe('the reader of frames', () => {
   test('damaged frames are an error, which ends the connection, or are read; they never hang', () => {
     const random = seededRandom('damage')
     let failed = 0
-    for (let round = 0; round < 1_500; round++) {
+    for (let round = 0; round < 800; round++) {
       const parcel = random.chance(0.7) ? plainParcel(random) : randomParcel(random)
       const one = random.chance(0.7) ? passedOn(parcel, round) : encodeDelivery(foreignMessage(random))
       const bytes = damaged(random, Buffer.concat([one, passedOn(parcel, round + 1)]))
@@ -321,12 +203,12 @@ describe('the reader of frames', () => {
       }
       assert.ok(count <= bytes.length / 8)
     }
-    assert.ok(failed > 300, `${failed} failed`)
+    assert.ok(failed > 150, `${failed} failed`)
   })
 
   test('random bytes too', () => {
     const random = seededRandom('noise')
-    for (let round = 0; round < 2_000; round++) {
+    for (let round = 0; round < 1_000; round++) {
       const noise = Buffer.from(random.bytes(random.integer(1, 100)))
       // The beginning of a delivery, so that more than the first byte is looked at.
       if (round % 2 === 0) noise.set([1, 0, 1, 0, 0, 0, random.integer(0, 60), 0, 60, 0, 60].slice(0, noise.length))
