@@ -137,7 +137,8 @@ function textOf(value: unknown): string {
 }
 
 function inspectBriefly(value: object): string {
-  const keys = Object.keys(value).length
+  // Not those of an array or of bytes: there may be millions.
+  const keys = Array.isArray(value) || ArrayBuffer.isView(value) ? 0 : Object.keys(value).length
   if (keys > MAX_KEYS) return `an object with ${keys} fields`
   return inspect(value, {
     depth: 1,

@@ -237,7 +237,10 @@ export class Mapping {
     const [whole, type = '', source = '', contentType = '', iso = ''] = match
     const time = instant(iso)
     if (time === undefined) return undefined
-    this.#read = { type, source, contentType, time, bytes: Buffer.from(whole) }
+    const common = Buffer.from(whole)
+    // Text of another program that is no UTF-8 has another length than its bytes.
+    if (common.compare(bytes, headersAt, headersAt + common.length) !== 0) return undefined
+    this.#read = { type, source, contentType, time, bytes: common }
     return this.#read
   }
 }

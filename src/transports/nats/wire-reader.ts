@@ -124,6 +124,7 @@ export class WireReader {
     const sizeAt = line.lastIndexOf(' ')
     const bodyEnd = lineEnd + 1 + digits(line, sizeAt + 1, line.length)
     const end = bodyEnd + 2
+    if (Number.isNaN(end)) return this.#refuse(bytes, at)
     if (end > bytes.length) return -end
     const reader = this.#readers.get(digits(line, subjectEnd + 1, idEnd))
     if (reader === undefined) this.#parser.parse(bytes.subarray(at, end))
@@ -137,6 +138,7 @@ export class WireReader {
       if (hasHeaders) {
         replyEnd = line.lastIndexOf(' ', sizeAt - 1)
         incoming.bodyAt += digits(line, replyEnd + 1, sizeAt)
+        if (!(incoming.bodyAt <= bodyEnd)) return this.#refuse(bytes, at)
       }
       // Most messages of a batch have the same subject.
       const { subject } = incoming
@@ -153,13 +155,20 @@ export class WireReader {
     return end
   }
 
+  /** Something in the line is no number: the client says so, and closes the connection. */
+  #refuse(bytes: Buffer, at: number): number {
+    this.#parser.parse(bytes.subarray(at))
+    return bytes.length
+  }
+
   #keep(bytes: Buffer, at: number, end: number): void {
     const rest = bytes.subarray(at)
-    if (end - at <= MAX_KEPT_BYTES) {
+    if (Math.max(end - at, rest.length) <= MAX_KEPT_BYTES) {
       this.#kept = rest
       return
     }
-    this.#owed = end - bytes.length
+    // Of a line without end nothing is owed: the client is in the middle of it then.
+    this.#owed = Math.max(0, end - bytes.length)
     this.#parser.parse(rest)
   }
 }
@@ -169,8 +178,13 @@ function toText(latin1: string): string {
   return /^[\x20-\x7e]*$/.test(latin1) ? latin1 : Buffer.from(latin1, 'latin1').toString('utf8')
 }
 
+/** NaN when there is anything else. */
 function digits(text: string, start: number, end: number): number {
   let value = 0
-  for (let index = start; index < end; index++) value = value * 10 + (text.charCodeAt(index) - ZERO)
+  for (let index = start; index < end; index++) {
+    const digit = text.charCodeAt(index) - ZERO
+    if (digit < 0 || digit > 9) return Number.NaN
+    value = value * 10 + digit
+  }
   return value
 }

@@ -8,6 +8,8 @@ type Sink = (arrival: Arrival) => void
 interface Reading {
   rest: Buffer
   recvSinceLastCheck: boolean
+  /** 0 or missing: no limit. */
+  readonly maxFrameSize?: number
   readonly stream: { read(): Buffer | null }
   recvFrame: () => unknown
 }
@@ -74,7 +76,8 @@ export class FrameTap {
       const at = this.#takeFrom(bytes)
       if (at > 0) connection.rest = bytes.subarray(at)
       const { rest } = connection
-      if (frameSize(rest, 0) > 0 && !this.#isMine(rest)) return this.#library()
+      // The library refuses what is larger than agreed: nobody should wait for the rest of it.
+      if (this.#isTooLarge(rest, 0) || (frameSize(rest, 0) > 0 && !this.#isMine(rest))) return this.#library()
       const incoming = connection.stream.read()
       if (incoming === null) return false
       connection.recvSinceLastCheck = true
@@ -86,7 +89,13 @@ export class FrameTap {
   #isMine(bytes: Buffer): boolean {
     const number = bytes.readUInt16BE(1)
     if (bytes[0] !== METHOD || !this.#sinks.has(number) || !isDelivery(bytes, 0)) return false
-    return frameSize(bytes, frameSize(bytes, 0)) === 0
+    const header = frameSize(bytes, 0)
+    return frameSize(bytes, header) === 0 && !this.#isTooLarge(bytes, header)
+  }
+
+  #isTooLarge(bytes: Buffer, at: number): boolean {
+    const { maxFrameSize = 0 } = this.#connection
+    return maxFrameSize > 0 && bytes.length >= at + HEAD && bytes.readUInt32BE(at + 3) > maxFrameSize
   }
 
   /** Takes what it can; returns where the first frame begins that it did not take. */

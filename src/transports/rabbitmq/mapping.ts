@@ -2,7 +2,7 @@ import type { ConsumeMessage, GetMessage } from 'amqplib'
 import { NO_HEADERS } from '../../core/message.ts'
 import type { Headers } from '../../core/message.ts'
 import type { Arrival } from './arrival.ts'
-import { fixedInstant } from './instant.ts'
+import { fixedInstant, fromTimestamp } from './instant.ts'
 import { unbucketed } from './names.ts'
 import { carriedFrom } from './carried-properties.ts'
 import { readStructured } from './structured-event.ts'
@@ -24,7 +24,6 @@ import {
 export type AmqpHeaders = Readonly<Record<string, unknown>>
 
 const NONE: AmqpHeaders = Object.freeze({})
-const MAX_SECONDS = 8_640_000_000_000
 
 export function headersOf(message: ConsumeMessage | GetMessage): AmqpHeaders {
   return message.properties.headers ?? NONE
@@ -67,7 +66,7 @@ export function fillArrival(arrival: Arrival, message: ConsumeMessage | GetMessa
   arrival.type = attributeText(attribute('type')) ?? text(properties.type)
   arrival.source = attributeText(attribute('source')) ?? text(properties.appId)
   const { timestamp } = properties as { readonly timestamp?: unknown }
-  arrival.time = instant(attribute('time')) ?? instant({ '!': 'timestamp', value: timestamp })
+  arrival.time = instant(attribute('time')) ?? fromTimestamp(timestamp)
   arrival.key = attributeText(attribute('partitionkey'))
   arrival.subject = attributeText(attribute('subject'))
   arrival.dataSchema = attributeText(attribute('dataschema'))
@@ -104,15 +103,14 @@ function headerText(value: unknown): string {
   if (typeof value === 'string') return value
   if (Buffer.isBuffer(value)) return value.toString()
   if (typeof value !== 'object' || value === null) return String(value)
-  const stamp = seconds(value)
-  return stamp === undefined ? JSON.stringify(value) : new Date(stamp * 1000).toISOString()
+  const at = taggedTime(value)
+  return at === undefined ? JSON.stringify(value) : new Date(at).toISOString()
 }
 
-/** The seconds of AMQP's type for a time, within what a date can hold. */
-function seconds(value: unknown): number | undefined {
+/** AMQP's type for a time, in ms; undefined for anything else, and for what no date can hold. */
+function taggedTime(value: unknown): number | undefined {
   const tagged = value as { readonly '!'?: unknown; readonly value?: unknown } | null | undefined
-  if (tagged?.['!'] !== 'timestamp' || typeof tagged.value !== 'number') return undefined
-  return Math.abs(tagged.value) <= MAX_SECONDS ? tagged.value : undefined
+  return tagged?.['!'] === 'timestamp' ? fromTimestamp(tagged.value) : undefined
 }
 
 /** An attribute of an event may be a number or a boolean of AMQP. */
@@ -126,8 +124,8 @@ function text(value: unknown): string | undefined {
 
 /** Parses our own format without the general parser, which is used for anything else. */
 function instant(value: unknown): number | undefined {
-  const stamp = seconds(value)
-  if (stamp !== undefined) return stamp * 1000
+  const at = taggedTime(value)
+  if (at !== undefined) return at
   if (typeof value !== 'string') return undefined
   const ms = value.length === 24 ? fixedInstant(value, 0) : Number.NaN
   const found = Number.isNaN(ms) ? Date.parse(value) : ms

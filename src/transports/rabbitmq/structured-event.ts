@@ -11,12 +11,15 @@ export interface StructuredEvent {
 /** Undefined for everything that is not a single event in CloudEvents' structured mode: that is accepted as it is. */
 export function readStructured(contentType: string, content: Buffer): StructuredEvent | undefined {
   if (!STRUCTURED.test(contentType)) return undefined
-  let event: unknown
   try {
-    event = JSON.parse(content.toString())
+    return read(JSON.parse(content.toString()))
   } catch {
+    // No JSON, or nested so deeply that it can't be written again.
     return undefined
   }
+}
+
+function read(event: unknown): StructuredEvent | undefined {
   if (typeof event !== 'object' || event === null || Array.isArray(event)) return undefined
   const { data, data_base64: base64, datacontenttype, ...attributes } = event as Record<string, unknown>
   if (typeof attributes['id'] !== 'string' || typeof attributes['type'] !== 'string') return undefined

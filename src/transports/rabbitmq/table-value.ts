@@ -41,6 +41,10 @@ export function writeTableValue(out: FrameBuffer, value: unknown): void {
   } else if (isTimestamp(value)) {
     out.byte(0x54)
     out.long(Number(value.value))
+  } else if (isDecimal(value)) {
+    out.byte(0x44)
+    out.byte(value.value.places)
+    out.int(value.value.digits | 0)
   } else {
     out.byte(0x46)
     const lengthAt = out.skip(4)
@@ -67,6 +71,12 @@ function writeNumber(out: FrameBuffer, value: number): void {
 
 function isTimestamp(value: object): value is Tagged {
   return (value as Partial<Tagged>)['!'] === 'timestamp' && Number.isSafeInteger((value as Tagged).value)
+}
+
+function isDecimal(value: object): value is { readonly value: { readonly places: number; readonly digits: number } } {
+  if ((value as Partial<Tagged>)['!'] !== 'decimal') return false
+  const { places, digits } = ((value as Tagged).value ?? {}) as Record<string, unknown>
+  return Number.isInteger(places) && Number.isInteger(digits)
 }
 
 /** An upper bound for the size of a value in bytes: text takes at most three bytes per UTF-16 unit. */

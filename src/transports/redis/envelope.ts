@@ -101,6 +101,7 @@ const KEY = ',"partitionkey":"'
 const CORRELATION = ',"correlationid":"'
 const CAUSATION = ',"causationid":"'
 const COMMA = 44
+const QUOTE = 34
 const BRACE = 125
 
 /**
@@ -125,6 +126,7 @@ export class EnvelopeReader {
     const id = text.slice(START_QUOTE.length, at - 1)
     at += constant.text.length
     const iso = text.slice(at, at + ISO_LENGTH)
+    if (text.charCodeAt(at + ISO_LENGTH) !== QUOTE) return undefined
     at += ISO_LENGTH + 1
     let key: string | undefined
     let correlationId: string | undefined

@@ -9,6 +9,8 @@ import { EnvelopeReader, EnvelopeWriter } from './envelope.ts'
 const PREFIX = 'ce-'
 const ENVELOPE_FIELD = 'ce'
 const BODY_FIELD = 'data'
+/** A header named like the field of the body. */
+const DATA_HEADER = 'busbar-escaped-data'
 const CONTENT_TYPE_FIELD = 'content-type'
 const BRACE = 0x7b
 const MAX_TEXT_BYTES = 2_048
@@ -39,7 +41,8 @@ export function createMapping(envelope: 'json' | 'fields'): Mapping {
       envelope: () => '',
       fields(message) {
         const fields: Field[] = []
-        for (const [name, value] of Object.entries(toCloudEventHeaders(message, PREFIX))) fields.push(name, value)
+        for (const [name, value] of Object.entries(toCloudEventHeaders(message, PREFIX)))
+          fields.push(name === BODY_FIELD ? DATA_HEADER : name, value)
         fields.push(CONTENT_TYPE_FIELD, message.contentType, BODY_FIELD, asBuffer(message.body))
         return fields
       },
@@ -101,11 +104,13 @@ export class EntryReader {
       const name = (fields[at] as Buffer).toString()
       const value = fields[at + 1] as Buffer
       if (name === BODY_FIELD && body === undefined) body = value
-      else named.push([name, value.toString()])
+      else named.push([name === DATA_HEADER ? BODY_FIELD : name, value.toString()])
     }
+    const ms = Number(place.id.split('-', 1)[0])
     const native = {
       topic: place.topic,
-      time: Number(place.id.split('-', 1)[0]),
+      // Other programs may choose ids that are no times.
+      time: Number.isNaN(new Date(ms).getTime()) ? undefined : ms,
       fallbackId: `${place.topic}/${place.partition}/${place.id}`,
       fallbackSource: 'redis',
     }

@@ -65,10 +65,11 @@ function parse(text: string): Parsed | string {
   try {
     if (url.username !== '') values['username'] = decodeURIComponent(url.username)
     if (url.password !== '') values['password'] = decodeURIComponent(url.password)
+    if (url.protocol === 'unix:')
+      return { values, parameters: url.searchParams, path: decodeURIComponent(url.pathname) }
   } catch {
-    return `has a "%" in its user or password ${BAD_PERCENT}`
+    return `has a "%" in its user, password or path ${BAD_PERCENT}`
   }
-  if (url.protocol === 'unix:') return { values, parameters: url.searchParams, path: decodeURIComponent(url.pathname) }
   const servers = serversOf(url, hosts)
   if (typeof servers === 'string') return servers
   Object.assign(values, servers)

@@ -1,65 +1,213 @@
-import { describe, expect, it } from 'vitest'
-import { EntryReader } from '../../../src/transports/redis/mapping.ts'
+import { describe, expect, it, test } from 'vitest'
+import { seededRandom } from 'busbar/testing'
+import type { EncodedMessage } from '../../../src/core/message.ts'
+import { EnvelopeReader, EnvelopeWriter } from '../../../src/transports/redis/envelope.ts'
+import { asArgument, createMapping, EntryReader } from '../../../src/transports/redis/mapping.ts'
+import type { Field } from '../../../src/transports/redis/mapping.ts'
+import { carried, damaged, randomMessage, randomText } from '../random-message.ts'
 
-const PLACE = { topic: 't', partition: 3, id: '1700000000000-5' }
-const ENVELOPE = {
-  specversion: '1.0',
-  id: 'A',
-  type: 'T',
-  source: '/s',
-  partitionkey: 'K',
-  datacontenttype: 'text/plain',
+const PLACE = { topic: 'orders', partition: 2, id: '1700000000123-4' }
+
+/** As the client returns an entry. */
+function entry(...fields: readonly Field[]): Buffer[] {
+  return fields.map((field) => Buffer.from(field as string))
 }
 
-function read(...fields: readonly string[]) {
-  const message = new EntryReader().read(
-    fields.map((text) => Buffer.from(text)),
-    PLACE,
-  )
-  return { ...message, headers: { ...message.headers }, body: Buffer.from(message.body).toString() }
+function read(...fields: readonly Field[]): EncodedMessage {
+  return new EntryReader().read(entry(...fields), PLACE)
 }
+
+describe.each(['json', 'fields'] as const)('entries with the envelope as %s', (envelope) => {
+  it('carry every message, there and back, whatever came before', () => {
+    const random = seededRandom(envelope)
+    const mapping = createMapping(envelope)
+    const reader = new EntryReader()
+    let last = randomMessage(random)
+    for (let round = 0; round < 400; round++) {
+      const other = randomMessage(random)
+      // Half of them have in common with the last one what is compared instead of parsed.
+      const { type, source, contentType, version, time } = random.chance(0.5) ? last : other
+      last = { ...other, type, source, contentType, version, time }
+      const back = reader.read(entry(...mapping.fields(last)), { ...PLACE, topic: last.topic })
+      expect(carried(back), `round ${round} of ${random.seed}`).toEqual(carried(last))
+    }
+  })
+
+  it('have each name once, so that other programs read them as a map', () => {
+    const random = seededRandom('names')
+    for (let round = 0; round < 50; round++) {
+      const message = { ...randomMessage(random), headers: { data: 'a header', ce: 'another', tenant: 'eu' } }
+      const names = createMapping(envelope)
+        .fields(message)
+        .filter((_, index) => index % 2 === 0)
+      expect(new Set(names).size).toBe(names.length)
+    }
+  })
+
+  it('are read as something when they are damaged', () => {
+    const random = seededRandom('damage')
+    const mapping = createMapping(envelope)
+    const reader = new EntryReader()
+    for (let round = 0; round < 300; round++) {
+      const message = randomMessage(random)
+      const fields = entry(...mapping.fields(message))
+      const at = random.integer(0, fields.length - 1)
+      const broken = fields.with(at, damaged(random, fields[at] as Buffer))
+      if (random.chance(0.2)) broken.splice(random.integer(0, broken.length - 1), 1)
+      const found = reader.read(broken, PLACE)
+      for (const field of ['id', 'type', 'source', 'contentType'] as const) expect(found[field]).toBeTypeOf('string')
+      expect(new Date(found.time).getTime()).toBe(found.time)
+      for (const value of Object.values(found.headers)) expect(value).toBeTypeOf('string')
+      // It may have changed what the next one is compared with, but not what is read of it.
+      const next = reader.read(fields, { ...PLACE, topic: message.topic })
+      expect(carried(next)).toEqual(carried(message))
+    }
+  })
+})
+
+describe('golden: entries that other programs read', () => {
+  const message = { ...randomMessage(seededRandom(1)), id: '1', topic: 'orders', type: 'orders', source: 'shop' }
+  Object.assign(message, { time: 1_700_000_000_123, key: 'k', contentType: 'application/json', version: 2 })
+  Object.assign(message, { subject: undefined, dataSchema: undefined, correlationId: '1', causationId: '0' })
+  Object.assign(message, { traceparent: undefined, tracestate: undefined, expiresAt: 1_700_000_060_000 })
+  Object.assign(message, { headers: { tenant: 'eu', data: 'x' }, body: Buffer.from('{}') })
+
+  test('json', () => {
+    expect(createMapping('json').fields(message).map(String)).toEqual([
+      'ce',
+      '{"specversion":"1.0","id":"1","type":"orders","source":"shop","datacontenttype":"application/json","dataversion":2,"time":"2023-11-14T22:13:20.123Z","partitionkey":"k","correlationid":"1","causationid":"0","expirytime":"2023-11-14T22:14:20.000Z","headers":{"tenant":"eu","data":"x"}}',
+      'data',
+      '{}',
+    ])
+  })
+
+  test('fields', () => {
+    const fields = createMapping('fields').fields(message).map(String)
+    expect(Object.fromEntries(fields.flatMap((name, at) => (at % 2 === 0 ? [[name, fields[at + 1]]] : [])))).toEqual({
+      tenant: 'eu',
+      'busbar-escaped-data': 'x',
+      'ce-specversion': '1.0',
+      'ce-id': '1',
+      'ce-type': 'orders',
+      'ce-source': 'shop',
+      'ce-time': '2023-11-14T22:13:20.123Z',
+      'ce-partitionkey': 'k',
+      'ce-dataversion': '2',
+      'ce-correlationid': '1',
+      'ce-causationid': '0',
+      'ce-expirytime': '2023-11-14T22:14:20.000Z',
+      'content-type': 'application/json',
+      data: '{}',
+    })
+  })
+})
 
 describe('entries of other programs', () => {
-  const ce = JSON.stringify(ENVELOPE)
-  const expected = { id: 'A', type: 'T', source: '/s', key: 'K', contentType: 'text/plain', body: 'hello', headers: {} }
+  it('get their id from their place, and their time', () => {
+    expect(read('data', 'hello')).toMatchObject({
+      id: 'orders/2/1700000000123-4',
+      type: 'orders',
+      source: 'redis',
+      time: 1_700_000_000_123,
+      contentType: '',
+    })
+  })
+
+  it('may have ids that are no times', () => {
+    for (const id of ['1700000000123000000-0', '18446744073709551615-1', '0-1'])
+      expect(new EntryReader().read(entry('data', 'x'), { ...PLACE, id }).time).toBe(0)
+  })
+
+  it('without a field for the body are data as a whole', () => {
+    const { contentType, body, type, headers } = read('name', 'Ada', '__proto__', 'x', 'ce-type', 'user.made')
+    expect([contentType, type, { ...headers }]).toEqual(['application/json', 'user.made', {}])
+    expect(Buffer.from(body).toString()).toBe('{"name":"Ada","__proto__":"x"}')
+  })
 
   it.each([
-    ['as Busbar writes it', ['ce', ce, 'data', 'hello']],
-    ['in the other order', ['data', 'hello', 'ce', ce]],
-    ['with white space around it', ['ce', ` ${ce}\n`, 'data', 'hello']],
-  ])('have their envelope in one field, %s', (_how, fields) => {
-    expect(read(...fields)).toMatchObject(expected)
+    ['ce', '{}', 'data', 'x'],
+    ['ce', '{"id":"1","type":"t"}', 'data', 'x'],
+    ['ce', '{"id":1,"type":"t","source":"s"}', 'data', 'x'],
+    ['ce', '{"id":', 'data', 'x'],
+    ['ce', `{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}`, 'data', 'x'],
+    ['ce', '', 'data', 'x'],
+    ['data', 'x', 'ce', '{}'],
+    ['data', 'x', 'odd'],
+    ['data', 'x', '', ''],
+  ])('that are no envelope of ours are read as fields: %#', (...fields) => {
+    const { id, body } = read(...fields)
+    expect([id, Buffer.from(body).toString()]).toEqual(['orders/2/1700000000123-4', 'x'])
   })
 
-  it('may have more fields beside the envelope: they are headers, which the envelope overrides', () => {
-    const envelope = JSON.stringify({ ...ENVELOPE, headers: { a: 'envelope' } })
-    expect(read('x', '1', 'ce', envelope, 'data', 'hello', 'a', 'field', 'traceparent', '00-1')).toMatchObject({
-      ...expected,
-      headers: { x: '1', a: 'envelope' },
-      traceparent: '00-1',
-    })
-    const { datacontenttype: _, ...untyped } = ENVELOPE
-    expect(read('content-type', 'text/csv', 'ce', JSON.stringify(untyped), 'data', 'hello')).toMatchObject({
-      ...expected,
-      contentType: 'text/csv',
-    })
+  it('may have no fields at all', () => {
+    expect(Buffer.from(read().body).toString()).toBe('{}')
   })
 
-  it('with something else in a field of that name are read field by field', () => {
-    for (const other of ['not json', 'null', '[]', '{"id":"x"}'])
-      expect(read('ce', other, 'data', 'hello')).toMatchObject({ id: 't/3/1700000000000-5', headers: { ce: other } })
+  it.each([
+    ['"time":"yesterday"', { time: 0 }],
+    ['"time":5', { time: 0 }],
+    [
+      '"headers":{"a":1,"b":"x","__proto__":"y"}',
+      {
+        headers: Object.fromEntries([
+          ['b', 'x'],
+          ['__proto__', 'y'],
+        ]),
+      },
+    ],
+    ['"headers":["x"]', { headers: { 0: 'x' } }],
+    ['"headers":null', { headers: {} }],
+    ['"partitionkey":5,"subject":null,"dataversion":"2"', { key: undefined, subject: undefined, version: undefined }],
+    ['"datacontenttype":{}', { contentType: '' }],
+  ])('may have odd attributes: %s', (attribute, expected) => {
+    const { headers, ...found } = read('ce', `{"id":"1","type":"t","source":"s",${attribute}}`, 'data', 'x')
+    expect({ ...found, headers: { ...headers } }).toMatchObject({ id: '1', type: 't', ...expected })
   })
+})
 
-  it('may have each attribute in a field of its own, the content type too', () => {
-    const fields = ['ce-id', 'A', 'ce-type', 'T', 'ce-source', '/s', 'ce-partitionkey', 'K']
-    expect(read(...fields, 'ce-datacontenttype', 'text/plain', 'data', 'hello')).toMatchObject(expected)
-    expect(read('data', 'hello', ...fields, 'content-type', 'text/plain')).toMatchObject(expected)
-    expect(read('ce-datacontenttype', 'text/csv', 'content-type', 'text/plain', 'data', '').contentType).toBe(
-      'text/plain',
-    )
-  })
+test('a reader that has learned what messages have in common reads what one that has not', () => {
+  const random = seededRandom('learned')
+  const body = new Uint8Array(0)
+  const learned = new EnvelopeReader()
+  const writer = new EnvelopeWriter()
+  let alike = 0
+  for (let round = 0; round < 2_000; round++) {
+    const message = { ...randomMessage(random), type: 'orders', source: 'shop', version: undefined, contentType: '' }
+    const text = writer.write(message)
+    learned.read(text, 'orders', body)
+    const broken = damaged(random, Buffer.from(text)).toString()
+    try {
+      JSON.parse(broken)
+    } catch {
+      continue
+    }
+    alike++
+    expect(learned.read(broken, 'orders', body), broken).toEqual(new EnvelopeReader().read(broken, 'orders', body))
+  }
+  expect(alike).toBeGreaterThan(80)
+})
 
-  it('without data are an object of their fields', () => {
-    expect(read('a', '1', 'b', 'x')).toMatchObject({ contentType: 'application/json', body: '{"a":"1","b":"x"}' })
-  })
+test('a time that is longer or shorter than usual is parsed as a whole', () => {
+  const reader = new EnvelopeReader()
+  const text = (time: string, more = ''): string =>
+    `{"specversion":"1.0","id":"1","type":"t","source":"s","datacontenttype":"","time":"${time}"${more}}`
+  for (const time of [
+    '2026-01-02T03:04:05.678Z',
+    '2026-01-02T03:04:05Z',
+    '2026-01-02T03:04:05.678901Z',
+    '+010000-01-01T00:00:00.000Z',
+  ])
+    for (const more of ['', ',"partitionkey":"k"'])
+      expect(reader.read(text(time, more), 'orders', Buffer.alloc(0))?.time, time).toBe(Date.parse(time))
+  expect(reader.read(text('2026-01-02T03:04:05.678Z').replace('Z"', 'Zx'), 'orders', Buffer.alloc(0))).toBeUndefined()
+})
+
+test('a short ASCII text is an argument as text, anything else as bytes', () => {
+  expect(asArgument(Buffer.from('abc'))).toBe('abc')
+  const random = seededRandom('arguments')
+  for (let round = 0; round < 500; round++) {
+    const bytes = random.chance(0.5) ? random.bytes(random.integer(0, 40)) : Buffer.from(randomText(random))
+    expect(Buffer.from(asArgument(bytes) as string)).toEqual(Buffer.from(bytes))
+  }
+  expect(asArgument(Buffer.alloc(3_000, 97))).toBeInstanceOf(Buffer)
 })

@@ -1,0 +1,233 @@
+import assert from 'node:assert/strict'
+import type { Channel, ConsumeMessage } from 'amqplib'
+import { describe, test } from 'vitest'
+import { seededRandom } from 'busbar/testing'
+import type { Random } from 'busbar/testing'
+import { Arrival } from '../../../src/transports/rabbitmq/arrival.ts'
+import { wireHeaders } from '../../../src/transports/rabbitmq/client-writer.ts'
+import { FrameTap } from '../../../src/transports/rabbitmq/frame-tap.ts'
+import { fillArrival } from '../../../src/transports/rabbitmq/mapping.ts'
+import { Parcel } from '../../../src/transports/rabbitmq/parcel.ts'
+import { carried, damaged } from '../random-message.ts'
+import { decodeFrames, encodeDelivery, FakeReading, messagesIn } from './amqplib-codec.ts'
+import { foreignMessage, FRAME_MAX, passedOn, plainParcel, randomParcel, written } from './random-parcels.ts'
+
+// What we read and write of AMQP by ourselves, beside the client library.
+
+/** A copy: the tap uses the same object for all deliveries. */
+function copyOf(arrival: Arrival): object {
+  const { native: _native, carried: _carried, ...fields } = arrival
+  return { ...fields, headers: { ...fields.headers }, body: Buffer.from(fields.body).toString('hex') }
+}
+
+/** Reads the chunks with a tap on the library, which gets what the tap leaves. */
+function tapped(chunks: Buffer[], maxFrameSize = 0): { direct: object[]; left: ConsumeMessage[] } {
+  const direct: object[] = []
+  const reading = new FakeReading(chunks, maxFrameSize)
+  assert.ok(FrameTap.on(reading as unknown as Channel, (arrival) => void direct.push(copyOf(arrival))))
+  return { direct, left: messagesIn(reading.readAll()) }
+}
+
+function cut(random: Random, bytes: Buffer, most: number): Buffer[] {
+  const chunks: Buffer[] = []
+  for (let at = 0; at < bytes.length;) {
+    const size = random.integer(1, most)
+    chunks.push(bytes.subarray(at, at + size))
+    at += size
+  }
+  return chunks
+}
+
+describe('the writer of frames', () => {
+  test('what it writes, the library reads: the headers that the library would have been given, and every property', () => {
+    const random = seededRandom('writer')
+    for (let round = 0; round < 500; round++) {
+      const parcel = randomParcel(random)
+      const [{ fields, properties, content } = assert.fail()] = messagesIn(
+        decodeFrames(
+          written((writer) => writer.publish(parcel)),
+          FRAME_MAX,
+        ),
+      )
+      const { message } = parcel
+      assert.deepEqual([fields.exchange, fields.routingKey], [parcel.exchange, parcel.routingKey])
+      assert.deepEqual(content, Buffer.from(message.body))
+      assert.deepEqual({ ...properties.headers }, untagged(wireHeaders(parcel)), `round ${round} of ${random.seed}`)
+      assert.equal(properties.messageId, message.id)
+      assert.equal(properties.contentType ?? '', message.contentType)
+      assert.equal(properties.deliveryMode, parcel.properties === undefined ? 2 : 1)
+      assert.equal(properties.correlationId, parcel.properties?.correlationId)
+      assert.equal(properties.priority, parcel.properties?.priority)
+      assert.equal(properties.expiration, parcel.properties?.expiration)
+    }
+  })
+
+  test('headers of any type come out as the library would have written them', () => {
+    const random = seededRandom('types')
+    for (let round = 0; round < 500; round++) {
+      const [original = assert.fail()] = messagesIn(decodeFrames(encodeDelivery(foreignMessage(random))))
+      const typedHeaders = { ...original.properties.headers } as Record<string, unknown>
+      delete typedHeaders['x-death']
+      const parcel = Object.assign(new Parcel(), {
+        message: { ...new Parcel().message, headers: { '': '', tenant: '' } },
+        typedHeaders: { tenant: typedHeaders['tenant'] ?? 'none', '': typedHeaders[''] ?? null },
+      })
+      const [{ properties } = assert.fail()] = messagesIn(decodeFrames(written((writer) => writer.publish(parcel))))
+      const { tenant, '': unnamed } = properties.headers ?? {}
+      assert.deepEqual({ tenant, '': unnamed }, parcel.typedHeaders, `round ${round} of ${random.seed}`)
+    }
+  })
+
+  test('a decimal stays one, and a timestamp', () => {
+    const headers = {
+      price: { '!': 'decimal', value: { places: 2, digits: 4_000_000_000 } },
+      when: { '!': 'timestamp', value: 1_700_000_000 },
+    }
+    const message = { ...new Parcel().message, headers: { price: '', when: '' } }
+    const bytes = written((w) => w.publish(Object.assign(new Parcel(), { message, typedHeaders: headers })))
+    assert.ok(bytes.includes(Buffer.from('\x05priceD\x02\xee\x6b\x28\x00', 'latin1')))
+    assert.ok(bytes.includes(Buffer.from('\x04whenT\0\0\0\0', 'latin1')))
+  })
+
+  test('acks and nacks', () => {
+    const frames = decodeFrames(
+      written((writer) => {
+        writer.ack(7, true)
+        writer.ack(2 ** 40, false)
+        writer.nack(9, true)
+        writer.nack(10, false)
+      }),
+    )
+    assert.deepEqual(
+      frames.map(({ fields }) => ({ ...(fields as object) })),
+      [
+        { deliveryTag: 7, multiple: true },
+        { deliveryTag: 2 ** 40, multiple: false },
+        { deliveryTag: 9, multiple: false, requeue: true },
+        { deliveryTag: 10, multiple: false, requeue: false },
+      ],
+    )
+  })
+
+  test('a message that does not fit leaves nothing behind, and those around it are whole', () => {
+    const parcel = (headers: Record<string, string>, id = 'x'): Parcel =>
+      Object.assign(new Parcel(), { message: { ...new Parcel().message, id, headers, body: Buffer.from(id) } })
+    const bytes = written((writer) => {
+      writer.publish(parcel({}, 'first'))
+      assert.throws(() => writer.publish(parcel({ [`é${'x'.repeat(254)}`]: '' })), RangeError)
+      assert.throws(() => writer.publish(parcel({ a: '文'.repeat(FRAME_MAX / 3) })), /bytes of headers/)
+      writer.publish(parcel({}, 'second'))
+    })
+    assert.deepEqual(
+      messagesIn(decodeFrames(bytes)).map(({ content }) => content.toString()),
+      ['first', 'second'],
+    )
+  })
+})
+
+/** Without the types that a writer needs and a reader does not see. */
+function untagged(headers: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [
+      name,
+      typeof value === 'object' && value !== null ? (value as { value: unknown }).value : value,
+    ]),
+  )
+}
+
+describe('the reader of frames', () => {
+  test('reads what the writer wrote, whatever the socket cuts it into', () => {
+    const random = seededRandom('reader')
+    let direct = 0
+    for (let round = 0; round < 60; round++) {
+      const parcels = Array.from({ length: 8 }, () => (random.chance(0.5) ? plainParcel : randomParcel)(random))
+      const bytes = Buffer.concat(parcels.map((parcel, index) => passedOn(parcel, index + 1)))
+      const deliveries = messagesIn(decodeFrames(bytes))
+      const read = tapped(cut(random, bytes, round % 3 === 0 ? 40 : 5_000))
+      direct += read.direct.length
+      const all = [...read.direct, ...read.left.map((message) => copyOf(fillArrival(new Arrival(), message)))]
+      const byTag = (a: object, b: object): number => (a as Arrival).deliveryTag - (b as Arrival).deliveryTag
+      assert.deepEqual(
+        all.toSorted(byTag),
+        deliveries.map((delivery) => copyOf(fillArrival(new Arrival(), delivery))),
+      )
+      for (const [index, { message }] of parcels.entries()) {
+        const back = fillArrival(new Arrival(), deliveries[index] as ConsumeMessage)
+        const { correlationId = parcels[index]?.properties?.correlationId } = message
+        assert.deepEqual(carried(back.toEncodedMessage(message.topic, back.id as string, 0)), {
+          ...carried(message),
+          correlationId,
+        })
+      }
+    }
+    assert.ok(direct > 100, `${direct} were read without the library`)
+  })
+
+  test('a message of another program is read as the library reads it', () => {
+    const random = seededRandom('foreign')
+    for (let round = 0; round < 1_000; round++) {
+      const bytes = encodeDelivery(foreignMessage(random), 10)
+      const [whole = assert.fail()] = messagesIn(decodeFrames(bytes))
+      const { direct, left } = tapped(cut(random, bytes, 200))
+      const [one = copyOf(fillArrival(new Arrival(), left[0] as ConsumeMessage))] = direct
+      assert.deepEqual(one, copyOf(fillArrival(new Arrival(), whole)), `round ${round} of ${random.seed}`)
+    }
+  })
+
+  test('split at every byte', () => {
+    const random = seededRandom('split')
+    const bytes = passedOn(plainParcel(random), 1)
+    const { direct: expected } = tapped([bytes])
+    assert.equal(expected.length, 1)
+    for (let at = 1; at < bytes.length; at++) {
+      const { direct, left } = tapped([bytes.subarray(0, at), bytes.subarray(at)])
+      assert.deepEqual([direct, left], [expected, []], `at ${at}`)
+    }
+  })
+
+  test('damaged frames are an error, which ends the connection, or are read; they never hang', () => {
+    const random = seededRandom('damage')
+    let failed = 0
+    for (let round = 0; round < 800; round++) {
+      const parcel = random.chance(0.7) ? plainParcel(random) : randomParcel(random)
+      const one = random.chance(0.7) ? passedOn(parcel, round) : encodeDelivery(foreignMessage(random))
+      const bytes = damaged(random, Buffer.concat([one, passedOn(parcel, round + 1)]))
+      const reading = new FakeReading(cut(random, bytes, 3_000), FRAME_MAX)
+      let count = 0
+      FrameTap.on(reading as unknown as Channel, () => void count++)
+      try {
+        reading.readAll()
+      } catch (error) {
+        assert.ok(error instanceof Error)
+        failed++
+      }
+      assert.ok(count <= bytes.length / 8)
+    }
+    assert.ok(failed > 150, `${failed} failed`)
+  })
+
+  test('random bytes too', () => {
+    const random = seededRandom('noise')
+    for (let round = 0; round < 1_000; round++) {
+      const noise = Buffer.from(random.bytes(random.integer(1, 100)))
+      // The beginning of a delivery, so that more than the first byte is looked at.
+      if (round % 2 === 0) noise.set([1, 0, 1, 0, 0, 0, random.integer(0, 60), 0, 60, 0, 60].slice(0, noise.length))
+      const reading = new FakeReading([noise], FRAME_MAX)
+      FrameTap.on(reading as unknown as Channel, () => {})
+      try {
+        reading.readAll()
+      } catch (error) {
+        assert.ok(error instanceof Error)
+      }
+    }
+  })
+
+  test('a frame that says it is larger than agreed is refused at once, not gathered', () => {
+    const start = Buffer.from([3, 0, 1, 0x7f, 0xff, 0xff, 0xff])
+    const chunks = Array.from({ length: 100 }, () => Buffer.alloc(1_000))
+    const reading = new FakeReading([start, ...chunks], FRAME_MAX)
+    FrameTap.on(reading as unknown as Channel, () => {})
+    assert.throws(() => reading.readAll(), /exceeds maxFrameSize/)
+    assert.ok(reading.connection.rest.length < 2_000)
+  })
+})

@@ -1,0 +1,208 @@
+import assert from 'node:assert/strict'
+import type { ConsumeMessage } from 'amqplib'
+import { describe, test } from 'vitest'
+import { seededRandom } from 'busbar/testing'
+import { compilePattern } from '../../../src/core/topic.ts'
+import { bucketOf } from '../../../src/transports/rabbitmq/buckets.ts'
+import { digestOf } from '../../../src/transports/rabbitmq/foreign-ids.ts'
+import { layoutToken, parseLayout } from '../../../src/transports/rabbitmq/group-layout.ts'
+import {
+  bindingKeyOf,
+  bindingKeysOf,
+  bucketed,
+  Names,
+  routingKeyOf,
+  targetedKeyOf,
+  unbucketed,
+} from '../../../src/transports/rabbitmq/names.ts'
+import {
+  fromWireName,
+  isEnvelopeHeader,
+  isTransportHeader,
+  rungHeader,
+  toWireName,
+} from '../../../src/transports/rabbitmq/wire-headers.ts'
+
+// Golden values: all of this is stored on brokers, or agreed between members of different versions. A change breaks
+// systems that run: a key's messages would be in two queues at once, and queues with messages would have no reader.
+
+const LONG = `orders.${'x'.repeat(150)}`
+const LONG_GROUP = 'g'.repeat(64)
+const LONG_DLQ = `${LONG}.${LONG_GROUP}.dlq`
+
+describe('golden', () => {
+  test.each([
+    ['', 25],
+    ['a', 0],
+    ['b', 9],
+    ['customer-1', 24],
+    ['customer-2', 5],
+    ['order:4711', 22],
+    ['00000000-0000-7000-8000-000000000001', 26],
+    ['žluť', 31],
+    ['文字', 27],
+    ['🌱', 17],
+    ['x'.repeat(1_000), 20],
+  ])('the bucket of the key %j is %i', (key, bucket) => {
+    assert.equal(bucketOf(key), bucket)
+  })
+
+  test('names of exchanges and queues', () => {
+    const names = new Names('busbar')
+    assert.deepEqual(Object.fromEntries(Object.entries(names)), {
+      main: 'busbar',
+      groups: 'busbar.groups',
+      deadLetters: 'busbar.dlx',
+      due: 'busbar.due',
+      late: 'busbar.late',
+      lateGroups: 'busbar.late.groups',
+      unrouted: 'busbar.unrouted',
+      delayed: 'busbar.delayed',
+      registry: 'busbar.registry',
+      internal: 'busbar.internal',
+    })
+    assert.equal(names.delay(3), 'busbar.delay.3')
+    assert.equal(names.group('orders', 'billing'), 'busbar:orders:billing')
+    assert.equal(names.partition('orders', 'billing', 3), 'busbar:orders:billing:3')
+    assert.equal(names.members('orders', 'billing', 0), 'busbar:orders:billing:members')
+    assert.equal(names.members('orders', 'billing', 2), 'busbar:orders:billing:members.2')
+    assert.equal(names.memberLine('orders', 'billing', 'm1', 7), 'busbar:orders:billing:member:m1:7')
+    assert.equal(names.notes('orders', 'billing', 0), 'busbar:orders:billing:notes')
+    assert.equal(names.notes('orders', 'billing', 1), 'busbar:orders:billing:notes.1')
+    assert.equal(names.stream('orders'), 'busbar:orders:stream')
+    assert.equal(names.storage('orders.billing.dlq'), 'busbar:orders.billing.dlq')
+    assert.equal(names.exchangeOf('orders'), 'busbar')
+    assert.equal(names.exchangeOf('orders.billing.dlq'), 'busbar.dlx')
+    assert.equal(names.group(LONG_DLQ, LONG_GROUP), `busbar:${LONG}.${'g'.repeat(57)}~69552357664c7608b9eda93bd4e7981d`)
+  })
+
+  test('routing keys, with a digest where a name is too long', () => {
+    assert.equal(bucketed(routingKeyOf('orders.placed'), 7), 'orders.placed.~7')
+    assert.equal(routingKeyOf(LONG_DLQ), '~a68ff806f1e0124ed29a84d7e656a46d')
+    assert.equal(targetedKeyOf('billing', 'orders'), 'billing.orders')
+    assert.equal(targetedKeyOf('g'.repeat(41), 'orders'), 'gggggggg~3f1c6d5cad59ddb3b0670ecf.orders')
+  })
+
+  test('names of headers', () => {
+    assert.equal(rungHeader(7), 'busbar-delay-7')
+    assert.equal(toWireName('CC'), 'busbar-user-CC')
+    assert.equal(toWireName('x-first-death-queue'), 'busbar-user-x-first-death-queue')
+    assert.equal(toWireName('tenant'), 'tenant')
+  })
+
+  test('the layout of a group', () => {
+    assert.equal(layoutToken({ order: 'key', partitions: 8 }), 'key8')
+    assert.equal(layoutToken({ order: 'strict', partitions: 1 }), 'strict')
+    for (const layout of [
+      { order: 'none', partitions: 1 },
+      { order: 'strict', partitions: 1 },
+      { order: 'key', partitions: 32 },
+    ] as const)
+      assert.deepEqual(parseLayout(layoutToken(layout)), layout)
+    for (const token of [undefined, '', 'key', 'key123', 'keyed', 'none ', '-1'])
+      assert.equal(parseLayout(token), undefined)
+  })
+
+  test('the id of a message that has none, by which it is deduplicated', () => {
+    const message = {
+      properties: {
+        contentType: 'text/plain',
+        timestamp: 1_700_000_000,
+        type: 't',
+        appId: 'a',
+        headers: { b: 1, a: 'x', 'x-death': [], when: { '!': 'timestamp', value: 1 } },
+      },
+      content: Buffer.from('body'),
+    } as unknown as ConsumeMessage
+    assert.equal(digestOf(message), 'amqp-7e8c3d63b7a5e31562b98518c6d8f929')
+  })
+})
+
+describe('names', () => {
+  const random = seededRandom('names')
+  const token = (): string =>
+    Array.from({ length: random.integer(1, 64) }, () => random.pick(['a', 'B', '7', '_', '-'])).join('')
+
+  test('all fit into 255 bytes, and those of different groups and topics differ', () => {
+    const names = new Names('x'.repeat(60))
+    const made = new Map<string, string>()
+    for (let round = 0; round < 500; round++) {
+      const group = token()
+      const topic = `${token()}.${token()}`.slice(0, 160).replace(/\.$/, '')
+      for (const each of [topic, `${topic}.${group}.dlq`])
+        for (const name of [
+          names.group(each, group),
+          names.partition(each, group, 31),
+          names.members(each, group, 1),
+          names.memberLine(each, group, '0198c0de-0000-7000-8000-000000000000', 999),
+          names.notes(each, group, 1),
+          names.stream(each),
+          names.storage(each),
+          bucketed(targetedKeyOf(group, routingKeyOf(each)), 31),
+        ]) {
+          assert.ok(Buffer.byteLength(name) <= 255, name)
+          const owner = `${each} ${group}`
+          assert.equal(made.get(name) ?? owner, owner)
+          made.set(name, owner)
+        }
+    }
+  })
+
+  test('the bucket comes off again, and a key without one stays', () => {
+    for (let bucket = 0; bucket < 32; bucket++) assert.equal(unbucketed(bucketed('a.b', bucket)), 'a.b')
+    assert.equal(unbucketed('a.b'), 'a.b')
+    assert.equal(unbucketed(''), '')
+    assert.equal(unbucketed('~digest'), '~digest')
+    assert.equal(unbucketed('g.~digest.~5'), 'g.~digest')
+  })
+
+  test('bindings match the topics of their pattern, with any bucket and with none', () => {
+    const words = ['a', 'b', 'c']
+    const some = (all: string[]): string[] => Array.from({ length: random.integer(1, 4) }, () => random.pick(all))
+    for (let round = 0; round < 2_000; round++) {
+      const pattern = [...some([...words, '*']), ...(random.chance(0.4) ? ['>'] : [])].join('.')
+      const topic = some(words).join('.')
+      const keys = [bucketed(routingKeyOf(topic), random.integer(0, 31)), routingKeyOf(topic)]
+      const bindings = bindingKeysOf(bindingKeyOf(pattern))
+      if (!compilePattern(pattern)(topic)) continue
+      for (const key of keys)
+        assert.ok(
+          bindings.some((binding) => matches(binding.split('.'), key.split('.'))),
+          `${bindings.join(' ')} on ${key}`,
+        )
+    }
+  })
+})
+
+/** A topic exchange, by its definition: `*` is one word, `#` any number. */
+function matches(binding: readonly string[], key: readonly string[]): boolean {
+  const [first, ...rest] = binding
+  if (first === undefined) return key.length === 0
+  if (first === '#') return matches(rest, key) || (key.length > 0 && matches(binding, key.slice(1)))
+  return key.length > 0 && (first === '*' || first === key[0]) && matches(rest, key.slice(1))
+}
+
+describe('headers on the wire', () => {
+  test('a header of the user never has a name of the transport, and gets its own name back', () => {
+    const names = [
+      'CC',
+      'BCC',
+      'x-delay',
+      'x-death',
+      'x-delivery-count',
+      'busbar-to',
+      'busbar-delay-3',
+      'busbar-user-CC',
+    ]
+    for (const name of [...names, 'x-last-death-reason', 'tenant', 'cc', 'x', '', 'X-Trace']) {
+      assert.equal(isTransportHeader(toWireName(name)), false, name)
+      assert.equal(fromWireName(toWireName(name)), name)
+    }
+  })
+
+  test('the envelope is known in both spellings', () => {
+    for (const name of ['cloudEvents:id', 'cloudEvents_id', 'traceparent', 'tracestate', 'Content-Type'])
+      assert.ok(isEnvelopeHeader(name))
+    for (const name of ['cloudevents:id', 'Traceparent', 'id', '']) assert.equal(isEnvelopeHeader(name), false)
+  })
+})
