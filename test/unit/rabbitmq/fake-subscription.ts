@@ -67,8 +67,12 @@ export async function subscribed(): Promise<Subscribed> {
     host: { clock, events, name: 'main' } as Partial<TransportHost> as TransportHost,
     whenUp: async () => broker.session,
   }
-  const subscription = await createSubscription(SPEC, { receive: () => undefined, lost: () => undefined }, {
-    ...parts,
-  } as SubscribingParts)
+  const subscription = await createSubscription(
+    SPEC,
+    { receive: () => undefined, lost: () => undefined, recall: () => undefined },
+    {
+      ...parts,
+    } as SubscribingParts,
+  )
   return { clock, broker, subscription, intake: subscription.intake, losses, declarations }
 }
