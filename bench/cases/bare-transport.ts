@@ -101,7 +101,7 @@ const subscription: TransportSubscription = await transport.subscribe(
     maxPerKey: Number.MAX_SAFE_INTEGER,
     consumerId: 'bench',
   },
-  { receive, lost: nothing },
+  { receive, lost: nothing, recall: nothing },
 )
 subscription.request(PREFETCH, 16_777_216)
 

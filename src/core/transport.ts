@@ -190,7 +190,7 @@ export interface SettlementFailure {
   readonly error: SettlementError | PublishError
 }
 
-/** The runtime's side of a subscription. Neither method throws. */
+/** The runtime's side of a subscription. No method throws. */
 export interface DeliverySink {
   /**
    * Accepts deliveries. The transport never passes more than were requested, and none after `pause()` or after `drain()` or
@@ -203,6 +203,11 @@ export interface DeliverySink {
    * continue while its earlier messages are on their way back.
    */
   lost(deliveries: readonly Delivery[], reason: string): void
+  /**
+   * Asks for deliveries that have waited for too long. The runtime releases those that wait for their first turn or for a free
+   * handler, in this order; it keeps those that have started or wait for a retry.
+   */
+  recall(deliveries: readonly Delivery[]): void
 }
 
 /** State of one member of a group. */

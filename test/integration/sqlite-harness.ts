@@ -186,6 +186,7 @@ export async function read(
       lost(deliveries, reason) {
         for (const delivery of deliveries) reader.lost.push({ delivery, reason })
       },
+      recall() {},
     },
   )
   return reader

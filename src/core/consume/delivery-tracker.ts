@@ -223,6 +223,13 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#runner?.pump()
   }
 
+  recall(deliveries: readonly Delivery[]): void {
+    for (const delivery of deliveries) {
+      const pending = delivery.runtime as PendingDelivery | undefined
+      if (pending?.state === 'queued') this.#release(pending, 0)
+    }
+  }
+
   // --- what the runner reports -------------------------------------------------------------------------------------
 
   begin(pending: PendingDelivery): boolean {

@@ -109,6 +109,9 @@ export class RawConsumer implements DeliverySink {
     this.lostDeliveries.push(...deliveries)
   }
 
+  /** Called by the transport. */
+  recall(): void {}
+
   /** Ids of the messages delivered so far, repetitions included. */
   ids(): string[] {
     return this.deliveries.map(({ message }) => message.id)

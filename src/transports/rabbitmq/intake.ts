@@ -15,12 +15,12 @@ export interface Seat {
   isEnding: boolean
 }
 
-export type Declaring = 'all' | 'again' | 'cancelled'
+export type Declaring = 'all' | 'cancelled'
 
 export interface IntakeHost {
   /**
-   * Declares what the subscription consumes and returns its queues. `all`: on a new session. `again`: what is missing.
-   * `cancelled`: only what is missing of the queues whose consumers the broker has ended; they may be about to disappear.
+   * Declares what is missing of what the subscription consumes, and returns its queues. `cancelled`: only queues whose
+   * consumers the broker has ended; they may be about to disappear.
    */
   declare(session: Session, which: Declaring, cancelled: ReadonlySet<string>): Promise<readonly string[]>
   makeSeat(queue: string, partition: number): Seat
@@ -225,7 +225,7 @@ export class Intake {
 
   async #declare(session: Session): Promise<void> {
     const cancelled = this.#cancelled
-    const which = this.#declaredFor !== session ? 'all' : this.#isStale ? 'again' : 'cancelled'
+    const which = this.#declaredFor !== session || this.#isStale ? 'all' : 'cancelled'
     // Before, not after: what is deleted meanwhile must be declared once more.
     this.#cancelled = new Set()
     this.#isStale = false
@@ -256,6 +256,8 @@ export class Intake {
       if (seat.reader.isOpen) await seat.reader.resume()
     }
     if (session?.isOpen !== true || !seat.reader.isIdle) return
+    // Cancelled since it was declared. Consuming a queue that is being deleted can cost the whole connection (541).
+    if (this.#cancelled.has(seat.reader.queue)) return
     seat.isLeaving = false
     await seat.reader.open(session)
   }

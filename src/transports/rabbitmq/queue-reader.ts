@@ -305,11 +305,12 @@ export class QueueReader {
 
   // --- with the runtime ----------------------------------------------------------------------------------------------
 
-  /** Hands out the oldest held delivery, or nothing while its attempt number is being looked up. */
+  /** Hands out the oldest held delivery, or nothing while its attempt number is being looked up, or it is to go back. */
   take(): RabbitMqDelivery | undefined {
     const [delivery] = this.held
-    if (delivery === undefined || !delivery.isKnown || this.isTurning || this.handed >= this.#maxHanded)
-      return undefined
+    if (delivery === undefined || !delivery.isKnown || this.handed >= this.#maxHanded) return undefined
+    // Without acks, what is held exists nowhere else.
+    if (this.isTurning || !(this.#isWanted || this.#noAck)) return undefined
     this.held.shift()
     delivery.state = 'handed'
     this.handed++

@@ -274,7 +274,8 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   ): Promise<readonly SettlementFailure[]> {
     if (failures.length === batch.length) return failures
     const readers = new Set<QueueReader>()
-    for (const { delivery } of batch) readers.add((delivery as RabbitMqDelivery).reader)
+    for (const { delivery } of batch)
+      if (!waitsHere(delivery as RabbitMqDelivery)) readers.add((delivery as RabbitMqDelivery).reader)
     const answers = await Promise.all(
       Array.from(readers, async (reader) => ((await reader.heard()) ? undefined : reader)),
     )
@@ -284,7 +285,9 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     const known = new Set(failures.map(({ index }) => index))
     return batch
       .flatMap(({ delivery }, index) =>
-        known.has(index) || !deaf.has((delivery as RabbitMqDelivery).reader) ? [] : [{ index, error: lostError() }],
+        known.has(index) || waitsHere(delivery as RabbitMqDelivery) || !deaf.has((delivery as RabbitMqDelivery).reader)
+          ? []
+          : [{ index, error: lostError() }],
       )
       .concat(failures)
   }
@@ -445,13 +448,19 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   }
 
   async #restart(seat: Seat): Promise<void> {
-    await seat.reader.cancel()
+    const cancelled = seat.reader.cancel()
+    this.#sink.recall(seat.reader.unsettled())
+    await cancelled
     await this.handBack(seat)
     await seat.reader.resume()
+    this.arrived()
   }
 
   #beginTurn(reader: QueueReader): void {
-    reader.isTurning = true
+    if (!reader.isTurning) {
+      reader.isTurning = true
+      this.#sink.recall(reader.unsettled())
+    }
     this.#turnIfWaiting()
   }
 
@@ -513,6 +522,11 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   #seatOf(reader: QueueReader): Seat | undefined {
     return this.intake.seats.find((seat) => seat.reader === reader)
   }
+}
+
+/** It was not given to the broker, which has nothing to hear of it. */
+function waitsHere({ state }: RabbitMqDelivery): boolean {
+  return state === 'replaced'
 }
 
 function unsettleable(delivery: RabbitMqDelivery): SettlementError | undefined {

@@ -82,7 +82,7 @@ export async function createSubscription(
           declare: async (again, which, cancelled) => {
             const missing = await deleted?.look(again, which, cancelled)
             const now = await declare(spec, native, parts, again, {
-              declares: which === 'all' ? undefined : missing,
+              declares: missing,
               binds: which === 'cancelled' ? cancelled : undefined,
             })
             deleted?.report()

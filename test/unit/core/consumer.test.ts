@@ -432,6 +432,21 @@ describe('deliveries that are taken back', () => {
     expect(broker.credit).toBe(10)
   })
 
+  it('are released when the transport recalls them, unless they have started or wait for a retry', async () => {
+    const hand = byHand()
+    const { broker, consumer } = await stage(hand.handler, { concurrency: 2, prefetch: 10, retry: { mode: 'inline' } })
+    const deliveries = ['a1', 'a2', 'b1', 'b2', 'c1'].map((id) => delivery(id, { key: id.slice(0, 1) }))
+    broker.deliver(...deliveries)
+    hand.end('b1', new Error('no'))
+    await turn()
+    expect(hand.started).toEqual(['a1#1', 'b1#1', 'c1#1'])
+    broker.sink.recall(deliveries)
+    await turn()
+    expect(broker.outcomes()).toEqual(['a2 release', 'b2 release'])
+    expect(broker.credit).toBe(7)
+    expect(consumer.stats()).toMatchObject({ released: 2, lost: 0 })
+  })
+
   it('free the key for what comes next', async () => {
     const hand = byHand()
     const { broker, clock } = await stage(hand.handler)

@@ -77,6 +77,7 @@ async function play(seed: number): Promise<void> {
             expect(member.credit, `seed ${seed}: more than was asked for`).toBeGreaterThanOrEqual(0)
           },
           lost: () => expect.fail('nothing is ever taken back here'),
+          recall: () => {},
         },
       ),
     }

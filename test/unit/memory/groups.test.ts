@@ -36,7 +36,7 @@ function join(broker: MemoryBroker, given: Partial<SubscriptionSpec> = {}) {
       consumerId: 'm',
       ...given,
     },
-    { receive: (batch) => received.push(...batch), lost: (deliveries) => lost.push(...deliveries) },
+    { receive: (batch) => received.push(...batch), lost: (deliveries) => lost.push(...deliveries), recall: () => {} },
   )
   const ids = (): string[] => received.map((delivery) => delivery.message.id)
   return { subscription, received, lost, ids }

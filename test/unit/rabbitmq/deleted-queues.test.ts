@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { test } from 'vitest'
+import { test, vi } from 'vitest'
+import { QueueReader } from '../../../src/transports/rabbitmq/queue-reader.ts'
 import { QUEUE, subscribed } from './fake-subscription.ts'
 
 test('a deleted queue is reported once, also when declaring the group again fails at first', async () => {
@@ -41,4 +42,29 @@ test('a queue that is deleted while the group is declared again is declared once
   intake.redeclare()
   await clock.advance(1_000)
   assert.equal(losses.length, 1)
+})
+
+test('a queue that is deleted on a new connection, after it was looked for, is not declared unnoticed', async () => {
+  const { clock, broker, intake, losses, declarations } = await subscribed()
+  declarations.push(({ declares }) => {
+    // It existed when it was looked for. Binding what is missing fails.
+    assert.deepEqual(declares, new Set())
+    broker.missing.add(QUEUE)
+    throw new Error('NOT_FOUND')
+  })
+  intake.attach({ ...broker.session, epoch: 2 })
+  await clock.advance(1_000)
+  assert.equal(losses.length, 1)
+})
+
+test('a queue whose consumer was cancelled while the group was declared is not consumed before it was looked for', async () => {
+  const { clock, intake, declarations } = await subscribed()
+  using open = vi.spyOn(QueueReader.prototype, 'open').mockResolvedValue()
+  declarations.push(() => intake.redeclare(QUEUE))
+  intake.redeclare()
+  intake.want(true)
+  await clock.advance(0)
+  assert.equal(open.mock.calls.length, 0)
+  await clock.advance(1_000)
+  assert.equal(open.mock.calls.length, 1)
 })

@@ -4,6 +4,7 @@ import type { ManualClock } from 'busbar/testing'
 import { BusEvents } from '../../../src/core/events.ts'
 import type { SubscriptionSpec, TransportHost } from '../../../src/core/transport.ts'
 import type { Declarations } from '../../../src/transports/rabbitmq/declarations.ts'
+import type { GroupSpec } from '../../../src/transports/rabbitmq/group-topology.ts'
 import type { Intake } from '../../../src/transports/rabbitmq/intake.ts'
 import { Names } from '../../../src/transports/rabbitmq/names.ts'
 import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
@@ -36,7 +37,7 @@ interface Subscribed {
   /** Reasons of the reported losses. */
   readonly losses: string[]
   /** What each declaration of the group does; without an entry it succeeds. */
-  readonly declarations: (() => void)[]
+  readonly declarations: ((spec: GroupSpec) => void)[]
 }
 
 /** A subscription of one queue whose broker is the test. */
@@ -46,7 +47,7 @@ export async function subscribed(): Promise<Subscribed> {
   const events = new BusEvents(silentLogger)
   const losses: string[] = []
   events.on('loss', ({ reason }) => void losses.push(reason))
-  const declarations: (() => void)[] = []
+  const declarations: ((spec: GroupSpec) => void)[] = []
   const context: Partial<SubscriptionContext> = {
     clock,
     session: () => undefined,
@@ -58,8 +59,8 @@ export async function subscribed(): Promise<Subscribed> {
     names: new Names('busbar'),
     context: context as SubscriptionContext,
     declarations: {
-      group: async () => {
-        declarations.shift()?.()
+      group: async (_, spec) => {
+        declarations.shift()?.(spec)
         return { queues: [QUEUE], layout: LAYOUT, drifts: [] }
       },
       notes: () => Promise.resolve(),
@@ -67,8 +68,12 @@ export async function subscribed(): Promise<Subscribed> {
     host: { clock, events, name: 'main' } as Partial<TransportHost> as TransportHost,
     whenUp: async () => broker.session,
   }
-  const subscription = await createSubscription(SPEC, { receive: () => undefined, lost: () => undefined }, {
-    ...parts,
-  } as SubscribingParts)
+  const subscription = await createSubscription(
+    SPEC,
+    { receive: () => undefined, lost: () => undefined, recall: () => undefined },
+    {
+      ...parts,
+    } as SubscribingParts,
+  )
   return { clock, broker, subscription, intake: subscription.intake, losses, declarations }
 }

@@ -16,7 +16,7 @@ test('gives a new thread its credit once, although more is requested while it is
   const sent: Command[] = []
   const thread = { send: (command: Command) => sent.push(command) } as unknown as DatabaseThread
   const host = { path: 'bus.db', maxMessageBytes: 1_000, thread, ended: () => {} }
-  const subscription = new SqliteSubscription(1, spec, { receive: () => {}, lost: () => {} }, host)
+  const subscription = new SqliteSubscription(1, spec, { receive: () => {}, lost: () => {}, recall: () => {} }, host)
   subscription.seatedOn(thread)
   subscription.request(3, 300)
   subscription.takeBackAll('the database thread ended')

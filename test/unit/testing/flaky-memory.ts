@@ -203,6 +203,7 @@ class FlakySubscription implements TransportSubscription {
         this.#sink.receive(batch)
       },
       lost: (deliveries, reason) => this.#sink.lost(deliveries, reason),
+      recall: (deliveries) => this.#sink.recall(deliveries),
     })
     if (this.#paused) this.#inner.pause()
     if (this.#credit > 0) this.#inner.request(this.#credit, this.#bytes)

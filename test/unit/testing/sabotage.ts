@@ -70,6 +70,7 @@ async function subscribe(
         reason,
       )
     },
+    recall: (deliveries) => sink.recall(deliveries.map((delivery) => shown.get(delivery) ?? delivery)),
   })
   const settle: TransportSubscription['settle'] = async (batch) => {
     const back = (lie.settle?.(batch) ?? batch).map(({ delivery, outcome }) => ({
