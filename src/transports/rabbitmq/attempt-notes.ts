@@ -86,6 +86,11 @@ export class AttemptNotes {
     return this.#next
   }
 
+  /** Resolves when no note is being written any more, whether the broker has them or not. */
+  async written(): Promise<void> {
+    await (this.#next ?? this.#writing).catch(() => undefined)
+  }
+
   async #publish(notes: readonly Note[]): Promise<void> {
     const rows = notes.map(({ key, generation, used, by, running, notBefore }) => [
       key,

@@ -105,6 +105,12 @@ export class Attempts {
     await this.#tell(rows)
   }
 
+  /** As `returned`, before a channel is closed: waits for earlier notes too, whose answer nobody has waited for. */
+  async returnedAll(deliveries: readonly RabbitMqDelivery[]): Promise<void> {
+    await this.returned(deliveries)
+    await this.#notes?.written()
+  }
+
   /** The channel ended with these deliveries. This process lives, so none of them has used an attempt. */
   lost(deliveries: readonly RabbitMqDelivery[]): void {
     for (const delivery of deliveries) {

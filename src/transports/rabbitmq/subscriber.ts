@@ -505,7 +505,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   async handBack(seat: Seat): Promise<void> {
     if (this.#options.noAck) return
     const held = [...seat.reader.held]
-    await this.#attempts.returned(held)
+    await this.#attempts.returnedAll(held)
     for (const delivery of held) {
       if (delivery.state !== 'held') continue
       this.#foreignIds.left(delivery.message.id)
@@ -516,7 +516,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
 
   /** For `Intake`: everything that goes back with the channel, by our own decision, so none of it has used an attempt. */
   async noteReturned({ reader }: Seat): Promise<void> {
-    if (!this.#options.noAck) await this.#attempts.returned(reader.unsettled())
+    if (!this.#options.noAck) await this.#attempts.returnedAll(reader.unsettled())
   }
 
   #seatOf(reader: QueueReader): Seat | undefined {
