@@ -33,10 +33,11 @@ export class Overview {
     this.#future = db.prepare(
       'SELECT count(*) FROM messages WHERE topic_id = ? AND deliver_at IS NOT NULL AND deliver_at > ? AND seq > ? AND kind <> 1',
     )
+    // Not ?1 twice: Node 22 can't bind a numbered parameter by its place.
     this.#ends = db.prepare(`
       SELECT
-        (SELECT seq FROM messages WHERE topic_id = ?1 AND kind <> 1 ORDER BY seq LIMIT 1),
-        (SELECT seq FROM messages WHERE topic_id = ?1 AND kind <> 1 ORDER BY seq DESC LIMIT 1)`)
+        (SELECT seq FROM messages WHERE topic_id = ? AND kind <> 1 ORDER BY seq LIMIT 1),
+        (SELECT seq FROM messages WHERE topic_id = ? AND kind <> 1 ORDER BY seq DESC LIMIT 1)`)
     this.#before = db.prepare(
       'SELECT seq FROM messages WHERE topic_id = ? AND seq < ? AND kind <> 1 ORDER BY seq DESC LIMIT 1',
     )
@@ -88,7 +89,7 @@ export class Overview {
       ready: waits && this.#strict(id) ? 0 : (states.get(CLAIM.ready) ?? 0) + unreadNow + idle,
       oldestUnackedAt: oldest?.[1],
     }
-    const [start, head] = (this.#ends.row(topicId) ?? []) as readonly (number | null)[]
+    const [start, head] = (this.#ends.row(topicId, topicId) ?? []) as readonly (number | null)[]
     const unsettled = oldest?.[0] ?? cursor + 1
     const settled = this.#before.row(topicId, unsettled)?.[0] as number | undefined
     // What it has settled may be deleted since.
