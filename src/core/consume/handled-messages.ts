@@ -63,6 +63,8 @@ export class HandledMessages {
    * handled again, and retried like any other.
    */
   forget(delivery: Delivery): void {
+    // Nearly always. A lookup would hash the id of every message that arrives.
+    if (this.#handled.size === 0) return
     const { id } = delivery.message
     const same = this.#handled.get(id)
     if (same === undefined) return
