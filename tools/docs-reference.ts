@@ -186,7 +186,7 @@ function eventsPage(): string {
     '    bus.events.onAny((name, event) => log.info(event, name))',
     "    await bus.events.once('connect')",
     '',
-    'Events cost nothing while nobody listens. A listener that throws is logged and harms nothing else. Every payload names the',
+    'Events without a listener cost nothing. A listener that throws is logged and has no other effect. Every payload names the',
     '`transport`; those of a consumer its `topic`, `group` and `consumerId`; those of a message the `message` and its `attempt`.',
   ].join('\n')
   return page('Events', [intro, '', '| event | when | and besides |', '|---|---|---|', ...rows, ''])

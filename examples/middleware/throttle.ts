@@ -4,7 +4,7 @@ import { throttle } from 'busbar/middleware'
 
 const bus = createBus({ service: 'notifications', transport: memory() })
 
-// 20 a second for each customer, whoever else has mail.
+// 20 a second for each customer, however much mail the others have.
 const perCustomer = throttle({ perSecond: 20, burst: 1, key: (message) => message.key ?? '' })
 
 const startedAt = performance.now()
