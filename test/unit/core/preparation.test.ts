@@ -145,3 +145,67 @@ describe('an asynchronous codec', () => {
     expect(codec.most).toBe(32)
   })
 })
+
+describe('a handler whose message is prepared too late', () => {
+  it.each<[string, ConsumeOptions | BatchConsumeOptions]>([
+    ['alone', {}],
+    ['in a batch', { batch: { size: 1, timeoutMs: 1 } }],
+  ])('does not start beside the next attempt: %s', async (_, options) => {
+    const schema: StandardSchema<number, number> = {
+      '~standard': {
+        version: 1,
+        vendor: 'test',
+        validate: async (value) => {
+          if (++validated === 1) await first.promise
+          return { value: Number(value) }
+        },
+      },
+    }
+    let validated = 0
+    const first = Promise.withResolvers<void>()
+    const Late = defineEvent('late', schema)
+    const bus = createBus({ service: 'test', transport: memory(), logger: false })
+    open.push(bus)
+    let handled = 0
+    bus.consume(Late, () => void handled++, {
+      timeoutMs: 5,
+      abandonAfterMs: 5,
+      retry: { mode: 'inline', baseMs: 1 },
+      ...options,
+    } as BatchConsumeOptions)
+    await bus.start()
+    await bus.publish(defineEvent<number>('late'), 1)
+    await waitUntil(() => handled === 1)
+    first.resolve()
+    await turn()
+    await turn()
+    expect(handled).toBe(1)
+  })
+
+  it('does not start after its consumer was closed by force', async () => {
+    const begun = Promise.withResolvers<void>()
+    const slow = Promise.withResolvers<void>()
+    const Late = defineEvent('late', {
+      '~standard': {
+        version: 1,
+        vendor: 'test',
+        validate: async (value) => {
+          begun.resolve()
+          await slow.promise
+          return { value }
+        },
+      },
+    } as StandardSchema<unknown, unknown>)
+    const bus = createBus({ service: 'test', transport: memory(), logger: false })
+    open.push(bus)
+    let handled = 0
+    bus.consume(Late, () => void handled++)
+    await bus.start()
+    await bus.publish(defineEvent<number>('late'), 1)
+    await begun.promise
+    await bus.close({ timeoutMs: 0 })
+    slow.resolve()
+    await turn()
+    expect(handled).toBe(0)
+  })
+})
