@@ -139,8 +139,9 @@ export class PublishRun implements OpenCall {
   #start(chain: PublishStep): void {
     const { signal, mode } = this.#call
     if (signal?.aborted === true) return this.#reject(abortedError(this.#call))
-    this.#parts.publisher.sequence.enter(this)
+    // First: it throws if the signal is not an AbortSignal, and a call that has entered holds up close until it leaves.
     signal?.addEventListener('abort', this.#onAbort, { once: true })
+    this.#parts.publisher.sequence.enter(this)
     const results = runPublishing(this, () => chain(this.#call))
     // A middleware waits: calls that follow from now on come after this one.
     if (mode === 'send' && !this.#isPassedOn) this.#turn = this.#reserve()

@@ -431,6 +431,12 @@ describe('a publish middleware that does not answer', () => {
     await bus.close()
   })
 
+  it('does not hold up close when its signal is not an AbortSignal', async () => {
+    const { bus } = await started([(next) => (call) => next(call)])
+    await expect(bus.publish('t', 1, { signal: {} as AbortSignal })).rejects.toThrow(TypeError)
+    await bus.close()
+  })
+
   it('ends with the signal while its message waits behind another', async () => {
     const { middleware, open } = held()
     const { bus, transport } = await started([middleware])
