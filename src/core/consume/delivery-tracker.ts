@@ -633,8 +633,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   }
 
   /**
-   * A dead letter that the broker never takes must not hold up other messages for long: its source stays here, but gives back
-   * its credit. Not without bound: as much again as may be unsettled anyway.
+   * What the broker refuses for good (a dead letter, or messages that go with an ack) must not hold up other messages for long:
+   * its source stays here, but gives back its credit. Not without bound: as much again as may be unsettled anyway.
    */
   #setAside(pending: PendingDelivery): void {
     const { prefetch, prefetchBytes } = this.#options
@@ -649,6 +649,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   /** What it publishes could not be stored, so it was not acked either. Its handler has succeeded and does not run again. */
   #ackAgain(pending: PendingDelivery, outcome: Outcome, error: Error): void {
     this.#reportError(error, `publishing with the ack of message ${pending.message.id} of "${pending.message.topic}"`)
+    if (PublishError.is(error) && !error.retryable) this.#setAside(pending)
     pending.timer = this.clock.setTimer(backoffMs(SETTLE_BACKOFF, ++pending.settleTries), () => {
       pending.timer = undefined
       if (!this.#lifecycle.isClosed) (this.#settler as Settler).again(pending, outcome)

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { createBus } from 'busbar'
+import { createBus, PublishError } from 'busbar'
 import type { Bus, ConsumeOptions, Handler, HandlerContext, Message } from 'busbar'
 import type { Settlement } from 'busbar/transport'
 import { memory } from 'busbar/memory'
@@ -148,6 +148,25 @@ describe('what a handler publishes with publishOnAck', () => {
     expect(handled).toEqual(['a', 'c', 'b'])
     expect(settled(staged)).toEqual(['c ack c-1', 'a ack a-1', 'b ack b-1'])
     expect(staged.broker.credit).toBe(credit + 3)
+  })
+
+  it('gives its credit back, once, when the broker refuses it for good; it is still tried again', async () => {
+    const staged = await stage(publishing(({ id }) => [`${id}-1`]))
+    let isRefused = true
+    staged.broker.onSettle = ({ delivery: { message } }: Settlement) =>
+      isRefused && message.id === 'a' ? new PublishError('no such topic', { outcome: 'not-sent' }) : undefined
+    const { credit, bytes } = staged.broker
+    staged.broker.deliver(delivery('a', { key: 'k' }))
+    await turn()
+    expect(staged.broker).toMatchObject({ credit, bytes })
+    await staged.clock.advance(60_000)
+    await turn()
+    expect(staged.broker).toMatchObject({ credit, bytes })
+    isRefused = false
+    await staged.clock.advance(60_000)
+    await turn()
+    expect(settled(staged)).toEqual(['a ack a-1'])
+    expect(staged.broker).toMatchObject({ credit, bytes })
   })
 
   it('is published by a second run when the delivery was lost before its ack', async () => {
