@@ -46,10 +46,20 @@ export class HeldPublisher implements ContextPublisher {
     this.#parts = parts
   }
 
-  publish(
+  async publish(
     target: string | AnyEventDefinition,
     data: unknown,
     options: PublishOptions | undefined = NO_OPTIONS,
+    handled: EncodedMessage,
+  ): Promise<PublishReceipt> {
+    // Not the promise that `finish` waits for: that one never counts as unhandled, and its failure would go unnoticed.
+    return await this.#add(target, data, options, handled)
+  }
+
+  #add(
+    target: string | AnyEventDefinition,
+    data: unknown,
+    options: PublishOptions,
     handled: EncodedMessage,
   ): Promise<PublishReceipt> {
     const { port, transportName } = this.#parts
@@ -73,9 +83,7 @@ export class HeldPublisher implements ContextPublisher {
     options: PublishManyOptions | undefined = {},
     handled: EncodedMessage,
   ): Promise<readonly PublishResult[]> {
-    const made = await makeMany(items, ({ data, ...item }) =>
-      this.publish(target, data, { ...item, ...options }, handled),
-    )
+    const made = await makeMany(items, ({ data, ...item }) => this.#add(target, data, { ...item, ...options }, handled))
     return made.map((one, index) => (one instanceof Error ? { id: items[index]?.id ?? '', error: one } : one))
   }
 
@@ -109,7 +117,11 @@ export class HeldPublisher implements ContextPublisher {
     for (const { transport, message } of this.#slots) {
       if (message === undefined) continue
       if (isAtomic && transport === transportName) withAck.push(message)
-      else others.set(transport, [...(others.get(transport) ?? []), message])
+      else {
+        const messages = others.get(transport)
+        if (messages === undefined) others.set(transport, [message])
+        else messages.push(message)
+      }
     }
     for (const [transport, messages] of others) {
       const failed = (await port.sendEncoded(messages, { transport, signal })).find(({ error }) => error !== undefined)
