@@ -258,6 +258,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     // Release at once: a handler that ends meanwhile must not start another message.
     this.#subscription?.pause()
     this.#tracker.releaseAll()
+    this.#tracker.settleRest()
     // A subscription in progress must not be left behind.
     await this.ready.catch(() => {})
     if (this.#subscription === undefined) return

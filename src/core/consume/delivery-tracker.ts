@@ -72,6 +72,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   #settler: Settler | undefined
   #gate: StartGate | undefined
   #notes: RunningNotes | undefined
+  /** Deliveries whose outcome is settled again later, each with what does so at once. */
+  readonly #toSettleAgain = new Map<PendingDelivery, () => void>()
   #quiet: (() => void)[] = []
   /** Messages that are set aside, and their bytes. */
   #asideCount = 0
@@ -122,6 +124,11 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#runner?.flush()
     for (const pending of this.outstanding.toArray())
       if (pending.state !== 'running' && pending.state !== 'settling') this.#release(pending, 0)
+  }
+
+  /** Makes a last attempt, at once, to settle the outcomes that the broker did not accept. For a close, which waits for them. */
+  settleRest(): void {
+    for (const settle of this.#toSettleAgain.values()) settle()
   }
 
   /** Messages with a handler, in order of arrival. */
@@ -208,7 +215,10 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       }
       // A delivery that is being settled returns its credit there: the transport refuses it, which counts as a failure. But its
       // message may arrive again before that.
-      else this.#ackLost(pending)
+      else {
+        this.#ackLost(pending)
+        this.#toSettleAgain.get(pending)?.()
+      }
     }
     if (count === 0) return
     this.counters.lost += count
@@ -626,10 +636,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     const slim = PublishError.is(error) && !error.retryable
     if (slim && pending.isSlim) this.#setAside(pending)
     pending.isSlim = slim
-    pending.timer = this.clock.setTimer(backoffMs(SETTLE_BACKOFF, ++pending.settleTries), () => {
-      pending.timer = undefined
-      if (!this.#lifecycle.isClosed) (this.#settler as Settler).again(pending, this.#rejection(pending, slim))
-    })
+    this.#settleLater(pending, () => this.#rejection(pending, slim))
   }
 
   /**
@@ -650,10 +657,18 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   #ackAgain(pending: PendingDelivery, outcome: Outcome, error: Error): void {
     this.#reportError(error, `publishing with the ack of message ${pending.message.id} of "${pending.message.topic}"`)
     if (PublishError.is(error) && !error.retryable) this.#setAside(pending)
-    pending.timer = this.clock.setTimer(backoffMs(SETTLE_BACKOFF, ++pending.settleTries), () => {
+    this.#settleLater(pending, () => outcome)
+  }
+
+  #settleLater(pending: PendingDelivery, outcome: () => Outcome): void {
+    const settle = (): void => {
+      pending.timer?.cancel()
       pending.timer = undefined
-      if (!this.#lifecycle.isClosed) (this.#settler as Settler).again(pending, outcome)
-    })
+      this.#toSettleAgain.delete(pending)
+      if (!this.#lifecycle.isClosed) (this.#settler as Settler).again(pending, outcome())
+    }
+    this.#toSettleAgain.set(pending, settle)
+    pending.timer = this.clock.setTimer(backoffMs(SETTLE_BACKOFF, ++pending.settleTries), settle)
   }
 
   /** It was held until the broker had answered, and so was its key. */

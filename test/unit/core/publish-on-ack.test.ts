@@ -169,6 +169,39 @@ describe('what a handler publishes with publishOnAck', () => {
     expect(staged.broker).toMatchObject({ credit, bytes })
   })
 
+  it.each(['ack', 'reject'])('makes close wait for one last %s, not until the next is due', async (outcome) => {
+    const staged = await stage(async (_message, ctx) => {
+      await ctx.publish('outputs', 1, { id: 'a-1' })
+      if (outcome === 'reject') ctx.reject('no')
+    })
+    let isAway = true
+    staged.broker.onSettle = () => (isAway ? notSent() : undefined)
+    staged.broker.deliver(delivery('a'))
+    await turn()
+    expect(staged.errors).toHaveLength(1)
+    isAway = false
+    await staged.bus.close()
+    expect(staged.broker.outcomes()).toEqual([`a ${outcome}`])
+  })
+
+  it('holds up its key no longer when the broker takes the delivery back', async () => {
+    const handled: string[] = []
+    const staged = await stage(async ({ id }, ctx) => {
+      handled.push(id)
+      await ctx.publish('outputs', 1, { id: `${id}-1` })
+    })
+    const first = delivery('a', { key: 'k' })
+    staged.broker.onSettle = ({ delivery: { attempt } }: Settlement) => (attempt === 1 ? notSent() : undefined)
+    staged.broker.deliver(first)
+    await turn()
+    staged.broker.lose([first])
+    staged.broker.deliver(delivery('a', { key: 'k', attempt: 2 }))
+    await turn()
+    await turn()
+    expect(handled).toEqual(['a', 'a'])
+    expect(settled(staged)).toEqual(['a ack a-1'])
+  })
+
   it('is published by a second run when the delivery was lost before its ack', async () => {
     const ends: (() => void)[] = []
     const staged = await stage(async (message, ctx) => {
