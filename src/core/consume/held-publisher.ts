@@ -31,6 +31,7 @@ export interface HeldPublisherParts {
 interface Slot {
   readonly transport: string
   message: OutgoingMessage | undefined
+  isDropped: boolean
 }
 
 /** Holds what one attempt publishes until its handler has succeeded: see the option `publishOnAck`. */
@@ -65,7 +66,7 @@ export class HeldPublisher implements ContextPublisher {
     const { port, transportName } = this.#parts
     if (this.#isOver) return Promise.reject(tooLate(target))
     const transport = options.transport ?? transportName
-    const slot: Slot = { transport, message: undefined }
+    const slot: Slot = { transport, message: undefined, isDropped: false }
     this.#slots.push(slot)
     const held = port.encode(target, data, { ...options, transport }, handled).then((message) => {
       this.#hold(slot, message)
@@ -89,6 +90,7 @@ export class HeldPublisher implements ContextPublisher {
 
   #hold(slot: Slot, message: OutgoingMessage): void {
     if (this.#isOver) throw tooLate(message.topic)
+    if (slot.isDropped) return
     this.#bytes += messageBytes(message)
     if (this.#bytes > this.#parts.maxBytes)
       throw new PublishError(
@@ -96,6 +98,19 @@ export class HeldPublisher implements ContextPublisher {
         { outcome: 'not-sent' },
       )
     slot.message = message
+  }
+
+  /** Number of messages, with those that are being made. */
+  get count(): number {
+    return this.#slots.length
+  }
+
+  /** Drops all messages but the first: the run of the handler that published them has failed. */
+  keepFirst(count: number): void {
+    for (const slot of this.#slots.splice(count)) {
+      slot.isDropped = true
+      if (slot.message !== undefined) this.#bytes -= messageBytes(slot.message)
+    }
   }
 
   /** Nothing is held from now on: the attempt has ended. */
@@ -134,8 +149,17 @@ export class HeldPublisher implements ContextPublisher {
 /** Wraps a handler: what it has published goes out, or is kept for the ack, once it has succeeded. */
 export function publishingHeld(handler: Handler): Handler {
   return async (message, ctx) => {
-    const result: unknown = await handler(message, ctx)
-    await (ctx as Attempt).publishHeld()
+    const attempt = ctx as Attempt
+    const before = attempt.heldCount
+    let result: unknown
+    try {
+      result = await handler(message, ctx)
+    } catch (error) {
+      // A middleware may run the handler again.
+      attempt.keepHeld(before)
+      throw error
+    }
+    await attempt.publishHeld()
     return result
   }
 }

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { createBus, PublishError, ValidationError } from 'busbar'
-import type { Bus, ConsumeOptions, Handler, HandlerContext, Message } from 'busbar'
+import type { Bus, ConsumeOptions, Handler, HandlerContext, Message, Middleware } from 'busbar'
 import type { Settlement } from 'busbar/transport'
 import { memory } from 'busbar/memory'
 import { dedupe } from 'busbar/middleware'
@@ -106,6 +106,33 @@ describe('what a handler publishes with publishOnAck', () => {
     await turn()
     expect(settled(staged)).toEqual(['swallowed reject', 'a ack a-2'])
     expect(sent(staged.transport)).toEqual([])
+  })
+
+  it('is dropped when its run fails and a middleware runs the handler again; what the middleware published stays', async () => {
+    let runs = 0
+    const again: Middleware = (next) => async (message, ctx) => {
+      await ctx.publish('outputs', 1, { id: 'before' })
+      try {
+        await next(message, ctx)
+      } catch {
+        await next(message, ctx)
+      }
+    }
+    const staged = await stage(
+      async (_message, ctx) => {
+        const run = ++runs
+        await ctx.publish('outputs', 1, { id: `run-${run}` })
+        if (run > 1) return
+        // Still being made when the run ends.
+        void ctx.publish('outputs', 1, { id: 'late' })
+        throw new Error('again')
+      },
+      true,
+      { middleware: [again] },
+    )
+    staged.broker.deliver(delivery('a'))
+    await turn()
+    expect(settled(staged)).toEqual(['a ack before run-2'])
   })
 
   it('fails the attempt when the broker does not confirm it, so that the handler runs again', async () => {
