@@ -1,3 +1,4 @@
+// Longer than most files: arrival, outcome and settlement of a delivery must agree line by line.
 import type { ConsumerParts } from './consumer-parts.ts'
 import { ConsumerCounters } from './consumer-stats.ts'
 import type { Clock } from '../clock.ts'
@@ -45,8 +46,6 @@ const PREPARE_AGAIN_MS = 1_000
  * Tracks the deliveries that one consumer holds: accepts them, keeps their order, gets their outcomes from the runner, and
  * settles each exactly once. A delivery leaves in one of three ways: its outcome is settled, it is returned to the broker, or
  * the broker takes it back. `Consumer` starts and stops the consumer.
- *
- * (Longer than most files, because arrival, outcome and settlement of a delivery must agree line by line.)
  */
 export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, StartGateHost, RunningNotesHost {
   readonly scheduler: Scheduler

@@ -124,7 +124,7 @@ describe('an asynchronous codec', () => {
       const found = Object.fromEntries((await letters.list()).map((letter) => [letter.message.id, letter]))
       expect(found['odd']).toMatchObject({ reason: 'invalid', attempts: 1 })
       expect(found['broken']).toMatchObject({ reason: 'undecodable', attempts: 1 })
-      // Whoever lists dead letters can't wait for each.
+      // A list of dead letters can't wait for each of them.
       expect(() => found['odd']?.data()).toThrow(/asynchronous.*body/)
     },
   )
