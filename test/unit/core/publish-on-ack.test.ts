@@ -229,6 +229,27 @@ describe('what a handler publishes with publishOnAck', () => {
     expect(settled(staged)).toEqual(['a ack a-1'])
   })
 
+  it('is reported as stuck while the ack is not taken, and not as a message without a handler', async () => {
+    const staged = await stage(
+      publishing(() => ['a-1']),
+      true,
+      { stalledAfterMs: 1_000 },
+    )
+    staged.broker.onSettle = () => notSent()
+    const reports: unknown[] = []
+    staged.bus.events.on('stuck', ({ message, state }) => reports.push([message.id, state]))
+    staged.broker.deliver(delivery('a'))
+    for (let step = 0; step < 30; step++) {
+      await staged.clock.advance(100)
+      staged.broker.sink.receive([])
+    }
+    expect(reports).toEqual([['a', 'settling']])
+    expect((await staged.bus.health()).consumers[0]).toMatchObject({
+      status: 'stuck',
+      detail: expect.stringContaining('message a could not be settled') as unknown,
+    })
+  })
+
   it('is published by a second run when the delivery was lost before its ack', async () => {
     const ends: (() => void)[] = []
     const staged = await stage(async (message, ctx) => {
