@@ -1,3 +1,4 @@
+// Longer than most files: the public interface of a bus, most of it documentation.
 import type { AsyncCodec, Codec } from './codec.ts'
 import type { CausalityContext } from './causality.ts'
 import type { Clock } from './clock.ts'

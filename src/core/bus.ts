@@ -1,3 +1,4 @@
+// Longer than most files: one object has all the parts of a bus, and starts and closes them in their order.
 import { randomBytes } from 'node:crypto'
 import type { ContextPublisher } from './consume/attempt.ts'
 import { BusConsumer, ConsumerRegistry, refuseToWait } from './bus-consumer.ts'

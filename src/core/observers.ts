@@ -57,7 +57,7 @@ export interface SettleEnd {
 /**
  * Watches what a bus does: for tracing, metrics and audits. Add one with `bus.observe`. Every method is optional, and more may be
  * added in later versions. What a `…Start` method returns is passed to its `…End` method, so an observer needs no map of what is
- * under way. Nothing is measured or allocated for what nobody observes.
+ * under way. Nothing is measured or allocated without an observer for it.
  *
  * Methods run synchronously on the hot path: keep them short. One that throws is logged and changes nothing. To change messages
  * or the course of a handler, use middleware.
@@ -131,7 +131,7 @@ const METHODS = [
 
 const KINDS = ['publish', 'handle', 'batch', 'settle'] as const
 
-/** Something under way: what it is, who saw it start, and what each of them returned. */
+/** Something under way: what it is, which observers saw it start, and what each of them returned. */
 export interface Observation<Of extends Kind> {
   readonly kind: Of
   readonly of: Starts[Of]
@@ -164,12 +164,12 @@ export class Observers {
         .filter((each) => each[`${kind}Start`] !== undefined || each[`${kind}End`] !== undefined)
   }
 
-  /** True when somebody observes this kind. */
+  /** True when an observer watches this kind. */
   watches(kind: Kind): boolean {
     return this.#of[kind].length > 0
   }
 
-  /** Undefined when nobody observes this kind. */
+  /** Undefined when no observer watches this kind. */
   start<Of extends Kind>(kind: Of, ...of: Starts[Of]): Observation<Of> | undefined {
     const observers = this.#of[kind]
     if (observers.length === 0) return undefined

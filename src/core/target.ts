@@ -22,7 +22,7 @@ function misuse(value: unknown, expected: string): string {
   return `must be ${expected}, got ${describe(value)}${advice}`
 }
 
-/** True for an event, several events, and whatever else names its topic. */
+/** True for an event, several events, and anything else that names its topic. */
 function hasTopic(target: unknown): target is { readonly topic: string } {
   return typeof target === 'object' && target !== null && typeof (target as { topic?: unknown }).topic === 'string'
 }

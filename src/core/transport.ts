@@ -1,3 +1,4 @@
+// Longer than most files: the contract of transports in one place, most of it documentation.
 import type { Clock } from './clock.ts'
 import type { SettlementError, PublishError } from './errors.ts'
 import type { BusEvents } from './events.ts'

@@ -201,6 +201,15 @@ export class Attempt extends Span implements HandlerContext {
     return holdMessages === undefined ? publisher : (this.#held ??= holdMessages())
   }
 
+  get heldCount(): number {
+    return this.#held?.count ?? 0
+  }
+
+  /** The handler has failed: drops what it published, and keeps the first `count` messages, which were held before. */
+  keepHeld(count: number): void {
+    this.#held?.keepFirst(count)
+  }
+
   /** The handler has returned: publishes what it holds, or keeps it for the ack. */
   async publishHeld(): Promise<void> {
     // A request to reject or retry that something swallowed is carried out: the handler has not succeeded.

@@ -247,6 +247,8 @@ export class BatchRunner implements Runner {
     if (messages.length === 0) return results
     let reported: unknown
     try {
+      // It was aborted while it was prepared: its messages may be with another batch by now.
+      if (batch.aborted) throw batch.signal.reason
       reported = checkList(await this.#handler(messages, batch), messages.length)
     } catch (error) {
       for (const index of usable) results[index] = failureOf(batch, error)

@@ -258,6 +258,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     // Release at once: a handler that ends meanwhile must not start another message.
     this.#subscription?.pause()
     this.#tracker.releaseAll()
+    this.#tracker.settleRest()
     // A subscription in progress must not be left behind.
     await this.ready.catch(() => {})
     if (this.#subscription === undefined) return
@@ -322,7 +323,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       const behind = this.#tracker.scheduler.queuedBehind(oldest).length
       const which = key === undefined ? id : `${id} (key "${key}", ${behind} behind it)`
       const more = stuck.length > 1 ? `, and ${stuck.length - 1} more` : ''
-      const what = oldest.failure === undefined ? 'has not been handled' : 'could not be dead-lettered'
+      const unhandled = oldest.state === 'settling' ? 'could not be settled' : 'has not been handled'
+      const what = oldest.failure === undefined ? unhandled : 'could not be dead-lettered'
       const detail = `message ${which} ${what} for ${this.#parts.options.stalledAfterMs} ms${more}`
       return { ...of, status: 'stuck', detail }
     }

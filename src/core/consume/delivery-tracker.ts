@@ -1,3 +1,4 @@
+// Longer than most files: arrival, outcome and settlement of a delivery must agree line by line.
 import type { ConsumerParts } from './consumer-parts.ts'
 import { ConsumerCounters } from './consumer-stats.ts'
 import type { Clock } from '../clock.ts'
@@ -45,8 +46,6 @@ const PREPARE_AGAIN_MS = 1_000
  * Tracks the deliveries that one consumer holds: accepts them, keeps their order, gets their outcomes from the runner, and
  * settles each exactly once. A delivery leaves in one of three ways: its outcome is settled, it is returned to the broker, or
  * the broker takes it back. `Consumer` starts and stops the consumer.
- *
- * (Longer than most files, because arrival, outcome and settlement of a delivery must agree line by line.)
  */
 export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, StartGateHost, RunningNotesHost {
   readonly scheduler: Scheduler
@@ -72,6 +71,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   #settler: Settler | undefined
   #gate: StartGate | undefined
   #notes: RunningNotes | undefined
+  /** Deliveries whose outcome is settled again later, each with what does so at once. */
+  readonly #toSettleAgain = new Map<PendingDelivery, () => void>()
   #quiet: (() => void)[] = []
   /** Messages that are set aside, and their bytes. */
   #asideCount = 0
@@ -122,6 +123,11 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#runner?.flush()
     for (const pending of this.outstanding.toArray())
       if (pending.state !== 'running' && pending.state !== 'settling') this.#release(pending, 0)
+  }
+
+  /** Makes a last attempt, at once, to settle the outcomes that the broker did not accept. For a close, which waits for them. */
+  settleRest(): void {
+    for (const settle of this.#toSettleAgain.values()) settle()
   }
 
   /** Messages with a handler, in order of arrival. */
@@ -208,7 +214,10 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       }
       // A delivery that is being settled returns its credit there: the transport refuses it, which counts as a failure. But its
       // message may arrive again before that.
-      else this.#ackLost(pending)
+      else {
+        this.#ackLost(pending)
+        this.#toSettleAgain.get(pending)?.()
+      }
     }
     if (count === 0) return
     this.counters.lost += count
@@ -626,15 +635,12 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     const slim = PublishError.is(error) && !error.retryable
     if (slim && pending.isSlim) this.#setAside(pending)
     pending.isSlim = slim
-    pending.timer = this.clock.setTimer(backoffMs(SETTLE_BACKOFF, ++pending.settleTries), () => {
-      pending.timer = undefined
-      if (!this.#lifecycle.isClosed) (this.#settler as Settler).again(pending, this.#rejection(pending, slim))
-    })
+    this.#settleLater(pending, () => this.#rejection(pending, slim))
   }
 
   /**
-   * A dead letter that the broker never takes must not hold up other messages for long: its source stays here, but gives back
-   * its credit. Not without bound: as much again as may be unsettled anyway.
+   * What the broker refuses for good (a dead letter, or messages that go with an ack) must not hold up other messages for long:
+   * its source stays here, but gives back its credit. Not without bound: as much again as may be unsettled anyway.
    */
   #setAside(pending: PendingDelivery): void {
     const { prefetch, prefetchBytes } = this.#options
@@ -649,10 +655,19 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   /** What it publishes could not be stored, so it was not acked either. Its handler has succeeded and does not run again. */
   #ackAgain(pending: PendingDelivery, outcome: Outcome, error: Error): void {
     this.#reportError(error, `publishing with the ack of message ${pending.message.id} of "${pending.message.topic}"`)
-    pending.timer = this.clock.setTimer(backoffMs(SETTLE_BACKOFF, ++pending.settleTries), () => {
+    if (PublishError.is(error) && !error.retryable) this.#setAside(pending)
+    this.#settleLater(pending, () => outcome)
+  }
+
+  #settleLater(pending: PendingDelivery, outcome: () => Outcome): void {
+    const settle = (): void => {
+      pending.timer?.cancel()
       pending.timer = undefined
-      if (!this.#lifecycle.isClosed) (this.#settler as Settler).again(pending, outcome)
-    })
+      this.#toSettleAgain.delete(pending)
+      if (!this.#lifecycle.isClosed) (this.#settler as Settler).again(pending, outcome())
+    }
+    this.#toSettleAgain.set(pending, settle)
+    pending.timer = this.clock.setTimer(backoffMs(SETTLE_BACKOFF, ++pending.settleTries), settle)
   }
 
   /** It was held until the broker had answered, and so was its key. */

@@ -31,6 +31,7 @@ export interface HeldPublisherParts {
 interface Slot {
   readonly transport: string
   message: OutgoingMessage | undefined
+  isDropped: boolean
 }
 
 /** Holds what one attempt publishes until its handler has succeeded: see the option `publishOnAck`. */
@@ -46,16 +47,26 @@ export class HeldPublisher implements ContextPublisher {
     this.#parts = parts
   }
 
-  publish(
+  async publish(
     target: string | AnyEventDefinition,
     data: unknown,
     options: PublishOptions | undefined = NO_OPTIONS,
     handled: EncodedMessage,
   ): Promise<PublishReceipt> {
+    // Not the promise that `finish` waits for: that one never counts as unhandled, and its failure would go unnoticed.
+    return await this.#add(target, data, options, handled)
+  }
+
+  #add(
+    target: string | AnyEventDefinition,
+    data: unknown,
+    options: PublishOptions,
+    handled: EncodedMessage,
+  ): Promise<PublishReceipt> {
     const { port, transportName } = this.#parts
     if (this.#isOver) return Promise.reject(tooLate(target))
     const transport = options.transport ?? transportName
-    const slot: Slot = { transport, message: undefined }
+    const slot: Slot = { transport, message: undefined, isDropped: false }
     this.#slots.push(slot)
     const held = port.encode(target, data, { ...options, transport }, handled).then((message) => {
       this.#hold(slot, message)
@@ -73,14 +84,13 @@ export class HeldPublisher implements ContextPublisher {
     options: PublishManyOptions | undefined = {},
     handled: EncodedMessage,
   ): Promise<readonly PublishResult[]> {
-    const made = await makeMany(items, ({ data, ...item }) =>
-      this.publish(target, data, { ...item, ...options }, handled),
-    )
+    const made = await makeMany(items, ({ data, ...item }) => this.#add(target, data, { ...item, ...options }, handled))
     return made.map((one, index) => (one instanceof Error ? { id: items[index]?.id ?? '', error: one } : one))
   }
 
   #hold(slot: Slot, message: OutgoingMessage): void {
     if (this.#isOver) throw tooLate(message.topic)
+    if (slot.isDropped) return
     this.#bytes += messageBytes(message)
     if (this.#bytes > this.#parts.maxBytes)
       throw new PublishError(
@@ -88,6 +98,19 @@ export class HeldPublisher implements ContextPublisher {
         { outcome: 'not-sent' },
       )
     slot.message = message
+  }
+
+  /** Number of messages, with those that are being made. */
+  get count(): number {
+    return this.#slots.length
+  }
+
+  /** Drops all messages but the first: the run of the handler that published them has failed. */
+  keepFirst(count: number): void {
+    for (const slot of this.#slots.splice(count)) {
+      slot.isDropped = true
+      if (slot.message !== undefined) this.#bytes -= messageBytes(slot.message)
+    }
   }
 
   /** Nothing is held from now on: the attempt has ended. */
@@ -109,7 +132,11 @@ export class HeldPublisher implements ContextPublisher {
     for (const { transport, message } of this.#slots) {
       if (message === undefined) continue
       if (isAtomic && transport === transportName) withAck.push(message)
-      else others.set(transport, [...(others.get(transport) ?? []), message])
+      else {
+        const messages = others.get(transport)
+        if (messages === undefined) others.set(transport, [message])
+        else messages.push(message)
+      }
     }
     for (const [transport, messages] of others) {
       const failed = (await port.sendEncoded(messages, { transport, signal })).find(({ error }) => error !== undefined)
@@ -122,8 +149,17 @@ export class HeldPublisher implements ContextPublisher {
 /** Wraps a handler: what it has published goes out, or is kept for the ack, once it has succeeded. */
 export function publishingHeld(handler: Handler): Handler {
   return async (message, ctx) => {
-    const result: unknown = await handler(message, ctx)
-    await (ctx as Attempt).publishHeld()
+    const attempt = ctx as Attempt
+    const before = attempt.heldCount
+    let result: unknown
+    try {
+      result = await handler(message, ctx)
+    } catch (error) {
+      // A middleware may run the handler again.
+      attempt.keepHeld(before)
+      throw error
+    }
+    await attempt.publishHeld()
     return result
   }
 }

@@ -21,7 +21,7 @@ const FLUSH_AT = 1_000
 export class Settler {
   readonly #subscription: TransportSubscription
   readonly #host: SettlerHost
-  /** Undefined when nobody observes; else called with the answer. */
+  /** Returns undefined without an observer, otherwise a function to call with the answer. */
   readonly #observe: (batch: readonly Settlement[]) => ((failures: readonly SettlementFailure[]) => void) | undefined
   #settlements: Settlement[] = []
   #freedCount = 0

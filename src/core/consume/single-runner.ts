@@ -64,7 +64,7 @@ export class SingleRunner implements Runner {
       const result =
         preparing === undefined
           ? this.#handler(pending.message, attempt)
-          : preparing.then(() => this.#handler(pending.message, attempt))
+          : preparing.then(() => this.#handlePrepared(attempt))
       // Wrap a foreign promise: its `then` may do anything.
       if (result instanceof Promise) promise = result
       else if (isThenable(result)) promise = Promise.resolve(result)
@@ -87,6 +87,12 @@ export class SingleRunner implements Runner {
         this.#startAll()
       },
     )
+  }
+
+  /** An attempt that was aborted meanwhile must not start its handler: the next attempt may be running. */
+  #handlePrepared(attempt: Attempt): unknown {
+    if (attempt.aborted) throw attempt.signal.reason
+    return this.#handler(attempt.pending.message, attempt)
   }
 
   #end(attempt: Attempt, failed: boolean, error: unknown): void {

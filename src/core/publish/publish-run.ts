@@ -45,7 +45,7 @@ interface Waiting {
   readonly fail: (error: Error) => void
 }
 
-/** What has no middleware behind it: makes the messages and sends them. */
+/** The innermost step of every chain: makes the messages and sends them. */
 export const lastStep: PublishStep = (call) => runOf(call).send(call)
 
 /** Throws for anything but a call that the bus has made, or a copy of it. */
@@ -139,8 +139,9 @@ export class PublishRun implements OpenCall {
   #start(chain: PublishStep): void {
     const { signal, mode } = this.#call
     if (signal?.aborted === true) return this.#reject(abortedError(this.#call))
-    this.#parts.publisher.sequence.enter(this)
+    // First: it throws if the signal is not an AbortSignal, and a call that has entered holds up close until it leaves.
     signal?.addEventListener('abort', this.#onAbort, { once: true })
+    this.#parts.publisher.sequence.enter(this)
     const results = runPublishing(this, () => chain(this.#call))
     // A middleware waits: calls that follow from now on come after this one.
     if (mode === 'send' && !this.#isPassedOn) this.#turn = this.#reserve()
@@ -304,7 +305,7 @@ export class PublishRun implements OpenCall {
     this.#parts.publisher.sequence.leave(this)
   }
 
-  /** Nothing is with the publisher: the middleware, the schemas or the calls ahead have this long. */
+  /** Bounds the wait for middleware, schemas and calls ahead, while the publisher has none of its messages. */
   #watch(): void {
     if (this.#ended === undefined) this.#parts.deadlines.set(this.#deadline, this.#parts.timeoutMs)
   }

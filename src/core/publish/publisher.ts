@@ -79,7 +79,7 @@ interface Batch {
   readonly deadline: Deadline
   /** By topic; only if there is a listener for `published`. */
   readonly tallies: Map<string, Tally> | undefined
-  /** Failed messages; only if somebody observes. */
+  /** Failed messages; only with an observer. */
   failures: Map<EncodedMessage, PublishError> | undefined
   /** Set when some of its entries were given up: why the last of them was. */
   givenUp: { readonly reason: unknown } | undefined

@@ -7,7 +7,7 @@ export function urlParameter(text: string): string | number | boolean {
   return /^\d{1,15}$/.test(text) ? Number(text) : text
 }
 
-/** Key of the names of options that were read from a URL. A symbol: copies of the options keep it, and it is no option. */
+/** Key of the names of options that were read from a URL. A symbol, so that copies of the options keep it without it counting as an option. */
 export const FROM_URL: unique symbol = Symbol('from a URL')
 
 /** Options that may have come from a URL. */

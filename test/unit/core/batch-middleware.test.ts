@@ -74,7 +74,7 @@ describe('batch middleware', () => {
     }
   })
 
-  it('is refused when it is no middleware', () => {
+  it('is refused when it is not middleware', () => {
     expect(() => made({ batchMiddleware: [5 as never] })).toThrow('batchMiddleware.0: must be a function')
     const bus = made()
     const nothing = (): never => undefined as never

@@ -133,7 +133,7 @@ describe('bus.sendEncoded', () => {
     await bus.close()
   })
 
-  it('sends to the transport that it is told, and ends with its signal', async () => {
+  it('sends to the given transport, and ends with its signal', async () => {
     const [first, second] = [new StubTransport(), new StubTransport()]
     const bus = createBus({ service: 'test', transports: { first, second }, logger: silentLogger })
     const message = await bus.encode('a', 1)

@@ -91,7 +91,7 @@ describe('several events of one consumer', () => {
     ['an event elsewhere', () => defineEvents('bills.*', [Paid]), 'events.0: "orders.paid" does not match "bills.*"'],
     ['twins', () => defineEvents('orders.*', [Paid, Paid]), 'events.1: has the topic, type and version of events.0'],
     [
-      'what is no event',
+      'something that is not an event',
       () => defineEvents('orders.*', ['orders.paid' as never]),
       'events.0: must be made by defineEvent',
     ],

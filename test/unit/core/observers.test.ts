@@ -272,7 +272,7 @@ describe('an observer', () => {
   it.each([
     ['nothing', undefined, 'must be an object'],
     ['a misspelt method', { onHandle: () => {} }, 'has none of these methods: publishStart'],
-    ['what is no method', { handleEnd: 5 }, 'has a handleEnd that is not a function'],
+    ['something that is not a method', { handleEnd: 5 }, 'has a handleEnd that is not a function'],
   ])('is refused when it is %s', (_, observer, message) => {
     expect(() => stage().bus.observe(observer as never)).toThrow(message)
   })

@@ -124,7 +124,7 @@ describe('an asynchronous codec', () => {
       const found = Object.fromEntries((await letters.list()).map((letter) => [letter.message.id, letter]))
       expect(found['odd']).toMatchObject({ reason: 'invalid', attempts: 1 })
       expect(found['broken']).toMatchObject({ reason: 'undecodable', attempts: 1 })
-      // Whoever lists dead letters can't wait for each.
+      // A list of dead letters can't wait for each of them.
       expect(() => found['odd']?.data()).toThrow(/asynchronous.*body/)
     },
   )
@@ -143,5 +143,69 @@ describe('an asynchronous codec', () => {
     await waitUntil(() => batches.length === 1)
     expect(batches).toEqual([items.map(({ data }) => data)])
     expect(codec.most).toBe(32)
+  })
+})
+
+describe('a handler whose message is prepared too late', () => {
+  it.each<[string, ConsumeOptions | BatchConsumeOptions]>([
+    ['alone', {}],
+    ['in a batch', { batch: { size: 1, timeoutMs: 1 } }],
+  ])('does not start beside the next attempt: %s', async (_, options) => {
+    const schema: StandardSchema<number, number> = {
+      '~standard': {
+        version: 1,
+        vendor: 'test',
+        validate: async (value) => {
+          if (++validated === 1) await first.promise
+          return { value: Number(value) }
+        },
+      },
+    }
+    let validated = 0
+    const first = Promise.withResolvers<void>()
+    const Late = defineEvent('late', schema)
+    const bus = createBus({ service: 'test', transport: memory(), logger: false })
+    open.push(bus)
+    let handled = 0
+    bus.consume(Late, () => void handled++, {
+      timeoutMs: 5,
+      abandonAfterMs: 5,
+      retry: { mode: 'inline', baseMs: 1 },
+      ...options,
+    } as BatchConsumeOptions)
+    await bus.start()
+    await bus.publish(defineEvent<number>('late'), 1)
+    await waitUntil(() => handled === 1)
+    first.resolve()
+    await turn()
+    await turn()
+    expect(handled).toBe(1)
+  })
+
+  it('does not start after its consumer was closed by force', async () => {
+    const begun = Promise.withResolvers<void>()
+    const slow = Promise.withResolvers<void>()
+    const Late = defineEvent('late', {
+      '~standard': {
+        version: 1,
+        vendor: 'test',
+        validate: async (value) => {
+          begun.resolve()
+          await slow.promise
+          return { value }
+        },
+      },
+    } as StandardSchema<unknown, unknown>)
+    const bus = createBus({ service: 'test', transport: memory(), logger: false })
+    open.push(bus)
+    let handled = 0
+    bus.consume(Late, () => void handled++)
+    await bus.start()
+    await bus.publish(defineEvent<number>('late'), 1)
+    await begun.promise
+    await bus.close({ timeoutMs: 0 })
+    slow.resolve()
+    await turn()
+    expect(handled).toBe(0)
   })
 })

@@ -94,7 +94,7 @@ describe('transform of an item', () => {
   it.each([
     ['another topic', (message: OutgoingMessage) => ({ ...message, topic: 'other' })],
     ['no message', () => undefined as never],
-    ['a body that is no bytes', (message: OutgoingMessage) => ({ ...message, body: 'text' as never })],
+    ['a body that is not bytes', (message: OutgoingMessage) => ({ ...message, body: 'text' as never })],
   ])('is refused with %s', async (_, transform) => {
     const { bus, transport } = await started([
       (next) => (call) => next({ ...call, items: call.items.map((item) => ({ ...item, transform })) }),
@@ -431,6 +431,12 @@ describe('a publish middleware that does not answer', () => {
     await bus.close()
   })
 
+  it('does not hold up close when its signal is not an AbortSignal', async () => {
+    const { bus } = await started([(next) => (call) => next(call)])
+    await expect(bus.publish('t', 1, { signal: {} as AbortSignal })).rejects.toThrow(TypeError)
+    await bus.close()
+  })
+
   it('ends with the signal while its message waits behind another', async () => {
     const { middleware, open } = held()
     const { bus, transport } = await started([middleware])
@@ -763,7 +769,7 @@ describe('a broken publish middleware', () => {
     await bus.close()
   })
 
-  it('is refused by createBus when it is no middleware', () => {
+  it('is refused by createBus when it is not middleware', () => {
     const make = (publishMiddleware: unknown) => (): Bus =>
       createBus({ service: 'test', transport: new StubTransport(), publishMiddleware: publishMiddleware as never })
     expect(make([{}])).toThrow('publishMiddleware.0: must be a function')

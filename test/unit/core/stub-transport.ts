@@ -88,7 +88,7 @@ export class StubSubscription implements TransportSubscription {
   readonly leaseMs: number | undefined
   readonly settled: { readonly id: string; readonly outcome: Outcome }[] = []
   readonly settleCalls: number[] = []
-  /** Everything that it was told to settle, as soon as it was told. */
+  /** Everything passed to `settle`, before it answers. */
   readonly settling: string[] = []
   readonly extended: string[][] = []
   readonly noted: { readonly id: string; readonly attempt: number }[] = []

@@ -54,7 +54,7 @@ test('two patterns overlap when some topic matches both', () => {
   }
 })
 
-test('whatever is no topic is told so', () => {
+test('an invalid topic is reported as such', () => {
   const random = seededRandom('names')
   const pieces = ['a', 'B', '9', '_', '-', '.', '*', '>', '#', ' ', 'ü', '\n', '\ud800', 'x'.repeat(90)]
   for (let round = 0; round < 5_000; round++) {
