@@ -53,7 +53,7 @@ export class Tasks {
     const { members, settling } = this.#store
     return {
       durable: command.messages !== undefined,
-      weight: command.tokens.length,
+      weight: command.tokens.length + (command.messages?.ids.length ?? 0),
       run: (tx) => {
         const member = members.get(command.sub)
         if (member !== undefined) settling.settle(tx, member, command)
