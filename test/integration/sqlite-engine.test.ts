@@ -191,3 +191,13 @@ test('messages that are stored with acks count against the size of a transaction
   await engine.ask(ackWith(1, 10_000), ackWith(2, 1))
   expect(transactions).toHaveBeenCalledTimes(2)
 })
+
+test('says so when a newer Busbar has changed the file while it was open', async () => {
+  const path = newFile()
+  const engine = new TestEngine(path)
+  await engine.ask(publish(outgoing('a')))
+  using newer = new DatabaseSync(path)
+  newer.exec('DROP INDEX messages_once; CREATE UNIQUE INDEX messages_once ON messages (id); PRAGMA user_version = 4')
+  const [answer] = await engine.ask(publish(outgoing('a')))
+  expect(answer).toMatchObject({ kind: 'failed', error: { reason: 'newer-schema' } })
+})
