@@ -64,7 +64,7 @@ export class Tasks {
         this.#outbox.add({ kind: 'settled', call: command.call, failures })
         const member = members.get(command.sub)
         if (member === undefined) return
-        // The caller retries what has messages, and keeps the source until then. All other failures can be ignored.
+        // The caller retries outcomes that have messages, and keeps their source until then. All other failures can be ignored.
         const indexes = Array.from(command.tokens.keys()).filter((index) => (command.messageCounts?.[index] ?? 0) === 0)
         this.#giveBack(member, command, indexes)
       },
