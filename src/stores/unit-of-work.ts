@@ -17,7 +17,7 @@ export interface Unit<Tx> {
 }
 
 /**
- * Runs code in transactions of your database. What Busbar itself writes in a transaction of yours (the outbox, the inbox, a saga)
+ * Runs code in transactions of your database. What Busbar itself writes in one of your transactions (the outbox, the inbox, a saga)
  * goes through one of these, and so is atomic with your own changes.
  */
 export interface UnitOfWork<Tx> {

@@ -4,7 +4,9 @@ import { Database, Statement } from '../../src/transports/sqlite/worker/database
 import { Groups } from '../../src/transports/sqlite/worker/groups.ts'
 import { Losses } from '../../src/transports/sqlite/worker/losses.ts'
 import { waitUntil } from '../../src/testing/wait-until.ts'
+import { toColumns } from '../../src/transports/sqlite/mapping.ts'
 import { OUTCOME } from '../../src/transports/sqlite/protocol.ts'
+import type { Question } from '../../src/transports/sqlite/thread.ts'
 import { credit, publish, settle, subscribe, TestEngine, turns } from './sqlite-engine-harness.ts'
 import { defer, many, newFile, outgoing, query } from './sqlite-harness.ts'
 
@@ -172,4 +174,30 @@ test('looks only at the topics of a pattern in which another process published',
     await reader.ask(settle(1, [sent], OUTCOME.ack))
   }
   expect(spies.reduce((sum, spy) => sum + spy.mock.calls.length, 0)).toBeLessThan(20 * 100)
+})
+
+test('messages that are stored with acks count against the size of a transaction', async () => {
+  const engine = new TestEngine(newFile())
+  await engine.ask(subscribe(1), publish(...many(2, 'a')))
+  engine.push(credit(1, 2))
+  await waitUntil(() => engine.delivered(1).length === 2)
+  const ackWith = (token: number, count: number): Question => ({
+    ...(settle(1, [token], OUTCOME.ack) as Extract<Question, { kind: 'settle' }>),
+    messages: toColumns(many(count, 'b')).columns,
+    messageCounts: Uint32Array.of(count),
+  })
+  const transactions = vi.spyOn(Database.prototype, 'transaction')
+  defer(() => transactions.mockRestore())
+  await engine.ask(ackWith(1, 10_000), ackWith(2, 1))
+  expect(transactions).toHaveBeenCalledTimes(2)
+})
+
+test('says so when a newer Busbar has changed the file while it was open', async () => {
+  const path = newFile()
+  const engine = new TestEngine(path)
+  await engine.ask(publish(outgoing('a')))
+  using newer = new DatabaseSync(path)
+  newer.exec('DROP INDEX messages_once; CREATE UNIQUE INDEX messages_once ON messages (id); PRAGMA user_version = 4')
+  const [answer] = await engine.ask(publish(outgoing('a')))
+  expect(answer).toMatchObject({ kind: 'failed', error: { reason: 'newer-schema' } })
 })

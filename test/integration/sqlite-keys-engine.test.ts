@@ -113,3 +113,38 @@ test('what waits behind a message that was deleted while it was with a handler c
   await engine.ask(settle(1, [2], OUTCOME.ack))
   await takes(engine, 1, ['m0', 'm1', 'm2'])
 })
+
+test.each([
+  ['strict', 'key'],
+  ['key', 'strict'],
+] as const)(
+  'after a change of the order from %s to %s, messages wait for an earlier retry of their key',
+  async (from, to) => {
+    const path = newFile()
+    const engine = new TestEngine(path)
+    await engine.ask(subscribe(1, { order: from, maxPerKey: 3 }), ofOneKey(5))
+    engine.push(credit(1, 3))
+    await takes(engine, 1, ids(3))
+    // The two behind the retry are parked.
+    await engine.ask(settle(1, [1], OUTCOME.nack, 60_000), settle(1, [2, 3], OUTCOME.release))
+    engine.push(credit(1, 10))
+    await waitUntil(() => query(path, 'SELECT seq FROM parked WHERE seq IN (2, 3)').length === 2)
+    await engine.ask({ kind: 'unsubscribe', sub: 1 }, subscribe(2, { order: to }))
+    engine.push(credit(2, 10))
+    await takes(engine, 2, [])
+    engine.now += 60_000
+    engine.push(credit(2, 10))
+    await waitUntil(async () => {
+      const count = engine.delivered(2).length
+      await engine.ask(
+        settle(
+          2,
+          Array.from({ length: count }, (_, index) => index + 1),
+          OUTCOME.ack,
+        ),
+      )
+      return count === 5
+    })
+    expect(engine.delivered(2)).toEqual(ids(5))
+  },
+)

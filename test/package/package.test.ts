@@ -212,7 +212,15 @@ describe('what is published', () => {
     const size = (pattern: RegExp): number =>
       staged.files.filter(({ path }) => pattern.test(path)).reduce((sum, file) => sum + file.size, 0)
     expect(statSync(staged.tarball).size).toBeLessThan(1_500_000)
-    expect(size(/^dist\/.*\.js$/)).toBeLessThan(2_500_000)
+    expect(size(/^dist\/.*\.js$/)).toBeLessThan(2_000_000)
+  })
+
+  it('has comments in the declarations, and in JavaScript only where bundlers obey them', () => {
+    const text = (path: string): string => readFileSync(join(staged.folder, 'dist', path), 'utf8')
+    expect(text('core/bus.d.ts')).toMatch(/^\s*\/\*\*/m)
+    const built = globSync('**/*.js', { cwd: join(staged.folder, 'dist') })
+    expect(built.filter((path) => /^\s*\/\*\*/m.test(text(path)))).toEqual(['transports/url.js'])
+    expect(text('transports/url.js')).toMatch(/import\([^)]*\/\* webpackIgnore: true \*\/ \/\* @vite-ignore \*\//)
   })
 
   it('says nothing of where it was built', () => {

@@ -43,7 +43,7 @@ const CLEAN = { everyClaims: 256, maxKeys: 1_024 } as const
  *
  * - The table must exist: call `createTables()` once, or run its SQL in a migration. Otherwise calls reject with a `StateError` that
  *   contains the SQL.
- * - Expired keys are deleted in small batches, beside claims: an idle store does nothing.
+ * - Expired keys are deleted in small batches, alongside claims: an idle store does nothing.
  * - A call takes a connection of the pool for one statement. Works behind a pooler such as PgBouncer.
  *
  *     const store = postgresDedupeStore({ client: new Pool({ connectionString }) })

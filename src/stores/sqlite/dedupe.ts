@@ -18,7 +18,7 @@ export interface SqliteDedupeStoreOptions {
 
 /** A `DedupeStore` in an SQLite file. */
 export interface SqliteDedupeStore extends DedupeStore {
-  /** Closes the file that the store opened; does nothing for a `database` of yours. Safe to call twice. */
+  /** Closes the file that the store opened; does nothing if you passed your own `database`. Safe to call twice. */
   close(): void
 }
 

@@ -70,7 +70,7 @@ export function unitOfWorkScenarios<Tx>(): readonly StoreScenario<UnitOfWorkHarn
     },
     {
       id: 'run/concurrent',
-      title: 'keeps concurrent runs apart: one that fails takes nothing of the others with it',
+      title: 'keeps concurrent runs apart: one that fails undoes nothing of the others',
       async run(test) {
         const [harness, prefix] = [await test.open(), test.key()]
         const runs = Array.from({ length: 20 }, (_, index) =>

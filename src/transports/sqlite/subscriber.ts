@@ -145,7 +145,7 @@ export class SqliteSubscription implements TransportSubscription {
       outcomes[at] = codeOf(outcome)
       const stored = storedWith(outcome)
       if (stored.length > 0) {
-        messages.push(...stored)
+        for (const message of stored) messages.push(message)
         ;(messageCounts ??= new Uint32Array(count))[at] = stored.length
       }
       if (outcome.type === 'nack' || outcome.type === 'release') {

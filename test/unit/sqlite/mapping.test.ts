@@ -89,7 +89,7 @@ it('bodies are copied: those of the caller stay, and may change', () => {
   expect(transfer).not.toContain(body.buffer)
 })
 
-it('golden: what is stored of a message beside its columns', () => {
+it('golden: what is stored of a message besides its columns', () => {
   const plain = { ...randomMessage(seededRandom(4)), topic: 'orders', type: 'orders', source: 'shop', id: '1' }
   const none = { subject: undefined, dataSchema: undefined, version: undefined, causationId: undefined }
   const usual = { ...plain, ...none, contentType: 'application/json', correlationId: '1', expiresAt: undefined }

@@ -143,7 +143,7 @@ describe('a handler in a transaction', () => {
         (messages: readonly Message[]) => messages.map(({ id }) => (id === 'b' ? new Error('no') : true)),
       ],
       ['a list that is too short', () => [true]],
-      ['what is no result', () => 'done'],
+      ['something that is not a result', () => 'done'],
     ])('rolls all back for %s, which is then the same as without a transaction', async (what, report) => {
       const attempts: string[] = []
       await handleBatch(((messages: readonly Message[], ctx: BatchTransactionContext<DatabaseSync>) => {

@@ -78,7 +78,7 @@ describe('createUnitOfWork', () => {
     expect(transactions).toBe(2)
   })
 
-  it('begins anew when a library calls the function again', async () => {
+  it('starts over when a library calls the function again', async () => {
     // Some retry by themselves after a serialization failure.
     const written: unknown[] = []
     const again: TransactionAdapter<string>['transaction'] = async (body) => {

@@ -1,3 +1,5 @@
+// Longer than most files: what is ready, parked and unread of a key must be taken in one order, in one transaction.
+
 import { transferOf } from './columns.ts'
 import type { Database, Statement } from './database.ts'
 import type { Groups } from './groups.ts'
@@ -80,6 +82,8 @@ export class Claims {
   readonly #drop: Statement
   readonly #forget: Statement
   readonly #forgetDelayed: Statement
+  readonly #retriesToStrict: Statement
+  readonly #retriesToKeys: Statement
 
   constructor(parts: {
     db: Database
@@ -118,6 +122,10 @@ export class Claims {
     const ofTopic = 'seq = ? AND group_id IN (SELECT id FROM groups WHERE topic_id = ?)'
     this.#forget = db.prepare(`DELETE FROM claims WHERE ${ofTopic} AND state <> 1 RETURNING group_id, key`)
     this.#forgetDelayed = db.prepare(`DELETE FROM delayed WHERE ${ofTopic}`)
+    this.#retriesToStrict = db.prepare("UPDATE claims SET key = '' WHERE group_id = ? AND state = 2 AND key IS NOT ''")
+    this.#retriesToKeys = db.prepare(`
+      UPDATE claims SET key = (SELECT key FROM messages WHERE seq = claims.seq)
+      WHERE group_id = ? AND state = 2 AND key = ''`)
   }
 
   /** Hands the subscription what its credit allows. Seats that may have more stay dirty. */
@@ -375,8 +383,19 @@ export class Claims {
     }
   }
 
-  anyParked(groupId: number): boolean {
-    return this.#parking.any(groupId)
+  /**
+   * A consumer joins, and earlier ones may have used another `order`: what they left waiting is ordered by other keys, and
+   * would not hold back the messages behind it.
+   */
+  reorder(tx: Tx, groupId: number, order: 'key' | 'strict'): void {
+    if (order === 'key') {
+      this.release(tx, groupId, '', Number.MAX_SAFE_INTEGER)
+      this.#retriesToKeys.run(groupId)
+      return
+    }
+    // The order within each key does not give an order across all of them.
+    if (this.#parking.any(groupId)) this.#parking.releaseAll(groupId)
+    this.#retriesToStrict.run(groupId)
   }
 
   /** The message is deleted: no group needs it any more. */

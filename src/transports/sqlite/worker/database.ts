@@ -4,12 +4,13 @@ import type { SQLInputValue, StatementSync } from 'node:sqlite'
 import { FileError } from './file-error.ts'
 import type { ResolvedSqliteOptions } from '../options.ts'
 import type { ThreadError } from '../protocol.ts'
-import { migrate } from './schema.ts'
+import { checkVersion, migrate } from './schema.ts'
 
 export type Row = readonly (null | number | string | Uint8Array)[]
 
 /** SQLite's primary result codes that need special treatment. */
 export const SQLITE = {
+  error: 1,
   busy: 5,
   locked: 6,
   readonly: 8,
@@ -134,6 +135,8 @@ export class Database {
     } catch (error) {
       // Some errors (a full disk) end the transaction by themselves.
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
+      // A statement does not fit the schema (any more): a newer Busbar may have migrated the file.
+      if (primaryCode(error) === SQLITE.error) checkVersion(this.#db)
       throw error
     }
   }

@@ -1,3 +1,5 @@
+// Longer than most files: what shares a transaction, and what happens when that fails, is decided in one place.
+
 import { primaryCode, SQLITE } from './database.ts'
 import type { Member } from './members.ts'
 import { Outbox } from './outbox.ts'

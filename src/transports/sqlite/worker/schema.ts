@@ -193,13 +193,13 @@ CREATE UNIQUE INDEX messages_once ON messages (topic_id, id, meta ->> '$.source'
 /** Migrates a file to the current schema; creates it when the file is empty. Safe while other processes do the same. */
 export function migrate(db: DatabaseSync): void {
   // A file that is not ours must be refused before anything in it changes, including the journal mode.
-  check(db)
+  checkVersion(db)
   const mode = pragma(db, 'journal_mode = WAL')
   if (mode !== 'wal')
     throw new FileError('no-wal', `SQLite can't keep a write-ahead log there (journal mode "${String(mode)}")`)
   db.exec('BEGIN IMMEDIATE')
   try {
-    const version = check(db)
+    const version = checkVersion(db)
     if (version < SCHEMA_VERSION) {
       if (version < 1) db.exec(SCHEMA_1)
       if (version < 2) db.exec(SCHEMA_2)
@@ -214,8 +214,8 @@ export function migrate(db: DatabaseSync): void {
   }
 }
 
-/** The file's schema version, 0 for an empty file. */
-function check(db: DatabaseSync): number {
+/** The file's schema version, 0 for an empty file. Throws a `FileError` if it is newer than ours, or not a file of ours. */
+export function checkVersion(db: DatabaseSync): number {
   const version = pragma(db, 'user_version') as number
   const application = pragma(db, 'application_id') as number
   const tables = db.prepare('SELECT count(*) AS n FROM sqlite_schema').get()?.['n'] as number

@@ -53,7 +53,7 @@ export class Tasks {
     const { members, settling } = this.#store
     return {
       durable: command.messages !== undefined,
-      weight: command.tokens.length,
+      weight: command.tokens.length + (command.messages?.ids.length ?? 0),
       run: (tx) => {
         const member = members.get(command.sub)
         if (member !== undefined) settling.settle(tx, member, command)
@@ -64,7 +64,7 @@ export class Tasks {
         this.#outbox.add({ kind: 'settled', call: command.call, failures })
         const member = members.get(command.sub)
         if (member === undefined) return
-        // The caller retries what has messages, and keeps the source until then. All other failures can be ignored.
+        // The caller retries outcomes that have messages, and keeps their source until then. All other failures can be ignored.
         const indexes = Array.from(command.tokens.keys()).filter((index) => (command.messageCounts?.[index] ?? 0) === 0)
         this.#giveBack(member, command, indexes)
       },
@@ -80,15 +80,14 @@ export class Tasks {
   }
 
   subscribe({ call, sub, spec }: Extract<Command, { kind: 'subscribe' }>): Task {
-    const { claims, groups, losses, members, owners, parking } = this.#store
+    const { claims, groups, losses, members, owners } = this.#store
     return this.#task(call, { durable: false, weight: 100 }, (tx) => {
       // Its tokens would begin again at 1, and an outcome would be applied to another message.
       if (members.get(sub) !== undefined) throw new StateError(`Subscription ${sub} has subscribed before`)
       const owner = owners.add(spec)
       const joined = groups.join(tx, spec)
-      // Left by consumers with order by key: the order within each key does not give an order across all of them.
-      if (spec.order === 'strict')
-        for (const { group } of joined) if (claims.anyParked(group.id)) parking.releaseAll(group.id)
+      const { order } = spec
+      if (order !== 'none') for (const { group } of joined) claims.reorder(tx, group.id, order)
       tx.after(() => {
         const member = new Member(sub, spec, owner)
         members.add(member)
