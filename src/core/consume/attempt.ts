@@ -213,7 +213,10 @@ export class Attempt extends Span implements HandlerContext {
   /** The handler has returned: publishes what it holds, or keeps it for the ack. */
   async publishHeld(): Promise<void> {
     // A request to reject or retry that something swallowed is carried out: the handler has not succeeded.
-    if (this.#held !== undefined && this.request === undefined) this.withAck = await this.#held.finish(this.signal)
+    if (this.#held === undefined || this.request !== undefined) return
+    // A deadline that has passed does not matter: a handler that succeeds within the grace is acked, too.
+    const isCurrent = (): boolean => !this.isDetached && !this.pending.delivery.lost && this.pending.state === 'running'
+    this.withAck = await this.#held.finish(isCurrent)
   }
 
   override end(): void {

@@ -120,12 +120,14 @@ export class HeldPublisher implements ContextPublisher {
 
   /**
    * The handler has succeeded. Resolves with what is to be stored with the ack; the rest has been confirmed. Throws the first
-   * error if some of it was not.
+   * error if some of it was not, and a `StateError` when the delivery is no longer the handler's.
    */
-  async finish(signal: AbortSignal): Promise<readonly OutgoingMessage[]> {
+  async finish(isCurrent: () => boolean): Promise<readonly OutgoingMessage[]> {
     // One that fails is its caller's business.
     while (this.#making.size > 0) await Promise.allSettled(this.#making)
     this.#isOver = true
+    // Not as a success: the message comes again, and its handler must run again to publish.
+    if (!isCurrent()) throw new StateError('The delivery ended before what its handler had published was sent')
     const { port, isAtomic, transportName } = this.#parts
     const withAck: OutgoingMessage[] = []
     const others = new Map<string, OutgoingMessage[]>()
@@ -139,7 +141,7 @@ export class HeldPublisher implements ContextPublisher {
       }
     }
     for (const [transport, messages] of others) {
-      const failed = (await port.sendEncoded(messages, { transport, signal })).find(({ error }) => error !== undefined)
+      const failed = (await port.sendEncoded(messages, { transport })).find(({ error }) => error !== undefined)
       if (failed !== undefined) throw toError(failed.error)
     }
     return withAck

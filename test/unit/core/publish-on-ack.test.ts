@@ -338,6 +338,42 @@ describe('what a handler publishes with publishOnAck', () => {
     expect(settled(staged)).toEqual(['a ack in-time'])
   })
 
+  it.each([true, false])(
+    'goes out for a handler that ends after its deadline, within the grace (atomic: %s)',
+    async (isAtomic) => {
+      const staged = await stage(
+        async ({ id }, ctx) => {
+          await ctx.publish('outputs', 1, { id: `${id}-1` })
+          await new Promise<void>((resolve) => void ctx.clock.setTimer(50, resolve))
+        },
+        isAtomic,
+        { timeoutMs: 20, abandonAfterMs: 1_000 },
+      )
+      staged.broker.deliver(delivery('a'))
+      for (let step = 0; step < 12; step++) {
+        await staged.clock.advance(10)
+        await turn()
+      }
+      expect(settled(staged)).toEqual([isAtomic ? 'a ack a-1' : 'a ack'])
+      expect(sent(staged.transport)).toEqual(isAtomic ? [] : ['a-1'])
+    },
+  )
+
+  it('does not go out for a handler that ends after its delivery was lost', async () => {
+    const gate = Promise.withResolvers<void>()
+    const staged = await stage(async (_message, ctx) => {
+      await ctx.publish('outputs', 1)
+      await gate.promise
+    }, false)
+    const lost = delivery('a')
+    staged.broker.deliver(lost)
+    await turn()
+    staged.broker.lose([lost])
+    gate.resolve()
+    await turn()
+    expect(sent(staged.transport)).toEqual([])
+  })
+
   it('is bounded in bytes', async () => {
     const transport = new StubTransport({ publishOnAck: true })
     const bus = createBus({ service: 'test', transport, logger: false, publish: { maxBufferedBytes: 2_000 } })
