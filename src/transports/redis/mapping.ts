@@ -7,6 +7,7 @@ import { EnvelopeReader, EnvelopeWriter } from './envelope.ts'
 
 /** Prefix of CloudEvents attributes in separate fields. */
 const PREFIX = 'ce-'
+const VERSION_FIELD = `${PREFIX}specversion`
 const ENVELOPE_FIELD = 'ce'
 const BODY_FIELD = 'data'
 /** A header named like the field of the body. */
@@ -132,6 +133,8 @@ export class EntryReader {
     native: Omit<NativeMessage, 'body'>,
     body: Buffer,
   ): EncodedMessage | undefined {
+    // With its attributes in separate fields, the entry has no envelope: that field is a header.
+    if (named.some(([name]) => name === VERSION_FIELD)) return undefined
     const at = named.findIndex(([name]) => name === ENVELOPE_FIELD)
     const envelope = at < 0 ? undefined : this.#envelopes.read((named[at] as [string, string])[1], native.topic, body)
     if (envelope === undefined) return undefined
