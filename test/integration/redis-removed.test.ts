@@ -176,6 +176,33 @@ describe('Redis: what other programs remove before a group has read it', () => {
     assert.deepEqual(seen.losses, [])
   })
 
+  test(
+    'a member without an order beside one with an order: what it takes is no loss',
+    { timeout: 30_000 },
+    async () => {
+      const topic = uniqueName('removed')
+      const { bus, seen, open } = await consumer(topic)
+      open()
+      await publish(bus, topic, 100)
+      await waitUntil(() => seen.handled.size === 100, { timeoutMs: 5_000 })
+      const other = make()
+      const taken = new Set<string>()
+      other.events.on('loss', ({ count }) => void seen.losses.push(count))
+      other.consume(topic, ({ id }) => void taken.add(id), { order: 'none' })
+      await other.start()
+      for (let round = 0; round < 40; round++) {
+        await publish(bus, topic, 20)
+        await passes(100)
+      }
+      await waitUntil(() => seen.handled.size + taken.size === 900, { timeoutMs: 5_000 })
+      assert.ok(taken.size > 0)
+      await other.close()
+      await publish(bus, topic, 100)
+      await passes(LOOKS_MS)
+      assert.deepEqual(seen.losses, [])
+    },
+  )
+
   test('a server that restarts is no loss', { timeout: 60_000 }, async () => {
     const own = await startPrivate('redis', { args: ['--appendfsync', 'always'] })
     try {

@@ -22,9 +22,12 @@ export class Housekeeping {
     this.#sweptAt = seat.context.host.clock.monotonic()
   }
 
-  /** Looks for what was removed from the stream, by any process, before the group had read it. */
-  async lookForLoss(partition: PartitionState): Promise<void> {
-    const { context, spec, owned } = this.#seat
+  /**
+   * Looks for what was removed from the stream, by any process, before the group had read it. `alone`: no other member
+   * reads the partition.
+   */
+  async lookForLoss(partition: PartitionState, alone: boolean): Promise<void> {
+    const { context, spec } = this.#seat
     const { generation, reads } = partition
     const { resets } = reads
     const reply = (await context.scripts.run(
@@ -34,11 +37,12 @@ export class Housekeeping {
     )) as ReadStateReply
     const state = readStateOf(reply)
     if (state === undefined || partition.generation !== generation) return
-    if (owned) {
+    if (alone) {
       reads.told(state, resets)
       return
     }
     // Several members read: only the server knows how much. It has been corrected, so no other member reports it too.
+    reads.reset()
     const { passed, read, last } = state
     if (passed !== undefined && read !== undefined && passed > read)
       this.reportRemoved(partition, { count: passed - read, since: last })
