@@ -123,7 +123,7 @@ export class Settlements {
         break
       case 'ack':
     }
-    if (isSurelyOurs(this.#seat, delivery, now)) work.acks.push(item)
+    if (owned || now < delivery.heldUntil) work.acks.push(item)
     else work.doubtful.push(item)
   }
 
