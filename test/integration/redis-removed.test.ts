@@ -230,6 +230,54 @@ describe('Redis: what other programs remove before a group has read it', () => {
     }
   })
 
+  test('a server that is the primary again after another one was is no loss', { timeout: 60_000 }, async () => {
+    const servers = [await startPrivate('redis'), await startPrivate('redis')] as const
+    const [first, second] = [createClient({ url: servers[0].url }), createClient({ url: servers[1].url })]
+    await Promise.all([first.connect(), second.connect()])
+    const replication = async (one: typeof first, pattern: RegExp): Promise<string | undefined> =>
+      pattern.exec(await one.info('replication'))?.[0]
+    const follow = async (one: typeof first, port: number): Promise<void> => {
+      await one.sendCommand(['REPLICAOF', '127.0.0.1', String(port)])
+      await waitUntil(async () => (await replication(one, /master_link_status:up/)) !== undefined, {
+        timeoutMs: 10_000,
+      })
+    }
+    const makePrimary = async (one: typeof first, other: typeof first, port: number): Promise<void> => {
+      const offset = (of: typeof first): Promise<string | undefined> => replication(of, /master_repl_offset:\d+/)
+      await waitUntil(async () => (await offset(one)) === (await offset(other)), { timeoutMs: 10_000 })
+      await one.sendCommand(['REPLICAOF', 'NO', 'ONE'])
+      await follow(other, port)
+    }
+    try {
+      await follow(second, servers[0].port)
+      const topic = uniqueName('removed')
+      const publisher = make({ url: servers[0].url })
+      await publisher.start()
+      const before = await consumer(topic, { url: servers[0].url })
+      await publish(publisher, topic, 10_000)
+      await publisher.close()
+      await waitUntil(() => before.handle.stats().received >= 16, { timeoutMs: 5_000 })
+      await before.bus.close({ timeoutMs: 500 })
+      await makePrimary(second, first, servers[1].port)
+      const there = await consumer(topic, { url: servers[1].url })
+      there.open()
+      await waitUntil(() => there.seen.handled.size >= 100, { timeoutMs: 5_000 })
+      await there.bus.close()
+      assert.ok(there.seen.handled.size < 10_000)
+      await makePrimary(first, second, servers[0].port)
+      const { seen, open } = await consumer(topic, { url: servers[0].url })
+      open()
+      await waitUntil(() => seen.handled.size + there.seen.handled.size === 10_000, { timeoutMs: 10_000 })
+      await passes(LOOKS_MS)
+      assert.deepEqual(seen.losses, [])
+    } finally {
+      for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
+      first.destroy()
+      second.destroy()
+      for (const server of servers) await server.stop()
+    }
+  })
+
   test('connections that break and members that come and go are no loss', { timeout: 60_000 }, async () => {
     await using proxy = await tcpProxy({ host: broker.host, port: broker.port })
     const topic = uniqueName('removed')
