@@ -77,7 +77,7 @@ describe('Redis: what other programs remove before a group has read it', () => {
   }
 
   test.each(Object.keys(removals))(
-    'somebody %s, and newer ones are read right after: each missing message is counted once',
+    'another program %s, and newer ones are read right after: each missing message is counted once',
     { timeout: 30_000 },
     async (how) => {
       const topic = uniqueName('removed')
@@ -98,7 +98,7 @@ describe('Redis: what other programs remove before a group has read it', () => {
     },
   )
 
-  test('somebody trims while no member runs, and publishes more: the next member counts them', async () => {
+  test('another program trims while no member runs, and publishes more: the next member counts them', async () => {
     const topic = uniqueName('removed')
     const first = await consumer(topic)
     await publish(first.bus, topic, 20)
@@ -121,23 +121,26 @@ describe('Redis: what other programs remove before a group has read it', () => {
   test.each([
     ['few', 10],
     ['many', 300],
-  ])('somebody restores an older dump of the stream, and %s are published: a loss without a count', async (_, more) => {
-    const topic = uniqueName('removed')
-    const { bus, seen, open } = await consumer(topic)
-    open()
-    await publish(bus, topic, 100)
-    const dump = await client.withTypeMapping({ 36: Buffer }).dump(streamOf(topic))
-    await publish(bus, topic, 100)
-    await waitUntil(() => seen.handled.size === 200, { timeoutMs: 5_000 })
-    await passes(LOOKS_MS)
-    await client.sendCommand(['RESTORE', streamOf(topic), '0', dump, 'REPLACE'])
-    await publish(bus, topic, more)
-    await waitUntil(() => seen.losses.length > 0, { timeoutMs: 10_000 })
-    await passes(LOOKS_MS)
-    assert.deepEqual(seen.losses, [undefined])
-  })
+  ])(
+    'another program restores an older dump of the stream, and %s are published: a loss without a count',
+    async (_, more) => {
+      const topic = uniqueName('removed')
+      const { bus, seen, open } = await consumer(topic)
+      open()
+      await publish(bus, topic, 100)
+      const dump = await client.withTypeMapping({ 36: Buffer }).dump(streamOf(topic))
+      await publish(bus, topic, 100)
+      await waitUntil(() => seen.handled.size === 200, { timeoutMs: 5_000 })
+      await passes(LOOKS_MS)
+      await client.sendCommand(['RESTORE', streamOf(topic), '0', dump, 'REPLACE'])
+      await publish(bus, topic, more)
+      await waitUntil(() => seen.losses.length > 0, { timeoutMs: 10_000 })
+      await passes(LOOKS_MS)
+      assert.deepEqual(seen.losses, [undefined])
+    },
+  )
 
-  test('somebody moves the group back: messages come again, and that is no loss', async () => {
+  test('another program moves the group back: messages come again, and that is no loss', async () => {
     const topic = uniqueName('removed')
     const { bus, seen, handle, open } = await consumer(topic)
     open()
@@ -163,7 +166,7 @@ describe('Redis: what other programs remove before a group has read it', () => {
     assert.deepEqual(seen.losses, [])
   })
 
-  test('somebody reads in the name of the group: that is no loss, and comes after a lease', async () => {
+  test('another program reads in the name of the group: that is no loss, and comes after a lease', async () => {
     const topic = uniqueName('removed')
     const { bus, seen, handle, open } = await consumer(topic)
     await publish(bus, topic, 100)

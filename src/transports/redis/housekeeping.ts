@@ -10,7 +10,7 @@ const SWEEP_EVERY_MS = 60_000
 /** Members that have been silent for that many leases, and hold nothing, are removed. */
 const SILENT_LEASES = 6
 const REMOVED = 'removed from the stream, or skipped by moving the group, before the group had read them'
-const REPLACED = 'the stream was replaced by another state of it, which lacks messages'
+const REPLACED = 'the stream was replaced by an older state of it that lacks messages'
 
 /** Periodic work of a member for its group that no caller waits for: if it fails, it is done again the next time. */
 export class Housekeeping {

@@ -110,7 +110,7 @@ export class EntryReader {
     const ms = Number(place.id.split('-', 1)[0])
     const native = {
       topic: place.topic,
-      // Other programs may choose ids that are no times.
+      // Other programs may choose ids that are not times.
       time: Number.isNaN(new Date(ms).getTime()) ? undefined : ms,
       fallbackId: `${place.topic}/${place.partition}/${place.id}`,
       fallbackSource: 'redis',

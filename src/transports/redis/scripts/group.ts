@@ -215,7 +215,7 @@ export const ACQUIRE: Script = script(
   `${NOW}${READ_STATE}
 local owner = redis.call('HMGET', KEYS[1], 'owner', 'until', 'connection', 'floor', 'generation')
 if owner[1] and owner[1] ~= ARGV[1] and tonumber(owner[2] or 0) > now then return { 0, tonumber(owner[2]) - now } end
--- Whoever joins writes the generation: somebody deleted this key, perhaps under a living owner, who puts it back soon.
+-- Joining writes the generation, so this key was deleted, perhaps under a living owner, who puts it back soon.
 if not owner[5] and owner[1] ~= '?' then
   redis.call('HSET', KEYS[1], 'owner', '?', 'until', string.format('%.0f', now + tonumber(ARGV[2])))
   return { 0, tonumber(ARGV[2]) }
