@@ -1,3 +1,4 @@
+// Longer than most files: whatever may be deleted, on one broker and with the same helpers.
 import assert from 'node:assert/strict'
 import { createClient } from 'redis'
 import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
