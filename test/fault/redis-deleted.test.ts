@@ -1,3 +1,4 @@
+// Longer than most files: whatever may be deleted, on one broker and with the same helpers.
 import assert from 'node:assert/strict'
 import { createClient } from 'redis'
 import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
@@ -247,6 +248,58 @@ describe('Redis: what somebody else deletes', () => {
     await waitUntil(() => attempts.length > 1, { timeoutMs: QUICK.leaseMs * 6, describe: () => attempts.join() })
     assert.deepEqual([attempts, lost], [[1, 2], []])
   })
+
+  test.each(['retried', 'dead-lettered'] as const)(
+    'nothing, but a lease ends before a failure is settled: what another member has handled is not %s',
+    async (ending) => {
+      await using proxy = await tcpProxy({ host: broker.host, port: broker.port })
+      const topic = uniqueName('deleted')
+      const options = { ...QUICK, partitions: 1 }
+      bus = createBus({ service: 'deleted', transport: redis({ ...options, host: proxy.host, port: proxy.port }) })
+      const other = createBus({ service: 'deleted', transport: redis({ ...options, url: broker.url }) })
+      const handled: string[] = []
+      const begun = Promise.withResolvers<void>()
+      const cut = Promise.withResolvers<void>()
+      bus.consume(
+        topic,
+        async (_, ctx) => {
+          handled.push('one')
+          begun.resolve()
+          await cut.promise
+          if (ending === 'retried') ctx.retry({ delayMs: 10 })
+          ctx.reject('bad')
+        },
+        { order: 'none', retry: { mode: 'delayed', attempts: 5 } },
+      )
+      other.consume(topic, () => void handled.push('other'), { order: 'none' })
+      try {
+        await bus.start()
+        await bus.publish(topic, 1)
+        await begun.promise
+        await other.start()
+        let up = true
+        bus.events.on('disconnect', () => {
+          up = false
+        })
+        bus.events.on('reconnect', () => {
+          up = true
+        })
+        proxy.refuse()
+        proxy.cut()
+        await waitUntil(() => !up, { timeoutMs: 5_000 })
+        cut.resolve()
+        await waitUntil(() => handled.length === 2, { timeoutMs: QUICK.leaseMs * 6 })
+        proxy.accept()
+        await waitUntil(() => up, { timeoutMs: 10_000 })
+        await bus.close()
+        const pending = await client.xPending((await streamsOf(topic))[0] ?? '', 'deleted')
+        assert.deepEqual([handled, pending.pending], [['one', 'other'], 0])
+        assert.deepEqual(await other.deadLetters(topic, 'deleted').list(), [])
+      } finally {
+        await other.close({ timeoutMs: 500 })
+      }
+    },
+  )
 
   test('the consumer that keeps what waits for its retry: it comes when it is due', async () => {
     bus = createBus({ service: 'deleted', transport: transport() })

@@ -1,3 +1,4 @@
+// Longer than most files: every limit and permission, on one broker with the same users.
 import assert from 'node:assert/strict'
 import { createClient } from 'redis'
 import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'

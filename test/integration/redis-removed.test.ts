@@ -77,7 +77,7 @@ describe('Redis: what other programs remove before a group has read it', () => {
   }
 
   test.each(Object.keys(removals))(
-    'somebody %s, and newer ones are read right after: each missing message is counted once',
+    'another program %s, and newer ones are read right after: each missing message is counted once',
     { timeout: 30_000 },
     async (how) => {
       const topic = uniqueName('removed')
@@ -98,7 +98,7 @@ describe('Redis: what other programs remove before a group has read it', () => {
     },
   )
 
-  test('somebody trims while no member runs, and publishes more: the next member counts them', async () => {
+  test('another program trims while no member runs, and publishes more: the next member counts them', async () => {
     const topic = uniqueName('removed')
     const first = await consumer(topic)
     await publish(first.bus, topic, 20)
@@ -121,23 +121,26 @@ describe('Redis: what other programs remove before a group has read it', () => {
   test.each([
     ['few', 10],
     ['many', 300],
-  ])('somebody restores an older dump of the stream, and %s are published: a loss without a count', async (_, more) => {
-    const topic = uniqueName('removed')
-    const { bus, seen, open } = await consumer(topic)
-    open()
-    await publish(bus, topic, 100)
-    const dump = await client.withTypeMapping({ 36: Buffer }).dump(streamOf(topic))
-    await publish(bus, topic, 100)
-    await waitUntil(() => seen.handled.size === 200, { timeoutMs: 5_000 })
-    await passes(LOOKS_MS)
-    await client.sendCommand(['RESTORE', streamOf(topic), '0', dump, 'REPLACE'])
-    await publish(bus, topic, more)
-    await waitUntil(() => seen.losses.length > 0, { timeoutMs: 10_000 })
-    await passes(LOOKS_MS)
-    assert.deepEqual(seen.losses, [undefined])
-  })
+  ])(
+    'another program restores an older dump of the stream, and %s are published: a loss without a count',
+    async (_, more) => {
+      const topic = uniqueName('removed')
+      const { bus, seen, open } = await consumer(topic)
+      open()
+      await publish(bus, topic, 100)
+      const dump = await client.withTypeMapping({ 36: Buffer }).dump(streamOf(topic))
+      await publish(bus, topic, 100)
+      await waitUntil(() => seen.handled.size === 200, { timeoutMs: 5_000 })
+      await passes(LOOKS_MS)
+      await client.sendCommand(['RESTORE', streamOf(topic), '0', dump, 'REPLACE'])
+      await publish(bus, topic, more)
+      await waitUntil(() => seen.losses.length > 0, { timeoutMs: 10_000 })
+      await passes(LOOKS_MS)
+      assert.deepEqual(seen.losses, [undefined])
+    },
+  )
 
-  test('somebody moves the group back: messages come again, and that is no loss', async () => {
+  test('another program moves the group back: messages come again, and that is no loss', async () => {
     const topic = uniqueName('removed')
     const { bus, seen, handle, open } = await consumer(topic)
     open()
@@ -163,7 +166,7 @@ describe('Redis: what other programs remove before a group has read it', () => {
     assert.deepEqual(seen.losses, [])
   })
 
-  test('somebody reads in the name of the group: that is no loss, and comes after a lease', async () => {
+  test('another program reads in the name of the group: that is no loss, and comes after a lease', async () => {
     const topic = uniqueName('removed')
     const { bus, seen, handle, open } = await consumer(topic)
     await publish(bus, topic, 100)
@@ -175,6 +178,33 @@ describe('Redis: what other programs remove before a group has read it', () => {
     await passes(LOOKS_MS)
     assert.deepEqual(seen.losses, [])
   })
+
+  test(
+    'a member without an order beside one with an order: what it takes is no loss',
+    { timeout: 30_000 },
+    async () => {
+      const topic = uniqueName('removed')
+      const { bus, seen, open } = await consumer(topic)
+      open()
+      await publish(bus, topic, 100)
+      await waitUntil(() => seen.handled.size === 100, { timeoutMs: 5_000 })
+      const other = make()
+      const taken = new Set<string>()
+      other.events.on('loss', ({ count }) => void seen.losses.push(count))
+      other.consume(topic, ({ id }) => void taken.add(id), { order: 'none' })
+      await other.start()
+      for (let round = 0; round < 40; round++) {
+        await publish(bus, topic, 20)
+        await passes(100)
+      }
+      await waitUntil(() => seen.handled.size + taken.size === 900, { timeoutMs: 5_000 })
+      assert.ok(taken.size > 0)
+      await other.close()
+      await publish(bus, topic, 100)
+      await passes(LOOKS_MS)
+      assert.deepEqual(seen.losses, [])
+    },
+  )
 
   test('a server that restarts is no loss', { timeout: 60_000 }, async () => {
     const own = await startPrivate('redis', { args: ['--appendfsync', 'always'] })
@@ -200,6 +230,54 @@ describe('Redis: what other programs remove before a group has read it', () => {
       await bus.close({ timeoutMs: 500 })
     } finally {
       await own.stop()
+    }
+  })
+
+  test('a server that is the primary again after another one was is no loss', { timeout: 60_000 }, async () => {
+    const servers = [await startPrivate('redis'), await startPrivate('redis')] as const
+    const [first, second] = [createClient({ url: servers[0].url }), createClient({ url: servers[1].url })]
+    await Promise.all([first.connect(), second.connect()])
+    const replication = async (one: typeof first, pattern: RegExp): Promise<string | undefined> =>
+      pattern.exec(await one.info('replication'))?.[0]
+    const follow = async (one: typeof first, port: number): Promise<void> => {
+      await one.sendCommand(['REPLICAOF', '127.0.0.1', String(port)])
+      await waitUntil(async () => (await replication(one, /master_link_status:up/)) !== undefined, {
+        timeoutMs: 10_000,
+      })
+    }
+    const makePrimary = async (one: typeof first, other: typeof first, port: number): Promise<void> => {
+      const offset = (of: typeof first): Promise<string | undefined> => replication(of, /master_repl_offset:\d+/)
+      await waitUntil(async () => (await offset(one)) === (await offset(other)), { timeoutMs: 10_000 })
+      await one.sendCommand(['REPLICAOF', 'NO', 'ONE'])
+      await follow(other, port)
+    }
+    try {
+      await follow(second, servers[0].port)
+      const topic = uniqueName('removed')
+      const publisher = make({ url: servers[0].url })
+      await publisher.start()
+      const before = await consumer(topic, { url: servers[0].url })
+      await publish(publisher, topic, 10_000)
+      await publisher.close()
+      await waitUntil(() => before.handle.stats().received >= 16, { timeoutMs: 5_000 })
+      await before.bus.close({ timeoutMs: 500 })
+      await makePrimary(second, first, servers[1].port)
+      const there = await consumer(topic, { url: servers[1].url })
+      there.open()
+      await waitUntil(() => there.seen.handled.size >= 100, { timeoutMs: 5_000 })
+      await there.bus.close()
+      assert.ok(there.seen.handled.size < 10_000)
+      await makePrimary(first, second, servers[0].port)
+      const { seen, open } = await consumer(topic, { url: servers[0].url })
+      open()
+      await waitUntil(() => seen.handled.size + there.seen.handled.size === 10_000, { timeoutMs: 10_000 })
+      await passes(LOOKS_MS)
+      assert.deepEqual(seen.losses, [])
+    } finally {
+      for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
+      first.destroy()
+      second.destroy()
+      for (const server of servers) await server.stop()
     }
   })
 

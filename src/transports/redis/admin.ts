@@ -17,8 +17,8 @@ import { replyCode } from './errors.ts'
 import { partitionName } from './keys.ts'
 import type { PartitionKeys } from './keys.ts'
 import { EntryReader } from './mapping.ts'
-import { PURGE, SEEK } from './scripts/group.ts'
 import { COUNT_AFTER, GROUP_INFO, GROUP_NAMES, REMOVE, TOPIC_INFO } from './scripts/look.ts'
+import { PURGE, SEEK } from './scripts/move.ts'
 import { idBefore, startId } from './start-id.ts'
 
 const REMOVE_AT_ONCE = 500

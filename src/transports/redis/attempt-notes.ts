@@ -107,7 +107,7 @@ async function write(seat: Seat, batch: readonly (readonly [Source, readonly Att
   if (refused) throw new SettlementError('The delivery was taken back; the message is delivered again')
 }
 
-/** Runs again when the group has been made again: what was deleted with it is still ours. */
+/** Tries again until the group has been recreated: what was deleted with it is still ours. */
 async function whileDeleted(
   seat: Seat,
   batch: readonly (readonly [Source, readonly AttemptNote[]])[],

@@ -86,13 +86,13 @@ export function toConnectError(error: unknown, where: string): BusbarError {
   })
 }
 
-/** Why a consumer could not be started: retryable when the server refuses what it needs only for now. */
+/** Why a consumer could not be started; retryable when the server's refusal is temporary. */
 export function toSubscribeError(error: unknown, where: string): unknown {
   const code = replyCode(error)
   if (code === undefined || BusbarError.is(error)) return error
   if (isAuthorizationFailure(error)) return toConnectError(error, where)
   if (!mayPass(error)) return error
-  return new ConnectionError(`Redis at ${where} takes no consumer now: ${explain(code, error)}`, { cause: error })
+  return new ConnectionError(`Redis at ${where} can't take a consumer now: ${explain(code, error)}`, { cause: error })
 }
 
 /** The outcome of a publish that failed with this error. */

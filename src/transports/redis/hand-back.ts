@@ -22,7 +22,10 @@ export async function handBack(seat: Seat, source: Source, deliveries: readonly 
   }
 }
 
-/** No other member can have it: if the server does not know that it is ours, somebody deleted our consumer with all it had. */
-export function isSurelyOurs({ owned }: Seat, { heldUntil }: RedisDelivery, now: number): boolean {
-  return owned || now < heldUntil
+/**
+ * No other member can have it: if the server does not know that it is ours, our consumer was deleted with all it had.
+ * Without a connection a command waits, perhaps until the lease of the entry is over.
+ */
+export function isSurelyOurs({ owned, context }: Seat, { heldUntil }: RedisDelivery, now: number): boolean {
+  return owned || (now < heldUntil && context.wire.connected)
 }

@@ -10,7 +10,7 @@ const SWEEP_EVERY_MS = 60_000
 /** Members that have been silent for that many leases, and hold nothing, are removed. */
 const SILENT_LEASES = 6
 const REMOVED = 'removed from the stream, or skipped by moving the group, before the group had read them'
-const REPLACED = 'the stream was replaced by another state of it, which lacks messages'
+const REPLACED = 'the stream was replaced by an older state of it that lacks messages'
 
 /** Periodic work of a member for its group that no caller waits for: if it fails, it is done again the next time. */
 export class Housekeeping {
@@ -22,9 +22,12 @@ export class Housekeeping {
     this.#sweptAt = seat.context.host.clock.monotonic()
   }
 
-  /** Looks for what was removed from the stream, by any process, before the group had read it. */
-  async lookForLoss(partition: PartitionState): Promise<void> {
-    const { context, spec, owned } = this.#seat
+  /**
+   * Looks for what was removed from the stream, by any process, before the group had read it. `alone`: no other member
+   * reads the partition.
+   */
+  async lookForLoss(partition: PartitionState, alone: boolean): Promise<void> {
+    const { context, spec } = this.#seat
     const { generation, reads } = partition
     const { resets } = reads
     const reply = (await context.scripts.run(
@@ -34,11 +37,12 @@ export class Housekeeping {
     )) as ReadStateReply
     const state = readStateOf(reply)
     if (state === undefined || partition.generation !== generation) return
-    if (owned) {
+    if (alone) {
       reads.told(state, resets)
       return
     }
     // Several members read: only the server knows how much. It has been corrected, so no other member reports it too.
+    reads.reset()
     const { passed, read, last } = state
     if (passed !== undefined && read !== undefined && passed > read)
       this.reportRemoved(partition, { count: passed - read, since: last })

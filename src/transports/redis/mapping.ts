@@ -7,6 +7,7 @@ import { EnvelopeReader, EnvelopeWriter } from './envelope.ts'
 
 /** Prefix of CloudEvents attributes in separate fields. */
 const PREFIX = 'ce-'
+const VERSION_FIELD = `${PREFIX}specversion`
 const ENVELOPE_FIELD = 'ce'
 const BODY_FIELD = 'data'
 /** A header named like the field of the body. */
@@ -109,7 +110,7 @@ export class EntryReader {
     const ms = Number(place.id.split('-', 1)[0])
     const native = {
       topic: place.topic,
-      // Other programs may choose ids that are no times.
+      // Other programs may choose ids that are not times.
       time: Number.isNaN(new Date(ms).getTime()) ? undefined : ms,
       fallbackId: `${place.topic}/${place.partition}/${place.id}`,
       fallbackSource: 'redis',
@@ -132,6 +133,8 @@ export class EntryReader {
     native: Omit<NativeMessage, 'body'>,
     body: Buffer,
   ): EncodedMessage | undefined {
+    // With its attributes in separate fields, the entry has no envelope: that field is a header.
+    if (named.some(([name]) => name === VERSION_FIELD)) return undefined
     const at = named.findIndex(([name]) => name === ENVELOPE_FIELD)
     const envelope = at < 0 ? undefined : this.#envelopes.read((named[at] as [string, string])[1], native.topic, body)
     if (envelope === undefined) return undefined

@@ -332,7 +332,12 @@ export class Membership {
     if (now - partition.sweptAt < seat.context.options.leaseMs * (0.4 + Math.random() * 0.2)) return
     partition.sweptAt = now
     for (const source of partition.sources) claimer.recover(source, 'orphans')
-    this.#housekeeping.lookForLoss(partition).catch(() => {})
+    void this.#lookForLoss(partition)
+  }
+
+  /** Members without an order read the partitions of the others as well. */
+  #lookForLoss(partition: PartitionState): Promise<void> {
+    return this.#housekeeping.lookForLoss(partition, this.#parts.seat.owned && !this.#mixed).catch(() => {})
   }
 
   // --- giving up ---------------------------------------------------------------------------------------------------
@@ -376,7 +381,7 @@ export class Membership {
   }
 
   async #lastLook(partition: PartitionState): Promise<void> {
-    await this.#housekeeping.lookForLoss(partition).catch(() => {})
+    await this.#lookForLoss(partition)
     partition.reads.readEnded()
   }
 

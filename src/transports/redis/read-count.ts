@@ -6,7 +6,7 @@ export interface ReadState {
   readonly added: number
   readonly passed: number | undefined
   readonly read: number | undefined
-  /** Which process of the server told it. Empty where the user may not ask: then nothing is compared. */
+  /** Which process of the server says so. Empty where the user may not ask: then nothing is compared. */
   readonly server: string
 }
 
@@ -30,22 +30,22 @@ function known(count: number): number | undefined {
 
 /** Entries that were removed unread. */
 export interface Gap {
-  /** Undefined when the stream was replaced by an older state of it: nobody knows what was in it. */
+  /** Undefined when the stream was replaced by an older state of it: what was in it is unknown. */
   readonly count: number | undefined
   /** What was read after this id has been counted. */
   readonly since: string
-  /** Only if this entry is not in the stream any more: otherwise somebody has just moved the group back. */
+  /** Only if this entry is not in the stream any more: otherwise the group was just moved back. */
   readonly unless?: string
 }
 
 /**
  * Counts what is read of a stream by its one reader. What the server no longer counts as unread although it was not read
- * here was removed, or skipped when somebody moved the group. That holds however much was read since, so a read need not
+ * here was removed, or skipped when the group was moved. That holds however much was read since, so a read need not
  * ask the server for anything.
  */
 export class ReadCount {
   readonly #report: (gap: Gap) => void
-  /** Entries up to `#last`; undefined until the server has told how many that is. */
+  /** Entries up to `#last`; undefined until the server has said how many that is. */
   #count: number | undefined = undefined
   #last = ''
   #since = ''
@@ -53,7 +53,7 @@ export class ReadCount {
   #server = ''
   /** Number of calls of `reset`. */
   resets = 0
-  /** Told by the server, while what it had handed out by then may still be on its way here. */
+  /** The server's last answer, while what it had handed out by then may still be on its way here. */
   #open: ReadState | undefined = undefined
 
   constructor(report: (gap: Gap) => void) {
@@ -68,7 +68,7 @@ export class ReadCount {
     this.resets++
   }
 
-  /** Nothing is read yet; so far has the group read, if the server knows. */
+  /** Nothing has been read here yet. `state`: how far the group has read, if the server knows. */
   begin(state: ReadState | undefined): void {
     this.reset()
     if (state === undefined) return
@@ -88,7 +88,7 @@ export class ReadCount {
     this.#last = last
   }
 
-  /** A read has ended, and its entries were added: there is nothing on its way here. */
+  /** A read has ended and its entries were added: nothing is on its way here. */
   readEnded(): void {
     const state = this.#open
     if (state === undefined) return
@@ -96,7 +96,7 @@ export class ReadCount {
     this.#compare(state)
   }
 
-  /** The server tells how far the group has read, perhaps in the middle of a read. `resets`: as of the question. */
+  /** The server says how far the group has read, perhaps in the middle of a read. `resets`: their number when it was asked. */
   told(state: ReadState, resets: number): void {
     if (resets !== this.resets) return
     this.#checkReplaced(state)

@@ -1,3 +1,4 @@
+// Longer than most files: each way to settle must agree with the others on what happens when a reply is lost or refused.
 import { PublishError, SettlementError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { isCopy } from '../../core/publish/size-limit.ts'
@@ -123,7 +124,7 @@ export class Settlements {
         break
       case 'ack':
     }
-    if (isSurelyOurs(this.#seat, delivery, now)) work.acks.push(item)
+    if (owned || now < delivery.heldUntil) work.acks.push(item)
     else work.doubtful.push(item)
   }
 

@@ -33,6 +33,14 @@ describe.each(['json', 'fields'] as const)('entries with the envelope as %s', (e
     }
   })
 
+  it('keep a header apart that is named like the field of the envelope, whatever it says', () => {
+    const ce = JSON.stringify({ specversion: '1.0', id: 'other', type: 'other', source: 'other' })
+    const message = { ...randomMessage(seededRandom('ce')), headers: { ce } }
+    expect(carried(read(...createMapping(envelope).fields(message)))).toEqual(
+      carried({ ...message, topic: PLACE.topic }),
+    )
+  })
+
   it('have each name once, so that other programs read them as a map', () => {
     const random = seededRandom('names')
     for (let round = 0; round < 50; round++) {

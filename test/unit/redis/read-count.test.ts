@@ -29,7 +29,7 @@ describe('counting what is read of a stream', () => {
     expect(gaps).toEqual([])
   })
 
-  it('ignores what it is told when a read that was later has overtaken that', () => {
+  it('ignores an answer that a later read has overtaken', () => {
     const { reads, gaps, tell } = begun()
     reads.add(5, '1-1', '2-0')
     reads.add(8, '2-1', '3-0')

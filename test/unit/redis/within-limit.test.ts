@@ -22,7 +22,7 @@ it('work that ends in time is all there is', async () => {
   outer.abort()
 })
 
-it('work that does not end is given up, and told so', async () => {
+it('work that does not end is given up, and learns of it', async () => {
   const clock = manualClock()
   let inner: AbortSignal | undefined
   const work = withinLimit(clock, 100, new AbortController().signal, (signal) => {

@@ -1,39 +1,8 @@
-import { BEFORE, FENCE, NOW, script, SERVER_ID } from './script.ts'
+import { BEFORE, FENCE, NOW, script } from './script.ts'
 import type { Script } from './script.ts'
 import { READ_STATE } from './look.ts'
+import { PLACE } from './move.ts'
 import { MOVE_DUE } from './publish.ts'
-
-/**
- * Creates or moves a group. Servers since 7 are given the number of entries before its position, including removed
- * ones: from that they know the lag, and we know what was removed unread. `counted` says which process of the server
- * has that number.
- */
-const PLACE = `${SERVER_ID}
-local function streamInfo(stream)
-  local info, found = redis.pcall('XINFO', 'STREAM', stream), {}
-  if info.err then return nil end
-  for at = 1, #info, 2 do found[info[at]] = info[at + 1] end
-  return found
-end
-local function place(command, stream, meta, group, start)
-  local info = streamInfo(stream)
-  -- The counters came with the same version.
-  local counted = redis.REDIS_VERSION_NUM and (start == '0' or start == '$')
-  local told = { 'XGROUP', command, stream, group, start, command == 'CREATE' and 'MKSTREAM' or nil }
-  if counted then
-    local read = 0
-    if info then read = start == '$' and info['entries-added'] or info['entries-added'] - info.length end
-    told[#told + 1] = 'ENTRIESREAD'
-    told[#told + 1] = read
-  end
-  local done = redis.pcall(unpack(told))
-  if done.err then return done end
-  if counted then redis.call('HSET', meta, 'counted', serverId()) else redis.call('HDEL', meta, 'counted') end
-  -- Where it goes on if somebody deletes it.
-  redis.call('HSET', meta, 'floor', start == '$' and (info and info['last-generated-id'] or '0-0') or start)
-  return done
-end
-`
 
 /** Compares stream ids, and finds the one just before. */
 const IDS = `${BEFORE}
@@ -215,7 +184,7 @@ export const ACQUIRE: Script = script(
   `${NOW}${READ_STATE}
 local owner = redis.call('HMGET', KEYS[1], 'owner', 'until', 'connection', 'floor', 'generation')
 if owner[1] and owner[1] ~= ARGV[1] and tonumber(owner[2] or 0) > now then return { 0, tonumber(owner[2]) - now } end
--- Whoever joins writes the generation: somebody deleted this key, perhaps under a living owner, who puts it back soon.
+-- Joining writes the generation, so this key was deleted, perhaps under a living owner, who puts it back soon.
 if not owner[5] and owner[1] ~= '?' then
   redis.call('HSET', KEYS[1], 'owner', '?', 'until', string.format('%.0f', now + tonumber(ARGV[2])))
   return { 0, tonumber(ARGV[2]) }
@@ -322,64 +291,6 @@ end
 for at = 6, #ARGV do restore(ARGV[4], ARGV[at]) end
 for _, id in ipairs(redis.call('ZRANGE', KEYS[3], 0, 999)) do restore('@later', id) end
 return { made.err and 0 or 1, restored, state, start }
-`,
-)
-
-/**
- * Moves a group and drops what it has pending. The generation increases, so that nothing handed out before can be
- * settled. Pending entries are removed with their consumers: however many they are, that is one step of the server for
- * each consumer.
- */
-const MOVE_GROUP = `${NOW}${PLACE}
-local function moveGroup(stream, meta, later, notes, group, start)
-  local made = place('CREATE', stream, meta, group, start)
-  if made.err then
-    if not string.find(made.err, 'BUSYGROUP') then return made end
-    for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', stream, group)) do
-      for at = 1, #info, 2 do
-        if info[at] == 'name' then redis.call('XGROUP', 'DELCONSUMER', stream, group, info[at + 1]) end
-      end
-    end
-    local moved = place('SETID', stream, meta, group, start)
-    if moved.err then return moved end
-  end
-  redis.call('UNLINK', later, notes)
-  redis.call('HSETNX', meta, 'generation', string.format('%.0f', now))
-  return redis.call('HINCRBY', meta, 'generation', 1)
-end
-`
-
-/** KEYS stream, meta, later, notes · ARGV group, start · moves a group. */
-export const SEEK: Script = script(
-  'seek',
-  `${MOVE_GROUP}
-return moveGroup(KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2])
-`,
-)
-
-/**
- * KEYS stream, delayed · removes all messages, and moves the groups behind them: what is removed on purpose is no loss to
- * them, and they continue with what is published next. Returns how many there were, and the names of the groups.
- */
-export const PURGE: Script = script(
-  'purge',
-  `${MOVE_GROUP}
-local stream, result = KEYS[1], { redis.call('ZCARD', KEYS[2]) }
-redis.call('UNLINK', KEYS[2])
-local info = streamInfo(stream)
-if not info then return result end
-for _, entry in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-  for at = 1, #entry, 2 do
-    if entry[at] == 'name' then
-      local group = entry[at + 1]
-      moveGroup(stream, stream .. ':group:' .. group, stream .. ':later:' .. group, stream .. ':notes:' .. group, group, '$')
-      result[#result + 1] = group
-    end
-  end
-end
-result[1] = result[1] + info.length
-redis.call('XTRIM', stream, 'MAXLEN', 0)
-return result
 `,
 )
 

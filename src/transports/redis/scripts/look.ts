@@ -162,8 +162,7 @@ return removed
  * How far a group has read: id of the newest entry that it received; how many entries were ever added; how many of them
  * are no longer to be read, because they were received or removed, or -1 while some are in the stream before and some
  * after that id; how many the group received by the server's own count, or -1 when that can't be trusted; and the process
- * of the server. The server's count is corrected where it is wrong: it would be for the next member. Nothing before
- * Redis 7.
+ * of the server. Where the server's count is wrong, it is corrected for the next member. Nothing before Redis 7.
  */
 export const READ_STATE: string = `${SERVER_ID}${BEFORE}
 local function readState(stream, meta, group)

@@ -19,11 +19,18 @@ end
 local now = clock()
 `
 
-/** Identifies the process of the server: changes with each start and each failover. Empty where the user may not ask. */
+/**
+ * Identifies the process of the server for the time that it is the primary: changes with each start and each failover,
+ * also with one back to a server that never stopped. Empty where the user may not ask.
+ */
 export const SERVER_ID = `
 local function serverId()
-  local info = redis.pcall('INFO', 'server')
-  return type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
+  local function found(section, pattern)
+    local info = redis.pcall('INFO', section)
+    return type(info) == 'string' and string.match(info, pattern) or ''
+  end
+  local process = found('server', 'run_id:(%x+)')
+  return process == '' and '' or process .. found('replication', 'master_replid:(%x+)')
 end
 `
 

@@ -77,7 +77,7 @@ for at = 4, #ARGV, 5 do
   local id = ARGV[at]
   local pending = redis.call('XPENDING', stream, group, id, id, 1)[1]
   local sure = ARGV[at + 4] == '1'
-  -- If it is not pending, somebody deleted a consumer with all it had.
+  -- If it is not pending, a consumer was deleted with all it had.
   if (pending and pending[2] == member) or (sure and (not pending or pending[2] == '@later')) then
     redis.call('XCLAIM', stream, group, '@later', 0, id, 'FORCE', 'JUSTID')
     redis.call('ZADD', later, string.format('%.0f', now + tonumber(ARGV[at + 1])), id)
@@ -155,7 +155,7 @@ local refused = {}
 for at = 4, #ARGV, 2 do
   local id = ARGV[at]
   local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
-  -- If it is not pending, somebody deleted the member's consumer with all it had.
+  -- If it is not pending, the member's consumer was deleted with all it had.
   if (pending and pending[2] == ARGV[3]) or (not pending and ARGV[at + 1] == '1') then
     redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, id, 'FORCE', 'JUSTID')
   else
