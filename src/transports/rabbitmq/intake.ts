@@ -2,7 +2,7 @@ import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import { assign } from './assignment.ts'
 import type { Session } from './link.ts'
-import { reasonOf } from './errors.ts'
+import { REPLY, reasonOf, replyCode } from './errors.ts'
 import type { Membership, MembershipParts } from './membership.ts'
 import type { QueueReader } from './queue-reader.ts'
 
@@ -58,7 +58,7 @@ export class Intake {
   #declaredFor: Session | undefined
   /** Something may be missing of what was declared on it. */
   #isStale = false
-  /** Queues whose consumers the broker has ended since. */
+  /** Queues whose consumers the broker has ended since, or that it did not find. */
   #cancelled = new Set<string>()
   #wanted = false
   /** Our partitions; undefined for all. */
@@ -116,7 +116,7 @@ export class Intake {
     })
   }
 
-  /** The queue was deleted, or its consumer cancelled: declare again before consuming again. */
+  /** The consumer of that queue was ended, or anything may be missing: declare again before consuming again. */
   redeclare(cancelled?: string): void {
     if (cancelled === undefined) this.#isStale = true
     else this.#cancelled.add(cancelled)
@@ -160,7 +160,8 @@ export class Intake {
         if (isAlone) this.trouble = undefined
         else {
           this.trouble = reasonOf(error)
-          this.#isStale = true
+          // What is missing is known then.
+          if (!isNotFound(error)) this.#isStale = true
         }
         this.#again = true
         const delay = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** Math.min(failures++, 10))
@@ -182,8 +183,9 @@ export class Intake {
     // All at once: a queue whose leader is being elected blocks its own channel, but no other queue.
     const results = await Promise.allSettled(this.seats.map((seat) => this.#settle(seat, session)))
     this.#tellRebalance()
-    const refusal = results.find((result) => result.status === 'rejected')
-    if (refusal !== undefined) throw refusal.reason
+    const reasons = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
+    // What is missing is declared in any case; other errors say more.
+    if (reasons.length > 0) throw reasons.find((reason) => !isNotFound(reason)) ?? reasons[0]
     if (failure !== undefined) throw failure
   }
 
@@ -259,7 +261,12 @@ export class Intake {
     // Cancelled since it was declared. Consuming a queue that is being deleted can cost the whole connection (541).
     if (this.#cancelled.has(seat.reader.queue)) return
     seat.isLeaving = false
-    await seat.reader.open(session)
+    try {
+      await seat.reader.open(session)
+    } catch (error) {
+      if (isNotFound(error)) this.#cancelled.add(seat.reader.queue)
+      throw error
+    }
   }
 
   async #give(seat: Seat): Promise<void> {
@@ -329,6 +336,10 @@ export class Intake {
     const revoked = [...before].filter((partition) => !now.has(partition)).map(nameOf)
     if (assigned.length + revoked.length > 0) this.#host.rebalanced(assigned, revoked)
   }
+}
+
+function isNotFound(error: unknown): boolean {
+  return replyCode(error) === REPLY.notFound
 }
 
 /** Joining the other members failed. Everything else may work. */

@@ -22,7 +22,7 @@ import { createConnector } from './connector.ts'
 import { Declarations } from './declarations.ts'
 import { DeclareChannel } from './declare-channel.ts'
 import { DelayedCount } from './delayed-count.ts'
-import { isLoss, reasonOf, toBrokerError } from './errors.ts'
+import { isLoss, REPLY, reasonOf, replyCode, toBrokerError } from './errors.ts'
 import { Link } from './link.ts'
 import type { Session } from './link.ts'
 import { bucketed, Names, routingKeyOf } from './names.ts'
@@ -387,7 +387,8 @@ export class RabbitMqTransport implements Transport {
       code: 'consumer-lost',
       detail: `The consumer of "${reader.queue}" was ended by the broker, and is started again: ${why}`,
     })
-    subscription.intake.redeclare(cause === 'cancelled' ? reader.queue : undefined)
+    const isGone = cause === 'cancelled' || replyCode(error) === REPLY.notFound
+    subscription.intake.redeclare(isGone ? reader.queue : undefined)
   }
 
   #slow({ events, name }: TransportHost, { spec }: RabbitMqSubscription, { queue }: QueueReader, ageMs: number): void {
