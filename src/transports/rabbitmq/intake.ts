@@ -110,10 +110,7 @@ export class Intake {
   /** Has everything checked again. */
   update(): void {
     this.#again = true
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined
-      if (this.#again && !this.#closing.signal.aborted) this.update()
-    })
+    this.#running ??= this.#run()
   }
 
   /** The consumer of that queue was ended, or anything may be missing: declare again before consuming again. */
@@ -127,7 +124,7 @@ export class Intake {
   async close(): Promise<void> {
     this.#wanted = false
     this.#closing.abort()
-    await this.#running?.catch(() => undefined)
+    await this.#running
     await this.#membership?.leave()
     await Promise.all(
       this.seats.map(async (seat) => {
@@ -140,6 +137,7 @@ export class Intake {
 
   // --- the loop ------------------------------------------------------------------------------------------------------
 
+  /** Never rejects, and never tries again without a pause. */
   async #run(): Promise<void> {
     const { signal } = this.#closing
     for (let failures = 0; this.#again && !signal.aborted;) {
@@ -151,22 +149,31 @@ export class Intake {
         this.trouble = undefined
       } catch (error) {
         // The errors of a lost session don't matter; the next one starts clean.
-        if (session?.isOpen !== true || signal.aborted) continue
-        const isAlone = error instanceof JoinError
-        this.#host.failed(
-          isAlone ? error.cause : error,
-          isAlone ? 'joining the other members of the group' : 'consuming',
-        )
-        if (isAlone) this.trouble = undefined
-        else {
-          this.trouble = reasonOf(error)
-          // What is missing is known then.
-          if (!isNotFound(error)) this.#isStale = true
+        if (session?.isOpen !== true || signal.aborted) {
+          if (this.#session === session) this.#again = false
+          continue
         }
         this.#again = true
+        this.#failed(error)
         const delay = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** Math.min(failures++, 10))
         await sleep(this.#clock, delay * (0.5 + Math.random()), signal).catch(() => undefined)
       }
+    }
+    this.#running = undefined
+  }
+
+  #failed(error: unknown): void {
+    const isAlone = error instanceof JoinError
+    if (isAlone) this.trouble = undefined
+    else {
+      this.trouble = reasonOf(error)
+      // What is missing is known then.
+      if (!isNotFound(error)) this.#isStale = true
+    }
+    try {
+      this.#host.failed(isAlone ? error.cause : error, isAlone ? 'joining the other members of the group' : 'consuming')
+    } catch {
+      // Whatever is wrong with the report, consuming must go on.
     }
   }
 
