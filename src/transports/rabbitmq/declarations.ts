@@ -1,4 +1,5 @@
 import type { Clock } from '../../core/clock.ts'
+import { ConfigurationError } from '../../core/errors.ts'
 import type { GroupDeclaration, Purpose, ResolvedRabbitMqOptions } from './options.ts'
 import { hasQuorumQueues, serverInfo } from './amqp.ts'
 import type { Addressing } from './addressing.ts'
@@ -104,7 +105,14 @@ export class Declarations implements Prerequisites {
       await this.#declareGroup(session, { topic, group, layout, options: undefined })
   }
 
+  /** Rejects with `ConfigurationError` for a group whose queue would have the name of the topic's stream. */
   async group(session: Session, spec: GroupSpec): Promise<DeclaredGroup> {
+    const { topic, group } = spec
+    const name = this.#parts.names.group(topic, group)
+    if (name === this.#parts.names.stream(topic))
+      throw new ConfigurationError(`The group "${group}" of "${topic}"`, [
+        { path: 'group', message: `can't have this name: "${name}" is the stream of the topic` },
+      ])
     const declared = await this.#declareGroup(session, spec)
     this.#report(declared.drifts)
     return declared

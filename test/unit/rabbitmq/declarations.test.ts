@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
+import { ConfigurationError } from 'busbar'
 import { BrokerLocks } from '../../../src/transports/rabbitmq/broker-lock.ts'
 import { resolveConsumerOptions } from '../../../src/transports/rabbitmq/consumer-options.ts'
 import type { ControlPublisher } from '../../../src/transports/rabbitmq/control-publisher.ts'
@@ -120,4 +121,13 @@ test('arguments of standing groups are those of their queues', async () => {
   await declarations.standingGroups(session, resolveRabbitMqOptions({ groups: [given] }).groups)
   assert.equal(queues.get('busbar:orders:mail')?.['x-max-length'], 1_000)
   assert.equal(queues.get('busbar:orders.mail.dlq')?.['x-max-length'], undefined)
+})
+
+test("a group whose queue would be the topic's stream is refused, and nothing is declared", async () => {
+  const { session, queues, declarations } = declaring()
+  await assert.rejects(
+    declarations.group(session, { ...GROUP, group: 'stream' }),
+    (error) => ConfigurationError.is(error) && /"stream" of "orders".*busbar:orders:stream/s.test(error.message),
+  )
+  assert.equal(queues.size, 0)
 })
