@@ -152,7 +152,7 @@ describe('RabbitMQ: permissions, deletions, and queues that exist in another for
       await on.start()
       await channel.deleteQueue(`busbar:${topic}:operators`)
       await waitUntil(() => losses.length > 0, { timeoutMs: 10_000 })
-      assert.match(losses[0] ?? '', new RegExp(`^operators undefined somebody deleted "busbar:${topic}:operators"`))
+      assert.match(losses[0] ?? '', new RegExp(`^operators undefined "busbar:${topic}:operators" was deleted`))
       await waitUntil(
         () =>
           on.publish(topic, 1).then(
@@ -187,7 +187,7 @@ describe('RabbitMQ: permissions, deletions, and queues that exist in another for
     await on.publish(topic, 3, { id: third })
     await waitUntil(() => listed(third), { timeoutMs: 5_000 })
     assert.equal(losses.length, 1)
-    assert.match(losses[0] ?? '', new RegExp(`^${topic}.operators.dlq: somebody deleted "${queue}"`))
+    assert.match(losses[0] ?? '', new RegExp(`^${topic}.operators.dlq: "${queue}" was deleted`))
   })
 
   test(

@@ -1,3 +1,4 @@
+// Longer than most files: the whole life of a delivery, between its queue and the runtime, is one state.
 import type { ConsumeMessage } from 'amqplib'
 import { sleep } from '../../core/clock.ts'
 import { SettlementError } from '../../core/errors.ts'

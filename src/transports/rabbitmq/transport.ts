@@ -1,3 +1,4 @@
+// Longer than most files: everything that one connection reports, and the parts that it connects, meet here.
 import { sleep } from '../../core/clock.ts'
 import { ConnectionError, StateError } from '../../core/errors.ts'
 import type { BusbarError } from '../../core/errors.ts'
@@ -198,7 +199,7 @@ export class RabbitMqTransport implements Transport {
           group: undefined,
           count: undefined,
           position: undefined,
-          reason: `somebody deleted "${queue}"; the dead letters in it are lost. It was declared again`,
+          reason: `"${queue}" was deleted, and declared again; the dead letters are lost`,
         }),
       onBlocked: (topic, group, reason) =>
         events.emit('warning', {
