@@ -453,7 +453,8 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     this.#sink.recall(seat.reader.unsettled())
     await cancelled
     await this.handBack(seat)
-    await seat.reader.resume()
+    // Paused or given up meanwhile: nothing more may come.
+    if (!seat.isLeaving) await seat.reader.resume()
     this.arrived()
   }
 
