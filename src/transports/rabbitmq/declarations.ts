@@ -49,8 +49,8 @@ export interface DeclarationsParts {
 class Known {
   readonly declaring: DeclareChannel
   readonly storages = new Map<string, Promise<void> | 'there'>()
-  /** Dead-letter topics whose queue no longer takes messages. */
-  readonly gone = new Set<string>()
+  /** Dead-letter topics whose queue no longer takes messages; true when it was found to be missing. */
+  readonly gone = new Map<string, boolean>()
   rungs = 0
   delay: Promise<void> | undefined
 
@@ -191,16 +191,18 @@ export class Declarations implements Prerequisites {
   async #declareStorage({ declaring, gone }: Known, topic: string): Promise<void> {
     const { names, onStorageLost } = this.#parts
     const queue = names.storage(topic)
-    // Or it exists, and has lost its binding.
-    const isLost = gone.has(topic) && !(await declaring.exists((channel) => channel.checkQueue(queue)))
+    // Or it exists, and has lost its binding. If what follows fails, the next attempt may find the queue.
+    if (gone.get(topic) === false && !(await declaring.exists((channel) => channel.checkQueue(queue))))
+      gone.set(topic, true)
     this.#report(await declareStorage(declaring, names, this.#storageArguments, topic))
+    const isLost = gone.get(topic) === true
     gone.delete(topic)
     if (isLost) onStorageLost(topic, queue)
   }
 
   storageGone(session: Session, topic: string): void {
     const { gone, storages } = this.#of(session)
-    if (storages.get(topic) === 'there') gone.add(topic)
+    if (storages.get(topic) === 'there') gone.set(topic, false)
     storages.delete(topic)
   }
 
