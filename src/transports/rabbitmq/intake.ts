@@ -70,6 +70,8 @@ export class Intake {
   #lateJoin: Promise<void> | undefined
   #running: Promise<void> | undefined
   #again = false
+  /** Ends the pause after a failure. */
+  #pause = new AbortController()
 
   constructor(parts: {
     readonly host: IntakeHost
@@ -97,6 +99,7 @@ export class Intake {
   /** There is a new session: everything starts again on it. */
   attach(session: Session): void {
     this.#session = session
+    this.#pause.abort()
     this.update()
   }
 
@@ -137,7 +140,7 @@ export class Intake {
 
   // --- the loop ------------------------------------------------------------------------------------------------------
 
-  /** Never rejects, and never tries again without a pause. */
+  /** Never rejects, and never tries again on the same session without a pause. */
   async #run(): Promise<void> {
     const { signal } = this.#closing
     for (let failures = 0; this.#again && !signal.aborted;) {
@@ -156,7 +159,9 @@ export class Intake {
         this.#again = true
         this.#failed(error)
         const delay = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** Math.min(failures++, 10))
-        await sleep(this.#clock, delay * (0.5 + Math.random()), signal).catch(() => undefined)
+        this.#pause = new AbortController()
+        const until = AbortSignal.any([signal, this.#pause.signal])
+        await sleep(this.#clock, delay * (0.5 + Math.random()), until).catch(() => undefined)
       }
     }
     this.#running = undefined

@@ -52,3 +52,21 @@ test('an intake whose session has ended waits for the next one', async () => {
   await clock.advance(0)
   assert.equal(notes, 2)
 })
+
+test('an intake that pauses after failures begins at once on a new session', async () => {
+  const sessions: unknown[] = []
+  const { clock, intake } = made({
+    declare: async (session) => {
+      sessions.push(session)
+      throw new Error('no')
+    },
+    failed: () => undefined,
+  })
+  const [first, second] = [fakeSession().session, fakeSession().session]
+  intake.begin(first, [])
+  intake.redeclare()
+  await clock.advance(60_000)
+  intake.attach(second)
+  await clock.advance(0)
+  assert.equal(sessions.at(-1), second)
+})
