@@ -206,7 +206,8 @@ export interface DeliverySink {
   lost(deliveries: readonly Delivery[], reason: string): void
   /**
    * Asks for deliveries that have waited for too long. The runtime releases those that wait for their first turn or for a free
-   * handler, in this order; it keeps those that have started or wait for a retry.
+   * handler, in this order; it keeps those that have started or wait for a retry. Until those that were released have come
+   * back, the transport must hand out no later message of their keys: that one would overtake them.
    */
   recall(deliveries: readonly Delivery[]): void
 }

@@ -1,3 +1,4 @@
+// Longer than most files: one broker serves the test of every feature.
 import assert from 'node:assert/strict'
 import amqp from 'amqplib'
 import type { Channel, ChannelModel, ConsumeMessage, GetMessage } from 'amqplib'

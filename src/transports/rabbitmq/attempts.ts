@@ -105,7 +105,7 @@ export class Attempts {
     await this.#tell(rows)
   }
 
-  /** As `returned`, before a channel is closed: waits for earlier notes too, whose answer nobody has waited for. */
+  /** As `returned`, before a channel is closed: waits for earlier notes too, which were written without waiting for the answer. */
   async returnedAll(deliveries: readonly RabbitMqDelivery[]): Promise<void> {
     await this.returned(deliveries)
     await this.#notes?.written()

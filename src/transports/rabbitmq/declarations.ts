@@ -1,4 +1,5 @@
 import type { Clock } from '../../core/clock.ts'
+import { ConfigurationError } from '../../core/errors.ts'
 import type { GroupDeclaration, Purpose, ResolvedRabbitMqOptions } from './options.ts'
 import { hasQuorumQueues, serverInfo } from './amqp.ts'
 import type { Addressing } from './addressing.ts'
@@ -48,8 +49,8 @@ export interface DeclarationsParts {
 class Known {
   readonly declaring: DeclareChannel
   readonly storages = new Map<string, Promise<void> | 'there'>()
-  /** Dead-letter topics whose queue no longer takes messages. */
-  readonly gone = new Set<string>()
+  /** Dead-letter topics whose queue no longer takes messages; true when it was found to be missing. */
+  readonly gone = new Map<string, boolean>()
   rungs = 0
   delay: Promise<void> | undefined
 
@@ -104,7 +105,14 @@ export class Declarations implements Prerequisites {
       await this.#declareGroup(session, { topic, group, layout, options: undefined })
   }
 
+  /** Rejects with `ConfigurationError` for a group whose queue would have the name of the topic's stream. */
   async group(session: Session, spec: GroupSpec): Promise<DeclaredGroup> {
+    const { topic, group } = spec
+    const name = this.#parts.names.group(topic, group)
+    if (name === this.#parts.names.stream(topic))
+      throw new ConfigurationError(`The group "${group}" of "${topic}"`, [
+        { path: 'group', message: `can't have this name: "${name}" is the stream of the topic` },
+      ])
     const declared = await this.#declareGroup(session, spec)
     this.#report(declared.drifts)
     return declared
@@ -183,16 +191,18 @@ export class Declarations implements Prerequisites {
   async #declareStorage({ declaring, gone }: Known, topic: string): Promise<void> {
     const { names, onStorageLost } = this.#parts
     const queue = names.storage(topic)
-    // Or it exists, and has lost its binding.
-    const isLost = gone.has(topic) && !(await declaring.exists((channel) => channel.checkQueue(queue)))
+    // Or it exists, and has lost its binding. If what follows fails, the next attempt may find the queue.
+    if (gone.get(topic) === false && !(await declaring.exists((channel) => channel.checkQueue(queue))))
+      gone.set(topic, true)
     this.#report(await declareStorage(declaring, names, this.#storageArguments, topic))
+    const isLost = gone.get(topic) === true
     gone.delete(topic)
     if (isLost) onStorageLost(topic, queue)
   }
 
   storageGone(session: Session, topic: string): void {
     const { gone, storages } = this.#of(session)
-    if (storages.get(topic) === 'there') gone.add(topic)
+    if (storages.get(topic) === 'there') gone.set(topic, false)
     storages.delete(topic)
   }
 

@@ -2,6 +2,7 @@ import type { Channel, Options } from 'amqplib'
 import { closeQuietly } from './amqp.ts'
 import { REPLY, replyCode } from './errors.ts'
 import type { Session } from './link.ts'
+import { isNodeAway } from './places.ts'
 
 /**
  * A channel for declarations. The broker closes a channel on every refusal, so each declaration may cost one; the next
@@ -67,7 +68,7 @@ export class DeclareChannel {
       await this.run(check)
       return true
     } catch (error) {
-      if (replyCode(error) === REPLY.notFound) return false
+      if (replyCode(error) === REPLY.notFound && !isNodeAway(error)) return false
       throw error
     }
   }

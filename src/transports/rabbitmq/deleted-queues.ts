@@ -9,7 +9,7 @@ const DELETED_WITHIN_MS = 500
 const DELETED_POLL_MS = 20
 
 /**
- * The queues of a group that somebody deleted. They are remembered until the whole group exists again, which may take
+ * Queues of a group that were deleted from outside. They are remembered until the whole group exists again, which may take
  * several attempts: the second one finds what the first one has declared.
  */
 export class DeletedQueues {
@@ -25,8 +25,9 @@ export class DeletedQueues {
   }
 
   /**
-   * Returns the missing queues, which must be declared again, and no others: one that was declared again by a member that
-   * had not missed it would be missed by none. `expected`: they have lost their consumer, and may be missing soon.
+   * Returns the missing queues. Only these may be declared again: if a member declared a queue that it had not lost, the
+   * one that had lost it would find it there and report nothing. `expected`: their consumers were ended, so they may
+   * disappear soon.
    */
   async look(session: Session, which: Declaring, expected: ReadonlySet<string>): Promise<ReadonlySet<string>> {
     const { clock } = this.#host
@@ -50,6 +51,7 @@ export class DeletedQueues {
   report(): void {
     if (this.#missing.size === 0) return
     const queues = [...this.#missing].map((queue) => `"${queue}"`).join(', ')
+    const were = this.#missing.size === 1 ? 'was' : 'were'
     this.#missing.clear()
     const { topic, group } = this.#spec
     this.#host.events.emit('loss', {
@@ -58,7 +60,7 @@ export class DeletedQueues {
       group,
       count: undefined,
       position: undefined,
-      reason: `somebody deleted ${queues} while the group had members; the messages in it are lost. It was declared again`,
+      reason: `${queues} ${were} deleted while the group had members, and declared again; the messages are lost`,
     })
   }
 }

@@ -76,7 +76,7 @@ export class FrameTap {
       const at = this.#takeFrom(bytes)
       if (at > 0) connection.rest = bytes.subarray(at)
       const { rest } = connection
-      // The library refuses what is larger than agreed: nobody should wait for the rest of it.
+      // The library refuses what is larger than agreed: waiting for the rest of it would be pointless.
       if (this.#isTooLarge(rest, 0) || (frameSize(rest, 0) > 0 && !this.#isMine(rest))) return this.#library()
       const incoming = connection.stream.read()
       if (incoming === null) return false

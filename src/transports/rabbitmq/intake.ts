@@ -2,7 +2,7 @@ import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import { assign } from './assignment.ts'
 import type { Session } from './link.ts'
-import { reasonOf } from './errors.ts'
+import { REPLY, reasonOf, replyCode } from './errors.ts'
 import type { Membership, MembershipParts } from './membership.ts'
 import type { QueueReader } from './queue-reader.ts'
 
@@ -58,7 +58,7 @@ export class Intake {
   #declaredFor: Session | undefined
   /** Something may be missing of what was declared on it. */
   #isStale = false
-  /** Queues whose consumers the broker has ended since. */
+  /** Queues whose consumers the broker has ended since, or that it did not find. */
   #cancelled = new Set<string>()
   #wanted = false
   /** Our partitions; undefined for all. */
@@ -70,6 +70,8 @@ export class Intake {
   #lateJoin: Promise<void> | undefined
   #running: Promise<void> | undefined
   #again = false
+  /** Ends the pause after a failure. */
+  #pause = new AbortController()
 
   constructor(parts: {
     readonly host: IntakeHost
@@ -97,6 +99,7 @@ export class Intake {
   /** There is a new session: everything starts again on it. */
   attach(session: Session): void {
     this.#session = session
+    this.#pause.abort()
     this.update()
   }
 
@@ -110,13 +113,10 @@ export class Intake {
   /** Has everything checked again. */
   update(): void {
     this.#again = true
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined
-      if (this.#again && !this.#closing.signal.aborted) this.update()
-    })
+    this.#running ??= this.#run()
   }
 
-  /** The queue was deleted, or its consumer cancelled: declare again before consuming again. */
+  /** The consumer of that queue was ended, or anything may be missing: declare again before consuming again. */
   redeclare(cancelled?: string): void {
     if (cancelled === undefined) this.#isStale = true
     else this.#cancelled.add(cancelled)
@@ -127,7 +127,7 @@ export class Intake {
   async close(): Promise<void> {
     this.#wanted = false
     this.#closing.abort()
-    await this.#running?.catch(() => undefined)
+    await this.#running
     await this.#membership?.leave()
     await Promise.all(
       this.seats.map(async (seat) => {
@@ -140,6 +140,7 @@ export class Intake {
 
   // --- the loop ------------------------------------------------------------------------------------------------------
 
+  /** Never rejects, and never tries again on the same session without a pause. */
   async #run(): Promise<void> {
     const { signal } = this.#closing
     for (let failures = 0; this.#again && !signal.aborted;) {
@@ -151,21 +152,33 @@ export class Intake {
         this.trouble = undefined
       } catch (error) {
         // The errors of a lost session don't matter; the next one starts clean.
-        if (session?.isOpen !== true || signal.aborted) continue
-        const isAlone = error instanceof JoinError
-        this.#host.failed(
-          isAlone ? error.cause : error,
-          isAlone ? 'joining the other members of the group' : 'consuming',
-        )
-        if (isAlone) this.trouble = undefined
-        else {
-          this.trouble = reasonOf(error)
-          this.#isStale = true
+        if (session?.isOpen !== true || signal.aborted) {
+          if (this.#session === session) this.#again = false
+          continue
         }
         this.#again = true
+        this.#failed(error)
         const delay = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** Math.min(failures++, 10))
-        await sleep(this.#clock, delay * (0.5 + Math.random()), signal).catch(() => undefined)
+        this.#pause = new AbortController()
+        const until = AbortSignal.any([signal, this.#pause.signal])
+        await sleep(this.#clock, delay * (0.5 + Math.random()), until).catch(() => undefined)
       }
+    }
+    this.#running = undefined
+  }
+
+  #failed(error: unknown): void {
+    const isAlone = error instanceof JoinError
+    if (isAlone) this.trouble = undefined
+    else {
+      this.trouble = reasonOf(error)
+      // What is missing is known then.
+      if (!isNotFound(error)) this.#isStale = true
+    }
+    try {
+      this.#host.failed(isAlone ? error.cause : error, isAlone ? 'joining the other members of the group' : 'consuming')
+    } catch {
+      // Whatever is wrong with the report, consuming must go on.
     }
   }
 
@@ -182,8 +195,9 @@ export class Intake {
     // All at once: a queue whose leader is being elected blocks its own channel, but no other queue.
     const results = await Promise.allSettled(this.seats.map((seat) => this.#settle(seat, session)))
     this.#tellRebalance()
-    const refusal = results.find((result) => result.status === 'rejected')
-    if (refusal !== undefined) throw refusal.reason
+    const reasons = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
+    // What is missing is declared in any case; other errors say more.
+    if (reasons.length > 0) throw reasons.find((reason) => !isNotFound(reason)) ?? reasons[0]
     if (failure !== undefined) throw failure
   }
 
@@ -259,7 +273,12 @@ export class Intake {
     // Cancelled since it was declared. Consuming a queue that is being deleted can cost the whole connection (541).
     if (this.#cancelled.has(seat.reader.queue)) return
     seat.isLeaving = false
-    await seat.reader.open(session)
+    try {
+      await seat.reader.open(session)
+    } catch (error) {
+      if (isNotFound(error)) this.#cancelled.add(seat.reader.queue)
+      throw error
+    }
   }
 
   async #give(seat: Seat): Promise<void> {
@@ -329,6 +348,10 @@ export class Intake {
     const revoked = [...before].filter((partition) => !now.has(partition)).map(nameOf)
     if (assigned.length + revoked.length > 0) this.#host.rebalanced(assigned, revoked)
   }
+}
+
+function isNotFound(error: unknown): boolean {
+  return replyCode(error) === REPLY.notFound
 }
 
 /** Joining the other members failed. Everything else may work. */

@@ -1,3 +1,4 @@
+// Longer than most files: the whole life of a delivery, between its queue and the runtime, is one state.
 import type { ConsumeMessage } from 'amqplib'
 import { sleep } from '../../core/clock.ts'
 import { SettlementError } from '../../core/errors.ts'
@@ -452,7 +453,8 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     this.#sink.recall(seat.reader.unsettled())
     await cancelled
     await this.handBack(seat)
-    await seat.reader.resume()
+    // Paused or given up meanwhile: nothing more may come.
+    if (!seat.isLeaving) await seat.reader.resume()
     this.arrived()
   }
 

@@ -145,7 +145,7 @@ function checkLayout(
   throw new ConfigurationError(`The group "${group}" of "${topic}"`, [
     {
       path: 'order',
-      message: `was deleted and made anew in another shape (${layoutToken(now)} instead of ${layoutToken(before)}). Restart this consumer`,
+      message: `was deleted and recreated with another layout (${layoutToken(now)} instead of ${layoutToken(before)}). Restart this consumer`,
     },
   ])
 }

@@ -1,3 +1,4 @@
+// Longer than most files: everything that one connection reports, and the parts that it connects, meet here.
 import { sleep } from '../../core/clock.ts'
 import { ConnectionError, StateError } from '../../core/errors.ts'
 import type { BusbarError } from '../../core/errors.ts'
@@ -22,7 +23,7 @@ import { createConnector } from './connector.ts'
 import { Declarations } from './declarations.ts'
 import { DeclareChannel } from './declare-channel.ts'
 import { DelayedCount } from './delayed-count.ts'
-import { isLoss, reasonOf, toBrokerError } from './errors.ts'
+import { isLoss, REPLY, reasonOf, replyCode, toBrokerError } from './errors.ts'
 import { Link } from './link.ts'
 import type { Session } from './link.ts'
 import { bucketed, Names, routingKeyOf } from './names.ts'
@@ -198,7 +199,7 @@ export class RabbitMqTransport implements Transport {
           group: undefined,
           count: undefined,
           position: undefined,
-          reason: `somebody deleted "${queue}"; the dead letters in it are lost. It was declared again`,
+          reason: `"${queue}" was deleted, and declared again; the dead letters are lost`,
         }),
       onBlocked: (topic, group, reason) =>
         events.emit('warning', {
@@ -387,7 +388,8 @@ export class RabbitMqTransport implements Transport {
       code: 'consumer-lost',
       detail: `The consumer of "${reader.queue}" was ended by the broker, and is started again: ${why}`,
     })
-    subscription.intake.redeclare(cause === 'cancelled' ? reader.queue : undefined)
+    const isGone = cause === 'cancelled' || replyCode(error) === REPLY.notFound
+    subscription.intake.redeclare(isGone ? reader.queue : undefined)
   }
 
   #slow({ events, name }: TransportHost, { spec }: RabbitMqSubscription, { queue }: QueueReader, ageMs: number): void {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
+import { ConfigurationError } from 'busbar'
 import { BrokerLocks } from '../../../src/transports/rabbitmq/broker-lock.ts'
 import { resolveConsumerOptions } from '../../../src/transports/rabbitmq/consumer-options.ts'
 import type { ControlPublisher } from '../../../src/transports/rabbitmq/control-publisher.ts'
@@ -38,11 +39,14 @@ interface Declaring extends ReturnType<typeof fakeSession> {
   readonly declarations: Declarations
   /** What was reported: queue, argument, and the value that was wanted. */
   readonly drifts: string[]
+  /** Dead-letter queues whose loss was reported. */
+  readonly lost: string[]
 }
 
 /** Declarations for a broker that has no group yet. */
 function declaring(options: RabbitMqOptions = {}): Declaring {
   const drifts: string[] = []
+  const lost: string[] = []
   const broker = fakeSession()
   broker.refusing.set('checkExchange', Object.assign(new Error('NOT_FOUND'), { code: 404 }))
   const control: Partial<ControlPublisher> = {
@@ -57,9 +61,10 @@ function declaring(options: RabbitMqOptions = {}): Declaring {
     clock,
     registry: new Registry(clock, new BrokerLocks(clock), names),
     control: () => control as ControlPublisher,
+    onStorageLost: (_topic, queue) => void lost.push(queue),
     onDrift: ({ queue, argument, wanted }) => void drifts.push(`${queue} ${argument} ${String(wanted)}`),
   }
-  return { ...broker, declarations: new Declarations(parts as DeclarationsParts), drifts }
+  return { ...broker, declarations: new Declarations(parts as DeclarationsParts), drifts, lost }
 }
 
 const GROUP = { topic: 'orders', group: 'mail', layout: { order: 'none', partitions: 1 }, options: undefined } as const
@@ -120,4 +125,28 @@ test('arguments of standing groups are those of their queues', async () => {
   await declarations.standingGroups(session, resolveRabbitMqOptions({ groups: [given] }).groups)
   assert.equal(queues.get('busbar:orders:mail')?.['x-max-length'], 1_000)
   assert.equal(queues.get('busbar:orders.mail.dlq')?.['x-max-length'], undefined)
+})
+
+test("a group whose queue would be the topic's stream is refused, and nothing is declared", async () => {
+  const { session, queues, declarations } = declaring()
+  await assert.rejects(
+    declarations.group(session, { ...GROUP, group: 'stream' }),
+    (error) => ConfigurationError.is(error) && /"stream" of "orders".*busbar:orders:stream/s.test(error.message),
+  )
+  assert.equal(queues.size, 0)
+})
+
+test('a deleted dead-letter queue is reported, also when declaring it again fails at first', async () => {
+  const { session, missing, failing, declarations, lost } = declaring()
+  const [topic, queue] = ['orders.mail.dlq', 'busbar:orders.mail.dlq']
+  await declarations.storage(session, topic)
+  declarations.storageGone(session, topic)
+  missing.add(queue)
+  failing.add('bindQueue')
+  await assert.rejects(declarations.storage(session, topic) ?? Promise.resolve(), /the connection ended/)
+  // It was declared, and not bound.
+  missing.clear()
+  failing.clear()
+  await declarations.storage(session, topic)
+  assert.deepEqual(lost, [queue])
 })

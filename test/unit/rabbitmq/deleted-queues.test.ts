@@ -68,3 +68,31 @@ test('a queue whose consumer was cancelled while the group was declared is not c
   await clock.advance(1_000)
   assert.equal(open.mock.calls.length, 1)
 })
+
+test('a consumer that finds no queue has that queue looked for, and no other', async () => {
+  const { clock, intake, declarations } = await subscribed()
+  using open = vi.spyOn(QueueReader.prototype, 'open')
+  open.mockRejectedValueOnce(Object.assign(new Error('NOT_FOUND'), { code: 404 })).mockResolvedValue()
+  const bound: unknown[] = []
+  declarations.push(({ binds }) => void bound.push(binds))
+  intake.want(true)
+  await clock.advance(1_000)
+  assert.deepEqual(bound, [new Set([QUEUE])])
+  assert.equal(open.mock.calls.length, 2)
+})
+
+test('a queue whose node is down is not taken for a deleted one', async () => {
+  const { clock, broker, intake, losses, declarations } = await subscribed()
+  const away = Object.assign(new Error(`home node 'b' of durable queue '${QUEUE}' is down or inaccessible`), {
+    code: 404,
+  })
+  broker.refusing.set('checkQueue', away)
+  declarations.push(() => {
+    throw away
+  })
+  intake.redeclare()
+  await clock.advance(0)
+  broker.refusing.clear()
+  await clock.advance(1_000)
+  assert.deepEqual(losses, [])
+})

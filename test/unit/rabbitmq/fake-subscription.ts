@@ -52,6 +52,7 @@ export async function subscribed(): Promise<Subscribed> {
     clock,
     session: () => undefined,
     failed: () => undefined,
+    slow: () => undefined,
     ended: () => Promise.resolve(),
   }
   const parts: Partial<SubscribingParts> = {

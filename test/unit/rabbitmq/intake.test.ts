@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict'
+import { manualClock } from 'busbar/testing'
+import { test } from 'vitest'
+import { Intake } from '../../../src/transports/rabbitmq/intake.ts'
+import type { IntakeHost, Seat } from '../../../src/transports/rabbitmq/intake.ts'
+import type { QueueReader } from '../../../src/transports/rabbitmq/queue-reader.ts'
+import { fakeSession } from './fake-channel.ts'
+
+/** More than a loop that pauses gets done while the clock stands still. */
+const MANY = 50
+
+function made(host: Partial<IntakeHost>) {
+  const clock = manualClock()
+  const intake = new Intake({ host: host as IntakeHost, clock, membership: undefined, id: 'm', isShared: false })
+  return { clock, intake }
+}
+
+test('an intake whose failures cannot be reported pauses, and tries again', async () => {
+  let declared = 0
+  const { clock, intake } = made({
+    declare: async () => {
+      // A loop without a pause would never let this test end.
+      if (++declared === MANY) return new Promise(() => undefined)
+      intake.update()
+      throw new Error('no')
+    },
+    failed: () => {
+      throw new Error('a fault in a listener')
+    },
+  })
+  intake.begin(fakeSession().session, [])
+  intake.redeclare()
+  await clock.advance(0)
+  assert.equal(declared, 1)
+  await clock.advance(1_000)
+  assert.ok(declared > 1 && declared < 10, `${declared} attempts`)
+  assert.equal(intake.trouble, 'no')
+})
+
+test('an intake whose session has ended waits for the next one', async () => {
+  let notes = 0
+  const reader: Partial<QueueReader> = { queue: 'q', isOpen: true, handed: 0 }
+  const { clock, intake } = made({
+    makeSeat: (_, partition): Seat => ({ reader: reader as QueueReader, partition, isLeaving: true, isEnding: false }),
+    noteReturned: () => (++notes === MANY ? new Promise(() => undefined) : Promise.reject(new Error('no connection'))),
+  })
+  intake.begin({ ...fakeSession().session, isOpen: false }, ['q'])
+  intake.update()
+  await clock.advance(0)
+  assert.equal(notes, 1)
+  intake.attach({ ...fakeSession().session, isOpen: false })
+  await clock.advance(0)
+  assert.equal(notes, 2)
+})
+
+test('an intake that pauses after failures begins at once on a new session', async () => {
+  const sessions: unknown[] = []
+  const { clock, intake } = made({
+    declare: async (session) => {
+      sessions.push(session)
+      throw new Error('no')
+    },
+    failed: () => undefined,
+  })
+  const [first, second] = [fakeSession().session, fakeSession().session]
+  intake.begin(first, [])
+  intake.redeclare()
+  await clock.advance(60_000)
+  intake.attach(second)
+  await clock.advance(0)
+  assert.equal(sessions.at(-1), second)
+})
