@@ -95,10 +95,13 @@ export class MemoryBroker {
     return undefined
   }
 
-  /** @internal Stores what goes with an outcome now: all of it, or nothing and returns the reason why not. */
-  appendNow(messages: readonly OutgoingMessage[]): PublishError | undefined {
+  /**
+   * @internal Stores what goes with the outcome of a delivery now: all of it, or nothing and returns the reason why not. The room
+   * that the outcome makes counts: otherwise a full topic whose handlers publish to it could never be emptied.
+   */
+  appendNow(messages: readonly OutgoingMessage[], settled: MemoryDelivery): PublishError | undefined {
     const states = messages.map(({ topic }) => this.topic(topic))
-    const full = states.find(({ hasRoom }) => !hasRoom)
+    const full = states.find((state) => !state.hasRoomOnce(settled.queue, settled.bytes))
     if (full !== undefined) return full.fullError()
     const now = this.clock.now()
     for (const [index, message] of messages.entries()) this.#store(states[index] as TopicState, message, now)

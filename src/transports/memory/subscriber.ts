@@ -86,11 +86,12 @@ export class MemorySubscription implements TransportSubscription {
     if (outcome.type === 'reject' && outcome.deadLetter !== undefined) {
       // One synchronous step together with the ack below: neither is visible without the other.
       const error =
-        tooLarge(outcome.deadLetter, this.#maxMessageBytes, 'memory') ?? this.#broker.appendNow([outcome.deadLetter])
+        tooLarge(outcome.deadLetter, this.#maxMessageBytes, 'memory') ??
+        this.#broker.appendNow([outcome.deadLetter], delivery)
       if (error !== undefined) return error
     }
     if (outcome.type === 'ack' && outcome.publish !== undefined) {
-      const error = this.#broker.appendNow(outcome.publish)
+      const error = this.#broker.appendNow(outcome.publish, delivery)
       if (error !== undefined) return error
     }
     this.outstanding.remove(delivery)

@@ -33,8 +33,14 @@ export class TopicState {
 
   /** False while some group has such a backlog that publishers must wait for it. */
   get hasRoom(): boolean {
+    return this.hasRoomOnce(undefined, 0)
+  }
+
+  /** The same once a group has acked this many bytes. */
+  hasRoomOnce(acking: GroupQueue | undefined, bytes: number): boolean {
     if (this.#keepAll) return this.log.bytes < this.#maxBacklogBytes
-    for (const group of this.groups.values()) if (group.pendingBytes >= this.#maxBacklogBytes) return false
+    for (const group of this.groups.values())
+      if (group.pendingBytes - (group === acking ? bytes : 0) >= this.#maxBacklogBytes) return false
     return true
   }
 
