@@ -41,7 +41,7 @@ export interface ConsumeOptions {
   readonly concurrency?: number | undefined
   /**
    * Which messages are handled one at a time and in order. `key`: those of one key. `strict`: those of the topic. `none`: no
-   * order. Default `key`.
+   * order. The same for all members of a group. Default `key`.
    */
   readonly order?: 'key' | 'strict' | 'none' | undefined
   /**
