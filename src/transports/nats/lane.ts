@@ -193,13 +193,14 @@ export class Lane {
   async #drain(subscription: Subscription): Promise<void> {
     const { session } = this.#host
     const { inbox, until } = this.pulls
-    const drained = subscription.drain()
-    // Which also ends when the connection is cut; the server may not know of it then.
-    const isHeard = await session.flush().then(
-      () => true,
-      () => false,
-    )
-    await drained
+    // Draining also ends when the connection is cut; the server may not know of it then.
+    const [, isHeard] = await Promise.all([
+      subscription.drain(),
+      session.flush().then(
+        () => true,
+        () => false,
+      ),
+    ])
     if (!isHeard) this.#former.add(inbox, until)
   }
 
