@@ -206,7 +206,7 @@ export class Consumers {
   /**
    * Checks whether a lane's consumer is the one that we know; a missing one is created again if `create` is set.
    * `isOther`: it is another one, or missing; everything outstanding is void. `streamGone`: because its stream was
-   * deleted, which is told each time until the lane has another consumer.
+   * deleted; every check reports that until the lane has another consumer.
    */
   async check(lane: Lane, create: boolean): Promise<Checked> {
     const { api, topology, session } = this.#parts

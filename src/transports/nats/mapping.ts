@@ -243,7 +243,7 @@ export class Mapping {
     const time = instant(iso)
     if (time === undefined) return undefined
     const common = Buffer.from(whole)
-    // Text of another program that is no UTF-8 has another length than its bytes.
+    // Bytes of another program that are not valid UTF-8 change their length when they are decoded.
     if (common.compare(bytes, headersAt, headersAt + common.length) !== 0) return undefined
     this.#read = { type, source, contentType, time, bytes: common }
     return this.#read

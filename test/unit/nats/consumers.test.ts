@@ -40,7 +40,7 @@ test('a group that can not be made as a whole leaves nothing behind, also of wha
   assert.deepEqual([...existing], [])
 })
 
-test('a stream that another member has made again is known as another one when its consumer is', async () => {
+test('a stream that another member has created again is recognized when its consumer is another one', async () => {
   let known = 'first'
   const parts = {
     api: { consumerInfo: () => Promise.resolve({ created: '2026-01-02T00:00:00', config: {}, ack_floor: {} }) },

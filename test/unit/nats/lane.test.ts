@@ -194,7 +194,7 @@ describe('a lane that stops reading', () => {
     assert.equal(formerMs, 0)
   })
 
-  test('keeps in mind what it has requested when the connection is cut meanwhile', async () => {
+  test('remembers what it has requested when the connection is cut meanwhile', async () => {
     const { formerMs } = await stopped(() => Promise.reject(new Error('connection disconnected')))
     assert.equal(formerMs, 1_000)
   })
