@@ -218,9 +218,15 @@ export class Consumers {
       if (!isNotFound(error)) throw error
       await topology.ensure()
       if (!create) return { isOther: true, streamGone: this.#isStreamGone(lane), info: undefined }
-      move = await this.#lastMove()
-      info = await this.#ensure(lane, this.#startAgain(lane, move))
-      session.warning('nats-consumer-recreated', `consumer "${lane.consumer}" was deleted on the server and made again`)
+      const last = await this.#lastMove()
+      const isMoved = last !== undefined && last.seq !== (this.#followed.get(lane) ?? 0) && !this.#isStreamGone(lane)
+      info = await this.#ensure(lane, isMoved ? (JSON.parse(last.text) as Mark).at : this.#startAgain(lane))
+      move = last
+      if (!isMoved)
+        session.warning(
+          'nats-consumer-recreated',
+          `consumer "${lane.consumer}" was deleted on the server and created again`,
+        )
     }
     if (identityOf(info) === lane.identity) return { isOther: false, streamGone: false, info }
     // Another member may have made the stream again.
@@ -243,10 +249,9 @@ export class Consumers {
   }
 
   /** Where a consumer that was deleted during use continues. */
-  #startAgain(lane: Lane, move: StateRecord | undefined): StartFrom {
+  #startAgain(lane: Lane): StartFrom {
     const { spec } = this.#parts
     if (this.#isStreamGone(lane)) return 'earliest'
-    if (move !== undefined && move.seq !== (this.#followed.get(lane) ?? 0)) return (JSON.parse(move.text) as Mark).at
     // Better twice than never.
     const known = lane.shared ? lane.floor : Math.max(lane.resumeAt - 1, lane.floor ?? 0)
     return known === undefined ? spec.from : { position: { seq: known + 1 } }

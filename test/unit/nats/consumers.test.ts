@@ -66,6 +66,7 @@ class Moving {
   start: string | number | undefined = 'all'
   /** Where the member wanted it to begin, each time. */
   readonly asked: (string | number)[] = []
+  warnings = 0
   mark: { seq: number; text: string } | undefined
   readonly consumers: Consumers
   readonly lane: Lane
@@ -90,7 +91,7 @@ class Moving {
       },
       records: { moveSubject: () => 'move', read: () => Promise.resolve(this.mark) },
       topology: { identityOf: () => 'stream', ensure: () => Promise.resolve() },
-      session: { options: { native: {} }, warning: () => undefined },
+      session: { options: { native: {} }, warning: () => void this.warnings++ },
       spec: { topic: 'orders', group: 'g', from: 'latest' },
       ackWaitMs: 1_000,
     } as unknown as ConsumersParts
@@ -125,6 +126,8 @@ test('of two checks of a lane at once neither creates the consumer of a moved gr
   group.start = undefined
   await Promise.all([group.consumers.check(group.lane, true), group.consumers.check(group.lane, true)])
   assert.deepEqual(group.asked, ['all', 'all'])
+  // A seek is nothing to warn of.
+  assert.equal(group.warnings, 0)
 })
 
 test('a group that adopted the consumer of a move goes on from where it is when that one is deleted', async () => {
@@ -136,4 +139,5 @@ test('a group that adopted the consumer of a move goes on from where it is when 
   group.start = undefined
   await group.consumers.check(group.lane, true)
   assert.deepEqual(group.asked, [42])
+  assert.equal(group.warnings, 1)
 })
