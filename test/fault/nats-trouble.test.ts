@@ -235,7 +235,7 @@ describe('trouble with a NATS server', () => {
       await publish(bus, topic, book, 20)
       await waitUntil(() => book.complete(), { timeoutMs: 20_000 })
       const count = losses.reduce((total, event) => total + (event.count ?? 0), 0)
-      assert.ok(count >= 80 && count <= 100, `${count} of 100 were told`)
+      assert.ok(count >= 80 && count <= 100, `${count} of 100 were reported`)
     },
   )
 

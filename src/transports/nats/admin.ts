@@ -14,7 +14,7 @@ import type {
 import { consumerConfig, mayGiveUp } from './consumers.ts'
 import type { Mark } from './consumers.ts'
 import { isNotFound, JetStreamError } from './errors.ts'
-import type { ConsumerInfo, StreamConfig } from './jetstream-types.ts'
+import type { ConsumerConfig, ConsumerInfo, StreamConfig } from './jetstream-types.ts'
 import { positionOf, sequenceOf } from './mapping.ts'
 import { tellMoved } from './members.ts'
 import { readRange } from './read-range.ts'
@@ -184,7 +184,10 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
     }
   }
 
-  /** Deletes a consumer and creates it again at another position, although members may do so at the same time. */
+  /**
+   * Deletes a consumer and creates it again at another position. A member that notices may do so first, at the same
+   * position: what it created stays, as deleting it too would deliver the same messages once more.
+   */
   async function moveConsumer(name: string, { dead, filter }: LanePlan, to: StartFrom): Promise<void> {
     const { api, session, topology } = parts()
     const stream = topology.streamOf(dead)
@@ -199,8 +202,11 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
       ephemeral: false,
       native: session.options.native.consumer,
     })
+    await api.deleteConsumer(stream, name)
     for (let tries = 1; ; tries++) {
-      await api.deleteConsumer(stream, name)
+      const found = await findConsumer(stream, name)
+      if (found !== undefined && startsAlike(found.config, config)) return
+      if (found !== undefined) await api.deleteConsumer(stream, name)
       try {
         await api.createConsumer(stream, name, config)
         return
@@ -210,6 +216,15 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
         if (tries >= SEEK_TRIES || !passes) throw error
       }
       await sleep(session.host.clock, SEEK_PAUSE_MS * tries)
+    }
+  }
+
+  async function findConsumer(stream: string, name: string): Promise<ConsumerInfo | undefined> {
+    try {
+      return await parts().api.consumerInfo(stream, name)
+    } catch (error) {
+      if (isNotFound(error)) return undefined
+      throw error
     }
   }
 
@@ -310,6 +325,12 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
 
 function lagOf({ num_pending: unread, num_ack_pending: inFlight }: ConsumerInfo): number {
   return unread + inFlight
+}
+
+/** True when both were created to begin at the same position. The server may write a time in another way. */
+function startsAlike(a: ConsumerConfig, b: ConsumerConfig): boolean {
+  const timeOf = ({ opt_start_time: time }: ConsumerConfig): number => (time === undefined ? 0 : Date.parse(time))
+  return a.deliver_policy === b.deliver_policy && a.opt_start_seq === b.opt_start_seq && timeOf(a) === timeOf(b)
 }
 
 /** Up to where a partition is settled; undefined while nothing is. A new group that reads everything starts at a floor too. */

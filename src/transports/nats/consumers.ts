@@ -9,7 +9,7 @@ import { readLook } from './losses.ts'
 import type { Losses } from './losses.ts'
 import { sequenceOf } from './mapping.ts'
 import type { Session } from './session.ts'
-import type { StateRecords } from './state-records.ts'
+import type { StateRecord, StateRecords } from './state-records.ts'
 import { consumerName } from './subjects.ts'
 import type { Topology } from './topology.ts'
 
@@ -47,11 +47,8 @@ export class Consumers {
   readonly #parts: ConsumersParts
   /** The leases that the server had when this member created the group; undefined when another one did. */
   #madeUnder: string | undefined
-  /** Sequence of the last known move of the group. */
-  #markSeq = 0
-  #mark: Mark | undefined
-  /** Lanes that have followed it. */
-  #marked = new Set<Lane>()
+  /** Sequence of the last move of the group that each lane has followed. */
+  readonly #followed = new Map<Lane, number>()
 
   constructor(parts: ConsumersParts) {
     this.#parts = parts
@@ -59,11 +56,11 @@ export class Consumers {
 
   /** Creates or joins the group. */
   async prepare(lanes: readonly Lane[]): Promise<void> {
-    const { spec, records, id } = this.#parts
+    const { spec } = this.#parts
     if (!spec.ephemeral) {
       await this.#refuseMixture(lanes)
-      const mark = await records.read(records.moveSubject(id))
-      this.#markSeq = mark?.seq ?? 0
+      const move = await this.#lastMove()
+      for (const lane of lanes) this.#followed.set(lane, move?.seq ?? 0)
     }
     const made: Lane[] = []
     const leases = this.#leasesIdentity
@@ -209,25 +206,34 @@ export class Consumers {
   /**
    * Checks whether a lane's consumer is the one that we know; a missing one is created again if `create` is set.
    * `isOther`: it is another one, or missing; everything outstanding is void. `streamGone`: because its stream was
-   * deleted, which is told each time until the lane has another consumer.
+   * deleted; every check reports that until the lane has another consumer.
    */
   async check(lane: Lane, create: boolean): Promise<Checked> {
     const { api, topology, session } = this.#parts
     let info: ConsumerInfo
+    let move: StateRecord | undefined
     try {
       info = await api.consumerInfo(lane.stream, lane.consumer)
     } catch (error) {
       if (!isNotFound(error)) throw error
       await topology.ensure()
       if (!create) return { isOther: true, streamGone: this.#isStreamGone(lane), info: undefined }
-      const start = await this.#startAgain(lane)
-      info = await this.#ensure(lane, start)
-      session.warning('nats-consumer-recreated', `consumer "${lane.consumer}" was deleted on the server and made again`)
+      const last = await this.#lastMove()
+      const isMoved = last !== undefined && last.seq !== (this.#followed.get(lane) ?? 0) && !this.#isStreamGone(lane)
+      info = await this.#ensure(lane, isMoved ? (JSON.parse(last.text) as Mark).at : this.#startAgain(lane))
+      move = last
+      if (!isMoved)
+        session.warning(
+          'nats-consumer-recreated',
+          `consumer "${lane.consumer}" was deleted on the server and created again`,
+        )
     }
     if (identityOf(info) === lane.identity) return { isOther: false, streamGone: false, info }
     // Another member may have made the stream again.
     await topology.ensure()
+    move ??= await this.#lastMove()
     const streamGone = this.#isStreamGone(lane)
+    if (move !== undefined) this.#followed.set(lane, move.seq)
     lane.adopt(info, identityOf(info), topology.identityOf(lane.stream))
     return { isOther: true, streamGone, info }
   }
@@ -236,20 +242,16 @@ export class Consumers {
     return this.#parts.topology.identityOf(stream) !== streamIdentity
   }
 
-  /** Where a consumer that was deleted during use continues. */
-  async #startAgain(lane: Lane): Promise<StartFrom> {
+  /** The last move of the group, as `admin.seek` notes it. */
+  async #lastMove(): Promise<StateRecord | undefined> {
     const { records, id, spec } = this.#parts
+    return spec.ephemeral ? undefined : await records.read(records.moveSubject(id))
+  }
+
+  /** Where a consumer that was deleted during use continues. */
+  #startAgain(lane: Lane): StartFrom {
+    const { spec } = this.#parts
     if (this.#isStreamGone(lane)) return 'earliest'
-    const record = spec.ephemeral ? undefined : await records.read(records.moveSubject(id))
-    if (record !== undefined && record.seq !== this.#markSeq) {
-      this.#markSeq = record.seq
-      this.#mark = JSON.parse(record.text) as Mark
-      this.#marked = new Set()
-    }
-    if (this.#mark !== undefined && !this.#marked.has(lane)) {
-      this.#marked.add(lane)
-      return this.#mark.at
-    }
     // Better twice than never.
     const known = lane.shared ? lane.floor : Math.max(lane.resumeAt - 1, lane.floor ?? 0)
     return known === undefined ? spec.from : { position: { seq: known + 1 } }

@@ -160,10 +160,11 @@ export class JetStreamApi {
     return this.#call(`CONSUMER.INFO.${stream}.${consumer}`, undefined, `Looking up consumer "${consumer}"`, ASKING)
   }
 
+  /** Rejects when there is another consumer of that name. Servers before 2.10 change that one, if they can. */
   createConsumer(stream: string, name: string, config: ConsumerConfig): Promise<ConsumerInfo> {
     return this.#call(
       `CONSUMER.CREATE.${stream}.${name}.${config.filter_subject ?? '>'}`,
-      { stream_name: stream, config },
+      { stream_name: stream, config, action: 'create' },
       `Creating consumer "${name}"`,
     )
   }

@@ -29,7 +29,7 @@ const FETCH_GAP_MS = 50
 /** The server checks pending messages with a small delay. */
 const RUN_OUT_GRACE_MS = 150
 
-/** What the last delivery of a lane said of its consumer. */
+/** The state of the consumer as of the last delivery of a lane. */
 export interface LastDelivery {
   /** Total number of deliveries until then. */
   readonly deliveries: number
@@ -102,7 +102,7 @@ export class Lane {
   #seen = 0
   /** Consumer sequence of the last delivery. A gap before the next one means that a delivery went elsewhere. */
   #consumerSeq = 0
-  /** The same of any delivery of this consumer, with the number of messages that it had not delivered then. */
+  /** The same, but kept until the consumer is another one; and how many messages were undelivered then. */
   #deliveries = 0
   #unread = 0
   /** Messages with a higher sequence were never delivered to another member. */
@@ -193,13 +193,14 @@ export class Lane {
   async #drain(subscription: Subscription): Promise<void> {
     const { session } = this.#host
     const { inbox, until } = this.pulls
-    const drained = subscription.drain()
-    // Which also ends when the connection is cut; the server may not know of it then.
-    const isHeard = await session.flush().then(
-      () => true,
-      () => false,
-    )
-    await drained
+    // Draining also ends when the connection is cut; the server may not know of it then.
+    const [, isHeard] = await Promise.all([
+      subscription.drain(),
+      session.flush().then(
+        () => true,
+        () => false,
+      ),
+    ])
     if (!isHeard) this.#former.add(inbox, until)
   }
 
@@ -226,7 +227,7 @@ export class Lane {
     this.#endWaits()
   }
 
-  /** Whoever fetches back looks again at once. */
+  /** A fetch in progress looks at the consumer again at once. */
   #endWaits(): void {
     this.#fetchStep?.()
     this.#pausing?.abort()

@@ -57,9 +57,8 @@ export interface LossesParts {
  * Notices messages that were deleted from the stream (by its limits or by hand) before the group saw them. The server
  * does not report that; but what was pending at one look, is missing from the stream at the next, and can't have been
  * delivered in between, is certainly lost. Messages that came and went between two looks are not seen, nor are those
- * that were delivered and wait at the server to be delivered again. The last look is
- * stored on the server, so that it outlives the members; the member that replaces it reports its losses, so that no
- * other member does.
+ * that were delivered and are waiting to be redelivered. The last look is stored on the server, so that it outlives the
+ * members; the member that replaces it reports its losses, so that no other member does.
  */
 export class Losses {
   readonly #parts: LossesParts

@@ -117,17 +117,22 @@ export class Mapping {
     let headers: Record<string, string> | undefined
     const common = this.#commonIn(incoming)
     if (common !== undefined) ({ type, source, contentType, time: sentAt } = common)
-    let block = incoming.block(common?.bytes.length)
+    const block = incoming.block(common?.bytes.length)
     // First comes the version of the protocol, or nothing if the common part precedes; the last line is empty.
+    let colon = -1
+    /** The name of the line at hand as Busbar writes it, if another program wrote it in another case. */
+    let own: string | undefined
     for (let at = block.indexOf('\n') + 1; at > 0 && at < block.length - 2;) {
       const lineEnd = block.indexOf('\n', at)
       const end = lineEnd < 0 ? block.length : lineEnd - 1
-      const colon = block.indexOf(':', at)
-      if (colon < 0 || colon > end) {
+      if (colon < at) colon = block.indexOf(':', at)
+      if (colon < 0) break
+      if (colon > end) {
         at = end + 2
         continue
       }
-      const name = block.slice(at, colon)
+      const name = own ?? block.slice(at, colon)
+      own = undefined
       // One blank belongs to the protocol; further ones belong to the value.
       const value = block.slice(block.charCodeAt(colon + 1) === 32 ? colon + 2 : colon + 1, end)
       const lineAt = at
@@ -190,8 +195,8 @@ export class Mapping {
         default: {
           const lower = name.toLowerCase()
           if (lower !== name && ATTRIBUTE.test(name)) {
-            // Another program wrote it in another case: the line is read again.
-            block = block.slice(0, lineAt) + lower + block.slice(colon)
+            // The line is read again.
+            own = lower
             at = lineAt
           } else if (!name.startsWith('ce-') || isExtensionHeader(name)) {
             // An attribute without a field is an extension, which the headers carry.
@@ -238,7 +243,7 @@ export class Mapping {
     const time = instant(iso)
     if (time === undefined) return undefined
     const common = Buffer.from(whole)
-    // Text of another program that is no UTF-8 has another length than its bytes.
+    // Bytes of another program that are not valid UTF-8 change their length when they are decoded.
     if (common.compare(bytes, headersAt, headersAt + common.length) !== 0) return undefined
     this.#read = { type, source, contentType, time, bytes: common }
     return this.#read

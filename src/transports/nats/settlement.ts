@@ -275,7 +275,7 @@ export class Settling {
   }
 }
 
-/** Otherwise it belongs to the server already, and may have come again: that one must not go back. */
+/** If not, the server has taken it back and may have redelivered it; the redelivery must not be given back. */
 function isStillHere({ tenure, lane }: NatsDelivery): boolean {
   return tenure === lane.tenure
 }

@@ -1,3 +1,4 @@
+// Longer than most files: it connects the parts of a subscription, and answers the runtime, the session and the lanes.
 import { StateError } from '../../core/errors.ts'
 import type {
   AttemptNote,
@@ -313,7 +314,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     this.#setTrouble(lane, undefined)
     lane.restored = info
     if (!isOther) return false
-    const reason = 'its consumer on the server is another one now: the group was moved, or somebody deleted it'
+    const reason = 'its consumer on the server is another one now: the group was moved, or the consumer was deleted'
     this.#confirmations.forget((delivery) => delivery.lane === lane, reason)
     // Some of what we hold may have come from the new one already, before we knew of it.
     const held = lane.lose(reason)

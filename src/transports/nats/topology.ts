@@ -1,3 +1,4 @@
+// Longer than most files: the streams are checked, created and found again in one order, and share what is known of each.
 import { AuthorizationError, ConfigurationError, UnsupportedError } from '../../core/errors.ts'
 import { ERR, isNoResponders, isNotFound, JetStreamError, toBusbarError } from './errors.ts'
 import { identityOf, marked } from './identity.ts'

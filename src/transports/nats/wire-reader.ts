@@ -155,7 +155,7 @@ export class WireReader {
     return end
   }
 
-  /** Something in the line is no number: the client says so, and closes the connection. */
+  /** A field of the line is not a number: the client reports that and closes the connection. */
   #refuse(bytes: Buffer, at: number): number {
     this.#parser.parse(bytes.subarray(at))
     return bytes.length
@@ -167,7 +167,7 @@ export class WireReader {
       this.#kept = rest
       return
     }
-    // Of a line without end nothing is owed: the client is in the middle of it then.
+    // Nothing is owed for a line whose end has not arrived: the client goes on in the middle of it.
     this.#owed = Math.max(0, end - bytes.length)
     this.#parser.parse(rest)
   }
@@ -178,7 +178,7 @@ function toText(latin1: string): string {
   return /^[\x20-\x7e]*$/.test(latin1) ? latin1 : Buffer.from(latin1, 'latin1').toString('utf8')
 }
 
-/** NaN when there is anything else. */
+/** NaN if any character is not a digit. */
 function digits(text: string, start: number, end: number): number {
   let value = 0
   for (let index = start; index < end; index++) {

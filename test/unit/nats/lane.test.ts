@@ -18,6 +18,7 @@ class Bench {
   readonly pending = new Set<number>()
   /** A round trip to the server. */
   flush: () => Promise<void> = () => Promise.resolve()
+  drain: () => Promise<void> = () => Promise.resolve()
   /** Called with each request for what there is right now. */
   onFetch: (count: number) => void = () => undefined
   readonly #notes = new Map<number, PromiseWithResolvers<undefined>>()
@@ -40,7 +41,7 @@ class Bench {
       subscribe: (_inbox: string, receive: (message: Incoming) => void) => {
         this.#listeners.add(receive)
         const end = (): void => void this.#listeners.delete(receive)
-        return { unsubscribe: end, drain: () => Promise.resolve(end()) }
+        return { unsubscribe: end, drain: () => this.drain().finally(end) }
       },
     }
     const host = {
@@ -193,7 +194,7 @@ describe('a lane that stops reading', () => {
     assert.equal(formerMs, 0)
   })
 
-  test('keeps in mind what it has requested when the connection is cut meanwhile', async () => {
+  test('remembers what it has requested when the connection is cut meanwhile', async () => {
     const { formerMs } = await stopped(() => Promise.reject(new Error('connection disconnected')))
     assert.equal(formerMs, 1_000)
   })
@@ -251,4 +252,23 @@ test('a lane whose consumer is another one does not wait for what the former one
   await lane.up()
   await settled()
   assert.equal(lane.active, true)
+})
+
+test('a lane whose subscription the client has closed rejects, and leaves no rejection unhandled', async () => {
+  const bench = new Bench()
+  await bench.lane.activate(undefined, false)
+  const flushed = Promise.withResolvers<undefined>()
+  bench.flush = () => flushed.promise
+  bench.drain = () => Promise.reject(new Error('subscription is already closed'))
+  const unhandled: unknown[] = []
+  const note = (error: unknown): void => void unhandled.push(error)
+  process.on('unhandledRejection', note)
+  const quiet = assert.rejects(bench.lane.quiet(), /already closed/)
+  await new Promise((resolve) => {
+    setImmediate(resolve)
+  })
+  flushed.resolve(undefined)
+  await quiet
+  process.off('unhandledRejection', note)
+  assert.deepEqual(unhandled, [])
 })

@@ -6,7 +6,7 @@ import { Losses } from '../../../src/transports/nats/losses.ts'
 import type { LossesParts } from '../../../src/transports/nats/losses.ts'
 import type { StateRecord } from '../../../src/transports/nats/state-records.ts'
 
-/** No delivery told how many messages were left. */
+/** No delivery that says how many messages were left. */
 const NOTHING_CAME = { deliveries: 0, unread: 0 }
 
 /** A stream with one consumer, the records of its group, and what its members reported. */
@@ -17,7 +17,7 @@ class Bench {
   /** Sequences in between that were deleted one by one. */
   readonly deleted = new Set<number>()
   created = '2026-01-01T00:00:00.000000000Z'
-  /** The stream has been made again, which the consumer does not show yet. */
+  /** The stream has been created again; the consumer does not show that yet. */
   isGone = false
   /** The consumer has delivered and settled everything up to here. */
   delivered = 0
@@ -217,7 +217,7 @@ describe('a stream that is deleted', () => {
     assert.deepEqual(bench.counts, [])
   })
 
-  test('is a loss of what was stored since, as the last delivery tells it', async () => {
+  test('is a loss of what was stored since, as the last delivery shows', async () => {
     const bench = new Bench()
     const { losses, lane } = bench.member('one')
     await losses.look([lane])
@@ -238,7 +238,7 @@ describe('a stream that is deleted', () => {
     assert.deepEqual(bench.counts, [10])
   })
 
-  test('is a loss of what the last delivery tells, when nobody has looked yet', async () => {
+  test('is a loss of what the last delivery shows, when no member has looked yet', async () => {
     const bench = new Bench()
     const members = [bench.member('one'), bench.member('two'), bench.member('three')] as const
     bench.isGone = true
@@ -247,7 +247,7 @@ describe('a stream that is deleted', () => {
     assert.deepEqual(bench.counts, [30])
   })
 
-  test('while no member was there, is told by the next one', async () => {
+  test('while no member was there, is reported by the next one', async () => {
     const bench = new Bench()
     const former = bench.member('one')
     await former.losses.look([former.lane])
