@@ -222,7 +222,7 @@ describe('RabbitMQ: permissions, deletions, and queues that exist in another for
         return state === ' 1 1 1 1'
       }
       // While a queue moves, both its old and its new reader may find it missing.
-      await waitUntil(() => [...shares.values()].sort().join() === '1,1,2', { timeoutMs: 15_000 })
+      await waitUntil(() => [...shares.values()].sort((a, b) => a - b).join() === '1,1,2', { timeoutMs: 15_000 })
       for (let round = 1; round <= 6; round++) {
         await waitUntil(consumed, { timeoutMs: 15_000, describe: () => `round ${round}: ${state}` })
         for (const queue of queues) await channel.deleteQueue(queue)
