@@ -10,7 +10,6 @@ import type { Losses } from './losses.ts'
 import { sequenceOf } from './mapping.ts'
 import type { Session } from './session.ts'
 import type { StateRecord, StateRecords } from './state-records.ts'
-import { consumerName } from './subjects.ts'
 import type { Topology } from './topology.ts'
 
 const MS = 1_000_000
@@ -28,6 +27,9 @@ export interface ConsumersParts {
   readonly spec: SubscriptionSpec
   readonly id: string
   readonly ackWaitMs: number
+  readonly metadata: Readonly<Record<string, string>> | undefined
+  /** Where the group began. */
+  readonly start: () => StartFrom
 }
 
 /** The result of checking a lane's consumer. */
@@ -45,8 +47,6 @@ export interface Mark {
 /** The consumers of one subscription on the server: creates them, and creates them again at the right position. */
 export class Consumers {
   readonly #parts: ConsumersParts
-  /** The leases that the server had when this member created the group; undefined when another one did. */
-  #madeUnder: string | undefined
   /** Sequence of the last move of the group that each lane has followed. */
   readonly #followed = new Map<Lane, number>()
 
@@ -58,41 +58,23 @@ export class Consumers {
   async prepare(lanes: readonly Lane[]): Promise<void> {
     const { spec } = this.#parts
     if (!spec.ephemeral) {
-      await this.#refuseMixture(lanes)
       const move = await this.#lastMove()
       for (const lane of lanes) this.#followed.set(lane, move?.seq ?? 0)
     }
     const made: Lane[] = []
-    const leases = this.#leasesIdentity
     // All must finish before anything is taken back.
     const results = await Promise.allSettled(
       lanes.map(async (lane) => {
         const info = await this.#find(lane, made)
         lane.adopt(info, identityOf(info), this.#parts.topology.identityOf(lane.stream))
-        this.#tellDrift(lane, info)
+        this.#reportDrift(lane, info)
       }),
     )
     const failed = results.find((result) => result.status === 'rejected')
-    if (failed === undefined) {
-      if (made.length === lanes.length) this.#madeUnder = leases
-      return
-    }
+    if (failed === undefined) return
     // Half a group would keep counting against the limits of the stream.
     await this.remove(made).catch(() => undefined)
     throw failed.reason
-  }
-
-  get #leasesIdentity(): string | undefined {
-    const { topology } = this.#parts
-    return topology.identityOf(topology.leases)
-  }
-
-  /** How long ago the server lost leases that members of this group may have had, in ms. */
-  get leasesLostMs(): number {
-    // A group that was created after that had no members.
-    return this.#madeUnder !== undefined && this.#madeUnder === this.#leasesIdentity
-      ? Infinity
-      : this.#parts.topology.leasesLostMs
   }
 
   async #find(lane: Lane, made: Lane[]): Promise<ConsumerInfo> {
@@ -103,7 +85,7 @@ export class Consumers {
       if (!isNotFound(error)) throw error
     }
     const from = spec.ephemeral ? undefined : await this.#noted(lane)
-    const info = await this.#create(lane, from ?? spec.from)
+    const info = await this.#create(lane, from ?? this.#parts.start())
     if (from === undefined) made.push(lane)
     else
       this.#parts.session.warning(
@@ -120,25 +102,6 @@ export class Consumers {
     return look === undefined || look.stream !== topology.identityOf(lane.stream)
       ? undefined
       : { position: { seq: look.floor + 1 } }
-  }
-
-  /** A group reads a topic by partitions or as a whole: both at once would deliver every message twice. */
-  async #refuseMixture(lanes: readonly Lane[]): Promise<void> {
-    const { api, spec, id } = this.#parts
-    const lane = lanes[0]
-    if (lane === undefined || lane.plan.dead) return
-    const other = consumerName(id, spec.order === 'strict' ? 'any' : 'all')
-    const found = await api.consumerInfo(lane.stream, other).catch((error: unknown) => {
-      if (isNotFound(error)) return undefined
-      throw error
-    })
-    if (found === undefined) return
-    throw new ConfigurationError(`The consumer of "${spec.topic}"`, [
-      {
-        path: 'order',
-        message: `the group "${spec.group}" reads this topic ${spec.order === 'strict' ? "with order 'key'" : "with order 'strict'"} already, which needs other consumers on the server: use another group, or delete this one first (admin.deleteGroup)`,
-      },
-    ])
   }
 
   async #ensure(lane: Lane, from: StartFrom): Promise<ConsumerInfo> {
@@ -179,11 +142,12 @@ export class Consumers {
       maxDeliver: mayGiveUp(lane.plan.dead, spec.ephemeral) ? session.options.maxDeliver : undefined,
       maxAckPending: session.options.maxAckPending,
       ephemeral: spec.ephemeral,
-      native: { ...session.options.native.consumer, ...nativeOf(spec.native) },
+      metadata: this.#parts.metadata,
+      native: nativeOf(session.options, spec.native),
     })
   }
 
-  #tellDrift(lane: Lane, { name, config }: ConsumerInfo): void {
+  #reportDrift(lane: Lane, { name, config }: ConsumerInfo): void {
     const { session, ackWaitMs, spec } = this.#parts
     const maxDeliver = (mayGiveUp(lane.plan.dead, spec.ephemeral) ? session.options.maxDeliver : undefined) ?? -1
     const drift: string[] = []
@@ -204,11 +168,11 @@ export class Consumers {
   }
 
   /**
-   * Checks whether a lane's consumer is the one that we know; a missing one is created again if `create` is set.
+   * Checks whether a lane's consumer is the one that we know; a missing one is created again.
    * `isOther`: it is another one, or missing; everything outstanding is void. `streamGone`: because its stream was
    * deleted; every check reports that until the lane has another consumer.
    */
-  async check(lane: Lane, create: boolean): Promise<Checked> {
+  async check(lane: Lane): Promise<Checked> {
     const { api, topology, session } = this.#parts
     let info: ConsumerInfo
     let move: StateRecord | undefined
@@ -217,7 +181,6 @@ export class Consumers {
     } catch (error) {
       if (!isNotFound(error)) throw error
       await topology.ensure()
-      if (!create) return { isOther: true, streamGone: this.#isStreamGone(lane), info: undefined }
       const last = await this.#lastMove()
       const isMoved = last !== undefined && last.seq !== (this.#followed.get(lane) ?? 0) && !this.#isStreamGone(lane)
       info = await this.#ensure(lane, isMoved ? (JSON.parse(last.text) as Mark).at : this.#startAgain(lane))
@@ -253,18 +216,7 @@ export class Consumers {
     const { spec } = this.#parts
     if (this.#isStreamGone(lane)) return 'earliest'
     // Better twice than never.
-    const known = lane.shared ? lane.floor : Math.max(lane.resumeAt - 1, lane.floor ?? 0)
-    return known === undefined ? spec.from : { position: { seq: known + 1 } }
-  }
-
-  /** For a partition's new owner: the state that the last owner left. */
-  async takeOver(lane: Lane): Promise<ConsumerInfo> {
-    const last = lane.lastDelivery
-    const { streamGone } = await this.check(lane, true)
-    if (streamGone) void this.#parts.losses.streamGone(lane, 0, last)
-    const info = await this.#parts.api.consumerInfo(lane.stream, lane.consumer)
-    lane.floor = info.ack_floor.stream_seq
-    return info
+    return lane.floor === undefined ? spec.from : { position: { seq: lane.floor + 1 } }
   }
 
   async remove(lanes: readonly Lane[]): Promise<void> {
@@ -289,6 +241,7 @@ export interface ConsumerSettings {
   readonly maxDeliver: number | undefined
   readonly maxAckPending: number | undefined
   readonly ephemeral: boolean
+  readonly metadata: Readonly<Record<string, string>> | undefined
   readonly native: Readonly<Record<string, unknown>> | undefined
 }
 
@@ -308,7 +261,15 @@ export function consumerConfig(settings: ConsumerSettings): ConsumerConfig {
     max_ack_pending: settings.maxAckPending ?? -1,
     max_waiting: MAX_WAITING,
     ...settings.native,
+    ...(settings.metadata === undefined
+      ? {}
+      : { metadata: { ...settings.metadata, ...(settings.native?.['metadata'] as object | undefined) } }),
   }
+}
+
+/** What an operator sees of a consumer besides its name; servers before 2.10 have no metadata. */
+export function metadataOf(session: Session, topic: string, group: string): Record<string, string> | undefined {
+  return session.isOlderThan(2, 10) ? undefined : { 'busbar.topic': topic, 'busbar.group': group }
 }
 
 function startOf(from: StartFrom): Pick<ConsumerConfig, 'deliver_policy' | 'opt_start_seq' | 'opt_start_time'> {
@@ -322,7 +283,10 @@ function startOf(from: StartFrom): Pick<ConsumerConfig, 'deliver_policy' | 'opt_
     : { deliver_policy: 'by_start_sequence', opt_start_seq: seq }
 }
 
-/** `native: { consumer: { … } }` of one consumer. */
-function nativeOf(native: unknown): Readonly<Record<string, unknown>> | undefined {
-  return (native as { readonly consumer?: Readonly<Record<string, unknown>> } | undefined)?.consumer
+/** Native settings of a consumer: those of the transport, and those of this one (`native: { consumer: { … } }`). */
+export function nativeOf(
+  { native }: { readonly native: { readonly consumer?: Readonly<Record<string, unknown>> | undefined } },
+  own: unknown,
+): Readonly<Record<string, unknown>> {
+  return { ...native.consumer, ...(own as { readonly consumer?: Readonly<Record<string, unknown>> } | undefined)?.consumer }
 }

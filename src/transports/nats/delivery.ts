@@ -2,7 +2,6 @@ import type { EncodedMessage } from '../../core/message.ts'
 import type { Delivery, DeliveryHistory, Position } from '../../core/transport.ts'
 import type { Lane } from './lane.ts'
 import { positionOf } from './mapping.ts'
-import { ANY } from './subjects.ts'
 
 /** What is stored about a message between two deliveries. */
 export interface StoredNote {
@@ -76,41 +75,25 @@ export class NatsDelivery implements Delivery {
   }
 
   get partition(): string {
-    return this.lane.plan.unit ?? ANY
+    return this.lane.partition
   }
 
   get position(): Position {
     return positionOf(this.lane.stream, this.seq)
   }
 
-  /** The same delivery, handed over again: it was handed back, and stays in this process. */
-  again(used: number, notBefore: number | undefined): NatsDelivery {
-    const { lane, message, destination, reply, seq, delivered, bytes, early, touchedAt } = this
-    const again = new NatsDelivery(lane, message, destination, reply, seq, delivered, bytes, early, true, touchedAt)
-    again.note = this.note
-    again.noteSeq = this.noteSeq
-    again.attempt = used + 1
-    again.history = 'returned'
-    again.notBefore = notBefore
-    return again
-  }
-
-  /** Sets its history from the note. `ours`: all earlier deliveries went to this process, which lives. */
-  learn(note: StoredNote | undefined, ours: boolean): void {
+  /** Sets its history from the note. */
+  learn(note: StoredNote | undefined): void {
     this.known = true
     this.note = note
     if (note === undefined) {
       // The first delivery of a delayed message comes before its time, and is handed back at once.
-      this.history = ours || (this.early && this.delivered === 2) ? 'returned' : 'unknown'
+      this.history = this.early && this.delivered === 2 ? 'returned' : 'unknown'
       return
     }
     this.notBefore = note.notBefore
     this.attempt = note.used + 1
-    if (ours) {
-      this.history = 'returned'
-      // Lost while its handler was running here: that attempt does not count.
-      if (note.running) this.attempt = note.used
-    } else if (note.running) this.history = 'died'
+    if (note.running) this.history = 'died'
     else this.history = note.delivered >= this.delivered - 1 ? 'returned' : 'unknown'
   }
 }

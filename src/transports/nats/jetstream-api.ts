@@ -5,6 +5,8 @@ import type { Session } from './session.ts'
 
 interface Asking {
   readonly repeat?: boolean
+  /** First pause before it is sent again, in ms. */
+  readonly againMs?: number
 }
 
 interface Answer {
@@ -21,6 +23,8 @@ export interface DirectRecord {
 
 const NOT_FOUND = 404
 
+/** To create what may be there already. It may take the server a while, so it is not sent again soon. */
+const CREATING = { repeat: true, againMs: 2_500 } as const
 /** Commands that only look something up, and cost the server little, may be sent any number of times. */
 const ASKING = { repeat: true } as const
 
@@ -162,10 +166,13 @@ export class JetStreamApi {
 
   /** Rejects when there is another consumer of that name. Servers before 2.10 change that one, if they can. */
   createConsumer(stream: string, name: string, config: ConsumerConfig): Promise<ConsumerInfo> {
+    // The subject of the request names the filter, unless there are several.
+    const filter = config.filter_subjects === undefined ? `.${config.filter_subject ?? '>'}` : ''
     return this.#call(
-      `CONSUMER.CREATE.${stream}.${name}.${config.filter_subject ?? '>'}`,
+      `CONSUMER.CREATE.${stream}.${name}${filter}`,
       { stream_name: stream, config, action: 'create' },
       `Creating consumer "${name}"`,
+      CREATING,
     )
   }
 
@@ -201,13 +208,13 @@ export class JetStreamApi {
     throw new JetStreamError(doing, code, errCode, description)
   }
 
-  async #request(subject: string, body: object | undefined, doing: string, { repeat }: Asking = {}): Promise<Msg> {
+  async #request(subject: string, body: object | undefined, doing: string, how: Asking = {}): Promise<Msg> {
     const to = `${this.#prefix}.${subject}`
     const text = body === undefined ? '' : JSON.stringify(body)
     const options = { timeout: this.#timeoutMs }
     try {
-      return await (repeat === true
-        ? this.#session.requestAgain(to, text, options)
+      return await (how.repeat === true
+        ? this.#session.requestAgain(to, text, options, how.againMs)
         : this.#session.request(to, text, options))
     } catch (error) {
       throw toBusbarError(error, doing)

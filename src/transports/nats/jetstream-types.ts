@@ -46,6 +46,8 @@ export interface ConsumerConfig {
   readonly ack_wait?: number
   readonly max_deliver?: number
   readonly filter_subject?: string
+  /** Since 2.10. */
+  readonly filter_subjects?: readonly string[]
   readonly replay_policy: 'instant'
   readonly max_ack_pending?: number
   readonly max_waiting?: number

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import type { NatsConnection } from '@nats-io/transport-node'
 import { StateError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
@@ -15,6 +16,7 @@ import { jetStreamAdmin } from './admin.ts'
 import { AttemptNotes } from './attempt-notes.ts'
 import type { Engine } from './engine.ts'
 import { toBusbarError } from './errors.ts'
+import { joinGroup } from './group-record.ts'
 import { JetStreamApi } from './jetstream-api.ts'
 import { Mapping } from './mapping.ts'
 import { MaxDeliveries } from './max-deliveries.ts'
@@ -23,9 +25,10 @@ import type { ResolvedNatsOptions } from './options.ts'
 import { JetStreamPublisher } from './publisher.ts'
 import { Requests } from './requests.ts'
 import { Session } from './session.ts'
+import { SessionLeases } from './session-leases.ts'
 import { StateRecords } from './state-records.ts'
 import { Subjects } from './subjects.ts'
-import { NatsSubscription } from './subscriber.ts'
+import { NatsSubscription } from './subscription.ts'
 import type { SubscriptionParts } from './subscription-parts.ts'
 import { Topology } from './topology.ts'
 
@@ -75,7 +78,8 @@ export class JetStream implements Engine {
     const records = new StateRecords(session, api, topology, this.#subjects)
     const notes = new AttemptNotes(session, api, topology, records)
     const mapping = new Mapping()
-    const parts = { session, api, subjects: this.#subjects, topology, mapping, notes, records, publisher }
+    const leases = new SessionLeases(session, records, `${host.instanceId}-${randomBytes(4).toString('hex')}`)
+    const parts = { session, api, subjects: this.#subjects, topology, mapping, notes, records, leases, publisher }
     const maxDeliveries = this.#options.maxDeliver === undefined ? undefined : new MaxDeliveries(parts)
     try {
       await topology.open()
@@ -83,6 +87,7 @@ export class JetStream implements Engine {
       session.add(topology)
       session.add(publisher)
       session.add(notes)
+      session.add(leases)
       await maxDeliveries?.open()
     } catch (error) {
       await session.close(0)
@@ -105,15 +110,17 @@ export class JetStream implements Engine {
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
     const { parts } = this.#require()
-    const subscription = new NatsSubscription(parts, spec, sink, (closed) => this.#subscriptions.delete(closed))
-    this.#subscriptions.add(subscription)
+    let subscription: NatsSubscription | undefined
     try {
+      const joined = await joinGroup(parts, spec)
+      subscription = new NatsSubscription(parts, spec, joined, sink, (closed) => this.#subscriptions.delete(closed))
+      this.#subscriptions.add(subscription)
       await subscription.open()
+      return subscription
     } catch (error) {
-      await subscription.close()
+      await subscription?.close()
       throw toOpenError(error)
     }
-    return subscription
   }
 
   health(): TransportHealth {
@@ -128,7 +135,7 @@ export class JetStream implements Engine {
   async #close(deadlineMs: number): Promise<void> {
     const open = this.#open
     if (open === undefined) return
-    const { session, publisher, maxDeliveries } = open
+    const { session, publisher, maxDeliveries, parts } = open
     const endsAt = session.host.clock.monotonic() + deadlineMs
     const closed = Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close()))
     let timer: { cancel(): void } | undefined
@@ -140,6 +147,7 @@ export class JetStream implements Engine {
     ])
     timer?.cancel()
     maxDeliveries?.close()
+    await parts.leases.close().catch((error: unknown) => session.error(error, 'giving back the lease of this process'))
     publisher.close()
     await session.close(Math.max(0, endsAt - session.host.clock.monotonic()))
   }

@@ -17,8 +17,6 @@ export interface LaneHost {
   readonly ackWaitMs: number
   /** Something may be handed over or requested. Runs once per turn, however often it is called. */
   wake(): void
-  /** How long the lane is certainly ours, in ms. */
-  leaseLeftMs(lane: Lane): number
   lost(deliveries: readonly NatsDelivery[], reason: string): void
   /** Acks a message that no handler should see. */
   acknowledge(reply: string): void

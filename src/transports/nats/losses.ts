@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto'
 import type { SubscriptionSpec } from '../../core/transport.ts'
+import { countFrom } from './count-messages.ts'
 import { isNotFound } from './errors.ts'
 import { identityOf } from './identity.ts'
 import type { JetStreamApi } from './jetstream-api.ts'
@@ -9,10 +9,6 @@ import { positionOf } from './mapping.ts'
 import type { Session } from './session.ts'
 import type { StateRecords } from './state-records.ts'
 import type { Topology } from './topology.ts'
-
-const MS = 1_000_000
-/** After this time the server deletes the counting consumer by itself, if we can't. */
-const INACTIVE_MS = 5_000
 
 /** The state of a consumer at one time. */
 export interface Look {
@@ -124,7 +120,10 @@ export class Losses {
       gaps: stream.state.num_deleted ?? 0,
     }
     const isNews = now.pending > 0 || (before?.pending ?? 0) > 0 || before?.floor !== now.floor
-    if (!isNews) return true
+    if (!isNews) {
+      this.#last.set(lane, { look: now, seq: this.#lastOf(lane).seq })
+      return true
+    }
     const isGone = before !== undefined && before.stream !== now.stream
     const mayLack = before?.identity === now.identity && before.pending > 0 && isThinner(before, now)
     let count = 0
@@ -185,23 +184,15 @@ export class Losses {
   }
 
   /** How many messages of a lane are in the stream from that sequence on. */
-  async #countFrom({ stream, plan: { filter } }: Lane, seq: number): Promise<number> {
-    const { api } = this.#parts
-    const name = `busbar-count-${randomUUID()}`
-    const info = await api.createConsumer(stream, name, {
-      name,
-      description: 'Busbar: counting',
-      deliver_policy: 'by_start_sequence',
-      opt_start_seq: seq,
-      ack_policy: 'none',
-      filter_subject: filter,
-      replay_policy: 'instant',
-      inactive_threshold: INACTIVE_MS * MS,
-      mem_storage: true,
-      num_replicas: 1,
-    })
-    await api.deleteConsumer(stream, name)
-    return info.num_pending
+  #countFrom({ stream, plan: { filter } }: Lane, seq: number): Promise<number> {
+    return countFrom(this.#parts.api, stream, [filter], seq)
+  }
+
+  /** Nothing has happened since the last look, and nothing was waiting then: the server need not be asked. */
+  isQuiet(lane: Lane): boolean {
+    const { look } = this.#lastOf(lane)
+    if (look === undefined || look.pending > 0 || look.floor < look.delivered || lane.pulls.asked === 0) return false
+    return lane.stash.length === 0 && lane.lastDelivery.deliveries <= look.deliveries && look.identity === lane.identity
   }
 
   /**

@@ -6,9 +6,10 @@ import type { Delivery } from '../../core/transport.ts'
 import { isNotFound } from './errors.ts'
 import { deadLetterId, identityOf } from './identity.ts'
 import type { Advisory, StoredNative } from './jetstream-types.ts'
-import { Incoming } from './incoming.ts'
+import type { Incoming } from './incoming.ts'
 import { positionOf } from './mapping.ts'
 import type { SessionPart } from './session.ts'
+import { readStored } from './stored-message.ts'
 import { parseConsumerName } from './subjects.ts'
 import type { SubscriptionParts } from './subscription-parts.ts'
 
@@ -255,19 +256,10 @@ export class MaxDeliveries implements SessionPart {
   /** Undefined for a message that was meant for another group. */
   #deliveryOf(stored: StoredNative, stream: string, attempt: number, own: string): Delivery | undefined {
     const { mapping, subjects } = this.#parts
-    const incoming = new Incoming()
-    const headers = Buffer.from(stored.hdrs ?? '', 'base64')
-    incoming.subject = stored.subject
-    incoming.bytes = Buffer.concat([headers, Buffer.from(stored.data ?? '', 'base64')])
-    incoming.bodyAt = headers.length
-    incoming.end = incoming.bytes.length
-    const { message, group } = mapping.decode(incoming, subjects.topicOf(stored.subject), {
-      id: () => `${stream}-${stored.seq}`,
-      time: () => Date.parse(stored.time),
-    })
+    const { message, group, bytes } = readStored(stored, stream, subjects.topicOf(stored.subject), mapping)
     if (group !== undefined && group !== own) return undefined
     const position = positionOf(stream, stored.seq)
-    return { message, attempt, history: 'returned', position, bytes: incoming.size, lost: false, runtime: undefined }
+    return { message, attempt, history: 'returned', position, bytes, lost: false, runtime: undefined }
   }
 }
 

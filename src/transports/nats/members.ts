@@ -3,33 +3,38 @@ import type { Subscription } from '@nats-io/transport-node'
 import { isNoResponders } from './errors.ts'
 import type { Incoming } from './incoming.ts'
 import type { Session } from './session.ts'
+import type { SessionLeases } from './session-leases.ts'
 
-/** Other members wait a little longer than a lease, because their clocks start later and may run faster. */
-export const GRACE_MS = 200
 /** Number of members that answer a newcomer: enough for one to be alive. */
 const ANSWERING = 2
 /** Number of silent members that are checked at once when a newcomer joins. */
-const PROBED_AT_ONCE = 3
+const PROBED_AT_ONCE = 2
 /** A member heard from this recently counts as alive. */
 const SILENT_MS = 500
 const PROBE_TIMEOUT_MS = 1_000
 /** For this many leases after a member died silently, newcomers have to prove themselves. */
 const CRASH_MEMORY_LEASES = 6
 
-type NoticeKind = 'join' | 'here' | 'bye' | 'free' | 'moved' | 'members' | 'probe' | 'gone'
+/** Number of members whose lease each member watches. */
+const WATCHED = 2
+
+type NoticeKind = 'join' | 'bye' | 'free' | 'moved' | 'members' | 'probe' | 'gone'
 
 interface Notice {
   readonly id: string
   readonly kind: NoticeKind
+  /** The session of the sender. */
+  readonly session?: string
   /** How long the sender has been a member. */
   readonly ageMs?: number
   /** A member that died silently. */
   readonly gone?: string
-  /** The members that the sender knows: id, age and silence in ms. */
-  readonly members?: readonly (readonly [string, number, number])[]
+  /** The members that the sender knows: id, session, age and silence in ms. */
+  readonly members?: readonly (readonly [string, string, number, number])[]
 }
 
 interface Member {
+  session: string
   /** Monotonic ms, like all times here. */
   heardAt: number
   bornAt: number
@@ -38,7 +43,7 @@ interface Member {
 export interface MembersHost {
   readonly session: Session
   readonly memberId: string
-  readonly leaseMs: number
+  readonly leases: SessionLeases
   /** Whether we should answer newcomers, because of the partitions that we own. */
   answersNewcomers(): boolean
   /** Members joined or left, or something may be free. */
@@ -60,6 +65,7 @@ export class Members {
   readonly #bornAt: number
   #subscriptions: readonly Subscription[] = []
   #crashAt = -Infinity
+  #round = 0
 
   constructor(host: MembersHost, subject: string) {
     this.#host = host
@@ -81,7 +87,7 @@ export class Members {
   up(): void {
     const now = this.#now()
     for (const member of this.#members.values()) member.heardAt = now
-    this.tell('join')
+    this.notify('join')
   }
 
   close(): void {
@@ -89,15 +95,26 @@ export class Members {
     for (const subscription of this.#subscriptions) subscription.unsubscribe()
   }
 
-  tell(kind: 'join' | 'here' | 'bye' | 'free'): void {
-    this.#send(this.#subject, { id: this.#host.memberId, kind, ageMs: this.#now() - this.#bornAt })
+  notify(kind: 'join' | 'bye' | 'free'): void {
+    this.#send(this.#subject, { ...this.#self, kind })
+  }
+
+  get #self(): { readonly id: string; readonly session: string; readonly ageMs: number } {
+    return { id: this.#host.memberId, session: this.#host.leases.id, ageMs: Math.round(this.#now() - this.#bornAt) }
+  }
+
+  /** The owner of a partition is a member, also when its notice did not arrive. */
+  saw(id: string, session: string): void {
+    if (id === this.#host.memberId || this.#members.has(id)) return
+    const now = this.#now()
+    this.#members.set(id, { session, heardAt: now, bornAt: now })
   }
 
   /** How many of the given partitions are our share, according to the members that we know. */
   share(partitions: number): number {
-    this.#forgetSilent()
     const now = this.#now()
-    const { memberId, leaseMs } = this.#host
+    const { memberId } = this.#host
+    const { leaseMs } = this.#host.leases
     // A member that keeps crashing would each time block its share for a whole lease.
     const isSuspicious = now - this.#crashAt < CRASH_MEMORY_LEASES * leaseMs
     const counted = [memberId]
@@ -108,21 +125,38 @@ export class Members {
   }
 
   /**
-   * Looks for members that died silently. `soon`: a newcomer has joined, so a few members check the youngest on behalf
-   * of all.
+   * Checks the leases of the next members in the order of their names, and of one more, another one each time: so each
+   * member is watched by some, and everyone notices in the end. True when one has died.
    */
-  async probe(soon: boolean): Promise<void> {
-    if (soon && !this.#actsForAll('')) return
+  async check(): Promise<boolean> {
+    const { leases, memberId } = this.#host
+    const others = [...this.#members].filter(([, { session }]) => session !== leases.id).sort(([a], [b]) => (a < b ? -1 : 1))
+    if (others.length === 0) return false
+    const next = others.findIndex(([id]) => id > memberId)
+    const watched = new Set<string>()
+    for (let step = 0; step < WATCHED; step++) watched.add(others[(Math.max(0, next) + step) % others.length]?.[1].session ?? '')
+    watched.add(others[this.#round++ % others.length]?.[1].session ?? '')
+    await leases.look(watched)
+    const dead = others.filter(([id, { session }]) => this.#members.has(id) && leases.isOver(session))
+    for (const [id] of dead) {
+      this.#crashed(id)
+      this.#send(this.#subject, { ...this.#self, kind: 'gone', gone: id })
+    }
+    return dead.length > 0
+  }
+
+  /** A newcomer has joined: a few members check, on behalf of all, whether the youngest still live. */
+  async probe(): Promise<void> {
+    if (!this.#actsForAll('')) return
     const now = this.#now()
-    const silentMs = soon ? SILENT_MS : this.#host.leaseMs / 2
-    const silent = [...this.#members].filter(([, { heardAt }]) => now - heardAt > silentMs)
-    if (soon) silent.sort(([, a], [, b]) => b.bornAt - a.bornAt).splice(PROBED_AT_ONCE)
+    const silent = [...this.#members].filter(([, { heardAt }]) => now - heardAt > SILENT_MS)
+    silent.sort(([, a], [, b]) => b.bornAt - a.bornAt).splice(PROBED_AT_ONCE)
     await Promise.all(silent.map(([id]) => this.#probe(id)))
   }
 
   async #probe(id: string): Promise<void> {
-    const { session, memberId } = this.#host
-    const notice: Notice = { id: memberId, kind: 'probe' }
+    const { session } = this.#host
+    const notice: Notice = { ...this.#self, kind: 'probe' }
     const askedAt = this.#now()
     try {
       await session.request(this.#subjectOf(id), JSON.stringify(notice), { timeout: PROBE_TIMEOUT_MS })
@@ -133,13 +167,8 @@ export class Members {
       const member = this.#members.get(id)
       if (!isNoResponders(error) || member === undefined || member.heardAt > askedAt) return
       this.#crashed(id)
-      this.#send(this.#subject, { id: memberId, kind: 'gone', gone: id, ageMs: this.#now() - this.#bornAt })
+      this.#send(this.#subject, { ...this.#self, kind: 'gone', gone: id })
     }
-  }
-
-  #forgetSilent(): void {
-    const oldest = this.#now() - this.#host.leaseMs - GRACE_MS
-    for (const [id, { heardAt }] of this.#members) if (heardAt < oldest) this.#crashed(id)
   }
 
   #crashed(id: string): void {
@@ -155,7 +184,7 @@ export class Members {
       // Not our message; nothing depends on it.
       return
     }
-    const { id, kind, ageMs = 0 } = notice
+    const { id, kind, session = '', ageMs = 0 } = notice
     const { memberId } = this.#host
     if (kind === 'moved') return this.#host.moved()
     if (kind === 'probe') return this.#host.session.outbox.publish(message.reply, '', Buffer.from('{}'))
@@ -163,10 +192,10 @@ export class Members {
     const now = this.#now()
     const isNew = !this.#members.has(id)
     if (kind === 'bye') this.#members.delete(id)
-    else this.#members.set(id, { heardAt: now, bornAt: now - ageMs })
-    for (const [other, age, silence] of notice.members ?? [])
+    else this.#members.set(id, { session, heardAt: now, bornAt: now - ageMs })
+    for (const [other, ofOther, age, silence] of notice.members ?? [])
       if (other !== memberId && !this.#members.has(other))
-        this.#members.set(other, { heardAt: now - silence, bornAt: now - age })
+        this.#members.set(other, { session: ofOther, heardAt: now - silence, bornAt: now - age })
     if (notice.gone !== undefined && this.#members.has(notice.gone)) {
       this.#crashed(notice.gone)
       this.#host.changed('bye')
@@ -180,21 +209,21 @@ export class Members {
   #answer(newcomer: string): void {
     if (!this.#actsForAll(newcomer)) return
     const now = this.#now()
-    const { memberId } = this.#host
     const members = [...this.#members]
       .filter(([id]) => id !== newcomer)
-      .map(([id, { heardAt, bornAt }]) => [id, Math.round(now - bornAt), Math.round(now - heardAt)] as const)
-    this.#send(this.#subjectOf(newcomer), { id: memberId, kind: 'members', ageMs: now - this.#bornAt, members })
+      .map(
+        ([id, { session, heardAt, bornAt }]) =>
+          [id, session, Math.round(now - bornAt), Math.round(now - heardAt)] as const,
+      )
+    this.#send(this.#subjectOf(newcomer), { ...this.#self, kind: 'members', members })
   }
 
-  /** True for a few of all members: owners of certain partitions, and the first of those heard from recently. */
+  /** True for a few of all members: the owners of certain partitions, and the first by name. */
   #actsForAll(newcomer: string): boolean {
     if (this.#host.answersNewcomers()) return true
-    const now = this.#now()
-    const { memberId, leaseMs } = this.#host
+    const { memberId } = this.#host
     let rank = 0
-    for (const [id, { heardAt }] of this.#members)
-      if (id !== newcomer && id < memberId && now - heardAt < leaseMs / 2) rank++
+    for (const id of this.#members.keys()) if (id !== newcomer && id < memberId) rank++
     return rank < ANSWERING
   }
 
@@ -212,8 +241,8 @@ export class Members {
   }
 }
 
-/** Tells the members of a group that it was moved. */
-export function tellMoved(session: Session, subject: string): void {
+/** Notifies the members of a group that it was moved. */
+export function notifyMoved(session: Session, subject: string): void {
   const notice: Notice = { id: '', kind: 'moved' }
   session.outbox.publish(subject, '', Buffer.from(JSON.stringify(notice)))
 }

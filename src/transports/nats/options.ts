@@ -113,18 +113,19 @@ export interface NatsOptions {
    */
   readonly ackWaitMs?: number | undefined
   /**
-   * The server confirms acks (the last ack of a batch confirms the whole batch), so an `ack` event means that the
-   * message will not come back. False sends acks without waiting. Default true.
+   * An `ack` event means that the message will not come back: the server has confirmed the ack, or stored how far the
+   * partition is handled. False does not wait for that. Default true.
    */
   readonly confirmAcks?: boolean | undefined
   /**
-   * JetStream's own limit of deliveries. Beyond it the server stops delivering a message, and Busbar dead-letters it
-   * when the server reports that. Default: none; the retry policy of the consumer decides.
+   * JetStream's own limit of deliveries, for messages without a key (with `order: 'none'`: for all). Beyond it the server
+   * stops delivering a message, and Busbar dead-letters it when the server reports that. Default: none; the retry policy
+   * of the consumer decides.
    */
   readonly maxDeliver?: number | undefined
   /**
-   * Maximum number of messages of a group (or partition) that are delivered but not acked, delayed ones included.
-   * Default: no limit.
+   * Maximum number of messages without a key (with `order: 'none'`: of all) that are delivered to a group but not acked,
+   * delayed ones included. Default: no limit.
    */
   readonly maxAckPending?: number | undefined
   /** Maximum number of publishes that wait for the server's answer; more wait in this process. Default 4,096. */

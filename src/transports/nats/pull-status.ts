@@ -1,6 +1,6 @@
 import type { Incoming } from './incoming.ts'
-import type { Lane } from './lane.ts'
-import type { LaneHost } from './lane-host.ts'
+import type { Pulls } from './pulls.ts'
+import type { Session } from './session.ts'
 
 const HEARTBEAT = 100
 const NOT_FOUND = 404
@@ -8,21 +8,34 @@ const TIMEOUT = 408
 const CONFLICT = 409
 const NO_RESPONDERS = 503
 
+/** A consumer that is read. */
+export interface StatusTarget {
+  readonly consumer: string
+  readonly pulls: Pulls
+}
+
+export interface StatusHost {
+  readonly session: Session
+  wake(): void
+  /** The server does not know the consumer. */
+  consumerMissing(): void
+}
+
 /** Interprets the server's status replies to a request. */
 export class PullStatus {
-  readonly #host: LaneHost
-  readonly #lane: Lane
+  readonly #host: StatusHost
+  readonly #target: StatusTarget
 
-  constructor(host: LaneHost, lane: Lane) {
+  constructor(host: StatusHost, target: StatusTarget) {
     this.#host = host
-    this.#lane = lane
+    this.#target = target
   }
 
   /** True when it means that a request has ended. */
   read(native: Incoming): boolean {
     const { status: code, description } = native
     if (code === 0) return false
-    const { pulls } = this.#lane
+    const { pulls } = this.#target
     pulls.heard()
     if (code === HEARTBEAT) return false
     const unanswered = Number(native.header('Nats-Pending-Messages') || Number.NaN)
@@ -30,12 +43,12 @@ export class PullStatus {
     else if (code === CONFLICT) this.#conflict(description, unanswered)
     else if (code === NO_RESPONDERS) {
       pulls.reset()
-      this.#host.consumerMissing(this.#lane)
+      this.#host.consumerMissing()
     } else {
       pulls.refused()
       this.#host.session.error(
         new Error(`JetStream answered ${code} ${description}`),
-        `asking consumer "${this.#lane.consumer}" for messages`,
+        `asking consumer "${this.#target.consumer}" for messages`,
       )
     }
     this.#host.wake()
@@ -43,11 +56,11 @@ export class PullStatus {
   }
 
   #conflict(description: string, unanswered: number): void {
-    const { pulls, consumer } = this.#lane
+    const { pulls, consumer } = this.#target
     const text = description.toLowerCase()
     if (text.includes('consumer deleted')) {
       pulls.reset()
-      this.#host.consumerMissing(this.#lane)
+      this.#host.consumerMissing()
     } else if (text.includes('maxbytes') || text.includes('batch completed')) {
       if (text.includes('exceeds maxbytes')) pulls.tooLarge()
       pulls.ended(unanswered)

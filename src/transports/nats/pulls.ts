@@ -1,12 +1,16 @@
-import type { Lane } from './lane.ts'
-import type { LaneHost } from './lane-host.ts'
+import type { JetStreamApi } from './jetstream-api.ts'
+import type { Session } from './session.ts'
 
 /** A request ends after this time, and another one replaces it. */
 const EXPIRES_MS = 30_000
-/** The server sends a heartbeat at least this often while a request waits. */
+/** The server sends a heartbeat at least this often while a request waits; more rarely when many requests wait. */
 const HEARTBEAT_MS = 2_000
-/** A shorter request is not worth it: the lease is renewed first. */
-const SHORTEST_MS = 250
+const MAX_HEARTBEAT_MS = 30_000
+/** What each consumer that a process reads adds to the interval, beyond the first few. */
+const HEARTBEAT_PER_READER_MS = 2_000
+const FEW_READERS = 2
+/** A request lasts for this many heartbeats at least. */
+const HEARTBEATS_PER_REQUEST = 5
 /** A portion that is used up faster was too small. */
 const FAST_MS = 100
 /** Pause after a request was refused for an unknown reason. */
@@ -16,6 +20,15 @@ const REFUSED_PAUSE_MS = 1_000
 const SWEEP_MS = 30
 
 const NANOS = 1_000_000
+
+/** The consumer that is asked. */
+export interface PullTarget {
+  readonly stream: string
+  readonly consumer: string
+}
+
+/** Number of consumers that a session reads from. */
+const readers = new WeakMap<Session, number>()
 
 /** What a lane has requested from the server. Tracks credit, and finds the portion size that fits the flow. */
 export class Pulls {
@@ -32,16 +45,23 @@ export class Pulls {
   most = 1
   /** The next message is larger than its share of the bytes: it must be requested alone and without a limit. */
   alone = false
-  readonly #host: LaneHost
-  readonly #lane: Lane
+  readonly #host: { readonly session: Session; readonly api: JetStreamApi }
+  readonly #target: PullTarget
+  #heartbeatMs = HEARTBEAT_MS
   #heardAt = 0
   #silences = 0
   #askedAt = 0
   #pausedUntil = 0
 
-  constructor(host: LaneHost, lane: Lane) {
+  constructor(host: { readonly session: Session; readonly api: JetStreamApi }, target: PullTarget) {
     this.#host = host
-    this.#lane = lane
+    this.#target = target
+    readers.set(host.session, (readers.get(host.session) ?? 0) + 1)
+  }
+
+  /** Its consumer is read no more. */
+  close(): void {
+    readers.set(this.#host.session, (readers.get(this.#host.session) ?? 1) - 1)
   }
 
   /** True when it is time to request more. */
@@ -52,8 +72,10 @@ export class Pulls {
   ask(count: number, maxBytes: number): boolean {
     const now = this.#now()
     if (now < this.#pausedUntil) return false
-    const expiresMs = Math.min(EXPIRES_MS, Math.floor(this.#host.leaseLeftMs(this.#lane)))
-    if (expiresMs < SHORTEST_MS) return false
+    const others = (readers.get(this.#host.session) ?? 1) - FEW_READERS
+    const heartbeatMs = Math.min(MAX_HEARTBEAT_MS, Math.max(HEARTBEAT_MS, others * HEARTBEAT_PER_READER_MS))
+    const expiresMs = Math.max(EXPIRES_MS, heartbeatMs * HEARTBEATS_PER_REQUEST)
+    this.#heartbeatMs = heartbeatMs
     // Asked again soon after: the flow is faster than the portion.
     if (now - this.#askedAt < FAST_MS && this.#askedAt > 0) this.target = Math.min(this.most, this.target * 2)
     this.#askedAt = now
@@ -61,17 +83,9 @@ export class Pulls {
     if (this.asked === 0) this.#heardAt = now
     this.asked += count
     this.askedBytes += maxBytes
-    const heartbeat = Math.min(HEARTBEAT_MS, Math.floor(expiresMs / 2))
     const limit = maxBytes > 0 ? `,"max_bytes":${maxBytes}` : ''
-    this.#request(`{"batch":${count},"expires":${expiresMs * NANOS},"idle_heartbeat":${heartbeat * NANOS}${limit}}`)
+    this.#request(`{"batch":${count},"expires":${expiresMs * NANOS},"idle_heartbeat":${heartbeatMs * NANOS}${limit}}`)
     return true
-  }
-
-  /** Requests what is available right now, and gets an answer when there is no more. */
-  askWithoutWaiting(count: number): void {
-    this.#heardAt = this.#now()
-    this.asked += count
-    this.#request(`{"batch":${count},"no_wait":true}`)
   }
 
   /** Requests one message if there is one, else an answer at once, to a separate inbox. */
@@ -81,7 +95,7 @@ export class Pulls {
 
   #request(body: string, inbox: string = this.inbox): void {
     const { session, api } = this.#host
-    const { stream, consumer } = this.#lane
+    const { stream, consumer } = this.#target
     session.outbox.publish(api.nextSubject(stream, consumer), inbox, Buffer.from(body, 'latin1'))
   }
 
@@ -127,12 +141,17 @@ export class Pulls {
     this.#askedAt = 0
   }
 
+  /** The server has forgotten the requests: it sends no heartbeat while they wait. */
+  get isSilent(): boolean {
+    return this.asked > 0 && this.#now() - this.#heardAt > 2 * this.#heartbeatMs + 1_000
+  }
+
   /**
-   * Sends requests again that the server has forgotten (no heartbeat while they wait). True when that happened twice in
-   * a row: once is normal when a consumer gets another leader.
+   * Sends requests again that the server has forgotten. True when that happened twice in a row: once is normal when a
+   * consumer gets another leader.
    */
   checkHeartbeat(): boolean {
-    if (this.asked === 0 || this.#now() - this.#heardAt < 2 * HEARTBEAT_MS + 1_000) return false
+    if (!this.isSilent) return false
     this.reset()
     return ++this.#silences > 1
   }

@@ -177,7 +177,12 @@ export class Session {
    * for one request: a request to a cluster node that has just died is never answered, and the next leader is elected
    * some seconds later. The first answer to any copy counts, so that a slow server is not given up.
    */
-  async requestAgain(subject: string, body: string | Uint8Array, options: RequestOptions): Promise<Msg> {
+  async requestAgain(
+    subject: string,
+    body: string | Uint8Array,
+    options: RequestOptions,
+    againMs: number = AGAIN_BASE_MS,
+  ): Promise<Msg> {
     const { clock } = this.host
     const endsAt = clock.monotonic() + options.timeout
     const first = Promise.withResolvers<Msg>()
@@ -185,9 +190,9 @@ export class Session {
     const send = (pauseMs: number, timeout: number): void => {
       this.request(subject, body, { ...options, timeout }).then(first.resolve, first.reject)
       const left = endsAt - clock.monotonic() - pauseMs
-      if (left > 0) timer = clock.setTimer(pauseMs, () => send(Math.min(AGAIN_MAX_MS, pauseMs * 2), left))
+      if (left > 0) timer = clock.setTimer(pauseMs, () => send(Math.max(againMs, Math.min(AGAIN_MAX_MS, pauseMs * 2)), left))
     }
-    send(AGAIN_BASE_MS, options.timeout)
+    send(againMs, options.timeout)
     try {
       return await first.promise
     } finally {

@@ -21,8 +21,6 @@ export interface SettlementParts {
   readonly publisher: JetStreamPublisher
   readonly confirmations: Confirmations
   readonly notes: AttemptNotes
-  /** False when the lane is no longer ours. */
-  readonly isOurs: (lane: Lane) => boolean
   /** False when another member may have had the message since it came. */
   readonly wasOursAlone: (delivery: NatsDelivery) => boolean
 }
@@ -35,12 +33,12 @@ export interface HandedBack {
   /** Attempts used. */
   readonly used: number
   readonly delayMs: number
-  /** It waits here, and its key with it: the server redelivers it at once. */
+  /** The key waits with it, in the process that has it: the server redelivers it at once. */
   readonly inOrder: boolean
 }
 
 /** Applies the runtime's outcomes to deliveries. */
-export class Settling {
+export class SharedSettlement {
   readonly #parts: SettlementParts
 
   constructor(parts: SettlementParts) {
@@ -53,7 +51,6 @@ export class Settling {
     let ackIndexes: number[] | undefined
     const dropped: NatsDelivery[] = []
     const back: HandedBack[] = []
-    const keep: HandedBack[] = []
     const rejects: { readonly index: number; readonly delivery: NatsDelivery; readonly deadLetter: OutgoingMessage }[] =
       []
     for (let index = 0; index < batch.length; index++) {
@@ -83,14 +80,11 @@ export class Settling {
         this.#finish(delivery)
         const { delayMs, inOrder = false } = outcome
         const used = outcome.type === 'nack' ? delivery.attempt : delivery.attempt - 1
-        const each: HandedBack = { delivery, used, delayMs, inOrder }
-        // No other member may have it anyway.
-        if ((delayMs === 0 || inOrder) && delivery.lane.active && !delivery.lane.shared) keep.push(each)
-        else back.push(each)
+        back.push({ delivery, used, delayMs, inOrder })
       }
     }
     if (acks.length === batch.length) return this.#ackAll(acks)
-    return this.#rest(failures, acks, ackIndexes, dropped, back, keep, rejects)
+    return this.#rest(failures, acks, ackIndexes, dropped, back, rejects)
   }
 
   /** The usual batch: only acks. */
@@ -105,7 +99,6 @@ export class Settling {
     ackIndexes: readonly number[] | undefined,
     dropped: readonly NatsDelivery[],
     back: readonly HandedBack[],
-    keep: readonly HandedBack[],
     rejects: readonly {
       readonly index: number
       readonly delivery: NatsDelivery
@@ -117,7 +110,6 @@ export class Settling {
       // No caller waits for a dropped message; if it comes again it is dropped again.
       this.#tell(dropped, 'term'),
       this.handBack(back),
-      this.#keep(keep),
       this.#reject(rejects, failures),
     ])
     if (ackErrors !== undefined) failures.push(...failuresOf(ackErrors, (at) => ackIndexes?.[at] ?? at))
@@ -127,8 +119,6 @@ export class Settling {
   #refusal(delivery: NatsDelivery): SettlementError | undefined {
     if (delivery.lost) return new SettlementError('The delivery was taken back; the message is delivered again')
     if (delivery.settled) return new SettlementError('The delivery has been settled before')
-    if (!this.#parts.isOurs(delivery.lane))
-      return new SettlementError('The partition belongs to another member by now; the message is delivered again')
     return undefined
   }
 
@@ -145,14 +135,10 @@ export class Settling {
     const error = await confirmations.send(deliveries, verb)
     if (error !== undefined) return deliveries.map(() => error)
     let errors: (SettlementError | undefined)[] | undefined
-    let last: NatsDelivery | undefined
     for (let index = 0; index < deliveries.length; index++) {
       const delivery = deliveries[index] as NatsDelivery
-      // The server confirms any ack, even a late one from a process that was frozen. In a partition, one check stands
-      // for all deliveries of the same tenure.
-      const isSame = !delivery.lane.shared && delivery.lane === last?.lane && delivery.tenure === last.tenure
-      if (isSame || wasOursAlone(delivery)) {
-        last = delivery
+      // The server confirms any ack, even a late one from a process that was frozen.
+      if (wasOursAlone(delivery)) {
         if (delivery.note !== undefined) notes.forget(delivery)
       } else
         (errors ??= Array.from({ length: deliveries.length }))[index] = new SettlementError(
@@ -162,37 +148,17 @@ export class Settling {
     return errors
   }
 
-  /** Puts messages back into their places here, and writes the notes that must outlive this process. */
-  async #keep(keep: readonly HandedBack[]): Promise<void> {
-    if (keep.length === 0) return
-    const now = this.#parts.session.host.clock.now()
-    // At once: nothing of the key may be handed out before.
-    for (const { delivery, used, delayMs } of keep)
-      delivery.lane.takeBack(delivery, used, delayMs > 0 ? now + delayMs : undefined)
-    await Promise.all(
-      keep.map(async (each) => {
-        if (each.delayMs > 0 || each.used !== (each.delivery.note?.used ?? 0)) await this.#note(each)
-      }),
-    )
-  }
-
   /** First writes the notes that are needed, then gives the messages back, in order of their sequence. */
   async handBack(back: readonly HandedBack[]): Promise<void> {
     if (back.length === 0) return
-    for (const { delivery } of back) delivery.lane.handingBack++
-    try {
-      await Promise.all(back.map((each) => this.#note(each)))
-      await this.giveBack(back)
-    } finally {
-      for (const { delivery } of back) delivery.lane.handingBack--
-    }
+    await Promise.all(back.map((each) => this.#note(each)))
+    await this.giveBack(back)
   }
 
   /** Gives back one message that came before its time. `noted`: its note must be written again. */
   async putOff(delivery: NatsDelivery, delayMs: number, noted: boolean): Promise<void> {
     if (noted) await this.#note({ delivery, used: delivery.attempt - 1, delayMs, inOrder: false })
     if (!this.#parts.session.ready || !isStillHere(delivery)) return
-    delivery.lane.returning(delivery)
     this.#parts.session.outbox.publish(delivery.reply, '', nak(delayMs))
   }
 
@@ -200,15 +166,11 @@ export class Settling {
   async giveBack(back: readonly Pick<HandedBack, 'delivery' | 'delayMs' | 'inOrder'>[]): Promise<void> {
     const { session } = this.#parts
     // Without a session they come back by themselves when the ack wait is over.
-    if (!session.ready) {
-      for (const { delivery } of back) delivery.lane.scattered = true
-      return
-    }
+    if (!session.ready) return
     const lasts = new Map<Lane, { readonly reply: string; readonly body: Uint8Array }>()
     for (const { delivery, delayMs, inOrder } of back.toSorted((a, b) => a.delivery.seq - b.delivery.seq)) {
       if (!isStillHere(delivery)) continue
       const { lane, reply } = delivery
-      lane.returning(delivery)
       const last = lasts.get(lane)
       if (last !== undefined) session.outbox.publish(last.reply, '', last.body)
       lasts.set(lane, { reply, body: nak(inOrder ? 0 : delayMs) })
@@ -217,11 +179,9 @@ export class Settling {
     // A consumer processes acks in order: when it has answered the last one, the next request gets these messages
     // first.
     await Promise.all(
-      [...lasts].map(([lane, { reply, body }]) =>
-        session.request(reply, body, { timeout: NAK_TIMEOUT_MS }).catch(() => {
-          // The server is gone, or will redeliver them when their ack wait is over.
-          lane.scattered = true
-        }),
+      [...lasts.values()].map(({ reply, body }) =>
+        // If the server is gone, it redelivers them when their ack wait is over.
+        session.request(reply, body, { timeout: NAK_TIMEOUT_MS }).catch(() => undefined),
       ),
     )
   }

@@ -35,8 +35,24 @@ export class StateRecords {
     return `${this.#subjects.state}.note.${consumer}.${seq}`
   }
 
-  leaseSubject(groupId: string, unit: string): string {
-    return `${this.#subjects.leases}.${groupId}.${unit}`
+  /** Where a session keeps its lease. */
+  leaseSubject(sessionId: string): string {
+    return `${this.#subjects.leases}.session.${sessionId}`
+  }
+
+  /** Where the group stands in a partition, and who owns it. */
+  partitionSubject(groupId: string, unit: string): string {
+    return `${this.#subjects.state}.at.${groupId}.${unit}`
+  }
+
+  /** The same, while the store of the first one is full. */
+  spareSubject(groupId: string, unit: string): string {
+    return `${this.#subjects.leases}.at.${groupId}.${unit}`
+  }
+
+  /** How a group reads its topic, and where it began. */
+  groupSubject(groupId: string): string {
+    return `${this.#subjects.state}.group.${groupId}`
   }
 
   lookSubject(consumer: string): string {
@@ -80,6 +96,14 @@ export class StateRecords {
     return this.#withStreams(() => writeRecord(this.#session, subject, text, expected))
   }
 
+  async forgetLease(sessionId: string): Promise<void> {
+    await this.#api.purge(this.#topology.leases, this.leaseSubject(sessionId))
+  }
+
+  async forgetSpare(subject: string): Promise<void> {
+    await this.#api.purge(this.#topology.leases, subject)
+  }
+
   async forget(filters: readonly string[]): Promise<void> {
     for (const filter of filters) await this.#api.purge(this.#topology.state, filter)
   }
@@ -87,8 +111,19 @@ export class StateRecords {
   /** Topics that were registered although nothing of them is stored. */
   async topics(): Promise<string[]> {
     const start = `${this.#subjects.state}.topic.`
-    const { state } = await this.#api.streamInfo(this.#topology.state, { subjects_filter: `${start}>` })
-    return Object.keys(state.subjects ?? {}).map((subject) => subject.slice(start.length))
+    return (await this.subjects(`${start}>`)).map((subject) => subject.slice(start.length))
+  }
+
+  /** Subjects of all records that match a filter. */
+  async subjects(filter: string): Promise<string[]> {
+    const all: string[] = []
+    for (;;) {
+      const options = { subjects_filter: filter, offset: all.length }
+      const { state, total = 0 } = await this.#withStreams(() => this.#api.streamInfo(this.#topology.state, options))
+      const found = Object.keys(state.subjects ?? {})
+      all.push(...found)
+      if (found.length === 0 || all.length >= total) return all
+    }
   }
 }
 

@@ -7,15 +7,33 @@ export const ANY = 'any'
 /** Maximum number of subjects remembered: the number of topics is unlimited. */
 const MAX_KNOWN = 10_000
 
-/** One consumer on the server: a part of what a subscription reads. */
-export interface LanePlan {
-  /** Part of the consumer's name: `any`, `3`, `all`; with `-base` for the topic before the `.>` of a pattern. */
+/** A consumer that all members of a group read: what comes in no order. */
+export interface SharedPlan {
+  /** Part of the consumer's name: `any`, `none`; with `-base` for the topic before the `.>` of a pattern. */
   readonly label: string
-  /** Lanes of one unit go to one member together. Undefined: every member of the group reads it. */
-  readonly unit: string | undefined
   readonly filter: string
   readonly dead: boolean
 }
+
+/** A part of a topic that one member of a group reads at a time, in order. */
+export interface UnitPlan {
+  /** A partition's number, or `all`. */
+  readonly name: string
+  readonly filters: readonly string[]
+  /** The second token of its subjects; undefined for all. */
+  readonly token: string | undefined
+}
+
+/** What a subscription reads. */
+export interface SubscriptionPlan {
+  readonly layout: Layout
+  readonly dead: boolean
+  readonly shared: readonly SharedPlan[]
+  readonly units: readonly UnitPlan[]
+}
+
+/** `key`: by partitions, and what has no key by all members. `strict`: one reader. `none`: all members read everything. */
+export type Layout = 'key' | 'strict' | 'none'
 
 /** Subjects of one topic. */
 interface Targets {
@@ -107,18 +125,31 @@ export class Subjects {
   // --- subscriptions -----------------------------------------------------------------------------------------------
 
   /**
-   * The consumers that a subscription consists of. `split`: one for each partition, to be distributed among the
-   * members. Otherwise one for all, which keeps the order of the whole topic.
+   * What a subscription reads, and how. `hasFilters`: a consumer may have several filters, as from 2.10 on; otherwise
+   * patterns read whole partitions.
    */
-  plan(topic: string, split: boolean): LanePlan[] {
-    if (isDeadLetterTopic(topic)) return lanes('all', 'all', `${this.prefix}-dlq`, topic, true)
-    if (!split) return lanes('all', 'all', `${this.prefix}.*`, topic, false)
-    const all = lanes(ANY, undefined, `${this.prefix}.${ANY}`, topic, false)
-    for (let partition = 0; partition < this.partitions; partition++) {
-      const name = String(partition)
-      all.push(...lanes(name, name, `${this.prefix}.${name}`, topic, false))
+  plan(topic: string, order: 'key' | 'strict' | 'none', isEphemeral: boolean, hasFilters: boolean): SubscriptionPlan {
+    const dead = isDeadLetterTopic(topic)
+    const whole = dead ? `${this.prefix}-dlq` : `${this.prefix}.*`
+    if (order === 'none' && !isEphemeral)
+      return { layout: 'none', dead, shared: shared('none', whole, topic, dead), units: [] }
+    const unit = (name: string, start: string, token: string | undefined): UnitPlan => {
+      const all = filters(start, topic)
+      const wide = start === `${this.prefix}.*` ? `${this.prefix}.>` : `${start}.>`
+      return { name, filters: hasFilters || all.length === 1 ? all : [wide], token }
     }
-    return all
+    if (order === 'strict' || dead || isEphemeral)
+      return { layout: 'strict', dead, shared: [], units: [unit('all', whole, undefined)] }
+    const units = Array.from({ length: this.partitions }, (_, partition) =>
+      unit(String(partition), `${this.prefix}.${partition}`, String(partition)),
+    )
+    return { layout: 'key', dead, shared: shared(ANY, `${this.prefix}.${ANY}`, topic, false), units }
+  }
+
+  /** The second token of a subject: a partition, or `any`. */
+  tokenOf(subject: string): string {
+    const start = this.prefix.length + 1
+    return subject.slice(start, subject.indexOf('.', start))
   }
 
   /** Core NATS: what to subscribe to. */
@@ -131,13 +162,8 @@ function targetBytes(subject: string): Uint8Array {
   return Buffer.from(`HPUB ${subject} `, 'latin1')
 }
 
-function lanes(label: string, unit: string | undefined, start: string, topic: string, dead: boolean): LanePlan[] {
-  return filters(start, topic).map((filter, index) => ({
-    label: index === 0 ? label : `${label}-base`,
-    unit,
-    filter,
-    dead,
-  }))
+function shared(label: string, start: string, topic: string, dead: boolean): SharedPlan[] {
+  return filters(start, topic).map((filter, index) => ({ label: index === 0 ? label : `${label}-base`, filter, dead }))
 }
 
 /** A trailing `>` means zero or more tokens to us, but one or more to NATS. */
@@ -183,7 +209,7 @@ export interface ParsedConsumer {
 
 /** The inverse; undefined for a foreign consumer. A group may contain `--` itself, so it reads from the end. */
 export function parseConsumerName(name: string): ParsedConsumer | undefined {
-  const match = /^(.+)--([0-9a-f]{10})--(any|all|\d+)(-base)?$/.exec(name)
+  const match = /^(.+)--([0-9a-f]{10})--(any|none)(-base)?$/.exec(name)
   if (match === null) return undefined
   return { group: match[1] ?? '', id: `${match[1]}--${match[2]}`, label: `${match[3]}${match[4] ?? ''}` }
 }

@@ -3,6 +3,7 @@ import type { JetStreamApi } from './jetstream-api.ts'
 import type { Mapping } from './mapping.ts'
 import type { JetStreamPublisher } from './publisher.ts'
 import type { Session } from './session.ts'
+import type { SessionLeases } from './session-leases.ts'
 import type { StateRecords } from './state-records.ts'
 import type { Subjects } from './subjects.ts'
 import type { Topology } from './topology.ts'
@@ -16,5 +17,6 @@ export interface SubscriptionParts {
   readonly mapping: Mapping
   readonly notes: AttemptNotes
   readonly records: StateRecords
+  readonly leases: SessionLeases
   readonly publisher: JetStreamPublisher
 }

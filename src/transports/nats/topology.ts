@@ -11,15 +11,9 @@ import { writeRecord } from './state-records.ts'
 import type { Subjects } from './subjects.ts'
 
 const MS = 1_000_000
-/** Notes and marks that have not changed for this long belong to groups that no longer exist. */
-const STATE_MAX_AGE_MS = 90 * 86_400_000
 /** A lease is renewed within seconds. */
 const LEASES_MAX_AGE_MS = 86_400_000
-/** A younger stream of leases may have been created because the server lost the one before. */
-const YOUNG_MS = 60_000
-/** Streams that are created together are created within this time. */
-const TOGETHER_MS = 5_000
-/** A group has a consumer for each partition; newer servers limit a stream to 1,000 unless it sets its own limit. */
+/** A group has a consumer, and each of its members another one; newer servers limit a stream to 1,000 unless it sets its own limit. */
 const MAX_CONSUMERS = 100_000
 const OLDEST_SERVER = [2, 9] as const
 
@@ -46,8 +40,6 @@ export class Topology implements SessionPart {
   /** Identity of each stream: a different one means that the stream was replaced. */
   readonly #identities = new Map<string, string>()
   #ensuring: Promise<void> | undefined
-  /** When the server lost the leases (monotonic ms), as far as we know. */
-  #leasesLostAt = -Infinity
   /** How long the stream keeps a message, in ms; undefined for no limit. */
   maxAgeMs: number | undefined
 
@@ -71,11 +63,6 @@ export class Topology implements SessionPart {
   /** Changes when a stream was lost and created again: earlier positions and deliveries are void. */
   identityOf(stream: string): string | undefined {
     return this.#identities.get(stream)
-  }
-
-  /** How long ago the server lost the leases that it knew, in ms: their holders may not know yet. */
-  get leasesLostMs(): number {
-    return this.#session.host.clock.monotonic() - this.#leasesLostAt
   }
 
   async open(): Promise<void> {
@@ -136,7 +123,7 @@ export class Topology implements SessionPart {
     this.#checkSubjects(main)
     this.maxAgeMs = main.config.max_age === 0 ? undefined : main.config.max_age / MS
     const dead = await this.#ensureStream(this.#deadLetterConfig(), 'deadLetters', found)
-    const leases = await this.#ensureLeases(main, found)
+    const leases = await this.#ensureLeases(found)
     this.#tellDrift(main)
     this.#reportShortRetention(main, this.#mainConfig(), 'maxAgeMs')
     this.#reportShortRetention(dead, this.#deadLetterConfig(), 'deadLetterMaxAgeMs')
@@ -188,49 +175,22 @@ export class Topology implements SessionPart {
     return this.#session.isOlderThan(2, 10)
   }
 
-  async #ensureLeases(main: StreamInfo, { streams }: Found): Promise<StreamInfo> {
+  async #ensureLeases({ streams }: Found): Promise<StreamInfo> {
     const config = this.#leasesConfig()
     let info: StreamInfo
-    let isMade = false
     try {
-      ;({ info, isMade } = await this.#foundOrCreate(config, streams.get(config.name)))
+      info = await this.#foundOrCreate(config, streams.get(config.name))
     } catch (error) {
       if (!(error instanceof JetStreamError) || error.code === 503) throw error
       // No room for it in memory, or none for this account.
-      ;({ info, isMade } = await this.#infoOrCreate({ ...config, storage: 'file' }))
+      info = await this.#infoOrCreate({ ...config, storage: 'file' })
       this.#session.warning(
         'nats-leases-on-disk',
         `stream "${this.leases}" can't be kept in memory (${error.message}): when the disk is full, messages with a key will not be consumed`,
       )
     }
     this.#refuse(info, config, 'state')
-    const began = await this.#leasesBegan(info)
-    const before = this.#identities.get(this.leases)
-    const identity = began === undefined ? (before ?? identityOf(info)) : `${identityOf(info)} ${began}`
-    this.#identities.set(this.leases, identity)
-    if (before === identity) return info
-    const made = Date.parse(began ?? info.created)
-    // Compares the server's clock with itself, and roughly with ours.
-    const isLater = made - Date.parse(main.created) > TOGETHER_MS
-    const isYoung = isMade || Math.abs(this.#session.host.clock.now() - made) < YOUNG_MS
-    if (before !== undefined || (isLater && isYoung)) this.#leasesLostAt = this.#session.host.clock.monotonic()
     return info
-  }
-
-  /**
-   * When the first record was stored. In a cluster, a stream in memory survives a restart of all nodes as the same
-   * stream, but empty: the member that finds it empty writes a mark. Undefined when the mark has expired.
-   */
-  async #leasesBegan({ state }: StreamInfo): Promise<string | undefined> {
-    const subject = `${this.#subjects.leases}.began`
-    try {
-      // If another member was faster, its mark counts.
-      if (state.last_seq === 0) await writeRecord(this.#session, subject, '', 0)
-    } catch (error) {
-      // No lease can be stored either, which is reported where one is needed.
-      if (!(error instanceof JetStreamError) && !AuthorizationError.is(error)) throw error
-    }
-    return (await this.#api.message(this.leases, { last_by_subj: subject }))?.time
   }
 
   #refuse({ config }: StreamInfo, wanted: StreamConfig, role: StreamRole): void {
@@ -242,8 +202,8 @@ export class Topology implements SessionPart {
         role === 'messages'
           ? stream.given.has('maxAgeMs')
           : role === 'deadLetters' && stream.deadLetterMaxAgeMs !== undefined,
-      // One for each partition, and one for messages without a key.
-      consumers: this.#subjects.partitions + 1,
+      // One that reads the partitions, and one for messages without a key.
+      consumers: 2,
       native: native.stream ?? {},
     })
     if (problems.length > 0) throw new ConfigurationError('nats', problems)
@@ -297,7 +257,7 @@ export class Topology implements SessionPart {
   }
 
   async #ensureStream(config: StreamConfig, role: StreamRole, { streams }: Found): Promise<StreamInfo> {
-    const { info } = await this.#foundOrCreate(config, streams.get(config.name))
+    const info = await this.#foundOrCreate(config, streams.get(config.name))
     this.#refuse(info, config, role)
     const before = this.#identities.get(config.name)
     this.#identities.set(config.name, identityOf(info))
@@ -309,25 +269,22 @@ export class Topology implements SessionPart {
     return info
   }
 
-  #foundOrCreate(
-    config: StreamConfig,
-    info: StreamInfo | undefined,
-  ): Promise<{ readonly info: StreamInfo; readonly isMade: boolean }> {
-    return info === undefined ? this.#infoOrCreate(config) : Promise.resolve({ info, isMade: false })
+  #foundOrCreate(config: StreamConfig, info: StreamInfo | undefined): Promise<StreamInfo> {
+    return info === undefined ? this.#infoOrCreate(config) : Promise.resolve(info)
   }
 
-  async #infoOrCreate(config: StreamConfig): Promise<{ readonly info: StreamInfo; readonly isMade: boolean }> {
+  async #infoOrCreate(config: StreamConfig): Promise<StreamInfo> {
     try {
-      return { info: await this.#api.streamInfo(config.name), isMade: false }
+      return await this.#api.streamInfo(config.name)
     } catch (error) {
       if (!isNotFound(error)) throw error
     }
     try {
-      return { info: await this.#api.createStream(config), isMade: true }
+      return await this.#api.createStream(config)
     } catch (error) {
       if (!(error instanceof JetStreamError)) throw error
       // Another process was faster, with its own options.
-      if (error.errCode === ERR.streamNameInUse) return { info: await this.#api.streamInfo(config.name), isMade: false }
+      if (error.errCode === ERR.streamNameInUse) return await this.#api.streamInfo(config.name)
       if (error.errCode === ERR.subjectOverlap) throw await this.#overlap(config, error)
       throw error
     }
@@ -393,10 +350,11 @@ export class Topology implements SessionPart {
     return {
       ...this.#common(),
       name: this.state,
-      description: marked('Attempts and marks of Busbar: the last record of each subject counts'),
+      description: marked('Positions of groups, attempts and marks of Busbar: the last record of each subject counts'),
       subjects: [`${this.#subjects.state}.>`],
       discard: 'old',
-      max_age: STATE_MAX_AGE_MS * MS,
+      // Where a group stands must be known however long it has been away.
+      max_age: 0,
       max_bytes: -1,
       max_msgs: -1,
       max_msgs_per_subject: 1,

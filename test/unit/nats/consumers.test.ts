@@ -25,6 +25,7 @@ test('a group that can not be made as a whole leaves nothing behind, also of wha
     topology: { identityOf: () => 'identity' },
     spec: { ephemeral: true, topic: 'orders', group: 'g', from: 'latest' },
     ackWaitMs: 1_000,
+    start: () => 'latest',
   } as unknown as ConsumersParts
   const lanes = ['refused', 'slow'].map(
     (consumer) => ({ stream: 's', consumer, plan: { filter: 'f' }, adopt: () => undefined }) as unknown as Lane,
@@ -56,7 +57,7 @@ test('a stream that another member has created again is recognized when its cons
     streamIdentity: 'first',
     adopt: (...[, , stream]: unknown[]) => void adopted.push(stream),
   } as unknown as Lane
-  const { isOther, streamGone } = await new Consumers(parts).check(lane, true)
+  const { isOther, streamGone } = await new Consumers(parts).check(lane)
   assert.deepEqual([isOther, streamGone, adopted], [true, true, ['second']])
 })
 
@@ -101,7 +102,6 @@ class Moving {
       consumer: 'c',
       identity: '',
       streamIdentity: 'stream',
-      shared: true,
       floor: 41,
       plan: { filter: 'f' },
       adopt: (_: unknown, identity: string) => void (this.lane.identity = identity),
@@ -121,10 +121,10 @@ class Moving {
 
 test('of two checks of a lane at once neither creates the consumer of a moved group where the group was', async () => {
   const group = new Moving()
-  await group.consumers.check(group.lane, true)
+  await group.consumers.check(group.lane)
   group.mark = { seq: 1, text: '{"at":"earliest"}' }
   group.start = undefined
-  await Promise.all([group.consumers.check(group.lane, true), group.consumers.check(group.lane, true)])
+  await Promise.all([group.consumers.check(group.lane), group.consumers.check(group.lane)])
   assert.deepEqual(group.asked, ['all', 'all'])
   // A seek is nothing to warn of.
   assert.equal(group.warnings, 0)
@@ -132,12 +132,12 @@ test('of two checks of a lane at once neither creates the consumer of a moved gr
 
 test('a group that adopted the consumer of a move goes on from where it is when that one is deleted', async () => {
   const group = new Moving()
-  await group.consumers.check(group.lane, true)
+  await group.consumers.check(group.lane)
   group.mark = { seq: 1, text: '{"at":"latest"}' }
   group.place('new')
-  await group.consumers.check(group.lane, true)
+  await group.consumers.check(group.lane)
   group.start = undefined
-  await group.consumers.check(group.lane, true)
+  await group.consumers.check(group.lane)
   assert.deepEqual(group.asked, [42])
   assert.equal(group.warnings, 1)
 })

@@ -1,20 +1,28 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import type { Lane } from '../../../src/transports/nats/lane.ts'
-import type { LaneHost } from '../../../src/transports/nats/lane-host.ts'
+import type { ManualClock } from 'busbar/testing'
+import type { JetStreamApi } from '../../../src/transports/nats/jetstream-api.ts'
 import { Pulls } from '../../../src/transports/nats/pulls.ts'
+import type { Session } from '../../../src/transports/nats/session.ts'
 
-const SILENCE_MS = 5_000
+const SILENCE_MS = 5_001
+
+function bench(clock: ManualClock, others = 0): { readonly pulls: Pulls; readonly sent: string[] } {
+  const sent: string[] = []
+  const session = {
+    host: { clock },
+    outbox: { publish: (_to: string, _inbox: string, body: Uint8Array) => void sent.push(Buffer.from(body).toString()) },
+  } as unknown as Session
+  const host = { session, api: { nextSubject: () => 'next' } as unknown as JetStreamApi }
+  const target = { stream: 's', consumer: 'c' }
+  for (let other = 0; other < others; other++) new Pulls(host, target)
+  return { pulls: new Pulls(host, target), sent }
+}
 
 test('a request without heartbeats is sent again; only the second silence in a row is worth a warning', async () => {
   const clock = manualClock()
-  const host = {
-    session: { host: { clock }, outbox: { publish: () => undefined } },
-    api: { nextSubject: () => 'next' },
-    leaseLeftMs: () => Infinity,
-  } as unknown as LaneHost
-  const pulls = new Pulls(host, { stream: 's', consumer: 'c' } as Lane)
+  const { pulls } = bench(clock)
   const fallsSilent = async (): Promise<boolean> => {
     pulls.ask(1, 0)
     await clock.advance(SILENCE_MS)
@@ -27,4 +35,15 @@ test('a request without heartbeats is sent again; only the second silence in a r
   assert.equal(await fallsSilent(), true)
   pulls.heard()
   assert.equal(await fallsSilent(), false)
+})
+
+test('many consumers of a process cause few heartbeats each', () => {
+  const heartbeat = (others: number): number => {
+    const { pulls, sent } = bench(manualClock(), others)
+    pulls.ask(1, 0)
+    const { idle_heartbeat: ns, expires } = JSON.parse(sent[0] ?? '') as { idle_heartbeat: number; expires: number }
+    assert.ok(expires >= 5 * ns)
+    return ns / 1e9
+  }
+  assert.deepEqual([0, 1, 5, 19, 999].map(heartbeat), [2, 2, 8, 30, 30])
 })

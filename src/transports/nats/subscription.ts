@@ -1,4 +1,4 @@
-// Longer than most files: it connects the parts of a subscription, and answers the runtime, the session and the lanes.
+// Longer than most files: it connects the parts of a subscription, and answers the runtime, the session and the consumers.
 import { StateError } from '../../core/errors.ts'
 import type {
   AttemptNote,
@@ -12,30 +12,34 @@ import type {
 } from '../../core/transport.ts'
 import type { AttemptNotes } from './attempt-notes.ts'
 import { Confirmations } from './confirmations.ts'
-import { Consumers } from './consumers.ts'
-import type { NatsDelivery } from './delivery.ts'
+import { Consumers, metadataOf, nativeOf } from './consumers.ts'
+import { Credit } from './credit.ts'
+import { NatsDelivery } from './delivery.ts'
+import { readGroup } from './group-record.ts'
+import type { GroupRecord, Joined } from './group-record.ts'
 import { identityOf } from './identity.ts'
-import { Intake } from './intake.ts'
 import type { JetStreamApi } from './jetstream-api.ts'
 import { Lane } from './lane.ts'
 import type { LaneHost } from './lane-host.ts'
 import { Losses } from './losses.ts'
+import { Maintenance } from './maintenance.ts'
 import type { Mapping } from './mapping.ts'
-import { Partitions } from './partitions.ts'
+import { PartitionDelivery } from './partition-delivery.ts'
+import { PartitionSet } from './partition-set.ts'
+import { PartitionSettlement } from './partition-settlement.ts'
 import type { Session, SessionPart } from './session.ts'
-import { Settling } from './settlement.ts'
+import { SharedSettlement } from './settlement.ts'
 import { consumerName, groupId } from './subjects.ts'
 import type { Subjects } from './subjects.ts'
 import type { SubscriptionParts } from './subscription-parts.ts'
 import type { Topology } from './topology.ts'
-import { Upkeep } from './upkeep.ts'
 
 const NAK: Uint8Array = Buffer.from('-NAK')
 const NO_BYTES: Uint8Array = new Uint8Array(0)
 
 /**
- * One member of a group: its lanes, and the settlement of what they delivered. Lanes without a partition are read by
- * all members; each of the others has one reader, see `Partitions`.
+ * One member of a group: the partitions that it owns, and the consumers that all members read; and the settlement of
+ * what they delivered.
  */
 export class NatsSubscription implements TransportSubscription, LaneHost, SessionPart {
   readonly session: Session
@@ -44,33 +48,42 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
   readonly mapping: Mapping
   readonly notes: AttemptNotes
   readonly group: string
+  readonly #parts: SubscriptionParts
   readonly #spec: SubscriptionSpec
+  readonly #id: string
   readonly #sink: DeliverySink
   readonly #lanes: readonly Lane[]
-  readonly #intake: Intake
+  readonly #set: PartitionSet | undefined
+  readonly #credit: Credit
   readonly #confirmations: Confirmations
-  readonly #settling: Settling
+  readonly #settling: SharedSettlement
+  readonly #settlingPartitions: PartitionSettlement | undefined
   readonly #consumers: Consumers
   readonly #losses: Losses
-  readonly #partitions: Partitions
   readonly #topology: Topology
-  readonly #upkeep: Upkeep
+  readonly #maintenance: Maintenance
   readonly #onClosed: (subscription: NatsSubscription) => void
+  #group: GroupRecord
+  /** This member has created the group. */
+  readonly #isNew: boolean
   #resting: Promise<void> | undefined
   #closing: Promise<void> | undefined
   #closed = false
   #searching = false
-  /** Why messages of single lanes can't arrive. */
-  readonly #troubles = new Map<Lane, string>()
+  /** Why messages can't arrive, by what reads them. */
+  readonly #troubles = new Map<object, string>()
 
   constructor(
     parts: SubscriptionParts,
     spec: SubscriptionSpec,
+    joined: Joined,
     sink: DeliverySink,
     onClosed: (subscription: NatsSubscription) => void,
   ) {
     const { session, api, records, topology, publisher, notes, subjects } = parts
     const id = groupId(spec.topic, spec.group)
+    this.#parts = parts
+    this.#id = id
     this.session = session
     this.api = api
     this.subjects = subjects
@@ -81,51 +94,71 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     this.#spec = spec
     this.#sink = sink
     this.#onClosed = onClosed
-    const lanes = subjects
-      .plan(spec.topic, spec.order !== 'strict' && !spec.ephemeral)
-      .map((plan) => new Lane(this, plan, topology.streamOf(plan.dead), consumerName(id, plan.label)))
-    this.#lanes = lanes
-    this.#intake = new Intake(session, lanes, spec, (batch) => sink.receive(batch))
+    this.#group = joined.record
+    this.#isNew = joined.isNew
+    const plan = subjects.plan(spec.topic, joined.record.layout, spec.ephemeral, !session.isOlderThan(2, 10))
+    const stream = topology.streamOf(plan.dead)
+    const metadata = metadataOf(session, spec.topic, spec.group)
+    this.#lanes = plan.shared.map((shared) => new Lane(this, shared, stream, consumerName(id, shared.label)))
     const confirmations = new Confirmations(session)
     this.#confirmations = confirmations
     const losses = new Losses({ session, api, records, topology, spec })
     this.#losses = losses
-    const consumers = new Consumers({ session, api, records, topology, losses, spec, id, ackWaitMs: this.ackWaitMs })
-    this.#consumers = consumers
-    const leaseMs = (): number => this.leaseMs
-    const partitions = new Partitions({
+    this.#consumers = new Consumers({
       session,
+      api,
       records,
-      consumers,
-      lanes,
+      topology,
+      losses,
       spec,
-      groupId: id,
-      noticeSubject: subjects.members(id),
-      leaseMs,
-      leasesLostMs: () => consumers.leasesLostMs,
-      isReading: () => !this.#intake.ended,
-      emptyLane: (lane, reason) => this.#emptyLane(lane, reason),
-      moved: () => void this.#findAll(),
-      trouble: (lane, detail) => this.#setTrouble(lane, detail),
+      id,
+      ackWaitMs: this.ackWaitMs,
+      metadata,
+      start: () => ({ position: { seq: this.#group.to + 1 } }),
     })
-    this.#partitions = partitions
-    this.#settling = new Settling({
+    if (plan.units.length > 0)
+      this.#set = new PartitionSet({
+        parts,
+        spec,
+        groupId: id,
+        stream,
+        units: plan.units,
+        native: nativeOf(session.options, spec.native),
+        metadata,
+        group: () => this.#group,
+        renewGroup: () => this.#renewGroup(),
+        lost: (deliveries, reason) => {
+          if (!this.#closed) this.#sink.lost(deliveries, reason)
+        },
+        wake: () => this.wake(),
+        hasRoom: () => this.#credit.hasRoom,
+        trouble: (source, detail) => this.#setTrouble(source, detail),
+      })
+    this.#credit = new Credit(session, this.#lanes, this.#set, spec, (batch) => sink.receive(batch))
+    this.#settling = new SharedSettlement({
       session,
       publisher,
       confirmations,
       notes,
-      isOurs: (lane) => partitions.isOurs(lane),
-      wasOursAlone: (delivery) => partitions.wasOursAlone(delivery),
+      wasOursAlone: ({ tenure, lane, touchedAt }) =>
+        tenure === lane.tenure && session.host.clock.monotonic() - touchedAt <= lane.ackWaitMs,
     })
-    this.#upkeep = new Upkeep({
+    if (this.#set !== undefined)
+      this.#settlingPartitions = new PartitionSettlement({
+        session,
+        publisher,
+        set: this.#set,
+        isConfirmed: session.options.confirmAcks && !spec.ephemeral,
+      })
+    this.#maintenance = new Maintenance({
       session,
       api,
-      lanes,
-      intake: this.#intake,
-      partitions,
+      lanes: this.#lanes,
+      credit: this.#credit,
+      set: this.#set,
       confirmations,
       losses,
-      leaseMs,
+      leaseMs: () => this.leaseMs,
       lost: (deliveries, reason) => this.lost(deliveries, reason),
       handBack: (deliveries) => this.#handBack(deliveries),
     })
@@ -142,32 +175,63 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
   // --- life --------------------------------------------------------------------------------------------------------
 
   async open(): Promise<void> {
-    await this.#consumers.prepare(this.#lanes)
-    await this.#losses.begin(this.#lanes)
-    this.#confirmations.open()
+    try {
+      await this.#begin()
+    } catch (error) {
+      // Half a group would keep counting against the limits of the stream.
+      if (this.#isNew && this.session.ready)
+        await this.#forgetGroup().catch((failure: unknown) => this.session.error(failure, 'forgetting half a group'))
+      throw error
+    }
+  }
+
+  async #forgetGroup(): Promise<void> {
+    const { records } = this.#parts
+    await this.close()
+    await this.#consumers.remove(this.#lanes)
+    await records.forget([records.groupSubject(this.#id), records.partitionSubject(this.#id, '*')])
+  }
+
+  async #begin(): Promise<void> {
+    if (this.#lanes.length > 0) {
+      await this.#consumers.prepare(this.#lanes)
+      await this.#losses.begin(this.#lanes)
+      this.#confirmations.open()
+    }
     this.session.add(this)
-    this.#upkeep.start()
-    for (const lane of this.#lanes) if (lane.shared || this.#spec.ephemeral) await lane.activate(undefined, false)
-    await this.#partitions.start()
+    this.#maintenance.start()
+    for (const lane of this.#lanes) lane.activate()
+    await this.#set?.start()
+  }
+
+  /** Resolves with whether the group was moved. One that was deleted is made again as it was. */
+  async #renewGroup(): Promise<boolean> {
+    const { records } = this.#parts
+    const before = this.#group
+    const found = await readGroup(records, this.#id)
+    if (found === undefined) await records.write(records.groupSubject(this.#id), JSON.stringify(before), 0)
+    else this.#group = found
+    await this.#findAll()
+    return this.#group.life !== before.life
   }
 
   request(credit: number, bytes: number): void {
-    this.#intake.request(credit, bytes)
+    this.#credit.request(credit, bytes)
   }
 
   pause(): void {
-    if (this.#intake.paused) return
-    this.#intake.paused = true
+    if (this.#credit.paused) return
+    this.#credit.paused = true
     this.#rest()
   }
 
   resume(): void {
-    this.#intake.paused = false
-    if (this.#intake.ended) return
+    this.#credit.paused = false
+    if (this.#credit.ended) return
     const wake = async (): Promise<void> => {
       await this.#resting
-      if (this.#intake.paused || this.#intake.ended) return
-      for (const lane of this.#lanes) if (lane.shared && !lane.active) await lane.activate(undefined, false)
+      if (this.#credit.paused || this.#credit.ended) return
+      for (const lane of this.#lanes) if (!lane.active) lane.activate()
       this.wake()
     }
     wake().catch((error: unknown) => this.session.error(error, 'going on after a pause'))
@@ -175,19 +239,20 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
 
   /** Hands what others may take back to the server; partitions stay ours, with everything received of them. */
   #rest(): void {
-    const shared = this.#lanes.filter((lane) => lane.shared && lane.active)
-    if (shared.length === 0) return
+    const active = this.#lanes.filter((lane) => lane.active)
+    if (active.length === 0) return
     const before = this.#resting
     const rest = async (): Promise<void> => {
       await before
-      await Promise.all(shared.map((lane) => lane.quiet()))
-      await this.#handBack(shared.flatMap((lane) => lane.dropStash()))
+      await Promise.all(active.map((lane) => lane.quiet()))
+      await this.#handBack(active.flatMap((lane) => lane.dropStash()))
     }
     this.#resting = rest().catch((error: unknown) => this.session.error(error, 'pausing'))
   }
 
   async drain(): Promise<void> {
-    this.#intake.ended = true
+    this.#credit.ended = true
+    this.#set?.end()
     this.#rest()
     await this.#resting
   }
@@ -201,31 +266,19 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     await this.drain()
     await Promise.all(this.#lanes.map((lane) => lane.quiet().catch(() => undefined)))
     this.#closed = true
-    this.#upkeep.stop()
-    this.#partitions.stopWaiting()
-    for (const lane of this.#lanes) await this.#emptyLane(lane, undefined)
+    this.#maintenance.stop()
+    for (const lane of this.#lanes) {
+      const { untouched, begun } = lane.giveUp()
+      // This process lives: what it had started and gives up has used no attempt.
+      await this.#handBack([...untouched, ...begun])
+    }
     // If the consumers are missing when the next member comes, it continues from here.
-    if (this.session.ready)
-      await this.#losses.look(this.#lanes.filter((lane) => lane.shared || this.#partitions.isOurs(lane)))
-    await this.#partitions.close()
+    if (this.session.ready) await this.#losses.look(this.#lanes.filter((lane) => !this.#losses.isQuiet(lane)))
+    await this.#set?.close()
     this.#confirmations.close()
     this.session.remove(this)
-    if (this.#spec.ephemeral && this.session.ready)
-      await this.#consumers
-        .remove(this.#lanes)
-        .catch((error: unknown) => this.session.error(error, 'forgetting a broadcast consumer'))
+    for (const lane of this.#lanes) lane.pulls.close()
     this.#onClosed(this)
-  }
-
-  /**
-   * Gives everything of a lane back, in order. `reason` is reported to the runtime, which has some of it; undefined: it
-   * knows.
-   */
-  async #emptyLane(lane: Lane, reason: string | undefined): Promise<void> {
-    const { untouched, begun } = lane.giveUp()
-    if (reason !== undefined && begun.length > 0) this.lost(begun, reason)
-    // This process lives: what it had started and gives up has used no attempt.
-    await this.#handBack([...untouched, ...begun])
   }
 
   async #handBack(deliveries: readonly NatsDelivery[]): Promise<void> {
@@ -249,6 +302,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
 
   down(): void {
     for (const lane of this.#lanes) lane.down()
+    this.#set?.down()
   }
 
   /** Checks whether the consumers are those that we knew. */
@@ -256,12 +310,13 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     // Which streams were replaced must be known first; all parts that are restored together share one check.
     await this.#topology.ensure()
     if (this.#closed) return
+    this.#set?.checkStream()
     await Promise.all(this.#lanes.map((lane) => this.#check(lane)))
   }
 
   up(): void {
     this.#confirmations.up()
-    this.#partitions.up()
+    this.#set?.up()
     for (const lane of this.#lanes)
       lane.up().then(
         () => this.wake(),
@@ -307,10 +362,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
 
   async #check(lane: Lane): Promise<boolean> {
     const last = lane.lastDelivery
-    const { isOther, streamGone, info } = await this.#consumers.check(
-      lane,
-      lane.shared || this.#partitions.isOurs(lane),
-    )
+    const { isOther, streamGone, info } = await this.#consumers.check(lane)
     this.#setTrouble(lane, undefined)
     lane.restored = info
     if (!isOther) return false
@@ -320,46 +372,42 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     const held = lane.lose(reason)
     if (streamGone) void this.#losses.streamGone(lane, held.length, last)
     if (!this.session.ready) return true
-    if (lane.shared) for (const { reply } of held) this.session.outbox.publish(reply, '', NAK)
+    for (const { reply } of held) this.session.outbox.publish(reply, '', NAK)
     await lane.up()
     return true
   }
 
-  #setTrouble(lane: Lane, detail: string | undefined): void {
-    if (detail === undefined) this.#troubles.delete(lane)
-    else this.#troubles.set(lane, detail)
+  #setTrouble(source: object, detail: string | undefined): void {
+    if (detail === undefined) this.#troubles.delete(source)
+    else this.#troubles.set(source, detail)
   }
 
   state(): SubscriptionState {
     const [trouble] = this.#troubles.values()
-    return { standby: this.#partitions.isStandby, trouble: trouble ?? this.#partitions.trouble }
+    const ownership = this.#spec.ephemeral ? undefined : this.#set?.ownership
+    return { standby: ownership?.isStandby ?? false, trouble: trouble ?? ownership?.trouble }
   }
 
   async readyHere(): Promise<number | undefined> {
     if (!this.session.ready) return undefined
-    const lanes = this.#lanes.filter((lane) => lane.shared || this.#spec.ephemeral || this.#partitions.isOurs(lane))
-    const counts = await Promise.all(
-      lanes.map(async (lane) => {
+    const counts = await Promise.all([
+      ...this.#lanes.map(async (lane) => {
         const info = await this.api.consumerInfo(lane.stream, lane.consumer)
         return info.num_pending + lane.stash.length
       }),
-    )
+      this.#set?.ready() ?? 0,
+    ])
     return counts.reduce((total, count) => total + count, 0)
   }
 
   // --- what lanes ask ----------------------------------------------------------------------------------------------
 
   wake(): void {
-    this.#intake.wake()
-  }
-
-  leaseLeftMs(lane: Lane): number {
-    return this.#partitions.leaseLeftMs(lane)
+    this.#credit.wake()
   }
 
   lost(deliveries: readonly NatsDelivery[], reason: string): void {
     if (!this.#closed) this.#sink.lost(deliveries, reason)
-    this.#partitions.settled()
   }
 
   acknowledge(reply: string): void {
@@ -393,27 +441,41 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
       const error = new StateError('The subscription is closed')
       return batch.map((_, index) => ({ index, error: error as never }))
     }
-    const settled = this.#settling.settle(batch)
-    this.#partitions.settled()
-    const failures = await settled
-    this.#partitions.settled()
-    return failures
+    const partitions = this.#settlingPartitions
+    if (partitions === undefined) return this.#settling.settle(batch)
+    if (batch.every(({ delivery }) => delivery instanceof PartitionDelivery)) return partitions.settle(batch)
+    if (batch.every(({ delivery }) => delivery instanceof NatsDelivery)) return this.#settling.settle(batch)
+    const [ofPartitions, ofShared]: [number[], number[]] = [[], []]
+    for (const [index, { delivery }] of batch.entries())
+      (delivery instanceof PartitionDelivery ? ofPartitions : ofShared).push(index)
+    const pick = (indexes: readonly number[]): Settlement[] => indexes.map((index) => batch[index] as Settlement)
+    const [first, second] = await Promise.all([
+      partitions.settle(pick(ofPartitions)),
+      this.#settling.settle(pick(ofShared)),
+    ])
+    return [
+      ...first.map(({ index, error }) => ({ index: ofPartitions[index] as number, error })),
+      ...second.map(({ index, error }) => ({ index: ofShared[index] as number, error })),
+    ]
   }
 
   async noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
-    await Promise.all(
-      notes.map(async ({ delivery: given, used, running, notBefore }) => {
-        const delivery = given as NatsDelivery
-        if (delivery.settled) return
+    const ofPartitions = notes.filter(({ delivery }) => delivery instanceof PartitionDelivery)
+    await Promise.all([
+      ofPartitions.length === 0 ? undefined : this.#settlingPartitions?.note(ofPartitions),
+      ...notes.map(async ({ delivery, used, running, notBefore }) => {
+        if (!(delivery instanceof NatsDelivery) || delivery.settled) return
         const { delivered } = delivery
         const note = { used, running, delivered, notBefore, inOrder: notBefore === undefined ? undefined : true }
         if (!delivery.lost) await this.notes.write(delivery, note)
         else if (!running) await this.notes.retract(delivery, note)
       }),
-    )
+    ])
   }
 
+  /** What a partition has delivered stays ours for as long as the partition does. */
   async extend(deliveries: readonly Delivery[]): Promise<void> {
-    await this.#upkeep.extend(deliveries as readonly NatsDelivery[])
+    const shared = deliveries.filter((delivery) => delivery instanceof NatsDelivery)
+    if (shared.length > 0) await this.#maintenance.extend(shared)
   }
 }

@@ -2,23 +2,23 @@ import type { Timer } from '../../core/clock.ts'
 import type { Confirmations } from './confirmations.ts'
 import type { NatsDelivery } from './delivery.ts'
 import { isNotFound } from './errors.ts'
-import type { Intake } from './intake.ts'
+import type { Credit } from './credit.ts'
 import type { JetStreamApi } from './jetstream-api.ts'
 import type { Lane } from './lane.ts'
 import type { Losses } from './losses.ts'
-import type { Partitions } from './partitions.ts'
+import type { PartitionSet } from './partition-set.ts'
 import type { Session } from './session.ts'
 
 const WORKING: Uint8Array = Buffer.from('+WPI')
 /** Minimum interval between checks of how far the group has come. */
 const LOOK_MS = 15_000
 
-export interface UpkeepParts {
+export interface MaintenanceParts {
   readonly session: Session
   readonly api: JetStreamApi
   readonly lanes: readonly Lane[]
-  readonly intake: Intake
-  readonly partitions: Partitions
+  readonly credit: Credit
+  readonly set: PartitionSet | undefined
   readonly confirmations: Confirmations
   readonly losses: Losses
   readonly leaseMs: () => number
@@ -28,13 +28,13 @@ export interface UpkeepParts {
 }
 
 /** Maintains a subscription three times per lease: what is silent, what waits too long, what has expired. */
-export class Upkeep {
-  readonly #parts: UpkeepParts
+export class Maintenance {
+  readonly #parts: MaintenanceParts
   #timer: Timer | undefined
   #lookedAt: number
   #stopped = false
 
-  constructor(parts: UpkeepParts) {
+  constructor(parts: MaintenanceParts) {
     this.#parts = parts
     this.#lookedAt = parts.session.host.clock.monotonic()
   }
@@ -56,12 +56,12 @@ export class Upkeep {
 
   /** Reports to the server that these are being worked on. */
   async extend(deliveries: readonly NatsDelivery[]): Promise<void> {
-    const { session, partitions } = this.#parts
+    const { session } = this.#parts
     if (!session.ready) return
     const at = session.host.clock.monotonic()
     const extended: NatsDelivery[] = []
     for (const delivery of deliveries) {
-      if (delivery.lost || delivery.settled || !partitions.mayExtend(delivery.lane)) continue
+      if (delivery.lost || delivery.settled) continue
       session.outbox.publish(delivery.reply, '', WORKING)
       extended.push(delivery)
     }
@@ -76,28 +76,25 @@ export class Upkeep {
   }
 
   async #round(): Promise<void> {
-    const { session, lanes, confirmations, intake, handBack, losses, partitions, leaseMs } = this.#parts
+    const { session, lanes, confirmations, credit, handBack, losses, set, leaseMs } = this.#parts
     this.#findRunOut()
     if (!session.ready) return
-    partitions.begin()
-    for (const lane of lanes) lane.mendAgain()
     for (const lane of lanes)
       if (lane.active && lane.pulls.checkHeartbeat())
         session.warning(
           'nats-missed-heartbeats',
           `consumer "${lane.consumer}" fell silent while it was asked; it is asked again`,
         )
+    for (const reader of set?.readers ?? []) if (reader.active && reader.pulls.isSilent) reader.reset()
     await confirmations.check((delivery) => this.#answers(delivery.lane))
-    intake.wake()
-    const waiting = lanes.flatMap((lane) => (lane.shared ? [] : lane.stash))
-    if (waiting.length > 0) await this.extend(waiting)
+    credit.wake()
     // What other members could take does not wait here for credit for long.
-    const idle = intake.hasCredit ? [] : lanes.flatMap((lane) => (lane.shared ? lane.dropStash() : []))
+    const idle = credit.hasCredit ? [] : lanes.flatMap((lane) => lane.dropStash())
     if (idle.length > 0) await handBack(idle)
     const now = session.host.clock.monotonic()
     if (now - this.#lookedAt < Math.min(LOOK_MS, leaseMs())) return
     this.#lookedAt = now
-    await losses.look(lanes.filter((lane) => lane.active))
+    await Promise.all([losses.look(lanes.filter((lane) => lane.active && !losses.isQuiet(lane))), set?.look()])
   }
 
   async #answers({ stream, consumer }: Lane): Promise<boolean> {
@@ -109,14 +106,10 @@ export class Upkeep {
     }
   }
 
-  /**
-   * Deliveries whose time expired at the server before we could extend it: other members may have them. Those of a
-   * partition stay here with its lease; if one were given up, later ones of its key that are here would overtake it.
-   */
+  /** Deliveries whose time expired at the server before we could extend it: other members may have them. */
   #findRunOut(): void {
     const now = this.#parts.session.host.clock.monotonic()
     for (const lane of this.#parts.lanes) {
-      if (!lane.shared) continue
       const lost: NatsDelivery[] = []
       for (let delivery = lane.outstanding.first; delivery !== undefined;) {
         const next: NatsDelivery | undefined = delivery.next
