@@ -16,7 +16,7 @@ const SENT: PublishOutcome = Object.freeze({ position: undefined })
 export class CorePublisher implements SessionPart {
   readonly #session: Session
   readonly #subjects: Subjects
-  readonly #mapping = new Mapping()
+  readonly #mapping: Mapping
   /** Batches that wait for the connection. */
   readonly #waiting = new Set<() => void>()
   #closed = false
@@ -24,6 +24,7 @@ export class CorePublisher implements SessionPart {
   constructor(session: Session, subjects: Subjects) {
     this.#session = session
     this.#subjects = subjects
+    this.#mapping = new Mapping(session.options.envelope)
   }
 
   async publish(

@@ -1,6 +1,10 @@
+import { COMPACT_MARK, compactForm, compactMark, isTimeInId } from '../../core/compact-envelope.ts'
+import type { CompactForm, EnvelopeForm } from '../../core/compact-envelope.ts'
+import { contentTypeToWrite } from '../../core/cloud-events.ts'
 import { isExtensionHeader } from '../../core/headers.ts'
 import { NO_HEADERS } from '../../core/message.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
+import { uuidTime } from '../../core/publish/uuid.ts'
 import type { Position } from '../../core/transport.ts'
 import type { Incoming } from './incoming.ts'
 
@@ -15,7 +19,9 @@ const MESSAGE_ID = 'Nats-Msg-Id'
 /** The name of an attribute, in any case. A user's header can't have such a name. */
 const ATTRIBUTE = /^(?:ce-.+|content-type|traceparent|tracestate)$/i
 const CARRIAGE_RETURN = 13
-/** How a header block of ours begins. */
+/** How a header block of ours begins, in both forms. */
+const COMPACT =
+  /^NATS\/1\.0\r\nbusbar: (1c?t?)(?:\r\nce-type: ([^\r]*))?\r\nce-source: ([^\r]*)(?:\r\ncontent-type: ([^\r]*))?(?=\r)/
 const COMMON =
   /^NATS\/1\.0\r\nce-specversion: 1\.0\r\nce-type: ([^\r]*)\r\nce-source: ([^\r]*)(?:\r\ncontent-type: ([^\r]*))?\r\nce-time: ([^\r]*)(?=\r)/
 
@@ -37,48 +43,89 @@ export interface Unsaid {
 
 /** What messages of one program mostly have in common: written first, and parsed only once. */
 interface Common {
-  readonly type: string
+  /** Undefined in the full form. */
+  readonly form: CompactForm | undefined
+  readonly type: string | undefined
   readonly source: string
   readonly contentType: string
-  readonly time: number
+  readonly time: number | undefined
   /** The start of the block. */
   readonly bytes: Buffer
 }
 
-const NOTHING_IN_COMMON: Common = {
-  type: '',
+/** The same, as it was written last. */
+interface Written {
+  readonly mark: string | undefined
+  readonly type: string | undefined
+  readonly source: string
+  readonly contentType: string
+  readonly time: number
+  readonly bytes: Buffer
+}
+
+const NOTHING_READ: Common = {
+  form: undefined,
+  type: undefined,
+  source: '',
+  contentType: '',
+  time: undefined,
+  bytes: Buffer.from('nothing begins so'),
+}
+const NOTHING_WRITTEN: Written = {
+  mark: undefined,
+  type: undefined,
   source: '',
   contentType: '',
   time: Number.NaN,
-  bytes: Buffer.from('nothing begins so'),
+  bytes: Buffer.alloc(0),
 }
-const COMMON_START = 'NATS/1.0\r\nce-specversion: 1.0\r\nce-type: '
 
-/** Converts messages to header blocks and back: CloudEvents 1.0 binary mode with the prefix `ce-`. */
+/**
+ * Converts messages to header blocks and back: CloudEvents 1.0 binary mode with the prefix `ce-`, or the compact form,
+ * which leaves out what readers derive.
+ */
 export class Mapping {
-  #written = NOTHING_IN_COMMON
-  #read = NOTHING_IN_COMMON
+  readonly #isCompact: boolean
+  #written = NOTHING_WRITTEN
+  #read = NOTHING_READ
+
+  constructor(form: EnvelopeForm = 'compact') {
+    this.#isCompact = form === 'compact'
+  }
 
   /** The beginning of the header block: the same for most messages of a batch. */
-  common({ type, source, contentType, time }: OutgoingMessage): Uint8Array {
+  common(message: OutgoingMessage): Uint8Array {
+    const mark = this.#isCompact ? compactMark(message) : undefined
+    const { source, contentType } = message
+    const type = mark !== undefined && message.type === message.topic ? undefined : message.type
     const last = this.#written
-    if (last.time === time && last.type === type && last.source === source && last.contentType === contentType)
+    if (
+      last.mark === mark &&
+      last.type === type &&
+      last.source === source &&
+      last.contentType === contentType &&
+      (mark !== undefined || last.time === message.time)
+    )
       return last.bytes
-    const content = contentType === '' ? '' : `\r\ncontent-type: ${contentType}`
-    const text = `${COMMON_START}${type}\r\nce-source: ${source}${content}\r\nce-time: ${new Date(time).toISOString()}`
-    const bytes = Buffer.from(text)
-    this.#written = { type, source, contentType, time, bytes }
+    const bytes = Buffer.from(mark === undefined ? fullStart(message) : compactStart(message, mark, type))
+    this.#written = { mark, type, source, contentType, time: message.time, bytes }
     return bytes
   }
 
   /**
    * What comes after `common` in the header block. `messageId`: the id by which the server recognizes duplicates; empty
-   * for none.
+   * for none. Undefined for that of the message itself.
    */
-  rest(message: OutgoingMessage, messageId: string): string {
-    let block = `\r\nce-id: ${message.id}`
-    if (messageId !== '') block += `\r\n${MESSAGE_ID}: ${messageId}`
-    if (message.correlationId !== undefined) block += `\r\nce-correlationid: ${message.correlationId}`
+  rest(message: OutgoingMessage, messageId: string | undefined): string {
+    const { id, correlationId, headers, group } = message
+    const isCompact = this.#isCompact && compactMark(message) !== undefined
+    let block = ''
+    // Readers find the id in that of the server.
+    if (!isCompact || messageId !== undefined || group !== undefined) block += `\r\nce-id: ${id}`
+    if (messageId !== '') block += `\r\n${MESSAGE_ID}: ${messageId ?? messageIdOf(message)}`
+    if (isCompact && !isTimeInId(message)) block += `\r\nce-time: ${new Date(message.time).toISOString()}`
+    if (correlationId !== undefined && !(isCompact && correlationId === id))
+      block += `\r\nce-correlationid: ${correlationId}`
     if (message.key !== undefined) block += `\r\nce-partitionkey: ${message.key}`
     if (message.causationId !== undefined) block += `\r\nce-causationid: ${message.causationId}`
     if (message.subject !== undefined) block += `\r\nce-subject: ${message.subject}`
@@ -87,12 +134,14 @@ export class Mapping {
     if (message.expiresAt !== undefined) block += `\r\nce-expirytime: ${new Date(message.expiresAt).toISOString()}`
     if (message.traceparent !== undefined) block += `\r\ntraceparent: ${message.traceparent}`
     if (message.tracestate !== undefined) block += `\r\ntracestate: ${message.tracestate}`
-    if (message.group !== undefined) block += `\r\n${GROUP}: ${message.group}`
+    if (group !== undefined) block += `\r\n${GROUP}: ${group}`
     if (message.deliverAt !== undefined) block += `\r\n${DELIVER_AT}: ${message.deliverAt}`
-    const { headers } = message
     if (headers !== NO_HEADERS) {
-      for (const name in headers)
+      for (const name in headers) {
+        // A mark would give the full form another meaning.
+        if (name === COMPACT_MARK && compactForm(headers[name]) !== undefined) continue
         block += `\r\n${SERVERS_OWN.test(name) ? ESCAPE : ''}${name}: ${headers[name] as string}`
+      }
     }
     return `${block}\r\n\r\n`
   }
@@ -115,8 +164,10 @@ export class Mapping {
     let group: string | undefined
     let deliverAt: number | undefined
     let headers: Record<string, string> | undefined
+    let messageId: string | undefined
+    let form: CompactForm | undefined
     const common = this.#commonIn(incoming)
-    if (common !== undefined) ({ type, source, contentType, time: sentAt } = common)
+    if (common !== undefined) ({ form, type, source, contentType, time: sentAt } = common)
     const block = incoming.block(common?.bytes.length)
     // First comes the version of the protocol, or nothing if the common part precedes; the last line is empty.
     let colon = -1
@@ -142,6 +193,8 @@ export class Mapping {
           id = value
           break
         case MESSAGE_ID:
+          messageId = value
+          break
         case 'ce-specversion':
           break
         case 'ce-correlationid':
@@ -194,6 +247,8 @@ export class Mapping {
           break
         default: {
           const lower = name.toLowerCase()
+          if (name === COMPACT_MARK) form = compactForm(value)
+          if (name === COMPACT_MARK && form !== undefined) break
           if (lower !== name && ATTRIBUTE.test(name)) {
             // The line is read again.
             own = lower
@@ -207,12 +262,21 @@ export class Mapping {
         }
       }
     }
+    source ??= 'nats'
+    if (form !== undefined) {
+      if (id === undefined && messageId !== undefined) id = idIn(messageId, topic, source)
+      if (id !== undefined) {
+        sentAt ??= uuidTime(id)
+        if (form.correlates) correlationId ??= id
+      }
+      if (contentType === '') ({ contentType } = form)
+    }
     return {
       message: {
         id: id ?? unsaid.id(),
         topic,
         type: type ?? topic,
-        source: source ?? 'nats',
+        source,
         time: sentAt ?? unsaid.time(),
         key,
         contentType,
@@ -237,17 +301,57 @@ export class Mapping {
     const last = this.#read
     const end = headersAt + last.bytes.length
     if (end < bodyAt && bytes[end] === CARRIAGE_RETURN && last.bytes.compare(bytes, headersAt, end) === 0) return last
-    const match = COMMON.exec(bytes.toString('utf8', headersAt, bodyAt))
-    if (match === null) return undefined
-    const [whole, type = '', source = '', contentType = '', iso = ''] = match
-    const time = instant(iso)
-    if (time === undefined) return undefined
-    const common = Buffer.from(whole)
+    const common = parseCommon(bytes.toString('utf8', headersAt, bodyAt))
     // Bytes of another program that are not valid UTF-8 change their length when they are decoded.
-    if (common.compare(bytes, headersAt, headersAt + common.length) !== 0) return undefined
-    this.#read = { type, source, contentType, time, bytes: common }
-    return this.#read
+    if (common === undefined || common.bytes.compare(bytes, headersAt, headersAt + common.bytes.length) !== 0)
+      return undefined
+    this.#read = common
+    return common
   }
+}
+
+function fullStart({ type, source, contentType, time }: OutgoingMessage): string {
+  const content = contentType === '' ? '' : `\r\ncontent-type: ${contentType}`
+  return `NATS/1.0\r\nce-specversion: 1.0\r\nce-type: ${type}\r\nce-source: ${source}${content}\r\nce-time: ${new Date(time).toISOString()}`
+}
+
+function compactStart(message: OutgoingMessage, mark: string, type: string | undefined): string {
+  const contentType = contentTypeToWrite(message, 'compact')
+  const content = contentType === '' ? '' : `\r\ncontent-type: ${contentType}`
+  return `NATS/1.0\r\nbusbar: ${mark}${type === undefined ? '' : `\r\nce-type: ${type}`}\r\nce-source: ${message.source}${content}`
+}
+
+function parseCommon(block: string): Common | undefined {
+  const compact = COMPACT.exec(block)
+  if (compact !== null) {
+    const [whole, mark, type, source = '', contentType = ''] = compact
+    const form = compactForm(mark)
+    return { form, type, source, contentType, time: undefined, bytes: Buffer.from(whole) }
+  }
+  const full = COMMON.exec(block)
+  if (full === null) return undefined
+  const [whole, type = '', source = '', contentType = '', iso = ''] = full
+  const time = instant(iso)
+  return time === undefined
+    ? undefined
+    : { form: undefined, type, source, contentType, time, bytes: Buffer.from(whole) }
+}
+
+/**
+ * The id by which the server recognizes a message that comes twice. The message's id alone would not do: it is unique
+ * within its source only, and redriven copies keep it although each is a separate message.
+ */
+function messageIdOf({ id, topic, source, group, copyOf }: OutgoingMessage): string {
+  if (group === undefined) return `${id}@${topic} ${source}`
+  return `${id}@${topic} ${source}>${group} ${copyOf ?? ''}`
+}
+
+/** The id of the message in that of the server; all of that if a mapping has changed the topic. */
+function idIn(messageId: string, topic: string, source: string): string {
+  const end = messageId.length - topic.length - source.length - 2
+  return end > 0 && messageId.endsWith(source) && messageId.startsWith(`@${topic} `, end)
+    ? messageId.slice(0, end)
+    : messageId
 }
 
 /** Other programs may send a header several times: its values become one list, as in HTTP. */

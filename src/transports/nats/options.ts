@@ -1,4 +1,6 @@
 import type { ConnectionOptions, NatsConnection } from '@nats-io/transport-node'
+import { readEnvelopeForm } from '../../core/compact-envelope.ts'
+import type { EnvelopeForm } from '../../core/compact-envelope.ts'
 import { OptionsReader } from '../../core/util/options-reader.ts'
 import { applyUrl } from './url-options.ts'
 
@@ -141,6 +143,11 @@ export interface NatsOptions {
    * Default 65,536.
    */
   readonly maxCoreBacklog?: number | undefined
+  /**
+   * How attributes of messages are written. `compact` leaves out what readers derive, about two thirds of the headers;
+   * `cloudevents` writes all of them, for programs without Busbar. Both are always understood. Default `compact`.
+   */
+  readonly envelope?: EnvelopeForm | undefined
   /** Settings of the client and of JetStream, at your own risk. */
   readonly native?: NatsNativeOptions | undefined
 }
@@ -186,6 +193,7 @@ export interface ResolvedNatsOptions {
   readonly stream: ResolvedNatsStreamOptions
   readonly maxMessageBytes: number
   readonly maxCoreBacklog: number
+  readonly envelope: EnvelopeForm
   readonly native: NatsNativeOptions
 }
 
@@ -249,6 +257,7 @@ export function resolveNatsOptions(options: NatsOptions | undefined): ResolvedNa
     stream: resolveStream(reader.nested('stream')),
     maxMessageBytes: reader.integer('maxMessageBytes', NATS_DEFAULTS.maxMessageBytes, { min: 1_024 }),
     maxCoreBacklog: reader.integer('maxCoreBacklog', NATS_DEFAULTS.maxCoreBacklog, { min: 1 }),
+    envelope: readEnvelopeForm(reader),
     native: resolveNative(reader.nested('native')),
   }
   if (resolved.domain !== undefined && !SUBJECT.test(resolved.domain))

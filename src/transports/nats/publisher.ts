@@ -33,7 +33,7 @@ export class JetStreamPublisher implements SessionPart {
   readonly #session: Session
   readonly #subjects: Subjects
   readonly #topology: Topology
-  readonly #mapping = new Mapping()
+  readonly #mapping: Mapping
   readonly #inbox: string
   readonly #batches = new Map<number, PublishBatch>()
   /** Batches with messages to send (again), in order. */
@@ -62,6 +62,7 @@ export class JetStreamPublisher implements SessionPart {
     this.#session = session
     this.#subjects = subjects
     this.#topology = topology
+    this.#mapping = new Mapping(session.options.envelope)
     this.#inbox = session.inbox()
   }
 
@@ -124,7 +125,7 @@ export class JetStreamPublisher implements SessionPart {
       this.#subjects.target(message.topic, message.key),
       batch.reply,
       this.#mapping.common(message),
-      this.#mapping.rest(message, batch.messageIds?.[index] ?? messageIdOf(message)),
+      this.#mapping.rest(message, batch.messageIds?.[index]),
       message.body,
       maxPayload,
     )
@@ -322,15 +323,6 @@ export class JetStreamPublisher implements SessionPart {
     for (const batch of this.#batches.values()) batch.failRest('the transport was closed')
     this.#subscription?.unsubscribe()
   }
-}
-
-/**
- * The id by which the server recognizes a message that comes twice. The message's id alone would not do: it is unique
- * within its source only, and redriven copies keep it although each is a separate message.
- */
-function messageIdOf({ id, topic, source, group, copyOf }: OutgoingMessage): string {
-  if (group === undefined) return `${id}@${topic} ${source}`
-  return `${id}@${topic} ${source}>${group} ${copyOf ?? ''}`
 }
 
 function tooLarge(message: OutgoingMessage, bytes: number, limit: number): PublishError {
