@@ -1,3 +1,5 @@
+import type { Incoming } from './incoming.ts'
+
 const DOT = 46
 const ZERO = 48
 const UPPER_A = 65
@@ -21,8 +23,28 @@ export class AckReply {
   /** The part that is the same for all deliveries of the consumer, with the dot after it. */
   prefix = ''
   #reply = ''
+  /** Set when the numbers were read from bytes. */
+  #bytes: Buffer | undefined
   #timeAt = 0
   #at = 0
+
+  /** Like `read`, of the reply of a message. `time` can be read as long as the message is at hand. */
+  readFrom(incoming: Incoming): boolean {
+    const { bytes, replyAt, replyEnd } = incoming
+    const start = replyAt + this.prefix.length
+    const isKnown =
+      replyAt >= 0 && this.prefix !== '' && start < replyEnd && bytes[start - 1] === DOT && bytes[replyAt + 4] === UPPER_A
+    if (!isKnown) return this.read(incoming.reply)
+    this.#bytes = bytes
+    this.#at = start
+    this.delivered = this.#numberIn(bytes, replyEnd)
+    this.seq = this.#numberIn(bytes, replyEnd)
+    this.consumerSeq = this.#numberIn(bytes, replyEnd)
+    this.#timeAt = this.#at
+    this.#at += TIME_DIGITS + 1
+    this.pending = this.#numberIn(bytes, replyEnd)
+    return true
+  }
 
   /** False when the subject has another form. */
   read(reply: string): boolean {
@@ -31,6 +53,7 @@ export class AckReply {
     const isKnown = start > 0 && reply.charCodeAt(start - 1) === DOT && reply.charCodeAt(4) === UPPER_A
     if (!isKnown && !this.#findPrefix(reply)) return false
     this.#reply = reply
+    this.#bytes = undefined
     this.#at = this.prefix.length
     this.delivered = this.#number(reply)
     this.seq = this.#number(reply)
@@ -43,7 +66,8 @@ export class AckReply {
 
   /** When it was stored, in ms since 1970. */
   get time(): number {
-    return Number(this.#reply.slice(this.#timeAt, this.#timeAt + TIME_DIGITS - 6))
+    const [start, end] = [this.#timeAt, this.#timeAt + TIME_DIGITS - 6]
+    return Number(this.#bytes === undefined ? this.#reply.slice(start, end) : this.#bytes.toString('latin1', start, end))
   }
 
   #findPrefix(reply: string): boolean {
@@ -54,6 +78,18 @@ export class AckReply {
     if (tokens.length < 9 || tokens.length === 10) return false
     this.prefix = `${tokens.slice(0, first).join('.')}.`
     return true
+  }
+
+  #numberIn(bytes: Buffer, end: number): number {
+    let value = 0
+    let at = this.#at
+    for (; at < end; at++) {
+      const code = bytes[at] as number
+      if (code === DOT) break
+      value = value * 10 + (code - ZERO)
+    }
+    this.#at = at + 1
+    return value
   }
 
   /** Parses the number that begins here, and moves behind the dot after it. */

@@ -10,13 +10,40 @@ const SPACE = 32
  * reference.
  */
 export class Incoming {
-  subject = ''
-  reply = ''
+  /** Where the subject and the reply are in `bytes`; -1: nowhere, they are known as text. */
+  subjectAt = -1
+  subjectEnd = -1
+  replyAt = -1
+  replyEnd = -1
   /** The header block (from `NATS/1.0` to the empty line; empty without headers), then the body. */
   bytes: Buffer = Buffer.alloc(0)
   headersAt = 0
   bodyAt = 0
   end = 0
+  #subject = ''
+  #reply = ''
+
+  /** Most messages of a batch have the same subject: it is the same string then. */
+  get subject(): string {
+    const { subjectAt, subjectEnd } = this
+    if (subjectAt >= 0 && !isAt(this.bytes, subjectAt, subjectEnd, this.#subject))
+      this.#subject = toText(this.bytes.toString('latin1', subjectAt, subjectEnd))
+    return this.#subject
+  }
+
+  set subject(text: string) {
+    this.subjectAt = -1
+    this.#subject = text
+  }
+
+  get reply(): string {
+    return this.replyAt < 0 ? this.#reply : this.bytes.toString('latin1', this.replyAt, this.replyEnd)
+  }
+
+  set reply(text: string) {
+    this.replyAt = -1
+    this.#reply = text
+  }
 
   get body(): Uint8Array {
     return this.bodyAt === this.end ? NO_BYTES : this.bytes.subarray(this.bodyAt, this.end)
@@ -89,4 +116,17 @@ function wholeOf(native: Msg): Buffer {
   let block = headers.code > 0 ? `NATS/1.0 ${headers.code} ${headers.description}` : 'NATS/1.0'
   for (const [name, values] of headers) for (const value of values) block += `\r\n${name}: ${value}`
   return Buffer.concat([Buffer.from(`${block}\r\n\r\n`), data])
+}
+
+function isAt(bytes: Buffer, start: number, end: number, text: string): boolean {
+  if (end - start !== text.length) return false
+  // The end differs first.
+  for (let index = text.length - 1; index >= 0; index--)
+    if (bytes[start + index] !== text.charCodeAt(index)) return false
+  return true
+}
+
+/** Subjects of other programs may contain more than ASCII. */
+function toText(latin1: string): string {
+  return /^[\x20-\x7e]*$/.test(latin1) ? latin1 : Buffer.from(latin1, 'latin1').toString('utf8')
 }

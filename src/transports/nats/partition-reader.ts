@@ -159,7 +159,7 @@ export class PartitionReader {
   }
 
   #receive(native: Incoming): void {
-    if (!this.#reply.read(native.reply)) {
+    if (!this.#reply.readFrom(native)) {
       this.#status.read(native)
       return
     }

@@ -9,6 +9,7 @@ import type { PublishOutcome } from '../../core/transport.ts'
 import { ERR, notConfirmed } from './errors.ts'
 import type { Incoming } from './incoming.ts'
 import { Mapping, positionOf } from './mapping.ts'
+import { AnswerPlace, PubAckReader } from './pub-ack.ts'
 import { PublishBatch } from './publish-batch.ts'
 import type { Session, SessionPart } from './session.ts'
 import type { Subjects } from './subjects.ts'
@@ -35,6 +36,8 @@ export class JetStreamPublisher implements SessionPart {
   readonly #topology: Topology
   readonly #mapping: Mapping
   readonly #inbox: string
+  readonly #place = new AnswerPlace()
+  readonly #acks = new PubAckReader()
   readonly #batches = new Map<number, PublishBatch>()
   /** Batches with messages to send (again), in order. */
   #queue: PublishBatch[] = []
@@ -155,15 +158,13 @@ export class JetStreamPublisher implements SessionPart {
   // --- answers -----------------------------------------------------------------------------------------------------
 
   #answered(answer: Incoming): void {
-    const { subject } = answer
-    const dot = subject.lastIndexOf('.')
-    const batch = this.#batches.get(Number(subject.slice(this.#inbox.length + 1, dot)))
-    const index = Number(subject.slice(dot + 1))
+    this.#place.read(answer, this.#inbox.length + 1)
+    const { batch: id, index } = this.#place
+    const batch = this.#batches.get(id)
     if (batch === undefined || !batch.isSent(index)) return
-    const { text } = answer
-    const seq = text.indexOf('"error"') < 0 ? sequenceIn(text) : undefined
+    const seq = this.#acks.sequenceIn(answer)
     if (seq === undefined) {
-      this.#refused(batch, index, text)
+      this.#refused(batch, index, answer.text)
       return
     }
     this.#againTries = 0
@@ -330,22 +331,6 @@ function tooLarge(message: OutgoingMessage, bytes: number, limit: number): Publi
     `The message for "${message.topic}" takes ${bytes} bytes, headers included; NATS takes ${limit} here. Send a reference to the data, or raise max_payload of the server and maxMessageBytes. It was not sent.`,
     { outcome: 'not-sent' },
   )
-}
-
-/** The sequence in `{"stream":"busbar","seq":7}`; undefined when there is none. */
-function sequenceIn(text: string): number | undefined {
-  const at = text.indexOf('"seq":')
-  if (at < 0) return undefined
-  let seq = 0
-  let digits = 0
-  for (let index = at + 6; index < text.length; index++) {
-    const digit = text.charCodeAt(index) - 48
-    if (digit >= 0 && digit <= 9) {
-      seq = seq * 10 + digit
-      digits++
-    } else if (digits > 0 || text[index] !== ' ') break
-  }
-  return digits === 0 ? undefined : seq
 }
 
 function errorIn(text: string): { code: number; errCode: number; description: string } | undefined {

@@ -4,6 +4,7 @@ import { Incoming } from './incoming.ts'
 const LINE_FEED = 10
 const UPPER_H = 72
 const UPPER_M = 77
+const SPACE = 32
 const ZERO = 48
 /** State of the client's parser between two operations. */
 const BETWEEN = 0
@@ -116,17 +117,17 @@ export class WireReader {
       return lineEnd + 1
     }
     // `MSG <subject> <id> [reply] <size>` or `HMSG <subject> <id> [reply] <header size> <size>`
-    const line = bytes.toString('latin1', at, lineEnd - 1)
     const hasHeaders = verb === UPPER_H
-    const subjectAt = hasHeaders ? 5 : 4
-    const subjectEnd = line.indexOf(' ', subjectAt)
-    const idEnd = line.indexOf(' ', subjectEnd + 1)
-    const sizeAt = line.lastIndexOf(' ')
-    const bodyEnd = lineEnd + 1 + digits(line, sizeAt + 1, line.length)
+    const subjectAt = at + (hasHeaders ? 5 : 4)
+    const lineStop = lineEnd - 1
+    const subjectEnd = spaceFrom(bytes, subjectAt, lineStop)
+    const idEnd = spaceFrom(bytes, subjectEnd + 1, lineStop)
+    const sizeAt = spaceBefore(bytes, idEnd, lineStop)
+    const bodyEnd = lineEnd + 1 + digits(bytes, sizeAt + 1, lineStop)
     const end = bodyEnd + 2
     if (Number.isNaN(end)) return this.#refuse(bytes, at)
     if (end > bytes.length) return -end
-    const reader = this.#readers.get(digits(line, subjectEnd + 1, idEnd))
+    const reader = this.#readers.get(digits(bytes, subjectEnd + 1, idEnd))
     if (reader === undefined) this.#parser.parse(bytes.subarray(at, end))
     else if (!reader.subscription.isClosed()) {
       const incoming = this.#incoming
@@ -136,15 +137,16 @@ export class WireReader {
       incoming.bodyAt = lineEnd + 1
       incoming.end = bodyEnd
       if (hasHeaders) {
-        replyEnd = line.lastIndexOf(' ', sizeAt - 1)
-        incoming.bodyAt += digits(line, replyEnd + 1, sizeAt)
+        replyEnd = spaceBefore(bytes, subjectEnd, sizeAt)
+        incoming.bodyAt += digits(bytes, replyEnd + 1, sizeAt)
         if (!(incoming.bodyAt <= bodyEnd)) return this.#refuse(bytes, at)
       }
-      // Most messages of a batch have the same subject.
-      const { subject } = incoming
-      if (subjectEnd - subjectAt !== subject.length || !line.startsWith(subject, subjectAt))
-        incoming.subject = toText(line.slice(subjectAt, subjectEnd))
-      incoming.reply = replyEnd > idEnd ? line.slice(idEnd + 1, replyEnd) : ''
+      incoming.subjectAt = subjectAt
+      incoming.subjectEnd = subjectEnd
+      if (replyEnd > idEnd) {
+        incoming.replyAt = idEnd + 1
+        incoming.replyEnd = replyEnd
+      } else incoming.reply = ''
       try {
         reader.receive(incoming)
       } catch (error) {
@@ -173,16 +175,25 @@ export class WireReader {
   }
 }
 
-/** Subjects of other programs may contain more than ASCII. */
-function toText(latin1: string): string {
-  return /^[\x20-\x7e]*$/.test(latin1) ? latin1 : Buffer.from(latin1, 'latin1').toString('utf8')
+/** Where the next blank is; `end` if there is none. */
+function spaceFrom(bytes: Buffer, start: number, end: number): number {
+  let at = start
+  while (at < end && bytes[at] !== SPACE) at++
+  return at
+}
+
+/** Where the last blank before `end` is, from `start` on; `start` if there is none. */
+function spaceBefore(bytes: Buffer, start: number, end: number): number {
+  let at = end - 1
+  while (at > start && bytes[at] !== SPACE) at--
+  return at
 }
 
 /** NaN if any character is not a digit. */
-function digits(text: string, start: number, end: number): number {
+function digits(bytes: Buffer, start: number, end: number): number {
   let value = 0
   for (let index = start; index < end; index++) {
-    const digit = text.charCodeAt(index) - ZERO
+    const digit = (bytes[index] as number) - ZERO
     if (digit < 0 || digit > 9) return Number.NaN
     value = value * 10 + digit
   }
