@@ -324,7 +324,7 @@ describe('trouble with a NATS server', () => {
   test('a plain client publishes and consumes on the same topics', { timeout: 40_000 }, async () => {
     const server = await broker()
     const topic = uniqueName('shared')
-    const bus = makeBus({ url: server.url })
+    const bus = makeBus({ url: server.url, envelope: 'cloudevents' })
     const handled: unknown[] = []
     bus.consume(topic, ({ data }) => void handled.push(data))
     await bus.start()

@@ -29,7 +29,7 @@ describe('streams that are there already', () => {
     ['retention', { retention: 'workqueue' }],
     ['max_msgs_per_subject', { max_msgs_per_subject: 1 }],
     ['no_ack', { no_ack: true }],
-    ['max_consumers', { max_consumers: 5 }],
+    ['max_consumers', { max_consumers: 1 }],
     ['max_age', { max_age: 60_000_000_000 }],
     ['deny_delete', { deny_delete: true }],
     ['deny_purge', { deny_purge: true }],

@@ -6,6 +6,11 @@ import type { PartitionSet } from './partition-set.ts'
 import type { Pulls } from './pulls.ts'
 import type { Session } from './session.ts'
 
+/** Bytes that a partition without messages here may request beyond the credit. */
+const RESERVE_BYTES = 65_536
+/** Part of the bytes that requests for messages without a key may take where there are partitions. */
+const SHARED_BYTES = 1 / 4
+
 /** The credit of a subscription: hands out what has come, and requests what there is room for. */
 export class Credit {
   /** Nothing is handed out, and nothing is requested that other members could take. */
@@ -23,6 +28,8 @@ export class Credit {
   readonly #prefetch: number
   #credit = 0
   #bytes = 0
+  /** Settled, but not stored yet. */
+  #unstored = 0
   #awake = false
   /** Index of the partition that begins. */
   #turn = 0
@@ -85,6 +92,7 @@ export class Credit {
     for (const lane of this.#shared)
       if (lane.stash.length > 0 && lane.active && this.#credit > 0 && this.#bytes > 0) this.#takeShared(lane, batch)
     const partitions = this.#set?.partitions ?? []
+    this.#unstored = this.#set?.unstored ?? 0
     for (let step = 0; step < partitions.length && this.#credit > 0 && this.#bytes > 0; step++) {
       const partition = partitions[(this.#turn + step) % partitions.length] as Partition
       if (partition.buffer.length > 0) this.#take(partition, batch)
@@ -112,7 +120,7 @@ export class Credit {
     const set = this.#set as PartitionSet
     if (partition.leaving || !set.holds(partition)) return
     const { changes } = partition
-    const taken = partition.take(this.#roomOf(partition), this.#bytes, this.#session.host.clock.now(), (delayed) =>
+    const taken = partition.take(this.#roomNow(partition), this.#bytes, this.#session.host.clock.now(), (delayed) =>
       set.delays.add(partition, delayed),
     )
     for (const delivery of taken) {
@@ -131,6 +139,14 @@ export class Credit {
    */
   #roomOf({ outstanding }: Partition): number {
     return Math.max(0, Math.min(this.#credit, Math.max(this.#most - outstanding.size, this.#credit - this.#left)))
+  }
+
+  /**
+   * What is settled but not stored would be handled again if this process died now: together with what is handed out, that
+   * is never more than the prefetch.
+   */
+  #roomNow(partition: Partition): number {
+    return Math.max(0, Math.min(this.#roomOf(partition), this.#credit - this.#unstored))
   }
 
   // --- requests ----------------------------------------------------------------------------------------------------
@@ -158,7 +174,8 @@ export class Credit {
     // First what other members could take as well.
     for (const lane of this.#shared) {
       if (this.paused || !lane.active || lane.suspended > 0) continue
-      const [asked, askedBytes] = ask(lane.pulls, free - shared, free - shared, bytes)
+      const most = set === undefined ? bytes : bytes * SHARED_BYTES - lane.pulls.askedBytes
+      const [asked, askedBytes] = ask(lane.pulls, free - shared, free - shared, most)
       shared += asked
       bytes -= askedBytes
     }
@@ -167,8 +184,9 @@ export class Credit {
     for (const [index, reader] of hungry.entries()) {
       const others = hungry.length - index
       const most = Math.min(Math.ceil(free / others), this.#roomFor(reader))
-      const room = most <= 0 && this.#isDry(reader) ? 1 : most
-      const [asked, askedBytes] = ask(reader.pulls, room, free, bytes / others)
+      const isDry = this.#isDry(reader)
+      const room = most <= 0 && isDry ? 1 : most
+      const [asked, askedBytes] = ask(reader.pulls, room, free, Math.max(bytes / others, isDry ? RESERVE_BYTES : 0))
       free -= asked
       bytes -= askedBytes
     }

@@ -7,8 +7,6 @@ import type { Session } from './session.ts'
 const INTERVAL_MS = 100
 /** Per entry of a large record, so that a partition with many delayed messages does not write all the time. */
 const MS_PER_ENTRY = 0.1
-/** With this many changes it does not wait. */
-const MAX_CHANGES = 1_000
 /** After this time the record also says what was handed out, for people who look. */
 const HANDED_OUT_MS = 400
 /** Pause after a record could not be written. */
@@ -35,10 +33,9 @@ export class PartitionCommits {
 
   /** Something of the partition has changed. */
   changed(partition: Partition): void {
-    const isMany = partition.changes - partition.stored >= MAX_CHANGES
-    if (this.#waiting.has(partition) && !isMany) return
+    if (this.#waiting.has(partition)) return
     this.#waiting.add(partition)
-    const dueAt = isMany ? 0 : partition.committedAt + INTERVAL_MS + partition.records * MS_PER_ENTRY
+    const dueAt = partition.committedAt + INTERVAL_MS + partition.records * MS_PER_ENTRY
     this.#schedule(Math.max(0, dueAt - this.#now()))
   }
 
@@ -93,9 +90,8 @@ export class PartitionCommits {
         this.#waiting.delete(partition)
         continue
       }
-      const isMany = partition.changes - partition.stored >= MAX_CHANGES
       const dueAt = partition.committedAt + INTERVAL_MS + partition.records * MS_PER_ENTRY
-      if (dueAt > now && !isMany) {
+      if (dueAt > now) {
         this.#schedule(dueAt - now)
         continue
       }

@@ -32,6 +32,8 @@ export interface LeasesHost {
   readonly leases: SessionLeases
   readonly store: PartitionStore
   readonly memberId: string
+  /** This member has made the group. */
+  readonly isNew: boolean
   /** Subject for messages among the members. */
   readonly noticeSubject: string
   /** Where the group begins in a partition that has no record. */
@@ -95,6 +97,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
   /** Scope of the next round: only our share, newcomers, or everything. */
   #next: 'share' | 'join' | 'full' | undefined
   #again: Timer | undefined
+  #hasLooked = false
   #closed = false
   #trouble: string | undefined
   #refused: AuthorizationError | undefined
@@ -204,7 +207,9 @@ export class PartitionLeases implements MembersHost, LeaseUser {
 
   async #claimUpTo(count: number): Promise<void> {
     const others = this.#units.filter((unit) => !unit.mine)
-    await Promise.all(others.map((unit) => this.#look(unit)))
+    // A group that was just made has no records; if another member was faster, the claim fails.
+    if (this.#hasLooked || !this.#host.isNew) await Promise.all(others.map((unit) => this.#look(unit)))
+    this.#hasLooked = true
     await this.leases.look(new Set(others.map(({ record }) => record?.session ?? '')))
     const free = others.filter((unit) => !unit.mine && this.#isFree(unit)).slice(0, count)
     await Promise.all(free.map((unit) => this.#claim(unit)))

@@ -32,6 +32,8 @@ export interface PartitionSetHost {
   readonly parts: SubscriptionParts
   readonly spec: SubscriptionSpec
   readonly groupId: string
+  /** This member has made the group. */
+  readonly isNew: boolean
   readonly stream: string
   readonly units: readonly UnitPlan[]
   readonly native: Readonly<Record<string, unknown>>
@@ -57,6 +59,7 @@ export class PartitionSet implements LeasesHost, ReaderHost {
   readonly leases: SessionLeases
   readonly store: PartitionStore
   readonly memberId: string
+  readonly isNew: boolean
   readonly noticeSubject: string
   readonly groupId: string
   readonly stream: string
@@ -98,6 +101,7 @@ export class PartitionSet implements LeasesHost, ReaderHost {
     this.leases = parts.leases
     this.store = new PartitionStore(parts.records, groupId)
     this.memberId = spec.consumerId
+    this.isNew = host.isNew
     this.noticeSubject = parts.subjects.members(groupId)
     this.groupId = groupId
     this.stream = stream
@@ -277,9 +281,9 @@ export class PartitionSet implements LeasesHost, ReaderHost {
 
   committed(unit: string): void {
     const partition = this.#byName.get(unit) as Partition
-    const wasHeldUp = partition.isHeldUp
+    const mayWait = partition.isHeldUp || partition.unstored > 0
     partition.committed(this.session.host.clock.monotonic())
-    if (wasHeldUp) this.wake()
+    if (mayWait) this.wake()
   }
 
   async release(unit: string, lost: AbortSignal): Promise<void> {
@@ -357,6 +361,20 @@ export class PartitionSet implements LeasesHost, ReaderHost {
       .finally(() => {
         this.#moving = undefined
       })
+  }
+
+  /** Number of settlements that are not stored yet. */
+  get unstored(): number {
+    if (this.#host.spec.ephemeral) return 0
+    let count = 0
+    for (const partition of this.partitions) count += partition.unstored
+    return count
+  }
+
+  /** So much is settled that it holds up what waits here: it is stored now. */
+  storeSoon(): void {
+    if (this.unstored * 2 < this.#host.spec.prefetch) return
+    for (const partition of this.partitions) if (partition.unstored > 0) this.commits.now(partition)
   }
 
   /** Something of a partition has to be stored. */

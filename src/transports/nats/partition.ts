@@ -69,6 +69,10 @@ export class Partition {
   #writing = 0
   stored = 0
   committedAt: number = -Infinity
+  /** Number of deliveries that were settled; and of those whose settlement is in the record being written, or stored. */
+  #finished = 0
+  #writingFinished = 0
+  #storedFinished = 0
   /** `to` in the last record. */
   storedTo = 0
   /** Number of entries in the last record. */
@@ -139,6 +143,7 @@ export class Partition {
     }
     this.dropBuffer()
     this.delayed.clear()
+    this.#storedFinished = this.#finished
     for (const { done } of this.#waiters.splice(0)) done(false)
     return lost
   }
@@ -290,9 +295,15 @@ export class Partition {
 
   // --- settling ----------------------------------------------------------------------------------------------------
 
+  /** Number of settlements that are not stored. */
+  get unstored(): number {
+    return this.#finished - this.#storedFinished
+  }
+
   /** It is done, or is put back by the caller. */
   finish(delivery: PartitionDelivery): void {
     delivery.settled = true
+    this.#finished++
     this.outstanding.remove(delivery)
     this.changes++
   }
@@ -307,6 +318,7 @@ export class Partition {
   /** A record with the state of the last call of `state` was stored. */
   committed(at: number): void {
     this.stored = this.#writing
+    this.#storedFinished = this.#writingFinished
     this.reserved = Math.max(this.reserved, this.#reserving)
     this.committedAt = at
     let count = 0
@@ -321,6 +333,7 @@ export class Partition {
   /** What to store. `free`: for the next owner, who may begin beyond `to` as if nothing had been handed out there. */
   state(free: boolean): PartitionState {
     this.#writing = this.changes
+    this.#writingFinished = this.#finished
     this.storedTo = this.to
     const open: OpenMessage[] = []
     for (let delivery = this.outstanding.first; delivery !== undefined; delivery = delivery.next) {

@@ -121,6 +121,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
         parts,
         spec,
         groupId: id,
+        isNew: joined.isNew,
         stream,
         units: plan.units,
         native: nativeOf(session.options, spec.native),

@@ -125,6 +125,7 @@ class Bench {
         write: (unit: string, text: string, { seq }: StoredAt) => this.leases.write(unit, text, seq),
       } as unknown as LeasesHost['store'],
       memberId: 'me',
+      isNew: false,
       noticeSubject: 'members',
       initial: () => STATE,
       state: () => STATE,
