@@ -6,7 +6,7 @@ import type { PartitionSet } from './partition-set.ts'
 import type { Pulls } from './pulls.ts'
 import type { Session } from './session.ts'
 
-/** Bytes that a partition without messages here may request beyond the credit. */
+/** Bytes that a consumer without messages here may request beyond the credit. */
 const RESERVE_BYTES = 65_536
 /** Part of the bytes that requests for messages without a key may take where there are partitions. */
 const SHARED_BYTES = 1 / 4
@@ -168,13 +168,16 @@ export class Credit {
       bytes -= bufferBytes
     }
     for (const { pulls } of set?.readers ?? []) {
-      free -= pulls.asked
+      // Each may always request one message, which waits here when there is no credit for it.
+      free -= Math.max(0, pulls.asked - 1)
       bytes -= pulls.askedBytes
     }
     // First what other members could take as well.
     for (const lane of this.#shared) {
       if (this.paused || !lane.active || lane.suspended > 0) continue
-      const most = set === undefined ? bytes : bytes * SHARED_BYTES - lane.pulls.askedBytes
+      const isDry = lane.pulls.asked === 0 && lane.stash.length === 0
+      const part = set === undefined ? bytes : bytes * SHARED_BYTES
+      const most = Math.max(part, isDry && this.#bytes > 0 ? RESERVE_BYTES : 0)
       const [asked, askedBytes] = ask(lane.pulls, free - shared, free - shared, most)
       shared += asked
       bytes -= askedBytes
