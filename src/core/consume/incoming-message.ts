@@ -43,6 +43,10 @@ export class IncomingMessage implements Message {
     try {
       const problem = unknownForm(this.encoded)
       if (problem !== undefined) throw new CodecError(problem)
+      if (this.encoded.body === null) {
+        this.replaceData(null)
+        return undefined
+      }
       const codec = this.#codecs.forContentType(this.encoded.contentType)
       const data: unknown = codec.decode(this.encoded.body)
       if (codec.async === true) return Promise.resolve(data).then((decoded) => this.replaceData(decoded), refuse)
@@ -113,7 +117,7 @@ export class IncomingMessage implements Message {
   get headers(): Headers {
     return this.encoded.headers
   }
-  get body(): Uint8Array {
+  get body(): Uint8Array | null {
     return this.encoded.body
   }
 }
