@@ -56,7 +56,7 @@ function quantile(sorted: Float64Array, share: number): number {
  * late has waited since it was due; up to two milliseconds of that are a timer's, and don't count.
  */
 export async function measureLatency(
-  { measureMs }: CaseArguments,
+  { measureMs }: Pick<CaseArguments, 'measureMs'>,
   subject: (run: LatencyRun) => Promise<SendProbe>,
 ): Promise<CaseOutput> {
   const skip = RATE_PER_SECOND
