@@ -166,6 +166,18 @@ describe('what is not an event, a topic or a consumer', () => {
     await on.close()
   })
 
+  it('publishMany says how an item is written when it is the data itself', async () => {
+    const on = bus()
+    await on.start()
+    const results = await on.publishMany('a', [{ orderId: 1 }, 'text', { data: 1 }] as never)
+    expect(results.map(({ error }) => (error as Error | undefined)?.message.split('\n')[1])).toEqual([
+      '  - data: is missing: an item is { data, key, ... }, not the data itself',
+      '  - item: must be an object, got a string: an item is { data, key, ... }, not the data itself',
+      undefined,
+    ])
+    await on.close()
+  })
+
   it('names a consumer once', () => {
     expect(() => bus().consume(defineConsumer({ topic: 'e', handle: handler, concurrency: 0 }))).toThrow(
       /^The consumer of "e" /,
