@@ -129,6 +129,8 @@ export function faultSuite(subject: FaultSubject): void {
           for (const link of proxy.links) link.halfOpen('target')
           await running.everyKey(20, 30_000, `after reset ${time}`)
         }
+        // Closes what the broker still holds open.
+        proxy.resume()
         await judge(`connections reset ${RESETS} times on one side`, running, RESETS * 2 * PREFETCH)
       },
     )
