@@ -282,11 +282,10 @@ export const reconnectScenarios: readonly Scenario[] = [
       await ctx.waitUntil(() => probe.ids().includes(last), 'the last message')
       if (record.count('loss', (loss) => loss.topic === topic) > 0) return
       const missing = (): string[] => [...confirmed].filter((id) => !probe.ids().includes(id))
-      if (!reported)
-        await ctx.waitUntil(
-          () => missing().length === 0,
-          () => `${missing().length} of ${confirmed.size} are missing, and no loss was reported`,
-        )
+      await ctx.waitUntil(
+        () => missing().length === 0,
+        () => `${missing().length} of ${confirmed.size} are missing, and no loss was reported`,
+      )
     },
   },
   {
