@@ -1,4 +1,5 @@
 import type { CodecRegistry } from '../codec.ts'
+import { unknownForm } from '../compact-envelope.ts'
 import { CodecError } from '../errors.ts'
 import type { EncodedMessage, Headers, Message } from '../message.ts'
 
@@ -36,6 +37,8 @@ export class IncomingMessage implements Message {
     if (this.#decoded) return undefined
     if (this.decodeError !== undefined) throw this.decodeError
     try {
+      const problem = unknownForm(this.encoded)
+      if (problem !== undefined) throw new CodecError(problem)
       const codec = this.#codecs.forContentType(this.encoded.contentType)
       const data: unknown = codec.decode(this.encoded.body)
       if (codec.async === true) return this.#decodeLater(data)
