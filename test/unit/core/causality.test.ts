@@ -114,11 +114,11 @@ describe('in a handler', () => {
     await caller.run('start', () => bus.start())
     caller.run('broker', () => main.subscriptions[0]?.deliver(delivery('a')))
     await expect.poll(() => main.subscriptions[0]?.outcomes()).toEqual(['a ack'])
-    consumer.limit('test', 0)
+    consumer.pause()
     main.subscriptions[0]?.deliver(delivery('b'))
-    caller.run('limit', () => {
-      consumer.limit('test', undefined)
-      expect(caller.getStore()).toBe('limit')
+    caller.run('resume', () => {
+      consumer.resume()
+      expect(caller.getStore()).toBe('resume')
     })
     await expect.poll(() => seen.length).toBe(4)
     expect(seen).toEqual(['a consume', 'a consume', 'b consume', 'b consume'])
