@@ -166,6 +166,18 @@ export class Reader {
     return count
   }
 
+  /** Size of a tagged field; returns where it ends. */
+  tagEnd(): number {
+    const size = this.uvarint()
+    if (size > this.end - this.pos) throw this.#truncated(size)
+    return this.pos + size
+  }
+
+  /** After a tagged field: its size and its content must agree. */
+  expectAt(end: number): void {
+    if (this.pos !== end) throw new MalformedError('INVALID_LENGTH', `a tagged field ends at ${this.pos}, not ${end}`)
+  }
+
   /** Passes over tagged fields that nobody here reads. */
   skipTags(): void {
     for (let left = this.uvarint(); left > 0; left--) {

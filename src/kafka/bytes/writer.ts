@@ -43,26 +43,31 @@ export class Writer {
   }
 
   i8(value: number): void {
+    if (value !== (value << 24) >> 24) throw unfit(value, 'i8')
     const start = this.reserve(1)
     this.#view.setInt8(start, value)
   }
 
   i16(value: number): void {
+    if (value !== (value << 16) >> 16) throw unfit(value, 'i16')
     const start = this.reserve(2)
     this.#view.setInt16(start, value)
   }
 
   u16(value: number): void {
+    if (value !== (value & 0xffff)) throw unfit(value, 'u16')
     const start = this.reserve(2)
     this.#view.setUint16(start, value)
   }
 
   i32(value: number): void {
+    if (value !== (value | 0)) throw unfit(value, 'i32')
     const start = this.reserve(4)
     this.#view.setInt32(start, value)
   }
 
   u32(value: number): void {
+    if (value !== value >>> 0) throw unfit(value, 'u32')
     const start = this.reserve(4)
     this.#view.setUint32(start, value)
   }
@@ -193,6 +198,10 @@ export class Writer {
     this.pos = used + size
     return used
   }
+}
+
+function unfit(value: number, type: string): UnencodableError {
+  return new UnencodableError(`${value} does not fit ${type}`)
 }
 
 function viewOf(buffer: Buffer): DataView {
