@@ -169,7 +169,7 @@ export class MessageFactory {
 
 function keyOf({ topic, key }: AnyEventDefinition, data: unknown): string | undefined {
   try {
-    return key?.(data) as string | undefined
+    return key?.(data)
   } catch (error) {
     if (data !== null) throw error
     throw new ValidationError(
