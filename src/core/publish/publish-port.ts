@@ -11,7 +11,7 @@ import type { EncodedMessage, OutgoingMessage } from '../message.ts'
 import type { MessageFactory } from './message-factory.ts'
 import { describe } from '../util/options-reader.ts'
 import type { PublishCall, PublishCallItem, PublishMiddleware, PublishStep } from './publish-middleware.ts'
-import { PUBLISH_ITEM, PUBLISH_MANY_OPTIONS, PUBLISH_OPTIONS, refuseUnknown } from './publish-options.ts'
+import { PUBLISH_MANY_OPTIONS, PUBLISH_OPTIONS, refuseBadItem, refuseUnknown } from './publish-options.ts'
 import type {
   PublishItem,
   PublishManyOptions,
@@ -121,7 +121,7 @@ export class PublishPort {
     const now = this.#parts.clock.now()
     const parent = this.#parent(handled)
     const made = makeMany(items, (item) => {
-      refuseUnknown('An item of publishMany', item, PUBLISH_ITEM)
+      refuseBadItem(item)
       return this.#parts.factory.make(target, item.data, item, parent, now)
     })
     if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic))

@@ -94,7 +94,7 @@ const TRANSIENT = 1
 export class FrameWriter implements ChannelWriter {
   readonly #channel: RawChannel
   readonly #out: FrameBuffer
-  #time = -1
+  #time = Number.NaN
   #timeText = ''
 
   constructor(channel: RawChannel) {
