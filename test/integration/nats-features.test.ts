@@ -146,7 +146,10 @@ describe('native settings', () => {
     assert.equal((info['config'] as { max_msg_size: number }).max_msg_size, 5_000)
     const list = (await api(`CONSUMER.LIST.${name}`))['consumers'] as { config: Record<string, unknown> }[]
     // That of the group, which is acked, and that of its member, which is not.
-    assert.deepEqual(list.map(({ config }) => config['ack_policy']).toSorted(), ['explicit', 'none'])
+    assert.deepEqual(
+      list.map(({ config }) => String(config['ack_policy'])).toSorted((a, b) => a.localeCompare(b)),
+      ['explicit', 'none'],
+    )
     for (const { config } of list) {
       if (config['ack_policy'] === 'explicit') assert.equal(config['max_ack_pending'], 7)
       const metadata = config['metadata'] as Record<string, string>

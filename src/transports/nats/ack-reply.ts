@@ -33,7 +33,11 @@ export class AckReply {
     const { bytes, replyAt, replyEnd } = incoming
     const start = replyAt + this.prefix.length
     const isKnown =
-      replyAt >= 0 && this.prefix !== '' && start < replyEnd && bytes[start - 1] === DOT && bytes[replyAt + 4] === UPPER_A
+      replyAt >= 0 &&
+      this.prefix !== '' &&
+      start < replyEnd &&
+      bytes[start - 1] === DOT &&
+      bytes[replyAt + 4] === UPPER_A
     if (!isKnown) return this.read(incoming.reply)
     this.#bytes = bytes
     this.#at = start
@@ -67,7 +71,9 @@ export class AckReply {
   /** When it was stored, in ms since 1970. */
   get time(): number {
     const [start, end] = [this.#timeAt, this.#timeAt + TIME_DIGITS - 6]
-    return Number(this.#bytes === undefined ? this.#reply.slice(start, end) : this.#bytes.toString('latin1', start, end))
+    return Number(
+      this.#bytes === undefined ? this.#reply.slice(start, end) : this.#bytes.toString('latin1', start, end),
+    )
   }
 
   #findPrefix(reply: string): boolean {

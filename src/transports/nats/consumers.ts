@@ -288,5 +288,8 @@ export function nativeOf(
   { native }: { readonly native: { readonly consumer?: Readonly<Record<string, unknown>> | undefined } },
   own: unknown,
 ): Readonly<Record<string, unknown>> {
-  return { ...native.consumer, ...(own as { readonly consumer?: Readonly<Record<string, unknown>> } | undefined)?.consumer }
+  return {
+    ...native.consumer,
+    ...(own as { readonly consumer?: Readonly<Record<string, unknown>> } | undefined)?.consumer,
+  }
 }

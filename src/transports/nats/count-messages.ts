@@ -19,7 +19,7 @@ async function countingConsumer(
     description: 'Busbar: counting',
     ...start,
     ack_policy: 'none',
-    ...(filters.length === 1 ? { filter_subject: filters[0] as string } : { filter_subjects: filters }),
+    ...(filters.length === 1 ? { filter_subject: filters[0] } : { filter_subjects: filters }),
     replay_policy: 'instant',
     inactive_threshold: INACTIVE_MS * NANOS,
     mem_storage: true,
@@ -48,6 +48,9 @@ export async function sequenceBefore(
   timeMs: number,
 ): Promise<number> {
   const opt_start_time = new Date(Math.max(0, timeMs)).toISOString()
-  const { delivered } = await countingConsumer(api, stream, filters, { deliver_policy: 'by_start_time', opt_start_time })
+  const { delivered } = await countingConsumer(api, stream, filters, {
+    deliver_policy: 'by_start_time',
+    opt_start_time,
+  })
   return delivered.stream_seq
 }

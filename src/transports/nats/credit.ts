@@ -215,7 +215,11 @@ export class Credit {
     for (const partition of set.partitions) {
       if (partition.isApart) continue
       const stands =
-        isCrammed && partition.buffer.length > 0 && !partition.isHeldUp && this.#credit > 0 && this.#roomOf(partition) === 0
+        isCrammed &&
+        partition.buffer.length > 0 &&
+        !partition.isHeldUp &&
+        this.#credit > 0 &&
+        this.#roomOf(partition) === 0
       if (stands || partition.isFull) set.setApart(partition)
     }
     set.tendApart((partition) => !partition.isFull && this.#roomOf(partition) > partition.buffer.length)

@@ -53,10 +53,14 @@ export class GroupAdmin {
       return record === undefined ? undefined : parseGroup(record.text)
     })
     const wanted = found.filter((record) => record !== undefined && (topic === undefined || reads(record.topic, topic)))
-    const partitions = wanted.reduce((count, record) => count + (record?.layout === 'key' ? this.#parts.subjects.partitions + 1 : 1), 0)
+    const partitions = wanted.reduce(
+      (count, record) => count + (record?.layout === 'key' ? this.#parts.subjects.partitions + 1 : 1),
+      0,
+    )
     const lookups = this.#lookups(partitions <= MAX_LOOKED_UP)
     const infos: GroupInfo[] = []
-    for (const record of wanted) if (record !== undefined) infos.push(await this.#describe(record, topic ?? record.topic, lookups))
+    for (const record of wanted)
+      if (record !== undefined) infos.push(await this.#describe(record, topic ?? record.topic, lookups))
     return infos
   }
 
@@ -75,7 +79,11 @@ export class GroupAdmin {
       const lease = await records.readLease(records.leaseSubject(session))
       return lease !== undefined && Date.now() - lease.time < 2 * this.#parts.leases.leaseMs
     }
-    const once = <Result>(known: Map<string, Promise<Result>>, key: string, work: () => Promise<Result>): Promise<Result> => {
+    const once = <Result>(
+      known: Map<string, Promise<Result>>,
+      key: string,
+      work: () => Promise<Result>,
+    ): Promise<Result> => {
       let result = known.get(key)
       if (result === undefined) known.set(key, (result = work()))
       return result
@@ -160,11 +168,9 @@ export class GroupAdmin {
     }
     const ends = await Promise.all(plans.map(({ filter }) => lookups.ends(filter)))
     const times = await Promise.all(
-      infos.map((info) =>
-        lagOf(info) === 0
-          ? undefined
-          : this.#timeAfter(stream, [info.config.filter_subject ?? '>'], info.ack_floor.stream_seq),
-      ),
+      infos
+        .filter((info) => lagOf(info) > 0)
+        .map((info) => this.#timeAfter(stream, [info.config.filter_subject ?? '>'], info.ack_floor.stream_seq)),
     )
     const head = highest(ends.map((each) => each.head))
     const behind = infos.filter((info) => lagOf(info) > 0)

@@ -130,11 +130,14 @@ export class Members {
    */
   async check(): Promise<boolean> {
     const { leases, memberId } = this.#host
-    const others = [...this.#members].filter(([, { session }]) => session !== leases.id).sort(([a], [b]) => (a < b ? -1 : 1))
+    const others = [...this.#members]
+      .filter(([, { session }]) => session !== leases.id)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
     if (others.length === 0) return false
     const next = others.findIndex(([id]) => id > memberId)
     const watched = new Set<string>()
-    for (let step = 0; step < WATCHED; step++) watched.add(others[(Math.max(0, next) + step) % others.length]?.[1].session ?? '')
+    for (let step = 0; step < WATCHED; step++)
+      watched.add(others[(Math.max(0, next) + step) % others.length]?.[1].session ?? '')
     watched.add(others[this.#round++ % others.length]?.[1].session ?? '')
     await leases.look(watched)
     const dead = others.filter(([id, { session }]) => this.#members.has(id) && leases.isOver(session))

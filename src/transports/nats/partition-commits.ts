@@ -85,7 +85,7 @@ export class PartitionCommits {
   #write(): void {
     if (!this.#session.ready) return
     const now = this.#now()
-    for (const partition of [...this.#waiting]) {
+    for (const partition of this.#waiting) {
       if (!partition.mine) {
         this.#waiting.delete(partition)
         continue

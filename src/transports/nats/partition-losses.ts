@@ -36,7 +36,9 @@ export class PartitionLosses {
   /** Called periodically. `isBehind`: whether messages of a partition may be waiting in the stream. Never rejects. */
   async look(partitions: readonly Partition[], isBehind: (partition: Partition) => boolean): Promise<void> {
     if (this.#looking) return
-    const all = partitions.filter((partition) => partition.mine && (partition.waiting !== undefined || isBehind(partition)))
+    const all = partitions.filter(
+      (partition) => partition.mine && (partition.waiting !== undefined || isBehind(partition)),
+    )
     if (all.length === 0) return
     this.#looking = true
     const { session, api, stream } = this.#host
@@ -54,7 +56,8 @@ export class PartitionLosses {
       this.#gaps = gaps
     } catch (error) {
       // A missing stream is noticed by the reader.
-      if (session.ready && !isNotFound(error)) session.error(error, `looking what became of messages in stream "${stream}"`)
+      if (session.ready && !isNotFound(error))
+        session.error(error, `looking what became of messages in stream "${stream}"`)
     } finally {
       this.#looking = false
     }

@@ -69,7 +69,10 @@ export class PartitionReader {
     this.partitions = partitions
     this.#filters = filters
     this.pulls = new Pulls({ session: host.session, api: host.api }, this)
-    this.#status = new PullStatus({ session: host.session, wake: () => host.wake(), consumerMissing: () => this.reset() }, this)
+    this.#status = new PullStatus(
+      { session: host.session, wake: () => host.wake(), consumerMissing: () => this.reset() },
+      this,
+    )
   }
 
   get stream(): string {
@@ -148,7 +151,7 @@ export class PartitionReader {
       description: marked(description),
       ...(start > 1 ? { deliver_policy: 'by_start_sequence', opt_start_seq: start } : { deliver_policy: 'all' }),
       ack_policy: 'none',
-      ...(this.#filters.length === 1 ? { filter_subject: this.#filters[0] as string } : { filter_subjects: this.#filters }),
+      ...(this.#filters.length === 1 ? { filter_subject: this.#filters[0] } : { filter_subjects: this.#filters }),
       replay_policy: 'instant',
       inactive_threshold: INACTIVE_MS * NANOS,
       mem_storage: true,

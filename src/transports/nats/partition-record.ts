@@ -97,7 +97,7 @@ export class ForeignRecordError extends Error {
     super(
       version === undefined || version === RECORD_VERSION
         ? `is not a record of Busbar: ${text.slice(0, 100)}`
-        : `was written by another version of Busbar (layout ${String(version)} instead of ${RECORD_VERSION}): run one version only, or delete the group (admin.deleteGroup)`,
+        : `was written by another version of Busbar (layout ${JSON.stringify(version)} instead of ${RECORD_VERSION}): run one version only, or delete the group (admin.deleteGroup)`,
     )
     this.name = 'ForeignRecordError'
   }

@@ -89,7 +89,8 @@ export class PartitionSet implements LeasesHost, ReaderHost {
   readonly #handovers = new Set<() => void>()
   #rebuilding = false
   #checking = false
-  #moving: Promise<void> | undefined
+  #isMoving = false
+  #isMovedAgain = false
   #ended = false
   #closed = false
 
@@ -202,7 +203,7 @@ export class PartitionSet implements LeasesHost, ReaderHost {
   /** Nothing more is read. What is here can still be settled. */
   end(): void {
     this.#ended = true
-    for (const reader of [...this.readers]) this.#close(reader)
+    for (const reader of this.readers) this.#close(reader)
     this.#main = undefined
     this.#apart.clear()
   }
@@ -348,7 +349,10 @@ export class PartitionSet implements LeasesHost, ReaderHost {
 
   /** The group was moved: everything is void, and read again from its records. Or it was deleted. */
   moved(): void {
-    this.#moving ??= this.#host
+    this.#isMovedAgain = this.#isMoving
+    if (this.#isMoving) return
+    this.#isMoving = true
+    this.#host
       .renewGroup()
       .then(
         (isMoved) => {
@@ -359,8 +363,10 @@ export class PartitionSet implements LeasesHost, ReaderHost {
         (error: unknown) => this.session.error(error, 'following a group that was moved'),
       )
       .finally(() => {
-        this.#moving = undefined
+        this.#isMoving = false
+        if (this.#isMovedAgain) this.moved()
       })
+      .catch((error: unknown) => this.session.error(error, 'following a group that was moved'))
   }
 
   /** Number of settlements that are not stored yet. */
@@ -459,7 +465,8 @@ export class PartitionSet implements LeasesHost, ReaderHost {
     const { prefetch } = this.#host.spec
     pulls.most = Math.max(1, prefetch >> 1)
     const count = this.partitions.length
-    pulls.least = partitions.length === count ? pulls.most : Math.max(1, Math.min(16, Math.floor(prefetch / (4 * count))))
+    pulls.least =
+      partitions.length === count ? pulls.most : Math.max(1, Math.min(16, Math.floor(prefetch / (4 * count))))
     pulls.target = pulls.least
   }
 
@@ -523,7 +530,8 @@ export class PartitionSet implements LeasesHost, ReaderHost {
       }
       return
     }
-    const isEarly = deliverAt !== undefined && known.notBefore === undefined && deliverAt > this.session.host.clock.now()
+    const isEarly =
+      deliverAt !== undefined && known.notBefore === undefined && deliverAt > this.session.host.clock.now()
     partition.push(
       new PartitionDelivery(
         partition,

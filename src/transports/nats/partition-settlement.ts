@@ -147,7 +147,9 @@ function addLost(batch: readonly Settlement[], lost: readonly Partition[], failu
     if (!lost.includes((delivery as PartitionDelivery).owner)) continue
     failures.push({
       index,
-      error: new SettlementError('The partition was lost before the settlement was stored; the message is delivered again'),
+      error: new SettlementError(
+        'The partition was lost before the settlement was stored; the message is delivered again',
+      ),
     })
   }
 }

@@ -1,10 +1,8 @@
 import { LinkedList } from '../../core/util/linked-list.ts'
-import { PartitionDelivery } from './partition-delivery.ts'
-import type { Known } from './partition-delivery.ts'
+import type { Known, PartitionDelivery } from './partition-delivery.ts'
 import type { Acquired, PartitionState } from './partition-leases.ts'
 import { AHEAD, floorOf } from './partition-record.ts'
 import type { OpenMessage, Span, Waiting } from './partition-record.ts'
-
 
 /** Maximum number of delayed messages, and of entries in the record. */
 const MAX_DELAYED = 200_000
@@ -357,7 +355,15 @@ export class Partition {
       if (last > this.readTo && left > 0) spans.push([Math.max(first, this.readTo + 1), last, left])
     }
     this.#reserving = free ? this.to : this.#reserve()
-    return { stream: this.stream, life: this.life, to: this.to, reserved: this.#reserving, open, spans, waiting: this.#waitingAt() }
+    return {
+      stream: this.stream,
+      life: this.life,
+      to: this.to,
+      reserved: this.#reserving,
+      open,
+      spans,
+      waiting: this.#waitingAt(),
+    }
   }
 
   /** Twice as far as was handed out since the last record, so that the next one comes in time. */

@@ -37,7 +37,11 @@ export class PubAckReader {
   sequenceIn(answer: Incoming): number | undefined {
     const { bytes, bodyAt, end } = answer
     const from = bodyAt + this.#start.length
-    if (from < end && bytes[end - 1] === CLOSING_BRACE && bytes.compare(this.#start, 0, this.#start.length, bodyAt, from) === 0) {
+    if (
+      from < end &&
+      bytes[end - 1] === CLOSING_BRACE &&
+      bytes.compare(this.#start, 0, this.#start.length, bodyAt, from) === 0
+    ) {
       const seq = digits(bytes, from, end - 1)
       if (seq !== undefined) return seq
     }

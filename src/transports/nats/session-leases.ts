@@ -115,7 +115,7 @@ export class SessionLeases implements SessionPart {
     this.#timer = this.session.host.clock.setTimer(this.leaseMs / 3, () => {
       this.#arm()
       void this.renew().then(() => {
-        for (const user of [...this.#users]) user.tick()
+        for (const user of this.#users) user.tick()
       })
     })
   }
@@ -125,7 +125,7 @@ export class SessionLeases implements SessionPart {
     if (this.#users.size === 0) return
     this.#fence = this.session.host.clock.setTimer(Math.max(0, this.leftMs), () => {
       if (this.leftMs > 0) return this.#armFence()
-      for (const user of [...this.#users]) user.expired()
+      for (const user of this.#users) user.expired()
     })
   }
 

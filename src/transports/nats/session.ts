@@ -190,7 +190,8 @@ export class Session {
     const send = (pauseMs: number, timeout: number): void => {
       this.request(subject, body, { ...options, timeout }).then(first.resolve, first.reject)
       const left = endsAt - clock.monotonic() - pauseMs
-      if (left > 0) timer = clock.setTimer(pauseMs, () => send(Math.max(againMs, Math.min(AGAIN_MAX_MS, pauseMs * 2)), left))
+      if (left > 0)
+        timer = clock.setTimer(pauseMs, () => send(Math.max(againMs, Math.min(AGAIN_MAX_MS, pauseMs * 2)), left))
     }
     send(againMs, options.timeout)
     try {

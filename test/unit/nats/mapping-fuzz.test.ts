@@ -46,7 +46,12 @@ test.each([
     // Half of them have in common with the last one what is written only once.
     const { type, source, contentType, time } = seed.chance(0.5) ? last : other
     last = { ...other, type, source, contentType, time }
-    const { message, group, deliverAt } = decode(reader, written(writer, last, messageId), last.body ?? undefined, last.topic)
+    const { message, group, deliverAt } = decode(
+      reader,
+      written(writer, last, messageId),
+      last.body ?? undefined,
+      last.topic,
+    )
     assert.deepEqual(carried(message), carried(last), `round ${round} of ${seed.seed}`)
     assert.deepEqual([group, deliverAt], [last.group, last.deliverAt])
   }

@@ -248,17 +248,20 @@ describe('a partition of a member that is silent', () => {
     }
   }
 
-  test.each([false, true])('is left alone for as long as its lease may last; the server has lost the lease: %s', async (isLost) => {
-    const bench = new Bench()
-    bench.leases.own('other', 'theirs')
-    bench.leases.set('session.theirs', JSON.stringify({ leaseMs: LEASE_MS }))
-    await bench.start()
-    if (isLost) bench.leases.stored.delete('session.theirs')
-    await rounds(bench, LEASE_MS - 1)
-    assert.deepEqual(bench.ownership.owned, [])
-    await rounds(bench, LEASE_MS + GRACE_MS)
-    assert.deepEqual(bench.acquired, ['0 taken'])
-  })
+  test.each([false, true])(
+    'is left alone for as long as its lease may last; the server has lost the lease: %s',
+    async (isLost) => {
+      const bench = new Bench()
+      bench.leases.own('other', 'theirs')
+      bench.leases.set('session.theirs', JSON.stringify({ leaseMs: LEASE_MS }))
+      await bench.start()
+      if (isLost) bench.leases.stored.delete('session.theirs')
+      await rounds(bench, LEASE_MS - 1)
+      assert.deepEqual(bench.ownership.owned, [])
+      await rounds(bench, LEASE_MS + GRACE_MS)
+      assert.deepEqual(bench.acquired, ['0 taken'])
+    },
+  )
 
   test('stays its own while its session renews its lease', async () => {
     const bench = new Bench()

@@ -5,7 +5,12 @@ import type { EncodedMessage } from '../../../src/core/message.ts'
 import { Partition } from '../../../src/transports/nats/partition.ts'
 import { PartitionDelivery } from '../../../src/transports/nats/partition-delivery.ts'
 import type { Acquired, PartitionState } from '../../../src/transports/nats/partition-leases.ts'
-import { decodeRecord, encodeRecord, floorOf, ForeignRecordError } from '../../../src/transports/nats/partition-record.ts'
+import {
+  decodeRecord,
+  encodeRecord,
+  floorOf,
+  ForeignRecordError,
+} from '../../../src/transports/nats/partition-record.ts'
 
 const FRESH: PartitionState = { stream: '#1', life: 'l', to: 0, reserved: 0, open: [], spans: [], waiting: undefined }
 
@@ -207,7 +212,8 @@ test('whatever happens in whatever order, nothing is forgotten, overtaken, or ha
       }
     }
     const fetchDue = (): void => {
-      for (const delayed of [...member.partition.delayed.values()]) {
+      const waiting = Array.from(member.partition.delayed.values())
+      for (const delayed of waiting) {
         if (delayed.dueAt > now) continue
         member.partition.delayed.delete(delayed.seq)
         const known = { ...delayed, notBefore: undefined }
@@ -227,7 +233,11 @@ test('whatever happens in whatever order, nothing is forgotten, overtaken, or ha
       }
     }
     const steps: readonly (() => void)[] = [
-      () => stream.push({ seq: (seq += random.integer(1, 400)), dueAt: random.chance(0.2) ? now + random.integer(1, 50) : undefined }),
+      () =>
+        stream.push({
+          seq: (seq += random.integer(1, 400)),
+          dueAt: random.chance(0.2) ? now + random.integer(1, 50) : undefined,
+        }),
       () => stream.push({ seq: (seq += random.integer(1, 3)), dueAt: undefined }),
       () => pull(random.integer(1, 8)),
       () => hand(random.integer(1, 8)),
@@ -241,7 +251,8 @@ test('whatever happens in whatever order, nothing is forgotten, overtaken, or ha
         }
       },
       () => {
-        for (const delivery of held.values()) if (random.chance(0.3)) [delivery.used, delivery.running] = [delivery.attempt, true]
+        for (const delivery of held.values())
+          if (random.chance(0.3)) [delivery.used, delivery.running] = [delivery.attempt, true]
       },
       () => commit(false),
       () => {

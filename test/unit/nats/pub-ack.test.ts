@@ -37,7 +37,10 @@ test('the sequence, however the answer is written and whatever came before', () 
     ['{"stream":"busbar", "seq":8,"duplicate": true}', 8],
     ['{"stream":"busbar_dlq", "seq":9}', 9],
     ['{"stream":"busbar","domain":"hub","seq":10}', 10],
-    ['{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"busbar","seq":0}', undefined],
+    [
+      '{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"busbar","seq":0}',
+      undefined,
+    ],
     ['', undefined],
     ['{"stream":"busbar", "seq":}', undefined],
   ]

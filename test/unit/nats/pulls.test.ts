@@ -12,12 +12,14 @@ function bench(clock: ManualClock, others = 0): { readonly pulls: Pulls; readonl
   const sent: string[] = []
   const session = {
     host: { clock },
-    outbox: { publish: (_to: string, _inbox: string, body: Uint8Array) => void sent.push(Buffer.from(body).toString()) },
+    outbox: {
+      publish: (_to: string, _inbox: string, body: Uint8Array) => void sent.push(Buffer.from(body).toString()),
+    },
   } as unknown as Session
   const host = { session, api: { nextSubject: () => 'next' } as unknown as JetStreamApi }
   const target = { stream: 's', consumer: 'c' }
-  for (let other = 0; other < others; other++) new Pulls(host, target)
-  return { pulls: new Pulls(host, target), sent }
+  const all = Array.from({ length: others + 1 }, () => new Pulls(host, target))
+  return { pulls: all[0] as Pulls, sent }
 }
 
 test('a request without heartbeats is sent again; only the second silence in a row is worth a warning', async () => {
