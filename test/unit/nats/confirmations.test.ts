@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import { Confirmations } from '../../../src/transports/nats/confirmations.ts'
-import type { NatsDelivery } from '../../../src/transports/nats/delivery.ts'
-import type { Incoming } from '../../../src/transports/nats/incoming.ts'
-import type { Session } from '../../../src/transports/nats/session.ts'
+import { Confirmations } from '../../../src/transports/nats/jetstream/shared/ack-confirmations.ts'
+import type { NatsDelivery } from '../../../src/transports/nats/jetstream/shared/delivery.ts'
+import type { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
+import type { Session } from '../../../src/transports/nats/connection/session.ts'
 
 /** As much of a session as acks need; what is written is on record. */
 function fakeSession() {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
-import { Consumers } from '../../../src/transports/nats/consumers.ts'
-import type { ConsumersParts } from '../../../src/transports/nats/consumers.ts'
-import type { ConsumerConfig } from '../../../src/transports/nats/jetstream-types.ts'
+import { Consumers } from '../../../src/transports/nats/jetstream/shared/durable-consumers.ts'
+import type { ConsumersParts } from '../../../src/transports/nats/jetstream/shared/durable-consumers.ts'
+import type { ConsumerConfig } from '../../../src/transports/nats/jetstream/server/jetstream-types.ts'
 import { JetStreamError } from '../../../src/transports/nats/errors.ts'
-import type { Lane } from '../../../src/transports/nats/lane.ts'
+import type { Lane } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
 
 test('a group that can not be made as a whole leaves nothing behind, also of what was still being made', async () => {
   const existing = new Set<string>()

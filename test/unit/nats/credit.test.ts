@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import { Credit } from '../../../src/transports/nats/credit.ts'
-import type { JetStreamApi } from '../../../src/transports/nats/jetstream-api.ts'
-import type { Lane } from '../../../src/transports/nats/lane.ts'
-import { Partition } from '../../../src/transports/nats/partition.ts'
-import type { PartitionReader } from '../../../src/transports/nats/partition-reader.ts'
-import type { PartitionSet } from '../../../src/transports/nats/partition-set.ts'
-import { Pulls } from '../../../src/transports/nats/pulls.ts'
-import type { Session } from '../../../src/transports/nats/session.ts'
+import { Credit } from '../../../src/transports/nats/jetstream/consume/credit.ts'
+import type { JetStreamApi } from '../../../src/transports/nats/jetstream/server/jetstream-api.ts'
+import type { Lane } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
+import { Partition } from '../../../src/transports/nats/jetstream/partitions/partition.ts'
+import type { PartitionReader } from '../../../src/transports/nats/jetstream/partitions/partition-reader.ts'
+import type { PartitionSet } from '../../../src/transports/nats/jetstream/partitions/partition-set.ts'
+import { Pulls } from '../../../src/transports/nats/jetstream/consume/pull-requests.ts'
+import type { Session } from '../../../src/transports/nats/connection/session.ts'
 
 /** A shared consumer and readers of partitions, which request what they are allowed to. */
 class Bench {

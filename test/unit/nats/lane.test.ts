@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import { Incoming } from '../../../src/transports/nats/incoming.ts'
-import { Lane } from '../../../src/transports/nats/lane.ts'
-import type { LaneHost } from '../../../src/transports/nats/lane-host.ts'
+import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
+import { Lane } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
+import type { LaneHost } from '../../../src/transports/nats/jetstream/shared/pull-consumer-host.ts'
 
 const [STREAM, CONSUMER] = ['s', 'c']
 const STORED_AT = '1700000000000000000'

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'vitest'
-import type { ConsumerInfo, StreamInfo } from '../../../src/transports/nats/jetstream-types.ts'
-import type { Lane } from '../../../src/transports/nats/lane.ts'
-import { Losses } from '../../../src/transports/nats/losses.ts'
-import type { LossesParts } from '../../../src/transports/nats/losses.ts'
-import type { StateRecord } from '../../../src/transports/nats/state-records.ts'
+import type { ConsumerInfo, StreamInfo } from '../../../src/transports/nats/jetstream/server/jetstream-types.ts'
+import type { Lane } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
+import { Losses } from '../../../src/transports/nats/jetstream/shared/loss-detector.ts'
+import type { LossesParts } from '../../../src/transports/nats/jetstream/shared/loss-detector.ts'
+import type { StateRecord } from '../../../src/transports/nats/jetstream/server/state-records.ts'
 
 /** No delivery that says how many messages were left. */
 const NOTHING_CAME = { deliveries: 0, unread: 0 }

@@ -3,10 +3,10 @@ import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import { LinkedList } from '../../../src/core/util/linked-list.ts'
 import type { EncodedMessage } from '../../../src/core/message.ts'
-import { NatsDelivery } from '../../../src/transports/nats/delivery.ts'
-import type { Lane } from '../../../src/transports/nats/lane.ts'
-import { Maintenance } from '../../../src/transports/nats/maintenance.ts'
-import type { MaintenanceParts } from '../../../src/transports/nats/maintenance.ts'
+import { NatsDelivery } from '../../../src/transports/nats/jetstream/shared/delivery.ts'
+import type { Lane } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
+import { Maintenance } from '../../../src/transports/nats/jetstream/consume/maintenance.ts'
+import type { MaintenanceParts } from '../../../src/transports/nats/jetstream/consume/maintenance.ts'
 
 const ACK_WAIT_MS = 3_000
 

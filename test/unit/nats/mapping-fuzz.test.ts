@@ -3,9 +3,9 @@ import { test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
 import type { Random } from 'busbar/testing'
 import type { OutgoingMessage } from '../../../src/core/message.ts'
-import { Incoming } from '../../../src/transports/nats/incoming.ts'
-import { Mapping, sequenceOf } from '../../../src/transports/nats/mapping.ts'
-import type { Decoded } from '../../../src/transports/nats/mapping.ts'
+import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
+import { Mapping, sequenceOf } from '../../../src/transports/nats/wire/mapping.ts'
+import type { Decoded } from '../../../src/transports/nats/wire/mapping.ts'
 import { carried, damaged, randomMessage, randomText } from '../random-message.ts'
 
 const UNSAID = { id: () => 'said-1', time: () => 7 }

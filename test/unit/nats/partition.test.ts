@@ -2,15 +2,15 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
 import type { EncodedMessage } from '../../../src/core/message.ts'
-import { Partition } from '../../../src/transports/nats/partition.ts'
-import { PartitionDelivery } from '../../../src/transports/nats/partition-delivery.ts'
-import type { Acquired, PartitionState } from '../../../src/transports/nats/partition-leases.ts'
+import { Partition } from '../../../src/transports/nats/jetstream/partitions/partition.ts'
+import { PartitionDelivery } from '../../../src/transports/nats/jetstream/partitions/partition-delivery.ts'
+import type { Acquired, PartitionState } from '../../../src/transports/nats/jetstream/partitions/partition-leases.ts'
 import {
   decodeRecord,
   encodeRecord,
   floorOf,
   ForeignRecordError,
-} from '../../../src/transports/nats/partition-record.ts'
+} from '../../../src/transports/nats/jetstream/partitions/partition-record.ts'
 
 const FRESH: PartitionState = { stream: '#1', life: 'l', to: 0, reserved: 0, open: [], spans: [], waiting: undefined }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
-import { Incoming } from '../../../src/transports/nats/incoming.ts'
-import { AnswerPlace, PubAckReader } from '../../../src/transports/nats/pub-ack.ts'
+import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
+import { AnswerPlace, PubAckReader } from '../../../src/transports/nats/jetstream/publish/pub-ack.ts'
 
 /** As the reader has it: somewhere in a chunk of the socket. */
 function answer(subject: string, body: string): Incoming {

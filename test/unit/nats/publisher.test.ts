@@ -5,12 +5,12 @@ import { manualClock } from 'busbar/testing'
 import type { OutgoingMessage } from '../../../src/core/message.ts'
 import type { PublishOutcome } from '../../../src/core/transport.ts'
 import { outgoing } from '../../../src/testing/conformance/raw.ts'
-import { Incoming } from '../../../src/transports/nats/incoming.ts'
-import type { NumberedReply } from '../../../src/transports/nats/outbox.ts'
-import { JetStreamPublisher } from '../../../src/transports/nats/publisher.ts'
-import type { Session } from '../../../src/transports/nats/session.ts'
-import type { Subjects } from '../../../src/transports/nats/subjects.ts'
-import type { Topology } from '../../../src/transports/nats/topology.ts'
+import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
+import type { NumberedReply } from '../../../src/transports/nats/connection/write-buffer.ts'
+import { JetStreamPublisher } from '../../../src/transports/nats/jetstream/publish/publisher.ts'
+import type { Session } from '../../../src/transports/nats/connection/session.ts'
+import type { Subjects } from '../../../src/transports/nats/wire/subjects.ts'
+import type { Topology } from '../../../src/transports/nats/jetstream/server/topology.ts'
 
 interface Sent {
   readonly id: string

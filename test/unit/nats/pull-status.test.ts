@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { manualClock, seededRandom } from 'busbar/testing'
-import { FormerRequests } from '../../../src/transports/nats/former-requests.ts'
-import { Incoming } from '../../../src/transports/nats/incoming.ts'
-import { PullStatus } from '../../../src/transports/nats/pull-status.ts'
-import type { StatusHost, StatusTarget } from '../../../src/transports/nats/pull-status.ts'
-import type { Session } from '../../../src/transports/nats/session.ts'
+import { FormerRequests } from '../../../src/transports/nats/jetstream/shared/former-requests.ts'
+import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
+import { PullStatus } from '../../../src/transports/nats/jetstream/consume/pull-status.ts'
+import type { StatusHost, StatusTarget } from '../../../src/transports/nats/jetstream/consume/pull-status.ts'
+import type { Session } from '../../../src/transports/nats/connection/session.ts'
 import { damaged } from '../random-message.ts'
 
 /** Reads a status; returns whether the request has ended, and what was done about it. */

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import type { ManualClock } from 'busbar/testing'
-import type { JetStreamApi } from '../../../src/transports/nats/jetstream-api.ts'
-import { Pulls } from '../../../src/transports/nats/pulls.ts'
-import type { Session } from '../../../src/transports/nats/session.ts'
+import type { JetStreamApi } from '../../../src/transports/nats/jetstream/server/jetstream-api.ts'
+import { Pulls } from '../../../src/transports/nats/jetstream/consume/pull-requests.ts'
+import type { Session } from '../../../src/transports/nats/connection/session.ts'
 
 const SILENCE_MS = 5_001
 

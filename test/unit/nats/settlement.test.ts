@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import type { EncodedMessage } from '../../../src/core/message.ts'
-import { NatsDelivery } from '../../../src/transports/nats/delivery.ts'
-import type { Lane } from '../../../src/transports/nats/lane.ts'
-import { SharedSettlement } from '../../../src/transports/nats/settlement.ts'
-import type { SettlementParts } from '../../../src/transports/nats/settlement.ts'
+import { NatsDelivery } from '../../../src/transports/nats/jetstream/shared/delivery.ts'
+import type { Lane } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
+import { SharedSettlement } from '../../../src/transports/nats/jetstream/shared/shared-settlement.ts'
+import type { SettlementParts } from '../../../src/transports/nats/jetstream/shared/shared-settlement.ts'
 
 /** One delivery, whose note is being written until the test says so. */
 class Bench {

@@ -7,7 +7,7 @@ import {
   parseConsumerName,
   partitionOf,
   Subjects,
-} from '../../../src/transports/nats/subjects.ts'
+} from '../../../src/transports/nats/wire/subjects.ts'
 
 // Golden values: all of this is stored in streams and consumers of servers, or agreed between members of different
 // versions. A change breaks systems that run: a key's messages would have two readers at once, and consumers with
