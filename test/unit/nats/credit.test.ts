@@ -3,16 +3,16 @@ import { describe, test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import { Credit } from '../../../src/transports/nats/jetstream/consume/credit.ts'
 import type { JetStreamApi } from '../../../src/transports/nats/jetstream/server/jetstream-api.ts'
-import type { Lane } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
+import type { PullConsumer } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
 import { Partition } from '../../../src/transports/nats/jetstream/partitions/partition.ts'
 import type { PartitionReader } from '../../../src/transports/nats/jetstream/partitions/partition-reader.ts'
 import type { PartitionSet } from '../../../src/transports/nats/jetstream/partitions/partition-set.ts'
-import { Pulls } from '../../../src/transports/nats/jetstream/consume/pull-requests.ts'
+import { PullRequests } from '../../../src/transports/nats/jetstream/consume/pull-requests.ts'
 import type { Session } from '../../../src/transports/nats/connection/session.ts'
 
 /** A shared consumer and readers of partitions, which request what they are allowed to. */
 class Bench {
-  readonly shared: Lane
+  readonly shared: PullConsumer
   readonly readers: readonly PartitionReader[]
   readonly credit: Credit
 
@@ -24,8 +24,8 @@ class Bench {
       outbox: { publish: () => undefined },
     } as unknown as Session
     const api = { nextSubject: () => 'next' } as unknown as JetStreamApi
-    const pulls = (): Pulls => new Pulls({ session, api }, { stream: 's', consumer: 'c' })
-    this.shared = { stash: [], stashBytes: 0, active: true, suspended: 0, pulls: pulls() } as unknown as Lane
+    const pulls = (): PullRequests => new PullRequests({ session, api }, { stream: 's', consumer: 'c' })
+    this.shared = { buffer: [], bufferBytes: 0, active: true, suspended: 0, pulls: pulls() } as unknown as PullConsumer
     const partitions = Array.from({ length: 8 }, (_, name) => new Partition(String(name), 's'))
     const groups = apart ? partitions.map((partition) => [partition]) : [partitions]
     this.readers = groups.map((group) => {

@@ -4,15 +4,15 @@ import { manualClock } from 'busbar/testing'
 import { LinkedList } from '../../../src/core/util/linked-list.ts'
 import type { EncodedMessage } from '../../../src/core/message.ts'
 import { NatsDelivery } from '../../../src/transports/nats/jetstream/shared/delivery.ts'
-import type { Lane } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
+import type { PullConsumer } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
 import { Maintenance } from '../../../src/transports/nats/jetstream/consume/maintenance.ts'
 import type { MaintenanceParts } from '../../../src/transports/nats/jetstream/consume/maintenance.ts'
 
 const ACK_WAIT_MS = 3_000
 
 /** A lane with two deliveries that came at different times. */
-function laneWithTwo(): Lane {
-  const lane = { ackWaitMs: ACK_WAIT_MS, outstanding: new LinkedList<NatsDelivery>() } as unknown as Lane
+function laneWithTwo(): PullConsumer {
+  const lane = { ackWaitMs: ACK_WAIT_MS, outstanding: new LinkedList<NatsDelivery>() } as unknown as PullConsumer
   for (const [seq, touchedAt] of [
     [1, 0],
     [2, 1_500],

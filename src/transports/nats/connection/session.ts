@@ -7,7 +7,7 @@ import { connectTo } from './connect.ts'
 import { isPermission, toBusbarError } from '../errors.ts'
 import { Incoming } from './incoming.ts'
 import type { ResolvedNatsOptions } from '../options.ts'
-import { Outbox } from './write-buffer.ts'
+import { WriteBuffer } from './write-buffer.ts'
 import { WireReader } from './wire-reader.ts'
 
 /** A part of the transport that survives reconnects. */
@@ -41,7 +41,7 @@ export class Session {
   readonly options: ResolvedNatsOptions
   readonly host: TransportHost
   connection!: NatsConnection
-  outbox!: Outbox
+  outbox!: WriteBuffer
   ready = false
   #reader: WireReader | undefined
   readonly #parts = new Set<SessionPart>()
@@ -82,7 +82,7 @@ export class Session {
     }
     if (this.connection.isClosed())
       throw new ConnectionError('The NATS connection that was given is closed', { retryable: false })
-    this.outbox = new Outbox(this.connection)
+    this.outbox = new WriteBuffer(this.connection)
     // How a connection passed by the user is read is up to the user.
     if (this.#owned)
       this.#reader = WireReader.attach(this.connection, (error) => this.error(error, 'receiving a message'))

@@ -29,7 +29,7 @@ export interface NumberedReply {
  * Writes publishes as protocol text into one buffer, which is sent to the socket once per turn. That saves the small
  * buffers and the header object that the client's own `publish` would cost per message.
  */
-export class Outbox {
+export class WriteBuffer {
   readonly #connection: NatsConnection
   readonly #bytes: ByteSink | undefined
   #buffer: Buffer = Buffer.alloc(0)

@@ -1,9 +1,9 @@
 import type { Delivery, SubscriptionSpec } from '../../../../core/transport.ts'
-import type { Lane } from '../shared/pull-consumer.ts'
+import type { PullConsumer } from '../shared/pull-consumer.ts'
 import type { Partition } from '../partitions/partition.ts'
 import type { PartitionReader } from '../partitions/partition-reader.ts'
 import type { PartitionSet } from '../partitions/partition-set.ts'
-import type { Pulls } from './pull-requests.ts'
+import type { PullRequests } from './pull-requests.ts'
 import type { Session } from '../../connection/session.ts'
 
 /** Bytes that a consumer without messages here may request beyond the credit. */
@@ -18,7 +18,7 @@ export class Credit {
   /** Nothing more comes in, permanently. */
   ended = false
   readonly #session: Session
-  readonly #shared: readonly Lane[]
+  readonly #shared: readonly PullConsumer[]
   readonly #set: PartitionSet | undefined
   /** Maximum number of unsettled deliveries of a partition while others need room. */
   readonly #most: number
@@ -36,7 +36,7 @@ export class Credit {
 
   constructor(
     session: Session,
-    shared: readonly Lane[],
+    shared: readonly PullConsumer[],
     set: PartitionSet | undefined,
     { prefetch, maxPerKey }: Pick<SubscriptionSpec, 'prefetch' | 'maxPerKey'>,
     receive: (batch: readonly Delivery[]) => void,
@@ -90,7 +90,7 @@ export class Credit {
     if (this.paused || this.ended) return
     const batch: Delivery[] = []
     for (const lane of this.#shared)
-      if (lane.stash.length > 0 && lane.active && this.#credit > 0 && this.#bytes > 0) this.#takeShared(lane, batch)
+      if (lane.buffer.length > 0 && lane.active && this.#credit > 0 && this.#bytes > 0) this.#takeShared(lane, batch)
     const partitions = this.#set?.partitions ?? []
     this.#unstored = this.#set?.unstored ?? 0
     for (let step = 0; step < partitions.length && this.#credit > 0 && this.#bytes > 0; step++) {
@@ -103,7 +103,7 @@ export class Credit {
     this.#set?.delays.fetch()
   }
 
-  #takeShared(lane: Lane, batch: Delivery[]): void {
+  #takeShared(lane: PullConsumer, batch: Delivery[]): void {
     const taken = lane.take(this.#credit)
     let used = 0
     // The last one may be larger than the remaining bytes.
@@ -158,10 +158,10 @@ export class Credit {
     let free = this.#credit
     let bytes = this.#bytes
     let shared = 0
-    for (const { pulls, stash, stashBytes } of this.#shared) {
-      free -= stash.length
+    for (const { pulls, buffer, bufferBytes } of this.#shared) {
+      free -= buffer.length
       shared += pulls.asked
-      bytes -= stashBytes + pulls.askedBytes
+      bytes -= bufferBytes + pulls.askedBytes
     }
     for (const { buffer, bufferBytes } of set?.partitions ?? []) {
       free -= buffer.length
@@ -175,7 +175,7 @@ export class Credit {
     // First what other members could take as well.
     for (const lane of this.#shared) {
       if (this.paused || !lane.active || lane.suspended > 0) continue
-      const isDry = lane.pulls.asked === 0 && lane.stash.length === 0
+      const isDry = lane.pulls.asked === 0 && lane.buffer.length === 0
       const part = set === undefined ? bytes : bytes * SHARED_BYTES
       const most = Math.max(part, isDry && this.#bytes > 0 ? RESERVE_BYTES : 0)
       const [asked, askedBytes] = ask(lane.pulls, free - shared, free - shared, most)
@@ -227,7 +227,7 @@ export class Credit {
 }
 
 /** Requests up to `room` messages; returns how many, and for how many bytes. */
-function ask(pulls: Pulls, room: number, free: number, bytes: number): readonly [count: number, bytes: number] {
+function ask(pulls: PullRequests, room: number, free: number, bytes: number): readonly [count: number, bytes: number] {
   if (!pulls.hungry) return NOTHING
   const count = Math.min(pulls.target - pulls.asked, room)
   if (count <= 0 || bytes <= 0) return NOTHING

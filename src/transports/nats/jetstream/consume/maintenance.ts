@@ -1,11 +1,11 @@
 import type { Timer } from '../../../../core/clock.ts'
-import type { Confirmations } from '../shared/ack-confirmations.ts'
+import type { AckConfirmations } from '../shared/ack-confirmations.ts'
 import type { NatsDelivery } from '../shared/delivery.ts'
 import { isNotFound } from '../../errors.ts'
 import type { Credit } from './credit.ts'
 import type { JetStreamApi } from '../server/jetstream-api.ts'
-import type { Lane } from '../shared/pull-consumer.ts'
-import type { Losses } from '../shared/loss-detector.ts'
+import type { PullConsumer } from '../shared/pull-consumer.ts'
+import type { LossDetector } from '../shared/loss-detector.ts'
 import type { PartitionSet } from '../partitions/partition-set.ts'
 import type { Session } from '../../connection/session.ts'
 
@@ -16,11 +16,11 @@ const LOOK_MS = 15_000
 export interface MaintenanceParts {
   readonly session: Session
   readonly api: JetStreamApi
-  readonly lanes: readonly Lane[]
+  readonly lanes: readonly PullConsumer[]
   readonly credit: Credit
   readonly set: PartitionSet | undefined
-  readonly confirmations: Confirmations
-  readonly losses: Losses
+  readonly confirmations: AckConfirmations
+  readonly losses: LossDetector
   readonly leaseMs: () => number
   /** The server took these back. */
   readonly lost: (deliveries: readonly NatsDelivery[], reason: string) => void
@@ -89,7 +89,7 @@ export class Maintenance {
     await confirmations.check((delivery) => this.#answers(delivery.lane))
     credit.wake()
     // What other members could take does not wait here for credit for long.
-    const idle = credit.hasCredit ? [] : lanes.flatMap((lane) => lane.dropStash())
+    const idle = credit.hasCredit ? [] : lanes.flatMap((lane) => lane.dropBuffer())
     if (idle.length > 0) await handBack(idle)
     const now = session.host.clock.monotonic()
     if (now - this.#lookedAt < Math.min(LOOK_MS, leaseMs())) return
@@ -97,7 +97,7 @@ export class Maintenance {
     await Promise.all([losses.look(lanes.filter((lane) => lane.active && !losses.isQuiet(lane))), set?.look()])
   }
 
-  async #answers({ stream, consumer }: Lane): Promise<boolean> {
+  async #answers({ stream, consumer }: PullConsumer): Promise<boolean> {
     try {
       await this.#parts.api.consumerInfo(stream, consumer)
       return true

@@ -31,7 +31,7 @@ export interface PullTarget {
 const readers = new WeakMap<Session, number>()
 
 /** What a lane has requested from the server. Tracks credit, and finds the portion size that fits the flow. */
-export class Pulls {
+export class PullRequests {
   inbox = ''
   /** When the last request has certainly ended (monotonic ms). */
   until = 0
@@ -89,7 +89,7 @@ export class Pulls {
   }
 
   /** Requests one message if there is one, else an answer at once, to a separate inbox. */
-  sweep(inbox: string): void {
+  clearStalePulls(inbox: string): void {
     this.#request(`{"batch":1,"no_wait":true,"expires":${SWEEP_MS * NANOS}}`, inbox)
   }
 

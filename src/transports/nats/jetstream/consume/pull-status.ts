@@ -1,5 +1,5 @@
 import type { Incoming } from '../../connection/incoming.ts'
-import type { Pulls } from './pull-requests.ts'
+import type { PullRequests } from './pull-requests.ts'
 import type { Session } from '../../connection/session.ts'
 
 const HEARTBEAT = 100
@@ -11,7 +11,7 @@ const NO_RESPONDERS = 503
 /** A consumer that is read. */
 export interface StatusTarget {
   readonly consumer: string
-  readonly pulls: Pulls
+  readonly pulls: PullRequests
 }
 
 export interface StatusHost {

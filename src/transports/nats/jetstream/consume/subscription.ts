@@ -11,17 +11,17 @@ import type {
   TransportSubscription,
 } from '../../../../core/transport.ts'
 import type { AttemptNotes } from '../shared/attempt-notes.ts'
-import { Confirmations } from '../shared/ack-confirmations.ts'
-import { Consumers, metadataOf, nativeOf } from '../shared/durable-consumers.ts'
+import { AckConfirmations } from '../shared/ack-confirmations.ts'
+import { DurableConsumers, metadataOf, nativeOf } from '../shared/durable-consumers.ts'
 import { Credit } from './credit.ts'
 import { NatsDelivery } from '../shared/delivery.ts'
 import { readGroup } from '../server/group-record.ts'
 import type { GroupRecord, Joined } from '../server/group-record.ts'
 import { identityOf } from '../server/identity.ts'
 import type { JetStreamApi } from '../server/jetstream-api.ts'
-import { Lane } from '../shared/pull-consumer.ts'
-import type { LaneHost } from '../shared/pull-consumer-host.ts'
-import { Losses } from '../shared/loss-detector.ts'
+import { PullConsumer } from '../shared/pull-consumer.ts'
+import type { PullConsumerHost } from '../shared/pull-consumer-host.ts'
+import { LossDetector } from '../shared/loss-detector.ts'
 import { Maintenance } from './maintenance.ts'
 import type { Mapping } from '../../wire/mapping.ts'
 import { PartitionDelivery } from '../partitions/partition-delivery.ts'
@@ -41,7 +41,7 @@ const NO_BYTES: Uint8Array = new Uint8Array(0)
  * One member of a group: the partitions that it owns, and the consumers that all members read; and the settlement of
  * what they delivered.
  */
-export class NatsSubscription implements TransportSubscription, LaneHost, SessionPart {
+export class NatsSubscription implements TransportSubscription, PullConsumerHost, SessionPart {
   readonly session: Session
   readonly api: JetStreamApi
   readonly subjects: Subjects
@@ -52,14 +52,14 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
   readonly #spec: SubscriptionSpec
   readonly #id: string
   readonly #sink: DeliverySink
-  readonly #lanes: readonly Lane[]
+  readonly #lanes: readonly PullConsumer[]
   readonly #set: PartitionSet | undefined
   readonly #credit: Credit
-  readonly #confirmations: Confirmations
+  readonly #confirmations: AckConfirmations
   readonly #settling: SharedSettlement
   readonly #settlingPartitions: PartitionSettlement | undefined
-  readonly #consumers: Consumers
-  readonly #losses: Losses
+  readonly #consumers: DurableConsumers
+  readonly #losses: LossDetector
   readonly #topology: Topology
   readonly #maintenance: Maintenance
   readonly #onClosed: (subscription: NatsSubscription) => void
@@ -99,12 +99,12 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     const plan = subjects.plan(spec.topic, joined.record.layout, spec.ephemeral, !session.isOlderThan(2, 10))
     const stream = topology.streamOf(plan.dead)
     const metadata = metadataOf(session, spec.topic, spec.group)
-    this.#lanes = plan.shared.map((shared) => new Lane(this, shared, stream, consumerName(id, shared.label)))
-    const confirmations = new Confirmations(session)
+    this.#lanes = plan.shared.map((shared) => new PullConsumer(this, shared, stream, consumerName(id, shared.label)))
+    const confirmations = new AckConfirmations(session)
     this.#confirmations = confirmations
-    const losses = new Losses({ session, api, records, topology, spec })
+    const losses = new LossDetector({ session, api, records, topology, spec })
     this.#losses = losses
-    this.#consumers = new Consumers({
+    this.#consumers = new DurableConsumers({
       session,
       api,
       records,
@@ -246,7 +246,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     const rest = async (): Promise<void> => {
       await before
       await Promise.all(active.map((lane) => lane.quiet()))
-      await this.#handBack(active.flatMap((lane) => lane.dropStash()))
+      await this.#handBack(active.flatMap((lane) => lane.dropBuffer()))
     }
     this.#resting = rest().catch((error: unknown) => this.session.error(error, 'pausing'))
   }
@@ -325,7 +325,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
       )
   }
 
-  consumerMissing(lane: Lane): void {
+  consumerMissing(lane: PullConsumer): void {
     void this.#find(lane).then(async (isOther) => {
       // The others may have been deleted too, and a server that deletes a consumer does not answer requests just made
       // to it.
@@ -341,7 +341,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
   }
 
   /** Resolves with whether the lane's consumer is another one now. Nothing is requested from it before that is known. */
-  async #find(lane: Lane): Promise<boolean> {
+  async #find(lane: PullConsumer): Promise<boolean> {
     if (this.#closed || !this.session.ready) return false
     lane.suspended++
     try {
@@ -361,7 +361,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     }
   }
 
-  async #check(lane: Lane): Promise<boolean> {
+  async #check(lane: PullConsumer): Promise<boolean> {
     const last = lane.lastDelivery
     const { isOther, streamGone, info } = await this.#consumers.check(lane)
     this.#setTrouble(lane, undefined)
@@ -394,7 +394,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     const counts = await Promise.all([
       ...this.#lanes.map(async (lane) => {
         const info = await this.api.consumerInfo(lane.stream, lane.consumer)
-        return info.num_pending + lane.stash.length
+        return info.num_pending + lane.buffer.length
       }),
       this.#set?.ready() ?? 0,
     ])
@@ -415,7 +415,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     this.session.outbox.publish(reply, '', NO_BYTES)
   }
 
-  acknowledgeIfSame(lane: Lane, reply: string): void {
+  acknowledgeIfSame(lane: PullConsumer, reply: string): void {
     this.api.consumerInfo(lane.stream, lane.consumer).then(
       (info) => {
         if (identityOf(info) === lane.identity) this.acknowledge(reply)
@@ -425,7 +425,7 @@ export class NatsSubscription implements TransportSubscription, LaneHost, Sessio
     )
   }
 
-  isAcking(lane: Lane, seq: number): boolean {
+  isAcking(lane: PullConsumer, seq: number): boolean {
     return this.#confirmations.holds(lane, seq)
   }
 

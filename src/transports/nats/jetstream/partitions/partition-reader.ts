@@ -9,7 +9,7 @@ import type { JetStreamApi } from '../server/jetstream-api.ts'
 import type { ConsumerConfig, ConsumerInfo } from '../server/jetstream-types.ts'
 import type { Partition } from './partition.ts'
 import { PullStatus } from '../consume/pull-status.ts'
-import { Pulls } from '../consume/pull-requests.ts'
+import { PullRequests } from '../consume/pull-requests.ts'
 import type { Session } from '../../connection/session.ts'
 
 const NANOS = 1_000_000
@@ -46,7 +46,7 @@ export interface ReaderHost {
  */
 export class PartitionReader {
   readonly partitions: readonly Partition[]
-  readonly pulls: Pulls
+  readonly pulls: PullRequests
   consumer = ''
   /** Requests may be sent. */
   active = false
@@ -68,7 +68,7 @@ export class PartitionReader {
     this.#host = host
     this.partitions = partitions
     this.#filters = filters
-    this.pulls = new Pulls({ session: host.session, api: host.api }, this)
+    this.pulls = new PullRequests({ session: host.session, api: host.api }, this)
     this.#status = new PullStatus(
       { session: host.session, wake: () => host.wake(), consumerMissing: () => this.reset() },
       this,

@@ -2,7 +2,7 @@ import type { Subscription } from '@nats-io/transport-node'
 import { SettlementError } from '../../../../core/errors.ts'
 import type { NatsDelivery } from './delivery.ts'
 import type { Incoming } from '../../connection/incoming.ts'
-import type { Lane } from './pull-consumer.ts'
+import type { PullConsumer } from './pull-consumer.ts'
 import type { Session } from '../../connection/session.ts'
 
 const NO_BYTES: Uint8Array = new Uint8Array(0)
@@ -34,7 +34,7 @@ interface Confirmation {
  * the last one of each lane covers the whole batch. An ack belongs to a delivery, not to a connection: what got no
  * answer before a disconnect is sent again after it.
  */
-export class Confirmations {
+export class AckConfirmations {
   readonly #session: Session
   readonly #inbox: string
   readonly #open = new Map<number, Confirmation>()
@@ -137,7 +137,7 @@ export class Confirmations {
   }
 
   /** True while the ack of that message is in progress: should the message come again, it is done. */
-  holds(lane: Lane, seq: number): boolean {
+  holds(lane: PullConsumer, seq: number): boolean {
     for (const { deliveries } of this.#open.values())
       for (const delivery of deliveries) if (delivery.seq === seq && delivery.lane === lane) return true
     return false

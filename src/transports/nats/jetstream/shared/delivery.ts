@@ -1,6 +1,6 @@
 import type { EncodedMessage } from '../../../../core/message.ts'
 import type { Delivery, DeliveryHistory, Position } from '../../../../core/transport.ts'
-import type { Lane } from './pull-consumer.ts'
+import type { PullConsumer } from './pull-consumer.ts'
 import { positionOf } from '../../wire/mapping.ts'
 
 /** What is stored about a message between two deliveries. */
@@ -21,7 +21,7 @@ export interface StoredNote {
 export class NatsDelivery implements Delivery {
   previous: NatsDelivery | undefined = undefined
   next: NatsDelivery | undefined = undefined
-  readonly lane: Lane
+  readonly lane: PullConsumer
   readonly message: EncodedMessage
   readonly destination: string
   /** Where acks go. Identifies the delivery to the server on any connection. */
@@ -50,7 +50,7 @@ export class NatsDelivery implements Delivery {
   runtime: unknown = undefined
 
   constructor(
-    lane: Lane,
+    lane: PullConsumer,
     message: EncodedMessage,
     destination: string,
     reply: string,

@@ -4,9 +4,9 @@ import { ERR, isNotFound, JetStreamError } from '../../errors.ts'
 import { identityOf, marked } from '../server/identity.ts'
 import type { JetStreamApi } from '../server/jetstream-api.ts'
 import type { ConsumerConfig, ConsumerInfo } from '../server/jetstream-types.ts'
-import type { Lane } from './pull-consumer.ts'
+import type { PullConsumer } from './pull-consumer.ts'
 import { readLook } from './loss-detector.ts'
-import type { Losses } from './loss-detector.ts'
+import type { LossDetector } from './loss-detector.ts'
 import { sequenceOf } from '../../wire/mapping.ts'
 import type { Session } from '../../connection/session.ts'
 import type { StateRecord, StateRecords } from '../server/state-records.ts'
@@ -18,12 +18,12 @@ const MAX_WAITING = 512
 /** After this time the server deletes the consumer of a broadcast whose process died. */
 const INACTIVE_MS = 300_000
 
-export interface ConsumersParts {
+export interface DurableConsumersParts {
   readonly session: Session
   readonly api: JetStreamApi
   readonly records: StateRecords
   readonly topology: Topology
-  readonly losses: Losses
+  readonly losses: LossDetector
   readonly spec: SubscriptionSpec
   readonly id: string
   readonly ackWaitMs: number
@@ -45,23 +45,23 @@ export interface Mark {
 }
 
 /** The consumers of one subscription on the server: creates them, and creates them again at the right position. */
-export class Consumers {
-  readonly #parts: ConsumersParts
+export class DurableConsumers {
+  readonly #parts: DurableConsumersParts
   /** Sequence of the last move of the group that each lane has followed. */
-  readonly #followed = new Map<Lane, number>()
+  readonly #followed = new Map<PullConsumer, number>()
 
-  constructor(parts: ConsumersParts) {
+  constructor(parts: DurableConsumersParts) {
     this.#parts = parts
   }
 
   /** Creates or joins the group. */
-  async prepare(lanes: readonly Lane[]): Promise<void> {
+  async prepare(lanes: readonly PullConsumer[]): Promise<void> {
     const { spec } = this.#parts
     if (!spec.ephemeral) {
       const move = await this.#lastMove()
       for (const lane of lanes) this.#followed.set(lane, move?.seq ?? 0)
     }
-    const made: Lane[] = []
+    const made: PullConsumer[] = []
     // All must finish before anything is taken back.
     const results = await Promise.allSettled(
       lanes.map(async (lane) => {
@@ -77,7 +77,7 @@ export class Consumers {
     throw failed.reason
   }
 
-  async #find(lane: Lane, made: Lane[]): Promise<ConsumerInfo> {
+  async #find(lane: PullConsumer, made: PullConsumer[]): Promise<ConsumerInfo> {
     const { api, spec } = this.#parts
     try {
       return await api.consumerInfo(lane.stream, lane.consumer)
@@ -96,7 +96,7 @@ export class Consumers {
   }
 
   /** The noted position of a group that lost its consumer while no member was running. */
-  async #noted(lane: Lane): Promise<StartFrom | undefined> {
+  async #noted(lane: PullConsumer): Promise<StartFrom | undefined> {
     const { records, topology } = this.#parts
     const look = await readLook(records, lane.consumer)
     return look === undefined || look.stream !== topology.identityOf(lane.stream)
@@ -104,7 +104,7 @@ export class Consumers {
       : { position: { seq: look.floor + 1 } }
   }
 
-  async #ensure(lane: Lane, from: StartFrom): Promise<ConsumerInfo> {
+  async #ensure(lane: PullConsumer, from: StartFrom): Promise<ConsumerInfo> {
     try {
       return await this.#parts.api.consumerInfo(lane.stream, lane.consumer)
     } catch (error) {
@@ -113,7 +113,7 @@ export class Consumers {
     return this.#create(lane, from)
   }
 
-  async #create(lane: Lane, from: StartFrom): Promise<ConsumerInfo> {
+  async #create(lane: PullConsumer, from: StartFrom): Promise<ConsumerInfo> {
     const { api, spec } = this.#parts
     try {
       return await api.createConsumer(lane.stream, lane.consumer, this.#config(lane, from))
@@ -131,7 +131,7 @@ export class Consumers {
     }
   }
 
-  #config(lane: Lane, from: StartFrom): ConsumerConfig {
+  #config(lane: PullConsumer, from: StartFrom): ConsumerConfig {
     const { spec, session, ackWaitMs } = this.#parts
     return consumerConfig({
       name: lane.consumer,
@@ -147,7 +147,7 @@ export class Consumers {
     })
   }
 
-  #reportDrift(lane: Lane, { name, config }: ConsumerInfo): void {
+  #reportDrift(lane: PullConsumer, { name, config }: ConsumerInfo): void {
     const { session, ackWaitMs, spec } = this.#parts
     const maxDeliver = (mayGiveUp(lane.plan.dead, spec.ephemeral) ? session.options.maxDeliver : undefined) ?? -1
     const drift: string[] = []
@@ -172,7 +172,7 @@ export class Consumers {
    * `isOther`: it is another one, or missing; everything outstanding is void. `streamGone`: because its stream was
    * deleted; every check reports that until the lane has another consumer.
    */
-  async check(lane: Lane): Promise<Checked> {
+  async check(lane: PullConsumer): Promise<Checked> {
     const { api, topology, session } = this.#parts
     let info: ConsumerInfo
     let move: StateRecord | undefined
@@ -201,7 +201,7 @@ export class Consumers {
     return { isOther: true, streamGone, info }
   }
 
-  #isStreamGone({ stream, streamIdentity }: Lane): boolean {
+  #isStreamGone({ stream, streamIdentity }: PullConsumer): boolean {
     return this.#parts.topology.identityOf(stream) !== streamIdentity
   }
 
@@ -212,14 +212,14 @@ export class Consumers {
   }
 
   /** Where a consumer that was deleted during use continues. */
-  #startAgain(lane: Lane): StartFrom {
+  #startAgain(lane: PullConsumer): StartFrom {
     const { spec } = this.#parts
     if (this.#isStreamGone(lane)) return 'earliest'
     // Better twice than never.
     return lane.floor === undefined ? spec.from : { position: { seq: lane.floor + 1 } }
   }
 
-  async remove(lanes: readonly Lane[]): Promise<void> {
+  async remove(lanes: readonly PullConsumer[]): Promise<void> {
     await Promise.all(lanes.map((lane) => this.#parts.api.deleteConsumer(lane.stream, lane.consumer)))
   }
 }

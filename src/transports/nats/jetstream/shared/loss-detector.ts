@@ -4,7 +4,7 @@ import { isNotFound } from '../../errors.ts'
 import { identityOf } from '../server/identity.ts'
 import type { JetStreamApi } from '../server/jetstream-api.ts'
 import type { ConsumerInfo, StreamInfo } from '../server/jetstream-types.ts'
-import type { Lane, LastDelivery } from './pull-consumer.ts'
+import type { PullConsumer, LastDelivery } from './pull-consumer.ts'
 import { positionOf } from '../../wire/mapping.ts'
 import type { Session } from '../../connection/session.ts'
 import type { StateRecords } from '../server/state-records.ts'
@@ -41,7 +41,7 @@ const NEVER: LastLook = { look: undefined, seq: 0 }
 
 const STREAM_DELETED = 'their stream was deleted'
 
-export interface LossesParts {
+export interface LossDetectorParts {
   readonly session: Session
   readonly api: JetStreamApi
   readonly records: StateRecords
@@ -56,16 +56,16 @@ export interface LossesParts {
  * that were delivered and are waiting to be redelivered. The last look is stored on the server, so that it outlives the
  * members; the member that replaces it reports its losses, so that no other member does.
  */
-export class Losses {
-  readonly #parts: LossesParts
-  readonly #last = new Map<Lane, LastLook>()
+export class LossDetector {
+  readonly #parts: LossDetectorParts
+  readonly #last = new Map<PullConsumer, LastLook>()
 
-  constructor(parts: LossesParts) {
+  constructor(parts: LossDetectorParts) {
     this.#parts = parts
   }
 
   /** A member joins: compares the last look of all members with the current state. Never rejects. */
-  async begin(lanes: readonly Lane[]): Promise<void> {
+  async begin(lanes: readonly PullConsumer[]): Promise<void> {
     const { session, spec } = this.#parts
     if (spec.ephemeral) return
     try {
@@ -77,7 +77,7 @@ export class Losses {
   }
 
   /** Called periodically. Also updates how far the group has settled everything. */
-  async look(lanes: readonly Lane[]): Promise<void> {
+  async look(lanes: readonly PullConsumer[]): Promise<void> {
     const { session, spec } = this.#parts
     try {
       const overtaken = await this.#lookAt(lanes)
@@ -91,13 +91,13 @@ export class Losses {
   }
 
   /** Returns the lanes that another member has looked at since we did. */
-  async #lookAt(lanes: readonly Lane[]): Promise<Lane[]> {
+  async #lookAt(lanes: readonly PullConsumer[]): Promise<PullConsumer[]> {
     const { api } = this.#parts
     const infos = await Promise.all(lanes.map((lane) => api.consumerInfo(lane.stream, lane.consumer)))
     // After the consumers, so that it includes everything they count.
     const streams = new Map<string, StreamInfo>()
     for (const { stream } of lanes) if (!streams.has(stream)) streams.set(stream, await api.streamInfo(stream))
-    const overtaken: Lane[] = []
+    const overtaken: PullConsumer[] = []
     for (const [index, lane] of lanes.entries())
       if (!(await this.#compare(lane, infos[index] as ConsumerInfo, streams.get(lane.stream) as StreamInfo)))
         overtaken.push(lane)
@@ -105,7 +105,7 @@ export class Losses {
   }
 
   /** False when another member has looked since we did. */
-  async #compare(lane: Lane, info: ConsumerInfo, stream: StreamInfo): Promise<boolean> {
+  async #compare(lane: PullConsumer, info: ConsumerInfo, stream: StreamInfo): Promise<boolean> {
     lane.floor = info.ack_floor.stream_seq
     const before = this.#lastOf(lane).look
     const now: Look = {
@@ -140,11 +140,11 @@ export class Losses {
     return true
   }
 
-  #lastOf(lane: Lane): LastLook {
+  #lastOf(lane: PullConsumer): LastLook {
     return this.#last.get(lane) ?? NEVER
   }
 
-  async #read(lane: Lane): Promise<string | undefined> {
+  async #read(lane: PullConsumer): Promise<string | undefined> {
     const { records } = this.#parts
     const record = await records.read(records.lookSubject(lane.consumer))
     this.#last.set(lane, record === undefined ? NEVER : { look: parseLook(record.text), seq: record.seq })
@@ -152,7 +152,7 @@ export class Losses {
   }
 
   /** Replaces the last look; false when it was not the one that we knew. */
-  async #replace(lane: Lane, look: Look | undefined): Promise<boolean> {
+  async #replace(lane: PullConsumer, look: Look | undefined): Promise<boolean> {
     const { records, spec } = this.#parts
     const text = JSON.stringify({ ...look, by: spec.consumerId })
     const { seq } = this.#lastOf(lane)
@@ -167,7 +167,7 @@ export class Losses {
    * Of the messages pending at the look before: those neither in the stream any more nor delivered since, assuming that
    * each delivery was of a different one. Those stored since cancel out: they are counted as delivered or as still there.
    */
-  async #countLost(lane: Lane, before: Look, now: Look): Promise<number> {
+  async #countLost(lane: PullConsumer, before: Look, now: Look): Promise<number> {
     // In this order: what is stored meanwhile must not look lost.
     const newer = await this.#countFrom(lane, before.last + 1)
     const undelivered = await this.#countFrom(lane, now.delivered + 1)
@@ -178,28 +178,30 @@ export class Losses {
   }
 
   /** Whether messages that were delivered while we counted may have been deleted before they were counted. */
-  async #isThinning({ stream }: Lane, now: Look): Promise<boolean> {
+  async #isThinning({ stream }: PullConsumer, now: Look): Promise<boolean> {
     const { state } = await this.#parts.api.streamInfo(stream)
     return state.first_seq > now.delivered + 1 || state.first_seq !== now.first || (state.num_deleted ?? 0) !== now.gaps
   }
 
   /** How many messages of a lane are in the stream from that sequence on. */
-  #countFrom({ stream, plan: { filter } }: Lane, seq: number): Promise<number> {
+  #countFrom({ stream, plan: { filter } }: PullConsumer, seq: number): Promise<number> {
     return countFrom(this.#parts.api, stream, [filter], seq)
   }
 
   /** Nothing has happened since the last look, and nothing was waiting then: the server need not be asked. */
-  isQuiet(lane: Lane): boolean {
+  isQuiet(lane: PullConsumer): boolean {
     const { look } = this.#lastOf(lane)
     if (look === undefined || look.pending > 0 || look.floor < look.delivered || lane.pulls.asked === 0) return false
-    return lane.stash.length === 0 && lane.lastDelivery.deliveries <= look.deliveries && look.identity === lane.identity
+    return (
+      lane.buffer.length === 0 && lane.lastDelivery.deliveries <= look.deliveries && look.identity === lane.identity
+    )
   }
 
   /**
    * The stream was deleted, with what the group had not read, and with `held` messages that were here and unsettled.
    * `last`: the last delivery from it. May be called again for the same stream. Never rejects.
    */
-  async streamGone(lane: Lane, held: number, last: LastDelivery): Promise<void> {
+  async streamGone(lane: PullConsumer, held: number, last: LastDelivery): Promise<void> {
     let gone: LastLook | undefined = this.#lastOf(lane)
     try {
       gone = await this.#takeAway(lane, last)
@@ -214,7 +216,7 @@ export class Losses {
   }
 
   /** The last look of any member at the deleted stream; undefined when another member has reported its loss. */
-  async #takeAway(lane: Lane, { unread }: LastDelivery): Promise<LastLook | undefined> {
+  async #takeAway(lane: PullConsumer, { unread }: LastDelivery): Promise<LastLook | undefined> {
     const ours = this.#lastOf(lane)
     for (;;) {
       await this.#read(lane)
@@ -226,11 +228,11 @@ export class Losses {
     }
   }
 
-  #isCurrent({ stream }: Lane, look: Look): boolean {
+  #isCurrent({ stream }: PullConsumer, look: Look): boolean {
     return look.stream === this.#parts.topology.identityOf(stream)
   }
 
-  #report(lane: Lane, count: number, before: Look | undefined, reason: string): void {
+  #report(lane: PullConsumer, count: number, before: Look | undefined, reason: string): void {
     const { name, events } = this.#parts.session.host
     const { topic, group } = this.#parts.spec
     const position = before === undefined ? undefined : positionOf(lane.stream, before.delivered + 1)

@@ -1,13 +1,13 @@
 import type { AttemptNotes } from './attempt-notes.ts'
 import type { NatsDelivery } from './delivery.ts'
 import type { JetStreamApi } from '../server/jetstream-api.ts'
-import type { Lane } from './pull-consumer.ts'
+import type { PullConsumer } from './pull-consumer.ts'
 import type { Mapping } from '../../wire/mapping.ts'
 import type { Session } from '../../connection/session.ts'
 import type { Subjects } from '../../wire/subjects.ts'
 
 /** What a lane needs from its subscription. */
-export interface LaneHost {
+export interface PullConsumerHost {
   readonly session: Session
   readonly api: JetStreamApi
   readonly subjects: Subjects
@@ -21,10 +21,10 @@ export interface LaneHost {
   /** Acks a message that no handler should see. */
   acknowledge(reply: string): void
   /** Like `acknowledge`, after checking that the lane's consumer is still the one that we know. */
-  acknowledgeIfSame(lane: Lane, reply: string): void
+  acknowledgeIfSame(lane: PullConsumer, reply: string): void
   /** True while the ack of that message is in progress. */
-  isAcking(lane: Lane, seq: number): boolean
+  isAcking(lane: PullConsumer, seq: number): boolean
   /** Hands back a delivery that came before its time. `noted`: its note must be written again. */
   putOff(delivery: NatsDelivery, delayMs: number, noted: boolean): void
-  consumerMissing(lane: Lane): void
+  consumerMissing(lane: PullConsumer): void
 }

@@ -5,10 +5,10 @@ import { NatsDelivery } from './delivery.ts'
 import { FormerRequests } from './former-requests.ts'
 import type { Incoming } from '../../connection/incoming.ts'
 import type { ConsumerInfo } from '../server/jetstream-types.ts'
-import type { LaneHost } from './pull-consumer-host.ts'
+import type { PullConsumerHost } from './pull-consumer-host.ts'
 import type { Unsaid } from '../../wire/mapping.ts'
 import { PullStatus } from '../consume/pull-status.ts'
-import { Pulls } from '../consume/pull-requests.ts'
+import { PullRequests } from '../consume/pull-requests.ts'
 import { RecentAcks } from './recent-acks.ts'
 import type { SharedPlan } from '../../wire/subjects.ts'
 
@@ -33,17 +33,17 @@ interface Arrived {
  * A durable consumer that all members of the group read, as seen by one of them: requests messages, receives them, and
  * keeps those that the subscription has no room for yet.
  */
-export class Lane {
+export class PullConsumer {
   readonly plan: SharedPlan
   readonly stream: string
   readonly consumer: string
   /** As deliveries name it. */
   readonly partition: string
-  readonly pulls: Pulls
+  readonly pulls: PullRequests
   /** Delivered by the server but not handed over yet. */
-  stash: NatsDelivery[] = []
-  /** Size of the stash, in bytes. */
-  stashBytes = 0
+  buffer: NatsDelivery[] = []
+  /** Size of the buffer, in bytes. */
+  bufferBytes = 0
   /** Handed over but not settled. */
   readonly outstanding: LinkedList<NatsDelivery> = new LinkedList()
   readonly acked: RecentAcks = new RecentAcks()
@@ -64,7 +64,7 @@ export class Lane {
   restored: ConsumerInfo | undefined
   /** Used while a batch is settled: index of the last delivery of this lane. */
   lastIndex = -1
-  readonly #host: LaneHost
+  readonly #host: PullConsumerHost
   readonly #reply = new AckReply()
   readonly #unsaid: Unsaid = { id: () => `${this.stream}-${this.#reply.seq}`, time: () => this.#reply.time }
   readonly #status: PullStatus
@@ -85,7 +85,7 @@ export class Lane {
   /** Until then a server that was killed may show gaps in its memory (monotonic ms). */
   #forgetfulUntil = 0
 
-  constructor(host: LaneHost, plan: SharedPlan, stream: string, consumer: string) {
+  constructor(host: PullConsumerHost, plan: SharedPlan, stream: string, consumer: string) {
     this.#host = host
     this.plan = plan
     this.stream = stream
@@ -93,7 +93,7 @@ export class Lane {
     this.#reply.prefix = `$JS.ACK.${stream}.${consumer}.`
     this.partition = plan.label.replace(/-base$/, '')
     this.ackWaitMs = host.ackWaitMs
-    this.pulls = new Pulls(host, this)
+    this.pulls = new PullRequests(host, this)
     this.#status = new PullStatus(
       {
         session: host.session,
@@ -130,7 +130,7 @@ export class Lane {
     )
   }
 
-  /** Stops requesting; resolves when nothing more can come. What has arrived stays in the stash. */
+  /** Stops requesting; resolves when nothing more can come. What has arrived stays in the buffer. */
   async quiet(): Promise<void> {
     this.active = false
     this.#open = false
@@ -141,7 +141,7 @@ export class Lane {
     if (subscription !== undefined && !this.#host.session.connection.isClosed()) {
       if (this.#host.session.ready) await this.#drain(subscription)
       else subscription.unsubscribe()
-      if (isAsking) await this.#sweep()
+      if (isAsking) await this.#clearStalePulls()
     }
     // Unless it was lost meanwhile, and is read again.
     if (!this.#open) this.pulls.reset()
@@ -187,7 +187,7 @@ export class Lane {
     this.#listen()
     if (info?.num_waiting === 0) this.#former.clear()
     else this.#former.listen()
-    await this.#sweep()
+    await this.#clearStalePulls()
   }
 
   /** The consumer is a different one: nothing we remember applies to it. */
@@ -217,7 +217,7 @@ export class Lane {
     this.#cut()
     this.#former.clear()
     const lost = this.#letGo()
-    const dropped = this.dropStash()
+    const dropped = this.dropBuffer()
     this.#seen = 0
     if (lost.length > 0) this.#host.lost(lost, reason)
     return [...lost, ...dropped]
@@ -225,7 +225,7 @@ export class Lane {
 
   /** Empties the lane in order to hand everything back: untouched messages, and outstanding ones, which are now lost. */
   giveUp(): { readonly untouched: readonly NatsDelivery[]; readonly begun: readonly NatsDelivery[] } {
-    return { untouched: this.dropStash(), begun: this.#letGo() }
+    return { untouched: this.dropBuffer(), begun: this.#letGo() }
   }
 
   #letGo(): NatsDelivery[] {
@@ -238,10 +238,10 @@ export class Lane {
   }
 
   /** Drops everything that was not handed over yet, and returns it. */
-  dropStash(): NatsDelivery[] {
-    const dropped = [...this.stash, ...this.#intake.map(({ delivery }) => delivery)]
-    this.stash = []
-    this.stashBytes = 0
+  dropBuffer(): NatsDelivery[] {
+    const dropped = [...this.buffer, ...this.#intake.map(({ delivery }) => delivery)]
+    this.buffer = []
+    this.bufferBytes = 0
     this.#intake = []
     return dropped
   }
@@ -250,7 +250,7 @@ export class Lane {
   #held(): Set<number> {
     const held = new Set<number>()
     for (let delivery = this.outstanding.first; delivery !== undefined; delivery = delivery.next) held.add(delivery.seq)
-    for (const { seq } of this.stash) held.add(seq)
+    for (const { seq } of this.buffer) held.add(seq)
     for (const { delivery } of this.#intake) held.add(delivery.seq)
     return held
   }
@@ -312,9 +312,9 @@ export class Lane {
 
   #keep(delivery: NatsDelivery): void {
     // A redelivered message goes before those stored after it.
-    if (delivery.seq < (this.stash.at(-1)?.seq ?? 0)) this.#unsorted = true
-    this.stash.push(delivery)
-    this.stashBytes += delivery.bytes
+    if (delivery.seq < (this.buffer.at(-1)?.seq ?? 0)) this.#unsorted = true
+    this.buffer.push(delivery)
+    this.bufferBytes += delivery.bytes
     this.#host.wake()
   }
 
@@ -367,20 +367,20 @@ export class Lane {
   /** Hands out up to `count` deliveries, in order. */
   take(count: number): NatsDelivery[] {
     if (this.#unsorted) {
-      this.stash.sort((a, b) => a.seq - b.seq)
+      this.buffer.sort((a, b) => a.seq - b.seq)
       this.#unsorted = false
     }
-    let taken = this.stash
-    if (count >= taken.length) this.stash = []
+    let taken = this.buffer
+    if (count >= taken.length) this.buffer = []
     else taken = taken.splice(0, count)
-    for (const { bytes } of taken) this.stashBytes -= bytes
+    for (const { bytes } of taken) this.bufferBytes -= bytes
     return taken
   }
 
   /** Puts deliveries that were taken but found no room back in front. */
   putBack(deliveries: readonly NatsDelivery[]): void {
-    this.stash.unshift(...deliveries)
-    for (const { bytes } of deliveries) this.stashBytes += bytes
+    this.buffer.unshift(...deliveries)
+    for (const { bytes } of deliveries) this.bufferBytes += bytes
   }
 
   /**
@@ -388,7 +388,7 @@ export class Lane {
    * another message instead. So abandoned requests are cleared before anything is handed back: the server does that
    * when it serves a later request.
    */
-  async #sweep(): Promise<void> {
+  async #clearStalePulls(): Promise<void> {
     const { session } = this.#host
     if (!session.ready || !session.isOlderThan(2, 10)) return
     const done = Promise.withResolvers<void>()
@@ -401,7 +401,7 @@ export class Lane {
       },
       () => done.resolve(),
     )
-    this.pulls.sweep(inbox)
+    this.pulls.clearStalePulls(inbox)
     const timer = session.host.clock.setTimer(SWEEP_TIMEOUT_MS, () => done.resolve())
     await done.promise
     timer.cancel()

@@ -3,10 +3,10 @@ import type { PublishError } from '../../../../core/errors.ts'
 import type { OutgoingMessage } from '../../../../core/message.ts'
 import type { Settlement, SettlementFailure } from '../../../../core/transport.ts'
 import type { AttemptNotes } from './attempt-notes.ts'
-import type { Confirmations, Verb } from './ack-confirmations.ts'
+import type { AckConfirmations, Verb } from './ack-confirmations.ts'
 import type { NatsDelivery } from './delivery.ts'
 import { deadLetterId } from '../server/identity.ts'
-import type { Lane } from './pull-consumer.ts'
+import type { PullConsumer } from './pull-consumer.ts'
 import type { JetStreamPublisher } from '../publish/publisher.ts'
 import type { Session } from '../../connection/session.ts'
 
@@ -19,7 +19,7 @@ const NAK_TIMEOUT_MS = 2_000
 export interface SettlementParts {
   readonly session: Session
   readonly publisher: JetStreamPublisher
-  readonly confirmations: Confirmations
+  readonly confirmations: AckConfirmations
   readonly notes: AttemptNotes
   /** False when another member may have had the message since it came. */
   readonly wasOursAlone: (delivery: NatsDelivery) => boolean
@@ -167,7 +167,7 @@ export class SharedSettlement {
     const { session } = this.#parts
     // Without a session they come back by themselves when the ack wait is over.
     if (!session.ready) return
-    const lasts = new Map<Lane, { readonly reply: string; readonly body: Uint8Array }>()
+    const lasts = new Map<PullConsumer, { readonly reply: string; readonly body: Uint8Array }>()
     for (const { delivery, delayMs, inOrder } of back.toSorted((a, b) => a.delivery.seq - b.delivery.seq)) {
       if (!isStillHere(delivery)) continue
       const { lane, reply } = delivery

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
-import { Consumers } from '../../../src/transports/nats/jetstream/shared/durable-consumers.ts'
-import type { ConsumersParts } from '../../../src/transports/nats/jetstream/shared/durable-consumers.ts'
+import { DurableConsumers } from '../../../src/transports/nats/jetstream/shared/durable-consumers.ts'
+import type { DurableConsumersParts } from '../../../src/transports/nats/jetstream/shared/durable-consumers.ts'
 import type { ConsumerConfig } from '../../../src/transports/nats/jetstream/server/jetstream-types.ts'
 import { JetStreamError } from '../../../src/transports/nats/errors.ts'
-import type { Lane } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
+import type { PullConsumer } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
 
 test('a group that can not be made as a whole leaves nothing behind, also of what was still being made', async () => {
   const existing = new Set<string>()
@@ -26,11 +26,11 @@ test('a group that can not be made as a whole leaves nothing behind, also of wha
     spec: { ephemeral: true, topic: 'orders', group: 'g', from: 'latest' },
     ackWaitMs: 1_000,
     start: () => 'latest',
-  } as unknown as ConsumersParts
+  } as unknown as DurableConsumersParts
   const lanes = ['refused', 'slow'].map(
-    (consumer) => ({ stream: 's', consumer, plan: { filter: 'f' }, adopt: () => undefined }) as unknown as Lane,
+    (consumer) => ({ stream: 's', consumer, plan: { filter: 'f' }, adopt: () => undefined }) as unknown as PullConsumer,
   )
-  const prepared = new Consumers(parts).prepare(lanes)
+  const prepared = new DurableConsumers(parts).prepare(lanes)
   const refused = assert.rejects(prepared, /no room/)
   setImmediate(() => slow.resolve(undefined))
   await refused
@@ -48,7 +48,7 @@ test('a stream that another member has created again is recognized when its cons
     records: { moveSubject: () => 'move', read: () => Promise.resolve(undefined) },
     topology: { identityOf: () => known, ensure: () => Promise.resolve(void (known = 'second')) },
     spec: {},
-  } as unknown as ConsumersParts
+  } as unknown as DurableConsumersParts
   const adopted: unknown[] = []
   const lane = {
     stream: 's',
@@ -56,8 +56,8 @@ test('a stream that another member has created again is recognized when its cons
     identity: '2026-01-01T00:00:00',
     streamIdentity: 'first',
     adopt: (...[, , stream]: unknown[]) => void adopted.push(stream),
-  } as unknown as Lane
-  const { isOther, streamGone } = await new Consumers(parts).check(lane)
+  } as unknown as PullConsumer
+  const { isOther, streamGone } = await new DurableConsumers(parts).check(lane)
   assert.deepEqual([isOther, streamGone, adopted], [true, true, ['second']])
 })
 
@@ -69,8 +69,8 @@ class Moving {
   readonly asked: (string | number)[] = []
   warnings = 0
   mark: { seq: number; text: string } | undefined
-  readonly consumers: Consumers
-  readonly lane: Lane
+  readonly consumers: DurableConsumers
+  readonly lane: PullConsumer
   #made = 0
 
   constructor() {
@@ -95,8 +95,8 @@ class Moving {
       session: { options: { native: {} }, warning: () => void this.warnings++ },
       spec: { topic: 'orders', group: 'g', from: 'latest' },
       ackWaitMs: 1_000,
-    } as unknown as ConsumersParts
-    this.consumers = new Consumers(parts)
+    } as unknown as DurableConsumersParts
+    this.consumers = new DurableConsumers(parts)
     this.lane = {
       stream: 's',
       consumer: 'c',
@@ -105,7 +105,7 @@ class Moving {
       floor: 41,
       plan: { filter: 'f' },
       adopt: (_: unknown, identity: string) => void (this.lane.identity = identity),
-    } as unknown as Lane
+    } as unknown as PullConsumer
   }
 
   /** The server has a new consumer that begins there. */

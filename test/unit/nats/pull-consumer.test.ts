@@ -2,15 +2,15 @@ import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
-import { Lane } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
-import type { LaneHost } from '../../../src/transports/nats/jetstream/shared/pull-consumer-host.ts'
+import { PullConsumer } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
+import type { PullConsumerHost } from '../../../src/transports/nats/jetstream/shared/pull-consumer-host.ts'
 
 const [STREAM, CONSUMER] = ['s', 'c']
 const STORED_AT = '1700000000000000000'
 
 /** A lane, a server that says what the test says, and notes that are read when the test lets them. */
 class Bench {
-  readonly lane: Lane
+  readonly lane: PullConsumer
   readonly handled: number[] = []
   /** A round trip to the server. */
   flush: () => Promise<void> = () => Promise.resolve()
@@ -48,8 +48,8 @@ class Bench {
       lost: () => undefined,
       acknowledgeIfSame: () => undefined,
       isAcking: () => false,
-    } as unknown as LaneHost
-    this.lane = new Lane(host, { filter: 'f', label: 'any', dead: false }, STREAM, CONSUMER)
+    } as unknown as PullConsumerHost
+    this.lane = new PullConsumer(host, { filter: 'f', label: 'any', dead: false }, STREAM, CONSUMER)
   }
 
   /** As the runtime has them: what an active lane has, at once. */

@@ -3,7 +3,7 @@ import { describe, test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import type { EncodedMessage } from '../../../src/core/message.ts'
 import { NatsDelivery } from '../../../src/transports/nats/jetstream/shared/delivery.ts'
-import type { Lane } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
+import type { PullConsumer } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
 import { SharedSettlement } from '../../../src/transports/nats/jetstream/shared/shared-settlement.ts'
 import type { SettlementParts } from '../../../src/transports/nats/jetstream/shared/shared-settlement.ts'
 
@@ -19,7 +19,7 @@ class Bench {
 
   constructor(isConnected = true) {
     this.isConnected = isConnected
-    const lane = this.lane as unknown as Lane
+    const lane = this.lane as unknown as PullConsumer
     this.delivery = new NatsDelivery(lane, {} as EncodedMessage, 'busbar.any.orders', 'reply', 1, 1, 1, false, true, 0)
     const parts = {
       session: {

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import { Confirmations } from '../../../src/transports/nats/jetstream/shared/ack-confirmations.ts'
+import { AckConfirmations } from '../../../src/transports/nats/jetstream/shared/ack-confirmations.ts'
 import type { NatsDelivery } from '../../../src/transports/nats/jetstream/shared/delivery.ts'
 import type { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
 import type { Session } from '../../../src/transports/nats/connection/session.ts'
@@ -28,7 +28,7 @@ function fakeSession() {
 
 it('a late answer to an earlier try is no word of a lane that has not answered', async () => {
   const { session, clock, asked, answer } = fakeSession()
-  const confirmations = new Confirmations(session)
+  const confirmations = new AckConfirmations(session)
   confirmations.open()
   const delivery = (reply: string) => ({ lane: { lastIndex: -1 }, reply }) as unknown as NatsDelivery
   let isDone = false

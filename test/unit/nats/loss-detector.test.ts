@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'vitest'
 import type { ConsumerInfo, StreamInfo } from '../../../src/transports/nats/jetstream/server/jetstream-types.ts'
-import type { Lane } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
-import { Losses } from '../../../src/transports/nats/jetstream/shared/loss-detector.ts'
-import type { LossesParts } from '../../../src/transports/nats/jetstream/shared/loss-detector.ts'
+import type { PullConsumer } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
+import { LossDetector } from '../../../src/transports/nats/jetstream/shared/loss-detector.ts'
+import type { LossDetectorParts } from '../../../src/transports/nats/jetstream/shared/loss-detector.ts'
 import type { StateRecord } from '../../../src/transports/nats/jetstream/server/state-records.ts'
 
 /** No delivery that says how many messages were left. */
@@ -27,7 +27,7 @@ class Bench {
   #record: StateRecord | undefined
   #seq = 0
 
-  member(consumerId: string): { readonly losses: Losses; readonly lane: Lane } {
+  member(consumerId: string): { readonly losses: LossDetector; readonly lane: PullConsumer } {
     const api = {
       consumerInfo: () => Promise.resolve(this.#consumer()),
       streamInfo: () => Promise.resolve(this.#stream()),
@@ -54,8 +54,8 @@ class Bench {
     }
     const spec = { topic: 'orders', group: 'g', ephemeral: false, consumerId }
     const topology = { identityOf: () => (this.isGone ? 'another' : this.created.slice(0, 19)) }
-    const losses = new Losses({ session, api, records, topology, spec } as unknown as LossesParts)
-    const lane = { stream: 's', consumer: 'c', identity: '#1', plan: { filter: 'f' } } as unknown as Lane
+    const losses = new LossDetector({ session, api, records, topology, spec } as unknown as LossDetectorParts)
+    const lane = { stream: 's', consumer: 'c', identity: '#1', plan: { filter: 'f' } } as unknown as PullConsumer
     return { losses, lane }
   }
 

@@ -3,12 +3,12 @@ import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import type { ManualClock } from 'busbar/testing'
 import type { JetStreamApi } from '../../../src/transports/nats/jetstream/server/jetstream-api.ts'
-import { Pulls } from '../../../src/transports/nats/jetstream/consume/pull-requests.ts'
+import { PullRequests } from '../../../src/transports/nats/jetstream/consume/pull-requests.ts'
 import type { Session } from '../../../src/transports/nats/connection/session.ts'
 
 const SILENCE_MS = 5_001
 
-function bench(clock: ManualClock, others = 0): { readonly pulls: Pulls; readonly sent: string[] } {
+function bench(clock: ManualClock, others = 0): { readonly pulls: PullRequests; readonly sent: string[] } {
   const sent: string[] = []
   const session = {
     host: { clock },
@@ -18,8 +18,8 @@ function bench(clock: ManualClock, others = 0): { readonly pulls: Pulls; readonl
   } as unknown as Session
   const host = { session, api: { nextSubject: () => 'next' } as unknown as JetStreamApi }
   const target = { stream: 's', consumer: 'c' }
-  const all = Array.from({ length: others + 1 }, () => new Pulls(host, target))
-  return { pulls: all[0] as Pulls, sent }
+  const all = Array.from({ length: others + 1 }, () => new PullRequests(host, target))
+  return { pulls: all[0] as PullRequests, sent }
 }
 
 test('a request without heartbeats is sent again; only the second silence in a row is worth a warning', async () => {
