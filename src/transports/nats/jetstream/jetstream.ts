@@ -26,6 +26,7 @@ import { JetStreamPublisher } from './publish/publisher.ts'
 import { Requests } from '../connection/requests.ts'
 import { Session } from '../connection/session.ts'
 import { SessionLeases } from './partitions/session-leases.ts'
+import { RecordWriter } from './server/record-writer.ts'
 import { StateRecords } from './server/state-records.ts'
 import { Subjects } from '../wire/subjects.ts'
 import { NatsSubscription } from './consume/subscription.ts'
@@ -39,6 +40,7 @@ const API_TIMEOUT_MS = 15_000
 interface Open {
   readonly session: Session
   readonly publisher: JetStreamPublisher
+  readonly writer: RecordWriter
   /** Set when the server gives up on messages by itself. */
   readonly maxDeliveries: MaxDeliveries | undefined
   readonly parts: SubscriptionParts
@@ -75,7 +77,8 @@ export class JetStream implements Engine {
     const api = new JetStreamApi(session, API_TIMEOUT_MS)
     const topology = new Topology(session, api, this.#subjects)
     const publisher = new JetStreamPublisher(session, this.#subjects, topology)
-    const records = new StateRecords(session, api, topology, this.#subjects)
+    const writer = new RecordWriter(session)
+    const records = new StateRecords(session, api, topology, this.#subjects, writer)
     const notes = new AttemptNotes(session, api, topology, records)
     const mapping = new Mapping()
     const leases = new SessionLeases(session, records, `${host.instanceId}-${randomBytes(4).toString('hex')}`)
@@ -84,6 +87,8 @@ export class JetStream implements Engine {
     try {
       await topology.open()
       publisher.open()
+      writer.open()
+      session.add(writer)
       session.add(topology)
       session.add(publisher)
       session.add(notes)
@@ -93,7 +98,7 @@ export class JetStream implements Engine {
       await session.close(0)
       throw toOpenError(error)
     }
-    this.#open = { session, publisher, maxDeliveries, parts }
+    this.#open = { session, publisher, writer, maxDeliveries, parts }
     session.begin()
     maxDeliveries?.up()
     const needed = this.#options.maxMessageBytes + ENVELOPE_ROOM_BYTES
@@ -135,7 +140,7 @@ export class JetStream implements Engine {
   async #close(deadlineMs: number): Promise<void> {
     const open = this.#open
     if (open === undefined) return
-    const { session, publisher, maxDeliveries, parts } = open
+    const { session, publisher, writer, maxDeliveries, parts } = open
     const endsAt = session.host.clock.monotonic() + deadlineMs
     const closed = Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close()))
     let timer: { cancel(): void } | undefined
@@ -149,6 +154,7 @@ export class JetStream implements Engine {
     maxDeliveries?.close()
     await parts.leases.close().catch((error: unknown) => session.error(error, 'giving back the lease of this process'))
     publisher.close()
+    writer.close()
     await session.close(Math.max(0, endsAt - session.host.clock.monotonic()))
   }
 

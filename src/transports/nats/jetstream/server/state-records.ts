@@ -5,6 +5,7 @@ import { ERR, isNoResponders, isNotFound, JetStreamError, toBusbarError } from '
 import type { JetStreamApi } from './jetstream-api.ts'
 import type { Session } from '../../connection/session.ts'
 import type { Subjects } from '../../wire/subjects.ts'
+import type { RecordWriter } from './record-writer.ts'
 import type { Topology } from './topology.ts'
 
 const WRITE_TIMEOUT_MS = 5_000
@@ -23,9 +24,11 @@ export class StateRecords {
   readonly #api: JetStreamApi
   readonly #topology: Topology
   readonly #subjects: Subjects
+  readonly #writer: RecordWriter
 
-  constructor(session: Session, api: JetStreamApi, topology: Topology, subjects: Subjects) {
+  constructor(session: Session, api: JetStreamApi, topology: Topology, subjects: Subjects, writer: RecordWriter) {
     this.#session = session
+    this.#writer = writer
     this.#api = api
     this.#topology = topology
     this.#subjects = subjects
@@ -90,10 +93,8 @@ export class StateRecords {
    * Writes a record; resolves with its sequence. `expected`: only if the last record of the subject has that sequence
    * (0: if there is none); resolves with undefined if not.
    */
-  async write(subject: string, text: string): Promise<number>
-  async write(subject: string, text: string, expected: number): Promise<number | undefined>
-  async write(subject: string, text: string, expected?: number): Promise<number | undefined> {
-    return this.#withStreams(() => writeRecord(this.#session, subject, text, expected))
+  write(subject: string, text: string, expected?: number): Promise<number | undefined> {
+    return this.#withStreams(() => this.#writer.write(subject, text, expected))
   }
 
   async forgetLease(sessionId: string): Promise<void> {
