@@ -28,8 +28,9 @@ export class Credit {
   readonly #prefetch: number
   #credit = 0
   #bytes = 0
-  /** Settled, but not stored yet. */
+  /** Settled, but not stored yet; and how many that may be. Usually half of the prefetch is being handled. */
   #unstored = 0
+  readonly #mostUnstored: number
   #awake = false
   /** Index of the partition that begins. */
   #turn = 0
@@ -46,6 +47,7 @@ export class Credit {
     this.#set = set
     this.#receive = receive
     this.#prefetch = prefetch
+    this.#mostUnstored = Math.max(1, prefetch >> 1)
     const count = shared.length + (set?.partitions.length ?? 0)
     this.#most = Math.max(maxPerKey, Math.floor(prefetch / count))
     this.#left = count > 1 ? prefetch >> 1 : 0
@@ -93,10 +95,15 @@ export class Credit {
       if (lane.buffer.length > 0 && lane.active && this.#credit > 0 && this.#bytes > 0) this.#takeShared(lane, batch)
     const partitions = this.#set?.partitions ?? []
     this.#unstored = this.#set?.unstored ?? 0
+    let isWaiting = false
     for (let step = 0; step < partitions.length && this.#credit > 0 && this.#bytes > 0; step++) {
       const partition = partitions[(this.#turn + step) % partitions.length] as Partition
-      if (partition.buffer.length > 0) this.#take(partition, batch)
+      if (partition.buffer.length === 0) continue
+      isWaiting = true
+      this.#take(partition, batch)
     }
+    // In time, before it has to wait.
+    if (isWaiting && this.#unstored * 2 >= this.#mostUnstored) this.#set?.storeNow()
     if (batch.length === 0) return
     this.#turn++
     this.#receive(batch)
@@ -141,12 +148,9 @@ export class Credit {
     return Math.max(0, Math.min(this.#credit, Math.max(this.#most - outstanding.size, this.#credit - this.#left)))
   }
 
-  /**
-   * What is settled but not stored would be handled again if this process died now: together with what is handed out, that
-   * is never more than the prefetch.
-   */
+  /** What is settled but not stored would be handled again if this process died now, so it is bounded. */
   #roomNow(partition: Partition): number {
-    return Math.max(0, Math.min(this.#roomOf(partition), this.#credit - this.#unstored))
+    return Math.max(0, Math.min(this.#roomOf(partition), this.#mostUnstored - this.#unstored))
   }
 
   // --- requests ----------------------------------------------------------------------------------------------------

@@ -377,9 +377,8 @@ export class PartitionSet implements LeasesHost, ReaderHost {
     return count
   }
 
-  /** So much is settled that it holds up what waits here: it is stored now. */
-  storeSoon(): void {
-    if (this.unstored * 2 < this.#host.spec.prefetch) return
+  /** What is settled holds up what waits here: it is stored now. */
+  storeNow(): void {
     for (const partition of this.partitions) if (partition.unstored > 0) this.commits.now(partition)
   }
 

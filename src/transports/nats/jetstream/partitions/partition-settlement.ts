@@ -110,7 +110,6 @@ export class PartitionSettlement {
   /** Resolves with those that were lost before the changes were stored. */
   async #stored(touched: readonly Partition[]): Promise<Partition[]> {
     for (const partition of touched) this.#parts.set.changedIn(partition)
-    this.#parts.set.storeSoon()
     if (!this.#parts.isConfirmed) return []
     const stored = await Promise.all(touched.map((partition) => partition.whenStored()))
     return touched.filter((_, at) => stored[at] === false)
