@@ -239,7 +239,7 @@ describe('what a handler publishes with publishOnAck', () => {
       (ctx: HandlerContext) => Object.create(ctx) as HandlerContext,
       (ctx: HandlerContext) => new Proxy(ctx, {}),
     ]) {
-      const copies: Middleware = (next) => (message, ctx) => next(message, copy(ctx) as HandlerContext)
+      const copies: Middleware = (next) => (message, ctx) => next(message, copy(ctx))
       const staged = await stage(
         publishing(() => ['a-1']),
         true,
