@@ -39,6 +39,10 @@ export class IncomingMessage implements Message {
     try {
       const problem = unknownForm(this.encoded)
       if (problem !== undefined) throw new CodecError(problem)
+      if (this.encoded.body === null) {
+        this.replaceData(null)
+        return undefined
+      }
       const codec = this.#codecs.forContentType(this.encoded.contentType)
       const data: unknown = codec.decode(this.encoded.body)
       if (codec.async === true) return this.#decodeLater(data)
@@ -119,7 +123,7 @@ export class IncomingMessage implements Message {
   get headers(): Headers {
     return this.encoded.headers
   }
-  get body(): Uint8Array {
+  get body(): Uint8Array | null {
     return this.encoded.body
   }
 }

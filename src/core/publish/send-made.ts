@@ -89,8 +89,8 @@ function problemOf(message: Partial<OutgoingMessage> | null | undefined): Valida
   if (typeof id !== 'string' || id === '') return new ValidationError('The encoded message has no id')
   const problem = topicProblem(topic as string, false)
   if (problem !== undefined) return new ValidationError(`The topic of the encoded message ${id} ${problem}`)
-  if (!(body instanceof Uint8Array))
-    return new ValidationError(`The body of the encoded message ${id} must be a Uint8Array`)
+  if (body !== null && !(body instanceof Uint8Array))
+    return new ValidationError(`The body of the encoded message ${id} must be a Uint8Array, or null for a tombstone`)
   if (typeof headers !== 'object' || headers === null)
     return new ValidationError(`The headers of the encoded message ${id} must be an object`)
   return undefined
