@@ -82,6 +82,7 @@ class Bench {
   readonly leases = new Records()
   isConnected = true
   readonly ownership: PartitionLeases
+  readonly session: SessionLeases
   readonly acquired: string[] = []
   readonly revoked: string[] = []
   /** Ends the handlers of the partition that is being released. */
@@ -113,9 +114,10 @@ class Bench {
       write: (subject: string, text: string) =>
         bench.isConnected ? Promise.resolve(this.leases.set(subject, text)) : Promise.reject(new Error('away')),
     } as unknown as StateRecords
+    this.session = new SessionLeases(session, records, 'mine')
     const host: LeasesHost = {
       session,
-      leases: new SessionLeases(session, records, 'mine'),
+      leases: this.session,
       store: {
         read: (unit: string) =>
           Promise.resolve({
@@ -273,6 +275,18 @@ describe('a partition of a member that is silent', () => {
     }
     assert.deepEqual(bench.ownership.owned, [])
   })
+})
+
+test('a member that leaves without a connection gives back its partitions when there is one', async () => {
+  const bench = new Bench()
+  await bench.start()
+  bench.isConnected = false
+  await bench.ownership.close()
+  assert.equal(bench.leases.get('0')?.free, false)
+  bench.isConnected = true
+  bench.session.up()
+  await settled()
+  assert.equal(bench.leases.get('0')?.free, true)
 })
 
 describe('the owner of a partition', () => {

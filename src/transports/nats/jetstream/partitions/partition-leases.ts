@@ -417,15 +417,44 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     this.#closed = true
     this.#again?.cancel()
     await this.#running
-    if (this.session.ready) {
-      const mine = this.#units.filter((unit) => unit.mine)
-      const results = await Promise.allSettled(mine.map((unit) => this.#free(unit)))
-      for (const result of results) if (result.status === 'rejected') this.#report(result.reason)
-      this.#members.notify('bye')
-    }
+    const mine = this.#units.filter((unit) => unit.mine)
+    await Promise.all(mine.map((unit) => this.#leave(unit)))
+    if (this.session.ready) this.#members.notify('bye')
     this.#members.close()
     this.leases.unuse(this)
     this.session.trouble(this, undefined)
+  }
+
+  /**
+   * Frees a partition. If that is not possible now, the session does so later: its lease goes on for its other members, and
+   * would keep the partition from everyone.
+   */
+  async #leave(unit: Unit): Promise<void> {
+    try {
+      if (this.session.ready) {
+        await this.#free(unit)
+        return
+      }
+    } catch (error) {
+      this.#report(error)
+    }
+    const { memberId: owner, leases } = this
+    const left = {
+      ...this.#host.state(unit.name, true),
+      owner,
+      session: leases.id,
+      version: unit.version + 1,
+      free: true,
+    }
+    let { at } = unit
+    leases.later(async () => {
+      if ((await this.#host.store.write(unit.name, encodeRecord(left), at)) !== undefined) return
+      const found = await this.#host.store.read(unit.name)
+      // Another member has it, or it was freed without an answer.
+      if (found.record?.owner !== owner || found.record.session !== leases.id || found.record.free) return
+      at = found.at
+      throw new ConnectionError('The last record was not the one that was known')
+    })
   }
 
   #blame(error: unknown): void {

@@ -40,6 +40,7 @@ export class SessionLeases implements SessionPart {
   readonly #records: StateRecords
   readonly #peers = new Map<string, Peer>()
   readonly #users = new Set<LeaseUser>()
+  readonly #later = new Set<() => Promise<void>>()
   #until = 0
   #renewedAt = -Infinity
   #timer: Timer | undefined
@@ -116,6 +117,7 @@ export class SessionLeases implements SessionPart {
       this.#arm()
       void this.renew().then(() => {
         for (const user of this.#users) user.tick()
+        if (this.session.ready) this.#catchUp()
       })
     })
   }
@@ -127,6 +129,22 @@ export class SessionLeases implements SessionPart {
       if (this.leftMs > 0) return this.#armFence()
       for (const user of this.#users) user.expired()
     })
+  }
+
+  /** Runs when there is a connection, and again until it succeeds or the session ends. */
+  later(work: () => Promise<void>): void {
+    this.#later.add(work)
+    if (this.session.ready) this.#catchUp()
+  }
+
+  #catchUp(): void {
+    for (const work of this.#later) {
+      this.#later.delete(work)
+      work().catch((error: unknown) => {
+        this.#later.add(work)
+        if (this.session.ready) this.session.error(error, 'giving back partitions')
+      })
+    }
   }
 
   // --- others ------------------------------------------------------------------------------------------------------
@@ -194,11 +212,13 @@ export class SessionLeases implements SessionPart {
       peer.lookedAt = -Infinity
     }
     if (this.#users.size > 0) void this.renew()
+    this.#catchUp()
   }
 
   /** The session ends: nothing is left that could be taken over. */
   async close(): Promise<void> {
     this.#users.clear()
+    this.#later.clear()
     this.#timer?.cancel()
     this.#fence?.cancel()
     this.#timer = undefined
