@@ -12,6 +12,8 @@ import type { Incoming } from '../connection/incoming.ts'
 // `busbar-…` on publish.
 const GROUP = 'busbar-group'
 const DELIVER_AT = 'busbar-deliver-at'
+/** There is no body, which is not the same as an empty one. */
+const NO_BODY = 'busbar-null'
 /** Prefix for a user's header that the server would take for a command (`Nats-Rollup` empties a stream). */
 const ESCAPE = 'busbar-escaped-'
 const SERVERS_OWN = /^nats-/i
@@ -135,6 +137,7 @@ export class Mapping {
     if (message.traceparent !== undefined) block += `\r\ntraceparent: ${message.traceparent}`
     if (message.tracestate !== undefined) block += `\r\ntracestate: ${message.tracestate}`
     if (group !== undefined) block += `\r\n${GROUP}: ${group}`
+    if (message.body === null) block += `\r\n${NO_BODY}: 1`
     if (message.deliverAt !== undefined) block += `\r\n${DELIVER_AT}: ${message.deliverAt}`
     if (headers !== NO_HEADERS) {
       for (const name in headers) {
@@ -163,6 +166,7 @@ export class Mapping {
     let expiresAt: number | undefined
     let group: string | undefined
     let deliverAt: number | undefined
+    let isNull = false
     let headers: Record<string, string> | undefined
     let messageId: string | undefined
     let form: CompactForm | undefined
@@ -242,6 +246,9 @@ export class Mapping {
         case GROUP:
           group = value
           break
+        case NO_BODY:
+          isNull = value === '1'
+          break
         case DELIVER_AT:
           deliverAt = /^\d{1,15}$/.test(value) ? Number(value) : undefined
           break
@@ -289,7 +296,7 @@ export class Mapping {
         tracestate,
         expiresAt,
         headers: headers ?? NO_HEADERS,
-        body: incoming.body,
+        body: isNull ? null : incoming.body,
       },
       group,
       deliverAt,

@@ -119,6 +119,8 @@ export class PartitionCommits {
   /** The connection is back. */
   up(partitions: Iterable<Partition>): void {
     for (const partition of partitions) if (partition.mine && partition.stored < partition.changes) this.now(partition)
+    // Those that were lost meanwhile are removed; they may become ours again.
+    if (this.#waiting.size > 0) this.#schedule(0)
   }
 
   close(): void {

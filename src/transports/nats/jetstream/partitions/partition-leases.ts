@@ -60,6 +60,8 @@ export interface LeasesHost {
 class Unit {
   readonly name: string
   mine = false
+  /** Increases each time that it comes to us. */
+  tenure = 0
   /** The handover in progress; aborted when the partition is lost. */
   handover: AbortController | undefined = undefined
   /** Nothing of it is here any more, and its record is about to be freed: no commit may follow. */
@@ -261,6 +263,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
       unit.at = at
       unit.version = claimed.version
       unit.mine = true
+      unit.tenure++
       // `close` waits for this round, and frees it.
       if (this.#closed) return
       const isOurs = record?.owner === this.memberId && record.session === this.leases.id
@@ -291,8 +294,10 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     return next
   }
 
-  async #write(unit: Unit, free: boolean, isWanted: () => boolean = () => unit.mine): Promise<boolean> {
+  async #write(unit: Unit, free: boolean): Promise<boolean> {
     const version = unit.version + 1
+    const { tenure } = unit
+    const isWanted = (): boolean => unit.mine && unit.tenure === tenure
     const { memberId: owner, session } = this
     for (;;) {
       if (!session.ready) throw new ConnectionError('The server is out of reach')
@@ -300,7 +305,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
       const at = await this.#host.store.write(unit.name, encodeRecord(record), unit.at)
       if (!isWanted()) return false
       if (at === undefined) {
-        if (await this.#isStillOurs(unit, version)) {
+        if (await this.#isStillOurs(unit, version, isWanted)) {
           if (unit.version !== version) continue
           this.#host.committed(unit.name)
           return true
@@ -319,9 +324,9 @@ export class PartitionLeases implements MembersHost, LeaseUser {
    * Our record did not replace the last one that we knew. It may have been stored without an answer, and the last one may
    * have been lost with the server's disk.
    */
-  async #isStillOurs(unit: Unit, version: number): Promise<boolean> {
+  async #isStillOurs(unit: Unit, version: number, isWanted: () => boolean): Promise<boolean> {
     const { at, record } = await this.#host.store.read(unit.name)
-    if (!unit.mine) return false
+    if (!isWanted()) return false
     if (record !== undefined) {
       if (record.owner !== this.memberId || record.session !== this.leases.id || record.version > version) return false
       if (record.version === version) unit.version = version

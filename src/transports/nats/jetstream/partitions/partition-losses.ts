@@ -37,7 +37,7 @@ export class PartitionLosses {
   async look(partitions: readonly Partition[], isBehind: (partition: Partition) => boolean): Promise<void> {
     if (this.#looking) return
     const all = partitions.filter(
-      (partition) => partition.mine && (partition.waiting !== undefined || isBehind(partition)),
+      (partition) => partition.mine && (partition.waiting !== undefined || partition.left > 0 || isBehind(partition)),
     )
     if (all.length === 0) return
     this.#looking = true
@@ -50,6 +50,7 @@ export class PartitionLosses {
       for (const partition of all) {
         if (partition.waiting === undefined) await this.#count(partition)
         else if (isThinner) await this.#compare(partition, info)
+        await this.#checkLeft(partition)
         this.told(partition)
       }
       this.#first = first
@@ -79,6 +80,15 @@ export class PartitionLosses {
     } finally {
       if (partition.waiting?.last === Infinity) partition.waiting = undefined
     }
+  }
+
+  /** What the owner before has left open is missing when nothing is left in the stream. */
+  async #checkLeft(partition: Partition): Promise<void> {
+    if (partition.left === 0) return
+    const { api, stream } = this.#host
+    const { readTo } = partition
+    const count = await countFrom(api, stream, this.#host.filtersOf(partition), readTo + 1)
+    if (count === 0 && partition.mine && partition.readTo === readTo) partition.readAll()
   }
 
   async #compare(partition: Partition, { state }: StreamInfo): Promise<void> {

@@ -434,7 +434,9 @@ export class PartitionSet implements LeasesHost, ReaderHost {
   #rebuild(): Promise<unknown>[] {
     if (this.#ended) return []
     const ours = this.partitions.filter(({ mine, leaving }) => mine && !leaving)
-    for (const partition of this.#apart.keys()) if (!ours.includes(partition)) this.#closeApart(partition)
+    // A reader from before a partition came to us is somewhere else in the stream.
+    for (const partition of this.#apart.keys())
+      if (!ours.includes(partition) || partition.isFresh) this.#closeApart(partition)
     const had = this.#main?.partitions ?? []
     const isSame =
       had.length === ours.length && had.every((partition) => ours.includes(partition) && !partition.isFresh)
@@ -511,7 +513,8 @@ export class PartitionSet implements LeasesHost, ReaderHost {
     const place = native.subject === this.#lastSubject ? this.#lastPlace : this.#placeOf(native.subject)
     if (place === undefined) return
     const { partition, topic } = place
-    if (!partition.mine || partition.leaving) return
+    // While it is fresh, what comes was requested before it came to us, and is not what comes next.
+    if (!partition.mine || partition.leaving || partition.isFresh) return
     const { seq } = reply
     if (partition.isApart && reader === this.#main) {
       if (seq > partition.droppedTo) partition.droppedTo = seq
@@ -572,11 +575,9 @@ export class PartitionSet implements LeasesHost, ReaderHost {
     queueMicrotask(() => {
       this.#checking = false
       for (const partition of reader.partitions) {
-        if (!partition.mine || (partition.isApart && reader === this.#main)) continue
+        if (!partition.mine || partition.isFresh || (partition.isApart && reader === this.#main)) continue
         const before = partition.changes
-        partition.readAll()
-        partition.endWait()
-        this.#losses.told(partition)
+        partition.passed()
         if (partition.changes !== before) this.changedIn(partition)
       }
     })

@@ -200,6 +200,11 @@ export class Partition {
     return this.#ordinal
   }
 
+  /** Number of messages that the owner before has left open and that have not been read yet. */
+  get left(): number {
+    return this.#left.length - this.#leftAt
+  }
+
   /** Everything that the owner before has left has been read: what has not come is no longer in the stream. */
   readAll(): void {
     this.missing += this.#left.length - this.#leftAt
