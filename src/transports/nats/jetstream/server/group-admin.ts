@@ -109,7 +109,8 @@ export class GroupAdmin {
     const lookups = lookupsOf(stream)
     const id = groupId(record.topic, record.group)
     const units = await mapLimited(plan.units, (unit) => this.#unitInfo(record, id, stream, unit, lookups))
-    const shared = plan.shared.length === 0 ? undefined : await this.#sharedInfo(id, stream, plan.shared, lookups)
+    const shared =
+      plan.shared.length === 0 ? undefined : await this.#sharedInfo(record, id, stream, plan.shared, lookups)
     const partitions = shared === undefined ? units : [...units, shared.info]
     const owners = new Set(partitions.flatMap(({ member }) => member ?? [])).size
     return {
@@ -141,12 +142,14 @@ export class GroupAdmin {
     const unread = head !== undefined && head <= to ? 0 : await countFrom(api, stream, filters, to + 1)
     const lag = unread + open.length + spans.reduce((count, [, , ofSpan]) => count + ofSpan, 0)
     const floor = floorOf({ to, open, spans })
+    // Where the group began, it has settled nothing.
+    const settled = floor > group.to ? floor : undefined
     const isOwned = record !== undefined && !record.free && (await lookups.isAlive(record.session))
     return {
       partition: name,
       lag,
       inFlight: isOwned ? open.filter(({ out }) => out).length : 0,
-      position: at(stream, lag > 0 ? floor || undefined : (head ?? (floor || undefined))),
+      position: at(stream, lag > 0 ? settled : (head ?? settled)),
       head: at(stream, head),
       start: at(stream, lowest(ends.map((each) => each.start))),
       oldestUnackedAt: lag === 0 ? undefined : await this.#timeAfter(stream, filters, floor),
@@ -156,6 +159,7 @@ export class GroupAdmin {
 
   /** `plans`: one, or two where a pattern ends in `.>`. */
   async #sharedInfo(
+    group: GroupRecord,
     id: string,
     stream: string,
     plans: readonly SharedPlan[],
@@ -174,11 +178,15 @@ export class GroupAdmin {
     )
     const head = highest(ends.map((each) => each.head))
     const behind = infos.filter((info) => lagOf(info) > 0)
+    const settled = (consumers: readonly ConsumerInfo[]): number | undefined => {
+      const floor = lowest(consumers.map((info) => info.ack_floor.stream_seq)) ?? 0
+      return floor > group.to ? floor : undefined
+    }
     const info: PartitionInfo = {
       partition: plans[0]?.label ?? '',
       lag: sum(infos.map(lagOf)),
       inFlight: sum(infos.map((each) => each.num_ack_pending)),
-      position: at(stream, behind.length > 0 ? lowestFloor(behind) : (head ?? lowestFloor(infos))),
+      position: at(stream, behind.length > 0 ? settled(behind) : (head ?? settled(infos))),
       head: at(stream, head),
       start: at(stream, lowest(ends.map((each) => each.start))),
       oldestUnackedAt: lowest(times),
@@ -337,16 +345,6 @@ function lagOf({ num_pending: unread, num_ack_pending: inFlight }: ConsumerInfo)
 function startsAlike(a: ConsumerConfig, b: ConsumerConfig): boolean {
   const timeOf = ({ opt_start_time: time }: ConsumerConfig): number => (time === undefined ? 0 : Date.parse(time))
   return a.deliver_policy === b.deliver_policy && a.opt_start_seq === b.opt_start_seq && timeOf(a) === timeOf(b)
-}
-
-/** Up to where a partition is settled; undefined while nothing is. A new group that reads everything starts at a floor too. */
-function lowestFloor(consumers: readonly ConsumerInfo[]): number | undefined {
-  const floors = consumers.map(({ ack_floor: floor, config }) =>
-    (floor.consumer_seq === 0 && config.deliver_policy === 'all') || floor.stream_seq === 0
-      ? undefined
-      : floor.stream_seq,
-  )
-  return floors.includes(undefined) ? undefined : lowest(floors)
 }
 
 function sum(numbers: readonly (number | undefined)[]): number {
