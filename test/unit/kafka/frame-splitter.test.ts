@@ -16,7 +16,7 @@ it('gives every frame whole, however its bytes arrive', () => {
   )
   const splitter = new FrameSplitter(4_000_000)
   let seen = 0
-  for (let pos = 0; pos < wire.length; ) {
+  for (let pos = 0; pos < wire.length;) {
     const chunk = Buffer.from(wire.subarray(pos, pos + random.pick([1, 2, 3, 7, 100, 5_000, 65_536])))
     splitter.push(chunk, (frame) => {
       expect(frame.equals(frames[seen] ?? Buffer.alloc(0))).toBe(true)
