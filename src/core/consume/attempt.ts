@@ -157,7 +157,9 @@ export class Attempt extends Span implements HandlerContext {
     this.pending = pending
     this.attempt = pending.attempt
     this.#onAbandon = onAbandon
-    this.#observation = host.observers.start('handle', pending.message, this)
+    this.#observation = host.observers.watches('handle')
+      ? host.observers.start('handle', pending.message, this)
+      : undefined
     this.#observedAt = this.#observation === undefined ? 0 : host.clock.monotonic()
   }
 

@@ -80,7 +80,7 @@ export class PublishPort {
         run.results.then(([result]) => settle(result, resolve, reject), reject)
         return
       }
-      const made = this.#parts.factory.make(target, data, options, this.#parent(handled))
+      const made = this.#parts.factory.make(target, data, options, this.#parent(handled), publisher.hasTombstones)
       if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic))
         return sendOne(publisher, made, signal, undefined, resolve, reject)
       const making =
@@ -122,7 +122,7 @@ export class PublishPort {
     const parent = this.#parent(handled)
     const made = makeMany(items, (item) => {
       refuseBadItem(item)
-      return this.#parts.factory.make(target, item.data, item, parent, now)
+      return this.#parts.factory.make(target, item.data, item, parent, publisher.hasTombstones, now)
     })
     if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic))
       return new Promise((resolve) => sendMany(publisher, items, made, signal, undefined, resolve))
