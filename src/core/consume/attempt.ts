@@ -163,6 +163,11 @@ export class Attempt extends Span implements HandlerContext {
     this.#observedAt = this.#observation === undefined ? 0 : host.clock.monotonic()
   }
 
+  /** The attempt whose context this is; undefined for a copy of it, or a proxy. */
+  static of(ctx: HandlerContext): Attempt | undefined {
+    return #held in ctx ? ctx : undefined
+  }
+
   /** Tells observers that the handler has ended, or was abandoned. */
   observeEnd(ok: boolean, error: unknown): void {
     if (this.#observation === undefined) return
