@@ -20,6 +20,7 @@ class Bench {
   constructor(prefetch: number, apart: boolean) {
     const session = {
       ready: true,
+      isOlderThan: () => false,
       host: { clock: manualClock() },
       outbox: { publish: () => undefined },
     } as unknown as Session

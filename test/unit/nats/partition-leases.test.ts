@@ -13,7 +13,16 @@ import type { Session } from '../../../src/transports/nats/connection/session.ts
 
 const LEASE_MS = 3_000
 
-const STATE: PartitionState = { stream: '#1', life: 'l', to: 0, reserved: 0, open: [], spans: [], waiting: undefined }
+const STATE: PartitionState = {
+  stream: '#1',
+  life: 'l',
+  first: 0,
+  to: 0,
+  reserved: 0,
+  open: [],
+  spans: [],
+  waiting: undefined,
+}
 
 interface Stored {
   readonly seq: number

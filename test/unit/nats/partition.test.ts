@@ -12,7 +12,16 @@ import {
   ForeignRecordError,
 } from '../../../src/transports/nats/jetstream/partitions/partition-record.ts'
 
-const FRESH: PartitionState = { stream: '#1', life: 'l', to: 0, reserved: 0, open: [], spans: [], waiting: undefined }
+const FRESH: PartitionState = {
+  stream: '#1',
+  life: 'l',
+  first: 0,
+  to: 0,
+  reserved: 0,
+  open: [],
+  spans: [],
+  waiting: undefined,
+}
 
 /** As it is stored, and read by the next owner. */
 function stored(state: PartitionState): PartitionState {

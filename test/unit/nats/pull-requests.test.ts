@@ -12,6 +12,7 @@ function bench(clock: ManualClock, others = 0): { readonly pulls: PullRequests; 
   const sent: string[] = []
   const session = {
     host: { clock },
+    isOlderThan: () => false,
     outbox: {
       publish: (_to: string, _inbox: string, body: Uint8Array) => void sent.push(Buffer.from(body).toString()),
     },

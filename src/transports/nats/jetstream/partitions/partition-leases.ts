@@ -25,7 +25,10 @@ const AGAIN_MS = 500
 export type Acquired = 'clean' | 'ours' | 'taken'
 
 /** What an owner writes into the record: everything but who it is. */
-export type PartitionState = Pick<PartitionRecord, 'stream' | 'life' | 'to' | 'reserved' | 'open' | 'spans' | 'waiting'>
+export type PartitionState = Pick<
+  PartitionRecord,
+  'stream' | 'life' | 'first' | 'to' | 'reserved' | 'open' | 'spans' | 'waiting'
+>
 
 export interface LeasesHost {
   readonly session: Session

@@ -53,6 +53,8 @@ export interface PartitionRecord {
   readonly stream: string
   /** Changes when the group is moved: what was dead-lettered before may be dead-lettered again. */
   readonly life: string
+  /** The first message that was handed out in this life; 0 before. What is settled is not before it. */
+  readonly first: number
   readonly to: number
   /** The owner has handed out nothing beyond this. */
   readonly reserved: number
@@ -83,6 +85,7 @@ export function encodeRecord(record: PartitionRecord): string {
     ...(record.free ? { free: true } : {}),
     stream: record.stream,
     life: record.life,
+    ...(record.first > 0 ? { first: record.first } : {}),
     to: record.to,
     ...(record.reserved > record.to ? { up: record.reserved } : {}),
     ...(open.length > 0 ? { open } : {}),
@@ -111,6 +114,7 @@ interface Stored {
   readonly free?: boolean
   readonly stream: string
   readonly life?: string
+  readonly first?: number
   readonly to: number
   readonly up?: number
   readonly open?: readonly (number | readonly [number, string, number, number?])[]
@@ -126,7 +130,20 @@ export function decodeRecord(text: string): PartitionRecord {
   } catch {
     // Reported below.
   }
-  const { v, owner, session, n, free = false, stream = '', life = '', to, open = [], spans = [], waiting } = stored
+  const {
+    v,
+    owner,
+    session,
+    n,
+    free = false,
+    stream = '',
+    life = '',
+    first = 0,
+    to,
+    open = [],
+    spans = [],
+    waiting,
+  } = stored
   if (
     v !== RECORD_VERSION ||
     typeof owner !== 'string' ||
@@ -143,6 +160,7 @@ export function decodeRecord(text: string): PartitionRecord {
     free,
     stream,
     life,
+    first,
     to: to as number,
     reserved: stored.up ?? (to as number),
     open: open.map((each) => {

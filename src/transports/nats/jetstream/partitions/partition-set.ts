@@ -255,7 +255,7 @@ export class PartitionSet implements LeasesHost, ReaderHost {
 
   initial(): PartitionState {
     const { to, stream, life } = this.#host.group()
-    return { stream, life, to, reserved: to, open: [], spans: [], waiting: undefined }
+    return { stream, life, first: 0, to, reserved: to, open: [], spans: [], waiting: undefined }
   }
 
   acquire(unit: string, state: PartitionState, how: Acquired): void {

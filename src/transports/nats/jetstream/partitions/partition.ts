@@ -50,6 +50,8 @@ export class Partition {
   /** Identity of the stream. */
   stream = ''
   life = ''
+  /** The first message that was handed out; 0 before. */
+  first = 0
   waiting: Waiting | undefined = undefined
   /** Number of messages that were left open and are no longer in the stream; not reported yet. */
   missing = 0
@@ -106,10 +108,13 @@ export class Partition {
     this.isFresh = true
     this.stream = state.stream
     this.life = state.life
+    this.first = state.first
     this.to = state.to
     this.waiting = state.waiting
     this.isApart = false
     this.droppedTo = 0
+    // What was handed over may be here again before it was dropped.
+    this.dropBuffer()
     this.delayed.clear()
     this.#left = state.open.map((open) => inherited(open, how))
     this.#leftAt = 0
@@ -127,7 +132,10 @@ export class Partition {
 
   /** Starts at the beginning of a stream, with nothing settled. */
   restart(stream: string): void {
-    this.load({ stream, life: this.life, to: 0, reserved: 0, open: [], spans: [], waiting: undefined }, 'clean')
+    this.load(
+      { stream, life: this.life, first: 0, to: 0, reserved: 0, open: [], spans: [], waiting: undefined },
+      'clean',
+    )
   }
 
   /** Everything that is here was lost; returns what was handed out. */
@@ -265,6 +273,7 @@ export class Partition {
       if (seq > this.reserved) break
       this.bufferBytes -= delivery.bytes
       if (seq > this.to) this.to = seq
+      if (this.first === 0) this.first = seq
       const { notBefore } = delivery
       if (notBefore !== undefined && notBefore > now && !delivery.inOrder) {
         this.changes++
@@ -363,6 +372,7 @@ export class Partition {
     return {
       stream: this.stream,
       life: this.life,
+      first: this.first,
       to: this.to,
       reserved: this.#reserving,
       open,

@@ -137,13 +137,13 @@ export class GroupAdmin {
       new PartitionStore(records, id).read(name),
       Promise.all(filters.map((filter) => lookups.ends(filter))),
     ])
-    const { to, open, spans } = record ?? { to: group.to, open: [], spans: [] }
+    const { to, open, spans, first } = record ?? { to: group.to, open: [], spans: [], first: 0 }
     const head = highest(ends.map((each) => each.head))
     const unread = head !== undefined && head <= to ? 0 : await countFrom(api, stream, filters, to + 1)
     const lag = unread + open.length + spans.reduce((count, [, , ofSpan]) => count + ofSpan, 0)
     const floor = floorOf({ to, open, spans })
     // Where the group began, it has settled nothing.
-    const settled = floor > group.to ? floor : undefined
+    const settled = first > 0 && floor >= first ? floor : undefined
     const isOwned = record !== undefined && !record.free && (await lookups.isAlive(record.session))
     return {
       partition: name,
@@ -249,6 +249,7 @@ export class GroupAdmin {
         free: true,
         stream,
         life,
+        first: 0,
         to,
         reserved: to,
         open: [],
