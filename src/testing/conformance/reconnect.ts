@@ -241,6 +241,56 @@ export const reconnectScenarios: readonly Scenario[] = [
     },
   },
   {
+    id: 'reconnect/broadcast',
+    group,
+    invariant: 14,
+    title: 'a broadcast consumer whose connection was cut gets what was published meanwhile, or reports a loss',
+    needs: ['fault:cutConnections'],
+    async run(ctx) {
+      const [listener, other, topic, probe] = [await ctx.bus(), await ctx.bus(), ctx.topic(), ctx.probe()]
+      const record = ctx.recorder(listener)
+      ctx.consume(listener, topic, probe.handler(), { broadcast: true })
+      // Another group takes the messages, so that a broker without a log confirms them.
+      ctx.consume(other, topic, () => {}, { group: ctx.group() })
+      await listener.start()
+      await other.start()
+      const publisher = await ctx.startedBus({ publish: { deliveryTimeoutMs: ctx.patienceMs } })
+      const [confirmed, stop] = [new Set<string>(), new AbortController()]
+      const publishing = Promise.all(
+        numbered(4).map(async ({ data }) => {
+          while (!stop.signal.aborted) {
+            await publisher.publish(topic, data).then(
+              ({ id }) => confirmed.add(id),
+              (error: unknown) => assert.ok(error instanceof PublishError),
+            )
+            await work(1)
+          }
+        }),
+      )
+      const flowing = async (): Promise<void> => {
+        const before = probe.ids().length
+        await ctx.waitUntil(() => probe.ids().length > before + 20, 'messages to flow')
+      }
+      for (let cut = 1; cut <= 5; cut++) {
+        await flowing()
+        await ctx.faults.cutConnections?.()
+        await ctx.waitUntil(
+          () => record.count('reconnect') >= cut,
+          () => `${record.count('reconnect')} of ${cut} reconnects`,
+        )
+      }
+      await flowing()
+      stop.abort()
+      await publishing
+      if (record.count('loss', (loss) => loss.topic === topic) > 0) return
+      const missing = (): string[] => [...confirmed].filter((id) => !probe.ids().includes(id))
+      await ctx.waitUntil(
+        () => missing().length === 0,
+        () => `${missing().length} of ${confirmed.size} are missing, and no loss was reported`,
+      )
+    },
+  },
+  {
     id: 'reconnect/publish-deadline',
     group,
     invariant: 9,
