@@ -38,7 +38,7 @@ export const reconnectScenarios: readonly Scenario[] = [
     id: 'reconnect/events',
     group,
     invariant: 14,
-    title: 'a lost session is told, and so is its return; health follows',
+    title: 'a lost session is reported, and so is its return; health follows',
     needs: ['fault:cutConnections'],
     async run(ctx) {
       const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]
@@ -93,7 +93,7 @@ export const reconnectScenarios: readonly Scenario[] = [
     id: 'reconnect/old-handlers',
     group,
     invariant: 9,
-    title: 'handlers that outlive their session are told, and their messages come again in the new one',
+    title: 'handlers that outlive their session are aborted, and their messages come again in the new one',
     needs: ['fault:cutConnections', 'redelivery', 'lag', 'admin'],
     async run(ctx) {
       const [bus, publisher, topic] = [await ctx.bus(), await ctx.startedBus(), ctx.topic()]
@@ -152,7 +152,7 @@ export const reconnectScenarios: readonly Scenario[] = [
       await ctx.faults.cutConnections?.()
       await ctx.waitUntil(
         () => consumer.lostDeliveries.length === 5,
-        () => `${consumer.lostDeliveries.length} of 5 deliveries were told to be lost`,
+        () => `${consumer.lostDeliveries.length} of 5 deliveries were reported as lost`,
       )
       assert.ok(old.every((delivery) => delivery.lost))
       await consumer.take(10)
