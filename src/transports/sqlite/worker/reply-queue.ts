@@ -6,7 +6,7 @@ import type { Reply } from '../protocol.ts'
  * Messages from the database thread to the main thread, sent once per round. Answers are sent before deliveries and
  * separately: the caller of a command has acted on its answer before the first delivery is looked at.
  */
-export class Outbox {
+export class ReplyQueue {
   readonly #post: (replies: readonly Reply[], transfer: ArrayBuffer[]) => void
   #answers: Reply[] = []
   #answersTransfer: ArrayBuffer[] = []

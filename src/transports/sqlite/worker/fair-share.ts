@@ -12,7 +12,7 @@ const HUNGER_MS = 250
  * nothing while messages wait behind keys of others notes that in the file; as long as it does, the others take no keys
  * beyond their share.
  */
-export class Sharing {
+export class FairShare {
   readonly #parking: Parking
   readonly #time: () => number
   readonly #others: Statement

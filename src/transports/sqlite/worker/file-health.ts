@@ -1,5 +1,5 @@
 import { toThreadError } from './database.ts'
-import type { Outbox } from './outbox.ts'
+import type { ReplyQueue } from './reply-queue.ts'
 import { growingDelay } from '../../../core/util/backoff.ts'
 
 /** Pause after background work has failed, in ms. */
@@ -8,8 +8,8 @@ const RETRY_PAUSE = { minMs: 50, maxMs: 5_000 } as const
 const PROBE_MS = 1_000
 
 /** What is wrong with the file at the moment, who is notified, and when to try again. */
-export class Trouble {
-  readonly #outbox: Outbox
+export class FileHealth {
+  readonly #replies: ReplyQueue
   readonly #retry: () => void
   readonly #probe: () => void
   #failures = 0
@@ -19,8 +19,8 @@ export class Trouble {
   #durable: boolean | undefined
 
   /** `retry` resumes background work; `probe` tries to write. */
-  constructor(outbox: Outbox, retry: () => void, probe: () => void) {
-    this.#outbox = outbox
+  constructor(replies: ReplyQueue, retry: () => void, probe: () => void) {
+    this.#replies = replies
     this.#retry = retry
     this.#probe = probe
   }
@@ -34,7 +34,7 @@ export class Trouble {
   failed(error: unknown, durable: boolean): void {
     const known = toThreadError(error)
     if (known.sqlite === undefined && known.reason === undefined) return
-    if (this.#durable === undefined) this.#outbox.add({ kind: 'health', error: known })
+    if (this.#durable === undefined) this.#replies.add({ kind: 'health', error: known })
     this.#durable = durable || this.#durable === true
     if (this.#durable) this.#armProbe()
   }
@@ -43,7 +43,7 @@ export class Trouble {
   failedInBackground(error: unknown, doing: string, durable: boolean): void {
     const known = this.#durable !== undefined
     this.failed(error, durable)
-    if (!known && this.#failures === 0) this.#outbox.add({ kind: 'trouble', doing, error: toThreadError(error) })
+    if (!known && this.#failures === 0) this.#replies.add({ kind: 'trouble', doing, error: toThreadError(error) })
     this.#retryTimer ??= setTimeout(
       () => {
         this.#retryTimer = undefined
@@ -60,7 +60,7 @@ export class Trouble {
     this.#durable = undefined
     clearTimeout(this.#probeTimer)
     this.#probeTimer = undefined
-    this.#outbox.add({ kind: 'health', error: undefined })
+    this.#replies.add({ kind: 'health', error: undefined })
   }
 
   #armProbe(): void {

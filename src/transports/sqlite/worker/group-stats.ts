@@ -2,14 +2,14 @@ import { compilePattern } from '../../../core/topic.ts'
 import type { GroupInfo, Position } from '../../../core/transport.ts'
 import type { Database, Statement } from './database.ts'
 import type { Members } from './members.ts'
-import type { Owners } from './owners.ts'
+import type { SubscriptionLeases } from './subscription-leases.ts'
 import type { Parking } from './parking.ts'
 import { CLAIM } from './schema.ts'
 
 /** The groups and their state, for people and tools. */
-export class Overview {
+export class GroupStats {
   readonly #members: Members
-  readonly #owners: Owners
+  readonly #subscriptionLeases: SubscriptionLeases
   readonly #parking: Parking
   readonly #groups: Statement
   readonly #claims: Statement
@@ -20,10 +20,10 @@ export class Overview {
   readonly #ends: Statement
   readonly #before: Statement
 
-  constructor(db: Database, members: Members, owners: Owners, parking: Parking) {
+  constructor(db: Database, members: Members, subscriptionLeases: SubscriptionLeases, parking: Parking) {
     this.#parking = parking
     this.#members = members
-    this.#owners = owners
+    this.#subscriptionLeases = subscriptionLeases
     this.#groups = db.prepare(`
       SELECT g.id, t.id, t.name, g.name, g.cursor, g.passed, g.started, t.appended
       FROM groups g JOIN topics t ON t.id = g.topic_id ORDER BY t.name, g.name`)
@@ -98,7 +98,7 @@ export class Overview {
       topic,
       group,
       ...counts,
-      members: this.#owners.patternsOf(group).filter((pattern) => compilePattern(pattern)(topic)).length,
+      members: this.#subscriptionLeases.patternsOf(group).filter((pattern) => compilePattern(pattern)(topic)).length,
       partitions: [
         {
           partition: '0',

@@ -6,7 +6,7 @@ import type { Tx } from './tx.ts'
 const MAX_DUE = 500
 
 /** Messages that wait for their time: delayed ones and retries. */
-export class Due {
+export class DueQueue {
   readonly #members: Members
   readonly #retriesDue: Statement
   readonly #delayedDue: Statement

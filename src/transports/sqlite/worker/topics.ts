@@ -4,7 +4,7 @@ import type { Topic } from './members.ts'
 import type { Tx } from './tx.ts'
 
 /** The topics of the file. A topic is created by its first use and never removed. */
-export class Catalog {
+export class Topics {
   readonly #byName = new Map<string, Topic>()
   readonly #byId = new Map<number, Topic>()
   /** All topics up to this id are known. */

@@ -1,7 +1,7 @@
 import { StoredWriter } from './columns.ts'
 import type { KeyRules, KeyRulesReader } from './key-rules.ts'
 import type { Seat } from './members.ts'
-import type { Sharing } from './sharing.ts'
+import type { FairShare } from './fair-share.ts'
 import type { Tx } from './tx.ts'
 
 /** A claim in progress. */
@@ -12,7 +12,7 @@ export interface Handed {
 }
 
 /** One pass over one topic for one subscription. */
-export class Pass {
+export class ClaimPass {
   readonly seat: Seat
   readonly writer: StoredWriter
   readonly handed: Handed[] = []
@@ -25,7 +25,7 @@ export class Pass {
   readonly #tx: Tx
   readonly #reader: KeyRulesReader
   #rules: KeyRules | undefined
-  readonly #sharing: Sharing
+  readonly #fairShare: FairShare
   #newKeys: number | undefined
   readonly #maxPerKey: number
   /** Number of messages taken in this pass, by key. */
@@ -37,7 +37,7 @@ export class Pass {
     left: number
     leftBytes: number
     reader: KeyRulesReader
-    sharing: Sharing
+    fairShare: FairShare
   }) {
     this.seat = parts.seat
     this.left = parts.left
@@ -45,7 +45,7 @@ export class Pass {
     this.writer = new StoredWriter(parts.seat.at.topic.name)
     this.#tx = parts.tx
     this.#reader = parts.reader
-    this.#sharing = parts.sharing
+    this.#fairShare = parts.fairShare
     this.#maxPerKey = parts.seat.member.spec.maxPerKey
   }
 
@@ -86,7 +86,7 @@ export class Pass {
   takes(key: string | null): boolean {
     if (key === null) return true
     const taken = this.#taken.get(key) ?? 0
-    this.#newKeys ??= this.#sharing.newKeys(this.#tx, this.seat)
+    this.#newKeys ??= this.#fairShare.newKeys(this.#tx, this.seat)
     if (this.#newKeys !== Infinity && taken === 0 && !this.#tx.holds(this.seat, key)) {
       if (this.#newKeys <= 0) {
         this.restrained = true

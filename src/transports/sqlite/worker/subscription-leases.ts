@@ -19,7 +19,7 @@ export function machineTime(): number {
  * deliveries. Any process that finds an expired lease gives back what it covered; process ids are not checked, because
  * they are reused.
  */
-export class Owners {
+export class SubscriptionLeases {
   readonly #groups: Groups
   readonly #settling: Settling
   readonly #instance: string
