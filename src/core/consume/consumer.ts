@@ -1,3 +1,4 @@
+import { eventFiltersOf } from '../event-set.ts'
 import type { AttemptHost } from './attempt.ts'
 import type { CloseOptions, ConsumerHandle } from '../bus-types.ts'
 import { formatMs } from '../clock.ts'
@@ -102,6 +103,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
           prefetch: options.prefetch,
           prefetchBytes: options.prefetchBytes,
           maxPerKey: Math.max(1, Math.ceil(options.prefetch / 8)),
+          events: eventFiltersOf(this.#parts.definition),
           consumerId: this.#parts.consumerId,
           native: options.native,
         },

@@ -6,11 +6,12 @@ import type { ResolvedConsumeOptions } from './consume-options.ts'
 import { makeDeadLetter } from '../dead-letters/dead-letter.ts'
 import type { Failure } from '../dead-letters/dead-letter.ts'
 import { PublishError, SettlementError, StateError, TimeoutError } from '../errors.ts'
+import { skipsOf } from '../event-set.ts'
 import type { BusEventMap, BusEvents, DeadLetterReason } from '../events.ts'
 import { HandledMessages } from './handled-messages.ts'
 import { IncomingMessage } from './incoming-message.ts'
 import type { Lifecycle } from './lifecycle.ts'
-import type { OutgoingMessage } from '../message.ts'
+import type { EncodedMessage, OutgoingMessage } from '../message.ts'
 import { LinkedList } from '../util/linked-list.ts'
 import { ParkedKeys } from '../dead-letters/parked-keys.ts'
 import { PendingDelivery } from './pending-delivery.ts'
@@ -67,6 +68,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   readonly #events: BusEvents
   readonly #options: ResolvedConsumeOptions
   readonly #retry: RetryPolicy
+  /** Undefined for a consumer that takes every message. */
+  readonly #skips: ((message: EncodedMessage) => boolean) | undefined
   readonly #handled = new HandledMessages()
   #runner: Runner | undefined
   #subscription: TransportSubscription | undefined
@@ -92,6 +95,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#maxConcurrency = maxConcurrency
     this.#events = parts.events
     this.#options = parts.options
+    this.#skips = skipsOf(parts.definition)
     this.#retry = new RetryPolicy(parts.options.retry, parts.clock)
     this.scheduler = new Scheduler(parts.options.order)
     this.clock = parts.clock
@@ -247,6 +251,11 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     const { delivery } = pending
     if (delivery.history !== 'new' && !pending.wasHandled && this.#handled.beginAck(delivery)) {
       this.#ack(pending, 'earlier')
+      return false
+    }
+    if (this.#skips?.(delivery.message) === true) {
+      this.counters.skipped++
+      this.#ack(pending, undefined)
       return false
     }
     if (delivery.attempt > this.#retry.attempts) {
@@ -448,7 +457,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     return true
   }
 
-  #ack(pending: PendingDelivery, of: 'this' | 'earlier'): void {
+  /** `of`: the delivery whose handler has succeeded; undefined when the message needs none. */
+  #ack(pending: PendingDelivery, of: 'this' | 'earlier' | undefined): void {
     pending.ackOf = of
     this.#forget(pending)
     ;(this.#settler as Settler).ack(pending)
