@@ -62,7 +62,14 @@ export type {
   EventOptions,
   SingleConsumerDefinition,
 } from './core/define.ts'
-export type { DataOf, EventSet, EventSetBatchHandler, EventSetHandler, EventSetMessage } from './core/event-set.ts'
+export type {
+  DataOf,
+  EventSet,
+  EventSetBatchHandler,
+  EventSetHandler,
+  EventSetMessage,
+  EventSetOptions,
+} from './core/event-set.ts'
 export type {
   BusbarErrorOptions,
   ErrorCode,
@@ -105,12 +112,14 @@ export type {
   SettleEnd,
 } from './core/observers.ts'
 export type {
-  ContextPublishManyOptions,
+  AllowFailures,
   PublishItem,
   PublishManyOptions,
   PublishOptions,
   PublishReceipt,
   PublishResult,
+  RefuseFailures,
+  SendOptions,
 } from './core/publish/publish-options.ts'
 export type { PublishCount } from './core/publish/publish-counts.ts'
 export type {
