@@ -10,7 +10,7 @@ import { plainClient, sweep } from './rabbitmq-sweep.ts'
 export async function rabbitMqConformance(name: string, broker: RabbitMqBroker): Promise<void> {
   const proxy = await tcpProxy({ port: broker.port })
   vitest.beforeAll(() => useDelays(broker.url))
-  vitest.afterEach(() => sweep(broker.url))
+  vitest.afterEach(() => sweep(broker))
   vitest.afterAll(async () => {
     await proxy.close()
     await broker.stop()

@@ -8,9 +8,9 @@ import { carriedBy, withLeftovers } from './carried-properties.ts'
 import type { CarriedProperties } from './carried-properties.ts'
 import { MAX_DELAY_MS, rungsOf, topRung } from './delay-ladder.ts'
 import { MAX_PLUGIN_DELAY_MS } from './delay-plugin.ts'
-import { bucketed, routingKeyOf, targetedKeyOf } from './names.ts'
+import type { GroupQueues } from './group-queues.ts'
+import { bucketed, BUCKETS, routingKeyOf } from './names.ts'
 import type { Names } from './names.ts'
-import { BUCKETS } from './options.ts'
 import type { MessageProperties, ResolvedRabbitMqOptions } from './options.ts'
 import type { Parcel } from './parcel.ts'
 import type { CopyNotes } from './publish-job.ts'
@@ -23,11 +23,13 @@ export class Addressing {
   readonly #options: ResolvedRabbitMqOptions
   readonly #names: Names
   readonly #clock: Clock
+  readonly #queues: GroupQueues
   #turn = 0
   /** True when the plugin handles delays. */
   usesPlugin = false
 
-  constructor(options: ResolvedRabbitMqOptions, names: Names, clock: Clock) {
+  constructor(options: ResolvedRabbitMqOptions, names: Names, clock: Clock, queues: GroupQueues) {
+    this.#queues = queues
     this.#options = options
     this.#names = names
     this.#clock = clock
@@ -40,7 +42,9 @@ export class Addressing {
     if (body.byteLength > maxMessageBytes && !isCopy(message))
       return refused(topic, `has a body of ${body.byteLength} bytes, the limit is ${maxMessageBytes} (maxMessageBytes)`)
     parcel.message = message
-    parcel.targeted = message.group !== undefined
+    parcel.isCopy = message.group !== undefined
+    parcel.isOfDeadLetters = false
+    parcel.groupQueue = notes?.groupQueue
     parcel.attempts = notes?.attempts ?? 0
     parcel.firstAt = notes?.firstAt
     parcel.rungs = 0
@@ -52,7 +56,7 @@ export class Addressing {
     if (carried !== undefined) this.#carry(parcel, message, carried)
     const unfit = addHeaders(parcel, parcel.properties?.headers)
     if (unfit !== undefined) return unfit
-    const custom = this.#route(parcel, message)
+    const custom = this.#route(parcel, message, notes)
     if (message.deliverAt === undefined) return undefined
     const delayMs = message.deliverAt - this.#clock.now()
     if (delayMs <= 0) return undefined
@@ -65,24 +69,25 @@ export class Addressing {
   }
 
   #carry(parcel: Parcel, message: OutgoingMessage, carried: CarriedProperties): void {
-    const { userId, expiration, headers, ...properties } = carried
+    const { userId, expiration, groupQueue: _, headers, ...properties } = carried
     parcel.message = withLeftovers(message, { userId, expiration })
     parcel.properties = { ...parcel.properties, ...properties }
     parcel.typedHeaders = headers ?? NO_TYPED_HEADERS
   }
 
   /** True when the user's `route` decided. */
-  #route(parcel: Parcel, message: OutgoingMessage): boolean {
+  #route(parcel: Parcel, message: OutgoingMessage, notes: CopyNotes | undefined): boolean {
     const names = this.#names
     const { topic, group } = message
+    if (group !== undefined) {
+      parcel.exchange = names.queues
+      parcel.routingKey = notes?.queue ?? this.#queues.queueOf(message)
+      parcel.topic = topic
+      return false
+    }
     const key = routingKeyOf(topic)
     const bucket = message.key === undefined ? this.#turn++ % BUCKETS : bucketOf(message.key)
     parcel.topic = key === topic ? undefined : topic
-    if (group !== undefined) {
-      parcel.exchange = names.groups
-      parcel.routingKey = bucketed(targetedKeyOf(group, key), bucket)
-      return false
-    }
     const route =
       this.#options.route === undefined || isDeadLetterTopic(topic) ? undefined : this.#options.route(message)
     if (route === undefined) {
@@ -97,12 +102,15 @@ export class Addressing {
   }
 
   #delay(parcel: Parcel, topic: string, delayMs: number, roughly: boolean): PublishError | undefined {
+    parcel.isOfDeadLetters = !parcel.isCopy && isDeadLetterTopic(topic)
     const limit = this.usesPlugin ? MAX_PLUGIN_DELAY_MS : MAX_DELAY_MS
     if (delayMs > limit)
       return refused(topic, `is to be delayed by ${delayMs} ms; the longest is ${limit} ms, about 49 days`)
     if (this.usesPlugin) {
       parcel.exchange = this.#names.delayed
       parcel.delayMs = Math.ceil(delayMs)
+      // Marks it as delayed, like those of the ladder.
+      parcel.rungs = 1
       // The plugin routes a message only when it is due, so the broker reports "no route" for every message.
       parcel.mandatory = false
       return undefined
@@ -112,6 +120,11 @@ export class Addressing {
     parcel.rungs = rungsOf(delayMs, roughly)
     parcel.exchange = this.#names.delay(topRung(parcel.rungs))
     return undefined
+  }
+
+  /** The queue of a copy for one group, once the number of the group's queues is known. */
+  queueOf(message: OutgoingMessage): string {
+    return this.#queues.queueOf(message)
   }
 
   /** The highest rung that the message needs now; undefined when it needs none. */

@@ -1,4 +1,4 @@
-import type { ConsumeMessage, GetMessage } from 'amqplib'
+import type { GetMessage } from 'amqplib'
 import type { Clock } from '../../core/clock.ts'
 import { BusbarError, UnsupportedError } from '../../core/errors.ts'
 import type { EncodedMessage } from '../../core/message.ts'
@@ -20,22 +20,25 @@ import { DeclareChannel } from './declare-channel.ts'
 import type { DelayedCount } from './delayed-count.ts'
 import { REPLY, replyCode, toBrokerError } from './errors.ts'
 import { digestOf } from './foreign-ids.ts'
-import { layoutToken } from './group-layout.ts'
+import { queuesOf } from './group-layout.ts'
 import type { GroupLayout } from './group-layout.ts'
+import { countQueues } from './group-topology.ts'
 import type { Session } from './link.ts'
 import { fillArrival } from './mapping.ts'
+import type { MemberChannel } from './member-channel.ts'
+import { countMembers } from './membership.ts'
 import type { Names } from './names.ts'
-import { isNodeAway, PLACES, unlessNodeAway } from './places.ts'
-import type { GroupRecord, Registry } from './registry.ts'
+import { PLACES } from './places.ts'
+import type { GroupRecord, KnownGroups } from './known-groups.ts'
 import { StorageReader } from './storage-reader.ts'
 import type { RabbitMqSubscription } from './subscriber.ts'
-import { withDeathNotes } from './death-notes.ts'
 
 export interface AdminParts {
   readonly clock: Clock
   readonly names: Names
   readonly locks: BrokerLocks
-  readonly registry: Registry
+  readonly members: MemberChannel
+  readonly groups: KnownGroups
   readonly declarations: Declarations
   readonly delayed: DelayedCount
   readonly subscriptions: ReadonlySet<RabbitMqSubscription>
@@ -78,9 +81,8 @@ export class RabbitMqAdmin implements TransportAdmin {
 
   async topics(): Promise<readonly TopicInfo[]> {
     const session = await this.#parts.session()
-    const records = await this.#parts.registry.list(session)
     const names = new Set(this.#topics)
-    for (const { topic, group } of records) {
+    for (const { topic, group } of this.#parts.groups.list()) {
       if (isPattern(topic)) continue
       names.add(topic)
       names.add(deadLetterTopic(topic, group))
@@ -88,9 +90,10 @@ export class RabbitMqAdmin implements TransportAdmin {
     return this.#declaring(session, async (declaring) => {
       const infos: TopicInfo[] = []
       for (const topic of [...names].sort()) {
-        const stored = isDeadLetterTopic(topic)
-          ? await this.#count(declaring, this.#parts.names.storage(topic))
-          : undefined
+        const isStored = isDeadLetterTopic(topic)
+        const stored = isStored ? await this.#count(declaring, this.#parts.names.storage(topic)) : undefined
+        // Without a dead letter so far, there is none.
+        if (isStored && stored === undefined && !this.#topics.has(topic)) continue
         infos.push({ topic, messages: stored?.messageCount, bytes: undefined, oldestAt: undefined })
       }
       return infos
@@ -99,7 +102,7 @@ export class RabbitMqAdmin implements TransportAdmin {
 
   async groups(topic?: string): Promise<readonly GroupInfo[]> {
     const session = await this.#parts.session()
-    const records = (await this.#parts.registry.list(session)).filter(
+    const records = this.#parts.groups.list().filter(
       (record) =>
         topic === undefined ||
         record.topic === topic ||
@@ -134,8 +137,11 @@ export class RabbitMqAdmin implements TransportAdmin {
 
   async purge(topic: string): Promise<number | undefined> {
     const session = await this.#parts.session()
-    const records = (await this.#parts.registry.list(session)).filter((record) => record.topic === topic)
-    const queues = records.flatMap((record) => this.#queuesOf(record))
+    const queues: string[] = []
+    await this.#declaring(session, async (declaring) => {
+      for (const record of this.#parts.groups.list())
+        if (record.topic === topic) queues.push(...queuesOf(this.#firstOf(record), await this.#layoutOf(declaring, record)))
+    })
     if (isDeadLetterTopic(topic)) {
       await this.#readers.get(topic)?.close()
       queues.push(this.#parts.names.storage(topic))
@@ -153,21 +159,21 @@ export class RabbitMqAdmin implements TransportAdmin {
   }
 
   async deleteGroup(topic: string, group: string): Promise<void> {
-    const { names, registry } = this.#parts
+    const { names, groups } = this.#parts
     const session = await this.#parts.session()
-    const records = await registry.remove(session, topic, group)
     await this.#declaring(session, async (declaring) => {
-      const exchange = names.group(topic, group)
-      for (const record of records) {
-        for (const queue of this.#queuesOf(record)) await declaring.exists((channel) => channel.deleteQueue(queue))
-        await declaring.exists((channel) => channel.deleteExchange(`${exchange}:${layoutToken(record.layout)}`))
-      }
-      for (const name of [exchange, names.members(topic, group, 0)])
-        await declaring.exists((channel) => channel.deleteExchange(name))
+      const first = names.group(topic, group)
+      // The first queue goes first: where it is, the others must be too.
+      const count = await countQueues(declaring, first)
+      for (const queue of queuesOf(first, { order: 'key', partitions: count }))
+        await declaring.exists((channel) => channel.deleteQueue(queue))
+      if (isPattern(topic))
+        for (const exchange of [names.spread(topic, group), `${names.spread(topic, group)}.rest`])
+          await declaring.exists((channel) => channel.deleteExchange(exchange))
       for (let place = 0; place < PLACES; place++)
-        for (const queue of [names.notes(topic, group, place), names.members(topic, group, place)])
-          await declaring.exists((channel) => channel.deleteQueue(queue))
+        await declaring.exists((channel) => channel.deleteQueue(names.notes(topic, group, place)))
     })
+    groups.delete(topic, group)
   }
 
   async close(): Promise<void> {
@@ -177,18 +183,24 @@ export class RabbitMqAdmin implements TransportAdmin {
   // --- details ---------------------------------------------------------------------------------------------------------
 
   async #infoOf(declaring: DeclareChannel, record: GroupRecord): Promise<GroupInfo | undefined> {
-    const { topic, group, layout } = record
+    const { topic, group } = record
+    const layout = await this.#layoutOf(declaring, record)
     const ours = [...this.#parts.subscriptions].filter(({ spec }) => spec.topic === topic && spec.group === group)
     const partitions: QueueInfo[] = []
-    let members = 0
-    for (const queue of this.#queuesOf(record)) {
+    // The broker does not count those that stand by.
+    let members = Math.max(0, ...ours.map(({ intake }) => intake.memberCount))
+    const isAsked = members === 0 && layout.partitions > 1
+    for (const queue of queuesOf(this.#firstOf(record), layout)) {
       const count = await this.#count(declaring, queue)
-      // Deleted by hand.
+      // Deleted by hand, or never made.
       if (count === undefined) return undefined
       members = Math.max(members, count.consumerCount)
       partitions.push(partitionInfo(queue, count, ours, layout))
     }
-    if (layout.partitions > 1) members = await this.#countMembers(declaring.session, topic, group)
+    if (isAsked && members > 0) {
+      const { members: channel, clock } = this.#parts
+      members = Math.max(members, await countMembers(channel, clock, declaring.session, this.#firstOf(record)))
+    }
     const inFlight = partitions.map((partition) => partition.inFlight)
     return {
       topic,
@@ -202,30 +214,17 @@ export class RabbitMqAdmin implements TransportAdmin {
     }
   }
 
-  async #countMembers(session: Session, topic: string, group: string): Promise<number> {
-    const { names, clock } = this.#parts
-    let members = 0
-    for (let place = 0; place < PLACES; place++) {
-      const declaring = new DeclareChannel(session)
-      try {
-        const counting = declaring.run((channel) => channel.checkQueue(names.members(topic, group, place)))
-        members += (await unlessNodeAway(clock, session, counting)).consumerCount
-      } catch (error) {
-        if (isNodeAway(error)) continue
-        if (replyCode(error) !== REPLY.notFound) throw error
-        break
-      } finally {
-        void declaring.close()
-      }
-    }
-    return members
+  #firstOf({ topic, group }: GroupRecord): string {
+    return this.#parts.names.group(topic, group)
   }
 
-  #queuesOf({ topic, group, layout }: GroupRecord): string[] {
-    const { names } = this.#parts
-    return layout.order === 'key'
-      ? Array.from({ length: layout.partitions }, (_, partition) => names.partition(topic, group, partition))
-      : [names.group(topic, group)]
+  /** The layout, as far as it matters here: of a group that others have declared, how many queues there are. */
+  async #layoutOf(declaring: DeclareChannel, record: GroupRecord): Promise<GroupLayout> {
+    if (record.layout !== undefined) return record.layout
+    const partitions = await countQueues(declaring, this.#firstOf(record))
+    const layout: GroupLayout = { order: partitions > 1 ? 'key' : 'none', partitions: Math.max(1, partitions) }
+    if (partitions > 0) this.#parts.groups.set(record.topic, record.group, layout)
+    return layout
   }
 
   async #count(declaring: DeclareChannel, queue: string): Promise<QueueCount | undefined> {
@@ -240,12 +239,14 @@ export class RabbitMqAdmin implements TransportAdmin {
   #reader(topic: string): StorageReader {
     if (!isDeadLetterTopic(topic))
       throw new UnsupportedError(
-        `rabbitmq can't read "${topic}": its messages lie in the queues of its groups alone. Dead-letter topics (.dlq) can be read`,
+        `rabbitmq can't read "${topic}": its messages are in the queues of its groups alone. Dead-letter topics (.dlq) can be read`,
       )
+    const [, source, group] = /^(.*)\.([^.]+)\.dlq$/.exec(topic) ?? []
+    if (source !== undefined && group !== undefined) this.#parts.groups.set(source, group, undefined)
     let reader = this.#readers.get(topic)
     if (reader === undefined) {
       const { clock, locks, names, session } = this.#parts
-      const toMessage = (message: GetMessage): EncodedMessage => toStored(message, topic, names, clock.now())
+      const toMessage = (message: GetMessage): EncodedMessage => toStored(message, topic, clock.now())
       reader = new StorageReader({ clock, locks, queue: names.storage(topic), session, toMessage })
       this.#readers.set(topic, reader)
     }
@@ -304,8 +305,9 @@ function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0)
 }
 
-function toStored(message: GetMessage, topic: string, names: Names, now: number): EncodedMessage {
+function toStored(message: GetMessage, topic: string, now: number): EncodedMessage {
   const arrival = fillArrival(new Arrival(), message)
   const encoded = arrival.toEncodedMessage(topic, arrival.id ?? digestOf(message), now)
-  return withDeathNotes(withCarried(encoded, arrival.carried), message as unknown as ConsumeMessage, names)
+  const { carried, groupQueue } = arrival
+  return withCarried(encoded, groupQueue === undefined ? carried : { ...carried, groupQueue })
 }

@@ -25,8 +25,10 @@ export class Arrival {
   tracestate: string | undefined = undefined
   expiresAt: number | undefined = undefined
   headers: Headers = NO_HEADERS
-  /** A copy for one group alone: its routing key begins with the group. */
-  targeted = false
+  /** A copy for one group alone: its routing key is the name of a queue. */
+  isCopy = false
+  /** The first queue of the group whose dead letter it is, where topic and group don't say it. */
+  groupQueue: string | undefined = undefined
   /** The topic, if the routing key does not contain it. */
   topicHeader: string | undefined = undefined
   /** How often the broker delivered it before; undefined when the queue does not count. */
@@ -57,7 +59,8 @@ export class Arrival {
     this.tracestate = undefined
     this.expiresAt = undefined
     this.headers = NO_HEADERS
-    this.targeted = false
+    this.isCopy = false
+    this.groupQueue = undefined
     this.topicHeader = undefined
     this.returns = undefined
     this.acquired = undefined

@@ -1,6 +1,5 @@
 import type { Arrival } from './arrival.ts'
-import { hasBucket } from './names.ts'
-import { BUCKETS } from './options.ts'
+import { BUCKETS, hasBucket, partitionOf } from './names.ts'
 
 /**
  * The bucket of a key: FNV-1a over its UTF-16 code units. Part of the wire format: if it changed, a key's messages
@@ -20,7 +19,7 @@ export function bucketOf(key: string): number {
  * True for a message that is in the first queue because its publisher named no bucket, while Busbar puts the messages of
  * its key into another one.
  */
-export function isMisplaced({ key, routingKey, targeted }: Arrival, partitions: number): boolean {
-  if (key === undefined || partitions === 1 || targeted || hasBucket(routingKey)) return false
-  return bucketOf(key) % partitions !== 0
+export function isMisplaced({ key, routingKey, isCopy }: Arrival, partitions: number): boolean {
+  if (key === undefined || partitions === 1 || isCopy || hasBucket(routingKey)) return false
+  return partitionOf(bucketOf(key), partitions) !== 0
 }

@@ -17,6 +17,8 @@ export interface CarriedProperties {
   readonly userId?: string | undefined
   /** Not set on a copy: it would expire on its way, or as a dead letter. Kept as a header. */
   readonly expiration?: string | undefined
+  /** The first queue of the group that gave it up, where topic and group don't say it. */
+  readonly groupQueue?: string | undefined
   /** The user's headers that are not text, by their name on the wire. */
   readonly headers?: Readonly<Record<string, unknown>> | undefined
 }
@@ -79,7 +81,7 @@ export function carriedBy({ headers }: OutgoingMessage): CarriedProperties | und
   const given = parsed(headers[CARRIED])
   if (given === undefined) return undefined
   const carried: Record<string, unknown> = {}
-  for (const name of PROPERTIES) {
+  for (const name of [...PROPERTIES, 'groupQueue']) {
     const value = given[name]
     if (name === 'priority' ? isOctet(value) : isShortText(value)) carried[name] = value
   }

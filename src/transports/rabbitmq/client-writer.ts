@@ -6,10 +6,12 @@ import type { Parcel } from './parcel.ts'
 import {
   ATTEMPTS,
   CLOUD_EVENTS,
+  COPY,
   FIRST_AT,
+  GROUP_QUEUE,
+  OF_DEAD_LETTERS,
   PLUGIN_DELAY,
   rungHeader,
-  TARGETED,
   TOPIC,
   toWireName,
 } from './wire-headers.ts'
@@ -89,7 +91,9 @@ export function wireHeaders(parcel: Parcel): Record<string, unknown> {
     headers[wireName] = isTyped ? typedHeaders[wireName] : value
   }
   if (typedHeaders !== undefined) delete headers[CARRIED]
-  if (parcel.targeted) headers[TARGETED] = 'group'
+  if (parcel.isCopy) headers[COPY] = true
+  if (parcel.isOfDeadLetters) headers[OF_DEAD_LETTERS] = true
+  if (parcel.groupQueue !== undefined) headers[GROUP_QUEUE] = parcel.groupQueue
   if (parcel.topic !== undefined) headers[TOPIC] = parcel.topic
   if (parcel.attempts > 0) headers[ATTEMPTS] = { '!': 'int32', value: parcel.attempts }
   if (parcel.firstAt !== undefined) headers[FIRST_AT] = { '!': 'int64', value: parcel.firstAt }

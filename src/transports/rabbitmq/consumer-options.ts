@@ -1,6 +1,6 @@
 import { OptionsReader } from '../../core/util/options-reader.ts'
 import type { SubscriptionSpec } from '../../core/transport.ts'
-import { BUCKETS } from './options.ts'
+import { BUCKETS } from './names.ts'
 import type { ResolvedRabbitMqOptions } from './options.ts'
 import type { StreamOffset } from './stream-cursor.ts'
 

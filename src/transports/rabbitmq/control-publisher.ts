@@ -14,10 +14,8 @@ const RETRY_MAX_MS = 500
 interface Preparation {
   /** Creates what the message needs. `isAgain`: it existed but no longer does. */
   readonly prepare?: ((session: Session, isAgain: boolean) => Promise<void>) | undefined
-  /** Time limit for all attempts together, not counting time in which the broker blocks publishers. Default 3,000. */
+  /** Time limit for all attempts together. Default 3,000. */
   readonly timeoutMs?: number | undefined
-  /** Called when a wait for a blocked broker begins. Without it, a blocked broker is an error at once. */
-  readonly onBlocked?: ((reason: string) => void) | undefined
 }
 
 class NotTaken extends Error {}
@@ -52,7 +50,7 @@ export class ControlPublisher {
   constructor(parts: {
     readonly link: Link
     readonly clock: Clock
-    /** The exchange where the transport's queues are bound by their own name. */
+    /** The exchange that leads to single queues. */
     readonly exchange: string
     readonly blockedBy: () => string | undefined
     readonly closing: AbortSignal
@@ -81,7 +79,7 @@ export class ControlPublisher {
    * the broker does not take it: a quorum queue refuses while it has no leader, as it does when new.
    */
   async publishTo(queue: string | (() => string), content: Buffer, preparation: Preparation = {}): Promise<void> {
-    await this.#unblocked(preparation)
+    this.#refuseIfBlocked()
     let isAgain = false
     await this.#inTime(preparation.timeoutMs ?? TIMEOUT_MS, async (signal) => {
       for (let delay = RETRY_MIN_MS; ; delay = Math.min(2 * delay, RETRY_MAX_MS)) {
@@ -108,16 +106,6 @@ export class ControlPublisher {
       throw new TimeoutError(
         `The broker is blocking publishers (${reason}), and so takes no note of the transport either`,
       )
-  }
-
-  async #unblocked({ onBlocked }: Preparation): Promise<void> {
-    if (onBlocked === undefined) {
-      this.#refuseIfBlocked()
-      return
-    }
-    let reason = this.#blockedBy()
-    if (reason !== undefined) onBlocked(reason)
-    for (; reason !== undefined; reason = this.#blockedBy()) await sleep(this.#clock, RETRY_MAX_MS, this.#closing)
   }
 
   /** The signal aborts when the caller no longer waits for the work. */

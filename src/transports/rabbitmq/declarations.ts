@@ -1,24 +1,26 @@
 import type { Clock } from '../../core/clock.ts'
 import { ConfigurationError } from '../../core/errors.ts'
+import type { OutgoingMessage } from '../../core/message.ts'
 import type { GroupDeclaration, Purpose, ResolvedRabbitMqOptions } from './options.ts'
 import { hasQuorumQueues, serverInfo } from './amqp.ts'
 import type { Addressing } from './addressing.ts'
 import type { Connector } from './connector.ts'
-import type { ControlPublisher } from './control-publisher.ts'
-import { DeclareChannel } from './declare-channel.ts'
+import { DeclareChannel, declareQueue } from './declare-channel.ts'
 import type { Drift } from './declare-channel.ts'
 import { declareLadder } from './delay-ladder.ts'
 import { declareDelayExchange, hasDelayPlugin } from './delay-plugin.ts'
-import { declareExchanges, declareInternalQueue, declareTopology } from './exchanges.ts'
-import { checkGroup, declareGroup, declareStorage, notesArguments, storageArguments } from './group-topology.ts'
+import { REPLY, replyCode } from './errors.ts'
+import { declareExchanges, declareQueuesExchange, declareTopology } from './exchanges.ts'
+import type { GroupQueues } from './group-queues.ts'
+import { queuesOf } from './group-layout.ts'
+import { bindGroup, checkGroup, countQueues, declareGroup, declareStorage, notesArguments, storageArguments } from './group-topology.ts'
 import type { DeclaredGroup, GroupSpec, QueueArguments, QueueType } from './group-topology.ts'
+import type { KnownGroups } from './known-groups.ts'
 import type { Session } from './link.ts'
 import type { Names } from './names.ts'
+import { isNodeAway } from './places.ts'
 import type { Prerequisites } from './preparation.ts'
-import type { Registry } from './registry.ts'
 
-/** Time limit for storing a group's record: it may have to wait for the leader of a queue that was just created. */
-const REGISTER_MS = 10_000
 /**
  * RabbitMQ persists a quorum queue only a moment after confirming its declaration: with the second tick of 500 ms, if no
  * other queue is created between the two (`ra_directory`: a dets table with `auto_save`). If its node is killed before,
@@ -33,15 +35,15 @@ export interface DeclarationsParts {
   readonly clock: Clock
   readonly connector: Connector
   readonly addressing: Addressing
-  readonly registry: Registry
-  readonly control: () => ControlPublisher
+  readonly groups: KnownGroups
+  readonly queues: GroupQueues
   readonly onDrift: (drift: Drift) => void
   /** The queue of a dead-letter topic was deleted. */
   readonly onStorageLost: (topic: string, queue: string) => void
   /** A shared object was deleted, and has been declared again without its bindings. */
   readonly onGone: () => void
-  /** A group can't be created until the broker takes messages again. */
-  readonly onBlocked: (topic: string, group: string, reason: string) => void
+  /** Queues of an existing group were missing, and have been declared. */
+  readonly onRestored: (topic: string, group: string, queues: readonly string[]) => void
   readonly closing: AbortSignal
 }
 
@@ -51,6 +53,8 @@ class Known {
   readonly storages = new Map<string, Promise<void> | 'there'>()
   /** Dead-letter topics whose queue no longer takes messages; true when it was found to be missing. */
   readonly gone = new Map<string, boolean>()
+  /** Queues that copies can be sent to. */
+  readonly ways = new Map<string, Promise<void> | 'there'>()
   rungs = 0
   delay: Promise<void> | undefined
 
@@ -99,63 +103,77 @@ export class Declarations implements Prerequisites {
     this.#known.delete(session)
     await this.restore(session, 'publish')
     this.#parts.onGone()
-    if (!this.#parts.options.declare) return
-    // Consumers in other processes do not notice, and their bindings are gone too.
-    for (const { topic, group, layout } of await this.#parts.registry.list(session))
-      await this.#declareGroup(session, { topic, group, layout, options: undefined })
+    if (this.#parts.options.declare) await this.standingGroups(session, this.#parts.options.groups)
   }
 
   /** Rejects with `ConfigurationError` for a group whose queue would have the name of the topic's stream. */
   async group(session: Session, spec: GroupSpec): Promise<DeclaredGroup> {
+    const { names, groups, onRestored } = this.#parts
     const { topic, group } = spec
-    const name = this.#parts.names.group(topic, group)
-    if (name === this.#parts.names.stream(topic))
+    const first = names.group(topic, group)
+    if (first === names.stream(topic))
       throw new ConfigurationError(`The group "${group}" of "${topic}"`, [
-        { path: 'group', message: `can't have this name: "${name}" is the stream of the topic` },
+        { path: 'group', message: `can't have this name: "${first}" is the stream of the topic` },
       ])
     const declared = await this.#declareGroup(session, spec)
+    groups.set(topic, group, declared.layout)
     this.#report(declared.drifts)
+    // A member that misses a queue of its own reports that itself.
+    if (spec.missing === undefined && declared.restored.length > 0) onRestored(topic, group, declared.restored)
     return declared
   }
 
   async #declareGroup(session: Session, spec: GroupSpec): Promise<DeclaredGroup> {
-    const { names, options, registry, onBlocked } = this.#parts
+    const { names, options } = this.#parts
+    const { quorumArguments, deliveryLimit } = options
     const declaring = new DeclareChannel(session)
     try {
       if (!options.declare) return await checkGroup(declaring, names, spec)
-      return await declareGroup(
-        declaring,
-        {
-          names,
-          queueType: this.queueType,
-          quorumArguments: options.quorumArguments,
-          deliveryLimit: options.deliveryLimit,
-          register: (unknown) =>
-            this.#parts.control().publishTo(registry.queue, registry.encode(unknown), {
-              timeoutMs: REGISTER_MS,
-              prepare: (publishing) => this.#internalQueue(publishing, registry.queue, this.#storageArguments),
-              onBlocked: (reason) => onBlocked(spec.topic, spec.group, reason),
-            }),
-          layoutOf: async (topic, group) =>
-            (await registry.list(session)).find((record) => record.topic === topic && record.group === group)?.layout,
-        },
-        spec,
-      )
+      const context = { names, queueType: this.queueType, quorumArguments, deliveryLimit }
+      let declared: DeclaredGroup
+      try {
+        declared = await declareGroup(declaring, context, spec)
+      } catch (error) {
+        if (replyCode(error) !== REPLY.notFound || isNodeAway(error)) throw error
+        // The exchange itself was deleted, and no publisher has noticed yet.
+        this.#report(await declareExchanges(declaring, names, this.#storageArguments))
+        declared = await declareGroup(declaring, context, spec)
+      }
+      // Delayed copies may be on their way to queues that were made again.
+      if (spec.missing !== undefined || declared.restored.length > 0)
+        await declaring.exists((channel) =>
+          Promise.all(declared.queues.map((queue) => channel.bindQueue(queue, names.queues, queue))),
+        )
+      return declared
+    } finally {
+      await declaring.close()
+    }
+  }
+
+  /** Binds the queues of a group again; resolves with the number of bindings. */
+  async renewBindings(session: Session, spec: GroupSpec): Promise<number> {
+    const { names, options } = this.#parts
+    if (!options.declare) return 0
+    const declaring = new DeclareChannel(session)
+    const queues = queuesOf(names.group(spec.topic, spec.group), spec.layout)
+    try {
+      return await bindGroup(declaring, names, spec, queues)
+    } catch (error) {
+      if (replyCode(error) !== REPLY.notFound || isNodeAway(error)) throw error
+      this.#report(await declareExchanges(declaring, names, this.#storageArguments))
+      return await bindGroup(declaring, names, spec, queues)
     } finally {
       await declaring.close()
     }
   }
 
   /** Declares the queue of notes about the attempts of a group. */
-  notes(session: Session, queue: string): Promise<void> {
-    return this.#internalQueue(session, queue, notesArguments())
-  }
-
-  async #internalQueue(session: Session, queue: string, args: Readonly<Record<string, unknown>>): Promise<void> {
+  async notes(session: Session, queue: string): Promise<void> {
     if (!this.#parts.options.declare) return
     const declaring = new DeclareChannel(session)
     try {
-      this.#report(await declareInternalQueue(declaring, this.#parts.names, queue, args))
+      this.#report(await declareQueue(declaring, queue, { durable: true, arguments: notesArguments() }, []))
+      await this.#bindAlone(declaring, [queue])
     } finally {
       await declaring.close()
     }
@@ -163,13 +181,16 @@ export class Declarations implements Prerequisites {
 
   /** Declares the groups that must exist whether they have members or not. */
   async standingGroups(session: Session, groups: readonly Required<GroupDeclaration>[]): Promise<void> {
-    for (const { topic, group, order, arguments: args } of groups)
-      await this.group(session, {
+    for (const { topic, group, order, arguments: args } of groups) {
+      const { queues } = await this.group(session, {
         topic,
         group,
         layout: { order: order ?? 'key', partitions: order === 'key' ? this.#parts.options.partitions : 1 },
         options: { arguments: args },
       })
+      // Its members may not be allowed to do that.
+      await this.#bindAlone(this.#of(session).declaring, queues)
+    }
   }
 
   storage(session: Session, topic: string): Promise<void> | undefined {
@@ -206,6 +227,50 @@ export class Declarations implements Prerequisites {
     storages.delete(topic)
   }
 
+  copyGroup(session: Session, message: OutgoingMessage): Promise<void> | undefined {
+    const { queues } = this.#parts
+    const first = queues.firstOf(message)
+    return queues.isKnown(first) ? undefined : this.#countQueues(session, first)
+  }
+
+  async #countQueues(session: Session, first: string): Promise<void> {
+    const declaring = new DeclareChannel(session)
+    try {
+      this.#parts.queues.learn(first, Math.max(1, await countQueues(declaring, first)))
+    } finally {
+      await declaring.close()
+    }
+  }
+
+  groupGone(session: Session, message: OutgoingMessage, queue: string | undefined): void {
+    const { queues } = this.#parts
+    this.#of(session).ways.delete(queue ?? queues.queueOf(message))
+    queues.forget(message)
+  }
+
+  way(session: Session, queue: string): Promise<void> | undefined {
+    if (!this.#parts.options.declare) return undefined
+    const { ways, declaring } = this.#of(session)
+    const known = ways.get(queue)
+    if (known !== undefined) return known === 'there' ? undefined : known
+    const doing = this.#bindAlone(declaring, [queue]).then(
+      () => void ways.set(queue, 'there'),
+      (error: unknown) => {
+        ways.delete(queue)
+        throw error
+      },
+    )
+    ways.set(queue, doing)
+    return doing
+  }
+
+  /** Makes queues reachable by their names. */
+  async #bindAlone(declaring: DeclareChannel, queues: readonly string[]): Promise<void> {
+    const { names } = this.#parts
+    await declareQueuesExchange(declaring, names)
+    await declaring.run((channel) => Promise.all(queues.map((queue) => channel.bindQueue(queue, names.queues, queue))))
+  }
+
   delay(session: Session, rung: number): Promise<void> | undefined {
     const known = this.#of(session)
     if (known.rungs > rung) return undefined
@@ -227,7 +292,8 @@ export class Declarations implements Prerequisites {
     if (options.delay !== 'ladder') {
       this.#plugin ??= options.delay === 'plugin' || (await hasDelayPlugin(connector, names, session.attempt, closing))
       if (this.#plugin) {
-        if (options.declare) await declareDelayExchange(known.declaring, names)
+        if (options.declare)
+          this.#report(await declareDelayExchange(known.declaring, names, this.#storageArguments))
         addressing.usesPlugin = true
         known.rungs = Infinity
         return

@@ -1,8 +1,9 @@
 import { declareQueue } from './declare-channel.ts'
 import type { DeclareChannel, Drift } from './declare-channel.ts'
+import { declareQueuesExchange } from './exchanges.ts'
 import type { QueueArguments } from './group-topology.ts'
 import type { Names } from './names.ts'
-import { rungHeader, TARGETED } from './wire-headers.ts'
+import { COPY, OF_DEAD_LETTERS, rungHeader } from './wire-headers.ts'
 
 /** Time on the lowest rung, in ms. Each rung above takes twice as long. */
 const UNIT_MS = 16
@@ -47,8 +48,7 @@ export async function declareLadder(
   from: number,
   top: number,
 ): Promise<readonly Drift[]> {
-  if (from === 0) await declareDue(declaring, names)
-  const drifts: Drift[] = []
+  const drifts: Drift[] = from === 0 ? [...(await declareDue(declaring, names, storage))] : []
   for (let level = from; level <= top; level++) {
     const name = names.delay(level)
     const next = level === 0 ? names.due : names.delay(level - 1)
@@ -63,14 +63,28 @@ export async function declareLadder(
   return drifts
 }
 
-/** Where delays end: a copy for one group goes one way, everything else the other. */
-export async function declareDue(declaring: DeclareChannel, names: Names): Promise<void> {
-  await declaring.run((channel) =>
-    Promise.all([
-      channel.assertExchange(names.due, 'headers', { durable: true, alternateExchange: names.late }),
-      channel.bindExchange(names.lateGroups, names.due, '', { 'x-match': 'all', [TARGETED]: 'group' }),
-    ]),
-  )
+/**
+ * Where delays end: a copy goes to the queue that its routing key names, everything else to the exchange that it was
+ * published to. What no queue takes is kept.
+ */
+export async function declareDue(
+  declaring: DeclareChannel,
+  names: Names,
+  storage: QueueArguments,
+): Promise<readonly Drift[]> {
+  const wasDelayed = Object.fromEntries(Array.from({ length: RUNGS }, (_, level) => [rungHeader(level), true]))
+  const drifts = await declareQueue(declaring, names.unrouted, { durable: true, arguments: storage }, [])
+  await declareQueuesExchange(declaring, names)
+  await declaring.run(async (channel) => {
+    await Promise.all([
+      channel.assertExchange(names.unrouted, 'headers', { durable: true }),
+      channel.assertExchange(names.due, 'headers', { durable: true, alternateExchange: names.main }),
+      channel.bindQueue(names.unrouted, names.unrouted, '', { 'x-match': 'any', ...wasDelayed }),
+      channel.bindExchange(names.queues, names.due, '', { 'x-match': 'all', [COPY]: true }),
+      channel.bindExchange(names.system, names.due, '', { 'x-match': 'all', [OF_DEAD_LETTERS]: true }),
+    ])
+  })
+  return drifts
 }
 
 function rungArguments(storage: QueueArguments, ttlMs: number, next: string): QueueArguments {

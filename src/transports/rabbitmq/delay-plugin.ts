@@ -2,9 +2,10 @@ import type { ChannelModel } from 'amqplib'
 import { ConnectionError } from '../../core/errors.ts'
 import { closeQuietly } from './amqp.ts'
 import type { Connector } from './connector.ts'
-import type { DeclareChannel } from './declare-channel.ts'
+import type { DeclareChannel, Drift } from './declare-channel.ts'
 import { declareDue } from './delay-ladder.ts'
 import { REPLY, replyCode } from './errors.ts'
+import type { QueueArguments } from './group-topology.ts'
 import type { Names } from './names.ts'
 
 const TYPE = 'x-delayed-message'
@@ -53,12 +54,17 @@ async function connectToAny(connector: Connector, attempt: number, signal: Abort
 }
 
 /** Declares the exchange that holds messages back, and where they go when they are due. */
-export async function declareDelayExchange(declaring: DeclareChannel, names: Names): Promise<void> {
-  await declareDue(declaring, names)
+export async function declareDelayExchange(
+  declaring: DeclareChannel,
+  names: Names,
+  storage: QueueArguments,
+): Promise<readonly Drift[]> {
+  const drifts = await declareDue(declaring, names, storage)
   await declaring.run((channel) =>
     Promise.all([
       channel.assertExchange(names.delayed, TYPE, { durable: true, arguments: { 'x-delayed-type': 'fanout' } }),
       channel.bindExchange(names.due, names.delayed, ''),
     ]),
   )
+  return drifts
 }

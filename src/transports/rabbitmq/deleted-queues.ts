@@ -17,6 +17,8 @@ export class DeletedQueues {
   readonly #spec: SubscriptionSpec
   readonly #queues: readonly string[]
   readonly #missing = new Set<string>()
+  /** Deleted, and declared again by another member. */
+  readonly #remade = new Set<string>()
 
   constructor(host: TransportHost, spec: SubscriptionSpec, queues: readonly string[]) {
     this.#host = host
@@ -27,9 +29,14 @@ export class DeletedQueues {
   /**
    * Returns the missing queues. Only these may be declared again: if a member declared a queue that it had not lost, the
    * one that had lost it would find it there and report nothing. `expected`: their consumers were ended, so they may
-   * disappear soon.
+   * disappear soon. `lost`: those that were certainly deleted.
    */
-  async look(session: Session, which: Declaring, expected: ReadonlySet<string>): Promise<ReadonlySet<string>> {
+  async look(
+    session: Session,
+    which: Declaring,
+    expected: ReadonlySet<string>,
+    lost: Set<string>,
+  ): Promise<ReadonlySet<string>> {
     const { clock } = this.#host
     const declaring = new DeclareChannel(session)
     const until = clock.monotonic() + DELETED_WITHIN_MS
@@ -39,7 +46,12 @@ export class DeletedQueues {
         for (const queue of queues)
           if (!(await declaring.exists((channel) => channel.checkQueue(queue)))) this.#missing.add(queue)
         queues = queues.filter((queue) => expected.has(queue) && !this.#missing.has(queue))
-        if (queues.length === 0 || clock.monotonic() >= until) return this.#missing
+        if (queues.length === 0 || clock.monotonic() >= until) {
+          // A member that has just joined may have declared it first.
+          for (const queue of lost) if (!this.#missing.has(queue)) this.#remade.add(queue)
+          lost.clear()
+          return this.#missing
+        }
         await sleep(clock, DELETED_POLL_MS)
       }
     } finally {
@@ -49,10 +61,12 @@ export class DeletedQueues {
 
   /** The group exists again, but what was in its queues is lost. */
   report(): void {
-    if (this.#missing.size === 0) return
-    const queues = [...this.#missing].map((queue) => `"${queue}"`).join(', ')
-    const were = this.#missing.size === 1 ? 'was' : 'were'
+    const lost = new Set([...this.#missing, ...this.#remade])
     this.#missing.clear()
+    this.#remade.clear()
+    if (lost.size === 0) return
+    const queues = [...lost].map((queue) => `"${queue}"`).join(', ')
+    const were = lost.size === 1 ? 'was' : 'were'
     const { topic, group } = this.#spec
     this.#host.events.emit('loss', {
       transport: this.#host.name,

@@ -6,12 +6,13 @@ import {
   ACQUIRED_COUNT,
   ATTEMPTS,
   CLOUD_EVENTS,
+  COPY,
   DELIVERY_COUNT,
   FIRST_AT,
   fromWireName,
+  GROUP_QUEUE,
   isTransportHeader,
   STREAM_OFFSET,
-  TARGETED,
   TOPIC,
 } from './wire-headers.ts'
 
@@ -184,8 +185,8 @@ export class DeliveryFrames {
       case 'tracestate':
         arrival.tracestate = text
         return text !== ''
-      case TARGETED:
-        arrival.targeted = true
+      case GROUP_QUEUE:
+        arrival.groupQueue = text
         return true
       case TOPIC:
         arrival.topicHeader = text
@@ -207,6 +208,9 @@ export class DeliveryFrames {
         return true
       case ACQUIRED_COUNT:
         arrival.acquired = number
+        return true
+      case COPY:
+        arrival.isCopy = true
         return true
       case ATTEMPTS:
         arrival.attempts = Math.max(0, number)

@@ -1,42 +1,51 @@
-import { declareQueue } from './declare-channel.ts'
+import { ConfigurationError } from '../../core/errors.ts'
+import { declareQueue, inequivalentArgument } from './declare-channel.ts'
 import type { DeclareChannel, Drift } from './declare-channel.ts'
+import { DEAD_KEYS } from './group-layout.ts'
 import type { Names } from './names.ts'
 import type { ResolvedRabbitMqOptions } from './options.ts'
 
 const DURABLE = { durable: true } as const
 
-/** Declares what every bus needs: its exchanges, and the queue for delayed messages that no queue took. */
+/**
+ * Declares what every bus needs: an exchange for messages, one for everything else, and the queue of messages that the
+ * broker itself gives up. Delayed messages that no queue takes go to the alternate exchange, which exists once there
+ * are delays.
+ */
 export async function declareExchanges(
   declaring: DeclareChannel,
   names: Names,
   queueArguments: Readonly<Record<string, unknown>>,
 ): Promise<readonly Drift[]> {
-  await declaring.run((channel) =>
-    Promise.all([
-      channel.assertExchange(names.main, 'topic', DURABLE),
-      channel.assertExchange(names.groups, 'topic', DURABLE),
-      channel.assertExchange(names.deadLetters, 'topic', DURABLE),
-      channel.assertExchange(names.internal, 'direct', DURABLE),
-      channel.assertExchange(names.unrouted, 'fanout', DURABLE),
-      channel.assertExchange(names.late, 'topic', { ...DURABLE, alternateExchange: names.unrouted }),
-      channel.assertExchange(names.lateGroups, 'topic', { ...DURABLE, alternateExchange: names.unrouted }),
-    ]),
-  )
-  const drifts = await declareQueue(declaring, names.unrouted, { ...DURABLE, arguments: queueArguments }, [])
-  await declaring.run((channel) => channel.bindQueue(names.unrouted, names.unrouted, ''))
+  try {
+    await declaring.run((channel) =>
+      Promise.all([
+        channel.assertExchange(names.main, 'topic', { ...DURABLE, alternateExchange: names.unrouted }),
+        channel.assertExchange(names.system, 'topic', DURABLE),
+      ]),
+    )
+  } catch (error) {
+    throw inequivalentArgument(error) === undefined ? error : otherExchange(error as Error, names)
+  }
+  const drifts = await declareQueue(declaring, names.deadLetters, { ...DURABLE, arguments: queueArguments }, [])
+  await declaring.run((channel) => channel.bindQueue(names.deadLetters, names.system, DEAD_KEYS))
   return drifts
 }
 
-/** Declares a queue for the transport's own messages, bound by its name. */
-export async function declareInternalQueue(
-  declaring: DeclareChannel,
-  names: Names,
-  queue: string,
-  queueArguments: Readonly<Record<string, unknown>>,
-): Promise<readonly Drift[]> {
-  const drifts = await declareQueue(declaring, queue, { ...DURABLE, arguments: queueArguments }, [])
-  await declaring.run((channel) => channel.bindQueue(queue, names.internal, queue))
-  return drifts
+/** Declares the exchange that leads to single queues. Queues are bound to it when something is sent to them alone. */
+export async function declareQueuesExchange(declaring: DeclareChannel, names: Names): Promise<void> {
+  await declaring.run((channel) =>
+    channel.assertExchange(names.queues, 'direct', { ...DURABLE, alternateExchange: names.unrouted }),
+  )
+}
+
+function otherExchange({ message }: Error, { main }: Names): ConfigurationError {
+  return new ConfigurationError(`The exchange "${main}"`, [
+    {
+      path: 'exchange',
+      message: `exists in another form: it was made by another version of Busbar, or by hand. Choose another name (option exchange of rabbitmq()), or delete it. RabbitMQ says: ${message}`,
+    },
+  ])
 }
 
 /** Declares the user's topology. */

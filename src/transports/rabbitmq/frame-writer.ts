@@ -9,10 +9,12 @@ import { tableValueBound, writeTableValue } from './table-value.ts'
 import {
   ATTEMPTS,
   CLOUD_EVENTS,
+  COPY,
   FIRST_AT,
+  GROUP_QUEUE,
+  OF_DEAD_LETTERS,
   PLUGIN_DELAY,
   rungHeader,
-  TARGETED,
   TOPIC,
   toWireName,
 } from './wire-headers.ts'
@@ -74,7 +76,9 @@ const CAUSATION_ID = attribute('causationid')
 const EXPIRY_TIME = attribute('expirytime')
 const TRACE_PARENT = entry('traceparent', 'S')
 const TRACE_STATE = entry('tracestate', 'S')
-const TARGETED_GROUP = Buffer.concat([entry(TARGETED, 'S'), Buffer.from([0, 0, 0, 5]), Buffer.from('group')])
+const IS_COPY = Buffer.concat([entry(COPY, 't'), Buffer.from([1])])
+const IS_OF_DEAD_LETTERS = Buffer.concat([entry(OF_DEAD_LETTERS, 't'), Buffer.from([1])])
+const GROUP_QUEUE_NAME = entry(GROUP_QUEUE, 'S')
 const TOPIC_NAME = entry(TOPIC, 'S')
 const ATTEMPT_COUNT = entry(ATTEMPTS, 'I')
 const FIRST_ATTEMPT = entry(FIRST_AT, 'l')
@@ -94,7 +98,7 @@ const TRANSIENT = 1
 export class FrameWriter implements ChannelWriter {
   readonly #channel: RawChannel
   readonly #out: FrameBuffer
-  #time = -1
+  #time = Number.NaN
   #timeText = ''
 
   constructor(channel: RawChannel) {
@@ -248,7 +252,9 @@ export class FrameWriter implements ChannelWriter {
 
   #transportFields(parcel: Parcel): void {
     const out = this.#out
-    if (parcel.targeted) out.bytes(TARGETED_GROUP)
+    if (parcel.isCopy) out.bytes(IS_COPY)
+    if (parcel.isOfDeadLetters) out.bytes(IS_OF_DEAD_LETTERS)
+    if (parcel.groupQueue !== undefined) this.#field(GROUP_QUEUE_NAME, parcel.groupQueue)
     if (parcel.topic !== undefined) this.#field(TOPIC_NAME, parcel.topic)
     if (parcel.attempts > 0) {
       out.bytes(ATTEMPT_COUNT)
@@ -291,7 +297,7 @@ export class FrameWriter implements ChannelWriter {
 }
 
 /** An upper bound for the size of a parcel's method and header frames: UTF-8 needs at most three bytes per UTF-16 unit. */
-function boundOf({ message, exchange, routingKey, topic, properties, typedHeaders }: Parcel): number {
+function boundOf({ message, exchange, routingKey, topic, groupQueue, properties, typedHeaders }: Parcel): number {
   let characters =
     exchange.length +
     routingKey.length +
@@ -306,7 +312,8 @@ function boundOf({ message, exchange, routingKey, topic, properties, typedHeader
     (message.causationId?.length ?? 0) +
     (message.traceparent?.length ?? 0) +
     (message.tracestate?.length ?? 0) +
-    (topic?.length ?? 0)
+    (topic?.length ?? 0) +
+    (groupQueue?.length ?? 0)
   if (properties !== undefined)
     for (const value of Object.values(properties)) if (typeof value === 'string') characters += value.length
   let entries = 0

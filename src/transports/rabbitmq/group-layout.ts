@@ -1,4 +1,5 @@
 import { ConfigurationError } from '../../core/errors.ts'
+import { partitionQueue } from './names.ts'
 
 /**
  * How the messages of a group are stored on the broker.
@@ -9,20 +10,55 @@ import { ConfigurationError } from '../../core/errors.ts'
  *   and in order, while the members share the queues.
  */
 export interface GroupLayout {
-  readonly order: 'none' | 'strict' | 'key'
+  readonly order: 'none' | 'key' | 'strict'
   /** Number of queues; 1 unless `order` is `key`. */
   readonly partitions: number
 }
 
-/** The layout as text. It is stored with the group's exchange, so that members with different layouts notice. */
-export function layoutToken({ order, partitions }: GroupLayout): string {
-  return order === 'key' ? `key${partitions}` : order
+/** Raised whenever names, bindings or arguments change: members of different versions must not share a group. */
+const VERSION = 'v2'
+const FORM = /\bdead\.(v\d+)\.(none|strict|key(\d{1,2}))\.([A-Za-z0-9_-]+)/
+
+/**
+ * The routing key of messages that the broker itself gives up. It is an argument of the group's first queue, and the
+ * broker refuses a declaration with another one: so members with other layouts notice.
+ */
+export function deadKeyOf({ order, partitions }: GroupLayout, group: string): string {
+  return `dead.${VERSION}.${order === 'key' ? `key${partitions}` : order}.${group}`
 }
 
-export function parseLayout(token: string | undefined): GroupLayout | undefined {
-  if (token === 'none' || token === 'strict') return { order: token, partitions: 1 }
-  const found = /^key(\d{1,2})$/.exec(token ?? '')
-  return found === null ? undefined : { order: 'key', partitions: Number(found[1]) }
+/** Binding key for all of them. */
+export const DEAD_KEYS = 'dead.#'
+
+export interface DeadKey {
+  readonly version: string
+  readonly layout: GroupLayout
+  readonly group: string
+}
+
+/** Finds such a key in a text; undefined when there is none. */
+export function findDeadKey(text: string): DeadKey | undefined {
+  const found = FORM.exec(text)
+  if (found === null) return undefined
+  const [, version = '', order = '', partitions, group = ''] = found
+  const layout: GroupLayout =
+    partitions === undefined
+      ? { order: order as 'none' | 'strict', partitions: 1 }
+      : { order: 'key', partitions: Number(partitions) }
+  return { version, layout, group }
+}
+
+export function isCurrent({ version }: DeadKey): boolean {
+  return version === VERSION
+}
+
+/** The queues of a group with that layout, by its first one. */
+export function queuesOf(first: string, { partitions }: GroupLayout): readonly string[] {
+  return Array.from({ length: partitions }, (_, partition) => partitionQueue(first, partition))
+}
+
+export function isSameLayout(a: GroupLayout, b: GroupLayout): boolean {
+  return a.order === b.order && a.partitions === b.partitions
 }
 
 /**

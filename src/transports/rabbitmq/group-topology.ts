@@ -1,13 +1,20 @@
 import { ConfigurationError } from '../../core/errors.ts'
-import { deadLetterTopic, isPattern } from '../../core/topic.ts'
 import { declareQueue, inequivalentArgument } from './declare-channel.ts'
 import type { DeclareChannel, Drift } from './declare-channel.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
-import { layoutToken, reconcile } from './group-layout.ts'
+import { REPLY, replyCode } from './errors.ts'
+import { deadKeyOf, findDeadKey, isCurrent, queuesOf, reconcile } from './group-layout.ts'
 import type { GroupLayout } from './group-layout.ts'
-import { bindingKeyOf, bindingKeysOf, bucketed, isTail, routingKeyOf, targetedKeyOf } from './names.ts'
+import {
+  bindingKeyOf,
+  bindingKeysOf,
+  bucketKeysOf,
+  BUCKETS,
+  isTail,
+  partitionQueue,
+  routingKeyOf,
+} from './names.ts'
 import type { Names } from './names.ts'
-import { BUCKETS } from './options.ts'
 
 export type QueueType = 'quorum' | 'classic'
 
@@ -20,16 +27,16 @@ export interface GroupSpec {
   readonly layout: GroupLayout
   readonly options:
     Partial<Pick<ResolvedConsumerOptions, 'queueType' | 'maxPriority' | 'arguments' | 'bindings'>> | undefined
-  /** Its missing queues, when it exists: the others are not declared. */
-  readonly declares?: ReadonlySet<string> | undefined
-  /** The queues to bind, when others may be missing. */
-  readonly binds?: ReadonlySet<string> | undefined
+  /** Queues of it that are known to be missing: only these are declared. */
+  readonly missing?: ReadonlySet<string> | undefined
 }
 
 export interface DeclaredGroup {
   readonly layout: GroupLayout
   readonly queues: readonly string[]
   readonly drifts: readonly Drift[]
+  /** Queues that were missing although the group existed: somebody had deleted them. */
+  readonly restored: readonly string[]
 }
 
 export interface GroupContext {
@@ -37,10 +44,6 @@ export interface GroupContext {
   readonly queueType: QueueType
   readonly quorumArguments: QueueArguments
   readonly deliveryLimit: number
-  /** Called before a new group is declared. */
-  readonly register: (spec: GroupSpec) => Promise<void>
-  /** The layout that the group was registered with. */
-  readonly layoutOf: (topic: string, group: string) => Promise<GroupLayout | undefined>
 }
 
 /** Effectively no limit: peeking at a queue counts as a delivery, and must never use a message up. */
@@ -57,6 +60,8 @@ const CONSUMER_AWAY_MS = 5_000
 
 /** Arguments that decide order or what is kept. A queue with other values can't be used. */
 const VITAL = ['x-single-active-consumer', 'durable', 'exclusive', 'auto_delete']
+const DEAD_LETTER_EXCHANGE = 'x-dead-letter-exchange'
+const DEAD_LETTER_KEY = 'x-dead-letter-routing-key'
 
 /** Arguments of every queue that keeps messages. */
 function typeArguments(queueType: QueueType, quorumArguments: QueueArguments): QueueArguments {
@@ -73,9 +78,9 @@ export function storageArguments(queueType: QueueType, quorumArguments: QueueArg
 }
 
 /**
- * Declares a group with everything that belongs to it: its queues, bound to the topic, to copies for the group and to
- * delayed messages; its dead-letter queue; its notes. Idempotent. Rejects with the broker's refusal, or with
- * `ConfigurationError` when the existing group does not keep the wanted order.
+ * Declares the queues of a group, and binds them to the topic. The first queue is declared last, and its arguments
+ * decide the layout: where it exists, all the others did. Idempotent. Rejects with the broker's refusal, or with
+ * `ConfigurationError` when the existing group does not keep the wanted order, or is of another version.
  */
 export async function declareGroup(
   declaring: DeclareChannel,
@@ -83,44 +88,43 @@ export async function declareGroup(
   spec: GroupSpec,
 ): Promise<DeclaredGroup> {
   const { names } = context
-  const { topic, group } = spec
-  const queueType = spec.options?.queueType ?? context.queueType
-  const exchange = names.group(topic, group)
-  if (!(await declaring.exists((channel) => channel.checkExchange(exchange)))) await context.register(spec)
-  const layout = await declareGroupExchange(declaring, exchange, spec, context.layoutOf)
-  const queues = queuesOf(names, topic, group, layout)
+  const first = names.group(spec.topic, spec.group)
+  const exists = await declaring.exists((channel) => channel.checkQueue(first))
+  const wanted = queuesOf(first, spec.layout)
+  const made = exists ? [] : wanted.slice(1).filter((queue) => spec.missing?.has(queue) !== false)
   const drifts: Drift[] = []
-  const args = queueArguments(context, spec, layout, queueType)
-  for (const queue of queues)
-    if (spec.declares?.has(queue) !== false)
-      drifts.push(...(await declareQueue(declaring, queue, { durable: true, arguments: args }, VITAL)))
-  await bindGroup(declaring, names, spec, layout, exchange, queues)
-  if (!isPattern(topic))
-    drifts.push(
-      ...(await declareStorage(
-        declaring,
-        names,
-        storageArguments(context.queueType, context.quorumArguments),
-        deadLetterTopic(topic, group),
-      )),
-    )
-  return { layout, queues, drifts }
+  for (const queue of made) drifts.push(...(await declareOne(declaring, context, spec, queue, spec.layout)))
+  const { layout, drifts: more } = await declareFirst(declaring, context, spec, first)
+  drifts.push(...more)
+  const queues = queuesOf(first, layout)
+  // Another member has made the group at the same time, in another form.
+  for (const queue of made) if (!queues.includes(queue)) await deleteUnused(declaring, queue)
+  const restored: string[] = []
+  for (const queue of queues.slice(1)) {
+    if (made.includes(queue) || spec.missing?.has(queue) === false) continue
+    if (await declaring.exists((channel) => channel.checkQueue(queue))) continue
+    drifts.push(...(await declareOne(declaring, context, spec, queue, layout)))
+    if (exists) restored.push(queue)
+  }
+  await bindGroup(declaring, names, spec, queues)
+  return { layout, queues, drifts, restored }
 }
 
-/** The queues of a group with that layout. */
-export function queuesOf(names: Names, topic: string, group: string, layout: GroupLayout): readonly string[] {
-  return layout.order === 'key'
-    ? Array.from({ length: layout.partitions }, (_, partition) => names.partition(topic, group, partition))
-    : [names.group(topic, group)]
+/** Quorum queues have no deletion on condition. The queue is not bound yet. */
+async function deleteUnused(declaring: DeclareChannel, queue: string): Promise<void> {
+  await declaring.exists(async (channel) => {
+    const { messageCount, consumerCount } = await channel.checkQueue(queue)
+    if (messageCount + consumerCount === 0) await channel.deleteQueue(queue)
+  })
 }
 
-/** Like `declareGroup`, for a group that another process or an operator creates: returns the missing queues. */
+/** Like `declareGroup`, for a group that another process or an operator creates. */
 export async function checkGroup(
   declaring: DeclareChannel,
   names: Names,
   { topic, group, layout }: GroupSpec,
 ): Promise<DeclaredGroup> {
-  const queues = queuesOf(names, topic, group, layout)
+  const queues = queuesOf(names.group(topic, group), layout)
   for (const queue of queues) {
     if (await declaring.exists((channel) => channel.checkQueue(queue))) continue
     throw new ConfigurationError(`The group "${group}" of "${topic}"`, [
@@ -130,59 +134,95 @@ export async function checkGroup(
       },
     ])
   }
-  return { layout, queues, drifts: [] }
+  return { layout, queues, drifts: [], restored: [] }
 }
 
-/**
- * The exchange spreads the keys of messages that do not come directly from the bus's exchange over the queues. Its
- * alternate exchange, used or not, records the layout: the broker refuses a declaration that names another one.
- */
-async function declareGroupExchange(
+/** Counts the queues of a group; 0 when there is no such group. */
+export async function countQueues(declaring: DeclareChannel, first: string): Promise<number> {
+  let count = 0
+  while (
+    count < BUCKETS &&
+    (await declaring.exists((channel) => channel.checkQueue(partitionQueue(first, count))))
+  )
+    count++
+  return count
+}
+
+/** Declares the first queue, and finds out which layout the group has. */
+async function declareFirst(
   declaring: DeclareChannel,
-  exchange: string,
-  { topic, group, layout: wanted }: GroupSpec,
-  layoutOf: GroupContext['layoutOf'],
-): Promise<GroupLayout> {
-  const isDeclared = async (layout: GroupLayout): Promise<boolean> => {
-    const alternateExchange = `${exchange}:${layoutToken(layout)}`
-    try {
-      await declaring.run((channel) => channel.assertExchange(exchange, 'topic', { durable: true, alternateExchange }))
-      return true
-    } catch (error) {
-      if (inequivalentArgument(error) !== 'alternate-exchange') throw error
-      return false
+  context: GroupContext,
+  spec: GroupSpec,
+  first: string,
+): Promise<Pick<DeclaredGroup, 'layout' | 'drifts'>> {
+  const { topic, group, layout: wanted } = spec
+  try {
+    const drifts = await declareOne(declaring, context, spec, first, wanted)
+    if (drifts.length === 0 || wanted.order !== 'key') return { layout: wanted, drifts }
+    // Another argument differs, and nothing was said about the layout.
+    return { layout: { order: 'key', partitions: await countQueues(declaring, first) }, drifts }
+  } catch (error) {
+    const argument = inequivalentArgument(error)
+    if (argument !== DEAD_LETTER_KEY && argument !== 'x-single-active-consumer') throw refusal(error, spec, first)
+    const current = findDeadKey((error as Error).message.split('current is')[1] ?? '')
+    if (current !== undefined && !isCurrent(current)) throw refusal(error, spec, first)
+    // The broker cuts its answers off, so it may not say.
+    const candidates: readonly GroupLayout[] =
+      current === undefined
+        ? [
+            { order: 'none', partitions: 1 },
+            { order: 'strict', partitions: 1 },
+            { order: 'key', partitions: await countQueues(declaring, first) },
+          ]
+        : [current.layout]
+    for (const layout of candidates) {
+      const drifts = await declareOne(declaring, context, spec, first, layout).catch((another: unknown) => {
+        if (inequivalentArgument(another) === undefined) throw another
+        return undefined
+      })
+      if (drifts !== undefined) return { layout: reconcile(topic, group, wanted, layout), drifts }
     }
+    throw refusal(error, spec, first)
   }
-  if (await isDeclared(wanted)) return wanted
-  const registered = await layoutOf(topic, group)
-  const candidates: readonly GroupLayout[] = [
-    ...(registered === undefined ? [] : [registered]),
-    { order: 'none', partitions: 1 },
-    { order: 'strict', partitions: 1 },
-    ...Array.from({ length: BUCKETS }, (_, index) => ({ order: 'key', partitions: index + 1 }) as const),
-  ]
-  for (const candidate of candidates) if (await isDeclared(candidate)) return reconcile(topic, group, wanted, candidate)
-  throw new ConfigurationError(`The group "${group}" of "${topic}"`, [
-    { path: 'group', message: `can't be declared: an exchange "${exchange}" exists that is none of ours` },
+}
+
+function refusal(error: unknown, { topic, group }: GroupSpec, queue: string): unknown {
+  const argument = inequivalentArgument(error)
+  if (argument === undefined) return error
+  return new ConfigurationError(`The group "${group}" of "${topic}"`, [
+    {
+      path: 'group',
+      message: `can't be used: its queue "${queue}" exists with another ${argument}. It was made by another version of Busbar, or by hand: delete it when it is empty, or use another group or exchange. RabbitMQ says: ${(error as Error).message}`,
+    },
   ])
 }
 
-function queueArguments(
-  { deliveryLimit, names, quorumArguments }: GroupContext,
-  { topic, group, options }: GroupSpec,
+function declareOne(
+  declaring: DeclareChannel,
+  context: GroupContext,
+  spec: GroupSpec,
+  queue: string,
   layout: GroupLayout,
-  queueType: QueueType,
+): Promise<readonly Drift[]> {
+  const args = queueArguments(context, spec, layout)
+  const given = spec.options?.arguments ?? {}
+  const vital =
+    DEAD_LETTER_EXCHANGE in given || DEAD_LETTER_KEY in given ? VITAL : [...VITAL, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY]
+  return declareQueue(declaring, queue, { durable: true, arguments: args }, vital)
+}
+
+function queueArguments(
+  { deliveryLimit, names, quorumArguments, queueType: usual }: GroupContext,
+  { group, options }: GroupSpec,
+  layout: GroupLayout,
 ): QueueArguments {
+  const queueType = options?.queueType ?? usual
   return {
     ...(queueType === 'quorum' ? { 'x-consumer-disconnected-timeout': CONSUMER_AWAY_MS } : {}),
     ...typeArguments(queueType, quorumArguments),
-    // Where the broker puts messages beyond the delivery limit. Our own dead letters go there directly.
-    ...(isPattern(topic)
-      ? { 'x-dead-letter-exchange': names.unrouted }
-      : {
-          'x-dead-letter-exchange': names.deadLetters,
-          'x-dead-letter-routing-key': routingKeyOf(deadLetterTopic(topic, group)),
-        }),
+    // Where the broker puts messages that it gives up. Our own dead letters are published.
+    [DEAD_LETTER_EXCHANGE]: names.system,
+    [DEAD_LETTER_KEY]: deadKeyOf(layout, group),
     ...(queueType === 'quorum' ? { 'x-delivery-limit': deliveryLimit } : {}),
     ...(layout.order === 'none' ? {} : { 'x-single-active-consumer': true }),
     ...(options?.maxPriority === undefined ? {} : { 'x-max-priority': options.maxPriority }),
@@ -190,55 +230,66 @@ function queueArguments(
   }
 }
 
-async function bindGroup(
+/**
+ * Binds queues that exist: another member declares and binds one that was deleted a moment ago. Resolves with the number
+ * of bindings.
+ */
+export async function bindGroup(
   declaring: DeclareChannel,
   names: Names,
-  { topic, group, options, binds }: GroupSpec,
-  layout: GroupLayout,
-  exchange: string,
+  { topic, group, options }: Pick<GroupSpec, 'topic' | 'group' | 'options'>,
   queues: readonly string[],
-): Promise<void> {
+): Promise<number> {
   const key = bindingKeyOf(topic)
-  const targeted = targetedKeyOf(group, key)
-  const sources: readonly (readonly [string, string, Readonly<Record<string, unknown>>?])[] = [
-    ...bindingKeysOf(key).flatMap((each) => [[names.exchangeOf(topic), each] as const, [names.late, each] as const]),
-    ...bindingKeysOf(targeted).flatMap((each) => [[names.groups, each] as const, [names.lateGroups, each] as const]),
-    ...(options?.bindings ?? []).map(
-      (binding) => [binding.exchange, binding.routingKey ?? '', binding.arguments] as const,
-    ),
-  ]
-  await declaring.run(async (channel) => {
-    if (layout.order !== 'key') {
-      const queue = queues[0] as string
-      await Promise.all(sources.map(([source, routingKey, args]) => channel.bindQueue(queue, source, routingKey, args)))
-      return
+  const first = queues[0] as string
+  let count = 0
+  let source = names.exchangeOf(topic)
+  const bind = async (queue: string, keys: readonly string[]): Promise<void> => {
+    count += keys.length
+    try {
+      await declaring.run((channel) => Promise.all(keys.map((each) => channel.bindQueue(queue, source, each))))
+    } catch (error) {
+      const isMissing = replyCode(error) === REPLY.notFound
+      if (!isMissing || (await declaring.exists((channel) => channel.checkQueue(queue)))) throw error
     }
-    const main = names.exchangeOf(topic)
-    // Directly from the bus's exchange to the queues; except that a pattern with any number of words would match
-    // messages without a bucket in one queue, and all others twice.
-    const isStraight = !isTail(topic)
-    const queueOf = (bucket: number): string => queues[bucket % queues.length] as string
-    const isHere = (bucket: number): boolean => binds?.has(queueOf(bucket)) !== false
-    const buckets = Array.from({ length: BUCKETS }, (_, bucket) => bucket).filter(isHere)
-    const rest = `${exchange}:${layoutToken(layout)}`
-    await channel.assertExchange(rest, 'fanout', { durable: true })
-    await Promise.all([
+  }
+  if (queues.length === 1) await bind(first, bindingKeysOf(key))
+  else {
+    // A pattern for any number of words would match messages without a bucket in one queue, and all others twice.
+    if (isTail(topic)) source = await declareSpread(declaring, names, topic, group, first)
+    const keys = bucketKeysOf(isTail(topic) ? '#' : key, queues.length)
+    for (const [partition, queue] of queues.entries())
       // Messages without a bucket come from other publishers; they all go to one queue, and so keep their order.
-      ...(isHere(0) ? [channel.bindQueue(queueOf(0), rest, '')] : []),
-      ...buckets.map((bucket) => channel.bindQueue(queueOf(bucket), exchange, bucketed('#', bucket))),
-      ...(isStraight ? buckets.map((bucket) => channel.bindQueue(queueOf(bucket), main, bucketed(key, bucket))) : []),
-      ...(isStraight && isHere(0) ? [channel.bindQueue(queueOf(0), main, key)] : []),
-    ])
-    // Last: from here on messages arrive, and every bucket must have its queue.
-    await Promise.all(
-      sources
-        .filter(([source]) => !isStraight || source !== main)
-        .map(([source, routingKey, args]) => channel.bindExchange(exchange, source, routingKey, args)),
-    )
-  })
+      await bind(queue, [...(keys[partition] ?? []), ...(partition === 0 && !isTail(topic) ? [key] : [])])
+    if (isTail(topic))
+      await declaring.run((channel) => channel.bindExchange(source, names.exchangeOf(topic), key))
+  }
+  for (const { exchange, routingKey = '', arguments: args } of options?.bindings ?? []) {
+    await declaring.run((channel) => channel.bindQueue(first, exchange, routingKey, args))
+    count++
+  }
+  return count
 }
 
-/** Declares the queue that holds a dead-letter topic. It exists before the first dead letter, and until it is purged. */
+/** Two exchanges that spread messages by their bucket, and take those without one to the first queue. */
+async function declareSpread(
+  declaring: DeclareChannel,
+  names: Names,
+  topic: string,
+  group: string,
+  first: string,
+): Promise<string> {
+  const spread = names.spread(topic, group)
+  const rest = `${spread}.rest`
+  await declaring.run(async (channel) => {
+    await channel.assertExchange(rest, 'fanout', { durable: true })
+    await channel.bindQueue(first, rest, '')
+    await channel.assertExchange(spread, 'topic', { durable: true, alternateExchange: rest })
+  })
+  return spread
+}
+
+/** Declares the queue that holds a dead-letter topic: with its first dead letter, and until it is purged. */
 export async function declareStorage(
   declaring: DeclareChannel,
   names: Names,
@@ -248,11 +299,7 @@ export async function declareStorage(
   const queue = names.storage(topic)
   const drifts = await declareQueue(declaring, queue, { durable: true, arguments: storage }, [])
   await declaring.run((channel) =>
-    Promise.all(
-      bindingKeysOf(routingKeyOf(topic)).flatMap((key) =>
-        [names.exchangeOf(topic), names.late].map((source) => channel.bindQueue(queue, source, key)),
-      ),
-    ),
+    Promise.all(bindingKeysOf(routingKeyOf(topic)).map((key) => channel.bindQueue(queue, names.exchangeOf(topic), key))),
   )
   return drifts
 }
@@ -267,5 +314,6 @@ export function notesArguments(): QueueArguments {
     'x-max-length': NOTES_KEPT,
     'x-overflow': 'drop-head',
     'x-message-ttl': NOTES_KEPT_MS,
+    'x-expires': NOTES_KEPT_MS,
   }
 }

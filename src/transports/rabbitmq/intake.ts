@@ -1,5 +1,5 @@
 import { sleep } from '../../core/clock.ts'
-import type { Clock } from '../../core/clock.ts'
+import type { Clock, Timer } from '../../core/clock.ts'
 import { assign } from './assignment.ts'
 import type { Session } from './link.ts'
 import { REPLY, reasonOf, replyCode } from './errors.ts'
@@ -13,6 +13,14 @@ export interface Seat {
   /** Being given up: nothing more is handed out, and the channel ends when the last message is settled. */
   isLeaving: boolean
   isEnding: boolean
+  /** The member that it stands by for; undefined when the queue is this member's own. */
+  standsByFor: string | undefined
+  /** When it may be consumed to stand by, in monotonic ms: its owner must come first in the broker's line. */
+  standbyAt: number
+  /** It came to this member again after it had been given up: nobody else wants it. */
+  isKept: boolean
+  /** It was given up for its owner although it had come to this member. */
+  hasYielded: boolean
 }
 
 export type Declaring = 'all' | 'cancelled'
@@ -37,6 +45,8 @@ export interface IntakeHost {
 
 /** How long the queues wait until this member's share is known. */
 const PATIENCE_MS = 1_000
+/** Others stand by for a queue only after its owner has had time to consume it. */
+const STANDBY_MS = 3_000
 const RETRY_MIN_MS = 100
 const RETRY_MAX_MS = 10_000
 
@@ -48,6 +58,7 @@ export class Intake {
   readonly #host: IntakeHost
   readonly #clock: Clock
   readonly #membership: Membership | undefined
+  readonly #id: string
   /** Why messages do not arrive although they should. */
   trouble: string | undefined
   /** Others may consume the same queue at the same time: it may then be left message by message. */
@@ -66,6 +77,7 @@ export class Intake {
   /** The member that each partition belongs to, as far as the members decide it. */
   #owners: readonly string[] = []
   #told: ReadonlySet<number> | undefined
+  #standbyTimer: Timer | undefined
   /** A join that takes so long that the queues do not wait for it. */
   #lateJoin: Promise<void> | undefined
   #running: Promise<void> | undefined
@@ -76,16 +88,22 @@ export class Intake {
   constructor(parts: {
     readonly host: IntakeHost
     readonly clock: Clock
-    readonly membership: ((hooks: Pick<MembershipParts, 'onChange' | 'onLost'>) => Membership) | undefined
+    readonly membership:
+      | ((
+          hooks: Pick<MembershipParts, 'onChange' | 'onLost'> & { readonly isConsumed: () => boolean },
+        ) => Membership)
+      | undefined
     readonly id: string
     readonly isShared: boolean
   }) {
     this.#host = parts.host
     this.#clock = parts.clock
     this.#isShared = parts.isShared
+    this.#id = parts.id
     this.#membership = parts.membership?.({
       onChange: (members) => this.#share(members, parts.id),
       onLost: () => this.#shareUnknown(),
+      isConsumed: () => this.seats[0]?.reader.isOpen === true,
     })
   }
 
@@ -123,9 +141,37 @@ export class Intake {
     this.update()
   }
 
+  /** True when the reader stands by, and so loses nothing with its consumer. */
+  standsBy(reader: QueueReader): boolean {
+    return this.#seatOf(reader)?.standsByFor !== undefined
+  }
+
+  /** The broker ended the consumer of a queue that another member owns, and which that member declares again. */
+  standbyLost(reader: QueueReader): void {
+    const seat = this.#seatOf(reader)
+    if (seat !== undefined) this.#standLater(seat)
+    this.update()
+  }
+
+  /** The first message of a channel has arrived. */
+  activated(reader: QueueReader): void {
+    const seat = this.#seatOf(reader)
+    if (seat === undefined || seat.standsByFor === undefined || this.#membership === undefined) return
+    // Its owner has gone, or has lost its connection.
+    this.#membership
+      .ask()
+      .catch((error: unknown) => this.#host.failed(error, 'asking the other members of the group'))
+      .finally(() => this.update())
+  }
+
+  #seatOf(reader: QueueReader): Seat | undefined {
+    return this.seats.find((seat) => seat.reader === reader)
+  }
+
   /** Gives up everything at once. */
   async close(): Promise<void> {
     this.#wanted = false
+    this.#standbyTimer?.cancel()
     this.#closing.abort()
     await this.#running
     await this.#membership?.leave()
@@ -259,12 +305,60 @@ export class Intake {
 
   /** Takes the queue or gives it up, according to the current state. */
   async #settle(seat: Seat, session: Session | undefined): Promise<void> {
-    const isMine = this.#wanted && (this.#owned === undefined || this.#owned.has(seat.partition))
-    if (isMine) await this.#take(seat, session)
-    else await this.#give(seat)
+    if (!this.#wanted) {
+      await this.#give(seat)
+      return
+    }
+    const owner = this.#owned === undefined ? undefined : this.#owners[seat.partition]
+    if (owner === undefined || owner === this.#id || seat.isKept) {
+      seat.standsByFor = undefined
+      await this.#take(seat, session)
+    } else await this.#standBy(seat, owner, session)
   }
 
-  async #take(seat: Seat, session: Session | undefined): Promise<void> {
+  /**
+   * Consumes a queue of another member, whose messages the broker gives to one consumer at a time: that is how it comes
+   * to this one when the other dies.
+   */
+  async #standBy(seat: Seat, owner: string, session: Session | undefined): Promise<void> {
+    const { reader } = seat
+    if (!reader.isIdle) {
+      const isInLine = seat.standsByFor === owner && !seat.isLeaving && !reader.hasReceived
+      if (isInLine || (reader.hasReceived && this.#membership?.isAsking === true)) return
+      // It has come to this member although another one owns it: once, that other one gets its turn.
+      if (seat.standsByFor === owner && reader.hasReceived && !seat.isLeaving) seat.isKept = seat.hasYielded
+      if (seat.isKept) {
+        seat.standsByFor = undefined
+        return
+      }
+      seat.hasYielded = seat.standsByFor === owner
+      this.#standLater(seat)
+      await this.#give(seat)
+      return
+    }
+    const waitMs = seat.standbyAt - this.#clock.monotonic()
+    if (waitMs > 0) {
+      this.#standbyTimer?.cancel()
+      this.#standbyTimer = this.#clock.setTimer(waitMs, () => this.update())
+      return
+    }
+    seat.standsByFor = owner
+    try {
+      await this.#take(seat, session, true)
+    } catch (error) {
+      if (!isNotFound(error)) throw error
+      // Its owner declares it again, if it lives.
+      this.#standLater(seat)
+      await this.#membership?.ask()
+      this.#again = true
+    }
+  }
+
+  #standLater(seat: Seat): void {
+    seat.standbyAt = this.#clock.monotonic() + STANDBY_MS
+  }
+
+  async #take(seat: Seat, session: Session | undefined, standsBy = false): Promise<void> {
     if (seat.isLeaving && !seat.isEnding) {
       seat.isLeaving = false
       if (seat.reader.isOpen) await seat.reader.resume()
@@ -276,7 +370,7 @@ export class Intake {
     try {
       await seat.reader.open(session)
     } catch (error) {
-      if (isNotFound(error)) this.#cancelled.add(seat.reader.queue)
+      if (isNotFound(error) && !standsBy) this.#cancelled.add(seat.reader.queue)
       throw error
     }
   }
@@ -311,6 +405,12 @@ export class Intake {
 
   #share(members: readonly string[], id: string): void {
     const owners = assign(this.seats.length, members)
+    for (const seat of this.seats)
+      if (owners[seat.partition] !== this.#owners[seat.partition]) {
+        seat.isKept = false
+        seat.hasYielded = false
+        if (owners[seat.partition] !== id) this.#standLater(seat)
+      }
     this.#owners = owners
     this.#owned = new Set(owners.flatMap((owner, partition) => (owner === id ? [partition] : [])))
     this.update()
@@ -319,6 +419,11 @@ export class Intake {
   #shareUnknown(): void {
     this.#owned = undefined
     this.update()
+  }
+
+  /** Number of members, as far as this one knows them. */
+  get memberCount(): number {
+    return this.#membership?.size ?? 0
   }
 
   /** True when the others have all the work: there are more members than queues. */

@@ -11,13 +11,14 @@ import {
   ATTEMPTS,
   CLOUD_EVENTS,
   CLOUD_EVENTS_JMS,
+  COPY,
   DELIVERY_COUNT,
   FIRST_AT,
   fromWireName,
+  GROUP_QUEUE,
   isEnvelopeHeader,
   isTransportHeader,
   STREAM_OFFSET,
-  TARGETED,
   TOPIC,
 } from './wire-headers.ts'
 
@@ -30,13 +31,11 @@ export function headersOf(message: ConsumeMessage | GetMessage): AmqpHeaders {
 }
 
 /**
- * The topic of a message. A routing key is the topic and a bucket, except for copies for one group (which begin with
- * the group) and names too long for AMQP (which are in a header).
+ * The topic of a message. A routing key is the topic and a bucket, except for copies for one group and names too long
+ * for AMQP: those have a header.
  */
-export function topicOf({ topicHeader, routingKey, targeted }: Arrival): string {
-  if (topicHeader !== undefined) return topicHeader
-  const key = unbucketed(routingKey)
-  return targeted ? key.slice(key.indexOf('.') + 1) : key
+export function topicOf({ topicHeader, routingKey }: Arrival): string {
+  return topicHeader ?? unbucketed(routingKey)
 }
 
 /**
@@ -78,7 +77,8 @@ export function fillArrival(arrival: Arrival, message: ConsumeMessage | GetMessa
   arrival.expiresAt = instant(attribute('expirytime'))
   arrival.carried = carriedFrom(message)
   arrival.headers = userHeaders(headers)
-  arrival.targeted = headers[TARGETED] !== undefined
+  arrival.isCopy = headers[COPY] === true
+  arrival.groupQueue = text(headers[GROUP_QUEUE])
   arrival.topicHeader = typeof headers[TOPIC] === 'string' ? headers[TOPIC] : undefined
   arrival.returns = number(headers[DELIVERY_COUNT])
   arrival.acquired = number(headers[ACQUIRED_COUNT])

@@ -1,212 +1,144 @@
-import type { Channel } from 'amqplib'
 import { sleep } from '../../core/clock.ts'
 import type { Clock, Timer } from '../../core/clock.ts'
 import { TimeoutError } from '../../core/errors.ts'
-import { closeQuietly } from './amqp.ts'
-import type { ControlPublisher } from './control-publisher.ts'
-import { DeclareChannel, declareQueue } from './declare-channel.ts'
+import type { Listener, MemberChannel } from './member-channel.ts'
 import type { Session } from './link.ts'
-import { makeAtPlace } from './places.ts'
 
-const POLL_MS = 1_000
 /** How long a member has to answer. */
 const ANSWER_MS = 400
-/** Removed with the last member. A classic queue, because it is ready at once. */
-const COUNTER = { durable: true, autoDelete: true, arguments: { 'x-queue-type': 'classic' } } as const
+/** Answers come together: this long after the last one, no other is expected. */
+const QUIET_MS = 150
 /** A broker that is in trouble may not answer at all. */
 const JOIN_MS = 3_000
+/** Not everybody answered: pauses until they are asked again. */
+const ASK_MIN_MS = 1_000
+const ASK_MAX_MS = 60_000
 
-interface Joining {
-  readonly session: Session
-  done: Promise<void>
-}
-
-type Word = 'here' | 'who' | 'bye'
+/** `ask` comes from somebody who is not a member. */
+type Word = 'here' | 'who' | 'bye' | 'ask'
 
 export interface MembershipParts {
   /** Unique among the members. */
   readonly id: string
-  /**
-   * Name of the group's meeting point: an exchange, and a queue whose consumers are counted. The queue is at place 0;
-   * another one replaces it while the node of that one is away.
-   */
-  readonly nameOf: (place: number) => string
-  /** Name of this member's own queue, different for each connection. */
-  readonly lineOf: (epoch: number) => string
+  /** The first queue of the group. */
+  readonly first: string
+  readonly channel: MemberChannel
   readonly clock: Clock
-  readonly publisher: ControlPublisher
+  /** True when another member consumes the group's first queue. The broker does not count those that stand by. */
+  readonly hasOthers: (session: Session) => Promise<boolean>
   /** The members known here, sorted, including this one. */
   readonly onChange: (members: readonly string[]) => void
-  /** The place in the group was lost although no member left: the others are no longer known. */
+  /** The others can't be heard any more, and this member must join again. */
   readonly onLost: () => void
   readonly onError: (error: unknown) => void
 }
 
 /**
- * Lets the members of a group know each other, so that they can share its queues. Each has its own queue bound to an
- * exchange of the group, and is counted as a consumer of a common queue: the count shows at once that a member joined
- * or died silently, and then all members are asked.
+ * Lets the members of a group know each other, so that they can share its queues. They speak only when one comes or
+ * goes. Nobody watches whether the others live: every member consumes all queues, and the broker gives those of a dead
+ * member to another one, which asks who is left when the first message of a queue that is not its own arrives.
  *
- * Two members may briefly have different views. That is harmless: the broker gives each queue to one of them.
+ * Two members may have different views. That is harmless: the broker gives each queue to one of them.
  */
-export class Membership {
+export class Membership implements Listener {
   readonly #parts: MembershipParts
-  readonly #members = new Set<string>()
-  #channel: Channel | undefined
-  /** The current attempt to join, unless it was given up. */
-  #joining: Joining | undefined
+  #members = new Set<string>()
+  #session: Session | undefined
+  #joining: Promise<void> | undefined
+  #leave: (() => void) | undefined
   #timer: Timer | undefined
+  #waitMs = ASK_MIN_MS
+  #asking: Promise<void> | undefined
   #answers: Set<string> | undefined
   #onAnswer: () => void = () => undefined
   #told = ''
-  /** Place of the queue that this member is counted in. */
-  #place = 0
-  /** The lowest place where a member is counted: those that joined while a node was away are elsewhere when it is back. */
-  #lowestMet = 0
 
   constructor(parts: MembershipParts) {
     this.#parts = parts
   }
 
-  get isIn(): boolean {
-    return this.#channel !== undefined
+  get isAsking(): boolean {
+    return this.#asking !== undefined
   }
 
-  get #counter(): string {
-    return this.#parts.nameOf(this.#place)
+  get size(): number {
+    return this.#members.size
   }
 
-  /**
-   * Joins, once however often it is called; resolves when the others are known, or `leave` was called. Rejects when
-   * joining fails or takes too long.
-   */
+  /** Joins, once for each session; resolves when the others are known, or `leave` was called. Rejects when that fails. */
   join(session: Session): Promise<void> {
-    if (this.#joining?.session === session) return this.#joining.done
-    if (this.#channel !== undefined) return Promise.resolve()
-    const joining: Joining = { session, done: Promise.resolve() }
-    this.#joining = joining
-    joining.done = this.#join(joining).finally(() => {
+    if (this.#session === session) return this.#joining ?? Promise.resolve()
+    this.#forget()
+    this.#session = session
+    const joining = this.#join(session).finally(() => {
       if (this.#joining === joining) this.#joining = undefined
     })
-    return joining.done
+    this.#joining = joining
+    return joining
   }
 
-  async #join(joining: Joining): Promise<void> {
-    const done = new AbortController()
-    const late = sleep(this.#parts.clock, JOIN_MS, done.signal).then(() => {
-      throw new TimeoutError(
-        `Joining the group did not succeed within ${JOIN_MS} ms: "${this.#parts.nameOf(0)}" does not answer`,
-      )
-    })
-    const entering = this.#open(joining).then((channel) => channel && this.#enter(joining.session, channel))
+  async #join(session: Session): Promise<void> {
     try {
-      await Promise.race([entering, late])
+      await inTime(this.#parts.clock, JOIN_MS, this.#enter(session))
     } catch (error) {
-      if (this.#joining !== joining) return
-      const channel = this.#channel
-      if (channel !== undefined) {
-        this.#ended(channel)
-        // A channel whose last question is unanswered may not close either.
-        void closeQuietly(channel)
-      }
+      if (this.#session === session) this.#forget()
       throw error
-    } finally {
-      done.abort()
-      late.catch(() => undefined)
-      entering.catch(() => undefined)
     }
   }
 
-  /** Undefined when the channel is no longer wanted: it would count a member that no other one knows. */
-  async #open(joining: Joining): Promise<Channel | undefined> {
-    const channel = await joining.session.channel(() => {
-      if (this.#ended(channel)) this.#parts.onLost()
-    })
-    if (this.#joining === joining) {
-      this.#channel = channel
-      return channel
+  async #enter(session: Session): Promise<void> {
+    const { channel, first } = this.#parts
+    const leave = await channel.enter(session, first, this)
+    if (this.#session !== session) {
+      leave()
+      return
     }
-    void closeQuietly(channel)
-    return undefined
-  }
-
-  async #enter(session: Session, channel: Channel): Promise<void> {
-    const { nameOf, lineOf } = this.#parts
-    const name = nameOf(0)
-    const place = await this.#declareCounter(session)
-    // Given up meanwhile: another attempt may have found its place.
-    if (this.#channel !== channel) return
-    this.#place = place
-    this.#lowestMet = place
-    await channel.assertExchange(name, 'fanout', { durable: true })
-    // The broker may not have noticed yet that the last connection has ended.
-    const line = lineOf(session.epoch)
-    await channel.assertQueue(line, { exclusive: true, durable: false, autoDelete: true })
-    await channel.bindQueue(line, name, '')
-    await channel.consume(line, (message) => message !== null && this.#hear(message.content), { noAck: true })
-    // The queue was deleted, or its node is away: no member is counted there.
-    const counted = (message: unknown): void => {
-      if (message === null) this.#lost(channel)
-    }
-    await channel.consume(this.#counter, counted, { noAck: true })
-    await this.#ask(channel)
-    this.#poll(channel)
-  }
-
-  /** Resolves with the place of the queue. */
-  #declareCounter(session: Session): Promise<number> {
-    return makeAtPlace(this.#parts.clock, session, async (place) => {
-      const declaring = new DeclareChannel(session)
-      try {
-        await declareQueue(declaring, this.#parts.nameOf(place), COUNTER, [])
-      } finally {
-        void declaring.close()
-      }
-    })
+    this.#leave = leave
+    await this.ask()
   }
 
   /** Leaves, and notifies the others if there is time. */
   async leave(): Promise<void> {
-    this.#joining = undefined
-    const channel = this.#channel
-    if (channel === undefined) return
-    this.#ended(channel)
-    await closeQuietly(channel)
+    if (this.#session === undefined) return
+    this.#forget()
     await this.#say('bye').catch(() => undefined)
   }
 
-  /** The place is lost and must be taken again. */
-  #lost(channel: Channel): void {
-    if (!this.#ended(channel)) return
-    void closeQuietly(channel)
+  deaf(): void {
+    if (this.#session === undefined) return
+    this.#forget()
     this.#parts.onLost()
   }
 
-  /** False when that was already known. */
-  #ended(channel: Channel): boolean {
-    if (this.#channel !== channel) return false
-    this.#channel = undefined
+  #forget(): void {
+    this.#leave?.()
+    this.#leave = undefined
+    this.#session = undefined
+    this.#joining = undefined
+    this.#asking = undefined
     this.#timer?.cancel()
     this.#timer = undefined
-    this.#members.clear()
+    this.#members = new Set()
     this.#told = ''
-    return true
   }
 
   async #say(word: Word): Promise<void> {
-    const { publisher, nameOf, id } = this.#parts
-    await publisher.publish(nameOf(0), '', Buffer.from(JSON.stringify([word, id, this.#place])))
+    const { channel, first, id } = this.#parts
+    await channel.say(first, Buffer.from(JSON.stringify([word, id])))
   }
 
-  #hear(content: Buffer): void {
-    const heard = parse(content)
-    if (heard === undefined || heard.id === this.#parts.id) return
-    const { word, id, place } = heard
+  heard(content: Buffer): void {
+    const said = parse(content)
+    if (said === undefined || said.id === this.#parts.id) return
+    const { word, id } = said
+    if (word === 'ask') {
+      this.#say('here').catch(this.#parts.onError)
+      return
+    }
     if (word === 'bye') {
       this.#members.delete(id)
       this.#answers?.delete(id)
     } else {
-      this.#lowestMet = Math.min(this.#lowestMet, place)
       this.#members.add(id)
       this.#answers?.add(id)
       this.#onAnswer()
@@ -215,66 +147,67 @@ export class Membership {
     if (this.#answers === undefined) this.#tell()
   }
 
-  /** Asks all members to report, and accepts those that do. */
-  async #ask(channel: Channel): Promise<void> {
-    const { id, clock } = this.#parts
-    const { consumerCount } = await channel.checkQueue(this.#counter)
-    if (this.#channel !== channel) return
+  /** Asks all members to report, and accepts those that do. Asks again later when none does, although there is one. */
+  ask(): Promise<void> {
+    this.#asking ??= this.#ask().finally(() => {
+      this.#asking = undefined
+    })
+    return this.#asking
+  }
+
+  async #ask(): Promise<void> {
+    const { id, clock, hasOthers } = this.#parts
+    const session = this.#session
+    if (session === undefined) return
+    this.#timer?.cancel()
+    this.#timer = undefined
     const answers = new Set([id])
     this.#answers = answers
+    let isAlone = false
     try {
       // Without an answer from the others, for instance because the broker blocks publishers for lack of memory, this
-      // member must consume anyway. The next check of the count shows that a member is missing.
+      // member must consume anyway.
       this.#say('who').catch(this.#parts.onError)
-      await new Promise<void>((resolve) => {
-        const timer = clock.setTimer(ANSWER_MS, resolve)
-        this.#onAnswer = () => {
-          if (answers.size < consumerCount) return
-          timer.cancel()
-          resolve()
-        }
-        this.#onAnswer()
-      })
+      isAlone = !(await hasOthers(session))
+      if (!isAlone) await this.#answered(answers)
     } finally {
-      // After a loss, the next connection may have asked meanwhile.
+      // After a loss, the next session may have asked meanwhile.
       if (this.#answers === answers) {
         this.#onAnswer = () => undefined
         this.#answers = undefined
       }
     }
-    if (this.#channel !== channel) return
-    this.#members.clear()
-    for (const member of answers) this.#members.add(member)
+    if (this.#session !== session) return
+    this.#members = answers
     this.#tell()
-  }
-
-  #poll(channel: Channel): void {
-    if (this.#channel !== channel) return
-    this.#timer = this.#parts.clock.setTimer(POLL_MS * (0.8 + 0.4 * Math.random()), () => {
-      this.#look(channel).then(
-        () => this.#poll(channel),
-        (error: unknown) => {
-          if (this.#channel !== channel) return
-          this.#parts.onError(error)
-          this.#poll(channel)
-        },
-      )
-    })
-  }
-
-  async #look(channel: Channel): Promise<void> {
-    // Only members counted in the same queue are missed when they die silently.
-    if (this.#lowestMet < this.#place) {
-      this.#lost(channel)
-      return
+    if (isAlone || answers.size > 1) this.#waitMs = ASK_MIN_MS
+    else {
+      this.#timer = clock.setTimer(this.#waitMs, () => void this.ask().catch(this.#parts.onError))
+      this.#waitMs = Math.min(ASK_MAX_MS, 2 * this.#waitMs)
     }
-    const { consumerCount } = await channel.checkQueue(this.#counter)
-    if (consumerCount !== this.#members.size && this.#channel === channel) await this.#ask(channel)
+  }
+
+  #answered(answers: ReadonlySet<string>): Promise<void> {
+    const { clock } = this.#parts
+    return new Promise((resolve) => {
+      let quiet: Timer | undefined
+      const done = (): void => {
+        late.cancel()
+        quiet?.cancel()
+        resolve()
+      }
+      const late = clock.setTimer(ANSWER_MS, done)
+      this.#onAnswer = () => {
+        quiet?.cancel()
+        if (answers.size > 1) quiet = clock.setTimer(QUIET_MS, done)
+      }
+      this.#onAnswer()
+    })
   }
 
   /** Reports the members once they were asked: a part of them would be taken for all. */
   #tell(): void {
-    if (this.#channel === undefined || !this.#members.has(this.#parts.id)) return
+    if (this.#session === undefined || !this.#members.has(this.#parts.id)) return
     const members = [...this.#members].sort()
     const text = members.join('\n')
     if (text === this.#told) return
@@ -283,17 +216,48 @@ export class Membership {
   }
 }
 
-interface Heard {
-  readonly word: Word
-  readonly id: string
-  readonly place: number
+/** Counts the members of a group for somebody who is none. */
+export async function countMembers(
+  channel: MemberChannel,
+  clock: Clock,
+  session: Session,
+  first: string,
+): Promise<number> {
+  const members = new Set<string>()
+  const leave = await channel.enter(session, first, {
+    heard: (content) => {
+      const said = parse(content)
+      if (said?.word === 'here') members.add(said.id)
+    },
+    deaf: () => undefined,
+  })
+  try {
+    await channel.say(first, Buffer.from(JSON.stringify(['ask', ''])))
+    await sleep(clock, ANSWER_MS)
+  } finally {
+    leave()
+  }
+  return members.size
 }
 
-function parse(content: Buffer): Heard | undefined {
+async function inTime(clock: Clock, ms: number, work: Promise<void>): Promise<void> {
+  const done = new AbortController()
+  const late = sleep(clock, ms, done.signal).then(() => {
+    throw new TimeoutError(`Joining the other members of the group did not succeed within ${ms} ms`)
+  })
   try {
-    const [word, id, place] = JSON.parse(content.toString()) as unknown[]
-    if ((word !== 'here' && word !== 'who' && word !== 'bye') || typeof id !== 'string') return undefined
-    return { word, id, place: typeof place === 'number' ? place : Infinity }
+    await Promise.race([work, late])
+  } finally {
+    done.abort()
+    late.catch(() => undefined)
+    work.catch(() => undefined)
+  }
+}
+
+function parse(content: Buffer): { readonly word: Word; readonly id: string } | undefined {
+  try {
+    const [word, id] = JSON.parse(content.toString()) as unknown[]
+    return (word === 'here' || word === 'who' || word === 'bye' || word === 'ask') && typeof id === 'string' ? { word, id } : undefined
   } catch {
     return undefined
   }

@@ -3,9 +3,7 @@ import { isDeadLetterTopic, isPattern } from '../../core/topic.ts'
 
 /** AMQP limits names and routing keys to 255 bytes. */
 const MAX_NAME = 255
-/** A routing key must still fit with the group and a dot in front of it. */
 const MAX_ROUTING_KEY = 200
-const MAX_GROUP_TOKEN = 40
 
 function digest(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 32)
@@ -32,13 +30,22 @@ export function isTail(pattern: string): boolean {
   return pattern.endsWith('>')
 }
 
+/** Number of buckets for keys. Must never change: it decides which partition has which key. */
+export const BUCKETS = 32
+/** Values of the last word of a routing key: a binding takes one of them, or all. */
+const LAST_WORDS = 8
+
+const BUCKET_WORDS: readonly string[] = Array.from(
+  { length: BUCKETS },
+  (_, bucket) => `.~${Math.floor(bucket / LAST_WORDS)}.${bucket % LAST_WORDS}`,
+)
+
 /**
- * The routing key with the bucket of the message's key as its last word, so that one lookup in the topic exchange finds
- * the right queue of every group. (A header exchange or a second exchange behind the first costs the broker twice as
- * much.)
+ * The routing key with the bucket of the message's key as its last two words, so that one lookup in the topic exchange
+ * finds the right queue of every group, and four bindings with a wildcard cover all buckets.
  */
 export function bucketed(key: string, bucket: number): string {
-  return `${key}.~${bucket}`
+  return key + (BUCKET_WORDS[bucket] as string)
 }
 
 export function hasBucket(routingKey: string): boolean {
@@ -56,16 +63,25 @@ export function unbucketed(routingKey: string): string {
  * too: the consumer checks again.
  */
 export function bindingKeysOf(key: string): readonly string[] {
-  return key === '#' || key.endsWith('.#') ? [key] : [key, `${key}.*`]
+  return key === '#' || key.endsWith('.#') ? [key] : [key, `${key}.*.*`]
 }
 
-function groupToken(group: string): string {
-  return group.length <= MAX_GROUP_TOKEN ? group : `${group.slice(0, 8)}~${digest(group).slice(0, 24)}`
+/** The partition that has a bucket: each has consecutive ones. */
+export function partitionOf(bucket: number, partitions: number): number {
+  return Math.floor((bucket * partitions) / BUCKETS)
 }
 
-/** Routing key of a copy for one group alone. */
-export function targetedKeyOf(group: string, key: string): string {
-  return `${groupToken(group)}.${key}`
+/** Binding keys for the buckets of each partition, as few as possible. */
+export function bucketKeysOf(key: string, partitions: number): readonly (readonly string[])[] {
+  const keys: string[][] = Array.from({ length: partitions }, () => [])
+  for (let first = 0; first < BUCKETS; first += LAST_WORDS) {
+    const [from, to] = [partitionOf(first, partitions), partitionOf(first + LAST_WORDS - 1, partitions)]
+    if (from === to) keys[from]?.push(`${key}.~${first / LAST_WORDS}.*`)
+    else
+      for (let bucket = first; bucket < first + LAST_WORDS; bucket++)
+        keys[partitionOf(bucket, partitions)]?.push(bucketed(key, bucket))
+  }
+  return keys
 }
 
 /**
@@ -73,37 +89,29 @@ export function targetedKeyOf(group: string, key: string): string {
  * with different exchanges can share a virtual host without conflicts.
  */
 export class Names {
-  /** Where messages are published, with the topic as the routing key. */
+  /** Where messages are published, with the topic and a bucket as the routing key. */
   readonly main: string
-  /** Copies for one group: redrives and delayed retries. */
-  readonly groups: string
-  /** Everything for topics that end in `.dlq`. */
+  /** Everything for topics that end in `.dlq`, and what members tell each other. */
+  readonly system: string
+  /** Queue of the messages that the broker itself gave up, until a process sorts them into their dead-letter topics. */
   readonly deadLetters: string
-  /** Sends messages whose delay is over to `late` and `lateGroups`. */
+  /** Takes copies for one group, and notes about attempts, to the queue that their routing key names. */
+  readonly queues: string
+  /** Takes messages whose delay is over: copies go to `queues`, everything else to `main`. */
   readonly due: string
-  /** Like `main` and `groups`, for messages whose delay is over: those that match no queue by then go to `unrouted`. */
-  readonly late: string
-  readonly lateGroups: string
   /** Exchange and queue of delayed messages that no queue took when they were due. */
   readonly unrouted: string
   /** Exchange of the delayed-message plugin. */
   readonly delayed: string
-  /** Queue with one message for each group ever declared: AMQP has no way to list queues. */
-  readonly registry: string
-  /** Direct exchange for the transport's own messages: its queues are bound to it by their own name. */
-  readonly internal: string
 
   constructor(exchange: string) {
     this.main = exchange
-    this.groups = `${exchange}.groups`
-    this.deadLetters = `${exchange}.dlx`
+    this.system = `${exchange}.system`
+    this.deadLetters = `${exchange}.dead-letters`
+    this.queues = `${exchange}.queues`
     this.due = `${exchange}.due`
-    this.late = `${exchange}.late`
-    this.lateGroups = `${exchange}.late.groups`
     this.unrouted = `${exchange}.unrouted`
     this.delayed = `${exchange}.delayed`
-    this.registry = `${exchange}.registry`
-    this.internal = `${exchange}.internal`
   }
 
   /** Exchange and queue of one rung of the delay ladder. */
@@ -117,31 +125,27 @@ export class Names {
 
   /** The exchange that a topic's messages are published to. */
   exchangeOf(topic: string): string {
-    return isDeadLetterTopic(topic) ? this.deadLetters : this.main
+    return isDeadLetterTopic(topic) ? this.system : this.main
   }
 
-  /** The queue of a group, and the exchange that spreads its messages when it has several. */
+  /** The queue of a group, and its first one when it has several. */
   group(topic: string, group: string): string {
     return fit(`${this.main}:${topic}:${group}`)
   }
 
-  partition(topic: string, group: string, partition: number): string {
-    return fit(`${this.main}:${topic}:${group}:${partition}`)
-  }
-
-  /** Where the members of a group find each other: an exchange, and a queue that counts them. */
-  members(topic: string, group: string, place: number): string {
-    return fit(`${this.main}:${topic}:${group}:members${place === 0 ? '' : `.${place}`}`)
-  }
-
-  /** The queue where one member receives messages from the others, during one connection. */
-  memberLine(topic: string, group: string, member: string, epoch: number): string {
-    return fit(`${this.main}:${topic}:${group}:member:${member}:${epoch}`)
+  /** Exchanges of a group with several queues whose pattern ends in a wildcard for any number of words. */
+  spread(topic: string, group: string): string {
+    return fit(`${this.main}:${topic}:${group}:spread`)
   }
 
   /** Queue of notes about attempts that the broker's own count does not show. */
   notes(topic: string, group: string, place: number): string {
     return fit(`${this.main}:${topic}:${group}:notes${place === 0 ? '' : `.${place}`}`)
+  }
+
+  /** Queue where a process receives what members of its groups say, during one connection. */
+  member(process: string, epoch: number): string {
+    return fit(`${this.main}.member.${process}:${epoch}`)
   }
 
   /** The stream of a topic, shared by all its readers. */
@@ -153,4 +157,14 @@ export class Names {
   storage(topic: string): string {
     return fit(`${this.main}:${topic}`)
   }
+}
+
+/** The queue of one partition, by the group's first queue. */
+export function partitionQueue(first: string, partition: number): string {
+  return partition === 0 ? first : fit(`${first}:${partition}`)
+}
+
+/** Routing key for what the members of a group say; no topic looks like it. */
+export function memberKeyOf(first: string): string {
+  return `~member.${digest(first)}`
 }

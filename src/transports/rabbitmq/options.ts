@@ -6,6 +6,7 @@ import type { OutgoingMessage } from '../../core/message.ts'
 import { describe, OptionsReader } from '../../core/util/options-reader.ts'
 import { topicProblem } from '../../core/topic.ts'
 import type { BackoffOptions, BackoffType } from './backoff.ts'
+import { BUCKETS } from './names.ts'
 import { applyUrl, checkUrl } from './url.ts'
 
 /** Options of `rabbitmq`. */
@@ -276,12 +277,6 @@ export const RABBITMQ_DEFAULTS = {
   maxUnconfirmed: 4_096,
   consumerTimeoutMs: 1_800_000,
 } as const
-
-/**
- * Number of buckets for keys; partitions take equal shares of them. Must never change: it decides which partition has
- * which key.
- */
-export const BUCKETS = 32
 
 const EXCHANGE = /^[A-Za-z0-9_.-]{1,60}$/
 

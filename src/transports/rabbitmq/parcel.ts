@@ -16,7 +16,11 @@ export class Parcel {
   /** Delay for the plugin, in ms; 0: none. */
   delayMs = 0
   /** A copy for one group alone. */
-  targeted = false
+  isCopy = false
+  /** Delayed, for a dead-letter topic. */
+  isOfDeadLetters = false
+  /** On a dead letter: the first queue of its group, where topic and group don't say it. */
+  groupQueue: string | undefined = undefined
   /** The topic, if the routing key does not contain it. */
   topic: string | undefined = undefined
   /** Attempts that the group has used before this copy. */

@@ -16,6 +16,12 @@ import type { PublishJob } from './publish-job.ts'
 export interface Prerequisites {
   /** The queue of a dead-letter topic; undefined when it exists. */
   storage(session: Session, topic: string): Promise<void> | undefined
+  /** How many queues the group of a copy has; undefined when that is known. */
+  copyGroup(session: Session, message: OutgoingMessage): Promise<void> | undefined
+  /** A copy reached no queue. `queue`: where it was sent to, if it was given. */
+  groupGone(session: Session, message: OutgoingMessage, queue: string | undefined): void
+  /** The way for copies to that queue; undefined when it exists. */
+  way(session: Session, queue: string): Promise<void> | undefined
   /** What delays need up to that rung of the ladder; undefined when it exists. */
   delay(session: Session, rung: number): Promise<void> | undefined
   /** Declarations in progress on that session take too long. The next message that needs them starts over. */
@@ -50,22 +56,38 @@ export class Preparation {
     const pending: Promise<void>[] = []
     let topRung = -1
     let topic: string | undefined
+    let copies: Promise<void>[] | undefined
     for (let index = job.next; index < job.messages.length; index++) {
       const message = job.messages[index] as OutgoingMessage
       const rung = this.#addressing.rungFor(message)
       if (rung !== undefined && rung > topRung) topRung = rung
+      if (message.group !== undefined) {
+        const copy = this.#prepareCopy(session, message, job.notes?.[index]?.queue)
+        if (copy !== undefined) (copies ??= []).push(copy)
+        continue
+      }
       if (message.topic === topic) continue
       topic = message.topic
-      const storage =
-        isDeadLetterTopic(topic) && message.group === undefined
-          ? this.#prerequisites.storage(session, topic)
-          : undefined
+      const storage = isDeadLetterTopic(topic) ? this.#prerequisites.storage(session, topic) : undefined
       if (storage !== undefined)
-        pending.push(this.#orRefuse(job, session, (other) => other.topic === message.topic, storage))
+        pending.push(this.#orRefuse(job, session, (other) => other.topic === message.topic && other.group === undefined, storage))
     }
     const delay = topRung < 0 ? undefined : this.#prerequisites.delay(session, topRung)
+    if (copies !== undefined)
+      pending.push(this.#orRefuse(job, session, (other) => other.group !== undefined, Promise.all(copies).then(() => undefined)))
     if (delay !== undefined) pending.push(this.#orRefuse(job, session, (other) => other.deliverAt !== undefined, delay))
     return pending.length === 0 ? undefined : Promise.all(pending).then(() => undefined)
+  }
+
+  #prepareCopy(
+    session: Session,
+    message: OutgoingMessage,
+    queue: string | undefined,
+  ): Promise<void> | undefined {
+    const known = queue === undefined ? this.#prerequisites.copyGroup(session, message) : undefined
+    const way = (): Promise<void> | undefined =>
+      this.#prerequisites.way(session, queue ?? this.#addressing.queueOf(message))
+    return known === undefined ? way() : known.then(way)
   }
 
   /**

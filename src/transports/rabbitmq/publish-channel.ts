@@ -137,7 +137,7 @@ export class PublishChannel {
     const found = this.#confirms.find((job, index) => {
       const message = job.messages[index] as OutgoingMessage
       if (message.id !== arrival.id || job.wasReturned(index)) return false
-      return message.topic === topic && (message.group !== undefined) === arrival.targeted
+      return message.topic === topic && (message.group !== undefined) === arrival.isCopy
     })
     found?.job.markReturned(found.index)
   }

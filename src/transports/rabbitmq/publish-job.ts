@@ -11,6 +11,10 @@ export interface CopyNotes {
   readonly attempts: number
   readonly firstAt: number | undefined
   readonly carried?: CarriedProperties | undefined
+  /** The queue that a copy goes to. */
+  readonly queue?: string | undefined
+  /** For a dead letter: the first queue of its group, where topic and group don't say it. */
+  readonly groupQueue?: string | undefined
 }
 
 /** The messages of one call of `publish`, and their outcomes. */

@@ -31,13 +31,14 @@ type Outcomes = readonly (PublishOutcome | Promise<PublishOutcome>)[]
 
 /**
  * Publishes all messages. Delayed messages and dead letters need things on the broker that plain ones don't, and are
- * ordered only among themselves; so each of the three kinds has a lane, and none waits for another.
+ * ordered only among themselves; so each of the three kinds has a lane, and none waits for another. Copies for one group
+ * share the lane of dead letters.
  */
 export class RabbitMqPublisher {
   readonly #parts: PublisherParts
   readonly #plain: PublishLane
   readonly #delayed: PublishLane
-  readonly #deadLetters: PublishLane
+  readonly #prepared: PublishLane
   #blockedBy: string | undefined
   /** How long confirmations have recently taken, in ms. */
   confirmMs = 0
@@ -63,7 +64,7 @@ export class RabbitMqPublisher {
       this.#unroutable(job, index, message, session)
     const young = new YoungConfirms(clock, () => prerequisites.youngForMs())
     this.#plain = new PublishLane(laneParts, { confirmed, returned })
-    this.#deadLetters = new PublishLane(laneParts, { prepare, confirmed, returned })
+    this.#prepared = new PublishLane(laneParts, { prepare, confirmed, returned })
     this.#delayed = new PublishLane(laneParts, {
       prepare,
       confirmed: (job, index, message) => {
@@ -109,7 +110,7 @@ export class RabbitMqPublisher {
     notes: readonly (CopyNotes | undefined)[] | undefined,
   ): Promise<Outcomes> {
     const outcomes: (PublishOutcome | Promise<PublishOutcome>)[] = []
-    for (const lane of [this.#delayed, this.#deadLetters, this.#plain]) {
+    for (const lane of [this.#delayed, this.#prepared, this.#plain]) {
       const indexes = [...messages.keys()].filter((index) => laneOf[index] === lane)
       const publishing = lane.publish(
         indexes.map((index) => messages[index] as OutgoingMessage),
@@ -125,13 +126,13 @@ export class RabbitMqPublisher {
 
   #laneOf({ deliverAt, topic, group }: OutgoingMessage): PublishLane {
     if (deliverAt !== undefined && deliverAt > this.#parts.clock.now()) return this.#delayed
-    return group === undefined && isDeadLetterTopic(topic) ? this.#deadLetters : this.#plain
+    return group !== undefined || isDeadLetterTopic(topic) ? this.#prepared : this.#plain
   }
 
   // --- the connection ------------------------------------------------------------------------------------------------
 
   get #lanes(): readonly PublishLane[] {
-    return [this.#plain, this.#delayed, this.#deadLetters]
+    return [this.#plain, this.#delayed, this.#prepared]
   }
 
   /** Opens the channel for plain messages on a new session. Call `resume` to continue sending. */
@@ -161,7 +162,9 @@ export class RabbitMqPublisher {
 
   // --- answers -------------------------------------------------------------------------------------------------------
 
-  #unroutable(job: PublishJob, index: number, { topic, group }: OutgoingMessage, session: Session): void {
+  #unroutable(job: PublishJob, index: number, message: OutgoingMessage, session: Session): void {
+    const { topic, group } = message
+    if (group !== undefined) this.#parts.prerequisites.groupGone(session, message, job.notes?.[index]?.queue)
     if (this.#parts.options.unroutable === 'drop' && group === undefined) {
       this.#parts.events.emit('loss', {
         transport: this.#parts.transportName,

@@ -16,6 +16,8 @@ import { fillArrival } from './mapping.ts'
 export interface ReaderHost {
   /** Turns an arrival into a delivery; undefined for a message that does not concern the group and is acked. */
   admit(reader: QueueReader, arrival: Arrival): RabbitMqDelivery | undefined
+  /** The first message of a channel has arrived. */
+  activated(reader: QueueReader): void
   /** A message waits in `held`. */
   arrived(): void
   /** The channel ended, with all outstanding messages. */
@@ -43,6 +45,8 @@ export interface ReaderEnd {
    * - `turn-over`: ended by us, to start again.
    */
   readonly cause: 'lost' | 'cancelled' | 'turn-over'
+  /** Nothing was unacked, so the broker had no reason of time to end it. */
+  readonly wasIdle?: boolean
 }
 
 export interface ReaderParts {
@@ -245,7 +249,8 @@ export class QueueReader {
     if (this.#channel !== channel) return
     if (message === null) {
       // What we hold of the queue is no longer ours.
-      this.#ended(channel, { error: new Error('the broker cancelled the consumer'), cause: 'cancelled' })
+      const wasIdle = this.handed + this.held.length === 0
+      this.#ended(channel, { error: new Error('the broker cancelled the consumer'), cause: 'cancelled', wasIdle })
       void closeQuietly(channel)
       return
     }
@@ -255,7 +260,10 @@ export class QueueReader {
   #arrived(channel: Channel, arrival: Arrival): void {
     if (this.#channel !== channel) return
     this.#lastTag = arrival.deliveryTag
-    this.hasReceived = true
+    if (!this.hasReceived) {
+      this.hasReceived = true
+      this.#parts.host.activated(this)
+    }
     const delivery = this.#parts.host.admit(this, arrival)
     if (delivery === undefined) {
       if (this.#noAck) return

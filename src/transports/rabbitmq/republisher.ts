@@ -36,6 +36,7 @@ export class Republisher {
   readonly #publisher: RabbitMqPublisher
   readonly #clock: Clock
   readonly #group: string
+  readonly #groupQueue: string | undefined
   /** True when delays are copies that the broker keeps; otherwise the delivery itself waits here. */
   readonly #copies: boolean
   readonly #host: RepublisherHost
@@ -46,12 +47,15 @@ export class Republisher {
     readonly publisher: RabbitMqPublisher
     readonly clock: Clock
     readonly group: string
+    /** The first queue of the group, for dead letters whose topic and group don't say it. */
+    readonly groupQueue: string | undefined
     readonly copies: boolean
     readonly host: RepublisherHost
   }) {
     this.#publisher = parts.publisher
     this.#clock = parts.clock
     this.#group = parts.group
+    this.#groupQueue = parts.groupQueue
     this.#copies = parts.copies
     this.#host = parts.host
   }
@@ -65,8 +69,12 @@ export class Republisher {
       const { delivery, outcome } = each
       if (outcome.type === 'reject') {
         messages.push(outcome.deadLetter as OutgoingMessage)
+        const { carried } = delivery
+        const groupQueue = this.#groupQueue
         notes.push(
-          delivery.carried === undefined ? undefined : { attempts: 0, firstAt: undefined, carried: delivery.carried },
+          carried === undefined && groupQueue === undefined
+            ? undefined
+            : { attempts: 0, firstAt: undefined, carried, groupQueue },
         )
       } else if (this.#copies) {
         messages.push(this.#copyOf(delivery, outcome.delayMs))
@@ -133,8 +141,13 @@ export class Republisher {
     return { ...message, deliverAt: delayMs > 0 ? this.#clock.now() + delayMs : undefined, group: this.#group }
   }
 
-  #notesOf({ attempt, firstDeliveredAt, carried }: RabbitMqDelivery, failed: boolean): CopyNotes {
-    return { attempts: failed ? attempt : attempt - 1, firstAt: firstDeliveredAt ?? this.#clock.now(), carried }
+  #notesOf({ attempt, firstDeliveredAt, carried, reader }: RabbitMqDelivery, failed: boolean): CopyNotes {
+    return {
+      attempts: failed ? attempt : attempt - 1,
+      firstAt: firstDeliveredAt ?? this.#clock.now(),
+      carried,
+      queue: reader.queue,
+    }
   }
 
   /** There is no copy, so the message itself waits. */

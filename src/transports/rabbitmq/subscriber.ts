@@ -48,6 +48,8 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   readonly spec: SubscriptionSpec
   readonly nature: QueueNature
   readonly intake: Intake
+  /** Queues that were certainly deleted, since their loss was last reported. */
+  readonly lostQueues: Set<string> = new Set()
   readonly #context: SubscriptionContext
   readonly #options: ResolvedConsumerOptions
   readonly #sink: DeliverySink
@@ -60,6 +62,8 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   /** True when delays are copies that the broker keeps. Every reader of a stream would get such a copy. */
   readonly #copies: boolean
   readonly readyHere?: () => Promise<number | undefined>
+  /** Binds its queues again, if they are those of a group; resolves with the number of bindings. */
+  readonly renewBindings: () => Promise<number>
   #credit = 0
   #bytes = 0
   #wasAsked = false
@@ -81,6 +85,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     readonly notes: AttemptNotes | undefined
     readonly nature: QueueNature
     readonly consumerTimeoutMs: number
+    readonly renewBindings: () => Promise<number>
     readonly intake: (subscription: RabbitMqSubscription) => Intake
   }) {
     const { spec, options, context } = parts
@@ -98,6 +103,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       publisher: context.publisher,
       clock: context.clock,
       group: spec.group,
+      groupQueue: parts.nature.groupQueue,
       copies: this.#copies,
       host: {
         done: (delivery) => this.#done(delivery),
@@ -106,6 +112,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
         failed: (error, doing) => context.failed(error, doing),
       },
     })
+    this.renewBindings = parts.renewBindings
     this.#guard = new TimeoutGuard(context.clock, options.noAck ? Infinity : parts.consumerTimeoutMs, {
       readers: () => this.intake.seats.filter(({ reader }) => reader.isOpen).map(({ reader }) => reader),
       tooFarAhead: (reader, ageMs) => this.#tooFarAhead(reader, ageMs),
@@ -387,6 +394,10 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     if (id !== undefined) return id
     // Only the library reads messages without an id.
     return this.#cursor === undefined ? this.#foreignIds.idOf(native as ConsumeMessage) : `${reader.queue}:${offset}`
+  }
+
+  activated(reader: QueueReader): void {
+    this.intake.activated(reader)
   }
 
   readonly #arrived = (): void => this.arrived()

@@ -1,6 +1,7 @@
 import type { Channel } from 'amqplib'
 import type { Clock } from '../../core/clock.ts'
 import { ConfigurationError } from '../../core/errors.ts'
+import { isPattern } from '../../core/topic.ts'
 import type { DeliverySink, SubscriptionSpec, TransportHost } from '../../core/transport.ts'
 import { AttemptNotes } from './attempt-notes.ts'
 import { broadcastQueue, deleteBroadcasts } from './broadcast-queue.ts'
@@ -11,14 +12,15 @@ import type { Declarations } from './declarations.ts'
 import { DeclareChannel, declareQueue } from './declare-channel.ts'
 import { DeletedQueues } from './deleted-queues.ts'
 import { toBrokerError } from './errors.ts'
-import { layoutToken } from './group-layout.ts'
+import { isSameLayout } from './group-layout.ts'
 import type { GroupLayout } from './group-layout.ts'
 import type { GroupSpec } from './group-topology.ts'
 import { Intake } from './intake.ts'
 import type { Session } from './link.ts'
+import type { MemberChannel } from './member-channel.ts'
 import { Membership } from './membership.ts'
 import type { MembershipParts } from './membership.ts'
-import { bindingKeyOf, bindingKeysOf, targetedKeyOf } from './names.ts'
+import { bindingKeyOf, bindingKeysOf } from './names.ts'
 import type { Names } from './names.ts'
 import type { ResolvedRabbitMqOptions } from './options.ts'
 import type { ControlPublisher } from './control-publisher.ts'
@@ -33,6 +35,7 @@ export interface SubscribingParts {
   readonly declarations: Declarations
   readonly locks: BrokerLocks
   readonly control: ControlPublisher
+  readonly members: MemberChannel
   readonly host: TransportHost
   readonly whenUp: () => Promise<Session>
 }
@@ -59,9 +62,8 @@ export async function createSubscription(
   // leave it.
   const isShared = layout === undefined ? !spec.ephemeral && spec.order === 'none' : layout.order === 'none'
   // Queues that exist for one connection only, and streams, which keep no position, need no notes.
-  const notes = spec.ephemeral || native.noAck ? undefined : notesOf(spec, parts)
-  // If that fails, the first note tries again and reports why.
-  notes?.declare(session).catch(() => undefined)
+  const hasNotes = !spec.ephemeral && !native.noAck && parts.options.declare
+  const notes = hasNotes ? notesOf(spec, parts) : undefined
   const deleted = layout && new DeletedQueues(parts.host, spec, declared.queues)
   const subscription = new RabbitMqSubscription({
     spec,
@@ -74,17 +76,22 @@ export async function createSubscription(
       partitions: layout?.partitions ?? 1,
       isForeign: native.queue !== undefined && native.offset === undefined,
       isTemporary: spec.ephemeral && native.offset === undefined,
+      groupQueue:
+        isPattern(spec.topic) || native.queue !== undefined ? declared.queues[0] : undefined,
     },
     consumerTimeoutMs: parts.options.consumerTimeoutMs,
+    renewBindings: async () => {
+      const current = parts.context.session()
+      if (layout === undefined || current === undefined) return 0
+      const { topic, group } = spec
+      return parts.declarations.renewBindings(current, { topic, group, layout, options: native })
+    },
     intake: (host) =>
       new Intake({
         host: {
           declare: async (again, which, cancelled) => {
-            const missing = await deleted?.look(again, which, cancelled)
-            const now = await declare(spec, native, parts, again, {
-              declares: missing,
-              binds: which === 'cancelled' ? cancelled : undefined,
-            })
+            const missing = await deleted?.look(again, which, cancelled, host.lostQueues)
+            const now = await declare(spec, native, parts, again, missing)
             deleted?.report()
             checkLayout(spec, layout, now.layout)
             return now.queues
@@ -94,6 +101,10 @@ export async function createSubscription(
             partition,
             isLeaving: false,
             isEnding: false,
+            standsByFor: undefined,
+            standbyAt: 0,
+            isKept: false,
+            hasYielded: false,
           }),
           abandoned: async (again, queues) => {
             if (!spec.ephemeral || native.queue !== undefined || native.offset !== undefined) return
@@ -111,8 +122,8 @@ export async function createSubscription(
         id: spec.consumerId,
         isShared,
         membership:
-          layout !== undefined && layout.partitions > 1 && parts.options.declare
-            ? membershipOf(spec, parts)
+          layout !== undefined && layout.partitions > 1 && parts.options.declare && !native.exclusive
+            ? membershipOf(spec, declared.queues[0] as string, parts)
             : undefined,
       }),
   })
@@ -141,11 +152,11 @@ function checkLayout(
   before: GroupLayout | undefined,
   now: GroupLayout | undefined,
 ): void {
-  if (before === undefined || now === undefined || layoutToken(before) === layoutToken(now)) return
+  if (before === undefined || now === undefined || isSameLayout(before, now)) return
   throw new ConfigurationError(`The group "${group}" of "${topic}"`, [
     {
       path: 'order',
-      message: `was deleted and recreated with another layout (${layoutToken(now)} instead of ${layoutToken(before)}). Restart this consumer`,
+      message: `was deleted and recreated with order "${now.order}" and ${now.partitions} partitions instead of "${before.order}" and ${before.partitions}. Restart this consumer`,
     },
   ])
 }
@@ -155,7 +166,7 @@ async function declare(
   native: ResolvedConsumerOptions,
   parts: SubscribingParts,
   session: Session,
-  only?: Pick<GroupSpec, 'declares' | 'binds'>,
+  missing?: GroupSpec['missing'],
 ): Promise<Declared> {
   const { topic, group, order } = spec
   if (native.offset !== undefined && native.queue === undefined)
@@ -163,14 +174,14 @@ async function declare(
   if (spec.ephemeral && native.queue === undefined)
     return { queues: [await declareBroadcast(spec, native, parts, session)], layout: undefined }
   if (native.queue !== undefined)
-    return { queues: [await adoptQueue(spec, native.queue, native, parts, session)], layout: undefined }
+    return { queues: [await adoptQueue(native.queue, native, parts, session)], layout: undefined }
   const wanted = { order, partitions: order === 'key' ? native.partitions : 1 }
   const { queues, layout } = await parts.declarations.group(session, {
     topic,
     group,
     layout: wanted,
     options: native,
-    ...only,
+    missing,
   })
   return { queues, layout }
 }
@@ -187,7 +198,7 @@ async function declareBroadcast(
   const declaring = new DeclareChannel(session)
   try {
     await declaring.run((channel) => channel.assertQueue(queue, broadcastQueue(session, native)))
-    await bindQueue(declaring, spec, native, names, queue, true)
+    await bindQueue(declaring, spec, native, names, queue)
   } finally {
     await declaring.close()
   }
@@ -209,10 +220,7 @@ async function declareStream(
     await declareQueue(declaring, queue, { durable: true, arguments: args }, ['x-queue-type', 'durable'])
     await declaring.run((channel) =>
       Promise.all([
-        ...bindingKeysOf(key).flatMap((each) => [
-          channel.bindQueue(queue, names.exchangeOf(spec.topic), each),
-          channel.bindQueue(queue, names.late, each),
-        ]),
+        ...bindingKeysOf(key).map((each) => channel.bindQueue(queue, names.exchangeOf(spec.topic), each)),
         ...bindAlso(channel, queue, native),
       ]),
     )
@@ -222,19 +230,18 @@ async function declareStream(
   return queue
 }
 
-/** A queue that is not ours. It gets the group's copies in addition; everything else about it stays as it is. */
+/** A queue that is not ours: it stays as it is, but for bindings that the user wants. */
 async function adoptQueue(
-  spec: SubscriptionSpec,
   queue: string,
   native: ResolvedConsumerOptions,
-  { names, options }: SubscribingParts,
+  { options }: SubscribingParts,
   session: Session,
 ): Promise<string> {
   const declaring = new DeclareChannel(session)
   try {
     await declaring.run((channel) => channel.checkQueue(queue))
-    // A copy for one reader of a stream would reach all of them.
-    if (native.offset === undefined && options.declare) await bindQueue(declaring, spec, native, names, queue, false)
+    if (options.declare && native.bindings.length > 0)
+      await declaring.run((channel) => Promise.all(bindAlso(channel, queue, native)))
   } finally {
     await declaring.close()
   }
@@ -243,24 +250,15 @@ async function adoptQueue(
 
 async function bindQueue(
   declaring: DeclareChannel,
-  { topic, group }: SubscriptionSpec,
+  { topic }: SubscriptionSpec,
   native: ResolvedConsumerOptions,
   names: Names,
   queue: string,
-  toTopic: boolean,
 ): Promise<void> {
-  const key = bindingKeyOf(topic)
-  const targeted = targetedKeyOf(group, key)
+  const keys = bindingKeysOf(bindingKeyOf(topic))
   await declaring.run((channel) =>
     Promise.all([
-      ...(toTopic ? bindingKeysOf(key) : []).flatMap((each) => [
-        channel.bindQueue(queue, names.exchangeOf(topic), each),
-        channel.bindQueue(queue, names.late, each),
-      ]),
-      ...bindingKeysOf(targeted).flatMap((each) => [
-        channel.bindQueue(queue, names.groups, each),
-        channel.bindQueue(queue, names.lateGroups, each),
-      ]),
+      ...keys.map((each) => channel.bindQueue(queue, names.exchangeOf(topic), each)),
       ...bindAlso(channel, queue, native),
     ]),
   )
@@ -308,20 +306,34 @@ function notesOf(
 
 function membershipOf(
   spec: SubscriptionSpec,
-  { names, control, host, context }: SubscribingParts,
-): (hooks: Pick<MembershipParts, 'onChange' | 'onLost'>) => Membership {
-  return (hooks) =>
+  first: string,
+  { members, host, context }: SubscribingParts,
+): (hooks: Pick<MembershipParts, 'onChange' | 'onLost'> & { readonly isConsumed: () => boolean }) => Membership {
+  return ({ isConsumed, ...hooks }) =>
     new Membership({
       id: spec.consumerId,
-      nameOf: (place) => names.members(spec.topic, spec.group, place),
-      lineOf: (epoch) => names.memberLine(spec.topic, spec.group, spec.consumerId, epoch),
+      first,
+      channel: members,
       clock: host.clock,
-      publisher: control,
+      hasOthers: async (session) => (await consumersOf(session, first)) > (isConsumed() ? 1 : 0),
       ...hooks,
       onError: (error) => {
         if (context.publisher.blockedBy === undefined) context.failed(error, 'talking to the other members of a group')
       },
     })
+}
+
+async function consumersOf(session: Session, queue: string): Promise<number> {
+  const declaring = new DeclareChannel(session)
+  try {
+    let count = 0
+    await declaring.exists(async (channel) => {
+      count = (await channel.checkQueue(queue)).consumerCount
+    })
+    return count
+  } finally {
+    void declaring.close()
+  }
 }
 
 function tellRebalance(

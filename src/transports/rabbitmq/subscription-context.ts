@@ -33,6 +33,8 @@ export interface QueueNature {
   readonly partitions: number
   /** Not our queue: its owner decides what happens to rejected messages. */
   readonly isForeign: boolean
+  /** The first queue of the group, where a topic and the group don't say it: of a pattern, or not ours. */
+  readonly groupQueue: string | undefined
   /** Made for this subscription, to be deleted with it. */
   readonly isTemporary: boolean
 }

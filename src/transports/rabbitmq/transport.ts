@@ -19,19 +19,23 @@ import { Addressing } from './addressing.ts'
 import { RabbitMqAdmin } from './admin.ts'
 import { BrokerLocks } from './broker-lock.ts'
 import { bucketOf } from './buckets.ts'
+import { BindingRenewal } from './binding-renewal.ts'
 import { createConnector } from './connector.ts'
 import { Declarations } from './declarations.ts'
 import { DeclareChannel } from './declare-channel.ts'
+import { DeadLetterSorter } from './dead-letter-sorter.ts'
 import { DelayedCount } from './delayed-count.ts'
 import { isLoss, REPLY, reasonOf, replyCode, toBrokerError } from './errors.ts'
+import { GroupQueues } from './group-queues.ts'
+import { KnownGroups } from './known-groups.ts'
 import { Link } from './link.ts'
 import type { Session } from './link.ts'
 import { bucketed, Names, routingKeyOf } from './names.ts'
 import type { Purpose, ResolvedRabbitMqOptions } from './options.ts'
 import { ControlPublisher } from './control-publisher.ts'
+import { MemberChannel } from './member-channel.ts'
 import { RabbitMqPublisher } from './publisher.ts'
 import type { QueueReader, ReaderEnd } from './queue-reader.ts'
-import { Registry } from './registry.ts'
 import type { RabbitMqSubscription } from './subscriber.ts'
 import { createSubscription } from './subscribing.ts'
 import type { SubscriptionContext } from './subscription-context.ts'
@@ -50,6 +54,7 @@ interface Open {
   readonly declarations: Declarations
   readonly locks: BrokerLocks
   readonly control: ControlPublisher
+  readonly members: MemberChannel
   readonly admin: RabbitMqAdmin
 }
 
@@ -118,6 +123,7 @@ export class RabbitMqTransport implements Transport {
       declarations: open.declarations,
       locks: open.locks,
       control: open.control,
+      members: open.members,
       host: open.host,
       whenUp: () => this.#consumingSession(open),
     })
@@ -176,9 +182,10 @@ export class RabbitMqTransport implements Transport {
     const options = this.#options
     const names = this.#names
     const connector = createConnector(options, host.service, clock)
-    const addressing = new Addressing(options, names, clock)
+    const queues = new GroupQueues(names)
+    const addressing = new Addressing(options, names, clock, queues)
     const locks = new BrokerLocks(clock)
-    const registry = new Registry(clock, locks, names)
+    const groups = new KnownGroups()
     const delayed = new DelayedCount(clock)
     const declarations: Declarations = new Declarations({
       options,
@@ -186,8 +193,8 @@ export class RabbitMqTransport implements Transport {
       clock,
       connector,
       addressing,
-      registry,
-      control: () => control,
+      groups,
+      queues,
       closing: this.#closing.signal,
       onGone: () => {
         for (const { intake } of this.#subscriptions) intake.redeclare()
@@ -201,11 +208,14 @@ export class RabbitMqTransport implements Transport {
           position: undefined,
           reason: `"${queue}" was deleted, and declared again; the dead letters are lost`,
         }),
-      onBlocked: (topic, group, reason) =>
-        events.emit('warning', {
+      onRestored: (topic, group, missing) =>
+        events.emit('loss', {
           transport: transportName,
-          code: 'connection-blocked',
-          detail: `The group "${group}" of "${topic}" is new, and can't be made while the broker is blocking publishers: ${reason}. It starts when the broker takes messages again`,
+          topic,
+          group,
+          count: undefined,
+          position: undefined,
+          reason: `${missing.map((queue) => `"${queue}"`).join(', ')} had been deleted, and declared again; the messages are lost`,
         }),
       onDrift: ({ queue, argument, wanted }) =>
         events.emit('warning', {
@@ -271,27 +281,44 @@ export class RabbitMqTransport implements Transport {
     const consuming = link('consume', {
       up: (session) => {
         for (const subscription of this.#subscriptions) subscription.attach(session)
+        void sorter.start(session)
+        renewal.start()
       },
       down: () => undefined,
     })
     const control = new ControlPublisher({
       link: publishing,
       clock,
-      exchange: names.internal,
+      exchange: names.queues,
       blockedBy: () => publisher.blockedBy,
       closing: this.#closing.signal,
     })
+    const sorter = new DeadLetterSorter({
+      names,
+      clock,
+      publisher,
+      closing: this.#closing.signal,
+      failed: (error, doing) => {
+        if (!isLoss(error)) this.#failed(host, error, doing)
+      },
+    })
+    const renewal = new BindingRenewal(clock, this.#subscriptions, (error) => {
+      if (!isLoss(error)) this.#failed(host, error, 'binding the queues of a group again')
+    })
+    this.#closing.signal.addEventListener('abort', () => renewal.stop(), { once: true })
+    const members = new MemberChannel(names, host.instanceId, control)
     const admin = new RabbitMqAdmin({
       clock,
       names,
       locks,
-      registry,
+      members,
+      groups,
       declarations,
       delayed,
       subscriptions: this.#subscriptions,
       session: () => this.#consumingSession({ consuming }),
     })
-    return { host, publishing, consuming, publisher, declarations, locks, control, admin }
+    return { host, publishing, consuming, publisher, declarations, locks, control, members, admin }
   }
 
   #contextFor({ host, publisher, consuming }: Open): SubscriptionContext {
@@ -374,10 +401,14 @@ export class RabbitMqTransport implements Transport {
     { events, name }: TransportHost,
     subscription: RabbitMqSubscription,
     reader: QueueReader,
-    { error, cause }: ReaderEnd,
+    { error, cause, wasIdle }: ReaderEnd,
   ): void {
     const open = this.#open
     if (open?.consuming.session === undefined || this.#closed !== undefined) return
+    if (subscription.intake.standsBy(reader)) {
+      subscription.intake.standbyLost(reader)
+      return
+    }
     const reason = reasonOf(error)
     const isTimeout = /delivery acknowledgement on channel \d+ timed out/.test(reason)
     // The next one must hold less, so that this does not repeat.
@@ -389,6 +420,8 @@ export class RabbitMqTransport implements Transport {
       detail: `The consumer of "${reader.queue}" was ended by the broker, and is started again: ${why}`,
     })
     const isGone = cause === 'cancelled' || replyCode(error) === REPLY.notFound
+    // Without unacked messages, a consumer ends only because its queue does.
+    if (wasIdle === true) subscription.lostQueues.add(reader.queue)
     subscription.intake.redeclare(isGone ? reader.queue : undefined)
   }
 

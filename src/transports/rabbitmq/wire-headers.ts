@@ -5,8 +5,12 @@ export const CLOUD_EVENTS = 'cloudEvents:'
 /** The same, for brokers and clients (JMS) that don't allow a colon: receivers must know both. */
 export const CLOUD_EVENTS_JMS = 'cloudEvents_'
 
-/** Present on copies for one group, whose routing key begins with the group. */
-export const TARGETED = 'busbar-to'
+/** Marks copies for one group, whose routing key is the name of its queue. */
+export const COPY = 'busbar-copy'
+/** Marks delayed messages that go to a dead-letter topic. */
+export const OF_DEAD_LETTERS = 'busbar-dead'
+/** On a dead letter: the first queue of its group, where topic and group don't say it. */
+export const GROUP_QUEUE = 'busbar-queue'
 export const TOPIC = 'busbar-topic'
 export const ATTEMPTS = 'busbar-attempts'
 export const FIRST_AT = 'busbar-first-at'
@@ -26,7 +30,7 @@ export const ACQUIRED_COUNT = 'x-acquired-count'
 export const DEATHS = 'x-death'
 export const STREAM_OFFSET = 'x-stream-offset'
 
-const OURS: ReadonlySet<string> = new Set([TARGETED, TOPIC, ATTEMPTS, FIRST_AT])
+const OURS: ReadonlySet<string> = new Set([COPY, OF_DEAD_LETTERS, GROUP_QUEUE, TOPIC, ATTEMPTS, FIRST_AT])
 const OF_THE_BROKER: ReadonlySet<string> = new Set([
   'CC',
   'BCC',

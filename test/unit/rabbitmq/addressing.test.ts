@@ -3,6 +3,7 @@ import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import { Addressing } from '../../../src/transports/rabbitmq/addressing.ts'
 import { wireHeaders } from '../../../src/transports/rabbitmq/client-writer.ts'
+import { GroupQueues } from '../../../src/transports/rabbitmq/group-queues.ts'
 import { Names } from '../../../src/transports/rabbitmq/names.ts'
 import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
 import { Parcel } from '../../../src/transports/rabbitmq/parcel.ts'
@@ -10,7 +11,8 @@ import { Parcel } from '../../../src/transports/rabbitmq/parcel.ts'
 /** A parcel for a message with these headers, and with those of `properties`. */
 function addressed(headers: Record<string, string>, given: Record<string, unknown>) {
   const options = resolveRabbitMqOptions({ properties: () => ({ headers: given }) })
-  const addressing = new Addressing(options, new Names('busbar'), manualClock())
+  const names = new Names('busbar')
+  const addressing = new Addressing(options, names, manualClock(), new GroupQueues(names))
   const parcel = new Parcel()
   const message = { ...parcel.message, id: '1', topic: 'orders', type: 'orders', source: 's', headers }
   const error = addressing.address(parcel, message, undefined)

@@ -62,7 +62,7 @@ export async function subscribed(): Promise<Subscribed> {
     declarations: {
       group: async (_, spec) => {
         declarations.shift()?.(spec)
-        return { queues: [QUEUE], layout: LAYOUT, drifts: [] }
+        return { queues: [QUEUE], layout: LAYOUT, drifts: [], restored: [] }
       },
       notes: () => Promise.resolve(),
     } as Partial<Declarations> as Declarations,

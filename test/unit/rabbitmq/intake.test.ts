@@ -41,7 +41,16 @@ test('an intake whose session has ended waits for the next one', async () => {
   let notes = 0
   const reader: Partial<QueueReader> = { queue: 'q', isOpen: true, handed: 0 }
   const { clock, intake } = made({
-    makeSeat: (_, partition): Seat => ({ reader: reader as QueueReader, partition, isLeaving: true, isEnding: false }),
+    makeSeat: (_, partition): Seat => ({
+      reader: reader as QueueReader,
+      partition,
+      isLeaving: true,
+      isEnding: false,
+      standsByFor: undefined,
+      standbyAt: 0,
+      isKept: false,
+      hasYielded: false,
+    }),
     noteReturned: () => (++notes === MANY ? new Promise(() => undefined) : Promise.reject(new Error('no connection'))),
   })
   intake.begin({ ...fakeSession().session, isOpen: false }, ['q'])

@@ -8,6 +8,7 @@ import { NO_HEADERS } from '../../../src/core/message.ts'
 import type { OutgoingMessage } from '../../../src/core/message.ts'
 import type { PublishOutcome } from '../../../src/core/transport.ts'
 import { Addressing } from '../../../src/transports/rabbitmq/addressing.ts'
+import { GroupQueues } from '../../../src/transports/rabbitmq/group-queues.ts'
 import { Names } from '../../../src/transports/rabbitmq/names.ts'
 import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
 import { RabbitMqPublisher } from '../../../src/transports/rabbitmq/publisher.ts'
@@ -18,14 +19,18 @@ type Prerequisites = PublisherParts['prerequisites']
 
 function publisherOn(clock: ManualClock, prerequisites: Partial<Prerequisites> = {}): RabbitMqPublisher {
   const options = resolveRabbitMqOptions({})
+  const names = new Names('busbar')
   return new RabbitMqPublisher({
     options,
     clock,
-    addressing: new Addressing(options, new Names('busbar'), clock),
+    addressing: new Addressing(options, names, clock, new GroupQueues(names)),
     events: new BusEvents(silentLogger),
     transportName: 'main',
     prerequisites: {
       storage: () => undefined,
+      copyGroup: () => undefined,
+      groupGone: () => undefined,
+      way: () => undefined,
       delay: () => undefined,
       giveUp: () => undefined,
       again: () => Promise.resolve(),

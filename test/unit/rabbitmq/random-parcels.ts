@@ -34,12 +34,13 @@ export function randomParcel(random: Random): Parcel {
   const message = randomMessage(random)
   return Object.assign(new Parcel(), {
     exchange: 'busbar',
-    routingKey: `${message.topic}.~${random.integer(0, 31)}`,
+    routingKey: `${message.topic}.~${random.integer(0, 3)}.${random.integer(0, 7)}`,
     message: random.chance(0.05) ? { ...message, body: random.bytes(3 * FRAME_MAX) } : message,
     mandatory: random.chance(0.5),
     rungs: random.chance(0.3) ? random.integer(1, 2 ** 28 - 1) : 0,
     delayMs: random.chance(0.3) ? random.integer(1, 2 ** 32) : 0,
-    targeted: random.chance(0.3),
+    isCopy: random.chance(0.3),
+    groupQueue: random.chance(0.1) ? 'busbar:orders.>:mail' : undefined,
     topic: random.chance(0.3) ? message.topic : undefined,
     attempts: random.integer(0, 3),
     firstAt: random.chance(0.3) ? random.integer(0, 2 ** 41) : undefined,
@@ -56,7 +57,7 @@ export function plainParcel(random: Random): Parcel {
   const headers = random.chance(0.5) ? { tenant: 'a', CC: 'b' } : NO_HEADERS
   return Object.assign(new Parcel(), {
     exchange: 'busbar',
-    routingKey: 'orders.~3',
+    routingKey: 'orders.~0.3',
     message: { ...new Parcel().message, ...ids, time, key: 'k', version, traceparent, expiresAt, headers, body },
   })
 }
