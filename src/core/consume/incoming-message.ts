@@ -1,4 +1,5 @@
 import type { CodecRegistry } from '../codec.ts'
+import { unknownForm } from '../compact-envelope.ts'
 import { CodecError } from '../errors.ts'
 import type { EncodedMessage, Headers, Message } from '../message.ts'
 
@@ -40,6 +41,8 @@ export class IncomingMessage implements Message {
       throw error
     }
     try {
+      const problem = unknownForm(this.encoded)
+      if (problem !== undefined) throw new CodecError(problem)
       const codec = this.#codecs.forContentType(this.encoded.contentType)
       const data: unknown = codec.decode(this.encoded.body)
       if (codec.async === true) return Promise.resolve(data).then((decoded) => this.replaceData(decoded), refuse)

@@ -1,0 +1,6 @@
+// Writes src/kafka/protocol/generated/ from the descriptions. A unit test compares what is checked in.
+
+import { writeFileSync } from 'node:fs'
+import { generatedFiles } from './generated-files.ts'
+
+for (const { path, source } of generatedFiles()) writeFileSync(path, source)
