@@ -50,6 +50,7 @@ export class Addressing {
     parcel.rungs = 0
     parcel.delayMs = 0
     parcel.mandatory = true
+    parcel.isCompact = this.#options.envelope === 'compact'
     parcel.properties = properties?.(message)
     parcel.typedHeaders = undefined
     const carried = notes?.carried ?? (message.group === undefined ? undefined : carriedBy(message))

@@ -1,6 +1,8 @@
 import type { ConsumeMessage, GetMessage } from 'amqplib'
+import type { CompactForm } from '../../core/compact-envelope.ts'
 import { NO_HEADERS } from '../../core/message.ts'
 import type { EncodedMessage, Headers } from '../../core/message.ts'
+import { uuidTime } from '../../core/publish/uuid.ts'
 import type { CarriedProperties } from './carried-properties.ts'
 
 /** A parsed incoming message. One object is reused for all messages. */
@@ -40,6 +42,8 @@ export class Arrival {
   /** Attempts that the group had used when this copy was made. */
   attempts = 0
   firstAt: number | undefined = undefined
+  /** How absent attributes are derived; undefined for an envelope that is not compact. */
+  form: CompactForm | undefined = undefined
   /** Its offset in a stream. */
   offset: number | undefined = undefined
   body: Uint8Array = NOTHING
@@ -68,7 +72,19 @@ export class Arrival {
     this.attempts = 0
     this.firstAt = undefined
     this.offset = undefined
+    this.form = undefined
     this.native = undefined
+  }
+
+  /** Derives what a compact envelope leaves out. The topic is that of the publisher. */
+  derive(form: CompactForm, topic: string): void {
+    this.form = form
+    this.type ??= topic
+    if (this.id !== undefined) {
+      this.time ??= uuidTime(this.id)
+      if (form.correlates) this.correlationId ??= this.id
+    }
+    if (this.contentType === '') this.contentType = form.contentType
   }
 
   toEncodedMessage(topic: string, id: string, now: number): EncodedMessage {

@@ -37,10 +37,15 @@ const PROPERTIES = [
   'expiration',
 ] as const
 
-export function carriedFrom({ properties }: ConsumeMessage | GetMessage): CarriedProperties | undefined {
+/** `hasSource`: the property `app_id` is the source of the message. */
+export function carriedFrom(
+  { properties }: ConsumeMessage | GetMessage,
+  hasSource: boolean,
+): CarriedProperties | undefined {
   let carried: Record<string, unknown> | undefined
   const all = properties as unknown as Readonly<Record<string, unknown>>
   for (const name of PROPERTIES) {
+    if (hasSource && name === 'appId') continue
     const value = all[name]
     if (value !== undefined && value !== null && value !== '') (carried ??= {})[name] = value
   }

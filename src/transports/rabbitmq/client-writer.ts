@@ -1,5 +1,6 @@
 import type { Channel, Message, Options } from 'amqplib'
-import { toCloudEventHeaders } from '../../core/cloud-events.ts'
+import { contentTypeToWrite, toCloudEventHeaders, toCompactHeaders } from '../../core/cloud-events.ts'
+import { compactMark } from '../../core/compact-envelope.ts'
 import { CARRIED } from './carried-properties.ts'
 import type { ChannelWriter } from './channel-writer.ts'
 import type { Parcel } from './parcel.ts'
@@ -29,20 +30,21 @@ export class ClientWriter implements ChannelWriter {
 
   publish(parcel: Parcel): void {
     const { message, properties } = parcel
+    const isCompact = parcel.isCompact && compactMark(message) !== undefined
     const options: Options.Publish = {
       mandatory: parcel.mandatory,
       persistent: properties?.persistent !== false,
-      contentType: short(message.contentType),
+      contentType: short(contentTypeToWrite(message, isCompact ? 'compact' : 'cloudevents')),
       contentEncoding: properties?.contentEncoding,
       expiration: properties?.expiration,
       messageId: short(message.id),
-      timestamp: Math.max(0, Math.floor(message.time / 1000)),
+      timestamp: isCompact ? undefined : Math.max(0, Math.floor(message.time / 1000)),
       priority: properties?.priority,
       correlationId: properties?.correlationId,
       replyTo: properties?.replyTo,
       type: properties?.type,
       userId: properties?.userId,
-      appId: properties?.appId,
+      appId: properties?.appId ?? (isCompact ? short(message.source) : undefined),
       headers: wireHeaders(parcel),
     }
     const { body } = message
@@ -81,9 +83,16 @@ function short(text: string): string | undefined {
 
 /** All headers of a parcel as an object; the frame writer writes the same ones. */
 export function wireHeaders(parcel: Parcel): Record<string, unknown> {
-  const { message, typedHeaders } = parcel
+  const { message, properties, typedHeaders } = parcel
+  const native = {
+    id: short(message.id),
+    source: properties?.appId === undefined ? short(message.source) : undefined,
+  }
+  const envelope = parcel.isCompact
+    ? toCompactHeaders(message, CLOUD_EVENTS, native)
+    : toCloudEventHeaders(message, CLOUD_EVENTS)
   const headers: Record<string, unknown> = Object.create(null) as Record<string, unknown>
-  for (const [name, value] of Object.entries(toCloudEventHeaders(message, CLOUD_EVENTS))) {
+  for (const [name, value] of Object.entries(envelope)) {
     const wireName = Object.hasOwn(message.headers, name) ? toWireName(name) : name
     if (Buffer.byteLength(wireName) > MAX_SHORT)
       throw new RangeError(`has a header name of more than ${MAX_SHORT} bytes`)

@@ -1,7 +1,9 @@
+import { COMPACT_MARK, compactForm } from '../../core/compact-envelope.ts'
 import { NO_HEADERS } from '../../core/message.ts'
 import type { Arrival } from './arrival.ts'
 import { FRAME_OVERHEAD } from './frame-buffer.ts'
 import { fixedInstant } from './instant.ts'
+import { topicOf } from './mapping.ts'
 import {
   ACQUIRED_COUNT,
   ATTEMPTS,
@@ -20,11 +22,15 @@ const HEAD = 7
 const BASIC_DELIVER = 60 * 65_536 + 60
 const HAS_CONTENT_TYPE = 0x8000
 const HAS_HEADERS = 0x2000
+const HAS_DELIVERY_MODE = 0x1000
+const HAS_MESSAGE_ID = 0x0080
+const HAS_TIMESTAMP = 0x0040
+const HAS_APP_ID = 0x0008
 /**
- * content-encoding, priority, correlation-id, reply-to, expiration, type, user-id, app-id, cluster-id: copies keep
- * these, and the library reads them.
+ * content-encoding, priority, correlation-id, reply-to, expiration, type, user-id, cluster-id: copies keep these, and the
+ * library reads them.
  */
-const HAS_MORE = 0x4000 | 0x0800 | 0x0400 | 0x0200 | 0x0100 | 0x0020 | 0x0010 | 0x0008 | 0x0004
+const HAS_MORE = 0x4000 | 0x0800 | 0x0400 | 0x0200 | 0x0100 | 0x0020 | 0x0010 | 0x0004
 
 const TEXT = 0x53
 const YES_OR_NO = 0x74
@@ -76,15 +82,21 @@ export class DeliveryFrames {
     this.#at = properties - from + 2
     const arrival = this.#arrival
     arrival.reset()
-    if ((flags & HAS_CONTENT_TYPE) !== 0) arrival.contentType = this.#contentType = this.#short(this.#contentType)
+    if ((flags & HAS_CONTENT_TYPE) !== 0) {
+      const contentType = this.#short(this.#contentType)
+      if (contentType !== this.#contentType && BEYOND_ASCII.test(contentType)) return -1
+      arrival.contentType = this.#contentType = contentType
+    }
     const tableEnd = this.#at + 4 + this.#long()
-    if (BEYOND_ASCII.test(text.substring(properties - from + 2, tableEnd))) return -1
+    // Behind its length, which may be any bytes.
+    if (BEYOND_ASCII.test(text.substring(this.#at + 4, tableEnd))) return -1
     arrival.id = undefined
     arrival.time = undefined
     arrival.type = undefined
     arrival.source = undefined
     this.#at += 4
     while (this.#at < tableEnd) if (!this.#entry(bytes, from)) return -1
+    if (!this.#method(bytes, from, tableEnd, flags)) return -1
     if (
       arrival.id === undefined ||
       arrival.type === undefined ||
@@ -92,11 +104,11 @@ export class DeliveryFrames {
       arrival.time === undefined
     )
       return -1
-    this.#method(bytes, from)
     return bytes.readUInt32BE(header + HEAD + 4) * 0x1_0000_0000 + bytes.readUInt32BE(header + HEAD + 8)
   }
 
-  #method(bytes: Buffer, from: number): void {
+  /** Reads what is in the method frame, and the properties of a compact envelope. */
+  #method(bytes: Buffer, from: number, tableEnd: number, flags: number): boolean {
     const arrival = this.#arrival
     this.#at = HEAD + 4
     this.#at += 1 + this.#text.charCodeAt(this.#at)
@@ -106,6 +118,30 @@ export class DeliveryFrames {
     this.#at += 9
     arrival.exchange = this.#exchange = this.#short(this.#exchange)
     arrival.routingKey = this.#short('')
+    const { form } = arrival
+    // Without the mark, the library says what these properties of another program mean.
+    if (form === undefined) return (flags & HAS_APP_ID) === 0
+    this.#at = tableEnd + ((flags & HAS_DELIVERY_MODE) === 0 ? 0 : 1)
+    if ((flags & HAS_MESSAGE_ID) !== 0) {
+      const id = this.#ascii()
+      if (id === undefined) return false
+      arrival.id ??= id
+    }
+    if ((flags & HAS_TIMESTAMP) !== 0) return false
+    if ((flags & HAS_APP_ID) !== 0) {
+      const source = this.#ascii()
+      // With both, the user has set the property, and copies keep it.
+      if (source === undefined || arrival.source !== undefined) return false
+      arrival.source = this.#source = source === this.#source ? this.#source : source
+    }
+    arrival.derive(form, topicOf(arrival))
+    return true
+  }
+
+  /** A short text; undefined when it is empty, or not all of it is ASCII. */
+  #ascii(): string | undefined {
+    const text = this.#short(this.#source)
+    return text === '' || BEYOND_ASCII.test(text) ? undefined : text
   }
 
   /** Reads one entry of the table; false for types that are left to the library. */
@@ -185,6 +221,12 @@ export class DeliveryFrames {
       case 'tracestate':
         arrival.tracestate = text
         return text !== ''
+      case COMPACT_MARK: {
+        const form = compactForm(text)
+        if (form === undefined) return false
+        arrival.form = form
+        return true
+      }
       case GROUP_QUEUE:
         arrival.groupQueue = text
         return true

@@ -1,3 +1,4 @@
+import { COMPACT_CONTENT_TYPE, COMPACT_MARK, compactForm, compactMark, isTimeInId } from '../../core/compact-envelope.ts'
 import { NO_HEADERS } from '../../core/message.ts'
 import type { Headers, OutgoingMessage } from '../../core/message.ts'
 import type { RawChannel } from './amqp.ts'
@@ -87,6 +88,13 @@ const RUNGS: readonly Buffer[] = Array.from({ length: 32 }, (_, level) =>
   Buffer.concat([entry(rungHeader(level), 't'), Buffer.from([1])]),
 )
 const TEXT = 0x53
+/** The header that marks a compact envelope, by its value. */
+const MARKS: Readonly<Record<string, Buffer>> = Object.fromEntries(
+  ['1', '1c', '1t', '1ct'].map((mark) => [
+    mark,
+    Buffer.concat([entry(COMPACT_MARK, 'S'), Buffer.from([0, 0, 0, mark.length]), Buffer.from(mark)]),
+  ]),
+)
 
 const PERSISTENT = 2
 const TRANSIENT = 1
@@ -179,10 +187,13 @@ export class FrameWriter implements ChannelWriter {
     out.short(0)
     out.long(message.body.byteLength)
     const flagsAt = out.skip(2)
-    let flags = HAS.headers | HAS.deliveryMode | HAS.timestamp
-    if (message.contentType !== '' && out.shortText(message.contentType, MAX_SHORT)) flags |= HAS.contentType
+    const mark = parcel.isCompact ? compactMark(message) : undefined
+    let flags = HAS.headers | HAS.deliveryMode
+    const isTyped = message.contentType !== '' && (mark === undefined || message.contentType !== COMPACT_CONTENT_TYPE)
+    if (isTyped && out.shortText(message.contentType, MAX_SHORT)) flags |= HAS.contentType
     if (this.#optional(properties?.contentEncoding)) flags |= HAS.contentEncoding
-    this.#table(parcel)
+    if (mark === undefined) this.#table(parcel)
+    else this.#compactTable(parcel, mark)
     out.byte(properties?.persistent === false ? TRANSIENT : PERSISTENT)
     if (properties?.priority !== undefined) {
       out.byte(properties.priority)
@@ -192,10 +203,13 @@ export class FrameWriter implements ChannelWriter {
     if (this.#optional(properties?.replyTo)) flags |= HAS.replyTo
     if (properties?.expiration !== undefined && this.#optional(String(properties.expiration))) flags |= HAS.expiration
     if (out.shortText(message.id, MAX_SHORT)) flags |= HAS.messageId
-    out.long(Math.max(0, Math.floor(message.time / 1000)))
+    if (mark === undefined) {
+      out.long(Math.max(0, Math.floor(message.time / 1000)))
+      flags |= HAS.timestamp
+    }
     if (this.#optional(properties?.type)) flags |= HAS.type
     if (this.#optional(properties?.userId)) flags |= HAS.userId
-    if (this.#optional(properties?.appId)) flags |= HAS.appId
+    if (this.#optional(properties?.appId ?? (mark === undefined ? undefined : message.source))) flags |= HAS.appId
     out.setShort(flags, flagsAt)
     out.end(begin)
     const size = out.position - begin
@@ -216,6 +230,30 @@ export class FrameWriter implements ChannelWriter {
     this.#field(TIME, this.#isoTime(message.time))
     if (message.key !== undefined) this.#field(PARTITION_KEY, message.key)
     if (message.correlationId !== undefined) this.#field(CORRELATION_ID, message.correlationId)
+    this.#commonFields(parcel)
+    out.setLength(lengthAt)
+  }
+
+  /** Without what a reader derives, or finds in AMQP's own properties. */
+  #compactTable(parcel: Parcel, mark: string): void {
+    const out = this.#out
+    const { message, properties } = parcel
+    const lengthAt = out.skip(4)
+    out.bytes(MARKS[mark] as Buffer)
+    if (!isShort(message.id)) this.#field(ID, message.id)
+    if (message.type !== message.topic) this.#field(TYPE, message.type)
+    if (properties?.appId !== undefined || !isShort(message.source)) this.#field(SOURCE, message.source)
+    if (!isTimeInId(message)) this.#field(TIME, this.#isoTime(message.time))
+    if (message.key !== undefined) this.#field(PARTITION_KEY, message.key)
+    if (message.correlationId !== undefined && message.correlationId !== message.id)
+      this.#field(CORRELATION_ID, message.correlationId)
+    this.#commonFields(parcel)
+    out.setLength(lengthAt)
+  }
+
+  #commonFields(parcel: Parcel): void {
+    const out = this.#out
+    const { message } = parcel
     if (message.causationId !== undefined) this.#field(CAUSATION_ID, message.causationId)
     if (message.traceparent !== undefined) this.#field(TRACE_PARENT, message.traceparent)
     this.#rareFields(message)
@@ -224,11 +262,11 @@ export class FrameWriter implements ChannelWriter {
     if (parcel.typedHeaders !== undefined) this.#typedHeaders(headers, parcel.typedHeaders)
     else if (headers !== NO_HEADERS)
       for (const name in headers) {
+        if (isForgedMark(name, headers[name] as string)) continue
         this.#shortText(toWireName(name))
         out.byte(TEXT)
         out.longText(headers[name] as string)
       }
-    out.setLength(lengthAt)
   }
 
   /** Headers of a copy: values that were not text keep their type. */
@@ -236,7 +274,7 @@ export class FrameWriter implements ChannelWriter {
     const out = this.#out
     for (const name in headers) {
       const wireName = toWireName(name)
-      if (name === CARRIED) continue
+      if (name === CARRIED || isForgedMark(name, headers[name] as string)) continue
       this.#shortText(wireName)
       writeTableValue(out, Object.hasOwn(typed, wireName) ? typed[wireName] : headers[name])
     }
@@ -296,6 +334,16 @@ export class FrameWriter implements ChannelWriter {
   }
 }
 
+/** Whether it fits into one of AMQP's own properties. */
+function isShort(text: string): boolean {
+  return text.length <= MAX_SHORT / 3 || Buffer.byteLength(text) <= MAX_SHORT
+}
+
+/** Of another program: readers would take the envelope for a compact one. */
+function isForgedMark(name: string, value: string): boolean {
+  return name === COMPACT_MARK && compactForm(value) !== undefined
+}
+
 /** An upper bound for the size of a parcel's method and header frames: UTF-8 needs at most three bytes per UTF-16 unit. */
 function boundOf({ message, exchange, routingKey, topic, groupQueue, properties, typedHeaders }: Parcel): number {
   let characters =
@@ -303,7 +351,7 @@ function boundOf({ message, exchange, routingKey, topic, groupQueue, properties,
     routingKey.length +
     2 * message.id.length +
     message.type.length +
-    message.source.length +
+    2 * message.source.length +
     message.contentType.length +
     (message.key?.length ?? 0) +
     (message.subject?.length ?? 0) +

@@ -1,4 +1,5 @@
 import type { ConsumeMessage, GetMessage } from 'amqplib'
+import { COMPACT_MARK, compactForm } from '../../core/compact-envelope.ts'
 import { NO_HEADERS } from '../../core/message.ts'
 import type { Headers } from '../../core/message.ts'
 import type { Arrival } from './arrival.ts'
@@ -70,13 +71,16 @@ export function fillArrival(arrival: Arrival, message: ConsumeMessage | GetMessa
   arrival.subject = attributeText(attribute('subject'))
   arrival.dataSchema = attributeText(attribute('dataschema'))
   arrival.version = version(attribute('dataversion'))
-  arrival.correlationId = attributeText(attribute('correlationid')) ?? text(properties.correlationId)
+  const form = compactForm(text(headers[COMPACT_MARK]))
+  arrival.correlationId =
+    attributeText(attribute('correlationid')) ?? (form === undefined ? text(properties.correlationId) : undefined)
   arrival.causationId = attributeText(attribute('causationid'))
   arrival.traceparent = text(headers['traceparent']) ?? text(attributes?.['traceparent'])
   arrival.tracestate = text(headers['tracestate']) ?? text(attributes?.['tracestate'])
   arrival.expiresAt = instant(attribute('expirytime'))
-  arrival.carried = carriedFrom(message)
-  arrival.headers = userHeaders(headers)
+  // In a compact envelope, the source is in the property, unless the user has set that.
+  arrival.carried = carriedFrom(message, form !== undefined && attribute('source') === undefined)
+  arrival.headers = userHeaders(headers, form !== undefined)
   arrival.isCopy = headers[COPY] === true
   arrival.groupQueue = text(headers[GROUP_QUEUE])
   arrival.topicHeader = typeof headers[TOPIC] === 'string' ? headers[TOPIC] : undefined
@@ -85,13 +89,19 @@ export function fillArrival(arrival: Arrival, message: ConsumeMessage | GetMessa
   arrival.attempts = Math.max(0, number(headers[ATTEMPTS]) ?? 0)
   arrival.firstAt = number(headers[FIRST_AT])
   arrival.offset = number(headers[STREAM_OFFSET])
+  if (form !== undefined) {
+    if (attribute('type') === undefined) arrival.type = undefined
+    if (attribute('time') === undefined) arrival.time = undefined
+    arrival.derive(form, topicOf(arrival))
+    arrival.time ??= fromTimestamp(timestamp)
+  }
   return arrival
 }
 
-function userHeaders(headers: AmqpHeaders): Headers {
+function userHeaders(headers: AmqpHeaders, isCompact: boolean): Headers {
   let found: Record<string, string> | undefined
   for (const name in headers) {
-    if (isEnvelopeHeader(name) || isTransportHeader(name)) continue
+    if (isEnvelopeHeader(name) || isTransportHeader(name) || (isCompact && name === COMPACT_MARK)) continue
     found ??= Object.create(null) as Record<string, string>
     found[fromWireName(name)] = headerText(headers[name])
   }

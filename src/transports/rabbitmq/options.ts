@@ -1,6 +1,8 @@
 // Longer than most files because of the doc comments of the options.
 import type { Channel, ChannelModel, Options } from 'amqplib'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
+import { readEnvelopeForm } from '../../core/compact-envelope.ts'
+import type { EnvelopeForm } from '../../core/compact-envelope.ts'
 import { groupProblem } from '../../core/consume/consume-options.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { describe, OptionsReader } from '../../core/util/options-reader.ts'
@@ -108,6 +110,13 @@ export interface RabbitMqOptions {
    * for dead letters.
    */
   readonly route?: ((message: OutgoingMessage) => Route | undefined) | undefined
+  /**
+   * `compact` leaves out attributes that Busbar derives when it reads a message; `cloudevents` writes every attribute, for
+   * other programs. Both are read. See docs/reference/envelope.md.
+   *
+   * @default 'compact'
+   */
+  readonly envelope?: EnvelopeForm | undefined
   /** Sets AMQP properties of a message. */
   readonly properties?: ((message: OutgoingMessage) => MessageProperties | undefined) | undefined
   /** Passed to `amqplib.connect` unchanged: fields of its URL object, and its socket options. */
@@ -261,6 +270,7 @@ export interface ResolvedRabbitMqOptions {
   readonly groups: readonly Required<GroupDeclaration>[]
   readonly afterConnect: RabbitMqOptions['afterConnect']
   readonly route: RabbitMqOptions['route']
+  readonly envelope: EnvelopeForm
   readonly properties: RabbitMqOptions['properties']
   readonly native: NonNullable<RabbitMqOptions['native']>
 }
@@ -321,6 +331,7 @@ export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): Re
     groups: resolveGroups(reader),
     afterConnect: reader.callable('afterConnect'),
     route: reader.callable('route'),
+    envelope: readEnvelopeForm(reader),
     properties: reader.callable('properties'),
     native: resolveNative(reader),
   }

@@ -11,6 +11,8 @@ export class Parcel {
   routingKey = ''
   message: OutgoingMessage = EMPTY
   mandatory = true
+  /** Without attributes that a reader can derive. */
+  isCompact = true
   /** One bit for each rung of the delay ladder that the message rests on. 0: none. */
   rungs = 0
   /** Delay for the plugin, in ms; 0: none. */

@@ -3,6 +3,8 @@ import type { Channel, ConsumeMessage } from 'amqplib'
 import { describe, test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
 import type { Random } from 'busbar/testing'
+import { contentTypeToWrite } from '../../../src/core/cloud-events.ts'
+import { compactMark } from '../../../src/core/compact-envelope.ts'
 import { Arrival } from '../../../src/transports/rabbitmq/arrival.ts'
 import { wireHeaders } from '../../../src/transports/rabbitmq/client-writer.ts'
 import { FrameTap } from '../../../src/transports/rabbitmq/frame-tap.ts'
@@ -54,7 +56,10 @@ describe('the writer of frames', () => {
       assert.deepEqual(content, Buffer.from(message.body))
       assert.deepEqual({ ...properties.headers }, untagged(wireHeaders(parcel)), `round ${round} of ${random.seed}`)
       assert.equal(properties.messageId, message.id)
-      assert.equal(properties.contentType ?? '', message.contentType)
+      const isCompact = parcel.isCompact && compactMark(message) !== undefined
+      assert.equal(properties.contentType ?? '', contentTypeToWrite(message, isCompact ? 'compact' : 'cloudevents'))
+      assert.equal(properties.appId, isCompact ? message.source : undefined)
+      assert.equal(properties.timestamp === undefined, isCompact)
       assert.equal(properties.deliveryMode, parcel.properties === undefined ? 2 : 1)
       assert.equal(properties.correlationId, parcel.properties?.correlationId)
       assert.equal(properties.priority, parcel.properties?.priority)
@@ -153,7 +158,9 @@ describe('the reader of frames', () => {
       )
       for (const [index, { message }] of parcels.entries()) {
         const back = fillArrival(new Arrival(), deliveries[index] as ConsumeMessage)
-        const { correlationId = parcels[index]?.properties?.correlationId } = message
+        const { isCompact, properties } = parcels[index] as Parcel
+        const given = isCompact && compactMark(message) !== undefined ? undefined : properties?.correlationId
+        const { correlationId = given } = message
         assert.deepEqual(carried(back.toEncodedMessage(message.topic, back.id as string, 0)), {
           ...carried(message),
           correlationId,

@@ -37,6 +37,7 @@ export function randomParcel(random: Random): Parcel {
     routingKey: `${message.topic}.~${random.integer(0, 3)}.${random.integer(0, 7)}`,
     message: random.chance(0.05) ? { ...message, body: random.bytes(3 * FRAME_MAX) } : message,
     mandatory: random.chance(0.5),
+    isCompact: random.chance(0.5),
     rungs: random.chance(0.3) ? random.integer(1, 2 ** 28 - 1) : 0,
     delayMs: random.chance(0.3) ? random.integer(1, 2 ** 32) : 0,
     isCopy: random.chance(0.3),
@@ -58,6 +59,7 @@ export function plainParcel(random: Random): Parcel {
   return Object.assign(new Parcel(), {
     exchange: 'busbar',
     routingKey: 'orders.~0.3',
+    isCompact: random.chance(0.5),
     message: { ...new Parcel().message, ...ids, time, key: 'k', version, traceparent, expiresAt, headers, body },
   })
 }
