@@ -102,12 +102,14 @@ export class RabbitMqAdmin implements TransportAdmin {
 
   async groups(topic?: string): Promise<readonly GroupInfo[]> {
     const session = await this.#parts.session()
-    const records = this.#parts.groups.list().filter(
-      (record) =>
-        topic === undefined ||
-        record.topic === topic ||
-        (isPattern(record.topic) && compilePattern(record.topic)(topic)),
-    )
+    const records = this.#parts.groups
+      .list()
+      .filter(
+        (record) =>
+          topic === undefined ||
+          record.topic === topic ||
+          (isPattern(record.topic) && compilePattern(record.topic)(topic)),
+      )
     return this.#declaring(session, async (declaring) => {
       const infos: GroupInfo[] = []
       for (const record of records) {
@@ -140,7 +142,8 @@ export class RabbitMqAdmin implements TransportAdmin {
     const queues: string[] = []
     await this.#declaring(session, async (declaring) => {
       for (const record of this.#parts.groups.list())
-        if (record.topic === topic) queues.push(...queuesOf(this.#firstOf(record), await this.#layoutOf(declaring, record)))
+        if (record.topic === topic)
+          queues.push(...queuesOf(this.#firstOf(record), await this.#layoutOf(declaring, record)))
     })
     if (isDeadLetterTopic(topic)) {
       await this.#readers.get(topic)?.close()

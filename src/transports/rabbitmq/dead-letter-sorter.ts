@@ -38,7 +38,8 @@ export class DeadLetterSorter {
       await channel.prefetch(PREFETCH)
       await channel.consume(names.deadLetters, (message) => {
         if (message === null) void closeQuietly(channel)
-        else this.#sort(channel, message).catch((error: unknown) => failed(error, 'storing a dead letter of the broker'))
+        else
+          this.#sort(channel, message).catch((error: unknown) => failed(error, 'storing a dead letter of the broker'))
       })
     } catch (error) {
       // Without the right to declare it, it may be missing.

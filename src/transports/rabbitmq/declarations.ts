@@ -13,7 +13,15 @@ import { REPLY, replyCode } from './errors.ts'
 import { declareExchanges, declareQueuesExchange, declareTopology } from './exchanges.ts'
 import type { GroupQueues } from './group-queues.ts'
 import { queuesOf } from './group-layout.ts'
-import { bindGroup, checkGroup, countQueues, declareGroup, declareStorage, notesArguments, storageArguments } from './group-topology.ts'
+import {
+  bindGroup,
+  checkGroup,
+  countQueues,
+  declareGroup,
+  declareStorage,
+  notesArguments,
+  storageArguments,
+} from './group-topology.ts'
 import type { DeclaredGroup, GroupSpec, QueueArguments, QueueType } from './group-topology.ts'
 import type { KnownGroups } from './known-groups.ts'
 import type { Session } from './link.ts'
@@ -292,8 +300,7 @@ export class Declarations implements Prerequisites {
     if (options.delay !== 'ladder') {
       this.#plugin ??= options.delay === 'plugin' || (await hasDelayPlugin(connector, names, session.attempt, closing))
       if (this.#plugin) {
-        if (options.declare)
-          this.#report(await declareDelayExchange(known.declaring, names, this.#storageArguments))
+        if (options.declare) this.#report(await declareDelayExchange(known.declaring, names, this.#storageArguments))
         addressing.usesPlugin = true
         known.rungs = Infinity
         return

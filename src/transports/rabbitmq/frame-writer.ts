@@ -1,4 +1,10 @@
-import { COMPACT_CONTENT_TYPE, COMPACT_MARK, compactForm, compactMark, isTimeInId } from '../../core/compact-envelope.ts'
+import {
+  COMPACT_CONTENT_TYPE,
+  COMPACT_MARK,
+  compactForm,
+  compactMark,
+  isTimeInId,
+} from '../../core/compact-envelope.ts'
 import { NO_HEADERS } from '../../core/message.ts'
 import type { Headers, OutgoingMessage } from '../../core/message.ts'
 import type { RawChannel } from './amqp.ts'

@@ -5,15 +5,7 @@ import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { REPLY, replyCode } from './errors.ts'
 import { deadKeyOf, findDeadKey, isCurrent, queuesOf, reconcile } from './group-layout.ts'
 import type { GroupLayout } from './group-layout.ts'
-import {
-  bindingKeyOf,
-  bindingKeysOf,
-  bucketKeysOf,
-  BUCKETS,
-  isTail,
-  partitionQueue,
-  routingKeyOf,
-} from './names.ts'
+import { bindingKeyOf, bindingKeysOf, bucketKeysOf, BUCKETS, isTail, partitionQueue, routingKeyOf } from './names.ts'
 import type { Names } from './names.ts'
 
 export type QueueType = 'quorum' | 'classic'
@@ -140,10 +132,7 @@ export async function checkGroup(
 /** Counts the queues of a group; 0 when there is no such group. */
 export async function countQueues(declaring: DeclareChannel, first: string): Promise<number> {
   let count = 0
-  while (
-    count < BUCKETS &&
-    (await declaring.exists((channel) => channel.checkQueue(partitionQueue(first, count))))
-  )
+  while (count < BUCKETS && (await declaring.exists((channel) => channel.checkQueue(partitionQueue(first, count)))))
     count++
   return count
 }
@@ -207,7 +196,9 @@ function declareOne(
   const args = queueArguments(context, spec, layout)
   const given = spec.options?.arguments ?? {}
   const vital =
-    DEAD_LETTER_EXCHANGE in given || DEAD_LETTER_KEY in given ? VITAL : [...VITAL, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY]
+    DEAD_LETTER_EXCHANGE in given || DEAD_LETTER_KEY in given
+      ? VITAL
+      : [...VITAL, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY]
   return declareQueue(declaring, queue, { durable: true, arguments: args }, vital)
 }
 
@@ -261,8 +252,7 @@ export async function bindGroup(
     for (const [partition, queue] of queues.entries())
       // Messages without a bucket come from other publishers; they all go to one queue, and so keep their order.
       await bind(queue, [...(keys[partition] ?? []), ...(partition === 0 && !isTail(topic) ? [key] : [])])
-    if (isTail(topic))
-      await declaring.run((channel) => channel.bindExchange(source, names.exchangeOf(topic), key))
+    if (isTail(topic)) await declaring.run((channel) => channel.bindExchange(source, names.exchangeOf(topic), key))
   }
   for (const { exchange, routingKey = '', arguments: args } of options?.bindings ?? []) {
     await declaring.run((channel) => channel.bindQueue(first, exchange, routingKey, args))
@@ -299,7 +289,9 @@ export async function declareStorage(
   const queue = names.storage(topic)
   const drifts = await declareQueue(declaring, queue, { durable: true, arguments: storage }, [])
   await declaring.run((channel) =>
-    Promise.all(bindingKeysOf(routingKeyOf(topic)).map((key) => channel.bindQueue(queue, names.exchangeOf(topic), key))),
+    Promise.all(
+      bindingKeysOf(routingKeyOf(topic)).map((key) => channel.bindQueue(queue, names.exchangeOf(topic), key)),
+    ),
   )
   return drifts
 }

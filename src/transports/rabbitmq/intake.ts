@@ -89,9 +89,7 @@ export class Intake {
     readonly host: IntakeHost
     readonly clock: Clock
     readonly membership:
-      | ((
-          hooks: Pick<MembershipParts, 'onChange' | 'onLost'> & { readonly isConsumed: () => boolean },
-        ) => Membership)
+      | ((hooks: Pick<MembershipParts, 'onChange' | 'onLost'> & { readonly isConsumed: () => boolean }) => Membership)
       | undefined
     readonly id: string
     readonly isShared: boolean

@@ -85,7 +85,8 @@ export class MemberChannel {
       void closeQuietly(channel)
       return
     }
-    for (const listener of [...(line.listeners.get(message.fields.routingKey) ?? [])]) listener.heard(message.content)
+    const listeners = line.listeners.get(message.fields.routingKey)
+    if (listeners !== undefined) for (const listener of listeners) listener.heard(message.content)
   }
 
   #end(line: Line): void {

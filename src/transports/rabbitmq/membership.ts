@@ -257,7 +257,9 @@ async function inTime(clock: Clock, ms: number, work: Promise<void>): Promise<vo
 function parse(content: Buffer): { readonly word: Word; readonly id: string } | undefined {
   try {
     const [word, id] = JSON.parse(content.toString()) as unknown[]
-    return (word === 'here' || word === 'who' || word === 'bye' || word === 'ask') && typeof id === 'string' ? { word, id } : undefined
+    return (word === 'here' || word === 'who' || word === 'bye' || word === 'ask') && typeof id === 'string'
+      ? { word, id }
+      : undefined
   } catch {
     return undefined
   }

@@ -70,20 +70,25 @@ export class Preparation {
       topic = message.topic
       const storage = isDeadLetterTopic(topic) ? this.#prerequisites.storage(session, topic) : undefined
       if (storage !== undefined)
-        pending.push(this.#orRefuse(job, session, (other) => other.topic === message.topic && other.group === undefined, storage))
+        pending.push(
+          this.#orRefuse(job, session, (other) => other.topic === message.topic && other.group === undefined, storage),
+        )
     }
     const delay = topRung < 0 ? undefined : this.#prerequisites.delay(session, topRung)
     if (copies !== undefined)
-      pending.push(this.#orRefuse(job, session, (other) => other.group !== undefined, Promise.all(copies).then(() => undefined)))
+      pending.push(
+        this.#orRefuse(
+          job,
+          session,
+          (other) => other.group !== undefined,
+          Promise.all(copies).then(() => undefined),
+        ),
+      )
     if (delay !== undefined) pending.push(this.#orRefuse(job, session, (other) => other.deliverAt !== undefined, delay))
     return pending.length === 0 ? undefined : Promise.all(pending).then(() => undefined)
   }
 
-  #prepareCopy(
-    session: Session,
-    message: OutgoingMessage,
-    queue: string | undefined,
-  ): Promise<void> | undefined {
+  #prepareCopy(session: Session, message: OutgoingMessage, queue: string | undefined): Promise<void> | undefined {
     const known = queue === undefined ? this.#prerequisites.copyGroup(session, message) : undefined
     const way = (): Promise<void> | undefined =>
       this.#prerequisites.way(session, queue ?? this.#addressing.queueOf(message))

@@ -76,8 +76,7 @@ export async function createSubscription(
       partitions: layout?.partitions ?? 1,
       isForeign: native.queue !== undefined && native.offset === undefined,
       isTemporary: spec.ephemeral && native.offset === undefined,
-      groupQueue:
-        isPattern(spec.topic) || native.queue !== undefined ? declared.queues[0] : undefined,
+      groupQueue: isPattern(spec.topic) || native.queue !== undefined ? declared.queues[0] : undefined,
     },
     consumerTimeoutMs: parts.options.consumerTimeoutMs,
     renewBindings: async () => {

@@ -49,14 +49,29 @@ const CANCELLED = `the broker cancelled it: its queue was deleted or moved, or (
 interface Open {
   readonly host: TransportHost
   readonly publishing: Link
-  readonly consuming: Link
+  /** The first one, and more when its channels are used up. */
+  readonly consuming: Consuming[]
+  readonly addConsuming: () => Consuming
   readonly publisher: RabbitMqPublisher
   readonly declarations: Declarations
   readonly locks: BrokerLocks
   readonly control: ControlPublisher
-  readonly members: MemberChannel
   readonly admin: RabbitMqAdmin
 }
+
+/** A connection for consuming, with what belongs to it. */
+interface Consuming {
+  readonly link: Link
+  readonly members: MemberChannel
+  readonly subscriptions: Set<RabbitMqSubscription>
+  /** Channels of its subscriptions, those included that are still being made. */
+  channels: number
+}
+
+/** RabbitMQ allows 2,047 channels per connection by default. Some are for declarations, and come and go. */
+const MAX_CHANNELS = 1_800
+/** A declaration has a channel of its own, and a broker creates queues one after another anyway. */
+const MAX_SUBSCRIBING = 32
 
 /** RabbitMQ behind the contract: two connections that reconnect by themselves, and everything on them. */
 export class RabbitMqTransport implements Transport {
@@ -70,7 +85,8 @@ export class RabbitMqTransport implements Transport {
   #open: Open | undefined
   #isOpen = false
   #closed: Promise<void> | undefined
-  readonly #down = new Set<Purpose>()
+  readonly #down = new Set<Link>()
+  readonly #subscribing = new Turns(MAX_SUBSCRIBING)
   #downSince = 0
   #attempts = 0
 
@@ -96,7 +112,7 @@ export class RabbitMqTransport implements Transport {
       // Clean up completely, so that the transport may be opened again.
       if (this.#closed === undefined) {
         open.publisher.close()
-        await Promise.all([open.publishing.close(CLOSE_MS), open.consuming.close(CLOSE_MS)])
+        await closeLinks(open, CLOSE_MS)
         this.#open = undefined
       }
       throw error
@@ -116,29 +132,58 @@ export class RabbitMqTransport implements Transport {
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
     const open = this.#required()
-    const subscription = await createSubscription(spec, sink, {
-      options: this.#options,
-      names: this.#names,
-      context: this.#contextFor(open),
-      declarations: open.declarations,
-      locks: open.locks,
-      control: open.control,
-      members: open.members,
-      host: open.host,
-      whenUp: () => this.#consumingSession(open),
-    })
-    this.#subscriptions.add(subscription)
-    const { session } = open.consuming
-    if (session !== undefined) subscription.attach(session)
-    return subscription
+    await this.#subscribing.enter()
+    try {
+      return await this.#subscribe(open, spec, sink)
+    } finally {
+      this.#subscribing.leave()
+    }
+  }
+
+  async #subscribe(open: Open, spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
+    const channels = this.#channelsOf(spec)
+    const consuming = this.#consumingFor(open, channels)
+    consuming.channels += channels
+    try {
+      const subscription = await createSubscription(spec, sink, {
+        options: this.#options,
+        names: this.#names,
+        context: this.#contextFor(open, consuming, channels),
+        declarations: open.declarations,
+        locks: open.locks,
+        control: open.control,
+        members: consuming.members,
+        host: open.host,
+        whenUp: () => this.#sessionOf(consuming.link),
+      })
+      this.#subscriptions.add(subscription)
+      consuming.subscriptions.add(subscription)
+      const { session } = consuming.link
+      if (session !== undefined) subscription.attach(session)
+      return subscription
+    } catch (error) {
+      consuming.channels -= channels
+      throw error
+    }
+  }
+
+  #channelsOf({ order, native }: SubscriptionSpec): number {
+    const { partitions } = (native ?? {}) as { readonly partitions?: unknown }
+    return order !== 'key' ? 1 : typeof partitions === 'number' ? partitions : this.#options.partitions
+  }
+
+  #consumingFor(open: Open, channels: number): Consuming {
+    const free = open.consuming.find((each) => each.channels + channels <= MAX_CHANNELS)
+    // A connection of the user is the only one.
+    return free ?? (this.#options.connection === undefined ? open.addConsuming() : (open.consuming[0] as Consuming))
   }
 
   health(): TransportHealth {
     const open = this.#open
     if (open === undefined || !this.#isOpen) return { connected: false, detail: 'not open' }
     if (this.#closed !== undefined) return { connected: false, detail: 'closed' }
-    for (const link of [open.publishing, open.consuming])
-      if (this.#down.has(link.purpose))
+    for (const link of linksOf(open))
+      if (this.#down.has(link))
         return { connected: false, detail: link.lastError === undefined ? 'not connected' : reasonOf(link.lastError) }
     const { blockedBy } = open.publisher
     if (blockedBy !== undefined) return { connected: true, detail: `the broker takes no messages: ${blockedBy}` }
@@ -147,7 +192,7 @@ export class RabbitMqTransport implements Transport {
 
   /** Both connections may go to different nodes of a cluster: that for publishing counts. */
   serverAddress(): ServerAddress | undefined {
-    return (this.#open?.publishing.session ?? this.#open?.consuming.session)?.server
+    return (this.#open?.publishing.session ?? this.#open?.consuming[0]?.link.session)?.server
   }
 
   close({ deadlineMs = CLOSE_MS }: { readonly deadlineMs?: number | undefined } = {}): Promise<void> {
@@ -170,7 +215,7 @@ export class RabbitMqTransport implements Transport {
     this.#closing.abort()
     open.publisher.close()
     const left = Math.max(100, endsAt - clock.monotonic())
-    await Promise.all([open.publishing.close(left), open.consuming.close(left)])
+    await closeLinks(open, left)
     done.abort()
     if (this.#isOpen) events.emit('disconnect', { transport: name, planned: true, reason: 'closed' })
   }
@@ -233,15 +278,15 @@ export class RabbitMqTransport implements Transport {
       prerequisites: declarations,
       onDelayed: (message) => delayed.add(message),
     })
-    const link = (
+    const makeLink = (
       purpose: Purpose,
       hooks: {
         restore?(session: Session): Promise<void>
         up(session: Session): void
         down(session: Session, error: Error): void
       },
-    ): Link =>
-      new Link({
+    ): Link => {
+      const link: Link = new Link({
         purpose,
         connector,
         clock,
@@ -252,11 +297,11 @@ export class RabbitMqTransport implements Transport {
             await hooks.restore?.(session)
           },
           up: (session) => {
-            this.#linkUp(host, purpose)
+            this.#linkUp(host, link)
             hooks.up(session)
           },
           down: (session, error) => {
-            this.#linkDown(host, purpose, error)
+            this.#linkDown(host, link, error)
             hooks.down(session, error)
           },
           trouble: (error) => this.#trouble(host, error),
@@ -264,7 +309,9 @@ export class RabbitMqTransport implements Transport {
           bug: (error) => this.#failed(host, error, 'handling what the broker sent'),
         },
       })
-    const publishing = link('publish', {
+      return link
+    }
+    const publishing = makeLink('publish', {
       restore: (session) => publisher.attach(session),
       up: (session) => {
         publisher.resume()
@@ -278,14 +325,24 @@ export class RabbitMqTransport implements Transport {
       },
       down: (session, error) => publisher.detach(session, error),
     })
-    const consuming = link('consume', {
-      up: (session) => {
-        for (const subscription of this.#subscriptions) subscription.attach(session)
-        void sorter.start(session)
-        renewal.start()
-      },
-      down: () => undefined,
-    })
+    const consuming: Consuming[] = []
+    const addConsuming = (): Consuming => {
+      const subscriptions = new Set<RabbitMqSubscription>()
+      const number = consuming.length
+      const link = makeLink('consume', {
+        up: (session) => {
+          for (const subscription of subscriptions) subscription.attach(session)
+          if (number > 0) return
+          void sorter.start(session)
+          renewal.start()
+        },
+        down: () => undefined,
+      })
+      const members = new MemberChannel(names, number === 0 ? host.instanceId : `${host.instanceId}.${number}`, control)
+      const added = { link, members, subscriptions, channels: 0 }
+      consuming.push(added)
+      return added
+    }
     const control = new ControlPublisher({
       link: publishing,
       clock,
@@ -306,31 +363,31 @@ export class RabbitMqTransport implements Transport {
       if (!isLoss(error)) this.#failed(host, error, 'binding the queues of a group again')
     })
     this.#closing.signal.addEventListener('abort', () => renewal.stop(), { once: true })
-    const members = new MemberChannel(names, host.instanceId, control)
+    const first = addConsuming()
     const admin = new RabbitMqAdmin({
       clock,
       names,
       locks,
-      members,
+      members: first.members,
       groups,
       declarations,
       delayed,
       subscriptions: this.#subscriptions,
-      session: () => this.#consumingSession({ consuming }),
+      session: () => this.#sessionOf(first.link),
     })
-    return { host, publishing, consuming, publisher, declarations, locks, control, members, admin }
+    return { host, publishing, consuming, addConsuming, publisher, declarations, locks, control, admin }
   }
 
-  #contextFor({ host, publisher, consuming }: Open): SubscriptionContext {
+  #contextFor({ host, publisher }: Open, consuming: Consuming, channels: number): SubscriptionContext {
     return {
       clock: host.clock,
       publisher,
       salt: host.instanceId,
-      session: () => consuming.session,
+      session: () => consuming.link.session,
       failed: (error, doing) => {
         if (!isLoss(error)) this.#failed(host, error, doing)
       },
-      readerLost: (subscription, reader, end) => this.#readerLost(host, subscription, reader, end),
+      readerLost: (subscription, reader, end) => this.#readerLost(host, consuming.link, subscription, reader, end),
       slow: (subscription, reader, ageMs) => this.#slow(host, subscription, reader, ageMs),
       misplaced: (subscription, topic, key) => this.#misplaced(host, subscription, topic, key),
       dropped: ({ spec }, count) =>
@@ -342,13 +399,16 @@ export class RabbitMqTransport implements Transport {
           position: undefined,
           reason: 'the consumer was closed before it handled what came without acks (noAck)',
         }),
-      ended: (subscription) => this.#ended(subscription, consuming.session),
+      ended: (subscription) => {
+        if (consuming.subscriptions.delete(subscription)) consuming.channels -= channels
+        return this.#ended(subscription, consuming.link.session)
+      },
     }
   }
 
-  async #consumingSession({ consuming }: Pick<Open, 'consuming'>): Promise<Session> {
-    await consuming.open()
-    return consuming.whenUp(this.#closing.signal)
+  async #sessionOf(link: Link): Promise<Session> {
+    await link.open()
+    return link.whenUp(this.#closing.signal)
   }
 
   #required(): Open {
@@ -359,16 +419,16 @@ export class RabbitMqTransport implements Transport {
 
   // --- what happens ----------------------------------------------------------------------------------------------------
 
-  #linkUp({ clock, events, name }: TransportHost, purpose: Purpose): void {
-    if (!this.#down.delete(purpose) || this.#down.size > 0) return
+  #linkUp({ clock, events, name }: TransportHost, link: Link): void {
+    if (!this.#down.delete(link) || this.#down.size > 0) return
     const downMs = clock.monotonic() - this.#downSince
     events.emit('reconnect', { transport: name, downMs, attempts: Math.max(1, this.#attempts) })
   }
 
-  #linkDown({ clock, events, name }: TransportHost, purpose: Purpose, error: Error): void {
+  #linkDown({ clock, events, name }: TransportHost, link: Link, error: Error): void {
     if (this.#closed !== undefined) return
     const isFirst = this.#down.size === 0
-    this.#down.add(purpose)
+    this.#down.add(link)
     if (!isFirst) return
     this.#downSince = clock.monotonic()
     this.#attempts = 1
@@ -399,12 +459,12 @@ export class RabbitMqTransport implements Transport {
 
   #readerLost(
     { events, name }: TransportHost,
+    link: Link,
     subscription: RabbitMqSubscription,
     reader: QueueReader,
     { error, cause, wasIdle }: ReaderEnd,
   ): void {
-    const open = this.#open
-    if (open?.consuming.session === undefined || this.#closed !== undefined) return
+    if (link.session === undefined || this.#closed !== undefined) return
     if (subscription.intake.standsBy(reader)) {
       subscription.intake.standbyLost(reader)
       return
@@ -451,6 +511,34 @@ export class RabbitMqTransport implements Transport {
     } finally {
       await declaring.close()
     }
+  }
+}
+
+function linksOf({ publishing, consuming }: Open): readonly Link[] {
+  return [publishing, ...consuming.map(({ link }) => link)]
+}
+
+async function closeLinks(open: Open, deadlineMs: number): Promise<void> {
+  await Promise.all(linksOf(open).map((link) => link.close(deadlineMs)))
+}
+
+/** Lets a number of callers in at once, in the order of their calls. */
+class Turns {
+  #free: number
+  readonly #waiting: (() => void)[] = []
+
+  constructor(most: number) {
+    this.#free = most
+  }
+
+  async enter(): Promise<void> {
+    if (this.#free-- > 0) return
+    await new Promise<void>((resolve) => void this.#waiting.push(resolve))
+  }
+
+  leave(): void {
+    this.#free++
+    this.#waiting.shift()?.()
   }
 }
 

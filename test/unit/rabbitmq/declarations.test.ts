@@ -72,17 +72,13 @@ test('a group that may not be bound fails with the refusal, not with the end of 
 
 test('a queue with other arguments is reported once, also one of dead letters, or of notes', async () => {
   const { session, queues, declarations, drifts } = declaring()
-  for (const queue of ['busbar:orders.other.dlq', 'busbar:notes'])
-    queues.set(queue, { 'x-queue-type': 'other' })
+  for (const queue of ['busbar:orders.other.dlq', 'busbar:notes']) queues.set(queue, { 'x-queue-type': 'other' })
   for (let times = 0; times < 2; times++) {
     await declarations.group(session, GROUP)
     await declarations.storage(session, 'orders.other.dlq')
     await declarations.notes(session, 'busbar:notes')
   }
-  assert.deepEqual(drifts, [
-    'busbar:orders.other.dlq x-queue-type quorum',
-    'busbar:notes x-queue-type classic',
-  ])
+  assert.deepEqual(drifts, ['busbar:orders.other.dlq x-queue-type quorum', 'busbar:notes x-queue-type classic'])
 })
 
 test("the dead letters of a group with classic queues are in a queue of the transport's type", async () => {

@@ -221,7 +221,10 @@ describe('topics of messages', () => {
 
   test('a copy for one group, and a topic that is too long for AMQP', () => {
     const headers = { 'busbar-topic': 'orders.eu' }
-    assert.equal(topicOf('orders.*', false, 'busbar:orders.*:billing', { ...headers, 'busbar-copy': true }), 'orders.eu')
+    assert.equal(
+      topicOf('orders.*', false, 'busbar:orders.*:billing', { ...headers, 'busbar-copy': true }),
+      'orders.eu',
+    )
     assert.equal(topicOf('orders.*', false, '~digest.~0.1', headers), 'orders.eu')
   })
 })

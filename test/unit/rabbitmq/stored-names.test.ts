@@ -108,7 +108,14 @@ describe('golden', () => {
         layout,
         group: 'a-b_7',
       })
-    for (const text of ['', 'dead.v2.key.g', 'dead.v2.key123.g', 'dead.v2.keyed.g', 'dead.none.g', 'orders.billing.dlq'])
+    for (const text of [
+      '',
+      'dead.v2.key.g',
+      'dead.v2.key123.g',
+      'dead.v2.keyed.g',
+      'dead.none.g',
+      'orders.billing.dlq',
+    ])
       assert.equal(findDeadKey(text), undefined)
   })
 
