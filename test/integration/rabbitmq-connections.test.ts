@@ -248,6 +248,19 @@ describe('RabbitMQ: connections and credentials', () => {
     await link.close(1_000)
   })
 
+  test('more consumers than a connection has channels get further connections', { timeout: 60_000 }, async () => {
+    const on = at({ url: `amqp://127.0.0.1:${broker.port}?channel_max=80`, connectionName: 'many' })
+    const topics = Array.from({ length: 20 }, () => uniqueName('many'))
+    const seen = new Set<string>()
+    for (const topic of topics) on.consume(topic, () => void seen.add(topic), { order: 'none' })
+    await on.start()
+    for (const topic of topics) await on.publish(topic, 1)
+    await waitUntil(() => seen.size === topics.length, { timeoutMs: 10_000, describe: () => `${seen.size}` })
+    const names = await broker.ctl('-q', 'list_connections', 'client_properties')
+    assert.equal(names.split('\n').filter((row) => /many.*consume/.test(row)).length, 2)
+    assert.equal((await on.health()).status, 'ok')
+  })
+
   test('heartbeats keep an idle connection, and the broker lists it by its name', async () => {
     await using proxy = await tcpProxy({ port: broker.port })
     const url = `amqp://${proxy.host}:${proxy.port}`

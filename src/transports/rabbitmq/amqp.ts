@@ -81,6 +81,15 @@ export function heartbeatOf(model: ChannelModel): number {
   return typeof heartbeat === 'number' ? heartbeat * 1000 : 0
 }
 
+/** Maximum number of channels that both sides agreed on. */
+export function channelMaxOf(model: ChannelModel): number {
+  const { channelMax } = model.connection as unknown as { readonly channelMax?: unknown }
+  return typeof channelMax === 'number' ? channelMax : DEFAULT_CHANNEL_MAX
+}
+
+/** RabbitMQ's default. */
+const DEFAULT_CHANNEL_MAX = 2_047
+
 export interface ServerInfo {
   readonly product: string
   readonly version: readonly [number, number]

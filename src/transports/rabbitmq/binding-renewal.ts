@@ -1,7 +1,9 @@
 import type { Clock, Timer } from '../../core/clock.ts'
 
-/** Time for each binding: a process at rest sends one request every two seconds, however many groups it has. */
-const PER_BINDING_MS = 2_000
+/** A process at rest sends one request every two seconds, however many groups it has. */
+const PER_REQUEST_MS = 2_000
+/** Besides the bindings: the channel opens and closes. */
+const MORE_REQUESTS = 2
 const MIN_MS = 5_000
 
 export interface Renewable {
@@ -48,7 +50,7 @@ export class BindingRenewal {
     } catch (error) {
       this.#failed(error)
     }
-    if (!this.#isStopped) this.#next(Math.max(MIN_MS, count * PER_BINDING_MS))
+    if (!this.#isStopped) this.#next(count === 0 ? MIN_MS : (count + MORE_REQUESTS) * PER_REQUEST_MS)
   }
 
   /** The next group of this round. */

@@ -3,7 +3,6 @@ import { sleep } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import { closeQuietly } from './amqp.ts'
 import { brokersDeadLetter } from './death-notes.ts'
-import { REPLY, replyCode } from './errors.ts'
 import type { Names } from './names.ts'
 import type { RabbitMqPublisher } from './publisher.ts'
 import type { Session } from './link.ts'
@@ -42,8 +41,7 @@ export class DeadLetterSorter {
           this.#sort(channel, message).catch((error: unknown) => failed(error, 'storing a dead letter of the broker'))
       })
     } catch (error) {
-      // Without the right to declare it, it may be missing.
-      if (session.isOpen && replyCode(error) !== REPLY.notFound) failed(error, 'reading dead letters of the broker')
+      if (session.isOpen) failed(error, 'reading dead letters of the broker')
     }
   }
 

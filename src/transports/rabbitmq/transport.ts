@@ -17,6 +17,7 @@ import type {
 } from '../../core/transport.ts'
 import { Addressing } from './addressing.ts'
 import { RabbitMqAdmin } from './admin.ts'
+import { channelMaxOf } from './amqp.ts'
 import { BrokerLocks } from './broker-lock.ts'
 import { bucketOf } from './buckets.ts'
 import { BindingRenewal } from './binding-renewal.ts'
@@ -68,8 +69,8 @@ interface Consuming {
   channels: number
 }
 
-/** RabbitMQ allows 2,047 channels per connection by default. Some are for declarations, and come and go. */
-const MAX_CHANNELS = 1_800
+/** Channels of a connection that are left for declarations, which come and go. */
+const SPARE_CHANNELS = 64
 /** A declaration has a channel of its own, and a broker creates queues one after another anyway. */
 const MAX_SUBSCRIBING = 32
 
@@ -142,6 +143,7 @@ export class RabbitMqTransport implements Transport {
 
   async #subscribe(open: Open, spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
     const channels = this.#channelsOf(spec)
+    await this.#sessionOf((open.consuming[0] as Consuming).link)
     const consuming = this.#consumingFor(open, channels)
     consuming.channels += channels
     try {
@@ -173,7 +175,10 @@ export class RabbitMqTransport implements Transport {
   }
 
   #consumingFor(open: Open, channels: number): Consuming {
-    const free = open.consuming.find((each) => each.channels + channels <= MAX_CHANNELS)
+    const free = open.consuming.find(({ link, channels: taken }) => {
+      const max = link.session === undefined ? channels : channelMaxOf(link.session.model) - SPARE_CHANNELS
+      return taken === 0 || taken + channels <= max
+    })
     // A connection of the user is the only one.
     return free ?? (this.#options.connection === undefined ? open.addConsuming() : (open.consuming[0] as Consuming))
   }
@@ -333,7 +338,7 @@ export class RabbitMqTransport implements Transport {
         up: (session) => {
           for (const subscription of subscriptions) subscription.attach(session)
           if (number > 0) return
-          void sorter.start(session)
+          if (options.declare) void sorter.start(session)
           renewal.start()
         },
         down: () => undefined,
