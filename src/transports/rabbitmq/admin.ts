@@ -26,7 +26,6 @@ import { countQueues } from './group-topology.ts'
 import type { Session } from './link.ts'
 import { fillArrival } from './mapping.ts'
 import type { MemberChannel } from './member-channel.ts'
-import { countMembers } from './membership.ts'
 import type { Names } from './names.ts'
 import { PLACES } from './places.ts'
 import type { GroupRecord, KnownGroups } from './known-groups.ts'
@@ -38,6 +37,7 @@ export interface AdminParts {
   readonly names: Names
   readonly locks: BrokerLocks
   readonly members: MemberChannel
+  readonly blockedBy: () => string | undefined
   readonly groups: KnownGroups
   readonly declarations: Declarations
   readonly delayed: DelayedCount
@@ -55,11 +55,15 @@ interface QueueCount {
 type QueueInfo = PartitionInfo & { readonly lag: number; readonly ready: number }
 
 const MOST_TOPICS = 10_000
+/** A question costs each process an answer with all of its groups. */
+const ASK_EVERY_MS = 2_000
 
 /** Administers topics and groups, as far as AMQP allows: counts, dead letters, deletion. */
 export class RabbitMqAdmin implements TransportAdmin {
   readonly #parts: AdminParts
   readonly #readers = new Map<string, StorageReader>()
+  #askedAt = -ASK_EVERY_MS
+  #asking: Promise<void> = Promise.resolve()
   /** Topics that this process has used. */
   readonly #topics = new Set<string>()
 
@@ -81,6 +85,7 @@ export class RabbitMqAdmin implements TransportAdmin {
 
   async topics(): Promise<readonly TopicInfo[]> {
     const session = await this.#parts.session()
+    await this.#discover(session)
     const names = new Set(this.#topics)
     for (const { topic, group } of this.#parts.groups.list()) {
       if (isPattern(topic)) continue
@@ -102,6 +107,7 @@ export class RabbitMqAdmin implements TransportAdmin {
 
   async groups(topic?: string): Promise<readonly GroupInfo[]> {
     const session = await this.#parts.session()
+    await this.#discover(session)
     const records = this.#parts.groups
       .list()
       .filter(
@@ -118,6 +124,21 @@ export class RabbitMqAdmin implements TransportAdmin {
       }
       return infos
     })
+  }
+
+  /** Asks other processes for their groups, unless they were asked a moment ago. */
+  async #discover(session: Session): Promise<void> {
+    const { members, groups, clock, blockedBy } = this.#parts
+    const now = clock.monotonic()
+    // While the broker blocks publishers nobody can be asked.
+    if (blockedBy() !== undefined) return
+    if (now - this.#askedAt < ASK_EVERY_MS) {
+      await this.#asking.catch(() => undefined)
+      return
+    }
+    this.#askedAt = now
+    this.#asking = members.ask(session).then((answers) => groups.learn(answers))
+    await this.#told('Asking the other processes', () => this.#asking)
   }
 
   async seek(topic: string, group: string, _to: StartFrom): Promise<void> {
@@ -191,18 +212,13 @@ export class RabbitMqAdmin implements TransportAdmin {
     const ours = [...this.#parts.subscriptions].filter(({ spec }) => spec.topic === topic && spec.group === group)
     const partitions: QueueInfo[] = []
     // The broker does not count those that stand by.
-    let members = Math.max(0, ...ours.map(({ intake }) => intake.memberCount))
-    const isAsked = members === 0 && layout.partitions > 1
+    let members = this.#parts.groups.members(topic, group)
     for (const queue of queuesOf(this.#firstOf(record), layout)) {
       const count = await this.#count(declaring, queue)
       // Deleted by hand, or never made.
       if (count === undefined) return undefined
       members = Math.max(members, count.consumerCount)
       partitions.push(partitionInfo(queue, count, ours, layout))
-    }
-    if (isAsked && members > 0) {
-      const { members: channel, clock } = this.#parts
-      members = Math.max(members, await countMembers(channel, clock, declaring.session, this.#firstOf(record)))
     }
     const inFlight = partitions.map((partition) => partition.inFlight)
     return {

@@ -48,8 +48,7 @@ export class DeletedQueues {
         queues = queues.filter((queue) => expected.has(queue) && !this.#missing.has(queue))
         if (queues.length === 0 || clock.monotonic() >= until) {
           // A member that has just joined may have declared it first.
-          for (const queue of lost) if (!this.#missing.has(queue)) this.#remade.add(queue)
-          lost.clear()
+          for (const queue of expected) if (lost.delete(queue) && !this.#missing.has(queue)) this.#remade.add(queue)
           return this.#missing
         }
         await sleep(clock, DELETED_POLL_MS)

@@ -14,8 +14,7 @@ const JOIN_MS = 3_000
 const ASK_MIN_MS = 1_000
 const ASK_MAX_MS = 60_000
 
-/** `ask` comes from somebody who is not a member. */
-type Word = 'here' | 'who' | 'bye' | 'ask'
+type Word = 'here' | 'who' | 'bye'
 
 export interface MembershipParts {
   /** Unique among the members. */
@@ -59,10 +58,6 @@ export class Membership implements Listener {
 
   get isAsking(): boolean {
     return this.#asking !== undefined
-  }
-
-  get size(): number {
-    return this.#members.size
   }
 
   /** Joins, once for each session; resolves when the others are known, or `leave` was called. Rejects when that fails. */
@@ -131,10 +126,6 @@ export class Membership implements Listener {
     const said = parse(content)
     if (said === undefined || said.id === this.#parts.id) return
     const { word, id } = said
-    if (word === 'ask') {
-      this.#say('here').catch(this.#parts.onError)
-      return
-    }
     if (word === 'bye') {
       this.#members.delete(id)
       this.#answers?.delete(id)
@@ -216,30 +207,6 @@ export class Membership implements Listener {
   }
 }
 
-/** Counts the members of a group for somebody who is none. */
-export async function countMembers(
-  channel: MemberChannel,
-  clock: Clock,
-  session: Session,
-  first: string,
-): Promise<number> {
-  const members = new Set<string>()
-  const leave = await channel.enter(session, first, {
-    heard: (content) => {
-      const said = parse(content)
-      if (said?.word === 'here') members.add(said.id)
-    },
-    deaf: () => undefined,
-  })
-  try {
-    await channel.say(first, Buffer.from(JSON.stringify(['ask', ''])))
-    await sleep(clock, ANSWER_MS)
-  } finally {
-    leave()
-  }
-  return members.size
-}
-
 async function inTime(clock: Clock, ms: number, work: Promise<void>): Promise<void> {
   const done = new AbortController()
   const late = sleep(clock, ms, done.signal).then(() => {
@@ -257,9 +224,7 @@ async function inTime(clock: Clock, ms: number, work: Promise<void>): Promise<vo
 function parse(content: Buffer): { readonly word: Word; readonly id: string } | undefined {
   try {
     const [word, id] = JSON.parse(content.toString()) as unknown[]
-    return (word === 'here' || word === 'who' || word === 'bye' || word === 'ask') && typeof id === 'string'
-      ? { word, id }
-      : undefined
+    return (word === 'here' || word === 'who' || word === 'bye') && typeof id === 'string' ? { word, id } : undefined
   } catch {
     return undefined
   }

@@ -164,7 +164,15 @@ export function partitionQueue(first: string, partition: number): string {
   return partition === 0 ? first : fit(`${first}:${partition}`)
 }
 
-/** Routing key for what the members of a group say; no topic looks like it. */
+/** Routing key for questions to all processes; no topic looks like it. */
+export const ASK_KEY = '~ask'
+
+/** Routing key for answers to the process with that queue. */
+export function answerKeyOf(queue: string): string {
+  return `~answer.${digest(queue)}`
+}
+
+/** Routing key for what the members of a group say. */
 export function memberKeyOf(first: string): string {
   return `~member.${digest(first)}`
 }

@@ -29,6 +29,7 @@ import { DelayedCount } from './delayed-count.ts'
 import { isLoss, REPLY, reasonOf, replyCode, toBrokerError } from './errors.ts'
 import { GroupQueues } from './group-queues.ts'
 import { KnownGroups } from './known-groups.ts'
+import type { GroupRecord } from './known-groups.ts'
 import { Link } from './link.ts'
 import type { Session } from './link.ts'
 import { bucketed, Names, routingKeyOf } from './names.ts'
@@ -42,6 +43,7 @@ import { createSubscription } from './subscribing.ts'
 import type { SubscriptionContext } from './subscription-context.ts'
 
 const CLOSE_MS = 5_000
+const NO_GROUPS = Buffer.from('[]')
 const LESS_AHEAD =
   'Lower prefetch, raise concurrency, limit handlers with timeoutMs, or raise consumer_timeout at the broker and tell it as consumerTimeoutMs'
 const CANCELLED = `the broker cancelled it: its queue was deleted or moved, or (from RabbitMQ 4.3 on) a message was unacked for longer than consumer_timeout. ${LESS_AHEAD}`
@@ -143,8 +145,8 @@ export class RabbitMqTransport implements Transport {
 
   async #subscribe(open: Open, spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
     const channels = this.#channelsOf(spec)
-    await this.#sessionOf((open.consuming[0] as Consuming).link)
-    const consuming = this.#consumingFor(open, channels)
+    const { model } = await this.#sessionOf((open.consuming[0] as Consuming).link)
+    const consuming = this.#consumingFor(open, channels, channelMaxOf(model) - SPARE_CHANNELS)
     consuming.channels += channels
     try {
       const subscription = await createSubscription(spec, sink, {
@@ -174,11 +176,8 @@ export class RabbitMqTransport implements Transport {
     return order !== 'key' ? 1 : typeof partitions === 'number' ? partitions : this.#options.partitions
   }
 
-  #consumingFor(open: Open, channels: number): Consuming {
-    const free = open.consuming.find(({ link, channels: taken }) => {
-      const max = link.session === undefined ? channels : channelMaxOf(link.session.model) - SPARE_CHANNELS
-      return taken === 0 || taken + channels <= max
-    })
+  #consumingFor(open: Open, channels: number, max: number): Consuming {
+    const free = open.consuming.find(({ channels: taken }) => taken === 0 || taken + channels <= max)
     // A connection of the user is the only one.
     return free ?? (this.#options.connection === undefined ? open.addConsuming() : (open.consuming[0] as Consuming))
   }
@@ -338,12 +337,23 @@ export class RabbitMqTransport implements Transport {
         up: (session) => {
           for (const subscription of subscriptions) subscription.attach(session)
           if (number > 0) return
-          if (options.declare) void sorter.start(session)
+          if (options.declare) {
+            void sorter.start(session)
+            members.open(session).catch((error: unknown) => failed(error, 'listening to other processes'))
+          }
           renewal.start()
         },
         down: () => undefined,
       })
-      const members = new MemberChannel(names, number === 0 ? host.instanceId : `${host.instanceId}.${number}`, control)
+      const members = new MemberChannel({
+        names,
+        clock,
+        name: number === 0 ? host.instanceId : `${host.instanceId}.${number}`,
+        publisher: control,
+        // The first connection answers for the process.
+        answer: () => (number === 0 ? groups.encode((record) => this.#membersOf(record)) : NO_GROUPS),
+        failed,
+      })
       const added = { link, members, subscriptions, channels: 0 }
       consuming.push(added)
       return added
@@ -355,18 +365,19 @@ export class RabbitMqTransport implements Transport {
       blockedBy: () => publisher.blockedBy,
       closing: this.#closing.signal,
     })
+    const failed = (error: unknown, doing: string): void => {
+      if (!isLoss(error)) this.#failed(host, error, doing)
+    }
     const sorter = new DeadLetterSorter({
       names,
       clock,
       publisher,
       closing: this.#closing.signal,
-      failed: (error, doing) => {
-        if (!isLoss(error)) this.#failed(host, error, doing)
-      },
+      failed,
     })
-    const renewal = new BindingRenewal(clock, this.#subscriptions, (error) => {
-      if (!isLoss(error)) this.#failed(host, error, 'binding the queues of a group again')
-    })
+    const renewal = new BindingRenewal(clock, this.#subscriptions, (error) =>
+      failed(error, 'binding the queues of a group again'),
+    )
     this.#closing.signal.addEventListener('abort', () => renewal.stop(), { once: true })
     const first = addConsuming()
     const admin = new RabbitMqAdmin({
@@ -374,6 +385,7 @@ export class RabbitMqTransport implements Transport {
       names,
       locks,
       members: first.members,
+      blockedBy: () => publisher.blockedBy,
       groups,
       declarations,
       delayed,
@@ -381,6 +393,11 @@ export class RabbitMqTransport implements Transport {
       session: () => this.#sessionOf(first.link),
     })
     return { host, publishing, consuming, addConsuming, publisher, declarations, locks, control, admin }
+  }
+
+  #membersOf({ topic, group }: GroupRecord): number {
+    const ours = [...this.#subscriptions].filter(({ spec }) => spec.topic === topic && spec.group === group)
+    return ours.filter(({ isConsuming }) => isConsuming).length
   }
 
   #contextFor({ host, publisher }: Open, consuming: Consuming, channels: number): SubscriptionContext {
