@@ -9,7 +9,7 @@ interface Stored {
   readonly topic: string
   readonly offset: number
   readonly headers: Record<string, string>
-  readonly body: Uint8Array
+  readonly body: Uint8Array | null
 }
 
 function write(message: EncodedMessage, form: EnvelopeForm, offset: number): Stored {

@@ -8,7 +8,7 @@ import { uuidTime } from './publish/uuid.ts'
 /** What a transport knows about a message besides its headers. */
 export interface NativeMessage {
   readonly topic: string
-  readonly body: Uint8Array
+  readonly body: Uint8Array | null
   /** The broker's native key, if any. */
   readonly key?: string | undefined
   /** The broker's native content type, if any. */

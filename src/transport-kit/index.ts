@@ -24,7 +24,7 @@ export {
   UnsupportedError,
   ValidationError,
 } from '../core/errors.ts'
-export { messageBytes, NO_HEADERS } from '../core/message.ts'
+export { bodyBytes, bodyOf, messageBytes, NO_HEADERS } from '../core/message.ts'
 export { OptionsReader } from '../core/util/options-reader.ts'
 export { contentBytes, ENVELOPE_ROOM_BYTES, OWN_HEADER_BYTES, tooLarge } from '../core/publish/size-limit.ts'
 export { compilePattern, deadLetterTopic, isDeadLetterTopic, isPattern, topicProblem } from '../core/topic.ts'

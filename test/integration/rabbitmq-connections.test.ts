@@ -175,7 +175,7 @@ describe('RabbitMQ: connections and credentials', () => {
 
   test('a ready connection is used and left open; one made by connect() is ours', async () => {
     const connection = await amqp.connect(broker.url)
-    const on = bus(rabbitmq({ connection }))
+    const on = bus(rabbitmq({ client: connection }))
     await roundTrip(on)
     await on.close()
     await (await connection.createChannel()).close()

@@ -179,7 +179,7 @@ describe('RabbitMQ: messages of programs that know nothing of Busbar', () => {
     const topic = uniqueName('stray')
     const bus = makeBus()
     const handled: string[] = []
-    bus.consume(topic, ({ body }) => void handled.push(Buffer.from(body).toString()))
+    bus.consume(topic, ({ body }) => void handled.push(Buffer.from(body ?? []).toString()))
     await bus.start()
     const queue = `busbar:${topic}.ours.dlq`
     await bus.admin().ensureTopic(`${topic}.ours.dlq`)

@@ -80,7 +80,7 @@ function randomHeaders(random: Random): Record<string, string> {
 /** The parts that every transport must carry, comparable: bytes and headers without their classes. */
 export function carried(message: EncodedMessage): object {
   const { headers, body, deliverAt: _deliverAt, group: _group, ...fields } = message as OutgoingMessage
-  return { ...fields, headers: { ...headers }, body: Buffer.from(body).toString('hex') }
+  return { ...fields, headers: { ...headers }, body: body === null ? null : Buffer.from(body).toString('hex') }
 }
 
 /** The bytes after an accident: some flipped, cut off, repeated, left out or put in. */

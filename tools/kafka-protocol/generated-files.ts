@@ -2,10 +2,12 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ApiDescription } from '../../src/kafka/protocol/description.ts'
 import { parseApis } from '../../src/kafka/protocol/notation.ts'
+import { crc32cSource } from './crc32c-module.ts'
 import { codecSource, fileOf, HOT_APIS } from './codec-source.ts'
 import { typesSource } from './types-source.ts'
 
 const PROTOCOL = join(import.meta.dirname, '..', '..', 'src', 'kafka', 'protocol')
+const RECORDS = join(PROTOCOL, '..', 'records')
 export const GENERATED: string = join(PROTOCOL, 'generated')
 
 /** Read as text: the modules import what is generated here. */
@@ -24,6 +26,7 @@ export function generatedFiles(): readonly { readonly path: string; readonly sou
   const hot = apis.filter(({ name }) => HOT_APIS.includes(name))
   return [
     { path: join(GENERATED, 'api-types.ts'), source: typesSource(apis) },
+    { path: join(RECORDS, 'crc32c-wasm.ts'), source: crc32cSource() },
     ...hot.map((api) => ({ path: join(GENERATED, fileOf(api.name)), source: codecSource(api) })),
   ]
 }

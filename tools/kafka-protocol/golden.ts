@@ -1,5 +1,5 @@
-// Records test/unit/kafka/golden-messages.txt: for every version of every message, a digest of the bytes that Kafka's own classes
-// make of a sample. Needs a JDK and the jars that tools/brokers gets:
+// Records what Kafka's own classes write: test/unit/kafka/golden-messages.txt has a digest of the bytes of a sample of every version
+// of every message, golden-records.txt record batches of all formats and compressions. Needs a JDK and the jars that tools/brokers gets:
 //
 //     node tools/kafka-protocol/golden.ts
 
@@ -11,26 +11,30 @@ import { exec } from '../brokers/exec.ts'
 import { describedApis } from './generated-files.ts'
 import { digestOf, goldenSamples } from './golden-samples.ts'
 
-const TARGET = join(import.meta.dirname, '..', '..', 'test', 'unit', 'kafka', 'golden-messages.txt')
+const TESTS = join(import.meta.dirname, '..', '..', 'test', 'unit', 'kafka')
 
 const samples = goldenSamples(describedApis())
 const input = samples.map(({ message, version, sample }) => `${message} ${version} ${json(sample)}\n`).join('')
 const { java, classpath, version } = await kafkaInstall()
 const folder = mkdtempSync(join(tmpdir(), 'busbar-golden-'))
 writeFileSync(join(folder, 'samples.txt'), input)
-const program = join(import.meta.dirname, 'Golden.java')
-const result = await exec(java, ['-cp', classpath, program, join(folder, 'samples.txt')])
+const messages = await run('Golden.java', join(folder, 'samples.txt'))
+const records = await run('GoldenRecords.java')
 rmSync(folder, { recursive: true })
-if (result.code !== 0) throw new Error(`Golden.java failed: ${result.stderr}`)
-const encoded = result.stdout.trimEnd().split('\n')
+const encoded = messages.trimEnd().split('\n')
 if (encoded.length !== samples.length) throw new Error(`${samples.length} samples, ${encoded.length} answers`)
 const lines = samples.map(
   (sample, index) => `${sample.message} ${sample.version} ${digestOf(Buffer.from(encoded[index] ?? '', 'hex'))}`,
 )
-writeFileSync(
-  TARGET,
-  [`# Made by tools/kafka-protocol/golden.ts with Apache Kafka ${version}`, ...lines, ''].join('\n'),
-)
+const title = `# Made by tools/kafka-protocol/golden.ts with Apache Kafka ${version}`
+writeFileSync(join(TESTS, 'golden-messages.txt'), [title, ...lines, ''].join('\n'))
+writeFileSync(join(TESTS, 'golden-records.txt'), `${title}\n${records}`)
+
+async function run(program: string, ...args: readonly string[]): Promise<string> {
+  const result = await exec(java, ['-cp', classpath, join(import.meta.dirname, program), ...args])
+  if (result.code !== 0) throw new Error(`${program} failed: ${result.stderr}`)
+  return result.stdout
+}
 
 function json(sample: unknown): string {
   const text = JSON.stringify(sample, (_, value: unknown) => {

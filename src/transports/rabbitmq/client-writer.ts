@@ -1,3 +1,4 @@
+import { bodyOf } from '../../core/message.ts'
 import type { Channel, Message, Options } from 'amqplib'
 import { contentTypeToWrite, toCloudEventHeaders, toCompactHeaders } from '../../core/cloud-events.ts'
 import { compactMark } from '../../core/compact-envelope.ts'
@@ -47,7 +48,7 @@ export class ClientWriter implements ChannelWriter {
       appId: properties?.appId ?? (isCompact ? short(message.source) : undefined),
       headers: wireHeaders(parcel),
     }
-    const { body } = message
+    const body = bodyOf(message)
     const content = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
     if (!this.#channel.publish(parcel.exchange, parcel.routingKey, content, options)) this.#full()
   }

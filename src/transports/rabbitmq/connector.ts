@@ -31,8 +31,8 @@ export interface Connector {
 }
 
 export function createConnector(options: ResolvedRabbitMqOptions, service: string, clock: Clock): Connector {
-  const { connection, connect } = options
-  if (connection !== undefined) return givenConnector(connection)
+  const { client, connect } = options
+  if (client !== undefined) return givenConnector(client)
   return {
     reconnects: true,
     hosts: Array.isArray(options.url) ? options.url.length : 1,

@@ -5,7 +5,7 @@ import {
   compactMark,
   isTimeInId,
 } from '../../core/compact-envelope.ts'
-import { NO_HEADERS } from '../../core/message.ts'
+import { bodyBytes, bodyOf, NO_HEADERS } from '../../core/message.ts'
 import type { Headers, OutgoingMessage } from '../../core/message.ts'
 import type { RawChannel } from './amqp.ts'
 import type { ChannelWriter } from './channel-writer.ts'
@@ -153,7 +153,7 @@ export class FrameWriter implements ChannelWriter {
 
   publish(parcel: Parcel): void {
     const out = this.#out
-    const { body } = parcel.message
+    const body = bodyOf(parcel.message)
     const most = out.frameMax - FRAME_OVERHEAD
     const bodyFrames = Math.ceil(body.byteLength / most)
     out.reserve(boundOf(parcel) + body.byteLength + bodyFrames * FRAME_OVERHEAD)
@@ -191,7 +191,7 @@ export class FrameWriter implements ChannelWriter {
     const begin = out.begin(HEADER)
     out.short(BASIC)
     out.short(0)
-    out.long(message.body.byteLength)
+    out.long(bodyBytes(message))
     const flagsAt = out.skip(2)
     const mark = parcel.isCompact ? compactMark(message) : undefined
     let flags = HAS.headers | HAS.deliveryMode

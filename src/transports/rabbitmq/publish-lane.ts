@@ -16,7 +16,7 @@ import type { CopyNotes } from './publish-job.ts'
 export interface LaneParts {
   readonly clock: Clock
   readonly addressing: Addressing
-  readonly maxUnconfirmed: number
+  readonly maxInFlight: number
   readonly isBlocked: () => boolean
   /** An exchange is missing. Resolves when it exists again. */
   readonly again: (session: Session) => Promise<void>
@@ -234,10 +234,10 @@ export class PublishLane {
   }
 
   #send(job: PublishJob, channel: PublishChannel): void {
-    const { addressing, maxUnconfirmed } = this.#parts
+    const { addressing, maxInFlight } = this.#parts
     const { messages } = job
     const parcel = this.#parcel
-    while (job.next < messages.length && channel.unanswered < maxUnconfirmed) {
+    while (job.next < messages.length && channel.unanswered < maxInFlight) {
       if (channel.isFull) {
         this.#waitForDrain(channel)
         return

@@ -49,7 +49,7 @@ export class RabbitMqPublisher {
     const laneParts: LaneParts = {
       clock,
       addressing,
-      maxUnconfirmed: options.maxUnconfirmed,
+      maxInFlight: options.maxInFlight,
       isBlocked: () => this.#blockedBy !== undefined,
       again: (session) => prerequisites.again(session),
       failed: (error) => events.emit('error', { transport: transportName, error, doing: 'publishing' }),

@@ -179,7 +179,7 @@ export class RabbitMqTransport implements Transport {
   #consumingFor(open: Open, channels: number, max: number): Consuming {
     const free = open.consuming.find(({ channels: taken }) => taken === 0 || taken + channels <= max)
     // A connection of the user is the only one.
-    return free ?? (this.#options.connection === undefined ? open.addConsuming() : (open.consuming[0] as Consuming))
+    return free ?? (this.#options.client === undefined ? open.addConsuming() : (open.consuming[0] as Consuming))
   }
 
   health(): TransportHealth {
@@ -594,6 +594,7 @@ function capabilities(maxMessageBytes: number): Capabilities {
     failedPublishStopsKey: false,
     publishOnAck: false,
     transactions: false,
+    tombstones: false,
     requestReply: false,
     maxMessageBytes,
   })

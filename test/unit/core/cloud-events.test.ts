@@ -68,6 +68,10 @@ const PLAIN = {
   body: BODY,
 }
 
+it('says that there is no body, if the broker does', () => {
+  expect(fromCloudEventHeaders([], 'ce-', { ...FOREIGN, body: null }).body).toBeNull()
+})
+
 it('writes what no reader can derive, and nothing else', () => {
   expect(toCompactHeaders(PLAIN, 'ce-', { id: PLAIN.id, source: 'shop' })).toEqual({ busbar: '1' })
   expect(contentTypeToWrite(PLAIN, 'compact')).toBe('')
