@@ -6,7 +6,7 @@ import { rabbitmq } from 'busbar/rabbitmq'
 import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import type { TcpProxy } from 'busbar/testing'
 import { startPrivate } from '../../tools/brokers/index.ts'
-import { memberKeyOf } from '../../src/transports/rabbitmq/names.ts'
+import { memberKeyOf } from '../../src/transports/rabbitmq/topology/names.ts'
 import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
 
 /** Past this, a consumer goes on without knowing the others. */

@@ -6,7 +6,7 @@ import type { Bus } from 'busbar'
 import { rabbitmq } from 'busbar/rabbitmq'
 import type { RabbitMqOptions } from 'busbar/rabbitmq'
 import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
-import { QueueReader } from '../../src/transports/rabbitmq/queue-reader.ts'
+import { QueueReader } from '../../src/transports/rabbitmq/consume/queue-reader.ts'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
 

@@ -7,9 +7,9 @@ import { groupProblem } from '../../core/consume/consume-options.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { describe, OptionsReader } from '../../core/util/options-reader.ts'
 import { topicProblem } from '../../core/topic.ts'
-import type { BackoffOptions, BackoffType } from './backoff.ts'
-import { BUCKETS } from './names.ts'
-import { applyUrl, checkUrl } from './url.ts'
+import type { BackoffOptions, BackoffType } from './connection/backoff.ts'
+import { BUCKETS } from './topology/names.ts'
+import { applyUrl, checkUrl } from './connection/url.ts'
 
 /** Options of `rabbitmq`. */
 export interface RabbitMqOptions {

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import { Addressing } from '../../../src/transports/rabbitmq/addressing.ts'
-import { wireHeaders } from '../../../src/transports/rabbitmq/client-writer.ts'
-import { GroupQueues } from '../../../src/transports/rabbitmq/group-queues.ts'
-import { Names } from '../../../src/transports/rabbitmq/names.ts'
+import { Addressing } from '../../../src/transports/rabbitmq/publish/addressing.ts'
+import { wireHeaders } from '../../../src/transports/rabbitmq/wire/client-writer.ts'
+import { GroupQueues } from '../../../src/transports/rabbitmq/topology/group-queues.ts'
+import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
 import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
-import { Parcel } from '../../../src/transports/rabbitmq/parcel.ts'
+import { Parcel } from '../../../src/transports/rabbitmq/publish/parcel.ts'
 
 /** A parcel for a message with these headers, and with those of `properties`. */
 function addressed(headers: Record<string, string>, given: Record<string, unknown>) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { manualClock } from 'busbar/testing'
 import { test } from 'vitest'
-import { BindingRenewal } from '../../../src/transports/rabbitmq/binding-renewal.ts'
+import { BindingRenewal } from '../../../src/transports/rabbitmq/topology/binding-renewal.ts'
 
 test('groups take turns, and their number does not change how often something is asked', async () => {
   const clock = manualClock()

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import { ControlPublisher } from '../../../src/transports/rabbitmq/control-publisher.ts'
-import type { Link } from '../../../src/transports/rabbitmq/link.ts'
+import { ControlPublisher } from '../../../src/transports/rabbitmq/publish/control-publisher.ts'
+import type { Link } from '../../../src/transports/rabbitmq/connection/link.ts'
 import { fakeSession } from './fake-channel.ts'
 
 function controlOn(clock = manualClock()) {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test, vi } from 'vitest'
-import { QueueReader } from '../../../src/transports/rabbitmq/queue-reader.ts'
+import { QueueReader } from '../../../src/transports/rabbitmq/consume/queue-reader.ts'
 import { QUEUE, subscribed } from './fake-subscription.ts'
 
 test('a deleted queue is reported once, also when declaring the group again fails at first', async () => {

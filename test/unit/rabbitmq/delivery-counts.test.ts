@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import type { ConsumeMessage } from 'amqplib'
-import { Arrival } from '../../../src/transports/rabbitmq/arrival.ts'
-import { fillArrival } from '../../../src/transports/rabbitmq/mapping.ts'
+import { Arrival } from '../../../src/transports/rabbitmq/wire/arrival.ts'
+import { fillArrival } from '../../../src/transports/rabbitmq/wire/mapping.ts'
 import { subscribed } from './fake-subscription.ts'
 
 const COUNTS = [

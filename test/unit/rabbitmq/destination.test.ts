@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { RabbitMqDelivery } from '../../../src/transports/rabbitmq/delivery.ts'
-import type { QueueReader } from '../../../src/transports/rabbitmq/queue-reader.ts'
+import { RabbitMqDelivery } from '../../../src/transports/rabbitmq/consume/delivery.ts'
+import type { QueueReader } from '../../../src/transports/rabbitmq/consume/queue-reader.ts'
 
 function destination(exchange: string, routingKey: string, queue: string): string {
   return new RabbitMqDelivery({

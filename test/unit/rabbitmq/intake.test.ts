@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { manualClock } from 'busbar/testing'
 import { test } from 'vitest'
-import { Intake } from '../../../src/transports/rabbitmq/intake.ts'
-import type { IntakeHost, Seat } from '../../../src/transports/rabbitmq/intake.ts'
-import type { QueueReader } from '../../../src/transports/rabbitmq/queue-reader.ts'
+import { Intake } from '../../../src/transports/rabbitmq/partitions/intake.ts'
+import type { IntakeHost, Seat } from '../../../src/transports/rabbitmq/partitions/intake.ts'
+import type { QueueReader } from '../../../src/transports/rabbitmq/consume/queue-reader.ts'
 import { fakeSession } from './fake-channel.ts'
 
 /** More than a loop that pauses gets done while the clock stands still. */

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import type { MemberChannel } from '../../../src/transports/rabbitmq/member-channel.ts'
-import type { Session } from '../../../src/transports/rabbitmq/link.ts'
-import { Membership } from '../../../src/transports/rabbitmq/membership.ts'
+import type { MemberChannel } from '../../../src/transports/rabbitmq/partitions/member-channel.ts'
+import type { Session } from '../../../src/transports/rabbitmq/connection/link.ts'
+import { Membership } from '../../../src/transports/rabbitmq/partitions/membership.ts'
 
 /** The meeting point of a group with two members, `a` and `b`; the test is the broker and `b`. */
 function meeting() {

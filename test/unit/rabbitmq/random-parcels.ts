@@ -1,9 +1,9 @@
 import type { ConsumeMessage } from 'amqplib'
 import type { Random } from 'busbar/testing'
 import { NO_HEADERS } from '../../../src/core/message.ts'
-import type { RawChannel } from '../../../src/transports/rabbitmq/amqp.ts'
-import { FrameWriter } from '../../../src/transports/rabbitmq/frame-writer.ts'
-import { Parcel } from '../../../src/transports/rabbitmq/parcel.ts'
+import type { RawChannel } from '../../../src/transports/rabbitmq/connection/amqp.ts'
+import { FrameWriter } from '../../../src/transports/rabbitmq/wire/frame-writer.ts'
+import { Parcel } from '../../../src/transports/rabbitmq/publish/parcel.ts'
 import { randomMessage, randomText } from '../random-message.ts'
 import { encodePassedOn } from './amqplib-codec.ts'
 

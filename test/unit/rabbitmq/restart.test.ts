@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test, vi } from 'vitest'
-import { QueueReader } from '../../../src/transports/rabbitmq/queue-reader.ts'
+import { QueueReader } from '../../../src/transports/rabbitmq/consume/queue-reader.ts'
 import { subscribed } from './fake-subscription.ts'
 
 test('a consumer that is paused while its prefetch is lowered stays paused', async () => {

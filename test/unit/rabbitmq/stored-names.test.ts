@@ -3,9 +3,9 @@ import type { ConsumeMessage } from 'amqplib'
 import { describe, test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
 import { compilePattern } from '../../../src/core/topic.ts'
-import { bucketOf } from '../../../src/transports/rabbitmq/buckets.ts'
-import { digestOf } from '../../../src/transports/rabbitmq/foreign-ids.ts'
-import { deadKeyOf, findDeadKey } from '../../../src/transports/rabbitmq/group-layout.ts'
+import { bucketOf } from '../../../src/transports/rabbitmq/partitions/buckets.ts'
+import { digestOf } from '../../../src/transports/rabbitmq/consume/foreign-ids.ts'
+import { deadKeyOf, findDeadKey } from '../../../src/transports/rabbitmq/topology/group-layout.ts'
 import {
   bindingKeyOf,
   bindingKeysOf,
@@ -17,14 +17,14 @@ import {
   partitionQueue,
   routingKeyOf,
   unbucketed,
-} from '../../../src/transports/rabbitmq/names.ts'
+} from '../../../src/transports/rabbitmq/topology/names.ts'
 import {
   fromWireName,
   isEnvelopeHeader,
   isTransportHeader,
   rungHeader,
   toWireName,
-} from '../../../src/transports/rabbitmq/wire-headers.ts'
+} from '../../../src/transports/rabbitmq/wire/wire-headers.ts'
 
 // Golden values: all of this is stored on brokers, or agreed between members of different versions. A change breaks
 // systems that run: a key's messages would be in two queues at once, and queues with messages would have no reader.

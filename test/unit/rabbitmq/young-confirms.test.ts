@@ -3,8 +3,8 @@ import { manualClock } from 'busbar/testing'
 import { PublishError } from '../../../src/core/errors.ts'
 import type { OutgoingMessage } from '../../../src/core/message.ts'
 import type { PublishOutcome } from '../../../src/core/transport.ts'
-import { PublishJob } from '../../../src/transports/rabbitmq/publish-job.ts'
-import { YoungConfirms } from '../../../src/transports/rabbitmq/young-confirms.ts'
+import { PublishJob } from '../../../src/transports/rabbitmq/publish/publish-job.ts'
+import { YoungConfirms } from '../../../src/transports/rabbitmq/delays/young-confirms.ts'
 
 /** A publish of one message, and its outcome once it is known. */
 function publish(): { job: PublishJob; outcome: () => PublishOutcome | undefined } {

@@ -1,0 +1,25 @@
+import type { Arrival } from '../wire/arrival.ts'
+import { BUCKETS, hasBucket, partitionOf } from '../topology/names.ts'
+
+/**
+ * The bucket of a key: FNV-1a over its UTF-16 code units. Part of the wire format: if it changed, a key's messages
+ * would be in two queues at once.
+ */
+export function bucketOf(key: string): number {
+  let hash = 0x811c9dc5
+  for (let index = 0; index < key.length; index++) {
+    hash ^= key.charCodeAt(index)
+    hash = Math.imul(hash, 0x01000193)
+  }
+  // FNV's low bits are weak for short keys: fold in the high ones.
+  return ((hash >>> 16) ^ hash) & (BUCKETS - 1)
+}
+
+/**
+ * True for a message that is in the first queue because its publisher named no bucket, while Busbar puts the messages of
+ * its key into another one.
+ */
+export function isMisplaced({ key, routingKey, isCopy }: Arrival, partitions: number): boolean {
+  if (key === undefined || partitions === 1 || isCopy || hasBucket(routingKey)) return false
+  return partitionOf(bucketOf(key), partitions) !== 0
+}
