@@ -15,14 +15,14 @@ import type {
   TransportHost,
   TransportSubscription,
 } from '../../core/transport.ts'
-import { Addressing } from './publish/addressing.ts'
+import { Router } from './publish/router.ts'
 import { RabbitMqAdmin } from './admin/admin.ts'
 import { channelMaxOf } from './connection/amqp.ts'
 import { BrokerLocks } from './admin/broker-lock.ts'
-import { bucketOf } from './partitions/buckets.ts'
+import { bucketOf } from './partitions/key-bucket.ts'
 import { BindingRenewal } from './topology/binding-renewal.ts'
 import { createConnector } from './connection/connector.ts'
-import { Declarations } from './topology/declarations.ts'
+import { Topology } from './topology/topology.ts'
 import { DeclareChannel } from './topology/declare-channel.ts'
 import { DeadLetterSorter } from './admin/dead-letter-sorter.ts'
 import { DelayedCount } from './delays/delayed-count.ts'
@@ -37,9 +37,9 @@ import type { Purpose, ResolvedRabbitMqOptions } from './options.ts'
 import { ControlPublisher } from './publish/control-publisher.ts'
 import { MemberChannel } from './partitions/member-channel.ts'
 import { RabbitMqPublisher } from './publish/publisher.ts'
-import type { QueueReader, ReaderEnd } from './consume/queue-reader.ts'
-import type { RabbitMqSubscription } from './consume/subscriber.ts'
-import { createSubscription } from './consume/subscribing.ts'
+import type { QueueConsumer, ConsumerEnd } from './consume/queue-consumer.ts'
+import type { RabbitMqSubscription } from './consume/subscription.ts'
+import { createSubscription } from './consume/create-subscription.ts'
 import type { SubscriptionContext } from './consume/subscription-context.ts'
 
 const CLOSE_MS = 5_000
@@ -56,7 +56,7 @@ interface Open {
   readonly consuming: Consuming[]
   readonly addConsuming: () => Consuming
   readonly publisher: RabbitMqPublisher
-  readonly declarations: Declarations
+  readonly declarations: Topology
   readonly locks: BrokerLocks
   readonly control: ControlPublisher
   readonly admin: RabbitMqAdmin
@@ -232,11 +232,11 @@ export class RabbitMqTransport implements Transport {
     const names = this.#names
     const connector = createConnector(options, host.service, clock)
     const queues = new GroupQueues(names)
-    const addressing = new Addressing(options, names, clock, queues)
+    const addressing = new Router(options, names, clock, queues)
     const locks = new BrokerLocks(clock)
     const groups = new KnownGroups()
     const delayed = new DelayedCount(clock)
-    const declarations: Declarations = new Declarations({
+    const declarations: Topology = new Topology({
       options,
       names,
       clock,
@@ -483,8 +483,8 @@ export class RabbitMqTransport implements Transport {
     { events, name }: TransportHost,
     link: Link,
     subscription: RabbitMqSubscription,
-    reader: QueueReader,
-    { error, cause, wasIdle }: ReaderEnd,
+    reader: QueueConsumer,
+    { error, cause, wasIdle }: ConsumerEnd,
   ): void {
     if (link.session === undefined || this.#closed !== undefined) return
     if (subscription.intake.standsBy(reader)) {
@@ -507,7 +507,12 @@ export class RabbitMqTransport implements Transport {
     subscription.intake.redeclare(isGone ? reader.queue : undefined)
   }
 
-  #slow({ events, name }: TransportHost, { spec }: RabbitMqSubscription, { queue }: QueueReader, ageMs: number): void {
+  #slow(
+    { events, name }: TransportHost,
+    { spec }: RabbitMqSubscription,
+    { queue }: QueueConsumer,
+    ageMs: number,
+  ): void {
     events.emit('warning', {
       transport: name,
       code: 'slow-consumer',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
-import { bucketOf } from '../../../src/transports/rabbitmq/partitions/buckets.ts'
+import { bucketOf } from '../../../src/transports/rabbitmq/partitions/key-bucket.ts'
 
 // Part of the wire format: programs without Busbar compute it too. The first four are in docs/reference/transports/rabbitmq.md.
 test.each([

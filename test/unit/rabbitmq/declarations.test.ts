@@ -3,8 +3,8 @@ import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import { ConfigurationError } from 'busbar'
 import { resolveConsumerOptions } from '../../../src/transports/rabbitmq/consume/consumer-options.ts'
-import { Declarations } from '../../../src/transports/rabbitmq/topology/declarations.ts'
-import type { DeclarationsParts } from '../../../src/transports/rabbitmq/topology/declarations.ts'
+import { Topology } from '../../../src/transports/rabbitmq/topology/topology.ts'
+import type { TopologyParts } from '../../../src/transports/rabbitmq/topology/topology.ts'
 import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
 import type { RabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
 import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
@@ -15,13 +15,13 @@ const RUNG = 3
 
 test('a queue that is made while the connection ends is as young for the next one', async () => {
   const clock = manualClock()
-  const parts: Partial<DeclarationsParts> = {
+  const parts: Partial<TopologyParts> = {
     options: resolveRabbitMqOptions({}),
     names: new Names('busbar'),
     clock,
     onDrift: () => undefined,
   }
-  const declarations = new Declarations(parts as DeclarationsParts)
+  const declarations = new Topology(parts as TopologyParts)
   const [first, second] = [fakeSession(), fakeSession()]
   first.missing.add(`busbar.delay.${RUNG}`)
   // The broker has made the queue, and the connection ends before all is done.
@@ -34,14 +34,14 @@ test('a queue that is made while the connection ends is as young for the next on
 })
 
 interface Declaring extends ReturnType<typeof fakeSession> {
-  readonly declarations: Declarations
+  readonly declarations: Topology
   /** What was reported: queue, argument, and the value that was wanted. */
   readonly drifts: string[]
   /** Queues whose loss was reported. */
   readonly lost: string[]
 }
 
-/** Declarations for a broker that has no group yet. */
+/** Topology for a broker that has no group yet. */
 function declaring(options: RabbitMqOptions = {}): Declaring {
   const drifts: string[] = []
   const lost: string[] = []
@@ -49,7 +49,7 @@ function declaring(options: RabbitMqOptions = {}): Declaring {
   const resolved = resolveRabbitMqOptions(options)
   const names = new Names('busbar')
   const clock = manualClock()
-  const parts: Partial<DeclarationsParts> = {
+  const parts: Partial<TopologyParts> = {
     options: resolved,
     names,
     clock,
@@ -58,7 +58,7 @@ function declaring(options: RabbitMqOptions = {}): Declaring {
     onStorageLost: (_topic, queue) => void lost.push(queue),
     onDrift: ({ queue, argument, wanted }) => void drifts.push(`${queue} ${argument} ${String(wanted)}`),
   }
-  return { ...broker, declarations: new Declarations(parts as DeclarationsParts), drifts, lost }
+  return { ...broker, declarations: new Topology(parts as TopologyParts), drifts, lost }
 }
 
 const GROUP = { topic: 'orders', group: 'mail', layout: { order: 'none', partitions: 1 }, options: undefined } as const

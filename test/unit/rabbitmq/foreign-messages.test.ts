@@ -3,10 +3,10 @@ import type { ConsumeMessage } from 'amqplib'
 import { describe, test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
 import type { EncodedMessage, OutgoingMessage } from '../../../src/core/message.ts'
-import { Arrival } from '../../../src/transports/rabbitmq/wire/arrival.ts'
+import { IncomingMessage } from '../../../src/transports/rabbitmq/wire/incoming-message.ts'
 import { brokersDeadLetter } from '../../../src/transports/rabbitmq/admin/death-notes.ts'
 import { ForeignIds } from '../../../src/transports/rabbitmq/consume/foreign-ids.ts'
-import { fillArrival } from '../../../src/transports/rabbitmq/wire/mapping.ts'
+import { readMessage } from '../../../src/transports/rabbitmq/wire/read-message.ts'
 import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
 import { readStructured } from '../../../src/transports/rabbitmq/wire/structured-event.ts'
 import { TopicFilter } from '../../../src/transports/rabbitmq/consume/topic-filter.ts'
@@ -23,7 +23,7 @@ function message(properties: object, content: string | Buffer = '', fields: obje
 }
 
 function read(properties: object, content: string | Buffer = ''): EncodedMessage {
-  return fillArrival(new Arrival(), message(properties, content)).toEncodedMessage('orders', 'x-1', 7)
+  return readMessage(new IncomingMessage(), message(properties, content)).toEncodedMessage('orders', 'x-1', 7)
 }
 
 describe('times that other programs write', () => {
@@ -202,7 +202,9 @@ describe('ids of messages without one', () => {
 
 describe('topics of messages', () => {
   const topicOf = (wanted: string, hasOthers: boolean, routingKey: string, headers: object = {}): string | undefined =>
-    new TopicFilter(wanted, hasOthers).topicOf(fillArrival(new Arrival(), message({ headers }, '', { routingKey })))
+    new TopicFilter(wanted, hasOthers).topicOf(
+      readMessage(new IncomingMessage(), message({ headers }, '', { routingKey })),
+    )
 
   test.each([
     ['orders', false, 'orders', 'orders'],

@@ -7,7 +7,7 @@ import { BusEvents } from '../../../src/core/events.ts'
 import { NO_HEADERS } from '../../../src/core/message.ts'
 import type { OutgoingMessage } from '../../../src/core/message.ts'
 import type { PublishOutcome } from '../../../src/core/transport.ts'
-import { Addressing } from '../../../src/transports/rabbitmq/publish/addressing.ts'
+import { Router } from '../../../src/transports/rabbitmq/publish/router.ts'
 import { GroupQueues } from '../../../src/transports/rabbitmq/topology/group-queues.ts'
 import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
 import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
@@ -23,7 +23,7 @@ function publisherOn(clock: ManualClock, prerequisites: Partial<Prerequisites> =
   return new RabbitMqPublisher({
     options,
     clock,
-    addressing: new Addressing(options, names, clock, new GroupQueues(names)),
+    addressing: new Router(options, names, clock, new GroupQueues(names)),
     events: new BusEvents(silentLogger),
     transportName: 'main',
     prerequisites: {

@@ -3,7 +3,7 @@ import type { ConsumeMessage } from 'amqplib'
 import { describe, test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
 import { compilePattern } from '../../../src/core/topic.ts'
-import { bucketOf } from '../../../src/transports/rabbitmq/partitions/buckets.ts'
+import { bucketOf } from '../../../src/transports/rabbitmq/partitions/key-bucket.ts'
 import { digestOf } from '../../../src/transports/rabbitmq/consume/foreign-ids.ts'
 import { deadKeyOf, findDeadKey } from '../../../src/transports/rabbitmq/topology/group-layout.ts'
 import {

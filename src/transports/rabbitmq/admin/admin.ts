@@ -12,10 +12,10 @@ import type {
   TopicInfo,
   TransportAdmin,
 } from '../../../core/transport.ts'
-import { Arrival } from '../wire/arrival.ts'
+import { IncomingMessage } from '../wire/incoming-message.ts'
 import { withCarried } from '../wire/carried-properties.ts'
 import type { BrokerLocks } from './broker-lock.ts'
-import type { Declarations } from '../topology/declarations.ts'
+import type { Topology } from '../topology/topology.ts'
 import { DeclareChannel } from '../topology/declare-channel.ts'
 import type { DelayedCount } from '../delays/delayed-count.ts'
 import { REPLY, replyCode, toBrokerError } from '../errors.ts'
@@ -24,13 +24,13 @@ import { queuesOf } from '../topology/group-layout.ts'
 import type { GroupLayout } from '../topology/group-layout.ts'
 import { countQueues } from '../topology/group-topology.ts'
 import type { Session } from '../connection/link.ts'
-import { fillArrival } from '../wire/mapping.ts'
+import { readMessage } from '../wire/read-message.ts'
 import type { MemberChannel } from '../partitions/member-channel.ts'
 import type { Names } from '../topology/names.ts'
 import { PLACES } from '../topology/places.ts'
 import type { GroupRecord, KnownGroups } from '../topology/known-groups.ts'
 import { StorageReader } from './storage-reader.ts'
-import type { RabbitMqSubscription } from '../consume/subscriber.ts'
+import type { RabbitMqSubscription } from '../consume/subscription.ts'
 
 export interface AdminParts {
   readonly clock: Clock
@@ -39,7 +39,7 @@ export interface AdminParts {
   readonly members: MemberChannel
   readonly blockedBy: () => string | undefined
   readonly groups: KnownGroups
-  readonly declarations: Declarations
+  readonly declarations: Topology
   readonly delayed: DelayedCount
   readonly subscriptions: ReadonlySet<RabbitMqSubscription>
   readonly session: () => Promise<Session>
@@ -325,7 +325,7 @@ function sum(numbers: readonly number[]): number {
 }
 
 function toStored(message: GetMessage, topic: string, now: number): EncodedMessage {
-  const arrival = fillArrival(new Arrival(), message)
+  const arrival = readMessage(new IncomingMessage(), message)
   const encoded = arrival.toEncodedMessage(topic, arrival.id ?? digestOf(message), now)
   const { carried, groupQueue } = arrival
   return withCarried(encoded, groupQueue === undefined ? carried : { ...carried, groupQueue })

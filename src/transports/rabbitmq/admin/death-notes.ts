@@ -2,12 +2,12 @@ import type { ConsumeMessage } from 'amqplib'
 import type { DeadLetterReason } from '../../../core/events.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
 import { deadLetterTopic, topicProblem } from '../../../core/topic.ts'
-import { Arrival } from '../wire/arrival.ts'
+import { IncomingMessage } from '../wire/incoming-message.ts'
 import type { CarriedProperties } from '../wire/carried-properties.ts'
 import { digestOf } from '../consume/foreign-ids.ts'
 import { findDeadKey } from '../topology/group-layout.ts'
 import { fromTimestamp } from '../wire/instant.ts'
-import { fillArrival, headersOf } from '../wire/mapping.ts'
+import { readMessage, headersOf } from '../wire/read-message.ts'
 import { unbucketed } from '../topology/names.ts'
 import type { Names } from '../topology/names.ts'
 import { DEATHS } from '../wire/wire-headers.ts'
@@ -39,7 +39,7 @@ const TRIED_TOO_OFTEN: Cause = { reason: 'exhausted', error: 'DeliveryLimitExcee
  * or was pushed out of a full queue.
  */
 export function brokersDeadLetter(source: ConsumeMessage, names: Names, now: number): BrokersDeadLetter {
-  const arrival = fillArrival(new Arrival(), source)
+  const arrival = readMessage(new IncomingMessage(), source)
   const deaths = headersOf(source)[DEATHS]
   // Each rung of the delay ladder counts as a death too, and means nothing.
   const death = (Array.isArray(deaths) ? (deaths as unknown[]) : [])

@@ -2,7 +2,7 @@ import type { EncodedMessage } from '../../../core/message.ts'
 import type { Delivery, DeliveryHistory, Position } from '../../../core/transport.ts'
 import type { CarriedProperties } from '../wire/carried-properties.ts'
 import { unbucketed } from '../topology/names.ts'
-import type { QueueReader } from './queue-reader.ts'
+import type { QueueConsumer } from './queue-consumer.ts'
 
 /**
  * - `held`: here, not with the runtime.
@@ -23,7 +23,7 @@ export interface NotedState {
 
 interface DeliveryParts {
   readonly message: EncodedMessage
-  readonly reader: QueueReader
+  readonly reader: QueueConsumer
   readonly exchange: string
   readonly routingKey: string
   readonly deliveryTag: number
@@ -38,7 +38,7 @@ interface DeliveryParts {
 
 export class RabbitMqDelivery implements Delivery {
   readonly message: EncodedMessage
-  readonly reader: QueueReader
+  readonly reader: QueueConsumer
   readonly exchange: string
   readonly routingKey: string
   /** Valid only on the reader's current channel. */

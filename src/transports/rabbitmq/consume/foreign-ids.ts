@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { ConsumeMessage, GetMessage } from 'amqplib'
-import { headersOf } from '../wire/mapping.ts'
+import { headersOf } from '../wire/read-message.ts'
 import { isTransportHeader } from '../wire/wire-headers.ts'
 
 const MOST = 10_000

@@ -1,8 +1,8 @@
 import type { Clock } from '../../../core/clock.ts'
 import type { Session } from '../connection/link.ts'
 import type { RabbitMqPublisher } from '../publish/publisher.ts'
-import type { QueueReader, ReaderEnd } from './queue-reader.ts'
-import type { RabbitMqSubscription } from './subscriber.ts'
+import type { QueueConsumer, ConsumerEnd } from './queue-consumer.ts'
+import type { RabbitMqSubscription } from './subscription.ts'
 
 /** What a subscription needs from the transport. */
 export interface SubscriptionContext {
@@ -14,9 +14,9 @@ export interface SubscriptionContext {
   session(): Session | undefined
   failed(error: unknown, doing: string): void
   /** A channel of the subscription ended without being closed. */
-  readerLost(subscription: RabbitMqSubscription, reader: QueueReader, end: ReaderEnd): void
+  readerLost(subscription: RabbitMqSubscription, reader: QueueConsumer, end: ConsumerEnd): void
   /** Messages wait here for so long that the broker may take them back; fewer will be sent ahead. */
-  slow(subscription: RabbitMqSubscription, reader: QueueReader, ageMs: number): void
+  slow(subscription: RabbitMqSubscription, reader: QueueConsumer, ageMs: number): void
   /** The broker sent this many messages without waiting for acks, and they were never handled. */
   dropped(subscription: RabbitMqSubscription, count: number): void
   /** Its publisher gave the message a key, but not the bucket of that key. Reported once. */

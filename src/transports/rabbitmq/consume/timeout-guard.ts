@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../../../core/clock.ts'
-import type { QueueReader } from './queue-reader.ts'
+import type { QueueConsumer } from './queue-consumer.ts'
 
 /** The broker checks about once a minute, so ages need no finer resolution than this part of the limit. */
 const CHECKS = 20
@@ -9,14 +9,14 @@ const HAND_BACK_AT = 0.5
 const LESS_AHEAD_AT = 0.25
 
 export interface TimeoutGuardHost {
-  readers(): Iterable<QueueReader>
+  readers(): Iterable<QueueConsumer>
   /**
    * A message has been unacked here for that long, although nothing before it waits for a retry: there is too much
    * here.
    */
-  tooFarAhead(reader: QueueReader, ageMs: number): void
+  tooFarAhead(reader: QueueConsumer, ageMs: number): void
   /** Everything of the reader must go back and be taken again. */
-  turnOver(reader: QueueReader): void
+  turnOver(reader: QueueConsumer): void
 }
 
 interface Sample {
@@ -35,8 +35,8 @@ export class TimeoutGuard {
   readonly #limitMs: number
   readonly #host: TimeoutGuardHost
   /** Newest tags at points in time, oldest first: nothing is measured per message. */
-  readonly #samples = new Map<QueueReader, { epoch: number; samples: Sample[] }>()
-  readonly #acted = new WeakMap<QueueReader, number>()
+  readonly #samples = new Map<QueueConsumer, { epoch: number; samples: Sample[] }>()
+  readonly #acted = new WeakMap<QueueConsumer, number>()
   #timer: Timer | undefined
 
   constructor(clock: Clock, limitMs: number, host: TimeoutGuardHost) {
@@ -72,7 +72,7 @@ export class TimeoutGuard {
   }
 
   /** The last countermeasure needs a while to show its effect. */
-  #slow(reader: QueueReader, ageMs: number): void {
+  #slow(reader: QueueConsumer, ageMs: number): void {
     const now = this.#clock.monotonic()
     if (now - (this.#acted.get(reader) ?? -Infinity) < LESS_AHEAD_AT * this.#limitMs) return
     this.#acted.set(reader, now)
@@ -80,7 +80,7 @@ export class TimeoutGuard {
   }
 
   /** Its minimum age, in ms. */
-  #ageOfOldest(reader: QueueReader): number {
+  #ageOfOldest(reader: QueueConsumer): number {
     let known = this.#samples.get(reader)
     if (known === undefined || known.epoch !== reader.opened) {
       known = { epoch: reader.opened, samples: [] }

@@ -1,6 +1,6 @@
 import { compilePattern, isPattern, topicProblem } from '../../../core/topic.ts'
-import type { Arrival } from '../wire/arrival.ts'
-import { topicOf } from '../wire/mapping.ts'
+import type { IncomingMessage } from '../wire/incoming-message.ts'
+import { topicOf } from '../wire/read-message.ts'
 import { hasBucket } from '../topology/names.ts'
 
 /** Finds the topics of messages in a subscription's queues, and which of them don't concern it. */
@@ -17,7 +17,7 @@ export class TopicFilter {
   }
 
   /** Undefined for a message that matched a binding but does not belong to the topic. */
-  topicOf(arrival: Arrival): string | undefined {
+  topicOf(arrival: IncomingMessage): string | undefined {
     const wanted = this.#wanted
     if (this.#matches === undefined) {
       // A message with a bucket is ours, and bound exactly.

@@ -3,8 +3,8 @@ import type { Clock } from '../../../core/clock.ts'
 import { BusbarError, TimeoutError } from '../../../core/errors.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
 import { isDeadLetterTopic } from '../../../core/topic.ts'
-import { refused } from './addressing.ts'
-import type { Addressing } from './addressing.ts'
+import { refused } from './router.ts'
+import type { Router } from './router.ts'
 import { reasonOf } from '../errors.ts'
 import type { Session } from '../connection/link.ts'
 import type { PublishJob } from './publish-job.ts'
@@ -24,7 +24,7 @@ export interface Prerequisites {
   way(session: Session, queue: string): Promise<void> | undefined
   /** What delays need up to that rung of the ladder; undefined when it exists. */
   delay(session: Session, rung: number): Promise<void> | undefined
-  /** Declarations in progress on that session take too long. The next message that needs them starts over. */
+  /** Topology in progress on that session take too long. The next message that needs them starts over. */
   giveUp(session: Session): void
   /** The broker reports that an exchange was deleted. Declares the base topology again. */
   again(session: Session): Promise<void>
@@ -39,10 +39,10 @@ const MAX_MS = 10_000
 /** Ensures, in bounded time, that everything a job's messages need exists on the broker before they are sent. */
 export class Preparation {
   readonly #clock: Clock
-  readonly #addressing: Addressing
+  readonly #addressing: Router
   readonly #prerequisites: Prerequisites
 
-  constructor(clock: Clock, addressing: Addressing, prerequisites: Prerequisites) {
+  constructor(clock: Clock, addressing: Router, prerequisites: Prerequisites) {
     this.#clock = clock
     this.#addressing = addressing
     this.#prerequisites = prerequisites

@@ -3,14 +3,14 @@ import type { Clock } from '../../../core/clock.ts'
 import { PublishError, TimeoutError } from '../../../core/errors.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
 import { closeQuietly } from '../connection/amqp.ts'
-import { Arrival } from '../wire/arrival.ts'
+import { IncomingMessage } from '../wire/incoming-message.ts'
 import { channelWriter } from '../wire/channel-writer.ts'
 import type { ChannelWriter } from '../wire/channel-writer.ts'
 import { Confirms } from './confirms.ts'
 import { reasonOf } from '../errors.ts'
 import type { Session } from '../connection/link.ts'
-import { fillArrival, topicOf } from '../wire/mapping.ts'
-import type { Parcel } from './parcel.ts'
+import { readMessage, topicOf } from '../wire/read-message.ts'
+import type { OutgoingFrame } from './outgoing-frame.ts'
 import type { PublishJob } from './publish-job.ts'
 import { SilenceWatch } from '../connection/silence-watch.ts'
 
@@ -73,7 +73,7 @@ export class PublishChannel {
   }
 
   /** Throws a RangeError when the message does not fit into AMQP; nothing is written then. */
-  publish(parcel: Parcel, job: PublishJob, index: number): void {
+  publish(parcel: OutgoingFrame, job: PublishJob, index: number): void {
     this.#writer.publish(parcel)
     this.#confirms.sent(job, index)
   }
@@ -131,7 +131,7 @@ export class PublishChannel {
   /** A return comes right before the confirmation of its message, and identifies it only by its properties. */
   #onReturn(returned: Message): void {
     if (this.#isEnded) return
-    const arrival = fillArrival(new Arrival(), returned as unknown as GetMessage)
+    const arrival = readMessage(new IncomingMessage(), returned as unknown as GetMessage)
     // Dead letters and copies for one group have the id of their source.
     const topic = topicOf(arrival)
     const found = this.#confirms.find((job, index) => {

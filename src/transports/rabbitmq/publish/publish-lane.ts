@@ -3,19 +3,19 @@ import { PublishError } from '../../../core/errors.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
 import { Queue } from '../../../core/util/queue.ts'
 import type { PublishOutcome } from '../../../core/transport.ts'
-import { refused } from './addressing.ts'
-import type { Addressing } from './addressing.ts'
+import { refused } from './router.ts'
+import type { Router } from './router.ts'
 import { ChannelRenewal } from './channel-renewal.ts'
 import { REPLY, reasonOf, replyCode } from '../errors.ts'
 import type { Session } from '../connection/link.ts'
-import { Parcel } from './parcel.ts'
+import { OutgoingFrame } from './outgoing-frame.ts'
 import { channelLost, PublishChannel } from './publish-channel.ts'
 import { PublishJob } from './publish-job.ts'
 import type { CopyNotes } from './publish-job.ts'
 
 export interface LaneParts {
   readonly clock: Clock
-  readonly addressing: Addressing
+  readonly addressing: Router
   readonly maxInFlight: number
   readonly isBlocked: () => boolean
   /** An exchange is missing. Resolves when it exists again. */
@@ -51,7 +51,7 @@ export class PublishLane {
   readonly #parts: LaneParts
   readonly #work: LaneWork
   readonly #queue = new Queue<PublishJob>()
-  readonly #parcel = new Parcel()
+  readonly #parcel = new OutgoingFrame()
   readonly #renewal: ChannelRenewal
   #session: Session | undefined
   #channel: PublishChannel | undefined

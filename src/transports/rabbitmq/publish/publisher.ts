@@ -3,8 +3,8 @@ import type { BusEvents } from '../../../core/events.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
 import { isDeadLetterTopic } from '../../../core/topic.ts'
 import type { PublishOutcome } from '../../../core/transport.ts'
-import { refused } from './addressing.ts'
-import type { Addressing } from './addressing.ts'
+import { refused } from './router.ts'
+import type { Router } from './router.ts'
 import type { Session } from '../connection/link.ts'
 import type { ResolvedRabbitMqOptions } from '../options.ts'
 import { Preparation } from './preparation.ts'
@@ -17,7 +17,7 @@ import { YoungConfirms } from '../delays/young-confirms.ts'
 
 export interface PublisherParts {
   readonly options: ResolvedRabbitMqOptions
-  readonly addressing: Addressing
+  readonly addressing: Router
   readonly clock: Clock
   readonly events: BusEvents
   readonly transportName: string

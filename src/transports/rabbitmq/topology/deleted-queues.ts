@@ -1,7 +1,7 @@
 import { sleep } from '../../../core/clock.ts'
 import type { SubscriptionSpec, TransportHost } from '../../../core/transport.ts'
 import { DeclareChannel } from './declare-channel.ts'
-import type { Declaring } from '../partitions/intake.ts'
+import type { Declaring } from '../partitions/queue-assignment.ts'
 import type { Session } from '../connection/link.ts'
 
 /** RabbitMQ cancels the consumers of a deleted queue a moment before the queue is gone. */

@@ -1,5 +1,5 @@
 import type { OutgoingMessage } from '../../../core/message.ts'
-import { bucketOf } from '../partitions/buckets.ts'
+import { bucketOf } from '../partitions/key-bucket.ts'
 import { carriedBy } from '../wire/carried-properties.ts'
 import { partitionOf, partitionQueue } from './names.ts'
 import type { Names } from './names.ts'

@@ -4,7 +4,7 @@ import { contentTypeToWrite, toCloudEventHeaders, toCompactHeaders } from '../..
 import { compactMark } from '../../../core/compact-envelope.ts'
 import { CARRIED } from './carried-properties.ts'
 import type { ChannelWriter } from './channel-writer.ts'
-import type { Parcel } from '../publish/parcel.ts'
+import type { OutgoingFrame } from '../publish/outgoing-frame.ts'
 import {
   ATTEMPTS,
   CLOUD_EVENTS,
@@ -29,7 +29,7 @@ export class ClientWriter implements ChannelWriter {
     this.#channel = channel
   }
 
-  publish(parcel: Parcel): void {
+  publish(parcel: OutgoingFrame): void {
     const { message, properties } = parcel
     const isCompact = parcel.isCompact && compactMark(message) !== undefined
     const options: Options.Publish = {
@@ -83,7 +83,7 @@ function short(text: string): string | undefined {
 }
 
 /** All headers of a parcel as an object; the frame writer writes the same ones. */
-export function wireHeaders(parcel: Parcel): Record<string, unknown> {
+export function wireHeaders(parcel: OutgoingFrame): Record<string, unknown> {
   const { message, properties, typedHeaders } = parcel
   const native = {
     id: short(message.id),

@@ -11,7 +11,7 @@ import type { RawChannel } from '../connection/amqp.ts'
 import type { ChannelWriter } from './channel-writer.ts'
 import { CARRIED } from './carried-properties.ts'
 import { FRAME_OVERHEAD, FrameBuffer } from './frame-buffer.ts'
-import type { Parcel } from '../publish/parcel.ts'
+import type { OutgoingFrame } from '../publish/outgoing-frame.ts'
 import { tableValueBound, writeTableValue } from './table-value.ts'
 import {
   ATTEMPTS,
@@ -151,7 +151,7 @@ export class FrameWriter implements ChannelWriter {
     out.end(begin)
   }
 
-  publish(parcel: Parcel): void {
+  publish(parcel: OutgoingFrame): void {
     const out = this.#out
     const body = bodyOf(parcel.message)
     const most = out.frameMax - FRAME_OVERHEAD
@@ -173,7 +173,7 @@ export class FrameWriter implements ChannelWriter {
     }
   }
 
-  #method({ exchange, routingKey, mandatory }: Parcel): void {
+  #method({ exchange, routingKey, mandatory }: OutgoingFrame): void {
     const out = this.#out
     const begin = out.begin(METHOD)
     out.short(BASIC)
@@ -185,7 +185,7 @@ export class FrameWriter implements ChannelWriter {
     out.end(begin)
   }
 
-  #header(parcel: Parcel): void {
+  #header(parcel: OutgoingFrame): void {
     const out = this.#out
     const { message, properties } = parcel
     const begin = out.begin(HEADER)
@@ -225,7 +225,7 @@ export class FrameWriter implements ChannelWriter {
       )
   }
 
-  #table(parcel: Parcel): void {
+  #table(parcel: OutgoingFrame): void {
     const out = this.#out
     const { message } = parcel
     const lengthAt = out.skip(4)
@@ -241,7 +241,7 @@ export class FrameWriter implements ChannelWriter {
   }
 
   /** Without what a reader derives, or finds in AMQP's own properties. */
-  #compactTable(parcel: Parcel, mark: string): void {
+  #compactTable(parcel: OutgoingFrame, mark: string): void {
     const out = this.#out
     const { message, properties } = parcel
     const lengthAt = out.skip(4)
@@ -257,7 +257,7 @@ export class FrameWriter implements ChannelWriter {
     out.setLength(lengthAt)
   }
 
-  #commonFields(parcel: Parcel): void {
+  #commonFields(parcel: OutgoingFrame): void {
     const out = this.#out
     const { message } = parcel
     if (message.causationId !== undefined) this.#field(CAUSATION_ID, message.causationId)
@@ -294,7 +294,7 @@ export class FrameWriter implements ChannelWriter {
     if (message.expiresAt !== undefined) this.#field(EXPIRY_TIME, new Date(message.expiresAt).toISOString())
   }
 
-  #transportFields(parcel: Parcel): void {
+  #transportFields(parcel: OutgoingFrame): void {
     const out = this.#out
     if (parcel.isCopy) out.bytes(IS_COPY)
     if (parcel.isOfDeadLetters) out.bytes(IS_OF_DEAD_LETTERS)
@@ -351,7 +351,15 @@ function isForgedMark(name: string, value: string): boolean {
 }
 
 /** An upper bound for the size of a parcel's method and header frames: UTF-8 needs at most three bytes per UTF-16 unit. */
-function boundOf({ message, exchange, routingKey, topic, groupQueue, properties, typedHeaders }: Parcel): number {
+function boundOf({
+  message,
+  exchange,
+  routingKey,
+  topic,
+  groupQueue,
+  properties,
+  typedHeaders,
+}: OutgoingFrame): number {
   let characters =
     exchange.length +
     routingKey.length +

@@ -1,4 +1,4 @@
-import type { Arrival } from '../wire/arrival.ts'
+import type { IncomingMessage } from '../wire/incoming-message.ts'
 import { BUCKETS, hasBucket, partitionOf } from '../topology/names.ts'
 
 /**
@@ -19,7 +19,7 @@ export function bucketOf(key: string): number {
  * True for a message that is in the first queue because its publisher named no bucket, while Busbar puts the messages of
  * its key into another one.
  */
-export function isMisplaced({ key, routingKey, isCopy }: Arrival, partitions: number): boolean {
+export function isMisplaced({ key, routingKey, isCopy }: IncomingMessage, partitions: number): boolean {
   if (key === undefined || partitions === 1 || isCopy || hasBucket(routingKey)) return false
   return partitionOf(bucketOf(key), partitions) !== 0
 }

@@ -14,18 +14,18 @@ import type {
   TransportSubscription,
 } from '../../../core/transport.ts'
 import type { AttemptNotes } from './attempt-notes.ts'
-import type { Arrival } from '../wire/arrival.ts'
+import type { IncomingMessage } from '../wire/incoming-message.ts'
 import { Attempts } from './attempts.ts'
-import { isMisplaced } from '../partitions/buckets.ts'
+import { isMisplaced } from '../partitions/key-bucket.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { DeclareChannel } from '../topology/declare-channel.ts'
 import { RabbitMqDelivery } from './delivery.ts'
 import { lostError } from '../errors.ts'
 import { ForeignIds } from './foreign-ids.ts'
-import type { Intake, Seat } from '../partitions/intake.ts'
-import { withMetadata } from './metadata.ts'
+import type { QueueAssignment, AssignedQueue } from '../partitions/queue-assignment.ts'
+import { withMetadata } from './amqp-metadata.ts'
 import type { Session } from '../connection/link.ts'
-import type { LostDeliveries, QueueReader, ReaderEnd, ReaderHost } from './queue-reader.ts'
+import type { LostDeliveries, QueueConsumer, ConsumerEnd, QueueConsumerHost } from './queue-consumer.ts'
 import { Republisher } from '../publish/republisher.ts'
 import type { Pending } from '../publish/republisher.ts'
 import { StreamCursor } from './stream-cursor.ts'
@@ -41,13 +41,13 @@ const ACK_MIN_MS = 15
 const ACK_MAX_MS = 250
 
 /**
- * One member of a group: takes from its queues what the runtime asks for, and settles it. `Intake` decides which queues
+ * One member of a group: takes from its queues what the runtime asks for, and settles it. `QueueAssignment` decides which queues
  * these are.
  */
-export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
+export class RabbitMqSubscription implements TransportSubscription, QueueConsumerHost {
   readonly spec: SubscriptionSpec
   readonly nature: QueueNature
-  readonly intake: Intake
+  readonly intake: QueueAssignment
   /** Queues that were certainly deleted, since their loss was last reported. */
   readonly lostQueues: Set<string> = new Set()
   readonly #context: SubscriptionContext
@@ -75,7 +75,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
   #waitsForOthers = false
   #closed: Promise<void> | undefined
   /** Seats whose channels are being replaced. */
-  readonly #turning = new Set<Seat>()
+  readonly #turning = new Set<AssignedQueue>()
 
   constructor(parts: {
     readonly spec: SubscriptionSpec
@@ -86,7 +86,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     readonly nature: QueueNature
     readonly consumerTimeoutMs: number
     readonly renewBindings: () => Promise<number>
-    readonly intake: (subscription: RabbitMqSubscription) => Intake
+    readonly intake: (subscription: RabbitMqSubscription) => QueueAssignment
   }) {
     const { spec, options, context } = parts
     this.spec = spec
@@ -281,7 +281,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     failures: readonly SettlementFailure[],
   ): Promise<readonly SettlementFailure[]> {
     if (failures.length === batch.length) return failures
-    const readers = new Set<QueueReader>()
+    const readers = new Set<QueueConsumer>()
     for (const { delivery } of batch)
       if (!waitsHere(delivery as RabbitMqDelivery)) readers.add((delivery as RabbitMqDelivery).reader)
     const answers = await Promise.all(
@@ -342,7 +342,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     this.#turnIfWaiting()
   }
 
-  #end(seat: Seat): void {
+  #end(seat: AssignedQueue): void {
     this.intake.endIfEmpty(seat).catch((error: unknown) => this.#context.failed(error, 'giving up a queue'))
   }
 
@@ -355,7 +355,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       : { ...consumeArguments, 'x-stream-offset': this.#cursor.start }
   }
 
-  admit(reader: QueueReader, arrival: Arrival): RabbitMqDelivery | undefined {
+  admit(reader: QueueConsumer, arrival: IncomingMessage): RabbitMqDelivery | undefined {
     const { deliveryTag, redelivered, native, returns } = arrival
     const offset = this.#cursor === undefined ? undefined : arrival.offset
     if (offset !== undefined && this.#cursor?.came(offset) === false) return undefined
@@ -390,13 +390,13 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     return delivery
   }
 
-  #idOf(reader: QueueReader, { id, offset, native }: Arrival): string {
+  #idOf(reader: QueueConsumer, { id, offset, native }: IncomingMessage): string {
     if (id !== undefined) return id
     // Only the library reads messages without an id.
     return this.#cursor === undefined ? this.#foreignIds.idOf(native as ConsumeMessage) : `${reader.queue}:${offset}`
   }
 
-  activated(reader: QueueReader): void {
+  activated(reader: QueueConsumer): void {
     this.intake.activated(reader)
   }
 
@@ -434,7 +434,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
 
   // --- what goes -------------------------------------------------------------------------------------------------------
 
-  lost(reader: QueueReader, { handed, held, unheard }: LostDeliveries, end: ReaderEnd): void {
+  lost(reader: QueueConsumer, { handed, held, unheard }: LostDeliveries, end: ConsumerEnd): void {
     for (const { message } of handed) this.#foreignIds.left(message.id)
     for (const { message } of held) this.#foreignIds.left(message.id)
     if (this.#closed !== undefined) return
@@ -445,7 +445,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
 
   // --- messages that are unacked for long --------------------------------------------------------------------------
 
-  #tooFarAhead(reader: QueueReader, ageMs: number): void {
+  #tooFarAhead(reader: QueueConsumer, ageMs: number): void {
     const seat = this.#seatOf(reader)
     if (seat === undefined || reader.isTurning || seat.isLeaving) return
     this.#context.slow(this, reader, ageMs)
@@ -459,7 +459,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     this.#restart(seat).catch((error: unknown) => this.#context.failed(error, 'lowering the prefetch of a consumer'))
   }
 
-  async #restart(seat: Seat): Promise<void> {
+  async #restart(seat: AssignedQueue): Promise<void> {
     const cancelled = seat.reader.cancel()
     this.#sink.recall(seat.reader.unsettled())
     await cancelled
@@ -469,7 +469,7 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     this.arrived()
   }
 
-  #beginTurn(reader: QueueReader): void {
+  #beginTurn(reader: QueueConsumer): void {
     if (!reader.isTurning) {
       reader.isTurning = true
       this.#sink.recall(reader.unsettled())
@@ -491,11 +491,11 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
       }
   }
 
-  #mayTurn({ reader }: Seat): boolean {
+  #mayTurn({ reader }: AssignedQueue): boolean {
     return reader.isTurning && reader.isOpen && reader.isAllWaiting(this.#context.clock.now())
   }
 
-  async #turn(seat: Seat): Promise<void> {
+  async #turn(seat: AssignedQueue): Promise<void> {
     const { opened } = seat.reader
     await this.noteReturned(seat)
     // Meanwhile the channel may have ended by itself, or a handler whose time had come may have started: its end runs
@@ -514,8 +514,8 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     await sleep(this.#context.clock, ms)
   }
 
-  /** For `Intake`: a queue that others consume as well. */
-  async handBack(seat: Seat): Promise<void> {
+  /** For `QueueAssignment`: a queue that others consume as well. */
+  async handBack(seat: AssignedQueue): Promise<void> {
     if (this.#options.noAck) return
     const held = [...seat.reader.held]
     await this.#attempts.returnedAll(held)
@@ -527,12 +527,12 @@ export class RabbitMqSubscription implements TransportSubscription, ReaderHost {
     seat.reader.flush()
   }
 
-  /** For `Intake`: everything that goes back with the channel, by our own decision, so none of it has used an attempt. */
-  async noteReturned({ reader }: Seat): Promise<void> {
+  /** For `QueueAssignment`: everything that goes back with the channel, by our own decision, so none of it has used an attempt. */
+  async noteReturned({ reader }: AssignedQueue): Promise<void> {
     if (!this.#options.noAck) await this.#attempts.returnedAll(reader.unsettled())
   }
 
-  #seatOf(reader: QueueReader): Seat | undefined {
+  #seatOf(reader: QueueConsumer): AssignedQueue | undefined {
     return this.intake.seats.find((seat) => seat.reader === reader)
   }
 }

@@ -3,7 +3,7 @@ import { ConfigurationError } from '../../../core/errors.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
 import type { GroupDeclaration, Purpose, ResolvedRabbitMqOptions } from '../options.ts'
 import { hasQuorumQueues, serverInfo } from '../connection/amqp.ts'
-import type { Addressing } from '../publish/addressing.ts'
+import type { Router } from '../publish/router.ts'
 import type { Connector } from '../connection/connector.ts'
 import { DeclareChannel, declareQueue } from './declare-channel.ts'
 import type { Drift } from './declare-channel.ts'
@@ -37,12 +37,12 @@ import type { Prerequisites } from '../publish/preparation.ts'
 const YOUNG_MS = 1_500
 const MAX_REPORTED = 10_000
 
-export interface DeclarationsParts {
+export interface TopologyParts {
   readonly options: ResolvedRabbitMqOptions
   readonly names: Names
   readonly clock: Clock
   readonly connector: Connector
-  readonly addressing: Addressing
+  readonly addressing: Router
   readonly groups: KnownGroups
   readonly queues: GroupQueues
   readonly onDrift: (drift: Drift) => void
@@ -72,15 +72,15 @@ class Known {
 }
 
 /** Everything that the transport declares on the broker: once for each session, when first needed. */
-export class Declarations implements Prerequisites {
-  readonly #parts: DeclarationsParts
+export class Topology implements Prerequisites {
+  readonly #parts: TopologyParts
   readonly #known = new WeakMap<Session, Known>()
   #queueType: QueueType | undefined
   #plugin: boolean | undefined
   #youngUntil = 0
   readonly #reported = new Set<string>()
 
-  constructor(parts: DeclarationsParts) {
+  constructor(parts: TopologyParts) {
     this.#parts = parts
   }
 

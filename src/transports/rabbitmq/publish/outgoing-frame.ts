@@ -6,7 +6,7 @@ import type { MessageProperties } from '../options.ts'
  * A message together with its destination: the input of a channel writer. The publisher reuses one object for all
  * messages.
  */
-export class Parcel {
+export class OutgoingFrame {
   exchange = ''
   routingKey = ''
   message: OutgoingMessage = EMPTY

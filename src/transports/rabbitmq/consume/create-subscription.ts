@@ -8,14 +8,14 @@ import { broadcastQueue, deleteBroadcasts } from '../topology/broadcast-queue.ts
 import type { BrokerLocks } from '../admin/broker-lock.ts'
 import { resolveConsumerOptions } from './consumer-options.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
-import type { Declarations } from '../topology/declarations.ts'
+import type { Topology } from '../topology/topology.ts'
 import { DeclareChannel, declareQueue } from '../topology/declare-channel.ts'
 import { DeletedQueues } from '../topology/deleted-queues.ts'
 import { toBrokerError } from '../errors.ts'
 import { isSameLayout } from '../topology/group-layout.ts'
 import type { GroupLayout } from '../topology/group-layout.ts'
 import type { GroupSpec } from '../topology/group-topology.ts'
-import { Intake } from '../partitions/intake.ts'
+import { QueueAssignment } from '../partitions/queue-assignment.ts'
 import type { Session } from '../connection/link.ts'
 import type { MemberChannel } from '../partitions/member-channel.ts'
 import { Membership } from '../partitions/membership.ts'
@@ -24,15 +24,15 @@ import { bindingKeyOf, bindingKeysOf } from '../topology/names.ts'
 import type { Names } from '../topology/names.ts'
 import type { ResolvedRabbitMqOptions } from '../options.ts'
 import type { ControlPublisher } from '../publish/control-publisher.ts'
-import { QueueReader } from './queue-reader.ts'
-import { RabbitMqSubscription } from './subscriber.ts'
+import { QueueConsumer } from './queue-consumer.ts'
+import { RabbitMqSubscription } from './subscription.ts'
 import type { SubscriptionContext } from './subscription-context.ts'
 
 export interface SubscribingParts {
   readonly options: ResolvedRabbitMqOptions
   readonly names: Names
   readonly context: SubscriptionContext
-  readonly declarations: Declarations
+  readonly declarations: Topology
   readonly locks: BrokerLocks
   readonly control: ControlPublisher
   readonly members: MemberChannel
@@ -86,7 +86,7 @@ export async function createSubscription(
       return parts.declarations.renewBindings(current, { topic, group, layout, options: native })
     },
     intake: (host) =>
-      new Intake({
+      new QueueAssignment({
         host: {
           declare: async (again, which, cancelled) => {
             const missing = await deleted?.look(again, which, cancelled, host.lostQueues)
@@ -276,10 +276,10 @@ function makeReader(
   spec: SubscriptionSpec,
   native: ResolvedConsumerOptions,
   partitions: number,
-): QueueReader {
+): QueueConsumer {
   // Each queue gets its share, and one more so that rounding does not starve a single busy one.
   const share = (most: number): number => (partitions === 1 ? most : Math.ceil(most / partitions) + 1)
-  return new QueueReader({
+  return new QueueConsumer({
     clock,
     queue,
     prefetch: native.prefetch ?? Math.min(65_535, share(spec.prefetch)),

@@ -2,7 +2,7 @@ import type { ConsumeMessage, GetMessage } from 'amqplib'
 import { COMPACT_MARK, compactForm } from '../../../core/compact-envelope.ts'
 import { NO_HEADERS } from '../../../core/message.ts'
 import type { Headers } from '../../../core/message.ts'
-import type { Arrival } from './arrival.ts'
+import type { IncomingMessage } from './incoming-message.ts'
 import { fixedInstant, fromTimestamp } from './instant.ts'
 import { unbucketed } from '../topology/names.ts'
 import { carriedFrom } from './carried-properties.ts'
@@ -35,7 +35,7 @@ export function headersOf(message: ConsumeMessage | GetMessage): AmqpHeaders {
  * The topic of a message. A routing key is the topic and a bucket, except for copies for one group and names too long
  * for AMQP: those have a header.
  */
-export function topicOf({ topicHeader, routingKey }: Arrival): string {
+export function topicOf({ topicHeader, routingKey }: IncomingMessage): string {
   return topicHeader ?? unbucketed(routingKey)
 }
 
@@ -43,7 +43,7 @@ export function topicOf({ topicHeader, routingKey }: Arrival): string {
  * Parses CloudEvents binary mode, the counterpart of the writers. A message without our headers is accepted as it is:
  * its attributes come from AMQP's own properties.
  */
-export function fillArrival(arrival: Arrival, message: ConsumeMessage | GetMessage): Arrival {
+export function readMessage(arrival: IncomingMessage, message: ConsumeMessage | GetMessage): IncomingMessage {
   const { fields, properties } = message
   const headers = headersOf(message)
   arrival.reset()

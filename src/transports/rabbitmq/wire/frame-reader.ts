@@ -1,8 +1,8 @@
 import type { Channel } from 'amqplib'
-import { Arrival } from './arrival.ts'
-import { DeliveryFrames, frameSize, isDelivery } from './delivery-frames.ts'
+import { IncomingMessage } from './incoming-message.ts'
+import { DeliveryDecoder, frameSize, isDelivery } from './delivery-decoder.ts'
 
-type Sink = (arrival: Arrival) => void
+type Sink = (arrival: IncomingMessage) => void
 
 /** The reading part of amqplib's connection. */
 interface Reading {
@@ -23,24 +23,24 @@ const FRAME_END = 0xce
 /** A delivery whose body is incomplete. */
 interface Pending {
   readonly sink: Sink
-  readonly arrival: Arrival
+  readonly arrival: IncomingMessage
   readonly parts: Buffer[]
   left: number
 }
 
-const taps = new WeakMap<object, FrameTap>()
+const taps = new WeakMap<object, FrameReader>()
 
 /**
  * Sees the frames of a connection before the client library does, and takes out those of plain deliveries, which it
  * reads itself. Everything else, including every other delivery, goes to the library in the same order.
  */
-export class FrameTap {
+export class FrameReader {
   readonly #connection: Reading
   readonly #library: () => unknown
   readonly #sinks = new Map<number, Sink>()
   readonly #pending = new Map<number, Pending>()
-  readonly #arrival = new Arrival()
-  readonly #frames = new DeliveryFrames(this.#arrival)
+  readonly #arrival = new IncomingMessage()
+  readonly #frames = new DeliveryDecoder(this.#arrival)
 
   private constructor(connection: Reading) {
     this.#connection = connection
@@ -57,7 +57,7 @@ export class FrameTap {
     if (typeof ch !== 'number' || connection === undefined || !isReading(connection)) return false
     let tap = taps.get(connection)
     if (tap === undefined) {
-      tap = new FrameTap(connection)
+      tap = new FrameReader(connection)
       taps.set(connection, tap)
     }
     tap.#sinks.set(ch, sink)
@@ -133,7 +133,7 @@ export class FrameTap {
     else {
       const length = frameSize(bytes, end) - HEAD - 1
       if (length !== bodySize || bytes[end] !== BODY) {
-        const held = Object.assign(new Arrival(), arrival)
+        const held = Object.assign(new IncomingMessage(), arrival)
         this.#pending.set(number, { sink, arrival: held, parts: [], left: bodySize })
         return end
       }

@@ -4,7 +4,7 @@ import { bodyBytes } from '../../../core/message.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
 import { isCopy } from '../../../core/publish/size-limit.ts'
 import { isDeadLetterTopic } from '../../../core/topic.ts'
-import { bucketOf } from '../partitions/buckets.ts'
+import { bucketOf } from '../partitions/key-bucket.ts'
 import { carriedBy, withLeftovers } from '../wire/carried-properties.ts'
 import type { CarriedProperties } from '../wire/carried-properties.ts'
 import { MAX_DELAY_MS, rungsOf, topRung } from '../delays/delay-ladder.ts'
@@ -13,14 +13,14 @@ import type { GroupQueues } from '../topology/group-queues.ts'
 import { bucketed, BUCKETS, routingKeyOf } from '../topology/names.ts'
 import type { Names } from '../topology/names.ts'
 import type { MessageProperties, ResolvedRabbitMqOptions } from '../options.ts'
-import type { Parcel } from './parcel.ts'
+import type { OutgoingFrame } from './outgoing-frame.ts'
 import type { CopyNotes } from './publish-job.ts'
 import { isEnvelopeHeader, toWireName } from '../wire/wire-headers.ts'
 
 const NO_TYPED_HEADERS: Readonly<Record<string, unknown>> = Object.freeze({})
 
 /** Decides where a message goes and which headers the transport adds. */
-export class Addressing {
+export class Router {
   readonly #options: ResolvedRabbitMqOptions
   readonly #names: Names
   readonly #clock: Clock
@@ -37,7 +37,7 @@ export class Addressing {
   }
 
   /** Fills in the parcel; returns an error when the message can't be sent at all. */
-  address(parcel: Parcel, message: OutgoingMessage, notes: CopyNotes | undefined): PublishError | undefined {
+  address(parcel: OutgoingFrame, message: OutgoingMessage, notes: CopyNotes | undefined): PublishError | undefined {
     const { maxMessageBytes, properties } = this.#options
     const { topic } = message
     const bytes = bodyBytes(message)
@@ -71,7 +71,7 @@ export class Addressing {
     return this.#delay(parcel, topic, delayMs, notes !== undefined)
   }
 
-  #carry(parcel: Parcel, message: OutgoingMessage, carried: CarriedProperties): void {
+  #carry(parcel: OutgoingFrame, message: OutgoingMessage, carried: CarriedProperties): void {
     const { userId, expiration, groupQueue: _, headers, ...properties } = carried
     parcel.message = withLeftovers(message, { userId, expiration })
     parcel.properties = { ...parcel.properties, ...properties }
@@ -79,7 +79,7 @@ export class Addressing {
   }
 
   /** True when the user's `route` decided. */
-  #route(parcel: Parcel, message: OutgoingMessage, notes: CopyNotes | undefined): boolean {
+  #route(parcel: OutgoingFrame, message: OutgoingMessage, notes: CopyNotes | undefined): boolean {
     const names = this.#names
     const { topic, group } = message
     if (group !== undefined) {
@@ -104,7 +104,7 @@ export class Addressing {
     return true
   }
 
-  #delay(parcel: Parcel, topic: string, delayMs: number, roughly: boolean): PublishError | undefined {
+  #delay(parcel: OutgoingFrame, topic: string, delayMs: number, roughly: boolean): PublishError | undefined {
     parcel.isOfDeadLetters = !parcel.isCopy && isDeadLetterTopic(topic)
     const limit = this.usesPlugin ? MAX_PLUGIN_DELAY_MS : MAX_DELAY_MS
     if (delayMs > limit)
@@ -141,7 +141,7 @@ export class Addressing {
 }
 
 /** Adds the headers that the user's `properties` gave. Copies have them already, like the message's own. */
-function addHeaders(parcel: Parcel, given: MessageProperties['headers']): PublishError | undefined {
+function addHeaders(parcel: OutgoingFrame, given: MessageProperties['headers']): PublishError | undefined {
   if (given === undefined) return undefined
   const { message } = parcel
   const headers = Object.assign(Object.create(null) as Record<string, string>, message.headers)

@@ -4,24 +4,24 @@ import { sleep } from '../../../core/clock.ts'
 import type { Clock } from '../../../core/clock.ts'
 import { Queue } from '../../../core/util/queue.ts'
 import { closeQuietly } from '../connection/amqp.ts'
-import { Arrival } from '../wire/arrival.ts'
+import { IncomingMessage } from '../wire/incoming-message.ts'
 import { channelWriter } from '../wire/channel-writer.ts'
 import type { ChannelWriter } from '../wire/channel-writer.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { RabbitMqDelivery } from './delivery.ts'
-import { FrameTap } from '../wire/frame-tap.ts'
+import { FrameReader } from '../wire/frame-reader.ts'
 import type { Session } from '../connection/link.ts'
-import { fillArrival } from '../wire/mapping.ts'
+import { readMessage } from '../wire/read-message.ts'
 
-export interface ReaderHost {
+export interface QueueConsumerHost {
   /** Turns an arrival into a delivery; undefined for a message that does not concern the group and is acked. */
-  admit(reader: QueueReader, arrival: Arrival): RabbitMqDelivery | undefined
+  admit(reader: QueueConsumer, arrival: IncomingMessage): RabbitMqDelivery | undefined
   /** The first message of a channel has arrived. */
-  activated(reader: QueueReader): void
+  activated(reader: QueueConsumer): void
   /** A message waits in `held`. */
   arrived(): void
   /** The channel ended, with all outstanding messages. */
-  lost(reader: QueueReader, what: LostDeliveries, end: ReaderEnd): void
+  lost(reader: QueueConsumer, what: LostDeliveries, end: ConsumerEnd): void
   /** Resolves when the broker has had time to process acks that were just sent. */
   ackTime(): Promise<void>
   /** Called at each start. */
@@ -37,7 +37,7 @@ export interface LostDeliveries {
   readonly unheard: readonly RabbitMqDelivery[]
 }
 
-export interface ReaderEnd {
+export interface ConsumerEnd {
   readonly error: Error
   /**
    * - `lost`: the connection or the channel ended.
@@ -49,7 +49,7 @@ export interface ReaderEnd {
   readonly wasIdle?: boolean
 }
 
-export interface ReaderParts {
+export interface QueueConsumerParts {
   readonly clock: Clock
   readonly queue: string
   /** Number of unacked messages that the broker may send ahead. */
@@ -59,7 +59,7 @@ export interface ReaderParts {
   /** Each message of the queue waits for the one before it. */
   readonly isStrict: boolean
   readonly options: Pick<ResolvedConsumerOptions, 'noAck' | 'exclusive' | 'priority' | 'consumerTag' | 'metadata'>
-  readonly host: ReaderHost
+  readonly host: QueueConsumerHost
 }
 
 /** Each question costs both sides about as much as a message. */
@@ -72,7 +72,7 @@ const NO: Promise<boolean> = Promise.resolve(false)
  * Consumes one queue on a separate channel, and tracks its delivery tags. A tag is valid only on its channel, so
  * everything here is dropped with the channel; except with `noAck`, where the broker no longer has what it sent.
  */
-export class QueueReader {
+export class QueueConsumer {
   readonly queue: string
   /** Arrived but not with the runtime, by delivery tag. */
   readonly held: RabbitMqDelivery[] = []
@@ -85,7 +85,7 @@ export class QueueReader {
   isTurning = false
   /** A message has arrived on this channel. */
   hasReceived = false
-  readonly #parts: ReaderParts
+  readonly #parts: QueueConsumerParts
   #prefetch: number
   #maxHanded = Infinity
   readonly #noAck: boolean
@@ -108,9 +108,9 @@ export class QueueReader {
   /** Acked to the broker, which has not shown yet that it has read the ack. */
   #unheard: RabbitMqDelivery[] = []
   #lastTag = 0
-  readonly #arrival = new Arrival()
+  readonly #arrival = new IncomingMessage()
 
-  constructor(parts: ReaderParts) {
+  constructor(parts: QueueConsumerParts) {
     this.queue = parts.queue
     this.#parts = parts
     this.#prefetch = parts.prefetch
@@ -201,7 +201,7 @@ export class QueueReader {
     this.hasReceived = false
     this.isTurning = false
     // Consumers that want AMQP's own fields get what the library reads.
-    if (this.#parts.options.metadata.length === 0) FrameTap.on(channel, (arrival) => this.#arrived(channel, arrival))
+    if (this.#parts.options.metadata.length === 0) FrameReader.on(channel, (arrival) => this.#arrived(channel, arrival))
     try {
       if (!this.#noAck) await channel.prefetch(this.#prefetch)
       this.#isWanted = true
@@ -254,10 +254,10 @@ export class QueueReader {
       void closeQuietly(channel)
       return
     }
-    this.#arrived(channel, fillArrival(this.#arrival, message))
+    this.#arrived(channel, readMessage(this.#arrival, message))
   }
 
-  #arrived(channel: Channel, arrival: Arrival): void {
+  #arrived(channel: Channel, arrival: IncomingMessage): void {
     if (this.#channel !== channel) return
     this.#lastTag = arrival.deliveryTag
     if (!this.hasReceived) {
@@ -500,7 +500,7 @@ export class QueueReader {
     await closeQuietly(channel)
   }
 
-  #ended(channel: Channel, end: ReaderEnd): void {
+  #ended(channel: Channel, end: ConsumerEnd): void {
     if (this.#channel !== channel) return
     const held = this.#noAck ? [] : [...this.held]
     const unheard = this.#unheard

@@ -1,9 +1,9 @@
 import { COMPACT_MARK, compactForm } from '../../../core/compact-envelope.ts'
 import { NO_HEADERS } from '../../../core/message.ts'
-import type { Arrival } from './arrival.ts'
+import type { IncomingMessage } from './incoming-message.ts'
 import { FRAME_OVERHEAD } from './frame-buffer.ts'
 import { fixedInstant } from './instant.ts'
-import { topicOf } from './mapping.ts'
+import { topicOf } from './read-message.ts'
 import {
   ACQUIRED_COUNT,
   ATTEMPTS,
@@ -50,8 +50,8 @@ export function isDelivery(bytes: Buffer, at: number): boolean {
  * ASCII. Decoding everything once and taking substrings costs a fraction of the library's general decoder. Anything
  * else is left to the library.
  */
-export class DeliveryFrames {
-  readonly #arrival: Arrival
+export class DeliveryDecoder {
+  readonly #arrival: IncomingMessage
   /** The text of both frames, one character per byte. */
   #text = ''
   #at = 0
@@ -61,7 +61,7 @@ export class DeliveryFrames {
   #contentType = ''
   #exchange = ''
 
-  constructor(arrival: Arrival) {
+  constructor(arrival: IncomingMessage) {
     this.#arrival = arrival
   }
 

@@ -6,7 +6,7 @@ import { uuidTime } from '../../../core/publish/uuid.ts'
 import type { CarriedProperties } from './carried-properties.ts'
 
 /** A parsed incoming message. One object is reused for all messages. */
-export class Arrival {
+export class IncomingMessage {
   deliveryTag = 0
   redelivered = false
   routingKey = ''

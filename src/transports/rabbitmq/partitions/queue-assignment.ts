@@ -4,11 +4,11 @@ import { assign } from './assignment.ts'
 import type { Session } from '../connection/link.ts'
 import { REPLY, reasonOf, replyCode } from '../errors.ts'
 import type { Membership, MembershipParts } from './membership.ts'
-import type { QueueReader } from '../consume/queue-reader.ts'
+import type { QueueConsumer } from '../consume/queue-consumer.ts'
 
 /** One queue of a subscription and its state. */
-export interface Seat {
-  readonly reader: QueueReader
+export interface AssignedQueue {
+  readonly reader: QueueConsumer
   readonly partition: number
   /** Being given up: nothing more is handed out, and the channel ends when the last message is settled. */
   isLeaving: boolean
@@ -25,19 +25,19 @@ export interface Seat {
 
 export type Declaring = 'all' | 'cancelled'
 
-export interface IntakeHost {
+export interface QueueAssignmentHost {
   /**
    * Declares what is missing of what the subscription consumes, and returns its queues. `cancelled`: only queues whose
    * consumers the broker has ended; they may be about to disappear.
    */
   declare(session: Session, which: Declaring, cancelled: ReadonlySet<string>): Promise<readonly string[]>
-  makeSeat(queue: string, partition: number): Seat
+  makeSeat(queue: string, partition: number): AssignedQueue
   /** The subscription had these queues and now has others. Never rejects. */
   abandoned(session: Session, queues: readonly string[]): Promise<void>
   /** Hands back the messages held of a queue that others may consume at the same time. */
-  handBack(seat: Seat): Promise<void>
+  handBack(seat: AssignedQueue): Promise<void>
   /** Before the channel is closed: notes what goes back with it. */
-  noteReturned(seat: Seat): Promise<void>
+  noteReturned(seat: AssignedQueue): Promise<void>
   /** The distribution of queues in the group has changed. */
   rebalanced(assigned: readonly string[], revoked: readonly string[]): void
   failed(error: unknown, doing: string): void
@@ -54,8 +54,8 @@ const RETRY_MAX_MS = 10_000
  * Decides which queues of a group this member consumes, and applies it: on a new session, when members come and go, on
  * pause, resume and drain. A single loop does all of it, so that no two changes run concurrently.
  */
-export class Intake {
-  readonly #host: IntakeHost
+export class QueueAssignment {
+  readonly #host: QueueAssignmentHost
   readonly #clock: Clock
   readonly #membership: Membership | undefined
   readonly #id: string
@@ -64,7 +64,7 @@ export class Intake {
   /** Others may consume the same queue at the same time: it may then be left message by message. */
   readonly #isShared: boolean
   readonly #closing = new AbortController()
-  seats: Seat[] = []
+  seats: AssignedQueue[] = []
   #session: Session | undefined
   #declaredFor: Session | undefined
   /** Something may be missing of what was declared on it. */
@@ -86,7 +86,7 @@ export class Intake {
   #pause = new AbortController()
 
   constructor(parts: {
-    readonly host: IntakeHost
+    readonly host: QueueAssignmentHost
     readonly clock: Clock
     readonly membership:
       | ((hooks: Pick<MembershipParts, 'onChange' | 'onLost'> & { readonly isConsumed: () => boolean }) => Membership)
@@ -140,19 +140,19 @@ export class Intake {
   }
 
   /** True when the reader stands by, and so loses nothing with its consumer. */
-  standsBy(reader: QueueReader): boolean {
+  standsBy(reader: QueueConsumer): boolean {
     return this.#seatOf(reader)?.standsByFor !== undefined
   }
 
   /** The broker ended the consumer of a queue that another member owns, and which that member declares again. */
-  standbyLost(reader: QueueReader): void {
+  standbyLost(reader: QueueConsumer): void {
     const seat = this.#seatOf(reader)
     if (seat !== undefined) this.#standLater(seat)
     this.update()
   }
 
   /** The first message of a channel has arrived. */
-  activated(reader: QueueReader): void {
+  activated(reader: QueueConsumer): void {
     const seat = this.#seatOf(reader)
     if (seat === undefined || seat.standsByFor === undefined || this.#membership === undefined) return
     // Its owner has gone, or has lost its connection.
@@ -162,7 +162,7 @@ export class Intake {
       .finally(() => this.update())
   }
 
-  #seatOf(reader: QueueReader): Seat | undefined {
+  #seatOf(reader: QueueConsumer): AssignedQueue | undefined {
     return this.seats.find((seat) => seat.reader === reader)
   }
 
@@ -302,7 +302,7 @@ export class Intake {
   }
 
   /** Takes the queue or gives it up, according to the current state. */
-  async #settle(seat: Seat, session: Session | undefined): Promise<void> {
+  async #settle(seat: AssignedQueue, session: Session | undefined): Promise<void> {
     if (!this.#wanted) {
       await this.#give(seat)
       return
@@ -318,7 +318,7 @@ export class Intake {
    * Consumes a queue of another member, whose messages the broker gives to one consumer at a time: that is how it comes
    * to this one when the other dies.
    */
-  async #standBy(seat: Seat, owner: string, session: Session | undefined): Promise<void> {
+  async #standBy(seat: AssignedQueue, owner: string, session: Session | undefined): Promise<void> {
     const { reader } = seat
     if (!reader.isIdle) {
       const isInLine = seat.standsByFor === owner && !seat.isLeaving && !reader.hasReceived
@@ -352,11 +352,11 @@ export class Intake {
     }
   }
 
-  #standLater(seat: Seat): void {
+  #standLater(seat: AssignedQueue): void {
     seat.standbyAt = this.#clock.monotonic() + STANDBY_MS
   }
 
-  async #take(seat: Seat, session: Session | undefined, standsBy = false): Promise<void> {
+  async #take(seat: AssignedQueue, session: Session | undefined, standsBy = false): Promise<void> {
     if (seat.isLeaving && !seat.isEnding) {
       seat.isLeaving = false
       if (seat.reader.isOpen) await seat.reader.resume()
@@ -373,7 +373,7 @@ export class Intake {
     }
   }
 
-  async #give(seat: Seat): Promise<void> {
+  async #give(seat: AssignedQueue): Promise<void> {
     if (!seat.reader.isOpen) return
     if (!seat.isLeaving) {
       seat.isLeaving = true
@@ -386,7 +386,7 @@ export class Intake {
   }
 
   /** Closes a queue that is being given up once the runtime has none of its messages. */
-  async endIfEmpty(seat: Seat): Promise<void> {
+  async endIfEmpty(seat: AssignedQueue): Promise<void> {
     if (!seat.isLeaving || seat.isEnding || seat.reader.handed > 0 || !seat.reader.isOpen) return
     seat.isEnding = true
     try {
@@ -425,7 +425,7 @@ export class Intake {
   }
 
   /** Which queues this member should read, as far as the members decide it. */
-  get share(): readonly Seat[] {
+  get share(): readonly AssignedQueue[] {
     const owned = this.#owned
     return owned === undefined ? this.seats : this.seats.filter(({ partition }) => owned.has(partition))
   }
