@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
+import type { ManualClock } from 'busbar/testing'
 import { ConfigurationError } from 'busbar'
 import { resolveConsumerOptions } from '../../../src/transports/rabbitmq/consume/consumer-options.ts'
 import { Topology } from '../../../src/transports/rabbitmq/topology/topology.ts'
@@ -13,27 +14,38 @@ import { fakeSession } from './fake-channel.ts'
 
 const RUNG = 3
 
-test('a queue that is made while the connection ends is as young for the next one', async () => {
-  const clock = manualClock()
-  const parts: Partial<TopologyParts> = {
-    options: resolveRabbitMqOptions({}),
-    names: new Names('busbar'),
-    clock,
-    onDrift: () => undefined,
+test('new queues for delays are used when the broker has them on disk, also by a process that finds them', async () => {
+  for (const isFound of [false, true]) {
+    const { session, queues, refusing, clock, declarations } = declaring()
+    if (isFound) queues.set(`busbar.delay.${RUNG}`, rungOf(RUNG))
+    refusing.set('checkExchange', Object.assign(new Error('NOT_FOUND'), { code: 404 }))
+    let isReady = false
+    const delay = declarations.delay(session, RUNG)?.then(() => void (isReady = true))
+    await clock.advance(1_499)
+    assert.equal(isReady, false)
+    await clock.advance(1)
+    await delay
+    assert.equal(isReady, true)
   }
-  const declarations = new Topology(parts as TopologyParts)
-  const [first, second] = [fakeSession(), fakeSession()]
-  first.missing.add(`busbar.delay.${RUNG}`)
-  // The broker has made the queue, and the connection ends before all is done.
-  first.failing.add('bindQueue')
-  await assert.rejects(declarations.delay(first.session, RUNG) ?? Promise.resolve(), /the connection ended/)
-  await declarations.delay(second.session, RUNG)
-  assert.equal(declarations.youngForMs(), 1_500)
-  await clock.advance(1_500)
-  assert.equal(declarations.youngForMs(), 0)
+})
+
+test('queues for delays that have their exchange are used at once', async () => {
+  const { session, declarations } = declaring()
+  await declarations.delay(session, RUNG)
+})
+
+const rungOf = (level: number): Record<string, unknown> => ({
+  'x-queue-type': 'quorum',
+  'x-queue-leader-locator': 'balanced',
+  'x-delivery-limit': 1_000_000_000,
+  'x-message-ttl': 16 * 2 ** level,
+  'x-dead-letter-exchange': `busbar.delay.${level - 1}`,
+  'x-dead-letter-strategy': 'at-least-once',
+  'x-overflow': 'reject-publish',
 })
 
 interface Declaring extends ReturnType<typeof fakeSession> {
+  readonly clock: ManualClock
   readonly declarations: Topology
   /** What was reported: queue, argument, and the value that was wanted. */
   readonly drifts: string[]
@@ -58,7 +70,7 @@ function declaring(options: RabbitMqOptions = {}): Declaring {
     onStorageLost: (_topic, queue) => void lost.push(queue),
     onDrift: ({ queue, argument, wanted }) => void drifts.push(`${queue} ${argument} ${String(wanted)}`),
   }
-  return { ...broker, declarations: new Topology(parts as TopologyParts), drifts, lost }
+  return { ...broker, clock, declarations: new Topology(parts as TopologyParts), drifts, lost }
 }
 
 const GROUP = { topic: 'orders', group: 'mail', layout: { order: 'none', partitions: 1 }, options: undefined } as const

@@ -34,7 +34,6 @@ function publisherOn(clock: ManualClock, prerequisites: Partial<Prerequisites> =
       delay: () => undefined,
       giveUp: () => undefined,
       again: () => Promise.resolve(),
-      youngForMs: () => 0,
       storageGone: () => undefined,
       ...prerequisites,
     },
@@ -142,26 +141,6 @@ test('sending is held back once at a time for a new channel, and no timer outliv
   assert.deepEqual(channels[0]?.published, ['1', '2', '3', '4', '5'])
   channels[0]?.answer(false)
   await clock.advance(500)
-  publisher.close()
-  assert.equal(clock.pending, 0)
-})
-
-test('a delayed message in a young queue is unknown when the connection ends while its channel is replaced', async () => {
-  const clock = manualClock()
-  const publisher = publisherOn(clock, { youngForMs: () => 700 })
-  const { session, channels } = fakeSession()
-  await publisher.attach(session)
-  const at = clock.now() + 5_000
-  const publishing = publisher.publish([message('orders', '1', at), message('orders', '2', at)])
-  await clock.advance(0)
-  channels[1]?.answer(true)
-  channels[1]?.answer(false)
-  // The channel that follows is not opened any more.
-  Object.assign(session, { channel: () => never, confirmChannel: () => never })
-  await clock.advance(100)
-  publisher.detach(session, new Error('reset'))
-  const outcomes = await publishing
-  assert.equal((await outcomes[0])?.error?.outcome, 'unknown')
   publisher.close()
   assert.equal(clock.pending, 0)
 })

@@ -40,6 +40,8 @@ export function topRung(rungs: number): number {
  * it to the rung below by dead-lettering. In front of each rung, an exchange takes the messages whose headers name the
  * rung, and passes the others down to the next one. A message enters at its highest rung and so rests on exactly the
  * rungs that its headers name: any delay with some two dozen queues.
+ *
+ * Its exchange makes a rung reachable, for all processes: it is declared when the broker has settled with the new queues.
  */
 export async function declareLadder(
   declaring: DeclareChannel,
@@ -47,18 +49,23 @@ export async function declareLadder(
   storage: QueueArguments,
   from: number,
   top: number,
+  settled: () => Promise<void>,
 ): Promise<readonly Drift[]> {
+  const isNew = !(await declaring.exists((channel) => channel.checkExchange(names.delay(top))))
   const drifts: Drift[] = from === 0 ? [...(await declareDue(declaring, names, storage))] : []
+  const nextOf = (level: number): string => (level === 0 ? names.due : names.delay(level - 1))
+  for (let level = from; level <= top; level++) {
+    const args = rungArguments(storage, UNIT_MS * 2 ** level, nextOf(level))
+    // A rung that keeps its messages for another time, or passes them elsewhere, can't be used.
+    drifts.push(...(await declareQueue(declaring, names.delay(level), { durable: true, arguments: args }, VITAL)))
+  }
+  if (isNew) await settled()
   for (let level = from; level <= top; level++) {
     const name = names.delay(level)
-    const next = level === 0 ? names.due : names.delay(level - 1)
-    const args = rungArguments(storage, UNIT_MS * 2 ** level, next)
-    await declaring.run((channel) =>
-      channel.assertExchange(name, 'headers', { durable: true, alternateExchange: next }),
-    )
-    // A rung that keeps its messages for another time, or passes them elsewhere, can't be used.
-    drifts.push(...(await declareQueue(declaring, name, { durable: true, arguments: args }, VITAL)))
-    await declaring.run((channel) => channel.bindQueue(name, name, '', { 'x-match': 'all', [rungHeader(level)]: true }))
+    await declaring.run(async (channel) => {
+      await channel.assertExchange(name, 'headers', { durable: true, alternateExchange: nextOf(level) })
+      await channel.bindQueue(name, name, '', { 'x-match': 'all', [rungHeader(level)]: true })
+    })
   }
   return drifts
 }

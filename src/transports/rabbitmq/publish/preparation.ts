@@ -28,8 +28,6 @@ export interface Prerequisites {
   giveUp(session: Session): void
   /** The broker reports that an exchange was deleted. Declares the base topology again. */
   again(session: Session): Promise<void>
-  /** How long a confirmed delayed message is not safe yet: the queue where it waits was just created. */
-  youngForMs(): number
   /** No queue took a dead letter: the existing one was deleted. */
   storageGone(session: Session, topic: string): void
 }

@@ -22,7 +22,7 @@ export interface PublishChannelHost {
   /** One answer of the broker was processed completely. */
   settled(): void
   /** The channel ended other than by `close` or `drop`; its unanswered messages are settled as `unknown`. */
-  ended(error: Error | undefined, lost: PublishError): void
+  ended(error: Error | undefined): void
 }
 
 /** One confirm channel, from opening to end: the messages sent on it and the broker's answers. */
@@ -98,16 +98,17 @@ export class PublishChannel {
   }
 
   /** The channel is lost, with all unanswered messages. */
-  drop(error: Error | undefined): PublishError {
+  drop(error: Error | undefined): void {
     this.#isEnded = true
     this.#watch.cancel()
     const lost = channelLost(error)
     this.#confirms.drain((job, index) => job.settle(index, { error: lost }))
-    return lost
   }
 
   #end(error: Error | undefined): void {
-    if (!this.#isEnded) this.#host.ended(error, this.drop(error))
+    if (this.#isEnded) return
+    this.drop(error)
+    this.#host.ended(error)
   }
 
   #giveUp(silentMs: number): void {
@@ -143,7 +144,7 @@ export class PublishChannel {
   }
 }
 
-export function channelLost(error: Error | undefined): PublishError {
+function channelLost(error: Error | undefined): PublishError {
   return new PublishError(
     `The channel was lost before the broker confirmed; it may have the message: ${reasonOf(error ?? '')}`,
     { outcome: 'unknown', retryable: true, cause: error },

@@ -9,7 +9,7 @@ import { ChannelRenewal } from './channel-renewal.ts'
 import { REPLY, reasonOf, replyCode } from '../errors.ts'
 import type { Session } from '../connection/link.ts'
 import { OutgoingFrame } from './outgoing-frame.ts'
-import { channelLost, PublishChannel } from './publish-channel.ts'
+import { PublishChannel } from './publish-channel.ts'
 import { PublishJob } from './publish-job.ts'
 import type { CopyNotes } from './publish-job.ts'
 
@@ -34,8 +34,6 @@ export interface LaneWork {
   readonly confirmed: (job: PublishJob, index: number, message: OutgoingMessage) => void
   /** No queue takes that message. */
   readonly returned: (job: PublishJob, index: number, message: OutgoingMessage, session: Session) => void
-  /** The channel ended, and what was not confirmed with it. */
-  readonly lost?: (error: PublishError) => void
 }
 
 const REOPEN_DELAY_MS = 200
@@ -130,7 +128,7 @@ export class PublishLane {
       },
       answered: (job, index, isAck) => this.#answer(job, index, isAck, session),
       settled: () => this.#settled(),
-      ended: (error, lost) => this.#channelEnded(session, error, lost),
+      ended: (error) => this.#channelEnded(session, error),
     }
   }
 
@@ -158,9 +156,8 @@ export class PublishLane {
     })
   }
 
-  #channelEnded(session: Session, error: Error | undefined, lost: PublishError): void {
+  #channelEnded(session: Session, error: Error | undefined): void {
     this.#leaveChannel()
-    this.#work.lost?.(lost)
     if (this.#session !== session || !session.isOpen || this.#isClosed || error === undefined) return
     // The broker closes a channel for one bad message: a deleted exchange, a missing permission, a body over its limit.
     this.#parts.failed(error)
@@ -175,9 +172,7 @@ export class PublishLane {
   #dropChannel(error: Error): void {
     const channel = this.#channel
     this.#leaveChannel()
-    const lost = channel?.drop(error) ?? channelLost(error)
-    // Also while a channel is being replaced: what was confirmed on the last one may not be safe yet.
-    this.#work.lost?.(lost)
+    channel?.drop(error)
   }
 
   #replaceChannel(): void {

@@ -13,7 +13,6 @@ import { CONFIRMED } from './publish-job.ts'
 import type { CopyNotes, PublishJob } from './publish-job.ts'
 import { PublishLane } from './publish-lane.ts'
 import type { LaneParts } from './publish-lane.ts'
-import { YoungConfirms } from '../delays/young-confirms.ts'
 
 export interface PublisherParts {
   readonly options: ResolvedRabbitMqOptions
@@ -62,17 +61,15 @@ export class RabbitMqPublisher {
     const confirmed = (job: PublishJob, index: number): void => job.settle(index, CONFIRMED)
     const returned = (job: PublishJob, index: number, message: OutgoingMessage, session: Session): void =>
       this.#unroutable(job, index, message, session)
-    const young = new YoungConfirms(clock, () => prerequisites.youngForMs())
     this.#plain = new PublishLane(laneParts, { confirmed, returned })
     this.#prepared = new PublishLane(laneParts, { prepare, confirmed, returned })
     this.#delayed = new PublishLane(laneParts, {
       prepare,
       confirmed: (job, index, message) => {
         onDelayed(message)
-        young.confirmed(job, index)
+        confirmed(job, index)
       },
       returned,
-      lost: (error) => young.lost(error),
     })
   }
 

@@ -1,3 +1,4 @@
+import { sleep } from '../../../core/clock.ts'
 import type { Clock } from '../../../core/clock.ts'
 import { ConfigurationError } from '../../../core/errors.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
@@ -32,7 +33,8 @@ import type { Prerequisites } from '../publish/preparation.ts'
 /**
  * RabbitMQ persists a quorum queue only a moment after confirming its declaration: with the second tick of 500 ms, if no
  * other queue is created between the two (`ra_directory`: a dets table with `auto_save`). If its node is killed before,
- * the queue comes back without its messages and without a leader.
+ * the queue comes back without its messages and without a leader. All delays pass through the same queues, so nothing is
+ * sent to one before that.
  */
 const YOUNG_MS = 1_500
 const MAX_REPORTED = 10_000
@@ -77,7 +79,6 @@ export class Topology implements Prerequisites {
   readonly #known = new WeakMap<Session, Known>()
   #queueType: QueueType | undefined
   #plugin: boolean | undefined
-  #youngUntil = 0
   readonly #reported = new Set<string>()
 
   constructor(parts: TopologyParts) {
@@ -307,22 +308,11 @@ export class Topology implements Prerequisites {
       }
     }
     if (options.declare) {
-      const isNew =
-        this.queueType === 'quorum' &&
-        !(await known.declaring.exists((channel) => channel.checkQueue(names.delay(rung))))
-      try {
-        this.#report(await declareLadder(known.declaring, names, this.#storageArguments, known.rungs, rung))
-      } finally {
-        // If this fails because its session ends, the next one may find that the queue exists already.
-        if (isNew) this.#youngUntil = clock.monotonic() + YOUNG_MS
-      }
+      const settled = (): Promise<void> =>
+        this.queueType === 'quorum' ? sleep(clock, YOUNG_MS, closing) : Promise.resolve()
+      this.#report(await declareLadder(known.declaring, names, this.#storageArguments, known.rungs, rung, settled))
     }
     known.rungs = rung + 1
-  }
-
-  /** A delayed message confirmed within this many ms may still be lost with its node. */
-  youngForMs(): number {
-    return this.#youngUntil === 0 ? 0 : Math.max(0, this.#youngUntil - this.#parts.clock.monotonic())
   }
 
   /** Reports only once: each connection finds the same. */
