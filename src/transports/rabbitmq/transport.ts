@@ -28,11 +28,11 @@ import { DeadLetterSorter } from './admin/dead-letter-sorter.ts'
 import { DelayedCount } from './delays/delayed-count.ts'
 import { isLoss, REPLY, reasonOf, replyCode, toBrokerError } from './errors.ts'
 import { GroupQueues } from './topology/group-queues.ts'
+import { GroupRegistry } from './topology/group-registry.ts'
 import { KnownGroups } from './topology/known-groups.ts'
-import type { GroupRecord } from './topology/known-groups.ts'
 import { Link } from './connection/link.ts'
 import type { Session } from './connection/link.ts'
-import { bucketed, Names, routingKeyOf } from './topology/names.ts'
+import { bucketed, GROUP_KEY, Names, routingKeyOf } from './topology/names.ts'
 import type { Purpose, ResolvedRabbitMqOptions } from './options.ts'
 import { ControlPublisher } from './publish/control-publisher.ts'
 import { MemberChannel } from './partitions/member-channel.ts'
@@ -43,7 +43,6 @@ import { createSubscription } from './consume/create-subscription.ts'
 import type { SubscriptionContext } from './consume/subscription-context.ts'
 
 const CLOSE_MS = 5_000
-const NO_GROUPS = Buffer.from('[]')
 const LESS_AHEAD =
   'Lower prefetch, raise concurrency, limit handlers with timeoutMs, or raise consumer_timeout at the broker and tell it as consumerTimeoutMs'
 const CANCELLED = `the broker cancelled it: its queue was deleted or moved, or (from RabbitMQ 4.3 on) a message was unacked for longer than consumer_timeout. ${LESS_AHEAD}`
@@ -235,6 +234,7 @@ export class RabbitMqTransport implements Transport {
     const addressing = new Router(options, names, clock, queues)
     const locks = new BrokerLocks(clock)
     const groups = new KnownGroups()
+    const registry = new GroupRegistry(clock, locks, names)
     const delayed = new DelayedCount(clock)
     const declarations: Topology = new Topology({
       options,
@@ -244,6 +244,9 @@ export class RabbitMqTransport implements Transport {
       addressing,
       groups,
       queues,
+      registry,
+      register: async (topic, group, layout) =>
+        control.publishTo(GROUP_KEY, registry.encode(topic, group, layout), { exchange: names.system }),
       closing: this.#closing.signal,
       onGone: () => {
         for (const { intake } of this.#subscriptions) intake.redeclare()
@@ -337,23 +340,12 @@ export class RabbitMqTransport implements Transport {
         up: (session) => {
           for (const subscription of subscriptions) subscription.attach(session)
           if (number > 0) return
-          if (options.declare) {
-            void sorter.start(session)
-            members.open(session).catch((error: unknown) => failed(error, 'listening to other processes'))
-          }
+          if (options.declare) void sorter.start(session)
           renewal.start()
         },
         down: () => undefined,
       })
-      const members = new MemberChannel({
-        names,
-        clock,
-        name: number === 0 ? host.instanceId : `${host.instanceId}.${number}`,
-        publisher: control,
-        // The first connection answers for the process.
-        answer: () => (number === 0 ? groups.encode((record) => this.#membersOf(record)) : NO_GROUPS),
-        failed,
-      })
+      const members = new MemberChannel(names, number === 0 ? host.instanceId : `${host.instanceId}.${number}`, control)
       const added = { link, members, subscriptions, channels: 0 }
       consuming.push(added)
       return added
@@ -384,6 +376,7 @@ export class RabbitMqTransport implements Transport {
       clock,
       names,
       locks,
+      registry,
       members: first.members,
       blockedBy: () => publisher.blockedBy,
       groups,
@@ -393,11 +386,6 @@ export class RabbitMqTransport implements Transport {
       session: () => this.#sessionOf(first.link),
     })
     return { host, publishing, consuming, addConsuming, publisher, declarations, locks, control, admin }
-  }
-
-  #membersOf({ topic, group }: GroupRecord): number {
-    const ours = [...this.#subscriptions].filter(({ spec }) => spec.topic === topic && spec.group === group)
-    return ours.filter(({ isConsuming }) => isConsuming).length
   }
 
   #contextFor({ host, publisher }: Open, consuming: Consuming, channels: number): SubscriptionContext {

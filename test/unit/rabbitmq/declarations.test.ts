@@ -51,12 +51,15 @@ interface Declaring extends ReturnType<typeof fakeSession> {
   readonly drifts: string[]
   /** Queues whose loss was reported. */
   readonly lost: string[]
+  /** Groups that were noted as new. */
+  readonly registered: string[]
 }
 
 /** Topology for a broker that has no group yet. */
 function declaring(options: RabbitMqOptions = {}): Declaring {
   const drifts: string[] = []
   const lost: string[] = []
+  const registered: string[] = []
   const broker = fakeSession()
   const resolved = resolveRabbitMqOptions(options)
   const names = new Names('busbar')
@@ -65,12 +68,14 @@ function declaring(options: RabbitMqOptions = {}): Declaring {
     options: resolved,
     names,
     clock,
+    closing: new AbortController().signal,
     groups: new KnownGroups(),
+    register: async (topic, group) => void registered.push(`${topic}:${group}`),
     onRestored: (_topic, _group, queues) => void lost.push(...queues),
     onStorageLost: (_topic, queue) => void lost.push(queue),
     onDrift: ({ queue, argument, wanted }) => void drifts.push(`${queue} ${argument} ${String(wanted)}`),
   }
-  return { ...broker, clock, declarations: new Topology(parts as TopologyParts), drifts, lost }
+  return { ...broker, clock, declarations: new Topology(parts as TopologyParts), drifts, lost, registered }
 }
 
 const GROUP = { topic: 'orders', group: 'mail', layout: { order: 'none', partitions: 1 }, options: undefined } as const
@@ -112,7 +117,7 @@ test('quorumArguments are added to the quorum queues, and to no classic queue', 
   await declarations.storage(session, 'orders.other.dlq')
   await declarations.delay(session, 0)
   await declarations.notes(session, 'busbar:notes')
-  const quorum = ['busbar.unrouted', 'busbar.dead-letters', 'busbar:orders:mail']
+  const quorum = ['busbar.unrouted', 'busbar.dead-letters', 'busbar.groups', 'busbar:orders:mail']
   for (const queue of [...quorum, 'busbar:orders.other.dlq', 'busbar.delay.0'])
     assert.partialDeepStrictEqual(queues.get(queue), { 'x-queue-type': 'quorum', ...quorumArguments }, queue)
   assert.equal(queues.get('busbar:notes')?.['x-quorum-initial-group-size'], undefined)
@@ -152,7 +157,7 @@ test('a deleted dead-letter queue is reported, also when declaring it again fail
 const KEYED = { ...GROUP, layout: { order: 'key', partitions: 4 } } as const
 
 test('the first queue of a group is declared last, and says which layout the group has', async () => {
-  const { session, queues, declarations, missing } = declaring()
+  const { session, queues, declarations, missing, registered } = declaring()
   missing.add('busbar:orders:mail')
   await declarations.group(session, KEYED)
   assert.deepEqual(
@@ -160,6 +165,7 @@ test('the first queue of a group is declared last, and says which layout the gro
     ['busbar:orders:mail:1', 'busbar:orders:mail:2', 'busbar:orders:mail:3', 'busbar:orders:mail'],
   )
   assert.equal(queues.get('busbar:orders:mail')?.['x-dead-letter-routing-key'], 'dead.v2.key4.mail')
+  assert.deepEqual(registered, ['orders:mail'])
 })
 
 test('a queue that is missing although the first one exists was deleted, which is reported', async () => {

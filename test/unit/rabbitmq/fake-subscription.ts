@@ -62,7 +62,7 @@ export async function subscribed(): Promise<Subscribed> {
     declarations: {
       group: async (_, spec) => {
         declarations.shift()?.(spec)
-        return { queues: [QUEUE], layout: LAYOUT, drifts: [], restored: [] }
+        return { queues: [QUEUE], layout: LAYOUT, drifts: [], restored: [], isNew: false }
       },
       notes: () => Promise.resolve(),
     } as Partial<Topology> as Topology,

@@ -56,6 +56,7 @@ describe('golden', () => {
       main: 'busbar',
       system: 'busbar.system',
       deadLetters: 'busbar.dead-letters',
+      groups: 'busbar.groups',
       queues: 'busbar.queues',
       due: 'busbar.due',
       unrouted: 'busbar.unrouted',

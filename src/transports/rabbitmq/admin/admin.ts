@@ -26,6 +26,8 @@ import { countQueues } from '../topology/group-topology.ts'
 import type { Session } from '../connection/link.ts'
 import { readMessage } from '../wire/read-message.ts'
 import type { MemberChannel } from '../partitions/member-channel.ts'
+import { countMembers } from '../partitions/membership.ts'
+import type { GroupRegistry } from '../topology/group-registry.ts'
 import type { Names } from '../topology/names.ts'
 import { PLACES } from '../topology/places.ts'
 import type { GroupRecord, KnownGroups } from '../topology/known-groups.ts'
@@ -39,6 +41,7 @@ export interface AdminParts {
   readonly members: MemberChannel
   readonly blockedBy: () => string | undefined
   readonly groups: KnownGroups
+  readonly registry: GroupRegistry
   readonly declarations: Topology
   readonly delayed: DelayedCount
   readonly subscriptions: ReadonlySet<RabbitMqSubscription>
@@ -55,15 +58,11 @@ interface QueueCount {
 type QueueInfo = PartitionInfo & { readonly lag: number; readonly ready: number }
 
 const MOST_TOPICS = 10_000
-/** A question costs each process an answer with all of its groups. */
-const ASK_EVERY_MS = 2_000
 
 /** Administers topics and groups, as far as AMQP allows: counts, dead letters, deletion. */
 export class RabbitMqAdmin implements TransportAdmin {
   readonly #parts: AdminParts
   readonly #readers = new Map<string, StorageReader>()
-  #askedAt = -ASK_EVERY_MS
-  #asking: Promise<void> = Promise.resolve()
   /** Topics that this process has used. */
   readonly #topics = new Set<string>()
 
@@ -126,19 +125,11 @@ export class RabbitMqAdmin implements TransportAdmin {
     })
   }
 
-  /** Asks other processes for their groups, unless they were asked a moment ago. */
+  /** Reads which groups there are; of some of them, this process knows more. */
   async #discover(session: Session): Promise<void> {
-    const { members, groups, clock, blockedBy } = this.#parts
-    const now = clock.monotonic()
-    // While the broker blocks publishers nobody can be asked.
-    if (blockedBy() !== undefined) return
-    if (now - this.#askedAt < ASK_EVERY_MS) {
-      await this.#asking.catch(() => undefined)
-      return
-    }
-    this.#askedAt = now
-    this.#asking = members.ask(session).then((answers) => groups.learn(answers))
-    await this.#told('Asking the other processes', () => this.#asking)
+    const { registry, groups } = this.#parts
+    const records = await this.#told('Listing the groups', () => registry.list(session))
+    for (const { topic, group, layout } of records) groups.set(topic, group, layout)
   }
 
   async seek(topic: string, group: string, _to: StartFrom): Promise<void> {
@@ -160,6 +151,7 @@ export class RabbitMqAdmin implements TransportAdmin {
 
   async purge(topic: string): Promise<number | undefined> {
     const session = await this.#parts.session()
+    await this.#discover(session)
     const queues: string[] = []
     await this.#declaring(session, async (declaring) => {
       for (const record of this.#parts.groups.list())
@@ -183,8 +175,9 @@ export class RabbitMqAdmin implements TransportAdmin {
   }
 
   async deleteGroup(topic: string, group: string): Promise<void> {
-    const { names, groups } = this.#parts
+    const { names, groups, registry } = this.#parts
     const session = await this.#parts.session()
+    await this.#told('Forgetting a group', () => registry.remove(session, topic, group))
     await this.#declaring(session, async (declaring) => {
       const first = names.group(topic, group)
       // The first queue goes first: where it is, the others must be too.
@@ -212,7 +205,8 @@ export class RabbitMqAdmin implements TransportAdmin {
     const ours = [...this.#parts.subscriptions].filter(({ spec }) => spec.topic === topic && spec.group === group)
     const partitions: QueueInfo[] = []
     // The broker does not count those that stand by.
-    let members = this.#parts.groups.members(topic, group)
+    let members = Math.max(0, ...ours.map(({ intake }) => intake.memberCount))
+    const isAsked = members === 0 && layout.partitions > 1
     for (const queue of queuesOf(this.#firstOf(record), layout)) {
       const count = await this.#count(declaring, queue)
       // Deleted by hand, or never made.
@@ -220,6 +214,10 @@ export class RabbitMqAdmin implements TransportAdmin {
       members = Math.max(members, count.consumerCount)
       partitions.push(partitionInfo(queue, count, ours, layout))
     }
+    const { members: channel, clock, blockedBy } = this.#parts
+    // While the broker blocks publishers nobody can be asked.
+    if (isAsked && members > 0 && blockedBy() === undefined)
+      members = Math.max(members, await countMembers(channel, clock, declaring.session, this.#firstOf(record)))
     const inFlight = partitions.map((partition) => partition.inFlight)
     return {
       topic,

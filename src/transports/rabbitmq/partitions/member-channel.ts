@@ -1,14 +1,9 @@
 import type { Channel, ConsumeMessage } from 'amqplib'
-import { sleep } from '../../../core/clock.ts'
-import type { Clock } from '../../../core/clock.ts'
 import { closeQuietly } from '../connection/amqp.ts'
 import type { ControlPublisher } from '../publish/control-publisher.ts'
-import { answerKeyOf, ASK_KEY, memberKeyOf } from '../topology/names.ts'
+import { memberKeyOf } from '../topology/names.ts'
 import type { Names } from '../topology/names.ts'
 import type { Session } from '../connection/link.ts'
-
-/** Answers to a question come within this time, or are missed: a process may be frozen. */
-const ANSWERS_MS = 300
 
 /** A member of a group that hears what others say. */
 export interface Listener {
@@ -25,64 +20,26 @@ interface Line {
   readonly listeners: Map<string, Set<Listener>>
 }
 
-export interface MemberChannelParts {
-  readonly names: Names
-  readonly clock: Clock
-  /** Unique among the connections of all processes. */
-  readonly name: string
-  readonly publisher: ControlPublisher
-  /** Answers a question of another process. */
-  readonly answer: () => Buffer
-  readonly failed: (error: unknown, doing: string) => void
-}
-
 /**
- * Where a process hears the members of its groups, and questions of others: one exclusive queue, which the broker deletes
- * with the connection. Nobody is asked whether anybody is there, so a group at rest costs nothing.
+ * Where the members of this process's groups hear the others: one exclusive queue for the whole process, which the broker
+ * deletes with the connection. Nobody is asked whether anybody is there, so a group at rest costs nothing.
  */
 export class MemberChannel {
-  readonly #parts: MemberChannelParts
+  readonly #names: Names
+  readonly #process: string
+  readonly #publisher: ControlPublisher
   #line: Line | undefined
   #opened = 0
 
-  constructor(parts: MemberChannelParts) {
-    this.#parts = parts
+  constructor(names: Names, process: string, publisher: ControlPublisher) {
+    this.#names = names
+    this.#process = process
+    this.#publisher = publisher
   }
 
   /** Hears what is said in the group with that first queue; resolves with a function that stops it. */
-  enter(session: Session, first: string, listener: Listener): Promise<() => void> {
-    return this.#listen(session, memberKeyOf(first), listener)
-  }
-
-  /** Resolves when the broker has passed it on; nobody needs to hear it. */
-  async say(first: string, content: Buffer): Promise<void> {
-    await this.#parts.publisher.publish(this.#parts.names.system, memberKeyOf(first), content)
-  }
-
-  /** Answers questions of other processes from now on. */
-  async open(session: Session): Promise<void> {
-    await this.#on(session).opened
-  }
-
-  /** Asks all processes that are connected for what they answer. */
-  async ask(session: Session): Promise<readonly Buffer[]> {
-    const { names, clock, publisher } = this.#parts
-    const { queue, opened } = this.#on(session)
-    await opened
-    const answers: Buffer[] = []
-    const listener = { heard: (content: Buffer) => void answers.push(content), deaf: () => undefined }
-    const leave = await this.#listen(session, answerKeyOf(queue), listener)
-    try {
-      await publisher.publish(names.system, ASK_KEY, Buffer.from(answerKeyOf(queue)))
-      await sleep(clock, ANSWERS_MS)
-    } finally {
-      leave()
-    }
-    return answers
-  }
-
-  async #listen(session: Session, key: string, listener: Listener): Promise<() => void> {
-    const { system } = this.#parts.names
+  async enter(session: Session, first: string, listener: Listener): Promise<() => void> {
+    const key = memberKeyOf(first)
     const line = this.#on(session)
     const channel = await line.opened
     if (this.#line !== line) throw new Error('channel closed')
@@ -90,19 +47,24 @@ export class MemberChannel {
     if (others !== undefined) others.add(listener)
     else {
       line.listeners.set(key, new Set([listener]))
-      await channel.bindQueue(line.queue, system, key)
+      await channel.bindQueue(line.queue, this.#names.system, key)
     }
     return () => {
       const left = line.listeners.get(key)
       if (left?.delete(listener) !== true || left.size > 0) return
       line.listeners.delete(key)
-      if (this.#line === line) channel.unbindQueue(line.queue, system, key).catch(() => undefined)
+      if (this.#line === line) channel.unbindQueue(line.queue, this.#names.system, key).catch(() => undefined)
     }
+  }
+
+  /** Resolves when the broker has passed it on; nobody needs to hear it. */
+  async say(first: string, content: Buffer): Promise<void> {
+    await this.#publisher.publish(this.#names.system, memberKeyOf(first), content)
   }
 
   #on(session: Session): Line {
     if (this.#line?.session === session) return this.#line
-    const queue = this.#parts.names.member(this.#parts.name, ++this.#opened)
+    const queue = this.#names.member(this.#process, ++this.#opened)
     const line: Line = { session, queue, listeners: new Map(), opened: this.#open(session, queue, () => line) }
     line.opened.catch(() => this.#end(line))
     this.#line = line
@@ -112,7 +74,6 @@ export class MemberChannel {
   async #open(session: Session, queue: string, line: () => Line): Promise<Channel> {
     const channel = await session.channel(() => this.#end(line()))
     await channel.assertQueue(queue, { exclusive: true, durable: false, autoDelete: true })
-    await channel.bindQueue(queue, this.#parts.names.system, ASK_KEY)
     await channel.consume(queue, (message) => this.#heard(line(), channel, message), { noAck: true })
     return channel
   }
@@ -124,15 +85,8 @@ export class MemberChannel {
       void closeQuietly(channel)
       return
     }
-    const { routingKey } = message.fields
-    if (routingKey === ASK_KEY) this.#answer(message.content.toString())
-    const listeners = line.listeners.get(routingKey)
+    const listeners = line.listeners.get(message.fields.routingKey)
     if (listeners !== undefined) for (const listener of listeners) listener.heard(message.content)
-  }
-
-  #answer(key: string): void {
-    const { names, publisher, answer, failed } = this.#parts
-    publisher.publish(names.system, key, answer()).catch((error: unknown) => failed(error, 'answering another process'))
   }
 
   #end(line: Line): void {

@@ -14,7 +14,8 @@ const JOIN_MS = 3_000
 const ASK_MIN_MS = 1_000
 const ASK_MAX_MS = 60_000
 
-type Word = 'here' | 'who' | 'bye'
+/** `ask` comes from somebody who is not a member. */
+type Word = 'here' | 'who' | 'bye' | 'ask'
 
 export interface MembershipParts {
   /** Unique among the members. */
@@ -54,6 +55,10 @@ export class Membership implements Listener {
 
   constructor(parts: MembershipParts) {
     this.#parts = parts
+  }
+
+  get size(): number {
+    return this.#members.size
   }
 
   get isAsking(): boolean {
@@ -126,6 +131,10 @@ export class Membership implements Listener {
     const said = parse(content)
     if (said === undefined || said.id === this.#parts.id) return
     const { word, id } = said
+    if (word === 'ask') {
+      this.#say('here').catch(this.#parts.onError)
+      return
+    }
     if (word === 'bye') {
       this.#members.delete(id)
       this.#answers?.delete(id)
@@ -207,6 +216,30 @@ export class Membership implements Listener {
   }
 }
 
+/** Counts the members of a group for somebody who is none: the broker does not count those that stand by. */
+export async function countMembers(
+  channel: MemberChannel,
+  clock: Clock,
+  session: Session,
+  first: string,
+): Promise<number> {
+  const members = new Set<string>()
+  const leave = await channel.enter(session, first, {
+    heard: (content) => {
+      const said = parse(content)
+      if (said?.word === 'here') members.add(said.id)
+    },
+    deaf: () => undefined,
+  })
+  try {
+    await channel.say(first, Buffer.from(JSON.stringify(['ask', ''])))
+    await sleep(clock, ANSWER_MS)
+  } finally {
+    leave()
+  }
+  return members.size
+}
+
 async function inTime(clock: Clock, ms: number, work: Promise<void>): Promise<void> {
   const done = new AbortController()
   const late = sleep(clock, ms, done.signal).then(() => {
@@ -224,7 +257,9 @@ async function inTime(clock: Clock, ms: number, work: Promise<void>): Promise<vo
 function parse(content: Buffer): { readonly word: Word; readonly id: string } | undefined {
   try {
     const [word, id] = JSON.parse(content.toString()) as unknown[]
-    return (word === 'here' || word === 'who' || word === 'bye') && typeof id === 'string' ? { word, id } : undefined
+    return (word === 'here' || word === 'who' || word === 'bye' || word === 'ask') && typeof id === 'string'
+      ? { word, id }
+      : undefined
   } catch {
     return undefined
   }

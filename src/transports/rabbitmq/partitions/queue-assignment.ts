@@ -419,6 +419,11 @@ export class QueueAssignment {
     this.update()
   }
 
+  /** Number of members, as far as this one knows them. */
+  get memberCount(): number {
+    return this.#membership?.size ?? 0
+  }
+
   /** True when the others have all the work: there are more members than queues. */
   get isStandby(): boolean {
     return this.#owned?.size === 0

@@ -12,6 +12,8 @@ const RETRY_MIN_MS = 20
 const RETRY_MAX_MS = 500
 
 interface Preparation {
+  /** Default: the exchange that leads to single queues. */
+  readonly exchange?: string | undefined
   /** Creates what the message needs. `isAgain`: it existed but no longer does. */
   readonly prepare?: ((session: Session, isAgain: boolean) => Promise<void>) | undefined
   /** Time limit for all attempts together. Default 3,000. */
@@ -87,7 +89,7 @@ export class ControlPublisher {
         try {
           await preparation.prepare?.(session, isAgain)
           const name = typeof queue === 'string' ? queue : queue()
-          await this.#confirmed(session, this.#exchange, name, content, true, signal)
+          await this.#confirmed(session, preparation.exchange ?? this.#exchange, name, content, true, signal)
           return
         } catch (error) {
           // A channel may end during a publish while the connection lives.

@@ -2,14 +2,15 @@ import { ConfigurationError } from '../../../core/errors.ts'
 import { declareQueue, inequivalentArgument } from './declare-channel.ts'
 import type { DeclareChannel, Drift } from './declare-channel.ts'
 import { DEAD_KEYS } from './group-layout.ts'
+import { GROUP_KEY } from './names.ts'
 import type { Names } from './names.ts'
 import type { ResolvedRabbitMqOptions } from '../options.ts'
 
 const DURABLE = { durable: true } as const
 
 /**
- * Declares what every bus needs: an exchange for messages, one for everything else, and the queue of messages that the
- * broker itself gives up. Delayed messages that no queue takes go to the alternate exchange, which exists once there
+ * Declares what every bus needs: an exchange for messages, one for everything else, the queue of messages that the
+ * broker itself gives up, and the list of groups. Delayed messages that no queue takes go to the alternate exchange, which exists once there
  * are delays.
  */
 export async function declareExchanges(
@@ -28,8 +29,14 @@ export async function declareExchanges(
     throw inequivalentArgument(error) === undefined ? error : otherExchange(error as Error, names)
   }
   const drifts = await declareQueue(declaring, names.deadLetters, { ...DURABLE, arguments: queueArguments }, [])
-  await declaring.run((channel) => channel.bindQueue(names.deadLetters, names.system, DEAD_KEYS))
-  return drifts
+  const more = await declareQueue(declaring, names.groups, { ...DURABLE, arguments: queueArguments }, [])
+  await declaring.run((channel) =>
+    Promise.all([
+      channel.bindQueue(names.deadLetters, names.system, DEAD_KEYS),
+      channel.bindQueue(names.groups, names.system, GROUP_KEY),
+    ]),
+  )
+  return [...drifts, ...more]
 }
 
 /** Declares the exchange that leads to single queues. Queues are bound to it when something is sent to them alone. */

@@ -27,6 +27,8 @@ export interface DeclaredGroup {
   readonly layout: GroupLayout
   readonly queues: readonly string[]
   readonly drifts: readonly Drift[]
+  /** The group did not exist before. */
+  readonly isNew: boolean
   /** Queues that were missing although the group existed: somebody had deleted them. */
   readonly restored: readonly string[]
 }
@@ -99,7 +101,7 @@ export async function declareGroup(
     if (exists) restored.push(queue)
   }
   await bindGroup(declaring, names, spec, queues)
-  return { layout, queues, drifts, restored }
+  return { layout, queues, drifts, restored, isNew: !exists && spec.missing === undefined }
 }
 
 /** Quorum queues have no deletion on condition. The queue is not bound yet. */
@@ -126,7 +128,7 @@ export async function checkGroup(
       },
     ])
   }
-  return { layout, queues, drifts: [], restored: [] }
+  return { layout, queues, drifts: [], restored: [], isNew: false }
 }
 
 /** Counts the queues of a group; 0 when there is no such group. */

@@ -95,6 +95,8 @@ export class Names {
   readonly system: string
   /** Queue of the messages that the broker itself gave up, until a process sorts them into their dead-letter topics. */
   readonly deadLetters: string
+  /** Queue with a message for each group ever declared: AMQP can't list queues. */
+  readonly groups: string
   /** Takes copies for one group, and notes about attempts, to the queue that their routing key names. */
   readonly queues: string
   /** Takes messages whose delay is over: copies go to `queues`, everything else to `main`. */
@@ -108,6 +110,7 @@ export class Names {
     this.main = exchange
     this.system = `${exchange}.system`
     this.deadLetters = `${exchange}.dead-letters`
+    this.groups = `${exchange}.groups`
     this.queues = `${exchange}.queues`
     this.due = `${exchange}.due`
     this.unrouted = `${exchange}.unrouted`
@@ -164,13 +167,8 @@ export function partitionQueue(first: string, partition: number): string {
   return partition === 0 ? first : fit(`${first}:${partition}`)
 }
 
-/** Routing key for questions to all processes; no topic looks like it. */
-export const ASK_KEY = '~ask'
-
-/** Routing key for answers to the process with that queue. */
-export function answerKeyOf(queue: string): string {
-  return `~answer.${digest(queue)}`
-}
+/** Routing key for records of groups; no topic looks like it. */
+export const GROUP_KEY = '~group'
 
 /** Routing key for what the members of a group say. */
 export function memberKeyOf(first: string): string {

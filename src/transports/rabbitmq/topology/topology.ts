@@ -1,6 +1,6 @@
 import { sleep } from '../../../core/clock.ts'
 import type { Clock } from '../../../core/clock.ts'
-import { ConfigurationError } from '../../../core/errors.ts'
+import { ConfigurationError, TimeoutError } from '../../../core/errors.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
 import type { GroupDeclaration, Purpose, ResolvedRabbitMqOptions } from '../options.ts'
 import { hasQuorumQueues, serverInfo } from '../connection/amqp.ts'
@@ -14,6 +14,8 @@ import { REPLY, replyCode } from '../errors.ts'
 import { declareExchanges, declareQueuesExchange, declareTopology } from './exchanges.ts'
 import type { GroupQueues } from './group-queues.ts'
 import { queuesOf } from './group-layout.ts'
+import type { GroupLayout } from './group-layout.ts'
+import type { GroupRegistry } from './group-registry.ts'
 import {
   bindGroup,
   checkGroup,
@@ -38,6 +40,8 @@ import type { Prerequisites } from '../publish/preparation.ts'
  */
 const YOUNG_MS = 1_500
 const MAX_REPORTED = 10_000
+const REGISTER_MS = 5_000
+const REGISTER_AGAIN_MS = 1_000
 
 export interface TopologyParts {
   readonly options: ResolvedRabbitMqOptions
@@ -47,6 +51,9 @@ export interface TopologyParts {
   readonly addressing: Router
   readonly groups: KnownGroups
   readonly queues: GroupQueues
+  readonly registry: GroupRegistry
+  /** Notes a new group there. */
+  readonly register: (topic: string, group: string, layout: GroupLayout) => Promise<void>
   readonly onDrift: (drift: Drift) => void
   /** The queue of a dead-letter topic was deleted. */
   readonly onStorageLost: (topic: string, queue: string) => void
@@ -112,7 +119,11 @@ export class Topology implements Prerequisites {
     this.#known.delete(session)
     await this.restore(session, 'publish')
     this.#parts.onGone()
-    if (this.#parts.options.declare) await this.standingGroups(session, this.#parts.options.groups)
+    if (!this.#parts.options.declare) return
+    await this.standingGroups(session, this.#parts.options.groups)
+    // Consumers in other processes do not notice, and their bindings are gone too.
+    for (const { topic, group, layout } of await this.#parts.registry.list(session))
+      if (layout !== undefined) await this.renewBindings(session, { topic, group, layout, options: undefined })
   }
 
   /** Rejects with `ConfigurationError` for a group whose queue would have the name of the topic's stream. */
@@ -148,6 +159,7 @@ export class Topology implements Prerequisites {
         this.#report(await declareExchanges(declaring, names, this.#storageArguments))
         declared = await declareGroup(declaring, context, spec)
       }
+      if (declared.isNew) await this.#register(spec.topic, spec.group, declared.layout)
       // Delayed copies may be on their way to queues that were made again.
       if (spec.missing !== undefined || declared.restored.length > 0)
         await declaring.exists((channel) =>
@@ -157,6 +169,28 @@ export class Topology implements Prerequisites {
     } finally {
       await declaring.close()
     }
+  }
+
+  /** Only the list of groups needs it, so a start does not wait for long: the broker may be blocking publishers. */
+  async #register(topic: string, group: string, layout: GroupLayout): Promise<void> {
+    const { clock, closing, register } = this.#parts
+    const done = new AbortController()
+    const registering = async (): Promise<void> => {
+      while (!closing.aborted) {
+        try {
+          await register(topic, group, layout)
+          done.abort()
+          return
+        } catch (error) {
+          if (!(error instanceof TimeoutError)) throw error
+        }
+        await sleep(clock, REGISTER_AGAIN_MS, closing).catch(() => undefined)
+      }
+    }
+    const late = sleep(clock, REGISTER_MS, AbortSignal.any([closing, done.signal])).catch(() => undefined)
+    const work = registering()
+    work.catch(() => undefined)
+    await Promise.race([work, late])
   }
 
   /** Binds the queues of a group again; resolves with the number of bindings. */
