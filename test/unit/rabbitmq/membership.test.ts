@@ -12,7 +12,7 @@ function meeting() {
   const errors: unknown[] = []
   const said: string[] = []
   /** Answers to the question how many others consume: until it resolves, the broker is slow. */
-  let counted: Promise<number> = Promise.resolve(1)
+  let counted: Promise<number | undefined> = Promise.resolve(1)
   const session = (): Session => ({ isOpen: true }) as Session
   const membership: Membership = new Membership({
     id: 'a',
@@ -25,7 +25,7 @@ function meeting() {
         return Promise.resolve()
       },
     } as Partial<MemberChannel> as MemberChannel,
-    hasOthers: () => counted.then((others) => others > 0),
+    hasOthers: () => counted.then((others) => (others === undefined ? undefined : others > 0)),
     onChange: (members) => void told.push([...members]),
     onLost: () => undefined,
     onError: (error) => void errors.push(error),
@@ -38,7 +38,7 @@ function meeting() {
     said,
     errors,
     hear: (word: string) => membership.heard(Buffer.from(JSON.stringify([word, 'b']))),
-    count: (others: Promise<number>) => {
+    count: (others: Promise<number | undefined>) => {
       counted = others
     },
   }
@@ -111,5 +111,19 @@ test('a group at rest is silent, and one that misses an answer asks again, less 
   const settled = asked()
   await clock.advance(600_000)
   assert.equal(asked(), settled)
+  await membership.leave()
+})
+
+test('a member that consumes the first queue itself waits for the others, and takes silence for an answer', async () => {
+  const { clock, membership, session, said, told, count } = meeting()
+  count(Promise.resolve(undefined))
+  const joined = membership.join(session())
+  await clock.advance(399)
+  assert.deepEqual(told, [])
+  await clock.advance(1)
+  await joined
+  assert.deepEqual(told, [['a']])
+  await clock.advance(600_000)
+  assert.deepEqual(said, ['who'])
   await membership.leave()
 })

@@ -314,7 +314,7 @@ function membershipOf(
       first,
       channel: members,
       clock: host.clock,
-      hasOthers: async (session) => (await consumersOf(session, first)) > (isConsumed() ? 1 : 0),
+      hasOthers: async (session) => (isConsumed() ? undefined : (await consumersOf(session, first)) > 0),
       ...hooks,
       onError: (error) => {
         if (context.publisher.blockedBy === undefined) context.failed(error, 'talking to the other members of a group')

@@ -24,8 +24,11 @@ export interface MembershipParts {
   readonly first: string
   readonly channel: MemberChannel
   readonly clock: Clock
-  /** True when another member consumes the group's first queue. The broker does not count those that stand by. */
-  readonly hasOthers: (session: Session) => Promise<boolean>
+  /**
+   * Whether another member consumes the group's first queue. Undefined when this one does: the broker does not count
+   * those that stand by.
+   */
+  readonly hasOthers: (session: Session) => Promise<boolean | undefined>
   /** The members known here, sorted, including this one. */
   readonly onChange: (members: readonly string[]) => void
   /** The others can't be heard any more, and this member must join again. */
@@ -156,20 +159,20 @@ export class Membership implements Listener {
   }
 
   async #ask(): Promise<void> {
-    const { id, clock, hasOthers } = this.#parts
+    const { id, clock } = this.#parts
     const session = this.#session
     if (session === undefined) return
     this.#timer?.cancel()
     this.#timer = undefined
     const answers = new Set([id])
     this.#answers = answers
-    let isAlone = false
+    let hasOthers: boolean | undefined
     try {
       // Without an answer from the others, for instance because the broker blocks publishers for lack of memory, this
       // member must consume anyway.
       this.#say('who').catch(this.#parts.onError)
-      isAlone = !(await hasOthers(session))
-      if (!isAlone) await this.#answered(answers)
+      hasOthers = await this.#parts.hasOthers(session)
+      if (hasOthers !== false) await this.#answered(answers)
     } finally {
       // After a loss, the next session may have asked meanwhile.
       if (this.#answers === answers) {
@@ -180,7 +183,7 @@ export class Membership implements Listener {
     if (this.#session !== session) return
     this.#members = answers
     this.#tell()
-    if (isAlone || answers.size > 1) this.#waitMs = ASK_MIN_MS
+    if (hasOthers !== true || answers.size > 1) this.#waitMs = ASK_MIN_MS
     else {
       this.#timer = clock.setTimer(this.#waitMs, () => void this.ask().catch(this.#parts.onError))
       this.#waitMs = Math.min(ASK_MAX_MS, 2 * this.#waitMs)
