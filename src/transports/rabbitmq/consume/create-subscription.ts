@@ -92,6 +92,7 @@ export async function createSubscription(
             const missing = await deleted?.look(again, which, cancelled, host.lostQueues)
             const now = await declare(spec, native, parts, again, missing)
             deleted?.report()
+            if (spec.ephemeral && native.offset === undefined) reportAway(spec, parts.host)
             checkLayout(spec, layout, now.layout)
             return now.queues
           },
@@ -333,6 +334,12 @@ async function consumersOf(session: Session, queue: string): Promise<number> {
   } finally {
     void declaring.close()
   }
+}
+
+/** The queue of a broadcast consumer ends with its connection: what was published until it had another one is lost to it. */
+function reportAway({ topic, group }: SubscriptionSpec, { events, name }: TransportHost): void {
+  const reason = 'the connection was lost or its queue deleted, and nothing is kept for a broadcast consumer meanwhile'
+  events.emit('loss', { transport: name, topic, group, count: undefined, position: undefined, reason })
 }
 
 function tellRebalance(
