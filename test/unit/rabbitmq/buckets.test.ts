@@ -7,9 +7,9 @@ test.each([
   ['a', 0],
   ['order-1', 18],
   ['customer-42', 22],
-  ['žluť', 31],
+  ['žluť', 12],
   ['7', 26],
-  ['😀', 9],
+  ['😀', 10],
   ['x'.repeat(300), 20],
 ])('the bucket of the key %s is %i', (key, bucket) => {
   assert.equal(bucketOf(key), bucket)

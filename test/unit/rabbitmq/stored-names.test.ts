@@ -42,9 +42,9 @@ describe('golden', () => {
     ['customer-2', 5],
     ['order:4711', 22],
     ['00000000-0000-7000-8000-000000000001', 26],
-    ['žluť', 31],
-    ['文字', 27],
-    ['🌱', 17],
+    ['žluť', 12],
+    ['文字', 15],
+    ['🌱', 13],
     ['x'.repeat(1_000), 20],
   ])('the bucket of the key %j is %i', (key, bucket) => {
     assert.equal(bucketOf(key), bucket)

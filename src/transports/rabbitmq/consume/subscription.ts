@@ -3,6 +3,7 @@ import type { ConsumeMessage } from 'amqplib'
 import { sleep } from '../../../core/clock.ts'
 import { SettlementError } from '../../../core/errors.ts'
 import { messageBytes } from '../../../core/message.ts'
+import { settledWithin } from '../../../core/util/settled-within.ts'
 import type {
   AttemptNote,
   DeliverySink,
@@ -172,14 +173,12 @@ export class RabbitMqSubscription implements TransportSubscription, QueueConsume
     this.#isDrained = true
     this.#guard.stop()
     this.#republisher.close()
-    const done = new AbortController()
     const closing = this.intake
       .close()
       .then(() => this.#context.ended(this))
       .catch((error: unknown) => this.#context.failed(error, 'closing a consumer'))
-      .finally(() => done.abort())
     // A broker that does not answer must not delay us: closing the transport ends the connection.
-    await Promise.race([closing, sleep(this.#context.clock, CLOSE_MS, done.signal).catch(() => undefined)])
+    await settledWithin(this.#context.clock, CLOSE_MS, closing)
     this.#attempts.close()
     if (this.#options.noAck) this.#reportUnhandled()
   }

@@ -1,16 +1,10 @@
+import { keyHash } from '../../../core/util/key-hash.ts'
 import type { IncomingMessage } from '../wire/incoming-message.ts'
 import { BUCKETS, hasBucket, partitionOf } from '../topology/names.ts'
 
-/**
- * The bucket of a key: FNV-1a over its UTF-16 code units. Part of the wire format: if it changed, a key's messages
- * would be in two queues at once.
- */
+/** The bucket of a key. Part of the wire format: if it changed, a key's messages would be in two queues at once. */
 export function bucketOf(key: string): number {
-  let hash = 0x811c9dc5
-  for (let index = 0; index < key.length; index++) {
-    hash ^= key.charCodeAt(index)
-    hash = Math.imul(hash, 0x01000193)
-  }
+  const hash = keyHash(key)
   // FNV's low bits are weak for short keys: fold in the high ones.
   return ((hash >>> 16) ^ hash) & (BUCKETS - 1)
 }

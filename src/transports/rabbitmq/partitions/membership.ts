@@ -1,6 +1,7 @@
 import { sleep } from '../../../core/clock.ts'
 import type { Clock, Timer } from '../../../core/clock.ts'
 import { TimeoutError } from '../../../core/errors.ts'
+import { settledWithin } from '../../../core/util/settled-within.ts'
 import type { Listener, MemberChannel } from './member-channel.ts'
 import type { Session } from '../connection/link.ts'
 
@@ -82,7 +83,8 @@ export class Membership implements Listener {
 
   async #join(session: Session): Promise<void> {
     try {
-      await inTime(this.#parts.clock, JOIN_MS, this.#enter(session))
+      if (!(await settledWithin(this.#parts.clock, JOIN_MS, this.#enter(session))))
+        throw new TimeoutError(`Joining the other members of the group did not succeed within ${JOIN_MS} ms`)
     } catch (error) {
       if (this.#session === session) this.#forget()
       throw error
@@ -241,20 +243,6 @@ export async function countMembers(
     leave()
   }
   return members.size
-}
-
-async function inTime(clock: Clock, ms: number, work: Promise<void>): Promise<void> {
-  const done = new AbortController()
-  const late = sleep(clock, ms, done.signal).then(() => {
-    throw new TimeoutError(`Joining the other members of the group did not succeed within ${ms} ms`)
-  })
-  try {
-    await Promise.race([work, late])
-  } finally {
-    done.abort()
-    late.catch(() => undefined)
-    work.catch(() => undefined)
-  }
 }
 
 function parse(content: Buffer): { readonly word: Word; readonly id: string } | undefined {

@@ -1,8 +1,8 @@
-import { sleep } from '../../../core/clock.ts'
 import type { Clock } from '../../../core/clock.ts'
 import { BusbarError, TimeoutError } from '../../../core/errors.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
 import { isDeadLetterTopic } from '../../../core/topic.ts'
+import { settledWithin } from '../../../core/util/settled-within.ts'
 import { refused } from './router.ts'
 import type { Router } from './router.ts'
 import { reasonOf } from '../errors.ts'
@@ -117,13 +117,7 @@ export class Preparation {
   }
 
   async #inTime(session: Session, doing: Promise<void>): Promise<void> {
-    const done = new AbortController()
-    const late = sleep(this.#clock, MAX_MS, done.signal).then(
-      () => true,
-      () => false,
-    )
-    const isLate = await Promise.race([doing.then(() => false), late]).finally(() => done.abort())
-    if (!isLate) return
+    if (await settledWithin(this.#clock, MAX_MS, doing)) return
     this.#prerequisites.giveUp(session)
     throw new TimeoutError(`the broker did not answer the declarations within ${MAX_MS} ms`)
   }

@@ -2,6 +2,7 @@ import { sleep } from '../../../core/clock.ts'
 import type { Clock } from '../../../core/clock.ts'
 import { ConfigurationError, TimeoutError } from '../../../core/errors.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
+import { settledWithin } from '../../../core/util/settled-within.ts'
 import type { GroupDeclaration, Purpose, ResolvedRabbitMqOptions } from '../options.ts'
 import { hasQuorumQueues, serverInfo } from '../connection/amqp.ts'
 import type { Router } from '../publish/router.ts'
@@ -174,23 +175,17 @@ export class Topology implements Prerequisites {
   /** Only the list of groups needs it, so a start does not wait for long: the broker may be blocking publishers. */
   async #register(topic: string, group: string, layout: GroupLayout): Promise<void> {
     const { clock, closing, register } = this.#parts
-    const done = new AbortController()
     const registering = async (): Promise<void> => {
       while (!closing.aborted) {
         try {
-          await register(topic, group, layout)
-          done.abort()
-          return
+          return await register(topic, group, layout)
         } catch (error) {
           if (!(error instanceof TimeoutError)) throw error
         }
         await sleep(clock, REGISTER_AGAIN_MS, closing).catch(() => undefined)
       }
     }
-    const late = sleep(clock, REGISTER_MS, AbortSignal.any([closing, done.signal])).catch(() => undefined)
-    const work = registering()
-    work.catch(() => undefined)
-    await Promise.race([work, late])
+    await settledWithin(clock, REGISTER_MS, registering())
   }
 
   /** Binds the queues of a group again; resolves with the number of bindings. */
