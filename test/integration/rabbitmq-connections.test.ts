@@ -256,8 +256,9 @@ describe('RabbitMQ: connections and credentials', () => {
     await on.start()
     for (const topic of topics) await on.publish(topic, 1)
     await waitUntil(() => seen.size === topics.length, { timeoutMs: 10_000, describe: () => `${seen.size}` })
-    const names = await broker.ctl('-q', 'list_connections', 'client_properties')
-    assert.equal(names.split('\n').filter((row) => /many.*consume/.test(row)).length, 2)
+    const rows = (await broker.ctl('-q', 'list_connections', 'client_properties')).split('\n')
+    const names = rows.flatMap((row) => /"(many[^"]*)"/.exec(row)?.[1] ?? [])
+    assert.deepEqual(names.sort(), ['many (consume)', 'many (consume)', 'many (publish)'])
     assert.equal((await on.health()).status, 'ok')
   })
 
