@@ -258,7 +258,7 @@ describe('RabbitMQ: connections and credentials', () => {
     await waitUntil(() => seen.size === topics.length, { timeoutMs: 10_000, describe: () => `${seen.size}` })
     const rows = (await broker.ctl('-q', 'list_connections', 'client_properties')).split('\n')
     const names = rows.flatMap((row) => /"(many[^"]*)"/.exec(row)?.[1] ?? [])
-    assert.deepEqual(names.sort(), ['many (consume)', 'many (consume)', 'many (publish)'])
+    assert.deepEqual(names.sort(), ['many.consume', 'many.consume', 'many.publish'])
     assert.equal((await on.health()).status, 'ok')
   })
 
