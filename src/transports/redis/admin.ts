@@ -67,23 +67,28 @@ export function redisAdmin(
   }
 
   async function groupInfo(topic: string, group: string, keys: readonly PartitionKeys[]): Promise<GroupInfo> {
-    const { wire } = context()
-    const { members } = context().keys.membership(topic, group)
     const partitions = await Promise.all(keys.map((partition) => partitionInfo(partition, group)))
     const oldest = partitions.map(({ oldestUnackedAt }) => oldestUnackedAt).filter((ms) => ms !== undefined)
-    // Signs of life are stored as the time until which they count.
-    const now = (await wire.call(members, ['TIME'])) as readonly Buffer[]
-    const alive = await wire.call(members, ['ZCOUNT', members, `(${String(now[0])}000`, '+inf'])
     return {
       topic,
       group,
       lag: sum(partitions.map(({ lag }) => lag)),
       inFlight: sum(partitions.map(({ inFlight }) => inFlight)),
       ready: sum(partitions.map(({ ready }) => ready)),
-      members: Number(alive),
+      members: await liveMembers(topic, group),
       oldestUnackedAt: oldest.length === 0 ? undefined : Math.min(...oldest),
       partitions,
     }
+  }
+
+  /** Number of members whose process is alive. */
+  async function liveMembers(topic: string, group: string): Promise<number> {
+    const { wire, keys, lease } = context()
+    const assignment = keys.assignment(topic, group)
+    const values = (await wire.call(assignment, ['HVALS', assignment])) as readonly Buffer[]
+    const processes = values.map((value) => /^[kpn] \d+ (.*)$/.exec(String(value))?.[1]).filter((name) => name !== undefined)
+    const dead = await lease.deadOf([...new Set(processes)])
+    return processes.filter((name) => !dead.has(name)).length
   }
 
   async function partitionInfo(partition: PartitionKeys, group: string) {
@@ -97,6 +102,8 @@ export function redisAdmin(
     const [counted, pending, waiting, due, future] = reply.slice(0, 5) as [number, number, number, number, number]
     const [oldest, more, sideMore, start, head, settled, unsettled] = reply.slice(5, 12).map(String) as TextFields
     const [removed, owner] = reply.slice(12).map(String) as [string, string]
+    const [process = '', member] = owner.split(/ (.*)/, 2)
+    const isAlive = member !== undefined && !(await context().lease.deadOf([process])).has(process)
     const unread = counted + (await countAfter(partition.stream, more)) + (await countAfter(side, sideMore))
     const at = (id: string): Position | undefined => (id === '' ? undefined : { partition: partition.partition, id })
     return {
@@ -109,7 +116,7 @@ export function redisAdmin(
       head: at(head),
       start: at(start),
       oldestUnackedAt: msOf(oldest),
-      member: owner === '' ? undefined : owner,
+      member: isAlive ? member : undefined,
     } satisfies PartitionInfo
   }
 

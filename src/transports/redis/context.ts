@@ -1,7 +1,9 @@
 import type { TransportHost } from '../../core/transport.ts'
 import type { Keys } from './keys.ts'
+import type { Maintenance } from './maintenance.ts'
 import type { Mapping } from './mapping.ts'
 import type { ResolvedRedisOptions } from './options.ts'
+import type { ProcessLease } from './process-lease.ts'
 import type { Reports } from './reports.ts'
 import type { Retention } from './retention.ts'
 import type { ScriptRunner } from './runner.ts'
@@ -19,4 +21,6 @@ export interface RedisContext {
   readonly topics: Topics
   readonly retention: Retention
   readonly reports: Reports
+  readonly lease: ProcessLease
+  readonly maintenance: Maintenance
 }

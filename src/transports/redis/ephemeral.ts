@@ -42,7 +42,7 @@ export async function forgetGroup(
   group: string,
   partitions: number,
 ): Promise<void> {
-  const { members, assignment } = keys.membership(topic, group)
+  const assignment = keys.assignment(topic, group)
   await Promise.all([
     ...Array.from({ length: partitions }, (_, index) => {
       const partition = keys.partition(topic, index)
@@ -53,7 +53,7 @@ export async function forgetGroup(
         [group],
       )
     }),
-    wire.call(members, ['DEL', members, assignment]),
+    wire.call(assignment, ['DEL', assignment]),
   ])
 }
 

@@ -28,7 +28,7 @@ export async function joinGroup(seat: Seat, partition: PartitionState, start: st
  * pending. What is here stays here, and is pending again; reading continues with the very next message.
  */
 export async function restoreGroup(seat: Seat, partition: PartitionState): Promise<void> {
-  const { context, spec, member, owned } = seat
+  const { context, spec, member } = seat
   const { generation } = partition
   for (const source of partition.sources) {
     const ids = partition.unsettled(source)
@@ -41,7 +41,7 @@ export async function restoreGroup(seat: Seat, partition: PartitionState): Promi
           generation,
           source.isSide ? 'side' : (partition.lastRead ?? ''),
           member,
-          owned ? String(context.options.leaseMs) : '0',
+          ownerName(seat),
           ...ids.slice(from, from + CHUNK),
         ],
       )) as readonly [number, number, number, Buffer]
@@ -76,4 +76,9 @@ function reportMadeAgain(
     position: { partition: keys.partition },
     reason: DELETED,
   })
+}
+
+/** How a partition names its owner; empty where partitions have none. */
+export function ownerName({ context, member, owned }: Seat): string {
+  return owned ? `${context.lease.name} ${member}` : ''
 }

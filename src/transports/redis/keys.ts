@@ -29,11 +29,6 @@ export interface GroupKeys {
   readonly delayed: string
 }
 
-/** Keys that a group has once per topic, whatever its partitions. Stored with partition 0. */
-export interface MembershipKeys {
-  readonly members: string
-  readonly assignment: string
-}
 
 /**
  * The topic whose hash tag a topic has: its own, or for dead letters that of the source topic, so that a message can be
@@ -59,12 +54,18 @@ export class Keys {
    * use.
    */
   readonly ephemeral: string
+  /** Sorted set of processes that consume, by the end of their lease. */
+  readonly leases: string
+  /** Stream of short notices from process to process: who should look at which group. */
+  readonly notices: string
   readonly #prefix: string
 
   constructor(prefix: string) {
     this.#prefix = prefix
     this.topics = `${prefix}topics`
     this.ephemeral = `${prefix}ephemeral`
+    this.leases = `${prefix}leases`
+    this.notices = `${prefix}notices`
   }
 
   partition(topic: string, partition: number): PartitionKeys {
@@ -88,9 +89,9 @@ export class Keys {
     }
   }
 
-  membership(topic: string, group: string): MembershipKeys {
-    const { stream } = this.partition(topic, 0)
-    return { members: `${stream}:members:${group}`, assignment: `${stream}:assignment:${group}` }
+  /** Hash: members of a group, and which of them has which partition. Stored with partition 0. */
+  assignment(topic: string, group: string): string {
+    return `${this.partition(topic, 0).stream}:assignment:${group}`
   }
 }
 

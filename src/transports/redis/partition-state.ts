@@ -21,9 +21,15 @@ export class PartitionState {
   side: Source | undefined = undefined
   phase: Phase = 'idle'
   generation = ''
-  /** Monotonic; no other member can own the partition before. */
-  leaseUntil = 0
+  /** The server may know this member as its owner. */
+  mayBeOwned = false
+  /** When it is to be looked at again (monotonic), and when that was done last for what other programs do. */
+  inspectAt = 0
   sweptAt = 0
+  /** Something has happened in it since it was last looked at for what other programs do. */
+  wasBusy = false
+  /** The floor that the server knows. */
+  recordedFloor = ''
   /**
    * Where to continue if the group is deleted during use: id of the newest entry that was read, or the group's position
    * before.
@@ -49,6 +55,15 @@ export class PartitionState {
 
   get outstanding(): number {
     return this.main.outstanding.size + (this.side?.outstanding.size ?? 0)
+  }
+
+  /** Nothing is in flight or waits for its time, and all that is known has been recorded. */
+  get isQuiet(): boolean {
+    return (
+      this.outstanding === 0 &&
+      this.sources.every((source) => source.ready.length === 0 && source.dueAt === Infinity) &&
+      this.floor === this.recordedFloor
+    )
   }
 
   /** Everything up to here has been acked, or handed back and recorded as such; empty while unknown. */

@@ -208,6 +208,7 @@ export class RedisPublisher {
     if (group !== undefined) {
       // A copy for one group has no place in the topic's own log.
       await scripts.run(PUBLISH_SIDE, [group.side], [group.group, ...fields], signal)
+      this.#context.maintenance.announce(message.topic, group.group)
       return undefined
     }
     return wire.call(stream, ['XADD', stream, '*', ...fields], signal).catch(async (error: unknown) => {

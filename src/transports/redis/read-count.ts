@@ -60,6 +60,11 @@ export class ReadCount {
     this.#report = report
   }
 
+  /** The server's last answer waits for the end of a read. */
+  get isOpen(): boolean {
+    return this.#open !== undefined
+  }
+
   /** Something may have been read that is not counted here: by another member, or in a reply that was lost. */
   reset(): void {
     this.#count = this.#open = undefined

@@ -168,9 +168,11 @@ export class Reader {
 
   #sources(): Source[] {
     const found: Source[] = []
-    const soon = this.#seat.context.host.clock.monotonic() + this.#seat.context.options.leaseMs * LEASE_MARGIN
+    const { context, owned } = this.#seat
+    if (owned && context.lease.until <= context.host.clock.monotonic() + context.options.leaseMs * LEASE_MARGIN)
+      return found
     for (const partition of this.#partitions) {
-      if (partition.phase !== 'held' || (this.#seat.owned && partition.leaseUntil <= soon)) continue
+      if (partition.phase !== 'held') continue
       for (const source of partition.sources) if (source.readable && !this.#isFull(source)) found.push(source)
     }
     return found
@@ -194,12 +196,12 @@ export class Reader {
     const sources = this.#sources()
     if (sources.length === 0) return undefined
     if (sources.length <= room)
-      return { sources, count: Math.floor(room / sources.length), blockMs: this.#blockMs(sources) }
+      return { sources, count: Math.floor(room / sources.length), blockMs: this.#blockMs() }
     // COUNT applies to each stream: with less credit than streams, what is read beyond it waits here; or, where it must
     // not wait because others could have it, streams with a backlog are read in turn.
     if (this.#seat.owned || !this.#byTurns || this.#emptyTurns >= sources.length) {
       this.#byTurns = false
-      return { sources, count: 1, blockMs: this.#blockMs(sources) }
+      return { sources, count: 1, blockMs: this.#blockMs() }
     }
     const from = this.#next % sources.length
     const turn = [...sources.slice(from, from + room), ...sources.slice(0, Math.max(0, from + room - sources.length))]
@@ -208,13 +210,11 @@ export class Reader {
   }
 
   /** No read may continue after the lease has ended: it would receive what belongs to another member. */
-  #blockMs(sources: readonly Source[]): number {
+  #blockMs(): number {
     const longest = this.#wakeable ? MAX_BLOCK_MS : UNWAKEABLE_BLOCK_MS
-    if (!this.#seat.owned) return longest
-    const { clock } = this.#seat.context.host
-    let until = Infinity
-    for (const { partition } of sources) until = Math.min(until, partition.leaseUntil)
-    return Math.max(1, Math.floor(Math.min(longest, until - clock.monotonic())))
+    const { context, owned } = this.#seat
+    if (!owned) return longest
+    return Math.max(1, Math.floor(Math.min(longest, context.lease.until - context.host.clock.monotonic())))
   }
 
   async #carryOut({ sources, count, blockMs }: Plan): Promise<void> {

@@ -4,7 +4,8 @@ import type { Arg } from './given-client.ts'
 import { ACK, ACK_HELD, DEAD_LETTER, EXTEND, HAND_BACK, LEAVE } from './scripts/settle.ts'
 import { NOTE_EPHEMERAL, UNWANTED_EPHEMERAL } from './scripts/ephemeral.ts'
 import { CLAIM, CLAIM_DUE, PENDING, RECOVER_DELETED } from './scripts/claim.ts'
-import { ACQUIRE, BEAT, FORGET, JOIN, RELEASE, RESTORE, SWEEP_CONSUMERS, TICK } from './scripts/group.ts'
+import { ACQUIRE, BEAT, FORGET, INSPECT, JOIN, RELEASE, RESTORE, SWEEP_CONSUMERS } from './scripts/group.ts'
+import { FENCE_DEAD, RENEW } from './scripts/lease.ts'
 import { COUNT_AFTER, GROUP_INFO, GROUP_NAMES, LOOK, PENDING_ELSEWHERE, REMOVE, TOPIC_INFO } from './scripts/look.ts'
 import { PURGE, SEEK } from './scripts/move.ts'
 import { NOTE_ATTEMPTS, NOTE_LOST } from './scripts/notes.ts'
@@ -17,7 +18,7 @@ import { explainWrongType } from './wrong-type.ts'
 /** Scripts that are always needed: loaded on each connection before it is used. */
 const ALL: readonly Script[] = [
   [PUBLISH, DELAY, PUBLISH_SIDE, MOVE],
-  [JOIN, BEAT, ACQUIRE, RELEASE, RESTORE, TICK, SEEK, PURGE, FORGET, SWEEP_CONSUMERS],
+  [RENEW, FENCE_DEAD, JOIN, BEAT, ACQUIRE, RELEASE, RESTORE, INSPECT, SEEK, PURGE, FORGET, SWEEP_CONSUMERS],
   [PENDING, CLAIM, CLAIM_DUE, RECOVER_DELETED],
   [ACK, ACK_HELD, HAND_BACK, LEAVE, DEAD_LETTER, NOTE_ATTEMPTS, NOTE_LOST, EXTEND],
   [TRIM, TOPIC_INFO, GROUP_NAMES, GROUP_INFO, COUNT_AFTER, REMOVE, LOOK, PENDING_ELSEWHERE],

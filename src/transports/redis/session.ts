@@ -15,8 +15,10 @@ import { sweepEphemeral } from './ephemeral.ts'
 import { toSubscribeError } from './errors.ts'
 import { Keys } from './keys.ts'
 import { linkWire } from './link-wire.ts'
+import { Maintenance } from './maintenance.ts'
 import { createMapping } from './mapping.ts'
 import type { ResolvedRedisOptions } from './options.ts'
+import { ProcessLease } from './process-lease.ts'
 import { RedisPublisher } from './publisher.ts'
 import { Reports } from './reports.ts'
 import { Retention } from './retention.ts'
@@ -53,7 +55,23 @@ export class RedisSession implements WireListener {
     const keys = new Keys(options.prefix)
     const reports = new Reports(host)
     const topics = new Topics(this.#wire, keys, options, reports)
-    this.#context = {
+    const lease = new ProcessLease({
+      options,
+      clock: host.clock,
+      wire: this.#wire,
+      scripts: this.#scripts,
+      keys,
+      reports,
+      onLost: (reason) => {
+        for (const subscription of this.#subscriptions) subscription.loseAll(reason)
+        this.#context.maintenance.soon(0)
+      },
+      onOthers: () => this.#context.maintenance.changed(),
+      onRenewed: () => {
+        for (const subscription of this.#subscriptions) subscription.wake()
+      },
+    })
+    const context: Omit<RedisContext, 'maintenance'> = {
       options,
       host,
       wire: this.#wire,
@@ -63,7 +81,9 @@ export class RedisSession implements WireListener {
       topics,
       retention: new Retention(options, host, this.#scripts, reports),
       reports,
+      lease,
     }
+    this.#context = Object.assign(context, { maintenance: new Maintenance(context) })
     this.publisher = new RedisPublisher(this.#context)
   }
 
@@ -112,6 +132,7 @@ export class RedisSession implements WireListener {
     this.#discovery?.cancel()
     this.#housekeeping?.cancel()
     this.#context.retention.close()
+    void this.#context.maintenance.stop()
     this.publisher.close()
     let giveUp: () => void = () => {}
     const late = new Promise<void>((resolve) => {
@@ -119,7 +140,7 @@ export class RedisSession implements WireListener {
     })
     const timer = this.#host.clock.setTimer(deadlineMs, giveUp)
     const closing = Promise.all([...this.#subscriptions].map((subscription) => subscription.close()))
-    await Promise.race([closing, late])
+    await Promise.race([closing.then(() => this.#context.lease.close()), late])
     timer.cancel()
     this.#wire.close()
     // Without the connection nothing can block it any more.
@@ -139,6 +160,8 @@ export class RedisSession implements WireListener {
       return
     }
     events.emit('reconnect', { transport: name, downMs, attempts })
+    // It may have lost what it knew of our groups.
+    this.#context.maintenance.changed()
     // A server that came back without its data knows no topics, and patterns would find none.
     void this.#quietly(this.#context.topics.restore(), 'restoring the list of topics')
   }
@@ -164,6 +187,7 @@ export class RedisSession implements WireListener {
   // --- housekeeping ------------------------------------------------------------------------------------------------
 
   async #check(topic: string, group: string): Promise<void> {
+    this.#context.maintenance.announce(topic, group)
     await Promise.all(
       [...this.#subscriptions]
         .filter(({ spec, closed }) => spec.group === group && !closed)
@@ -189,7 +213,9 @@ export class RedisSession implements WireListener {
 
   #keepHouse(): void {
     this.#housekeeping = this.#host.clock.setTimer(HOUSEKEEPING_MS * (0.75 + Math.random() / 2), () => {
-      for (const subscription of this.#subscriptions) if (subscription.closed) this.#subscriptions.delete(subscription)
+      for (const subscription of this.#subscriptions)
+        if (subscription.closed) this.#subscriptions.delete(subscription)
+        else void this.#quietly(subscription.keep(), 'keeping a consumer')
       void this.#quietly(sweepEphemeral(this.#context), 'forgetting groups of dead instances').then(() => {
         if (!this.#closed) this.#keepHouse()
       })

@@ -30,7 +30,6 @@ import { readyIn } from './ready-in.ts'
 import type { Seat } from './seat.ts'
 import { Settlements } from './settlement.ts'
 import type { Source } from './source.ts'
-import { Ticker } from './ticker.ts'
 
 const GOODBYE_MS = 2_000
 /** A shorter pause is no reason to move partitions. */
@@ -52,7 +51,6 @@ export class RedisSubscription implements TransportSubscription, Seat {
   readonly #claimer: Claimer
   readonly #settlements: Settlements
   readonly #readers: Readers
-  readonly #ticker: Ticker
   readonly #memberships = new Map<string, Membership>()
   readonly #matches: (topic: string) => boolean
   /** Topics that appeared later and could not be joined yet. */
@@ -62,9 +60,9 @@ export class RedisSubscription implements TransportSubscription, Seat {
   /** Why messages can't arrive, as of the last attempt. */
   #trouble: string | undefined
   #paused = false
+  #pausing: Timer | undefined
   #drained = false
   closed = false
-  #leaseTimer: Timer | undefined
   #stopDiscovery: () => void = () => {}
   #closing: Promise<void> | undefined
 
@@ -84,7 +82,6 @@ export class RedisSubscription implements TransportSubscription, Seat {
     this.#claimer = new Claimer(this)
     this.#settlements = new Settlements(this, this.#claimer)
     this.#readers = new Readers(this, (reader) => this.#connected(reader))
-    this.#ticker = new Ticker(context.host.clock, context.options.pollMs, () => this.#tick())
     this.#matches = compilePattern(spec.topic)
   }
 
@@ -107,8 +104,6 @@ export class RedisSubscription implements TransportSubscription, Seat {
       await this.close()
       throw error
     }
-    this.#ticker.start()
-    this.#armLeases()
   }
 
   // --- topics ------------------------------------------------------------------------------------------------------
@@ -124,7 +119,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
       topic,
       partitions,
       readers: this.#readers,
-      soon: (ms) => this.#ticker.soon(ms),
+      onMaintained: (error) => this.#maintained(error),
     })
     membership.paused = this.#paused
     this.#memberships.set(topic, membership)
@@ -135,6 +130,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
       this.#memberships.delete(topic)
       throw error
     }
+    await this.context.maintenance.add(membership)
     if (this.spec.ephemeral) await noteEphemeral(this.context, topic, this.spec.group)
   }
 
@@ -143,10 +139,13 @@ export class RedisSubscription implements TransportSubscription, Seat {
     if (!this.#matches(topic) || this.#memberships.has(topic) || this.#drained) return
     this.#missed.delete(topic)
     const joining = this.#join(topic, 'earliest')
-      .then(() => this.#ticker.soon(0))
+      .then(() => this.context.maintenance.soon(0))
       .catch((error: unknown) => {
         this.#missed.add(topic)
         this.tellError(error, `joining the new topic "${topic}"`)
+        this.context.host.clock.setTimer(this.context.options.pollMs, () => {
+          if (this.#missed.has(topic)) this.#discovered(topic)
+        })
       })
       .finally(() => this.#joining.delete(joining))
     this.#joining.add(joining)
@@ -155,11 +154,13 @@ export class RedisSubscription implements TransportSubscription, Seat {
   /** What the server sent to the old connection but never arrived is pending under our name. */
   #connected(reader: Reader): void {
     for (const partition of reader.partitions) {
+      // The server gets to know the new connection.
+      partition.inspectAt = 0
       if (partition.phase !== 'held') continue
       partition.reads.reset()
       for (const source of partition.sources) this.#claimer.recover(source, this.owned ? 'all' : 'mine')
     }
-    this.#ticker.soon(0)
+    this.context.maintenance.soon(0)
   }
 
   // --- credit ------------------------------------------------------------------------------------------------------
@@ -173,14 +174,14 @@ export class RedisSubscription implements TransportSubscription, Seat {
     if (this.#paused) return
     this.#paused = true
     this.#readers.interrupt()
-    this.#ticker.soon(PAUSE_GRACE_MS)
+    this.#pausing = this.context.host.clock.setTimer(PAUSE_GRACE_MS, () => this.#shareOut())
   }
 
   resume(): void {
     if (!this.#paused) return
     this.#paused = false
-    for (const membership of this.#memberships.values()) membership.paused = false
-    this.#ticker.soon(0)
+    this.#pausing?.cancel()
+    this.#shareOut()
     this.intake.handOut()
     this.wake()
   }
@@ -223,7 +224,8 @@ export class RedisSubscription implements TransportSubscription, Seat {
     membership
       .repair(partition)
       .catch((error: unknown) => {
-        this.#ticker.soon(REPAIR_AGAIN_MS)
+        partition.inspectAt = 0
+        this.context.maintenance.soon(REPAIR_AGAIN_MS)
         this.tellError(error, `making group "${this.spec.group}" again`)
       })
       .finally(() => this.#repairing.delete(partition))
@@ -278,37 +280,38 @@ export class RedisSubscription implements TransportSubscription, Seat {
     this.intake.share = Math.max(this.spec.maxPerKey, Math.ceil(this.spec.prefetch / shares))
   }
 
-  async #tick(): Promise<void> {
-    for (const topic of this.#missed) this.#discovered(topic)
+  /** While it is paused or ends, its partitions go to other members, if there are any. */
+  #shareOut(): void {
     for (const membership of this.#memberships.values()) membership.paused = this.#paused || this.#drained
-    const results = await Promise.allSettled([...this.#memberships.values()].map((membership) => membership.tick()))
+    this.context.maintenance.soon(0)
+  }
+
+  /** Something was done to keep the group alive, or failed. */
+  #maintained(error: unknown): void {
     this.#reshare()
-    const failed = results.find((result) => result.status === 'rejected')
-    if (failed === undefined && this.#repairing.size === 0) this.#trouble = undefined
-    for (const result of results)
-      if (result.status === 'rejected') this.tellError(result.reason, `keeping group "${this.spec.group}" alive`)
-    if (!this.spec.ephemeral) return
+    if (error !== undefined) this.tellError(error, `keeping group "${this.spec.group}" alive`)
+    else if (this.#repairing.size === 0) this.#trouble = undefined
+  }
+
+  /** Other processes delete the group of a broadcast consumer that does not say that it is in use. */
+  async keep(): Promise<void> {
+    if (!this.spec.ephemeral || this.closed) return
     for (const topic of this.#memberships.keys())
       await noteEphemeral(this.context, topic, this.spec.group).catch((error: unknown) =>
         this.tellError(error, 'keeping a group of a broadcast consumer'),
       )
   }
 
-  /** Checks leases even while no tick succeeds. */
-  #armLeases(): void {
-    if (!this.owned || this.closed) return
-    const { options, host } = this.context
-    this.#leaseTimer = host.clock.setTimer(options.leaseMs / 10, () => {
-      for (const membership of this.#memberships.values()) membership.checkLeases()
-      this.#armLeases()
-    })
+  /** The lease of this process is over, whatever the server will say. */
+  loseAll(reason: string): void {
+    for (const membership of this.#memberships.values()) membership.loseAll(reason)
   }
 
   /** The group may have been moved by this process: better to know now than at the next tick. */
   async check(topic: string): Promise<void> {
-    if (!this.#memberships.has(topic)) return
-    await this.#ticker.quiet()
-    await this.#memberships.get(topic)?.tick()
+    const membership = this.#memberships.get(topic)
+    membership?.changed()
+    await membership?.tick()
   }
 
   // --- end ---------------------------------------------------------------------------------------------------------
@@ -319,7 +322,8 @@ export class RedisSubscription implements TransportSubscription, Seat {
     this.#drained = true
     this.#stopDiscovery()
     this.#missed.clear()
-    this.#ticker.soon(0)
+    this.#pausing?.cancel()
+    this.#shareOut()
     await this.#readers.stop()
     await this.#claimer.stop()
   }
@@ -345,10 +349,9 @@ export class RedisSubscription implements TransportSubscription, Seat {
 
   async #leave(connected: boolean): Promise<void> {
     await this.drain()
-    this.#leaseTimer?.cancel()
     this.closed = true
-    await this.#ticker.stop()
     await Promise.all(this.#joining)
+    for (const membership of this.#memberships.values()) this.context.maintenance.remove(membership)
     if (connected) await Promise.all([...this.#memberships.values()].map((membership) => membership.lastLooks()))
     const unsettled = [...this.#memberships.values()].flatMap(({ partitions }) =>
       partitions.map((partition) => partition.takeBack()),

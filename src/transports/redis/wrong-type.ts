@@ -24,8 +24,8 @@ export async function explainWrongType(wire: Wire, keys: readonly string[], erro
 function typeOf(key: string): string {
   const rest = key.slice(key.indexOf('}') + 1)
   if (/:(group|assignment|notes):|:notes$/.test(rest)) return 'hash'
-  if (/:(later|members):|:later$|:delayed(:|$)/.test(rest)) return 'zset'
+  if (/:later:|:later$|:delayed(:|$)/.test(rest)) return 'zset'
   if (rest.endsWith(':sequence')) return 'string'
-  if (!key.includes('{')) return key.endsWith('topics') ? 'hash' : 'zset'
+  if (!key.includes('{')) return key.endsWith('topics') ? 'hash' : key.endsWith('notices') ? 'stream' : 'zset'
   return 'stream'
 }

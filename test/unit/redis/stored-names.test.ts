@@ -26,7 +26,12 @@ describe('golden', () => {
 
   it('names of keys', () => {
     const keys = new Keys('busbar:')
-    expect([keys.topics, keys.ephemeral]).toEqual(['busbar:topics', 'busbar:ephemeral'])
+    expect([keys.topics, keys.ephemeral, keys.leases, keys.notices]).toEqual([
+      'busbar:topics',
+      'busbar:ephemeral',
+      'busbar:leases',
+      'busbar:notices',
+    ])
     const partition = keys.partition('orders', 3)
     expect(partition).toEqual({
       topic: 'orders',
@@ -48,10 +53,7 @@ describe('golden', () => {
       sideNotes: 'busbar:{orders/3}:side:billing:notes',
       delayed: 'busbar:{orders/3}:delayed:billing',
     })
-    expect(keys.membership('orders', 'billing')).toEqual({
-      members: 'busbar:{orders}:members:billing',
-      assignment: 'busbar:{orders}:assignment:billing',
-    })
+    expect(keys.assignment('orders', 'billing')).toBe('busbar:{orders}:assignment:billing')
   })
 })
 

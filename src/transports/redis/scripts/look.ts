@@ -75,7 +75,7 @@ end
  * pending: waiting for their time, due, delayed, oldest unacked id or empty, for the stream and the side: the id
  * after which to continue counting unread entries, or empty; of the stream: ids of the first and the last entry, of the
  * last one before the oldest unsettled, and of that one, all of them perhaps empty; 1 when entries were removed; and the
- * owner of the partition, or empty].
+ * owner of the partition (process and member), or empty].
  */
 export const GROUP_INFO: Script = script(
   'group-info',
@@ -87,8 +87,8 @@ local function later(set)
   waiting = waiting + all - ready
   due = due + ready
 end
-local lease = redis.call('HMGET', KEYS[7], 'counted', 'owner', 'until')
-local owner = lease[2] and lease[2] ~= '?' and tonumber(lease[3] or 0) > now and lease[2] or ''
+local lease = redis.call('HMGET', KEYS[7], 'counted', 'owner')
+local owner = lease[2] and lease[2] ~= '?' and lease[2] or ''
 local start, head, removed = '', '', 0
 local info, stream = redis.pcall('XINFO', 'STREAM', KEYS[1]), {}
 if not info.err then
