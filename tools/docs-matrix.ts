@@ -71,6 +71,7 @@ const CAPABILITIES: readonly (readonly [string, (capabilities: Capabilities) => 
   ['What a handler publishes is stored with its ack, atomically', ({ publishOnAck }) => yesNo(publishOnAck)],
   ['A failed publish fails the later ones of its key', ({ failedPublishStopsKey }) => yesNo(failedPublishStopsKey)],
   ['Dead letter and ack in one atomic step', ({ transactions }) => yesNo(transactions)],
+  ['A message may have no body (tombstone)', ({ tombstones }) => yesNo(tombstones)],
   ['Native request/reply', ({ requestReply }) => yesNo(requestReply)],
   ['Largest message', ({ maxMessageBytes }) => size(maxMessageBytes)],
 ]

@@ -40,5 +40,5 @@ for (const { headers } of transport.messages('orders.placed')) console.log(`tena
 // Encode now, send later, perhaps from a table in another process.
 const stored = await bus.encode('orders.placed', { orderId: 'ord-3' })
 const [result] = await bus.sendEncoded([stored])
-console.log(result?.error ?? `sent ${stored.topic}, ${stored.body.byteLength} bytes`)
+console.log(result?.error ?? `sent ${stored.topic}, ${stored.body?.byteLength ?? 0} bytes`)
 await bus.close()

@@ -31,7 +31,7 @@ await test('charges the order and says so', async () => {
 
   const [taken] = await transport.waitForMessages('payments.taken', 1)
   assert.deepEqual(charged, [42])
-  assert.deepEqual(JSON.parse(Buffer.from(taken?.body ?? []).toString()), { orderId: 'ord-1' })
+  assert.deepEqual(taken?.data(), { orderId: 'ord-1' })
 })
 
 await test('tries again after a minute, without waiting for one', async () => {

@@ -1,4 +1,4 @@
-import { compilePattern, PublishError, SettlementError, tooLarge } from 'busbar/transport'
+import { bodyBytes, compilePattern, PublishError, SettlementError, tooLarge } from 'busbar/transport'
 import type {
   Capabilities,
   Delivery,
@@ -31,6 +31,7 @@ const CAPABILITIES: Capabilities = {
   failedPublishStopsKey: false,
   publishOnAck: false,
   transactions: true,
+  tombstones: true,
   requestReply: false,
   maxMessageBytes: 1_048_576,
 }
@@ -68,7 +69,7 @@ class LoopbackDelivery implements Delivery {
     return this.item.message
   }
   get bytes(): number {
-    return this.item.message.body.byteLength
+    return bodyBytes(this.item.message)
   }
   get position(): { readonly number: number } {
     return { number: this.item.number }
@@ -117,7 +118,7 @@ export class LoopbackBroker {
       return { error: new PublishError('A group is too far behind', { outcome: 'not-sent', retryable: true }) }
     const number = ++this.#number
     // A copy: the publisher may reuse its buffer once the promise has resolved.
-    const stored: EncodedMessage = { ...message, body: message.body.slice() }
+    const stored: EncodedMessage = { ...message, body: message.body?.slice() ?? null }
     for (const [, group] of groups) {
       group.waiting.push({ message: stored, number, used: 0, wasOut: false, notBefore: undefined })
       group.wake()

@@ -282,7 +282,8 @@ export interface BusExtension {
    * Called once after `drain`, when no handler runs any more, in the reverse order of `use`. Publishing still works. Undo what
    * `start` did, such as consumers that it added. Called also when `start` threw or has not ended, so be prepared for half of it.
    *
-   * After `deadlineMs` (at least 1,000), or sooner when `bus.close()` is called again with less time, the bus no longer waits.
+   * After `deadlineMs`, or sooner when `bus.close()` is called again with less time, the bus no longer waits. It is what is left of
+   * the time of `bus.close()`, or when that is up, a share of one more second: the extensions that have yet to close share it.
    */
   close?(options: { readonly deadlineMs: number }): void | Promise<void>
   /**
@@ -441,8 +442,8 @@ export interface Bus extends AsyncDisposable {
   /**
    * Stops intake, waits up to `timeoutMs` (default `closeTimeoutMs`) for running handlers, extensions that drain, and
    * publishes, aborts the rest (unsettled messages are delivered again, and a `warning` with the code `close-timeout` says how
-   * many handlers were given up), and closes the extensions and transports. Beyond `timeoutMs`, each extension and the
-   * transports get up to a second to close. Afterwards the bus no longer keeps the process alive. Rejects when something failed
+   * many handlers were given up), and closes the extensions and transports. Beyond `timeoutMs`, the extensions and
+   * the transports get up to a second each, together, to close. Afterwards the bus no longer keeps the process alive. Rejects when something failed
    * to close; the rest is closed anyway.
    *
    * Safe to call twice: a second call with a `timeoutMs` that ends sooner shortens the first. Don't await it in a handler of

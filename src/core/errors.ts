@@ -70,11 +70,11 @@ export interface Problem {
 export class ConfigurationError extends BusbarError {
   readonly problems: readonly Problem[]
 
-  constructor(subject: string, problems: readonly Problem[]) {
+  constructor(subject: string, problems: readonly Problem[], options: { cause?: unknown } = {}) {
     const lines = problems.map((problem) =>
       problem.path === '' ? `  - ${problem.message}` : `  - ${problem.path}: ${problem.message}`,
     )
-    super('BUSBAR_CONFIGURATION', `${subject} has invalid options:\n${lines.join('\n')}`)
+    super('BUSBAR_CONFIGURATION', `${subject} has invalid options:\n${lines.join('\n')}`, options)
     this.problems = problems
   }
 

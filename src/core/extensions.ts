@@ -8,7 +8,7 @@ import { extensionProblems, UsedExtension } from './used-extension.ts'
 
 /** How long an extension may take to start even when the brokers have used up the time of `start()`. */
 const MIN_START_MS = 10_000
-/** How long an extension may take to close even when the handlers have used up the time of `close()`. */
+/** How long the extensions may take to close, together, when the time of `close()` is up. */
 const MIN_CLOSE_MS = 1_000
 
 export interface ExtensionsParts {
@@ -147,22 +147,29 @@ export class Extensions implements Iterable<UsedExtension> {
   }
 
   async #close(list: readonly UsedExtension[], deadline: CloseDeadline): Promise<unknown[]> {
+    const { clock } = this.#parts
     const errors: unknown[] = []
+    /** What is left of the time beyond the deadline. One that hangs uses up its share of it, and not that of the others. */
+    let spareMs = MIN_CLOSE_MS
+    let left = list.filter(({ isActive }) => isActive).length
     for (const used of list.toReversed()) {
+      const startedAt = clock.monotonic()
       try {
-        if (used.isActive) await this.#closeOne(used, deadline)
+        if (used.isActive) await this.#closeOne(used, deadline, spareMs / left--)
       } catch (error) {
         errors.push(failed(used.name, 'close', error))
       }
+      spareMs -= Math.max(0, Math.min(clock.monotonic() - startedAt, -deadline.leftMs))
       used.state = 'stopped'
     }
     return errors
   }
 
-  async #closeOne(used: UsedExtension, deadline: CloseDeadline): Promise<void> {
-    const deadlineMs = Math.max(MIN_CLOSE_MS, deadline.leftMs)
+  /** `leastMs`: how long it may take when the time is up. */
+  async #closeOne(used: UsedExtension, deadline: CloseDeadline, leastMs: number): Promise<void> {
+    const deadlineMs = Math.max(leastMs, deadline.leftMs)
     const least = Promise.withResolvers<void>()
-    const timer = this.#parts.clock.setTimer(MIN_CLOSE_MS, least.resolve)
+    const timer = this.#parts.clock.setTimer(leastMs, least.resolve)
     const late = Promise.all([least.promise, deadline.reached]).then(() => {
       throw new TimeoutError('it has not closed in time')
     })

@@ -1,3 +1,4 @@
+import { COMPACT_MARK } from './compact-envelope.ts'
 import { ValidationError } from './errors.ts'
 import { NO_HEADERS } from './message.ts'
 import type { Headers } from './message.ts'
@@ -10,7 +11,7 @@ const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
 const FORBIDDEN_IN_VALUE = /[\u0000-\u0008\u000a-\u001f\u007f]/
 /** Written by Busbar or a binding; a user's header with such a name would be mistaken for it. */
-const RESERVED = /^(ce[_-]|cloudevents[:_]|traceparent$|tracestate$|content-type$|__proto__$)/i
+const RESERVED = /^(ce[_-]|cloudevents[:_]|traceparent$|tracestate$|content-type$|busbar$|__proto__$)/i
 
 /**
  * Prefix of headers that carry CloudEvents extension attributes. NATS and Redis use the same form for attributes of the
@@ -54,7 +55,7 @@ export const DEAD_LETTER_REASON = 'busbar-dlq-reason'
 
 /**
  * Copies and checks the headers and extension attributes of a publish. Throws one `ValidationError` with all problems. Drops
- * `busbar-` headers, so that a handler can forward the headers of a redriven message.
+ * `busbar` and `busbar-` headers, so that a handler can forward the headers of a redriven message.
  */
 export function checkHeaders(
   headers: Readonly<Record<string, string>> | undefined,
@@ -68,7 +69,7 @@ export function checkHeaders(
     bytes += name.length + Buffer.byteLength(value)
   }
   for (const [name, value] of Object.entries(headers ?? {})) {
-    if (name.startsWith(OWN_PREFIX)) continue
+    if (name.startsWith(OWN_PREFIX) || name === COMPACT_MARK) continue
     const problem = nameProblem(name) ?? valueProblem(value)
     if (problem === undefined) add(name, value)
     else issues.push({ path: JSON.stringify(name.slice(0, 60)), message: problem })

@@ -38,7 +38,11 @@ export interface EncodedMessage {
   /** After this time (ms since 1970), the message is dead-lettered instead of handled (extension `expirytime`). */
   readonly expiresAt: number | undefined
   readonly headers: Headers
-  readonly body: Uint8Array
+  /**
+   * Null when the message has no body, which is not the same as an empty one: a tombstone, which says that what its key stands
+   * for was deleted. Only transports with the capability `tombstones` get and deliver such messages.
+   */
+  readonly body: Uint8Array | null
 }
 
 /** A message for a transport to publish. */
@@ -72,10 +76,10 @@ export interface Message<Data = unknown> {
   readonly tracestate: string | undefined
   readonly expiresAt: Date | undefined
   readonly headers: Headers
-  /** The decoded body, or the output of the schema if the consumer has one. */
+  /** The decoded body, or the output of the schema if the consumer has one. Of a message without a body: null, or its output. */
   readonly data: Data
-  /** The bytes as published. */
-  readonly body: Uint8Array
+  /** The bytes as published; null for a message without a body (a tombstone). */
+  readonly body: Uint8Array | null
   /** The whole message as the transport carried it. */
   readonly encoded: EncodedMessage
 }
@@ -85,8 +89,20 @@ const ENVELOPE_BYTES = 512
 
 /** Size of a message in memory, in bytes: body, headers, and a flat rate for the envelope. */
 export function messageBytes(message: EncodedMessage): number {
-  let bytes = ENVELOPE_BYTES + message.body.byteLength
+  let bytes = ENVELOPE_BYTES + bodyBytes(message)
   if (message.headers === NO_HEADERS) return bytes
   for (const name in message.headers) bytes += name.length + (message.headers[name] as string).length
   return bytes
+}
+
+const NOTHING = new Uint8Array(0)
+
+/** The body; no bytes when there is none. For a transport without the capability `tombstones`, which never gets such a message. */
+export function bodyOf(message: EncodedMessage): Uint8Array {
+  return message.body ?? NOTHING
+}
+
+/** Size of the body in bytes; 0 when there is none. */
+export function bodyBytes(message: EncodedMessage): number {
+  return message.body === null ? 0 : message.body.byteLength
 }

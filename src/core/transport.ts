@@ -42,6 +42,11 @@ export interface Capabilities {
   readonly publishOnAck: boolean
   /** Publishing and settling can be one atomic step; dead-lettering then is. */
   readonly transactions: boolean
+  /**
+   * A message may have no body (`EncodedMessage.body` is null), and arrives so. Without it, the bus publishes `null` as the codec
+   * writes it, and refuses encoded messages without a body.
+   */
+  readonly tombstones: boolean
   /** Native request/reply. */
   readonly requestReply: boolean
   /** Maximum size of body plus headers, in bytes. Dead letters and copies for one `group` may be larger, up to what the broker takes. */

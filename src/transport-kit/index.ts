@@ -6,7 +6,13 @@
 
 export { isCertificateError } from '../core/util/certificate-error.ts'
 export { sleep, systemClock } from '../core/clock.ts'
-export { fromCloudEventHeaders, toCloudEventHeaders } from '../core/cloud-events.ts'
+export {
+  contentTypeToWrite,
+  fromCloudEventHeaders,
+  toCloudEventHeaders,
+  toCompactHeaders,
+} from '../core/cloud-events.ts'
+export { COMPACT_MARK, compactForm, compactMark, isTimeInId, readEnvelopeForm } from '../core/compact-envelope.ts'
 export {
   AuthorizationError,
   ConfigurationError,
@@ -18,14 +24,16 @@ export {
   UnsupportedError,
   ValidationError,
 } from '../core/errors.ts'
-export { messageBytes, NO_HEADERS } from '../core/message.ts'
+export { bodyBytes, bodyOf, messageBytes, NO_HEADERS } from '../core/message.ts'
 export { OptionsReader } from '../core/util/options-reader.ts'
 export { contentBytes, ENVELOPE_ROOM_BYTES, OWN_HEADER_BYTES, tooLarge } from '../core/publish/size-limit.ts'
 export { compilePattern, deadLetterTopic, isDeadLetterTopic, isPattern, topicProblem } from '../core/topic.ts'
+export { uuidTime } from '../core/publish/uuid.ts'
 export { urlParameter } from '../core/util/url-parameter.ts'
 
 export type { Clock, Timer } from '../core/clock.ts'
-export type { NativeMessage } from '../core/cloud-events.ts'
+export type { NativeFields, NativeMessage } from '../core/cloud-events.ts'
+export type { CompactForm, EnvelopeForm } from '../core/compact-envelope.ts'
 export type { Problem, PublishFailure } from '../core/errors.ts'
 export type { BusEventMap, BusEventName, BusEvents } from '../core/events.ts'
 export type { Logger } from '../core/logger.ts'

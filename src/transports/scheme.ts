@@ -22,6 +22,15 @@ export interface TransportFactories {
   readonly redis?: TransportFactory | undefined
 }
 
+/** Schemes that people write instead of ours. */
+const OTHER_NAMES: Readonly<Record<string, string | undefined>> = {
+  rabbitmq: 'amqp',
+  rabbit: 'amqp',
+  jetstream: 'nats',
+  file: 'sqlite',
+  mem: 'memory',
+}
+
 /** Creates the transport of the URL's scheme. Errors never show the URL. */
 export async function createFromScheme(
   url: string,
@@ -36,7 +45,7 @@ export async function createFromScheme(
   const name = (match[1] ?? '').toLowerCase()
   const scheme = Object.hasOwn(schemes, name) ? schemes[name] : undefined
   if (scheme === undefined) {
-    const guess = closest(name, there)
+    const guess = OTHER_NAMES[name] ?? closest(name, there)
     const hint = guess === undefined ? '' : `; did you mean "${guess}:"?`
     throw urlProblem(`has the scheme "${name}:", which is none of: ${supported}${hint}`)
   }

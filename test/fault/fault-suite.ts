@@ -23,6 +23,7 @@ export interface FaultSubject {
 /** How soon after the broker's return everything must flow again. */
 const BACK_WITHIN_MS = 5_000
 const CUTS = 10
+const RESETS = 3
 
 /**
  * The faults that every broker must bear, under a steady flow of messages, with exact accounting by id: nothing that was
@@ -116,6 +117,23 @@ export function faultSuite(subject: FaultSubject): void {
       proxy.resume()
       await judge('half-open sockets', running, 2 * PREFETCH)
     })
+
+    test(
+      'resets that the broker does not notice: it goes on sending into the old connections',
+      { timeout: 120_000 },
+      async () => {
+        const impatient = (): Transport => subject.impatient(proxy)
+        // Slow enough that messages keep coming while the old connections still take them.
+        const running = await start({ members: [impatient, impatient], publisher: direct, workMs: 5 })
+        for (let time = 1; time <= RESETS; time++) {
+          for (const link of proxy.links) link.halfOpen('target')
+          await running.everyKey(20, 30_000, `after reset ${time}`)
+        }
+        // Closes what the broker still holds open.
+        proxy.resume()
+        await judge(`connections reset ${RESETS} times on one side`, running, RESETS * 2 * PREFETCH)
+      },
+    )
 
     test('a blackhole: what is sent goes nowhere, and nobody says so', { timeout: 60_000 }, async () => {
       const impatient = (): Transport => subject.impatient(proxy)

@@ -27,6 +27,10 @@ const KILLS = SOAK ? 20 : 5
 const STEP = 5_000
 const KEYS = 50
 const FROZEN_COUNT = 2_000
+/** How long a member that dies again and again lives each time, in ms. */
+const LIFE_MS = 500
+/** Between two messages, in ms. */
+const PACE_MS = 20
 const CONSUMER = { concurrency: 8, prefetch: 64 } as const
 
 /** Consumer processes that die or freeze, with exact accounting by id. */
@@ -157,6 +161,42 @@ export function processFaultSuite(subject: ProcessFaultSubject): void {
           await pause(300)
         }
         await judge('consumer frozen twice', 2 * CONSUMER.prefetch)
+      },
+    )
+
+    test(
+      'a member that dies again and again, soon after each start, starves nobody',
+      { timeout: 180_000 },
+      async () => {
+        await begin()
+        const sentAt = new Map<string, number>()
+        await join()
+        await join()
+        // What a dead member had waits for its lease, once, and for those who have to notice its end.
+        const longestWaitMs = 2 * subject.freezeMs
+        const until = Date.now() + 2 * longestWaitMs
+        let kills = 0
+        const publishing = (async () => {
+          while (Date.now() < until) {
+            sentAt.set(`${topic}-${published}`, Date.now())
+            await publish(1)
+            await pause(PACE_MS)
+          }
+        })()
+        while (Date.now() < until) {
+          const child = await join()
+          await pause(LIFE_MS)
+          await child.kill()
+          kills++
+        }
+        await publishing
+        await judge('consumer that dies soon after each start', kills * CONSUMER.prefetch)
+        const firstDone = new Map<string, number>()
+        for (const { type, id, at } of children.flatMap((child) => child.records()))
+          if (type === 'done' && at < (firstDone.get(id) ?? Infinity)) firstDone.set(id, at)
+        const waits = [...sentAt].map(([id, at]) => (firstDone.get(id) ?? Infinity) - at)
+        const longest = Math.max(...waits)
+        assert.ok(longest < longestWaitMs, `a message waited for ${longest} ms; ${kills} members died`)
       },
     )
   })

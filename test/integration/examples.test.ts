@@ -83,6 +83,18 @@ it('the code of the README runs until it is interrupted', async () => {
 })
 
 describe('the how-to pages', () => {
+  it('write the envelope in both forms', async () => {
+    expect(await run('how-to/envelope.ts')).toBe(
+      [
+        'compact busbar ce_source ce_partitionkey',
+        'true',
+        'cloudevents ce_specversion ce_id ce_type ce_source ce_time ce_partitionkey ce_correlationid content-type',
+        'true',
+        '',
+      ].join('\n'),
+    )
+  })
+
   it('publish with the ack', async () => {
     expect(await run('how-to/publish-on-ack.ts')).toBe('receipt of attempt 2\n')
   })

@@ -163,7 +163,7 @@ describe('the writer of publishes', () => {
         reply,
         write.common(one),
         write.rest(one, 'mid'),
-        one.body,
+        one.body ?? Buffer.alloc(0),
         1_000_000,
       )
       outbox.flush()
@@ -186,7 +186,7 @@ describe('the writer of publishes', () => {
       undefined,
       write.common(message),
       write.rest(message, ''),
-      message.body,
+      message.body ?? Buffer.alloc(0),
       10,
     )
     outbox.flush()

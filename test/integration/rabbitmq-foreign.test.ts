@@ -176,7 +176,7 @@ describe('RabbitMQ: messages of programs that know nothing of Busbar', () => {
     const topic = uniqueName('stray')
     const bus = makeBus()
     const handled: string[] = []
-    bus.consume(topic, ({ body }) => void handled.push(Buffer.from(body).toString()))
+    bus.consume(topic, ({ body }) => void handled.push(Buffer.from(body ?? []).toString()))
     await bus.start()
     const queue = `busbar:${topic}.ours.dlq`
     for (const headers of [{}, { 'busbar-dlq-topic': 'other.topic', 'busbar-dlq-reason': 'rejected' }])

@@ -47,11 +47,11 @@ describe.each(transports)('a consumer on %s whose limit is lower than that of th
     const handled = Promise.withResolvers<number>()
     await consuming.consume(topic, (message, ctx) => {
       if (!works) ctx.reject('not yet')
-      handled.resolve(message.body.byteLength)
+      handled.resolve(message.body?.byteLength ?? -1)
     }).ready
     const died = consuming.events.once('deadLetter')
     await publishing.publish(topic, new Uint8Array(20_000))
-    expect((await died).message.body.byteLength).toBe(20_000)
+    expect((await died).message.body?.byteLength).toBe(20_000)
     works = true
     expect(await consuming.deadLetters(topic).redrive()).toEqual({ matched: 1, redriven: 1, failed: [] })
     expect(await handled.promise).toBe(20_000)

@@ -34,7 +34,7 @@ test('a consumer killed at any instant: each message has exactly one output, in 
   }
   await waitUntil(async () => (await lagOf(transport, 'inputs', 'g')) === 0, { timeoutMs: 60_000 })
   const stored = await transport.admin.read('outputs', { limit: 2 * COUNT })
-  const inputs = stored.map(({ message }) => JSON.parse(Buffer.from(message.body).toString()) as string)
+  const inputs = stored.map(({ message }) => JSON.parse(Buffer.from(message.body ?? []).toString()) as string)
   expect(inputs.toSorted()).toEqual(sent.map(({ id }) => id).toSorted())
   for (let key = 0; key < 5; key++) {
     const numbers = stored.flatMap(({ message }, at) =>

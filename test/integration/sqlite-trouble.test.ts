@@ -11,6 +11,7 @@ import {
   StateError,
 } from '../../src/core/errors.ts'
 import { deadLetterTopic } from '../../src/core/topic.ts'
+import type { Outcome } from '../../src/core/transport.ts'
 import { waitUntil } from '../../src/testing/wait-until.ts'
 import { resolveSqliteOptions } from '../../src/transports/sqlite/options.ts'
 import type { Command } from '../../src/transports/sqlite/protocol.ts'
@@ -204,6 +205,43 @@ describe('a full disk', () => {
     expect(await reader.settle([delivery!], { type: 'reject', deadLetter: letter(10) })).toEqual([])
     expect(await lagOf(transport, 'a', 'g')).toBe(0)
     expect(await transport.admin.read(deadLetterTopic('a', 'g'), { limit: 5 })).toHaveLength(1)
+  })
+
+  test('fails alone the outcome whose messages can not be stored, and not those that are settled with it', async () => {
+    const { transport } = await open(newFile(), { native: { pragmas: { max_page_count: 100 } } })
+    await store(
+      transport,
+      many(8, 'a', (index) => ({ id: `m${index}` })),
+    )
+    const reader = await read(transport, 'a', 'g')
+    reader.request(8)
+    const deliveries = await reader.take(8)
+    const publish = (id: string, bytes = 10) => [outgoing('out', { id, body: new Uint8Array(bytes) })]
+    const letter = outgoing(deadLetterTopic('a', 'g'), { body: new Uint8Array(10) })
+    const outcomes: Outcome[] = [
+      { type: 'ack', publish: publish('first') },
+      { type: 'ack' },
+      { type: 'ack', publish: publish('large', 1_000_000) },
+      { type: 'reject', deadLetter: letter },
+      { type: 'nack', delayMs: 60_000 },
+      { type: 'ack', publish: publish('last') },
+      { type: 'reject', deadLetter: outgoing(deadLetterTopic('a', 'g'), { body: new Uint8Array(1_000_000) }) },
+      { type: 'ack' },
+    ]
+    const batch = outcomes.map((outcome, index) => ({ delivery: deliveries[index]!, outcome }))
+    const failures = await reader.subscription.settle(batch)
+    expect(failures).toMatchObject([
+      { index: 2, error: { outcome: 'not-sent' } },
+      { index: 6, error: { outcome: 'not-sent' } },
+    ])
+    // Those two stay here, to be settled again; the nacked one waits for its time.
+    expect(deliveries.map(({ lost }) => lost)).not.toContain(true)
+    expect(await lagOf(transport, 'a', 'g')).toBe(3)
+    const stored = await transport.admin.read('out', { limit: 5 })
+    expect(stored.map(({ message }) => message.id)).toEqual(['first', 'last'])
+    expect(await transport.admin.read(deadLetterTopic('a', 'g'), { limit: 5 })).toHaveLength(1)
+    expect(await reader.settle([deliveries[2]!, deliveries[6]!], { type: 'ack' })).toEqual([])
+    expect(await lagOf(transport, 'a', 'g')).toBe(1)
   })
 })
 

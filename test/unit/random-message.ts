@@ -26,21 +26,34 @@ export function randomText(random: Random, most = 12): string {
   return Array.from({ length: random.integer(1, most) }, () => random.pick(PIECES)).join('')
 }
 
+/** A UUIDv7 of that time, which has no form for times before 1970. */
+function idOf(random: Random, time: number): string {
+  const hex = Math.max(0, time).toString(16).padStart(12, '0')
+  return `${hex.slice(0, 8)}-${hex.slice(8)}-7${Buffer.from(random.bytes(2)).toString('hex').slice(1)}-8000-${Buffer.from(random.bytes(6)).toString('hex')}`
+}
+
 function maybe<Value>(random: Random, make: () => Value): Value | undefined {
   return random.chance(0.3) ? make() : undefined
 }
 
 /** Any message that the bus may hand to a transport. */
 export function randomMessage(random: Random): OutgoingMessage {
-  const id = random.chance(0.5) ? `id-${random.integer(0, 99)}` : randomText(random)
-  const topic = random.pick(['orders', 'orders.placed', 'orders.g.dlq'])
   const time = (): number => random.pick(TIMES) - random.integer(0, 999)
+  const at = time()
+  const id = random.pick([
+    `id-${random.integer(0, 99)}`,
+    randomText(random),
+    idOf(random, at),
+    idOf(random, at),
+    idOf(random, at + 1),
+  ])
+  const topic = random.pick(['orders', 'orders.placed', 'orders.g.dlq'])
   return {
     id,
     topic,
     type: random.chance(0.5) ? topic : randomText(random),
     source: random.chance(0.5) ? 'shop' : randomText(random),
-    time: time(),
+    time: at,
     key: maybe(random, () => randomText(random)),
     contentType: random.pick(['', 'application/json', 'application/json; charset=utf-8']),
     subject: maybe(random, () => randomText(random)),
@@ -67,7 +80,7 @@ function randomHeaders(random: Random): Record<string, string> {
 /** The parts that every transport must carry, comparable: bytes and headers without their classes. */
 export function carried(message: EncodedMessage): object {
   const { headers, body, deliverAt: _deliverAt, group: _group, ...fields } = message as OutgoingMessage
-  return { ...fields, headers: { ...headers }, body: Buffer.from(body).toString('hex') }
+  return { ...fields, headers: { ...headers }, body: body === null ? null : Buffer.from(body).toString('hex') }
 }
 
 /** The bytes after an accident: some flipped, cut off, repeated, left out or put in. */

@@ -92,6 +92,9 @@ describe('transportFromUrl', () => {
   it('says which scheme is meant when one is misspelt', async () => {
     expect(await messageOf('reddis://u:hunter2@h')).toMatch(/"reddis:", which is none of: .*; did you mean "redis:"\?$/)
     expect(await messageOf('sqllite:./busbar.db')).toMatch(/did you mean "sqlite:"\?$/)
+    expect(await messageOf('rabbitmq://h')).toMatch(/did you mean "amqp:"\?$/)
+    expect(await messageOf('file:./busbar.db')).toMatch(/did you mean "sqlite:"\?$/)
+    expect(await messageOf('sqs://queue')).toMatch(/unix:$/)
   })
 
   it('says that a transport is not in this version', async () => {

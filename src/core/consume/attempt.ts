@@ -157,8 +157,15 @@ export class Attempt extends Span implements HandlerContext {
     this.pending = pending
     this.attempt = pending.attempt
     this.#onAbandon = onAbandon
-    this.#observation = host.observers.start('handle', pending.message, this)
+    this.#observation = host.observers.watches('handle')
+      ? host.observers.start('handle', pending.message, this)
+      : undefined
     this.#observedAt = this.#observation === undefined ? 0 : host.clock.monotonic()
+  }
+
+  /** The attempt whose context this is; undefined for a copy of it, or a proxy. */
+  static of(ctx: HandlerContext): Attempt | undefined {
+    return #held in ctx ? ctx : undefined
   }
 
   /** Tells observers that the handler has ended, or was abandoned. */

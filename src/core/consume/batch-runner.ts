@@ -2,7 +2,7 @@ import { types } from 'node:util'
 import { Span } from './attempt.ts'
 import type { AttemptHost } from './attempt.ts'
 import { isSuccess } from './batch-result.ts'
-import { leavingHandlers } from '../causality.ts'
+import { outsideHandlers } from '../causality.ts'
 import type { Timer } from '../clock.ts'
 import type { BatchContext, BatchHandler, BatchItemResult } from '../handler.ts'
 import type { Message } from '../message.ts'
@@ -105,7 +105,7 @@ export class BatchRunner implements Runner {
     if (this.#pumping) return
     this.#pumping = true
     try {
-      leavingHandlers(this.#startAll)
+      outsideHandlers(this.#startAll)
     } finally {
       this.#pumping = false
     }

@@ -36,6 +36,8 @@ import type {
 const NOTHING: readonly OutgoingMessage[] = Object.freeze([])
 
 /** Backoff for what can't be stored with an outcome; meanwhile the source stays unsettled, and its key waits. */
+/** How often an ack whose messages the broker refuses for good is sent again, over some minutes, before its message is dead-lettered. */
+const MAX_REFUSED_ACKS = 15
 const SETTLE_BACKOFF = { backoff: 'exponential', baseMs: 200, maxMs: 30_000 } as const
 /** Delay for messages that arrive while their key is being returned, so that they don't loop. */
 const RETURN_DELAY_MS = 50
@@ -652,10 +654,20 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.freed(1, bytes)
   }
 
-  /** What it publishes could not be stored, so it was not acked either. Its handler has succeeded and does not run again. */
+  /**
+   * What it publishes could not be stored, so it was not acked either. Its handler has succeeded and does not run again, unless
+   * the broker keeps refusing for good: then the message is dead-lettered, and a redrive runs its handler again.
+   */
   #ackAgain(pending: PendingDelivery, outcome: Outcome, error: Error): void {
     this.#reportError(error, `publishing with the ack of message ${pending.message.id} of "${pending.message.topic}"`)
-    if (PublishError.is(error) && !error.retryable) this.#setAside(pending)
+    if (PublishError.is(error) && !error.retryable) {
+      if (++pending.refusedAcks > MAX_REFUSED_ACKS) {
+        pending.settleTries = 0
+        this.#deadLetter(pending, error, 'exhausted')
+        return
+      }
+      this.#setAside(pending)
+    }
     this.#settleLater(pending, () => outcome)
   }
 

@@ -98,7 +98,8 @@ export class HandledMessages {
  */
 function fingerprintOf({ topic, type, source, time, key, headers, body }: EncodedMessage): string {
   const envelope = JSON.stringify([topic, type, source, time, key, headers[REDRIVES]])
-  return createHash('sha1').update(envelope).update(body).digest('base64')
+  const hash = createHash('sha1').update(envelope)
+  return (body === null ? hash : hash.update(body)).digest('base64')
 }
 
 function placeOf({ message, position }: Delivery): string {

@@ -1,4 +1,5 @@
-import type { Attempt, ContextPublisher } from './attempt.ts'
+import { Attempt } from './attempt.ts'
+import type { ContextPublisher } from './attempt.ts'
 import type { AnyEventDefinition } from '../define.ts'
 import { ConfigurationError, PublishError, StateError } from '../errors.ts'
 import { REMEMBERS } from '../handler.ts'
@@ -151,7 +152,8 @@ export class HeldPublisher implements ContextPublisher {
 /** Wraps a handler: what it has published goes out, or is kept for the ack, once it has succeeded. */
 export function publishingHeld(handler: Handler): Handler {
   return async (message, ctx) => {
-    const attempt = ctx as Attempt
+    const attempt = Attempt.of(ctx)
+    if (attempt === undefined) throw aCopy()
     const before = attempt.heldCount
     let result: unknown
     try {
@@ -180,6 +182,16 @@ export function refuseMemories(
     {
       path: 'publishOnAck',
       message: `can't be combined with dedupe() on ${system}: after a crash before the ack, dedupe would skip the message, and what it published would be lost. Leave dedupe out: a message whose ack is stored is never delivered again`,
+    },
+  ])
+}
+
+function aCopy(): ConfigurationError {
+  return new ConfigurationError('A middleware', [
+    {
+      path: 'next',
+      message:
+        'must get the ctx that the middleware got, not a copy or a proxy of it: with publishOnAck, that object holds what the handler publishes until it succeeds. Keep values of your own in an AsyncLocalStorage or in a WeakMap by ctx',
     },
   ])
 }

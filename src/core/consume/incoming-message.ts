@@ -1,4 +1,5 @@
 import type { CodecRegistry } from '../codec.ts'
+import { unknownForm } from '../compact-envelope.ts'
 import { CodecError } from '../errors.ts'
 import type { EncodedMessage, Headers, Message } from '../message.ts'
 
@@ -35,18 +36,30 @@ export class IncomingMessage implements Message {
   decode(): Promise<void> | undefined {
     if (this.#decoded) return undefined
     if (this.decodeError !== undefined) throw this.decodeError
-    const refuse = (error: unknown): never => {
-      this.decodeError = error
-      throw error
-    }
     try {
+      const problem = unknownForm(this.encoded)
+      if (problem !== undefined) throw new CodecError(problem)
+      if (this.encoded.body === null) {
+        this.replaceData(null)
+        return undefined
+      }
       const codec = this.#codecs.forContentType(this.encoded.contentType)
       const data: unknown = codec.decode(this.encoded.body)
-      if (codec.async === true) return Promise.resolve(data).then((decoded) => this.replaceData(decoded), refuse)
+      if (codec.async === true) return this.#decodeLater(data)
       this.replaceData(data)
       return undefined
     } catch (error) {
-      return refuse(error)
+      this.decodeError = error
+      throw error
+    }
+  }
+
+  async #decodeLater(decoding: unknown): Promise<void> {
+    try {
+      this.replaceData(await decoding)
+    } catch (error) {
+      this.decodeError = error
+      throw error
     }
   }
 
@@ -110,7 +123,7 @@ export class IncomingMessage implements Message {
   get headers(): Headers {
     return this.encoded.headers
   }
-  get body(): Uint8Array {
+  get body(): Uint8Array | null {
     return this.encoded.body
   }
 }

@@ -48,6 +48,8 @@ export class PendingDelivery {
   failure: Failure | undefined = undefined
   /** How often the broker has refused to store what goes with its outcome. */
   settleTries = 0
+  /** How often the broker has refused for good what goes with its ack. */
+  refusedAcks = 0
   /** Its dead letter was last sent in its shortest form. */
   isSlim = false
   /** Its dead letter is refused in its shortest form too. It has given back its credit, so that others can take its place. */

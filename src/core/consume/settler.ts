@@ -42,7 +42,9 @@ export class Settler {
   }
 
   ack(pending: PendingDelivery): void {
-    this.add(pending, ACK)
+    this.#freedCount++
+    this.#freedBytes += pending.delivery.bytes
+    this.again(pending, ACK)
   }
 
   add(pending: PendingDelivery, outcome: Outcome): void {

@@ -1,6 +1,6 @@
 import { Attempt } from './attempt.ts'
 import type { AttemptHost } from './attempt.ts'
-import { leavingHandlers } from '../causality.ts'
+import { outsideHandlers } from '../causality.ts'
 import type { Handler } from '../handler.ts'
 import { LinkedList } from '../util/linked-list.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
@@ -29,7 +29,7 @@ export class SingleRunner implements Runner {
   }
 
   pump(): void {
-    leavingHandlers(this.#startAll)
+    outsideHandlers(this.#startAll)
   }
 
   readonly #startAll = (): void => {

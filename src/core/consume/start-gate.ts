@@ -65,7 +65,7 @@ export class StartGate {
 
   /** Its handler has ended, or it was dropped: another message may run alone. */
   ended(pending: PendingDelivery): void {
-    this.#noting.delete(pending)
+    if (this.#noting.size > 0) this.#noting.delete(pending)
     if (pending !== this.#alone) return
     this.#alone = undefined
     for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {

@@ -47,13 +47,15 @@ export class MessageFactory {
 
   /**
    * Throws (or, with an asynchronous schema, rejects with) `ValidationError` or `CodecError`. `parent` is what the message
-   * continues, such as the handled message. `now` is the time of the call, read once for many messages.
+   * continues, such as the handled message. With `tombstones`, the message of `null` has no body. `now` is the time of the call,
+   * read once for many messages.
    */
   make(
     target: string | AnyEventDefinition,
     data: unknown,
     options: PublishOptions | PublishItem,
     parent: Causality | undefined,
+    tombstones: boolean,
     now: number = this.#clock.now(),
   ): OutgoingMessage | Promise<OutgoingMessage> {
     // Checked in every mode of `checkWire`: a forgotten await, which JSON would send as {}.
@@ -63,13 +65,14 @@ export class MessageFactory {
       )
     if (typeof target === 'string') {
       this.#checkTopic(target)
-      return this.#encode(target, data, options, parent, now)
+      return this.#encode(target, data, options, parent, tombstones, now)
     }
-    if (target.schema === undefined) return this.#encode(target, data, options, parent, now)
+    if (target.schema === undefined) return this.#encode(target, data, options, parent, tombstones, now)
     // The input is published, not the output: the consumer runs the schema too, and a transformation must not run twice.
     const validated = validate(target.schema, data, `The data for "${target.topic}"`)
-    if (validated instanceof Promise) return validated.then(() => this.#encode(target, data, options, parent, now))
-    return this.#encode(target, data, options, parent, now)
+    if (validated instanceof Promise)
+      return validated.then(() => this.#encode(target, data, options, parent, tombstones, now))
+    return this.#encode(target, data, options, parent, tombstones, now)
   }
 
   #encode(
@@ -77,10 +80,13 @@ export class MessageFactory {
     data: unknown,
     options: PublishOptions | PublishItem,
     parent: Causality | undefined,
+    tombstones: boolean,
     now: number,
   ): OutgoingMessage | Promise<OutgoingMessage> {
     const definition = typeof target === 'string' ? undefined : target
     const codec = definition?.codec ?? this.#codecs.forData(data)
+    // Without its codec: whoever compacts the topic must see that there is no body.
+    if (data === null && tombstones) return this.#assemble(target, data, options, parent, now, codec, null)
     const encoded = codec.encode(data)
     if (encoded instanceof Promise)
       return encoded.then((bytes) => this.#assemble(target, data, options, parent, now, codec, bytes))
@@ -94,16 +100,16 @@ export class MessageFactory {
     parent: Causality | undefined,
     now: number,
     codec: Codec | AsyncCodec,
-    encoded: Uint8Array,
+    encoded: Uint8Array | null,
   ): OutgoingMessage | Promise<OutgoingMessage> {
     const definition = typeof target === 'string' ? undefined : target
     const topic = typeof target === 'string' ? target : target.topic
     // Copy bytes that the caller still holds: the caller may change them before they are sent.
-    const body = encoded === data ? Buffer.from(encoded) : encoded
-    if (!(body instanceof Uint8Array))
+    const body = encoded !== null && encoded === data ? Buffer.from(encoded) : encoded
+    if (body !== null && !(body instanceof Uint8Array))
       throw new CodecError(`The codec for "${codec.contentType}" returned no Uint8Array`)
     const id = options.id === undefined ? this.#ids.next(now) : checkText('id', options.id, MAX_ID_LENGTH)
-    const key = options.key ?? definition?.key?.(data)
+    const key = options.key ?? (definition?.key === undefined ? undefined : keyOf(definition, data))
     const { headers, extensions, ttlMs } = options
     const notBefore = deliverAt(options, now)
     const expiresAt = ttlMs === undefined ? undefined : inCalendar('ttlMs', now + checkMs('ttlMs', ttlMs))
@@ -148,7 +154,7 @@ export class MessageFactory {
       deliverAt: notBefore,
       group: undefined,
     }
-    if (!this.#wireCheck.isDue(target)) return message
+    if (body === null || !this.#wireCheck.isDue(target)) return message
     const checked = this.#wireCheck.check(target, codec, data, body)
     return checked === undefined ? message : checked.then(() => message)
   }
@@ -158,6 +164,17 @@ export class MessageFactory {
     checkTopicName(topic)
     if (this.#knownTopics.size >= MAX_KNOWN_TOPICS) this.#knownTopics.clear()
     this.#knownTopics.add(topic)
+  }
+}
+
+function keyOf({ topic, key }: AnyEventDefinition, data: unknown): string | undefined {
+  try {
+    return key?.(data)
+  } catch (error) {
+    if (data !== null) throw error
+    throw new ValidationError(
+      `The key of "${topic}" can't be computed from null: pass the option key, so that consumers know what was deleted`,
+    )
   }
 }
 

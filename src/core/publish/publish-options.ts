@@ -108,7 +108,7 @@ export const PUBLISH_OPTIONS: ReadonlySet<string> = new Set<keyof PublishOptions
   'transport',
   'signal',
 ])
-export const PUBLISH_ITEM: ReadonlySet<string> = new Set<string>(['data', ...OF_MESSAGE])
+const PUBLISH_ITEM: ReadonlySet<string> = new Set<string>(['data', ...OF_MESSAGE])
 /** What an item may have on its way through publish middleware. */
 export const PUBLISH_CALL_ITEM: ReadonlySet<string> = new Set<string>([...PUBLISH_ITEM, 'transform'])
 export const PUBLISH_MANY_OPTIONS: ReadonlySet<string> = new Set<keyof PublishManyOptions>(['transport', 'signal'])
@@ -128,6 +128,19 @@ export function refuseUnknown(subject: string, options: object, known: ReadonlyS
       },
     ])
   for (const name in options) if (!known.has(name)) throw unknownOptions(subject, options, known)
+}
+
+const ITEM_FORM = 'an item is { data, key, ... }, not the data itself'
+
+/** Throws `ConfigurationError` for what is no item of `publishMany`, such as the data alone. */
+export function refuseBadItem(item: object): void {
+  const subject = 'An item of publishMany'
+  if (typeof item !== 'object' || item === null)
+    throw new ConfigurationError(subject, [
+      { path: 'item', message: `must be an object, got ${describe(item)}: ${ITEM_FORM}` },
+    ])
+  if (!('data' in item)) throw new ConfigurationError(subject, [{ path: 'data', message: `is missing: ${ITEM_FORM}` }])
+  refuseUnknown(subject, item, PUBLISH_ITEM)
 }
 
 function unknownOptions(subject: string, options: object, known: ReadonlySet<string>): ConfigurationError {

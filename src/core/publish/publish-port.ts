@@ -11,7 +11,7 @@ import type { EncodedMessage, OutgoingMessage } from '../message.ts'
 import type { MessageFactory } from './message-factory.ts'
 import { describe } from '../util/options-reader.ts'
 import type { PublishCall, PublishCallItem, PublishMiddleware, PublishStep } from './publish-middleware.ts'
-import { PUBLISH_ITEM, PUBLISH_MANY_OPTIONS, PUBLISH_OPTIONS, refuseUnknown } from './publish-options.ts'
+import { PUBLISH_MANY_OPTIONS, PUBLISH_OPTIONS, refuseBadItem, refuseUnknown } from './publish-options.ts'
 import type {
   PublishItem,
   PublishManyOptions,
@@ -80,7 +80,7 @@ export class PublishPort {
         run.results.then(([result]) => settle(result, resolve, reject), reject)
         return
       }
-      const made = this.#parts.factory.make(target, data, options, this.#parent(handled))
+      const made = this.#parts.factory.make(target, data, options, this.#parent(handled), publisher.hasTombstones)
       if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic))
         return sendOne(publisher, made, signal, undefined, resolve, reject)
       const making =
@@ -121,8 +121,8 @@ export class PublishPort {
     const now = this.#parts.clock.now()
     const parent = this.#parent(handled)
     const made = makeMany(items, (item) => {
-      refuseUnknown('An item of publishMany', item, PUBLISH_ITEM)
-      return this.#parts.factory.make(target, item.data, item, parent, now)
+      refuseBadItem(item)
+      return this.#parts.factory.make(target, item.data, item, parent, publisher.hasTombstones, now)
     })
     if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic))
       return new Promise((resolve) => sendMany(publisher, items, made, signal, undefined, resolve))

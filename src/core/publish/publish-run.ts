@@ -65,12 +65,17 @@ function transformed(
     ])
   const check = (changed: unknown): OutgoingMessage => {
     const { id, topic, key, body } = (changed ?? {}) as Partial<OutgoingMessage>
-    if (id === message.id && topic === message.topic && key === message.key && body instanceof Uint8Array)
+    if (
+      id === message.id &&
+      topic === message.topic &&
+      key === message.key &&
+      (body === null || body instanceof Uint8Array)
+    )
       return changed as OutgoingMessage
     throw new ConfigurationError('An item of a publish call', [
       {
         path: 'transform',
-        message: `must return the message with the same id, topic and key, and a Uint8Array as its body, such as { ...message, body }; got ${describe(changed)}`,
+        message: `must return the message with the same id, topic and key, and a Uint8Array or null as its body, such as { ...message, body }; got ${describe(changed)}`,
       },
     ])
   }
@@ -198,11 +203,12 @@ export class PublishRun implements OpenCall {
 
   #make(items: readonly PublishCallItem[]): MadeMany {
     const { event, topic } = this.#call
-    const { factory, parent, now } = this.#parts
+    const { factory, parent, now, publisher } = this.#parts
+    const { hasTombstones } = publisher
     return makeMany(items, (item) => {
       refuseUnknown('An item of a publish call', item, PUBLISH_CALL_ITEM)
       const { transform } = item
-      const message = factory.make(event ?? topic, item.data, item, parent, now)
+      const message = factory.make(event ?? topic, item.data, item, parent, hasTombstones, now)
       if (transform === undefined) return message
       return message instanceof Promise
         ? message.then((made) => transformed(made, transform))

@@ -97,6 +97,8 @@ const SAME_DEADLINE_MS = 20
 export class Publisher {
   readonly #name: string
   readonly #transport: Transport
+  /** Null data is sent as a message without a body. */
+  readonly hasTombstones: boolean
   readonly #options: ResolvedPublisherOptions
   readonly #clock: Clock
   readonly #events: BusEvents
@@ -136,6 +138,7 @@ export class Publisher {
   }) {
     this.#name = parts.name
     this.#transport = parts.transport
+    this.hasTombstones = parts.transport.capabilities.tombstones
     this.#options = parts.options
     this.#clock = parts.clock
     this.#events = parts.events
@@ -153,13 +156,17 @@ export class Publisher {
 
   /**
    * Why the transport can't carry the message, before anything is sent: `PublishError` when it is too large, `UnsupportedError`
-   * when it has a delay and the transport can't delay. Undefined when it can.
+   * when it has a delay and the transport can't delay, or no body and the transport can't do without. Undefined when it can.
    */
   refusalOf(message: OutgoingMessage): PublishError | UnsupportedError | undefined {
     const { capabilities, system } = this.#transport
     if (message.deliverAt !== undefined && capabilities.delay === 'none')
       return new UnsupportedError(
         `${system} can't delay messages: publish to "${message.topic}" when it is due, or use another transport`,
+      )
+    if (message.body === null && !capabilities.tombstones)
+      return new UnsupportedError(
+        `${system} can't carry a message without a body (a tombstone), as the one for "${message.topic}" is: publish null data, which it sends as the codec writes it, or use another transport`,
       )
     return tooLarge(message, capabilities.maxMessageBytes, system)
   }

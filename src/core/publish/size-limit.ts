@@ -1,6 +1,6 @@
 import { PublishError } from '../errors.ts'
 import { DEAD_LETTER_REASON, OWN_PREFIX } from '../headers.ts'
-import { NO_HEADERS } from '../message.ts'
+import { bodyBytes, NO_HEADERS } from '../message.ts'
 import type { EncodedMessage, OutgoingMessage } from '../message.ts'
 
 /**
@@ -15,9 +15,9 @@ export const ENVELOPE_ROOM_BYTES = 8_192
 
 /** Size of the body and the user's headers, in bytes. */
 export function contentBytes(message: EncodedMessage): number {
-  const { body, headers } = message
-  if (headers === NO_HEADERS) return body.byteLength
-  let bytes = body.byteLength
+  const { headers } = message
+  let bytes = bodyBytes(message)
+  if (headers === NO_HEADERS) return bytes
   for (const name in headers)
     if (!name.startsWith(OWN_PREFIX)) bytes += name.length + Buffer.byteLength(headers[name] as string)
   return bytes
@@ -46,8 +46,9 @@ export function tooLarge(message: Sized, maxMessageBytes: number, system: string
 }
 
 /** Upper bound without encoding any text: UTF-8 takes at most three bytes per UTF-16 unit. */
-function certainlyFits({ body, headers }: EncodedMessage, limit: number): boolean {
-  let bytes = body.byteLength
+function certainlyFits(message: EncodedMessage, limit: number): boolean {
+  const { headers } = message
+  let bytes = bodyBytes(message)
   if (headers === NO_HEADERS) return bytes <= limit
   for (const name in headers) bytes += name.length + 3 * (headers[name] as string).length
   return bytes <= limit

@@ -51,3 +51,26 @@ export class UuidGenerator {
     this.#text.write(`${hex.slice(0, 8)}-${hex.slice(8)}`, 0, 'latin1')
   }
 }
+
+const DASH = 45
+const SEVEN = 55
+const ZERO = 48
+const NINE = 57
+const LOWER_A = 97
+const LOWER_F = 102
+
+/** The time inside a UUIDv7 in lower case, in ms since 1970; undefined for any other text. */
+export function uuidTime(id: string): number | undefined {
+  if (id.length !== 36 || id.charCodeAt(8) !== DASH || id.charCodeAt(13) !== DASH || id.charCodeAt(14) !== SEVEN)
+    return undefined
+  if (id.charCodeAt(18) !== DASH || id.charCodeAt(23) !== DASH) return undefined
+  let ms = 0
+  for (let at = 0; at < 13; at++) {
+    if (at === 8) continue
+    const code = id.charCodeAt(at)
+    if (code >= ZERO && code <= NINE) ms = ms * 16 + code - ZERO
+    else if (code >= LOWER_A && code <= LOWER_F) ms = ms * 16 + code - LOWER_A + 10
+    else return undefined
+  }
+  return ms
+}

@@ -1,5 +1,6 @@
-import { ConfigurationError } from '../errors.ts'
+import { BusbarError, ConfigurationError } from '../errors.ts'
 import type { BatchHandler, BatchMiddleware, Handler, Middleware } from '../handler.ts'
+import { describeError } from './describe-error.ts'
 import { describe } from './options-reader.ts'
 
 /** What is composed: the option that lists the middleware, and what each of them must return. */
@@ -22,14 +23,24 @@ export function compose<Step>(
   innermost: Step,
   around: (step: Step, name: string) => Step = (step) => step,
 ): Step {
+  const called = (wrap: (next: Step) => Step): string => (wrap.name === '' ? 'it' : `"${wrap.name}"`)
+  const call = (wrap: (next: Step) => Step, next: Step, index: number): unknown => {
+    try {
+      return wrap(next)
+    } catch (error) {
+      if (BusbarError.is(error)) throw error
+      const problem = `${called(wrap)} threw "${describeError(error).message}" when it was called with the next handler; it must return ${returns}`
+      throw new ConfigurationError(subject, [{ path: `${option}.${index}`, message: problem }], { cause: error })
+    }
+  }
   return middleware.reduceRight((next, wrap, index) => {
-    const wrapped: unknown = wrap(next)
+    const wrapped: unknown = call(wrap, next, index)
     if (typeof wrapped === 'function')
       return around(wrapped as Step, wrap.name === '' ? `${option}.${index}` : `"${wrap.name}" (${option}.${index})`)
     throw new ConfigurationError(subject, [
       {
         path: `${option}.${index}`,
-        message: `${wrap.name === '' ? 'it' : `"${wrap.name}"`} must return ${returns}, but returned ${describe(wrapped)}`,
+        message: `${called(wrap)} must return ${returns}, but returned ${describe(wrapped)}`,
       },
     ])
   }, innermost)

@@ -244,7 +244,7 @@ export const badBytesScenarios: readonly Scenario[] = [
         bus,
         topic,
         (message, context) => {
-          if (context.attempt > 1) bodies.push(Buffer.from(message.body).toString())
+          if (context.attempt > 1) bodies.push(Buffer.from(message.body ?? []).toString())
           return handler(message, context)
         },
         { retry: quick(2) },

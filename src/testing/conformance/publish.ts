@@ -220,6 +220,36 @@ export const publishScenarios: readonly Scenario[] = [
     },
   },
   {
+    id: 'publish/null',
+    group,
+    invariant: 1,
+    title:
+      'null data is null for handlers, without a body where the transport can carry that; an empty body stays empty',
+    async run(ctx) {
+      const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]
+      ctx.consume(bus, topic, probe.handler())
+      await bus.start()
+      const { tombstones } = ctx.capabilities
+      const ids = [
+        (await bus.publish(topic, null, { key: 'k' })).id,
+        (await bus.publish(topic, new Uint8Array(0), { key: 'k' })).id,
+        (await bus.publish(topic, { data: null }, { key: 'k' })).id,
+      ]
+      await probe.waitExactly(ids)
+      const [none, empty, object] = ids.map((id) => probe.handled.find((seen) => seen.id === id)?.message)
+      assert.equal(none?.data, null)
+      assert.equal(none.key, 'k')
+      assert.equal(none.body === null, tombstones, `body of the message without data: ${String(none.body)}`)
+      assert.equal(empty?.body?.byteLength, 0)
+      assert.deepEqual(object?.data, { data: null })
+      // As an outbox or a bridge sends it: refused, rather than sent as something else.
+      const message = { ...(await bus.encode(topic, null)), body: null }
+      const [result] = await bus.sendEncoded([message])
+      if (tombstones) await probe.waitExactly([...ids, message.id])
+      else assert.equal((result?.error as { code?: string } | undefined)?.code, 'BUSBAR_UNSUPPORTED')
+    },
+  },
+  {
     id: 'publish/largest',
     group,
     invariant: 1,

@@ -49,6 +49,33 @@ export const redriveScenarios: readonly Scenario[] = [
     },
   },
   {
+    id: 'dead-letter/tombstone',
+    group,
+    invariant: 6,
+    title: 'a message without a body is dead-lettered, listed and redriven without one',
+    needs: ['admin', 'redelivery', 'tombstones'],
+    async run(ctx) {
+      let works = false
+      const probe = ctx.probe(() => {
+        if (!works) throw new Planned('not yet')
+      })
+      const [bus, topic, name] = [await ctx.bus(), ctx.topic(), ctx.group()]
+      ctx.consume(bus, topic, probe.handler(), { group: name, retry: quick(2) })
+      await bus.start()
+      const { id } = await bus.publish(topic, null, { key: 'k' })
+      const letters = bus.deadLetters(topic, name)
+      const [letter] = await ctx.deadLetters(bus, topic, name, 1)
+      assert.equal(letter?.message.body, null)
+      assert.equal(letter?.data(), null)
+      works = true
+      assert.deepEqual(await letters.redrive(), { matched: 1, redriven: 1, failed: [] })
+      await probe.waitExactly([id])
+      assert.equal(probe.handled[0]?.message.body, null)
+      assert.equal(probe.handled[0]?.message.data, null)
+      assert.equal(probe.handled[0]?.key, 'k')
+    },
+  },
+  {
     id: 'dead-letter/redrive-one-group',
     group,
     invariant: 6,
@@ -97,7 +124,7 @@ export const redriveScenarios: readonly Scenario[] = [
       await probe.waitExactly([second])
 
       const even = await letters.redrive({
-        filter: ({ message }) => Number(Buffer.from(message.body).toString()) % 2 === 0,
+        filter: ({ message }) => Number(Buffer.from(message.body ?? []).toString()) % 2 === 0,
       })
       assert.equal(even.redriven, 5)
       await probe.waitExactly([second, ...ids.filter((_, index) => index % 2 === 0)])

@@ -196,7 +196,7 @@ export const replayScenarios: readonly Scenario[] = [
         for (const { message, position } of stored) {
           read.push(message.id)
           after = position
-          assert.equal(message.headers['x-n'], Buffer.from(message.body).toString())
+          assert.equal(message.headers['x-n'], Buffer.from(message.body ?? []).toString())
           assert.equal(message.topic, topic)
         }
       }

@@ -21,7 +21,7 @@ export type ScenarioGroup =
 
 /**
  * What a scenario requires. Capabilities of the transport: `groups`, `durable`, `redelivery`, `attempts`, `patterns`,
- * `lag`, `dedup`, `no-dedup`, `failed-stops-key`, `delay`, `no-delay`, `ordering` (of any unit), `ordering:key` (across members),
+ * `lag`, `tombstones`, `dedup`, `no-dedup`, `failed-stops-key`, `delay`, `no-delay`, `ordering` (of any unit), `ordering:key` (across members),
  * `replay:position`, `replay:time`, `admin`, `small-limit` (a message size limit small enough to exceed). Means of the
  * run: `child`, `foreign`, and one for each fault hook.
  */
@@ -34,6 +34,7 @@ export type Need =
   | 'lag'
   | 'dedup'
   | 'no-dedup'
+  | 'tombstones'
   | 'failed-stops-key'
   | 'delay'
   | 'no-delay'
@@ -109,6 +110,7 @@ function unmet(need: Need, means: Means): string | undefined {
     case 'attempts':
     case 'patterns':
     case 'lag':
+    case 'tombstones':
       return capabilities[need] ? undefined : `the transport has no capability "${need}"`
     case 'dedup':
       return capabilities.publishDedup ? undefined : 'the transport has no capability "publishDedup"'

@@ -3,7 +3,6 @@ import type { Clock } from '../../core/clock.ts'
 import type { PublishError } from '../../core/errors.ts'
 import type { BusEvents } from '../../core/events.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
-import type { LinkedList } from '../../core/util/linked-list.ts'
 import { OptionsReader } from '../../core/util/options-reader.ts'
 import { messageBytes } from '../../core/message.ts'
 import { compilePattern, isDeadLetterTopic, isPattern } from '../../core/topic.ts'
@@ -20,7 +19,6 @@ import { GroupQueue } from './group-queue.ts'
 import { MEMORY_DEFAULTS } from './options.ts'
 import { MemorySubscription } from './subscriber.ts'
 import { TopicState } from './topic-state.ts'
-import type { Waiter } from './topic-state.ts'
 
 /** Makes a broker that several `memory({ broker })` transports share, as several processes would share a real one. */
 export function memoryBroker(
@@ -82,17 +80,11 @@ export class MemoryBroker {
 
   // --- in ----------------------------------------------------------------------------------------------------------
 
-  /** @internal Stores a message; undefined when it has to wait for room: its waiter is settled later. */
-  append(
-    message: OutgoingMessage,
-    now: number,
-    waiter: (waiters: LinkedList<Waiter>) => Waiter,
-  ): PublishOutcome | undefined {
+  /** @internal Stores a message; undefined when it has to wait for room, among the waiters of its topic. */
+  append(message: OutgoingMessage, now: number): PublishOutcome | undefined {
     const state = this.topic(message.topic)
     if (state.waiters.size === 0 && state.hasRoom) return this.#store(state, message, now)
-    if (isDeadLetterTopic(message.topic)) return { error: state.fullError() }
-    state.waiters.push(waiter(state.waiters))
-    return undefined
+    return isDeadLetterTopic(message.topic) ? { error: state.fullError() } : undefined
   }
 
   /**

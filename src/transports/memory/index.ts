@@ -1,4 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
+import { CodecRegistry } from '../../core/codec.ts'
+import type { AsyncCodec, Codec } from '../../core/codec.ts'
 import { StateError, TimeoutError } from '../../core/errors.ts'
 import type { EncodedMessage } from '../../core/message.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
@@ -15,15 +17,26 @@ export { memoryBroker } from './broker.ts'
 export type { MemoryBroker } from './broker.ts'
 export type { MemoryOptions } from './options.ts'
 
+/** A stored message as a test looks at it. */
+export interface MemoryMessage extends EncodedMessage {
+  /**
+   * Decodes the body: with the codec that you give, otherwise with the one for its content type (JSON, text or bytes). Applies
+   * no schema. Throws `CodecError` when that fails.
+   */
+  data(codec?: Codec): unknown
+}
+
 /** The memory transport, with methods that let a test look inside. */
 export interface MemoryTransport extends Transport {
   /**
    * The stored messages of all topics or of one, in order, without dead letters: the last `retainMessages` of each
    * topic.
+   *
+   *     assert.deepEqual(transport.messages('orders.placed')[0]?.data(), { orderId: 'ord-1' })
    */
-  messages(topic?: string): readonly EncodedMessage[]
+  messages(topic?: string): readonly MemoryMessage[]
   /** All dead letters, or those of one dead-letter topic. */
-  deadLetters(topic?: string): readonly EncodedMessage[]
+  deadLetters(topic?: string): readonly MemoryMessage[]
   /** Removes all messages. Consumers continue with the messages published next. */
   clear(): void
   /** Resolves with the topic's messages once there are `count` of them; rejects with `TimeoutError` (default 5,000 ms). */
@@ -31,7 +44,7 @@ export interface MemoryTransport extends Transport {
     topic: string,
     count: number,
     options?: { readonly timeoutMs?: number },
-  ): Promise<readonly EncodedMessage[]>
+  ): Promise<readonly MemoryMessage[]>
 }
 
 /**
@@ -59,10 +72,10 @@ export function memory(options?: MemoryOptions): MemoryTransport {
       throw new StateError(closed ? 'The memory transport is closed' : 'The memory transport is not open')
     return host
   }
-  const stored = (topic: string | undefined, dead: boolean): EncodedMessage[] => {
+  const stored = (topic: string | undefined, dead: boolean): MemoryMessage[] => {
     const names =
       topic === undefined ? [...broker.topics.keys()].filter((name) => isDeadLetterTopic(name) === dead) : [topic]
-    return names.flatMap((name) => broker.messages(name))
+    return names.flatMap((name) => broker.messages(name).map(readable))
   }
 
   return {
@@ -102,8 +115,17 @@ export function memory(options?: MemoryOptions): MemoryTransport {
     deadLetters: (topic) => stored(topic, true),
     clear: () => broker.clear(),
     waitForMessages: (topic, count, { timeoutMs = 5_000 } = {}) =>
-      waitForMessages(broker, broker.clock, topic, count, timeoutMs),
+      waitForMessages(broker, broker.clock, topic, count, timeoutMs).then((messages) => messages.map(readable)),
   }
+}
+
+const BUILT_IN_CODECS = new CodecRegistry()
+
+/** Not enumerable, so that a test may compare the message with one that it made. */
+function readable(message: EncodedMessage): MemoryMessage {
+  const data = (codec: Codec | AsyncCodec = BUILT_IN_CODECS.forContentType(message.contentType)): unknown =>
+    message.body === null ? null : codec.decode(message.body)
+  return Object.defineProperty({ ...message }, 'data', { value: data }) as EncodedMessage as MemoryMessage
 }
 
 function capabilities(maxMessageBytes: number): Capabilities {
@@ -122,6 +144,7 @@ function capabilities(maxMessageBytes: number): Capabilities {
     failedPublishStopsKey: false,
     publishOnAck: true,
     transactions: true,
+    tombstones: true,
     requestReply: false,
     maxMessageBytes,
   })

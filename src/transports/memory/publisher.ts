@@ -22,13 +22,7 @@ export function publishToMemory(
       outcomes.push({ error })
       continue
     }
-    let waiting: Promise<PublishOutcome> | undefined
-    const outcome = broker.append(message, now, (waiters) => {
-      const { waiter, settled } = waitForRoom(message, waiters, aborts)
-      waiting = settled
-      return waiter
-    })
-    outcomes.push(outcome ?? (waiting as unknown as Promise<PublishOutcome>))
+    outcomes.push(broker.append(message, now) ?? waitForRoom(message, broker.topic(message.topic).waiters, aborts))
   }
   // In the next turn, not in a microtask: a loop that awaits each publish must leave consumers and sockets their turn.
   return new Promise((resolve) => setImmediate(resolve, outcomes))
@@ -61,11 +55,7 @@ class Aborts {
   }
 }
 
-function waitForRoom(
-  message: OutgoingMessage,
-  waiters: LinkedList<Waiter>,
-  aborts: Aborts,
-): { waiter: Waiter; settled: Promise<PublishOutcome> } {
+function waitForRoom(message: OutgoingMessage, waiters: LinkedList<Waiter>, aborts: Aborts): Promise<PublishOutcome> {
   const { promise, resolve } = Promise.withResolvers<PublishOutcome>()
   const abort = (cause: unknown): void => {
     // At once: while the topic stays full, nothing else would ever release it.
@@ -88,5 +78,6 @@ function waitForRoom(
     },
   }
   aborts.add(abort)
-  return { waiter, settled: promise }
+  waiters.push(waiter)
+  return promise
 }

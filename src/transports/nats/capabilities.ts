@@ -20,6 +20,7 @@ export function capabilitiesOf({ jetstream, maxMessageBytes }: ResolvedNatsOptio
           failedPublishStopsKey: false,
           publishOnAck: false,
           transactions: false,
+          tombstones: false,
           requestReply: true,
           maxMessageBytes,
         }
@@ -38,6 +39,7 @@ export function capabilitiesOf({ jetstream, maxMessageBytes }: ResolvedNatsOptio
           failedPublishStopsKey: false,
           publishOnAck: false,
           transactions: false,
+          tombstones: false,
           requestReply: true,
           maxMessageBytes,
         },

@@ -1,3 +1,4 @@
+import { bodyBytes, bodyOf } from '../../core/message.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import { notConfirmed } from './errors.ts'
@@ -46,11 +47,11 @@ export class CorePublisher implements SessionPart {
 
   #write(message: OutgoingMessage, reply: NumberedReply | undefined): PublishOutcome {
     const { outbox, maxPayload, options } = this.#session
-    const most = message.body.byteLength > options.maxMessageBytes ? options.maxMessageBytes : maxPayload
+    const most = bodyBytes(message) > options.maxMessageBytes ? options.maxMessageBytes : maxPayload
     // Core NATS keeps no order among the members of a group, so keys need no partitions.
     const target = this.#subjects.target(message.topic, undefined)
     const [common, rest] = [this.#mapping.common(message), this.#mapping.rest(message, '')]
-    const bytes = outbox.publishBlock(target, reply, common, rest, message.body, most)
+    const bytes = outbox.publishBlock(target, reply, common, rest, bodyOf(message), most)
     if (bytes > most)
       return {
         error: notConfirmed(

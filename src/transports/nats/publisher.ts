@@ -2,7 +2,7 @@ import type { Subscription } from '@nats-io/transport-node'
 import type { Timer } from '../../core/clock.ts'
 import { PublishError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
-import { messageBytes } from '../../core/message.ts'
+import { bodyBytes, bodyOf, messageBytes } from '../../core/message.ts'
 import { isCopy } from '../../core/publish/size-limit.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
@@ -125,14 +125,14 @@ export class JetStreamPublisher implements SessionPart {
       batch.reply,
       this.#mapping.common(message),
       this.#mapping.rest(message, batch.messageIds?.[index] ?? messageIdOf(message)),
-      message.body,
+      bodyOf(message),
       maxPayload,
     )
     if (bytes > maxPayload) return batch.settle(index, { error: tooLarge(message, bytes, maxPayload) })
     batch.sent(index, this.#session.host.clock.monotonic())
     if (this.#held.has(message.topic)) this.#held.set(message.topic, true)
     this.#inFlight++
-    this.#bytesInFlight += message.body.byteLength
+    this.#bytesInFlight += bodyBytes(message)
   }
 
   #refuse(message: OutgoingMessage): PublishError | undefined {
@@ -140,7 +140,7 @@ export class JetStreamPublisher implements SessionPart {
     if (!isCopy(message)) {
       if (messageBytes(message) > maxMessageBytes + 1_024)
         return tooLarge(message, messageBytes(message), maxMessageBytes)
-      if (message.body.byteLength > maxMessageBytes) return tooLarge(message, message.body.byteLength, maxMessageBytes)
+      if (bodyBytes(message) > maxMessageBytes) return tooLarge(message, bodyBytes(message), maxMessageBytes)
     }
     const { maxAgeMs } = this.#topology
     if (message.deliverAt === undefined || maxAgeMs === undefined) return undefined
@@ -217,7 +217,7 @@ export class JetStreamPublisher implements SessionPart {
 
   #arrived(message: OutgoingMessage): void {
     this.#inFlight--
-    this.#bytesInFlight -= message.body.byteLength
+    this.#bytesInFlight -= bodyBytes(message)
   }
 
   /** The stream of a topic exists: its waiting messages may be sent. An answer to the refused burst proves nothing yet. */

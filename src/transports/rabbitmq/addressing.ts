@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
 import { PublishError } from '../../core/errors.ts'
+import { bodyBytes } from '../../core/message.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { isCopy } from '../../core/publish/size-limit.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
@@ -36,9 +37,10 @@ export class Addressing {
   /** Fills in the parcel; returns an error when the message can't be sent at all. */
   address(parcel: Parcel, message: OutgoingMessage, notes: CopyNotes | undefined): PublishError | undefined {
     const { maxMessageBytes, properties } = this.#options
-    const { topic, body } = message
-    if (body.byteLength > maxMessageBytes && !isCopy(message))
-      return refused(topic, `has a body of ${body.byteLength} bytes, the limit is ${maxMessageBytes} (maxMessageBytes)`)
+    const { topic } = message
+    const bytes = bodyBytes(message)
+    if (bytes > maxMessageBytes && !isCopy(message))
+      return refused(topic, `has a body of ${bytes} bytes, the limit is ${maxMessageBytes} (maxMessageBytes)`)
     parcel.message = message
     parcel.targeted = message.group !== undefined
     parcel.attempts = notes?.attempts ?? 0

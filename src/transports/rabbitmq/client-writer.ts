@@ -1,3 +1,4 @@
+import { bodyOf } from '../../core/message.ts'
 import type { Channel, Message, Options } from 'amqplib'
 import { toCloudEventHeaders } from '../../core/cloud-events.ts'
 import { CARRIED } from './carried-properties.ts'
@@ -43,7 +44,7 @@ export class ClientWriter implements ChannelWriter {
       appId: properties?.appId,
       headers: wireHeaders(parcel),
     }
-    const { body } = message
+    const body = bodyOf(message)
     const content = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
     if (!this.#channel.publish(parcel.exchange, parcel.routingKey, content, options)) this.#full()
   }

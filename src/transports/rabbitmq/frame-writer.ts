@@ -1,4 +1,4 @@
-import { NO_HEADERS } from '../../core/message.ts'
+import { bodyBytes, bodyOf, NO_HEADERS } from '../../core/message.ts'
 import type { Headers, OutgoingMessage } from '../../core/message.ts'
 import type { RawChannel } from './amqp.ts'
 import type { ChannelWriter } from './channel-writer.ts'
@@ -94,7 +94,7 @@ const TRANSIENT = 1
 export class FrameWriter implements ChannelWriter {
   readonly #channel: RawChannel
   readonly #out: FrameBuffer
-  #time = -1
+  #time = Number.NaN
   #timeText = ''
 
   constructor(channel: RawChannel) {
@@ -135,7 +135,7 @@ export class FrameWriter implements ChannelWriter {
 
   publish(parcel: Parcel): void {
     const out = this.#out
-    const { body } = parcel.message
+    const body = bodyOf(parcel.message)
     const most = out.frameMax - FRAME_OVERHEAD
     const bodyFrames = Math.ceil(body.byteLength / most)
     out.reserve(boundOf(parcel) + body.byteLength + bodyFrames * FRAME_OVERHEAD)
@@ -173,7 +173,7 @@ export class FrameWriter implements ChannelWriter {
     const begin = out.begin(HEADER)
     out.short(BASIC)
     out.short(0)
-    out.long(message.body.byteLength)
+    out.long(bodyBytes(message))
     const flagsAt = out.skip(2)
     let flags = HAS.headers | HAS.deliveryMode | HAS.timestamp
     if (message.contentType !== '' && out.shortText(message.contentType, MAX_SHORT)) flags |= HAS.contentType

@@ -451,6 +451,7 @@ function capabilities(maxMessageBytes: number): Capabilities {
     failedPublishStopsKey: false,
     publishOnAck: false,
     transactions: false,
+    tombstones: false,
     requestReply: false,
     maxMessageBytes,
   })

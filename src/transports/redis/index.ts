@@ -73,6 +73,7 @@ function capabilities(maxMessageBytes: number): Capabilities {
     failedPublishStopsKey: false,
     publishOnAck: false,
     transactions: true,
+    tombstones: false,
     requestReply: false,
     maxMessageBytes,
   })

@@ -1,7 +1,7 @@
 import { isAscii } from 'node:buffer'
 import { fromCloudEventHeaders, toCloudEventHeaders } from '../../core/cloud-events.ts'
 import type { NativeMessage } from '../../core/cloud-events.ts'
-import { NO_HEADERS } from '../../core/message.ts'
+import { bodyOf, NO_HEADERS } from '../../core/message.ts'
 import type { EncodedMessage, Headers } from '../../core/message.ts'
 import { EnvelopeReader, EnvelopeWriter } from './envelope.ts'
 
@@ -44,7 +44,7 @@ export function createMapping(envelope: 'json' | 'fields'): Mapping {
         const fields: Field[] = []
         for (const [name, value] of Object.entries(toCloudEventHeaders(message, PREFIX)))
           fields.push(name === BODY_FIELD ? DATA_HEADER : name, value)
-        fields.push(CONTENT_TYPE_FIELD, message.contentType, BODY_FIELD, asBuffer(message.body))
+        fields.push(CONTENT_TYPE_FIELD, message.contentType, BODY_FIELD, asBuffer(bodyOf(message)))
         return fields
       },
     }
@@ -53,7 +53,7 @@ export function createMapping(envelope: 'json' | 'fields'): Mapping {
   return {
     packed: true,
     envelope: (message) => writer.write(message),
-    fields: (message) => [ENVELOPE_FIELD, writer.write(message), BODY_FIELD, asBuffer(message.body)],
+    fields: (message) => [ENVELOPE_FIELD, writer.write(message), BODY_FIELD, asBuffer(bodyOf(message))],
   }
 }
 

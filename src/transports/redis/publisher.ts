@@ -1,3 +1,4 @@
+import { bodyBytes, bodyOf } from '../../core/message.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { isCopy } from '../../core/publish/size-limit.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
@@ -123,7 +124,7 @@ export class RedisPublisher {
     const sent: Promise<unknown>[] = []
     for (let index = 0; index < batch.length; index++) {
       const message = batch[index] as OutgoingMessage
-      if (message.body.byteLength > options.maxMessageBytes && !isCopy(message)) {
+      if (bodyBytes(message) > options.maxMessageBytes && !isCopy(message)) {
         outcomes[index] = { error: tooLarge(message, options.maxMessageBytes) }
         continue
       }
@@ -139,9 +140,9 @@ export class RedisPublisher {
         chunk = new Chunk(lane)
         open.set(lane, chunk)
       }
-      chunk.args.push(mapping.envelope(message), asArgument(message.body))
+      chunk.args.push(mapping.envelope(message), asArgument(bodyOf(message)))
       chunk.indexes.push(index)
-      chunk.bytes += message.body.byteLength
+      chunk.bytes += bodyBytes(message)
       if (chunk.indexes.length < CHUNK_MESSAGES && chunk.bytes < CHUNK_BYTES) continue
       open.delete(lane)
       sent.push(this.#send(chunk, batch, outcomes, signal))

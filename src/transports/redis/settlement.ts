@@ -1,5 +1,6 @@
 // Longer than most files: each way to settle must agree with the others on what happens when a reply is lost or refused.
 import { PublishError, SettlementError } from '../../core/errors.ts'
+import { bodyBytes } from '../../core/message.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { isCopy } from '../../core/publish/size-limit.ts'
 import type { Settlement, SettlementFailure } from '../../core/transport.ts'
@@ -380,7 +381,7 @@ export class Settlements {
     const { source, id, generation } = delivery
     const { maxMessageBytes } = context.options
     const isOurs = !again && isSurelyOurs(this.#seat, delivery, context.host.clock.monotonic())
-    if (deadLetter.body.byteLength > maxMessageBytes && !isCopy(deadLetter)) throw tooLarge(deadLetter, maxMessageBytes)
+    if (bodyBytes(deadLetter) > maxMessageBytes && !isCopy(deadLetter)) throw tooLarge(deadLetter, maxMessageBytes)
     try {
       const partitions = await context.topics.register(deadLetter.topic)
       const beside = baseTopic(deadLetter.topic) === baseTopic(source.partition.keys.topic)

@@ -1,4 +1,4 @@
-import { NO_HEADERS } from '../../core/message.ts'
+import { bodyBytes, NO_HEADERS } from '../../core/message.ts'
 import type { EncodedMessage, Headers, OutgoingMessage } from '../../core/message.ts'
 import type { Position } from '../../core/transport.ts'
 import { ValidationError } from '../../core/errors.ts'
@@ -23,6 +23,8 @@ interface Meta {
   readonly tracestate?: string | undefined
   readonly expirytime?: number | undefined
   readonly headers?: Headers | undefined
+  /** There is no body: the column holds an empty one. */
+  readonly tombstone?: true | undefined
 }
 
 /**
@@ -45,7 +47,8 @@ function sameMeta(message: EncodedMessage, last: EncodedMessage): boolean {
     message.version === last.version &&
     message.subject === last.subject &&
     message.dataSchema === last.dataSchema &&
-    message.expiresAt === last.expiresAt
+    message.expiresAt === last.expiresAt &&
+    (message.body === null) === (last.body === null)
   )
 }
 
@@ -63,6 +66,7 @@ function toMeta(message: EncodedMessage): string {
     tracestate: message.tracestate,
     expirytime: message.expiresAt,
     headers: message.headers === NO_HEADERS ? undefined : message.headers,
+    tombstone: message.body === null ? true : undefined,
   }
   return JSON.stringify(meta)
 }
@@ -76,9 +80,9 @@ export function toColumns(messages: readonly OutgoingMessage[]): { columns: Outg
   const topics: string[] = []
   const targets: string[] = []
   const numbers = new Float64Array(count * OUT.stride)
-  let bodyBytes = 0
-  for (const message of messages) bodyBytes += message.body.byteLength
-  const bodies = new Uint8Array(bodyBytes)
+  let totalBytes = 0
+  for (const message of messages) totalBytes += bodyBytes(message)
+  const bodies = new Uint8Array(totalBytes)
   let bodyAt = 0
   let last: OutgoingMessage | undefined
   let topic = -1
@@ -95,7 +99,8 @@ export function toColumns(messages: readonly OutgoingMessage[]): { columns: Outg
     numbers[at + OUT.deliverAt] = message.deliverAt ?? Number.NaN
     numbers[at + OUT.target] = message.group === undefined ? -1 : indexOf(targets, message.group)
     numbers[at + OUT.meta] = metas.length - 1
-    numbers[at + OUT.bodyBytes] = message.body.byteLength
+    numbers[at + OUT.bodyBytes] = bodyBytes(message)
+    if (message.body === null) continue
     bodies.set(message.body, bodyAt)
     bodyAt += message.body.byteLength
   }
@@ -131,9 +136,9 @@ export class StoredReader {
   message(row: number): EncodedMessage {
     const { topic, ids, keys, bodies } = this.#columns
     const meta = this.#metaOf(this.number(row, 'meta'))
-    const bodyBytes = this.number(row, 'bodyBytes')
-    const body = Buffer.from(bodies.buffer, bodies.byteOffset + this.#bodyAt, bodyBytes)
-    this.#bodyAt += bodyBytes
+    const length = this.number(row, 'bodyBytes')
+    const body = meta.tombstone === true ? null : Buffer.from(bodies.buffer, bodies.byteOffset + this.#bodyAt, length)
+    this.#bodyAt += length
     const id = ids[row] as string
     return {
       id,

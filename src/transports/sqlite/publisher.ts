@@ -1,4 +1,5 @@
 import { PublishError } from '../../core/errors.ts'
+import { bodyBytes } from '../../core/message.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { tooLarge } from '../../core/publish/size-limit.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
@@ -112,7 +113,7 @@ function chunkEnd(batch: readonly OutgoingMessage[], start: number): number {
   let bytes = 0
   let end = start
   while (end < batch.length && end - start < CHUNK_COUNT && bytes < CHUNK_BYTES)
-    bytes += (batch[end++] as OutgoingMessage).body.byteLength
+    bytes += bodyBytes(batch[end++] as OutgoingMessage)
   return end
 }
 

@@ -303,6 +303,7 @@ function capabilities(maxMessageBytes: number): Capabilities {
     failedPublishStopsKey: false,
     publishOnAck: true,
     transactions: true,
+    tombstones: true,
     requestReply: false,
     maxMessageBytes,
   })

@@ -102,7 +102,13 @@ function steps(story: Story, sent: ReadonlyMap<string, Sent>, group: string, byI
       )
         found.push({ kind: 'attempts', id, text: `${id} came to ${group} with attempt ${now} after attempt ${before}` })
       if (now >= before) highest = step
-      if (acked !== undefined && inTime(step, acked) > 0 && !explained(story.faults, step, acked.at))
+      const hasPlace = entry?.key !== undefined && story.ordered.includes(group)
+      if (
+        acked !== undefined &&
+        inTime(step, acked) > 0 &&
+        !explained(story.faults, step, acked.at) &&
+        !(!hasPlace && ackedLate(story.faults, acked, step))
+      )
         found.push({
           kind: 'returned',
           id,
@@ -158,6 +164,17 @@ function explained(faults: readonly Fault[], { member, at }: Seen, acked: number
     fault.target === 'broker'
       ? fault.until >= acked - DISK_MS && fault.at - DISK_MS <= at
       : fault.target === member && fault.at <= at && fault.until + AFTERMATH_MS >= acked,
+  )
+}
+
+/**
+ * A member that was frozen or cut off may handle and ack what the broker has meanwhile redelivered to another, where it is
+ * about to start. The messages of a key have one reader at a time, so this is no excuse for them.
+ */
+function ackedLate(faults: readonly Fault[], acked: Seen, { at }: Seen): boolean {
+  return faults.some(
+    ({ target, ...times }) =>
+      target === acked.member && times.at <= acked.at && times.until + DISK_MS >= acked.at && at - acked.at <= DISK_MS,
   )
 }
 

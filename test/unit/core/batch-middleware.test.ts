@@ -46,7 +46,7 @@ describe('batch middleware', () => {
       }),
     )
     const dead: unknown[] = []
-    bus.events.on('deadLetter', ({ message }) => dead.push(message.body.toString()))
+    bus.events.on('deadLetter', ({ message }) => dead.push(String(message.body)))
     await bus.start()
     const acked = bus.events.once('ack')
     await bus.publishMany('t', [{ data: 0 }, { data: 1 }, { data: 2 }, { data: 3 }])

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
@@ -96,6 +97,31 @@ describe('in a handler', () => {
     await expect.poll(() => main.published.flat().length).toBe(2)
     expect(main.published.flat().map(({ topic }) => topic)).toEqual(['there', 'there'])
     expect(other.published.flat().map(({ topic }) => topic)).toEqual(['here', 'here'])
+    await bus.close()
+  })
+
+  it('the async context is that of the consume call, whoever causes the handler to run', async () => {
+    const { bus, main } = await started()
+    const caller = new AsyncLocalStorage<string>()
+    const seen: (string | undefined)[] = []
+    const consumer = caller.run('consume', () =>
+      bus.consume('orders.placed', async (message) => {
+        seen.push(`${message.id} ${caller.getStore()}`)
+        await turn()
+        seen.push(`${message.id} ${caller.getStore()}`)
+      }),
+    )
+    await caller.run('start', () => bus.start())
+    caller.run('broker', () => main.subscriptions[0]?.deliver(delivery('a')))
+    await expect.poll(() => main.subscriptions[0]?.outcomes()).toEqual(['a ack'])
+    consumer.pause()
+    main.subscriptions[0]?.deliver(delivery('b'))
+    caller.run('resume', () => {
+      consumer.resume()
+      expect(caller.getStore()).toBe('resume')
+    })
+    await expect.poll(() => seen.length).toBe(4)
+    expect(seen).toEqual(['a consume', 'a consume', 'b consume', 'b consume'])
     await bus.close()
   })
 

@@ -269,7 +269,7 @@ describe('dead letters', () => {
     const outcome = broker.settled[0]?.outcome
     if (outcome?.type !== 'reject' || outcome.deadLetter === undefined) throw new Error('no dead letter')
     const { topic, id, key, body, headers } = outcome.deadLetter
-    expect({ topic, id, key, body: Buffer.from(body).toString() }).toEqual({
+    expect({ topic, id, key, body: Buffer.from(body ?? []).toString() }).toEqual({
       topic: 'orders.placed.billing.dlq',
       id: 'a',
       key: 'k',

@@ -420,7 +420,7 @@ describe('memory', () => {
     }
     expect(await letters.redrive({ dryRun: true })).toMatchObject({ matched: 6_000 })
     expect(reads).toBeGreaterThan(50)
-    expect(await letters.redrive({ filter: ({ message }) => message.body.byteLength === 40_000 })).toMatchObject({
+    expect(await letters.redrive({ filter: ({ message }) => message.body?.byteLength === 40_000 })).toMatchObject({
       redriven: 6_000,
     })
     expect(await letters.purge()).toBe(0)

@@ -157,7 +157,7 @@ describe('bus.sendEncoded', () => {
     const { bus, transport } = made()
     await bus.start()
     const message = await bus.encode(Order, { id: 'o-1' }, { headers: { a: 'b' } })
-    const row = JSON.stringify({ ...message, body: Buffer.from(message.body).toString('base64') })
+    const row = JSON.stringify({ ...message, body: Buffer.from(message.body ?? []).toString('base64') })
     const stored = JSON.parse(row) as OutgoingMessage & { body: string }
     const [result] = await bus.sendEncoded([{ ...stored, body: Buffer.from(stored.body, 'base64') }])
     expect(result?.error).toBeUndefined()

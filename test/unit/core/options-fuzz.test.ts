@@ -60,6 +60,7 @@ it('the closest word is close', () => {
     ['MAXLEN', 'maxLen'],
     ['exhcange', 'exchange'],
     ['uri', 'url'],
+    ['sql', undefined],
     ['prefetch', undefined],
     ['', undefined],
     ['__proto__', undefined],

@@ -186,7 +186,7 @@ describe('what a handler publishes with publishOnAck', () => {
     staged.broker.deliver(delivery('a', { key: 'k' }))
     await turn()
     expect(staged.broker).toMatchObject({ credit, bytes })
-    await staged.clock.advance(60_000)
+    await staged.clock.advance(5_000)
     await turn()
     expect(staged.broker).toMatchObject({ credit, bytes })
     isRefused = false
@@ -209,6 +209,50 @@ describe('what a handler publishes with publishOnAck', () => {
     isAway = false
     await staged.bus.close()
     expect(staged.broker.outcomes()).toEqual([`a ${outcome}`])
+  })
+
+  it('becomes a dead letter, with the error, when the broker keeps refusing what goes with its ack', async () => {
+    let runs = 0
+    const staged = await stage(async (_message, ctx) => {
+      runs++
+      await ctx.publish('outputs', 1, { id: 'a-1' })
+    })
+    const refused = new PublishError('no such topic', { outcome: 'not-sent' })
+    let acks = 0
+    staged.broker.onSettle = ({ outcome }) => {
+      if (outcome.type !== 'ack') return undefined
+      acks++
+      return refused
+    }
+    const dead: unknown[] = []
+    staged.bus.events.on('deadLetter', (event) => dead.push(event))
+    staged.broker.deliver(delivery('a', { key: 'k' }))
+    for (let tries = 0; tries < 20; tries++) await staged.clock.advance(30_000)
+    expect(dead).toMatchObject([{ reason: 'exhausted', error: refused, message: { id: 'a' } }])
+    expect(runs).toBe(1)
+    expect([acks, settled(staged)]).toEqual([16, ['a reject']])
+  })
+
+  it('needs the context itself, and says so to a middleware that passes a copy', async () => {
+    for (const copy of [
+      (ctx: HandlerContext) => ({ ...ctx, publish: ctx.publish.bind(ctx) }),
+      (ctx: HandlerContext) => Object.create(ctx) as HandlerContext,
+      (ctx: HandlerContext) => new Proxy(ctx, {}),
+    ]) {
+      const copies: Middleware = (next) => (message, ctx) => next(message, copy(ctx))
+      const staged = await stage(
+        publishing(() => ['a-1']),
+        true,
+        { middleware: [copies], retry: { attempts: 1 } },
+      )
+      const dead = staged.bus.events.once('deadLetter')
+      staged.broker.deliver(delivery('a'))
+      await turn()
+      expect(String((await dead).error)).toContain(
+        'must get the ctx that the middleware got, not a copy or a proxy of it: with publishOnAck',
+      )
+      expect(settled(staged)).toEqual(['a reject'])
+    }
   })
 
   it('holds up its key no longer when the broker takes the delivery back', async () => {

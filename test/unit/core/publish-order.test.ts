@@ -44,7 +44,7 @@ function turn(): Promise<void> {
 }
 
 function sent(transport: StubTransport): string[] {
-  return transport.published.flat().map(({ topic, body }) => `${topic} ${Buffer.from(body).toString()}`)
+  return transport.published.flat().map(({ topic, body }) => `${topic} ${Buffer.from(body ?? []).toString()}`)
 }
 
 describe('publishes with an asynchronous schema', () => {
@@ -261,7 +261,7 @@ describe('the event published', () => {
     const { bus, transport } = await started()
     transport.answer = async (batch) =>
       batch.map(({ body }): PublishOutcome =>
-        Number(Buffer.from(body).toString()) % 2 === 1 ? { error: notSent() } : { position: undefined },
+        Number(Buffer.from(body ?? []).toString()) % 2 === 1 ? { error: notSent() } : { position: undefined },
       )
     const seen: BusEventMap['published'][] = []
     bus.events.on('published', (event) => seen.push(event))

@@ -50,7 +50,7 @@ describe('gathering', () => {
       bus.publishMany('t', [{ data: 1 }, { data: 2 }, { data: 3 }]),
       bus.publish('t', 4),
     ])
-    const sent = transport.published.map((batch) => batch.map(({ body }) => Number(Buffer.from(body).toString())))
+    const sent = transport.published.map((batch) => batch.map(({ body }) => Number(Buffer.from(body ?? []).toString())))
     expect(sent.flat()).toEqual([0, 1, 2, 3, 4])
     for (const batch of sent) expect(batch.length).toBeLessThanOrEqual(2)
     await bus.close()
@@ -62,7 +62,7 @@ describe('fates', () => {
     const transport = new StubTransport()
     transport.answer = async (batch) =>
       batch.map(({ body }): PublishOutcome =>
-        Buffer.from(body).toString() === '2' ? { error: notSent() } : { position: { n: 1 } },
+        Buffer.from(body ?? []).toString() === '2' ? { error: notSent() } : { position: { n: 1 } },
       )
     const bus = await start(transport)
     const results = await bus.publishMany('t', [
@@ -161,7 +161,7 @@ describe('fates', () => {
     }
     await turn()
     expect(fates.map(({ state }) => state)).toEqual(['ok', 'ok', 'ok', 'ok', 'ok'])
-    expect(transport.published.flat().map(({ body }) => body[1])).toEqual([49, 50, 51, 52, 53])
+    expect(transport.published.flat().map(({ body }) => body?.[1])).toEqual([49, 50, 51, 52, 53])
     await bus.close()
   })
 
@@ -301,7 +301,7 @@ describe('fates', () => {
     const controller = new AbortController()
     const failed: string[] = []
     bus.events.on('publishFailed', ({ message }) => {
-      failed.push(Buffer.from(message.body).toString())
+      failed.push(Buffer.from(message.body ?? []).toString())
       controller.abort()
     })
     const results = await bus.publishMany('t', [{ data: 0 }, { data: 1 }, { data: 2 }], { signal: controller.signal })

@@ -81,6 +81,13 @@ describe('what is refused, and in which words', () => {
     ])
   })
 
+  it('says how middleware is written when it is that of a web framework', () => {
+    const express = ((_message: unknown, _ctx: unknown, next: () => unknown) => next()) as unknown as Middleware
+    expect(problemsOf(() => bus().consume('a', handler, { middleware: [express] }))).toEqual([
+      'middleware.0: "express" threw "next is not a function" when it was called with the next handler; it must return a handler, (message, ctx) => ...',
+    ])
+  })
+
   it('lets one group consume a wildcard and its own dead letters', async () => {
     await using made = bus()
     made.consume('orders.>', handler)
@@ -163,6 +170,18 @@ describe('what is not an event, a topic or a consumer', () => {
     await expect(on.publish({ topic: 'a', data: 1 } as never, undefined as never)).rejects.toThrow(
       'it is undefined: is the data argument missing?',
     )
+    await on.close()
+  })
+
+  it('publishMany says how an item is written when it is the data itself', async () => {
+    const on = bus()
+    await on.start()
+    const results = await on.publishMany('a', [{ orderId: 1 }, 'text', { data: 1 }] as never)
+    expect(results.map(({ error }) => error?.message.split('\n')[1])).toEqual([
+      '  - data: is missing: an item is { data, key, ... }, not the data itself',
+      '  - item: must be an object, got a string: an item is { data, key, ... }, not the data itself',
+      undefined,
+    ])
     await on.close()
   })
 

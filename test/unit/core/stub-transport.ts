@@ -31,6 +31,7 @@ const CAPABILITIES: Capabilities = {
   failedPublishStopsKey: false,
   publishOnAck: false,
   transactions: false,
+  tombstones: true,
   requestReply: false,
   maxMessageBytes: 1_000_000,
 }

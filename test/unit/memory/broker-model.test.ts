@@ -124,7 +124,7 @@ async function play(seed: number): Promise<void> {
       const wait = random.chance(0.1) ? clock.now() + random.integer(1, 100) : undefined
       if (wait !== undefined) delayed.add(made)
       published.set(made, key)
-      broker.append(message(made++, key, wait), clock.now(), () => expect.fail('there is room'))
+      if (broker.append(message(made++, key, wait), clock.now()) === undefined) expect.fail('there is room')
     } else if (dice < 50 && member !== undefined) {
       const credit = random.integer(1, 6)
       member.credit += credit

@@ -13,11 +13,8 @@ function message(id: string, given: Partial<OutgoingMessage> = {}): OutgoingMess
 }
 
 function publish(broker: MemoryBroker, ...messages: OutgoingMessage[]): void {
-  for (const each of messages) {
-    broker.append(each, broker.clock.now(), () => {
-      throw new Error('there is room')
-    })
-  }
+  for (const each of messages)
+    if (broker.append(each, broker.clock.now()) === undefined) throw new Error('there is room')
 }
 
 function join(broker: MemoryBroker, given: Partial<SubscriptionSpec> = {}) {
@@ -149,12 +146,13 @@ describe('a group', () => {
     const member = join(broker)
     while (broker.topics.get('t')!.hasRoom) publish(broker, message('m'))
     let settled = 0
-    broker.append(message('waits'), broker.clock.now(), () => ({
+    expect(broker.append(message('waits'), broker.clock.now())).toBeUndefined()
+    broker.topic('t').waiters.push({
       message: message('waits'),
       previous: undefined,
       next: undefined,
       settle: () => settled++,
-    }))
+    })
     const { start, end } = broker.topics.get('t')!.log
     const positions = Array.from({ length: end - start }, (_, index) => ({ topic: 't', offset: start + index }))
     expect(broker.remove('t', positions)).toBe(positions.length)

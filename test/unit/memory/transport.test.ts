@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { createBus } from 'busbar'
-import type { Bus, BusOptions } from 'busbar'
+import { createBus, defineEvent } from 'busbar'
+import type { Bus, BusOptions, Codec } from 'busbar'
 import { memory, memoryBroker } from 'busbar/memory'
 import { manualClock, waitUntil } from 'busbar/testing'
 
@@ -34,6 +34,31 @@ describe('what a test can ask of it', () => {
     expect([...transport.messages(), ...transport.deadLetters()]).toEqual([])
     await bus.publish('other', 3)
     expect(transport.messages()).toHaveLength(1)
+  })
+
+  it('gives the data of messages and dead letters, with a codec of their own too', async () => {
+    const transport = memory()
+    const bus = await start(transport)
+    const reversed: Codec = {
+      contentType: 'application/x-reversed',
+      encode: (data) => Buffer.from(String(data)).reverse(),
+      decode: (body) => Buffer.from(body).reverse().toString(),
+    }
+    await bus.consume('t', (_, ctx) => ctx.reject('no')).ready
+    const dead = bus.events.once('deadLetter')
+    await bus.publish('t', { n: 1 })
+    await dead
+    await bus.publish('bytes', Buffer.from('ab'))
+    await bus.publish('none', null)
+    await bus.publish(defineEvent<string>('odd', { codec: reversed }), 'abc')
+    expect(transport.messages('t')[0]?.data()).toEqual({ n: 1 })
+    expect(transport.deadLetters()[0]?.data()).toEqual({ n: 1 })
+    expect((await transport.waitForMessages('bytes', 1))[0]?.data()).toEqual(Buffer.from('ab'))
+    expect(transport.messages('none')[0]?.data()).toBeNull()
+    const [odd] = transport.messages('odd')
+    expect(() => odd?.data()).toThrow('No codec for content type "application/x-reversed"')
+    expect(odd?.data(reversed)).toBe('abc')
+    expect(Object.keys(odd ?? {})).not.toContain('data')
   })
 
   it('waits for messages, and says in its time-out how many there are', async () => {

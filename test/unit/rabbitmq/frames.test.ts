@@ -51,7 +51,7 @@ describe('the writer of frames', () => {
       )
       const { message } = parcel
       assert.deepEqual([fields.exchange, fields.routingKey], [parcel.exchange, parcel.routingKey])
-      assert.deepEqual(content, Buffer.from(message.body))
+      assert.deepEqual(content, Buffer.from(message.body ?? []))
       assert.deepEqual({ ...properties.headers }, untagged(wireHeaders(parcel)), `round ${round} of ${random.seed}`)
       assert.equal(properties.messageId, message.id)
       assert.equal(properties.contentType ?? '', message.contentType)

@@ -16,7 +16,7 @@ function read(...fields: readonly string[]) {
     fields.map((text) => Buffer.from(text)),
     PLACE,
   )
-  return { ...message, headers: { ...message.headers }, body: Buffer.from(message.body).toString() }
+  return { ...message, headers: { ...message.headers }, body: Buffer.from(message.body ?? []).toString() }
 }
 
 describe('entries of other programs', () => {

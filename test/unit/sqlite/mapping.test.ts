@@ -29,7 +29,7 @@ function batch(seed: string): OutgoingMessage[] {
   const messages: OutgoingMessage[] = []
   for (let left = random.integer(1, 20); left > 0; left--) {
     const last = messages.at(-1)
-    const other = randomMessage(random)
+    const other = random.chance(0.1) ? { ...randomMessage(random), body: null } : randomMessage(random)
     const { id, key, time, body } = other
     const correlationId = random.pick([id, last?.id, last?.correlationId])
     messages.push(last === undefined || random.chance(0.3) ? other : { ...last, id, key, time, body, correlationId })

@@ -146,6 +146,18 @@ describe('what the chaos soak accepts and what not', () => {
     assert.deepEqual(faults(fault('cut', 'm1', 6_000, 6_000)), ['returned a'])
   })
 
+  test('a member that wakes up may ack what another is about to start', () => {
+    const late = (id: string, start: number, until = 89): readonly string[] =>
+      found({
+        seen: [...story().seen, step('start', id, start, 1, 'm2')],
+        faults: [fault('freeze', 'm1', 50, until)],
+      })
+    assert.deepEqual(late('x', 120), [])
+    assert.deepEqual(late('x', 3_000), ['returned x'])
+    assert.deepEqual(late('a', 120), ['returned a'])
+    assert.deepEqual(found({ seen: [...story().seen, step('start', 'x', 120, 1, 'm2')] }), ['returned x'])
+  })
+
   test('a retry whose member was killed may be there twice, and one of a key may not', () => {
     const twice = (key: string | undefined, kind: string): readonly string[] =>
       found({

@@ -3,6 +3,7 @@ import { memory, memoryBroker } from 'busbar/memory'
 import { allScenarios } from '../../../src/testing/conformance/all-scenarios.ts'
 import { runScenario } from '../../../src/testing/conformance/run-scenario.ts'
 import { PublishError } from '../../../src/core/errors.ts'
+import { bodyOf } from '../../../src/core/message.ts'
 import type { Delivery, PublishOutcome } from '../../../src/core/transport.ts'
 import { sabotaged } from './sabotage.ts'
 import type { Sabotage } from './sabotage.ts'
@@ -351,10 +352,17 @@ const LIES: readonly Lie[] = [
     how: {
       publish: (inner, batch) =>
         inner.publish(
-          batch.map((message) => ({ ...message, body: Buffer.from(Buffer.from(message.body).toString()) })),
+          batch.map((message) => ({ ...message, body: Buffer.from(Buffer.from(message.body ?? []).toString()) })),
         ),
     },
     caughtBy: ['bad-bytes/binary', 'dead-letter/undecodable', 'publish/largest'],
+  },
+  {
+    lie: 'takes no body for an empty one',
+    how: {
+      publish: (inner, batch) => inner.publish(batch.map((message) => ({ ...message, body: bodyOf(message) }))),
+    },
+    caughtBy: ['publish/null', 'dead-letter/tombstone'],
   },
   {
     lie: 'forgets the key',

@@ -208,6 +208,21 @@ export function primaryCode(error: unknown): number | undefined {
   return code === undefined ? undefined : code & 0xff
 }
 
+const FILE_CODES = new Set<number>([
+  SQLITE.busy,
+  SQLITE.locked,
+  SQLITE.readonly,
+  SQLITE.ioerr,
+  SQLITE.corrupt,
+  SQLITE.cantOpen,
+  SQLITE.notADatabase,
+])
+
+/** Whether the error is one of the file as a whole, so that nothing else would succeed either. A full disk has room for less. */
+export function concernsFile(error: unknown): boolean {
+  return error instanceof FileError || FILE_CODES.has(primaryCode(error) ?? -1)
+}
+
 /** Turns an error into one that can cross the thread boundary. */
 export function toThreadError(error: unknown): ThreadError {
   if (!(error instanceof Error)) return { message: String(error), sqlite: undefined }

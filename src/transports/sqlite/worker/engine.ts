@@ -1,6 +1,6 @@
 // Longer than most files: what shares a transaction, and what happens when that fails, is decided in one place.
 
-import { primaryCode, SQLITE } from './database.ts'
+import { concernsFile, primaryCode, SQLITE } from './database.ts'
 import type { Member } from './members.ts'
 import { Outbox } from './outbox.ts'
 import { machineTime } from './owners.ts'
@@ -182,15 +182,21 @@ export class Engine {
         return
       }
     }
-    for (const task of tasks) {
-      try {
-        this.#transaction([task], false)
-      } catch (error) {
+    for (const task of tasks) this.#workAlone(task)
+    if (claiming) this.#guard('handing out messages', () => this.#transaction([], true))
+  }
+
+  /** One transaction for a task; if it fails, one for each half of it, down to what can't be written. */
+  #workAlone(task: Task): void {
+    try {
+      this.#transaction([task], false)
+    } catch (error) {
+      const halves = concernsFile(error) ? undefined : task.halves?.()
+      if (halves === undefined) {
         task.fail(error)
         this.#trouble.failed(error, task.durable)
-      }
+      } else for (const half of halves) this.#workAlone(half)
     }
-    if (claiming) this.#guard('handing out messages', () => this.#transaction([], true))
   }
 
   #transaction(tasks: readonly Task[], claiming: boolean): void {

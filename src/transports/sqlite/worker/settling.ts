@@ -13,6 +13,13 @@ import type { Tx } from './tx.ts'
 export type SettleCommand = Extract<Command, { kind: 'settle' }>
 export type NoteCommand = Extract<Command, { kind: 'note' }>
 
+/** Some consecutive outcomes of a command: `from` is the first, `to` the one after the last. */
+export interface OutcomeRange {
+  readonly command: SettleCommand
+  readonly from: number
+  readonly to: number
+}
+
 /** Stores the outcomes of deliveries, and notes about those that have none yet. */
 export class Settling {
   readonly #claims: Claims
@@ -74,18 +81,23 @@ export class Settling {
   }
 
   /** Settles in the given order, and answers when it is committed. A delivery that is no longer ours is a failure. */
-  settle(tx: Tx, member: Member, command: SettleCommand): void {
-    const { tokens, outcomes } = command
+  settle(
+    tx: Tx,
+    member: Member,
+    { command, from, to }: OutcomeRange,
+    answer: (failures: readonly SettleFailure[]) => void,
+  ): void {
+    const { tokens, outcomes, messageCounts } = command
     const failures: SettleFailure[] = []
     const freed = new Map<Seat, Map<string, number>>()
     const moved = new Set<GroupTopic>()
     const checked = new Set<GroupTopic>()
     const rows: number[] = []
-    let next = 0
-    for (let index = 0; index < tokens.length; index++) {
+    let next = messageCounts === undefined ? 0 : sum(messageCounts, from)
+    for (let index = from; index < to; index++) {
       const outcome = outcomes[index] as number
       const first = next
-      next += command.messageCounts?.[index] ?? 0
+      next += messageCounts?.[index] ?? 0
       const lease = member.leases.get(tokens[index] as number)
       if (lease !== undefined && !checked.has(lease.seat.at)) {
         checked.add(lease.seat.at)
@@ -113,8 +125,8 @@ export class Settling {
     }
     for (const at of checked) at.touch()
     tx.after(() => {
-      for (const token of tokens) member.end(token)
-      this.#outbox.add({ kind: 'settled', call: command.call, failures })
+      for (let index = from; index < to; index++) member.end(tokens[index] as number)
+      answer(failures)
     })
   }
 
@@ -221,6 +233,13 @@ export class Settling {
 
 function isReturned(outcome: number): boolean {
   return outcome === OUTCOME.nack || outcome === OUTCOME.release || outcome === OUTCOME.unseen
+}
+
+/** The sum of the first `count` numbers. */
+function sum(numbers: Uint32Array, count: number): number {
+  let total = 0
+  for (let index = 0; index < count; index++) total += numbers[index] as number
+  return total
 }
 
 function count(freed: Map<Seat, Map<string, number>>, seat: Seat, key: string): void {

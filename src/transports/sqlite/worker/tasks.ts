@@ -3,8 +3,8 @@ import { transferOf } from './columns.ts'
 import { toThreadError } from './database.ts'
 import { Member } from './members.ts'
 import type { Outbox } from './outbox.ts'
-import type { AdminRequest, Command, SettleFailure } from '../protocol.ts'
-import type { NoteCommand, SettleCommand } from './settling.ts'
+import type { AdminRequest, Command, SettleFailure, ThreadError } from '../protocol.ts'
+import type { NoteCommand, OutcomeRange, SettleCommand } from './settling.ts'
 import type { Store } from './store.ts'
 import type { Tx } from './tx.ts'
 
@@ -17,6 +17,8 @@ export interface Task {
   run(tx: Tx): void
   /** Its transaction was rolled back. */
   fail(error: unknown): void
+  /** Makes two tasks of it, for the case that only a part of it can't be written. */
+  halves?(): readonly [Task, Task] | undefined
 }
 
 /** Maximum number of messages that a purge deletes in one transaction. */
@@ -50,23 +52,50 @@ export class Tasks {
   }
 
   settle(command: SettleCommand): Task {
+    const failures: SettleFailure[] = []
+    let open = command.tokens.length
+    const answer = (count: number, failed: readonly SettleFailure[]): void => {
+      failures.push(...failed)
+      open -= count
+      if (open === 0) this.#outbox.add({ kind: 'settled', call: command.call, failures })
+    }
+    return this.#settleRange({ command, from: 0, to: command.tokens.length }, answer)
+  }
+
+  #settleRange(range: OutcomeRange, answer: (count: number, failures: readonly SettleFailure[]) => void): Task {
     const { members, settling } = this.#store
+    const { command, from, to } = range
+    const count = to - from
+    const indexes = (): number[] => Array.from({ length: count }, (_, at) => from + at)
+    const failAll = (error: ThreadError | undefined): void =>
+      answer(
+        count,
+        indexes().map((index) => ({ index, error })),
+      )
     return {
       durable: command.messages !== undefined,
-      weight: command.tokens.length + (command.messages?.ids.length ?? 0),
+      weight: count + (command.messages?.ids.length ?? 0),
       run: (tx) => {
         const member = members.get(command.sub)
-        if (member !== undefined) settling.settle(tx, member, command)
-        else tx.after(() => this.#outbox.add({ kind: 'settled', call: command.call, failures: allLost(command) }))
+        if (member === undefined) tx.after(() => failAll(undefined))
+        else settling.settle(tx, member, range, (failures) => answer(count, failures))
       },
       fail: (error) => {
-        const failures = Array.from(command.tokens, (_, index) => ({ index, error: toThreadError(error) }))
-        this.#outbox.add({ kind: 'settled', call: command.call, failures })
+        failAll(toThreadError(error))
         const member = members.get(command.sub)
         if (member === undefined) return
         // The caller retries outcomes that have messages, and keeps their source until then. All other failures can be ignored.
-        const indexes = Array.from(command.tokens.keys()).filter((index) => (command.messageCounts?.[index] ?? 0) === 0)
-        this.#giveBack(member, command, indexes)
+        const silent = indexes().filter((index) => (command.messageCounts?.[index] ?? 0) === 0)
+        this.#giveBack(member, command, silent)
+      },
+      halves: () => {
+        // Without messages there is nothing that only some outcomes have to write.
+        if (command.messages === undefined || count < 2) return undefined
+        const middle = from + (count >> 1)
+        return [
+          this.#settleRange({ command, from, to: middle }, answer),
+          this.#settleRange({ command, from: middle, to }, answer),
+        ]
       },
     }
   }
@@ -220,8 +249,4 @@ export class Tasks {
       fail: (error) => this.#outbox.add({ kind: 'failed', call, error: toThreadError(error) }),
     }
   }
-}
-
-function allLost(command: SettleCommand): SettleFailure[] {
-  return Array.from(command.tokens, (_, index) => ({ index, error: undefined }))
 }

@@ -1,0 +1,77 @@
+import { brokerErrorOf } from './error-codes.ts'
+import type { ErrorAction, WriteOutcome } from './error-codes.ts'
+
+export type { ErrorAction, WriteOutcome } from './error-codes.ts'
+
+export interface KafkaErrorOptions {
+  readonly code: string
+  /** The number that the broker sent. */
+  readonly brokerCode?: number
+  readonly action: ErrorAction
+  readonly outcome: WriteOutcome
+  readonly cause?: unknown
+}
+
+/** Every error of the client. `code` is stable, the message is for people. */
+export class KafkaError extends Error {
+  override readonly name: string = 'KafkaError'
+  readonly code: string
+  readonly brokerCode: number | undefined
+  readonly action: ErrorAction
+  readonly outcome: WriteOutcome
+
+  constructor(message: string, options: KafkaErrorOptions) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = options.code
+    this.brokerCode = options.brokerCode
+    this.action = options.action
+    this.outcome = options.outcome
+  }
+
+  /** Whether the same call may succeed later without anyone changing anything. */
+  get retriable(): boolean {
+    return this.action === 'retry' || this.action === 'refresh' || this.action === 'rediscover'
+  }
+}
+
+/** How bytes can break the rules of the protocol. */
+export type MalformedCode =
+  | 'TRUNCATED'
+  | 'INVALID_LENGTH'
+  | 'INVALID_VARINT'
+  | 'INVALID_VALUE'
+  | 'UNEXPECTED_NULL'
+  | 'CORRUPT_BATCH'
+  | 'DECOMPRESSION_FAILED'
+  | 'TOO_LARGE'
+
+/** Bytes from a broker that can't be what they claim to be. The connection or the batch they came in can't be trusted further. */
+export class MalformedError extends KafkaError {
+  override readonly name = 'MalformedError'
+  declare readonly code: MalformedCode
+
+  constructor(code: MalformedCode, message: string, cause?: unknown) {
+    super(message, { code, action: 'fatal', outcome: 'unknown', cause })
+  }
+}
+
+/** A value that can't be sent: it has the wrong type, is too large, or the broker's version has no field for it. */
+export class UnencodableError extends KafkaError {
+  override readonly name = 'UnencodableError'
+
+  constructor(message: string) {
+    super(message, { code: 'UNENCODABLE', action: 'fatal', outcome: 'not-sent' })
+  }
+}
+
+/** The error of a broker's answer. `what` says what was asked for: `Produce to orders[3]`. */
+export function errorFromBroker(code: number, what: string, detail?: string | null): KafkaError {
+  const { name, action, outcome, meaning } = brokerErrorOf(code)
+  const said = detail === undefined || detail === null || detail === '' ? '' : ` (the broker said: ${detail})`
+  return new KafkaError(`${what} failed with ${name} (${code}): ${meaning}${said}`, {
+    code: name,
+    brokerCode: code,
+    action,
+    outcome,
+  })
+}
