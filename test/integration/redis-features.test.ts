@@ -119,9 +119,9 @@ describe('Redis: features', () => {
     await waitUntil(() => handled.length === 3, { timeoutMs: 5_000 })
   })
 
-  test("envelope 'fields': CloudEvents attributes in fields of their own, understood by everybody", async () => {
+  test("envelope 'cloudevents': CloudEvents attributes in fields of their own, understood by everybody", async () => {
     const topic = uniqueName('fields')
-    const [writer, reader] = [bus({ envelope: 'fields' }), bus()]
+    const [writer, reader] = [bus({ envelope: 'cloudevents' }), bus()]
     const handled: unknown[] = []
     reader.consume(topic, ({ id, data, key, headers }) => void handled.push({ id, data, key, headers: { ...headers } }))
     await reader.start()

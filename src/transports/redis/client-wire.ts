@@ -26,6 +26,7 @@ export function clientWire(options: ResolvedRedisOptions, clock: Clock, listener
 
 class ClientWire implements Wire {
   readonly cluster: boolean
+  readonly batch: undefined
   readonly #options: ResolvedRedisOptions
   readonly #clock: Clock
   readonly #listener: WireListener

@@ -5,6 +5,7 @@ import { ConnectionError } from '../../core/errors.ts'
 import { messageOf } from './errors.ts'
 import type { NativeClient } from './given-client.ts'
 import type { RedisNode, ResolvedRedisOptions, ResolvedSentinel } from './options.ts'
+import { ConnectTimeoutError, RespClient } from './resp-client.ts'
 import { withinLimit } from './within-limit.ts'
 
 /**
@@ -14,19 +15,27 @@ import { withinLimit } from './within-limit.ts'
 export async function dial(options: ResolvedRedisOptions, clock: Clock, signal: AbortSignal): Promise<NativeClient> {
   const { sentinel } = options
   const node = sentinel === undefined ? options : await primaryOf(options, sentinel, clock, signal)
-  const client = make(options, node, signal, {
+  const identity = {
     username: options.username,
     password: options.password,
     database: options.database,
     tls: options.tls,
     path: options.path,
-  })
+  }
   try {
-    return await connect(client)
+    if (!hasOwnClient(options)) return await connect(make(options, node, signal, identity))
+    const { host, port } = node
+    return await new RespClient({ ...identity, host, port, connectTimeoutMs: options.connectTimeoutMs, signal }).connect()
   } catch (error) {
-    if (options.tls === false || !(error instanceof ConnectionTimeoutError)) throw error
+    const isLate = error instanceof ConnectionTimeoutError || error instanceof ConnectTimeoutError
+    if (options.tls === false || !isLate) throw error
     throw new Error(`${error.message}; does this port speak TLS?`, { cause: error })
   }
+}
+
+/** Options for the client of the package `redis` are meant for that client. */
+export function hasOwnClient({ native }: ResolvedRedisOptions): boolean {
+  return Object.keys(native).length === 0
 }
 
 export async function connect(client: NativeClient): Promise<NativeClient> {

@@ -1,5 +1,9 @@
+import { COMPACT_MARK, compactForm, compactMark, isTimeInId } from '../../core/compact-envelope.ts'
+import type { CompactForm } from '../../core/compact-envelope.ts'
+import { contentTypeToWrite } from '../../core/cloud-events.ts'
 import { NO_HEADERS } from '../../core/message.ts'
 import type { EncodedMessage, Headers } from '../../core/message.ts'
+import { uuidTime } from '../../core/publish/uuid.ts'
 
 /** Characters that need an escape in a JSON string. */
 // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
@@ -19,64 +23,86 @@ function isPlain(text: string): boolean {
   return true
 }
 
-const START = '{"specversion":"1.0","id":'
-const START_QUOTE = `${START}"`
-const TIME = ',"time":"'
-const ISO_LENGTH = 24
+/** What most messages of a topic have in common. */
+interface Constant {
+  /** As it is written: all of the envelope before the id. */
+  readonly text: string
+  readonly mark: string
+  readonly topic: string
+  readonly type: string
+  readonly source: string
+  readonly contentType: string
+  readonly version: number | undefined
+}
 
 /**
- * Writes the envelope of a message as one JSON object of CloudEvents attributes. The parts that rarely change between
- * messages are cached, and the JSON is assembled by hand, because it is done for every message.
+ * Writes the envelope of a message as one JSON object of CloudEvents attributes, without those that readers derive (see
+ * `toCompactHeaders`). What rarely changes between messages comes first and is cached, and the JSON is assembled by hand,
+ * because it is done for every message.
  */
 export class EnvelopeWriter {
-  #type = ''
-  #source = ''
-  #contentType = ''
-  #version: number | undefined
-  #constant = ''
-  #time = Number.NaN
-  #iso = ''
+  #constant: Constant | undefined
 
   write(message: EncodedMessage): string {
-    const { id, type, source, contentType, version, time } = message
+    const { id, type, source, contentType, version, topic, key, correlationId, causationId } = message
+    const mark = compactMark(message)
+    if (mark === undefined) return fullEnvelope(message)
+    let constant = this.#constant
     if (
-      type !== this.#type ||
-      source !== this.#source ||
-      contentType !== this.#contentType ||
-      version !== this.#version ||
-      this.#constant === ''
-    ) {
-      this.#type = type
-      this.#source = source
-      this.#contentType = contentType
-      this.#version = version
-      this.#constant = constantOf(type, source, contentType, version)
-    }
-    if (time !== this.#time) {
-      this.#time = time
-      this.#iso = toIso(time)
-    }
-    const identity = quoted(id)
-    let text = `${START}${identity}${this.#constant}${this.#iso}"`
-    const { key, correlationId, causationId } = message
+      constant === undefined ||
+      topic !== constant.topic ||
+      type !== constant.type ||
+      source !== constant.source ||
+      contentType !== constant.contentType ||
+      version !== constant.version ||
+      mark !== constant.mark
+    )
+      this.#constant = constant = constantOf(mark, message)
+    let text = `${constant.text}${quoted(id)}`
+    if (!isTimeInId(message)) text += `,"time":"${toIso(message.time)}"`
     if (key !== undefined) text += `,"partitionkey":${quoted(key)}`
-    if (correlationId !== undefined)
-      text += `,"correlationid":${correlationId === id ? identity : quoted(correlationId)}`
+    if (correlationId !== undefined && correlationId !== id) text += `,"correlationid":${quoted(correlationId)}`
     if (causationId !== undefined) text += `,"causationid":${quoted(causationId)}`
-    if (message.subject !== undefined) text += `,"subject":${quoted(message.subject)}`
-    if (message.dataSchema !== undefined) text += `,"dataschema":${quoted(message.dataSchema)}`
-    if (message.traceparent !== undefined) text += `,"traceparent":${quoted(message.traceparent)}`
-    if (message.tracestate !== undefined) text += `,"tracestate":${quoted(message.tracestate)}`
-    if (message.expiresAt !== undefined) text += `,"expirytime":"${toIso(message.expiresAt)}"`
-    if (message.headers !== NO_HEADERS) text += headersOf(message.headers)
-    return `${text}}`
+    return `${text}${rarer(message)}}`
   }
 }
 
-/** What most messages of a topic have in common, as written between id and time. */
-function constantOf(type: string, source: string, contentType: string, version: number | undefined): string {
-  const dataVersion = version === undefined ? '' : `,"dataversion":${version}`
-  return `,"type":${quoted(type)},"source":${quoted(source)},"datacontenttype":${quoted(contentType)}${dataVersion}${TIME}`
+function constantOf(mark: string, message: EncodedMessage): Constant {
+  const { topic, type, source, contentType, version } = message
+  let text = `{"${COMPACT_MARK}":"${mark}","source":${quoted(source)}`
+  if (type !== topic) text += `,"type":${quoted(type)}`
+  const written = contentTypeToWrite(message, 'compact')
+  if (written !== '') text += `,"datacontenttype":${quoted(written)}`
+  if (version !== undefined) text += `,"dataversion":${version}`
+  return { text: `${text},"id":`, mark, topic, type, source, contentType, version }
+}
+
+/** A message that has no compact form: all attributes. */
+function fullEnvelope(message: EncodedMessage): string {
+  const { id, type, source, contentType, version, time, key, correlationId, causationId } = message
+  const attributes = JSON.stringify({
+    specversion: '1.0',
+    id,
+    type,
+    source,
+    datacontenttype: contentType,
+    dataversion: version,
+    time: toIso(time),
+    partitionkey: key,
+    correlationid: correlationId,
+    causationid: causationId,
+  })
+  return `${attributes.slice(0, -1)}${rarer(message)}}`
+}
+
+function rarer(message: EncodedMessage): string {
+  let text = ''
+  if (message.subject !== undefined) text += `,"subject":${quoted(message.subject)}`
+  if (message.dataSchema !== undefined) text += `,"dataschema":${quoted(message.dataSchema)}`
+  if (message.traceparent !== undefined) text += `,"traceparent":${quoted(message.traceparent)}`
+  if (message.tracestate !== undefined) text += `,"tracestate":${quoted(message.tracestate)}`
+  if (message.expiresAt !== undefined) text += `,"expirytime":"${toIso(message.expiresAt)}"`
+  return message.headers === NO_HEADERS ? text : text + headersOf(message.headers)
 }
 
 function toIso(time: number): string {
@@ -89,29 +115,19 @@ function headersOf(headers: Headers): string {
   return json === '{}' ? '' : `,"headers":${json}`
 }
 
-interface Constant {
-  readonly text: string
-  readonly type: string
-  readonly source: string
-  readonly contentType: string
-  readonly version: number | undefined
-}
-
+const TIME = ',"time":"'
 const KEY = ',"partitionkey":"'
 const CORRELATION = ',"correlationid":"'
 const CAUSATION = ',"causationid":"'
-const COMMA = 44
-const QUOTE = 34
-const BRACE = 125
+const [COMMA, QUOTE, BRACE] = [44, 34, 125]
 
 /**
  * Reads envelopes. Most messages of a topic differ only in id, time, key and conversation: those are cut out by hand,
  * and the rest is compared with the last one. Anything else goes through `JSON.parse`.
  */
 export class EnvelopeReader {
-  #constant: Constant = { text: '\0', type: '', source: '', contentType: '', version: undefined }
-  #iso = ''
-  #time = 0
+  #constant: Constant | undefined
+  #form: CompactForm | undefined
 
   /** Undefined for a foreign envelope. */
   read(text: string, topic: string, body: Uint8Array): EncodedMessage | undefined {
@@ -120,48 +136,41 @@ export class EnvelopeReader {
 
   #quick(text: string, topic: string, body: Uint8Array): EncodedMessage | undefined {
     const constant = this.#constant
-    if (!text.startsWith(START_QUOTE)) return undefined
-    let at = text.indexOf('"', START_QUOTE.length) + 1
-    if (!text.startsWith(constant.text, at) || text.includes('\\')) return undefined
-    const id = text.slice(START_QUOTE.length, at - 1)
-    at += constant.text.length
-    const iso = text.slice(at, at + ISO_LENGTH)
-    if (text.charCodeAt(at + ISO_LENGTH) !== QUOTE) return undefined
-    at += ISO_LENGTH + 1
+    if (constant === undefined || !text.startsWith(constant.text)) return undefined
+    // Without a backslash a quote certainly ends a value.
+    if (text.charCodeAt(constant.text.length) !== QUOTE || text.includes('\\')) return undefined
+    const from = constant.text.length + 1
+    let at = text.indexOf('"', from) + 1
+    const id = text.slice(from, at - 1)
+    let time: number | undefined
     let key: string | undefined
     let correlationId: string | undefined
     let causationId: string | undefined
     while (text.charCodeAt(at) === COMMA) {
-      // The three that nearly every message has, in the order in which they are written.
-      const name = text.startsWith(CORRELATION, at) ? CORRELATION : text.startsWith(KEY, at) ? KEY : CAUSATION
-      if (name === CAUSATION && !text.startsWith(CAUSATION, at)) return undefined
+      const name = nameAt(text, at)
+      if (name === undefined) return undefined
       const end = text.indexOf('"', at + name.length)
       if (end < 0) return undefined
       const value = text.slice(at + name.length, end)
-      if (name === CORRELATION) correlationId = value
-      else if (name === KEY) key = value
-      else causationId = value
+      if (name === KEY) key = value
+      else if (name === CORRELATION) correlationId = value
+      else if (name === CAUSATION) causationId = value
+      else if (Number.isNaN((time = Date.parse(value)))) return undefined
       at = end + 1
     }
-    if (text.charCodeAt(at) !== BRACE || at !== text.length - 1) return undefined
-    if (iso !== this.#iso) {
-      const time = Date.parse(iso)
-      if (Number.isNaN(time)) return undefined
-      this.#iso = iso
-      this.#time = time
-    }
+    if (at === 0 || text.charCodeAt(at) !== BRACE || at !== text.length - 1) return undefined
     return {
       id,
       topic,
-      type: constant.type,
+      type: constant.type === constant.topic ? topic : constant.type,
       source: constant.source,
-      time: this.#time,
+      time: time ?? uuidTime(id) ?? 0,
       key,
       contentType: constant.contentType,
       subject: undefined,
       dataSchema: undefined,
       version: constant.version,
-      correlationId,
+      correlationId: correlationId ?? (this.#form?.correlates === true ? id : undefined),
       causationId,
       traceparent: undefined,
       tracestate: undefined,
@@ -174,41 +183,51 @@ export class EnvelopeReader {
   #slow(text: string, topic: string, body: Uint8Array): EncodedMessage | undefined {
     const parsed = parse(text)
     if (parsed === undefined) return undefined
+    const mark = stringOf(parsed[COMPACT_MARK])
+    const form = compactForm(mark)
     const id = stringOf(parsed['id'])
-    const type = stringOf(parsed['type'])
+    const type = stringOf(parsed['type']) ?? (form === undefined ? undefined : topic)
     const source = stringOf(parsed['source'])
     if (id === undefined || type === undefined || source === undefined) return undefined
-    const contentType = stringOf(parsed['datacontenttype']) ?? ''
-    const version = typeof parsed['dataversion'] === 'number' ? parsed['dataversion'] : undefined
-    this.#learn(text, type, source, contentType, version)
-    return {
+    const headers = toHeaders(parsed['headers'])
+    const message: EncodedMessage = {
       id,
       topic,
       type,
       source,
-      time: instant(parsed['time']) ?? 0,
+      time: instant(parsed['time']) ?? (form === undefined ? undefined : uuidTime(id)) ?? 0,
       key: stringOf(parsed['partitionkey']),
-      contentType,
+      contentType: stringOf(parsed['datacontenttype']) ?? form?.contentType ?? '',
       subject: stringOf(parsed['subject']),
       dataSchema: stringOf(parsed['dataschema']),
-      version,
-      correlationId: stringOf(parsed['correlationid']),
+      version: typeof parsed['dataversion'] === 'number' ? parsed['dataversion'] : undefined,
+      correlationId: stringOf(parsed['correlationid']) ?? (form?.correlates === true ? id : undefined),
       causationId: stringOf(parsed['causationid']),
       traceparent: stringOf(parsed['traceparent']),
       tracestate: stringOf(parsed['tracestate']),
       expiresAt: instant(parsed['expirytime']),
-      headers: toHeaders(parsed['headers']),
+      // Of a later version, which the core refuses by this name.
+      headers: mark !== undefined && form === undefined ? { ...headers, [COMPACT_MARK]: mark } : headers,
       body,
     }
+    if (mark !== undefined && form !== undefined) this.#learn(text, mark, form, message)
+    return message
   }
 
-  /** Without a backslash in the text a quote certainly ends a value, so the part between can be compared as it is. */
-  #learn(text: string, type: string, source: string, contentType: string, version: number | undefined): void {
-    if (!text.startsWith(START_QUOTE) || text.includes('\\')) return
-    const from = text.indexOf('"', START_QUOTE.length) + 1
-    const constant = constantOf(type, source, contentType, version)
-    if (text.startsWith(constant, from)) this.#constant = { text: constant, type, source, contentType, version }
+  #learn(text: string, mark: string, form: CompactForm, message: EncodedMessage): void {
+    const constant = constantOf(mark, message)
+    if (constant.text.includes('\\') || !text.startsWith(constant.text)) return
+    this.#constant = constant
+    this.#form = form
   }
+}
+
+/** Which of the attributes that nearly every message has begins there. */
+function nameAt(text: string, at: number): string | undefined {
+  if (text.startsWith(KEY, at)) return KEY
+  if (text.startsWith(CORRELATION, at)) return CORRELATION
+  if (text.startsWith(CAUSATION, at)) return CAUSATION
+  return text.startsWith(TIME, at) ? TIME : undefined
 }
 
 function parse(text: string): Record<string, unknown> | undefined {

@@ -1,5 +1,5 @@
 import type { Clock } from '../../core/clock.ts'
-import { describeServer, dial, dialLimitMs } from './dial.ts'
+import { describeServer, dial, dialLimitMs, hasOwnClient } from './dial.ts'
 import { messageOf } from './errors.ts'
 import type { Arg, NativeClient } from './given-client.ts'
 import { Link } from './link.ts'
@@ -48,6 +48,7 @@ export function linkWire(options: ResolvedRedisOptions, clock: Clock, listener: 
       }
     },
     call: (_key: string, args: readonly Arg[], signal?: AbortSignal) => main.call(args, signal),
+    batch: hasOwnClient(options) ? (count, write, signal) => main.batch(count, write, signal) : undefined,
     dedicated: (_key: string, dedicated: DedicatedOptions) =>
       dedicatedLink(common, dedicated, (client) => requirePrimary(client, options)),
     close: () => main.close(),

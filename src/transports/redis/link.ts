@@ -8,6 +8,8 @@ import { LostReplyError, messageOf, NotSentError, replyCode, toConnectError } fr
 import { serverOf } from './given-client.ts'
 import type { Arg, NativeClient } from './given-client.ts'
 import { REPLY_OPTIONS } from './reply-options.ts'
+import type { CommandWriter } from './command-writer.ts'
+import type { RespClient } from './resp-client.ts'
 import { withinLimit } from './within-limit.ts'
 
 export interface LinkParts {
@@ -43,17 +45,19 @@ interface NewConnection {
   broken: Error | undefined
 }
 
+type Send = (client: NativeClient) => Promise<unknown>
+
 /** A command that waits for a connection. */
 class Waiting {
   previous: Waiting | undefined = undefined
   next: Waiting | undefined = undefined
-  readonly args: readonly Arg[]
+  readonly send: Send
   readonly resolve: (reply: unknown) => void
   readonly reject: (error: unknown) => void
   stop: () => void = () => {}
 
-  constructor(args: readonly Arg[], resolve: (reply: unknown) => void, reject: (error: unknown) => void) {
-    this.args = args
+  constructor(send: Send, resolve: (reply: unknown) => void, reject: (error: unknown) => void) {
+    this.send = send
     this.resolve = resolve
     this.reject = reject
   }
@@ -112,11 +116,26 @@ export class Link {
 
   /** `blockMs`: how long the server itself may block this command. */
   call(args: readonly Arg[], signal?: AbortSignal, blockMs = 0): Promise<unknown> {
+    return this.#call((client) => client.sendCommand(args, REPLY_OPTIONS), signal, blockMs)
+  }
+
+  /** Several commands at once; only with clients that can. Resolves with the replies, errors among them. */
+  async batch(
+    count: number,
+    write: (writer: CommandWriter) => void,
+    signal?: AbortSignal,
+  ): Promise<readonly unknown[]> {
+    const replies = (await this.#call((client) => (client as RespClient).sendBatch(count, write), signal, 0)) as unknown[]
+    for (const reply of replies) if (reply instanceof Error) this.#checkRole(this.#client, reply)
+    return replies
+  }
+
+  #call(send: Send, signal: AbortSignal | undefined, blockMs: number): Promise<unknown> {
     if (this.#state === 'closed') return Promise.reject(new NotSentError('The connection is closed'))
     if (signal?.aborted) return Promise.reject(new NotSentError('The call was aborted'))
-    if (this.#client !== undefined) return this.#send(this.#client, args, blockMs)
+    if (this.#client !== undefined) return this.#send(this.#client, send, blockMs)
     return new Promise((resolve, reject) => {
-      const waiting = new Waiting(args, resolve, reject)
+      const waiting = new Waiting(send, resolve, reject)
       this.#waiting.push(waiting)
       if (signal === undefined) return
       const abort = (): void => {
@@ -151,14 +170,14 @@ export class Link {
 
   // --- commands ----------------------------------------------------------------------------------------------------
 
-  #send(client: NativeClient, args: readonly Arg[], blockMs: number): Promise<unknown> {
+  #send(client: NativeClient, send: Send, blockMs: number): Promise<unknown> {
     if (this.#pending++ === 0) {
       this.#progressAt = this.#parts.clock.monotonic()
       if (this.#watch === undefined) this.#armWatch(this.#allowanceMs)
     }
     this.#allowanceMs = this.#parts.responseTimeoutMs + blockMs
     if (blockMs > 0) this.#blockedUntil = this.#parts.clock.monotonic() + blockMs + BLOCK_MARGIN_MS
-    return client.sendCommand(args, REPLY_OPTIONS).then(
+    return send(client).then(
       (reply) => {
         this.#answered(client)
         return reply
@@ -179,9 +198,13 @@ export class Link {
   #toError(client: NativeClient, error: unknown): unknown {
     const code = replyCode(error)
     if (code === undefined) return new LostReplyError(messageOf(error), { cause: error })
-    // A primary that became a replica during the connection: reconnecting finds the new one.
-    if (code === 'READONLY') this.#lost(client, 'the server has become a replica')
+    this.#checkRole(client, error)
     return error
+  }
+
+  /** A primary that became a replica during the connection: reconnecting finds the new one. */
+  #checkRole(client: NativeClient | undefined, error: unknown): void {
+    if (client !== undefined && replyCode(error) === 'READONLY') this.#lost(client, 'the server has become a replica')
   }
 
   /** One timer while replies are owed, whatever their number. */
@@ -266,7 +289,7 @@ export class Link {
     for (const waiting of this.#waiting.toArray()) {
       this.#waiting.remove(waiting)
       waiting.stop()
-      this.#send(client, waiting.args, 0).then(waiting.resolve, waiting.reject)
+      this.#send(client, waiting.send, 0).then(waiting.resolve, waiting.reject)
     }
     onUp(first, downMs, attempts)
   }

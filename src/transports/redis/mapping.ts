@@ -1,6 +1,7 @@
 import { isAscii } from 'node:buffer'
 import { fromCloudEventHeaders, toCloudEventHeaders } from '../../core/cloud-events.ts'
 import type { NativeMessage } from '../../core/cloud-events.ts'
+import type { EnvelopeForm } from '../../core/compact-envelope.ts'
 import { bodyOf, NO_HEADERS } from '../../core/message.ts'
 import type { EncodedMessage, Headers } from '../../core/message.ts'
 import { EnvelopeReader, EnvelopeWriter } from './envelope.ts'
@@ -32,11 +33,11 @@ export interface Mapping {
 }
 
 /**
- * `json`: one field `ce` with the envelope as a JSON object, one field `data` with the body. `fields`: each CloudEvents
+ * `compact`: one field `ce` with the envelope as a JSON object, one field `data` with the body. `cloudevents`: each CloudEvents
  * attribute in its own field, as in CloudEvents binary mode elsewhere.
  */
-export function createMapping(envelope: 'json' | 'fields'): Mapping {
-  if (envelope === 'fields') {
+export function createMapping(envelope: EnvelopeForm): Mapping {
+  if (envelope === 'cloudevents') {
     return {
       packed: false,
       envelope: () => '',

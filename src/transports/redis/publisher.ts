@@ -5,11 +5,13 @@ import type { PublishOutcome } from '../../core/transport.ts'
 import type { RedisContext } from './context.ts'
 import { DelayedMover } from './delayed.ts'
 import { LostReplyError, NotSentError, replyCode, toPublishError } from './errors.ts'
+import type { CommandWriter } from './command-writer.ts'
 import type { Arg } from './given-client.ts'
 import { asArgument } from './mapping.ts'
 import { Routes } from './routes.ts'
 import type { Lane } from './routes.ts'
 import { tooLarge } from './too-large.ts'
+import type { Wire } from './wire.ts'
 import { explainWrongType } from './wrong-type.ts'
 import { DELAY, PUBLISH, PUBLISH_SIDE } from './scripts/publish.ts'
 
@@ -28,6 +30,15 @@ class Chunk {
     this.lane = lane
   }
 }
+
+/** Messages of one batch that are plain commands, and where each goes. */
+interface Appended {
+  readonly indexes: number[]
+  readonly lanes: Lane[]
+}
+
+/** Between the values of an entry's two fields. */
+const DATA = '$4\r\ndata\r\n'
 
 type Outcomes = (PublishOutcome | undefined)[]
 
@@ -122,6 +133,7 @@ export class RedisPublisher {
     const { mapping, options } = this.#context
     const open = new Map<Lane, Chunk>()
     const sent: Promise<unknown>[] = []
+    const appended: Appended = { indexes: [], lanes: [] }
     for (let index = 0; index < batch.length; index++) {
       const message = batch[index] as OutgoingMessage
       if (bodyBytes(message) > options.maxMessageBytes && !isCopy(message)) {
@@ -129,8 +141,13 @@ export class RedisPublisher {
         continue
       }
       const lane = this.#routes.laneOf(message) as Lane
-      // A single message is a plain XADD: less work for the server than a script.
       const special = message.deliverAt !== undefined || message.group !== undefined
+      if (!special && mapping.packed && this.#context.wire.batch !== undefined) {
+        appended.indexes.push(index)
+        appended.lanes.push(lane)
+        continue
+      }
+      // A single message is a plain XADD: less work for the server than a script.
       if (batch.length === 1 || special || !mapping.packed) {
         sent.push(this.#single(lane, message, index, outcomes, signal))
         continue
@@ -147,8 +164,53 @@ export class RedisPublisher {
       open.delete(lane)
       sent.push(this.#send(chunk, batch, outcomes, signal))
     }
+    if (appended.indexes.length > 0) sent.push(this.#append(appended, batch, outcomes, signal))
     for (const chunk of open.values()) sent.push(this.#send(chunk, batch, outcomes, signal))
     return sent.length === 1 ? (sent[0] as Promise<unknown>) : Promise.all(sent)
+  }
+
+  /** Plain commands: less work for the server than a script, and all of them are one write here, with one promise. */
+  #append(
+    { indexes, lanes }: Appended,
+    batch: readonly OutgoingMessage[],
+    outcomes: Outcomes,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { mapping, reports, wire, retention } = this.#context
+    const write = (writer: CommandWriter): void => {
+      for (let at = 0; at < indexes.length; at++) {
+        const message = batch[indexes[at] as number] as OutgoingMessage
+        writer.raw((lanes[at] as Lane).head)
+        writer.argument(mapping.envelope(message))
+        writer.text(DATA)
+        writer.bytes(bodyOf(message))
+      }
+    }
+    const sending = (wire.batch as NonNullable<Wire['batch']>)(indexes.length, write, signal)
+    return this.#confirmed((lanes[0] as Lane).keys.stream, sending, signal).then(
+      async (answer) => {
+        const replies = answer as readonly (Buffer | Error)[]
+        let accepted = false
+        for (let at = 0; at < indexes.length; at++) {
+          const [index, reply, { keys, watched }] = [indexes[at] as number, replies[at], lanes[at] as Lane]
+          if (reply instanceof Error) {
+            reports.refused(reply)
+            const error = replyCode(reply) === 'WRONGTYPE' ? await explainWrongType(wire, [keys.stream], reply) : reply
+            outcomes[index] ??= { error: toPublishError(error, (batch[index] as OutgoingMessage).topic, signal?.reason) }
+            continue
+          }
+          accepted = true
+          outcomes[index] ??= { position: { partition: keys.partition, id: (reply as Buffer).toString('latin1') } }
+          if (watched !== undefined) retention.grew(watched, 1)
+        }
+        if (accepted) reports.accepted('message')
+      },
+      (error: unknown) => {
+        reports.refused(error)
+        for (const index of indexes)
+          outcomes[index] ??= { error: toPublishError(error, (batch[index] as OutgoingMessage).topic, signal?.reason) }
+      },
+    )
   }
 
   #send(

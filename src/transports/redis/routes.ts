@@ -8,6 +8,8 @@ import type { Topics } from './topics.ts'
 export interface Lane {
   readonly keys: PartitionKeys
   readonly watched: Watched | undefined
+  /** The command that adds an entry, up to the value of the field `ce`. */
+  readonly head: Buffer
 }
 
 /**
@@ -67,10 +69,14 @@ export class Routes {
     const route = new Route(
       Array.from({ length: partitions }, (_, partition) => {
         const keys = this.#keys.partition(topic, partition)
-        return { keys, watched: this.#retention.watch(keys, partitions) }
+        return { keys, watched: this.#retention.watch(keys, partitions), head: headOf(keys.stream) }
       }),
     )
     this.#routes.set(topic, route)
     return route
   }
+}
+
+function headOf(stream: string): Buffer {
+  return Buffer.from(`*7\r\n$4\r\nXADD\r\n$${Buffer.byteLength(stream)}\r\n${stream}\r\n$1\r\n*\r\n$2\r\nce\r\n`)
 }

@@ -1,4 +1,5 @@
 import type { ServerAddress } from '../../core/transport.ts'
+import type { CommandWriter } from './command-writer.ts'
 import type { Arg } from './given-client.ts'
 import type { Link } from './link.ts'
 
@@ -19,6 +20,13 @@ export interface Wire {
    * connection, and with `LostReplyError` when the connection was lost afterwards.
    */
   call(key: string, args: readonly Arg[], signal?: AbortSignal): Promise<unknown>
+  /**
+   * Runs several commands at once, encoded by `write`, and resolves with their replies, errors among them; otherwise as
+   * `call`. Undefined where a client of the package `redis` encodes commands.
+   */
+  readonly batch:
+    | ((count: number, write: (writer: CommandWriter) => void, signal?: AbortSignal) => Promise<readonly unknown[]>)
+    | undefined
   /** A separate connection, not yet open, to the server that has the key: for reads that block. */
   dedicated(key: string, options: DedicatedOptions): Link
   close(): void
