@@ -64,7 +64,7 @@ describe('Redis: features', () => {
     handle.resume()
     await waitUntil(async () => handled === 371 && (await lag()) === 0, { timeoutMs: 10_000 })
     // Everything that was read goes, and is no loss; the count has been set right by then.
-    await waitUntil(async () => (await client.hGet(`${streamOf(topic)}:group:${group}`, 'counted')) !== null, {
+    await waitUntil(async () => (await client.hGet(`${streamOf(topic)}:group:${group}`, '0:counted')) !== null, {
       timeoutMs: 5_000,
     })
     await client.xTrim(streamOf(topic), 'MAXLEN', 0)
@@ -235,6 +235,34 @@ describe('Redis: features', () => {
       },
     )
     assert.equal(new Set(handled).size, handled.length)
+  })
+
+  test('keys of another layout are refused by name, and left alone', async () => {
+    const prefix = `${uniqueName('layout')}:`
+    const first = bus({ prefix })
+    await first.start()
+    assert.equal(await client.get(`${prefix}layout`), '1')
+    await first.close()
+    await client.set(`${prefix}layout`, '0')
+    await assert.rejects(bus({ prefix }).start({ timeoutMs: 0 }), {
+      code: 'BUSBAR_CONFIGURATION',
+      message: new RegExp(`have layout "0", and this version of Busbar uses layout "1"`),
+    })
+    assert.deepEqual(await client.keys(`${prefix}*`), [`${prefix}layout`])
+  })
+
+  test('the keys of a topic and a group are few', async () => {
+    const prefix = `${uniqueName('keys')}:`
+    const on = bus({ prefix })
+    on.consume('few.keys', () => {})
+    await on.start()
+    await waitUntil(async () => (await client.keys(`${prefix}{few.keys*`)).length === 10, { timeoutMs: 5_000 })
+    assert.deepEqual((await client.keys(`${prefix}*`)).filter((key) => !key.includes('{')).toSorted(), [
+      `${prefix}layout`,
+      `${prefix}leases`,
+      `${prefix}notices`,
+      `${prefix}topics`,
+    ])
   })
 
   test('a number of partitions that differs is warned of, and whatever anybody writes to is read', async () => {

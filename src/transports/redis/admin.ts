@@ -97,7 +97,7 @@ export function redisAdmin(
     const reply = (await scripts.run(
       GROUP_INFO,
       [partition.stream, side, later, sideLater, partition.delayed, delayed, meta],
-      [group],
+      [group, String(partition.partition)],
     )) as readonly (number | Buffer)[]
     const [counted, pending, waiting, due, future] = reply.slice(0, 5) as [number, number, number, number, number]
     const [oldest, more, sideMore, start, head, settled, unsettled] = reply.slice(5, 12).map(String) as TextFields
@@ -146,7 +146,11 @@ export function redisAdmin(
       await Promise.all(
         (await partitionsOf(topic)).map((partition) => {
           const { meta, later, notes } = keys.group(partition, group)
-          return scripts.run(SEEK, [partition.stream, meta, later, notes], [group, startId(to, partition.partition)])
+          return scripts.run(SEEK, [partition.stream, meta, later, notes], [
+            group,
+            startId(to, partition.partition),
+            String(partition.partition),
+          ])
         }),
       )
       await moved(topic, group)
@@ -166,10 +170,16 @@ export function redisAdmin(
       return removed
     },
     async purge(topic) {
-      const { scripts } = context()
+      const { scripts, keys } = context()
       const partitions = await partitionsOf(topic)
       const replies = (await Promise.all(
-        partitions.map(({ stream, delayed }) => scripts.run(PURGE, [stream, delayed], [])),
+        partitions.map((partition) =>
+          scripts.run(
+            PURGE,
+            [partition.stream, partition.delayed],
+            [String(partition.partition), keys.group(partition, '').meta],
+          ),
+        ),
       )) as readonly (readonly [number, ...Buffer[]])[]
       const groups = new Set(replies.flatMap(([, ...names]) => names.map(String)))
       await Promise.all([...groups].map((group) => moved(topic, group)))

@@ -175,12 +175,13 @@ export class Claimer {
   async #claim(source: Source, ids: readonly string[], minIdle: string): Promise<void> {
     const { context, member, spec } = this.#seat
     const { generation } = source.partition
+    const heldUntil = this.#heldUntil()
     const claimed = (await context.scripts.run(
       CLAIM,
       [source.stream, source.partition.group.meta, source.later, source.notes],
       [spec.group, member, generation, minIdle, ...ids],
     )) as Claimed
-    this.#take(source, claimed, generation)
+    this.#take(source, claimed, generation, heldUntil)
   }
 
   /** True when there may be more that is due now. */
@@ -189,26 +190,32 @@ export class Claimer {
     const { generation } = source.partition
     const count = Math.min(PAGE, this.#seat.intake.room())
     source.dueAt = Infinity
+    const heldUntil = this.#heldUntil()
     const claimed = (await context.scripts.run(
       CLAIM_DUE,
       [source.stream, source.partition.group.meta, source.later, source.notes],
       [spec.group, member, generation, String(count)],
     )) as Claimed
-    this.#take(source, claimed, generation)
+    this.#take(source, claimed, generation, heldUntil)
     const next = claimed[2] ?? -1
     if (next === 0) return true
     this.expect(source, next)
     return false
   }
 
-  #take(source: Source, [entries, gone]: Claimed, generation: string): void {
+  /** Claimed not before the command is sent. */
+  #heldUntil(): number {
+    const { host, options } = this.#seat.context
+    return host.clock.monotonic() + options.leaseMs
+  }
+
+  #take(source: Source, [entries, gone]: Claimed, generation: string, heldUntil: number): void {
     if (gone.length > 0) this.#tellLoss(source, gone.map(String))
     // Lost or being handed over during the claim: the partition's next owner finds them. If they were kept here, they
     // would be handed out again when the partition comes back, although others have handled them.
     if (source.partition.generation !== generation || source.partition.phase !== 'held') return
     if (entries.length === 0) return
-    const { context, entries: reader, member } = this.#seat
-    const heldUntil = context.host.clock.monotonic() + context.options.leaseMs
+    const { entries: reader, member } = this.#seat
     const { topic, partition } = source.partition.keys
     const held = source.held()
     const deliveries: RedisDelivery[] = []

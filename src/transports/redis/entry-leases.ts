@@ -1,6 +1,6 @@
 import type { DeliverySink } from '../../core/transport.ts'
 import type { RedisDelivery } from './delivery.ts'
-import { isSurelyOurs } from './hand-back.ts'
+import { surelyOursUntil } from './hand-back.ts'
 import { EXTEND } from './scripts/settle.ts'
 import type { Seat } from './seat.ts'
 import type { Source } from './source.ts'
@@ -39,7 +39,7 @@ async function extendSource(
       spec.group,
       generation,
       member,
-      ...deliveries.flatMap((delivery) => [delivery.id, isSurelyOurs(seat, delivery, now) ? '1' : '0']),
+      ...deliveries.flatMap((delivery) => [delivery.id, surelyOursUntil(seat, delivery)]),
     ],
   )) as readonly number[]
   const lost = new Set(refused.map((place) => deliveries[place] as RedisDelivery).filter(({ settled }) => !settled))

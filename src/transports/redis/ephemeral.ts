@@ -50,7 +50,7 @@ export async function forgetGroup(
       return scripts.run(
         FORGET,
         [partition.stream, of.meta, of.later, of.notes, of.side, of.sideLater, of.sideNotes, of.delayed],
-        [group],
+        [group, String(index)],
       )
     }),
     wire.call(assignment, ['DEL', assignment]),

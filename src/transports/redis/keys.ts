@@ -15,7 +15,7 @@ export interface PartitionKeys {
 /** Keys of one group besides its consumer group on the stream. */
 export interface GroupKeys {
   readonly group: string
-  /** Hash: generation, owner and lease of the partition. */
+  /** Hash: generation, owner and floor of each partition; in a cluster of this one. */
   readonly meta: string
   /** Sorted set: entries of the stream that were handed back, by the time when they may come again. */
   readonly later: string
@@ -58,10 +58,16 @@ export class Keys {
   readonly leases: string
   /** Stream of short notices from process to process: who should look at which group. */
   readonly notices: string
+  /** Version of all this. */
+  readonly layout: string
   readonly #prefix: string
+  readonly #cluster: boolean
 
-  constructor(prefix: string) {
+  /** `cluster`: each partition may be on a server of its own, and shares no key with others. */
+  constructor(prefix: string, cluster: boolean) {
     this.#prefix = prefix
+    this.#cluster = cluster
+    this.layout = `${prefix}layout`
     this.topics = `${prefix}topics`
     this.ephemeral = `${prefix}ephemeral`
     this.leases = `${prefix}leases`
@@ -75,11 +81,11 @@ export class Keys {
     return { topic, partition, stream, delayed: `${stream}:delayed`, sequence: `${stream}:sequence` }
   }
 
-  group({ stream }: PartitionKeys, group: string): GroupKeys {
+  group({ stream, topic }: PartitionKeys, group: string): GroupKeys {
     const side = `${stream}:side:${group}`
     return {
       group,
-      meta: `${stream}:group:${group}`,
+      meta: `${this.#cluster ? stream : this.partition(topic, 0).stream}:group:${group}`,
       later: `${stream}:later:${group}`,
       notes: `${stream}:notes:${group}`,
       side,

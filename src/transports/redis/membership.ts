@@ -342,7 +342,7 @@ export class Membership implements Maintained {
     return (await scripts.run(
       ACQUIRE,
       [partition.group.meta, partition.keys.stream],
-      [ownerName(seat), String(options.leaseMs), connection, this.group, dead],
+      [ownerName(seat), String(options.leaseMs), connection, this.group, dead, String(partition.keys.partition)],
     )) as Acquired
   }
 
@@ -537,7 +537,7 @@ export class Membership implements Maintained {
   async #disclaim(partition: PartitionState): Promise<void> {
     const { seat, readers } = this.#parts
     await readers.of(partition).remove(partition)
-    await seat.context.scripts.run(RELEASE, [partition.group.meta], [ownerName(seat), '', ''])
+    await seat.context.scripts.run(RELEASE, [partition.group.meta], [ownerName(seat), `${partition.keys.partition}:`, ''])
     partition.mayBeOwned = false
   }
 

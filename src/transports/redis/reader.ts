@@ -226,6 +226,8 @@ export class Reader {
     for (let index = 0; index < sources.length; index++) args.push('>')
     const generations = sources.map(({ partition }) => partition.generation)
     this.#byStream = new Map(sources.map((source) => [source.stream, source]))
+    // Delivered not before the command was sent.
+    const heldUntil = this.#seat.context.host.clock.monotonic() + this.#seat.context.options.leaseMs
     try {
       const reply = (await this.#link.call(args, undefined, blockMs)) as Reply
       if (reply === null) {
@@ -233,7 +235,7 @@ export class Reader {
       } else {
         this.#emptyTurns = 0
         if (reply.length > this.#seat.intake.room()) this.#byTurns = true
-        this.#take(reply, sources, generations)
+        this.#take(reply, sources, generations, heldUntil)
       }
       for (const { partition } of sources) partition.reads.readEnded()
     } catch (error) {
@@ -241,9 +243,13 @@ export class Reader {
     }
   }
 
-  #take(reply: NonNullable<Reply>, sources: readonly Source[], generations: readonly string[]): void {
-    const { context, entries: reader } = this.#seat
-    const heldUntil = context.host.clock.monotonic() + context.options.leaseMs
+  #take(
+    reply: NonNullable<Reply>,
+    sources: readonly Source[],
+    generations: readonly string[],
+    heldUntil: number,
+  ): void {
+    const reader = this.#seat.entries
     for (const [stream, entries] of reply) {
       const source = this.#byStream.get(stream.toString()) as Source
       const { topic, partition } = source.partition.keys

@@ -8,7 +8,7 @@ export async function readyIn({ scripts }: RedisContext, partition: PartitionSta
   const reply = (await scripts.run(
     GROUP_INFO,
     [keys.stream, group.side, group.later, group.sideLater, keys.delayed, group.delayed, group.meta],
-    [group.group],
+    [group.group, String(keys.partition)],
   )) as readonly [number, number, number, number]
   const [unread, , , due] = reply
   return unread + due + sources.reduce((total, { ready }) => total + ready.length, 0)

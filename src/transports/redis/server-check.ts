@@ -1,5 +1,6 @@
-import { UnsupportedError } from '../../core/errors.ts'
+import { ConfigurationError, UnsupportedError } from '../../core/errors.ts'
 import type { TransportHost } from '../../core/transport.ts'
+import type { RedisContext } from './context.ts'
 import { messageOf, replyCode } from './errors.ts'
 import type { Arg } from './given-client.ts'
 
@@ -23,6 +24,37 @@ export async function checkVersion(run: (args: readonly Arg[]) => Promise<unknow
       `Redis ${version} is too old for this transport: it needs ${OLDEST.join('.')} or newer, or any Valkey`,
     )
   return major
+}
+
+/** Of the names and the content of all keys. In a cluster, partitions share no key. */
+const LAYOUT = '1'
+
+/** Keys of another version of Busbar are refused, before anything is read from them or written to them. */
+export async function checkLayout({ wire, keys, options, reports }: RedisContext): Promise<void> {
+  const ours = wire.cluster ? `${LAYOUT}-cluster` : LAYOUT
+  const read = async (): Promise<string | undefined> => {
+    const found = await wire.call(keys.layout, ['GET', keys.layout])
+    return found === null ? undefined : String(found)
+  }
+  let found = await read()
+  if (found === undefined) {
+    try {
+      await wire.call(keys.layout, ['SET', keys.layout, ours, 'NX'])
+    } catch (error) {
+      // It takes no writes at present, or not from this user: then it can't be noted, and nothing else is written either.
+      if (replyCode(error) === undefined) throw error
+      reports.refused(error)
+      return
+    }
+    found = await read()
+  }
+  if (found !== undefined && found !== ours)
+    throw new ConfigurationError('redis', [
+      {
+        path: 'prefix',
+        message: `the keys "${options.prefix}…" have layout "${found}", and this version of Busbar uses layout "${ours}": use the version that made them, or another prefix (a layout of a cluster differs from that of a single server)`,
+      },
+    ])
 }
 
 /** Warns of a server that may lose messages: by evicting keys, or by keeping nothing on disk. */

@@ -23,7 +23,7 @@ import { RedisPublisher } from './publisher.ts'
 import { Reports } from './reports.ts'
 import { Retention } from './retention.ts'
 import { ScriptRunner } from './runner.ts'
-import { checkServer, checkVersion } from './server-check.ts'
+import { checkLayout, checkServer, checkVersion } from './server-check.ts'
 import { RedisSubscription } from './subscriber.ts'
 import { Topics } from './topics.ts'
 import type { Wire, WireListener } from './wire.ts'
@@ -52,7 +52,7 @@ export class RedisSession implements WireListener {
     const single = options.client === undefined && options.clusterNodes === undefined
     this.#wire = (single ? linkWire : clientWire)(options, host.clock, this)
     this.#scripts.use(this.#wire)
-    const keys = new Keys(options.prefix)
+    const keys = new Keys(options.prefix, this.#wire.cluster)
     const reports = new Reports(host)
     const topics = new Topics(this.#wire, keys, options, reports)
     const lease = new ProcessLease({
@@ -102,6 +102,7 @@ export class RedisSession implements WireListener {
       throw error
     }
     if (this.#closed) return
+    await checkLayout(this.#context)
     this.#keepHouse()
   }
 

@@ -8,7 +8,7 @@ import type { Claimer } from './claimer.ts'
 import { storeNotes } from './attempt-notes.ts'
 import type { RedisDelivery } from './delivery.ts'
 import { isPassing, LostReplyError, messageOf, replyCode, toPublishError } from './errors.ts'
-import { isSurelyOurs } from './hand-back.ts'
+import { surelyOursUntil } from './hand-back.ts'
 import { baseTopic } from './keys.ts'
 import { partitionOf } from './partitioner.ts'
 import { tooLarge } from './too-large.ts'
@@ -345,14 +345,13 @@ export class Settlements {
   }
 
   async #handBack(source: Source, items: readonly HandedBack[], again: boolean): Promise<readonly number[]> {
-    const { context, member, owned } = this.#seat
-    const now = context.host.clock.monotonic()
+    const { member, owned } = this.#seat
     const args: string[] = [member]
     let soonest = Infinity
     for (const { delivery, delayMs, used, notBefore } of items) {
       // Without an owner, another member may have had it since the first time.
-      const isOurs = isSurelyOurs(this.#seat, delivery, now) && (owned || !again)
-      args.push(delivery.id, String(Math.ceil(delayMs)), String(used), String(notBefore), isOurs ? '1' : '0')
+      const oursUntil = again && !owned ? '0' : surelyOursUntil(this.#seat, delivery)
+      args.push(delivery.id, String(Math.ceil(delayMs)), String(used), String(notBefore), oursUntil)
       soonest = Math.min(soonest, delayMs)
     }
     const refused = await this.#script(HAND_BACK, source, items, args, source.later, source.notes)
@@ -380,7 +379,7 @@ export class Settlements {
     const { context, spec, member } = this.#seat
     const { source, id, generation } = delivery
     const { maxMessageBytes } = context.options
-    const isOurs = !again && isSurelyOurs(this.#seat, delivery, context.host.clock.monotonic())
+    const oursUntil = again ? '0' : surelyOursUntil(this.#seat, delivery)
     if (bodyBytes(deadLetter) > maxMessageBytes && !isCopy(deadLetter)) throw tooLarge(deadLetter, maxMessageBytes)
     try {
       const partitions = await context.topics.register(deadLetter.topic)
@@ -400,7 +399,7 @@ export class Settlements {
       await context.scripts.run(
         DEAD_LETTER,
         [source.stream, source.partition.group.meta, target, source.notes],
-        [spec.group, generation, member, id, source.isSide ? '1' : '0', isOurs ? '1' : '0', ...fields],
+        [spec.group, generation, member, id, source.isSide ? '1' : '0', oursUntil, ...fields],
       )
       return []
     } catch (error) {

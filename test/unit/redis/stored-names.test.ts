@@ -25,8 +25,9 @@ describe('golden', () => {
   })
 
   it('names of keys', () => {
-    const keys = new Keys('busbar:')
-    expect([keys.topics, keys.ephemeral, keys.leases, keys.notices]).toEqual([
+    const keys = new Keys('busbar:', false)
+    expect([keys.layout, keys.topics, keys.ephemeral, keys.leases, keys.notices]).toEqual([
+      'busbar:layout',
       'busbar:topics',
       'busbar:ephemeral',
       'busbar:leases',
@@ -45,7 +46,7 @@ describe('golden', () => {
     expect(keys.partition('orders.billing.dlq.audit.dlq', 0).stream).toBe('busbar:{orders}.billing.dlq.audit.dlq')
     expect(keys.group(partition, 'billing')).toEqual({
       group: 'billing',
-      meta: 'busbar:{orders/3}:group:billing',
+      meta: 'busbar:{orders}:group:billing',
       later: 'busbar:{orders/3}:later:billing',
       notes: 'busbar:{orders/3}:notes:billing',
       side: 'busbar:{orders/3}:side:billing',
@@ -53,6 +54,7 @@ describe('golden', () => {
       sideNotes: 'busbar:{orders/3}:side:billing:notes',
       delayed: 'busbar:{orders/3}:delayed:billing',
     })
+    expect(new Keys('busbar:', true).group(partition, 'billing').meta).toBe('busbar:{orders/3}:group:billing')
     expect(keys.assignment('orders', 'billing')).toBe('busbar:{orders}:assignment:billing')
   })
 })
@@ -60,7 +62,7 @@ describe('golden', () => {
 describe('keys', () => {
   it('of different topics, partitions and groups differ, and those of one partition and its dead letters share a slot', () => {
     const random = seededRandom('keys')
-    const keys = new Keys('')
+    const keys = new Keys('', true)
     const token = (): string => random.pick(['a', 'b', 'orders', 'later', 'dlq', 'group', 'x-1'])
     const owners = new Map<string, string>([
       [keys.topics, ''],

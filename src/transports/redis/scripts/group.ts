@@ -30,7 +30,7 @@ end
 `
 
 /**
- * KEYS stream, meta · ARGV group, start · creates the consumer group where it is missing. If members have read in it
+ * KEYS stream, meta · ARGV group, start, partition · creates the consumer group where it is missing. If members have read in it
  * before, it continues at their position. Returns 0 when it existed, 1 when it was created, 2 when it was created
  * again; its generation; when it was created, after which id; and when created again, the newest id of the stream, and
  * the stream's state.
@@ -38,19 +38,20 @@ end
 export const JOIN: Script = script(
   'join',
   `${NOW}${PLACE}${STREAM_STATE}
-local floor = redis.call('HGET', KEYS[2], 'floor')
+local part = ARGV[3] .. ':'
+local floor = redis.call('HGET', KEYS[2], part .. 'floor')
 local state, newest = 1, ''
 if floor then
   state = streamState(KEYS[1], floor)
   local info = streamInfo(KEYS[1])
   newest = info and info['last-generated-id'] or ''
 end
-local made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], floor or ARGV[2])
+local made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], floor or ARGV[2], part)
 if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
-redis.call('HSETNX', KEYS[2], 'generation', string.format('%.0f', now))
-local generation = redis.call('HGET', KEYS[2], 'generation')
+redis.call('HSETNX', KEYS[2], part .. 'generation', string.format('%.0f', now))
+local generation = part .. redis.call('HGET', KEYS[2], part .. 'generation')
 if made.err then return { 0, generation } end
-if not floor then return { 1, generation, redis.call('HGET', KEYS[2], 'floor') } end
+if not floor then return { 1, generation, redis.call('HGET', KEYS[2], part .. 'floor') } end
 return { 2, generation, floor, newest, state }
 `,
 )
@@ -201,7 +202,7 @@ return result
 )
 
 /**
- * KEYS meta, stream · ARGV owner (process and member), leaseMs, connection, group, dead process · takes a partition without
+ * KEYS meta, stream · ARGV owner (process and member), leaseMs, connection, group, dead process, partition · takes a partition without
  * an owner, or whose owner is of that process. Returns 1, the new generation, for a former owner that died: connection,
  * process and name, and the id up to which everything was acked at its last sign of life; and how far the group has read;
  * or 0 and its owner: empty while it is unknown whether it has one.
@@ -209,40 +210,44 @@ return result
 export const ACQUIRE: Script = script(
   'acquire',
   `${NOW}${READ_STATE}
-local owner = redis.call('HMGET', KEYS[1], 'owner', 'until', 'connection', 'floor', 'generation')
+local part = ARGV[6] .. ':'
+local owner = redis.call(
+  'HMGET', KEYS[1], part .. 'owner', part .. 'until', part .. 'connection', part .. 'floor', part .. 'generation'
+)
 local process = owner[1] and string.match(owner[1], '^%S+')
 if owner[1] == '?' then
   if tonumber(owner[2] or 0) > now then return { 0, '' } end
 elseif owner[1] and owner[1] ~= ARGV[1] and process ~= ARGV[5] then return { 0, owner[1] }
 elseif not owner[5] then
   -- Joining writes the generation, so this key was deleted, perhaps under a living owner, who puts it back soon.
-  redis.call('HSET', KEYS[1], 'owner', '?', 'until', string.format('%.0f', now + tonumber(ARGV[2])))
+  redis.call('HSET', KEYS[1], part .. 'owner', '?', part .. 'until', string.format('%.0f', now + tonumber(ARGV[2])))
   return { 0, '' }
 end
 -- Begins with the time, so that it never comes again, not even after the group was deleted.
-redis.call('HSETNX', KEYS[1], 'generation', string.format('%.0f', now))
-local generation = redis.call('HINCRBY', KEYS[1], 'generation', 1)
-redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'connection', ARGV[3])
-if owner[2] then redis.call('HDEL', KEYS[1], 'until') end
+redis.call('HSETNX', KEYS[1], part .. 'generation', string.format('%.0f', now))
+local generation = redis.call('HINCRBY', KEYS[1], part .. 'generation', 1)
+redis.call('HSET', KEYS[1], part .. 'owner', ARGV[1], part .. 'connection', ARGV[3])
+if owner[2] then redis.call('HDEL', KEYS[1], part .. 'until') end
 -- There from now on: when the next owner does not find it, somebody deleted it.
 redis.pcall('XGROUP', 'CREATECONSUMER', KEYS[2], ARGV[4], string.match(ARGV[1], '^%S+ (.*)$'))
 local former = owner[1] and owner[1] ~= '?' and owner[1] ~= ARGV[1]
 return {
-  1, string.format('%.0f', generation), former and owner[3] or '', former and owner[1] or '', owner[4] or '',
-  readState(KEYS[2], KEYS[1], ARGV[4])
+  1, part .. string.format('%.0f', generation), former and owner[3] or '', former and owner[1] or '', owner[4] or '',
+  readState(KEYS[2], KEYS[1], ARGV[4], part)
 }
 `,
   { allowOutOfMemory: true },
 )
 
-/** KEYS meta · ARGV owner, generation (empty: whatever it is), floor · gives a partition back. */
+/** KEYS meta · ARGV owner, generation (only its partition: whatever it is), floor · gives a partition back. */
 export const RELEASE: Script = script(
   'release',
-  `
-local owner = redis.call('HMGET', KEYS[1], 'owner', 'generation')
-if owner[1] ~= ARGV[1] or (ARGV[2] ~= '' and owner[2] ~= ARGV[2]) then return 0 end
-if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'floor', ARGV[3]) end
-return redis.call('HDEL', KEYS[1], 'owner', 'connection')
+  `${FENCE}
+local part, number = partOf(ARGV[2])
+local owner = redis.call('HMGET', KEYS[1], part .. 'owner', part .. 'generation')
+if owner[1] ~= ARGV[1] or (number ~= '' and owner[2] ~= number) then return 0 end
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], part .. 'floor', ARGV[3]) end
+return redis.call('HDEL', KEYS[1], part .. 'owner', part .. 'connection')
 `,
 )
 
@@ -258,9 +263,11 @@ return redis.call('HDEL', KEYS[1], 'owner', 'connection')
  */
 export const INSPECT: Script = script(
   'inspect',
-  `${NOW}${MOVE_DUE}${IDS}
+  `${NOW}${MOVE_DUE}${IDS}${FENCE}
 local function inspect(stream, meta, later, side, sideLater, delayed, own, generation, floor, isBusy)
-  local stored = redis.call('HMGET', meta, 'generation', 'owner', 'floor', 'connection')
+  local part = partOf(generation)
+  local stored = redis.call('HMGET', meta, part .. 'generation', part .. 'owner', part .. 'floor', part .. 'connection')
+  stored[1] = stored[1] and part .. stored[1]
   local ours = (stored[1] == generation and (ARGV[2] == '' or stored[2] == ARGV[2])) and 1 or 0
   local pending = -1
   if ours == 1 and isBusy then
@@ -273,8 +280,8 @@ local function inspect(stream, meta, later, side, sideLater, delayed, own, gener
     end
   end
   if ours == 1 then
-    if floor ~= '' and (not stored[3] or before(stored[3], floor)) then redis.call('HSET', meta, 'floor', floor) end
-    if ARGV[2] ~= '' and stored[4] ~= ARGV[3] then redis.call('HSET', meta, 'connection', ARGV[3]) end
+    if floor ~= '' and (not stored[3] or before(stored[3], floor)) then redis.call('HSET', meta, part .. 'floor', floor) end
+    if ARGV[2] ~= '' and stored[4] ~= ARGV[3] then redis.call('HSET', meta, part .. 'connection', ARGV[3]) end
   end
   if redis.call('EXISTS', later, side, sideLater, delayed, own) == 0 then
     return { ours, stored[1] or '', 0, -1, -1, -1, pending }
@@ -308,23 +315,22 @@ return result
 export const RESTORE: Script = script(
   'restore',
   `${NOW}${FENCE}${PLACE}${STREAM_STATE}
-if redis.call('EXISTS', KEYS[2]) == 1 then
-  local fenced = redis.call('HEXISTS', KEYS[2], 'generation') == 1 and fence(KEYS[2], ARGV[2])
-  if fenced then return fenced end
-end
+local part, number = partOf(ARGV[2])
+local fenced = redis.call('HEXISTS', KEYS[2], part .. 'generation') == 1 and fence(KEYS[2], ARGV[2])
+if fenced then return fenced end
 local start, state, made = '0', 1, nil
 if ARGV[3] == 'side' then
   -- Made again with the next copy.
   if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, 0, 0, '' } end
   made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0')
 else
-  start = ARGV[3] ~= '' and ARGV[3] or redis.call('HGET', KEYS[2], 'floor') or '0'
+  start = ARGV[3] ~= '' and ARGV[3] or redis.call('HGET', KEYS[2], part .. 'floor') or '0'
   state = streamState(KEYS[1], start)
-  made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], start)
+  made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], start, part)
 end
 if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
-if redis.call('HSETNX', KEYS[2], 'generation', ARGV[2]) == 1 and ARGV[5] ~= '' then
-  redis.call('HSET', KEYS[2], 'owner', ARGV[5])
+if redis.call('HSETNX', KEYS[2], part .. 'generation', number) == 1 and ARGV[5] ~= '' then
+  redis.call('HSET', KEYS[2], part .. 'owner', ARGV[5])
 end
 local restored = 0
 local function restore(member, id)
@@ -338,14 +344,17 @@ return { made.err and 0 or 1, restored, state, start }
 )
 
 /**
- * KEYS stream, meta, later, notes, side, side later, side notes, delayed of the group · ARGV group · deletes a group.
- * Returns 1 if it existed.
+ * KEYS stream, meta, later, notes, side, side later, side notes, delayed of the group · ARGV group, partition · deletes a
+ * group of a partition. Returns 1 if it existed.
  */
 export const FORGET: Script = script(
   'forget',
   `
 local gone = redis.pcall('XGROUP', 'DESTROY', KEYS[1], ARGV[1])
-redis.call('UNLINK', unpack(KEYS, 2))
+redis.call('UNLINK', unpack(KEYS, 3))
+for _, field in ipairs({ 'generation', 'owner', 'connection', 'until', 'floor', 'counted' }) do
+  redis.call('HDEL', KEYS[2], ARGV[2] .. ':' .. field)
+end
 if type(gone) == 'table' then return 0 end
 return gone
 `,
