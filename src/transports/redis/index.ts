@@ -2,9 +2,9 @@ import { StateError } from '../../core/errors.ts'
 import type { Capabilities, Transport } from '../../core/transport.ts'
 import { resolveRedisOptions } from './options.ts'
 import type { RedisOptions } from './options.ts'
-import { RedisSession } from './session.ts'
+import { RedisSession } from './transport.ts'
 
-export type { GivenClient } from './given-client.ts'
+export type { GivenClient } from './connection/given-client.ts'
 export type { RedisNode, RedisNodeOption, RedisOptions, RedisSentinelOptions } from './options.ts'
 
 /**

@@ -2,8 +2,8 @@ import type { ConnectionOptions } from 'node:tls'
 import { readEnvelopeForm } from '../../core/compact-envelope.ts'
 import type { EnvelopeForm } from '../../core/compact-envelope.ts'
 import { describe, OptionsReader } from '../../core/util/options-reader.ts'
-import { isGivenClient } from './given-client.ts'
-import type { GivenClient } from './given-client.ts'
+import { isGivenClient } from './connection/given-client.ts'
+import type { GivenClient } from './connection/given-client.ts'
 import { applyUrl } from './url-options.ts'
 
 /** Options of `redis`. */

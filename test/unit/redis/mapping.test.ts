@@ -2,9 +2,9 @@ import { describe, expect, it, test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
 import { NO_HEADERS } from '../../../src/core/message.ts'
 import type { EncodedMessage } from '../../../src/core/message.ts'
-import { EnvelopeReader, EnvelopeWriter } from '../../../src/transports/redis/envelope.ts'
-import { asArgument, createMapping, EntryReader } from '../../../src/transports/redis/mapping.ts'
-import type { Field } from '../../../src/transports/redis/mapping.ts'
+import { EnvelopeReader, EnvelopeWriter } from '../../../src/transports/redis/wire/envelope.ts'
+import { asArgument, createMapping, EntryReader } from '../../../src/transports/redis/wire/mapping.ts'
+import type { Field } from '../../../src/transports/redis/wire/mapping.ts'
 import { carried, damaged, randomMessage, randomText } from '../random-message.ts'
 
 const PLACE = { topic: 'orders', partition: 2, id: '1700000000123-4' }
@@ -93,9 +93,9 @@ describe('golden: entries that other programs read', () => {
     expect(envelope({ ...plain, id, correlationId: id })).toBe(
       `{"busbar":"1","source":"shop","id":"${id}","partitionkey":"k"}`,
     )
-    expect(envelope({ ...plain, id, correlationId: undefined, type: 't', contentType: 'text/plain', key: undefined })).toBe(
-      `{"busbar":"1c","source":"shop","type":"t","datacontenttype":"text/plain","id":"${id}"}`,
-    )
+    expect(
+      envelope({ ...plain, id, correlationId: undefined, type: 't', contentType: 'text/plain', key: undefined }),
+    ).toBe(`{"busbar":"1c","source":"shop","type":"t","datacontenttype":"text/plain","id":"${id}"}`)
     // Written in a later version: not derived from again.
     expect(envelope({ ...plain, headers: { busbar: '2' } })).toBe(
       '{"specversion":"1.0","id":"1","type":"orders","source":"shop","datacontenttype":"application/json","time":"2023-11-14T22:13:20.123Z","partitionkey":"k","correlationid":"1","headers":{"busbar":"2"}}',

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { seededRandom } from 'busbar/testing'
-import { CommandWriter } from '../../../src/transports/redis/command-writer.ts'
-import { ReplyParser } from '../../../src/transports/redis/reply-parser.ts'
+import { CommandWriter } from '../../../src/transports/redis/wire/command-writer.ts'
+import { ReplyParser } from '../../../src/transports/redis/wire/reply-parser.ts'
 import { randomText } from '../random-message.ts'
 
 type Random = ReturnType<typeof seededRandom>
@@ -50,7 +50,7 @@ describe('replies', () => {
       const received: unknown[] = []
       const parser = new ReplyParser((reply) => received.push(reply))
       const most = random.pick([1, 3, 100, 1_000_000])
-      for (let at = 0; at < bytes.length; ) {
+      for (let at = 0; at < bytes.length;) {
         const end = Math.min(bytes.length, at + random.integer(1, bytes.length > 20_000 ? Math.max(most, 5_000) : most))
         parser.push(bytes.subarray(at, end))
         at = end

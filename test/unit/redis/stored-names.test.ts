@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, expect, it } from 'vitest'
 import { seededRandom } from 'busbar/testing'
-import { baseTopic, Keys } from '../../../src/transports/redis/keys.ts'
-import { partitionOf } from '../../../src/transports/redis/partitioner.ts'
+import { baseTopic, Keys } from '../../../src/transports/redis/topology/keys.ts'
+import { partitionOf } from '../../../src/transports/redis/topology/partitioner.ts'
 
 // Golden values: all of this is stored on servers, and other programs compute it too. A change breaks systems that run:
 // a key's messages would be in two partitions at once, and streams with messages would have no reader.
