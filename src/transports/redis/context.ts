@@ -8,13 +8,13 @@ import type { Reports } from './reports.ts'
 import type { Retention } from './topology/retention.ts'
 import type { ScriptRunner } from './connection/script-runner.ts'
 import type { Topics } from './topology/topics.ts'
-import type { Wire } from './connection/commands.ts'
+import type { Commands } from './connection/commands.ts'
 
 /** Shared by all parts of one transport while it is open. */
 export interface RedisContext {
   readonly options: ResolvedRedisOptions
   readonly host: TransportHost
-  readonly wire: Wire
+  readonly commands: Commands
   readonly scripts: ScriptRunner
   readonly keys: Keys
   readonly mapping: Mapping

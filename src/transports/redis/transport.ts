@@ -8,13 +8,13 @@ import type {
   TransportHost,
 } from '../../core/transport.ts'
 import { redisAdmin } from './admin/admin.ts'
-import { clientWire } from './connection/given-client-adapter.ts'
+import { givenClientAdapter } from './connection/given-client-adapter.ts'
 import type { RedisContext } from './context.ts'
 import { describeServer } from './connection/dial.ts'
 import { sweepEphemeral } from './topology/ephemeral.ts'
 import { toSubscribeError } from './errors.ts'
 import { Keys } from './topology/keys.ts'
-import { linkWire } from './connection/single-server.ts'
+import { singleServer } from './connection/single-server.ts'
 import { Maintenance } from './partitions/maintenance.ts'
 import { createMapping } from './wire/mapping.ts'
 import type { ResolvedRedisOptions } from './options.ts'
@@ -26,15 +26,15 @@ import { ScriptRunner } from './connection/script-runner.ts'
 import { checkLayout, checkServer, checkVersion } from './connection/server-check.ts'
 import { RedisSubscription } from './consume/subscription.ts'
 import { Topics } from './topology/topics.ts'
-import type { Wire, WireListener } from './connection/commands.ts'
+import type { Commands, ConnectionListener } from './connection/commands.ts'
 
 const HOUSEKEEPING_MS = 30_000
 
 /** One open transport: the connection, and everything that uses it. */
-export class RedisSession implements WireListener {
+export class RedisTransport implements ConnectionListener {
   readonly publisher: RedisPublisher
   readonly #context: RedisContext
-  readonly #wire: Wire
+  readonly #commands: Commands
   readonly #host: TransportHost
   readonly #options: ResolvedRedisOptions
   readonly #scripts = new ScriptRunner()
@@ -50,15 +50,15 @@ export class RedisSession implements WireListener {
     this.#options = options
     this.#host = host
     const single = options.client === undefined && options.clusterNodes === undefined
-    this.#wire = (single ? linkWire : clientWire)(options, host.clock, this)
-    this.#scripts.use(this.#wire)
-    const keys = new Keys(options.prefix, this.#wire.cluster)
+    this.#commands = (single ? singleServer : givenClientAdapter)(options, host.clock, this)
+    this.#scripts.use(this.#commands)
+    const keys = new Keys(options.prefix, this.#commands.cluster)
     const reports = new Reports(host)
-    const topics = new Topics(this.#wire, keys, options, reports)
+    const topics = new Topics(this.#commands, keys, options, reports)
     const lease = new ProcessLease({
       options,
       clock: host.clock,
-      wire: this.#wire,
+      commands: this.#commands,
       scripts: this.#scripts,
       keys,
       reports,
@@ -74,7 +74,7 @@ export class RedisSession implements WireListener {
     const context: Omit<RedisContext, 'maintenance'> = {
       options,
       host,
-      wire: this.#wire,
+      commands: this.#commands,
       scripts: this.#scripts,
       keys,
       mapping: createMapping(options.envelope),
@@ -87,7 +87,7 @@ export class RedisSession implements WireListener {
     this.publisher = new RedisPublisher(this.#context)
   }
 
-  static admin(session: () => RedisSession): TransportAdmin {
+  static admin(session: () => RedisTransport): TransportAdmin {
     return redisAdmin(
       () => session().#context,
       (topic, group) => session().#check(topic, group),
@@ -96,7 +96,7 @@ export class RedisSession implements WireListener {
 
   async open(): Promise<void> {
     try {
-      await this.#wire.open()
+      await this.#commands.open()
     } catch (error) {
       this.#context.retention.close()
       throw error
@@ -120,11 +120,11 @@ export class RedisSession implements WireListener {
   }
 
   get server(): ServerAddress | undefined {
-    return this.#wire.server
+    return this.#commands.server
   }
 
   health(): TransportHealth {
-    const connected = this.#wire.connected
+    const connected = this.#commands.connected
     return { connected, detail: connected ? this.#context.reports.refusal : this.#trouble }
   }
 
@@ -143,7 +143,7 @@ export class RedisSession implements WireListener {
     const closing = Promise.all([...this.#subscriptions].map((subscription) => subscription.close()))
     await Promise.race([closing.then(() => this.#context.lease.close()), late])
     timer.cancel()
-    this.#wire.close()
+    this.#commands.close()
     // Without the connection nothing can block it any more.
     await closing
     if (this.#opened)
@@ -179,7 +179,7 @@ export class RedisSession implements WireListener {
     this.#host.events.emit('error', { transport: this.#host.name, error, doing: 'connecting to Redis again' })
   }
 
-  async prepare(run: Parameters<WireListener['prepare']>[0]): Promise<void> {
+  async prepare(run: Parameters<ConnectionListener['prepare']>[0]): Promise<void> {
     const version = await checkVersion(run)
     await this.#scripts.load(version, run)
     if (this.#options.checkServer && !this.#opened) await checkServer(this.#host, run)

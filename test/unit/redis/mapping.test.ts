@@ -3,9 +3,9 @@ import { seededRandom } from 'busbar/testing'
 import { NO_HEADERS } from '../../../src/core/message.ts'
 import type { EncodedMessage } from '../../../src/core/message.ts'
 import { EnvelopeReader, EnvelopeWriter } from '../../../src/transports/redis/wire/envelope.ts'
-import { asArgument, createMapping, EntryReader } from '../../../src/transports/redis/wire/mapping.ts'
+import { createMapping, EntryReader } from '../../../src/transports/redis/wire/mapping.ts'
 import type { Field } from '../../../src/transports/redis/wire/mapping.ts'
-import { carried, damaged, randomMessage, randomText } from '../random-message.ts'
+import { carried, damaged, randomMessage } from '../random-message.ts'
 
 const PLACE = { topic: 'orders', partition: 2, id: '1700000000123-4' }
 
@@ -227,14 +227,4 @@ test('a compact envelope of a version that is not known keeps its mark, by which
   const message = new EnvelopeReader().read(text, 'orders', Buffer.alloc(0))
   expect({ ...message?.headers }).toEqual({ busbar: '2' })
   expect(message?.correlationId).toBeUndefined()
-})
-
-test('a short ASCII text is an argument as text, anything else as bytes', () => {
-  expect(asArgument(Buffer.from('abc'))).toBe('abc')
-  const random = seededRandom('arguments')
-  for (let round = 0; round < 500; round++) {
-    const bytes = random.chance(0.5) ? random.bytes(random.integer(0, 40)) : Buffer.from(randomText(random))
-    expect(Buffer.from(asArgument(bytes) as string)).toEqual(Buffer.from(bytes))
-  }
-  expect(asArgument(Buffer.alloc(3_000, 97))).toBeInstanceOf(Buffer)
 })

@@ -83,9 +83,9 @@ export function redisAdmin(
 
   /** Number of members whose process is alive. */
   async function liveMembers(topic: string, group: string): Promise<number> {
-    const { wire, keys, lease } = context()
+    const { commands, keys, lease } = context()
     const assignment = keys.assignment(topic, group)
-    const values = (await wire.call(assignment, ['HVALS', assignment])) as readonly Buffer[]
+    const values = (await commands.call(assignment, ['HVALS', assignment])) as readonly Buffer[]
     const processes = values
       .map((value) => /^[kpn] \d+ (.*)$/.exec(String(value))?.[1])
       .filter((name) => name !== undefined)
@@ -206,7 +206,7 @@ type TextFields = [
 
 /** Reads all partitions as one, by the time of their entries. Within a key that is the order of publication. */
 async function readRange(
-  { wire }: RedisContext,
+  { commands }: RedisContext,
   topic: string,
   partitions: readonly PartitionKeys[],
   after: Position | undefined,
@@ -220,7 +220,7 @@ async function readRange(
       // If two partitions have the same id, that of the lower partition comes first.
       const start = afterId === undefined ? '-' : partition <= afterPartition ? `(${afterId}` : afterId
       try {
-        const entries = (await wire.call(stream, [
+        const entries = (await commands.call(stream, [
           'XRANGE',
           stream,
           start,

@@ -1,10 +1,10 @@
 import type { ServerAddress } from '../../../core/transport.ts'
 import type { CommandWriter } from '../wire/command-writer.ts'
 import type { Arg } from './given-client.ts'
-import type { Link } from './connection.ts'
+import type { Connection } from './connection.ts'
 
 /** The connections to the server, or to the servers of a cluster, that all parts of the transport share. */
-export interface Wire {
+export interface Commands {
   /** Keys of different hash tags may be on different servers: no command may name two of them. */
   readonly cluster: boolean
   readonly connected: boolean
@@ -28,20 +28,20 @@ export interface Wire {
     | ((count: number, write: (writer: CommandWriter) => void, signal?: AbortSignal) => Promise<readonly unknown[]>)
     | undefined
   /** A separate connection, not yet open, to the server that has the key: for reads that block. */
-  dedicated(key: string, options: DedicatedOptions): Link
+  dedicated(key: string, options: DedicatedOptions): Connection
   close(): void
 }
 
 export interface DedicatedOptions {
   /** Runs on each new connection before anything else. */
-  readonly onUp: (link: Link) => void
+  readonly onUp: (connection: Connection) => void
   readonly onDown: (reason: string) => void
   /** The former connection could not be closed at the server, for lack of permission. */
   readonly onForbidden: () => void
 }
 
-/** What a wire reports to the transport about its main connection. */
-export interface WireListener {
+/** What a commands reports to the transport about its main connection. */
+export interface ConnectionListener {
   up(first: boolean, downMs: number, attempts: number): void
   down(reason: string): void
   /** A connect failed after the first one had succeeded. */

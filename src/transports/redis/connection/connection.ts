@@ -12,7 +12,7 @@ import type { CommandWriter } from '../wire/command-writer.ts'
 import type { RespClient } from './resp-client.ts'
 import { withinLimit } from './within-limit.ts'
 
-export interface LinkParts {
+export interface ConnectionParts {
   /** Makes a connected client that never reconnects by itself. When the signal aborts, its socket is destroyed. */
   readonly dial: (signal: AbortSignal) => Promise<NativeClient>
   /** Time limit until a new connection is ready for use. */
@@ -67,8 +67,8 @@ class Waiting {
  * A connection that reconnects by itself. Commands wait for the next connection, in order, while there is none; those
  * that were handed to a connection which then broke are rejected, because it is unknown whether they were run.
  */
-export class Link {
-  readonly #parts: LinkParts
+export class Connection {
+  readonly #parts: ConnectionParts
   readonly #waiting = new LinkedList<Waiting>()
   #client: NativeClient | undefined
   #state: 'idle' | 'connecting' | 'up' | 'closed' = 'idle'
@@ -85,7 +85,7 @@ export class Link {
   /** Until then (monotonic) the server may still deliver messages to a read of the former connection. */
   #blockedUntil = 0
 
-  constructor(parts: LinkParts) {
+  constructor(parts: ConnectionParts) {
     this.#parts = parts
     this.#allowanceMs = parts.responseTimeoutMs
   }

@@ -9,7 +9,7 @@ import { ConnectTimeoutError, RespClient } from './resp-client.ts'
 import { withinLimit } from './within-limit.ts'
 
 /**
- * Makes a connected client that does not reconnect by itself: that is the link's task. The signal destroys its socket
+ * Makes a connected client that does not reconnect by itself: that is the connection's task. The signal destroys its socket
  * in any state: the client library only limits the TCP connect.
  */
 export async function dial(options: ResolvedRedisOptions, clock: Clock, signal: AbortSignal): Promise<NativeClient> {
@@ -45,7 +45,7 @@ export function hasOwnClient({ native }: ResolvedRedisOptions): boolean {
 }
 
 export async function connect(client: NativeClient): Promise<NativeClient> {
-  // The rejection contains the error of a failed connect; the link listens for later ones.
+  // The rejection contains the error of a failed connect; the connection listens for later ones.
   client.on('error', () => {})
   await client.connect()
   return client

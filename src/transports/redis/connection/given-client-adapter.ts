@@ -6,11 +6,11 @@ import { connect, describeServer, dialLimitMs, socketOptions } from './dial.ts'
 import { LostReplyError, messageOf, NotSentError, replyCode, toConnectError } from '../errors.ts'
 import { isCluster, serverOf } from './given-client.ts'
 import type { Arg, NativeClient, NativeCluster } from './given-client.ts'
-import { dedicatedLink } from './single-server.ts'
-import type { Link } from './connection.ts'
+import { dedicatedConnection } from './single-server.ts'
+import type { Connection } from './connection.ts'
 import type { ResolvedRedisOptions } from '../options.ts'
 import { REPLY_OPTIONS } from './reply-options.ts'
-import type { DedicatedOptions, Wire, WireListener } from './commands.ts'
+import type { DedicatedOptions, Commands, ConnectionListener } from './commands.ts'
 import { withinLimit } from './within-limit.ts'
 
 /** Client options that need the newer protocol. */
@@ -20,16 +20,20 @@ const WITHOUT_PUSH = { clientSideCache: undefined, emitInvalidate: false, maintN
  * A cluster (ours or the user's), or the user's single client: commands go through that client, which reconnects by
  * itself.
  */
-export function clientWire(options: ResolvedRedisOptions, clock: Clock, listener: WireListener): Wire {
-  return new ClientWire(options, clock, listener)
+export function givenClientAdapter(
+  options: ResolvedRedisOptions,
+  clock: Clock,
+  listener: ConnectionListener,
+): Commands {
+  return new GivenClientAdapter(options, clock, listener)
 }
 
-class ClientWire implements Wire {
+class GivenClientAdapter implements Commands {
   readonly cluster: boolean
   readonly batch: undefined
   readonly #options: ResolvedRedisOptions
   readonly #clock: Clock
-  readonly #listener: WireListener
+  readonly #listener: ConnectionListener
   readonly #client: NativeClient | NativeCluster
   readonly #given: boolean
   readonly #deadlines: Deadlines
@@ -41,7 +45,7 @@ class ClientWire implements Wire {
   #attempts = 0
   #open = false
 
-  constructor(options: ResolvedRedisOptions, clock: Clock, listener: WireListener) {
+  constructor(options: ResolvedRedisOptions, clock: Clock, listener: ConnectionListener) {
     this.#options = options
     this.#clock = clock
     this.#listener = listener
@@ -104,9 +108,9 @@ class ClientWire implements Wire {
       : (this.#client as NativeClient).sendCommand(args, options)
   }
 
-  dedicated(key: string, dedicated: DedicatedOptions): Link {
+  dedicated(key: string, dedicated: DedicatedOptions): Connection {
     const { reconnectBaseMs, reconnectMaxMs, responseTimeoutMs } = this.#options
-    return dedicatedLink(
+    return dedicatedConnection(
       {
         dial: async (signal) => {
           const original = this.cluster

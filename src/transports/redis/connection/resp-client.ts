@@ -32,7 +32,7 @@ interface Expected {
 
 /**
  * A connection to one server, with no more than this transport needs: commands of a turn are written in one piece, and a
- * batch of commands is one promise. It never reconnects: that is the link's task.
+ * batch of commands is one promise. It never reconnects: that is the connection's task.
  */
 export class RespClient implements NativeClient {
   readonly options: { readonly socket: NativeSocket }

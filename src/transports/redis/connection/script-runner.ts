@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { replyCode } from '../errors.ts'
 import type { Arg } from './given-client.ts'
-import { ACK, ACK_HELD, DEAD_LETTER, EXTEND, HAND_BACK, LEAVE } from '../scripts/settle.ts'
+import { ACK, ACK_HELD, DEAD_LETTER, EXTEND, RELEASE_ENTRIES, LEAVE } from '../scripts/settle.ts'
 import { NOTE_EPHEMERAL, UNWANTED_EPHEMERAL } from '../scripts/ephemeral.ts'
 import { CLAIM, CLAIM_DUE, PENDING, RECOVER_DELETED } from '../scripts/claim.ts'
 import { ACQUIRE, BEAT, FORGET, INSPECT, JOIN, RELEASE, RESTORE, SWEEP_CONSUMERS } from '../scripts/group.ts'
@@ -9,18 +9,18 @@ import { FENCE_DEAD, RENEW } from '../scripts/lease.ts'
 import { COUNT_AFTER, GROUP_INFO, GROUP_NAMES, LOOK, PENDING_ELSEWHERE, REMOVE, TOPIC_INFO } from '../scripts/look.ts'
 import { PURGE, SEEK } from '../scripts/move.ts'
 import { NOTE_ATTEMPTS, NOTE_LOST } from '../scripts/notes.ts'
-import { DELAY, MOVE, PUBLISH, PUBLISH_SIDE } from '../scripts/publish.ts'
+import { DELAY, MOVE, PUBLISH_SIDE } from '../scripts/publish.ts'
 import { TRIM } from '../scripts/retention.ts'
 import type { Script } from '../scripts/script.ts'
-import type { Wire } from './commands.ts'
+import type { Commands } from './commands.ts'
 import { explainWrongType } from './wrong-type.ts'
 
 /** Scripts that are always needed: loaded on each connection before it is used. */
 const ALL: readonly Script[] = [
-  [PUBLISH, DELAY, PUBLISH_SIDE, MOVE],
+  [DELAY, PUBLISH_SIDE, MOVE],
   [RENEW, FENCE_DEAD, JOIN, BEAT, ACQUIRE, RELEASE, RESTORE, INSPECT, SEEK, PURGE, FORGET, SWEEP_CONSUMERS],
   [PENDING, CLAIM, CLAIM_DUE, RECOVER_DELETED],
-  [ACK, ACK_HELD, HAND_BACK, LEAVE, DEAD_LETTER, NOTE_ATTEMPTS, NOTE_LOST, EXTEND],
+  [ACK, ACK_HELD, RELEASE_ENTRIES, LEAVE, DEAD_LETTER, NOTE_ATTEMPTS, NOTE_LOST, EXTEND],
   [TRIM, TOPIC_INFO, GROUP_NAMES, GROUP_INFO, COUNT_AFTER, REMOVE, LOOK, PENDING_ELSEWHERE],
   [NOTE_EPHEMERAL, UNWANTED_EPHEMERAL],
 ].flat()
@@ -35,13 +35,13 @@ const FLAGS_SINCE = 7
 
 /** Runs scripts by their hash, and sends their source only to a server that does not know them. */
 export class ScriptRunner {
-  #wire: Wire | undefined
+  #commands: Commands | undefined
   #loaded = new Map<Script, Loaded>()
   /** While a script is sent in full, later calls wait: they must not overtake it. */
   #reloading: Promise<unknown> | undefined
 
-  use(wire: Wire): void {
-    this.#wire = wire
+  use(commands: Commands): void {
+    this.#commands = commands
   }
 
   /** Loads all scripts into a server. `version`: its major version, which decides what scripts may declare. */
@@ -71,7 +71,7 @@ export class ScriptRunner {
   }
 
   async #wrongType(keys: readonly string[], error: unknown): Promise<never> {
-    throw await explainWrongType(this.#wire as Wire, keys, error)
+    throw await explainWrongType(this.#commands as Commands, keys, error)
   }
 
   /** The server's script cache was emptied, or a node of the cluster is new. NOSCRIPT means that nothing was done. */
@@ -102,7 +102,7 @@ export class ScriptRunner {
     const all: Arg[] = [command, what, String(keys.length)]
     for (const key of keys) all.push(key)
     for (const arg of args) all.push(arg)
-    return (this.#wire as Wire).call(keys[0] as string, all, signal)
+    return (this.#commands as Commands).call(keys[0] as string, all, signal)
   }
 
   #find(script: Script): Loaded {

@@ -2,14 +2,14 @@ import type { Clock } from '../../../core/clock.ts'
 import { describeServer, dial, dialLimitMs, hasOwnClient } from './dial.ts'
 import { messageOf } from '../errors.ts'
 import type { Arg, NativeClient } from './given-client.ts'
-import { Link } from './connection.ts'
-import type { LinkParts } from './connection.ts'
+import { Connection } from './connection.ts'
+import type { ConnectionParts } from './connection.ts'
 import type { ResolvedRedisOptions } from '../options.ts'
 import { REPLY_OPTIONS } from './reply-options.ts'
-import type { DedicatedOptions, Wire, WireListener } from './commands.ts'
+import type { DedicatedOptions, Commands, ConnectionListener } from './commands.ts'
 
 /** One server, or the primary that sentinels name, with our own connections. */
-export function linkWire(options: ResolvedRedisOptions, clock: Clock, listener: WireListener): Wire {
+export function singleServer(options: ResolvedRedisOptions, clock: Clock, listener: ConnectionListener): Commands {
   const common = {
     dial: (signal: AbortSignal) => dial(options, clock, signal),
     dialLimitMs: dialLimitMs(options),
@@ -19,7 +19,7 @@ export function linkWire(options: ResolvedRedisOptions, clock: Clock, listener: 
     maxMs: options.reconnectMaxMs,
     responseTimeoutMs: options.responseTimeoutMs,
   }
-  const main = new Link({
+  const main = new Connection({
     ...common,
     async prepare(client) {
       await requirePrimary(client, options)
@@ -50,26 +50,26 @@ export function linkWire(options: ResolvedRedisOptions, clock: Clock, listener: 
     call: (_key: string, args: readonly Arg[], signal?: AbortSignal) => main.call(args, signal),
     batch: hasOwnClient(options) ? (count, write, signal) => main.batch(count, write, signal) : undefined,
     dedicated: (_key: string, dedicated: DedicatedOptions) =>
-      dedicatedLink(common, dedicated, (client) => requirePrimary(client, options)),
+      dedicatedConnection(common, dedicated, (client) => requirePrimary(client, options)),
     close: () => main.close(),
   }
 }
 
-export function dedicatedLink(
-  common: Pick<LinkParts, 'dial' | 'dialLimitMs' | 'where' | 'clock' | 'baseMs' | 'maxMs' | 'responseTimeoutMs'>,
+export function dedicatedConnection(
+  common: Pick<ConnectionParts, 'dial' | 'dialLimitMs' | 'where' | 'clock' | 'baseMs' | 'maxMs' | 'responseTimeoutMs'>,
   { onUp, onDown, onForbidden }: DedicatedOptions,
   prepare: (client: NativeClient) => Promise<void>,
-): Link {
-  const link: Link = new Link({
+): Connection {
+  const connection: Connection = new Connection({
     ...common,
     prepare,
-    onUp: () => onUp(link),
+    onUp: () => onUp(connection),
     onDown,
     // The main connection has the same trouble, and reports it.
     onTrouble: () => {},
     onForbidden,
   })
-  return link
+  return connection
 }
 
 /** A sentinel's information may be outdated; and a server that is still loading is not ready. */

@@ -1,11 +1,15 @@
 import { messageOf, WrongTypeError } from '../errors.ts'
-import type { Wire } from './commands.ts'
+import type { Commands } from './commands.ts'
 
 /** Reports which of a command's keys has the wrong type, and what it holds. */
-export async function explainWrongType(wire: Wire, keys: readonly string[], error: unknown): Promise<WrongTypeError> {
+export async function explainWrongType(
+  commands: Commands,
+  keys: readonly string[],
+  error: unknown,
+): Promise<WrongTypeError> {
   const problems: { path: string; message: string }[] = []
   for (const key of new Set(keys)) {
-    const type = String(await wire.call(key, ['TYPE', key]))
+    const type = String(await commands.call(key, ['TYPE', key]))
     const expected = typeOf(key)
     if (type !== 'none' && type !== expected)
       problems.push({

@@ -4,7 +4,7 @@ import type { AttemptNote, DeliveryHistory } from '../../../core/transport.ts'
 import type { RedisDelivery } from './delivery.ts'
 import { replyCode } from '../errors.ts'
 import { NOTE_ATTEMPTS, NOTE_LOST } from '../scripts/notes.ts'
-import type { Seat } from './member-context.ts'
+import type { MemberContext } from './member-context.ts'
 import type { Source } from './source.ts'
 
 /** Maximum number of entries in one script, which blocks the server while it runs. */
@@ -36,7 +36,7 @@ export function attemptsOf(note: string, former: string, member: string): KnownA
 }
 
 /** Writes notes of deliveries in flight; those of lost ones only say that their handler used no attempt. */
-export async function noteAttempts(seat: Seat, notes: readonly AttemptNote[]): Promise<void> {
+export async function noteAttempts(seat: MemberContext, notes: readonly AttemptNote[]): Promise<void> {
   const stored: AttemptNote[] = []
   const lost = new Map<Source, string[]>()
   for (const note of notes) {
@@ -55,7 +55,7 @@ export async function noteAttempts(seat: Seat, notes: readonly AttemptNote[]): P
 }
 
 /** Stores notes of deliveries that are ours: one script for all of one turn; in a cluster one for each stream. */
-export async function storeNotes(seat: Seat, notes: readonly AttemptNote[]): Promise<void> {
+export async function storeNotes(seat: MemberContext, notes: readonly AttemptNote[]): Promise<void> {
   const bySource = new Map<Source, AttemptNote[]>()
   for (const note of notes) {
     const delivery = note.delivery as RedisDelivery
@@ -75,7 +75,7 @@ export async function storeNotes(seat: Seat, notes: readonly AttemptNote[]): Pro
   for (const [source, list] of bySource)
     for (let at = 0; at < list.length; at += CHUNK) {
       const part = list.slice(at, at + CHUNK)
-      if (seat.context.wire.cluster || size + part.length > CHUNK) flush()
+      if (seat.context.commands.cluster || size + part.length > CHUNK) flush()
       batch.push([source, part])
       size += part.length
     }
@@ -83,7 +83,10 @@ export async function storeNotes(seat: Seat, notes: readonly AttemptNote[]): Pro
   await Promise.all(writing)
 }
 
-async function write(seat: Seat, batch: readonly (readonly [Source, readonly AttemptNote[]])[]): Promise<void> {
+async function write(
+  seat: MemberContext,
+  batch: readonly (readonly [Source, readonly AttemptNote[]])[],
+): Promise<void> {
   const { context, spec, member } = seat
   const keys: string[] = []
   const args: string[] = [spec.group, member]
@@ -109,7 +112,7 @@ async function write(seat: Seat, batch: readonly (readonly [Source, readonly Att
 
 /** Tries again until the group has been recreated: what was deleted with it is still ours. */
 async function whileDeleted(
-  seat: Seat,
+  seat: MemberContext,
   batch: readonly (readonly [Source, readonly AttemptNote[]])[],
   run: () => Promise<unknown>,
 ): Promise<unknown> {

@@ -3,7 +3,7 @@ import { attemptsOf } from './attempt-notes.ts'
 import { RedisDelivery } from './delivery.ts'
 import { replyCode } from '../errors.ts'
 import { CLAIM, CLAIM_DUE, PENDING, RECOVER_DELETED } from '../scripts/claim.ts'
-import type { Seat } from './member-context.ts'
+import type { MemberContext } from './member-context.ts'
 import type { Recovery, Source } from './source.ts'
 
 const PAGE = 200
@@ -17,7 +17,7 @@ type Claimed = readonly [readonly (readonly [Buffer, Buffer, Buffer, readonly Bu
  * when entries that were handed back are due. Takes no more than there is credit for.
  */
 export class Claimer {
-  readonly #seat: Seat
+  readonly #seat: MemberContext
   /** Sources with something to claim now. */
   readonly #waiting = new Set<Source>()
   /** Sources with something to claim later. */
@@ -27,7 +27,7 @@ export class Claimer {
   #running: Promise<void> | undefined
   #stopped = false
 
-  constructor(seat: Seat) {
+  constructor(seat: MemberContext) {
     this.#seat = seat
   }
 
@@ -52,11 +52,11 @@ export class Claimer {
 
   wake(): void {
     if (this.#waiting.size === 0 || this.#running !== undefined || this.#stopped) return
-    if (this.#seat.intake.room() <= 0) return
+    if (this.#seat.credit.room() <= 0) return
     this.#running = this.#run().finally(() => {
       this.#running = undefined
       this.#sweepDue()
-      if (this.#waiting.size > 0 && this.#seat.intake.room() > 0) this.wake()
+      if (this.#waiting.size > 0 && this.#seat.credit.room() > 0) this.wake()
     })
   }
 
@@ -94,7 +94,7 @@ export class Claimer {
   }
 
   async #run(): Promise<void> {
-    while (!this.#stopped && this.#seat.intake.room() > 0) {
+    while (!this.#stopped && this.#seat.credit.room() > 0) {
       const source = this.#waiting.values().next().value
       if (source === undefined) return
       // To the end of the line, unless it is done: no source keeps others from their turn.
@@ -154,7 +154,7 @@ export class Claimer {
       const foreign = String(page[at + 1]) !== member
       if (!held.has(id) && (owned || recovery.kind === 'orphans' || !foreign)) ids.push(id)
     }
-    const room = Math.max(1, this.#seat.intake.room())
+    const room = Math.max(1, this.#seat.credit.room())
     const chosen = ids.slice(0, room)
     if (chosen.length > 0) await this.#claim(source, chosen, idle)
     if (source.recovery !== recovery) return source.recovery !== undefined
@@ -188,7 +188,7 @@ export class Claimer {
   async #claimDue(source: Source): Promise<boolean> {
     const { context, member, spec } = this.#seat
     const { generation } = source.partition
-    const count = Math.min(PAGE, this.#seat.intake.room())
+    const count = Math.min(PAGE, this.#seat.credit.room())
     source.dueAt = Infinity
     const heldUntil = this.#heldUntil()
     const claimed = (await context.scripts.run(
@@ -227,8 +227,8 @@ export class Claimer {
       const known = attemptsOf(note.toString(), former.toString(), member)
       deliveries.push(new RedisDelivery(source, id, message, heldUntil, known))
     }
-    this.#seat.intake.offer(source, deliveries)
-    this.#seat.intake.deliver()
+    this.#seat.credit.offer(source, deliveries)
+    this.#seat.credit.deliver()
   }
 
   #tellLoss(source: Source, ids: readonly string[]): void {

@@ -9,7 +9,7 @@ const FIRST_READ = 16
 const NEWEST = 0.05
 const FADING = 0.995
 
-export interface IntakeParts {
+export interface CreditParts {
   readonly sink: DeliverySink
   /** False while paused and once draining. */
   readonly open: () => boolean
@@ -21,8 +21,8 @@ export interface IntakeParts {
 }
 
 /** Hands over what has been read, as far as credit allows, and keeps the rest in order. */
-export class Intake {
-  readonly #parts: IntakeParts
+export class Credit {
+  readonly #parts: CreditParts
   /** Sources with entries that wait for credit. */
   readonly #stocked = new Set<Source>()
   #credit = 0
@@ -34,7 +34,7 @@ export class Intake {
   share: number = Infinity
   #batch: Delivery[] = []
 
-  constructor(parts: IntakeParts) {
+  constructor(parts: CreditParts) {
     this.#parts = parts
   }
 

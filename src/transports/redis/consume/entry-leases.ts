@@ -2,12 +2,12 @@ import type { DeliverySink } from '../../../core/transport.ts'
 import type { RedisDelivery } from './delivery.ts'
 import { surelyOursUntil } from './release.ts'
 import { EXTEND } from '../scripts/settle.ts'
-import type { Seat } from './member-context.ts'
+import type { MemberContext } from './member-context.ts'
 import type { Source } from './source.ts'
 
 /** Where partitions have no owner, each entry has its own lease: its idle time at the server. This renews them. */
 export async function extendLeases(
-  seat: Seat,
+  seat: MemberContext,
   deliveries: readonly RedisDelivery[],
   sink: DeliverySink,
 ): Promise<void> {
@@ -22,7 +22,7 @@ export async function extendLeases(
 }
 
 async function extendSource(
-  seat: Seat,
+  seat: MemberContext,
   source: Source,
   deliveries: readonly RedisDelivery[],
   sink: DeliverySink,

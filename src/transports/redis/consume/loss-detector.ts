@@ -4,7 +4,7 @@ import { readStateOf } from './read-count.ts'
 import type { Gap, ReadStateReply } from './read-count.ts'
 import { SWEEP_CONSUMERS } from '../scripts/group.ts'
 import { LOOK, PENDING_ELSEWHERE } from '../scripts/look.ts'
-import type { Seat } from './member-context.ts'
+import type { MemberContext } from './member-context.ts'
 
 const SWEEP_EVERY_MS = 60_000
 /** Members that have been silent for that many leases, and hold nothing, are removed. */
@@ -13,11 +13,11 @@ const REMOVED = 'removed from the stream, or skipped by moving the group, before
 const REPLACED = 'the stream was replaced by an older state of it that lacks messages'
 
 /** Periodic work of a member for its group that no caller waits for: if it fails, it is done again the next time. */
-export class Housekeeping {
-  readonly #seat: Seat
+export class LossDetector {
+  readonly #seat: MemberContext
   #sweptAt: number
 
-  constructor(seat: Seat) {
+  constructor(seat: MemberContext) {
     this.#seat = seat
     this.#sweptAt = seat.context.host.clock.monotonic()
   }
@@ -65,7 +65,7 @@ export class Housekeeping {
     if (count === undefined) {
       if (unless === undefined) report(undefined, REPLACED)
       else
-        context.wire.call(stream, ['XRANGE', stream, unless, unless]).then(
+        context.commands.call(stream, ['XRANGE', stream, unless, unless]).then(
           (found) => {
             if ((found as readonly unknown[]).length === 0) report(undefined, REPLACED)
           },

@@ -1,11 +1,11 @@
 import type { SubscriptionSpec } from '../../../core/transport.ts'
 import type { RedisContext } from '../context.ts'
-import type { Intake } from './credit.ts'
+import type { Credit } from './credit.ts'
 import type { EntryReader } from '../wire/mapping.ts'
 import type { PartitionState } from '../partitions/partition-state.ts'
 
 /** What the parts of one subscription share. */
-export interface Seat {
+export interface MemberContext {
   readonly context: RedisContext
   readonly spec: SubscriptionSpec
   /** The name of the consumer in Redis. */
@@ -14,7 +14,7 @@ export interface Seat {
   readonly owned: boolean
   readonly entries: EntryReader
   readonly closed: boolean
-  readonly intake: Intake
+  readonly credit: Credit
   /** The server says that the partition, or everything in flight of it, is no longer ours. */
   lose(partition: PartitionState, reason: string): void
   /** A source became readable, or there is something to claim. */

@@ -1,9 +1,9 @@
 import { RedisDelivery } from './delivery.ts'
 import { isPassing, LostReplyError, NotSentError, replyCode } from '../errors.ts'
 import type { Arg } from '../connection/given-client.ts'
-import type { Link } from '../connection/connection.ts'
+import type { Connection } from '../connection/connection.ts'
 import type { PartitionState } from '../partitions/partition-state.ts'
-import type { Seat } from './member-context.ts'
+import type { MemberContext } from './member-context.ts'
 import type { Source } from './source.ts'
 
 const MAX_BLOCK_MS = 5_000
@@ -38,10 +38,10 @@ type Reply = readonly (readonly [Buffer, readonly (readonly [Buffer, readonly Bu
  * cluster.
  */
 export class Reader {
-  readonly #seat: Seat
+  readonly #seat: MemberContext
   readonly #key: string
   readonly #partitions = new Set<PartitionState>()
-  readonly #link: Link
+  readonly #connection: Connection
   readonly #onConnected: (reader: Reader) => void
   #byStream = new Map<string, Source>()
   #usable = false
@@ -59,13 +59,13 @@ export class Reader {
   #loop: Promise<void> = Promise.resolve()
 
   /** `onConnected`: there is a new connection, and what an old one received without our knowledge must be found. */
-  constructor(seat: Seat, key: string, onConnected: (reader: Reader) => void) {
+  constructor(seat: MemberContext, key: string, onConnected: (reader: Reader) => void) {
     this.#seat = seat
     this.#key = key
     this.#onConnected = onConnected
-    this.#link = seat.context.wire.dedicated(key, {
-      onUp: (link) => {
-        if (link.identity === undefined) this.#wakeable = false
+    this.#connection = seat.context.commands.dedicated(key, {
+      onUp: (connection) => {
+        if (connection.identity === undefined) this.#wakeable = false
         this.#usable = true
         this.#onConnected(this)
         this.wake()
@@ -79,13 +79,13 @@ export class Reader {
 
   /** Connects, and reads from then on. */
   async start(): Promise<void> {
-    await this.#link.open()
+    await this.#connection.open()
     this.#loop = this.#run()
   }
 
   /** The connection's id and address at the server; empty when unknown. */
   get connection(): string {
-    const identity = this.#usable ? this.#link.identity : undefined
+    const identity = this.#usable ? this.#connection.identity : undefined
     return identity === undefined || identity.address === '' ? '' : `${identity.id} ${identity.address}`
   }
 
@@ -135,15 +135,15 @@ export class Reader {
   async stop(): Promise<void> {
     this.#stopped = true
     this.wake()
-    if (this.#link.up) await this.interrupt()
-    this.#link.close()
+    if (this.#connection.up) await this.interrupt()
+    this.#connection.close()
     await this.#loop
   }
 
   /** Closes the connection, whatever is in progress. */
   abandon(): void {
     this.#stopped = true
-    this.#link.close()
+    this.#connection.close()
     this.wake()
   }
 
@@ -180,7 +180,7 @@ export class Reader {
 
   /** It holds its share. It is read again when half of that has been settled, rather than for each message. */
   #isFull(source: Source): boolean {
-    const { share } = this.#seat.intake
+    const { share } = this.#seat.credit
     const here = source.outstanding.size + source.ready.length
     source.full = source.full ? here > share / 2 : here >= share
     if (source.full) this.#skipsFull = true
@@ -191,7 +191,7 @@ export class Reader {
     if (!this.#usable) return undefined
     // In halves, when those are large enough: the server reads the next one while this one is handled.
     const half = Math.max(MIN_HALF, Math.ceil(this.#seat.spec.prefetch / 2))
-    const room = Math.min(MAX_COUNT, half, this.#seat.intake.room())
+    const room = Math.min(MAX_COUNT, half, this.#seat.credit.room())
     if (room <= 0) return undefined
     const sources = this.#sources()
     if (sources.length === 0) return undefined
@@ -228,12 +228,12 @@ export class Reader {
     // Delivered not before the command was sent.
     const heldUntil = this.#seat.context.host.clock.monotonic() + this.#seat.context.options.leaseMs
     try {
-      const reply = (await this.#link.call(args, undefined, blockMs)) as Reply
+      const reply = (await this.#connection.call(args, undefined, blockMs)) as Reply
       if (reply === null) {
         if (blockMs === 0) this.#emptyTurns += sources.length
       } else {
         this.#emptyTurns = 0
-        if (reply.length > this.#seat.intake.room()) this.#byTurns = true
+        if (reply.length > this.#seat.credit.room()) this.#byTurns = true
         this.#take(reply, sources, generations, heldUntil)
       }
       for (const { partition } of sources) partition.reads.readEnded()
@@ -265,9 +265,9 @@ export class Reader {
         source.partition.lastRead = last.id
         source.partition.reads.add(deliveries.length, first.id, last.id)
       }
-      this.#seat.intake.offer(source, deliveries)
+      this.#seat.credit.offer(source, deliveries)
     }
-    this.#seat.intake.deliver()
+    this.#seat.credit.deliver()
   }
 
   async #failed(error: unknown, sources: readonly Source[]): Promise<void> {
@@ -282,7 +282,7 @@ export class Reader {
       return
     }
     if (code === 'MOVED' || code === 'ASK' || code === 'CLUSTERDOWN') {
-      this.#link.drop(`the slot of ${this.#key} is on another server`)
+      this.#connection.drop(`the slot of ${this.#key} is on another server`)
       return
     }
     if (!isPassing(error)) this.#seat.tellError(error, `reading group "${this.#seat.spec.group}"`)
@@ -304,11 +304,17 @@ export class Reader {
   // --- the connection ----------------------------------------------------------------------------------------------
 
   async #interrupt(read: Read): Promise<void> {
-    const { wire, reports } = this.#seat.context
-    while (this.#read === read && read.blocks && this.#link.up && this.#wakeable && this.#link.identity !== undefined) {
+    const { commands, reports } = this.#seat.context
+    while (
+      this.#read === read &&
+      read.blocks &&
+      this.#connection.up &&
+      this.#wakeable &&
+      this.#connection.identity !== undefined
+    ) {
       try {
         // 0: it is not blocked, because its command is still in transit or its reply on the way back.
-        if (Number(await wire.call(this.#key, ['CLIENT', 'UNBLOCK', this.#link.identity.id])) === 1) break
+        if (Number(await commands.call(this.#key, ['CLIENT', 'UNBLOCK', this.#connection.identity.id])) === 1) break
       } catch (error) {
         if (error instanceof LostReplyError || error instanceof NotSentError) break
         if (isPassing(error)) {

@@ -1,15 +1,15 @@
 import type { PartitionState } from '../partitions/partition-state.ts'
 import { Reader } from './reader.ts'
-import type { Seat } from './member-context.ts'
+import type { MemberContext } from './member-context.ts'
 
 /** The readers of one subscription: a single one; or in a cluster, where a read can't span servers, one for each stream. */
 export class Readers {
-  readonly #seat: Seat
+  readonly #seat: MemberContext
   readonly #onConnected: (reader: Reader) => void
   readonly #byKey = new Map<string, { readonly reader: Reader; readonly started: Promise<void> }>()
 
   /** `onConnected`: there is a new connection, and what an old one received without our knowledge must be found. */
-  constructor(seat: Seat, onConnected: (reader: Reader) => void) {
+  constructor(seat: MemberContext, onConnected: (reader: Reader) => void) {
     this.#seat = seat
     this.#onConnected = onConnected
   }
@@ -68,7 +68,7 @@ export class Readers {
   }
 
   #keyOf(partition: PartitionState): string {
-    const { wire, keys } = this.#seat.context
-    return wire.cluster ? partition.keys.stream : keys.topics
+    const { commands, keys } = this.#seat.context
+    return commands.cluster ? partition.keys.stream : keys.topics
   }
 }

@@ -1,6 +1,6 @@
 import type { RedisDelivery } from './delivery.ts'
-import { HAND_BACK } from '../scripts/settle.ts'
-import type { Seat } from './member-context.ts'
+import { RELEASE_ENTRIES } from '../scripts/settle.ts'
+import type { MemberContext } from './member-context.ts'
 import type { Source } from './source.ts'
 
 /** Maximum number of entries in one script, which blocks the server while it runs. */
@@ -9,7 +9,11 @@ const CHUNK = 500
 const FOREVER = String(Number.MAX_SAFE_INTEGER)
 
 /** Hands entries back, so that others may have them at once. Their attempts and waiting times are unchanged. */
-export async function handBack(seat: Seat, source: Source, deliveries: readonly RedisDelivery[]): Promise<void> {
+export async function releaseDeliveries(
+  seat: MemberContext,
+  source: Source,
+  deliveries: readonly RedisDelivery[],
+): Promise<void> {
   const generation = deliveries[0]?.generation
   if (generation === undefined || generation !== source.partition.generation) return
   const { context, member, spec } = seat
@@ -19,7 +23,11 @@ export async function handBack(seat: Seat, source: Source, deliveries: readonly 
       const { id, attempt, notBefore = 0 } = delivery
       args.push(id, '0', String(attempt - 1), String(notBefore), surelyOursUntil(seat, delivery))
     }
-    await context.scripts.run(HAND_BACK, [source.stream, source.partition.group.meta, source.later, source.notes], args)
+    await context.scripts.run(
+      RELEASE_ENTRIES,
+      [source.stream, source.partition.group.meta, source.later, source.notes],
+      args,
+    )
   }
 }
 
@@ -27,6 +35,6 @@ export async function handBack(seat: Seat, source: Source, deliveries: readonly 
  * Until then, by the clock of the server, no other member can have it: if the server does not know that it is ours, our
  * consumer was deleted with all it had. The server compares, because a command may be long on its way.
  */
-export function surelyOursUntil({ owned, context }: Seat, { heldUntil }: RedisDelivery): string {
+export function surelyOursUntil({ owned, context }: MemberContext, { heldUntil }: RedisDelivery): string {
   return owned ? FOREVER : String(Math.floor(context.lease.serverTime(heldUntil)))
 }

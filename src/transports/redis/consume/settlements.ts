@@ -12,10 +12,10 @@ import { surelyOursUntil } from './release.ts'
 import { baseTopic } from '../topology/keys.ts'
 import { partitionOf } from '../topology/partitioner.ts'
 import { tooLarge } from '../publish/too-large.ts'
-import { ACK, ACK_HELD, DEAD_LETTER, HAND_BACK } from '../scripts/settle.ts'
+import { ACK, ACK_HELD, DEAD_LETTER, RELEASE_ENTRIES } from '../scripts/settle.ts'
 import type { Script } from '../scripts/script.ts'
 import type { Arg } from '../connection/given-client.ts'
-import type { Seat } from './member-context.ts'
+import type { MemberContext } from './member-context.ts'
 import type { Source } from './source.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
@@ -66,10 +66,10 @@ class SourceWork {
  * be run twice, so it is simply sent again when its reply was lost with the connection.
  */
 export class Settlements {
-  readonly #seat: Seat
+  readonly #seat: MemberContext
   readonly #claimer: Claimer
 
-  constructor(seat: Seat, claimer: Claimer) {
+  constructor(seat: MemberContext, claimer: Claimer) {
     this.#seat = seat
     this.#claimer = claimer
   }
@@ -134,7 +134,7 @@ export class Settlements {
     const { source } = delivery
     if (delivery.listed) source.outstanding.remove(delivery)
     delivery.listed = false
-    this.#seat.intake.putBack(source, delivery, {
+    this.#seat.credit.putBack(source, delivery, {
       attempt: used + 1,
       history: 'returned',
       notBefore: notBefore === 0 ? undefined : notBefore,
@@ -153,7 +153,7 @@ export class Settlements {
       }
       for (let at = 0; at < backs.length; at += CHUNK) {
         const chunk = backs.slice(at, at + CHUNK)
-        running.push(this.#run(source, chunk, failures, (again) => this.#handBack(source, chunk, again)))
+        running.push(this.#run(source, chunk, failures, (again) => this.#releaseDeliveries(source, chunk, again)))
       }
       for (let at = 0; at < kept.length; at += CHUNK) {
         const chunk = kept.slice(at, at + CHUNK)
@@ -164,7 +164,7 @@ export class Settlements {
           this.#run(source, [item], failures, (again) => this.#deadLetter(item.delivery, item.deadLetter, again)),
         )
       // In a cluster each stream needs a separate command.
-      if (this.#seat.context.wire.cluster || acks.length >= GROUPS_AT_ONCE) {
+      if (this.#seat.context.commands.cluster || acks.length >= GROUPS_AT_ONCE) {
         if (acks.length > 0) running.push(this.#ackAll(acks, failures))
         acks = []
       }
@@ -273,7 +273,8 @@ export class Settlements {
       else if (here) this.#putBack(item)
     if (!here) {
       const left = items.filter(({ delivery }) => !delivery.lost)
-      if (left.length > 0) await this.#run(source, left, failures, (again) => this.#handBack(source, left, again))
+      if (left.length > 0)
+        await this.#run(source, left, failures, (again) => this.#releaseDeliveries(source, left, again))
     }
     source.partition.tellQuiet()
   }
@@ -344,7 +345,7 @@ export class Settlements {
     return this.#script(ACK_HELD, source, items, [source.isSide ? '1' : '0', this.#seat.member, ...ids], source.notes)
   }
 
-  async #handBack(source: Source, items: readonly HandedBack[], again: boolean): Promise<readonly number[]> {
+  async #releaseDeliveries(source: Source, items: readonly HandedBack[], again: boolean): Promise<readonly number[]> {
     const { member, owned } = this.#seat
     const args: string[] = [member]
     let soonest = Infinity
@@ -354,7 +355,7 @@ export class Settlements {
       args.push(delivery.id, String(Math.ceil(delayMs)), String(used), String(notBefore), oursUntil)
       soonest = Math.min(soonest, delayMs)
     }
-    const refused = await this.#script(HAND_BACK, source, items, args, source.later, source.notes)
+    const refused = await this.#script(RELEASE_ENTRIES, source, items, args, source.later, source.notes)
     this.#claimer.expect(source, soonest)
     return refused
   }
@@ -391,9 +392,9 @@ export class Settlements {
           : partitionOf(deadLetter.key, partitions)
       const target = context.keys.partition(deadLetter.topic, partition).stream
       const fields = context.mapping.fields(deadLetter)
-      if (!beside && context.wire.cluster) {
+      if (!beside && context.commands.cluster) {
         // No step can span two servers: the dead letter first, so that it exists twice rather than not at all.
-        await context.wire.call(target, ['XADD', target, '*', ...fields])
+        await context.commands.call(target, ['XADD', target, '*', ...fields])
         return await this.#ackHeld(source, [{ index: 0, delivery }])
       }
       await context.scripts.run(

@@ -19,15 +19,15 @@ import type { RedisDelivery } from './delivery.ts'
 import { LostReplyError, messageOf, NotSentError } from '../errors.ts'
 import { extendLeases } from './entry-leases.ts'
 import { noteEphemeral, removeEphemeral } from '../topology/ephemeral.ts'
-import { handBack } from './release.ts'
-import { Intake } from './credit.ts'
+import { releaseDeliveries } from './release.ts'
+import { Credit } from './credit.ts'
 import { EntryReader } from '../wire/mapping.ts'
 import { Membership } from '../partitions/membership.ts'
 import type { PartitionState } from '../partitions/partition-state.ts'
 import type { Reader } from './reader.ts'
 import { Readers } from './readers.ts'
 import { readyIn } from './ready-in.ts'
-import type { Seat } from './member-context.ts'
+import type { MemberContext } from './member-context.ts'
 import { Settlements } from './settlements.ts'
 import type { Source } from './source.ts'
 
@@ -39,14 +39,14 @@ const REPAIR_AGAIN_MS = 100
 const MOST_SHARES = 4
 
 /** One member of a group, with all topics that it reads. */
-export class RedisSubscription implements TransportSubscription, Seat {
+export class RedisSubscription implements TransportSubscription, MemberContext {
   readonly context: RedisContext
   readonly spec: SubscriptionSpec
   readonly member: string
   readonly owned: boolean
   readonly entries: EntryReader = new EntryReader()
   readonly leaseMs: number | undefined
-  readonly intake: Intake
+  readonly credit: Credit
   readonly #sink: DeliverySink
   readonly #claimer: Claimer
   readonly #settlements: Settlements
@@ -74,7 +74,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
     this.owned = spec.order !== 'none'
     this.leaseMs = this.owned ? undefined : context.options.leaseMs
     this.#sink = sink
-    this.intake = new Intake({
+    this.credit = new Credit({
       sink,
       open: () => !this.#paused && !this.#drained && !this.closed,
       shed: this.owned ? undefined : (source, deliveries) => this.#shed(source, deliveries),
@@ -166,7 +166,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
   // --- credit ------------------------------------------------------------------------------------------------------
 
   request(credit: number, bytes: number): void {
-    this.intake.request(credit, bytes)
+    this.credit.request(credit, bytes)
     this.wake()
   }
 
@@ -182,7 +182,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
     this.#paused = false
     this.#pausing?.cancel()
     this.#shareOut()
-    this.intake.handOut()
+    this.credit.handOut()
     this.wake()
   }
 
@@ -195,7 +195,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
 
   /** Without partition owners, what can't be handled here goes to others at once. */
   #shed(source: Source, deliveries: readonly RedisDelivery[]): void {
-    handBack(this, source, deliveries).then(
+    releaseDeliveries(this, source, deliveries).then(
       () => this.#claimer.expect(source, 0),
       (error: unknown) => {
         this.#claimer.recover(source, 'mine')
@@ -207,7 +207,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
   lose(partition: PartitionState, reason: string): void {
     partition.phase = 'idle'
     partition.generation = ''
-    for (const source of partition.sources) this.intake.forget(source)
+    for (const source of partition.sources) this.credit.forget(source)
     partition.rewind()
     const lost = partition.takeBack()
     this.#readers
@@ -237,7 +237,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
     const failures = await this.#settlements.settle(batch)
     // What was handed back untouched may come again at once, if there is credit.
     if (this.owned) {
-      this.intake.handOut()
+      this.credit.handOut()
       this.#readers.settled()
     }
     return failures
@@ -277,7 +277,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
     for (const { partitions } of this.#memberships.values())
       for (const { phase } of partitions) if (phase === 'held') held++
     const shares = Math.min(MOST_SHARES, Math.max(1, held))
-    this.intake.share = Math.max(this.spec.maxPerKey, Math.ceil(this.spec.prefetch / shares))
+    this.credit.share = Math.max(this.spec.maxPerKey, Math.ceil(this.spec.prefetch / shares))
   }
 
   /** While it is paused or ends, its partitions go to other members, if there are any. */
@@ -334,14 +334,14 @@ export class RedisSubscription implements TransportSubscription, Seat {
   }
 
   async #close(): Promise<void> {
-    const { host, wire } = this.context
+    const { host, commands } = this.context
     let giveUp: () => void = () => {}
     const late = new Promise<void>((resolve) => {
       giveUp = resolve
     })
     const timer = host.clock.setTimer(GOODBYE_MS, giveUp)
     // Without a connection, or with a server that does not answer, the leases expire by themselves.
-    await Promise.race([this.#leave(wire.connected), late])
+    await Promise.race([this.#leave(commands.connected), late])
     timer.cancel()
     this.closed = true
     this.#readers.abandon()
@@ -377,7 +377,7 @@ export class RedisSubscription implements TransportSubscription, Seat {
   async #giveUp(deliveries: readonly RedisDelivery[]): Promise<void> {
     const unsettled = deliveries.filter(({ settled }) => !settled)
     for (const source of new Set(unsettled.map((delivery) => delivery.source)))
-      await handBack(
+      await releaseDeliveries(
         this,
         source,
         unsettled.filter((delivery) => delivery.source === source),

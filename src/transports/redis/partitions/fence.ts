@@ -9,15 +9,15 @@ const AGAIN_MS = 200
  * Closes the connection that a former owner reads on. Its lease expired: it is dead, disconnected, or stopped. If it is
  * stopped in the middle of a read, that read would receive messages that are ours now.
  */
-export async function cutOff(
-  { wire, host, reports }: RedisContext,
+export async function fenceFormerOwner(
+  { commands, host, reports }: RedisContext,
   partition: PartitionState,
   connection: string,
 ): Promise<void> {
   const [id = '', address = ''] = connection.split(' ')
   for (;;) {
     try {
-      const ended = await endConnection((args) => wire.call(partition.keys.stream, args), { id, address })
+      const ended = await endConnection((args) => commands.call(partition.keys.stream, args), { id, address })
       if (ended === 'forbidden') reports.killForbidden()
       return
     } catch (error) {

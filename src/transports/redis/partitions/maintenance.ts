@@ -38,8 +38,8 @@ export class Maintenance {
     if (same === undefined) this.#maintained.set(name, new Set([one]))
     else same.add(one)
     if (this.#lastNotice !== undefined) return
-    const { wire, keys } = this.#context
-    const newest = (await wire.call(keys.notices, ['XREVRANGE', keys.notices, '+', '-', 'COUNT', '1'])) as Notices
+    const { commands, keys } = this.#context
+    const newest = (await commands.call(keys.notices, ['XREVRANGE', keys.notices, '+', '-', 'COUNT', '1'])) as Notices
     this.#lastNotice ??= String(newest[0]?.[0] ?? '0-0')
     if (this.#started) return
     this.#started = true
@@ -71,9 +71,9 @@ export class Maintenance {
   }
 
   #sendNotices(): void {
-    const { wire, keys, reports } = this.#context
+    const { commands, keys, reports } = this.#context
     for (const notice of this.#announced.values())
-      wire
+      commands
         .call(keys.notices, ['XADD', keys.notices, 'MAXLEN', '~', String(KEPT_NOTICES), '*', ...notice])
         .catch((error: unknown) => reports.error(error, 'telling other processes of a change'))
     this.#announced.clear()
@@ -84,8 +84,8 @@ export class Maintenance {
   }
 
   async #run(): Promise<void> {
-    const { wire, host, reports } = this.#context
-    if (this.#maintained.size === 0 || !wire.connected) return
+    const { commands, host, reports } = this.#context
+    if (this.#maintained.size === 0 || !commands.connected) return
     try {
       await this.#readNotices()
     } catch (error) {
@@ -96,9 +96,9 @@ export class Maintenance {
   }
 
   async #readNotices(): Promise<void> {
-    const { wire, keys } = this.#context
+    const { commands, keys } = this.#context
     const last = this.#lastNotice ?? '0-0'
-    const reply = (await wire.call(keys.notices, [
+    const reply = (await commands.call(keys.notices, [
       'XREAD',
       'COUNT',
       String(KEPT_NOTICES),

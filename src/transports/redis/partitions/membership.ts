@@ -2,36 +2,33 @@
 import { UnsupportedError } from '../../../core/errors.ts'
 import type { StartFrom } from '../../../core/transport.ts'
 import type { Claimer } from '../consume/claimer.ts'
-import { cutOff } from './fence.ts'
-import { handBack } from '../consume/release.ts'
-import { Housekeeping } from '../consume/loss-detector.ts'
+import { fenceFormerOwner } from './fence.ts'
+import { releaseDeliveries } from '../consume/release.ts'
+import { LossDetector } from '../consume/loss-detector.ts'
 import { replyCode } from '../errors.ts'
 import { joinGroup, ownerName, restoreGroup } from '../topology/join-group.ts'
 import { partitionName } from '../topology/keys.ts'
 import type { Maintained } from './maintenance.ts'
 import { PartitionState } from './partition-state.ts'
+import { Inspection } from './inspection.ts'
 import { readStateOf } from '../consume/read-count.ts'
 import type { ReadStateReply } from '../consume/read-count.ts'
 import type { Readers } from '../consume/readers.ts'
-import { ACQUIRE, BEAT, INSPECT, RELEASE } from '../scripts/group.ts'
+import { ACQUIRE, BEAT, RELEASE } from '../scripts/group.ts'
 import { LEAVE } from '../scripts/settle.ts'
-import type { Seat } from '../consume/member-context.ts'
-import { Source } from '../consume/source.ts'
+import type { MemberContext } from '../consume/member-context.ts'
+import type { Source } from '../consume/source.ts'
 import { startId } from '../topology/start-id.ts'
 
 /** Interval of new attempts to take a partition that another member is about to give up. */
 const ACQUIRE_AGAIN_MS = 100
 const LEAVE_AT_ONCE = 500
-/** What other programs do to a stream that nothing happens in is looked for after that many leases. */
-const QUIET_SWEEP_LEASES = 6
 /** The list of topics is looked at after that many leases. */
 const COUNT_LEASES = 3
-/** Maximum number of partitions in one script, which blocks the server while it runs. */
-const INSPECTED_AT_ONCE = 64
 
 /** What a membership needs from its subscription. */
 export interface MembershipParts {
-  readonly seat: Seat
+  readonly seat: MemberContext
   readonly claimer: Claimer
   readonly topic: string
   readonly partitions: number
@@ -48,7 +45,8 @@ export class Membership implements Maintained {
   readonly #parts: MembershipParts
   readonly #assignment: string
   readonly #revoking = new Set<Promise<void>>()
-  readonly #housekeeping: Housekeeping
+  readonly #losses: LossDetector
+  readonly #inspection: Inspection
   #paused = false
   #mixed = false
   /** There are other members. */
@@ -69,8 +67,19 @@ export class Membership implements Maintained {
     this.group = spec.group
     this.#parts = parts
     this.#assignment = context.keys.assignment(parts.topic, spec.group)
-    this.#housekeeping = new Housekeeping(parts.seat)
+    this.#losses = new LossDetector(parts.seat)
     this.partitions = Array.from({ length: parts.partitions }, (_, index) => this.#make(index, parts.partitions))
+    this.#inspection = new Inspection({
+      ...parts,
+      losses: this.#losses,
+      group: this.group,
+      assignment: this.#assignment,
+      partitions: this.partitions,
+      revision: () => this.#revision,
+      isMixed: () => this.#mixed,
+      soon: (ms) => this.#soon(ms),
+      disowned: (partition, current) => this.#disowned(partition, current),
+    })
     this.#countedAt = context.host.clock.monotonic()
   }
 
@@ -79,7 +88,7 @@ export class Membership implements Maintained {
     const keys = context.keys.partition(this.topic, index)
     context.retention.watch(keys, count)
     return new PartitionState(keys, context.keys.group(keys, spec.group), (partition, gap) =>
-      this.#housekeeping.reportRemoved(partition, gap),
+      this.#losses.reportRemoved(partition, gap),
     )
   }
 
@@ -193,8 +202,8 @@ export class Membership implements Maintained {
     const { clock } = this.#parts.seat.context.host
     if (clock.monotonic() >= this.#beatAt) await this.#look()
     if (this.#left) return
-    await this.#inspect(clock.monotonic())
-    this.#housekeeping.sweepConsumers(this.partitions)
+    await this.#inspection.run(clock.monotonic())
+    this.#losses.sweepConsumers(this.partitions)
     await this.#lookForPartitions()
   }
 
@@ -292,8 +301,8 @@ export class Membership implements Maintained {
 
   /** Processes with members that don't count: silent ones, and dead ones. */
   async #absent(): Promise<ReadonlyMap<string, number>> {
-    const { wire, lease } = this.#parts.seat.context
-    const reply = (await wire.call(this.#assignment, ['HVALS', this.#assignment])) as readonly Buffer[]
+    const { commands, lease } = this.#parts.seat.context
+    const reply = (await commands.call(this.#assignment, ['HVALS', this.#assignment])) as readonly Buffer[]
     const processes = new Set(reply.map((value) => /^[kpn] \d+ (.*)$/.exec(String(value))?.[1] ?? ''))
     processes.delete('')
     processes.delete(lease.name)
@@ -321,7 +330,7 @@ export class Membership implements Maintained {
       return false
     }
     const former = String(reply[2] ?? '')
-    if (former !== '') await cutOff(context, partition, former)
+    if (former !== '') await fenceFormerOwner(context, partition, former)
     const dead = /^\S+ (.*)$/.exec(String(reply[3] ?? ''))?.[1] ?? ''
     const floor = String(reply[4] ?? '')
     partition.former = dead === '' ? undefined : { member: dead, floor }
@@ -345,106 +354,6 @@ export class Membership implements Maintained {
     )) as Acquired
   }
 
-  /** One script for many partitions; in a cluster one for each, because they may be on different servers. */
-  async #inspect(now: number): Promise<void> {
-    const { context } = this.#parts.seat
-    const { leaseMs } = context.options
-    const due = this.partitions.filter(({ phase, inspectAt }) => phase !== 'idle' && inspectAt <= now)
-    if (due.length === 0) return
-    // With jitter, so that not all groups are looked at at once.
-    const quietUntil = now + leaseMs * (0.9 + Math.random() * 0.2)
-    // Those that are due soon come along: one script rather than several.
-    for (const partition of this.partitions)
-      if (partition.phase !== 'idle' && partition.inspectAt > now && partition.inspectAt <= now + leaseMs / 4)
-        due.push(partition)
-    const atOnce = context.wire.cluster ? 1 : INSPECTED_AT_ONCE
-    const running: Promise<void>[] = []
-    for (let at = 0; at < due.length; at += atOnce)
-      running.push(this.#inspectChunk(due.slice(at, at + atOnce), quietUntil))
-    await Promise.all(running)
-  }
-
-  /** Nothing is known to have happened, and nothing has: three plain commands, whatever the number of partitions. */
-  async #isUntouched(partitions: readonly PartitionState[], hasAssignment: boolean): Promise<boolean> {
-    const { owned, context } = this.#parts.seat
-    const { wire } = context
-    if (
-      !owned ||
-      !partitions.every((partition) => partition.isQuiet && partition.inspectAt > 0 && this.#isSwept(partition))
-    )
-      return false
-    const key = (partitions[0] as PartitionState).keys.stream
-    const metas = partitions.map(({ group }) => group.meta)
-    const beside = partitions.flatMap(({ keys, group: { later, side, sideLater, delayed } }) => [
-      keys.delayed,
-      later,
-      side,
-      sideLater,
-      delayed,
-    ])
-    const [revision, groups, others] = await Promise.all([
-      hasAssignment ? wire.call(key, ['HGET', this.#assignment, '#revision']) : this.#revision,
-      wire.call(key, ['EXISTS', ...metas]),
-      wire.call(key, ['EXISTS', ...beside]),
-    ])
-    return String(revision) === this.#revision && Number(groups) === metas.length && Number(others) === 0
-  }
-
-  async #inspectChunk(partitions: readonly PartitionState[], quietUntil: number): Promise<void> {
-    const { seat, readers } = this.#parts
-    const { context, owned } = seat
-    const [first] = partitions as [PartitionState]
-    const hasAssignment = !context.wire.cluster || first.keys.partition === 0
-    if (await this.#isUntouched(partitions, hasAssignment)) {
-      for (const partition of partitions) partition.inspectAt = quietUntil
-      return
-    }
-    const keys = [hasAssignment ? this.#assignment : first.group.meta]
-    const args = [this.group, ownerName(seat), readers.of(first).connection]
-    const asked = partitions.map((partition) => {
-      const { generation, floor, main } = partition
-      const { later, side, sideLater, delayed, meta } = partition.group
-      const out = partition.unsettled(main)
-      keys.push(partition.keys.stream, meta, later, side, sideLater, partition.keys.delayed, delayed)
-      args.push(generation, floor, !owned || out.length > 0 ? '1' : '0')
-      return { generation, floor, out }
-    })
-    const [revision, ...found] = (await context.scripts.run(INSPECT, keys, args)) as readonly [
-      Buffer,
-      ...(readonly Inspected[]),
-    ]
-    if (hasAssignment && String(revision) !== this.#revision) this.#soon(0)
-    for (const [at, partition] of partitions.entries())
-      this.#inspected(partition, asked[at] as Asked, found[at] as Inspected, quietUntil)
-  }
-
-  #inspected(partition: PartitionState, { generation, floor, out }: Asked, found: Inspected, quietUntil: number): void {
-    const { seat, claimer, readers } = this.#parts
-    if (partition.generation !== generation || partition.phase === 'idle') return
-    const { clock } = seat.context.host
-    const { pollMs } = seat.context.options
-    const [ours, current, hasSide, later, sideLater, delayed, pending] = found
-    if (ours === 0) {
-      this.#disowned(partition, String(current))
-      return
-    }
-    partition.recordedFloor = floor
-    // In flight before and after the call: pending at the server, unless the group or our consumer was deleted.
-    if (pending === -2 || (pending >= 0 && pending < stillOut(partition, out))) seat.repair(partition)
-    if (partition.phase === 'held') {
-      if (hasSide === 1 && partition.side?.missing !== false) this.#beginSide(partition)
-      claimer.expect(partition.main, later)
-      if (partition.side !== undefined) claimer.expect(partition.side, sideLater)
-      this.#sweep(partition)
-      readers.of(partition).wake()
-    }
-    const isQuiet = seat.owned && partition.isQuiet
-    if (!isQuiet) partition.wasBusy = true
-    const nextAt = isQuiet ? quietUntil : clock.monotonic() + pollMs
-    partition.inspectAt = delayed >= 0 ? Math.min(clock.monotonic() + delayed + 1, nextAt) : nextAt
-    if (delayed >= 0 && delayed < pollMs) seat.context.maintenance.soon(delayed + 1)
-  }
-
   #disowned(partition: PartitionState, current: string): void {
     const { seat } = this.#parts
     if (current === '') {
@@ -459,42 +368,6 @@ export class Membership implements Maintained {
       return
     }
     this.#hold(partition, current)
-  }
-
-  /** The stream of copies for the group exists, for the first time or again. */
-  #beginSide(partition: PartitionState): void {
-    partition.side ??= new Source(partition, true)
-    partition.side.missing = false
-    this.#parts.claimer.recover(partition.side, this.#parts.seat.owned ? 'all' : 'mine')
-    this.#parts.readers.of(partition).refresh()
-  }
-
-  /**
-   * Finds entries that no member has renewed for a lease: their member died. With jitter, so that members don't do it
-   * all at once.
-   */
-  #sweep(partition: PartitionState): void {
-    const { seat, claimer, readers } = this.#parts
-    if (this.#isSwept(partition)) return
-    partition.sweptAt = seat.context.host.clock.monotonic()
-    partition.wasBusy = false
-    void this.#lookForLoss(partition).then(async () => {
-      // What is compared must be compared before anything is claimed: what others have pending is no loss.
-      if (partition.reads.isOpen) await readers.of(partition).interrupt()
-      for (const source of partition.sources) claimer.recover(source, 'orphans')
-    })
-  }
-
-  #isSwept({ wasBusy, sweptAt }: PartitionState): boolean {
-    const { owned, context } = this.#parts.seat
-    const leases = owned && !wasBusy ? QUIET_SWEEP_LEASES : 0.5
-    const pauseMs = context.options.leaseMs * leases * (0.8 + Math.random() * 0.4)
-    return context.host.clock.monotonic() - sweptAt < pauseMs
-  }
-
-  /** Members without an order read the partitions of the others as well. */
-  #lookForLoss(partition: PartitionState): Promise<void> {
-    return this.#housekeeping.lookForLoss(partition, this.#parts.seat.owned && !this.#mixed).catch(() => {})
   }
 
   // --- giving up ---------------------------------------------------------------------------------------------------
@@ -517,7 +390,7 @@ export class Membership implements Maintained {
     const { seat, readers } = this.#parts
     const { context } = seat
     await readers.of(partition).remove(partition)
-    for (const source of partition.sources) await handBack(seat, source, source.takeReady())
+    for (const source of partition.sources) await releaseDeliveries(seat, source, source.takeReady())
     await this.#quiet(partition)
     if (partition.phase !== 'revoking') return
     if (partition.outstanding > 0)
@@ -551,7 +424,7 @@ export class Membership implements Maintained {
   }
 
   async #lastLook(partition: PartitionState): Promise<void> {
-    await this.#lookForLoss(partition)
+    await this.#inspection.lookForLoss(partition)
     partition.reads.readEnded()
   }
 
@@ -628,19 +501,3 @@ export class Membership implements Maintained {
 }
 
 type Acquired = readonly [number, number | Buffer, Buffer?, Buffer?, Buffer?, ReadStateReply?]
-
-/** See `INSPECT`. */
-type Inspected = readonly [number, Buffer, number, number, number, number, number]
-
-interface Asked {
-  readonly generation: string
-  readonly floor: string
-  readonly out: readonly string[]
-}
-
-/** How many of these are still here and not being settled. */
-function stillOut(partition: PartitionState, ids: readonly string[]): number {
-  if (ids.length === 0) return 0
-  const now = new Set(partition.unsettled(partition.main))
-  return ids.reduce((count, id) => count + (now.has(id) ? 1 : 0), 0)
-}

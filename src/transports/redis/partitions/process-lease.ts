@@ -6,7 +6,7 @@ import type { ResolvedRedisOptions } from '../options.ts'
 import type { Reports } from '../reports.ts'
 import type { ScriptRunner } from '../connection/script-runner.ts'
 import { FENCE_DEAD, RENEW } from '../scripts/lease.ts'
-import type { Wire } from '../connection/commands.ts'
+import type { Commands } from '../connection/commands.ts'
 
 const MIN_SILENT_MS = 1_000
 const EXPIRED = 'its lease could not be renewed in time'
@@ -16,7 +16,7 @@ const FENCED = 'its lease had ended, and another process may have taken over'
 export interface ProcessLeaseParts {
   readonly options: ResolvedRedisOptions
   readonly clock: Clock
-  readonly wire: Wire
+  readonly commands: Commands
   readonly scripts: ScriptRunner
   readonly keys: Keys
   readonly reports: Reports
@@ -108,14 +108,14 @@ export class ProcessLease {
     this.#closed = true
     this.#timer?.cancel()
     this.#watch?.cancel()
-    const { wire, keys } = this.#parts
+    const { commands, keys } = this.#parts
     // While a renewal is unanswered, the server may not answer at all. The lease then ends by itself, as it does if this fails.
-    if (!wasStarted || !wire.connected || this.#renewing !== undefined) return
-    await wire.call(keys.leases, ['ZREM', keys.leases, this.#name]).catch(() => {})
+    if (!wasStarted || !commands.connected || this.#renewing !== undefined) return
+    await commands.call(keys.leases, ['ZREM', keys.leases, this.#name]).catch(() => {})
   }
 
   async #renew(): Promise<void> {
-    const { clock, scripts, keys, options, reports, wire, onLost, onOthers, onRenewed } = this.#parts
+    const { clock, scripts, keys, options, reports, commands, onLost, onOthers, onRenewed } = this.#parts
     const askedAt = clock.monotonic()
     let reply: readonly (number | Buffer)[]
     try {
@@ -126,7 +126,7 @@ export class ProcessLease {
       )) as typeof reply
     } catch (error) {
       // Then no other process can take over either. Not where another server may have become the primary meanwhile.
-      const alone = options.sentinel === undefined && !wire.cluster
+      const alone = options.sentinel === undefined && !commands.cluster
       if (alone && refusesEverybody(error)) this.#until = askedAt + options.leaseMs
       throw error
     }

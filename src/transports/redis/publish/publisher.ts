@@ -6,30 +6,12 @@ import type { RedisContext } from '../context.ts'
 import { DelayedMover } from '../delays/delayed-mover.ts'
 import { LostReplyError, NotSentError, replyCode, toPublishError } from '../errors.ts'
 import type { CommandWriter } from '../wire/command-writer.ts'
-import type { Arg } from '../connection/given-client.ts'
-import { asArgument } from '../wire/mapping.ts'
 import { Routes } from './routes.ts'
 import type { Lane } from './routes.ts'
 import { tooLarge } from './too-large.ts'
-import type { Wire } from '../connection/commands.ts'
+import type { Commands } from '../connection/commands.ts'
 import { explainWrongType } from '../connection/wrong-type.ts'
-import { DELAY, PUBLISH, PUBLISH_SIDE } from '../scripts/publish.ts'
-
-/** A script blocks the whole server while it runs: this many messages take a fraction of a millisecond. */
-const CHUNK_MESSAGES = 128
-const CHUNK_BYTES = 1_048_576
-
-/** Messages of one batch for one partition: one command. */
-class Chunk {
-  readonly lane: Lane
-  readonly args: Arg[] = []
-  readonly indexes: number[] = []
-  bytes = 0
-
-  constructor(lane: Lane) {
-    this.lane = lane
-  }
-}
+import { DELAY, PUBLISH_SIDE } from '../scripts/publish.ts'
 
 /** Messages of one batch that are plain commands, and where each goes. */
 interface Appended {
@@ -42,7 +24,7 @@ const DATA = '$4\r\ndata\r\n'
 
 type Outcomes = (PublishOutcome | undefined)[]
 
-/** Stores batches: grouped by partition, all commands of a turn in one write, one reply for up to 128 messages. */
+/** Stores batches: all commands of a turn in one write, with one promise for a batch. */
 export class RedisPublisher {
   readonly #context: RedisContext
   readonly #routes: Routes
@@ -130,8 +112,7 @@ export class RedisPublisher {
   // --- sending -----------------------------------------------------------------------------------------------------
 
   #dispatch(batch: readonly OutgoingMessage[], outcomes: Outcomes, signal: AbortSignal | undefined): Promise<unknown> {
-    const { mapping, options } = this.#context
-    const open = new Map<Lane, Chunk>()
+    const { mapping, options, commands } = this.#context
     const sent: Promise<unknown>[] = []
     const appended: Appended = { indexes: [], lanes: [] }
     for (let index = 0; index < batch.length; index++) {
@@ -141,31 +122,13 @@ export class RedisPublisher {
         continue
       }
       const lane = this.#routes.laneOf(message) as Lane
-      const special = message.deliverAt !== undefined || message.group !== undefined
-      if (!special && mapping.packed && this.#context.wire.batch !== undefined) {
+      const isPlain = message.deliverAt === undefined && message.group === undefined && mapping.packed
+      if (isPlain && commands.batch !== undefined) {
         appended.indexes.push(index)
         appended.lanes.push(lane)
-        continue
-      }
-      // A single message is a plain XADD: less work for the server than a script.
-      if (batch.length === 1 || special || !mapping.packed) {
-        sent.push(this.#single(lane, message, index, outcomes, signal))
-        continue
-      }
-      let chunk = open.get(lane)
-      if (chunk === undefined) {
-        chunk = new Chunk(lane)
-        open.set(lane, chunk)
-      }
-      chunk.args.push(mapping.envelope(message), asArgument(bodyOf(message)))
-      chunk.indexes.push(index)
-      chunk.bytes += bodyBytes(message)
-      if (chunk.indexes.length < CHUNK_MESSAGES && chunk.bytes < CHUNK_BYTES) continue
-      open.delete(lane)
-      sent.push(this.#send(chunk, batch, outcomes, signal))
+      } else sent.push(this.#single(lane, message, index, outcomes, signal))
     }
     if (appended.indexes.length > 0) sent.push(this.#append(appended, batch, outcomes, signal))
-    for (const chunk of open.values()) sent.push(this.#send(chunk, batch, outcomes, signal))
     return sent.length === 1 ? (sent[0] as Promise<unknown>) : Promise.all(sent)
   }
 
@@ -176,7 +139,7 @@ export class RedisPublisher {
     outcomes: Outcomes,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const { mapping, reports, wire, retention } = this.#context
+    const { mapping, reports, commands, retention } = this.#context
     const write = (writer: CommandWriter): void => {
       for (let at = 0; at < indexes.length; at++) {
         const message = batch[indexes[at] as number] as OutgoingMessage
@@ -186,7 +149,7 @@ export class RedisPublisher {
         writer.bytes(bodyOf(message))
       }
     }
-    const sending = (wire.batch as NonNullable<Wire['batch']>)(indexes.length, write, signal)
+    const sending = (commands.batch as NonNullable<Commands['batch']>)(indexes.length, write, signal)
     return this.#confirmed((lanes[0] as Lane).keys.stream, sending, signal).then(
       async (answer) => {
         const replies = answer as readonly (Buffer | Error)[]
@@ -195,7 +158,8 @@ export class RedisPublisher {
           const [index, reply, { keys, watched }] = [indexes[at] as number, replies[at], lanes[at] as Lane]
           if (reply instanceof Error) {
             reports.refused(reply)
-            const error = replyCode(reply) === 'WRONGTYPE' ? await explainWrongType(wire, [keys.stream], reply) : reply
+            const error =
+              replyCode(reply) === 'WRONGTYPE' ? await explainWrongType(commands, [keys.stream], reply) : reply
             outcomes[index] ??= {
               error: toPublishError(error, (batch[index] as OutgoingMessage).topic, signal?.reason),
             }
@@ -209,28 +173,6 @@ export class RedisPublisher {
       },
       (error: unknown) => {
         reports.refused(error)
-        for (const index of indexes)
-          outcomes[index] ??= { error: toPublishError(error, (batch[index] as OutgoingMessage).topic, signal?.reason) }
-      },
-    )
-  }
-
-  #send(
-    { lane, args, indexes }: Chunk,
-    batch: readonly OutgoingMessage[],
-    outcomes: Outcomes,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const { partition, stream } = lane.keys
-    return this.#confirmed(stream, this.#context.scripts.run(PUBLISH, [stream], args, signal), signal).then(
-      (reply) => {
-        const ids = reply as readonly Buffer[]
-        for (let at = 0; at < indexes.length; at++)
-          outcomes[indexes[at] as number] ??= { position: { partition, id: (ids[at] as Buffer).toString('latin1') } }
-        this.#accepted(lane, indexes.length)
-      },
-      (error: unknown) => {
-        this.#context.reports.refused(error)
         for (const index of indexes)
           outcomes[index] ??= { error: toPublishError(error, (batch[index] as OutgoingMessage).topic, signal?.reason) }
       },
@@ -260,7 +202,7 @@ export class RedisPublisher {
   }
 
   async #store(lane: Lane, message: OutgoingMessage, signal: AbortSignal | undefined): Promise<unknown> {
-    const { scripts, wire, keys, mapping } = this.#context
+    const { scripts, commands, keys, mapping } = this.#context
     const { delayed, sequence, stream } = lane.keys
     const fields = mapping.fields(message)
     const group = message.group === undefined ? undefined : keys.group(lane.keys, message.group)
@@ -276,8 +218,8 @@ export class RedisPublisher {
       this.#context.maintenance.announce(message.topic, group.group)
       return undefined
     }
-    return wire.call(stream, ['XADD', stream, '*', ...fields], signal).catch(async (error: unknown) => {
-      throw replyCode(error) === 'WRONGTYPE' ? await explainWrongType(wire, [stream], error) : error
+    return commands.call(stream, ['XADD', stream, '*', ...fields], signal).catch(async (error: unknown) => {
+      throw replyCode(error) === 'WRONGTYPE' ? await explainWrongType(commands, [stream], error) : error
     })
   }
 
@@ -285,7 +227,7 @@ export class RedisPublisher {
   #confirmed(stream: string, stored: Promise<unknown>, signal: AbortSignal | undefined): Promise<unknown> {
     const { wait } = this.#context.options
     if (wait === undefined) return stored
-    const waited = this.#context.wire.call(stream, ['WAIT', String(wait.replicas), String(wait.timeoutMs)], signal)
+    const waited = this.#context.commands.call(stream, ['WAIT', String(wait.replicas), String(wait.timeoutMs)], signal)
     return Promise.all([stored, waited]).then(([reply, replicas]) => {
       if (Number(replicas) >= wait.replicas) return reply
       throw new LostReplyError(

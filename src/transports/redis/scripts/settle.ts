@@ -66,8 +66,8 @@ return refused
  * Hands entries back until their time; no member can claim them before. Returns the indexes of those that are not the
  * member's.
  */
-export const HAND_BACK: Script = script(
-  'hand-back',
+export const RELEASE_ENTRIES: Script = script(
+  'release-entries',
   `${NOW}${FENCE}${NOTE}
 local stream, later, notes, group, member = KEYS[1], KEYS[3], KEYS[4], ARGV[1], ARGV[3]
 local fenced = fence(KEYS[2], ARGV[2])

@@ -32,12 +32,12 @@ export async function removeEphemeral(
   partitions: number,
 ): Promise<void> {
   await forgetGroup(context, topic, group, partitions)
-  const { wire, keys } = context
-  await wire.call(keys.ephemeral, ['ZREM', keys.ephemeral, entry(topic, group)])
+  const { commands, keys } = context
+  await commands.call(keys.ephemeral, ['ZREM', keys.ephemeral, entry(topic, group)])
 }
 
 export async function forgetGroup(
-  { scripts, wire, keys }: RedisContext,
+  { scripts, commands, keys }: RedisContext,
   topic: string,
   group: string,
   partitions: number,
@@ -53,7 +53,7 @@ export async function forgetGroup(
         [group, String(index)],
       )
     }),
-    wire.call(assignment, ['DEL', assignment]),
+    commands.call(assignment, ['DEL', assignment]),
   ])
 }
 

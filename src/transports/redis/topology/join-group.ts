@@ -1,13 +1,13 @@
 import type { PartitionState } from '../partitions/partition-state.ts'
 import { JOIN, RESTORE } from '../scripts/group.ts'
-import type { Seat } from '../consume/member-context.ts'
+import type { MemberContext } from '../consume/member-context.ts'
 
 /** Maximum number of held entries that one script makes pending again. */
 const CHUNK = 500
 const DELETED = 'its stream was deleted, with what the group had not read'
 
 /** Creates the consumer group on a partition where it is missing, to begin after that id. Resolves with its generation. */
-export async function joinGroup(seat: Seat, partition: PartitionState, start: string): Promise<string> {
+export async function joinGroup(seat: MemberContext, partition: PartitionState, start: string): Promise<string> {
   const { context, spec } = seat
   const [made, generation, floor, newest, state] = (await context.scripts.run(
     JOIN,
@@ -27,7 +27,7 @@ export async function joinGroup(seat: Seat, partition: PartitionState, start: st
  * Repairs what was deleted during use: the group alone, the stream with it, or a consumer with everything it had
  * pending. What is here stays here, and is pending again; reading continues with the very next message.
  */
-export async function restoreGroup(seat: Seat, partition: PartitionState): Promise<void> {
+export async function restoreGroup(seat: MemberContext, partition: PartitionState): Promise<void> {
   const { context, spec, member } = seat
   const { generation } = partition
   for (const source of partition.sources) {
@@ -57,7 +57,7 @@ export async function restoreGroup(seat: Seat, partition: PartitionState): Promi
 }
 
 function reportMadeAgain(
-  { context, spec }: Seat,
+  { context, spec }: MemberContext,
   { keys, reads }: PartitionState,
   start: string,
   streamIsThere: boolean,
@@ -79,6 +79,6 @@ function reportMadeAgain(
 }
 
 /** How a partition names its owner; empty where partitions have none. */
-export function ownerName({ context, member, owned }: Seat): string {
+export function ownerName({ context, member, owned }: MemberContext): string {
   return owned ? `${context.lease.name} ${member}` : ''
 }

@@ -2,7 +2,7 @@ import { baseTopic } from './keys.ts'
 import type { Keys } from './keys.ts'
 import type { ResolvedRedisOptions } from '../options.ts'
 import type { Reports } from '../reports.ts'
-import type { Wire } from '../connection/commands.ts'
+import type { Commands } from '../connection/commands.ts'
 
 /** A program that invents topic names without end must not fill the memory. */
 const MAX_KNOWN = 10_000
@@ -14,7 +14,7 @@ type Listener = (topic: string, partitions: number) => void
  * process to use a topic sets its partitions; all others follow.
  */
 export class Topics {
-  readonly #wire: Wire
+  readonly #commands: Commands
   readonly #keys: Keys
   readonly #options: ResolvedRedisOptions
   readonly #reports: Reports
@@ -22,9 +22,9 @@ export class Topics {
   readonly #asking = new Map<string, Promise<number>>()
   readonly #listeners = new Set<Listener>()
 
-  constructor(wire: Wire, keys: Keys, options: ResolvedRedisOptions, reports: Reports) {
+  constructor(commands: Commands, keys: Keys, options: ResolvedRedisOptions, reports: Reports) {
     this.#reports = reports
-    this.#wire = wire
+    this.#commands = commands
     this.#keys = keys
     this.#options = options
   }
@@ -69,8 +69,8 @@ export class Topics {
     const { topics } = this.#keys
     // Two commands in one write, so in order: the second sees what the first, or an earlier process, has stored.
     const [, count] = await Promise.all([
-      this.#wire.call(topics, ['HSETNX', topics, topic, String(wanted)]),
-      this.#wire.call(topics, ['HGET', topics, topic]),
+      this.#commands.call(topics, ['HSETNX', topics, topic, String(wanted)]),
+      this.#commands.call(topics, ['HGET', topics, topic]),
     ])
     return Number(count)
   }
@@ -85,7 +85,7 @@ export class Topics {
   /** All topics, including those of other processes. */
   async list(): Promise<ReadonlyMap<string, number>> {
     const { topics } = this.#keys
-    const reply = (await this.#wire.call(topics, ['HGETALL', topics])) as readonly unknown[]
+    const reply = (await this.#commands.call(topics, ['HGETALL', topics])) as readonly unknown[]
     const found = new Map<string, number>()
     for (let at = 0; at + 1 < reply.length; at += 2) {
       const name = String(reply[at])
@@ -104,7 +104,7 @@ export class Topics {
   /** Number of topics: cheap to call often. */
   async count(): Promise<number> {
     const { topics } = this.#keys
-    return Number(await this.#wire.call(topics, ['HLEN', topics]))
+    return Number(await this.#commands.call(topics, ['HLEN', topics]))
   }
 
   /** Puts all known topics back on the list: the server may have lost its data. */
@@ -112,7 +112,7 @@ export class Topics {
     const { topics } = this.#keys
     await Promise.all(
       [...this.#known].map(([topic, partitions]) =>
-        this.#wire.call(topics, ['HSETNX', topics, topic, String(partitions)]),
+        this.#commands.call(topics, ['HSETNX', topics, topic, String(partitions)]),
       ),
     )
   }

@@ -1,4 +1,3 @@
-import { isAscii } from 'node:buffer'
 import { fromCloudEventHeaders, toCloudEventHeaders } from '../../../core/cloud-events.ts'
 import type { NativeMessage } from '../../../core/cloud-events.ts'
 import type { EnvelopeForm } from '../../../core/compact-envelope.ts'
@@ -15,7 +14,6 @@ const BODY_FIELD = 'data'
 const DATA_HEADER = 'busbar-escaped-data'
 const CONTENT_TYPE_FIELD = 'content-type'
 const BRACE = 0x7b
-const MAX_TEXT_BYTES = 2_048
 
 export type Field = string | Buffer
 
@@ -61,15 +59,6 @@ export function createMapping(envelope: EnvelopeForm): Mapping {
 /** The client only accepts a Buffer; this copies nothing. */
 function asBuffer(bytes: Uint8Array): Buffer {
   return bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-}
-
-/**
- * A short text is sent as a string: the client writes it in one piece with everything around it, while bytes are a
- * separate piece, which costs more than checking them.
- */
-export function asArgument(bytes: Uint8Array): Field {
-  const buffer = asBuffer(bytes)
-  return buffer.length <= MAX_TEXT_BYTES && isAscii(buffer) ? buffer.toString('latin1') : buffer
 }
 
 /** The position of an entry, from which a foreign message gets its id. */
