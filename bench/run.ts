@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { FOOTPRINT_USAGE } from './footprint/arguments.ts'
+import { runFootprint } from './footprint/run-footprint.ts'
 import { parseBenchArguments, USAGE, UsageError } from './runner/arguments.ts'
 import type { BenchArguments } from './runner/arguments.ts'
 import { toCaseRecord } from './runner/case-record.ts'
@@ -37,11 +39,13 @@ interface Manifest {
 
 const manifest = JSON.parse(readFileSync(join(PROJECT_FOLDER, 'package.json'), 'utf8')) as Manifest
 
+const [first, ...rest] = process.argv.slice(2)
+const isFootprint = first === 'footprint'
 try {
-  process.exitCode = await main(parseBenchArguments(process.argv.slice(2)))
+  process.exitCode = isFootprint ? await runFootprint(rest) : await main(parseBenchArguments(process.argv.slice(2)))
 } catch (error) {
   if (error instanceof UsageError) {
-    process.stderr.write(`${error.message}\n\n${USAGE}`)
+    process.stderr.write(`${error.message}\n\n${isFootprint ? FOOTPRINT_USAGE : USAGE}`)
     process.exitCode = 2
   } else if (error instanceof NpmFailure) {
     process.stderr.write(`${error.message}; see above.\n`)

@@ -152,7 +152,63 @@ function optionsPage(): string {
   )
   const intro =
     'Durations end in `Ms`, sizes in `Bytes`. Unknown keys and wrong types are refused, all of them in one `ConfigurationError`.'
-  return page('Options', [intro, '', ...tables])
+  return page('Options', [intro, '', sharedOptions(), ...tables])
+}
+
+/** What several transports have an option for, and its one name. */
+const SHARED_OPTIONS: Readonly<Record<string, string>> = {
+  url: 'where the broker is, with options as parameters',
+  client: 'a client of the broker that is connected already; Busbar does not close it',
+  connectionName: "name of the connection in the broker's lists",
+  username: 'who logs in',
+  password: 'and how',
+  tls: 'certificates',
+  connectTimeoutMs: 'maximum duration of one attempt to connect',
+  heartbeatMs: 'a connection that is silent for about two of these is closed',
+  reconnect: 'pauses between attempts: `{ minMs, maxMs }`',
+  leaseMs: 'how long after a process died its messages go to others',
+  pollIntervalMs: 'interval of looks at what nothing announces',
+  handoverTimeoutMs: 'how long handlers may take to finish before their partition goes to another member',
+  maxInFlight: 'number of publishes that wait for the broker; more wait in this process',
+  maxMessageBytes: 'largest message',
+  envelope: 'how attributes of messages are written',
+  partitions: 'number of parts that a topic is divided into, each in order',
+  maxAgeMs: 'how long messages are kept',
+  maxBytes: 'how much is kept',
+  keepUnacked: 'whether messages that a group has not acked are kept beyond the limits',
+  deadLetterMaxAgeMs: 'how long dead letters are kept',
+  native: 'settings of the client library, at your own risk',
+}
+
+/** Which of the shared options each transport has, and where. */
+function sharedOptions(): string {
+  const names = transportNames()
+  const columns = names.map((name) => {
+    const [main] = transportSections(name)
+    const all = readInterfaces(root, `src/transports/${name}/*.ts`)
+    return (option: string): string => pathsOf(option, main?.interface, all)
+  })
+  const rows = Object.entries(SHARED_OPTIONS).map(
+    ([option, text]) => `| ${[text, ...columns.map((path) => path(option))].join(' | ')} |`,
+  )
+  return [
+    '## The same option in each transport',
+    '',
+    `| | ${names.join(' | ')} |`,
+    `|---|${names.map(() => '---|').join('')}`,
+    ...rows,
+    '',
+  ].join('\n')
+}
+
+/** An option of the transport itself, or of an object that one of its options is. */
+function pathsOf(option: string, main: Interface | undefined, all: ReadonlyMap<string, Interface>): string {
+  const members = main?.members ?? []
+  if (members.some(({ name }) => name === option)) return `\`${option}\``
+  const inner = members.filter(({ type }) =>
+    (type.match(/\b[A-Z]\w+/g) ?? []).some((word) => all.get(word)?.members.some(({ name }) => name === option)),
+  )
+  return inner.map(({ name }) => `\`${name}.${option}\``).join(', ')
 }
 
 function required(interfaces: ReadonlyMap<string, Interface>, name: string): Interface {

@@ -1,5 +1,5 @@
 import { createBus } from 'busbar'
-import type { Bus, ConsumerHandle, ConsumeOptions, Middleware, Transport } from 'busbar'
+import type { Bus, BusObserver, ConsumerHandle, ConsumeOptions, Middleware, PublishMiddleware, Transport } from 'busbar'
 import type { Backlog } from '../harness/backlog.ts'
 import type { CaseArguments } from '../harness/case-arguments.ts'
 import { openBenchTransport } from './bench-transport.ts'
@@ -25,12 +25,36 @@ function countingMiddleware(): Middleware {
   }
 }
 
+/** A publish middleware that changes nothing: what is left is the price of having one. */
+const passOn: PublishMiddleware = (next) => (call) => next(call)
+
+/** An observer as metrics use it: counts what starts and what it took, once per call to the transport and per batch. */
+function countingObserver(): BusObserver {
+  let count = 0
+  let totalMs = 0
+  const start = (): number => ++count
+  const ended = (durationMs: number): void => {
+    totalMs += durationMs
+    if (totalMs < 0) throw new Error('unreachable: it keeps the sum alive')
+  }
+  return {
+    publishStart: start,
+    publishEnd: (_, end) => ended(end.durationMs),
+    batchStart: start,
+    batchEnd: (_messages, _ctx, end) => ended(end.durationMs),
+    settleStart: start,
+    settleEnd: (_, end) => ended(end.durationMs),
+  }
+}
+
 export async function openBenchBus(args: CaseArguments): Promise<BenchBus> {
   const { transport, remove } = await openBenchTransport(args)
   const topic = `bench.t${process.pid}.x${Date.now().toString(36)}`
   const source = makeMessageSource(args, topic)
   const middleware = Array.from({ length: args.number('middlewares', 0) }, countingMiddleware)
-  const bus = createBus({ service: 'bench', transport, middleware })
+  const publishMiddleware = Array.from({ length: args.number('publish-middlewares', 0) }, () => passOn)
+  const bus = createBus({ service: 'bench', transport, middleware, publishMiddleware })
+  for (let count = args.number('observers', 0); count > 0; count--) bus.observe(countingObserver())
   const consumers: ConsumerHandle[] = []
   return {
     bus,

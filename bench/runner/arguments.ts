@@ -17,6 +17,7 @@ export interface BenchArguments {
 }
 
 export const USAGE: string = `Usage: npm run bench -- SUITE... [options]
+       npm run bench -- footprint [BROKER...]       what idle consumers cost
 
 Suites: ${SUITE_NAMES.join(' ')} (default: memory sqlite)
 

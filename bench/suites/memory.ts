@@ -32,6 +32,8 @@ function ours(name: string, file: string, ...args: readonly string[]): Subject {
   return { name, file: `cases/${file}`, args: [...common, ...args], guarantees: AT_LEAST_ONCE }
 }
 
+const BATCHES = ours('busbar', 'end-to-end.ts', '--publish=many', '--body=bytes', '--handler=batch')
+
 const MANY_JSON = ours('busbar', 'end-to-end.ts', '--publish=many')
 
 export const memorySuite: Suite = {
@@ -88,7 +90,7 @@ export const memorySuite: Suite = {
       name: 'runtime-overhead',
       title: 'Batch handler, bytes, publishMany of 1,000: the whole runtime against the bare transport contract',
       metric: 'msg/s',
-      ours: ours('busbar', 'end-to-end.ts', '--publish=many', '--body=bytes', '--handler=batch'),
+      ours: BATCHES,
       references: [
         {
           ...ours('bare transport', 'bare-transport.ts'),
@@ -98,6 +100,18 @@ export const memorySuite: Suite = {
       ],
       peers: [],
       goals: [atMostMoreCpu(1, 'bare transport')],
+    },
+    {
+      name: 'observed',
+      title: 'As runtime-overhead, with an observer of publishes, batches and settlements and a publish middleware',
+      metric: 'msg/s',
+      ours: { ...BATCHES, args: [...(BATCHES.args ?? []), '--observers=1', '--publish-middlewares=1'] },
+      references: [
+        { ...BATCHES, name: 'busbar, unobserved' },
+        { ...BATCHES, name: 'busbar, observer alone', args: [...(BATCHES.args ?? []), '--observers=1'] },
+      ],
+      peers: [],
+      goals: [atMostMoreCpu(0.3, 'busbar, unobserved')],
     },
     {
       name: 'latency',

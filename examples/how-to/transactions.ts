@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite'
 
 const OrderPlaced = defineEvent<{ orderId: string; lines: string[] }>('orders.placed')
 
-// A connection of its own: whatever else used it while a handler awaits something would join the transaction.
+// A separate connection: anything else that used it while a handler awaits something would join the transaction.
 const database = new DatabaseSync('./shop.db')
 database.exec('create table line (sku text); create table audit (entry text)')
 const unitOfWork = sqliteUnitOfWork({ database })

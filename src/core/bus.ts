@@ -94,7 +94,7 @@ export function consumeWith(
 /** What a consumer takes: a topic or pattern, an event, or several events. */
 type ConsumeTarget = string | AnyEventDefinition | EventSet
 
-/** Who handles the messages of a consumer: a handler that still has to be checked, or a runner of its own. */
+/** Who handles the messages of a consumer: a handler that still has to be checked, or a separate runner. */
 type Handling = { readonly handler: unknown } | { readonly makeRunner: RunnerFactory }
 
 class BusImpl implements Bus {
@@ -284,7 +284,7 @@ class BusImpl implements Bus {
     reader.misnamed('maxRetries', 'retry: { attempts: 3 }')
     const options = resolveConsumeOptions(reader)
     if (options.broadcast && options.group !== undefined)
-      reader.problem('group', 'has no meaning with broadcast: every instance is a group of its own')
+      reader.problem('group', 'has no meaning with broadcast: every instance is a separate group')
     const transportName = options.transport ?? this.#defaultTransport
     const { transports } = this.options
     if (!transports.has(transportName)) reader.problem('transport', noSuchTransport(transportName, transports.keys()))

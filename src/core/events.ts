@@ -103,7 +103,10 @@ export interface BusEventMap {
   pause: EventOfConsumer & { readonly reason: string }
   /** The consumer started taking messages again. */
   resume: EventOfConsumer & { readonly reason: string }
-  /** A consumer made no progress for `idleMs` while there is work, or can't receive messages; `reason` explains it. */
+  /**
+   * A consumer made no progress for `idleMs` while there is work, can't receive messages, or a partition does not advance while
+   * others do; `reason` explains it.
+   */
   stalled: EventOfConsumer & {
     readonly idleMs: number
     readonly outstanding: number

@@ -15,7 +15,7 @@ export interface ConsumerHealth {
    * - `ok`: takes messages. `paused`: by `pause()` or a middleware. `standby`: healthy, but the group has more members than
    *   partitions and this member has none.
    * - `starting`: not subscribed yet. `failed`: subscribing failed; `detail` says why, and whether it will be tried again.
-   * - `stalled`: makes no progress, or can't receive messages. `stuck`: one message makes no progress; others may.
+   * - `stalled`: makes no progress, or can't receive messages. `stuck`: one message or partition makes no progress; others may.
    * - `draining`: waits for running handlers. `stopped`: closed.
    */
   readonly status: 'ok' | 'paused' | 'standby' | 'starting' | 'stalled' | 'stuck' | 'failed' | 'draining' | 'stopped'

@@ -18,7 +18,7 @@ export interface BatchTransactionContext<Tx> extends BatchContext {
 }
 
 /**
- * Makes a handler that runs in a transaction of its own: `ctx.tx`. The transaction is committed before the message is acked. It is
+ * Makes a handler that runs in its own transaction: `ctx.tx`. The transaction is committed before the message is acked. It is
  * rolled back when the handler throws, calls `ctx.reject` or `ctx.retry` (even if it catches what they throw), passes its deadline,
  * or when the delivery is lost.
  *

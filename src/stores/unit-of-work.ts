@@ -31,7 +31,7 @@ export interface UnitOfWork<Tx> {
    *   outer one may continue. Runs within one run take turns, and the outer one waits for them.
    * - Rejects with a `CommitUnknownError` when the connection was lost during COMMIT. After any other error, nothing was committed.
    *
-   * Safe to call concurrently: each outermost run has a transaction of its own.
+   * Safe to call concurrently: each outermost run has a separate transaction.
    */
   run<Result>(
     fn: (tx: Tx, unit: Unit<Tx>) => Result | Promise<Result>,

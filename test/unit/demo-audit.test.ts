@@ -60,7 +60,7 @@ it('finds what is missing, what contradicts itself and what was sent twice', () 
   })
 })
 
-it('does not count an order twice that has a dead letter and ended all the same', () => {
+it('does not count an order twice that has a dead letter and ended anyway', () => {
   books({ a: 'shipped' }, ['a'], ['a'])
   const audit = openAudit(folder)
   expect(audit.close(new Set(['a']), new Set(['a']))).toMatchObject({ shipped: 1, deadLettered: 0, missing: [] })

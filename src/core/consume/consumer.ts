@@ -11,10 +11,12 @@ import type { ConsumerHealth } from '../health.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { readTimeout } from '../util/options-reader.ts'
+import { PartitionWatch } from './partition-watch.ts'
+import type { PartitionLook } from './partition-watch.ts'
 import { Preparation } from './preparation.ts'
 import type { Runner } from './runner.ts'
 import { isPattern } from '../topic.ts'
-import type { TransportSubscription } from '../transport.ts'
+import type { GroupInfo, TransportSubscription } from '../transport.ts'
 import { Watchdog } from './watchdog.ts'
 
 /**
@@ -136,6 +138,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       })
     }
     const { outstanding } = this.#tracker
+    const partitions = new PartitionWatch(this.id)
     this.#watchdog = new Watchdog(
       {
         progress: () => this.#tracker.progress,
@@ -144,6 +147,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
         unanswered: () => this.#tracker.unanswered(),
         subscription: () => subscription.state?.(),
         lag: () => this.#readyLag(subscription),
+        lookAtPartitions: () => this.#lookAtPartitions(partitions),
         stuck: (pending, ageMs) => this.#tracker.reportStuck(pending, ageMs),
         stalled: (idleMs, lag, reason) =>
           this.#parts.events.emit('stalled', {
@@ -328,17 +332,35 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       const detail = `message ${which} ${what} for ${this.#parts.options.stalledAfterMs} ms${more}`
       return { ...of, status: 'stuck', detail }
     }
+    const standing = this.#watchdog?.standing
+    if (standing !== undefined) return { ...of, status: 'stuck', detail: standing }
     return subscription?.standby === true ? { ...of, status: 'standby' } : { ...of, status: 'ok' }
   }
 
   async #readyLag(subscription: TransportSubscription): Promise<number | string | undefined> {
     if (this.#maxConcurrency === 0) return undefined
     if (subscription.readyHere !== undefined) return subscription.readyHere()
-    const { admin, capabilities } = this.#parts.transport
-    if (admin === undefined || !capabilities.lag || isPattern(this.topic)) return undefined
-    const mine = (await admin.groups(this.topic)).find((info) => info.group === this.group)
+    if (!this.#canAskForGroup()) return undefined
+    const mine = await this.#groupInfo()
     if (mine === undefined) return `group "${this.group}" of topic "${this.topic}" is not on the broker any more`
     return mine.ready ?? (mine.lag === undefined ? undefined : mine.lag - (mine.inFlight ?? 0))
+  }
+
+  async #lookAtPartitions(watch: PartitionWatch): Promise<PartitionLook> {
+    // During a pause nothing advances, and without a log there are no positions.
+    const mayAsk =
+      this.#maxConcurrency > 0 && this.#parts.transport.capabilities.replay.length > 0 && this.#canAskForGroup()
+    return watch.look(mayAsk ? ((await this.#groupInfo())?.partitions ?? []) : [])
+  }
+
+  #canAskForGroup(): boolean {
+    const { admin, capabilities } = this.#parts.transport
+    return admin !== undefined && capabilities.lag && !isPattern(this.topic)
+  }
+
+  async #groupInfo(): Promise<GroupInfo | undefined> {
+    const groups = await this.#parts.transport.admin?.groups(this.topic)
+    return groups?.find((info) => info.group === this.group)
   }
 }
 

@@ -2,6 +2,7 @@ import type { Clock } from '../clock.ts'
 import type { ResolvedRetry } from './consume-options.ts'
 import { RejectError } from '../errors.ts'
 import type { DeadLetterReason } from '../events.ts'
+import { growingDelay } from '../util/backoff.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 
 const retryRequestBrand = Symbol.for('busbar.retry-request')
@@ -40,8 +41,7 @@ export function backoffMs(
   random: () => number = Math.random,
 ): number {
   if (policy.backoff === 'fixed') return Math.min(policy.baseMs, policy.maxMs)
-  // Keeps the power finite, so that even absurd attempts end at the cap.
-  const exponential = Math.min(policy.maxMs, policy.baseMs * 2 ** Math.min(attempt - 1, 1000))
+  const exponential = growingDelay({ minMs: policy.baseMs, maxMs: policy.maxMs }, attempt - 1)
   return policy.backoff === 'exponential' ? exponential : Math.ceil(random() * exponential)
 }
 

@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '../clock.ts'
 import type { LinkedList } from '../util/linked-list.ts'
+import type { PartitionLook } from './partition-watch.ts'
 import type { PendingDelivery, PendingState } from './pending-delivery.ts'
 import type { SubscriptionState } from '../transport.ts'
 
@@ -18,12 +19,16 @@ export interface WatchdogHost {
    * Number of messages this member could get, asked when it holds none. Undefined when unknown; a reason when it can't get any.
    */
   lag(): Promise<number | string | undefined>
+  /** Looks for partitions that stand still although they have messages. */
+  lookAtPartitions(): Promise<PartitionLook>
   stuck(pending: PendingDelivery, ageMs: number): void
   stalled(idleMs: number, lag: number | undefined, reason: string): void
   recovered(): void
 }
 
 const CHECKS_PER_WINDOW = 4
+/** Asking about partitions costs the broker something: a consumer that gets nothing asks only so often. */
+const IDLE_WINDOWS = 5
 /** A few deliveries are enough to identify a batch that hangs. */
 const MAX_REPORTED = 10
 
@@ -43,6 +48,11 @@ export class Watchdog {
   /** Messages waited at the last check that asked. */
   #waited = false
   #hadTrouble = false
+  /** When the partitions were last looked at, and the progress then. */
+  #lookedAt: number
+  #progressThen = 0
+  #standing: string | undefined
+  #isSuspicious = false
   #stalled: string | undefined
   #stuck: readonly PendingDelivery[] = []
   /** Whether all was well at the last check. */
@@ -54,12 +64,18 @@ export class Watchdog {
     this.#clock = clock
     this.#windowMs = windowMs
     this.#since = clock.monotonic()
+    this.#lookedAt = this.#since
     this.#arm()
   }
 
   /** Why the consumer is stalled, or undefined. */
   get stalled(): string | undefined {
     return this.#stalled
+  }
+
+  /** Which partition does not advance although others may, or undefined. */
+  get standing(): string | undefined {
+    return this.#standing
   }
 
   /** Deliveries that were stuck at the last check and still are, in order of arrival. */
@@ -89,7 +105,8 @@ export class Watchdog {
     this.#stuck = this.#findStuck()
     for (const pending of this.#stuck.slice(0, MAX_REPORTED)) this.#reportStuck(pending)
     await this.#checkStall()
-    this.#wasWell = this.#stalled === undefined && this.#stuck.length === 0
+    await this.#checkPartitions()
+    this.#wasWell = this.#stalled === undefined && this.#stuck.length === 0 && this.#standing === undefined
     if (!wasWell && this.#wasWell && !this.#closed) this.#host.recovered()
   }
 
@@ -181,6 +198,21 @@ export class Watchdog {
     else if (typeof lag === 'string') this.#stall(lag, idleMs, undefined)
     else
       this.#stall(`nothing has arrived for ${this.#windowMs} ms, and ${lag} messages wait at the broker`, idleMs, lag)
+  }
+
+  /** A partition may stand still while others flow, which nothing here would show. */
+  async #checkPartitions(): Promise<void> {
+    const now = this.#clock.monotonic()
+    const progress = this.#host.progress()
+    const windows = progress === this.#progressThen ? IDLE_WINDOWS : 1
+    if (!this.#isSuspicious && now - this.#lookedAt < this.#windowMs * windows) return
+    this.#lookedAt = now
+    this.#progressThen = progress
+    const { isSuspicious, reason } = await this.#host.lookAtPartitions()
+    if (this.#closed) return
+    this.#isSuspicious = isSuspicious
+    if (reason !== undefined && this.#standing === undefined) this.#host.stalled(now - this.#since, undefined, reason)
+    this.#standing = reason
   }
 
   #stall(reason: string, idleMs: number, lag: number | undefined): void {

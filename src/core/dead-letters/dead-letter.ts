@@ -141,7 +141,7 @@ export function parseDeadLetter(
   const message: EncodedMessage = {
     ...stored.message,
     topic,
-    // Without a type of its own, its type is the topic where it was found.
+    // If it has no type, its type is the topic where it was found.
     type: stored.message.type === stored.message.topic ? topic : stored.message.type,
     headers: original,
     expiresAt: instantOf(headers[EXPIRES]),

@@ -52,7 +52,7 @@ function topicsOf(view: GroupView): (readonly [string, readonly (string | undefi
     return found
   }
   for (const { topics } of view.members) for (const [topic, count] of topics) known(topic, count)
-  // A topic that no member consumes any more is nobody's; its free partitions need not be looked at.
+  // A topic that no member consumes any more has no owner; its free partitions are left out.
   for (const { topic, partition, holder } of view.partitions) {
     if (holder === undefined && !holders.has(topic)) continue
     known(topic, partition + 1)[partition] = holder

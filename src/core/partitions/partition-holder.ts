@@ -1,6 +1,7 @@
 // Longer than most files: what is held, what is being called and what is waited for must agree at each await.
 import type { Clock, Timer } from '../clock.ts'
 import { AuthorizationError } from '../errors.ts'
+import { growingDelay, halfRandom } from '../util/backoff.ts'
 import type { GroupDriver, MemberState, Partition } from './group-driver.ts'
 import { GroupMember } from './group-member.ts'
 import type { Step } from './group-member.ts'
@@ -117,7 +118,7 @@ export class PartitionHolder<Position> {
     return this.#member.isStandby
   }
 
-  /** Why partitions can't be distributed at present. */
+  /** Why partitions can't be distributed now. */
   get trouble(): string | undefined {
     return this.#trouble
   }
@@ -323,9 +324,8 @@ export class PartitionHolder<Position> {
     const { host, random = Math.random } = this.#options
     this.#member.onFailed()
     if (!this.#isUp || this.#isOver) return
-    const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** this.#failures, this.#beatMs)
-    this.#failures++
-    this.#pausedUntil = this.#now() + pauseMs * (0.5 + random() / 2)
+    const pauseMs = growingDelay({ minMs: FIRST_PAUSE_MS, maxMs: this.#beatMs }, this.#failures++)
+    this.#pausedUntil = this.#now() + halfRandom(pauseMs, random)
     this.#trouble = `partitions can't be distributed: ${error instanceof Error ? error.message : String(error)}`
     host.failed(error, DOING[step.do])
     if (!AuthorizationError.is(error)) return

@@ -1,9 +1,10 @@
 import { sleep } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import { BusbarError } from '../errors.ts'
+import { growingDelay, halfRandom } from './backoff.ts'
+import type { BackoffLimits } from './backoff.ts'
 
-const FIRST_DELAY_MS = 100
-const MAX_DELAY_MS = 5_000
+const PAUSE: BackoffLimits = { minMs: 100, maxMs: 5_000 }
 
 /** A failed attempt that will be retried. */
 export interface ConnectWait {
@@ -29,9 +30,7 @@ export async function connectWithRetry<Result>(
     } catch (error) {
       const leftMs = endsAt - clock.monotonic()
       if (!BusbarError.is(error) || !error.retryable || leftMs <= 0 || signal.aborted) throw error
-      // Half of the delay is random, so that the instances of a service don't reconnect in step.
-      const fullMs = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt - 1, 10))
-      const delayMs = Math.min(leftMs, Math.round(fullMs * (0.5 + Math.random() / 2)))
+      const delayMs = Math.min(leftMs, Math.round(halfRandom(growingDelay(PAUSE, attempt - 1))))
       onWait({ attempt, error, delayMs, giveUpInMs: leftMs })
       await sleep(clock, delayMs, signal)
     }

@@ -16,8 +16,27 @@ export interface UrlOptions {
   [FROM_URL]?: ReadonlySet<string>
 }
 
-/** Sets an option from a parameter of a URL, unless it was given beside the URL. */
-export function setParameter(options: UrlOptions, name: string, value: unknown): void {
+/**
+ * Sets an option from a parameter of a URL, unless it was given beside the URL. `groups` are options that are objects, whose
+ * fields follow after a dot: `reconnect.maxMs`.
+ */
+export function setParameter(
+  options: UrlOptions,
+  name: string,
+  value: unknown,
+  groups: ReadonlySet<string> = new Set(),
+): void {
+  const dot = name.indexOf('.')
+  const group = name.slice(0, Math.max(0, dot))
+  if (groups.has(group)) {
+    const given = options[group]
+    // Not an object: the reader of the options says so.
+    if (given !== undefined && (typeof given !== 'object' || given === null)) return
+    const inner: UrlOptions = { ...given }
+    setParameter(inner, name.slice(dot + 1), value)
+    options[group] = inner
+    return
+  }
   if (options[name] !== undefined && options[name] !== null) return
   options[name] = value
   options[FROM_URL] = new Set([...(options[FROM_URL] ?? []), name])

@@ -34,7 +34,7 @@ const CLEAN = { everyClaims: 64, maxKeys: 256 } as const
  * - With `path`, the file uses write-ahead logging: it survives the end of the process, however sudden. A power failure may undo
  *   the last moments; the messages of that time are then handled again.
  * - With `database`, the store waits while a transaction is open on that connection, so as not to become part of it. Give it a
- *   connection of its own if your transactions take longer than a lease.
+ *   separate connection if your transactions take longer than a lease.
  * - Expired keys are deleted a few at a time, by claims: an idle store does nothing.
  *
  *     const store = sqliteDedupeStore({ path: './dedupe.db' })

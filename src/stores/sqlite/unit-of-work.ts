@@ -21,7 +21,7 @@ const IO_ERROR = 10
  *
  * - A connection has one transaction at a time, so runs take turns, first come, first served: keep them short.
  * - Whatever else uses the same `DatabaseSync` while a run awaits something becomes part of its transaction: give the unit of work a
- *   connection of its own, or await nothing but statements in `fn`.
+ *   separate connection, or await nothing but statements in `fn`.
  * - It waits for other processes without blocking the event loop, and rejects with a `TimeoutError` after `busyTimeoutMs`.
  *
  *     const unitOfWork = sqliteUnitOfWork({ database: new DatabaseSync('app.db') })

@@ -98,7 +98,7 @@ export const backPressureScenarios: readonly Scenario[] = [
     id: 'back-pressure/pause-keeps-credit',
     group,
     invariant: 10,
-    title: 'a paused subscription gets nothing; when it goes on, its credit is still there',
+    title: 'a paused subscription gets nothing; when it resumes, its credit is still there',
     async run(ctx) {
       const [transport, consumer, all, topic] = [
         await ctx.transport(),

@@ -207,7 +207,7 @@ export const badBytesScenarios: readonly Scenario[] = [
     id: 'bad-bytes/unknown-content-type',
     group,
     invariant: 3,
-    title: 'a content type that nobody can decode is dead-lettered when its data is asked for, and fine when it is not',
+    title: 'a content type without a decoder is dead-lettered when its data is asked for, and fine when it is not',
     needs: ['admin'],
     async run(ctx) {
       const [bus, topic, transport] = [await ctx.bus(), ctx.topic(), await ctx.transport()]

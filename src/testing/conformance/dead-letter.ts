@@ -188,7 +188,7 @@ export const deadLetterScenarios: readonly Scenario[] = [
     id: 'dead-letter/drop',
     group,
     invariant: 3,
-    title: 'only with deadLetter drop is anything thrown away, and it is counted and told',
+    title: 'only with deadLetter drop is anything thrown away, and it is counted and reported',
     needs: ['admin'],
     async run(ctx) {
       const [bus, topic, name] = [await ctx.bus(), ctx.topic(), ctx.group()]
@@ -337,7 +337,7 @@ export const deadLetterScenarios: readonly Scenario[] = [
     id: 'dead-letter/plain-topic',
     group,
     invariant: 6,
-    title: 'the dead-letter topic is a topic: whoever consumes it sees the original message and the reasons in headers',
+    title: 'the dead-letter topic is a topic: its consumers see the original message and the reasons in headers',
     async run(ctx) {
       const [bus, topic, name] = [await ctx.bus(), ctx.topic(), ctx.group()]
       const watch = ctx.probe()
@@ -362,7 +362,7 @@ export const deadLetterScenarios: readonly Scenario[] = [
     id: 'dead-letter/per-group',
     group,
     invariant: 6,
-    title: 'each group has dead letters of its own; the same message may be dead for one and handled by the other',
+    title: 'each group has its own dead letters; the same message may be dead for one and handled by the other',
     needs: ['groups', 'admin'],
     async run(ctx) {
       const [bus, topic] = [await ctx.bus(), ctx.topic()]

@@ -97,7 +97,7 @@ export const delayScenarios: readonly Scenario[] = [
     id: 'delay/survives-reopen',
     group,
     invariant: 1,
-    title: 'a delayed message comes though its publisher has gone meanwhile',
+    title: 'a delayed message is delivered even if its publisher has exited meanwhile',
     needs: ['delay', 'redelivery'],
     async run(ctx) {
       const [topic, probe, name] = [ctx.topic(), ctx.probe(), ctx.group()]

@@ -9,7 +9,7 @@ export const foreignScenarios: readonly Scenario[] = [
     id: 'foreign/consumed',
     group,
     invariant: 3,
-    title: 'a message that another program wrote, without any of our headers, is handled all the same',
+    title: 'a message that another program wrote, without any of our headers, is handled anyway',
     needs: ['foreign'],
     async run(ctx) {
       const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]

@@ -70,7 +70,8 @@ export const lifecycleScenarios: readonly Scenario[] = [
     id: 'lifecycle/close-deadline',
     group,
     invariant: 11,
-    title: 'close ends within its deadline though a handler is stuck; that handler is told, its message comes back',
+    title:
+      'close ends within its deadline even if a handler is stuck; that handler is aborted, and its message comes back',
     needs: ['redelivery'],
     async run(ctx) {
       const topic = ctx.topic()

@@ -15,7 +15,7 @@ export const observabilityScenarios: readonly Scenario[] = [
     id: 'observability/happy-path',
     group,
     invariant: 14,
-    title: 'connect, publish, delivery and ack are told, each exactly as often as it happened',
+    title: 'connect, publish, delivery and ack are reported, each exactly as often as it happened',
     async run(ctx) {
       const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]
       const record = ctx.recorder(bus)
@@ -51,7 +51,7 @@ export const observabilityScenarios: readonly Scenario[] = [
     id: 'observability/failure-path',
     group,
     invariant: 14,
-    title: 'each attempt, retry and dead letter is told once and in order',
+    title: 'each attempt, retry and dead letter is reported once and in order',
     async run(ctx) {
       const [bus, topic, name] = [await ctx.bus(), ctx.topic(), ctx.group()]
       const probe = ctx.probe(() => {
@@ -89,7 +89,7 @@ export const observabilityScenarios: readonly Scenario[] = [
     id: 'observability/pause',
     group,
     invariant: 14,
-    title: 'pause and resume are told with their reason, and health says paused',
+    title: 'pause and resume are reported with their reason, and health says paused',
     async run(ctx) {
       const [bus, topic] = [await ctx.bus(), ctx.topic()]
       const record = ctx.recorder(bus)

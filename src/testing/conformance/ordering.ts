@@ -121,7 +121,7 @@ export const orderingScenarios: readonly Scenario[] = [
     id: 'ordering/dead-letter-frees-the-key',
     group,
     invariant: 5,
-    title: 'after a dead letter the key goes on, in order',
+    title: 'after a dead letter the key continues, in order',
     needs: ['ordering', 'admin'],
     async run(ctx) {
       const [bus, topic] = [await ctx.bus(), ctx.topic()]

@@ -113,7 +113,7 @@ export const patternScenarios: readonly Scenario[] = [
     id: 'patterns/not-dead-letters',
     group,
     invariant: 3,
-    title: 'a pattern does not reach dead-letter topics, which would go round for ever',
+    title: 'a pattern does not reach dead-letter topics, which would loop forever',
     needs: ['patterns', 'admin'],
     async run(ctx) {
       const [bus, base] = [await ctx.bus(), ctx.topic('orders')]

@@ -406,7 +406,7 @@ export const publishScenarios: readonly Scenario[] = [
     id: 'publish/aborted',
     group,
     invariant: 1,
-    title: 'a publish whose signal has aborted rejects as not sent, is told, and nobody gets it',
+    title: 'a publish whose signal has aborted rejects as not sent, is reported, and reaches no consumer',
     async run(ctx) {
       const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]
       ctx.consume(bus, topic, probe.handler())
@@ -509,7 +509,7 @@ export const publishScenarios: readonly Scenario[] = [
       await bus.start()
       const receipts = await Promise.all(Array.from({ length: 200 }, () => bus.publish(topic, ctx.random.bytes(4_000))))
       await probe.waitExactly(receipts.map(({ id }) => id))
-      assert.ok(record.count('bufferFull') >= 1, 'the full buffer must be told')
+      assert.ok(record.count('bufferFull') >= 1, 'the full buffer must be reported')
       for (const { bufferedBytes } of record.of('bufferFull')) assert.ok(bufferedBytes <= 32_768 + 4_096 + 1_024)
     },
   },
@@ -517,7 +517,7 @@ export const publishScenarios: readonly Scenario[] = [
     id: 'publish/survives-reopen',
     group,
     invariant: 1,
-    title: 'a confirmed message is still there when every process of ours has gone',
+    title: 'a confirmed message is still there after every process of ours has exited',
     needs: ['durable', 'replay:position'],
     async run(ctx) {
       const topic = ctx.topic()

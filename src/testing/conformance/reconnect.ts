@@ -38,7 +38,7 @@ export const reconnectScenarios: readonly Scenario[] = [
     id: 'reconnect/events',
     group,
     invariant: 14,
-    title: 'a lost session is told, and so is its return; health follows',
+    title: 'a lost session is reported, and so is its return; health follows',
     needs: ['fault:cutConnections'],
     async run(ctx) {
       const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]
@@ -93,7 +93,7 @@ export const reconnectScenarios: readonly Scenario[] = [
     id: 'reconnect/old-handlers',
     group,
     invariant: 9,
-    title: 'handlers that outlive their session are told, and their messages come again in the new one',
+    title: 'handlers that outlive their session are aborted, and their messages come again in the new one',
     needs: ['fault:cutConnections', 'redelivery', 'lag', 'admin'],
     async run(ctx) {
       const [bus, publisher, topic] = [await ctx.bus(), await ctx.startedBus(), ctx.topic()]
@@ -152,7 +152,7 @@ export const reconnectScenarios: readonly Scenario[] = [
       await ctx.faults.cutConnections?.()
       await ctx.waitUntil(
         () => consumer.lostDeliveries.length === 5,
-        () => `${consumer.lostDeliveries.length} of 5 deliveries were told to be lost`,
+        () => `${consumer.lostDeliveries.length} of 5 deliveries were reported as lost`,
       )
       assert.ok(old.every((delivery) => delivery.lost))
       await consumer.take(10)
@@ -238,6 +238,56 @@ export const reconnectScenarios: readonly Scenario[] = [
       await ctx.idle(receiver, topic, ctx.service)
       for (const id of probe.ids()) book.handled(id)
       book.check({ duplicates: 'any' })
+    },
+  },
+  {
+    id: 'reconnect/broadcast',
+    group,
+    invariant: 14,
+    title: 'a broadcast consumer whose connection was cut gets what was published meanwhile, or reports a loss',
+    needs: ['fault:cutConnections'],
+    async run(ctx) {
+      const [listener, other, topic, probe] = [await ctx.bus(), await ctx.bus(), ctx.topic(), ctx.probe()]
+      const record = ctx.recorder(listener)
+      ctx.consume(listener, topic, probe.handler(), { broadcast: true })
+      // Another group takes the messages, so that a broker without a log confirms them.
+      ctx.consume(other, topic, () => {}, { group: ctx.group() })
+      await listener.start()
+      await other.start()
+      const publisher = await ctx.startedBus({ publish: { deliveryTimeoutMs: ctx.patienceMs } })
+      const [confirmed, stop] = [new Set<string>(), new AbortController()]
+      const publishing = Promise.all(
+        numbered(4).map(async ({ data }) => {
+          while (!stop.signal.aborted) {
+            await publisher.publish(topic, data).then(
+              ({ id }) => confirmed.add(id),
+              (error: unknown) => assert.ok(error instanceof PublishError),
+            )
+            await work(1)
+          }
+        }),
+      )
+      const flowing = async (): Promise<void> => {
+        const before = probe.ids().length
+        await ctx.waitUntil(() => probe.ids().length > before + 20, 'messages to flow')
+      }
+      for (let cut = 1; cut <= 5; cut++) {
+        await flowing()
+        await ctx.faults.cutConnections?.()
+        await ctx.waitUntil(
+          () => record.count('reconnect') >= cut,
+          () => `${record.count('reconnect')} of ${cut} reconnects`,
+        )
+      }
+      await flowing()
+      stop.abort()
+      await publishing
+      if (record.count('loss', (loss) => loss.topic === topic) > 0) return
+      const missing = (): string[] => [...confirmed].filter((id) => !probe.ids().includes(id))
+      await ctx.waitUntil(
+        () => missing().length === 0,
+        () => `${missing().length} of ${confirmed.size} are missing, and no loss was reported`,
+      )
     },
   },
   {

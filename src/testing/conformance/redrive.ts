@@ -23,7 +23,7 @@ export const redriveScenarios: readonly Scenario[] = [
     id: 'dead-letter/redrive-all',
     group,
     invariant: 6,
-    title: 'redriven messages are handled by the group that failed, oldest first, and are gone from the dead letters',
+    title: 'redriven messages are handled by the group that failed, oldest first, and removed from the dead letters',
     needs: ['admin', 'redelivery'],
     async run(ctx) {
       const { bus, topic, name, probe, ids, repair } = await broken(ctx, 8, { key: 'one' })
@@ -35,7 +35,7 @@ export const redriveScenarios: readonly Scenario[] = [
       await probe.waitExactly(ids)
       probe.assertOrder(ids)
       assert.deepEqual(await letters.list(), [])
-      for (const id of ids) assert.deepEqual(probe.attemptsOf(id), [1, 1], 'attempts start anew')
+      for (const id of ids) assert.deepEqual(probe.attemptsOf(id), [1, 1], 'attempts start again')
       assert.deepEqual(
         probe.handled.map(({ message }) => message.data),
         [0, 1, 2, 3, 4, 5, 6, 7],

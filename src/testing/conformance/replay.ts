@@ -138,7 +138,7 @@ export const replayScenarios: readonly Scenario[] = [
     id: 'replay/seek-takes-back',
     group,
     invariant: 9,
-    title: 'seek takes outstanding deliveries back: their handlers are told, and their late end settles nothing',
+    title: 'seek takes outstanding deliveries back: their handlers are aborted, and their late end settles nothing',
     needs: ['replay:position', 'groups', 'admin'],
     async run(ctx) {
       const [bus, topic, gate, name] = [await ctx.bus(), ctx.topic(), ctx.gate(), ctx.group()]
@@ -159,7 +159,7 @@ export const replayScenarios: readonly Scenario[] = [
       await probe.waitStarted(1)
       await bus.admin().seek(topic, name, 'earliest')
       await record.waitFor('lost')
-      await ctx.waitUntil(() => aborted === 1, 'the running handler to be told')
+      await ctx.waitUntil(() => aborted === 1, 'the running handler to be aborted')
       gate.open()
       await ctx.waitUntil(
         () => ids.every((id) => record.count('ack', ({ message }) => message.id === id) === 1),

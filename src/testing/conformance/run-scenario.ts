@@ -1,4 +1,6 @@
+import { systemClock } from '../../core/clock.ts'
 import { TimeoutError } from '../../core/errors.ts'
+import { settledWithin } from '../../core/util/settled-within.ts'
 import { createContext } from './context.ts'
 import type { Environment } from './context.ts'
 import type { Scenario } from './scenario.ts'
@@ -46,15 +48,8 @@ export async function runScenario(
 }
 
 async function within(timeoutMs: number, what: string, work: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new TimeoutError(`${what} did not end within ${timeoutMs} ms`)), timeoutMs)
-  })
-  try {
-    await Promise.race([work, late])
-  } finally {
-    clearTimeout(timer)
-  }
+  if (await settledWithin(systemClock, timeoutMs, work)) return
+  throw new TimeoutError(`${what} did not end within ${timeoutMs} ms`)
 }
 
 export function messageOf(error: unknown): string {

@@ -277,7 +277,7 @@ export const settleScenarios: readonly Scenario[] = [
     id: 'settle/deadline',
     group,
     invariant: 2,
-    title: 'an attempt that passes its deadline is told to stop, and counts as failed',
+    title: 'an attempt that exceeds its deadline is aborted, and counts as failed',
     needs: ['redelivery'],
     async run(ctx) {
       const [bus, topic] = [await ctx.bus(), ctx.topic()]

@@ -38,7 +38,7 @@ export const stuckScenarios: readonly Scenario[] = [
       assert.equal(stuck?.state, 'running')
       if (keyed) assert.equal(stuck?.queuedBehind, 2)
       assert.ok((stuck?.ageMs ?? 0) >= 400)
-      assert.equal(record.count('stalled'), 0, 'the consumer itself goes on')
+      assert.equal(record.count('stalled'), 0, 'the consumer itself continues')
       const sick = await bus.health()
       assert.equal(sick.status, 'down')
       assert.equal(sick.consumers[0]?.status, 'stuck')
@@ -55,7 +55,7 @@ export const stuckScenarios: readonly Scenario[] = [
     id: 'groups/deleted-while-running',
     group: 'groups',
     invariant: 12,
-    title: 'a group that is deleted under a running consumer is made again, or health() says that it is gone',
+    title: 'a group that is deleted under a running consumer is created again, or health() reports that it is missing',
     needs: ['groups', 'admin', 'redelivery'],
     async run(ctx) {
       const [bus, topic] = [await ctx.bus(), ctx.topic()]

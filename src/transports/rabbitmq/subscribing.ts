@@ -86,6 +86,7 @@ export async function createSubscription(
               binds: which === 'cancelled' ? cancelled : undefined,
             })
             deleted?.report()
+            if (spec.ephemeral && native.offset === undefined) reportAway(spec, parts.host)
             checkLayout(spec, layout, now.layout)
             return now.queues
           },
@@ -322,6 +323,12 @@ function membershipOf(
         if (context.publisher.blockedBy === undefined) context.failed(error, 'talking to the other members of a group')
       },
     })
+}
+
+/** The queue of a broadcast consumer ends with its connection: what was published until it had another one is lost to it. */
+function reportAway({ topic, group }: SubscriptionSpec, { events, name }: TransportHost): void {
+  const reason = 'the connection was lost or its queue deleted, and nothing is kept for a broadcast consumer meanwhile'
+  events.emit('loss', { transport: name, topic, group, count: undefined, position: undefined, reason })
 }
 
 function tellRebalance(

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Timer } from '../../core/clock.ts'
 import { BusbarError, ConnectionError, StateError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
+import { growingDelay } from '../../core/util/backoff.ts'
 import type {
   Capabilities,
   DeliverySink,
@@ -24,8 +25,7 @@ import { SqliteSubscription } from './subscriber.ts'
 import { DatabaseThread, ThreadRefusedError } from './thread.ts'
 import type { ThreadListener } from './thread.ts'
 
-const RESTART_MIN_MS = 100
-const RESTART_MAX_MS = 5_000
+const RESTART_PAUSE = { minMs: 100, maxMs: 5_000 } as const
 const CLOSE_DEADLINE_MS = 5_000
 
 /** A durable log in one file, with a separate database thread. */
@@ -229,7 +229,7 @@ export class SqliteTransport implements Transport, ThreadListener {
     this.thread = undefined
     this.#downSince = host.clock.monotonic()
     // A thread that keeps ending is restarted less and less often.
-    if (this.#downSince - this.#upSince > RESTART_MAX_MS) this.#restarts = 0
+    if (this.#downSince - this.#upSince > RESTART_PAUSE.maxMs) this.#restarts = 0
     host.events.emit('error', { transport: host.name, error, doing: 'running the database thread' })
     host.events.emit('disconnect', { transport: host.name, planned: false, reason: error.message })
     this.#takeBackAll('the database thread ended')
@@ -241,8 +241,7 @@ export class SqliteTransport implements Transport, ThreadListener {
   }
 
   #restartLater(host: TransportHost): void {
-    const delay = Math.min(RESTART_MAX_MS, RESTART_MIN_MS * 2 ** this.#restarts++)
-    this.#restartTimer = host.clock.setTimer(delay, () => {
+    this.#restartTimer = host.clock.setTimer(growingDelay(RESTART_PAUSE, this.#restarts++), () => {
       this.#restart(host).catch((error: unknown) => {
         if (this.#closing !== undefined) return
         if (!BusbarError.is(error))

@@ -95,7 +95,7 @@ describe('attempts', () => {
     expect(hand.started).toEqual(['b#1', 'a#2'])
   })
 
-  it('start all the same when the broker does not take the note in time', async () => {
+  it('start anyway when the broker does not take the note in time', async () => {
     const hand = byHand()
     const { broker, clock } = await stage(hand.handler)
     broker.noting = () => new Promise(() => {})

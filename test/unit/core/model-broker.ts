@@ -438,7 +438,7 @@ export class ModelSubscription implements TransportSubscription {
     if (outcome.type === 'reject' && random.chance(weather.rejectFails))
       return new PublishError('no dead letters today', { outcome: 'not-sent', retryable: true })
     if (random.chance(weather.settleFails)) {
-      // The dead letter may be stored all the same.
+      // The dead letter may be stored anyway.
       if (outcome.type === 'reject' && random.chance(0.5)) this.#store(stored, outcome.deadLetter)
       this.#takeBack(delivery)
       if (outcome.type === 'ack') stored.acksLost++

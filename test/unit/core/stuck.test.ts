@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import type { HandlerContext, Message } from 'busbar'
 import { LetterStore } from './letter-store.ts'
+import type { PartitionInfo, TransportAdmin } from '../../../src/core/transport.ts'
 import { byHand, stage, turn } from './stage.ts'
-import { delivery, notSent } from './stub-transport.ts'
+import type { Stage } from './stage.ts'
+import { delivery, notSent, StubTransport } from './stub-transport.ts'
 
 const WINDOW_MS = 1_000
 
@@ -219,6 +221,81 @@ describe('a consumer that gets nothing', () => {
     broker.stateNow = { standby: false }
     await clock.advance(WINDOW_MS)
     expect((await bus.health()).status).toBe('ok')
+  })
+})
+
+describe('a partition that does not advance', () => {
+  /** Two partitions of a log: messages of the second one wait. */
+  function partitioned(second: Partial<PartitionInfo>): StubTransport {
+    const at = (offset: number) => ({ offset })
+    const common = { start: at(1), oldestUnackedAt: undefined, inFlight: 0 }
+    const partitions: readonly PartitionInfo[] = [
+      { ...common, partition: '0', lag: 0, position: at(9), head: at(9), member: 'other' },
+      { ...common, partition: '1', lag: 7, position: at(2), head: at(9), ...second },
+    ]
+    const info = {
+      topic: 'orders.placed',
+      group: 'billing',
+      lag: 7,
+      inFlight: 0,
+      members: 2,
+      oldestUnackedAt: undefined,
+    }
+    const transport = new StubTransport({ lag: true, replay: ['position'] })
+    let looks = 0
+    const own = (): string | undefined => transport.subscriptions[0]?.spec.consumerId
+    const named = (one: PartitionInfo): PartitionInfo => ({
+      ...one,
+      member: one.member === 'own' ? own() : one.member,
+      lag: one.lag === -1 ? 9 - (looks++ % 3) : one.lag,
+    })
+    const admin = { groups: async () => [{ ...info, partitions: partitions.map(named) }] }
+    return Object.assign(transport, { admin: admin as unknown as TransportAdmin })
+  }
+
+  async function flowing(second: Partial<PartitionInfo>, windows = 4): Promise<readonly [Stage, readonly string[]]> {
+    const staged = await stage(() => {}, { stalledAfterMs: WINDOW_MS }, partitioned(second))
+    const reasons: string[] = []
+    staged.bus.events.on('stalled', ({ reason }) => reasons.push(reason))
+    for (let round = 0; round < windows * 10; round++) {
+      staged.broker.deliver(delivery(`flows-${round}`))
+      await staged.clock.advance(WINDOW_MS / 10)
+    }
+    return [staged, reasons]
+  }
+
+  it('is reported once though others flow, when no member serves it; the process lives', async () => {
+    const [{ bus }, reasons] = await flowing({ member: undefined })
+    expect(reasons).toEqual(['partition "1" does not advance: 7 messages wait, and no member serves it'])
+    const { live, status, consumers } = await bus.health()
+    expect([live, status, consumers[0]?.status, consumers[0]?.detail]).toEqual([true, 'down', 'stuck', reasons[0]])
+  })
+
+  it('is reported by the member that it belongs to', async () => {
+    const [, reasons] = await flowing({ member: 'own' })
+    expect(reasons).toEqual(['partition "1" does not advance: 7 messages wait, and this member takes none of them'])
+  })
+
+  it.each<[string, Partial<PartitionInfo>]>([
+    ['belongs to another member, which reports it', { member: 'another' }],
+    ['has messages in flight', { inFlight: 1 }],
+    ['has fewer messages at times', { lag: -1 }],
+    ['has only messages that wait for their time', { ready: 0 }],
+    ['is of a broker without a log', { head: undefined, position: undefined }],
+  ])('is not reported when it %s', async (_, second) => {
+    const [{ bus }, reasons] = await flowing(second)
+    expect(reasons).toEqual([])
+    expect((await bus.health()).status).toBe('ok')
+  })
+
+  it('is well again when it advances', async () => {
+    const [{ bus, clock, broker, transport, events }, reasons] = await flowing({})
+    expect(reasons).toHaveLength(1)
+    Object.assign(transport, { admin: undefined })
+    broker.deliver(delivery('last'))
+    await clock.advance(2 * WINDOW_MS)
+    expect((await bus.health()).status).toBe('ok')
+    expect(events.filter((name) => name === 'recovered')).toHaveLength(1)
   })
 })
 

@@ -35,6 +35,19 @@ it('what stands beside the URL wins, and what came from it is known', () => {
   expect(Object.keys(copy)).not.toContain('later')
 })
 
+it('sets fields of options that are objects', () => {
+  const groups = new Set(['reconnect'])
+  const given = { minMs: 5 }
+  const options: UrlOptions = { reconnect: given, broken: 7 }
+  setParameter(options, 'reconnect.minMs', 1, groups)
+  setParameter(options, 'reconnect.maxMs', 2, groups)
+  setParameter(options, 'other.field', 3, groups)
+  setParameter(options, 'broken.field', 4, new Set(['broken']))
+  expect(options).toMatchObject({ reconnect: { minMs: 5, maxMs: 2 }, broken: 7, 'other.field': 3 })
+  expect(Object.keys(options)).toEqual(['reconnect', 'broken', 'other.field'])
+  expect(given).toEqual({ minMs: 5 })
+})
+
 it('advises on passwords only where there may be one', () => {
   expect(passwordAdvice('nats://h')).toBe('')
   expect(passwordAdvice('nats://u:p@h')).toContain('"@" as %40')

@@ -1,9 +1,9 @@
 import { toThreadError } from './database.ts'
 import type { Outbox } from './outbox.ts'
+import { growingDelay } from '../../../core/util/backoff.ts'
 
 /** Pause after background work has failed, in ms. */
-const RETRY_MIN_MS = 50
-const RETRY_MAX_MS = 5_000
+const RETRY_PAUSE = { minMs: 50, maxMs: 5_000 } as const
 /** How often writing is tried again after the file could not be written, in ms. */
 const PROBE_MS = 1_000
 
@@ -49,7 +49,7 @@ export class Trouble {
         this.#retryTimer = undefined
         this.#retry()
       },
-      Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** this.#failures++),
+      growingDelay(RETRY_PAUSE, this.#failures++),
     )
   }
 

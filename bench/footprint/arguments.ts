@@ -1,0 +1,69 @@
+import { parseArgs } from 'node:util'
+import { UsageError } from '../runner/arguments.ts'
+
+/** The brokers whose footprint is measured. */
+export const FOOTPRINT_BROKERS = ['rabbitmq', 'nats', 'redis'] as const
+export type FootprintBroker = (typeof FOOTPRINT_BROKERS)[number]
+
+export interface FootprintArguments {
+  readonly brokers: readonly FootprintBroker[]
+  /** Numbers of topics; each is a run of its own on an empty broker. */
+  readonly topics: readonly number[]
+  readonly groups: number
+  /** How long the idle consumers are watched. */
+  readonly seconds: number
+  readonly source: boolean
+  readonly writeDocs: boolean
+}
+
+export const FOOTPRINT_USAGE: string = `Usage: npm run bench -- footprint [BROKER...] [options]
+
+What idle consumers cost: objects on the broker, commands, bytes, connections, CPU and memory, beside the plain client.
+
+Brokers: ${FOOTPRINT_BROKERS.join(' ')} (default: all)
+
+  --topics LIST  numbers of topics, default 1,10,100
+  --groups N     consumer groups on each topic, default 3
+  --seconds N    how long to watch them, default 20
+  --source       measure the TypeScript sources as they are, instead of the build in dist/
+  --write-docs   put the tables into docs/reference/benchmarks.md
+`
+
+export function parseFootprintArguments(argv: readonly string[]): FootprintArguments {
+  const { values, positionals } = parse(argv)
+  const unknown = positionals.filter((name) => !(FOOTPRINT_BROKERS as readonly string[]).includes(name))
+  if (unknown.length > 0) throw new UsageError(`Unknown broker: ${unknown.join(', ')}`)
+  const named = FOOTPRINT_BROKERS.filter((name) => positionals.includes(name))
+  return {
+    brokers: named.length > 0 ? named : FOOTPRINT_BROKERS,
+    topics: (values.topics ?? '1,10,100').split(',').map((text) => count('--topics', text)),
+    groups: count('--groups', values.groups ?? '3'),
+    seconds: count('--seconds', values.seconds ?? '20'),
+    source: values.source ?? false,
+    writeDocs: values['write-docs'] ?? false,
+  }
+}
+
+function count(option: string, text: string): number {
+  const value = Number(text)
+  if (Number.isInteger(value) && value > 0) return value
+  throw new UsageError(`${option} takes whole numbers from 1, got "${text}"`)
+}
+
+function parse(argv: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...argv],
+      allowPositionals: true,
+      options: {
+        topics: { type: 'string' },
+        groups: { type: 'string' },
+        seconds: { type: 'string' },
+        source: { type: 'boolean' },
+        'write-docs': { type: 'boolean' },
+      },
+    })
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error))
+  }
+}

@@ -1,0 +1,74 @@
+import { MalformedError } from '../errors.ts'
+
+const SIZE_BYTES = 4
+/** Memory for a frame is taken in steps, so that a size alone can't claim it. */
+const FIRST_STEP = 1024 * 1024
+
+/** Cuts the bytes of a connection into frames. A frame that comes in several chunks is gathered in one buffer of its own. */
+export class FrameSplitter {
+  readonly #maxFrameBytes: number
+  readonly #sizeBytes: Buffer = Buffer.alloc(SIZE_BYTES)
+  #sizeFilled = 0
+  #size = 0
+  #frame: Buffer | undefined
+  #filled = 0
+
+  constructor(maxFrameBytes: number) {
+    this.#maxFrameBytes = maxFrameBytes
+  }
+
+  /** Calls `onFrame` with each frame that the chunk completes, without its size. Throws {@link MalformedError}. */
+  push(chunk: Buffer, onFrame: (frame: Buffer) => void): void {
+    let pos = 0
+    while (pos < chunk.length) {
+      if (this.#frame === undefined) {
+        pos = this.#readSize(chunk, pos)
+        if (this.#sizeFilled < SIZE_BYTES) return
+        if (chunk.length - pos >= this.#size) {
+          this.#sizeFilled = 0
+          onFrame(chunk.subarray(pos, pos + this.#size))
+          pos += this.#size
+          continue
+        }
+        this.#frame = Buffer.allocUnsafeSlow(Math.min(this.#size, FIRST_STEP))
+        this.#filled = 0
+      }
+      pos = this.#gather(chunk, pos, this.#frame, onFrame)
+    }
+  }
+
+  #readSize(chunk: Buffer, start: number): number {
+    let pos = start
+    while (this.#sizeFilled < SIZE_BYTES && pos < chunk.length) {
+      this.#sizeBytes[this.#sizeFilled++] = chunk[pos++] as number
+    }
+    if (this.#sizeFilled === SIZE_BYTES) {
+      this.#size = this.#sizeBytes.readInt32BE()
+      if (this.#size < SIZE_BYTES || this.#size > this.#maxFrameBytes) {
+        throw new MalformedError(
+          'INVALID_LENGTH',
+          `a frame of ${this.#size} bytes, at most ${this.#maxFrameBytes} may come`,
+        )
+      }
+    }
+    return pos
+  }
+
+  #gather(chunk: Buffer, pos: number, frame: Buffer, onFrame: (frame: Buffer) => void): number {
+    let target = frame
+    if (this.#filled === target.length) {
+      target = Buffer.allocUnsafeSlow(Math.min(this.#size, 2 * target.length))
+      frame.copy(target)
+      this.#frame = target
+    }
+    const part = Math.min(target.length - this.#filled, chunk.length - pos)
+    chunk.copy(target, this.#filled, pos, pos + part)
+    this.#filled += part
+    if (this.#filled === this.#size) {
+      this.#frame = undefined
+      this.#sizeFilled = 0
+      onFrame(target)
+    }
+    return pos + part
+  }
+}

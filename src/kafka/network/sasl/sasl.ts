@@ -1,0 +1,53 @@
+import { oauthBearer } from './oauth-bearer.ts'
+import type { BearerToken } from './oauth-bearer.ts'
+import { plain } from './plain.ts'
+import { scram } from './scram.ts'
+
+/** One authentication: the client's side of a mechanism. Made anew for each. */
+export interface SaslExchange {
+  /**
+   * The client's next message, for the server's last one (undefined at first); undefined when the exchange is complete. Throws if the
+   * server has not proven itself.
+   */
+  next(challenge: Buffer | undefined): Buffer | undefined | Promise<Buffer | undefined>
+}
+
+export interface Credentials {
+  readonly username: string
+  readonly password: string
+}
+
+/** Credentials that may change: asked for at each authentication. */
+export type Given<T> = T | (() => T | Promise<T>)
+
+export type SaslOptions =
+  | { readonly mechanism: 'plain'; readonly credentials: Given<Credentials> }
+  | {
+      readonly mechanism: 'scram-sha-256' | 'scram-sha-512'
+      readonly credentials: Given<Credentials>
+      /** The credentials are id and HMAC of a delegation token (KIP-48). @default false */
+      readonly isDelegationToken?: boolean
+    }
+  | { readonly mechanism: 'oauthbearer'; readonly token: Given<BearerToken> }
+
+/** The mechanism's name in SaslHandshake. */
+export function mechanismOf(options: SaslOptions): string {
+  return options.mechanism.toUpperCase()
+}
+
+export async function startSasl(options: SaslOptions): Promise<SaslExchange> {
+  switch (options.mechanism) {
+    case 'plain':
+      return plain(await valueOf(options.credentials))
+    case 'oauthbearer':
+      return oauthBearer(await valueOf(options.token))
+    default: {
+      const hash = options.mechanism === 'scram-sha-256' ? 'sha256' : 'sha512'
+      return scram(hash, await valueOf(options.credentials), options.isDelegationToken ?? false)
+    }
+  }
+}
+
+function valueOf<T>(given: Given<T>): T | Promise<T> {
+  return typeof given === 'function' ? (given as () => T | Promise<T>)() : given
+}

@@ -1,0 +1,155 @@
+import { Reader } from '../../../src/kafka/bytes/reader.ts'
+import { Writer } from '../../../src/kafka/bytes/writer.ts'
+import type { Clock } from '../../../src/kafka/network/clock.ts'
+import { Connection } from '../../../src/kafka/network/connection.ts'
+import type { ConnectionOptions } from '../../../src/kafka/network/connection.ts'
+import { FrameSplitter } from '../../../src/kafka/network/frame-splitter.ts'
+import type { SocketHandlers } from '../../../src/kafka/network/sockets.ts'
+import { allApis, apiOf } from '../../../src/kafka/protocol/apis.ts'
+import type { ApiName } from '../../../src/kafka/protocol/generated/api-types.ts'
+import { readMessage } from '../../../src/kafka/protocol/read-message.ts'
+import type { Message } from '../../../src/kafka/protocol/read-message.ts'
+import { writeMessage } from '../../../src/kafka/protocol/write-message.ts'
+
+/** Time that a test moves. */
+export class TestClock implements Clock {
+  #now = 1_000
+  #timers: { at: number; run: () => void }[] = []
+
+  /** Timers that have run. */
+  fired = 0
+
+  get timers(): number {
+    return this.#timers.length
+  }
+
+  now(): number {
+    return this.#now
+  }
+
+  setTimer(run: () => void, delayMs: number): () => void {
+    const timer = { at: this.#now + delayMs, run }
+    this.#timers.push(timer)
+    return () => (this.#timers = this.#timers.filter((other) => other !== timer))
+  }
+
+  advance(ms: number): void {
+    const end = this.#now + ms
+    for (;;) {
+      const next = this.#timers.filter(({ at }) => at <= end).toSorted((a, b) => a.at - b.at)[0]
+      if (next === undefined) break
+      this.#timers = this.#timers.filter((other) => other !== next)
+      this.#now = Math.max(this.#now, next.at)
+      this.fired++
+      next.run()
+    }
+    this.#now = end
+  }
+}
+
+export interface Asked {
+  readonly name: ApiName
+  readonly version: number
+  readonly correlationId: number
+  readonly clientId: string | null
+  readonly body: Message
+}
+
+/** The broker's end of one connection: reads requests, and answers as the test says. */
+export class FakeBroker {
+  /** Requests that have not been taken by `next`. */
+  readonly asked: Asked[] = []
+  isDestroyed = false
+  /** The newest versions it has; what is not named has all. */
+  maxVersions: Partial<Record<ApiName, number>> = {}
+  readonly #splitter = new FrameSplitter(1_000_000)
+  #handlers: SocketHandlers | undefined
+
+  connection(clock: Clock, options: Partial<ConnectionOptions> = {}): Connection {
+    return new Connection({
+      address: { host: 'h', port: 1 },
+      sasl: undefined,
+      clock,
+      openSocket: (_, handlers) => {
+        this.#handlers = handlers
+        return {
+          write: (chunks) => {
+            for (const chunk of chunks) this.#splitter.push(chunk, (frame) => this.asked.push(read(frame)))
+          },
+          destroy: () => (this.isDestroyed = true),
+        }
+      },
+      ...options,
+      settings: {
+        name: 'broker 1',
+        clientId: 'me',
+        softwareName: 'test',
+        softwareVersion: '1',
+        requestTimeoutMs: 1_000,
+        connectTimeoutMs: 500,
+        maxInFlight: 3,
+        maxFrameBytes: 10_000,
+        ...options.settings,
+      },
+    })
+  }
+
+  connect(): void {
+    this.#handlers?.connected()
+  }
+
+  cut(error?: Error): void {
+    this.#handlers?.closed(error)
+  }
+
+  send(bytes: Buffer): void {
+    this.#handlers?.received(bytes)
+  }
+
+  next(name: ApiName): Asked {
+    const request = this.asked.shift()
+    if (request?.name !== name) throw new Error(`${name} expected, not ${request?.name}`)
+    return request
+  }
+
+  answer(request: Asked, body: Message, version: number = request.version): void {
+    this.send(response(request, body, version))
+  }
+
+  /** Connects, and answers ApiVersions. */
+  negotiate(): void {
+    this.connect()
+    this.answerApiVersions()
+  }
+
+  answerApiVersions(): void {
+    const apiKeys = [...allApis()].map(([name, api]) => {
+      const { key, versions } = api.description
+      return { apiKey: key, minVersion: versions.first, maxVersion: this.maxVersions[name] ?? versions.last }
+    })
+    this.answer(this.next('ApiVersions'), { errorCode: 0, apiKeys })
+  }
+}
+
+export function response({ name, correlationId }: Asked, body: Message, version: number): Buffer {
+  const writer = new Writer()
+  writer.i32(0)
+  writer.i32(correlationId)
+  if (name !== 'ApiVersions' && apiOf(name).isFlexible(version)) writer.uvarint(0)
+  writeMessage(apiOf(name).response(version), body, writer, name)
+  const bytes = writer.toBuffer()
+  bytes.writeInt32BE(bytes.length - 4)
+  return bytes
+}
+
+function read(frame: Buffer): Asked {
+  const reader = new Reader(frame)
+  const key = reader.i16()
+  const version = reader.i16()
+  const correlationId = reader.i32()
+  const clientId = reader.strOrNull(false)
+  const [name, api] = [...allApis()].find(([, each]) => each.description.key === key) ?? []
+  if (name === undefined || api === undefined) throw new Error(`api ${key}`)
+  if (api.isFlexible(version)) reader.skipTags()
+  return { name, version, correlationId, clientId, body: readMessage(api.request(version), reader) }
+}
