@@ -1,4 +1,4 @@
-import { keyHash } from '../../core/util/key-hash.ts'
+import { keyHash } from '../../../core/util/key-hash.ts'
 
 /**
  * The partition of a key. Part of the format: other programs that write messages and need the order of a key kept must
