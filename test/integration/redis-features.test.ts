@@ -111,10 +111,7 @@ describe('Redis: features', () => {
     )
     const ours = found.flat().find(({ ce }) => ce !== undefined) ?? assert.fail('our message is there')
     const envelope = JSON.parse(ours['ce'] ?? '') as Record<string, unknown>
-    assert.deepEqual(
-      [envelope['specversion'], envelope['id'], envelope['type'], envelope['partitionkey'], envelope['headers']],
-      ['1.0', id, topic, 'k', { colour: 'blue' }],
-    )
+    assert.deepEqual(envelope, { busbar: '1', source: 'features', id, partitionkey: 'k', headers: { colour: 'blue' } })
     assert.equal(ours['data'], '{"n":2}')
     await waitUntil(() => handled.length === 3, { timeoutMs: 5_000 })
   })
