@@ -105,12 +105,14 @@ export type {
   SettleEnd,
 } from './core/observers.ts'
 export type {
-  ContextPublishManyOptions,
+  AllowFailures,
   PublishItem,
   PublishManyOptions,
   PublishOptions,
   PublishReceipt,
   PublishResult,
+  RefuseFailures,
+  SendOptions,
 } from './core/publish/publish-options.ts'
 export type { PublishCount } from './core/publish/publish-counts.ts'
 export type {

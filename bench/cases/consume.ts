@@ -16,9 +16,7 @@ async function fill(count: number): Promise<void> {
   for (let left = count; left > 0; left -= source.items.length) {
     const items = source.items.slice(0, left)
     backlog.sent(items.length)
-    const results = await bus.publishMany(source.event, items)
-    const failed = results.find((result) => result.error !== undefined)
-    if (failed !== undefined) throw failed.error
+    await bus.publishMany(source.event, items)
   }
 }
 

@@ -32,9 +32,7 @@ async function sendMany(bus: Bus, { event, items }: MessageSource, deadline: Dea
     while (!deadline.passed) {
       if (backlog.full) await backlog.room()
       backlog.sent(items.length)
-      const results = await bus.publishMany(event, items)
-      const failed = results.find((result) => result.error !== undefined)
-      if (failed !== undefined) throw failed.error
+      await bus.publishMany(event, items)
     }
   })
   await Promise.all(lanes)

@@ -21,12 +21,8 @@ export async function feed(bus: Bus, lines: AsyncIterable<OrderLine>, options: F
   let count = 0
 
   async function flush(): Promise<void> {
-    const results = [
-      ...(await bus.publishMany(OrderSubmitted, good)),
-      ...(await bus.publishMany(UncheckedSubmission, bad)),
-    ]
-    const failed = results.find((result) => result.error !== undefined)
-    if (failed?.error !== undefined) throw failed.error
+    await bus.publishMany(OrderSubmitted, good)
+    await bus.publishMany(UncheckedSubmission, bad)
     options.onPlaced([...good.map((item) => item.data.orderId), ...bad.map((item) => item.key ?? '')])
     good = []
     bad = []

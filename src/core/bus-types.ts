@@ -13,11 +13,14 @@ import type { Logger } from './logger.ts'
 import type { EncodedMessage, OutgoingMessage } from './message.ts'
 import type { PublishMiddleware } from './publish/publish-middleware.ts'
 import type {
+  AllowFailures,
   PublishItem,
   PublishManyOptions,
   PublishOptions,
   PublishReceipt,
   PublishResult,
+  RefuseFailures,
+  SendOptions,
 } from './publish/publish-options.ts'
 import type { BusObserver } from './observers.ts'
 import type { BusSnapshot } from './snapshot.ts'
@@ -325,21 +328,39 @@ export interface Bus extends AsyncDisposable {
     data: NoInfer<Input>,
     options?: PublishOptions,
   ): Promise<PublishReceipt>
-  /** Publishes many messages to a topic without a definition. Otherwise like the overload below. */
+  /** Publishes many messages to a topic without a definition, with `allowFailures`. Otherwise like the last overload. */
   publishMany(
     topic: string,
     items: readonly PublishItem[],
-    options?: Pick<PublishOptions, 'transport' | 'signal'>,
+    options: PublishManyOptions & AllowFailures,
+  ): Promise<readonly PublishResult[]>
+  /** Publishes many messages to a topic without a definition. Otherwise like the last overload. */
+  publishMany(
+    topic: string,
+    items: readonly PublishItem[],
+    options?: PublishManyOptions & RefuseFailures,
+  ): Promise<readonly PublishReceipt[]>
+  /** Publishes many messages, and resolves with the result of each. Otherwise like the last overload. */
+  publishMany<Input, Output>(
+    event: EventDefinition<Input, Output>,
+    items: readonly PublishItem<NoInfer<Input>>[],
+    options: PublishManyOptions & AllowFailures,
   ): Promise<readonly PublishResult[]>
   /**
-   * Publishes many messages in one call. Resolves with one result per item, at the same index: a message that was not published
-   * has an `error`. Rejects only when the call itself is invalid, such as unknown options or a bus that is not started.
+   * Publishes many messages in one call. Resolves with one receipt per item, at the same index, when the broker has taken
+   * responsibility for all of them. Sends what it can: when some were not published, it rejects with a `PublishError` whose
+   * `cause` is why, and the others are published. With `allowFailures: true`, it resolves with one result per item instead, and
+   * those that were not published have an `error`.
+   *
+   *     await bus.publishMany(OrderPlaced, [{ data: first }, { data: second, headers: { tenant: 'acme' } }])
+   *     const results = await bus.publishMany(OrderPlaced, items, { allowFailures: true })
+   *     const again = items.filter((_, index) => results[index]?.error !== undefined)
    */
   publishMany<Input, Output>(
     event: EventDefinition<Input, Output>,
     items: readonly PublishItem<NoInfer<Input>>[],
-    options?: PublishManyOptions,
-  ): Promise<readonly PublishResult[]>
+    options?: PublishManyOptions & RefuseFailures,
+  ): Promise<readonly PublishReceipt[]>
   /** Encodes for a topic without a definition, so the data is not validated. Otherwise like the overload below. */
   encode(topic: string, data: unknown, options?: PublishOptions): Promise<OutgoingMessage>
   /**
@@ -364,7 +385,7 @@ export interface Bus extends AsyncDisposable {
    * Does not wait for publishes to the same topic that are with a schema or a middleware. The bytes stay yours and are not
    * copied: don't change them before the result is there.
    */
-  sendEncoded(messages: readonly OutgoingMessage[], options?: PublishManyOptions): Promise<readonly PublishResult[]>
+  sendEncoded(messages: readonly OutgoingMessage[], options?: SendOptions): Promise<readonly PublishResult[]>
   /** Adds a consumer made with `defineConsumer`. */
   consume(definition: AnyConsumerDefinition): ConsumerHandle
   /** A batch handler for a topic or pattern without a definition. Otherwise like the last overload. */

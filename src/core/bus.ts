@@ -35,6 +35,7 @@ import { healthReport } from './health.ts'
 import { HeldPublisher, publishingHeld, refuseMemories } from './consume/held-publisher.ts'
 import type { BusState, HealthReport } from './health.ts'
 import type { OutgoingMessage } from './message.ts'
+import { allPublished } from './publish/all-published.ts'
 import { checkConversation, MessageFactory } from './publish/message-factory.ts'
 import { requireNode } from './util/node-version.ts'
 import { waitsForStart } from './util/not-started.ts'
@@ -46,6 +47,7 @@ import type {
   PublishOptions,
   PublishReceipt,
   PublishResult,
+  SendOptions,
 } from './publish/publish-options.ts'
 import { observerProblem, Observers } from './observers.ts'
 import type { BusObserver } from './observers.ts'
@@ -178,12 +180,15 @@ class BusImpl implements Bus {
     return this.#port.publish(target, data, options, options.transport, undefined)
   }
 
-  publishMany(
+  async publishMany(
     target: string | AnyEventDefinition,
     items: readonly PublishItem[],
     options: PublishManyOptions = NO_OPTIONS,
-  ): Promise<readonly PublishResult[]> {
-    return this.#port.publishMany(target, items, options, options.transport, undefined)
+  ): Promise<readonly PublishReceipt[]> {
+    const results = await this.#port.publishMany(target, items, options, options.transport, undefined)
+    return options.allowFailures === true
+      ? (results as readonly PublishReceipt[])
+      : allPublished(topicOf(target), results)
   }
 
   within<Result>(context: CausalityContext, call: () => Result): Result {
@@ -202,7 +207,7 @@ class BusImpl implements Bus {
 
   sendEncoded(
     messages: readonly OutgoingMessage[],
-    options: PublishManyOptions = NO_OPTIONS,
+    options: SendOptions = NO_OPTIONS,
   ): Promise<readonly PublishResult[]> {
     return this.#port.sendEncoded(messages, options)
   }

@@ -2,11 +2,13 @@ import type { Clock } from './clock.ts'
 import type { EventDefinition } from './define.ts'
 import type { Message } from './message.ts'
 import type {
-  ContextPublishManyOptions,
+  AllowFailures,
   PublishItem,
+  PublishManyOptions,
   PublishOptions,
   PublishReceipt,
   PublishResult,
+  RefuseFailures,
 } from './publish/publish-options.ts'
 import type { Position, TransportIdentity } from './transport.ts'
 
@@ -69,21 +71,33 @@ export interface HandlerContext {
     data: NoInfer<Input>,
     options?: PublishOptions,
   ): Promise<PublishReceipt>
-  /** Publishes many messages to a topic without a definition. Otherwise like the overload below. */
+  /** Publishes many messages to a topic without a definition, with `allowFailures`. Otherwise like the last overload. */
   publishMany(
     topic: string,
     items: readonly PublishItem[],
-    options?: ContextPublishManyOptions,
+    options: PublishManyOptions & AllowFailures,
+  ): Promise<readonly PublishResult[]>
+  /** Publishes many messages to a topic without a definition. Otherwise like the last overload. */
+  publishMany(
+    topic: string,
+    items: readonly PublishItem[],
+    options?: PublishManyOptions & RefuseFailures,
+  ): Promise<readonly PublishReceipt[]>
+  /** Publishes many messages, and resolves with the result of each. Otherwise like the last overload. */
+  publishMany<Input, Output>(
+    event: EventDefinition<Input, Output>,
+    items: readonly PublishItem<NoInfer<Input>>[],
+    options: PublishManyOptions & AllowFailures,
   ): Promise<readonly PublishResult[]>
   /**
-   * Publishes many messages in one call. Rejects with a `PublishError` when some were not published, so that a handler that
-   * ignores the results does not ack its message. With `allowFailures: true`, resolves with all results instead.
+   * Publishes many messages in one call, as `publish` does. Settles like `bus.publishMany`: rejects with a `PublishError` when
+   * some were not published, so that the handler does not ack its message.
    */
   publishMany<Input, Output>(
     event: EventDefinition<Input, Output>,
     items: readonly PublishItem<NoInfer<Input>>[],
-    options?: ContextPublishManyOptions,
-  ): Promise<readonly PublishResult[]>
+    options?: PublishManyOptions & RefuseFailures,
+  ): Promise<readonly PublishReceipt[]>
   /**
    * Dead-letters the message at once, by throwing a `RejectError`. If a `catch` swallows that error and the handler returns,
    * the message is rejected anyway, with a `warning` event. The same holds for `retry`.

@@ -70,10 +70,15 @@ void bus.publish('orders.placed', {}, { headers: { retries: 1 } })
 // --- many at once ------------------------------------------------------------------------------------------------------
 
 const results = bus.publishMany(OrderPlaced, [{ data: { orderId: 'ord-1', total: 1 }, key: 'k' }])
-sameType<Promise<readonly PublishResult[]>>()(results)
+sameType<Promise<readonly PublishReceipt[]>>()(results)
+const maybe = bus.publishMany(OrderPlaced, [{ data: { orderId: 'ord-1', total: 1 } }], { allowFailures: true })
+sameType<Promise<readonly PublishResult[]>>()(maybe)
+sameType<Promise<readonly PublishResult[]>>()(bus.publishMany('orders', [{ data: 1 }], { allowFailures: true }))
+sameType<Promise<readonly PublishReceipt[]>>()(bus.publishMany('orders', [{ data: 1 }], { allowFailures: false }))
 // @ts-expect-error one of the items does not fit
 void bus.publishMany(OrderPlaced, [{ data: { orderId: 'ord-1', total: 1 } }, { data: { orderId: 2, total: 1 } }])
-for (const result of await results) {
+for (const { position } of await results) sameType<Position | undefined>()(position)
+for (const result of await maybe) {
   if (result.error === undefined) sameType<Position | undefined>()(result.position)
   else sameType<Error>()(result.error)
 }
@@ -87,7 +92,8 @@ bus.consume(OrderPlaced, async (message, ctx) => {
   sameType<AbortSignal>()(ctx.signal)
   await ctx.publish(OrderPaid, { orderId: message.data.orderId })
   await ctx.publish('orders.audited', { by: 'me' })
-  await ctx.publishMany(OrderPaid, [{ data: { orderId: '1' } }])
+  sameType<readonly PublishReceipt[]>()(await ctx.publishMany(OrderPaid, [{ data: { orderId: '1' } }]))
+  sameType<readonly PublishResult[]>()(await ctx.publishMany('x', [{ data: 1 }], { allowFailures: true }))
   // @ts-expect-error that is no OrderPaid
   await ctx.publish(OrderPaid, { orderId: 1 })
   // @ts-expect-error messages are for reading

@@ -2,15 +2,15 @@ import type { Clock } from '../clock.ts'
 import { Deadline } from '../util/deadlines.ts'
 import type { Deadlines } from '../util/deadlines.ts'
 import type { AnyEventDefinition } from '../define.ts'
-import { PublishError, RejectError, TimeoutError, ValidationError } from '../errors.ts'
+import { RejectError, TimeoutError, ValidationError } from '../errors.ts'
 import type { ConsumerControl, HandlerContext } from '../handler.ts'
 import type { HeldPublisher } from './held-publisher.ts'
 import type { EncodedMessage, OutgoingMessage } from '../message.ts'
 import type { Observation, Observers } from '../observers.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
+import { allPublished } from '../publish/all-published.ts'
 import { refuseUnknown } from '../publish/publish-options.ts'
 import type {
-  ContextPublishManyOptions,
   PublishItem,
   PublishManyOptions,
   PublishOptions,
@@ -18,6 +18,7 @@ import type {
   PublishResult,
 } from '../publish/publish-options.ts'
 import { RetryRequest } from './retry.ts'
+import { topicOf } from '../target.ts'
 import type { Position, TransportIdentity } from '../transport.ts'
 
 const RETRY_REQUEST: ReadonlySet<string> = new Set(['delayMs', 'countAttempt', 'cause'])
@@ -195,12 +196,13 @@ export class Attempt extends Span implements HandlerContext {
   async publishMany(
     target: string | AnyEventDefinition,
     items: readonly PublishItem[],
-    options: ContextPublishManyOptions = {},
-  ): Promise<readonly PublishResult[]> {
-    const { allowFailures = false, ...rest } = options
-    const results = await this.#publisher().publishMany(target, items, rest, this.pending.delivery.message)
-    if (!allowFailures) throwFailures(typeof target === 'string' ? target : target.topic, results)
-    return results
+    options?: PublishManyOptions,
+  ): Promise<readonly PublishReceipt[]> {
+    const results = await this.#publisher().publishMany(target, items, options, this.pending.delivery.message)
+    // Otherwise a handler that ignores the results would ack a message whose events were never published.
+    return options?.allowFailures === true
+      ? (results as readonly PublishReceipt[])
+      : allPublished(topicOf(target), results)
   }
 
   #publisher(): ContextPublisher {
@@ -252,23 +254,6 @@ export class Attempt extends Span implements HandlerContext {
   protected override abandon(reason: unknown): void {
     this.#onAbandon(this, reason)
   }
-}
-
-/** Otherwise a handler that ignores the results would ack a message whose events were never published. */
-function throwFailures(topic: string, results: readonly PublishResult[]): void {
-  const errors = results.flatMap(({ error }) => (error === undefined ? [] : [error]))
-  const [first] = errors
-  if (first === undefined) return
-  const isUnknown = errors.some((error) => PublishError.is(error) && error.outcome === 'unknown')
-  throw new PublishError(
-    `${errors.length} of ${results.length} messages for "${topic}" were not published; the first: ${first.message}. ` +
-      'Pass { allowFailures: true } to ctx.publishMany to get the results instead.',
-    {
-      outcome: isUnknown ? 'unknown' : 'not-sent',
-      retryable: errors.every((error) => PublishError.is(error) && error.retryable),
-      cause: errors.length === 1 ? first : new AggregateError(errors),
-    },
-  )
 }
 
 /** A negative delay means now. A value that is not a number (a missing Retry-After) must not become a delay. */

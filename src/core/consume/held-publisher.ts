@@ -85,7 +85,8 @@ export class HeldPublisher implements ContextPublisher {
     options: PublishManyOptions | undefined = {},
     handled: EncodedMessage,
   ): Promise<readonly PublishResult[]> {
-    const made = await makeMany(items, ({ data, ...item }) => this.#add(target, data, { ...item, ...options }, handled))
+    const { allowFailures: _allowFailures, ...shared } = options
+    const made = await makeMany(items, ({ data, ...item }) => this.#add(target, data, { ...item, ...shared }, handled))
     return made.map((one, index) => (one instanceof Error ? { id: items[index]?.id ?? '', error: one } : one))
   }
 

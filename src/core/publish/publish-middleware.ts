@@ -15,7 +15,7 @@ import type { PublishItem, PublishResult } from './publish-options.ts'
  *
  * - change the items: data, headers, options; or the encoded bytes, with `transform`;
  * - wait before `next`, up to `deliveryTimeoutMs`. Calls for one topic keep their order meanwhile: later ones wait for it;
- * - refuse by throwing: `publish` rejects with that error, and `publishMany` reports it for each item;
+ * - refuse by throwing: `publish` rejects with that error, and for `publishMany` it is the error of each item;
  * - return results without calling `next`, for messages that it keeps, such as in a database;
  * - call `next` again, to send again. Later calls for the topic may then be ahead of it.
  */

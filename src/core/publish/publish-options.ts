@@ -61,16 +61,26 @@ export interface PublishItem<Data = unknown> extends Omit<PublishOptions, 'trans
   readonly data: Data
 }
 
-/** Options for all messages of one `publishMany`. */
-export type PublishManyOptions = Pick<PublishOptions, 'transport' | 'signal'>
+/** Options of `bus.sendEncoded`. */
+export type SendOptions = Pick<PublishOptions, 'transport' | 'signal'>
 
-/** Options of `ctx.publishMany`. */
-export interface ContextPublishManyOptions extends PublishManyOptions {
+/** Options for all messages of one `publishMany`. */
+export interface PublishManyOptions extends SendOptions {
   /**
-   * Resolves with the results even if some messages were not published. When false, the call rejects, so that a handler that
-   * ignores the results does not ack its own message. Default false.
+   * Resolves with one result per item, at the same index, even if some messages were not published: those have an `error`. When
+   * false, the call rejects instead, so that no caller takes a message for published that is not. Default false.
    */
   readonly allowFailures?: boolean | undefined
+}
+
+/** `publishMany` resolves with the results of all items: those that were not published have an `error`. */
+export interface AllowFailures {
+  readonly allowFailures: true
+}
+
+/** `publishMany` resolves when all messages are published, and rejects otherwise. */
+export interface RefuseFailures {
+  readonly allowFailures?: false | undefined
 }
 
 /** Confirms that the broker has taken responsibility for the message. */
@@ -79,7 +89,7 @@ export interface PublishReceipt {
   readonly position: Position | undefined
 }
 
-/** Result of one message of `publishMany`, at the index of its item. */
+/** Result of one message of `publishMany` with `allowFailures`, or of `sendEncoded`, at the index of its item. */
 export type PublishResult =
   | { readonly id: string; readonly position: Position | undefined; readonly error?: undefined }
   | { readonly id: string; readonly position?: undefined; readonly error: Error }
@@ -111,7 +121,12 @@ export const PUBLISH_OPTIONS: ReadonlySet<string> = new Set<keyof PublishOptions
 const PUBLISH_ITEM: ReadonlySet<string> = new Set<string>(['data', ...OF_MESSAGE])
 /** What an item may have on its way through publish middleware. */
 export const PUBLISH_CALL_ITEM: ReadonlySet<string> = new Set<string>([...PUBLISH_ITEM, 'transform'])
-export const PUBLISH_MANY_OPTIONS: ReadonlySet<string> = new Set<keyof PublishManyOptions>(['transport', 'signal'])
+export const SEND_OPTIONS: ReadonlySet<string> = new Set<keyof SendOptions>(['transport', 'signal'])
+export const PUBLISH_MANY_OPTIONS: ReadonlySet<string> = new Set<keyof PublishManyOptions>([
+  'transport',
+  'signal',
+  'allowFailures',
+])
 
 export const CONVERSATION: ReadonlySet<string> = new Set(['correlationId', 'causationId', 'traceparent', 'tracestate'])
 

@@ -11,13 +11,14 @@ import type { EncodedMessage, OutgoingMessage } from '../message.ts'
 import type { MessageFactory } from './message-factory.ts'
 import { describe } from '../util/options-reader.ts'
 import type { PublishCall, PublishCallItem, PublishMiddleware, PublishStep } from './publish-middleware.ts'
-import { PUBLISH_MANY_OPTIONS, PUBLISH_OPTIONS, refuseBadItem, refuseUnknown } from './publish-options.ts'
+import { PUBLISH_MANY_OPTIONS, PUBLISH_OPTIONS, refuseBadItem, refuseUnknown, SEND_OPTIONS } from './publish-options.ts'
 import type {
   PublishItem,
   PublishManyOptions,
   PublishOptions,
   PublishReceipt,
   PublishResult,
+  SendOptions,
 } from './publish-options.ts'
 import { failures, lastStep, PublishRun, runOf } from './publish-run.ts'
 import type { Publisher } from './publisher.ts'
@@ -152,11 +153,8 @@ export class PublishPort {
     )
   }
 
-  async sendEncoded(
-    messages: readonly OutgoingMessage[],
-    options: PublishManyOptions,
-  ): Promise<readonly PublishResult[]> {
-    if (options !== NO_OPTIONS) refuseUnknown('bus.sendEncoded', options, PUBLISH_MANY_OPTIONS)
+  async sendEncoded(messages: readonly OutgoingMessage[], options: SendOptions): Promise<readonly PublishResult[]> {
+    if (options !== NO_OPTIONS) refuseUnknown('bus.sendEncoded', options, SEND_OPTIONS)
     const publisher = this.publisher(options.transport)
     if (!Array.isArray(messages))
       throw new ConfigurationError('bus.sendEncoded', [

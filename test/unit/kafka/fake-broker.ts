@@ -59,10 +59,11 @@ export interface Asked {
 export class FakeBroker {
   /** Requests that have not been taken by `next`. */
   readonly asked: Asked[] = []
+  readonly answered: Asked[] = []
   isDestroyed = false
   /** The newest versions it has; what is not named has all. */
   maxVersions: Partial<Record<ApiName, number>> = {}
-  readonly #splitter = new FrameSplitter(1_000_000)
+  readonly #splitter = new FrameSplitter(10_000_000)
   #handlers: SocketHandlers | undefined
 
   connection(clock: Clock, options: Partial<ConnectionOptions> = {}): Connection {
@@ -106,6 +107,18 @@ export class FakeBroker {
     this.#handlers?.received(bytes)
   }
 
+  /** Bytes of a client that has a real socket. */
+  read(chunk: Buffer): void {
+    this.#splitter.push(chunk, (frame) => this.asked.push(read(frame)))
+  }
+
+  /** The bytes of an answer without content, to any request; ApiVersions has all versions. */
+  answerTo(request: Asked): Buffer {
+    this.answered.push(request)
+    const body = request.name === 'ApiVersions' ? { apiKeys: this.#apiKeys() } : {}
+    return response(request, body, request.version)
+  }
+
   next(name: ApiName): Asked {
     const request = this.asked.shift()
     if (request?.name !== name) throw new Error(`${name} expected, not ${request?.name}`)
@@ -123,11 +136,14 @@ export class FakeBroker {
   }
 
   answerApiVersions(): void {
-    const apiKeys = [...allApis()].map(([name, api]) => {
+    this.answer(this.next('ApiVersions'), { errorCode: 0, apiKeys: this.#apiKeys() })
+  }
+
+  #apiKeys() {
+    return [...allApis()].map(([name, api]) => {
       const { key, versions } = api.description
       return { apiKey: key, minVersion: versions.first, maxVersion: this.maxVersions[name] ?? versions.last }
     })
-    this.answer(this.next('ApiVersions'), { errorCode: 0, apiKeys })
   }
 }
 

@@ -27,25 +27,10 @@ export class GrowingOutput {
     return grown
   }
 
-  append(from: Buffer, start: number, size: number): void {
-    const buffer = this.reserve(size)
-    if (size < 16) for (let index = 0; index < size; index++) buffer[this.pos + index] = from[start + index] as number
-    else buffer.set(from.subarray(start, start + size), this.pos)
-    this.pos += size
-  }
-
-  /** Repeats `size` bytes from `distance` back; what it writes may be part of what it repeats. */
-  repeat(distance: number, size: number): void {
-    const buffer = this.reserve(size)
-    const { pos } = this
-    const from = pos - distance
-    if (distance >= size && size >= 32) buffer.copyWithin(pos, from, from + size)
-    else for (let index = 0; index < size; index++) buffer[pos + index] = buffer[from + index] as number
-    this.pos = pos + size
-  }
-
+  /** The output. Not with far more memory behind it than it needs: records may be kept for long. */
   result(): Buffer {
-    return this.#buffer.subarray(0, this.pos)
+    const { pos } = this
+    return this.#buffer.length - pos > pos ? Buffer.from(this.#buffer.subarray(0, pos)) : this.#buffer.subarray(0, pos)
   }
 }
 

@@ -1,5 +1,5 @@
 import { badData, GrowingOutput, tooLarge } from './growing-output.ts'
-import { matchLength, MatchTable, wordAt } from './match-table.ts'
+import { copyBytes, hashOf, matchLength, MatchTable, MatchWriter, viewOf } from './match-table.ts'
 import { xxhash32 } from './xxhash32.ts'
 
 // The lz4 frame format. Written as Java does: independent blocks of 64 KiB, no checksums but the header's. Read: everything that the
@@ -49,19 +49,25 @@ export function compressLz4(data: Buffer): Buffer {
 
 function compressBlock(data: Buffer, output: Buffer, at: number): number {
   const { length } = data
+  const view = viewOf(data)
+  const { places } = table
+  const base = table.start(length)
   let out = at
   let literalStart = 0
   let pos = 0
   let skip = 64
-  table.start(length)
   while (pos + MATCH_LIMIT <= length) {
-    const candidate = table.exchange(wordAt(data, pos), pos)
-    if (candidate === -1 || wordAt(data, candidate) !== wordAt(data, pos) || pos - candidate > 65_535) {
+    const word = view.getInt32(pos, true)
+    const hash = hashOf(word)
+    const candidate = (places[hash] as number) - base
+    places[hash] = pos + base
+    // A block has 64 KiB: the first of its bytes is one too far from the last.
+    if (candidate < 0 || view.getInt32(candidate, true) !== word || pos - candidate > 65_535) {
       pos += skip++ >>> 6
       continue
     }
     skip = 64
-    const extra = matchLength(data, candidate + MIN_MATCH, pos + MIN_MATCH, length - LAST_LITERALS)
+    const extra = matchLength(view, candidate + MIN_MATCH, pos + MIN_MATCH, length - LAST_LITERALS)
     out = writeSequence(data, literalStart, pos, output, out, extra)
     output[out++] = (pos - candidate) & 255
     output[out++] = (pos - candidate) >>> 8
@@ -69,7 +75,6 @@ function compressBlock(data: Buffer, output: Buffer, at: number): number {
     pos += MIN_MATCH + extra
     literalStart = pos
   }
-  table.finish(length)
   return writeSequence(data, literalStart, length, output, out, 0)
 }
 
@@ -86,7 +91,7 @@ function writeSequence(
   let out = at
   output[out++] = (Math.min(literals, 15) << 4) | Math.min(matchExtra, 15)
   if (literals >= 15) out = writeLength(output, out, literals - 15)
-  data.copy(output, out, start, end)
+  copyBytes(data, start, literals, output, out)
   return out + literals
 }
 
@@ -139,9 +144,20 @@ function decompressFrame(
     const blockSize = word % UNCOMPRESSED
     if (blockSize > data.length - pos || blockSize > maxBlock) throw badData('lz4', `a block of ${blockSize} bytes`)
     const blockEnd = pos + blockSize
-    const floor = (flags & FLG_INDEPENDENT) === 0 ? begin : output.pos
-    if (word >= UNCOMPRESSED) output.append(data, pos, blockSize)
-    else decompressBlock(data, pos, blockEnd, output, floor, output.pos + maxBlock)
+    // A byte gives at most 255.
+    const room = Math.min(maxBlock, 255 * blockSize, limit - output.pos)
+    const buffer = output.reserve(room)
+    if (word >= UNCOMPRESSED) {
+      if (blockSize > room) throw tooLarge(limit)
+      copyBytes(data, pos, blockSize, buffer, output.pos)
+      output.pos += blockSize
+    } else {
+      const floor = (flags & FLG_INDEPENDENT) === 0 ? begin : output.pos
+      const end = decompressBlock(data, pos, blockEnd, buffer, output.pos, floor, output.pos + room)
+      if (end === -1)
+        throw room < limit - output.pos ? badData('lz4', 'a block larger than its frame allows') : tooLarge(limit)
+      output.pos = end
+    }
     if ((flags & FLG_BLOCK_CHECKSUM) !== 0) checkSum(data, blockEnd, xxhash32(data, pos, blockEnd))
     pos = blockEnd + ((flags & FLG_BLOCK_CHECKSUM) === 0 ? 0 : 4)
   }
@@ -162,15 +178,19 @@ function checkSum(data: Buffer, at: number, actual: number): void {
   if (data.length - at < 4 || data.readUInt32LE(at) !== actual) throw badData('lz4', 'a checksum is wrong')
 }
 
+/** Returns where the output ends; -1 if it has no room. */
 function decompressBlock(
   data: Buffer,
   start: number,
   end: number,
-  output: GrowingOutput,
+  buffer: Buffer,
+  at: number,
   floor: number,
   ceiling: number,
-): void {
+): number {
+  const matches = new MatchWriter(buffer)
   let pos = start
+  let out = at
   while (pos < end) {
     const token = data[pos++] as number
     let literals = token >>> 4
@@ -182,10 +202,12 @@ function decompressBlock(
         literals += byte
       } while (byte === 255)
     }
-    if (literals > end - pos || literals > ceiling - output.pos) throw badData('lz4', 'literals past the end')
-    output.append(data, pos, literals)
+    if (literals > end - pos) throw badData('lz4', 'literals past the end')
+    if (literals > ceiling - out) return -1
+    copyBytes(data, pos, literals, buffer, out)
     pos += literals
-    if (pos === end) return
+    out += literals
+    if (pos === end) return out
     if (end - pos < 2) throw badData('lz4', 'a match without offset')
     const offset = (data[pos] as number) | ((data[pos + 1] as number) << 8)
     pos += 2
@@ -199,9 +221,10 @@ function decompressBlock(
       } while (byte === 255)
     }
     length += MIN_MATCH
-    if (offset === 0 || offset > output.pos - floor) throw badData('lz4', 'a match from before the block')
-    if (length > ceiling - output.pos) throw badData('lz4', 'a match past the end')
-    output.repeat(offset, length)
+    if (offset === 0 || offset > out - floor) throw badData('lz4', 'a match from before the block')
+    if (length > ceiling - out) return -1
+    matches.repeat(out, offset, length)
+    out += length
   }
   throw badData('lz4', 'a block that ends with a match')
 }

@@ -1,5 +1,5 @@
 import { badData, GrowingOutput, tooLarge } from './growing-output.ts'
-import { matchLength, MatchTable, wordAt } from './match-table.ts'
+import { copyBytes, hashOf, matchLength, MatchTable, MatchWriter, viewOf } from './match-table.ts'
 
 // The raw format, and the framing of xerial's snappy-java around it, which Java producers write: a header of 16 bytes, then chunks
 // of four bytes of length and a raw block.
@@ -61,26 +61,30 @@ export function compressRawSnappy(data: Buffer): Buffer {
 
 function compressBlock(data: Buffer, output: Buffer, at: number): number {
   const { length } = data
+  const view = viewOf(data)
+  const { places } = table
+  const base = table.start(length)
   let out = at
   let literalStart = 0
   let pos = 0
   // The longer nothing matches, the larger the steps: data that can't be compressed passes quickly.
   let skip = 32
-  table.start(length)
   while (pos + 4 <= length) {
-    const candidate = table.exchange(wordAt(data, pos), pos)
-    if (candidate === -1 || wordAt(data, candidate) !== wordAt(data, pos)) {
+    const word = view.getInt32(pos, true)
+    const hash = hashOf(word)
+    const candidate = (places[hash] as number) - base
+    places[hash] = pos + base
+    if (candidate < 0 || view.getInt32(candidate, true) !== word) {
       pos += skip++ >>> 5
       continue
     }
     skip = 32
     out = writeLiteral(data, literalStart, pos, output, out)
-    const size = 4 + matchLength(data, candidate + 4, pos + 4, length)
+    const size = 4 + matchLength(view, candidate + 4, pos + 4, length)
     out = writeCopies(output, out, pos - candidate, size)
     pos += size
     literalStart = pos
   }
-  table.finish(length)
   return writeLiteral(data, literalStart, length, output, out)
 }
 
@@ -98,7 +102,7 @@ function writeLiteral(data: Buffer, start: number, end: number, output: Buffer, 
     output[out++] = stored & 255
     output[out++] = stored >>> 8
   }
-  data.copy(output, out, start, end)
+  copyBytes(data, start, size, output, out)
   return out + size
 }
 
@@ -121,9 +125,11 @@ function decompressBlock(data: Buffer, output: GrowingOutput, limit: number): vo
   if (size > limit - output.pos) throw tooLarge(limit)
   // An element gives at most 64 bytes for three: a block can't promise more than that.
   if (size > 22 * data.length + 64) throw badData('snappy', `${size} bytes can't be in ${data.length}`)
-  output.reserve(size)
+  const buffer = output.reserve(size)
+  const matches = new MatchWriter(buffer)
   const begin = output.pos
   const end = begin + size
+  let out = begin
   let pos = start
   while (pos < data.length) {
     const tag = data[pos++] as number
@@ -136,21 +142,27 @@ function decompressBlock(data: Buffer, output: GrowingOutput, limit: number): vo
         literal = data.readUIntLE(pos, bytes) + 1
         pos += bytes
       }
-      if (literal > data.length - pos || literal > end - output.pos) throw badData('snappy', 'a literal past the end')
-      output.append(data, pos, literal)
+      if (literal > data.length - pos || literal > end - out) throw badData('snappy', 'a literal past the end')
+      copyBytes(data, pos, literal, buffer, out)
       pos += literal
+      out += literal
       continue
     }
     const bytes = kind === 3 ? 4 : kind
     if (bytes > data.length - pos) throw badData('snappy', 'a copy without offset')
     const length = kind === 1 ? ((tag >>> 2) & 7) + 4 : (tag >>> 2) + 1
-    const offset = data.readUIntLE(pos, bytes) + (kind === 1 ? (tag >>> 5) << 8 : 0)
+    let offset = data[pos] as number
+    if (kind === 1) offset |= (tag >>> 5) << 8
+    else if (kind === 2) offset |= (data[pos + 1] as number) << 8
+    else offset = data.readUInt32LE(pos)
     pos += bytes
-    if (offset === 0 || offset > output.pos - begin) throw badData('snappy', 'a copy from before the block')
-    if (length > end - output.pos) throw badData('snappy', 'a copy past the end')
-    output.repeat(offset, length)
+    if (offset === 0 || offset > out - begin) throw badData('snappy', 'a copy from before the block')
+    if (length > end - out) throw badData('snappy', 'a copy past the end')
+    matches.repeat(out, offset, length)
+    out += length
   }
-  if (output.pos !== end) throw badData('snappy', `${output.pos - begin} bytes instead of ${size}`)
+  if (out !== end) throw badData('snappy', `${out - begin} bytes instead of ${size}`)
+  output.pos = end
 }
 
 function readSize(data: Buffer): readonly [number, number] {
