@@ -62,7 +62,14 @@ export type {
   EventOptions,
   SingleConsumerDefinition,
 } from './core/define.ts'
-export type { DataOf, EventSet, EventSetBatchHandler, EventSetHandler, EventSetMessage } from './core/event-set.ts'
+export type {
+  DataOf,
+  EventSet,
+  EventSetBatchHandler,
+  EventSetHandler,
+  EventSetMessage,
+  EventSetOptions,
+} from './core/event-set.ts'
 export type {
   BusbarErrorOptions,
   ErrorCode,

@@ -1,18 +1,31 @@
 import type { AnyEventDefinition, EventDefinition } from './define.ts'
-import { ConfigurationError, ValidationError } from './errors.ts'
+import { ValidationError } from './errors.ts'
 import type { Problem } from './errors.ts'
 import type { BatchContext, BatchHandler, HandlerContext } from './handler.ts'
 import type { EncodedMessage, Message } from './message.ts'
-import { describe } from './util/options-reader.ts'
+import { describe, OptionsReader } from './util/options-reader.ts'
 import { compilePattern, normalizePattern, topicProblem } from './topic.ts'
+import type { EventFilter } from './transport.ts'
 
 /** Several events that one consumer handles. Create one with `defineEvents`. */
 export interface EventSet<Data = unknown> {
   /** What the consumer subscribes to: a topic, or a pattern that matches the topics of the events. */
   readonly topic: string
   readonly events: readonly AnyEventDefinition[]
+  /** What becomes of a message that is none of the events. */
+  readonly others: 'reject' | 'skip'
   /** Never there: carries the type of the data. */
   readonly '~data'?: Data
+}
+
+/** Options of `defineEvents`. */
+export interface EventSetOptions {
+  /**
+   * What becomes of a message that is none of the events. `reject`: it is dead-lettered as `invalid`, so that a new event is not
+   * skipped unnoticed. `skip`: it is acked without a handler, and counted in `stats().skipped`; a broker that can filter may not
+   * even send it. Default `reject`.
+   */
+  readonly others?: 'reject' | 'skip' | undefined
 }
 
 /** A message of one of several events: `isEvent` says which. */
@@ -35,7 +48,8 @@ export type DataOf<Event extends AnyEventDefinition> =
 /**
  * Lets one consumer handle several events: of different topics under a pattern, or of one topic with different types or
  * versions. Each message is validated with the schema of its own event, found by topic, `type` and `version` (a message without
- * a version counts as version 1). A message that is none of the events is dead-lettered as `invalid`.
+ * a version counts as version 1). A message that is none of the events is dead-lettered as `invalid`, or skipped with
+ * `{ others: 'skip' }`.
  *
  *     const OrderEvents = defineEvents('orders.*', [OrderPlaced, OrderPaid])
  *     bus.consume(OrderEvents, (message) => {
@@ -43,12 +57,13 @@ export type DataOf<Event extends AnyEventDefinition> =
  *       else release(message.data.orderId)
  *     })
  *
- * Throws `ConfigurationError` when the list is empty, an event is outside of the topic or pattern, or two events can't be told
+ * Throws `ConfigurationError` when an option is wrong, the list is empty, an event is outside of the topic or pattern, or two events can't be told
  * apart.
  */
 export function defineEvents<const Events extends readonly AnyEventDefinition[]>(
   topic: string,
   events: Events,
+  options: EventSetOptions = {},
 ): EventSet<DataOf<Events[number]>> {
   const problems: Problem[] = []
   const problem = topicProblem(topic, true)
@@ -56,8 +71,12 @@ export function defineEvents<const Events extends readonly AnyEventDefinition[]>
   if (!Array.isArray(events) || events.length === 0)
     problems.push({ path: 'events', message: `must be a list of at least one event, got ${describe(events)}` })
   else if (problem === undefined) problems.push(...problemsOf(topic, events))
-  if (problems.length > 0) throw new ConfigurationError(`defineEvents(${JSON.stringify(topic)})`, problems)
-  return Object.freeze({ topic, events: Object.freeze([...events]) })
+  const subject = `defineEvents(${JSON.stringify(topic)})`
+  const reader = new OptionsReader(subject, options)
+  const others = reader.oneOf('others', ['reject', 'skip'], 'reject')
+  for (const { path, message } of problems) reader.problem(path, message)
+  reader.done()
+  return Object.freeze({ topic, events: Object.freeze([...events]), others })
 }
 
 function problemsOf(topic: string, events: readonly AnyEventDefinition[]): Problem[] {
@@ -91,6 +110,23 @@ export function isEvent<Input, Output>(
   event: EventDefinition<Input, Output>,
 ): message is Message<Output> {
   return message.topic === event.topic && message.type === event.type && (message.version ?? 1) === event.version
+}
+
+/** Which messages a consumer skips; undefined for one that takes all. */
+export function skipsOf(
+  definition: AnyEventDefinition | EventSet | undefined,
+): ((message: EncodedMessage) => boolean) | undefined {
+  if (definition === undefined || !('events' in definition) || definition.others === 'reject') return undefined
+  const names = new Set(definition.events.map((event) => nameOf(event.topic, event.type, event.version)))
+  return ({ topic, type, version }) => !names.has(nameOf(topic, type, version ?? 1))
+}
+
+/** What a consumer takes, for a transport that can filter; undefined for one that takes all. */
+export function eventFiltersOf(
+  definition: AnyEventDefinition | EventSet | undefined,
+): readonly EventFilter[] | undefined {
+  if (definition === undefined || !('events' in definition) || definition.others === 'reject') return undefined
+  return definition.events.map(({ topic, type, version }) => ({ topic, type, version }))
 }
 
 /** Finds the event of a message. Throws a `ValidationError` that names the events when it is none of them. */

@@ -76,6 +76,13 @@ export type PublishOutcome =
 /** Where a new group starts. */
 export type StartFrom = 'earliest' | 'latest' | { readonly timeMs: number } | { readonly position: Position }
 
+/** An event that a subscription takes. A message without a version has version 1. */
+export interface EventFilter {
+  readonly topic: string
+  readonly type: string
+  readonly version: number
+}
+
 /** What a consumer subscribes to, and how. */
 export interface SubscriptionSpec {
   /** A topic name or pattern, already checked, in its normal spelling (`>`, never `#`). */
@@ -99,6 +106,15 @@ export interface SubscriptionSpec {
    * that is read in order, the transport bounds the share of each partition instead.
    */
   readonly maxPerKey: number
+  /**
+   * Set when the consumer takes these events alone: it acks every other message without a handler. A transport may leave those
+   * out of what it delivers, or some of them. To the group, a message that was left out is one that was acked: it does not count
+   * as lag, it holds up no other, and it does not come later, whatever a later member of the group takes. A transport that can't
+   * make sure of that, or can't filter, delivers all; nothing is ever lost by that.
+   *
+   * Members of a group may differ while a new version is rolled out; each has its own list.
+   */
+  readonly events?: readonly EventFilter[] | undefined
   /** Unique name of this subscription, used in lists of members. */
   readonly consumerId: string
   /** The transport's options for this consumer, not checked by the runtime. */

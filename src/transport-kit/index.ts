@@ -44,6 +44,7 @@ export type {
   Delivery,
   DeliveryHistory,
   DeliverySink,
+  EventFilter,
   GroupInfo,
   Outcome,
   PartitionInfo,

@@ -169,6 +169,9 @@ bus.consume(
   },
 )
 defineConsumer({ topic: OrderEvents, handle: (message) => sameType<string>()(message.data.orderId) })
+sameType<typeof OrderEvents>()(defineEvents('orders.*', [OrderPlaced, OrderPaid], { others: 'skip' }))
+// @ts-expect-error there is no such choice
+defineEvents('orders.*', [OrderPlaced], { others: 'drop' })
 // @ts-expect-error several events can't be published as one
 void bus.publish(OrderEvents, { orderId: '1' })
 

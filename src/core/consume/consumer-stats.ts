@@ -12,6 +12,8 @@ export interface ConsumerStats {
   readonly settleFailed: number
   readonly doubleSettled: number
   readonly abandoned: number
+  /** Messages that are none of the events of the consumer, which were acked without a handler: see `defineEvents`. */
+  readonly skipped: number
   /** Handlers (or batches) running now. */
   readonly running: number
   /** Messages in this process that no handler has yet, including those that wait for a retry. */
@@ -35,6 +37,7 @@ export class ConsumerCounters {
   settleFailed = 0
   doubleSettled = 0
   abandoned = 0
+  skipped = 0
 
   snapshot(gauges: Pick<ConsumerStats, 'running' | 'buffered' | 'unsettled' | 'bufferedBytes'>): ConsumerStats {
     const {
@@ -50,6 +53,7 @@ export class ConsumerCounters {
       settleFailed,
       doubleSettled,
       abandoned,
+      skipped,
     } = this
     return {
       received,
@@ -64,6 +68,7 @@ export class ConsumerCounters {
       settleFailed,
       doubleSettled,
       abandoned,
+      skipped,
       ...gauges,
     }
   }

@@ -1,3 +1,4 @@
+import { eventFiltersOf } from '../event-set.ts'
 import type { AttemptHost } from './attempt.ts'
 import type { CloseOptions, ConsumerHandle } from '../bus-types.ts'
 import { formatMs } from '../clock.ts'
@@ -69,13 +70,14 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     })
     // No unhandled rejection when the caller does not await it: failures are also reported by `start()`, events and `health()`.
     this.ready.catch(() => {})
+    const { holdMessages } = parts
     const attemptHost: AttemptHost = {
       group: parts.group,
       control: this,
       clock: parts.clock,
       deadlines: parts.deadlines,
       publisher: parts.publisher,
-      holdMessages: parts.holdMessages,
+      holdMessages: holdMessages && ((pending) => holdMessages((bytes) => this.#tracker.held(pending, bytes))),
       observers: parts.observers,
       transport: parts.identity,
       timeoutMs: parts.options.timeoutMs,
@@ -102,6 +104,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
           prefetch: options.prefetch,
           prefetchBytes: options.prefetchBytes,
           maxPerKey: Math.max(1, Math.ceil(options.prefetch / 8)),
+          events: eventFiltersOf(this.#parts.definition),
           consumerId: this.#parts.consumerId,
           native: options.native,
         },

@@ -6,11 +6,12 @@ import type { ResolvedConsumeOptions } from './consume-options.ts'
 import { makeDeadLetter } from '../dead-letters/dead-letter.ts'
 import type { Failure } from '../dead-letters/dead-letter.ts'
 import { PublishError, SettlementError, StateError, TimeoutError } from '../errors.ts'
+import { skipsOf } from '../event-set.ts'
 import type { BusEventMap, BusEvents, DeadLetterReason } from '../events.ts'
 import { HandledMessages } from './handled-messages.ts'
 import { IncomingMessage } from './incoming-message.ts'
 import type { Lifecycle } from './lifecycle.ts'
-import type { OutgoingMessage } from '../message.ts'
+import type { EncodedMessage, OutgoingMessage } from '../message.ts'
 import { LinkedList } from '../util/linked-list.ts'
 import { ParkedKeys } from '../dead-letters/parked-keys.ts'
 import { PendingDelivery } from './pending-delivery.ts'
@@ -67,6 +68,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   readonly #events: BusEvents
   readonly #options: ResolvedConsumeOptions
   readonly #retry: RetryPolicy
+  /** Undefined for a consumer that takes every message. */
+  readonly #skips: ((message: EncodedMessage) => boolean) | undefined
   readonly #handled = new HandledMessages()
   #runner: Runner | undefined
   #subscription: TransportSubscription | undefined
@@ -79,6 +82,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   /** Messages that are set aside, and their bytes. */
   #asideCount = 0
   #asideBytes = 0
+  /** What handlers have published, and that waits for their acks. */
+  #heldBytes = 0
 
   constructor(
     parts: ConsumerParts,
@@ -92,13 +97,28 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#maxConcurrency = maxConcurrency
     this.#events = parts.events
     this.#options = parts.options
+    this.#skips = skipsOf(parts.definition)
     this.#retry = new RetryPolicy(parts.options.retry, parts.clock)
     this.scheduler = new Scheduler(parts.options.order)
     this.clock = parts.clock
   }
 
   get maxConcurrency(): number {
-    return this.#maxConcurrency()
+    // What is held already goes out, or is dropped, without another handler: this wait ends.
+    return this.#heldBytes < this.#parts.maxHeldBytes ? this.#maxConcurrency() : 0
+  }
+
+  /** The handler of this delivery has published so many bytes that wait for its ack. */
+  held(pending: PendingDelivery, bytes: number): void {
+    // A handler whose delivery was returned meanwhile.
+    if (pending.state !== 'running') return
+    pending.heldBytes += bytes
+    this.#heldBytes += bytes
+  }
+
+  #dropHeld(pending: PendingDelivery): void {
+    this.#heldBytes -= pending.heldBytes
+    pending.heldBytes = 0
   }
 
   get noting(): number {
@@ -249,6 +269,11 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       this.#ack(pending, 'earlier')
       return false
     }
+    if (this.#skips?.(delivery.message) === true) {
+      this.counters.skipped++
+      this.#ack(pending, undefined)
+      return false
+    }
     if (delivery.attempt > this.#retry.attempts) {
       const used = delivery.attempt - 1
       this.#deadLetter(
@@ -313,6 +338,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   failed(pending: PendingDelivery, error: unknown): boolean {
     if (!this.#ended(pending)) return false
     this.counters.failed++
+    this.#dropHeld(pending)
     if (pending.delivery.lost) {
       this.#dropIfLost(pending)
       return false
@@ -448,7 +474,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     return true
   }
 
-  #ack(pending: PendingDelivery, of: 'this' | 'earlier'): void {
+  /** `of`: the delivery whose handler has succeeded; undefined when the message needs none. */
+  #ack(pending: PendingDelivery, of: 'this' | 'earlier' | undefined): void {
     pending.ackOf = of
     this.#forget(pending)
     ;(this.#settler as Settler).ack(pending)
@@ -574,6 +601,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   #forget(pending: PendingDelivery): void {
     this.outstanding.remove(pending)
     this.bufferedBytes -= pending.delivery.bytes
+    if (pending.heldBytes > 0) this.#dropHeld(pending)
     this.#gate?.ended(pending)
     this.#reportQuiet()
   }

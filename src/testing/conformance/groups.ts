@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { defineEvent } from '../../core/define.ts'
+import { defineEvents } from '../../core/event-set.ts'
 import type { Scenario } from './scenario.ts'
 import { idsOfKey, numbered, publishAll, work } from './shorthand.ts'
 
@@ -35,6 +37,45 @@ export const groupScenarios: readonly Scenario[] = [
       )
       await ctx.idle(buses[0] ?? assert.fail(), topic, name)
       probe.assertExactly(ids)
+    },
+  },
+  {
+    id: 'groups/skips-others',
+    group,
+    invariant: 1,
+    title: 'a group that takes some events of a topic handles each of them once, and has nothing left of the others',
+    needs: ['groups'],
+    async run(ctx) {
+      const [bus, topic, name, other] = [await ctx.bus(), ctx.topic(), ctx.group(), ctx.group('all')]
+      const [some, all] = [ctx.probe(), ctx.probe()]
+      const Wanted = defineEvent<number>(topic, { type: 'wanted' })
+      const Second = defineEvent<number>(topic, { type: 'wanted', version: 2 })
+      const Other = defineEvent<number>(topic, { type: 'other' })
+      const unordered = ctx.capabilities.ordering === 'none' ? ({ order: 'none' } as const) : {}
+      bus.consume(defineEvents(topic, [Wanted, Second], { others: 'skip' }), some.handler(), {
+        group: name,
+        ...unordered,
+      })
+      ctx.consume(bus, topic, all.handler(), { group: other })
+      await bus.start()
+      const wanted: string[] = []
+      const rest: string[] = []
+      for (let number = 0; number < 30; number++) {
+        const key = `k${number % 3}`
+        wanted.push((await bus.publish(number % 2 === 0 ? Wanted : Second, number, { key })).id)
+        rest.push((await bus.publish(Other, number, { key })).id)
+      }
+      await all.waitExactly([...wanted, ...rest])
+      await some.waitExactly(wanted)
+      await ctx.idle(bus, topic, name)
+      some.assertExactly(wanted)
+      // What was skipped does not come to a member that takes everything.
+      const late = ctx.probe()
+      const second = await ctx.bus()
+      ctx.consume(second, topic, late.handler(), { group: name })
+      await second.start()
+      await ctx.idle(second, topic, name)
+      late.assertExactly([])
     },
   },
   {

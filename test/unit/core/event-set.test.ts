@@ -1,8 +1,10 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { ConfigurationError, createBus, defineEvent, defineEvents, isEvent } from 'busbar'
-import type { BatchConsumeOptions, Bus, Message, StandardSchema } from 'busbar'
+import type { BatchConsumeOptions, Bus, Message, OutgoingMessage, StandardSchema } from 'busbar'
 import { memory } from 'busbar/memory'
 import { waitUntil } from 'busbar/testing'
+import { delivery, StubTransport } from './stub-transport.ts'
+import type { StubDelivery } from './stub-transport.ts'
 
 /** Accepts an object with this field, and marks it. */
 function having<Field extends string>(field: Field): StandardSchema<Record<Field, number>, Record<Field, string>> {
@@ -84,6 +86,49 @@ describe('several events of one consumer', () => {
       errorMessage:
         'Message newer on "orders.placed" has the type "orders.placed", version 2, and the consumer of "orders.placed" has no such event: it handles "orders.placed" version 1, "orders.cancelled" version 1',
     })
+  })
+
+  it.each<[string, boolean]>([
+    ['a handler', false],
+    ['a batch handler', true],
+  ])('skip what is none of them if asked to, in its turn and before it is decoded, for %s', async (_, isBatch) => {
+    const transport = new StubTransport()
+    const bus = createBus({ service: 'test', transport, logger: false })
+    open.push(bus)
+    const seen: string[] = []
+    const Some = defineEvents('orders.*', [PlacedV1, Paid], { others: 'skip' })
+    const handle = isBatch
+      ? bus.consume(Some, (messages) => void seen.push(...messages.map(({ id }) => id)), { batch: { size: 2 } })
+      : bus.consume(Some, ({ id }) => void seen.push(id))
+    await bus.start()
+    const [broker] = transport.subscriptions
+    expect(broker?.spec.events).toEqual([
+      { topic: 'orders.placed', type: 'orders.placed', version: 1 },
+      { topic: 'orders.paid', type: 'orders.paid', version: 1 },
+    ])
+    const of = (id: string, topic: string, more: Partial<OutgoingMessage> = {}): StubDelivery =>
+      delivery(id, { topic, type: topic, key: 'k', ...more })
+    broker?.deliver(
+      of('a', 'orders.placed', { body: Buffer.from('{"total":1}') }),
+      of('newer', 'orders.placed', { version: 2, body: Buffer.from('not JSON') }),
+      of('other', 'orders.gone', { body: null }),
+      of('typed', 'orders.paid', { type: 'orders.repaid' }),
+      of('b', 'orders.paid', { version: 1, body: Buffer.from('{"by":1}') }),
+    )
+    await waitUntil(() => handle.stats().acked === 5)
+    expect(seen).toEqual(['a', 'b'])
+    // One that needs no handler need not wait for the batch that it would have been in.
+    const outcomes = ['a ack', 'newer ack', 'other ack', 'typed ack', 'b ack']
+    expect(isBatch ? broker?.outcomes().toSorted() : broker?.outcomes()).toEqual(
+      isBatch ? outcomes.toSorted() : outcomes,
+    )
+    expect(handle.stats()).toMatchObject({ skipped: 3, handled: 2, unsettled: 0, deadLettered: 0 })
+  })
+
+  it('refuse an option that they do not have', () => {
+    expect(() => defineEvents('orders.*', [Paid], { others: 'drop' as never })).toThrow(
+      'others: must be one of "reject", "skip", got "drop"',
+    )
   })
 
   it.each([
