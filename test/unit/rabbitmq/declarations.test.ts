@@ -87,6 +87,23 @@ test('a group that may not be bound fails with the refusal, not with the end of 
   await assert.rejects(declarations.group(session, GROUP), { message: text, code: 403 })
 })
 
+test('the first queue of a group is not declared with another one that was deleted, unless it was missed too', async () => {
+  const { session, queues, missing, declarations } = declaring()
+  const [first, second] = ['busbar:orders:mail', 'busbar:orders:mail:1']
+  const layout = { order: 'key', partitions: 2 } as const
+  // It is deleted as well, and the member that consumes it has yet to hear of that.
+  for (const queue of [first, second]) missing.add(queue)
+  await declarations.group(session, { ...GROUP, layout, missing: new Set([second]) })
+  assert.deepEqual([...queues.keys()], [second])
+  // It may be deleted at any time while it is consumed.
+  missing.delete(first)
+  await declarations.group(session, { ...GROUP, layout, missing: new Set([second]), watched: new Set([first]) })
+  assert.deepEqual([...queues.keys()], [second])
+  missing.add(first)
+  await declarations.group(session, { ...GROUP, layout, missing: new Set([first]) })
+  assert.deepEqual([...queues.keys()], [second, first])
+})
+
 test('a queue with other arguments is reported once, also one of dead letters, or of notes', async () => {
   const { session, queues, declarations, drifts } = declaring()
   for (const queue of ['busbar:orders.other.dlq', 'busbar:notes']) queues.set(queue, { 'x-queue-type': 'other' })

@@ -89,8 +89,10 @@ export async function createSubscription(
       new QueueAssignment({
         host: {
           declare: async (again, which, cancelled) => {
-            const missing = await deleted?.look(again, which, cancelled, host.lostQueues)
-            const now = await declare(spec, native, parts, again, missing)
+            const consumed = host.intake.seats.filter(({ reader }) => reader.isOpen && reader.epoch === again.epoch)
+            const watched = new Set(consumed.map(({ reader }) => reader.queue))
+            const missing = await deleted?.look(again, which, cancelled, host.lostQueues, watched)
+            const now = await declare(spec, native, parts, again, layout && { layout, missing, watched })
             deleted?.report()
             if (spec.ephemeral && native.offset === undefined) reportAway(spec, parts.host)
             checkLayout(spec, layout, now.layout)
@@ -166,7 +168,7 @@ async function declare(
   native: ResolvedConsumerOptions,
   parts: SubscribingParts,
   session: Session,
-  missing?: GroupSpec['missing'],
+  known?: Pick<GroupSpec, 'layout' | 'missing' | 'watched'>,
 ): Promise<Declared> {
   const { topic, group, order } = spec
   if (native.offset !== undefined && native.queue === undefined)
@@ -175,13 +177,12 @@ async function declare(
     return { queues: [await declareBroadcast(spec, native, parts, session)], layout: undefined }
   if (native.queue !== undefined)
     return { queues: [await adoptQueue(native.queue, native, parts, session)], layout: undefined }
-  const wanted = { order, partitions: order === 'key' ? native.partitions : 1 }
   const { queues, layout } = await parts.declarations.group(session, {
     topic,
     group,
-    layout: wanted,
+    layout: { order, partitions: order === 'key' ? native.partitions : 1 },
     options: native,
-    missing,
+    ...known,
   })
   return { queues, layout }
 }

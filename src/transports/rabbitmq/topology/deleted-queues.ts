@@ -29,18 +29,21 @@ export class DeletedQueues {
   /**
    * Returns the missing queues. Only these may be declared again: if a member declared a queue that it had not lost, the
    * one that had lost it would find it there and report nothing. `expected`: their consumers were ended, so they may
-   * disappear soon. `lost`: those that were certainly deleted.
+   * disappear soon. `lost`: those that were certainly deleted. `watched`: those with a consumer of this member, which the
+   * broker ends if they are deleted. Declared before that, they would keep the consumer, unnoticed, and RabbitMQ 3 takes
+   * the first messages in them for ones that it had delivered before.
    */
   async look(
     session: Session,
     which: Declaring,
     expected: ReadonlySet<string>,
     lost: Set<string>,
+    watched: ReadonlySet<string>,
   ): Promise<ReadonlySet<string>> {
     const { clock } = this.#host
     const declaring = new DeclareChannel(session)
     const until = clock.monotonic() + DELETED_WITHIN_MS
-    let queues = which === 'cancelled' ? this.#queues.filter((queue) => expected.has(queue)) : this.#queues
+    let queues = this.#queues.filter((queue) => (which === 'cancelled' ? expected.has(queue) : !watched.has(queue)))
     try {
       for (;;) {
         for (const queue of queues)

@@ -1,3 +1,4 @@
+import type { Channel } from 'amqplib'
 import { ConfigurationError } from '../../../core/errors.ts'
 import { declareQueue, inequivalentArgument } from './declare-channel.ts'
 import type { DeclareChannel, Drift } from './declare-channel.ts'
@@ -19,8 +20,10 @@ export interface GroupSpec {
   readonly layout: GroupLayout
   readonly options:
     Partial<Pick<ResolvedConsumerOptions, 'queueType' | 'maxPriority' | 'arguments' | 'bindings'>> | undefined
-  /** Queues of it that are known to be missing: only these are declared. */
+  /** Queues of it that are known to be missing: only these are declared. `layout` is that of the group then. */
   readonly missing?: ReadonlySet<string> | undefined
+  /** Queues of it that the member consumes at the moment. They may be deleted at any time, and are not declared. */
+  readonly watched?: ReadonlySet<string> | undefined
 }
 
 export interface DeclaredGroup {
@@ -88,8 +91,13 @@ export async function declareGroup(
   const made = exists ? [] : wanted.slice(1).filter((queue) => spec.missing?.has(queue) !== false)
   const drifts: Drift[] = []
   for (const queue of made) drifts.push(...(await declareOne(declaring, context, spec, queue, spec.layout)))
-  const { layout, drifts: more } = await declareFirst(declaring, context, spec, first)
-  drifts.push(...more)
+  let { layout } = spec
+  // If it was deleted too, whoever consumes it has yet to hear of that.
+  if (spec.watched?.has(first) !== true && (exists || spec.missing?.has(first) !== false)) {
+    const { layout: current, drifts: more } = await declareFirst(declaring, context, spec, first)
+    layout = current
+    drifts.push(...more)
+  }
   const queues = queuesOf(first, layout)
   // Another member has made the group at the same time, in another form.
   for (const queue of made) if (!queues.includes(queue)) await deleteUnused(declaring, queue)
@@ -237,14 +245,11 @@ export async function bindGroup(
   const first = queues[0] as string
   let count = 0
   let source = names.exchangeOf(topic)
-  const bind = async (queue: string, keys: readonly string[]): Promise<void> => {
+  const bind = (queue: string, keys: readonly string[]): Promise<void> => {
     count += keys.length
-    try {
-      await declaring.run((channel) => Promise.all(keys.map((each) => channel.bindQueue(queue, source, each))))
-    } catch (error) {
-      const isMissing = replyCode(error) === REPLY.notFound
-      if (!isMissing || (await declaring.exists((channel) => channel.checkQueue(queue)))) throw error
-    }
+    return ifExists(declaring, queue, (channel) =>
+      Promise.all(keys.map((each) => channel.bindQueue(queue, source, each))),
+    )
   }
   if (queues.length === 1) await bind(first, bindingKeysOf(key))
   else {
@@ -257,10 +262,24 @@ export async function bindGroup(
     if (isTail(topic)) await declaring.run((channel) => channel.bindExchange(source, names.exchangeOf(topic), key))
   }
   for (const { exchange, routingKey = '', arguments: args } of options?.bindings ?? []) {
-    await declaring.run((channel) => channel.bindQueue(first, exchange, routingKey, args))
+    await ifExists(declaring, first, (channel) => channel.bindQueue(first, exchange, routingKey, args))
     count++
   }
   return count
+}
+
+/** Runs it, unless it fails because that queue does not exist. */
+async function ifExists(
+  declaring: DeclareChannel,
+  queue: string,
+  operation: (channel: Channel) => Promise<unknown>,
+): Promise<void> {
+  try {
+    await declaring.run(operation)
+  } catch (error) {
+    const isMissing = replyCode(error) === REPLY.notFound
+    if (!isMissing || (await declaring.exists((channel) => channel.checkQueue(queue)))) throw error
+  }
 }
 
 /** Two exchanges that spread messages by their bucket, and take those without one to the first queue. */
@@ -275,9 +294,9 @@ async function declareSpread(
   const rest = `${spread}.rest`
   await declaring.run(async (channel) => {
     await channel.assertExchange(rest, 'fanout', { durable: true })
-    await channel.bindQueue(first, rest, '')
     await channel.assertExchange(spread, 'topic', { durable: true, alternateExchange: rest })
   })
+  await ifExists(declaring, first, (channel) => channel.bindQueue(first, rest, ''))
   return spread
 }
 
