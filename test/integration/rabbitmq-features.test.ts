@@ -455,6 +455,32 @@ describe('RabbitMQ: what it has of its own', () => {
       await proxy.close()
     })
 
+    test('a message without a time whose handler succeeds after its connection was lost is not handled again', async () => {
+      const name = uniqueName('stream')
+      await channel.assertQueue(name, { durable: true, arguments: { 'x-queue-type': 'stream' } })
+      const proxy = await tcpProxy({ port: broker.port })
+      const on = bus({ url: `amqp://127.0.0.1:${proxy.port}`, reconnect: { minMs: 10, maxMs: 50 } })
+      const lost = new Promise((resolve) => on.events.on('disconnect', resolve))
+      const seen: unknown[] = []
+      on.consume(
+        `${name}.topic`,
+        async ({ data }) => {
+          seen.push(data)
+          if (data !== 1) return
+          proxy.cut()
+          await lost
+        },
+        { broadcast: true, order: 'none', native: native({ queue: name, offset: 'first' }) },
+      )
+      await on.start()
+      for (let number = 0; number < 4; number++) channel.sendToQueue(name, Buffer.from(String(number)))
+      await waitUntil(() => seen.includes(1), { timeoutMs: 5_000 })
+      channel.sendToQueue(name, Buffer.from('4'))
+      await waitUntil(() => seen.includes(4), { timeoutMs: 5_000, describe: () => JSON.stringify(seen) })
+      assert.equal(seen.filter((data) => data === 1).length, 1, JSON.stringify(seen))
+      await proxy.close()
+    })
+
     test('a group on a stream is refused, by name and with what to do', async () => {
       const on = bus()
       on.consume(uniqueName('stream'), () => {}, { native: native({ offset: 'first' }) })

@@ -10,8 +10,8 @@ export type StreamOffset = 'first' | 'last' | 'next' | number | { readonly timeM
  */
 export class StreamCursor {
   readonly #from: StreamOffset
-  /** Arrived but not settled, in the order of the stream. */
-  readonly #open = new Set<number>()
+  /** Arrived but not settled, in the order of the stream, and when they first arrived. */
+  readonly #open = new Map<number, number>()
   #last: number | undefined
 
   constructor(from: StreamOffset) {
@@ -24,20 +24,20 @@ export class StreamCursor {
       return typeof this.#from === 'object'
         ? { '!': 'timestamp', value: Math.floor(this.#from.timeMs / 1000) }
         : this.#from
-    for (const first of this.#open) return first
+    for (const first of this.#open.keys()) return first
     return this.#last + 1
   }
 
   /**
-   * False for a message that was settled before, or that is before the start: a stream is read from the start of a
-   * chunk.
+   * Returns when the message first arrived, in ms since 1970: now, or before a loss. Undefined for one that was settled
+   * before, or that is before the start: a stream is read from the start of a chunk.
    */
-  came(offset: number): boolean {
-    if (this.#last === undefined && typeof this.#from === 'number' && offset < this.#from) return false
-    if (this.#last !== undefined && offset <= this.#last) return this.#open.has(offset)
+  came(offset: number, now: number): number | undefined {
+    if (this.#last === undefined && typeof this.#from === 'number' && offset < this.#from) return undefined
+    if (this.#last !== undefined && offset <= this.#last) return this.#open.get(offset)
     this.#last = offset
-    this.#open.add(offset)
-    return true
+    this.#open.set(offset, now)
+    return now
   }
 
   settled(offset: number): void {

@@ -357,7 +357,10 @@ export class RabbitMqSubscription implements TransportSubscription, QueueConsume
   admit(reader: QueueConsumer, arrival: IncomingMessage): RabbitMqDelivery | undefined {
     const { deliveryTag, redelivered, native, returns } = arrival
     const offset = this.#cursor === undefined ? undefined : arrival.offset
-    if (offset !== undefined && this.#cursor?.came(offset) === false) return undefined
+    const now = this.#context.clock.now()
+    // A message of a stream that has no time must look the same when it comes again, or it is handled twice.
+    const cameAt = offset === undefined ? now : this.#cursor?.came(offset, now)
+    if (cameAt === undefined) return undefined
     const topic = this.#topics.topicOf(arrival)
     if (topic === undefined) {
       if (offset !== undefined) this.#cursor?.settled(offset)
@@ -367,7 +370,7 @@ export class RabbitMqSubscription implements TransportSubscription, QueueConsume
       this.#hasMisplaced = true
       this.#context.misplaced(this, topic, arrival.key as string)
     }
-    const encoded = arrival.toEncodedMessage(topic, this.#idOf(reader, arrival), this.#context.clock.now())
+    const encoded = arrival.toEncodedMessage(topic, this.#idOf(reader, arrival), cameAt)
     const { metadata } = this.#options
     const message = metadata.length === 0 ? encoded : withMetadata(encoded, native as ConsumeMessage, metadata)
     const delivery = new RabbitMqDelivery({
