@@ -215,15 +215,18 @@ export const attemptScenarios: readonly Scenario[] = [
     title: 'a message whose handler succeeded, and whose ack was lost with the connection, is not handled again here',
     needs: ['redelivery', 'lag', 'admin', 'ordering', 'fault:cutConnections'],
     async run(ctx) {
-      const [bus, topic] = [await ctx.bus(), ctx.topic()]
+      const [bus, topic, published] = [await ctx.bus(), ctx.topic(), ctx.gate()]
       const cutsAt = 5
       const probe = ctx.probe(async (message) => {
+        // The cut must not take confirms with it.
+        await published.opened
         if (message.data === cutsAt) await ctx.faults.cutConnections?.()
         else await work(1)
       })
       ctx.consume(bus, topic, probe.handler(), { concurrency: 4, retry: quick(2) })
       await bus.start()
       const ids = await publishAll(bus, topic, numbered(12, 12))
+      published.open()
       await ctx.waitUntil(
         () => new Set(probe.ids()).size === ids.length,
         () => `${probe.ids().length} handled`,
