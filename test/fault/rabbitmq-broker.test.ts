@@ -107,13 +107,14 @@ describe('RabbitMQ: what the broker and its operators do', () => {
   )
 
   test('all queues of a group are deleted under its members: they are made again', { timeout: 60_000 }, async () => {
-    const warnings: string[] = []
+    const [warnings, losses]: [string[], string[]] = [[], []]
     const connection = await amqp.connect(broker.url)
     const channel = await connection.createChannel()
     const topic = uniqueName('deleted')
     const handled = new Set<string>()
     const other = bus()
     other.events.on('warning', ({ code }) => warnings.push(code))
+    other.events.on('loss', ({ reason }) => losses.push(reason))
     other.consume(topic, ({ id }) => void handled.add(id))
     await other.start()
     const before = await other.publish(topic, 1, { key: 'k' })
@@ -132,6 +133,10 @@ describe('RabbitMQ: what the broker and its operators do', () => {
       { timeoutMs: 10_000 },
     )
     await waitUntil(() => handled.has(after.id), { timeoutMs: 10_000 })
+    await waitUntil(() => queues.every((queue) => losses.some((reason) => reason.includes(`"${queue}"`))), {
+      timeoutMs: 5_000,
+      describe: () => losses.join('\n'),
+    })
   })
 
   test('the exchange of the bus is deleted: it is made again, with all bindings', { timeout: 60_000 }, async () => {
