@@ -87,7 +87,7 @@ function transportSections(name: string): Section[] {
   const index = readFileSync(join(root, folder, 'index.ts'), 'utf8')
   const main = new RegExp(`^export function ${name}\\(options\\??: (\\w+)`, 'm').exec(index)?.[1]
   if (main === undefined) throw new Error(`${folder}/index.ts has no function ${name}(options)`)
-  const all = readInterfaces(root, `${folder}/*.ts`)
+  const all = readInterfaces(root, `${folder}/**/*.ts`)
   const exported = [...index.matchAll(/^export type \{([^}]*)\}/gm)].flatMap(
     ([, names = '']) => names.match(/\w+/g) ?? [],
   )

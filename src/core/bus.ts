@@ -223,9 +223,9 @@ class BusImpl implements Bus {
     }
   }
 
-  #heldPublisher(transportName: string, { capabilities }: Transport): HeldPublisher {
+  #heldPublisher(transportName: string, { capabilities }: Transport, onHeld: (bytes: number) => void): HeldPublisher {
     const { maxBufferedBytes: maxBytes } = this.options.publish
-    return new HeldPublisher({ port: this.#port, transportName, isAtomic: capabilities.publishOnAck, maxBytes })
+    return new HeldPublisher({ port: this.#port, transportName, isAtomic: capabilities.publishOnAck, maxBytes, onHeld })
   }
 
   // --- consume -----------------------------------------------------------------------------------------------------
@@ -324,7 +324,10 @@ class BusImpl implements Bus {
         events: this.events,
         observers: this.#observers,
         publisher: this.#publisherFor(transportName),
-        holdMessages: options.publishOnAck ? () => this.#heldPublisher(transportName, transport) : undefined,
+        holdMessages: options.publishOnAck
+          ? (onHeld) => this.#heldPublisher(transportName, transport, onHeld)
+          : undefined,
+        maxHeldBytes: this.options.publish.maxBufferedBytes,
       },
       (ended) => {
         // A closing bus still lists its consumers.

@@ -15,7 +15,7 @@ export interface LoggerOptions {
 }
 
 /**
- * Logs each attempt: `message received`, then `message handled` or `message failed` with `durationMs`, or `message put off`
+ * Logs each attempt: `message received`, then `message handled` or `message failed` with `durationMs`, or `message delayed`
  * when it was returned with `ctx.retry({ countAttempt: false })`. Every line has topic, group, id, correlationId and attempt; a
  * failure has the error as `err`. Bodies, keys and header values are never logged.
  *
@@ -46,7 +46,7 @@ export function logger(options: LoggerOptions): Middleware {
         },
         failed(error) {
           const fields = { ...fieldsOf(message, ctx), durationMs: since(start, ctx), err: error }
-          if (isNotNow(error)) write(level, fields, 'message put off')
+          if (isNotNow(error)) write(level, fields, 'message delayed')
           else write('warn', fields, 'message failed')
         },
       })

@@ -16,6 +16,8 @@ export interface FaultSubject {
   readonly start: () => Promise<Broker>
   /** A transport to that address, with short leases, so that a test needs not wait long for what a dead member held. */
   readonly create: (at: { readonly host: string; readonly port: number }) => Transport
+  /** How long what a new group needs may be lost with the broker's process, as the transport's page says. Default 0. */
+  readonly youngMs?: number
   /** The same, but it gives up a silent connection within about 2 s. */
   readonly impatient: (at: { readonly host: string; readonly port: number }) => Transport
 }
@@ -72,6 +74,7 @@ export function faultSuite(subject: FaultSubject): void {
 
     test('the broker is killed (SIGKILL) and started again', { timeout: 60_000 }, async () => {
       const running = await start()
+      await pause(subject.youngMs ?? 0)
       await broker.kill()
       await pause(300)
       await broker.restart()

@@ -133,7 +133,7 @@ describe('what is known of a message that comes again', () => {
     const transport = await open()
     const { api } = await plainClient(server)
     const raw = await consumer(transport, topic)
-    await publishRaw(transport, [outgoing(topic, { key: 'k' })])
+    await publishRaw(transport, [outgoing(topic)])
     await raw.take(1)
     const [delivery] = raw.deliveries as [Delivery]
     const notes = async (): Promise<number> => {

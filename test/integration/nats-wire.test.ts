@@ -4,11 +4,11 @@ import type { NatsConnection, Subscription } from '@nats-io/transport-node'
 import { describe, test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
 import type { OutgoingMessage } from 'busbar'
-import { AckReply } from '../../src/transports/nats/ack-reply.ts'
-import { Incoming } from '../../src/transports/nats/incoming.ts'
-import { Mapping } from '../../src/transports/nats/mapping.ts'
-import { Outbox } from '../../src/transports/nats/outbox.ts'
-import { WireReader } from '../../src/transports/nats/wire-reader.ts'
+import { AckReply } from '../../src/transports/nats/jetstream/consume/ack-reply.ts'
+import { Incoming } from '../../src/transports/nats/connection/incoming.ts'
+import { Mapping } from '../../src/transports/nats/wire/mapping.ts'
+import { WriteBuffer } from '../../src/transports/nats/connection/write-buffer.ts'
+import { WireReader } from '../../src/transports/nats/connection/wire-reader.ts'
 import { startPrivate } from '../../tools/brokers/index.ts'
 
 // What we read and write of the protocol by ourselves, beside the client's own parser.
@@ -148,7 +148,7 @@ describe('the writer of publishes', () => {
   test('what it writes, the mapping reads back, and sizes are right', () => {
     const written: Buffer[] = []
     const connection = { protocol: { sendCommand: (bytes: Uint8Array) => void written.push(Buffer.from(bytes)) } }
-    const outbox = new Outbox(connection as unknown as NatsConnection)
+    const outbox = new WriteBuffer(connection as unknown as NatsConnection)
     const [write, read] = [new Mapping(), new Mapping()]
     for (let number = 0; number < 12; number++) {
       // Some share what they have in common with the one before, some don't.

@@ -20,14 +20,13 @@ test(
     const topic = uniqueName('t')
     const [made, found] = [`busbar:${topic}:new`, `busbar:${topic}:old`]
     // As an earlier version of Busbar declared it.
-    await channel.assertExchange('busbar.dlx', 'topic', { durable: true })
     await channel.assertQueue(found, {
       durable: true,
       arguments: {
         'x-queue-type': 'quorum',
         'x-queue-leader-locator': 'balanced',
-        'x-dead-letter-exchange': 'busbar.dlx',
-        'x-dead-letter-routing-key': `${topic}.old.dlq`,
+        'x-dead-letter-exchange': 'busbar.system',
+        'x-dead-letter-routing-key': 'dead.v2.none.old',
         'x-delivery-limit': 1_000,
       },
     })

@@ -12,8 +12,8 @@ import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import type { ProxyLink } from 'busbar/testing'
 import { transportFromUrl } from 'busbar/url'
 import { systemClock } from '../../src/core/clock.ts'
-import { DeclareChannel } from '../../src/transports/rabbitmq/declare-channel.ts'
-import { Link } from '../../src/transports/rabbitmq/link.ts'
+import { DeclareChannel } from '../../src/transports/rabbitmq/topology/declare-channel.ts'
+import { Link } from '../../src/transports/rabbitmq/connection/link.ts'
 import { createCertificates } from '../../tools/brokers/certificates.ts'
 import type { Certificates } from '../../tools/brokers/certificates.ts'
 import { freePort, startPrivate } from '../../tools/brokers/index.ts'
@@ -175,7 +175,7 @@ describe('RabbitMQ: connections and credentials', () => {
 
   test('a ready connection is used and left open; one made by connect() is ours', async () => {
     const connection = await amqp.connect(broker.url)
-    const on = bus(rabbitmq({ connection }))
+    const on = bus(rabbitmq({ client: connection }))
     await roundTrip(on)
     await on.close()
     await (await connection.createChannel()).close()
@@ -246,6 +246,20 @@ describe('RabbitMQ: connections and credentials', () => {
     proxy.resume()
     await assert.rejects(declared, /a test/)
     await link.close(1_000)
+  })
+
+  test('more consumers than a connection has channels get further connections', { timeout: 60_000 }, async () => {
+    const on = at({ url: `amqp://127.0.0.1:${broker.port}?channel_max=80`, connectionName: 'many' })
+    const topics = Array.from({ length: 20 }, () => uniqueName('many'))
+    const seen = new Set<string>()
+    for (const topic of topics) on.consume(topic, () => void seen.add(topic), { order: 'none' })
+    await on.start()
+    for (const topic of topics) await on.publish(topic, 1)
+    await waitUntil(() => seen.size === topics.length, { timeoutMs: 10_000, describe: () => `${seen.size}` })
+    const rows = (await broker.ctl('-q', 'list_connections', 'client_properties')).split('\n')
+    const names = rows.flatMap((row) => /"(many[^"]*)"/.exec(row)?.[1] ?? [])
+    assert.deepEqual(names.sort(), ['many.consume', 'many.consume', 'many.publish'])
+    assert.equal((await on.health()).status, 'ok')
   })
 
   test('heartbeats keep an idle connection, and the broker lists it by its name', async () => {

@@ -121,7 +121,7 @@ describe('RabbitMQ: messages that have to wait keep no others waiting', () => {
       const { on } = await started()
       const errors: unknown[] = []
       on.events.on('error', ({ error }) => errors.push(error))
-      const resume = await silence(`busbar:${sick.topic}:publishing:0`)
+      const resume = await silence(`busbar:${sick.topic}:publishing`)
       const lost = [refusal(on.publish(sick.topic, 1))]
       await new Promise((resolve) => setImmediate(resolve))
       lost.push(refusal(on.publish(well.topic, 1)))

@@ -6,7 +6,7 @@ import type { Bus } from 'busbar'
 import { rabbitmq } from 'busbar/rabbitmq'
 import type { RabbitMqOptions } from 'busbar/rabbitmq'
 import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
-import { QueueReader } from '../../src/transports/rabbitmq/queue-reader.ts'
+import { QueueConsumer } from '../../src/transports/rabbitmq/consume/queue-consumer.ts'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
 
@@ -78,7 +78,7 @@ describe('RabbitMQ: messages that stay unacked for longer than the broker allows
       consumerTimeoutMs: TIMEOUT_MS,
       connect: (purpose) => amqp.connect(purpose === 'publish' ? `amqp://${proxy.host}:${proxy.port}` : broker.url),
     })
-    using turned = vi.spyOn(QueueReader.prototype, 'turnOver')
+    using turned = vi.spyOn(QueueConsumer.prototype, 'turnOver')
     const topic = uniqueName('turns')
     const queues = new Map<unknown, string>()
     let attempts = 0

@@ -179,7 +179,10 @@ describe('what is published', () => {
   })
 
   it('is built from every source, and from nothing else', () => {
-    const sources = globSync('**/*.ts', { cwd: join(staged.folder, 'src') })
+    // The Kafka client is no part of the package yet.
+    const sources = globSync('**/*.ts', { cwd: join(staged.folder, 'src') }).filter(
+      (path) => !path.startsWith('kafka/'),
+    )
     const expected = sources.flatMap((path) => ['.js', '.d.ts', '.d.ts.map'].map((end) => path.replace(/\.ts$/, end)))
     const built = staged.files.map(({ path }) => path).filter((path) => path.startsWith('dist/'))
     expect(built.map((path) => path.slice('dist/'.length)).sort()).toEqual(expected.sort())

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { serverOf as natsServer } from '../../src/transports/nats/session.ts'
-import { parseUrl, serverOf as rabbitServer } from '../../src/transports/rabbitmq/url.ts'
+import { serverOf as natsServer } from '../../src/transports/nats/connection/session.ts'
+import { parseUrl, serverOf as rabbitServer } from '../../src/transports/rabbitmq/connection/url.ts'
 import { serverOf as redisServer } from '../../src/transports/redis/given-client.ts'
 import type { NativeClient, NativeSocket } from '../../src/transports/redis/given-client.ts'
 

@@ -47,7 +47,7 @@ export interface AttemptHost {
   readonly deadlines: Deadlines
   readonly publisher: ContextPublisher
   /** Makes what holds the messages of one attempt; undefined without `publishOnAck`. */
-  readonly holdMessages: (() => HeldPublisher) | undefined
+  readonly holdMessages: ((of: PendingDelivery) => HeldPublisher) | undefined
   readonly observers: Observers
   readonly transport: TransportIdentity
   readonly timeoutMs: number | undefined
@@ -207,7 +207,7 @@ export class Attempt extends Span implements HandlerContext {
 
   #publisher(): ContextPublisher {
     const { holdMessages, publisher } = this.host
-    return holdMessages === undefined ? publisher : (this.#held ??= holdMessages())
+    return holdMessages === undefined ? publisher : (this.#held ??= holdMessages(this.pending))
   }
 
   get heldCount(): number {

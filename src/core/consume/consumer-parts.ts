@@ -34,6 +34,8 @@ export interface ConsumerParts {
   readonly events: BusEvents
   readonly observers: Observers
   readonly publisher: ContextPublisher
-  /** See `AttemptHost`. */
-  readonly holdMessages: (() => HeldPublisher) | undefined
+  /** See `AttemptHost`. `onHeld` gets the size of each message that is held. */
+  readonly holdMessages: ((onHeld: (bytes: number) => void) => HeldPublisher) | undefined
+  /** While its attempts and acks hold as much, no handler starts. */
+  readonly maxHeldBytes: number
 }

@@ -70,13 +70,14 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     })
     // No unhandled rejection when the caller does not await it: failures are also reported by `start()`, events and `health()`.
     this.ready.catch(() => {})
+    const { holdMessages } = parts
     const attemptHost: AttemptHost = {
       group: parts.group,
       control: this,
       clock: parts.clock,
       deadlines: parts.deadlines,
       publisher: parts.publisher,
-      holdMessages: parts.holdMessages,
+      holdMessages: holdMessages && ((pending) => holdMessages((bytes) => this.#tracker.held(pending, bytes))),
       observers: parts.observers,
       transport: parts.identity,
       timeoutMs: parts.options.timeoutMs,

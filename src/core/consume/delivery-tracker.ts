@@ -82,6 +82,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   /** Messages that are set aside, and their bytes. */
   #asideCount = 0
   #asideBytes = 0
+  /** What handlers have published, and that waits for their acks. */
+  #heldBytes = 0
 
   constructor(
     parts: ConsumerParts,
@@ -102,7 +104,21 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   }
 
   get maxConcurrency(): number {
-    return this.#maxConcurrency()
+    // What is held already goes out, or is dropped, without another handler: this wait ends.
+    return this.#heldBytes < this.#parts.maxHeldBytes ? this.#maxConcurrency() : 0
+  }
+
+  /** The handler of this delivery has published so many bytes that wait for its ack. */
+  held(pending: PendingDelivery, bytes: number): void {
+    // A handler whose delivery was returned meanwhile.
+    if (pending.state !== 'running') return
+    pending.heldBytes += bytes
+    this.#heldBytes += bytes
+  }
+
+  #dropHeld(pending: PendingDelivery): void {
+    this.#heldBytes -= pending.heldBytes
+    pending.heldBytes = 0
   }
 
   get noting(): number {
@@ -322,6 +338,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   failed(pending: PendingDelivery, error: unknown): boolean {
     if (!this.#ended(pending)) return false
     this.counters.failed++
+    this.#dropHeld(pending)
     if (pending.delivery.lost) {
       this.#dropIfLost(pending)
       return false
@@ -584,6 +601,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   #forget(pending: PendingDelivery): void {
     this.outstanding.remove(pending)
     this.bufferedBytes -= pending.delivery.bytes
+    if (pending.heldBytes > 0) this.#dropHeld(pending)
     this.#gate?.ended(pending)
     this.#reportQuiet()
   }

@@ -26,6 +26,8 @@ export interface HeldPublisherParts {
   readonly isAtomic: boolean
   /** Limit of what one attempt may hold. */
   readonly maxBytes: number
+  /** Called with the size of each message that is held, and with its negative when the message is dropped before the end. */
+  readonly onHeld: (bytes: number) => void
 }
 
 /** A message in the order of the calls; undefined while it is being made, or when that failed. */
@@ -100,6 +102,7 @@ export class HeldPublisher implements ContextPublisher {
         { outcome: 'not-sent' },
       )
     slot.message = message
+    this.#parts.onHeld(messageBytes(message))
   }
 
   /** Number of messages, with those that are being made. */
@@ -111,7 +114,10 @@ export class HeldPublisher implements ContextPublisher {
   keepFirst(count: number): void {
     for (const slot of this.#slots.splice(count)) {
       slot.isDropped = true
-      if (slot.message !== undefined) this.#bytes -= messageBytes(slot.message)
+      if (slot.message === undefined) continue
+      const bytes = messageBytes(slot.message)
+      this.#bytes -= bytes
+      this.#parts.onHeld(-bytes)
     }
   }
 

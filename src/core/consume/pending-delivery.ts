@@ -36,6 +36,8 @@ export class PendingDelivery {
   ackOf: 'this' | 'earlier' | undefined = undefined
   /** Its data is already the output of the schema. */
   isValidated = false
+  /** Size of what its handler has published and that waits for its ack (`publishOnAck`). */
+  heldBytes = 0
   /** Noted at the broker as running. */
   isNoted = false
   /** How long its last handler ran; 0 when not measured. */

@@ -110,50 +110,30 @@ export class MessageFactory {
       throw new CodecError(`The codec for "${codec.contentType}" returned no Uint8Array`)
     const id = options.id === undefined ? this.#ids.next(now) : checkText('id', options.id, MAX_ID_LENGTH)
     const key = options.key ?? (definition?.key === undefined ? undefined : keyOf(definition, data))
-    const { headers, extensions, ttlMs } = options
-    const notBefore = deliverAt(options, now)
-    const expiresAt = ttlMs === undefined ? undefined : inCalendar('ttlMs', now + checkMs('ttlMs', ttlMs))
-    if (expiresAt !== undefined && notBefore !== undefined && expiresAt <= notBefore)
-      throw new ValidationError(
-        `ttlMs (${String(ttlMs)}) ends ${notBefore - expiresAt} ms before the message may be delivered: it would be dead-lettered unhandled. ttlMs counts from the publish; make it longer than the delay`,
-      )
-    const message: OutgoingMessage = {
+    const message: Draft = {
       id,
       topic,
-      type: options.type === undefined ? (definition?.type ?? topic) : checkText('type', options.type, MAX_ID_LENGTH),
-      source: options.source === undefined ? this.#source : checkText('source', options.source, MAX_KEY_LENGTH),
-      time: options.occurredAt === undefined ? now : checkDate('occurredAt', options.occurredAt),
+      type: definition?.type ?? topic,
+      source: this.#source,
+      time: now,
       key: key === undefined ? undefined : checkText('key', key, MAX_KEY_LENGTH),
       contentType: codec.contentType,
-      subject: options.subject === undefined ? undefined : checkText('subject', options.subject, MAX_KEY_LENGTH),
-      dataSchema:
-        options.dataSchema === undefined
-          ? definition?.dataSchema
-          : checkText('dataSchema', options.dataSchema, MAX_KEY_LENGTH),
+      subject: undefined,
+      dataSchema: definition?.dataSchema,
       version: definition?.version,
-      correlationId:
-        options.correlationId === undefined
-          ? // A message without a conversation starts one: messages that follow from it belong to it.
-            (inherited(parent?.correlationId ?? parent?.id, MAX_ID_LENGTH) ?? id)
-          : checkText('correlationId', options.correlationId, MAX_ID_LENGTH),
-      causationId:
-        options.causationId === undefined
-          ? inherited(parent?.id, MAX_ID_LENGTH)
-          : checkText('causationId', options.causationId, MAX_ID_LENGTH),
-      traceparent:
-        options.traceparent === undefined
-          ? inherited(parent?.traceparent, MAX_ID_LENGTH)
-          : checkTraceparent(options.traceparent),
-      tracestate:
-        options.tracestate === undefined
-          ? inherited(parent?.tracestate, MAX_KEY_LENGTH)
-          : checkText('tracestate', options.tracestate, MAX_KEY_LENGTH),
-      expiresAt,
-      headers: headers === undefined && extensions === undefined ? NO_HEADERS : checkHeaders(headers, extensions),
+      // A message without a conversation starts one: messages that follow from it belong to it.
+      correlationId: id,
+      causationId: undefined,
+      traceparent: undefined,
+      tracestate: undefined,
+      expiresAt: undefined,
+      headers: NO_HEADERS,
       body,
-      deliverAt: notBefore,
+      deliverAt: undefined,
       group: undefined,
     }
+    if (parent !== undefined) inherit(message, parent)
+    if (hasOptions(options)) apply(message, options, now)
     if (body === null || !this.#wireCheck.isDue(target)) return message
     const checked = this.#wireCheck.check(target, codec, data, body)
     return checked === undefined ? message : checked.then(() => message)
@@ -176,6 +156,46 @@ function keyOf({ topic, key }: AnyEventDefinition, data: unknown): string | unde
       `The key of "${topic}" can't be computed from null: pass the option key, so that consumers know what was deleted`,
     )
   }
+}
+
+/** A message that is being made. */
+type Draft = { -readonly [Field in keyof OutgoingMessage]: OutgoingMessage[Field] }
+
+/** Most messages have no options but their key. */
+function hasOptions(options: PublishOptions | PublishItem): boolean {
+  for (const name in options) if (name !== 'data' && name !== 'key') return true
+  return false
+}
+
+function inherit(message: Draft, { id, correlationId, traceparent, tracestate }: Causality): void {
+  message.correlationId = inherited(correlationId ?? id, MAX_ID_LENGTH) ?? message.id
+  message.causationId = inherited(id, MAX_ID_LENGTH)
+  message.traceparent = inherited(traceparent, MAX_ID_LENGTH)
+  message.tracestate = inherited(tracestate, MAX_KEY_LENGTH)
+}
+
+/** Sets what the options say, except for id and key. */
+function apply(message: Draft, options: PublishOptions | PublishItem, now: number): void {
+  const { type, source, occurredAt, subject, dataSchema, headers, extensions, ttlMs } = options
+  const { correlationId, causationId, traceparent, tracestate } = options
+  const notBefore = deliverAt(options, now)
+  const expiresAt = ttlMs === undefined ? undefined : inCalendar('ttlMs', now + checkMs('ttlMs', ttlMs))
+  if (expiresAt !== undefined && notBefore !== undefined && expiresAt <= notBefore)
+    throw new ValidationError(
+      `ttlMs (${String(ttlMs)}) ends ${notBefore - expiresAt} ms before the message may be delivered: it would be dead-lettered unhandled. ttlMs counts from the publish; make it longer than the delay`,
+    )
+  message.deliverAt = notBefore
+  message.expiresAt = expiresAt
+  if (type !== undefined) message.type = checkText('type', type, MAX_ID_LENGTH)
+  if (source !== undefined) message.source = checkText('source', source, MAX_KEY_LENGTH)
+  if (occurredAt !== undefined) message.time = checkDate('occurredAt', occurredAt)
+  if (subject !== undefined) message.subject = checkText('subject', subject, MAX_KEY_LENGTH)
+  if (dataSchema !== undefined) message.dataSchema = checkText('dataSchema', dataSchema, MAX_KEY_LENGTH)
+  if (correlationId !== undefined) message.correlationId = checkText('correlationId', correlationId, MAX_ID_LENGTH)
+  if (causationId !== undefined) message.causationId = checkText('causationId', causationId, MAX_ID_LENGTH)
+  if (traceparent !== undefined) message.traceparent = checkTraceparent(traceparent)
+  if (tracestate !== undefined) message.tracestate = checkText('tracestate', tracestate, MAX_KEY_LENGTH)
+  if (headers !== undefined || extensions !== undefined) message.headers = checkHeaders(headers, extensions)
 }
 
 function deliverAt(options: PublishOptions | PublishItem, now: number): number | undefined {

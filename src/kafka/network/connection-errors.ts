@@ -1,9 +1,17 @@
 import { KafkaError } from '../errors.ts'
 import type { ErrorAction, WriteOutcome } from '../errors.ts'
 
-/** Errors of a connection. What was written when it ended may have been carried out, whatever the reason. */
+/**
+ * Errors of a connection. What was written when it ended may have been carried out, whatever the reason.
+ * `AUTHENTICATION_FAILED` will not get better; `AUTHENTICATION_UNAVAILABLE` may: the function that gives the token threw.
+ */
 export type ConnectionErrorCode =
-  'CONNECTION_CLOSED' | 'CONNECT_TIMEOUT' | 'REQUEST_TIMEOUT' | 'AUTHENTICATION_FAILED' | 'CLOSED'
+  | 'CONNECTION_CLOSED'
+  | 'CONNECT_TIMEOUT'
+  | 'REQUEST_TIMEOUT'
+  | 'AUTHENTICATION_FAILED'
+  | 'AUTHENTICATION_UNAVAILABLE'
+  | 'CLOSED'
 
 export function connectionError(
   code: ConnectionErrorCode,

@@ -149,12 +149,12 @@ export class ConnectionState {
     this.#flush(now)
   }
 
-  /** The exchange can't go on: no credentials, or a server that can't be trusted. */
+  /** The exchange can't go on: credentials refused, a server that can't be trusted, or a callback that could not get any. */
   saslFailed(error: unknown): void {
-    const { name } = this.#settings
-    const cause = error instanceof Error ? error.message : String(error)
-    const message = `authentication to ${name} failed: ${cause}`
-    this.close(connectionError('AUTHENTICATION_FAILED', message, 'not-sent', error))
+    const why = error instanceof Error ? error.message : String(error)
+    const isRefusal = error instanceof KafkaError && !error.retriable
+    const code = isRefusal ? 'AUTHENTICATION_FAILED' : 'AUTHENTICATION_UNAVAILABLE'
+    this.close(connectionError(code, `authentication to ${this.#settings.name} failed: ${why}`, 'unknown', error))
   }
 
   /** The socket has ended. */

@@ -118,12 +118,12 @@ export class MemoryBroker {
       this.wake(queue)
     }
     const lost = state.trim()
-    if (lost > 0) this.#tellLoss(state, lost)
+    if (lost > 0) this.#reportLoss(state, lost)
     for (const listener of this.#listeners) listener(state.name)
     return { position: { topic: state.name, offset } }
   }
 
-  #tellLoss(state: TopicState, count: number): void {
+  #reportLoss(state: TopicState, count: number): void {
     for (const [transport, events] of this.#events.values()) {
       if (!events.wants('loss')) continue
       const reason = 'no group consumes the topic, and it holds no more (retainMessages, maxBacklogBytes)'

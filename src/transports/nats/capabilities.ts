@@ -20,7 +20,7 @@ export function capabilitiesOf({ jetstream, maxMessageBytes }: ResolvedNatsOptio
           failedPublishStopsKey: false,
           publishOnAck: false,
           transactions: false,
-          tombstones: false,
+          tombstones: true,
           requestReply: true,
           maxMessageBytes,
         }
@@ -39,7 +39,7 @@ export function capabilitiesOf({ jetstream, maxMessageBytes }: ResolvedNatsOptio
           failedPublishStopsKey: false,
           publishOnAck: false,
           transactions: false,
-          tombstones: false,
+          tombstones: true,
           requestReply: true,
           maxMessageBytes,
         },

@@ -10,7 +10,7 @@ import type {
   TransportHost,
   TransportSubscription,
 } from '../../core/transport.ts'
-import type { Requests } from './requests.ts'
+import type { Requests } from './connection/requests.ts'
 
 /** What the transport needs from both JetStream and core NATS. */
 export interface Engine {

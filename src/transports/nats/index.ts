@@ -2,14 +2,14 @@ import { StateError } from '../../core/errors.ts'
 import type { Capabilities, Transport, TransportHost } from '../../core/transport.ts'
 import type { NatsConnection } from '@nats-io/transport-node'
 import { capabilitiesOf } from './capabilities.ts'
-import { CoreNats } from './core-nats.ts'
-import { JetStream } from './jetstream.ts'
+import { CoreNats } from './core-nats/core-nats.ts'
+import { JetStream } from './jetstream/jetstream.ts'
 import { resolveNatsOptions } from './options.ts'
 import type { NatsOptions } from './options.ts'
-import type { NatsRequestOptions, NatsReply, NatsResponder } from './requests.ts'
+import type { NatsRequestOptions, NatsReply, NatsResponder } from './connection/requests.ts'
 
 export type { NatsNativeOptions, NatsOptions, NatsStreamOptions, NatsTlsOptions } from './options.ts'
-export type { NatsReply, NatsRequestOptions, NatsResponder } from './requests.ts'
+export type { NatsReply, NatsRequestOptions, NatsResponder } from './connection/requests.ts'
 
 /** The NATS transport, with native request and reply. */
 export interface NatsTransport extends Transport {

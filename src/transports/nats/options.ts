@@ -1,4 +1,6 @@
 import type { ConnectionOptions, NatsConnection } from '@nats-io/transport-node'
+import { readEnvelopeForm } from '../../core/compact-envelope.ts'
+import type { EnvelopeForm } from '../../core/compact-envelope.ts'
 import { OptionsReader } from '../../core/util/options-reader.ts'
 import { applyUrl } from './url-options.ts'
 
@@ -113,18 +115,19 @@ export interface NatsOptions {
    */
   readonly ackWaitMs?: number | undefined
   /**
-   * The server confirms acks (the last ack of a batch confirms the whole batch), so an `ack` event means that the
-   * message will not come back. False sends acks without waiting. Default true.
+   * An `ack` event means that the message will not come back: the server has confirmed the ack, or stored how far the
+   * partition is handled. False does not wait for that. Default true.
    */
   readonly confirmAcks?: boolean | undefined
   /**
-   * JetStream's own limit of deliveries. Beyond it the server stops delivering a message, and Busbar dead-letters it
-   * when the server reports that. Default: none; the retry policy of the consumer decides.
+   * JetStream's own limit of deliveries, for messages without a key (with `order: 'none'`: for all). Beyond it the server
+   * stops delivering a message, and Busbar dead-letters it when the server reports that. Default: none; the retry policy
+   * of the consumer decides.
    */
   readonly maxDeliver?: number | undefined
   /**
-   * Maximum number of messages of a group (or partition) that are delivered but not acked, delayed ones included.
-   * Default: no limit.
+   * Maximum number of messages without a key (with `order: 'none'`: of all) that are delivered to a group but not acked,
+   * delayed ones included. Default: no limit.
    */
   readonly maxAckPending?: number | undefined
   /** Maximum number of publishes that wait for the server's answer; more wait in this process. Default 4,096. */
@@ -140,6 +143,11 @@ export interface NatsOptions {
    * Default 65,536.
    */
   readonly maxCoreBacklog?: number | undefined
+  /**
+   * How attributes of messages are written. `compact` leaves out what readers derive, about two thirds of the headers;
+   * `cloudevents` writes all of them, for programs without Busbar. Both are always understood. Default `compact`.
+   */
+  readonly envelope?: EnvelopeForm | undefined
   /** Settings of the client and of JetStream, at your own risk. */
   readonly native?: NatsNativeOptions | undefined
 }
@@ -185,6 +193,7 @@ export interface ResolvedNatsOptions {
   readonly stream: ResolvedNatsStreamOptions
   readonly maxMessageBytes: number
   readonly maxCoreBacklog: number
+  readonly envelope: EnvelopeForm
   readonly native: NatsNativeOptions
 }
 
@@ -248,6 +257,7 @@ export function resolveNatsOptions(options: NatsOptions | undefined): ResolvedNa
     stream: resolveStream(reader.nested('stream')),
     maxMessageBytes: reader.integer('maxMessageBytes', NATS_DEFAULTS.maxMessageBytes, { min: 1_024 }),
     maxCoreBacklog: reader.integer('maxCoreBacklog', NATS_DEFAULTS.maxCoreBacklog, { min: 1 }),
+    envelope: readEnvelopeForm(reader),
     native: resolveNative(reader.nested('native')),
   }
   if (resolved.domain !== undefined && !SUBJECT.test(resolved.domain))

@@ -3,9 +3,9 @@ import { resolveRabbitMqOptions } from './options.ts'
 import type { RabbitMqOptions } from './options.ts'
 import { RabbitMqTransport } from './transport.ts'
 
-export type { BackoffType } from './backoff.ts'
-export type { RabbitMqConsumerOptions } from './consumer-options.ts'
-export type { StreamOffset } from './stream-cursor.ts'
+export type { BackoffType } from './connection/backoff.ts'
+export type { RabbitMqConsumerOptions } from './consume/consumer-options.ts'
+export type { StreamOffset } from './consume/stream-cursor.ts'
 export type {
   BindingDeclaration,
   Credentials,

@@ -1,12 +1,15 @@
 // Longer than most files because of the doc comments of the options.
 import type { Channel, ChannelModel, Options } from 'amqplib'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
+import { readEnvelopeForm } from '../../core/compact-envelope.ts'
+import type { EnvelopeForm } from '../../core/compact-envelope.ts'
 import { groupProblem } from '../../core/consume/consume-options.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { describe, OptionsReader } from '../../core/util/options-reader.ts'
 import { topicProblem } from '../../core/topic.ts'
-import type { BackoffOptions, BackoffType } from './backoff.ts'
-import { applyUrl, checkUrl } from './url.ts'
+import type { BackoffOptions, BackoffType } from './connection/backoff.ts'
+import { BUCKETS } from './topology/names.ts'
+import { applyUrl, checkUrl } from './connection/url.ts'
 
 /** Options of `rabbitmq`. */
 export interface RabbitMqOptions {
@@ -24,7 +27,7 @@ export interface RabbitMqOptions {
    * An open connection of amqplib. Busbar uses it for everything, never closes it, and does not replace it when it is
    * lost.
    */
-  readonly connection?: ChannelModel | undefined
+  readonly client?: ChannelModel | undefined
   /** Makes connections in Busbar's place; called again after each loss. Busbar closes what it returns. */
   readonly connect?: ((purpose: Purpose, attempt: number) => Promise<ChannelModel>) | undefined
   /** Name of the connection in the broker's lists; its purpose is appended. Default: the bus's service. */
@@ -70,7 +73,7 @@ export interface RabbitMqOptions {
    * Maximum number of messages sent but not yet confirmed: for plain messages, delayed ones, and dead letters each.
    * Default 4,096.
    */
-  readonly maxUnconfirmed?: number | undefined
+  readonly maxInFlight?: number | undefined
   /**
    * What happens to a message that no queue takes: its publish rejects, or it is dropped and reported as `loss`.
    * Default `reject`.
@@ -107,6 +110,13 @@ export interface RabbitMqOptions {
    * for dead letters.
    */
   readonly route?: ((message: OutgoingMessage) => Route | undefined) | undefined
+  /**
+   * `compact` leaves out attributes that Busbar derives when it reads a message; `cloudevents` writes every attribute, for
+   * other programs. Both are read. See docs/reference/envelope.md.
+   *
+   * @default 'compact'
+   */
+  readonly envelope?: EnvelopeForm | undefined
   /** Sets AMQP properties of a message. */
   readonly properties?: ((message: OutgoingMessage) => MessageProperties | undefined) | undefined
   /** Passed to `amqplib.connect` unchanged: fields of its URL object, and its socket options. */
@@ -238,7 +248,7 @@ export interface ResolvedRabbitMqOptions {
   readonly url: string | readonly string[] | ((attempt: number) => string | Promise<string>)
   readonly credentials: Credentials | (() => Credentials | Promise<Credentials>) | undefined
   readonly tls: TlsOptions | undefined
-  readonly connection: ChannelModel | undefined
+  readonly client: ChannelModel | undefined
   readonly connect: ((purpose: Purpose, attempt: number) => Promise<ChannelModel>) | undefined
   readonly connectionName: string | undefined
   readonly heartbeatMs: number
@@ -250,7 +260,7 @@ export interface ResolvedRabbitMqOptions {
   readonly quorumArguments: Readonly<Record<string, unknown>>
   readonly deliveryLimit: number
   readonly maxMessageBytes: number
-  readonly maxUnconfirmed: number
+  readonly maxInFlight: number
   readonly unroutable: 'reject' | 'drop'
   readonly delay: 'ladder' | 'plugin' | 'auto'
   readonly declare: boolean
@@ -260,6 +270,7 @@ export interface ResolvedRabbitMqOptions {
   readonly groups: readonly Required<GroupDeclaration>[]
   readonly afterConnect: RabbitMqOptions['afterConnect']
   readonly route: RabbitMqOptions['route']
+  readonly envelope: EnvelopeForm
   readonly properties: RabbitMqOptions['properties']
   readonly native: NonNullable<RabbitMqOptions['native']>
 }
@@ -273,15 +284,9 @@ export const RABBITMQ_DEFAULTS = {
   partitions: 4,
   deliveryLimit: 1_000,
   maxMessageBytes: 16_777_216,
-  maxUnconfirmed: 4_096,
+  maxInFlight: 4_096,
   consumerTimeoutMs: 1_800_000,
 } as const
-
-/**
- * Number of buckets for keys; partitions take equal shares of them. Must never change: it decides which partition has
- * which key.
- */
-export const BUCKETS = 32
 
 const EXCHANGE = /^[A-Za-z0-9_.-]{1,60}$/
 
@@ -297,7 +302,7 @@ export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): Re
     url: resolveUrl(reader),
     credentials: resolveCredentials(reader),
     tls: object<TlsOptions>(reader, 'tls'),
-    connection: reader.withMethods<ChannelModel>('connection', ['createChannel', 'createConfirmChannel', 'on']),
+    client: reader.withMethods<ChannelModel>('client', ['createChannel', 'createConfirmChannel', 'on']),
     connect: reader.callable<NonNullable<RabbitMqOptions['connect']>>('connect'),
     connectionName: reader.string('connectionName', undefined),
     heartbeatMs: reader.integer('heartbeatMs', RABBITMQ_DEFAULTS.heartbeatMs, { max: 65_535_000 }),
@@ -317,7 +322,7 @@ export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): Re
     quorumArguments: resolveQuorumArguments(reader),
     deliveryLimit: reader.integer('deliveryLimit', RABBITMQ_DEFAULTS.deliveryLimit, { min: 1, max: 1_000_000_000 }),
     maxMessageBytes: reader.integer('maxMessageBytes', RABBITMQ_DEFAULTS.maxMessageBytes, { min: 1024 }),
-    maxUnconfirmed: reader.integer('maxUnconfirmed', RABBITMQ_DEFAULTS.maxUnconfirmed, { min: 1 }),
+    maxInFlight: reader.integer('maxInFlight', RABBITMQ_DEFAULTS.maxInFlight, { min: 1 }),
     unroutable: reader.oneOf('unroutable', ['reject', 'drop'], 'reject'),
     delay: reader.oneOf('delay', ['ladder', 'plugin', 'auto'], 'ladder'),
     declare: reader.boolean('declare', true),
@@ -326,11 +331,12 @@ export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): Re
     groups: resolveGroups(reader),
     afterConnect: reader.callable('afterConnect'),
     route: reader.callable('route'),
+    envelope: readEnvelopeForm(reader),
     properties: reader.callable('properties'),
     native: resolveNative(reader),
   }
   for (const field of ['url', 'credentials', 'tls', 'connect', 'connectionName', 'reconnect'] as const) {
-    if (resolved.connection !== undefined && reader.has(field))
+    if (resolved.client !== undefined && reader.has(field))
       reader.problem(field, 'has no meaning with a connection that is ready: leave one of them out')
   }
   for (const field of ['url', 'credentials', 'tls', 'native'] as const) {

@@ -15,26 +15,32 @@ import type {
   TransportHost,
   TransportSubscription,
 } from '../../core/transport.ts'
-import { Addressing } from './addressing.ts'
-import { RabbitMqAdmin } from './admin.ts'
-import { BrokerLocks } from './broker-lock.ts'
-import { bucketOf } from './buckets.ts'
-import { createConnector } from './connector.ts'
-import { Declarations } from './declarations.ts'
-import { DeclareChannel } from './declare-channel.ts'
-import { DelayedCount } from './delayed-count.ts'
+import { Router } from './publish/router.ts'
+import { RabbitMqAdmin } from './admin/admin.ts'
+import { channelMaxOf } from './connection/amqp.ts'
+import { BrokerLocks } from './admin/broker-lock.ts'
+import { bucketOf } from './partitions/key-bucket.ts'
+import { BindingRenewal } from './topology/binding-renewal.ts'
+import { createConnector } from './connection/connector.ts'
+import { Topology } from './topology/topology.ts'
+import { DeclareChannel } from './topology/declare-channel.ts'
+import { DeadLetterSorter } from './admin/dead-letter-sorter.ts'
+import { DelayedCount } from './delays/delayed-count.ts'
 import { isLoss, REPLY, reasonOf, replyCode, toBrokerError } from './errors.ts'
-import { Link } from './link.ts'
-import type { Session } from './link.ts'
-import { bucketed, Names, routingKeyOf } from './names.ts'
+import { GroupQueues } from './topology/group-queues.ts'
+import { GroupRegistry } from './topology/group-registry.ts'
+import { KnownGroups } from './topology/known-groups.ts'
+import { Link } from './connection/link.ts'
+import type { Session } from './connection/link.ts'
+import { bucketed, GROUP_KEY, Names, routingKeyOf } from './topology/names.ts'
 import type { Purpose, ResolvedRabbitMqOptions } from './options.ts'
-import { ControlPublisher } from './control-publisher.ts'
-import { RabbitMqPublisher } from './publisher.ts'
-import type { QueueReader, ReaderEnd } from './queue-reader.ts'
-import { Registry } from './registry.ts'
-import type { RabbitMqSubscription } from './subscriber.ts'
-import { createSubscription } from './subscribing.ts'
-import type { SubscriptionContext } from './subscription-context.ts'
+import { ControlPublisher } from './publish/control-publisher.ts'
+import { MemberChannel } from './partitions/member-channel.ts'
+import { RabbitMqPublisher } from './publish/publisher.ts'
+import type { QueueConsumer, ConsumerEnd } from './consume/queue-consumer.ts'
+import type { RabbitMqSubscription } from './consume/subscription.ts'
+import { createSubscription } from './consume/create-subscription.ts'
+import type { SubscriptionContext } from './consume/subscription-context.ts'
 
 const CLOSE_MS = 5_000
 const LESS_AHEAD =
@@ -45,13 +51,29 @@ const CANCELLED = `the broker cancelled it: its queue was deleted or moved, or (
 interface Open {
   readonly host: TransportHost
   readonly publishing: Link
-  readonly consuming: Link
+  /** The first one, and more when its channels are used up. */
+  readonly consuming: Consuming[]
+  readonly addConsuming: () => Consuming
   readonly publisher: RabbitMqPublisher
-  readonly declarations: Declarations
+  readonly declarations: Topology
   readonly locks: BrokerLocks
   readonly control: ControlPublisher
   readonly admin: RabbitMqAdmin
 }
+
+/** A connection for consuming, with what belongs to it. */
+interface Consuming {
+  readonly link: Link
+  readonly members: MemberChannel
+  readonly subscriptions: Set<RabbitMqSubscription>
+  /** Channels of its subscriptions, those included that are still being made. */
+  channels: number
+}
+
+/** Channels of a connection that are left for declarations, which come and go. */
+const SPARE_CHANNELS = 64
+/** A declaration has a channel of its own, and a broker creates queues one after another anyway. */
+const MAX_SUBSCRIBING = 32
 
 /** RabbitMQ behind the contract: two connections that reconnect by themselves, and everything on them. */
 export class RabbitMqTransport implements Transport {
@@ -65,7 +87,8 @@ export class RabbitMqTransport implements Transport {
   #open: Open | undefined
   #isOpen = false
   #closed: Promise<void> | undefined
-  readonly #down = new Set<Purpose>()
+  readonly #down = new Set<Link>()
+  readonly #subscribing = new Turns(MAX_SUBSCRIBING)
   #downSince = 0
   #attempts = 0
 
@@ -91,7 +114,7 @@ export class RabbitMqTransport implements Transport {
       // Clean up completely, so that the transport may be opened again.
       if (this.#closed === undefined) {
         open.publisher.close()
-        await Promise.all([open.publishing.close(CLOSE_MS), open.consuming.close(CLOSE_MS)])
+        await closeLinks(open, CLOSE_MS)
         this.#open = undefined
       }
       throw error
@@ -111,28 +134,59 @@ export class RabbitMqTransport implements Transport {
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
     const open = this.#required()
-    const subscription = await createSubscription(spec, sink, {
-      options: this.#options,
-      names: this.#names,
-      context: this.#contextFor(open),
-      declarations: open.declarations,
-      locks: open.locks,
-      control: open.control,
-      host: open.host,
-      whenUp: () => this.#consumingSession(open),
-    })
-    this.#subscriptions.add(subscription)
-    const { session } = open.consuming
-    if (session !== undefined) subscription.attach(session)
-    return subscription
+    await this.#subscribing.enter()
+    try {
+      return await this.#subscribe(open, spec, sink)
+    } finally {
+      this.#subscribing.leave()
+    }
+  }
+
+  async #subscribe(open: Open, spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
+    const channels = this.#channelsOf(spec)
+    const { model } = await this.#sessionOf((open.consuming[0] as Consuming).link)
+    const consuming = this.#consumingFor(open, channels, channelMaxOf(model) - SPARE_CHANNELS)
+    consuming.channels += channels
+    try {
+      const subscription = await createSubscription(spec, sink, {
+        options: this.#options,
+        names: this.#names,
+        context: this.#contextFor(open, consuming, channels),
+        declarations: open.declarations,
+        locks: open.locks,
+        control: open.control,
+        members: consuming.members,
+        host: open.host,
+        whenUp: () => this.#sessionOf(consuming.link),
+      })
+      this.#subscriptions.add(subscription)
+      consuming.subscriptions.add(subscription)
+      const { session } = consuming.link
+      if (session !== undefined) subscription.attach(session)
+      return subscription
+    } catch (error) {
+      consuming.channels -= channels
+      throw error
+    }
+  }
+
+  #channelsOf({ order, native }: SubscriptionSpec): number {
+    const { partitions } = (native ?? {}) as { readonly partitions?: unknown }
+    return order !== 'key' ? 1 : typeof partitions === 'number' ? partitions : this.#options.partitions
+  }
+
+  #consumingFor(open: Open, channels: number, max: number): Consuming {
+    const free = open.consuming.find(({ channels: taken }) => taken === 0 || taken + channels <= max)
+    // A connection of the user is the only one.
+    return free ?? (this.#options.client === undefined ? open.addConsuming() : (open.consuming[0] as Consuming))
   }
 
   health(): TransportHealth {
     const open = this.#open
     if (open === undefined || !this.#isOpen) return { connected: false, detail: 'not open' }
     if (this.#closed !== undefined) return { connected: false, detail: 'closed' }
-    for (const link of [open.publishing, open.consuming])
-      if (this.#down.has(link.purpose))
+    for (const link of linksOf(open))
+      if (this.#down.has(link))
         return { connected: false, detail: link.lastError === undefined ? 'not connected' : reasonOf(link.lastError) }
     const { blockedBy } = open.publisher
     if (blockedBy !== undefined) return { connected: true, detail: `the broker takes no messages: ${blockedBy}` }
@@ -141,7 +195,7 @@ export class RabbitMqTransport implements Transport {
 
   /** Both connections may go to different nodes of a cluster: that for publishing counts. */
   serverAddress(): ServerAddress | undefined {
-    return (this.#open?.publishing.session ?? this.#open?.consuming.session)?.server
+    return (this.#open?.publishing.session ?? this.#open?.consuming[0]?.link.session)?.server
   }
 
   close({ deadlineMs = CLOSE_MS }: { readonly deadlineMs?: number | undefined } = {}): Promise<void> {
@@ -164,7 +218,7 @@ export class RabbitMqTransport implements Transport {
     this.#closing.abort()
     open.publisher.close()
     const left = Math.max(100, endsAt - clock.monotonic())
-    await Promise.all([open.publishing.close(left), open.consuming.close(left)])
+    await closeLinks(open, left)
     done.abort()
     if (this.#isOpen) events.emit('disconnect', { transport: name, planned: true, reason: 'closed' })
   }
@@ -176,18 +230,23 @@ export class RabbitMqTransport implements Transport {
     const options = this.#options
     const names = this.#names
     const connector = createConnector(options, host.service, clock)
-    const addressing = new Addressing(options, names, clock)
+    const queues = new GroupQueues(names)
+    const addressing = new Router(options, names, clock, queues)
     const locks = new BrokerLocks(clock)
-    const registry = new Registry(clock, locks, names)
+    const groups = new KnownGroups()
+    const registry = new GroupRegistry(clock, locks, names)
     const delayed = new DelayedCount(clock)
-    const declarations: Declarations = new Declarations({
+    const declarations: Topology = new Topology({
       options,
       names,
       clock,
       connector,
       addressing,
+      groups,
+      queues,
       registry,
-      control: () => control,
+      register: async (topic, group, layout) =>
+        control.publishTo(GROUP_KEY, registry.encode(topic, group, layout), { exchange: names.system }),
       closing: this.#closing.signal,
       onGone: () => {
         for (const { intake } of this.#subscriptions) intake.redeclare()
@@ -201,11 +260,14 @@ export class RabbitMqTransport implements Transport {
           position: undefined,
           reason: `"${queue}" was deleted, and declared again; the dead letters are lost`,
         }),
-      onBlocked: (topic, group, reason) =>
-        events.emit('warning', {
+      onRestored: (topic, group, missing) =>
+        events.emit('loss', {
           transport: transportName,
-          code: 'connection-blocked',
-          detail: `The group "${group}" of "${topic}" is new, and can't be made while the broker is blocking publishers: ${reason}. It starts when the broker takes messages again`,
+          topic,
+          group,
+          count: undefined,
+          position: undefined,
+          reason: `${missing.map((queue) => `"${queue}"`).join(', ')} had been deleted, and declared again; the messages are lost`,
         }),
       onDrift: ({ queue, argument, wanted }) =>
         events.emit('warning', {
@@ -223,15 +285,15 @@ export class RabbitMqTransport implements Transport {
       prerequisites: declarations,
       onDelayed: (message) => delayed.add(message),
     })
-    const link = (
+    const makeLink = (
       purpose: Purpose,
       hooks: {
         restore?(session: Session): Promise<void>
         up(session: Session): void
         down(session: Session, error: Error): void
       },
-    ): Link =>
-      new Link({
+    ): Link => {
+      const link: Link = new Link({
         purpose,
         connector,
         clock,
@@ -242,11 +304,11 @@ export class RabbitMqTransport implements Transport {
             await hooks.restore?.(session)
           },
           up: (session) => {
-            this.#linkUp(host, purpose)
+            this.#linkUp(host, link)
             hooks.up(session)
           },
           down: (session, error) => {
-            this.#linkDown(host, purpose, error)
+            this.#linkDown(host, link, error)
             hooks.down(session, error)
           },
           trouble: (error) => this.#trouble(host, error),
@@ -254,7 +316,9 @@ export class RabbitMqTransport implements Transport {
           bug: (error) => this.#failed(host, error, 'handling what the broker sent'),
         },
       })
-    const publishing = link('publish', {
+      return link
+    }
+    const publishing = makeLink('publish', {
       restore: (session) => publisher.attach(session),
       up: (session) => {
         publisher.resume()
@@ -268,42 +332,72 @@ export class RabbitMqTransport implements Transport {
       },
       down: (session, error) => publisher.detach(session, error),
     })
-    const consuming = link('consume', {
-      up: (session) => {
-        for (const subscription of this.#subscriptions) subscription.attach(session)
-      },
-      down: () => undefined,
-    })
+    const consuming: Consuming[] = []
+    const addConsuming = (): Consuming => {
+      const subscriptions = new Set<RabbitMqSubscription>()
+      const number = consuming.length
+      const link = makeLink('consume', {
+        up: (session) => {
+          for (const subscription of subscriptions) subscription.attach(session)
+          if (number > 0) return
+          if (options.declare) void sorter.start(session)
+          renewal.start()
+        },
+        down: () => undefined,
+      })
+      const members = new MemberChannel(names, number === 0 ? host.instanceId : `${host.instanceId}.${number}`, control)
+      const added = { link, members, subscriptions, channels: 0 }
+      consuming.push(added)
+      return added
+    }
     const control = new ControlPublisher({
       link: publishing,
       clock,
-      exchange: names.internal,
+      exchange: names.queues,
       blockedBy: () => publisher.blockedBy,
       closing: this.#closing.signal,
     })
+    const failed = (error: unknown, doing: string): void => {
+      if (!isLoss(error)) this.#failed(host, error, doing)
+    }
+    const sorter = new DeadLetterSorter({
+      names,
+      clock,
+      publisher,
+      closing: this.#closing.signal,
+      failed,
+    })
+    const renewal = new BindingRenewal(clock, this.#subscriptions, (error) =>
+      failed(error, 'binding the queues of a group again'),
+    )
+    this.#closing.signal.addEventListener('abort', () => renewal.stop(), { once: true })
+    const first = addConsuming()
     const admin = new RabbitMqAdmin({
       clock,
       names,
       locks,
       registry,
+      members: first.members,
+      blockedBy: () => publisher.blockedBy,
+      groups,
       declarations,
       delayed,
       subscriptions: this.#subscriptions,
-      session: () => this.#consumingSession({ consuming }),
+      session: () => this.#sessionOf(first.link),
     })
-    return { host, publishing, consuming, publisher, declarations, locks, control, admin }
+    return { host, publishing, consuming, addConsuming, publisher, declarations, locks, control, admin }
   }
 
-  #contextFor({ host, publisher, consuming }: Open): SubscriptionContext {
+  #contextFor({ host, publisher }: Open, consuming: Consuming, channels: number): SubscriptionContext {
     return {
       clock: host.clock,
       publisher,
       salt: host.instanceId,
-      session: () => consuming.session,
+      session: () => consuming.link.session,
       failed: (error, doing) => {
         if (!isLoss(error)) this.#failed(host, error, doing)
       },
-      readerLost: (subscription, reader, end) => this.#readerLost(host, subscription, reader, end),
+      readerLost: (subscription, reader, end) => this.#readerLost(host, consuming.link, subscription, reader, end),
       slow: (subscription, reader, ageMs) => this.#slow(host, subscription, reader, ageMs),
       misplaced: (subscription, topic, key) => this.#misplaced(host, subscription, topic, key),
       dropped: ({ spec }, count) =>
@@ -315,13 +409,16 @@ export class RabbitMqTransport implements Transport {
           position: undefined,
           reason: 'the consumer was closed before it handled what came without acks (noAck)',
         }),
-      ended: (subscription) => this.#ended(subscription, consuming.session),
+      ended: (subscription) => {
+        if (consuming.subscriptions.delete(subscription)) consuming.channels -= channels
+        return this.#ended(subscription, consuming.link.session)
+      },
     }
   }
 
-  async #consumingSession({ consuming }: Pick<Open, 'consuming'>): Promise<Session> {
-    await consuming.open()
-    return consuming.whenUp(this.#closing.signal)
+  async #sessionOf(link: Link): Promise<Session> {
+    await link.open()
+    return link.whenUp(this.#closing.signal)
   }
 
   #required(): Open {
@@ -332,16 +429,16 @@ export class RabbitMqTransport implements Transport {
 
   // --- what happens ----------------------------------------------------------------------------------------------------
 
-  #linkUp({ clock, events, name }: TransportHost, purpose: Purpose): void {
-    if (!this.#down.delete(purpose) || this.#down.size > 0) return
+  #linkUp({ clock, events, name }: TransportHost, link: Link): void {
+    if (!this.#down.delete(link) || this.#down.size > 0) return
     const downMs = clock.monotonic() - this.#downSince
     events.emit('reconnect', { transport: name, downMs, attempts: Math.max(1, this.#attempts) })
   }
 
-  #linkDown({ clock, events, name }: TransportHost, purpose: Purpose, error: Error): void {
+  #linkDown({ clock, events, name }: TransportHost, link: Link, error: Error): void {
     if (this.#closed !== undefined) return
     const isFirst = this.#down.size === 0
-    this.#down.add(purpose)
+    this.#down.add(link)
     if (!isFirst) return
     this.#downSince = clock.monotonic()
     this.#attempts = 1
@@ -372,12 +469,16 @@ export class RabbitMqTransport implements Transport {
 
   #readerLost(
     { events, name }: TransportHost,
+    link: Link,
     subscription: RabbitMqSubscription,
-    reader: QueueReader,
-    { error, cause }: ReaderEnd,
+    reader: QueueConsumer,
+    { error, cause, wasIdle }: ConsumerEnd,
   ): void {
-    const open = this.#open
-    if (open?.consuming.session === undefined || this.#closed !== undefined) return
+    if (link.session === undefined || this.#closed !== undefined) return
+    if (subscription.intake.standsBy(reader)) {
+      subscription.intake.standbyLost(reader)
+      return
+    }
     const reason = reasonOf(error)
     const isTimeout = /delivery acknowledgement on channel \d+ timed out/.test(reason)
     // The next one must hold less, so that this does not repeat.
@@ -389,10 +490,17 @@ export class RabbitMqTransport implements Transport {
       detail: `The consumer of "${reader.queue}" was ended by the broker, and is started again: ${why}`,
     })
     const isGone = cause === 'cancelled' || replyCode(error) === REPLY.notFound
+    // Without unacked messages, a consumer ends only because its queue does.
+    if (wasIdle === true) subscription.lostQueues.add(reader.queue)
     subscription.intake.redeclare(isGone ? reader.queue : undefined)
   }
 
-  #slow({ events, name }: TransportHost, { spec }: RabbitMqSubscription, { queue }: QueueReader, ageMs: number): void {
+  #slow(
+    { events, name }: TransportHost,
+    { spec }: RabbitMqSubscription,
+    { queue }: QueueConsumer,
+    ageMs: number,
+  ): void {
     events.emit('warning', {
       transport: name,
       code: 'slow-consumer',
@@ -418,6 +526,34 @@ export class RabbitMqTransport implements Transport {
     } finally {
       await declaring.close()
     }
+  }
+}
+
+function linksOf({ publishing, consuming }: Open): readonly Link[] {
+  return [publishing, ...consuming.map(({ link }) => link)]
+}
+
+async function closeLinks(open: Open, deadlineMs: number): Promise<void> {
+  await Promise.all(linksOf(open).map((link) => link.close(deadlineMs)))
+}
+
+/** Lets a number of callers in at once, in the order of their calls. */
+class Turns {
+  #free: number
+  readonly #waiting: (() => void)[] = []
+
+  constructor(most: number) {
+    this.#free = most
+  }
+
+  async enter(): Promise<void> {
+    if (this.#free-- > 0) return
+    await new Promise<void>((resolve) => void this.#waiting.push(resolve))
+  }
+
+  leave(): void {
+    this.#free++
+    this.#waiting.shift()?.()
   }
 }
 

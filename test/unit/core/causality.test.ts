@@ -263,9 +263,10 @@ describe('a timer', () => {
     await expect
       .poll(() => {
         gc()
-        return first?.deref()
+        // Not the message itself: the error of a try that comes too early would keep it for all others.
+        return first !== undefined && first.deref() === undefined
       })
-      .toBeUndefined()
+      .toBe(true)
     end.resolve()
     await bus.close()
   })

@@ -439,6 +439,46 @@ describe('what a handler publishes with publishOnAck', () => {
 })
 
 describe('publishOnAck', () => {
+  it('lets no handler start while too much of it waits for acks, and goes on when the broker takes it', async () => {
+    const transport = new StubTransport({ publishOnAck: true })
+    const clock = manualClock()
+    const bus = createBus({
+      service: 'test',
+      transport,
+      clock,
+      logger: false,
+      publish: { maxBufferedBytes: 2_048 },
+    })
+    open.push(bus)
+    const started: string[] = []
+    const handler: Handler = async ({ id }, ctx) => {
+      started.push(id)
+      await ctx.publish('outputs', Buffer.alloc(1_000))
+      if (id === 'fails' && ctx.attempt === 1) throw new Error('once')
+    }
+    bus.consume('orders', handler, {
+      publishOnAck: true,
+      concurrency: 1,
+      retry: { mode: 'inline', backoff: 'fixed', baseMs: 10 },
+    })
+    await bus.start()
+    const broker = transport.subscriptions[0] as StubSubscription
+    let isFull = true
+    broker.onSettle = async () => (isFull ? notSent() : undefined)
+    broker.deliver(delivery('fails'))
+    await turn()
+    // What failed holds nothing.
+    broker.deliver(...['a', 'b', 'c', 'd'].map((id) => delivery(id)))
+    await turn()
+    expect(started).toEqual(['fails', 'a', 'b'])
+    await clock.advance(20)
+    expect(started).toEqual(['fails', 'a', 'b'])
+    isFull = false
+    await clock.advance(1_000)
+    await expect.poll(() => broker.settled.map(({ id }) => id).sort()).toEqual(['a', 'b', 'c', 'd', 'fails'])
+    expect(started).toEqual(['fails', 'a', 'b', 'c', 'd', 'fails'])
+  })
+
   it('is refused beside dedupe where the messages go with the ack, and with a batch handler', () => {
     const bus = createBus({ service: 'test', transport: memory(), logger: false })
     open.push(bus)

@@ -65,6 +65,7 @@ export class FakeBroker {
   maxVersions: Partial<Record<ApiName, number>> = {}
   readonly #splitter = new FrameSplitter(10_000_000)
   #handlers: SocketHandlers | undefined
+  #arrived: (() => void) | undefined
 
   connection(clock: Clock, options: Partial<ConnectionOptions> = {}): Connection {
     return new Connection({
@@ -75,7 +76,7 @@ export class FakeBroker {
         this.#handlers = handlers
         return {
           write: (chunks) => {
-            for (const chunk of chunks) this.#splitter.push(chunk, (frame) => this.asked.push(read(frame)))
+            for (const chunk of chunks) this.read(chunk)
           },
           destroy: () => (this.isDestroyed = true),
         }
@@ -107,9 +108,18 @@ export class FakeBroker {
     this.#handlers?.received(bytes)
   }
 
-  /** Bytes of a client that has a real socket. */
+  /** Bytes of a client. */
   read(chunk: Buffer): void {
     this.#splitter.push(chunk, (frame) => this.asked.push(read(frame)))
+    if (this.asked.length > 0) this.#arrived?.()
+  }
+
+  /** Resolves when there is a request to take. */
+  async arrived(): Promise<void> {
+    if (this.asked.length > 0) return
+    await new Promise<void>((resolve) => {
+      this.#arrived = resolve
+    })
   }
 
   /** The bytes of an answer without content, to any request; ApiVersions has all versions. */

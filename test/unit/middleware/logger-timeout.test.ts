@@ -85,7 +85,7 @@ describe('logger', () => {
     await errorOf(() => handler(message, fakeContext({ attempt: 2 })))
     expect(lines.map(([level, , text]) => `${level} ${text}`)).toEqual([
       'debug message received',
-      'debug message put off',
+      'debug message delayed',
       'debug message received',
       'warn message failed',
     ])

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
-import { AckReply } from '../../../src/transports/nats/ack-reply.ts'
+import { AckReply } from '../../../src/transports/nats/jetstream/consume/ack-reply.ts'
 import { damaged } from '../random-message.ts'
 
 const OLD = '$JS.ACK.busbar.g--0123456789--any.2.17.40.1700000000123456789.5'

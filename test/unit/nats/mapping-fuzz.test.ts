@@ -3,9 +3,9 @@ import { test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
 import type { Random } from 'busbar/testing'
 import type { OutgoingMessage } from '../../../src/core/message.ts'
-import { Incoming } from '../../../src/transports/nats/incoming.ts'
-import { Mapping, sequenceOf } from '../../../src/transports/nats/mapping.ts'
-import type { Decoded } from '../../../src/transports/nats/mapping.ts'
+import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
+import { Mapping, sequenceOf } from '../../../src/transports/nats/wire/mapping.ts'
+import type { Decoded } from '../../../src/transports/nats/wire/mapping.ts'
 import { carried, damaged, randomMessage, randomText } from '../random-message.ts'
 
 const UNSAID = { id: () => 'said-1', time: () => 7 }
@@ -20,8 +20,8 @@ function decode(mapping: Mapping, block: Buffer, body: Uint8Array = new Uint8Arr
   return mapping.decode(incoming, topic, UNSAID)
 }
 
-function written(mapping: Mapping, message: OutgoingMessage): Buffer {
-  return Buffer.concat([mapping.common(message), Buffer.from(mapping.rest(message, 'dedupe-1'))])
+function written(mapping: Mapping, message: OutgoingMessage, messageId?: string): Buffer {
+  return Buffer.concat([mapping.common(message), Buffer.from(mapping.rest(message, messageId))])
 }
 
 function random(seed: Random): OutgoingMessage {
@@ -30,16 +30,28 @@ function random(seed: Random): OutgoingMessage {
   return { ...randomMessage(seed), group, deliverAt }
 }
 
-test('what is written is read, whatever came before', () => {
-  const seed = seededRandom('mapping')
-  const [writer, reader] = [new Mapping(), new Mapping()]
+test.each([
+  ['compact', undefined],
+  ['compact', 'dedupe-1'],
+  // Core NATS has no id of the server.
+  ['compact', ''],
+  ['cloudevents', undefined],
+  ['cloudevents', ''],
+] as const)('what is written in the form %s with the id %s is read, whatever came before', (form, messageId) => {
+  const seed = seededRandom(`mapping ${form} ${messageId}`)
+  const [writer, reader] = [new Mapping(form), new Mapping()]
   let last = random(seed)
   for (let round = 0; round < 1_500; round++) {
     const other = random(seed)
     // Half of them have in common with the last one what is written only once.
     const { type, source, contentType, time } = seed.chance(0.5) ? last : other
-    last = { ...other, type, source, contentType, time }
-    const { message, group, deliverAt } = decode(reader, written(writer, last), last.body ?? undefined, last.topic)
+    last = { ...other, type, source, contentType, time, body: seed.chance(0.1) ? null : other.body }
+    const { message, group, deliverAt } = decode(
+      reader,
+      written(writer, last, messageId),
+      last.body ?? undefined,
+      last.topic,
+    )
     assert.deepEqual(carried(message), carried(last), `round ${round} of ${seed.seed}`)
     assert.deepEqual([group, deliverAt], [last.group, last.deliverAt])
   }
@@ -48,7 +60,7 @@ test('what is written is read, whatever came before', () => {
 test('bytes that are no UTF-8 in the common part shift nothing', () => {
   const mapping = new Mapping()
   const message = { ...randomMessage(seededRandom('latin')), id: 'the-id', type: 'caf_', headers: { a: 'b' } }
-  const block = written(new Mapping(), message)
+  const block = written(new Mapping('cloudevents'), message)
   block[block.indexOf('caf_') + 3] = 0xe9
   for (let round = 0; round < 2; round++) {
     const { id, type, headers } = decode(mapping, block).message

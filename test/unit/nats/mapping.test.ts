@@ -3,8 +3,8 @@ import { describe, test } from 'vitest'
 import { headers } from '@nats-io/transport-node'
 import type { Msg } from '@nats-io/transport-node'
 import type { EncodedMessage } from '../../../src/core/message.ts'
-import { Incoming } from '../../../src/transports/nats/incoming.ts'
-import { Mapping } from '../../../src/transports/nats/mapping.ts'
+import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
+import { Mapping } from '../../../src/transports/nats/wire/mapping.ts'
 
 /** A message of another program, with that header block. */
 function decoded(block: string): EncodedMessage {

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import type { Incoming } from '../../../src/transports/nats/incoming.ts'
-import { MaxDeliveries } from '../../../src/transports/nats/max-deliveries.ts'
-import type { SubscriptionParts } from '../../../src/transports/nats/subscription-parts.ts'
+import type { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
+import { MaxDeliveries } from '../../../src/transports/nats/jetstream/shared/max-deliveries.ts'
+import type { SubscriptionParts } from '../../../src/transports/nats/jetstream/subscription-parts.ts'
 
 it('an advisory that is heard before it is stored is asked for again soon', async () => {
   const clock = manualClock()

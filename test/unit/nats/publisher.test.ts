@@ -5,16 +5,24 @@ import { manualClock } from 'busbar/testing'
 import type { OutgoingMessage } from '../../../src/core/message.ts'
 import type { PublishOutcome } from '../../../src/core/transport.ts'
 import { outgoing } from '../../../src/testing/conformance/raw.ts'
-import type { Incoming } from '../../../src/transports/nats/incoming.ts'
-import type { NumberedReply } from '../../../src/transports/nats/outbox.ts'
-import { JetStreamPublisher } from '../../../src/transports/nats/publisher.ts'
-import type { Session } from '../../../src/transports/nats/session.ts'
-import type { Subjects } from '../../../src/transports/nats/subjects.ts'
-import type { Topology } from '../../../src/transports/nats/topology.ts'
+import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
+import type { NumberedReply } from '../../../src/transports/nats/connection/write-buffer.ts'
+import { JetStreamPublisher } from '../../../src/transports/nats/jetstream/publish/publisher.ts'
+import type { Session } from '../../../src/transports/nats/connection/session.ts'
+import type { Subjects } from '../../../src/transports/nats/wire/subjects.ts'
+import type { Topology } from '../../../src/transports/nats/jetstream/server/topology.ts'
 
 interface Sent {
   readonly id: string
   readonly reply: string
+}
+
+function incoming(subject: string, text: string): Incoming {
+  const message = new Incoming()
+  message.subject = subject
+  message.bytes = Buffer.from(text)
+  message.end = message.bytes.length
+  return message
 }
 
 /** A publisher, and a server that answers when the test says so. */
@@ -35,7 +43,7 @@ class Bench {
     }
     const session = {
       ready: true,
-      options: { maxPublishesInFlight: 100, maxMessageBytes: 1_000 },
+      options: { envelope: 'cloudevents', maxPublishesInFlight: 100, maxMessageBytes: 1_000 },
       host: { clock: this.clock },
       maxPayload: 1_000_000,
       inbox: () => '_INBOX.x',
@@ -70,13 +78,13 @@ class Bench {
 
   /** Nobody listens. */
   refuse({ reply }: Sent): void {
-    this.#receive({ subject: reply, text: '', status: 503 } as Incoming)
+    this.#receive(incoming(reply, ''))
   }
 
   store({ id, reply }: Sent): void {
     if (!this.stored.includes(id)) this.stored.push(id)
     const seq = this.stored.indexOf(id) + 1
-    this.#receive({ subject: reply, text: `{"stream":"s","seq":${seq}}`, status: 0 } as Incoming)
+    this.#receive(incoming(reply, `{"stream":"s","seq":${seq}}`))
   }
 }
 

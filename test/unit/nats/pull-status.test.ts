@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { manualClock, seededRandom } from 'busbar/testing'
-import { FormerRequests } from '../../../src/transports/nats/former-requests.ts'
-import { Incoming } from '../../../src/transports/nats/incoming.ts'
-import type { LaneHost } from '../../../src/transports/nats/lane-host.ts'
-import type { Lane } from '../../../src/transports/nats/lane.ts'
-import { PullStatus } from '../../../src/transports/nats/pull-status.ts'
-import type { Session } from '../../../src/transports/nats/session.ts'
+import { FormerRequests } from '../../../src/transports/nats/jetstream/shared/former-requests.ts'
+import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
+import { PullStatus } from '../../../src/transports/nats/jetstream/consume/pull-status.ts'
+import type { StatusHost, StatusTarget } from '../../../src/transports/nats/jetstream/consume/pull-status.ts'
+import type { Session } from '../../../src/transports/nats/connection/session.ts'
 import { damaged } from '../random-message.ts'
 
 /** Reads a status; returns whether the request has ended, and what was done about it. */
@@ -17,9 +16,9 @@ function read(block: string | Buffer): { ended: boolean; done: string[] } {
       done.push([name, ...values.filter((value) => typeof value !== 'object')].join(' '))
     }
   const pulls = Object.fromEntries(['ended', 'tooLarge', 'refused', 'reset'].map((name) => [name, note(name)]))
-  const lane = { consumer: 'c', pulls: { ...pulls, heard: () => undefined } } as unknown as Lane
+  const lane = { consumer: 'c', pulls: { ...pulls, heard: () => undefined } } as unknown as StatusTarget
   const session = { error: note('error'), warning: note('warning') }
-  const host = { session, consumerMissing: note('missing'), wake: () => undefined } as unknown as LaneHost
+  const host = { session, consumerMissing: note('missing'), wake: () => undefined } as unknown as StatusHost
   const incoming = new Incoming()
   incoming.bytes = Buffer.from(block)
   incoming.bodyAt = incoming.bytes.length

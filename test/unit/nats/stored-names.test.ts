@@ -7,8 +7,7 @@ import {
   parseConsumerName,
   partitionOf,
   Subjects,
-  topicOfFilter,
-} from '../../../src/transports/nats/subjects.ts'
+} from '../../../src/transports/nats/wire/subjects.ts'
 
 // Golden values: all of this is stored in streams and consumers of servers, or agreed between members of different
 // versions. A change breaks systems that run: a key's messages would have two readers at once, and consumers with
@@ -54,26 +53,42 @@ describe('golden', () => {
     expect(new Subjects('busbar', 3).members(groupId('orders', 'billing'))).toBe('busbar-members.billing--1c168adb00')
   })
 
-  it('the consumers of a subscription', () => {
-    const plan = (topic: string, split: boolean): string[] =>
-      new Subjects('busbar', 2).plan(topic, split).map(({ label, unit, filter }) => `${label} ${unit} ${filter}`)
-    expect(plan('orders', false)).toEqual(['all all busbar.*.orders'])
-    expect(plan('orders.>', true)).toEqual([
-      'any undefined busbar.any.orders.>',
-      'any-base undefined busbar.any.orders',
-      '0 0 busbar.0.orders.>',
-      '0-base 0 busbar.0.orders',
-      '1 1 busbar.1.orders.>',
-      '1-base 1 busbar.1.orders',
+  it('what a subscription reads', () => {
+    const plan = (topic: string, order: 'key' | 'strict' | 'none', hasFilters = true): string[] => {
+      const { layout, shared, units } = new Subjects('busbar', 2).plan(topic, order, false, hasFilters)
+      return [
+        layout,
+        ...shared.map(({ label, filter }) => `${label} ${filter}`),
+        ...units.map(({ name, token, filters }) => `${name} ${token} ${filters.join()}`),
+      ]
+    }
+    expect(plan('orders', 'none')).toEqual(['none', 'none busbar.*.orders'])
+    expect(plan('orders', 'strict')).toEqual(['strict', 'all undefined busbar.*.orders'])
+    expect(plan('orders', 'key')).toEqual([
+      'key',
+      'any busbar.any.orders',
+      '0 0 busbar.0.orders',
+      '1 1 busbar.1.orders',
     ])
-    expect(plan('orders.billing.dlq', true)).toEqual(['all all busbar-dlq.orders.billing.dlq'])
+    expect(plan('orders.>', 'key')).toEqual([
+      'key',
+      'any busbar.any.orders.>',
+      'any-base busbar.any.orders',
+      '0 0 busbar.0.orders.>,busbar.0.orders',
+      '1 1 busbar.1.orders.>,busbar.1.orders',
+    ])
+    // Before 2.10 a consumer has one filter: it reads more than the topic.
+    expect(plan('orders.>', 'key', false).slice(-2)).toEqual(['0 0 busbar.0.>', '1 1 busbar.1.>'])
+    expect(plan('orders.>', 'strict', false)).toEqual(['strict', 'all undefined busbar.>'])
+    expect(plan('orders.billing.dlq', 'key')).toEqual(['strict', 'all undefined busbar-dlq.orders.billing.dlq'])
+    expect(plan('orders.billing.dlq', 'none')).toEqual(['none', 'none busbar-dlq.orders.billing.dlq'])
   })
 })
 
 describe('names on the server', () => {
   it('are read back, also of groups that look like parts of them', () => {
     for (const group of ['billing', 'a--b', 'g--0123456789--any', '--', '-', 'x--all'])
-      for (const label of ['any', 'all', '0', '255', 'any-base', '7-base']) {
+      for (const label of ['any', 'none', 'any-base', 'none-base']) {
         const id = groupId('orders.>', group)
         expect(parseConsumerName(consumerName(id, label))).toEqual({ group, id, label })
       }
@@ -93,9 +108,6 @@ describe('names on the server', () => {
     for (const topic of ['orders', 'orders.eu', 'orders.billing.dlq'])
       for (const key of [undefined, 'a', 'b'])
         expect(subjects.topicOf(Buffer.from(subjects.target(topic, key)).toString().slice(5, -1))).toBe(topic)
-    for (const topic of ['orders', 'orders.>', '*.dlq', '>'])
-      for (const { filter, label } of subjects.plan(topic, true))
-        expect(topicOfFilter(filter, 'my.prefix', label.endsWith('-base'))).toBe(topic)
   })
 
   it('filters match the subjects of the topics of their pattern, and no others', () => {
@@ -109,8 +121,10 @@ describe('names on the server', () => {
       const subject = Buffer.from(subjects.target(topic, random.pick([undefined, 'k1', 'k2'])))
         .toString()
         .slice(5, -1)
-      for (const split of [true, false]) {
-        const found = subjects.plan(pattern, split).filter(({ filter }) => matches(filter, subject))
+      for (const order of ['key', 'strict', 'none'] as const) {
+        const { shared, units } = subjects.plan(pattern, order, false, true)
+        const filters = [...shared.map(({ filter }) => filter), ...units.flatMap((unit) => unit.filters)]
+        const found = filters.filter((filter) => matches(filter, subject))
         expect(found.length, `${pattern} on ${subject}`).toBe(compilePattern(pattern)(topic) ? 1 : 0)
       }
     }

@@ -3,7 +3,7 @@ import type { NatsConnection, Subscription } from '@nats-io/transport-node'
 import { expect, it } from 'vitest'
 import { seededRandom } from 'busbar/testing'
 import type { Random } from 'busbar/testing'
-import { WireReader } from '../../../src/transports/nats/wire-reader.ts'
+import { WireReader } from '../../../src/transports/nats/connection/wire-reader.ts'
 import { damaged } from '../random-message.ts'
 
 interface Parser {

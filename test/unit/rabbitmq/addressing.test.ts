@@ -1,17 +1,19 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import { Addressing } from '../../../src/transports/rabbitmq/addressing.ts'
-import { wireHeaders } from '../../../src/transports/rabbitmq/client-writer.ts'
-import { Names } from '../../../src/transports/rabbitmq/names.ts'
+import { Router } from '../../../src/transports/rabbitmq/publish/router.ts'
+import { wireHeaders } from '../../../src/transports/rabbitmq/wire/client-writer.ts'
+import { GroupQueues } from '../../../src/transports/rabbitmq/topology/group-queues.ts'
+import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
 import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
-import { Parcel } from '../../../src/transports/rabbitmq/parcel.ts'
+import { OutgoingFrame } from '../../../src/transports/rabbitmq/publish/outgoing-frame.ts'
 
 /** A parcel for a message with these headers, and with those of `properties`. */
 function addressed(headers: Record<string, string>, given: Record<string, unknown>) {
   const options = resolveRabbitMqOptions({ properties: () => ({ headers: given }) })
-  const addressing = new Addressing(options, new Names('busbar'), manualClock())
-  const parcel = new Parcel()
+  const names = new Names('busbar')
+  const addressing = new Router(options, names, manualClock(), new GroupQueues(names))
+  const parcel = new OutgoingFrame()
   const message = { ...parcel.message, id: '1', topic: 'orders', type: 'orders', source: 's', headers }
   const error = addressing.address(parcel, message, undefined)
   return { parcel, error }

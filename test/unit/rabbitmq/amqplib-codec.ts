@@ -84,7 +84,7 @@ export function messagesIn(frames: readonly Frame[]): ConsumeMessage[] {
   return found
 }
 
-/** The reading part of the library's connection, on which a `FrameTap` can be put: chunks come from the list. */
+/** The reading part of the library's connection, on which a `FrameReader` can be put: chunks come from the list. */
 export class FakeReading {
   readonly ch: number = CHANNEL
   readonly connection: {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
-import { assign } from '../../../src/transports/rabbitmq/assignment.ts'
+import { assign } from '../../../src/transports/rabbitmq/partitions/assignment.ts'
 
 test('golden: members of different versions must agree, or two would wait for one partition and none for another', () => {
   assert.deepEqual(assign(8, ['a', 'b', 'c']), ['c', 'c', 'c', 'a', 'b', 'a', 'b', 'b'])

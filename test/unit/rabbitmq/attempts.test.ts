@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import { AttemptNotes } from '../../../src/transports/rabbitmq/attempt-notes.ts'
-import { Attempts } from '../../../src/transports/rabbitmq/attempts.ts'
-import type { RabbitMqDelivery } from '../../../src/transports/rabbitmq/delivery.ts'
-import type { SubscriptionContext } from '../../../src/transports/rabbitmq/subscription-context.ts'
+import { AttemptNotes } from '../../../src/transports/rabbitmq/consume/attempt-notes.ts'
+import { Attempts } from '../../../src/transports/rabbitmq/consume/attempts.ts'
+import type { RabbitMqDelivery } from '../../../src/transports/rabbitmq/consume/delivery.ts'
+import type { SubscriptionContext } from '../../../src/transports/rabbitmq/consume/subscription-context.ts'
 import { turn } from '../core/stage.ts'
 import { encoded } from '../core/stub-transport.ts'
 

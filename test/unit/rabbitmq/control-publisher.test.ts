@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import { ControlPublisher } from '../../../src/transports/rabbitmq/control-publisher.ts'
-import type { Link } from '../../../src/transports/rabbitmq/link.ts'
+import { ControlPublisher } from '../../../src/transports/rabbitmq/publish/control-publisher.ts'
+import type { Link } from '../../../src/transports/rabbitmq/connection/link.ts'
 import { fakeSession } from './fake-channel.ts'
 
 function controlOn(clock = manualClock()) {
@@ -11,7 +11,7 @@ function controlOn(clock = manualClock()) {
   const control = new ControlPublisher({
     link: { whenUp: () => broker.up.then(() => session) } as Partial<Link> as Link,
     clock,
-    exchange: 'busbar.internal',
+    exchange: 'busbar.queues',
     blockedBy: () => broker.blockedBy,
     closing: new AbortController().signal,
   })
@@ -112,17 +112,9 @@ test('a channel that answers, or is blocked by the broker, is kept', async () =>
   assert.equal(clock.pending, 0)
 })
 
-test('a new group waits for a broker that is blocking publishers, and the caller is notified', async () => {
-  const { clock, broker, channels, write } = controlOn()
+test('nothing is written while the broker is blocking publishers', async () => {
+  const { broker, channels, write } = controlOn()
   broker.blockedBy = 'low on memory'
-  await assert.rejects(write('no group'), /blocking publishers \(low on memory\)/)
-  const reasons: string[] = []
-  const written = write('group', { onBlocked: (reason) => void reasons.push(reason) })
-  await clock.advance(60_000)
-  assert.deepEqual([reasons, channels.length], [['low on memory'], 0])
-  broker.blockedBy = undefined
-  await clock.advance(500)
-  assert.deepEqual(channels[0]?.published, ['group'])
-  channels[0]?.answer(true)
-  await written
+  await assert.rejects(write('a'), /blocking publishers \(low on memory\)/)
+  assert.equal(channels.length, 0)
 })

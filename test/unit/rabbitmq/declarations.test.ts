@@ -1,70 +1,81 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
+import type { ManualClock } from 'busbar/testing'
 import { ConfigurationError } from 'busbar'
-import { BrokerLocks } from '../../../src/transports/rabbitmq/broker-lock.ts'
-import { resolveConsumerOptions } from '../../../src/transports/rabbitmq/consumer-options.ts'
-import type { ControlPublisher } from '../../../src/transports/rabbitmq/control-publisher.ts'
-import { Declarations } from '../../../src/transports/rabbitmq/declarations.ts'
-import type { DeclarationsParts } from '../../../src/transports/rabbitmq/declarations.ts'
-import { Names } from '../../../src/transports/rabbitmq/names.ts'
+import { resolveConsumerOptions } from '../../../src/transports/rabbitmq/consume/consumer-options.ts'
+import { Topology } from '../../../src/transports/rabbitmq/topology/topology.ts'
+import type { TopologyParts } from '../../../src/transports/rabbitmq/topology/topology.ts'
+import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
 import type { RabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
 import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
-import { Registry } from '../../../src/transports/rabbitmq/registry.ts'
+import { KnownGroups } from '../../../src/transports/rabbitmq/topology/known-groups.ts'
 import { fakeSession } from './fake-channel.ts'
 
 const RUNG = 3
 
-test('a queue that is made while the connection ends is as young for the next one', async () => {
-  const clock = manualClock()
-  const parts: Partial<DeclarationsParts> = {
-    options: resolveRabbitMqOptions({}),
-    names: new Names('busbar'),
-    clock,
-    onDrift: () => undefined,
+test('new queues for delays are used when the broker has them on disk, also by a process that finds them', async () => {
+  for (const isFound of [false, true]) {
+    const { session, queues, refusing, clock, declarations } = declaring()
+    if (isFound) queues.set(`busbar.delay.${RUNG}`, rungOf(RUNG))
+    refusing.set('checkExchange', Object.assign(new Error('NOT_FOUND'), { code: 404 }))
+    let isReady = false
+    const delay = declarations.delay(session, RUNG)?.then(() => void (isReady = true))
+    await clock.advance(1_499)
+    assert.equal(isReady, false)
+    await clock.advance(1)
+    await delay
+    assert.equal(isReady, true)
   }
-  const declarations = new Declarations(parts as DeclarationsParts)
-  const [first, second] = [fakeSession(), fakeSession()]
-  first.missing.add(`busbar.delay.${RUNG}`)
-  // The broker has made the queue, and the connection ends before all is done.
-  first.failing.add('bindQueue')
-  await assert.rejects(declarations.delay(first.session, RUNG) ?? Promise.resolve(), /the connection ended/)
-  await declarations.delay(second.session, RUNG)
-  assert.equal(declarations.youngForMs(), 1_500)
-  await clock.advance(1_500)
-  assert.equal(declarations.youngForMs(), 0)
+})
+
+test('queues for delays that have their exchange are used at once', async () => {
+  const { session, declarations } = declaring()
+  await declarations.delay(session, RUNG)
+})
+
+const rungOf = (level: number): Record<string, unknown> => ({
+  'x-queue-type': 'quorum',
+  'x-queue-leader-locator': 'balanced',
+  'x-delivery-limit': 1_000_000_000,
+  'x-message-ttl': 16 * 2 ** level,
+  'x-dead-letter-exchange': `busbar.delay.${level - 1}`,
+  'x-dead-letter-strategy': 'at-least-once',
+  'x-overflow': 'reject-publish',
 })
 
 interface Declaring extends ReturnType<typeof fakeSession> {
-  readonly declarations: Declarations
+  readonly clock: ManualClock
+  readonly declarations: Topology
   /** What was reported: queue, argument, and the value that was wanted. */
   readonly drifts: string[]
-  /** Dead-letter queues whose loss was reported. */
+  /** Queues whose loss was reported. */
   readonly lost: string[]
+  /** Groups that were noted as new. */
+  readonly registered: string[]
 }
 
-/** Declarations for a broker that has no group yet. */
+/** Topology for a broker that has no group yet. */
 function declaring(options: RabbitMqOptions = {}): Declaring {
   const drifts: string[] = []
   const lost: string[] = []
+  const registered: string[] = []
   const broker = fakeSession()
-  broker.refusing.set('checkExchange', Object.assign(new Error('NOT_FOUND'), { code: 404 }))
-  const control: Partial<ControlPublisher> = {
-    publishTo: async (_queue, _content, preparation) => preparation?.prepare?.(broker.session, false),
-  }
   const resolved = resolveRabbitMqOptions(options)
   const names = new Names('busbar')
   const clock = manualClock()
-  const parts: Partial<DeclarationsParts> = {
+  const parts: Partial<TopologyParts> = {
     options: resolved,
     names,
     clock,
-    registry: new Registry(clock, new BrokerLocks(clock), names),
-    control: () => control as ControlPublisher,
+    closing: new AbortController().signal,
+    groups: new KnownGroups(),
+    register: async (topic, group) => void registered.push(`${topic}:${group}`),
+    onRestored: (_topic, _group, queues) => void lost.push(...queues),
     onStorageLost: (_topic, queue) => void lost.push(queue),
     onDrift: ({ queue, argument, wanted }) => void drifts.push(`${queue} ${argument} ${String(wanted)}`),
   }
-  return { ...broker, declarations: new Declarations(parts as DeclarationsParts), drifts, lost }
+  return { ...broker, clock, declarations: new Topology(parts as TopologyParts), drifts, lost, registered }
 }
 
 const GROUP = { topic: 'orders', group: 'mail', layout: { order: 'none', partitions: 1 }, options: undefined } as const
@@ -73,25 +84,18 @@ test('a group that may not be bound fails with the refusal, not with the end of 
   const { session, refusing, declarations } = declaring()
   const text = "ACCESS_REFUSED - write access to queue 'busbar:orders:mail' refused"
   refusing.set('bindQueue', Object.assign(new Error(text), { code: 403 }))
-  refusing.delete('checkExchange')
   await assert.rejects(declarations.group(session, GROUP), { message: text, code: 403 })
 })
 
-test('a queue with other arguments is reported once, also one of dead letters, of records, or of notes', async () => {
+test('a queue with other arguments is reported once, also one of dead letters, or of notes', async () => {
   const { session, queues, declarations, drifts } = declaring()
-  for (const queue of ['busbar.registry', 'busbar:orders.mail.dlq', 'busbar:orders.other.dlq', 'busbar:notes'])
-    queues.set(queue, { 'x-queue-type': 'other' })
+  for (const queue of ['busbar:orders.other.dlq', 'busbar:notes']) queues.set(queue, { 'x-queue-type': 'other' })
   for (let times = 0; times < 2; times++) {
     await declarations.group(session, GROUP)
     await declarations.storage(session, 'orders.other.dlq')
     await declarations.notes(session, 'busbar:notes')
   }
-  assert.deepEqual(drifts, [
-    'busbar.registry x-queue-type quorum',
-    'busbar:orders.mail.dlq x-queue-type quorum',
-    'busbar:orders.other.dlq x-queue-type quorum',
-    'busbar:notes x-queue-type classic',
-  ])
+  assert.deepEqual(drifts, ['busbar:orders.other.dlq x-queue-type quorum', 'busbar:notes x-queue-type classic'])
 })
 
 test("the dead letters of a group with classic queues are in a queue of the transport's type", async () => {
@@ -113,7 +117,7 @@ test('quorumArguments are added to the quorum queues, and to no classic queue', 
   await declarations.storage(session, 'orders.other.dlq')
   await declarations.delay(session, 0)
   await declarations.notes(session, 'busbar:notes')
-  const quorum = ['busbar.unrouted', 'busbar.registry', 'busbar:orders:mail', 'busbar:orders.mail.dlq']
+  const quorum = ['busbar.unrouted', 'busbar.dead-letters', 'busbar.groups', 'busbar:orders:mail']
   for (const queue of [...quorum, 'busbar:orders.other.dlq', 'busbar.delay.0'])
     assert.partialDeepStrictEqual(queues.get(queue), { 'x-queue-type': 'quorum', ...quorumArguments }, queue)
   assert.equal(queues.get('busbar:notes')?.['x-quorum-initial-group-size'], undefined)
@@ -124,7 +128,6 @@ test('arguments of standing groups are those of their queues', async () => {
   const { session, queues, declarations } = declaring({ groups: [given] })
   await declarations.standingGroups(session, resolveRabbitMqOptions({ groups: [given] }).groups)
   assert.equal(queues.get('busbar:orders:mail')?.['x-max-length'], 1_000)
-  assert.equal(queues.get('busbar:orders.mail.dlq')?.['x-max-length'], undefined)
 })
 
 test("a group whose queue would be the topic's stream is refused, and nothing is declared", async () => {
@@ -149,4 +152,25 @@ test('a deleted dead-letter queue is reported, also when declaring it again fail
   failing.clear()
   await declarations.storage(session, topic)
   assert.deepEqual(lost, [queue])
+})
+
+const KEYED = { ...GROUP, layout: { order: 'key', partitions: 4 } } as const
+
+test('the first queue of a group is declared last, and says which layout the group has', async () => {
+  const { session, queues, declarations, missing, registered } = declaring()
+  missing.add('busbar:orders:mail')
+  await declarations.group(session, KEYED)
+  assert.deepEqual(
+    [...queues.keys()],
+    ['busbar:orders:mail:1', 'busbar:orders:mail:2', 'busbar:orders:mail:3', 'busbar:orders:mail'],
+  )
+  assert.equal(queues.get('busbar:orders:mail')?.['x-dead-letter-routing-key'], 'dead.v2.key4.mail')
+  assert.deepEqual(registered, ['orders:mail'])
+})
+
+test('a queue that is missing although the first one exists was deleted, which is reported', async () => {
+  const { session, declarations, missing, lost } = declaring()
+  missing.add('busbar:orders:mail:2')
+  await declarations.group(session, KEYED)
+  assert.deepEqual(lost, ['busbar:orders:mail:2'])
 })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
-import { MAX_DELAY_MS, rungsOf, topRung } from '../../../src/transports/rabbitmq/delay-ladder.ts'
+import { MAX_DELAY_MS, rungsOf, topRung } from '../../../src/transports/rabbitmq/delays/delay-ladder.ts'
 
 /** How long a message rests: 16 ms on the lowest rung, twice as long on each one above. */
 function restMs(rungs: number): number {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test, vi } from 'vitest'
-import { QueueReader } from '../../../src/transports/rabbitmq/queue-reader.ts'
+import { QueueConsumer } from '../../../src/transports/rabbitmq/consume/queue-consumer.ts'
 import { QUEUE, subscribed } from './fake-subscription.ts'
 
 test('a deleted queue is reported once, also when declaring the group again fails at first', async () => {
@@ -46,9 +46,9 @@ test('a queue that is deleted while the group is declared again is declared once
 
 test('a queue that is deleted on a new connection, after it was looked for, is not declared unnoticed', async () => {
   const { clock, broker, intake, losses, declarations } = await subscribed()
-  declarations.push(({ declares }) => {
+  declarations.push(({ missing }) => {
     // It existed when it was looked for. Binding what is missing fails.
-    assert.deepEqual(declares, new Set())
+    assert.deepEqual(missing, new Set())
     broker.missing.add(QUEUE)
     throw new Error('NOT_FOUND')
   })
@@ -59,7 +59,7 @@ test('a queue that is deleted on a new connection, after it was looked for, is n
 
 test('a queue whose consumer was cancelled while the group was declared is not consumed before it was looked for', async () => {
   const { clock, intake, declarations } = await subscribed()
-  using open = vi.spyOn(QueueReader.prototype, 'open').mockResolvedValue()
+  using open = vi.spyOn(QueueConsumer.prototype, 'open').mockResolvedValue()
   declarations.push(() => intake.redeclare(QUEUE))
   intake.redeclare()
   intake.want(true)
@@ -69,15 +69,15 @@ test('a queue whose consumer was cancelled while the group was declared is not c
   assert.equal(open.mock.calls.length, 1)
 })
 
-test('a consumer that finds no queue has that queue looked for, and no other', async () => {
+test('a consumer that finds no queue has that queue looked for', async () => {
   const { clock, intake, declarations } = await subscribed()
-  using open = vi.spyOn(QueueReader.prototype, 'open')
+  using open = vi.spyOn(QueueConsumer.prototype, 'open')
   open.mockRejectedValueOnce(Object.assign(new Error('NOT_FOUND'), { code: 404 })).mockResolvedValue()
   const bound: unknown[] = []
-  declarations.push(({ binds }) => void bound.push(binds))
+  declarations.push(({ missing }) => void bound.push(missing))
   intake.want(true)
   await clock.advance(1_000)
-  assert.deepEqual(bound, [new Set([QUEUE])])
+  assert.deepEqual(bound, [new Set()])
   assert.equal(open.mock.calls.length, 2)
 })
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import type { ConsumeMessage } from 'amqplib'
-import { Arrival } from '../../../src/transports/rabbitmq/arrival.ts'
-import { fillArrival } from '../../../src/transports/rabbitmq/mapping.ts'
+import { IncomingMessage } from '../../../src/transports/rabbitmq/wire/incoming-message.ts'
+import { readMessage } from '../../../src/transports/rabbitmq/wire/read-message.ts'
 import { subscribed } from './fake-subscription.ts'
 
 const COUNTS = [
@@ -19,7 +19,7 @@ for (const [title, headers, count] of COUNTS)
       properties: { messageId: 'm', headers },
       content: Buffer.from('{}'),
     }
-    const arrival = fillArrival(new Arrival(), message as unknown as ConsumeMessage)
+    const arrival = readMessage(new IncomingMessage(), message as unknown as ConsumeMessage)
     const reader = subscription.intake.seats[0]?.reader
     assert.ok(reader !== undefined)
     assert.equal(subscription.admit(reader, arrival)?.count, count)

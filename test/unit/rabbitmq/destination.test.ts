@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest'
-import { RabbitMqDelivery } from '../../../src/transports/rabbitmq/delivery.ts'
-import type { QueueReader } from '../../../src/transports/rabbitmq/queue-reader.ts'
+import { RabbitMqDelivery } from '../../../src/transports/rabbitmq/consume/delivery.ts'
+import type { QueueConsumer } from '../../../src/transports/rabbitmq/consume/queue-consumer.ts'
 
 function destination(exchange: string, routingKey: string, queue: string): string {
   return new RabbitMqDelivery({
     message: undefined as never,
-    reader: { queue } as QueueReader,
+    reader: { queue } as QueueConsumer,
     exchange,
     routingKey,
     deliveryTag: 1,

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import type { ConfirmChannel, Options } from 'amqplib'
-import type { Session } from '../../../src/transports/rabbitmq/link.ts'
+import type { Session } from '../../../src/transports/rabbitmq/connection/link.ts'
 
 type Confirm = (error: Error | null) => void
 

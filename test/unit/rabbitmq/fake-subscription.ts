@@ -3,15 +3,15 @@ import { manualClock } from 'busbar/testing'
 import type { ManualClock } from 'busbar/testing'
 import { BusEvents } from '../../../src/core/events.ts'
 import type { SubscriptionSpec, TransportHost } from '../../../src/core/transport.ts'
-import type { Declarations } from '../../../src/transports/rabbitmq/declarations.ts'
-import type { GroupSpec } from '../../../src/transports/rabbitmq/group-topology.ts'
-import type { Intake } from '../../../src/transports/rabbitmq/intake.ts'
-import { Names } from '../../../src/transports/rabbitmq/names.ts'
+import type { Topology } from '../../../src/transports/rabbitmq/topology/topology.ts'
+import type { GroupSpec } from '../../../src/transports/rabbitmq/topology/group-topology.ts'
+import type { QueueAssignment } from '../../../src/transports/rabbitmq/partitions/queue-assignment.ts'
+import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
 import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
-import type { RabbitMqSubscription } from '../../../src/transports/rabbitmq/subscriber.ts'
-import { createSubscription } from '../../../src/transports/rabbitmq/subscribing.ts'
-import type { SubscribingParts } from '../../../src/transports/rabbitmq/subscribing.ts'
-import type { SubscriptionContext } from '../../../src/transports/rabbitmq/subscription-context.ts'
+import type { RabbitMqSubscription } from '../../../src/transports/rabbitmq/consume/subscription.ts'
+import { createSubscription } from '../../../src/transports/rabbitmq/consume/create-subscription.ts'
+import type { SubscribingParts } from '../../../src/transports/rabbitmq/consume/create-subscription.ts'
+import type { SubscriptionContext } from '../../../src/transports/rabbitmq/consume/subscription-context.ts'
 import { fakeSession } from './fake-channel.ts'
 
 const LAYOUT = { order: 'none', partitions: 1 } as const
@@ -33,7 +33,7 @@ interface Subscribed {
   readonly clock: ManualClock
   readonly broker: ReturnType<typeof fakeSession>
   readonly subscription: RabbitMqSubscription
-  readonly intake: Intake
+  readonly intake: QueueAssignment
   /** Reasons of the reported losses. */
   readonly losses: string[]
   /** What each declaration of the group does; without an entry it succeeds. */
@@ -62,10 +62,10 @@ export async function subscribed(): Promise<Subscribed> {
     declarations: {
       group: async (_, spec) => {
         declarations.shift()?.(spec)
-        return { queues: [QUEUE], layout: LAYOUT, drifts: [] }
+        return { queues: [QUEUE], layout: LAYOUT, drifts: [], restored: [], isNew: false }
       },
       notes: () => Promise.resolve(),
-    } as Partial<Declarations> as Declarations,
+    } as Partial<Topology> as Topology,
     host: { clock, events, name: 'main' } as Partial<TransportHost> as TransportHost,
     whenUp: async () => broker.session,
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { ConsumeMessage } from 'amqplib'
 import { describe, test } from 'vitest'
-import { ForeignIds, lastingId } from '../../../src/transports/rabbitmq/foreign-ids.ts'
+import { ForeignIds, lastingId } from '../../../src/transports/rabbitmq/consume/foreign-ids.ts'
 
 function message(body: string, redelivered = false): ConsumeMessage {
   return {

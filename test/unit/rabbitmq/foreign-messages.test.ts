@@ -2,14 +2,14 @@ import assert from 'node:assert/strict'
 import type { ConsumeMessage } from 'amqplib'
 import { describe, test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
-import type { EncodedMessage } from '../../../src/core/message.ts'
-import { Arrival } from '../../../src/transports/rabbitmq/arrival.ts'
-import { withDeathNotes } from '../../../src/transports/rabbitmq/death-notes.ts'
-import { ForeignIds } from '../../../src/transports/rabbitmq/foreign-ids.ts'
-import { fillArrival } from '../../../src/transports/rabbitmq/mapping.ts'
-import { Names } from '../../../src/transports/rabbitmq/names.ts'
-import { readStructured } from '../../../src/transports/rabbitmq/structured-event.ts'
-import { TopicFilter } from '../../../src/transports/rabbitmq/topic-filter.ts'
+import type { EncodedMessage, OutgoingMessage } from '../../../src/core/message.ts'
+import { IncomingMessage } from '../../../src/transports/rabbitmq/wire/incoming-message.ts'
+import { brokersDeadLetter } from '../../../src/transports/rabbitmq/admin/death-notes.ts'
+import { ForeignIds } from '../../../src/transports/rabbitmq/consume/foreign-ids.ts'
+import { readMessage } from '../../../src/transports/rabbitmq/wire/read-message.ts'
+import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
+import { readStructured } from '../../../src/transports/rabbitmq/wire/structured-event.ts'
+import { TopicFilter } from '../../../src/transports/rabbitmq/consume/topic-filter.ts'
 import { damaged } from '../random-message.ts'
 
 // An error in here would end the connection, whose next one gets the same message again.
@@ -23,7 +23,7 @@ function message(properties: object, content: string | Buffer = '', fields: obje
 }
 
 function read(properties: object, content: string | Buffer = ''): EncodedMessage {
-  return fillArrival(new Arrival(), message(properties, content)).toEncodedMessage('orders', 'x-1', 7)
+  return readMessage(new IncomingMessage(), message(properties, content)).toEncodedMessage('orders', 'x-1', 7)
 }
 
 describe('times that other programs write', () => {
@@ -101,14 +101,14 @@ describe('CloudEvents in structured mode', () => {
 
 describe('dead letters that the broker made', () => {
   const names = new Names('busbar')
-  const letter = (deaths: unknown): EncodedMessage => {
-    const source = message({ headers: { 'x-death': deaths } }, '', { routingKey: 'orders.billing.dlq' })
-    const arrival = fillArrival(new Arrival(), source)
-    return withDeathNotes(arrival.toEncodedMessage('orders.billing.dlq', '1', 5), source, names)
+  const letterOf = (deaths: unknown, routingKey = 'dead.v2.key4.billing') => {
+    const source = message({ messageId: '1', headers: { 'x-death': deaths } }, '', { routingKey })
+    return brokersDeadLetter(source, names, 5)
   }
+  const letter = (deaths: unknown): OutgoingMessage => letterOf(deaths).message
   const death = {
     queue: 'busbar:orders:billing',
-    'routing-keys': ['orders.~3'],
+    'routing-keys': ['orders.~0.3'],
     count: 21,
     time: { value: 1_700_000_000 },
   }
@@ -149,7 +149,18 @@ describe('dead letters that the broker made', () => {
     [[{ ...death, 'routing-keys': [] }]],
     [[{ ...death, 'routing-keys': { 0: 'orders' } }]],
   ])('a header that any program can write: %j', (deaths) => {
-    assert.deepEqual(Object.keys(letter(deaths).headers), [])
+    const { topic, headers } = letter(deaths)
+    assert.deepEqual([topic, headers['busbar-dlq-topic']], ['unknown.billing.dlq', 'unknown'])
+  })
+
+  test.each([
+    ['busbar:orders:billing', 'dead.v2.key4.billing', undefined],
+    ['busbar:orders:billing:3', 'dead.v2.key4.billing', undefined],
+    ['busbar:orders.*:billing:3', 'dead.v2.key4.billing', 'busbar:orders.*:billing'],
+    ['busbar:orders.*:12', 'dead.v2.key4.12', 'busbar:orders.*:12'],
+    ['busbar:orders.*:12', 'dead.v2.none.12', 'busbar:orders.*:12'],
+  ])('the first queue of the group of %s', (queue, routingKey, expected) => {
+    assert.equal(letterOf([{ ...death, queue }], routingKey).groupQueue, expected)
   })
 
   test('a time beyond the calendar', () => {
@@ -191,14 +202,16 @@ describe('ids of messages without one', () => {
 
 describe('topics of messages', () => {
   const topicOf = (wanted: string, hasOthers: boolean, routingKey: string, headers: object = {}): string | undefined =>
-    new TopicFilter(wanted, hasOthers).topicOf(fillArrival(new Arrival(), message({ headers }, '', { routingKey })))
+    new TopicFilter(wanted, hasOthers).topicOf(
+      readMessage(new IncomingMessage(), message({ headers }, '', { routingKey })),
+    )
 
   test.each([
     ['orders', false, 'orders', 'orders'],
-    ['orders', false, 'orders.~7', 'orders'],
+    ['orders', false, 'orders.~0.7', 'orders'],
     ['orders', false, 'orders.eu', undefined],
     ['orders', true, 'anything at all', 'orders'],
-    ['orders.*', false, 'orders.eu.~7', 'orders.eu'],
+    ['orders.*', false, 'orders.eu.~0.7', 'orders.eu'],
     ['orders.*', false, 'orders.eu', 'orders.eu'],
     ['orders.*', false, 'orders.eu.berlin', undefined],
     ['orders.>', false, 'orders.billing.dlq', undefined],
@@ -209,7 +222,11 @@ describe('topics of messages', () => {
   })
 
   test('a copy for one group, and a topic that is too long for AMQP', () => {
-    assert.equal(topicOf('orders.*', false, 'billing.orders.eu.~1', { 'busbar-to': 'group' }), 'orders.eu')
-    assert.equal(topicOf('orders.*', false, '~digest.~1', { 'busbar-topic': 'orders.eu' }), 'orders.eu')
+    const headers = { 'busbar-topic': 'orders.eu' }
+    assert.equal(
+      topicOf('orders.*', false, 'busbar:orders.*:billing', { ...headers, 'busbar-copy': true }),
+      'orders.eu',
+    )
+    assert.equal(topicOf('orders.*', false, '~digest.~0.1', headers), 'orders.eu')
   })
 })

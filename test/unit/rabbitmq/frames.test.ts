@@ -3,19 +3,21 @@ import type { Channel, ConsumeMessage } from 'amqplib'
 import { describe, test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
 import type { Random } from 'busbar/testing'
-import { Arrival } from '../../../src/transports/rabbitmq/arrival.ts'
-import { wireHeaders } from '../../../src/transports/rabbitmq/client-writer.ts'
-import { FrameTap } from '../../../src/transports/rabbitmq/frame-tap.ts'
-import { fillArrival } from '../../../src/transports/rabbitmq/mapping.ts'
-import { Parcel } from '../../../src/transports/rabbitmq/parcel.ts'
+import { contentTypeToWrite } from '../../../src/core/cloud-events.ts'
+import { compactMark } from '../../../src/core/compact-envelope.ts'
+import { IncomingMessage } from '../../../src/transports/rabbitmq/wire/incoming-message.ts'
+import { wireHeaders } from '../../../src/transports/rabbitmq/wire/client-writer.ts'
+import { FrameReader } from '../../../src/transports/rabbitmq/wire/frame-reader.ts'
+import { readMessage } from '../../../src/transports/rabbitmq/wire/read-message.ts'
+import { OutgoingFrame } from '../../../src/transports/rabbitmq/publish/outgoing-frame.ts'
 import { carried, damaged } from '../random-message.ts'
 import { decodeFrames, encodeDelivery, FakeReading, messagesIn } from './amqplib-codec.ts'
-import { foreignMessage, FRAME_MAX, passedOn, plainParcel, randomParcel, written } from './random-parcels.ts'
+import { foreignMessage, FRAME_MAX, passedOn, plainFrame, randomFrame, written } from './random-parcels.ts'
 
 // What we read and write of AMQP by ourselves, beside the client library.
 
 /** A copy: the tap uses the same object for all deliveries. */
-function copyOf(arrival: Arrival): object {
+function copyOf(arrival: IncomingMessage): object {
   const { native: _native, carried: _carried, ...fields } = arrival
   return { ...fields, headers: { ...fields.headers }, body: Buffer.from(fields.body).toString('hex') }
 }
@@ -24,7 +26,7 @@ function copyOf(arrival: Arrival): object {
 function tapped(chunks: Buffer[], maxFrameSize = 0): { direct: object[]; left: ConsumeMessage[] } {
   const direct: object[] = []
   const reading = new FakeReading(chunks, maxFrameSize)
-  assert.ok(FrameTap.on(reading as unknown as Channel, (arrival) => void direct.push(copyOf(arrival))))
+  assert.ok(FrameReader.on(reading as unknown as Channel, (arrival) => void direct.push(copyOf(arrival))))
   return { direct, left: messagesIn(reading.readAll()) }
 }
 
@@ -42,7 +44,7 @@ describe('the writer of frames', () => {
   test('what it writes, the library reads: the headers that the library would have been given, and every property', () => {
     const random = seededRandom('writer')
     for (let round = 0; round < 500; round++) {
-      const parcel = randomParcel(random)
+      const parcel = randomFrame(random)
       const [{ fields, properties, content } = assert.fail()] = messagesIn(
         decodeFrames(
           written((writer) => writer.publish(parcel)),
@@ -54,7 +56,10 @@ describe('the writer of frames', () => {
       assert.deepEqual(content, Buffer.from(message.body ?? []))
       assert.deepEqual({ ...properties.headers }, untagged(wireHeaders(parcel)), `round ${round} of ${random.seed}`)
       assert.equal(properties.messageId, message.id)
-      assert.equal(properties.contentType ?? '', message.contentType)
+      const isCompact = parcel.isCompact && compactMark(message) !== undefined
+      assert.equal(properties.contentType ?? '', contentTypeToWrite(message, isCompact ? 'compact' : 'cloudevents'))
+      assert.equal(properties.appId, isCompact ? message.source : undefined)
+      assert.equal(properties.timestamp === undefined, isCompact)
       assert.equal(properties.deliveryMode, parcel.properties === undefined ? 2 : 1)
       assert.equal(properties.correlationId, parcel.properties?.correlationId)
       assert.equal(properties.priority, parcel.properties?.priority)
@@ -68,8 +73,8 @@ describe('the writer of frames', () => {
       const [original = assert.fail()] = messagesIn(decodeFrames(encodeDelivery(foreignMessage(random))))
       const typedHeaders = { ...original.properties.headers } as Record<string, unknown>
       delete typedHeaders['x-death']
-      const parcel = Object.assign(new Parcel(), {
-        message: { ...new Parcel().message, headers: { '': '', tenant: '' } },
+      const parcel = Object.assign(new OutgoingFrame(), {
+        message: { ...new OutgoingFrame().message, headers: { '': '', tenant: '' } },
         typedHeaders: { tenant: typedHeaders['tenant'] ?? 'none', '': typedHeaders[''] ?? null },
       })
       const [{ properties } = assert.fail()] = messagesIn(decodeFrames(written((writer) => writer.publish(parcel))))
@@ -83,8 +88,8 @@ describe('the writer of frames', () => {
       price: { '!': 'decimal', value: { places: 2, digits: 4_000_000_000 } },
       when: { '!': 'timestamp', value: 1_700_000_000 },
     }
-    const message = { ...new Parcel().message, headers: { price: '', when: '' } }
-    const bytes = written((w) => w.publish(Object.assign(new Parcel(), { message, typedHeaders: headers })))
+    const message = { ...new OutgoingFrame().message, headers: { price: '', when: '' } }
+    const bytes = written((w) => w.publish(Object.assign(new OutgoingFrame(), { message, typedHeaders: headers })))
     assert.ok(bytes.includes(Buffer.from('\x05priceD\x02\xee\x6b\x28\x00', 'latin1')))
     assert.ok(bytes.includes(Buffer.from('\x04whenT\0\0\0\0', 'latin1')))
   })
@@ -110,8 +115,10 @@ describe('the writer of frames', () => {
   })
 
   test('a message that does not fit leaves nothing behind, and those around it are whole', () => {
-    const parcel = (headers: Record<string, string>, id = 'x'): Parcel =>
-      Object.assign(new Parcel(), { message: { ...new Parcel().message, id, headers, body: Buffer.from(id) } })
+    const parcel = (headers: Record<string, string>, id = 'x'): OutgoingFrame =>
+      Object.assign(new OutgoingFrame(), {
+        message: { ...new OutgoingFrame().message, id, headers, body: Buffer.from(id) },
+      })
     const bytes = written((writer) => {
       writer.publish(parcel({}, 'first'))
       assert.throws(() => writer.publish(parcel({ [`é${'x'.repeat(254)}`]: '' })), RangeError)
@@ -140,20 +147,23 @@ describe('the reader of frames', () => {
     const random = seededRandom('reader')
     let direct = 0
     for (let round = 0; round < 60; round++) {
-      const parcels = Array.from({ length: 8 }, () => (random.chance(0.5) ? plainParcel : randomParcel)(random))
+      const parcels = Array.from({ length: 8 }, () => (random.chance(0.5) ? plainFrame : randomFrame)(random))
       const bytes = Buffer.concat(parcels.map((parcel, index) => passedOn(parcel, index + 1)))
       const deliveries = messagesIn(decodeFrames(bytes))
       const read = tapped(cut(random, bytes, round % 3 === 0 ? 40 : 5_000))
       direct += read.direct.length
-      const all = [...read.direct, ...read.left.map((message) => copyOf(fillArrival(new Arrival(), message)))]
-      const byTag = (a: object, b: object): number => (a as Arrival).deliveryTag - (b as Arrival).deliveryTag
+      const all = [...read.direct, ...read.left.map((message) => copyOf(readMessage(new IncomingMessage(), message)))]
+      const byTag = (a: object, b: object): number =>
+        (a as IncomingMessage).deliveryTag - (b as IncomingMessage).deliveryTag
       assert.deepEqual(
         all.toSorted(byTag),
-        deliveries.map((delivery) => copyOf(fillArrival(new Arrival(), delivery))),
+        deliveries.map((delivery) => copyOf(readMessage(new IncomingMessage(), delivery))),
       )
       for (const [index, { message }] of parcels.entries()) {
-        const back = fillArrival(new Arrival(), deliveries[index] as ConsumeMessage)
-        const { correlationId = parcels[index]?.properties?.correlationId } = message
+        const back = readMessage(new IncomingMessage(), deliveries[index] as ConsumeMessage)
+        const { isCompact, properties } = parcels[index] as OutgoingFrame
+        const given = isCompact && compactMark(message) !== undefined ? undefined : properties?.correlationId
+        const { correlationId = given } = message
         assert.deepEqual(carried(back.toEncodedMessage(message.topic, back.id as string, 0)), {
           ...carried(message),
           correlationId,
@@ -169,14 +179,14 @@ describe('the reader of frames', () => {
       const bytes = encodeDelivery(foreignMessage(random), 10)
       const [whole = assert.fail()] = messagesIn(decodeFrames(bytes))
       const { direct, left } = tapped(cut(random, bytes, 200))
-      const [one = copyOf(fillArrival(new Arrival(), left[0] as ConsumeMessage))] = direct
-      assert.deepEqual(one, copyOf(fillArrival(new Arrival(), whole)), `round ${round} of ${random.seed}`)
+      const [one = copyOf(readMessage(new IncomingMessage(), left[0] as ConsumeMessage))] = direct
+      assert.deepEqual(one, copyOf(readMessage(new IncomingMessage(), whole)), `round ${round} of ${random.seed}`)
     }
   })
 
   test('split at every byte', () => {
     const random = seededRandom('split')
-    const bytes = passedOn(plainParcel(random), 1)
+    const bytes = passedOn(plainFrame(random), 1)
     const { direct: expected } = tapped([bytes])
     assert.equal(expected.length, 1)
     for (let at = 1; at < bytes.length; at++) {
@@ -189,12 +199,12 @@ describe('the reader of frames', () => {
     const random = seededRandom('damage')
     let failed = 0
     for (let round = 0; round < 800; round++) {
-      const parcel = random.chance(0.7) ? plainParcel(random) : randomParcel(random)
+      const parcel = random.chance(0.7) ? plainFrame(random) : randomFrame(random)
       const one = random.chance(0.7) ? passedOn(parcel, round) : encodeDelivery(foreignMessage(random))
       const bytes = damaged(random, Buffer.concat([one, passedOn(parcel, round + 1)]))
       const reading = new FakeReading(cut(random, bytes, 3_000), FRAME_MAX)
       let count = 0
-      FrameTap.on(reading as unknown as Channel, () => void count++)
+      FrameReader.on(reading as unknown as Channel, () => void count++)
       try {
         reading.readAll()
       } catch (error) {
@@ -213,7 +223,7 @@ describe('the reader of frames', () => {
       // The beginning of a delivery, so that more than the first byte is looked at.
       if (round % 2 === 0) noise.set([1, 0, 1, 0, 0, 0, random.integer(0, 60), 0, 60, 0, 60].slice(0, noise.length))
       const reading = new FakeReading([noise], FRAME_MAX)
-      FrameTap.on(reading as unknown as Channel, () => {})
+      FrameReader.on(reading as unknown as Channel, () => {})
       try {
         reading.readAll()
       } catch (error) {
@@ -226,7 +236,7 @@ describe('the reader of frames', () => {
     const start = Buffer.from([3, 0, 1, 0x7f, 0xff, 0xff, 0xff])
     const chunks = Array.from({ length: 100 }, () => Buffer.alloc(1_000))
     const reading = new FakeReading([start, ...chunks], FRAME_MAX)
-    FrameTap.on(reading as unknown as Channel, () => {})
+    FrameReader.on(reading as unknown as Channel, () => {})
     assert.throws(() => reading.readAll(), /exceeds maxFrameSize/)
     assert.ok(reading.connection.rest.length < 2_000)
   })

@@ -1,17 +1,26 @@
 import assert from 'node:assert/strict'
 import { manualClock } from 'busbar/testing'
 import { test } from 'vitest'
-import { Intake } from '../../../src/transports/rabbitmq/intake.ts'
-import type { IntakeHost, Seat } from '../../../src/transports/rabbitmq/intake.ts'
-import type { QueueReader } from '../../../src/transports/rabbitmq/queue-reader.ts'
+import { QueueAssignment } from '../../../src/transports/rabbitmq/partitions/queue-assignment.ts'
+import type {
+  QueueAssignmentHost,
+  AssignedQueue,
+} from '../../../src/transports/rabbitmq/partitions/queue-assignment.ts'
+import type { QueueConsumer } from '../../../src/transports/rabbitmq/consume/queue-consumer.ts'
 import { fakeSession } from './fake-channel.ts'
 
 /** More than a loop that pauses gets done while the clock stands still. */
 const MANY = 50
 
-function made(host: Partial<IntakeHost>) {
+function made(host: Partial<QueueAssignmentHost>) {
   const clock = manualClock()
-  const intake = new Intake({ host: host as IntakeHost, clock, membership: undefined, id: 'm', isShared: false })
+  const intake = new QueueAssignment({
+    host: host as QueueAssignmentHost,
+    clock,
+    membership: undefined,
+    id: 'm',
+    isShared: false,
+  })
   return { clock, intake }
 }
 
@@ -39,9 +48,18 @@ test('an intake whose failures cannot be reported pauses, and tries again', asyn
 
 test('an intake whose session has ended waits for the next one', async () => {
   let notes = 0
-  const reader: Partial<QueueReader> = { queue: 'q', isOpen: true, handed: 0 }
+  const reader: Partial<QueueConsumer> = { queue: 'q', isOpen: true, handed: 0 }
   const { clock, intake } = made({
-    makeSeat: (_, partition): Seat => ({ reader: reader as QueueReader, partition, isLeaving: true, isEnding: false }),
+    makeSeat: (_, partition): AssignedQueue => ({
+      reader: reader as QueueConsumer,
+      partition,
+      isLeaving: true,
+      isEnding: false,
+      standsByFor: undefined,
+      standbyAt: 0,
+      isKept: false,
+      hasYielded: false,
+    }),
     noteReturned: () => (++notes === MANY ? new Promise(() => undefined) : Promise.reject(new Error('no connection'))),
   })
   intake.begin({ ...fakeSession().session, isOpen: false }, ['q'])

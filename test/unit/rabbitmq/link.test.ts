@@ -5,7 +5,7 @@ import type { ChannelModel } from 'amqplib'
 import { AuthorizationError, ConnectionError } from 'busbar'
 import { manualClock } from 'busbar/testing'
 import type { Clock } from '../../../src/core/clock.ts'
-import { Link } from '../../../src/transports/rabbitmq/link.ts'
+import { Link } from '../../../src/transports/rabbitmq/connection/link.ts'
 
 const HEARTBEAT_S = 10
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import { LoopWatch } from '../../../src/transports/rabbitmq/loop-watch.ts'
+import { LoopWatch } from '../../../src/transports/rabbitmq/connection/loop-watch.ts'
 
 test('a block is noticed while it lasts and for as long as asked, and a timer that is a little late is none', async () => {
   const clock = manualClock()

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
-import { EventEmitter } from 'node:events'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import type { ControlPublisher } from '../../../src/transports/rabbitmq/control-publisher.ts'
-import type { Session } from '../../../src/transports/rabbitmq/link.ts'
-import { Membership } from '../../../src/transports/rabbitmq/membership.ts'
+import type { MemberChannel } from '../../../src/transports/rabbitmq/partitions/member-channel.ts'
+import type { Session } from '../../../src/transports/rabbitmq/connection/link.ts'
+import { Membership } from '../../../src/transports/rabbitmq/partitions/membership.ts'
 
 /** The meeting point of a group with two members, `a` and `b`; the test is the broker and `b`. */
 function meeting() {
@@ -12,35 +11,21 @@ function meeting() {
   const told: string[][] = []
   const errors: unknown[] = []
   const said: string[] = []
-  let hear: (content: Buffer) => void = () => undefined
-  /** Answers to the question how many members are counted: until it resolves, the broker is slow. */
-  let counted: Promise<number> = Promise.resolve(2)
-  const session = (): Session => {
-    const channel = (): object =>
-      Object.assign(new EventEmitter(), {
-        close: () => Promise.resolve(),
-        assertExchange: () => Promise.resolve(),
-        assertQueue: () => Promise.resolve(),
-        bindQueue: () => Promise.resolve(),
-        checkQueue: () => counted.then((consumerCount) => ({ consumerCount })),
-        consume: (queue: string, listener: (message: { content: Buffer }) => void) => {
-          if (queue.startsWith('line')) hear = (content) => listener({ content })
-          return Promise.resolve()
-        },
-      })
-    return { epoch: 1, isOpen: true, channel: () => Promise.resolve(channel()) } as unknown as Session
-  }
-  const membership = new Membership({
+  /** Answers to the question how many others consume: until it resolves, the broker is slow. */
+  let counted: Promise<number | undefined> = Promise.resolve(1)
+  const session = (): Session => ({ isOpen: true }) as Session
+  const membership: Membership = new Membership({
     id: 'a',
-    nameOf: (place) => `members:${place}`,
-    lineOf: (epoch) => `line:${epoch}`,
+    first: 'busbar:t:g',
     clock,
-    publisher: {
-      publish: (_exchange, _key, content) => {
+    channel: {
+      enter: () => Promise.resolve(() => undefined),
+      say: (_first, content) => {
         said.push((JSON.parse(content.toString()) as string[])[0] ?? '')
         return Promise.resolve()
       },
-    } as Partial<ControlPublisher> as ControlPublisher,
+    } as Partial<MemberChannel> as MemberChannel,
+    hasOthers: () => counted.then((others) => (others === undefined ? undefined : others > 0)),
     onChange: (members) => void told.push([...members]),
     onLost: () => undefined,
     onError: (error) => void errors.push(error),
@@ -52,9 +37,9 @@ function meeting() {
     told,
     said,
     errors,
-    hear: (word: string) => hear(Buffer.from(JSON.stringify([word, 'b', 0]))),
-    count: (members: Promise<number>) => {
-      counted = members
+    hear: (word: string) => membership.heard(Buffer.from(JSON.stringify([word, 'b']))),
+    count: (others: Promise<number | undefined>) => {
+      counted = others
     },
   }
 }
@@ -68,9 +53,10 @@ test('what a member hears before it has asked is not reported, and the answer al
   hear('who')
   await clock.advance(1_500)
   assert.deepEqual(told, [])
-  slow.resolve(2)
+  slow.resolve(1)
   await clock.advance(0)
   hear('here')
+  await clock.advance(150)
   await joined
   assert.deepEqual(told, [['a', 'b']])
   await membership.leave()
@@ -99,14 +85,45 @@ test('a question that gets its count after a loss is not asked', async () => {
   const first = membership.join(session()).catch(() => undefined)
   await clock.advance(0)
   await membership.leave()
-  count(Promise.resolve(2))
+  count(Promise.resolve(1))
   const second = membership.join(session())
   await clock.advance(0)
-  slow.resolve(2)
+  slow.resolve(1)
   await clock.advance(0)
   hear('here')
   await clock.advance(400)
   await Promise.all([first, second])
   assert.deepEqual(told, [['a', 'b']])
+  await membership.leave()
+})
+
+test('a group at rest is silent, and one that misses an answer asks again, less and less often', async () => {
+  const { clock, membership, session, said, count } = meeting()
+  const joined = membership.join(session())
+  await clock.advance(400)
+  await joined
+  const asked = (): number => said.filter((word) => word === 'who').length
+  assert.equal(asked(), 1)
+  await clock.advance(120_000)
+  assert.ok(asked() > 3 && asked() < 10, `${asked()} questions`)
+  count(Promise.resolve(0))
+  await clock.advance(61_000)
+  const settled = asked()
+  await clock.advance(600_000)
+  assert.equal(asked(), settled)
+  await membership.leave()
+})
+
+test('a member that consumes the first queue itself waits for the others, and takes silence for an answer', async () => {
+  const { clock, membership, session, said, told, count } = meeting()
+  count(Promise.resolve(undefined))
+  const joined = membership.join(session())
+  await clock.advance(399)
+  assert.deepEqual(told, [])
+  await clock.advance(1)
+  await joined
+  assert.deepEqual(told, [['a']])
+  await clock.advance(600_000)
+  assert.deepEqual(said, ['who'])
   await membership.leave()
 })

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import type { Session } from '../../../src/transports/rabbitmq/link.ts'
-import { isNodeAway, makeAtPlace, PLACES, unlessNodeAway } from '../../../src/transports/rabbitmq/places.ts'
+import type { Session } from '../../../src/transports/rabbitmq/connection/link.ts'
+import { isNodeAway, makeAtPlace, PLACES, unlessNodeAway } from '../../../src/transports/rabbitmq/topology/places.ts'
 
 const never = (): Promise<never> => new Promise(() => {})
 

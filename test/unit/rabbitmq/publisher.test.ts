@@ -7,29 +7,33 @@ import { BusEvents } from '../../../src/core/events.ts'
 import { NO_HEADERS } from '../../../src/core/message.ts'
 import type { OutgoingMessage } from '../../../src/core/message.ts'
 import type { PublishOutcome } from '../../../src/core/transport.ts'
-import { Addressing } from '../../../src/transports/rabbitmq/addressing.ts'
-import { Names } from '../../../src/transports/rabbitmq/names.ts'
+import { Router } from '../../../src/transports/rabbitmq/publish/router.ts'
+import { GroupQueues } from '../../../src/transports/rabbitmq/topology/group-queues.ts'
+import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
 import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
-import { RabbitMqPublisher } from '../../../src/transports/rabbitmq/publisher.ts'
-import type { PublisherParts } from '../../../src/transports/rabbitmq/publisher.ts'
+import { RabbitMqPublisher } from '../../../src/transports/rabbitmq/publish/publisher.ts'
+import type { PublisherParts } from '../../../src/transports/rabbitmq/publish/publisher.ts'
 import { fakeSession } from './fake-channel.ts'
 
 type Prerequisites = PublisherParts['prerequisites']
 
 function publisherOn(clock: ManualClock, prerequisites: Partial<Prerequisites> = {}): RabbitMqPublisher {
   const options = resolveRabbitMqOptions({})
+  const names = new Names('busbar')
   return new RabbitMqPublisher({
     options,
     clock,
-    addressing: new Addressing(options, new Names('busbar'), clock),
+    addressing: new Router(options, names, clock, new GroupQueues(names)),
     events: new BusEvents(silentLogger),
     transportName: 'main',
     prerequisites: {
       storage: () => undefined,
+      copyGroup: () => undefined,
+      groupGone: () => undefined,
+      way: () => undefined,
       delay: () => undefined,
       giveUp: () => undefined,
       again: () => Promise.resolve(),
-      youngForMs: () => 0,
       storageGone: () => undefined,
       ...prerequisites,
     },
@@ -137,26 +141,6 @@ test('sending is held back once at a time for a new channel, and no timer outliv
   assert.deepEqual(channels[0]?.published, ['1', '2', '3', '4', '5'])
   channels[0]?.answer(false)
   await clock.advance(500)
-  publisher.close()
-  assert.equal(clock.pending, 0)
-})
-
-test('a delayed message in a young queue is unknown when the connection ends while its channel is replaced', async () => {
-  const clock = manualClock()
-  const publisher = publisherOn(clock, { youngForMs: () => 700 })
-  const { session, channels } = fakeSession()
-  await publisher.attach(session)
-  const at = clock.now() + 5_000
-  const publishing = publisher.publish([message('orders', '1', at), message('orders', '2', at)])
-  await clock.advance(0)
-  channels[1]?.answer(true)
-  channels[1]?.answer(false)
-  // The channel that follows is not opened any more.
-  Object.assign(session, { channel: () => never, confirmChannel: () => never })
-  await clock.advance(100)
-  publisher.detach(session, new Error('reset'))
-  const outcomes = await publishing
-  assert.equal((await outcomes[0])?.error?.outcome, 'unknown')
   publisher.close()
   assert.equal(clock.pending, 0)
 })

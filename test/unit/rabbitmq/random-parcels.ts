@@ -1,9 +1,9 @@
 import type { ConsumeMessage } from 'amqplib'
 import type { Random } from 'busbar/testing'
 import { NO_HEADERS } from '../../../src/core/message.ts'
-import type { RawChannel } from '../../../src/transports/rabbitmq/amqp.ts'
-import { FrameWriter } from '../../../src/transports/rabbitmq/frame-writer.ts'
-import { Parcel } from '../../../src/transports/rabbitmq/parcel.ts'
+import type { RawChannel } from '../../../src/transports/rabbitmq/connection/amqp.ts'
+import { FrameWriter } from '../../../src/transports/rabbitmq/wire/frame-writer.ts'
+import { OutgoingFrame } from '../../../src/transports/rabbitmq/publish/outgoing-frame.ts'
 import { randomMessage, randomText } from '../random-message.ts'
 import { encodePassedOn } from './amqplib-codec.ts'
 
@@ -23,23 +23,25 @@ export function written(write: (writer: FrameWriter) => void, frameMax: number =
   return Buffer.concat(sent)
 }
 
-export function passedOn(parcel: Parcel, deliveryTag: number): Buffer {
+export function passedOn(parcel: OutgoingFrame, deliveryTag: number): Buffer {
   return encodePassedOn(
     written((writer) => writer.publish(parcel)),
     deliveryTag,
   )
 }
 
-export function randomParcel(random: Random): Parcel {
+export function randomFrame(random: Random): OutgoingFrame {
   const message = randomMessage(random)
-  return Object.assign(new Parcel(), {
+  return Object.assign(new OutgoingFrame(), {
     exchange: 'busbar',
-    routingKey: `${message.topic}.~${random.integer(0, 31)}`,
+    routingKey: `${message.topic}.~${random.integer(0, 3)}.${random.integer(0, 7)}`,
     message: random.chance(0.05) ? { ...message, body: random.bytes(3 * FRAME_MAX) } : message,
     mandatory: random.chance(0.5),
+    isCompact: random.chance(0.5),
     rungs: random.chance(0.3) ? random.integer(1, 2 ** 28 - 1) : 0,
     delayMs: random.chance(0.3) ? random.integer(1, 2 ** 32) : 0,
-    targeted: random.chance(0.3),
+    isCopy: random.chance(0.3),
+    groupQueue: random.chance(0.1) ? 'busbar:orders.>:mail' : undefined,
     topic: random.chance(0.3) ? message.topic : undefined,
     attempts: random.integer(0, 3),
     firstAt: random.chance(0.3) ? random.integer(0, 2 ** 41) : undefined,
@@ -50,14 +52,15 @@ export function randomParcel(random: Random): Parcel {
 }
 
 /** A message in the form that is read without the library: all text is ASCII. */
-export function plainParcel(random: Random): Parcel {
+export function plainFrame(random: Random): OutgoingFrame {
   const { time, version, traceparent, expiresAt, body } = randomMessage(random)
   const ids = { id: `${random.next()}`, type: 'orders', source: 'shop', topic: 'orders', correlationId: 'c' }
   const headers = random.chance(0.5) ? { tenant: 'a', CC: 'b' } : NO_HEADERS
-  return Object.assign(new Parcel(), {
+  return Object.assign(new OutgoingFrame(), {
     exchange: 'busbar',
-    routingKey: 'orders.~3',
-    message: { ...new Parcel().message, ...ids, time, key: 'k', version, traceparent, expiresAt, headers, body },
+    routingKey: 'orders.~0.3',
+    isCompact: random.chance(0.5),
+    message: { ...new OutgoingFrame().message, ...ids, time, key: 'k', version, traceparent, expiresAt, headers, body },
   })
 }
 

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test, vi } from 'vitest'
-import { QueueReader } from '../../../src/transports/rabbitmq/queue-reader.ts'
+import { QueueConsumer } from '../../../src/transports/rabbitmq/consume/queue-consumer.ts'
 import { subscribed } from './fake-subscription.ts'
 
 test('a consumer that is paused while its prefetch is lowered stays paused', async () => {
   const { clock, subscription, intake } = await subscribed()
-  const prototype = QueueReader.prototype
+  const prototype = QueueConsumer.prototype
   using _open = vi.spyOn(prototype, 'isOpen', 'get').mockReturnValue(true)
   using _idle = vi.spyOn(prototype, 'isIdle', 'get').mockReturnValue(false)
   using _tag = vi.spyOn(prototype, 'lastTag', 'get').mockReturnValue(1)

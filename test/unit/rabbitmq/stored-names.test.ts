@@ -3,25 +3,28 @@ import type { ConsumeMessage } from 'amqplib'
 import { describe, test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
 import { compilePattern } from '../../../src/core/topic.ts'
-import { bucketOf } from '../../../src/transports/rabbitmq/buckets.ts'
-import { digestOf } from '../../../src/transports/rabbitmq/foreign-ids.ts'
-import { layoutToken, parseLayout } from '../../../src/transports/rabbitmq/group-layout.ts'
+import { bucketOf } from '../../../src/transports/rabbitmq/partitions/key-bucket.ts'
+import { digestOf } from '../../../src/transports/rabbitmq/consume/foreign-ids.ts'
+import { deadKeyOf, findDeadKey } from '../../../src/transports/rabbitmq/topology/group-layout.ts'
 import {
   bindingKeyOf,
   bindingKeysOf,
   bucketed,
+  bucketKeysOf,
+  memberKeyOf,
   Names,
+  partitionOf,
+  partitionQueue,
   routingKeyOf,
-  targetedKeyOf,
   unbucketed,
-} from '../../../src/transports/rabbitmq/names.ts'
+} from '../../../src/transports/rabbitmq/topology/names.ts'
 import {
   fromWireName,
   isEnvelopeHeader,
   isTransportHeader,
   rungHeader,
   toWireName,
-} from '../../../src/transports/rabbitmq/wire-headers.ts'
+} from '../../../src/transports/rabbitmq/wire/wire-headers.ts'
 
 // Golden values: all of this is stored on brokers, or agreed between members of different versions. A change breaks
 // systems that run: a key's messages would be in two queues at once, and queues with messages would have no reader.
@@ -39,9 +42,9 @@ describe('golden', () => {
     ['customer-2', 5],
     ['order:4711', 22],
     ['00000000-0000-7000-8000-000000000001', 26],
-    ['žluť', 31],
-    ['文字', 27],
-    ['🌱', 17],
+    ['žluť', 12],
+    ['文字', 15],
+    ['🌱', 13],
     ['x'.repeat(1_000), 20],
   ])('the bucket of the key %j is %i', (key, bucket) => {
     assert.equal(bucketOf(key), bucket)
@@ -51,36 +54,39 @@ describe('golden', () => {
     const names = new Names('busbar')
     assert.deepEqual(Object.fromEntries(Object.entries(names)), {
       main: 'busbar',
+      system: 'busbar.system',
+      deadLetters: 'busbar.dead-letters',
       groups: 'busbar.groups',
-      deadLetters: 'busbar.dlx',
+      queues: 'busbar.queues',
       due: 'busbar.due',
-      late: 'busbar.late',
-      lateGroups: 'busbar.late.groups',
       unrouted: 'busbar.unrouted',
       delayed: 'busbar.delayed',
-      registry: 'busbar.registry',
-      internal: 'busbar.internal',
     })
     assert.equal(names.delay(3), 'busbar.delay.3')
     assert.equal(names.group('orders', 'billing'), 'busbar:orders:billing')
-    assert.equal(names.partition('orders', 'billing', 3), 'busbar:orders:billing:3')
-    assert.equal(names.members('orders', 'billing', 0), 'busbar:orders:billing:members')
-    assert.equal(names.members('orders', 'billing', 2), 'busbar:orders:billing:members.2')
-    assert.equal(names.memberLine('orders', 'billing', 'm1', 7), 'busbar:orders:billing:member:m1:7')
+    assert.equal(partitionQueue('busbar:orders:billing', 0), 'busbar:orders:billing')
+    assert.equal(partitionQueue('busbar:orders:billing', 3), 'busbar:orders:billing:3')
+    assert.equal(names.spread('orders.>', 'billing'), 'busbar:orders.>:billing:spread')
+    assert.equal(names.member('p1', 7), 'busbar.member.p1:7')
+    assert.equal(memberKeyOf('busbar:orders:billing'), '~member.33ef4076f8989f78563b1326fd319626')
     assert.equal(names.notes('orders', 'billing', 0), 'busbar:orders:billing:notes')
     assert.equal(names.notes('orders', 'billing', 1), 'busbar:orders:billing:notes.1')
     assert.equal(names.stream('orders'), 'busbar:orders:stream')
     assert.equal(names.storage('orders.billing.dlq'), 'busbar:orders.billing.dlq')
     assert.equal(names.exchangeOf('orders'), 'busbar')
-    assert.equal(names.exchangeOf('orders.billing.dlq'), 'busbar.dlx')
+    assert.equal(names.exchangeOf('orders.billing.dlq'), 'busbar.system')
     assert.equal(names.group(LONG_DLQ, LONG_GROUP), `busbar:${LONG}.${'g'.repeat(57)}~69552357664c7608b9eda93bd4e7981d`)
   })
 
   test('routing keys, with a digest where a name is too long', () => {
-    assert.equal(bucketed(routingKeyOf('orders.placed'), 7), 'orders.placed.~7')
+    assert.equal(bucketed(routingKeyOf('orders.placed'), 7), 'orders.placed.~0.7')
     assert.equal(routingKeyOf(LONG_DLQ), '~a68ff806f1e0124ed29a84d7e656a46d')
-    assert.equal(targetedKeyOf('billing', 'orders'), 'billing.orders')
-    assert.equal(targetedKeyOf('g'.repeat(41), 'orders'), 'gggggggg~3f1c6d5cad59ddb3b0670ecf.orders')
+    assert.equal(bucketed('orders', 31), 'orders.~3.7')
+    assert.deepEqual(bucketKeysOf('orders', 4), [['orders.~0.*'], ['orders.~1.*'], ['orders.~2.*'], ['orders.~3.*']])
+    assert.deepEqual(bucketKeysOf('orders', 2), [
+      ['orders.~0.*', 'orders.~1.*'],
+      ['orders.~2.*', 'orders.~3.*'],
+    ])
   })
 
   test('names of headers', () => {
@@ -91,16 +97,27 @@ describe('golden', () => {
   })
 
   test('the layout of a group', () => {
-    assert.equal(layoutToken({ order: 'key', partitions: 8 }), 'key8')
-    assert.equal(layoutToken({ order: 'strict', partitions: 1 }), 'strict')
+    assert.equal(deadKeyOf({ order: 'key', partitions: 8 }, 'billing'), 'dead.v2.key8.billing')
+    assert.equal(deadKeyOf({ order: 'strict', partitions: 1 }, 'billing'), 'dead.v2.strict.billing')
     for (const layout of [
       { order: 'none', partitions: 1 },
       { order: 'strict', partitions: 1 },
       { order: 'key', partitions: 32 },
     ] as const)
-      assert.deepEqual(parseLayout(layoutToken(layout)), layout)
-    for (const token of [undefined, '', 'key', 'key123', 'keyed', 'none ', '-1'])
-      assert.equal(parseLayout(token), undefined)
+      assert.deepEqual(findDeadKey(`current is '${deadKeyOf(layout, 'a-b_7')}'`), {
+        version: 'v2',
+        layout,
+        group: 'a-b_7',
+      })
+    for (const text of [
+      '',
+      'dead.v2.key.g',
+      'dead.v2.key123.g',
+      'dead.v2.keyed.g',
+      'dead.none.g',
+      'orders.billing.dlq',
+    ])
+      assert.equal(findDeadKey(text), undefined)
   })
 
   test('the id of a message that has none, by which it is deduplicated', () => {
@@ -132,13 +149,11 @@ describe('names', () => {
       for (const each of [topic, `${topic}.${group}.dlq`])
         for (const name of [
           names.group(each, group),
-          names.partition(each, group, 31),
-          names.members(each, group, 1),
-          names.memberLine(each, group, '0198c0de-0000-7000-8000-000000000000', 999),
+          partitionQueue(names.group(each, group), 31),
+          names.spread(each, group),
           names.notes(each, group, 1),
           names.stream(each),
           names.storage(each),
-          bucketed(targetedKeyOf(group, routingKeyOf(each)), 31),
         ]) {
           assert.ok(Buffer.byteLength(name) <= 255, name)
           const owner = `${each} ${group}`
@@ -153,7 +168,20 @@ describe('names', () => {
     assert.equal(unbucketed('a.b'), 'a.b')
     assert.equal(unbucketed(''), '')
     assert.equal(unbucketed('~digest'), '~digest')
-    assert.equal(unbucketed('g.~digest.~5'), 'g.~digest')
+    assert.equal(unbucketed('~digest.~0.5'), '~digest')
+  })
+
+  test('the bindings of all partitions take every bucket, each for the partition that has it', () => {
+    for (let partitions = 1; partitions <= 32; partitions++) {
+      const bindings = bucketKeysOf('a.*', partitions)
+      for (let bucket = 0; bucket < 32; bucket++) {
+        const key = bucketed('a.b', bucket).split('.')
+        const takers = [...bindings.keys()].filter((each) =>
+          bindings[each]?.some((binding) => matches(binding.split('.'), key)),
+        )
+        assert.deepEqual(takers, [partitionOf(bucket, partitions)], `${bucket} of ${partitions}`)
+      }
+    }
   })
 
   test('bindings match the topics of their pattern, with any bucket and with none', () => {
@@ -190,7 +218,8 @@ describe('headers on the wire', () => {
       'x-delay',
       'x-death',
       'x-delivery-count',
-      'busbar-to',
+      'busbar-copy',
+      'busbar-queue',
       'busbar-delay-3',
       'busbar-user-CC',
     ]

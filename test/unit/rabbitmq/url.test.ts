@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { seededRandom } from 'busbar/testing'
-import { applyUrl, checkUrl, describeTarget, parseUrl } from '../../../src/transports/rabbitmq/url.ts'
+import { applyUrl, checkUrl, describeTarget, parseUrl } from '../../../src/transports/rabbitmq/connection/url.ts'
 import { randomText } from '../random-message.ts'
 
 describe('the URL of a RabbitMQ', () => {

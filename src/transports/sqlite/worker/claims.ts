@@ -5,11 +5,11 @@ import type { Database, Statement } from './database.ts'
 import type { Groups } from './groups.ts'
 import { KeyRulesReader } from './key-rules.ts'
 import type { Member, Members, Seat, Topic } from './members.ts'
-import type { Outbox } from './outbox.ts'
+import type { ReplyQueue } from './reply-queue.ts'
 import type { Parking } from './parking.ts'
-import { Pass } from './pass.ts'
+import { ClaimPass } from './claim-pass.ts'
 import { HISTORY, KIND } from './schema.ts'
-import type { Sharing } from './sharing.ts'
+import type { FairShare } from './fair-share.ts'
 import type { Tx } from './tx.ts'
 
 /**
@@ -67,10 +67,10 @@ interface Scan {
 export class Claims {
   readonly #groups: Groups
   readonly #members: Members
-  readonly #outbox: Outbox
+  readonly #replies: ReplyQueue
   readonly #parking: Parking
   readonly #rules: KeyRulesReader
-  readonly #sharing: Sharing
+  readonly #fairShare: FairShare
   readonly #restrained = new Set<Seat>()
   readonly #ready: Statement
   readonly #anyReady: Statement
@@ -89,16 +89,16 @@ export class Claims {
     db: Database
     groups: Groups
     members: Members
-    outbox: Outbox
+    replies: ReplyQueue
     parking: Parking
-    sharing: Sharing
+    fairShare: FairShare
   }) {
     const { db } = parts
     this.#groups = parts.groups
     this.#members = parts.members
-    this.#outbox = parts.outbox
+    this.#replies = parts.replies
     this.#parking = parts.parking
-    this.#sharing = parts.sharing
+    this.#fairShare = parts.fairShare
     this.#rules = new KeyRulesReader(db, parts.parking)
     this.#ready = db.prepare(`
       SELECT c.seq, c.used - c.taken_back, c.history, c.first_at, c.key, m.id, m.kind, m.key, m.time, m.meta, m.body, m.size
@@ -139,7 +139,7 @@ export class Claims {
       const seat = dirty.values().next().value as Seat
       dirty.delete(seat)
       looked.push(seat)
-      const pass = new Pass({ tx, seat, left, leftBytes, reader: this.#rules, sharing: this.#sharing })
+      const pass = new ClaimPass({ tx, seat, left, leftBytes, reader: this.#rules, fairShare: this.#fairShare })
       this.#look(tx, pass)
       if (pass.more) dirty.add(seat)
       if (pass.restrained) this.#restrained.add(seat)
@@ -148,8 +148,8 @@ export class Claims {
       leftBytes = pass.leftBytes
       if (pass.full) break
     }
-    if (taken > 0) this.#sharing.fed(tx, member)
-    else this.#sharing.goesWithout(tx, member, looked)
+    if (taken > 0) this.#fairShare.fed(tx, member)
+    else this.#fairShare.goesWithout(tx, member, looked)
   }
 
   /**
@@ -163,16 +163,16 @@ export class Claims {
     return size > 0
   }
 
-  #look(tx: Tx, pass: Pass): void {
+  #look(tx: Tx, pass: ClaimPass): void {
     const { at, member } = pass.seat
     const group = this.#groups.get(at.id)
     if (group === undefined) {
-      this.#groups.remake(tx, at, this.#members, this.#outbox)
+      this.#groups.remake(tx, at, this.#members, this.#replies)
       return
     }
     if (group.epoch !== at.epoch) {
       pass.more = true
-      tx.after(() => this.#outbox.moved(at, group))
+      tx.after(() => this.#replies.moved(at, group))
       return
     }
     let { cursor } = group
@@ -190,12 +190,12 @@ export class Claims {
       member.credit -= pass.handed.length
       member.creditBytes -= pass.writer.bytes
       const batch = pass.writer.finish()
-      this.#outbox.add({ kind: 'deliver', sub: member.sub, firstToken, batch }, transferOf(batch))
+      this.#replies.add({ kind: 'deliver', sub: member.sub, firstToken, batch }, transferOf(batch))
     })
   }
 
   /** Takes older messages first. True when none of them that could be handed out is left. */
-  #takeReady(tx: Tx, pass: Pass): boolean {
+  #takeReady(tx: Tx, pass: ClaimPass): boolean {
     const { at, member } = pass.seat
     for (;;) {
       const limit = Math.min(pass.left, 100)
@@ -246,7 +246,7 @@ export class Claims {
   }
 
   /** Continues keys of which the seat has settled something with the messages parked behind it, as far as there is room. */
-  #takeParked(tx: Tx, pass: Pass): void {
+  #takeParked(tx: Tx, pass: ClaimPass): void {
     const { seat } = pass
     const keys = [...tx.advanced(seat)]
     // Ready messages come first, and some may have just become ready.
@@ -254,13 +254,13 @@ export class Claims {
     for (const key of keys) {
       if (pass.full) return
       // While the seat holds the key, no other member can have it: a member without messages must get its turn.
-      if (tx.holds(seat, key) && this.#sharing.restrains(seat)) continue
+      if (tx.holds(seat, key) && this.#fairShare.restrains(seat)) continue
       if (pass.isFull(key)) tx.wentOn(seat, key)
       else this.#takeKey(tx, pass, key)
     }
   }
 
-  #takeKey(tx: Tx, pass: Pass, key: string): void {
+  #takeKey(tx: Tx, pass: ClaimPass, key: string): void {
     const { seat, writer } = pass
     const { at, member } = seat
     const heldFrom = pass.rules.holdsParked(key)
@@ -286,7 +286,7 @@ export class Claims {
   }
 
   /** Returns the position up to which the group has read. */
-  #takeUnread(tx: Tx, pass: Pass, from: number): number {
+  #takeUnread(tx: Tx, pass: ClaimPass, from: number): number {
     const scan: Scan = { cursor: from, passed: 0, scanned: 0, over: false }
     while (!scan.over && !pass.full && scan.scanned < MAX_SCAN) {
       this.#read(tx, pass, scan)
@@ -301,7 +301,7 @@ export class Claims {
    * Takes messages until something ends the scan, or until so many in a row had to be parked that `passOver` is
    * cheaper.
    */
-  #read(tx: Tx, pass: Pass, scan: Scan): void {
+  #read(tx: Tx, pass: ClaimPass, scan: Scan): void {
     const { at, member } = pass.seat
     let parked = 0
     for (const row of this.#unread.iterate(at.topic.id, scan.cursor, MAX_SCAN - scan.scanned)) {
@@ -337,7 +337,7 @@ export class Claims {
   }
 
   /** Parks messages of blocked keys, thousands at a time, up to the first one that is not blocked. */
-  #passOver(tx: Tx, pass: Pass, scan: Scan): void {
+  #passOver(tx: Tx, pass: ClaimPass, scan: Scan): void {
     const { at } = pass.seat
     let parkedTo = scan.cursor
     const park = (): void => {

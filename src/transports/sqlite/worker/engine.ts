@@ -2,15 +2,15 @@
 
 import { concernsFile, primaryCode, SQLITE } from './database.ts'
 import type { Member } from './members.ts'
-import { Outbox } from './outbox.ts'
-import { machineTime } from './owners.ts'
+import { ReplyQueue } from './reply-queue.ts'
+import { machineTime } from './subscription-leases.ts'
 import type { Command, Reply, WorkerSettings } from '../protocol.ts'
 import { openStore } from './store.ts'
 import type { SettleCommand } from './settling.ts'
 import type { Store, StoreClock } from './store.ts'
 import { Tasks } from './tasks.ts'
 import type { Task } from './tasks.ts'
-import { Trouble } from './trouble.ts'
+import { FileHealth } from './file-health.ts'
 import { Tx } from './tx.ts'
 
 /** About how many rows one transaction may touch; the rest waits for the next one. */
@@ -28,10 +28,10 @@ const SYSTEM_CLOCK: StoreClock = { now: () => Date.now(), machine: machineTime }
 export class Engine {
   readonly #settings: WorkerSettings
   readonly #clock: StoreClock
-  readonly #outbox: Outbox
+  readonly #replies: ReplyQueue
   readonly #store: Store
   readonly #tasks: Tasks
-  readonly #trouble: Trouble
+  readonly #fileHealth: FileHealth
   readonly #onClosed: () => void
   #queue: Task[] = []
   #scheduled: NodeJS.Immediate | undefined
@@ -57,21 +57,21 @@ export class Engine {
     this.#settings = settings
     this.#clock = clock
     this.#onClosed = onClosed
-    this.#outbox = new Outbox(post)
-    this.#trouble = new Trouble(
-      this.#outbox,
+    this.#replies = new ReplyQueue(post)
+    this.#fileHealth = new FileHealth(
+      this.#replies,
       () => this.#schedule(),
       () => this.#examine(),
     )
-    this.#store = openStore(settings, this.#outbox, clock)
+    this.#store = openStore(settings, this.#replies, clock)
     this.#version = this.#store.db.dataVersion()
     this.#tasks = new Tasks({
       store: this.#store,
-      outbox: this.#outbox,
+      replies: this.#replies,
       enqueue: (task) => this.#enqueue(task),
       giveBack: (member, command, indexes) => this.#giveBack(member, command, indexes),
     })
-    this.#enqueue(this.#background('taking over', (tx) => this.#store.owners.reapPredecessor(tx)))
+    this.#enqueue(this.#background('taking over', (tx) => this.#store.subscriptionLeases.reapPredecessor(tx)))
     this.#reap()
     this.#heartbeat = setInterval(() => this.#beat(), settings.options.leaseMs / 3)
     const { retention } = settings.options
@@ -107,7 +107,7 @@ export class Engine {
       case 'drain': {
         const member = members.get(command.sub)
         if (member !== undefined) member.stopped = true
-        this.#outbox.add({ kind: 'done', call: command.call, value: undefined })
+        this.#replies.add({ kind: 'done', call: command.call, value: undefined })
         return
       }
       case 'subscribe':
@@ -150,7 +150,7 @@ export class Engine {
     this.#armPoll()
     if (this.#queue.length > 0 || this.#mayClaim()) this.#schedule()
     else if (this.#closing !== undefined) this.#close(this.#closing)
-    this.#outbox.flush()
+    this.#replies.flush()
   }
 
   #next(): Task[] {
@@ -161,7 +161,7 @@ export class Engine {
   }
 
   #mayClaim(): boolean {
-    if (this.#closing !== undefined || this.#trouble.paused) return false
+    if (this.#closing !== undefined || this.#fileHealth.paused) return false
     if (this.#dueAt <= this.#clock.now()) return true
     for (const member of this.#store.members.all()) {
       if (member.mayClaim) return true
@@ -177,8 +177,8 @@ export class Engine {
     } catch (error) {
       if (primaryCode(error) === SQLITE.busy || tasks.length === 0) {
         for (const task of tasks) task.fail(error)
-        if (claiming) this.#trouble.failedInBackground(error, 'handing out messages', isDurable(tasks))
-        else this.#trouble.failed(error, isDurable(tasks))
+        if (claiming) this.#fileHealth.failedInBackground(error, 'handing out messages', isDurable(tasks))
+        else this.#fileHealth.failed(error, isDurable(tasks))
         return
       }
     }
@@ -194,7 +194,7 @@ export class Engine {
       const halves = concernsFile(error) ? undefined : task.halves?.()
       if (halves === undefined) {
         task.fail(error)
-        this.#trouble.failed(error, task.durable)
+        this.#fileHealth.failed(error, task.durable)
       } else for (const half of halves) this.#workAlone(half)
     }
   }
@@ -215,18 +215,18 @@ export class Engine {
       this.#store.members.touchAll()
       throw error
     }
-    this.#trouble.succeeded(durable)
+    this.#fileHealth.succeeded(durable)
     // It is committed: an error here must not cause the work to be done again.
     this.#guard('following up a transaction', () => tx.committed())
   }
 
   #claim(tx: Tx): void {
-    const { claims, due, members, owners } = this.#store
-    if (this.#dueAt <= tx.now) due.promote(tx)
+    const { claims, dueQueue, members, subscriptionLeases } = this.#store
+    if (this.#dueAt <= tx.now) dueQueue.promote(tx)
     members.rotate()
     for (const member of members.all()) {
       if (!member.mayClaim) continue
-      if (owners.alive(member.owner)) claims.claim(tx, member)
+      if (subscriptionLeases.alive(member.owner)) claims.claim(tx, member)
       else this.#tasks.revive(tx, member)
     }
   }
@@ -236,14 +236,19 @@ export class Engine {
     try {
       work()
     } catch (error) {
-      this.#trouble.failedInBackground(error, doing, durable)
+      this.#fileHealth.failedInBackground(error, doing, durable)
     }
   }
 
   // --- background work ---------------------------------------------------------------------------------------------
 
   #background(doing: string, run: (tx: Tx) => void): Task {
-    return { durable: false, weight: 100, run, fail: (error) => this.#trouble.failedInBackground(error, doing, false) }
+    return {
+      durable: false,
+      weight: 100,
+      run,
+      fail: (error) => this.#fileHealth.failedInBackground(error, doing, false),
+    }
   }
 
   #giveBack(member: Member, command: SettleCommand, indexes: readonly number[]): void {
@@ -267,10 +272,10 @@ export class Engine {
   // --- time and other processes ------------------------------------------------------------------------------------
 
   #noticeOthers(): void {
-    const { db, catalog, changes, losses, members, groups } = this.#store
+    const { db, topics, changes, losses, members, groups } = this.#store
     const version = db.dataVersion()
     if (version === this.#version) return
-    catalog.refresh()
+    topics.refresh()
     const changed = changes.look()
     for (const topicId of changed.topics) members.touchTopic(topicId)
     for (const groupId of changed.groups) {
@@ -278,7 +283,7 @@ export class Engine {
       if (at === undefined) continue
       const group = groups.get(groupId)
       if (group?.epoch === at.epoch) at.touch()
-      else this.#outbox.moved(at, group)
+      else this.#replies.moved(at, group)
     }
     if (changed.any) losses.look()
     changes.seen(changed)
@@ -294,13 +299,13 @@ export class Engine {
       this.#guard('looking for changes', () => (changed = this.#store.db.dataVersion() !== this.#version))
       if (this.#store.claims.recheck() || changed) this.#schedule()
       else this.#armPoll()
-      this.#outbox.flush()
+      this.#replies.flush()
     }, this.#settings.options.pollIntervalMs)
   }
 
   #armDue(): void {
     // Nothing is released while there is no subscription; the next one looks again.
-    const at = this.#store.members.size === 0 ? Infinity : this.#store.due.next()
+    const at = this.#store.members.size === 0 ? Infinity : this.#store.dueQueue.next()
     if (at === this.#dueAt && this.#dueTimer !== undefined) return
     this.#dueAt = at
     clearTimeout(this.#dueTimer)
@@ -316,8 +321,8 @@ export class Engine {
 
   /** Asks the handlers' thread whether it is alive: only its answer renews our leases. */
   #beat(): void {
-    if (this.#store.members.size > 0) this.#outbox.add({ kind: 'ping' })
-    this.#outbox.flush()
+    if (this.#store.members.size > 0) this.#replies.add({ kind: 'ping' })
+    this.#replies.flush()
     this.#guard('looking after the file', () => this.#store.db.checkFile(), true)
     this.#guard('shrinking the write-ahead log', () => this.#shrinkLog())
     this.#reap()
@@ -327,7 +332,7 @@ export class Engine {
     const bytes = this.#store.db.shrinkLog()
     if (bytes !== undefined && !this.#logIsHeld) {
       const detail = `the write-ahead log of the file has ${Math.round(bytes / 1_048_576)} MiB and can't be shrunk: some program has been reading the file in one transaction since then. End that transaction; the log takes disk space and slows down reading until then`
-      this.#outbox.add({ kind: 'warning', code: 'sqlite-log-held', detail })
+      this.#replies.add({ kind: 'warning', code: 'sqlite-log-held', detail })
     }
     this.#logIsHeld = bytes !== undefined
   }
@@ -339,19 +344,19 @@ export class Engine {
   }
 
   #renew(tx: Tx): void {
-    const { owners, members } = this.#store
-    for (const member of owners.renew(members)) this.#tasks.revive(tx, member)
+    const { subscriptionLeases, members } = this.#store
+    for (const member of subscriptionLeases.renew(members)) this.#tasks.revive(tx, member)
   }
 
   #reap(): void {
-    const { owners, due, members, processes } = this.#store
+    const { subscriptionLeases, dueQueue, members, processes } = this.#store
     this.#enqueue(
       this.#background('taking back what dead processes held', (tx) => {
         processes.enter(tx)
-        owners.reap(tx, members)
+        subscriptionLeases.reap(tx, members)
         this.#bringOutIdleKeys(tx)
-        due.rebase(tx.now)
-        tx.after(() => this.#armReap(owners.nextEndIn(members)))
+        dueQueue.rebase(tx.now)
+        tx.after(() => this.#armReap(subscriptionLeases.nextEndIn(members)))
       }),
     )
   }
@@ -367,7 +372,7 @@ export class Engine {
       for (const key of parking.idleKeys(at.id)) {
         claims.release(tx, at.id, key, Number.MAX_SAFE_INTEGER)
         const detail = `messages of the key "${key}" stood still in the group "${at.group}" of topic "${at.topic.name}" and were brought out again. Please report it, with the file if you can`
-        tx.after(() => this.#outbox.add({ kind: 'warning', code: 'sqlite-key-stood-still', detail }))
+        tx.after(() => this.#replies.add({ kind: 'warning', code: 'sqlite-key-stood-still', detail }))
       }
     }
   }
@@ -380,7 +385,7 @@ export class Engine {
 
   #reportLosses(): void {
     const { losses } = this.#store
-    if (this.#trouble.paused || !losses.pending()) return
+    if (this.#fileHealth.paused || !losses.pending()) return
     const report = this.#background('reporting losses', (tx) => losses.report(tx))
     const fail = (error: unknown): void => {
       losses.look()
@@ -417,13 +422,13 @@ export class Engine {
     }
     this.#guard('leaving', () => this.#store.db.transaction(false, () => this.#store.processes.leave()))
     this.#closed = true
-    this.#trouble.close()
+    this.#fileHealth.close()
     for (const timer of [this.#dueTimer, this.#pollTimer, this.#reapTimer, this.#heartbeat, this.#retentionTimer])
       clearTimeout(timer)
     if (this.#scheduled !== undefined) clearImmediate(this.#scheduled)
     this.#store.db.close()
-    this.#outbox.add({ kind: 'done', call, value: undefined })
-    this.#outbox.flush()
+    this.#replies.add({ kind: 'done', call, value: undefined })
+    this.#replies.flush()
     this.#onClosed()
   }
 }

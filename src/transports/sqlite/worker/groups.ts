@@ -1,9 +1,9 @@
 import { compilePattern, isPattern } from '../../../core/topic.ts'
 import type { StartFrom } from '../../../core/transport.ts'
-import type { Catalog } from './catalog.ts'
+import type { Topics } from './topics.ts'
 import type { Database, Statement } from './database.ts'
 import type { GroupTopic, Members, Topic } from './members.ts'
-import type { Outbox } from './outbox.ts'
+import type { ReplyQueue } from './reply-queue.ts'
 import type { Parking } from './parking.ts'
 import type { Positions } from './positions.ts'
 import type { SubscribeSpec } from '../protocol.ts'
@@ -23,7 +23,7 @@ export interface GroupRow {
  * misses nothing while it is away.
  */
 export class Groups {
-  readonly #catalog: Catalog
+  readonly #topics: Topics
   readonly #parking: Parking
   readonly #positions: Positions
   readonly #find: Statement
@@ -50,8 +50,8 @@ export class Groups {
   readonly #reset: Statement
   readonly #dropLosses: Statement
 
-  constructor(db: Database, catalog: Catalog, positions: Positions, parking: Parking) {
-    this.#catalog = catalog
+  constructor(db: Database, topics: Topics, positions: Positions, parking: Parking) {
+    this.#topics = topics
     this.#parking = parking
     this.#positions = positions
     this.#find = db.prepare(
@@ -86,7 +86,7 @@ export class Groups {
     this.#addDelayed = db.prepare('INSERT INTO delayed VALUES (?, ?, ?)')
     this.#reset = db.prepare('UPDATE groups SET epoch = epoch + 1, deleted_epoch = epoch + 1 WHERE id = ?')
     this.#dropLosses = db.prepare('DELETE FROM losses WHERE group_name = ? AND topic = ?')
-    catalog.onCreate = (topic) => this.#greet(topic)
+    topics.onCreate = (topic) => this.#greet(topic)
   }
 
   find(topic: Topic, name: string): GroupRow | undefined {
@@ -103,8 +103,8 @@ export class Groups {
     if (isPattern(spec.topic)) {
       this.#addPattern.run(spec.group, spec.topic, spec.ephemeral ? 1 : 0)
       const matches = compilePattern(spec.topic)
-      for (const topic of this.#catalog.allIn(tx)) if (matches(topic.name)) topics.push(topic)
-    } else topics.push(this.#catalog.ensure(tx, spec.topic))
+      for (const topic of this.#topics.allIn(tx)) if (matches(topic.name)) topics.push(topic)
+    } else topics.push(this.#topics.ensure(tx, spec.topic))
     return topics.map((topic) => ({ topic, group: this.#joinOne(topic, spec) }))
   }
 
@@ -183,7 +183,7 @@ export class Groups {
     const reset: number[] = []
     const matches = compilePattern(topicOrPattern)
     const consumed = patterns.map((pattern) => compilePattern(pattern))
-    for (const topic of this.#catalog.allIn(tx)) {
+    for (const topic of this.#topics.allIn(tx)) {
       const group = matches(topic.name) ? this.find(topic, name) : undefined
       if (group === undefined) continue
       this.#dropLosses.run(name, topic.name)
@@ -198,7 +198,7 @@ export class Groups {
   }
 
   /** Its row is missing although it is consumed here: it was deleted by a program that ignores members. */
-  remake(tx: Tx, at: GroupTopic, members: Members, outbox: Outbox): void {
+  remake(tx: Tx, at: GroupTopic, members: Members, replies: ReplyQueue): void {
     if (!tx.first(at)) return
     const { topic, group: name, cursor } = at
     const ephemeral = at.seats.every(({ member }) => member.spec.ephemeral)
@@ -206,7 +206,7 @@ export class Groups {
       this.find(topic, name) ??
       this.#create(topic, name, this.#positions.start(topic, { position: { seq: cursor + 1 } }), true, ephemeral)
     tx.after(() => {
-      outbox.deleted(at)
+      replies.deleted(at)
       for (const member of members.dissolve(at)) members.sit(member, topic, made)
     })
   }

@@ -1,5 +1,5 @@
 import { isDeadLetterTopic } from '../../../core/topic.ts'
-import type { Catalog } from './catalog.ts'
+import type { Topics } from './topics.ts'
 import type { Changes } from './changes.ts'
 import type { Claims } from './claims.ts'
 import { StoredWriter } from './columns.ts'
@@ -25,7 +25,7 @@ class Totals {
 
 /** The messages themselves: appending, reading and deleting. */
 export class Log {
-  readonly #catalog: Catalog
+  readonly #topics: Topics
   readonly #changes: Changes
   readonly #groups: Groups
   readonly #members: Members
@@ -40,9 +40,9 @@ export class Log {
   readonly #skipped: Statement
   readonly #oldest: Statement
 
-  constructor(parts: { db: Database; catalog: Catalog; changes: Changes; groups: Groups; members: Members }) {
+  constructor(parts: { db: Database; topics: Topics; changes: Changes; groups: Groups; members: Members }) {
     const { db } = parts
-    this.#catalog = parts.catalog
+    this.#topics = parts.topics
     this.#changes = parts.changes
     this.#groups = parts.groups
     this.#members = parts.members
@@ -74,7 +74,7 @@ export class Log {
    */
   append(tx: Tx, batch: OutgoingColumns, rows?: readonly number[]): Float64Array {
     const { numbers, bodies } = batch
-    const topics = batch.topics.map((name) => this.#catalog.ensure(tx, name))
+    const topics = batch.topics.map((name) => this.#topics.ensure(tx, name))
     const deadLetters = batch.topics.map((name) => isDeadLetterTopic(name))
     const totals = topics.map(() => new Totals())
     const [last, lastAt] = this.#sequence.row() as readonly number[] as [number, number]

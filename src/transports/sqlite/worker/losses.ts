@@ -1,6 +1,6 @@
 import type { Database, Statement } from './database.ts'
 import type { Members } from './members.ts'
-import type { Outbox } from './outbox.ts'
+import type { ReplyQueue } from './reply-queue.ts'
 import type { Tx } from './tx.ts'
 
 export interface Loss {
@@ -19,16 +19,16 @@ export interface Loss {
  */
 export class Losses {
   readonly #members: Members
-  readonly #outbox: Outbox
+  readonly #replies: ReplyQueue
   readonly #record: Statement
   readonly #any: Statement
   readonly #take: Statement
   /** There may be some to report. */
   #due = true
 
-  constructor(db: Database, members: Members, outbox: Outbox) {
+  constructor(db: Database, members: Members, replies: ReplyQueue) {
     this.#members = members
-    this.#outbox = outbox
+    this.#replies = replies
     this.#record = db.prepare(`
       INSERT INTO losses (group_name, topic, reason, messages, first_seq) VALUES (?, ?, ?, ?, ?)
       ON CONFLICT (group_name, topic, reason)
@@ -62,7 +62,7 @@ export class Losses {
     for (const group of this.#groups()) {
       for (const row of this.#take.rows(group)) {
         const [topic, reason, count, seq] = row as readonly [string, string, number, number]
-        tx.after(() => this.#outbox.add({ kind: 'loss', topic, group, count, seq, reason }))
+        tx.after(() => this.#replies.add({ kind: 'loss', topic, group, count, seq, reason }))
       }
     }
   }

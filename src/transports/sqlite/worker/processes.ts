@@ -1,6 +1,6 @@
 import type { Database, Statement } from './database.ts'
 import type { ResolvedSqliteOptions } from '../options.ts'
-import type { Outbox } from './outbox.ts'
+import type { ReplyQueue } from './reply-queue.ts'
 import type { Tx } from './tx.ts'
 
 /** The processes that have the file open, and their settings. */
@@ -8,7 +8,7 @@ export class Processes {
   readonly #instance: string
   readonly #leaseMs: number
   readonly #retention: string
-  readonly #outbox: Outbox
+  readonly #replies: ReplyQueue
   readonly #time: () => number
   readonly #enter: Statement
   readonly #dropDead: Statement
@@ -18,7 +18,7 @@ export class Processes {
 
   constructor(parts: {
     db: Database
-    outbox: Outbox
+    replies: ReplyQueue
     instance: string
     options: ResolvedSqliteOptions
     /** Lease time. */
@@ -27,7 +27,7 @@ export class Processes {
     const { db, options } = parts
     this.#instance = parts.instance
     this.#leaseMs = options.leaseMs
-    this.#outbox = parts.outbox
+    this.#replies = parts.replies
     this.#time = parts.time
     this.#retention = describe(options.retention)
     this.#enter = db.prepare(`
@@ -50,7 +50,7 @@ export class Processes {
       const detail = `another process deletes messages of this file by other rules: here ${this.#retention}, there ${theirs}. Each process applies its own; give all of them the same "retention"`
       tx.after(() => {
         this.#warned.add(theirs)
-        this.#outbox.add({ kind: 'warning', code: 'sqlite-retention-differs', detail })
+        this.#replies.add({ kind: 'warning', code: 'sqlite-retention-differs', detail })
       })
     }
   }

@@ -1,12 +1,12 @@
 import { isDeadLetterTopic, mayBeBroadcast } from '../../../core/topic.ts'
-import type { Catalog } from './catalog.ts'
+import type { Topics } from './topics.ts'
 import type { Claims } from './claims.ts'
 import type { Database, Statement } from './database.ts'
 import type { Log } from './log.ts'
 import type { Losses } from './losses.ts'
 import type { Topic } from './members.ts'
 import type { ResolvedSqliteRetention } from '../options.ts'
-import type { Outbox } from './outbox.ts'
+import type { ReplyQueue } from './reply-queue.ts'
 import type { Parking } from './parking.ts'
 import type { Positions } from './positions.ts'
 import { KIND } from './schema.ts'
@@ -40,13 +40,13 @@ interface Candidate {
 /** Deletes messages that are no longer needed, in small steps between other work. */
 export class Retention {
   readonly #limits: ResolvedSqliteRetention
-  readonly #catalog: Catalog
+  readonly #topics: Topics
   readonly #claims: Claims
   readonly #log: Log
   readonly #losses: Losses
   readonly #parking: Parking
   readonly #positions: Positions
-  readonly #outbox: Outbox
+  readonly #replies: ReplyQueue
   readonly #candidates: Statement
   readonly #groups: Statement
   readonly #claim: Statement
@@ -61,22 +61,22 @@ export class Retention {
   constructor(parts: {
     db: Database
     limits: ResolvedSqliteRetention
-    catalog: Catalog
+    topics: Topics
     claims: Claims
     log: Log
     losses: Losses
     parking: Parking
     positions: Positions
-    outbox: Outbox
+    replies: ReplyQueue
   }) {
     this.#limits = parts.limits
-    this.#catalog = parts.catalog
+    this.#topics = parts.topics
     this.#claims = parts.claims
     this.#log = parts.log
     this.#losses = parts.losses
     this.#parking = parts.parking
     this.#positions = parts.positions
-    this.#outbox = parts.outbox
+    this.#replies = parts.replies
     this.#candidates = parts.db.prepare(`
       SELECT seq, kind, size, deliver_at, key FROM messages WHERE topic_id = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ${STEP}`)
     this.#groups = parts.db.prepare('SELECT id, name, cursor, started FROM groups WHERE topic_id = ?')
@@ -89,12 +89,12 @@ export class Retention {
   /** Starts a run: `step` until it returns false. */
   begin(now: number): void {
     const { maxAgeMs, deadLetterMaxAgeMs } = this.#limits
-    this.#catalog.refresh()
+    this.#topics.refresh()
     this.#looked = new Map()
     this.#jobs = []
     const old = this.#positions.beforeTime(now - maxAgeMs)
     const oldLetters = deadLetterMaxAgeMs === undefined ? 0 : this.#positions.beforeTime(now - deadLetterMaxAgeMs)
-    for (const topic of this.#catalog.all()) {
+    for (const topic of this.#topics.all()) {
       const upTo = isDeadLetterTopic(topic.name) ? oldLetters : old
       if (upTo > 0) this.#jobs.push({ topic, upTo, at: 0 })
     }
@@ -115,7 +115,7 @@ export class Retention {
     let over = -this.#limits.maxBytes
     let oldest: { topic: Topic; first: number } | undefined
     for (const row of this.#sizes.rows()) {
-      const topic = this.#catalog.byId(row[0] as number)
+      const topic = this.#topics.byId(row[0] as number)
       if (topic === undefined || isDeadLetterTopic(topic.name)) continue
       over += row[1] as number
       const looked = this.#looked.get(topic.id) ?? 0
@@ -130,7 +130,7 @@ export class Retention {
     if (oldest === undefined) {
       if (!this.#held) {
         const detail = `${over} bytes more than retention.maxBytes are kept: some group has not acked them, or they are not due yet`
-        tx.after(() => this.#outbox.add({ kind: 'warning', code: 'sqlite-retention-held', detail }))
+        tx.after(() => this.#replies.add({ kind: 'warning', code: 'sqlite-retention-held', detail }))
       }
       this.#held = true
       return false
@@ -242,6 +242,6 @@ export class Retention {
       this.#losses.record(tx, { group: failed, topic: topic.name, reason, count, firstSeq: first })
       return
     }
-    tx.after(() => this.#outbox.add({ kind: 'loss', topic: topic.name, group: failed, count, seq: first, reason }))
+    tx.after(() => this.#replies.add({ kind: 'loss', topic: topic.name, group: failed, count, seq: first, reason }))
   }
 }

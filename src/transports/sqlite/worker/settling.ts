@@ -3,7 +3,7 @@ import type { Database, Statement } from './database.ts'
 import type { Groups } from './groups.ts'
 import type { Log } from './log.ts'
 import type { GroupTopic, Lease, Member, Members, Seat } from './members.ts'
-import type { Outbox } from './outbox.ts'
+import type { ReplyQueue } from './reply-queue.ts'
 import type { Parking } from './parking.ts'
 import { OUTCOME } from '../protocol.ts'
 import type { Command, SettleFailure } from '../protocol.ts'
@@ -26,7 +26,7 @@ export class Settling {
   readonly #groups: Groups
   readonly #log: Log
   readonly #members: Members
-  readonly #outbox: Outbox
+  readonly #replies: ReplyQueue
   readonly #parking: Parking
   readonly #done: Statement
   readonly #ready: Statement
@@ -44,7 +44,7 @@ export class Settling {
     groups: Groups
     log: Log
     members: Members
-    outbox: Outbox
+    replies: ReplyQueue
     parking: Parking
   }) {
     const { db } = parts
@@ -52,7 +52,7 @@ export class Settling {
     this.#groups = parts.groups
     this.#log = parts.log
     this.#members = parts.members
-    this.#outbox = parts.outbox
+    this.#replies = parts.replies
     this.#parking = parts.parking
     const ours = 'group_id = ? AND seq = ? AND owner = ? AND state = 1'
     this.#done = db.prepare(`DELETE FROM claims WHERE ${ours}`)
@@ -193,7 +193,7 @@ export class Settling {
   #standsStill(tx: Tx, at: GroupTopic): boolean {
     const group = this.#groups.get(at.id)
     if (group?.epoch === at.epoch) return true
-    tx.after(() => this.#outbox.moved(at, group))
+    tx.after(() => this.#replies.moved(at, group))
     return false
   }
 

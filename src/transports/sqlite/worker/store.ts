@@ -1,22 +1,22 @@
-import { Catalog } from './catalog.ts'
+import { Topics } from './topics.ts'
 import { Changes } from './changes.ts'
 import { Claims } from './claims.ts'
 import { Database } from './database.ts'
-import { Due } from './due.ts'
+import { DueQueue } from './due-queue.ts'
 import { Groups } from './groups.ts'
 import { Log } from './log.ts'
 import { Losses } from './losses.ts'
 import { Members } from './members.ts'
-import type { Outbox } from './outbox.ts'
-import { Overview } from './overview.ts'
-import { Owners } from './owners.ts'
+import type { ReplyQueue } from './reply-queue.ts'
+import { GroupStats } from './group-stats.ts'
+import { SubscriptionLeases } from './subscription-leases.ts'
 import { Parking } from './parking.ts'
 import { Positions } from './positions.ts'
 import { Processes } from './processes.ts'
 import type { WorkerSettings } from '../protocol.ts'
 import { Retention } from './retention.ts'
 import { Settling } from './settling.ts'
-import { Sharing } from './sharing.ts'
+import { FairShare } from './fair-share.ts'
 
 /** Source of time; tests have their own. */
 export interface StoreClock {
@@ -29,7 +29,7 @@ export interface StoreClock {
 /** The file and all parts that work on it. */
 export interface Store {
   readonly db: Database
-  readonly catalog: Catalog
+  readonly topics: Topics
   readonly changes: Changes
   readonly members: Members
   readonly groups: Groups
@@ -38,36 +38,43 @@ export interface Store {
   readonly losses: Losses
   readonly parking: Parking
   readonly processes: Processes
-  readonly due: Due
+  readonly dueQueue: DueQueue
   readonly settling: Settling
-  readonly owners: Owners
-  readonly overview: Overview
+  readonly subscriptionLeases: SubscriptionLeases
+  readonly groupStats: GroupStats
   readonly retention: Retention | undefined
 }
 
 /** Opens the file and connects the parts. Throws SQLite's errors, or a `FileError`. */
-export function openStore(settings: WorkerSettings, outbox: Outbox, clock: StoreClock): Store {
+export function openStore(settings: WorkerSettings, replies: ReplyQueue, clock: StoreClock): Store {
   const { options, instance } = settings
   const db = new Database(options)
   try {
     const time = (): number => clock.machine()
     const members = new Members()
-    const catalog = new Catalog(db)
+    const topics = new Topics(db)
     const changes = new Changes(db)
     const positions = new Positions(db)
     const parking = new Parking(db)
-    const groups = new Groups(db, catalog, positions, parking)
-    const log = new Log({ db, catalog, changes, groups, members })
-    const sharing = new Sharing(db, parking, time)
-    const claims = new Claims({ db, groups, members, outbox, parking, sharing })
-    const settling = new Settling({ db, claims, groups, log, members, outbox, parking })
-    const owners = new Owners({ db, groups, settling, instance, leaseMs: options.leaseMs, time })
-    const losses = new Losses(db, members, outbox)
+    const groups = new Groups(db, topics, positions, parking)
+    const log = new Log({ db, topics, changes, groups, members })
+    const fairShare = new FairShare(db, parking, time)
+    const claims = new Claims({ db, groups, members, replies, parking, fairShare })
+    const settling = new Settling({ db, claims, groups, log, members, replies, parking })
+    const subscriptionLeases = new SubscriptionLeases({
+      db,
+      groups,
+      settling,
+      instance,
+      leaseMs: options.leaseMs,
+      time,
+    })
+    const losses = new Losses(db, members, replies)
     const retention =
       options.retention === undefined
         ? undefined
-        : new Retention({ db, limits: options.retention, catalog, claims, log, losses, parking, positions, outbox })
-    catalog.onKnown = (topic) => {
+        : new Retention({ db, limits: options.retention, topics, claims, log, losses, parking, positions, replies })
+    topics.onKnown = (topic) => {
       for (const member of members.all()) {
         const group = member.matches(topic.name) ? groups.find(topic, member.spec.group) : undefined
         if (group !== undefined) members.sit(member, topic, group)
@@ -75,7 +82,7 @@ export function openStore(settings: WorkerSettings, outbox: Outbox, clock: Store
     }
     return {
       db,
-      catalog,
+      topics,
       changes,
       members,
       groups,
@@ -83,11 +90,11 @@ export function openStore(settings: WorkerSettings, outbox: Outbox, clock: Store
       claims,
       losses,
       parking,
-      processes: new Processes({ db, outbox, instance, options, time }),
-      due: new Due(db, members),
+      processes: new Processes({ db, replies, instance, options, time }),
+      dueQueue: new DueQueue(db, members),
       settling,
-      owners,
-      overview: new Overview(db, members, owners, parking),
+      subscriptionLeases,
+      groupStats: new GroupStats(db, members, subscriptionLeases, parking),
       retention,
     }
   } catch (error) {

@@ -2,7 +2,7 @@ import { StateError } from '../../../core/errors.ts'
 import { transferOf } from './columns.ts'
 import { toThreadError } from './database.ts'
 import { Member } from './members.ts'
-import type { Outbox } from './outbox.ts'
+import type { ReplyQueue } from './reply-queue.ts'
 import type { AdminRequest, Command, SettleFailure, ThreadError } from '../protocol.ts'
 import type { NoteCommand, OutcomeRange, SettleCommand } from './settling.ts'
 import type { Store } from './store.ts'
@@ -27,19 +27,19 @@ const PURGE_STEP = 2_000
 /** Turns the transport's commands into tasks. */
 export class Tasks {
   readonly #store: Store
-  readonly #outbox: Outbox
+  readonly #replies: ReplyQueue
   readonly #enqueue: (task: Task) => void
   readonly #giveBack: (member: Member, command: SettleCommand, indexes: readonly number[]) => void
 
   constructor(parts: {
     store: Store
-    outbox: Outbox
+    replies: ReplyQueue
     enqueue: (task: Task) => void
     /** Gives back leases whose outcome could not be written. */
     giveBack: (member: Member, command: SettleCommand, indexes: readonly number[]) => void
   }) {
     this.#store = parts.store
-    this.#outbox = parts.outbox
+    this.#replies = parts.replies
     this.#enqueue = parts.enqueue
     this.#giveBack = parts.giveBack
   }
@@ -47,7 +47,7 @@ export class Tasks {
   publish(command: Extract<Command, { kind: 'publish' }>): Task {
     return this.#task(command.call, { durable: true, weight: command.batch.ids.length }, (tx) => {
       const seqs = this.#store.log.append(tx, command.batch)
-      tx.after(() => this.#outbox.add({ kind: 'published', call: command.call, seqs }, [seqs.buffer as ArrayBuffer]))
+      tx.after(() => this.#replies.add({ kind: 'published', call: command.call, seqs }, [seqs.buffer as ArrayBuffer]))
     })
   }
 
@@ -57,7 +57,7 @@ export class Tasks {
     const answer = (count: number, failed: readonly SettleFailure[]): void => {
       failures.push(...failed)
       open -= count
-      if (open === 0) this.#outbox.add({ kind: 'settled', call: command.call, failures })
+      if (open === 0) this.#replies.add({ kind: 'settled', call: command.call, failures })
     }
     return this.#settleRange({ command, from: 0, to: command.tokens.length }, answer)
   }
@@ -104,16 +104,16 @@ export class Tasks {
     return this.#task(command.call, { durable: false, weight: command.tokens.length }, (tx) => {
       const member = this.#store.members.get(command.sub)
       if (member !== undefined) this.#store.settling.note(tx, member, command)
-      tx.after(() => this.#outbox.add({ kind: 'done', call: command.call, value: undefined }))
+      tx.after(() => this.#replies.add({ kind: 'done', call: command.call, value: undefined }))
     })
   }
 
   subscribe({ call, sub, spec }: Extract<Command, { kind: 'subscribe' }>): Task {
-    const { claims, groups, losses, members, owners } = this.#store
+    const { claims, groups, losses, members, subscriptionLeases } = this.#store
     return this.#task(call, { durable: false, weight: 100 }, (tx) => {
       // Its tokens would begin again at 1, and an outcome would be applied to another message.
       if (members.get(sub) !== undefined) throw new StateError(`Subscription ${sub} has subscribed before`)
-      const owner = owners.add(spec)
+      const owner = subscriptionLeases.add(spec)
       const joined = groups.join(tx, spec)
       const { order } = spec
       if (order !== 'none') for (const { group } of joined) claims.reorder(tx, group.id, order)
@@ -122,7 +122,7 @@ export class Tasks {
         members.add(member)
         for (const { topic, group } of joined) members.sit(member, topic, group)
         losses.look()
-        this.#outbox.add({ kind: 'done', call, value: undefined })
+        this.#replies.add({ kind: 'done', call, value: undefined })
       })
     })
   }
@@ -130,12 +130,12 @@ export class Tasks {
   /** Other processes took a subscription for dead while its process slept: it has lost everything and starts over. */
   revive(tx: Tx, member: Member): void {
     if (!tx.first(member)) return
-    const { members, groups, owners } = this.#store
+    const { members, groups, subscriptionLeases } = this.#store
     const spec = { ...member.spec, from: 'latest' as const }
-    const owner = owners.add(spec)
+    const owner = subscriptionLeases.add(spec)
     const joined = groups.join(tx, spec)
     tx.after(() => {
-      this.#outbox.lostAll(member, 'its lease ended: the process did not answer in time')
+      this.#replies.lostAll(member, 'its lease ended: the process did not answer in time')
       member.owner = owner
       member.hungryAt = 0
       for (const { topic, group } of joined) members.sit(member, topic, group)
@@ -143,12 +143,12 @@ export class Tasks {
       const reason =
         'the process did not answer for longer than leaseMs, and nothing is kept for a broadcast consumer meanwhile'
       const { topic, group } = spec
-      this.#outbox.add({ kind: 'loss', topic, group, count: undefined, seq: undefined, reason })
+      this.#replies.add({ kind: 'loss', topic, group, count: undefined, seq: undefined, reason })
     })
   }
 
   unsubscribe(call: number, sub: number): Task {
-    const { members, owners } = this.#store
+    const { members, subscriptionLeases } = this.#store
     const forget = (): void => {
       const member = members.get(sub)
       if (member === undefined) return
@@ -160,11 +160,11 @@ export class Tasks {
       if (member !== undefined) {
         // What it gives back must not be claimed by it again.
         member.stopped = true
-        owners.remove(tx, member.owner, member.spec.group, member.spec.ephemeral)
+        subscriptionLeases.remove(tx, member.owner, member.spec.group, member.spec.ephemeral)
       }
       tx.after(() => {
         forget()
-        this.#outbox.add({ kind: 'done', call, value: undefined })
+        this.#replies.add({ kind: 'done', call, value: undefined })
       })
     })
     return {
@@ -178,35 +178,35 @@ export class Tasks {
   }
 
   admin(call: number, request: AdminRequest): Task {
-    const { catalog, groups, log, claims, overview, members, owners } = this.#store
+    const { topics, groups, log, claims, groupStats, members, subscriptionLeases } = this.#store
     const durable = request.method === 'remove' || request.method === 'purge'
     return this.#task(call, { durable, weight: 500 }, (tx) => {
-      const reply = (value: unknown): void => tx.after(() => this.#outbox.add({ kind: 'done', call, value }))
+      const reply = (value: unknown): void => tx.after(() => this.#replies.add({ kind: 'done', call, value }))
       switch (request.method) {
         case 'ensureTopic':
-          catalog.ensure(tx, request.topic)
+          topics.ensure(tx, request.topic)
           return reply(undefined)
         case 'topics':
-          return reply(catalog.info())
+          return reply(topics.info())
         case 'groups':
-          return reply(overview.groups(request.topic, tx.now))
+          return reply(groupStats.groups(request.topic, tx.now))
         case 'seek': {
-          const group = groups.seek(tx, catalog.ensure(tx, request.topic), request.group, request.to)
+          const group = groups.seek(tx, topics.ensure(tx, request.topic), request.group, request.to)
           tx.after(() => this.#moved(group.id))
           return reply(undefined)
         }
         case 'read': {
-          const topic = catalog.find(request.topic)
+          const topic = topics.find(request.topic)
           const answer = topic === undefined ? undefined : log.read(topic, request.after, request.limit)
           const transfer = answer === undefined ? [] : transferOf(answer.columns)
-          return tx.after(() => this.#outbox.add({ kind: 'done', call, value: answer }, transfer))
+          return tx.after(() => this.#replies.add({ kind: 'done', call, value: answer }, transfer))
         }
         case 'remove': {
-          const topic = catalog.find(request.topic)
+          const topic = topics.find(request.topic)
           return reply(topic === undefined ? 0 : log.remove(tx, topic, request.seqs, claims))
         }
         case 'purge': {
-          const topic = catalog.find(request.topic)
+          const topic = topics.find(request.topic)
           if (topic === undefined) return reply(0)
           const upTo = groups.skipAll(tx, topic)
           for (const at of members.groups()) {
@@ -215,7 +215,12 @@ export class Tasks {
           return tx.after(() => this.#enqueue(this.#purgeStep(call, topic, upTo, 0)))
         }
         case 'deleteGroup': {
-          const reset = groups.remove(tx, request.topic, request.group, owners.livePatternsOf(request.group))
+          const reset = groups.remove(
+            tx,
+            request.topic,
+            request.group,
+            subscriptionLeases.livePatternsOf(request.group),
+          )
           tx.after(() => {
             for (const id of reset) this.#moved(id)
           })
@@ -230,7 +235,7 @@ export class Tasks {
       const removed = this.#store.log.purge(topic, upTo, PURGE_STEP)
       tx.after(() => {
         const total = before + removed
-        if (removed < PURGE_STEP) this.#outbox.add({ kind: 'done', call, value: total })
+        if (removed < PURGE_STEP) this.#replies.add({ kind: 'done', call, value: total })
         else this.#enqueue(this.#purgeStep(call, topic, upTo, total))
       })
     })
@@ -239,14 +244,14 @@ export class Tasks {
   #moved(groupId: number): void {
     const { members, groups } = this.#store
     const at = members.group(groupId)
-    if (at !== undefined) this.#outbox.moved(at, groups.get(groupId))
+    if (at !== undefined) this.#replies.moved(at, groups.get(groupId))
   }
 
   #task(call: number, about: { durable: boolean; weight: number }, run: (tx: Tx) => void): Task {
     return {
       ...about,
       run,
-      fail: (error) => this.#outbox.add({ kind: 'failed', call, error: toThreadError(error) }),
+      fail: (error) => this.#replies.add({ kind: 'failed', call, error: toThreadError(error) }),
     }
   }
 }

@@ -53,6 +53,11 @@ export class ModelGroup {
     this.#version += 1_000
   }
 
+  /** An operator has edited the group. */
+  touch(): void {
+    this.#changed()
+  }
+
   driver(process: SimulatedProcess, id: string): GroupDriver<number> {
     const call = <Result>(serve: () => Result): Promise<Result> =>
       this.#simulation.call(process, this.leaseMs / 3, serve)

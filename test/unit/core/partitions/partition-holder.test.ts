@@ -181,6 +181,62 @@ describe('PartitionHolder', () => {
     expect(member.holder.leaseLeftMs).toBe(LEASE_MS)
   })
 
+  it('loses a partition that the group has given to another member', async () => {
+    const group = new Group()
+    const member = group.add()
+    await group.simulation.run(1_000)
+    const taken = group.server.partitions.get('orders/3')
+    if (taken !== undefined) Object.assign(taken, { holder: 'operator', generation: taken.generation + 1 })
+    group.server.touch()
+    await group.simulation.run(1_100)
+    expect(member.holder.holds('orders', 3)).toBe(false)
+    expect(member.reading.has('orders/3')).toBe(false)
+    expect(member.holder.partitions.length).toBe(PARTITIONS - 1)
+  })
+
+  it.each(Array.from({ length: 16 }, (_, ms) => ms + 1))(
+    'leaves nothing behind when it leaves %i ms after it came',
+    async (ms) => {
+      const group = new Group()
+      const member = group.add()
+      await group.simulation.run(ms)
+      void member.holder.leave()
+      await group.simulation.run(2_000)
+      expect(member.holder.partitions).toEqual([])
+      expect(member.reading.size).toBe(0)
+      expect(member.violations).toEqual([])
+      expect(group.server.members.size).toBe(0)
+      expect([...group.server.partitions.values()].filter(({ holder }) => holder !== undefined)).toEqual([])
+    },
+  )
+
+  it.each(Array.from({ length: 16 }, (_, ms) => ms + 1))(
+    'takes nothing after leaving when the connection breaks after %i ms',
+    async (ms) => {
+      const group = new Group()
+      const member = group.add()
+      await group.simulation.run(ms)
+      // The reply to a call may still be on its way.
+      member.holder.down()
+      void member.holder.leave()
+      await group.simulation.run(2_000)
+      expect(member.holder.partitions).toEqual([])
+      expect(member.reading.size).toBe(0)
+      expect(member.violations).toEqual([])
+    },
+  )
+
+  it('takes over from all members that died together, within one lease', async () => {
+    const group = new Group(false)
+    for (let members = 0; members < 6; members++) group.add()
+    await group.simulation.run(2_000)
+    for (const { process } of group.members) process.isAlive = false
+    group.add('m99')
+    // A lease since the newcomer's first look, the margin, and a beat to find out.
+    await group.simulation.run(LEASE_MS + 300 + LEASE_MS / 3)
+    expect(group.loads()).toEqual([12])
+  })
+
   it('reports standby members', async () => {
     const group = new Group()
     for (let members = 0; members < PARTITIONS + 2; members++) group.add()

@@ -1,0 +1,75 @@
+import { backoffMs } from './backoff.ts'
+
+export interface RefreshOptions {
+  /** Between the starts of two refreshes. @default 100 */
+  readonly minGapMs?: number
+  /** Without a reason. @default 300_000 */
+  readonly maxAgeMs?: number
+  /** Without an answer of any broker: start again from the bootstrap addresses (KIP-899). @default 30_000 */
+  readonly bootstrapAfterMs?: number
+}
+
+/**
+ * When metadata is read again. All who want it between two refreshes share one; a wish while one is on its way needs another, because
+ * its answer may be older than the wish. Pure: time and random numbers are given.
+ */
+export class RefreshSchedule {
+  readonly #minGapMs: number
+  readonly #maxAgeMs: number
+  readonly #bootstrapAfterMs: number
+  #isRunning = false
+  #isWanted = true
+  #lastStart = -Infinity
+  #lastSuccess: number
+  #notBefore = -Infinity
+  #failures = 0
+
+  constructor(now: number, { minGapMs = 100, maxAgeMs = 300_000, bootstrapAfterMs = 30_000 }: RefreshOptions = {}) {
+    this.#minGapMs = minGapMs
+    this.#maxAgeMs = maxAgeMs
+    this.#bootstrapAfterMs = bootstrapAfterMs
+    this.#lastSuccess = now
+  }
+
+  /** When the next refresh is due; Infinity while one is running. */
+  get dueAt(): number {
+    if (this.#isRunning) return Infinity
+    const wish = this.#isWanted ? -Infinity : this.#lastSuccess + this.#maxAgeMs
+    return Math.max(wish, this.#lastStart + this.#minGapMs, this.#notBefore)
+  }
+
+  /** Something is outdated: a leader has moved, a topic is new. */
+  want(): void {
+    this.#isWanted = true
+  }
+
+  started(now: number): void {
+    this.#isRunning = true
+    this.#isWanted = false
+    this.#lastStart = now
+  }
+
+  succeeded(now: number): void {
+    this.#isRunning = false
+    this.#failures = 0
+    this.#lastSuccess = now
+    this.#notBefore = -Infinity
+  }
+
+  failed(now: number, random: number): void {
+    this.#isRunning = false
+    this.#isWanted = true
+    this.#failures++
+    this.#notBefore = now + backoffMs(this.#failures, random)
+  }
+
+  /** Whether none of the brokers that are known has answered for so long that their addresses may be outdated. */
+  mustBootstrap(now: number): boolean {
+    return now - this.#lastSuccess >= this.#bootstrapAfterMs && this.#failures > 0
+  }
+
+  /** After going back to the bootstrap addresses: they have their time too. */
+  bootstrapped(now: number): void {
+    this.#lastSuccess = now
+  }
+}

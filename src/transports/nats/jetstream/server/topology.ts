@@ -1,0 +1,437 @@
+// Longer than most files: the streams are checked, created and found again in one order, and share what is known of each.
+import { AuthorizationError, ConfigurationError, UnsupportedError } from '../../../../core/errors.ts'
+import { ERR, isNoResponders, isNotFound, JetStreamError, toBusbarError } from '../../errors.ts'
+import { identityOf, marked } from './identity.ts'
+import type { DirectRecord, JetStreamApi } from './jetstream-api.ts'
+import type { StreamConfig, StreamInfo } from './jetstream-types.ts'
+import type { Session, SessionPart } from '../../connection/session.ts'
+import { keepsForLess, streamProblems } from './stream-problems.ts'
+import type { StreamRole } from './stream-problems.ts'
+import { writeRecord } from './state-records.ts'
+import type { Subjects } from '../../wire/subjects.ts'
+
+const MS = 1_000_000
+/** A lease is renewed within seconds. */
+const LEASES_MAX_AGE_MS = 86_400_000
+/** A group has a consumer, and each of its members another one; newer servers limit a stream to 1,000 unless it sets its own limit. */
+const MAX_CONSUMERS = 100_000
+const OLDEST_SERVER = [2, 9] as const
+
+/** What existed when it was looked up. */
+interface Found {
+  readonly streams: ReadonlyMap<string, StreamInfo>
+  readonly partitions: DirectRecord | undefined
+}
+
+/**
+ * The streams of a bus: messages, dead letters, and Busbar's own notes. Leases have a separate stream, in memory: a
+ * server whose disk is full refuses to store anything there, and without leases nothing could be consumed, so that the
+ * disk would stay full. Created when missing; never changed afterwards, because others may rely on them: differences
+ * from the options are reported instead.
+ */
+export class Topology implements SessionPart {
+  readonly name: string
+  readonly deadLetters: string
+  readonly state: string
+  readonly leases: string
+  readonly #session: Session
+  readonly #api: JetStreamApi
+  readonly #subjects: Subjects
+  /** Identity of each stream: a different one means that the stream was replaced. */
+  readonly #identities = new Map<string, string>()
+  #ensuring: Promise<void> | undefined
+  /** How long the stream keeps a message, in ms; undefined for no limit. */
+  maxAgeMs: number | undefined
+
+  constructor(session: Session, api: JetStreamApi, subjects: Subjects) {
+    this.#session = session
+    this.#api = api
+    this.#subjects = subjects
+    const { name, maxAgeMs } = session.options.stream
+    this.name = name
+    this.deadLetters = `${name}_dlq`
+    this.state = `${name}_state`
+    this.leases = `${name}_leases`
+    this.maxAgeMs = maxAgeMs
+  }
+
+  /** The stream that holds a topic. */
+  streamOf(dead: boolean): string {
+    return dead ? this.deadLetters : this.name
+  }
+
+  /** Changes when a stream was lost and created again: earlier positions and deliveries are void. */
+  identityOf(stream: string): string | undefined {
+    return this.#identities.get(stream)
+  }
+
+  async open(): Promise<void> {
+    await this.#requireJetStream()
+    await this.ensure()
+    for (const start of [this.#subjects.state, this.#subjects.leases]) await this.#requirePermission(start)
+  }
+
+  /** Leases and notes are written while messages are handled: a missing permission should fail now rather than then. */
+  async #requirePermission(start: string): Promise<void> {
+    try {
+      // The server checks the condition, which is never met.
+      await writeRecord(this.#session, `${start}.check`, '', Number.MAX_SAFE_INTEGER)
+    } catch (error) {
+      if (AuthorizationError.is(error))
+        throw new AuthorizationError(
+          `The NATS user may not publish to "${start}.>", where Busbar notes what it needs to share out messages: grant it. (${error.message})`,
+          { cause: error },
+        )
+      // A server that refuses it for another reason has granted the permission.
+      if (!(error instanceof JetStreamError)) throw error
+    }
+  }
+
+  async #requireJetStream(): Promise<void> {
+    const { serverVersion, serverName } = this.#session
+    if (this.#session.isOlderThan(...OLDEST_SERVER))
+      throw new UnsupportedError(
+        `The NATS server at ${serverName} has version ${serverVersion}; JetStream needs ${OLDEST_SERVER.join('.')} or later here. Upgrade it, or use nats({ jetstream: false }).`,
+      )
+    try {
+      await this.#api.accountInfo()
+    } catch (error) {
+      const off =
+        isNoResponders(error) ||
+        (error instanceof JetStreamError &&
+          (error.errCode === ERR.notEnabled || error.errCode === ERR.notEnabledForAccount))
+      if (!off) throw toBusbarError(error, 'Looking for JetStream')
+      throw new UnsupportedError(
+        `The NATS server at ${serverName} has no JetStream${isNoResponders(error) ? '' : ' for this account'}: start it with -js (or enable it for the account), or use nats({ jetstream: false }) for core NATS, at most once.`,
+      )
+    }
+  }
+
+  /** Creates what is missing. Concurrent calls share one run. */
+  ensure(): Promise<void> {
+    this.#ensuring ??= this.#ensureAll().finally(() => {
+      this.#ensuring = undefined
+    })
+    return this.#ensuring
+  }
+
+  async #ensureAll(): Promise<void> {
+    const found = await this.#find()
+    const state = await this.#ensureStream(this.#stateConfig(), 'state', found)
+    this.#subjects.partitions = await this.#agreeOnPartitions(found)
+    const main = await this.#ensureStream(this.#mainConfig(), 'messages', found)
+    this.#checkSubjects(main)
+    this.maxAgeMs = main.config.max_age === 0 ? undefined : main.config.max_age / MS
+    const dead = await this.#ensureStream(this.#deadLetterConfig(), 'deadLetters', found)
+    const leases = await this.#ensureLeases(found)
+    this.#tellDrift(main)
+    this.#reportShortRetention(main, this.#mainConfig(), 'maxAgeMs')
+    this.#reportShortRetention(dead, this.#deadLetterConfig(), 'deadLetterMaxAgeMs')
+    this.#tellFewerReplicas(main, [state, dead, leases])
+  }
+
+  /** Looks up everything at once: in a cluster, each stream has its own leader, which may just have died. */
+  async #find(): Promise<Found> {
+    const streams = new Map<string, StreamInfo>()
+    const names = [this.state, this.name, this.deadLetters, this.leases]
+    const [partitions] = await Promise.all([
+      this.#partitionsRecord().catch((error: unknown) => {
+        // The stream of the record is missing, or belongs to a server that has just started.
+        if (isNoResponders(error) || isNotFound(error)) return undefined
+        throw error
+      }),
+      ...names.map(async (name) => {
+        try {
+          streams.set(name, await this.#api.streamInfo(name))
+        } catch (error) {
+          if (!isNotFound(error)) throw error
+        }
+      }),
+    ])
+    return { streams, partitions }
+  }
+
+  /** Every subject that we publish to must be stored, and those that we do not read should not be. */
+  #checkSubjects({ config: { subjects } }: StreamInfo): void {
+    const all = `${this.#subjects.prefix}.>`
+    const isWide = subjects.includes(all)
+    const missing = isWide ? [] : this.#subjects.stored.filter((subject) => !subjects.includes(subject))
+    if (missing.length > 0)
+      throw new ConfigurationError('nats', [
+        {
+          path: 'stream.name',
+          message: `there is a stream "${this.name}" already, for other subjects (${subjects.slice(0, 20).join(', ')}), and it does not store ${missing[0]}: choose another name, or add ${missing.join(', ')}`,
+        },
+      ])
+    if (isWide && !this.#isWide)
+      this.#session.warning(
+        'nats-stream-drift',
+        `stream "${this.name}" stores all of "${all}", also what no consumer reads, such as "${this.#subjects.prefix}.orders.placed": narrow its subjects to ${this.#subjects.stored.join(', ')}`,
+      )
+  }
+
+  /** Before 2.10 a consumer's filter can't span several subjects of a stream, which reading a whole topic needs. */
+  get #isWide(): boolean {
+    return this.#session.isOlderThan(2, 10)
+  }
+
+  async #ensureLeases({ streams }: Found): Promise<StreamInfo> {
+    const config = this.#leasesConfig()
+    let info: StreamInfo
+    try {
+      info = await this.#foundOrCreate(config, streams.get(config.name))
+    } catch (error) {
+      if (!(error instanceof JetStreamError) || error.code === 503) throw error
+      // No room for it in memory, or none for this account.
+      info = await this.#infoOrCreate({ ...config, storage: 'file' })
+      this.#session.warning(
+        'nats-leases-on-disk',
+        `stream "${this.leases}" can't be kept in memory (${error.message}): when the disk is full, messages with a key will not be consumed`,
+      )
+    }
+    this.#refuse(info, config, 'state')
+    return info
+  }
+
+  #refuse({ config }: StreamInfo, wanted: StreamConfig, role: StreamRole): void {
+    const { native, stream } = this.#session.options
+    const problems = streamProblems(config, {
+      role,
+      wanted,
+      isAgeGiven:
+        role === 'messages'
+          ? stream.given.has('maxAgeMs')
+          : role === 'deadLetters' && stream.deadLetterMaxAgeMs !== undefined,
+      // One that reads the partitions, and one for messages without a key.
+      consumers: 2,
+      native: native.stream ?? {},
+    })
+    if (problems.length > 0) throw new ConfigurationError('nats', problems)
+  }
+
+  /** The first one to come decides, for all and permanently: where a key goes must be the same for all members. */
+  async #agreeOnPartitions(found: Found): Promise<number> {
+    for (let record = found.partitions; ; record = await this.#partitionsRecord()) {
+      const known = Number(record?.text)
+      if (Number.isInteger(known) && known > 0) return known
+      const wanted = (await this.#partitionsOfStream()) ?? this.#session.options.stream.partitions
+      const seq = await writeRecord(this.#session, this.#partitionsSubject, String(wanted), record?.seq ?? 0)
+      if (seq !== undefined) return wanted
+    }
+  }
+
+  get #partitionsSubject(): string {
+    return `${this.#subjects.state}.partitions`
+  }
+
+  #partitionsRecord(): Promise<DirectRecord | undefined> {
+    return this.#api.lastRecord(this.state, this.#partitionsSubject)
+  }
+
+  /** If the record was lost with its stream: the number of partitions that messages are stored for. */
+  async #partitionsOfStream(): Promise<number | undefined> {
+    try {
+      const { config } = await this.#api.streamInfo(this.name)
+      const own = new Set(config.subjects)
+      let count = 0
+      while (own.has(`${this.#subjects.prefix}.${count}.>`)) count++
+      return count === 0 ? undefined : count
+    } catch (error) {
+      if (isNotFound(error)) return undefined
+      throw error
+    }
+  }
+
+  /** Creates an additional stream if it is missing, with the settings common to all of ours. */
+  async ensureStream(
+    config: Pick<StreamConfig, 'name' | 'subjects' | 'retention' | 'max_age'> & { readonly description: string },
+  ): Promise<void> {
+    await this.#infoOrCreate({
+      ...this.#common(),
+      discard: 'old',
+      max_bytes: -1,
+      max_msgs: -1,
+      duplicate_window: 1_000 * MS,
+      ...config,
+    })
+  }
+
+  async #ensureStream(config: StreamConfig, role: StreamRole, { streams }: Found): Promise<StreamInfo> {
+    const info = await this.#foundOrCreate(config, streams.get(config.name))
+    this.#refuse(info, config, role)
+    const before = this.#identities.get(config.name)
+    this.#identities.set(config.name, identityOf(info))
+    if (before !== undefined && before !== identityOf(info))
+      this.#session.warning(
+        'nats-stream-recreated',
+        `stream "${config.name}" was deleted and made again: what it held is gone`,
+      )
+    return info
+  }
+
+  #foundOrCreate(config: StreamConfig, info: StreamInfo | undefined): Promise<StreamInfo> {
+    return info === undefined ? this.#infoOrCreate(config) : Promise.resolve(info)
+  }
+
+  async #infoOrCreate(config: StreamConfig): Promise<StreamInfo> {
+    try {
+      return await this.#api.streamInfo(config.name)
+    } catch (error) {
+      if (!isNotFound(error)) throw error
+    }
+    try {
+      return await this.#api.createStream(config)
+    } catch (error) {
+      if (!(error instanceof JetStreamError)) throw error
+      // Another process was faster, with its own options.
+      if (error.errCode === ERR.streamNameInUse) return await this.#api.streamInfo(config.name)
+      if (error.errCode === ERR.subjectOverlap) throw await this.#overlap(config, error)
+      throw error
+    }
+  }
+
+  /** Reports which stream is in the way. */
+  async #overlap({ name, subjects }: StreamConfig, cause: JetStreamError): Promise<Error> {
+    const found = new Set<string>()
+    for (const subject of subjects) for (const other of await this.#api.streamNames(subject)) found.add(other)
+    const others = [...found].map((other) => `"${other}"`).join(', ')
+    return new ConfigurationError('nats', [
+      {
+        path: 'stream.subjectPrefix',
+        message: `the stream "${name}" can't be made, because ${others === '' ? 'another stream' : `the stream ${others}`} stores some of its subjects (${subjects.slice(0, 3).join(', ')}) already: choose another stream.subjectPrefix (or stream.name), or change the subjects of that stream (${cause.message})`,
+      },
+    ])
+  }
+
+  #common(): Pick<StreamConfig, 'retention' | 'storage' | 'num_replicas' | 'allow_direct' | 'max_consumers'> {
+    const { storage, replicas } = this.#session.options.stream
+    return {
+      retention: 'limits',
+      storage,
+      num_replicas: replicas,
+      allow_direct: true,
+      max_consumers: MAX_CONSUMERS,
+    }
+  }
+
+  #mainConfig(): StreamConfig {
+    const { maxAgeMs, maxBytes, maxMessages, duplicateWindowMs } = this.#session.options.stream
+    return {
+      ...this.#common(),
+      name: this.name,
+      description: marked('Messages of Busbar'),
+      subjects: this.#isWide ? [`${this.#subjects.prefix}.>`] : this.#subjects.stored,
+      discard: 'old',
+      max_age: (maxAgeMs ?? 0) * MS,
+      max_bytes: maxBytes ?? -1,
+      max_msgs: maxMessages ?? -1,
+      duplicate_window: Math.min(duplicateWindowMs, maxAgeMs ?? Infinity) * MS,
+      ...this.#session.options.native.stream,
+    }
+  }
+
+  #deadLetterConfig(): StreamConfig {
+    const { deadLetterMaxAgeMs, duplicateWindowMs } = this.#session.options.stream
+    return {
+      ...this.#common(),
+      name: this.deadLetters,
+      description: marked('Dead letters of Busbar'),
+      subjects: [this.#subjects.deadLetters],
+      // No publisher waits for them; when there is no room they must be refused, not lost.
+      discard: 'new',
+      max_age: (deadLetterMaxAgeMs ?? 0) * MS,
+      max_bytes: -1,
+      max_msgs: -1,
+      duplicate_window: Math.min(duplicateWindowMs, deadLetterMaxAgeMs ?? Infinity) * MS,
+    }
+  }
+
+  #stateConfig(): StreamConfig {
+    return {
+      ...this.#common(),
+      name: this.state,
+      description: marked('Positions of groups, attempts and marks of Busbar: the last record of each subject counts'),
+      subjects: [`${this.#subjects.state}.>`],
+      discard: 'old',
+      // Where a group stands must be known however long it has been away.
+      max_age: 0,
+      max_bytes: -1,
+      max_msgs: -1,
+      max_msgs_per_subject: 1,
+      duplicate_window: 1_000 * MS,
+    }
+  }
+
+  #leasesConfig(): StreamConfig {
+    return {
+      ...this.#common(),
+      name: this.leases,
+      description: marked('Leases of Busbar: the last record of each subject counts'),
+      subjects: [`${this.#subjects.leases}.>`],
+      storage: 'memory',
+      discard: 'old',
+      max_age: LEASES_MAX_AGE_MS * MS,
+      max_bytes: -1,
+      max_msgs: -1,
+      max_msgs_per_subject: 1,
+      duplicate_window: 1_000 * MS,
+    }
+  }
+
+  #tellDrift({ config }: StreamInfo): void {
+    const wanted = this.#mainConfig()
+    const fields = [
+      ['maxAgeMs', 'max_age'],
+      ['maxBytes', 'max_bytes'],
+      ['maxMessages', 'max_msgs'],
+      ['storage', 'storage'],
+      ['replicas', 'num_replicas'],
+      ['duplicateWindowMs', 'duplicate_window'],
+    ] as const
+    const { given, partitions } = this.#session.options.stream
+    const drift = fields
+      .filter(([option, field]) => given.has(option) && config[field] !== wanted[field])
+      .map(([option, field]) => `${option}: ${String(config[field])} instead of ${String(wanted[field])}`)
+    if (given.has('partitions') && this.#subjects.partitions !== partitions)
+      drift.push(`partitions: ${this.#subjects.partitions} instead of ${partitions}`)
+    if (drift.length > 0)
+      this.#session.warning(
+        'nats-stream-drift',
+        `stream "${this.name}" differs from the options and is used as it is (durations in ns): ${drift.join('; ')}`,
+      )
+  }
+
+  /** An age set by the user is refused when the stream has a shorter one; here the user relies on the default. */
+  #reportShortRetention({ config }: StreamInfo, wanted: StreamConfig, option: string): void {
+    const { native } = this.#session.options
+    if (!keepsForLess(config, wanted) || (config.name === this.name && 'max_age' in (native.stream ?? {}))) return
+    const usual = wanted.max_age === 0 ? 'never' : `${wanted.max_age / MS} ms`
+    this.#session.warning(
+      'nats-stream-drift',
+      `stream "${config.name}" deletes messages after ${config.max_age / MS} ms, handled or not, sooner than the default (${usual}): set stream.${option} to that if it is meant, or change the stream (nats stream edit)`,
+    )
+  }
+
+  /**
+   * All of them are needed to handle messages: one that dies with its node stops the groups, however many copies the
+   * messages have.
+   */
+  #tellFewerReplicas(main: StreamInfo, others: readonly StreamInfo[]): void {
+    const wanted = main.config.num_replicas
+    const fewer = others.filter(({ config }) => config.num_replicas < wanted)
+    if (fewer.length === 0) return
+    const names = fewer.map(({ config: { name, num_replicas: has } }) => `"${name}" (${has})`).join(', ')
+    this.#session.warning(
+      'nats-fewer-replicas',
+      `streams have fewer replicas than "${this.name}" (${wanted}): ${names}. When their node dies, groups stop until it is back: give them ${wanted} replicas too (nats stream edit)`,
+    )
+  }
+
+  down(): void {}
+
+  restore(): Promise<void> {
+    return this.ensure()
+  }
+
+  up(): void {}
+}

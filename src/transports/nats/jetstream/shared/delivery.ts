@@ -1,0 +1,99 @@
+import type { EncodedMessage } from '../../../../core/message.ts'
+import type { Delivery, DeliveryHistory, Position } from '../../../../core/transport.ts'
+import type { PullConsumer } from './pull-consumer.ts'
+import { positionOf } from '../../wire/mapping.ts'
+
+/** What is stored about a message between two deliveries. */
+export interface StoredNote {
+  /** Attempts used, including one that is running. */
+  readonly used: number
+  /** A handler was running when this was written. */
+  readonly running: boolean
+  /** The server's count of deliveries at that time: a later delivery without a later note ended silently. */
+  readonly delivered: number
+  /** No attempt before this time, in ms since 1970. */
+  readonly notBefore?: number | undefined
+  /** Later messages of its key wait for `notBefore` too. */
+  readonly inOrder?: boolean | undefined
+}
+
+/** One delivery of one stored message. */
+export class NatsDelivery implements Delivery {
+  previous: NatsDelivery | undefined = undefined
+  next: NatsDelivery | undefined = undefined
+  readonly lane: PullConsumer
+  readonly message: EncodedMessage
+  readonly destination: string
+  /** Where acks go. Identifies the delivery to the server on any connection. */
+  readonly reply: string
+  /** Its sequence in the stream. */
+  readonly seq: number
+  /** How often the server has delivered it, including this time. */
+  readonly delivered: number
+  readonly bytes: number
+  /** The lane's tenure when it came. */
+  readonly tenure: number
+  /** The message was published with a delay: its first delivery comes before its time. */
+  readonly early: boolean
+  note: StoredNote | undefined = undefined
+  /** Sequence of the record that holds our note. */
+  noteSeq: number | undefined = undefined
+  attempt = 1
+  history: DeliveryHistory = 'new'
+  notBefore: number | undefined = undefined
+  /** Whether its history is known: for a message that comes again, the note has to be read first. */
+  known: boolean
+  /** When the server last received a sign from us about it (monotonic ms): its ack wait starts there. */
+  touchedAt: number
+  settled = false
+  lost = false
+  runtime: unknown = undefined
+
+  constructor(
+    lane: PullConsumer,
+    message: EncodedMessage,
+    destination: string,
+    reply: string,
+    seq: number,
+    delivered: number,
+    bytes: number,
+    early: boolean,
+    known: boolean,
+    touchedAt: number,
+  ) {
+    this.lane = lane
+    this.tenure = lane.tenure
+    this.message = message
+    this.destination = destination
+    this.reply = reply
+    this.seq = seq
+    this.delivered = delivered
+    this.bytes = bytes
+    this.early = early
+    this.known = known
+    this.touchedAt = touchedAt
+  }
+
+  get partition(): string {
+    return this.lane.partition
+  }
+
+  get position(): Position {
+    return positionOf(this.lane.stream, this.seq)
+  }
+
+  /** Sets its history from the note. */
+  learn(note: StoredNote | undefined): void {
+    this.known = true
+    this.note = note
+    if (note === undefined) {
+      // The first delivery of a delayed message comes before its time, and is handed back at once.
+      this.history = this.early && this.delivered === 2 ? 'returned' : 'unknown'
+      return
+    }
+    this.notBefore = note.notBefore
+    this.attempt = note.used + 1
+    if (note.running) this.history = 'died'
+    else this.history = note.delivered >= this.delivered - 1 ? 'returned' : 'unknown'
+  }
+}

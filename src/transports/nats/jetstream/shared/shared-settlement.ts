@@ -1,0 +1,251 @@
+import { SettlementError } from '../../../../core/errors.ts'
+import type { PublishError } from '../../../../core/errors.ts'
+import type { OutgoingMessage } from '../../../../core/message.ts'
+import type { Settlement, SettlementFailure } from '../../../../core/transport.ts'
+import type { AttemptNotes } from './attempt-notes.ts'
+import type { AckConfirmations, Verb } from './ack-confirmations.ts'
+import type { NatsDelivery } from './delivery.ts'
+import { deadLetterId } from '../server/identity.ts'
+import type { PullConsumer } from './pull-consumer.ts'
+import type { JetStreamPublisher } from '../publish/publisher.ts'
+import type { Session } from '../../connection/session.ts'
+
+const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
+const NAK: Uint8Array = Buffer.from('-NAK')
+const NANOS = 1_000_000
+/** A live server answers a nak at once. */
+const NAK_TIMEOUT_MS = 2_000
+
+export interface SettlementParts {
+  readonly session: Session
+  readonly publisher: JetStreamPublisher
+  readonly confirmations: AckConfirmations
+  readonly notes: AttemptNotes
+  /** False when another member may have had the message since it came. */
+  readonly wasOursAlone: (delivery: NatsDelivery) => boolean
+}
+
+/** Parallel to the deliveries. */
+type Errors = readonly (SettlementError | undefined)[]
+
+export interface HandedBack {
+  readonly delivery: NatsDelivery
+  /** Attempts used. */
+  readonly used: number
+  readonly delayMs: number
+  /** The key waits with it, in the process that has it: the server redelivers it at once. */
+  readonly inOrder: boolean
+}
+
+/** Applies the runtime's outcomes to deliveries. */
+export class SharedSettlement {
+  readonly #parts: SettlementParts
+
+  constructor(parts: SettlementParts) {
+    this.#parts = parts
+  }
+
+  settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
+    const failures: SettlementFailure[] = []
+    const acks: NatsDelivery[] = []
+    let ackIndexes: number[] | undefined
+    const dropped: NatsDelivery[] = []
+    const back: HandedBack[] = []
+    const rejects: { readonly index: number; readonly delivery: NatsDelivery; readonly deadLetter: OutgoingMessage }[] =
+      []
+    for (let index = 0; index < batch.length; index++) {
+      const { delivery: given, outcome } = batch[index] as Settlement
+      const delivery = given as NatsDelivery
+      const error = this.#refusal(delivery)
+      if (error !== undefined) {
+        failures.push({ index, error })
+        // From here on the indexes in the two lists differ.
+        ackIndexes ??= Array.from({ length: acks.length }, (_, at) => at)
+        continue
+      }
+      if (outcome.type === 'ack') {
+        this.#finish(delivery)
+        if (acks.length !== index) ackIndexes ??= Array.from({ length: acks.length }, (_, at) => at)
+        acks.push(delivery)
+        ackIndexes?.push(index)
+      } else if (outcome.type === 'reject') {
+        if (outcome.deadLetter === undefined) {
+          this.#finish(delivery)
+          dropped.push(delivery)
+        } else {
+          delivery.settled = true
+          rejects.push({ index, delivery, deadLetter: outcome.deadLetter })
+        }
+      } else {
+        this.#finish(delivery)
+        const { delayMs, inOrder = false } = outcome
+        const used = outcome.type === 'nack' ? delivery.attempt : delivery.attempt - 1
+        back.push({ delivery, used, delayMs, inOrder })
+      }
+    }
+    if (acks.length === batch.length) return this.#ackAll(acks)
+    return this.#rest(failures, acks, ackIndexes, dropped, back, rejects)
+  }
+
+  /** The usual batch: only acks. */
+  async #ackAll(acks: readonly NatsDelivery[]): Promise<readonly SettlementFailure[]> {
+    const errors = await this.#tell(acks, 'ack')
+    return errors === undefined ? NO_FAILURES : failuresOf(errors, (at) => at)
+  }
+
+  async #rest(
+    failures: SettlementFailure[],
+    acks: readonly NatsDelivery[],
+    ackIndexes: readonly number[] | undefined,
+    dropped: readonly NatsDelivery[],
+    back: readonly HandedBack[],
+    rejects: readonly {
+      readonly index: number
+      readonly delivery: NatsDelivery
+      readonly deadLetter: OutgoingMessage
+    }[],
+  ): Promise<readonly SettlementFailure[]> {
+    const [ackErrors] = await Promise.all([
+      this.#tell(acks, 'ack'),
+      // No caller waits for a dropped message; if it comes again it is dropped again.
+      this.#tell(dropped, 'term'),
+      this.handBack(back),
+      this.#reject(rejects, failures),
+    ])
+    if (ackErrors !== undefined) failures.push(...failuresOf(ackErrors, (at) => ackIndexes?.[at] ?? at))
+    return failures
+  }
+
+  #refusal(delivery: NatsDelivery): SettlementError | undefined {
+    if (delivery.lost) return new SettlementError('The delivery was taken back; the message is delivered again')
+    if (delivery.settled) return new SettlementError('The delivery has been settled before')
+    return undefined
+  }
+
+  #finish(delivery: NatsDelivery): void {
+    delivery.settled = true
+    delivery.lane.outstanding.remove(delivery)
+  }
+
+  /** Resolves with the error of each; undefined when there is none. */
+  async #tell(deliveries: readonly NatsDelivery[], verb: Verb): Promise<Errors | undefined> {
+    if (deliveries.length === 0) return undefined
+    const { confirmations, notes, wasOursAlone } = this.#parts
+    for (const { lane, seq } of deliveries) lane.acked.add(seq)
+    const error = await confirmations.send(deliveries, verb)
+    if (error !== undefined) return deliveries.map(() => error)
+    let errors: (SettlementError | undefined)[] | undefined
+    for (let index = 0; index < deliveries.length; index++) {
+      const delivery = deliveries[index] as NatsDelivery
+      // The server confirms any ack, even a late one from a process that was frozen.
+      if (wasOursAlone(delivery)) {
+        if (delivery.note !== undefined) notes.forget(delivery)
+      } else
+        (errors ??= Array.from({ length: deliveries.length }))[index] = new SettlementError(
+          'Its time ran out while the ack was on its way; another member may have had the message',
+        )
+    }
+    return errors
+  }
+
+  /** First writes the notes that are needed, then gives the messages back, in order of their sequence. */
+  async handBack(back: readonly HandedBack[]): Promise<void> {
+    if (back.length === 0) return
+    await Promise.all(back.map((each) => this.#note(each)))
+    await this.giveBack(back)
+  }
+
+  /** Gives back one message that came before its time. `noted`: its note must be written again. */
+  async putOff(delivery: NatsDelivery, delayMs: number, noted: boolean): Promise<void> {
+    if (noted) await this.#note({ delivery, used: delivery.attempt - 1, delayMs, inOrder: false })
+    if (!this.#parts.session.ready || !isStillHere(delivery)) return
+    this.#parts.session.outbox.publish(delivery.reply, '', nak(delayMs))
+  }
+
+  /** Gives messages back, in order of their sequence; resolves when the server has them. */
+  async giveBack(back: readonly Pick<HandedBack, 'delivery' | 'delayMs' | 'inOrder'>[]): Promise<void> {
+    const { session } = this.#parts
+    // Without a session they come back by themselves when the ack wait is over.
+    if (!session.ready) return
+    const lasts = new Map<PullConsumer, { readonly reply: string; readonly body: Uint8Array }>()
+    for (const { delivery, delayMs, inOrder } of back.toSorted((a, b) => a.delivery.seq - b.delivery.seq)) {
+      if (!isStillHere(delivery)) continue
+      const { lane, reply } = delivery
+      const last = lasts.get(lane)
+      if (last !== undefined) session.outbox.publish(last.reply, '', last.body)
+      lasts.set(lane, { reply, body: nak(inOrder ? 0 : delayMs) })
+    }
+    session.outbox.flush()
+    // A consumer processes acks in order: when it has answered the last one, the next request gets these messages
+    // first.
+    await Promise.all(
+      [...lasts.values()].map(({ reply, body }) =>
+        // If the server is gone, it redelivers them when their ack wait is over.
+        session.request(reply, body, { timeout: NAK_TIMEOUT_MS }).catch(() => undefined),
+      ),
+    )
+  }
+
+  async #note({ delivery, used, delayMs, inOrder }: HandedBack): Promise<void> {
+    const { notes, session } = this.#parts
+    if (!session.ready) return
+    const notBefore = delayMs > 0 ? session.host.clock.now() + delayMs : undefined
+    const { delivered } = delivery
+    try {
+      await notes.write(delivery, { used, running: false, delivered, notBefore, inOrder: inOrder || undefined })
+    } catch (error) {
+      session.error(error, `noting the attempts at message ${delivery.message.id}`)
+    }
+  }
+
+  /** The dead letter is confirmed before its source is settled; until then the source stays ours. */
+  async #reject(
+    rejects: readonly {
+      readonly index: number
+      readonly delivery: NatsDelivery
+      readonly deadLetter: OutgoingMessage
+    }[],
+    failures: SettlementFailure[],
+  ): Promise<void> {
+    if (rejects.length === 0) return
+    const outcomes = await this.#parts.publisher.publish(
+      rejects.map(({ deadLetter }) => deadLetter),
+      undefined,
+      rejects.map(({ delivery: { seq, lane }, deadLetter }) => deadLetterId(deadLetter, seq, lane.identity)),
+    )
+    const stored: { readonly index: number; readonly delivery: NatsDelivery }[] = []
+    for (const [at, { index, delivery }] of rejects.entries()) {
+      const error: PublishError | SettlementError | undefined =
+        outcomes[at]?.error ??
+        (delivery.lost
+          ? new SettlementError('The delivery was taken back while its dead letter was stored; both are there now')
+          : undefined)
+      if (error === undefined) stored.push({ index, delivery })
+      else {
+        delivery.settled = false
+        failures.push({ index, error })
+      }
+    }
+    for (const { delivery } of stored) this.#finish(delivery)
+    const errors = await this.#tell(
+      stored.map(({ delivery }) => delivery),
+      'term',
+    )
+    if (errors !== undefined) failures.push(...failuresOf(errors, (at) => stored[at]?.index ?? at))
+  }
+}
+
+/** If not, the server has taken it back and may have redelivered it; the redelivery must not be given back. */
+function isStillHere({ tenure, lane }: NatsDelivery): boolean {
+  return tenure === lane.tenure
+}
+
+function failuresOf(errors: Errors, indexOf: (at: number) => number): SettlementFailure[] {
+  const failures: SettlementFailure[] = []
+  for (const [at, error] of errors.entries()) if (error !== undefined) failures.push({ index: indexOf(at), error })
+  return failures
+}
+
+function nak(delayMs: number): Uint8Array {
+  return delayMs > 0 ? Buffer.from(`-NAK {"delay": ${Math.ceil(delayMs) * NANOS}}`) : NAK
+}

@@ -1,0 +1,240 @@
+import { sleep } from '../../../core/clock.ts'
+import type { Timer } from '../../../core/clock.ts'
+import type { AttemptNote } from '../../../core/transport.ts'
+import { noteKey } from './attempt-notes.ts'
+import type { AttemptNotes, Note } from './attempt-notes.ts'
+import type { NotedState, RabbitMqDelivery } from './delivery.ts'
+import { NoteBook } from './note-book.ts'
+import type { SubscriptionContext } from './subscription-context.ts'
+
+/** A member that lost its connection but lives nearly always reconnects and reports within this time. */
+const OWNER_MS = 600
+const LOOK_AGAIN_MS = 100
+/** The queue of notes drops the oldest: notes that are still true are written again before that. */
+const REFRESH_MS = 30_000
+
+/**
+ * The number of each attempt and the outcome of the one before, across members and process deaths. A message's first
+ * delivery costs nothing. Notes at the broker record that a handler runs, that a message waits for its next attempt,
+ * and that a delivery was given back. They are read when a message comes a second time.
+ */
+export class Attempts {
+  readonly #me: string
+  readonly #book: NoteBook
+  readonly #notes: AttemptNotes | undefined
+  readonly #context: SubscriptionContext
+  /** Noted but not settled, with the time of the note in monotonic ms. */
+  readonly #open = new Map<RabbitMqDelivery, number>()
+  #timer: Timer | undefined
+  #recalled: RabbitMqDelivery[] = []
+  #isRecalling = false
+  /** Not written yet: there was no connection. */
+  #untold: Note[] = []
+  #isClosed = false
+
+  /** Without `notes` nothing outlives the process. */
+  constructor(me: string, notes: AttemptNotes | undefined, context: SubscriptionContext) {
+    this.#me = me
+    this.#book = new NoteBook(me)
+    this.#notes = notes
+    this.#context = context
+  }
+
+  /**
+   * Determines the attempt of a new delivery. If that has to be looked up, the delivery is not `isKnown` until
+   * `onKnown` is called.
+   */
+  arrived(delivery: RabbitMqDelivery, onKnown: () => void): void {
+    if (!delivery.isRedelivered) {
+      delivery.generation = delivery.count ?? 0
+      // A stream redelivers what was not settled, without marking it.
+      if (delivery.offset === undefined) this.#book.forget(delivery)
+      else if (this.#book.before(delivery) !== undefined) this.#decide(delivery)
+      return
+    }
+    if (this.#notes === undefined || this.#book.explains(delivery)) {
+      this.#decide(delivery)
+      return
+    }
+    delivery.isKnown = false
+    this.#recalled.push(delivery)
+    const notes = this.#notes
+    if (this.#isRecalling) return
+    this.#isRecalling = true
+    void this.#recall(notes, onKnown).finally(() => {
+      this.#isRecalling = false
+    })
+  }
+
+  /** The delivery is settled for good. */
+  settled(delivery: RabbitMqDelivery): void {
+    this.#book.forget(delivery)
+    if (delivery.noted !== undefined) this.#open.delete(delivery)
+  }
+
+  /** Notes from the runtime about running and waiting handlers. Resolves when the broker has them. */
+  async note(notes: readonly AttemptNote[]): Promise<void> {
+    const rows: Note[] = []
+    for (const { delivery, used, running, notBefore } of notes) {
+      const mine = delivery as RabbitMqDelivery
+      // For lost deliveries, `lost` has written the same.
+      if (mine.lost || mine.state === 'gone' || mine.state === 'replaced') continue
+      mine.notBefore = notBefore
+      rows.push(this.#noted(mine, { used, running, notBefore }))
+    }
+    await this.#notes?.write(rows)
+  }
+
+  /**
+   * The delivery waits here for its next attempt, or goes back. Resolves when the broker has the note, if it says
+   * anything new.
+   */
+  async returned(deliveries: readonly RabbitMqDelivery[], ofThose: 'all' | 'news' = 'all'): Promise<void> {
+    const rows: Note[] = []
+    for (const delivery of deliveries) {
+      if (!delivery.isKnown) continue
+      const state = returnedState(delivery)
+      const { noted } = delivery
+      const isNews =
+        noted === undefined
+          ? ofThose === 'all' || state.used > delivery.base || state.notBefore !== undefined
+          : noted.running || noted.used !== state.used || noted.notBefore !== state.notBefore
+      const note = this.#noted(delivery, state)
+      if (isNews) rows.push(note)
+    }
+    await this.#tell(rows)
+  }
+
+  /** As `returned`, before a channel is closed: waits for earlier notes too, which were written without waiting for the answer. */
+  async returnedAll(deliveries: readonly RabbitMqDelivery[]): Promise<void> {
+    await this.returned(deliveries)
+    await this.#notes?.written()
+  }
+
+  /** The channel ended with these deliveries. This process lives, so none of them has used an attempt. */
+  lost(deliveries: readonly RabbitMqDelivery[]): void {
+    for (const delivery of deliveries) {
+      if (!delivery.isKnown) continue
+      const wasRunning = delivery.noted?.running === true
+      const note = this.#noted(delivery, returnedState(delivery))
+      this.#open.delete(delivery)
+      // Only a note that says otherwise would mislead the next member.
+      if (wasRunning) this.#untold.push(note)
+    }
+    this.tellLost()
+  }
+
+  /** Writes the notes for the members that have the messages now. Called again when there is a connection. */
+  tellLost(): void {
+    const notes = this.#untold
+    if (notes.length === 0 || this.#notes === undefined || this.#isClosed) return
+    this.#untold = []
+    this.#notes.write(notes).catch((error: unknown) => {
+      this.#untold.push(...notes)
+      this.#context.failed(error, 'noting attempts')
+    })
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#open.clear()
+  }
+
+  // --- details ---------------------------------------------------------------------------------------------------------
+
+  #noted(delivery: RabbitMqDelivery, state: NotedState): Note {
+    delivery.noted = state
+    const note = { key: noteKey(delivery), generation: delivery.generation, by: this.#me, ...state }
+    this.#book.set(note)
+    if (this.#notes !== undefined && !this.#isClosed) {
+      this.#open.set(delivery, this.#context.clock.monotonic())
+      this.#timer ??= this.#context.clock.setTimer(REFRESH_MS, () => this.#refresh())
+    }
+    return note
+  }
+
+  #refresh(): void {
+    this.#timer = undefined
+    const before = this.#context.clock.monotonic() - REFRESH_MS / 2
+    const rows: Note[] = []
+    for (const [delivery, at] of this.#open) {
+      if (delivery.state === 'gone' || delivery.state === 'replaced') this.#open.delete(delivery)
+      else if (at < before) rows.push(this.#noted(delivery, delivery.noted as NotedState))
+    }
+    if (this.#open.size > 0) this.#timer ??= this.#context.clock.setTimer(REFRESH_MS, () => this.#refresh())
+    void this.#tell(rows)
+  }
+
+  async #recall(notes: AttemptNotes, onKnown: () => void): Promise<void> {
+    const { clock } = this.#context
+    while (this.#recalled.length > 0) {
+      // After everything of this turn: one read is enough for all of it.
+      await nextTurn()
+      const recalled = this.#recalled
+      this.#recalled = []
+      const until = clock.monotonic() + OWNER_MS
+      for (let left = recalled; left.length > 0;) {
+        await this.#read(notes)
+        // If a handler ran elsewhere, its owner may still write a note.
+        const isLast = clock.monotonic() >= until || this.#isClosed
+        const waiting = isLast ? [] : left.filter((delivery) => this.#mayBeHeardOf(delivery))
+        for (const delivery of left) if (!waiting.includes(delivery)) this.#decide(delivery)
+        onKnown()
+        left = waiting
+        if (left.length > 0) await sleep(clock, LOOK_AGAIN_MS)
+      }
+    }
+  }
+
+  async #read(notes: AttemptNotes): Promise<void> {
+    const session = this.#context.session()
+    if (session === undefined) return
+    try {
+      this.#book.learn(await notes.read(session))
+    } catch (error) {
+      this.#context.failed(error, 'reading notes about attempts')
+    }
+  }
+
+  #mayBeHeardOf(delivery: RabbitMqDelivery): boolean {
+    const note = this.#book.before(delivery)
+    return note?.running === true && note.by !== this.#me && delivery.state === 'held'
+  }
+
+  #decide(delivery: RabbitMqDelivery): void {
+    const note = this.#book.before(delivery)
+    delivery.isKnown = true
+    delivery.generation = delivery.count ?? (note === undefined ? 1 : note.generation + 1)
+    if (note === undefined) {
+      delivery.history = 'unknown'
+      return
+    }
+    // This process lives, so a handler that ran here did not end its process.
+    const isOver = note.running && note.by === this.#me
+    delivery.history = note.running && !isOver ? 'died' : 'returned'
+    delivery.attempt = Math.max(delivery.base, isOver ? note.used - 1 : note.used) + 1
+    delivery.notBefore = note.running ? undefined : note.notBefore
+  }
+
+  async #tell(notes: readonly Note[]): Promise<void> {
+    if (notes.length === 0) return
+    try {
+      await this.#notes?.write(notes)
+    } catch (error) {
+      this.#context.failed(error, 'noting attempts')
+    }
+  }
+}
+
+/** The delivery's state when its handler, if any, no longer counts. */
+function returnedState({ attempt, notBefore }: RabbitMqDelivery): NotedState {
+  return { used: attempt - 1, running: false, notBefore }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve)
+  })
+}

@@ -1,0 +1,352 @@
+import type { Channel } from 'amqplib'
+import type { Clock } from '../../../core/clock.ts'
+import { ConfigurationError } from '../../../core/errors.ts'
+import { isPattern } from '../../../core/topic.ts'
+import type { DeliverySink, SubscriptionSpec, TransportHost } from '../../../core/transport.ts'
+import { AttemptNotes } from './attempt-notes.ts'
+import { broadcastQueue, deleteBroadcasts } from '../topology/broadcast-queue.ts'
+import type { BrokerLocks } from '../admin/broker-lock.ts'
+import { resolveConsumerOptions } from './consumer-options.ts'
+import type { ResolvedConsumerOptions } from './consumer-options.ts'
+import type { Topology } from '../topology/topology.ts'
+import { DeclareChannel, declareQueue } from '../topology/declare-channel.ts'
+import { DeletedQueues } from '../topology/deleted-queues.ts'
+import { toBrokerError } from '../errors.ts'
+import { isSameLayout } from '../topology/group-layout.ts'
+import type { GroupLayout } from '../topology/group-layout.ts'
+import type { GroupSpec } from '../topology/group-topology.ts'
+import { QueueAssignment } from '../partitions/queue-assignment.ts'
+import type { Session } from '../connection/link.ts'
+import type { MemberChannel } from '../partitions/member-channel.ts'
+import { Membership } from '../partitions/membership.ts'
+import type { MembershipParts } from '../partitions/membership.ts'
+import { bindingKeyOf, bindingKeysOf } from '../topology/names.ts'
+import type { Names } from '../topology/names.ts'
+import type { ResolvedRabbitMqOptions } from '../options.ts'
+import type { ControlPublisher } from '../publish/control-publisher.ts'
+import { QueueConsumer } from './queue-consumer.ts'
+import { RabbitMqSubscription } from './subscription.ts'
+import type { SubscriptionContext } from './subscription-context.ts'
+
+export interface SubscribingParts {
+  readonly options: ResolvedRabbitMqOptions
+  readonly names: Names
+  readonly context: SubscriptionContext
+  readonly declarations: Topology
+  readonly locks: BrokerLocks
+  readonly control: ControlPublisher
+  readonly members: MemberChannel
+  readonly host: TransportHost
+  readonly whenUp: () => Promise<Session>
+}
+
+interface Declared {
+  readonly queues: readonly string[]
+  /** Undefined when we do not lay out the queue. */
+  readonly layout: GroupLayout | undefined
+}
+
+/**
+ * Declares what the subscription consumes and connects its parts. Rejects with `ConfigurationError` for bad `native`
+ * options or a group of another shape, and with the broker's refusal.
+ */
+export async function createSubscription(
+  spec: SubscriptionSpec,
+  sink: DeliverySink,
+  parts: SubscribingParts,
+): Promise<RabbitMqSubscription> {
+  const native = resolveConsumerOptions(spec, parts.options)
+  const { session, declared } = await declareFirst(spec, native, parts)
+  const { layout } = declared
+  // A key is with one member at a time because its queue is; where the queue is not ours, the order decides how to
+  // leave it.
+  const isShared = layout === undefined ? !spec.ephemeral && spec.order === 'none' : layout.order === 'none'
+  // Queues that exist for one connection only, and streams, which keep no position, need no notes.
+  const hasNotes = !spec.ephemeral && !native.noAck && parts.options.declare
+  const notes = hasNotes ? notesOf(spec, parts) : undefined
+  const deleted = layout && new DeletedQueues(parts.host, spec, declared.queues)
+  const subscription = new RabbitMqSubscription({
+    spec,
+    sink,
+    options: native,
+    context: parts.context,
+    notes,
+    nature: {
+      isShared,
+      partitions: layout?.partitions ?? 1,
+      isForeign: native.queue !== undefined && native.offset === undefined,
+      isTemporary: spec.ephemeral && native.offset === undefined,
+      groupQueue: isPattern(spec.topic) || native.queue !== undefined ? declared.queues[0] : undefined,
+    },
+    consumerTimeoutMs: parts.options.consumerTimeoutMs,
+    renewBindings: async () => {
+      const current = parts.context.session()
+      if (layout === undefined || current === undefined) return 0
+      const { topic, group } = spec
+      return parts.declarations.renewBindings(current, { topic, group, layout, options: native })
+    },
+    intake: (host) =>
+      new QueueAssignment({
+        host: {
+          declare: async (again, which, cancelled) => {
+            const missing = await deleted?.look(again, which, cancelled, host.lostQueues)
+            const now = await declare(spec, native, parts, again, missing)
+            deleted?.report()
+            if (spec.ephemeral && native.offset === undefined) reportAway(spec, parts.host)
+            checkLayout(spec, layout, now.layout)
+            return now.queues
+          },
+          makeSeat: (queue, partition) => ({
+            reader: makeReader(parts.host.clock, host, queue, spec, native, layout?.partitions ?? 1),
+            partition,
+            isLeaving: false,
+            isEnding: false,
+            standsByFor: undefined,
+            standbyAt: 0,
+            isKept: false,
+            hasYielded: false,
+          }),
+          abandoned: async (again, queues) => {
+            if (!spec.ephemeral || native.queue !== undefined || native.offset !== undefined) return
+            await deleteBroadcasts(again, queues).catch((error: unknown) => {
+              if (again.isOpen) parts.context.failed(error, 'deleting a queue')
+            })
+          },
+          handBack: (seat) => host.handBack(seat),
+          noteReturned: (seat) => host.noteReturned(seat),
+          rebalanced: (assigned, revoked) => tellRebalance(spec, parts.host, assigned, revoked),
+          failed: (error, doing) =>
+            parts.context.failed(toBrokerError(error, `"${spec.topic}" in group "${spec.group}"`), doing),
+        },
+        clock: parts.host.clock,
+        id: spec.consumerId,
+        isShared,
+        membership:
+          layout !== undefined && layout.partitions > 1 && parts.options.declare && !native.exclusive
+            ? membershipOf(spec, declared.queues[0] as string, parts)
+            : undefined,
+      }),
+  })
+  subscription.intake.begin(session, declared.queues)
+  return subscription
+}
+
+async function declareFirst(
+  spec: SubscriptionSpec,
+  native: ResolvedConsumerOptions,
+  parts: SubscribingParts,
+): Promise<{ session: Session; declared: Declared }> {
+  for (;;) {
+    const session = await parts.whenUp()
+    try {
+      return { session, declared: await declare(spec, native, parts, session) }
+    } catch (error) {
+      // The connection was lost meanwhile: that does not answer the question.
+      if (session.isOpen) throw toBrokerError(error, `Subscribing group "${spec.group}" to "${spec.topic}"`)
+    }
+  }
+}
+
+function checkLayout(
+  { topic, group }: SubscriptionSpec,
+  before: GroupLayout | undefined,
+  now: GroupLayout | undefined,
+): void {
+  if (before === undefined || now === undefined || isSameLayout(before, now)) return
+  throw new ConfigurationError(`The group "${group}" of "${topic}"`, [
+    {
+      path: 'order',
+      message: `was deleted and recreated with order "${now.order}" and ${now.partitions} partitions instead of "${before.order}" and ${before.partitions}. Restart this consumer`,
+    },
+  ])
+}
+
+async function declare(
+  spec: SubscriptionSpec,
+  native: ResolvedConsumerOptions,
+  parts: SubscribingParts,
+  session: Session,
+  missing?: GroupSpec['missing'],
+): Promise<Declared> {
+  const { topic, group, order } = spec
+  if (native.offset !== undefined && native.queue === undefined)
+    return { queues: [await declareStream(spec, native, parts, session)], layout: undefined }
+  if (spec.ephemeral && native.queue === undefined)
+    return { queues: [await declareBroadcast(spec, native, parts, session)], layout: undefined }
+  if (native.queue !== undefined)
+    return { queues: [await adoptQueue(native.queue, native, parts, session)], layout: undefined }
+  const wanted = { order, partitions: order === 'key' ? native.partitions : 1 }
+  const { queues, layout } = await parts.declarations.group(session, {
+    topic,
+    group,
+    layout: wanted,
+    options: native,
+    missing,
+  })
+  return { queues, layout }
+}
+
+/** A queue of this consumer alone, deleted with its connection: it misses what is published while it is away. */
+async function declareBroadcast(
+  spec: SubscriptionSpec,
+  native: ResolvedConsumerOptions,
+  { names }: SubscribingParts,
+  session: Session,
+): Promise<string> {
+  // A different name for each connection: the broker may not have noticed yet that the last one has ended.
+  const queue = `${names.group(spec.topic, spec.group)}:${session.epoch}`
+  const declaring = new DeclareChannel(session)
+  try {
+    await declaring.run((channel) => channel.assertQueue(queue, broadcastQueue(session, native)))
+    await bindQueue(declaring, spec, native, names, queue)
+  } finally {
+    await declaring.close()
+  }
+  return queue
+}
+
+/** A log of the topic beside the queues of its groups. Its first declaration decides how much it keeps. */
+async function declareStream(
+  spec: SubscriptionSpec,
+  native: ResolvedConsumerOptions,
+  { names }: SubscribingParts,
+  session: Session,
+): Promise<string> {
+  const queue = names.stream(spec.topic)
+  const key = bindingKeyOf(spec.topic)
+  const declaring = new DeclareChannel(session)
+  try {
+    const args = { 'x-queue-type': 'stream', ...native.arguments }
+    await declareQueue(declaring, queue, { durable: true, arguments: args }, ['x-queue-type', 'durable'])
+    await declaring.run((channel) =>
+      Promise.all([
+        ...bindingKeysOf(key).map((each) => channel.bindQueue(queue, names.exchangeOf(spec.topic), each)),
+        ...bindAlso(channel, queue, native),
+      ]),
+    )
+  } finally {
+    await declaring.close()
+  }
+  return queue
+}
+
+/** A queue that is not ours: it stays as it is, but for bindings that the user wants. */
+async function adoptQueue(
+  queue: string,
+  native: ResolvedConsumerOptions,
+  { options }: SubscribingParts,
+  session: Session,
+): Promise<string> {
+  const declaring = new DeclareChannel(session)
+  try {
+    await declaring.run((channel) => channel.checkQueue(queue))
+    if (options.declare && native.bindings.length > 0)
+      await declaring.run((channel) => Promise.all(bindAlso(channel, queue, native)))
+  } finally {
+    await declaring.close()
+  }
+  return queue
+}
+
+async function bindQueue(
+  declaring: DeclareChannel,
+  { topic }: SubscriptionSpec,
+  native: ResolvedConsumerOptions,
+  names: Names,
+  queue: string,
+): Promise<void> {
+  const keys = bindingKeysOf(bindingKeyOf(topic))
+  await declaring.run((channel) =>
+    Promise.all([
+      ...keys.map((each) => channel.bindQueue(queue, names.exchangeOf(topic), each)),
+      ...bindAlso(channel, queue, native),
+    ]),
+  )
+}
+
+function bindAlso(channel: Channel, queue: string, { bindings }: ResolvedConsumerOptions): Promise<unknown>[] {
+  return bindings.map(({ exchange, routingKey = '', arguments: args }) =>
+    channel.bindQueue(queue, exchange, routingKey, args),
+  )
+}
+
+function makeReader(
+  clock: Clock,
+  host: RabbitMqSubscription,
+  queue: string,
+  spec: SubscriptionSpec,
+  native: ResolvedConsumerOptions,
+  partitions: number,
+): QueueConsumer {
+  // Each queue gets its share, and one more so that rounding does not starve a single busy one.
+  const share = (most: number): number => (partitions === 1 ? most : Math.ceil(most / partitions) + 1)
+  return new QueueConsumer({
+    clock,
+    queue,
+    prefetch: native.prefetch ?? Math.min(65_535, share(spec.prefetch)),
+    maxHeld: share(native.maxBuffered),
+    isStrict: spec.order === 'strict',
+    options: native,
+    host,
+  })
+}
+
+function notesOf(
+  { topic, group }: SubscriptionSpec,
+  { names, locks, control, host, declarations }: SubscribingParts,
+): AttemptNotes {
+  return new AttemptNotes({
+    clock: host.clock,
+    locks,
+    publisher: control,
+    queueOf: (place) => names.notes(topic, group, place),
+    declare: (session, queue) => declarations.notes(session, queue),
+  })
+}
+
+function membershipOf(
+  spec: SubscriptionSpec,
+  first: string,
+  { members, host, context }: SubscribingParts,
+): (hooks: Pick<MembershipParts, 'onChange' | 'onLost'> & { readonly isConsumed: () => boolean }) => Membership {
+  return ({ isConsumed, ...hooks }) =>
+    new Membership({
+      id: spec.consumerId,
+      first,
+      channel: members,
+      clock: host.clock,
+      hasOthers: async (session) => (isConsumed() ? undefined : (await consumersOf(session, first)) > 0),
+      ...hooks,
+      onError: (error) => {
+        if (context.publisher.blockedBy === undefined) context.failed(error, 'talking to the other members of a group')
+      },
+    })
+}
+
+async function consumersOf(session: Session, queue: string): Promise<number> {
+  const declaring = new DeclareChannel(session)
+  try {
+    let count = 0
+    await declaring.exists(async (channel) => {
+      count = (await channel.checkQueue(queue)).consumerCount
+    })
+    return count
+  } finally {
+    void declaring.close()
+  }
+}
+
+/** The queue of a broadcast consumer ends with its connection: what was published until it had another one is lost to it. */
+function reportAway({ topic, group }: SubscriptionSpec, { events, name }: TransportHost): void {
+  const reason = 'the connection was lost or its queue deleted, and nothing is kept for a broadcast consumer meanwhile'
+  events.emit('loss', { transport: name, topic, group, count: undefined, position: undefined, reason })
+}
+
+function tellRebalance(
+  { topic, group, consumerId }: SubscriptionSpec,
+  { events, name }: TransportHost,
+  assigned: readonly string[],
+  revoked: readonly string[],
+): void {
+  events.emit('rebalance', { transport: name, topic, group, consumerId, assigned, revoked })
+}

@@ -1,0 +1,532 @@
+// Longer than most files: which delivery tags are out, and which acks cover them, is one state that dies with its channel.
+import type { Channel, ConsumeMessage } from 'amqplib'
+import { sleep } from '../../../core/clock.ts'
+import type { Clock } from '../../../core/clock.ts'
+import { Queue } from '../../../core/util/queue.ts'
+import { closeQuietly } from '../connection/amqp.ts'
+import { IncomingMessage } from '../wire/incoming-message.ts'
+import { channelWriter } from '../wire/channel-writer.ts'
+import type { ChannelWriter } from '../wire/channel-writer.ts'
+import type { ResolvedConsumerOptions } from './consumer-options.ts'
+import { RabbitMqDelivery } from './delivery.ts'
+import { FrameReader } from '../wire/frame-reader.ts'
+import type { Session } from '../connection/link.ts'
+import { readMessage } from '../wire/read-message.ts'
+
+export interface QueueConsumerHost {
+  /** Turns an arrival into a delivery; undefined for a message that does not concern the group and is acked. */
+  admit(reader: QueueConsumer, arrival: IncomingMessage): RabbitMqDelivery | undefined
+  /** The first message of a channel has arrived. */
+  activated(reader: QueueConsumer): void
+  /** A message waits in `held`. */
+  arrived(): void
+  /** The channel ended, with all outstanding messages. */
+  lost(reader: QueueConsumer, what: LostDeliveries, end: ConsumerEnd): void
+  /** Resolves when the broker has had time to process acks that were just sent. */
+  ackTime(): Promise<void>
+  /** Called at each start. */
+  consumeArguments(): Readonly<Record<string, unknown>> | undefined
+}
+
+export interface LostDeliveries {
+  /** With the runtime. */
+  readonly handed: readonly RabbitMqDelivery[]
+  /** Not with the runtime. */
+  readonly held: readonly RabbitMqDelivery[]
+  /** Done, but nothing shows that the broker has read the ack. */
+  readonly unheard: readonly RabbitMqDelivery[]
+}
+
+export interface ConsumerEnd {
+  readonly error: Error
+  /**
+   * - `lost`: the connection or the channel ended.
+   * - `cancelled`: the broker ended the consumer: its queue was deleted, or it held a message for too long.
+   * - `turn-over`: ended by us, to start again.
+   */
+  readonly cause: 'lost' | 'cancelled' | 'turn-over'
+  /** Nothing was unacked, so the broker had no reason of time to end it. */
+  readonly wasIdle?: boolean
+}
+
+export interface QueueConsumerParts {
+  readonly clock: Clock
+  readonly queue: string
+  /** Number of unacked messages that the broker may send ahead. */
+  readonly prefetch: number
+  /** With `noAck`: stop consuming when this many are held. */
+  readonly maxHeld: number
+  /** Each message of the queue waits for the one before it. */
+  readonly isStrict: boolean
+  readonly options: Pick<ResolvedConsumerOptions, 'noAck' | 'exclusive' | 'priority' | 'consumerTag' | 'metadata'>
+  readonly host: QueueConsumerHost
+}
+
+/** Each question costs both sides about as much as a message. */
+const ASK_EVERY_MS = 10
+
+const YES: Promise<boolean> = Promise.resolve(true)
+const NO: Promise<boolean> = Promise.resolve(false)
+
+/**
+ * Consumes one queue on a separate channel, and tracks its delivery tags. A tag is valid only on its channel, so
+ * everything here is dropped with the channel; except with `noAck`, where the broker no longer has what it sent.
+ */
+export class QueueConsumer {
+  readonly queue: string
+  /** Arrived but not with the runtime, by delivery tag. */
+  readonly held: RabbitMqDelivery[] = []
+  /** Number of deliveries with the runtime or on their way to an outcome. */
+  handed = 0
+  epoch = 0
+  /** Number of channels opened so far. */
+  opened = 0
+  /** Nothing more is handed out: the channel is about to be replaced. */
+  isTurning = false
+  /** A message has arrived on this channel. */
+  hasReceived = false
+  readonly #parts: QueueConsumerParts
+  #prefetch: number
+  #maxHanded = Infinity
+  readonly #noAck: boolean
+  #channel: Channel | undefined
+  #writer: ChannelWriter | undefined
+  #opening: Promise<void> | undefined
+  #closing: Promise<void> | undefined
+  #tag: string | undefined
+  /** Whether the channel should have a consumer. */
+  #isWanted = false
+  #isFull = false
+  #adjusting: Promise<void> | undefined
+  #hasAcked = false
+  #asking: Promise<boolean> = YES
+  #nextAsk: Promise<boolean> | undefined
+  #askedAt = -ASK_EVERY_MS
+  /** Deliveries that are unsettled, or acked but not yet reported, by delivery tag, oldest first. */
+  readonly #open = new Queue<RabbitMqDelivery>()
+  readonly #acked: RabbitMqDelivery[] = []
+  /** Acked to the broker, which has not shown yet that it has read the ack. */
+  #unheard: RabbitMqDelivery[] = []
+  #lastTag = 0
+  readonly #arrival = new IncomingMessage()
+
+  constructor(parts: QueueConsumerParts) {
+    this.queue = parts.queue
+    this.#parts = parts
+    this.#prefetch = parts.prefetch
+    this.#noAck = parts.options.noAck
+  }
+
+  get isOpen(): boolean {
+    return this.#channel !== undefined && this.#closing === undefined
+  }
+
+  get isIdle(): boolean {
+    return this.#channel === undefined && this.#opening === undefined && this.#closing === undefined
+  }
+
+  get prefetch(): number {
+    return this.#prefetch
+  }
+
+  /**
+   * Applies to the next consumer, where order does not matter: messages sent ahead wait for too long. Elsewhere the
+   * number stays: a quorum queue puts messages that come back twice behind those that came back once, so a consumer
+   * must take all that came back at once.
+   */
+  lowerPrefetch(): void {
+    this.#prefetch = Math.max(1, Math.floor(this.#prefetch / 4))
+  }
+
+  /**
+   * Limits what the runtime may have: what runs, and as much again. What is held here instead can be given back at any
+   * time.
+   */
+  lowerHanded(): void {
+    let running = 0
+    for (const { latest } of this.#open) if (latest.state === 'handed' && latest.noted?.running === true) running++
+    this.#maxHanded = Math.max(2, 2 * running)
+  }
+
+  raiseHanded(): void {
+    this.#maxHanded *= 2
+  }
+
+  /** Tag of the newest message on this channel; tags count up from 1. */
+  get lastTag(): number {
+    return this.#lastTag
+  }
+
+  /** The oldest unsettled delivery. */
+  get oldest(): RabbitMqDelivery | undefined {
+    const oldest = this.#open.peek()?.latest
+    return oldest === undefined || oldest.state === 'gone' ? undefined : oldest
+  }
+
+  /**
+   * True when none of the runtime's deliveries runs or is about to: they wait for their next attempt, or behind one
+   * that does.
+   */
+  isAllWaiting(now: number): boolean {
+    if (this.handed === 0) return true
+    const keys = new Set<string | undefined>()
+    for (const { latest } of this.#open) {
+      if (latest.state !== 'handed' && latest.state !== 'settling') continue
+      const { key } = latest.message
+      if (latest.isWaitingAt(now)) keys.add(key)
+      else if (!(this.#parts.isStrict ? keys.size > 0 : key !== undefined && keys.has(key))) return false
+    }
+    return true
+  }
+
+  /** Starts to consume. Rejects when the broker refuses. */
+  open(session: Session): Promise<void> {
+    this.#opening ??= this.#start(session).finally(() => {
+      this.#opening = undefined
+    })
+    return this.#opening
+  }
+
+  async #start(session: Session): Promise<void> {
+    await this.#closing
+    if (this.#channel !== undefined) return
+    const channel = await session.channel((error) =>
+      this.#ended(channel, { error: error ?? new Error('the connection was lost'), cause: 'lost' }),
+    )
+    this.#channel = channel
+    this.#writer = channelWriter(channel)
+    this.epoch = session.epoch
+    this.opened++
+    this.#lastTag = 0
+    this.hasReceived = false
+    this.isTurning = false
+    // Consumers that want AMQP's own fields get what the library reads.
+    if (this.#parts.options.metadata.length === 0) FrameReader.on(channel, (arrival) => this.#arrived(channel, arrival))
+    try {
+      if (!this.#noAck) await channel.prefetch(this.#prefetch)
+      this.#isWanted = true
+      await this.#adjust()
+    } catch (error) {
+      await this.#closeChannel(channel)
+      throw error
+    }
+  }
+
+  /** Starts or stops the consumer as needed. One change after another: a new one may come while the last is in progress. */
+  #adjust(): Promise<void> {
+    this.#adjusting ??= this.#run().finally(() => {
+      this.#adjusting = undefined
+    })
+    return this.#adjusting
+  }
+
+  async #run(): Promise<void> {
+    for (;;) {
+      const [channel, tag] = [this.#channel, this.#tag]
+      const isToConsume = this.#isWanted && !this.#isFull
+      if (channel === undefined || isToConsume === (tag !== undefined)) return
+      if (tag === undefined) await this.#consume(channel)
+      else {
+        this.#tag = undefined
+        await channel.cancel(tag).catch(() => undefined)
+      }
+    }
+  }
+
+  async #consume(channel: Channel): Promise<void> {
+    const { options, host } = this.#parts
+    const { consumerTag } = await channel.consume(this.queue, (message) => this.#receive(channel, message), {
+      consumerTag: options.consumerTag,
+      noAck: options.noAck,
+      exclusive: options.exclusive,
+      priority: options.priority,
+      arguments: host.consumeArguments(),
+    })
+    if (this.#channel === channel) this.#tag = consumerTag
+  }
+
+  #receive(channel: Channel, message: ConsumeMessage | null): void {
+    if (this.#channel !== channel) return
+    if (message === null) {
+      // What we hold of the queue is no longer ours.
+      const wasIdle = this.handed + this.held.length === 0
+      this.#ended(channel, { error: new Error('the broker cancelled the consumer'), cause: 'cancelled', wasIdle })
+      void closeQuietly(channel)
+      return
+    }
+    this.#arrived(channel, readMessage(this.#arrival, message))
+  }
+
+  #arrived(channel: Channel, arrival: IncomingMessage): void {
+    if (this.#channel !== channel) return
+    this.#lastTag = arrival.deliveryTag
+    if (!this.hasReceived) {
+      this.hasReceived = true
+      this.#parts.host.activated(this)
+    }
+    const delivery = this.#parts.host.admit(this, arrival)
+    if (delivery === undefined) {
+      if (this.#noAck) return
+      const skipped = this.#skip(arrival.deliveryTag)
+      this.#open.push(skipped)
+      this.#acked.push(skipped)
+      this.flush()
+      return
+    }
+    if (!this.#noAck) this.#open.push(delivery)
+    this.held.push(delivery)
+    this.#bound()
+    this.#parts.host.arrived()
+  }
+
+  /** Without acks the broker sends without limit: only cancelling the consumer stops it. */
+  #bound(): void {
+    if (!this.#noAck) return
+    const { maxHeld } = this.#parts
+    const isFull = this.held.length >= (this.#isFull ? Math.ceil(maxHeld / 2) : maxHeld)
+    if (isFull === this.#isFull) return
+    this.#isFull = isFull
+    // A refusal closes the channel, whose close handler reports it.
+    this.#adjust().catch(() => undefined)
+  }
+
+  #skip(deliveryTag: number): RabbitMqDelivery {
+    const skipped = new RabbitMqDelivery({
+      message: undefined as never,
+      reader: this,
+      exchange: '',
+      routingKey: '',
+      deliveryTag,
+      offset: undefined,
+      base: 0,
+      isRedelivered: false,
+      count: undefined,
+      firstDeliveredAt: undefined,
+      bytes: 0,
+      carried: undefined,
+    })
+    skipped.state = 'acked'
+    // There is nothing to know about it.
+    skipped.isKnown = false
+    return skipped
+  }
+
+  // --- with the runtime ----------------------------------------------------------------------------------------------
+
+  /** Hands out the oldest held delivery, or nothing while its attempt number is being looked up, or it is to go back. */
+  take(): RabbitMqDelivery | undefined {
+    const [delivery] = this.held
+    if (delivery === undefined || !delivery.isKnown || this.handed >= this.#maxHanded) return undefined
+    // Without acks, what is held exists nowhere else.
+    if (this.isTurning || !(this.#isWanted || this.#noAck)) return undefined
+    this.held.shift()
+    delivery.state = 'handed'
+    this.handed++
+    this.#bound()
+    return delivery
+  }
+
+  /** Takes a delivery back from the runtime: it waits again, in its old place, for its next turn. */
+  hold(delivery: RabbitMqDelivery, attempt: number, notBefore: number | undefined): RabbitMqDelivery {
+    this.handed--
+    const next = delivery.again(attempt, notBefore)
+    let at = 0
+    while (at < this.held.length && (this.held[at] as RabbitMqDelivery).deliveryTag < next.deliveryTag) at++
+    this.held.splice(at, 0, next)
+    return next
+  }
+
+  /** Everything that goes back with the channel. */
+  unsettled(): readonly RabbitMqDelivery[] {
+    const found: RabbitMqDelivery[] = []
+    for (const { latest } of this.#open)
+      if (latest.state === 'held' || latest.state === 'handed' || latest.state === 'settling') found.push(latest)
+    return found
+  }
+
+  // --- with the broker -----------------------------------------------------------------------------------------------
+
+  /** Takes effect with the next `flush`. */
+  ack(delivery: RabbitMqDelivery): void {
+    this.handed--
+    if (this.#noAck) {
+      delivery.state = 'gone'
+      return
+    }
+    delivery.state = 'acked'
+    this.#acked.push(delivery)
+  }
+
+  /** Returns it to the queue, for any consumer. Takes effect with the next `flush`. */
+  requeue(delivery: RabbitMqDelivery): void {
+    this.#refuse(delivery, true)
+  }
+
+  /** Rejects it to wherever the queue puts rejected messages, if anywhere. Takes effect with the next `flush`. */
+  reject(delivery: RabbitMqDelivery): void {
+    this.#refuse(delivery, false)
+  }
+
+  #refuse(delivery: RabbitMqDelivery, requeue: boolean): void {
+    if (delivery.state === 'held') this.held.splice(this.held.indexOf(delivery), 1)
+    else this.handed--
+    delivery.state = 'gone'
+    if (!this.#noAck) this.#writer?.nack(delivery.deliveryTag, requeue)
+  }
+
+  /**
+   * Sends all acks since the last flush: one cumulative ack for those before the first unsettled delivery, and one each
+   * for the rest. Never covers an unsettled one.
+   */
+  flush(): void {
+    const writer = this.#writer
+    if (writer === undefined) return
+    let upTo: RabbitMqDelivery | undefined
+    for (let first = this.#open.peek()?.latest; first !== undefined; first = this.#open.peek()?.latest) {
+      if (first.state === 'acked') upTo = first
+      else if (first.state !== 'gone') break
+      first.state = 'gone'
+      this.#open.shift()
+    }
+    if (this.#acked.length > 0) this.#unheard.push(...this.#acked)
+    if (upTo !== undefined) {
+      this.#hasAcked = true
+      writer.ack(upTo.deliveryTag, true)
+    }
+    for (const delivery of this.#acked) {
+      if (delivery.state === 'gone') continue
+      delivery.state = 'gone'
+      writer.ack(delivery.deliveryTag, false)
+    }
+    this.#acked.length = 0
+    writer.flush()
+  }
+
+  /**
+   * Resolves with true when the broker has read what was sent on the channel so far, with false when the channel ended
+   * first. AMQP does not answer acks, so this sends a request that is answered, in the order of the channel: now and
+   * then, for all that was sent since the last one.
+   */
+  heard(): Promise<boolean> {
+    if (this.#noAck) return YES
+    const channel = this.#channel
+    if (channel === undefined) return NO
+    if (this.#nextAsk !== undefined) return this.#nextAsk
+    const next = this.#mayAsk().then(() => {
+      if (this.#nextAsk === next) this.#nextAsk = undefined
+      this.#askedAt = this.#parts.clock.monotonic()
+      this.#asking = this.#ask(channel)
+      return this.#asking
+    })
+    this.#nextAsk = next
+    return next
+  }
+
+  async #mayAsk(): Promise<void> {
+    await this.#asking
+    const waitMs = this.#askedAt + ASK_EVERY_MS - this.#parts.clock.monotonic()
+    if (waitMs > 0) await sleep(this.#parts.clock, waitMs)
+  }
+
+  async #ask(channel: Channel): Promise<boolean> {
+    if (this.#channel !== channel) return false
+    const asked = this.#unheard.length
+    try {
+      await channel.prefetch(this.#prefetch)
+      if (this.#channel !== channel) return false
+      if (asked === this.#unheard.length) this.#unheard = []
+      else this.#unheard.splice(0, asked)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /** Stops consuming and keeps what is outstanding. Only for queues that others may consume at the same time. */
+  async cancel(): Promise<void> {
+    this.#isWanted = false
+    await this.#adjust()
+  }
+
+  /** Consumes again after `cancel`. */
+  async resume(): Promise<void> {
+    this.#isWanted = true
+    await this.#adjust()
+  }
+
+  /**
+   * Closes the channel: for the queue, in one step the consumer is gone and everything unacked is back in its old
+   * order. What the runtime still has is lost.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#stop().finally(() => {
+      this.#closing = undefined
+    })
+    return this.#closing
+  }
+
+  async #stop(): Promise<void> {
+    await this.#opening?.catch(() => undefined)
+    const channel = this.#channel
+    if (channel === undefined) return
+    this.flush()
+    if (this.#hasAcked) await Promise.all([this.heard(), this.#parts.host.ackTime()])
+    if (this.#channel === channel) await this.#closeChannel(channel)
+  }
+
+  /**
+   * Gives everything back to the queue and closes the channel, to start again: otherwise the broker would do so, less
+   * gently, because of a message unacked for too long. What the runtime has is lost to it.
+   */
+  turnOver(reason: string): Promise<void> {
+    this.#closing ??= this.#turnOver(reason).finally(() => {
+      this.#closing = undefined
+    })
+    return this.#closing
+  }
+
+  async #turnOver(reason: string): Promise<void> {
+    const channel = this.#channel
+    if (channel === undefined) return
+    this.flush()
+    if (this.#hasAcked) await Promise.all([this.heard(), this.#parts.host.ackTime()])
+    if (this.#channel !== channel) return
+    this.#ended(channel, { error: new Error(reason), cause: 'turn-over' })
+    await closeQuietly(channel)
+  }
+
+  async #closeChannel(channel: Channel): Promise<void> {
+    if (this.#channel === channel) this.#forget()
+    await closeQuietly(channel)
+  }
+
+  #ended(channel: Channel, end: ConsumerEnd): void {
+    if (this.#channel !== channel) return
+    const held = this.#noAck ? [] : [...this.held]
+    const unheard = this.#unheard
+    this.#parts.host.lost(this, { handed: this.#forget(), held, unheard }, end)
+  }
+
+  /** Returns what was with the runtime. */
+  #forget(): RabbitMqDelivery[] {
+    this.#channel = undefined
+    this.#writer = undefined
+    this.#tag = undefined
+    this.#isWanted = false
+    this.#hasAcked = false
+    this.#nextAsk = undefined
+    this.#unheard = []
+    const lost: RabbitMqDelivery[] = []
+    if (this.#noAck) return lost
+    for (const { latest: delivery } of this.#open.drain()) {
+      if (delivery.state === 'handed' || delivery.state === 'settling') lost.push(delivery)
+      // Without its ack it is not done for the broker, but it is for everything in this process.
+      delivery.lost = delivery.state !== 'gone' && delivery.state !== 'acked'
+      delivery.state = 'gone'
+    }
+    this.held.length = 0
+    this.#acked.length = 0
+    this.handed = 0
+    return lost
+  }
+}

@@ -1,0 +1,547 @@
+// Longer than most files: the whole life of a delivery, between its queue and the runtime, is one state.
+import type { ConsumeMessage } from 'amqplib'
+import { sleep } from '../../../core/clock.ts'
+import { SettlementError } from '../../../core/errors.ts'
+import { messageBytes } from '../../../core/message.ts'
+import { settledWithin } from '../../../core/util/settled-within.ts'
+import type {
+  AttemptNote,
+  DeliverySink,
+  Outcome,
+  Settlement,
+  SettlementFailure,
+  SubscriptionSpec,
+  SubscriptionState,
+  TransportSubscription,
+} from '../../../core/transport.ts'
+import type { AttemptNotes } from './attempt-notes.ts'
+import type { IncomingMessage } from '../wire/incoming-message.ts'
+import { Attempts } from './attempts.ts'
+import { isMisplaced } from '../partitions/key-bucket.ts'
+import type { ResolvedConsumerOptions } from './consumer-options.ts'
+import { DeclareChannel } from '../topology/declare-channel.ts'
+import { RabbitMqDelivery } from './delivery.ts'
+import { lostError } from '../errors.ts'
+import { ForeignIds } from './foreign-ids.ts'
+import type { QueueAssignment, AssignedQueue } from '../partitions/queue-assignment.ts'
+import { withMetadata } from './amqp-metadata.ts'
+import type { Session } from '../connection/link.ts'
+import type { LostDeliveries, QueueConsumer, ConsumerEnd, QueueConsumerHost } from './queue-consumer.ts'
+import { Republisher } from '../publish/republisher.ts'
+import type { Pending } from '../publish/republisher.ts'
+import { StreamCursor } from './stream-cursor.ts'
+import type { QueueNature, SubscriptionContext } from './subscription-context.ts'
+import { TimeoutGuard } from './timeout-guard.ts'
+import { TopicFilter } from './topic-filter.ts'
+
+const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
+/** The queues of one subscription take turns in portions of this size. */
+const PORTION = 16
+const CLOSE_MS = 2_000
+const ACK_MIN_MS = 15
+const ACK_MAX_MS = 250
+
+/**
+ * One member of a group: takes from its queues what the runtime asks for, and settles it. `QueueAssignment` decides which queues
+ * these are.
+ */
+export class RabbitMqSubscription implements TransportSubscription, QueueConsumerHost {
+  readonly spec: SubscriptionSpec
+  readonly nature: QueueNature
+  readonly intake: QueueAssignment
+  /** Queues that were certainly deleted, since their loss was last reported. */
+  readonly lostQueues: Set<string> = new Set()
+  readonly #context: SubscriptionContext
+  readonly #options: ResolvedConsumerOptions
+  readonly #sink: DeliverySink
+  readonly #topics: TopicFilter
+  readonly #attempts: Attempts
+  readonly #republisher: Republisher
+  readonly #foreignIds: ForeignIds
+  readonly #cursor: StreamCursor | undefined
+  readonly #guard: TimeoutGuard
+  /** True when delays are copies that the broker keeps. Every reader of a stream would get such a copy. */
+  readonly #copies: boolean
+  readonly readyHere?: () => Promise<number | undefined>
+  /** Binds its queues again, if they are those of a group; resolves with the number of bindings. */
+  readonly renewBindings: () => Promise<number>
+  #credit = 0
+  #bytes = 0
+  #wasAsked = false
+  #isPaused = false
+  #isDrained = false
+  #isScheduled = false
+  #hasMisplaced = false
+  /** Another consumer appears to be the active one of each queue that we read. */
+  #waitsForOthers = false
+  #closed: Promise<void> | undefined
+  /** Seats whose channels are being replaced. */
+  readonly #turning = new Set<AssignedQueue>()
+
+  constructor(parts: {
+    readonly spec: SubscriptionSpec
+    readonly sink: DeliverySink
+    readonly options: ResolvedConsumerOptions
+    readonly context: SubscriptionContext
+    readonly notes: AttemptNotes | undefined
+    readonly nature: QueueNature
+    readonly consumerTimeoutMs: number
+    readonly renewBindings: () => Promise<number>
+    readonly intake: (subscription: RabbitMqSubscription) => QueueAssignment
+  }) {
+    const { spec, options, context } = parts
+    this.spec = spec
+    this.#sink = parts.sink
+    this.#options = options
+    this.#context = context
+    this.#foreignIds = new ForeignIds(context.salt)
+    this.nature = parts.nature
+    this.#topics = new TopicFilter(spec.topic, options.queue !== undefined || options.bindings.length > 0)
+    this.#cursor = options.offset === undefined ? undefined : new StreamCursor(options.offset)
+    this.#copies = this.#cursor === undefined
+    this.#attempts = new Attempts(spec.consumerId, parts.notes, context)
+    this.#republisher = new Republisher({
+      publisher: context.publisher,
+      clock: context.clock,
+      group: spec.group,
+      groupQueue: parts.nature.groupQueue,
+      copies: this.#copies,
+      host: {
+        done: (delivery) => this.#done(delivery),
+        again: (delivery, used) => this.#hold(delivery, used, undefined),
+        flush: () => this.#flush(),
+        failed: (error, doing) => context.failed(error, doing),
+      },
+    })
+    this.renewBindings = parts.renewBindings
+    this.#guard = new TimeoutGuard(context.clock, options.noAck ? Infinity : parts.consumerTimeoutMs, {
+      readers: () => this.intake.seats.filter(({ reader }) => reader.isOpen).map(({ reader }) => reader),
+      tooFarAhead: (reader, ageMs) => this.#tooFarAhead(reader, ageMs),
+      turnOver: (reader) => this.#beginTurn(reader),
+    })
+    // Every member of a shared queue may get every message: there the group's count is the right one.
+    if (!this.nature.isShared && this.#cursor === undefined) this.readyHere = () => this.#readyHere()
+    this.intake = parts.intake(this)
+    this.#guard.start()
+  }
+
+  get isConsuming(): boolean {
+    return this.intake.seats.some(({ reader }) => reader.isOpen)
+  }
+
+  /** There is a new session: everything starts again on it. */
+  attach(session: Session): void {
+    this.#attempts.tellLost()
+    this.intake.attach(session)
+  }
+
+  // --- the contract ----------------------------------------------------------------------------------------------------
+
+  request(credit: number, bytes: number): void {
+    this.#credit += credit
+    this.#bytes += bytes
+    if (!this.#wasAsked) {
+      this.#wasAsked = true
+      this.#wantOrNot()
+    }
+    this.arrived()
+  }
+
+  pause(): void {
+    this.#isPaused = true
+    this.#wantOrNot()
+  }
+
+  resume(): void {
+    this.#isPaused = false
+    this.#wantOrNot()
+    this.arrived()
+  }
+
+  drain(): Promise<void> {
+    this.#isDrained = true
+    this.#wantOrNot()
+    return Promise.resolve()
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    this.#isDrained = true
+    this.#guard.stop()
+    this.#republisher.close()
+    const closing = this.intake
+      .close()
+      .then(() => this.#context.ended(this))
+      .catch((error: unknown) => this.#context.failed(error, 'closing a consumer'))
+    // A broker that does not answer must not delay us: closing the transport ends the connection.
+    await settledWithin(this.#context.clock, CLOSE_MS, closing)
+    this.#attempts.close()
+    if (this.#options.noAck) this.#reportUnhandled()
+  }
+
+  state(): SubscriptionState {
+    const standby =
+      this.intake.isStandby ||
+      (this.#waitsForOthers && this.intake.share.every(({ reader }) => reader.isOpen && !reader.hasReceived))
+    return { standby, trouble: this.intake.trouble }
+  }
+
+  /** Messages waiting in the queues that the broker gives to this member. */
+  async #readyHere(): Promise<number | undefined> {
+    const session = this.#context.session()
+    if (session === undefined || !this.isConsuming) return undefined
+    const declaring = new DeclareChannel(session)
+    let ready = 0
+    let waits = false
+    try {
+      for (const { reader } of this.intake.share) {
+        const { messageCount, consumerCount } = await declaring.run((channel) => channel.checkQueue(reader.queue))
+        // A queue that has sent us nothing and has other consumers has made another one the active consumer.
+        if (!reader.hasReceived && consumerCount > 1) waits = true
+        else ready += messageCount
+      }
+      this.#waitsForOthers = waits
+      return ready
+    } catch (error) {
+      this.#context.failed(error, 'asking how much waits')
+      return undefined
+    } finally {
+      await declaring.close()
+    }
+  }
+
+  /** The broker removed these when it sent them. */
+  #reportUnhandled(): void {
+    const count = this.intake.seats.reduce((sum, { reader }) => sum + reader.held.length, 0)
+    if (count > 0) this.#context.dropped(this, count)
+  }
+
+  /** A broadcast has an exclusive queue, and keeps it while it pauses. */
+  #wantOrNot(): void {
+    const paused = this.#isPaused && !this.spec.ephemeral
+    this.intake.want(this.#wasAsked && !paused && !this.#isDrained)
+  }
+
+  settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
+    let failures: SettlementFailure[] | undefined
+    let pending: Pending[] | undefined
+    let held: RabbitMqDelivery[] | undefined
+    for (let index = 0; index < batch.length; index++) {
+      const { delivery, outcome } = batch[index] as Settlement
+      const mine = delivery as RabbitMqDelivery
+      const error = unsettleable(mine)
+      if (error !== undefined) (failures ??= []).push({ index, error })
+      else if (outcome.type === 'ack') this.#done(mine)
+      else if (outcome.type === 'reject' && outcome.deadLetter === undefined) this.#drop(mine)
+      else if (outcome.type === 'reject' || this.#goesElsewhere(outcome)) {
+        mine.state = 'settling'
+        ;(pending ??= []).push({ index, delivery: mine, outcome })
+      } else if (outcome.type === 'release' && outcome.delayMs <= 0 && this.#requeues(mine)) this.#requeue(mine)
+      else {
+        const notBefore = outcome.delayMs > 0 ? this.#context.clock.now() + outcome.delayMs : undefined
+        const used = outcome.type === 'nack' ? mine.attempt : mine.attempt - 1
+        ;(held ??= []).push(this.#hold(mine, used, notBefore))
+      }
+    }
+    this.#flush()
+    const settled =
+      pending === undefined ? (failures ?? NO_FAILURES) : this.#republisher.settle(pending, failures ?? [])
+    if (held === undefined && !(settled instanceof Promise)) return this.#heard(batch, settled)
+    return Promise.all([settled, this.#attempts.returned(held ?? [], 'news')]).then(([all]) => this.#heard(batch, all))
+  }
+
+  /**
+   * A message whose order does not matter waits as a copy that carries its number of attempts; one that is to be
+   * retried at once becomes a copy too, for any member.
+   */
+  #goesElsewhere({ type, delayMs, inOrder }: Exclude<Outcome, { type: 'ack' | 'reject' }>): boolean {
+    if (this.#options.noAck || !this.nature.isShared) return delayMs > 0 && inOrder !== true
+    return delayMs > 0 || (type === 'nack' && this.#copies)
+  }
+
+  /** Given up untried, on a queue that others read as well. */
+  #requeues(delivery: RabbitMqDelivery): boolean {
+    return this.nature.isShared && !this.#options.noAck && this.#seatOf(delivery.reader)?.isLeaving === true
+  }
+
+  #requeue(delivery: RabbitMqDelivery): void {
+    void this.#attempts.returned([delivery])
+    this.#foreignIds.left(delivery.message.id)
+    delivery.reader.requeue(delivery)
+  }
+
+  /** Adds the outcomes that certainly, or possibly, never reached the broker: it delivers those messages again. */
+  async #heard(
+    batch: readonly Settlement[],
+    failures: readonly SettlementFailure[],
+  ): Promise<readonly SettlementFailure[]> {
+    if (failures.length === batch.length) return failures
+    const readers = new Set<QueueConsumer>()
+    for (const { delivery } of batch)
+      if (!waitsHere(delivery as RabbitMqDelivery)) readers.add((delivery as RabbitMqDelivery).reader)
+    const answers = await Promise.all(
+      Array.from(readers, async (reader) => ((await reader.heard()) ? undefined : reader)),
+    )
+    const deaf = new Set(answers)
+    deaf.delete(undefined)
+    if (deaf.size === 0) return failures
+    const known = new Set(failures.map(({ index }) => index))
+    return batch
+      .flatMap(({ delivery }, index) =>
+        known.has(index) || waitsHere(delivery as RabbitMqDelivery) || !deaf.has((delivery as RabbitMqDelivery).reader)
+          ? []
+          : [{ index, error: lostError() }],
+      )
+      .concat(failures)
+  }
+
+  noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
+    const noted = this.#attempts.note(notes)
+    this.#turnIfWaiting()
+    return noted
+  }
+
+  // --- settling --------------------------------------------------------------------------------------------------------
+
+  #done(delivery: RabbitMqDelivery): void {
+    this.#left(delivery)
+    delivery.reader.ack(delivery)
+  }
+
+  /** Drops it for good, without a dead letter of ours. A foreign queue may have a place for it. */
+  #drop(delivery: RabbitMqDelivery): void {
+    this.#left(delivery)
+    if (this.nature.isForeign) delivery.reader.reject(delivery)
+    else delivery.reader.ack(delivery)
+  }
+
+  #left(delivery: RabbitMqDelivery): void {
+    const { message, offset } = delivery
+    this.#attempts.settled(delivery)
+    this.#foreignIds.left(message.id)
+    if (offset !== undefined) this.#cursor?.settled(offset)
+  }
+
+  /** It waits here for its next turn, in its place among those that wait here. */
+  #hold(delivery: RabbitMqDelivery, used: number, notBefore: number | undefined): RabbitMqDelivery {
+    const held = delivery.reader.hold(delivery, used + 1, notBefore)
+    this.arrived()
+    return held
+  }
+
+  #flush(): void {
+    for (const seat of this.intake.seats) {
+      seat.reader.flush()
+      if (seat.isLeaving && seat.reader.handed === 0) this.#end(seat)
+    }
+    this.#turnIfWaiting()
+  }
+
+  #end(seat: AssignedQueue): void {
+    this.intake.endIfEmpty(seat).catch((error: unknown) => this.#context.failed(error, 'giving up a queue'))
+  }
+
+  // --- what comes ------------------------------------------------------------------------------------------------------
+
+  consumeArguments(): Readonly<Record<string, unknown>> | undefined {
+    const { consumeArguments } = this.#options
+    return this.#cursor === undefined
+      ? consumeArguments
+      : { ...consumeArguments, 'x-stream-offset': this.#cursor.start }
+  }
+
+  admit(reader: QueueConsumer, arrival: IncomingMessage): RabbitMqDelivery | undefined {
+    const { deliveryTag, redelivered, native, returns } = arrival
+    const offset = this.#cursor === undefined ? undefined : arrival.offset
+    if (offset !== undefined && this.#cursor?.came(offset) === false) return undefined
+    const topic = this.#topics.topicOf(arrival)
+    if (topic === undefined) {
+      if (offset !== undefined) this.#cursor?.settled(offset)
+      return undefined
+    }
+    if (!this.#hasMisplaced && isMisplaced(arrival, this.nature.partitions)) {
+      this.#hasMisplaced = true
+      this.#context.misplaced(this, topic, arrival.key as string)
+    }
+    const encoded = arrival.toEncodedMessage(topic, this.#idOf(reader, arrival), this.#context.clock.now())
+    const { metadata } = this.#options
+    const message = metadata.length === 0 ? encoded : withMetadata(encoded, native as ConsumeMessage, metadata)
+    const delivery = new RabbitMqDelivery({
+      message,
+      reader,
+      exchange: arrival.exchange,
+      routingKey: arrival.routingKey,
+      deliveryTag,
+      offset,
+      base: arrival.attempts,
+      isRedelivered: redelivered,
+      // A first delivery may carry the count of another queue that it was in before.
+      count: redelivered ? (arrival.acquired ?? returns) : undefined,
+      firstDeliveredAt: arrival.firstAt,
+      bytes: messageBytes(message),
+      carried: arrival.carried,
+    })
+    this.#attempts.arrived(delivery, this.#arrived)
+    return delivery
+  }
+
+  #idOf(reader: QueueConsumer, { id, offset, native }: IncomingMessage): string {
+    if (id !== undefined) return id
+    // Only the library reads messages without an id.
+    return this.#cursor === undefined ? this.#foreignIds.idOf(native as ConsumeMessage) : `${reader.queue}:${offset}`
+  }
+
+  activated(reader: QueueConsumer): void {
+    this.intake.activated(reader)
+  }
+
+  readonly #arrived = (): void => this.arrived()
+
+  arrived(): void {
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    // After everything that arrived in one read of the socket.
+    process.nextTick(() => {
+      this.#isScheduled = false
+      this.#handOut()
+    })
+  }
+
+  #handOut(): void {
+    if (this.#isPaused || this.#isDrained) return
+    const batch: RabbitMqDelivery[] = []
+    for (let before = -1; before < batch.length && this.#credit > 0 && this.#bytes > 0;) {
+      before = batch.length
+      for (const { reader, isLeaving } of this.intake.seats) {
+        // What came without acks exists nowhere else.
+        if (isLeaving && !this.#options.noAck) continue
+        for (let taken = 0; taken < PORTION && this.#credit > 0 && this.#bytes > 0; taken++) {
+          const delivery = reader.take()
+          if (delivery === undefined) break
+          this.#credit--
+          this.#bytes -= delivery.bytes
+          batch.push(delivery)
+        }
+      }
+    }
+    if (batch.length > 0) this.#sink.receive(batch)
+  }
+
+  // --- what goes -------------------------------------------------------------------------------------------------------
+
+  lost(reader: QueueConsumer, { handed, held, unheard }: LostDeliveries, end: ConsumerEnd): void {
+    for (const { message } of handed) this.#foreignIds.left(message.id)
+    for (const { message } of held) this.#foreignIds.left(message.id)
+    if (this.#closed !== undefined) return
+    this.#attempts.lost([...handed, ...held, ...unheard])
+    if (handed.length > 0) this.#sink.lost(handed, end.error.message)
+    if (end.cause !== 'turn-over') this.#context.readerLost(this, reader, end)
+  }
+
+  // --- messages that are unacked for long --------------------------------------------------------------------------
+
+  #tooFarAhead(reader: QueueConsumer, ageMs: number): void {
+    const seat = this.#seatOf(reader)
+    if (seat === undefined || reader.isTurning || seat.isLeaving) return
+    this.#context.slow(this, reader, ageMs)
+    if (!this.nature.isShared) {
+      reader.lowerHanded()
+      return
+    }
+    // Others read the queue as well: what is not with the runtime may go to them at once.
+    if (reader.prefetch === 1) return
+    reader.lowerPrefetch()
+    this.#restart(seat).catch((error: unknown) => this.#context.failed(error, 'lowering the prefetch of a consumer'))
+  }
+
+  async #restart(seat: AssignedQueue): Promise<void> {
+    const cancelled = seat.reader.cancel()
+    this.#sink.recall(seat.reader.unsettled())
+    await cancelled
+    await this.handBack(seat)
+    // Paused or given up meanwhile: nothing more may come.
+    if (!seat.isLeaving) await seat.reader.resume()
+    this.arrived()
+  }
+
+  #beginTurn(reader: QueueConsumer): void {
+    if (!reader.isTurning) {
+      reader.isTurning = true
+      this.#sink.recall(reader.unsettled())
+    }
+    this.#turnIfWaiting()
+  }
+
+  /** Ends the channels to be replaced once none of their messages runs. */
+  #turnIfWaiting(): void {
+    for (const seat of this.intake.seats)
+      if (!this.#turning.has(seat) && this.#mayTurn(seat)) {
+        this.#turning.add(seat)
+        this.#turn(seat)
+          .catch((error: unknown) => this.#context.failed(error, 'giving messages back to a queue'))
+          .finally(() => {
+            this.#turning.delete(seat)
+            this.intake.update()
+          })
+      }
+  }
+
+  #mayTurn({ reader }: AssignedQueue): boolean {
+    return reader.isTurning && reader.isOpen && reader.isAllWaiting(this.#context.clock.now())
+  }
+
+  async #turn(seat: AssignedQueue): Promise<void> {
+    const { opened } = seat.reader
+    await this.noteReturned(seat)
+    // Meanwhile the channel may have ended by itself, or a handler whose time had come may have started: its end runs
+    // this again.
+    if (seat.reader.opened === opened && this.#mayTurn(seat))
+      await seat.reader.turnOver('given back before the broker takes it away (consumer timeout)')
+  }
+
+  /**
+   * A quorum queue applies acks in the order of its log. While many are in progress the broker holds further ones back
+   * to join them, and forgets those when the channel closes. Acks are not answered, so this waits for a multiple of the
+   * time that a confirmed publish takes, which goes through the same log.
+   */
+  async ackTime(): Promise<void> {
+    const ms = Math.min(ACK_MAX_MS, Math.max(ACK_MIN_MS, 4 * this.#context.publisher.confirmMs))
+    await sleep(this.#context.clock, ms)
+  }
+
+  /** For `QueueAssignment`: a queue that others consume as well. */
+  async handBack(seat: AssignedQueue): Promise<void> {
+    if (this.#options.noAck) return
+    const held = [...seat.reader.held]
+    await this.#attempts.returnedAll(held)
+    for (const delivery of held) {
+      if (delivery.state !== 'held') continue
+      this.#foreignIds.left(delivery.message.id)
+      seat.reader.requeue(delivery)
+    }
+    seat.reader.flush()
+  }
+
+  /** For `QueueAssignment`: everything that goes back with the channel, by our own decision, so none of it has used an attempt. */
+  async noteReturned({ reader }: AssignedQueue): Promise<void> {
+    if (!this.#options.noAck) await this.#attempts.returnedAll(reader.unsettled())
+  }
+
+  #seatOf(reader: QueueConsumer): AssignedQueue | undefined {
+    return this.intake.seats.find((seat) => seat.reader === reader)
+  }
+}
+
+/** It was not given to the broker, which has nothing to hear of it. */
+function waitsHere({ state }: RabbitMqDelivery): boolean {
+  return state === 'replaced'
+}
+
+function unsettleable(delivery: RabbitMqDelivery): SettlementError | undefined {
+  if (delivery.state === 'handed') return undefined
+  return delivery.lost ? lostError() : new SettlementError('The delivery has been settled before')
+}

@@ -1,0 +1,164 @@
+import type { Clock } from '../../../core/clock.ts'
+import { PublishError } from '../../../core/errors.ts'
+import { bodyBytes } from '../../../core/message.ts'
+import type { OutgoingMessage } from '../../../core/message.ts'
+import { isCopy } from '../../../core/publish/size-limit.ts'
+import { isDeadLetterTopic } from '../../../core/topic.ts'
+import { bucketOf } from '../partitions/key-bucket.ts'
+import { carriedBy, withLeftovers } from '../wire/carried-properties.ts'
+import type { CarriedProperties } from '../wire/carried-properties.ts'
+import { MAX_DELAY_MS, rungsOf, topRung } from '../delays/delay-ladder.ts'
+import { MAX_PLUGIN_DELAY_MS } from '../delays/delay-plugin.ts'
+import type { GroupQueues } from '../topology/group-queues.ts'
+import { bucketed, BUCKETS, routingKeyOf } from '../topology/names.ts'
+import type { Names } from '../topology/names.ts'
+import type { MessageProperties, ResolvedRabbitMqOptions } from '../options.ts'
+import type { OutgoingFrame } from './outgoing-frame.ts'
+import type { CopyNotes } from './publish-job.ts'
+import { isEnvelopeHeader, toWireName } from '../wire/wire-headers.ts'
+
+const NO_TYPED_HEADERS: Readonly<Record<string, unknown>> = Object.freeze({})
+
+/** Decides where a message goes and which headers the transport adds. */
+export class Router {
+  readonly #options: ResolvedRabbitMqOptions
+  readonly #names: Names
+  readonly #clock: Clock
+  readonly #queues: GroupQueues
+  #turn = 0
+  /** True when the plugin handles delays. */
+  usesPlugin = false
+
+  constructor(options: ResolvedRabbitMqOptions, names: Names, clock: Clock, queues: GroupQueues) {
+    this.#queues = queues
+    this.#options = options
+    this.#names = names
+    this.#clock = clock
+  }
+
+  /** Fills in the parcel; returns an error when the message can't be sent at all. */
+  address(parcel: OutgoingFrame, message: OutgoingMessage, notes: CopyNotes | undefined): PublishError | undefined {
+    const { maxMessageBytes, properties } = this.#options
+    const { topic } = message
+    const bytes = bodyBytes(message)
+    if (bytes > maxMessageBytes && !isCopy(message))
+      return refused(topic, `has a body of ${bytes} bytes, the limit is ${maxMessageBytes} (maxMessageBytes)`)
+    parcel.message = message
+    parcel.isCopy = message.group !== undefined
+    parcel.isOfDeadLetters = false
+    parcel.groupQueue = notes?.groupQueue
+    parcel.attempts = notes?.attempts ?? 0
+    parcel.firstAt = notes?.firstAt
+    parcel.rungs = 0
+    parcel.delayMs = 0
+    parcel.mandatory = true
+    parcel.isCompact = this.#options.envelope === 'compact'
+    parcel.properties = properties?.(message)
+    parcel.typedHeaders = undefined
+    const carried = notes?.carried ?? (message.group === undefined ? undefined : carriedBy(message))
+    if (carried !== undefined) this.#carry(parcel, message, carried)
+    const unfit = addHeaders(parcel, parcel.properties?.headers)
+    if (unfit !== undefined) return unfit
+    const custom = this.#route(parcel, message, notes)
+    if (message.deliverAt === undefined) return undefined
+    const delayMs = message.deliverAt - this.#clock.now()
+    if (delayMs <= 0) return undefined
+    if (custom)
+      return refused(
+        topic,
+        'is delayed and sent elsewhere by route(): what comes out of a delay goes to the exchange of the bus',
+      )
+    return this.#delay(parcel, topic, delayMs, notes !== undefined)
+  }
+
+  #carry(parcel: OutgoingFrame, message: OutgoingMessage, carried: CarriedProperties): void {
+    const { userId, expiration, groupQueue: _, headers, ...properties } = carried
+    parcel.message = withLeftovers(message, { userId, expiration })
+    parcel.properties = { ...parcel.properties, ...properties }
+    parcel.typedHeaders = headers ?? NO_TYPED_HEADERS
+  }
+
+  /** True when the user's `route` decided. */
+  #route(parcel: OutgoingFrame, message: OutgoingMessage, notes: CopyNotes | undefined): boolean {
+    const names = this.#names
+    const { topic, group } = message
+    if (group !== undefined) {
+      parcel.exchange = names.queues
+      parcel.routingKey = notes?.queue ?? this.#queues.queueOf(message)
+      parcel.topic = topic
+      return false
+    }
+    const key = routingKeyOf(topic)
+    const bucket = message.key === undefined ? this.#turn++ % BUCKETS : bucketOf(message.key)
+    parcel.topic = key === topic ? undefined : topic
+    const route =
+      this.#options.route === undefined || isDeadLetterTopic(topic) ? undefined : this.#options.route(message)
+    if (route === undefined) {
+      parcel.exchange = names.exchangeOf(topic)
+      parcel.routingKey = bucketed(key, bucket)
+      return false
+    }
+    parcel.exchange = route.exchange
+    parcel.routingKey = route.routingKey
+    if (route.routingKey !== topic) parcel.topic = topic
+    return true
+  }
+
+  #delay(parcel: OutgoingFrame, topic: string, delayMs: number, roughly: boolean): PublishError | undefined {
+    parcel.isOfDeadLetters = !parcel.isCopy && isDeadLetterTopic(topic)
+    const limit = this.usesPlugin ? MAX_PLUGIN_DELAY_MS : MAX_DELAY_MS
+    if (delayMs > limit)
+      return refused(topic, `is to be delayed by ${delayMs} ms; the longest is ${limit} ms, about 49 days`)
+    if (this.usesPlugin) {
+      parcel.exchange = this.#names.delayed
+      parcel.delayMs = Math.ceil(delayMs)
+      // Marks it as delayed, like those of the ladder.
+      parcel.rungs = 1
+      // The plugin routes a message only when it is due, so the broker reports "no route" for every message.
+      parcel.mandatory = false
+      return undefined
+    }
+    // A message that expires before a rung releases it would come too early.
+    if (parcel.properties?.expiration !== undefined) parcel.properties = { ...parcel.properties, expiration: undefined }
+    parcel.rungs = rungsOf(delayMs, roughly)
+    parcel.exchange = this.#names.delay(topRung(parcel.rungs))
+    return undefined
+  }
+
+  /** The queue of a copy for one group, once the number of the group's queues is known. */
+  queueOf(message: OutgoingMessage): string {
+    return this.#queues.queueOf(message)
+  }
+
+  /** The highest rung that the message needs now; undefined when it needs none. */
+  rungFor(message: OutgoingMessage): number | undefined {
+    if (message.deliverAt === undefined) return undefined
+    const delayMs = message.deliverAt - this.#clock.now()
+    if (delayMs <= 0 || delayMs > MAX_DELAY_MS) return undefined
+    // Rounding up may carry into the next rung.
+    return Math.max(topRung(rungsOf(delayMs, false)), topRung(rungsOf(delayMs, true)))
+  }
+}
+
+/** Adds the headers that the user's `properties` gave. Copies have them already, like the message's own. */
+function addHeaders(parcel: OutgoingFrame, given: MessageProperties['headers']): PublishError | undefined {
+  if (given === undefined) return undefined
+  const { message } = parcel
+  const headers = Object.assign(Object.create(null) as Record<string, string>, message.headers)
+  const typed: Record<string, unknown> = { ...parcel.typedHeaders }
+  for (const name in given) {
+    if (name in headers) continue
+    if (isEnvelopeHeader(name))
+      return refused(message.topic, `has the header "${name}" from properties(), which is part of the envelope`)
+    // The writers take the typed value in its place.
+    headers[name] = ''
+    typed[toWireName(name)] = given[name]
+  }
+  parcel.message = { ...message, headers }
+  parcel.typedHeaders = typed
+  return undefined
+}
+
+export function refused(topic: string, why: string, cause?: unknown): PublishError {
+  return new PublishError(`The message for "${topic}" ${why}. It was not sent.`, { outcome: 'not-sent', cause })
+}

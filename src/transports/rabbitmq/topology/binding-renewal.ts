@@ -1,0 +1,64 @@
+import type { Clock, Timer } from '../../../core/clock.ts'
+
+/** A process at rest sends one request every two seconds, however many groups it has. */
+const PER_REQUEST_MS = 2_000
+/** Besides the bindings: the channel opens and closes. */
+const MORE_REQUESTS = 2
+const MIN_MS = 5_000
+
+export interface Renewable {
+  /** Binds the queues of a group again; resolves with the number of bindings. */
+  renewBindings(): Promise<number>
+}
+
+/**
+ * Binds the queues of all groups again, one group after another. AMQP does not report that a binding was removed, or
+ * that another process has made a deleted exchange again: without its bindings, a group would miss messages forever.
+ */
+export class BindingRenewal {
+  readonly #clock: Clock
+  readonly #groups: Iterable<Renewable>
+  readonly #failed: (error: unknown) => void
+  readonly #done = new Set<Renewable>()
+  #timer: Timer | undefined
+  #isStopped = false
+
+  constructor(clock: Clock, groups: Iterable<Renewable>, failed: (error: unknown) => void) {
+    this.#clock = clock
+    this.#groups = groups
+    this.#failed = failed
+  }
+
+  /** Starts, unless it runs already. */
+  start(): void {
+    if (this.#timer === undefined && !this.#isStopped) this.#next(MIN_MS)
+  }
+
+  stop(): void {
+    this.#isStopped = true
+    this.#timer?.cancel()
+  }
+
+  #next(ms: number): void {
+    this.#timer = this.#clock.setTimer(ms, () => void this.#renew())
+  }
+
+  async #renew(): Promise<void> {
+    let count = 0
+    try {
+      count = (await this.#take()?.renewBindings()) ?? 0
+    } catch (error) {
+      this.#failed(error)
+    }
+    if (!this.#isStopped) this.#next(count === 0 ? MIN_MS : (count + MORE_REQUESTS) * PER_REQUEST_MS)
+  }
+
+  /** The next group of this round. */
+  #take(): Renewable | undefined {
+    const groups = [...this.#groups]
+    const group = groups.find((each) => !this.#done.has(each)) ?? groups[0]
+    if (group === undefined || this.#done.has(group)) this.#done.clear()
+    if (group !== undefined) this.#done.add(group)
+    return group
+  }
+}

@@ -1,0 +1,313 @@
+import { ConfigurationError } from '../../../core/errors.ts'
+import { declareQueue, inequivalentArgument } from './declare-channel.ts'
+import type { DeclareChannel, Drift } from './declare-channel.ts'
+import type { ResolvedConsumerOptions } from '../consume/consumer-options.ts'
+import { REPLY, replyCode } from '../errors.ts'
+import { deadKeyOf, findDeadKey, isCurrent, queuesOf, reconcile } from './group-layout.ts'
+import type { GroupLayout } from './group-layout.ts'
+import { bindingKeyOf, bindingKeysOf, bucketKeysOf, BUCKETS, isTail, partitionQueue, routingKeyOf } from './names.ts'
+import type { Names } from './names.ts'
+
+export type QueueType = 'quorum' | 'classic'
+
+export type QueueArguments = Readonly<Record<string, unknown>>
+
+/** A group to declare. */
+export interface GroupSpec {
+  readonly topic: string
+  readonly group: string
+  readonly layout: GroupLayout
+  readonly options:
+    Partial<Pick<ResolvedConsumerOptions, 'queueType' | 'maxPriority' | 'arguments' | 'bindings'>> | undefined
+  /** Queues of it that are known to be missing: only these are declared. */
+  readonly missing?: ReadonlySet<string> | undefined
+}
+
+export interface DeclaredGroup {
+  readonly layout: GroupLayout
+  readonly queues: readonly string[]
+  readonly drifts: readonly Drift[]
+  /** The group did not exist before. */
+  readonly isNew: boolean
+  /** Queues that were missing although the group existed: somebody had deleted them. */
+  readonly restored: readonly string[]
+}
+
+export interface GroupContext {
+  readonly names: Names
+  readonly queueType: QueueType
+  readonly quorumArguments: QueueArguments
+  readonly deliveryLimit: number
+}
+
+/** Effectively no limit: peeking at a queue counts as a delivery, and must never use a message up. */
+const NO_DELIVERY_LIMIT = 1_000_000_000
+const NOTES_KEPT = 10_000
+const NOTES_KEPT_MS = 7 * 86_400_000
+
+/**
+ * RabbitMQ 4.3 lets a consumer whose node is away keep its messages, and a queue with a single active consumer, for a
+ * minute, in case it comes back. Until then every key of the queue stands still. Before 4.3 it does not wait, and
+ * ignores the argument.
+ */
+const CONSUMER_AWAY_MS = 5_000
+
+/** Arguments that decide order or what is kept. A queue with other values can't be used. */
+const VITAL = ['x-single-active-consumer', 'durable', 'exclusive', 'auto_delete']
+const DEAD_LETTER_EXCHANGE = 'x-dead-letter-exchange'
+const DEAD_LETTER_KEY = 'x-dead-letter-routing-key'
+
+/** Arguments of every queue that keeps messages. */
+function typeArguments(queueType: QueueType, quorumArguments: QueueArguments): QueueArguments {
+  if (queueType === 'classic') return { 'x-queue-type': 'classic' }
+  // Spreads leaders over the nodes of a cluster; by default all of them are on the declaring node, whose death would
+  // stop everything for a moment.
+  return { 'x-queue-type': 'quorum', 'x-queue-leader-locator': 'balanced', ...quorumArguments }
+}
+
+/** Arguments of a queue that must keep its messages in all cases and is not consumed in the ordinary way. */
+export function storageArguments(queueType: QueueType, quorumArguments: QueueArguments): QueueArguments {
+  const common = typeArguments(queueType, quorumArguments)
+  return queueType === 'quorum' ? { ...common, 'x-delivery-limit': NO_DELIVERY_LIMIT } : common
+}
+
+/**
+ * Declares the queues of a group, and binds them to the topic. The first queue is declared last, and its arguments
+ * decide the layout: where it exists, all the others did. Idempotent. Rejects with the broker's refusal, or with
+ * `ConfigurationError` when the existing group does not keep the wanted order, or is of another version.
+ */
+export async function declareGroup(
+  declaring: DeclareChannel,
+  context: GroupContext,
+  spec: GroupSpec,
+): Promise<DeclaredGroup> {
+  const { names } = context
+  const first = names.group(spec.topic, spec.group)
+  const exists = await declaring.exists((channel) => channel.checkQueue(first))
+  const wanted = queuesOf(first, spec.layout)
+  const made = exists ? [] : wanted.slice(1).filter((queue) => spec.missing?.has(queue) !== false)
+  const drifts: Drift[] = []
+  for (const queue of made) drifts.push(...(await declareOne(declaring, context, spec, queue, spec.layout)))
+  const { layout, drifts: more } = await declareFirst(declaring, context, spec, first)
+  drifts.push(...more)
+  const queues = queuesOf(first, layout)
+  // Another member has made the group at the same time, in another form.
+  for (const queue of made) if (!queues.includes(queue)) await deleteUnused(declaring, queue)
+  const restored: string[] = []
+  for (const queue of queues.slice(1)) {
+    if (made.includes(queue) || spec.missing?.has(queue) === false) continue
+    if (await declaring.exists((channel) => channel.checkQueue(queue))) continue
+    drifts.push(...(await declareOne(declaring, context, spec, queue, layout)))
+    if (exists) restored.push(queue)
+  }
+  await bindGroup(declaring, names, spec, queues)
+  return { layout, queues, drifts, restored, isNew: !exists && spec.missing === undefined }
+}
+
+/** Quorum queues have no deletion on condition. The queue is not bound yet. */
+async function deleteUnused(declaring: DeclareChannel, queue: string): Promise<void> {
+  await declaring.exists(async (channel) => {
+    const { messageCount, consumerCount } = await channel.checkQueue(queue)
+    if (messageCount + consumerCount === 0) await channel.deleteQueue(queue)
+  })
+}
+
+/** Like `declareGroup`, for a group that another process or an operator creates. */
+export async function checkGroup(
+  declaring: DeclareChannel,
+  names: Names,
+  { topic, group, layout }: GroupSpec,
+): Promise<DeclaredGroup> {
+  const queues = queuesOf(names.group(topic, group), layout)
+  for (const queue of queues) {
+    if (await declaring.exists((channel) => channel.checkQueue(queue))) continue
+    throw new ConfigurationError(`The group "${group}" of "${topic}"`, [
+      {
+        path: 'declare',
+        message: `is false, and the queue "${queue}" does not exist. Make the group with a user who may declare, with the same order and partitions`,
+      },
+    ])
+  }
+  return { layout, queues, drifts: [], restored: [], isNew: false }
+}
+
+/** Counts the queues of a group; 0 when there is no such group. */
+export async function countQueues(declaring: DeclareChannel, first: string): Promise<number> {
+  let count = 0
+  while (count < BUCKETS && (await declaring.exists((channel) => channel.checkQueue(partitionQueue(first, count)))))
+    count++
+  return count
+}
+
+/** Declares the first queue, and finds out which layout the group has. */
+async function declareFirst(
+  declaring: DeclareChannel,
+  context: GroupContext,
+  spec: GroupSpec,
+  first: string,
+): Promise<Pick<DeclaredGroup, 'layout' | 'drifts'>> {
+  const { topic, group, layout: wanted } = spec
+  try {
+    const drifts = await declareOne(declaring, context, spec, first, wanted)
+    if (drifts.length === 0 || wanted.order !== 'key') return { layout: wanted, drifts }
+    // Another argument differs, and nothing was said about the layout.
+    return { layout: { order: 'key', partitions: await countQueues(declaring, first) }, drifts }
+  } catch (error) {
+    const argument = inequivalentArgument(error)
+    if (argument !== DEAD_LETTER_KEY && argument !== 'x-single-active-consumer') throw refusal(error, spec, first)
+    const current = findDeadKey((error as Error).message.split('current is')[1] ?? '')
+    if (current !== undefined && !isCurrent(current)) throw refusal(error, spec, first)
+    // The broker cuts its answers off, so it may not say.
+    const candidates: readonly GroupLayout[] =
+      current === undefined
+        ? [
+            { order: 'none', partitions: 1 },
+            { order: 'strict', partitions: 1 },
+            { order: 'key', partitions: await countQueues(declaring, first) },
+          ]
+        : [current.layout]
+    for (const layout of candidates) {
+      const drifts = await declareOne(declaring, context, spec, first, layout).catch((another: unknown) => {
+        if (inequivalentArgument(another) === undefined) throw another
+        return undefined
+      })
+      if (drifts !== undefined) return { layout: reconcile(topic, group, wanted, layout), drifts }
+    }
+    throw refusal(error, spec, first)
+  }
+}
+
+function refusal(error: unknown, { topic, group }: GroupSpec, queue: string): unknown {
+  const argument = inequivalentArgument(error)
+  if (argument === undefined) return error
+  return new ConfigurationError(`The group "${group}" of "${topic}"`, [
+    {
+      path: 'group',
+      message: `can't be used: its queue "${queue}" exists with another ${argument}. It was made by another version of Busbar, or by hand: delete it when it is empty, or use another group or exchange. RabbitMQ says: ${(error as Error).message}`,
+    },
+  ])
+}
+
+function declareOne(
+  declaring: DeclareChannel,
+  context: GroupContext,
+  spec: GroupSpec,
+  queue: string,
+  layout: GroupLayout,
+): Promise<readonly Drift[]> {
+  const args = queueArguments(context, spec, layout)
+  const given = spec.options?.arguments ?? {}
+  const vital =
+    DEAD_LETTER_EXCHANGE in given || DEAD_LETTER_KEY in given
+      ? VITAL
+      : [...VITAL, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY]
+  return declareQueue(declaring, queue, { durable: true, arguments: args }, vital)
+}
+
+function queueArguments(
+  { deliveryLimit, names, quorumArguments, queueType: usual }: GroupContext,
+  { group, options }: GroupSpec,
+  layout: GroupLayout,
+): QueueArguments {
+  const queueType = options?.queueType ?? usual
+  return {
+    ...(queueType === 'quorum' ? { 'x-consumer-disconnected-timeout': CONSUMER_AWAY_MS } : {}),
+    ...typeArguments(queueType, quorumArguments),
+    // Where the broker puts messages that it gives up. Our own dead letters are published.
+    [DEAD_LETTER_EXCHANGE]: names.system,
+    [DEAD_LETTER_KEY]: deadKeyOf(layout, group),
+    ...(queueType === 'quorum' ? { 'x-delivery-limit': deliveryLimit } : {}),
+    ...(layout.order === 'none' ? {} : { 'x-single-active-consumer': true }),
+    ...(options?.maxPriority === undefined ? {} : { 'x-max-priority': options.maxPriority }),
+    ...options?.arguments,
+  }
+}
+
+/**
+ * Binds queues that exist: another member declares and binds one that was deleted a moment ago. Resolves with the number
+ * of bindings.
+ */
+export async function bindGroup(
+  declaring: DeclareChannel,
+  names: Names,
+  { topic, group, options }: Pick<GroupSpec, 'topic' | 'group' | 'options'>,
+  queues: readonly string[],
+): Promise<number> {
+  const key = bindingKeyOf(topic)
+  const first = queues[0] as string
+  let count = 0
+  let source = names.exchangeOf(topic)
+  const bind = async (queue: string, keys: readonly string[]): Promise<void> => {
+    count += keys.length
+    try {
+      await declaring.run((channel) => Promise.all(keys.map((each) => channel.bindQueue(queue, source, each))))
+    } catch (error) {
+      const isMissing = replyCode(error) === REPLY.notFound
+      if (!isMissing || (await declaring.exists((channel) => channel.checkQueue(queue)))) throw error
+    }
+  }
+  if (queues.length === 1) await bind(first, bindingKeysOf(key))
+  else {
+    // A pattern for any number of words would match messages without a bucket in one queue, and all others twice.
+    if (isTail(topic)) source = await declareSpread(declaring, names, topic, group, first)
+    const keys = bucketKeysOf(isTail(topic) ? '#' : key, queues.length)
+    for (const [partition, queue] of queues.entries())
+      // Messages without a bucket come from other publishers; they all go to one queue, and so keep their order.
+      await bind(queue, [...(keys[partition] ?? []), ...(partition === 0 && !isTail(topic) ? [key] : [])])
+    if (isTail(topic)) await declaring.run((channel) => channel.bindExchange(source, names.exchangeOf(topic), key))
+  }
+  for (const { exchange, routingKey = '', arguments: args } of options?.bindings ?? []) {
+    await declaring.run((channel) => channel.bindQueue(first, exchange, routingKey, args))
+    count++
+  }
+  return count
+}
+
+/** Two exchanges that spread messages by their bucket, and take those without one to the first queue. */
+async function declareSpread(
+  declaring: DeclareChannel,
+  names: Names,
+  topic: string,
+  group: string,
+  first: string,
+): Promise<string> {
+  const spread = names.spread(topic, group)
+  const rest = `${spread}.rest`
+  await declaring.run(async (channel) => {
+    await channel.assertExchange(rest, 'fanout', { durable: true })
+    await channel.bindQueue(first, rest, '')
+    await channel.assertExchange(spread, 'topic', { durable: true, alternateExchange: rest })
+  })
+  return spread
+}
+
+/** Declares the queue that holds a dead-letter topic: with its first dead letter, and until it is purged. */
+export async function declareStorage(
+  declaring: DeclareChannel,
+  names: Names,
+  storage: QueueArguments,
+  topic: string,
+): Promise<readonly Drift[]> {
+  const queue = names.storage(topic)
+  const drifts = await declareQueue(declaring, queue, { durable: true, arguments: storage }, [])
+  await declaring.run((channel) =>
+    Promise.all(
+      bindingKeysOf(routingKeyOf(topic)).map((key) => channel.bindQueue(queue, names.exchangeOf(topic), key)),
+    ),
+  )
+  return drifts
+}
+
+/**
+ * Arguments of a queue of notes: notes lose their meaning with time, and their number is limited. A classic queue is
+ * ready at once: the first note of a group is about a handler that is already running.
+ */
+export function notesArguments(): QueueArguments {
+  return {
+    'x-queue-type': 'classic',
+    'x-max-length': NOTES_KEPT,
+    'x-overflow': 'drop-head',
+    'x-message-ttl': NOTES_KEPT_MS,
+    'x-expires': NOTES_KEPT_MS,
+  }
+}

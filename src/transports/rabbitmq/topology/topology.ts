@@ -1,0 +1,365 @@
+import { sleep } from '../../../core/clock.ts'
+import type { Clock } from '../../../core/clock.ts'
+import { ConfigurationError, TimeoutError } from '../../../core/errors.ts'
+import type { OutgoingMessage } from '../../../core/message.ts'
+import { settledWithin } from '../../../core/util/settled-within.ts'
+import type { GroupDeclaration, Purpose, ResolvedRabbitMqOptions } from '../options.ts'
+import { hasQuorumQueues, serverInfo } from '../connection/amqp.ts'
+import type { Router } from '../publish/router.ts'
+import type { Connector } from '../connection/connector.ts'
+import { DeclareChannel, declareQueue } from './declare-channel.ts'
+import type { Drift } from './declare-channel.ts'
+import { declareLadder } from '../delays/delay-ladder.ts'
+import { declareDelayExchange, hasDelayPlugin } from '../delays/delay-plugin.ts'
+import { REPLY, replyCode } from '../errors.ts'
+import { declareExchanges, declareQueuesExchange, declareTopology } from './exchanges.ts'
+import type { GroupQueues } from './group-queues.ts'
+import { queuesOf } from './group-layout.ts'
+import type { GroupLayout } from './group-layout.ts'
+import type { GroupRegistry } from './group-registry.ts'
+import {
+  bindGroup,
+  checkGroup,
+  countQueues,
+  declareGroup,
+  declareStorage,
+  notesArguments,
+  storageArguments,
+} from './group-topology.ts'
+import type { DeclaredGroup, GroupSpec, QueueArguments, QueueType } from './group-topology.ts'
+import type { KnownGroups } from './known-groups.ts'
+import type { Session } from '../connection/link.ts'
+import type { Names } from './names.ts'
+import { isNodeAway } from './places.ts'
+import type { Prerequisites } from '../publish/preparation.ts'
+
+/**
+ * RabbitMQ persists a quorum queue only a moment after confirming its declaration: with the second tick of 500 ms, if no
+ * other queue is created between the two (`ra_directory`: a dets table with `auto_save`). If its node is killed before,
+ * the queue comes back without its messages and without a leader. All delays pass through the same queues, so nothing is
+ * sent to one before that.
+ */
+const YOUNG_MS = 1_500
+const MAX_REPORTED = 10_000
+const REGISTER_MS = 5_000
+const REGISTER_AGAIN_MS = 1_000
+
+export interface TopologyParts {
+  readonly options: ResolvedRabbitMqOptions
+  readonly names: Names
+  readonly clock: Clock
+  readonly connector: Connector
+  readonly addressing: Router
+  readonly groups: KnownGroups
+  readonly queues: GroupQueues
+  readonly registry: GroupRegistry
+  /** Notes a new group there. */
+  readonly register: (topic: string, group: string, layout: GroupLayout) => Promise<void>
+  readonly onDrift: (drift: Drift) => void
+  /** The queue of a dead-letter topic was deleted. */
+  readonly onStorageLost: (topic: string, queue: string) => void
+  /** A shared object was deleted, and has been declared again without its bindings. */
+  readonly onGone: () => void
+  /** Queues of an existing group were missing, and have been declared. */
+  readonly onRestored: (topic: string, group: string, queues: readonly string[]) => void
+  readonly closing: AbortSignal
+}
+
+/** What one session has declared. Valid only for that session, since a broker may come back empty. */
+class Known {
+  readonly declaring: DeclareChannel
+  readonly storages = new Map<string, Promise<void> | 'there'>()
+  /** Dead-letter topics whose queue no longer takes messages; true when it was found to be missing. */
+  readonly gone = new Map<string, boolean>()
+  /** Queues that copies can be sent to. */
+  readonly ways = new Map<string, Promise<void> | 'there'>()
+  rungs = 0
+  delay: Promise<void> | undefined
+
+  constructor(session: Session) {
+    this.declaring = new DeclareChannel(session)
+  }
+}
+
+/** Everything that the transport declares on the broker: once for each session, when first needed. */
+export class Topology implements Prerequisites {
+  readonly #parts: TopologyParts
+  readonly #known = new WeakMap<Session, Known>()
+  #queueType: QueueType | undefined
+  #plugin: boolean | undefined
+  readonly #reported = new Set<string>()
+
+  constructor(parts: TopologyParts) {
+    this.#parts = parts
+  }
+
+  /** Known after the first connect. */
+  get queueType(): QueueType {
+    return this.#queueType ?? 'quorum'
+  }
+
+  get #storageArguments(): QueueArguments {
+    return storageArguments(this.queueType, this.#parts.options.quorumArguments)
+  }
+
+  /** Must be called on each new session before it is used. */
+  async restore(session: Session, purpose: Purpose): Promise<void> {
+    const { options, names } = this.#parts
+    const { queueType, afterConnect } = options
+    this.#queueType =
+      queueType === 'auto' ? (hasQuorumQueues(serverInfo(session.model)) ? 'quorum' : 'classic') : queueType
+    const { declaring } = this.#of(session)
+    if (afterConnect !== undefined) await declaring.run(async (channel) => afterConnect(channel, purpose))
+    if (!options.declare) return
+    this.#report(await declareExchanges(declaring, names, this.#storageArguments))
+    await declareTopology(declaring, options.topology)
+  }
+
+  async again(session: Session): Promise<void> {
+    await this.#of(session).declaring.close()
+    this.#known.delete(session)
+    await this.restore(session, 'publish')
+    this.#parts.onGone()
+    if (!this.#parts.options.declare) return
+    await this.standingGroups(session, this.#parts.options.groups)
+    // Consumers in other processes do not notice, and their bindings are gone too.
+    for (const { topic, group, layout } of await this.#parts.registry.list(session))
+      if (layout !== undefined) await this.renewBindings(session, { topic, group, layout, options: undefined })
+  }
+
+  /** Rejects with `ConfigurationError` for a group whose queue would have the name of the topic's stream. */
+  async group(session: Session, spec: GroupSpec): Promise<DeclaredGroup> {
+    const { names, groups, onRestored } = this.#parts
+    const { topic, group } = spec
+    const first = names.group(topic, group)
+    if (first === names.stream(topic))
+      throw new ConfigurationError(`The group "${group}" of "${topic}"`, [
+        { path: 'group', message: `can't have this name: "${first}" is the stream of the topic` },
+      ])
+    const declared = await this.#declareGroup(session, spec)
+    groups.set(topic, group, declared.layout)
+    this.#report(declared.drifts)
+    // A member that misses a queue of its own reports that itself.
+    if (spec.missing === undefined && declared.restored.length > 0) onRestored(topic, group, declared.restored)
+    return declared
+  }
+
+  async #declareGroup(session: Session, spec: GroupSpec): Promise<DeclaredGroup> {
+    const { names, options } = this.#parts
+    const { quorumArguments, deliveryLimit } = options
+    const declaring = new DeclareChannel(session)
+    try {
+      if (!options.declare) return await checkGroup(declaring, names, spec)
+      const context = { names, queueType: this.queueType, quorumArguments, deliveryLimit }
+      let declared: DeclaredGroup
+      try {
+        declared = await declareGroup(declaring, context, spec)
+      } catch (error) {
+        if (replyCode(error) !== REPLY.notFound || isNodeAway(error)) throw error
+        // The exchange itself was deleted, and no publisher has noticed yet.
+        this.#report(await declareExchanges(declaring, names, this.#storageArguments))
+        declared = await declareGroup(declaring, context, spec)
+      }
+      if (declared.isNew) await this.#register(spec.topic, spec.group, declared.layout)
+      // Delayed copies may be on their way to queues that were made again.
+      if (spec.missing !== undefined || declared.restored.length > 0)
+        await declaring.exists((channel) =>
+          Promise.all(declared.queues.map((queue) => channel.bindQueue(queue, names.queues, queue))),
+        )
+      return declared
+    } finally {
+      await declaring.close()
+    }
+  }
+
+  /** Only the list of groups needs it, so a start does not wait for long: the broker may be blocking publishers. */
+  async #register(topic: string, group: string, layout: GroupLayout): Promise<void> {
+    const { clock, closing, register } = this.#parts
+    const registering = async (): Promise<void> => {
+      while (!closing.aborted) {
+        try {
+          return await register(topic, group, layout)
+        } catch (error) {
+          if (!(error instanceof TimeoutError)) throw error
+        }
+        await sleep(clock, REGISTER_AGAIN_MS, closing).catch(() => undefined)
+      }
+    }
+    await settledWithin(clock, REGISTER_MS, registering())
+  }
+
+  /** Binds the queues of a group again; resolves with the number of bindings. */
+  async renewBindings(session: Session, spec: GroupSpec): Promise<number> {
+    const { names, options } = this.#parts
+    if (!options.declare) return 0
+    const declaring = new DeclareChannel(session)
+    const queues = queuesOf(names.group(spec.topic, spec.group), spec.layout)
+    try {
+      return await bindGroup(declaring, names, spec, queues)
+    } catch (error) {
+      if (replyCode(error) !== REPLY.notFound || isNodeAway(error)) throw error
+      this.#report(await declareExchanges(declaring, names, this.#storageArguments))
+      return await bindGroup(declaring, names, spec, queues)
+    } finally {
+      await declaring.close()
+    }
+  }
+
+  /** Declares the queue of notes about the attempts of a group. */
+  async notes(session: Session, queue: string): Promise<void> {
+    if (!this.#parts.options.declare) return
+    const declaring = new DeclareChannel(session)
+    try {
+      this.#report(await declareQueue(declaring, queue, { durable: true, arguments: notesArguments() }, []))
+      await this.#bindAlone(declaring, [queue])
+    } finally {
+      await declaring.close()
+    }
+  }
+
+  /** Declares the groups that must exist whether they have members or not. */
+  async standingGroups(session: Session, groups: readonly Required<GroupDeclaration>[]): Promise<void> {
+    for (const { topic, group, order, arguments: args } of groups) {
+      const { queues } = await this.group(session, {
+        topic,
+        group,
+        layout: { order: order ?? 'key', partitions: order === 'key' ? this.#parts.options.partitions : 1 },
+        options: { arguments: args },
+      })
+      // Its members may not be allowed to do that.
+      await this.#bindAlone(this.#of(session).declaring, queues)
+    }
+  }
+
+  storage(session: Session, topic: string): Promise<void> | undefined {
+    if (!this.#parts.options.declare) return undefined
+    const { storages } = this.#of(session)
+    const known = storages.get(topic)
+    if (known !== undefined) return known === 'there' ? undefined : known
+    const doing = this.#declareStorage(this.#of(session), topic).then(
+      () => void storages.set(topic, 'there'),
+      (error: unknown) => {
+        storages.delete(topic)
+        throw error
+      },
+    )
+    storages.set(topic, doing)
+    return doing
+  }
+
+  async #declareStorage({ declaring, gone }: Known, topic: string): Promise<void> {
+    const { names, onStorageLost } = this.#parts
+    const queue = names.storage(topic)
+    // Or it exists, and has lost its binding. If what follows fails, the next attempt may find the queue.
+    if (gone.get(topic) === false && !(await declaring.exists((channel) => channel.checkQueue(queue))))
+      gone.set(topic, true)
+    this.#report(await declareStorage(declaring, names, this.#storageArguments, topic))
+    const isLost = gone.get(topic) === true
+    gone.delete(topic)
+    if (isLost) onStorageLost(topic, queue)
+  }
+
+  storageGone(session: Session, topic: string): void {
+    const { gone, storages } = this.#of(session)
+    if (storages.get(topic) === 'there') gone.set(topic, false)
+    storages.delete(topic)
+  }
+
+  copyGroup(session: Session, message: OutgoingMessage): Promise<void> | undefined {
+    const { queues } = this.#parts
+    const first = queues.firstOf(message)
+    return queues.isKnown(first) ? undefined : this.#countQueues(session, first)
+  }
+
+  async #countQueues(session: Session, first: string): Promise<void> {
+    const declaring = new DeclareChannel(session)
+    try {
+      this.#parts.queues.learn(first, Math.max(1, await countQueues(declaring, first)))
+    } finally {
+      await declaring.close()
+    }
+  }
+
+  groupGone(session: Session, message: OutgoingMessage, queue: string | undefined): void {
+    const { queues } = this.#parts
+    this.#of(session).ways.delete(queue ?? queues.queueOf(message))
+    queues.forget(message)
+  }
+
+  way(session: Session, queue: string): Promise<void> | undefined {
+    if (!this.#parts.options.declare) return undefined
+    const { ways, declaring } = this.#of(session)
+    const known = ways.get(queue)
+    if (known !== undefined) return known === 'there' ? undefined : known
+    const doing = this.#bindAlone(declaring, [queue]).then(
+      () => void ways.set(queue, 'there'),
+      (error: unknown) => {
+        ways.delete(queue)
+        throw error
+      },
+    )
+    ways.set(queue, doing)
+    return doing
+  }
+
+  /** Makes queues reachable by their names. */
+  async #bindAlone(declaring: DeclareChannel, queues: readonly string[]): Promise<void> {
+    const { names } = this.#parts
+    await declareQueuesExchange(declaring, names)
+    await declaring.run((channel) => Promise.all(queues.map((queue) => channel.bindQueue(queue, names.queues, queue))))
+  }
+
+  delay(session: Session, rung: number): Promise<void> | undefined {
+    const known = this.#of(session)
+    if (known.rungs > rung) return undefined
+    // One after another: a second caller may need more rungs than the first.
+    known.delay = (known.delay ?? Promise.resolve()).catch(() => undefined).then(() => this.#declareDelay(known, rung))
+    return known.delay
+  }
+
+  giveUp(session: Session): void {
+    // A channel that does not answer may not close either.
+    void this.#known.get(session)?.declaring.close()
+    this.#known.delete(session)
+  }
+
+  async #declareDelay(known: Known, rung: number): Promise<void> {
+    const { names, options, connector, closing, addressing, clock } = this.#parts
+    const { session } = known.declaring
+    if (known.rungs > rung) return
+    if (options.delay !== 'ladder') {
+      this.#plugin ??= options.delay === 'plugin' || (await hasDelayPlugin(connector, names, session.attempt, closing))
+      if (this.#plugin) {
+        if (options.declare) this.#report(await declareDelayExchange(known.declaring, names, this.#storageArguments))
+        addressing.usesPlugin = true
+        known.rungs = Infinity
+        return
+      }
+    }
+    if (options.declare) {
+      const settled = (): Promise<void> =>
+        this.queueType === 'quorum' ? sleep(clock, YOUNG_MS, closing) : Promise.resolve()
+      this.#report(await declareLadder(known.declaring, names, this.#storageArguments, known.rungs, rung, settled))
+    }
+    known.rungs = rung + 1
+  }
+
+  /** Reports only once: each connection finds the same. */
+  #report(drifts: readonly Drift[]): void {
+    for (const drift of drifts) {
+      const name = `${drift.queue} ${drift.argument}`
+      if (this.#reported.has(name) || this.#reported.size >= MAX_REPORTED) continue
+      this.#reported.add(name)
+      this.#parts.onDrift(drift)
+    }
+  }
+
+  #of(session: Session): Known {
+    let known = this.#known.get(session)
+    if (known === undefined) {
+      known = new Known(session)
+      this.#known.set(session, known)
+    }
+    return known
+  }
+}

@@ -1,0 +1,163 @@
+import { readFileSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { TestContext } from 'vitest'
+import { systemClock } from '../../src/kafka/network/clock.ts'
+import { Connection } from '../../src/kafka/network/connection.ts'
+import type { SaslOptions } from '../../src/kafka/network/sasl/sasl.ts'
+import { nodeSockets } from '../../src/kafka/network/sockets.ts'
+import { BatchBuilder, NO_PRODUCER, stampBatch } from '../../src/kafka/records/batch-builder.ts'
+import { CODECS } from '../../src/kafka/records/batch-format.ts'
+import type { Codec } from '../../src/kafka/records/batch-format.ts'
+import { compress } from '../../src/kafka/records/compression/index.ts'
+import { readRecords } from '../../src/kafka/records/read-records.ts'
+import { scanBatches } from '../../src/kafka/records/record-batch.ts'
+import { BrokerError } from '../../tools/brokers/errors.ts'
+import { startPrivate } from '../../tools/brokers/index.ts'
+import type { KafkaBroker } from '../../tools/brokers/index.ts'
+import { unlessMissing } from './broker-helpers.ts'
+
+const SESSION_MS = 3_000
+const ALICE = { username: 'alice', password: 'alice-secret' }
+
+let starting: KafkaBroker | BrokerError | undefined
+
+beforeAll(async () => {
+  const properties = { 'connections.max.reauth.ms': String(SESSION_MS) }
+  starting = await unlessMissing(startPrivate('kafka', { secure: true, properties }))
+}, 300_000)
+
+afterAll(async () => {
+  if (starting !== undefined && !(starting instanceof BrokerError)) await starting.stop()
+})
+
+function brokerFor(context: TestContext): KafkaBroker {
+  if (starting === undefined) throw new Error('no broker was started')
+  return starting instanceof BrokerError ? context.skip(starting.message) : starting
+}
+
+function connect(
+  listener: string | undefined,
+  options: { readonly sasl?: SaslOptions; readonly caFile?: string } = {},
+) {
+  if (listener === undefined) throw new Error('the broker lacks this listener')
+  const [host = '', port] = listener.split(':')
+  const { sasl, caFile } = options
+  return new Connection({
+    address: { host, port: Number(port) },
+    sasl,
+    openSocket: nodeSockets(caFile === undefined ? undefined : () => ({ ca: readFileSync(caFile) })),
+    clock: systemClock,
+    settings: {
+      name: `the broker at ${listener}`,
+      clientId: 'test',
+      softwareName: 'busbar',
+      softwareVersion: '0.0.1',
+      requestTimeoutMs: 20_000,
+      connectTimeoutMs: 10_000,
+      maxInFlight: 5,
+      maxFrameBytes: 100 * 1024 * 1024,
+    },
+  })
+}
+
+async function topicOf(connection: Connection, name: string): Promise<string> {
+  const topic = { name, numPartitions: 1, replicationFactor: 1, assignments: [], configs: [] }
+  const { response } = await connection.send('CreateTopics', { topics: [topic], validateOnly: false })
+  expect(response.topics).toMatchObject([{ name, errorCode: 0 }])
+  return response.topics[0]?.topicId ?? ''
+}
+
+async function batchOf(codec: Codec, count: number): Promise<Buffer> {
+  const builder = new BatchBuilder(Buffer.alloc(100_000))
+  for (let index = 0; index < count; index++) {
+    const value = index % 7 === 3 ? null : `value ${codec} ${index}`
+    expect(builder.append(`k${index}`, value, 1_700_000_000_000 + index, [{ key: 'h', value: codec }])).toBe(true)
+  }
+  const records = await compress(codec, builder.records())
+  const batch = codec === 'none' ? builder.seal() : builder.sealCompressed(codec, records, Buffer.alloc(100_000))
+  stampBatch(batch, NO_PRODUCER)
+  return batch
+}
+
+describe('a broker', () => {
+  test('takes and gives batches of every codec', { timeout: 60_000 }, async (context) => {
+    const connection = connect(brokerFor(context).listeners.plaintext)
+    await connection.ready
+    const topicId = await topicOf(connection, 'codecs')
+    for (const codec of CODECS) {
+      const records = await batchOf(codec, 200)
+      const partitionData = [{ index: 0, records }]
+      const { response } = await connection.send('Produce', (version) => ({
+        acks: -1,
+        timeoutMs: 10_000,
+        topicData: [version >= 13 ? { topicId, partitionData } : { name: 'codecs', partitionData }],
+      }))
+      expect(response.responses[0]?.partitionResponses).toMatchObject([{ errorCode: 0, recordErrors: [] }])
+    }
+    const partitions = [{ partition: 0, fetchOffset: 0, partitionMaxBytes: 1 << 20 }]
+    const fetch = { maxWaitMs: 100, minBytes: 1, isolationLevel: 0, topics: [{ topicId, partitions }] }
+    const { response } = await connection.send('Fetch', fetch, { waitMs: 100 })
+    const batches = scanBatches(response.responses[0]?.partitions[0]?.records ?? Buffer.alloc(0))
+    expect(batches.map(({ codec }) => codec)).toEqual(CODECS)
+    for (const batch of batches) {
+      const records = await readRecords(batch)
+      expect(records.map(({ offset }) => offset)).toEqual(Array.from({ length: 200 }, (_, i) => batch.baseOffset + i))
+      expect(records.map(({ valueText }) => valueText)).toEqual(
+        Array.from({ length: 200 }, (_, i) => (i % 7 === 3 ? null : `value ${batch.codec} ${i}`)),
+      )
+      expect(records[5]?.headers).toEqual([{ key: 'h', value: Buffer.from(batch.codec) }])
+      expect(records[5]?.timestamp).toBe(1_700_000_000_005)
+    }
+    connection.close()
+  })
+
+  for (const mechanism of ['plain', 'scram-sha-256', 'scram-sha-512'] as const) {
+    test(`lets in with ${mechanism} over TLS, and says why not`, { timeout: 60_000 }, async (context) => {
+      const { listeners, tls } = brokerFor(context)
+      const caFile = tls?.caFile ?? ''
+      const connection = connect(listeners.saslSsl, { sasl: { mechanism, credentials: ALICE }, caFile })
+      await connection.ready
+      const { response } = await connection.send('DescribeCluster', { includeClusterAuthorizedOperations: false })
+      expect(response.brokers).toHaveLength(1)
+      connection.close()
+      const sasl = { mechanism, credentials: { ...ALICE, password: 'wrong' } }
+      await expect(connect(listeners.saslPlaintext, { sasl }).ready).rejects.toMatchObject({
+        code: 'AUTHENTICATION_FAILED',
+        action: 'fatal',
+      })
+    })
+  }
+
+  test('keeps a connection whose sessions end again and again under load', { timeout: 60_000 }, async (context) => {
+    const tokens: string[] = []
+    const token = () => {
+      tokens.push(unsecuredToken())
+      return { token: tokens.at(-1) ?? '' }
+    }
+    const connection = connect(brokerFor(context).listeners.saslPlaintext, {
+      sasl: { mechanism: 'oauthbearer', token },
+    })
+    await connection.ready
+    while (tokens.length < 4) {
+      await Promise.all(Array.from({ length: 20 }, () => connection.send('Metadata', { topics: [] })))
+    }
+    expect(connection.isOpen).toBe(true)
+    connection.close()
+  })
+
+  test('is not trusted with a certificate of another authority', { timeout: 60_000 }, async (context) => {
+    const { listeners, tls } = brokerFor(context)
+    // The client's certificate has signed nobody.
+    const connection = connect(listeners.saslSsl, { caFile: tls?.certFile ?? '' })
+    const error = await connection.ended
+    expect(error).toMatchObject({ code: 'CONNECTION_CLOSED' })
+    expect(error.message).toMatch(/certificate/)
+  })
+})
+
+/** What the broker's default validator takes: no signature. */
+function unsecuredToken(): string {
+  const seconds = Math.floor(Date.now() / 1_000)
+  const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString('base64url')
+  return `${encode({ alg: 'none' })}.${encode({ sub: 'alice', iat: seconds, exp: seconds + 3_600 })}.`
+}

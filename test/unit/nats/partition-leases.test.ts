@@ -1,0 +1,333 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'vitest'
+import { manualClock } from 'busbar/testing'
+import type { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
+import { PartitionLeases } from '../../../src/transports/nats/jetstream/partitions/partition-leases.ts'
+import type { LeasesHost, PartitionState } from '../../../src/transports/nats/jetstream/partitions/partition-leases.ts'
+import { decodeRecord, encodeRecord } from '../../../src/transports/nats/jetstream/partitions/partition-record.ts'
+import type { PartitionRecord } from '../../../src/transports/nats/jetstream/partitions/partition-record.ts'
+import type { StoredAt } from '../../../src/transports/nats/jetstream/partitions/partition-store.ts'
+import { GRACE_MS, SessionLeases } from '../../../src/transports/nats/jetstream/partitions/session-leases.ts'
+import type { StateRecords } from '../../../src/transports/nats/jetstream/server/state-records.ts'
+import type { Session } from '../../../src/transports/nats/connection/session.ts'
+
+const LEASE_MS = 3_000
+
+const STATE: PartitionState = {
+  stream: '#1',
+  life: 'l',
+  first: 0,
+  to: 0,
+  reserved: 0,
+  open: [],
+  spans: [],
+  waiting: undefined,
+}
+
+interface Stored {
+  readonly seq: number
+  readonly text: string
+}
+
+/** A write on its way: reaches the server, and is answered, when the test says so. */
+interface Write {
+  store(): void
+  answer(): void
+  /** As if another record had been the last one. */
+  refuse(): void
+}
+
+/** The records on the server: of the partition, and of the leases of sessions. */
+class Records {
+  readonly stored = new Map<string, Stored>()
+  /** Writes of partitions wait for the test. */
+  isManual = false
+  readonly writes: Write[] = []
+  #seq = 0
+
+  /** As somebody else writes it. */
+  set(subject: string, text: string): void {
+    this.stored.set(subject, { seq: ++this.#seq, text })
+  }
+
+  own(owner: string, session: string, free = false): void {
+    this.set('0', encodeRecord({ ...STATE, owner, session, version: 1, free }))
+  }
+
+  forgetAll(): void {
+    this.stored.clear()
+    this.#seq = 0
+  }
+
+  get(subject: string): PartitionRecord | undefined {
+    const record = this.stored.get(subject)
+    return record === undefined ? undefined : decodeRecord(record.text)
+  }
+
+  write(subject: string, text: string, expected: number): Promise<StoredAt | undefined> {
+    const { promise, resolve } = Promise.withResolvers<StoredAt | undefined>()
+    let seq: number | undefined
+    const write: Write = {
+      store: () => {
+        if ((this.stored.get(subject)?.seq ?? 0) !== expected) return
+        this.set(subject, text)
+        seq = this.#seq
+      },
+      answer: () => resolve(seq === undefined ? undefined : { seq, spare: 0 }),
+      refuse: () => resolve(undefined),
+    }
+    if (this.isManual) this.writes.push(write)
+    else {
+      write.store()
+      write.answer()
+    }
+    return promise
+  }
+}
+
+/** One member of a group, which is called `me`. */
+class Bench {
+  readonly clock = manualClock()
+  readonly leases = new Records()
+  isConnected = true
+  readonly ownership: PartitionLeases
+  readonly session: SessionLeases
+  readonly acquired: string[] = []
+  readonly revoked: string[] = []
+  /** Ends the handlers of the partition that is being released. */
+  endRelease: () => void = () => undefined
+  #heard: ((message: Incoming) => void) | undefined
+
+  constructor() {
+    // oxlint-disable-next-line typescript/no-this-alias -- for the getter
+    const bench = this
+    const session = {
+      get ready() {
+        return bench.isConnected
+      },
+      options: { ackWaitMs: LEASE_MS },
+      host: { clock: this.clock },
+      connection: { isClosed: () => false },
+      subscribe: (_subject: string, receive: (message: Incoming) => void) => {
+        this.#heard ??= receive
+        return { unsubscribe: () => undefined }
+      },
+      outbox: { publish: () => undefined },
+      request: () => Promise.resolve(),
+      trouble: () => undefined,
+      error: (error: unknown) => assert.fail(String(error)),
+    } as unknown as Session
+    const records = {
+      leaseSubject: (id: string) => `session.${id}`,
+      readLease: (subject: string) => Promise.resolve(this.leases.stored.get(subject)),
+      write: (subject: string, text: string) =>
+        bench.isConnected ? Promise.resolve(this.leases.set(subject, text)) : Promise.reject(new Error('away')),
+    } as unknown as StateRecords
+    this.session = new SessionLeases(session, records, 'mine')
+    const host: LeasesHost = {
+      session,
+      leases: this.session,
+      store: {
+        read: (unit: string) =>
+          Promise.resolve({
+            at: { seq: this.leases.stored.get(unit)?.seq ?? 0, spare: 0 },
+            record: this.leases.get(unit),
+          }),
+        write: (unit: string, text: string, { seq }: StoredAt) => this.leases.write(unit, text, seq),
+      } as unknown as LeasesHost['store'],
+      memberId: 'me',
+      isNew: false,
+      noticeSubject: 'members',
+      initial: () => STATE,
+      state: () => STATE,
+      committed: () => undefined,
+      acquire: (unit, _state, how) => void this.acquired.push(`${unit} ${how}`),
+      release: () => new Promise<void>((resolve) => (this.endRelease = resolve)),
+      revoke: (units) => void this.revoked.push(...units),
+      changed: () => undefined,
+      moved: () => undefined,
+    }
+    this.ownership = new PartitionLeases(host, ['0'])
+  }
+
+  async start(): Promise<void> {
+    const started = this.ownership.start()
+    await this.clock.advance(25)
+    await started
+  }
+
+  hear(id: string, kind: string): void {
+    this.#heard?.({ text: JSON.stringify({ id, kind, session: `of ${id}`, ageMs: 60_000 }), reply: '' } as Incoming)
+  }
+}
+
+/** All promises that are about to settle have. */
+function settled(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve)
+  })
+}
+
+describe('a partition that is handed over while a record of it is on its way', () => {
+  test('is freed after that one', async () => {
+    const bench = new Bench()
+    const { leases, ownership } = bench
+    await bench.start()
+    assert.deepEqual(ownership.owned, ['0'])
+    // Comes first by its name, so the only partition is due to it.
+    bench.hear('a', 'join')
+    await settled()
+    leases.isManual = true
+    const commit = ownership.commit('0')
+    await settled()
+    bench.endRelease()
+    await settled()
+    assert.equal(leases.writes.length, 1, 'one at a time')
+    leases.isManual = false
+    leases.writes[0]?.store()
+    leases.writes[0]?.answer()
+    assert.equal(await commit, true)
+    await settled()
+    assert.equal(leases.get('0')?.free, true)
+    assert.deepEqual(ownership.owned, [])
+  })
+})
+
+describe('a partition that is lost while it is handed over, and claimed again', () => {
+  async function claimedAgain(): Promise<{ readonly bench: Bench; readonly endFormer: () => void }> {
+    const bench = new Bench()
+    await bench.start()
+    bench.hear('a', 'join')
+    await settled()
+    const endFormer = bench.endRelease
+    bench.isConnected = false
+    await bench.clock.advance(LEASE_MS)
+    await settled()
+    assert.deepEqual(bench.revoked, ['0'])
+    bench.isConnected = true
+    bench.hear('a', 'bye')
+    bench.ownership.up()
+    await settled()
+    assert.deepEqual(bench.acquired, ['0 clean', '0 ours'])
+    return { bench, endFormer }
+  }
+
+  test('is not freed by the former handover', async () => {
+    const { bench, endFormer } = await claimedAgain()
+    endFormer()
+    await settled()
+    assert.deepEqual(bench.ownership.owned, ['0'])
+    assert.equal(bench.leases.get('0')?.free, false)
+  })
+
+  test('is not freed by it while it is handed over once more', async () => {
+    const { bench, endFormer } = await claimedAgain()
+    bench.hear('a', 'join')
+    await settled()
+    assert.notEqual(bench.endRelease, endFormer)
+    endFormer()
+    await settled()
+    assert.equal(bench.leases.get('0')?.free, false)
+    bench.endRelease()
+    await settled()
+    assert.equal(bench.leases.get('0')?.free, true)
+  })
+})
+
+test('a partition whose claim is answered while the member closes is freed', async () => {
+  const bench = new Bench()
+  const { leases, ownership } = bench
+  leases.isManual = true
+  void bench.start()
+  await bench.clock.advance(25)
+  await settled()
+  const [claim] = leases.writes as [Write]
+  const closed = ownership.close()
+  claim.store()
+  leases.isManual = false
+  claim.answer()
+  await closed
+  assert.equal(leases.get('0')?.free, true)
+  assert.deepEqual(bench.acquired, [])
+})
+
+describe('a partition of a member that is silent', () => {
+  async function rounds(bench: Bench, ms: number): Promise<void> {
+    for (let gone = 0; gone < ms; gone += LEASE_MS / 3) {
+      await bench.clock.advance(LEASE_MS / 3)
+      await settled()
+    }
+  }
+
+  test.each([false, true])(
+    'is left alone for as long as its lease may last; the server has lost the lease: %s',
+    async (isLost) => {
+      const bench = new Bench()
+      bench.leases.own('other', 'theirs')
+      bench.leases.set('session.theirs', JSON.stringify({ leaseMs: LEASE_MS }))
+      await bench.start()
+      if (isLost) bench.leases.stored.delete('session.theirs')
+      await rounds(bench, LEASE_MS - 1)
+      assert.deepEqual(bench.ownership.owned, [])
+      await rounds(bench, LEASE_MS + GRACE_MS)
+      assert.deepEqual(bench.acquired, ['0 taken'])
+    },
+  )
+
+  test('stays its own while its session renews its lease', async () => {
+    const bench = new Bench()
+    bench.leases.own('other', 'theirs')
+    await bench.start()
+    for (let round = 0; round < 12; round++) {
+      bench.leases.set('session.theirs', JSON.stringify({ leaseMs: LEASE_MS }))
+      await rounds(bench, LEASE_MS / 3)
+    }
+    assert.deepEqual(bench.ownership.owned, [])
+  })
+})
+
+test('a member that leaves without a connection gives back its partitions when there is one', async () => {
+  const bench = new Bench()
+  await bench.start()
+  bench.isConnected = false
+  await bench.ownership.close()
+  assert.equal(bench.leases.get('0')?.free, false)
+  bench.isConnected = true
+  bench.session.up()
+  await settled()
+  assert.equal(bench.leases.get('0')?.free, true)
+})
+
+describe('the owner of a partition', () => {
+  test('keeps it when the server has lost its record', async () => {
+    const bench = new Bench()
+    await bench.start()
+    bench.leases.forgetAll()
+    assert.equal(await bench.ownership.commit('0'), true)
+    assert.equal(bench.leases.get('0')?.owner, 'me')
+    assert.deepEqual(bench.revoked, [])
+  })
+
+  test('learns with its next record that another member has taken it', async () => {
+    const bench = new Bench()
+    await bench.start()
+    bench.leases.own('other', 'theirs')
+    assert.equal(await bench.ownership.commit('0'), false)
+    assert.deepEqual(bench.revoked, ['0'])
+    assert.equal(bench.leases.get('0')?.owner, 'other')
+  })
+
+  test('takes a record that was stored without an answer for its own', async () => {
+    const bench = new Bench()
+    await bench.start()
+    bench.leases.isManual = true
+    const commit = bench.ownership.commit('0')
+    await settled()
+    const [write] = bench.leases.writes as [Write]
+    write.store()
+    // It is sent once more, because its answer was lost.
+    write.refuse()
+    assert.equal(await commit, true)
+    assert.deepEqual(bench.revoked, [])
+  })
+})

@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict'
+import { test } from 'vitest'
+import { manualClock } from 'busbar/testing'
+import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
+import { PullConsumer } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
+import type { PullConsumerHost } from '../../../src/transports/nats/jetstream/shared/pull-consumer-host.ts'
+
+const [STREAM, CONSUMER] = ['s', 'c']
+const STORED_AT = '1700000000000000000'
+
+/** A lane, a server that says what the test says, and notes that are read when the test lets them. */
+class Bench {
+  readonly lane: PullConsumer
+  readonly handled: number[] = []
+  /** A round trip to the server. */
+  flush: () => Promise<void> = () => Promise.resolve()
+  drain: () => Promise<void> = () => Promise.resolve()
+  readonly #notes = new Map<number, PromiseWithResolvers<undefined>>()
+  readonly #listeners = new Set<(message: Incoming) => void>()
+  readonly #counts = new Map<number, number>()
+  #consumerSeq = 0
+
+  constructor() {
+    const session = {
+      ready: true,
+      connection: { isClosed: () => false },
+      host: { clock: manualClock() },
+      inbox: () => '_INBOX.x',
+      isOlderThan: () => false,
+      error: (error: unknown) => assert.fail(String(error)),
+      outbox: { publish: () => undefined, flush: () => undefined },
+      request: () => Promise.resolve(),
+      flush: () => this.flush(),
+      subscribe: (_inbox: string, receive: (message: Incoming) => void) => {
+        this.#listeners.add(receive)
+        const end = (): void => void this.#listeners.delete(receive)
+        return { unsubscribe: end, drain: () => this.drain().finally(end) }
+      },
+    }
+    const host = {
+      session,
+      api: { nextSubject: () => 'next', consumerInfo: () => assert.fail() },
+      subjects: { topicOf: () => 'orders' },
+      mapping: { decode: () => ({ message: {}, group: undefined, deliverAt: undefined }) },
+      notes: { read: (_consumer: string, seq: number) => this.#notes.get(seq)?.promise ?? Promise.resolve(undefined) },
+      ackWaitMs: 1_000,
+      wake: () => this.#handOut(),
+      lost: () => undefined,
+      acknowledgeIfSame: () => undefined,
+      isAcking: () => false,
+    } as unknown as PullConsumerHost
+    this.lane = new PullConsumer(host, { filter: 'f', label: 'any', dead: false }, STREAM, CONSUMER)
+  }
+
+  /** As the runtime has them: what an active lane has, at once. */
+  #handOut(): void {
+    if (!this.lane.active) return
+    for (const delivery of this.lane.take(Infinity)) {
+      this.lane.outstanding.push(delivery)
+      this.handled.push(delivery.seq)
+    }
+  }
+
+  /** The server delivers it; `lost`: into a connection that was cut. */
+  deliver(seq: number, how: { readonly lost?: boolean } = {}): void {
+    const count = (this.#counts.get(seq) ?? 0) + 1
+    this.#counts.set(seq, count)
+    this.#consumerSeq++
+    if (how.lost === true) return
+    const message = new Incoming()
+    message.subject = 'orders'
+    message.reply = `$JS.ACK.${STREAM}.${CONSUMER}.${count}.${seq}.${this.#consumerSeq}.${STORED_AT}.0`
+    for (const receive of this.#listeners) receive(message)
+  }
+
+  /** The note of that message is not read before the function that this returns is called. */
+  holdNote(seq: number): () => void {
+    const note = Promise.withResolvers<undefined>()
+    this.#notes.set(seq, note)
+    return () => {
+      this.#notes.delete(seq)
+      note.resolve(undefined)
+    }
+  }
+}
+
+/** All promises that are about to settle have. */
+function settled(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve)
+  })
+}
+
+test('messages wait behind one that came before and waits for its note', async () => {
+  const bench = new Bench()
+  const { lane, handled } = bench
+  lane.activate()
+  // Delivered once to a member that is gone.
+  bench.deliver(10, { lost: true })
+  const readNote = bench.holdNote(10)
+  bench.deliver(10)
+  bench.deliver(12)
+  await settled()
+  assert.deepEqual(handled, [])
+  readNote()
+  await settled()
+  assert.deepEqual(handled, [10, 12])
+})
+
+test('a message that comes again goes before later ones that wait for room', async () => {
+  const bench = new Bench()
+  const { lane } = bench
+  lane.activate()
+  lane.active = false
+  bench.deliver(1)
+  lane.take(1)
+  bench.deliver(2)
+  bench.deliver(1)
+  await settled()
+  assert.deepEqual(
+    lane.take(Infinity).map(({ seq }) => seq),
+    [1, 2],
+  )
+})
+
+test('a message that comes again while it is here is taken once', async () => {
+  const bench = new Bench()
+  const { lane, handled } = bench
+  lane.activate()
+  bench.deliver(1)
+  bench.deliver(2)
+  bench.deliver(1)
+  await settled()
+  assert.deepEqual(handled, [1, 2])
+})
+
+test('a lane whose subscription the client has closed rejects, and leaves no rejection unhandled', async () => {
+  const bench = new Bench()
+  bench.lane.activate()
+  const flushed = Promise.withResolvers<undefined>()
+  bench.flush = () => flushed.promise
+  bench.drain = () => Promise.reject(new Error('subscription is already closed'))
+  const unhandled: unknown[] = []
+  const note = (error: unknown): void => void unhandled.push(error)
+  process.on('unhandledRejection', note)
+  const quiet = assert.rejects(bench.lane.quiet(), /already closed/)
+  await new Promise((resolve) => {
+    setImmediate(resolve)
+  })
+  flushed.resolve(undefined)
+  await quiet
+  process.off('unhandledRejection', note)
+  assert.deepEqual(unhandled, [])
+})
