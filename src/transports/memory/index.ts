@@ -110,8 +110,9 @@ export function memory(options?: MemoryOptions): MemoryTransport {
     async close({ deadlineMs = 5_000 } = {}) {
       if (closed) return
       closed = true
-      await requestReply.close(deadlineMs)
+      const responders = requestReply.close(deadlineMs)
       for (const subscription of subscriptions) await subscription.close()
+      await responders
       if (host === undefined) return
       broker.detach(host.instanceId, host.name)
       host.events.emit('disconnect', { transport: host.name, planned: true, reason: 'closed' })
