@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
 import { NoRespondersError, PublishError, RemoteError, TimeoutError } from '../errors.ts'
-import type { PublishFailure } from '../errors.ts'
+import type { BusbarErrorOptions, PublishFailure } from '../errors.ts'
 import type { EncodedMessage } from '../message.ts'
 import type { RequestOptions } from '../transport.ts'
 import { Deadline, Deadlines } from './deadlines.ts'
@@ -36,14 +36,14 @@ export class PendingRequests {
   /** `send` passes the request on under this number; if it throws, the request fails with that error. */
   start(topic: string, { timeoutMs, signal }: RequestOptions, send: (id: number) => void): Promise<EncodedMessage> {
     if (signal?.aborted === true)
-      return Promise.reject(requestFailed(topic, 'its signal was aborted', 'not-sent', signal.reason))
+      return Promise.reject(requestFailed(topic, 'its signal was aborted', 'not-sent', { cause: signal.reason }))
     if (this.#isClosed) return Promise.reject(requestFailed(topic, CLOSED, 'not-sent'))
     if (this.#pending.size >= this.#max)
       return Promise.reject(requestFailed(topic, `${this.#max} requests are pending, the limit`, 'not-sent'))
     return new Promise((resolve, reject) => {
       const id = ++this.#last
       const onAbort = (): void =>
-        this.fail(id, requestFailed(topic, 'its signal was aborted', 'unknown', signal?.reason))
+        this.fail(id, requestFailed(topic, 'its signal was aborted', 'unknown', { cause: signal?.reason }))
       const deadline = new Deadline(() =>
         this.fail(
           id,
@@ -120,8 +120,17 @@ function remoteError(
     : new RemoteError(`The responder to "${topic}" failed: ${failure}`)
 }
 
-/** A request that ended without an answer. */
-export function requestFailed(topic: string, why: string, outcome: PublishFailure, cause?: unknown): PublishError {
+/** A request that ended without an answer. Retryable unless `options` say otherwise. */
+export function requestFailed(
+  topic: string,
+  why: string,
+  outcome: PublishFailure,
+  options: BusbarErrorOptions = {},
+): PublishError {
   const sure = outcome === 'not-sent' ? 'It was not sent.' : 'A responder may have handled it.'
-  return new PublishError(`The request for "${topic}" failed: ${why}. ${sure}`, { outcome, retryable: true, cause })
+  return new PublishError(`The request for "${topic}" failed: ${why}. ${sure}`, {
+    retryable: true,
+    ...options,
+    outcome,
+  })
 }

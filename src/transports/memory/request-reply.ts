@@ -1,3 +1,4 @@
+import { outsideHandlers } from '../../core/causality.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { EncodedMessage } from '../../core/message.ts'
 import { tooLarge } from '../../core/publish/size-limit.ts'
@@ -63,15 +64,13 @@ export class MemoryRequestReply implements RequestReply {
     const pending = (this.#pending ??= new PendingRequests(clock))
     const error = tooLarge(message, this.#size.maxMessageBytes, this.#size.system)
     if (error !== undefined) throw error
-    // In a later turn, as with any other broker.
-    return pending.start(message.topic, options, (id) => {
-      setImmediate(() => {
-        const chosen = this.#responders.next(message.topic)
-        if (chosen.length === 0) pending.noResponders(id)
-        for (const responder of chosen)
-          responder.run(message, (answer) => setImmediate(() => pending.answer(id, answer)))
-      })
-    })
+    const send = (id: number): void => {
+      const chosen = this.#responders.next(message.topic)
+      if (chosen.length === 0) pending.noResponders(id)
+      for (const responder of chosen) responder.run(message, (answer) => setImmediate(() => pending.answer(id, answer)))
+    }
+    // In a later turn, and out of the handler that asks, as with any other broker.
+    return pending.start(message.topic, options, (id) => outsideHandlers(() => setImmediate(send, id)))
   }
 
   async respond(spec: ResponderSpec, responder: Responder): Promise<TransportResponder> {

@@ -31,9 +31,10 @@ const BARE_BLOCK = Buffer.from('NATS/1.0')
 
 /** Where answers come: one subscription for all requests of a session, each with a number of its own. */
 interface Inbox {
+  readonly session: Session
   readonly subscription: Subscription
-  /** With the dot before the number. */
-  readonly start: string
+  /** What comes before the number. */
+  readonly start: Uint8Array
   readonly pending: PendingRequests
 }
 
@@ -61,9 +62,11 @@ export class NatsRequestReply implements RequestReply, SessionPart {
     if (error !== undefined) throw error
     const { pending, start } = (this.#inbox ??= this.#listen(session))
     return pending.start(topic, options, (number) => {
-      const bytes = this.#write(session, this.#subjects.rpc(topic), { start: Buffer.from(start), number }, message)
+      const bytes = this.#write(session, this.#subjects.rpc(topic), { start, number }, message)
       if (bytes > session.maxPayload)
-        throw requestFailed(topic, `it takes ${bytes} bytes, and the server takes ${session.maxPayload}`, 'not-sent')
+        throw requestFailed(topic, `it takes ${bytes} bytes, and the server takes ${session.maxPayload}`, 'not-sent', {
+          retryable: false,
+        })
     })
   }
 
@@ -92,7 +95,7 @@ export class NatsRequestReply implements RequestReply, SessionPart {
       },
     )
     session.add(this)
-    return { subscription, start, pending }
+    return { session, subscription, start: Buffer.from(start), pending }
   }
 
   #readAnswer(session: Session, incoming: Incoming, topic: string): RequestAnswer {
@@ -127,23 +130,24 @@ export class NatsRequestReply implements RequestReply, SessionPart {
       },
       group,
     )
+    const opened: TransportResponder = {
+      close: async ({ deadlineMs = 5_000 } = {}) => {
+        this.#responders.delete(opened)
+        // What has arrived until the server knows is refused.
+        const answered = running.close(deadlineMs)
+        await settledWithin(clock, deadlineMs, end(subscription, session))
+        await answered
+      },
+    }
+    // Before the wait: the transport may be closed in the meantime.
+    this.#responders.add(opened)
     try {
       await session.flush()
       if (refused !== undefined) throw refused
     } catch (error) {
-      if (!session.connection.isClosed()) subscription.unsubscribe()
+      await opened.close({ deadlineMs: 0 })
       throw toBusbarError(error, `Responding to "${topic}"`)
     }
-    const opened: TransportResponder = {
-      close: async ({ deadlineMs = 5_000 } = {}) => {
-        this.#responders.delete(opened)
-        const closing = [running.close(deadlineMs)]
-        if (!subscription.isClosed() && !session.connection.isClosed())
-          closing.push(subscription.drain().catch(() => undefined))
-        await settledWithin(clock, deadlineMs + 1, Promise.all(closing))
-      },
-    }
-    this.#responders.add(opened)
     return opened
   }
 
@@ -182,8 +186,16 @@ export class NatsRequestReply implements RequestReply, SessionPart {
     inbox?.pending.close()
     await Promise.all([...this.#responders].map((responder) => responder.close({ deadlineMs })))
     // A connection that the user passed stays open.
-    if (inbox !== undefined && !inbox.subscription.isClosed()) inbox.subscription.unsubscribe()
+    if (inbox !== undefined && !inbox.subscription.isClosed() && !inbox.session.connection.isClosed())
+      inbox.subscription.unsubscribe()
   }
+}
+
+/** Resolves when the server has ended the subscription; at once without a connection. Never rejects. */
+async function end(subscription: Subscription, { connection, ready }: Session): Promise<void> {
+  if (subscription.isClosed() || connection.isClosed()) return
+  if (ready) await subscription.drain().catch(() => undefined)
+  else subscription.unsubscribe()
 }
 
 function targetOf(subject: string): Uint8Array {

@@ -91,12 +91,15 @@ export class CoreNats implements Engine {
   }
 
   async #close(deadlineMs: number): Promise<void> {
+    const session = this.#session
+    if (session === undefined) return
+    const endsAt = session.host.clock.monotonic() + deadlineMs
     await Promise.all([
       ...[...this.#subscriptions].map((subscription) => subscription.close()),
       this.requestReply.close(deadlineMs),
     ])
     this.#publisher?.close()
-    await this.#session?.close(deadlineMs)
+    await session.close(Math.max(0, endsAt - session.host.clock.monotonic()))
   }
 
   #require(): Session {
