@@ -5,7 +5,7 @@ import { createBus } from 'busbar'
 import type { Bus } from 'busbar'
 import { redis } from 'busbar/redis'
 import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
-import { ScriptRunner } from '../../src/transports/redis/runner.ts'
+import { ScriptRunner } from '../../src/transports/redis/connection/script-runner.ts'
 import { CLAIM_DUE } from '../../src/transports/redis/scripts/claim.ts'
 import { RELEASE } from '../../src/transports/redis/scripts/group.ts'
 import { startPrivate } from '../../tools/brokers/index.ts'
@@ -47,7 +47,7 @@ describe('Redis: partitions that change hands', () => {
     const run: Run = Reflect.get(ScriptRunner.prototype, 'run')
     vi.spyOn(ScriptRunner.prototype, 'run').mockImplementation(async function (this: ScriptRunner, script, ...rest) {
       const running = run.call(this, script, ...rest)
-      if (script === RELEASE && rest[0][0]?.startsWith(stream) === true) released.resolve()
+      if (script === RELEASE && String(rest[1][1]).startsWith('1:')) released.resolve()
       if (script !== CLAIM_DUE || rest[0][0] !== stream) return running
       const reply = (await running) as readonly [readonly unknown[]]
       if (reply[0].length > 0 && ++claimed === 1) await released.promise

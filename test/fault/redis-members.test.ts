@@ -75,9 +75,8 @@ describe('Redis: members that come and go', () => {
       }
       const heldBy = (...members: Bus[]): number => members.reduce((sum, one) => sum + (taken.get(one) ?? 0), 0)
       const heard = async (one: string): Promise<number> =>
-        Number((await client.hGet(`busbar:{${topic}}:assignment:members`, `+${one}`))?.split(' ')[0])
-      const members = async (): Promise<string[]> =>
-        (await client.zRange(`busbar:{${topic}}:members:members`, 0, -1)).map((name) => name.slice(1))
+        Number(await client.zScore('busbar:leases', one)) - lease.leaseMs
+      const members = (): Promise<string[]> => client.zRange('busbar:leases', 0, -1)
 
       const [first, second] = [await join({}), await join({})]
       await waitUntil(() => heldBy(first) === 4 && heldBy(second) === 4, {
@@ -114,28 +113,24 @@ describe('Redis: members that come and go', () => {
   )
 
   test('a new member waits for those that were silent before it came, and not for others', async () => {
-    const [members, assignment] = [uniqueName('members'), uniqueName('assignment')]
-    const [leaseMs, partitions, silentMs] = [60_000, 8, 1_000]
-    const beat = async (name: string): Promise<number> => {
+    const assignment = uniqueName('assignment')
+    const [leaseMs, partitions] = [60_000, 8]
+    const now = Number(await client.eval(`local t = redis.call('TIME') return t[1] * 1000`))
+    /** `absent`: processes, and how long ago each was last heard of. */
+    const beat = async (name: string, absent: Readonly<Record<string, number>> = {}): Promise<number> => {
+      const others = Object.entries(absent).flatMap(([one, agoMs]) => [one, now - agoMs + leaseMs])
       const options = {
-        keys: [members, assignment],
-        arguments: [name, leaseMs, partitions, 'k', 0, silentMs].map(String),
+        keys: [assignment],
+        arguments: [name, `process-${name}`, leaseMs, partitions, 'k', 0, ...others].map(String),
       }
-      return ((await client.eval(BEAT.lua, options)) as number[]).length - 3
-    }
-    const note = async (name: string, heardAgoMs: number, newAgoMs?: number): Promise<void> => {
-      const now = Number(await client.eval(`local t = redis.call('TIME') return t[1] * 1000`))
-      const since = newAgoMs === undefined ? 0 : now - newAgoMs
-      await client.hSet(assignment, `+${name}`, `${now - heardAgoMs} ${since}`)
+      return ((await client.eval(BEAT.lua, options)) as number[]).length - 6
     }
     for (const name of ['a', 'b', 'a']) await beat(name)
-    await note('a', 10_000)
-    assert.equal(await beat('new'), 0, 'a has fallen silent')
-    assert.equal(await beat('new'), 0, 'and has not been heard since')
+    assert.equal(await beat('new', { 'process-a': 10_000 }), 0, 'a has fallen silent')
+    assert.equal(await beat('new', { 'process-a': 10_000 }), 0, 'and has not been heard since')
     assert.equal(await beat('a'), 4)
-    await note('new', 0, 20_000)
-    await note('b', 5_000)
-    assert.equal(await beat('new'), 2, 'b has fallen silent after it came')
+    await client.hSet(assignment, '+new', `k ${now - 20_000} process-new`)
+    assert.equal(await beat('new', { 'process-b': 5_000 }), 2, 'b has fallen silent after it came')
   })
 
   test('a new member that lives gets its share although others have died', { timeout: 30_000 }, async () => {

@@ -65,7 +65,7 @@ describe('Redis: features', () => {
     handle.resume()
     await waitUntil(async () => handled === 371 && (await lag()) === 0, { timeoutMs: 10_000 })
     // Everything that was read goes, and is no loss; the count has been set right by then.
-    await waitUntil(async () => (await client.hGet(`${streamOf(topic)}:group:${group}`, 'counted')) !== null, {
+    await waitUntil(async () => (await client.hGet(`${streamOf(topic)}:group:${group}`, '0:counted')) !== null, {
       timeoutMs: 5_000,
     })
     await client.xTrim(streamOf(topic), 'MAXLEN', 0)
@@ -112,17 +112,14 @@ describe('Redis: features', () => {
     )
     const ours = found.flat().find(({ ce }) => ce !== undefined) ?? assert.fail('our message is there')
     const envelope = JSON.parse(ours['ce'] ?? '') as Record<string, unknown>
-    assert.deepEqual(
-      [envelope['specversion'], envelope['id'], envelope['type'], envelope['partitionkey'], envelope['headers']],
-      ['1.0', id, topic, 'k', { colour: 'blue' }],
-    )
+    assert.deepEqual(envelope, { busbar: '1', source: 'features', id, partitionkey: 'k', headers: { colour: 'blue' } })
     assert.equal(ours['data'], '{"n":2}')
     await waitUntil(() => handled.length === 3, { timeoutMs: 5_000 })
   })
 
-  test("envelope 'fields': CloudEvents attributes in fields of their own, understood by everybody", async () => {
+  test("envelope 'cloudevents': CloudEvents attributes in fields of their own, understood by everybody", async () => {
     const topic = uniqueName('fields')
-    const [writer, reader] = [bus({ envelope: 'fields' }), bus()]
+    const [writer, reader] = [bus({ envelope: 'cloudevents' }), bus()]
     const handled: unknown[] = []
     reader.consume(topic, ({ id, data, key, headers }) => void handled.push({ id, data, key, headers: { ...headers } }))
     await reader.start()
@@ -236,6 +233,34 @@ describe('Redis: features', () => {
       },
     )
     assert.equal(new Set(handled).size, handled.length)
+  })
+
+  test('keys of another layout are refused by name, and left alone', async () => {
+    const prefix = `${uniqueName('layout')}:`
+    const first = bus({ prefix })
+    await first.start()
+    assert.equal(await client.get(`${prefix}layout`), '1')
+    await first.close()
+    await client.set(`${prefix}layout`, '0')
+    await assert.rejects(bus({ prefix }).start({ timeoutMs: 0 }), {
+      code: 'BUSBAR_CONFIGURATION',
+      message: new RegExp(`have layout "0", and this version of Busbar uses layout "1"`),
+    })
+    assert.deepEqual(await client.keys(`${prefix}*`), [`${prefix}layout`])
+  })
+
+  test('the keys of a topic and a group are few', async () => {
+    const prefix = `${uniqueName('keys')}:`
+    const on = bus({ prefix })
+    on.consume('few.keys', () => {})
+    await on.start()
+    await waitUntil(async () => (await client.keys(`${prefix}{few.keys*`)).length === 10, { timeoutMs: 5_000 })
+    assert.deepEqual((await client.keys(`${prefix}*`)).filter((key) => !key.includes('{')).toSorted(), [
+      `${prefix}layout`,
+      `${prefix}leases`,
+      `${prefix}notices`,
+      `${prefix}topics`,
+    ])
   })
 
   test('a number of partitions that differs is warned of, and whatever anybody writes to is read', async () => {

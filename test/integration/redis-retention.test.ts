@@ -6,7 +6,7 @@ import type { Bus } from 'busbar'
 import { uniqueName, waitUntil } from 'busbar/testing'
 import { redis } from 'busbar/redis'
 import type { RedisOptions } from 'busbar/redis'
-import { compareIds } from '../../src/transports/redis/delivery.ts'
+import { compareIds } from '../../src/transports/redis/consume/delivery.ts'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { RedisBroker } from '../../tools/brokers/index.ts'
 

@@ -2,9 +2,9 @@ import { StateError } from '../../core/errors.ts'
 import type { Capabilities, Transport } from '../../core/transport.ts'
 import { resolveRedisOptions } from './options.ts'
 import type { RedisOptions } from './options.ts'
-import { RedisSession } from './session.ts'
+import { RedisTransport } from './transport.ts'
 
-export type { GivenClient } from './given-client.ts'
+export type { GivenClient } from './connection/given-client.ts'
 export type { RedisNode, RedisNodeOption, RedisOptions, RedisSentinelOptions } from './options.ts'
 
 /**
@@ -18,10 +18,10 @@ export type { RedisNode, RedisNodeOption, RedisOptions, RedisSentinelOptions } f
  */
 export function redis(options: RedisOptions = {}): Transport {
   const resolved = resolveRedisOptions(options)
-  let session: RedisSession | undefined
+  let session: RedisTransport | undefined
   let closed = false
 
-  const requireOpen = (): RedisSession => {
+  const requireOpen = (): RedisTransport => {
     if (session === undefined || closed)
       throw new StateError(closed ? 'The Redis transport is closed' : 'The Redis transport is not open')
     return session
@@ -30,10 +30,10 @@ export function redis(options: RedisOptions = {}): Transport {
   return {
     system: 'redis',
     capabilities: capabilities(resolved.maxMessageBytes),
-    admin: RedisSession.admin(requireOpen),
+    admin: RedisTransport.admin(requireOpen),
     async open(host) {
       if (session !== undefined) throw new StateError('A Redis transport belongs to one bus: make another one')
-      const opening = new RedisSession(resolved, host)
+      const opening = new RedisTransport(resolved, host)
       session = opening
       try {
         await opening.open()

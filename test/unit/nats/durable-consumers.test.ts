@@ -30,7 +30,7 @@ test('a group that can not be made as a whole leaves nothing behind, also of wha
   const lanes = ['refused', 'slow'].map(
     (consumer) => ({ stream: 's', consumer, plan: { filter: 'f' }, adopt: () => undefined }) as unknown as PullConsumer,
   )
-  const prepared = new DurableConsumers(parts).prepare(lanes)
+  const prepared = new DurableConsumers(parts).prepare(lanes, false)
   const refused = assert.rejects(prepared, /no room/)
   setImmediate(() => slow.resolve(undefined))
   await refused

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { attemptsOf } from '../../../src/transports/redis/attempt-notes.ts'
+import { attemptsOf } from '../../../src/transports/redis/consume/attempt-notes.ts'
 
 // The note is stored with the group: "<used> <running> <not before>".
 it.each([

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { EntryReader } from '../../../src/transports/redis/mapping.ts'
+import { EntryReader } from '../../../src/transports/redis/wire/mapping.ts'
 
 const PLACE = { topic: 't', partition: 3, id: '1700000000000-5' }
 const ENVELOPE = {

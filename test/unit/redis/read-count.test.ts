@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { ReadCount } from '../../../src/transports/redis/read-count.ts'
-import type { Gap, ReadState } from '../../../src/transports/redis/read-count.ts'
+import { ReadCount } from '../../../src/transports/redis/consume/read-count.ts'
+import type { Gap, ReadState } from '../../../src/transports/redis/consume/read-count.ts'
 
 function begun(at: Partial<ReadState> = {}) {
   const gaps: Gap[] = []

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { seededRandom } from 'busbar/testing'
-import { idBefore, startId } from '../../../src/transports/redis/start-id.ts'
+import { idBefore, startId } from '../../../src/transports/redis/topology/start-id.ts'
 
 const LAST = '18446744073709551615'
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, expect, it } from 'vitest'
 import { seededRandom } from 'busbar/testing'
-import { baseTopic, Keys } from '../../../src/transports/redis/keys.ts'
-import { partitionOf } from '../../../src/transports/redis/partitioner.ts'
+import { baseTopic, Keys } from '../../../src/transports/redis/topology/keys.ts'
+import { partitionOf } from '../../../src/transports/redis/topology/partitioner.ts'
 
 // Golden values: all of this is stored on servers, and other programs compute it too. A change breaks systems that run:
 // a key's messages would be in two partitions at once, and streams with messages would have no reader.
@@ -25,8 +25,14 @@ describe('golden', () => {
   })
 
   it('names of keys', () => {
-    const keys = new Keys('busbar:')
-    expect([keys.topics, keys.ephemeral]).toEqual(['busbar:topics', 'busbar:ephemeral'])
+    const keys = new Keys('busbar:', false)
+    expect([keys.layout, keys.topics, keys.ephemeral, keys.leases, keys.notices]).toEqual([
+      'busbar:layout',
+      'busbar:topics',
+      'busbar:ephemeral',
+      'busbar:leases',
+      'busbar:notices',
+    ])
     const partition = keys.partition('orders', 3)
     expect(partition).toEqual({
       topic: 'orders',
@@ -40,7 +46,7 @@ describe('golden', () => {
     expect(keys.partition('orders.billing.dlq.audit.dlq', 0).stream).toBe('busbar:{orders}.billing.dlq.audit.dlq')
     expect(keys.group(partition, 'billing')).toEqual({
       group: 'billing',
-      meta: 'busbar:{orders/3}:group:billing',
+      meta: 'busbar:{orders}:group:billing',
       later: 'busbar:{orders/3}:later:billing',
       notes: 'busbar:{orders/3}:notes:billing',
       side: 'busbar:{orders/3}:side:billing',
@@ -48,17 +54,15 @@ describe('golden', () => {
       sideNotes: 'busbar:{orders/3}:side:billing:notes',
       delayed: 'busbar:{orders/3}:delayed:billing',
     })
-    expect(keys.membership('orders', 'billing')).toEqual({
-      members: 'busbar:{orders}:members:billing',
-      assignment: 'busbar:{orders}:assignment:billing',
-    })
+    expect(new Keys('busbar:', true).group(partition, 'billing').meta).toBe('busbar:{orders/3}:group:billing')
+    expect(keys.assignment('orders', 'billing')).toBe('busbar:{orders}:assignment:billing')
   })
 })
 
 describe('keys', () => {
   it('of different topics, partitions and groups differ, and those of one partition and its dead letters share a slot', () => {
     const random = seededRandom('keys')
-    const keys = new Keys('')
+    const keys = new Keys('', true)
     const token = (): string => random.pick(['a', 'b', 'orders', 'later', 'dlq', 'group', 'x-1'])
     const owners = new Map<string, string>([
       [keys.topics, ''],

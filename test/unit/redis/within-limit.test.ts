@@ -7,7 +7,7 @@ import {
   replyCode,
   toPublishError,
 } from '../../../src/transports/redis/errors.ts'
-import { withinLimit } from '../../../src/transports/redis/within-limit.ts'
+import { withinLimit } from '../../../src/transports/redis/connection/within-limit.ts'
 
 const never = (): Promise<never> => new Promise(() => {})
 

@@ -30,7 +30,7 @@ end
 `
 
 /**
- * KEYS stream, meta · ARGV group, start · creates the consumer group where it is missing. If members have read in it
+ * KEYS stream, meta · ARGV group, start, partition · creates the consumer group where it is missing. If members have read in it
  * before, it continues at their position. Returns 0 when it existed, 1 when it was created, 2 when it was created
  * again; its generation; when it was created, after which id; and when created again, the newest id of the stream, and
  * the stream's state.
@@ -38,136 +38,163 @@ end
 export const JOIN: Script = script(
   'join',
   `${NOW}${PLACE}${STREAM_STATE}
-local floor = redis.call('HGET', KEYS[2], 'floor')
+local part = ARGV[3] .. ':'
+local floor = redis.call('HGET', KEYS[2], part .. 'floor')
 local state, newest = 1, ''
 if floor then
   state = streamState(KEYS[1], floor)
   local info = streamInfo(KEYS[1])
   newest = info and info['last-generated-id'] or ''
 end
-local made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], floor or ARGV[2])
+local made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], floor or ARGV[2], part)
 if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
-redis.call('HSETNX', KEYS[2], 'generation', string.format('%.0f', now))
-local generation = redis.call('HGET', KEYS[2], 'generation')
+redis.call('HSETNX', KEYS[2], part .. 'generation', string.format('%.0f', now))
+local generation = part .. redis.call('HGET', KEYS[2], part .. 'generation')
 if made.err then return { 0, generation } end
-if not floor then return { 1, generation, redis.call('HGET', KEYS[2], 'floor') } end
+if not floor then return { 1, generation, redis.call('HGET', KEYS[2], part .. 'floor') } end
 return { 2, generation, floor, newest, state }
 `,
 )
 
 /**
- * KEYS members, assignment · ARGV member, leaseMs, partitions, kind, 1 to leave, silentMs. Kinds: `k` has its own
- * partitions, `p` the same but paused, `n` reads all partitions beside others.
+ * KEYS assignment · ARGV member, process, leaseMs, partitions, kind, 1 to leave, then for each process that does not
+ * count: name, end of its lease (negative: it is dead). Kinds: `k` has its own partitions, `p` the same but paused, `n`
+ * reads all partitions beside others.
  *
- * Records that the member lives, removes members that don't, and distributes the partitions: as evenly as possible,
- * moving as few as possible, and none to a paused member while there is another. A member that has been silent for
- * `silentMs` keeps its partitions until its lease ends, but no longer counts in the shares of the others. While any
- * member is silent, a new one gets a share when all that were silent before it came have reported again or were
- * removed, or when it has lived for a lease: a process that dies soon after each of its starts must not take partitions
- * with it each time. Returns the number of members, whether some have their own partitions and others not, the largest
- * number of partitions that a member knows of, and the partitions of this one.
+ * Records that the member exists, removes members of dead processes, and distributes the partitions: as evenly as
+ * possible, moving as few as possible, and none to a paused member while there is another. A member of a silent process
+ * keeps its partitions until its lease ends, but no longer counts in the shares of the others. While any member is
+ * silent, a new one gets a share when all that were silent before it came have reported again or were removed, or when it
+ * has lived for a lease: a process that dies soon after each of its starts must not take partitions with it each time.
+ *
+ * Returns the number of members; 1 when some have their own partitions and others not; the largest number of partitions
+ * that a member knows of; the revision of the assignment; 1 when this call changed it, so that others must look; 1 when
+ * this member waits for its share; and its partitions.
  */
 export const BEAT: Script = script(
   'beat',
   `${NOW}
-local me, lease, partitions, kind = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local leaving, silent = ARGV[5] == '1', tonumber(ARGV[6])
-local members, assignment = KEYS[1], KEYS[2]
-local last = tonumber(redis.call('HGET', assignment, '#last') or now)
-redis.call('ZREM', members, 'k' .. me, 'p' .. me, 'n' .. me)
-if leaving then redis.call('HDEL', assignment, '+' .. me)
-else
-  -- Nobody's sign of life came through for a while: it was the server that was away, so nobody is dead because of it.
-  local away = now - last
-  if away > lease / 2 then
-    for _, member in ipairs(redis.call('ZRANGE', members, 0, -1)) do redis.call('ZINCRBY', members, away, member) end
-  end
-  redis.call('ZADD', members, now + lease, kind .. me)
-end
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', members, '-inf', now)) do
-  redis.call('HDEL', assignment, '+' .. string.sub(member, 2))
-end
-redis.call('ZREMRANGEBYSCORE', members, '-inf', now)
+local me, process, lease, partitions, kind = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local leaving, assignment, absent = ARGV[6] == '1', KEYS[1], {}
+for at = 7, #ARGV, 2 do absent[ARGV[at]] = tonumber(ARGV[at + 1]) end
 
--- Of each member: when it was last heard of, and since when it has been new, or 0.
-local byKind, all, silentOnes, settled = { k = {}, p = {}, n = {} }, redis.call('ZRANGE', members, 0, -1), {}, 0
-local new, known, heardAt, count = {}, {}, {}, 0
-for _, member in ipairs(all) do
-  local name, of = string.sub(member, 2), string.sub(member, 1, 1)
-  local heard, since = string.match(redis.call('HGET', assignment, '+' .. name) or '', '^(%d+) (%d+)$')
-  known[name] = since ~= nil
-  heardAt[name] = tonumber(heard)
-  new[name] = since and since ~= '0' and tonumber(since) or nil
-  byKind[of][#byKind[of] + 1] = name
-  count = count + 1
-  if name ~= me and heard and now - heardAt[name] > silent then silentOnes[name] = true
-  elseif name ~= me and of == 'k' and known[name] and not new[name] then settled = settled + 1 end
+local owners, members, changed, most, revision = {}, {}, false, partitions, 0
+local flat = redis.call('HGETALL', assignment)
+for at = 1, #flat, 2 do
+  local field, value = flat[at], flat[at + 1]
+  if string.sub(field, 1, 1) == '+' then
+    local of, since, by = string.match(value, '^(%a) (%d+) (.*)$')
+    if of then members[string.sub(field, 2)] = { kind = of, since = tonumber(since), process = by, text = value } end
+  elseif field == '#partitions' then most = math.max(most, tonumber(value))
+  elseif field == '#revision' then revision = tonumber(value)
+  else owners[tonumber(field)] = value end
+end
+local known = members[me] ~= nil
+local mine = members[me] or { since = 0 }
+members[me] = nil
+for name, member in pairs(members) do
+  if absent[member.process] and absent[member.process] < 0 then
+    redis.call('HDEL', assignment, '+' .. name)
+    members[name] = nil
+    changed = true
+  end
+end
+if leaving and known then
+  redis.call('HDEL', assignment, '+' .. me)
+  changed = true
+end
+
+-- When a silent process was last heard of, of each of its members.
+local silentAt, settled = {}, 0
+for name, member in pairs(members) do
+  local ends = absent[member.process]
+  if ends then silentAt[name] = ends - lease
+  elseif member.kind == 'k' and member.since == 0 then settled = settled + 1 end
 end
 if not leaving then
-  if not known[me] and next(silentOnes) and settled > 0 then new[me] = now end
+  if not known and next(silentAt) and settled > 0 then mine.since = now end
   local awaited = false
-  for name in pairs(silentOnes) do awaited = awaited or (new[me] and heardAt[name] <= new[me]) end
-  if new[me] and (not awaited or settled == 0 or now - new[me] >= lease) then new[me] = nil end
-  redis.call('HSET', assignment, '+' .. me, string.format('%.0f %.0f', now, new[me] or 0))
+  for _, heard in pairs(silentAt) do awaited = awaited or heard <= mine.since end
+  if mine.since > 0 and (not awaited or settled == 0 or now - mine.since >= lease) then mine.since = 0 end
+  mine.kind = kind
+  local text = string.format('%s %.0f %s', kind, mine.since, process)
+  if mine.text ~= text then
+    redis.call('HSET', assignment, '+' .. me, text)
+    changed = true
+  end
+  members[me] = mine
 end
-local most = math.max(partitions, tonumber(redis.call('HGET', assignment, '#partitions') or 0))
-redis.call('HSET', assignment, '#last', string.format('%.0f', now), '#partitions', most)
+if most ~= tonumber(redis.call('HGET', assignment, '#partitions') or 0) then
+  redis.call('HSET', assignment, '#partitions', most)
+  changed = true
+end
 partitions = most
 
-local result = { count, (#byKind.n > 0 and count > #byKind.n) and 1 or 0, most }
-local function able(names, newOnes)
+local byKind, count = { k = 0, p = 0, n = 0 }, 0
+for _, member in pairs(members) do
+  byKind[member.kind] = byKind[member.kind] + 1
+  count = count + 1
+end
+local function able(of, newOnes)
   local found = {}
-  for _, name in ipairs(names) do
-    if not silentOnes[name] and (newOnes or not new[name]) then found[#found + 1] = name end
+  for name, member in pairs(members) do
+    if member.kind == of and not silentAt[name] and (newOnes or member.since == 0) then found[#found + 1] = name end
   end
   return found
 end
-local sharing = able(byKind.k, false)
-if #sharing == 0 then sharing = able(byKind.k, true) end
-if #sharing == 0 then sharing = able(byKind.p, true) end
-if #sharing == 0 then return result end
-table.sort(sharing)
-local load = {}
-for _, member in ipairs(sharing) do load[member] = 0 end
-
-local owners, orphans, changes, rest = {}, {}, {}, partitions
-for partition = 0, partitions - 1 do
-  owners[partition] = redis.call('HGET', assignment, partition)
-  if owners[partition] and silentOnes[owners[partition]] then rest = rest - 1 end
-end
-local even, extra = math.floor(rest / #sharing), rest % #sharing
-for partition = 0, partitions - 1 do
-  local owner = owners[partition]
-  if owner and silentOnes[owner] then
-    -- Nobody else can have it before its lease has ended.
-  elseif owner and load[owner] and load[owner] < even then
-    load[owner] = load[owner] + 1
-  elseif owner and load[owner] and load[owner] == even and extra > 0 then
-    load[owner] = load[owner] + 1
-    extra = extra - 1
-  else
-    orphans[#orphans + 1] = partition
-    owners[partition] = nil
+local sharing = able('k', false)
+if #sharing == 0 then sharing = able('k', true) end
+if #sharing == 0 then sharing = able('p', true) end
+if #sharing > 0 then
+  table.sort(sharing)
+  local load = {}
+  for _, member in ipairs(sharing) do load[member] = 0 end
+  local orphans, changes, rest = {}, {}, partitions
+  for partition = 0, partitions - 1 do
+    if owners[partition] and silentAt[owners[partition]] then rest = rest - 1 end
   end
-end
-for _, partition in ipairs(orphans) do
-  local chosen
-  for _, member in ipairs(sharing) do
-    if load[member] < even and (not chosen or load[member] < load[chosen]) then chosen = member end
-  end
-  if not chosen then
-    for _, member in ipairs(sharing) do
-      if load[member] == even then chosen = member break end
+  local even, extra = math.floor(rest / #sharing), rest % #sharing
+  for partition = 0, partitions - 1 do
+    local owner = owners[partition]
+    if owner and silentAt[owner] then
+      -- Nobody else can have it before its lease has ended.
+    elseif owner and load[owner] and load[owner] < even then
+      load[owner] = load[owner] + 1
+    elseif owner and load[owner] and load[owner] == even and extra > 0 then
+      load[owner] = load[owner] + 1
+      extra = extra - 1
+    else
+      orphans[#orphans + 1] = partition
+      owners[partition] = nil
     end
   end
-  load[chosen] = load[chosen] + 1
-  owners[partition] = chosen
-  changes[#changes + 1] = partition
-  changes[#changes + 1] = chosen
+  for _, partition in ipairs(orphans) do
+    local chosen
+    for _, member in ipairs(sharing) do
+      if load[member] < even and (not chosen or load[member] < load[chosen]) then chosen = member end
+    end
+    if not chosen then
+      for _, member in ipairs(sharing) do
+        if load[member] == even then chosen = member break end
+      end
+    end
+    load[chosen] = load[chosen] + 1
+    owners[partition] = chosen
+    changes[#changes + 1] = partition
+    changes[#changes + 1] = chosen
+  end
+  if #changes > 0 then
+    redis.call('HSET', assignment, unpack(changes))
+    changed = true
+  end
 end
-if #changes > 0 then redis.call('HSET', assignment, unpack(changes)) end
+if changed then revision = redis.call('HINCRBY', assignment, '#revision', 1) end
+local result = {
+  count, (byKind.n > 0 and count > byKind.n) and 1 or 0, partitions, string.format('%.0f', revision), changed and 1 or 0,
+  mine.since > 0 and 1 or 0
+}
 for partition = 0, partitions - 1 do
-  if owners[partition] == me then result[#result + 1] = partition end
+  if not leaving and owners[partition] == me then result[#result + 1] = partition end
 end
 return result
 `,
@@ -175,88 +202,111 @@ return result
 )
 
 /**
- * KEYS meta, stream · ARGV member, leaseMs, connection, group · takes a partition without an owner. Returns 1, the new
- * generation, for a former owner whose lease expired: connection, name, and the id up to which everything was acked at
- * its last sign of life; and how far the group has read; or 0 and how long it is taken.
+ * KEYS meta, stream · ARGV owner (process and member), leaseMs, connection, group, dead process, partition · takes a partition without
+ * an owner, or whose owner is of that process. Returns 1, the new generation, for a former owner that died: connection,
+ * process and name, and the id up to which everything was acked at its last sign of life; and how far the group has read;
+ * or 0 and its owner: empty while it is unknown whether it has one.
  */
 export const ACQUIRE: Script = script(
   'acquire',
   `${NOW}${READ_STATE}
-local owner = redis.call('HMGET', KEYS[1], 'owner', 'until', 'connection', 'floor', 'generation')
-if owner[1] and owner[1] ~= ARGV[1] and tonumber(owner[2] or 0) > now then return { 0, tonumber(owner[2]) - now } end
--- Joining writes the generation, so this key was deleted, perhaps under a living owner, who puts it back soon.
-if not owner[5] and owner[1] ~= '?' then
-  redis.call('HSET', KEYS[1], 'owner', '?', 'until', string.format('%.0f', now + tonumber(ARGV[2])))
-  return { 0, tonumber(ARGV[2]) }
+local part = ARGV[6] .. ':'
+local owner = redis.call(
+  'HMGET', KEYS[1], part .. 'owner', part .. 'until', part .. 'connection', part .. 'floor', part .. 'generation'
+)
+local process = owner[1] and string.match(owner[1], '^%S+')
+if owner[1] == '?' then
+  if tonumber(owner[2] or 0) > now then return { 0, '' } end
+elseif owner[1] and owner[1] ~= ARGV[1] and process ~= ARGV[5] then return { 0, owner[1] }
+elseif not owner[5] then
+  -- Joining writes the generation, so this key was deleted, perhaps under a living owner, who puts it back soon.
+  redis.call('HSET', KEYS[1], part .. 'owner', '?', part .. 'until', string.format('%.0f', now + tonumber(ARGV[2])))
+  return { 0, '' }
 end
 -- Begins with the time, so that it never comes again, not even after the group was deleted.
-redis.call('HSETNX', KEYS[1], 'generation', string.format('%.0f', now))
-local generation = redis.call('HINCRBY', KEYS[1], 'generation', 1)
-redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'until', string.format('%.0f', now + tonumber(ARGV[2])), 'connection', ARGV[3])
+redis.call('HSETNX', KEYS[1], part .. 'generation', string.format('%.0f', now))
+local generation = redis.call('HINCRBY', KEYS[1], part .. 'generation', 1)
+redis.call('HSET', KEYS[1], part .. 'owner', ARGV[1], part .. 'connection', ARGV[3])
+if owner[2] then redis.call('HDEL', KEYS[1], part .. 'until') end
 -- There from now on: when the next owner does not find it, somebody deleted it.
-redis.pcall('XGROUP', 'CREATECONSUMER', KEYS[2], ARGV[4], ARGV[1])
+redis.pcall('XGROUP', 'CREATECONSUMER', KEYS[2], ARGV[4], string.match(ARGV[1], '^%S+ (.*)$'))
 local former = owner[1] and owner[1] ~= '?' and owner[1] ~= ARGV[1]
 return {
-  1, string.format('%.0f', generation), former and owner[3] or '', former and owner[1] or '', owner[4] or '',
-  readState(KEYS[2], KEYS[1], ARGV[4])
+  1, part .. string.format('%.0f', generation), former and owner[3] or '', former and owner[1] or '', owner[4] or '',
+  readState(KEYS[2], KEYS[1], ARGV[4], part)
 }
 `,
   { allowOutOfMemory: true },
 )
 
-/** KEYS meta · ARGV member, generation, floor · gives a partition back. */
+/** KEYS meta · ARGV owner, generation (only its partition: whatever it is), floor · gives a partition back. */
 export const RELEASE: Script = script(
   'release',
-  `
-local owner = redis.call('HMGET', KEYS[1], 'owner', 'generation')
-if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then return 0 end
-if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'floor', ARGV[3]) end
-return redis.call('HDEL', KEYS[1], 'owner', 'until', 'connection')
+  `${FENCE}
+local part, number = partOf(ARGV[2])
+local owner = redis.call('HMGET', KEYS[1], part .. 'owner', part .. 'generation')
+if owner[1] ~= ARGV[1] or (number ~= '' and owner[2] ~= number) then return 0 end
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], part .. 'floor', ARGV[3]) end
+return redis.call('HDEL', KEYS[1], part .. 'owner', part .. 'connection')
 `,
 )
 
 /**
- * KEYS stream, meta, later, side, side later, delayed, delayed of the group ARGV group, member, generation, leaseMs (0
- * when partitions have no owner), connection, floor, 1 when something is in flight
+ * KEYS assignment, then for each partition: stream, meta, later, side, side later, delayed, delayed of the group · ARGV
+ * group, owner (empty when partitions have none), connection, then for each partition: generation, floor, 1 when something
+ * is in flight
  *
- * Renews the lease, records up to where everything is acked (the floor; empty when unknown), moves due entries into the
- * streams, and returns what comes next: [still ours, generation, side stream exists, ms until the next: later, side
- * later, delayed, pending entries or -1 when not requested, and -2 when the group is missing].
+ * Records up to where everything is acked (the floor; empty when unknown), moves due entries into the streams, and looks
+ * at what exists beside them. Returns the revision of the assignment, and for each partition: [still ours, generation,
+ * side stream exists, ms until the next: later, side later, delayed, pending entries or -1 when not requested, and -2 when
+ * the group is missing].
  */
-export const TICK: Script = script(
-  'tick',
-  `${NOW}${MOVE_DUE}${IDS}
-local meta = redis.call('HMGET', KEYS[2], 'generation', 'owner', 'floor')
-local ours = meta[1] == ARGV[3] and 1 or 0
-local floor, pending = ARGV[6], -1
-if ARGV[4] ~= '0' and meta[2] ~= ARGV[2] then ours = 0 end
-if ours == 1 and ARGV[7] == '1' then
-  local summary = redis.pcall('XPENDING', KEYS[1], ARGV[1])
-  if summary.err then pending = -2
-  else
-    pending = summary[1]
-    -- Without an owner nobody but the server knows what is out.
-    if ARGV[4] == '0' and summary[2] then floor = justBefore(summary[2]) end
+export const INSPECT: Script = script(
+  'inspect',
+  `${NOW}${MOVE_DUE}${IDS}${FENCE}
+local function inspect(stream, meta, later, side, sideLater, delayed, own, generation, floor, isBusy)
+  local part = partOf(generation)
+  local stored = redis.call('HMGET', meta, part .. 'generation', part .. 'owner', part .. 'floor', part .. 'connection')
+  stored[1] = stored[1] and part .. stored[1]
+  local ours = (stored[1] == generation and (ARGV[2] == '' or stored[2] == ARGV[2])) and 1 or 0
+  local pending = -1
+  if ours == 1 and isBusy then
+    local summary = redis.pcall('XPENDING', stream, ARGV[1])
+    if summary.err then pending = -2
+    else
+      pending = summary[1]
+      -- Without an owner nobody but the server knows what is out.
+      if ARGV[2] == '' and summary[2] then floor = justBefore(summary[2]) end
+    end
   end
-end
-if ours == 1 then
-  if floor ~= '' and (not meta[3] or before(meta[3], floor)) then redis.call('HSET', KEYS[2], 'floor', floor) end
-  if ARGV[4] ~= '0' then
-    redis.call('HSET', KEYS[2], 'until', string.format('%.0f', now + tonumber(ARGV[4])), 'connection', ARGV[5])
+  if ours == 1 then
+    if floor ~= '' and (not stored[3] or before(stored[3], floor)) then redis.call('HSET', meta, part .. 'floor', floor) end
+    if ARGV[2] ~= '' and stored[4] ~= ARGV[3] then redis.call('HSET', meta, part .. 'connection', ARGV[3]) end
   end
+  if redis.call('EXISTS', later, side, sideLater, delayed, own) == 0 then
+    return { ours, stored[1] or '', 0, -1, -1, -1, pending }
+  end
+  moveDue(delayed, stream, nil)
+  moveDue(own, side, ARGV[1])
+  local next, nextOwn = untilNext(delayed), untilNext(own)
+  if next < 0 or (nextOwn >= 0 and nextOwn < next) then next = nextOwn end
+  return { ours, stored[1] or '', redis.call('EXISTS', side), untilNext(later), untilNext(sideLater), next, pending }
 end
-moveDue(KEYS[6], KEYS[1], nil)
-moveDue(KEYS[7], KEYS[4], ARGV[1])
-local next, own = untilNext(KEYS[6]), untilNext(KEYS[7])
-if next < 0 or (own >= 0 and own < next) then next = own end
-return { ours, meta[1] or '', redis.call('EXISTS', KEYS[4]), untilNext(KEYS[3]), untilNext(KEYS[5]), next, pending }
+local result, at = { redis.call('HGET', KEYS[1], '#revision') or '' }, 4
+for key = 2, #KEYS, 7 do
+  local keys = { unpack(KEYS, key, key + 6) }
+  keys[8], keys[9], keys[10] = ARGV[at], ARGV[at + 1], ARGV[at + 2] == '1'
+  result[#result + 1] = inspect(unpack(keys))
+  at = at + 3
+end
+return result
 `,
   { allowOutOfMemory: true },
 )
 
 /**
  * KEYS stream, meta, later · ARGV group, generation, id after which to read (empty: as last recorded; `side`: it is the
- * stream of copies for the group), member, leaseMs (0 when partitions have no owner), ids of what the member holds ...
+ * stream of copies for the group), member, owner (empty when partitions have none), ids of what the member holds ...
  *
  * Creates the group again where it is missing, and makes what the member holds and what was handed back pending again,
  * where the group or a consumer was deleted with it. Returns whether it was missing, how many became pending again, the
@@ -265,23 +315,22 @@ return { ours, meta[1] or '', redis.call('EXISTS', KEYS[4]), untilNext(KEYS[3]),
 export const RESTORE: Script = script(
   'restore',
   `${NOW}${FENCE}${PLACE}${STREAM_STATE}
-if redis.call('EXISTS', KEYS[2]) == 1 then
-  local fenced = redis.call('HEXISTS', KEYS[2], 'generation') == 1 and fence(KEYS[2], ARGV[2])
-  if fenced then return fenced end
-end
+local part, number = partOf(ARGV[2])
+local fenced = redis.call('HEXISTS', KEYS[2], part .. 'generation') == 1 and fence(KEYS[2], ARGV[2])
+if fenced then return fenced end
 local start, state, made = '0', 1, nil
 if ARGV[3] == 'side' then
   -- Made again with the next copy.
   if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, 0, 0, '' } end
   made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0')
 else
-  start = ARGV[3] ~= '' and ARGV[3] or redis.call('HGET', KEYS[2], 'floor') or '0'
+  start = ARGV[3] ~= '' and ARGV[3] or redis.call('HGET', KEYS[2], part .. 'floor') or '0'
   state = streamState(KEYS[1], start)
-  made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], start)
+  made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], start, part)
 end
 if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
-if redis.call('HSETNX', KEYS[2], 'generation', ARGV[2]) == 1 and ARGV[5] ~= '0' then
-  redis.call('HSET', KEYS[2], 'owner', ARGV[4], 'until', string.format('%.0f', now + tonumber(ARGV[5])))
+if redis.call('HSETNX', KEYS[2], part .. 'generation', number) == 1 and ARGV[5] ~= '' then
+  redis.call('HSET', KEYS[2], part .. 'owner', ARGV[5])
 end
 local restored = 0
 local function restore(member, id)
@@ -295,14 +344,17 @@ return { made.err and 0 or 1, restored, state, start }
 )
 
 /**
- * KEYS stream, meta, later, notes, side, side later, side notes, delayed of the group · ARGV group · deletes a group.
- * Returns 1 if it existed.
+ * KEYS stream, meta, later, notes, side, side later, side notes, delayed of the group · ARGV group, partition · deletes a
+ * group of a partition. Returns 1 if it existed.
  */
 export const FORGET: Script = script(
   'forget',
   `
 local gone = redis.pcall('XGROUP', 'DESTROY', KEYS[1], ARGV[1])
-redis.call('UNLINK', unpack(KEYS, 2))
+redis.call('UNLINK', unpack(KEYS, 3))
+for _, field in ipairs({ 'generation', 'owner', 'connection', 'until', 'floor', 'counted' }) do
+  redis.call('HDEL', KEYS[2], ARGV[2] .. ':' .. field)
+end
 if type(gone) == 'table' then return 0 end
 return gone
 `,

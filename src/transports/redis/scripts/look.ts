@@ -1,4 +1,4 @@
-import { BEFORE, NOW, script, SERVER_ID } from './script.ts'
+import { BEFORE, FENCE, NOW, script, SERVER_ID } from './script.ts'
 import type { Script } from './script.ts'
 
 /** KEYS stream · [length, id of the oldest entry or empty, bytes]. */
@@ -71,11 +71,11 @@ end
 `
 
 /**
- * KEYS stream, side, later, side later, delayed, delayed of the group, meta · ARGV group [unread, pending, of the
+ * KEYS stream, side, later, side later, delayed, delayed of the group, meta · ARGV group, partition · [unread, pending, of the
  * pending: waiting for their time, due, delayed, oldest unacked id or empty, for the stream and the side: the id
  * after which to continue counting unread entries, or empty; of the stream: ids of the first and the last entry, of the
  * last one before the oldest unsettled, and of that one, all of them perhaps empty; 1 when entries were removed; and the
- * owner of the partition, or empty].
+ * owner of the partition (process and member), or empty].
  */
 export const GROUP_INFO: Script = script(
   'group-info',
@@ -87,8 +87,8 @@ local function later(set)
   waiting = waiting + all - ready
   due = due + ready
 end
-local lease = redis.call('HMGET', KEYS[7], 'counted', 'owner', 'until')
-local owner = lease[2] and lease[2] ~= '?' and tonumber(lease[3] or 0) > now and lease[2] or ''
+local lease = redis.call('HMGET', KEYS[7], ARGV[2] .. ':counted', ARGV[2] .. ':owner')
+local owner = lease[2] and lease[2] ~= '?' and lease[2] or ''
 local start, head, removed = '', '', 0
 local info, stream = redis.pcall('XINFO', 'STREAM', KEYS[1]), {}
 if not info.err then
@@ -165,7 +165,7 @@ return removed
  * of the server. Where the server's count is wrong, it is corrected for the next member. Nothing before Redis 7.
  */
 export const READ_STATE: string = `${SERVER_ID}${BEFORE}
-local function readState(stream, meta, group)
+local function readState(stream, meta, group, part)
   local function named(flat)
     local found = {}
     for at = 1, #flat, 2 do found[flat[at]] = flat[at + 1] end
@@ -182,10 +182,10 @@ local function readState(stream, meta, group)
       local last, read, passed, server = found['last-delivered-id'], found['entries-read'], -1, serverId()
       if not newest or not before(last, newest[1]) then passed = added
       elseif before(last, oldest[1]) then passed = added - info.length end
-      if type(read) ~= 'number' or server == '' or redis.call('HGET', meta, 'counted') ~= server then read = -1 end
+      if type(read) ~= 'number' or server == '' or redis.call('HGET', meta, part .. 'counted') ~= server then read = -1 end
       if passed >= 0 and passed ~= read and server ~= '' then
         redis.call('XGROUP', 'SETID', stream, group, last, 'ENTRIESREAD', passed)
-        redis.call('HSET', meta, 'counted', server)
+        redis.call('HSET', meta, part .. 'counted', server)
       end
       return { last, added, passed, read, server }
     end
@@ -197,9 +197,9 @@ end
 /** KEYS stream, meta · ARGV group, generation · see `readState`; nothing when the partition is no longer the member's. */
 export const LOOK: Script = script(
   'look',
-  `${READ_STATE}
-if redis.call('HGET', KEYS[2], 'generation') ~= ARGV[2] then return {} end
-return readState(KEYS[1], KEYS[2], ARGV[1])
+  `${FENCE}${READ_STATE}
+if not isCurrent(KEYS[2], ARGV[2]) then return {} end
+return readState(KEYS[1], KEYS[2], ARGV[1], partOf(ARGV[2]))
 `,
   { allowOutOfMemory: true },
 )

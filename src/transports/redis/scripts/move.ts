@@ -13,7 +13,7 @@ local function streamInfo(stream)
   for at = 1, #info, 2 do found[info[at]] = info[at + 1] end
   return found
 end
-local function place(command, stream, meta, group, start)
+local function place(command, stream, meta, group, start, part)
   local info = streamInfo(stream)
   -- The counters came with the same version.
   local counted = redis.REDIS_VERSION_NUM and (start == '0' or start == '$')
@@ -26,9 +26,9 @@ local function place(command, stream, meta, group, start)
   end
   local done = redis.pcall(unpack(told))
   if done.err then return done end
-  if counted then redis.call('HSET', meta, 'counted', serverId()) else redis.call('HDEL', meta, 'counted') end
+  if counted then redis.call('HSET', meta, part .. 'counted', serverId()) else redis.call('HDEL', meta, part .. 'counted') end
   -- Where it goes on if somebody deletes it.
-  redis.call('HSET', meta, 'floor', start == '$' and (info and info['last-generated-id'] or '0-0') or start)
+  redis.call('HSET', meta, part .. 'floor', start == '$' and (info and info['last-generated-id'] or '0-0') or start)
   return done
 end
 `
@@ -39,8 +39,8 @@ end
  * each consumer.
  */
 const MOVE_GROUP = `${NOW}${PLACE}
-local function moveGroup(stream, meta, later, notes, group, start)
-  local made = place('CREATE', stream, meta, group, start)
+local function moveGroup(stream, meta, later, notes, group, start, part)
+  local made = place('CREATE', stream, meta, group, start, part)
   if made.err then
     if not string.find(made.err, 'BUSYGROUP') then return made end
     for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', stream, group)) do
@@ -48,25 +48,25 @@ local function moveGroup(stream, meta, later, notes, group, start)
         if info[at] == 'name' then redis.call('XGROUP', 'DELCONSUMER', stream, group, info[at + 1]) end
       end
     end
-    local moved = place('SETID', stream, meta, group, start)
+    local moved = place('SETID', stream, meta, group, start, part)
     if moved.err then return moved end
   end
   redis.call('UNLINK', later, notes)
-  redis.call('HSETNX', meta, 'generation', string.format('%.0f', now))
-  return redis.call('HINCRBY', meta, 'generation', 1)
+  redis.call('HSETNX', meta, part .. 'generation', string.format('%.0f', now))
+  return redis.call('HINCRBY', meta, part .. 'generation', 1)
 end
 `
 
-/** KEYS stream, meta, later, notes · ARGV group, start · moves a group. */
+/** KEYS stream, meta, later, notes · ARGV group, start, partition · moves a group. */
 export const SEEK: Script = script(
   'seek',
   `${MOVE_GROUP}
-return moveGroup(KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2])
+return moveGroup(KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3] .. ':')
 `,
 )
 
 /**
- * KEYS stream, delayed · removes all messages, and moves the groups behind them: what is removed on purpose is no loss to
+ * KEYS stream, delayed · ARGV partition, name of the hash of a group up to the group · removes all messages, and moves the groups behind them: what is removed on purpose is no loss to
  * them, and they continue with what is published next. Returns how many there were, and the names of the groups.
  */
 export const PURGE: Script = script(
@@ -80,7 +80,9 @@ for _, entry in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
   for at = 1, #entry, 2 do
     if entry[at] == 'name' then
       local group = entry[at + 1]
-      moveGroup(stream, stream .. ':group:' .. group, stream .. ':later:' .. group, stream .. ':notes:' .. group, group, '$')
+      moveGroup(
+        stream, ARGV[2] .. group, stream .. ':later:' .. group, stream .. ':notes:' .. group, group, '$', ARGV[1] .. ':'
+      )
       result[#result + 1] = group
     end
   end

@@ -1,4 +1,4 @@
-import { script } from './script.ts'
+import { FENCE, script } from './script.ts'
 import type { Script } from './script.ts'
 
 /**
@@ -25,11 +25,11 @@ end
  */
 export const NOTE_ATTEMPTS: Script = script(
   'note-attempts',
-  `${NOTE}
+  `${FENCE}${NOTE}
 local group, member, at, result = ARGV[1], ARGV[2], 3, {}
 for key = 1, #KEYS, 3 do
   local count, stored = tonumber(ARGV[at + 1]), 0
-  if redis.call('HGET', KEYS[key + 1], 'generation') ~= ARGV[at] then stored = -1 end
+  if not isCurrent(KEYS[key + 1], ARGV[at]) then stored = -1 end
   for entry = at + 2, at + 1 + count * 4, 4 do
     if stored >= 0 then
       local pending = redis.call('XPENDING', KEYS[key], group, ARGV[entry], ARGV[entry], 1)[1]

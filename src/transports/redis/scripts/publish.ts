@@ -1,22 +1,6 @@
 import { NOW, script } from './script.ts'
 import type { Script } from './script.ts'
 
-/**
- * KEYS stream · ARGV (envelope, body) for each message · returns their ids. One command for a batch: the client has one
- * reply to wait for, and either all of it is stored or nothing.
- */
-export const PUBLISH: Script = script(
-  'publish',
-  `
-local ids = {}
-local stream = KEYS[1]
-for at = 1, #ARGV, 2 do
-  ids[#ids + 1] = redis.call('XADD', stream, '*', 'ce', ARGV[at], 'data', ARGV[at + 1])
-end
-return ids
-`,
-)
-
 /** KEYS delayed, sequence · ARGV time, fields ... · keeps a message until it is due. Returns in how many ms that is. */
 export const DELAY: Script = script(
   'delay',

@@ -34,10 +34,18 @@ local function serverId()
 end
 `
 
-/** Ends a script if, since its caller got its generation, the caller lost the partition or the group was moved. */
+/**
+ * Ends a script if, since its caller got its generation, the caller lost the partition or the group was moved. A generation
+ * names its partition, because one hash has the fields of all partitions: `3:1700000000000`.
+ */
 export const FENCE = `
+local function partOf(generation) return string.match(generation, '^(%d+:)(.*)$') end
+local function isCurrent(meta, generation)
+  local part, number = partOf(generation)
+  return part and redis.call('HGET', meta, part .. 'generation') == number
+end
 local function fence(meta, generation)
-  if redis.call('HGET', meta, 'generation') == generation then return nil end
+  if isCurrent(meta, generation) then return nil end
   return redis.error_reply('FENCED the group was moved, or the partition has another owner')
 end
 `

@@ -9,13 +9,13 @@ import type { Script } from './script.ts'
  */
 export const ACK: Script = script(
   'ack',
-  `
+  `${FENCE}
 local result, at = {}, 2
 for key = 1, #KEYS, 3 do
   local first = at + 4
   local last = first + tonumber(ARGV[at + 2]) - 1
   local noted = tonumber(ARGV[at + 3])
-  if redis.call('HGET', KEYS[key + 1], 'generation') ~= ARGV[at] then
+  if not isCurrent(KEYS[key + 1], ARGV[at]) then
     result[#result + 1] = -1
   else
     result[#result + 1] = redis.call('XACK', KEYS[key], ARGV[1], unpack(ARGV, first, last))
@@ -61,13 +61,13 @@ return refused
 
 /**
  * KEYS stream, meta, later, notes · ARGV group, generation, member, then for each: id, delayMs, attempts used, time before
- * which it must not start, 1 when no other member can have it.
+ * which it must not start, time until which no other member can have it.
  *
  * Hands entries back until their time; no member can claim them before. Returns the indexes of those that are not the
  * member's.
  */
-export const HAND_BACK: Script = script(
-  'hand-back',
+export const RELEASE_ENTRIES: Script = script(
+  'release-entries',
   `${NOW}${FENCE}${NOTE}
 local stream, later, notes, group, member = KEYS[1], KEYS[3], KEYS[4], ARGV[1], ARGV[3]
 local fenced = fence(KEYS[2], ARGV[2])
@@ -76,7 +76,7 @@ local refused = {}
 for at = 4, #ARGV, 5 do
   local id = ARGV[at]
   local pending = redis.call('XPENDING', stream, group, id, id, 1)[1]
-  local sure = ARGV[at + 4] == '1'
+  local sure = now < tonumber(ARGV[at + 4])
   -- If it is not pending, a consumer was deleted with all it had.
   if (pending and pending[2] == member) or (sure and (not pending or pending[2] == '@later')) then
     redis.call('XCLAIM', stream, group, '@later', 0, id, 'FORCE', 'JUSTID')
@@ -119,20 +119,20 @@ return 0
 )
 
 /**
- * KEYS stream, meta, dead-letter stream, notes · ARGV group, generation, member, id, 1 to delete as well, 1 when neither
- * another member nor an earlier call of this can have settled it, fields ...
+ * KEYS stream, meta, dead-letter stream, notes · ARGV group, generation, member, id, 1 to delete as well, time until which
+ * neither another member nor an earlier call of this can have settled it, fields ...
  *
  * Stores the dead letter and settles its source in one step. Returns the dead letter's id, or nothing when the source
  * had been settled before: then an earlier attempt succeeded.
  */
 export const DEAD_LETTER: Script = script(
   'dead-letter',
-  `${FENCE}
+  `${NOW}${FENCE}
 local fenced = fence(KEYS[2], ARGV[2])
 if fenced then return fenced end
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[4], ARGV[4], 1)[1]
 -- A source that was deleted meanwhile, or whose consumer was, is no longer pending either; its dead letter is all that is left of it.
-if not pending and ARGV[6] == '0' and (ARGV[5] == '1' or #redis.call('XRANGE', KEYS[1], ARGV[4], ARGV[4]) > 0) then return false end
+if not pending and now >= tonumber(ARGV[6]) and (ARGV[5] == '1' or #redis.call('XRANGE', KEYS[1], ARGV[4], ARGV[4]) > 0) then return false end
 if pending and pending[2] ~= ARGV[3] then return redis.error_reply('FENCED another member has the message') end
 local id = redis.call('XADD', KEYS[3], '*', unpack(ARGV, 7))
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[4])
@@ -143,12 +143,12 @@ return id
 )
 
 /**
- * KEYS stream, meta · ARGV group, generation, member, then for each: id, 1 when no other member can have it · renews
+ * KEYS stream, meta · ARGV group, generation, member, then for each: id, time until which no other member can have it · renews
  * leases. Returns the indexes of those that are not the member's.
  */
 export const EXTEND: Script = script(
   'extend',
-  `${FENCE}
+  `${NOW}${FENCE}
 local fenced = fence(KEYS[2], ARGV[2])
 if fenced then return fenced end
 local refused = {}
@@ -156,7 +156,7 @@ for at = 4, #ARGV, 2 do
   local id = ARGV[at]
   local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
   -- If it is not pending, the member's consumer was deleted with all it had.
-  if (pending and pending[2] == ARGV[3]) or (not pending and ARGV[at + 1] == '1') then
+  if (pending and pending[2] == ARGV[3]) or (not pending and now < tonumber(ARGV[at + 1])) then
     redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, id, 'FORCE', 'JUSTID')
   else
     refused[#refused + 1] = (at - 4) / 2

@@ -171,11 +171,7 @@ export class Credit {
       free -= buffer.length
       bytes -= bufferBytes
     }
-    for (const { pulls } of set?.readers ?? []) {
-      // Each may always request one message, which waits here when there is no credit for it.
-      free -= Math.max(0, pulls.asked - 1)
-      bytes -= pulls.askedBytes
-    }
+    for (const { pulls } of set?.readers ?? []) bytes -= pulls.askedBytes
     // First what other members could take as well.
     for (const lane of this.#shared) {
       if (this.paused || !lane.active || lane.suspended > 0) continue
@@ -186,6 +182,8 @@ export class Credit {
       shared += asked
       bytes -= askedBytes
     }
+    // Requests for partitions may wait for long: they must not keep others from asking.
+    for (const { pulls } of set?.readers ?? []) free -= Math.max(0, pulls.asked - 1)
     // What is requested there may never come; what comes of a partition can wait here, since no other member may have it.
     const hungry = [...(set?.readers ?? [])].filter(({ active, pulls }) => active && pulls.hungry)
     for (const [index, reader] of hungry.entries()) {

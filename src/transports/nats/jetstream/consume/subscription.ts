@@ -195,8 +195,8 @@ export class NatsSubscription implements TransportSubscription, PullConsumerHost
 
   async #begin(): Promise<void> {
     if (this.#lanes.length > 0) {
-      await this.#consumers.prepare(this.#lanes)
-      await this.#losses.begin(this.#lanes)
+      await this.#consumers.prepare(this.#lanes, this.#isNew)
+      if (!this.#isNew) await this.#losses.begin(this.#lanes)
       this.#confirmations.open()
     }
     this.session.add(this)

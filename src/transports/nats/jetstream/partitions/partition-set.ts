@@ -270,9 +270,9 @@ export class PartitionSet implements LeasesHost, ReaderHost {
       const here = partition.stream !== '' && partition.stream !== identity ? partition.unread : 0
       this.#report(stored > 0 ? stored : here, state.to, STREAM_DELETED)
       partition.restart(identity)
+      this.changedIn(partition)
     }
     partition.unread = 0
-    this.changedIn(partition)
     this.#rebuildSoon()
   }
 

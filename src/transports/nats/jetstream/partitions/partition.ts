@@ -127,7 +127,9 @@ export class Partition {
     this.readTo = floorOf(state)
     this.reserved = Math.max(state.reserved, state.to + AHEAD)
     this.#reservedFrom = state.to
-    this.changes++
+    // The claim has stored all of that.
+    this.stored = this.changes
+    this.storedTo = state.to
   }
 
   /** Starts at the beginning of a stream, with nothing settled. */
@@ -136,6 +138,7 @@ export class Partition {
       { stream, life: this.life, first: 0, to: 0, reserved: 0, open: [], spans: [], waiting: undefined },
       'clean',
     )
+    this.changes++
   }
 
   /** Everything that is here was lost; returns what was handed out. */

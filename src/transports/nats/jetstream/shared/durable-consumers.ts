@@ -54,10 +54,10 @@ export class DurableConsumers {
     this.#parts = parts
   }
 
-  /** Creates or joins the group. */
-  async prepare(lanes: readonly PullConsumer[]): Promise<void> {
+  /** Creates or joins the group. `isNew`: it has just been made. */
+  async prepare(lanes: readonly PullConsumer[], isNew: boolean): Promise<void> {
     const { spec } = this.#parts
-    if (!spec.ephemeral) {
+    if (!spec.ephemeral && !isNew) {
       const move = await this.#lastMove()
       for (const lane of lanes) this.#followed.set(lane, move?.seq ?? 0)
     }
@@ -65,7 +65,7 @@ export class DurableConsumers {
     // All must finish before anything is taken back.
     const results = await Promise.allSettled(
       lanes.map(async (lane) => {
-        const info = await this.#find(lane, made)
+        const info = isNew ? await this.#make(lane, made) : await this.#find(lane, made)
         lane.adopt(info, identityOf(info), this.#parts.topology.identityOf(lane.stream))
         this.#reportDrift(lane, info)
       }),
@@ -75,6 +75,12 @@ export class DurableConsumers {
     // Half a group would keep counting against the limits of the stream.
     await this.remove(made).catch(() => undefined)
     throw failed.reason
+  }
+
+  async #make(lane: PullConsumer, made: PullConsumer[]): Promise<ConsumerInfo> {
+    const info = await this.#create(lane, this.#parts.start())
+    made.push(lane)
+    return info
   }
 
   async #find(lane: PullConsumer, made: PullConsumer[]): Promise<ConsumerInfo> {

@@ -191,7 +191,11 @@ export class LossDetector {
   /** Nothing has happened since the last look, and nothing was waiting then: the server need not be asked. */
   isQuiet(lane: PullConsumer): boolean {
     const { look } = this.#lastOf(lane)
-    if (look === undefined || look.pending > 0 || look.floor < look.delivered || lane.pulls.asked === 0) return false
+    const { buffer, outstanding, pulls, lastDelivery } = lane
+    // What waits is delivered to one of the members whose requests wait.
+    if (look === undefined)
+      return pulls.asked > 0 && buffer.length === 0 && outstanding.size === 0 && lastDelivery.deliveries === 0
+    if (look.pending > 0 || look.floor < look.delivered || lane.pulls.asked === 0) return false
     return (
       lane.buffer.length === 0 && lane.lastDelivery.deliveries <= look.deliveries && look.identity === lane.identity
     )

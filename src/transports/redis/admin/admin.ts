@@ -1,0 +1,256 @@
+import { UnsupportedError } from '../../../core/errors.ts'
+import { isDeadLetterTopic } from '../../../core/topic.ts'
+import type {
+  GroupInfo,
+  PartitionInfo,
+  Position,
+  RetentionInfo,
+  StartFrom,
+  StoredMessage,
+  TopicInfo,
+  TransportAdmin,
+} from '../../../core/transport.ts'
+import type { RedisContext } from '../context.ts'
+import { compareIds } from '../consume/delivery.ts'
+import { forgetGroup } from '../topology/ephemeral.ts'
+import { replyCode } from '../errors.ts'
+import { partitionName } from '../topology/keys.ts'
+import type { PartitionKeys } from '../topology/keys.ts'
+import { EntryReader } from '../wire/mapping.ts'
+import { COUNT_AFTER, GROUP_INFO, GROUP_NAMES, REMOVE, TOPIC_INFO } from '../scripts/look.ts'
+import { PURGE, SEEK } from '../scripts/move.ts'
+import { idBefore, startId } from '../topology/start-id.ts'
+
+const REMOVE_AT_ONCE = 500
+
+/** `moved`: a group was moved or deleted here, so members in this process should check. */
+export function redisAdmin(
+  context: () => RedisContext,
+  moved: (topic: string, group: string) => Promise<void>,
+): TransportAdmin {
+  async function partitionsOf(topic: string): Promise<PartitionKeys[]> {
+    const { topics, keys } = context()
+    const count = await topics.register(topic)
+    return Array.from({ length: count }, (_, partition) => keys.partition(topic, partition))
+  }
+
+  async function topicInfo(topic: string): Promise<TopicInfo> {
+    const { scripts } = context()
+    const infos = (await Promise.all(
+      (await partitionsOf(topic)).map(({ stream }) => scripts.run(TOPIC_INFO, [stream], [])),
+    )) as readonly (readonly [number, Buffer, number])[]
+    const oldest = infos.map(([, id]) => msOf(String(id))).filter((ms) => ms !== undefined)
+    return {
+      topic,
+      messages: sum(infos.map(([count]) => count)),
+      bytes: infos.some(([, , bytes]) => bytes < 0) ? undefined : sum(infos.map(([, , bytes]) => bytes)),
+      oldestAt: oldest.length === 0 ? undefined : Math.min(...oldest),
+      retention: retentionOf(topic),
+    }
+  }
+
+  /** As this process applies it; another one may have other limits. Dead letters are never trimmed. */
+  function retentionOf(topic: string): RetentionInfo {
+    const { maxLen, maxAgeMs } = context().options
+    return isDeadLetterTopic(topic) ? {} : { maxAgeMs, maxMessages: maxLen }
+  }
+
+  async function groupsOf(topic: string): Promise<GroupInfo[]> {
+    const { scripts } = context()
+    const partitions = await partitionsOf(topic)
+    const names = new Set<string>()
+    for (const list of (await Promise.all(
+      partitions.map(({ stream }) => scripts.run(GROUP_NAMES, [stream], [])),
+    )) as readonly (readonly Buffer[])[])
+      for (const name of list) names.add(String(name))
+    return Promise.all([...names].sort().map((group) => groupInfo(topic, group, partitions)))
+  }
+
+  async function groupInfo(topic: string, group: string, keys: readonly PartitionKeys[]): Promise<GroupInfo> {
+    const partitions = await Promise.all(keys.map((partition) => partitionInfo(partition, group)))
+    const oldest = partitions.map(({ oldestUnackedAt }) => oldestUnackedAt).filter((ms) => ms !== undefined)
+    return {
+      topic,
+      group,
+      lag: sum(partitions.map(({ lag }) => lag)),
+      inFlight: sum(partitions.map(({ inFlight }) => inFlight)),
+      ready: sum(partitions.map(({ ready }) => ready)),
+      members: await liveMembers(topic, group),
+      oldestUnackedAt: oldest.length === 0 ? undefined : Math.min(...oldest),
+      partitions,
+    }
+  }
+
+  /** Number of members whose process is alive. */
+  async function liveMembers(topic: string, group: string): Promise<number> {
+    const { commands, keys, lease } = context()
+    const assignment = keys.assignment(topic, group)
+    const values = (await commands.call(assignment, ['HVALS', assignment])) as readonly Buffer[]
+    const processes = values
+      .map((value) => /^[kpn] \d+ (.*)$/.exec(String(value))?.[1])
+      .filter((name) => name !== undefined)
+    const dead = await lease.deadOf([...new Set(processes)])
+    return processes.filter((name) => !dead.has(name)).length
+  }
+
+  async function partitionInfo(partition: PartitionKeys, group: string) {
+    const { scripts, keys } = context()
+    const { side, later, sideLater, delayed, meta } = keys.group(partition, group)
+    const reply = (await scripts.run(
+      GROUP_INFO,
+      [partition.stream, side, later, sideLater, partition.delayed, delayed, meta],
+      [group, String(partition.partition)],
+    )) as readonly (number | Buffer)[]
+    const [counted, pending, waiting, due, future] = reply.slice(0, 5) as [number, number, number, number, number]
+    const [oldest, more, sideMore, start, head, settled, unsettled] = reply.slice(5, 12).map(String) as TextFields
+    const [removed, owner] = reply.slice(12).map(String) as [string, string]
+    const [process = '', member] = owner.split(/ (.*)/, 2)
+    const isAlive = member !== undefined && !(await context().lease.deadOf([process])).has(process)
+    const unread = counted + (await countAfter(partition.stream, more)) + (await countAfter(side, sideMore))
+    const at = (id: string): Position | undefined => (id === '' ? undefined : { partition: partition.partition, id })
+    return {
+      partition: partitionName(partition),
+      lag: unread + pending + future,
+      inFlight: Math.max(0, pending - waiting - due),
+      ready: unread + due,
+      // What it has settled may have been removed since.
+      position: at(settled === '' && unsettled !== '' && removed === '1' ? idBefore(unsettled) : settled),
+      head: at(head),
+      start: at(start),
+      oldestUnackedAt: msOf(oldest),
+      member: isAlive ? member : undefined,
+    } satisfies PartitionInfo
+  }
+
+  /** Counts a long backlog in several steps, so that none of them blocks the server. */
+  async function countAfter(stream: string, after: string): Promise<number> {
+    let total = 0
+    for (let from = after; from !== '';) {
+      const [count, next] = (await context().scripts.run(COUNT_AFTER, [stream], [from])) as readonly [number, Buffer]
+      total += count
+      from = String(next)
+    }
+    return total
+  }
+
+  return {
+    ensureTopic: async (topic) => void (await partitionsOf(topic)),
+    async topics() {
+      const names = [...(await context().topics.list()).keys()].sort()
+      return Promise.all(names.map(topicInfo))
+    },
+    async groups(topic) {
+      const names = topic === undefined ? [...(await context().topics.list()).keys()].sort() : [topic]
+      return (await Promise.all(names.map(groupsOf))).flat()
+    },
+    async seek(topic, group, to: StartFrom) {
+      const { scripts, keys } = context()
+      await Promise.all(
+        (await partitionsOf(topic)).map((partition) => {
+          const { meta, later, notes } = keys.group(partition, group)
+          return scripts.run(
+            SEEK,
+            [partition.stream, meta, later, notes],
+            [group, startId(to, partition.partition), String(partition.partition)],
+          )
+        }),
+      )
+      await moved(topic, group)
+    },
+    read: async (topic, { after, limit }) => readRange(context(), topic, await partitionsOf(topic), after, limit),
+    async remove(topic, positions) {
+      const { scripts } = context()
+      const partitions = await partitionsOf(topic)
+      let removed = 0
+      for (const { partition, stream } of partitions) {
+        const ids = positions
+          .filter((position) => Number(position['partition']) === partition && position['side'] === undefined)
+          .map((position) => String(position['id']))
+        for (let at = 0; at < ids.length; at += REMOVE_AT_ONCE)
+          removed += Number(await scripts.run(REMOVE, [stream], ids.slice(at, at + REMOVE_AT_ONCE)))
+      }
+      return removed
+    },
+    async purge(topic) {
+      const { scripts, keys } = context()
+      const partitions = await partitionsOf(topic)
+      const replies = (await Promise.all(
+        partitions.map((partition) =>
+          scripts.run(
+            PURGE,
+            [partition.stream, partition.delayed],
+            [String(partition.partition), keys.group(partition, '').meta],
+          ),
+        ),
+      )) as readonly (readonly [number, ...Buffer[]])[]
+      const groups = new Set(replies.flatMap(([, ...names]) => names.map(String)))
+      await Promise.all([...groups].map((group) => moved(topic, group)))
+      return sum(replies.map(([count]) => count))
+    },
+    async deleteGroup(topic, group) {
+      await forgetGroup(context(), topic, group, (await partitionsOf(topic)).length)
+      await moved(topic, group)
+    },
+  }
+}
+
+type TextFields = [
+  oldest: string,
+  more: string,
+  sideMore: string,
+  start: string,
+  head: string,
+  settled: string,
+  unsettled: string,
+]
+
+/** Reads all partitions as one, by the time of their entries. Within a key that is the order of publication. */
+async function readRange(
+  { commands }: RedisContext,
+  topic: string,
+  partitions: readonly PartitionKeys[],
+  after: Position | undefined,
+  limit: number,
+): Promise<readonly StoredMessage[]> {
+  const reader = new EntryReader()
+  const afterId = after === undefined ? undefined : String(after['id'])
+  const afterPartition = Number(after?.['partition'] ?? -1)
+  const pages = await Promise.all(
+    partitions.map(async ({ stream, partition }) => {
+      // If two partitions have the same id, that of the lower partition comes first.
+      const start = afterId === undefined ? '-' : partition <= afterPartition ? `(${afterId}` : afterId
+      try {
+        const entries = (await commands.call(stream, [
+          'XRANGE',
+          stream,
+          start,
+          '+',
+          'COUNT',
+          String(limit),
+        ])) as readonly (readonly [Buffer, readonly Buffer[]])[]
+        return entries.map(([bytes, fields]) => ({ partition, id: String(bytes), fields }))
+      } catch (error) {
+        if (replyCode(error) === 'WRONGTYPE')
+          throw new UnsupportedError(`The key ${stream} holds no stream, but something else`)
+        throw error
+      }
+    }),
+  )
+  return pages
+    .flat()
+    .sort((a, b) => compareIds(a.id, b.id) || a.partition - b.partition)
+    .slice(0, limit)
+    .map(({ partition, id, fields }) => ({
+      message: reader.read(fields, { topic, partition, id }),
+      position: { partition, id },
+    }))
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0)
+}
+
+/** Stream ids are milliseconds of the server's clock. */
+function msOf(id: string): number | undefined {
+  return id === '' ? undefined : Number(id.split('-', 1)[0])
+}

@@ -1,0 +1,96 @@
+import { isDeadLetterTopic } from '../../../core/topic.ts'
+import type { PartitionState } from '../partitions/partition-state.ts'
+import { readStateOf } from './read-count.ts'
+import type { Gap, ReadStateReply } from './read-count.ts'
+import { SWEEP_CONSUMERS } from '../scripts/group.ts'
+import { LOOK, PENDING_ELSEWHERE } from '../scripts/look.ts'
+import type { MemberContext } from './member-context.ts'
+
+const SWEEP_EVERY_MS = 60_000
+/** Members that have been silent for that many leases, and hold nothing, are removed. */
+const SILENT_LEASES = 6
+const REMOVED = 'removed from the stream, or skipped by moving the group, before the group had read them'
+const REPLACED = 'the stream was replaced by an older state of it that lacks messages'
+
+/** Periodic work of a member for its group that no caller waits for: if it fails, it is done again the next time. */
+export class LossDetector {
+  readonly #seat: MemberContext
+  #sweptAt: number
+
+  constructor(seat: MemberContext) {
+    this.#seat = seat
+    this.#sweptAt = seat.context.host.clock.monotonic()
+  }
+
+  /**
+   * Looks for what was removed from the stream, by any process, before the group had read it. `alone`: no other member
+   * reads the partition.
+   */
+  async lookForLoss(partition: PartitionState, alone: boolean): Promise<void> {
+    const { context, spec } = this.#seat
+    const { generation, reads } = partition
+    const { resets } = reads
+    const reply = (await context.scripts.run(
+      LOOK,
+      [partition.keys.stream, partition.group.meta],
+      [spec.group, generation],
+    )) as ReadStateReply
+    const state = readStateOf(reply)
+    if (state === undefined || partition.generation !== generation) return
+    if (alone) {
+      reads.told(state, resets)
+      return
+    }
+    // Several members read: only the server knows how much. It has been corrected, so no other member reports it too.
+    reads.reset()
+    const { passed, read, last } = state
+    if (passed !== undefined && read !== undefined && passed > read)
+      this.reportRemoved(partition, { count: passed - read, since: last })
+  }
+
+  reportRemoved(partition: PartitionState, { count, since, unless }: Gap): void {
+    const { context, spec, member } = this.#seat
+    const { topic, stream } = partition.keys
+    // With the option trimUnacked, the process that trims has reported what it removed.
+    if (context.options.trimUnacked || isDeadLetterTopic(topic)) return
+    const report = (lost: number | undefined, reason: string): void =>
+      context.host.events.emit('loss', {
+        transport: context.host.name,
+        topic,
+        group: spec.group,
+        count: lost,
+        position: { partition: partition.keys.partition },
+        reason,
+      })
+    if (count === undefined) {
+      if (unless === undefined) report(undefined, REPLACED)
+      else
+        context.commands.call(stream, ['XRANGE', stream, unless, unless]).then(
+          (found) => {
+            if ((found as readonly unknown[]).length === 0) report(undefined, REPLACED)
+          },
+          () => {},
+        )
+      return
+    }
+    // What another program reads in the name of the group comes later, unless that program acks it.
+    context.scripts.run(PENDING_ELSEWHERE, [stream], [spec.group, member, since]).then(
+      (elsewhere) => {
+        if (count > Number(elsewhere)) report(count - Number(elsewhere), REMOVED)
+      },
+      () => report(count, REMOVED),
+    )
+  }
+
+  /** Removes consumers of members that ended long ago. */
+  sweepConsumers(partitions: readonly PartitionState[]): void {
+    const { context, spec, member } = this.#seat
+    const now = context.host.clock.monotonic()
+    if (now - this.#sweptAt < SWEEP_EVERY_MS) return
+    this.#sweptAt = now
+    const idle = String(Math.max(SWEEP_EVERY_MS, context.options.leaseMs * SILENT_LEASES))
+    for (const { phase, keys } of partitions)
+      if (phase === 'held')
+        context.scripts.run(SWEEP_CONSUMERS, [keys.stream], [spec.group, idle, member]).catch(() => {})
+  }
+}

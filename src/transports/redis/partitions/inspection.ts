@@ -1,0 +1,196 @@
+import type { Claimer } from '../consume/claimer.ts'
+import type { LossDetector } from '../consume/loss-detector.ts'
+import type { MemberContext } from '../consume/member-context.ts'
+import type { Readers } from '../consume/readers.ts'
+import { Source } from '../consume/source.ts'
+import { INSPECT } from '../scripts/group.ts'
+import { ownerName } from '../topology/join-group.ts'
+import type { PartitionState } from './partition-state.ts'
+
+/** What other programs do to a stream that nothing happens in is looked for after that many leases. */
+const QUIET_SWEEP_LEASES = 6
+/** Maximum number of partitions in one script, which blocks the server while it runs. */
+const INSPECTED_AT_ONCE = 64
+
+/** What the inspection needs from its membership. */
+export interface InspectionParts {
+  readonly seat: MemberContext
+  readonly claimer: Claimer
+  readonly readers: Readers
+  readonly losses: LossDetector
+  readonly group: string
+  readonly assignment: string
+  /** Of the assignment, as of the last look. */
+  readonly revision: () => string
+  readonly partitions: readonly PartitionState[]
+  /** Members without an order read the partitions as well. */
+  readonly isMixed: () => boolean
+  /** The share of this member is to be looked at again. */
+  readonly soon: (ms: number) => void
+  /** The server says that the partition has another generation, or none. */
+  readonly disowned: (partition: PartitionState, current: string) => void
+}
+
+/**
+ * Looks at what waits for its time in the partitions of a member, and at what other programs did to them: at each poll while
+ * something happens, and otherwise once per lease.
+ */
+export class Inspection {
+  readonly #of: InspectionParts
+
+  constructor(of: InspectionParts) {
+    this.#of = of
+  }
+
+  /** One script for many partitions; in a cluster one for each, because they may be on different servers. */
+  async run(now: number): Promise<void> {
+    const { context } = this.#of.seat
+    const { leaseMs } = context.options
+    const due = this.#of.partitions.filter(({ phase, inspectAt }) => phase !== 'idle' && inspectAt <= now)
+    if (due.length === 0) return
+    // With jitter, so that not all groups are looked at at once.
+    const quietUntil = now + leaseMs * (0.9 + Math.random() * 0.2)
+    // Those that are due soon come along: one script rather than several.
+    for (const partition of this.#of.partitions)
+      if (partition.phase !== 'idle' && partition.inspectAt > now && partition.inspectAt <= now + leaseMs / 4)
+        due.push(partition)
+    const atOnce = context.commands.cluster ? 1 : INSPECTED_AT_ONCE
+    const running: Promise<void>[] = []
+    for (let at = 0; at < due.length; at += atOnce)
+      running.push(this.#inspectChunk(due.slice(at, at + atOnce), quietUntil))
+    await Promise.all(running)
+  }
+
+  /** Nothing is known to have happened, and nothing has: three plain commands, whatever the number of partitions. */
+  async #isUntouched(partitions: readonly PartitionState[], hasAssignment: boolean): Promise<boolean> {
+    const { owned, context } = this.#of.seat
+    const { commands } = context
+    if (
+      !owned ||
+      !partitions.every((partition) => partition.isQuiet && partition.inspectAt > 0 && this.#isSwept(partition))
+    )
+      return false
+    const key = (partitions[0] as PartitionState).keys.stream
+    const metas = partitions.map(({ group }) => group.meta)
+    const beside = partitions.flatMap(({ keys, group: { later, side, sideLater, delayed } }) => [
+      keys.delayed,
+      later,
+      side,
+      sideLater,
+      delayed,
+    ])
+    const [revision, groups, others] = await Promise.all([
+      hasAssignment ? commands.call(key, ['HGET', this.#of.assignment, '#revision']) : this.#of.revision(),
+      commands.call(key, ['EXISTS', ...metas]),
+      commands.call(key, ['EXISTS', ...beside]),
+    ])
+    return String(revision) === this.#of.revision() && Number(groups) === metas.length && Number(others) === 0
+  }
+
+  async #inspectChunk(partitions: readonly PartitionState[], quietUntil: number): Promise<void> {
+    const { seat, readers } = this.#of
+    const { context, owned } = seat
+    const [first] = partitions as [PartitionState]
+    const hasAssignment = !context.commands.cluster || first.keys.partition === 0
+    if (await this.#isUntouched(partitions, hasAssignment)) {
+      for (const partition of partitions) partition.inspectAt = quietUntil
+      return
+    }
+    const keys = [hasAssignment ? this.#of.assignment : first.group.meta]
+    const args = [this.#of.group, ownerName(seat), readers.of(first).connection]
+    const asked = partitions.map((partition) => {
+      const { generation, floor, main } = partition
+      const { later, side, sideLater, delayed, meta } = partition.group
+      const out = partition.unsettled(main)
+      keys.push(partition.keys.stream, meta, later, side, sideLater, partition.keys.delayed, delayed)
+      args.push(generation, floor, !owned || out.length > 0 ? '1' : '0')
+      return { generation, floor, out }
+    })
+    const [revision, ...found] = (await context.scripts.run(INSPECT, keys, args)) as readonly [
+      Buffer,
+      ...(readonly Inspected[]),
+    ]
+    if (hasAssignment && String(revision) !== this.#of.revision()) this.#of.soon(0)
+    for (const [at, partition] of partitions.entries())
+      this.#inspected(partition, asked[at] as Asked, found[at] as Inspected, quietUntil)
+  }
+
+  #inspected(partition: PartitionState, { generation, floor, out }: Asked, found: Inspected, quietUntil: number): void {
+    const { seat, claimer, readers } = this.#of
+    if (partition.generation !== generation || partition.phase === 'idle') return
+    const { clock } = seat.context.host
+    const { pollMs } = seat.context.options
+    const [ours, current, hasSide, later, sideLater, delayed, pending] = found
+    if (ours === 0) {
+      this.#of.disowned(partition, String(current))
+      return
+    }
+    partition.recordedFloor = floor
+    // In flight before and after the call: pending at the server, unless the group or our consumer was deleted.
+    if (pending === -2 || (pending >= 0 && pending < stillOut(partition, out))) seat.repair(partition)
+    if (partition.phase === 'held') {
+      if (hasSide === 1 && partition.side?.missing !== false) this.#beginSide(partition)
+      claimer.expect(partition.main, later)
+      if (partition.side !== undefined) claimer.expect(partition.side, sideLater)
+      this.#sweep(partition)
+      readers.of(partition).wake()
+    }
+    const isQuiet = seat.owned && partition.isQuiet
+    if (!isQuiet) partition.wasBusy = true
+    const nextAt = isQuiet ? quietUntil : clock.monotonic() + pollMs
+    partition.inspectAt = delayed >= 0 ? Math.min(clock.monotonic() + delayed + 1, nextAt) : nextAt
+    if (delayed >= 0 && delayed < pollMs) seat.context.maintenance.soon(delayed + 1)
+  }
+
+  /** The stream of copies for the group exists, for the first time or again. */
+  #beginSide(partition: PartitionState): void {
+    partition.side ??= new Source(partition, true)
+    partition.side.missing = false
+    this.#of.claimer.recover(partition.side, this.#of.seat.owned ? 'all' : 'mine')
+    this.#of.readers.of(partition).refresh()
+  }
+
+  /**
+   * Finds entries that no member has renewed for a lease: their member died. With jitter, so that members don't do it
+   * all at once.
+   */
+  #sweep(partition: PartitionState): void {
+    const { seat, claimer, readers } = this.#of
+    if (this.#isSwept(partition)) return
+    partition.sweptAt = seat.context.host.clock.monotonic()
+    partition.wasBusy = false
+    void this.lookForLoss(partition).then(async () => {
+      // What is compared must be compared before anything is claimed: what others have pending is no loss.
+      if (partition.reads.isOpen) await readers.of(partition).interrupt()
+      for (const source of partition.sources) claimer.recover(source, 'orphans')
+    })
+  }
+
+  #isSwept({ wasBusy, sweptAt }: PartitionState): boolean {
+    const { owned, context } = this.#of.seat
+    const leases = owned && !wasBusy ? QUIET_SWEEP_LEASES : 0.5
+    const pauseMs = context.options.leaseMs * leases * (0.8 + Math.random() * 0.4)
+    return context.host.clock.monotonic() - sweptAt < pauseMs
+  }
+
+  /** Members without an order read the partitions of the others as well. */
+  lookForLoss(partition: PartitionState): Promise<void> {
+    return this.#of.losses.lookForLoss(partition, this.#of.seat.owned && !this.#of.isMixed()).catch(() => {})
+  }
+}
+
+/** See `INSPECT`. */
+type Inspected = readonly [number, Buffer, number, number, number, number, number]
+
+interface Asked {
+  readonly generation: string
+  readonly floor: string
+  readonly out: readonly string[]
+}
+
+/** How many of these are still here and not being settled. */
+function stillOut(partition: PartitionState, ids: readonly string[]): number {
+  if (ids.length === 0) return 0
+  const now = new Set(partition.unsettled(partition.main))
+  return ids.reduce((count, id) => count + (now.has(id) ? 1 : 0), 0)
+}

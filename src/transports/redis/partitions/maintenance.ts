@@ -1,0 +1,120 @@
+import type { RedisContext } from '../context.ts'
+import { Ticker } from './ticker.ts'
+
+/** Notices that are kept: a process that missed some finds out by the revision of each assignment, within a lease. */
+const KEPT_NOTICES = 1_000
+
+/** What is maintained: one topic of one consumer. */
+export interface Maintained {
+  readonly topic: string
+  readonly group: string
+  /** Does what is due at that time (monotonic), and reports errors itself. */
+  maintain(now: number): void
+  /** Something in the group has changed: a member came or went, or it has a new copy of a message. */
+  changed(): void
+}
+
+/**
+ * Maintains all groups that this process reads in: one question to the server per poll for all of them, and one script
+ * for each that has something to do. While nothing changes, each is looked at once per lease.
+ */
+export class Maintenance {
+  readonly #context: Omit<RedisContext, 'maintenance'>
+  readonly #ticker: Ticker
+  readonly #maintained = new Map<string, Set<Maintained>>()
+  readonly #announced = new Map<string, readonly [group: string, topic: string]>()
+  /** Id of the last notice that was seen. */
+  #lastNotice: string | undefined
+  #started = false
+
+  constructor(context: Omit<RedisContext, 'maintenance'>) {
+    this.#context = context
+    this.#ticker = new Ticker(context.host.clock, context.options.pollMs, () => this.#run())
+  }
+
+  async add(one: Maintained): Promise<void> {
+    const name = nameOf(one.topic, one.group)
+    const same = this.#maintained.get(name)
+    if (same === undefined) this.#maintained.set(name, new Set([one]))
+    else same.add(one)
+    if (this.#lastNotice !== undefined) return
+    const { commands, keys } = this.#context
+    const newest = (await commands.call(keys.notices, ['XREVRANGE', keys.notices, '+', '-', 'COUNT', '1'])) as Notices
+    this.#lastNotice ??= String(newest[0]?.[0] ?? '0-0')
+    if (this.#started) return
+    this.#started = true
+    this.#ticker.start()
+  }
+
+  remove(one: Maintained): void {
+    const name = nameOf(one.topic, one.group)
+    const same = this.#maintained.get(name)
+    same?.delete(one)
+    if (same?.size === 0) this.#maintained.delete(name)
+  }
+
+  /** Runs again after at most `ms`. */
+  soon(ms: number): void {
+    if (this.#started) this.#ticker.soon(ms)
+  }
+
+  /** Everything may have changed. */
+  changed(): void {
+    for (const same of this.#maintained.values()) for (const one of same) one.changed()
+    this.soon(0)
+  }
+
+  /** Tells all processes that something in a group has changed; once for all calls of a turn. */
+  announce(topic: string, group: string): void {
+    if (this.#announced.size === 0) setImmediate(() => this.#sendNotices())
+    this.#announced.set(nameOf(topic, group), [group, topic])
+  }
+
+  #sendNotices(): void {
+    const { commands, keys, reports } = this.#context
+    for (const notice of this.#announced.values())
+      commands
+        .call(keys.notices, ['XADD', keys.notices, 'MAXLEN', '~', String(KEPT_NOTICES), '*', ...notice])
+        .catch((error: unknown) => reports.error(error, 'telling other processes of a change'))
+    this.#announced.clear()
+  }
+
+  stop(): Promise<void> {
+    return this.#ticker.stop()
+  }
+
+  async #run(): Promise<void> {
+    const { commands, host, reports } = this.#context
+    if (this.#maintained.size === 0 || !commands.connected) return
+    try {
+      await this.#readNotices()
+    } catch (error) {
+      reports.error(error, 'reading notices of other processes')
+    }
+    const now = host.clock.monotonic()
+    for (const same of this.#maintained.values()) for (const one of same) one.maintain(now)
+  }
+
+  async #readNotices(): Promise<void> {
+    const { commands, keys } = this.#context
+    const last = this.#lastNotice ?? '0-0'
+    const reply = (await commands.call(keys.notices, [
+      'XREAD',
+      'COUNT',
+      String(KEPT_NOTICES),
+      'STREAMS',
+      keys.notices,
+      last,
+    ])) as readonly (readonly [unknown, Notices])[] | null
+    for (const [id, [group, topic]] of reply?.[0]?.[1] ?? []) {
+      this.#lastNotice = String(id)
+      for (const one of this.#maintained.get(nameOf(String(topic), String(group))) ?? []) one.changed()
+    }
+  }
+}
+
+type Notices = readonly (readonly [Buffer, readonly Buffer[]])[]
+
+function nameOf(topic: string, group: string): string {
+  return `${group} ${topic}`
+}

@@ -1,0 +1,503 @@
+// Longer than most files: taking, handing over and losing a partition must agree on which of its messages may be handled.
+import { UnsupportedError } from '../../../core/errors.ts'
+import type { StartFrom } from '../../../core/transport.ts'
+import type { Claimer } from '../consume/claimer.ts'
+import { fenceFormerOwner } from './fence.ts'
+import { releaseDeliveries } from '../consume/release.ts'
+import { LossDetector } from '../consume/loss-detector.ts'
+import { replyCode } from '../errors.ts'
+import { joinGroup, ownerName, restoreGroup } from '../topology/join-group.ts'
+import { partitionName } from '../topology/keys.ts'
+import type { Maintained } from './maintenance.ts'
+import { PartitionState } from './partition-state.ts'
+import { Inspection } from './inspection.ts'
+import { readStateOf } from '../consume/read-count.ts'
+import type { ReadStateReply } from '../consume/read-count.ts'
+import type { Readers } from '../consume/readers.ts'
+import { ACQUIRE, BEAT, RELEASE } from '../scripts/group.ts'
+import { LEAVE } from '../scripts/settle.ts'
+import type { MemberContext } from '../consume/member-context.ts'
+import type { Source } from '../consume/source.ts'
+import { startId } from '../topology/start-id.ts'
+
+/** Interval of new attempts to take a partition that another member is about to give up. */
+const ACQUIRE_AGAIN_MS = 100
+const LEAVE_AT_ONCE = 500
+/** The list of topics is looked at after that many leases. */
+const COUNT_LEASES = 3
+
+/** What a membership needs from its subscription. */
+export interface MembershipParts {
+  readonly seat: MemberContext
+  readonly claimer: Claimer
+  readonly topic: string
+  readonly partitions: number
+  readonly readers: Readers
+  /** Reports an attempt to keep the group alive, and whether it failed. */
+  readonly onMaintained: (error: unknown) => void
+}
+
+/** One member's part in one topic of its group: its share of the partitions. */
+export class Membership implements Maintained {
+  readonly topic: string
+  readonly group: string
+  readonly partitions: PartitionState[]
+  readonly #parts: MembershipParts
+  readonly #assignment: string
+  readonly #revoking = new Set<Promise<void>>()
+  readonly #losses: LossDetector
+  readonly #inspection: Inspection
+  #paused = false
+  #mixed = false
+  /** There are other members. */
+  #shared = false
+  #countedAt: number
+  #joined = false
+  #left = false
+  #ticking: Promise<void> = Promise.resolve()
+  #isTicking = false
+  /** When this member looks at its share again (monotonic). */
+  #beatAt = 0
+  /** Of the assignment, as of the last look. */
+  #revision = ''
+
+  constructor(parts: MembershipParts) {
+    const { context, spec } = parts.seat
+    this.topic = parts.topic
+    this.group = spec.group
+    this.#parts = parts
+    this.#assignment = context.keys.assignment(parts.topic, spec.group)
+    this.#losses = new LossDetector(parts.seat)
+    this.partitions = Array.from({ length: parts.partitions }, (_, index) => this.#make(index, parts.partitions))
+    this.#inspection = new Inspection({
+      ...parts,
+      losses: this.#losses,
+      group: this.group,
+      assignment: this.#assignment,
+      partitions: this.partitions,
+      revision: () => this.#revision,
+      isMixed: () => this.#mixed,
+      soon: (ms) => this.#soon(ms),
+      disowned: (partition, current) => this.#disowned(partition, current),
+    })
+    this.#countedAt = context.host.clock.monotonic()
+  }
+
+  #make(index: number, count: number): PartitionState {
+    const { context, spec } = this.#parts.seat
+    const keys = context.keys.partition(this.topic, index)
+    context.retention.watch(keys, count)
+    return new PartitionState(keys, context.keys.group(keys, spec.group), (partition, gap) =>
+      this.#losses.reportRemoved(partition, gap),
+    )
+  }
+
+  /** Others have partitions of this topic, and this member has none. */
+  get standby(): boolean {
+    return this.#shared && this.partitions.every(({ phase }) => phase === 'idle')
+  }
+
+  /** Creates the group where it is missing. */
+  async join(from: StartFrom): Promise<void> {
+    const { seat } = this.#parts
+    if (seat.spec.order === 'strict' && this.partitions.length > 1)
+      throw new UnsupportedError(
+        `redis can't be used for the consumer of "${this.topic}": order 'strict' needs a topic of one partition, and this one was made with ${this.partitions.length}. Use a new topic with topicPartitions: { "${this.topic}": 1 }, or order 'key'.`,
+      )
+    await Promise.all(this.partitions.map((partition) => this.#joinOne(partition, from)))
+    this.#joined = true
+  }
+
+  async #joinOne(partition: PartitionState, from: StartFrom): Promise<void> {
+    const { seat } = this.#parts
+    // A partition that was joined before and removed meanwhile continues at its position.
+    const start = partition.lastRead ?? startId(from, partition.keys.partition)
+    const generation = await joinGroup(seat, partition, start)
+    if (!seat.owned) this.#hold(partition, generation)
+  }
+
+  /**
+   * The topic's number of partitions was changed, or the topic was lost and created again: publishers may write to any
+   * partition that any process knows of, so all are read. Existing messages have not been seen by any member.
+   */
+  async grow(count: number): Promise<void> {
+    const { seat, readers } = this.#parts
+    const known = this.partitions.length
+    if (count <= known || this.#left) return
+    if (seat.spec.order === 'strict') return
+    seat.context.reports.warnOnce(
+      'redis-partitions',
+      `The topic "${this.topic}" had ${known} partitions, and has ${count} by now; they are all read, but keys that moved to another partition have lost their order. Don't change the number of partitions of a topic that is in use.`,
+    )
+    const added = Array.from({ length: count - known }, (_, at) => this.#make(known + at, count))
+    await readers.connect(added)
+    await Promise.all(added.map((partition) => this.#joinOne(partition, 'earliest')))
+    this.partitions.push(...added)
+    this.#soon(0)
+  }
+
+  #hold(partition: PartitionState, generation: string): void {
+    partition.phase = 'held'
+    partition.generation = generation
+    for (const source of partition.sources) {
+      // From an earlier time: the owner in between has handled it.
+      source.takeReady()
+      source.missing = false
+      // What its former owner left comes before anything new.
+      if (this.#parts.seat.owned) this.#parts.claimer.recover(source, 'all')
+    }
+    partition.sweptAt = this.#parts.seat.context.host.clock.monotonic()
+    partition.inspectAt = 0
+    this.#parts.readers.of(partition).add(partition)
+  }
+
+  // --- its share ---------------------------------------------------------------------------------------------------
+
+  /** While there are other members, partitions of a paused one go to them. */
+  set paused(paused: boolean) {
+    if (paused === this.#paused) return
+    this.#paused = paused
+    this.changed()
+  }
+
+  changed(): void {
+    this.#beatAt = 0
+    for (const partition of this.partitions) partition.inspectAt = 0
+  }
+
+  maintain(now: number): void {
+    if (!this.#joined || this.#left || this.#isTicking) return
+    if (now < this.#beatAt && this.partitions.every(({ inspectAt }) => now < inspectAt)) return
+    this.tick().then(
+      () => this.#parts.onMaintained(undefined),
+      (error: unknown) => this.#parts.onMaintained(error),
+    )
+  }
+
+  /** Looks at its share again after at most `ms`. */
+  #soon(ms: number): void {
+    const { context } = this.#parts.seat
+    this.#beatAt = Math.min(this.#beatAt, context.host.clock.monotonic() + ms)
+    context.maintenance.soon(ms)
+  }
+
+  /**
+   * Takes what is now ours, gives up what is not, and looks at what is due. One run at a time: two would both take the same
+   * partitions, and what is read after the first has its generation, which ends with the second.
+   */
+  tick(): Promise<void> {
+    const next = (): Promise<void> => {
+      this.#isTicking = true
+      return this.#tick().finally(() => {
+        this.#isTicking = false
+      })
+    }
+    this.#ticking = this.#ticking.then(next, next)
+    return this.#ticking
+  }
+
+  async #tick(): Promise<void> {
+    // A member that takes a partition before its group exists would take it for a deleted one, and wait for a lease.
+    if (!this.#joined || this.#left) return
+    const { clock } = this.#parts.seat.context.host
+    if (clock.monotonic() >= this.#beatAt) await this.#look()
+    if (this.#left) return
+    await this.#inspection.run(clock.monotonic())
+    this.#losses.sweepConsumers(this.partitions)
+    await this.#lookForPartitions()
+  }
+
+  async #look(): Promise<void> {
+    this.#beatAt = Infinity
+    try {
+      await this.#share()
+    } catch (error) {
+      this.#beatAt = 0
+      throw error
+    }
+  }
+
+  async #share(): Promise<void> {
+    const assigned = await this.#beat()
+    if (this.#left) return
+    const changes = { assigned: [] as string[], revoked: [] as string[] }
+    if (assigned !== undefined) {
+      await Promise.all(
+        this.partitions.map(async (partition) => {
+          const mine = assigned.has(partition.keys.partition)
+          if (mine && partition.phase === 'idle' && (await this.#acquire(partition)))
+            changes.assigned.push(partitionName(partition.keys))
+          else if (!mine && partition.phase === 'held') {
+            changes.revoked.push(partitionName(partition.keys))
+            this.#revoke(partition)
+          } else if (!mine && partition.phase === 'idle' && partition.mayBeOwned) await this.#disclaim(partition)
+        }),
+      )
+    }
+    // Lost because the group was moved: without owners, all members read all partitions.
+    if (!this.#parts.seat.owned)
+      await Promise.all(
+        this.partitions
+          .filter(({ phase }) => phase === 'idle')
+          .map((partition) => this.#joinOne(partition, 'earliest')),
+      )
+    if (changes.assigned.length + changes.revoked.length > 0) {
+      const { spec, context } = this.#parts.seat
+      context.host.events.emit('rebalance', {
+        transport: context.host.name,
+        topic: this.topic,
+        group: spec.group,
+        consumerId: spec.consumerId,
+        ...changes,
+      })
+    }
+  }
+
+  get #kind(): 'k' | 'p' | 'n' {
+    if (!this.#parts.seat.owned) return 'n'
+    return this.#paused ? 'p' : 'k'
+  }
+
+  /** Partitions that are ours; undefined where they have no owners. */
+  async #beat(): Promise<ReadonlySet<number> | undefined> {
+    const { seat } = this.#parts
+    const { context, owned } = seat
+    await context.lease.start()
+    const reply = await this.#runBeat(false)
+    context.reports.accepted('upkeep')
+    this.#shared = (reply[0] as number) > 1
+    this.#revision = String(reply[3])
+    if (reply[4] === 1) context.maintenance.announce(this.topic, this.group)
+    // It waits until others have reported or died, or until it has lived for a lease.
+    if (reply[5] === 1) this.#soon(context.options.pollMs)
+    await this.grow(reply[2] as number)
+    if (reply[1] === 1 && !this.#mixed) {
+      context.host.events.emit('warning', {
+        transport: context.host.name,
+        code: 'redis-mixed-order',
+        detail: `Group "${seat.spec.group}" of "${this.topic}" has members with order 'none' and others with an order: those without take messages of any key from the others, so no order holds.`,
+      })
+    }
+    // How much others have read is unknown, from when one came until it left.
+    if (this.#mixed !== (reply[1] === 1)) for (const { reads } of this.partitions) reads.reset()
+    this.#mixed = reply[1] === 1
+    return owned ? new Set(reply.slice(6) as number[]) : undefined
+  }
+
+  async #runBeat(isLeaving: boolean): Promise<readonly (number | Buffer)[]> {
+    const { context, member } = this.#parts.seat
+    const { scripts, lease, options } = context
+    const args = [
+      member,
+      lease.name,
+      String(options.leaseMs),
+      String(this.partitions.length),
+      this.#kind,
+      isLeaving ? '1' : '0',
+    ]
+    for (const [name, until] of await this.#absent()) args.push(name, String(until))
+    return (await scripts.run(BEAT, [this.#assignment], args)) as readonly (number | Buffer)[]
+  }
+
+  /** Processes with members that don't count: silent ones, and dead ones. */
+  async #absent(): Promise<ReadonlyMap<string, number>> {
+    const { commands, lease } = this.#parts.seat.context
+    const reply = (await commands.call(this.#assignment, ['HVALS', this.#assignment])) as readonly Buffer[]
+    const processes = new Set(reply.map((value) => /^[kpn] \d+ (.*)$/.exec(String(value))?.[1] ?? ''))
+    processes.delete('')
+    processes.delete(lease.name)
+    const absent = new Map(lease.others)
+    for (const name of await lease.deadOf([...processes])) absent.set(name, -1)
+    return absent
+  }
+
+  async #acquire(partition: PartitionState): Promise<boolean> {
+    const { seat, readers } = this.#parts
+    const { context } = seat
+    const reader = readers.of(partition)
+    // An earlier read must have ended: what it still brings would come after we had looked for pending entries.
+    await reader.remove(partition)
+    partition.mayBeOwned = true
+    let reply = await this.#runAcquire(partition, reader.connection, '')
+    if (reply[0] === 0) {
+      const process = String(reply[1]).split(' ', 1)[0] as string
+      if (process !== '' && (await context.lease.deadOf([process])).has(process))
+        reply = await this.#runAcquire(partition, reader.connection, process)
+    }
+    if (reply[0] === 0) {
+      partition.mayBeOwned = false
+      this.#soon(ACQUIRE_AGAIN_MS)
+      return false
+    }
+    const former = String(reply[2] ?? '')
+    if (former !== '') await fenceFormerOwner(context, partition, former)
+    const dead = /^\S+ (.*)$/.exec(String(reply[3] ?? ''))?.[1] ?? ''
+    const floor = String(reply[4] ?? '')
+    partition.former = dead === '' ? undefined : { member: dead, floor }
+    // Others may have read further. Without a floor, the group was deleted, and it continues where we were.
+    if (floor !== '') partition.lastRead = floor
+    // It left during the call: the lease expires by itself.
+    if (this.#left) return false
+    // Before it was cut off, the former owner may have read more.
+    partition.reads.begin(former === '' ? readStateOf(reply[5] ?? []) : undefined)
+    this.#hold(partition, String(reply[1]))
+    return true
+  }
+
+  async #runAcquire(partition: PartitionState, connection: string, dead: string): Promise<Acquired> {
+    const { seat } = this.#parts
+    const { scripts, options } = seat.context
+    return (await scripts.run(
+      ACQUIRE,
+      [partition.group.meta, partition.keys.stream],
+      [ownerName(seat), String(options.leaseMs), connection, this.group, dead, String(partition.keys.partition)],
+    )) as Acquired
+  }
+
+  #disowned(partition: PartitionState, current: string): void {
+    const { seat } = this.#parts
+    if (current === '') {
+      // The group's data was deleted: what we have here is still ours.
+      seat.repair(partition)
+      return
+    }
+    seat.lose(partition, 'the group was moved, or another member has taken the partition over')
+    if (seat.owned) {
+      // Moved, not taken: we can take it again at once.
+      this.#soon(1)
+      return
+    }
+    this.#hold(partition, current)
+  }
+
+  // --- giving up ---------------------------------------------------------------------------------------------------
+
+  #revoke(partition: PartitionState): void {
+    const { seat } = this.#parts
+    partition.phase = 'revoking'
+    const done = this.#handOver(partition)
+      .catch((error: unknown) => {
+        seat.tellError(error, `handing over ${partition.keys.stream}`)
+        // The lease expires by itself, and the next owner finds what is pending.
+        seat.lose(partition, 'the partition was handed over')
+      })
+      .finally(() => this.#revoking.delete(done))
+    this.#revoking.add(done)
+  }
+
+  /** Finishes what is in flight, within a time limit, before another member may begin. */
+  async #handOver(partition: PartitionState): Promise<void> {
+    const { seat, readers } = this.#parts
+    const { context } = seat
+    await readers.of(partition).remove(partition)
+    for (const source of partition.sources) await releaseDeliveries(seat, source, source.takeReady())
+    await this.#quiet(partition)
+    if (partition.phase !== 'revoking') return
+    if (partition.outstanding > 0)
+      seat.lose(partition, 'the partition was handed over before its messages were handled')
+    await this.#lastLook(partition)
+    partition.phase = 'idle'
+    const { floor, generation } = partition
+    await context.scripts.run(RELEASE, [partition.group.meta], [ownerName(seat), generation, floor])
+    partition.mayBeOwned = false
+    if (partition.generation === generation) partition.generation = ''
+  }
+
+  /** The server may know this member as the owner of a partition that it lost: others would wait for it forever. */
+  async #disclaim(partition: PartitionState): Promise<void> {
+    const { seat, readers } = this.#parts
+    await readers.of(partition).remove(partition)
+    await seat.context.scripts.run(
+      RELEASE,
+      [partition.group.meta],
+      [ownerName(seat), `${partition.keys.partition}:`, ''],
+    )
+    partition.mayBeOwned = false
+  }
+
+  /** Nothing is read any more, and the next owners can't know what this member has read. */
+  async lastLooks(): Promise<void> {
+    if (!this.#parts.seat.owned) return
+    await Promise.all(
+      this.partitions.filter(({ phase }) => phase === 'held').map((partition) => this.#lastLook(partition)),
+    )
+  }
+
+  async #lastLook(partition: PartitionState): Promise<void> {
+    await this.#inspection.lookForLoss(partition)
+    partition.reads.readEnded()
+  }
+
+  async #quiet(partition: PartitionState): Promise<void> {
+    const { clock } = this.#parts.seat.context.host
+    let giveUp: () => void = () => {}
+    const late = new Promise<void>((resolve) => {
+      giveUp = resolve
+    })
+    const timer = clock.setTimer(this.#parts.seat.context.options.handoverTimeoutMs, giveUp)
+    // A partition that is given up because of a pause has time: its handlers should finish.
+    await (this.#paused ? partition.whenQuiet() : Promise.race([partition.whenQuiet(), late]))
+    timer.cancel()
+  }
+
+  /** The lease of this process is over: other members may have all that this one owned. */
+  loseAll(reason: string): void {
+    const { seat } = this.#parts
+    if (!seat.owned) return
+    for (const partition of this.partitions) if (partition.phase !== 'idle') seat.lose(partition, reason)
+    this.changed()
+  }
+
+  /** Leaves: what is left goes to others at once, without counting as an attempt. */
+  async leave(): Promise<void> {
+    this.#left = true
+    const { seat } = this.#parts
+    const { context, owned } = seat
+    const { scripts } = context
+    await Promise.all(
+      this.partitions.map(async (partition) => {
+        const { generation, sources, group, floor } = partition
+        partition.phase = 'idle'
+        partition.generation = ''
+        await Promise.all(sources.map((source) => this.#leaveSource(source)))
+        if (owned && generation !== '') await scripts.run(RELEASE, [group.meta], [ownerName(seat), generation, floor])
+      }),
+    )
+    await this.#runBeat(true)
+    context.maintenance.announce(this.topic, this.group)
+  }
+
+  /** In steps, so that none of them blocks the server. */
+  async #leaveSource({ stream, later, notes }: Source): Promise<void> {
+    const { context, spec, member } = this.#parts.seat
+    const args = [spec.group, member, String(LEAVE_AT_ONCE)]
+    while (Number(await context.scripts.run(LEAVE, [stream, later, notes], args)) === 1);
+  }
+
+  /** Repairs what was deleted during use. */
+  async repair(partition: PartitionState): Promise<void> {
+    const { seat, claimer } = this.#parts
+    if (partition.phase === 'idle') return
+    try {
+      await restoreGroup(seat, partition)
+    } catch (error) {
+      if (replyCode(error) !== 'FENCED') throw error
+      seat.lose(partition, 'the group was deleted, and another member has made it again')
+    }
+    // The search found nothing while the group was missing.
+    for (const source of partition.sources) claimer.recover(source, seat.owned ? 'all' : 'mine')
+    partition.inspectAt = 0
+    this.#soon(1)
+  }
+
+  /** The list of topics may have changed since we joined. */
+  async #lookForPartitions(): Promise<void> {
+    const { context } = this.#parts.seat
+    const now = context.host.clock.monotonic()
+    if (now - this.#countedAt < context.options.leaseMs * COUNT_LEASES) return
+    this.#countedAt = now
+    await this.grow(await context.topics.partitions(this.topic, this.partitions.length))
+  }
+}
+
+type Acquired = readonly [number, number | Buffer, Buffer?, Buffer?, Buffer?, ReadStateReply?]

@@ -1,0 +1,245 @@
+import { bodyBytes, bodyOf } from '../../../core/message.ts'
+import type { OutgoingMessage } from '../../../core/message.ts'
+import { isCopy } from '../../../core/publish/size-limit.ts'
+import type { PublishOutcome } from '../../../core/transport.ts'
+import type { RedisContext } from '../context.ts'
+import { DelayedMover } from '../delays/delayed-mover.ts'
+import { LostReplyError, NotSentError, replyCode, toPublishError } from '../errors.ts'
+import type { CommandWriter } from '../wire/command-writer.ts'
+import { Routes } from './routes.ts'
+import type { Lane } from './routes.ts'
+import { tooLarge } from './too-large.ts'
+import type { Commands } from '../connection/commands.ts'
+import { explainWrongType } from '../connection/wrong-type.ts'
+import { DELAY, PUBLISH_SIDE } from '../scripts/publish.ts'
+
+/** Messages of one batch that are plain commands, and where each goes. */
+interface Appended {
+  readonly indexes: number[]
+  readonly lanes: Lane[]
+}
+
+/** Between the values of an entry's two fields. */
+const DATA = '$4\r\ndata\r\n'
+
+type Outcomes = (PublishOutcome | undefined)[]
+
+/** Stores batches: all commands of a turn in one write, with one promise for a batch. */
+export class RedisPublisher {
+  readonly #context: RedisContext
+  readonly #routes: Routes
+  readonly #delayed: DelayedMover
+  /** Batches that wait for the partitions of a new topic; later ones wait behind them, or they would overtake. */
+  #preparing: Promise<void> | undefined
+
+  constructor(context: RedisContext) {
+    this.#context = context
+    this.#routes = new Routes(context.keys, context.topics, context.retention)
+    this.#delayed = new DelayedMover(context.host, context.scripts, context.reports)
+  }
+
+  publish(batch: readonly OutgoingMessage[], signal: AbortSignal | undefined): Promise<readonly PublishOutcome[]> {
+    const outcomes: Outcomes = Array.from({ length: batch.length })
+    if (this.#preparing === undefined && batch.every(({ topic }) => this.#routes.knows(topic)))
+      return this.#settled(batch, outcomes, this.#dispatch(batch, outcomes, signal), signal)
+    let sent: Promise<unknown> = Promise.resolve()
+    const preparing = (this.#preparing ?? Promise.resolve()).then(async () => {
+      try {
+        await this.#register(batch)
+        // Given up meanwhile: those outcomes have been reported.
+        if (signal?.aborted) throw new NotSentError('The publish was aborted')
+        sent = this.#dispatch(batch, outcomes, signal)
+      } catch (error) {
+        for (const [index, { topic }] of batch.entries())
+          outcomes[index] ??= {
+            error: toPublishError(error instanceof LostReplyError ? new NotSentError(error.message) : error, topic),
+          }
+      }
+    })
+    this.#preparing = preparing
+    const done = preparing.then(() => {
+      if (this.#preparing === preparing) this.#preparing = undefined
+      return sent
+    })
+    return this.#settled(batch, outcomes, done, signal, () => preparing)
+  }
+
+  close(): void {
+    this.#delayed.close()
+  }
+
+  async #register(batch: readonly OutgoingMessage[]): Promise<void> {
+    const topics = new Set(batch.map(({ topic }) => topic).filter((topic) => !this.#routes.knows(topic)))
+    await Promise.all([...topics].map((topic) => this.#context.topics.register(topic)))
+  }
+
+  /** Resolves with the outcomes when all are known, or when the signal aborts: missing ones are then `unknown`. */
+  #settled(
+    batch: readonly OutgoingMessage[],
+    outcomes: Outcomes,
+    done: Promise<unknown>,
+    signal: AbortSignal | undefined,
+    preparing?: () => Promise<void>,
+  ): Promise<readonly PublishOutcome[]> {
+    if (signal === undefined) return done.then(() => outcomes as PublishOutcome[])
+    return new Promise((resolve) => {
+      let started = preparing === undefined
+      preparing?.().then(
+        () => (started = true),
+        () => (started = true),
+      )
+      const abort = (): void => {
+        // Unsent commands get the signal too, and report that they were not sent: let those come first.
+        setImmediate(() => {
+          for (const [index, { topic }] of batch.entries()) {
+            const error = started
+              ? new LostReplyError('the wait for the reply was given up')
+              : new NotSentError('the wait for a connection was given up')
+            outcomes[index] ??= { error: toPublishError(error, topic, signal.reason) }
+          }
+          resolve(outcomes as PublishOutcome[])
+        })
+      }
+      signal.addEventListener('abort', abort, { once: true })
+      if (signal.aborted) abort()
+      done.then(() => {
+        signal.removeEventListener('abort', abort)
+        resolve(outcomes as PublishOutcome[])
+      }, abort)
+    })
+  }
+
+  // --- sending -----------------------------------------------------------------------------------------------------
+
+  #dispatch(batch: readonly OutgoingMessage[], outcomes: Outcomes, signal: AbortSignal | undefined): Promise<unknown> {
+    const { mapping, options, commands } = this.#context
+    const sent: Promise<unknown>[] = []
+    const appended: Appended = { indexes: [], lanes: [] }
+    for (let index = 0; index < batch.length; index++) {
+      const message = batch[index] as OutgoingMessage
+      if (bodyBytes(message) > options.maxMessageBytes && !isCopy(message)) {
+        outcomes[index] = { error: tooLarge(message, options.maxMessageBytes) }
+        continue
+      }
+      const lane = this.#routes.laneOf(message) as Lane
+      const isPlain = message.deliverAt === undefined && message.group === undefined && mapping.packed
+      if (isPlain && commands.batch !== undefined) {
+        appended.indexes.push(index)
+        appended.lanes.push(lane)
+      } else sent.push(this.#single(lane, message, index, outcomes, signal))
+    }
+    if (appended.indexes.length > 0) sent.push(this.#append(appended, batch, outcomes, signal))
+    return sent.length === 1 ? (sent[0] as Promise<unknown>) : Promise.all(sent)
+  }
+
+  /** Plain commands: less work for the server than a script, and all of them are one write here, with one promise. */
+  #append(
+    { indexes, lanes }: Appended,
+    batch: readonly OutgoingMessage[],
+    outcomes: Outcomes,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { mapping, reports, commands, retention } = this.#context
+    const write = (writer: CommandWriter): void => {
+      for (let at = 0; at < indexes.length; at++) {
+        const message = batch[indexes[at] as number] as OutgoingMessage
+        writer.raw((lanes[at] as Lane).head)
+        writer.argument(mapping.envelope(message))
+        writer.text(DATA)
+        writer.bytes(bodyOf(message))
+      }
+    }
+    const sending = (commands.batch as NonNullable<Commands['batch']>)(indexes.length, write, signal)
+    return this.#confirmed((lanes[0] as Lane).keys.stream, sending, signal).then(
+      async (answer) => {
+        const replies = answer as readonly (Buffer | Error)[]
+        let accepted = false
+        for (let at = 0; at < indexes.length; at++) {
+          const [index, reply, { keys, watched }] = [indexes[at] as number, replies[at], lanes[at] as Lane]
+          if (reply instanceof Error) {
+            reports.refused(reply)
+            const error =
+              replyCode(reply) === 'WRONGTYPE' ? await explainWrongType(commands, [keys.stream], reply) : reply
+            outcomes[index] ??= {
+              error: toPublishError(error, (batch[index] as OutgoingMessage).topic, signal?.reason),
+            }
+            continue
+          }
+          accepted = true
+          outcomes[index] ??= { position: { partition: keys.partition, id: (reply as Buffer).toString('latin1') } }
+          if (watched !== undefined) retention.grew(watched, 1)
+        }
+        if (accepted) reports.accepted('message')
+      },
+      (error: unknown) => {
+        reports.refused(error)
+        for (const index of indexes)
+          outcomes[index] ??= { error: toPublishError(error, (batch[index] as OutgoingMessage).topic, signal?.reason) }
+      },
+    )
+  }
+
+  #single(
+    lane: Lane,
+    message: OutgoingMessage,
+    index: number,
+    outcomes: Outcomes,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { stream, partition } = lane.keys
+    return this.#confirmed(stream, this.#store(lane, message, signal), signal).then(
+      (id) => {
+        outcomes[index] ??= {
+          position: id === undefined ? undefined : { partition, id: (id as Buffer).toString('latin1') },
+        }
+        this.#accepted(lane, 1)
+      },
+      (error: unknown) => {
+        this.#context.reports.refused(error)
+        outcomes[index] ??= { error: toPublishError(error, message.topic, signal?.reason) }
+      },
+    )
+  }
+
+  async #store(lane: Lane, message: OutgoingMessage, signal: AbortSignal | undefined): Promise<unknown> {
+    const { scripts, commands, keys, mapping } = this.#context
+    const { delayed, sequence, stream } = lane.keys
+    const fields = mapping.fields(message)
+    const group = message.group === undefined ? undefined : keys.group(lane.keys, message.group)
+    if (message.deliverAt !== undefined) {
+      const place = { delayed: group?.delayed ?? delayed, stream: group?.side ?? stream, group: message.group }
+      const inMs = await scripts.run(DELAY, [place.delayed, sequence], [String(message.deliverAt), ...fields], signal)
+      this.#delayed.expect(place, Number(inMs))
+      return undefined
+    }
+    if (group !== undefined) {
+      // A copy for one group has no place in the topic's own log.
+      await scripts.run(PUBLISH_SIDE, [group.side], [group.group, ...fields], signal)
+      this.#context.maintenance.announce(message.topic, group.group)
+      return undefined
+    }
+    return commands.call(stream, ['XADD', stream, '*', ...fields], signal).catch(async (error: unknown) => {
+      throw replyCode(error) === 'WRONGTYPE' ? await explainWrongType(commands, [stream], error) : error
+    })
+  }
+
+  /** With the option `wait`, a message counts when that many replicas have it. Sent directly behind the messages. */
+  #confirmed(stream: string, stored: Promise<unknown>, signal: AbortSignal | undefined): Promise<unknown> {
+    const { wait } = this.#context.options
+    if (wait === undefined) return stored
+    const waited = this.#context.commands.call(stream, ['WAIT', String(wait.replicas), String(wait.timeoutMs)], signal)
+    return Promise.all([stored, waited]).then(([reply, replicas]) => {
+      if (Number(replicas) >= wait.replicas) return reply
+      throw new LostReplyError(
+        `${Number(replicas)} of ${wait.replicas} replicas confirmed within ${wait.timeoutMs} ms; the primary has it`,
+      )
+    })
+  }
+
+  // --- how it went -------------------------------------------------------------------------------------------------
+
+  #accepted(lane: Lane, count: number): void {
+    this.#context.reports.accepted('message')
+    if (lane.watched !== undefined) this.#context.retention.grew(lane.watched, count)
+  }
+}
