@@ -130,7 +130,10 @@ export class AuthorizationError extends BusbarError {
 /** `not-sent`: the broker certainly does not have the message. `unknown`: it may have it (sent, but not answered). */
 export type PublishFailure = 'not-sent' | 'unknown'
 
-/** A message was not confirmed. `outcome` says whether the broker may have it anyway. */
+/**
+ * A message was not confirmed, or a request ended without an answer. `outcome` says whether the broker, or a responder, may have it
+ * anyway.
+ */
 export class PublishError extends BusbarError {
   readonly outcome: PublishFailure
 
@@ -209,7 +212,7 @@ export class ConflictError extends BusbarError {
   }
 }
 
-/** The other side of a request answered with an error. */
+/** The responder to a request failed, or refused it. Retryable when it certainly did not handle the request. */
 export class RemoteError extends BusbarError {
   constructor(message: string, options: BusbarErrorOptions = {}) {
     super('BUSBAR_REMOTE', message, options)

@@ -47,7 +47,7 @@ export interface Capabilities {
    * writes it, and refuses encoded messages without a body.
    */
   readonly tombstones: boolean
-  /** Native request/reply. */
+  /** The broker carries requests and their replies: the transport has `requestReply`. */
   readonly requestReply: boolean
   /** Maximum size of body plus headers, in bytes. Dead letters and copies for one `group` may be larger, up to what the broker takes. */
   readonly maxMessageBytes: number
@@ -425,6 +425,68 @@ export interface TransportAdmin {
   deleteGroup(topic: string, group: string): Promise<void>
 }
 
+/** Limits of one request. */
+export interface RequestOptions {
+  /** How long to wait for the reply, in ms. */
+  readonly timeoutMs: number
+  /** Aborts the wait. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/** What a responder answers, and how much of it at a time. */
+export interface ResponderSpec {
+  /** A topic name; not a pattern. */
+  readonly topic: string
+  /** The responders of a group share the requests: each request goes to one of them. */
+  readonly group: string
+  /**
+   * Maximum number of requests that this responder handles at a time. One more is refused at once, with a retryable
+   * `RemoteError`: a reply that had to wait in a queue would come too late.
+   */
+  readonly maxInFlight: number
+}
+
+/**
+ * Resolves with the reply to a request. What it throws or rejects with reaches the requester as a `RemoteError` with its message
+ * (up to 1,024 characters, without the stack); so does a reply that is too large.
+ */
+export type Responder = (request: EncodedMessage) => EncodedMessage | Promise<EncodedMessage>
+
+/** A responder that takes requests until it is closed. */
+export interface TransportResponder {
+  /**
+   * Takes no more requests at once, and resolves when those that are running are answered, or when the deadline has passed
+   * (default 5,000 ms): the rest are then answered with a failure. Never rejects. Safe to call twice.
+   */
+  close(options?: { readonly deadlineMs?: number | undefined }): Promise<void>
+}
+
+/**
+ * Requests and their replies, carried by the broker and stored nowhere. Both are encoded messages: envelope, headers and body
+ * arrive as they were sent, and the reply has the topic of its request. The transport matches them without help of the envelope,
+ * so `correlationId` names the conversation here as everywhere.
+ */
+export interface RequestReply {
+  /**
+   * Sends a request to the responders of `message.topic`, once, and resolves with the reply. If several groups respond, each gets
+   * the request, and the first answer counts. Settles once, by `timeoutMs` at the latest; an answer that comes later is ignored.
+   * Rejects with
+   *
+   * - `NoRespondersError`, at once, when there is no responder;
+   * - `RemoteError` when the responder failed or refused the request; retryable only when it certainly did not handle it;
+   * - `TimeoutError` when there was no answer in time: a responder may have handled it;
+   * - `PublishError` for everything else, at once. Its `outcome` says whether a responder may have it (`unknown`) or certainly
+   *   does not (`not-sent`): there was no connection, or it was lost; the signal was aborted; the transport was closed; the
+   *   request is too large; or too many requests are pending. A transport bounds those (`PendingRequests`: 10,000).
+   */
+  request(message: EncodedMessage, options: RequestOptions): Promise<EncodedMessage>
+  /**
+   * Answers requests. Resolves when the broker knows the responder: any request after that finds it. It comes back with the
+   * connection; requests in the meantime find other responders or none.
+   */
+  respond(spec: ResponderSpec, responder: Responder): Promise<TransportResponder>
+}
+
 /**
  * A broker adapter: the contract that every transport implements. All methods but `open` require an open transport.
  *
@@ -460,6 +522,8 @@ export interface Transport {
    */
   subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription>
   readonly admin?: TransportAdmin | undefined
+  /** Present with the capability `requestReply`. */
+  readonly requestReply?: RequestReply | undefined
   /** Reports the state of the connection. Called at every health probe, so it answers from memory. */
   health(): TransportHealth
   /**
@@ -468,7 +532,8 @@ export interface Transport {
    */
   serverAddress?(): ServerAddress | undefined
   /**
-   * Closes subscriptions and connections within the deadline (default 5,000 ms), and by force when it ends. Safe to call twice.
+   * Closes subscriptions, responders and connections within the deadline (default 5,000 ms), and by force when it ends. Pending
+   * requests are rejected at once. Safe to call twice.
    */
   close(options?: { readonly deadlineMs?: number | undefined }): Promise<void>
 }

@@ -17,7 +17,9 @@ export {
   AuthorizationError,
   ConfigurationError,
   ConnectionError,
+  NoRespondersError,
   PublishError,
+  RemoteError,
   SettlementError,
   StateError,
   TimeoutError,
@@ -25,6 +27,8 @@ export {
   ValidationError,
 } from '../core/errors.ts'
 export { bodyBytes, bodyOf, messageBytes, NO_HEADERS } from '../core/message.ts'
+export { PendingRequests, requestFailed } from '../core/util/pending-requests.ts'
+export { failureOf, RunningRequests } from '../core/util/running-requests.ts'
 export { OptionsReader } from '../core/util/options-reader.ts'
 export { contentBytes, ENVELOPE_ROOM_BYTES, OWN_HEADER_BYTES, tooLarge } from '../core/publish/size-limit.ts'
 export { compilePattern, deadLetterTopic, isDeadLetterTopic, isPattern, topicProblem } from '../core/topic.ts'
@@ -36,6 +40,7 @@ export type { NativeFields, NativeMessage } from '../core/cloud-events.ts'
 export type { CompactForm, EnvelopeForm } from '../core/compact-envelope.ts'
 export type { Problem, PublishFailure } from '../core/errors.ts'
 export type { BusEventMap, BusEventName, BusEvents } from '../core/events.ts'
+export type { RequestAnswer } from '../core/util/running-requests.ts'
 export type { Logger } from '../core/logger.ts'
 export type { EncodedMessage, Headers, OutgoingMessage } from '../core/message.ts'
 export type {
@@ -50,6 +55,10 @@ export type {
   PartitionInfo,
   Position,
   PublishOutcome,
+  RequestOptions,
+  RequestReply,
+  Responder,
+  ResponderSpec,
   RetentionInfo,
   ServerAddress,
   Settlement,
@@ -63,5 +72,6 @@ export type {
   TransportAdmin,
   TransportHealth,
   TransportHost,
+  TransportResponder,
   TransportSubscription,
 } from '../core/transport.ts'

@@ -85,6 +85,29 @@ describe('Redis: partitions that change hands', () => {
     assert.deepEqual(runs, ['first late 1', 'second late 2', 'first other 1', 'first after 1'])
   })
 
+  test('a partition whose release is refused goes to the other member all the same', async () => {
+    const topic = uniqueName('handover')
+    const run: Run = Reflect.get(ScriptRunner.prototype, 'run')
+    let refused = 0
+    vi.spyOn(ScriptRunner.prototype, 'run').mockImplementation(async function (this: ScriptRunner, script, ...rest) {
+      if (script === RELEASE && ++refused === 1)
+        throw new Error("OOM command not allowed when used memory > 'maxmemory'.")
+      return run.call(this, script, ...rest)
+    })
+    const assigned: string[] = []
+    for (const name of ['first', 'second']) {
+      const member = bus(2)
+      member.events.on('rebalance', (event) => assigned.push(...event.assigned.map((one) => `${name} ${one}`)))
+      member.consume(topic, () => {})
+      await member.start()
+    }
+    await waitUntil(() => assigned.some((one) => one.startsWith('second')), {
+      timeoutMs: 10_000,
+      describe: () => `${refused} releases, ${assigned.join()}`,
+    })
+    assert.ok(refused >= 2)
+  })
+
   test('a member far away takes each partition once when it starts', async () => {
     await using proxy = await tcpProxy(broker)
     proxy.slow({ delayMs: 20 }, 'both')

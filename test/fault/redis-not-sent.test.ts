@@ -57,7 +57,11 @@ describe('Redis: publishes without a connection', () => {
   }
   /** Nothing of it is stored later on either. */
   async function assertNothingCame(): Promise<void> {
+    let back = false
+    bus.events.on('reconnect', () => (back = true))
     proxy.accept()
+    // The next attempt to connect may follow after more than the deadline of a publish.
+    await waitUntil(() => back, { timeoutMs: 5_000, describe: 'the reconnect' })
     await bus.publish(topic, 'after')
     assert.equal(await admin.xLen(`busbar:{${topic}}`), 2)
   }

@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict'
-import { connect } from '@nats-io/transport-node'
+import { connect, headers as makeHeaders } from '@nats-io/transport-node'
 import type { NatsConnection } from '@nats-io/transport-node'
 import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
-import { ConfigurationError, createBus, NoRespondersError, RemoteError, TimeoutError, UnsupportedError } from 'busbar'
+import { ConfigurationError, createBus, PublishError, UnsupportedError } from 'busbar'
 import type { Bus, BusEventMap, BusOptions } from 'busbar'
-import { uniqueName, waitUntil } from 'busbar/testing'
+import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import { nats } from 'busbar/nats'
-import type { NatsOptions } from 'busbar/nats'
+import type { NatsOptions, NatsTransport } from 'busbar/nats'
+import { openRaw } from '../../src/testing/conformance/context.ts'
+import { outgoing } from '../../src/testing/conformance/raw.ts'
 import { transportFromUrl } from 'busbar/url'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { NatsBroker } from '../../tools/brokers/index.ts'
@@ -355,29 +357,78 @@ async function messagesIn(name: string): Promise<number> {
 }
 
 describe.each([true, false])('request and reply, jetstream: %s', (jetstream) => {
-  test('an answer, an error, nobody there, too late', async () => {
-    const transport = nats({ url: server.url, jetstream })
-    const bus = createBus({ service: 'rpc', transport })
-    cleanUps.push(() => bus.close({ timeoutMs: 1_000 }))
-    await bus.start()
+  // The rest is in the conformance suite.
+  test('programs without Busbar may ask and answer', async () => {
+    const { requestReply } = await open({ jetstream })
     const topic = uniqueName('rpc')
-    const startedAt = performance.now()
-    await assert.rejects(transport.request(topic, 'x'), NoRespondersError.is)
-    assert.ok(performance.now() - startedAt < 2_000, 'at once, not after the timeout')
-    const stop = await transport.respond(topic, 'g', ({ body, headers }) => {
-      const text = Buffer.from(body).toString()
-      if (text === 'fail') throw new Error('kaputt')
-      if (text === 'slow') return new Promise(() => {})
-      return `${text} ${headers['who']}`
+    const responder = await requestReply.respond({ topic, group: 'g', maxInFlight: 10 }, (request) => {
+      if (request.headers['who'] === undefined) throw new Error('kaputt')
+      return {
+        ...request,
+        body: Buffer.from(`${Buffer.from(request.body ?? []).toString()} ${request.headers['who']}`),
+      }
     })
-    const reply = await transport.request(topic, 'hello', { headers: { who: 'Ada' } })
-    assert.equal(Buffer.from(reply.body).toString(), 'hello Ada')
-    await assert.rejects(
-      transport.request(topic, 'fail'),
-      (error: unknown) => RemoteError.is(error) && /kaputt/.test(error.message),
+    const headers = makeHeaders()
+    headers.append('who', 'Ada')
+    const reply = await plain.request(`busbar-rpc.${topic}`, 'hello', { headers, timeout: 5_000 })
+    assert.equal(reply.string(), 'hello Ada')
+    const failure = await plain.request(`busbar-rpc.${topic}`, 'hello', { timeout: 5_000 })
+    assert.equal(failure.string(), 'kaputt')
+    assert.equal(failure.headers?.get('busbar-failure'), 'failed')
+    await responder.close()
+
+    const subscription = plain.subscribe(`busbar-rpc.${topic}`, {
+      callback: (_error, message) => void message.respond('plain'),
+    })
+    await plain.flush()
+    const answer = await requestReply.request(outgoing(topic), { timeoutMs: 5_000 })
+    assert.equal(Buffer.from(answer.body ?? []).toString(), 'plain')
+    assert.equal(answer.topic, topic)
+    subscription.unsubscribe()
+  })
+
+  test('a lost connection fails pending requests at once; responders come back with it', async () => {
+    const proxy = await tcpProxy(server)
+    cleanUps.push(() => proxy.close())
+    const asking = await open({ jetstream, url: `nats://${proxy.host}:${proxy.port}` })
+    const answering = await open({ jetstream, url: `nats://${proxy.host}:${proxy.port}` })
+    const topic = uniqueName('rpc')
+    const started: string[] = []
+    await answering.requestReply.respond({ topic, group: 'g', maxInFlight: 10 }, (request) => {
+      started.push(request.id)
+      return request.key === 'stuck' ? new Promise(() => {}) : request
+    })
+    const stuck = outgoing(topic, { key: 'stuck' })
+    const lost = asking.requestReply.request(stuck, { timeoutMs: 3_600_000 }).then(
+      () => assert.fail('it can not be answered'),
+      (error: unknown) => error,
     )
-    await assert.rejects(transport.request(topic, 'slow', { timeoutMs: 100 }), TimeoutError.is)
-    await stop()
-    await assert.rejects(transport.request(topic, 'x'), NoRespondersError.is)
+    await waitUntil(() => started.length === 1)
+    proxy.cut()
+    const error = await lost
+    assert.ok(PublishError.is(error) && error.outcome === 'unknown', String(error))
+    await waitUntil(() => asking.health().connected && answering.health().connected)
+    const { id } = await asking.requestReply.request(outgoing(topic), { timeoutMs: 5_000 })
+    assert.deepEqual(started, [stuck.id, id], 'no request is sent again')
+  })
+
+  test('the connection that was passed stays open, without subscriptions of ours', async () => {
+    const client = await connect({ servers: server.url })
+    cleanUps.push(() => client.close())
+    const transport = await open({ jetstream, connection: client })
+    const topic = uniqueName('rpc')
+    await transport.requestReply.respond({ topic, group: 'g', maxInFlight: 1 }, (request) => request)
+    await transport.requestReply.request(outgoing(topic), { timeoutMs: 5_000 })
+    await transport.close()
+    assert.equal(client.isClosed(), false)
+    await assert.rejects(client.request(`busbar-rpc.${topic}`, ''), /no responders/i)
   })
 })
+
+/** An open transport below any bus. */
+async function open(options: NatsOptions): Promise<NatsTransport> {
+  const transport = nats({ ...(options.connection === undefined && { url: server.url }), ...options })
+  cleanUps.push(() => transport.close({ deadlineMs: 1_000 }))
+  await openRaw(transport, 'rpc')
+  return transport
+}

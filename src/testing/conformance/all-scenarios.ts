@@ -20,6 +20,7 @@ import { redeliveryScenarios } from './redelivery.ts'
 import { redriveCopyScenarios } from './redrive-copies.ts'
 import { redriveScenarios } from './redrive.ts'
 import { replayScenarios } from './replay.ts'
+import { requestScenarios } from './request.ts'
 import type { Scenario } from './scenario.ts'
 import { settleScenarios } from './settle.ts'
 import { stuckScenarios } from './stuck.ts'
@@ -43,6 +44,7 @@ export const allScenarios: readonly Scenario[] = [
   ...redriveCopyScenarios,
   ...parkKeyScenarios,
   ...replayScenarios,
+  ...requestScenarios,
   ...backPressureScenarios,
   ...lifecycleScenarios,
   ...reconnectScenarios,

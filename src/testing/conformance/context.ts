@@ -176,14 +176,7 @@ export function createContext(scenarioId: string, environment: Environment): Dis
     async transport() {
       const transport = await environment.create()
       defer(() => transport.close())
-      await transport.open({
-        service,
-        instanceId: uniqueName('raw'),
-        clock: systemClock,
-        events: new BusEvents(silentLogger),
-        logger: silentLogger,
-        name: 'main',
-      })
+      await openRaw(transport, service)
       return transport
     },
     rawConsumer() {
@@ -237,6 +230,18 @@ export function createContext(scenarioId: string, environment: Environment): Dis
       if (failures.length > 0) throw new AggregateError(failures, 'The scenario could not be cleaned up')
     },
   }
+}
+
+/** Opens a transport below any bus. */
+export async function openRaw(transport: Transport, service: string): Promise<void> {
+  await transport.open({
+    service,
+    instanceId: uniqueName('raw'),
+    clock: systemClock,
+    events: new BusEvents(silentLogger),
+    logger: silentLogger,
+    name: 'main',
+  })
 }
 
 /**

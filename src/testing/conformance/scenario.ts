@@ -12,6 +12,7 @@ export type ScenarioGroup =
   | 'delay'
   | 'dead-letter'
   | 'replay'
+  | 'request'
   | 'back-pressure'
   | 'lifecycle'
   | 'reconnect'
@@ -21,8 +22,8 @@ export type ScenarioGroup =
 
 /**
  * What a scenario requires. Capabilities of the transport: `groups`, `durable`, `redelivery`, `attempts`, `patterns`,
- * `lag`, `tombstones`, `dedup`, `no-dedup`, `failed-stops-key`, `delay`, `no-delay`, `ordering` (of any unit), `ordering:key` (across members),
- * `replay:position`, `replay:time`, `admin`, `small-limit` (a message size limit small enough to exceed). Means of the
+ * `lag`, `tombstones`, `request-reply`, `dedup`, `no-dedup`, `failed-stops-key`, `delay`, `no-delay`, `ordering` (of any unit),
+ * `ordering:key` (across members), `replay:position`, `replay:time`, `admin`, `small-limit` (a message size limit small enough to exceed). Means of the
  * run: `child`, `foreign`, and one for each fault hook.
  */
 export type Need =
@@ -35,6 +36,7 @@ export type Need =
   | 'dedup'
   | 'no-dedup'
   | 'tombstones'
+  | 'request-reply'
   | 'failed-stops-key'
   | 'delay'
   | 'no-delay'
@@ -112,6 +114,8 @@ function unmet(need: Need, means: Means): string | undefined {
     case 'lag':
     case 'tombstones':
       return capabilities[need] ? undefined : `the transport has no capability "${need}"`
+    case 'request-reply':
+      return capabilities.requestReply ? undefined : 'the transport has no capability "requestReply"'
     case 'dedup':
       return capabilities.publishDedup ? undefined : 'the transport has no capability "publishDedup"'
     case 'no-dedup':

@@ -17,6 +17,7 @@ import type {
 import type { MemoryDelivery } from './delivery.ts'
 import { GroupQueue } from './group-queue.ts'
 import { MEMORY_DEFAULTS } from './options.ts'
+import { Responders } from './request-reply.ts'
 import { MemorySubscription } from './subscriber.ts'
 import { TopicState } from './topic-state.ts'
 
@@ -48,6 +49,8 @@ export class MemoryBroker {
   clock: Clock
   /** @internal */
   readonly topics: Map<string, TopicState> = new Map()
+  /** @internal */
+  readonly responders: Responders = new Responders()
   readonly #limits: { readonly retainMessages: number; readonly maxBacklogBytes: number }
   /** Wildcard subscriptions: they join topics that appear later. */
   readonly #followers = new Set<Follower>()

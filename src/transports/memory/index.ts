@@ -11,6 +11,7 @@ import type { MemoryBroker } from './broker.ts'
 import { resolveMemoryOptions } from './options.ts'
 import type { MemoryOptions } from './options.ts'
 import { publishToMemory } from './publisher.ts'
+import { MemoryRequestReply } from './request-reply.ts'
 import type { MemorySubscription } from './subscriber.ts'
 
 export { memoryBroker } from './broker.ts'
@@ -78,10 +79,13 @@ export function memory(options?: MemoryOptions): MemoryTransport {
     return names.flatMap((name) => broker.messages(name).map(readable))
   }
 
+  const requestReply = new MemoryRequestReply(broker.responders, () => requireOpen().clock, resolved.maxMessageBytes)
+
   return {
     system: 'memory',
     capabilities: capabilities(resolved.maxMessageBytes),
     admin: memoryAdmin(() => broker),
+    requestReply,
     async open(given) {
       if (host !== undefined)
         throw new StateError(
@@ -103,10 +107,12 @@ export function memory(options?: MemoryOptions): MemoryTransport {
       return subscription
     },
     health: () => ({ connected: host !== undefined && !closed }),
-    async close() {
+    async close({ deadlineMs = 5_000 } = {}) {
       if (closed) return
       closed = true
+      const responders = requestReply.close(deadlineMs)
       for (const subscription of subscriptions) await subscription.close()
+      await responders
       if (host === undefined) return
       broker.detach(host.instanceId, host.name)
       host.events.emit('disconnect', { transport: host.name, planned: true, reason: 'closed' })
@@ -145,7 +151,7 @@ function capabilities(maxMessageBytes: number): Capabilities {
     publishOnAck: true,
     transactions: true,
     tombstones: true,
-    requestReply: false,
+    requestReply: true,
     maxMessageBytes,
   })
 }

@@ -10,13 +10,13 @@ import type {
   TransportHost,
   TransportSubscription,
 } from '../../core/transport.ts'
-import type { Requests } from './connection/requests.ts'
+import type { NatsRequestReply } from './connection/request-reply.ts'
 
 /** What the transport needs from both JetStream and core NATS. */
 export interface Engine {
   readonly connection: NatsConnection | undefined
   readonly server: ServerAddress | undefined
-  readonly requests: Requests
+  readonly requestReply: NatsRequestReply
   readonly admin: TransportAdmin | undefined
   open(host: TransportHost): Promise<void>
   publish(batch: readonly OutgoingMessage[], signal: AbortSignal | undefined): Promise<readonly PublishOutcome[]>

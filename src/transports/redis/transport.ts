@@ -102,7 +102,6 @@ export class RedisTransport implements ConnectionListener {
       throw error
     }
     if (this.#closed) return
-    await checkLayout(this.#context)
     this.#keepHouse()
   }
 
@@ -182,7 +181,9 @@ export class RedisTransport implements ConnectionListener {
   async prepare(run: Parameters<ConnectionListener['prepare']>[0]): Promise<void> {
     const version = await checkVersion(run)
     await this.#scripts.load(version, run)
-    if (this.#options.checkServer && !this.#opened) await checkServer(this.#host, run)
+    if (this.#opened) return
+    await checkLayout(run, this.#context)
+    if (this.#options.checkServer) await checkServer(this.#host, run)
   }
 
   // --- housekeeping ------------------------------------------------------------------------------------------------

@@ -2,9 +2,10 @@ import { describe, expect, it } from 'vitest'
 import { memory, memoryBroker } from 'busbar/memory'
 import { allScenarios } from '../../../src/testing/conformance/all-scenarios.ts'
 import { runScenario } from '../../../src/testing/conformance/run-scenario.ts'
-import { PublishError } from '../../../src/core/errors.ts'
-import { bodyOf } from '../../../src/core/message.ts'
-import type { Delivery, PublishOutcome } from '../../../src/core/transport.ts'
+import { NoRespondersError, PublishError, TimeoutError } from '../../../src/core/errors.ts'
+import { bodyBytes, bodyOf } from '../../../src/core/message.ts'
+import type { EncodedMessage } from '../../../src/core/message.ts'
+import type { Delivery, PublishOutcome, RequestReply } from '../../../src/core/transport.ts'
 import { sabotaged } from './sabotage.ts'
 import type { Sabotage } from './sabotage.ts'
 
@@ -58,6 +59,45 @@ function stoppingKeys(): NonNullable<Sabotage['publish']> {
     })
     before = outcomes
     return outcomes
+  }
+}
+
+function answers(change: (reply: EncodedMessage) => EncodedMessage): NonNullable<Sabotage['requestReply']> {
+  return (inner) => ({ request: async (message, options) => change(await inner.request(message, options)) })
+}
+
+/** Changes the error of a request, or leaves it pending. */
+function rejections(change: (error: unknown) => unknown): NonNullable<Sabotage['requestReply']> {
+  return (inner) => ({
+    request: (message, options) =>
+      inner.request(message, options).catch((error: unknown) => {
+        const changed = change(error)
+        return changed === 'never' ? new Promise<never>(() => {}) : Promise.reject(changed)
+      }),
+  })
+}
+
+function asNotSent(error: PublishError): PublishError {
+  return new PublishError(error.message, { outcome: 'not-sent', cause: error.cause })
+}
+
+/** Replies, and what waits for them, without numbers. */
+function firstComeFirstServed(inner: RequestReply): Partial<RequestReply> {
+  const waiting: ((reply: EncodedMessage) => void)[] = []
+  return {
+    request: (message, options) =>
+      new Promise((resolve, reject) => {
+        waiting.push(resolve)
+        inner.request(message, { ...options, timeoutMs: 3_600_000 }).then((reply) => waiting.shift()?.(reply), reject)
+        setTimeout(
+          () => {
+            const at = waiting.indexOf(resolve)
+            if (at >= 0) waiting.splice(at, 1)
+            reject(new TimeoutError('too late'))
+          },
+          Math.min(options.timeoutMs, 10_000),
+        ).unref()
+      }),
   }
 }
 
@@ -373,6 +413,181 @@ const LIES: readonly Lie[] = [
     lie: 'makes up its own ids',
     how: { publish: (inner, batch) => inner.publish(batch.map((message) => ({ ...message, id: `x${++counter}` }))) },
     caughtBy: ['publish/envelope', 'publish/thousand-at-once'],
+  },
+  {
+    lie: 'drops the headers of replies',
+    how: { requestReply: answers((reply) => ({ ...reply, headers: {} })) },
+    caughtBy: ['request/reply'],
+  },
+  {
+    lie: 'makes up the ids of replies',
+    how: { requestReply: answers((reply) => ({ ...reply, id: `x${++counter}` })) },
+    caughtBy: ['request/reply', 'request/bare'],
+  },
+  {
+    lie: 'takes a request without a body for an empty one',
+    how: {
+      requestReply: (inner) => ({
+        request: (message, options) => inner.request({ ...message, body: bodyOf(message) }, options),
+      }),
+    },
+    caughtBy: ['request/bare'],
+  },
+  {
+    lie: 'gives a request the next reply that comes, whichever it is',
+    how: { requestReply: firstComeFirstServed },
+    caughtBy: ['request/reply', 'request/late-reply'],
+  },
+  {
+    lie: 'sends a request twice',
+    how: {
+      requestReply: (inner) => ({
+        request: (message, options) => {
+          inner.request(message, options).catch(() => undefined)
+          return inner.request(message, options)
+        },
+      }),
+    },
+    caughtBy: ['request/group-shares', 'request/busy'],
+  },
+  {
+    lie: 'makes a reply of what the responder throws',
+    how: {
+      requestReply: (inner) => ({
+        respond: (spec, responder) =>
+          inner.respond(spec, async (request) => {
+            try {
+              return await responder(request)
+            } catch (error) {
+              return { ...request, body: Buffer.from(String(error)) }
+            }
+          }),
+      }),
+    },
+    caughtBy: ['request/failure'],
+  },
+  {
+    lie: 'lets a request wait when there is no responder',
+    how: { requestReply: rejections((error) => (NoRespondersError.is(error) ? 'never' : error)) },
+    caughtBy: ['request/no-responders', 'request/responder-close'],
+  },
+  {
+    lie: 'waits longer for a reply than it may',
+    how: {
+      requestReply: (inner) => ({
+        request: (message, { signal }) => inner.request(message, { timeoutMs: 3_600_000, signal }),
+      }),
+    },
+    caughtBy: ['request/timeout', 'request/late-reply'],
+  },
+  {
+    lie: 'gives up on a reply too early',
+    how: {
+      requestReply: (inner) => ({
+        request: (message, options) => inner.request(message, { ...options, timeoutMs: options.timeoutMs / 4 }),
+      }),
+    },
+    caughtBy: ['request/timeout'],
+  },
+  {
+    lie: 'gives each request to all responders of a group',
+    how: {
+      requestReply: (inner) => ({
+        respond: (spec, responder) => inner.respond({ ...spec, group: `g${++uniqueGroup}` }, responder),
+      }),
+    },
+    caughtBy: ['request/group-shares'],
+  },
+  {
+    lie: 'takes all responders for one group',
+    how: {
+      requestReply: (inner) => ({ respond: (spec, responder) => inner.respond({ ...spec, group: 'g' }, responder) }),
+    },
+    caughtBy: ['request/group-shares'],
+  },
+  {
+    lie: 'lets a responder handle any number of requests',
+    how: {
+      requestReply: (inner) => ({
+        respond: (spec, responder) => inner.respond({ ...spec, maxInFlight: 1_000 }, responder),
+      }),
+    },
+    caughtBy: ['request/busy'],
+  },
+  {
+    lie: 'does not hear when a request is aborted',
+    how: {
+      requestReply: (inner) => ({ request: (message, { timeoutMs }) => inner.request(message, { timeoutMs }) }),
+    },
+    caughtBy: ['request/abort'],
+  },
+  {
+    lie: 'calls a request not sent that a responder may have',
+    how: { requestReply: rejections((error) => (PublishError.is(error) ? asNotSent(error) : error)) },
+    caughtBy: ['request/abort', 'request/close-rejects'],
+  },
+  {
+    lie: 'sends requests of any size',
+    how: {
+      requestReply: (inner) => ({
+        request: (message, options) =>
+          inner.request(bodyBytes(message) > 1_000_000 ? { ...message, body: Buffer.from('{}') } : message, options),
+      }),
+    },
+    caughtBy: ['request/too-large'],
+  },
+  {
+    lie: 'forgets pending requests when it closes',
+    how: { requestReply: rejections((error) => (PublishError.is(error) ? 'never' : error)) },
+    caughtBy: ['request/close-rejects'],
+  },
+  {
+    lie: 'fails what is running when a responder closes',
+    how: {
+      requestReply: (inner) => ({
+        async respond(spec, responder) {
+          const closed = Promise.withResolvers<never>()
+          closed.promise.catch(() => undefined)
+          const opened = await inner.respond(spec, (request) => Promise.race([responder(request), closed.promise]))
+          return {
+            close: (options) => {
+              closed.reject(new Error('closed'))
+              return opened.close(options)
+            },
+          }
+        },
+      }),
+    },
+    caughtBy: ['request/responder-close'],
+  },
+  {
+    lie: 'does not wait for what is running when a responder closes',
+    how: {
+      requestReply: (inner) => ({
+        async respond(spec, responder) {
+          const opened = await inner.respond(spec, responder)
+          return { close: async (options) => void opened.close(options) }
+        },
+      }),
+    },
+    caughtBy: ['request/responder-close'],
+  },
+  {
+    lie: 'takes requests for a responder that was closed',
+    how: {
+      requestReply: (inner) => ({
+        async respond(spec, responder) {
+          await inner.respond(spec, responder)
+          return { close: async () => undefined }
+        },
+      }),
+    },
+    caughtBy: ['request/responder-close'],
+  },
+  {
+    lie: 'claims native request and reply, and has none',
+    how: { requestReply: () => undefined },
+    caughtBy: ['request/reply'],
   },
   {
     lie: 'throws into nowhere',

@@ -99,7 +99,7 @@ class FlakyTransport implements Transport {
     this.#network = network
     this.lies = lies
     // The broker outlives its connections, and that is all that these tests end.
-    this.capabilities = { ...inner.capabilities, durable: true }
+    this.capabilities = { ...inner.capabilities, durable: true, requestReply: false }
     this.admin = inner.admin
   }
 

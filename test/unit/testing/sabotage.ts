@@ -1,6 +1,7 @@
 import type {
   Delivery,
   DeliverySink,
+  RequestReply,
   Settlement,
   Transport,
   TransportSubscription,
@@ -22,6 +23,8 @@ export interface Sabotage {
   readonly lost?: false
   readonly subscription?: (inner: TransportSubscription) => Partial<TransportSubscription>
   readonly admin?: (inner: NonNullable<Transport['admin']>) => Partial<NonNullable<Transport['admin']>>
+  /** Undefined: none at all. */
+  readonly requestReply?: (inner: RequestReply) => Partial<RequestReply> | undefined
 }
 
 /** A transport that works but for one lie. */
@@ -30,6 +33,7 @@ export function sabotaged(inner: Transport, lie: Sabotage): Transport {
     system: inner.system,
     capabilities: { ...inner.capabilities, ...lie.capabilities },
     admin: inner.admin && { ...inner.admin, ...lie.admin?.(inner.admin) },
+    requestReply: inner.requestReply && requestReply(inner.requestReply, lie),
     open: async (host) => {
       await inner.open(host)
       lie.open?.(inner)
@@ -39,6 +43,17 @@ export function sabotaged(inner: Transport, lie: Sabotage): Transport {
     health: () => inner.health(),
     close: (options) => lie.close?.(inner) ?? inner.close(options),
   }
+}
+
+function requestReply(inner: RequestReply, lie: Sabotage): RequestReply | undefined {
+  const changed = lie.requestReply === undefined ? {} : lie.requestReply(inner)
+  return (
+    changed && {
+      request: (message, options) => inner.request(message, options),
+      respond: (spec, responder) => inner.respond(spec, responder),
+      ...changed,
+    }
+  )
 }
 
 async function subscribe(

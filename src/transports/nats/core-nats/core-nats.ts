@@ -15,13 +15,14 @@ import { CoreSubscription } from './core-subscription.ts'
 import type { Engine } from '../engine.ts'
 import { ENVELOPE_ROOM_BYTES } from '../options.ts'
 import type { ResolvedNatsOptions } from '../options.ts'
-import { Requests } from '../connection/requests.ts'
+import { NatsRequestReply } from '../connection/request-reply.ts'
 import { Session } from '../connection/session.ts'
+import { Mapping } from '../wire/mapping.ts'
 import { Subjects } from '../wire/subjects.ts'
 
 /** `nats({ jetstream: false })`: at most once. */
 export class CoreNats implements Engine {
-  readonly requests: Requests
+  readonly requestReply: NatsRequestReply
   /** Nothing is stored, so there is nothing to administer. */
   readonly admin: undefined
   readonly #options: ResolvedNatsOptions
@@ -34,7 +35,7 @@ export class CoreNats implements Engine {
   constructor(options: ResolvedNatsOptions) {
     this.#options = options
     this.#subjects = new Subjects(options.stream.subjectPrefix, options.stream.partitions)
-    this.requests = new Requests(() => this.#require(), this.#subjects)
+    this.requestReply = new NatsRequestReply(() => this.#require(), this.#subjects, new Mapping(options.envelope))
   }
 
   get connection(): NatsConnection | undefined {
@@ -90,9 +91,15 @@ export class CoreNats implements Engine {
   }
 
   async #close(deadlineMs: number): Promise<void> {
-    await Promise.all([...this.#subscriptions].map((subscription) => subscription.close()))
+    const session = this.#session
+    if (session === undefined) return
+    const endsAt = session.host.clock.monotonic() + deadlineMs
+    await Promise.all([
+      ...[...this.#subscriptions].map((subscription) => subscription.close()),
+      this.requestReply.close(deadlineMs),
+    ])
     this.#publisher?.close()
-    await this.#session?.close(deadlineMs)
+    await session.close(Math.max(0, endsAt - session.host.clock.monotonic()))
   }
 
   #require(): Session {

@@ -23,7 +23,7 @@ import { MaxDeliveries } from './shared/max-deliveries.ts'
 import { ENVELOPE_ROOM_BYTES } from '../options.ts'
 import type { ResolvedNatsOptions } from '../options.ts'
 import { JetStreamPublisher } from './publish/publisher.ts'
-import { Requests } from '../connection/requests.ts'
+import { NatsRequestReply } from '../connection/request-reply.ts'
 import { Session } from '../connection/session.ts'
 import { SessionLeases } from './partitions/session-leases.ts'
 import { RecordWriter } from './server/record-writer.ts'
@@ -48,7 +48,7 @@ interface Open {
 
 /** `nats()` with JetStream. */
 export class JetStream implements Engine {
-  readonly requests: Requests
+  readonly requestReply: NatsRequestReply
   readonly admin: TransportAdmin
   readonly #options: ResolvedNatsOptions
   readonly #subjects: Subjects
@@ -59,7 +59,11 @@ export class JetStream implements Engine {
   constructor(options: ResolvedNatsOptions) {
     this.#options = options
     this.#subjects = new Subjects(options.stream.subjectPrefix, options.stream.partitions)
-    this.requests = new Requests(() => this.#require().session, this.#subjects)
+    this.requestReply = new NatsRequestReply(
+      () => this.#require().session,
+      this.#subjects,
+      new Mapping(options.envelope),
+    )
     this.admin = jetStreamAdmin(() => this.#require().parts)
   }
 
@@ -142,7 +146,10 @@ export class JetStream implements Engine {
     if (open === undefined) return
     const { session, publisher, writer, maxDeliveries, parts } = open
     const endsAt = session.host.clock.monotonic() + deadlineMs
-    const closed = Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close()))
+    const closed = Promise.allSettled([
+      ...[...this.#subscriptions].map((subscription) => subscription.close()),
+      this.requestReply.close(deadlineMs),
+    ])
     let timer: { cancel(): void } | undefined
     await Promise.race([
       closed,

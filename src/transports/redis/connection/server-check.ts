@@ -30,16 +30,19 @@ export async function checkVersion(run: (args: readonly Arg[]) => Promise<unknow
 const LAYOUT = '1'
 
 /** Keys of another version of Busbar are refused, before anything is read from them or written to them. */
-export async function checkLayout({ commands, keys, options, reports }: RedisContext): Promise<void> {
+export async function checkLayout(
+  run: (args: readonly Arg[]) => Promise<unknown>,
+  { commands, keys, options, reports }: RedisContext,
+): Promise<void> {
   const ours = commands.cluster ? `${LAYOUT}-cluster` : LAYOUT
   const read = async (): Promise<string | undefined> => {
-    const found = await commands.call(keys.layout, ['GET', keys.layout])
-    return found === null ? undefined : (found as Buffer).toString()
+    const found = await run(['GET', keys.layout])
+    return found === null ? undefined : (found as Buffer | string).toString()
   }
   let found = await read()
   if (found === undefined) {
     try {
-      await commands.call(keys.layout, ['SET', keys.layout, ours, 'NX'])
+      await run(['SET', keys.layout, ours, 'NX'])
     } catch (error) {
       // It takes no writes at present, or not from this user: then it can't be noted, and nothing else is written either.
       if (replyCode(error) === undefined) throw error

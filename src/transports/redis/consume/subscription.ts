@@ -215,6 +215,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
       .remove(partition)
       .catch((error: unknown) => this.tellError(error, 'stopping to read a partition'))
     if (lost.length > 0) this.#sink.lost(lost, reason)
+    this.#memberships.get(partition.keys.topic)?.lostOne()
   }
 
   repair(partition: PartitionState): void {

@@ -23,6 +23,8 @@ import { startId } from '../topology/start-id.ts'
 /** Interval of new attempts to take a partition that another member is about to give up. */
 const ACQUIRE_AGAIN_MS = 100
 const LEAVE_AT_ONCE = 500
+/** A member looks at its share after that many leases, even if nothing seems to have changed. */
+const LOOK_LEASES = 10
 /** The list of topics is looked at after that many leases. */
 const COUNT_LEASES = 3
 
@@ -174,6 +176,11 @@ export class Membership implements Maintained {
     )
   }
 
+  /** A partition was lost: it is taken again, or the server is told that it is free. */
+  lostOne(): void {
+    if (!this.#left) this.#soon(1)
+  }
+
   /** Looks at its share again after at most `ms`. */
   #soon(ms: number): void {
     const { context } = this.#parts.seat
@@ -251,6 +258,9 @@ export class Membership implements Maintained {
         ...changes,
       })
     }
+    // Whatever was missed: a notice may get lost, and a member without partitions inspects none.
+    const isStandby = this.partitions.every(({ phase }) => phase === 'idle')
+    this.#soon(this.#parts.seat.context.options.leaseMs * (isStandby ? 1 : LOOK_LEASES))
   }
 
   get #kind(): 'k' | 'p' | 'n' {
@@ -378,10 +388,13 @@ export class Membership implements Maintained {
     const done = this.#handOver(partition)
       .catch((error: unknown) => {
         seat.tellError(error, `handing over ${partition.keys.stream}`)
-        // The lease expires by itself, and the next owner finds what is pending.
         seat.lose(partition, 'the partition was handed over')
       })
-      .finally(() => this.#revoking.delete(done))
+      .finally(() => {
+        this.#revoking.delete(done)
+        // It may have been given back to this member meanwhile; or the server could not be told that it is free.
+        this.#soon(ACQUIRE_AGAIN_MS)
+      })
     this.#revoking.add(done)
   }
 
@@ -389,6 +402,7 @@ export class Membership implements Maintained {
   async #handOver(partition: PartitionState): Promise<void> {
     const { seat, readers } = this.#parts
     const { context } = seat
+    const { generation } = partition
     await readers.of(partition).remove(partition)
     for (const source of partition.sources) await releaseDeliveries(seat, source, source.takeReady())
     await this.#quiet(partition)
@@ -397,8 +411,7 @@ export class Membership implements Maintained {
       seat.lose(partition, 'the partition was handed over before its messages were handled')
     await this.#lastLook(partition)
     partition.phase = 'idle'
-    const { floor, generation } = partition
-    await context.scripts.run(RELEASE, [partition.group.meta], [ownerName(seat), generation, floor])
+    await context.scripts.run(RELEASE, [partition.group.meta], [ownerName(seat), generation, partition.floor])
     partition.mayBeOwned = false
     if (partition.generation === generation) partition.generation = ''
   }
@@ -456,11 +469,12 @@ export class Membership implements Maintained {
     const { scripts } = context
     await Promise.all(
       this.partitions.map(async (partition) => {
-        const { generation, sources, group, floor } = partition
+        const { sources, group, floor, mayBeOwned } = partition
+        const generation = partition.generation === '' ? `${partition.keys.partition}:` : partition.generation
         partition.phase = 'idle'
         partition.generation = ''
         await Promise.all(sources.map((source) => this.#leaveSource(source)))
-        if (owned && generation !== '') await scripts.run(RELEASE, [group.meta], [ownerName(seat), generation, floor])
+        if (owned && mayBeOwned) await scripts.run(RELEASE, [group.meta], [ownerName(seat), generation, floor])
       }),
     )
     await this.#runBeat(true)
