@@ -298,6 +298,59 @@ test('a member that leaves without a connection gives back its partitions when t
   assert.equal(bench.leases.get('0')?.free, true)
 })
 
+describe('a partition that was lost while its member was out of reach, and is due to another one', () => {
+  async function lost(): Promise<Bench> {
+    const bench = new Bench()
+    await bench.start()
+    bench.hear('a', 'join')
+    await settled()
+    bench.isConnected = false
+    await bench.clock.advance(LEASE_MS)
+    await settled()
+    assert.deepEqual(bench.revoked, ['0'])
+    bench.isConnected = true
+    return bench
+  }
+
+  test('is handed over: as long as the session lives, no other member could take it', async () => {
+    const bench = await lost()
+    bench.ownership.up()
+    await settled()
+    assert.deepEqual(bench.acquired, ['0 clean', '0 ours'])
+    bench.endRelease()
+    await settled()
+    assert.equal(bench.leases.get('0')?.free, true)
+    assert.deepEqual(bench.ownership.owned, [])
+  })
+
+  test('has no session any more when the member closes', async () => {
+    const bench = await lost()
+    await bench.ownership.close()
+    bench.session.up()
+    await settled()
+    assert.equal(bench.leases.get('0')?.session, '')
+  })
+})
+
+test('a partition of a dead member, claimed while this one closes, is left as it was found', async () => {
+  const bench = new Bench()
+  const { leases, ownership } = bench
+  leases.own('dead', '')
+  leases.isManual = true
+  void bench.start()
+  await bench.clock.advance(25)
+  await settled()
+  const [claim] = leases.writes as [Write]
+  const closed = ownership.close()
+  claim.store()
+  leases.isManual = false
+  claim.answer()
+  await closed
+  await settled()
+  const { owner, free } = leases.get('0') as PartitionRecord
+  assert.deepEqual([owner, free], ['dead', false])
+})
+
 describe('the owner of a partition', () => {
   test('keeps it when the server has lost its record', async () => {
     const bench = new Bench()

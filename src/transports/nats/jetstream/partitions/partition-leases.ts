@@ -67,6 +67,8 @@ class Unit {
   tenure = 0
   /** The handover in progress; aborted when the partition is lost. */
   handover: AbortController | undefined = undefined
+  /** It was lost here, and its record may still say that it is ours: while our session lives, nobody else can claim it. */
+  isAstray = false
   /** Nothing of it is here any more, and its record is about to be freed: no commit may follow. */
   freeing = false
   /** Where the last known record is. */
@@ -203,11 +205,32 @@ export class PartitionLeases implements MembersHost, LeaseUser {
       await this.#members.check()
     } else if (what === 'join') await this.#members.probe()
     if (this.#closed) return
+    await this.#reclaim()
     const quota = this.#members.share(this.#units.length)
     const mine = this.#units.filter((unit) => unit.mine && unit.handover === undefined)
     if (mine.length > quota) void this.#release(mine.slice(quota))
     else if (mine.length < quota && this.leases.leftMs > 0) await this.#claimUpTo(quota - mine.length)
     this.session.trouble(this, this.trouble)
+  }
+
+  /** What was lost and still has our name comes back, even beyond our share: then it is handed over in order. */
+  async #reclaim(): Promise<void> {
+    const astray = this.#units.filter(({ isAstray }) => isAstray)
+    if (astray.length === 0 || this.leases.leftMs <= 0) return
+    await Promise.all(
+      astray.map(async (unit) => {
+        await this.#look(unit)
+        if (unit.at.seq < 0) return
+        if (this.#isOurs(unit.record)) await this.#claim(unit)
+        else unit.isAstray = false
+      }),
+    )
+    const assigned = astray.filter(({ mine }) => mine).map(({ name }) => name)
+    if (assigned.length > 0 && !this.#closed) this.#host.changed(assigned, [])
+  }
+
+  #isOurs(record: PartitionRecord | undefined): record is PartitionRecord {
+    return record?.owner === this.memberId && record.session === this.leases.id && !record.free
   }
 
   async #claimUpTo(count: number): Promise<void> {
@@ -265,15 +288,21 @@ export class PartitionLeases implements MembersHost, LeaseUser {
       if (at === undefined) return
       unit.at = at
       unit.version = claimed.version
+      unit.isAstray = false
+      if (this.#closed) return this.#putBack(unit, record ?? { ...claimed, free: true })
       unit.mine = true
       unit.tenure++
-      // `close` waits for this round, and frees it.
-      if (this.#closed) return
       const isOurs = record?.owner === this.memberId && record.session === this.leases.id
       this.#host.acquire(unit.name, state, record === undefined || record.free ? 'clean' : isOurs ? 'ours' : 'taken')
     } catch (error) {
       this.#blame(error)
     }
+  }
+
+  /** It was claimed while this member closed, and nothing of it was read: it is left as it was found. */
+  #putBack({ name, at, version }: Unit, found: PartitionRecord): void {
+    const record = { ...found, session: found.session === this.leases.id ? '' : found.session, version: version + 1 }
+    this.leases.later(async () => void (await this.#host.store.write(name, encodeRecord(record), at)))
   }
 
   // --- writing -----------------------------------------------------------------------------------------------------
@@ -378,6 +407,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     if (units.length === 0) return
     for (const unit of units) {
       unit.mine = false
+      unit.isAstray = true
       unit.handover?.abort()
       unit.handover = undefined
       unit.freeing = false
@@ -427,6 +457,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     await this.#running
     const mine = this.#units.filter((unit) => unit.mine)
     await Promise.all(mine.map((unit) => this.#leave(unit)))
+    for (const unit of this.#units) if (unit.isAstray) this.#disown(unit.name)
     if (this.session.ready) this.#members.notify('bye')
     this.#members.close()
     this.leases.unuse(this)
@@ -461,6 +492,17 @@ export class PartitionLeases implements MembersHost, LeaseUser {
       // Another member has it, or it was freed without an answer.
       if (found.record?.owner !== owner || found.record.session !== leases.id || found.record.free) return
       at = found.at
+      throw new ConnectionError('The last record was not the one that was known')
+    })
+  }
+
+  /** Takes our session's name from the record of a partition that was lost here: the session goes on for its other members. */
+  #disown(name: string): void {
+    this.leases.later(async () => {
+      const { at, record } = await this.#host.store.read(name)
+      if (!this.#isOurs(record)) return
+      const left = { ...record, session: '', version: record.version + 1 }
+      if ((await this.#host.store.write(name, encodeRecord(left), at)) !== undefined) return
       throw new ConnectionError('The last record was not the one that was known')
     })
   }
