@@ -76,6 +76,8 @@ export class GroupAdmin {
       return { start: first?.seq, head: last?.seq }
     }
     const isAlive = async (session: string): Promise<boolean> => {
+      // Its member closed while the partition was lost to it.
+      if (session === '') return false
       const lease = await records.readLease(records.leaseSubject(session))
       return lease !== undefined && Date.now() - lease.time < 2 * this.#parts.leases.leaseMs
     }
