@@ -12,7 +12,7 @@ import { compress } from '../../src/kafka/records/compression/index.ts'
 import { readRecords } from '../../src/kafka/records/read-records.ts'
 import { scanBatches } from '../../src/kafka/records/record-batch.ts'
 import { BrokerError } from '../../tools/brokers/errors.ts'
-import { startPrivate } from '../../tools/brokers/index.ts'
+import { startPrivate, waitFor } from '../../tools/brokers/index.ts'
 import type { KafkaBroker } from '../../tools/brokers/index.ts'
 import { unlessMissing } from './broker-helpers.ts'
 
@@ -29,6 +29,8 @@ beforeAll(async () => {
 afterAll(async () => {
   if (starting !== undefined && !(starting instanceof BrokerError)) await starting.stop()
 })
+
+const NOT_LEADER = 6
 
 function brokerFor(context: TestContext): KafkaBroker {
   if (starting === undefined) throw new Error('no broker was started')
@@ -87,12 +89,20 @@ describe('a broker', () => {
     for (const codec of CODECS) {
       const records = await batchOf(codec, 200)
       const partitionData = [{ index: 0, records }]
-      const { response } = await connection.send('Produce', (version) => ({
-        acks: -1,
-        timeoutMs: 10_000,
-        topicData: [version >= 13 ? { topicId, partitionData } : { name: 'codecs', partitionData }],
-      }))
-      expect(response.responses[0]?.partitionResponses).toMatchObject([{ errorCode: 0, recordErrors: [] }])
+      // The leader of a new topic refuses what comes before it has heard that it leads.
+      const responses = await waitFor(
+        async () => {
+          const { response } = await connection.send('Produce', (version) => ({
+            acks: -1,
+            timeoutMs: 10_000,
+            topicData: [version >= 13 ? { topicId, partitionData } : { name: 'codecs', partitionData }],
+          }))
+          const { partitionResponses } = response.responses[0] ?? {}
+          return partitionResponses?.[0]?.errorCode !== NOT_LEADER && partitionResponses
+        },
+        { timeoutMs: 20_000 },
+      )
+      expect(responses).toMatchObject([{ errorCode: 0, recordErrors: [] }])
     }
     const partitions = [{ partition: 0, fetchOffset: 0, partitionMaxBytes: 1 << 20 }]
     const fetch = { maxWaitMs: 100, minBytes: 1, isolationLevel: 0, topics: [{ topicId, partitions }] }
