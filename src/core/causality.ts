@@ -95,9 +95,9 @@ export function runWithin<Result>(context: CausalityContext, call: () => Result)
 
 /**
  * Wraps a handler, or a batch handler, so that what it publishes with `bus.publish` continues what `causeOf` finds in its first
- * argument. `owner` is its bus. Each run starts in the async context in which the handler was wrapped, whoever causes it: what
- * the transport happened to do there is no context for a handler, and entering a scope from a context without one takes a third
- * of the time.
+ * argument. `owner` is its bus. Each run starts in the async context in which the handler was wrapped, not in that of the
+ * transport's callback, which means nothing to a handler; and entering a scope from a context without one takes a third of the
+ * time.
  */
 export function scoped<Input, Context extends object, Result>(
   handler: (input: Input, ctx: Context) => Result,

@@ -85,7 +85,7 @@ export class MessageFactory {
   ): OutgoingMessage | Promise<OutgoingMessage> {
     const definition = typeof target === 'string' ? undefined : target
     const codec = definition?.codec ?? this.#codecs.forData(data)
-    // Without its codec: whoever compacts the topic must see that there is no body.
+    // Without its codec: a broker that compacts the topic must see that there is no body.
     if (data === null && tombstones) return this.#assemble(target, data, options, parent, now, codec, null)
     const encoded = codec.encode(data)
     if (encoded instanceof Promise)

@@ -61,8 +61,8 @@ const REAUTHENTICATE_AT = 0.85
 const DRAIN_LIMIT_MS = 10_000
 
 /**
- * One connection: frames, correlation, pipelining, deadlines, throttling, authentication. Pure: it is told what happens and when, and
- * calls its effects. Time is whatever its caller says.
+ * One connection: frames, correlation, pipelining, deadlines, throttling, authentication. Pure: its caller
+ * reports what happens and when, and it calls its effects. It reads no clock.
  */
 export class ConnectionState {
   readonly #settings: ConnectionSettings

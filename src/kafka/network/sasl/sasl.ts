@@ -3,7 +3,7 @@ import type { BearerToken } from './oauth-bearer.ts'
 import { plain } from './plain.ts'
 import { scram } from './scram.ts'
 
-/** One authentication: the client's side of a mechanism. Made anew for each. */
+/** One authentication: the client's side of a mechanism. Use a new one for each authentication. */
 export interface SaslExchange {
   /**
    * The client's next message, for the server's last one (undefined at first); undefined when the exchange is complete. Throws if the
