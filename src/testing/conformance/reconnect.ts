@@ -1,3 +1,4 @@
+// Longer than most files: a list of scenarios, each independent of the others.
 import assert from 'node:assert/strict'
 import type { Bus } from '../../core/bus-types.ts'
 import { PublishError } from '../../core/errors.ts'

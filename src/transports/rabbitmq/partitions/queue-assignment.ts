@@ -1,3 +1,4 @@
+// Longer than most files: which queues are ours, and which we only stand by on, changes with every member that comes or goes.
 import { sleep } from '../../../core/clock.ts'
 import type { Clock, Timer } from '../../../core/clock.ts'
 import { assign } from './assignment.ts'

@@ -1,3 +1,4 @@
+// Longer than most files: what was read, handed out, settled and stored of a partition must agree at every step.
 import { LinkedList } from '../../../../core/util/linked-list.ts'
 import type { Known, PartitionDelivery } from './partition-delivery.ts'
 import type { Acquired, PartitionState } from './partition-leases.ts'

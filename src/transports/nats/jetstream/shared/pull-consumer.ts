@@ -1,3 +1,4 @@
+// Longer than most files: gaps, redeliveries and acks of one consumer are one state, which ends with its connection.
 import type { Subscription } from '@nats-io/transport-node'
 import { LinkedList } from '../../../../core/util/linked-list.ts'
 import { AckReply } from '../consume/ack-reply.ts'
