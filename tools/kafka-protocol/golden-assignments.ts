@@ -14,7 +14,8 @@ const SAMPLES = 40
 const RACKS = ['a', 'b', 'c']
 const OUTPUT = join(import.meta.dirname, '..', '..', 'test', 'unit', 'kafka', 'consumer', 'golden-assignments.txt')
 
-const { next: random } = seededRandom('golden assignments')
+const seeded = seededRandom('golden assignments')
+const random = () => seeded.next()
 const below = (bound: number) => Math.floor(random() * bound)
 
 /** Of the sticky assignor only first assignments of equal members are the same everywhere: Java's other results depend on its hash maps. */

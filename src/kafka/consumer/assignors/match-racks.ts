@@ -1,3 +1,4 @@
+import type { TopicPartition } from '../partition-set.ts'
 import type { MemberLoad, StickyLoad } from './sticky-load.ts'
 
 /**
@@ -9,14 +10,18 @@ export function matchRacks(sticky: StickyLoad): void {
   while (hasMoved) {
     hasMoved = false
     for (const load of sticky.loads) {
-      for (const [topic, partitions] of [...load.topics]) {
-        for (const partition of [...partitions]) {
-          if (load.claimed.has(topic, partition) || sticky.inRack(load, topic, partition)) continue
-          if (findPlace(sticky, load, topic, partition)) hasMoved = true
-        }
+      for (const { topic, partition } of unclaimedOf(load)) {
+        if (sticky.inRack(load, topic, partition)) continue
+        if (findPlace(sticky, load, topic, partition)) hasMoved = true
       }
     }
   }
+}
+
+function unclaimedOf({ topics, claimed }: MemberLoad): readonly TopicPartition[] {
+  return [...topics].flatMap(([topic, partitions]) =>
+    [...partitions].filter((each) => !claimed.has(topic, each)).map((partition) => ({ topic, partition })),
+  )
 }
 
 function findPlace(sticky: StickyLoad, load: MemberLoad, topic: string, partition: number): boolean {

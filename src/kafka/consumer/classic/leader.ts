@@ -52,4 +52,3 @@ function memberOf(
   if (ownedPartitions.length > 0 || userData === null || userData.length === 0) return base
   return { ...base, ...assignor.readUserData?.(Buffer.from(userData)) }
 }
-

@@ -57,7 +57,8 @@ export class Checks {
   /** K6, and that only the holder's commits count. */
   committed(memberId: string, topic: string, partition: number, offset: number): void {
     const key = `${topic}/${partition}`
-    if (offset > this.contiguous(key)) this.violated(`K6: ${offset} of ${key} committed, ${this.contiguous(key)} is not done`)
+    if (offset > this.contiguous(key))
+      this.violated(`K6: ${offset} of ${key} committed, ${this.contiguous(key)} is not done`)
     const holder = this.#holders.get(key)
     if (holder !== undefined && holder.member.isRunning && holder.member.memberId !== memberId) {
       this.violated(`K7: ${memberId} commits ${key}, which ${holder.member.memberId} holds`)

@@ -49,7 +49,10 @@ export class ClassicCoordinator {
     this.#world = world
   }
 
-  join({ request, instanceId, metadata, ...timeouts }: JoinInput, answer: (code: number, joined: Joined) => void): void {
+  join(
+    { request, instanceId, metadata, ...timeouts }: JoinInput,
+    answer: (code: number, joined: Joined) => void,
+  ): void {
     let { memberId } = request
     if (memberId === '') {
       memberId = `${instanceId ?? 'm'}-${this.#ids++}`
@@ -60,7 +63,8 @@ export class ClassicCoordinator {
         return answer(CODE.memberIdRequired, { ...NOBODY, memberId })
       }
     } else if (this.#isFenced(memberId, instanceId)) return answer(CODE.fencedInstance, NOBODY)
-    else if (!this.members.has(memberId) && !this.#pendingIds.delete(memberId)) return answer(CODE.unknownMember, NOBODY)
+    else if (!this.members.has(memberId) && !this.#pendingIds.delete(memberId))
+      return answer(CODE.unknownMember, NOBODY)
     const known = this.members.get(memberId)
     const isSame = known?.metadata.equals(metadata) === true
     if (known !== undefined && isSame && this.state === 'stable' && this.#leader !== memberId) {

@@ -44,7 +44,8 @@ export class ClassicModelMember extends WorkingMember {
       {
         ...this.effects(),
         send: (request) => this.#send(request),
-        abandon: (request) => world.after(0, () => this.enter(() => this.machine.failed(request, lostConnection(), world.now))),
+        abandon: (request) =>
+          world.after(0, () => this.enter(() => this.machine.failed(request, lostConnection(), world.now))),
         assign: (joined) =>
           world.after(world.random.integer(0, 100), () =>
             this.enter(() =>

@@ -125,7 +125,9 @@ export abstract class WorkingMember {
     return {
       assigned: (partitions) => this.#assigned(partitions),
       revoke: (partitions) => {
-        const spans = [...partitions].map((each) => this.#spans.get(Checks.key(each))).filter((span) => span !== undefined)
+        const spans = [...partitions]
+          .map((each) => this.#spans.get(Checks.key(each)))
+          .filter((span) => span !== undefined)
         this.#finish(spans, () => this.machine.released(partitions, this.group.world.now))
       },
       lost: (partitions) => {
