@@ -100,7 +100,7 @@ describe('Redis: who owns a partition', () => {
       timeoutMs: 5_000,
       describe: () => `handled ${other.handled.join()}`,
     })
-    assert.deepEqual(other.handled.toSorted(), all)
+    assert.deepEqual(new Set(other.handled), new Set(all))
   })
 
   test('a consumer that is closed while it takes partitions of a dead process leaves them to others', async () => {
