@@ -145,18 +145,18 @@ export class ClassicCoordinator {
   /** Sessions and phases end by themselves. */
   tick(): void {
     const { now } = this.#world
-    for (const [id, member] of [...this.members]) {
+    for (const [id, member] of this.members) {
       if (member.joining === undefined && member.syncing === undefined && now >= member.deadline) this.#remove(id)
     }
     if (now < this.#phaseEnd) return
     this.#phaseEnd = Infinity
     if (this.state === 'preparing') {
-      for (const [id, member] of [...this.members]) {
+      for (const [id, member] of this.members) {
         if (member.joining === undefined && member.instanceId === null) this.members.delete(id)
       }
       this.#complete()
     } else if (this.state === 'completing') {
-      for (const [id, member] of [...this.members]) if (member.syncing === undefined) this.members.delete(id)
+      for (const [id, member] of this.members) if (member.syncing === undefined) this.members.delete(id)
       this.#prepare()
       this.#tryComplete()
     }

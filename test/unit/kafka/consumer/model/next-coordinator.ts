@@ -88,7 +88,7 @@ export class NextCoordinator {
 
   tick(): void {
     const { now } = this.#world
-    for (const [id, { deadline, revokeBy }] of [...this.members]) {
+    for (const [id, { deadline, revokeBy }] of this.members) {
       if (now >= deadline || now >= revokeBy) this.#remove(id)
     }
   }
