@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'vitest'
+import { ConnectionError } from 'busbar'
 import { manualClock } from 'busbar/testing'
 import type { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
 import { PartitionLeases } from '../../../src/transports/nats/jetstream/partitions/partition-leases.ts'
@@ -35,6 +36,8 @@ interface Write {
   answer(): void
   /** As if another record had been the last one. */
   refuse(): void
+  /** As if the connection had been lost before the answer. */
+  fail(): void
 }
 
 /** The records on the server: of the partition, and of the leases of sessions. */
@@ -65,7 +68,7 @@ class Records {
   }
 
   write(subject: string, text: string, expected: number): Promise<StoredAt | undefined> {
-    const { promise, resolve } = Promise.withResolvers<StoredAt | undefined>()
+    const { promise, resolve, reject } = Promise.withResolvers<StoredAt | undefined>()
     let seq: number | undefined
     const write: Write = {
       store: () => {
@@ -75,6 +78,7 @@ class Records {
       },
       answer: () => resolve(seq === undefined ? undefined : { seq, spare: 0 }),
       refuse: () => resolve(undefined),
+      fail: () => reject(new ConnectionError('lost')),
     }
     if (this.isManual) this.writes.push(write)
     else {
@@ -90,6 +94,10 @@ class Bench {
   readonly clock = manualClock()
   readonly leases = new Records()
   isConnected = true
+  /** What the owner would write: how far it has come. */
+  to = 0
+  /** How far it was when its last record was stored. */
+  storedTo = 0
   readonly ownership: PartitionLeases
   readonly session: SessionLeases
   readonly acquired: string[] = []
@@ -97,6 +105,7 @@ class Bench {
   /** Ends the handlers of the partition that is being released. */
   endRelease: () => void = () => undefined
   #heard: ((message: Incoming) => void) | undefined
+  #writtenTo = 0
 
   constructor() {
     // oxlint-disable-next-line typescript/no-this-alias -- for the getter
@@ -115,7 +124,7 @@ class Bench {
       outbox: { publish: () => undefined },
       request: () => Promise.resolve(),
       trouble: () => undefined,
-      error: (error: unknown) => assert.fail(String(error)),
+      error: (error: unknown) => assert.ok(ConnectionError.is(error), String(error)),
     } as unknown as Session
     const records = {
       leaseSubject: (id: string) => `session.${id}`,
@@ -139,8 +148,11 @@ class Bench {
       isNew: false,
       noticeSubject: 'members',
       initial: () => STATE,
-      state: () => STATE,
-      committed: () => undefined,
+      state: () => {
+        this.#writtenTo = this.to
+        return { ...STATE, to: this.to }
+      },
+      committed: () => void (this.storedTo = this.#writtenTo),
       acquire: (unit, _state, how) => void this.acquired.push(`${unit} ${how}`),
       release: () => new Promise<void>((resolve) => (this.endRelease = resolve)),
       revoke: (units) => void this.revoked.push(...units),
@@ -383,4 +395,70 @@ describe('the owner of a partition', () => {
     assert.equal(await commit, true)
     assert.deepEqual(bench.revoked, [])
   })
+})
+
+describe('a record that was stored although its answer was lost with the connection', () => {
+  test('does not stand for the next one, which says more', async () => {
+    const bench = new Bench()
+    await bench.start()
+    bench.leases.isManual = true
+    bench.to = 5
+    const first = bench.ownership.commit('0')
+    await settled()
+    bench.leases.writes[0]?.store()
+    bench.leases.writes[0]?.fail()
+    await assert.rejects(first)
+    bench.leases.isManual = false
+    bench.to = 9
+    assert.equal(await bench.ownership.commit('0'), true)
+    assert.equal(bench.storedTo, 9)
+    assert.equal(bench.leases.get('0')?.to, 9)
+    assert.deepEqual(bench.revoked, [])
+  })
+
+  test('does not stand for one that frees the partition', async () => {
+    const bench = new Bench()
+    await bench.start()
+    bench.leases.isManual = true
+    const first = bench.ownership.commit('0')
+    await settled()
+    bench.leases.writes[0]?.store()
+    bench.leases.writes[0]?.fail()
+    await assert.rejects(first)
+    bench.leases.isManual = false
+    bench.hear('a', 'join')
+    await settled()
+    bench.endRelease()
+    await settled()
+    assert.deepEqual(bench.ownership.owned, [])
+    assert.equal(bench.leases.get('0')?.free, true)
+  })
+})
+
+describe('a claim that was stored although its answer was lost', () => {
+  for (const [how, lose] of [
+    ['with the connection', (write: Write) => write.fail()],
+    ['and was sent once more', (write: Write) => write.refuse()],
+  ] as const)
+    test(`${how} is given back when the partition is due to another member by then`, async () => {
+      const bench = new Bench()
+      const { leases } = bench
+      leases.isManual = true
+      const started = bench.start()
+      await bench.clock.advance(25)
+      await settled()
+      const [claim] = leases.writes as [Write]
+      claim.store()
+      bench.hear('a', 'join')
+      leases.isManual = false
+      lose(claim)
+      await started
+      await settled()
+      bench.ownership.up()
+      await settled()
+      bench.endRelease()
+      await settled()
+      assert.equal(leases.get('0')?.free, true)
+      assert.deepEqual(bench.ownership.owned, [])
+    })
 })
