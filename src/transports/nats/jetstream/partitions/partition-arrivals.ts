@@ -5,6 +5,7 @@ import type { Mapping, Unsaid } from '../../wire/mapping.ts'
 import type { Subjects } from '../../wire/subjects.ts'
 import type { AckReply } from '../consume/ack-reply.ts'
 import { PartitionDelivery } from './partition-delivery.ts'
+import { early } from './partition.ts'
 import type { Partition } from './partition.ts'
 
 /** Maximum number of subjects whose partition is remembered. */
@@ -83,7 +84,7 @@ export class PartitionArrivals {
         seq,
         partition.ordinal,
         native.size,
-        isEarly ? { ...known, notBefore: deliverAt } : known,
+        isEarly ? early(known, deliverAt) : known,
       ),
     )
     this.#host.wake()

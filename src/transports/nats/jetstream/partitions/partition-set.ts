@@ -218,7 +218,7 @@ export class PartitionSet implements LeasesHost {
     this.end()
     this.#closed = true
     this.settled()
-    for (const partition of this.partitions) this.#giveBack(partition)
+    for (const partition of this.partitions) partition.giveBack(this.session.host.clock.now())
     if (!this.#host.spec.ephemeral) await this.ownership.close()
     this.commits.close()
     this.delays.close()
@@ -302,23 +302,8 @@ export class PartitionSet implements LeasesHost {
       timer.cancel()
     }
     if (lost.aborted) return
-    const begun = this.#giveBack(partition)
+    const begun = partition.giveBack(this.session.host.clock.now())
     if (begun.length > 0) this.#host.lost(begun, 'its partition went to another member')
-  }
-
-  /** What was handed out and is not settled goes back into the buffer, for the next owner; it has used no attempt. */
-  #giveBack(partition: Partition): PartitionDelivery[] {
-    const begun = partition.outstanding.toArray()
-    const now = this.session.host.clock.now()
-    for (const delivery of begun) {
-      delivery.lost = true
-      partition.outstanding.remove(delivery)
-      const { notBefore } = delivery
-      const waits = notBefore !== undefined && notBefore > now
-      partition.push(delivery.again(delivery.attempt - 1, waits ? notBefore : undefined, waits))
-    }
-    if (begun.length > 0) partition.changes++
-    return begun
   }
 
   revoke(units: readonly string[], reason: string): void {
