@@ -94,6 +94,12 @@ class Bench {
   readonly clock = manualClock()
   readonly leases = new Records()
   isConnected = true
+  /** Time that passed while no timer could run. */
+  frozenMs = 0
+  /** Renewals are answered after this. */
+  renewals: Promise<void> = Promise.resolve()
+  /** Kinds of notices to the other members. */
+  readonly said: string[] = []
   /** What the owner would write: how far it has come. */
   to = 0
   /** How far it was when its last record was stored. */
@@ -115,13 +121,23 @@ class Bench {
         return bench.isConnected
       },
       options: { ackWaitMs: LEASE_MS },
-      host: { clock: this.clock },
+      host: {
+        clock: {
+          now: () => this.clock.now(),
+          monotonic: () => this.clock.monotonic() + this.frozenMs,
+          setTimer: (delayMs: number, callback: () => void) => this.clock.setTimer(delayMs, callback),
+        },
+      },
       connection: { isClosed: () => false },
       subscribe: (_subject: string, receive: (message: Incoming) => void) => {
         this.#heard ??= receive
         return { unsubscribe: () => undefined }
       },
-      outbox: { publish: () => undefined },
+      outbox: {
+        publish: (_subject: string, _reply: string, body: Uint8Array) => {
+          if (bench.isConnected) this.said.push((JSON.parse(Buffer.from(body).toString()) as { kind: string }).kind)
+        },
+      },
       request: () => Promise.resolve(),
       trouble: () => undefined,
       error: (error: unknown) => assert.ok(ConnectionError.is(error), String(error)),
@@ -129,8 +145,11 @@ class Bench {
     const records = {
       leaseSubject: (id: string) => `session.${id}`,
       readLease: (subject: string) => Promise.resolve(this.leases.stored.get(subject)),
-      write: (subject: string, text: string) =>
-        bench.isConnected ? Promise.resolve(this.leases.set(subject, text)) : Promise.reject(new Error('away')),
+      writeLease: async (id: string, text: string) => {
+        if (!bench.isConnected) throw new Error('away')
+        this.leases.set(`session.${id}`, text)
+        await this.renewals
+      },
     } as unknown as StateRecords
     this.session = new SessionLeases(session, records, 'mine')
     const host: LeasesHost = {
@@ -327,6 +346,8 @@ describe('a partition that was lost while its member was out of reach, and is du
   test('is handed over: as long as the session lives, no other member could take it', async () => {
     const bench = await lost()
     bench.ownership.up()
+    // It answers.
+    bench.hear('a', 'members')
     await settled()
     assert.deepEqual(bench.acquired, ['0 clean', '0 ours'])
     bench.endRelease()
@@ -461,4 +482,44 @@ describe('a claim that was stored although its answer was lost', () => {
       assert.equal(leases.get('0')?.free, true)
       assert.deepEqual(bench.ownership.owned, [])
     })
+})
+
+test('a process that was frozen for longer than its lease loses what it had, also if the answer to a renewal comes first', async () => {
+  const bench = new Bench()
+  await bench.start()
+  const answer = Promise.withResolvers<void>()
+  bench.renewals = answer.promise
+  await bench.clock.advance(LEASE_MS / 3)
+  bench.frozenMs = LEASE_MS - 100
+  answer.resolve()
+  await settled()
+  assert.deepEqual(bench.revoked, ['0'])
+})
+
+describe('a member that leaves', () => {
+  test('without a connection is missed when there is one: its session goes on', async () => {
+    const bench = new Bench()
+    await bench.start()
+    bench.isConnected = false
+    await bench.ownership.close()
+    assert.ok(!bench.said.includes('bye'))
+    bench.isConnected = true
+    bench.session.up()
+    await settled()
+    assert.ok(bench.said.includes('bye'))
+  })
+
+  test('while we have no connection does not keep its share', async () => {
+    const bench = new Bench()
+    await bench.start()
+    bench.hear('a', 'join')
+    await settled()
+    bench.endRelease()
+    await settled()
+    assert.deepEqual(bench.ownership.owned, [])
+    // Its notice did not reach us.
+    bench.ownership.up()
+    await settled()
+    assert.deepEqual(bench.ownership.owned, ['0'])
+  })
 })
