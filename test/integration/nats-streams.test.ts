@@ -52,6 +52,27 @@ describe('streams that are there already', () => {
       })
     })
 
+  for (const [field, settings] of [
+    ['max_age', { max_age: 60_000_000_000 }],
+    ['discard', { max_bytes: 1_000_000 }],
+    ['discard', { max_msgs: 1_000 }],
+  ] as const)
+    test(`records with ${JSON.stringify(settings)} are refused by name: positions would be deleted`, async () => {
+      const name = streamName()
+      const { api } = await plainClient(server)
+      const state = { subjects: [`${name}-state.>`], max_msgs_per_subject: 1, allow_direct: true, discard: 'old' }
+      const made = await api(`STREAM.CREATE.${name}_state`, config(`${name}_state`, { ...state, ...settings }))
+      assert.equal(made['error'], undefined)
+      await assert.rejects(makeBus({ url: server.url, stream: { name } }).start(), (error: unknown) => {
+        assert.ok(ConfigurationError.is(error), String(error))
+        assert.deepEqual(
+          error.problems.map(({ path }) => path),
+          [field],
+        )
+        return true
+      })
+    })
+
   test('a sealed stream, and a stream of dead letters that deletes the oldest, are refused', async () => {
     const name = streamName()
     const { api } = await plainClient(server)
@@ -252,15 +273,21 @@ describe('groups whose consumers were deleted while no member was there', () => 
     await waitUntil(() => count === 4)
   })
 
-  test('a stream that lets consumers expire is told', async () => {
+  test('a stream that lets consumers expire is reported, and read, with all its keys', async () => {
     const name = streamName()
     const { api } = await plainClient(server)
-    await api(`STREAM.CREATE.${name}`, config(name, { consumer_limits: { inactive_threshold: 5_000_000_000 } }))
+    await api(`STREAM.CREATE.${name}`, config(name, { consumer_limits: { inactive_threshold: 2_000_000_000 } }))
     const bus = makeBus({ url: server.url, stream: { name } })
     const warnings = record(bus, 'warning')
-    bus.consume('a', () => undefined)
+    const seen: unknown[] = []
+    bus.consume('a', ({ data }) => void seen.push(data), { retry: { attempts: 1 } })
+    bus.consume('b', () => Promise.reject(new Error('no')), { retry: { attempts: 1 } })
     await bus.start()
-    assert.match(warnings.find(({ code }) => code === 'nats-consumer-expires')?.detail ?? '', /5000 ms/)
+    await bus.publishMany('a', [{ data: 1, key: 'k' }, { data: 2 }])
+    await bus.publish('b', 3)
+    await waitUntil(() => seen.length === 2)
+    await waitUntil(async () => (await bus.deadLetters('b', 'test').list()).length === 1)
+    assert.match(warnings.find(({ code }) => code === 'nats-consumer-expires')?.detail ?? '', /2000 ms/)
   })
 })
 

@@ -189,7 +189,7 @@ export class Topology implements SessionPart {
         `stream "${this.leases}" can't be kept in memory (${error.message}): when the disk is full, messages with a key will not be consumed`,
       )
     }
-    this.#refuse(info, config, 'state')
+    this.#refuse(info, config, 'leases')
     return info
   }
 

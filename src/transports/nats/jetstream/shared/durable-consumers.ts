@@ -130,7 +130,7 @@ export class DurableConsumers {
         throw new ConfigurationError(`The consumer of "${spec.topic}"`, [
           {
             path: error.errCode === ERR.maxConsumers ? 'max_consumers' : 'native.consumer',
-            message: `the stream "${lane.stream}" refuses the consumer "${lane.consumer}" (${error.message}): a group needs one for each partition and one more; change the limits of the stream or of the account`,
+            message: `the stream "${lane.stream}" refuses the consumer "${lane.consumer}" (${error.message}): a group needs one for each member, and one for messages without a key; change the limits of the stream or of the account`,
           },
         ])
       })
