@@ -26,8 +26,8 @@ async function startServer(): Promise<NatsBroker> {
   return server
 }
 
-function makeBus(server: NatsBroker, ackWaitMs: number, partitions = 8): Bus {
-  const transport = nats({ url: server.url, ackWaitMs, stream: { partitions } })
+function makeBus(server: NatsBroker, leaseMs: number, partitions = 8): Bus {
+  const transport = nats({ url: server.url, leaseMs, partitions })
   const bus = createBus({ service: 'members', transport })
   cleanUps.push(() => bus.close({ timeoutMs: 1_000 }))
   return bus
@@ -89,7 +89,7 @@ describe('members of a group on NATS', () => {
     const topic = uniqueName('standby')
     const members: RawConsumer[] = []
     for (let member = 0; member < 4; member++) {
-      const transport = nats({ url: server.url, ackWaitMs: 2_000, stream: { partitions: 2 } })
+      const transport = nats({ url: server.url, leaseMs: 2_000, partitions: 2 })
       const bus = createBus({ service: 'members', transport })
       cleanUps.push(() => bus.close({ timeoutMs: 1_000 }))
       await bus.start()

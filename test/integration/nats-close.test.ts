@@ -7,7 +7,7 @@ import { onEnd, openTransport, startServer } from './nats-harness.ts'
 test('a transport whose server has fallen silent closes by its deadline', async () => {
   const proxy = await tcpProxy(await startServer())
   onEnd(() => proxy.close())
-  const { transport } = await openTransport({ url: `nats://${proxy.host}:${proxy.port}`, pingIntervalMs: 60_000 })
+  const { transport } = await openTransport({ url: `nats://${proxy.host}:${proxy.port}`, heartbeatMs: 60_000 })
   await new RawConsumer(10_000).subscribe(transport, { topic: uniqueName('silent'), group: 'g', order: 'key' })
   proxy.stall()
   const since = performance.now()

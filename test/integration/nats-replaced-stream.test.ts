@@ -29,7 +29,7 @@ describe('a stream that is deleted and made again by another program', () => {
     const name = streamName()
     const proxy = await tcpProxy(server)
     onEnd(() => proxy.close())
-    const bus = makeBus({ url: `nats://${proxy.host}:${proxy.port}`, stream: { name, partitions: 2 } })
+    const bus = makeBus({ url: `nats://${proxy.host}:${proxy.port}`, stream: { name }, partitions: 2 })
     const warnings = record(bus, 'warning')
     const handled: unknown[] = []
     bus.consume('t', ({ data }) => void handled.push(data))
@@ -50,7 +50,7 @@ describe('a stream that is deleted and made again by another program', () => {
 
   test('while no member runs: the group does not begin where it began in the old one', async () => {
     const name = streamName()
-    const first = makeBus({ url: server.url, stream: { name, partitions: 2 } })
+    const first = makeBus({ url: server.url, stream: { name }, partitions: 2 })
     await first.start()
     for (let data = 0; data < 20; data++) await first.publish('t', data)
     first.consume('t', () => {}, { group: 'g', from: 'latest' })

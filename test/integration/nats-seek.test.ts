@@ -43,7 +43,7 @@ test.each(REQUESTS)('a seek leaves alone the consumer that a member has created 
     }
     return answer
   }
-  const seeker = makeBus({ connection: client })
+  const seeker = makeBus({ client })
   await seeker.start()
   await seeker.admin().seek('t', 'g', 'earliest')
   assert.equal(await description(), created)
@@ -54,7 +54,7 @@ test.each(REQUESTS)('a seek leaves alone the consumer that a member has created 
 
 test('a seek leaves no partition without a record: a member may be about to claim it at the former position', async () => {
   const server = await startServer()
-  const bus = makeBus({ url: server.url, stream: { partitions: 2 } })
+  const bus = makeBus({ url: server.url, partitions: 2 })
   await bus.start()
   await bus.publish('t', 1)
   await bus.admin().seek('t', 'g', 'latest')

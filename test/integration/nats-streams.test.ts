@@ -40,7 +40,7 @@ describe('streams that are there already', () => {
       const { api } = await plainClient(server)
       const made = await api(`STREAM.CREATE.${name}`, config(name, settings))
       assert.equal(made['error'], undefined)
-      const bus = makeBus({ url: server.url, stream: { name, maxAgeMs: 3_600_000 } })
+      const bus = makeBus({ url: server.url, stream: { name }, retention: { maxAgeMs: 3_600_000 } })
       await assert.rejects(bus.start(), (error: unknown) => {
         assert.ok(ConfigurationError.is(error), String(error))
         assert.deepEqual(
@@ -173,7 +173,7 @@ describe('streams that are there already', () => {
       return warnings.filter(({ code }) => code === 'nats-stream-drift').map(({ detail }) => detail)
     }
     const [messages, deadLetters, ...more] = await warned({})
-    assert.match(messages ?? '', new RegExp(`"${name}" .* 3600000 ms.* default \\(604800000 ms\\).*stream.maxAgeMs`))
+    assert.match(messages ?? '', new RegExp(`"${name}" .* 3600000 ms.* default \\(604800000 ms\\).*retention.maxAgeMs`))
     assert.match(deadLetters ?? '', new RegExp(`"${name}_dlq" .* 3600000 ms.* default \\(never\\).*deadLetterMaxAgeMs`))
     assert.deepEqual(more, [])
     assert.deepEqual(await warned({ maxAgeMs: hourMs, deadLetterMaxAgeMs: hourMs }), [])
@@ -182,7 +182,7 @@ describe('streams that are there already', () => {
   test('the number of partitions outlives the loss of the stream of records', async () => {
     const name = streamName()
     const { api } = await plainClient(server)
-    await makeBus({ url: server.url, stream: { name, partitions: 3 } }).start()
+    await makeBus({ url: server.url, stream: { name }, partitions: 3 }).start()
     await api(`STREAM.DELETE.${name}_state`)
     await makeBus({ url: server.url, stream: { name } }).start()
     const { config: found } = (await api(`STREAM.INFO.${name}`)) as { config: { subjects: string[] } }
@@ -200,13 +200,13 @@ describe('permissions', () => {
       'authorization { users: [ { user: all, password: x }, { user: some, password: x, permissions: { publish: { deny: "busbar-lease.>" } } } ] }',
     )
     const at = `${guarded.host}:${guarded.port}`
-    const bus = makeBus({ url: `nats://${at}`, user: 'some', password: 'x' })
+    const bus = makeBus({ url: `nats://${at}`, username: 'some', password: 'x' })
     await assert.rejects(bus.start(), (error: unknown) => {
       assert.ok(AuthorizationError.is(error), String(error))
       assert.match(error.message, /busbar-lease\.>/)
       return true
     })
-    const allowed = makeBus({ url: `nats://${at}`, user: 'all', password: 'x' })
+    const allowed = makeBus({ url: `nats://${at}`, username: 'all', password: 'x' })
     await allowed.start()
   })
 })
@@ -314,10 +314,7 @@ describe('a group that is deleted under its members', () => {
       const name = streamName()
       const topic = uniqueName('records')
       const { api } = await plainClient(server)
-      const [one, two] = [0, 1].map(() => makeBus({ url: server.url, ackWaitMs: 1_000, stream: { name } })) as [
-        Bus,
-        Bus,
-      ]
+      const [one, two] = [0, 1].map(() => makeBus({ url: server.url, leaseMs: 1_000, stream: { name } })) as [Bus, Bus]
       const seen: unknown[] = []
       for (const bus of [one, two]) {
         bus.consume(topic, ({ data }) => void seen.push(data), { group: 'g' })
@@ -345,7 +342,7 @@ describe('a group that is deleted under its members', () => {
     const name = streamName()
     const topic = uniqueName('trouble')
     const { api } = await plainClient(server)
-    const { transport } = await openTransport({ url: server.url, ackWaitMs: 1_000, stream: { name } })
+    const { transport } = await openTransport({ url: server.url, leaseMs: 1_000, stream: { name } })
     const raw = await new RawConsumer(10_000).subscribe(transport, { topic, group: 'g', order: 'key' })
     onEnd(() => raw.close())
     raw.request(10)

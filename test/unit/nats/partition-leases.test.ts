@@ -120,7 +120,7 @@ class Bench {
       get ready() {
         return bench.isConnected
       },
-      options: { ackWaitMs: LEASE_MS },
+      options: { leaseMs: LEASE_MS },
       host: {
         clock: {
           now: () => this.clock.now(),

@@ -59,7 +59,7 @@ export class JetStream implements Engine {
 
   constructor(options: ResolvedNatsOptions) {
     this.#options = options
-    this.#subjects = new Subjects(options.stream.subjectPrefix, options.stream.partitions)
+    this.#subjects = new Subjects(options.stream.subjectPrefix, options.partitions)
     this.requestReply = new NatsRequestReply(
       () => this.#require().session,
       this.#subjects,

@@ -167,7 +167,7 @@ export class NatsSubscription implements TransportSubscription, PullConsumerHost
   }
 
   get ackWaitMs(): number {
-    return this.session.options.ackWaitMs
+    return this.session.options.leaseMs
   }
 
   get leaseMs(): number {

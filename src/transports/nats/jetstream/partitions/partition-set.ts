@@ -19,9 +19,6 @@ import type { SessionLeases } from './session-leases.ts'
 import type { UnitPlan } from '../../wire/subjects.ts'
 import type { SubscriptionParts } from '../subscription-parts.ts'
 
-/** How long a member that hands over a partition waits for its handlers. */
-const HANDOVER_MS = 10_000
-
 export interface PartitionSetHost {
   readonly parts: SubscriptionParts
   readonly spec: SubscriptionSpec
@@ -242,7 +239,10 @@ export class PartitionSet implements LeasesHost {
   /** Called periodically. */
   async look(): Promise<void> {
     for (const partition of this.partitions) if (partition.mine) this.#losses.told(partition)
-    await this.#losses.look(this.partitions, (partition) => partition.buffer.length > 0 || this.readers.isBehind(partition))
+    await this.#losses.look(
+      this.partitions,
+      (partition) => partition.buffer.length > 0 || this.readers.isBehind(partition),
+    )
   }
 
   // --- what is ours ------------------------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ export class PartitionSet implements LeasesHost {
     const isOver = (): boolean => lost.aborted || this.#closed || partition.outstanding.size === 0
     if (!isOver()) {
       const { promise, resolve } = Promise.withResolvers<void>()
-      const timer = this.session.host.clock.setTimer(HANDOVER_MS, resolve)
+      const timer = this.session.host.clock.setTimer(this.session.options.handoverTimeoutMs, resolve)
       const check = (): void => {
         if (isOver()) resolve()
       }

@@ -51,7 +51,7 @@ export class SessionLeases implements SessionPart {
   constructor(session: Session, records: StateRecords, id: string) {
     this.session = session
     this.id = id
-    this.leaseMs = session.options.ackWaitMs
+    this.leaseMs = session.options.leaseMs
     this.#records = records
   }
 

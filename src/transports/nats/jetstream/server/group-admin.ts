@@ -280,7 +280,7 @@ export class GroupAdmin {
       filter,
       from: to,
       description: 'Busbar: moved',
-      ackWaitMs: session.options.ackWaitMs,
+      ackWaitMs: session.options.leaseMs,
       maxDeliver: mayGiveUp(dead, false) ? session.options.maxDeliver : undefined,
       maxAckPending: session.options.maxAckPending,
       ephemeral: false,
