@@ -63,7 +63,7 @@ describe('members of a group on NATS', () => {
         module: new URL('./nats-child.ts', import.meta.url),
         env: {
           BUSBAR_TEST_NATS: server.url,
-          BUSBAR_TEST_ACK_WAIT_MS: String(ACK_WAIT_MS),
+          BUSBAR_TEST_LEASE_MS: String(ACK_WAIT_MS),
           BUSBAR_TEST_PARTITIONS: '8',
         },
         topic,

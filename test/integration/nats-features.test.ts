@@ -85,7 +85,7 @@ describe('options of nats()', () => {
       assert.match(error.message, /"password", which belongs before the question mark/)
       return !error.message.includes('secret')
     })
-    await assert.rejects(transportFromUrl(`${server.url}?stream.partition=3`), /did you mean "partitions"/)
+    await assert.rejects(transportFromUrl(`${server.url}?retention.maxAge=3`), /did you mean "maxAgeMs"/)
     await assert.rejects(transportFromUrl('nats://a%zz:b@host'), /%25/)
   })
 

@@ -166,8 +166,8 @@ describe('streams that are there already', () => {
       ...config(`${name}_dlq`, { max_age: hourNs }),
       subjects: [`${name}-dlq.>`],
     })
-    const warned = async (stream: object): Promise<readonly string[]> => {
-      const bus = makeBus({ url: server.url, stream: { name, ...stream } })
+    const warned = async (retention: object): Promise<readonly string[]> => {
+      const bus = makeBus({ url: server.url, stream: { name }, retention })
       const warnings = record(bus, 'warning')
       await bus.start()
       return warnings.filter(({ code }) => code === 'nats-stream-drift').map(({ detail }) => detail)
