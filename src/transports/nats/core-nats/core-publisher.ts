@@ -67,7 +67,7 @@ export class CorePublisher implements SessionPart {
   }
 
   /** Publishes one message; resolves with whether anyone was subscribed, or with the error. */
-  async publishToSomebody(message: OutgoingMessage): Promise<'taken' | 'nobody' | Error> {
+  async publishToSubscriber(message: OutgoingMessage): Promise<'taken' | 'nobody' | Error> {
     const inbox = this.#session.inbox()
     let isTaken = true
     const subscription = this.#session.subscribe(

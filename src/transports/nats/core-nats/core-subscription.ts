@@ -233,9 +233,9 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
 
   /** On core NATS a dead letter is not stored either: it only reaches current subscribers. */
   async #deadLetter(message: OutgoingMessage): Promise<PublishError | undefined> {
-    const result = await this.#publisher.publishToSomebody(message)
+    const result = await this.#publisher.publishToSubscriber(message)
     if (result === 'nobody')
-      this.#tellLoss(message.topic, 1, 'nobody listens for these dead letters, and core NATS stores nothing')
+      this.#tellLoss(message.topic, 1, 'nothing is subscribed to these dead letters, and core NATS stores nothing')
     if (!(result instanceof Error)) return undefined
     return PublishError.is(result)
       ? result

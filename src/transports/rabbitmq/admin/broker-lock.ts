@@ -59,7 +59,7 @@ export class BrokerLocks {
       } catch (error) {
         if (replyCode(error) !== REPLY.resourceLocked) throw error
         if (this.#clock.monotonic() >= until)
-          throw new ConflictError(`Somebody else has been reading what "${name}" protects for ${WAIT_MS} ms`, {
+          throw new ConflictError(`Another process has been reading what "${name}" protects for ${WAIT_MS} ms`, {
             cause: error,
           })
       }
