@@ -39,13 +39,14 @@ export interface Confirmation {
  * A batch that has been given sequence numbers.
  *
  * - `returned`: to be sent again.
- * - `refused`: out of order, though nothing before it is unresolved. It is in the log only if a later one is.
+ * - `refused`: out of order, though nothing before it is unresolved. If it is in the log, so is a later one.
  * - `tooLarge`: to be halved, once nothing of the partition is in flight.
  * - `splitting`: its halves are being made.
  * - `done`: in the log. It keeps its place until everything before it is resolved.
- * - `gap`: settled as failed, and nobody knows whether the log has it.
+ * - `gap`: settled as failed; the log may have it.
+ * - `missing`: settled as failed; the log does not have it, so no broker takes what has later numbers.
  */
-type EntryState = 'inFlight' | 'returned' | 'refused' | 'tooLarge' | 'splitting' | 'done' | 'gap'
+type EntryState = 'inFlight' | 'returned' | 'refused' | 'tooLarge' | 'splitting' | 'done' | 'gap' | 'missing'
 
 export interface Entry<B extends OutgoingBatch> {
   readonly batch: B
@@ -144,7 +145,7 @@ export class PartitionQueue<B extends OutgoingBatch> {
   get deadline(): number {
     let deadline = this.#unsent[0]?.deadline ?? Infinity
     for (const { state, batch } of this.#window) {
-      if (state === 'returned' || state === 'refused') deadline = Math.min(deadline, batch.deadline)
+      if (isWaiting(state)) deadline = Math.min(deadline, batch.deadline)
     }
     return deadline
   }
@@ -167,11 +168,11 @@ export class PartitionQueue<B extends OutgoingBatch> {
     if (this.#inFlight > 0 && this.#broker !== leader) return false
     if (now < this.retryAt || this.#abandoned !== undefined) return false
     if (this.#inFlight >= (this.#isProven ? REMEMBERED : 1)) return false
-    if (this.#isSplitting) return false
+    if (this.#isSplitting || (this.#isMissing && !this.#isDrained)) return false
     const again = this.#window.findIndex(({ state }) => state === 'returned')
     if (again >= 0) return again - this.#firstUnsettled < REMEMBERED
     if (this.readyAt > now) return false
-    if (!this.#settings.isIdempotent) return this.#inFlight === 0
+    if (!this.#settings.isIdempotent) return true
     if (this.#isDrained && this.#identity !== current) return current !== undefined
     // A number that may be missing: the next one shows whether it is.
     if (this.#inFlight > 0 && this.#has('gap')) return false
@@ -224,6 +225,7 @@ export class PartitionQueue<B extends OutgoingBatch> {
     }
     if (DIVISIBLE.has(errorCode) && entry.batch.count > 1) {
       entry.state = 'tooLarge'
+      if (entry.batch.deadline <= now) this.#expire(entry)
       return NOTHING
     }
     if (!error.retriable) return this.#fail(entry, error, outcomeOf(entry, error))
@@ -267,9 +269,11 @@ export class PartitionQueue<B extends OutgoingBatch> {
     if (this.#abandoned !== undefined) this.abandon(this.#abandoned)
   }
 
-  /** Every number from the first refused one on is missing at the broker, as far as that can be known. */
+  /** Whether the next number, or one that waits, would be refused. Nothing can be sent before `renumber`. */
   get hasGap(): boolean {
-    return this.#inFlight === 0 && this.#has('refused') && !this.#has('returned') && !this.#isSplitting
+    const { isIdempotent, isTransactional } = this.#settings
+    if (!isIdempotent || isTransactional || this.#inFlight > 0 || this.#isSplitting) return false
+    return this.#isMissing || (this.#has('refused') && !this.#has('returned'))
   }
 
   /**
@@ -277,11 +281,12 @@ export class PartitionQueue<B extends OutgoingBatch> {
    * one it could be in the log twice.
    */
   renumber(identity: Identity): void {
+    const isSafe = this.#isMissing
     const entries = this.#window.filter((entry) => !isSettled(entry))
     this.#restart(identity)
     for (const { batch, isUnanswered } of entries) {
-      if (isUnanswered) {
-        this.#settle(batch, inDoubt(`${this.#what} may have been written, and the log has a gap before it`))
+      if (isUnanswered && !isSafe) {
+        this.#settle(batch, withOutcome(errorFromBroker(OUT_OF_ORDER, this.#what), 'unknown'))
         continue
       }
       this.#window.push({ ...entryOf(batch, this.#nextSequence), state: 'returned' })
@@ -292,7 +297,7 @@ export class PartitionQueue<B extends OutgoingBatch> {
   /** Gives up what is past its deadline. */
   expire(now: number): void {
     for (const entry of this.#window) {
-      if ((entry.state === 'returned' || entry.state === 'refused') && entry.batch.deadline <= now) this.#expire(entry)
+      if (isWaiting(entry.state) && entry.batch.deadline <= now) this.#expire(entry)
     }
     this.#trim()
     while ((this.#unsent[0]?.deadline ?? Infinity) <= now) {
@@ -322,6 +327,12 @@ export class PartitionQueue<B extends OutgoingBatch> {
     return first < 0 ? this.#window.length : first
   }
 
+  /** A number before everything unsettled is missing for sure. */
+  get #isMissing(): boolean {
+    const missing = this.#window.findIndex(({ state }) => state === 'missing')
+    return missing >= 0 && missing < this.#firstUnsettled
+  }
+
   get #isSplitting(): boolean {
     return this.#has('tooLarge') || this.#has('splitting')
   }
@@ -343,11 +354,11 @@ export class PartitionQueue<B extends OutgoingBatch> {
     entry.state = 'done'
     for (const earlier of this.#window) {
       if (earlier === entry) break
-      if (earlier.state === 'refused') this.#resolveRefused(earlier)
-      if (earlier.state === 'gap') earlier.state = 'done'
+      this.#resolveEarlier(earlier)
     }
     if (entry.round === this.#round) {
-      this.#isProven = true
+      // Without numbers, the order is kept only by one batch at a time.
+      this.#isProven = this.#settings.isIdempotent
       this.#provenAt = now
       this.failures = 0
     }
@@ -356,13 +367,20 @@ export class PartitionQueue<B extends OutgoingBatch> {
   }
 
   /**
-   * A later batch is in the log. A broker accepts a number only after the one before it, so this one is there if it ever got there, and
-   * the broker had only forgotten it.
+   * A later batch is in the log. A broker takes a number only after the one before it, so what was on the wire just before it is there
+   * too: its answer said that the replicas were late. What has been refused since may be there, and the broker has forgotten it; or the
+   * broker has forgotten everything, and takes any number.
    */
-  #resolveRefused(entry: Entry<B>): void {
+  #resolveEarlier(entry: Entry<B>): void {
+    if (entry.state === 'returned' && entry.isInDoubt) this.#settle(entry.batch, OFFSET_UNKNOWN)
+    else if (entry.state === 'refused') this.#failRefused(entry)
+    else if (entry.state !== 'gap' && entry.state !== 'missing') return
     entry.state = 'done'
-    if (entry.isInDoubt) this.#settle(entry.batch, OFFSET_UNKNOWN)
-    else this.#settle(entry.batch, errorFromBroker(OUT_OF_ORDER, this.#what))
+  }
+
+  #failRefused({ batch, isInDoubt }: Entry<B>): void {
+    const error = errorFromBroker(OUT_OF_ORDER, this.#what)
+    this.#settle(batch, isInDoubt ? withOutcome(error, 'unknown') : error)
   }
 
   #return(entry: Entry<B>, error: KafkaError, now: number): Verdict {
@@ -381,12 +399,13 @@ export class PartitionQueue<B extends OutgoingBatch> {
   }
 
   #fail(entry: Entry<B>, error: KafkaError, outcome: WriteOutcome): Verdict {
-    entry.state = 'gap'
+    entry.state = outcome === 'unknown' ? 'gap' : 'missing'
     this.#settle(entry.batch, error.outcome === outcome ? error : withOutcome(error, outcome))
-    if (outcome === 'unknown' || this.#window.at(-1) !== entry) return NOTHING
-    // Its numbers were not used, and nothing with later ones was sent.
-    this.#window.pop()
-    this.#nextSequence = entry.baseSequence
+    if (entry.state === 'missing' && this.#window.at(-1) === entry) {
+      // Nothing with later numbers was sent: the next batch takes these.
+      this.#window.pop()
+      this.#nextSequence = entry.baseSequence
+    }
     return NOTHING
   }
 
@@ -409,8 +428,8 @@ export class PartitionQueue<B extends OutgoingBatch> {
   }
 
   #trim(): void {
-    const isKept = ({ state }: Entry<B>) => state !== 'done' && (state !== 'gap' || this.#settings.isIdempotent)
-    const first = this.#window.findIndex(isKept)
+    const { isIdempotent } = this.#settings
+    const first = this.#window.findIndex((entry) => (isIdempotent ? entry.state !== 'done' : !isSettled(entry)))
     this.#window.splice(0, first < 0 ? this.#window.length : first)
   }
 
@@ -433,7 +452,12 @@ function entryOf<B extends OutgoingBatch>(batch: B, baseSequence: number): Entry
 }
 
 function isSettled({ state }: Entry<OutgoingBatch>): boolean {
-  return state === 'done' || state === 'gap'
+  return state === 'done' || state === 'gap' || state === 'missing'
+}
+
+/** Can be given up at once. */
+function isWaiting(state: EntryState): boolean {
+  return state === 'returned' || state === 'refused' || state === 'tooLarge'
 }
 
 function isSequenceError(code: number): boolean {
@@ -449,8 +473,4 @@ function outcomeOf(entry: Entry<OutgoingBatch>, error: KafkaError | undefined): 
 function timedOut(what: string, outcome: WriteOutcome): KafkaError {
   const message = `${what} was not confirmed within the delivery timeout`
   return new KafkaError(message, { code: 'DELIVERY_TIMEOUT', action: 'retry', outcome })
-}
-
-function inDoubt(message: string): KafkaError {
-  return new KafkaError(message, { code: 'DELIVERY_IN_DOUBT', action: 'fatal', outcome: 'unknown' })
 }
