@@ -118,7 +118,7 @@ export class PartitionQueue<B extends OutgoingBatch> {
   #provenAt = -Infinity
   #abandoned: KafkaError | undefined
   failures = 0
-  retryAt = -Infinity
+  retryAt: number = -Infinity
 
   constructor(topic: string, partition: number, settings: QueueSettings, settle: Settle<B>) {
     this.topic = topic

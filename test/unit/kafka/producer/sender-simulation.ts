@@ -30,9 +30,9 @@ interface Link {
   isOpen: boolean
   /** Whether the broker still reads what was sent before the link ended. */
   isRead: boolean
-  readAt: number
   answerAt: number
   readonly pending: Pending[]
+  readonly unread: Pending[]
 }
 
 export interface Faults {
@@ -65,14 +65,13 @@ export class SenderSimulation {
   /** Requests that can be read, by partition: those of dead links too. */
   readonly #inNetwork: number[]
   readonly #appendedAt: number[] = []
-  readonly #read = new Map<TestBatch, number>()
+  readonly #readers = new Map<TestBatch, number>()
   readonly #added = new Map<number, number>()
   readonly #poisoned = new Set<number>()
   #nextId = 0
   #nextProducer = 100
   #wakeAt = Infinity
   #isHealthy = false
-  requests = 0
 
   constructor(seed: number, faults: Faults, partitions: number) {
     this.#random = randomOf(seed)
@@ -220,19 +219,18 @@ export class SenderSimulation {
   }
 
   #send(order: ProduceOrder<TestBatch>): void {
-    this.requests++
     const link = this.#linkTo(order.broker)
     const batches = order.parts.map(({ entry, identity }) => {
       const { batch, baseSequence } = entry
       if (!batch.isClosed) this.#violate('a batch is sent that still grows')
-      this.#read.set(batch, (this.#read.get(batch) ?? 0) + 1)
+      this.#readers.set(batch, (this.#readers.get(batch) ?? 0) + 1)
       return { ids: batch.ids, identity, baseSequence, partition: batch.partition }
     })
     for (const { partition } of batches) this.#inNetwork[partition] = (this.#inNetwork[partition] ?? 0) + 1
     const pending: Pending = { order, batches, isRead: false }
     link.pending.push(pending)
-    link.readAt = Math.max(link.readAt, this.#schedule.now + this.#delay())
-    this.#schedule.at(link.readAt, () => this.#readBy(link, pending))
+    link.unread.push(pending)
+    this.#schedule.after(this.#delay(), () => this.#read(link))
     this.#schedule.after(REQUEST_TIMEOUT_MS, () => {
       if (link.isOpen && link.pending.includes(pending)) this.#end(link, 'unknown', true)
     })
@@ -249,19 +247,18 @@ export class SenderSimulation {
   #linkTo(broker: number): Link {
     let link = this.#links.get(broker)
     if (link === undefined) {
-      link = { broker, isOpen: true, isRead: true, readAt: 0, answerAt: 0, pending: [] }
+      link = { broker, isOpen: true, isRead: true, answerAt: 0, pending: [], unread: [] }
       this.#links.set(broker, link)
     }
     return link
   }
 
-  /** The broker reads a request, if it still can. */
-  #readBy(link: Link, pending: Pending): void {
+  /** The broker reads the next request, if it still can. */
+  #read(link: Link): void {
     const thaw = this.#frozenUntil[link.broker] ?? 0
-    if (thaw > this.#schedule.now) {
-      link.readAt = Math.max(link.readAt, thaw)
-      return this.#schedule.at(thaw, () => this.#readBy(link, pending))
-    }
+    if (thaw > this.#schedule.now) return this.#schedule.at(thaw, () => this.#read(link))
+    const pending = link.unread.shift()
+    if (pending === undefined) return
     pending.isRead = true
     for (const { partition } of pending.batches) this.#inNetwork[partition] = (this.#inNetwork[partition] ?? 0) - 1
     if (!link.isRead) return
@@ -301,11 +298,11 @@ export class SenderSimulation {
   }
 
   #ended({ order }: Pending): void {
-    for (const { entry } of order.parts) this.#read.set(entry.batch, (this.#read.get(entry.batch) ?? 0) - 1)
+    for (const { entry } of order.parts) this.#readers.set(entry.batch, (this.#readers.get(entry.batch) ?? 0) - 1)
   }
 
   #settled(batch: TestBatch, result: Confirmation | KafkaError): void {
-    if ((this.#read.get(batch) ?? 0) > 0) this.#violate(`K4: ${batch.ids[0]} is freed while it can be read`)
+    if ((this.#readers.get(batch) ?? 0) > 0) this.#violate(`K4: ${batch.ids[0]} is freed while it can be read`)
     const outcome = result instanceof KafkaError ? result.outcome : 'confirmed'
     const { now } = this.#schedule
     for (const id of batch.ids) {
