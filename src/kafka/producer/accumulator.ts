@@ -117,7 +117,10 @@ export class Accumulator {
     const { batchBytes, deliveryTimeoutMs, lingerMs, maxBufferedBytes, now } = this.#settings
     const needed = BATCH.records + sizeOf(record)
     if (needed > maxBufferedBytes) {
-      throw notSent('RECORD_TOO_LARGE', `a record of ${needed} bytes is larger than maxBufferedBytes, ${maxBufferedBytes}`)
+      throw notSent(
+        'RECORD_TOO_LARGE',
+        `a record of ${needed} bytes is larger than maxBufferedBytes, ${maxBufferedBytes}`,
+      )
     }
     // As large as the last one has become.
     const likely = Math.max(needed, Math.min(batchBytes, Math.max(SMALLEST_BLOCK, writer.batch?.size ?? 0)))

@@ -70,9 +70,9 @@ export class Settlement<T> {
     this.#resolve(value)
   }
 
-  reject(error: KafkaError): void {
+  reject(reason: KafkaError): void {
     this.promise.catch(() => {})
-    this.#reject(error)
+    this.#reject(reason)
   }
 }
 

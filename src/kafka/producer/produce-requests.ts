@@ -1,6 +1,6 @@
 import type { Connections } from '../cluster/connections.ts'
 import type { LeaderHint, Metadata } from '../cluster/metadata.ts'
-import { KafkaError } from '../errors.ts'
+import type { KafkaError } from '../errors.ts'
 import type { ProduceRequest, ProduceResponse } from '../protocol/generated/api-types.ts'
 import type { Codec } from '../records/batch-format.ts'
 import { stampBatch } from '../records/batch-builder.ts'
@@ -39,7 +39,8 @@ interface OrderedTopic {
   readonly places: number[]
 }
 
-type PartitionResponse = ProduceResponse['responses'][number]['partitionResponses'][number]
+type PartitionAnswer = BatchAnswer &
+  Pick<ProduceResponse['responses'][number]['partitionResponses'][number], 'index' | 'currentLeader'>
 
 const LAST_VERSION_BY_NAME = 12
 const LAST_VERSION_OF_V1 = 11
@@ -57,7 +58,7 @@ export class ProduceRequests {
   send(order: ProduceOrder<ProducerBatch>): void {
     const line = this.#lines.get(order.broker)
     const batches = order.parts.map(({ entry }) => entry.batch.bytes(this.#options.compression))
-    if (line === undefined && batches.every(Buffer.isBuffer)) return this.#write(order, batches)
+    if (line === undefined && batches.every((bytes) => Buffer.isBuffer(bytes))) return this.#write(order, batches)
     const next = this.#writeLater(order, batches, line).finally(() => {
       if (this.#lines.get(order.broker) === next) this.#lines.delete(order.broker)
     })
@@ -69,7 +70,7 @@ export class ProduceRequests {
     batches: readonly (Buffer | Promise<Buffer>)[],
     before: Promise<void> | undefined,
   ): Promise<void> {
-    const ready = await Promise.all(batches)
+    const ready = await Promise.all(batches.map((bytes) => Promise.resolve(bytes)))
     await before
     this.#write(order, ready)
   }
@@ -124,27 +125,31 @@ export class ProduceRequests {
   }
 
   #answered(order: ProduceOrder<ProducerBatch>, topics: readonly OrderedTopic[], response: ProduceResponse): void {
-    const answers = order.parts.map(() => NOT_ANSWERED)
+    const answers: PartitionAnswer[] = order.parts.map(() => NOT_ANSWERED)
     for (const { name, topicId, partitionResponses } of response.responses) {
       const topic = topics.find((asked) => (name === '' ? asked.id === topicId : asked.name === name))
       for (const partition of partitionResponses) {
         const at = topic?.places[partition.index]
         if (topic === undefined || at === undefined) continue
         answers[at] = partition
-        this.#hint(topic.name, partition, response)
       }
     }
     this.#options.answered(order, answers)
+    for (const [at, { queue }] of order.parts.entries()) this.#hint(queue.topic, answers[at], response)
   }
 
-  #hint(topic: string, { index, currentLeader }: PartitionResponse, { nodeEndpoints }: ProduceResponse): void {
-    const { leaderId, leaderEpoch } = currentLeader
-    if (leaderId < 0) return
-    this.#options.hinted({ topic, partition: index, leader: leaderId, epoch: leaderEpoch, endpoints: nodeEndpoints })
+  #hint(topic: string, answer: PartitionAnswer | undefined, { nodeEndpoints: endpoints }: ProduceResponse): void {
+    const { leaderId: leader, leaderEpoch: epoch } = answer?.currentLeader ?? NO_LEADER
+    if (answer !== undefined && leader >= 0) {
+      this.#options.hinted({ topic, partition: answer.index, leader, epoch, endpoints })
+    }
   }
 }
 
-const NOT_ANSWERED: BatchAnswer = {
+const NO_LEADER = { leaderId: -1, leaderEpoch: -1 }
+const NOT_ANSWERED: PartitionAnswer = {
+  index: -1,
+  currentLeader: NO_LEADER,
   errorCode: -1,
   baseOffset: -1,
   logAppendTimeMs: -1,

@@ -86,7 +86,12 @@ export class ProducerBatch implements OutgoingBatch {
   }
 
   async #sealLater(codec: Codec, records: Promise<Buffer>): Promise<Buffer> {
-    return (this.#bytes = this.#sealCompressed(codec, await records))
+    this.#bytes = await records.then(
+      (packed) => this.#sealCompressed(codec, packed),
+      // It is as good without.
+      () => this.builder.seal(),
+    )
+    return this.#bytes
   }
 
   /** Compressed records go back into the block if they have become fewer bytes, as they nearly always have. */

@@ -139,8 +139,6 @@ export class RecordSender {
     const mayAppend = topic.writer.partitions > 0 && this.#waiting.length === 0 && topic.waiting.length === 0
     if (mayAppend && call.advance(this.#accumulator, topic.writer)) return this.wake()
     const waitsForRoom = topic.writer.partitions > 0 && topic.waiting.length === 0
-    // Batches that linger would keep the room that is waited for.
-    if (waitsForRoom && this.#waiting.length === 0) this.#accumulator.pressAll()
     const queue = waitsForRoom ? this.#waiting : topic.waiting
     queue.push(this.#waitingOf(topic, call, signal))
     this.wake()
@@ -172,7 +170,9 @@ export class RecordSender {
     await Promise.all(queues.map((queue) => this.#reached(queue)))
     this.#accumulator.pressAll()
     this.wake()
-    const settled = [...this.#live].map((batch) => new Promise<void>((resolve) => (batch.onSettled ??= []).push(resolve)))
+    const settled = [...this.#live].map(
+      (batch) => new Promise<void>((resolve) => (batch.onSettled ??= []).push(resolve)),
+    )
     await Promise.all(settled)
   }
 
@@ -290,7 +290,9 @@ export class RecordSender {
     // Nobody would know whether the second one is a repetition.
     const isFinal = this.#settings.acks === 0 && error.outcome === 'unknown'
     const { code, message } = error
-    const reason = isFinal ? new KafkaError(message, { code, action: 'fatal', outcome: 'unknown', cause: error }) : error
+    const reason = isFinal
+      ? new KafkaError(message, { code, action: 'fatal', outcome: 'unknown', cause: error })
+      : error
     this.#sender.lost(order, reason, this.#options.clock.now())
     this.wake()
   }
@@ -353,7 +355,10 @@ export class RecordSender {
 
   #advance(queue: CallQueue<Waiting>): void {
     for (let first = queue.first; first !== undefined; first = queue.first) {
-      if (!first.isDone && !first.call.advance(this.#accumulator, first.topic.writer)) return
+      if (!first.isDone && !first.call.advance(this.#accumulator, first.topic.writer)) {
+        // Batches that linger would keep the room that is waited for.
+        return this.#accumulator.pressAll()
+      }
       first.stopListening?.()
       queue.shift()
     }
@@ -375,16 +380,16 @@ export class RecordSender {
   }
 
   /** Resolves when all that wait in the queue now have been appended or have failed. */
-  #reached(queue: CallQueue<Waiting>): Promise<void> | undefined {
+  async #reached(queue: CallQueue<Waiting>): Promise<void> {
     const topic = queue.first?.topic
-    if (topic === undefined) return undefined
+    if (topic === undefined) return
     const { promise, resolve } = Promise.withResolvers<void>()
     const reached = () => {
       resolve()
       return true
     }
     queue.push(this.#waitingOf(topic, { advance: reached, fail: reached }, undefined))
-    return promise
+    await promise
   }
 }
 

@@ -125,9 +125,13 @@ export class TransactionRequests {
     committed: boolean,
   ): Promise<Identity | undefined> {
     const body = { transactionalId, ...identity, committed }
-    const { response, version } = await this.#ask('transaction', transactionalId, 'EndTxn', body, {
-      ...(isV2 ? {} : { maxVersion: LAST_V1.EndTxn }),
-    })
+    const { response, version } = await this.#ask(
+      'transaction',
+      transactionalId,
+      'EndTxn',
+      body,
+      isV2 ? {} : { maxVersion: LAST_V1.EndTxn },
+    )
     return version >= V2.EndTxn && response.producerId >= 0 ? identityOf(response) : undefined
   }
 

@@ -80,7 +80,7 @@ export class Transactions {
     if (topics === undefined) return
     this.#adding = this.#addPartitions(topics).finally(() => {
       this.#adding = undefined
-      this.#options.records.wakeAll()
+      this.#records.wakeAll()
     })
   }
 

@@ -1,4 +1,5 @@
 import { KafkaError } from '../../../../src/kafka/errors.ts'
+import type { WriteOutcome } from '../../../../src/kafka/errors.ts'
 import { Sender } from '../../../../src/kafka/producer/sender.ts'
 import type { ProduceOrder } from '../../../../src/kafka/producer/sender.ts'
 import type { BatchAnswer, Confirmation, OutgoingBatch } from '../../../../src/kafka/producer/partition-queue.ts'
@@ -53,7 +54,7 @@ export interface Faults {
 /** The sender, against three brokers on virtual time whose links, leaders and memory fail at random. */
 export class SenderSimulation {
   readonly violations: string[] = []
-  readonly outcomes = new Map<number, 'confirmed' | 'not-sent' | 'rejected' | 'unknown'>()
+  readonly outcomes: Map<number, 'confirmed' | WriteOutcome> = new Map()
   readonly #schedule = new Schedule()
   readonly #random: () => number
   readonly #faults: Faults
@@ -131,7 +132,8 @@ export class SenderSimulation {
     after()
     this.#schedule.runUntil(this.#schedule.now + 5_000, after)
     for (const id of last) {
-      if (this.outcomes.get(id) !== 'confirmed') this.#violate(`K10: ${id} is ${this.outcomes.get(id)} though all is well`)
+      if (this.outcomes.get(id) !== 'confirmed')
+        this.#violate(`K10: ${id} is ${this.outcomes.get(id)} though all is well`)
     }
     this.#check()
   }
@@ -240,7 +242,9 @@ export class SenderSimulation {
       this.#schedule.after(this.#delay(), () => this.#end(link, 'unknown', this.#random() < 0.6))
     } else if (cut < 1.5 * this.#faults.cuts && link.pending.length === 1) {
       // The connection could not be opened.
-      this.#schedule.after(this.#delay(), () => this.#end(link, pending.isRead ? 'unknown' : 'not-sent', pending.isRead))
+      this.#schedule.after(this.#delay(), () =>
+        this.#end(link, pending.isRead ? 'unknown' : 'not-sent', pending.isRead),
+      )
     }
   }
 
