@@ -145,12 +145,12 @@ export class Topology implements Prerequisites {
   }
 
   async #declareGroup(session: Session, spec: GroupSpec): Promise<DeclaredGroup> {
-    const { names, options } = this.#parts
+    const { clock, names, options } = this.#parts
     const { quorumArguments, deliveryLimit } = options
     const declaring = new DeclareChannel(session)
     try {
       if (!options.declare) return await checkGroup(declaring, names, spec)
-      const context = { names, queueType: this.queueType, quorumArguments, deliveryLimit }
+      const context = { clock, names, queueType: this.queueType, quorumArguments, deliveryLimit }
       let declared: DeclaredGroup
       try {
         declared = await declareGroup(declaring, context, spec)
