@@ -315,14 +315,13 @@ async function declareSpread(
   group: string,
   first: string,
 ): Promise<string> {
-  const spread = names.spread(topic, group)
-  const rest = `${spread}.rest`
+  const { byBucket, rest } = names.spread(topic, group)
   await declaring.run(async (channel) => {
     await channel.assertExchange(rest, 'fanout', { durable: true })
-    await channel.assertExchange(spread, 'topic', { durable: true, alternateExchange: rest })
+    await channel.assertExchange(byBucket, 'topic', { durable: true, alternateExchange: rest })
   })
   await ifExists(declaring, first, (channel) => channel.bindQueue(first, rest, ''))
-  return spread
+  return byBucket
 }
 
 /** Declares the queue that holds a dead-letter topic: with its first dead letter, and until it is purged. */
