@@ -4,7 +4,6 @@ import type { ConsumerParts } from './consume/consumer-parts.ts'
 import { Consumer } from './consume/consumer.ts'
 import { StateError } from './errors.ts'
 import type { ConsumerHealth } from './health.ts'
-import { patternsOverlap } from './topic.ts'
 
 /** A consumer of a bus: refuses to wait for itself, reports why it is not subscribed yet, and leaves the bus when it ends. */
 export class BusConsumer extends Consumer {
@@ -73,35 +72,4 @@ export function refuseToWait(call: string, place: string): Promise<void> {
   )
   refused.catch(() => {})
   return refused
-}
-
-/** The consumers of a bus, by group. */
-export class ConsumerRegistry implements Iterable<BusConsumer> {
-  readonly #groups = new Map<string, Set<BusConsumer>>()
-
-  add(consumer: BusConsumer): void {
-    const group = this.#groups.get(keyOf(consumer))
-    if (group === undefined) this.#groups.set(keyOf(consumer), new Set([consumer]))
-    else group.add(consumer)
-  }
-
-  delete(consumer: BusConsumer): void {
-    const group = this.#groups.get(keyOf(consumer))
-    if (group?.delete(consumer) === true && group.size === 0) this.#groups.delete(keyOf(consumer))
-  }
-
-  /** Another consumer of the same group that would share messages with it at random. */
-  overlapping(consumer: BusConsumer): BusConsumer | undefined {
-    for (const other of this.#groups.get(keyOf(consumer)) ?? [])
-      if (!other.hasEnded && patternsOverlap(other.topic, consumer.topic)) return other
-    return undefined
-  }
-
-  *[Symbol.iterator](): Generator<BusConsumer> {
-    for (const group of this.#groups.values()) yield* group
-  }
-}
-
-function keyOf({ transportName, group }: BusConsumer): string {
-  return `${group} ${transportName}`
 }

@@ -3,11 +3,13 @@ import type { ConsumerParts } from './consumer-parts.ts'
 import { ConsumerCounters } from './consumer-stats.ts'
 import type { Clock } from '../clock.ts'
 import type { ResolvedConsumeOptions } from './consume-options.ts'
+import { DeliveryReports } from './delivery-reports.ts'
+import type { ConsumerIdentity } from './delivery-reports.ts'
 import { makeDeadLetter } from '../dead-letters/dead-letter.ts'
 import type { Failure } from '../dead-letters/dead-letter.ts'
-import { PublishError, SettlementError, StateError, TimeoutError } from '../errors.ts'
+import { SettlementError, StateError, TimeoutError } from '../errors.ts'
 import { skipsOf } from '../event-set.ts'
-import type { BusEventMap, BusEvents, DeadLetterReason } from '../events.ts'
+import type { DeadLetterReason } from '../events.ts'
 import { HandledMessages } from './handled-messages.ts'
 import { IncomingMessage } from './incoming-message.ts'
 import type { Lifecycle } from './lifecycle.ts'
@@ -16,7 +18,8 @@ import { LinkedList } from '../util/linked-list.ts'
 import { ParkedKeys } from '../dead-letters/parked-keys.ts'
 import { PendingDelivery } from './pending-delivery.ts'
 import type { KeyQueue } from './pending-delivery.ts'
-import { backoffMs, RetryPolicy, RetryRequest } from './retry.ts'
+import { RefusedOutcomes } from './refused-outcomes.ts'
+import { RetryPolicy } from './retry.ts'
 import type { Runner, RunnerHost } from './runner.ts'
 import { RunningNotes } from './running-notes.ts'
 import type { RunningNotesHost } from './running-notes.ts'
@@ -25,21 +28,10 @@ import { Settler } from './settler.ts'
 import type { SettlerHost } from './settler.ts'
 import { StartGate } from './start-gate.ts'
 import type { StartGateHost } from './start-gate.ts'
-import type {
-  Delivery,
-  DeliverySink,
-  Outcome,
-  Settlement,
-  SettlementFailure,
-  TransportSubscription,
-} from '../transport.ts'
+import type { Delivery, DeliverySink, Outcome, TransportSubscription } from '../transport.ts'
 
 const NOTHING: readonly OutgoingMessage[] = Object.freeze([])
 
-/** Backoff for what can't be stored with an outcome; meanwhile the source stays unsettled, and its key waits. */
-/** How often an ack whose messages the broker refuses for good is sent again, over some minutes, before its message is dead-lettered. */
-const MAX_REFUSED_ACKS = 15
-const SETTLE_BACKOFF = { backoff: 'exponential', baseMs: 200, maxMs: 30_000 } as const
 /** Delay for messages that arrive while their key is being returned, so that they don't loop. */
 const RETURN_DELAY_MS = 50
 /** Delay before preparing a message again after that failed (the broker did not answer). */
@@ -64,8 +56,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   readonly #parts: ConsumerParts
   readonly #lifecycle: Lifecycle
   readonly #maxConcurrency: () => number
-  readonly #identity: Omit<BusEventMap['lost'], 'count' | 'reason'>
-  readonly #events: BusEvents
+  readonly #reports: DeliveryReports
   readonly #options: ResolvedConsumeOptions
   readonly #retry: RetryPolicy
   /** Undefined for a consumer that takes every message. */
@@ -76,31 +67,33 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   #settler: Settler | undefined
   #gate: StartGate | undefined
   #notes: RunningNotes | undefined
-  /** Deliveries whose outcome is settled again later, each with what does so at once. */
-  readonly #toSettleAgain = new Map<PendingDelivery, () => void>()
+  readonly #refused: RefusedOutcomes
   #quiet: (() => void)[] = []
-  /** Messages that are set aside, and their bytes. */
-  #asideCount = 0
-  #asideBytes = 0
   /** What handlers have published, and that waits for their acks. */
   #heldBytes = 0
 
-  constructor(
-    parts: ConsumerParts,
-    identity: Omit<BusEventMap['lost'], 'count' | 'reason'>,
-    lifecycle: Lifecycle,
-    maxConcurrency: () => number,
-  ) {
+  constructor(parts: ConsumerParts, identity: ConsumerIdentity, lifecycle: Lifecycle, maxConcurrency: () => number) {
     this.#parts = parts
-    this.#identity = identity
+    this.#reports = new DeliveryReports(parts, identity)
     this.#lifecycle = lifecycle
     this.#maxConcurrency = maxConcurrency
-    this.#events = parts.events
     this.#options = parts.options
     this.#skips = skipsOf(parts.definition)
     this.#retry = new RetryPolicy(parts.options.retry, parts.clock)
     this.scheduler = new Scheduler(parts.options.order)
     this.clock = parts.clock
+    this.#refused = new RefusedOutcomes(
+      {
+        clock: parts.clock,
+        settleAgain: (pending, outcome) => {
+          if (!lifecycle.isClosed) (this.#settler as Settler).again(pending, outcome)
+        },
+        rejection: (pending, slim) => this.#rejection(pending, slim),
+        giveUp: (pending, error) => this.#deadLetter(pending, error, 'exhausted'),
+        freed: (count, bytes) => this.freed(count, bytes),
+      },
+      parts.options,
+    )
   }
 
   get maxConcurrency(): number {
@@ -129,7 +122,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   attach(subscription: TransportSubscription, runner: Runner): void {
     this.#subscription = subscription
     this.#runner = runner
-    this.#settler = new Settler(subscription, this, (batch) => this.#observeSettle(batch))
+    this.#settler = new Settler(subscription, this, (batch) => this.#reports.settling(batch))
     this.#notes = new RunningNotes(subscription, this)
     const { admin } = this.#parts.transport
     const parks = this.#options.onDeadLetter === 'park-key' && admin !== undefined
@@ -149,7 +142,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   /** Makes a last attempt, at once, to settle the outcomes that the broker did not accept. For a close, which waits for them. */
   settleRest(): void {
-    for (const settle of this.#toSettleAgain.values()) settle()
+    this.#refused.sendAll()
   }
 
   /** Messages with a handler, in order of arrival. */
@@ -238,12 +231,12 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
       // message may arrive again before that.
       else {
         this.#ackLost(pending)
-        this.#toSettleAgain.get(pending)?.()
+        this.#refused.sendNow(pending)
       }
     }
     if (count === 0) return
     this.counters.lost += count
-    this.#events.emit('lost', { ...this.#identity, count, reason })
+    this.#reports.lost(count, reason)
     this.#notes?.takeBack(noted)
     if (running.size > 0) {
       this.#runner?.abort(new SettlementError(`The delivery was taken back by the broker: ${reason}`), (pending) =>
@@ -308,9 +301,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     pending.state = 'running'
     this.runningMessages++
     this.progress++
-    // Handler time is measured only if there is a listener.
-    if (this.#events.wants('ack') || this.#events.wants('retry')) pending.startedAt = this.clock.monotonic()
-    if (this.#events.wants('delivery')) this.#events.emit('delivery', this.#ofMessage(pending))
+    this.#reports.begins(pending)
     return true
   }
 
@@ -353,14 +344,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     const mode = this.#retryMode(pending)
     if (decision.countAttempt) {
       this.counters.retried++
-      if (this.#events.wants('retry'))
-        this.#events.emit('retry', {
-          ...this.#ofMessage(pending),
-          error,
-          delayMs: decision.delayMs,
-          mode,
-          handlerMs: pending.handlerMs,
-        })
+      this.#reports.retried(pending, error, decision.delayMs, mode)
     }
     const type = decision.countAttempt ? 'nack' : 'release'
     if (!this.#mayWaitHere) this.#return(pending, type, decision.delayMs, true)
@@ -374,11 +358,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   }
 
   swallowed(pending: PendingDelivery, request: Error): void {
-    this.#events.emit('warning', {
-      transport: this.#parts.transportName,
-      code: 'swallowed-outcome',
-      detail: `The handler of "${this.#identity.topic}" (group "${this.#identity.group}") called ctx.${RetryRequest.is(request) ? 'retry' : 'reject'}() and returned normally: something caught what the call threw. It is carried out anyway; let it pass through your catch`,
-    })
+    this.#reports.swallowed(request)
     this.failed(pending, request)
   }
 
@@ -404,13 +384,13 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   abandoned(pending: PendingDelivery, reason: unknown): void {
     this.counters.abandoned++
-    this.#events.emit('abandoned', this.#ofMessage(pending))
+    this.#reports.abandoned(pending)
     if (this.#options.batch === undefined) this.failed(pending, reason)
   }
 
   late(pending: PendingDelivery): void {
     this.counters.doubleSettled++
-    if (this.#events.wants('doubleSettle')) this.#events.emit('doubleSettle', this.#ofMessage(pending))
+    this.#reports.late(pending)
   }
 
   // --- what the gate and the notes report --------------------------------------------------------------------------
@@ -435,13 +415,13 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   }
 
   prepareFailed(pending: PendingDelivery, error: unknown): void {
-    this.#reportError(error, `asking whether message ${pending.message.id} may start`)
+    this.#reports.error(error, `asking whether message ${pending.message.id} may start`)
     if (pending.state === 'preparing') this.#wait(pending, PREPARE_AGAIN_MS)
     this.#runner?.pump()
   }
 
   noteFailed(error: unknown, doing: string): void {
-    if (!this.#lifecycle.isClosed) this.#reportError(error, doing)
+    if (!this.#lifecycle.isClosed) this.#reports.error(error, doing)
   }
 
   flushOutcomes(): void {
@@ -469,7 +449,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     if (pending.state !== 'running') return false
     this.runningMessages--
     pending.state = 'settling'
-    pending.handlerMs = this.#since(pending.startedAt)
+    this.#reports.ended(pending)
     this.#gate?.ended(pending)
     return true
   }
@@ -619,12 +599,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
         this.counters.acked++
         if (outcome.publish !== undefined) this.#leave(pending)
         if (pending.ackOf === 'earlier') this.#handled.acked(pending.delivery)
-        if (this.#events.wants('ack'))
-          this.#events.emit('ack', {
-            ...this.#ofMessage(pending),
-            durationMs: this.#since(pending.startedAt),
-            handlerMs: pending.handlerMs,
-          })
+        this.#reports.acked(pending)
         return
       case 'nack':
       case 'release':
@@ -641,11 +616,11 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
   settleFailed(pending: PendingDelivery, outcome: Outcome, error: Error): void {
     // During a close the source stays unsettled instead, and comes again.
     if (!SettlementError.is(error) && !pending.delivery.lost && this.#lifecycle.isOpen) {
-      if (outcome.type === 'reject') return this.#deadLetterAgain(pending, error)
-      if (outcome.type === 'ack' && outcome.publish !== undefined) return this.#ackAgain(pending, outcome, error)
+      if (outcome.type === 'reject') return this.#deadLetterRefused(pending, error)
+      if (outcome.type === 'ack' && outcome.publish !== undefined) return this.#ackRefused(pending, outcome, error)
     }
     this.counters.settleFailed++
-    if (this.#events.wants('settleFailed')) this.#events.emit('settleFailed', { ...this.#ofMessage(pending), error })
+    this.#reports.settleFailed(pending, error)
     pending.state = 'settled'
     if (outcome.type === 'ack') {
       if (outcome.publish === undefined) this.#ackLost(pending)
@@ -658,67 +633,21 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#runner?.pump()
   }
 
-  /** The dead letter could not be stored. Its source stays unsettled until it is, so nothing is lost or overtaken. */
-  #deadLetterAgain(pending: PendingDelivery, error: Error): void {
-    this.#reportError(error, `dead-lettering message ${pending.message.id} of "${pending.message.topic}"`)
-    // A dead letter that is refused for good may be too large because of our headers.
-    const slim = PublishError.is(error) && !error.retryable
-    if (slim && pending.isSlim) this.#setAside(pending)
-    pending.isSlim = slim
-    this.#settleLater(pending, () => this.#rejection(pending, slim))
+  #deadLetterRefused(pending: PendingDelivery, error: Error): void {
+    this.#reports.error(error, `dead-lettering message ${pending.message.id} of "${pending.message.topic}"`)
+    this.#refused.deadLetter(pending, error)
   }
 
-  /**
-   * What the broker refuses for good (a dead letter, or messages that go with an ack) must not hold up other messages for long:
-   * its source stays here, but gives back its credit. Not without bound: as much again as may be unsettled anyway.
-   */
-  #setAside(pending: PendingDelivery): void {
-    const { prefetch, prefetchBytes } = this.#options
-    const { bytes } = pending.delivery
-    if (pending.isSetAside || this.#asideCount >= prefetch || this.#asideBytes >= prefetchBytes) return
-    pending.isSetAside = true
-    this.#asideCount++
-    this.#asideBytes += bytes
-    this.freed(1, bytes)
-  }
-
-  /**
-   * What it publishes could not be stored, so it was not acked either. Its handler has succeeded and does not run again, unless
-   * the broker keeps refusing for good: then the message is dead-lettered, and a redrive runs its handler again.
-   */
-  #ackAgain(pending: PendingDelivery, outcome: Outcome, error: Error): void {
-    this.#reportError(error, `publishing with the ack of message ${pending.message.id} of "${pending.message.topic}"`)
-    if (PublishError.is(error) && !error.retryable) {
-      if (++pending.refusedAcks > MAX_REFUSED_ACKS) {
-        pending.settleTries = 0
-        this.#deadLetter(pending, error, 'exhausted')
-        return
-      }
-      this.#setAside(pending)
-    }
-    this.#settleLater(pending, () => outcome)
-  }
-
-  #settleLater(pending: PendingDelivery, outcome: () => Outcome): void {
-    const settle = (): void => {
-      pending.timer?.cancel()
-      pending.timer = undefined
-      this.#toSettleAgain.delete(pending)
-      if (!this.#lifecycle.isClosed) (this.#settler as Settler).again(pending, outcome())
-    }
-    this.#toSettleAgain.set(pending, settle)
-    pending.timer = this.clock.setTimer(backoffMs(SETTLE_BACKOFF, ++pending.settleTries), settle)
+  #ackRefused(pending: PendingDelivery, outcome: Outcome, error: Error): void {
+    this.#reports.error(error, `publishing with the ack of message ${pending.message.id} of "${pending.message.topic}"`)
+    this.#refused.ack(pending, outcome, error)
   }
 
   /** It was held until the broker had answered, and so was its key. */
   #leave(pending: PendingDelivery): void {
     this.#forget(pending)
     this.scheduler.finish(pending)
-    const { bytes } = pending.delivery
-    if (pending.isSetAside) {
-      this.#asideCount--
-      this.#asideBytes -= bytes
-    } else this.freed(1, bytes)
+    this.#refused.leave(pending)
     this.#runner?.pump()
   }
 
@@ -728,64 +657,18 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#runner?.pump()
   }
 
-  // --- what is reported --------------------------------------------------------------------------------------------
-
   /** The first delivery of each batch of outcomes that the broker has not answered. */
   unanswered(): readonly PendingDelivery[] {
     return this.#settler?.unanswered() ?? []
   }
 
   reportStuck(pending: PendingDelivery, ageMs: number): void {
-    this.#events.emit('stuck', {
-      ...this.#ofMessage(pending),
-      ageMs: Math.round(ageMs),
-      state: pending.failure === undefined ? (pending.watchedState as BusEventMap['stuck']['state']) : 'dead-lettering',
-      queuedBehind: this.scheduler.queuedBehind(pending).length,
-    })
+    this.#reports.stuck(pending, ageMs, this.scheduler.queuedBehind(pending).length)
   }
 
   #reportRejected(pending: PendingDelivery, deadLetterTopic: string | undefined): void {
-    const { error, reason, attempts } = pending.failure as Failure
-    const what = { ...this.#ofMessage(pending), attempt: attempts, error, reason }
-    if (deadLetterTopic === undefined) {
-      this.counters.dropped++
-      this.#events.emit('drop', what)
-    } else {
-      this.counters.deadLettered++
-      this.#events.emit('deadLetter', { ...what, deadLetterTopic })
-    }
-  }
-
-  #reportError(error: unknown, doing: string): void {
-    this.#events.emit('error', { transport: this.#parts.transportName, error, doing })
-  }
-
-  #observeSettle(settlements: readonly Settlement[]): ((failures: readonly SettlementFailure[]) => void) | undefined {
-    const { observers, identity } = this.#parts
-    if (!observers.watches('settle')) return undefined
-    const observation = observers.start('settle', {
-      ...this.#identity,
-      transport: identity,
-      settlements,
-    })
-    const startedAt = this.clock.monotonic()
-    return (failures) => {
-      if (observation !== undefined)
-        observers.end(observation, { durationMs: this.clock.monotonic() - startedAt, failures })
-    }
-  }
-
-  /** There is no start time if the listener was added while the handler ran. */
-  #since(startedAt: number): number {
-    return startedAt < 0 ? 0 : this.clock.monotonic() - startedAt
-  }
-
-  #ofMessage(pending: PendingDelivery): BusEventMap['delivery'] {
-    return {
-      ...this.#identity,
-      topic: pending.message.topic,
-      message: pending.delivery.message,
-      attempt: pending.attempt,
-    }
+    if (deadLetterTopic === undefined) this.counters.dropped++
+    else this.counters.deadLettered++
+    this.#reports.rejected(pending, deadLetterTopic)
   }
 }

@@ -49,6 +49,8 @@ interface Topic {
   errorCode: number
 }
 
+const UNKNOWN_TOPIC = 3
+
 /** Ids of earlier topics of a name that are remembered. */
 const MAX_FORMER_IDS = 16
 
@@ -76,6 +78,11 @@ export class Metadata {
     return this.#clusterId
   }
 
+  /** All topics that were asked for and not forgotten. */
+  topics(): Iterable<TopicState> {
+    return this.#topics.values()
+  }
+
   topic(name: string): TopicState | undefined {
     return this.#topics.get(name)
   }
@@ -89,8 +96,11 @@ export class Metadata {
     return this.#topics.get(topic)?.partitions[partition]
   }
 
-  /** Takes what an answer says that is not older than what is known, and returns what has changed. */
-  apply(response: MetadataResponse): readonly MetadataChange[] {
+  /**
+   * Takes what an answer says that is not older than what is known, and returns what has changed. `isComplete`: all topics were asked
+   * for, so one that is not in the answer does not exist.
+   */
+  apply(response: MetadataResponse, isComplete = false): readonly MetadataChange[] {
     const changes: MetadataChange[] = []
     // An answer without brokers comes from one that has just started: nothing could be reached with it.
     if (response.brokers.length > 0) {
@@ -101,6 +111,7 @@ export class Metadata {
     this.#controllerId = response.controllerId
     this.#clusterId = response.clusterId ?? this.#clusterId
     for (const topic of response.topics) this.#applyTopic(topic, changes)
+    if (isComplete) this.#markMissing(response)
     return changes
   }
 
@@ -123,11 +134,21 @@ export class Metadata {
     return true
   }
 
+  /** Takes a broker that another answer names, until the next one with all brokers. A known one keeps its address. */
+  addNode(node: Node): void {
+    if (!this.#nodes.has(node.id)) this.#nodes = new Map([...this.#nodes, [node.id, node]])
+  }
+
   /** Forgets a topic that nobody uses any more. */
   forget(name: string): void {
     const id = this.#topics.get(name)?.id
     if (id !== undefined) this.#namesById.delete(id)
     this.#topics.delete(name)
+  }
+
+  #markMissing(response: MetadataResponse): void {
+    const names = new Set(response.topics.map(({ name }) => name))
+    for (const [name, topic] of this.#topics) if (!names.has(name)) topic.errorCode = UNKNOWN_TOPIC
   }
 
   #applyTopic(answer: MetadataResponse['topics'][number], changes: MetadataChange[]): void {

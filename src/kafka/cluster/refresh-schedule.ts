@@ -1,4 +1,5 @@
 import { backoffMs } from './backoff.ts'
+import type { BackoffOptions } from './backoff.ts'
 
 export interface RefreshOptions {
   /** Between the starts of two refreshes. @default 100 */
@@ -7,6 +8,8 @@ export interface RefreshOptions {
   readonly maxAgeMs?: number
   /** Without an answer of any broker: start again from the bootstrap addresses (KIP-899). @default 30_000 */
   readonly bootstrapAfterMs?: number
+  /** After failures. */
+  readonly backoff?: BackoffOptions
 }
 
 /**
@@ -17,6 +20,7 @@ export class RefreshSchedule {
   readonly #minGapMs: number
   readonly #maxAgeMs: number
   readonly #bootstrapAfterMs: number
+  readonly #backoff: BackoffOptions
   #isRunning = false
   #isWanted = true
   #lastStart = -Infinity
@@ -24,7 +28,9 @@ export class RefreshSchedule {
   #notBefore = -Infinity
   #failures = 0
 
-  constructor(now: number, { minGapMs = 100, maxAgeMs = 300_000, bootstrapAfterMs = 30_000 }: RefreshOptions = {}) {
+  constructor(now: number, options: RefreshOptions = {}) {
+    const { minGapMs = 100, maxAgeMs = 300_000, bootstrapAfterMs = 30_000, backoff = {} } = options
+    this.#backoff = backoff
     this.#minGapMs = minGapMs
     this.#maxAgeMs = maxAgeMs
     this.#bootstrapAfterMs = bootstrapAfterMs
@@ -60,7 +66,7 @@ export class RefreshSchedule {
     this.#isRunning = false
     this.#isWanted = true
     this.#failures++
-    this.#notBefore = now + backoffMs(this.#failures, random)
+    this.#notBefore = now + backoffMs(this.#failures, random, this.#backoff)
   }
 
   /** Whether none of the brokers that are known has answered for so long that their addresses may be outdated. */

@@ -41,17 +41,27 @@ export interface RequestOptions<N extends ApiName> {
   readonly maxVersion?: number
   /** How long the request asks the broker to wait, beside the timeout. @default 0 */
   readonly waitMs?: number
+  /** If it can't be written within this time, it fails as `not-sent`. @default the request timeout */
+  readonly writeWithinMs?: number
   /** False for Produce with acks 0: done when it's written. @default true */
   readonly hasAnswer?: boolean
   readonly done: (error: KafkaError | undefined, response: Responses[N] | undefined, version: number) => void
 }
 
-type AnyRequest = RequestOptions<ApiName> & { readonly deadline: number }
+type AnyRequest = RequestOptions<ApiName>
+
+interface Queued {
+  readonly request: AnyRequest
+  /** To be written. */
+  readonly deadline: number
+}
 
 interface InFlight {
   readonly correlationId: number
   readonly request: AnyRequest
   readonly version: number
+  /** To be answered. Counted from when it's written: a wait in the queue says nothing about the broker. */
+  readonly deadline: number
 }
 
 type Phase = 'connecting' | 'negotiating' | 'authenticating' | 'ready' | 'draining' | 'closed'
@@ -69,7 +79,7 @@ export class ConnectionState {
   readonly #effects: ConnectionEffects
   readonly #splitter: FrameSplitter
   readonly #inFlight: InFlight[] = []
-  readonly #queue: AnyRequest[] = []
+  readonly #queue: Queued[] = []
   #phase: Phase = 'connecting'
   #phaseDeadline: number
   #nextCorrelationId = 0
@@ -112,8 +122,8 @@ export class ConnectionState {
 
   request<N extends ApiName>(options: RequestOptions<N>, now: number): void {
     if (this.#error !== undefined) return options.done(withOutcome(this.#error, 'not-sent'), undefined, -1)
-    const deadline = now + this.#settings.requestTimeoutMs + (options.waitMs ?? 0)
-    this.#queue.push({ ...(options as unknown as RequestOptions<ApiName>), deadline })
+    const deadline = now + (options.writeWithinMs ?? this.#settings.requestTimeoutMs)
+    this.#queue.push({ request: options as unknown as AnyRequest, deadline })
     this.#wakeBy(deadline)
     this.#flush(now)
   }
@@ -140,7 +150,7 @@ export class ConnectionState {
     if (message !== undefined) {
       const done: AnyRequest['done'] = (error, response) =>
         this.#authenticated(error, response as Responses['SaslAuthenticate'], now)
-      this.#writeNow({ name: 'SaslAuthenticate', body: { authBytes: message }, done }, now)
+      this.#write({ name: 'SaslAuthenticate', body: { authBytes: message }, done }, now)
       return
     }
     this.#phase = 'ready'
@@ -169,7 +179,7 @@ export class ConnectionState {
   tick(now: number): void {
     if (this.#phase === 'closed') return
     if (now >= this.#phaseDeadline) return this.#phaseTimedOut()
-    const late = this.#inFlight.find(({ request }) => request.deadline <= now)
+    const late = this.#inFlight.find(({ deadline }) => deadline <= now)
     if (late !== undefined) {
       const { name, requestTimeoutMs } = this.#settings
       const waited = requestTimeoutMs + (late.request.waitMs ?? 0)
@@ -192,7 +202,7 @@ export class ConnectionState {
     const written = this.#inFlight.splice(0)
     const queued = this.#queue.splice(0)
     for (const { request, version } of written) request.done(withOutcome(error, 'unknown'), undefined, version)
-    for (const request of queued) request.done(withOutcome(error, 'not-sent'), undefined, -1)
+    for (const { request } of queued) request.done(withOutcome(error, 'not-sent'), undefined, -1)
     this.#effects.closed(error)
   }
 
@@ -219,9 +229,9 @@ export class ConnectionState {
   #expireQueued(now: number): void {
     if (!this.#queue.some(({ deadline }) => deadline <= now)) return
     const all = this.#queue.splice(0)
-    for (const request of all) if (request.deadline > now) this.#queue.push(request)
-    for (const request of all) {
-      if (request.deadline > now) continue
+    for (const queued of all) if (queued.deadline > now) this.#queue.push(queued)
+    for (const { request, deadline } of all) {
+      if (deadline > now) continue
       const message = `${request.name} could not be sent to ${this.#settings.name} in time`
       request.done(connectionError('REQUEST_TIMEOUT', message, 'not-sent'), undefined, -1)
     }
@@ -283,7 +293,7 @@ export class ConnectionState {
       const offered = mechanisms.length > 0 ? `it offers ${mechanisms.join(', ')}` : null
       this.saslFailed(errorFromBroker(errorCode, `${saslMechanism} at ${name}`, offered))
     }
-    this.#writeNow({ name: 'SaslHandshake', body: { mechanism: saslMechanism ?? '' }, done }, now)
+    this.#write({ name: 'SaslHandshake', body: { mechanism: saslMechanism ?? '' }, done }, now)
   }
 
   #authenticated(
@@ -312,20 +322,13 @@ export class ConnectionState {
       this.#inFlight.length < this.#settings.maxInFlight &&
       this.#queue.length > 0
     ) {
-      const request = this.#queue.shift()
-      if (request !== undefined) this.#write(request)
+      const queued = this.#queue.shift()
+      if (queued !== undefined) this.#write(queued.request, now)
     }
   }
 
-  /** Requests of the connection itself go ahead of the queue. */
-  #writeNow(options: RequestOptions<ApiName>, now: number): void {
-    const deadline = now + this.#settings.requestTimeoutMs
-    this.#wakeBy(deadline)
-    this.#write({ ...options, deadline })
-  }
-
   /** What can't be encoded fails alone: nothing of it has been written. */
-  #write(request: AnyRequest): void {
+  #write(request: AnyRequest, now: number): void {
     const { clientId } = this.#settings
     let version = -1
     let chunks: readonly Buffer[]
@@ -340,7 +343,11 @@ export class ConnectionState {
     }
     this.#takeCorrelationId()
     const hasAnswer = request.hasAnswer !== false
-    if (hasAnswer) this.#inFlight.push({ correlationId, request, version })
+    if (hasAnswer) {
+      const deadline = now + this.#settings.requestTimeoutMs + (request.waitMs ?? 0)
+      this.#inFlight.push({ correlationId, request, version, deadline })
+      this.#wakeBy(deadline)
+    }
     this.#effects.write(chunks)
     if (!hasAnswer) request.done(undefined, undefined, version)
   }
@@ -366,7 +373,7 @@ export class ConnectionState {
     if (this.#phase === 'closed') return
     let wakeAt = Math.min(this.#phaseDeadline, this.#phase === 'ready' ? this.#reauthenticateAt : Infinity)
     if (this.#mutedUntil > now) wakeAt = Math.min(wakeAt, this.#mutedUntil)
-    for (const { request } of this.#inFlight) wakeAt = Math.min(wakeAt, request.deadline)
+    for (const { deadline } of this.#inFlight) wakeAt = Math.min(wakeAt, deadline)
     for (const { deadline } of this.#queue) wakeAt = Math.min(wakeAt, deadline)
     this.#wakeAt = wakeAt
   }

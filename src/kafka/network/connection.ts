@@ -19,6 +19,8 @@ export interface ConnectionOptions {
   readonly onThrottle?: (api: ApiName, ms: number) => void
 }
 
+export type SendOptions = Pick<RequestOptions<ApiName>, 'maxVersion' | 'waitMs' | 'writeWithinMs'>
+
 export interface Sent<N extends ApiName> {
   readonly response: Responses[N]
   readonly version: number
@@ -87,12 +89,13 @@ export class Connection {
 
   /**
    * Sends a request and waits for its answer. It may be called before the connection is ready. Rejects with a {@link KafkaError} whose
-   * `outcome` says whether the broker may have carried it out; settles after the request timeout plus `waitMs` at the latest.
+   * `outcome` says whether the broker may have carried it out. Settles after `writeWithinMs`, or the request timeout plus `waitMs` after
+   * it was written, at the latest.
    */
   send<N extends ApiName>(
     name: N,
     body: Requests[N] | ((version: number) => Requests[N]),
-    options: Pick<RequestOptions<N>, 'maxVersion' | 'waitMs'> = {},
+    options: SendOptions = {},
   ): Promise<Sent<N>> {
     const { promise, resolve, reject } = Promise.withResolvers<Sent<N>>()
     this.request({
@@ -113,8 +116,8 @@ export class Connection {
   }
 
   /** Ends the connection at once. What was written ends as `unknown`. */
-  close(): void {
-    this.#state.close(connectionError('CLOSED', 'the connection was closed by this client', 'unknown'))
+  close(reason: KafkaError = connectionError('CLOSED', 'the connection was closed by this client', 'unknown')): void {
+    this.#state.close(reason)
   }
 
   #then(run: (now: number) => void): void {

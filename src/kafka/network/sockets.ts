@@ -6,6 +6,8 @@ import type { ConnectionOptions as TlsOptions } from 'node:tls'
 export interface Address {
   readonly host: string
   readonly port: number
+  /** The name that `host` was resolved from: what a certificate is checked against. */
+  readonly serverName?: string
 }
 
 export interface SocketHandlers {
@@ -25,8 +27,9 @@ export type OpenSocket = (address: Address, handlers: SocketHandlers) => KafkaSo
 
 /** Sockets of Node; with `tls`, connected when its handshake is done. The options are read for each connection, so certificates can change. */
 export function nodeSockets(tls?: () => TlsOptions): OpenSocket {
-  return ({ host, port }, handlers) => {
-    const socket = tls === undefined ? connectTcp({ host, port }) : connectTls(tlsOptionsOf(tls(), host, port))
+  return (address, handlers) => {
+    const { host, port } = address
+    const socket = tls === undefined ? connectTcp({ host, port }) : connectTls(tlsOptionsOf(tls(), address))
     socket.setNoDelay(true)
     socket.once(tls === undefined ? 'connect' : 'secureConnect', () => handlers.connected())
     socket.on('data', (chunk: Buffer) => handlers.received(chunk))
@@ -37,9 +40,9 @@ export function nodeSockets(tls?: () => TlsOptions): OpenSocket {
   }
 }
 
-function tlsOptionsOf(given: TlsOptions, host: string, port: number): TlsOptions {
-  // An address is no server name; Node checks the certificate against `host` all the same.
-  const named = given.servername !== undefined || isIP(host) !== 0 ? {} : { servername: host }
+function tlsOptionsOf(given: TlsOptions, { host, port, serverName = host }: Address): TlsOptions {
+  // An IP address is not a server name; Node then checks the certificate against `host`.
+  const named = given.servername !== undefined || isIP(serverName) !== 0 ? {} : { servername: serverName }
   return { ...given, ...named, host, port }
 }
 

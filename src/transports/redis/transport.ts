@@ -161,7 +161,7 @@ export class RedisTransport implements ConnectionListener {
     }
     events.emit('reconnect', { transport: name, downMs, attempts })
     // It may have lost what it knew of our groups.
-    this.#context.maintenance.changed()
+    this.#context.maintenance.reconnected()
     // A server that came back without its data knows no topics, and patterns would find none.
     void this.#quietly(this.#context.topics.restore(), 'restoring the list of topics')
   }

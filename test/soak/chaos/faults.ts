@@ -19,7 +19,7 @@ export interface FaultKind {
   readonly weight: number
   /** What it hits; a member is reserved for it, and the broker is nobody else's meanwhile. */
   readonly target: 'member' | 'broker' | 'publisher' | 'group'
-  /** Default: false. */
+  /** Notes of attempts made meanwhile need not reach the broker. Default: false. */
   readonly severs?: boolean
   /** Runs it to its end, the healing included. */
   readonly run: (scene: Scene, member: Member) => Promise<void>
@@ -87,6 +87,8 @@ const ofBrokers: readonly FaultKind[] = [
     name: 'broker paused',
     weight: 1,
     target: 'broker',
+    // Nothing can be noted meanwhile. If it lasts longer than the lease, the next owner knows only what was noted before.
+    severs: true,
     run: async ({ random, broker }) => {
       await broker?.pause()
       await pause(random.integer(1_000, 8_000))

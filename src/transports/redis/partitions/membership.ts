@@ -162,6 +162,12 @@ export class Membership implements Maintained {
     this.changed()
   }
 
+  /** A server that has failed over may have forgotten that partitions were released: it is told again. */
+  reconnected(): void {
+    for (const partition of this.partitions) partition.mayBeOwned = this.#parts.seat.owned
+    this.changed()
+  }
+
   changed(): void {
     this.#beatAt = 0
     for (const partition of this.partitions) partition.inspectAt = 0
@@ -346,7 +352,6 @@ export class Membership implements Maintained {
     partition.former = dead === '' ? undefined : { member: dead, floor }
     // Others may have read further. Without a floor, the group was deleted, and it continues where we were.
     if (floor !== '') partition.lastRead = floor
-    // It left during the call: the lease expires by itself.
     if (this.#left) return false
     // Before it was cut off, the former owner may have read more.
     partition.reads.begin(former === '' ? readStateOf(reply[5] ?? []) : undefined)
@@ -411,8 +416,9 @@ export class Membership implements Maintained {
       seat.lose(partition, 'the partition was handed over before its messages were handled')
     await this.#lastLook(partition)
     partition.phase = 'idle'
-    await context.scripts.run(RELEASE, [partition.group.meta], [ownerName(seat), generation, partition.floor])
-    partition.mayBeOwned = false
+    const args = [ownerName(seat), generation, partition.floor]
+    // Refused when the group was moved meanwhile: we are still its owner then, and tell the server later.
+    partition.mayBeOwned = (await context.scripts.run(RELEASE, [partition.group.meta], args)) === 0
     if (partition.generation === generation) partition.generation = ''
   }
 
@@ -461,12 +467,14 @@ export class Membership implements Maintained {
     this.changed()
   }
 
-  /** Leaves: what is left goes to others at once, without counting as an attempt. */
+  /** Leaves: what is left goes to others at once, without counting as an attempt. May be called again if it fails. */
   async leave(): Promise<void> {
     this.#left = true
     const { seat } = this.#parts
     const { context, owned } = seat
     const { scripts } = context
+    // It may be taking a partition.
+    await this.#ticking.catch(() => {})
     await Promise.all(
       this.partitions.map(async (partition) => {
         const { sources, group, floor, mayBeOwned } = partition
@@ -474,7 +482,9 @@ export class Membership implements Maintained {
         partition.phase = 'idle'
         partition.generation = ''
         await Promise.all(sources.map((source) => this.#leaveSource(source)))
-        if (owned && mayBeOwned) await scripts.run(RELEASE, [group.meta], [ownerName(seat), generation, floor])
+        if (!owned || !mayBeOwned) return
+        await scripts.run(RELEASE, [group.meta], [ownerName(seat), generation, floor])
+        partition.mayBeOwned = false
       }),
     )
     await this.#runBeat(true)

@@ -1,0 +1,245 @@
+import { errorFromBroker, KafkaError } from '../errors.ts'
+import type { SendOptions, Sent } from '../network/connection.ts'
+import type { ApiName, Requests, Responses } from '../protocol/generated/api-types.ts'
+import { AnyBroker } from './any-broker.ts'
+import { backoffMs } from './backoff.ts'
+import { bootstrapAddresses } from './bootstrap-addresses.ts'
+import { closedError, clusterError } from './cluster-errors.ts'
+import { clusterSettingsOf } from './cluster-options.ts'
+import type { ClusterOptions, ClusterSettings } from './cluster-options.ts'
+import { Connections } from './connections.ts'
+import type { ConnectionsOptions } from './connections.ts'
+import { Coordinators } from './coordinators.ts'
+import { Metadata } from './metadata.ts'
+import type { LeaderHint, MetadataChange, PartitionLeader, TopicState } from './metadata.ts'
+import { MetadataRefresher } from './metadata-refresher.ts'
+import type { TrackedTopics } from './metadata-refresher.ts'
+import { Waits } from './waits.ts'
+import type { WaitOptions } from './waits.ts'
+
+const UNKNOWN_TOPIC = 3
+
+/** What producers, consumers and admin clients read of {@link Metadata}. */
+export type MetadataView = Pick<
+  Metadata,
+  'nodes' | 'controllerId' | 'clusterId' | 'topics' | 'topic' | 'topicOfId' | 'leaderOf'
+>
+
+/**
+ * A cluster as one client sees it: brokers, leaders and coordinators, and connections to them. Makes no connection before it is used.
+ * Nothing here repeats a request by itself except {@link Cluster.retry}, and what has no effect: reading metadata, finding coordinators.
+ */
+export class Cluster {
+  /** What is known. It changes with answers of brokers only: {@link Cluster.onChange}. */
+  readonly metadata: MetadataView
+  readonly coordinators: Coordinators
+  readonly #settings: ClusterSettings
+  readonly #metadata = new Metadata()
+  readonly #refresher: MetadataRefresher
+  readonly #anyBroker: AnyBroker
+  readonly #sets = new Set<Connections>()
+  readonly #general: Connections
+  readonly #waits: Waits
+  readonly #listeners = new Set<(changes: readonly MetadataChange[]) => void>()
+  #isClosed = false
+
+  /** Throws if an address in `brokers` is not one. */
+  constructor(options: ClusterOptions) {
+    this.#settings = clusterSettingsOf(options)
+    this.metadata = this.#metadata
+    this.#waits = new Waits(this.#settings.clock)
+    this.#general = this.connections({ purpose: 'general', maxInFlight: 100 })
+    this.#anyBroker = new AnyBroker({
+      bootstrap: bootstrapAddresses(options.brokers),
+      settings: this.#settings,
+      metadata: this.#metadata,
+      connections: this.#general,
+    })
+    this.#refresher = new MetadataRefresher({
+      settings: this.#settings,
+      metadata: this.#metadata,
+      ask: (body, fromBootstrap) => this.#anyBroker.metadata(body, fromBootstrap),
+      onAnswer: (changes) => this.#changed(changes),
+    })
+    this.coordinators = new Coordinators({
+      ask: async (body) => {
+        await this.#ready()
+        return this.#anyBroker.ask('FindCoordinator', body)
+      },
+      addNode: (node) => this.#metadata.addNode(node),
+    })
+  }
+
+  /** A new set of connections. Whoever takes one closes it; {@link Cluster.close} closes those that are left. */
+  connections(options: ConnectionsOptions): Connections {
+    const connections = new Connections(options, {
+      settings: this.#settings,
+      nodeOf: (id) => this.#metadata.nodes.get(id),
+      onLost: () => this.wantRefresh(),
+      onClosed: (closed) => this.#sets.delete(closed),
+    })
+    if (this.#isClosed) connections.close()
+    else this.#sets.add(connections)
+    return connections
+  }
+
+  /** Sends a request over the connections that all parts share: for short ones. See {@link Connections.send}. */
+  send<N extends ApiName>(
+    nodeId: number,
+    name: N,
+    body: Requests[N] | ((version: number) => Requests[N]),
+    options?: SendOptions,
+  ): Promise<Sent<N>> {
+    return this.#general.send(nodeId, name, body, options)
+  }
+
+  /**
+   * Asks a question that every broker can answer, of several if need be. Only for what may be done twice. Rejects with
+   * `CLUSTER_UNREACHABLE` if none answers.
+   */
+  async sendToAny<N extends ApiName>(
+    name: N,
+    body: Requests[N] | ((version: number) => Requests[N]),
+  ): Promise<Responses[N]> {
+    await this.#ready()
+    return this.#anyBroker.ask(name, body)
+  }
+
+  /** Topics whose metadata is kept up to date, until they are removed. Those that nobody tracks are not known. */
+  track(): TrackedTopics {
+    return this.#refresher.track()
+  }
+
+  /** Keeps the metadata of all topics, for patterns. The result ends it. */
+  trackAll(): () => void {
+    return this.#refresher.trackAll()
+  }
+
+  /** Metadata may be outdated: it is read again soon, at most every 100 ms. Call it on an error whose action is `refresh`. */
+  wantRefresh(): void {
+    if (!this.#isClosed) this.#refresher.want()
+  }
+
+  /** Resolves with an answer that was asked for after this call; rejects if no broker gives one. */
+  refresh(): Promise<void> {
+    return this.#refresher.refresh()
+  }
+
+  /** Called after every answer, with what it has changed; also with no changes. The result ends it. A listener must not throw. */
+  onChange(listener: (changes: readonly MetadataChange[]) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Takes a new leader that a broker has named with an error (KIP-951); false if it is not newer than what is known. */
+  applyHint(hint: LeaderHint): boolean {
+    return this.#metadata.applyHint(hint)
+  }
+
+  /**
+   * Waits until a tracked topic is known. Rejects with the broker's error if it can't be used (not authorized, not a valid name), or, when
+   * the time is over, does not exist.
+   */
+  topic(name: string, options?: WaitOptions): Promise<TopicState> {
+    return this.waitFor(`the topic ${name}`, () => this.#usable(name), options)
+  }
+
+  /** Waits until a partition of a tracked topic has a leader. */
+  leader(
+    topic: string,
+    partition: number,
+    options?: WaitOptions,
+  ): Promise<PartitionLeader & { readonly leader: number }> {
+    const look = () => {
+      const found = this.#usable(topic)?.partitions[partition]
+      return found?.leader === undefined ? undefined : { leader: found.leader, epoch: found.epoch }
+    }
+    return this.waitFor(`a leader of ${topic}[${partition}]`, look, options)
+  }
+
+  /**
+   * Reads metadata until `look` finds something: at once if it already does. `what` is for messages. Rejects with what `look` throws, with
+   * an error that waiting can't help (credentials refused), or with `WAIT_TIMEOUT`.
+   */
+  waitFor<T>(what: string, look: () => T | undefined, options: WaitOptions = {}): Promise<T> {
+    const found = this.#isClosed ? undefined : look()
+    if (found !== undefined) return Promise.resolve(found)
+    return this.retry(
+      what,
+      async () => {
+        await this.refresh()
+        const value = look()
+        if (value === undefined) throw clusterError('NOT_FOUND', `the cluster does not have ${what}, or not yet`)
+        return value
+      },
+      options,
+    )
+  }
+
+  /**
+   * Runs `attempt` again, after a growing pause, while it rejects with an error that is `retriable`; an action of `refresh` has metadata
+   * read again first. Rejects with the last error when the time is over. An attempt that is running then is waited for no longer.
+   */
+  async retry<T>(
+    what: string,
+    attempt: () => Promise<T>,
+    { timeoutMs = Infinity, signal }: WaitOptions = {},
+  ): Promise<T> {
+    const { clock, random, backoff } = this.#settings
+    const end = clock.now() + timeoutMs
+    for (let failures = 1, last: unknown; ; failures++) {
+      try {
+        const left = end - clock.now()
+        return await this.#waits.within(attempt(), what, { timeoutMs: left, signal })
+      } catch (error) {
+        const isTimeout = error instanceof KafkaError && error.code === 'WAIT_TIMEOUT'
+        last = isTimeout ? (last ?? error) : error
+        const pause = backoffMs(failures, random(), backoff)
+        if (isTimeout || !isRetriable(error) || clock.now() + pause >= end) throw last
+        if (error.action === 'refresh') this.wantRefresh()
+        await this.#waits.pause(pause, signal)
+      }
+    }
+  }
+
+  /** Resolves after `ms`; rejects when the signal is aborted or the cluster closed. */
+  pause(ms: number, signal?: AbortSignal): Promise<void> {
+    return this.#waits.pause(ms, signal)
+  }
+
+  /** Ends everything at once: connections, waits and timers. Nothing is flushed: producers and consumers do that before. */
+  close(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#refresher.close()
+    this.#waits.close()
+    this.#anyBroker.close()
+    for (const connections of this.#sets) connections.close()
+    this.#listeners.clear()
+  }
+
+  /** Until some broker is known. */
+  async #ready(): Promise<void> {
+    if (this.#isClosed) throw closedError()
+    if (this.#metadata.nodes.size === 0) await this.refresh()
+  }
+
+  #usable(name: string): TopicState | undefined {
+    const topic = this.#metadata.topic(name)
+    if (topic === undefined) return undefined
+    const { errorCode } = topic
+    if (errorCode === 0) return topic
+    const error = errorFromBroker(errorCode, `the metadata of ${name}`)
+    if (error.retriable) return topic.partitions.length > 0 && errorCode !== UNKNOWN_TOPIC ? topic : undefined
+    throw error
+  }
+
+  #changed(changes: readonly MetadataChange[]): void {
+    for (const connections of this.#sets) connections.nodesChanged()
+    for (const listener of this.#listeners) listener(changes)
+  }
+}
+
+function isRetriable(error: unknown): error is KafkaError {
+  return error instanceof KafkaError && error.retriable
+}

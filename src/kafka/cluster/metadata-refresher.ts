@@ -1,0 +1,160 @@
+import { KafkaError } from '../errors.ts'
+import type { MetadataRequest, MetadataResponse } from '../protocol/generated/api-types.ts'
+import { closedError } from './cluster-errors.ts'
+import type { ClusterSettings } from './cluster-options.ts'
+import type { Metadata, MetadataChange } from './metadata.ts'
+import { RefreshSchedule } from './refresh-schedule.ts'
+
+export interface MetadataRefresherOptions {
+  readonly settings: ClusterSettings
+  readonly metadata: Metadata
+  readonly ask: (body: MetadataRequest, fromBootstrap: boolean) => Promise<MetadataResponse>
+  /** After each answer. */
+  readonly onAnswer: (changes: readonly MetadataChange[]) => void
+}
+
+type Waiter = PromiseWithResolvers<void>
+
+/** Topics that somebody uses: their metadata is kept, and read again when it may be outdated. */
+export interface TrackedTopics {
+  add(topic: string): void
+  remove(topic: string): void
+  /** Removes all. */
+  release(): void
+}
+
+/** Reads the metadata of the topics that are in use: at once when somebody wants it, again after its age, and until it succeeds. */
+export class MetadataRefresher {
+  readonly #options: MetadataRefresherOptions
+  readonly #schedule: RefreshSchedule
+  readonly #uses = new Map<string, number>()
+  #usesOfAll = 0
+  #waiting: Waiter[] = []
+  #cancelTimer: (() => void) | undefined
+  #isStarted = false
+  #isClosed = false
+  #mustBootstrap = false
+
+  constructor(options: MetadataRefresherOptions) {
+    const { clock, metadataMaxAgeMs, bootstrapAfterMs, backoff } = options.settings
+    this.#options = options
+    this.#schedule = new RefreshSchedule(clock.now(), {
+      maxAgeMs: metadataMaxAgeMs,
+      bootstrapAfterMs,
+      backoff,
+    })
+  }
+
+  /** Something may be outdated. */
+  want(): void {
+    this.#schedule.want()
+    this.#isStarted = true
+    this.#arm()
+  }
+
+  /** Resolves with the next answer that is asked for after this call; rejects if no broker gives one. The attempts go on then. */
+  refresh(): Promise<void> {
+    if (this.#isClosed) return Promise.reject(closedError())
+    const waiter = Promise.withResolvers<void>()
+    this.#waiting.push(waiter)
+    this.want()
+    return waiter.promise
+  }
+
+  track(): TrackedTopics {
+    const mine = new Set<string>()
+    const remove = (topic: string): void => {
+      if (mine.delete(topic)) this.#release(topic)
+    }
+    return {
+      add: (topic) => {
+        if (mine.has(topic)) return
+        mine.add(topic)
+        this.#use(topic)
+      },
+      remove,
+      release: () => mine.forEach(remove),
+    }
+  }
+
+  /** Keeps all topics of the cluster, until the result is called. */
+  trackAll(): () => void {
+    this.#usesOfAll++
+    this.want()
+    let isDone = false
+    return () => {
+      if (isDone) return
+      isDone = true
+      this.#usesOfAll--
+      const { metadata } = this.#options
+      if (this.#usesOfAll > 0) return
+      for (const { name } of metadata.topics()) if (!this.#uses.has(name)) metadata.forget(name)
+    }
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#cancelTimer?.()
+    for (const { reject } of this.#waiting.splice(0)) reject(closedError())
+  }
+
+  #use(topic: string): void {
+    this.#uses.set(topic, (this.#uses.get(topic) ?? 0) + 1)
+    if (this.#options.metadata.topic(topic) === undefined) this.want()
+  }
+
+  #release(topic: string): void {
+    const left = (this.#uses.get(topic) ?? 1) - 1
+    if (left > 0) return void this.#uses.set(topic, left)
+    this.#uses.delete(topic)
+    if (this.#usesOfAll === 0) this.#options.metadata.forget(topic)
+  }
+
+  #arm(): void {
+    const { clock } = this.#options.settings
+    this.#cancelTimer?.()
+    this.#cancelTimer = undefined
+    const { dueAt } = this.#schedule
+    if (!this.#isStarted || this.#isClosed || dueAt === Infinity) return
+    this.#cancelTimer = clock.setTimer(() => void this.#run(), Math.max(0, dueAt - clock.now()))
+  }
+
+  async #run(): Promise<void> {
+    const { settings, metadata, ask, onAnswer } = this.#options
+    const { clock, random } = settings
+    const start = clock.now()
+    const fromBootstrap = this.#mustBootstrap || this.#schedule.mustBootstrap(start)
+    if (fromBootstrap) this.#schedule.bootstrapped(start)
+    this.#mustBootstrap = false
+    const isComplete = this.#usesOfAll > 0
+    this.#schedule.started(start)
+    const waiting = this.#waiting.splice(0)
+    let failure: unknown
+    try {
+      const response = await ask(this.#body(), fromBootstrap)
+      this.#schedule.succeeded(clock.now())
+      if (!this.#isClosed) onAnswer(metadata.apply(this.#withoutUnused(response), isComplete))
+    } catch (error) {
+      failure = error
+      this.#mustBootstrap = error instanceof KafkaError && error.code === 'REBOOTSTRAP_REQUIRED'
+      this.#schedule.failed(clock.now(), random())
+    }
+    this.#arm()
+    for (const { resolve, reject } of waiting) {
+      if (failure === undefined) resolve()
+      else reject(failure)
+    }
+  }
+
+  #body(): MetadataRequest {
+    const { autoCreateTopics } = this.#options.settings
+    const topics = this.#usesOfAll > 0 ? null : [...this.#uses.keys()].map((name) => ({ name }))
+    return { topics, allowAutoTopicCreation: autoCreateTopics }
+  }
+
+  /** Topics that were released meanwhile stay forgotten. */
+  #withoutUnused(response: MetadataResponse): MetadataResponse {
+    if (this.#usesOfAll > 0) return response
+    return { ...response, topics: response.topics.filter(({ name }) => name !== null && this.#uses.has(name)) }
+  }
+}
