@@ -19,7 +19,7 @@ describe('RabbitMQ: the longest names', () => {
     ['a group of a pattern', { isPattern: true }],
   ] as const)
     test(`${title}: consumed, retried, dead-lettered and redriven`, { timeout: 30_000 }, async () => {
-      const { isPattern = false, ...rest } = { isPattern: false, ...options }
+      const { isPattern, ...rest } = { isPattern: false, ...options }
       const topic = longest()
       const on = suite.bus({ exchange })
       const errors = record(on, 'error')

@@ -149,15 +149,13 @@ describe('RabbitMQ: messages that have to wait keep no others waiting', () => {
     const { on, topic, seen } = await started({
       properties: ({ headers }) => (headers['bad'] === undefined ? undefined : bad[Number(headers['bad'])]),
     })
-    const sent = bad.map((_, index) => [
-      on.publish(topic, `good ${index}`),
-      refusal(on.publish(topic, index, { headers: { bad: String(index) } })),
-    ])
-    for (const [index, [good, refused]] of sent.entries()) {
-      await good
+    const good = bad.map((_, index) => on.publish(topic, `good ${index}`))
+    const refused = bad.map((_, index) => refusal(on.publish(topic, index, { headers: { bad: String(index) } })))
+    for (const [index, { message }] of (await Promise.all(refused)).entries()) {
       const [name] = Object.keys(bad[index] as object)
-      assert.match(String(await refused), new RegExp(`properties\\(\\) .*${name}`))
+      assert.match(message, new RegExp(`properties\\(\\) .*${name}`))
     }
+    await Promise.all(good)
     await waitUntil(() => seen.length === bad.length, { timeoutMs: 10_000 })
   })
 
