@@ -183,7 +183,7 @@ test('what was given up while there is no connection, or it is blocked, is not k
     const late = new AbortController()
     const waiting = publisher.publish([given], late.signal)
     late.abort(new Error('late'))
-    await Promise.all(await waiting)
+    for (const outcome of await waiting) await outcome
     return new WeakRef(given)
   }
   const kept: WeakRef<object>[] = []
