@@ -79,7 +79,7 @@ export class RedisTransport implements ConnectionListener {
       keys,
       mapping: createMapping(options.envelope),
       topics,
-      retention: new Retention(options, host, this.#scripts, reports),
+      retention: new Retention(options.retention, host, this.#scripts, reports),
       reports,
       lease,
     }
@@ -199,7 +199,7 @@ export class RedisTransport implements ConnectionListener {
 
   /** Finds topics that other processes created, for patterns. */
   #discover(): void {
-    this.#discovery = this.#host.clock.setTimer(this.#options.pollMs * (0.8 + Math.random() * 0.4), () => {
+    this.#discovery = this.#host.clock.setTimer(this.#options.pollIntervalMs * (0.8 + Math.random() * 0.4), () => {
       void this.#quietly(this.#lookForTopics(), 'looking for new topics').then(() => {
         if (!this.#closed) this.#discover()
       })

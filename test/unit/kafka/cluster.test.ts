@@ -16,7 +16,7 @@ function setUp(options: SimOptions = {}, changes: Partial<ClusterOptions> = {}) 
 async function expectNothingLeft(sim: SimCluster, cluster: Cluster): Promise<void> {
   cluster.close()
   await sim.advance(1_000)
-  expect([sim.network.open, sim.clock.timers]).toEqual([0, 0])
+  expect([sim.network.open, sim.clientClock.timers]).toEqual([0, 0])
 }
 
 async function withTopic(options: SimOptions = {}, changes: Partial<ClusterOptions> = {}) {
