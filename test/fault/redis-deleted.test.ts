@@ -226,7 +226,7 @@ describe('Redis: what other programs delete', () => {
   test('the consumer, again and again while leases of its messages are renewed: they are still its own', async () => {
     bus = createBus({
       service: 'deleted',
-      transport: redis({ ...QUICK, url: broker.url, partitions: 1, pollMs: QUICK.leaseMs / 2 }),
+      transport: redis({ ...QUICK, url: broker.url, partitions: 1, pollIntervalMs: QUICK.leaseMs / 2 }),
     })
     const topic = uniqueName('deleted')
     const lost: unknown[] = []

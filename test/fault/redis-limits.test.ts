@@ -1,5 +1,7 @@
 // Longer than most files: every limit and permission, on one broker with the same users.
 import assert from 'node:assert/strict'
+import { mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { createClient } from 'redis'
 import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
 import { AuthorizationError, ConfigurationError, ConnectionError, createBus, PublishError, silentLogger } from 'busbar'
@@ -303,6 +305,27 @@ describe('Redis: limits and permissions', () => {
       /min-replicas-to-write/,
     ),
   )
+
+  test('MISCONF because the disk can not be written: the same', { timeout: 30_000 }, async () => {
+    // Nothing can be renamed to the name of a directory that is not empty.
+    const dump = join(broker.dataDir, 'dump.rdb')
+    mkdirSync(join(dump, 'in-the-way'), { recursive: true })
+    await refusing(
+      async () => {
+        await admin.configSet('save', '3600 1')
+        await admin.bgSave()
+        await waitUntil(async () => /rdb_last_bgsave_status:err/.test(await admin.info('persistence')), {
+          timeoutMs: 5_000,
+        })
+      },
+      async () => {
+        rmSync(dump, { recursive: true })
+        await admin.configSet('save', '')
+      },
+      'redis-disk',
+      /disk/,
+    )
+  })
 
   test('BUSY with a script of another program: the same', { timeout: 30_000 }, async () => {
     await admin.configSet('lua-time-limit', '100')

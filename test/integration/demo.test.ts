@@ -25,7 +25,11 @@ afterEach(() => {
 })
 
 /** With short leases: what a killed worker held comes back after that. */
-const PARAMETERS = { rabbitmq: '', nats: '?ackWaitMs=3000', redis: '?maxLen=100000&leaseMs=3000' } as const
+const PARAMETERS = {
+  rabbitmq: '',
+  nats: '?ackWaitMs=3000',
+  redis: '?retention.maxMessages=100000&leaseMs=3000',
+} as const
 
 /** Runs the demo with its temporary files in `folder`. `onOutput` sees what has come so far. */
 function demo(

@@ -12,7 +12,7 @@ import { freePort, startPrivate } from '../../tools/brokers/index.ts'
 import type { RedisBroker } from '../../tools/brokers/index.ts'
 
 const SLOTS = 16_384
-const QUICK = { maxLen: 100_000, leaseMs: 1_500, pollMs: 100, checkServer: false } as const
+const QUICK = { retention: { maxMessages: 100_000 }, leaseMs: 1_500, pollIntervalMs: 100, checkServer: false } as const
 
 /** Three primaries on loopback, a third of the slots each. */
 async function startCluster(): Promise<RedisBroker[]> {

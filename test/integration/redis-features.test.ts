@@ -10,7 +10,7 @@ import { uniqueName, waitUntil } from 'busbar/testing'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { RedisBroker } from '../../tools/brokers/index.ts'
 
-const QUICK = { maxLen: 100_000, leaseMs: 1_500, pollMs: 50, checkServer: false } as const
+const QUICK = { retention: { maxMessages: 100_000 }, leaseMs: 1_500, pollIntervalMs: 50, checkServer: false } as const
 
 describe('Redis: features', () => {
   let broker: RedisBroker
@@ -131,16 +131,17 @@ describe('Redis: features', () => {
 
   test('partitions: of the options for new topics, of the first who made it for all others', async () => {
     const topic = uniqueName('parts')
-    const first = bus({ topicPartitions: { [topic]: 3 } })
+    const first = bus({ partitions: { [topic]: 3, '*': 2 } })
     await first.start()
     await first.publish(topic, 1)
+    await first.publish(`${topic}.other`, 1)
     const second = bus({ partitions: 20 })
     await second.start()
     const handled: unknown[] = []
     await second.consume(topic, ({ data }) => void handled.push(data)).ready
     await waitUntil(() => handled.length === 1, { timeoutMs: 5_000 })
-    assert.equal(await client.hGet('busbar:topics', topic), '3')
-    await assert.rejects(second.consume(topic, () => {}, { group: 'strict', order: 'strict' }).ready, /topicPartitions/)
+    assert.deepEqual(await client.hmGet('busbar:topics', [topic, `${topic}.other`]), ['3', '2'])
+    await assert.rejects(second.consume(topic, () => {}, { group: 'strict', order: 'strict' }).ready, /partitions:/)
   })
 
   test('a group whose members do not agree on order is warned of', async () => {
@@ -170,8 +171,15 @@ describe('Redis: features', () => {
     other.destroy()
   })
 
+  test('the name of the connection is in the list of the server, for commands and for reads', async () => {
+    const on = bus({ connectionName: 'shop' })
+    on.consume(uniqueName('name'), () => {})
+    await on.start()
+    assert.equal((await client.clientList()).filter(({ name }) => name === 'shop').length, 2)
+  })
+
   test('by URL: options as parameters; a bare URL is enough', async () => {
-    const transport = await transportFromUrl(`${broker.url}?maxLen=1000&partitions=2`)
+    const transport = await transportFromUrl(`${broker.url}?retention.maxMessages=1000&partitions=2`)
     const on = createBus({ service: 'features', transport })
     buses.push(on)
     await on.start()
@@ -189,7 +197,7 @@ describe('Redis: features', () => {
 
   test('a pattern over more streams than credit: one read for each message, and all is handled', async () => {
     const base = uniqueName('many')
-    const on = bus({ maxLen: 1_000 })
+    const on = bus({ retention: { maxMessages: 1_000 } })
     await on.start()
     const topics = Array.from({ length: 60 }, (_, at) => `${base}.t${at}`)
     await Promise.all(topics.map((topic) => on.publish(topic, 'first')))
@@ -213,7 +221,7 @@ describe('Redis: features', () => {
 
   test("order 'none' over more streams than credit: a backlog is handled, each message once", async () => {
     const base = uniqueName('none')
-    const on = bus({ maxLen: 1_000 })
+    const on = bus({ retention: { maxMessages: 1_000 } })
     await on.start()
     const topics = Array.from({ length: 10 }, (_, at) => `${base}.t${at}`)
     for (let round = 0; round < 10; round++)

@@ -18,7 +18,7 @@ import { createCertificates } from '../../tools/brokers/certificates.ts'
 import { freePort, startPrivate } from '../../tools/brokers/index.ts'
 import type { RedisBroker } from '../../tools/brokers/index.ts'
 
-const QUICK = { maxLen: 100_000, leaseMs: 1_500, pollMs: 100 } as const
+const QUICK = { retention: { maxMessages: 100_000 }, leaseMs: 1_500, pollIntervalMs: 100 } as const
 
 /** What a test has started, to be ended in the opposite order. */
 const cleanUps: (() => unknown)[] = []

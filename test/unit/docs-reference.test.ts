@@ -37,7 +37,7 @@ describe('the reference pages', () => {
       rabbitmq: ['url', 'credentials', 'tls', 'exchange', 'partitions', 'groups', 'unroutable', 'topology'],
       'rabbitmq: TopologyOptions': ['exchanges', 'queues', 'bindings'],
       nats: ['url', 'jetstream', 'user', 'password', 'token', 'tls', 'ackWaitMs'],
-      redis: ['url', 'host', 'port', 'username', 'password', 'maxLen'],
+      redis: ['url', 'host', 'port', 'username', 'password', 'retention'],
     }
     for (const [title, options] of Object.entries(needed))
       for (const option of options)

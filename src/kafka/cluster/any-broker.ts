@@ -25,6 +25,8 @@ export interface AnyBrokerOptions {
 export class AnyBroker {
   readonly #options: AnyBrokerOptions
   readonly #bootstrap = new Set<BrokerConnection>()
+  /** The broker that was asked last. */
+  #last: number | undefined
   #isClosed = false
 
   constructor(options: AnyBrokerOptions) {
@@ -35,7 +37,10 @@ export class AnyBroker {
   ask<N extends ApiName>(name: N, body: Requests[N] | ((version: number) => Requests[N])): Promise<Responses[N]> {
     const { connections } = this.#options
     return this.#inTurn(
-      this.#nodes().map((id) => async () => (await connections.send(id, name, body)).response),
+      this.#nodes().map((id) => async () => {
+        this.#last = id
+        return (await connections.send(id, name, body)).response
+      }),
       name,
     )
   }
@@ -47,6 +52,7 @@ export class AnyBroker {
   async metadata(body: MetadataRequest, fromBootstrap: boolean): Promise<MetadataResponse> {
     const { connections, metadata } = this.#options
     const ofNodes = this.#nodes().map((id) => async () => {
+      this.#last = id
       const { response } = await connections.send(id, 'Metadata', body)
       const { clusterId } = metadata
       if (clusterId !== null && response.clusterId !== null && response.clusterId !== clusterId) {
@@ -68,11 +74,14 @@ export class AnyBroker {
     this.#closeBootstrap()
   }
 
-  /** Those with fewer requests under way first, then those that are connected. */
+  /**
+   * Those with fewer requests under way first, then those that are connected; but not the same one twice in a row: a broker that is cut
+   * off from the controller would give the same outdated answer.
+   */
   #nodes(): number[] {
     const { connections, metadata, settings } = this.#options
     const ranked = [...metadata.nodes.keys()].map((id) => {
-      const rank = 2 * connections.load(id) + (connections.isOpen(id) ? 0 : 1)
+      const rank = 3 * connections.load(id) + (id === this.#last ? 2 : connections.isOpen(id) ? 0 : 1)
       return { id, rank: rank + settings.random() * 0.5 }
     })
     return ranked.sort((a, b) => a.rank - b.rank).map(({ id }) => id)

@@ -23,6 +23,7 @@ import { channelMaxOf } from './connection/amqp.ts'
 import { BrokerLocks } from './admin/broker-lock.ts'
 import { bucketOf } from './partitions/key-bucket.ts'
 import { BindingRenewal } from './topology/binding-renewal.ts'
+import type { Renewable } from './topology/binding-renewal.ts'
 import { createConnector } from './connection/connector.ts'
 import { Topology } from './topology/topology.ts'
 import { DeclareChannel } from './topology/declare-channel.ts'
@@ -255,7 +256,17 @@ export class RabbitMqTransport implements Transport {
       closing: this.#closing.signal,
       onGone: () => {
         for (const { intake } of this.#subscriptions) intake.redeclare()
+        for (const { members } of consuming)
+          members.renew().catch((error: unknown) => failed(error, 'listening to the other members of a group'))
       },
+      onSharedLost: (queues) =>
+        this.#failed(
+          host,
+          new ConnectionError(
+            `${quoted(queues)} had been deleted, and declared again; the messages are lost. A delay may have ended too early meanwhile`,
+          ),
+          'declaring the queues of the bus again',
+        ),
       onStorageLost: (topic, queue) =>
         events.emit('loss', {
           transport: transportName,
@@ -272,7 +283,7 @@ export class RabbitMqTransport implements Transport {
           group,
           count: undefined,
           position: undefined,
-          reason: `${missing.map((queue) => `"${queue}"`).join(', ')} had been deleted, and declared again; the messages are lost`,
+          reason: `${quoted(missing)} had been deleted, and declared again; the messages are lost`,
         }),
       onDrift: ({ queue, argument, wanted }) =>
         events.emit('warning', {
@@ -371,9 +382,18 @@ export class RabbitMqTransport implements Transport {
       publisher,
       closing: this.#closing.signal,
       failed,
+      declare: async (session) => void (await declarations.renewShared(session)),
     })
-    const renewal = new BindingRenewal(clock, this.#subscriptions, (error) =>
-      failed(error, 'binding the queues of a group again'),
+    const shared: Renewable = {
+      renewBindings: async () => {
+        const { session } = first.link
+        return session === undefined ? 0 : declarations.renewShared(session)
+      },
+    }
+    const renewal = new BindingRenewal(
+      clock,
+      () => [shared, ...this.#subscriptions],
+      (error) => failed(error, 'declaring again what is bound'),
     )
     this.#closing.signal.addEventListener('abort', () => renewal.stop(), { once: true })
     const first = addConsuming()
@@ -523,6 +543,10 @@ export class RabbitMqTransport implements Transport {
       await declaring.close()
     }
   }
+}
+
+function quoted(queues: readonly string[]): string {
+  return queues.map((queue) => `"${queue}"`).join(', ')
 }
 
 function linksOf({ publishing, consuming }: Open): readonly Link[] {

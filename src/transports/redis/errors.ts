@@ -38,11 +38,12 @@ export function isAuthorizationFailure(error: unknown): boolean {
   return code !== undefined && (AUTHORIZATION.has(code) || AUTHORIZATION_TEXT.test(messageOf(error)))
 }
 
-const PASSING = new Set(['LOADING', 'MASTERDOWN', 'CLUSTERDOWN', 'TRYAGAIN', 'READONLY', 'NOREPLICAS', 'BUSY'])
+const REFUSES_EVERYBODY = new Set(['NOREPLICAS', 'BUSY', 'MISCONF'])
+const PASSING = new Set(['LOADING', 'MASTERDOWN', 'CLUSTERDOWN', 'TRYAGAIN', 'READONLY', ...REFUSES_EVERYBODY])
 
 /**
- * Nothing was done, and the server will take commands again by itself: it is loading its data, waiting for its primary
- * or its replicas, or running another client's long script.
+ * Nothing was done, and the server will take commands again: it is loading its data, waiting for its primary, its replicas
+ * or its disk, or running another client's long script.
  */
 export function isPassing(error: unknown): boolean {
   return PASSING.has(replyCode(error) ?? '')
@@ -50,8 +51,7 @@ export function isPassing(error: unknown): boolean {
 
 /** The server answers, and refuses writes from all clients: so no other member can have taken anything over. */
 export function refusesEverybody(error: unknown): boolean {
-  const code = replyCode(error)
-  return code === 'NOREPLICAS' || code === 'BUSY'
+  return REFUSES_EVERYBODY.has(replyCode(error) ?? '')
 }
 
 export function messageOf(error: unknown): string {
@@ -126,7 +126,7 @@ function mayPass(error: unknown): boolean {
 function explain(code: string | undefined, error: unknown): string {
   switch (code) {
     case 'OOM':
-      return 'Redis has reached its maxmemory and takes nothing more; let consumers catch up, lower maxLen, or give it memory'
+      return 'Redis has reached its maxmemory and takes nothing more; let consumers catch up, lower retention.maxMessages, or give it memory'
     case 'MISCONF':
       return 'Redis can not write its data to disk and takes nothing more'
     case 'NOREPLICAS':

@@ -5,14 +5,20 @@ import type { RedisOptions } from './options.ts'
 import { RedisTransport } from './transport.ts'
 
 export type { GivenClient } from './connection/given-client.ts'
-export type { RedisNode, RedisNodeOption, RedisOptions, RedisSentinelOptions } from './options.ts'
+export type {
+  RedisNode,
+  RedisNodeOption,
+  RedisOptions,
+  RedisRetentionOptions,
+  RedisSentinelOptions,
+} from './options.ts'
 
 /**
  * Creates a transport for Redis Streams: durable topics with groups on Redis 6.2 or newer, or Valkey, through the package
  * `redis`; single server, Sentinel or Cluster. A topic keeps about 100,000 messages, plus what its groups have not
- * acked, unless `maxLen` or `maxAgeMs` change that:
+ * acked, unless `retention` changes that:
  *
- *     const transport = redis({ url: 'redis://127.0.0.1:6379', maxLen: 1_000_000 })
+ *     const transport = redis({ url: 'redis://127.0.0.1:6379', retention: { maxMessages: 1_000_000 } })
  *
  * Connects when the bus starts. Throws a `ConfigurationError` that lists all problems of the options.
  */

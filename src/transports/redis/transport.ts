@@ -83,7 +83,7 @@ export class RedisTransport implements ConnectionListener {
       keys,
       mapping: createMapping(options.envelope),
       topics,
-      retention: new Retention(options, host, this.#scripts, reports),
+      retention: new Retention(options.retention, host, this.#scripts, reports),
       reports,
       lease,
     }
@@ -155,7 +155,7 @@ export class RedisTransport implements ConnectionListener {
     this.#state.up(attempts)
     if (first) return
     // It may have lost what it knew of our groups.
-    this.#context.maintenance.changed()
+    this.#context.maintenance.reconnected()
     // A server that came back without its data knows no topics, and patterns would find none.
     void this.#quietly(this.#context.topics.restore(), 'restoring the list of topics')
   }
@@ -193,7 +193,7 @@ export class RedisTransport implements ConnectionListener {
 
   /** Finds topics that other processes created, for patterns. */
   #discover(): void {
-    this.#discovery = this.#host.clock.setTimer(this.#options.pollMs * (0.8 + Math.random() * 0.4), () => {
+    this.#discovery = this.#host.clock.setTimer(this.#options.pollIntervalMs * (0.8 + Math.random() * 0.4), () => {
       void this.#quietly(this.#lookForTopics(), 'looking for new topics').then(() => {
         if (!this.#closed) this.#discover()
       })

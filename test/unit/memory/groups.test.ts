@@ -15,6 +15,7 @@ function message(id: string, given: Partial<OutgoingMessage> = {}): OutgoingMess
 function publish(broker: MemoryBroker, ...messages: OutgoingMessage[]): void {
   for (const each of messages)
     if (broker.append(each, broker.clock.now()) === undefined) throw new Error('there is room')
+  broker.appended()
 }
 
 function join(broker: MemoryBroker, given: Partial<SubscriptionSpec> = {}) {

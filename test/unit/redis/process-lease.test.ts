@@ -49,8 +49,29 @@ describe('the lease of a process', () => {
     const { clock, lease, server, told } = setUp()
     await lease.start()
     server.answer = () => Promise.reject(new Error('the connection was closed'))
-    await clock.advance(LEASE_MS + 2_000)
+    await clock.advance(LEASE_MS)
     expect(told.filter((text) => text.startsWith('lost'))).toEqual(['lost: its lease could not be renewed in time'])
+    expect(lease.until).toBe(-Infinity)
+    await lease.close()
+  })
+
+  it('has ended for those who ask before a timer says so, as in a process that was stopped', async () => {
+    const { clock, lease, told } = setUp()
+    await lease.start()
+    expect([lease.check(), told]).toEqual([true, []])
+    const wokenAt = clock.monotonic() + LEASE_MS
+    clock.monotonic = () => wokenAt
+    expect([lease.check(), told]).toEqual([false, ['lost: its lease could not be renewed in time']])
+    await lease.close()
+  })
+
+  it('that has ended does not come back because the server takes no writes', async () => {
+    const { clock, lease, server } = setUp()
+    await lease.start()
+    server.answer = () => Promise.reject(new Error('the connection was closed'))
+    await clock.advance(LEASE_MS)
+    server.answer = () => Promise.reject(new Error('NOREPLICAS Not enough good replicas to write.'))
+    await clock.advance(LEASE_MS)
     expect(lease.until).toBe(-Infinity)
     await lease.close()
   })

@@ -4,7 +4,7 @@ import type { OutgoingMessage } from '../../../core/message.ts'
 import { tooLarge } from '../../../core/publish/size-limit.ts'
 import { isDeadLetterTopic } from '../../../core/topic.ts'
 import { bucketOf } from '../partitions/key-bucket.ts'
-import { carriedBy, withLeftovers } from '../wire/carried-properties.ts'
+import { carriedBy, propertyProblem, withLeftovers } from '../wire/carried-properties.ts'
 import type { CarriedProperties } from '../wire/carried-properties.ts'
 import { MAX_DELAY_MS, rungsOf, topRung } from '../delays/delay-ladder.ts'
 import { MAX_PLUGIN_DELAY_MS } from '../delays/delay-plugin.ts'
@@ -55,6 +55,8 @@ export class Router {
     parcel.typedHeaders = undefined
     const carried = notes?.carried ?? (message.group === undefined ? undefined : carriedBy(message))
     if (carried !== undefined) this.#carry(parcel, message, carried)
+    const problem = parcel.properties && propertyProblem(parcel.properties)
+    if (problem !== undefined) return refused(topic, `gets from properties() ${problem}`)
     const unfit = addHeaders(parcel, parcel.properties?.headers)
     if (unfit !== undefined) return unfit
     const custom = this.#route(parcel, message, notes)

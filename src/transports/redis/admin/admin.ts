@@ -51,8 +51,8 @@ export function redisAdmin(
 
   /** As this process applies it; another one may have other limits. Dead letters are never trimmed. */
   function retentionOf(topic: string): RetentionInfo {
-    const { maxLen, maxAgeMs } = context().options
-    return isDeadLetterTopic(topic) ? {} : { maxAgeMs, maxMessages: maxLen }
+    const { maxMessages, maxAgeMs } = context().options.retention
+    return isDeadLetterTopic(topic) ? {} : { maxAgeMs, maxMessages }
   }
 
   async function groupsOf(topic: string): Promise<GroupInfo[]> {
@@ -89,8 +89,8 @@ export function redisAdmin(
     const processes = values
       .map((value) => /^[kpn] \d+ (.*)$/.exec(String(value))?.[1])
       .filter((name) => name !== undefined)
-    const dead = await lease.deadOf([...new Set(processes)])
-    return processes.filter((name) => !dead.has(name)).length
+    const living = await lease.livingOf([...new Set(processes)])
+    return processes.filter((name) => living.has(name)).length
   }
 
   async function partitionInfo(partition: PartitionKeys, group: string) {
@@ -105,7 +105,7 @@ export function redisAdmin(
     const [oldest, more, sideMore, start, head, settled, unsettled] = reply.slice(5, 12).map(String) as TextFields
     const [removed, owner] = reply.slice(12).map(String) as [string, string]
     const [process = '', member] = owner.split(/ (.*)/, 2)
-    const isAlive = member !== undefined && !(await context().lease.deadOf([process])).has(process)
+    const isAlive = member !== undefined && (await context().lease.livingOf([process])).has(process)
     const unread = counted + (await countAfter(partition.stream, more)) + (await countAfter(side, sideMore))
     const at = (id: string): Position | undefined => (id === '' ? undefined : { partition: partition.partition, id })
     return {

@@ -1,6 +1,8 @@
 import { sleep } from '../../../core/clock.ts'
 import type { Clock, Timer } from '../../../core/clock.ts'
 import type { ServerAddress } from '../../../core/transport.ts'
+import { growingDelay, halfRandom } from '../../../core/util/backoff.ts'
+import type { BackoffLimits } from '../../../core/util/backoff.ts'
 import { LinkedList } from '../../../core/util/linked-list.ts'
 import { endConnection, identify } from './connection-identity.ts'
 import type { ConnectionIdentity } from './connection-identity.ts'
@@ -20,8 +22,7 @@ export interface ConnectionParts {
   /** The address as shown to users. */
   readonly where: string
   readonly clock: Clock
-  readonly baseMs: number
-  readonly maxMs: number
+  readonly reconnect: BackoffLimits
   /** A reply that is overdue by this time means that the connection is dead, whatever the socket says. */
   readonly responseTimeoutMs: number
   /** Runs on each new client before it is used. */
@@ -310,11 +311,9 @@ export class Connection {
   }
 
   #again(): void {
-    const { clock, baseMs, maxMs, onTrouble } = this.#parts
+    const { clock, reconnect, onTrouble } = this.#parts
     if (this.#state === 'closed') return
-    const ceiling = Math.min(maxMs, baseMs * 2 ** Math.min(this.#attempts, 16))
-    // Half of it is fixed, so that many clients spread out and none of them floods the server.
-    this.#retry = clock.setTimer(ceiling / 2 + Math.random() * (ceiling / 2), () => {
+    this.#retry = clock.setTimer(halfRandom(growingDelay(reconnect, this.#attempts)), () => {
       this.#connect().catch((error: Error) => {
         if (this.#state === 'closed') return
         onTrouble(error)

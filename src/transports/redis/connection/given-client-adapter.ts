@@ -1,5 +1,6 @@
 import { createCluster } from 'redis'
 import type { Clock } from '../../../core/clock.ts'
+import { growingDelay, halfRandom } from '../../../core/util/backoff.ts'
 import type { ServerAddress } from '../../../core/transport.ts'
 import { Deadline, Deadlines } from '../../../core/util/deadlines.ts'
 import { connect, describeServer, dialLimitMs, socketOptions } from './dial.ts'
@@ -108,7 +109,7 @@ class GivenClientAdapter implements Commands {
   }
 
   dedicated(key: string, dedicated: DedicatedOptions): Connection {
-    const { reconnectBaseMs, reconnectMaxMs, responseTimeoutMs } = this.#options
+    const { reconnect, responseTimeoutMs } = this.#options
     return dedicatedConnection(
       {
         dial: async (signal) => {
@@ -122,8 +123,7 @@ class GivenClientAdapter implements Commands {
         dialLimitMs: dialLimitMs(this.#options),
         where: describeServer(this.#options),
         clock: this.#clock,
-        baseMs: reconnectBaseMs,
-        maxMs: reconnectMaxMs,
+        reconnect,
         responseTimeoutMs,
       },
       dedicated,
@@ -202,13 +202,12 @@ function makeCluster(options: ResolvedRedisOptions, signal: AbortSignal): Native
     rootNodes: clusterNodes.map(({ host, port }) => ({ socket: { host, port } })),
     nodeAddressMap,
     defaults: {
+      name: options.connectionName,
       username,
       password,
       ...(native['defaults'] as object | undefined),
       socket: {
-        reconnectStrategy: (retries: number) =>
-          Math.min(options.reconnectMaxMs, options.reconnectBaseMs * 2 ** Math.min(retries, 16)) *
-          (0.5 + Math.random() / 2),
+        reconnectStrategy: (retries: number) => halfRandom(growingDelay(options.reconnect, retries)),
         ...socketOptions(options, tls),
         ...(native['defaults'] as { socket?: object } | undefined)?.socket,
         signal,

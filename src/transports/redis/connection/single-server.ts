@@ -15,8 +15,7 @@ export function singleServer(options: ResolvedRedisOptions, clock: Clock, listen
     dialLimitMs: dialLimitMs(options),
     where: describeServer(options),
     clock,
-    baseMs: options.reconnectBaseMs,
-    maxMs: options.reconnectMaxMs,
+    reconnect: options.reconnect,
     responseTimeoutMs: options.responseTimeoutMs,
   }
   const main = new Connection({
@@ -56,7 +55,7 @@ export function singleServer(options: ResolvedRedisOptions, clock: Clock, listen
 }
 
 export function dedicatedConnection(
-  common: Pick<ConnectionParts, 'dial' | 'dialLimitMs' | 'where' | 'clock' | 'baseMs' | 'maxMs' | 'responseTimeoutMs'>,
+  common: Pick<ConnectionParts, 'dial' | 'dialLimitMs' | 'where' | 'clock' | 'reconnect' | 'responseTimeoutMs'>,
   { onUp, onDown, onForbidden }: DedicatedOptions,
   prepare: (client: NativeClient) => Promise<void>,
 ): Connection {

@@ -211,6 +211,7 @@ export class Claimer {
 
   #take(source: Source, [entries, gone]: Claimed, generation: string, heldUntil: number): void {
     if (gone.length > 0) this.#tellLoss(source, gone.map(String))
+    if (this.#seat.owned) this.#seat.context.lease.check()
     // Lost or being handed over during the claim: the partition's next owner finds them. If they were kept here, they
     // would be handed out again when the partition comes back, although others have handled them.
     if (source.partition.generation !== generation || source.partition.phase !== 'held') return

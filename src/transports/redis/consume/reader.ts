@@ -248,7 +248,9 @@ export class Reader {
     generations: readonly string[],
     heldUntil: number,
   ): void {
-    const reader = this.#seat.entries
+    const { entries: reader, owned, context } = this.#seat
+    // Stopped for longer than the lease, with this reply on its way: what is in it belongs to others.
+    if (owned) context.lease.check()
     for (const [stream, entries] of reply) {
       const source = this.#byStream.get(stream.toString()) as Source
       const { topic, partition } = source.partition.keys

@@ -143,7 +143,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
       .catch((error: unknown) => {
         this.#missed.add(topic)
         this.tellError(error, `joining the new topic "${topic}"`)
-        this.context.host.clock.setTimer(this.context.options.pollMs, () => {
+        this.context.host.clock.setTimer(this.context.options.pollIntervalMs, () => {
           if (this.#missed.has(topic)) this.#discovered(topic)
         })
       })
@@ -357,7 +357,10 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
     const unsettled = [...this.#memberships.values()].flatMap(({ partitions }) =>
       partitions.map((partition) => partition.takeBack()),
     )
-    if (!connected) return
+    if (!connected) {
+      this.#leaveLater()
+      return
+    }
     try {
       if (this.spec.ephemeral) {
         for (const { topic, partitions } of this.#memberships.values())
@@ -368,7 +371,14 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
       await Promise.all([...this.#memberships.values()].map((membership) => membership.leave()))
     } catch (error) {
       this.context.reports.error(error, `leaving group "${this.spec.group}"`)
+      this.#leaveLater()
     }
+  }
+
+  /** Groups for one subscription are deleted by whoever finds that they are not in use. */
+  #leaveLater(): void {
+    if (this.spec.ephemeral) return
+    for (const membership of this.#memberships.values()) this.context.maintenance.leaveLater(membership)
   }
 
   /**

@@ -12,6 +12,10 @@ export interface Maintained {
   maintain(now: number): void
   /** Something in the group has changed: a member came or went, or it has a new copy of a message. */
   changed(): void
+  /** There is a new connection, perhaps to another server. */
+  reconnected(): void
+  /** Ends its part in the group; rejects when the server could not be told. */
+  leave(): Promise<void>
 }
 
 /**
@@ -23,13 +27,15 @@ export class Maintenance {
   readonly #ticker: Ticker
   readonly #maintained = new Map<string, Set<Maintained>>()
   readonly #announced = new Map<string, readonly [group: string, topic: string]>()
+  /** Those that have ended here, and that the server still takes for members. */
+  readonly #leaving = new Set<Maintained>()
   /** Id of the last notice that was seen. */
   #lastNotice: string | undefined
   #started = false
 
   constructor(context: Omit<RedisContext, 'maintenance'>) {
     this.#context = context
-    this.#ticker = new Ticker(context.host.clock, context.options.pollMs, () => this.#run())
+    this.#ticker = new Ticker(context.host.clock, context.options.pollIntervalMs, () => this.#run())
   }
 
   async add(one: Maintained): Promise<void> {
@@ -58,9 +64,19 @@ export class Maintenance {
     if (this.#started) this.#ticker.soon(ms)
   }
 
-  /** Everything may have changed. */
+  /** The server could not be told that it has left. As long as this process lives, others would wait for what it owns. */
+  leaveLater(one: Maintained): void {
+    this.#leaving.add(one)
+  }
+
+  /** Other processes fell silent, died or came back. */
   changed(): void {
     for (const same of this.#maintained.values()) for (const one of same) one.changed()
+    this.soon(0)
+  }
+
+  reconnected(): void {
+    for (const same of this.#maintained.values()) for (const one of same) one.reconnected()
     this.soon(0)
   }
 
@@ -85,7 +101,8 @@ export class Maintenance {
 
   async #run(): Promise<void> {
     const { commands, host, reports } = this.#context
-    if (this.#maintained.size === 0 || !commands.connected) return
+    if ((this.#maintained.size === 0 && this.#leaving.size === 0) || !commands.connected) return
+    for (const one of this.#leaving) void this.#leave(one)
     try {
       await this.#readNotices()
     } catch (error) {
@@ -93,6 +110,16 @@ export class Maintenance {
     }
     const now = host.clock.monotonic()
     for (const same of this.#maintained.values()) for (const one of same) one.maintain(now)
+  }
+
+  async #leave(one: Maintained): Promise<void> {
+    this.#leaving.delete(one)
+    try {
+      await one.leave()
+    } catch (error) {
+      this.#leaving.add(one)
+      this.#context.reports.error(error, `leaving group "${one.group}"`)
+    }
   }
 
   async #readNotices(): Promise<void> {

@@ -104,7 +104,7 @@ export class Membership implements Maintained {
     const { seat } = this.#parts
     if (seat.spec.order === 'strict' && this.partitions.length > 1)
       throw new UnsupportedError(
-        `redis can't be used for the consumer of "${this.topic}": order 'strict' needs a topic of one partition, and this one was made with ${this.partitions.length}. Use a new topic with topicPartitions: { "${this.topic}": 1 }, or order 'key'.`,
+        `redis can't be used for the consumer of "${this.topic}": order 'strict' needs a topic of one partition, and this one was made with ${this.partitions.length}. Use a new topic with partitions: { "${this.topic}": 1 }, or order 'key'.`,
       )
     await Promise.all(this.partitions.map((partition) => this.#joinOne(partition, from)))
     this.#joined = true
@@ -159,6 +159,12 @@ export class Membership implements Maintained {
   set paused(paused: boolean) {
     if (paused === this.#paused) return
     this.#paused = paused
+    this.changed()
+  }
+
+  /** A server that has failed over may have forgotten that partitions were released: it is told again. */
+  reconnected(): void {
+    for (const partition of this.partitions) partition.mayBeOwned = this.#parts.seat.owned
     this.changed()
   }
 
@@ -279,7 +285,7 @@ export class Membership implements Maintained {
     this.#revision = String(reply[3])
     if (reply[4] === 1) context.maintenance.announce(this.topic, this.group)
     // It waits until others have reported or died, or until it has lived for a lease.
-    if (reply[5] === 1) this.#soon(context.options.pollMs)
+    if (reply[5] === 1) this.#soon(context.options.pollIntervalMs)
     await this.grow(reply[2] as number)
     if (reply[1] === 1 && !this.#mixed) {
       context.host.events.emit('warning', {
@@ -346,7 +352,6 @@ export class Membership implements Maintained {
     partition.former = dead === '' ? undefined : { member: dead, floor }
     // Others may have read further. Without a floor, the group was deleted, and it continues where we were.
     if (floor !== '') partition.lastRead = floor
-    // It left during the call: the lease expires by itself.
     if (this.#left) return false
     // Before it was cut off, the former owner may have read more.
     partition.reads.begin(former === '' ? readStateOf(reply[5] ?? []) : undefined)
@@ -411,8 +416,9 @@ export class Membership implements Maintained {
       seat.lose(partition, 'the partition was handed over before its messages were handled')
     await this.#lastLook(partition)
     partition.phase = 'idle'
-    await context.scripts.run(RELEASE, [partition.group.meta], [ownerName(seat), generation, partition.floor])
-    partition.mayBeOwned = false
+    const args = [ownerName(seat), generation, partition.floor]
+    // Refused when the group was moved meanwhile: we are still its owner then, and tell the server later.
+    partition.mayBeOwned = (await context.scripts.run(RELEASE, [partition.group.meta], args)) === 0
     if (partition.generation === generation) partition.generation = ''
   }
 
@@ -461,12 +467,14 @@ export class Membership implements Maintained {
     this.changed()
   }
 
-  /** Leaves: what is left goes to others at once, without counting as an attempt. */
+  /** Leaves: what is left goes to others at once, without counting as an attempt. May be called again if it fails. */
   async leave(): Promise<void> {
     this.#left = true
     const { seat } = this.#parts
     const { context, owned } = seat
     const { scripts } = context
+    // It may be taking a partition.
+    await this.#ticking.catch(() => {})
     await Promise.all(
       this.partitions.map(async (partition) => {
         const { sources, group, floor, mayBeOwned } = partition
@@ -474,7 +482,9 @@ export class Membership implements Maintained {
         partition.phase = 'idle'
         partition.generation = ''
         await Promise.all(sources.map((source) => this.#leaveSource(source)))
-        if (owned && mayBeOwned) await scripts.run(RELEASE, [group.meta], [ownerName(seat), generation, floor])
+        if (!owned || !mayBeOwned) return
+        await scripts.run(RELEASE, [group.meta], [ownerName(seat), generation, floor])
+        partition.mayBeOwned = false
       }),
     )
     await this.#runBeat(true)

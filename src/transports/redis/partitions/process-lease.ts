@@ -36,7 +36,7 @@ export class ProcessLease {
   readonly #parts: ProcessLeaseParts
   readonly #renewMs: number
   readonly #silentMs: number
-  #name = makeName()
+  #name: string
   #until = -Infinity
   /** Server time of the last answer, and when it came (monotonic). */
   #serverMs = 0
@@ -50,9 +50,10 @@ export class ProcessLease {
   #closed = false
 
   constructor(parts: ProcessLeaseParts) {
-    const { leaseMs, pollMs } = parts.options
+    const { leaseMs, pollIntervalMs } = parts.options
     this.#parts = parts
-    this.#renewMs = Math.min(leaseMs / 5, pollMs * 4)
+    this.#name = makeName(leaseMs)
+    this.#renewMs = Math.min(leaseMs / 5, pollIntervalMs * 4)
     this.#silentMs = Math.min(leaseMs, Math.max(MIN_SILENT_MS, this.#renewMs * 2.5))
   }
 
@@ -81,7 +82,6 @@ export class ProcessLease {
     if (!this.#started) {
       this.#started = true
       this.#arm()
-      this.#armWatch()
     }
     if (this.#until <= this.#parts.clock.monotonic()) await this.renew()
   }
@@ -96,10 +96,20 @@ export class ProcessLease {
 
   /** Which of these processes are dead: they can't renew their leases any more. */
   async deadOf(names: readonly string[]): Promise<ReadonlySet<string>> {
-    if (names.length === 0) return new Set()
+    const states = await this.#statesOf(names)
+    return new Set(names.filter((_, at) => states[at] === 1))
+  }
+
+  /** Which of these processes have a lease that lasts. */
+  async livingOf(names: readonly string[]): Promise<ReadonlySet<string>> {
+    const states = await this.#statesOf(names)
+    return new Set(names.filter((_, at) => states[at] === 0))
+  }
+
+  async #statesOf(names: readonly string[]): Promise<readonly number[]> {
+    if (names.length === 0) return []
     const { scripts, keys } = this.#parts
-    const replies = (await scripts.run(FENCE_DEAD, [keys.leases], names)) as readonly number[]
-    return new Set(names.filter((_, at) => replies[at] === 1))
+    return (await scripts.run(FENCE_DEAD, [keys.leases], names)) as readonly number[]
   }
 
   /** Gives the lease back, when everything that it protects was given back. */
@@ -119,15 +129,11 @@ export class ProcessLease {
     const askedAt = clock.monotonic()
     let reply: readonly (number | Buffer)[]
     try {
-      reply = (await scripts.run(
-        RENEW,
-        [keys.leases],
-        [this.#name, String(options.leaseMs), String(this.#silentMs)],
-      )) as typeof reply
+      reply = (await scripts.run(RENEW, [keys.leases], [this.#name, String(this.#silentMs)])) as typeof reply
     } catch (error) {
       // Then no other process can take over either. Not where another server may have become the primary meanwhile.
       const alone = options.sentinel === undefined && !commands.cluster
-      if (alone && refusesEverybody(error)) this.#until = askedAt + options.leaseMs
+      if (alone && refusesEverybody(error) && this.check()) this.#until = askedAt + options.leaseMs
       throw error
     }
     reports.accepted('upkeep')
@@ -135,7 +141,7 @@ export class ProcessLease {
     this.#serverMs = Number(now)
     this.#serverAt = clock.monotonic()
     if (renewed === 0) {
-      this.#name = makeName()
+      this.#name = makeName(options.leaseMs)
       this.#until = -Infinity
       onLost(FENCED)
       await this.#renew()
@@ -143,8 +149,9 @@ export class ProcessLease {
       return
     }
     // The event loop may have been blocked since: then it has ended by our own clock, and the timer comes late.
-    this.#checkExpired()
+    this.check()
     this.#until = askedAt + options.leaseMs
+    if (this.#watch === undefined) this.#armWatch()
     const found = new Map<string, number>()
     for (let at = 0; at + 1 < others.length; at += 2) found.set(String(others[at]), Number(others[at + 1]))
     const isSame =
@@ -167,21 +174,29 @@ export class ProcessLease {
     })
   }
 
-  /** Even while no renewal succeeds, an expired lease is noticed. */
+  /** The lease ends at its time, even while no renewal succeeds. */
   #armWatch(): void {
-    this.#watch = this.#parts.clock.setTimer(this.#parts.options.leaseMs / 10, () => {
-      this.#checkExpired()
-      if (!this.#closed) this.#armWatch()
+    if (this.#closed) return
+    this.#watch = this.#parts.clock.setTimer(this.#until - this.#parts.clock.monotonic(), () => {
+      this.#watch = undefined
+      if (this.check()) this.#armWatch()
     })
   }
 
-  #checkExpired(): void {
-    if (this.#until === -Infinity || this.#until > this.#parts.clock.monotonic()) return
+  /**
+   * True while the lease lasts by our own clock. Otherwise everything is lost from now on. A process that was stopped for
+   * longer than its lease gets replies before its timers: whoever takes messages from a reply asks first.
+   */
+  check(): boolean {
+    if (this.#until > this.#parts.clock.monotonic()) return true
+    const wasHeld = this.#until !== -Infinity
     this.#until = -Infinity
-    this.#parts.onLost(EXPIRED)
+    if (wasHeld) this.#parts.onLost(EXPIRED)
+    return false
   }
 }
 
-function makeName(): string {
-  return randomBytes(6).toString('base64url')
+/** It ends with the length of the lease, by which other processes can tell when it was renewed. */
+function makeName(leaseMs: number): string {
+  return `${randomBytes(6).toString('base64url')}.${leaseMs}`
 }

@@ -1,4 +1,4 @@
-import { BEFORE, FENCE, NOW, script } from './script.ts'
+import { BEFORE, FENCE, NEXT_GENERATION, NOW, script } from './script.ts'
 import type { Script } from './script.ts'
 import { READ_STATE } from './look.ts'
 import { PLACE } from './move.ts'
@@ -108,7 +108,7 @@ end
 local silentAt, settled = {}, 0
 for name, member in pairs(members) do
   local ends = absent[member.process]
-  if ends then silentAt[name] = ends - lease
+  if ends then silentAt[name] = ends - (tonumber(string.match(member.process, '%.(%d+)$')) or lease)
   elseif member.kind == 'k' and member.since == 0 then settled = settled + 1 end
 end
 if not leaving then
@@ -209,7 +209,7 @@ return result
  */
 export const ACQUIRE: Script = script(
   'acquire',
-  `${NOW}${READ_STATE}
+  `${NOW}${NEXT_GENERATION}${READ_STATE}
 local part = ARGV[6] .. ':'
 local owner = redis.call(
   'HMGET', KEYS[1], part .. 'owner', part .. 'until', part .. 'connection', part .. 'floor', part .. 'generation'
@@ -223,16 +223,14 @@ elseif not owner[5] then
   redis.call('HSET', KEYS[1], part .. 'owner', '?', part .. 'until', string.format('%.0f', now + tonumber(ARGV[2])))
   return { 0, '' }
 end
--- Begins with the time, so that it never comes again, not even after the group was deleted.
-redis.call('HSETNX', KEYS[1], part .. 'generation', string.format('%.0f', now))
-local generation = redis.call('HINCRBY', KEYS[1], part .. 'generation', 1)
+local generation = nextGeneration(KEYS[1], part)
 redis.call('HSET', KEYS[1], part .. 'owner', ARGV[1], part .. 'connection', ARGV[3])
 if owner[2] then redis.call('HDEL', KEYS[1], part .. 'until') end
 -- It stays from now on: when the next owner does not find it, it was deleted.
 redis.pcall('XGROUP', 'CREATECONSUMER', KEYS[2], ARGV[4], string.match(ARGV[1], '^%S+ (.*)$'))
 local former = owner[1] and owner[1] ~= '?' and owner[1] ~= ARGV[1]
 return {
-  1, part .. string.format('%.0f', generation), former and owner[3] or '', former and owner[1] or '', owner[4] or '',
+  1, part .. generation, former and owner[3] or '', former and owner[1] or '', owner[4] or '',
   readState(KEYS[2], KEYS[1], ARGV[4], part)
 }
 `,

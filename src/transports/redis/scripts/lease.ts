@@ -2,60 +2,68 @@ import { NOW, script } from './script.ts'
 import type { Script } from './script.ts'
 
 /**
- * KEYS leases · ARGV name, leaseMs, silentMs · renews the lease of a process, and fences those whose lease has ended: a
+ * The name of a process ends with the length of its lease: processes may have different ones. `away`: no renewal of any
+ * process came through for a while, so it was the server that was away (restarting, busy, or with another clock by now), and
+ * no process is dead because of it.
+ */
+const LEASES = `${NOW}
+local function leaseOf(name) return tonumber(string.match(name, '%.(%d+)$')) or 0 end
+local all, heard = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), 0
+for at = 1, #all, 2 do heard = math.max(heard, tonumber(all[at + 1]) - leaseOf(all[at])) end
+local function away(name) return heard > 0 and now - heard > leaseOf(name) / 2 end
+local function put(name, ends)
+  redis.call('ZADD', KEYS[1], string.format('%.0f', ends), name)
+  return ends
+end
+`
+
+/**
+ * KEYS leases · ARGV name, silentMs · renews the lease of a process, and fences those whose lease has ended: a
  * negative score can't be renewed, so a process that sees one may take over what that process owned. Returns 0 when this process
  * was fenced itself, otherwise 1; the time; then the name and the score of each process that was fenced, or that has been
  * silent for `silentMs`.
  */
 export const RENEW: Script = script(
   'renew',
-  `${NOW}
-local me, lease, found, newest, own = ARGV[1], tonumber(ARGV[2]), {}, 0, nil
-local all = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
-for at = 1, #all, 2 do
-  local ends = tonumber(all[at + 1])
-  if all[at] == me then own = ends end
-  newest = math.max(newest, ends)
-end
-local away = now - (newest - lease)
--- No renewal came through for a while: it was the server that was away, so no process is dead because of it.
-local extra = (newest > 0 and away > lease / 2) and away or 0
+  `${LEASES}
+local me, found, own = ARGV[1], {}, nil
 for at = 1, #all, 2 do
   local name, ends = all[at], tonumber(all[at + 1])
-  if ends > 0 and name ~= me then
-    if extra > 0 then
-      ends = ends + extra
-      redis.call('ZADD', KEYS[1], string.format('%.0f', ends), name)
-    elseif ends <= now then
-      ends = -now
-      redis.call('ZADD', KEYS[1], string.format('%.0f', ends), name)
+  if name == me then own = ends
+  elseif ends < 0 and now + ends > 3600000 then redis.call('ZREM', KEYS[1], name)
+  else
+    local last = now + leaseOf(name)
+    if ends > 0 and away(name) then ends = put(name, math.min(ends + now - heard, last))
+    elseif ends > 0 and ends <= now then ends = put(name, -now)
+    -- The clock of the server was set back.
+    elseif ends > last then ends = put(name, last) end
+    if ends - leaseOf(name) < now - tonumber(ARGV[2]) then
+      found[#found + 1] = name
+      found[#found + 1] = string.format('%.0f', ends)
     end
-  end
-  if ends < 0 and now + ends > 3600000 then redis.call('ZREM', KEYS[1], name)
-  elseif name ~= me and ends - lease < now - tonumber(ARGV[3]) then
-    found[#found + 1] = name
-    found[#found + 1] = string.format('%.0f', ends)
   end
 end
 if own and own < 0 then return { 0, now, unpack(found) } end
-redis.call('ZADD', KEYS[1], string.format('%.0f', now + lease), me)
+put(me, now + leaseOf(me))
 return { 1, now, unpack(found) }
 `,
   { allowOutOfMemory: true },
 )
 
-/** KEYS leases · ARGV names ... · fences those whose lease has ended. Returns for each 1 when it is dead, or 0. */
+/**
+ * KEYS leases · ARGV names ... · fences those whose lease has ended. Returns for each 1 when it is dead; 2 when its lease has
+ * ended, but perhaps only because the server was away, so that it may still be renewed; or 0. One that is not listed was
+ * deleted from the list, perhaps in the middle of its work: it is dead when it is not heard of for a lease.
+ */
 export const FENCE_DEAD: Script = script(
   'fence-dead',
-  `${NOW}
+  `${LEASES}
 local result = {}
 for at, name in ipairs(ARGV) do
-  local ends = tonumber(redis.call('ZSCORE', KEYS[1], name) or '-1')
-  if ends > 0 and ends <= now then
-    ends = -now
-    redis.call('ZADD', KEYS[1], string.format('%.0f', ends), name)
-  end
-  result[at] = ends < 0 and 1 or 0
+  local ends = tonumber(redis.call('ZSCORE', KEYS[1], name) or put(name, now + leaseOf(name)))
+  local ended = ends > 0 and ends <= now
+  if ended and not away(name) then ends = put(name, -now) end
+  result[at] = ends < 0 and 1 or ended and 2 or 0
 end
 return result
 `,

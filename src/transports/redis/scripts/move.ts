@@ -1,4 +1,4 @@
-import { NOW, script, SERVER_ID } from './script.ts'
+import { NEXT_GENERATION, NOW, script, SERVER_ID } from './script.ts'
 import type { Script } from './script.ts'
 
 /**
@@ -38,7 +38,7 @@ end
  * settled. Pending entries are removed with their consumers: however many they are, that is one step of the server for
  * each consumer.
  */
-const MOVE_GROUP = `${NOW}${PLACE}
+const MOVE_GROUP = `${NOW}${NEXT_GENERATION}${PLACE}
 local function moveGroup(stream, meta, later, notes, group, start, part)
   local made = place('CREATE', stream, meta, group, start, part)
   if made.err then
@@ -52,8 +52,7 @@ local function moveGroup(stream, meta, later, notes, group, start, part)
     if moved.err then return moved end
   end
   redis.call('UNLINK', later, notes)
-  redis.call('HSETNX', meta, part .. 'generation', string.format('%.0f', now))
-  return redis.call('HINCRBY', meta, part .. 'generation', 1)
+  return nextGeneration(meta, part)
 end
 `
 

@@ -50,6 +50,19 @@ local function fence(meta, generation)
 end
 `
 
+/**
+ * The next generation of a partition. It follows the time, so that none ever comes again: not after the group was deleted,
+ * and not after a failover to a replica, or a restored dump, that lacks the last ones. Needs `NOW`.
+ */
+export const NEXT_GENERATION = `
+local function nextGeneration(meta, part)
+  local last = tonumber(redis.call('HGET', meta, part .. 'generation') or '0')
+  local generation = string.format('%.0f', math.max(last + 1, now))
+  redis.call('HSET', meta, part .. 'generation', generation)
+  return generation
+end
+`
+
 /** Compares stream ids, which are two numbers. */
 export const BEFORE = `
 local function parts(id)

@@ -1,0 +1,252 @@
+import assert from 'node:assert/strict'
+import { createClient } from 'redis'
+import { afterAll, afterEach, beforeAll, describe, test, vi } from 'vitest'
+import { createBus } from 'busbar'
+import type { Bus } from 'busbar'
+import { redis } from 'busbar/redis'
+import type { RedisOptions } from 'busbar/redis'
+import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
+import { ScriptRunner } from '../../src/transports/redis/connection/script-runner.ts'
+import { ACQUIRE, RELEASE } from '../../src/transports/redis/scripts/group.ts'
+import { FENCE_DEAD, RENEW } from '../../src/transports/redis/scripts/lease.ts'
+import type { Script } from '../../src/transports/redis/scripts/script.ts'
+import { SEEK } from '../../src/transports/redis/scripts/move.ts'
+import { startPrivate } from '../../tools/brokers/index.ts'
+import type { RedisBroker } from '../../tools/brokers/index.ts'
+import { pause } from './flow.ts'
+import { QUICK } from './redis-options.ts'
+
+type Run = (this: ScriptRunner, ...args: Parameters<ScriptRunner['run']>) => Promise<unknown>
+
+const GROUP = 'owners'
+const PARTITIONS = 4
+
+/** As long as a process lives, nobody takes over what the server says it owns: so the server must never say so wrongly. */
+describe('Redis: who owns a partition', () => {
+  let broker: RedisBroker
+  let client: ReturnType<typeof createClient>
+  const buses: Bus[] = []
+  beforeAll(async () => {
+    broker = await startPrivate('redis')
+    client = createClient({ url: broker.url })
+    await client.connect()
+  })
+  afterEach(async () => {
+    vi.restoreAllMocks()
+    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
+  })
+  afterAll(async () => {
+    client.destroy()
+    await broker.stop()
+  })
+
+  /** A member, not started, and what it has handled. */
+  function member(topic: string, options: Partial<RedisOptions> = {}) {
+    const transport = redis({ ...QUICK, host: broker.host, port: broker.port, partitions: PARTITIONS, ...options })
+    const bus = createBus({ service: GROUP, transport })
+    buses.push(bus)
+    const handled: unknown[] = []
+    const consumer = bus.consume(topic, ({ data }) => void handled.push(data))
+    return { bus, consumer, handled }
+  }
+  const metaOf = (topic: string): string => `busbar:{${topic}}:group:${GROUP}`
+  const streamOf = (topic: string, partition: number): string =>
+    partition === 0 ? `busbar:{${topic}}` : `busbar:{${topic}/${partition}}`
+  async function ownersOf(topic: string): Promise<string[]> {
+    const meta = await client.hGetAll(metaOf(topic))
+    return Array.from({ length: PARTITIONS }, (_, at) => meta[`${at}:owner`]?.split(' ')[0] ?? '')
+  }
+  const shared = async (topic: string): Promise<void> => {
+    const count = async (): Promise<number> => new Set((await ownersOf(topic)).filter((name) => name !== '')).size
+    await waitUntil(async () => (await count()) === 2 && !(await ownersOf(topic)).includes(''), {
+      timeoutMs: 10_000,
+      describe: 'each of two members to own partitions',
+    })
+  }
+  /** One message in each partition. */
+  async function fill(topic: string): Promise<void> {
+    for (let at = 0; at < PARTITIONS; at++) await client.xAdd(streamOf(topic, at), '*', { data: String(at) })
+  }
+  const all = Array.from({ length: PARTITIONS }, (_, at) => at)
+  const run = (script: Script, key: string, ...args: (string | number)[]): Promise<unknown> =>
+    client.eval(script.lua, { keys: [key], arguments: args.map(String) })
+  const serverTime = async (): Promise<number> =>
+    Number(await client.eval(`local t = redis.call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000)`))
+
+  test('a consumer that is closed without a connection leaves its partitions to others while its process lives on', async () => {
+    await using proxy = await tcpProxy(broker)
+    const topic = uniqueName('owners')
+    const leaving = member(topic, { host: proxy.host, port: proxy.port, leaseMs: 10_000 })
+    // Keeps the process, and so its lease, busy.
+    leaving.bus.consume(uniqueName('other'), () => {})
+    const other = member(topic, { leaseMs: 10_000 })
+    await leaving.bus.start()
+    await other.bus.start()
+    await shared(topic)
+    const back = new Promise((resolve) => {
+      leaving.bus.events.on('reconnect', resolve)
+    })
+    const down = new Promise((resolve) => {
+      leaving.bus.events.on('disconnect', resolve)
+    })
+    proxy.refuse()
+    proxy.cut()
+    await down
+    await leaving.consumer.close()
+    proxy.accept()
+    await back
+    await fill(topic)
+    await waitUntil(() => other.handled.length === PARTITIONS, {
+      timeoutMs: 5_000,
+      describe: () => `handled ${other.handled.join()}`,
+    })
+    assert.deepEqual(new Set(other.handled), new Set(all))
+  })
+
+  test('a consumer that is closed while it takes partitions of a dead process leaves them to others', async () => {
+    const topic = uniqueName('owners')
+    const leaving = member(topic)
+    leaving.bus.consume(uniqueName('other'), () => {})
+    await leaving.bus.start()
+    await leaving.consumer.close()
+    await waitUntil(async () => (await ownersOf(topic)).every((name) => name === ''), { timeoutMs: 5_000 })
+    const dead = 'dead.60000'
+    for (const at of all) await client.hSet(metaOf(topic), `${at}:owner`, `${dead} member`)
+    await client.zAdd('busbar:leases', { value: dead, score: (await serverTime()) + 60_000 })
+    const closing = member(topic)
+    closing.bus.consume(uniqueName('other'), () => {})
+    await closing.bus.start()
+
+    const original: Run = Reflect.get(ScriptRunner.prototype, 'run')
+    const asked = Promise.withResolvers<void>()
+    const go = Promise.withResolvers<void>()
+    vi.spyOn(ScriptRunner.prototype, 'run').mockImplementation(async function (this: ScriptRunner, script, ...rest) {
+      const reply = await original.call(this, script, ...rest)
+      // It knows that the owner is dead, and is about to take over.
+      if (script === FENCE_DEAD && String(rest[1]) === dead && String(reply) === '1') {
+        asked.resolve()
+        await go.promise
+      }
+      return reply
+    })
+    await client.zAdd('busbar:leases', { value: dead, score: -(await serverTime()) })
+    await asked.promise
+    const closed = closing.consumer.close()
+    await pause(200)
+    go.resolve()
+    await closed
+    const next = member(topic)
+    await next.bus.start()
+    await fill(topic)
+    await waitUntil(() => next.handled.length === PARTITIONS, {
+      timeoutMs: 5_000,
+      describe: () => `handled ${next.handled.join()}`,
+    })
+  })
+
+  test('a group that is moved in the last moment of a handover: the partition goes to the other member', async () => {
+    const topic = uniqueName('owners')
+    const [first, second] = [member(topic), member(topic)]
+    const original: Run = Reflect.get(ScriptRunner.prototype, 'run')
+    let moved = 0
+    vi.spyOn(ScriptRunner.prototype, 'run').mockImplementation(async function (this: ScriptRunner, script, ...rest) {
+      if (script === RELEASE && moved < 2) {
+        moved++
+        const partition = String(rest[1][1]).split(':')[0] ?? ''
+        const stream = streamOf(topic, Number(partition))
+        const keys = [stream, metaOf(topic), `${stream}:later:${GROUP}`, `${stream}:notes:${GROUP}`]
+        await client.eval(SEEK.lua, { keys, arguments: [GROUP, '0', partition] })
+      }
+      return original.call(this, script, ...rest)
+    })
+    await first.bus.start()
+    await second.bus.start()
+    await shared(topic)
+    assert.equal(moved, 2)
+    await fill(topic)
+    await waitUntil(() => first.handled.length + second.handled.length === PARTITIONS, { timeoutMs: 5_000 })
+  })
+
+  test('a failover to a replica that lacks a handover: the partition is read all the same', async () => {
+    await using proxy = await tcpProxy(broker)
+    const topic = uniqueName('owners')
+    const first = member(topic, { host: proxy.host, port: proxy.port })
+    await first.bus.start()
+    const before = await client.hGetAll(metaOf(topic))
+    const second = member(topic, { host: proxy.host, port: proxy.port })
+    await second.bus.start()
+    await shared(topic)
+    // As the replica knows it: everything belongs to the first.
+    await client.hSet(metaOf(topic), before)
+    let reconnects = 0
+    for (const { bus } of [first, second]) bus.events.on('reconnect', () => reconnects++)
+    proxy.cut()
+    await waitUntil(() => reconnects === 2, { timeoutMs: 10_000 })
+    await shared(topic)
+    await fill(topic)
+    await waitUntil(() => first.handled.length + second.handled.length === PARTITIONS, { timeoutMs: 5_000 })
+  })
+
+  test('no generation comes again, not even when the server forgot the last ones', async () => {
+    const [meta, stream] = [uniqueName('meta'), uniqueName('stream')]
+    const acquire = async (owner: string, dead: string): Promise<unknown> => {
+      const options = { keys: [meta, stream], arguments: [owner, '1500', '', GROUP, dead, '0'] }
+      return ((await client.eval(ACQUIRE.lua, options)) as unknown[])[1]
+    }
+    await client.hSet(meta, { '0:generation': '1700000000000' })
+    const copy = await client.hGetAll(meta)
+    const first = await acquire('a m', '')
+    await client.del(meta)
+    await client.hSet(meta, copy)
+    assert.notEqual(await acquire('b m', ''), first)
+  })
+
+  describe('leases', () => {
+    const LEASE_MS = 10_000
+    const lease = async (leases: Readonly<Record<string, number>>): Promise<string> => {
+      const key = uniqueName('leases')
+      const now = await serverTime()
+      for (const [value, inMs] of Object.entries(leases)) await client.zAdd(key, { value, score: now + inMs })
+      return key
+    }
+    const fence = (key: string, name: string): Promise<unknown> => run(FENCE_DEAD, key, name)
+
+    test('a process whose lease ended while the server was away is not dead until others could renew theirs', async () => {
+      const key = await lease({ 'a.10000': -500, 'b.10000': -700 })
+      assert.deepEqual(await fence(key, 'a.10000'), [2])
+      await run(RENEW, key, 'b.10000', 5_000)
+      assert.deepEqual(await fence(key, 'a.10000'), [0])
+      assert.equal(((await run(RENEW, key, 'a.10000', 5_000)) as number[])[0], 1)
+    })
+
+    test('a process that is silent while others renew is dead', async () => {
+      const key = await lease({ 'a.10000': -500, 'b.10000': 9_000 })
+      assert.deepEqual(await fence(key, 'a.10000'), [1])
+      assert.equal(((await run(RENEW, key, 'a.10000', 5_000)) as number[])[0], 0)
+    })
+
+    test('a process that was deleted from the list is dead after a lease, and not before', async () => {
+      const key = await lease({ 'b.500': 400 })
+      assert.deepEqual(await fence(key, 'a.500'), [0])
+      await waitUntil(
+        async () => {
+          await run(RENEW, key, 'b.500', 250)
+          return String(await fence(key, 'a.500')) === '1'
+        },
+        { timeoutMs: 5_000 },
+      )
+    })
+
+    test('a dead process is noticed after a lease also when the clock of the server was set back', async () => {
+      const key = await lease({ 'a.10000': 3_600_000 })
+      await run(RENEW, key, 'b.10000', 5_000)
+      const ends = Number(await client.zScore(key, 'a.10000'))
+      assert.ok(ends <= (await serverTime()) + LEASE_MS, `it ends in ${ends - (await serverTime())} ms`)
+    })
+
+    test('a process with a shorter lease than ours is not taken for silent', async () => {
+      const key = await lease({ 'a.10000': 9_000 })
+      assert.deepEqual(((await run(RENEW, key, 'b.60000', 30_000)) as unknown[]).slice(2), [])
+    })
+  })
+})
