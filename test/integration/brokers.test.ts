@@ -173,7 +173,7 @@ describe('a URL in the environment', () => {
   })
 })
 
-test('what can't be started is named, with what to install; the others start, and the exit code says so', async (context) => {
+test('what can not be started is named, with what to install; the others start, and the exit code says so', async (context) => {
   await using nats = await skipIfMissing(context, startPrivate('nats'))
   const path = await mkdtemp(join(ownDir, 'path-'))
   // A machine with a NATS server and nothing else; where Docker brings the servers, one with nothing at all.
