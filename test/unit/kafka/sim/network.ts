@@ -93,9 +93,10 @@ class Link {
   readonly #arrivesAt: Record<End, number> = { client: 0, server: 0 }
   onEnd: () => void = () => {}
   readonly client: KafkaSocket = {
-    write: (chunks) => {
+    write: (chunks, written) => {
       // The bytes may be used again by the sender: a socket takes a copy.
       this.#transmit('server', Buffer.concat(chunks))
+      written?.()
     },
     destroy: () => this.#close('client'),
   }
