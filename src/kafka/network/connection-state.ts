@@ -70,6 +70,8 @@ type Phase = 'connecting' | 'negotiating' | 'authenticating' | 'ready' | 'draini
 /** Of a session's lifetime, after which the client authenticates again (KIP-368). */
 const REAUTHENTICATE_AT = 0.85
 const DRAIN_LIMIT_MS = 10_000
+/** Brokers count quotas in windows of seconds: more is a broken answer, which must not silence the connection for days. */
+const MAX_THROTTLE_MS = 60_000
 
 /**
  * One connection: frames, correlation, pipelining, deadlines, throttling, authentication. Pure: its caller
@@ -314,7 +316,7 @@ export class ConnectionState {
   }
 
   #throttle(name: ApiName, ms: number, now: number): void {
-    this.#mutedUntil = Math.max(this.#mutedUntil, now + ms)
+    this.#mutedUntil = Math.max(this.#mutedUntil, now + Math.min(ms, MAX_THROTTLE_MS))
     this.#wakeBy(this.#mutedUntil)
     this.#effects.throttled(name, ms)
   }

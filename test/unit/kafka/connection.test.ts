@@ -268,4 +268,15 @@ describe('throttling', () => {
     expect(request).toEqual({ done: true })
     expect(throttled).toEqual([['Heartbeat', 300]])
   })
+
+  it('does not silence a connection for days', async () => {
+    const { broker, connection, clock } = await ready()
+    watch(connection)
+    broker.answer(broker.next('Heartbeat'), { ...OK, throttleTimeMs: 0x7fff_ffff })
+    clock.advance(59_999)
+    const request = watch(connection)
+    clock.advance(1)
+    broker.answer(broker.next('Heartbeat'), OK)
+    expect(request).toEqual({ done: true })
+  })
 })
