@@ -8,7 +8,7 @@ function setUp() {
   const events = new BusEvents(silentLogger)
   const seen: unknown[] = []
   for (const name of ['connect', 'disconnect', 'reconnect'] as const)
-    events.on(name, ({ transport: _, ...rest }) => void seen.push({ [name]: rest }))
+    events.on(name, (event) => void seen.push({ [name]: { ...event, transport: undefined } }))
   const clock = manualClock()
   return { clock, seen, state: new ConnectionState({ name: 'main', clock, events }) }
 }
