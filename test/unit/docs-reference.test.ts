@@ -37,7 +37,7 @@ describe('the reference pages', () => {
       rabbitmq: ['url', 'credentials', 'tls', 'exchange', 'partitions', 'groups', 'unroutable', 'topology'],
       'rabbitmq: TopologyOptions': ['exchanges', 'queues', 'bindings'],
       nats: ['url', 'jetstream', 'username', 'password', 'token', 'tls', 'leaseMs'],
-      redis: ['url', 'host', 'port', 'username', 'password', 'maxLen'],
+      redis: ['url', 'host', 'port', 'username', 'password', 'retention'],
     }
     for (const [title, options] of Object.entries(needed))
       for (const option of options)

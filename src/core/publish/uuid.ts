@@ -5,8 +5,13 @@ const HIGH: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => (byte >> 
 const LOW: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => (byte & 15).toString(16).charCodeAt(0))
 
 const POOL_BYTES = 8 * 4096
-/** Offsets of the eight random bytes in the text. */
-const RANDOM_AT: readonly number[] = [19, 21, 24, 26, 28, 30, 32, 34]
+
+const DASH = 45
+const SEVEN = 55
+const ZERO = 48
+const NINE = 57
+const LOWER_A = 97
+const LOWER_F = 102
 
 /**
  * Makes UUIDv7 (RFC 9562): 48 bits of Unix milliseconds, a 12-bit counter (method 1 of section 6.2), and 62 random bits. Ids of
@@ -14,8 +19,8 @@ const RANDOM_AT: readonly number[] = [19, 21, 24, 26, 28, 30, 32, 34]
  */
 export class UuidGenerator {
   readonly #pool = new Uint8Array(POOL_BYTES)
-  // Written in place and read as one flat string: joining pieces would keep a tree of strings behind each id.
-  readonly #text = Buffer.from('00000000-0000-7000-0000-000000000000', 'latin1')
+  /** The time, as text. */
+  readonly #time = Buffer.from('00000000-0000', 'latin1')
   #at = POOL_BYTES
   #ms = 0
   #counter = 0
@@ -28,36 +33,36 @@ export class UuidGenerator {
       randomFillSync(this.#pool)
       this.#at = 0
     }
-    const text = this.#text
-    const counter = this.#counter
-    text[15] = LOW[counter >> 8] as number
-    text[16] = HIGH[counter & 0xff] as number
-    text[17] = LOW[counter & 0xff] as number
     const at = this.#at
     this.#at = at + 8
-    for (let index = 0; index < 8; index++) {
-      const byte = this.#pool[at + index] as number
-      const place = RANDOM_AT[index] as number
-      text[place] = HIGH[index === 0 ? 0x80 | (byte & 0x3f) : byte] as number
-      text[place + 1] = LOW[byte] as number
-    }
-    return text.toString('latin1')
+    return textOf(this.#time, this.#counter, this.#pool, at)
   }
 
   #startMillisecond(ms: number): void {
     this.#ms = ms
     this.#counter = 0
     const hex = ms.toString(16).padStart(12, '0')
-    this.#text.write(`${hex.slice(0, 8)}-${hex.slice(8)}`, 0, 'latin1')
+    this.#time.write(`${hex.slice(0, 8)}-${hex.slice(8)}`, 0, 'latin1')
   }
 }
 
-const DASH = 45
-const SEVEN = 55
-const ZERO = 48
-const NINE = 57
-const LOWER_A = 97
-const LOWER_F = 102
+/**
+ * The id of a time, a counter and the eight random bytes at `at`. From its character codes in one call: that makes one flat string
+ * without leaving compiled code. Joined pieces would keep a tree of strings behind each id.
+ */
+function textOf(time: Uint8Array, counter: number, random: Uint8Array, at: number): string {
+  const t = (index: number): number => time[index] as number
+  const high = (index: number): number => HIGH[random[at + index] as number] as number
+  const low = (index: number): number => LOW[random[at + index] as number] as number
+  const variant = HIGH[0x80 | ((random[at] as number) & 0x3f)] as number
+  const [c0, c1, c2] = [LOW[counter >> 8] as number, HIGH[counter & 0xff] as number, LOW[counter & 0xff] as number]
+  // prettier-ignore
+  return String.fromCharCode(
+    t(0), t(1), t(2), t(3), t(4), t(5), t(6), t(7), DASH, t(9), t(10), t(11), t(12), DASH, SEVEN, c0, c1, c2, DASH,
+    variant, low(0), high(1), low(1), DASH, high(2), low(2), high(3), low(3), high(4), low(4), high(5), low(5),
+    high(6), low(6), high(7), low(7),
+  )
+}
 
 /** The time inside a UUIDv7 in lower case, in ms since 1970; undefined for any other text. */
 export function uuidTime(id: string): number | undefined {

@@ -19,7 +19,7 @@ export function memoryAdmin(broker: () => MemoryBroker): TransportAdmin {
     groups: async (topic) =>
       [...broker().topics.values()]
         .filter(({ name }) => topic === undefined || name === topic)
-        .flatMap((state) => [...state.groups.values()].map((queue) => infoOf(state, queue))),
+        .flatMap((state) => state.queues.map((queue) => infoOf(state, queue))),
     seek: async (topic, group, to) => broker().seek(topic, group, to),
     read: async (topic, { after, limit }) => {
       const log = broker().topics.get(topic)?.log

@@ -16,6 +16,7 @@ import type {
 } from '../../core/transport.ts'
 import type { MemoryDelivery } from './delivery.ts'
 import { GroupQueue } from './group-queue.ts'
+import { LogEntry } from './log.ts'
 import { MEMORY_DEFAULTS } from './options.ts'
 import { Responders } from './request-reply.ts'
 import { MemorySubscription } from './subscriber.ts'
@@ -60,6 +61,10 @@ export class MemoryBroker {
   readonly #events = new Map<string, readonly [string, BusEvents]>()
   #clockIsSet: boolean
   #scheduled = false
+  /** Most messages have the topic of the one before. */
+  #lastTopic: TopicState | undefined
+  /** Has new messages, and its groups are not awake yet. */
+  #grown: TopicState | undefined
 
   /** @internal */
   constructor(limits: { readonly retainMessages: number; readonly maxBacklogBytes: number }, clock: Clock | undefined) {
@@ -70,8 +75,9 @@ export class MemoryBroker {
 
   /** @internal */
   topic(name: string): TopicState {
+    if (this.#lastTopic?.name === name) return this.#lastTopic
     let state = this.topics.get(name)
-    if (state !== undefined) return state
+    if (state !== undefined) return (this.#lastTopic = state)
     state = new TopicState(name, this.#limits)
     this.topics.set(name, state)
     for (const { matches, subscription } of this.#followers) {
@@ -83,7 +89,10 @@ export class MemoryBroker {
 
   // --- in ----------------------------------------------------------------------------------------------------------
 
-  /** @internal Stores a message; undefined when it has to wait for room, among the waiters of its topic. */
+  /**
+   * @internal Stores a message; undefined when it has to wait for room, among the waiters of its topic. Call `appended` after the
+   * last one of a batch.
+   */
   append(message: OutgoingMessage, now: number): PublishOutcome | undefined {
     const state = this.topic(message.topic)
     if (state.waiters.size === 0 && state.hasRoom) return this.#store(state, message, now)
@@ -100,7 +109,18 @@ export class MemoryBroker {
     if (full !== undefined) return full.fullError()
     const now = this.clock.now()
     for (const [index, message] of messages.entries()) this.#store(states[index] as TopicState, message, now)
+    this.appended()
     return undefined
+  }
+
+  /** @internal Once for many messages: wakes the groups that have something to get, and drops what the topic need not keep. */
+  appended(): void {
+    const state = this.#grown
+    if (state === undefined) return
+    this.#grown = undefined
+    for (const queue of state.queues) if (queue.started) this.wake(queue)
+    const lost = state.trim()
+    if (lost > 0) this.#reportLoss(state, lost)
   }
 
   #store(state: TopicState, message: OutgoingMessage, publishedAt: number): PublishOutcome {
@@ -110,17 +130,15 @@ export class MemoryBroker {
       this.#group(state, message.group).addTargeted(message, publishedAt, bytes, delayMs)
       return { position: undefined }
     }
-    const offset = state.log.end
-    state.log.push({ message, offset, publishedAt, deliverAt: message.deliverAt, bytes })
-    for (const queue of state.groups.values()) {
-      if (!queue.started) continue
-      queue.pendingBytes += bytes
-      this.wake(queue)
+    if (state !== this.#grown) {
+      this.appended()
+      this.#grown = state
     }
-    const lost = state.trim()
-    if (lost > 0) this.#reportLoss(state, lost)
-    for (const listener of this.#listeners) listener(state.name)
-    return { position: { topic: state.name, offset } }
+    const entry = new LogEntry(message, state.log.end, publishedAt, bytes)
+    state.log.push(entry)
+    for (const queue of state.queues) if (queue.started) queue.pendingBytes += bytes
+    if (this.#listeners.size > 0) for (const listener of this.#listeners) listener(state.name)
+    return entry
   }
 
   #reportLoss(state: TopicState, count: number): void {
@@ -141,6 +159,7 @@ export class MemoryBroker {
         waiter.settle(this.#store(state, waiter.message, this.clock.now()))
       }
     }
+    this.appended()
   }
 
   // --- out ---------------------------------------------------------------------------------------------------------
@@ -205,7 +224,7 @@ export class MemoryBroker {
       clock: this.clock,
       onReady: (ready) => this.wake(ready),
     })
-    state.groups.set(group, queue)
+    state.addGroup(queue)
     return queue
   }
 
@@ -238,7 +257,7 @@ export class MemoryBroker {
     if (state === undefined || queue === undefined) return
     if (queue.members.length === 0) {
       queue.close()
-      state.groups.delete(group)
+      state.removeGroup(queue)
     } else {
       this.#revoke(queue, 'the group was deleted')
       queue.reset(queue.cursor)
@@ -256,11 +275,11 @@ export class MemoryBroker {
     if (state === undefined) return 0
     const purged = state.log.size
     state.log.trim(state.log.end)
-    for (const queue of state.groups.values()) {
+    for (const queue of state.queues) {
       this.#revoke(queue, 'the topic was purged')
       queue.reset(state.log.end, queue.started)
     }
-    this.settled(state.groups.values())
+    this.settled(state.queues)
     return purged
   }
 
@@ -270,7 +289,7 @@ export class MemoryBroker {
     if (state === undefined) return 0
     let removed = 0
     for (const position of positions) if (state.remove(Number(position['offset']))) removed++
-    if (removed > 0) this.settled(state.groups.values())
+    if (removed > 0) this.settled(state.queues)
     return removed
   }
 

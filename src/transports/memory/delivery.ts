@@ -1,60 +1,69 @@
 import type { EncodedMessage } from '../../core/message.ts'
 import type { Delivery, DeliveryHistory, Position } from '../../core/transport.ts'
 import type { KeyState } from './key-state.ts'
-import type { MemorySubscription } from './subscriber.ts'
+import type { LogEntry } from './log.ts'
 import type { GroupQueue } from './group-queue.ts'
 
-/** What one group knows about a message. */
+/** A message that waits in a group: for its time, behind others of its key, or because it came back. */
 export interface Item {
-  readonly message: EncodedMessage
-  readonly offset: number
-  readonly publishedAt: number
-  readonly bytes: number
+  readonly entry: LogEntry
   /** Order in which it became visible to the group. It stays the same over redeliveries, which keeps the order of a key. */
   readonly sequence: number
   /** Attempts used. */
-  used: number
-  history: DeliveryHistory
-  firstDeliveredAt: number | undefined
+  readonly used: number
+  readonly history: DeliveryHistory
+  readonly firstDeliveredAt: number | undefined
   /** Not before that time (monotonic ms). */
-  notBefore: number
+  readonly notBefore: number
 }
 
 export class MemoryDelivery implements Delivery {
   previous: MemoryDelivery | undefined = undefined
   next: MemoryDelivery | undefined = undefined
-  readonly item: Item
+  readonly entry: LogEntry
   readonly queue: GroupQueue
-  readonly member: MemorySubscription
   readonly key: KeyState | undefined
+  readonly sequence: number
   attempt: number
   readonly history: DeliveryHistory
+  readonly firstDeliveredAt: number
   settled = false
   lost = false
   runtime: unknown = undefined
 
-  constructor(item: Item, queue: GroupQueue, member: MemorySubscription, key: KeyState | undefined) {
-    this.item = item
+  constructor(
+    entry: LogEntry,
+    queue: GroupQueue,
+    key: KeyState | undefined,
+    sequence: number,
+    attempt: number,
+    history: DeliveryHistory,
+    firstDeliveredAt: number,
+  ) {
+    this.entry = entry
     this.queue = queue
-    this.member = member
     this.key = key
-    this.attempt = item.used + 1
-    this.history = item.history
+    this.sequence = sequence
+    this.attempt = attempt
+    this.history = history
+    this.firstDeliveredAt = firstDeliveredAt
   }
 
   get message(): EncodedMessage {
-    return this.item.message
+    return this.entry.message
   }
 
   get bytes(): number {
-    return this.item.bytes
-  }
-
-  get firstDeliveredAt(): number | undefined {
-    return this.item.firstDeliveredAt
+    return this.entry.bytes
   }
 
   get position(): Position {
-    return { topic: this.item.message.topic, offset: this.item.offset }
+    return this.entry.position
+  }
+
+  /** What waits when the message comes back. */
+  returned(used: number, notBefore: number): Item {
+    const { entry, sequence, firstDeliveredAt } = this
+    return { entry, sequence, used, history: 'returned', firstDeliveredAt, notBefore }
   }
 }

@@ -1,9 +1,11 @@
 import type { Clock } from '../../core/clock.ts'
-import type { EncodedMessage } from '../../core/message.ts'
+import type { OutgoingMessage } from '../../core/message.ts'
+import type { DeliveryHistory } from '../../core/transport.ts'
 import { MemoryDelivery } from './delivery.ts'
 import type { Item } from './delivery.ts'
 import { insertBySequence, KeyState } from './key-state.ts'
-import type { LogEntry, TopicLog } from './log.ts'
+import { LogEntry } from './log.ts'
+import type { TopicLog } from './log.ts'
 import type { MemorySubscription } from './subscriber.ts'
 import { WakeUps } from './wake-ups.ts'
 
@@ -94,8 +96,8 @@ export class GroupQueue {
   }
 
   #takeReturned(member: MemorySubscription): MemoryDelivery | undefined {
-    for (let item = this.#returned.shift(); item !== undefined; item = this.#returned.shift()) {
-      const delivery = this.#offer(item, member)
+    while (this.#returned.length > 0) {
+      const delivery = this.#offer(this.#returned.shift() as Item, member)
       if (delivery !== undefined) return delivery
     }
     return undefined
@@ -124,65 +126,63 @@ export class GroupQueue {
     while (this.cursor < this.#log.end) {
       const entry = this.#log.get(this.cursor++)
       if (entry === undefined) continue
-      const item = this.#itemOf(entry)
-      if (item.notBefore > 0) {
+      const { deliverAt } = entry.message
+      const wait = deliverAt === undefined ? 0 : deliverAt - this.#clock.now()
+      if (wait > 0) {
+        const item = this.#newItem(entry, this.#clock.monotonic() + wait)
         this.#later.add(item.notBefore, item)
         continue
       }
-      const delivery = this.#offer(item, member)
-      if (delivery !== undefined) return delivery
+      const state = this.#keyStateFor(entry.message, member)
+      // Most messages go straight from the log to a member: no item is made for them.
+      if (state === undefined || !isBusy(state, member))
+        return this.#deliver(entry, member, state, this.#sequence++, 1, 'new', this.#handedAt)
+      state.insert(this.#newItem(entry, 0))
     }
     return undefined
   }
 
   /** Gives a visible item to the member, unless its key is busy: then it waits with its key. */
   #offer(item: Item, member: MemorySubscription): MemoryDelivery | undefined {
-    const key = member.keyOf(item.message)
-    if (key === undefined) return this.#handOut(item, member, undefined)
+    const state = this.#keyStateFor(item.entry.message, member)
+    if (state === undefined || !isBusy(state, member)) return this.#handOut(item, member, state)
+    state.insert(item)
+    return undefined
+  }
+
+  /** Undefined for a message that waits for no other. */
+  #keyStateFor(message: OutgoingMessage, member: MemorySubscription): KeyState | undefined {
+    const key = member.keyOf(message)
+    if (key === undefined) return undefined
     let state = this.#keys.get(key)
-    if (state === undefined) {
-      state = new KeyState(key)
-      this.#keys.set(key, state)
-    } else if (state.size > 0 || state.isFull || (state.owner !== undefined && state.owner !== member)) {
-      state.insert(item)
-      return undefined
-    }
-    return this.#handOut(item, member, state)
+    if (state === undefined) this.#keys.set(key, (state = new KeyState(key)))
+    return state
   }
 
   #handOut(item: Item, member: MemorySubscription, state: KeyState | undefined): MemoryDelivery {
+    const { entry, sequence, used, history, firstDeliveredAt = this.#handedAt } = item
+    return this.#deliver(entry, member, state, sequence, used + 1, history, firstDeliveredAt)
+  }
+
+  #deliver(
+    entry: LogEntry,
+    member: MemorySubscription,
+    state: KeyState | undefined,
+    sequence: number,
+    attempt: number,
+    history: DeliveryHistory,
+    firstDeliveredAt: number,
+  ): MemoryDelivery {
     if (state !== undefined) {
       state.owner = member
       state.inFlight++
     }
-    item.firstDeliveredAt ??= this.#handedAt
     this.inFlight++
-    return new MemoryDelivery(item, this, member, state)
+    return new MemoryDelivery(entry, this, state, sequence, attempt, history, firstDeliveredAt)
   }
 
-  #itemOf(entry: LogEntry): Item {
-    const wait = entry.deliverAt === undefined ? 0 : entry.deliverAt - this.#clock.now()
-    return this.#item(
-      entry.message,
-      entry.offset,
-      entry.publishedAt,
-      entry.bytes,
-      wait > 0 ? this.#clock.monotonic() + wait : 0,
-    )
-  }
-
-  #item(message: EncodedMessage, offset: number, publishedAt: number, bytes: number, notBefore: number): Item {
-    return {
-      message,
-      offset,
-      publishedAt,
-      bytes,
-      sequence: this.#sequence++,
-      used: 0,
-      history: 'new',
-      firstDeliveredAt: undefined,
-      notBefore,
-    }
+  #newItem(entry: LogEntry, notBefore: number): Item {
+    return { entry, sequence: this.#sequence++, used: 0, history: 'new', firstDeliveredAt: undefined, notBefore }
   }
 
   // --- coming back -------------------------------------------------------------------------------------------------
@@ -196,11 +196,9 @@ export class GroupQueue {
 
   /** Nack or release, or its member has closed. `used`: the attempts used. */
   giveBack(delivery: MemoryDelivery, delayMs: number, used: number): void {
-    const { item, key } = delivery
+    const { key } = delivery
     this.#out(delivery)
-    item.used = used
-    item.history = 'returned'
-    item.notBefore = delayMs > 0 ? this.#clock.monotonic() + delayMs : 0
+    const item = delivery.returned(used, delayMs > 0 ? this.#clock.monotonic() + delayMs : 0)
     if (key !== undefined) {
       key.insert(item)
       this.#settleKey(key)
@@ -210,9 +208,10 @@ export class GroupQueue {
   }
 
   /** A copy for this group alone. */
-  addTargeted(message: EncodedMessage, publishedAt: number, bytes: number, delayMs: number): void {
+  addTargeted(message: OutgoingMessage, publishedAt: number, bytes: number, delayMs: number): void {
     this.pendingBytes += bytes
-    const item = this.#item(message, -1, publishedAt, bytes, delayMs > 0 ? this.#clock.monotonic() + delayMs : 0)
+    const entry = new LogEntry(message, -1, publishedAt, bytes)
+    const item = this.#newItem(entry, delayMs > 0 ? this.#clock.monotonic() + delayMs : 0)
     if (delayMs > 0) this.#later.add(item.notBefore, item)
     else this.#comeBack(item)
     this.#onReady(this)
@@ -278,7 +277,7 @@ export class GroupQueue {
   get oldestUnackedAt(): number | undefined {
     let oldest = Infinity
     if (this.started) oldest = this.#log.get(Math.max(this.cursor, this.#log.start))?.publishedAt ?? Infinity
-    for (const { publishedAt } of this.#unsettledItems()) oldest = Math.min(oldest, publishedAt)
+    for (const { publishedAt } of this.#unsettled()) oldest = Math.min(oldest, publishedAt)
     return oldest === Infinity ? undefined : oldest
   }
 
@@ -286,16 +285,16 @@ export class GroupQueue {
   get settledTo(): number | undefined {
     if (!this.started) return undefined
     let low = this.cursor
-    for (const item of this.#unsettledItems()) if (!isTargeted(item)) low = Math.min(low, item.offset)
+    for (const entry of this.#unsettled()) if (!entry.isTargeted) low = Math.min(low, entry.offset)
     return this.#log.lastBefore(low)?.offset ?? (low > 0 ? low - 1 : undefined)
   }
 
   /** What was taken from the log, or sent to this group alone, and is not settled. */
-  #unsettledItems(): Item[] {
-    const items = this.#waitingItems()
+  #unsettled(): LogEntry[] {
+    const entries = this.#waitingItems().map(({ entry }) => entry)
     for (const member of this.members)
-      for (const { queue, item } of member.outstanding.toArray()) if (queue === this) items.push(item)
-    return items
+      for (const { queue, entry } of member.outstanding.toArray()) if (queue === this) entries.push(entry)
+    return entries
   }
 
   #waitingItems(): Item[] {
@@ -320,17 +319,12 @@ export class GroupQueue {
    * log, and would otherwise be lost.
    */
   seek(cursor: number, out: readonly MemoryDelivery[]): void {
-    const kept = this.#waitingItems().filter(isTargeted)
-    for (const { item, attempt } of out) {
-      if (!isTargeted(item)) continue
-      // Taken back from a live member: the attempt that it may have started does not count.
-      item.used = attempt - 1
-      item.history = 'returned'
-      kept.push(item)
-    }
+    const kept = this.#waitingItems().filter(({ entry }) => entry.isTargeted)
+    // Taken back from a live member: the attempt that it may have started does not count.
+    for (const delivery of out) if (delivery.entry.isTargeted) kept.push(delivery.returned(delivery.attempt - 1, 0))
     this.reset(cursor)
     for (const item of kept) {
-      this.pendingBytes += item.bytes
+      this.pendingBytes += item.entry.bytes
       if (item.notBefore > this.#clock.monotonic()) this.#later.add(item.notBefore, item)
       else this.#comeBack(item)
     }
@@ -366,7 +360,7 @@ export class GroupQueue {
   }
 }
 
-/** It was sent to this group alone, and has no place in the log. */
-function isTargeted(item: Item): boolean {
-  return item.offset < 0
+/** A message that the member gets now would overtake others of its key, or run beside them at another member. */
+function isBusy(state: KeyState, member: MemorySubscription): boolean {
+  return state.size > 0 || state.isFull || (state.owner !== undefined && state.owner !== member)
 }

@@ -1,12 +1,29 @@
-import type { EncodedMessage } from '../../core/message.ts'
+import type { OutgoingMessage } from '../../core/message.ts'
+import type { Position, PublishOutcome } from '../../core/transport.ts'
 
-/** A message as the broker keeps it. */
-export interface LogEntry {
-  readonly message: EncodedMessage
+/** A message as the broker keeps it, and the outcome of its publish. */
+export class LogEntry implements Extract<PublishOutcome, { readonly error?: undefined }> {
+  readonly message: OutgoingMessage
+  /** Negative for a message that was sent to one group alone: it has no place in the log. */
   readonly offset: number
   readonly publishedAt: number
-  readonly deliverAt: number | undefined
   readonly bytes: number
+
+  constructor(message: OutgoingMessage, offset: number, publishedAt: number, bytes: number) {
+    this.message = message
+    this.offset = offset
+    this.publishedAt = publishedAt
+    this.bytes = bytes
+  }
+
+  get position(): Position {
+    return { topic: this.message.topic, offset: this.offset }
+  }
+
+  /** It was sent to one group alone. */
+  get isTargeted(): boolean {
+    return this.offset < 0
+  }
 }
 
 const COMPACT_AT = 4_096

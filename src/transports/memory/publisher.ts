@@ -24,6 +24,7 @@ export function publishToMemory(
     }
     outcomes.push(broker.append(message, now) ?? waitForRoom(message, broker.topic(message.topic).waiters, aborts))
   }
+  broker.appended()
   // In the next turn, not in a microtask: a loop that awaits each publish must leave consumers and sockets their turn.
   return new Promise((resolve) => setImmediate(resolve, outcomes))
 }

@@ -17,7 +17,9 @@ export interface Waiter extends LinkedNode<Waiter> {
 export class TopicState {
   readonly name: string
   readonly log: TopicLog = new TopicLog()
-  readonly groups: Map<string, GroupQueue> = new Map()
+  readonly #groups = new Map<string, GroupQueue>()
+  /** The same as a list, which is faster to go through for each message. */
+  readonly queues: GroupQueue[] = []
   readonly waiters: LinkedList<Waiter> = new LinkedList()
   readonly #retainMessages: number
   readonly #maxBacklogBytes: number
@@ -31,6 +33,20 @@ export class TopicState {
     this.#keepAll = isDeadLetterTopic(name)
   }
 
+  get groups(): ReadonlyMap<string, GroupQueue> {
+    return this.#groups
+  }
+
+  addGroup(queue: GroupQueue): void {
+    this.#groups.set(queue.group, queue)
+    this.queues.push(queue)
+  }
+
+  removeGroup(queue: GroupQueue): void {
+    this.#groups.delete(queue.group)
+    this.queues.splice(this.queues.indexOf(queue), 1)
+  }
+
   /** False while some group has such a backlog that publishers must wait for it. */
   get hasRoom(): boolean {
     return this.hasRoomOnce(undefined, 0)
@@ -39,7 +55,7 @@ export class TopicState {
   /** The same once a group has acked this many bytes. */
   hasRoomOnce(acking: GroupQueue | undefined, bytes: number): boolean {
     if (this.#keepAll) return this.log.bytes < this.#maxBacklogBytes
-    for (const group of this.groups.values())
+    for (const group of this.queues)
       if (group.pendingBytes - (group === acking ? bytes : 0) >= this.#maxBacklogBytes) return false
     return true
   }
@@ -64,7 +80,7 @@ export class TopicState {
     const { log } = this
     let limit = log.end - this.#retainMessages
     let readers = 0
-    for (const group of this.groups.values()) {
+    for (const group of this.queues) {
       if (!group.started) continue
       readers++
       limit = Math.min(limit, group.cursor)
@@ -80,7 +96,7 @@ export class TopicState {
   remove(offset: number): boolean {
     const bytes = this.log.get(offset)?.bytes ?? 0
     if (!this.log.remove(offset)) return false
-    for (const group of this.groups.values()) group.removed(offset, bytes)
+    for (const group of this.queues) group.removed(offset, bytes)
     return true
   }
 }

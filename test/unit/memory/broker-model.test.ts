@@ -125,6 +125,7 @@ async function play(seed: number): Promise<void> {
       if (wait !== undefined) delayed.add(made)
       published.set(made, key)
       if (broker.append(message(made++, key, wait), clock.now()) === undefined) expect.fail('there is room')
+      broker.appended()
     } else if (dice < 50 && member !== undefined) {
       const credit = random.integer(1, 6)
       member.credit += credit

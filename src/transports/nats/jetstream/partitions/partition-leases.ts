@@ -474,7 +474,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
   }
 
   /**
-   * Frees a partition. If that is not possible now, the session does so later: its lease goes on for its other members, and
+   * Frees a partition. If that is not possible now, the session does so later: its lease continues for its other members, and
    * would keep the partition from everyone.
    */
   async #leave(unit: Unit): Promise<void> {
@@ -505,7 +505,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     })
   }
 
-  /** Takes our session's name from the record of a partition that was lost here: the session goes on for its other members. */
+  /** Takes our session's name from the record of a partition that was lost here: the session continues for its other members. */
   #disown(name: string): void {
     this.leases.later(async () => {
       const { at, record } = await this.#host.store.read(name)
