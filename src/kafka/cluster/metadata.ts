@@ -165,7 +165,15 @@ export class Metadata {
     if (name === undefined) return
     let topic = this.#topics.get(name)
     if (topic === undefined) {
-      topic = { name, id, formerIds: [], partitions: [], replicas: [], isInternal: answer.isInternal, errorCode: answer.errorCode }
+      topic = {
+        name,
+        id,
+        formerIds: [],
+        partitions: [],
+        replicas: [],
+        isInternal: answer.isInternal,
+        errorCode: answer.errorCode,
+      }
       this.#topics.set(name, topic)
       if (id !== undefined) this.#namesById.set(id, name)
     }

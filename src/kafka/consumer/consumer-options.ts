@@ -90,7 +90,9 @@ export function consumerSettingsOf(options: ConsumerOptions): ConsumerSettings {
   if (topics.length === 0) throw refused('topics is empty: there is nothing to read')
   if (group === '') throw refused('group is empty; leave it out to read without a group')
   if (heartbeatIntervalMs > sessionTimeoutMs / 3) {
-    throw refused(`heartbeatIntervalMs ${heartbeatIntervalMs} is more than a third of sessionTimeoutMs ${sessionTimeoutMs}`)
+    throw refused(
+      `heartbeatIntervalMs ${heartbeatIntervalMs} is more than a third of sessionTimeoutMs ${sessionTimeoutMs}`,
+    )
   }
   if (revokeTimeoutMs + 2 * heartbeatIntervalMs >= rebalanceTimeoutMs) {
     throw refused(

@@ -296,7 +296,10 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     const partitions = revoked.map(({ topic, partition }) => ({ topic, partition }))
     const late = Promise.withResolvers<void>()
     const cancel = clock.setTimer(late.resolve, deadlineMs)
-    const work = Promise.all([this.#emit('revoking', partitions, { deadlineMs }), ...revoked.map((each) => this.#idle(each))])
+    const work = Promise.all([
+      this.#emit('revoking', partitions, { deadlineMs }),
+      ...revoked.map((each) => this.#idle(each)),
+    ])
     await Promise.race([work, late.promise])
     const session = this.#session
     if (session !== undefined) {
@@ -449,7 +452,9 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       await this.#listeners.emit(name, ...values)
     } catch (error) {
       const message = `a listener for ${name} threw: ${error instanceof Error ? error.message : String(error)}`
-      this.#report(new KafkaError(message, { code: 'LISTENER_FAILED', action: 'fatal', outcome: 'unknown', cause: error }))
+      this.#report(
+        new KafkaError(message, { code: 'LISTENER_FAILED', action: 'fatal', outcome: 'unknown', cause: error }),
+      )
     }
   }
 

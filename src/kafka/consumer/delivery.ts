@@ -175,7 +175,7 @@ function decode(
   if (first !== undefined && batches.length === 1) return readRecords(first, options)
   const parts = batches.map((batch) => readRecords(batch, options))
   if (!parts.some((part) => part instanceof Promise)) return (parts as KafkaRecord[][]).flat()
-  return Promise.all(parts).then((all) => all.flat())
+  return Promise.all(parts.map(async (part) => part)).then((all) => all.flat())
 }
 
 /** The first batch of an answer may begin before the offset that was asked for. */

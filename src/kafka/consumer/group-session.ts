@@ -217,9 +217,12 @@ export abstract class GroupSession<Request> {
     this.#cancelTimer?.()
     this.#timerAt = wakeAt
     const { clock } = this.context
-    this.#cancelTimer = clock.setTimer(() => {
-      this.#timerAt = Infinity
-      this.enter(() => {})
-    }, Math.max(0, wakeAt - now))
+    this.#cancelTimer = clock.setTimer(
+      () => {
+        this.#timerAt = Infinity
+        this.enter(() => {})
+      },
+      Math.max(0, wakeAt - now),
+    )
   }
 }

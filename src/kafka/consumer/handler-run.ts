@@ -126,8 +126,8 @@ export class HandlerRun {
   /** Those that return no promise run one after the other, until one does or none waits. */
   #startNext(order: string): void {
     const queue = this.#queues.get(order)
-    while (queue !== undefined) {
-      const next = queue.shift()
+    for (;;) {
+      const next = queue?.shift()
       if (next === undefined) {
         this.#queues.delete(order)
         return

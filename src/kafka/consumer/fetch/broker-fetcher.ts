@@ -19,7 +19,12 @@ export interface BrokerFetcherContext {
   readonly leaderEpochOf: (partition: FetchPartition) => number
   /** Whether any broker is being asked. */
   readonly isFetching: () => boolean
-  readonly outcome: (partition: FetchPartition, outcome: FetchOutcome, answer: PartitionAnswer, all: FetchResponse) => void
+  readonly outcome: (
+    partition: FetchPartition,
+    outcome: FetchOutcome,
+    answer: PartitionAnswer,
+    all: FetchResponse,
+  ) => void
   /** The whole request has failed. */
   readonly failed: (error: KafkaError) => void
   /** There may be something to fetch, or to deliver. */

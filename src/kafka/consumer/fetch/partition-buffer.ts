@@ -70,7 +70,11 @@ export class PartitionBuffer {
   }
 
   /** Takes batches of the first chunk until there are `maxRecords`, at least one; and the chunk itself when nothing is left of it. */
-  take(maxRecords: number): { readonly batches: readonly RecordBatch[]; readonly chunk: Chunk; readonly isLast: boolean } {
+  take(maxRecords: number): {
+    readonly batches: readonly RecordBatch[]
+    readonly chunk: Chunk
+    readonly isLast: boolean
+  } {
     const chunk = this.#chunks[0]
     if (chunk === undefined) throw new Error('nothing is buffered')
     let count = 0

@@ -1,6 +1,7 @@
 import type { Cluster } from '../../cluster/cluster.ts'
 import type { Connections } from '../../cluster/connections.ts'
-import { errorFromBroker, KafkaError } from '../../errors.ts'
+import { errorFromBroker } from '../../errors.ts'
+import type { KafkaError } from '../../errors.ts'
 import type { FetchPartition } from './fetch-partition.ts'
 import type { ResetPolicy } from './position.ts'
 
@@ -88,7 +89,8 @@ export async function lookUpEpochEnds(
     answers.flatMap(({ partition: index, errorCode, leaderEpoch, endOffset }) => {
       const partition = partitions.find((each) => each.topic === topic && each.partition === index)
       if (partition === undefined) return []
-      const error = errorCode === 0 ? undefined : errorFromBroker(errorCode, `OffsetForLeaderEpoch of ${topic}[${index}]`)
+      const error =
+        errorCode === 0 ? undefined : errorFromBroker(errorCode, `OffsetForLeaderEpoch of ${topic}[${index}]`)
       return [{ partition, offset: endOffset, epoch: leaderEpoch, error }]
     }),
   )

@@ -59,7 +59,10 @@ export class PositionResolver {
   }
 
   /** Where a policy says that partitions start, for a caller; tried again until it's known. */
-  async lookUp(partitions: readonly FetchPartition[], policy: Exclude<ResetPolicy, 'fail'>): Promise<readonly FoundOffset[]> {
+  async lookUp(
+    partitions: readonly FetchPartition[],
+    policy: Exclude<ResetPolicy, 'fail'>,
+  ): Promise<readonly FoundOffset[]> {
     return this.#cluster.retry('offsets of partitions', async () => {
       const found = await Promise.all(
         [...this.#byLeader(partitions)].map(([nodeId, group]) => this.#lookUp(nodeId, group, policy)),

@@ -105,9 +105,7 @@ export class NextSession extends GroupSession<NextRequest> {
       ...(isFull ? { rackId: rack, rebalanceTimeoutMs, serverAssignor: this.#options.serverAssignor } : {}),
       subscribedTopicNames: subscribes ? this.#topics : null,
       topicPartitions:
-        owned === undefined
-          ? null
-          : owned.toTopics().map(({ topic, partitions }) => ({ topicId: topic, partitions })),
+        owned === undefined ? null : owned.toTopics().map(({ topic, partitions }) => ({ topicId: topic, partitions })),
     }
   }
 

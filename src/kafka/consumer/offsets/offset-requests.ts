@@ -113,7 +113,8 @@ export function foundCommits<P extends NamedPartition>(
     for (const answer of topic.partitions) {
       if (answer.errorCode !== 0) throw errorFromBroker(answer.errorCode, what)
       const partition = partitions.find(
-        (each) => each.partition === answer.partitionIndex && isTopic(each, topic as { name: string; topicId?: string }),
+        (each) =>
+          each.partition === answer.partitionIndex && isTopic(each, topic as { name: string; topicId?: string }),
       )
       const { committedOffset: offset, committedLeaderEpoch: leaderEpoch, metadata } = answer
       if (partition === undefined || offset === NONE) continue
