@@ -53,7 +53,9 @@ describe.each(['classic', 'consumer'] as const)('a consumer of a %s group', (pro
     const consumer = consumerOf(sim, { protocol })
     const first = await sim.run(read(consumer, 30))
     for (const partition of [0, 1, 2]) {
-      expect(first.filter((value) => value.startsWith(`${partition}:`))).toEqual(numbers(10).map((n) => `${partition}:${n}`))
+      expect(first.filter((value) => value.startsWith(`${partition}:`))).toEqual(
+        numbers(10).map((n) => `${partition}:${n}`),
+      )
     }
     append(sim, 't', 1, numbers(5, 10))
     expect(await sim.run(read(consumer, 5))).toEqual(numbers(5, 10).map((n) => `1:${n}`))
@@ -94,7 +96,9 @@ describe.each(['classic', 'consumer'] as const)('a consumer of a %s group', (pro
     await sim.run(Promise.all([first.close(), second.close(), ...runs]))
     const expected = [0, 1, 2, 3].flatMap((partition) => numbers(20).map((n) => `${partition}:${n}`))
     expect(seen.toSorted()).toEqual(expected.toSorted())
-    expect([0, 1, 2, 3].map((partition) => sim.groups.offsets('g').get('t', partition)?.offset)).toEqual([20, 20, 20, 20])
+    expect([0, 1, 2, 3].map((partition) => sim.groups.offsets('g').get('t', partition)?.offset)).toEqual([
+      20, 20, 20, 20,
+    ])
   })
 
   it('leaves no timer and no connection behind', async () => {
