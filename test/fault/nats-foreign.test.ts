@@ -141,9 +141,9 @@ describe('a program that knows nothing of Busbar', () => {
   test('is there while members freeze, and die as they hand over: nothing is lost', { timeout: 120_000 }, async () => {
     const { server, foreigner, random } = await begin('lives')
     const all: Child[] = [await member(server, foreigner.topic)]
-    let isOver = false
+    const over = new AbortController()
     const publishing = (async () => {
-      while (!isOver) {
+      while (!over.signal.aborted) {
         await foreigner.publish()
         await pause(2)
       }
@@ -163,7 +163,7 @@ describe('a program that knows nothing of Busbar', () => {
       next.thaw()
       await next.kill()
     }
-    isOver = true
+    over.abort()
     await publishing
     await complete(foreigner, all)
   })
