@@ -174,7 +174,7 @@ describe('the end of a connection', () => {
     expect([broker.isDestroyed, connection.isOpen]).toEqual([true, false])
   })
 
-  it('comes with an answer that nobody asked for', async () => {
+  it('comes with an answer that was not asked for', async () => {
     const { broker, connection } = await ready()
     broker.answer({ name: 'Heartbeat', version: 4, correlationId: 5, clientId: null, body: {} }, OK)
     expect((await connection.ended).message).toBe('broker 1 answered request 5 when none was next')
