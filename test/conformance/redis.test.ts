@@ -15,7 +15,14 @@ conformance(vitest, {
   name: 'redis',
   version: broker.version,
   // Short, so that what a killed process held comes back while a scenario waits.
-  create: () => redis({ host: proxy.host, port: proxy.port, maxLen: 1_000_000, leaseMs: 2_000, pollMs: 200 }),
+  create: () =>
+    redis({
+      host: proxy.host,
+      port: proxy.port,
+      retention: { maxMessages: 1_000_000 },
+      leaseMs: 2_000,
+      pollIntervalMs: 200,
+    }),
   childModule: new URL('./redis-child.ts', import.meta.url),
   childEnv: { BUSBAR_TEST_REDIS: broker.url },
   exceptions: {

@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
 import { createBus, PublishError } from 'busbar'
 import type { Bus, BusOptions } from 'busbar'
 import { rabbitmq } from 'busbar/rabbitmq'
-import type { RabbitMqOptions } from 'busbar/rabbitmq'
+import type { MessageProperties, RabbitMqOptions } from 'busbar/rabbitmq'
 import { uniqueName, waitUntil } from 'busbar/testing'
 import { freePort, startPrivate } from '../../tools/brokers/index.ts'
 import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
@@ -135,4 +135,45 @@ describe('RabbitMQ: messages that have to wait keep no others waiting', () => {
       await waitUntil(() => well.seen.includes(2))
     },
   )
+
+  test('properties that the broker refuses are refused before, alone, and by name', { timeout: 40_000 }, async () => {
+    const bad: readonly MessageProperties[] = [
+      { expiration: 1.5 },
+      { expiration: -1 },
+      { expiration: 2 ** 32 },
+      { priority: 256 },
+      { priority: -1 },
+      { replyTo: 'x'.repeat(256) },
+      { type: 7 as unknown as string },
+    ]
+    const { on, topic, seen } = await started({
+      properties: ({ headers }) => (headers['bad'] === undefined ? undefined : bad[Number(headers['bad'])]),
+    })
+    const good = bad.map((_, index) => on.publish(topic, `good ${index}`))
+    const refused = bad.map((_, index) => refusal(on.publish(topic, index, { headers: { bad: String(index) } })))
+    for (const [index, { message }] of (await Promise.all(refused)).entries()) {
+      const [name] = Object.keys(bad[index] as object)
+      assert.match(message, new RegExp(`properties\\(\\) .*${name}`))
+    }
+    await Promise.all(good)
+    await waitUntil(() => seen.length === bad.length, { timeoutMs: 10_000 })
+  })
+
+  test('a copy for a group that is gone does not end what is declared beside it', { timeout: 40_000 }, async () => {
+    const { on, topic, seen } = await started()
+    const gone = uniqueName('gone')
+    const consumer = on.consume(gone, (_, ctx) => ctx.reject('no'), { native: { partitions: 1 } })
+    await consumer.ready
+    for (let number = 0; number < 4; number++) await on.publish(gone, number)
+    const letters = on.deadLetters(gone)
+    await waitUntil(async () => (await letters.list()).length === 4, { timeoutMs: 10_000 })
+    await consumer.close()
+    await on.admin().deleteGroup(gone, 'publishing')
+    // The first message with a delay: its queues have yet to be declared.
+    const delayed = on.publish(topic, 'delayed', { delayMs: 3_000 })
+    const redriven = letters.redrive()
+    await delayed
+    assert.equal((await redriven).failed.length, 4)
+    await waitUntil(() => seen.includes('delayed'), { timeoutMs: 10_000 })
+  })
 })

@@ -47,7 +47,7 @@ export class Connection {
     this.#state = new ConnectionState(
       { ...settings, saslMechanism },
       {
-        write: (chunks) => this.#socket.write(chunks),
+        write: (chunks, written) => this.#socket.write(chunks, written),
         destroy: () => this.#socket.destroy(),
         askSasl: (challenge) => void this.#askSasl(challenge),
         ready: () => this.#becameReady(),
@@ -80,6 +80,11 @@ export class Connection {
 
   get isOpen(): boolean {
     return this.#state.phase !== 'closed'
+  }
+
+  /** Since when the next answer is late, the time that its request asked the broker to wait not counted; undefined if none is. */
+  get lateSince(): number | undefined {
+    return this.#state.lateSince(this.#clock.now())
   }
 
   /** Written and not answered yet. */

@@ -15,7 +15,11 @@ test('groups take turns, and their number does not change how often something is
   const errors: unknown[] = []
   const failing = { renewBindings: () => Promise.reject(new Error('no')) }
   const groups = new Set([group('a', 5), group('b', 5), failing])
-  const renewal = new BindingRenewal(clock, groups, (error) => void errors.push(error))
+  const renewal = new BindingRenewal(
+    clock,
+    () => groups,
+    (error) => void errors.push(error),
+  )
   renewal.start()
   renewal.start()
   await clock.advance(5_000)

@@ -175,7 +175,7 @@ const KEYED = { ...GROUP, layout: { order: 'key', partitions: 4 } } as const
 
 test('the first queue of a group is declared last, and says which layout the group has', async () => {
   const { session, queues, declarations, missing, registered } = declaring()
-  missing.add('busbar:orders:mail')
+  for (const partition of ['', ':1', ':2', ':3']) missing.add(`busbar:orders:mail${partition}`)
   await declarations.group(session, KEYED)
   assert.deepEqual(
     [...queues.keys()],
@@ -185,9 +185,29 @@ test('the first queue of a group is declared last, and says which layout the gro
   assert.deepEqual(registered, ['orders:mail'])
 })
 
-test('a queue that is missing although the first one exists was deleted, which is reported', async () => {
-  const { session, declarations, missing, lost } = declaring()
-  missing.add('busbar:orders:mail:2')
-  await declarations.group(session, KEYED)
-  assert.deepEqual(lost, ['busbar:orders:mail:2'])
+test('a queue that is missing although others of its group exist was deleted, which is reported', async () => {
+  for (const partition of ['', ':2']) {
+    const { session, declarations, missing, lost, clock, registered } = declaring()
+    missing.add(`busbar:orders:mail${partition}`)
+    const group = declarations.group(session, KEYED)
+    await clock.advance(500)
+    await group
+    assert.deepEqual(lost, [`busbar:orders:mail${partition}`])
+    assert.deepEqual(registered, [])
+  }
+})
+
+test('a member that consumed a deleted queue has time to declare it again, and to report it', async () => {
+  for (const partition of ['', ':2']) {
+    const { session, declarations, missing, lost, clock, queues } = declaring()
+    const queue = `busbar:orders:mail${partition}`
+    missing.add(queue)
+    const group = declarations.group(session, KEYED)
+    await clock.advance(499)
+    assert.equal(queues.has(queue), false)
+    missing.delete(queue)
+    await clock.advance(1)
+    await group
+    assert.deepEqual(lost, [])
+  }
 })

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { test } from 'vitest'
 import { PublishError, silentLogger } from 'busbar'
 import { manualClock } from 'busbar/testing'
@@ -168,4 +170,31 @@ test('a channel that answers nothing, not even a question, is replaced; a slow q
   assert.equal((await (await next)[0])?.error, undefined)
   publisher.close()
   assert.equal(clock.pending, 0)
+})
+
+test('what was given up while there is no connection, or it is blocked, is not kept until there is one', async () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const publisher = publisherOn(manualClock())
+  const giveUp = async (): Promise<WeakRef<object>> => {
+    const given = message('orders', 'given up')
+    const outcomes = await publisher.publish([given], AbortSignal.abort(new Error('late')))
+    assert.equal(outcomes[0] instanceof Promise ? undefined : outcomes[0]?.error?.outcome, 'not-sent')
+    const late = new AbortController()
+    const waiting = publisher.publish([given], late.signal)
+    late.abort(new Error('late'))
+    for (const outcome of await waiting) await outcome
+    return new WeakRef(given)
+  }
+  const kept: WeakRef<object>[] = []
+  for (let round = 0; round < 3; round++) kept.push(await giveUp())
+  const { session } = fakeSession()
+  await publisher.attach(session)
+  publisher.block('low on memory')
+  for (let round = 0; round < 3; round++) kept.push(await giveUp())
+  await new Promise(setImmediate)
+  collect()
+  // The last one is released by the next call.
+  assert.ok(kept.filter((reference) => reference.deref() !== undefined).length <= 1)
+  publisher.close()
 })

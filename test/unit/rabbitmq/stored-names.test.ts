@@ -11,6 +11,7 @@ import {
   bindingKeysOf,
   bucketed,
   bucketKeysOf,
+  lockOf,
   memberKeyOf,
   Names,
   partitionOf,
@@ -66,7 +67,12 @@ describe('golden', () => {
     assert.equal(names.group('orders', 'billing'), 'busbar:orders:billing')
     assert.equal(partitionQueue('busbar:orders:billing', 0), 'busbar:orders:billing')
     assert.equal(partitionQueue('busbar:orders:billing', 3), 'busbar:orders:billing:3')
-    assert.equal(names.spread('orders.>', 'billing'), 'busbar:orders.>:billing:spread')
+    assert.deepEqual(names.spread('orders.>', 'billing'), {
+      byBucket: 'busbar:orders.>:billing:spread',
+      rest: 'busbar:orders.>:billing:spread.rest',
+    })
+    assert.equal(names.broadcast('orders', 'billing', 2), 'busbar:orders:billing:2')
+    assert.equal(lockOf('busbar.groups'), 'busbar.groups:lock')
     assert.equal(names.member('p1', 7), 'busbar.member.p1:7')
     assert.equal(memberKeyOf('busbar:orders:billing'), '~member.33ef4076f8989f78563b1326fd319626')
     assert.equal(names.notes('orders', 'billing', 0), 'busbar:orders:billing:notes')
@@ -150,7 +156,9 @@ describe('names', () => {
         for (const name of [
           names.group(each, group),
           partitionQueue(names.group(each, group), 31),
-          names.spread(each, group),
+          ...Object.values(names.spread(each, group)),
+          names.broadcast(each, group, 40),
+          lockOf(names.notes(each, group, 0)),
           names.notes(each, group, 1),
           names.stream(each),
           names.storage(each),

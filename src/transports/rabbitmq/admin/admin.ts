@@ -185,7 +185,7 @@ export class RabbitMqAdmin implements TransportAdmin {
       for (const queue of queuesOf(first, { order: 'key', partitions: count }))
         await declaring.exists((channel) => channel.deleteQueue(queue))
       if (isPattern(topic))
-        for (const exchange of [names.spread(topic, group), `${names.spread(topic, group)}.rest`])
+        for (const exchange of Object.values(names.spread(topic, group)))
           await declaring.exists((channel) => channel.deleteExchange(exchange))
       for (let place = 0; place < PLACES; place++)
         await declaring.exists((channel) => channel.deleteQueue(names.notes(topic, group, place)))

@@ -3,6 +3,7 @@ import type { Clock } from '../../../core/clock.ts'
 import { ConflictError } from '../../../core/errors.ts'
 import { DeclareChannel } from '../topology/declare-channel.ts'
 import { REPLY, replyCode } from '../errors.ts'
+import { lockOf } from '../topology/names.ts'
 import type { Session } from '../connection/link.ts'
 
 const WAIT_MS = 10_000
@@ -21,8 +22,9 @@ export class BrokerLocks {
     this.#clock = clock
   }
 
-  /** Runs `work` alone. Rejects with `ConflictError` when another process holds the lock for too long. */
-  with<Result>(session: Session, name: string, work: () => Promise<Result>): Promise<Result> {
+  /** Runs `work` as the only reader of that queue. Rejects with `ConflictError` when another process reads it for too long. */
+  with<Result>(session: Session, queue: string, work: () => Promise<Result>): Promise<Result> {
+    const name = lockOf(queue)
     const before = this.#tails.get(name) ?? Promise.resolve()
     const run = before.then(() => this.#locked(session, name, work))
     const tail = run
@@ -59,9 +61,12 @@ export class BrokerLocks {
       } catch (error) {
         if (replyCode(error) !== REPLY.resourceLocked) throw error
         if (this.#clock.monotonic() >= until)
-          throw new ConflictError(`Somebody else has been reading what "${name}" protects for ${WAIT_MS} ms`, {
-            cause: error,
-          })
+          throw new ConflictError(
+            `Another process has been reading the queue for ${WAIT_MS} ms and holds its lock "${name}"`,
+            {
+              cause: error,
+            },
+          )
       }
       await sleep(this.#clock, RETRY_MS * (1 + Math.random()))
     }

@@ -1,4 +1,5 @@
 import type { Channel, ConsumeMessage } from 'amqplib'
+import { ConnectionError } from '../../../core/errors.ts'
 import { sleep } from '../../../core/clock.ts'
 import type { Clock } from '../../../core/clock.ts'
 import { closeQuietly } from '../connection/amqp.ts'
@@ -9,6 +10,10 @@ import type { Session } from '../connection/link.ts'
 
 const PREFETCH = 32
 const RETRY_MS = 1_000
+/** Pauses before it starts again after its end. */
+const RESTART_MIN_MS = 100
+const RESTART_MAX_MS = 60_000
+const READING = 'reading dead letters of the broker'
 
 export interface SorterParts {
   readonly names: Names
@@ -16,6 +21,8 @@ export interface SorterParts {
   readonly publisher: RabbitMqPublisher
   readonly closing: AbortSignal
   readonly failed: (error: unknown, doing: string) => void
+  /** Declares its queue again. */
+  readonly declare: (session: Session) => Promise<void>
 }
 
 /**
@@ -24,25 +31,49 @@ export interface SorterParts {
  */
 export class DeadLetterSorter {
   readonly #parts: SorterParts
+  #waitMs = RESTART_MIN_MS
 
   constructor(parts: SorterParts) {
     this.#parts = parts
   }
 
-  /** Starts on a new session, and ends with it. Never rejects. */
+  /** Sorts for as long as the session lasts. Never rejects. */
   async start(session: Session): Promise<void> {
-    const { names, failed } = this.#parts
-    try {
-      const channel = await session.channel(() => undefined)
-      await channel.prefetch(PREFETCH)
-      await channel.consume(names.deadLetters, (message) => {
-        if (message === null) void closeQuietly(channel)
-        else
-          this.#sort(channel, message).catch((error: unknown) => failed(error, 'storing a dead letter of the broker'))
-      })
-    } catch (error) {
-      if (session.isOpen) failed(error, 'reading dead letters of the broker')
+    const { clock, closing, declare, failed } = this.#parts
+    const isOver = (): boolean => !session.isOpen || closing.aborted
+    for (let isAgain = false; !isOver(); isAgain = true) {
+      try {
+        if (isAgain) await declare(session)
+        await this.#run(session)
+      } catch (error) {
+        if (isOver()) return
+        failed(error, READING)
+      }
+      await sleep(clock, this.#waitMs, closing).catch(() => undefined)
+      this.#waitMs = Math.min(RESTART_MAX_MS, 2 * this.#waitMs)
     }
+  }
+
+  /** Rejects when it ends. */
+  async #run(session: Session): Promise<void> {
+    const { names, failed } = this.#parts
+    const end = Promise.withResolvers<never>()
+    end.promise.catch(() => undefined)
+    const channel = await session.channel((error) => end.reject(error ?? new ConnectionError('Its channel was closed')))
+    await channel.prefetch(PREFETCH)
+    await channel.consume(names.deadLetters, (message) => {
+      if (message === null) {
+        end.reject(
+          new ConnectionError(
+            `The queue "${names.deadLetters}" was deleted, and is declared again. What the broker gave up meanwhile is lost`,
+          ),
+        )
+        void closeQuietly(channel)
+      } else
+        this.#sort(channel, message).catch((error: unknown) => failed(error, 'storing a dead letter of the broker'))
+    })
+    this.#waitMs = RESTART_MIN_MS
+    await end.promise
   }
 
   async #sort(channel: Channel, source: ConsumeMessage): Promise<void> {

@@ -134,7 +134,7 @@ export class StorageReader {
     const session = await this.#session()
     const ready = Promise.withResolvers<Look>()
     const released = Promise.withResolvers<undefined>()
-    const locked = this.#locks.with(session, `${this.#queue}:lock`, async () => {
+    const locked = this.#locks.with(session, this.#queue, async () => {
       const browser = await QueueBrowser.open(this.#clock, session, this.#queue)
       const finish = async (): Promise<void> => {
         released.resolve(undefined)

@@ -123,7 +123,7 @@ export class AttemptNotes {
   }
 
   async #read(session: Session): Promise<readonly Note[]> {
-    return this.#locks.with(session, `${this.#queueOf(0)}:lock`, async () => {
+    return this.#locks.with(session, this.#queueOf(0), async () => {
       const notes: Note[] = []
       for (let place = 0; place < PLACES; place++) {
         const browser = await QueueBrowser.open(this.#clock, session, this.#queueOf(place))

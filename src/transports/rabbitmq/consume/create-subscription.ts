@@ -83,7 +83,8 @@ export async function createSubscription(
       const current = parts.context.session()
       if (layout === undefined || current === undefined) return 0
       const { topic, group } = spec
-      return parts.declarations.renewBindings(current, { topic, group, layout, options: native })
+      const heard = await parts.members.renew(declared.queues[0])
+      return heard + (await parts.declarations.renewBindings(current, { topic, group, layout, options: native }))
     },
     intake: (host) =>
       new QueueAssignment({
@@ -195,7 +196,7 @@ async function declareBroadcast(
   session: Session,
 ): Promise<string> {
   // A different name for each connection: the broker may not have noticed yet that the last one has ended.
-  const queue = `${names.group(spec.topic, spec.group)}:${session.epoch}`
+  const queue = names.broadcast(spec.topic, spec.group, session.epoch)
   const declaring = new DeclareChannel(session)
   try {
     await declaring.run((channel) => channel.assertQueue(queue, broadcastQueue(session, native)))

@@ -22,7 +22,7 @@ interface Line {
 
 /**
  * Where the members of this process's groups hear the others: one exclusive queue for the whole process, which the broker
- * deletes with the connection. Nobody is asked whether anybody is there, so a group at rest costs nothing.
+ * deletes with the connection. No member asks whether the others are there, so a group at rest costs nothing.
  */
 export class MemberChannel {
   readonly #names: Names
@@ -57,6 +57,16 @@ export class MemberChannel {
     }
   }
 
+  /** Binds the group with that first queue again, or all groups, which an operator may have unbound. Resolves with their number. */
+  async renew(first?: string): Promise<number> {
+    const line = this.#line
+    const keys = [...(line?.listeners.keys() ?? [])].filter((key) => first === undefined || key === memberKeyOf(first))
+    if (line === undefined || keys.length === 0) return 0
+    const channel = await line.opened
+    await Promise.all(keys.map((key) => channel.bindQueue(line.queue, this.#names.system, key)))
+    return keys.length
+  }
+
   /** Resolves when the broker has passed it on; nobody needs to hear it. */
   async say(first: string, content: Buffer): Promise<void> {
     await this.#publisher.publish(this.#names.system, memberKeyOf(first), content)
@@ -80,7 +90,7 @@ export class MemberChannel {
 
   #heard(line: Line, channel: Channel, message: ConsumeMessage | null): void {
     if (message === null) {
-      // Somebody deleted the queue.
+      // The queue was deleted.
       this.#end(line)
       void closeQuietly(channel)
       return

@@ -187,6 +187,8 @@ export class PublishLane {
 
   /** Sends what can be sent. */
   pump(): void {
+    // What was given up meanwhile would otherwise stay in memory until there is a connection.
+    while (this.#queue.peek()?.isSettled === true) this.#queue.shift()
     const [session, channel] = [this.#session, this.#channel]
     if (session === undefined || this.#queue.size === 0) return
     if (channel === undefined) {

@@ -1,11 +1,10 @@
 import type { Clock } from '../../../core/clock.ts'
 import { PublishError } from '../../../core/errors.ts'
-import { bodyBytes } from '../../../core/message.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
-import { isCopy } from '../../../core/publish/size-limit.ts'
+import { tooLarge } from '../../../core/publish/size-limit.ts'
 import { isDeadLetterTopic } from '../../../core/topic.ts'
 import { bucketOf } from '../partitions/key-bucket.ts'
-import { carriedBy, withLeftovers } from '../wire/carried-properties.ts'
+import { carriedBy, propertyProblem, withLeftovers } from '../wire/carried-properties.ts'
 import type { CarriedProperties } from '../wire/carried-properties.ts'
 import { MAX_DELAY_MS, rungsOf, topRung } from '../delays/delay-ladder.ts'
 import { MAX_PLUGIN_DELAY_MS } from '../delays/delay-plugin.ts'
@@ -40,9 +39,8 @@ export class Router {
   address(parcel: OutgoingFrame, message: OutgoingMessage, notes: CopyNotes | undefined): PublishError | undefined {
     const { maxMessageBytes, properties } = this.#options
     const { topic } = message
-    const bytes = bodyBytes(message)
-    if (bytes > maxMessageBytes && !isCopy(message))
-      return refused(topic, `has a body of ${bytes} bytes, the limit is ${maxMessageBytes} (maxMessageBytes)`)
+    const error = tooLarge(message, maxMessageBytes, 'rabbitmq')
+    if (error !== undefined) return error
     parcel.message = message
     parcel.isCopy = message.group !== undefined
     parcel.isOfDeadLetters = false
@@ -57,6 +55,8 @@ export class Router {
     parcel.typedHeaders = undefined
     const carried = notes?.carried ?? (message.group === undefined ? undefined : carriedBy(message))
     if (carried !== undefined) this.#carry(parcel, message, carried)
+    const problem = parcel.properties && propertyProblem(parcel.properties)
+    if (problem !== undefined) return refused(topic, `gets from properties() ${problem}`)
     const unfit = addHeaders(parcel, parcel.properties?.headers)
     if (unfit !== undefined) return unfit
     const custom = this.#route(parcel, message, notes)

@@ -7,23 +7,24 @@ const MORE_REQUESTS = 2
 const MIN_MS = 5_000
 
 export interface Renewable {
-  /** Binds the queues of a group again; resolves with the number of bindings. */
+  /** Binds its queues again; resolves with the number of requests. */
   renewBindings(): Promise<number>
 }
 
 /**
- * Binds the queues of all groups again, one group after another. AMQP does not report that a binding was removed, or
- * that another process has made a deleted exchange again: without its bindings, a group would miss messages forever.
+ * Declares again what all groups share, and binds the queues of all groups, one group after another. AMQP does not report
+ * that a binding or an exchange was removed, or that another process has made the exchange again: without its bindings, a
+ * group would miss messages forever.
  */
 export class BindingRenewal {
   readonly #clock: Clock
-  readonly #groups: Iterable<Renewable>
+  readonly #groups: () => Iterable<Renewable>
   readonly #failed: (error: unknown) => void
   readonly #done = new Set<Renewable>()
   #timer: Timer | undefined
   #isStopped = false
 
-  constructor(clock: Clock, groups: Iterable<Renewable>, failed: (error: unknown) => void) {
+  constructor(clock: Clock, groups: () => Iterable<Renewable>, failed: (error: unknown) => void) {
     this.#clock = clock
     this.#groups = groups
     this.#failed = failed
@@ -55,7 +56,7 @@ export class BindingRenewal {
 
   /** The next group of this round. */
   #take(): Renewable | undefined {
-    const groups = [...this.#groups]
+    const groups = [...this.#groups()]
     const group = groups.find((each) => !this.#done.has(each)) ?? groups[0]
     if (group === undefined || this.#done.has(group)) this.#done.clear()
     if (group !== undefined) this.#done.add(group)

@@ -1,4 +1,5 @@
 import type { Channel, Options } from 'amqplib'
+import { ConnectionError } from '../../../core/errors.ts'
 import { closeQuietly } from '../connection/amqp.ts'
 import { REPLY, replyCode } from '../errors.ts'
 import type { Session } from '../connection/link.ts'
@@ -10,6 +11,8 @@ import { isNodeAway } from './places.ts'
  */
 export class DeclareChannel {
   readonly #session: Session
+  #last: Promise<unknown> = Promise.resolve()
+  #isClosed = false
   #channel: Promise<Channel> | undefined
   /** Resolves with the reason why the current channel ended. */
   #ended: Promise<Error | undefined> | undefined
@@ -22,8 +25,15 @@ export class DeclareChannel {
     return this.#session
   }
 
-  /** Runs one operation. Rejects with the broker's refusal. */
-  async run<Result>(operation: (channel: Channel) => Promise<Result>): Promise<Result> {
+  /** Runs one operation after another: a refusal would end those beside it. Rejects with the broker's refusal. */
+  run<Result>(operation: (channel: Channel) => Promise<Result>): Promise<Result> {
+    const running = this.#last.then(() => this.#run(operation))
+    this.#last = running.catch(() => undefined)
+    return running
+  }
+
+  async #run<Result>(operation: (channel: Channel) => Promise<Result>): Promise<Result> {
+    if (this.#isClosed) throw new ConnectionError('The channel for declarations was closed')
     this.#channel ??= this.#open()
     const [opening, ended] = [this.#channel, this.#ended]
     let channel: Channel
@@ -74,6 +84,7 @@ export class DeclareChannel {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true
     const opening = this.#channel
     this.#channel = undefined
     await opening?.then(closeQuietly, () => undefined)

@@ -1,11 +1,10 @@
 import { sleep } from '../../../core/clock.ts'
 import type { SubscriptionSpec, TransportHost } from '../../../core/transport.ts'
 import { DeclareChannel } from './declare-channel.ts'
+import { CONSUMERS_END_MS } from './group-topology.ts'
 import type { Declaring } from '../partitions/queue-assignment.ts'
 import type { Session } from '../connection/link.ts'
 
-/** RabbitMQ cancels the consumers of a deleted queue a moment before the queue is gone. */
-const DELETED_WITHIN_MS = 500
 const DELETED_POLL_MS = 20
 
 /**
@@ -42,14 +41,20 @@ export class DeletedQueues {
   ): Promise<ReadonlySet<string>> {
     const { clock } = this.#host
     const declaring = new DeclareChannel(session)
-    const until = clock.monotonic() + DELETED_WITHIN_MS
+    const until = clock.monotonic() + CONSUMERS_END_MS
     let queues = this.#queues.filter((queue) => (which === 'cancelled' ? expected.has(queue) : !watched.has(queue)))
     try {
       for (;;) {
-        for (const queue of queues)
-          if (!(await declaring.exists((channel) => channel.checkQueue(queue)))) this.#missing.add(queue)
-        queues = queues.filter((queue) => expected.has(queue) && !this.#missing.has(queue))
-        if (queues.length === 0 || clock.monotonic() >= until) {
+        const isLast = clock.monotonic() >= until
+        const left: string[] = []
+        for (const queue of queues) {
+          const isGone = !(await declaring.exists((channel) => channel.checkQueue(queue)))
+          // Another member that has lost its consumer declares it again.
+          if (isGone && (isLast || expected.has(queue))) this.#missing.add(queue)
+          else if (isGone || expected.has(queue)) left.push(queue)
+        }
+        queues = left
+        if (queues.length === 0 || isLast) {
           // A member that has just joined may have declared it first.
           for (const queue of expected) if (lost.delete(queue) && !this.#missing.has(queue)) this.#remade.add(queue)
           return this.#missing

@@ -46,7 +46,7 @@ export class GroupRegistry {
 
   async #browse(session: Session, isToRemove: (record: GroupRecord) => boolean): Promise<void> {
     const queue = this.#names.groups
-    await this.#locks.with(session, `${queue}:lock`, async () => {
+    await this.#locks.with(session, queue, async () => {
       const browser = await QueueBrowser.open(this.#clock, session, queue)
       try {
         for (const message of await browser.next(MOST)) {

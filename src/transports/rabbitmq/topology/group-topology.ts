@@ -1,4 +1,6 @@
 import type { Channel } from 'amqplib'
+import { sleep } from '../../../core/clock.ts'
+import type { Clock } from '../../../core/clock.ts'
 import { ConfigurationError } from '../../../core/errors.ts'
 import { declareQueue, inequivalentArgument } from './declare-channel.ts'
 import type { DeclareChannel, Drift } from './declare-channel.ts'
@@ -32,16 +34,23 @@ export interface DeclaredGroup {
   readonly drifts: readonly Drift[]
   /** The group did not exist before. */
   readonly isNew: boolean
-  /** Queues that were missing although the group existed: somebody had deleted them. */
+  /** Queues that were missing although the group existed: they had been deleted. */
   readonly restored: readonly string[]
 }
 
 export interface GroupContext {
+  readonly clock: Clock
   readonly names: Names
   readonly queueType: QueueType
   readonly quorumArguments: QueueArguments
   readonly deliveryLimit: number
 }
+
+/**
+ * RabbitMQ ends the consumers of a deleted queue up to this long before or after the queue is gone. Declared again before
+ * that, it would keep a consumer, unnoticed, and RabbitMQ 3 would take its first messages for ones that this consumer has had.
+ */
+export const CONSUMERS_END_MS = 500
 
 /** Effectively no limit: peeking at a queue counts as a delivery, and must never use a message up. */
 const NO_DELIVERY_LIMIT = 1_000_000_000
@@ -86,13 +95,20 @@ export async function declareGroup(
 ): Promise<DeclaredGroup> {
   const { names } = context
   const first = names.group(spec.topic, spec.group)
-  const exists = await declaring.exists((channel) => channel.checkQueue(first))
+  const has = (queue: string): Promise<boolean> => declaring.exists((channel) => channel.checkQueue(queue))
   const wanted = queuesOf(first, spec.layout)
+  let exists = await has(first)
+  // Of a new group, no other queue exists either.
+  const isDamaged = !exists && spec.missing === undefined && wanted[1] !== undefined && (await has(wanted[1]))
+  if (isDamaged) {
+    await sleep(context.clock, CONSUMERS_END_MS)
+    exists = await has(first)
+  }
   const made = exists ? [] : wanted.slice(1).filter((queue) => spec.missing?.has(queue) !== false)
   const drifts: Drift[] = []
   for (const queue of made) drifts.push(...(await declareOne(declaring, context, spec, queue, spec.layout)))
   let { layout } = spec
-  // If it was deleted too, whoever consumes it has yet to hear of that.
+  // If it was deleted too, its consumers have yet to hear of that.
   if (spec.watched?.has(first) !== true && (exists || spec.missing?.has(first) !== false)) {
     const { layout: current, drifts: more } = await declareFirst(declaring, context, spec, first)
     layout = current
@@ -101,15 +117,24 @@ export async function declareGroup(
   const queues = queuesOf(first, layout)
   // Another member has made the group at the same time, in another form.
   for (const queue of made) if (!queues.includes(queue)) await deleteUnused(declaring, queue)
-  const restored: string[] = []
-  for (const queue of queues.slice(1)) {
-    if (made.includes(queue) || spec.missing?.has(queue) === false) continue
-    if (await declaring.exists((channel) => channel.checkQueue(queue))) continue
-    drifts.push(...(await declareOne(declaring, context, spec, queue, layout)))
-    if (exists) restored.push(queue)
+  const others = queues.slice(1).filter((queue) => !made.includes(queue) && spec.missing?.has(queue) !== false)
+  let gone = await filter(others, async (queue) => !(await has(queue)))
+  if (gone.length > 0 && spec.missing === undefined && exists) {
+    // Members that consumed them declare them again.
+    await sleep(context.clock, CONSUMERS_END_MS)
+    gone = await filter(gone, async (queue) => !(await has(queue)))
   }
+  for (const queue of gone) drifts.push(...(await declareOne(declaring, context, spec, queue, layout)))
   await bindGroup(declaring, names, spec, queues)
-  return { layout, queues, drifts, restored, isNew: !exists && spec.missing === undefined }
+  const restored = exists ? gone : isDamaged ? [first, ...gone] : []
+  return { layout, queues, drifts, restored, isNew: !exists && !isDamaged && spec.missing === undefined }
+}
+
+/** One after another: each question may cost the channel. */
+async function filter(queues: readonly string[], test: (queue: string) => Promise<boolean>): Promise<string[]> {
+  const found: string[] = []
+  for (const queue of queues) if (await test(queue)) found.push(queue)
+  return found
 }
 
 /** Quorum queues have no deletion on condition. The queue is not bound yet. */
@@ -290,14 +315,13 @@ async function declareSpread(
   group: string,
   first: string,
 ): Promise<string> {
-  const spread = names.spread(topic, group)
-  const rest = `${spread}.rest`
+  const { byBucket, rest } = names.spread(topic, group)
   await declaring.run(async (channel) => {
     await channel.assertExchange(rest, 'fanout', { durable: true })
-    await channel.assertExchange(spread, 'topic', { durable: true, alternateExchange: rest })
+    await channel.assertExchange(byBucket, 'topic', { durable: true, alternateExchange: rest })
   })
   await ifExists(declaring, first, (channel) => channel.bindQueue(first, rest, ''))
-  return spread
+  return byBucket
 }
 
 /** Declares the queue that holds a dead-letter topic: with its first dead letter, and until it is purged. */

@@ -136,9 +136,15 @@ export class Names {
     return fit(`${this.main}:${topic}:${group}`)
   }
 
-  /** Exchanges of a group with several queues whose pattern ends in a wildcard for any number of words. */
-  spread(topic: string, group: string): string {
-    return fit(`${this.main}:${topic}:${group}:spread`)
+  /** The queue of a broadcast consumer, during one connection. */
+  broadcast(topic: string, group: string, epoch: number): string {
+    return fit(`${this.main}:${topic}:${group}:${epoch}`)
+  }
+
+  /** Two exchanges of a group with several queues whose pattern ends in a wildcard for any number of words. */
+  spread(topic: string, group: string): { readonly byBucket: string; readonly rest: string } {
+    const name = `${this.main}:${topic}:${group}:spread`
+    return { byBucket: fit(name), rest: fit(`${name}.rest`) }
   }
 
   /** Queue of notes about attempts that the broker's own count does not show. */
@@ -165,6 +171,11 @@ export class Names {
 /** The queue of one partition, by the group's first queue. */
 export function partitionQueue(first: string, partition: number): string {
   return partition === 0 ? first : fit(`${first}:${partition}`)
+}
+
+/** The exclusive queue that is the lock of a queue which one process at a time may read. */
+export function lockOf(queue: string): string {
+  return fit(`${queue}:lock`)
 }
 
 /** Routing key for records of groups; no topic looks like it. */

@@ -41,6 +41,9 @@ import type { Prerequisites } from '../publish/preparation.ts'
  */
 const YOUNG_MS = 1_500
 const MAX_REPORTED = 10_000
+/** To declare again what all groups share. */
+const SHARED_REQUESTS = 9
+const REQUESTS_PER_RUNG = 4
 const REGISTER_MS = 5_000
 const REGISTER_AGAIN_MS = 1_000
 
@@ -60,6 +63,8 @@ export interface TopologyParts {
   readonly onStorageLost: (topic: string, queue: string) => void
   /** A shared object was deleted, and has been declared again without its bindings. */
   readonly onGone: () => void
+  /** Queues of the bus itself were missing, and have been declared. */
+  readonly onSharedLost: (queues: readonly string[]) => void
   /** Queues of an existing group were missing, and have been declared. */
   readonly onRestored: (topic: string, group: string, queues: readonly string[]) => void
   readonly closing: AbortSignal
@@ -87,6 +92,8 @@ export class Topology implements Prerequisites {
   readonly #known = new WeakMap<Session, Known>()
   #queueType: QueueType | undefined
   #plugin: boolean | undefined
+  /** Number of rungs that this process uses. */
+  #rungs = 0
   readonly #reported = new Set<string>()
 
   constructor(parts: TopologyParts) {
@@ -145,21 +152,13 @@ export class Topology implements Prerequisites {
   }
 
   async #declareGroup(session: Session, spec: GroupSpec): Promise<DeclaredGroup> {
-    const { names, options } = this.#parts
+    const { clock, names, options } = this.#parts
     const { quorumArguments, deliveryLimit } = options
     const declaring = new DeclareChannel(session)
     try {
       if (!options.declare) return await checkGroup(declaring, names, spec)
-      const context = { names, queueType: this.queueType, quorumArguments, deliveryLimit }
-      let declared: DeclaredGroup
-      try {
-        declared = await declareGroup(declaring, context, spec)
-      } catch (error) {
-        if (replyCode(error) !== REPLY.notFound || isNodeAway(error)) throw error
-        // The exchange itself was deleted, and no publisher has noticed yet.
-        this.#report(await declareExchanges(declaring, names, this.#storageArguments))
-        declared = await declareGroup(declaring, context, spec)
-      }
+      const context = { clock, names, queueType: this.queueType, quorumArguments, deliveryLimit }
+      const declared = await this.#withExchanges(declaring, () => declareGroup(declaring, context, spec))
       if (declared.isNew) await this.#register(spec.topic, spec.group, declared.layout)
       // Delayed copies may be on their way to queues that were made again.
       if (spec.missing !== undefined || declared.restored.length > 0)
@@ -188,6 +187,46 @@ export class Topology implements Prerequisites {
     await settledWithin(clock, REGISTER_MS, registering())
   }
 
+  /** Runs it again when an exchange of the bus was deleted, and no publisher has noticed yet. */
+  async #withExchanges<Result>(declaring: DeclareChannel, work: () => Promise<Result>): Promise<Result> {
+    try {
+      return await work()
+    } catch (error) {
+      if (replyCode(error) !== REPLY.notFound || isNodeAway(error)) throw error
+      await this.#restoreExchanges(declaring)
+      return await work()
+    }
+  }
+
+  async #restoreExchanges(declaring: DeclareChannel): Promise<void> {
+    const { names, onGone } = this.#parts
+    const isGone = !(await declaring.exists((channel) =>
+      Promise.all([names.main, names.system].map((exchange) => channel.checkExchange(exchange))),
+    ))
+    this.#report(await declareExchanges(declaring, names, this.#storageArguments))
+    if (isGone) onGone()
+  }
+
+  /** Declares again what all groups share; resolves with the number of requests. */
+  async renewShared(session: Session): Promise<number> {
+    const { names, options, onSharedLost } = this.#parts
+    if (!options.declare) return 0
+    const declaring = new DeclareChannel(session)
+    const rungs = Array.from({ length: this.#rungs }, (_, rung) => names.delay(rung))
+    const gone: string[] = []
+    try {
+      for (const queue of [names.groups, ...rungs])
+        if (!(await declaring.exists((channel) => channel.checkQueue(queue)))) gone.push(queue)
+      await this.#restoreExchanges(declaring)
+      if (rungs.length > 0)
+        this.#report(await declareLadder(declaring, names, this.#storageArguments, 0, rungs.length - 1, this.#settled))
+      if (gone.length > 0) onSharedLost(gone)
+      return SHARED_REQUESTS + REQUESTS_PER_RUNG * rungs.length
+    } finally {
+      await declaring.close()
+    }
+  }
+
   /** Binds the queues of a group again; resolves with the number of bindings. */
   async renewBindings(session: Session, spec: GroupSpec): Promise<number> {
     const { names, options } = this.#parts
@@ -195,11 +234,7 @@ export class Topology implements Prerequisites {
     const declaring = new DeclareChannel(session)
     const queues = queuesOf(names.group(spec.topic, spec.group), spec.layout)
     try {
-      return await bindGroup(declaring, names, spec, queues)
-    } catch (error) {
-      if (replyCode(error) !== REPLY.notFound || isNodeAway(error)) throw error
-      this.#report(await declareExchanges(declaring, names, this.#storageArguments))
-      return await bindGroup(declaring, names, spec, queues)
+      return await this.#withExchanges(declaring, () => bindGroup(declaring, names, spec, queues))
     } finally {
       await declaring.close()
     }
@@ -253,7 +288,10 @@ export class Topology implements Prerequisites {
     // Or it exists, and has lost its binding. If what follows fails, the next attempt may find the queue.
     if (gone.get(topic) === false && !(await declaring.exists((channel) => channel.checkQueue(queue))))
       gone.set(topic, true)
-    this.#report(await declareStorage(declaring, names, this.#storageArguments, topic))
+    const drifts = await this.#withExchanges(declaring, () =>
+      declareStorage(declaring, names, this.#storageArguments, topic),
+    )
+    this.#report(drifts)
     const isLost = gone.get(topic) === true
     gone.delete(topic)
     if (isLost) onStorageLost(topic, queue)
@@ -324,7 +362,7 @@ export class Topology implements Prerequisites {
   }
 
   async #declareDelay(known: Known, rung: number): Promise<void> {
-    const { names, options, connector, closing, addressing, clock } = this.#parts
+    const { names, options, connector, closing, addressing } = this.#parts
     const { session } = known.declaring
     if (known.rungs > rung) return
     if (options.delay !== 'ladder') {
@@ -337,12 +375,16 @@ export class Topology implements Prerequisites {
       }
     }
     if (options.declare) {
-      const settled = (): Promise<void> =>
-        this.queueType === 'quorum' ? sleep(clock, YOUNG_MS, closing) : Promise.resolve()
-      this.#report(await declareLadder(known.declaring, names, this.#storageArguments, known.rungs, rung, settled))
+      this.#report(
+        await declareLadder(known.declaring, names, this.#storageArguments, known.rungs, rung, this.#settled),
+      )
     }
     known.rungs = rung + 1
+    this.#rungs = Math.max(this.#rungs, known.rungs)
   }
+
+  readonly #settled = (): Promise<void> =>
+    this.queueType === 'quorum' ? sleep(this.#parts.clock, YOUNG_MS, this.#parts.closing) : Promise.resolve()
 
   /** Reports only once: each connection finds the same. */
   #report(drifts: readonly Drift[]): void {

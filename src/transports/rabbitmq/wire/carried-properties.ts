@@ -1,5 +1,6 @@
 import type { ConsumeMessage, GetMessage } from 'amqplib'
 import type { EncodedMessage, Headers, OutgoingMessage } from '../../../core/message.ts'
+import type { MessageProperties } from '../options.ts'
 import { isEnvelopeHeader, isTransportHeader } from './wire-headers.ts'
 
 /**
@@ -123,6 +124,21 @@ function untagged(value: unknown): unknown {
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
+}
+
+const TEXTS = ['contentEncoding', 'correlationId', 'replyTo', 'type', 'userId', 'appId'] as const
+/** The broker's maximum, in ms. */
+const MAX_EXPIRATION = 2 ** 32 - 1
+
+/** Why AMQP or the broker would not take these properties, and would end the channel with all other messages on it. */
+export function propertyProblem(properties: MessageProperties): string | undefined {
+  const { priority, expiration } = properties
+  if (priority !== undefined && !isOctet(priority))
+    return `priority ${String(priority)}: it must be an integer from 0 to 255`
+  if (expiration !== undefined && !(Number.isInteger(expiration) && expiration >= 0 && expiration <= MAX_EXPIRATION))
+    return `expiration ${String(expiration)}: it must be an integer from 0 to ${MAX_EXPIRATION}`
+  const name = TEXTS.find((each) => properties[each] !== undefined && !isShortText(properties[each]))
+  return name === undefined ? undefined : `a value for ${name} that is not text of at most 255 bytes`
 }
 
 function isOctet(value: unknown): boolean {

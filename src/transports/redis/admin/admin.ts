@@ -51,8 +51,8 @@ export function redisAdmin(
 
   /** As this process applies it; another one may have other limits. Dead letters are never trimmed. */
   function retentionOf(topic: string): RetentionInfo {
-    const { maxLen, maxAgeMs } = context().options
-    return isDeadLetterTopic(topic) ? {} : { maxAgeMs, maxMessages: maxLen }
+    const { maxMessages, maxAgeMs } = context().options.retention
+    return isDeadLetterTopic(topic) ? {} : { maxAgeMs, maxMessages }
   }
 
   async function groupsOf(topic: string): Promise<GroupInfo[]> {

@@ -17,6 +17,8 @@ export interface RespClientOptions {
   readonly username: string | undefined
   readonly password: string | undefined
   readonly database: number
+  /** For the list of connections of the server. */
+  readonly name: string | undefined
   readonly connectTimeoutMs: number
   /** When it aborts, the socket is destroyed. */
   readonly signal: AbortSignal
@@ -59,11 +61,13 @@ export class RespClient implements NativeClient {
 
   async connect(): Promise<this> {
     await this.#open()
-    const { username, password, database } = this.#options
+    const { username, password, database, name } = this.#options
     const first: Promise<unknown>[] = []
     if (password !== undefined || username !== undefined)
       first.push(this.sendCommand(['AUTH', ...(username === undefined ? [] : [username]), password ?? '']))
     if (database !== 0) first.push(this.sendCommand(['SELECT', String(database)]))
+    // A user may lack the permission, and does without.
+    if (name !== undefined) first.push(this.sendCommand(['CLIENT', 'SETNAME', name]).catch(() => {}))
     try {
       await Promise.all(first)
     } catch (error) {

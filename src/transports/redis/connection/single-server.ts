@@ -15,8 +15,7 @@ export function singleServer(options: ResolvedRedisOptions, clock: Clock, listen
     dialLimitMs: dialLimitMs(options),
     where: describeServer(options),
     clock,
-    baseMs: options.reconnectBaseMs,
-    maxMs: options.reconnectMaxMs,
+    reconnect: options.reconnect,
     responseTimeoutMs: options.responseTimeoutMs,
   }
   const main = new Connection({
@@ -25,7 +24,7 @@ export function singleServer(options: ResolvedRedisOptions, clock: Clock, listen
       await requirePrimary(client, options)
       await listener.prepare((args) => client.sendCommand(args, REPLY_OPTIONS))
     },
-    onUp: (first, downMs, attempts) => listener.up(first, downMs, attempts),
+    onUp: (first, attempts) => listener.up(first, attempts),
     onDown: (reason) => listener.down(reason),
     onTrouble: (error) => listener.trouble(error),
     // It never blocks, so nothing can be delivered to it.
@@ -56,7 +55,7 @@ export function singleServer(options: ResolvedRedisOptions, clock: Clock, listen
 }
 
 export function dedicatedConnection(
-  common: Pick<ConnectionParts, 'dial' | 'dialLimitMs' | 'where' | 'clock' | 'baseMs' | 'maxMs' | 'responseTimeoutMs'>,
+  common: Pick<ConnectionParts, 'dial' | 'dialLimitMs' | 'where' | 'clock' | 'reconnect' | 'responseTimeoutMs'>,
   { onUp, onDown, onForbidden }: DedicatedOptions,
   prepare: (client: NativeClient) => Promise<void>,
 ): Connection {

@@ -143,7 +143,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
       .catch((error: unknown) => {
         this.#missed.add(topic)
         this.tellError(error, `joining the new topic "${topic}"`)
-        this.context.host.clock.setTimer(this.context.options.pollMs, () => {
+        this.context.host.clock.setTimer(this.context.options.pollIntervalMs, () => {
           if (this.#missed.has(topic)) this.#discovered(topic)
         })
       })
