@@ -149,8 +149,7 @@ export class Attempt extends Span implements HandlerContext {
   /** Messages to be stored with the ack. */
   withAck: readonly OutgoingMessage[] | undefined = undefined
   #held: HeldPublisher | undefined
-  readonly #observation: Observation<'handle'> | undefined
-  readonly #observedAt: number
+  readonly #observed: { readonly as: Observation<'handle'>; readonly at: number } | undefined
   readonly #onAbandon: (attempt: Attempt, reason: unknown) => void
 
   constructor(host: AttemptHost, pending: PendingDelivery, onAbandon: (attempt: Attempt, reason: unknown) => void) {
@@ -158,10 +157,13 @@ export class Attempt extends Span implements HandlerContext {
     this.pending = pending
     this.attempt = pending.attempt
     this.#onAbandon = onAbandon
-    this.#observation = host.observers.watches('handle')
-      ? host.observers.start('handle', pending.message, this)
-      : undefined
-    this.#observedAt = this.#observation === undefined ? 0 : host.clock.monotonic()
+    this.#observed = host.observers.watched.handle ? this.#observe() : undefined
+  }
+
+  #observe(): { readonly as: Observation<'handle'>; readonly at: number } | undefined {
+    const { observers, clock } = this.host
+    const as = observers.start('handle', this.pending.message, this)
+    return as && { as, at: clock.monotonic() }
   }
 
   /** The attempt whose context this is; undefined for a copy of it, or a proxy. */
@@ -171,9 +173,9 @@ export class Attempt extends Span implements HandlerContext {
 
   /** Tells observers that the handler has ended, or was abandoned. */
   observeEnd(ok: boolean, error: unknown): void {
-    if (this.#observation === undefined) return
-    const durationMs = this.host.clock.monotonic() - this.#observedAt
-    this.host.observers.end(this.#observation, { durationMs, ok, error })
+    if (this.#observed === undefined) return
+    const durationMs = this.host.clock.monotonic() - this.#observed.at
+    this.host.observers.end(this.#observed.as, { durationMs, ok, error })
   }
 
   get position(): Position {

@@ -30,7 +30,7 @@ class Batch extends Span implements BatchContext {
     super(host)
     this.deliveries = deliveries
     this.#onAbandon = onAbandon
-    this.#observation = host.observers.watches('batch')
+    this.#observation = host.observers.watched.batch
       ? host.observers.start(
           'batch',
           deliveries.map(({ message }) => message),

@@ -101,7 +101,7 @@ export class DeliveryReports {
   /** A batch of outcomes goes to the transport. Returns what to call with its answer; undefined when there is no observer. */
   settling(settlements: readonly Settlement[]): ((failures: readonly SettlementFailure[]) => void) | undefined {
     const { observers, identity } = this.#parts
-    if (!observers.watches('settle')) return undefined
+    if (!observers.watched.settle) return undefined
     const observation = observers.start('settle', { ...this.#consumer, transport: identity, settlements })
     const startedAt = this.#clock.monotonic()
     return (failures) => {
