@@ -14,6 +14,7 @@ import {
   fromWireName,
   GROUP_QUEUE,
   isTransportHeader,
+  NO_BODY,
   STREAM_OFFSET,
   TOPIC,
 } from './wire-headers.ts'
@@ -253,6 +254,9 @@ export class DeliveryDecoder {
         return true
       case COPY:
         arrival.isCopy = true
+        return true
+      case NO_BODY:
+        arrival.isNull = number !== 0
         return true
       case ATTEMPTS:
         arrival.attempts = Math.max(0, number)

@@ -19,6 +19,7 @@ import {
   GROUP_QUEUE,
   isEnvelopeHeader,
   isTransportHeader,
+  NO_BODY,
   STREAM_OFFSET,
   TOPIC,
 } from './wire-headers.ts'
@@ -82,6 +83,7 @@ export function readMessage(arrival: IncomingMessage, message: ConsumeMessage | 
   arrival.carried = carriedFrom(message, form !== undefined && attribute('source') === undefined)
   arrival.headers = userHeaders(headers, form !== undefined)
   arrival.isCopy = headers[COPY] === true
+  arrival.isNull = headers[NO_BODY] === true
   arrival.groupQueue = text(headers[GROUP_QUEUE])
   arrival.topicHeader = typeof headers[TOPIC] === 'string' ? headers[TOPIC] : undefined
   arrival.returns = number(headers[DELIVERY_COUNT])
