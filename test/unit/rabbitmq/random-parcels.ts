@@ -44,7 +44,8 @@ export function randomFrame(random: Random): OutgoingFrame {
     groupQueue: random.chance(0.1) ? 'busbar:orders.>:mail' : undefined,
     topic: random.chance(0.3) ? message.topic : undefined,
     attempts: random.integer(0, 3),
-    firstAt: random.chance(0.3) ? random.integer(0, 2 ** 41) : undefined,
+    // Any program may have set it.
+    firstAt: random.chance(0.3) ? random.integer(-(2 ** 41), 2 ** 41) : undefined,
     properties: random.chance(0.3)
       ? { priority: random.integer(0, 9), correlationId: randomText(random), expiration: '60000', persistent: false }
       : undefined,

@@ -3,7 +3,7 @@ import { NO_HEADERS } from '../../../core/message.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import { FRAME_OVERHEAD } from './frame-buffer.ts'
 import { fixedInstant } from './instant.ts'
-import { topicOf } from './read-message.ts'
+import { attemptsOf, topicOf } from './read-message.ts'
 import {
   ACQUIRED_COUNT,
   ATTEMPTS,
@@ -259,7 +259,7 @@ export class DeliveryDecoder {
         arrival.isNull = number !== 0
         return true
       case ATTEMPTS:
-        arrival.attempts = Math.max(0, number)
+        arrival.attempts = attemptsOf(number)
         return true
       case FIRST_AT:
         arrival.firstAt = number

@@ -26,6 +26,7 @@ import {
 
 export type AmqpHeaders = Readonly<Record<string, unknown>>
 
+const MAX_INT = 2 ** 31 - 1
 const NONE: AmqpHeaders = Object.freeze({})
 
 export function headersOf(message: ConsumeMessage | GetMessage): AmqpHeaders {
@@ -88,8 +89,8 @@ export function readMessage(arrival: IncomingMessage, message: ConsumeMessage | 
   arrival.topicHeader = typeof headers[TOPIC] === 'string' ? headers[TOPIC] : undefined
   arrival.returns = number(headers[DELIVERY_COUNT])
   arrival.acquired = number(headers[ACQUIRED_COUNT])
-  arrival.attempts = Math.max(0, number(headers[ATTEMPTS]) ?? 0)
-  arrival.firstAt = number(headers[FIRST_AT])
+  arrival.attempts = attemptsOf(headers[ATTEMPTS])
+  arrival.firstAt = integer(headers[FIRST_AT])
   arrival.offset = number(headers[STREAM_OFFSET])
   if (form !== undefined) {
     if (attribute('type') === undefined) arrival.type = undefined
@@ -142,6 +143,15 @@ function instant(value: unknown): number | undefined {
   const ms = value.length === 24 ? fixedInstant(value, 0) : Number.NaN
   const found = Number.isNaN(ms) ? Date.parse(value) : ms
   return Number.isNaN(found) ? undefined : found
+}
+
+/** Another program may have set it to anything. */
+export function attemptsOf(value: unknown): number {
+  return Math.min(MAX_INT, Math.max(0, integer(value) ?? 0))
+}
+
+function integer(value: unknown): number | undefined {
+  return Number.isSafeInteger(value) ? (value as number) : undefined
 }
 
 function number(value: unknown): number | undefined {
