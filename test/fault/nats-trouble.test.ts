@@ -97,7 +97,7 @@ describe('trouble with a NATS server', () => {
   })
 
   test(
-    'the stream is deleted under a live consumer: made again, and told, with what was lost',
+    'a stream deleted under a live consumer is made again, and the loss is reported',
     { timeout: 40_000 },
     async () => {
       const server = await broker()
@@ -191,7 +191,7 @@ describe('trouble with a NATS server', () => {
   )
 
   test(
-    'streams in memory are gone after a restart: made again, told, and everything goes on',
+    'streams in memory that a restart removed are made again and reported, and work continues',
     { timeout: 40_000 },
     async () => {
       const server = await broker()
@@ -212,7 +212,7 @@ describe('trouble with a NATS server', () => {
   )
 
   test(
-    'a server that comes back empty after the leases have run out: told, with what was lost',
+    'a server that comes back empty after the leases have ended: the loss is reported',
     { timeout: 40_000 },
     async () => {
       const server = await broker()
@@ -248,7 +248,7 @@ describe('trouble with a NATS server', () => {
   )
 
   test(
-    'a stream that is full and refuses: not-sent, told why, and it goes on when there is room',
+    'a full stream refuses: publishes are not-sent with the reason, and work continues when there is room',
     { timeout: 40_000 },
     async () => {
       const server = await broker()

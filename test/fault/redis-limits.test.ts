@@ -63,7 +63,7 @@ describe('Redis: limits and permissions', () => {
     return error
   }
 
-  test('maxmemory: publishing fails as not sent, consumers go on, and all is well when there is room again', async () => {
+  test('maxmemory: publishing fails as not sent, consumers continue, and publishing works when there is room again', async () => {
     const on = bus()
     const topic = `${uniqueName('oom')}.topic`
     const handled = new Set<string>()
@@ -154,7 +154,7 @@ describe('Redis: limits and permissions', () => {
     )
   })
 
-  test('credentials revoked while connected: told, health down; given back: work goes on', async () => {
+  test('credentials revoked while connected are reported, and health is down; work continues when they are back', async () => {
     await user('shop')
     const on = bus({ username: 'shop', password: 'pw' }, { publish: { deliveryTimeoutMs: 1_000 } })
     const topic = `${uniqueName('acl')}.topic`

@@ -133,7 +133,7 @@ describe('Redis: servers that accept a connection and say nothing', () => {
     assert.ok(silent.accepted > 0)
   })
 
-  test('a process whose bus is closed while nobody answers ends', { timeout: 40_000 }, async () => {
+  test('a process whose bus is closed while the server does not answer ends', { timeout: 40_000 }, async () => {
     const silent = await server()
     await using proxy = await tcpProxy(broker)
     await using child = await childConsumer({

@@ -53,7 +53,7 @@ async function api(subject: string, body: object = {}): Promise<Record<string, u
 }
 
 describe('options of nats()', () => {
-  test('all problems are told at once, and none shows the URL', () => {
+  test('all problems are reported at once, and none shows the URL', () => {
     assert.throws(
       () =>
         nats({
@@ -164,7 +164,7 @@ describe('native settings', () => {
 })
 
 describe('streams', () => {
-  test('one that differs from the options is used as it is, and the difference is told', async () => {
+  test('one that differs from the options is used as it is, and the difference is reported', async () => {
     const name = stream()
     await makeBus({ stream: { name, partitions: 3, maxAgeMs: 120_000 } }).start()
     const other = makeBus({ stream: { name, partitions: 5, maxAgeMs: 60_000, maxMessages: 10 } })
@@ -175,13 +175,13 @@ describe('streams', () => {
       assert.match(drift.detail, new RegExp(part))
   })
 
-  test('a name that belongs to somebody else is refused', async () => {
+  test('a name that belongs to another program is refused', async () => {
     const name = stream()
     await api(`STREAM.CREATE.${name}`, { name, subjects: [`${name}-theirs.>`], storage: 'memory' })
     await assert.rejects(makeBus({ stream: { name } }).start(), /stream\.name.*for other subjects/)
   })
 
-  test('messages that its limits delete before a group has seen them are told as lost, with how many', async () => {
+  test('messages that its limits delete before a group has seen them are reported as lost, with their number', async () => {
     const [name, topic] = [stream(), uniqueName('limited')]
     const options: NatsOptions = { stream: { name, maxMessages: 50, partitions: 2 }, ackWaitMs: 500 }
     const bus = makeBus(options)
@@ -242,7 +242,7 @@ describe('streams', () => {
 })
 
 describe('consumers', () => {
-  test('what the server gave up on (maxDeliver) is dead-lettered, also when its last delivery ran out while nobody was there', async () => {
+  test('what the server gave up on (maxDeliver) is dead-lettered, also when its last delivery expired while no member ran', async () => {
     const [name, topic] = [stream(), uniqueName('given-up')]
     const options: NatsOptions = { stream: { name, partitions: 1 }, maxDeliver: 2, ackWaitMs: 500 }
     const bus = makeBus(options)

@@ -110,7 +110,7 @@ describe('streams that are there already', () => {
     })
   })
 
-  test('what is published under the prefix and read by nobody is refused, not stored', async () => {
+  test('what is published under the prefix and has no reader is refused, not stored', async () => {
     const name = streamName()
     const { client, api } = await plainClient(server)
     const bus = makeBus({ url: server.url, stream: { name } })
@@ -136,7 +136,7 @@ describe('streams that are there already', () => {
     assert.match(warnings.find(({ code }) => code === 'nats-stream-drift')?.detail ?? '', /what no consumer reads/)
   })
 
-  test('streams that keep messages for less than the default are used, with a warning; nobody is warned of what was asked for', async () => {
+  test('streams that keep messages for less than the default are used, with a warning; what was asked for causes none', async () => {
     const name = streamName()
     const { api } = await plainClient(server)
     const [hourNs, hourMs] = [3_600_000_000_000, 3_600_000]
@@ -192,7 +192,7 @@ describe('permissions', () => {
 
 describe('groups whose consumers were deleted while no member was there', () => {
   for (const from of ['latest', 'earliest'] as const)
-    test(`a group that began at ${from} goes on where it was, and says so`, { timeout: 20_000 }, async () => {
+    test(`a group that began at ${from} continues where it was, and says so`, { timeout: 20_000 }, async () => {
       const name = streamName()
       const topic = uniqueName('gone')
       const { api } = await plainClient(server)
@@ -252,7 +252,7 @@ describe('groups whose consumers were deleted while no member was there', () => 
     await waitUntil(() => count === 4)
   })
 
-  test('a stream that lets consumers expire is told', async () => {
+  test('a stream that lets consumers expire is reported', async () => {
     const name = streamName()
     const { api } = await plainClient(server)
     await api(`STREAM.CREATE.${name}`, config(name, { consumer_limits: { inactive_threshold: 5_000_000_000 } }))
@@ -281,7 +281,7 @@ describe('a group that is deleted under its members', () => {
   })
 
   test(
-    'records and leases whose streams were deleted are made again, and the group goes on',
+    'records and leases whose streams were deleted are made again, and the group continues',
     { timeout: 30_000 },
     async () => {
       const name = streamName()

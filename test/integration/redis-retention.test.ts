@@ -190,7 +190,7 @@ describe('Redis: retention', () => {
     await waitUntil(async () => (await letters.list()).length === 400, { timeoutMs: 15_000 })
   })
 
-  test('entries that somebody deletes while a group has them pending are reported as loss', async () => {
+  test('entries that are deleted while a group has them pending are reported as loss', async () => {
     const [bus, other] = [
       await started({ retention: { maxMessages: 10_000 } }),
       await started({ retention: { maxMessages: 10_000 } }),

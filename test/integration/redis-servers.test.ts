@@ -74,7 +74,7 @@ describe('Redis: kinds of servers', () => {
     })
   })
 
-  test('Sentinel: when the primary dies, the new one is found and work goes on', { timeout: 60_000 }, async () => {
+  test('Sentinel: when the primary dies, the new one is found and work continues', { timeout: 60_000 }, async () => {
     const primary = await broker()
     const replica = await broker('--replicaof', primary.host, String(primary.port), '--repl-diskless-sync-delay', '0')
     const port = await startSentinel(primary)
@@ -142,7 +142,7 @@ describe('Redis: kinds of servers', () => {
     assert.deepEqual(lost, [])
   })
 
-  test('TLS, a password and a user of its own; no secret in any error or event', async () => {
+  test('TLS, a password and a separate user; no secret in any error or event', async () => {
     const { server: files } = await createCertificates('redis', tempFolder())
     const port = await freePort()
     const tls = ['--tls-port', String(port), '--tls-cert-file', files.certFile, '--tls-key-file', files.keyFile]
@@ -166,7 +166,7 @@ describe('Redis: kinds of servers', () => {
     await assert.rejects(() => untrusted.start(), { code: 'BUSBAR_CONNECTION' })
   })
 
-  test('nobody listens: start that does not wait rejects at once and says where', async () => {
+  test('without a server, a start that does not wait rejects at once and says where', async () => {
     const port = await freePort()
     const on = bus({ host: '127.0.0.1', port }, { startTimeoutMs: 0 })
     await assert.rejects(() => on.start(), new RegExp(`127\\.0\\.0\\.1:${port}`))
@@ -210,7 +210,7 @@ describe('Redis: kinds of servers', () => {
     assert.equal(await client.ping(), 'PONG')
   })
 
-  test('a client that is given and then closed by its owner: told, and everything ends by itself', async () => {
+  test('a client that is given and then closed by its owner is reported, and everything ends by itself', async () => {
     const server = await broker()
     const client = createClient({ url: server.url })
     client.on('error', () => {})

@@ -22,7 +22,7 @@ const UNKNOWN_TOPIC = 3
 /** What producers, consumers and admin clients read of {@link Metadata}. */
 export type MetadataView = Pick<
   Metadata,
-  'nodes' | 'controllerId' | 'clusterId' | 'topics' | 'topic' | 'topicOfId' | 'leaderOf'
+  'nodes' | 'controllerId' | 'clusterId' | 'topics' | 'topic' | 'topicOfId' | 'leaderOf' | 'racksOf'
 >
 
 /**

@@ -47,7 +47,7 @@ export class Connection {
     this.#state = new ConnectionState(
       { ...settings, saslMechanism },
       {
-        write: (chunks) => this.#socket.write(chunks),
+        write: (chunks, written) => this.#socket.write(chunks, written),
         destroy: () => this.#socket.destroy(),
         askSasl: (challenge) => void this.#askSasl(challenge),
         ready: () => this.#becameReady(),

@@ -73,7 +73,7 @@ const seqs = (deliveries: readonly PartitionDelivery[]): number[] => deliveries.
 const facts = ({ seq, attempt, history }: PartitionDelivery): unknown[] => [seq, attempt, history]
 
 describe('a partition that changes owners', () => {
-  test('goes on behind what is settled, and with what was left open', () => {
+  test('continues behind what is settled, and with what was left open', () => {
     const first = new Member(FRESH, 'clean')
     for (const seq of [3, 5, 8, 9, 12]) first.read(seq)
     const [, b, c, d] = first.take(4) as [PartitionDelivery, PartitionDelivery, PartitionDelivery, PartitionDelivery]

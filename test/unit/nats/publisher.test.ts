@@ -95,7 +95,7 @@ const certainty = (outcomes: readonly PublishOutcome[]): readonly (string | unde
   outcomes.map(({ error }) => (PublishError.is(error) ? error.outcome : undefined))
 const ALL = ['m1', 'm2', 'm3', 'm4', 'm5', 'm6', 'm7', 'm8']
 
-describe('a stream that nobody answers for', () => {
+describe('a stream without an answer', () => {
   test('stores messages in their order when it comes back in the middle of a burst that is sent again', async () => {
     const bench = new Bench()
     const outcomes = bench.publish(messages('orders', ALL))

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { NatsConnection } from '@nats-io/transport-node'
 import { StateError } from '../../../core/errors.ts'
+import { settledWithin } from '../../../core/util/settled-within.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
 import type {
   DeliverySink,
@@ -150,14 +151,7 @@ export class JetStream implements Engine {
       ...[...this.#subscriptions].map((subscription) => subscription.close()),
       this.requestReply.close(deadlineMs),
     ])
-    let timer: { cancel(): void } | undefined
-    await Promise.race([
-      closed,
-      new Promise<void>((resolve) => {
-        timer = session.host.clock.setTimer(deadlineMs, resolve)
-      }),
-    ])
-    timer?.cancel()
+    await settledWithin(session.host.clock, deadlineMs, closed)
     maxDeliveries?.close()
     await parts.leases.close().catch((error: unknown) => session.error(error, 'giving back the lease of this process'))
     publisher.close()

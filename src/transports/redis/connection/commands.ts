@@ -44,7 +44,7 @@ export interface DedicatedOptions {
 
 /** What a commands reports to the transport about its main connection. */
 export interface ConnectionListener {
-  up(first: boolean, downMs: number, attempts: number): void
+  up(first: boolean, attempts: number): void
   down(reason: string): void
   /** A connect failed after the first one had succeeded. */
   trouble(error: Error): void

@@ -27,7 +27,7 @@ export interface ConnectionParts {
   readonly responseTimeoutMs: number
   /** Runs on each new client before it is used. */
   readonly prepare: (client: NativeClient) => Promise<void>
-  readonly onUp: (first: boolean, downMs: number, attempts: number) => void
+  readonly onUp: (first: boolean, attempts: number) => void
   readonly onDown: (reason: string) => void
   readonly onTrouble: (error: Error) => void
   /** The former connection could not be closed at the server, for lack of permission. */
@@ -73,7 +73,7 @@ export class Connection {
   readonly #waiting = new LinkedList<Waiting>()
   #client: NativeClient | undefined
   #state: 'idle' | 'connecting' | 'up' | 'closed' = 'idle'
-  #downSince = 0
+  #wasUp = false
   #attempts = 0
   /** Aborts the current attempt to connect. */
   #dialing: AbortController | undefined
@@ -291,9 +291,8 @@ export class Connection {
   }
 
   #established(client: NativeClient): void {
-    const { clock, onUp } = this.#parts
-    const first = this.#downSince === 0
-    const downMs = first ? 0 : clock.monotonic() - this.#downSince
+    const first = !this.#wasUp
+    this.#wasUp = true
     const attempts = this.#attempts
     this.#attempts = 0
     this.#dialing = undefined
@@ -305,7 +304,7 @@ export class Connection {
       waiting.stop()
       this.#send(client, waiting.send, 0).then(waiting.resolve, waiting.reject)
     }
-    onUp(first, downMs, attempts)
+    this.#parts.onUp(first, attempts)
   }
 
   #lost(client: NativeClient, reason: string): void {
@@ -316,7 +315,6 @@ export class Connection {
     this.#watch = undefined
     client.destroy()
     this.#state = 'connecting'
-    this.#downSince = this.#parts.clock.monotonic()
     this.#parts.onDown(reason)
     this.#again()
   }

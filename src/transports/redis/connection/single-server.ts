@@ -24,7 +24,7 @@ export function singleServer(options: ResolvedRedisOptions, clock: Clock, listen
       await requirePrimary(client, options)
       await listener.prepare((args) => client.sendCommand(args, REPLY_OPTIONS))
     },
-    onUp: (first, downMs, attempts) => listener.up(first, downMs, attempts),
+    onUp: (first, attempts) => listener.up(first, attempts),
     onDown: (reason) => listener.down(reason),
     onTrouble: (error) => listener.trouble(error),
     // It never blocks, so nothing can be delivered to it.

@@ -1,8 +1,7 @@
 // Longer than most files: each way to settle must agree with the others on what happens when a reply is lost or refused.
 import { PublishError, SettlementError } from '../../../core/errors.ts'
-import { bodyBytes } from '../../../core/message.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
-import { isCopy } from '../../../core/publish/size-limit.ts'
+import { tooLarge } from '../../../core/publish/size-limit.ts'
 import type { Settlement, SettlementFailure } from '../../../core/transport.ts'
 import type { Claimer } from './claimer.ts'
 import { storeNotes } from './attempt-notes.ts'
@@ -11,7 +10,6 @@ import { isPassing, LostReplyError, messageOf, replyCode, toPublishError } from 
 import { surelyOursUntil } from './release.ts'
 import { baseTopic } from '../topology/keys.ts'
 import { partitionOf } from '../topology/partitioner.ts'
-import { tooLarge } from '../publish/too-large.ts'
 import { ACK, ACK_HELD, DEAD_LETTER, RELEASE_ENTRIES } from '../scripts/settle.ts'
 import type { Script } from '../scripts/script.ts'
 import type { Arg } from '../connection/given-client.ts'
@@ -384,7 +382,8 @@ export class Settlements {
     const { source, id, generation } = delivery
     const { maxMessageBytes } = context.options
     const oursUntil = again ? '0' : surelyOursUntil(this.#seat, delivery)
-    if (bodyBytes(deadLetter) > maxMessageBytes && !isCopy(deadLetter)) throw tooLarge(deadLetter, maxMessageBytes)
+    const error = tooLarge(deadLetter, maxMessageBytes, 'redis')
+    if (error !== undefined) throw error
     try {
       const partitions = await context.topics.register(deadLetter.topic)
       const beside = baseTopic(deadLetter.topic) === baseTopic(source.partition.keys.topic)

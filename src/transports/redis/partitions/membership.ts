@@ -182,7 +182,7 @@ export class Membership implements Maintained {
     )
   }
 
-  /** A partition was lost: it is taken again, or the server is told that it is free. */
+  /** A partition was lost: it is taken again, or reported to the server as free. */
   lostOne(): void {
     if (!this.#left) this.#soon(1)
   }

@@ -1,6 +1,6 @@
-import { bodyBytes, bodyOf } from '../../../core/message.ts'
+import { bodyOf } from '../../../core/message.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
-import { isCopy } from '../../../core/publish/size-limit.ts'
+import { tooLarge } from '../../../core/publish/size-limit.ts'
 import type { PublishOutcome } from '../../../core/transport.ts'
 import type { RedisContext } from '../context.ts'
 import { DelayedMover } from '../delays/delayed-mover.ts'
@@ -9,7 +9,6 @@ import { ReplicaWait } from './replica-wait.ts'
 import type { CommandWriter } from '../wire/command-writer.ts'
 import { Routes } from './routes.ts'
 import type { Lane } from './routes.ts'
-import { tooLarge } from './too-large.ts'
 import type { Commands } from '../connection/commands.ts'
 import { explainWrongType } from '../connection/wrong-type.ts'
 import { DELAY, PUBLISH_SIDE } from '../scripts/publish.ts'
@@ -123,8 +122,9 @@ export class RedisPublisher {
     const appended: Appended = { indexes: [], lanes: [] }
     for (let index = 0; index < batch.length; index++) {
       const message = batch[index] as OutgoingMessage
-      if (bodyBytes(message) > options.maxMessageBytes && !isCopy(message)) {
-        outcomes[index] = { error: tooLarge(message, options.maxMessageBytes) }
+      const error = tooLarge(message, options.maxMessageBytes, 'redis')
+      if (error !== undefined) {
+        outcomes[index] = { error }
         continue
       }
       const lane = this.#routes.laneOf(message) as Lane

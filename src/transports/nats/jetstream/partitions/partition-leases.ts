@@ -67,7 +67,7 @@ class Unit {
   tenure = 0
   /** The handover in progress; aborted when the partition is lost. */
   handover: AbortController | undefined = undefined
-  /** It was lost here, and its record may still say that it is ours: while our session lives, nobody else can claim it. */
+  /** It was lost here, and its record may still say that it is ours: while our session lives, no other member can claim it. */
   isAstray = false
   /** Nothing of it is here any more, and its record is about to be freed: no commit may follow. */
   freeing = false
@@ -465,7 +465,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
   }
 
   /**
-   * Frees a partition. If that is not possible now, the session does so later: its lease goes on for its other members, and
+   * Frees a partition. If that is not possible now, the session does so later: its lease continues for its other members, and
    * would keep the partition from everyone.
    */
   async #leave(unit: Unit): Promise<void> {
@@ -496,7 +496,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     })
   }
 
-  /** Takes our session's name from the record of a partition that was lost here: the session goes on for its other members. */
+  /** Takes our session's name from the record of a partition that was lost here: the session continues for its other members. */
   #disown(name: string): void {
     this.leases.later(async () => {
       const { at, record } = await this.#host.store.read(name)

@@ -17,6 +17,11 @@ const NANOS = 1_000_000
 const INACTIVE_MS = 60_000
 /** Pause after the consumer could not be made. */
 const AGAIN_MS = 500
+/**
+ * How long the first attempt to make a consumer may take; each next one may take twice as long. A cluster may place it on a node
+ * that has just died, and then no request for that name is answered; the next attempt has another name.
+ */
+const FIRST_ATTEMPT_MS = 4_000
 /** Settings of consumers that are for acks only. */
 const FOR_ACKS = /^(?:ack_|max_ack_pending$|max_deliver$|backoff$|durable_name$)/
 
@@ -62,6 +67,7 @@ export class PartitionReader {
   /** It was reset while its consumer was being made. */
   #isAgain = false
   #again: Timer | undefined
+  #failures = 0
   #closed = false
 
   constructor(host: ReaderHost, partitions: readonly Partition[], filters: readonly string[]) {
@@ -91,9 +97,11 @@ export class PartitionReader {
     let failure: unknown
     try {
       await this.#open()
+      this.#failures = 0
       this.#host.trouble(this, undefined)
     } catch (error) {
       failure = error
+      this.#failures++
       if (session.ready && !this.#closed) this.#failed(error)
     }
     this.#opening = false
@@ -114,15 +122,16 @@ export class PartitionReader {
     const { session, api, groupId } = this.#host
     this.#isAgain = false
     const name = `${groupId}--r${randomBytes(6).toString('hex')}`
+    const timeoutMs = Math.min(FIRST_ATTEMPT_MS * 2 ** this.#failures, api.timeoutMs)
     let config = this.#config(name)
     let info: ConsumerInfo
     try {
-      info = await api.createConsumer(this.stream, name, config)
+      info = await api.createConsumer(this.stream, name, config, timeoutMs)
     } catch (error) {
       if (!isNotFound(error)) throw error
       await this.#host.missing()
       config = this.#config(name)
-      info = await api.createConsumer(this.stream, name, config)
+      info = await api.createConsumer(this.stream, name, config, timeoutMs)
     }
     if (this.#closed || !session.ready || this.#isAgain) return this.#forget(name)
     this.consumer = name

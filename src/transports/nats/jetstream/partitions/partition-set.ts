@@ -1,4 +1,4 @@
-// Longer than most files: who owns a partition, who reads it, and what is told to the runtime when either changes.
+// Longer than most files: who owns a partition, who reads it, and what the runtime learns when either changes.
 import { ConfigurationError } from '../../../../core/errors.ts'
 import type { Delivery, SubscriptionSpec } from '../../../../core/transport.ts'
 import { compilePattern } from '../../../../core/topic.ts'

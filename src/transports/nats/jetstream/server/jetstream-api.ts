@@ -7,6 +7,7 @@ interface Asking {
   readonly repeat?: boolean
   /** First pause before it is sent again, in ms. */
   readonly againMs?: number
+  readonly timeoutMs?: number
 }
 
 interface Answer {
@@ -33,15 +34,16 @@ const ASKING = { repeat: true } as const
  * of the connection.
  */
 export class JetStreamApi {
+  /** How long a call waits for its answer. */
+  readonly timeoutMs: number
   readonly #session: Session
   readonly #prefix: string
-  readonly #timeoutMs: number
 
   constructor(session: Session, timeoutMs: number) {
     const { domain } = session.options
     this.#session = session
     this.#prefix = domain === undefined ? '$JS.API' : `$JS.${domain}.API`
-    this.#timeoutMs = timeoutMs
+    this.timeoutMs = timeoutMs
   }
 
   /** Subject for requesting messages from a consumer. */
@@ -165,14 +167,19 @@ export class JetStreamApi {
   }
 
   /** Rejects when there is another consumer of that name. Servers before 2.10 change that one, if they can. */
-  createConsumer(stream: string, name: string, config: ConsumerConfig): Promise<ConsumerInfo> {
+  createConsumer(
+    stream: string,
+    name: string,
+    config: ConsumerConfig,
+    timeoutMs: number = this.timeoutMs,
+  ): Promise<ConsumerInfo> {
     // The subject of the request names the filter, unless there are several.
     const filter = config.filter_subjects === undefined ? `.${config.filter_subject ?? '>'}` : ''
     return this.#call(
       `CONSUMER.CREATE.${stream}.${name}${filter}`,
       { stream_name: stream, config, action: 'create' },
       `Creating consumer "${name}"`,
-      CREATING,
+      { ...CREATING, timeoutMs },
     )
   }
 
@@ -211,7 +218,7 @@ export class JetStreamApi {
   async #request(subject: string, body: object | undefined, doing: string, how: Asking = {}): Promise<Msg> {
     const to = `${this.#prefix}.${subject}`
     const text = body === undefined ? '' : JSON.stringify(body)
-    const options = { timeout: this.#timeoutMs }
+    const options = { timeout: how.timeoutMs ?? this.timeoutMs }
     try {
       return await (how.repeat === true
         ? this.#session.requestAgain(to, text, options, how.againMs)
