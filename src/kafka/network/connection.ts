@@ -83,6 +83,11 @@ export class Connection {
     return this.#state.phase !== 'closed'
   }
 
+  /** Since when the next answer is late, the time that its request asked the broker to wait not counted; undefined if none is. */
+  get lateSince(): number | undefined {
+    return this.#state.lateSince(this.#clock.now())
+  }
+
   /** Written and not answered yet. */
   get inFlight(): number {
     return this.#state.inFlight

@@ -243,12 +243,11 @@ export class GroupAdmin {
     const store = new PartitionStore(this.#parts.records, id)
     for (let tries = 1; ; tries++) {
       const { at: last, record } = await store.read(unit)
-      // It begins where the group begins.
-      if (record === undefined) return
+      // Also where there is none: a member that is about to claim the partition may still know the former position.
       const moved = {
         owner: '',
         session: '',
-        version: record.version + 1,
+        version: (record?.version ?? 0) + 1,
         free: true,
         stream,
         life,
@@ -282,7 +281,7 @@ export class GroupAdmin {
       filter,
       from: to,
       description: 'Busbar: moved',
-      ackWaitMs: session.options.ackWaitMs,
+      ackWaitMs: session.options.leaseMs,
       maxDeliver: mayGiveUp(dead, false) ? session.options.maxDeliver : undefined,
       maxAckPending: session.options.maxAckPending,
       ephemeral: false,
