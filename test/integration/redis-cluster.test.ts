@@ -229,7 +229,7 @@ describe('Redis Cluster', () => {
     assert.ok(confirmed >= 80, `${confirmed} of 120 were confirmed`)
   })
 
-  test('a node that is killed and comes back: its partitions go on', { timeout: 60_000 }, async () => {
+  test('a node that is killed and comes back: its partitions continue', { timeout: 60_000 }, async () => {
     const bus = makeBus()
     const topic = `${uniqueName('c')}.topic`
     const handled = new Set<string>()

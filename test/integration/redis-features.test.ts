@@ -38,7 +38,7 @@ describe('Redis: features', () => {
   const streamOf = (topic: string, partition = 0): string =>
     `busbar:{${topic}${partition === 0 ? '' : `/${partition}`}}`
 
-  test('the lag is exact with a backlog after the server was killed, and nothing is told as lost that was not', async () => {
+  test('the lag is exact with a backlog after the server was killed, and nothing is reported as lost that was not', async () => {
     const [topic, group] = [uniqueName('lag'), 'workers']
     const on = bus({ partitions: 1 })
     const losses: unknown[] = []
@@ -87,7 +87,7 @@ describe('Redis: features', () => {
     assert.equal((await on.admin().groups(topic))[0]?.lag, 12_000)
   })
 
-  test('foreign programs: plain XADD is consumed, plain XREADGROUP reads ours, each in a group of its own', async () => {
+  test('foreign programs: plain XADD is consumed, plain XREADGROUP reads ours, each in a separate group', async () => {
     const topic = uniqueName('foreign')
     const on = bus()
     const handled: unknown[] = []
@@ -117,7 +117,7 @@ describe('Redis: features', () => {
     await waitUntil(() => handled.length === 3, { timeoutMs: 5_000 })
   })
 
-  test("envelope 'cloudevents': CloudEvents attributes in fields of their own, understood by everybody", async () => {
+  test("envelope 'cloudevents': each CloudEvents attribute is a field, which other programs understand", async () => {
     const topic = uniqueName('fields')
     const [writer, reader] = [bus({ envelope: 'cloudevents' }), bus()]
     const handled: unknown[] = []
@@ -156,7 +156,7 @@ describe('Redis: features', () => {
     await waitUntil(() => codes.includes('redis-mixed-order'), { timeoutMs: 5_000 })
   })
 
-  test('a database and a prefix of its own; native options reach the client', async () => {
+  test('a separate database and prefix; native options reach the client', async () => {
     const topic = uniqueName('database')
     const on = bus({ url: `${broker.url}/3`, prefix: 'shop:', native: { name: 'busbar-native' } })
     const handled: unknown[] = []
@@ -271,7 +271,7 @@ describe('Redis: features', () => {
     ])
   })
 
-  test('a number of partitions that differs is warned of, and whatever anybody writes to is read', async () => {
+  test('a number of partitions that differs causes a warning, and every partition that is written to is read', async () => {
     const topic = uniqueName('grown')
     const [reader, codes] = [bus({ partitions: 2 }), [] as string[]]
     const other = bus({ partitions: 5 })

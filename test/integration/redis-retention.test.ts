@@ -81,7 +81,7 @@ describe('Redis: retention', () => {
     const place = String(after?.position?.['id'])
     assert.ok(compareIds(place, ids[1]!.id) >= 0 && compareIds(place, ids[2]!.id) < 0, place)
     assert.deepEqual((await bus.admin().topics()).find((info) => info.topic === topic)?.retention, {
-      retention: { maxAgeMs: 3_600_000 },
+      maxAgeMs: 3_600_000,
       maxMessages: undefined,
     })
     last.resolve()
@@ -190,7 +190,7 @@ describe('Redis: retention', () => {
     await waitUntil(async () => (await letters.list()).length === 400, { timeoutMs: 15_000 })
   })
 
-  test('entries that somebody deletes while a group has them pending are reported as loss', async () => {
+  test('entries that are deleted while a group has them pending are reported as loss', async () => {
     const [bus, other] = [
       await started({ retention: { maxMessages: 10_000 } }),
       await started({ retention: { maxMessages: 10_000 } }),

@@ -70,6 +70,8 @@ type Phase = 'connecting' | 'negotiating' | 'authenticating' | 'ready' | 'draini
 /** Of a session's lifetime, after which the client authenticates again (KIP-368). */
 const REAUTHENTICATE_AT = 0.85
 const DRAIN_LIMIT_MS = 10_000
+/** Brokers count quotas in windows of seconds: more is a broken answer, which must not silence the connection for days. */
+const MAX_THROTTLE_MS = 60_000
 
 /**
  * One connection: frames, correlation, pipelining, deadlines, throttling, authentication. Pure: its caller
@@ -116,6 +118,13 @@ export class ConnectionState {
 
   get queued(): number {
     return this.#queue.length
+  }
+
+  /** Since when the next answer is late: the time that its request asked the broker to wait is over. Undefined if none is. */
+  lateSince(now: number): number | undefined {
+    const [oldest] = this.#inFlight
+    const due = oldest === undefined ? Infinity : oldest.deadline - this.#settings.requestTimeoutMs
+    return due <= now ? due : undefined
   }
 
   /** When `tick` must be called at the latest; Infinity if nothing waits. */
@@ -314,7 +323,7 @@ export class ConnectionState {
   }
 
   #throttle(name: ApiName, ms: number, now: number): void {
-    this.#mutedUntil = Math.max(this.#mutedUntil, now + ms)
+    this.#mutedUntil = Math.max(this.#mutedUntil, now + Math.min(ms, MAX_THROTTLE_MS))
     this.#wakeBy(this.#mutedUntil)
     this.#effects.throttled(name, ms)
   }

@@ -1,5 +1,5 @@
-import { StateError } from '../../core/errors.ts'
 import type { Capabilities, Transport } from '../../core/transport.ts'
+import { OpenedOnce } from '../../core/util/opened-once.ts'
 import { resolveRedisOptions } from './options.ts'
 import type { RedisOptions } from './options.ts'
 import { RedisTransport } from './transport.ts'
@@ -24,40 +24,29 @@ export type {
  */
 export function redis(options: RedisOptions = {}): Transport {
   const resolved = resolveRedisOptions(options)
-  let session: RedisTransport | undefined
-  let closed = false
-
-  const requireOpen = (): RedisTransport => {
-    if (session === undefined || closed)
-      throw new StateError(closed ? 'The Redis transport is closed' : 'The Redis transport is not open')
-    return session
-  }
-
+  const once = new OpenedOnce<RedisTransport>('Redis')
   return {
     system: 'redis',
     capabilities: capabilities(resolved.maxMessageBytes),
-    admin: RedisTransport.admin(requireOpen),
-    async open(host) {
-      if (session !== undefined) throw new StateError('A Redis transport belongs to one bus: make another one')
-      const opening = new RedisTransport(resolved, host)
-      session = opening
-      try {
-        await opening.open()
-      } catch (error) {
-        // Clean up completely, so that the transport may be opened again.
-        await opening.close(0)
-        session = undefined
-        throw error
-      }
-    },
-    publish: async (batch, { signal } = {}) => requireOpen().publisher.publish(batch, signal),
-    subscribe: async (spec, sink) => requireOpen().subscribe(spec, sink),
-    health: () => (session === undefined || closed ? { connected: false } : session.health()),
-    serverAddress: () => session?.server,
+    admin: RedisTransport.admin(() => once.get()),
+    open: (host) =>
+      once.open(
+        () => new RedisTransport(resolved, host),
+        async (session) => {
+          try {
+            await session.open()
+          } catch (error) {
+            await session.close(0)
+            throw error
+          }
+        },
+      ),
+    publish: async (batch, { signal } = {}) => once.get().publisher.publish(batch, signal),
+    subscribe: async (spec, sink) => once.get().subscribe(spec, sink),
+    health: () => (once.isOpen ? once.get().health() : { connected: false }),
+    serverAddress: () => once.given?.server,
     async close({ deadlineMs = 5_000 } = {}) {
-      if (closed) return
-      closed = true
-      await session?.close(deadlineMs)
+      await once.close()?.close(deadlineMs)
     },
   }
 }

@@ -174,7 +174,7 @@ describe('the end of a connection', () => {
     expect([broker.isDestroyed, connection.isOpen]).toEqual([true, false])
   })
 
-  it('comes with an answer that nobody asked for', async () => {
+  it('comes with an answer that was not asked for', async () => {
     const { broker, connection } = await ready()
     broker.answer({ name: 'Heartbeat', version: 4, correlationId: 5, clientId: null, body: {} }, OK)
     expect((await connection.ended).message).toBe('broker 1 answered request 5 when none was next')
@@ -267,5 +267,16 @@ describe('throttling', () => {
     broker.answer(broker.next('Heartbeat'), OK)
     expect(request).toEqual({ done: true })
     expect(throttled).toEqual([['Heartbeat', 300]])
+  })
+
+  it('does not silence a connection for days', async () => {
+    const { broker, connection, clock } = await ready()
+    watch(connection)
+    broker.answer(broker.next('Heartbeat'), { ...OK, throttleTimeMs: 0x7fff_ffff })
+    clock.advance(59_999)
+    const request = watch(connection)
+    clock.advance(1)
+    broker.answer(broker.next('Heartbeat'), OK)
+    expect(request).toEqual({ done: true })
   })
 })

@@ -27,7 +27,7 @@ export interface ConnectionParts {
   readonly responseTimeoutMs: number
   /** Runs on each new client before it is used. */
   readonly prepare: (client: NativeClient) => Promise<void>
-  readonly onUp: (first: boolean, downMs: number, attempts: number) => void
+  readonly onUp: (first: boolean, attempts: number) => void
   readonly onDown: (reason: string) => void
   readonly onTrouble: (error: Error) => void
   /** The former connection could not be closed at the server, for lack of permission. */
@@ -73,7 +73,7 @@ export class Connection {
   readonly #waiting = new LinkedList<Waiting>()
   #client: NativeClient | undefined
   #state: 'idle' | 'connecting' | 'up' | 'closed' = 'idle'
-  #downSince = 0
+  #wasUp = false
   #attempts = 0
   /** Aborts the current attempt to connect. */
   #dialing: AbortController | undefined
@@ -81,6 +81,8 @@ export class Connection {
   #watch: Timer | undefined
   #pending = 0
   #progressAt = 0
+  /** What had arrived by then. */
+  #received: number | undefined = 0
   #allowanceMs: number
   #identity: ConnectionIdentity | undefined
   /** Until then (monotonic) the server may still deliver messages to a read of the former connection. */
@@ -177,7 +179,7 @@ export class Connection {
 
   #send(client: NativeClient, send: Send, blockMs: number): Promise<unknown> {
     if (this.#pending++ === 0) {
-      this.#progressAt = this.#parts.clock.monotonic()
+      this.#progressed(client)
       if (this.#watch === undefined) this.#armWatch(this.#allowanceMs)
     }
     this.#allowanceMs = this.#parts.responseTimeoutMs + blockMs
@@ -197,7 +199,12 @@ export class Connection {
   #answered(client: NativeClient): void {
     if (client !== this.#client) return
     this.#pending--
+    this.#progressed(client)
+  }
+
+  #progressed(client: NativeClient): void {
     this.#progressAt = this.#parts.clock.monotonic()
+    this.#received = client.received
   }
 
   #toError(client: NativeClient, error: unknown): unknown {
@@ -217,6 +224,8 @@ export class Connection {
     this.#watch = this.#parts.clock.setTimer(delayMs, () => {
       this.#watch = undefined
       if (this.#pending === 0 || this.#client === undefined) return
+      // A large reply takes as long as the network needs for it.
+      if (this.#client.received !== this.#received) this.#progressed(this.#client)
       const left = this.#progressAt + this.#allowanceMs - this.#parts.clock.monotonic()
       if (left > 0) this.#armWatch(left)
       else this.#lost(this.#client, `no reply for ${this.#allowanceMs} ms`)
@@ -282,9 +291,8 @@ export class Connection {
   }
 
   #established(client: NativeClient): void {
-    const { clock, onUp } = this.#parts
-    const first = this.#downSince === 0
-    const downMs = first ? 0 : clock.monotonic() - this.#downSince
+    const first = !this.#wasUp
+    this.#wasUp = true
     const attempts = this.#attempts
     this.#attempts = 0
     this.#dialing = undefined
@@ -296,7 +304,7 @@ export class Connection {
       waiting.stop()
       this.#send(client, waiting.send, 0).then(waiting.resolve, waiting.reject)
     }
-    onUp(first, downMs, attempts)
+    this.#parts.onUp(first, attempts)
   }
 
   #lost(client: NativeClient, reason: string): void {
@@ -307,7 +315,6 @@ export class Connection {
     this.#watch = undefined
     client.destroy()
     this.#state = 'connecting'
-    this.#downSince = this.#parts.clock.monotonic()
     this.#parts.onDown(reason)
     this.#again()
   }

@@ -42,7 +42,6 @@ class GivenClientAdapter implements Commands {
   /** Servers whose connection is broken. */
   readonly #down = new Set<string>()
   readonly #listeners: (readonly [event: string, listener: (...args: never[]) => void])[] = []
-  #downSince = 0
   #attempts = 0
   #open = false
 
@@ -78,7 +77,7 @@ class GivenClientAdapter implements Commands {
       throw toConnectError(error, where)
     }
     this.#open = true
-    this.#listener.up(true, 0, 1)
+    this.#listener.up(true, 1)
   }
 
   call(key: string, args: readonly Arg[], signal?: AbortSignal): Promise<unknown> {
@@ -154,14 +153,13 @@ class GivenClientAdapter implements Commands {
       if (this.#down.has(server)) return
       this.#down.add(server)
       if (this.#down.size > 1 || !this.#open) return
-      this.#downSince = this.#clock.monotonic()
       this.#listener.down(reason)
     }
     const back = (server: string): void => {
       if (!this.#down.delete(server) || this.#down.size > 0 || !this.#open) return
       const attempts = this.#attempts
       this.#attempts = 0
-      this.#listener.up(false, this.#clock.monotonic() - this.#downSince, attempts)
+      this.#listener.up(false, attempts)
     }
     const trouble = (error: unknown): void => {
       if (this.#open) this.#listener.trouble(toConnectError(error, where))

@@ -97,9 +97,10 @@ export class SimCluster {
       ...this.#security.handlers(),
     }
     for (let id = 1; id <= brokers; id++) this.#addBroker(id)
+    this.network.setName('kafka', () => [...this.#brokers.values()].map(({ host }) => host))
   }
 
-  /** For a client of this cluster: `new Cluster(sim.clientOptions())`. */
+  /** For a client of this cluster: `new Cluster(sim.clientOptions())`. The name `kafka` has the addresses of all brokers. */
   clientOptions(changes: Partial<ClusterOptions> = {}): ClusterOptions {
     return {
       brokers: [...this.#brokers.values()].map(({ host, port }) => `${host}:${port}`),
