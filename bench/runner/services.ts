@@ -2,7 +2,7 @@ import { BrokerError, startPrivate } from '../../tools/brokers/index.ts'
 import type { Broker } from '../../tools/brokers/index.ts'
 import type { ServiceName } from '../suites/suite.ts'
 
-/** Brokers of this run alone, so that nobody else's data or load is in the figures. */
+/** Brokers of this run alone, so that no other data or load is in the figures. */
 export interface Services extends AsyncDisposable {
   /** `BUSBAR_TEST_REDIS_URL` and so on, for the cases. */
   readonly env: Readonly<Record<string, string>>
@@ -14,7 +14,7 @@ export interface Services extends AsyncDisposable {
 
 /**
  * Redis rewrites its append-only file whenever it has grown enough, in a second process that takes a core for seconds: that
- * would fall on whoever happens to be measured then.
+ * would distort what happens to be measured then.
  */
 const REDIS = { args: ['--auto-aof-rewrite-percentage', '0'] } as const
 

@@ -19,7 +19,7 @@ function ours(file: string, ...args: readonly string[]): Subject {
     `cases/${file}`,
     STREAM,
     '--transport=redis',
-    '--transport-options={"maxLen":100000000}',
+    '--transport-options={"retention":{"maxMessages":100000000}}',
     ...args,
   )
 }

@@ -12,7 +12,7 @@ function numberFrom(name: string, otherwise: number): number {
 
 const bus = createBus({
   service: process.env['SERVICE'] ?? 'billing',
-  // memory: · sqlite:./busbar.db · amqp://… · nats://… · redis://…?maxLen=1000000
+  // memory: · sqlite:./busbar.db · amqp://… · nats://… · redis://…?retention.maxMessages=1000000
   transport: await transportFromUrl(process.env['BUS_URL'] ?? 'memory:'),
 })
 const concurrency = numberFrom('CONCURRENCY', 10)

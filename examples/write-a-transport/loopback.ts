@@ -1,4 +1,13 @@
-import { bodyBytes, compilePattern, PublishError, SettlementError, tooLarge } from 'busbar/transport'
+import {
+  bodyBytes,
+  compilePattern,
+  ConnectionState,
+  CreditBalance,
+  OpenedOnce,
+  PublishError,
+  SettlementError,
+  tooLarge,
+} from 'busbar/transport'
 import type {
   Capabilities,
   Delivery,
@@ -11,7 +20,6 @@ import type {
   SettlementFailure,
   SubscriptionSpec,
   Transport,
-  TransportHost,
   TransportSubscription,
 } from 'busbar/transport'
 
@@ -134,8 +142,7 @@ class Subscription implements TransportSubscription {
   readonly #sink: DeliverySink
   readonly #ephemeral: boolean
   readonly #outstanding = new Set<LoopbackDelivery>()
-  #credit = 0
-  #bytes = 0
+  readonly #credit = new CreditBalance()
   #paused = false
   #closed = false
 
@@ -151,20 +158,18 @@ class Subscription implements TransportSubscription {
 
   /** Delivers one message, if there is credit for it. */
   take(): boolean {
-    if (this.#paused || this.#closed || this.#credit <= 0 || this.#bytes <= 0) return false
+    if (this.#paused || this.#closed || !this.#credit.isLeft) return false
     const item = this.#group.waiting.shift()
     if (item === undefined) return false
     const delivery = new LoopbackDelivery(item)
-    this.#credit--
-    this.#bytes -= delivery.bytes
+    this.#credit.spend(delivery.bytes)
     this.#outstanding.add(delivery)
     this.#sink.receive([delivery])
     return true
   }
 
   request(credit: number, bytes: number): void {
-    this.#credit += credit
-    this.#bytes += bytes
+    this.#credit.add(credit, bytes)
     this.#group.wake()
   }
 
@@ -229,27 +234,30 @@ class Subscription implements TransportSubscription {
 /** Transports that share one broker exchange messages. */
 export function loopback(broker: LoopbackBroker): Transport {
   const subscriptions = new Set<Subscription>()
-  let host: TransportHost | undefined
+  const once = new OpenedOnce<ConnectionState>('loopback')
   return {
     system: 'loopback',
     capabilities: CAPABILITIES,
-    async open(given) {
-      host = given
-      given.events.emit('connect', { transport: given.name })
-    },
+    open: (host) =>
+      once.open(
+        () => new ConnectionState(host),
+        async (connection) => connection.up(), // normally: connect first, and state each loss with down()
+      ),
     async publish(batch) {
+      once.get()
       return batch.map((message) => broker.store(message))
     },
     async subscribe(spec, sink) {
+      once.get()
       const subscription = new Subscription(broker, spec, sink)
       subscriptions.add(subscription)
       return subscription
     },
-    health: () => ({ connected: host !== undefined }),
+    health: () => ({ connected: once.isOpen && once.get().isUp }),
     async close() {
+      const connection = once.close()
       for (const subscription of subscriptions) await subscription.close()
-      host?.events.emit('disconnect', { transport: host.name, planned: true, reason: 'closed' })
-      host = undefined
+      connection?.close()
     },
   }
 }

@@ -27,6 +27,11 @@ export {
   ValidationError,
 } from '../core/errors.ts'
 export { bodyBytes, bodyOf, messageBytes, NO_HEADERS } from '../core/message.ts'
+export { ConnectionState } from '../core/util/connection-state.ts'
+export { CreditBalance } from '../core/util/credit-balance.ts'
+export { OpenedOnce } from '../core/util/opened-once.ts'
+export { settledWithin } from '../core/util/settled-within.ts'
+export { growingDelay, halfRandom } from '../core/util/backoff.ts'
 export { PendingRequests, requestFailed } from '../core/util/pending-requests.ts'
 export { failureOf, RunningRequests } from '../core/util/running-requests.ts'
 export { OptionsReader } from '../core/util/options-reader.ts'
@@ -35,6 +40,7 @@ export { compilePattern, deadLetterTopic, isDeadLetterTopic, isPattern, topicPro
 export { uuidTime } from '../core/publish/uuid.ts'
 export { urlParameter } from '../core/util/url-parameter.ts'
 
+export type { BackoffLimits } from '../core/util/backoff.ts'
 export type { Clock, Timer } from '../core/clock.ts'
 export type { NativeFields, NativeMessage } from '../core/cloud-events.ts'
 export type { CompactForm, EnvelopeForm } from '../core/compact-envelope.ts'
@@ -42,7 +48,7 @@ export type { Problem, PublishFailure } from '../core/errors.ts'
 export type { BusEventMap, BusEventName, BusEvents } from '../core/events.ts'
 export type { RequestAnswer } from '../core/util/running-requests.ts'
 export type { Logger } from '../core/logger.ts'
-export type { EncodedMessage, Headers, OutgoingMessage } from '../core/message.ts'
+export type { EncodedMessage, Headers, OutgoingMessage, Position } from '../core/message.ts'
 export type {
   AttemptNote,
   Capabilities,
@@ -53,7 +59,6 @@ export type {
   GroupInfo,
   Outcome,
   PartitionInfo,
-  Position,
   PublishOutcome,
   RequestOptions,
   RequestReply,

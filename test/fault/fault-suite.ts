@@ -122,7 +122,7 @@ export function faultSuite(subject: FaultSubject): void {
     })
 
     test(
-      'resets that the broker does not notice: it goes on sending into the old connections',
+      'resets that the broker does not notice: it keeps sending into the old connections',
       { timeout: 120_000 },
       async () => {
         const impatient = (): Transport => subject.impatient(proxy)
@@ -138,7 +138,7 @@ export function faultSuite(subject: FaultSubject): void {
       },
     )
 
-    test('a blackhole: what is sent goes nowhere, and nobody says so', { timeout: 60_000 }, async () => {
+    test('a blackhole: what is sent is silently lost', { timeout: 60_000 }, async () => {
       const impatient = (): Transport => subject.impatient(proxy)
       const running = await start({ members: [impatient, impatient], publisher: impatient })
       proxy.blackhole()

@@ -12,7 +12,7 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp()
 })
 
-describe('core NATS loses what nobody is there for', () => {
+describe('core NATS loses what has no subscriber', () => {
   test(
     'each loss of the connection is reported, with an unknown count, for each group',
     { timeout: 30_000 },

@@ -20,7 +20,7 @@ afterEach(async () => {
 
 describe('a connection that is lost on the side of the client alone', () => {
   test(
-    'keys keep their order, also of messages that the server goes on sending into it',
+    'keys keep their order, also of messages that the server keeps sending into it',
     { timeout: 60_000 },
     async () => {
       const server = await startPrivate('nats')

@@ -165,7 +165,7 @@ export function processFaultSuite(subject: ProcessFaultSubject): void {
     )
 
     test(
-      'a member that dies again and again, soon after each start, starves nobody',
+      'a member that keeps dying soon after its start does not starve the others',
       { timeout: 180_000 },
       async () => {
         await begin()

@@ -55,7 +55,7 @@ describe('RabbitMQ: what the broker and its operators do', () => {
     ['disk', ['set_disk_free_limit', '900000000000000'], ['set_disk_free_limit', '50MB']],
   ] as const)
     test(
-      `${alarm} alarm: publishers wait and say why, consumers go on, and all flows when it is over`,
+      `${alarm} alarm: publishers wait and say why, consumers continue, and everything flows when it is over`,
       { timeout: 60_000 },
       async () => {
         const running = await start()
@@ -79,7 +79,7 @@ describe('RabbitMQ: what the broker and its operators do', () => {
     )
 
   test(
-    'an alarm while a member starts, or comes back: it consumes what is there all the same',
+    'an alarm while a member starts, or comes back: it still consumes what is there',
     { timeout: 60_000 },
     async () => {
       const proxy = await tcpProxy({ port: broker.port })

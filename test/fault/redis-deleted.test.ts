@@ -13,7 +13,7 @@ import { recordFault, toRow } from './fault-report.ts'
 import { Flow, pause, PREFETCH } from './flow.ts'
 import { QUICK } from './redis-options.ts'
 
-describe('Redis: what somebody else deletes', () => {
+describe('Redis: what other programs delete', () => {
   let broker: RedisBroker
   let client: ReturnType<typeof createClient>
   let flow: Flow | undefined
@@ -49,7 +49,7 @@ describe('Redis: what somebody else deletes', () => {
     assert.ok(backMs < 5_000, `it took ${backMs} ms to come back`)
   }
 
-  test('the consumer group, under load: reading goes on where it was', { timeout: 30_000 }, async () => {
+  test('the consumer group, under load: reading continues where it was', { timeout: 30_000 }, async () => {
     const running = await start()
     for (const stream of await streamsOf(running.topic)) await client.xGroupDestroy(stream, running.group)
     await judge('consumer group deleted', running, 2 * PREFETCH)
@@ -226,7 +226,7 @@ describe('Redis: what somebody else deletes', () => {
   test('the consumer, again and again while leases of its messages are renewed: they are still its own', async () => {
     bus = createBus({
       service: 'deleted',
-      transport: redis({ ...QUICK, url: broker.url, partitions: 1, pollMs: QUICK.leaseMs / 2 }),
+      transport: redis({ ...QUICK, url: broker.url, partitions: 1, pollIntervalMs: QUICK.leaseMs / 2 }),
     })
     const topic = uniqueName('deleted')
     const lost: unknown[] = []
@@ -321,7 +321,7 @@ describe('Redis: what somebody else deletes', () => {
   })
 
   for (const from of ['latest', 'earliest'] as const)
-    test(`the group while no member runs (from ${from}): it goes on where it was`, async () => {
+    test(`the group while no member runs (from ${from}): it continues where it was`, async () => {
       const topic = uniqueName('deleted')
       const handled: unknown[] = []
       const run = async (): Promise<Bus> => {
@@ -350,7 +350,7 @@ describe('Redis: what somebody else deletes', () => {
       }
     })
 
-  test('the streams: what was in them is gone, what comes after is handled', { timeout: 30_000 }, async () => {
+  test('the streams: what was in them is lost, what comes after is handled', { timeout: 30_000 }, async () => {
     bus = createBus({ service: 'deleted', transport: transport() })
     const [topic, held] = [uniqueName('deleted'), Promise.withResolvers<void>()]
     const handled = new Set<string>()

@@ -25,7 +25,7 @@ describe('Redis: connections that the server believes to be alive', () => {
 
   async function orderAcross(user: { readonly username?: string; readonly password?: string }): Promise<void> {
     await using proxy = await tcpProxy({ host: broker.host, port: broker.port })
-    const options = { maxLen: 10_000, partitions: 1, checkServer: false } as const
+    const options = { retention: { maxMessages: 10_000 }, partitions: 1, checkServer: false } as const
     const topic = uniqueName('half-open')
     const consumer = createBus({
       service: 'half-open',

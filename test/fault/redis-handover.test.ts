@@ -85,7 +85,7 @@ describe('Redis: partitions that change hands', () => {
     assert.deepEqual(runs, ['first late 1', 'second late 2', 'first other 1', 'first after 1'])
   })
 
-  test('a partition whose release is refused goes to the other member all the same', async () => {
+  test('a partition whose release is refused still goes to the other member', async () => {
     const topic = uniqueName('handover')
     const run: Run = Reflect.get(ScriptRunner.prototype, 'run')
     let refused = 0

@@ -34,7 +34,12 @@ describe('Redis: members that come and go', () => {
   })
 
   function bus(options: Partial<RedisOptions> = {}): Bus {
-    const common = { maxLen: 100_000, leaseMs: LEASE_MS, pollMs: 100, checkServer: false } as const
+    const common = {
+      retention: { maxMessages: 100_000 },
+      leaseMs: LEASE_MS,
+      pollIntervalMs: 100,
+      checkServer: false,
+    } as const
     const made = createBus({
       service: 'members',
       transport: redis({ ...common, host: broker.host, port: broker.port, ...options }),

@@ -1,2 +1,7 @@
 /** Short leases, so that a test needs not wait long for what a dead member held. */
-export const QUICK = { maxLen: 1_000_000, leaseMs: 1_500, pollMs: 100, checkServer: false } as const
+export const QUICK = {
+  retention: { maxMessages: 1_000_000 },
+  leaseMs: 1_500,
+  pollIntervalMs: 100,
+  checkServer: false,
+} as const

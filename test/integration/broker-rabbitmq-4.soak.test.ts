@@ -26,7 +26,7 @@ test('rabbitmq 4 runs three nodes, of which one may die and come back', SLOW, as
   await checkCluster(cluster.nodes)
 })
 
-test('rabbitmq of a version that nobody knows is refused', async () => {
+test('an unknown version of rabbitmq is refused', async () => {
   const before = process.env['BUSBAR_RABBITMQ_VERSION']
   process.env['BUSBAR_RABBITMQ_VERSION'] = '2.8'
   try {

@@ -165,7 +165,7 @@ describe('a URL in the environment', () => {
     expect(await own.healthy()).toBe(true)
   })
 
-  test('that nobody answers is an error which says so, without its password', async () => {
+  test('that nothing answers is an error that says so, without its password', async () => {
     const { code, stderr } = await cli(['up', 'redis'], { BUSBAR_TEST_REDIS_URL: 'redis://user:hidden@127.0.0.1:1' })
     expect(code).toBe(1)
     expect(stderr).toContain('BUSBAR_TEST_REDIS_URL')
@@ -173,7 +173,7 @@ describe('a URL in the environment', () => {
   })
 })
 
-test('what can not be had is named, with what to install; the others start and the exit code tells', async (context) => {
+test('what can not be started is named, with what to install; the others start, and the exit code says so', async (context) => {
   await using nats = await skipIfMissing(context, startPrivate('nats'))
   const path = await mkdtemp(join(ownDir, 'path-'))
   // A machine with a NATS server and nothing else; where Docker brings the servers, one with nothing at all.
@@ -190,7 +190,7 @@ test('what can not be had is named, with what to install; the others start and t
   expect(stderr).toContain('not started: redis')
 })
 
-test('a private broker is gone when the process that started it is killed', async () => {
+test('a private broker ends when the process that started it is killed', async () => {
   const index = join(ROOT, 'tools', 'brokers', 'index.ts')
   const program = `
     import { startPrivate } from ${JSON.stringify(index)}

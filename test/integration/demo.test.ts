@@ -25,7 +25,11 @@ afterEach(() => {
 })
 
 /** With short leases: what a killed worker held comes back after that. */
-const PARAMETERS = { rabbitmq: '', nats: '?ackWaitMs=3000', redis: '?maxLen=100000&leaseMs=3000' } as const
+const PARAMETERS = {
+  rabbitmq: '',
+  nats: '?leaseMs=3000',
+  redis: '?retention.maxMessages=100000&leaseMs=3000',
+} as const
 
 /** Runs the demo with its temporary files in `folder`. `onOutput` sees what has come so far. */
 function demo(
@@ -153,7 +157,7 @@ describe('the order flow', () => {
     expect(summary).toMatchObject({ placed: 3, shipped: 3, redriven: 1, missing: 0 })
   })
 
-  it('publishes malformed lines as they are when told to, and finds them in the dead letters', async () => {
+  it('publishes malformed lines as they are when asked to, and finds them in the dead letters', async () => {
     const path = orderFile({}, '{"orderId":', { totalCents: '1290' }, {})
     const summary = summaryOf(await demo(['--transport', 'memory:', '--input', path, '--tolerant', '--json']))
     expect(summary).toMatchObject({ placed: 4, shipped: 2, deadLettered: 2, missing: 0 })
@@ -180,7 +184,7 @@ describe('bad input to the order flow', () => {
     ['--seed without --kill', ['--seed', '1'], /--seed .* means nothing without it/],
     ['--tolerant without a file', ['--tolerant'], /--input FILE/],
     [
-      'a transport that nobody knows',
+      'an unknown transport',
       ['--transport', 'carrier-pigeon://loft'],
       /has the scheme "carrier-pigeon:", which is none of: memory:, sqlite:/,
     ],
@@ -204,7 +208,7 @@ describe('bad input to the order flow', () => {
     expect(run.stderr).toContain(`${path}:5: orderId "A-1" is already on line 1`)
   })
 
-  it('refuses an order id that comes twice even when tolerant: nobody could account for it', async () => {
+  it('refuses an order id that comes twice even when tolerant: it could not be accounted for', async () => {
     const run = await demo(['--input', orderFile({ orderId: 'X' }, { orderId: 'X' }), '--tolerant', '--json'])
     expect(run).toMatchObject({ code: 2, stdout: '' })
     expect(run.stderr).toContain('orderId "X" is already on line 1')

@@ -138,7 +138,7 @@ describe('the how-to pages', () => {
     )
   })
 
-  it('finish what runs when they are told to stop', async () => {
+  it('finish what runs when they are asked to stop', async () => {
     expect(await run('how-to/shutdown.ts')).toBe('working on sales\ndone\nclosed\n')
   })
 

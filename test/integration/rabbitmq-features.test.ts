@@ -11,7 +11,7 @@ import { seededRandom, tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
 
-describe('RabbitMQ: what it has of its own', () => {
+describe('RabbitMQ: its own features', () => {
   let broker: RabbitMqBroker
   let connection: ChannelModel
   let channel: Channel
@@ -130,7 +130,7 @@ describe('RabbitMQ: what it has of its own', () => {
     },
   )
 
-  test('unroutable: the publish rejects as not sent, or is told as loss and resolves', async () => {
+  test('unroutable: the publish rejects as not sent, or resolves and is reported as loss', async () => {
     const topic = uniqueName('nobody')
     const on = bus()
     await on.start()
@@ -158,7 +158,7 @@ describe('RabbitMQ: what it has of its own', () => {
     assert.deepEqual(seen, [id])
   })
 
-  test('a queue of somebody else: consumed with its metadata; what is dropped goes where the queue wants it', async () => {
+  test('a queue of another program: consumed with its metadata; what is dropped goes where the queue wants it', async () => {
     const name = uniqueName('legacy')
     await channel.assertQueue(`${name}.dead`, { durable: true })
     await channel.assertQueue(name, { durable: true, deadLetterExchange: '', deadLetterRoutingKey: `${name}.dead` })
@@ -209,7 +209,7 @@ describe('RabbitMQ: what it has of its own', () => {
     assert.deepEqual(attempts, [1, 2, 3])
   })
 
-  test('noAck needs a bound and keeps to it; what was never handled is told as loss', async () => {
+  test('noAck needs a bound and keeps to it; what was never handled is reported as loss', async () => {
     const topic = uniqueName('noack')
     const refused = bus()
     refused.consume(topic, () => {}, { native: native({ noAck: true }) })
@@ -321,7 +321,7 @@ describe('RabbitMQ: what it has of its own', () => {
     for (const row of quorum) assert.match(row, /"x-quorum-initial-group-size",1\b/)
   })
 
-  test('an option that no longer fits the queue is told as drift, and the queue is used as it is', async () => {
+  test('an option that no longer fits the queue is reported as drift, and the queue is used as it is', async () => {
     const topic = uniqueName('drift')
     const before = bus()
     before.consume(topic, () => {}, { order: 'none' })
@@ -423,7 +423,7 @@ describe('RabbitMQ: what it has of its own', () => {
       assert.deepEqual(again, [2, 3, 4])
     })
 
-    test('after a lost connection it goes on where it was, with every message once', async () => {
+    test('after a lost connection it continues where it was, with every message once', async () => {
       const name = uniqueName('stream')
       await channel.assertQueue(name, { durable: true, arguments: { 'x-queue-type': 'stream' } })
       const proxy = await tcpProxy({ port: broker.port })

@@ -12,7 +12,7 @@ import { freePort, startPrivate } from '../../tools/brokers/index.ts'
 import type { RedisBroker } from '../../tools/brokers/index.ts'
 
 const SLOTS = 16_384
-const QUICK = { maxLen: 100_000, leaseMs: 1_500, pollMs: 100, checkServer: false } as const
+const QUICK = { retention: { maxMessages: 100_000 }, leaseMs: 1_500, pollIntervalMs: 100, checkServer: false } as const
 
 /** Three primaries on loopback, a third of the slots each. */
 async function startCluster(): Promise<RedisBroker[]> {
@@ -229,7 +229,7 @@ describe('Redis Cluster', () => {
     assert.ok(confirmed >= 80, `${confirmed} of 120 were confirmed`)
   })
 
-  test('a node that is killed and comes back: its partitions go on', { timeout: 60_000 }, async () => {
+  test('a node that is killed and comes back: its partitions continue', { timeout: 60_000 }, async () => {
     const bus = makeBus()
     const topic = `${uniqueName('c')}.topic`
     const handled = new Set<string>()

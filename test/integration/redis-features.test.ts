@@ -10,7 +10,7 @@ import { uniqueName, waitUntil } from 'busbar/testing'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { RedisBroker } from '../../tools/brokers/index.ts'
 
-const QUICK = { maxLen: 100_000, leaseMs: 1_500, pollMs: 50, checkServer: false } as const
+const QUICK = { retention: { maxMessages: 100_000 }, leaseMs: 1_500, pollIntervalMs: 50, checkServer: false } as const
 
 describe('Redis: features', () => {
   let broker: RedisBroker
@@ -38,7 +38,7 @@ describe('Redis: features', () => {
   const streamOf = (topic: string, partition = 0): string =>
     `busbar:{${topic}${partition === 0 ? '' : `/${partition}`}}`
 
-  test('the lag is exact with a backlog after the server was killed, and nothing is told as lost that was not', async () => {
+  test('the lag is exact with a backlog after the server was killed, and nothing is reported as lost that was not', async () => {
     const [topic, group] = [uniqueName('lag'), 'workers']
     const on = bus({ partitions: 1 })
     const losses: unknown[] = []
@@ -87,7 +87,7 @@ describe('Redis: features', () => {
     assert.equal((await on.admin().groups(topic))[0]?.lag, 12_000)
   })
 
-  test('foreign programs: plain XADD is consumed, plain XREADGROUP reads ours, each in a group of its own', async () => {
+  test('foreign programs: plain XADD is consumed, plain XREADGROUP reads ours, each in a separate group', async () => {
     const topic = uniqueName('foreign')
     const on = bus()
     const handled: unknown[] = []
@@ -117,7 +117,7 @@ describe('Redis: features', () => {
     await waitUntil(() => handled.length === 3, { timeoutMs: 5_000 })
   })
 
-  test("envelope 'cloudevents': CloudEvents attributes in fields of their own, understood by everybody", async () => {
+  test("envelope 'cloudevents': each CloudEvents attribute is a field, which other programs understand", async () => {
     const topic = uniqueName('fields')
     const [writer, reader] = [bus({ envelope: 'cloudevents' }), bus()]
     const handled: unknown[] = []
@@ -131,16 +131,17 @@ describe('Redis: features', () => {
 
   test('partitions: of the options for new topics, of the first who made it for all others', async () => {
     const topic = uniqueName('parts')
-    const first = bus({ topicPartitions: { [topic]: 3 } })
+    const first = bus({ partitions: { [topic]: 3, '*': 2 } })
     await first.start()
     await first.publish(topic, 1)
+    await first.publish(`${topic}.other`, 1)
     const second = bus({ partitions: 20 })
     await second.start()
     const handled: unknown[] = []
     await second.consume(topic, ({ data }) => void handled.push(data)).ready
     await waitUntil(() => handled.length === 1, { timeoutMs: 5_000 })
-    assert.equal(await client.hGet('busbar:topics', topic), '3')
-    await assert.rejects(second.consume(topic, () => {}, { group: 'strict', order: 'strict' }).ready, /topicPartitions/)
+    assert.deepEqual(await client.hmGet('busbar:topics', [topic, `${topic}.other`]), ['3', '2'])
+    await assert.rejects(second.consume(topic, () => {}, { group: 'strict', order: 'strict' }).ready, /partitions:/)
   })
 
   test('a group whose members do not agree on order is warned of', async () => {
@@ -155,7 +156,7 @@ describe('Redis: features', () => {
     await waitUntil(() => codes.includes('redis-mixed-order'), { timeoutMs: 5_000 })
   })
 
-  test('a database and a prefix of its own; native options reach the client', async () => {
+  test('a separate database and prefix; native options reach the client', async () => {
     const topic = uniqueName('database')
     const on = bus({ url: `${broker.url}/3`, prefix: 'shop:', native: { name: 'busbar-native' } })
     const handled: unknown[] = []
@@ -170,8 +171,15 @@ describe('Redis: features', () => {
     other.destroy()
   })
 
+  test('the name of the connection is in the list of the server, for commands and for reads', async () => {
+    const on = bus({ connectionName: 'shop' })
+    on.consume(uniqueName('name'), () => {})
+    await on.start()
+    assert.equal((await client.clientList()).filter(({ name }) => name === 'shop').length, 2)
+  })
+
   test('by URL: options as parameters; a bare URL is enough', async () => {
-    const transport = await transportFromUrl(`${broker.url}?maxLen=1000&partitions=2`)
+    const transport = await transportFromUrl(`${broker.url}?retention.maxMessages=1000&partitions=2`)
     const on = createBus({ service: 'features', transport })
     buses.push(on)
     await on.start()
@@ -189,7 +197,7 @@ describe('Redis: features', () => {
 
   test('a pattern over more streams than credit: one read for each message, and all is handled', async () => {
     const base = uniqueName('many')
-    const on = bus({ maxLen: 1_000 })
+    const on = bus({ retention: { maxMessages: 1_000 } })
     await on.start()
     const topics = Array.from({ length: 60 }, (_, at) => `${base}.t${at}`)
     await Promise.all(topics.map((topic) => on.publish(topic, 'first')))
@@ -213,7 +221,7 @@ describe('Redis: features', () => {
 
   test("order 'none' over more streams than credit: a backlog is handled, each message once", async () => {
     const base = uniqueName('none')
-    const on = bus({ maxLen: 1_000 })
+    const on = bus({ retention: { maxMessages: 1_000 } })
     await on.start()
     const topics = Array.from({ length: 10 }, (_, at) => `${base}.t${at}`)
     for (let round = 0; round < 10; round++)
@@ -263,7 +271,7 @@ describe('Redis: features', () => {
     ])
   })
 
-  test('a number of partitions that differs is warned of, and whatever anybody writes to is read', async () => {
+  test('a number of partitions that differs causes a warning, and every partition that is written to is read', async () => {
     const topic = uniqueName('grown')
     const [reader, codes] = [bus({ partitions: 2 }), [] as string[]]
     const other = bus({ partitions: 5 })

@@ -9,7 +9,7 @@ import type { RedisOptions } from 'busbar/redis'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { RedisBroker } from '../../tools/brokers/index.ts'
 
-const QUICK = { leaseMs: 1_000, pollMs: 50, partitions: 1, checkServer: false } as const
+const QUICK = { leaseMs: 1_000, pollIntervalMs: 50, partitions: 1, checkServer: false } as const
 const GROUP = 'removed'
 
 /** Several looks for what was removed. */
@@ -155,7 +155,7 @@ describe('Redis: what other programs remove before a group has read it', () => {
 
   test('a purge is no loss', { timeout: 60_000 }, async () => {
     const topic = uniqueName('removed')
-    const often = { leaseMs: 200, pollMs: 10, partitions: 8 }
+    const often = { leaseMs: 200, pollIntervalMs: 10, partitions: 8 }
     const { bus, seen, handle } = await consumer(topic, often)
     handle.pause()
     for (let round = 0; round < 60; round++) {

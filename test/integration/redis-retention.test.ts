@@ -10,7 +10,7 @@ import { compareIds } from '../../src/transports/redis/consume/delivery.ts'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { RedisBroker } from '../../tools/brokers/index.ts'
 
-const QUICK = { leaseMs: 1_000, pollMs: 50, partitions: 1, checkServer: false } as const
+const QUICK = { leaseMs: 1_000, pollIntervalMs: 50, partitions: 1, checkServer: false } as const
 
 describe('Redis: retention', () => {
   let broker: RedisBroker
@@ -46,8 +46,8 @@ describe('Redis: retention', () => {
   const streamOf = (topic: string): string => `busbar:{${topic}}`
   const lengthOf = (topic: string): Promise<number> => client.xLen(streamOf(topic))
 
-  test('maxLen: what everybody has acked goes, whole nodes at a time', async () => {
-    const bus = await started({ maxLen: 500 })
+  test('maxMessages: what everybody has acked goes, whole nodes at a time', async () => {
+    const bus = await started({ retention: { maxMessages: 500 } })
     const topic = uniqueName('r')
     let handled = 0
     await bus.consume(topic, () => void handled++).ready
@@ -63,7 +63,7 @@ describe('Redis: retention', () => {
   })
 
   test('the position of a group keeps its place when what was settled is removed', async () => {
-    const bus = await started({ maxAgeMs: 3_600_000 })
+    const bus = await started({ retention: { maxAgeMs: 3_600_000 } })
     const topic = uniqueName('r')
     const last = Promise.withResolvers<void>()
     const consumer = bus.consume(topic, ({ data }) => (data === 2 ? last.promise : undefined), { group: 'g' })
@@ -93,7 +93,7 @@ describe('Redis: retention', () => {
   })
 
   test('what a group has not acked stays, above the limit if need be, and a warning names the group', async () => {
-    const bus = await started({ maxLen: 300 })
+    const bus = await started({ retention: { maxMessages: 300 } })
     const topic = uniqueName('r')
     const warnings: string[] = []
     const losses: unknown[] = []
@@ -112,8 +112,8 @@ describe('Redis: retention', () => {
     assert.deepEqual(losses, [])
   })
 
-  test('trimUnacked: the limit holds, and every message that a group lost is counted', async () => {
-    const bus = await started({ maxLen: 300, trimUnacked: true })
+  test('keepUnacked: false: the limit holds, and every message that a group lost is counted', async () => {
+    const bus = await started({ retention: { maxMessages: 300, keepUnacked: false } })
     const topic = uniqueName('r')
     let lost = 0
     bus.events.on('loss', ({ topic: of, group, count }) => {
@@ -139,7 +139,7 @@ describe('Redis: retention', () => {
     'what a group of another program held goes when that has acked it, without a new message',
     { timeout: 40_000 },
     async () => {
-      const bus = await started({ maxLen: 500 })
+      const bus = await started({ retention: { maxMessages: 500 } })
       const topic = uniqueName('r')
       let handled = 0
       await bus.consume(topic, () => void handled++).ready
@@ -169,7 +169,7 @@ describe('Redis: retention', () => {
   )
 
   test('maxAgeMs: old messages go', async () => {
-    const bus = await started({ maxAgeMs: 500 })
+    const bus = await started({ retention: { maxAgeMs: 500 } })
     const topic = uniqueName('r')
     await publish(bus, topic, 1_000)
     await waitUntil(async () => (await lengthOf(topic)) < 200, {
@@ -179,7 +179,7 @@ describe('Redis: retention', () => {
   })
 
   test('dead letters are never trimmed', async () => {
-    const bus = await started({ maxLen: 10 })
+    const bus = await started({ retention: { maxMessages: 10 } })
     const topic = uniqueName('r')
     const fail = (): never => {
       throw new Error('always')
@@ -190,8 +190,11 @@ describe('Redis: retention', () => {
     await waitUntil(async () => (await letters.list()).length === 400, { timeoutMs: 15_000 })
   })
 
-  test('entries that somebody deletes while a group has them pending are reported as loss', async () => {
-    const [bus, other] = [await started({ maxLen: 10_000 }), await started({ maxLen: 10_000 })]
+  test('entries that are deleted while a group has them pending are reported as loss', async () => {
+    const [bus, other] = [
+      await started({ retention: { maxMessages: 10_000 } }),
+      await started({ retention: { maxMessages: 10_000 } }),
+    ]
     const topic = uniqueName('r')
     let lost = 0
     for (const one of [bus, other]) one.events.on('loss', ({ count }) => (lost += count ?? 0))
@@ -217,7 +220,7 @@ describe('Redis: retention', () => {
   })
 
   test('entries that a foreign program trims before a group has read them are reported as loss', async () => {
-    const bus = await started({ maxLen: 10_000 })
+    const bus = await started({ retention: { maxMessages: 10_000 } })
     const topic = uniqueName('r')
     const losses: number[] = []
     bus.events.on('loss', ({ count }) => losses.push(count ?? 0))
@@ -231,7 +234,7 @@ describe('Redis: retention', () => {
   })
 
   test('maxAgeMs holds for more streams than a process used to remember', { timeout: 120_000 }, async () => {
-    const bus = await started({ maxAgeMs: 3_000, partitions: 64 })
+    const bus = await started({ retention: { maxAgeMs: 3_000 }, partitions: 64 })
     const topic = uniqueName('r')
     await publish(bus, topic, 200)
     const base = uniqueName('r')

@@ -18,7 +18,7 @@ import { createCertificates } from '../../tools/brokers/certificates.ts'
 import { freePort, startPrivate } from '../../tools/brokers/index.ts'
 import type { RedisBroker } from '../../tools/brokers/index.ts'
 
-const QUICK = { maxLen: 100_000, leaseMs: 1_500, pollMs: 100 } as const
+const QUICK = { retention: { maxMessages: 100_000 }, leaseMs: 1_500, pollIntervalMs: 100 } as const
 
 /** What a test has started, to be ended in the opposite order. */
 const cleanUps: (() => unknown)[] = []
@@ -74,7 +74,7 @@ describe('Redis: kinds of servers', () => {
     })
   })
 
-  test('Sentinel: when the primary dies, the new one is found and work goes on', { timeout: 60_000 }, async () => {
+  test('Sentinel: when the primary dies, the new one is found and work continues', { timeout: 60_000 }, async () => {
     const primary = await broker()
     const replica = await broker('--replicaof', primary.host, String(primary.port), '--repl-diskless-sync-delay', '0')
     const port = await startSentinel(primary)
@@ -117,7 +117,32 @@ describe('Redis: kinds of servers', () => {
     await waitUntil(confirmed, { timeoutMs: 15_000, describe: 'a publish that the replica confirms' })
   })
 
-  test('TLS, a password and a user of its own; no secret in any error or event', async () => {
+  test('WAIT: while replicas are missing, leases are renewed and messages handled', async () => {
+    const primary = await broker()
+    const wait = { replicas: 1, timeoutMs: 400 }
+    const on = bus({ ...QUICK, url: primary.url, wait, checkServer: false })
+    const topic = uniqueName('wait')
+    const handled: unknown[] = []
+    const lost: unknown[] = []
+    on.events.on('lost', (event) => lost.push(event))
+    on.consume(topic, ({ data }) => void handled.push(data))
+    await on.start()
+    const outcomes: string[] = []
+    // Each in a turn of its own.
+    const publishing: Promise<unknown>[] = []
+    for (let number = 0; number < 20; number++) {
+      await new Promise((resolve) => {
+        setImmediate(resolve)
+      })
+      publishing.push(on.publish(topic, number).catch(({ outcome }: PublishError) => outcomes.push(outcome)))
+    }
+    await Promise.all(publishing)
+    assert.deepEqual(new Set(outcomes), new Set(['unknown']))
+    await waitUntil(() => handled.length === 20, { timeoutMs: 2_000, describe: () => `${handled.length} handled` })
+    assert.deepEqual(lost, [])
+  })
+
+  test('TLS, a password and a separate user; no secret in any error or event', async () => {
     const { server: files } = await createCertificates('redis', tempFolder())
     const port = await freePort()
     const tls = ['--tls-port', String(port), '--tls-cert-file', files.certFile, '--tls-key-file', files.keyFile]
@@ -141,7 +166,7 @@ describe('Redis: kinds of servers', () => {
     await assert.rejects(() => untrusted.start(), { code: 'BUSBAR_CONNECTION' })
   })
 
-  test('nobody listens: start that does not wait rejects at once and says where', async () => {
+  test('without a server, a start that does not wait rejects at once and says where', async () => {
     const port = await freePort()
     const on = bus({ host: '127.0.0.1', port }, { startTimeoutMs: 0 })
     await assert.rejects(() => on.start(), new RegExp(`127\\.0\\.0\\.1:${port}`))
@@ -185,7 +210,7 @@ describe('Redis: kinds of servers', () => {
     assert.equal(await client.ping(), 'PONG')
   })
 
-  test('a client that is given and then closed by its owner: told, and everything ends by itself', async () => {
+  test('a client that is given and then closed by its owner is reported, and everything ends by itself', async () => {
     const server = await broker()
     const client = createClient({ url: server.url })
     client.on('error', () => {})

@@ -23,7 +23,10 @@ const transports: readonly (readonly ['memory' | 'sqlite' | 'rabbitmq' | 'nats' 
   ['sqlite', (_, maxMessageBytes) => sqlite({ path: join(folder, 'bus.db'), maxMessageBytes })],
   ['rabbitmq', (url, maxMessageBytes) => rabbitmq({ url, maxMessageBytes })],
   ['nats', (url, maxMessageBytes) => nats({ url, maxMessageBytes })],
-  ['redis', (url, maxMessageBytes) => redis({ url, maxLen: 100_000, maxMessageBytes, checkServer: false })],
+  [
+    'redis',
+    (url, maxMessageBytes) => redis({ url, retention: { maxMessages: 100_000 }, maxMessageBytes, checkServer: false }),
+  ],
 ]
 
 describe.each(transports)('a consumer on %s whose limit is lower than that of the publisher', (name, make) => {

@@ -57,7 +57,7 @@ test('a process that dies uses up an attempt of what it ran, and of nothing that
   ])
 })
 
-test('what may have ended a process is told from what it had only prefetched, through any number of deaths', async () => {
+test('what may have ended a process is distinguished from what it had only prefetched, through any number of deaths', async () => {
   const path = newFile()
   const { transport } = await open(path)
   await store(
@@ -90,7 +90,7 @@ test('what may have ended a process is told from what it had only prefetched, th
   ])
 })
 
-test('a process that was only taken for dead takes its attempt back, whatever the new owner has written meanwhile', async () => {
+test('a process that only seemed dead takes its attempt back, whatever the new owner has written meanwhile', async () => {
   const path = newFile()
   const { transport } = await open(path)
   await store(

@@ -34,7 +34,7 @@ test('what is parked behind a settled message is handed out in the transaction t
   expect(transactions.mock.calls.length).toBeLessThan(49 + 5)
 })
 
-test('a key whose member wants nothing more goes on at another member', async () => {
+test('a key whose member wants nothing more continues at another member', async () => {
   const path = newFile()
   const [one, two] = [new TestEngine(path), new TestEngine(path)]
   await one.ask(subscribe(1, { maxPerKey: 2 }), ofOneKey(5))
@@ -88,7 +88,7 @@ test('what became ready in the transaction of an ack comes before what is parked
   await takes(engine, 1, ['m1', 'm2', 'm0', 'm2'])
 })
 
-test('a key goes on when all of its messages were settled in several rounds without credit', async () => {
+test('a key continues when all of its messages were settled in several rounds without credit', async () => {
   const engine = new TestEngine(newFile())
   await engine.ask(subscribe(1, { maxPerKey: 3 }), ofOneKey(8))
   engine.push(credit(1, 4))

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { waitUntil } from '../../src/testing/wait-until.ts'
 import { defer, lagOf, many, newFile, open, outgoing, query, read, store } from './sqlite-harness.ts'
 
-test('a member holds no more of a key than it may, and goes on with other keys behind any backlog', async () => {
+test('a member holds no more of a key than it may, and continues with other keys behind any backlog', async () => {
   const { transport } = await open(newFile())
   const hot = many(6_000, 'a', (index) => ({ id: `h${index}`, key: 'hot' }))
   await store(transport, hot)
@@ -92,7 +92,7 @@ test('a backlog of a hot key makes a look for other keys no slower', async () =>
   expect(behind).toBeLessThan(3 * without + 500)
 }, 60_000)
 
-test('a key goes on after its outcome could not be written, with all that had come behind it', async () => {
+test('a key continues after its outcome could not be written, with all that had come behind it', async () => {
   const path = newFile()
   const { transport } = await open(path, { busyTimeoutMs: 50 })
   const reader = await read(transport, 'a', 'g', { maxPerKey: 4 })

@@ -208,7 +208,7 @@ describe('replay', () => {
 })
 
 describe('copies for one group', () => {
-  test('reach that group alone, exist before it does, and are gone after the ack', async () => {
+  test('reach that group alone, exist before it does, and are removed after the ack', async () => {
     const { transport } = await open(newFile())
     await store(transport, [outgoing('a', { id: 'copy', group: 'late' }), outgoing('a', { id: 'all' })])
     const other = await read(transport, 'a', 'other')
@@ -284,7 +284,7 @@ describe('patterns', () => {
   })
 
   test.each(['a.b', 'a.*'])(
-    'a group of %s that is deleted while it is consumed goes on where it was',
+    'a group of %s that is deleted while it is consumed continues where it was',
     async (topic) => {
       const path = newFile()
       const [one, two] = [await open(path), await open(path)]
@@ -398,7 +398,7 @@ describe('admin', () => {
     expect(await transport.admin.read('nobody', { limit: 5 })).toEqual([])
   })
 
-  test('removes single messages: nobody gets them any more, and the lag says so', async () => {
+  test('removes single messages: they are not delivered any more, and the lag says so', async () => {
     const { transport } = await open(newFile())
     const seqs = await store(
       transport,
@@ -436,7 +436,7 @@ describe('admin', () => {
     expect((await reader.take(3))[2]!.position).toEqual({ seq })
   })
 
-  test('tells members of all processes, and the age of the oldest message not acked', async () => {
+  test('reports members of all processes, and the age of the oldest message not acked', async () => {
     const path = newFile()
     const [one, two] = [await open(path), await open(path)]
     await store(one.transport, many(2, 'a.b'))

@@ -78,7 +78,7 @@ test('the oldest goes when all is too large, over all topics, thousands as well 
   expect(rest).toEqual(old.slice(-rest.length).map(({ id }) => id))
 })
 
-test('what is unacked or not yet due is kept over the limit, and that is told once', async () => {
+test('what is unacked or not yet due is kept over the limit, and that is reported once', async () => {
   const path = newFile()
   const opened = await open(path, { retention: { ...SOON, maxBytes: 1_000 } })
   const reader = await read(opened.transport, 'a', 'g')
@@ -97,7 +97,7 @@ test('what is unacked or not yet due is kept over the limit, and that is told on
   expect(held()).toHaveLength(1)
 })
 
-test('with keepUnacked false the limit is kept at the cost of messages: each loss is told, what is in flight is spared', async () => {
+test('with keepUnacked false the limit is kept at the cost of messages: each loss is reported, what is in flight is spared', async () => {
   const path = newFile()
   const opened = await open(path, { retention: { ...SOON, maxBytes: 1_000, keepUnacked: false } })
   const reader = await read(opened.transport, 'a', 'g')

@@ -34,7 +34,7 @@ describe('a clock that was set back', () => {
 })
 
 describe('leases', () => {
-  test('of a thread that is gone end in time, and what it had handed out has used no attempt', async () => {
+  test('of a thread that has ended end in time, and what it had handed out has used no attempt', async () => {
     const path = newFile()
     const dead = await open(path, { leaseMs: 300 })
     await store(dead.transport, many(3, 'a'))
@@ -56,7 +56,7 @@ describe('leases', () => {
     expect((await transport.admin.groups('a'))[0]!.members).toBe(1)
   })
 
-  test('from before the machine was started anew end as well', async () => {
+  test('from before the machine was restarted end as well', async () => {
     const path = newFile()
     const dead = await open(path, { leaseMs: 300 })
     await store(dead.transport, [outgoing('a')])
@@ -89,7 +89,7 @@ describe('leases', () => {
     expect(await slow.ack(delivery!)).toEqual([])
   })
 
-  test('end while the thread of the handlers is blocked for longer, for it may hang for ever', async () => {
+  test('end while the thread of the handlers is blocked for longer, because it may hang forever', async () => {
     const path = newFile()
     const one = await open(path, { leaseMs: 200 })
     const two = await open(path, { leaseMs: 200 })
@@ -121,7 +121,7 @@ describe('leases', () => {
     expect((await reader.take(1))[0]!.attempt).toBe(4)
   })
 
-  test('of a process that did not answer are taken; it is told, and its groups for one subscription go on', async () => {
+  test('of a process that did not answer are taken; it is notified, and its groups for one subscription continue', async () => {
     const path = newFile()
     const { transport, told } = await open(path, { leaseMs: 300 })
     const reader = await read(transport, 'a', 'g')
@@ -158,7 +158,7 @@ describe('leases', () => {
 })
 
 describe('the event loop', () => {
-  test('goes on while the file is locked by another process', async () => {
+  test('continues while the file is locked by another process', async () => {
     const path = newFile()
     const { transport } = await open(path)
     const db = new DatabaseSync(path, { timeout: 5_000 })

@@ -74,7 +74,7 @@ describe('a file that can not be used', () => {
     expect(error.retryable).toBe(false)
   })
 
-  test('is told for options: all problems at once, and a hint for what has no file', () => {
+  test('is reported for options: all problems at once, and a hint for what has no file', () => {
     const wrong = { path: ':memory:', synchronous: 'off', leaseMs: 1, pathh: 'x', native: { pragmas: { 'a;b': 1 } } }
     expect(() => sqlite(wrong as never)).toThrow(ConfigurationError)
     expect(() => sqlite(wrong as never)).toThrow(
@@ -84,7 +84,7 @@ describe('a file that can not be used', () => {
 })
 
 describe('a damaged file', () => {
-  test('is told in plain words wherever it is met; what can still be done is done', async () => {
+  test('is reported in plain words wherever it occurs; what can still be done is done', async () => {
     const path = newFile()
     const first = await open(path)
     await read(first.transport, 'a', 'g')
@@ -133,7 +133,7 @@ describe('a file that is taken away', () => {
     expect(told.filter(({ name }) => name === 'warning')).toHaveLength(1)
   })
 
-  test('is noticed though nobody publishes', async () => {
+  test('is noticed without a publish', async () => {
     const path = newFile()
     const { transport, told } = await open(path, { leaseMs: 150 })
     renameSync(path, `${path}.away`)
@@ -292,7 +292,7 @@ describe('a file that others keep locked', () => {
 })
 
 describe('a database thread that dies', () => {
-  test('is told, is started again, and loses nothing: not an attempt either, for the process lives', async () => {
+  test('is reported, is started again, and loses nothing, not even an attempt, because the process lives', async () => {
     const path = newFile()
     const { transport, told, events } = await open(path)
     await store(

@@ -9,7 +9,7 @@ import { startPrivate } from '../../tools/brokers/index.ts'
 import { skipIfMissing } from './broker-helpers.ts'
 
 const TRANSPORTS: Readonly<Record<'redis' | 'nats' | 'rabbitmq', (port: number) => Transport>> = {
-  redis: (port) => redis({ url: `redis://127.0.0.1:${port}`, maxLen: 1_000, checkServer: false }),
+  redis: (port) => redis({ url: `redis://127.0.0.1:${port}`, retention: { maxMessages: 1_000 }, checkServer: false }),
   nats: (port) => nats({ url: `nats://127.0.0.1:${port}`, stream: { name: uniqueName('start') } }),
   rabbitmq: (port) => rabbitmq({ url: `amqp://guest:guest@127.0.0.1:${port}`, exchange: uniqueName('start') }),
 }

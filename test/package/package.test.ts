@@ -38,7 +38,7 @@ const WORKER = './sqlite/worker'
 const URLS: Readonly<Record<string, string>> = {
   'amqp://localhost': 'amqplib',
   'nats://localhost': '@nats-io/transport-node',
-  'redis://localhost?maxLen=1000': 'redis',
+  'redis://localhost?retention.maxMessages=1000': 'redis',
 }
 
 let staged: StagedPackage

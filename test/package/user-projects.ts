@@ -112,7 +112,7 @@ export function describeUserProjects(tarball: () => string): void {
       const program = (factories: string): string => `
         import { transportFromUrl } from 'busbar/url'
         ${factories === '' ? '' : `import { redis } from 'busbar/redis'`}
-        transportFromUrl('redis://localhost?maxLen=10'${factories}).then((t) => console.log(t.system), (e) => console.log(e.message))`
+        transportFromUrl('redis://localhost?retention.maxMessages=10'${factories}).then((t) => console.log(t.system), (e) => console.log(e.message))`
       write('without.ts', program(''))
       write('with.ts', program(', { redis }'))
       await esbuild('without.ts', 'with.ts', '--format=cjs', '--outdir=urls', '--out-extension:.js=.cjs')

@@ -13,7 +13,7 @@ interface Address {
 }
 
 const urlOf = ({ host, port }: Address): string =>
-  `redis://${host}:${port}?maxLen=1000000&leaseMs=3000&checkServer=false&responseTimeoutMs=3000`
+  `redis://${host}:${port}?retention.maxMessages=1000000&leaseMs=3000&checkServer=false&responseTimeoutMs=3000`
 
 test('redis: processes, connections and the broker fail at random', { timeout: chaosTimeout(TIMES) }, async () => {
   await using broker = await startPrivate('redis')

@@ -36,8 +36,8 @@ describe('the reference pages', () => {
     const needed = {
       rabbitmq: ['url', 'credentials', 'tls', 'exchange', 'partitions', 'groups', 'unroutable', 'topology'],
       'rabbitmq: TopologyOptions': ['exchanges', 'queues', 'bindings'],
-      nats: ['url', 'jetstream', 'user', 'password', 'token', 'tls', 'ackWaitMs'],
-      redis: ['url', 'host', 'port', 'username', 'password', 'maxLen'],
+      nats: ['url', 'jetstream', 'username', 'password', 'token', 'tls', 'leaseMs'],
+      redis: ['url', 'host', 'port', 'username', 'password', 'retention'],
     }
     for (const [title, options] of Object.entries(needed))
       for (const option of options)

@@ -38,10 +38,10 @@ describe('transportFromUrl', () => {
     ['amqp://user:hunter2@h/v?partitions=9&exchange=orders', 'rabbitmq'],
     ['nats://user:hunter2@a:4222,b?stream.name=orders', 'nats'],
     ['tls://h', 'nats'],
-    ['redis://:hunter2@h/3?maxLen=1000', 'redis'],
-    ['rediss://h?maxAgeMs=1000', 'redis'],
+    ['redis://:hunter2@h/3?retention.maxMessages=1000', 'redis'],
+    ['rediss://h?retention.maxAgeMs=1000', 'redis'],
     ['redis://h', 'redis'],
-    ['unix:///run/redis.sock?maxLen=1000', 'redis'],
+    ['unix:///run/redis.sock?retention.maxMessages=1000', 'redis'],
   ])('makes a transport of %s, with its parameters as options, and connects to nothing', async (url, system) => {
     expect(await transportFromUrl(url)).toMatchObject({ system })
   })
@@ -49,8 +49,8 @@ describe('transportFromUrl', () => {
   it.each([
     ['amqp://u:hunter2@h?partition=9', /did you mean "partitions"/],
     ['amqp://u:hunter2@h?partitions=many', /partitions: must be a whole number/],
-    ['nats://u:hunter2@h?ackWait=9', /did you mean "ackWaitMs"/],
-    ['redis://u:hunter2@h?maxLen=many', /maxLen: must be a whole number/],
+    ['nats://u:hunter2@h?leasMs=9', /did you mean "leaseMs"/],
+    ['redis://u:hunter2@h?retention.maxMessages=many', /retention\.maxMessages: must be a whole number/],
   ])('says what is wrong with %s', async (url, message) => {
     const text = await messageOf(url)
     expect(text).toMatch(message)
@@ -129,8 +129,8 @@ describe('transportFromUrl', () => {
   })
 
   it.each([
-    ['redis://h?maxLen=abc', 'maxLen: must be a whole number >= 1, got "abc"'],
-    ['nats://h?stream.partitions=many', 'stream.partitions: must be a whole number >= 1 and <= 256, got "many"'],
+    ['redis://h?retention.maxMessages=abc', 'retention.maxMessages: must be a whole number >= 1, got "abc"'],
+    ['nats://h?partitions=many', 'partitions: must be a whole number >= 1 and <= 256, got "many"'],
     ['amqp://h?partitions=many', 'partitions: must be a whole number >= 1 and <= 32, got "many"'],
     ['memory:?retainMessages=few', 'retainMessages: must be a whole number >= 0, got "few"'],
     ['sqlite:./a.db?leaseMs=5s', 'leaseMs: must be a whole number >= 100 and <= 86400000, got "5s"'],
@@ -140,9 +140,9 @@ describe('transportFromUrl', () => {
   })
 
   it('does not show what was given beside the URL', () => {
-    expect(() => redis({ url: 'redis://h?maxLen=9', maxLen: 'hunter2' as never })).toThrow(
-      'maxLen: must be a whole number >= 1, got a string',
-    )
+    expect(() =>
+      redis({ url: 'redis://h?retention.maxMessages=9', retention: { maxMessages: 'hunter2' as never } }),
+    ).toThrow('retention.maxMessages: must be a whole number >= 1, got a string')
   })
 
   it('passes on every other failure as it is', async () => {

@@ -95,7 +95,7 @@ export class DeliveryReports {
     this.#events.emit('error', { transport: this.#parts.transportName, error, doing })
   }
 
-  /** A batch of outcomes goes to the transport. Returns what to call with its answer; undefined when nobody observes. */
+  /** A batch of outcomes goes to the transport. Returns what to call with its answer; undefined when there is no observer. */
   settling(settlements: readonly Settlement[]): ((failures: readonly SettlementFailure[]) => void) | undefined {
     const { observers, identity } = this.#parts
     if (!observers.watches('settle')) return undefined

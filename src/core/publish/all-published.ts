@@ -1,7 +1,7 @@
 import { PublishError } from '../errors.ts'
 import type { PublishReceipt, PublishResult } from './publish-options.ts'
 
-/** The receipts of a `publishMany`. Throws a `PublishError` if some messages were not published: nobody may take them for it. */
+/** The receipts of a `publishMany`. Throws a `PublishError` if some messages were not published. */
 export function allPublished(topic: string, results: readonly PublishResult[]): readonly PublishReceipt[] {
   // Most calls succeed: one look at each result, and no list.
   if (results.every(({ error }) => error === undefined)) return results as readonly PublishReceipt[]

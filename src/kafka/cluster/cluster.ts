@@ -22,7 +22,7 @@ const UNKNOWN_TOPIC = 3
 /** What producers, consumers and admin clients read of {@link Metadata}. */
 export type MetadataView = Pick<
   Metadata,
-  'nodes' | 'controllerId' | 'clusterId' | 'topics' | 'topic' | 'topicOfId' | 'leaderOf'
+  'nodes' | 'controllerId' | 'clusterId' | 'topics' | 'topic' | 'topicOfId' | 'leaderOf' | 'racksOf'
 >
 
 /**
@@ -75,7 +75,7 @@ export class Cluster {
     const connections = new Connections(options, {
       settings: this.#settings,
       nodeOf: (id) => this.#metadata.nodes.get(id),
-      onLost: () => this.wantRefresh(),
+      onDoubt: () => this.wantRefresh(),
       onClosed: (closed) => this.#sets.delete(closed),
     })
     if (this.#isClosed) connections.close()

@@ -45,6 +45,8 @@ interface Topic {
   id: string | undefined
   formerIds: string[]
   partitions: PartitionLeader[]
+  /** Of each partition. */
+  replicas: (readonly number[])[]
   isInternal: boolean
   errorCode: number
 }
@@ -94,6 +96,12 @@ export class Metadata {
 
   leaderOf(topic: string, partition: number): PartitionLeader | undefined {
     return this.#topics.get(topic)?.partitions[partition]
+  }
+
+  /** Where the replicas of a partition are; without those of which no rack is known. */
+  racksOf(topic: string, partition: number): readonly string[] {
+    const replicas = this.#topics.get(topic)?.replicas[partition] ?? []
+    return replicas.map((id) => this.#nodes.get(id)?.rack ?? null).filter((rack) => rack !== null)
   }
 
   /**
@@ -157,7 +165,15 @@ export class Metadata {
     if (name === undefined) return
     let topic = this.#topics.get(name)
     if (topic === undefined) {
-      topic = { name, id, formerIds: [], partitions: [], isInternal: answer.isInternal, errorCode: answer.errorCode }
+      topic = {
+        name,
+        id,
+        formerIds: [],
+        partitions: [],
+        replicas: [],
+        isInternal: answer.isInternal,
+        errorCode: answer.errorCode,
+      }
       this.#topics.set(name, topic)
       if (id !== undefined) this.#namesById.set(id, name)
     }
@@ -176,6 +192,7 @@ export class Metadata {
       changes.push({ type: 'recreated', topic: topic.name, oldId: topic.id, newId: id })
       topic.formerIds = [topic.id, ...topic.formerIds].slice(0, MAX_FORMER_IDS)
       topic.partitions = []
+      topic.replicas = []
       this.#namesById.delete(topic.id)
     }
     topic.id = id
@@ -188,7 +205,7 @@ export class Metadata {
     changes: MetadataChange[],
   ): void {
     const before = topic.partitions.length
-    for (const { partitionIndex, leaderId, leaderEpoch } of answers.toSorted(
+    for (const { partitionIndex, leaderId, leaderEpoch, replicaNodes } of answers.toSorted(
       (a, b) => a.partitionIndex - b.partitionIndex,
     )) {
       // Partitions are numbered without gaps; a gap is an answer that makes no sense.
@@ -197,6 +214,7 @@ export class Metadata {
       if (known !== undefined && leaderEpoch !== -1 && leaderEpoch < known.epoch) continue
       const leader = leaderId < 0 ? undefined : leaderId
       topic.partitions[partitionIndex] = { leader, epoch: leaderEpoch }
+      topic.replicas[partitionIndex] = replicaNodes
       if (known !== undefined && known.leader !== leader) {
         changes.push({ type: 'leader', topic: topic.name, partition: partitionIndex, leader })
       }

@@ -24,7 +24,8 @@ export interface ConnectionSettings {
 
 /** What the machine asks its driver to do. */
 export interface ConnectionEffects {
-  write(chunks: readonly Buffer[]): void
+  /** `written` is called when the chunks are no longer needed. */
+  write(chunks: readonly Buffer[], written?: () => void): void
   /** Ends the socket; nothing is called on the machine after it but timers. */
   destroy(): void
   /** The next SASL message for the server's last one; the first of a new exchange for undefined. Answered by `saslMessage`. */
@@ -43,7 +44,7 @@ export interface RequestOptions<N extends ApiName> {
   readonly waitMs?: number
   /** If it can't be written within this time, it fails as `not-sent`. @default the request timeout */
   readonly writeWithinMs?: number
-  /** False for Produce with acks 0: done when it's written. @default true */
+  /** False for Produce with acks 0: done when the operating system has taken its bytes. @default true */
   readonly hasAnswer?: boolean
   readonly done: (error: KafkaError | undefined, response: Responses[N] | undefined, version: number) => void
 }
@@ -69,6 +70,8 @@ type Phase = 'connecting' | 'negotiating' | 'authenticating' | 'ready' | 'draini
 /** Of a session's lifetime, after which the client authenticates again (KIP-368). */
 const REAUTHENTICATE_AT = 0.85
 const DRAIN_LIMIT_MS = 10_000
+/** Brokers count quotas in windows of seconds: more is a broken answer, which must not silence the connection for days. */
+const MAX_THROTTLE_MS = 60_000
 
 /**
  * One connection: frames, correlation, pipelining, deadlines, throttling, authentication. Pure: its caller
@@ -80,6 +83,8 @@ export class ConnectionState {
   readonly #splitter: FrameSplitter
   readonly #inFlight: InFlight[] = []
   readonly #queue: Queued[] = []
+  /** Written without an answer to come, and the socket still has their bytes. */
+  readonly #unflushed = new Set<InFlight>()
   #phase: Phase = 'connecting'
   #phaseDeadline: number
   #nextCorrelationId = 0
@@ -113,6 +118,13 @@ export class ConnectionState {
 
   get queued(): number {
     return this.#queue.length
+  }
+
+  /** Since when the next answer is late: the time that its request asked the broker to wait is over. Undefined if none is. */
+  lateSince(now: number): number | undefined {
+    const [oldest] = this.#inFlight
+    const due = oldest === undefined ? Infinity : oldest.deadline - this.#settings.requestTimeoutMs
+    return due <= now ? due : undefined
   }
 
   /** When `tick` must be called at the latest; Infinity if nothing waits. */
@@ -179,7 +191,7 @@ export class ConnectionState {
   tick(now: number): void {
     if (this.#phase === 'closed') return
     if (now >= this.#phaseDeadline) return this.#phaseTimedOut()
-    const late = this.#inFlight.find(({ deadline }) => deadline <= now)
+    const late = [...this.#inFlight, ...this.#unflushed].find(({ deadline }) => deadline <= now)
     if (late !== undefined) {
       const { name, requestTimeoutMs } = this.#settings
       const waited = requestTimeoutMs + (late.request.waitMs ?? 0)
@@ -199,7 +211,8 @@ export class ConnectionState {
     this.#error = error
     this.#wakeAt = Infinity
     this.#effects.destroy()
-    const written = this.#inFlight.splice(0)
+    const written = [...this.#inFlight.splice(0), ...this.#unflushed]
+    this.#unflushed.clear()
     const queued = this.#queue.splice(0)
     for (const { request, version } of written) request.done(withOutcome(error, 'unknown'), undefined, version)
     for (const { request } of queued) request.done(withOutcome(error, 'not-sent'), undefined, -1)
@@ -310,7 +323,7 @@ export class ConnectionState {
   }
 
   #throttle(name: ApiName, ms: number, now: number): void {
-    this.#mutedUntil = Math.max(this.#mutedUntil, now + ms)
+    this.#mutedUntil = Math.max(this.#mutedUntil, now + Math.min(ms, MAX_THROTTLE_MS))
     this.#wakeBy(this.#mutedUntil)
     this.#effects.throttled(name, ms)
   }
@@ -342,14 +355,17 @@ export class ConnectionState {
       return request.done(error instanceof KafkaError ? error : unencodable(error), undefined, version)
     }
     this.#takeCorrelationId()
-    const hasAnswer = request.hasAnswer !== false
-    if (hasAnswer) {
-      const deadline = now + this.#settings.requestTimeoutMs + (request.waitMs ?? 0)
-      this.#inFlight.push({ correlationId, request, version, deadline })
-      this.#wakeBy(deadline)
+    const deadline = now + this.#settings.requestTimeoutMs + (request.waitMs ?? 0)
+    const sent: InFlight = { correlationId, request, version, deadline }
+    this.#wakeBy(deadline)
+    if (request.hasAnswer !== false) {
+      this.#inFlight.push(sent)
+      return this.#effects.write(chunks)
     }
-    this.#effects.write(chunks)
-    if (!hasAnswer) request.done(undefined, undefined, version)
+    this.#unflushed.add(sent)
+    this.#effects.write(chunks, () => {
+      if (this.#unflushed.delete(sent)) request.done(undefined, undefined, version)
+    })
   }
 
   /** 31 bits, then from the start again. */
@@ -373,7 +389,7 @@ export class ConnectionState {
     if (this.#phase === 'closed') return
     let wakeAt = Math.min(this.#phaseDeadline, this.#phase === 'ready' ? this.#reauthenticateAt : Infinity)
     if (this.#mutedUntil > now) wakeAt = Math.min(wakeAt, this.#mutedUntil)
-    for (const { deadline } of this.#inFlight) wakeAt = Math.min(wakeAt, deadline)
+    for (const { deadline } of [...this.#inFlight, ...this.#unflushed]) wakeAt = Math.min(wakeAt, deadline)
     for (const { deadline } of this.#queue) wakeAt = Math.min(wakeAt, deadline)
     this.#wakeAt = wakeAt
   }

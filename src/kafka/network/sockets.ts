@@ -19,7 +19,8 @@ export interface SocketHandlers {
 
 /** A socket as a connection needs it. Tests give their own. */
 export interface KafkaSocket {
-  write(chunks: readonly Buffer[]): void
+  /** `written`, if it is given, is called when the chunks are no longer needed; not if the socket ends before. */
+  write(chunks: readonly Buffer[], written?: () => void): void
   destroy(): void
 }
 
@@ -36,7 +37,7 @@ export function nodeSockets(tls?: () => TlsOptions): OpenSocket {
     let reason: Error | undefined
     socket.on('error', (error) => (reason = error))
     socket.once('close', () => handlers.closed(reason))
-    return { write: (chunks) => writeTogether(socket, chunks), destroy: () => abandon(socket) }
+    return { write: (chunks, written) => writeTogether(socket, chunks, written), destroy: () => abandon(socket) }
   }
 }
 
@@ -47,9 +48,12 @@ function tlsOptionsOf(given: TlsOptions, { host, port, serverName = host }: Addr
 }
 
 /** One system call for all. */
-function writeTogether(socket: Socket, chunks: readonly Buffer[]): void {
+function writeTogether(socket: Socket, chunks: readonly Buffer[], written: (() => void) | undefined): void {
+  const done = (error?: Error | null) => {
+    if (error === undefined || error === null) written?.()
+  }
   socket.cork()
-  for (const chunk of chunks) socket.write(chunk)
+  for (const [index, chunk] of chunks.entries()) socket.write(chunk, index === chunks.length - 1 ? done : undefined)
   socket.uncork()
 }
 

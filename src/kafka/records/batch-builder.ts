@@ -27,7 +27,7 @@ const NO_HEADERS: readonly RecordHeader[] = []
  * before the batch on the wire. Nothing is allocated per record.
  */
 export class BatchBuilder {
-  readonly block: Buffer
+  #block: Buffer
   /** Where the batch starts in the block. */
   readonly start: number
   #pos: number
@@ -36,9 +36,19 @@ export class BatchBuilder {
   #maxTimestamp = 0
 
   constructor(block: Buffer, room = 0) {
-    this.block = block
+    this.#block = block
     this.start = room
     this.#pos = room + BATCH.records
+  }
+
+  get block(): Buffer {
+    return this.#block
+  }
+
+  /** Goes on in a larger block, into which it copies what it has. */
+  moveTo(block: Buffer): void {
+    this.#block.copy(block, this.start, this.start, this.#pos)
+    this.#block = block
   }
 
   get count(): number {
@@ -66,7 +76,7 @@ export class BatchBuilder {
     const valueSize = sizeOf(value)
     let body = 1 + varlongSize(delta) + varintSize(this.#count) + fieldSize(keySize) + fieldSize(valueSize)
     body += headers.length === 0 ? 1 : headersSize(headers)
-    const { block } = this
+    const block = this.#block
     let pos = this.#pos
     if (pos + varintSize(body) + body > block.length) return false
     pos = writeVarint(block, pos, body)
@@ -85,12 +95,12 @@ export class BatchBuilder {
 
   /** The records without the header: what compression works on. */
   records(): Buffer {
-    return this.block.subarray(this.start + BATCH.records, this.#pos)
+    return this.#block.subarray(this.start + BATCH.records, this.#pos)
   }
 
   /** The batch, uncompressed, in its block. It still needs {@link stampBatch}. */
   seal(): Buffer {
-    const batch = this.block.subarray(this.start, this.#pos)
+    const batch = this.#block.subarray(this.start, this.#pos)
     this.#writeHeader(batch, 'none')
     return batch
   }

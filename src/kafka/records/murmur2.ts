@@ -1,9 +1,11 @@
 const SEED = 0x9747b28c
 const M = 0x5bd1e995
 
-/** Kafka's murmur2 of a key, 32 bits signed: the same partition for the same key in every client that is compatible with Java's. */
-export function murmur2(data: Uint8Array): number {
-  const { length } = data
+/**
+ * Kafka's murmur2 of the first `length` bytes, 32 bits signed: the same partition for the same key in every client that is compatible
+ * with Java's.
+ */
+export function murmur2(data: Uint8Array, length: number = data.length): number {
   let hash = SEED ^ length
   let pos = 0
   for (const end = length & ~3; pos < end; pos += 4) {
@@ -26,6 +28,6 @@ export function murmur2(data: Uint8Array): number {
 }
 
 /** The partition that Java's default partitioner gives a key. */
-export function partitionOfKey(key: Uint8Array, partitions: number): number {
-  return (murmur2(key) & 0x7fff_ffff) % partitions
+export function partitionOfKey(key: Uint8Array, partitions: number, length: number = key.length): number {
+  return (murmur2(key, length) & 0x7fff_ffff) % partitions
 }

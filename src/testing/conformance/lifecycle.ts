@@ -217,7 +217,7 @@ export const lifecycleScenarios: readonly Scenario[] = [
     id: 'lifecycle/consume-after-start',
     group,
     invariant: 11,
-    title: 'a consumer may be added to a running bus, and closed alone, while others go on',
+    title: 'a consumer may be added to a running bus, and closed alone, while others continue',
     async run(ctx) {
       const bus = await ctx.startedBus()
       const [left, right] = [ctx.topic('left'), ctx.topic('right')]

@@ -65,7 +65,7 @@ export const reconnectScenarios: readonly Scenario[] = [
     id: 'reconnect/idle',
     group,
     invariant: 9,
-    title: 'an idle consumer whose connection was cut is subscribed again before anybody misses it',
+    title: 'an idle consumer whose connection was cut is subscribed again at once',
     needs: ['fault:cutConnections', 'redelivery'],
     async run(ctx) {
       const [bus, publisher, topic, probe] = [await ctx.bus(), await ctx.startedBus(), ctx.topic(), ctx.probe()]

@@ -92,7 +92,7 @@ export const redeliveryScenarios: readonly Scenario[] = [
     id: 'redelivery/attempts-survive-reopen',
     group,
     invariant: 7,
-    title: 'attempts go on where they were when another instance takes over',
+    title: 'attempts continue where they were when another instance takes over',
     needs: ['redelivery', 'attempts', 'delay'],
     async run(ctx) {
       const topic = ctx.topic()
@@ -200,7 +200,7 @@ export const redeliveryScenarios: readonly Scenario[] = [
     id: 'redelivery/nack-delay',
     group,
     invariant: 7,
-    title: 'a nack with a delay comes again no earlier, while other messages go on',
+    title: 'a nack with a delay comes again no earlier, while other messages flow',
     needs: ['redelivery', 'delay'],
     async run(ctx) {
       const [transport, consumer, topic] = [await ctx.transport(), ctx.rawConsumer(), ctx.topic()]

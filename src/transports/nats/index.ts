@@ -1,13 +1,19 @@
-import { StateError } from '../../core/errors.ts'
 import type { Capabilities, RequestReply, Transport, TransportHost } from '../../core/transport.ts'
 import type { NatsConnection } from '@nats-io/transport-node'
+import { OpenedOnce } from '../../core/util/opened-once.ts'
 import { capabilitiesOf } from './capabilities.ts'
 import { CoreNats } from './core-nats/core-nats.ts'
 import { JetStream } from './jetstream/jetstream.ts'
 import { resolveNatsOptions } from './options.ts'
 import type { NatsOptions } from './options.ts'
 
-export type { NatsNativeOptions, NatsOptions, NatsStreamOptions, NatsTlsOptions } from './options.ts'
+export type {
+  NatsNativeOptions,
+  NatsOptions,
+  NatsRetentionOptions,
+  NatsStreamOptions,
+  NatsTlsOptions,
+} from './options.ts'
 
 /** The NATS transport, with native request and reply. */
 export interface NatsTransport extends Transport {
@@ -31,23 +37,18 @@ export function nats(options?: NatsOptions): NatsTransport {
   const resolved = resolveNatsOptions(options)
   const engine = resolved.jetstream ? new JetStream(resolved) : new CoreNats(resolved)
   const capabilities: Capabilities = capabilitiesOf(resolved)
-  let opened = false
+  const once = new OpenedOnce<TransportHost>('NATS')
   return {
     system: 'nats',
     capabilities,
     get connection() {
       return engine.connection
     },
-    async open(host: TransportHost) {
-      if (opened) throw new StateError('A NATS transport belongs to one bus: make another one')
-      opened = true
-      try {
-        await engine.open(host)
-      } catch (error) {
-        opened = false
-        throw error
-      }
-    },
+    open: (host) =>
+      once.open(
+        () => host,
+        () => engine.open(host),
+      ),
     publish: (batch, { signal } = {}) => engine.publish(batch, signal),
     subscribe: (spec, sink) => engine.subscribe(spec, sink),
     admin: engine.admin,

@@ -1,6 +1,8 @@
 // Longer than most files: everything that one connection reports, and the parts that it connects, meet here.
 import { sleep } from '../../core/clock.ts'
-import { ConnectionError, StateError } from '../../core/errors.ts'
+import { ConnectionError } from '../../core/errors.ts'
+import { ConnectionState } from '../../core/util/connection-state.ts'
+import { OpenedOnce } from '../../core/util/opened-once.ts'
 import type { BusbarError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import type {
@@ -51,6 +53,7 @@ const CANCELLED = `the broker cancelled it: its queue was deleted or moved, or (
 /** Everything that exists only while the transport is open. */
 interface Open {
   readonly host: TransportHost
+  readonly state: ConnectionState
   readonly publishing: Link
   /** The first one, and more when its channels are used up. */
   readonly consuming: Consuming[]
@@ -80,17 +83,15 @@ const MAX_SUBSCRIBING = 32
 export class RabbitMqTransport implements Transport {
   readonly system = 'rabbitmq'
   readonly capabilities: Capabilities
-  readonly admin: TransportAdmin = adminOf(() => this.#required().admin)
+  readonly admin: TransportAdmin = adminOf(() => this.#once.get().admin)
   readonly #options: ResolvedRabbitMqOptions
   readonly #names: Names
   readonly #closing = new AbortController()
   readonly #subscriptions = new Set<RabbitMqSubscription>()
-  #open: Open | undefined
-  #isOpen = false
+  readonly #once = new OpenedOnce<Open>('RabbitMQ')
   #closed: Promise<void> | undefined
   readonly #down = new Set<Link>()
   readonly #subscribing = new Turns(MAX_SUBSCRIBING)
-  #downSince = 0
   #attempts = 0
 
   constructor(options: ResolvedRabbitMqOptions) {
@@ -100,9 +101,13 @@ export class RabbitMqTransport implements Transport {
   }
 
   async open(host: TransportHost): Promise<void> {
-    if (this.#open !== undefined) throw new StateError('A rabbitmq transport belongs to one bus: make another one')
-    const open = this.#assemble(host)
-    this.#open = open
+    await this.#once.open(
+      () => this.#assemble(host),
+      (open) => this.#connect(open),
+    )
+  }
+
+  async #connect(open: Open): Promise<void> {
     try {
       await open.publishing.open()
       if (this.#options.groups.length > 0) {
@@ -112,29 +117,27 @@ export class RabbitMqTransport implements Transport {
         })
       }
     } catch (error) {
-      // Clean up completely, so that the transport may be opened again.
+      // Otherwise the close cleans up.
       if (this.#closed === undefined) {
         open.publisher.close()
         await closeLinks(open, CLOSE_MS)
-        this.#open = undefined
       }
       throw error
     }
-    this.#isOpen = true
-    host.events.emit('connect', { transport: host.name })
+    open.state.up()
   }
 
   async publish(
     batch: readonly OutgoingMessage[],
     { signal }: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]> {
-    const { publisher, admin } = this.#required()
+    const { publisher, admin } = this.#once.get()
     for (const { topic } of batch) admin.knows(topic)
     return publisher.publish(batch, signal)
   }
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
-    const open = this.#required()
+    const open = this.#once.get()
     await this.#subscribing.enter()
     try {
       return await this.#subscribe(open, spec, sink)
@@ -183,9 +186,9 @@ export class RabbitMqTransport implements Transport {
   }
 
   health(): TransportHealth {
-    const open = this.#open
-    if (open === undefined || !this.#isOpen) return { connected: false, detail: 'not open' }
     if (this.#closed !== undefined) return { connected: false, detail: 'closed' }
+    if (!this.#once.isOpen) return { connected: false, detail: 'not open' }
+    const open = this.#once.get()
     for (const link of linksOf(open))
       if (this.#down.has(link))
         return { connected: false, detail: link.lastError === undefined ? 'not connected' : reasonOf(link.lastError) }
@@ -196,7 +199,8 @@ export class RabbitMqTransport implements Transport {
 
   /** Both connections may go to different nodes of a cluster: that for publishing counts. */
   serverAddress(): ServerAddress | undefined {
-    return (this.#open?.publishing.session ?? this.#open?.consuming[0]?.link.session)?.server
+    const open = this.#once.given
+    return (open?.publishing.session ?? open?.consuming[0]?.link.session)?.server
   }
 
   close({ deadlineMs = CLOSE_MS }: { readonly deadlineMs?: number | undefined } = {}): Promise<void> {
@@ -205,9 +209,9 @@ export class RabbitMqTransport implements Transport {
   }
 
   async #close(deadlineMs: number): Promise<void> {
-    const open = this.#open
+    const open = this.#once.close()
     if (open === undefined) return
-    const { clock, events, name } = open.host
+    const { clock } = open.host
     const endsAt = clock.monotonic() + deadlineMs
     const done = new AbortController()
     const orderly = Promise.all([...this.#subscriptions].map((subscription) => subscription.close()))
@@ -221,13 +225,14 @@ export class RabbitMqTransport implements Transport {
     const left = Math.max(100, endsAt - clock.monotonic())
     await closeLinks(open, left)
     done.abort()
-    if (this.#isOpen) events.emit('disconnect', { transport: name, planned: true, reason: 'closed' })
+    open.state.close()
   }
 
   // --- how it hangs together -------------------------------------------------------------------------------------------
 
   #assemble(host: TransportHost): Open {
     const { clock, events, name: transportName } = host
+    const state = new ConnectionState(host)
     const options = this.#options
     const names = this.#names
     const connector = createConnector(options, host.service, clock)
@@ -315,11 +320,11 @@ export class RabbitMqTransport implements Transport {
             await hooks.restore?.(session)
           },
           up: (session) => {
-            this.#linkUp(host, link)
+            this.#linkUp(state, link)
             hooks.up(session)
           },
           down: (session, error) => {
-            this.#linkDown(host, link, error)
+            this.#linkDown(state, link, error)
             hooks.down(session, error)
           },
           trouble: (error) => this.#trouble(host, error),
@@ -334,7 +339,7 @@ export class RabbitMqTransport implements Transport {
       up: (session) => {
         publisher.resume()
         // The first time, `open` does it and reports a failure.
-        if (this.#isOpen)
+        if (this.#once.isOpen)
           declarations
             .standingGroups(session, options.groups)
             .catch(
@@ -405,7 +410,7 @@ export class RabbitMqTransport implements Transport {
       subscriptions: this.#subscriptions,
       session: () => this.#sessionOf(first.link),
     })
-    return { host, publishing, consuming, addConsuming, publisher, declarations, locks, control, admin }
+    return { host, state, publishing, consuming, addConsuming, publisher, declarations, locks, control, admin }
   }
 
   #contextFor({ host, publisher }: Open, consuming: Consuming, channels: number): SubscriptionContext {
@@ -441,28 +446,19 @@ export class RabbitMqTransport implements Transport {
     return link.whenUp(this.#closing.signal)
   }
 
-  #required(): Open {
-    if (this.#open === undefined || !this.#isOpen) throw new StateError('The rabbitmq transport is not open')
-    if (this.#closed !== undefined) throw new StateError('The rabbitmq transport is closed')
-    return this.#open
-  }
-
   // --- what happens ----------------------------------------------------------------------------------------------------
 
-  #linkUp({ clock, events, name }: TransportHost, link: Link): void {
-    if (!this.#down.delete(link) || this.#down.size > 0) return
-    const downMs = clock.monotonic() - this.#downSince
-    events.emit('reconnect', { transport: name, downMs, attempts: Math.max(1, this.#attempts) })
+  #linkUp(state: ConnectionState, link: Link): void {
+    if (this.#down.delete(link) && this.#down.size === 0) state.up(this.#attempts)
   }
 
-  #linkDown({ clock, events, name }: TransportHost, link: Link, error: Error): void {
+  #linkDown(state: ConnectionState, link: Link, error: Error): void {
     if (this.#closed !== undefined) return
     const isFirst = this.#down.size === 0
     this.#down.add(link)
     if (!isFirst) return
-    this.#downSince = clock.monotonic()
     this.#attempts = 1
-    events.emit('disconnect', { transport: name, planned: false, reason: reasonOf(error) })
+    state.down(reasonOf(error))
   }
 
   #trouble({ events, name }: TransportHost, error: BusbarError): void {

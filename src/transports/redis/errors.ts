@@ -126,7 +126,7 @@ function mayPass(error: unknown): boolean {
 function explain(code: string | undefined, error: unknown): string {
   switch (code) {
     case 'OOM':
-      return 'Redis has reached its maxmemory and takes nothing more; let consumers catch up, lower maxLen, or give it memory'
+      return 'Redis has reached its maxmemory and takes nothing more; let consumers catch up, lower retention.maxMessages, or give it memory'
     case 'MISCONF':
       return 'Redis can not write its data to disk and takes nothing more'
     case 'NOREPLICAS':

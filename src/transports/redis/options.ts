@@ -1,6 +1,8 @@
 import type { ConnectionOptions } from 'node:tls'
 import { readEnvelopeForm } from '../../core/compact-envelope.ts'
 import type { EnvelopeForm } from '../../core/compact-envelope.ts'
+import { readBackoffLimits } from '../../core/util/backoff.ts'
+import type { BackoffLimits } from '../../core/util/backoff.ts'
 import { describe, OptionsReader } from '../../core/util/options-reader.ts'
 import { isGivenClient } from './connection/given-client.ts'
 import type { GivenClient } from './connection/given-client.ts'
@@ -10,7 +12,7 @@ import { applyUrl } from './url-options.ts'
 export interface RedisOptions {
   /**
    * `redis://user:password@host:6379/0`, `rediss://` for TLS, `unix:///run/redis.sock`. Its parameters are options of this
-   * object: `?maxLen=100000`. Default `redis://127.0.0.1:6379`.
+   * object: `?retention.maxMessages=100000`. Default `redis://127.0.0.1:6379`.
    */
   readonly url?: string | undefined
   /** Name or address of the server, instead of the one in the URL. Default 127.0.0.1. */
@@ -23,6 +25,8 @@ export interface RedisOptions {
   readonly password?: string | undefined
   /** Number of the database. Default 0. */
   readonly database?: number | undefined
+  /** Name of all connections in `CLIENT LIST`, without blanks. Default: none. */
+  readonly connectionName?: string | undefined
   /** True, or options of `node:tls`. Default false; true with `rediss:`. */
   readonly tls?: boolean | ConnectionOptions | undefined
   /**
@@ -40,26 +44,18 @@ export interface RedisOptions {
    */
   readonly nodeAddressMap?: Readonly<Record<string, RedisNode>> | undefined
   /**
-   * About how many messages a topic keeps; older ones that every group has acked are removed. Messages that a group has
-   * not acked stay, see `trimUnacked`. Redis does not limit a stream by itself, so there is always a limit.
+   * How much each topic keeps. Redis does not limit a stream by itself, so there is always a limit.
    *
-   * @default 100_000 when `maxAgeMs` is not set either, otherwise none
+   * @default 100_000 messages
    */
-  readonly maxLen?: number | undefined
-  /** About how long a topic keeps its messages, in ms. Default: no time limit, only `maxLen`. */
-  readonly maxAgeMs?: number | undefined
-  /**
-   * Also removes messages that some group has not acked, and reports them as a `loss` event. Default false: the stream
-   * then grows beyond its limit, and a `warning` names the group that holds it.
-   */
-  readonly trimUnacked?: boolean | undefined
+  readonly retention?: RedisRetentionOptions | undefined
   /**
    * Number of partitions of a new topic: the maximum number of members that work at once in a group with order by key.
-   * Default 8.
+   * By topic, where `*` stands for all others: `{ 'audit.log': 1, '*': 16 }`. The first process that uses a topic decides.
+   *
+   * @default 8
    */
-  readonly partitions?: number | undefined
-  /** Number of partitions of individual new topics: `{ 'audit.log': 1 }`. */
-  readonly topicPartitions?: Readonly<Record<string, number>> | undefined
+  readonly partitions?: number | Readonly<Record<string, number>> | undefined
   /** Prefix of all keys. Default `busbar:`. */
   readonly prefix?: string | undefined
   /**
@@ -67,18 +63,19 @@ export interface RedisOptions {
    * Default 10,000.
    */
   readonly leaseMs?: number | undefined
-  /** How often members look for due messages and for members that joined or left, in ms. Default 500. */
-  readonly pollMs?: number | undefined
+  /**
+   * How often members look for due messages and for members that joined or left, in ms; at most half of `leaseMs`. Default
+   * 500.
+   */
+  readonly pollIntervalMs?: number | undefined
   /** How long a member that hands over a partition waits for its running handlers, in ms. Default 10,000. */
   readonly handoverTimeoutMs?: number | undefined
   /** Maximum duration of connecting, in ms; the server then has `responseTimeoutMs` for its first reply. Default 5,000. */
   readonly connectTimeoutMs?: number | undefined
   /** A connection that leaves a command unanswered for this long is closed and replaced, in ms. Default 15,000. */
   readonly responseTimeoutMs?: number | undefined
-  /** First pause before reconnecting, doubled with each attempt and jittered, in ms. Default 50. */
-  readonly reconnectBaseMs?: number | undefined
-  /** Longest pause before reconnecting, in ms. Default 2,000. */
-  readonly reconnectMaxMs?: number | undefined
+  /** Pauses between attempts to reconnect, in ms: the first one, doubled with each attempt, with jitter; and the longest. Default 50 and 2,000. */
+  readonly reconnect?: { readonly minMs?: number | undefined; readonly maxMs?: number | undefined } | undefined
   /** Maximum size of a message, body plus headers, in bytes. Default 16 MiB. */
   readonly maxMessageBytes?: number | undefined
   /**
@@ -103,6 +100,22 @@ export interface RedisNode {
   readonly host: string
   /** Port. */
   readonly port: number
+}
+
+/** Limits beyond which messages are removed. */
+export interface RedisRetentionOptions {
+  /**
+   * About how many messages a topic keeps; older ones that every group has acked are removed. Default 100,000, or none when
+   * `maxAgeMs` is set.
+   */
+  readonly maxMessages?: number | undefined
+  /** About how long a topic keeps its messages, in ms. Default: no time limit. */
+  readonly maxAgeMs?: number | undefined
+  /**
+   * Keeps messages that some group has not acked beyond both limits; a `warning` names the group. False removes them too, and
+   * reports them as a `loss` event. Default true.
+   */
+  readonly keepUnacked?: boolean | undefined
 }
 
 /** One of several nodes: `host:port`, or an object. */
@@ -135,26 +148,28 @@ export interface ResolvedRedisOptions {
   readonly clusterNodes: readonly RedisNode[] | undefined
   readonly sentinel: ResolvedSentinel | undefined
   readonly nodeAddressMap: Readonly<Record<string, RedisNode>> | undefined
-  readonly maxLen: number | undefined
-  readonly maxAgeMs: number | undefined
-  readonly trimUnacked: boolean
-  readonly partitions: number
-  /** True when the user set the number of partitions. */
-  readonly givenPartitions: boolean
-  readonly topicPartitions: Readonly<Record<string, number>>
+  readonly connectionName: string | undefined
+  readonly retention: ResolvedRetention
+  /** What the user set, by topic; `*` for all others. */
+  readonly partitions: Readonly<Record<string, number>>
   readonly prefix: string
   readonly leaseMs: number
-  readonly pollMs: number
+  readonly pollIntervalMs: number
   readonly handoverTimeoutMs: number
   readonly connectTimeoutMs: number
   readonly responseTimeoutMs: number
-  readonly reconnectBaseMs: number
-  readonly reconnectMaxMs: number
+  readonly reconnect: BackoffLimits
   readonly maxMessageBytes: number
   readonly envelope: EnvelopeForm
   readonly wait: { readonly replicas: number; readonly timeoutMs: number } | undefined
   readonly checkServer: boolean
   readonly native: Readonly<Record<string, unknown>>
+}
+
+export interface ResolvedRetention {
+  readonly maxMessages: number | undefined
+  readonly maxAgeMs: number | undefined
+  readonly keepUnacked: boolean
 }
 
 export interface ResolvedSentinel {
@@ -171,15 +186,14 @@ export const REDIS_DEFAULTS = {
   partitions: 8,
   prefix: 'busbar:',
   leaseMs: 10_000,
-  pollMs: 500,
+  pollIntervalMs: 500,
   handoverTimeoutMs: 10_000,
   connectTimeoutMs: 5_000,
   responseTimeoutMs: 15_000,
-  reconnectBaseMs: 50,
-  reconnectMaxMs: 2_000,
+  reconnect: { minMs: 50, maxMs: 2_000 },
   maxMessageBytes: 16_777_216,
   waitTimeoutMs: 1_000,
-  maxLen: 100_000,
+  maxMessages: 100_000,
 } as const
 
 const MAX_PARTITIONS = 1_024
@@ -198,32 +212,32 @@ export function resolveRedisOptions(given: RedisOptions): ResolvedRedisOptions {
     username: reader.string('username', undefined),
     password: reader.string('password', undefined),
     database: reader.integer('database', 0),
+    connectionName: nameOption(reader),
     tls,
     client: clientOption(reader),
     clusterNodes: reader.has('cluster') ? nodes(reader.nested('cluster'), REDIS_DEFAULTS.port) : undefined,
     sentinel: reader.has('sentinel') ? sentinelOption(reader.nested('sentinel'), tls) : undefined,
     nodeAddressMap: reader.raw('nodeAddressMap') as Readonly<Record<string, RedisNode>> | undefined,
-    maxLen: reader.integer('maxLen', reader.has('maxAgeMs') ? undefined : REDIS_DEFAULTS.maxLen, { min: 1 }),
-    maxAgeMs: reader.integer('maxAgeMs', undefined, { min: 1 }),
-    trimUnacked: reader.boolean('trimUnacked', false),
-    givenPartitions: reader.has('partitions'),
-    partitions: reader.integer('partitions', REDIS_DEFAULTS.partitions, { min: 1, max: MAX_PARTITIONS }),
-    topicPartitions: topicPartitions(reader),
+    retention: retentionOption(reader.nested('retention')),
+    partitions: partitionsOption(reader),
     prefix: prefixOption(reader),
     leaseMs: reader.integer('leaseMs', REDIS_DEFAULTS.leaseMs, { min: 200 }),
-    pollMs: reader.integer('pollMs', REDIS_DEFAULTS.pollMs, { min: 10 }),
+    pollIntervalMs: reader.integer('pollIntervalMs', REDIS_DEFAULTS.pollIntervalMs, { min: 10 }),
     handoverTimeoutMs: reader.integer('handoverTimeoutMs', REDIS_DEFAULTS.handoverTimeoutMs),
     connectTimeoutMs: reader.integer('connectTimeoutMs', REDIS_DEFAULTS.connectTimeoutMs, { min: 1 }),
     responseTimeoutMs: reader.integer('responseTimeoutMs', REDIS_DEFAULTS.responseTimeoutMs, { min: 100 }),
-    reconnectBaseMs: reader.integer('reconnectBaseMs', REDIS_DEFAULTS.reconnectBaseMs, { min: 1 }),
-    reconnectMaxMs: reader.integer('reconnectMaxMs', REDIS_DEFAULTS.reconnectMaxMs, { min: 1 }),
+    reconnect: readBackoffLimits(reader.nested('reconnect'), REDIS_DEFAULTS.reconnect),
     maxMessageBytes: reader.integer('maxMessageBytes', REDIS_DEFAULTS.maxMessageBytes, { min: 1, max: 536_870_912 }),
     envelope: readEnvelopeForm(reader),
     wait: reader.has('wait') ? waitOption(reader.nested('wait')) : undefined,
     checkServer: reader.boolean('checkServer', true),
     native: (reader.has('native') ? (reader.raw('native') as Readonly<Record<string, unknown>>) : {}) ?? {},
   }
-  if (resolved.pollMs * 2 > resolved.leaseMs) reader.problem('pollMs', 'must be at most half of leaseMs')
+  if (resolved.pollIntervalMs * 2 > resolved.leaseMs)
+    reader.problem('pollIntervalMs', 'must be at most half of leaseMs')
+  const longestWaitMs = Math.min(resolved.leaseMs / 3, resolved.responseTimeoutMs / 2)
+  if (resolved.wait !== undefined && resolved.wait.timeoutMs > longestWaitMs)
+    reader.problem('wait.timeoutMs', 'must be at most a third of leaseMs and half of responseTimeoutMs')
   refuseTwoPlaces(reader)
   reader.done()
   return Object.freeze(resolved)
@@ -237,7 +251,16 @@ function refuseTwoPlaces(reader: OptionsReader): void {
   for (const field of ['host', 'port'])
     if (reader.has(field)) reader.problem(field, `has no meaning together with "${places[0]}"`)
   if (places[0] !== 'client') return
-  for (const field of ['username', 'password', 'database', 'tls', 'native', 'nodeAddressMap', 'connectTimeoutMs'])
+  for (const field of [
+    'username',
+    'password',
+    'database',
+    'tls',
+    'connectionName',
+    'native',
+    'nodeAddressMap',
+    'connectTimeoutMs',
+  ])
     if (reader.has(field)) reader.problem(field, 'belongs to the client that is given')
 }
 
@@ -307,17 +330,36 @@ function toNode(entry: unknown, defaultPort: number): RedisNode | undefined {
   return typeof host === 'string' && host !== '' && Number.isInteger(port) ? { host, port } : undefined
 }
 
-function topicPartitions(reader: OptionsReader): Readonly<Record<string, number>> {
-  const value = reader.raw('topicPartitions')
+function retentionOption(reader: OptionsReader): ResolvedRetention {
+  const maxAgeMs = reader.integer('maxAgeMs', undefined, { min: 1 })
+  const byDefault = maxAgeMs === undefined ? REDIS_DEFAULTS.maxMessages : undefined
+  return {
+    maxMessages: reader.integer('maxMessages', byDefault, { min: 1 }),
+    maxAgeMs,
+    keepUnacked: reader.boolean('keepUnacked', true),
+  }
+}
+
+function partitionsOption(reader: OptionsReader): Readonly<Record<string, number>> {
+  const value = reader.raw('partitions')
   const checked = Object.create(null) as Record<string, number>
   if (value === undefined) return checked
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    reader.problem('topicPartitions', `must be an object of topic names and numbers, got ${describe(value)}`)
-    return checked
-  }
-  for (const [topic, count] of Object.entries(value)) {
-    if (Number.isInteger(count) && count >= 1 && count <= MAX_PARTITIONS) checked[topic] = count as number
-    else reader.problem(`topicPartitions.${topic}`, `must be a whole number from 1 to ${MAX_PARTITIONS}`)
+  const byTopic = typeof value === 'object' && value !== null && !Array.isArray(value) ? value : { '*': value }
+  for (const [topic, count] of Object.entries(byTopic) as [string, unknown][]) {
+    if (Number.isInteger(count) && (count as number) >= 1 && (count as number) <= MAX_PARTITIONS)
+      checked[topic] = count as number
+    else
+      reader.problem(
+        byTopic === value ? `partitions.${topic}` : 'partitions',
+        `must be a whole number from 1 to ${MAX_PARTITIONS}${byTopic === value ? '' : ', or an object of topics and numbers'}, got ${describe(count)}`,
+      )
   }
   return checked
+}
+
+function nameOption(reader: OptionsReader): string | undefined {
+  const value = reader.string('connectionName', undefined)
+  if (value !== undefined && !/^[!-~]+$/.test(value))
+    reader.problem('connectionName', 'must consist of ASCII characters, without blanks')
+  return value
 }

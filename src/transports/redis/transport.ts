@@ -7,6 +7,8 @@ import type {
   TransportHealth,
   TransportHost,
 } from '../../core/transport.ts'
+import { ConnectionState } from '../../core/util/connection-state.ts'
+import { settledWithin } from '../../core/util/settled-within.ts'
 import { redisAdmin } from './admin/admin.ts'
 import { givenClientAdapter } from './connection/given-client-adapter.ts'
 import type { RedisContext } from './context.ts'
@@ -39,6 +41,7 @@ export class RedisTransport implements ConnectionListener {
   readonly #options: ResolvedRedisOptions
   readonly #scripts = new ScriptRunner()
   readonly #subscriptions = new Set<RedisSubscription>()
+  readonly #state: ConnectionState
   #trouble: string | undefined
   #opened = false
   #discovery: Timer | undefined
@@ -49,6 +52,7 @@ export class RedisTransport implements ConnectionListener {
   constructor(options: ResolvedRedisOptions, host: TransportHost) {
     this.#options = options
     this.#host = host
+    this.#state = new ConnectionState(host)
     const single = options.client === undefined && options.clusterNodes === undefined
     this.#commands = (single ? singleServer : givenClientAdapter)(options, host.clock, this)
     this.#scripts.use(this.#commands)
@@ -79,7 +83,7 @@ export class RedisTransport implements ConnectionListener {
       keys,
       mapping: createMapping(options.envelope),
       topics,
-      retention: new Retention(options, host, this.#scripts, reports),
+      retention: new Retention(options.retention, host, this.#scripts, reports),
       reports,
       lease,
     }
@@ -134,32 +138,22 @@ export class RedisTransport implements ConnectionListener {
     this.#context.retention.close()
     void this.#context.maintenance.stop()
     this.publisher.close()
-    let giveUp: () => void = () => {}
-    const late = new Promise<void>((resolve) => {
-      giveUp = resolve
-    })
-    const timer = this.#host.clock.setTimer(deadlineMs, giveUp)
     const closing = Promise.all([...this.#subscriptions].map((subscription) => subscription.close()))
-    await Promise.race([closing.then(() => this.#context.lease.close()), late])
-    timer.cancel()
+    const orderly = closing.then(() => this.#context.lease.close())
+    await settledWithin(this.#host.clock, deadlineMs, orderly)
     this.#commands.close()
     // Without the connection nothing can block it any more.
     await closing
-    if (this.#opened)
-      this.#host.events.emit('disconnect', { transport: this.#host.name, planned: true, reason: 'closed' })
+    this.#state.close()
   }
 
   // --- what the connection reports ---------------------------------------------------------------------------------
 
-  up(first: boolean, downMs: number, attempts: number): void {
-    const { name, events } = this.#host
+  up(first: boolean, attempts: number): void {
     this.#trouble = undefined
-    if (first) {
-      this.#opened = true
-      events.emit('connect', { transport: name })
-      return
-    }
-    events.emit('reconnect', { transport: name, downMs, attempts })
+    this.#opened = true
+    this.#state.up(attempts)
+    if (first) return
     // It may have lost what it knew of our groups.
     this.#context.maintenance.reconnected()
     // A server that came back without its data knows no topics, and patterns would find none.
@@ -168,7 +162,7 @@ export class RedisTransport implements ConnectionListener {
 
   down(reason: string): void {
     this.#trouble = reason
-    if (!this.#closed) this.#host.events.emit('disconnect', { transport: this.#host.name, planned: false, reason })
+    if (!this.#closed) this.#state.down(reason)
   }
 
   trouble(error: Error): void {
@@ -199,7 +193,7 @@ export class RedisTransport implements ConnectionListener {
 
   /** Finds topics that other processes created, for patterns. */
   #discover(): void {
-    this.#discovery = this.#host.clock.setTimer(this.#options.pollMs * (0.8 + Math.random() * 0.4), () => {
+    this.#discovery = this.#host.clock.setTimer(this.#options.pollIntervalMs * (0.8 + Math.random() * 0.4), () => {
       void this.#quietly(this.#lookForTopics(), 'looking for new topics').then(() => {
         if (!this.#closed) this.#discover()
       })

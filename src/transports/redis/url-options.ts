@@ -27,12 +27,15 @@ export function applyUrl(options: RedisOptions): FromUrl {
   for (const [name, text] of parsed.parameters) {
     if (SERVERS.has(name)) continue
     if (PLACES.has(name)) problems.push(`has a parameter "${name}", which belongs before the question mark`)
-    else setParameter(input, name, urlParameter(text))
+    else setParameter(input, name, urlParameter(text), GROUPS)
   }
   return { input, path: parsed.path, problems }
 }
 
 const PLACES = new Set(['url', 'host', 'port', 'username', 'password', 'database', 'client', 'tls'])
+
+/** Options that are objects: `?retention.maxMessages=1000`, `?partitions.audit.log=1`. */
+const GROUPS: ReadonlySet<string> = new Set(['partitions', 'reconnect', 'retention', 'wait'])
 
 /** Parameters that define what the hosts are. */
 const SERVERS = new Set(['cluster', 'sentinel'])

@@ -9,6 +9,7 @@ import type {
   SettlementFailure,
   TransportSubscription,
 } from '../../core/transport.ts'
+import { CreditBalance } from '../../core/util/credit-balance.ts'
 import { SqliteDelivery } from './delivery.ts'
 import { toNoteError, toPublishError, toSettlementError } from './errors.ts'
 import { KeyCounts } from './key-counts.ts'
@@ -50,8 +51,7 @@ export class SqliteSubscription implements TransportSubscription {
    */
   #thread: DatabaseThread | undefined
   /** Requested but not yet delivered. */
-  #credit = 0
-  #creditBytes = 0
+  readonly #credit = new CreditBalance()
   /** Number of database threads before this one. */
   #generation = 0
   #paused = false
@@ -69,8 +69,7 @@ export class SqliteSubscription implements TransportSubscription {
 
   request(credit: number, bytes: number): void {
     if (this.#stopped) return
-    this.#credit += credit
-    this.#creditBytes += bytes
+    this.#credit.add(credit, bytes)
     this.#thread?.send({ kind: 'credit', sub: this.sub, count: credit, bytes })
   }
 
@@ -253,8 +252,7 @@ export class SqliteSubscription implements TransportSubscription {
         unwanted.push(delivery)
         continue
       }
-      this.#credit--
-      this.#creditBytes -= delivery.bytes
+      this.#credit.spend(delivery.bytes)
       this.#outstanding.set(delivery.token, delivery)
       deliveries.push(delivery)
     }
@@ -317,7 +315,8 @@ export class SqliteSubscription implements TransportSubscription {
   /** A thread has seated this subscription: it continues from the previous thread's state. */
   seatedOn(thread: DatabaseThread): void {
     this.#thread = thread
-    thread.send({ kind: 'credit', sub: this.sub, count: this.#credit, bytes: this.#creditBytes })
+    const { messages: count, bytes } = this.#credit
+    thread.send({ kind: 'credit', sub: this.sub, count, bytes })
     if (this.#paused) thread.send({ kind: 'flow', sub: this.sub, paused: true })
     if (this.#stopped) thread.ask({ kind: 'drain', sub: this.sub }).catch(() => {})
   }

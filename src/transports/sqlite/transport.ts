@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import type { Timer } from '../../core/clock.ts'
 import { BusbarError, ConnectionError, StateError } from '../../core/errors.ts'
+import { ConnectionState } from '../../core/util/connection-state.ts'
+import { OpenedOnce } from '../../core/util/opened-once.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { growingDelay } from '../../core/util/backoff.ts'
 import type {
@@ -40,13 +42,13 @@ export class SqliteTransport implements Transport, ThreadListener {
   readonly #instance = randomUUID()
   readonly #publisher: SqlitePublisher
   readonly #subscriptions = new Map<number, SqliteSubscription>()
-  #host: TransportHost | undefined
+  readonly #once = new OpenedOnce<TransportHost>('SQLite', 'make another one with the same path')
+  #state: ConnectionState | undefined
   /** Undefined before `open`, after `close`, and while a crashed thread is replaced. */
   thread: DatabaseThread | undefined
   #starting: DatabaseThread | undefined
   #lastSub = 0
   #trouble: Explanation | undefined
-  #downSince: number | undefined
   #upSince = 0
   #restarts = 0
   #restartTimer: Timer | undefined
@@ -63,16 +65,12 @@ export class SqliteTransport implements Transport, ThreadListener {
   }
 
   async open(host: TransportHost): Promise<void> {
-    if (this.#host !== undefined)
-      throw new StateError('A SQLite transport belongs to one bus: make another one with the same path')
-    this.#host = host
-    try {
-      await this.#start()
-    } catch (error) {
-      this.#host = undefined
-      throw error
-    }
-    host.events.emit('connect', { transport: host.name })
+    await this.#once.open(
+      () => host,
+      () => this.#start(),
+    )
+    this.#state = new ConnectionState(host)
+    this.#state.up()
   }
 
   /** Starts a thread and waits until it has opened the file. */
@@ -94,14 +92,14 @@ export class SqliteTransport implements Transport, ThreadListener {
       throw new StateError('The SQLite transport was closed while it was starting')
     }
     this.thread = thread
-    this.#upSince = this.#host?.clock.monotonic() ?? 0
+    this.#upSince = this.#once.given?.clock.monotonic() ?? 0
   }
 
   async publish(
     batch: readonly OutgoingMessage[],
     options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<readonly PublishOutcome[]> {
-    this.#requireOpen()
+    this.#once.get()
     return this.#publisher.publish(batch, options.signal)
   }
 
@@ -132,7 +130,7 @@ export class SqliteTransport implements Transport, ThreadListener {
   }
 
   health(): TransportHealth {
-    if (this.#host === undefined || this.#closing !== undefined) return { connected: false, detail: 'not open' }
+    if (!this.#once.isOpen) return { connected: false, detail: 'not open' }
     if (this.thread === undefined)
       return { connected: false, detail: 'the database thread ended and is being started again' }
     if (this.#trouble === undefined) return { connected: true }
@@ -141,7 +139,9 @@ export class SqliteTransport implements Transport, ThreadListener {
   }
 
   close(options: { readonly deadlineMs?: number | undefined } = {}): Promise<void> {
-    return (this.#closing ??= this.#close(options.deadlineMs ?? CLOSE_DEADLINE_MS))
+    this.#closing ??= this.#close(options.deadlineMs ?? CLOSE_DEADLINE_MS)
+    this.#once.close()
+    return this.#closing
   }
 
   async #close(deadlineMs: number): Promise<void> {
@@ -153,22 +153,13 @@ export class SqliteTransport implements Transport, ThreadListener {
     await Promise.all([thread?.close(deadlineMs), starting?.terminate()])
     await Promise.all(ends)
     this.thread = undefined
-    const host = this.#host
-    if (host !== undefined && thread !== undefined)
-      host.events.emit('disconnect', { transport: host.name, planned: true, reason: 'closed' })
+    this.#state?.close()
   }
 
   // --- for publisher, subscriptions and admin ----------------------------------------------------------------------
 
-  #requireOpen(): TransportHost {
-    if (this.#host !== undefined && this.#closing === undefined) return this.#host
-    throw new StateError(
-      this.#host === undefined ? 'The SQLite transport is not open' : 'The SQLite transport is closed',
-    )
-  }
-
   requireThread(): DatabaseThread {
-    this.#requireOpen()
+    this.#once.get()
     if (this.thread !== undefined) return this.thread
     throw new ConnectionError(
       'The database thread of the SQLite transport ended unexpectedly and is being started again',
@@ -182,7 +173,7 @@ export class SqliteTransport implements Transport, ThreadListener {
   // --- what the thread says ----------------------------------------------------------------------------------------
 
   told(reply: Exclude<Reply, { call: number }>): void {
-    const host = this.#host
+    const host = this.#once.given
     if (host === undefined) return
     const transport = host.name
     switch (reply.kind) {
@@ -223,15 +214,14 @@ export class SqliteTransport implements Transport, ThreadListener {
   }
 
   died(error: Error): void {
-    const host = this.#host
+    const host = this.#once.given
     // If it never got as far as opening, `open` reports that.
     if (host === undefined || this.thread === undefined) return
     this.thread = undefined
-    this.#downSince = host.clock.monotonic()
     // A thread that keeps ending is restarted less and less often.
-    if (this.#downSince - this.#upSince > RESTART_PAUSE.maxMs) this.#restarts = 0
+    if (host.clock.monotonic() - this.#upSince > RESTART_PAUSE.maxMs) this.#restarts = 0
     host.events.emit('error', { transport: host.name, error, doing: 'running the database thread' })
-    host.events.emit('disconnect', { transport: host.name, planned: false, reason: error.message })
+    this.#state?.down(error.message)
     this.#takeBackAll('the database thread ended')
     this.#restartLater(host)
   }
@@ -278,11 +268,7 @@ export class SqliteTransport implements Transport, ThreadListener {
       throw error
     }
     this.#trouble = undefined
-    host.events.emit('reconnect', {
-      transport: host.name,
-      downMs: host.clock.monotonic() - (this.#downSince ?? host.clock.monotonic()),
-      attempts: this.#restarts,
-    })
+    this.#state?.up(this.#restarts)
   }
 }
 

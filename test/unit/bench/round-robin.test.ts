@@ -47,7 +47,7 @@ describe('roundRobin', () => {
     expect(view?.ours).toMatchObject({ value: 20, min: 10, max: 30, rssMb: 100 })
   })
 
-  it('runs a subject that stands in two cases once a round', async () => {
+  it('runs a subject of two cases once a round', async () => {
     const given = options(2, () => output(10))
     const views = await roundRobin(
       [benchCase({}), benchCase({ name: 'second', ours: { ...OURS, file: 'cases/b.ts' } })],
@@ -57,7 +57,7 @@ describe('roundRobin', () => {
     expect(views.map((view) => view.others.get('peer')?.runs.length)).toEqual([2, 2])
   })
 
-  it('goes on without a subject that failed, and says why', async () => {
+  it('continues without a subject that failed, and says why', async () => {
     const given = options(2, (subject) => {
       if (subject === PEER) throw new Error('no such broker')
       return output(10)

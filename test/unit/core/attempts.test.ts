@@ -356,7 +356,7 @@ describe('attempts', () => {
     expect(settled?.outcome.type === 'reject' && settled.outcome.deadLetter?.headers['busbar-dlq-attempts']).toBe('3')
   })
 
-  it('go on from the attempt of an inline retry when the message is handed back', async () => {
+  it('continue from the attempt of an inline retry when the message is handed back', async () => {
     const { broker, consumer, clock } = await stage(() => {
       throw new Error('no')
     })
@@ -590,7 +590,7 @@ describe('ctx.publishMany', () => {
     expect(String(errors[0])).toContain('1 of 2 messages for "orders.paid"')
   })
 
-  it('resolves with all results when it is told to', async () => {
+  it('resolves with all results when it is asked to', async () => {
     const results: unknown[] = []
     const { broker } = await stage(async (_message: Message, ctx: HandlerContext) => {
       results.push(...(await ctx.publishMany('orders.paid', [{ data: 1 }, { data: 1n }], { allowFailures: true })))

@@ -193,7 +193,7 @@ describe('batches', () => {
     expect(broker.outcomes()).toEqual(['1 reject', '2 reject', '3 reject'])
   })
 
-  it('tell the attempt of each message, and have a deadline', async () => {
+  it('report the attempt of each message, and have a deadline', async () => {
     const seen: number[] = []
     let signal: AbortSignal | undefined
     const { broker, clock } = await stage(
@@ -300,7 +300,7 @@ describe('batches', () => {
     expect(most).toBe(1)
   })
 
-  it('go on with the key when a listener pauses between its failure and those behind it', async () => {
+  it('continue with the key when a listener pauses between its failure and those behind it', async () => {
     const { broker, bus, batches, consumer } = await stage(
       (ids) => ids.map((id) => (id.endsWith('1') ? new Error('no') : undefined)),
       { retry: { mode: 'inline', backoff: 'fixed', baseMs: 1_000 } },

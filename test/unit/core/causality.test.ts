@@ -100,7 +100,7 @@ describe('in a handler', () => {
     await bus.close()
   })
 
-  it('the async context is that of the consume call, whoever causes the handler to run', async () => {
+  it('the async context is that of the consume call, whatever causes the handler to run', async () => {
     const { bus, main } = await started()
     const caller = new AsyncLocalStorage<string>()
     const seen: (string | undefined)[] = []
@@ -193,7 +193,7 @@ describe('bus.within', () => {
 })
 
 describe('a handler that ends its own bus or consumer', () => {
-  it('is told so when it awaits that, and what it asked for happens', async () => {
+  it('is refused when it awaits that, and what it asked for happens', async () => {
     for (const end of ['bus.close', 'consumer.close', 'consumer.drain'] as const) {
       const { bus, main } = await started()
       const seen: unknown[] = []
@@ -295,7 +295,7 @@ describe('what can not be carried', () => {
     await bus.close()
   })
 
-  it('is not inherited from a message that somebody else wrote', async () => {
+  it('is not inherited from a message of another program', async () => {
     const { bus, main } = await started()
     bus.consume('orders.placed', (_, ctx) => ctx.publish('child', 1))
     await bus.start()

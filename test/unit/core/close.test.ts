@@ -202,7 +202,7 @@ describe('health', () => {
     await bus.close()
   })
 
-  it('tells liveness from readiness over the life of a bus', async () => {
+  it('distinguishes liveness from readiness over the life of a bus', async () => {
     const { bus, transport } = await started()
     bus.consume('a', () => {})
     const seen: string[] = []

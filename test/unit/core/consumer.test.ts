@@ -127,7 +127,7 @@ describe('order by key', () => {
   })
 
   it.each(['what waits', 'a message that fails meanwhile'])(
-    'tells a broker that keeps no order what a pause returns before it takes more: %s',
+    'returns messages of a pause to a broker that keeps no order before it takes more: %s',
     async (what) => {
       const hand = byHand()
       const { broker, consumer } = await stage(hand.handler)
@@ -188,7 +188,7 @@ describe('dead letters', () => {
     return outcome?.type === 'reject' ? outcome.deadLetter?.headers['busbar-dlq-reason'] : undefined
   }
 
-  it('are tried again until they are through, and hold their key and their credit meanwhile', async () => {
+  it('are sent again until they are stored, and hold their key and their credit meanwhile', async () => {
     const hand = byHand()
     const { broker, clock, consumer, events } = await stage(hand.handler, { retry: false, prefetch: 5 })
     let refusals = 2
@@ -366,7 +366,7 @@ describe('dead letters', () => {
     expect(broker.outcomes()).toEqual(['a reject'])
   })
 
-  it('tell of an error of another realm what they would of one of ours', async () => {
+  it('describe an error of another realm like one of ours', async () => {
     const { broker } = await stage(
       () => {
         throw runInNewContext('new RangeError("from afar")')
@@ -382,7 +382,7 @@ describe('dead letters', () => {
     })
   })
 
-  it('are not made, but counted and told, with drop', async () => {
+  it('are not made with drop, but counted and reported', async () => {
     const { broker, consumer, events } = await stage((_message: Message, ctx: HandlerContext) => ctx.reject('no'), {
       deadLetter: 'drop',
     })
@@ -393,7 +393,7 @@ describe('dead letters', () => {
     expect(events).toContain('drop')
   })
 
-  it('tell how often it was tried, first and last time', async () => {
+  it('say how often it was tried, first and last time', async () => {
     const { broker, clock } = await stage(() => Promise.reject(new Error('no')), {
       retry: { attempts: 3, backoff: 'fixed', baseMs: 1_000, mode: 'inline' },
     })
@@ -583,7 +583,7 @@ describe('times that a handler gives', () => {
 })
 
 describe('pausing', () => {
-  it('starts nothing, hands back what waits, and goes on afterwards', async () => {
+  it('starts nothing, hands back what waits, and continues afterwards', async () => {
     const hand = byHand()
     const { broker, consumer, bus } = await stage(hand.handler, { concurrency: 1 })
     broker.deliver(delivery('a'), delivery('b'))
@@ -630,7 +630,7 @@ describe('pausing', () => {
 })
 
 describe('closing', () => {
-  it('finishes what runs, hands back what waits, and then lets go', async () => {
+  it('finishes what runs, hands back what waits, and then ends', async () => {
     const hand = byHand()
     const { broker, bus } = await stage(hand.handler, { concurrency: 1 })
     broker.deliver(delivery('a', { key: 'k' }), delivery('b', { key: 'k' }))
@@ -684,7 +684,7 @@ describe('closing', () => {
     expect(clock.pending).toBe(0)
   })
 
-  it('settles what has been handled before it lets go of the subscription', async () => {
+  it('settles what has been handled before it closes the subscription', async () => {
     const { broker, bus } = await stage(() => {})
     const order: string[] = []
     broker.onSettle = ({ outcome }) => {
@@ -747,7 +747,7 @@ describe('starting', () => {
     expect(bus.state).toBe('closed')
   })
 
-  it('tells a failure of a consumer that came later by event and health', async () => {
+  it('reports a failure of a consumer that was added later by event and health', async () => {
     const { bus, transport, events } = await stage(() => {})
     transport.subscribeError = new Error('no such queue')
     const late = bus.consume('other', () => {})
@@ -810,7 +810,7 @@ describe('leases', () => {
 })
 
 describe('the watchdog', () => {
-  it('tells a handler that never ends, fails health, and takes it back', async () => {
+  it('reports a handler that never ends, fails health, and recovers', async () => {
     const hand = byHand()
     const { broker, clock, bus, events } = await stage(hand.handler, { stalledAfterMs: 1_000 })
     broker.deliver(delivery('a'))

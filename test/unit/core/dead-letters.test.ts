@@ -78,7 +78,7 @@ describe('a group that is not on the broker', () => {
 type DeadLettersOf = (bus: Bus) => DeadLetters
 
 describe('a redrive', () => {
-  it('does not send the dead letters of a broadcast consumer to a group that nobody is in', async () => {
+  it('does not send the dead letters of a broadcast consumer to a group without members', async () => {
     const { bus, transport } = await start()
     await bus.consume('t', (_message, ctx) => ctx.reject('no'), { broadcast: true }).ready
     await bus.publish('t', 1)

@@ -194,7 +194,7 @@ describe('start', () => {
     await bus.close()
   })
 
-  it('gives an extension ten seconds even when it has no time of its own', async () => {
+  it('gives an extension ten seconds even when the time is used up', async () => {
     const { bus, clock, extension } = made()
     await bus.use(extension('a', { start: never }))
     const failed = failureOf(bus.start({ timeoutMs: 0 }))
@@ -205,7 +205,7 @@ describe('start', () => {
     await bus.close()
   })
 
-  it('is not held up for ever by one that neither starts nor closes', async () => {
+  it('is not held up forever by one that neither starts nor closes', async () => {
     const { bus, clock, log, extension } = made({ startTimeoutMs: 0, closeTimeoutMs: 3_000 })
     await bus.use(extension('a'))
     await bus.use(extension('b', { start: never, drain: never, close: never }))

@@ -54,7 +54,7 @@ describe('summarizeFailure', () => {
     ])
   })
 
-  it('knows the error of a real fetch from a port that nobody listens to', async () => {
+  it('knows the error of a real fetch from a port without a listener', async () => {
     const server = createServer().listen(0, '127.0.0.1')
     await once(server, 'listening')
     const { port } = server.address() as AddressInfo

@@ -226,7 +226,7 @@ describe('an observer', () => {
     expect(seen).toEqual([[`orders.placed billing ${staged.broker.spec.consumerId} stub ack,ack`, [1]]])
   })
 
-  it('that throws, or rejects, is logged and changes nothing; the others go on', async () => {
+  it('that throws, or rejects, is logged and changes nothing; the others continue', async () => {
     const handled: string[] = []
     const seen: unknown[] = []
     const staged = await consuming(

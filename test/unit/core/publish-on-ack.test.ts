@@ -439,7 +439,7 @@ describe('what a handler publishes with publishOnAck', () => {
 })
 
 describe('publishOnAck', () => {
-  it('lets no handler start while too much of it waits for acks, and goes on when the broker takes it', async () => {
+  it('lets no handler start while too much of it waits for acks, and continues when the broker takes it', async () => {
     const transport = new StubTransport({ publishOnAck: true })
     const clock = manualClock()
     const bus = createBus({

@@ -147,7 +147,7 @@ describe('fates', () => {
     await bus.close({ timeoutMs: 0 })
   })
 
-  it('goes on in order as soon as there is room', async () => {
+  it('continues in order as soon as there is room', async () => {
     const transport = new StubTransport()
     const answers: (() => void)[] = []
     transport.answer = (batch) =>

@@ -82,7 +82,7 @@ async function stage(): Promise<{ runner: Holder; broker: StubSubscription; bus:
   return { runner: runner as Holder, broker: transport.subscriptions[0] as StubSubscription, bus }
 }
 
-describe('a runner of its own', () => {
+describe('a separate runner', () => {
   it('settles deliveries whenever and in whichever order it likes, with more of a key taken meanwhile', async () => {
     const { runner, broker } = await stage()
     broker.deliver(delivery('a1', { key: 'a' }), delivery('a2', { key: 'a' }), delivery('b1', { key: 'b' }))

@@ -28,7 +28,7 @@ describe('lanes', () => {
     expect(scheduler.next()).toBe(a2)
   })
 
-  it('go on with what was put back when nobody holds the lane any more', () => {
+  it('continue with what was put back when nothing holds the key any more', () => {
     const scheduler = new Scheduler('key')
     const works = ['a1', 'a2', 'a3'].map((id) => work(id, 'a'))
     for (const each of works) scheduler.add(each)
@@ -42,7 +42,7 @@ describe('lanes', () => {
     expect(lane.waiting).toEqual([a3])
   })
 
-  it('keep order and lose nothing, whatever happens to their works', () => {
+  it('keep order and lose nothing, whatever happens to their deliveries', () => {
     // A model of one consumer: works come, run, fail inline, are removed, and leave, in a random but repeatable order.
     for (let seed = 1; seed <= 200; seed++) {
       const random = seededRandom(seed)

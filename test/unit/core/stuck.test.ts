@@ -300,7 +300,7 @@ describe('a partition that does not advance', () => {
 })
 
 describe('close', () => {
-  it('of a handle has a deadline of its own, and a second one can be more urgent', async () => {
+  it('of a handle has its own deadline, and a second one can be more urgent', async () => {
     const hand = byHand()
     const { broker, consumer, clock } = await stage(hand.handler)
     broker.deliver(delivery('a'))

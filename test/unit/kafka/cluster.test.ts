@@ -1,42 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import type { ClusterOptions } from '../../../src/kafka/cluster/cluster-options.ts'
 import { Cluster } from '../../../src/kafka/cluster/cluster.ts'
 import type { MetadataChange } from '../../../src/kafka/cluster/metadata.ts'
-import { batchOf } from './sim/batch.ts'
-import { SimCluster } from './sim/sim-cluster.ts'
-import type { SimOptions } from './sim/sim-cluster.ts'
-
-function setUp(options: SimOptions = {}, changes: Partial<ClusterOptions> = {}) {
-  const sim = new SimCluster(options)
-  const cluster = new Cluster(sim.clientOptions(changes))
-  return { sim, cluster }
-}
-
-/** What is left of a client after it was closed: nothing. */
-async function expectNothingLeft(sim: SimCluster, cluster: Cluster): Promise<void> {
-  cluster.close()
-  await sim.advance(1_000)
-  expect([sim.network.open, sim.clock.timers]).toEqual([0, 0])
-}
-
-async function withTopic(options: SimOptions = {}, changes: Partial<ClusterOptions> = {}) {
-  const { sim, cluster } = setUp(options, changes)
-  sim.createTopic('t', 3)
-  const tracked = cluster.track()
-  tracked.add('t')
-  await sim.run(cluster.topic('t'))
-  return { sim, cluster, tracked }
-}
-
-function produceBody(sim: SimCluster, partition: number) {
-  return {
-    acks: -1,
-    timeoutMs: 1_000,
-    topicData: [
-      { name: 't', topicId: sim.topic('t').id, partitionData: [{ index: partition, records: batchOf(['a', 'b']) }] },
-    ],
-  }
-}
+import { expectNothingLeft, produceBody, setUp, withTopic } from './cluster-helpers.ts'
 
 describe('bootstrap', () => {
   it('learns brokers and leaders from any address, and leaves nothing behind', async () => {

@@ -90,6 +90,29 @@ describe('a connection', () => {
     expect([broker.asked.length, connection.inFlight]).toEqual([1, 0])
   })
 
+  it('is not done with it while the socket still has its bytes', async () => {
+    const { broker, connection, clock } = await ready()
+    const ended: unknown[] = []
+    const request = () =>
+      connection.request({
+        name: 'Produce',
+        body: { acks: 0, timeoutMs: 1, topicData: [] },
+        hasAnswer: false,
+        done: (error) => ended.push(error?.outcome ?? 'written'),
+      })
+    broker.isStalled = true
+    request()
+    expect(ended).toEqual([])
+    broker.drain()
+    expect(ended).toEqual(['written'])
+    broker.isStalled = true
+    request()
+    clock.advance(1_000)
+    expect(ended).toEqual(['written', 'unknown'])
+    broker.drain()
+    expect([ended.length, connection.isOpen]).toEqual([2, false])
+  })
+
   it('fails a request alone that can not be encoded, or that the broker does not have', async () => {
     const broker = new FakeBroker()
     const connection = broker.connection(new TestClock())
@@ -151,7 +174,7 @@ describe('the end of a connection', () => {
     expect([broker.isDestroyed, connection.isOpen]).toEqual([true, false])
   })
 
-  it('comes with an answer that nobody asked for', async () => {
+  it('comes with an answer that was not asked for', async () => {
     const { broker, connection } = await ready()
     broker.answer({ name: 'Heartbeat', version: 4, correlationId: 5, clientId: null, body: {} }, OK)
     expect((await connection.ended).message).toBe('broker 1 answered request 5 when none was next')
@@ -244,5 +267,16 @@ describe('throttling', () => {
     broker.answer(broker.next('Heartbeat'), OK)
     expect(request).toEqual({ done: true })
     expect(throttled).toEqual([['Heartbeat', 300]])
+  })
+
+  it('does not silence a connection for days', async () => {
+    const { broker, connection, clock } = await ready()
+    watch(connection)
+    broker.answer(broker.next('Heartbeat'), { ...OK, throttleTimeMs: 0x7fff_ffff })
+    clock.advance(59_999)
+    const request = watch(connection)
+    clock.advance(1)
+    broker.answer(broker.next('Heartbeat'), OK)
+    expect(request).toEqual({ done: true })
   })
 })

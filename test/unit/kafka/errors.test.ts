@@ -2,7 +2,7 @@ import { expect, it } from 'vitest'
 import { BROKER_ERRORS, brokerErrorOf } from '../../../src/kafka/error-codes.ts'
 import { errorFromBroker } from '../../../src/kafka/errors.ts'
 
-it('knows every code from -1 to 133 but 0, each once and with a name of its own', () => {
+it('knows every code from -1 to 133 but 0, each once and with a separate name', () => {
   expect(BROKER_ERRORS.map(({ code }) => code)).toEqual([-1, ...Array.from({ length: 133 }, (_, index) => index + 1)])
   expect(new Set(BROKER_ERRORS.map(({ name }) => name)).size).toBe(134)
 })

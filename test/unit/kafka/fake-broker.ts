@@ -61,9 +61,12 @@ export class FakeBroker {
   readonly asked: Asked[] = []
   readonly answered: Asked[] = []
   isDestroyed = false
+  /** The operating system takes no more bytes. */
+  isStalled = false
   /** The newest versions it has; what is not named has all. */
   maxVersions: Partial<Record<ApiName, number>> = {}
   readonly #splitter = new FrameSplitter(10_000_000)
+  readonly #stalled: (() => void)[] = []
   #handlers: SocketHandlers | undefined
   #arrived: (() => void) | undefined
 
@@ -75,8 +78,11 @@ export class FakeBroker {
       openSocket: (_, handlers) => {
         this.#handlers = handlers
         return {
-          write: (chunks) => {
+          write: (chunks, written) => {
             for (const chunk of chunks) this.read(chunk)
+            if (written === undefined) return
+            if (this.isStalled) this.#stalled.push(written)
+            else written()
           },
           destroy: () => (this.isDestroyed = true),
         }
@@ -94,6 +100,11 @@ export class FakeBroker {
         ...options.settings,
       },
     })
+  }
+
+  drain(): void {
+    this.isStalled = false
+    for (const written of this.#stalled.splice(0)) written()
   }
 
   connect(): void {

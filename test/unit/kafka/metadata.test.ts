@@ -71,7 +71,7 @@ describe('metadata', () => {
     ).toEqual([{ type: 'leader', topic: 't', partition: 0, leader: undefined }])
   })
 
-  it('begins anew with a new id, whatever its epochs, and ignores brokers that still have the old one', () => {
+  it('starts over with a new id, whatever its epochs, and ignores brokers that still have the old one', () => {
     const metadata = new Metadata()
     metadata.apply(
       answer(A, [
@@ -89,7 +89,7 @@ describe('metadata', () => {
     for (const old of [A, B]) expect(metadata.apply(answer(old, [[2, 99]]))).toEqual([])
   })
 
-  it('keeps what it knows while an answer has an error, and tells it', () => {
+  it('keeps what it knows while an answer has an error, and reports it', () => {
     const metadata = new Metadata()
     metadata.apply(answer(A, [[1, 1]]))
     metadata.apply(answer(ZERO_UUID, [], 3))

@@ -122,7 +122,7 @@ describe('a group', () => {
     expect(broker.topics.get('t')!.groups.get('g')!.pendingBytes).toBe(0)
   })
 
-  it('that is deleted while it is consumed goes on where it was, for a pattern as well, and says so', async () => {
+  it('that is deleted while it is consumed continues where it was, for a pattern as well, and says so', async () => {
     const transport = memory()
     const bus = createBus({ service: 's', transport })
     const warnings: string[] = []
@@ -142,7 +142,7 @@ describe('a group', () => {
     await bus.close()
   })
 
-  it('lets publishers go on when what it had not read is removed', async () => {
+  it('lets publishers continue when what it had not read is removed', async () => {
     const broker = memoryBroker({ maxBacklogBytes: 2_048 })
     const member = join(broker)
     while (broker.topics.get('t')!.hasRoom) publish(broker, message('m'))

@@ -36,7 +36,7 @@ describe('what a test can ask of it', () => {
     expect(transport.messages()).toHaveLength(1)
   })
 
-  it('gives the data of messages and dead letters, with a codec of their own too', async () => {
+  it('gives the data of messages and dead letters, with their own codec too', async () => {
     const transport = memory()
     const bus = await start(transport)
     const reversed: Codec = {
@@ -77,7 +77,7 @@ describe('what a test can ask of it', () => {
 })
 
 describe('bounds', () => {
-  it('makes publishers wait for the slowest group, topic by topic, and lets them go on in order', async () => {
+  it('makes publishers wait for the slowest group, topic by topic, and lets them continue in order', async () => {
     const transport = memory({ maxBacklogBytes: 2_048 })
     const bus = await start(transport)
     const seen: number[] = []
@@ -102,7 +102,7 @@ describe('bounds', () => {
     expect(seen).toEqual([...Array(20).keys()])
   })
 
-  it('gives up the wait at the deadline of the publish: certainly not sent, and nobody gets it later', async () => {
+  it('gives up the wait at the deadline of the publish: certainly not sent, and not delivered later', async () => {
     const transport = memory({ maxBacklogBytes: 1_024 })
     const bus = await start(transport, { publish: { deliveryTimeoutMs: 50 } })
     const consumer = bus.consume('t', () => {})
@@ -130,7 +130,7 @@ describe('bounds', () => {
     expect(broker.topic('t').waiters.size).toBe(0)
   })
 
-  it('tells a loss when it drops what no group has asked for, and never drops dead letters', async () => {
+  it('reports a loss when it drops what no group has asked for, and never drops dead letters', async () => {
     const transport = memory({ retainMessages: 10 })
     const bus = await start(transport)
     let lost = 0
@@ -183,7 +183,7 @@ describe('one broker for several buses', () => {
     expect(() => memory({ broker, retainMessages: 5 })).toThrow('memoryBroker()')
   })
 
-  it('does not hand out what somebody changes afterwards', async () => {
+  it('does not hand out what is changed afterwards', async () => {
     const transport = memory()
     const bus = await start(transport)
     const bytes = Uint8Array.of(1, 2, 3)

@@ -273,7 +273,7 @@ describe('circuitBreaker', () => {
       expect(await one.start().outcome).toMatchObject({ delayMs: 40 })
     })
 
-    it('has as many permits as asked for; the first result that tells decides', async () => {
+    it('has as many permits as asked for; the first meaningful result decides', async () => {
       const { clock, breaker, one } = setUp({ halfOpenPermits: 2 })
       await open(one)
       await clock.advance(5_000)
@@ -289,7 +289,7 @@ describe('circuitBreaker', () => {
       expect(breaker.state).toBe('open')
     })
 
-    it('gives the permit to the next one when a result tells nothing', async () => {
+    it('gives the permit to the next one when a result says nothing', async () => {
       const { clock, breaker, one } = setUp()
       await open(one)
       await clock.advance(5_000)
@@ -415,7 +415,7 @@ describe('circuitBreaker', () => {
       expect([one.cap(), two.cap()]).toEqual([undefined, undefined])
     })
 
-    it('tells changes in their order when a probe ends while its cap is being lifted', async () => {
+    it('reports changes in their order when a probe ends while its cap is being lifted', async () => {
       const { clock, breaker, changes } = setUp()
       const consumer = fakeConsumer()
       let failing = true
@@ -515,7 +515,7 @@ describe('circuitBreaker', () => {
     expect(warn).toHaveBeenCalledTimes(2)
   })
 
-  it('names itself when nobody does, and differently each time', () => {
+  it('makes up its own name if it has none, and differently each time', () => {
     const names = [circuitBreaker().name, circuitBreaker().name]
     expect(names[0]).toMatch(/^[0-9a-f]{8}$/)
     expect(names[0]).not.toBe(names[1])

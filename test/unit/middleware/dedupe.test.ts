@@ -364,7 +364,7 @@ describe('dedupe', () => {
       expect(warnings).toEqual([{ code: 'not-released', key: KEY, messageId: 'id-1', error: down }])
     })
 
-    it('goes on trying to renew', async () => {
+    it('keeps trying to renew', async () => {
       const clock = manualClock()
       const inner = memoryDedupeStore({ clock })
       const renew = vi.fn<DedupeStore['renew']>(async (...args) => inner.renew(...args)).mockImplementationOnce(failing)
@@ -397,7 +397,7 @@ describe('dedupe', () => {
       expect(warnings).toEqual([])
     })
 
-    it('warns the process when nobody listens, once for each kind', async () => {
+    it('warns the process when there is no listener, once for each kind', async () => {
       const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
       const store = slowStore(memoryDedupeStore(), {
         complete: failing,

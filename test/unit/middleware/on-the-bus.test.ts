@@ -385,7 +385,7 @@ describe('timeout on a bus', () => {
 })
 
 describe('logger on a bus', () => {
-  it('tells of every attempt', async () => {
+  it('reports every attempt', async () => {
     const lines: string[] = []
     const at =
       (level: string) =>

@@ -55,7 +55,7 @@ describe('throttle', () => {
     expect(started.at(-1)).toEqual(['d', 60_100])
   })
 
-  it('lets nobody overtake those that wait, not even at the instant at which a token is back', async () => {
+  it('lets no message overtake those that wait, not even at the instant at which a token is back', async () => {
     const clock = manualClock()
     const { started, send } = bench(throttle({ limit: 1, intervalMs: 100, burst: 1 }), clock)
     send('a')
@@ -169,7 +169,7 @@ describe('throttle', () => {
     expect(getEventListeners(ctx.signal, 'abort')).toHaveLength(0)
   })
 
-  it('gives each consumer a rate of its own', () => {
+  it('gives each consumer a separate rate', () => {
     const clock = manualClock()
     const middleware = throttle({ limit: 1, intervalMs: 100, burst: 1 })
     const one = bench(middleware, clock)
@@ -179,7 +179,7 @@ describe('throttle', () => {
     expect([one.started.length, two.started.length]).toEqual([1, 1])
   })
 
-  it('gives each key a rate of its own', async () => {
+  it('gives each key a separate rate', async () => {
     const clock = manualClock()
     const { started, send } = bench(throttle({ limit: 1, intervalMs: 100, burst: 1, key: (m) => m.key ?? '' }), clock)
     const ctx = fakeContext({ clock })
@@ -349,7 +349,7 @@ describe('TokenBucket', () => {
     },
   )
 
-  it('gives every token that its rate promises when somebody always waits', () => {
+  it('gives every token that its rate promises when a message always waits', () => {
     const bucket = new TokenBucket({ intervalMs: 10, burst: 1 })
     let now = 0
     for (let taken = 0; taken < 1_000; taken++) {

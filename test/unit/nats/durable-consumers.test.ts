@@ -130,7 +130,7 @@ test('of two checks of a lane at once neither creates the consumer of a moved gr
   assert.equal(group.warnings, 0)
 })
 
-test('a group that adopted the consumer of a move goes on from where it is when that one is deleted', async () => {
+test('a group that adopted the consumer of a move continues from where it is when that one is deleted', async () => {
   const group = new Moving()
   await group.consumers.check(group.lane)
   group.mark = { seq: 1, text: '{"at":"latest"}' }

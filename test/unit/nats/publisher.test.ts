@@ -43,7 +43,7 @@ class Bench {
     }
     const session = {
       ready: true,
-      options: { envelope: 'cloudevents', maxPublishesInFlight: 100, maxMessageBytes: 1_000 },
+      options: { envelope: 'cloudevents', maxInFlight: 100, maxMessageBytes: 1_000 },
       host: { clock: this.clock },
       maxPayload: 1_000_000,
       inbox: () => '_INBOX.x',
@@ -95,7 +95,7 @@ const certainty = (outcomes: readonly PublishOutcome[]): readonly (string | unde
   outcomes.map(({ error }) => (PublishError.is(error) ? error.outcome : undefined))
 const ALL = ['m1', 'm2', 'm3', 'm4', 'm5', 'm6', 'm7', 'm8']
 
-describe('a stream that nobody answers for', () => {
+describe('a stream without an answer', () => {
   test('stores messages in their order when it comes back in the middle of a burst that is sent again', async () => {
     const bench = new Bench()
     const outcomes = bench.publish(messages('orders', ALL))

@@ -81,7 +81,7 @@ test('a consumer that finds no queue has that queue looked for', async () => {
   assert.equal(open.mock.calls.length, 2)
 })
 
-test('a queue whose node is down is not taken for a deleted one', async () => {
+test('a queue whose node is down does not count as deleted', async () => {
   const { clock, broker, intake, losses, declarations } = await subscribed()
   const away = Object.assign(new Error(`home node 'b' of durable queue '${QUEUE}' is down or inaccessible`), {
     code: 404,

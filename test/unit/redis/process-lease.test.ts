@@ -92,7 +92,7 @@ describe('the lease of a process', () => {
     await lease.close()
   })
 
-  it('goes on while the server takes no writes from any process', async () => {
+  it('continues while the server takes no writes from any process', async () => {
     const { clock, lease, server, told } = setUp()
     await lease.start()
     server.answer = () => Promise.reject(new Error('NOREPLICAS Not enough good replicas to write.'))
@@ -102,7 +102,7 @@ describe('the lease of a process', () => {
     await lease.close()
   })
 
-  it('tells when others fall silent, die and come back, and not again in between', async () => {
+  it('reports when others fall silent, die and come back, and not again in between', async () => {
     const { clock, lease, server, told } = setUp()
     await lease.start()
     const others: Answer[] = [

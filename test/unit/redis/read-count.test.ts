@@ -52,7 +52,7 @@ describe('counting what is read of a stream', () => {
     expect(gaps).toHaveLength(1)
   })
 
-  it('keeps its count while the server can not tell', () => {
+  it('keeps its count while the server does not know', () => {
     const { reads, gaps, tell } = begun()
     for (const last of ['2-0', '3-0', '4-0']) {
       reads.add(5, last, last)

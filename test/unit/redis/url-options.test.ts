@@ -12,20 +12,27 @@ describe('the URL of a Redis', () => {
     ['redis://[::1]:7', { host: '::1', port: 7 }],
     ['redis://u:p%40@h', { host: 'h', username: 'u', password: 'p@' }],
     ['redis://:p@h', { host: 'h', password: 'p' }],
-    ['redis://h?maxLen=5&envelope=fields', { host: 'h', maxLen: 5, envelope: 'fields' }],
+    [
+      'redis://h?retention.maxMessages=5&envelope=fields',
+      { host: 'h', retention: { maxMessages: 5 }, envelope: 'fields' },
+    ],
+    [
+      'redis://h?partitions.audit.log=1&partitions.*=4&reconnect.minMs=5',
+      { host: 'h', partitions: { 'audit.log': 1, '*': 4 }, reconnect: { minMs: 5 } },
+    ],
     ['redis://a:1,b:2?cluster=true', { cluster: { nodes: ['a:1', 'b:2'] } }],
     ['redis://a:1?cluster=true', { cluster: { nodes: ['a:1'] } }],
     ['redis://:p@a,b:2?sentinel=main', { password: 'p', sentinel: { name: 'main', nodes: ['a', 'b:2'] } }],
   ])('%j', (url: string | undefined, input) => {
     const found = applyUrl({ url })
     expect(found.problems).toEqual([])
-    expect(Object.fromEntries(Object.entries(found.input))).toEqual(input)
+    expect(JSON.parse(JSON.stringify(found.input))).toEqual(input)
   })
 
   it('may be a socket', () => {
-    expect(applyUrl({ url: 'unix:///run/my%20redis.sock?maxLen=5' })).toMatchObject({
+    expect(applyUrl({ url: 'unix:///run/my%20redis.sock?retention.maxMessages=5' })).toMatchObject({
       path: '/run/my redis.sock',
-      input: { maxLen: 5 },
+      input: { retention: { maxMessages: 5 } },
     })
     expect(applyUrl({ url: 'unix://u:p@/run/redis.sock' })).toMatchObject({
       path: '/run/redis.sock',
@@ -34,8 +41,12 @@ describe('the URL of a Redis', () => {
   })
 
   it('gives way to what stands beside it', () => {
-    const { input } = applyUrl({ url: 'redis://u:p@h/3?maxLen=5', password: 'q', maxLen: 9 })
-    expect(input).toMatchObject({ username: 'u', password: 'q', database: 3, maxLen: 9 })
+    const { input } = applyUrl({
+      url: 'redis://u:p@h/3?retention.maxMessages=5',
+      password: 'q',
+      retention: { maxMessages: 9 },
+    })
+    expect(input).toMatchObject({ username: 'u', password: 'q', database: 3, retention: { maxMessages: 9 } })
   })
 
   it.each([

@@ -58,7 +58,7 @@ describe('createUnitOfWork', () => {
     expect(seen).toEqual(['tx/savepoint', 'tx/savepoint/savepoint'])
   })
 
-  it('begins a transaction of its own in what outlives the run that started it', async () => {
+  it('begins a separate transaction in what outlives the run that started it', async () => {
     let transactions = 0
     const unitOfWork = createUnitOfWork(
       adapter({

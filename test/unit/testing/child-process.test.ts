@@ -20,7 +20,7 @@ async function publisher(options: Partial<Parameters<typeof childPublisher>[0]> 
 }
 
 describe('a child process', () => {
-  it('has every message on record, and ends by itself when it is told to stop', { timeout: 30_000 }, async () => {
+  it('has every message on record, and ends by itself when it is asked to stop', { timeout: 30_000 }, async () => {
     const child = await publisher({ keys: 3, service: 'shop' })
     await child.waitFor('confirmed', 50)
     expect(child.ids('sent')).toEqual(Array.from({ length: 50 }, (_, number) => `shop-${number}`))
@@ -61,7 +61,7 @@ describe('a child process', () => {
     await expect(childConsumer({ module, topic: 'orders' })).rejects.toThrow(/before it was ready[^]*no broker here/)
   })
 
-  it('is gone with its folder when it is disposed of', { timeout: 30_000 }, async () => {
+  it('is removed with its folder when it is disposed of', { timeout: 30_000 }, async () => {
     const child = await publisher()
     await child.waitFor('confirmed', 50)
     await child[Symbol.asyncDispose]()

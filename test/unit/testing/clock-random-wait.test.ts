@@ -82,7 +82,7 @@ describe('manualClock', () => {
     expect(() => clock.advance(-1)).toThrow(RangeError)
   })
 
-  it('tells a throwing timer to the caller and goes on afterwards', async () => {
+  it('passes the error of a timer to the caller and continues afterwards', async () => {
     const clock = manualClock()
     clock.setTimer(1, () => {
       throw new Error('bang')
@@ -129,7 +129,7 @@ describe('waitUntil', () => {
     expect(looks).toBe(3)
   })
 
-  it('tells the last state when time is up', async () => {
+  it('reports the last state when time is up', async () => {
     let count = 0
     const waiting = waitUntil(() => ++count < 0, { timeoutMs: 20, describe: () => ({ count }) })
     await expect(waiting).rejects.toThrow(TimeoutError)

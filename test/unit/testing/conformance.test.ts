@@ -70,7 +70,7 @@ describe('conformance', () => {
     report: folder,
   })
 
-  it('tells the runner and the report what became of each scenario, and why', async () => {
+  it('reports to the runner and the report what became of each scenario, and why', async () => {
     const { runner, run } = fakeRunner()
     registerScenarios(scenarios, runner, options())
     expect(await run()).toEqual({

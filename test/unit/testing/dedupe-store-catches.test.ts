@@ -173,7 +173,7 @@ describe('the contract of a dedupe store', () => {
       expect(await run(id, () => store(new Map(), {})), id).toBeInstanceOf(Error)
   })
 
-  it('runs what a store with data of its own can promise on one instance', async () => {
+  it('runs what a store with separate data can promise on one instance', async () => {
     let opened = 0
     const create = (): DedupeStore => {
       opened++

@@ -60,6 +60,7 @@ export class CommitPipeline {
   readonly #spans = new Map<OwnershipSpan, SpanState>()
   #identity: MemberIdentity | undefined
   #inFlight: CommitRequest | undefined
+  #isDue = false
   #notBefore = -Infinity
   #failures = 0
 
@@ -70,8 +71,8 @@ export class CommitPipeline {
   }
 
   get wakeAt(): number {
-    const isReady = this.#inFlight === undefined && this.#identity !== undefined && this.#hasWanted()
-    return isReady ? this.#notBefore : Infinity
+    const isReady = this.#isDue && this.#inFlight === undefined && this.#identity !== undefined
+    return isReady && this.#hasWanted() ? this.#notBefore : Infinity
   }
 
   committed(span: OwnershipSpan): CommittedOffset | undefined {
@@ -115,11 +116,18 @@ export class CommitPipeline {
     this.#identity = identity
     // The reason for the pause was the old one.
     if (isNew) this.#notBefore = -Infinity
-    this.flush(now)
+    this.#send(now)
   }
 
+  /** Sends what is wanted as soon as a request may be sent. */
   flush(now: number): void {
-    if (this.#inFlight !== undefined || this.#identity === undefined || now < this.#notBefore) return
+    this.#isDue = true
+    this.#send(now)
+  }
+
+  #send(now: number): void {
+    if (!this.#isDue || this.#inFlight !== undefined || this.#identity === undefined || now < this.#notBefore) return
+    this.#isDue = false
     const entries: CommitEntry[] = []
     for (const state of this.#spans.values()) {
       const { wanted } = state
@@ -157,7 +165,7 @@ export class CommitPipeline {
     if (refusal !== undefined && isCurrent) this.#effects.identityRefused(refusal, request.identity)
     // With another identity, what was refused may succeed at once.
     else if (refusal !== undefined && !mustPause) this.#notBefore = -Infinity
-    this.flush(now)
+    this.#send(now)
   }
 
   failed(request: CommitRequest, error: KafkaError, now: number): void {
@@ -168,7 +176,7 @@ export class CommitPipeline {
       else this.#refused(entry, error)
     }
     this.#pause(now)
-    this.flush(now)
+    this.#send(now)
   }
 
   #hasWanted(): boolean {
@@ -192,7 +200,9 @@ export class CommitPipeline {
 
   #again(entry: CommitEntry): void {
     const state = this.#spans.get(entry.span)
-    if (state !== undefined) state.wanted ??= entry
+    if (state === undefined) return
+    state.wanted ??= entry
+    this.#isDue = true
   }
 
   #pause(now: number): void {

@@ -49,7 +49,7 @@ export class FinishedPrefix {
 
   /** All of a batch. True if the floor has moved. */
   finish(batch: HandedOut): boolean {
-    const entry = this.#entries.find((each) => each.batch === batch)
+    const entry = this.#entryOf(batch)
     if (entry === undefined) return false
     entry.prefix = batch.count
     return this.#advance()
@@ -57,7 +57,7 @@ export class FinishedPrefix {
 
   /** One record of a batch. True if the floor has moved. */
   finishOne(batch: HandedOut, index: number): boolean {
-    const entry = this.#entries.find((each) => each.batch === batch)
+    const entry = this.#entryOf(batch)
     if (entry === undefined || index < entry.prefix) return false
     if (index > entry.prefix) {
       entry.finished ??= new Set()
@@ -82,6 +82,11 @@ export class FinishedPrefix {
     this.#floor = offset
     this.#leaderEpoch = leaderEpoch
     return true
+  }
+
+  #entryOf(batch: HandedOut): Entry | undefined {
+    const first = this.#entries[0]
+    return first?.batch === batch ? first : this.#entries.find((each) => each.batch === batch)
   }
 
   #advance(): boolean {

@@ -1,8 +1,11 @@
 import { createInbox } from '@nats-io/transport-node'
 import type { Msg, NatsConnection, RequestOptions, Status, Subscription } from '@nats-io/transport-node'
 import type { Timer } from '../../../core/clock.ts'
+import { growingDelay, halfRandom } from '../../../core/util/backoff.ts'
 import { AuthorizationError, ConnectionError, StateError } from '../../../core/errors.ts'
 import type { ServerAddress, TransportHealth, TransportHost } from '../../../core/transport.ts'
+import { ConnectionState } from '../../../core/util/connection-state.ts'
+import { settledWithin } from '../../../core/util/settled-within.ts'
 import { connectTo } from './connect.ts'
 import { isPermission, toBusbarError } from '../errors.ts'
 import { Incoming } from './incoming.ts'
@@ -43,6 +46,7 @@ export class Session {
   connection!: NatsConnection
   outbox!: WriteBuffer
   ready = false
+  readonly #state: ConnectionState
   #reader: WireReader | undefined
   readonly #parts = new Set<SessionPart>()
   readonly #requests = new Set<(error: unknown) => void>()
@@ -51,7 +55,6 @@ export class Session {
   #closed = false
   #attempts = 0
   #delayMs = 0
-  #downSince = 0
   #detail: string | undefined
   /** Problems although the server answers, by the part that reported them. */
   readonly #troubles = new Map<object, string>()
@@ -69,14 +72,15 @@ export class Session {
   constructor(options: ResolvedNatsOptions, host: TransportHost) {
     this.options = options
     this.host = host
+    this.#state = new ConnectionState(host)
   }
 
   /** Rejects with `ConnectionError` or `AuthorizationError`. */
   async open(): Promise<void> {
     const { options, host } = this
-    this.#owned = options.connection === undefined
+    this.#owned = options.client === undefined
     try {
-      this.connection = options.connection ?? (await connectTo(options, host.service, () => this.#delayMs))
+      this.connection = options.client ?? (await connectTo(options, host.service, () => this.#delayMs))
     } catch (error) {
       throw toBusbarError(error, `Connecting to NATS at ${options.servers.join(', ')}`)
     }
@@ -124,7 +128,7 @@ export class Session {
   /** Everything that was set up while opening is in place. */
   begin(): void {
     this.ready = true
-    this.host.events.emit('connect', { transport: this.host.name })
+    this.#state.up()
   }
 
   add(part: SessionPart): void {
@@ -295,9 +299,7 @@ export class Session {
   }
 
   #nextDelay(): number {
-    const { reconnectBaseMs, reconnectMaxMs } = this.options
-    const most = Math.min(reconnectMaxMs, reconnectBaseMs * 2 ** Math.min(this.#attempts, 20))
-    return Math.round(most / 2 + (Math.random() * most) / 2)
+    return Math.round(halfRandom(growingDelay(this.options.reconnect, this.#attempts)))
   }
 
   #lost(reason: string): void {
@@ -306,8 +308,7 @@ export class Session {
     this.ready = false
     this.#epoch++
     this.outbox.discard()
-    if (this.#downSince === 0) {
-      this.#downSince = this.host.clock.monotonic()
+    if (wasReady) {
       this.#attempts = 0
       this.#delayMs = 0
     }
@@ -315,12 +316,12 @@ export class Session {
     for (const part of this.#parts) part.down(reason)
     for (const fail of this.#requests) fail(new ConnectionError(reason))
     this.#wakeRetry?.()
-    if (wasReady) this.host.events.emit('disconnect', { transport: this.host.name, planned: this.#closing, reason })
+    if (this.#closing) this.#state.close()
+    else this.#state.down(reason)
   }
 
   async #restore(): Promise<void> {
     const epoch = ++this.#epoch
-    const since = this.#downSince
     for (let tries = 0; ; tries++) {
       try {
         await this.#restoreParts()
@@ -333,13 +334,11 @@ export class Session {
         if (this.#epoch !== epoch || this.#closing) return
       }
     }
-    this.#downSince = 0
     this.#detail = undefined
     this.#troubles.clear()
     this.#toldError = ''
     this.ready = true
-    const downMs = this.host.clock.monotonic() - since
-    this.host.events.emit('reconnect', { transport: this.host.name, downMs, attempts: Math.max(1, this.#attempts) })
+    this.#state.up(this.#attempts)
     for (const part of this.#parts) part.up()
   }
 
@@ -367,8 +366,8 @@ export class Session {
     if (this.#closed) return
     this.#closing = true
     this.#wakeRetry?.()
-    const wasReady = this.ready
-    if (wasReady) await this.#within(deadlineMs, this.flush())
+    // A connection that breaks now is closed anyway.
+    if (this.ready) await settledWithin(this.host.clock, deadlineMs, this.flush()).catch(() => false)
     this.ready = false
     this.#closed = true
     if (this.#owned) await this.connection.close()
@@ -376,17 +375,7 @@ export class Session {
     // stopped.
     ;(this.#status as { stop?: () => void } | undefined)?.stop?.()
     await this.#statusDone
-    if (wasReady) this.host.events.emit('disconnect', { transport: this.host.name, planned: true, reason: 'closed' })
-  }
-
-  async #within(deadlineMs: number, work: Promise<void>): Promise<void> {
-    let timer: Timer | undefined
-    const late = new Promise<void>((resolve) => {
-      timer = this.host.clock.setTimer(deadlineMs, resolve)
-    })
-    // A connection that breaks now is closed anyway.
-    await Promise.race([work.catch(() => undefined), late])
-    timer?.cancel()
+    this.#state.close()
   }
 }
 

@@ -169,7 +169,7 @@ export class WireReader {
       this.#kept = rest
       return
     }
-    // Nothing is owed for a line whose end has not arrived: the client goes on in the middle of it.
+    // Nothing is owed for a line whose end has not arrived: the client continues in the middle of it.
     this.#owed = Math.max(0, end - bytes.length)
     this.#parser.parse(rest)
   }

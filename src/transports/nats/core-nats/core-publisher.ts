@@ -1,4 +1,5 @@
-import { bodyBytes, bodyOf } from '../../../core/message.ts'
+import { bodyOf } from '../../../core/message.ts'
+import { tooLarge } from '../../../core/publish/size-limit.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
 import type { PublishOutcome } from '../../../core/transport.ts'
 import { notConfirmed } from '../errors.ts'
@@ -48,16 +49,17 @@ export class CorePublisher implements SessionPart {
 
   #write(message: OutgoingMessage, reply: NumberedReply | undefined): PublishOutcome {
     const { outbox, maxPayload, options } = this.#session
-    const most = bodyBytes(message) > options.maxMessageBytes ? options.maxMessageBytes : maxPayload
+    const error = tooLarge(message, options.maxMessageBytes, 'nats')
+    if (error !== undefined) return { error }
     // Core NATS keeps no order among the members of a group, so keys need no partitions.
     const target = this.#subjects.target(message.topic, undefined)
     const [common, rest] = [this.#mapping.common(message), this.#mapping.rest(message, '')]
-    const bytes = outbox.publishBlock(target, reply, common, rest, bodyOf(message), most)
-    if (bytes > most)
+    const bytes = outbox.publishBlock(target, reply, common, rest, bodyOf(message), maxPayload)
+    if (bytes > maxPayload)
       return {
         error: notConfirmed(
           message.topic,
-          `it takes ${bytes} bytes, headers included, and ${most} are allowed (max_payload of the server, maxMessageBytes)`,
+          `it takes ${bytes} bytes, headers included, and ${maxPayload} are allowed (max_payload of the server)`,
           'not-sent',
         ),
       }
@@ -65,7 +67,7 @@ export class CorePublisher implements SessionPart {
   }
 
   /** Publishes one message; resolves with whether anyone was subscribed, or with the error. */
-  async publishToSomebody(message: OutgoingMessage): Promise<'taken' | 'nobody' | Error> {
+  async publishToSubscriber(message: OutgoingMessage): Promise<'taken' | 'nobody' | Error> {
     const inbox = this.#session.inbox()
     let isTaken = true
     const subscription = this.#session.subscribe(

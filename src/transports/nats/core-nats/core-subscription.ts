@@ -2,18 +2,18 @@ import { randomUUID } from 'node:crypto'
 import type { Subscription } from '@nats-io/transport-node'
 import { LinkedList } from '../../../core/util/linked-list.ts'
 import { PublishError, SettlementError } from '../../../core/errors.ts'
-import type { EncodedMessage, OutgoingMessage } from '../../../core/message.ts'
+import type { EncodedMessage, OutgoingMessage, Position } from '../../../core/message.ts'
 import { Queue } from '../../../core/util/queue.ts'
 import { compilePattern } from '../../../core/topic.ts'
 import type {
   Delivery,
   DeliverySink,
-  Position,
   Settlement,
   SettlementFailure,
   SubscriptionSpec,
   TransportSubscription,
 } from '../../../core/transport.ts'
+import { CreditBalance } from '../../../core/util/credit-balance.ts'
 import type { CorePublisher } from './core-publisher.ts'
 import type { Incoming } from '../connection/incoming.ts'
 import { Mapping } from '../wire/mapping.ts'
@@ -69,8 +69,7 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
   #returned: CoreDelivery[] = []
   readonly #outstanding = new LinkedList<CoreDelivery>()
   #subscriptions: Subscription[] = []
-  #credit = 0
-  #bytes = 0
+  readonly #credit = new CreditBalance()
   #overflow = 0
   #paused = false
   #drained = false
@@ -118,8 +117,7 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
   up(): void {}
 
   request(credit: number, bytes: number): void {
-    this.#credit += credit
-    this.#bytes += bytes
+    this.#credit.add(credit, bytes)
     this.#wake()
   }
 
@@ -162,11 +160,10 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
   #distribute(): void {
     if (this.#paused || this.#drained) return
     const batch: CoreDelivery[] = []
-    while (this.#credit > 0 && this.#bytes > 0) {
+    while (this.#credit.isLeft) {
       const delivery = this.#returned.shift() ?? this.#backlog.shift()
       if (delivery === undefined) break
-      this.#credit--
-      this.#bytes -= delivery.bytes
+      this.#credit.spend(delivery.bytes)
       this.#outstanding.push(delivery)
       batch.push(delivery)
     }
@@ -235,9 +232,9 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
 
   /** On core NATS a dead letter is not stored either: it only reaches current subscribers. */
   async #deadLetter(message: OutgoingMessage): Promise<PublishError | undefined> {
-    const result = await this.#publisher.publishToSomebody(message)
+    const result = await this.#publisher.publishToSubscriber(message)
     if (result === 'nobody')
-      this.#tellLoss(message.topic, 1, 'nobody listens for these dead letters, and core NATS stores nothing')
+      this.#tellLoss(message.topic, 1, 'nothing is subscribed to these dead letters, and core NATS stores nothing')
     if (!(result instanceof Error)) return undefined
     return PublishError.is(result)
       ? result

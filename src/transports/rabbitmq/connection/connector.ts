@@ -116,7 +116,10 @@ async function resolveTarget(options: ResolvedRabbitMqOptions, attempt: number):
     chosen = typeof url === 'function' ? await url(attempt) : typeof url === 'string' ? url : url[attempt % url.length]
     given = typeof credentials === 'function' ? await credentials() : credentials
   } catch (error) {
-    throw new ConnectionError('The address or the credentials of RabbitMQ could not be had', { cause: error })
+    throw new ConnectionError(
+      'The address or the credentials of RabbitMQ could not be resolved: the function you passed as url or credentials threw',
+      { cause: error },
+    )
   }
   const problem = checkUrl(chosen)
   if (problem !== undefined) throw new ConfigurationError('rabbitmq', [{ path: 'url', message: problem }])

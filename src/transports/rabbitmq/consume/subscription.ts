@@ -14,6 +14,7 @@ import type {
   SubscriptionState,
   TransportSubscription,
 } from '../../../core/transport.ts'
+import { CreditBalance } from '../../../core/util/credit-balance.ts'
 import type { AttemptNotes } from './attempt-notes.ts'
 import type { IncomingMessage } from '../wire/incoming-message.ts'
 import { Attempts } from './attempts.ts'
@@ -65,8 +66,7 @@ export class RabbitMqSubscription implements TransportSubscription, QueueConsume
   readonly readyHere?: () => Promise<number | undefined>
   /** Binds its queues again, if they are those of a group; resolves with the number of bindings. */
   readonly renewBindings: () => Promise<number>
-  #credit = 0
-  #bytes = 0
+  readonly #credit = new CreditBalance()
   #wasAsked = false
   #isPaused = false
   #isDrained = false
@@ -138,8 +138,7 @@ export class RabbitMqSubscription implements TransportSubscription, QueueConsume
   // --- the contract ----------------------------------------------------------------------------------------------------
 
   request(credit: number, bytes: number): void {
-    this.#credit += credit
-    this.#bytes += bytes
+    this.#credit.add(credit, bytes)
     if (!this.#wasAsked) {
       this.#wasAsked = true
       this.#wantOrNot()
@@ -417,16 +416,15 @@ export class RabbitMqSubscription implements TransportSubscription, QueueConsume
   #handOut(): void {
     if (this.#isPaused || this.#isDrained) return
     const batch: RabbitMqDelivery[] = []
-    for (let before = -1; before < batch.length && this.#credit > 0 && this.#bytes > 0;) {
+    for (let before = -1; before < batch.length && this.#credit.isLeft;) {
       before = batch.length
       for (const { reader, isLeaving } of this.intake.seats) {
         // What came without acks exists nowhere else.
         if (isLeaving && !this.#options.noAck) continue
-        for (let taken = 0; taken < PORTION && this.#credit > 0 && this.#bytes > 0; taken++) {
+        for (let taken = 0; taken < PORTION && this.#credit.isLeft; taken++) {
           const delivery = reader.take()
           if (delivery === undefined) break
-          this.#credit--
-          this.#bytes -= delivery.bytes
+          this.#credit.spend(delivery.bytes)
           batch.push(delivery)
         }
       }

@@ -22,7 +22,7 @@ interface Line {
 
 /**
  * Where the members of this process's groups hear the others: one exclusive queue for the whole process, which the broker
- * deletes with the connection. Nobody is asked whether anybody is there, so a group at rest costs nothing.
+ * deletes with the connection. No member asks whether the others are there, so a group at rest costs nothing.
  */
 export class MemberChannel {
   readonly #names: Names
@@ -90,7 +90,7 @@ export class MemberChannel {
 
   #heard(line: Line, channel: Channel, message: ConsumeMessage | null): void {
     if (message === null) {
-      // Somebody deleted the queue.
+      // The queue was deleted.
       this.#end(line)
       void closeQuietly(channel)
       return

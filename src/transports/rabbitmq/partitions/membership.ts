@@ -15,7 +15,7 @@ const JOIN_MS = 3_000
 const ASK_MIN_MS = 1_000
 const ASK_MAX_MS = 60_000
 
-/** `ask` comes from somebody who is not a member. */
+/** `ask` comes from a process that is not a member. */
 type Word = 'here' | 'who' | 'bye' | 'ask'
 
 export interface MembershipParts {
@@ -221,7 +221,7 @@ export class Membership implements Listener {
   }
 }
 
-/** Counts the members of a group for somebody who is none: the broker does not count those that stand by. */
+/** Counts the members of a group for a process that is none: the broker does not count those that stand by. */
 export async function countMembers(
   channel: MemberChannel,
   clock: Clock,

@@ -18,7 +18,7 @@ export interface AssignedQueue {
   standsByFor: string | undefined
   /** When it may be consumed to stand by, in monotonic ms: its owner must come first in the broker's line. */
   standbyAt: number
-  /** It came to this member again after it had been given up: nobody else wants it. */
+  /** It came to this member again after it had been given up: no other member wants it. */
   isKept: boolean
   /** It was given up for its owner although it had come to this member. */
   hasYielded: boolean

@@ -1,8 +1,7 @@
 import type { Clock } from '../../../core/clock.ts'
 import { PublishError } from '../../../core/errors.ts'
-import { bodyBytes } from '../../../core/message.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
-import { isCopy } from '../../../core/publish/size-limit.ts'
+import { tooLarge } from '../../../core/publish/size-limit.ts'
 import { isDeadLetterTopic } from '../../../core/topic.ts'
 import { bucketOf } from '../partitions/key-bucket.ts'
 import { carriedBy, propertyProblem, withLeftovers } from '../wire/carried-properties.ts'
@@ -40,9 +39,8 @@ export class Router {
   address(parcel: OutgoingFrame, message: OutgoingMessage, notes: CopyNotes | undefined): PublishError | undefined {
     const { maxMessageBytes, properties } = this.#options
     const { topic } = message
-    const bytes = bodyBytes(message)
-    if (bytes > maxMessageBytes && !isCopy(message))
-      return refused(topic, `has a body of ${bytes} bytes, the limit is ${maxMessageBytes} (maxMessageBytes)`)
+    const error = tooLarge(message, maxMessageBytes, 'rabbitmq')
+    if (error !== undefined) return error
     parcel.message = message
     parcel.isCopy = message.group !== undefined
     parcel.isOfDeadLetters = false

@@ -34,7 +34,7 @@ export interface DeclaredGroup {
   readonly drifts: readonly Drift[]
   /** The group did not exist before. */
   readonly isNew: boolean
-  /** Queues that were missing although the group existed: somebody had deleted them. */
+  /** Queues that were missing although the group existed: they had been deleted. */
   readonly restored: readonly string[]
 }
 
@@ -108,7 +108,7 @@ export async function declareGroup(
   const drifts: Drift[] = []
   for (const queue of made) drifts.push(...(await declareOne(declaring, context, spec, queue, spec.layout)))
   let { layout } = spec
-  // If it was deleted too, whoever consumes it has yet to hear of that.
+  // If it was deleted too, its consumers have yet to hear of that.
   if (spec.watched?.has(first) !== true && (exists || spec.missing?.has(first) !== false)) {
     const { layout: current, drifts: more } = await declareFirst(declaring, context, spec, first)
     layout = current

@@ -3,13 +3,13 @@ import { isDeadLetterTopic } from '../../../core/topic.ts'
 import type {
   GroupInfo,
   PartitionInfo,
-  Position,
   RetentionInfo,
   StartFrom,
   StoredMessage,
   TopicInfo,
   TransportAdmin,
 } from '../../../core/transport.ts'
+import type { Position } from '../../../core/message.ts'
 import type { RedisContext } from '../context.ts'
 import { compareIds } from '../consume/delivery.ts'
 import { forgetGroup } from '../topology/ephemeral.ts'
@@ -51,8 +51,8 @@ export function redisAdmin(
 
   /** As this process applies it; another one may have other limits. Dead letters are never trimmed. */
   function retentionOf(topic: string): RetentionInfo {
-    const { maxLen, maxAgeMs } = context().options
-    return isDeadLetterTopic(topic) ? {} : { maxAgeMs, maxMessages: maxLen }
+    const { maxMessages, maxAgeMs } = context().options.retention
+    return isDeadLetterTopic(topic) ? {} : { maxAgeMs, maxMessages }
   }
 
   async function groupsOf(topic: string): Promise<GroupInfo[]> {

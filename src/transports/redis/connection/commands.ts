@@ -36,13 +36,15 @@ export interface DedicatedOptions {
   /** Runs on each new connection before anything else. */
   readonly onUp: (connection: Connection) => void
   readonly onDown: (reason: string) => void
+  /** An attempt to connect again has failed. */
+  readonly onTrouble: (error: Error) => void
   /** The former connection could not be closed at the server, for lack of permission. */
   readonly onForbidden: () => void
 }
 
 /** What a commands reports to the transport about its main connection. */
 export interface ConnectionListener {
-  up(first: boolean, downMs: number, attempts: number): void
+  up(first: boolean, attempts: number): void
   down(reason: string): void
   /** A connect failed after the first one had succeeded. */
   trouble(error: Error): void

@@ -1,6 +1,8 @@
 import { sleep } from '../../../core/clock.ts'
 import type { Clock, Timer } from '../../../core/clock.ts'
 import type { ServerAddress } from '../../../core/transport.ts'
+import { growingDelay, halfRandom } from '../../../core/util/backoff.ts'
+import type { BackoffLimits } from '../../../core/util/backoff.ts'
 import { LinkedList } from '../../../core/util/linked-list.ts'
 import { endConnection, identify } from './connection-identity.ts'
 import type { ConnectionIdentity } from './connection-identity.ts'
@@ -20,13 +22,12 @@ export interface ConnectionParts {
   /** The address as shown to users. */
   readonly where: string
   readonly clock: Clock
-  readonly baseMs: number
-  readonly maxMs: number
+  readonly reconnect: BackoffLimits
   /** A reply that is overdue by this time means that the connection is dead, whatever the socket says. */
   readonly responseTimeoutMs: number
   /** Runs on each new client before it is used. */
   readonly prepare: (client: NativeClient) => Promise<void>
-  readonly onUp: (first: boolean, downMs: number, attempts: number) => void
+  readonly onUp: (first: boolean, attempts: number) => void
   readonly onDown: (reason: string) => void
   readonly onTrouble: (error: Error) => void
   /** The former connection could not be closed at the server, for lack of permission. */
@@ -72,7 +73,7 @@ export class Connection {
   readonly #waiting = new LinkedList<Waiting>()
   #client: NativeClient | undefined
   #state: 'idle' | 'connecting' | 'up' | 'closed' = 'idle'
-  #downSince = 0
+  #wasUp = false
   #attempts = 0
   /** Aborts the current attempt to connect. */
   #dialing: AbortController | undefined
@@ -80,6 +81,8 @@ export class Connection {
   #watch: Timer | undefined
   #pending = 0
   #progressAt = 0
+  /** What had arrived by then. */
+  #received: number | undefined = 0
   #allowanceMs: number
   #identity: ConnectionIdentity | undefined
   /** Until then (monotonic) the server may still deliver messages to a read of the former connection. */
@@ -176,7 +179,7 @@ export class Connection {
 
   #send(client: NativeClient, send: Send, blockMs: number): Promise<unknown> {
     if (this.#pending++ === 0) {
-      this.#progressAt = this.#parts.clock.monotonic()
+      this.#progressed(client)
       if (this.#watch === undefined) this.#armWatch(this.#allowanceMs)
     }
     this.#allowanceMs = this.#parts.responseTimeoutMs + blockMs
@@ -196,7 +199,12 @@ export class Connection {
   #answered(client: NativeClient): void {
     if (client !== this.#client) return
     this.#pending--
+    this.#progressed(client)
+  }
+
+  #progressed(client: NativeClient): void {
     this.#progressAt = this.#parts.clock.monotonic()
+    this.#received = client.received
   }
 
   #toError(client: NativeClient, error: unknown): unknown {
@@ -216,6 +224,8 @@ export class Connection {
     this.#watch = this.#parts.clock.setTimer(delayMs, () => {
       this.#watch = undefined
       if (this.#pending === 0 || this.#client === undefined) return
+      // A large reply takes as long as the network needs for it.
+      if (this.#client.received !== this.#received) this.#progressed(this.#client)
       const left = this.#progressAt + this.#allowanceMs - this.#parts.clock.monotonic()
       if (left > 0) this.#armWatch(left)
       else this.#lost(this.#client, `no reply for ${this.#allowanceMs} ms`)
@@ -281,9 +291,8 @@ export class Connection {
   }
 
   #established(client: NativeClient): void {
-    const { clock, onUp } = this.#parts
-    const first = this.#downSince === 0
-    const downMs = first ? 0 : clock.monotonic() - this.#downSince
+    const first = !this.#wasUp
+    this.#wasUp = true
     const attempts = this.#attempts
     this.#attempts = 0
     this.#dialing = undefined
@@ -295,7 +304,7 @@ export class Connection {
       waiting.stop()
       this.#send(client, waiting.send, 0).then(waiting.resolve, waiting.reject)
     }
-    onUp(first, downMs, attempts)
+    this.#parts.onUp(first, attempts)
   }
 
   #lost(client: NativeClient, reason: string): void {
@@ -306,17 +315,14 @@ export class Connection {
     this.#watch = undefined
     client.destroy()
     this.#state = 'connecting'
-    this.#downSince = this.#parts.clock.monotonic()
     this.#parts.onDown(reason)
     this.#again()
   }
 
   #again(): void {
-    const { clock, baseMs, maxMs, onTrouble } = this.#parts
+    const { clock, reconnect, onTrouble } = this.#parts
     if (this.#state === 'closed') return
-    const ceiling = Math.min(maxMs, baseMs * 2 ** Math.min(this.#attempts, 16))
-    // Half of it is fixed, so that many clients spread out and none of them floods the server.
-    this.#retry = clock.setTimer(ceiling / 2 + Math.random() * (ceiling / 2), () => {
+    this.#retry = clock.setTimer(halfRandom(growingDelay(reconnect, this.#attempts)), () => {
       this.#connect().catch((error: Error) => {
         if (this.#state === 'closed') return
         onTrouble(error)

@@ -21,6 +21,7 @@ export async function dial(options: ResolvedRedisOptions, clock: Clock, signal: 
     database: options.database,
     tls: options.tls,
     path: options.path,
+    name: options.connectionName,
   }
   try {
     if (!hasOwnClient(options)) return await connect(make(options, node, signal, identity))
@@ -72,6 +73,7 @@ interface Identity {
   readonly database: number
   readonly tls: boolean | ConnectionOptions
   readonly path: string | undefined
+  readonly name: string | undefined
 }
 
 export function socketOptions(options: ResolvedRedisOptions, tls: boolean | ConnectionOptions): object {
@@ -88,6 +90,7 @@ function make(options: ResolvedRedisOptions, node: RedisNode, signal: AbortSigna
   const client: unknown = createClient({
     username: identity.username,
     password: identity.password,
+    name: identity.name,
     database: identity.database,
     // The same form of replies on every server.
     RESP: 2,
@@ -133,7 +136,7 @@ async function ask(
   node: RedisNode,
   signal: AbortSignal,
 ): Promise<RedisNode | undefined> {
-  const identity = { username, password, database: 0, tls, path: undefined }
+  const identity = { username, password, database: 0, tls, path: undefined, name: options.connectionName }
   const client = make({ ...options, native: {} }, node, signal, identity)
   try {
     await connect(client)

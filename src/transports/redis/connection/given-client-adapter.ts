@@ -1,5 +1,6 @@
 import { createCluster } from 'redis'
 import type { Clock } from '../../../core/clock.ts'
+import { growingDelay, halfRandom } from '../../../core/util/backoff.ts'
 import type { ServerAddress } from '../../../core/transport.ts'
 import { Deadline, Deadlines } from '../../../core/util/deadlines.ts'
 import { connect, describeServer, dialLimitMs, socketOptions } from './dial.ts'
@@ -41,7 +42,6 @@ class GivenClientAdapter implements Commands {
   /** Servers whose connection is broken. */
   readonly #down = new Set<string>()
   readonly #listeners: (readonly [event: string, listener: (...args: never[]) => void])[] = []
-  #downSince = 0
   #attempts = 0
   #open = false
 
@@ -77,7 +77,7 @@ class GivenClientAdapter implements Commands {
       throw toConnectError(error, where)
     }
     this.#open = true
-    this.#listener.up(true, 0, 1)
+    this.#listener.up(true, 1)
   }
 
   call(key: string, args: readonly Arg[], signal?: AbortSignal): Promise<unknown> {
@@ -109,7 +109,7 @@ class GivenClientAdapter implements Commands {
   }
 
   dedicated(key: string, dedicated: DedicatedOptions): Connection {
-    const { reconnectBaseMs, reconnectMaxMs, responseTimeoutMs } = this.#options
+    const { reconnect, responseTimeoutMs } = this.#options
     return dedicatedConnection(
       {
         dial: async (signal) => {
@@ -123,8 +123,7 @@ class GivenClientAdapter implements Commands {
         dialLimitMs: dialLimitMs(this.#options),
         where: describeServer(this.#options),
         clock: this.#clock,
-        baseMs: reconnectBaseMs,
-        maxMs: reconnectMaxMs,
+        reconnect,
         responseTimeoutMs,
       },
       dedicated,
@@ -154,14 +153,13 @@ class GivenClientAdapter implements Commands {
       if (this.#down.has(server)) return
       this.#down.add(server)
       if (this.#down.size > 1 || !this.#open) return
-      this.#downSince = this.#clock.monotonic()
       this.#listener.down(reason)
     }
     const back = (server: string): void => {
       if (!this.#down.delete(server) || this.#down.size > 0 || !this.#open) return
       const attempts = this.#attempts
       this.#attempts = 0
-      this.#listener.up(false, this.#clock.monotonic() - this.#downSince, attempts)
+      this.#listener.up(false, attempts)
     }
     const trouble = (error: unknown): void => {
       if (this.#open) this.#listener.trouble(toConnectError(error, where))
@@ -204,13 +202,12 @@ function makeCluster(options: ResolvedRedisOptions, signal: AbortSignal): Native
     rootNodes: clusterNodes.map(({ host, port }) => ({ socket: { host, port } })),
     nodeAddressMap,
     defaults: {
+      name: options.connectionName,
       username,
       password,
       ...(native['defaults'] as object | undefined),
       socket: {
-        reconnectStrategy: (retries: number) =>
-          Math.min(options.reconnectMaxMs, options.reconnectBaseMs * 2 ** Math.min(retries, 16)) *
-          (0.5 + Math.random() / 2),
+        reconnectStrategy: (retries: number) => halfRandom(growingDelay(options.reconnect, retries)),
         ...socketOptions(options, tls),
         ...(native['defaults'] as { socket?: object } | undefined)?.socket,
         signal,

@@ -17,6 +17,8 @@ export interface RespClientOptions {
   readonly username: string | undefined
   readonly password: string | undefined
   readonly database: number
+  /** For the list of connections of the server. */
+  readonly name: string | undefined
   readonly connectTimeoutMs: number
   /** When it aborts, the socket is destroyed. */
   readonly signal: AbortSignal
@@ -40,6 +42,7 @@ export class RespClient implements NativeClient {
   readonly #events = new EventEmitter()
   readonly #writer = new CommandWriter()
   readonly #expected = new Queue<Expected>()
+  received = 0
   #socket: Socket | undefined
   #flushing = false
   #error: Error | undefined
@@ -59,11 +62,13 @@ export class RespClient implements NativeClient {
 
   async connect(): Promise<this> {
     await this.#open()
-    const { username, password, database } = this.#options
+    const { username, password, database, name } = this.#options
     const first: Promise<unknown>[] = []
     if (password !== undefined || username !== undefined)
       first.push(this.sendCommand(['AUTH', ...(username === undefined ? [] : [username]), password ?? '']))
     if (database !== 0) first.push(this.sendCommand(['SELECT', String(database)]))
+    // A user may lack the permission, and does without.
+    if (name !== undefined) first.push(this.sendCommand(['CLIENT', 'SETNAME', name]).catch(() => {}))
     try {
       await Promise.all(first)
     } catch (error) {
@@ -163,6 +168,7 @@ export class RespClient implements NativeClient {
         resolve()
       })
       socket.on('data', (chunk: Buffer) => {
+        this.received += chunk.length
         try {
           parser.push(chunk)
         } catch (error) {

@@ -15,8 +15,7 @@ export function singleServer(options: ResolvedRedisOptions, clock: Clock, listen
     dialLimitMs: dialLimitMs(options),
     where: describeServer(options),
     clock,
-    baseMs: options.reconnectBaseMs,
-    maxMs: options.reconnectMaxMs,
+    reconnect: options.reconnect,
     responseTimeoutMs: options.responseTimeoutMs,
   }
   const main = new Connection({
@@ -25,7 +24,7 @@ export function singleServer(options: ResolvedRedisOptions, clock: Clock, listen
       await requirePrimary(client, options)
       await listener.prepare((args) => client.sendCommand(args, REPLY_OPTIONS))
     },
-    onUp: (first, downMs, attempts) => listener.up(first, downMs, attempts),
+    onUp: (first, attempts) => listener.up(first, attempts),
     onDown: (reason) => listener.down(reason),
     onTrouble: (error) => listener.trouble(error),
     // It never blocks, so nothing can be delivered to it.
@@ -56,8 +55,8 @@ export function singleServer(options: ResolvedRedisOptions, clock: Clock, listen
 }
 
 export function dedicatedConnection(
-  common: Pick<ConnectionParts, 'dial' | 'dialLimitMs' | 'where' | 'clock' | 'baseMs' | 'maxMs' | 'responseTimeoutMs'>,
-  { onUp, onDown, onForbidden }: DedicatedOptions,
+  common: Pick<ConnectionParts, 'dial' | 'dialLimitMs' | 'where' | 'clock' | 'reconnect' | 'responseTimeoutMs'>,
+  { onUp, onDown, onTrouble, onForbidden }: DedicatedOptions,
   prepare: (client: NativeClient) => Promise<void>,
 ): Connection {
   const connection: Connection = new Connection({
@@ -65,8 +64,7 @@ export function dedicatedConnection(
     prepare,
     onUp: () => onUp(connection),
     onDown,
-    // The main connection has the same trouble, and reports it.
-    onTrouble: () => {},
+    onTrouble,
     onForbidden,
   })
   return connection

@@ -127,7 +127,7 @@ export class Claimer {
     if (count > 0)
       context.reports.warn(
         'redis-consumer-deleted',
-        `Somebody deleted the consumer ${former.member} of group "${spec.group}" on ${source.stream} after it had died, with what it had pending (XGROUP DELCONSUMER); ${count} entries since its last sign of life are delivered again, because nobody knows which those were`,
+        `The consumer ${former.member} of group "${spec.group}" on ${source.stream} was deleted after it had died, with what it had pending (XGROUP DELCONSUMER). Which entries those were is unknown, so the ${count} since its last sign of life are delivered again`,
       )
     partition.former = String(next) === '' ? undefined : { member: former.member, floor: String(next) }
     return partition.former !== undefined

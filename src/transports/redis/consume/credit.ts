@@ -1,4 +1,5 @@
 import type { Delivery, DeliverySink } from '../../../core/transport.ts'
+import { CreditBalance } from '../../../core/util/credit-balance.ts'
 import type { KnownAttempts } from './attempt-notes.ts'
 import { RedisDelivery } from './delivery.ts'
 import type { Source } from './source.ts'
@@ -25,8 +26,7 @@ export class Credit {
   readonly #parts: CreditParts
   /** Sources with entries that wait for credit. */
   readonly #stocked = new Set<Source>()
-  #credit = 0
-  #bytes = 0
+  readonly #left = new CreditBalance()
   #averageBytes = 0
   /** Size of the largest recent entry; it decays. */
   #peakBytes = 0
@@ -39,17 +39,16 @@ export class Credit {
   }
 
   request(credit: number, bytes: number): void {
-    this.#credit += credit
-    this.#bytes += bytes
+    this.#left.add(credit, bytes)
     this.handOut()
   }
 
   /** How many deliveries may be handed over now, according to credit, bytes and their recent size; 0 while closed. */
   room(): number {
-    if (!this.#parts.open() || this.#credit <= 0 || this.#bytes <= 0) return 0
+    if (!this.#parts.open() || !this.#left.isLeft) return 0
     const size = Math.max(this.#averageBytes, this.#peakBytes)
-    const byBytes = size === 0 ? FIRST_READ : Math.ceil(this.#bytes / size)
-    return Math.min(this.#credit, byBytes)
+    const byBytes = size === 0 ? FIRST_READ : Math.ceil(this.#left.bytes / size)
+    return Math.min(this.#left.messages, byBytes)
   }
 
   /** Takes what was read of one source. Everything of one turn is handed over together: call `deliver` at the end. */
@@ -106,8 +105,7 @@ export class Credit {
   #canHand(source: Source): boolean {
     return (
       this.#parts.open() &&
-      this.#credit > 0 &&
-      this.#bytes > 0 &&
+      this.#left.isLeft &&
       source.partition.phase === 'held' &&
       source.keeping === 0 &&
       source.outstanding.size < this.share
@@ -115,8 +113,7 @@ export class Credit {
   }
 
   #hand(source: Source, delivery: RedisDelivery): void {
-    this.#credit--
-    this.#bytes -= delivery.bytes
+    this.#left.spend(delivery.bytes)
     delivery.listed = true
     source.outstanding.push(delivery)
     this.#batch.push(delivery)

@@ -51,8 +51,8 @@ export class LossDetector {
   reportRemoved(partition: PartitionState, { count, since, unless }: Gap): void {
     const { context, spec, member } = this.#seat
     const { topic, stream } = partition.keys
-    // With the option trimUnacked, the process that trims has reported what it removed.
-    if (context.options.trimUnacked || isDeadLetterTopic(topic)) return
+    // Without `keepUnacked`, the process that trims has reported what it removed.
+    if (!context.options.retention.keepUnacked || isDeadLetterTopic(topic)) return
     const report = (lost: number | undefined, reason: string): void =>
       context.host.events.emit('loss', {
         transport: context.host.name,

@@ -119,7 +119,7 @@ export class Inspection {
     const { seat, claimer, readers } = this.#of
     if (partition.generation !== generation || partition.phase === 'idle') return
     const { clock } = seat.context.host
-    const { pollMs } = seat.context.options
+    const { pollIntervalMs } = seat.context.options
     const [ours, current, hasSide, later, sideLater, delayed, pending] = found
     if (ours === 0) {
       this.#of.disowned(partition, String(current))
@@ -137,9 +137,9 @@ export class Inspection {
     }
     const isQuiet = seat.owned && partition.isQuiet
     if (!isQuiet) partition.wasBusy = true
-    const nextAt = isQuiet ? quietUntil : clock.monotonic() + pollMs
+    const nextAt = isQuiet ? quietUntil : clock.monotonic() + pollIntervalMs
     partition.inspectAt = delayed >= 0 ? Math.min(clock.monotonic() + delayed + 1, nextAt) : nextAt
-    if (delayed >= 0 && delayed < pollMs) seat.context.maintenance.soon(delayed + 1)
+    if (delayed >= 0 && delayed < pollIntervalMs) seat.context.maintenance.soon(delayed + 1)
   }
 
   /** The stream of copies for the group exists, for the first time or again. */

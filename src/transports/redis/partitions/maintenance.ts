@@ -35,7 +35,7 @@ export class Maintenance {
 
   constructor(context: Omit<RedisContext, 'maintenance'>) {
     this.#context = context
-    this.#ticker = new Ticker(context.host.clock, context.options.pollMs, () => this.#run())
+    this.#ticker = new Ticker(context.host.clock, context.options.pollIntervalMs, () => this.#run())
   }
 
   async add(one: Maintained): Promise<void> {

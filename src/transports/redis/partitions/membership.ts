@@ -104,7 +104,7 @@ export class Membership implements Maintained {
     const { seat } = this.#parts
     if (seat.spec.order === 'strict' && this.partitions.length > 1)
       throw new UnsupportedError(
-        `redis can't be used for the consumer of "${this.topic}": order 'strict' needs a topic of one partition, and this one was made with ${this.partitions.length}. Use a new topic with topicPartitions: { "${this.topic}": 1 }, or order 'key'.`,
+        `redis can't be used for the consumer of "${this.topic}": order 'strict' needs a topic of one partition, and this one was made with ${this.partitions.length}. Use a new topic with partitions: { "${this.topic}": 1 }, or order 'key'.`,
       )
     await Promise.all(this.partitions.map((partition) => this.#joinOne(partition, from)))
     this.#joined = true
@@ -182,7 +182,7 @@ export class Membership implements Maintained {
     )
   }
 
-  /** A partition was lost: it is taken again, or the server is told that it is free. */
+  /** A partition was lost: it is taken again, or reported to the server as free. */
   lostOne(): void {
     if (!this.#left) this.#soon(1)
   }
@@ -285,7 +285,7 @@ export class Membership implements Maintained {
     this.#revision = String(reply[3])
     if (reply[4] === 1) context.maintenance.announce(this.topic, this.group)
     // It waits until others have reported or died, or until it has lived for a lease.
-    if (reply[5] === 1) this.#soon(context.options.pollMs)
+    if (reply[5] === 1) this.#soon(context.options.pollIntervalMs)
     await this.grow(reply[2] as number)
     if (reply[1] === 1 && !this.#mixed) {
       context.host.events.emit('warning', {
@@ -467,19 +467,23 @@ export class Membership implements Maintained {
     this.changed()
   }
 
+  /** Ends its work here: it takes no partition any more, and makes nothing again that is deleted from now on. */
+  async stop(): Promise<void> {
+    this.#left = true
+    await this.#ticking.catch(() => {})
+    for (const partition of this.partitions) partition.phase = 'idle'
+  }
+
   /** Leaves: what is left goes to others at once, without counting as an attempt. May be called again if it fails. */
   async leave(): Promise<void> {
-    this.#left = true
     const { seat } = this.#parts
     const { context, owned } = seat
     const { scripts } = context
-    // It may be taking a partition.
-    await this.#ticking.catch(() => {})
+    await this.stop()
     await Promise.all(
       this.partitions.map(async (partition) => {
         const { sources, group, floor, mayBeOwned } = partition
         const generation = partition.generation === '' ? `${partition.keys.partition}:` : partition.generation
-        partition.phase = 'idle'
         partition.generation = ''
         await Promise.all(sources.map((source) => this.#leaveSource(source)))
         if (!owned || !mayBeOwned) return

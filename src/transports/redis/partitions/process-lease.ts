@@ -50,10 +50,10 @@ export class ProcessLease {
   #closed = false
 
   constructor(parts: ProcessLeaseParts) {
-    const { leaseMs, pollMs } = parts.options
+    const { leaseMs, pollIntervalMs } = parts.options
     this.#parts = parts
     this.#name = makeName(leaseMs)
-    this.#renewMs = Math.min(leaseMs / 5, pollMs * 4)
+    this.#renewMs = Math.min(leaseMs / 5, pollIntervalMs * 4)
     this.#silentMs = Math.min(leaseMs, Math.max(MIN_SILENT_MS, this.#renewMs * 2.5))
   }
 

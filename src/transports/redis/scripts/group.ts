@@ -157,7 +157,7 @@ if #sharing > 0 then
   for partition = 0, partitions - 1 do
     local owner = owners[partition]
     if owner and silentAt[owner] then
-      -- Nobody else can have it before its lease has ended.
+      -- No other member can have it before its lease has ended.
     elseif owner and load[owner] and load[owner] < even then
       load[owner] = load[owner] + 1
     elseif owner and load[owner] and load[owner] == even and extra > 0 then
@@ -226,7 +226,7 @@ end
 local generation = nextGeneration(KEYS[1], part)
 redis.call('HSET', KEYS[1], part .. 'owner', ARGV[1], part .. 'connection', ARGV[3])
 if owner[2] then redis.call('HDEL', KEYS[1], part .. 'until') end
--- There from now on: when the next owner does not find it, somebody deleted it.
+-- It stays from now on: when the next owner does not find it, it was deleted.
 redis.pcall('XGROUP', 'CREATECONSUMER', KEYS[2], ARGV[4], string.match(ARGV[1], '^%S+ (.*)$'))
 local former = owner[1] and owner[1] ~= '?' and owner[1] ~= ARGV[1]
 return {
@@ -273,7 +273,7 @@ local function inspect(stream, meta, later, side, sideLater, delayed, own, gener
     if summary.err then pending = -2
     else
       pending = summary[1]
-      -- Without an owner nobody but the server knows what is out.
+      -- Without an owner only the server knows what is out.
       if ARGV[2] == '' and summary[2] then floor = justBefore(summary[2]) end
     end
   end

@@ -19,7 +19,7 @@ end
 
 /**
  * KEYS leases · ARGV name, silentMs · renews the lease of a process, and fences those whose lease has ended: a
- * negative score can't be renewed, so whoever sees one may take over what that process owned. Returns 0 when this process
+ * negative score can't be renewed, so a process that sees one may take over what that process owned. Returns 0 when this process
  * was fenced itself, otherwise 1; the time; then the name and the score of each process that was fenced, or that has been
  * silent for `silentMs`.
  */

@@ -27,7 +27,7 @@ local function place(command, stream, meta, group, start, part)
   local done = redis.pcall(unpack(told))
   if done.err then return done end
   if counted then redis.call('HSET', meta, part .. 'counted', serverId()) else redis.call('HDEL', meta, part .. 'counted') end
-  -- Where it goes on if somebody deletes it.
+  -- Where it continues if it is deleted.
   redis.call('HSET', meta, part .. 'floor', start == '$' and (info and info['last-generated-id'] or '0-0') or start)
   return done
 end

@@ -53,7 +53,7 @@ if maxAge > 0 then
   trim((safe and before(safe, cutoff)) and safe or cutoff, 10000)
 end
 
--- What is above the limit all the same is held by a group. A node (100 entries) and a tenth more are no matter.
+-- What is still above the limit is held by a group. A node (100 entries) and a tenth more are no matter.
 local over, cutoff = 0, nil
 length = length - removed
 if maxLen > 0 and length - maxLen > 100 + maxLen / 10 then over = length - maxLen end

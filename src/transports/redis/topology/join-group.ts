@@ -50,7 +50,7 @@ export async function restoreGroup(seat: MemberContext, partition: PartitionStat
       else if (made === 0 && restored > 0)
         context.reports.warn(
           'redis-consumer-deleted',
-          `Somebody deleted a consumer of group "${spec.group}" on ${source.stream} with entries that it had pending (XGROUP DELCONSUMER); ${restored} that are still being handled were made pending again`,
+          `A consumer of group "${spec.group}" on ${source.stream} was deleted with entries that it had pending (XGROUP DELCONSUMER). The ${restored} that are still being handled were made pending again`,
         )
     }
   }

@@ -2,7 +2,7 @@ import type { Timer } from '../../../core/clock.ts'
 import type { TransportHost } from '../../../core/transport.ts'
 import { isDeadLetterTopic } from '../../../core/topic.ts'
 import type { PartitionKeys } from './keys.ts'
-import type { ResolvedRedisOptions } from '../options.ts'
+import type { ResolvedRetention } from '../options.ts'
 import type { Reports } from '../reports.ts'
 import type { ScriptRunner } from '../connection/script-runner.ts'
 import { TRIM } from '../scripts/retention.ts'
@@ -20,7 +20,7 @@ const LOOKS_AT_ONCE = 500
 
 export interface Watched {
   readonly keys: PartitionKeys
-  readonly maxLen: number
+  readonly maxMessages: number
   /** Number of messages that this process has added since the last check. */
   grown: number
   looking: boolean
@@ -34,7 +34,7 @@ export interface Watched {
  * still needs, which XADD's MAXLEN does not. Dead letters are never trimmed.
  */
 export class Retention {
-  readonly #options: ResolvedRedisOptions
+  readonly #limits: ResolvedRetention
   readonly #host: TransportHost
   readonly #scripts: ScriptRunner
   readonly #reports: Reports
@@ -43,9 +43,9 @@ export class Retention {
   #timer: Timer | undefined
   #closed = false
 
-  constructor(options: ResolvedRedisOptions, host: TransportHost, scripts: ScriptRunner, reports: Reports) {
+  constructor(limits: ResolvedRetention, host: TransportHost, scripts: ScriptRunner, reports: Reports) {
     this.#reports = reports
-    this.#options = options
+    this.#limits = limits
     this.#host = host
     this.#scripts = scripts
     this.#arm()
@@ -56,9 +56,9 @@ export class Retention {
     if (isDeadLetterTopic(keys.topic)) return undefined
     let watched = this.#watched.get(keys.stream)
     if (watched === undefined) {
-      const { maxLen } = this.#options
-      const share = maxLen === undefined ? 0 : Math.max(1, Math.ceil(maxLen / partitions))
-      watched = { keys, maxLen: share, grown: 1, looking: false, dueAt: -Infinity, warnedAt: -Infinity }
+      const { maxMessages } = this.#limits
+      const share = maxMessages === undefined ? 0 : Math.max(1, Math.ceil(maxMessages / partitions))
+      watched = { keys, maxMessages: share, grown: 1, looking: false, dueAt: -Infinity, warnedAt: -Infinity }
       this.#add(watched)
     }
     return watched
@@ -76,7 +76,8 @@ export class Retention {
   grew(watched: Watched, count: number): void {
     watched.grown += count
     if (!this.#watched.has(watched.keys.stream)) this.#add(watched)
-    if (watched.maxLen > 0 && watched.grown > 100 && watched.grown > watched.maxLen * GROWTH) this.#look(watched)
+    if (watched.maxMessages > 0 && watched.grown > 100 && watched.grown > watched.maxMessages * GROWTH)
+      this.#look(watched)
   }
 
   close(): void {
@@ -85,12 +86,12 @@ export class Retention {
   }
 
   #arm(): void {
-    const { maxAgeMs = LOOK_EVERY_MS * 10 } = this.#options
+    const { maxAgeMs = LOOK_EVERY_MS * 10 } = this.#limits
     const every = Math.min(LOOK_EVERY_MS, Math.max(500, maxAgeMs / 10))
     // Jitter: many processes check the same streams.
     this.#timer = this.#host.clock.setTimer(every * (0.75 + Math.random() / 2), () => {
       const now = this.#host.clock.monotonic()
-      const byAge = this.#options.maxAgeMs !== undefined
+      const byAge = this.#limits.maxAgeMs !== undefined
       const chosen: Watched[] = []
       for (const watched of this.#watched.values()) {
         if (watched.grown > 0 || (byAge && watched.dueAt <= now)) chosen.push(watched)
@@ -121,21 +122,21 @@ export class Retention {
   }
 
   async #trim(watched: Watched): Promise<boolean> {
-    const { maxAgeMs = 0, trimUnacked } = this.#options
-    const args = [String(watched.maxLen), String(maxAgeMs), trimUnacked ? '1' : '0']
+    const { maxAgeMs = 0, keepUnacked } = this.#limits
+    const args = [String(watched.maxMessages), String(maxAgeMs), keepUnacked ? '0' : '1']
     const reply = (await this.#scripts.run(TRIM, [watched.keys.stream], args)) as readonly unknown[]
     const [removed = 0, over = 0] = reply.slice(0, 2).map(Number)
     const age = Number(reply[3] ?? -1)
     // An empty stream has nothing too old before that time has passed.
     watched.dueAt = this.#host.clock.monotonic() + Math.max(0, age < 0 ? maxAgeMs : maxAgeMs - age)
     for (let at = 4; at + 2 < reply.length; at += 3) this.#tellLoss(watched, String(reply[at]), Number(reply[at + 1]))
-    if (over > 0 && !trimUnacked) {
+    if (over > 0 && keepUnacked) {
       // The next look is due without a new message: acks are enough.
       watched.grown++
       this.#warn(watched, over, String(reply[2]))
     }
     // What can't be removed in one go without blocking the server is removed in several.
-    return removed >= 10_000 || (trimUnacked && over > 0 && removed > 0)
+    return removed >= 10_000 || (!keepUnacked && over > 0 && removed > 0)
   }
 
   #tellLoss({ keys }: Watched, group: string, count: number): void {
@@ -145,7 +146,7 @@ export class Retention {
       group,
       count,
       position: { partition: keys.partition },
-      reason: 'removed to keep the stream within its limit (trimUnacked) before the group had acked them',
+      reason: 'removed to keep the stream within its limit (keepUnacked: false) before the group had acked them',
     })
   }
 
@@ -153,11 +154,12 @@ export class Retention {
     const now = this.#host.clock.monotonic()
     if (now - watched.warnedAt < WARN_EVERY_MS) return
     watched.warnedAt = now
-    const much = this.#options.maxLen === undefined ? 'is older than it may be' : `is ${over} messages above its limit`
+    const much =
+      this.#limits.maxMessages === undefined ? 'is older than it may be' : `is ${over} messages above its limit`
     this.#host.events.emit('warning', {
       transport: this.#host.name,
       code: 'redis-retention',
-      detail: `The stream ${watched.keys.stream} ${much}, because group "${group}" has not acked them. Let it catch up, delete it with admin.deleteGroup, or set trimUnacked.`,
+      detail: `The stream ${watched.keys.stream} ${much}, because group "${group}" has not acked them. Let it catch up, delete it with admin.deleteGroup, or set retention.keepUnacked to false.`,
     })
   }
 }

@@ -1,5 +1,6 @@
 import { baseTopic } from './keys.ts'
 import type { Keys } from './keys.ts'
+import { REDIS_DEFAULTS } from '../options.ts'
 import type { ResolvedRedisOptions } from '../options.ts'
 import type { Reports } from '../reports.ts'
 import type { Commands } from '../connection/commands.ts'
@@ -51,9 +52,8 @@ export class Topics {
 
   async #register(topic: string, wanted: number | undefined): Promise<number> {
     const base = baseTopic(topic)
-    const { topicPartitions, partitions: byDefault, givenPartitions } = this.#options
-    const asked = topicPartitions[base] ?? (givenPartitions ? byDefault : undefined)
-    const partitions = await this.#put(base, wanted ?? asked ?? byDefault)
+    const asked = this.#options.partitions[base] ?? this.#options.partitions['*']
+    const partitions = await this.#put(base, wanted ?? asked ?? REDIS_DEFAULTS.partitions)
     if (asked !== undefined && wanted === undefined && asked !== partitions)
       this.#reports.warnOnce(
         'redis-partitions',

@@ -131,8 +131,8 @@ export class Claims {
   /** Hands the subscription what its credit allows. Seats that may have more stay dirty. */
   claim(tx: Tx, member: Member): void {
     const { dirty } = member
-    let left = Math.min(member.credit, MAX_BATCH)
-    let leftBytes = Math.min(member.creditBytes, MAX_BATCH_BYTES)
+    let left = Math.min(member.credit.messages, MAX_BATCH)
+    let leftBytes = Math.min(member.credit.bytes, MAX_BATCH_BYTES)
     let taken = 0
     const looked: Seat[] = []
     for (let steps = dirty.size; steps > 0; steps--) {
@@ -187,8 +187,7 @@ export class Claims {
     tx.after(() => {
       const firstToken = member.nextToken
       for (const { seq, key, targeted } of pass.handed) member.lease(pass.seat, seq, key, targeted)
-      member.credit -= pass.handed.length
-      member.creditBytes -= pass.writer.bytes
+      member.credit.spend(pass.writer.bytes, pass.handed.length)
       const batch = pass.writer.finish()
       this.#replies.add({ kind: 'deliver', sub: member.sub, firstToken, batch }, transferOf(batch))
     })

@@ -93,10 +93,7 @@ export class Engine {
       case 'note':
         return this.#enqueue(this.#tasks.note(command))
       case 'credit': {
-        const member = members.get(command.sub)
-        if (member === undefined) return
-        member.credit += command.count
-        member.creditBytes += command.bytes
+        members.get(command.sub)?.credit.add(command.count, command.bytes)
         return
       }
       case 'flow': {

@@ -1,4 +1,5 @@
 import { compilePattern } from '../../../core/topic.ts'
+import { CreditBalance } from '../../../core/util/credit-balance.ts'
 import { KeyCounts } from '../key-counts.ts'
 import type { SubscribeSpec } from '../protocol.ts'
 
@@ -94,8 +95,7 @@ export class Member {
   readonly matches: (topic: string) => boolean
   /** Row of `owners`; a new one when the old one was taken for dead. */
   owner: number
-  credit = 0
-  creditBytes = 0
+  readonly credit: CreditBalance = new CreditBalance()
   paused = false
   /** Drained: never claims again. */
   stopped = false
@@ -118,7 +118,7 @@ export class Member {
   }
 
   get hungry(): boolean {
-    return this.credit > 0 && this.creditBytes > 0 && !this.paused && !this.stopped
+    return this.credit.isLeft && !this.paused && !this.stopped
   }
 
   /** True when it wants messages and there may be some. */

@@ -39,7 +39,10 @@ export class SimClock implements Clock {
     return new Promise((resolve) => void this.setTimer(resolve, ms))
   }
 
-  /** Runs what happens until `promise` is settled. Fails if nothing is left to happen, or it takes longer than `limitMs`. */
+  /**
+   * Runs what happens until `promise` is settled. Fails if nothing is left to happen, or it takes longer than `limitMs`. Await it before
+   * anything else: time goes on as long as it runs.
+   */
   async run<T>(promise: Promise<T>, limitMs = 3_600_000): Promise<T> {
     const end = this.#now + limitMs
     let isSettled = false
@@ -106,6 +109,37 @@ export class SimClock implements Clock {
       index = child
     }
     heap[index] = last
+  }
+}
+
+/** Another clock's time; counts the timers that were set here. */
+export class CountedClock implements Clock {
+  readonly #clock: Clock
+  timers = 0
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  now(): number {
+    return this.#clock.now()
+  }
+
+  setTimer(run: () => void, delayMs: number): () => void {
+    let isSet = true
+    const unset = (): void => {
+      if (isSet) this.timers--
+      isSet = false
+    }
+    this.timers++
+    const cancel = this.#clock.setTimer(() => {
+      unset()
+      run()
+    }, delayMs)
+    return () => {
+      unset()
+      cancel()
+    }
   }
 }
 

@@ -26,7 +26,7 @@ export function dataApis(cluster: SimCluster): Handlers {
             return failed(index, call.version >= 13 ? CODE.UNKNOWN_TOPIC_ID : CODE.UNKNOWN_TOPIC_OR_PARTITION)
           }
           if (partition.leader !== call.broker.id) return notLeader(index, partition)
-          return append(cluster, topic, partition, records)
+          return append(cluster, topic, partition, records, request, call)
         })
         return { name, topicId, partitionResponses }
       })
@@ -75,12 +75,18 @@ function append(
   topic: SimTopic,
   partition: SimPartition,
   records: Asked<'Produce'>['topicData'][number]['partitionData'][number]['records'],
+  request: Asked<'Produce'>,
+  call: Call,
 ): PartitionResponse {
   const { index, log, producers } = partition
   const batch = theBatch(records)
   if (batch === undefined) return failed(index, CODE.CORRUPT_MESSAGE)
   if (batch.bytes.length > topic.maxMessageBytes) return failed(index, CODE.MESSAGE_TOO_LARGE)
-  if (batch.isTransactional) return failed(index, CODE.INVALID_TXN_STATE)
+  if (batch.isTransactional) {
+    const { transactionalId } = request
+    const errorCode = cluster.transactions.checkProduce(transactionalId, batch, `${topic.name}/${index}`, call.version)
+    if (errorCode !== 0) return failed(index, errorCode)
+  }
   const verdict = batch.producerId >= 0 ? producers.check(batch) : ({ type: 'append' } as const)
   if (verdict.type === 'error') return failed(index, verdict.code)
   const { startOffset } = log

@@ -22,7 +22,7 @@ export class SimNetwork {
   readonly #random: Random
   readonly #listeners = new Map<string, Accept>()
   readonly #blackHoles = new Set<string>()
-  readonly #names = new Map<string, readonly string[]>()
+  readonly #names = new Map<string, () => readonly string[]>()
   readonly #links = new Set<Link>()
   /** One way, in milliseconds: from, to. */
   latency: readonly [number, number] = [0.1, 1]
@@ -53,12 +53,12 @@ export class SimNetwork {
   }
 
   /** What a name resolves to; none: it doesn't. Other names are their own address. */
-  setName(name: string, addresses: readonly string[]): void {
-    this.#names.set(name, addresses)
+  setName(name: string, addresses: readonly string[] | (() => readonly string[])): void {
+    this.#names.set(name, typeof addresses === 'function' ? addresses : () => addresses)
   }
 
   readonly resolve = (host: string): Promise<readonly string[]> => {
-    const addresses = this.#names.get(host) ?? [host]
+    const addresses = this.#names.get(host)?.() ?? [host]
     return addresses.length > 0 ? Promise.resolve(addresses) : Promise.reject(new Error(`ENOTFOUND ${host}`))
   }
 
@@ -93,9 +93,10 @@ class Link {
   readonly #arrivesAt: Record<End, number> = { client: 0, server: 0 }
   onEnd: () => void = () => {}
   readonly client: KafkaSocket = {
-    write: (chunks) => {
+    write: (chunks, written) => {
       // The bytes may be used again by the sender: a socket takes a copy.
       this.#transmit('server', Buffer.concat(chunks))
+      written?.()
     },
     destroy: () => this.#close('client'),
   }

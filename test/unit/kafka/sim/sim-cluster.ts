@@ -2,13 +2,14 @@ import type { ClusterOptions } from '../../../../src/kafka/cluster/cluster-optio
 import type { ApiName } from '../../../../src/kafka/protocol/generated/api-types.ts'
 import { SimBroker } from './broker.ts'
 import type { Handlers, SeenRequest } from './broker.ts'
-import { SimClock } from './clock.ts'
+import { CountedClock, SimClock } from './clock.ts'
 import { clusterApis } from './cluster-apis.ts'
 import type { MetadataAnswer } from './cluster-apis.ts'
 import { SimCoordinators } from './coordinators.ts'
 import { dataApis } from './data-apis.ts'
 import { fetchApi } from './fetch-api.ts'
 import { FetchSessions } from './fetch-sessions.ts'
+import { SimGroups } from './groups.ts'
 import type { SimLog } from './log.ts'
 import { SimNetwork } from './network.ts'
 import { Random } from './random.ts'
@@ -48,12 +49,15 @@ const PORT = 9092
  */
 export class SimCluster {
   readonly clock: SimClock = new SimClock()
+  /** The same time for clients: its timers are theirs alone. */
+  readonly clientClock: CountedClock = new CountedClock(this.clock)
   readonly random: Random
   readonly network: SimNetwork
   readonly script: Script = new Script()
   readonly topics: Topics
   readonly coordinators: SimCoordinators
   readonly transactions: SimTransactions
+  readonly groups: SimGroups
   readonly maxVersions: Readonly<Partial<Record<ApiName, number>>>
   readonly features: ReadonlyMap<string, number>
   /** All requests that brokers have read. */
@@ -81,24 +85,27 @@ export class SimCluster {
     this.features = new Map(Object.entries(options.features ?? { 'transaction.version': 2, 'group.version': 1 }))
     this.topics = new Topics(this.random, () => [...this.#brokers.keys()])
     this.coordinators = new SimCoordinators(this.clock, () => this.#alive())
-    this.transactions = new SimTransactions()
+    this.groups = new SimGroups(this)
+    this.transactions = new SimTransactions(this)
     this.#security = new SimSecurity(this.clock, security)
     this.#handlers = {
       ...clusterApis(this),
       ...dataApis(this),
       ...fetchApi(this),
+      ...this.groups.handlers(),
       ...this.transactions.handlers(),
       ...this.#security.handlers(),
     }
     for (let id = 1; id <= brokers; id++) this.#addBroker(id)
+    this.network.setName('kafka', () => [...this.#brokers.values()].map(({ host }) => host))
   }
 
-  /** For a client of this cluster: `new Cluster(sim.clientOptions())`. */
+  /** For a client of this cluster: `new Cluster(sim.clientOptions())`. The name `kafka` has the addresses of all brokers. */
   clientOptions(changes: Partial<ClusterOptions> = {}): ClusterOptions {
     return {
       brokers: [...this.#brokers.values()].map(({ host, port }) => `${host}:${port}`),
       clientId: 'test',
-      clock: this.clock,
+      clock: this.clientClock,
       random: () => this.random.next(),
       openSocket: this.network.openSocket,
       resolve: this.network.resolve,
@@ -163,6 +170,7 @@ export class SimCluster {
 
   deleteTopic(name: string): void {
     this.topics.delete(name)
+    this.groups.topicDeleted(name)
     this.appended()
   }
 

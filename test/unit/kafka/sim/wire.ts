@@ -2,6 +2,7 @@ import { Reader } from '../../../../src/kafka/bytes/reader.ts'
 import { Writer } from '../../../../src/kafka/bytes/writer.ts'
 import { allApis, apiOf } from '../../../../src/kafka/protocol/apis.ts'
 import type { ApiName, Requests, Responses } from '../../../../src/kafka/protocol/generated/api-types.ts'
+import type { Layout } from '../../../../src/kafka/protocol/layout.ts'
 import { readMessage } from '../../../../src/kafka/protocol/read-message.ts'
 import type { Message } from '../../../../src/kafka/protocol/read-message.ts'
 import { writeMessage } from '../../../../src/kafka/protocol/write-message.ts'
@@ -59,8 +60,23 @@ export function writeResponseFrame(request: RequestFrame, body: object, version:
   writer.i32(0)
   writer.i32(correlationId)
   if (name !== 'ApiVersions' && apiOf(name).isFlexible(version)) writer.uvarint(0)
-  writeMessage(apiOf(name).response(version), body as Message, writer, name)
+  const layout = apiOf(name).response(version)
+  writeMessage(layout, withoutAbsent(layout, body as Message), writer, name)
   const bytes = writer.toBuffer()
   bytes.writeInt32BE(bytes.length - 4)
   return bytes
+}
+
+/** A broker leaves out what a version has no field for. */
+function withoutAbsent(layout: Layout, message: Readonly<Message>): Message {
+  const kept: Message = {}
+  for (const { name, type, isPresent } of layout.fields) {
+    const value = message[name]
+    if (!isPresent) continue
+    const isStruct = typeof type !== 'string' && typeof value === 'object' && value !== null
+    if (!isStruct) kept[name] = value
+    else if (Array.isArray(value)) kept[name] = value.map((each) => withoutAbsent(type, each as Message))
+    else kept[name] = withoutAbsent(type, value as Message)
+  }
+  return kept
 }

@@ -1,4 +1,5 @@
 import type { Delivery, SubscriptionSpec } from '../../../../core/transport.ts'
+import { CreditBalance } from '../../../../core/util/credit-balance.ts'
 import type { PullConsumer } from '../shared/pull-consumer.ts'
 import type { Partition } from '../partitions/partition.ts'
 import type { PartitionReader } from '../partitions/partition-reader.ts'
@@ -26,8 +27,7 @@ export class Credit {
   readonly #left: number
   readonly #receive: (batch: readonly Delivery[]) => void
   readonly #prefetch: number
-  #credit = 0
-  #bytes = 0
+  readonly #credit = new CreditBalance()
   /** Settled, but not stored yet; and how many that may be. Usually half of the prefetch is being handled. */
   #unstored = 0
   readonly #mostUnstored: number
@@ -60,7 +60,7 @@ export class Credit {
   }
 
   get hasCredit(): boolean {
-    return this.#credit > 0
+    return this.#credit.messages > 0
   }
 
   /** There is room for messages besides those that wait here already. */
@@ -71,8 +71,7 @@ export class Credit {
   }
 
   request(credit: number, bytes: number): void {
-    this.#credit += credit
-    this.#bytes += bytes
+    this.#credit.add(credit, bytes)
     this.wake()
   }
 
@@ -92,11 +91,11 @@ export class Credit {
     if (this.paused || this.ended) return
     const batch: Delivery[] = []
     for (const lane of this.#shared)
-      if (lane.buffer.length > 0 && lane.active && this.#credit > 0 && this.#bytes > 0) this.#takeShared(lane, batch)
+      if (lane.buffer.length > 0 && lane.active && this.#credit.isLeft) this.#takeShared(lane, batch)
     const partitions = this.#set?.partitions ?? []
     this.#unstored = this.#set?.unstored ?? 0
     let isWaiting = false
-    for (let step = 0; step < partitions.length && this.#credit > 0 && this.#bytes > 0; step++) {
+    for (let step = 0; step < partitions.length && this.#credit.isLeft; step++) {
       const partition = partitions[(this.#turn + step) % partitions.length] as Partition
       if (partition.buffer.length === 0) continue
       isWaiting = true
@@ -111,12 +110,11 @@ export class Credit {
   }
 
   #takeShared(lane: PullConsumer, batch: Delivery[]): void {
-    const taken = lane.take(this.#credit)
+    const taken = lane.take(this.#credit.messages)
     let used = 0
     // The last one may be larger than the remaining bytes.
-    while (used < taken.length && this.#bytes > 0) this.#bytes -= taken[used++]?.bytes ?? 0
+    while (used < taken.length && this.#credit.bytes > 0) this.#credit.spend(taken[used++]?.bytes ?? 0)
     if (used < taken.length) lane.putBack(taken.splice(used))
-    this.#credit -= taken.length
     for (const delivery of taken) {
       lane.outstanding.push(delivery)
       batch.push(delivery)
@@ -127,14 +125,16 @@ export class Credit {
     const set = this.#set as PartitionSet
     if (partition.leaving || !set.holds(partition)) return
     const { changes } = partition
-    const taken = partition.take(this.#roomNow(partition), this.#bytes, this.#session.host.clock.now(), (delayed) =>
-      set.delays.add(partition, delayed),
+    const taken = partition.take(
+      this.#roomNow(partition),
+      this.#credit.bytes,
+      this.#session.host.clock.now(),
+      (delayed) => set.delays.add(partition, delayed),
     )
     for (const delivery of taken) {
-      this.#bytes -= delivery.bytes
+      this.#credit.spend(delivery.bytes)
       batch.push(delivery)
     }
-    this.#credit -= taken.length
     if (taken.length > 0) set.handedOut(partition)
     if (partition.isHeldUp) set.reserve(partition)
     else if (partition.changes !== changes) set.changedIn(partition)
@@ -145,7 +145,8 @@ export class Credit {
    * of it.
    */
   #roomOf({ outstanding }: Partition): number {
-    return Math.max(0, Math.min(this.#credit, Math.max(this.#most - outstanding.size, this.#credit - this.#left)))
+    const { messages } = this.#credit
+    return Math.max(0, Math.min(messages, Math.max(this.#most - outstanding.size, messages - this.#left)))
   }
 
   /** What is settled but not stored would be handled again if this process died now, so it is bounded. */
@@ -159,8 +160,7 @@ export class Credit {
     if (!this.#session.ready || this.ended) return
     const set = this.#set
     if (set !== undefined) this.#relieve(set)
-    let free = this.#credit
-    let bytes = this.#bytes
+    let { messages: free, bytes } = this.#credit
     let shared = 0
     for (const { pulls, buffer, bufferBytes } of this.#shared) {
       free -= buffer.length
@@ -171,21 +171,21 @@ export class Credit {
       free -= buffer.length
       bytes -= bufferBytes
     }
-    for (const { pulls } of set?.readers ?? []) bytes -= pulls.askedBytes
+    for (const { pulls } of set?.readers.all ?? []) bytes -= pulls.askedBytes
     // First what other members could take as well.
     for (const lane of this.#shared) {
       if (this.paused || !lane.active || lane.suspended > 0) continue
       const isDry = lane.pulls.asked === 0 && lane.buffer.length === 0
       const part = set === undefined ? bytes : bytes * SHARED_BYTES
-      const most = Math.max(part, isDry && this.#bytes > 0 ? RESERVE_BYTES : 0)
+      const most = Math.max(part, isDry && this.#credit.bytes > 0 ? RESERVE_BYTES : 0)
       const [asked, askedBytes] = ask(lane.pulls, free - shared, free - shared, most)
       shared += asked
       bytes -= askedBytes
     }
     // Requests for partitions may wait for long: they must not keep others from asking.
-    for (const { pulls } of set?.readers ?? []) free -= Math.max(0, pulls.asked - 1)
+    for (const { pulls } of set?.readers.all ?? []) free -= Math.max(0, pulls.asked - 1)
     // What is requested there may never come; what comes of a partition can wait here, since no other member may have it.
-    const hungry = [...(set?.readers ?? [])].filter(({ active, pulls }) => active && pulls.hungry)
+    const hungry = [...(set?.readers.all ?? [])].filter(({ active, pulls }) => active && pulls.hungry)
     for (const [index, reader] of hungry.entries()) {
       const others = hungry.length - index
       const most = Math.min(Math.ceil(free / others), this.#roomFor(reader))
@@ -213,18 +213,18 @@ export class Credit {
   #relieve(set: PartitionSet): void {
     let buffered = 0
     for (const { buffer } of set.partitions) buffered += buffer.length
-    const isCrammed = buffered > 0 && !this.paused && buffered >= this.#credit && set.partitions.length > 1
+    const isCrammed = buffered > 0 && !this.paused && buffered >= this.#credit.messages && set.partitions.length > 1
     for (const partition of set.partitions) {
       if (partition.isApart) continue
       const stands =
         isCrammed &&
         partition.buffer.length > 0 &&
         !partition.isHeldUp &&
-        this.#credit > 0 &&
+        this.#credit.messages > 0 &&
         this.#roomOf(partition) === 0
-      if (stands || partition.isFull) set.setApart(partition)
+      if (stands || partition.isFull) set.readers.setApart(partition)
     }
-    set.tendApart((partition) => !partition.isFull && this.#roomOf(partition) > partition.buffer.length)
+    set.readers.tendApart((partition) => !partition.isFull && this.#roomOf(partition) > partition.buffer.length)
   }
 }
 

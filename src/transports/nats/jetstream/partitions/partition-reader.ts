@@ -17,6 +17,11 @@ const NANOS = 1_000_000
 const INACTIVE_MS = 60_000
 /** Pause after the consumer could not be made. */
 const AGAIN_MS = 500
+/**
+ * How long the first attempt to make a consumer may take; each next one may take twice as long. A cluster may place it on a node
+ * that has just died, and then no request for that name is answered; the next attempt has another name.
+ */
+const FIRST_ATTEMPT_MS = 4_000
 /** Settings of consumers that are for acks only. */
 const FOR_ACKS = /^(?:ack_|max_ack_pending$|max_deliver$|backoff$|durable_name$)/
 
@@ -34,8 +39,10 @@ export interface ReaderHost {
   read(native: Incoming, reply: AckReply, reader: PartitionReader): void
   /** Everything stored has been read. */
   caughtUp(reader: PartitionReader): void
-  /** Its consumer is missing: resolves when the streams are known to exist. */
+  /** The stream is missing: resolves when it is there again. */
   missing(): Promise<void>
+  /** A consumer was made: if its stream was replaced, partitions begin again. */
+  checkStream(): Promise<void>
   trouble(reader: PartitionReader, detail: string | undefined): void
   wake(): void
 }
@@ -62,6 +69,7 @@ export class PartitionReader {
   /** It was reset while its consumer was being made. */
   #isAgain = false
   #again: Timer | undefined
+  #failures = 0
   #closed = false
 
   constructor(host: ReaderHost, partitions: readonly Partition[], filters: readonly string[]) {
@@ -86,14 +94,17 @@ export class PartitionReader {
   async open(): Promise<unknown> {
     const { session } = this.#host
     if (this.#opening || this.#closed || !session.ready) return undefined
+    this.#again?.cancel()
     this.#opening = true
     const { epoch } = session
     let failure: unknown
     try {
       await this.#open()
+      this.#failures = 0
       this.#host.trouble(this, undefined)
     } catch (error) {
       failure = error
+      this.#failures++
       if (session.ready && !this.#closed) this.#failed(error)
     }
     this.#opening = false
@@ -114,20 +125,22 @@ export class PartitionReader {
     const { session, api, groupId } = this.#host
     this.#isAgain = false
     const name = `${groupId}--r${randomBytes(6).toString('hex')}`
+    const timeoutMs = Math.min(FIRST_ATTEMPT_MS * 2 ** this.#failures, api.timeoutMs)
     let config = this.#config(name)
     let info: ConsumerInfo
     try {
-      info = await api.createConsumer(this.stream, name, config)
+      info = await api.createConsumer(this.stream, name, config, timeoutMs)
     } catch (error) {
       if (!isNotFound(error)) throw error
       await this.#host.missing()
       config = this.#config(name)
-      info = await api.createConsumer(this.stream, name, config)
+      info = await api.createConsumer(this.stream, name, config, timeoutMs)
     }
+    await this.#host.checkStream()
     if (this.#closed || !session.ready || this.#isAgain) return this.#forget(name)
     this.consumer = name
     this.#consumerSeq = 0
-    this.#reply.prefix = `$JS.ACK.${this.stream}.${name}.`
+    this.#reply.prefix = ''
     this.pulls.inbox = session.inbox()
     this.pulls.reset()
     this.#subscription = session.subscribe(

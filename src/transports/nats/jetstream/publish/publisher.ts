@@ -2,8 +2,8 @@ import type { Subscription } from '@nats-io/transport-node'
 import type { Timer } from '../../../../core/clock.ts'
 import { PublishError } from '../../../../core/errors.ts'
 import type { OutgoingMessage } from '../../../../core/message.ts'
-import { bodyBytes, bodyOf, messageBytes } from '../../../../core/message.ts'
-import { isCopy } from '../../../../core/publish/size-limit.ts'
+import { bodyBytes, bodyOf } from '../../../../core/message.ts'
+import { tooLarge } from '../../../../core/publish/size-limit.ts'
 import { isDeadLetterTopic } from '../../../../core/topic.ts'
 import type { PublishOutcome } from '../../../../core/transport.ts'
 import { ERR, notConfirmed } from '../../errors.ts'
@@ -104,7 +104,7 @@ export class JetStreamPublisher implements SessionPart {
     while (
       this.#session.ready &&
       this.#again === undefined &&
-      this.#inFlight < options.maxPublishesInFlight &&
+      this.#inFlight < options.maxInFlight &&
       this.#bytesInFlight < MAX_BYTES_IN_FLIGHT
     ) {
       const batch = this.#queue[0]
@@ -132,7 +132,7 @@ export class JetStreamPublisher implements SessionPart {
       bodyOf(message),
       maxPayload,
     )
-    if (bytes > maxPayload) return batch.settle(index, { error: tooLarge(message, bytes, maxPayload) })
+    if (bytes > maxPayload) return batch.settle(index, { error: overPayload(message, bytes, maxPayload) })
     batch.sent(index, this.#session.host.clock.monotonic())
     if (this.#held.has(message.topic)) this.#held.set(message.topic, true)
     this.#inFlight++
@@ -140,12 +140,8 @@ export class JetStreamPublisher implements SessionPart {
   }
 
   #refuse(message: OutgoingMessage): PublishError | undefined {
-    const { maxMessageBytes } = this.#session.options
-    if (!isCopy(message)) {
-      if (messageBytes(message) > maxMessageBytes + 1_024)
-        return tooLarge(message, messageBytes(message), maxMessageBytes)
-      if (bodyBytes(message) > maxMessageBytes) return tooLarge(message, bodyBytes(message), maxMessageBytes)
-    }
+    const error = tooLarge(message, this.#session.options.maxMessageBytes, 'nats')
+    if (error !== undefined) return error
     const { maxAgeMs } = this.#topology
     if (message.deliverAt === undefined || maxAgeMs === undefined) return undefined
     if (message.deliverAt - this.#session.host.clock.now() < maxAgeMs) return undefined
@@ -326,7 +322,8 @@ export class JetStreamPublisher implements SessionPart {
   }
 }
 
-function tooLarge(message: OutgoingMessage, bytes: number, limit: number): PublishError {
+/** With its headers it takes more than the server's `max_payload`. */
+function overPayload(message: OutgoingMessage, bytes: number, limit: number): PublishError {
   return new PublishError(
     `The message for "${message.topic}" takes ${bytes} bytes, headers included; NATS takes ${limit} here. Send a reference to the data, or raise max_payload of the server and maxMessageBytes. It was not sent.`,
     { outcome: 'not-sent' },

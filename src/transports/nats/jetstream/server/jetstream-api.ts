@@ -7,6 +7,7 @@ interface Asking {
   readonly repeat?: boolean
   /** First pause before it is sent again, in ms. */
   readonly againMs?: number
+  readonly timeoutMs?: number
 }
 
 interface Answer {
@@ -33,15 +34,16 @@ const ASKING = { repeat: true } as const
  * of the connection.
  */
 export class JetStreamApi {
+  /** How long a call waits for its answer. */
+  readonly timeoutMs: number
   readonly #session: Session
   readonly #prefix: string
-  readonly #timeoutMs: number
 
   constructor(session: Session, timeoutMs: number) {
     const { domain } = session.options
     this.#session = session
     this.#prefix = domain === undefined ? '$JS.API' : `$JS.${domain}.API`
-    this.#timeoutMs = timeoutMs
+    this.timeoutMs = timeoutMs
   }
 
   /** Subject for requesting messages from a consumer. */
@@ -164,16 +166,32 @@ export class JetStreamApi {
     return this.#call(`CONSUMER.INFO.${stream}.${consumer}`, undefined, `Looking up consumer "${consumer}"`, ASKING)
   }
 
-  /** Rejects when there is another consumer of that name. Servers before 2.10 change that one, if they can. */
-  createConsumer(stream: string, name: string, config: ConsumerConfig): Promise<ConsumerInfo> {
+  /**
+   * Rejects when there is another consumer of that name. Servers before 2.10 change that one, if they can. A stream that
+   * lets consumers live for less time than `inactive_threshold` makes one that lives for so long.
+   */
+  async createConsumer(
+    stream: string,
+    name: string,
+    config: ConsumerConfig,
+    timeoutMs: number = this.timeoutMs,
+  ): Promise<ConsumerInfo> {
     // The subject of the request names the filter, unless there are several.
     const filter = config.filter_subjects === undefined ? `.${config.filter_subject ?? '>'}` : ''
-    return this.#call(
-      `CONSUMER.CREATE.${stream}.${name}${filter}`,
-      { stream_name: stream, config, action: 'create' },
-      `Creating consumer "${name}"`,
-      CREATING,
-    )
+    const create = (settings: ConsumerConfig): Promise<ConsumerInfo> =>
+      this.#call(
+        `CONSUMER.CREATE.${stream}.${name}${filter}`,
+        { stream_name: stream, config: settings, action: 'create' },
+        `Creating consumer "${name}"`,
+        { ...CREATING, timeoutMs },
+      )
+    try {
+      return await create(config)
+    } catch (error) {
+      if (!(error instanceof JetStreamError) || error.errCode !== ERR.inactiveThreshold) throw error
+      const { inactive_threshold: _, ...limited } = config
+      return create(limited)
+    }
   }
 
   /** False when there was none. */
@@ -211,7 +229,7 @@ export class JetStreamApi {
   async #request(subject: string, body: object | undefined, doing: string, how: Asking = {}): Promise<Msg> {
     const to = `${this.#prefix}.${subject}`
     const text = body === undefined ? '' : JSON.stringify(body)
-    const options = { timeout: this.#timeoutMs }
+    const options = { timeout: how.timeoutMs ?? this.timeoutMs }
     try {
       return await (how.repeat === true
         ? this.#session.requestAgain(to, text, options, how.againMs)

@@ -1,0 +1,25 @@
+/**
+ * The credit that a subscription has left: what the runtime has requested and not been given yet. Both parts add up over the
+ * calls of `request`. There is credit while both are positive, so the last message may exceed the bytes.
+ */
+export class CreditBalance {
+  messages = 0
+  bytes = 0
+
+  /** False when nothing may be delivered now. */
+  get isLeft(): boolean {
+    return this.messages > 0 && this.bytes > 0
+  }
+
+  /** The runtime requests more. */
+  add(messages: number, bytes: number): void {
+    this.messages += messages
+    this.bytes += bytes
+  }
+
+  /** A delivery of that size, or several, are handed to the runtime. */
+  spend(bytes: number, messages = 1): void {
+    this.messages -= messages
+    this.bytes -= bytes
+  }
+}

@@ -1,0 +1,64 @@
+import type { KafkaRecord } from '../records/record.ts'
+import type { HandedOut } from './offsets/finished-prefix.ts'
+import type { OwnedPartition } from './owned-partition.ts'
+
+/** Records of one partition, in order. */
+export class ConsumerBatch implements HandedOut, Iterable<KafkaRecord> {
+  readonly records: readonly KafkaRecord[]
+  readonly nextOffset: number
+  readonly leaderEpoch: number
+  readonly #owned: OwnedPartition
+  readonly #done: (batch: ConsumerBatch) => void
+
+  constructor(
+    owned: OwnedPartition,
+    records: readonly KafkaRecord[],
+    nextOffset: number,
+    leaderEpoch: number,
+    done: (batch: ConsumerBatch) => void,
+  ) {
+    this.#owned = owned
+    this.records = records
+    this.nextOffset = nextOffset
+    this.leaderEpoch = leaderEpoch
+    this.#done = done
+  }
+
+  get topic(): string {
+    return this.#owned.topic
+  }
+
+  get partition(): number {
+    return this.#owned.partition
+  }
+
+  get count(): number {
+    return this.records.length
+  }
+
+  /** The partition was taken from this consumer: another may read the same records, and `done` commits nothing. */
+  get isLost(): boolean {
+    return this.#owned.isOver
+  }
+
+  offsetAt(index: number): number {
+    return this.records[index]?.offset ?? this.nextOffset
+  }
+
+  /**
+   * All records are handled. What is finished without a gap is committed soon: a batch that is not done holds up the commits of its
+   * partition. May be called again, and after the partition is lost, without effect.
+   */
+  done(): void {
+    this.#done(this)
+  }
+
+  [Symbol.iterator](): Iterator<KafkaRecord> {
+    return this.records[Symbol.iterator]()
+  }
+
+  /** @internal For the consumer that made it. */
+  get owned(): OwnedPartition {
+    return this.#owned
+  }
+}

@@ -1,0 +1,510 @@
+// Over 250 lines: what users call, and what groups, fetches and positions tell each other through it.
+import { KafkaError } from '../errors.ts'
+import type { MetadataChange } from '../cluster/metadata.ts'
+import { ClassicSession } from './classic/classic-session.ts'
+import type { ConsumerBatch } from './consumer-batch.ts'
+import type { ConsumerContext } from './consumer-context.ts'
+import { ConsumerListeners } from './consumer-events.ts'
+import type { ConsumerEventName, ConsumerEvents } from './consumer-events.ts'
+import { consumerSettingsOf } from './consumer-options.ts'
+import type { ConsumerOptions, ConsumerSettings } from './consumer-options.ts'
+import { Delivery } from './delivery.ts'
+import type { FetchPartition } from './fetch/fetch-partition.ts'
+import { Fetcher } from './fetch/fetcher.ts'
+import { PositionResolver } from './fetch/position-resolver.ts'
+import type { Committed } from './fetch/position-resolver.ts'
+import type { ResetPolicy } from './fetch/position.ts'
+import type { LossReason } from './group-machine.ts'
+import type { GroupEvents, GroupSession } from './group-session.ts'
+import { HandlerRun } from './handler-run.ts'
+import type { RunOptions } from './handler-run.ts'
+import { NextSession } from './next/next-session.ts'
+import type { CommitPipeline } from './offsets/commit-pipeline.ts'
+import { OwnedPartition } from './owned-partition.ts'
+import { PartitionSet } from './partition-set.ts'
+import type { TopicPartition } from './partition-set.ts'
+import { Subscription } from './subscription.ts'
+import { Turns } from './turns.ts'
+
+/** Codes of a cluster that does not have KIP-848. */
+const NO_NEXT_PROTOCOL = new Set(['UNSUPPORTED_API', 'UNSUPPORTED_VERSION'])
+
+/**
+ * Reads topics, alone or as a member of a group. It starts with the first `next` or `run`. Records are delivered in order within each
+ * partition; what is finished without a gap is committed in the background, before a partition goes to another member, and by `close`.
+ *
+ * ```ts
+ * for await (const batch of consumer) {
+ *   for (const record of batch) use(record)
+ *   batch.done()
+ * }
+ * ```
+ */
+export class Consumer implements AsyncIterable<ConsumerBatch> {
+  readonly #context: ConsumerContext
+  readonly #settings: ConsumerSettings
+  readonly #listeners = new ConsumerListeners()
+  readonly #owned = new Map<string, OwnedPartition>()
+  readonly #ofFetch = new Map<FetchPartition, OwnedPartition>()
+  readonly #fetcher: Fetcher
+  readonly #resolver: PositionResolver
+  readonly #delivery: Delivery
+  readonly #untilIdle = new Map<OwnedPartition, PromiseWithResolvers<void>>()
+  readonly #turns: Turns
+  /** How many partitions a topic had when this consumer first saw it: those that come later are read from their start. */
+  readonly #firstCounts = new Map<string, number>()
+  readonly #errors: KafkaError[] = []
+  #subscription: Subscription | undefined
+  #session: GroupSession<unknown> | undefined
+  #stopListening: (() => void) | undefined
+  #fatal: KafkaError | undefined
+  #closing: Promise<void> | undefined
+  #hasBeenAssigned = false
+
+  /** Throws if options contradict each other. */
+  constructor(context: ConsumerContext, options: ConsumerOptions) {
+    this.#context = context
+    this.#settings = consumerSettingsOf(options)
+    this.#turns = new Turns(context.clock)
+    const { fetch, maxBatchRecords, read } = this.#settings
+    this.#fetcher = new Fetcher(context, fetch, {
+      ready: (partition) => this.#withOwned(partition, (owned) => this.#delivery.ready(owned)),
+      unresolved: (partition) => this.#resolver.resolve(partition),
+      diverged: (partition, epoch, endOffset) => this.#diverged(partition, epoch, endOffset),
+      failed: (partition, error) => this.#partitionFailed(partition, error),
+    })
+    this.#resolver = new PositionResolver(
+      context,
+      {
+        policyOf: (partition) => this.#policyOf(partition),
+        isCommitted: fetch.isCommitted,
+        committed: (partitions) => this.#committed(partitions),
+      },
+      {
+        resolved: (partition, isReset) => this.#resolved(partition, isReset),
+        diverged: (partition, epoch, endOffset) => this.#diverged(partition, epoch, endOffset),
+        failed: (partition, error) => this.#partitionFailed(partition, error),
+      },
+    )
+    this.#delivery = new Delivery({
+      maxBatchRecords,
+      read,
+      check: () => this.#session?.check(),
+      taken: () => this.#fetcher.poke(),
+      moved: (owned) => this.#moved(owned),
+      idle: (owned) => this.#untilIdle.get(owned)?.resolve(),
+      failed: (owned, offset, error) => {
+        owned.fetch.seek(offset, -1)
+        owned.fetch.isPaused = true
+        this.#report(error)
+      },
+    })
+  }
+
+  /** Partitions that are read by this consumer now. */
+  get assignment(): readonly TopicPartition[] {
+    return [...this.#owned.values()].map(({ topic, partition }) => ({ topic, partition }))
+  }
+
+  /** Bytes that are asked for or wait to be delivered. */
+  get bufferedBytes(): number {
+    return this.#fetcher.bufferedBytes
+  }
+
+  /** The result ends it. */
+  on<N extends ConsumerEventName>(name: N, listener: ConsumerEvents[N]): () => void {
+    return this.#listeners.add(name, listener)
+  }
+
+  /**
+   * The next records. Rejects once with what keeps a partition from being read, which is then paused, and again and again with what keeps
+   * the whole consumer from it. Ends when the consumer is closed.
+   */
+  next(): Promise<IteratorResult<ConsumerBatch, undefined>> {
+    this.#start()
+    if (this.#isDelivering && !this.#turns.isDue()) {
+      const batch = this.#delivery.take()
+      if (batch !== undefined && !(batch instanceof Promise)) return Promise.resolve({ done: false, value: batch })
+      return this.#nextOf(batch)
+    }
+    return this.#nextOf(undefined)
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<ConsumerBatch, undefined> {
+    return { next: () => this.next(), return: async () => ({ done: true, value: undefined }) }
+  }
+
+  /**
+   * Calls a handler for each record until the consumer is closed, `concurrency` at a time; what is finished without a gap is committed. A
+   * handler that throws, or rejects, ends the run: it rejects with that error when the others have ended, and the record is not
+   * committed.
+   */
+  run(options: RunOptions): Promise<void> {
+    return new HandlerRun(
+      {
+        next: () => this.next(),
+        finishOne: (batch, index) => this.#delivery.finishOne(batch, index),
+        check: () => this.#session?.check(),
+        turns: this.#turns,
+      },
+      options,
+    ).run()
+  }
+
+  /** Delivers nothing of these partitions, or of all, until they are resumed. What was fetched is kept. */
+  pause(partitions: Iterable<TopicPartition> = this.assignment): void {
+    for (const owned of this.#find(partitions)) owned.fetch.isPaused = true
+  }
+
+  resume(partitions: Iterable<TopicPartition> = this.assignment): void {
+    for (const owned of this.#find(partitions)) {
+      owned.fetch.isPaused = false
+      this.#delivery.ready(owned)
+    }
+    this.#fetcher.poke()
+  }
+
+  /**
+   * Reads a partition from another offset. Batches that were delivered before it commit nothing any more. Throws if the partition is not this
+   * consumer's.
+   */
+  seek({ topic, partition, offset }: TopicPartition & { readonly offset: number }): void {
+    const owned = this.#owned.get(keyOf(topic, partition))
+    if (owned === undefined) {
+      throw new KafkaError(`${topic}[${partition}] is not assigned to this consumer`, {
+        code: 'NOT_ASSIGNED',
+        action: 'fatal',
+        outcome: 'not-sent',
+      })
+    }
+    this.#moveTo(owned, offset, -1)
+  }
+
+  /** Commits what is finished now. Rejects if a partition is lost, or its commit refused. */
+  async commit(): Promise<void> {
+    const session = this.#session
+    if (session === undefined) return
+    const committed = [...this.#owned.values()].map((owned) => this.#commitOf(session, owned))
+    session.commitNow()
+    await Promise.all(committed)
+  }
+
+  /**
+   * Delivers nothing more, waits for what runs, at most for `revokeTimeoutMs`, commits what is finished and leaves the group. May be called
+   * again.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  #start(): void {
+    if (this.#subscription !== undefined || this.#closing !== undefined) return
+    const { cluster } = this.#context
+    this.#stopListening = cluster.onChange((changes) => this.#metadataChanged(changes))
+    const subscription = new Subscription(cluster, this.#settings.topics, (topics) => this.#session?.subscribe(topics))
+    this.#subscription = subscription
+    if (this.#settings.group === undefined) this.#assignAll()
+    else this.#join(this.#settings.group.protocol)
+    cluster.wantRefresh()
+  }
+
+  #join(protocol: 'classic' | 'consumer'): void {
+    const { group, assignors, serverAssignor } = this.#settings
+    const topics = this.#subscription?.topics ?? []
+    if (group === undefined) return
+    const events = this.#groupEvents(protocol)
+    this.#session =
+      protocol === 'classic'
+        ? new ClassicSession(this.#context, group, events, topics, assignors)
+        : new NextSession(this.#context, group, events, topics, { serverAssignor })
+    this.#session.start()
+  }
+
+  #groupEvents(protocol: 'classic' | 'consumer'): GroupEvents {
+    return {
+      assigned: (partitions) => this.#assigned(partitions),
+      revoke: (partitions, released) => void this.#revoke([...this.#find(partitions)]).then(released),
+      lost: (partitions, reason) => this.#lost([...this.#find(partitions)], reason),
+      fatal: (error) => {
+        if (protocol === 'consumer' && !this.#hasBeenAssigned && NO_NEXT_PROTOCOL.has(error.code)) {
+          void this.#session?.close()
+          this.#join('classic')
+        } else this.#end(error)
+      },
+      commitRefused: (_topic, _partition, error) => this.#report(error),
+      committing: () => {
+        const commits = this.#session?.commits
+        if (commits !== undefined) for (const owned of this.#owned.values()) this.#want(commits, owned)
+      },
+      topicIdOf: (topic, partition) => this.#owned.get(keyOf(topic, partition))?.fetch.topicId,
+    }
+  }
+
+  /** Without a group: all partitions, also those that come later. */
+  #assignAll(): void {
+    const added = new PartitionSet()
+    for (const topic of this.#subscription?.topics ?? []) {
+      const count = this.#context.cluster.metadata.topic(topic)?.partitions.length ?? 0
+      for (let partition = 0; partition < count; partition++) {
+        if (!this.#owned.has(keyOf(topic, partition))) added.add(topic, partition)
+      }
+    }
+    if (added.size > 0) this.#assigned(added)
+  }
+
+  #assigned(partitions: PartitionSet): void {
+    this.#hasBeenAssigned = true
+    for (const { topic, partition } of partitions) this.#add(topic, partition)
+    void this.#emit('assigned', [...partitions])
+  }
+
+  #add(topic: string, partition: number): OwnedPartition {
+    const key = keyOf(topic, partition)
+    const former = this.#owned.get(key)
+    if (former !== undefined) this.#remove(former)
+    const owned = new OwnedPartition(this.#fetcher.add(topic, partition))
+    this.#owned.set(key, owned)
+    this.#ofFetch.set(owned.fetch, owned)
+    this.#session?.commits.begin(owned)
+    void this.#begin(owned)
+    return owned
+  }
+
+  /** Reading needs the topic's id. */
+  async #begin(owned: OwnedPartition): Promise<void> {
+    const { cluster } = this.#context
+    try {
+      const topic = cluster.metadata.topic(owned.topic) ?? (await cluster.topic(owned.topic))
+      if (owned.isOver) return
+      owned.fetch.topicId = topic.id
+      this.#firstCounts.set(owned.topic, this.#firstCounts.get(owned.topic) ?? topic.partitions.length)
+      this.#resolver.resolve(owned.fetch)
+    } catch (error) {
+      if (!owned.isOver) this.#report(error as KafkaError)
+    }
+  }
+
+  async #revoke(revoked: readonly OwnedPartition[]): Promise<void> {
+    if (revoked.length === 0) return
+    const { clock } = this.#context
+    const deadlineMs = this.#settings.revokeTimeoutMs
+    for (const owned of revoked) {
+      owned.fetch.stop()
+      this.#delivery.drop(owned)
+    }
+    const partitions = revoked.map(({ topic, partition }) => ({ topic, partition }))
+    const late = Promise.withResolvers<void>()
+    const cancel = clock.setTimer(late.resolve, deadlineMs)
+    const work = Promise.all([
+      this.#emit('revoking', partitions, { deadlineMs }),
+      ...revoked.map((each) => this.#idle(each)),
+    ])
+    await Promise.race([work, late.promise])
+    const session = this.#session
+    if (session !== undefined) {
+      const commits = revoked.map((owned) => this.#commitOf(session, owned).catch(() => {}))
+      session.commitNow()
+      await Promise.race([Promise.all(commits), late.promise])
+    }
+    cancel()
+    for (const owned of revoked) this.#remove(owned)
+  }
+
+  /** Until nothing of it is unfinished, or it is lost. */
+  #idle(owned: OwnedPartition): Promise<void> {
+    if (owned.isOver || owned.prefix.unfinished === 0) return Promise.resolve()
+    const waiting = this.#untilIdle.get(owned) ?? Promise.withResolvers<void>()
+    this.#untilIdle.set(owned, waiting)
+    return waiting.promise
+  }
+
+  #lost(lost: readonly OwnedPartition[], reason: LossReason | 'recreated'): void {
+    for (const owned of lost) this.#remove(owned)
+    const partitions = lost.map(({ topic, partition }) => ({ topic, partition }))
+    if (lost.length > 0) void this.#emit('lost', partitions, reason)
+  }
+
+  #remove(owned: OwnedPartition): void {
+    if (owned.isOver) return
+    owned.isOver = true
+    const key = keyOf(owned.topic, owned.partition)
+    if (this.#owned.get(key) === owned) this.#owned.delete(key)
+    this.#ofFetch.delete(owned.fetch)
+    this.#delivery.drop(owned)
+    this.#fetcher.remove(owned.fetch)
+    this.#session?.commits.end(owned)
+    this.#untilIdle.get(owned)?.resolve()
+    this.#untilIdle.delete(owned)
+  }
+
+  #moved(owned: OwnedPartition): void {
+    if (owned.mustCommit || this.#session === undefined) return
+    owned.mustCommit = true
+    this.#session.commitSoon()
+  }
+
+  #want(commits: CommitPipeline, owned: OwnedPartition): void {
+    if (!owned.mustCommit) return
+    owned.mustCommit = false
+    const { floor: offset, leaderEpoch } = owned.prefix
+    if (offset >= 0) commits.want(owned, { offset, leaderEpoch, metadata: '' })
+  }
+
+  #commitOf(session: GroupSession<unknown>, owned: OwnedPartition): Promise<void> {
+    this.#want(session.commits, owned)
+    return new Promise((resolve, reject) => {
+      session.commits.whenCommitted(owned, (error) => (error === undefined ? resolve() : reject(error)))
+    })
+  }
+
+  async #committed(partitions: readonly FetchPartition[]): Promise<ReadonlyMap<FetchPartition, Committed>> {
+    const found = (await this.#session?.committed(partitions)) ?? []
+    return new Map(found.map(({ partition, ...committed }) => [partition, committed]))
+  }
+
+  #policyOf({ topic, partition, position }: FetchPartition): ResetPolicy {
+    const { onReset } = this.#settings
+    const isNew = position.state === 'unset' && partition >= (this.#firstCounts.get(topic) ?? Infinity)
+    return isNew && onReset !== 'fail' ? 'earliest' : onReset
+  }
+
+  #resolved(fetch: FetchPartition, isReset: boolean): void {
+    this.#withOwned(fetch, (owned) => {
+      const { offset, lastEpoch } = fetch.position
+      const from = owned.deliveredOffset
+      if (from < 0 || isReset) owned.moveTo(offset, lastEpoch)
+      if (from >= 0 && isReset) {
+        this.#moved(owned)
+        void this.#emit('reset', { topic: owned.topic, partition: owned.partition }, { from, to: offset })
+      }
+    })
+    this.#fetcher.poke()
+  }
+
+  #diverged(fetch: FetchPartition, epoch: number, endOffset: number): void {
+    this.#withOwned(fetch, (owned) => {
+      const { topic, partition, deliveredOffset: from } = owned
+      if (this.#settings.onReset === 'fail') {
+        const message = `the log of ${topic}[${partition}] was truncated at ${endOffset}; ${from} was next`
+        return this.#partitionFailed(
+          fetch,
+          new KafkaError(message, { code: 'LOG_TRUNCATED', action: 'fatal', outcome: 'rejected' }),
+        )
+      }
+      this.#delivery.drop(owned)
+      fetch.buffer.clear()
+      if (endOffset < 0) {
+        fetch.position.outOfRange()
+        return this.#resolver.resolve(fetch)
+      }
+      const to = Math.min(endOffset, from)
+      fetch.position.truncate(to, to === endOffset ? epoch : owned.deliveredEpoch)
+      if (to >= from) return
+      owned.moveTo(to, epoch)
+      this.#moved(owned)
+      void this.#emit('truncated', { topic, partition }, { from, to })
+    })
+  }
+
+  #moveTo(owned: OwnedPartition, offset: number, lastEpoch: number): void {
+    this.#delivery.drop(owned)
+    owned.fetch.seek(offset, lastEpoch)
+    owned.moveTo(offset, lastEpoch)
+    this.#fetcher.poke()
+  }
+
+  #metadataChanged(changes: readonly MetadataChange[]): void {
+    for (const change of changes) if (change.type === 'recreated') this.#recreated(change.topic)
+    if (this.#settings.group === undefined) this.#assignAll()
+  }
+
+  /** Nothing that was read or finished of the former topic says anything about the new one. */
+  #recreated(topic: string): void {
+    const former = [...this.#owned.values()].filter((owned) => owned.topic === topic)
+    this.#lost(former, 'recreated')
+    // A coordinator that assigns names the new topic by its id.
+    if (this.#session instanceof NextSession) return
+    for (const { partition } of former) this.#moveTo(this.#add(topic, partition), 0, -1)
+  }
+
+  /** It is reported, and the partition rests until it is resumed. */
+  #partitionFailed(fetch: FetchPartition, error: KafkaError): void {
+    fetch.isPaused = true
+    this.#report(error)
+  }
+
+  #report(error: KafkaError): void {
+    if (this.#closing !== undefined) return
+    this.#errors.push(error)
+    this.#delivery.wake()
+  }
+
+  #end(error: KafkaError): void {
+    this.#fatal ??= error
+    this.#lost([...this.#owned.values()], 'failed')
+    this.#delivery.wake()
+  }
+
+  /** Listeners of users; what they throw is reported as the consumer's own errors are. */
+  async #emit<N extends ConsumerEventName>(name: N, ...values: Parameters<ConsumerEvents[N]>): Promise<void> {
+    try {
+      await this.#listeners.emit(name, ...values)
+    } catch (error) {
+      const message = `a listener for ${name} threw: ${error instanceof Error ? error.message : String(error)}`
+      this.#report(
+        new KafkaError(message, { code: 'LISTENER_FAILED', action: 'fatal', outcome: 'unknown', cause: error }),
+      )
+    }
+  }
+
+  *#find(partitions: Iterable<TopicPartition>): Generator<OwnedPartition> {
+    for (const { topic, partition } of partitions) {
+      const owned = this.#owned.get(keyOf(topic, partition))
+      if (owned !== undefined) yield owned
+    }
+  }
+
+  #withOwned(fetch: FetchPartition, run: (owned: OwnedPartition) => void): void {
+    const owned = this.#ofFetch.get(fetch)
+    if (owned !== undefined && !owned.isOver) run(owned)
+  }
+
+  get #isDelivering(): boolean {
+    return this.#errors.length === 0 && this.#fatal === undefined && this.#closing === undefined
+  }
+
+  async #nextOf(
+    taken: Promise<ConsumerBatch | undefined> | undefined,
+  ): Promise<IteratorResult<ConsumerBatch, undefined>> {
+    let batch = await taken
+    if (batch === undefined && this.#turns.isDue()) await this.#turns.next()
+    for (;;) {
+      if (batch !== undefined) return { done: false, value: batch }
+      if (this.#fatal !== undefined) throw this.#fatal
+      const error = this.#errors.shift()
+      if (error !== undefined) throw error
+      if (this.#closing !== undefined) return { done: true, value: undefined }
+      const ready = this.#delivery.untilReady()
+      batch = await this.#delivery.take()
+      if (batch !== undefined) continue
+      await ready
+      this.#turns.began()
+    }
+  }
+
+  async #close(): Promise<void> {
+    this.#delivery.wake()
+    this.#session?.machine.close()
+    await this.#revoke([...this.#owned.values()])
+    await this.#session?.close()
+    this.#stopListening?.()
+    this.#subscription?.end()
+    this.#resolver.close()
+    this.#fetcher.close()
+  }
+}
+
+function keyOf(topic: string, partition: number): string {
+  return `${partition} ${topic}`
+}

@@ -1,0 +1,185 @@
+import { KafkaError } from '../errors.ts'
+import { readRecords } from '../records/read-records.ts'
+import type { ReadRecordsOptions } from '../records/read-records.ts'
+import type { RecordBatch } from '../records/record-batch.ts'
+import type { KafkaRecord } from '../records/record.ts'
+import { ConsumerBatch } from './consumer-batch.ts'
+import type { OwnedPartition } from './owned-partition.ts'
+
+export interface DeliveryOptions {
+  readonly maxBatchRecords: number
+  readonly read: ReadRecordsOptions
+  /** Before anything is delivered or finished: what the consumer no longer owns must be known. */
+  readonly check: () => void
+  /** There is room for more. */
+  readonly taken: () => void
+  /** What may be committed has moved. */
+  readonly moved: (owned: OwnedPartition) => void
+  /** Nothing of the partition is unfinished any more. */
+  readonly idle: (owned: OwnedPartition) => void
+  /** A batch can't be read. */
+  readonly failed: (owned: OwnedPartition, offset: number, error: KafkaError) => void
+}
+
+/**
+ * Hands out what was fetched: partition by partition in turn, each in order, decoded only now. What comes back finished moves what may
+ * be committed.
+ */
+export class Delivery {
+  readonly #options: DeliveryOptions
+  /** Those with records; the first is the next. */
+  readonly #ready = new Set<OwnedPartition>()
+  /** Decoded, and paused meanwhile. */
+  readonly #held = new Map<OwnedPartition, ConsumerBatch>()
+  readonly #decoding = new Set<OwnedPartition>()
+  #waiting: PromiseWithResolvers<void> | undefined
+  readonly #done = (batch: ConsumerBatch): void => this.#finished(batch)
+
+  constructor(options: DeliveryOptions) {
+    this.#options = options
+  }
+
+  /** A partition may have records to deliver. */
+  ready(owned: OwnedPartition): void {
+    if (owned.isOver || this.#decoding.has(owned) || !(this.#held.has(owned) || owned.fetch.hasRecords())) return
+    this.#ready.add(owned)
+    this.wake()
+  }
+
+  /** Resolves when it is worth calling `take` again. */
+  untilReady(): Promise<void> {
+    this.#waiting ??= Promise.withResolvers()
+    return this.#waiting.promise
+  }
+
+  wake(): void {
+    this.#waiting?.resolve()
+    this.#waiting = undefined
+  }
+
+  drop(owned: OwnedPartition): void {
+    this.#ready.delete(owned)
+    this.#held.delete(owned)
+  }
+
+  /** The next records; a promise if another thread decompresses them; undefined if there are none now. */
+  take(): ConsumerBatch | Promise<ConsumerBatch | undefined> | undefined {
+    this.#options.check()
+    for (const owned of this.#ready) {
+      this.#ready.delete(owned)
+      const found = this.#takeFrom(owned)
+      if (found !== undefined) return found
+    }
+    return undefined
+  }
+
+  /** One record of a batch is handled. */
+  finishOne(batch: ConsumerBatch, index: number): void {
+    const { owned } = batch
+    if (owned.isOver) return
+    if (owned.prefix.finishOne(batch, index)) this.#options.moved(owned)
+    if (owned.prefix.unfinished === 0) this.#options.idle(owned)
+  }
+
+  #finished(batch: ConsumerBatch): void {
+    this.#options.check()
+    const { owned } = batch
+    if (owned.isOver) return
+    if (owned.prefix.finish(batch)) this.#options.moved(owned)
+    if (owned.prefix.unfinished === 0) this.#options.idle(owned)
+  }
+
+  #takeFrom(owned: OwnedPartition): ConsumerBatch | Promise<ConsumerBatch | undefined> | undefined {
+    const { fetch } = owned
+    const held = this.#held.get(owned)
+    if (held !== undefined) {
+      if (fetch.isPaused) return undefined
+      this.#held.delete(owned)
+      this.#again(owned)
+      return this.#handOut(owned, held)
+    }
+    if (!fetch.hasRecords()) return undefined
+    const { batches, chunk, isLast } = fetch.buffer.take(this.#options.maxBatchRecords)
+    if (isLast) this.#options.taken()
+    const last = batches.at(-1)
+    const nextOffset = isLast || last === undefined ? chunk.nextOffset : last.lastOffset + 1
+    const epoch = isLast || last === undefined ? chunk.lastEpoch : last.leaderEpoch
+    const { version } = fetch.position
+    const made = (records: readonly KafkaRecord[]) =>
+      new ConsumerBatch(owned, withoutBefore(records, chunk.fromOffset), nextOffset, epoch, this.#done)
+    let records: readonly KafkaRecord[] | Promise<readonly KafkaRecord[]>
+    try {
+      records = decode(batches, this.#options.read)
+    } catch (error) {
+      return this.#failed(owned, batches, error)
+    }
+    if (!(records instanceof Promise)) {
+      this.#again(owned)
+      return this.#handOut(owned, made(records))
+    }
+    this.#decoding.add(owned)
+    return records.then(
+      (decoded) => {
+        this.#decoding.delete(owned)
+        this.#options.check()
+        if (owned.isOver || fetch.isStopped || fetch.position.version !== version) {
+          this.ready(owned)
+          return undefined
+        }
+        if (fetch.isPaused) {
+          this.#held.set(owned, made(decoded))
+          return undefined
+        }
+        this.#again(owned)
+        return this.#handOut(owned, made(decoded))
+      },
+      (error: unknown) => {
+        this.#decoding.delete(owned)
+        return this.#failed(owned, batches, error)
+      },
+    )
+  }
+
+  /** Its turn comes after that of the others. */
+  #again(owned: OwnedPartition): void {
+    if (owned.fetch.hasRecords()) this.#ready.add(owned)
+  }
+
+  #handOut(owned: OwnedPartition, batch: ConsumerBatch): ConsumerBatch | undefined {
+    owned.deliveredOffset = batch.nextOffset
+    owned.deliveredEpoch = batch.leaderEpoch
+    if (batch.count > 0) {
+      owned.prefix.handOut(batch)
+      return batch
+    }
+    // Markers, aborted transactions, what compaction has removed: passed, once all before it is finished.
+    if (owned.prefix.unfinished > 0) {
+      owned.prefix.handOut(batch)
+      owned.prefix.finish(batch)
+    } else if (owned.prefix.skipTo(batch.nextOffset, batch.leaderEpoch)) this.#options.moved(owned)
+    return undefined
+  }
+
+  #failed(owned: OwnedPartition, batches: readonly RecordBatch[], error: unknown): undefined {
+    if (!(error instanceof KafkaError)) throw error
+    if (!owned.isOver) this.#options.failed(owned, batches[0]?.baseOffset ?? owned.deliveredOffset, error)
+    return undefined
+  }
+}
+
+function decode(
+  batches: readonly RecordBatch[],
+  options: ReadRecordsOptions,
+): readonly KafkaRecord[] | Promise<readonly KafkaRecord[]> {
+  const [first] = batches
+  if (first !== undefined && batches.length === 1) return readRecords(first, options)
+  const parts = batches.map((batch) => readRecords(batch, options))
+  if (!parts.some((part) => part instanceof Promise)) return (parts as KafkaRecord[][]).flat()
+  return Promise.all(parts.map(async (part) => part)).then((all) => all.flat())
+}
+
+/** The first batch of an answer may begin before the offset that was asked for. */
+function withoutBefore(records: readonly KafkaRecord[], offset: number): readonly KafkaRecord[] {
+  const [first] = records
+  return first === undefined || first.offset >= offset ? records : records.filter((record) => record.offset >= offset)
+}

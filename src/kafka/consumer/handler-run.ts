@@ -1,0 +1,160 @@
+import type { KafkaRecord } from '../records/record.ts'
+import type { ConsumerBatch } from './consumer-batch.ts'
+import type { Turns } from './turns.ts'
+
+/** What a handler is told beside the record. */
+export interface RecordContext {
+  readonly topic: string
+  readonly partition: number
+  /** The partition was taken away: another member may handle the record too. */
+  readonly isLost: boolean
+}
+
+export interface RunOptions {
+  /** Handlers that run at once. @default 1 */
+  readonly concurrency?: number
+  /**
+   * What runs one after the other, in order: records with the same key in a partition (`key`; those without key in any order), all records
+   * of a partition, or nothing. @default 'key'
+   */
+  readonly orderBy?: 'key' | 'partition' | 'none'
+  /** The record is finished when it returns, or its promise resolves. */
+  readonly handler: (record: KafkaRecord, context: RecordContext) => void | Promise<void>
+}
+
+export interface HandlerSource {
+  next(): Promise<IteratorResult<ConsumerBatch, undefined>>
+  finishOne(batch: ConsumerBatch, index: number): void
+  check(): void
+  readonly turns: Turns
+}
+
+/** The clock is looked at once for so many records. */
+const TURN_MASK = 15
+
+interface Waiting {
+  readonly batch: ConsumerBatch
+  readonly index: number
+}
+
+/** Runs handlers. One that returns no promise costs no turn of the event loop and no microtask. */
+export class HandlerRun {
+  readonly #source: HandlerSource
+  readonly #handler: RunOptions['handler']
+  readonly #concurrency: number
+  readonly #orderBy: 'key' | 'partition' | 'none'
+  /** Records that wait for one of the same order, by it; an empty list: one runs, none waits. */
+  readonly #queues = new Map<string, Waiting[]>()
+  #running = 0
+  #queued = 0
+  #slot: PromiseWithResolvers<void> | undefined
+  #error: unknown
+  #hasFailed = false
+
+  constructor(source: HandlerSource, { handler, concurrency = 1, orderBy = 'key' }: RunOptions) {
+    this.#source = source
+    this.#handler = handler
+    this.#concurrency = Math.max(1, concurrency)
+    this.#orderBy = orderBy
+  }
+
+  async run(): Promise<void> {
+    try {
+      while (!this.#hasFailed) {
+        const { value: batch } = await this.#source.next()
+        if (batch === undefined) break
+        await this.#handle(batch)
+      }
+    } finally {
+      while (this.#running > 0) await this.#change()
+    }
+    if (this.#hasFailed) throw this.#error
+  }
+
+  async #handle(batch: ConsumerBatch): Promise<void> {
+    const { records } = batch
+    for (let index = 0; index < records.length; index++) {
+      if ((index & TURN_MASK) === TURN_MASK && this.#source.turns.isDue()) {
+        await this.#source.turns.next()
+        this.#source.check()
+      }
+      if (this.#hasFailed || batch.isLost) return
+      // What waits for its turn takes memory like what runs.
+      while (this.#running + this.#queued >= this.#concurrency) {
+        await this.#change()
+        if (this.#hasFailed || batch.isLost) return
+        this.#source.check()
+      }
+      const order = this.#running === 0 ? undefined : this.#orderOf(batch, index)
+      const queue = order === undefined ? undefined : this.#queues.get(order)
+      if (queue === undefined) this.#start(batch, index)
+      else {
+        this.#queued++
+        queue.push({ batch, index })
+      }
+    }
+  }
+
+  #start(batch: ConsumerBatch, index: number): void {
+    let result: void | Promise<void>
+    try {
+      result = this.#handler(batch.records[index] as KafkaRecord, batch)
+    } catch (error) {
+      return this.#failed(error)
+    }
+    if (result === undefined) return this.#source.finishOne(batch, index)
+    this.#running++
+    const order = this.#orderOf(batch, index)
+    if (order !== undefined && !this.#queues.has(order)) this.#queues.set(order, [])
+    result.then(
+      () => this.#ended(batch, index, order),
+      (error: unknown) => {
+        this.#failed(error)
+        this.#ended(undefined, index, order)
+      },
+    )
+  }
+
+  #ended(batch: ConsumerBatch | undefined, index: number, order: string | undefined): void {
+    this.#running--
+    if (batch !== undefined) this.#source.finishOne(batch, index)
+    if (order !== undefined) this.#startNext(order)
+    this.#slot?.resolve()
+    this.#slot = undefined
+  }
+
+  /** Those that return no promise run one after the other, until one does or none waits. */
+  #startNext(order: string): void {
+    const queue = this.#queues.get(order)
+    for (;;) {
+      const next = queue?.shift()
+      if (next === undefined) {
+        this.#queues.delete(order)
+        return
+      }
+      this.#queued--
+      if (this.#hasFailed || next.batch.isLost) continue
+      const before = this.#running
+      this.#start(next.batch, next.index)
+      if (this.#running > before) return
+    }
+  }
+
+  #orderOf(batch: ConsumerBatch, index: number): string | undefined {
+    if (this.#orderBy === 'none') return undefined
+    const place = `${batch.partition} ${batch.topic}`
+    if (this.#orderBy === 'partition') return place
+    const key = batch.records[index]?.key
+    return key === undefined || key === null ? undefined : `${place} ${key.toString('latin1')}`
+  }
+
+  #failed(error: unknown): void {
+    if (!this.#hasFailed) this.#error = error
+    this.#hasFailed = true
+  }
+
+  #change(): Promise<void> {
+    this.#slot ??= Promise.withResolvers()
+    return this.#slot.promise
+  }
+}

@@ -1,0 +1,32 @@
+import type { FetchPartition } from './fetch/fetch-partition.ts'
+import { FinishedPrefix } from './offsets/finished-prefix.ts'
+import type { OwnershipSpan } from './offsets/commit-pipeline.ts'
+
+/** A partition from the moment in which this consumer gets it until it is taken away: what is delivered and finished of it. */
+export class OwnedPartition implements OwnershipSpan {
+  readonly topic: string
+  readonly partition: number
+  readonly fetch: FetchPartition
+  /** What is finished; nothing is committed while its offset is -1, because reading has not begun. */
+  readonly prefix: FinishedPrefix = new FinishedPrefix(-1, -1)
+  /** Behind the last record that was delivered. */
+  deliveredOffset = -1
+  deliveredEpoch = -1
+  /** What is finished has moved since the last commit. */
+  mustCommit = false
+  /** Nothing of it counts any more. */
+  isOver = false
+
+  constructor(fetch: FetchPartition) {
+    this.fetch = fetch
+    this.topic = fetch.topic
+    this.partition = fetch.partition
+  }
+
+  /** Reading goes on there; what was delivered before is not waited for. */
+  moveTo(offset: number, lastEpoch: number): void {
+    this.prefix.moveTo(offset, lastEpoch)
+    this.deliveredOffset = offset
+    this.deliveredEpoch = lastEpoch
+  }
+}

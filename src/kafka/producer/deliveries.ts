@@ -1,0 +1,202 @@
+import { KafkaError } from '../errors.ts'
+import type { Delivery } from './producer-batch.ts'
+
+/** Where a record is. */
+export interface SentRecord {
+  readonly topic: string
+  readonly partition: number
+  /** -1 if the broker did not say: with acks 0, and for a batch whose first answer was lost. */
+  readonly offset: number
+  /** -1 unless the topic's timestamps are set by the broker. In milliseconds. */
+  readonly logAppendTimeMs: number
+}
+
+/** Records of an array that follow each other in a partition, in the order of the array. */
+export interface SentRange {
+  readonly partition: number
+  /** Of the first one; -1 if the broker did not say. */
+  readonly baseOffset: number
+  readonly count: number
+}
+
+/** Why one record of an array was not confirmed. */
+export interface RecordFailure {
+  /** In the array. */
+  readonly index: number
+  readonly error: KafkaError
+}
+
+/**
+ * Some records of an array were not confirmed. `code`, `action` and `outcome` are those of the first failure, but `outcome` is `unknown`
+ * if any of them is.
+ */
+export class SendManyError extends KafkaError {
+  override readonly name = 'SendManyError'
+  /** By index. */
+  readonly failures: readonly RecordFailure[]
+  /** The others. */
+  readonly sent: readonly SentRange[]
+
+  constructor(topic: string, count: number, failures: readonly RecordFailure[], sent: readonly SentRange[]) {
+    const first = failures[0]?.error
+    const message = `${failures.length} of ${count} records for ${topic} were not confirmed: ${first?.message ?? ''}`
+    const outcomes = new Set(failures.map(({ error }) => error.outcome))
+    super(message, {
+      code: first?.code ?? 'DELIVERY_TIMEOUT',
+      action: first?.action ?? 'fatal',
+      outcome: outcomes.has('unknown') ? 'unknown' : outcomes.size > 1 ? 'rejected' : (first?.outcome ?? 'rejected'),
+      cause: first,
+      ...(first?.brokerCode === undefined ? {} : { brokerCode: first.brokerCode }),
+    })
+    this.failures = failures
+    this.sent = sent
+  }
+}
+
+/** A promise that may be left alone: one that nobody awaits does not end the process when it rejects. */
+export class Settlement<T> {
+  readonly promise: Promise<T>
+  readonly #resolve: (value: T) => void
+  readonly #reject: (error: KafkaError) => void
+
+  constructor() {
+    const { promise, resolve, reject } = Promise.withResolvers<T>()
+    this.promise = promise
+    this.#resolve = resolve
+    this.#reject = reject
+  }
+
+  resolve(value: T): void {
+    this.#resolve(value)
+  }
+
+  reject(reason: KafkaError): void {
+    this.promise.catch(() => {})
+    this.#reject(reason)
+  }
+}
+
+/** One record that was sent alone. */
+export class SingleDelivery implements Delivery {
+  readonly count = 1
+  readonly #topic: string
+  readonly #settlement = new Settlement<SentRecord>()
+
+  constructor(topic: string) {
+    this.#topic = topic
+  }
+
+  get promise(): Promise<SentRecord> {
+    return this.#settlement.promise
+  }
+
+  confirmed(partition: number, offset: number, logAppendTimeMs: number): void {
+    this.#settlement.resolve({ topic: this.#topic, partition, offset, logAppendTimeMs })
+  }
+
+  failed(error: KafkaError): void {
+    this.#settlement.reject(error)
+  }
+
+  divide(): Delivery {
+    throw new Error('one record has no halves')
+  }
+}
+
+/** An array of records: one promise for all. */
+export class ManyDelivery {
+  readonly #topic: string
+  /** Of each record; filled as they are appended. */
+  readonly #partitions: Int32Array
+  readonly #settlement = new Settlement<readonly SentRange[]>()
+  readonly #sent: SentRange[] = []
+  #failures: RecordFailure[] | undefined
+  #left: number
+
+  constructor(topic: string, count: number) {
+    this.#topic = topic
+    this.#partitions = new Int32Array(count)
+    this.#left = count
+    if (count === 0) this.#settlement.resolve([])
+  }
+
+  get promise(): Promise<readonly SentRange[]> {
+    return this.#settlement.promise
+  }
+
+  appended(index: number, partition: number): void {
+    this.#partitions[index] = partition
+  }
+
+  confirmed(partition: number, baseOffset: number, count: number): void {
+    this.#sent.push({ partition, baseOffset, count })
+    this.#settled(count)
+  }
+
+  /** `count` records of a partition, from `index` on. */
+  failed(index: number, count: number, error: KafkaError): void {
+    const partition = this.#partitions[index]
+    this.#failures ??= []
+    for (let at = index, left = count; left > 0; at++) {
+      if (this.#partitions[at] !== partition) continue
+      this.#failures.push({ index: at, error })
+      left--
+    }
+    this.#settled(count)
+  }
+
+  /** One that can't be appended. */
+  refused(index: number, error: KafkaError): void {
+    this.#partitions[index] = -1
+    this.failed(index, 1, error)
+  }
+
+  /** All from `index` on, which have not been appended. */
+  failedFrom(index: number, error: KafkaError): void {
+    this.#partitions.fill(-1, index)
+    if (index < this.#partitions.length) this.failed(index, this.#partitions.length - index, error)
+  }
+
+  /** The index of the record that comes `count` records of the same partition after the one at `index`. */
+  indexAfter(index: number, count: number): number {
+    const partition = this.#partitions[index]
+    let at = index
+    for (let left = count; left > 0; left--) while (this.#partitions[++at] !== partition);
+    return at
+  }
+
+  #settled(count: number): void {
+    this.#left -= count
+    if (this.#left > 0) return
+    if (this.#failures === undefined) return this.#settlement.resolve(this.#sent)
+    const failures = this.#failures.sort((a, b) => a.index - b.index)
+    this.#settlement.reject(new SendManyError(this.#topic, this.#partitions.length, failures, this.#sent))
+  }
+}
+
+/** What one batch has of an array. */
+export class ManyPart implements Delivery {
+  readonly many: ManyDelivery
+  count: number
+  readonly #index: number
+
+  constructor(many: ManyDelivery, index: number, count: number) {
+    this.many = many
+    this.count = count
+    this.#index = index
+  }
+
+  confirmed(partition: number, baseOffset: number): void {
+    this.many.confirmed(partition, baseOffset, this.count)
+  }
+
+  failed(error: KafkaError): void {
+    this.many.failed(this.#index, this.count, error)
+  }
+
+  divide(count: number): Delivery {
+    const rest = new ManyPart(this.many, this.many.indexAfter(this.#index, count), this.count - count)
+    this.count = count
+    return rest
+  }
+}

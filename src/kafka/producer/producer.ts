@@ -1,0 +1,197 @@
+import type { Cluster } from '../cluster/cluster.ts'
+import { closedError } from '../cluster/cluster-errors.ts'
+import { KafkaError } from '../errors.ts'
+import { systemClock } from '../network/clock.ts'
+import type { Clock } from '../network/clock.ts'
+import type { SentRange, SentRecord } from './deliveries.ts'
+import { producerSettingsOf } from './producer-options.ts'
+import type { ProducerOptions } from './producer-options.ts'
+import type { ProducerRecord, RecordContent } from './producer-record.ts'
+import { RecordSender } from './record-sender.ts'
+import { ManyCall, SingleCall } from './send-calls.ts'
+import type { GroupMember, SendOptions, Transaction } from './transaction.ts'
+import type { GroupMetadata } from './transaction-requests.ts'
+import { TransactionRequests } from './transaction-requests.ts'
+import { stateError, Transactions } from './transactions.ts'
+
+export interface ProducerContext {
+  readonly cluster: Cluster
+  /** The same as the cluster's. */
+  readonly clock?: Clock
+  readonly random?: () => number
+  /** Milliseconds since 1970, for records without a timestamp. @default Date.now */
+  readonly wallClock?: () => number
+}
+
+const DEFAULT_CLOSE_MS = 30_000
+
+/**
+ * Writes records. Each call has one promise, which settles within the delivery timeout plus the time of one request. With acks `all`, a
+ * record that is confirmed is in the log exactly once, and the log of a partition has the order of the calls; what was not confirmed
+ * fails with a {@link KafkaError} whose `outcome` says whether it may be there: `not-sent` and `rejected` mean no, `unknown` means
+ * perhaps. A promise that nobody awaits does no harm when it rejects.
+ */
+export class Producer {
+  readonly #records: RecordSender
+  readonly #transactions: Transactions | undefined
+  readonly #clock: Clock
+  readonly #wallClock: () => number
+  #isClosed = false
+  /** Transactions run one after the other. */
+  #turn: Promise<unknown> = Promise.resolve()
+
+  constructor(options: ProducerOptions, context: ProducerContext) {
+    const { cluster, clock = systemClock, random = Math.random, wallClock = Date.now } = context
+    const settings = producerSettingsOf(options)
+    const connections = cluster.connections({ purpose: 'data' })
+    const { transactionalId, transactionTimeoutMs, deliveryTimeoutMs } = settings
+    const timeoutMs = deliveryTimeoutMs
+    const requests = new TransactionRequests({ cluster, connections, transactionTimeoutMs, timeoutMs })
+    const transactions =
+      transactionalId === undefined
+        ? undefined
+        : new Transactions({ requests, transactionalId, records: () => this.#records })
+    this.#records = new RecordSender({
+      cluster,
+      connections,
+      settings,
+      clock,
+      random,
+      producerId: () => requests.producerId(),
+      transaction: transactions,
+    })
+    this.#transactions = transactions
+    this.#clock = clock
+    this.#wallClock = wallClock
+  }
+
+  /** The id that its transactions have; undefined without transactions. Another one after it was fenced, if it is an id of its own. */
+  get transactionalId(): string | undefined {
+    return this.#transactions?.stamp().transactionalId
+  }
+
+  /** Memory of batches that are not settled, in bytes. */
+  get bufferedBytes(): number {
+    return this.#records.bufferedBytes
+  }
+
+  /**
+   * Writes one record. Calls of one turn of the event loop go together, and so do those that wait while five requests are on the way to
+   * a broker: awaiting each one is not slow if many run side by side.
+   *
+   * ```ts
+   * const { partition, offset } = await producer.send({ topic: 'orders', key: 'a', value: '{"total":42}' })
+   * ```
+   */
+  send(record: ProducerRecord, options?: SendOptions): Promise<SentRecord> {
+    return this.#send(record, options, this.#refusal())
+  }
+
+  /**
+   * Writes many records of one topic, with one promise: the fastest way. Resolves with where they are, as ranges, in no particular order;
+   * rejects with a {@link SendManyError} that lists what was not confirmed, when all have been settled.
+   */
+  sendMany(topic: string, records: readonly RecordContent[], options?: SendOptions): Promise<readonly SentRange[]> {
+    return this.#sendMany(topic, records, options, this.#refusal())
+  }
+
+  /**
+   * Runs `work` in a transaction, which is committed when it returns and aborted when it throws. Resolves with what `work` returns when
+   * the commit is certain. Rejects with what `work` has thrown; or with a {@link KafkaError} of the commit: `action` `abort` means that
+   * the transaction was aborted and the same work may be tried again; `fenced` that another producer has the transactional id, or the
+   * transaction took longer than its timeout; an `outcome` of `unknown` that it may have been committed. Calls run one after the other.
+   *
+   * ```ts
+   * await producer.transaction(async (tx) => {
+   *   await tx.send({ topic: 'invoices', key: order.id, value: invoice })
+   *   tx.offsets(consumer, [{ topic: 'orders', partition: 0, offset: 42 }])
+   * })
+   * ```
+   */
+  transaction<T>(work: (transaction: Transaction) => Promise<T> | T): Promise<T> {
+    const turn = this.#turn.then(() => this.#transact(work))
+    this.#turn = turn.catch(() => {})
+    return turn
+  }
+
+  /** Sends what lingers. Resolves when all that was sent before is settled, well or not. */
+  flush(): Promise<void> {
+    return this.#records.flush()
+  }
+
+  /**
+   * Takes nothing more, sends what it has, and ends its connections: at `deadlineMs` at the latest, when the rest fails. May be called
+   * again. A transaction that is running may end by then; if it does not, the broker aborts it.
+   */
+  async close({ deadlineMs = DEFAULT_CLOSE_MS }: { readonly deadlineMs?: number } = {}): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    const { promise: late, resolve } = Promise.withResolvers<void>()
+    const cancel = this.#clock.setTimer(resolve, deadlineMs)
+    const finished = this.#transactions === undefined ? this.flush() : this.#turn
+    await Promise.race([finished, late])
+    cancel()
+    this.#records.close()
+  }
+
+  #refusal(): KafkaError | undefined {
+    if (this.#isClosed) return closedError()
+    return this.#transactions === undefined ? undefined : stateError('a transactional producer sends in transactions')
+  }
+
+  #send(record: ProducerRecord, options: SendOptions | undefined, refusal: KafkaError | undefined) {
+    const call = new SingleCall(record.topic, record, this.#wallClock())
+    if (refusal === undefined) this.#records.submit(record.topic, call, options?.signal)
+    else call.fail(refusal)
+    return call.delivery.promise
+  }
+
+  #sendMany(
+    topic: string,
+    records: readonly RecordContent[],
+    options: SendOptions | undefined,
+    refusal: KafkaError | undefined,
+  ) {
+    const call = new ManyCall(topic, records, this.#wallClock())
+    if (refusal === undefined) this.#records.submit(topic, call, options?.signal)
+    else call.fail(refusal)
+    return call.delivery.promise
+  }
+
+  async #transact<T>(work: (transaction: Transaction) => Promise<T> | T): Promise<T> {
+    const transactions = this.#transactions
+    if (transactions === undefined) throw stateError('this producer has no transactionalId')
+    if (this.#isClosed) throw closedError()
+    await transactions.begin()
+    let isOpen = true
+    const refusal = () => (isOpen ? transactions.refusal : stateError('the transaction has ended'))
+    const transaction: Transaction = {
+      send: (record, options) => transactions.watch(this.#send(record, options, refusal())),
+      sendMany: (topic, records, options) => transactions.watch(this.#sendMany(topic, records, options, refusal())),
+      offsets: (group, offsets) => {
+        const reason = refusal()
+        if (reason !== undefined) throw reason
+        transactions.offsets(metadataOf(group), offsets)
+      },
+    }
+    try {
+      const result = await work(transaction)
+      isOpen = false
+      await transactions.commit()
+      return result
+    } catch (error) {
+      isOpen = false
+      await transactions.abort(aborted(error))
+      throw error
+    }
+  }
+}
+
+function metadataOf(group: GroupMember | GroupMetadata): GroupMetadata {
+  return 'groupMetadata' in group ? group.groupMetadata() : group
+}
+
+function aborted(cause: unknown): KafkaError {
+  const message = 'the transaction was aborted'
+  return new KafkaError(message, { code: 'TRANSACTION_ABORTED', action: 'abort', outcome: 'not-sent', cause })
+}

@@ -1,0 +1,105 @@
+import { KafkaError, UnencodableError } from '../errors.ts'
+import type { Accumulator, TopicWriter } from './accumulator.ts'
+import { ManyDelivery, ManyPart, SingleDelivery } from './deliveries.ts'
+import type { RecordContent } from './producer-record.ts'
+
+/** A call of `send` or `sendMany`, until all of its records are in batches. */
+export interface SendCall {
+  /** Appends what there is room for; true if that is all. */
+  advance(accumulator: Accumulator, topic: TopicWriter): boolean
+  /** What has not been appended fails. */
+  fail(error: KafkaError): void
+}
+
+export class SingleCall implements SendCall {
+  readonly #record: RecordContent
+  readonly #timestamp: number
+  readonly delivery: SingleDelivery
+
+  constructor(topic: string, record: RecordContent, timestamp: number) {
+    this.#record = record
+    this.#timestamp = timestamp
+    this.delivery = new SingleDelivery(topic)
+  }
+
+  advance(accumulator: Accumulator, topic: TopicWriter): boolean {
+    try {
+      const batch = accumulator.append(topic, this.#record, this.#timestamp)
+      if (batch === undefined) return false
+      batch.deliveries.push(this.delivery)
+    } catch (error) {
+      this.fail(unwritable(error))
+    }
+    return true
+  }
+
+  fail(error: KafkaError): void {
+    this.delivery.failed(error)
+  }
+}
+
+export class ManyCall implements SendCall {
+  readonly #records: readonly RecordContent[]
+  readonly #timestamp: number
+  readonly delivery: ManyDelivery
+  #next = 0
+
+  constructor(topic: string, records: readonly RecordContent[], timestamp: number) {
+    this.#records = records
+    this.#timestamp = timestamp
+    this.delivery = new ManyDelivery(topic, records.length)
+  }
+
+  advance(accumulator: Accumulator, topic: TopicWriter): boolean {
+    const { delivery } = this
+    for (; this.#next < this.#records.length; this.#next++) {
+      const index = this.#next
+      try {
+        const batch = accumulator.append(topic, this.#records[index] as RecordContent, this.#timestamp)
+        if (batch === undefined) return false
+        delivery.appended(index, batch.partition)
+        const last = batch.deliveries.at(-1)
+        if (last instanceof ManyPart && last.many === delivery) last.count++
+        else batch.deliveries.push(new ManyPart(delivery, index, 1))
+      } catch (error) {
+        delivery.refused(index, unwritable(error))
+      }
+    }
+    return true
+  }
+
+  fail(error: KafkaError): void {
+    this.delivery.failedFrom(this.#next, error)
+    this.#next = this.#records.length
+  }
+}
+
+/** Calls in their order, with as many taken from the front as are put at the end. */
+export class CallQueue<T> {
+  #calls: (T | undefined)[] = []
+  #first = 0
+
+  get length(): number {
+    return this.#calls.length - this.#first
+  }
+
+  get first(): T | undefined {
+    return this.#calls[this.#first]
+  }
+
+  push(call: T): void {
+    this.#calls.push(call)
+  }
+
+  shift(): void {
+    this.#calls[this.#first++] = undefined
+    if (this.#first < 1_024 || 2 * this.#first < this.#calls.length) return
+    this.#calls = this.#calls.slice(this.#first)
+    this.#first = 0
+  }
+}
+
+function unwritable(error: unknown): KafkaError {
+  if (error instanceof KafkaError) return error
+  return new UnencodableError(`the record can't be written: ${error instanceof Error ? error.message : String(error)}`)
+}
