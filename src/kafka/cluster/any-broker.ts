@@ -96,7 +96,7 @@ export class AnyBroker {
         purpose: 'bootstrap',
         maxInFlight: 1,
         settings,
-        onLost: () => {},
+        onDoubt: () => {},
       })
       this.#bootstrap.add(connection)
       return connection

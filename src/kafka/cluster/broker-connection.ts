@@ -18,12 +18,13 @@ export interface BrokerConnectionOptions {
   readonly purpose: string
   readonly maxInFlight: number
   readonly settings: ClusterSettings
-  /** An open connection was lost, or none could be made: what is known about the cluster may be outdated. */
-  readonly onLost: () => void
+  /** A connection was lost or can't be made, or the broker is silent: what is known about the cluster may be outdated. */
+  readonly onDoubt: () => void
 }
 
 interface Waiting {
   readonly request: RequestOptions<ApiName>
+  readonly since: number
   readonly deadline: number
 }
 
@@ -50,6 +51,7 @@ export class BrokerConnection {
   #cancelExpiry: (() => void) | undefined
   #expiryAt = Infinity
   #cancelIdle: (() => void) | undefined
+  #cancelSuspicion: (() => void) | undefined
 
   constructor(options: BrokerConnectionOptions) {
     this.#options = options
@@ -77,10 +79,12 @@ export class BrokerConnection {
     const request = this.#observed(options)
     if (this.#isClosed) return request.done(closedError(), undefined, -1)
     const { clock, requestTimeoutMs } = this.#settings
-    this.#lastUsed = clock.now()
+    const now = clock.now()
+    this.#lastUsed = now
+    this.#watchSilence()
     if (this.#open !== undefined) return this.#open.request(request)
-    const deadline = this.#lastUsed + (options.writeWithinMs ?? requestTimeoutMs)
-    this.#waiting.push({ request, deadline })
+    const deadline = now + (options.writeWithinMs ?? requestTimeoutMs)
+    this.#waiting.push({ request, since: now, deadline })
     this.#expireBy(deadline)
     this.#connectSoon()
   }
@@ -90,6 +94,7 @@ export class BrokerConnection {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#cancelRetry?.()
+    this.#cancelSuspicion?.()
     this.#waits.close()
     this.#opening?.close(error)
     this.#endOpen(error)?.close(error)
@@ -193,7 +198,7 @@ export class BrokerConnection {
     // One that ends as soon as it is open is no better than one that can't be opened.
     this.#failures = now - this.#openedAt < this.#settings.backoff.maxMs ? this.#failures + 1 : 0
     this.#pauseFrom(now)
-    this.#options.onLost()
+    this.#options.onDoubt()
     if (this.#waiting.length > 0) this.#connectSoon()
   }
 
@@ -201,7 +206,7 @@ export class BrokerConnection {
     this.#failures++
     this.#pauseFrom(this.#settings.clock.now())
     this.#failWaiting(error)
-    this.#options.onLost()
+    this.#options.onDoubt()
   }
 
   #pauseFrom(now: number): void {
@@ -234,6 +239,17 @@ export class BrokerConnection {
   #endIdle(): void {
     const error = connectionError('CONNECTION_CLOSED', `the connection to ${this.#name()} was not used`, 'not-sent')
     this.#endOpen(error)?.close(error)
+  }
+
+  #watchSilence(): void {
+    const { clock, suspectAfterMs } = this.#settings
+    this.#cancelSuspicion ??= clock.setTimer(() => {
+      this.#cancelSuspicion = undefined
+      if (this.load === 0) return
+      const since = this.#open === undefined ? this.#waiting[0]?.since : this.#open.lateSince
+      if (since !== undefined && clock.now() - since >= suspectAfterMs) this.#options.onDoubt()
+      this.#watchSilence()
+    }, suspectAfterMs)
   }
 
   #expireBy(at: number): void {

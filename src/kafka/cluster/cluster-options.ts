@@ -28,6 +28,11 @@ export interface ClusterOptions {
   readonly bootstrapAfterMs?: number
   /** Another broker is asked too when one has not answered a question that any can answer. @default 1_000 */
   readonly askAnotherAfterMs?: number
+  /**
+   * When a broker has been silent for so long, and again each time, metadata is read: if the others have given it up, its connections
+   * end, and requests to it are free to go elsewhere. In milliseconds. @default 3_000
+   */
+  readonly suspectAfterMs?: number
   /** A connection that is not used for so long is closed; brokers do so after 10 minutes. @default 540_000 (9 min) */
   readonly maxIdleMs?: number
   /** An answer that is larger ends its connection. @default 104_857_600 (100 MiB) */
@@ -54,6 +59,7 @@ export interface ClusterSettings {
   readonly metadataMaxAgeMs: number
   readonly bootstrapAfterMs: number
   readonly askAnotherAfterMs: number
+  readonly suspectAfterMs: number
   readonly maxIdleMs: number
   readonly maxResponseBytes: number
   readonly autoCreateTopics: boolean
@@ -75,6 +81,7 @@ export function clusterSettingsOf(options: ClusterOptions): ClusterSettings {
     metadataMaxAgeMs: options.metadataMaxAgeMs ?? 300_000,
     bootstrapAfterMs: options.bootstrapAfterMs ?? 30_000,
     askAnotherAfterMs: options.askAnotherAfterMs ?? 1_000,
+    suspectAfterMs: options.suspectAfterMs ?? 3_000,
     maxIdleMs: options.maxIdleMs ?? 540_000,
     maxResponseBytes: options.maxResponseBytes ?? 100 * 1024 * 1024,
     autoCreateTopics: options.autoCreateTopics ?? false,

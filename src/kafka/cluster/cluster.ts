@@ -75,7 +75,7 @@ export class Cluster {
     const connections = new Connections(options, {
       settings: this.#settings,
       nodeOf: (id) => this.#metadata.nodes.get(id),
-      onLost: () => this.wantRefresh(),
+      onDoubt: () => this.wantRefresh(),
       onClosed: (closed) => this.#sets.delete(closed),
     })
     if (this.#isClosed) connections.close()

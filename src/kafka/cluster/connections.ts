@@ -19,7 +19,7 @@ export interface ConnectionsOptions {
 export interface ConnectionsContext {
   readonly settings: ClusterSettings
   readonly nodeOf: (id: number) => Node | undefined
-  readonly onLost: () => void
+  readonly onDoubt: () => void
   readonly onClosed: (connections: Connections) => void
 }
 
@@ -75,7 +75,7 @@ export class Connections {
     if (connection !== undefined) return connection.request(options)
     const error = clusterError('BROKER_UNKNOWN', `${options.name} can't be sent: there is no broker ${nodeId}`)
     options.done(error, undefined, -1)
-    this.#context.onLost()
+    this.#context.onDoubt()
   }
 
   /** What a broker offers; undefined while no connection of this set to it is open. */
@@ -125,13 +125,13 @@ export class Connections {
     if (known !== undefined) return known
     const node = this.#context.nodeOf(nodeId)
     if (node === undefined) return undefined
-    const { settings, onLost } = this.#context
+    const { settings, onDoubt } = this.#context
     const connection = new BrokerConnection({
       broker: { nodeId, host: node.host, port: node.port },
       purpose: this.purpose,
       maxInFlight: this.#maxInFlight,
       settings,
-      onLost,
+      onDoubt,
     })
     this.#byNode.set(nodeId, connection)
     return connection

@@ -120,6 +120,13 @@ export class ConnectionState {
     return this.#queue.length
   }
 
+  /** Since when the next answer is late: the time that its request asked the broker to wait is over. Undefined if none is. */
+  lateSince(now: number): number | undefined {
+    const [oldest] = this.#inFlight
+    const due = oldest === undefined ? Infinity : oldest.deadline - this.#settings.requestTimeoutMs
+    return due <= now ? due : undefined
+  }
+
   /** When `tick` must be called at the latest; Infinity if nothing waits. */
   get wakeAt(): number {
     return this.#wakeAt

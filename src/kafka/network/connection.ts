@@ -6,7 +6,8 @@ import { connectionError } from './connection-errors.ts'
 import { ConnectionState } from './connection-state.ts'
 import type { ConnectionSettings, RequestOptions } from './connection-state.ts'
 import { mechanismOf, startSasl } from './sasl/sasl.ts'
-import type { SaslExchange, SaslOptions } from './sasl/sasl.ts'
+import type { SaslOptions } from './sasl/sasl.ts'
+import type { SaslExchange } from './sasl/sasl-exchange.ts'
 import type { Address, KafkaSocket, OpenSocket } from './sockets.ts'
 
 export interface ConnectionOptions {
@@ -80,6 +81,11 @@ export class Connection {
 
   get isOpen(): boolean {
     return this.#state.phase !== 'closed'
+  }
+
+  /** Since when the next answer is late, the time that its request asked the broker to wait not counted; undefined if none is. */
+  get lateSince(): number | undefined {
+    return this.#state.lateSince(this.#clock.now())
   }
 
   /** Written and not answered yet. */

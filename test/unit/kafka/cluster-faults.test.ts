@@ -97,11 +97,23 @@ describe('a broker that is frozen', () => {
     sim.failoverMs = 9_000
     void sim.freeze(1, 600_000)
     const start = sim.clock.now()
-    const pending = failure(cluster.send(1, 'Produce', produceBody(sim, 0)))
-    const leader = cluster.waitFor('another leader', () => cluster.metadata.leaderOf('t', 0)?.leader === 2 || undefined)
-    expect(await sim.run(pending)).toMatchObject({ outcome: 'unknown', action: 'refresh' })
-    await sim.run(leader)
-    expect(sim.clock.now() - start).toBeLessThan(12_000)
+    const own = cluster.connections({ purpose: 'fetch' })
+    const written = failure(cluster.send(1, 'Produce', produceBody(sim, 0)))
+    const waiting = failure(own.send(1, 'Produce', produceBody(sim, 0)))
+    expect(await sim.run(written)).toMatchObject({ outcome: 'unknown', action: 'refresh' })
+    expect(await sim.run(waiting)).toMatchObject({ outcome: 'not-sent', action: 'refresh' })
+    expect(sim.clock.now() - start).toBeLessThan(12_500)
+    expect(cluster.metadata.leaderOf('t', 0)?.leader).toBe(2)
+    expect(asked(sim, 'Metadata')).toBeLessThan(12)
+    await expectNothingLeft(sim, cluster)
+  })
+
+  it('is not suspected while a request asks it to wait', async () => {
+    const { sim, cluster } = await withTopic()
+    const before = asked(sim, 'Metadata')
+    sim.script.on('Heartbeat', 1, { do: 'delay', ms: 60_000 })
+    await sim.run(cluster.send(1, 'Heartbeat', HEARTBEAT, { waitMs: 60_000 }))
+    expect(asked(sim, 'Metadata')).toBe(before)
     await expectNothingLeft(sim, cluster)
   })
 
