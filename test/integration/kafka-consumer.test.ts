@@ -85,7 +85,11 @@ function collect(consumer: Consumer) {
 async function lagByJava(broker: KafkaBroker, group: string): Promise<number> {
   const output = await broker.tool(
     'org.apache.kafka.tools.consumer.group.ConsumerGroupCommand',
-    ...['--bootstrap-server', addresses(broker).join(','), '--describe', '--group', group],
+    '--bootstrap-server',
+    addresses(broker).join(','),
+    '--describe',
+    '--group',
+    group,
   )
   const [head = [], ...rows] = output
     .split('\n')
@@ -123,9 +127,9 @@ describe.each(['classic', 'consumer'] as const)('a group of the protocol %s on a
     const third = consumer({ protocol })
     const all = [collect(first)]
     let count = 0
-    let isSending = true
+    const stop = new AbortController()
     const sending = (async () => {
-      while (isSending) {
+      while (!stop.signal.aborted) {
         await send(numbers(100, count))
         count += 100
       }
@@ -137,7 +141,7 @@ describe.each(['classic', 'consumer'] as const)('a group of the protocol %s on a
     await waitFor(isEven, { timeoutMs: 30_000 })
     await second.close()
     await waitFor(() => first.assignment.length === 3 && third.assignment.length === 3, { timeoutMs: 30_000 })
-    isSending = false
+    stop.abort()
     await sending
     await waitFor(() => seen() >= count, { timeoutMs: 30_000 })
     await close()
@@ -154,9 +158,12 @@ describe.each(['classic', 'consumer'] as const)('a group of the protocol %s on a
     // It ends when nothing has come for a while.
     const java = broker.tool(
       'org.apache.kafka.tools.consumer.ConsoleConsumer',
-      ...['--bootstrap-server', addresses(broker).join(','), '--topic', topic, '--timeout-ms', '15000'],
-      ...['--consumer-property', `group.id=${topic}-group`, '--consumer-property', `group.protocol=${protocol}`],
-      ...['--consumer-property', 'auto.offset.reset=earliest'],
+      `--bootstrap-server=${addresses(broker).join(',')}`,
+      `--topic=${topic}`,
+      '--timeout-ms=15000',
+      `--consumer-property=group.id=${topic}-group`,
+      `--consumer-property=group.protocol=${protocol}`,
+      '--consumer-property=auto.offset.reset=earliest',
     )
     await waitFor(() => ours.assignment.length === 2, { timeoutMs: 60_000 })
     await send(numbers(1_000))

@@ -19,31 +19,34 @@ async function nextOf(sim: ConsumerSim, consumer: Consumer): Promise<ConsumerBat
 }
 
 describe('C10: a topic is deleted and made again', () => {
-  it.each(['classic', 'consumer'] as const)('%s: nothing of the former one counts for the new one', async (protocol) => {
-    const sim = new ConsumerSim({ brokers: 1 })
-    sim.createTopic('t', 1)
-    sim.createTopic('u', 1)
-    sim.append('t', 0, numbers(50))
-    const consumer = sim.consumer({ protocol, topics: ['t', 'u'] })
-    const lost: string[] = []
-    consumer.on('lost', (_, reason) => void lost.push(reason))
-    const first = await nextOf(sim, consumer)
-    expect(first.count).toBe(50)
-    sim.recreateTopic('t')
-    sim.append('t', 0, numbers(10))
-    const since = sim.clock.now()
-    const values = collect(consumer)
-    await sim.advance(10_000)
-    first.done()
-    await sim.advance(5_000)
-    expect(values).toEqual(numbers(10).map((n) => `0:${n}`))
-    expect(sim.count('Fetch', since)).toBeLessThan(20 * 15)
-    await sim.run(consumer.close())
-    expect(sim.committed(0)).toBe(10)
-    expect(first.isLost).toBe(true)
-    if (protocol === 'classic') expect(lost).toEqual(['recreated'])
-    sim.closeClients()
-  })
+  it.each(['classic', 'consumer'] as const)(
+    '%s: nothing of the former one counts for the new one',
+    async (protocol) => {
+      const sim = new ConsumerSim({ brokers: 1 })
+      sim.createTopic('t', 1)
+      sim.createTopic('u', 1)
+      sim.append('t', 0, numbers(50))
+      const consumer = sim.consumer({ protocol, topics: ['t', 'u'] })
+      const lost: string[] = []
+      consumer.on('lost', (_, reason) => void lost.push(reason))
+      const first = await nextOf(sim, consumer)
+      expect(first.count).toBe(50)
+      sim.recreateTopic('t')
+      sim.append('t', 0, numbers(10))
+      const since = sim.clock.now()
+      const values = collect(consumer)
+      await sim.advance(10_000)
+      first.done()
+      await sim.advance(5_000)
+      expect(values).toEqual(numbers(10).map((n) => `0:${n}`))
+      expect(sim.count('Fetch', since)).toBeLessThan(20 * 15)
+      await sim.run(consumer.close())
+      expect(sim.committed(0)).toBe(10)
+      expect(first.isLost).toBe(true)
+      if (protocol === 'classic') expect(lost).toEqual(['recreated'])
+      sim.closeClients()
+    },
+  )
 })
 
 describe('C14: fetch sessions', () => {
@@ -246,7 +249,9 @@ describe('C20: a commit is overtaken by a rebalance', () => {
     const others = collect(second)
     await sim.advance(30_000)
     expect([first.assignment.length, second.assignment.length]).toEqual([1, 1])
-    expect([...values, ...others].toSorted()).toEqual([0, 1].flatMap((p) => numbers(10).map((n) => `${p}:${n}`)).toSorted())
+    expect([...values, ...others].toSorted()).toEqual(
+      [0, 1].flatMap((p) => numbers(10).map((n) => `${p}:${n}`)).toSorted(),
+    )
     expect([sim.committed(0), sim.committed(1)]).toEqual([10, 10])
     const { rebalances } = sim.groups.classic('g')
     await sim.advance(60_000)

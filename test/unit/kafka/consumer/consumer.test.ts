@@ -53,9 +53,7 @@ describe.each(['classic', 'consumer'] as const)('a consumer of a %s group', (pro
     await sim.run(Promise.all([first.close(), second.close(), ...runs]))
     const expected = [0, 1, 2, 3].flatMap((partition) => numbers(20).map((n) => `${partition}:${n}`))
     expect(seen.toSorted()).toEqual(expected.toSorted())
-    expect([0, 1, 2, 3].map((partition) => sim.committed(partition))).toEqual([
-      20, 20, 20, 20,
-    ])
+    expect([0, 1, 2, 3].map((partition) => sim.committed(partition))).toEqual([20, 20, 20, 20])
   })
 
   it('leaves no timer and no connection behind', async () => {
