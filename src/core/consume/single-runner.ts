@@ -91,7 +91,7 @@ export class SingleRunner implements Runner {
     const slot = this.#freeSlots.pop() ?? this.#newSlot()
     slot.attempt = attempt
     // That of the class: one of the object could call back twice, when the slot has another attempt.
-    Promise.prototype.then.call(promise, slot.succeeded, slot.failed)
+    void Promise.prototype.then.call(promise, slot.succeeded, slot.failed)
   }
 
   #newSlot(): Slot {
