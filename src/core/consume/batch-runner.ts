@@ -48,6 +48,11 @@ class Batch extends Span implements BatchContext {
     this.host.observers.end(this.#observation, { durationMs, results: this.deliveries.map((_, at) => results[at]) })
   }
 
+  /** Any of the messages may be the cause. */
+  override get cause(): undefined {
+    return undefined
+  }
+
   attempt(index: number): number {
     const pending = this.deliveries[index]
     if (pending === undefined)
