@@ -41,9 +41,8 @@ import { ControlPublisher } from './publish/control-publisher.ts'
 import { MemberChannel } from './partitions/member-channel.ts'
 import { RabbitMqPublisher } from './publish/publisher.ts'
 import type { QueueConsumer, ConsumerEnd } from './consume/queue-consumer.ts'
-import type { RabbitMqSubscription } from './consume/subscription.ts'
 import { createSubscription } from './consume/create-subscription.ts'
-import type { SubscriptionContext } from './consume/subscription-context.ts'
+import type { LiveSubscription, SubscriptionContext } from './consume/subscription-context.ts'
 
 const CLOSE_MS = 5_000
 const LESS_AHEAD =
@@ -69,7 +68,7 @@ interface Open {
 interface Consuming {
   readonly link: Link
   readonly members: MemberChannel
-  readonly subscriptions: Set<RabbitMqSubscription>
+  readonly subscriptions: Set<LiveSubscription>
   /** Channels of its subscriptions, those included that are still being made. */
   channels: number
 }
@@ -87,7 +86,7 @@ export class RabbitMqTransport implements Transport {
   readonly #options: ResolvedRabbitMqOptions
   readonly #names: Names
   readonly #closing = new AbortController()
-  readonly #subscriptions = new Set<RabbitMqSubscription>()
+  readonly #subscriptions = new Set<LiveSubscription>()
   readonly #once = new OpenedOnce<Open>('RabbitMQ')
   #closed: Promise<void> | undefined
   readonly #down = new Set<Link>()
@@ -350,7 +349,7 @@ export class RabbitMqTransport implements Transport {
     })
     const consuming: Consuming[] = []
     const addConsuming = (): Consuming => {
-      const subscriptions = new Set<RabbitMqSubscription>()
+      const subscriptions = new Set<LiveSubscription>()
       const number = consuming.length
       const link = makeLink('consume', {
         up: (session) => {
@@ -486,7 +485,7 @@ export class RabbitMqTransport implements Transport {
   #readerLost(
     { events, name }: TransportHost,
     link: Link,
-    subscription: RabbitMqSubscription,
+    subscription: LiveSubscription,
     reader: QueueConsumer,
     { error, cause, wasIdle }: ConsumerEnd,
   ): void {
@@ -511,12 +510,7 @@ export class RabbitMqTransport implements Transport {
     subscription.intake.redeclare(isGone ? reader.queue : undefined)
   }
 
-  #slow(
-    { events, name }: TransportHost,
-    { spec }: RabbitMqSubscription,
-    { queue }: QueueConsumer,
-    ageMs: number,
-  ): void {
+  #slow({ events, name }: TransportHost, { spec }: LiveSubscription, { queue }: QueueConsumer, ageMs: number): void {
     events.emit('warning', {
       transport: name,
       code: 'slow-consumer',
@@ -524,7 +518,7 @@ export class RabbitMqTransport implements Transport {
     })
   }
 
-  #misplaced({ events, name }: TransportHost, { spec }: RabbitMqSubscription, topic: string, key: string): void {
+  #misplaced({ events, name }: TransportHost, { spec }: LiveSubscription, topic: string, key: string): void {
     events.emit('warning', {
       transport: name,
       code: 'key-without-bucket',
@@ -532,7 +526,7 @@ export class RabbitMqTransport implements Transport {
     })
   }
 
-  async #ended(subscription: RabbitMqSubscription, session: Session | undefined): Promise<void> {
+  async #ended(subscription: LiveSubscription, session: Session | undefined): Promise<void> {
     this.#subscriptions.delete(subscription)
     if (!subscription.nature.isTemporary || session === undefined) return
     const declaring = new DeclareChannel(session)

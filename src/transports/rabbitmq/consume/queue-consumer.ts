@@ -6,9 +6,10 @@ import { Queue } from '../../../core/util/queue.ts'
 import { closeQuietly } from '../connection/amqp.ts'
 import { IncomingMessage } from '../wire/incoming-message.ts'
 import { channelWriter } from '../wire/channel-writer.ts'
-import type { ChannelWriter } from '../wire/channel-writer.ts'
+import type { ChannelWriter } from '../wire/writer.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { RabbitMqDelivery } from './delivery.ts'
+import type { DeliveryReader } from './delivery.ts'
 import { FrameReader } from '../wire/frame-reader.ts'
 import type { Session } from '../connection/link.ts'
 import { readMessage } from '../wire/read-message.ts'
@@ -72,7 +73,7 @@ const NO: Promise<boolean> = Promise.resolve(false)
  * Consumes one queue on a separate channel, and tracks its delivery tags. A tag is valid only on its channel, so
  * everything here is dropped with the channel; except with `noAck`, where the broker no longer has what it sent.
  */
-export class QueueConsumer {
+export class QueueConsumer implements DeliveryReader {
   readonly queue: string
   /** Arrived but not with the runtime, by delivery tag. */
   readonly held: RabbitMqDelivery[] = []
