@@ -25,7 +25,8 @@ import { ConsumerRegistry } from './consumer-registry.ts'
 import type { BatchConsumeOptions, ConsumeOptions } from './consume/consume-options.ts'
 import { deadLettersOf } from './dead-letters/dead-letters.ts'
 import { Deadlines } from './util/deadlines.ts'
-import type { AnyConsumerDefinition, AnyEventDefinition } from './define.ts'
+import type { AnyEventDefinition } from './define.ts'
+import type { AnyConsumerDefinition } from './define-consumer.ts'
 import { ConfigurationError, StateError, UnsupportedError } from './errors.ts'
 import { logEvents } from './event-log.ts'
 import { BusEvents } from './events.ts'
@@ -154,6 +155,8 @@ class BusImpl implements Bus {
       clock,
       events: this.events,
       logger,
+      observers: this.#observers,
+      identityOf: (name) => (this.#publishers.get(name) as Publisher).identity,
       closing,
     })
     this.#factory = new ConsumerFactory({
