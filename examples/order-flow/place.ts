@@ -34,15 +34,11 @@ export async function choosePlace(url: string | undefined, { folder, stateDir, r
   return { transport: connect(), workers: inProcess({ connect, stateDir, run }), leaseMs: 0 }
 }
 
-/** Name of the lease among the options of the transport, and its default. */
-const LEASES: Readonly<Record<string, readonly [option: string, defaultMs: number]>> = {
-  sqlite: ['leaseMs', 30_000],
-  nats: ['ackWaitMs', 10_000],
-  redis: ['leaseMs', 10_000],
-}
+/** Default of the option `leaseMs` of each transport that has leases. */
+const LEASES: Readonly<Record<string, number>> = { sqlite: 30_000, nats: 10_000, redis: 10_000 }
 
 function leaseOf({ system }: Transport, url: string): number {
-  const [option, defaultMs] = LEASES[system] ?? []
-  const given = option === undefined ? null : new URLSearchParams(url.split('?')[1]).get(option)
-  return given === null ? (defaultMs ?? 0) : Number(given)
+  const defaultMs = LEASES[system]
+  if (defaultMs === undefined) return 0
+  return Number(new URLSearchParams(url.split('?')[1]).get('leaseMs') ?? defaultMs)
 }

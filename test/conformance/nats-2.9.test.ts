@@ -31,7 +31,7 @@ async function run(old: NatsBroker): Promise<void> {
     {
       name: 'nats-2.9',
       version: old.version,
-      create: () => nats({ url: `nats://${proxy.host}:${proxy.port}`, ackWaitMs: 2_000, stream: { partitions: 3 } }),
+      create: () => nats({ url: `nats://${proxy.host}:${proxy.port}`, leaseMs: 2_000, partitions: 3 }),
       childModule: new URL('./nats-child.ts', import.meta.url),
       childEnv: { BUSBAR_TEST_NATS: old.url },
       faults: natsFaults(old, proxy),

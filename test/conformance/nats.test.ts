@@ -10,7 +10,7 @@ const proxy = await tcpProxy(broker)
 conformance(vitest, {
   name: 'nats',
   version: broker.version,
-  create: () => nats({ url: `nats://${proxy.host}:${proxy.port}`, ackWaitMs: 2_000, stream: { partitions: 3 } }),
+  create: () => nats({ url: `nats://${proxy.host}:${proxy.port}`, leaseMs: 2_000, partitions: 3 }),
   childModule: new URL('./nats-child.ts', import.meta.url),
   childEnv: { BUSBAR_TEST_NATS: broker.url },
   faults: natsFaults(broker, proxy),

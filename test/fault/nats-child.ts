@@ -4,6 +4,6 @@ import { nats } from 'busbar/nats'
 export const create = (): Transport =>
   nats({
     url: process.env['BUSBAR_TEST_NATS'] ?? '',
-    ackWaitMs: Number(process.env['BUSBAR_TEST_ACK_WAIT_MS'] ?? 2_000),
-    stream: { partitions: Number(process.env['BUSBAR_TEST_PARTITIONS'] ?? 3) },
+    leaseMs: Number(process.env['BUSBAR_TEST_LEASE_MS'] ?? 2_000),
+    partitions: Number(process.env['BUSBAR_TEST_PARTITIONS'] ?? 3),
   })

@@ -28,8 +28,9 @@ test(
     const makeBus = (url: string | readonly string[]): Bus => {
       const transport = nats({
         url,
-        ackWaitMs: ACK_WAIT_MS,
-        stream: { replicas: 3, partitions: 1 },
+        leaseMs: ACK_WAIT_MS,
+        stream: { replicas: 3 },
+        partitions: 1,
         // It must not find its way around the proxy.
         native: { connect: { ignoreClusterUpdates: true } },
       })

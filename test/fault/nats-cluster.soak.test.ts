@@ -25,8 +25,7 @@ clusterSuite<NatsBroker>({
   name: 'nats-cluster',
   start: () => startPrivate('nats', { nodes: 3 }),
   nodes: ({ nodes }) => nodes,
-  create: (nodes) =>
-    nats({ url: nodes.map(({ url }) => url), ackWaitMs: 2_000, stream: { replicas: 3, partitions: 3 } }),
+  create: (nodes) => nats({ url: nodes.map(({ url }) => url), leaseMs: 2_000, stream: { replicas: 3 }, partitions: 3 }),
   async leader(cluster) {
     const names = await leaders(cluster)
     const led = ({ port }: BrokerNode): number => names.filter((name) => name === `busbar-${port}`).length

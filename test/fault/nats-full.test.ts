@@ -52,7 +52,7 @@ async function fill(client: NatsConnection): Promise<void> {
 }
 
 function makeBus(server: NatsBroker): Bus {
-  const bus = createBus({ service: 'full', transport: nats({ url: server.url, ackWaitMs: 1_500 }) })
+  const bus = createBus({ service: 'full', transport: nats({ url: server.url, leaseMs: 1_500 }) })
   cleanUps.push(() => bus.close({ timeoutMs: 1_000 }))
   return bus
 }

@@ -96,7 +96,7 @@ async function scene() {
   const gateway = new Gateway(client)
   await client.flush()
   const topic = uniqueName('lost-requests')
-  const options = { ackWaitMs: 10_000, stream: { partitions: 3 } }
+  const options = { leaseMs: 10_000, partitions: 3 }
   const bus = createBus({
     service: 'consumer',
     transport: nats({ ...options, domain: DOMAIN, url: `nats://${proxy.host}:${proxy.port}` }),

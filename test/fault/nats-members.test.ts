@@ -26,8 +26,8 @@ async function startServer(): Promise<NatsBroker> {
   return server
 }
 
-function makeBus(server: NatsBroker, ackWaitMs: number, partitions = 8): Bus {
-  const transport = nats({ url: server.url, ackWaitMs, stream: { partitions } })
+function makeBus(server: NatsBroker, leaseMs: number, partitions = 8): Bus {
+  const transport = nats({ url: server.url, leaseMs, partitions })
   const bus = createBus({ service: 'members', transport })
   cleanUps.push(() => bus.close({ timeoutMs: 1_000 }))
   return bus
@@ -63,7 +63,7 @@ describe('members of a group on NATS', () => {
         module: new URL('./nats-child.ts', import.meta.url),
         env: {
           BUSBAR_TEST_NATS: server.url,
-          BUSBAR_TEST_ACK_WAIT_MS: String(ACK_WAIT_MS),
+          BUSBAR_TEST_LEASE_MS: String(ACK_WAIT_MS),
           BUSBAR_TEST_PARTITIONS: '8',
         },
         topic,
@@ -89,7 +89,7 @@ describe('members of a group on NATS', () => {
     const topic = uniqueName('standby')
     const members: RawConsumer[] = []
     for (let member = 0; member < 4; member++) {
-      const transport = nats({ url: server.url, ackWaitMs: 2_000, stream: { partitions: 2 } })
+      const transport = nats({ url: server.url, leaseMs: 2_000, partitions: 2 })
       const bus = createBus({ service: 'members', transport })
       cleanUps.push(() => bus.close({ timeoutMs: 1_000 }))
       await bus.start()

@@ -13,7 +13,7 @@ import { startPrivate } from '../../tools/brokers/index.ts'
 import type { NatsBroker } from '../../tools/brokers/index.ts'
 import { recordFault, toRow } from './fault-report.ts'
 
-const QUICK = { ackWaitMs: 2_000, stream: { partitions: 2 } } as const
+const QUICK = { leaseMs: 2_000, partitions: 2 } as const
 
 /** What a test has started, to be ended in the opposite order. */
 const cleanUps: (() => unknown)[] = []
@@ -67,7 +67,7 @@ describe('trouble with a NATS server', () => {
     const users = (password: string): string => `authorization { users: [ { user: app, password: "${password}" } ] }`
     const server = await broker(users('one'))
     const [topic, book] = [uniqueName('revoked'), ledger()]
-    const bus = makeBus({ url: `nats://${server.host}:${server.port}`, user: 'app', password: 'one' }, 1_500)
+    const bus = makeBus({ url: `nats://${server.host}:${server.port}`, username: 'app', password: 'one' }, 1_500)
     const [errors, disconnects, reconnects] = [
       record(bus, 'error'),
       record(bus, 'disconnect'),
@@ -176,7 +176,7 @@ describe('trouble with a NATS server', () => {
       const proxy = await tcpProxy(server)
       cleanUps.push(() => proxy.close())
       const [topic, book] = [uniqueName('taking'), ledger()]
-      const bus = makeBus({ url: `nats://${proxy.host}:${proxy.port}`, stream: { partitions: 4 } })
+      const bus = makeBus({ url: `nats://${proxy.host}:${proxy.port}`, partitions: 4 })
       let cuts = 0
       bus.events.on('rebalance', ({ assigned }) => {
         if (assigned.length > 0 && cuts++ < 3) proxy.cut()
@@ -196,7 +196,7 @@ describe('trouble with a NATS server', () => {
     async () => {
       const server = await broker()
       const [topic, book] = [uniqueName('memory'), ledger()]
-      const bus = makeBus({ url: server.url, stream: { partitions: 2, storage: 'memory' } })
+      const bus = makeBus({ url: server.url, stream: { storage: 'memory' }, partitions: 2 })
       const [warnings, reconnects] = [record(bus, 'warning'), record(bus, 'reconnect')]
       bus.consume(topic, ({ id }) => book.handled(id))
       await bus.start()
@@ -217,7 +217,7 @@ describe('trouble with a NATS server', () => {
     async () => {
       const server = await broker()
       const [topic, book] = [uniqueName('empty'), ledger()]
-      const bus = makeBus({ url: server.url, stream: { partitions: 2, storage: 'memory' } })
+      const bus = makeBus({ url: server.url, stream: { storage: 'memory' }, partitions: 2 })
       const [losses, rebalances] = [record(bus, 'loss'), record(bus, 'rebalance')]
       const consumer = bus.consume(topic, ({ id }) => book.handled(id), { prefetch: 4 })
       await bus.start()
@@ -255,7 +255,8 @@ describe('trouble with a NATS server', () => {
       const topic = uniqueName('full')
       const bus = makeBus({
         url: server.url,
-        stream: { partitions: 2, maxBytes: 20_000 },
+        partitions: 2,
+        retention: { maxBytes: 20_000 },
         native: { stream: { discard: 'new' } },
       })
       await bus.start()
@@ -281,7 +282,7 @@ describe('trouble with a NATS server', () => {
     cleanUps.push(() => proxy.close())
     for (const jetstream of [true, false]) {
       const topic = uniqueName('away')
-      const options = jetstream ? {} : { jetstream, ackWaitMs: undefined }
+      const options = jetstream ? {} : { jetstream, leaseMs: undefined }
       const bus = makeBus({ url: `nats://${proxy.host}:${proxy.port}`, ...options }, 300)
       const disconnects = record(bus, 'disconnect')
       await bus.start()
@@ -314,7 +315,7 @@ describe('trouble with a NATS server', () => {
         return true
       })
       await bus.publish(topic, new Uint8Array(60_000))
-      const core = makeBus({ url: server.url, jetstream: false, ackWaitMs: undefined })
+      const core = makeBus({ url: server.url, jetstream: false, leaseMs: undefined })
       await core.start()
       await assert.rejects(core.publish(topic, new Uint8Array(65_500)), PublishError.is)
       await core.publish(topic, 'small')

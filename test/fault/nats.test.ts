@@ -8,12 +8,12 @@ interface Address {
   readonly port: number
 }
 
-const create = ({ host, port }: Address, options: { pingIntervalMs?: number } = {}): Transport =>
-  nats({ url: `nats://${host}:${port}`, ackWaitMs: 2_000, stream: { partitions: 3 }, ...options })
+const create = ({ host, port }: Address, options: { heartbeatMs?: number } = {}): Transport =>
+  nats({ url: `nats://${host}:${port}`, leaseMs: 2_000, partitions: 3, ...options })
 
 faultSuite({
   name: 'nats',
   start: () => startPrivate('nats'),
   create,
-  impatient: (at) => create(at, { pingIntervalMs: 600 }),
+  impatient: (at) => create(at, { heartbeatMs: 600 }),
 })

@@ -27,7 +27,7 @@ afterEach(() => {
 /** With short leases: what a killed worker held comes back after that. */
 const PARAMETERS = {
   rabbitmq: '',
-  nats: '?ackWaitMs=3000',
+  nats: '?leaseMs=3000',
   redis: '?retention.maxMessages=100000&leaseMs=3000',
 } as const
 

@@ -23,10 +23,10 @@ afterAll(async () => {
 /** How a conversation is carried on with one broker, real or simulated. */
 interface Talk {
   readonly topicId: string
-  ask<N extends ApiName>(name: N, body: Requests[N], options?: AskOptions): Promise<Responses[N]>
-  pause(ms: number): Promise<void>
-  /** What a request is answered that waits for the second one. */
-  both<T>(first: () => Promise<T>, second: () => Promise<T>): Promise<readonly [T, T]>
+  readonly ask: <N extends ApiName>(name: N, body: Requests[N], options?: AskOptions) => Promise<Responses[N]>
+  readonly pause: (ms: number) => Promise<void>
+  /** For requests that wait for each other. */
+  readonly both: <T>(first: () => Promise<T>, second: () => Promise<T>) => Promise<readonly [T, T]>
 }
 
 interface AskOptions {

@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => server.stop())
 
 const open = async (): Promise<Transport> => {
-  const { transport } = await openTransport({ url: server.url, ackWaitMs: 1_000, stream: { partitions: 2 } })
+  const { transport } = await openTransport({ url: server.url, leaseMs: 1_000, partitions: 2 })
   return transport
 }
 

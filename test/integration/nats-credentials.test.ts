@@ -60,10 +60,10 @@ const at = ({ host, port }: NatsBroker, login = ''): string => `nats://${login}$
 describe('logging in to NATS', () => {
   test('with user and password: options, URL, or the password beside the URL', async () => {
     const server = await broker('authorization { user: alice, password: "s3cr%t" }')
-    await works(nats({ url: at(server), user: 'alice', password: 's3cr%t' }))
+    await works(nats({ url: at(server), username: 'alice', password: 's3cr%t' }))
     await works(nats({ url: at(server, 'alice:s3cr%25t@') }))
     await works(nats({ url: at(server, 'alice@'), password: 's3cr%t' }))
-    await refused({ url: at(server), user: 'alice', password: 'wr0ng' }, ['wr0ng'])
+    await refused({ url: at(server), username: 'alice', password: 'wr0ng' }, ['wr0ng'])
     await refused({ url: at(server, 'alice:wr0ng@') }, ['wr0ng'])
     await refused({ url: at(server) }, [])
   })

@@ -60,18 +60,18 @@ describe('options of nats()', () => {
           url: 'nats://alice:s3cret@host:4222/path',
           token: 'x',
           nkeySeed: 'y',
-          stream: { partitions: 0 },
-          ackWait: 5,
+          partitions: 0,
+          leasMs: 5,
         } as NatsOptions),
       (error: unknown) => {
         assert.ok(ConfigurationError.is(error))
-        for (const part of ['url', 'exclude each other', 'stream.partitions', 'did you mean "ackWaitMs"'])
+        for (const part of ['url', 'exclude each other', 'partitions', 'did you mean "leaseMs"'])
           assert.match(error.message, new RegExp(part))
         assert.doesNotMatch(error.message, /s3cret/)
         return true
       },
     )
-    assert.throws(() => nats({ jetstream: false, ackWaitMs: 5_000 }), /ackWaitMs.*core NATS/)
+    assert.throws(() => nats({ jetstream: false, leaseMs: 5_000 }), /leaseMs.*core NATS/)
     assert.throws(() => nats({ maxCoreBacklog: 5 }), /maxCoreBacklog.*jetstream: false/)
     assert.throws(() => nats({ jwt: 'x' }), /nkeySeed/)
   })
@@ -85,7 +85,7 @@ describe('options of nats()', () => {
       assert.match(error.message, /"password", which belongs before the question mark/)
       return !error.message.includes('secret')
     })
-    await assert.rejects(transportFromUrl(`${server.url}?stream.partition=3`), /did you mean "partitions"/)
+    await assert.rejects(transportFromUrl(`${server.url}?retention.maxAge=3`), /did you mean "maxAgeMs"/)
     await assert.rejects(transportFromUrl('nats://a%zz:b@host'), /%25/)
   })
 
@@ -119,7 +119,7 @@ describe('a connection of the user', () => {
     const connection = await connect({ servers: `${server.host}:${server.port}` })
     cleanUps.push(() => connection.close())
     const topic = uniqueName('given')
-    const transport = nats({ connection })
+    const transport = nats({ client: connection })
     const bus = createBus({ service: 'given', transport })
     const handled: unknown[] = []
     bus.consume(topic, ({ data }) => void handled.push(data))
@@ -131,7 +131,7 @@ describe('a connection of the user', () => {
     await bus.close()
     assert.equal(connection.isClosed(), false)
     await connection.flush()
-    assert.throws(() => nats({ connection, url: 'nats://x' }), /url.*belongs to the connection/)
+    assert.throws(() => nats({ client: connection, url: 'nats://x' }), /url.*belongs to the connection/)
   })
 })
 
@@ -166,8 +166,8 @@ describe('native settings', () => {
 describe('streams', () => {
   test('one that differs from the options is used as it is, and the difference is reported', async () => {
     const name = stream()
-    await makeBus({ stream: { name, partitions: 3, maxAgeMs: 120_000 } }).start()
-    const other = makeBus({ stream: { name, partitions: 5, maxAgeMs: 60_000, maxMessages: 10 } })
+    await makeBus({ stream: { name }, partitions: 3, retention: { maxAgeMs: 120_000 } }).start()
+    const other = makeBus({ stream: { name }, partitions: 5, retention: { maxAgeMs: 60_000, maxMessages: 10 } })
     const warnings = record(other, 'warning')
     await other.start()
     const drift = warnings.find(({ code }) => code === 'nats-stream-drift') ?? assert.fail()
@@ -183,7 +183,7 @@ describe('streams', () => {
 
   test('messages that its limits delete before a group has seen them are reported as lost, with their number', async () => {
     const [name, topic] = [stream(), uniqueName('limited')]
-    const options: NatsOptions = { stream: { name, maxMessages: 50, partitions: 2 }, ackWaitMs: 500 }
+    const options: NatsOptions = { stream: { name }, partitions: 2, retention: { maxMessages: 50 }, leaseMs: 500 }
     const bus = makeBus(options)
     const lost = record(bus, 'loss')
     const handled: unknown[] = []
@@ -220,7 +220,7 @@ describe('streams', () => {
 
   test('the server spreads the messages of other programs as we spread ours', async () => {
     const topic = 'orders'
-    const bus = makeBus({ stream: { name: 'mapped', partitions: 4 } })
+    const bus = makeBus({ stream: { name: 'mapped' }, partitions: 4 })
     const keys = ['a', 'ord-17', 'kunde-ü', 'x'.repeat(100)]
     const ours = new Map<string, string>()
     await bus.start()
@@ -244,7 +244,7 @@ describe('streams', () => {
 describe('consumers', () => {
   test('what the server gave up on (maxDeliver) is dead-lettered, also when its last delivery expired while no member ran', async () => {
     const [name, topic] = [stream(), uniqueName('given-up')]
-    const options: NatsOptions = { stream: { name, partitions: 1 }, maxDeliver: 2, ackWaitMs: 500 }
+    const options: NatsOptions = { stream: { name }, partitions: 1, maxDeliver: 2, leaseMs: 500 }
     const bus = makeBus(options)
     const dead = record(bus, 'deadLetter')
     bus.consume(topic, () => Promise.reject(new Error('no')), { retry: { mode: 'delayed', attempts: 10, baseMs: 10 } })
@@ -276,7 +276,7 @@ describe('consumers', () => {
 
   test('a message that can not be dead-lettered (maxDeliver) holds up no other, and is reported', async () => {
     const [name, topic] = [stream(), uniqueName('too-large')]
-    const options = { stream: { name, partitions: 1 }, maxDeliver: 2, ackWaitMs: 500 }
+    const options = { stream: { name }, partitions: 1, maxDeliver: 2, leaseMs: 500 }
     const before = makeBus(options)
     before.consume(topic, () => undefined)
     await before.start()
@@ -415,7 +415,7 @@ describe.each([true, false])('request and reply, jetstream: %s', (jetstream) => 
   test('the connection that was passed stays open, without subscriptions of ours', async () => {
     const client = await connect({ servers: server.url })
     cleanUps.push(() => client.close())
-    const transport = await open({ jetstream, connection: client })
+    const transport = await open({ jetstream, client })
     const topic = uniqueName('rpc')
     await transport.requestReply.respond({ topic, group: 'g', maxInFlight: 1 }, (request) => request)
     await transport.requestReply.request(outgoing(topic), { timeoutMs: 5_000 })
@@ -427,7 +427,7 @@ describe.each([true, false])('request and reply, jetstream: %s', (jetstream) => 
 
 /** An open transport below any bus. */
 async function open(options: NatsOptions): Promise<NatsTransport> {
-  const transport = nats({ ...(options.connection === undefined && { url: server.url }), ...options })
+  const transport = nats({ ...(options.client === undefined && { url: server.url }), ...options })
   cleanUps.push(() => transport.close({ deadlineMs: 1_000 }))
   await openRaw(transport, 'rpc')
   return transport

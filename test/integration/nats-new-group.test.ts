@@ -8,7 +8,7 @@ import { makeBus, onEnd, record, startServer, streamName } from './nats-harness.
 test('a new group starts at once on a server that has just been restarted', async () => {
   const server = await startServer()
   onEnd(() => server.stop())
-  const bus = makeBus({ url: server.url, ackWaitMs: 20_000, stream: { name: streamName() } })
+  const bus = makeBus({ url: server.url, leaseMs: 20_000, stream: { name: streamName() } })
   await bus.start()
   const reconnects = record(bus, 'reconnect')
   await server.restart()

@@ -14,7 +14,7 @@ afterAll(() => server.stop())
 describe('partitions of groups', () => {
   test('have positions for a strict order and for patterns, and the limits of their stream', async () => {
     const name = streamName()
-    const bus = makeBus({ url: server.url, stream: { name, maxMessages: 1_000 } })
+    const bus = makeBus({ url: server.url, stream: { name }, retention: { maxMessages: 1_000 } })
     const last = Promise.withResolvers<void>()
     bus.consume('a.b', ({ data }) => (data === 2 ? last.promise : undefined), { group: 'strict', order: 'strict' })
     bus.consume('a.>', () => {}, { group: 'pattern' })
@@ -49,7 +49,7 @@ describe('partitions of groups', () => {
 
   test('ask for the ends of a partition once, however many groups the topic has', async () => {
     const { client } = await plainClient(server)
-    const bus = makeBus({ url: server.url, stream: { name: streamName(), partitions: 4 } })
+    const bus = makeBus({ url: server.url, stream: { name: streamName() }, partitions: 4 })
     for (const group of ['a', 'b', 'c']) bus.consume('t', () => {}, { group })
     await bus.start()
     await bus.publishMany('t', [{ data: 1, key: 'k' }, { data: 2 }])

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { headers } from '@nats-io/transport-node'
 import { test } from 'vitest'
 import { waitUntil } from 'busbar/testing'
 import { makeBus, plainClient, startServer } from './nats-harness.ts'
@@ -42,11 +43,29 @@ test.each(REQUESTS)('a seek leaves alone the consumer that a member has created 
     }
     return answer
   }
-  const seeker = makeBus({ connection: client })
+  const seeker = makeBus({ client })
   await seeker.start()
   await seeker.admin().seek('t', 'g', 'earliest')
   assert.equal(await description(), created)
   moved.resolve(undefined)
   await waitUntil(async () => (await lag()) === 0, { describe: 'the message to be settled again' })
   assert.equal(handled, 2)
+})
+
+test('a seek leaves no partition without a record: a member may be about to claim it at the former position', async () => {
+  const server = await startServer()
+  const bus = makeBus({ url: server.url, partitions: 2 })
+  await bus.start()
+  await bus.publish('t', 1)
+  await bus.admin().seek('t', 'g', 'latest')
+  const { client, api } = await plainClient(server)
+  const { state } = (await api('STREAM.INFO.busbar_state', { subjects_filter: 'busbar-state.at.>' })) as {
+    state: { subjects?: Record<string, number> }
+  }
+  const subjects = Object.keys(state.subjects ?? {})
+  assert.equal(subjects.length, 2)
+  const first = headers()
+  first.set('Nats-Expected-Last-Subject-Sequence', '0')
+  const answer = await client.request(subjects[0] ?? '', '{}', { headers: first, timeout: 5_000 })
+  assert.equal(answer.json<{ error?: { err_code: number } }>().error?.err_code, 10_071)
 })

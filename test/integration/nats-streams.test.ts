@@ -40,7 +40,7 @@ describe('streams that are there already', () => {
       const { api } = await plainClient(server)
       const made = await api(`STREAM.CREATE.${name}`, config(name, settings))
       assert.equal(made['error'], undefined)
-      const bus = makeBus({ url: server.url, stream: { name, maxAgeMs: 3_600_000 } })
+      const bus = makeBus({ url: server.url, stream: { name }, retention: { maxAgeMs: 3_600_000 } })
       await assert.rejects(bus.start(), (error: unknown) => {
         assert.ok(ConfigurationError.is(error), String(error))
         assert.deepEqual(
@@ -48,6 +48,27 @@ describe('streams that are there already', () => {
           [field],
         )
         assert.match(error.message, new RegExp(name))
+        return true
+      })
+    })
+
+  for (const [field, settings] of [
+    ['max_age', { max_age: 60_000_000_000 }],
+    ['discard', { max_bytes: 1_000_000 }],
+    ['discard', { max_msgs: 1_000 }],
+  ] as const)
+    test(`records with ${JSON.stringify(settings)} are refused by name: positions would be deleted`, async () => {
+      const name = streamName()
+      const { api } = await plainClient(server)
+      const state = { subjects: [`${name}-state.>`], max_msgs_per_subject: 1, allow_direct: true, discard: 'old' }
+      const made = await api(`STREAM.CREATE.${name}_state`, config(`${name}_state`, { ...state, ...settings }))
+      assert.equal(made['error'], undefined)
+      await assert.rejects(makeBus({ url: server.url, stream: { name } }).start(), (error: unknown) => {
+        assert.ok(ConfigurationError.is(error), String(error))
+        assert.deepEqual(
+          error.problems.map(({ path }) => path),
+          [field],
+        )
         return true
       })
     })
@@ -145,14 +166,14 @@ describe('streams that are there already', () => {
       ...config(`${name}_dlq`, { max_age: hourNs }),
       subjects: [`${name}-dlq.>`],
     })
-    const warned = async (stream: object): Promise<readonly string[]> => {
-      const bus = makeBus({ url: server.url, stream: { name, ...stream } })
+    const warned = async (retention: object): Promise<readonly string[]> => {
+      const bus = makeBus({ url: server.url, stream: { name }, retention })
       const warnings = record(bus, 'warning')
       await bus.start()
       return warnings.filter(({ code }) => code === 'nats-stream-drift').map(({ detail }) => detail)
     }
     const [messages, deadLetters, ...more] = await warned({})
-    assert.match(messages ?? '', new RegExp(`"${name}" .* 3600000 ms.* default \\(604800000 ms\\).*stream.maxAgeMs`))
+    assert.match(messages ?? '', new RegExp(`"${name}" .* 3600000 ms.* default \\(604800000 ms\\).*retention.maxAgeMs`))
     assert.match(deadLetters ?? '', new RegExp(`"${name}_dlq" .* 3600000 ms.* default \\(never\\).*deadLetterMaxAgeMs`))
     assert.deepEqual(more, [])
     assert.deepEqual(await warned({ maxAgeMs: hourMs, deadLetterMaxAgeMs: hourMs }), [])
@@ -161,7 +182,7 @@ describe('streams that are there already', () => {
   test('the number of partitions outlives the loss of the stream of records', async () => {
     const name = streamName()
     const { api } = await plainClient(server)
-    await makeBus({ url: server.url, stream: { name, partitions: 3 } }).start()
+    await makeBus({ url: server.url, stream: { name }, partitions: 3 }).start()
     await api(`STREAM.DELETE.${name}_state`)
     await makeBus({ url: server.url, stream: { name } }).start()
     const { config: found } = (await api(`STREAM.INFO.${name}`)) as { config: { subjects: string[] } }
@@ -179,13 +200,13 @@ describe('permissions', () => {
       'authorization { users: [ { user: all, password: x }, { user: some, password: x, permissions: { publish: { deny: "busbar-lease.>" } } } ] }',
     )
     const at = `${guarded.host}:${guarded.port}`
-    const bus = makeBus({ url: `nats://${at}`, user: 'some', password: 'x' })
+    const bus = makeBus({ url: `nats://${at}`, username: 'some', password: 'x' })
     await assert.rejects(bus.start(), (error: unknown) => {
       assert.ok(AuthorizationError.is(error), String(error))
       assert.match(error.message, /busbar-lease\.>/)
       return true
     })
-    const allowed = makeBus({ url: `nats://${at}`, user: 'all', password: 'x' })
+    const allowed = makeBus({ url: `nats://${at}`, username: 'all', password: 'x' })
     await allowed.start()
   })
 })
@@ -252,15 +273,21 @@ describe('groups whose consumers were deleted while no member was there', () => 
     await waitUntil(() => count === 4)
   })
 
-  test('a stream that lets consumers expire is reported', async () => {
+  test('a stream that lets consumers expire is reported, and read, with all its keys', async () => {
     const name = streamName()
     const { api } = await plainClient(server)
-    await api(`STREAM.CREATE.${name}`, config(name, { consumer_limits: { inactive_threshold: 5_000_000_000 } }))
+    await api(`STREAM.CREATE.${name}`, config(name, { consumer_limits: { inactive_threshold: 2_000_000_000 } }))
     const bus = makeBus({ url: server.url, stream: { name } })
     const warnings = record(bus, 'warning')
-    bus.consume('a', () => undefined)
+    const seen: unknown[] = []
+    bus.consume('a', ({ data }) => void seen.push(data), { retry: { attempts: 1 } })
+    bus.consume('b', () => Promise.reject(new Error('no')), { retry: { attempts: 1 } })
     await bus.start()
-    assert.match(warnings.find(({ code }) => code === 'nats-consumer-expires')?.detail ?? '', /5000 ms/)
+    await bus.publishMany('a', [{ data: 1, key: 'k' }, { data: 2 }])
+    await bus.publish('b', 3)
+    await waitUntil(() => seen.length === 2)
+    await waitUntil(async () => (await bus.deadLetters('b', 'test').list()).length === 1)
+    assert.match(warnings.find(({ code }) => code === 'nats-consumer-expires')?.detail ?? '', /2000 ms/)
   })
 })
 
@@ -287,10 +314,7 @@ describe('a group that is deleted under its members', () => {
       const name = streamName()
       const topic = uniqueName('records')
       const { api } = await plainClient(server)
-      const [one, two] = [0, 1].map(() => makeBus({ url: server.url, ackWaitMs: 1_000, stream: { name } })) as [
-        Bus,
-        Bus,
-      ]
+      const [one, two] = [0, 1].map(() => makeBus({ url: server.url, leaseMs: 1_000, stream: { name } })) as [Bus, Bus]
       const seen: unknown[] = []
       for (const bus of [one, two]) {
         bus.consume(topic, ({ data }) => void seen.push(data), { group: 'g' })
@@ -318,7 +342,7 @@ describe('a group that is deleted under its members', () => {
     const name = streamName()
     const topic = uniqueName('trouble')
     const { api } = await plainClient(server)
-    const { transport } = await openTransport({ url: server.url, ackWaitMs: 1_000, stream: { name } })
+    const { transport } = await openTransport({ url: server.url, leaseMs: 1_000, stream: { name } })
     const raw = await new RawConsumer(10_000).subscribe(transport, { topic, group: 'g', order: 'key' })
     onEnd(() => raw.close())
     raw.request(10)

@@ -12,8 +12,7 @@ interface Address {
   readonly port: number
 }
 
-const urlOf = ({ host, port }: Address): string =>
-  `nats://${host}:${port}?ackWaitMs=3000&pingIntervalMs=1000&stream.partitions=6`
+const urlOf = ({ host, port }: Address): string => `nats://${host}:${port}?leaseMs=3000&heartbeatMs=1000&partitions=6`
 
 test('nats: processes, connections and the broker fail at random', { timeout: chaosTimeout(TIMES) }, async () => {
   await using broker = await startPrivate('nats')

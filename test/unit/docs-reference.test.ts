@@ -36,7 +36,7 @@ describe('the reference pages', () => {
     const needed = {
       rabbitmq: ['url', 'credentials', 'tls', 'exchange', 'partitions', 'groups', 'unroutable', 'topology'],
       'rabbitmq: TopologyOptions': ['exchanges', 'queues', 'bindings'],
-      nats: ['url', 'jetstream', 'user', 'password', 'token', 'tls', 'ackWaitMs'],
+      nats: ['url', 'jetstream', 'username', 'password', 'token', 'tls', 'leaseMs'],
       redis: ['url', 'host', 'port', 'username', 'password', 'retention'],
     }
     for (const [title, options] of Object.entries(needed))

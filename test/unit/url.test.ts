@@ -49,7 +49,7 @@ describe('transportFromUrl', () => {
   it.each([
     ['amqp://u:hunter2@h?partition=9', /did you mean "partitions"/],
     ['amqp://u:hunter2@h?partitions=many', /partitions: must be a whole number/],
-    ['nats://u:hunter2@h?ackWait=9', /did you mean "ackWaitMs"/],
+    ['nats://u:hunter2@h?leasMs=9', /did you mean "leaseMs"/],
     ['redis://u:hunter2@h?retention.maxMessages=many', /retention\.maxMessages: must be a whole number/],
   ])('says what is wrong with %s', async (url, message) => {
     const text = await messageOf(url)
@@ -130,7 +130,7 @@ describe('transportFromUrl', () => {
 
   it.each([
     ['redis://h?retention.maxMessages=abc', 'retention.maxMessages: must be a whole number >= 1, got "abc"'],
-    ['nats://h?stream.partitions=many', 'stream.partitions: must be a whole number >= 1 and <= 256, got "many"'],
+    ['nats://h?partitions=many', 'partitions: must be a whole number >= 1 and <= 256, got "many"'],
     ['amqp://h?partitions=many', 'partitions: must be a whole number >= 1 and <= 32, got "many"'],
     ['memory:?retainMessages=few', 'retainMessages: must be a whole number >= 0, got "few"'],
     ['sqlite:./a.db?leaseMs=5s', 'leaseMs: must be a whole number >= 100 and <= 86400000, got "5s"'],

@@ -30,6 +30,7 @@ export const ERR = {
   maxConsumers: 10_026,
   wrongLastSequence: 10_071,
   messageNotFound: 10_037,
+  inactiveThreshold: 10_153,
   tooManyRequests: 10_167,
   notEnabledForAccount: 10_039,
   notEnabled: 10_076,

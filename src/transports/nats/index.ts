@@ -7,7 +7,13 @@ import { JetStream } from './jetstream/jetstream.ts'
 import { resolveNatsOptions } from './options.ts'
 import type { NatsOptions } from './options.ts'
 
-export type { NatsNativeOptions, NatsOptions, NatsStreamOptions, NatsTlsOptions } from './options.ts'
+export type {
+  NatsNativeOptions,
+  NatsOptions,
+  NatsRetentionOptions,
+  NatsStreamOptions,
+  NatsTlsOptions,
+} from './options.ts'
 
 /** The NATS transport, with native request and reply. */
 export interface NatsTransport extends Transport {

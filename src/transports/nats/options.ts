@@ -1,40 +1,38 @@
 import type { ConnectionOptions, NatsConnection } from '@nats-io/transport-node'
 import { readEnvelopeForm } from '../../core/compact-envelope.ts'
 import type { EnvelopeForm } from '../../core/compact-envelope.ts'
+import { readBackoffLimits } from '../../core/util/backoff.ts'
+import type { BackoffLimits } from '../../core/util/backoff.ts'
 import { OptionsReader } from '../../core/util/options-reader.ts'
 import { applyUrl } from './url-options.ts'
 
-/** Settings of the stream that stores the messages. They apply when the stream is created. */
+/** The streams of a bus. Applies when they are created. */
 export interface NatsStreamOptions {
   /**
-   * Name of the stream; two more streams are called `<name>_dlq` and `<name>_state`. Letters, digits, `_`, `-`. Default
-   * `busbar`.
+   * Name of the stream with the messages; the others are called `<name>_dlq`, `<name>_state` and `<name>_leases`. Letters,
+   * digits, `_`, `-`. Default `busbar`.
    */
   readonly name?: string | undefined
   /** First tokens of all subjects: `<prefix>.<partition>.<topic>`. Default: the name of the stream. */
   readonly subjectPrefix?: string | undefined
-  /**
-   * Number of partitions that keys are spread over: the maximum number of a group's members that handle keyed messages
-   * at once. Fixed when the stream is created. Default 8.
-   */
-  readonly partitions?: number | undefined
-  /** Messages older than this are deleted, handled or not, in ms; `false` keeps them. Default 604,800,000 (7 days). */
-  readonly maxAgeMs?: number | false | undefined
-  /**
-   * Maximum size of the stream, in bytes; beyond it the oldest messages are deleted. Default: no limit but the
-   * server's.
-   */
-  readonly maxBytes?: number | undefined
-  /** Maximum number of messages; beyond it the oldest are deleted. Default: no limit. */
-  readonly maxMessages?: number | undefined
-  /** Dead letters older than this are deleted, in ms. Default: never. */
-  readonly deadLetterMaxAgeMs?: number | undefined
-  /** Where the server keeps the stream. Default `file`. */
+  /** Where the server keeps the streams. Default `file`. */
   readonly storage?: 'file' | 'memory' | undefined
   /** Number of copies in a cluster. Default 1; use 3 in production. */
   readonly replicas?: number | undefined
   /** How long the server remembers published ids to refuse duplicates, in ms. Default 120,000. */
   readonly duplicateWindowMs?: number | undefined
+}
+
+/** Limits beyond which messages are deleted, handled or not. They apply to all topics of a stream together, when it is created. */
+export interface NatsRetentionOptions {
+  /** How long messages are kept, in ms; `false` keeps them. Default 604,800,000 (7 days). */
+  readonly maxAgeMs?: number | false | undefined
+  /** Maximum size of the stream, in bytes; beyond it the oldest messages are deleted. Default: no limit but the server's. */
+  readonly maxBytes?: number | undefined
+  /** Maximum number of messages; beyond it the oldest are deleted. Default: no limit. */
+  readonly maxMessages?: number | undefined
+  /** How long dead letters are kept, in ms. Default: forever. */
+  readonly deadLetterMaxAgeMs?: number | undefined
 }
 
 /** Certificates for TLS. */
@@ -72,7 +70,7 @@ export interface NatsOptions {
   /**
    * `nats://` or `tls://`, several as an array or separated by commas: `nats://user:secret@a:4222,b:4222`; a user
    * without a password is a token. Parameters are options; an option given beside the URL wins:
-   * `?jetstream=false&stream.maxAgeMs=60000`. Default `nats://127.0.0.1:4222`.
+   * `?jetstream=false&reconnect.maxMs=1000`. Default `nats://127.0.0.1:4222`.
    */
   readonly url?: string | readonly string[] | undefined
   /**
@@ -82,8 +80,8 @@ export interface NatsOptions {
    */
   readonly jetstream?: boolean | undefined
   /** User to log in as, instead of one in the URL. */
-  readonly user?: string | undefined
-  /** Password of `user`. */
+  readonly username?: string | undefined
+  /** Password of `username`. */
   readonly password?: string | undefined
   /** Token to log in with, instead of a user and password. */
   readonly token?: string | undefined
@@ -97,23 +95,29 @@ export interface NatsOptions {
   readonly credentialsFile?: string | undefined
   /** `true`: TLS with the certificates that Node trusts; an object: your own. Default: TLS when the URL or the server asks for it. */
   readonly tls?: boolean | NatsTlsOptions | undefined
-  /** Your own connection. Busbar does not close it; how it reconnects is up to your configuration. */
-  readonly connection?: NatsConnection | undefined
+  /** A connection of your own, in place of `url` and its related options. Busbar does not close it; how it reconnects is up to you. */
+  readonly client?: NatsConnection | undefined
   /** Name of the connection in the server's lists. Default: the bus's service. */
-  readonly name?: string | undefined
+  readonly connectionName?: string | undefined
   /** Maximum duration of one attempt to connect, in ms. Default 5,000. */
   readonly connectTimeoutMs?: number | undefined
   /** Interval between pings, in ms. A connection that leaves two pings unanswered is closed. Default 5,000. */
-  readonly pingIntervalMs?: number | undefined
-  /** First pause before reconnecting, doubled with each attempt and jittered, in ms. Default 100. */
-  readonly reconnectBaseMs?: number | undefined
-  /** Longest pause before reconnecting, in ms. Default 5,000. */
-  readonly reconnectMaxMs?: number | undefined
+  readonly heartbeatMs?: number | undefined
+  /**
+   * Pauses before reconnecting, in ms: `minMs` before the first attempt, doubled with each and jittered, up to `maxMs`.
+   * Default 100 to 5,000.
+   */
+  readonly reconnect?: { readonly minMs?: number | undefined; readonly maxMs?: number | undefined } | undefined
   /**
    * How long after a process died or hung its unacked messages and partitions go to other members, in ms. Default
    * 10,000.
    */
-  readonly ackWaitMs?: number | undefined
+  readonly leaseMs?: number | undefined
+  /**
+   * How long the handlers of a partition may take to finish before it goes to another member, in ms. Their messages are
+   * handled again there. Default 10,000.
+   */
+  readonly handoverTimeoutMs?: number | undefined
   /**
    * An `ack` event means that the message will not come back: the server has confirmed the ack, or stored how far the
    * partition is handled. False does not wait for that. Default true.
@@ -131,11 +135,18 @@ export interface NatsOptions {
    */
   readonly maxAckPending?: number | undefined
   /** Maximum number of publishes that wait for the server's answer; more wait in this process. Default 4,096. */
-  readonly maxPublishesInFlight?: number | undefined
+  readonly maxInFlight?: number | undefined
   /** JetStream domain, for leaf nodes. */
   readonly domain?: string | undefined
-  /** The stream that stores the bus's messages. */
+  /** The streams that store the bus's messages. */
   readonly stream?: NatsStreamOptions | undefined
+  /**
+   * Number of partitions that keys are spread over: the maximum number of a group's members that handle keyed messages
+   * at once. Fixed when the stream is created. Default 8.
+   */
+  readonly partitions?: number | undefined
+  /** When messages are deleted. */
+  readonly retention?: NatsRetentionOptions | undefined
   /** Maximum size of body plus headers, in bytes. The server's `max_payload` must be 32 KiB larger. Default 1,015,808. */
   readonly maxMessageBytes?: number | undefined
   /**
@@ -155,22 +166,22 @@ export interface NatsOptions {
 export interface ResolvedNatsStreamOptions {
   readonly name: string
   readonly subjectPrefix: string
-  readonly partitions: number
+  readonly storage: 'file' | 'memory'
+  readonly replicas: number
+  readonly duplicateWindowMs: number
+}
+
+export interface ResolvedNatsRetentionOptions {
   readonly maxAgeMs: number | undefined
   readonly maxBytes: number | undefined
   readonly maxMessages: number | undefined
   readonly deadLetterMaxAgeMs: number | undefined
-  readonly storage: 'file' | 'memory'
-  readonly replicas: number
-  readonly duplicateWindowMs: number
-  /** Fields that the user set: a stream that differs in one of them causes a warning. */
-  readonly given: ReadonlySet<string>
 }
 
 export interface ResolvedNatsOptions {
   readonly servers: readonly string[]
   readonly jetstream: boolean
-  readonly user: string | undefined
+  readonly username: string | undefined
   readonly password: string | undefined
   readonly token: string | undefined
   readonly nkeySeed: string | undefined
@@ -178,19 +189,23 @@ export interface ResolvedNatsOptions {
   readonly credentials: string | undefined
   readonly credentialsFile: string | undefined
   readonly tls: NatsTlsOptions | undefined
-  readonly connection: NatsConnection | undefined
-  readonly name: string | undefined
+  readonly client: NatsConnection | undefined
+  readonly connectionName: string | undefined
   readonly connectTimeoutMs: number
-  readonly pingIntervalMs: number
-  readonly reconnectBaseMs: number
-  readonly reconnectMaxMs: number
-  readonly ackWaitMs: number
+  readonly heartbeatMs: number
+  readonly reconnect: BackoffLimits
+  readonly leaseMs: number
+  readonly handoverTimeoutMs: number
   readonly confirmAcks: boolean
   readonly maxDeliver: number | undefined
   readonly maxAckPending: number | undefined
-  readonly maxPublishesInFlight: number
+  readonly maxInFlight: number
   readonly domain: string | undefined
   readonly stream: ResolvedNatsStreamOptions
+  readonly partitions: number
+  readonly retention: ResolvedNatsRetentionOptions
+  /** Settings of the stream that the user gave: one that differs causes a warning. By their paths. */
+  readonly given: ReadonlySet<string>
   readonly maxMessageBytes: number
   readonly maxCoreBacklog: number
   readonly envelope: EnvelopeForm
@@ -205,20 +220,16 @@ export const ENVELOPE_ROOM_BYTES = 32_768
 
 export const NATS_DEFAULTS = {
   connectTimeoutMs: 5_000,
-  pingIntervalMs: 5_000,
-  reconnectBaseMs: 100,
-  reconnectMaxMs: 5_000,
-  ackWaitMs: 10_000,
-  maxPublishesInFlight: 4_096,
+  heartbeatMs: 5_000,
+  reconnect: { minMs: 100, maxMs: 5_000 },
+  leaseMs: 10_000,
+  handoverTimeoutMs: 10_000,
+  maxInFlight: 4_096,
   maxMessageBytes: 1_015_808,
   maxCoreBacklog: 65_536,
-  stream: {
-    name: 'busbar',
-    partitions: 8,
-    maxAgeMs: 604_800_000,
-    replicas: 1,
-    duplicateWindowMs: 120_000,
-  },
+  partitions: 8,
+  maxAgeMs: 604_800_000,
+  stream: { name: 'busbar', replicas: 1, duplicateWindowMs: 120_000 },
 } as const
 
 const TOKEN = /^[A-Za-z0-9_-]{1,64}$/
@@ -229,12 +240,13 @@ export function resolveNatsOptions(options: NatsOptions | undefined): ResolvedNa
   const reader = new OptionsReader('nats', input, 'nats({ url })')
   for (const problem of problems) reader.problem('url', problem)
   const jetstream = reader.boolean('jetstream', true)
-  const connection = reader.withMethods<NatsConnection>('connection', ['publish', 'subscribe', 'request', 'status'])
+  const client = reader.withMethods<NatsConnection>('client', ['publish', 'subscribe', 'request', 'status'])
   const tls = resolveTls(reader)
+  const [stream, retention] = [reader.nested('stream'), reader.nested('retention')]
   const resolved: ResolvedNatsOptions = {
     servers,
     jetstream,
-    user: reader.string('user', undefined),
+    username: reader.string('username', undefined),
     password: reader.string('password', undefined),
     token: reader.string('token', undefined),
     nkeySeed: reader.string('nkeySeed', undefined),
@@ -242,19 +254,26 @@ export function resolveNatsOptions(options: NatsOptions | undefined): ResolvedNa
     credentials: reader.string('credentials', undefined),
     credentialsFile: reader.string('credentialsFile', undefined),
     tls: tls ?? (isTls ? {} : undefined),
-    connection,
-    name: reader.string('name', undefined),
+    client,
+    connectionName: reader.string('connectionName', undefined),
     connectTimeoutMs: reader.integer('connectTimeoutMs', NATS_DEFAULTS.connectTimeoutMs, { min: 1 }),
-    pingIntervalMs: reader.integer('pingIntervalMs', NATS_DEFAULTS.pingIntervalMs, { min: 10 }),
-    reconnectBaseMs: reader.integer('reconnectBaseMs', NATS_DEFAULTS.reconnectBaseMs, { min: 1 }),
-    reconnectMaxMs: reader.integer('reconnectMaxMs', NATS_DEFAULTS.reconnectMaxMs, { min: 1 }),
-    ackWaitMs: reader.integer('ackWaitMs', NATS_DEFAULTS.ackWaitMs, { min: 500, max: 3_600_000 }),
+    heartbeatMs: reader.integer('heartbeatMs', NATS_DEFAULTS.heartbeatMs, { min: 10 }),
+    reconnect: readBackoffLimits(reader.nested('reconnect'), NATS_DEFAULTS.reconnect),
+    leaseMs: reader.integer('leaseMs', NATS_DEFAULTS.leaseMs, { min: 500, max: 3_600_000 }),
+    handoverTimeoutMs: reader.integer('handoverTimeoutMs', NATS_DEFAULTS.handoverTimeoutMs),
     confirmAcks: reader.boolean('confirmAcks', true),
     maxDeliver: reader.integer('maxDeliver', undefined, { min: 1 }),
     maxAckPending: reader.integer('maxAckPending', undefined, { min: 1 }),
-    maxPublishesInFlight: reader.integer('maxPublishesInFlight', NATS_DEFAULTS.maxPublishesInFlight, { min: 1 }),
+    maxInFlight: reader.integer('maxInFlight', NATS_DEFAULTS.maxInFlight, { min: 1 }),
     domain: reader.string('domain', undefined),
-    stream: resolveStream(reader.nested('stream')),
+    stream: resolveStream(stream),
+    partitions: reader.integer('partitions', NATS_DEFAULTS.partitions, { min: 1, max: 256 }),
+    retention: resolveRetention(retention),
+    given: new Set([
+      ...['storage', 'replicas', 'duplicateWindowMs'].filter((field) => stream.has(field)),
+      ...['maxAgeMs', 'maxBytes', 'maxMessages'].filter((field) => retention.has(field)),
+      ...(reader.has('partitions') ? ['partitions'] : []),
+    ]),
     maxMessageBytes: reader.integer('maxMessageBytes', NATS_DEFAULTS.maxMessageBytes, { min: 1_024 }),
     maxCoreBacklog: reader.integer('maxCoreBacklog', NATS_DEFAULTS.maxCoreBacklog, { min: 1 }),
     envelope: readEnvelopeForm(reader),
@@ -270,7 +289,7 @@ export function resolveNatsOptions(options: NatsOptions | undefined): ResolvedNa
 /** Refuses options that exclude each other or have no effect in the chosen mode. */
 function refuseMixtures(reader: OptionsReader, options: ResolvedNatsOptions, hasUrl: boolean): void {
   const ways = [
-    ['user', options.user !== undefined],
+    ['username', options.username !== undefined],
     ['token', options.token !== undefined],
     ['nkeySeed', options.nkeySeed !== undefined],
     ['credentials', options.credentials !== undefined],
@@ -278,12 +297,22 @@ function refuseMixtures(reader: OptionsReader, options: ResolvedNatsOptions, has
   ] as const
   const used = ways.filter(([, given]) => given).map(([name]) => name)
   if (used.length > 1) reader.problem(used[1] ?? '', `and ${used[0]} exclude each other: give one way to log in`)
-  if (options.password !== undefined && options.user === undefined)
-    reader.problem('password', 'needs a user (for a token alone, use token)')
+  if (options.password !== undefined && options.username === undefined)
+    reader.problem('password', 'needs a username (for a token alone, use token)')
   if (options.jwt !== undefined && options.nkeySeed === undefined)
     reader.problem('jwt', 'needs the nkeySeed that signs for it (or give both as credentials)')
-  if (options.connection !== undefined) {
-    const belongs = ['tls', 'user', 'token', 'nkeySeed', 'credentials', 'credentialsFile']
+  if (options.client !== undefined) {
+    const belongs = [
+      'tls',
+      'username',
+      'token',
+      'nkeySeed',
+      'credentials',
+      'credentialsFile',
+      'connectionName',
+      'heartbeatMs',
+      'reconnect',
+    ]
     if (hasUrl) reader.problem('url', 'belongs to the connection: you gave one that is made already')
     for (const field of belongs)
       if (reader.has(field)) reader.problem(field, 'belongs to the connection: you gave one that is made already')
@@ -292,16 +321,11 @@ function refuseMixtures(reader: OptionsReader, options: ResolvedNatsOptions, has
     if (reader.has('maxCoreBacklog')) reader.problem('maxCoreBacklog', 'is for core NATS: jetstream: false')
     return
   }
-  for (const field of ['ackWaitMs', 'confirmAcks', 'maxDeliver', 'maxAckPending', 'domain'] as const)
+  for (const field of ['leaseMs', 'handoverTimeoutMs', 'confirmAcks', 'maxDeliver', 'maxAckPending', 'domain'] as const)
     if (reader.has(field)) reader.problem(field, 'is for JetStream: core NATS stores and acks nothing')
 }
 
 function resolveStream(reader: OptionsReader): ResolvedNatsStreamOptions {
-  const given = new Set(
-    ['maxAgeMs', 'maxBytes', 'maxMessages', 'storage', 'replicas', 'duplicateWindowMs', 'partitions'].filter((field) =>
-      reader.has(field),
-    ),
-  )
   const name = reader.string('name', NATS_DEFAULTS.stream.name)
   if (!TOKEN.test(name)) reader.problem('name', 'must be 1 to 64 letters, digits, "_" or "-"')
   const subjectPrefix = reader.string('subjectPrefix', name)
@@ -309,18 +333,19 @@ function resolveStream(reader: OptionsReader): ResolvedNatsStreamOptions {
   return Object.freeze({
     name,
     subjectPrefix,
-    partitions: reader.integer('partitions', NATS_DEFAULTS.stream.partitions, { min: 1, max: 256 }),
-    maxAgeMs:
-      reader.raw('maxAgeMs') === false
-        ? undefined
-        : reader.integer('maxAgeMs', NATS_DEFAULTS.stream.maxAgeMs, { min: 1_000 }),
-    maxBytes: reader.integer('maxBytes', undefined, { min: 1_024 }),
-    maxMessages: reader.integer('maxMessages', undefined, { min: 1 }),
-    deadLetterMaxAgeMs: reader.integer('deadLetterMaxAgeMs', undefined, { min: 1_000 }),
     storage: reader.oneOf('storage', ['file', 'memory'], 'file'),
     replicas: reader.integer('replicas', NATS_DEFAULTS.stream.replicas, { min: 1, max: 5 }),
     duplicateWindowMs: reader.integer('duplicateWindowMs', NATS_DEFAULTS.stream.duplicateWindowMs, { min: 100 }),
-    given,
+  })
+}
+
+function resolveRetention(reader: OptionsReader): ResolvedNatsRetentionOptions {
+  return Object.freeze({
+    maxAgeMs:
+      reader.raw('maxAgeMs') === false ? undefined : reader.integer('maxAgeMs', NATS_DEFAULTS.maxAgeMs, { min: 1_000 }),
+    maxBytes: reader.integer('maxBytes', undefined, { min: 1_024 }),
+    maxMessages: reader.integer('maxMessages', undefined, { min: 1 }),
+    deadLetterMaxAgeMs: reader.integer('deadLetterMaxAgeMs', undefined, { min: 1_000 }),
   })
 }
 

@@ -16,12 +16,12 @@ const DEFAULT_URL = 'nats://127.0.0.1:4222'
 const DEFAULT_PORT = '4222'
 
 /** Options that are not allowed as parameters. */
-const PLACES = new Set(['url', 'user', 'password', 'token', 'connection', 'native'])
-/** Options that are objects: `stream.maxAgeMs=60000`. */
-const GROUPS = new Set(['stream', 'tls'])
+const PLACES = new Set(['url', 'username', 'password', 'token', 'client', 'native'])
+/** Options that are objects: `retention.maxAgeMs=60000`. */
+const GROUPS = new Set(['stream', 'tls', 'reconnect', 'retention'])
 /** Stay text, even when they look like a number. */
 const TEXTS = new Set([
-  'name',
+  'connectionName',
   'domain',
   'nkeySeed',
   'jwt',
@@ -111,11 +111,11 @@ function parse(text: string, scheme: string): Parsed | string {
 /** A user without a password is a token, as in every NATS client, unless the password is given beside the URL. */
 function logIn(input: Record<string, unknown>, login: { readonly user: string; readonly password: string }): void {
   if (OTHER_LOGINS.some((name) => input[name] !== undefined)) return
-  if (login.password === '' && input['password'] === undefined && input['user'] === undefined) {
+  if (login.password === '' && input['password'] === undefined && input['username'] === undefined) {
     input['token'] = login.user
     return
   }
-  input['user'] ??= login.user
+  input['username'] ??= login.user
   input['password'] ??= login.password
 }
 
@@ -123,16 +123,7 @@ function logIn(input: Record<string, unknown>, login: { readonly user: string; r
 function setOption(input: Record<string, unknown>, name: string, text: string): string | undefined {
   if (PLACES.has(name)) return `has a parameter "${name}", which belongs before the question mark or beside the URL`
   const value = TEXTS.has(name) || name.startsWith('tls.') ? toSwitch(text) : urlParameter(text)
-  const [group, field] = splitOnce(name, '.')
-  if (field === undefined || !GROUPS.has(group)) {
-    setParameter(input, name, value)
-    return undefined
-  }
-  const given = input[group]
-  if (given !== undefined && (typeof given !== 'object' || given === null)) return undefined
-  const inner = { ...given }
-  setParameter(inner, field, value)
-  input[group] = inner
+  setParameter(input, name, value, GROUPS)
   return undefined
 }
 

@@ -607,7 +607,7 @@ function capabilities(maxMessageBytes: number): Capabilities {
     failedPublishStopsKey: false,
     publishOnAck: false,
     transactions: false,
-    tombstones: false,
+    tombstones: true,
     requestReply: false,
     maxMessageBytes,
   })

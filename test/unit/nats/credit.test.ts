@@ -35,7 +35,8 @@ class Bench {
       reader.pulls.most = Math.max(1, prefetch >> 1)
       return reader
     })
-    const set = { partitions, readers: new Set(this.readers), unstored: 0, tendApart: () => undefined }
+    const readers = { all: new Set(this.readers), tendApart: () => undefined }
+    const set = { partitions, readers, unstored: 0 }
     this.credit = new Credit(
       session,
       [this.shared],

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'vitest'
+import { ConnectionError } from 'busbar'
 import { manualClock } from 'busbar/testing'
 import type { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
 import { PartitionLeases } from '../../../src/transports/nats/jetstream/partitions/partition-leases.ts'
@@ -35,6 +36,8 @@ interface Write {
   answer(): void
   /** As if another record had been the last one. */
   refuse(): void
+  /** As if the connection had been lost before the answer. */
+  fail(): void
 }
 
 /** The records on the server: of the partition, and of the leases of sessions. */
@@ -65,7 +68,7 @@ class Records {
   }
 
   write(subject: string, text: string, expected: number): Promise<StoredAt | undefined> {
-    const { promise, resolve } = Promise.withResolvers<StoredAt | undefined>()
+    const { promise, resolve, reject } = Promise.withResolvers<StoredAt | undefined>()
     let seq: number | undefined
     const write: Write = {
       store: () => {
@@ -75,6 +78,7 @@ class Records {
       },
       answer: () => resolve(seq === undefined ? undefined : { seq, spare: 0 }),
       refuse: () => resolve(undefined),
+      fail: () => reject(new ConnectionError('lost')),
     }
     if (this.isManual) this.writes.push(write)
     else {
@@ -90,6 +94,16 @@ class Bench {
   readonly clock = manualClock()
   readonly leases = new Records()
   isConnected = true
+  /** Time that passed while no timer could run. */
+  frozenMs = 0
+  /** Renewals are answered after this. */
+  renewals: Promise<void> = Promise.resolve()
+  /** Kinds of notices to the other members. */
+  readonly said: string[] = []
+  /** What the owner would write: how far it has come. */
+  to = 0
+  /** How far it was when its last record was stored. */
+  storedTo = 0
   readonly ownership: PartitionLeases
   readonly session: SessionLeases
   readonly acquired: string[] = []
@@ -97,6 +111,7 @@ class Bench {
   /** Ends the handlers of the partition that is being released. */
   endRelease: () => void = () => undefined
   #heard: ((message: Incoming) => void) | undefined
+  #writtenTo = 0
 
   constructor() {
     // oxlint-disable-next-line typescript/no-this-alias -- for the getter
@@ -105,23 +120,36 @@ class Bench {
       get ready() {
         return bench.isConnected
       },
-      options: { ackWaitMs: LEASE_MS },
-      host: { clock: this.clock },
+      options: { leaseMs: LEASE_MS },
+      host: {
+        clock: {
+          now: () => this.clock.now(),
+          monotonic: () => this.clock.monotonic() + this.frozenMs,
+          setTimer: (delayMs: number, callback: () => void) => this.clock.setTimer(delayMs, callback),
+        },
+      },
       connection: { isClosed: () => false },
       subscribe: (_subject: string, receive: (message: Incoming) => void) => {
         this.#heard ??= receive
         return { unsubscribe: () => undefined }
       },
-      outbox: { publish: () => undefined },
+      outbox: {
+        publish: (_subject: string, _reply: string, body: Uint8Array) => {
+          if (bench.isConnected) this.said.push((JSON.parse(Buffer.from(body).toString()) as { kind: string }).kind)
+        },
+      },
       request: () => Promise.resolve(),
       trouble: () => undefined,
-      error: (error: unknown) => assert.fail(String(error)),
+      error: (error: unknown) => assert.ok(ConnectionError.is(error), String(error)),
     } as unknown as Session
     const records = {
       leaseSubject: (id: string) => `session.${id}`,
       readLease: (subject: string) => Promise.resolve(this.leases.stored.get(subject)),
-      write: (subject: string, text: string) =>
-        bench.isConnected ? Promise.resolve(this.leases.set(subject, text)) : Promise.reject(new Error('away')),
+      writeLease: async (id: string, text: string) => {
+        if (!bench.isConnected) throw new Error('away')
+        this.leases.set(`session.${id}`, text)
+        await this.renewals
+      },
     } as unknown as StateRecords
     this.session = new SessionLeases(session, records, 'mine')
     const host: LeasesHost = {
@@ -139,8 +167,11 @@ class Bench {
       isNew: false,
       noticeSubject: 'members',
       initial: () => STATE,
-      state: () => STATE,
-      committed: () => undefined,
+      state: () => {
+        this.#writtenTo = this.to
+        return { ...STATE, to: this.to }
+      },
+      committed: () => void (this.storedTo = this.#writtenTo),
       acquire: (unit, _state, how) => void this.acquired.push(`${unit} ${how}`),
       release: () => new Promise<void>((resolve) => (this.endRelease = resolve)),
       revoke: (units) => void this.revoked.push(...units),
@@ -315,6 +346,8 @@ describe('a partition that was lost while its member was out of reach, and is du
   test('is handed over: as long as the session lives, no other member could take it', async () => {
     const bench = await lost()
     bench.ownership.up()
+    // It answers.
+    bench.hear('a', 'members')
     await settled()
     assert.deepEqual(bench.acquired, ['0 clean', '0 ours'])
     bench.endRelease()
@@ -382,5 +415,111 @@ describe('the owner of a partition', () => {
     write.refuse()
     assert.equal(await commit, true)
     assert.deepEqual(bench.revoked, [])
+  })
+})
+
+describe('a record that was stored although its answer was lost with the connection', () => {
+  test('does not stand for the next one, which says more', async () => {
+    const bench = new Bench()
+    await bench.start()
+    bench.leases.isManual = true
+    bench.to = 5
+    const first = bench.ownership.commit('0')
+    await settled()
+    bench.leases.writes[0]?.store()
+    bench.leases.writes[0]?.fail()
+    await assert.rejects(first)
+    bench.leases.isManual = false
+    bench.to = 9
+    assert.equal(await bench.ownership.commit('0'), true)
+    assert.equal(bench.storedTo, 9)
+    assert.equal(bench.leases.get('0')?.to, 9)
+    assert.deepEqual(bench.revoked, [])
+  })
+
+  test('does not stand for one that frees the partition', async () => {
+    const bench = new Bench()
+    await bench.start()
+    bench.leases.isManual = true
+    const first = bench.ownership.commit('0')
+    await settled()
+    bench.leases.writes[0]?.store()
+    bench.leases.writes[0]?.fail()
+    await assert.rejects(first)
+    bench.leases.isManual = false
+    bench.hear('a', 'join')
+    await settled()
+    bench.endRelease()
+    await settled()
+    assert.deepEqual(bench.ownership.owned, [])
+    assert.equal(bench.leases.get('0')?.free, true)
+  })
+})
+
+describe('a claim that was stored although its answer was lost', () => {
+  for (const [how, lose] of [
+    ['with the connection', (write: Write) => write.fail()],
+    ['and was sent once more', (write: Write) => write.refuse()],
+  ] as const)
+    test(`${how} is given back when the partition is due to another member by then`, async () => {
+      const bench = new Bench()
+      const { leases } = bench
+      leases.isManual = true
+      const started = bench.start()
+      await bench.clock.advance(25)
+      await settled()
+      const [claim] = leases.writes as [Write]
+      claim.store()
+      bench.hear('a', 'join')
+      leases.isManual = false
+      lose(claim)
+      await started
+      await settled()
+      bench.ownership.up()
+      await settled()
+      bench.endRelease()
+      await settled()
+      assert.equal(leases.get('0')?.free, true)
+      assert.deepEqual(bench.ownership.owned, [])
+    })
+})
+
+test('a process that was frozen for longer than its lease loses what it had, also if the answer to a renewal comes first', async () => {
+  const bench = new Bench()
+  await bench.start()
+  const answer = Promise.withResolvers<void>()
+  bench.renewals = answer.promise
+  await bench.clock.advance(LEASE_MS / 3)
+  bench.frozenMs = LEASE_MS - 100
+  answer.resolve()
+  await settled()
+  assert.deepEqual(bench.revoked, ['0'])
+})
+
+describe('a member that leaves', () => {
+  test('without a connection is missed when there is one: its session goes on', async () => {
+    const bench = new Bench()
+    await bench.start()
+    bench.isConnected = false
+    await bench.ownership.close()
+    assert.ok(!bench.said.includes('bye'))
+    bench.isConnected = true
+    bench.session.up()
+    await settled()
+    assert.ok(bench.said.includes('bye'))
+  })
+
+  test('while we have no connection does not keep its share', async () => {
+    const bench = new Bench()
+    await bench.start()
+    bench.hear('a', 'join')
+    await settled()
+    bench.endRelease()
+    await settled()
+    assert.deepEqual(bench.ownership.owned, [])
+    // Its notice did not reach us.
+    bench.ownership.up()
+    await settled()
+    assert.deepEqual(bench.ownership.owned, ['0'])
   })
 })

@@ -43,7 +43,7 @@ class Bench {
     }
     const session = {
       ready: true,
-      options: { envelope: 'cloudevents', maxPublishesInFlight: 100, maxMessageBytes: 1_000 },
+      options: { envelope: 'cloudevents', maxInFlight: 100, maxMessageBytes: 1_000 },
       host: { clock: this.clock },
       maxPayload: 1_000_000,
       inbox: () => '_INBOX.x',

@@ -68,6 +68,17 @@ describe('a record', () => {
     assert.deepEqual(await Promise.all([first, second, third]), [11, undefined, 12])
   })
 
+  test('without a condition is sent again only if it may be stored several times', async () => {
+    const { writer, clock, sent, answer } = new Bench()
+    const note = writer.write('a', 'x', undefined)
+    const lease = writer.write('b', 'y', undefined, true)
+    await clock.advance(1_000)
+    assert.deepEqual(sent, [1, 2, 2])
+    answer(1, '{"stream":"s", "seq":1}')
+    answer(2, '{"stream":"s", "seq":2}')
+    assert.deepEqual(await Promise.all([note, lease]), [1, 2])
+  })
+
   test('is refused with the reason of the server, with none, and when it is too large', async () => {
     const { writer, answer } = new Bench()
     const writes = [writer.write('a', 'x', 0), writer.write('a', 'x', 0), writer.write('a', 'x'.repeat(1_001), 0)]

@@ -12,15 +12,16 @@ describe('the URL of a NATS', () => {
     ['nats://a:1, b:2,c', ['a:1', 'b:2', 'c:4222'], false, {}],
     [['nats://a', 'tls://b'], ['a:4222', 'b:4222'], true, {}],
     ['nats://[::1]:5', ['[::1]:5'], false, {}],
-    ['nats://u:p%40@h', ['h:4222'], false, { user: 'u', password: 'p@' }],
+    ['nats://u:p%40@h', ['h:4222'], false, { username: 'u', password: 'p@' }],
     ['nats://secret@h', ['h:4222'], false, { token: 'secret' }],
-    ['h?jetstream=false&ackWaitMs=5', ['h:4222'], false, { jetstream: false, ackWaitMs: 5 }],
+    ['h?jetstream=false&leaseMs=5', ['h:4222'], false, { jetstream: false, leaseMs: 5 }],
     [
-      'h?name=007&stream.name=1&stream.maxAgeMs=60000',
+      'h?connectionName=007&stream.name=1&retention.maxAgeMs=60000',
       ['h:4222'],
       false,
-      { name: '007', stream: { name: '1', maxAgeMs: 60_000 } },
+      { connectionName: '007', stream: { name: '1' }, retention: { maxAgeMs: 60_000 } },
     ],
+    ['h?reconnect.minMs=5&reconnect.maxMs=9', ['h:4222'], false, { reconnect: { minMs: 5, maxMs: 9 } }],
   ])('%j', (url, servers, tls, input) => {
     const found = applyUrl({ url })
     expect(found).toMatchObject({ servers, tls, problems: [], input })
@@ -28,15 +29,15 @@ describe('the URL of a NATS', () => {
 
   it('gives way to what stands beside it', () => {
     const options = {
-      url: 'nats://u:p@h?ackWaitMs=5&stream.name=a&stream.replicas=3',
-      ackWaitMs: 9,
+      url: 'nats://u:p@h?leaseMs=5&stream.name=a&stream.replicas=3',
+      leaseMs: 9,
       stream: { name: 'b' },
     }
     const { input } = applyUrl({ ...options, password: 'q' })
-    expect(input).toMatchObject({ user: 'u', password: 'q', ackWaitMs: 9, stream: { name: 'b', replicas: 3 } })
+    expect(input).toMatchObject({ username: 'u', password: 'q', leaseMs: 9, stream: { name: 'b', replicas: 3 } })
     expect(options.stream).toEqual({ name: 'b' })
     for (const login of ['token', 'nkeySeed', 'credentials', 'credentialsFile'])
-      expect(applyUrl({ url: 'nats://u:p@h', [login]: 'x' }).input).not.toHaveProperty('user')
+      expect(applyUrl({ url: 'nats://u:p@h', [login]: 'x' }).input).not.toHaveProperty('username')
   })
 
   it.each([
@@ -59,7 +60,7 @@ describe('the URL of a NATS', () => {
       const { input, problems } = applyUrl({
         url: `nats://${encodeURIComponent(user)}:${encodeURIComponent(password)}@h`,
       })
-      expect([input['user'], input['password'], problems]).toEqual([user, password, []])
+      expect([input['username'], input['password'], problems]).toEqual([user, password, []])
     }
   })
 

@@ -15,9 +15,9 @@ export function connectTo(
   const authenticator = authenticatorOf(options)
   const settings: NodeConnectionOptions = {
     servers: [...options.servers],
-    name: options.name ?? service,
+    name: options.connectionName ?? service,
     timeout: options.connectTimeoutMs,
-    pingInterval: options.pingIntervalMs,
+    pingInterval: options.heartbeatMs,
     maxPingOut: MAX_PINGS_OUT,
     reconnect: true,
     maxReconnectAttempts: -1,
@@ -34,9 +34,9 @@ export function connectTo(
 }
 
 function authenticatorOf(options: ResolvedNatsOptions): Authenticator | undefined {
-  const { user, password, token, nkeySeed, jwt, credentials, credentialsFile } = options
+  const { username, password, token, nkeySeed, jwt, credentials, credentialsFile } = options
   const encoder = new TextEncoder()
-  if (user !== undefined) return () => ({ user, pass: password ?? '' })
+  if (username !== undefined) return () => ({ user: username, pass: password ?? '' })
   if (token !== undefined) return () => ({ auth_token: token })
   if (jwt !== undefined && nkeySeed !== undefined) return jwtAuthenticator(jwt, encoder.encode(nkeySeed))
   if (nkeySeed !== undefined) return nkeyAuthenticator(encoder.encode(nkeySeed))

@@ -1,6 +1,7 @@
 import { createInbox } from '@nats-io/transport-node'
 import type { Msg, NatsConnection, RequestOptions, Status, Subscription } from '@nats-io/transport-node'
 import type { Timer } from '../../../core/clock.ts'
+import { growingDelay, halfRandom } from '../../../core/util/backoff.ts'
 import { AuthorizationError, ConnectionError, StateError } from '../../../core/errors.ts'
 import type { ServerAddress, TransportHealth, TransportHost } from '../../../core/transport.ts'
 import { ConnectionState } from '../../../core/util/connection-state.ts'
@@ -77,9 +78,9 @@ export class Session {
   /** Rejects with `ConnectionError` or `AuthorizationError`. */
   async open(): Promise<void> {
     const { options, host } = this
-    this.#owned = options.connection === undefined
+    this.#owned = options.client === undefined
     try {
-      this.connection = options.connection ?? (await connectTo(options, host.service, () => this.#delayMs))
+      this.connection = options.client ?? (await connectTo(options, host.service, () => this.#delayMs))
     } catch (error) {
       throw toBusbarError(error, `Connecting to NATS at ${options.servers.join(', ')}`)
     }
@@ -298,9 +299,7 @@ export class Session {
   }
 
   #nextDelay(): number {
-    const { reconnectBaseMs, reconnectMaxMs } = this.options
-    const most = Math.min(reconnectMaxMs, reconnectBaseMs * 2 ** Math.min(this.#attempts, 20))
-    return Math.round(most / 2 + (Math.random() * most) / 2)
+    return Math.round(halfRandom(growingDelay(this.options.reconnect, this.#attempts)))
   }
 
   #lost(reason: string): void {

@@ -34,7 +34,7 @@ export class CoreNats implements Engine {
 
   constructor(options: ResolvedNatsOptions) {
     this.#options = options
-    this.#subjects = new Subjects(options.stream.subjectPrefix, options.stream.partitions)
+    this.#subjects = new Subjects(options.stream.subjectPrefix, options.partitions)
     this.requestReply = new NatsRequestReply(() => this.#require(), this.#subjects, new Mapping(options.envelope))
   }
 

@@ -59,7 +59,7 @@ export class JetStream implements Engine {
 
   constructor(options: ResolvedNatsOptions) {
     this.#options = options
-    this.#subjects = new Subjects(options.stream.subjectPrefix, options.stream.partitions)
+    this.#subjects = new Subjects(options.stream.subjectPrefix, options.partitions)
     this.requestReply = new NatsRequestReply(
       () => this.#require().session,
       this.#subjects,
@@ -147,16 +147,21 @@ export class JetStream implements Engine {
     if (open === undefined) return
     const { session, publisher, writer, maxDeliveries, parts } = open
     const endsAt = session.host.clock.monotonic() + deadlineMs
+    const { clock } = session.host
+    const leftMs = (): number => Math.max(0, endsAt - clock.monotonic())
     const closed = Promise.allSettled([
       ...[...this.#subscriptions].map((subscription) => subscription.close()),
       this.requestReply.close(deadlineMs),
     ])
-    await settledWithin(session.host.clock, deadlineMs, closed)
+    await settledWithin(clock, deadlineMs, closed)
     maxDeliveries?.close()
-    await parts.leases.close().catch((error: unknown) => session.error(error, 'giving back the lease of this process'))
+    const forgotten = parts.leases.close().catch((error: unknown) => {
+      if (session.ready) session.error(error, 'giving back the lease of this process')
+    })
+    await settledWithin(clock, leftMs(), forgotten)
     publisher.close()
     writer.close()
-    await session.close(Math.max(0, endsAt - session.host.clock.monotonic()))
+    await session.close(leftMs())
   }
 
   #require(): Open {

@@ -1,12 +1,11 @@
 import type { GetMessage } from 'amqplib'
 import type { Clock } from '../../../core/clock.ts'
 import { BusbarError, UnsupportedError } from '../../../core/errors.ts'
-import type { EncodedMessage } from '../../../core/message.ts'
+import type { EncodedMessage, Position } from '../../../core/message.ts'
 import { compilePattern, deadLetterTopic, isDeadLetterTopic, isPattern } from '../../../core/topic.ts'
 import type {
   GroupInfo,
   PartitionInfo,
-  Position,
   StartFrom,
   StoredMessage,
   TopicInfo,

@@ -1,5 +1,5 @@
-import type { EncodedMessage } from '../../../core/message.ts'
-import type { Delivery, DeliveryHistory, Position } from '../../../core/transport.ts'
+import type { EncodedMessage, Position } from '../../../core/message.ts'
+import type { Delivery, DeliveryHistory } from '../../../core/transport.ts'
 import type { CarriedProperties } from '../wire/carried-properties.ts'
 import { unbucketed } from '../topology/names.ts'
 import type { QueueConsumer } from './queue-consumer.ts'

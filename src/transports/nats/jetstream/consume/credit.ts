@@ -171,7 +171,7 @@ export class Credit {
       free -= buffer.length
       bytes -= bufferBytes
     }
-    for (const { pulls } of set?.readers ?? []) bytes -= pulls.askedBytes
+    for (const { pulls } of set?.readers.all ?? []) bytes -= pulls.askedBytes
     // First what other members could take as well.
     for (const lane of this.#shared) {
       if (this.paused || !lane.active || lane.suspended > 0) continue
@@ -183,9 +183,9 @@ export class Credit {
       bytes -= askedBytes
     }
     // Requests for partitions may wait for long: they must not keep others from asking.
-    for (const { pulls } of set?.readers ?? []) free -= Math.max(0, pulls.asked - 1)
+    for (const { pulls } of set?.readers.all ?? []) free -= Math.max(0, pulls.asked - 1)
     // What is requested there may never come; what comes of a partition can wait here, since no other member may have it.
-    const hungry = [...(set?.readers ?? [])].filter(({ active, pulls }) => active && pulls.hungry)
+    const hungry = [...(set?.readers.all ?? [])].filter(({ active, pulls }) => active && pulls.hungry)
     for (const [index, reader] of hungry.entries()) {
       const others = hungry.length - index
       const most = Math.min(Math.ceil(free / others), this.#roomFor(reader))
@@ -222,9 +222,9 @@ export class Credit {
         !partition.isHeldUp &&
         this.#credit.messages > 0 &&
         this.#roomOf(partition) === 0
-      if (stands || partition.isFull) set.setApart(partition)
+      if (stands || partition.isFull) set.readers.setApart(partition)
     }
-    set.tendApart((partition) => !partition.isFull && this.#roomOf(partition) > partition.buffer.length)
+    set.readers.tendApart((partition) => !partition.isFull && this.#roomOf(partition) > partition.buffer.length)
   }
 }
 

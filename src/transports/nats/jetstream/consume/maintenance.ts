@@ -85,7 +85,7 @@ export class Maintenance {
           'nats-missed-heartbeats',
           `consumer "${lane.consumer}" fell silent while it was asked; it is asked again`,
         )
-    for (const reader of set?.readers ?? []) if (reader.active && reader.pulls.isSilent) reader.reset()
+    for (const reader of set?.readers.all ?? []) if (reader.active && reader.pulls.isSilent) reader.reset()
     await confirmations.check((delivery) => this.#answers(delivery.lane))
     credit.wake()
     // What other members could take does not wait here for credit for long.

@@ -83,10 +83,9 @@ export class Members {
     ]
   }
 
-  /** The connection is back. The others' silence does not count: we could not hear them. */
+  /** The connection is back. We can't have heard who left; those who are there answer, or own something. */
   up(): void {
-    const now = this.#now()
-    for (const member of this.#members.values()) member.heardAt = now
+    this.#members.clear()
     this.notify('join')
   }
 

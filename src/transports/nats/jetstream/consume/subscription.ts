@@ -6,6 +6,7 @@ import type {
   DeliverySink,
   Settlement,
   SettlementFailure,
+  StartFrom,
   SubscriptionSpec,
   SubscriptionState,
   TransportSubscription,
@@ -114,7 +115,7 @@ export class NatsSubscription implements TransportSubscription, PullConsumerHost
       id,
       ackWaitMs: this.ackWaitMs,
       metadata,
-      start: () => ({ position: { seq: this.#group.to + 1 } }),
+      start: () => this.#start(stream),
     })
     if (plan.units.length > 0)
       this.#set = new PartitionSet({
@@ -166,7 +167,7 @@ export class NatsSubscription implements TransportSubscription, PullConsumerHost
   }
 
   get ackWaitMs(): number {
-    return this.session.options.ackWaitMs
+    return this.session.options.leaseMs
   }
 
   get leaseMs(): number {
@@ -214,6 +215,12 @@ export class NatsSubscription implements TransportSubscription, PullConsumerHost
     else this.#group = found
     await this.#findAll()
     return this.#group.life !== before.life
+  }
+
+  /** Where a consumer without a noted position begins; another stream has other sequences. */
+  #start(stream: string): StartFrom {
+    const isSame = this.#group.stream === this.#topology.identityOf(stream)
+    return isSame ? { position: { seq: this.#group.to + 1 } } : 'earliest'
   }
 
   request(credit: number, bytes: number): void {

@@ -25,6 +25,7 @@ export class PartitionCommits {
   #scheduled = false
   readonly #handedOut = new Set<Partition>()
   #late: Timer | undefined
+  #closed = false
 
   constructor(session: Session, leases: PartitionLeases) {
     this.#session = session
@@ -33,14 +34,14 @@ export class PartitionCommits {
 
   /** Something of the partition has changed. */
   changed(partition: Partition): void {
-    if (this.#waiting.has(partition)) return
+    if (this.#closed || this.#waiting.has(partition)) return
     this.#waiting.add(partition)
-    const dueAt = partition.committedAt + INTERVAL_MS + partition.records * MS_PER_ENTRY
-    this.#schedule(Math.max(0, dueAt - this.#now()))
+    this.#schedule(Math.max(0, this.#dueAt(partition) - this.#now()))
   }
 
   /** Messages were handed out: most are settled before that has to be stored. */
   handedOut(partition: Partition): void {
+    if (this.#closed) return
     this.#handedOut.add(partition)
     this.#late ??= this.#session.host.clock.setTimer(HANDED_OUT_MS, () => {
       this.#late = undefined
@@ -90,7 +91,7 @@ export class PartitionCommits {
         this.#waiting.delete(partition)
         continue
       }
-      const dueAt = partition.committedAt + INTERVAL_MS + partition.records * MS_PER_ENTRY
+      const dueAt = this.#dueAt(partition)
       if (dueAt > now) {
         this.#schedule(dueAt - now)
         continue
@@ -124,9 +125,14 @@ export class PartitionCommits {
   }
 
   close(): void {
+    this.#closed = true
     this.#timer?.cancel()
     this.#late?.cancel()
     this.#waiting.clear()
+  }
+
+  #dueAt({ committedAt, records }: Partition): number {
+    return committedAt + INTERVAL_MS + records * MS_PER_ENTRY
   }
 
   #now(): number {

@@ -1,6 +1,7 @@
 import type { Timer } from '../../../../core/clock.ts'
 import type { JetStreamApi } from '../server/jetstream-api.ts'
 import type { Mapping } from '../../wire/mapping.ts'
+import { DueHeap } from './due-heap.ts'
 import type { Delayed, Partition } from './partition.ts'
 import { PartitionDelivery } from './partition-delivery.ts'
 import type { Session } from '../../connection/session.ts'
@@ -9,14 +10,17 @@ import type { Subjects } from '../../wire/subjects.ts'
 
 /** Messages that are fetched at once. */
 const FETCHES = 16
-/** Longest time that a timer waits. */
-const MAX_WAIT_MS = 3_600_000
+/** Longest time that a timer waits: the clock may be set meanwhile. */
+const MAX_WAIT_MS = 30_000
+/** Number of entries of partitions that were lost, besides as many as there are wanted ones. */
+const MAX_UNWANTED = 1_000
 /** Pause after a message could not be fetched. */
 const AGAIN_MS = 500
 
 interface Entry {
   readonly partition: Partition
   readonly delayed: Delayed
+  readonly dueAt: number
 }
 
 export interface DelaysHost {
@@ -34,8 +38,9 @@ export interface DelaysHost {
 /** Messages that wait for their time. Their bodies are not kept, but fetched when they are due. */
 export class PartitionDelays {
   readonly #host: DelaysHost
-  /** A heap: the one that is due first is at the top. */
-  readonly #heap: Entry[] = []
+  readonly #heap = new DueHeap<Entry>()
+  /** Number of entries when all were wanted. */
+  #wanted = 0
   #timer: Timer | undefined
   #fetching = 0
   #closed = false
@@ -44,23 +49,26 @@ export class PartitionDelays {
     this.#host = host
   }
 
+  /** Number of entries, including those of partitions that were lost. */
+  get size(): number {
+    return this.#heap.size
+  }
+
   add(partition: Partition, delayed: Delayed): void {
-    const heap = this.#heap
-    let at = heap.push({ partition, delayed }) - 1
-    while (at > 0) {
-      const parent = (at - 1) >> 1
-      if (dueAt(heap[parent]) <= delayed.dueAt) break
-      this.#swap(at, parent)
-      at = parent
+    const entry = { partition, delayed, dueAt: delayed.dueAt }
+    this.#heap.push(entry)
+    if (this.size > 2 * this.#wanted + MAX_UNWANTED) {
+      this.#heap.keep((each) => this.#isWanted(each))
+      this.#wanted = this.size
     }
-    if (at === 0) this.#arm()
+    if (this.#heap.first === entry) this.#arm()
   }
 
   #arm(): void {
     this.#timer?.cancel()
-    const first = this.#heap[0]
+    const { first } = this.#heap
     if (first === undefined || this.#closed) return
-    const waitMs = first.delayed.dueAt - this.#host.session.host.clock.now()
+    const waitMs = first.dueAt - this.#host.session.host.clock.now()
     this.#timer = this.#host.session.host.clock.setTimer(Math.min(MAX_WAIT_MS, Math.max(0, waitMs)), () => this.fetch())
   }
 
@@ -69,10 +77,10 @@ export class PartitionDelays {
     const { session } = this.#host
     const now = session.host.clock.now()
     while (this.#fetching < FETCHES && session.ready && !this.#closed && this.#host.hasRoom()) {
-      const first = this.#heap[0]
+      const { first } = this.#heap
       if (first === undefined) return
-      if (first.delayed.dueAt > now) return this.#arm()
-      this.#pop()
+      if (first.dueAt > now) return this.#arm()
+      this.#heap.shift()
       if (this.#isWanted(first)) void this.#fetch(first)
     }
   }
@@ -118,29 +126,6 @@ export class PartitionDelays {
     }
   }
 
-  #pop(): void {
-    const heap = this.#heap
-    const last = heap.pop() as Entry
-    if (heap.length === 0) return
-    heap[0] = last
-    for (let at = 0; ;) {
-      const left = 2 * at + 1
-      let least = at
-      if (dueAt(heap[left]) < dueAt(heap[least])) least = left
-      if (dueAt(heap[left + 1]) < dueAt(heap[least])) least = left + 1
-      if (least === at) return
-      this.#swap(at, least)
-      at = least
-    }
-  }
-
-  #swap(a: number, b: number): void {
-    const heap = this.#heap
-    const first = heap[a] as Entry
-    heap[a] = heap[b] as Entry
-    heap[b] = first
-  }
-
   /** The connection is back. */
   up(): void {
     this.#arm()
@@ -150,8 +135,4 @@ export class PartitionDelays {
     this.#closed = true
     this.#timer?.cancel()
   }
-}
-
-function dueAt(entry: Entry | undefined): number {
-  return entry?.delayed.dueAt ?? Infinity
 }

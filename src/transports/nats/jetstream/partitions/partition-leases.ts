@@ -67,13 +67,15 @@ class Unit {
   tenure = 0
   /** The handover in progress; aborted when the partition is lost. */
   handover: AbortController | undefined = undefined
-  /** It was lost here, and its record may still say that it is ours: while our session lives, no other member can claim it. */
+  /** It is not ours here, but its record may say that it is: while our session lives, no other member can claim it. */
   isAstray = false
+  /** The last claim, until it is answered: if it was stored, this is how the partition came to us. */
+  claim: { readonly version: number; readonly how: Acquired } | undefined = undefined
   /** Nothing of it is here any more, and its record is about to be freed: no commit may follow. */
   freeing = false
   /** Where the last known record is. */
   at: StoredAt = NOWHERE
-  /** Version of the last record that is known, or written by us. */
+  /** The highest version that is known, or that we have tried to write: no two attempts have the same. */
   version = 0
   record: PartitionRecord | undefined = undefined
   /** Commits are written one after the other. */
@@ -230,7 +232,11 @@ export class PartitionLeases implements MembersHost, LeaseUser {
   }
 
   #isOurs(record: PartitionRecord | undefined): record is PartitionRecord {
-    return record?.owner === this.memberId && record.session === this.leases.id && !record.free
+    return record !== undefined && this.#isBy(record) && !record.free
+  }
+
+  #isBy({ owner, session }: PartitionRecord): boolean {
+    return owner === this.memberId && session === this.leases.id
   }
 
   async #claimUpTo(count: number): Promise<void> {
@@ -251,7 +257,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
       if (unit.mine) return
       unit.at = at
       unit.record = record
-      unit.version = record?.version ?? 0
+      unit.version = Math.max(unit.version, record?.version ?? 0)
       if (record !== undefined && !record.free && !this.leases.isOver(record.session) && record.owner !== this.memberId)
         this.#members.saw(record.owner, record.session)
     } catch (error) {
@@ -274,29 +280,39 @@ export class PartitionLeases implements MembersHost, LeaseUser {
   async #claim(unit: Unit): Promise<void> {
     const { record } = unit
     const state = record ?? this.#host.initial()
+    const how = this.#howItCame(unit)
+    const version = ++unit.version
     const claimed: PartitionRecord = {
       ...state,
       reserved: Math.max(state.reserved, state.to + AHEAD),
       free: false,
       owner: this.memberId,
       session: this.leases.id,
-      version: unit.version + 1,
+      version,
     }
+    // Without an answer it may be ours.
+    unit.isAstray = true
+    unit.claim = { version, how }
     try {
       const at = await this.#host.store.write(unit.name, encodeRecord(claimed), unit.at)
-      // Another member was faster; the next round finds out which.
+      // Another member was faster, or an answer was lost; the next round finds out which.
       if (at === undefined) return
       unit.at = at
-      unit.version = claimed.version
       unit.isAstray = false
+      unit.claim = undefined
       if (this.#closed) return this.#putBack(unit, record ?? { ...claimed, free: true })
       unit.mine = true
       unit.tenure++
-      const isOurs = record?.owner === this.memberId && record.session === this.leases.id
-      this.#host.acquire(unit.name, state, record === undefined || record.free ? 'clean' : isOurs ? 'ours' : 'taken')
+      this.#host.acquire(unit.name, state, how)
     } catch (error) {
       this.#blame(error)
     }
+  }
+
+  #howItCame({ record, claim }: Unit): Acquired {
+    if (record === undefined || record.free) return 'clean'
+    if (!this.#isOurs(record)) return 'taken'
+    return record.version === claim?.version ? claim.how : 'ours'
   }
 
   /** It was claimed while this member closed, and nothing of it was read: it is left as it was found. */
@@ -327,45 +343,37 @@ export class PartitionLeases implements MembersHost, LeaseUser {
   }
 
   async #write(unit: Unit, free: boolean): Promise<boolean> {
-    const version = unit.version + 1
     const { tenure } = unit
     const isWanted = (): boolean => unit.mine && unit.tenure === tenure
     const { memberId: owner, session } = this
     for (;;) {
       if (!session.ready) throw new ConnectionError('The server is out of reach')
+      const version = ++unit.version
       const record = { ...this.#host.state(unit.name, free), owner, session: this.leases.id, version, free }
       const at = await this.#host.store.write(unit.name, encodeRecord(record), unit.at)
       if (!isWanted()) return false
-      if (at === undefined) {
-        if (await this.#isStillOurs(unit, version, isWanted)) {
-          if (unit.version !== version) continue
-          this.#host.committed(unit.name)
-          return true
-        }
-        if (isWanted()) this.#lose([unit], 'another member has taken the partition, or the group was moved')
+      const last = at === undefined ? await this.#lastOf(unit.name, version) : { at, isThis: true }
+      if (!isWanted()) return false
+      if (last === undefined) {
+        this.#lose([unit], 'another member has taken the partition, or the group was moved')
         return false
       }
-      unit.at = at
-      unit.version = version
+      unit.at = last.at
+      if (!last.isThis) continue
       this.#host.committed(unit.name)
       return true
     }
   }
 
   /**
-   * Our record did not replace the last one that we knew. It may have been stored without an answer, and the last one may
-   * have been lost with the server's disk.
+   * Our record did not replace the last one that we knew. It may have been stored without an answer, and so may a former
+   * one, which says less; or the last one was lost with the server's disk. Undefined when it is not ours any more.
    */
-  async #isStillOurs(unit: Unit, version: number, isWanted: () => boolean): Promise<boolean> {
-    const { at, record } = await this.#host.store.read(unit.name)
-    if (!isWanted()) return false
-    if (record !== undefined) {
-      if (record.owner !== this.memberId || record.session !== this.leases.id || record.version > version) return false
-      if (record.version === version) unit.version = version
-      else if (record.free) return false
-    }
-    unit.at = at
-    return true
+  async #lastOf(name: string, version: number): Promise<{ at: StoredAt; isThis: boolean } | undefined> {
+    const { at, record } = await this.#host.store.read(name)
+    if (record === undefined) return { at, isThis: false }
+    if (record.version === version && this.#isBy(record)) return { at, isThis: true }
+    return this.#isOurs(record) && record.version < version ? { at, isThis: false } : undefined
   }
 
   async #release(units: readonly Unit[]): Promise<void> {
@@ -458,7 +466,8 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     const mine = this.#units.filter((unit) => unit.mine)
     await Promise.all(mine.map((unit) => this.#leave(unit)))
     for (const unit of this.#units) if (unit.isAstray) this.#disown(unit.name)
-    if (this.session.ready) this.#members.notify('bye')
+    // The session goes on for other members: without a word, this one would keep its share.
+    this.leases.later(async () => this.#members.notify('bye'))
     this.#members.close()
     this.leases.unuse(this)
     this.session.trouble(this, undefined)

@@ -39,8 +39,10 @@ export interface ReaderHost {
   read(native: Incoming, reply: AckReply, reader: PartitionReader): void
   /** Everything stored has been read. */
   caughtUp(reader: PartitionReader): void
-  /** Its consumer is missing: resolves when the streams are known to exist. */
+  /** The stream is missing: resolves when it is there again. */
   missing(): Promise<void>
+  /** A consumer was made: if its stream was replaced, partitions begin again. */
+  checkStream(): Promise<void>
   trouble(reader: PartitionReader, detail: string | undefined): void
   wake(): void
 }
@@ -92,6 +94,7 @@ export class PartitionReader {
   async open(): Promise<unknown> {
     const { session } = this.#host
     if (this.#opening || this.#closed || !session.ready) return undefined
+    this.#again?.cancel()
     this.#opening = true
     const { epoch } = session
     let failure: unknown
@@ -133,10 +136,11 @@ export class PartitionReader {
       config = this.#config(name)
       info = await api.createConsumer(this.stream, name, config, timeoutMs)
     }
+    await this.#host.checkStream()
     if (this.#closed || !session.ready || this.#isAgain) return this.#forget(name)
     this.consumer = name
     this.#consumerSeq = 0
-    this.#reply.prefix = `$JS.ACK.${this.stream}.${name}.`
+    this.#reply.prefix = ''
     this.pulls.inbox = session.inbox()
     this.pulls.reset()
     this.#subscription = session.subscribe(

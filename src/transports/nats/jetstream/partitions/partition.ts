@@ -13,6 +13,11 @@ const NEW: Known = { history: 'new', used: 0, running: false, notBefore: undefin
 const RETURNED: Known = { ...NEW, history: 'returned' }
 const UNKNOWN: Known = { ...NEW, history: 'unknown' }
 
+/** A message that was published with a delay, and is read before its time: no member can have handed it out. */
+export function early(known: Known, dueAt: number): Known {
+  return { ...(known.history === 'unknown' && known.used === 0 ? NEW : known), notBefore: dueAt }
+}
+
 /** A message that waits for its time, without its body. */
 export interface Delayed extends Known {
   readonly seq: number
@@ -122,7 +127,8 @@ export class Partition {
     this.#spans = state.spans
     this.#spansAt = 0
     this.#leftTo = state.to
-    this.#leftReserved = how === 'clean' ? 0 : how === 'ours' ? Math.min(state.reserved, handedOut) : state.reserved
+    // Above `to` in a record that is free, too: by the owner before that one, which died.
+    this.#leftReserved = how === 'ours' ? Math.min(state.reserved, handedOut) : state.reserved
     this.#beyond = how === 'ours' ? RETURNED : UNKNOWN
     this.#spanRead = 0
     this.readTo = floorOf(state)
@@ -239,7 +245,8 @@ export class Partition {
     const span = this.#spans[this.#spansAt]
     if (span === undefined || span[0] > seq) return undefined
     this.#spanRead++
-    return NEW
+    // It may have been handed out since the record was written, if it is due.
+    return UNKNOWN
   }
 
   push(delivery: PartitionDelivery): void {
@@ -309,6 +316,20 @@ export class Partition {
     return delayed
   }
 
+  /** What was handed out and is not settled goes back into the buffer, for the next owner; it has used no attempt. */
+  giveBack(now: number): PartitionDelivery[] {
+    const begun = this.outstanding.toArray()
+    for (const delivery of begun) {
+      delivery.lost = true
+      this.outstanding.remove(delivery)
+      const notBefore = delivery.notedBefore ?? delivery.notBefore
+      const waits = notBefore !== undefined && notBefore > now
+      this.push(delivery.again(delivery.attempt - 1, waits ? notBefore : undefined, waits))
+    }
+    if (begun.length > 0) this.changes++
+    return begun
+  }
+
   // --- settling ----------------------------------------------------------------------------------------------------
 
   /** Number of settlements that are not stored. */
@@ -346,7 +367,7 @@ export class Partition {
     this.#waiters.splice(0, count)
   }
 
-  /** What to store. `free`: for the next owner, who may begin beyond `to` as if nothing had been handed out there. */
+  /** What to store. `free`: for the next owner, who may begin beyond `reserved` as if nothing had been handed out there. */
   state(free: boolean): PartitionState {
     this.#writing = this.changes
     this.#writingFinished = this.#finished
@@ -372,7 +393,7 @@ export class Partition {
       const left = at === this.#spansAt ? count - this.#spanRead : count
       if (last > this.readTo && left > 0) spans.push([Math.max(first, this.readTo + 1), last, left])
     }
-    this.#reserving = free ? this.to : this.#reserve()
+    this.#reserving = free ? Math.max(this.to, this.#beyond === UNKNOWN ? this.#leftReserved : 0) : this.#reserve()
     return {
       stream: this.stream,
       life: this.life,
@@ -414,15 +435,14 @@ export class Partition {
 
 /** A message that the owner before has left, as its next owner sees it. */
 function inherited(open: OpenMessage, how: Acquired): OpenMessage {
-  if (!open.out) return open
-  if (how === 'ours') {
+  const left = { ...open, out: false, running: false }
+  // Nothing was out when it was freed.
+  if (how === 'clean' || (how === 'ours' && !open.out)) return left
+  if (how === 'ours')
     // Lost while its handler was running here: that attempt does not count.
-    const used = open.running ? open.used - 1 : open.used
-    return { ...open, out: false, running: false, history: 'returned', used }
-  }
-  if (open.running) return { ...open, out: false, history: how === 'clean' ? 'returned' : 'died' }
-  const isNoted = open.used > 0 || open.notBefore !== undefined
-  return { ...open, out: false, history: how === 'clean' || isNoted ? 'returned' : 'unknown' }
+    return { ...left, history: 'returned', used: open.running ? open.used - 1 : open.used }
+  // It may have been handed out, and its handler may have begun, since the record was written.
+  return { ...left, history: open.running || open.history === 'died' ? 'died' : 'unknown' }
 }
 
 /** Consecutive ones become one span. */

@@ -51,7 +51,7 @@ export class SessionLeases implements SessionPart {
   constructor(session: Session, records: StateRecords, id: string) {
     this.session = session
     this.id = id
-    this.leaseMs = session.options.ackWaitMs
+    this.leaseMs = session.options.leaseMs
     this.#records = records
   }
 
@@ -98,9 +98,10 @@ export class SessionLeases implements SessionPart {
     if (!this.session.ready) return
     const sentAt = this.#now()
     try {
-      await this.#records.write(this.#records.leaseSubject(this.id), JSON.stringify({ v: 1, leaseMs: this.leaseMs }))
+      await this.#records.writeLease(this.id, JSON.stringify({ v: 1, leaseMs: this.leaseMs }))
       this.#trouble = undefined
-      if (sentAt < this.#renewedAt) return
+      // A process that was frozen reads the answer before its timers run.
+      if (this.leftMs <= 0) this.#expire()
       this.#renewedAt = sentAt
       this.#until = sentAt + this.leaseMs
       this.#armFence()
@@ -127,8 +128,12 @@ export class SessionLeases implements SessionPart {
     if (this.#users.size === 0) return
     this.#fence = this.session.host.clock.setTimer(Math.max(0, this.leftMs), () => {
       if (this.leftMs > 0) return this.#armFence()
-      for (const user of this.#users) user.expired()
+      this.#expire()
     })
+  }
+
+  #expire(): void {
+    for (const user of this.#users) user.expired()
   }
 
   /** Runs when there is a connection, and again until it succeeds or the session ends. */

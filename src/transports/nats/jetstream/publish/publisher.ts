@@ -104,7 +104,7 @@ export class JetStreamPublisher implements SessionPart {
     while (
       this.#session.ready &&
       this.#again === undefined &&
-      this.#inFlight < options.maxPublishesInFlight &&
+      this.#inFlight < options.maxInFlight &&
       this.#bytesInFlight < MAX_BYTES_IN_FLIGHT
     ) {
       const batch = this.#queue[0]

@@ -1,6 +1,7 @@
 import { sleep } from '../../../../core/clock.ts'
 import { compilePattern, isPattern } from '../../../../core/topic.ts'
-import type { GroupInfo, PartitionInfo, Position, StartFrom } from '../../../../core/transport.ts'
+import type { GroupInfo, PartitionInfo, StartFrom } from '../../../../core/transport.ts'
+import type { Position } from '../../../../core/message.ts'
 import { consumerConfig, mayGiveUp, metadataOf } from '../shared/durable-consumers.ts'
 import { countFrom } from './count-messages.ts'
 import { isNotFound, JetStreamError } from '../../errors.ts'
@@ -242,12 +243,11 @@ export class GroupAdmin {
     const store = new PartitionStore(this.#parts.records, id)
     for (let tries = 1; ; tries++) {
       const { at: last, record } = await store.read(unit)
-      // It begins where the group begins.
-      if (record === undefined) return
+      // Also where there is none: a member that is about to claim the partition may still know the former position.
       const moved = {
         owner: '',
         session: '',
-        version: record.version + 1,
+        version: (record?.version ?? 0) + 1,
         free: true,
         stream,
         life,
@@ -281,7 +281,7 @@ export class GroupAdmin {
       filter,
       from: to,
       description: 'Busbar: moved',
-      ackWaitMs: session.options.ackWaitMs,
+      ackWaitMs: session.options.leaseMs,
       maxDeliver: mayGiveUp(dead, false) ? session.options.maxDeliver : undefined,
       maxAckPending: session.options.maxAckPending,
       ephemeral: false,

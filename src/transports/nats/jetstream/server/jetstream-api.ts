@@ -166,8 +166,11 @@ export class JetStreamApi {
     return this.#call(`CONSUMER.INFO.${stream}.${consumer}`, undefined, `Looking up consumer "${consumer}"`, ASKING)
   }
 
-  /** Rejects when there is another consumer of that name. Servers before 2.10 change that one, if they can. */
-  createConsumer(
+  /**
+   * Rejects when there is another consumer of that name. Servers before 2.10 change that one, if they can. A stream that
+   * lets consumers live for less time than `inactive_threshold` makes one that lives for so long.
+   */
+  async createConsumer(
     stream: string,
     name: string,
     config: ConsumerConfig,
@@ -175,12 +178,20 @@ export class JetStreamApi {
   ): Promise<ConsumerInfo> {
     // The subject of the request names the filter, unless there are several.
     const filter = config.filter_subjects === undefined ? `.${config.filter_subject ?? '>'}` : ''
-    return this.#call(
-      `CONSUMER.CREATE.${stream}.${name}${filter}`,
-      { stream_name: stream, config, action: 'create' },
-      `Creating consumer "${name}"`,
-      { ...CREATING, timeoutMs },
-    )
+    const create = (settings: ConsumerConfig): Promise<ConsumerInfo> =>
+      this.#call(
+        `CONSUMER.CREATE.${stream}.${name}${filter}`,
+        { stream_name: stream, config: settings, action: 'create' },
+        `Creating consumer "${name}"`,
+        { ...CREATING, timeoutMs },
+      )
+    try {
+      return await create(config)
+    } catch (error) {
+      if (!(error instanceof JetStreamError) || error.errCode !== ERR.inactiveThreshold) throw error
+      const { inactive_threshold: _, ...limited } = config
+      return create(limited)
+    }
   }
 
   /** False when there was none. */

@@ -11,7 +11,7 @@ import type { PubAck } from './jetstream-types.ts'
 
 /** How long a record may take to be stored. */
 const TIMEOUT_MS = 5_000
-/** A conditional record without an answer is sent again after this time: the node that it went to may have died. */
+/** A record without an answer is sent again after this time, if that does no harm: the node that it went to may have died. */
 const AGAIN_MS = 750
 const CHECK_MS = 250
 const START: Uint8Array = Buffer.from('NATS/1.0')
@@ -22,8 +22,7 @@ interface Write {
   readonly target: Uint8Array
   readonly headers: string
   readonly body: Uint8Array
-  /** It may be sent again: the server takes at most one of several copies. */
-  readonly isConditional: boolean
+  readonly isRepeatable: boolean
   readonly startedAt: number
   sentAt: number
   readonly resolve: (seq: number | undefined) => void
@@ -59,11 +58,17 @@ export class RecordWriter implements SessionPart {
   }
 
   /**
-   * Resolves with the sequence of the record. `expected`: only if the last record of the subject has that sequence (0: if
+   * Resolves with the sequence of the record. `isRepeatable`: it may be stored several times, and late; of one with a
+   * condition the server takes at most one copy. `expected`: only if the last record of the subject has that sequence (0: if
    * there is none); resolves with undefined if not. That may also mean that this very record was stored without an answer by
    * a node that then died.
    */
-  write(subject: string, text: string, expected: number | undefined): Promise<number | undefined> {
+  write(
+    subject: string,
+    text: string,
+    expected: number | undefined,
+    isRepeatable: boolean = expected !== undefined,
+  ): Promise<number | undefined> {
     if (!this.#session.ready)
       return Promise.reject(new ConnectionError(`Writing "${subject}": the server is out of reach`))
     return new Promise((resolve, reject) => {
@@ -74,7 +79,7 @@ export class RecordWriter implements SessionPart {
         target: Buffer.from(`HPUB ${subject} `, 'latin1'),
         headers: expected === undefined ? NO_CONDITION : `\r\nNats-Expected-Last-Subject-Sequence: ${expected}\r\n\r\n`,
         body: Buffer.from(text),
-        isConditional: expected !== undefined,
+        isRepeatable,
         startedAt: now,
         sentAt: now,
         resolve,
@@ -126,7 +131,7 @@ export class RecordWriter implements SessionPart {
       if (now - write.startedAt >= TIMEOUT_MS) {
         this.#writes.delete(number)
         write.reject(new TimeoutError(`Writing "${write.subject}": the NATS server did not answer in time`))
-      } else if (write.isConditional && now - write.sentAt >= AGAIN_MS) {
+      } else if (write.isRepeatable && now - write.sentAt >= AGAIN_MS) {
         write.sentAt = now
         this.#send(number, write)
       }

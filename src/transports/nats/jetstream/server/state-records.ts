@@ -18,7 +18,7 @@ export interface StateRecord {
   readonly text: string
 }
 
-/** Small records: partition leases in one stream; notes of attempts, marks of moved groups and known topics in another. */
+/** Small records: leases of processes in one stream; positions, notes of attempts, moves and known topics in another. */
 export class StateRecords {
   readonly #session: Session
   readonly #api: JetStreamApi
@@ -95,6 +95,11 @@ export class StateRecords {
    */
   write(subject: string, text: string, expected?: number): Promise<number | undefined> {
     return this.#withStreams(() => this.#writer.write(subject, text, expected))
+  }
+
+  /** Nothing depends on how often a lease is stored; but much depends on that it is. */
+  async writeLease(sessionId: string, text: string): Promise<void> {
+    await this.#withStreams(() => this.#writer.write(this.leaseSubject(sessionId), text, undefined, true))
   }
 
   async forgetLease(sessionId: string): Promise<void> {

@@ -1,7 +1,7 @@
 import type { Problem } from '../../../../core/errors.ts'
 import type { StreamConfig } from './jetstream-types.ts'
 
-export type StreamRole = 'messages' | 'deadLetters' | 'state'
+export type StreamRole = 'messages' | 'deadLetters' | 'state' | 'leases'
 
 export interface StreamWish {
   readonly role: StreamRole
@@ -27,7 +27,8 @@ export function keepsForLess(config: StreamConfig, wanted: StreamConfig): boolea
 export function streamProblems(config: StreamConfig, wish: StreamWish): Problem[] {
   const { role, wanted, isAgeGiven, consumers, native } = wish
   const isMessages = role === 'messages'
-  const isState = role === 'state'
+  const isRecords = role === 'state' || role === 'leases'
+  const isLimited = isLimit(config.max_bytes) || isLimit(config.max_msgs)
   const rules: readonly (readonly [field: string, isWrong: boolean, why: string])[] = [
     [
       'retention',
@@ -38,7 +39,7 @@ export function streamProblems(config: StreamConfig, wish: StreamWish): Problem[
     ],
     [
       'max_msgs_per_subject',
-      !isState && isLimit(config.max_msgs_per_subject),
+      !isRecords && isLimit(config.max_msgs_per_subject),
       'a new message deletes an older one of its topic, handled or not',
     ],
     ['no_ack', isOn(config['no_ack']), 'the server confirms no message'],
@@ -57,14 +58,22 @@ export function streamProblems(config: StreamConfig, wish: StreamWish): Problem[
       `messages would be deleted before the time that was asked for (${wanted.max_age === 0 ? 'no limit' : `${wanted.max_age} ns`})`,
     ],
     [
-      'discard',
-      (role === 'deadLetters' && config.discard === 'old' && (isLimit(config.max_bytes) || isLimit(config.max_msgs))) ||
-        (isState && config.discard === 'new' && (isLimit(config.max_bytes) || isLimit(config.max_msgs))),
-      isState
-        ? 'records would be refused when it is full'
-        : 'dead letters would be deleted when it is full; "new" refuses them instead',
+      'max_age',
+      role === 'state' && isLimit(config.max_age),
+      'a group that has nothing to do for so long would forget where it was',
     ],
-    ['allow_direct', isState && config.allow_direct !== true, 'records are read by direct get'],
+    [
+      'discard',
+      role === 'deadLetters' && config.discard === 'old' && isLimited,
+      'dead letters would be deleted when it is full; "new" refuses them instead',
+    ],
+    [
+      'discard',
+      role === 'state' && config.discard === 'old' && isLimited,
+      'positions of groups would be deleted when it is full; with "new" they are kept in memory until there is room',
+    ],
+    ['discard', role === 'leases' && config.discard === 'new' && isLimited, 'leases would be refused when it is full'],
+    ['allow_direct', isRecords && config.allow_direct !== true, 'records are read by direct get'],
   ]
   return rules
     .filter(([field, isWrong]) => isWrong && !(isMessages && field in native))

@@ -47,12 +47,13 @@ export class Topology implements SessionPart {
     this.#session = session
     this.#api = api
     this.#subjects = subjects
-    const { name, maxAgeMs } = session.options.stream
+    const { stream, retention } = session.options
+    const { name } = stream
     this.name = name
     this.deadLetters = `${name}_dlq`
     this.state = `${name}_state`
     this.leases = `${name}_leases`
-    this.maxAgeMs = maxAgeMs
+    this.maxAgeMs = retention.maxAgeMs
   }
 
   /** The stream that holds a topic. */
@@ -189,19 +190,19 @@ export class Topology implements SessionPart {
         `stream "${this.leases}" can't be kept in memory (${error.message}): when the disk is full, messages with a key will not be consumed`,
       )
     }
-    this.#refuse(info, config, 'state')
+    this.#refuse(info, config, 'leases')
     return info
   }
 
   #refuse({ config }: StreamInfo, wanted: StreamConfig, role: StreamRole): void {
-    const { native, stream } = this.#session.options
+    const { native, given, retention } = this.#session.options
     const problems = streamProblems(config, {
       role,
       wanted,
       isAgeGiven:
         role === 'messages'
-          ? stream.given.has('maxAgeMs')
-          : role === 'deadLetters' && stream.deadLetterMaxAgeMs !== undefined,
+          ? given.has('maxAgeMs')
+          : role === 'deadLetters' && retention.deadLetterMaxAgeMs !== undefined,
       // One that reads the partitions, and one for messages without a key.
       consumers: 2,
       native: native.stream ?? {},
@@ -214,7 +215,7 @@ export class Topology implements SessionPart {
     for (let record = found.partitions; ; record = await this.#partitionsRecord()) {
       const known = Number(record?.text)
       if (Number.isInteger(known) && known > 0) return known
-      const wanted = (await this.#partitionsOfStream()) ?? this.#session.options.stream.partitions
+      const wanted = (await this.#partitionsOfStream()) ?? this.#session.options.partitions
       const seq = await writeRecord(this.#session, this.#partitionsSubject, String(wanted), record?.seq ?? 0)
       if (seq !== undefined) return wanted
     }
@@ -315,7 +316,8 @@ export class Topology implements SessionPart {
   }
 
   #mainConfig(): StreamConfig {
-    const { maxAgeMs, maxBytes, maxMessages, duplicateWindowMs } = this.#session.options.stream
+    const { stream, retention, native } = this.#session.options
+    const { maxAgeMs, maxBytes, maxMessages } = retention
     return {
       ...this.#common(),
       name: this.name,
@@ -325,13 +327,14 @@ export class Topology implements SessionPart {
       max_age: (maxAgeMs ?? 0) * MS,
       max_bytes: maxBytes ?? -1,
       max_msgs: maxMessages ?? -1,
-      duplicate_window: Math.min(duplicateWindowMs, maxAgeMs ?? Infinity) * MS,
-      ...this.#session.options.native.stream,
+      duplicate_window: Math.min(stream.duplicateWindowMs, maxAgeMs ?? Infinity) * MS,
+      ...native.stream,
     }
   }
 
   #deadLetterConfig(): StreamConfig {
-    const { deadLetterMaxAgeMs, duplicateWindowMs } = this.#session.options.stream
+    const { stream, retention } = this.#session.options
+    const { deadLetterMaxAgeMs } = retention
     return {
       ...this.#common(),
       name: this.deadLetters,
@@ -342,7 +345,7 @@ export class Topology implements SessionPart {
       max_age: (deadLetterMaxAgeMs ?? 0) * MS,
       max_bytes: -1,
       max_msgs: -1,
-      duplicate_window: Math.min(duplicateWindowMs, deadLetterMaxAgeMs ?? Infinity) * MS,
+      duplicate_window: Math.min(stream.duplicateWindowMs, deadLetterMaxAgeMs ?? Infinity) * MS,
     }
   }
 
@@ -388,7 +391,7 @@ export class Topology implements SessionPart {
       ['replicas', 'num_replicas'],
       ['duplicateWindowMs', 'duplicate_window'],
     ] as const
-    const { given, partitions } = this.#session.options.stream
+    const { given, partitions } = this.#session.options
     const drift = fields
       .filter(([option, field]) => given.has(option) && config[field] !== wanted[field])
       .map(([option, field]) => `${option}: ${String(config[field])} instead of ${String(wanted[field])}`)
@@ -408,7 +411,7 @@ export class Topology implements SessionPart {
     const usual = wanted.max_age === 0 ? 'never' : `${wanted.max_age / MS} ms`
     this.#session.warning(
       'nats-stream-drift',
-      `stream "${config.name}" deletes messages after ${config.max_age / MS} ms, handled or not, sooner than the default (${usual}): set stream.${option} to that if it is meant, or change the stream (nats stream edit)`,
+      `stream "${config.name}" deletes messages after ${config.max_age / MS} ms, handled or not, sooner than the default (${usual}): set retention.${option} to that if it is meant, or change the stream (nats stream edit)`,
     )
   }
 

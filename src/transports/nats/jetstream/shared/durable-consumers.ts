@@ -130,7 +130,7 @@ export class DurableConsumers {
         throw new ConfigurationError(`The consumer of "${spec.topic}"`, [
           {
             path: error.errCode === ERR.maxConsumers ? 'max_consumers' : 'native.consumer',
-            message: `the stream "${lane.stream}" refuses the consumer "${lane.consumer}" (${error.message}): a group needs one for each partition and one more; change the limits of the stream or of the account`,
+            message: `the stream "${lane.stream}" refuses the consumer "${lane.consumer}" (${error.message}): a group needs one for each member, and one for messages without a key; change the limits of the stream or of the account`,
           },
         ])
       })
@@ -158,7 +158,7 @@ export class DurableConsumers {
     const maxDeliver = (mayGiveUp(lane.plan.dead, spec.ephemeral) ? session.options.maxDeliver : undefined) ?? -1
     const drift: string[] = []
     if (config.ack_wait !== undefined && config.ack_wait !== ackWaitMs * MS)
-      drift.push(`ackWaitMs: ${config.ack_wait / MS} instead of ${ackWaitMs}`)
+      drift.push(`leaseMs: ${config.ack_wait / MS} instead of ${ackWaitMs}`)
     if (config.max_deliver !== undefined && config.max_deliver !== maxDeliver)
       drift.push(`maxDeliver: ${config.max_deliver} instead of ${maxDeliver}`)
     if (!spec.ephemeral && (config.inactive_threshold ?? 0) > 0)
