@@ -155,6 +155,8 @@ class BusImpl implements Bus {
       clock,
       events: this.events,
       logger,
+      observers: this.#observers,
+      identityOf: (name) => (this.#publishers.get(name) as Publisher).identity,
       closing,
     })
     this.#factory = new ConsumerFactory({
