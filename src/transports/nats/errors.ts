@@ -19,11 +19,6 @@ export class JetStreamError extends Error {
 }
 
 export const ERR = {
-  streamNotFound: 10_059,
-  consumerNotFound: 10_014,
-  consumerNameInUse: 10_013,
-  consumerExists: 10_148,
-  consumerDeliverPolicy: 10_012,
   streamNameInUse: 10_058,
   subjectOverlap: 10_065,
   noResources: 10_023,
