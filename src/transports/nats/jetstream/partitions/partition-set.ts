@@ -2,13 +2,16 @@ import { ConfigurationError } from '../../../../core/errors.ts'
 import type { Delivery, SubscriptionSpec } from '../../../../core/transport.ts'
 import { ERR, JetStreamError } from '../../errors.ts'
 import type { GroupRecord } from '../server/group-record.ts'
+import type { Acquired } from './inherited-messages.ts'
 import { Partition } from './partition.ts'
 import { PartitionArrivals } from './partition-arrivals.ts'
 import { PartitionCommits } from './partition-commits.ts'
 import { PartitionDelays } from './partition-delays.ts'
 import type { PartitionDelivery } from './partition-delivery.ts'
 import { PartitionLeases } from './partition-leases.ts'
-import type { Acquired, LeasesHost, PartitionState } from './partition-leases.ts'
+import type { LeasesHost } from './partition-leases.ts'
+import { NOTHING_LEFT } from './partition-record.ts'
+import type { PartitionState } from './partition-record.ts'
 import { PartitionLosses, STREAM_DELETED } from './partition-losses.ts'
 import { PartitionReaders } from './partition-readers.ts'
 import { PartitionStore } from './partition-store.ts'
@@ -253,7 +256,7 @@ export class PartitionSet implements LeasesHost {
 
   initial(): PartitionState {
     const { to, stream, life } = this.#host.group()
-    return { stream, life, first: 0, to, reserved: to, open: [], spans: [], waiting: undefined }
+    return { ...NOTHING_LEFT, stream, life, to, reserved: to }
   }
 
   acquire(unit: string, state: PartitionState, how: Acquired): void {
