@@ -5,7 +5,11 @@ import { manualClock } from 'busbar/testing'
 import type { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
 import { PartitionLeases } from '../../../src/transports/nats/jetstream/partitions/partition-leases.ts'
 import type { LeasesHost } from '../../../src/transports/nats/jetstream/partitions/partition-leases.ts'
-import { decodeRecord, encodeRecord, NOTHING_LEFT } from '../../../src/transports/nats/jetstream/partitions/partition-record.ts'
+import {
+  decodeRecord,
+  encodeRecord,
+  NOTHING_LEFT,
+} from '../../../src/transports/nats/jetstream/partitions/partition-record.ts'
 import type { PartitionRecord } from '../../../src/transports/nats/jetstream/partitions/partition-record.ts'
 import type { StoredAt } from '../../../src/transports/nats/jetstream/partitions/partition-store.ts'
 import { GRACE_MS, SessionLeases } from '../../../src/transports/nats/jetstream/partitions/session-leases.ts'

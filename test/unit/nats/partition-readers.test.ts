@@ -19,7 +19,7 @@ function settled(): Promise<void> {
 /** The readers of two partitions, and a server that makes consumers. */
 class Bench {
   readonly clock = manualClock()
-  readonly partitions = ['0', '1'].map((name) => new Partition(name, 's'))
+  readonly partitions = ['0', '1'].map((name) => new Partition(name, 's', []))
   readonly readers: PartitionReaders
   readonly changed: string[] = []
   readonly made: string[] = []
@@ -61,16 +61,9 @@ class Bench {
       nextSubject: () => '',
     } as unknown as JetStreamApi
     this.readers = new PartitionReaders({
-      session,
-      api,
-      stream: 's',
-      groupId: 'g',
-      description: '',
-      native: {},
-      metadata: undefined,
+      settings: { session, api, stream: 's', groupId: 'g', description: '', native: {}, metadata: undefined },
       partitions: this.partitions,
       prefetch: 16,
-      filtersOf: () => [],
       arrived: () => undefined,
       changedIn: ({ name }) => void this.changed.push(name),
       missing: () => Promise.resolve(),

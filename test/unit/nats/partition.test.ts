@@ -28,7 +28,7 @@ function stored(state: PartitionState): PartitionState {
 
 /** A member that reads the sequences of a stream which are in its partition. */
 class Member {
-  readonly partition = new Partition('0', 's')
+  readonly partition = new Partition('0', 's', [])
   now = 0
 
   constructor(state: PartitionState, how: Acquired) {

@@ -58,7 +58,6 @@ export class PartitionSet implements LeasesHost {
   readonly readers: PartitionReaders
   readonly #host: PartitionSetHost
   readonly #losses: PartitionLosses
-  readonly #filters = new Map<Partition, readonly string[]>()
   readonly #byName = new Map<string, Partition>()
   /** Handovers that wait for outstanding deliveries: called when one is settled or lost. */
   readonly #handovers = new Set<() => void>()
@@ -79,15 +78,13 @@ export class PartitionSet implements LeasesHost {
     this.stream = stream
     const byToken = new Map<string, Partition>()
     this.partitions = units.map(({ name, filters, token }) => {
-      const partition = new Partition(name, stream)
-      this.#filters.set(partition, filters)
+      const partition = new Partition(name, stream, filters)
       this.#byName.set(name, partition)
       if (token !== undefined) byToken.set(token, partition)
       return partition
     })
     const changedIn = (partition: Partition): void => this.changedIn(partition)
     const wake = (): void => this.wake()
-    const filtersOf = (partition: Partition): readonly string[] => this.#filters.get(partition) ?? []
     const arrivals = new PartitionArrivals({
       session: this.session,
       mapping: parts.mapping,
@@ -101,16 +98,17 @@ export class PartitionSet implements LeasesHost {
       wake,
     })
     this.readers = new PartitionReaders({
-      session: this.session,
-      api: this.api,
-      stream,
-      groupId,
-      description: `Busbar: ${spec.topic} for ${spec.group}`,
-      native: host.native,
-      metadata: host.metadata,
+      settings: {
+        session: this.session,
+        api: this.api,
+        stream,
+        groupId,
+        description: `Busbar: ${spec.topic} for ${spec.group}`,
+        native: host.native,
+        metadata: host.metadata,
+      },
       partitions: this.partitions,
       prefetch: spec.prefetch,
-      filtersOf,
       arrived: (native, reply, isForOthers) => arrivals.read(native, reply, isForOthers),
       changedIn,
       missing: () => this.#missing(),
@@ -136,7 +134,6 @@ export class PartitionSet implements LeasesHost {
       session: this.session,
       api: this.api,
       stream,
-      filtersOf,
       changed: changedIn,
       report: (count, after, reason) => this.#report(count, after, reason),
     })

@@ -30,6 +30,8 @@ interface Waiter {
 export class Partition {
   readonly name: string
   readonly streamName: string
+  /** Subjects of its messages. */
+  readonly filters: readonly string[]
   /** Sequence of the last message that was read. */
   readTo = 0
   /** Every message up to here is settled, or handed out, or waits (see `state`). */
@@ -82,9 +84,10 @@ export class Partition {
   #ordinal = 0
   #inherited = new InheritedMessages(NOTHING_LEFT, 'clean', 0)
 
-  constructor(name: string, streamName: string) {
+  constructor(name: string, streamName: string, filters: readonly string[]) {
     this.name = name
     this.streamName = streamName
+    this.filters = filters
   }
 
   /** Starts from what the owner before has left. */
