@@ -77,7 +77,7 @@ export function toBusbarError(error: unknown, doing: string): AuthorizationError
     )
   if (isTimeout(error)) return new TimeoutError(`${doing}: the NATS server did not answer in time`, { cause: error })
   if (isNoResponders(error))
-    return new ConnectionError(`${doing}: nobody answers; JetStream may be off or still starting`, { cause: error })
+    return new ConnectionError(`${doing}: no answer; JetStream may be off or still starting`, { cause: error })
   return new ConnectionError(`${doing}: ${text(error)}`, { cause: error, retryable: !isCertificateError(error) })
 }
 

@@ -43,7 +43,7 @@ class Records {
   readonly writes: Write[] = []
   #seq = 0
 
-  /** As somebody else writes it. */
+  /** As another member writes it. */
   set(subject: string, text: string): void {
     this.stored.set(subject, { seq: ++this.#seq, text })
   }

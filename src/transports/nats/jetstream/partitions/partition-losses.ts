@@ -50,7 +50,7 @@ export class PartitionLosses {
         if (partition.waiting === undefined) await this.#count(partition)
         else if (isThinner) await this.#compare(partition, info)
         await this.#checkLeft(partition)
-        this.told(partition)
+        this.report(partition)
       }
       this.#first = first
       this.#gaps = gaps
@@ -108,7 +108,7 @@ export class PartitionLosses {
   }
 
   /** Reports what is known to be missing. */
-  told(partition: Partition): void {
+  report(partition: Partition): void {
     const { missing } = partition
     if (missing === 0) return
     partition.missing = 0

@@ -6,7 +6,7 @@ import type { ReaderHost, ReaderSettings } from './partition-reader.ts'
 
 export interface PartitionReadersHost {
   readonly settings: ReaderSettings
-  /** All partitions, whoever owns them. */
+  /** All partitions, also those of other members. */
   readonly partitions: readonly Partition[]
   readonly prefetch: number
   /** `isForOthers`: another reader reads this partition. */

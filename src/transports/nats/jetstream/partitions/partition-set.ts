@@ -222,7 +222,7 @@ export class PartitionSet implements LeasesHost {
     for (const partition of this.partitions) partition.lose()
   }
 
-  /** Nobody takes over what is here: a broadcast. */
+  /** No other member takes over what is here: a broadcast. */
   get isAlone(): boolean {
     return this.#host.spec.ephemeral
   }
@@ -238,7 +238,7 @@ export class PartitionSet implements LeasesHost {
 
   /** Called periodically. */
   async look(): Promise<void> {
-    for (const partition of this.partitions) if (partition.mine) this.#losses.told(partition)
+    for (const partition of this.partitions) if (partition.mine) this.#losses.report(partition)
     await this.#losses.look(
       this.partitions,
       (partition) => partition.buffer.length > 0 || this.readers.isBehind(partition),

@@ -264,7 +264,7 @@ export class Topology implements SessionPart {
     if (before !== undefined && before !== identityOf(info))
       this.#session.warning(
         'nats-stream-recreated',
-        `stream "${config.name}" was deleted and made again: what it held is gone`,
+        `stream "${config.name}" was deleted and made again: its messages are lost`,
       )
     return info
   }

@@ -289,9 +289,9 @@ export class SharedConsumers implements PullConsumerHost {
     return this.confirmations.holds(lane, seq)
   }
 
-  putOff(delivery: NatsDelivery, delayMs: number, noted: boolean): void {
+  delay(delivery: NatsDelivery, delayMs: number, noted: boolean): void {
     this.#settling
-      .putOff(delivery, delayMs, noted)
+      .delay(delivery, delayMs, noted)
       .catch((error: unknown) => this.session.error(error, 'delaying a message that came before its time'))
   }
 

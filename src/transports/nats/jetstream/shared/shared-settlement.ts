@@ -89,7 +89,7 @@ export class SharedSettlement {
 
   /** The usual batch: only acks. */
   async #ackAll(acks: readonly NatsDelivery[]): Promise<readonly SettlementFailure[]> {
-    const errors = await this.#tell(acks, 'ack')
+    const errors = await this.#send(acks, 'ack')
     return errors === undefined ? NO_FAILURES : failuresOf(errors, (at) => at)
   }
 
@@ -106,9 +106,9 @@ export class SharedSettlement {
     }[],
   ): Promise<readonly SettlementFailure[]> {
     const [ackErrors] = await Promise.all([
-      this.#tell(acks, 'ack'),
+      this.#send(acks, 'ack'),
       // No caller waits for a dropped message; if it comes again it is dropped again.
-      this.#tell(dropped, 'term'),
+      this.#send(dropped, 'term'),
       this.handBack(back),
       this.#reject(rejects, failures),
     ])
@@ -128,7 +128,7 @@ export class SharedSettlement {
   }
 
   /** Resolves with the error of each; undefined when there is none. */
-  async #tell(deliveries: readonly NatsDelivery[], verb: Verb): Promise<Errors | undefined> {
+  async #send(deliveries: readonly NatsDelivery[], verb: Verb): Promise<Errors | undefined> {
     if (deliveries.length === 0) return undefined
     const { confirmations, notes, wasOursAlone } = this.#parts
     for (const { lane, seq } of deliveries) lane.acked.add(seq)
@@ -156,7 +156,7 @@ export class SharedSettlement {
   }
 
   /** Gives back one message that came before its time. `noted`: its note must be written again. */
-  async putOff(delivery: NatsDelivery, delayMs: number, noted: boolean): Promise<void> {
+  async delay(delivery: NatsDelivery, delayMs: number, noted: boolean): Promise<void> {
     if (noted) await this.#note({ delivery, used: delivery.attempt - 1, delayMs, inOrder: false })
     if (!this.#parts.session.ready || !isStillHere(delivery)) return
     this.#parts.session.outbox.publish(delivery.reply, '', nak(delayMs))
@@ -227,7 +227,7 @@ export class SharedSettlement {
       }
     }
     for (const { delivery } of stored) this.#finish(delivery)
-    const errors = await this.#tell(
+    const errors = await this.#send(
       stored.map(({ delivery }) => delivery),
       'term',
     )
