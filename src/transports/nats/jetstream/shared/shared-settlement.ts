@@ -1,6 +1,4 @@
 import { SettlementError } from '../../../../core/errors.ts'
-import type { PublishError } from '../../../../core/errors.ts'
-import type { OutgoingMessage } from '../../../../core/message.ts'
 import type { Settlement, SettlementFailure } from '../../../../core/transport.ts'
 import type { AttemptNotes } from './attempt-notes.ts'
 import type { AckConfirmations, Verb } from './ack-confirmations.ts'
@@ -8,6 +6,8 @@ import type { NatsDelivery } from './delivery.ts'
 import { deadLetterId } from '../server/identity.ts'
 import type { PullConsumer } from './pull-consumer.ts'
 import type { JetStreamPublisher } from '../publish/publisher.ts'
+import { storeDeadLetters } from '../publish/store-dead-letters.ts'
+import type { Reject } from '../publish/store-dead-letters.ts'
 import type { Session } from '../../connection/session.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
@@ -51,8 +51,7 @@ export class SharedSettlement {
     let ackIndexes: number[] | undefined
     const dropped: NatsDelivery[] = []
     const back: HandedBack[] = []
-    const rejects: { readonly index: number; readonly delivery: NatsDelivery; readonly deadLetter: OutgoingMessage }[] =
-      []
+    const rejects: Reject<NatsDelivery>[] = []
     for (let index = 0; index < batch.length; index++) {
       const { delivery: given, outcome } = batch[index] as Settlement
       const delivery = given as NatsDelivery
@@ -73,7 +72,6 @@ export class SharedSettlement {
           this.#finish(delivery)
           dropped.push(delivery)
         } else {
-          delivery.settled = true
           rejects.push({ index, delivery, deadLetter: outcome.deadLetter })
         }
       } else {
@@ -99,11 +97,7 @@ export class SharedSettlement {
     ackIndexes: readonly number[] | undefined,
     dropped: readonly NatsDelivery[],
     back: readonly HandedBack[],
-    rejects: readonly {
-      readonly index: number
-      readonly delivery: NatsDelivery
-      readonly deadLetter: OutgoingMessage
-    }[],
+    rejects: readonly Reject<NatsDelivery>[],
   ): Promise<readonly SettlementFailure[]> {
     const [ackErrors] = await Promise.all([
       this.#send(acks, 'ack'),
@@ -198,34 +192,10 @@ export class SharedSettlement {
     }
   }
 
-  /** The dead letter is confirmed before its source is settled; until then the source stays ours. */
-  async #reject(
-    rejects: readonly {
-      readonly index: number
-      readonly delivery: NatsDelivery
-      readonly deadLetter: OutgoingMessage
-    }[],
-    failures: SettlementFailure[],
-  ): Promise<void> {
-    if (rejects.length === 0) return
-    const outcomes = await this.#parts.publisher.publish(
-      rejects.map(({ deadLetter }) => deadLetter),
-      undefined,
-      rejects.map(({ delivery: { seq, lane }, deadLetter }) => deadLetterId(deadLetter, seq, lane.identity)),
-    )
-    const stored: { readonly index: number; readonly delivery: NatsDelivery }[] = []
-    for (const [at, { index, delivery }] of rejects.entries()) {
-      const error: PublishError | SettlementError | undefined =
-        outcomes[at]?.error ??
-        (delivery.lost
-          ? new SettlementError('The delivery was taken back while its dead letter was stored; both are there now')
-          : undefined)
-      if (error === undefined) stored.push({ index, delivery })
-      else {
-        delivery.settled = false
-        failures.push({ index, error })
-      }
-    }
+  async #reject(rejects: readonly Reject<NatsDelivery>[], failures: SettlementFailure[]): Promise<void> {
+    const idOf = ({ delivery: { seq, lane }, deadLetter }: Reject<NatsDelivery>): string =>
+      deadLetterId(deadLetter, seq, lane.identity)
+    const stored = await storeDeadLetters(this.#parts.publisher, rejects, idOf, failures)
     for (const { delivery } of stored) this.#finish(delivery)
     const errors = await this.#send(
       stored.map(({ delivery }) => delivery),
