@@ -46,6 +46,8 @@ export class Session {
   connection!: NatsConnection
   outbox!: WriteBuffer
   ready = false
+  /** Also while the parts are restored. */
+  #isConnected = true
   readonly #state: ConnectionState
   #reader: WireReader | undefined
   readonly #parts = new Set<SessionPart>()
@@ -161,8 +163,12 @@ export class Session {
     return subscription
   }
 
-  /** A request that fails as soon as the connection is lost: the client itself would let it wait for its timeout. */
+  /**
+   * A request that fails as soon as the connection is lost, and at once while there is none: the client itself would drop
+   * it, and let it wait for its timeout.
+   */
   request(subject: string, body: string | Uint8Array, options: RequestOptions): Promise<Msg> {
+    if (!this.#isConnected) return Promise.reject(new ConnectionError(this.#detail ?? 'there is no connection'))
     return new Promise((resolve, reject) => {
       const fail = (error: unknown): void => {
         this.#requests.delete(fail)
@@ -270,6 +276,7 @@ export class Session {
         this.#delayMs = this.#nextDelay()
         return
       case 'reconnect':
+        this.#isConnected = true
         this.#lastWord = ''
         this.#restore().catch((error: unknown) => this.error(error, 'restoring the session'))
         return
@@ -306,6 +313,7 @@ export class Session {
     if (this.#closed) return
     const wasReady = this.ready
     this.ready = false
+    this.#isConnected = false
     this.#epoch++
     this.outbox.discard()
     if (wasReady) {
