@@ -1,7 +1,8 @@
 export { createBus } from './core/bus.ts'
 export { sleep, systemClock } from './core/clock.ts'
 export { bytesCodec, jsonCodec, textCodec } from './core/codec.ts'
-export { defineConsumer, defineEvent } from './core/define.ts'
+export { defineEvent } from './core/define.ts'
+export { defineConsumer } from './core/define-consumer.ts'
 export { defineEvents, isEvent } from './core/event-set.ts'
 export {
   AuthorizationError,
@@ -53,15 +54,13 @@ export type {
   RetryOptions,
 } from './core/consume/consume-options.ts'
 export type { ConsumerStats } from './core/consume/consumer-stats.ts'
+export type { AnyEventDefinition, EventDefinition, EventOptions } from './core/define.ts'
 export type {
   AnyConsumerDefinition,
-  AnyEventDefinition,
   BatchConsumerDefinition,
   ConsumerDefinition,
-  EventDefinition,
-  EventOptions,
   SingleConsumerDefinition,
-} from './core/define.ts'
+} from './core/define-consumer.ts'
 export type {
   DataOf,
   EventSet,
@@ -100,7 +99,7 @@ export type {
 } from './core/handler.ts'
 export type { BusState, ConsumerHealth, ExtensionHealth, HealthReason, HealthReport } from './core/health.ts'
 export type { Logger } from './core/logger.ts'
-export type { EncodedMessage, Headers, Message, OutgoingMessage } from './core/message.ts'
+export type { EncodedMessage, Headers, Message, OutgoingMessage, Position } from './core/message.ts'
 export type { PublishCall, PublishCallItem, PublishMiddleware, PublishStep } from './core/publish/publish-middleware.ts'
 export type {
   BatchEnd,
@@ -134,7 +133,6 @@ export type {
   Capabilities,
   GroupInfo,
   PartitionInfo,
-  Position,
   RetentionInfo,
   ServerAddress,
   StartFrom,

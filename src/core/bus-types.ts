@@ -4,13 +4,14 @@ import type { CausalityContext } from './causality.ts'
 import type { Clock } from './clock.ts'
 import type { BatchConsumeOptions, ConsumeOptions } from './consume/consume-options.ts'
 import type { ConsumerStats } from './consume/consumer-stats.ts'
-import type { AnyConsumerDefinition, AnyEventDefinition, EventDefinition } from './define.ts'
+import type { AnyEventDefinition, EventDefinition } from './define.ts'
+import type { AnyConsumerDefinition } from './define-consumer.ts'
 import type { EventSet, EventSetBatchHandler, EventSetHandler } from './event-set.ts'
 import type { BusEvents } from './events.ts'
 import type { BatchHandler, BatchMiddleware, Handler, Middleware } from './handler.ts'
 import type { BusState, ExtensionHealth, HealthReport } from './health.ts'
 import type { Logger } from './logger.ts'
-import type { EncodedMessage, OutgoingMessage } from './message.ts'
+import type { EncodedMessage, OutgoingMessage, Position } from './message.ts'
 import type { PublishMiddleware } from './publish/publish-middleware.ts'
 import type {
   AllowFailures,
@@ -24,7 +25,7 @@ import type {
 } from './publish/publish-options.ts'
 import type { BusObserver } from './observers.ts'
 import type { BusSnapshot } from './snapshot.ts'
-import type { Position, Transport, TransportAdmin } from './transport.ts'
+import type { Transport, TransportAdmin } from './transport.ts'
 import type { WireCheckMode } from './publish/wire-check.ts'
 
 /** Options of `createBus`. */

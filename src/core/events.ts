@@ -3,8 +3,7 @@ import { ConfigurationError, StateError } from './errors.ts'
 import { logSafely } from './logger.ts'
 import type { Logger } from './logger.ts'
 import { closest, describe, OptionsReader } from './util/options-reader.ts'
-import type { EncodedMessage } from './message.ts'
-import type { Position } from './transport.ts'
+import type { EncodedMessage, Position } from './message.ts'
 
 /** What every event has. */
 export interface EventOfTransport {

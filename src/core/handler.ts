@@ -1,6 +1,6 @@
 import type { Clock } from './clock.ts'
 import type { EventDefinition } from './define.ts'
-import type { Message } from './message.ts'
+import type { Message, Position } from './message.ts'
 import type {
   AllowFailures,
   PublishItem,
@@ -10,7 +10,7 @@ import type {
   PublishResult,
   RefuseFailures,
 } from './publish/publish-options.ts'
-import type { Position, TransportIdentity } from './transport.ts'
+import type { TransportIdentity } from './transport.ts'
 
 /**
  * Handles one message. Returning (or resolving) acks it. Throwing (or rejecting) retries it, and dead-letters it when its

@@ -106,3 +106,6 @@ export function bodyOf(message: EncodedMessage): Uint8Array {
 export function bodyBytes(message: EncodedMessage): number {
   return message.body === null ? 0 : message.body.byteLength
 }
+
+/** The transport's coordinates of a message: `{ partition: 3, offset: '42' }`. Plain data that can be logged. */
+export type Position = Readonly<Record<string, string | number>>

@@ -1,4 +1,4 @@
-import type { AnyConsumerDefinition } from './define.ts'
+import type { AnyConsumerDefinition } from './define-consumer.ts'
 import { ConfigurationError, ValidationError } from './errors.ts'
 import type { Problem } from './errors.ts'
 import { describe } from './util/options-reader.ts'

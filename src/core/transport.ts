@@ -3,7 +3,7 @@ import type { Clock } from './clock.ts'
 import type { SettlementError, PublishError } from './errors.ts'
 import type { BusEvents } from './events.ts'
 import type { Logger } from './logger.ts'
-import type { EncodedMessage, OutgoingMessage } from './message.ts'
+import type { EncodedMessage, OutgoingMessage, Position } from './message.ts'
 
 /**
  * What a transport can do. Drives the checks when a consumer is added, the scenarios of the conformance suite and the table in
@@ -64,9 +64,6 @@ export interface TransportHost {
   /** The user's name for the transport: `main`, `local`. */
   readonly name: string
 }
-
-/** The transport's coordinates of a message: `{ partition: 3, offset: '42' }`. Plain data that can be logged. */
-export type Position = Readonly<Record<string, string | number>>
 
 /** Result of one message of a batch: confirmed, or an error whose `outcome` says whether the broker may have it. */
 export type PublishOutcome =

@@ -48,7 +48,7 @@ export type { Problem, PublishFailure } from '../core/errors.ts'
 export type { BusEventMap, BusEventName, BusEvents } from '../core/events.ts'
 export type { RequestAnswer } from '../core/util/running-requests.ts'
 export type { Logger } from '../core/logger.ts'
-export type { EncodedMessage, Headers, OutgoingMessage } from '../core/message.ts'
+export type { EncodedMessage, Headers, OutgoingMessage, Position } from '../core/message.ts'
 export type {
   AttemptNote,
   Capabilities,
@@ -59,7 +59,6 @@ export type {
   GroupInfo,
   Outcome,
   PartitionInfo,
-  Position,
   PublishOutcome,
   RequestOptions,
   RequestReply,

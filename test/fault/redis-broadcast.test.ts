@@ -7,9 +7,14 @@ import { redis } from 'busbar/redis'
 import type { RedisOptions } from 'busbar/redis'
 import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import type { TcpProxy } from 'busbar/testing'
+import { ScriptRunner } from '../../src/transports/redis/connection/script-runner.ts'
+import { BEAT, FORGET } from '../../src/transports/redis/scripts/group.ts'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { RedisBroker } from '../../tools/brokers/index.ts'
+import { pause } from './flow.ts'
 import { QUICK } from './redis-options.ts'
+
+type Run = (this: ScriptRunner, ...args: Parameters<ScriptRunner['run']>) => Promise<unknown>
 
 /** The group of a broadcast consumer that is away for long is forgotten by whoever cleans up. */
 describe('Redis: broadcast consumers that were away', () => {
@@ -120,5 +125,33 @@ describe('Redis: broadcast consumers that were away', () => {
     await consumer.start()
     const until = await client.zScore('busbar:ephemeral', `${topic} ${await groupOf(topic)}`)
     assert.ok(Number(until) > real(), `wanted until ${String(until)}, now ${real()}`)
+  })
+
+  test('one that is closed while it looks at its share leaves nothing on the server', async () => {
+    const topic = uniqueName('broadcast')
+    const consumer = bus()
+    consumer.consume(topic, () => {}, { broadcast: true })
+    await consumer.start()
+    const group = await groupOf(topic)
+    const original: Run = Reflect.get(ScriptRunner.prototype, 'run')
+    const forgotten = Promise.withResolvers<void>()
+    let held = false
+    vi.spyOn(ScriptRunner.prototype, 'run').mockImplementation(async function (this: ScriptRunner, script, ...rest) {
+      const reply = await original.call(this, script, ...rest)
+      if (script === FORGET) forgotten.resolve()
+      if (script === BEAT && !held) {
+        held = true
+        await Promise.race([forgotten.promise, pause(300)])
+      }
+      return reply
+    })
+    await client.sendCommand(['XADD', 'busbar:notices', '*', group, topic])
+    await waitUntil(() => held, { timeoutMs: 5_000 })
+    await consumer.close()
+    assert.deepEqual(
+      (await client.keys(`busbar:{${topic}*`)).filter((key) => key.includes(group)),
+      [],
+    )
+    assert.deepEqual(await client.xInfoGroups(`busbar:{${topic}}`), [])
   })
 })

@@ -431,4 +431,47 @@ describe('Redis: limits and permissions', () => {
     const refused = await failureOf(on.publish(topic, 1))
     assert.deepEqual([refused.outcome, refused.retryable, named(refused.cause)], ['not-sent', false, true])
   })
+
+  test('a key that becomes something else under a consumer is named, and read again when it is deleted', async () => {
+    const topic = `${uniqueName('type')}.topic`
+    const stream = `busbar:{${topic}}`
+    const on = bus({ partitions: 1 }, { logger: silentLogger })
+    const [errors, handled]: [string[], unknown[]] = [[], []]
+    on.events.on('error', ({ error }) => errors.push(String(error)))
+    on.consume(topic, ({ data }) => void handled.push(data))
+    await on.start()
+    await on.publish(topic, 1)
+    await waitUntil(() => handled.length === 1, { timeoutMs: 5_000 })
+    await admin.multi().del(stream).set(stream, 'not a stream').exec()
+    await waitUntil(() => errors.some((text) => text.includes(`${stream}: must be a stream and is a string`)), {
+      timeoutMs: 5_000,
+      describe: () => errors.join(),
+    })
+    await admin.del(stream)
+    await on.publish(topic, 2)
+    await waitUntil(() => handled.includes(2), { timeoutMs: 5_000, describe: () => handled.join() })
+  })
+
+  test('a connection for reads that is refused while the other one works is reported', async () => {
+    const on = bus({}, { logger: silentLogger })
+    const topic = uniqueName('clients')
+    const [errors, handled]: [string[], unknown[]] = [[], []]
+    on.events.on('error', ({ error, doing }) => errors.push(`${doing}: ${String(error)}`))
+    on.consume(topic, ({ data }) => void handled.push(data))
+    await on.start()
+    const before = (await admin.configGet('maxclients'))['maxclients'] ?? ''
+    try {
+      await admin.configSet('maxclients', '1')
+      const readers = (await admin.clientList()).filter(({ cmd }) => cmd === 'xreadgroup')
+      for (const { id } of readers) await admin.sendCommand(['CLIENT', 'KILL', 'ID', String(id)])
+      await waitUntil(() => errors.some((text) => /connecting to read.*max number of clients/.test(text)), {
+        timeoutMs: 5_000,
+        describe: () => errors.join(),
+      })
+    } finally {
+      await admin.configSet('maxclients', before)
+    }
+    await on.publish(topic, 1)
+    await waitUntil(() => handled.length === 1, { timeoutMs: 5_000 })
+  })
 })

@@ -196,6 +196,8 @@ describe('Redis: who owns a partition', () => {
     await client.hSet(meta, { '0:generation': '1700000000000' })
     const copy = await client.hGetAll(meta)
     const first = await acquire('a m', '')
+    const at = await serverTime()
+    await waitUntil(async () => (await serverTime()) > at, { timeoutMs: 5_000 })
     await client.del(meta)
     await client.hSet(meta, copy)
     assert.notEqual(await acquire('b m', ''), first)

@@ -3,7 +3,7 @@ import { createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import { createClient } from 'redis'
 import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
-import { createBus } from 'busbar'
+import { createBus, silentLogger } from 'busbar'
 import type { Bus } from 'busbar'
 import { redis } from 'busbar/redis'
 import type { RedisOptions } from 'busbar/redis'
@@ -145,5 +145,29 @@ describe('Redis: servers that accept a connection and say nothing', () => {
     proxy.cut()
     await waitUntil(() => silent.accepted >= 2, { describe: () => `${silent.accepted} connections` })
     assert.deepEqual(await child.stop(), { code: 0, signal: null })
+  })
+
+  test('a large message over a slow network takes longer than responseTimeoutMs, and comes once', async () => {
+    await using proxy = await tcpProxy(broker)
+    const topic = uniqueName('slow')
+    const options = { ...QUICK, responseTimeoutMs: 500, leaseMs: 2_000, partitions: 1 }
+    const on = createBus({
+      service: 'slow',
+      transport: redis({ ...options, host: proxy.host, port: proxy.port }),
+      logger: silentLogger,
+    })
+    buses.push(on)
+    const handled: number[] = []
+    let disconnects = 0
+    on.events.on('disconnect', () => void disconnects++)
+    on.consume(topic, ({ data }) => void handled.push(String(data).length))
+    await on.start()
+    const fast = createBus({ service: 'slow', transport: redis({ ...options, host: broker.host, port: broker.port }) })
+    buses.push(fast)
+    await fast.start()
+    proxy.slow({ bytesPerSecond: 200_000 }, 'down')
+    await fast.publish(topic, 'x'.repeat(1_000_000))
+    await waitUntil(() => handled.length > 0, { timeoutMs: 15_000 })
+    assert.deepEqual([handled, disconnects], [[1_000_000], 0])
   })
 })

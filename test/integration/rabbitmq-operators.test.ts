@@ -165,30 +165,35 @@ describe('RabbitMQ: permissions, deletions, and queues that exist in another for
     },
   )
 
-  test('a dead-letter queue that is deleted is reported with the next dead letter', { timeout: 30_000 }, async () => {
-    const topic = uniqueName('letters')
-    const on = bus()
-    const losses: string[] = []
-    on.events.on('loss', ({ topic: of, reason }) => losses.push(`${of}: ${reason}`))
-    on.consume(topic, (_, ctx) => ctx.reject('no'))
-    await on.start()
-    const listed = async (id: string): Promise<boolean> => (await on.deadLetters(topic).get(id)) !== undefined
-    const queue = `busbar:${topic}.operators.dlq`
-    const [first, second, third] = ['first', 'second', 'third']
-    await on.publish(topic, 1, { id: first })
-    await waitUntil(() => listed(first), { timeoutMs: 5_000 })
-    // Without its binding it has lost nothing.
-    await channel.unbindQueue(queue, 'busbar.system', `${topic}.operators.dlq`)
-    await channel.unbindQueue(queue, 'busbar.system', `${topic}.operators.dlq.*.*`)
-    await on.publish(topic, 2, { id: second })
-    await waitUntil(() => listed(second), { timeoutMs: 5_000 })
-    assert.deepEqual(losses, [])
-    await channel.deleteQueue(queue)
-    await on.publish(topic, 3, { id: third })
-    await waitUntil(() => listed(third), { timeoutMs: 5_000 })
-    assert.equal(losses.length, 1)
-    assert.match(losses[0] ?? '', new RegExp(`^${topic}.operators.dlq: "${queue}" was deleted`))
-  })
+  for (const unroutable of ['reject', 'drop'] as const)
+    test(
+      `a dead-letter queue that is deleted is reported with the next dead letter (unroutable: ${unroutable})`,
+      { timeout: 30_000 },
+      async () => {
+        const topic = uniqueName('letters')
+        const on = bus({ unroutable })
+        const losses: string[] = []
+        on.events.on('loss', ({ topic: of, reason }) => losses.push(`${of}: ${reason}`))
+        on.consume(topic, (_, ctx) => ctx.reject('no'))
+        await on.start()
+        const listed = async (id: string): Promise<boolean> => (await on.deadLetters(topic).get(id)) !== undefined
+        const queue = `busbar:${topic}.operators.dlq`
+        const [first, second, third] = ['first', 'second', 'third']
+        await on.publish(topic, 1, { id: first })
+        await waitUntil(() => listed(first), { timeoutMs: 5_000 })
+        // Without its binding it has lost nothing.
+        await channel.unbindQueue(queue, 'busbar.system', `${topic}.operators.dlq`)
+        await channel.unbindQueue(queue, 'busbar.system', `${topic}.operators.dlq.*.*`)
+        await on.publish(topic, 2, { id: second })
+        await waitUntil(() => listed(second), { timeoutMs: 5_000 })
+        assert.deepEqual(losses, [])
+        await channel.deleteQueue(queue)
+        await on.publish(topic, 3, { id: third })
+        await waitUntil(() => listed(third), { timeoutMs: 5_000 })
+        assert.equal(losses.length, 1)
+        assert.match(losses[0] ?? '', new RegExp(`^${topic}.operators.dlq: "${queue}" was deleted`))
+      },
+    )
 
   test(
     'each queue of a group that is deleted under its members is reported, by one of them',

@@ -225,4 +225,27 @@ describe('RabbitMQ: messages of others, and what the broker does with messages',
     const { small, large, 'busbar-dlq-cut': cut, 'busbar-dlq-reason': reason } = properties.headers ?? {}
     assert.deepEqual({ small, large, cut, reason }, { small: 's', large: undefined, cut: 'large', reason: 'rejected' })
   })
+
+  test('a message without a body stays one: as a delayed copy, a dead letter, and redriven', async () => {
+    const topic = uniqueName('null')
+    const on = bus()
+    const bodies: unknown[] = []
+    on.consume(
+      topic,
+      (message, ctx) => {
+        bodies.push(message.body)
+        if (ctx.attempt === 1 && bodies.length === 1) ctx.retry({ delayMs: 20 })
+        if (bodies.length === 2) ctx.reject('no')
+      },
+      { order: 'none', retry: { attempts: 3 } },
+    )
+    await on.start()
+    await on.publish(topic, null)
+    const letters = on.deadLetters(topic)
+    await waitUntil(async () => (await letters.list()).length === 1, { timeoutMs: 10_000 })
+    assert.equal((await letters.list())[0]?.message.body, null)
+    await letters.redrive()
+    await waitUntil(() => bodies.length === 3, { timeoutMs: 10_000 })
+    assert.deepEqual(bodies, [null, null, null])
+  })
 })

@@ -81,7 +81,7 @@ describe('Redis: retention', () => {
     const place = String(after?.position?.['id'])
     assert.ok(compareIds(place, ids[1]!.id) >= 0 && compareIds(place, ids[2]!.id) < 0, place)
     assert.deepEqual((await bus.admin().topics()).find((info) => info.topic === topic)?.retention, {
-      retention: { maxAgeMs: 3_600_000 },
+      maxAgeMs: 3_600_000,
       maxMessages: undefined,
     })
     last.resolve()

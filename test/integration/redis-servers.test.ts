@@ -117,6 +117,31 @@ describe('Redis: kinds of servers', () => {
     await waitUntil(confirmed, { timeoutMs: 15_000, describe: 'a publish that the replica confirms' })
   })
 
+  test('WAIT: while replicas are missing, leases are renewed and messages handled', async () => {
+    const primary = await broker()
+    const wait = { replicas: 1, timeoutMs: 400 }
+    const on = bus({ ...QUICK, url: primary.url, wait, checkServer: false })
+    const topic = uniqueName('wait')
+    const handled: unknown[] = []
+    const lost: unknown[] = []
+    on.events.on('lost', (event) => lost.push(event))
+    on.consume(topic, ({ data }) => void handled.push(data))
+    await on.start()
+    const outcomes: string[] = []
+    // Each in a turn of its own.
+    const publishing: Promise<unknown>[] = []
+    for (let number = 0; number < 20; number++) {
+      await new Promise((resolve) => {
+        setImmediate(resolve)
+      })
+      publishing.push(on.publish(topic, number).catch(({ outcome }: PublishError) => outcomes.push(outcome)))
+    }
+    await Promise.all(publishing)
+    assert.deepEqual(new Set(outcomes), new Set(['unknown']))
+    await waitUntil(() => handled.length === 20, { timeoutMs: 2_000, describe: () => `${handled.length} handled` })
+    assert.deepEqual(lost, [])
+  })
+
   test('TLS, a password and a separate user; no secret in any error or event', async () => {
     const { server: files } = await createCertificates('redis', tempFolder())
     const port = await freePort()

@@ -110,8 +110,10 @@ async function sidePortOf(plan: ContainerPlan): Promise<SidePort | undefined> {
 async function overrideFor(name: BrokerName, dataDir: string, options: OptionsOf[BrokerName]): Promise<Override> {
   switch (name) {
     case 'redis': {
-      const { args = [] } = options as OptionsOf['redis']
-      return args.length === 0 ? {} : { command: ['redis-server', ...REDIS_ARGS, ...args] }
+      const { args = [], version } = options as OptionsOf['redis']
+      const images = { '6.2': 'redis:6.2', '8': 'redis:8', valkey: 'valkey/valkey:9' } as const
+      const image = version === undefined ? {} : { image: images[version] }
+      return args.length === 0 ? image : { ...image, command: ['redis-server', ...REDIS_ARGS, ...args] }
     }
     case 'nats': {
       const natsOptions = options as OptionsOf['nats']

@@ -4,7 +4,7 @@ import { kafkaPackages } from './kafka-install.ts'
 import { natsPackages } from './nats-install.ts'
 import { postgresPackages } from './postgres.ts'
 import { rabbitMqPackages } from './rabbitmq-install.ts'
-import { redisPackages } from './redis.ts'
+import { redisPackages } from './redis-install.ts'
 import { sourceOf } from './source.ts'
 import type { BrokerName } from './types.ts'
 

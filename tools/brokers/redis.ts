@@ -1,20 +1,14 @@
 import { join } from 'node:path'
-import { aptInstall } from './apt.ts'
 import type { Blueprint } from './blueprint.ts'
-import { exec, which } from './exec.ts'
+import { exec } from './exec.ts'
+import { redisProgram } from './redis-install.ts'
 import type { RedisOptions } from './types.ts'
 
 /** Durable by default, as a message broker must be: what was confirmed survives SIGKILL. */
 export const REDIS_ARGS: readonly string[] = ['--appendonly', 'yes', '--appendfsync', 'everysec', '--save', '']
 
-export function redisPackages(): readonly string[] {
-  return which('redis-server') === undefined ? ['redis-server'] : []
-}
-
 export async function redisBlueprint(dataDir: string, port: number, options: RedisOptions): Promise<Blueprint> {
-  const missing = redisPackages()
-  if (missing.length > 0) await aptInstall('redis', missing)
-  const file = which('redis-server') ?? 'redis-server'
+  const file = await redisProgram(options.version, dataDir)
   const version = /v=(\S+)/.exec((await exec(file, ['--version'])).stdout)?.[1] ?? ''
   const host = '127.0.0.1'
   const place = ['--port', String(port), '--bind', host, '--dir', dataDir, '--daemonize', 'no']

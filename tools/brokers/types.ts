@@ -153,7 +153,12 @@ export interface NatsOptions extends PrivateOptions {
   readonly jetStream?: boolean
 }
 
+/** `6.2` is the oldest supported line; `8` and `valkey` are those of Debian sid. */
+export type RedisVersion = '6.2' | '8' | 'valkey'
+
 export interface RedisOptions extends PrivateOptions {
+  /** Default: what the machine has, or Debian's package. */
+  readonly version?: RedisVersion
   /** Arguments added to the command line; later ones win. Example: `['--requirepass', 's3cret']`. */
   readonly args?: readonly string[]
 }

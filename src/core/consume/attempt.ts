@@ -4,40 +4,19 @@ import type { Deadlines } from '../util/deadlines.ts'
 import type { AnyEventDefinition } from '../define.ts'
 import { RejectError, TimeoutError, ValidationError } from '../errors.ts'
 import type { ConsumerControl, HandlerContext } from '../handler.ts'
+import type { ContextPublisher } from './context-publisher.ts'
 import type { HeldPublisher } from './held-publisher.ts'
-import type { EncodedMessage, OutgoingMessage } from '../message.ts'
+import type { OutgoingMessage, Position } from '../message.ts'
 import type { Observation, Observers } from '../observers.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
 import { allPublished } from '../publish/all-published.ts'
 import { refuseUnknown } from '../publish/publish-options.ts'
-import type {
-  PublishItem,
-  PublishManyOptions,
-  PublishOptions,
-  PublishReceipt,
-  PublishResult,
-} from '../publish/publish-options.ts'
+import type { PublishItem, PublishManyOptions, PublishOptions, PublishReceipt } from '../publish/publish-options.ts'
 import { RetryRequest } from './retry.ts'
 import { topicOf } from '../target.ts'
-import type { Position, TransportIdentity } from '../transport.ts'
+import type { TransportIdentity } from '../transport.ts'
 
 const RETRY_REQUEST: ReadonlySet<string> = new Set(['delayMs', 'countAttempt', 'cause'])
-
-/** How a handler publishes: through the bus, with the handled message as `parent`. */
-export interface ContextPublisher {
-  publish(
-    target: string | AnyEventDefinition,
-    data: unknown,
-    options: PublishOptions | undefined,
-    parent: EncodedMessage,
-  ): Promise<PublishReceipt>
-  publishMany(
-    target: string | AnyEventDefinition,
-    items: readonly PublishItem[],
-    options: PublishManyOptions | undefined,
-    parent: EncodedMessage,
-  ): Promise<readonly PublishResult[]>
-}
 
 /** Shared by all attempts of one consumer. */
 export interface AttemptHost {

@@ -1,4 +1,4 @@
-import type { ContextPublisher } from './attempt.ts'
+import type { ContextPublisher } from './context-publisher.ts'
 import type { Clock } from '../clock.ts'
 import type { CodecRegistry } from '../codec.ts'
 import type { ResolvedConsumeOptions } from './consume-options.ts'

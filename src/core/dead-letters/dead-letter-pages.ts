@@ -2,7 +2,8 @@ import type { DeadLetter } from '../bus-types.ts'
 import type { CodecRegistry } from '../codec.ts'
 import { parseDeadLetter } from './dead-letter.ts'
 import { messageBytes } from '../message.ts'
-import type { Position, StoredMessage, TransportAdmin } from '../transport.ts'
+import type { StoredMessage, TransportAdmin } from '../transport.ts'
+import type { Position } from '../message.ts'
 
 const FIRST_PAGE = 20
 const MAX_PAGE = 200

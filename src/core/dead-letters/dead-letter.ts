@@ -6,11 +6,11 @@ import type { ErrorSummary } from './failure-summary.ts'
 import { fromHeaderText, toAsciiJson, toHeaderText } from './header-text.ts'
 import { DEAD_LETTER_REASON as REASON, OWN_PREFIX } from '../headers.ts'
 import { IncomingMessage } from '../consume/incoming-message.ts'
-import type { EncodedMessage, OutgoingMessage } from '../message.ts'
+import type { EncodedMessage, OutgoingMessage, Position } from '../message.ts'
 import { NESTED_PREFIX, nestOwnHeaders, trimNested } from './nested-headers.ts'
 import type { MutableHeaders } from './nested-headers.ts'
 import { deadLetterTopic } from '../topic.ts'
-import type { Delivery, Position, StoredMessage } from '../transport.ts'
+import type { Delivery, StoredMessage } from '../transport.ts'
 
 // Lengths on the wire. A message that just fits its broker must still fit with all of these headers: see OWN_HEADER_BYTES.
 const MAX_NAME_CHARS = 256

@@ -16,7 +16,8 @@ import type { BusEvents } from '../events.ts'
 import type { Publisher } from '../publish/publisher.ts'
 import { Redrive } from './redrive.ts'
 import { deadLetterTopic, mayBeBroadcast } from '../topic.ts'
-import type { Position, TransportAdmin } from '../transport.ts'
+import type { TransportAdmin } from '../transport.ts'
+import type { Position } from '../message.ts'
 
 /** Number of dead letters deleted in one call. */
 const PURGE_STEP = 200

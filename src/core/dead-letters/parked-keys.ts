@@ -1,8 +1,8 @@
 import type { Clock } from '../clock.ts'
 import { isOwnDeadLetter, parseDeadLetter } from './dead-letter.ts'
-import type { EncodedMessage } from '../message.ts'
+import type { EncodedMessage, Position } from '../message.ts'
 import { deadLetterTopic } from '../topic.ts'
-import type { Position, StoredMessage, TransportAdmin } from '../transport.ts'
+import type { StoredMessage, TransportAdmin } from '../transport.ts'
 
 /** Number of dead letters read in one call. */
 const PAGE = 200

@@ -6,7 +6,8 @@ import type { DeadLetterPages, Page } from './dead-letter-pages.ts'
 import { PublishError } from '../errors.ts'
 import type { Publisher } from '../publish/publisher.ts'
 import { sendEncoded } from '../publish/send-made.ts'
-import type { Position, TransportAdmin } from '../transport.ts'
+import type { TransportAdmin } from '../transport.ts'
+import type { Position } from '../message.ts'
 
 export interface RedriveParts {
   readonly group: string

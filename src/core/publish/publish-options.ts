@@ -1,7 +1,7 @@
 import { ConfigurationError } from '../errors.ts'
 import type { Problem } from '../errors.ts'
 import { describe, unknownOption } from '../util/options-reader.ts'
-import type { Position } from '../transport.ts'
+import type { Position } from '../message.ts'
 
 /** Options of one message. */
 export interface PublishOptions {

@@ -7,7 +7,7 @@ import type { Deadlines } from '../util/deadlines.ts'
 import { PublishError, StateError, TimeoutError, UnsupportedError } from '../errors.ts'
 import type { PublishFailure } from '../errors.ts'
 import type { BusEvents } from '../events.ts'
-import type { EncodedMessage, OutgoingMessage } from '../message.ts'
+import type { EncodedMessage, OutgoingMessage, Position } from '../message.ts'
 import { messageBytes } from '../message.ts'
 import type { Observers } from '../observers.ts'
 import { PublishCounts } from './publish-counts.ts'
@@ -15,7 +15,7 @@ import { PublishSequence } from './publish-sequence.ts'
 import { Queue } from '../util/queue.ts'
 import { tooLarge } from './size-limit.ts'
 import { identityOf } from '../transport-identity.ts'
-import type { Position, PublishOutcome, Transport, TransportIdentity } from '../transport.ts'
+import type { PublishOutcome, Transport, TransportIdentity } from '../transport.ts'
 
 export interface ResolvedPublisherOptions {
   readonly deliveryTimeoutMs: number

@@ -1,10 +1,9 @@
 import { ValidationError } from '../errors.ts'
 import type { PublishError } from '../errors.ts'
-import type { OutgoingMessage } from '../message.ts'
+import type { OutgoingMessage, Position } from '../message.ts'
 import type { PublishItem, PublishReceipt, PublishResult } from './publish-options.ts'
 import type { Publisher } from './publisher.ts'
 import { topicProblem } from '../topic.ts'
-import type { Position } from '../transport.ts'
 
 /** A message for each item, or why there is none. */
 export type Made = readonly (OutgoingMessage | Error)[]

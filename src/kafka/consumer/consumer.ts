@@ -400,6 +400,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       }
       const to = Math.min(endOffset, from)
       fetch.position.truncate(to, to === endOffset ? epoch : owned.deliveredEpoch)
+      this.#fetcher.poke()
       if (to >= from) return
       owned.moveTo(to, epoch)
       this.#moved(owned)

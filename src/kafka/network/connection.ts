@@ -6,7 +6,8 @@ import { connectionError } from './connection-errors.ts'
 import { ConnectionState } from './connection-state.ts'
 import type { ConnectionSettings, RequestOptions } from './connection-state.ts'
 import { mechanismOf, startSasl } from './sasl/sasl.ts'
-import type { SaslExchange, SaslOptions } from './sasl/sasl.ts'
+import type { SaslOptions } from './sasl/sasl.ts'
+import type { SaslExchange } from './sasl/sasl-exchange.ts'
 import type { Address, KafkaSocket, OpenSocket } from './sockets.ts'
 
 export interface ConnectionOptions {

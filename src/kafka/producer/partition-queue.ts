@@ -116,7 +116,10 @@ export class PartitionQueue<B extends OutgoingBatch> {
   /** A batch of this round has succeeded: several may be in flight. */
   #isProven = false
   #provenAt = -Infinity
+  /** Everything fails for this reason, until nothing is in flight. */
   #abandoned: KafkaError | undefined
+  /** The topic is another one than that of the batches in flight. */
+  #isNewLog = false
   failures = 0
   retryAt: number = -Infinity
 
@@ -306,7 +309,16 @@ export class PartitionQueue<B extends OutgoingBatch> {
     }
   }
 
-  /** Fails everything: what is in flight when its request ends, the rest at once. The numbers start again after that. */
+  /** The topic has been deleted and made again: everything fails, and the numbers start again. */
+  abandonLog(error: KafkaError): void {
+    this.#isNewLog = true
+    this.abandon(error)
+  }
+
+  /**
+   * Fails everything: what is in flight when its request ends, the rest at once. The numbers go on: with those that were used already, the
+   * broker would take what comes next for a repetition.
+   */
   abandon(error: KafkaError): void {
     this.#abandoned = error
     for (const entry of this.#window) {
@@ -424,7 +436,8 @@ export class PartitionQueue<B extends OutgoingBatch> {
     this.#trim()
     if (this.#abandoned === undefined || this.#inFlight > 0 || this.#has('splitting')) return
     this.#abandoned = undefined
-    this.#restart(this.#identity)
+    if (this.#isNewLog) this.#restart(this.#identity)
+    this.#isNewLog = false
   }
 
   #trim(): void {

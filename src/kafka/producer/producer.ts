@@ -65,6 +65,11 @@ export class Producer {
     this.#wallClock = wallClock
   }
 
+  /** The id that its transactions have; undefined without transactions. Another one after it was fenced, if it is an id of its own. */
+  get transactionalId(): string | undefined {
+    return this.#transactions?.stamp().transactionalId
+  }
+
   /** Memory of batches that are not settled, in bytes. */
   get bufferedBytes(): number {
     return this.#records.bufferedBytes

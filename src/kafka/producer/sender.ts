@@ -64,7 +64,7 @@ const LAST_EPOCH = 32_767
 export class Sender<B extends OutgoingBatch> {
   readonly #settings: SenderSettings
   readonly #effects: SenderEffects<B>
-  readonly #queues = new Map<string, PartitionQueue<B>[]>()
+  readonly #queues = new Map<string, (PartitionQueue<B> | undefined)[]>()
   readonly #brokers = new Map<number, Broker<B>>()
   /** Partitions with batches that are not settled. */
   readonly #active = new Set<PartitionQueue<B>>()
@@ -167,25 +167,26 @@ export class Sender<B extends OutgoingBatch> {
     this.#proceed(queue)
   }
 
-  /** The topic has been deleted and made again, or can't be written to: its batches fail. */
+  /** The topic has been deleted and made again: the batches for the old one fail. */
   abandonTopic(topic: string, error: KafkaError): void {
-    for (const queue of this.#queues.get(topic)?.values() ?? []) this.#abandonQueue(queue, error)
+    for (const queue of this.#queues.get(topic)?.values() ?? []) {
+      if (queue === undefined) continue
+      queue.abandonLog(error)
+      this.#proceed(queue)
+    }
   }
 
   /** Everything fails: at once, or when its request has ended. */
   abandon(error: KafkaError): void {
-    for (const queue of this.#active) this.#abandonQueue(queue, error)
+    for (const queue of this.#active) {
+      queue.abandon(error)
+      this.#proceed(queue)
+    }
   }
 
   run(now: number): void {
     if (now >= this.#wakeAt) this.#tick(now)
     for (const [id, broker] of this.#brokers) this.#serve(id, broker, now)
-  }
-
-  #abandonQueue(queue: PartitionQueue<B> | undefined, error: KafkaError): void {
-    if (queue === undefined) return
-    queue.abandon(error)
-    this.#proceed(queue)
   }
 
   /** What is due: deadlines, the end of a linger or a pause. */

@@ -7,7 +7,8 @@ import { writeReport } from './report.ts'
 import type { ScenarioResult, ScenarioStatus } from './report.ts'
 import { messageOf, runScenario } from './run-scenario.ts'
 import { notApplicable } from './scenario.ts'
-import type { BrokerFaults, ForeignClient, Means, Scenario } from './scenario.ts'
+import type { Means, Scenario } from './scenario.ts'
+import type { BrokerFaults, ForeignClient } from './run-means.ts'
 
 /** What a test runner passes to a test: only `skip`, and only if the runner supports it. */
 export interface RunnerTestContext {

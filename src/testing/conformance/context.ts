@@ -24,7 +24,7 @@ import { gate } from './gate.ts'
 import type { Gate } from './gate.ts'
 import { Probe } from './probe.ts'
 import { RawConsumer } from './raw.ts'
-import type { BrokerFaults, ForeignClient } from './scenario.ts'
+import type { BrokerFaults, ForeignClient } from './run-means.ts'
 
 /** The parts of a run of the suite. */
 export interface Environment {

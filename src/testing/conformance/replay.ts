@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { Position } from '../../core/transport.ts'
+import type { Position } from '../../core/message.ts'
 import type { Scenario } from './scenario.ts'
 import { assertSame, idsOfKey, numbered, publishAll } from './shorthand.ts'
 

@@ -1,17 +1,8 @@
-import type { UnitOfWork } from '../../stores/unit-of-work.ts'
 import type { Runner } from '../conformance/conformance.ts'
 import { registerStoreContract } from './store-contract.ts'
 import type { StoreContractOptions } from './store-contract.ts'
 import { unitOfWorkScenarios } from './unit-of-work-scenarios.ts'
-
-/** A unit of work, and a table with one text column that its contract is tested on. */
-export interface UnitOfWorkHarness<Tx> {
-  readonly unitOfWork: UnitOfWork<Tx>
-  /** Inserts a row with this value, in the transaction. Values are never inserted twice. */
-  readonly insert: (tx: Tx, value: string) => unknown
-  /** All values that another connection sees, in any order. */
-  readonly values: () => readonly string[] | Promise<readonly string[]>
-}
+import type { UnitOfWorkHarness } from './unit-of-work-scenarios.ts'
 
 /**
  * Registers the tests of the contract `UnitOfWork` with a test runner: commit and rollback, buffered writes, nested runs, aborts,

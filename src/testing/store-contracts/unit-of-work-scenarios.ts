@@ -1,8 +1,16 @@
 import assert from 'node:assert/strict'
 import { StateError } from '../../core/errors.ts'
-import type { Unit } from '../../stores/unit-of-work.ts'
+import type { Unit, UnitOfWork } from '../../stores/unit-of-work.ts'
 import type { StoreScenario } from './store-contract.ts'
-import type { UnitOfWorkHarness } from './unit-of-work-contract.ts'
+
+/** A unit of work, and a table with one text column that its contract is tested on. */
+export interface UnitOfWorkHarness<Tx> {
+  readonly unitOfWork: UnitOfWork<Tx>
+  /** Inserts a row with this value, in the transaction. Values are never inserted twice. */
+  readonly insert: (tx: Tx, value: string) => unknown
+  /** All values that another connection sees, in any order. */
+  readonly values: () => readonly string[] | Promise<readonly string[]>
+}
 
 const broken = new Error('broken on purpose')
 

@@ -1,4 +1,5 @@
-import type { GroupInfo, Position, StoredMessage, TransportAdmin } from '../../core/transport.ts'
+import type { GroupInfo, StoredMessage, TransportAdmin } from '../../core/transport.ts'
+import type { Position } from '../../core/message.ts'
 import type { MemoryBroker } from './broker.ts'
 import type { GroupQueue } from './group-queue.ts'
 import type { TopicState } from './topic-state.ts'

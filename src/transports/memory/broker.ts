@@ -2,18 +2,11 @@ import { systemClock } from '../../core/clock.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { PublishError } from '../../core/errors.ts'
 import type { BusEvents } from '../../core/events.ts'
-import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
+import type { EncodedMessage, OutgoingMessage, Position } from '../../core/message.ts'
 import { OptionsReader } from '../../core/util/options-reader.ts'
 import { messageBytes } from '../../core/message.ts'
 import { compilePattern, isDeadLetterTopic, isPattern } from '../../core/topic.ts'
-import type {
-  DeliverySink,
-  Position,
-  PublishOutcome,
-  StartFrom,
-  SubscriptionSpec,
-  TransportHost,
-} from '../../core/transport.ts'
+import type { DeliverySink, PublishOutcome, StartFrom, SubscriptionSpec, TransportHost } from '../../core/transport.ts'
 import type { MemoryDelivery } from './delivery.ts'
 import { GroupQueue } from './group-queue.ts'
 import { LogEntry } from './log.ts'

@@ -1,5 +1,5 @@
-import type { EncodedMessage } from '../../core/message.ts'
-import type { Delivery, DeliveryHistory, Position } from '../../core/transport.ts'
+import type { EncodedMessage, Position } from '../../core/message.ts'
+import type { Delivery, DeliveryHistory } from '../../core/transport.ts'
 import type { KeyState } from './key-state.ts'
 import type { LogEntry } from './log.ts'
 import type { GroupQueue } from './group-queue.ts'

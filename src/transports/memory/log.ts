@@ -1,5 +1,5 @@
-import type { OutgoingMessage } from '../../core/message.ts'
-import type { Position, PublishOutcome } from '../../core/transport.ts'
+import type { OutgoingMessage, Position } from '../../core/message.ts'
+import type { PublishOutcome } from '../../core/transport.ts'
 
 /** A message as the broker keeps it, and the outcome of its publish. */
 export class LogEntry implements Extract<PublishOutcome, { readonly error?: undefined }> {

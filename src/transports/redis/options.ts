@@ -235,6 +235,9 @@ export function resolveRedisOptions(given: RedisOptions): ResolvedRedisOptions {
   }
   if (resolved.pollIntervalMs * 2 > resolved.leaseMs)
     reader.problem('pollIntervalMs', 'must be at most half of leaseMs')
+  const longestWaitMs = Math.min(resolved.leaseMs / 3, resolved.responseTimeoutMs / 2)
+  if (resolved.wait !== undefined && resolved.wait.timeoutMs > longestWaitMs)
+    reader.problem('wait.timeoutMs', 'must be at most a third of leaseMs and half of responseTimeoutMs')
   refuseTwoPlaces(reader)
   reader.done()
   return Object.freeze(resolved)

@@ -1,5 +1,5 @@
-import type { EncodedMessage } from '../../core/message.ts'
-import type { Delivery, DeliveryHistory, Position } from '../../core/transport.ts'
+import type { EncodedMessage, Position } from '../../core/message.ts'
+import type { Delivery, DeliveryHistory } from '../../core/transport.ts'
 import { toPosition } from './mapping.ts'
 
 const HISTORIES: readonly DeliveryHistory[] = ['new', 'returned', 'unknown', 'died']

@@ -1,6 +1,5 @@
 import { bodyBytes, NO_HEADERS } from '../../core/message.ts'
-import type { EncodedMessage, Headers, OutgoingMessage } from '../../core/message.ts'
-import type { Position } from '../../core/transport.ts'
+import type { EncodedMessage, Headers, OutgoingMessage, Position } from '../../core/message.ts'
 import { ValidationError } from '../../core/errors.ts'
 import { IN, OUT } from './protocol.ts'
 import type { OutgoingColumns, StoredColumns } from './protocol.ts'

@@ -1,6 +1,6 @@
 import { makeDeadLetter } from '../../../src/core/dead-letters/dead-letter.ts'
-import type { EncodedMessage, OutgoingMessage } from '../../../src/core/message.ts'
-import type { GroupInfo, Position, PublishOutcome, StoredMessage, TransportAdmin } from '../../../src/core/transport.ts'
+import type { EncodedMessage, OutgoingMessage, Position } from '../../../src/core/message.ts'
+import type { GroupInfo, PublishOutcome, StoredMessage, TransportAdmin } from '../../../src/core/transport.ts'
 import { delivery, StubTransport } from './stub-transport.ts'
 
 interface Slot {

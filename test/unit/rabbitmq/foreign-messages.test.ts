@@ -230,3 +230,18 @@ describe('topics of messages', () => {
     assert.equal(topicOf('orders.*', false, '~digest.~0.1', headers), 'orders.eu')
   })
 })
+
+test('a number of attempts, or a time of the first, that no copy can carry counts as none', () => {
+  for (const [value, attempts, firstAt] of [
+    [3, 3, 3],
+    [-5, 0, -5],
+    [2 ** 40, 2 ** 31 - 1, 2 ** 40],
+    [0.5, 0, undefined],
+    [1e300, 0, undefined],
+    ['3', 0, undefined],
+  ] as const) {
+    const headers = { 'busbar-attempts': value, 'busbar-first-at': value }
+    const arrival = readMessage(new IncomingMessage(), message({ headers }))
+    assert.deepEqual([arrival.attempts, arrival.firstAt], [attempts, firstAt], String(value))
+  }
+})

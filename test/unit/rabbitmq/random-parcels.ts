@@ -35,7 +35,7 @@ export function randomFrame(random: Random): OutgoingFrame {
   return Object.assign(new OutgoingFrame(), {
     exchange: 'busbar',
     routingKey: `${message.topic}.~${random.integer(0, 3)}.${random.integer(0, 7)}`,
-    message: random.chance(0.05) ? { ...message, body: random.bytes(3 * FRAME_MAX) } : message,
+    message: random.chance(0.1) ? { ...message, body: random.pick([null, random.bytes(3 * FRAME_MAX)]) } : message,
     mandatory: random.chance(0.5),
     isCompact: random.chance(0.5),
     rungs: random.chance(0.3) ? random.integer(1, 2 ** 28 - 1) : 0,
@@ -44,7 +44,8 @@ export function randomFrame(random: Random): OutgoingFrame {
     groupQueue: random.chance(0.1) ? 'busbar:orders.>:mail' : undefined,
     topic: random.chance(0.3) ? message.topic : undefined,
     attempts: random.integer(0, 3),
-    firstAt: random.chance(0.3) ? random.integer(0, 2 ** 41) : undefined,
+    // Any program may have set it.
+    firstAt: random.chance(0.3) ? random.integer(-(2 ** 41), 2 ** 41) : undefined,
     properties: random.chance(0.3)
       ? { priority: random.integer(0, 9), correlationId: randomText(random), expiration: '60000', persistent: false }
       : undefined,
@@ -53,7 +54,8 @@ export function randomFrame(random: Random): OutgoingFrame {
 
 /** A message in the form that is read without the library: all text is ASCII. */
 export function plainFrame(random: Random): OutgoingFrame {
-  const { time, version, traceparent, expiresAt, body } = randomMessage(random)
+  const { time, version, traceparent, expiresAt, ...message } = randomMessage(random)
+  const body = random.chance(0.1) ? null : message.body
   const ids = { id: `${random.next()}`, type: 'orders', source: 'shop', topic: 'orders', correlationId: 'c' }
   const headers = random.chance(0.5) ? { tenant: 'a', CC: 'b' } : NO_HEADERS
   return Object.assign(new OutgoingFrame(), {

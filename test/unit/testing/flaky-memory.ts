@@ -10,7 +10,7 @@ import type {
   TransportHost,
   TransportSubscription,
 } from '../../../src/core/transport.ts'
-import type { BrokerFaults, ForeignClient } from '../../../src/testing/conformance/scenario.ts'
+import type { BrokerFaults, ForeignClient } from '../../../src/testing/conformance/run-means.ts'
 import { outgoing, publishRaw } from '../../../src/testing/conformance/raw.ts'
 import { memory } from '../../../src/transports/memory/index.ts'
 import type { MemoryBroker } from '../../../src/transports/memory/index.ts'

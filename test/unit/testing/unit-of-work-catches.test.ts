@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { createUnitOfWork } from '../../../src/stores/unit-of-work.ts'
 import type { TransactionAdapter, Unit, UnitOfWork } from '../../../src/stores/unit-of-work.ts'
 import { runStoreScenario } from '../../../src/testing/store-contracts/store-contract.ts'
-import type { UnitOfWorkHarness } from '../../../src/testing/store-contracts/unit-of-work-contract.ts'
+import type { UnitOfWorkHarness } from '../../../src/testing/store-contracts/unit-of-work-scenarios.ts'
 import { unitOfWorkScenarios } from '../../../src/testing/store-contracts/unit-of-work-scenarios.ts'
 
 // A test that can't fail is a defect: each lie of an adapter must be found by the scenarios that promise the contrary.

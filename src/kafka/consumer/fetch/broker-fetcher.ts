@@ -1,6 +1,6 @@
 import { backoffMs } from '../../cluster/backoff.ts'
 import type { Connections } from '../../cluster/connections.ts'
-import type { KafkaError } from '../../errors.ts'
+import { KafkaError } from '../../errors.ts'
 import type { FetchRequest, FetchResponse } from '../../protocol/generated/api-types.ts'
 import { readAnswer } from './fetch-answer.ts'
 import type { FetchOutcome, PartitionAnswer } from './fetch-answer.ts'
@@ -19,6 +19,8 @@ export interface BrokerFetcherContext {
   readonly leaderEpochOf: (partition: FetchPartition) => number
   /** Whether any broker is being asked. */
   readonly isFetching: () => boolean
+  /** The leader must be asked first whether its log still has what was read. */
+  readonly unchecked: (partition: FetchPartition) => void
   readonly outcome: (
     partition: FetchPartition,
     outcome: FetchOutcome,
@@ -38,7 +40,9 @@ interface Asked {
 
 /** What is worth a request while memory is short. */
 const LEAST_BYTES = 64 * 1024
+const FIRST_DIVERGING_VERSION = 12
 const FIRST_VERSION_WITH_IDS = 13
+const UNCHECKED = 'POSITION_UNCHECKED'
 /** Answers of a broker that may wait to be decoded, the one that is being delivered included. */
 const MAX_ANSWERS = 2
 const MAX_CHUNKS = 2
@@ -124,23 +128,37 @@ export class BrokerFetcher {
     this.#isInFlight = true
     connections.request(this.#nodeId, {
       name: 'Fetch',
-      body: (version) => ({
-        maxWaitMs: waitMs,
-        minBytes: settings.minBytes,
-        maxBytes: reserved,
-        isolationLevel: settings.isCommitted ? 1 : 0,
-        rackId: settings.rack,
-        ...this.#session.build(wishes, version),
-      }),
+      body: (version) => {
+        this.#expectChecked(partitions, version)
+        return {
+          maxWaitMs: waitMs,
+          minBytes: settings.minBytes,
+          maxBytes: reserved,
+          isolationLevel: settings.isCommitted ? 1 : 0,
+          rackId: settings.rack,
+          ...this.#session.build(wishes, version),
+        }
+      },
       ...(hasIds ? {} : { maxVersion: FIRST_VERSION_WITH_IDS - 1 }),
       waitMs,
       done: (error, response) => {
         this.#isInFlight = false
         budget.release(reserved)
-        if (response === undefined) this.#failed(error as KafkaError)
-        else this.#answered(response, asked)
+        if (response !== undefined) this.#answered(response, asked)
+        else if (error?.code === UNCHECKED) this.#context.poke()
+        else this.#failed(error as KafkaError)
       },
     })
+  }
+
+  /** Fetches of brokers before Kafka 2.7 don't notice that the log has been truncated; which version it is, is known only now. */
+  #expectChecked(partitions: readonly FetchPartition[], version: number): void {
+    if (version >= FIRST_DIVERGING_VERSION) return
+    const { leaderEpochOf, unchecked } = this.#context
+    const found = partitions.filter((each) => each.position.mustValidate(leaderEpochOf(each)))
+    if (found.length === 0) return
+    for (const partition of found) unchecked(partition)
+    throw new KafkaError('positions must be checked first', { code: UNCHECKED, action: 'retry', outcome: 'not-sent' })
   }
 
   #failed(error: KafkaError): void {

@@ -16,6 +16,7 @@ export interface FetchWish {
 type SessionPart = Pick<FetchRequest, 'sessionId' | 'sessionEpoch' | 'topics' | 'forgottenTopicsData'>
 
 const FIRST_VERSION_WITH_SESSIONS = 7
+const FIRST_VERSION_WITH_LAST_EPOCH = 12
 const FIRST_VERSION_WITH_IDS = 13
 const FINAL_EPOCH = -1
 const MAX_EPOCH = 0x7fff_ffff
@@ -33,7 +34,7 @@ export class FetchSession {
   /** The part of a request that says what to read. Each call must be followed by `answered` or `lost`. */
   build(wishes: readonly FetchWish[], version: number): SessionPart {
     const usesIds = version >= FIRST_VERSION_WITH_IDS
-    if (version < FIRST_VERSION_WITH_SESSIONS) return { topics: byTopic(wishes, usesIds) }
+    if (version < FIRST_VERSION_WITH_SESSIONS) return { topics: byTopic(wishes, version) }
     if (usesIds !== this.#usesIds) this.#epoch = 0
     this.#usesIds = usesIds
     const wanted = new Map(wishes.map((wish) => [keyOf(wish), wish]))
@@ -44,7 +45,7 @@ export class FetchSession {
     return {
       sessionId: this.#id,
       sessionEpoch: this.#epoch,
-      topics: byTopic(changed, usesIds),
+      topics: byTopic(changed, version),
       forgottenTopicsData: groupByTopic(forgotten).map((group) => ({
         ...nameOf(group[0], usesIds),
         partitions: group.map(({ partition }) => partition),
@@ -102,14 +103,14 @@ function nameOf({ topic, topicId }: FetchWish, usesIds: boolean): { topic?: stri
   return usesIds && topicId !== undefined ? { topicId } : { topic }
 }
 
-function byTopic(wishes: readonly FetchWish[], usesIds: boolean): FetchRequest['topics'] {
+function byTopic(wishes: readonly FetchWish[], version: number): FetchRequest['topics'] {
   return groupByTopic(wishes).map((group) => ({
-    ...nameOf(group[0], usesIds),
+    ...nameOf(group[0], version >= FIRST_VERSION_WITH_IDS),
     partitions: group.map(({ partition, offset, leaderEpoch, lastEpoch, maxBytes }) => ({
       partition,
       fetchOffset: offset,
       currentLeaderEpoch: leaderEpoch,
-      lastFetchedEpoch: lastEpoch,
+      ...(version < FIRST_VERSION_WITH_LAST_EPOCH ? {} : { lastFetchedEpoch: lastEpoch }),
       partitionMaxBytes: maxBytes,
     })),
   }))

@@ -2,7 +2,6 @@ import type { Cluster } from '../../cluster/cluster.ts'
 import type { Connections } from '../../cluster/connections.ts'
 import type { KafkaError } from '../../errors.ts'
 import type { Clock } from '../../network/clock.ts'
-import { commonVersion } from '../../protocol/api-versions.ts'
 import type { FetchResponse } from '../../protocol/generated/api-types.ts'
 import type { ConsumerContext } from '../consumer-context.ts'
 import { BrokerFetcher } from './broker-fetcher.ts'
@@ -24,7 +23,6 @@ export interface FetcherEffects {
 
 /** A replica that a leader has named is used for so long, then the leader is asked again. */
 const REPLICA_MS = 300_000
-const FIRST_DIVERGING_VERSION = 12
 /** However many partitions there are. */
 const LEAST_SHARE = 16 * 1024
 
@@ -110,10 +108,6 @@ export class Fetcher {
       if (partition.notBefore > now) wakeAt = Math.min(wakeAt, partition.notBefore)
       const nodeId = this.#nodeOf(partition, now)
       if (nodeId === undefined) continue
-      if (this.#mustValidate(partition, nodeId)) {
-        this.#effects.unresolved(partition)
-        continue
-      }
       const broker = this.#broker(nodeId)
       const others = byBroker.get(broker)
       if (others === undefined) byBroker.set(broker, [partition])
@@ -143,15 +137,6 @@ export class Fetcher {
     return leader
   }
 
-  /** Fetches of brokers before Kafka 2.7 can't tell that the log has been truncated. */
-  #mustValidate({ topic, partition, position }: FetchPartition, nodeId: number): boolean {
-    const apis = this.#connections.apis(nodeId)
-    if (apis === undefined || position.lastEpoch === -1) return false
-    if ((commonVersion(apis, 'Fetch') ?? 0) >= FIRST_DIVERGING_VERSION) return false
-    if (commonVersion(apis, 'OffsetForLeaderEpoch') === undefined) return false
-    return position.mustValidate(this.#cluster.metadata.leaderOf(topic, partition)?.epoch ?? -1)
-  }
-
   #broker(nodeId: number): BrokerFetcher {
     let broker = this.#brokers.get(nodeId)
     if (broker !== undefined) return broker
@@ -163,6 +148,7 @@ export class Fetcher {
       random: this.#random,
       leaderEpochOf: ({ topic, partition }) => this.#cluster.metadata.leaderOf(topic, partition)?.epoch ?? -1,
       isFetching: () => [...this.#brokers.values()].some(({ isInFlight }) => isInFlight),
+      unchecked: (partition) => this.#effects.unresolved(partition),
       outcome: (partition, outcome, answer, all) => this.#outcome(partition, outcome, answer, all),
       failed: (error) => this.#requestFailed(nodeId, error),
       poke: () => this.poke(),

@@ -16,6 +16,7 @@ export interface FoundOffset {
 const LATEST = -1
 const EARLIEST = -2
 const CONSUMER = -1
+const FIRST_WITH_ISOLATION = 2
 
 /** Asks the leader of partitions, all of the same, where a policy says that reading starts. Rejects if it can't be asked. */
 export async function lookUpOffsets(
@@ -44,9 +45,9 @@ async function ask(
   timestamp: number,
   isCommitted: boolean,
 ): Promise<readonly FoundOffset[]> {
-  const { response } = await connections.send(nodeId, 'ListOffsets', {
+  const { response } = await connections.send(nodeId, 'ListOffsets', (version) => ({
     replicaId: CONSUMER,
-    isolationLevel: isCommitted ? 1 : 0,
+    ...(version < FIRST_WITH_ISOLATION ? {} : { isolationLevel: isCommitted ? 1 : 0 }),
     topics: byTopic(partitions).map(([name, group]) => ({
       name,
       partitions: group.map(({ partition }) => ({
@@ -55,7 +56,7 @@ async function ask(
         timestamp,
       })),
     })),
-  })
+  }))
   return response.topics.flatMap(({ name, partitions: answers }) =>
     answers.flatMap(({ partitionIndex, errorCode, offset, leaderEpoch }) => {
       const partition = partitions.find((each) => each.topic === name && each.partition === partitionIndex)

@@ -24,6 +24,8 @@ export interface FoundCommit<P> {
 }
 
 const FIRST_COMMIT_WITH_IDS = 10
+/** Offsets of open transactions are waited for (KIP-447). */
+const FIRST_STABLE_FETCH = 7
 const FIRST_FETCH_OF_GROUPS = 8
 const FIRST_FETCH_WITH_IDS = 10
 const NONE = -1
@@ -92,7 +94,7 @@ export function offsetFetchBody(
   }))
   if (version < FIRST_FETCH_OF_GROUPS) {
     const named = groups.map(([name, group]) => ({ name, partitionIndexes: group.map(({ partition }) => partition) }))
-    return { groupId, topics: named, requireStable: true }
+    return { groupId, topics: named, ...(version < FIRST_STABLE_FETCH ? {} : { requireStable: true }) }
   }
   const member = identity === undefined ? {} : { memberId: identity.memberId, memberEpoch: identity.epoch }
   return { groups: [{ groupId, ...member, topics }], requireStable: true }

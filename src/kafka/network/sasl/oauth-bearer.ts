@@ -1,5 +1,5 @@
 import { UnencodableError } from '../../errors.ts'
-import type { SaslExchange } from './sasl.ts'
+import type { SaslExchange } from './sasl-exchange.ts'
 
 export interface BearerToken {
   readonly token: string

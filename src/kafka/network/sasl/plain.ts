@@ -1,4 +1,4 @@
-import type { Credentials, SaslExchange } from './sasl.ts'
+import type { Credentials, SaslExchange } from './sasl-exchange.ts'
 
 /** RFC 4616. The password goes over the wire as it is: use it with TLS. */
 export function plain({ username, password }: Credentials): SaslExchange {

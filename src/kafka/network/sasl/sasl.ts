@@ -2,20 +2,7 @@ import { oauthBearer } from './oauth-bearer.ts'
 import type { BearerToken } from './oauth-bearer.ts'
 import { plain } from './plain.ts'
 import { scram } from './scram.ts'
-
-/** One authentication: the client's side of a mechanism. Use a new one for each authentication. */
-export interface SaslExchange {
-  /**
-   * The client's next message, for the server's last one (undefined at first); undefined when the exchange is complete. Throws if the
-   * server has not proven itself.
-   */
-  next(challenge: Buffer | undefined): Buffer | undefined | Promise<Buffer | undefined>
-}
-
-export interface Credentials {
-  readonly username: string
-  readonly password: string
-}
+import type { Credentials, SaslExchange } from './sasl-exchange.ts'
 
 /** Credentials that may change: asked for at each authentication. */
 export type Given<T> = T | (() => T | Promise<T>)

@@ -1,7 +1,7 @@
 import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
 import { KafkaError } from '../../errors.ts'
-import type { Credentials, SaslExchange } from './sasl.ts'
+import type { Credentials, SaslExchange } from './sasl-exchange.ts'
 
 const GS2_HEADER = 'n,,'
 /** RFC 7677; fewer would make a stolen exchange easy to crack. */

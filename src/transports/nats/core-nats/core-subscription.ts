@@ -2,13 +2,12 @@ import { randomUUID } from 'node:crypto'
 import type { Subscription } from '@nats-io/transport-node'
 import { LinkedList } from '../../../core/util/linked-list.ts'
 import { PublishError, SettlementError } from '../../../core/errors.ts'
-import type { EncodedMessage, OutgoingMessage } from '../../../core/message.ts'
+import type { EncodedMessage, OutgoingMessage, Position } from '../../../core/message.ts'
 import { Queue } from '../../../core/util/queue.ts'
 import { compilePattern } from '../../../core/topic.ts'
 import type {
   Delivery,
   DeliverySink,
-  Position,
   Settlement,
   SettlementFailure,
   SubscriptionSpec,

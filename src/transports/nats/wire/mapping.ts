@@ -3,9 +3,8 @@ import type { CompactForm, EnvelopeForm } from '../../../core/compact-envelope.t
 import { contentTypeToWrite } from '../../../core/cloud-events.ts'
 import { isExtensionHeader } from '../../../core/headers.ts'
 import { NO_HEADERS } from '../../../core/message.ts'
-import type { EncodedMessage, OutgoingMessage } from '../../../core/message.ts'
+import type { EncodedMessage, OutgoingMessage, Position } from '../../../core/message.ts'
 import { uuidTime } from '../../../core/publish/uuid.ts'
-import type { Position } from '../../../core/transport.ts'
 import type { Incoming } from '../connection/incoming.ts'
 
 // Our own headers, besides the attributes of CloudEvents. A user's header can't have such a name: the bus drops

@@ -68,8 +68,10 @@ export class Attempts {
 
   /** The delivery is settled for good. */
   settled(delivery: RabbitMqDelivery): void {
-    this.#book.forget(delivery)
-    if (delivery.noted !== undefined) this.#open.delete(delivery)
+    const { isRedelivered, noted, offset } = delivery
+    // Of all others, nothing has been noted since their arrival.
+    if (isRedelivered || noted !== undefined || offset !== undefined) this.#book.forget(delivery)
+    if (noted !== undefined) this.#open.delete(delivery)
   }
 
   /** Notes from the runtime about running and waiting handlers. Resolves when the broker has them. */

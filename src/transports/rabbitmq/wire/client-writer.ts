@@ -3,7 +3,7 @@ import type { Channel, Message, Options } from 'amqplib'
 import { contentTypeToWrite, toCloudEventHeaders, toCompactHeaders } from '../../../core/cloud-events.ts'
 import { compactMark } from '../../../core/compact-envelope.ts'
 import { CARRIED } from './carried-properties.ts'
-import type { ChannelWriter } from './channel-writer.ts'
+import type { ChannelWriter } from './writer.ts'
 import type { OutgoingFrame } from '../publish/outgoing-frame.ts'
 import {
   ATTEMPTS,
@@ -11,6 +11,7 @@ import {
   COPY,
   FIRST_AT,
   GROUP_QUEUE,
+  NO_BODY,
   OF_DEAD_LETTERS,
   PLUGIN_DELAY,
   rungHeader,
@@ -102,6 +103,7 @@ export function wireHeaders(parcel: OutgoingFrame): Record<string, unknown> {
   }
   if (typedHeaders !== undefined) delete headers[CARRIED]
   if (parcel.isCopy) headers[COPY] = true
+  if (message.body === null) headers[NO_BODY] = true
   if (parcel.isOfDeadLetters) headers[OF_DEAD_LETTERS] = true
   if (parcel.groupQueue !== undefined) headers[GROUP_QUEUE] = parcel.groupQueue
   if (parcel.topic !== undefined) headers[TOPIC] = parcel.topic

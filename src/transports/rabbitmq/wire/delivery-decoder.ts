@@ -3,7 +3,7 @@ import { NO_HEADERS } from '../../../core/message.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import { FRAME_OVERHEAD } from './frame-buffer.ts'
 import { fixedInstant } from './instant.ts'
-import { topicOf } from './read-message.ts'
+import { attemptsOf, topicOf } from './read-message.ts'
 import {
   ACQUIRED_COUNT,
   ATTEMPTS,
@@ -14,6 +14,7 @@ import {
   fromWireName,
   GROUP_QUEUE,
   isTransportHeader,
+  NO_BODY,
   STREAM_OFFSET,
   TOPIC,
 } from './wire-headers.ts'
@@ -254,8 +255,11 @@ export class DeliveryDecoder {
       case COPY:
         arrival.isCopy = true
         return true
+      case NO_BODY:
+        arrival.isNull = number !== 0
+        return true
       case ATTEMPTS:
-        arrival.attempts = Math.max(0, number)
+        arrival.attempts = attemptsOf(number)
         return true
       case FIRST_AT:
         arrival.firstAt = number

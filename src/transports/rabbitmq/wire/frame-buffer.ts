@@ -94,10 +94,11 @@ export class FrameBuffer {
     this.#at = this.#slab.writeInt32BE(value, this.#at)
   }
 
-  /** Writes 64 bits of a number that is safe as a double. */
+  /** Writes 64 bits of an integer that is safe as a double. */
   long(value: number): void {
-    this.#slab.writeUInt32BE(Math.floor(value / 0x1_0000_0000), this.#at)
-    this.#slab.writeUInt32BE(value % 0x1_0000_0000, this.#at + 4)
+    const high = Math.floor(value / 0x1_0000_0000)
+    this.#slab.writeInt32BE(high | 0, this.#at)
+    this.#slab.writeUInt32BE(value - high * 0x1_0000_0000, this.#at + 4)
     this.#at += 8
   }
 

@@ -8,7 +8,7 @@ import {
 import { bodyBytes, bodyOf, NO_HEADERS } from '../../../core/message.ts'
 import type { Headers, OutgoingMessage } from '../../../core/message.ts'
 import type { RawChannel } from '../connection/amqp.ts'
-import type { ChannelWriter } from './channel-writer.ts'
+import type { ChannelWriter } from './writer.ts'
 import { CARRIED } from './carried-properties.ts'
 import { FRAME_OVERHEAD, FrameBuffer } from './frame-buffer.ts'
 import type { OutgoingFrame } from '../publish/outgoing-frame.ts'
@@ -19,6 +19,7 @@ import {
   COPY,
   FIRST_AT,
   GROUP_QUEUE,
+  NO_BODY,
   OF_DEAD_LETTERS,
   PLUGIN_DELAY,
   rungHeader,
@@ -87,6 +88,7 @@ const IS_COPY = Buffer.concat([entry(COPY, 't'), Buffer.from([1])])
 const IS_OF_DEAD_LETTERS = Buffer.concat([entry(OF_DEAD_LETTERS, 't'), Buffer.from([1])])
 const GROUP_QUEUE_NAME = entry(GROUP_QUEUE, 'S')
 const TOPIC_NAME = entry(TOPIC, 'S')
+const HAS_NO_BODY = Buffer.concat([entry(NO_BODY, 't'), Buffer.from([1])])
 const ATTEMPT_COUNT = entry(ATTEMPTS, 'I')
 const FIRST_ATTEMPT = entry(FIRST_AT, 'l')
 const DELAY_MS = entry(PLUGIN_DELAY, 'l')
@@ -297,6 +299,7 @@ export class FrameWriter implements ChannelWriter {
   #transportFields(parcel: OutgoingFrame): void {
     const out = this.#out
     if (parcel.isCopy) out.bytes(IS_COPY)
+    if (parcel.message.body === null) out.bytes(HAS_NO_BODY)
     if (parcel.isOfDeadLetters) out.bytes(IS_OF_DEAD_LETTERS)
     if (parcel.groupQueue !== undefined) this.#field(GROUP_QUEUE_NAME, parcel.groupQueue)
     if (parcel.topic !== undefined) this.#field(TOPIC_NAME, parcel.topic)

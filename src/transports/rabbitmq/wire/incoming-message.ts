@@ -47,6 +47,8 @@ export class IncomingMessage {
   /** Its offset in a stream. */
   offset: number | undefined = undefined
   body: Uint8Array = NOTHING
+  /** Marked as a message without a body. */
+  isNull = false
   /** As the client library returned it; undefined when it was read without the library. */
   native: ConsumeMessage | GetMessage | undefined = undefined
 
@@ -64,6 +66,7 @@ export class IncomingMessage {
     this.expiresAt = undefined
     this.headers = NO_HEADERS
     this.isCopy = false
+    this.isNull = false
     this.groupQueue = undefined
     this.topicHeader = undefined
     this.returns = undefined
@@ -105,7 +108,7 @@ export class IncomingMessage {
       tracestate: this.tracestate,
       expiresAt: this.expiresAt,
       headers: this.headers,
-      body: this.body,
+      body: this.isNull && this.body.byteLength === 0 ? null : this.body,
     }
   }
 }

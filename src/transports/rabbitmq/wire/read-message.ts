@@ -19,12 +19,14 @@ import {
   GROUP_QUEUE,
   isEnvelopeHeader,
   isTransportHeader,
+  NO_BODY,
   STREAM_OFFSET,
   TOPIC,
 } from './wire-headers.ts'
 
 export type AmqpHeaders = Readonly<Record<string, unknown>>
 
+const MAX_INT = 2 ** 31 - 1
 const NONE: AmqpHeaders = Object.freeze({})
 
 export function headersOf(message: ConsumeMessage | GetMessage): AmqpHeaders {
@@ -82,12 +84,13 @@ export function readMessage(arrival: IncomingMessage, message: ConsumeMessage | 
   arrival.carried = carriedFrom(message, form !== undefined && attribute('source') === undefined)
   arrival.headers = userHeaders(headers, form !== undefined)
   arrival.isCopy = headers[COPY] === true
+  arrival.isNull = headers[NO_BODY] === true
   arrival.groupQueue = text(headers[GROUP_QUEUE])
   arrival.topicHeader = typeof headers[TOPIC] === 'string' ? headers[TOPIC] : undefined
   arrival.returns = number(headers[DELIVERY_COUNT])
   arrival.acquired = number(headers[ACQUIRED_COUNT])
-  arrival.attempts = Math.max(0, number(headers[ATTEMPTS]) ?? 0)
-  arrival.firstAt = number(headers[FIRST_AT])
+  arrival.attempts = attemptsOf(headers[ATTEMPTS])
+  arrival.firstAt = integer(headers[FIRST_AT])
   arrival.offset = number(headers[STREAM_OFFSET])
   if (form !== undefined) {
     if (attribute('type') === undefined) arrival.type = undefined
@@ -140,6 +143,15 @@ function instant(value: unknown): number | undefined {
   const ms = value.length === 24 ? fixedInstant(value, 0) : Number.NaN
   const found = Number.isNaN(ms) ? Date.parse(value) : ms
   return Number.isNaN(found) ? undefined : found
+}
+
+/** Another program may have set it to anything. */
+export function attemptsOf(value: unknown): number {
+  return Math.min(MAX_INT, Math.max(0, integer(value) ?? 0))
+}
+
+function integer(value: unknown): number | undefined {
+  return Number.isSafeInteger(value) ? (value as number) : undefined
 }
 
 function number(value: unknown): number | undefined {

@@ -60,7 +60,7 @@ function writeNumber(out: FrameBuffer, value: number): void {
   if (Number.isInteger(value) && value >= -INT_32 && value < INT_32) {
     out.byte(0x49)
     out.int(value)
-  } else if (Number.isSafeInteger(value) && value >= 0) {
+  } else if (Number.isSafeInteger(value)) {
     out.byte(0x6c)
     out.long(value)
   } else {

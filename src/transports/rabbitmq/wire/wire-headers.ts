@@ -12,6 +12,8 @@ export const OF_DEAD_LETTERS = 'busbar-dead'
 /** On a dead letter: the first queue of its group, where topic and group don't say it. */
 export const GROUP_QUEUE = 'busbar-queue'
 export const TOPIC = 'busbar-topic'
+/** Marks a message without a body: in AMQP, an empty body looks the same. */
+export const NO_BODY = 'busbar-null'
 export const ATTEMPTS = 'busbar-attempts'
 export const FIRST_AT = 'busbar-first-at'
 const RUNG = 'busbar-delay-'
@@ -30,7 +32,7 @@ export const ACQUIRED_COUNT = 'x-acquired-count'
 export const DEATHS = 'x-death'
 export const STREAM_OFFSET = 'x-stream-offset'
 
-const OURS: ReadonlySet<string> = new Set([COPY, OF_DEAD_LETTERS, GROUP_QUEUE, TOPIC, ATTEMPTS, FIRST_AT])
+const OURS: ReadonlySet<string> = new Set([COPY, OF_DEAD_LETTERS, GROUP_QUEUE, TOPIC, NO_BODY, ATTEMPTS, FIRST_AT])
 const OF_THE_BROKER: ReadonlySet<string> = new Set([
   'CC',
   'BCC',

@@ -3,13 +3,13 @@ import { isDeadLetterTopic } from '../../../core/topic.ts'
 import type {
   GroupInfo,
   PartitionInfo,
-  Position,
   RetentionInfo,
   StartFrom,
   StoredMessage,
   TopicInfo,
   TransportAdmin,
 } from '../../../core/transport.ts'
+import type { Position } from '../../../core/message.ts'
 import type { RedisContext } from '../context.ts'
 import { compareIds } from '../consume/delivery.ts'
 import { forgetGroup } from '../topology/ephemeral.ts'

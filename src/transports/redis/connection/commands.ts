@@ -36,6 +36,8 @@ export interface DedicatedOptions {
   /** Runs on each new connection before anything else. */
   readonly onUp: (connection: Connection) => void
   readonly onDown: (reason: string) => void
+  /** An attempt to connect again has failed. */
+  readonly onTrouble: (error: Error) => void
   /** The former connection could not be closed at the server, for lack of permission. */
   readonly onForbidden: () => void
 }

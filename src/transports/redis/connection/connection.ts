@@ -81,6 +81,8 @@ export class Connection {
   #watch: Timer | undefined
   #pending = 0
   #progressAt = 0
+  /** What had arrived by then. */
+  #received: number | undefined = 0
   #allowanceMs: number
   #identity: ConnectionIdentity | undefined
   /** Until then (monotonic) the server may still deliver messages to a read of the former connection. */
@@ -177,7 +179,7 @@ export class Connection {
 
   #send(client: NativeClient, send: Send, blockMs: number): Promise<unknown> {
     if (this.#pending++ === 0) {
-      this.#progressAt = this.#parts.clock.monotonic()
+      this.#progressed(client)
       if (this.#watch === undefined) this.#armWatch(this.#allowanceMs)
     }
     this.#allowanceMs = this.#parts.responseTimeoutMs + blockMs
@@ -197,7 +199,12 @@ export class Connection {
   #answered(client: NativeClient): void {
     if (client !== this.#client) return
     this.#pending--
+    this.#progressed(client)
+  }
+
+  #progressed(client: NativeClient): void {
     this.#progressAt = this.#parts.clock.monotonic()
+    this.#received = client.received
   }
 
   #toError(client: NativeClient, error: unknown): unknown {
@@ -217,6 +224,8 @@ export class Connection {
     this.#watch = this.#parts.clock.setTimer(delayMs, () => {
       this.#watch = undefined
       if (this.#pending === 0 || this.#client === undefined) return
+      // A large reply takes as long as the network needs for it.
+      if (this.#client.received !== this.#received) this.#progressed(this.#client)
       const left = this.#progressAt + this.#allowanceMs - this.#parts.clock.monotonic()
       if (left > 0) this.#armWatch(left)
       else this.#lost(this.#client, `no reply for ${this.#allowanceMs} ms`)

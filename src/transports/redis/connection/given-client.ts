@@ -20,6 +20,8 @@ export interface NativeClient {
   off(event: string, listener: (...args: never[]) => void): unknown
   sendCommand(args: readonly Arg[], options?: object): Promise<unknown>
   duplicate(overrides?: object): NativeClient
+  /** Number of bytes that have arrived, where the client counts them. */
+  readonly received?: number | undefined
   readonly options?: { readonly socket?: NativeSocket | undefined } | undefined
 }
 

@@ -42,6 +42,7 @@ export class RespClient implements NativeClient {
   readonly #events = new EventEmitter()
   readonly #writer = new CommandWriter()
   readonly #expected = new Queue<Expected>()
+  received = 0
   #socket: Socket | undefined
   #flushing = false
   #error: Error | undefined
@@ -167,6 +168,7 @@ export class RespClient implements NativeClient {
         resolve()
       })
       socket.on('data', (chunk: Buffer) => {
+        this.received += chunk.length
         try {
           parser.push(chunk)
         } catch (error) {

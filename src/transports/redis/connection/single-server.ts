@@ -56,7 +56,7 @@ export function singleServer(options: ResolvedRedisOptions, clock: Clock, listen
 
 export function dedicatedConnection(
   common: Pick<ConnectionParts, 'dial' | 'dialLimitMs' | 'where' | 'clock' | 'reconnect' | 'responseTimeoutMs'>,
-  { onUp, onDown, onForbidden }: DedicatedOptions,
+  { onUp, onDown, onTrouble, onForbidden }: DedicatedOptions,
   prepare: (client: NativeClient) => Promise<void>,
 ): Connection {
   const connection: Connection = new Connection({
@@ -64,8 +64,7 @@ export function dedicatedConnection(
     prepare,
     onUp: () => onUp(connection),
     onDown,
-    // The main connection has the same trouble, and reports it.
-    onTrouble: () => {},
+    onTrouble,
     onForbidden,
   })
   return connection

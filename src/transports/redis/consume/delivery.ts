@@ -1,6 +1,6 @@
-import type { EncodedMessage } from '../../../core/message.ts'
+import type { EncodedMessage, Position } from '../../../core/message.ts'
 import { messageBytes } from '../../../core/message.ts'
-import type { Delivery, DeliveryHistory, Position } from '../../../core/transport.ts'
+import type { Delivery, DeliveryHistory } from '../../../core/transport.ts'
 import type { KnownAttempts } from './attempt-notes.ts'
 import { partitionName } from '../topology/keys.ts'
 import type { Source } from './source.ts'

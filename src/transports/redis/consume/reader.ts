@@ -2,6 +2,7 @@ import { RedisDelivery } from './delivery.ts'
 import { isPassing, LostReplyError, NotSentError, replyCode } from '../errors.ts'
 import type { Arg } from '../connection/given-client.ts'
 import type { Connection } from '../connection/connection.ts'
+import { explainWrongType } from '../connection/wrong-type.ts'
 import type { PartitionState } from '../partitions/partition-state.ts'
 import type { MemberContext } from './member-context.ts'
 import type { Source } from './source.ts'
@@ -72,6 +73,10 @@ export class Reader {
       },
       onDown: () => {
         this.#usable = false
+      },
+      onTrouble: (error) => {
+        // Otherwise the other connection has the same trouble, and reports it.
+        if (seat.context.commands.connected) seat.tellError(error, `connecting to read for group "${seat.spec.group}"`)
       },
       onForbidden: () => seat.context.reports.killForbidden(),
     })
@@ -287,9 +292,16 @@ export class Reader {
       this.#connection.drop(`the slot of ${this.#key} is on another server`)
       return
     }
-    if (!isPassing(error)) this.#seat.tellError(error, `reading group "${this.#seat.spec.group}"`)
-    else this.#seat.context.reports.refused(error)
+    const { context, spec } = this.#seat
+    if (isPassing(error)) context.reports.refused(error)
+    else this.#seat.tellError(await this.#explained(error, sources), `reading group "${spec.group}"`)
     await this.#pause()
+  }
+
+  async #explained(error: unknown, sources: readonly Source[]): Promise<unknown> {
+    if (replyCode(error) !== 'WRONGTYPE') return error
+    const streams = sources.map(({ stream }) => stream)
+    return explainWrongType(this.#seat.context.commands, streams, error).catch(() => error)
   }
 
   #pause(): Promise<void> {

@@ -17,12 +17,10 @@ import type { MemberContext } from './member-context.ts'
 import type { Source } from './source.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
-/** `unpack` in Lua has a limit. */
+/** Maximum number of entries in one script, which blocks the server while it runs. */
 const CHUNK = 1_000
 const AGAIN_MS = 100
 const MAX_AGAIN_MS = 1_000
-/** Maximum number of streams in one command. */
-const GROUPS_AT_ONCE = 64
 const FENCED = 'FENCED the partition has another owner'
 
 interface Item {
@@ -142,9 +140,19 @@ export class Settlements {
 
   #start(works: Iterable<SourceWork>, failures: SettlementFailure[], running: Promise<void>[]): void {
     let acks: AckGroup[] = []
+    let count = 0
     for (const { source, acks: items, doubtful, backs, kept, dead } of works) {
-      for (let at = 0; at < items.length; at += CHUNK)
-        acks.push({ source, items: items.length <= CHUNK ? items : items.slice(at, at + CHUNK) })
+      for (let at = 0; at < items.length; at += CHUNK) {
+        const chunk = items.length <= CHUNK ? items : items.slice(at, at + CHUNK)
+        // In a cluster each stream needs a separate command.
+        if (acks.length > 0 && (this.#seat.context.commands.cluster || count + chunk.length > CHUNK)) {
+          running.push(this.#ackAll(acks, failures))
+          acks = []
+          count = 0
+        }
+        acks.push({ source, items: chunk })
+        count += chunk.length
+      }
       for (let at = 0; at < doubtful.length; at += CHUNK) {
         const chunk = doubtful.slice(at, at + CHUNK)
         running.push(this.#run(source, chunk, failures, () => this.#ackHeld(source, chunk)))
@@ -161,11 +169,6 @@ export class Settlements {
         running.push(
           this.#run(source, [item], failures, (again) => this.#deadLetter(item.delivery, item.deadLetter, again)),
         )
-      // In a cluster each stream needs a separate command.
-      if (this.#seat.context.commands.cluster || acks.length >= GROUPS_AT_ONCE) {
-        if (acks.length > 0) running.push(this.#ackAll(acks, failures))
-        acks = []
-      }
     }
     if (acks.length > 0) running.push(this.#ackAll(acks, failures))
   }

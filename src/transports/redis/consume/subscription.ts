@@ -363,8 +363,10 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
     }
     try {
       if (this.spec.ephemeral) {
-        for (const { topic, partitions } of this.#memberships.values())
-          await removeEphemeral(this.context, topic, this.spec.group, partitions.length)
+        for (const membership of this.#memberships.values()) {
+          await membership.stop()
+          await removeEphemeral(this.context, membership.topic, this.spec.group, membership.partitions.length)
+        }
         return
       }
       for (const deliveries of unsettled) await this.#giveUp(deliveries)

@@ -467,19 +467,23 @@ export class Membership implements Maintained {
     this.changed()
   }
 
+  /** Ends its work here: it takes no partition any more, and makes nothing again that is deleted from now on. */
+  async stop(): Promise<void> {
+    this.#left = true
+    await this.#ticking.catch(() => {})
+    for (const partition of this.partitions) partition.phase = 'idle'
+  }
+
   /** Leaves: what is left goes to others at once, without counting as an attempt. May be called again if it fails. */
   async leave(): Promise<void> {
-    this.#left = true
     const { seat } = this.#parts
     const { context, owned } = seat
     const { scripts } = context
-    // It may be taking a partition.
-    await this.#ticking.catch(() => {})
+    await this.stop()
     await Promise.all(
       this.partitions.map(async (partition) => {
         const { sources, group, floor, mayBeOwned } = partition
         const generation = partition.generation === '' ? `${partition.keys.partition}:` : partition.generation
-        partition.phase = 'idle'
         partition.generation = ''
         await Promise.all(sources.map((source) => this.#leaveSource(source)))
         if (!owned || !mayBeOwned) return

@@ -5,6 +5,7 @@ import type { PublishOutcome } from '../../../core/transport.ts'
 import type { RedisContext } from '../context.ts'
 import { DelayedMover } from '../delays/delayed-mover.ts'
 import { LostReplyError, NotSentError, replyCode, toPublishError } from '../errors.ts'
+import { ReplicaWait } from './replica-wait.ts'
 import type { CommandWriter } from '../wire/command-writer.ts'
 import { Routes } from './routes.ts'
 import type { Lane } from './routes.ts'
@@ -28,23 +29,28 @@ export class RedisPublisher {
   readonly #context: RedisContext
   readonly #routes: Routes
   readonly #delayed: DelayedMover
-  /** Batches that wait for the partitions of a new topic; later ones wait behind them, or they would overtake. */
+  readonly #replicas: ReplicaWait | undefined
+  /** Batches that wait for the partitions of a new topic, or for replicas; later ones wait behind them, or they would overtake. */
   #preparing: Promise<void> | undefined
 
   constructor(context: RedisContext) {
     this.#context = context
     this.#routes = new Routes(context.keys, context.topics, context.retention)
     this.#delayed = new DelayedMover(context.host, context.scripts, context.reports)
+    const { wait } = context.options
+    this.#replicas = wait === undefined ? undefined : new ReplicaWait(context.commands, wait)
   }
 
   publish(batch: readonly OutgoingMessage[], signal: AbortSignal | undefined): Promise<readonly PublishOutcome[]> {
     const outcomes: Outcomes = Array.from({ length: batch.length })
-    if (this.#preparing === undefined && batch.every(({ topic }) => this.#routes.knows(topic)))
+    const mayGo = this.#preparing === undefined && this.#replicas?.isBusy !== true
+    if (mayGo && batch.every(({ topic }) => this.#routes.knows(topic)))
       return this.#settled(batch, outcomes, this.#dispatch(batch, outcomes, signal), signal)
     let sent: Promise<unknown> = Promise.resolve()
     const preparing = (this.#preparing ?? Promise.resolve()).then(async () => {
       try {
         await this.#register(batch)
+        await this.#replicas?.turn()
         // Given up meanwhile: those outcomes have been reported.
         if (signal?.aborted) throw new NotSentError('The publish was aborted')
         sent = this.#dispatch(batch, outcomes, signal)
@@ -150,7 +156,7 @@ export class RedisPublisher {
       }
     }
     const sending = (commands.batch as NonNullable<Commands['batch']>)(indexes.length, write, signal)
-    return this.#confirmed((lanes[0] as Lane).keys.stream, sending, signal).then(
+    return this.#confirmed((lanes[0] as Lane).keys.stream, sending).then(
       async (answer) => {
         const replies = answer as readonly (Buffer | Error)[]
         let accepted = false
@@ -187,7 +193,7 @@ export class RedisPublisher {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const { stream, partition } = lane.keys
-    return this.#confirmed(stream, this.#store(lane, message, signal), signal).then(
+    return this.#confirmed(stream, this.#store(lane, message, signal)).then(
       (id) => {
         outcomes[index] ??= {
           position: id === undefined ? undefined : { partition, id: (id as Buffer).toString('latin1') },
@@ -223,17 +229,10 @@ export class RedisPublisher {
     })
   }
 
-  /** With the option `wait`, a message counts when that many replicas have it. Sent directly behind the messages. */
-  #confirmed(stream: string, stored: Promise<unknown>, signal: AbortSignal | undefined): Promise<unknown> {
-    const { wait } = this.#context.options
-    if (wait === undefined) return stored
-    const waited = this.#context.commands.call(stream, ['WAIT', String(wait.replicas), String(wait.timeoutMs)], signal)
-    return Promise.all([stored, waited]).then(([reply, replicas]) => {
-      if (Number(replicas) >= wait.replicas) return reply
-      throw new LostReplyError(
-        `${Number(replicas)} of ${wait.replicas} replicas confirmed within ${wait.timeoutMs} ms; the primary has it`,
-      )
-    })
+  /** With the option `wait`, a message counts when that many replicas have it. */
+  #confirmed(stream: string, stored: Promise<unknown>): Promise<unknown> {
+    if (this.#replicas === undefined) return stored
+    return Promise.all([stored, this.#replicas.confirm(stream)]).then(([reply]) => reply)
   }
 
   // --- how it went -------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 import { compilePattern } from '../../../core/topic.ts'
-import type { GroupInfo, Position } from '../../../core/transport.ts'
+import type { GroupInfo } from '../../../core/transport.ts'
+import type { Position } from '../../../core/message.ts'
 import type { Database, Statement } from './database.ts'
 import type { Members } from './members.ts'
 import type { SubscriptionLeases } from './subscription-leases.ts'

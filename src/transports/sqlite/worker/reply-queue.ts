@@ -1,6 +1,13 @@
-import type { GroupRow } from './groups.ts'
 import type { Member, GroupTopic } from './members.ts'
 import type { Reply } from '../protocol.ts'
+
+/** A group after it was moved or deleted. */
+interface MovedGroup {
+  readonly epoch: number
+  readonly cursor: number
+  /** It was deleted while it was consumed. */
+  readonly deleted: boolean
+}
 
 /**
  * Messages from the database thread to the main thread, sent once per round. Answers are sent before deliveries and
@@ -37,7 +44,7 @@ export class ReplyQueue {
   }
 
   /** The group was moved or deleted: its deliveries in flight are void. Undefined: its row was deleted as well. */
-  moved(at: GroupTopic, group: GroupRow | undefined): void {
+  moved(at: GroupTopic, group: MovedGroup | undefined): void {
     // A second look at the same change; the next claim creates the row of a deleted group again.
     if (group?.epoch === at.epoch) return
     if (group === undefined) {

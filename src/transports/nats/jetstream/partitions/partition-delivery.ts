@@ -1,5 +1,5 @@
-import type { EncodedMessage } from '../../../../core/message.ts'
-import type { Delivery, DeliveryHistory, Position } from '../../../../core/transport.ts'
+import type { EncodedMessage, Position } from '../../../../core/message.ts'
+import type { Delivery, DeliveryHistory } from '../../../../core/transport.ts'
 import { positionOf } from '../../wire/mapping.ts'
 import type { OpenMessage } from './partition-record.ts'
 import type { Partition } from './partition.ts'

@@ -1,13 +1,7 @@
 import { ConfigurationError } from '../../../../core/errors.ts'
 import { isDeadLetterTopic } from '../../../../core/topic.ts'
-import type {
-  Position,
-  RetentionInfo,
-  StartFrom,
-  StoredMessage,
-  TopicInfo,
-  TransportAdmin,
-} from '../../../../core/transport.ts'
+import type { RetentionInfo, StartFrom, StoredMessage, TopicInfo, TransportAdmin } from '../../../../core/transport.ts'
+import type { Position } from '../../../../core/message.ts'
 import { isNotFound } from '../../errors.ts'
 import { GroupAdmin } from './group-admin.ts'
 import type { StreamConfig } from './jetstream-types.ts'

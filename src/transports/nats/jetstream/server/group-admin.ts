@@ -1,6 +1,7 @@
 import { sleep } from '../../../../core/clock.ts'
 import { compilePattern, isPattern } from '../../../../core/topic.ts'
-import type { GroupInfo, PartitionInfo, Position, StartFrom } from '../../../../core/transport.ts'
+import type { GroupInfo, PartitionInfo, StartFrom } from '../../../../core/transport.ts'
+import type { Position } from '../../../../core/message.ts'
 import { consumerConfig, mayGiveUp, metadataOf } from '../shared/durable-consumers.ts'
 import { countFrom } from './count-messages.ts'
 import { isNotFound, JetStreamError } from '../../errors.ts'

@@ -1,0 +1,182 @@
+import { describe, expect, it } from 'vitest'
+import { CODE } from '../../../../src/kafka/consumer/group-errors.ts'
+import { NextMember } from '../../../../src/kafka/consumer/next/next-member.ts'
+import type { NextAnswer, NextRequest } from '../../../../src/kafka/consumer/next/next-member.ts'
+import { PartitionSet } from '../../../../src/kafka/consumer/partition-set.ts'
+import { KafkaError } from '../../../../src/kafka/errors.ts'
+
+const LOST = new KafkaError('lost', { code: 'CONNECTION_CLOSED', action: 'refresh', outcome: 'unknown' })
+
+function set(...partitions: readonly number[]): PartitionSet {
+  return new PartitionSet(partitions.map((partition) => ({ topic: 'id', partition })))
+}
+
+class Harness {
+  now = 0
+  readonly sent: NextRequest[] = []
+  readonly events: string[] = []
+  revoking: PartitionSet | undefined
+  readonly member: NextMember
+  #ids = 0
+
+  constructor(isStatic = false) {
+    const text = (partitions: PartitionSet) => [...partitions].map(({ partition }) => partition).join()
+    this.member = new NextMember(
+      {
+        groupId: 'g',
+        isStatic,
+        sessionTimeoutMs: 45_000,
+        rebalanceTimeoutMs: 60_000,
+        heartbeatIntervalMs: 3_000,
+        newMemberId: () => `m${this.#ids++}`,
+      },
+      {
+        send: (request) => void this.sent.push(request),
+        abandon: () => void this.events.push('abandon'),
+        assigned: (partitions) => void this.events.push(`assigned ${text(partitions)}`),
+        revoke: (partitions) => {
+          this.revoking = partitions
+          this.events.push(`revoke ${text(partitions)}`)
+        },
+        lost: (partitions, reason) => void this.events.push(`lost ${text(partitions)} ${reason}`),
+        fatal: (error) => void this.events.push(`fatal ${error.code}`),
+      },
+      () => 0.5,
+    )
+  }
+
+  get last(): NextRequest {
+    return this.sent.at(-1) as NextRequest
+  }
+
+  pass(ms: number): void {
+    for (const end = this.now + ms; this.now < end; this.now += 100) this.member.tick(this.now)
+  }
+
+  answer(memberEpoch: number, assignment?: PartitionSet, errorCode: number = CODE.none): void {
+    const rest = { errorMessage: null, memberId: null, heartbeatIntervalMs: 3_000 }
+    const answer: NextAnswer = { ...rest, errorCode, memberEpoch, assignment }
+    this.member.answered(this.last, answer, this.now)
+  }
+
+  stable(...partitions: readonly number[]): this {
+    this.member.start(this.now)
+    this.answer(1, set(...partitions))
+    if (partitions.length > 0) this.answer(1)
+    this.events.length = 0
+    return this
+  }
+}
+
+describe('a member of a KIP-848 group', () => {
+  it('joining: epoch 0, nothing owned, everything else; then acknowledges what it gets', () => {
+    const harness = new Harness()
+    harness.member.start(0)
+    expect(harness.last).toMatchObject({ memberEpoch: 0, isFull: true, owned: set(), subscribes: true })
+    harness.answer(1, set(0, 1))
+    expect(harness.events).toEqual(['assigned 0,1'])
+    expect(harness.last).toMatchObject({ memberEpoch: 1, isFull: false, owned: set(0, 1), subscribes: false })
+    expect(harness.member.phase).toBe('reconciling')
+    harness.answer(1)
+    expect(harness.member.phase).toBe('stable')
+  })
+
+  it('reconciling: releases first, and only then says so', () => {
+    const harness = new Harness().stable(0, 1)
+    harness.pass(3_100)
+    expect(harness.last.owned).toBeUndefined()
+    harness.answer(1, set(1))
+    expect(harness.events).toEqual(['revoke 0'])
+    harness.pass(3_100)
+    expect(harness.last.owned).toBeUndefined()
+    harness.answer(1)
+    harness.member.released(harness.revoking as PartitionSet, harness.now)
+    expect(harness.last).toMatchObject({ memberEpoch: 1, owned: set(1) })
+    harness.answer(2, set(1, 5))
+    expect(harness.events.at(-1)).toBe('assigned 5')
+  })
+
+  it('stable: one that has released its last partition says so with an empty list', () => {
+    const harness = new Harness().stable(0)
+    harness.pass(3_100)
+    harness.answer(1, set())
+    harness.member.released(harness.revoking as PartitionSet, harness.now)
+    expect(harness.last.owned).toEqual(set())
+  })
+
+  it('stable: after a lost answer everything is sent again', () => {
+    const harness = new Harness().stable(0)
+    harness.pass(3_100)
+    harness.member.failed(harness.last, LOST, harness.now)
+    harness.pass(1_000)
+    expect(harness.last).toMatchObject({ memberEpoch: 1, isFull: true, owned: set(0), subscribes: true })
+  })
+
+  it.each([
+    ['FENCED_MEMBER_EPOCH', CODE.fencedMemberEpoch, 'm0'],
+    ['STALE_MEMBER_EPOCH', CODE.staleMemberEpoch, 'm0'],
+    ['UNKNOWN_MEMBER_ID', CODE.unknownMember, 'm1'],
+  ])('any: %s takes everything, and it joins again', (_, code, memberId) => {
+    const harness = new Harness().stable(0)
+    harness.pass(3_100)
+    harness.answer(0, undefined, code)
+    expect(harness.events).toEqual(['lost 0 fenced'])
+    expect(harness.last).toMatchObject({ memberId, memberEpoch: 0, owned: set(), isFull: true })
+  })
+
+  it('any: UNRELEASED_INSTANCE_ID is tried three times', () => {
+    const harness = new Harness(true)
+    harness.member.start(0)
+    for (let attempt = 1; attempt <= 3; attempt++) {
+      expect(harness.sent.length).toBe(attempt)
+      harness.answer(0, undefined, CODE.unreleasedInstance)
+      harness.pass(2_000)
+    }
+    expect(harness.events).toEqual(['fatal UNRELEASED_INSTANCE_ID'])
+  })
+
+  it.each([
+    ['UNSUPPORTED_VERSION', CODE.unsupportedVersion],
+    ['FENCED_INSTANCE_ID', CODE.fencedInstance],
+    ['GROUP_AUTHORIZATION_FAILED', 30],
+  ])('any: %s is the end', (name, code) => {
+    const harness = new Harness()
+    harness.member.start(0)
+    harness.answer(0, undefined, code)
+    expect(harness.events).toEqual([`fatal ${name}`])
+    expect(harness.member.wakeAt).toBe(Infinity)
+  })
+
+  it('loses everything when no heartbeat was acknowledged for a session', () => {
+    const harness = new Harness().stable(0)
+    harness.pass(3_100)
+    harness.pass(45_000)
+    expect(harness.events.at(-1)).toBe('lost 0 session-expired')
+    expect(harness.last).toMatchObject({ memberEpoch: 0 })
+  })
+
+  it('an assignment that comes after its session is worth nothing', () => {
+    const harness = new Harness()
+    harness.member.start(0)
+    harness.now += 50_000
+    harness.answer(1, set(0))
+    expect(harness.events).toEqual([])
+    expect(harness.last.memberEpoch).toBe(0)
+  })
+
+  it('changes its subscription with the next heartbeat, at once', () => {
+    const harness = new Harness().stable(0)
+    const { length } = harness.sent
+    harness.member.subscriptionChanged(harness.now)
+    expect([harness.sent.length, harness.last.subscribes]).toEqual([length + 1, true])
+    harness.member.subscriptionChanged(harness.now)
+    harness.answer(1)
+    expect([harness.sent.length, harness.last.subscribes]).toEqual([length + 2, true])
+  })
+
+  it('leaves with -1, a static member with -2: its place is kept', () => {
+    expect(new Harness().stable(0).member.leave()).toEqual({ memberId: 'm0', epoch: -1 })
+    expect(new Harness(true).stable(0).member.leave()).toEqual({ memberId: 'm0', epoch: -2 })
+    expect(new Harness().member.leave()).toBeUndefined()
+  })
+})
