@@ -15,6 +15,7 @@ import { groupId } from '../../wire/subjects.ts'
 import { PartitionDelivery } from '../partitions/partition-delivery.ts'
 import { PartitionSet } from '../partitions/partition-set.ts'
 import { PartitionSettlement } from '../partitions/partition-settlement.ts'
+import { isSameStream } from '../server/identity.ts'
 import { readGroup } from '../server/group-record.ts'
 import type { GroupRecord, Joined } from '../server/group-record.ts'
 import { NatsDelivery } from '../shared/delivery.ts'
@@ -140,7 +141,7 @@ export class NatsSubscription implements TransportSubscription, SessionPart {
 
   /** Where a consumer without a noted position begins; another stream has other sequences. */
   #start(): StartFrom {
-    const isSame = this.#group.stream === this.#parts.topology.identityOf(this.#stream)
+    const isSame = isSameStream(this.#group.stream, this.#parts.topology.identityOf(this.#stream))
     return isSame ? { position: { seq: this.#group.to + 1 } } : 'earliest'
   }
 

@@ -15,7 +15,7 @@ import type { PartitionState } from './partition-record.ts'
 import { PartitionLosses, STREAM_DELETED } from './partition-losses.ts'
 import { PartitionReaders } from './partition-readers.ts'
 import { PartitionStore } from './partition-store.ts'
-import { identityOf } from '../server/identity.ts'
+import { isSameStream, streamIdentityOf } from '../server/identity.ts'
 import { positionOf } from '../../wire/mapping.ts'
 import type { Session } from '../../connection/session.ts'
 import type { SessionLeases } from './session-leases.ts'
@@ -161,7 +161,7 @@ export class PartitionSet implements LeasesHost {
   /** The identity of the stream changed, or may have. */
   checkStream(): void {
     const identity = this.#identity
-    const stale = this.partitions.filter((partition) => partition.mine && partition.stream !== identity)
+    const stale = this.partitions.filter((partition) => partition.mine && !isSameStream(partition.stream, identity))
     if (stale.length === 0) return
     // One look at the readers: they count all partitions together.
     let unread = 0
@@ -186,7 +186,8 @@ export class PartitionSet implements LeasesHost {
 
   /** One that another process, or an operator, has made again has other sequences: a reader may have begun behind them. */
   async #lookAtStream(): Promise<void> {
-    if (identityOf(await this.api.streamInfo(this.stream)) === this.#identity) this.checkStream()
+    const found = streamIdentityOf(await this.api.streamInfo(this.stream))
+    if (isSameStream(found, this.#identity)) this.checkStream()
     else await this.#missing()
   }
 
@@ -259,13 +260,13 @@ export class PartitionSet implements LeasesHost {
   acquire(unit: string, state: PartitionState, how: Acquired): void {
     const partition = this.#byName.get(unit) as Partition
     const identity = this.#identity
-    if (state.stream === identity) {
+    if (isSameStream(state.stream, identity)) {
       partition.load(state, how)
     } else {
       // Its stream was deleted; what was known of it is in the record, or here.
       const { waiting } = state
       const stored = state.open.length + (waiting === undefined ? 0 : waiting.count - waiting.read)
-      const here = partition.stream !== '' && partition.stream !== identity ? partition.unread : 0
+      const here = partition.stream !== '' && !isSameStream(partition.stream, identity) ? partition.unread : 0
       this.#report(stored > 0 ? stored : here, state.to, STREAM_DELETED)
       partition.restart(identity)
       this.changedIn(partition)

@@ -1,6 +1,6 @@
 import { AuthorizationError, ConfigurationError, UnsupportedError } from '../../../../core/errors.ts'
 import { ERR, isNoResponders, isNotFound, JetStreamError, toBusbarError } from '../../errors.ts'
-import { identityOf } from './identity.ts'
+import { isSameStream, streamIdentityOf } from './identity.ts'
 import type { DirectRecord, JetStreamApi } from './jetstream-api.ts'
 import type { StreamConfig, StreamInfo } from './jetstream-types.ts'
 import type { Session, SessionPart } from '../../connection/session.ts'
@@ -260,8 +260,9 @@ export class Topology implements SessionPart {
     const info = await this.#foundOrCreate(config, streams.get(config.name))
     this.#refuse(info, config, role)
     const before = this.#identities.get(config.name)
-    this.#identities.set(config.name, identityOf(info))
-    if (before !== undefined && before !== identityOf(info))
+    const identity = streamIdentityOf(info)
+    this.#identities.set(config.name, identity)
+    if (before !== undefined && !isSameStream(before, identity))
       this.#session.warning(
         'nats-stream-recreated',
         `stream "${config.name}" was deleted and made again: its messages are lost`,

@@ -56,6 +56,7 @@ export class SharedConsumers implements PullConsumerHost {
   readonly #settling: SharedSettlement
   readonly #durables: DurableConsumers
   #resting: Promise<void> | undefined
+  readonly #finding = new Map<PullConsumer, Promise<boolean>>()
   #searching = false
   #closed = false
 
@@ -212,8 +213,18 @@ export class SharedConsumers implements PullConsumerHost {
     await Promise.all(this.all.map((lane) => this.#find(lane)))
   }
 
+  /** One search at a time: a failure must not be reported after a later success. */
+  #find(lane: PullConsumer): Promise<boolean> {
+    let finding = this.#finding.get(lane)
+    if (finding === undefined) {
+      finding = this.#findNow(lane).finally(() => this.#finding.delete(lane))
+      this.#finding.set(lane, finding)
+    }
+    return finding
+  }
+
   /** Resolves with whether the lane's consumer is another one now. Nothing is requested from it before that is known. */
-  async #find(lane: PullConsumer): Promise<boolean> {
+  async #findNow(lane: PullConsumer): Promise<boolean> {
     if (this.#closed || !this.session.ready) return false
     lane.suspended++
     try {
