@@ -35,6 +35,7 @@ function setUp(changes: Partial<SenderSettings> = {}, firstEpoch = 0) {
       send: (order) => orders.push(order),
       settled: ({ name }, result) => settled.push(`${name} ${textOf(result)}`),
       refresh: () => {},
+      tooLarge: () => {},
       initProducerId: () => sender.identified({ producerId: 100 + ids++, producerEpoch: firstEpoch }),
       split: () => {},
     },
