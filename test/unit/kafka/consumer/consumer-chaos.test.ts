@@ -55,7 +55,9 @@ class Chaos {
     this.#append()
     await this.sim.advance(200_000)
     for (let partition = 0; partition < PARTITIONS; partition++) {
-      const missing = numbers(this.#appended[partition] ?? 0).filter((n) => !this.#handled.get(partition)?.has(Number(n)))
+      const missing = numbers(this.#appended[partition] ?? 0).filter(
+        (n) => !this.#handled.get(partition)?.has(Number(n)),
+      )
       if (missing.length > 0) this.violations.push(`never handled of ${partition}: ${missing.join()}`)
     }
     // K10: it moves once everything is healthy.
