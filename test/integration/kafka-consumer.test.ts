@@ -217,6 +217,32 @@ test('aborted transactions are not seen by a reader of committed ones', { timeou
   await Promise.all([committed.ended, all.ended])
 })
 
+test(
+  'a transaction commits offsets for a consumer that does not commit by itself',
+  { timeout: 120_000 },
+  async (context) => {
+    const { broker, topic, cluster, consumer, send, close } = await setUp(context)
+    await send(numbers(10))
+    const reading = consumer({ autoCommit: false })
+    const producer = new Producer({ transactionalId: topic }, { cluster })
+    const { value: batch } = await reading.next()
+    expect(batch?.count).toBe(10)
+    await producer.transaction(async (tx) => {
+      await tx.send({ topic, value: 'derived' })
+      await tx.offsets(reading, [{ topic, partition: 0, offset: 10 }])
+    })
+    batch?.done()
+    await reading.close()
+    await producer.close()
+    const again = collect(consumer({ onReset: 'fail' }))
+    await waitFor(() => again.values.length > 0, { timeoutMs: 30_000 })
+    expect(again.values).toEqual(['derived'])
+    await close()
+    await again.ended
+    expect(await lagByJava(broker, `${topic}-group`)).toBe(0)
+  },
+)
+
 describe('a share group on a real broker', () => {
   /** New share groups begin at the end of the log unless they are told otherwise. */
   async function fromStart(cluster: Cluster, group: string): Promise<void> {
@@ -298,4 +324,30 @@ describe('a share group on a real broker', () => {
       await close()
     },
   )
+
+  test('C27: a lock is renewed while its record is handled', { timeout: 120_000 }, async (context) => {
+    const { topic, cluster, send, close } = await setUp(context, 1)
+    const group = `${topic}-share`
+    await fromStart(cluster, group)
+    const lock = { name: 'share.record.lock.duration.ms', configOperation: 0, value: '15000' }
+    const resource = { resourceType: 32, resourceName: group, configs: [lock] }
+    await cluster.sendToAny('IncrementalAlterConfigs', { resources: [resource], validateOnly: false })
+    await send(['slow'])
+    const share = new ShareConsumer({ cluster, clock: systemClock, random: Math.random }, { topics: [topic], group })
+    const stale: unknown[] = []
+    share.onStale((records) => void stale.push(...records))
+    const { value: [record] = [] } = await share.next()
+    const began = systemClock.now()
+    await waitFor(() => systemClock.now() - began > 20_000, { timeoutMs: 60_000 })
+    expect(record?.deliveryCount).toBe(1)
+    expect(record?.accept()).toBe(true)
+    await share.close()
+    expect(stale).toEqual([])
+    await send(['next'])
+    const after = new ShareConsumer({ cluster, clock: systemClock, random: Math.random }, { topics: [topic], group })
+    const { value } = await after.next()
+    expect(value?.map((each) => each.record.valueText)).toEqual(['next'])
+    await after.close()
+    await close()
+  })
 })
