@@ -229,7 +229,7 @@ test(
     expect(batch?.count).toBe(10)
     await producer.transaction(async (tx) => {
       await tx.send({ topic, value: 'derived' })
-      await tx.offsets(reading, [{ topic, partition: 0, offset: 10 }])
+      tx.offsets(reading, [{ topic, partition: 0, offset: 10 }])
     })
     batch?.done()
     await reading.close()
