@@ -70,16 +70,16 @@ export class Accumulator {
 
   /**
    * Appends a record, and returns its batch; undefined, and nothing has changed, if there is no room for it. Throws if it can't be
-   * written at all.
+   * written at all. `deadline`: of a call that has waited; else it is counted from now.
    */
-  append(topic: TopicWriter, record: RecordContent, timestamp: number): ProducerBatch | undefined {
+  append(topic: TopicWriter, record: RecordContent, timestamp: number, deadline?: number): ProducerBatch | undefined {
     const { key = null, value, headers = NO_HEADERS } = record
     const chosen = this.#partitionOf(topic, record, key)
     const partition = chosen ?? topic.sticky.partitionOf(topic.partitions, topic.hasLeader)
     const writer = (topic.writers[partition] ??= this.#writerOf(topic, partition))
     for (;;) {
       const open = writer.batch
-      const batch = open === undefined || open.isClosed ? this.#open(writer, record) : open
+      const batch = open === undefined || open.isClosed ? this.#open(writer, record, deadline) : open
       if (batch === undefined) return undefined
       const before = batch.size
       if (batch.builder.append(key, value, record.timestamp ?? timestamp, headers)) {
@@ -113,7 +113,7 @@ export class Accumulator {
     return { queue: this.#sender.queueOf(topic, partition), batch: undefined }
   }
 
-  #open(writer: PartitionWriter, record: RecordContent): ProducerBatch | undefined {
+  #open(writer: PartitionWriter, record: RecordContent, deadline: number | undefined): ProducerBatch | undefined {
     const { batchBytes, deliveryTimeoutMs, lingerMs, maxBufferedBytes, now } = this.#settings
     const needed = BATCH.records + sizeOf(record)
     if (needed > maxBufferedBytes) {
@@ -127,7 +127,7 @@ export class Accumulator {
     const block = this.memory.take(likely) ?? this.memory.take(needed)
     if (block === undefined) return undefined
     const openedAt = now()
-    const times = { openedAt, readyAt: openedAt + lingerMs, deadline: openedAt + deliveryTimeoutMs }
+    const times = { openedAt, readyAt: openedAt + lingerMs, deadline: deadline ?? openedAt + deliveryTimeoutMs }
     return (writer.batch = new ProducerBatch(writer.queue, block, Math.max(batchBytes, needed), times))
   }
 

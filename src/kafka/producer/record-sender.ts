@@ -70,6 +70,7 @@ export class RecordSender {
   readonly #waiting = new CallQueue<Waiting>()
   readonly #live = new Set<ProducerBatch>()
   #onIdle: (() => void)[] = []
+  #splitting: Promise<void> = Promise.resolve()
   #isScheduled = false
   #isClosed = false
   #timerAt = Infinity
@@ -96,7 +97,8 @@ export class RecordSender {
         settled: (batch, result) => this.#settled(batch, result),
         refresh: () => cluster.wantRefresh(),
         initProducerId: () => void this.#identify(),
-        split: (queue, entry) => void this.#split(queue, entry),
+        // One after the other: both a batch and its halves are in memory meanwhile.
+        split: (queue, entry) => void (this.#splitting = this.#splitting.then(() => this.#split(queue, entry))),
       },
     )
     this.#accumulator = new Accumulator(
@@ -355,7 +357,7 @@ export class RecordSender {
 
   #advance(queue: CallQueue<Waiting>): void {
     for (let first = queue.first; first !== undefined; first = queue.first) {
-      if (!first.isDone && !first.call.advance(this.#accumulator, first.topic.writer)) {
+      if (!first.isDone && !first.call.advance(this.#accumulator, first.topic.writer, first.deadline)) {
         // Batches that linger would keep the room that is waited for.
         return this.#accumulator.pressAll()
       }

@@ -1,6 +1,6 @@
 import type { Transport } from '../../core/transport.ts'
-import { resolveRabbitMqOptions } from './options.ts'
 import type { RabbitMqOptions } from './options.ts'
+import { resolveRabbitMqOptions } from './resolve-options.ts'
 import { RabbitMqTransport } from './transport.ts'
 
 export type { BackoffType } from './connection/backoff.ts'

@@ -18,10 +18,10 @@ import type {
   TransportSubscription,
 } from '../../core/transport.ts'
 import { Router } from './publish/router.ts'
+import { capabilities } from './capabilities.ts'
 import { RabbitMqAdmin } from './admin/admin.ts'
 import { channelMaxOf } from './connection/amqp.ts'
 import { BrokerLocks } from './admin/broker-lock.ts'
-import { bucketOf } from './partitions/key-bucket.ts'
 import { BindingRenewal } from './topology/binding-renewal.ts'
 import type { Renewable } from './topology/binding-renewal.ts'
 import { createConnector } from './connection/connector.ts'
@@ -35,25 +35,22 @@ import { GroupRegistry } from './topology/group-registry.ts'
 import { KnownGroups } from './topology/known-groups.ts'
 import { Link } from './connection/link.ts'
 import type { Session } from './connection/link.ts'
-import { bucketed, GROUP_KEY, Names, routingKeyOf } from './topology/names.ts'
+import { GROUP_KEY, Names } from './topology/names.ts'
 import type { Purpose, ResolvedRabbitMqOptions } from './options.ts'
 import { ControlPublisher } from './publish/control-publisher.ts'
 import { MemberChannel } from './partitions/member-channel.ts'
 import { RabbitMqPublisher } from './publish/publisher.ts'
+import { isConsumerTimeout, Reports } from './reports.ts'
 import type { QueueConsumer, ConsumerEnd } from './consume/queue-consumer.ts'
-import type { RabbitMqSubscription } from './consume/subscription.ts'
 import { createSubscription } from './consume/create-subscription.ts'
-import type { SubscriptionContext } from './consume/subscription-context.ts'
+import type { LiveSubscription, SubscriptionContext } from './consume/subscription-context.ts'
 
 const CLOSE_MS = 5_000
-const LESS_AHEAD =
-  'Lower prefetch, raise concurrency, limit handlers with timeoutMs, or raise consumer_timeout at the broker and tell it as consumerTimeoutMs'
-const CANCELLED = `the broker cancelled it: its queue was deleted or moved, or (from RabbitMQ 4.3 on) a message was unacked for longer than consumer_timeout. ${LESS_AHEAD}`
-
 /** Everything that exists only while the transport is open. */
 interface Open {
   readonly host: TransportHost
   readonly state: ConnectionState
+  readonly reports: Reports
   readonly publishing: Link
   /** The first one, and more when its channels are used up. */
   readonly consuming: Consuming[]
@@ -69,7 +66,7 @@ interface Open {
 interface Consuming {
   readonly link: Link
   readonly members: MemberChannel
-  readonly subscriptions: Set<RabbitMqSubscription>
+  readonly subscriptions: Set<LiveSubscription>
   /** Channels of its subscriptions, those included that are still being made. */
   channels: number
 }
@@ -87,7 +84,7 @@ export class RabbitMqTransport implements Transport {
   readonly #options: ResolvedRabbitMqOptions
   readonly #names: Names
   readonly #closing = new AbortController()
-  readonly #subscriptions = new Set<RabbitMqSubscription>()
+  readonly #subscriptions = new Set<LiveSubscription>()
   readonly #once = new OpenedOnce<Open>('RabbitMQ')
   #closed: Promise<void> | undefined
   readonly #down = new Set<Link>()
@@ -233,6 +230,7 @@ export class RabbitMqTransport implements Transport {
   #assemble(host: TransportHost): Open {
     const { clock, events, name: transportName } = host
     const state = new ConnectionState(host)
+    const reports = new Reports(host)
     const options = this.#options
     const names = this.#names
     const connector = createConnector(options, host.service, clock)
@@ -259,38 +257,10 @@ export class RabbitMqTransport implements Transport {
         for (const { members } of consuming)
           members.renew().catch((error: unknown) => failed(error, 'listening to the other members of a group'))
       },
-      onSharedLost: (queues) =>
-        this.#failed(
-          host,
-          new ConnectionError(
-            `${quoted(queues)} had been deleted, and declared again; the messages are lost. A delay may have ended too early meanwhile`,
-          ),
-          'declaring the queues of the bus again',
-        ),
-      onStorageLost: (topic, queue) =>
-        events.emit('loss', {
-          transport: transportName,
-          topic,
-          group: undefined,
-          count: undefined,
-          position: undefined,
-          reason: `"${queue}" was deleted, and declared again; the dead letters are lost`,
-        }),
-      onRestored: (topic, group, missing) =>
-        events.emit('loss', {
-          transport: transportName,
-          topic,
-          group,
-          count: undefined,
-          position: undefined,
-          reason: `${quoted(missing)} had been deleted, and declared again; the messages are lost`,
-        }),
-      onDrift: ({ queue, argument, wanted }) =>
-        events.emit('warning', {
-          transport: transportName,
-          code: 'topology-drift',
-          detail: `The queue "${queue}" exists with another ${argument} than the options say (${JSON.stringify(wanted ?? 'none')}). It is used as it is: delete it, or set a policy, to change it`,
-        }),
+      onSharedLost: (lost) => reports.sharedLost(lost),
+      onStorageLost: (topic, queue) => reports.deadLettersLost(topic, queue),
+      onRestored: (topic, group, missing) => reports.queuesLost(topic, group, missing),
+      onDrift: (drift) => reports.drift(drift),
     })
     const publisher = new RabbitMqPublisher({
       options,
@@ -327,9 +297,12 @@ export class RabbitMqTransport implements Transport {
             this.#linkDown(state, link, error)
             hooks.down(session, error)
           },
-          trouble: (error) => this.#trouble(host, error),
-          blocked: (reason) => this.#blocked(host, publisher, reason),
-          bug: (error) => this.#failed(host, error, 'handling what the broker sent'),
+          trouble: (error) => this.#trouble(reports, error),
+          blocked: (reason) => {
+            publisher.block(reason)
+            reports.blocked(reason)
+          },
+          bug: (error) => reports.failed(error, 'handling what the broker sent'),
         },
       })
       return link
@@ -342,15 +315,13 @@ export class RabbitMqTransport implements Transport {
         if (this.#once.isOpen)
           declarations
             .standingGroups(session, options.groups)
-            .catch(
-              (error: unknown) => session.isOpen && this.#failed(host, error, 'declaring the groups of the options'),
-            )
+            .catch((error: unknown) => session.isOpen && reports.failed(error, 'declaring the groups of the options'))
       },
       down: (session, error) => publisher.detach(session, error),
     })
     const consuming: Consuming[] = []
     const addConsuming = (): Consuming => {
-      const subscriptions = new Set<RabbitMqSubscription>()
+      const subscriptions = new Set<LiveSubscription>()
       const number = consuming.length
       const link = makeLink('consume', {
         up: (session) => {
@@ -374,7 +345,7 @@ export class RabbitMqTransport implements Transport {
       closing: this.#closing.signal,
     })
     const failed = (error: unknown, doing: string): void => {
-      if (!isLoss(error)) this.#failed(host, error, doing)
+      if (!isLoss(error)) reports.failed(error, doing)
     }
     const sorter = new DeadLetterSorter({
       names,
@@ -410,30 +381,22 @@ export class RabbitMqTransport implements Transport {
       subscriptions: this.#subscriptions,
       session: () => this.#sessionOf(first.link),
     })
-    return { host, state, publishing, consuming, addConsuming, publisher, declarations, locks, control, admin }
+    return { host, state, reports, publishing, consuming, addConsuming, publisher, declarations, locks, control, admin }
   }
 
-  #contextFor({ host, publisher }: Open, consuming: Consuming, channels: number): SubscriptionContext {
+  #contextFor({ host, publisher, reports }: Open, consuming: Consuming, channels: number): SubscriptionContext {
     return {
       clock: host.clock,
       publisher,
       salt: host.instanceId,
       session: () => consuming.link.session,
       failed: (error, doing) => {
-        if (!isLoss(error)) this.#failed(host, error, doing)
+        if (!isLoss(error)) reports.failed(error, doing)
       },
-      readerLost: (subscription, reader, end) => this.#readerLost(host, consuming.link, subscription, reader, end),
-      slow: (subscription, reader, ageMs) => this.#slow(host, subscription, reader, ageMs),
-      misplaced: (subscription, topic, key) => this.#misplaced(host, subscription, topic, key),
-      dropped: ({ spec }, count) =>
-        host.events.emit('loss', {
-          transport: host.name,
-          topic: spec.topic,
-          group: spec.group,
-          count,
-          position: undefined,
-          reason: 'the consumer was closed before it handled what came without acks (noAck)',
-        }),
+      readerLost: (subscription, reader, end) => this.#readerLost(reports, consuming.link, subscription, reader, end),
+      slow: ({ spec }, { queue }, ageMs) => reports.slow(spec, queue, ageMs, this.#options.consumerTimeoutMs),
+      misplaced: ({ spec }, topic, key) => reports.misplaced(spec, topic, key),
+      dropped: ({ spec }, count) => reports.unhandled(spec, count),
       ended: (subscription) => {
         if (consuming.subscriptions.delete(subscription)) consuming.channels -= channels
         return this.#ended(subscription, consuming.link.session)
@@ -461,32 +424,16 @@ export class RabbitMqTransport implements Transport {
     state.down(reasonOf(error))
   }
 
-  #trouble({ events, name }: TransportHost, error: BusbarError): void {
+  #trouble(reports: Reports, error: BusbarError): void {
     this.#attempts++
     // The loss of the broker was reported. That it refuses us now is news, and needs someone to act.
-    if (!ConnectionError.is(error)) events.emit('error', { transport: name, error, doing: 'reconnecting' })
-  }
-
-  #blocked({ events, name }: TransportHost, publisher: RabbitMqPublisher, reason: string | undefined): void {
-    publisher.block(reason)
-    events.emit('warning', {
-      transport: name,
-      code: reason === undefined ? 'connection-unblocked' : 'connection-blocked',
-      detail:
-        reason === undefined
-          ? 'The broker takes messages again'
-          : `The broker takes no messages at present: ${reason}. What is published waits for it`,
-    })
-  }
-
-  #failed({ events, name }: TransportHost, error: unknown, doing: string): void {
-    events.emit('error', { transport: name, error, doing })
+    if (!ConnectionError.is(error)) reports.failed(error, 'reconnecting')
   }
 
   #readerLost(
-    { events, name }: TransportHost,
+    reports: Reports,
     link: Link,
-    subscription: RabbitMqSubscription,
+    subscription: LiveSubscription,
     reader: QueueConsumer,
     { error, cause, wasIdle }: ConsumerEnd,
   ): void {
@@ -495,44 +442,16 @@ export class RabbitMqTransport implements Transport {
       subscription.intake.standbyLost(reader)
       return
     }
-    const reason = reasonOf(error)
-    const isTimeout = /delivery acknowledgement on channel \d+ timed out/.test(reason)
     // The next one must hold less, so that this does not repeat.
-    if (isTimeout && subscription.nature.isShared) reader.lowerPrefetch()
-    const why = cause === 'cancelled' ? CANCELLED : isTimeout ? `${reason}. ${LESS_AHEAD}` : reason
-    events.emit('warning', {
-      transport: name,
-      code: 'consumer-lost',
-      detail: `The consumer of "${reader.queue}" was ended by the broker, and is started again: ${why}`,
-    })
+    if (isConsumerTimeout(error) && subscription.nature.isShared) reader.lowerPrefetch()
+    reports.consumerLost(reader.queue, error, cause === 'cancelled')
     const isGone = cause === 'cancelled' || replyCode(error) === REPLY.notFound
     // Without unacked messages, a consumer ends only because its queue does.
     if (wasIdle === true) subscription.lostQueues.add(reader.queue)
     subscription.intake.redeclare(isGone ? reader.queue : undefined)
   }
 
-  #slow(
-    { events, name }: TransportHost,
-    { spec }: RabbitMqSubscription,
-    { queue }: QueueConsumer,
-    ageMs: number,
-  ): void {
-    events.emit('warning', {
-      transport: name,
-      code: 'slow-consumer',
-      detail: `A message of "${queue}" (group "${spec.group}") has been here, unacked, for ${Math.round(ageMs / 1000)} s. RabbitMQ takes everything back from a consumer after ${this.#options.consumerTimeoutMs / 1000} s (consumerTimeoutMs). Fewer are taken ahead for now. ${LESS_AHEAD}`,
-    })
-  }
-
-  #misplaced({ events, name }: TransportHost, { spec }: RabbitMqSubscription, topic: string, key: string): void {
-    events.emit('warning', {
-      transport: name,
-      code: 'key-without-bucket',
-      detail: `A message of "${topic}" with the key "${key}" was published without the bucket of its key, so it came to the first queue of the group "${spec.group}": it is in order with others like it, but not with the messages of its key that Busbar publishes. Its routing key should be "${bucketed(routingKeyOf(topic), bucketOf(key))}". Reported once`,
-    })
-  }
-
-  async #ended(subscription: RabbitMqSubscription, session: Session | undefined): Promise<void> {
+  async #ended(subscription: LiveSubscription, session: Session | undefined): Promise<void> {
     this.#subscriptions.delete(subscription)
     if (!subscription.nature.isTemporary || session === undefined) return
     const declaring = new DeclareChannel(session)
@@ -543,10 +462,6 @@ export class RabbitMqTransport implements Transport {
       await declaring.close()
     }
   }
-}
-
-function quoted(queues: readonly string[]): string {
-  return queues.map((queue) => `"${queue}"`).join(', ')
 }
 
 function linksOf({ publishing, consuming }: Open): readonly Link[] {
@@ -589,26 +504,4 @@ function adminOf(admin: () => RabbitMqAdmin): TransportAdmin {
     purge: async (topic) => admin().purge(topic),
     deleteGroup: async (topic, group) => admin().deleteGroup(topic, group),
   }
-}
-
-function capabilities(maxMessageBytes: number): Capabilities {
-  return Object.freeze({
-    durable: true,
-    groups: true,
-    ordering: 'key',
-    orderedRedelivery: false,
-    delay: 'emulated',
-    redelivery: true,
-    attempts: true,
-    patterns: true,
-    replay: Object.freeze([]),
-    lag: true,
-    publishDedup: false,
-    failedPublishStopsKey: false,
-    publishOnAck: false,
-    transactions: false,
-    tombstones: true,
-    requestReply: false,
-    maxMessageBytes,
-  })
 }

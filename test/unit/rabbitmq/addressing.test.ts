@@ -5,7 +5,7 @@ import { Router } from '../../../src/transports/rabbitmq/publish/router.ts'
 import { wireHeaders } from '../../../src/transports/rabbitmq/wire/client-writer.ts'
 import { GroupQueues } from '../../../src/transports/rabbitmq/topology/group-queues.ts'
 import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
-import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
+import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/resolve-options.ts'
 import { OutgoingFrame } from '../../../src/transports/rabbitmq/publish/outgoing-frame.ts'
 
 /** A parcel for a message with these headers, and with those of `properties`. */

@@ -8,7 +8,7 @@ import { Topology } from '../../../src/transports/rabbitmq/topology/topology.ts'
 import type { TopologyParts } from '../../../src/transports/rabbitmq/topology/topology.ts'
 import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
 import type { RabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
-import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
+import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/resolve-options.ts'
 import { KnownGroups } from '../../../src/transports/rabbitmq/topology/known-groups.ts'
 import { fakeSession } from './fake-channel.ts'
 

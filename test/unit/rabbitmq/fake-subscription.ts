@@ -7,7 +7,7 @@ import type { Topology } from '../../../src/transports/rabbitmq/topology/topolog
 import type { GroupSpec } from '../../../src/transports/rabbitmq/topology/group-topology.ts'
 import type { QueueAssignment } from '../../../src/transports/rabbitmq/partitions/queue-assignment.ts'
 import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
-import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
+import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/resolve-options.ts'
 import type { RabbitMqSubscription } from '../../../src/transports/rabbitmq/consume/subscription.ts'
 import { createSubscription } from '../../../src/transports/rabbitmq/consume/create-subscription.ts'
 import type { SubscribingParts } from '../../../src/transports/rabbitmq/consume/create-subscription.ts'

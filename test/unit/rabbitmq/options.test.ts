@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
+import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/resolve-options.ts'
 
 test('a frame_max that RabbitMQ 4.1 refuses is refused here, with the value that it needs', () => {
   const read = (frameMax: number): unknown => resolveRabbitMqOptions({ url: `amqp://host?frame_max=${frameMax}` })

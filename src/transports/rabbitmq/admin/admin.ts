@@ -31,7 +31,7 @@ import type { Names } from '../topology/names.ts'
 import { PLACES } from '../topology/places.ts'
 import type { GroupRecord, KnownGroups } from '../topology/known-groups.ts'
 import { StorageReader } from './storage-reader.ts'
-import type { RabbitMqSubscription } from '../consume/subscription.ts'
+import type { LiveSubscription } from '../consume/subscription-context.ts'
 
 export interface AdminParts {
   readonly clock: Clock
@@ -43,7 +43,7 @@ export interface AdminParts {
   readonly registry: GroupRegistry
   readonly declarations: Topology
   readonly delayed: DelayedCount
-  readonly subscriptions: ReadonlySet<RabbitMqSubscription>
+  readonly subscriptions: ReadonlySet<LiveSubscription>
   readonly session: () => Promise<Session>
 }
 
@@ -291,7 +291,7 @@ export class RabbitMqAdmin implements TransportAdmin {
 function partitionInfo(
   queue: string,
   { messageCount, consumerCount }: QueueCount,
-  ours: readonly RabbitMqSubscription[],
+  ours: readonly LiveSubscription[],
   { order }: GroupLayout,
 ): QueueInfo {
   const readers = ours.flatMap(({ spec, intake }) =>

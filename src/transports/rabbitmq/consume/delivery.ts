@@ -2,7 +2,6 @@ import type { EncodedMessage, Position } from '../../../core/message.ts'
 import type { Delivery, DeliveryHistory } from '../../../core/transport.ts'
 import type { CarriedProperties } from '../wire/carried-properties.ts'
 import { unbucketed } from '../topology/names.ts'
-import type { QueueConsumer } from './queue-consumer.ts'
 
 /**
  * - `held`: here, not with the runtime.
@@ -21,9 +20,25 @@ export interface NotedState {
   readonly notBefore: number | undefined
 }
 
+/** Where a delivery came from, and what can be done with it there. All but `hold` take effect with the reader's next flush. */
+export interface DeliveryReader {
+  readonly queue: string
+  /** Of its current connection. */
+  readonly epoch: number
+  ack(delivery: RabbitMqDelivery): void
+  /** Returns it to the queue, for any consumer. */
+  requeue(delivery: RabbitMqDelivery): void
+  /** Rejects it to wherever the queue puts rejected messages, if anywhere. */
+  reject(delivery: RabbitMqDelivery): void
+  /** Takes a delivery back from the runtime: it waits again, in its old place, for its next turn. */
+  hold(delivery: RabbitMqDelivery, attempt: number, notBefore: number | undefined): RabbitMqDelivery
+  /** Resolves with true when the broker has read what was sent so far, with false when the channel ended first. */
+  heard(): Promise<boolean>
+}
+
 interface DeliveryParts {
   readonly message: EncodedMessage
-  readonly reader: QueueConsumer
+  readonly reader: DeliveryReader
   readonly exchange: string
   readonly routingKey: string
   readonly deliveryTag: number
@@ -38,7 +53,7 @@ interface DeliveryParts {
 
 export class RabbitMqDelivery implements Delivery {
   readonly message: EncodedMessage
-  readonly reader: QueueConsumer
+  readonly reader: DeliveryReader
   readonly exchange: string
   readonly routingKey: string
   /** Valid only on the reader's current channel. */

@@ -1,14 +1,15 @@
 // Longer than most files: which delivery tags are out, and which acks cover them, is one state that dies with its channel.
 import type { Channel, ConsumeMessage } from 'amqplib'
-import { sleep } from '../../../core/clock.ts'
 import type { Clock } from '../../../core/clock.ts'
 import { Queue } from '../../../core/util/queue.ts'
+import { AckConfirmations } from './ack-confirmations.ts'
 import { closeQuietly } from '../connection/amqp.ts'
 import { IncomingMessage } from '../wire/incoming-message.ts'
 import { channelWriter } from '../wire/channel-writer.ts'
-import type { ChannelWriter } from '../wire/channel-writer.ts'
+import type { ChannelWriter } from '../wire/writer.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { RabbitMqDelivery } from './delivery.ts'
+import type { DeliveryReader } from './delivery.ts'
 import { FrameReader } from '../wire/frame-reader.ts'
 import type { Session } from '../connection/link.ts'
 import { readMessage } from '../wire/read-message.ts'
@@ -62,9 +63,6 @@ export interface QueueConsumerParts {
   readonly host: QueueConsumerHost
 }
 
-/** Each question costs both sides about as much as a message. */
-const ASK_EVERY_MS = 10
-
 const YES: Promise<boolean> = Promise.resolve(true)
 const NO: Promise<boolean> = Promise.resolve(false)
 
@@ -72,7 +70,7 @@ const NO: Promise<boolean> = Promise.resolve(false)
  * Consumes one queue on a separate channel, and tracks its delivery tags. A tag is valid only on its channel, so
  * everything here is dropped with the channel; except with `noAck`, where the broker no longer has what it sent.
  */
-export class QueueConsumer {
+export class QueueConsumer implements DeliveryReader {
   readonly queue: string
   /** Arrived but not with the runtime, by delivery tag. */
   readonly held: RabbitMqDelivery[] = []
@@ -98,15 +96,11 @@ export class QueueConsumer {
   #isWanted = false
   #isFull = false
   #adjusting: Promise<void> | undefined
-  #hasAcked = false
-  #asking: Promise<boolean> = YES
-  #nextAsk: Promise<boolean> | undefined
-  #askedAt = -ASK_EVERY_MS
+  /** What is known about the acks on the channel. */
+  #acks: AckConfirmations | undefined
   /** Deliveries that are unsettled, or acked but not yet reported, by delivery tag, oldest first. */
   readonly #open = new Queue<RabbitMqDelivery>()
   readonly #acked: RabbitMqDelivery[] = []
-  /** Acked to the broker, which has not shown yet that it has read the ack. */
-  #unheard: RabbitMqDelivery[] = []
   #lastTag = 0
   readonly #arrival = new IncomingMessage()
 
@@ -195,6 +189,8 @@ export class QueueConsumer {
     )
     this.#channel = channel
     this.#writer = channelWriter(channel)
+    // Changes nothing for a consumer that exists.
+    this.#acks = new AckConfirmations(this.#parts.clock, () => channel.prefetch(this.#prefetch))
     this.epoch = session.epoch
     this.opened++
     this.#lastTag = 0
@@ -388,11 +384,8 @@ export class QueueConsumer {
       first.state = 'gone'
       this.#open.shift()
     }
-    if (this.#acked.length > 0) this.#unheard.push(...this.#acked)
-    if (upTo !== undefined) {
-      this.#hasAcked = true
-      writer.ack(upTo.deliveryTag, true)
-    }
+    this.#acks?.sent(this.#acked)
+    if (upTo !== undefined) writer.ack(upTo.deliveryTag, true)
     for (const delivery of this.#acked) {
       if (delivery.state === 'gone') continue
       delivery.state = 'gone'
@@ -402,44 +395,8 @@ export class QueueConsumer {
     writer.flush()
   }
 
-  /**
-   * Resolves with true when the broker has read what was sent on the channel so far, with false when the channel ended
-   * first. AMQP does not answer acks, so this sends a request that is answered, in the order of the channel: now and
-   * then, for all that was sent since the last one.
-   */
   heard(): Promise<boolean> {
-    if (this.#noAck) return YES
-    const channel = this.#channel
-    if (channel === undefined) return NO
-    if (this.#nextAsk !== undefined) return this.#nextAsk
-    const next = this.#mayAsk().then(() => {
-      if (this.#nextAsk === next) this.#nextAsk = undefined
-      this.#askedAt = this.#parts.clock.monotonic()
-      this.#asking = this.#ask(channel)
-      return this.#asking
-    })
-    this.#nextAsk = next
-    return next
-  }
-
-  async #mayAsk(): Promise<void> {
-    await this.#asking
-    const waitMs = this.#askedAt + ASK_EVERY_MS - this.#parts.clock.monotonic()
-    if (waitMs > 0) await sleep(this.#parts.clock, waitMs)
-  }
-
-  async #ask(channel: Channel): Promise<boolean> {
-    if (this.#channel !== channel) return false
-    const asked = this.#unheard.length
-    try {
-      await channel.prefetch(this.#prefetch)
-      if (this.#channel !== channel) return false
-      if (asked === this.#unheard.length) this.#unheard = []
-      else this.#unheard.splice(0, asked)
-      return true
-    } catch {
-      return false
-    }
+    return this.#noAck ? YES : (this.#acks?.heard() ?? NO)
   }
 
   /** Stops consuming and keeps what is outstanding. Only for queues that others may consume at the same time. */
@@ -470,7 +427,7 @@ export class QueueConsumer {
     const channel = this.#channel
     if (channel === undefined) return
     this.flush()
-    if (this.#hasAcked) await Promise.all([this.heard(), this.#parts.host.ackTime()])
+    if (this.#acks?.hasAcked === true) await Promise.all([this.heard(), this.#parts.host.ackTime()])
     if (this.#channel === channel) await this.#closeChannel(channel)
   }
 
@@ -489,7 +446,7 @@ export class QueueConsumer {
     const channel = this.#channel
     if (channel === undefined) return
     this.flush()
-    if (this.#hasAcked) await Promise.all([this.heard(), this.#parts.host.ackTime()])
+    if (this.#acks?.hasAcked === true) await Promise.all([this.heard(), this.#parts.host.ackTime()])
     if (this.#channel !== channel) return
     this.#ended(channel, { error: new Error(reason), cause: 'turn-over' })
     await closeQuietly(channel)
@@ -503,7 +460,7 @@ export class QueueConsumer {
   #ended(channel: Channel, end: ConsumerEnd): void {
     if (this.#channel !== channel) return
     const held = this.#noAck ? [] : [...this.held]
-    const unheard = this.#unheard
+    const unheard = this.#acks?.end() ?? []
     this.#parts.host.lost(this, { handed: this.#forget(), held, unheard }, end)
   }
 
@@ -513,9 +470,8 @@ export class QueueConsumer {
     this.#writer = undefined
     this.#tag = undefined
     this.#isWanted = false
-    this.#hasAcked = false
-    this.#nextAsk = undefined
-    this.#unheard = []
+    this.#acks?.end()
+    this.#acks = undefined
     const lost: RabbitMqDelivery[] = []
     if (this.#noAck) return lost
     for (const { latest: delivery } of this.#open.drain()) {

@@ -2,7 +2,22 @@ import type { Clock } from '../../../core/clock.ts'
 import type { Session } from '../connection/link.ts'
 import type { RabbitMqPublisher } from '../publish/publisher.ts'
 import type { QueueConsumer, ConsumerEnd } from './queue-consumer.ts'
-import type { RabbitMqSubscription } from './subscription.ts'
+import type { SubscriptionSpec } from '../../../core/transport.ts'
+import type { QueueAssignment } from '../partitions/queue-assignment.ts'
+
+/** A subscription, as the transport knows it. */
+export interface LiveSubscription {
+  readonly spec: SubscriptionSpec
+  readonly nature: QueueNature
+  readonly intake: QueueAssignment
+  /** Queues that were certainly deleted, since their loss was last reported. */
+  readonly lostQueues: Set<string>
+  /** There is a new session: everything starts again on it. */
+  attach(session: Session): void
+  /** Binds its queues again, if they are those of a group; resolves with the number of requests. */
+  renewBindings(): Promise<number>
+  close(): Promise<void>
+}
 
 /** What a subscription needs from the transport. */
 export interface SubscriptionContext {
@@ -14,15 +29,15 @@ export interface SubscriptionContext {
   session(): Session | undefined
   failed(error: unknown, doing: string): void
   /** A channel of the subscription ended without being closed. */
-  readerLost(subscription: RabbitMqSubscription, reader: QueueConsumer, end: ConsumerEnd): void
+  readerLost(subscription: LiveSubscription, reader: QueueConsumer, end: ConsumerEnd): void
   /** Messages wait here for so long that the broker may take them back; fewer will be sent ahead. */
-  slow(subscription: RabbitMqSubscription, reader: QueueConsumer, ageMs: number): void
+  slow(subscription: LiveSubscription, reader: QueueConsumer, ageMs: number): void
   /** The broker sent this many messages without waiting for acks, and they were never handled. */
-  dropped(subscription: RabbitMqSubscription, count: number): void
+  dropped(subscription: LiveSubscription, count: number): void
   /** Its publisher gave the message a key, but not the bucket of that key. Reported once. */
-  misplaced(subscription: RabbitMqSubscription, topic: string, key: string): void
+  misplaced(subscription: LiveSubscription, topic: string, key: string): void
   /** It is closed, and the transport may forget it. */
-  ended(subscription: RabbitMqSubscription): Promise<void>
+  ended(subscription: LiveSubscription): Promise<void>
 }
 
 /** How the queues of a subscription must be treated. */

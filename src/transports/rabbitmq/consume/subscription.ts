@@ -22,6 +22,7 @@ import { isMisplaced } from '../partitions/key-bucket.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { DeclareChannel } from '../topology/declare-channel.ts'
 import { RabbitMqDelivery } from './delivery.ts'
+import type { DeliveryReader } from './delivery.ts'
 import { lostError } from '../errors.ts'
 import { ForeignIds } from './foreign-ids.ts'
 import type { QueueAssignment, AssignedQueue } from '../partitions/queue-assignment.ts'
@@ -31,7 +32,7 @@ import type { LostDeliveries, QueueConsumer, ConsumerEnd, QueueConsumerHost } fr
 import { Republisher } from '../publish/republisher.ts'
 import type { Pending } from '../publish/republisher.ts'
 import { StreamCursor } from './stream-cursor.ts'
-import type { QueueNature, SubscriptionContext } from './subscription-context.ts'
+import type { LiveSubscription, QueueNature, SubscriptionContext } from './subscription-context.ts'
 import { TimeoutGuard } from './timeout-guard.ts'
 import { TopicFilter } from './topic-filter.ts'
 
@@ -46,11 +47,10 @@ const ACK_MAX_MS = 250
  * One member of a group: takes from its queues what the runtime asks for, and settles it. `QueueAssignment` decides which queues
  * these are.
  */
-export class RabbitMqSubscription implements TransportSubscription, QueueConsumerHost {
+export class RabbitMqSubscription implements TransportSubscription, LiveSubscription, QueueConsumerHost {
   readonly spec: SubscriptionSpec
   readonly nature: QueueNature
   readonly intake: QueueAssignment
-  /** Queues that were certainly deleted, since their loss was last reported. */
   readonly lostQueues: Set<string> = new Set()
   readonly #context: SubscriptionContext
   readonly #options: ResolvedConsumerOptions
@@ -64,7 +64,6 @@ export class RabbitMqSubscription implements TransportSubscription, QueueConsume
   /** True when delays are copies that the broker keeps. Every reader of a stream would get such a copy. */
   readonly #copies: boolean
   readonly readyHere?: () => Promise<number | undefined>
-  /** Binds its queues again, if they are those of a group; resolves with the number of bindings. */
   readonly renewBindings: () => Promise<number>
   readonly #credit = new CreditBalance()
   #wasAsked = false
@@ -129,7 +128,6 @@ export class RabbitMqSubscription implements TransportSubscription, QueueConsume
     return this.intake.seats.some(({ reader }) => reader.isOpen)
   }
 
-  /** There is a new session: everything starts again on it. */
   attach(session: Session): void {
     this.#attempts.tellLost()
     this.intake.attach(session)
@@ -279,7 +277,7 @@ export class RabbitMqSubscription implements TransportSubscription, QueueConsume
     failures: readonly SettlementFailure[],
   ): Promise<readonly SettlementFailure[]> {
     if (failures.length === batch.length) return failures
-    const readers = new Set<QueueConsumer>()
+    const readers = new Set<DeliveryReader>()
     for (const { delivery } of batch)
       if (!waitsHere(delivery as RabbitMqDelivery)) readers.add((delivery as RabbitMqDelivery).reader)
     const answers = await Promise.all(
@@ -532,7 +530,7 @@ export class RabbitMqSubscription implements TransportSubscription, QueueConsume
     if (!this.#options.noAck) await this.#attempts.returnedAll(reader.unsettled())
   }
 
-  #seatOf(reader: QueueConsumer): AssignedQueue | undefined {
+  #seatOf(reader: DeliveryReader): AssignedQueue | undefined {
     return this.intake.seats.find((seat) => seat.reader === reader)
   }
 }

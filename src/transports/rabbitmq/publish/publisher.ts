@@ -162,7 +162,8 @@ export class RabbitMqPublisher {
   #unroutable(job: PublishJob, index: number, message: OutgoingMessage, session: Session): void {
     const { topic, group } = message
     if (group !== undefined) this.#parts.prerequisites.groupGone(session, message, job.notes?.[index]?.queue)
-    if (this.#parts.options.unroutable === 'drop' && group === undefined) {
+    // The queue of a dead letter was deleted, and is declared for the next attempt.
+    if (this.#parts.options.unroutable === 'drop' && group === undefined && !isDeadLetterTopic(topic)) {
       this.#parts.events.emit('loss', {
         transport: this.#parts.transportName,
         topic,

@@ -3,7 +3,7 @@ import type { Channel, Message, Options } from 'amqplib'
 import { contentTypeToWrite, toCloudEventHeaders, toCompactHeaders } from '../../../core/cloud-events.ts'
 import { compactMark } from '../../../core/compact-envelope.ts'
 import { CARRIED } from './carried-properties.ts'
-import type { ChannelWriter } from './channel-writer.ts'
+import type { ChannelWriter } from './writer.ts'
 import type { OutgoingFrame } from '../publish/outgoing-frame.ts'
 import {
   ATTEMPTS,

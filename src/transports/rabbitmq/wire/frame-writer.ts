@@ -8,7 +8,7 @@ import {
 import { bodyBytes, bodyOf, NO_HEADERS } from '../../../core/message.ts'
 import type { Headers, OutgoingMessage } from '../../../core/message.ts'
 import type { RawChannel } from '../connection/amqp.ts'
-import type { ChannelWriter } from './channel-writer.ts'
+import type { ChannelWriter } from './writer.ts'
 import { CARRIED } from './carried-properties.ts'
 import { FRAME_OVERHEAD, FrameBuffer } from './frame-buffer.ts'
 import type { OutgoingFrame } from '../publish/outgoing-frame.ts'

@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict'
+import { EventEmitter } from 'node:events'
+import type { Channel, ConsumeMessage } from 'amqplib'
+import { test } from 'vitest'
+import { manualClock } from 'busbar/testing'
+import type { Session } from '../../../src/transports/rabbitmq/connection/link.ts'
+import { RabbitMqDelivery } from '../../../src/transports/rabbitmq/consume/delivery.ts'
+import { QueueConsumer } from '../../../src/transports/rabbitmq/consume/queue-consumer.ts'
+
+/** A consumer on a channel whose broker is the test, and what that channel was asked to do. */
+async function consuming(): Promise<{
+  readonly reader: QueueConsumer
+  readonly calls: string[]
+  readonly deliver: (deliveryTag: number) => void
+}> {
+  const calls: string[] = []
+  let receive: (message: ConsumeMessage) => void = () => undefined
+  const channel = Object.assign(new EventEmitter(), {
+    prefetch: async () => void calls.push('prefetch'),
+    consume: async (_queue: string, onMessage: typeof receive) => {
+      receive = onMessage
+      return { consumerTag: 'c' }
+    },
+    ack: ({ fields }: ConsumeMessage, multiple: boolean) =>
+      void calls.push(`ack ${multiple ? 'up to ' : ''}${fields.deliveryTag}`),
+    close: async () => void calls.push('close'),
+  })
+  const reader = new QueueConsumer({
+    clock: manualClock(),
+    queue: 'q',
+    prefetch: 10,
+    maxHeld: 10,
+    isStrict: false,
+    options: { noAck: false, exclusive: false, priority: undefined, consumerTag: undefined, metadata: [] },
+    host: {
+      admit: (from, { deliveryTag }) =>
+        new RabbitMqDelivery({
+          message: { key: undefined } as never,
+          reader: from,
+          exchange: '',
+          routingKey: '',
+          deliveryTag,
+          offset: undefined,
+          base: 0,
+          isRedelivered: false,
+          count: undefined,
+          firstDeliveredAt: undefined,
+          bytes: 0,
+          carried: undefined,
+        }),
+      activated: () => undefined,
+      arrived: () => undefined,
+      lost: () => undefined,
+      ackTime: async () => void calls.push('time for acks'),
+      consumeArguments: () => undefined,
+    },
+  })
+  await reader.open({ epoch: 1, channel: async () => channel as unknown as Channel } as Partial<Session> as Session)
+  calls.length = 0
+  return {
+    reader,
+    calls,
+    deliver: (deliveryTag) => {
+      const fields = { deliveryTag, redelivered: false, exchange: '', routingKey: 'q', consumerTag: 'c' }
+      receive({ fields, properties: { headers: {} }, content: Buffer.from('1') } as unknown as ConsumeMessage)
+    },
+  }
+}
+
+test('the broker has time to process acks before the channel ends, also those of single messages', async () => {
+  for (const [acked, expected] of [
+    [1, 'ack up to 1'],
+    [2, 'ack 2'],
+  ] as const) {
+    const { reader, calls, deliver } = await consuming()
+    for (const tag of [1, 2]) deliver(tag)
+    const taken = [reader.take(), reader.take()]
+    reader.ack(taken[acked - 1] as RabbitMqDelivery)
+    await reader.close()
+    assert.deepEqual(calls, [expected, 'time for acks', 'prefetch', 'close'])
+  }
+})
+
+test('a channel without an ack ends at once', async () => {
+  const { reader, calls, deliver } = await consuming()
+  deliver(1)
+  await reader.close()
+  assert.deepEqual(calls, ['close'])
+})
