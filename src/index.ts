@@ -105,6 +105,8 @@ export type {
   BatchEnd,
   BusObserver,
   HandleEnd,
+  ConnectEnd,
+  ObservedConnect,
   ObservedPublish,
   ObservedSettle,
   PublishEnd,

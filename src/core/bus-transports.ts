@@ -1,8 +1,9 @@
 import type { Clock } from './clock.ts'
 import type { BusEvents } from './events.ts'
 import type { Logger } from './logger.ts'
+import type { Observers } from './observers.ts'
 import { noTransport } from './publish/publish-port.ts'
-import type { Transport } from './transport.ts'
+import type { Transport, TransportHost, TransportIdentity } from './transport.ts'
 import { allOrFirstError } from './util/all-or-first-error.ts'
 import { connectWithRetry } from './util/connect-retry.ts'
 
@@ -13,6 +14,8 @@ export interface BusTransportsParts {
   readonly clock: Clock
   readonly events: BusEvents
   readonly logger: Logger
+  readonly observers: Observers
+  readonly identityOf: (name: string) => TransportIdentity
   /** Aborts when the bus starts to close: nothing is retried after that. */
   readonly closing: AbortSignal
 }
@@ -45,7 +48,7 @@ export class BusTransports {
       const host = { service, instanceId, clock, events, logger, name }
       try {
         await connectWithRetry(
-          () => transport.open(host),
+          (attempt) => this.#connect(transport, host, attempt),
           { clock, endsAt, signal },
           (wait) => events.emit('connecting', { transport: name, ...wait }),
         )
@@ -58,6 +61,24 @@ export class BusTransports {
     }
     const closed = [...transports].filter(([name]) => !this.#opened.has(name))
     await allOrFirstError(closed.map(([name, transport]) => open(name, transport)))
+  }
+
+  async #connect(transport: Transport, host: TransportHost, attempt: number): Promise<void> {
+    const { clock, observers, identityOf } = this.#parts
+    const startedAt = clock.monotonic()
+    const observation = observers.watched.connect
+      ? observers.start('connect', { transport: identityOf(host.name), attempt })
+      : undefined
+    const ended = (error: unknown): void => {
+      if (observation !== undefined) observers.end(observation, { durationMs: clock.monotonic() - startedAt, error })
+    }
+    try {
+      await transport.open(host)
+    } catch (error) {
+      ended(error)
+      throw error
+    }
+    ended(undefined)
   }
 
   /** Closes all of them, opened or not; the results are in their order. */

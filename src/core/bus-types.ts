@@ -475,11 +475,11 @@ export interface Bus extends AsyncDisposable {
   /** Reports the health of the bus, its transports, consumers and extensions. Never rejects. Cheap enough to call every second. */
   health(): Promise<HealthReport>
   /**
-   * Adds an observer, which is called when messages are published, handled and settled, until you call the returned function.
+   * Adds an observer, which is called when transports are opened, and messages published, handled and settled, until you call the returned function.
    * Throws `ConfigurationError` for an object without any method of an observer. See `BusObserver` for an example.
    */
-  observe<PublishState, HandleState, BatchState, SettleState>(
-    observer: BusObserver<PublishState, HandleState, BatchState, SettleState>,
+  observe<PublishState, HandleState, BatchState, SettleState, ConnectState>(
+    observer: BusObserver<PublishState, HandleState, BatchState, SettleState, ConnectState>,
   ): () => void
   /**
    * The state of the bus as plain data, for a dashboard or a log: who publishes to and consumes from which topics, with

@@ -7,6 +7,20 @@ import type { EncodedMessage, Message, OutgoingMessage } from './message.ts'
 import { describe } from './util/options-reader.ts'
 import type { Settlement, SettlementFailure, TransportIdentity } from './transport.ts'
 
+/** An attempt to open a transport. */
+export interface ObservedConnect {
+  readonly transport: TransportIdentity
+  /** 1 for the first attempt of this call of `start()`. */
+  readonly attempt: number
+}
+
+/** How an attempt to open a transport ended. */
+export interface ConnectEnd {
+  readonly durationMs: number
+  /** Why it failed; undefined when the transport is open. */
+  readonly error: unknown
+}
+
 /** Messages of one call to the transport: those that the publish calls of one turn of the event loop made. */
 export interface ObservedPublish {
   readonly transport: TransportIdentity
@@ -72,7 +86,12 @@ export interface BusObserver<
   HandleState = unknown,
   BatchState = unknown,
   SettleState = unknown,
+  ConnectState = unknown,
 > {
+  /** `start()` tries to open a transport. What a transport does by itself after that is in the events `disconnect` and `reconnect`. */
+  connectStart?(connect: ObservedConnect): ConnectState
+  /** The transport is open, or the attempt has failed. */
+  connectEnd?(connect: ObservedConnect, end: ConnectEnd, state: ConnectState): void
   /** Messages are passed to the transport. */
   publishStart?(publish: ObservedPublish): PublishState
   /** Every message of the call is confirmed or has failed. */
@@ -99,6 +118,7 @@ export interface BusObserver<
 
 /** What the start methods get. Their end methods get the same, then what happened, then what the start method returned. */
 interface Starts {
+  readonly connect: readonly [connect: ObservedConnect]
   readonly publish: readonly [publish: ObservedPublish]
   readonly handle: readonly [message: Message, ctx: HandlerContext]
   readonly batch: readonly [messages: readonly Message[], ctx: BatchContext]
@@ -106,6 +126,7 @@ interface Starts {
 }
 
 interface Ends {
+  readonly connect: ConnectEnd
   readonly publish: PublishEnd
   readonly handle: HandleEnd
   readonly batch: BatchEnd
@@ -116,6 +137,8 @@ type Kind = keyof Starts
 type Method = (this: BusObserver, ...args: readonly unknown[]) => unknown
 
 const METHODS = [
+  'connectStart',
+  'connectEnd',
   'publishStart',
   'publishEnd',
   'handleStart',
@@ -129,7 +152,7 @@ const METHODS = [
   'connect',
 ] as const satisfies readonly (keyof BusObserver)[]
 
-const KINDS = ['publish', 'handle', 'batch', 'settle'] as const
+const KINDS = ['connect', 'publish', 'handle', 'batch', 'settle'] as const
 
 /** Something under way: what it is, which observers saw it start, and what each of them returned. */
 export interface Observation<Of extends Kind> {
@@ -143,7 +166,21 @@ export interface Observation<Of extends Kind> {
 export class Observers {
   readonly #logger: Logger
   #all: readonly { readonly observer: BusObserver }[] = []
-  readonly #of: Record<Kind, readonly BusObserver[]> = { publish: [], handle: [], batch: [], settle: [] }
+  readonly #of: Record<Kind, readonly BusObserver[]> = {
+    connect: [],
+    publish: [],
+    handle: [],
+    batch: [],
+    settle: [],
+  }
+  /** Whether an observer watches this kind. Kept ready: it is read for every message. */
+  readonly watched: Record<Kind, boolean> = {
+    connect: false,
+    publish: false,
+    handle: false,
+    batch: false,
+    settle: false,
+  }
 
   constructor(logger: Logger) {
     this.#logger = logger
@@ -158,15 +195,12 @@ export class Observers {
 
   #replace(all: readonly { readonly observer: BusObserver }[]): void {
     this.#all = all
-    for (const kind of KINDS)
+    for (const kind of KINDS) {
       this.#of[kind] = all
         .map(({ observer }) => observer)
         .filter((each) => each[`${kind}Start`] !== undefined || each[`${kind}End`] !== undefined)
-  }
-
-  /** True when an observer watches this kind. */
-  watches(kind: Kind): boolean {
-    return this.#of[kind].length > 0
+      this.watched[kind] = this.#of[kind].length > 0
+    }
   }
 
   /** Undefined when no observer watches this kind. */

@@ -1,7 +1,7 @@
 import { PublishError } from '../errors.ts'
 import { DEAD_LETTER_REASON, OWN_PREFIX } from '../headers.ts'
 import { bodyBytes, NO_HEADERS } from '../message.ts'
-import type { EncodedMessage, OutgoingMessage } from '../message.ts'
+import type { EncodedMessage } from '../message.ts'
 
 /**
  * Maximum total size of the headers that Busbar adds to a message, names and values (`busbar-…`: failure details of a dead
@@ -23,18 +23,20 @@ export function contentBytes(message: EncodedMessage): number {
   return bytes
 }
 
-type Sized = EncodedMessage & Partial<Pick<OutgoingMessage, 'group'>>
-
 /**
  * True for a dead letter, and for a copy that goes back to one group. The broker has taken that message before, perhaps from
  * another program: `maxMessageBytes` doesn't apply, only the broker's own limit.
  */
-export function isCopy({ group, headers }: Sized): boolean {
+export function isCopy({ group, headers }: EncodedMessage & { readonly group?: string | undefined }): boolean {
   return group !== undefined || headers[DEAD_LETTER_REASON] !== undefined
 }
 
 /** The error for a message above the limit of a transport; undefined when it fits. `system` names the transport. */
-export function tooLarge(message: Sized, maxMessageBytes: number, system: string): PublishError | undefined {
+export function tooLarge(
+  message: EncodedMessage & { readonly group?: string | undefined },
+  maxMessageBytes: number,
+  system: string,
+): PublishError | undefined {
   if (certainlyFits(message, maxMessageBytes) || isCopy(message)) return undefined
   const bytes = contentBytes(message)
   if (bytes <= maxMessageBytes) return undefined

@@ -19,14 +19,14 @@ export interface ConnectWait {
  * `endsAt` (`clock.monotonic()`) has passed, and when the signal aborts.
  */
 export async function connectWithRetry<Result>(
-  connect: () => Promise<Result>,
+  connect: (attempt: number) => Promise<Result>,
   until: { readonly clock: Clock; readonly endsAt: number; readonly signal: AbortSignal },
   onWait: (wait: ConnectWait) => void,
 ): Promise<Result> {
   const { clock, endsAt, signal } = until
   for (let attempt = 1; ; attempt++) {
     try {
-      return await connect()
+      return await connect(attempt)
     } catch (error) {
       const leftMs = endsAt - clock.monotonic()
       if (!BusbarError.is(error) || !error.retryable || leftMs <= 0 || signal.aborted) throw error

@@ -69,6 +69,7 @@ export class PendingRequests {
     return this.#pending.get(id)?.topic
   }
 
+  /** Settles a request with what its responder answered: the reply, or a `RemoteError`. */
   answer(id: number, answer: RequestAnswer): void {
     const request = this.#end(id)
     if (request === undefined) return
@@ -76,6 +77,7 @@ export class PendingRequests {
     else request.reject(remoteError(request.topic, answer))
   }
 
+  /** The broker reports that no program responds: the request rejects with a `NoRespondersError`. */
   noResponders(id: number): void {
     const request = this.#end(id)
     request?.reject(
@@ -85,6 +87,7 @@ export class PendingRequests {
     )
   }
 
+  /** The request rejects with this error. */
   fail(id: number, error: Error): void {
     this.#end(id)?.reject(error)
   }

@@ -84,6 +84,7 @@ function refusal(failure: string): RequestAnswer {
   return { failure, isRefusal: true }
 }
 
+/** The answer to a request whose responder threw: only the text of the error goes to the requester. */
 export function failureOf(error: unknown): RequestAnswer {
   return { failure: describeError(error).message.slice(0, MAX_FAILURE_CHARS), isRefusal: false }
 }

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { createBus, defineEvent, PublishError } from 'busbar'
+import { ConnectionError, createBus, defineEvent, PublishError } from 'busbar'
 import type { Bus, BusObserver, BusOptions, ConsumeOptions, Handler, StandardSchema } from 'busbar'
 import { manualClock } from 'busbar/testing'
 import type { ManualClock } from 'busbar/testing'
@@ -43,6 +43,36 @@ async function consuming(
 }
 
 describe('an observer', () => {
+  it('sees each attempt to open a transport, and why it failed', async () => {
+    const { bus, transport, clock } = stage()
+    const seen: unknown[] = []
+    const refused = new ConnectionError('not up yet')
+    let opened = 0
+    transport.open = async () => {
+      if (++opened > 1) return
+      await clock.advance(3)
+      throw refused
+    }
+    bus.observe({
+      connectStart: ({ transport: to, attempt }) => {
+        seen.push(['start', to.system, attempt])
+        return attempt * 10
+      },
+      connectEnd: ({ transport: to }, { durationMs, error }, state) =>
+        void seen.push(['end', to.name, durationMs, error, state]),
+    })
+    const started = bus.start()
+    await turn()
+    await clock.advance(1_000)
+    await started
+    expect(seen).toEqual([
+      ['start', 'stub', 1],
+      ['end', 'main', 3, refused, 10],
+      ['start', 'stub', 2],
+      ['end', 'main', 0, undefined, 20],
+    ])
+  })
+
   it('sees each call to the transport with its messages, and which of them failed', async () => {
     const { bus, transport, clock } = stage()
     const seen: unknown[] = []
@@ -271,7 +301,7 @@ describe('an observer', () => {
 
   it.each([
     ['nothing', undefined, 'must be an object'],
-    ['a misspelt method', { onHandle: () => {} }, 'has none of these methods: publishStart'],
+    ['a misspelt method', { onHandle: () => {} }, 'has none of these methods: connectStart'],
     ['something that is not a method', { handleEnd: 5 }, 'has a handleEnd that is not a function'],
   ])('is refused when it is %s', (_, observer, message) => {
     expect(() => stage().bus.observe(observer as never)).toThrow(message)

@@ -80,6 +80,7 @@ describe('the examples of the pages on middleware', () => {
         '10 calls for 6 messages, state closed',
       ],
     ],
+    ['middleware/batch', ["charged [ 'ord-1', 'ord-2', 'ord-3' ]", '3 messages, 0 failed']],
     ['middleware/throttle', ['five mails to one customer took no less than 200 ms']],
     ['middleware/timeout', ['attempt 1 was not', 'attempt 2 was in time']],
     ['idempotent-handlers/dedupe', ['shipment-1: mail sent', 'shipment-2: mail sent', 'shipment-1 again: skipped']],

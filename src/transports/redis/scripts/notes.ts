@@ -21,7 +21,7 @@ end
 /**
  * KEYS (stream, meta, notes) for each stream · ARGV group, member, then for each stream: generation, count, then for
  * each entry: id, used, 1 when it is running, time before which it must not start. Returns for each stream how many
- * were stored, or -1 when the partition is no longer the member's.
+ * were stored, or -1 when the partition is no longer the member's; ends with NOGROUP when data of the group was deleted.
  */
 export const NOTE_ATTEMPTS: Script = script(
   'note-attempts',
@@ -29,7 +29,11 @@ export const NOTE_ATTEMPTS: Script = script(
 local group, member, at, result = ARGV[1], ARGV[2], 3, {}
 for key = 1, #KEYS, 3 do
   local count, stored = tonumber(ARGV[at + 1]), 0
-  if not isCurrent(KEYS[key + 1], ARGV[at]) then stored = -1 end
+  local fenced = fence(KEYS[key + 1], ARGV[at])
+  if fenced then
+    if string.find(fenced.err, '^NOGROUP') then return fenced end
+    stored = -1
+  end
   for entry = at + 2, at + 1 + count * 4, 4 do
     if stored >= 0 then
       local pending = redis.call('XPENDING', KEYS[key], group, ARGV[entry], ARGV[entry], 1)[1]

@@ -35,7 +35,8 @@ end
 `
 
 /**
- * Ends a script if, since its caller got its generation, the caller lost the partition or the group was moved. A generation
+ * Ends a script if, since its caller got its generation, the caller lost the partition or the group was moved; and also if
+ * the hash was deleted, which its owner puts back (NOGROUP). A generation
  * names its partition, because one hash has the fields of all partitions: `3:1700000000000`.
  */
 export const FENCE = `
@@ -46,6 +47,10 @@ local function isCurrent(meta, generation)
 end
 local function fence(meta, generation)
   if isCurrent(meta, generation) then return nil end
+  local part = partOf(generation)
+  if part and redis.call('HEXISTS', meta, part .. 'generation') == 0 then
+    return redis.error_reply('NOGROUP the data of the group was deleted')
+  end
   return redis.error_reply('FENCED the group was moved, or the partition has another owner')
 end
 `

@@ -5,7 +5,8 @@ import type { Script } from './script.ts'
 /**
  * KEYS (stream, meta, notes) for each stream · ARGV group, then for each stream: generation, 1 to delete as well,
  * count, count of those with a note, ids ..., ids with a note ... · acks everything of one turn, for all streams at
- * once. Returns for each how many were still pending, or -1 when the partition is no longer ours.
+ * once. Returns for each how many were still pending, or -1 when the partition is no longer ours; ends with NOGROUP when data
+ * of the group was deleted.
  */
 export const ACK: Script = script(
   'ack',
@@ -15,7 +16,9 @@ for key = 1, #KEYS, 3 do
   local first = at + 4
   local last = first + tonumber(ARGV[at + 2]) - 1
   local noted = tonumber(ARGV[at + 3])
-  if not isCurrent(KEYS[key + 1], ARGV[at]) then
+  local fenced = fence(KEYS[key + 1], ARGV[at])
+  if fenced then
+    if string.find(fenced.err, '^NOGROUP') then return fenced end
     result[#result + 1] = -1
   else
     result[#result + 1] = redis.call('XACK', KEYS[key], ARGV[1], unpack(ARGV, first, last))

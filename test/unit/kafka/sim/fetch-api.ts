@@ -72,7 +72,12 @@ class Poll {
   #read(wanted: Wanted, maxBytes: number): PartitionResponse {
     const { index, fetchOffset, lastFetchedEpoch, currentLeaderEpoch } = wanted
     const { version, broker } = this.#call
-    const fail = (errorCode: number): PartitionResponse => ({ partitionIndex: index, errorCode, highWatermark: -1 })
+    const fail = (errorCode: number): PartitionResponse => ({
+      partitionIndex: index,
+      errorCode,
+      highWatermark: -1,
+      abortedTransactions: null,
+    })
     const topic = this.#cluster.topicFor(broker, version >= 13 ? { id: wanted.topic } : { name: wanted.topic })
     if (topic === undefined) return fail(version >= 13 ? CODE.UNKNOWN_TOPIC_ID : CODE.UNKNOWN_TOPIC_OR_PARTITION)
     const partition = topic.partitions[index]
