@@ -115,17 +115,15 @@ describe('the admin client', () => {
     const { admin, cluster: connected } = setUp(context)
     await topicWith(admin, connected, 'grouped', 10)
     await admin.offsets.reset('classic', ['grouped'], 'latest')
-    const list = async () => (await admin.offsets.list('classic')).map(({ partition, offset }) => [partition, offset])
-    expect((await list()).toSorted()).toEqual([
-      [0, 10],
-      [1, 0],
-    ])
+    const list = async () =>
+      (await admin.offsets.list('classic')).map(({ partition, offset }) => `${partition}: ${offset}`)
+    expect((await list()).toSorted()).toEqual(['0: 10', '1: 0'])
     await admin.offsets.alter('classic', [{ topic: 'grouped', partition: 0, offset: 7, metadata: 'm' }])
     expect(await admin.offsets.list('classic')).toContainEqual(
       expect.objectContaining({ partition: 0, offset: 7, metadata: 'm' }),
     )
     await admin.offsets.delete('classic', [{ topic: 'grouped', partition: 1 }])
-    expect(await list()).toEqual([[0, 7]])
+    expect(await list()).toEqual(['0: 7'])
 
     const group = connected.connections({ purpose: 'group' })
     const at = { type: 'group', key: 'classic' } as const
@@ -174,10 +172,8 @@ describe('the admin client', () => {
       type: 'consumer',
       members: [{ memberId: member.memberId }],
     })
-    expect((await admin.groups.list()).map(({ groupId, type }) => [groupId, type]).toSorted()).toEqual([
-      ['classic', 'classic'],
-      ['new', 'consumer'],
-    ])
+    const listed = (await admin.groups.list()).map(({ groupId, type }) => `${groupId}: ${type}`)
+    expect(listed.toSorted()).toEqual(['classic: classic', 'new: consumer'])
     await connected.coordinators.send(group, at, 'LeaveGroup', {
       groupId: 'classic',
       memberId: '',
