@@ -1,5 +1,6 @@
 import type { CloseOptions } from './bus-types.ts'
 import { holdsUpCloseOf } from './causality.ts'
+import type { HandlerOwner } from './causality.ts'
 import type { ConsumerParts } from './consume/consumer-parts.ts'
 import { Consumer } from './consume/consumer.ts'
 import { StateError } from './errors.ts'
@@ -8,18 +9,17 @@ import type { ConsumerHealth } from './health.ts'
 /** A consumer of a bus: refuses to wait for itself, reports why it is not subscribed yet, and leaves the bus when it ends. */
 export class BusConsumer extends Consumer {
   readonly #onEnd: (consumer: BusConsumer) => void
-  readonly #scope: object
+  readonly #owner: HandlerOwner
   readonly #stopping = new AbortController()
   /** Why the last attempt to subscribe failed, while it will be retried. */
   trouble: string | undefined
   /** When it stops trying to subscribe (`clock.monotonic()`): when the start of its bus times out, or never. */
   endsAt: number = Infinity
 
-  /** `scope` identifies this consumer in the scope of its handlers (see `scoped`). */
-  constructor(parts: ConsumerParts, onEnd: (consumer: BusConsumer) => void, scope: object) {
+  constructor(parts: ConsumerParts, onEnd: (consumer: BusConsumer) => void) {
     super(parts)
     this.#onEnd = onEnd
-    this.#scope = scope
+    this.#owner = parts.owner
   }
 
   /** Aborts when the consumer is stopped. */
@@ -54,7 +54,7 @@ export class BusConsumer extends Consumer {
     this.#stopping.abort(new StateError('The consumer was closed before it was subscribed'))
     const ended = (): void => this.#onEnd(this)
     ending.then(ended, ended)
-    return method !== undefined && holdsUpCloseOf({ consumer: this.#scope })
+    return method !== undefined && holdsUpCloseOf({ consumer: this.#owner.consumer })
       ? refuseToWait(`${method}() of the consumer of "${this.topic}"`, 'one of its own handlers')
       : ending
   }

@@ -66,7 +66,7 @@ export class BusTransports {
   async #connect(transport: Transport, host: TransportHost, attempt: number): Promise<void> {
     const { clock, observers, identityOf } = this.#parts
     const startedAt = clock.monotonic()
-    const observation = observers.watches('connect')
+    const observation = observers.watched.connect
       ? observers.start('connect', { transport: identityOf(host.name), attempt })
       : undefined
     const ended = (error: unknown): void => {

@@ -317,7 +317,7 @@ class BusImpl implements Bus {
       this.#closing = { done: closing.promise, deadline }
       closing.resolve(this.#close(deadline))
     } else if (timeoutMs !== undefined) this.#closing.deadline.shorten(timeoutMs)
-    return holdsUpCloseOf({ owner: this }) ? this.#refuseToWait(this.#closing.done) : this.#closing.done
+    return holdsUpCloseOf({ bus: this }) ? this.#refuseToWait(this.#closing.done) : this.#closing.done
   }
 
   #refuseToWait(closing: Promise<void>): Promise<void> {

@@ -16,29 +16,33 @@ export interface CausalityContext {
   readonly tracestate?: string | undefined
 }
 
-/** The context of a handler. `isDetached` is true once the runtime no longer waits for it. */
-interface Ending {
-  readonly isDetached?: boolean
+/** What waits for the code of a scope when it closes: a bus, and the consumer whose handler it is. */
+export interface ScopeOwner {
+  readonly bus: object
+  readonly consumer?: object
 }
+
+export type HandlerOwner = Required<ScopeOwner>
 
 /** What is running: a consumer's handler, `bus.within`, an extension that drains or closes, or a publish middleware. */
 interface Scope {
   /** Undefined in a batch handler, where any of the messages may be the cause. */
   readonly cause: Causality | undefined
-  readonly owner: object | undefined
-  readonly consumer: object | undefined
-  readonly ctx: Ending | undefined
+  readonly run: Run | undefined
   /** The publish call whose middleware is running. */
-  readonly publishing: object | undefined
+  readonly publishing?: object | undefined
 }
 
-const NO_SCOPE: Scope = Object.freeze({
-  cause: undefined,
-  owner: undefined,
-  consumer: undefined,
-  ctx: undefined,
-  publishing: undefined,
-})
+/** What runs for an owner. `isDetached` is true once the runtime no longer waits for it. */
+export interface Run {
+  readonly owner: ScopeOwner
+  readonly isDetached: boolean
+}
+
+/** A run of a handler: its context is its scope, so that no other object is needed for each message. */
+export interface HandlerRun extends Run, Scope {}
+
+const NO_SCOPE: Scope = Object.freeze({ cause: undefined, run: undefined })
 
 // Shared by all buses of the process: a handler that publishes on another bus continues the conversation too.
 const scopes = new AsyncLocalStorage<Scope | undefined>()
@@ -58,7 +62,7 @@ export function currentCause(): Causality | undefined {
 /** The message whose handler is running. Undefined in a batch handler. */
 export function currentlyHandled(): EncodedMessage | undefined {
   const scope = scopes.getStore()
-  return scope?.ctx === undefined ? undefined : (scope.cause as EncodedMessage | undefined)
+  return scope?.run === undefined ? undefined : (scope.cause as EncodedMessage | undefined)
 }
 
 /** The publish call whose middleware is running: what `runPublishing` was given. */
@@ -69,8 +73,8 @@ export function currentPublish(): object | undefined {
 /** Runs `call`, a chain of publish middleware, so that what it publishes is known to be inside of `publishing`. */
 export function runPublishing<Result>(publishing: object, call: () => Result): Result {
   const outer = scopes.getStore()
-  const { cause, owner, consumer, ctx } = outer ?? NO_SCOPE
-  return scopes.run({ cause, owner, consumer, ctx, publishing }, call)
+  const { cause, run } = outer ?? NO_SCOPE
+  return scopes.run({ cause, run, publishing }, call)
 }
 
 /**
@@ -90,23 +94,20 @@ export function runWithin<Result>(context: CausalityContext, call: () => Result)
     // A request may send anything; W3C asks to start a new trace rather than fail.
     ...(isTraceparent(traceparent) && { traceparent, ...(tracestate !== undefined && { tracestate }) }),
   }
-  return scopes.run({ ...NO_SCOPE, cause, publishing: currentPublish() }, call)
+  return scopes.run({ cause, run: undefined, publishing: currentPublish() }, call)
 }
 
 /**
- * Wraps a handler, or a batch handler, so that what it publishes with `bus.publish` continues what `causeOf` finds in its first
- * argument. `owner` is its bus. Each run starts in the async context in which the handler was wrapped, not in that of the
+ * Wraps a handler, or a batch handler, so that what it publishes with `bus.publish` continues what it handles. Its runner must
+ * call it with a `HandlerRun`. Each run starts in the async context in which the handler was wrapped, not in that of the
  * transport's callback, which means nothing to a handler; and entering a scope from a context without one takes a third of the
  * time.
  */
 export function scoped<Input, Context extends object, Result>(
   handler: (input: Input, ctx: Context) => Result,
-  causeOf: (input: Input) => Causality | undefined,
-  owner: object,
-  consumer: object,
 ): (input: Input, ctx: Context) => Result {
   const run = (input: Input, ctx: Context): Result => {
-    scopes.enterWith({ cause: causeOf(input), owner, consumer, ctx, publishing: undefined })
+    scopes.enterWith(ctx as Context & HandlerRun)
     return handler(input, ctx)
   }
   const resource = outsideHandlers(() => new AsyncResource('BusbarHandler'))
@@ -114,22 +115,21 @@ export function scoped<Input, Context extends object, Result>(
 }
 
 /**
- * Runs `drain` or `close` of an extension, which closing `owner` waits for. Inherits nothing from a handler that closes the
+ * Runs `drain` or `close` of an extension, which closing `bus` waits for. Inherits nothing from a handler that closes the
  * bus.
  */
-export async function runClosing(owner: object, call: () => void | Promise<void>): Promise<void> {
-  const ctx = { isDetached: false }
+export async function runClosing(bus: object, call: () => void | Promise<void>): Promise<void> {
+  const run = { owner: { bus }, isDetached: false }
   try {
-    await scopes.run({ ...NO_SCOPE, owner, ctx }, call)
+    await scopes.run({ cause: undefined, run }, call)
   } finally {
-    ctx.isDetached = true
+    run.isDetached = true
   }
 }
 
 /** True in code that closing this bus or consumer waits for: waiting for the close here would deadlock. */
-export function holdsUpCloseOf(of: { readonly owner: object } | { readonly consumer: object }): boolean {
-  const scope = scopes.getStore()
-  if (scope?.ctx === undefined) return false
-  const isOurs = 'owner' in of ? scope.owner === of.owner : scope.consumer === of.consumer
-  return isOurs && scope.ctx.isDetached !== true
+export function holdsUpCloseOf(of: { readonly bus: object } | { readonly consumer: object }): boolean {
+  const run = scopes.getStore()?.run
+  if (run === undefined || run.isDetached) return false
+  return 'bus' in of ? run.owner.bus === of.bus : run.owner.consumer === of.consumer
 }

@@ -36,7 +36,8 @@ function view(body: Uint8Array): Buffer {
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true })
 
 function decodeText(body: Uint8Array): string {
-  const text = view(body).toString('utf8')
+  // No encoding means UTF-8. Its name would be looked up for each message.
+  const text = view(body).toString()
   if (!text.includes('\ufffd')) return text
   try {
     return strictUtf8.decode(body)

@@ -93,12 +93,13 @@ export class ConsumerFactory {
     const transport = transports.get(transportName)
     const from = checkCapabilities(transport, topic, options)
     const { service, clock, publish } = busOptions
-    const { codecs, deadlines, events, observers, onEnd } = this.#parts
+    const { owner, codecs, deadlines, events, observers, onEnd } = this.#parts
     const number = this.#made++
     // The handler needs a reference to its consumer before the consumer exists.
     const self: { consumer?: BusConsumer } = {}
     const consumer = new BusConsumer(
       {
+        owner: { bus: owner, consumer: self },
         transportName,
         transport,
         identity: (publishers.get(transportName) as Publisher).identity,
@@ -113,7 +114,7 @@ export class ConsumerFactory {
         makeRunner:
           'makeRunner' in handling
             ? handling.makeRunner
-            : this.#runnerFor(topic, handling.handler as Handler | BatchHandler, options, transport, self),
+            : this.#runnerFor(topic, handling.handler as Handler | BatchHandler, options, transport),
         options,
         codecs,
         clock,
@@ -127,7 +128,6 @@ export class ConsumerFactory {
         maxHeldBytes: publish.maxBufferedBytes,
       },
       onEnd,
-      self,
     )
     self.consumer = consumer
     return consumer
@@ -139,22 +139,20 @@ export class ConsumerFactory {
     handler: Handler | BatchHandler,
     options: ResolvedConsumeOptions,
     transport: Transport,
-    consumer: object,
   ): RunnerFactory {
-    const { owner } = this.#parts
     const { causality, middleware, batchMiddleware } = this.#parts.options
     const subject = `The consumer of "${topic}"`
     if (options.batch !== undefined) {
       const all = [...batchMiddleware, ...(options.middleware as readonly BatchMiddleware[])]
       const composed = composeBatchHandler(subject, all, handler as BatchHandler)
-      return batchRunner(causality ? scoped(composed, () => undefined, owner, consumer) : composed, options.batch)
+      return batchRunner(causality ? scoped(composed) : composed, options.batch)
     }
     const all = [...middleware, ...(options.middleware as readonly Middleware[])]
     if (options.publishOnAck) refuseMemories(subject, all, transport)
     // Innermost: what a middleware does after the handler must not be done before its messages are safe.
     const held = options.publishOnAck ? publishingHeld(handler as Handler) : (handler as Handler)
     const composed = composeHandler(subject, all, held)
-    return singleRunner(causality ? scoped(composed, (message) => message.encoded, owner, consumer) : composed)
+    return singleRunner(causality ? scoped(composed) : composed)
   }
 
   /** Retries while the error may pass: until `start()` gives up, or as long as the consumer lives. */

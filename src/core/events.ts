@@ -96,7 +96,7 @@ export interface BusEventMap {
   lost: EventOfConsumer & { readonly count: number; readonly reason: string }
   /** A handler kept running past its deadline and the grace period (`abandonAfterMs`); its slot was freed. */
   abandoned: EventOfMessage
-  /** A cap on a consumer's concurrency was set (0 pauses it) or lifted (undefined); `reason` says by whom. */
+  /** A cap on a consumer's concurrency was set (0 pauses it) or lifted (undefined); `reason` says what set it. */
   limit: EventOfConsumer & { readonly reason: string; readonly maxConcurrency: number | undefined }
   /** A consumer stopped starting handlers; `reason` says why. */
   pause: EventOfConsumer & { readonly reason: string }
@@ -193,6 +193,8 @@ export class BusEvents {
   #any: readonly ((name: BusEventName, event: BusEventMap[BusEventName]) => void)[] = []
   readonly #logger: Logger
   readonly #waiting = new Set<() => void>()
+  /** @internal `wants` of the events of every message, kept ready: it is read several times for each message. */
+  readonly wanted: { delivery: boolean; ack: boolean; retry: boolean } = { delivery: false, ack: false, retry: false }
   #closed = false
 
   constructor(logger: Logger) {
@@ -208,10 +210,12 @@ export class BusEvents {
     checkListener('events.on', listener)
     // Lists are replaced, never changed in place: listeners may come and go while an event is emitted.
     this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener])
+    this.#noteWanted()
     return () => {
       const rest = (this.#listeners.get(name) ?? []).filter((other) => other !== listener)
       if (rest.length === 0) this.#listeners.delete(name)
       else this.#listeners.set(name, rest)
+      this.#noteWanted()
     }
   }
 
@@ -219,9 +223,15 @@ export class BusEvents {
   onAny(listener: (name: BusEventName, event: BusEventMap[BusEventName]) => void): () => void {
     checkListener('events.onAny', listener)
     this.#any = [...this.#any, listener]
+    this.#noteWanted()
     return () => {
       this.#any = this.#any.filter((other) => other !== listener)
+      this.#noteWanted()
     }
+  }
+
+  #noteWanted(): void {
+    for (const name of ['delivery', 'ack', 'retry'] as const) this.wanted[name] = this.wants(name)
   }
 
   /**

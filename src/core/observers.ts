@@ -173,6 +173,14 @@ export class Observers {
     batch: [],
     settle: [],
   }
+  /** Whether an observer watches this kind. Kept ready: it is read for every message. */
+  readonly watched: Record<Kind, boolean> = {
+    connect: false,
+    publish: false,
+    handle: false,
+    batch: false,
+    settle: false,
+  }
 
   constructor(logger: Logger) {
     this.#logger = logger
@@ -187,15 +195,12 @@ export class Observers {
 
   #replace(all: readonly { readonly observer: BusObserver }[]): void {
     this.#all = all
-    for (const kind of KINDS)
+    for (const kind of KINDS) {
       this.#of[kind] = all
         .map(({ observer }) => observer)
         .filter((each) => each[`${kind}Start`] !== undefined || each[`${kind}End`] !== undefined)
-  }
-
-  /** True when an observer watches this kind. */
-  watches(kind: Kind): boolean {
-    return this.#of[kind].length > 0
+      this.watched[kind] = this.#of[kind].length > 0
+    }
   }
 
   /** Undefined when no observer watches this kind. */

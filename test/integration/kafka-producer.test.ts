@@ -6,12 +6,11 @@ import { Producer } from '../../src/kafka/producer/producer.ts'
 import type { ProducerOptions } from '../../src/kafka/producer/producer-options.ts'
 import type { ApiName } from '../../src/kafka/protocol/generated/api-types.ts'
 import { CODECS } from '../../src/kafka/records/batch-format.ts'
-import { readRecords } from '../../src/kafka/records/read-records.ts'
-import { scanBatches } from '../../src/kafka/records/record-batch.ts'
 import { BrokerError } from '../../tools/brokers/errors.ts'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import type { KafkaBroker } from '../../tools/brokers/index.ts'
 import { unlessMissing } from './broker-helpers.ts'
+import { readValues } from './kafka-reader.ts'
 
 const READ_COMMITTED = 1
 
@@ -58,42 +57,6 @@ async function setUp(context: TestContext, options: ProducerOptions = {}, partit
     cluster.close()
   }
   return { broker, cluster, topic, producer, asked, close }
-}
-
-/** The values that a client of this kind sees, from the start of a partition to its end. */
-async function read(cluster: Cluster, topic: string, isolationLevel: number, partition = 0): Promise<string[]> {
-  const tracked = cluster.track()
-  tracked.add(topic)
-  const { id: topicId } = await cluster.topic(topic)
-  const { leader } = await cluster.leader(topic, partition)
-  const values: string[] = []
-  for (let fetchOffset = 0; ;) {
-    const partitions = [{ partition, fetchOffset, partitionMaxBytes: 1 << 24 }]
-    const { response } = await cluster.send(leader, 'Fetch', {
-      maxWaitMs: 10,
-      minBytes: 1,
-      isolationLevel,
-      topics: [{ topicId, partitions }],
-    })
-    const [answer] = response.responses[0]?.partitions ?? []
-    const aborted = new Set<number>()
-    const pending = [...(answer?.abortedTransactions ?? [])]
-    const batches = scanBatches(answer?.records ?? Buffer.alloc(0))
-    if (answer?.errorCode !== 0 || batches.length === 0) break
-    for (const batch of batches) {
-      fetchOffset = batch.lastOffset + 1
-      for (const transaction of pending.splice(0)) {
-        if (transaction.firstOffset <= batch.lastOffset) aborted.add(transaction.producerId)
-        else pending.push(transaction)
-      }
-      if (batch.isControl) aborted.delete(batch.producerId)
-      else if (!batch.isTransactional || !aborted.has(batch.producerId)) {
-        for (const record of await readRecords(batch)) values.push(record.valueText ?? '')
-      }
-    }
-  }
-  tracked.release()
-  return values
 }
 
 /** What Java's console consumer prints, line by line. */
@@ -165,7 +128,7 @@ describe('a real broker', () => {
       const sent = await Promise.all(single)
       await Promise.all(arrays)
       for (const partition of [0, 1, 2]) {
-        const log = await read(cluster, topic, 0, partition)
+        const log = await readValues(cluster, topic, 0, partition)
         for (const { offset, partition: at } of sent) if (at === partition) expect(log[offset]).toMatch(/^single/)
         expect(log.filter((value) => value.startsWith('single'))).toEqual(
           Array.from({ length: 1_000 }, (_, index) => `single ${3 * index + partition}`),
@@ -191,8 +154,8 @@ describe('a real broker', () => {
     }
     const numbers = Array.from({ length: 50 }, (_, index) => String(index))
     await Promise.all(numbers.map((value) => producer.send({ topic, value, partition: 0 })))
-    expect(await read(cluster, topic, 0, 0)).toEqual(['before', ...numbers])
-    const busy = await read(cluster, topic, 0, 1)
+    expect(await readValues(cluster, topic, 0, 0)).toEqual(['before', ...numbers])
+    const busy = await readValues(cluster, topic, 0, 1)
     expect(busy).toEqual(busy.map((_, index) => `busy ${index}`))
     expect(slowest).toBeLessThan(1_000)
     await close()
@@ -225,9 +188,9 @@ function transactionTests(version: 1 | 2): void {
       await producer.transaction(async (tx) => void (await tx.send({ topic, value: `c${index}`, partition: 0 })))
     }
     const committed = ['a', 'b', 'c0', 'c1', 'c2', 'c3', 'c4']
-    expect(await read(cluster, topic, READ_COMMITTED)).toEqual(committed)
-    expect(await read(cluster, topic, READ_COMMITTED, 1)).toEqual(['other'])
-    expect(await read(cluster, topic, 0)).toContain('never')
+    expect(await readValues(cluster, topic, READ_COMMITTED)).toEqual(committed)
+    expect(await readValues(cluster, topic, READ_COMMITTED, 1)).toEqual(['other'])
+    expect(await readValues(cluster, topic, 0)).toContain('never')
     const lines = await readByJava(broker, topic, 8, '--isolation-level', 'read_committed')
     expect(lines.toSorted()).toEqual([...committed, 'other'].toSorted())
     expect(asked.includes('AddPartitionsToTxn')).toBe(version === 1)
@@ -259,7 +222,7 @@ function transactionTests(version: 1 | 2): void {
     const second = await write(older, 'later').catch((error: KafkaError) => error)
     expect(second).toMatchObject({ action: 'fenced' })
     await write(newer, 'newer again')
-    expect(await read(cluster, topic, READ_COMMITTED)).toEqual(['older', 'newer', 'newer again'])
+    expect(await readValues(cluster, topic, READ_COMMITTED)).toEqual(['older', 'newer', 'newer again'])
     await newer.close()
     await close()
   })
@@ -296,7 +259,7 @@ function transactionTests(version: 1 | 2): void {
       const isTakenForFenced = version === 1 && transactionalId !== true
       expect(next).toBe(isTakenForFenced ? 'fenced' : undefined)
       const visible = isTakenForFenced ? ['before'] : ['before', 'after']
-      expect(await read(cluster, topic, READ_COMMITTED)).toEqual(visible)
+      expect(await readValues(cluster, topic, READ_COMMITTED)).toEqual(visible)
       await close()
     }
   })

@@ -1,40 +1,17 @@
 // Longer than most files: one broker serves the test of every feature.
 import assert from 'node:assert/strict'
-import amqp from 'amqplib'
-import type { Channel, ChannelModel, ConsumeMessage, GetMessage } from 'amqplib'
-import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
-import { ConfigurationError, createBus, PublishError } from 'busbar'
+import type { ConsumeMessage, GetMessage } from 'amqplib'
+import { describe, test } from 'vitest'
+import { ConfigurationError, PublishError } from 'busbar'
 import type { Bus, EncodedMessage } from 'busbar'
-import { rabbitmq } from 'busbar/rabbitmq'
-import type { RabbitMqConsumerOptions, RabbitMqOptions } from 'busbar/rabbitmq'
+import type { RabbitMqConsumerOptions } from 'busbar/rabbitmq'
 import { seededRandom, tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
-import { startPrivate } from '../../tools/brokers/index.ts'
-import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
+import { rabbitMqSuite } from './rabbitmq-harness.ts'
 
 describe('RabbitMQ: its own features', () => {
-  let broker: RabbitMqBroker
-  let connection: ChannelModel
-  let channel: Channel
-  const buses: Bus[] = []
+  const suite = rabbitMqSuite('features')
+  const { bus } = suite
 
-  beforeAll(async () => {
-    broker = await startPrivate('rabbitmq')
-    connection = await amqp.connect(broker.url)
-    channel = await connection.createChannel()
-  })
-  afterEach(async () => {
-    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
-  })
-  afterAll(async () => {
-    await connection.close()
-    await broker.stop()
-  })
-
-  function bus(options: RabbitMqOptions = {}): Bus {
-    const made = createBus({ service: 'features', transport: rabbitmq({ url: broker.url, ...options }) })
-    buses.push(made)
-    return made
-  }
   const native = (options: RabbitMqConsumerOptions): RabbitMqConsumerOptions => options
   const got = (message: false | GetMessage): GetMessage => {
     assert.ok(message !== false, 'there must be a message')
@@ -66,15 +43,15 @@ describe('RabbitMQ: its own features', () => {
     await on.start()
     await on.publish('orders.placed', { number: 1 }, { headers: { region: 'eu' } })
     await on.publish('other.thing', { number: 2 })
-    const { properties, fields } = got(await channel.get(`${name}.q`, { noAck: true }))
+    const { properties, fields } = got(await suite.channel.get(`${name}.q`, { noAck: true }))
     assert.equal(fields.routingKey, 'orders.placed')
     const { priority, appId, replyTo, type, deliveryMode } = properties
     assert.deepEqual(
       { priority, appId, replyTo, type, deliveryMode },
       { priority: 3, appId: 'shop', replyTo: 'answers', type: 'order', deliveryMode: 1 },
     )
-    got(await channel.get(`${name}.eu`, { noAck: true }))
-    assert.equal(got(await channel.get(`${name}.rest`, { noAck: true })).fields.routingKey, 'other.thing')
+    got(await suite.channel.get(`${name}.eu`, { noAck: true }))
+    assert.equal(got(await suite.channel.get(`${name}.rest`, { noAck: true })).fields.routingKey, 'other.thing')
   })
 
   test(
@@ -93,7 +70,7 @@ describe('RabbitMQ: its own features', () => {
       })
       await on.start()
       const publishing = async (): Promise<string> => {
-        const rows = (await broker.ctl('-q', 'list_channels', 'pid', 'confirm')).split('\n')
+        const rows = (await suite.broker.ctl('-q', 'list_channels', 'pid', 'confirm')).split('\n')
         return rows
           .filter((row) => row.includes('true'))
           .sort()
@@ -118,14 +95,14 @@ describe('RabbitMQ: its own features', () => {
       await Promise.all([flood(), look])
       const numbers: unknown[] = []
       const read = (message: ConsumeMessage | null): void => void numbers.push(JSON.parse(String(message?.content)))
-      const { consumerTag } = await channel.consume(`${name}.open`, read, { noAck: true })
+      const { consumerTag } = await suite.channel.consume(`${name}.open`, read, { noAck: true })
       await waitUntil(() => numbers.length >= sent, { describe: () => `${numbers.length} of ${sent} came` })
-      await channel.cancel(consumerTag)
+      await suite.channel.cancel(consumerTag)
       assert.deepEqual(
         numbers,
         Array.from({ length: sent }, (_, number) => number),
       )
-      got(await channel.get(`${name}.full`, { noAck: true }))
+      got(await suite.channel.get(`${name}.full`, { noAck: true }))
       await on.publish(`${name}.full`, 2)
     },
   )
@@ -160,8 +137,12 @@ describe('RabbitMQ: its own features', () => {
 
   test('a queue of another program: consumed with its metadata; what is dropped goes where the queue wants it', async () => {
     const name = uniqueName('legacy')
-    await channel.assertQueue(`${name}.dead`, { durable: true })
-    await channel.assertQueue(name, { durable: true, deadLetterExchange: '', deadLetterRoutingKey: `${name}.dead` })
+    await suite.channel.assertQueue(`${name}.dead`, { durable: true })
+    await suite.channel.assertQueue(name, {
+      durable: true,
+      deadLetterExchange: '',
+      deadLetterRoutingKey: `${name}.dead`,
+    })
     const on = bus()
     const seen: unknown[] = []
     on.consume(
@@ -184,11 +165,13 @@ describe('RabbitMQ: its own features', () => {
       },
     )
     await on.start()
-    channel.sendToQueue(name, Buffer.from('"good"'), { replyTo: 'r', headers: { x: 'y' } })
-    channel.sendToQueue(name, Buffer.from('"bad"'))
+    suite.channel.sendToQueue(name, Buffer.from('"good"'), { replyTo: 'r', headers: { x: 'y' } })
+    suite.channel.sendToQueue(name, Buffer.from('"bad"'))
     await waitUntil(() => seen.length === 1, { timeoutMs: 5_000 })
     assert.deepEqual(seen, [['good', 'r', name, 'false', 'y']])
-    await waitUntil(async () => (await channel.checkQueue(`${name}.dead`)).messageCount === 1, { timeoutMs: 5_000 })
+    await waitUntil(async () => (await suite.channel.checkQueue(`${name}.dead`)).messageCount === 1, {
+      timeoutMs: 5_000,
+    })
   })
 
   test('requeue: an immediate retry gives it back to the queue, and is counted', async () => {
@@ -234,7 +217,8 @@ describe('RabbitMQ: its own features', () => {
     await publisher.start()
     // The end of a consumer takes a moment; so these come bit by bit.
     for (let number = 0; number < 300; number++) await publisher.publish(topic, number)
-    const waiting = async (): Promise<number> => (await channel.checkQueue(`busbar:${topic}:features`)).messageCount
+    const waiting = async (): Promise<number> =>
+      (await suite.channel.checkQueue(`busbar:${topic}:features`)).messageCount
     await waitUntil(async () => (await waiting()) > 0, { timeoutMs: 5_000 })
     goOn()
     await waitUntil(() => handled === 300, { timeoutMs: 10_000, describe: () => `${handled} handled` })
@@ -273,7 +257,7 @@ describe('RabbitMQ: its own features', () => {
     await on.start()
     handle.pause()
     // Paused means that no consumer is left on the queue; only then may all of them wait there.
-    await waitUntil(async () => (await channel.checkQueue(`busbar:${topic}:features`)).consumerCount === 0, {
+    await waitUntil(async () => (await suite.channel.checkQueue(`busbar:${topic}:features`)).consumerCount === 0, {
       timeoutMs: 5_000,
     })
     for (const urgency of ['0', '5', '1']) await on.publish(topic, urgency, { headers: { urgency } })
@@ -300,7 +284,7 @@ describe('RabbitMQ: its own features', () => {
     await waitUntil(async () => (await letters.list()).length === 1, { timeoutMs: 10_000 })
     assert.deepEqual(attempts, [1, 2, 3])
     assert.match(
-      await broker.ctl('-q', 'list_queues', 'name', 'type'),
+      await suite.broker.ctl('-q', 'list_queues', 'name', 'type'),
       new RegExp(`classic:${topic}:features\\tclassic`),
     )
   })
@@ -314,7 +298,7 @@ describe('RabbitMQ: its own features', () => {
     await on.start()
     await on.publish(topic, 1, { delayMs: 500 })
     await waitUntil(() => seen.length === 1)
-    const rows = (await broker.ctl('--silent', 'list_queues', 'name', 'type', 'arguments')).split('\n')
+    const rows = (await suite.broker.ctl('--silent', 'list_queues', 'name', 'type', 'arguments')).split('\n')
     const quorum = rows.filter((row) => row.startsWith(exchange) && row.includes('\tquorum\t'))
     // Of the group, what the broker gave up, what found no receiver, and at least five delays.
     assert.ok(quorum.length >= 8, rows.join('\n'))
@@ -425,8 +409,8 @@ describe('RabbitMQ: its own features', () => {
 
     test('after a lost connection it continues where it was, with every message once', async () => {
       const name = uniqueName('stream')
-      await channel.assertQueue(name, { durable: true, arguments: { 'x-queue-type': 'stream' } })
-      const proxy = await tcpProxy({ port: broker.port })
+      await suite.channel.assertQueue(name, { durable: true, arguments: { 'x-queue-type': 'stream' } })
+      const proxy = await tcpProxy({ port: suite.broker.port })
       const on = bus({ url: `amqp://127.0.0.1:${proxy.port}`, reconnect: { minMs: 10, maxMs: 50 } })
       const seen: unknown[] = []
       let failures = 0
@@ -441,7 +425,7 @@ describe('RabbitMQ: its own features', () => {
       )
       await on.start()
       for (let number = 0; number < 60; number++) {
-        channel.sendToQueue(name, Buffer.from(String(number)))
+        suite.channel.sendToQueue(name, Buffer.from(String(number)))
         if (number % 20 === 10) {
           await waitUntil(() => seen.length > number / 2, { timeoutMs: 5_000 })
           proxy.cut()
@@ -457,8 +441,8 @@ describe('RabbitMQ: its own features', () => {
 
     test('a message without a time whose handler succeeds after its connection was lost is not handled again', async () => {
       const name = uniqueName('stream')
-      await channel.assertQueue(name, { durable: true, arguments: { 'x-queue-type': 'stream' } })
-      const proxy = await tcpProxy({ port: broker.port })
+      await suite.channel.assertQueue(name, { durable: true, arguments: { 'x-queue-type': 'stream' } })
+      const proxy = await tcpProxy({ port: suite.broker.port })
       const on = bus({ url: `amqp://127.0.0.1:${proxy.port}`, reconnect: { minMs: 10, maxMs: 50 } })
       const lost = new Promise((resolve) => on.events.on('disconnect', resolve))
       const seen: unknown[] = []
@@ -473,9 +457,9 @@ describe('RabbitMQ: its own features', () => {
         { broadcast: true, order: 'none', native: native({ queue: name, offset: 'first' }) },
       )
       await on.start()
-      for (let number = 0; number < 4; number++) channel.sendToQueue(name, Buffer.from(String(number)))
+      for (let number = 0; number < 4; number++) suite.channel.sendToQueue(name, Buffer.from(String(number)))
       await waitUntil(() => seen.includes(1), { timeoutMs: 5_000 })
-      channel.sendToQueue(name, Buffer.from('4'))
+      suite.channel.sendToQueue(name, Buffer.from('4'))
       await waitUntil(() => seen.includes(4), { timeoutMs: 5_000, describe: () => JSON.stringify(seen) })
       assert.equal(seen.filter((data) => data === 1).length, 1, JSON.stringify(seen))
       await proxy.close()

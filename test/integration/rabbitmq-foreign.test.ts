@@ -1,44 +1,19 @@
 import assert from 'node:assert/strict'
-import amqp from 'amqplib'
-import type { ChannelModel, ConfirmChannel, Options } from 'amqplib'
-import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
-import { createBus } from 'busbar'
+import type { Options } from 'amqplib'
+import { describe, test } from 'vitest'
 import type { Bus, DeadLetter, Message } from 'busbar'
 import { dedupe } from 'busbar/middleware'
-import { rabbitmq } from 'busbar/rabbitmq'
 import { memoryDedupeStore } from 'busbar/stores/memory'
 import { uniqueName, waitUntil } from 'busbar/testing'
-import { startPrivate } from '../../tools/brokers/index.ts'
-import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
+import { rabbitMqSuite } from './rabbitmq-harness.ts'
 
 describe('RabbitMQ: messages of programs that know nothing of Busbar', () => {
-  let broker: RabbitMqBroker
-  let connection: ChannelModel
-  let channel: ConfirmChannel
-  const buses: Bus[] = []
-
-  beforeAll(async () => {
-    broker = await startPrivate('rabbitmq')
-    connection = await amqp.connect(broker.url)
-    channel = await connection.createConfirmChannel()
-  })
-  afterEach(async () => {
-    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
-  })
-  afterAll(async () => {
-    await connection.close()
-    await broker.stop()
-  })
-
-  function makeBus(): Bus {
-    const made = createBus({ service: 'ours', transport: rabbitmq({ url: broker.url }) })
-    buses.push(made)
-    return made
-  }
+  const suite = rabbitMqSuite('ours')
+  const makeBus = suite.bus
 
   async function send(topic: string, body: string | Buffer, properties: Options.Publish = {}): Promise<void> {
-    channel.publish('busbar', topic, Buffer.from(body), properties)
-    await channel.waitForConfirms()
+    suite.channel.publish('busbar', topic, Buffer.from(body), properties)
+    await suite.channel.waitForConfirms()
   }
 
   /** What the group sees of a message, as its dead letter and after its redrive. */
@@ -59,11 +34,14 @@ describe('RabbitMQ: messages of programs that know nothing of Busbar', () => {
       if (seen.length === 1) ctx.reject('not yet')
     })
     await bus.start()
-    const { queue } = await channel.assertQueue('', { exclusive: true })
+    const { queue } = await suite.channel.assertQueue('', { exclusive: true })
     // Copies for the group reach this queue too.
-    await channel.assertExchange('busbar.queues', 'direct', { durable: true, alternateExchange: 'busbar.unrouted' })
+    await suite.channel.assertExchange('busbar.queues', 'direct', {
+      durable: true,
+      alternateExchange: 'busbar.unrouted',
+    })
     for (const partition of ['', ':1', ':2', ':3'])
-      await channel.bindQueue(queue, 'busbar.queues', `busbar:${topic}:ours${partition}`)
+      await suite.channel.bindQueue(queue, 'busbar.queues', `busbar:${topic}:ours${partition}`)
     await send(topic, body, properties)
     const letters = bus.deadLetters(topic)
     const [letter] = await waitUntil(
@@ -74,7 +52,7 @@ describe('RabbitMQ: messages of programs that know nothing of Busbar', () => {
       { timeoutMs: 10_000, describe: 'the dead letter' },
     )
     assert.deepEqual(await letters.redrive(), { matched: 1, redriven: 1, failed: [] })
-    const copy = await waitUntil(async () => (await channel.get(queue, { noAck: true })) || undefined, {
+    const copy = await waitUntil(async () => (await suite.channel.get(queue, { noAck: true })) || undefined, {
       timeoutMs: 5_000,
       describe: 'the copy',
     })
@@ -184,8 +162,8 @@ describe('RabbitMQ: messages of programs that know nothing of Busbar', () => {
     const queue = `busbar:${topic}.ours.dlq`
     await bus.admin().ensureTopic(`${topic}.ours.dlq`)
     for (const headers of [{}, { 'busbar-dlq-topic': 'other.topic', 'busbar-dlq-reason': 'rejected' }])
-      channel.sendToQueue(queue, Buffer.from('1'), { headers })
-    await channel.waitForConfirms()
+      suite.channel.sendToQueue(queue, Buffer.from('1'), { headers })
+    await suite.channel.waitForConfirms()
     const letters = bus.deadLetters(topic)
     const found = await letters.list()
     assert.deepEqual(

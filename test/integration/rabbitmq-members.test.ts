@@ -1,45 +1,30 @@
 import assert from 'node:assert/strict'
 import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
-import { createBus } from 'busbar'
 import type { Bus, ConsumerHandle } from 'busbar'
-import { rabbitmq } from 'busbar/rabbitmq'
 import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import type { TcpProxy } from 'busbar/testing'
-import { startPrivate } from '../../tools/brokers/index.ts'
 import { memberKeyOf } from '../../src/transports/rabbitmq/topology/names.ts'
-import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
+import { rabbitMqSuite } from './rabbitmq-harness.ts'
 
 /** Past this, a consumer goes on without knowing the others. */
 const PATIENCE_MS = 1_000
 
 describe('RabbitMQ: members of a group that meet while the broker is slow', () => {
-  let broker: RabbitMqBroker
+  const suite = rabbitMqSuite('members')
   let proxy: TcpProxy
-  const buses: Bus[] = []
 
   beforeAll(async () => {
-    broker = await startPrivate('rabbitmq')
-    proxy = await tcpProxy({ port: broker.port })
+    proxy = await tcpProxy({ port: suite.broker.port })
   })
-  afterEach(async () => {
-    proxy.resume()
-    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
-  })
-  afterAll(async () => {
-    await proxy.close()
-    await broker.stop()
-  })
+  afterEach(() => proxy.resume())
+  afterAll(() => proxy.close())
 
-  function bus(url: string): Bus {
-    const made = createBus({ service: 'members', transport: rabbitmq({ url, partitions: 2 }) })
-    buses.push(made)
-    return made
-  }
+  const bus = (url: string): Bus => suite.bus({ url, partitions: 2 })
 
   /** How many processes hear what members of the group say. */
   async function counted(topic: string): Promise<number> {
     const key = memberKeyOf(`busbar:${topic}:members`)
-    const rows = (await broker.ctl('-q', 'list_bindings', 'source_name', 'routing_key')).split('\n')
+    const rows = (await suite.broker.ctl('-q', 'list_bindings', 'source_name', 'routing_key')).split('\n')
     return rows.filter((row) => row.trim() === `busbar.system\t${key}`).length
   }
 
@@ -81,7 +66,7 @@ describe('RabbitMQ: members of a group that meet while the broker is slow', () =
     await handle.close({ timeoutMs: 100 })
     proxy.resume()
     done()
-    const other = bus(broker.url)
+    const other = bus(suite.broker.url)
     const keys = new Set<string | undefined>()
     const standing = other.consume(topic, ({ key }) => void keys.add(key))
     await other.start()
@@ -105,7 +90,7 @@ describe('RabbitMQ: members of a group that meet while the broker is slow', () =
     await waitUntil(async () => (await counted(topic)) === 1)
     done()
     // Whatever else it had asked for is answered before what it asks now.
-    const other = bus(broker.url)
+    const other = bus(suite.broker.url)
     other.consume(topic, () => undefined)
     await other.start()
     await waitUntil(async () => (await counted(topic)) === 2, { timeoutMs: 5_000 })

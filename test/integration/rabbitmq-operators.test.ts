@@ -1,45 +1,18 @@
 import assert from 'node:assert/strict'
-import amqp from 'amqplib'
-import type { ChannelModel, ConfirmChannel } from 'amqplib'
-import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
-import { AuthorizationError, ConfigurationError, createBus } from 'busbar'
+import { beforeAll, describe, test } from 'vitest'
+import { AuthorizationError, ConfigurationError } from 'busbar'
 import type { Bus } from 'busbar'
-import { rabbitmq } from 'busbar/rabbitmq'
-import type { RabbitMqOptions } from 'busbar/rabbitmq'
 import { uniqueName, waitUntil } from 'busbar/testing'
-import { startPrivate } from '../../tools/brokers/index.ts'
-import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
+import { rabbitMqSuite } from './rabbitmq-harness.ts'
 
 describe('RabbitMQ: permissions, deletions, and queues that exist in another form', () => {
-  let broker: RabbitMqBroker
-  let connection: ChannelModel
-  let channel: ConfirmChannel
-  const buses: Bus[] = []
+  const suite = rabbitMqSuite('operators')
+  const { bus, names } = suite
+  beforeAll(() => suite.broker.ctl('add_user', 'limited', 'pw'))
 
-  beforeAll(async () => {
-    broker = await startPrivate('rabbitmq')
-    connection = await amqp.connect(broker.url)
-    channel = await connection.createConfirmChannel()
-    await broker.ctl('add_user', 'limited', 'pw')
-  })
-  afterEach(async () => {
-    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
-  })
-  afterAll(async () => {
-    await connection.close()
-    await broker.stop()
-  })
-
-  function bus(options: RabbitMqOptions = {}): Bus {
-    const made = createBus({ service: 'operators', transport: rabbitmq({ url: broker.url, ...options }) })
-    buses.push(made)
-    return made
-  }
   const allow = (configure: string, write: string, read: string): Promise<string> =>
-    broker.ctl('set_permissions', 'limited', configure, write, read)
-  const limited = (): string => `amqp://limited:pw@127.0.0.1:${broker.port}`
-  const names = async (what: string): Promise<string[]> =>
-    (await broker.ctl('-q', what, 'name')).split('\n').map((name) => name.trim())
+    suite.broker.ctl('set_permissions', 'limited', configure, write, read)
+  const limited = (): string => `amqp://limited:pw@127.0.0.1:${suite.broker.port}`
 
   test('permissions for names that begin with the exchange are all that a bus needs', { timeout: 30_000 }, async () => {
     const exchange = uniqueName('own')
@@ -132,7 +105,7 @@ describe('RabbitMQ: permissions, deletions, and queues that exist in another for
     const janitor = bus()
     await janitor.start()
     await janitor.admin().deleteGroup(topic, 'operators')
-    for (const what of ['list_queues', 'list_exchanges'])
+    for (const what of ['list_queues', 'list_exchanges'] as const)
       assert.deepEqual(
         (await names(what)).filter((name) => name.includes(topic) && !name.endsWith('.dlq')),
         [],
@@ -150,7 +123,7 @@ describe('RabbitMQ: permissions, deletions, and queues that exist in another for
       const seen: unknown[] = []
       on.consume(topic, ({ data }) => void seen.push(data), { order: 'none' })
       await on.start()
-      await channel.deleteQueue(`busbar:${topic}:operators`)
+      await suite.channel.deleteQueue(`busbar:${topic}:operators`)
       await waitUntil(() => losses.length > 0, { timeoutMs: 10_000 })
       assert.match(losses[0] ?? '', new RegExp(`^operators undefined "busbar:${topic}:operators" was deleted`))
       await waitUntil(
@@ -182,12 +155,12 @@ describe('RabbitMQ: permissions, deletions, and queues that exist in another for
         await on.publish(topic, 1, { id: first })
         await waitUntil(() => listed(first), { timeoutMs: 5_000 })
         // Without its binding it has lost nothing.
-        await channel.unbindQueue(queue, 'busbar.system', `${topic}.operators.dlq`)
-        await channel.unbindQueue(queue, 'busbar.system', `${topic}.operators.dlq.*.*`)
+        await suite.channel.unbindQueue(queue, 'busbar.system', `${topic}.operators.dlq`)
+        await suite.channel.unbindQueue(queue, 'busbar.system', `${topic}.operators.dlq.*.*`)
         await on.publish(topic, 2, { id: second })
         await waitUntil(() => listed(second), { timeoutMs: 5_000 })
         assert.deepEqual(losses, [])
-        await channel.deleteQueue(queue)
+        await suite.channel.deleteQueue(queue)
         await on.publish(topic, 3, { id: third })
         await waitUntil(() => listed(third), { timeoutMs: 5_000 })
         assert.equal(losses.length, 1)
@@ -215,7 +188,7 @@ describe('RabbitMQ: permissions, deletions, and queues that exist in another for
         await member.start()
       }
       const consumed = async (): Promise<boolean> => {
-        const apart = await connection.createChannel()
+        const apart = await suite.connection.createChannel()
         apart.on('error', () => {})
         state = ''
         try {
@@ -230,7 +203,7 @@ describe('RabbitMQ: permissions, deletions, and queues that exist in another for
       await waitUntil(() => [...shares.values()].sort((a, b) => a - b).join() === '1,1,2', { timeoutMs: 15_000 })
       for (let round = 1; round <= 6; round++) {
         await waitUntil(consumed, { timeoutMs: 15_000, describe: () => `round ${round}: ${state}` })
-        for (const queue of queues) await channel.deleteQueue(queue)
+        for (const queue of queues) await suite.channel.deleteQueue(queue)
         await waitUntil(() => queues.every((queue) => reported.filter((each) => each === queue).length >= round), {
           timeoutMs: 5_000,
           describe: () => `round ${round}: only ${reported.join()} reported`,

@@ -1,39 +1,13 @@
 import assert from 'node:assert/strict'
-import amqp from 'amqplib'
-import type { ChannelModel, ConfirmChannel, GetMessage } from 'amqplib'
-import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
-import { createBus } from 'busbar'
-import type { Bus } from 'busbar'
-import { rabbitmq } from 'busbar/rabbitmq'
-import type { RabbitMqOptions } from 'busbar/rabbitmq'
+import type { GetMessage } from 'amqplib'
+import { describe, test } from 'vitest'
 import { uniqueName, waitUntil } from 'busbar/testing'
-import { startPrivate } from '../../tools/brokers/index.ts'
-import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
+import { rabbitMqSuite } from './rabbitmq-harness.ts'
 
 describe('RabbitMQ: messages of others, and what the broker does with messages', () => {
-  let broker: RabbitMqBroker
-  let connection: ChannelModel
-  let channel: ConfirmChannel
-  const buses: Bus[] = []
+  const suite = rabbitMqSuite('others')
+  const { bus } = suite
 
-  beforeAll(async () => {
-    broker = await startPrivate('rabbitmq')
-    connection = await amqp.connect(broker.url)
-    channel = await connection.createConfirmChannel()
-  })
-  afterEach(async () => {
-    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
-  })
-  afterAll(async () => {
-    await connection.close()
-    await broker.stop()
-  })
-
-  function bus(options: RabbitMqOptions = {}): Bus {
-    const made = createBus({ service: 'others', transport: rabbitmq({ url: broker.url, ...options }) })
-    buses.push(made)
-    return made
-  }
   const full = {
     contentType: 'application/json',
     messageId: 'm1',
@@ -50,7 +24,7 @@ describe('RabbitMQ: messages of others, and what the broker does with messages',
     return waitUntil(
       async () => {
         // It exists once the first dead letter is stored.
-        const apart = await connection.createChannel()
+        const apart = await suite.connection.createChannel()
         apart.on('error', () => {})
         const message = await apart.get(queue, { noAck: true }).catch(() => false as const)
         if (message === false) return undefined
@@ -92,14 +66,14 @@ describe('RabbitMQ: messages of others, and what the broker does with messages',
     const on = bus()
     on.consume(topic, (_, ctx) => ctx.reject('no'))
     await on.start()
-    channel.publish('busbar', topic, Buffer.from('{}'), full)
+    suite.channel.publish('busbar', topic, Buffer.from('{}'), full)
     assertKept(await stored(`busbar:${topic}.others.dlq`))
   })
 
   test('they outlive a delayed retry and a redrive, as a plain consumer of the queue sees', async () => {
     const topic = uniqueName('props')
     const queue = uniqueName('legacy')
-    await channel.assertQueue(queue, { durable: true })
+    await suite.channel.assertQueue(queue, { durable: true })
     const on = bus()
     let attempts = 0
     const handle = on.consume(
@@ -112,7 +86,7 @@ describe('RabbitMQ: messages of others, and what the broker does with messages',
       { order: 'none', native: { queue } },
     )
     await on.start()
-    channel.sendToQueue(queue, Buffer.from('{}'), full)
+    suite.channel.sendToQueue(queue, Buffer.from('{}'), full)
     const letters = on.deadLetters(topic)
     await waitUntil(async () => (await letters.list()).length === 1, { timeoutMs: 10_000 })
     assert.equal(attempts, 2)
@@ -144,7 +118,7 @@ describe('RabbitMQ: messages of others, and what the broker does with messages',
     const seen: (string | undefined)[] = []
     on.consume(topic, ({ type }) => void seen.push(type))
     await on.start()
-    channel.publish('busbar', topic, Buffer.from('{}'), { contentType: 'application/json', type: 'order.v1' })
+    suite.channel.publish('busbar', topic, Buffer.from('{}'), { contentType: 'application/json', type: 'order.v1' })
     await waitUntil(() => seen.length === 1, { timeoutMs: 5_000 })
     assert.deepEqual(seen, ['order.v1'])
   })
@@ -157,13 +131,13 @@ describe('RabbitMQ: messages of others, and what the broker does with messages',
       seen.push({ id, type, source, key, contentType, data })
     })
     await on.start()
-    channel.publish('busbar', topic, Buffer.from('{"n":1}'), {
+    suite.channel.publish('busbar', topic, Buffer.from('{"n":1}'), {
       contentType: 'application/json',
       headers: { cloudEvents_id: 'e1', cloudEvents_type: 't', cloudEvents_source: 's', cloudEvents_partitionkey: 'k' },
     })
     const event = { specversion: '1.0', id: 'e2', type: 't', source: 's', partitionkey: 'k' }
     const send = (more: object): boolean =>
-      channel.publish('busbar', topic, Buffer.from(JSON.stringify({ ...event, ...more })), {
+      suite.channel.publish('busbar', topic, Buffer.from(JSON.stringify({ ...event, ...more })), {
         contentType: 'application/cloudevents+json; charset=utf-8',
       })
     send({ data: { n: 2 } })
@@ -186,14 +160,14 @@ describe('RabbitMQ: messages of others, and what the broker does with messages',
     await on.start()
     handle.pause()
     const queue = `busbar:${topic}:others`
-    await waitUntil(async () => (await channel.checkQueue(queue)).consumerCount === 0, { timeoutMs: 5_000 })
+    await waitUntil(async () => (await suite.channel.checkQueue(queue)).consumerCount === 0, { timeoutMs: 5_000 })
     for (const [id, expiration] of [
       ['pushed-out', undefined],
       ['late', '50'],
       ['stays', undefined],
     ] as const)
-      channel.publish('busbar', topic, Buffer.from('{}'), { messageId: id, persistent: true, expiration })
-    await channel.waitForConfirms()
+      suite.channel.publish('busbar', topic, Buffer.from('{}'), { messageId: id, persistent: true, expiration })
+    await suite.channel.waitForConfirms()
     const letters = on.deadLetters(topic)
     const found = await waitUntil(
       async () => {
@@ -211,7 +185,7 @@ describe('RabbitMQ: messages of others, and what the broker does with messages',
 
   test('a message whose headers nearly fill a frame is dead-lettered without the largest of them', async () => {
     const topic = uniqueName('large')
-    const on = bus({ url: `${broker.url}?frame_max=8192`, partitions: 1 })
+    const on = bus({ url: `${suite.broker.url}?frame_max=8192`, partitions: 1 })
     on.consume(topic, (_, ctx) => ctx.reject('no'))
     await on.start()
     // The longest one that the broker takes.

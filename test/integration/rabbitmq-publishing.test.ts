@@ -1,33 +1,17 @@
 import assert from 'node:assert/strict'
 import amqp from 'amqplib'
-import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
-import { createBus, PublishError } from 'busbar'
+import { describe, test } from 'vitest'
+import { PublishError } from 'busbar'
 import type { Bus, BusOptions } from 'busbar'
-import { rabbitmq } from 'busbar/rabbitmq'
 import type { MessageProperties, RabbitMqOptions } from 'busbar/rabbitmq'
 import { uniqueName, waitUntil } from 'busbar/testing'
-import { freePort, startPrivate } from '../../tools/brokers/index.ts'
-import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
+import { freePort } from '../../tools/brokers/index.ts'
+import { rabbitMqSuite } from './rabbitmq-harness.ts'
 
 describe('RabbitMQ: messages that have to wait keep no others waiting', () => {
-  let broker: RabbitMqBroker
-  const buses: Bus[] = []
-
-  beforeAll(async () => {
-    broker = await startPrivate('rabbitmq')
-  })
-  afterEach(async () => {
-    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
-  })
-  afterAll(() => broker.stop())
-
-  function bus(options: RabbitMqOptions = {}, more: Partial<BusOptions> = {}): Bus {
-    const where = options.connect === undefined ? { url: broker.url } : {}
-    const transport = rabbitmq({ ...where, partitions: 1, ...options })
-    const made = createBus({ service: 'publishing', transport, ...more })
-    buses.push(made)
-    return made
-  }
+  const suite = rabbitMqSuite('publishing')
+  const bus = (options: RabbitMqOptions = {}, more: Partial<BusOptions> = {}): Bus =>
+    suite.bus({ partitions: 1, ...options }, more)
 
   /** A bus that consumes a topic of its own. */
   async function started(
@@ -45,7 +29,7 @@ describe('RabbitMQ: messages that have to wait keep no others waiting', () => {
   /** Until the returned function is called, the leader of a quorum queue answers nothing, as if there were none. */
   async function silence(queue: string): Promise<() => Promise<string>> {
     const call = (what: string): Promise<string> =>
-      broker.ctl(
+      suite.broker.ctl(
         'eval',
         `{ok, Queue} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"${queue}">>)), {Name, _} = amqqueue:get_pid(Queue), sys:${what}(Name).`,
       )
@@ -70,7 +54,7 @@ describe('RabbitMQ: messages that have to wait keep no others waiting', () => {
       const { on, topic, seen } = await started({
         delay: 'auto',
         connect: () =>
-          isBlackHole ? new Promise<never>(() => undefined) : amqp.connect(broker.url, { noDelay: true }),
+          isBlackHole ? new Promise<never>(() => undefined) : amqp.connect(suite.broker.url, { noDelay: true }),
       })
       // The look for the plugin, on a connection of its own, ends nowhere.
       isBlackHole = true
@@ -90,7 +74,7 @@ describe('RabbitMQ: messages that have to wait keep no others waiting', () => {
 
   test("delay: 'auto' looks for the plugin where the connection is, not at an address that is down", async () => {
     const dead = await freePort()
-    const { on, topic, seen } = await started({ delay: 'auto', url: [`amqp://127.0.0.1:${dead}`, broker.url] })
+    const { on, topic, seen } = await started({ delay: 'auto', url: [`amqp://127.0.0.1:${dead}`, suite.broker.url] })
     await on.publish(topic, 'delayed', { delayMs: 500 })
     await waitUntil(() => seen.length === 1)
   })

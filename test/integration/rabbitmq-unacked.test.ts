@@ -1,42 +1,30 @@
 import assert from 'node:assert/strict'
 import amqp from 'amqplib'
-import { afterAll, afterEach, beforeAll, describe, test, vi } from 'vitest'
-import { createBus } from 'busbar'
+import { describe, test, vi } from 'vitest'
 import type { Bus } from 'busbar'
-import { rabbitmq } from 'busbar/rabbitmq'
 import type { RabbitMqOptions } from 'busbar/rabbitmq'
 import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import { QueueConsumer } from '../../src/transports/rabbitmq/consume/queue-consumer.ts'
 import { startPrivate } from '../../tools/brokers/index.ts'
-import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
+import { rabbitMqSuite } from './rabbitmq-harness.ts'
 
 const TIMEOUT_MS = 4_000
 
 describe('RabbitMQ: messages that stay unacked for longer than the broker allows', () => {
-  let broker: RabbitMqBroker
-  const buses: Bus[] = []
-
-  beforeAll(async () => {
-    broker = await startPrivate('rabbitmq')
+  const suite = rabbitMqSuite('unacked', async () => {
+    const broker = await startPrivate('rabbitmq')
     // It looks once a minute otherwise.
     await broker.ctl(
       'eval',
       `application:set_env(rabbit, consumer_timeout, ${TIMEOUT_MS}), application:set_env(rabbit, channel_tick_interval, 500).`,
     )
+    return broker
   })
-  afterEach(async () => {
-    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
-  })
-  afterAll(() => broker.stop())
 
   function bus(options: RabbitMqOptions = {}): { on: Bus; warnings: string[] } {
-    const on = createBus({
-      service: 'unacked',
-      transport: rabbitmq({ ...(options.connect === undefined ? { url: broker.url } : {}), partitions: 1, ...options }),
-    })
+    const on = suite.bus({ partitions: 1, ...options })
     const warnings: string[] = []
     on.events.on('warning', ({ code }) => warnings.push(code))
-    buses.push(on)
     return { on, warnings }
   }
 
@@ -71,12 +59,13 @@ describe('RabbitMQ: messages that stay unacked for longer than the broker allows
 
   test('a queue is handed back once at a time, however much is settled meanwhile', { timeout: 60_000 }, async () => {
     // Each note takes its time: they are on the connection for publishing.
-    await using proxy = await tcpProxy({ port: broker.port })
+    await using proxy = await tcpProxy({ port: suite.broker.port })
     proxy.slow({ delayMs: 100 }, 'up')
     const { on } = bus({
       partitions: 2,
       consumerTimeoutMs: TIMEOUT_MS,
-      connect: (purpose) => amqp.connect(purpose === 'publish' ? `amqp://${proxy.host}:${proxy.port}` : broker.url),
+      connect: (purpose) =>
+        amqp.connect(purpose === 'publish' ? `amqp://${proxy.host}:${proxy.port}` : suite.broker.url),
     })
     using turned = vi.spyOn(QueueConsumer.prototype, 'turnOver')
     const topic = uniqueName('turns')

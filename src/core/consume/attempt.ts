@@ -1,3 +1,4 @@
+import type { HandlerOwner, HandlerRun } from '../causality.ts'
 import type { Clock } from '../clock.ts'
 import { Deadline } from '../util/deadlines.ts'
 import type { Deadlines } from '../util/deadlines.ts'
@@ -6,7 +7,7 @@ import { RejectError, TimeoutError, ValidationError } from '../errors.ts'
 import type { ConsumerControl, HandlerContext } from '../handler.ts'
 import type { ContextPublisher } from './context-publisher.ts'
 import type { HeldPublisher } from './held-publisher.ts'
-import type { OutgoingMessage, Position } from '../message.ts'
+import type { EncodedMessage, OutgoingMessage, Position } from '../message.ts'
 import type { Observation, Observers } from '../observers.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
 import { allPublished } from '../publish/all-published.ts'
@@ -20,6 +21,8 @@ const RETRY_REQUEST: ReadonlySet<string> = new Set(['delayMs', 'countAttempt', '
 
 /** Shared by all attempts of one consumer. */
 export interface AttemptHost {
+  /** Identifies the handlers of the consumer. */
+  readonly owner: HandlerOwner
   readonly group: string
   readonly control: ConsumerControl
   readonly clock: Clock
@@ -36,7 +39,7 @@ export interface AttemptHost {
 /**
  * One run of a handler, with an abort signal and a deadline. The signal is created on first access: most handlers never use it.
  */
-export abstract class Span {
+export abstract class Span implements HandlerRun {
   protected readonly host: AttemptHost
   #controller: AbortController | undefined
   #abortReason: unknown
@@ -48,6 +51,17 @@ export abstract class Span {
     this.host = host
     if (host.timeoutMs !== undefined) this.#arm(host.timeoutMs)
   }
+
+  get owner(): HandlerOwner {
+    return this.host.owner
+  }
+
+  get run(): HandlerRun {
+    return this
+  }
+
+  /** What the messages continue that its handler publishes; undefined for several messages. */
+  abstract get cause(): EncodedMessage | undefined
 
   get group(): string {
     return this.host.group
@@ -128,8 +142,7 @@ export class Attempt extends Span implements HandlerContext {
   /** Messages to be stored with the ack. */
   withAck: readonly OutgoingMessage[] | undefined = undefined
   #held: HeldPublisher | undefined
-  readonly #observation: Observation<'handle'> | undefined
-  readonly #observedAt: number
+  readonly #observed: { readonly as: Observation<'handle'>; readonly at: number } | undefined
   readonly #onAbandon: (attempt: Attempt, reason: unknown) => void
 
   constructor(host: AttemptHost, pending: PendingDelivery, onAbandon: (attempt: Attempt, reason: unknown) => void) {
@@ -137,10 +150,13 @@ export class Attempt extends Span implements HandlerContext {
     this.pending = pending
     this.attempt = pending.attempt
     this.#onAbandon = onAbandon
-    this.#observation = host.observers.watches('handle')
-      ? host.observers.start('handle', pending.message, this)
-      : undefined
-    this.#observedAt = this.#observation === undefined ? 0 : host.clock.monotonic()
+    this.#observed = host.observers.watched.handle ? this.#observe() : undefined
+  }
+
+  #observe(): { readonly as: Observation<'handle'>; readonly at: number } | undefined {
+    const { observers, clock } = this.host
+    const as = observers.start('handle', this.pending.message, this)
+    return as && { as, at: clock.monotonic() }
   }
 
   /** The attempt whose context this is; undefined for a copy of it, or a proxy. */
@@ -150,9 +166,13 @@ export class Attempt extends Span implements HandlerContext {
 
   /** Tells observers that the handler has ended, or was abandoned. */
   observeEnd(ok: boolean, error: unknown): void {
-    if (this.#observation === undefined) return
-    const durationMs = this.host.clock.monotonic() - this.#observedAt
-    this.host.observers.end(this.#observation, { durationMs, ok, error })
+    if (this.#observed === undefined) return
+    const durationMs = this.host.clock.monotonic() - this.#observed.at
+    this.host.observers.end(this.#observed.as, { durationMs, ok, error })
+  }
+
+  override get cause(): EncodedMessage {
+    return this.pending.delivery.message
   }
 
   get position(): Position {

@@ -30,7 +30,7 @@ class Batch extends Span implements BatchContext {
     super(host)
     this.deliveries = deliveries
     this.#onAbandon = onAbandon
-    this.#observation = host.observers.watches('batch')
+    this.#observation = host.observers.watched.batch
       ? host.observers.start(
           'batch',
           deliveries.map(({ message }) => message),
@@ -46,6 +46,11 @@ class Batch extends Span implements BatchContext {
     const durationMs = this.host.clock.monotonic() - this.#observedAt
     // As a list without holes: a handler may report nothing for those that succeeded.
     this.host.observers.end(this.#observation, { durationMs, results: this.deliveries.map((_, at) => results[at]) })
+  }
+
+  /** Any of the messages may be the cause. */
+  override get cause(): undefined {
+    return undefined
   }
 
   attempt(index: number): number {

@@ -1,4 +1,5 @@
 import type { ContextPublisher } from './context-publisher.ts'
+import type { HandlerOwner } from '../causality.ts'
 import type { Clock } from '../clock.ts'
 import type { CodecRegistry } from '../codec.ts'
 import type { ResolvedConsumeOptions } from './consume-options.ts'
@@ -13,6 +14,8 @@ import type { StartFrom, Transport, TransportIdentity } from '../transport.ts'
 
 /** What the bus gives to a consumer. */
 export interface ConsumerParts {
+  /** Identifies its handlers. */
+  readonly owner: HandlerOwner
   readonly transportName: string
   readonly transport: Transport
   readonly identity: TransportIdentity

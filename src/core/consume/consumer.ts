@@ -72,6 +72,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
     this.ready.catch(() => {})
     const { holdMessages } = parts
     const attemptHost: AttemptHost = {
+      owner: parts.owner,
       group: parts.group,
       control: this,
       clock: parts.clock,

@@ -25,24 +25,27 @@ export class DeliveryReports {
 
   /** Its handler is about to start. */
   begins(pending: PendingDelivery): void {
-    if (this.#events.wants('ack') || this.#events.wants('retry')) pending.startedAt = this.#clock.monotonic()
-    if (this.#events.wants('delivery')) this.#events.emit('delivery', this.#of(pending))
+    const { ack, retry, delivery } = this.#events.wanted
+    pending.times = ack || retry ? { startedAt: this.#clock.monotonic(), handlerMs: 0 } : undefined
+    if (delivery) this.#events.emit('delivery', this.#of(pending))
   }
 
   /** Its handler has ended. */
-  ended(pending: PendingDelivery): void {
-    pending.handlerMs = this.#since(pending.startedAt)
+  ended({ times }: PendingDelivery): void {
+    if (times !== undefined) times.handlerMs = this.#clock.monotonic() - times.startedAt
   }
 
   acked(pending: PendingDelivery): void {
-    if (!this.#events.wants('ack')) return
-    const { startedAt, handlerMs } = pending
-    this.#events.emit('ack', { ...this.#of(pending), durationMs: this.#since(startedAt), handlerMs })
+    if (!this.#events.wanted.ack) return
+    const { times } = pending
+    // They are unknown if the listener was added while the handler ran.
+    const durationMs = times === undefined ? 0 : this.#clock.monotonic() - times.startedAt
+    this.#events.emit('ack', { ...this.#of(pending), durationMs, handlerMs: times?.handlerMs ?? 0 })
   }
 
   retried(pending: PendingDelivery, error: unknown, delayMs: number, mode: 'inline' | 'delayed'): void {
-    if (!this.#events.wants('retry')) return
-    const { handlerMs } = pending
+    if (!this.#events.wanted.retry) return
+    const handlerMs = pending.times?.handlerMs ?? 0
     this.#events.emit('retry', { ...this.#of(pending), error, delayMs, mode, handlerMs })
   }
 
@@ -76,7 +79,7 @@ export class DeliveryReports {
     this.#events.emit('stuck', {
       ...this.#of(pending),
       ageMs: Math.round(ageMs),
-      state: pending.failure === undefined ? (pending.watchedState as BusEventMap['stuck']['state']) : 'dead-lettering',
+      state: pending.failure === undefined ? (pending.watch?.state as BusEventMap['stuck']['state']) : 'dead-lettering',
       queuedBehind,
     })
   }
@@ -98,18 +101,13 @@ export class DeliveryReports {
   /** A batch of outcomes goes to the transport. Returns what to call with its answer; undefined when there is no observer. */
   settling(settlements: readonly Settlement[]): ((failures: readonly SettlementFailure[]) => void) | undefined {
     const { observers, identity } = this.#parts
-    if (!observers.watches('settle')) return undefined
+    if (!observers.watched.settle) return undefined
     const observation = observers.start('settle', { ...this.#consumer, transport: identity, settlements })
     const startedAt = this.#clock.monotonic()
     return (failures) => {
       if (observation !== undefined)
         observers.end(observation, { durationMs: this.#clock.monotonic() - startedAt, failures })
     }
-  }
-
-  /** There is no start time if the listener was added while the handler ran. */
-  #since(startedAt: number): number {
-    return startedAt < 0 ? 0 : this.#clock.monotonic() - startedAt
   }
 
   #of(pending: PendingDelivery): BusEventMap['delivery'] {

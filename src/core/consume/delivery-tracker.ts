@@ -192,12 +192,11 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   receive(batch: readonly Delivery[]): void {
     const receivedAt = this.clock.monotonic()
-    const now = this.clock.now()
+    const { codecs } = this.#parts
     this.progress++
+    this.counters.received += batch.length
     for (const delivery of batch) {
-      const message = new IncomingMessage(delivery.message, this.#parts.codecs)
-      const pending = new PendingDelivery(delivery, message, receivedAt, now)
-      this.counters.received++
+      const pending = new PendingDelivery(delivery, new IncomingMessage(delivery.message, codecs), receivedAt)
       this.bufferedBytes += delivery.bytes
       this.outstanding.push(pending)
       if (delivery.history === 'new') this.#handled.forget(delivery)
@@ -561,14 +560,10 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     reason: DeadLetterReason,
     attempts: number = pending.attempt,
   ): void {
-    pending.failure = {
-      group: this.#parts.deadLetterGroup,
-      reason,
-      error,
-      attempts,
-      firstAt: pending.firstAt,
-      lastAt: this.clock.now(),
-    }
+    const lastAt = this.clock.now()
+    const { delivery, receivedAt } = pending
+    const firstAt = delivery.firstDeliveredAt ?? Math.round(lastAt - (this.clock.monotonic() - receivedAt))
+    pending.failure = { group: this.#parts.deadLetterGroup, reason, error, attempts, firstAt, lastAt }
     // It stays in the list and blocks its key until the broker has the dead letter.
     ;(this.#settler as Settler).add(pending, this.#rejection(pending, false))
   }

@@ -10,14 +10,36 @@ import type { Timer } from '../clock.ts'
  */
 export type PendingState = 'queued' | 'preparing' | 'waitingForRetry' | 'running' | 'settling' | 'settled'
 
-/** One delivery in a consumer, from arrival to settlement. */
+/** What the watchdog knows of a delivery: its state at the last checks. */
+export interface Watch {
+  state: PendingState
+  /** Since when it has been seen in that state (monotonic). */
+  since: number
+  isStuck: boolean
+}
+
+/** How the broker has refused to store what goes with the outcome of a delivery. */
+export interface Refusals {
+  /** How often. */
+  tries: number
+  /** How often for good, for what goes with its ack. */
+  refusedAcks: number
+  /** Its dead letter was last sent in its shortest form. */
+  isSlim: boolean
+  /** Its dead letter is refused in its shortest form too. It has given back its credit, so that others can take its place. */
+  isSetAside: boolean
+}
+
+/**
+ * One delivery in a consumer, from arrival to settlement. There is one for each message that arrives, so what few messages need
+ * is in objects of its own.
+ */
 export class PendingDelivery {
   previous: PendingDelivery | undefined = undefined
   next: PendingDelivery | undefined = undefined
   readonly delivery: Delivery
   readonly message: IncomingMessage
   readonly receivedAt: number
-  readonly firstAt: number
   queue: KeyQueue | undefined = undefined
   state: PendingState = 'queued'
   /** Timer until its retry, or until its dead letter is sent again. */
@@ -40,32 +62,19 @@ export class PendingDelivery {
   heldBytes = 0
   /** Noted at the broker as running. */
   isNoted = false
-  /** How long its last handler ran; 0 when not measured. */
-  handlerMs = 0
   /** Its handler has a deadline that ends it, so it can't be stuck. */
   hasDeadline = false
-  /** When the attempt started (monotonic); negative when not measured. */
-  startedAt = -1
+  /** When the attempt started (monotonic), and how long its handler ran; undefined when not measured. */
+  times: { readonly startedAt: number; handlerMs: number } | undefined = undefined
   /** Why it is dead-lettered. */
   failure: Failure | undefined = undefined
-  /** How often the broker has refused to store what goes with its outcome. */
-  settleTries = 0
-  /** How often the broker has refused for good what goes with its ack. */
-  refusedAcks = 0
-  /** Its dead letter was last sent in its shortest form. */
-  isSlim = false
-  /** Its dead letter is refused in its shortest form too. It has given back its credit, so that others can take its place. */
-  isSetAside = false
-  /** Since when the watchdog has seen it in its state (monotonic). */
-  watchedSince = 0
-  watchedState: PendingState | undefined = undefined
-  isStuck = false
+  refusals: Refusals | undefined = undefined
+  watch: Watch | undefined = undefined
 
-  constructor(delivery: Delivery, message: IncomingMessage, receivedAt: number, now: number) {
+  constructor(delivery: Delivery, message: IncomingMessage, receivedAt: number) {
     this.delivery = delivery
     this.message = message
     this.receivedAt = receivedAt
-    this.firstAt = delivery.firstDeliveredAt ?? now
     delivery.runtime = this
   }
 

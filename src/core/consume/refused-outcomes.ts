@@ -1,7 +1,7 @@
 import type { ResolvedConsumeOptions } from './consume-options.ts'
 import type { Clock } from '../clock.ts'
 import { PublishError } from '../errors.ts'
-import type { PendingDelivery } from './pending-delivery.ts'
+import type { PendingDelivery, Refusals } from './pending-delivery.ts'
 import { backoffMs } from './retry.ts'
 import type { Outcome } from '../transport.ts'
 
@@ -44,8 +44,9 @@ export class RefusedOutcomes {
   deadLetter(pending: PendingDelivery, error: Error): void {
     // A dead letter that is refused for good may be too large because of our headers.
     const slim = PublishError.is(error) && !error.retryable
-    if (slim && pending.isSlim) this.#setAside(pending)
-    pending.isSlim = slim
+    const refusals = refusalsOf(pending)
+    if (slim && refusals.isSlim) this.#setAside(pending, refusals)
+    refusals.isSlim = slim
     this.#later(pending, () => this.#host.rejection(pending, slim))
   }
 
@@ -55,12 +56,13 @@ export class RefusedOutcomes {
    */
   ack(pending: PendingDelivery, outcome: Outcome, error: Error): void {
     if (PublishError.is(error) && !error.retryable) {
-      if (++pending.refusedAcks > MAX_REFUSED_ACKS) {
-        pending.settleTries = 0
+      const refusals = refusalsOf(pending)
+      if (++refusals.refusedAcks > MAX_REFUSED_ACKS) {
+        refusals.tries = 0
         this.#host.giveUp(pending, error)
         return
       }
-      this.#setAside(pending)
+      this.#setAside(pending, refusals)
     }
     this.#later(pending, () => outcome)
   }
@@ -76,8 +78,8 @@ export class RefusedOutcomes {
   }
 
   /** The delivery has its outcome at last, and frees its place: its credit, or the room of what was set aside. */
-  leave({ isSetAside, delivery }: PendingDelivery): void {
-    if (isSetAside) {
+  leave({ refusals, delivery }: PendingDelivery): void {
+    if (refusals?.isSetAside === true) {
       this.#asideCount--
       this.#asideBytes -= delivery.bytes
     } else this.#host.freed(1, delivery.bytes)
@@ -87,11 +89,11 @@ export class RefusedOutcomes {
    * What the broker refuses for good must not hold up other messages for long: its source stays here, but gives back its credit.
    * Not without bound: as much again as may be unsettled anyway.
    */
-  #setAside(pending: PendingDelivery): void {
+  #setAside({ delivery }: PendingDelivery, refusals: Refusals): void {
     const { prefetch, prefetchBytes } = this.#limits
-    const { bytes } = pending.delivery
-    if (pending.isSetAside || this.#asideCount >= prefetch || this.#asideBytes >= prefetchBytes) return
-    pending.isSetAside = true
+    const { bytes } = delivery
+    if (refusals.isSetAside || this.#asideCount >= prefetch || this.#asideBytes >= prefetchBytes) return
+    refusals.isSetAside = true
     this.#asideCount++
     this.#asideBytes += bytes
     this.#host.freed(1, bytes)
@@ -105,6 +107,10 @@ export class RefusedOutcomes {
       this.#host.settleAgain(pending, outcome())
     }
     this.#waiting.set(pending, send)
-    pending.timer = this.#host.clock.setTimer(backoffMs(SETTLE_BACKOFF, ++pending.settleTries), send)
+    pending.timer = this.#host.clock.setTimer(backoffMs(SETTLE_BACKOFF, ++refusalsOf(pending).tries), send)
   }
+}
+
+function refusalsOf(pending: PendingDelivery): Refusals {
+  return (pending.refusals ??= { tries: 0, refusedAcks: 0, isSlim: false, isSetAside: false })
 }

@@ -7,6 +7,16 @@ import type { PendingDelivery } from './pending-delivery.ts'
 import type { Preparation } from './preparation.ts'
 import type { Runner, RunnerHost } from './runner.ts'
 
+/**
+ * What waits for the promise of one handler, and then for that of another: callbacks of its own for each message would take more
+ * memory than its context.
+ */
+interface Slot {
+  attempt: Attempt | undefined
+  readonly succeeded: () => void
+  readonly failed: (error: unknown) => void
+}
+
 /** Runs a handler for single messages, with the consumer's concurrency. */
 export class SingleRunner implements Runner {
   readonly #host: RunnerHost
@@ -15,6 +25,8 @@ export class SingleRunner implements Runner {
   readonly #preparation: Preparation
   readonly #running = new LinkedList<Attempt>()
   readonly #onAbandon = (attempt: Attempt, reason: unknown): void => this.#abandon(attempt, reason)
+  /** Slots whose promise has settled. No more than there were promises at once. */
+  readonly #freeSlots: Slot[] = []
   #pumping = false
 
   constructor(host: RunnerHost, attemptHost: AttemptHost, preparation: Preparation, handler: Handler) {
@@ -65,9 +77,8 @@ export class SingleRunner implements Runner {
         preparing === undefined
           ? this.#handler(pending.message, attempt)
           : preparing.then(() => this.#handlePrepared(attempt))
-      // Wrap a foreign promise: its `then` may do anything.
-      if (result instanceof Promise) promise = result
-      else if (isThenable(result)) promise = Promise.resolve(result)
+      // Anything but a plain promise becomes one: its `then` may do anything.
+      if (isThenable(result)) promise = Promise.resolve(result)
     } catch (error) {
       this.#end(attempt, true, error)
       return
@@ -77,16 +88,27 @@ export class SingleRunner implements Runner {
       return
     }
     this.#host.started(pending)
-    promise.then(
-      () => {
-        this.#end(attempt, false, undefined)
-        this.#startAll()
-      },
-      (error: unknown) => {
-        this.#end(attempt, true, error)
-        this.#startAll()
-      },
-    )
+    const slot = this.#freeSlots.pop() ?? this.#newSlot()
+    slot.attempt = attempt
+    // That of the class: one of the object could call back twice, when the slot has another attempt.
+    void Promise.prototype.then.call(promise, slot.succeeded, slot.failed)
+  }
+
+  #newSlot(): Slot {
+    const slot: Slot = {
+      attempt: undefined,
+      succeeded: () => this.#promiseEnded(slot, false, undefined),
+      failed: (error) => this.#promiseEnded(slot, true, error),
+    }
+    return slot
+  }
+
+  #promiseEnded(slot: Slot, failed: boolean, error: unknown): void {
+    const attempt = slot.attempt as Attempt
+    slot.attempt = undefined
+    this.#freeSlots.push(slot)
+    this.#end(attempt, failed, error)
+    this.#startAll()
   }
 
   /** An attempt that was aborted meanwhile must not start its handler: the next attempt may be running. */

@@ -80,7 +80,7 @@ export class Watchdog {
 
   /** Deliveries that were stuck at the last check and still are, in order of arrival. */
   get stuck(): readonly PendingDelivery[] {
-    if (this.#stuck.length > 0) this.#stuck = this.#stuck.filter((pending) => pending.watchedState === stateOf(pending))
+    if (this.#stuck.length > 0) this.#stuck = this.#stuck.filter((pending) => pending.watch?.state === stateOf(pending))
     return this.#stuck
   }
 
@@ -119,11 +119,9 @@ export class Watchdog {
     const stuck: PendingDelivery[] = []
     const look = (pending: PendingDelivery): void => {
       const state = stateOf(pending)
-      if (!mayHang(pending, state) || pending.watchedState !== state) {
-        pending.watchedState = state
-        pending.watchedSince = now
-        pending.isStuck = false
-      } else if (now - pending.watchedSince >= this.#windowMs) stuck.push(pending)
+      if (!mayHang(pending, state) || pending.watch?.state !== state)
+        pending.watch = { state, since: now, isStuck: false }
+      else if (now - pending.watch.since >= this.#windowMs) stuck.push(pending)
     }
     for (let pending = this.#host.outstanding.first; pending !== undefined; pending = pending.next) look(pending)
     for (const pending of this.#host.unanswered()) look(pending)
@@ -131,9 +129,10 @@ export class Watchdog {
   }
 
   #reportStuck(pending: PendingDelivery): void {
-    if (pending.isStuck) return
-    pending.isStuck = true
-    this.#host.stuck(pending, this.#clock.monotonic() - pending.watchedSince)
+    const { watch } = pending
+    if (watch === undefined || watch.isStuck) return
+    watch.isStuck = true
+    this.#host.stuck(pending, this.#clock.monotonic() - watch.since)
   }
 
   /**

@@ -4,7 +4,7 @@ import type { PublishReceipt, PublishResult } from './publish-options.ts'
 /** The receipts of a `publishMany`. Throws a `PublishError` if some messages were not published. */
 export function allPublished(topic: string, results: readonly PublishResult[]): readonly PublishReceipt[] {
   // Most calls succeed: one look at each result, and no list.
-  if (results.every(({ error }) => error === undefined)) return results as readonly PublishReceipt[]
+  if (!results.some(hasFailed)) return results as readonly PublishReceipt[]
   const errors = results.flatMap(({ error }) => (error === undefined ? [] : [error]))
   const isUnknown = errors.some((error) => PublishError.is(error) && error.outcome === 'unknown')
   throw new PublishError(
@@ -16,4 +16,8 @@ export function allPublished(topic: string, results: readonly PublishResult[]): 
       cause: errors.length === 1 ? errors[0] : new AggregateError(errors),
     },
   )
+}
+
+function hasFailed({ error }: PublishResult): boolean {
+  return error !== undefined
 }

@@ -47,6 +47,14 @@ async function makeRest<Item, Made>(
   return made
 }
 
+/** `next` of a value, now or as soon as it is there. */
+export function andThen<Value, Next>(
+  value: Value | Promise<Value>,
+  next: (value: Value) => Next | Promise<Next>,
+): Next | Promise<Next> {
+  return value instanceof Promise ? value.then(next) : next(value)
+}
+
 export function toError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error), { cause: error })
 }

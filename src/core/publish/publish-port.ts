@@ -6,7 +6,7 @@ import type { Deadlines } from '../util/deadlines.ts'
 import type { AnyEventDefinition } from '../define.ts'
 import { ConfigurationError, PublishError, StateError } from '../errors.ts'
 import type { BusState } from '../health.ts'
-import { makeMany, toError } from './make-many.ts'
+import { andThen, makeMany, toError } from './make-many.ts'
 import type { EncodedMessage, OutgoingMessage } from '../message.ts'
 import type { MessageFactory } from './message-factory.ts'
 import { describe } from '../util/options-reader.ts'
@@ -81,7 +81,11 @@ export class PublishPort {
         run.results.then(([result]) => settle(result, resolve, reject), reject)
         return
       }
-      const made = this.#parts.factory.make(target, data, options, this.#parent(handled), publisher.hasTombstones)
+      const { factory } = this.#parts
+      const made = andThen(
+        factory.make(target, data, options, this.#parent(handled), publisher.hasTombstones),
+        publisher.accept,
+      )
       if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic))
         return sendOne(publisher, made, signal, undefined, resolve, reject)
       const making =
@@ -119,11 +123,13 @@ export class PublishPort {
       const run = this.#run(this.#chain, target, items, origin)
       return run.results.catch((error: unknown) => failures(run.items, error))
     }
-    const now = this.#parts.clock.now()
+    const { factory, clock } = this.#parts
+    const { hasTombstones, accept } = publisher
+    const now = clock.now()
     const parent = this.#parent(handled)
     const made = makeMany(items, (item) => {
       refuseBadItem(item)
-      return this.#parts.factory.make(target, item.data, item, parent, publisher.hasTombstones, now)
+      return andThen(factory.make(target, item.data, item, parent, hasTombstones, now), accept)
     })
     if (!(made instanceof Promise) && !publisher.sequence.isBusy(topic))
       return new Promise((resolve) => sendMany(publisher, items, made, signal, undefined, resolve))

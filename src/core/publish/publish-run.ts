@@ -5,7 +5,7 @@ import type { Clock } from '../clock.ts'
 import { Deadline } from '../util/deadlines.ts'
 import type { Deadlines } from '../util/deadlines.ts'
 import { ConfigurationError, PublishError, StateError } from '../errors.ts'
-import { makeMany, toError } from './make-many.ts'
+import { andThen, makeMany, toError } from './make-many.ts'
 import type { OutgoingMessage } from '../message.ts'
 import type { MessageFactory } from './message-factory.ts'
 import { describe } from '../util/options-reader.ts'
@@ -204,15 +204,13 @@ export class PublishRun implements OpenCall {
   #make(items: readonly PublishCallItem[]): MadeMany {
     const { event, topic } = this.#call
     const { factory, parent, now, publisher } = this.#parts
-    const { hasTombstones } = publisher
+    const { hasTombstones, accept } = publisher
     return makeMany(items, (item) => {
       refuseUnknown('An item of a publish call', item, PUBLISH_CALL_ITEM)
       const { transform } = item
-      const message = factory.make(event ?? topic, item.data, item, parent, hasTombstones, now)
-      if (transform === undefined) return message
-      return message instanceof Promise
-        ? message.then((made) => transformed(made, transform))
-        : transformed(message, transform)
+      const made = factory.make(event ?? topic, item.data, item, parent, hasTombstones, now)
+      const message = transform === undefined ? made : andThen(made, (whole) => transformed(whole, transform))
+      return andThen(message, accept)
     })
   }
 
@@ -258,12 +256,10 @@ export class PublishRun implements OpenCall {
     const made = making instanceof Promise ? await making : making
     return made.map((one, index): PublishResult => {
       const { id = '' } = items[index] ?? {}
-      const error = one instanceof Error ? one : this.#parts.publisher.refusalOf(one)
-      if (error !== undefined) return { id, error }
-      const message = one as OutgoingMessage
+      if (one instanceof Error) return { id, error: one }
       this.#encoded ??= []
-      this.#encoded.push(message)
-      return { id: message.id, position: undefined }
+      this.#encoded.push(one)
+      return { id: one.id, position: undefined }
     })
   }
 

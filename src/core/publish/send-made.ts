@@ -1,11 +1,12 @@
 import { ValidationError } from '../errors.ts'
 import type { PublishError } from '../errors.ts'
+import { makeMany } from './make-many.ts'
 import type { OutgoingMessage, Position } from '../message.ts'
 import type { PublishItem, PublishReceipt, PublishResult } from './publish-options.ts'
 import type { Publisher } from './publisher.ts'
 import { topicProblem } from '../topic.ts'
 
-/** A message for each item, or why there is none. */
+/** A message for each item that its publisher accepts, or why there is none. */
 export type Made = readonly (OutgoingMessage | Error)[]
 
 /** A promise while an asynchronous schema or codec is at work. */
@@ -20,11 +21,6 @@ export function sendOne(
   resolve: (receipt: PublishReceipt) => void,
   reject: (error: unknown) => void,
 ): void {
-  const refusal = publisher.refusalOf(message)
-  if (refusal !== undefined) {
-    reject(refusal)
-    return
-  }
   const settle = (_index: number, position: Position | undefined, error: PublishError | undefined): void => {
     if (error === undefined) resolve({ id: message.id, position })
     else reject(error)
@@ -42,21 +38,22 @@ export function sendMany(
   resolve: (results: readonly PublishResult[]) => void,
 ): void {
   const results: PublishResult[] = []
-  // Not Array.from({ length }): that takes longer than the rest of this loop.
+  // Not Array.from({ length }): that takes longer than the rest of this function.
   results.length = made.length
-  const messages: OutgoingMessage[] = []
-  /** Index among the items of the message at each index of `messages`; only kept if an item was refused. */
+  let messages = made as readonly OutgoingMessage[]
+  /** Index among the items of the message at each index of `messages`; only if there is none for some item. */
   let indexes: number[] | undefined
-  for (let index = 0; index < made.length; index++) {
-    const one = made[index] as OutgoingMessage | Error
-    const error = one instanceof Error ? one : publisher.refusalOf(one)
-    if (error === undefined) {
-      messages.push(one as OutgoingMessage)
-      indexes?.push(index)
-    } else {
-      indexes ??= messages.map((_, at) => at)
-      results[index] = { id: items[index]?.id ?? '', error }
+  if (made.some(isError)) {
+    indexes = []
+    const sendable: OutgoingMessage[] = []
+    for (const [index, one] of made.entries()) {
+      if (isError(one)) results[index] = { id: items[index]?.id ?? '', error: one }
+      else {
+        indexes.push(index)
+        sendable.push(one)
+      }
     }
+    messages = sendable
   }
   if (messages.length === 0) {
     resolve(results)
@@ -72,13 +69,21 @@ export function sendMany(
   publisher.send(messages, signal, settle, startedAt)
 }
 
+function isError(one: OutgoingMessage | Error): one is Error {
+  return one instanceof Error
+}
+
 /** Sends messages that are encoded already, in order. Resolves with one result per message. */
 export function sendEncoded(
   publisher: Publisher,
   messages: readonly OutgoingMessage[],
   signal: AbortSignal | undefined,
 ): Promise<readonly PublishResult[]> {
-  const checked = messages.map((message) => problemOf(message) ?? message)
+  const checked = makeMany(messages, (message) => {
+    const problem = problemOf(message)
+    if (problem !== undefined) throw problem
+    return publisher.accept(message)
+  }) as Made
   return new Promise((resolve) => sendMany(publisher, messages, checked, signal, undefined, resolve))
 }
 

@@ -55,7 +55,9 @@ function textOf(time: Uint8Array, counter: number, random: Uint8Array, at: numbe
   const high = (index: number): number => HIGH[random[at + index] as number] as number
   const low = (index: number): number => LOW[random[at + index] as number] as number
   const variant = HIGH[0x80 | ((random[at] as number) & 0x3f)] as number
-  const [c0, c1, c2] = [LOW[counter >> 8] as number, HIGH[counter & 0xff] as number, LOW[counter & 0xff] as number]
+  const c0 = LOW[counter >> 8] as number
+  const c1 = HIGH[counter & 0xff] as number
+  const c2 = LOW[counter & 0xff] as number
   // prettier-ignore
   return String.fromCharCode(
     t(0), t(1), t(2), t(3), t(4), t(5), t(6), t(7), DASH, t(9), t(10), t(11), t(12), DASH, SEVEN, c0, c1, c2, DASH,

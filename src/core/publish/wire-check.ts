@@ -21,6 +21,8 @@ const MAX_VALUES = 10_000
 export class WireCheck {
   readonly #mode: WireCheckMode
   readonly #passed = new Set<string | AnyEventDefinition>()
+  /** The last one that passed: most messages have the target of the one before. */
+  #lastPassed: string | AnyEventDefinition | undefined
 
   constructor(mode: WireCheckMode) {
     this.#mode = mode
@@ -28,7 +30,8 @@ export class WireCheck {
 
   /** True when a message of this topic or event must be checked. */
   isDue(target: string | AnyEventDefinition): boolean {
-    return this.#mode !== 'off' && (this.#mode === 'always' || !this.#passed.has(target))
+    if (this.#mode === 'off') return false
+    return this.#mode === 'always' || (target !== this.#lastPassed && !this.#passed.has(target))
   }
 
   /** Throws, or rejects with, a `ValidationError`. `body` is what `codec` made of `data`. */
@@ -44,6 +47,7 @@ export class WireCheck {
       if (codec === jsonCodec) refuseLosses(topic, data)
       if (this.#passed.size >= MAX_PASSED) this.#passed.clear()
       this.#passed.add(target)
+      this.#lastPassed = target
     }
     if (schema === undefined) return fits()
     const refuse = (error: unknown): never => {

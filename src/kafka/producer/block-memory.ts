@@ -18,17 +18,17 @@ export class BlockMemory {
   /** A block of at least `size` bytes; undefined if there is no room for it. */
   take(size: number): Buffer | undefined {
     if (this.#usedBytes + size > this.maxBytes) return undefined
-    const block = this.takeAnyway(size)
+    const block = this.#pool.take(size)
+    this.#usedBytes += block.length
     if (this.#usedBytes <= this.maxBytes) return block
     this.give(block)
     return undefined
   }
 
-  /** For what must go on, as the halves of a batch: a little more than there is room for. */
-  takeAnyway(size: number): Buffer {
-    const block = this.#pool.take(size)
-    this.#usedBytes += block.length
-    return block
+  /** For what must go on though there is no room, as the halves of a batch; no more than that, and not for reuse. */
+  takeExactly(size: number): Buffer {
+    this.#usedBytes += size
+    return Buffer.allocUnsafeSlow(size)
   }
 
   /** Nothing may read the block any more. */
@@ -36,10 +36,5 @@ export class BlockMemory {
     this.#usedBytes -= block.length
     // What is kept for reuse counts as well.
     if (this.#usedBytes + this.#pool.freeBytes + block.length <= this.maxBytes) this.#pool.give(block)
-  }
-
-  /** For a block that something may still read: it is left to the garbage collector. */
-  drop(block: Buffer): void {
-    this.#usedBytes -= block.length
   }
 }

@@ -5,8 +5,8 @@ import type { RecordContent } from './producer-record.ts'
 
 /** A call of `send` or `sendMany`, until all of its records are in batches. */
 export interface SendCall {
-  /** Appends what there is room for; true if that is all. */
-  advance(accumulator: Accumulator, topic: TopicWriter): boolean
+  /** Appends what there is room for; true if that is all. `deadline`: if it has waited. */
+  advance(accumulator: Accumulator, topic: TopicWriter, deadline?: number): boolean
   /** What has not been appended fails. */
   fail(error: KafkaError): void
 }
@@ -22,9 +22,9 @@ export class SingleCall implements SendCall {
     this.delivery = new SingleDelivery(topic)
   }
 
-  advance(accumulator: Accumulator, topic: TopicWriter): boolean {
+  advance(accumulator: Accumulator, topic: TopicWriter, deadline?: number): boolean {
     try {
-      const batch = accumulator.append(topic, this.#record, this.#timestamp)
+      const batch = accumulator.append(topic, this.#record, this.#timestamp, deadline)
       if (batch === undefined) return false
       batch.deliveries.push(this.delivery)
     } catch (error) {
@@ -50,12 +50,12 @@ export class ManyCall implements SendCall {
     this.delivery = new ManyDelivery(topic, records.length)
   }
 
-  advance(accumulator: Accumulator, topic: TopicWriter): boolean {
+  advance(accumulator: Accumulator, topic: TopicWriter, deadline?: number): boolean {
     const { delivery } = this
     for (; this.#next < this.#records.length; this.#next++) {
       const index = this.#next
       try {
-        const batch = accumulator.append(topic, this.#records[index] as RecordContent, this.#timestamp)
+        const batch = accumulator.append(topic, this.#records[index] as RecordContent, this.#timestamp, deadline)
         if (batch === undefined) return false
         delivery.appended(index, batch.partition)
         const last = batch.deliveries.at(-1)

@@ -1,3 +1,5 @@
+import { maxRecordSize } from '../records/batch-builder.ts'
+import { BATCH } from '../records/batch-format.ts'
 import { readRecords } from '../records/read-records.ts'
 import type { KafkaRecord } from '../records/record.ts'
 import { scanBatches } from '../records/record-batch.ts'
@@ -24,7 +26,9 @@ function rebuilt(
   deliveries: readonly Delivery[],
   memory: BlockMemory,
 ): ProducerBatch {
-  const block = memory.takeAnyway(builder.size)
+  let size: number = BATCH.records
+  for (const { key, value, headers } of records) size += maxRecordSize(key, value, headers)
+  const block = memory.takeExactly(Math.min(size, builder.size))
   const half = new ProducerBatch({ topic, partition }, block, block.length, { openedAt, readyAt, deadline })
   for (const { key, value, timestamp, headers } of records) half.builder.append(key, value, timestamp, headers)
   half.deliveries.push(...deliveries)

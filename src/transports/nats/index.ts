@@ -4,7 +4,7 @@ import { OpenedOnce } from '../../core/util/opened-once.ts'
 import { capabilitiesOf } from './capabilities.ts'
 import { CoreNats } from './core-nats/core-nats.ts'
 import { JetStream } from './jetstream/jetstream.ts'
-import { resolveNatsOptions } from './options.ts'
+import { resolveNatsOptions } from './resolve-options.ts'
 import type { NatsOptions } from './options.ts'
 
 export type {

@@ -219,7 +219,10 @@ export interface MessageProperties {
   readonly correlationId?: string | undefined
   /** Name of the application that publishes. */
   readonly appId?: string | undefined
-  /** User that publishes; RabbitMQ refuses any other than the connection's. */
+  /**
+   * User that publishes. RabbitMQ closes the channel for any other than the connection's user, and messages on it end as
+   * `unknown`.
+   */
   readonly userId?: string | undefined
   /** AMQP's own `type`; the CloudEvents type is a header. */
   readonly type?: string | undefined

@@ -1,6 +1,6 @@
 import type { Capabilities, Transport } from '../../core/transport.ts'
 import { OpenedOnce } from '../../core/util/opened-once.ts'
-import { resolveRedisOptions } from './options.ts'
+import { resolveRedisOptions } from './resolve-options.ts'
 import type { RedisOptions } from './options.ts'
 import { RedisTransport } from './transport.ts'
 

@@ -12,6 +12,7 @@ import { settledWithin } from '../../core/util/settled-within.ts'
 import { redisAdmin } from './admin/admin.ts'
 import { givenClientAdapter } from './connection/given-client-adapter.ts'
 import type { RedisContext } from './context.ts'
+import type { RedisParts } from './parts.ts'
 import { describeServer } from './connection/dial.ts'
 import { sweepEphemeral } from './topology/ephemeral.ts'
 import { toSubscribeError } from './errors.ts'
@@ -75,7 +76,7 @@ export class RedisTransport implements ConnectionListener {
         for (const subscription of this.#subscriptions) subscription.wake()
       },
     })
-    const context: Omit<RedisContext, 'maintenance'> = {
+    const parts: RedisParts = {
       options,
       host,
       commands: this.#commands,
@@ -87,7 +88,7 @@ export class RedisTransport implements ConnectionListener {
       reports,
       lease,
     }
-    this.#context = Object.assign(context, { maintenance: new Maintenance(context) })
+    this.#context = { ...parts, maintenance: new Maintenance(parts) }
     this.publisher = new RedisPublisher(this.#context)
   }
 

@@ -8,7 +8,7 @@ import { delivery } from './stub-transport.ts'
 
 function work(id: string, key?: string): PendingDelivery {
   const of = delivery(id, { key })
-  return new PendingDelivery(of, new IncomingMessage(of.message, new CodecRegistry()), 0, 0)
+  return new PendingDelivery(of, new IncomingMessage(of.message, new CodecRegistry()), 0)
 }
 
 describe('lanes', () => {

@@ -209,7 +209,7 @@ describe.each([1, 2])('simulated transactions, version %i', (version) => {
     const body = { transactionalId: 'x', producerId, producerEpoch, groupId: 'g' }
     expect((await ask('AddOffsetsToTxn', body)).errorCode).toBe(0)
     await sim.advance(11_000)
-    expect((await end(producerEpoch, true)).errorCode).toBe(90)
+    expect((await end(producerEpoch, true)).errorCode).toBe(version === 2 ? 48 : 90)
     const again = await init()
     expect(again).toMatchObject({ errorCode: 0, producerId })
     expect(again.producerEpoch).toBeGreaterThan(producerEpoch)

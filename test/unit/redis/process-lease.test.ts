@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import { resolveRedisOptions } from '../../../src/transports/redis/options.ts'
+import { resolveRedisOptions } from '../../../src/transports/redis/resolve-options.ts'
 import { ProcessLease } from '../../../src/transports/redis/partitions/process-lease.ts'
 import type { ProcessLeaseParts } from '../../../src/transports/redis/partitions/process-lease.ts'
 import { RENEW } from '../../../src/transports/redis/scripts/lease.ts'

@@ -1,4 +1,4 @@
-import type { RedisContext } from '../context.ts'
+import type { RedisParts } from '../parts.ts'
 import { Ticker } from './ticker.ts'
 
 /** Notices that are kept: a process that missed some finds out by the revision of each assignment, within a lease. */
@@ -23,7 +23,7 @@ export interface Maintained {
  * for each that has something to do. While nothing changes, each is looked at once per lease.
  */
 export class Maintenance {
-  readonly #context: Omit<RedisContext, 'maintenance'>
+  readonly #context: RedisParts
   readonly #ticker: Ticker
   readonly #maintained = new Map<string, Set<Maintained>>()
   readonly #announced = new Map<string, readonly [group: string, topic: string]>()
@@ -33,7 +33,7 @@ export class Maintenance {
   #lastNotice: string | undefined
   #started = false
 
-  constructor(context: Omit<RedisContext, 'maintenance'>) {
+  constructor(context: RedisParts) {
     this.#context = context
     this.#ticker = new Ticker(context.host.clock, context.options.pollIntervalMs, () => this.#run())
   }

@@ -1,6 +1,6 @@
 import { baseTopic } from './keys.ts'
 import type { Keys } from './keys.ts'
-import { REDIS_DEFAULTS } from '../options.ts'
+import { REDIS_DEFAULTS } from '../resolve-options.ts'
 import type { ResolvedRedisOptions } from '../options.ts'
 import type { Reports } from '../reports.ts'
 import type { Commands } from '../connection/commands.ts'

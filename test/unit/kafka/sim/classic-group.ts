@@ -25,7 +25,8 @@ const NOTHING: Uint8Array = Buffer.alloc(0)
 export class ClassicGroup {
   readonly #clock: SimClock
   readonly #members = new Map<string, Member>()
-  readonly #expected = new Set<string>()
+  /** Ids that were given to members who have not joined with them yet; what ends the wait for each. */
+  readonly #expected = new Map<string, () => void>()
   #state: State = 'empty'
   #generation = 0
   #leader = ''
@@ -58,7 +59,12 @@ export class ClassicGroup {
 
   join(request: Asked<'JoinGroup'>, version: number, clientId: string | null): JoinAnswer | Promise<JoinAnswer> {
     const { memberId, groupInstanceId, protocolType, protocols } = request
-    const refuse = (errorCode: number, id = memberId): JoinAnswer => ({ errorCode, memberId: id, generationId: -1 })
+    const refuse = (errorCode: number, id = memberId): JoinAnswer => ({
+      errorCode,
+      memberId: id,
+      protocolName: version >= 7 ? null : '',
+      generationId: -1,
+    })
     if (this.#members.size > 0 && (protocolType !== this.#protocolType || !this.#hasCommon(protocols, memberId))) {
       return refuse(CODE.INCONSISTENT_GROUP_PROTOCOL)
     }
@@ -72,10 +78,10 @@ export class ClassicGroup {
     if (known !== undefined) return this.#rejoin(known, request)
     if (memberId === '' && groupInstanceId === null && version >= 4) {
       const id = this.#newId(clientId)
-      this.#expected.add(id)
+      this.#expect(id, request.sessionTimeoutMs)
       return refuse(CODE.MEMBER_ID_REQUIRED, id)
     }
-    if (memberId !== '' && !this.#expected.delete(memberId)) return refuse(CODE.UNKNOWN_MEMBER_ID)
+    if (memberId !== '' && !this.#hasCome(memberId)) return refuse(CODE.UNKNOWN_MEMBER_ID)
     const member = this.#add(memberId === '' ? this.#newId(groupInstanceId ?? clientId) : memberId, request)
     return this.#wait(member)
   }
@@ -154,6 +160,19 @@ export class ClassicGroup {
     return protocols.some(({ name }) => others.every((other) => other.protocols.some((each) => each.name === name)))
   }
 
+  #expect(id: string, sessionMs: number): void {
+    const cancel = this.#clock.setTimer(() => {
+      this.#expected.delete(id)
+      this.#completeIfAll()
+    }, sessionMs)
+    this.#expected.set(id, cancel)
+  }
+
+  #hasCome(id: string): boolean {
+    this.#expected.get(id)?.()
+    return this.#expected.delete(id)
+  }
+
   #add(id: string, request: Asked<'JoinGroup'>): Member {
     const { groupInstanceId, protocols, sessionTimeoutMs, rebalanceTimeoutMs } = request
     const member: Member = {
@@ -221,7 +240,7 @@ export class ClassicGroup {
   }
 
   #completeIfAll(): void {
-    if (this.#state !== 'preparing' || this.#isGathering) return
+    if (this.#state !== 'preparing' || this.#isGathering || this.#expected.size > 0) return
     if ([...this.#members.values()].every(({ joining }) => joining !== undefined)) this.#complete()
   }
 

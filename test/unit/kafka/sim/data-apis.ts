@@ -22,9 +22,8 @@ export function dataApis(cluster: SimCluster): Handlers {
         const topic = cluster.topicFor(call.broker, call.version >= 13 ? { id: topicId } : { name })
         const partitionResponses = partitionData.map(({ index, records }) => {
           const partition = topic?.partitions[index]
-          if (topic === undefined || partition === undefined) {
-            return failed(index, call.version >= 13 ? CODE.UNKNOWN_TOPIC_ID : CODE.UNKNOWN_TOPIC_OR_PARTITION)
-          }
+          if (topic === undefined && call.version >= 13) return failed(index, CODE.UNKNOWN_TOPIC_ID)
+          if (topic === undefined || partition === undefined) return failed(index, CODE.UNKNOWN_TOPIC_OR_PARTITION)
           if (partition.leader !== call.broker.id) return notLeader(index, partition)
           return append(cluster, topic, partition, records, request, call)
         })

@@ -198,6 +198,8 @@ export class SimTransactions {
     const isRepeated = transaction.wasCommitted === isCommit && epoch === transaction.epoch - (isVersion2 ? 1 : 0)
     if (transaction.state === 'ended' && isRepeated) return done()
     if (transaction.state === 'ending' && isRepeated) return { errorCode: CODE.CONCURRENT_TRANSACTIONS }
+    const isLast = isVersion2 && epoch === transaction.epoch - 1
+    if (isLast && transaction.state !== 'open') return { errorCode: CODE.INVALID_TXN_STATE }
     if (epoch !== transaction.epoch) return { errorCode: CODE.PRODUCER_FENCED }
     if (transaction.state !== 'open') {
       if (!isVersion2 || isCommit) return { errorCode: CODE.INVALID_TXN_STATE }
