@@ -14,9 +14,9 @@ export interface RedisHarness {
   /** What another program does, and sees. */
   readonly client: ReturnType<typeof createClient>
   /** A bus that is closed after the test. */
-  bus(options?: Partial<RedisOptions>, more?: Partial<BusOptions>): Bus
+  readonly bus: (options?: Partial<RedisOptions>, more?: Partial<BusOptions>) => Bus
   /** A proxy before the broker, closed after the test. */
-  proxy(): Promise<TcpProxy>
+  readonly proxy: () => Promise<TcpProxy>
 }
 
 export interface HarnessOptions {
@@ -49,13 +49,13 @@ export async function redisHarness(
   return {
     broker,
     client,
-    bus(options = {}, more = {}) {
+    bus: (options = {}, more = {}) => {
       const transport = redis({ ...common, url: broker.url, ...options })
       const made = createBus({ service, transport, ...more })
       buses.push(made)
       return made
     },
-    async proxy() {
+    proxy: async () => {
       const made = await tcpProxy(broker)
       proxies.push(made)
       return made
