@@ -466,7 +466,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     const mine = this.#units.filter((unit) => unit.mine)
     await Promise.all(mine.map((unit) => this.#leave(unit)))
     for (const unit of this.#units) if (unit.isAstray) this.#disown(unit.name)
-    // The session goes on for other members: without a word, this one would keep its share.
+    // The session continues for other members: without a word, this one would keep its share.
     this.leases.later(async () => this.#members.notify('bye'))
     this.#members.close()
     this.leases.unuse(this)
