@@ -96,7 +96,7 @@ export interface BusEventMap {
   lost: EventOfConsumer & { readonly count: number; readonly reason: string }
   /** A handler kept running past its deadline and the grace period (`abandonAfterMs`); its slot was freed. */
   abandoned: EventOfMessage
-  /** A cap on a consumer's concurrency was set (0 pauses it) or lifted (undefined); `reason` says by whom. */
+  /** A cap on a consumer's concurrency was set (0 pauses it) or lifted (undefined); `reason` says what set it. */
   limit: EventOfConsumer & { readonly reason: string; readonly maxConcurrency: number | undefined }
   /** A consumer stopped starting handlers; `reason` says why. */
   pause: EventOfConsumer & { readonly reason: string }

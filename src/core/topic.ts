@@ -19,13 +19,9 @@ export function checkTopicName(topic: string): void {
   if (problem !== undefined) throw new ValidationError(`The topic "${shorten(topic)}" ${problem}`)
 }
 
-/** Same for a subscription, where tokens may be `*` and the last token may be `>` (or `#`). */
-export function checkTopicPattern(pattern: string): void {
-  const problem = topicProblem(pattern, true)
-  if (problem !== undefined) throw new ValidationError(`The topic pattern "${shorten(pattern)}" ${problem}`)
-}
-
-/** Says what is wrong with a name or pattern, or returns undefined. */
+/**
+ * Says what is wrong with a name or pattern, or returns undefined. In a pattern, tokens may be `*`, and the last one `>` (or `#`).
+ */
 export function topicProblem(topic: string, allowWildcards: boolean): string | undefined {
   if (typeof topic !== 'string' || topic.length === 0) return 'is empty: give it a name such as "orders.placed"'
   const longest = isDeadLetterTopic(topic) ? MAX_DEAD_LETTER_TOPIC_LENGTH : MAX_TOPIC_LENGTH

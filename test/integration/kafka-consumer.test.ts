@@ -3,6 +3,7 @@ import type { TestContext } from 'vitest'
 import { Cluster } from '../../src/kafka/cluster/cluster.ts'
 import { Consumer } from '../../src/kafka/consumer/consumer.ts'
 import type { ConsumerOptions } from '../../src/kafka/consumer/consumer-options.ts'
+import { ShareConsumer } from '../../src/kafka/consumer/share/share-consumer.ts'
 import { systemClock } from '../../src/kafka/network/clock.ts'
 import { Producer } from '../../src/kafka/producer/producer.ts'
 import { CODECS } from '../../src/kafka/records/batch-format.ts'
@@ -214,4 +215,139 @@ test('aborted transactions are not seen by a reader of committed ones', { timeou
   expect(committed.values).toEqual(['committed 1', 'committed 2'])
   expect(all.values).toEqual(['committed 1', 'aborted', 'committed 2'])
   await Promise.all([committed.ended, all.ended])
+})
+
+test(
+  'a transaction commits offsets for a consumer that does not commit by itself',
+  { timeout: 120_000 },
+  async (context) => {
+    const { broker, topic, cluster, consumer, send, close } = await setUp(context)
+    await send(numbers(10))
+    const reading = consumer({ autoCommit: false })
+    const producer = new Producer({ transactionalId: topic }, { cluster })
+    const { value: batch } = await reading.next()
+    expect(batch?.count).toBe(10)
+    await producer.transaction(async (tx) => {
+      await tx.send({ topic, value: 'derived' })
+      tx.offsets(reading, [{ topic, partition: 0, offset: 10 }])
+    })
+    batch?.done()
+    await reading.close()
+    await producer.close()
+    const again = collect(consumer({ onReset: 'fail' }))
+    await waitFor(() => again.values.length > 0, { timeoutMs: 30_000 })
+    expect(again.values).toEqual(['derived'])
+    await close()
+    await again.ended
+    expect(await lagByJava(broker, `${topic}-group`)).toBe(0)
+  },
+)
+
+describe('a share group on a real broker', () => {
+  /** New share groups begin at the end of the log unless they are told otherwise. */
+  async function fromStart(cluster: Cluster, group: string): Promise<void> {
+    const config = { name: 'share.auto.offset.reset', configOperation: 0, value: 'earliest' }
+    const resource = { resourceType: 32, resourceName: group, configs: [config] }
+    const response = await cluster.sendToAny('IncrementalAlterConfigs', { resources: [resource], validateOnly: false })
+    expect(response.responses).toMatchObject([{ errorCode: 0 }])
+  }
+
+  test(
+    'each record is handled; what is released comes again, what is rejected does not',
+    { timeout: 120_000 },
+    async (context) => {
+      const { topic, cluster, send, close } = await setUp(context, 3)
+      const group = `${topic}-share`
+      await fromStart(cluster, group)
+      await send(numbers(200))
+      const handled = new Map<string, number>()
+      const members = [1, 2].map(() => {
+        const share = new ShareConsumer(
+          { cluster, clock: systemClock, random: Math.random },
+          { topics: [topic], group },
+        )
+        const ended = share.run({
+          concurrency: 10,
+          handler: async (record) => {
+            const value = record.record.valueText ?? ''
+            handled.set(value, (handled.get(value) ?? 0) + 1)
+            expect(record.deliveryCount).toBe(handled.get(value))
+            if (Number(value) % 10 === 3 && record.deliveryCount < 3) throw new Error('again')
+            if (Number(value) % 10 === 7) record.reject()
+          },
+        })
+        return { share, ended }
+      })
+      const expected = (value: string) => (Number(value) % 10 === 3 ? 3 : 1)
+      const isDone = () => numbers(200).every((value) => handled.get(value) === expected(value))
+      await waitFor(isDone, { timeoutMs: 60_000 })
+      await Promise.all(members.map(({ share }) => share.close()))
+      await Promise.all(members.map(({ ended }) => ended))
+      // Nothing is left for another.
+      await send(['last'])
+      const after = new ShareConsumer({ cluster, clock: systemClock, random: Math.random }, { topics: [topic], group })
+      const { value } = await after.next()
+      expect(value?.map(({ record }) => record.valueText)).toEqual(['last'])
+      for (const record of value ?? []) record.accept()
+      await after.close()
+      await close()
+    },
+  )
+
+  test(
+    'what was not delivered when a member closes is not counted as lost to it',
+    { timeout: 120_000 },
+    async (context) => {
+      const { topic, cluster, send, close } = await setUp(context, 1)
+      const group = `${topic}-share`
+      await fromStart(cluster, group)
+      await send(numbers(50))
+      const first = new ShareConsumer({ cluster, clock: systemClock, random: Math.random }, { topics: [topic], group })
+      const { value: acquired = [] } = await first.next()
+      expect(acquired.length).toBeGreaterThan(0)
+      const [kept, ...rest] = acquired
+      expect(kept?.accept()).toBe(true)
+      for (const record of rest) expect(record.release()).toBe(true)
+      expect(kept?.accept()).toBe(false)
+      await first.close()
+      const second = new ShareConsumer({ cluster, clock: systemClock, random: Math.random }, { topics: [topic], group })
+      const seen: string[] = []
+      const ended = second.run({ handler: ({ record }) => void seen.push(record.valueText ?? '') })
+      await waitFor(() => seen.length >= 49, { timeoutMs: 30_000 })
+      await second.close()
+      await ended
+      expect(seen.toSorted()).toEqual(
+        numbers(50)
+          .filter((value) => value !== kept?.record.valueText)
+          .toSorted(),
+      )
+      await close()
+    },
+  )
+
+  test('C27: a lock is renewed while its record is handled', { timeout: 120_000 }, async (context) => {
+    const { topic, cluster, send, close } = await setUp(context, 1)
+    const group = `${topic}-share`
+    await fromStart(cluster, group)
+    const lock = { name: 'share.record.lock.duration.ms', configOperation: 0, value: '15000' }
+    const resource = { resourceType: 32, resourceName: group, configs: [lock] }
+    await cluster.sendToAny('IncrementalAlterConfigs', { resources: [resource], validateOnly: false })
+    await send(['slow'])
+    const share = new ShareConsumer({ cluster, clock: systemClock, random: Math.random }, { topics: [topic], group })
+    const stale: unknown[] = []
+    share.onStale((records) => void stale.push(...records))
+    const { value: [record] = [] } = await share.next()
+    const began = systemClock.now()
+    await waitFor(() => systemClock.now() - began > 20_000, { timeoutMs: 60_000 })
+    expect(record?.deliveryCount).toBe(1)
+    expect(record?.accept()).toBe(true)
+    await share.close()
+    expect(stale).toEqual([])
+    await send(['next'])
+    const after = new ShareConsumer({ cluster, clock: systemClock, random: Math.random }, { topics: [topic], group })
+    const { value } = await after.next()
+    expect(value?.map((each) => each.record.valueText)).toEqual(['next'])
+    await after.close()
+    await close()
+  })
 })

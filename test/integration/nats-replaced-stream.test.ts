@@ -64,3 +64,37 @@ describe('a stream that is deleted and made again by another program', () => {
     await waitUntil(() => handled.length === 3, { describe: () => JSON.stringify(handled) })
   })
 })
+
+describe('a stream whose description an operator edits', () => {
+  test('is the same one: nothing is lost, and nothing comes again', async () => {
+    const name = streamName()
+    const options = { url: server.url, stream: { name }, partitions: 2 }
+    const { api } = await plainClient(server)
+    const handled: unknown[] = []
+    const run = async (data: number): Promise<void> => {
+      const bus = makeBus(options)
+      const [losses, warnings] = [record(bus, 'loss'), record(bus, 'warning')]
+      bus.consume('t', ({ data: each }) => void handled.push(each), { group: 'g' })
+      await bus.start()
+      await bus.publishMany('t', [{ data, key: 'k' }, { data }])
+      await waitUntil(() => handled.length >= 2 * data)
+      const { config } = (await api(`STREAM.INFO.${name}`)) as { config: object }
+      const { error } = await api(`STREAM.UPDATE.${name}`, { ...config, description: `edited ${data}` })
+      assert.equal(error, undefined)
+      // Another reader is made, and looks at the stream.
+      const readers = async (): Promise<string[]> =>
+        ((await api(`CONSUMER.NAMES.${name}`))['consumers'] as string[]).filter((each) => each.includes('--r'))
+      const [before = ''] = await readers()
+      await api(`CONSUMER.DELETE.${name}.${before}`)
+      await waitUntil(async () => (await readers()).some((each) => each !== before))
+      await bus.close()
+      assert.deepEqual(losses, [])
+      assert.ok(warnings.every(({ code }) => code !== 'nats-stream-recreated'))
+    }
+    for (const data of [1, 2, 3]) await run(data)
+    assert.deepEqual(
+      handled.toSorted((a, b) => Number(a) - Number(b)),
+      [1, 1, 2, 2, 3, 3],
+    )
+  })
+})

@@ -360,7 +360,7 @@ describe('a group that is deleted under its members', () => {
     // The server lets the limit be lowered or not, and all consumers may have been made again before that.
     if (now.max_consumers === 1 && left.length <= consumers.length)
       await waitUntil(() => /max_consumers|maximum consumers/.test(trouble()), { describe: trouble })
-    await api(`STREAM.UPDATE.${name}`, made)
+    await waitUntil(async () => (await api(`STREAM.UPDATE.${name}`, made))['error'] === undefined)
     await waitUntil(() => trouble() === '', { timeoutMs: 15_000, describe: trouble })
   })
 })

@@ -43,6 +43,11 @@ export interface ConsumerOptions {
   readonly rebalanceTimeoutMs?: number
   /** How long what runs may take when its partition is taken away. Must end, with two heartbeats, within `rebalanceTimeoutMs`. @default 20_000 */
   readonly revokeTimeoutMs?: number
+  /**
+   * Whether what is finished is committed in the background, when a partition goes to another member, and by `close`. Without it, only
+   * `commit` does, or the transactions of a producer that are given the offsets. @default true
+   */
+  readonly autoCommit?: boolean
   /** Between commits of what is finished. In milliseconds. @default 1_000 */
   readonly commitIntervalMs?: number
   /** How long brokers wait for records. In milliseconds. @default 500 */
@@ -67,6 +72,7 @@ export interface ConsumerSettings {
   readonly assignors: readonly Assignor[]
   readonly serverAssignor: string | null
   readonly onReset: ResetPolicy
+  readonly autoCommit: boolean
   readonly revokeTimeoutMs: number
   readonly maxBatchRecords: number
   readonly fetch: FetchSettings
@@ -117,6 +123,7 @@ export function consumerSettingsOf(options: ConsumerOptions): ConsumerSettings {
     assignors: (options.assignors ?? ['cooperative-sticky']).map((name) => ASSIGNORS[name]),
     serverAssignor: options.serverAssignor ?? null,
     onReset: options.onReset ?? 'earliest',
+    autoCommit: options.autoCommit ?? true,
     revokeTimeoutMs,
     maxBatchRecords: options.maxBatchRecords ?? 1_000,
     fetch: {

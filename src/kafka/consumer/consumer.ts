@@ -106,6 +106,30 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     return [...this.#owned.values()].map(({ topic, partition }) => ({ topic, partition }))
   }
 
+  /**
+   * Who this consumer is in its group, for a transaction that commits offsets for it (KIP-447). Throws while it is not a member: between
+   * two generations, or after it was given up.
+   */
+  groupMetadata(): {
+    readonly groupId: string
+    readonly memberId: string
+    readonly generationId: number
+    readonly groupInstanceId: string | null
+  } {
+    const { group } = this.#settings
+    this.#session?.check()
+    const identity = this.#session?.machine.identity
+    if (group === undefined || identity === undefined) {
+      throw new KafkaError('the consumer is not a member of its group now', {
+        code: 'NOT_A_MEMBER',
+        action: 'rejoin',
+        outcome: 'not-sent',
+      })
+    }
+    const { memberId, epoch: generationId } = identity
+    return { groupId: group.groupId, memberId, generationId, groupInstanceId: group.instanceId }
+  }
+
   /** Bytes that are asked for or wait to be delivered. */
   get bufferedBytes(): number {
     return this.#fetcher.bufferedBytes
@@ -234,7 +258,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       },
       commitRefused: (_topic, _partition, error) => this.#report(error),
       committing: () => {
-        const commits = this.#session?.commits
+        const commits = this.#settings.autoCommit ? this.#session?.commits : undefined
         if (commits !== undefined) for (const owned of this.#owned.values()) this.#want(commits, owned)
       },
       topicIdOf: (topic, partition) => this.#owned.get(keyOf(topic, partition))?.fetch.topicId,
@@ -302,7 +326,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     ])
     await Promise.race([work, late.promise])
     const session = this.#session
-    if (session !== undefined) {
+    if (session !== undefined && this.#settings.autoCommit) {
       const commits = revoked.map((owned) => this.#commitOf(session, owned).catch(() => {}))
       session.commitNow()
       await Promise.race([Promise.all(commits), late.promise])
@@ -341,7 +365,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   #moved(owned: OwnedPartition): void {
     if (owned.mustCommit || this.#session === undefined) return
     owned.mustCommit = true
-    this.#session.commitSoon()
+    if (this.#settings.autoCommit) this.#session.commitSoon()
   }
 
   #want(commits: CommitPipeline, owned: OwnedPartition): void {

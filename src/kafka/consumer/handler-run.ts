@@ -29,6 +29,8 @@ export interface HandlerSource {
   readonly turns: Turns
 }
 
+/** Records that wait for one of their key: others are looked at meanwhile, but not without end. */
+const MAX_QUEUED = 1_000
 /** The clock is looked at once for so many records. */
 const TURN_MASK = 15
 
@@ -79,8 +81,7 @@ export class HandlerRun {
         this.#source.check()
       }
       if (this.#hasFailed || batch.isLost) return
-      // What waits for its turn takes memory like what runs.
-      while (this.#running + this.#queued >= this.#concurrency) {
+      while (this.#running >= this.#concurrency || this.#queued >= MAX_QUEUED) {
         await this.#change()
         if (this.#hasFailed || batch.isLost) return
         this.#source.check()

@@ -1,7 +1,7 @@
 import { MalformedError } from '../errors.ts'
 
 const SIZE_BYTES = 4
-/** Memory for a frame is taken in steps, so that a size alone can't claim it. */
+/** A size alone can't claim memory: the rest of it is taken when so much has come. */
 const FIRST_STEP = 1024 * 1024
 
 /** Cuts the bytes of a connection into frames. A frame that comes in several chunks is gathered in one buffer of its own. */
@@ -57,7 +57,7 @@ export class FrameSplitter {
   #gather(chunk: Buffer, pos: number, frame: Buffer, onFrame: (frame: Buffer) => void): number {
     let target = frame
     if (this.#filled === target.length) {
-      target = Buffer.allocUnsafeSlow(Math.min(this.#size, 2 * target.length))
+      target = Buffer.allocUnsafeSlow(this.#size)
       frame.copy(target)
       this.#frame = target
     }

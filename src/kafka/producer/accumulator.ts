@@ -33,12 +33,15 @@ interface PartitionWriter {
 export interface TopicWriter {
   readonly topic: string
   partitions: number
+  /** Less than the option once the topic has refused a batch as too large. */
+  batchBytes: number
   readonly hasLeader: (partition: number) => boolean
   readonly sticky: StickyPartition
   readonly writers: (PartitionWriter | undefined)[]
 }
 
 const SMALLEST_BLOCK = 16 * 1024
+const SMALLEST_BATCH = 1_024
 /** Of records without a key, before they go to another partition. */
 const STICKY_BYTES = 64 * 1024
 const NO_HEADERS: readonly RecordHeader[] = []
@@ -63,7 +66,10 @@ export class Accumulator {
       const { batchBytes, random, hasLeader } = this.#settings
       const sticky = new StickyPartition(Math.min(batchBytes, STICKY_BYTES), random)
       const isLed = (partition: number) => hasLeader(name, partition)
-      this.#topics.set(name, (topic = { topic: name, partitions: 0, hasLeader: isLed, sticky, writers: [] }))
+      this.#topics.set(
+        name,
+        (topic = { topic: name, partitions: 0, batchBytes, hasLeader: isLed, sticky, writers: [] }),
+      )
     }
     return topic
   }
@@ -79,7 +85,7 @@ export class Accumulator {
     const writer = (topic.writers[partition] ??= this.#writerOf(topic, partition))
     for (;;) {
       const open = writer.batch
-      const batch = open === undefined || open.isClosed ? this.#open(writer, record, deadline) : open
+      const batch = open === undefined || open.isClosed ? this.#open(topic, writer, record, deadline) : open
       if (batch === undefined) return undefined
       const before = batch.size
       if (batch.builder.append(key, value, record.timestamp ?? timestamp, headers)) {
@@ -87,8 +93,14 @@ export class Accumulator {
         if (chosen === undefined) topic.sticky.appended(batch.size - before)
         return batch
       }
-      if (!this.#grow(batch, record)) this.#press(writer, batch)
+      if (!this.#grow(topic, batch, record)) this.#press(writer, batch)
     }
+  }
+
+  /** The topic has refused a batch of this size: from now on they are half as large at most. */
+  tooLarge(name: string, size: number): void {
+    const topic = this.topic(name)
+    topic.batchBytes = Math.max(SMALLEST_BATCH, Math.min(topic.batchBytes, size >> 1))
   }
 
   /** Lets every open batch go without waiting for its linger. */
@@ -113,8 +125,13 @@ export class Accumulator {
     return { queue: this.#sender.queueOf(topic, partition), batch: undefined }
   }
 
-  #open(writer: PartitionWriter, record: RecordContent, deadline: number | undefined): ProducerBatch | undefined {
-    const { batchBytes, deliveryTimeoutMs, lingerMs, maxBufferedBytes, now } = this.#settings
+  #open(
+    { batchBytes }: TopicWriter,
+    writer: PartitionWriter,
+    record: RecordContent,
+    deadline: number | undefined,
+  ): ProducerBatch | undefined {
+    const { deliveryTimeoutMs, lingerMs, maxBufferedBytes, now } = this.#settings
     const needed = BATCH.records + sizeOf(record)
     if (needed > maxBufferedBytes) {
       throw notSent(
@@ -137,8 +154,7 @@ export class Accumulator {
   }
 
   /** Moves a batch that may still grow into a larger block; false if it is full, or there is none. */
-  #grow(batch: ProducerBatch, record: RecordContent): boolean {
-    const { batchBytes } = this.#settings
+  #grow({ batchBytes }: TopicWriter, batch: ProducerBatch, record: RecordContent): boolean {
     const needed = batch.size + sizeOf(record)
     if (needed > batchBytes) return false
     const block = this.memory.take(Math.min(batchBytes, Math.max(needed, 2 * batch.block.length)))

@@ -76,8 +76,9 @@ const OUT_OF_ORDER = 45
 const DUPLICATE = 46
 const INVALID_PRODUCER_EPOCH = 47
 const UNKNOWN_PRODUCER_ID = 59
+const TOO_LARGE: ReadonlySet<number> = new Set([10, 18])
 /** What may be wrong with one record of many: the batch is halved until that record is alone. */
-const DIVISIBLE: ReadonlySet<number> = new Set([10, 18, 32, 87])
+const DIVISIBLE: ReadonlySet<number> = new Set([...TOO_LARGE, 32, 87])
 
 const NO_IDENTITY: Identity = { producerId: -1, producerEpoch: -1 }
 const OFFSET_UNKNOWN: Confirmation = { baseOffset: -1, logAppendTimeMs: -1 }
@@ -90,6 +91,8 @@ export interface Verdict {
   readonly retry?: KafkaError
   /** The broker knows a newer epoch of this producer id. */
   readonly needsNewId?: boolean
+  /** More bytes than the topic takes in one batch. */
+  readonly tooLarge?: number
 }
 
 const NOTHING: Verdict = {}
@@ -229,7 +232,7 @@ export class PartitionQueue<B extends OutgoingBatch> {
     if (DIVISIBLE.has(errorCode) && entry.batch.count > 1) {
       entry.state = 'tooLarge'
       if (entry.batch.deadline <= now) this.#expire(entry)
-      return NOTHING
+      return TOO_LARGE.has(errorCode) ? { tooLarge: entry.batch.size } : NOTHING
     }
     if (!error.retriable) return this.#fail(entry, error, outcomeOf(entry, error))
     if (error.outcome === 'unknown') entry.isInDoubt = true

@@ -27,7 +27,7 @@ export interface RecordSenderOptions {
   readonly clock: Clock
   readonly random: () => number
   /** For a producer without transactions. */
-  readonly producerId: () => Promise<Identity>
+  readonly producerId: (signal: AbortSignal) => Promise<Identity>
   readonly transaction: TransactionPort | undefined
 }
 
@@ -64,6 +64,8 @@ export class RecordSender {
   readonly #accumulator: Accumulator
   readonly #requests: ProduceRequests
   readonly #topics = new Map<string, KnownTopic>()
+  /** Those whose partitions are not known yet. */
+  readonly #unknown = new Set<KnownTopic>()
   readonly #tracked: ReturnType<Cluster['track']>
   readonly #stopListening: () => void
   /** Calls that wait for room, in their order. */
@@ -71,6 +73,8 @@ export class RecordSender {
   readonly #live = new Set<ProducerBatch>()
   #onIdle: (() => void)[] = []
   #splitting: Promise<void> = Promise.resolve()
+  /** Ends what waits for the cluster. */
+  readonly #closing = new AbortController()
   #isScheduled = false
   #isClosed = false
   #timerAt = Infinity
@@ -96,6 +100,7 @@ export class RecordSender {
         send: (order) => this.#requests.send(order),
         settled: (batch, result) => this.#settled(batch, result),
         refresh: () => cluster.wantRefresh(),
+        tooLarge: (topic, size) => this.#accumulator.tooLarge(topic, size),
         initProducerId: () => void this.#identify(),
         // One after the other: both a batch and its halves are in memory meanwhile.
         split: (queue, entry) => void (this.#splitting = this.#splitting.then(() => this.#split(queue, entry))),
@@ -168,7 +173,7 @@ export class RecordSender {
 
   /** Resolves when everything that was submitted before is settled, well or not. */
   async flush(): Promise<void> {
-    const queues = [this.#waiting, ...[...this.#topics.values()].map(({ waiting }) => waiting)]
+    const queues = [this.#waiting, ...[...this.#unknown].map(({ waiting }) => waiting)]
     await Promise.all(queues.map((queue) => this.#reached(queue)))
     this.#accumulator.pressAll()
     this.wake()
@@ -180,7 +185,7 @@ export class RecordSender {
 
   /** Fails everything, and resolves when nothing is in flight any more. */
   async abandon(error: KafkaError): Promise<void> {
-    for (const { waiting } of this.#topics.values()) this.#failWaiting(waiting, error, Infinity)
+    for (const { waiting } of this.#unknown) this.#failWaiting(waiting, error, Infinity)
     this.#failWaiting(this.#waiting, error, Infinity)
     this.#sender.abandon(error)
     this.wake()
@@ -192,6 +197,7 @@ export class RecordSender {
     this.#isClosed = true
     const idle = this.abandon(closedError())
     this.#options.connections.close()
+    this.#closing.abort()
     this.#tracked.release()
     this.#stopListening()
     this.#cancelTimer?.()
@@ -211,7 +217,7 @@ export class RecordSender {
 
   #setTimer(now: number): void {
     let wakeAt = Math.min(this.#sender.wakeAt, this.#waiting.first?.deadline ?? Infinity)
-    for (const { waiting } of this.#topics.values()) wakeAt = Math.min(wakeAt, waiting.first?.deadline ?? Infinity)
+    for (const { waiting } of this.#unknown) wakeAt = Math.min(wakeAt, waiting.first?.deadline ?? Infinity)
     if (wakeAt >= this.#timerAt || this.#isClosed) return
     this.#cancelTimer?.()
     this.#timerAt = wakeAt
@@ -230,7 +236,10 @@ export class RecordSender {
     this.#topics.set(name, topic)
     this.#tracked.add(name)
     this.#learn(topic)
-    if (topic.writer.partitions === 0) void this.#look(topic)
+    if (topic.writer.partitions === 0) {
+      this.#unknown.add(topic)
+      void this.#look(topic).finally(() => this.#unknown.delete(topic))
+    }
     return topic
   }
 
@@ -247,7 +256,7 @@ export class RecordSender {
     for (;;) {
       try {
         const timeoutMs = Math.min(TOPIC_WAIT_MS, end - clock.now())
-        await cluster.topic(name, { timeoutMs })
+        await cluster.topic(name, { timeoutMs, signal: this.#closing.signal })
         this.#learn(topic)
         return this.#topicKnown(topic)
       } catch (error) {
@@ -333,7 +342,7 @@ export class RecordSender {
 
   async #identify(): Promise<void> {
     try {
-      this.#sender.identified(await this.#options.producerId())
+      this.#sender.identified(await this.#options.producerId(this.#closing.signal))
     } catch (error) {
       const reason = error instanceof KafkaError ? error : clusterError('CLUSTER_UNREACHABLE', String(error), error)
       this.#sender.notIdentified(withOutcome(reason, 'not-sent'))
@@ -370,7 +379,7 @@ export class RecordSender {
     const message = 'the record waited for room, or for its topic, until its delivery timeout'
     const error = new KafkaError(message, { code: 'DELIVERY_TIMEOUT', action: 'retry', outcome: 'not-sent' })
     this.#failWaiting(this.#waiting, error, now)
-    for (const { waiting } of this.#topics.values()) this.#failWaiting(waiting, error, now)
+    for (const { waiting } of this.#unknown) this.#failWaiting(waiting, error, now)
   }
 
   #failWaiting(queue: CallQueue<Waiting>, error: KafkaError, until: number): void {

@@ -42,6 +42,8 @@ export interface SenderEffects<B extends OutgoingBatch> {
   refresh(topic: string): void
   /** Answered by `identified` or `notIdentified`. */
   initProducerId(): void
+  /** The topic does not take batches of so many bytes. */
+  tooLarge(topic: string, size: number): void
   /** Halve the batch; answered by `split`. */
   split(queue: PartitionQueue<B>, entry: Entry<B>): void
 }
@@ -247,7 +249,8 @@ export class Sender<B extends OutgoingBatch> {
     return parts
   }
 
-  #judge(queue: PartitionQueue<B>, { retry, needsNewId }: Verdict, now: number, random: number): void {
+  #judge(queue: PartitionQueue<B>, { retry, needsNewId, tooLarge }: Verdict, now: number, random: number): void {
+    if (tooLarge !== undefined) this.#effects.tooLarge(queue.topic, tooLarge)
     if (retry !== undefined) {
       queue.retryAt = now + backoffMs(++queue.failures, random)
       this.#wakeBy(queue.retryAt)

@@ -19,11 +19,6 @@ export class JetStreamError extends Error {
 }
 
 export const ERR = {
-  streamNotFound: 10_059,
-  consumerNotFound: 10_014,
-  consumerNameInUse: 10_013,
-  consumerExists: 10_148,
-  consumerDeliverPolicy: 10_012,
   streamNameInUse: 10_058,
   subjectOverlap: 10_065,
   noResources: 10_023,
@@ -82,7 +77,7 @@ export function toBusbarError(error: unknown, doing: string): AuthorizationError
     )
   if (isTimeout(error)) return new TimeoutError(`${doing}: the NATS server did not answer in time`, { cause: error })
   if (isNoResponders(error))
-    return new ConnectionError(`${doing}: nobody answers; JetStream may be off or still starting`, { cause: error })
+    return new ConnectionError(`${doing}: no answer; JetStream may be off or still starting`, { cause: error })
   return new ConnectionError(`${doing}: ${text(error)}`, { cause: error, retryable: !isCertificateError(error) })
 }
 

@@ -27,7 +27,7 @@ class Bench {
     const api = { nextSubject: () => 'next' } as unknown as JetStreamApi
     const pulls = (): PullRequests => new PullRequests({ session, api }, { stream: 's', consumer: 'c' })
     this.shared = { buffer: [], bufferBytes: 0, active: true, suspended: 0, pulls: pulls() } as unknown as PullConsumer
-    const partitions = Array.from({ length: 8 }, (_, name) => new Partition(String(name), 's'))
+    const partitions = Array.from({ length: 8 }, (_, name) => new Partition(String(name), 's', []))
     const groups = apart ? partitions.map((partition) => [partition]) : [partitions]
     this.readers = groups.map((group) => {
       const reader = { partitions: group, active: true, pulls: pulls() } as unknown as PartitionReader

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'vitest'
 import type { ConsumerInfo, StreamInfo } from '../../../src/transports/nats/jetstream/server/jetstream-types.ts'
 import type { PullConsumer } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
+import { streamIdentityOf } from '../../../src/transports/nats/jetstream/server/identity.ts'
 import { LossDetector } from '../../../src/transports/nats/jetstream/shared/loss-detector.ts'
 import type { LossDetectorParts } from '../../../src/transports/nats/jetstream/shared/loss-detector.ts'
 import type { StateRecord } from '../../../src/transports/nats/jetstream/server/state-records.ts'
@@ -53,7 +54,9 @@ class Bench {
       error: (error: unknown) => assert.fail(String(error)),
     }
     const spec = { topic: 'orders', group: 'g', ephemeral: false, consumerId }
-    const topology = { identityOf: () => (this.isGone ? 'another' : this.created.slice(0, 19)) }
+    const topology = {
+      identityOf: () => (this.isGone ? 'another' : streamIdentityOf({ created: this.created, config: {} })),
+    }
     const losses = new LossDetector({ session, api, records, topology, spec } as unknown as LossDetectorParts)
     const lane = { stream: 's', consumer: 'c', identity: '#1', plan: { filter: 'f' } } as unknown as PullConsumer
     return { losses, lane }

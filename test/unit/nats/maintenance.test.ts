@@ -29,9 +29,11 @@ test('what ran out at the server while it was out of reach is lost: other member
   const lane = laneWithTwo()
   const maintenance = new Maintenance({
     session: { ready: false, host: { clock } },
-    lanes: [lane],
-    leaseMs: () => ACK_WAIT_MS,
-    lost: (deliveries: readonly NatsDelivery[]) => void lost.push(...deliveries),
+    shared: {
+      all: [lane],
+      leaseMs: ACK_WAIT_MS,
+      lost: (deliveries: readonly NatsDelivery[]) => void lost.push(...deliveries),
+    },
   } as unknown as MaintenanceParts)
   maintenance.start()
   for (let round = 0; round < 4; round++) await clock.advance(ACK_WAIT_MS / 3)

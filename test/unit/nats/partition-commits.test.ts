@@ -9,7 +9,7 @@ import type { PartitionLeases } from '../../../src/transports/nats/jetstream/par
 test('what is reported after the end leaves no timer behind', () => {
   const clock = manualClock()
   const commits = new PartitionCommits({ ready: true, host: { clock } } as unknown as Session, {} as PartitionLeases)
-  const partition = new Partition('0', 's')
+  const partition = new Partition('0', 's', [])
   partition.committedAt = clock.monotonic()
   commits.close()
   commits.changed(partition)

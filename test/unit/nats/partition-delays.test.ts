@@ -13,7 +13,7 @@ class Bench {
   /** How far the clock on the wall was set ahead. */
   aheadMs = 0
   readonly fetched: number[] = []
-  readonly partition = new Partition('0', 's')
+  readonly partition = new Partition('0', 's', [])
   readonly delays: PartitionDelays
 
   constructor() {

@@ -4,8 +4,12 @@ import { ConnectionError } from 'busbar'
 import { manualClock } from 'busbar/testing'
 import type { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
 import { PartitionLeases } from '../../../src/transports/nats/jetstream/partitions/partition-leases.ts'
-import type { LeasesHost, PartitionState } from '../../../src/transports/nats/jetstream/partitions/partition-leases.ts'
-import { decodeRecord, encodeRecord } from '../../../src/transports/nats/jetstream/partitions/partition-record.ts'
+import type { LeasesHost } from '../../../src/transports/nats/jetstream/partitions/partition-leases.ts'
+import {
+  decodeRecord,
+  encodeRecord,
+  NOTHING_LEFT,
+} from '../../../src/transports/nats/jetstream/partitions/partition-record.ts'
 import type { PartitionRecord } from '../../../src/transports/nats/jetstream/partitions/partition-record.ts'
 import type { StoredAt } from '../../../src/transports/nats/jetstream/partitions/partition-store.ts'
 import { GRACE_MS, SessionLeases } from '../../../src/transports/nats/jetstream/partitions/session-leases.ts'
@@ -14,16 +18,7 @@ import type { Session } from '../../../src/transports/nats/connection/session.ts
 
 const LEASE_MS = 3_000
 
-const STATE: PartitionState = {
-  stream: '#1',
-  life: 'l',
-  first: 0,
-  to: 0,
-  reserved: 0,
-  open: [],
-  spans: [],
-  waiting: undefined,
-}
+const STATE = { ...NOTHING_LEFT, stream: '#1', life: 'l' }
 
 interface Stored {
   readonly seq: number
@@ -48,7 +43,7 @@ class Records {
   readonly writes: Write[] = []
   #seq = 0
 
-  /** As somebody else writes it. */
+  /** As another member writes it. */
   set(subject: string, text: string): void {
     this.stored.set(subject, { seq: ++this.#seq, text })
   }

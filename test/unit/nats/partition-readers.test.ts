@@ -5,10 +5,9 @@ import type { Incoming } from '../../../src/transports/nats/connection/incoming.
 import type { Session } from '../../../src/transports/nats/connection/session.ts'
 import { Partition } from '../../../src/transports/nats/jetstream/partitions/partition.ts'
 import type { PartitionReader } from '../../../src/transports/nats/jetstream/partitions/partition-reader.ts'
+import { NOTHING_LEFT } from '../../../src/transports/nats/jetstream/partitions/partition-record.ts'
 import { PartitionReaders } from '../../../src/transports/nats/jetstream/partitions/partition-readers.ts'
 import type { JetStreamApi } from '../../../src/transports/nats/jetstream/server/jetstream-api.ts'
-
-const STATE = { stream: '#1', life: '', first: 0, to: 0, reserved: 0, open: [], spans: [], waiting: undefined }
 
 /** All promises that are about to settle have. */
 function settled(): Promise<void> {
@@ -20,7 +19,7 @@ function settled(): Promise<void> {
 /** The readers of two partitions, and a server that makes consumers. */
 class Bench {
   readonly clock = manualClock()
-  readonly partitions = ['0', '1'].map((name) => new Partition(name, 's'))
+  readonly partitions = ['0', '1'].map((name) => new Partition(name, 's', []))
   readonly readers: PartitionReaders
   readonly changed: string[] = []
   readonly made: string[] = []
@@ -62,16 +61,9 @@ class Bench {
       nextSubject: () => '',
     } as unknown as JetStreamApi
     this.readers = new PartitionReaders({
-      session,
-      api,
-      stream: 's',
-      groupId: 'g',
-      description: '',
-      native: {},
-      metadata: undefined,
+      settings: { session, api, stream: 's', groupId: 'g', description: '', native: {}, metadata: undefined },
       partitions: this.partitions,
       prefetch: 16,
-      filtersOf: () => [],
       arrived: () => undefined,
       changedIn: ({ name }) => void this.changed.push(name),
       missing: () => Promise.resolve(),
@@ -79,7 +71,7 @@ class Bench {
       trouble: () => undefined,
       wake: () => undefined,
     })
-    for (const partition of this.partitions) partition.load(STATE, 'clean')
+    for (const partition of this.partitions) partition.load(NOTHING_LEFT, 'clean')
   }
 
   async start(): Promise<PartitionReader> {

@@ -2,27 +2,21 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
 import type { EncodedMessage } from '../../../src/core/message.ts'
-import { early, Partition } from '../../../src/transports/nats/jetstream/partitions/partition.ts'
+import { early } from '../../../src/transports/nats/jetstream/partitions/inherited-messages.ts'
+import type { Acquired } from '../../../src/transports/nats/jetstream/partitions/inherited-messages.ts'
+import { Partition } from '../../../src/transports/nats/jetstream/partitions/partition.ts'
 import { PartitionDelivery } from '../../../src/transports/nats/jetstream/partitions/partition-delivery.ts'
-import type { Acquired, PartitionState } from '../../../src/transports/nats/jetstream/partitions/partition-leases.ts'
 import {
   AHEAD,
   decodeRecord,
   encodeRecord,
   floorOf,
   ForeignRecordError,
+  NOTHING_LEFT,
 } from '../../../src/transports/nats/jetstream/partitions/partition-record.ts'
+import type { PartitionState } from '../../../src/transports/nats/jetstream/partitions/partition-record.ts'
 
-const FRESH: PartitionState = {
-  stream: '#1',
-  life: 'l',
-  first: 0,
-  to: 0,
-  reserved: 0,
-  open: [],
-  spans: [],
-  waiting: undefined,
-}
+const FRESH: PartitionState = { ...NOTHING_LEFT, stream: '#1', life: 'l' }
 
 /** As it is stored, and read by the next owner. */
 function stored(state: PartitionState): PartitionState {
@@ -34,7 +28,7 @@ function stored(state: PartitionState): PartitionState {
 
 /** A member that reads the sequences of a stream which are in its partition. */
 class Member {
-  readonly partition = new Partition('0', 's')
+  readonly partition = new Partition('0', 's', [])
   now = 0
 
   constructor(state: PartitionState, how: Acquired) {

@@ -53,10 +53,10 @@ describe('a delivery that goes back while its note is written', () => {
   test('does not when the lane was lost meanwhile: it may be here again, for another handler', async () => {
     const { settling, delivery, noted, lane, sent } = new Bench()
     const back = settling.handBack([{ delivery, used: 0, delayMs: 0, inOrder: false }])
-    const putOff = settling.putOff(delivery, 100, true)
+    const delay = settling.delay(delivery, 100, true)
     lane.tenure++
     noted.resolve()
-    await Promise.all([back, putOff])
+    await Promise.all([back, delay])
     assert.deepEqual(sent, [])
   })
 })

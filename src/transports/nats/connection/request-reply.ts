@@ -120,7 +120,7 @@ export class NatsRequestReply implements RequestReply, SessionPart {
       this.#subjects.rpc(topic),
       (incoming) => {
         const { reply } = incoming
-        // Nobody waits for an answer.
+        // No one waits for an answer.
         if (reply === '') return
         running.run(this.#read(session, incoming, topic), (answer) => this.#answer(session, reply, answer))
       },

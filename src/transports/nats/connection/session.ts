@@ -34,7 +34,7 @@ const AGAIN_BASE_MS = 500
 const AGAIN_MAX_MS = 1_000
 /** Minimum interval between reports of the same problem. */
 const SAME_ERROR_MS = 5_000
-const MAX_TOLD = 1_000
+const MAX_REPORTED = 1_000
 
 /**
  * The connection over its whole life. `ready` is true from the moment when everything on it is restored until it is
@@ -46,6 +46,8 @@ export class Session {
   connection!: NatsConnection
   outbox!: WriteBuffer
   ready = false
+  /** Also while the parts are restored. */
+  #isConnected = true
   readonly #state: ConnectionState
   #reader: WireReader | undefined
   readonly #parts = new Set<SessionPart>()
@@ -59,10 +61,10 @@ export class Session {
   /** Problems although the server answers, by the part that reported them. */
   readonly #troubles = new Map<object, string>()
   readonly #remarks = new Map<object, string>()
-  #toldError = ''
+  #reportedError = ''
   /** The server's last error before it closed the connection. */
   #lastWord = ''
-  readonly #toldAt = new Map<string, number>()
+  readonly #reportedAt = new Map<string, number>()
   #status: AsyncIterable<Status> | undefined
   #statusDone: Promise<void> = Promise.resolve()
   #epoch = 0
@@ -161,8 +163,12 @@ export class Session {
     return subscription
   }
 
-  /** A request that fails as soon as the connection is lost: the client itself would let it wait for its timeout. */
+  /**
+   * A request that fails as soon as the connection is lost, and at once while there is none: the client itself would drop
+   * it, and let it wait for its timeout.
+   */
   request(subject: string, body: string | Uint8Array, options: RequestOptions): Promise<Msg> {
+    if (!this.#isConnected) return Promise.reject(new ConnectionError(this.#detail ?? 'there is no connection'))
     return new Promise((resolve, reject) => {
       const fail = (error: unknown): void => {
         this.#requests.delete(fail)
@@ -228,10 +234,10 @@ export class Session {
   error(error: unknown, doing: string): void {
     const now = this.host.clock.monotonic()
     const kind = `${doing}: ${error instanceof Error ? error.name : 'unknown'}`
-    const last = this.#toldAt.get(kind)
+    const last = this.#reportedAt.get(kind)
     if (last !== undefined && now - last < SAME_ERROR_MS) return
-    if (this.#toldAt.size >= MAX_TOLD) this.#toldAt.clear()
-    this.#toldAt.set(kind, now)
+    if (this.#reportedAt.size >= MAX_REPORTED) this.#reportedAt.clear()
+    this.#reportedAt.set(kind, now)
     this.host.events.emit('error', { transport: this.host.name, error, doing })
   }
 
@@ -270,6 +276,7 @@ export class Session {
         this.#delayMs = this.#nextDelay()
         return
       case 'reconnect':
+        this.#isConnected = true
         this.#lastWord = ''
         this.#restore().catch((error: unknown) => this.error(error, 'restoring the session'))
         return
@@ -293,8 +300,8 @@ export class Session {
     const ours = toBusbarError(error, 'Working with the NATS server')
     this.#detail = AuthorizationError.is(ours) ? ours.message : this.#detail
     // While refused, every attempt is refused; one report per episode is enough.
-    if (error.message === this.#toldError) return
-    this.#toldError = error.message
+    if (error.message === this.#reportedError) return
+    this.#reportedError = error.message
     this.error(ours, this.ready ? 'using the connection' : 'reconnecting')
   }
 
@@ -306,6 +313,7 @@ export class Session {
     if (this.#closed) return
     const wasReady = this.ready
     this.ready = false
+    this.#isConnected = false
     this.#epoch++
     this.outbox.discard()
     if (wasReady) {
@@ -336,7 +344,7 @@ export class Session {
     }
     this.#detail = undefined
     this.#troubles.clear()
-    this.#toldError = ''
+    this.#reportedError = ''
     this.ready = true
     this.#state.up(this.#attempts)
     for (const part of this.#parts) part.up()

@@ -67,7 +67,7 @@ export class CorePublisher implements SessionPart {
   }
 
   /** Publishes one message; resolves with whether anyone was subscribed, or with the error. */
-  async publishToSubscriber(message: OutgoingMessage): Promise<'taken' | 'nobody' | Error> {
+  async publishToSubscriber(message: OutgoingMessage): Promise<'taken' | 'none' | Error> {
     const inbox = this.#session.inbox()
     let isTaken = true
     const subscription = this.#session.subscribe(
@@ -82,7 +82,7 @@ export class CorePublisher implements SessionPart {
       if (outcome.error !== undefined) return outcome.error
       // "No responders" comes before the answer to the ping.
       await this.#session.flush()
-      return isTaken ? 'taken' : 'nobody'
+      return isTaken ? 'taken' : 'none'
     } catch (error) {
       return error instanceof Error ? error : new Error(String(error))
     } finally {

@@ -111,7 +111,7 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
   /** Messages published while the connection is down, or in transit when it was lost, are not stored anywhere. */
   down(reason: string): void {
     if (this.#drained || this.#session.closing) return
-    this.#tellLoss(this.#spec.topic, undefined, `${reason}; core NATS stores nothing for those who are not there`)
+    this.#reportLoss(this.#spec.topic, undefined, `${reason}; core NATS stores nothing for those who are not there`)
   }
 
   up(): void {}
@@ -153,7 +153,7 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
     queueMicrotask(() => {
       this.#awake = false
       this.#distribute()
-      this.#tellOverflow()
+      this.#reportOverflow()
     })
   }
 
@@ -170,18 +170,18 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
     if (batch.length > 0) this.#sink.receive(batch)
   }
 
-  #tellOverflow(): void {
+  #reportOverflow(): void {
     if (this.#overflow === 0) return
     const count = this.#overflow
     this.#overflow = 0
-    this.#tellLoss(
+    this.#reportLoss(
       this.#spec.topic,
       count,
       'the consumer is slower than the topic, and core NATS stores nothing (maxCoreBacklog)',
     )
   }
 
-  #tellLoss(topic: string, count: number | undefined, reason: string): void {
+  #reportLoss(topic: string, count: number | undefined, reason: string): void {
     const { name, events } = this.#session.host
     events.emit('loss', { transport: name, topic, group: this.#spec.group, count, position: undefined, reason })
   }
@@ -219,7 +219,7 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
    */
   #takeBack(delivery: CoreDelivery): void {
     if (this.#drained) {
-      this.#tellLoss(
+      this.#reportLoss(
         delivery.message.topic,
         1,
         'the consumer was closed with messages in hand, and core NATS takes none back',
@@ -233,8 +233,8 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
   /** On core NATS a dead letter is not stored either: it only reaches current subscribers. */
   async #deadLetter(message: OutgoingMessage): Promise<PublishError | undefined> {
     const result = await this.#publisher.publishToSubscriber(message)
-    if (result === 'nobody')
-      this.#tellLoss(message.topic, 1, 'nothing is subscribed to these dead letters, and core NATS stores nothing')
+    if (result === 'none')
+      this.#reportLoss(message.topic, 1, 'nothing is subscribed to these dead letters, and core NATS stores nothing')
     if (!(result instanceof Error)) return undefined
     return PublishError.is(result)
       ? result
@@ -268,7 +268,7 @@ export class CoreSubscription implements TransportSubscription, SessionPart {
     this.#backlog.drain()
     this.#returned = []
     if (count > 0)
-      this.#tellLoss(
+      this.#reportLoss(
         this.#spec.topic,
         count,
         'the consumer was closed with messages in hand, and core NATS takes none back',

@@ -101,7 +101,7 @@ export class Subjects {
   topicOf(subject: string): string {
     let topic = this.#topics.get(subject)
     if (topic === undefined) {
-      topic = topicOfFilter(subject, this.prefix)
+      topic = topicIn(subject, this.prefix)
       if (this.#topics.size >= MAX_KNOWN) this.#topics.clear()
       this.#topics.set(subject, topic)
     }
@@ -201,23 +201,13 @@ export function consumerName(id: string, label: string): string {
   return `${id}--${label}`
 }
 
-export interface ParsedConsumer {
-  readonly group: string
-  readonly id: string
-  readonly label: string
+/** The group of a shared consumer; undefined for a foreign one. A group may contain `--` itself, so it reads from the end. */
+export function groupOfConsumer(name: string): string | undefined {
+  return /^(.+)--[0-9a-f]{10}--(?:any|none)(?:-base)?$/.exec(name)?.[1]
 }
 
-/** The inverse; undefined for a foreign consumer. A group may contain `--` itself, so it reads from the end. */
-export function parseConsumerName(name: string): ParsedConsumer | undefined {
-  const match = /^(.+)--([0-9a-f]{10})--(any|none)(-base)?$/.exec(name)
-  if (match === null) return undefined
-  return { group: match[1] ?? '', id: `${match[1]}--${match[2]}`, label: `${match[3]}${match[4] ?? ''}` }
-}
-
-/** The topic or pattern of a subject or filter; `isBase` for the second lane of a pattern with `.>`. */
-export function topicOfFilter(filter: string, prefix: string, isBase = false): string {
+function topicIn(subject: string, prefix: string): string {
   // `busbar.3.orders`, or `busbar-dlq.orders.g.dlq`, which has no partition.
-  const first = filter.indexOf('.', prefix.length)
-  const topic = filter.slice(first > prefix.length ? first + 1 : filter.indexOf('.', first + 1) + 1)
-  return isBase ? `${topic}.>` : topic
+  const first = subject.indexOf('.', prefix.length)
+  return subject.slice(first > prefix.length ? first + 1 : subject.indexOf('.', first + 1) + 1)
 }

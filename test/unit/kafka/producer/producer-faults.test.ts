@@ -198,6 +198,16 @@ describe('gaps', () => {
     )
     expect(await valuesOf(sim)).toEqual(Array.from({ length: 300 }, (_, index) => value(index)))
     expect(sim.log('t').batches.length).toBeGreaterThan(2)
+    // Its limit is known now: nothing is refused any more.
+    const count = () => sim.requests.filter(({ api }) => api === 'Produce').length
+    const [requests, batches] = [count(), sim.log('t').batches.length]
+    await sim.run(
+      producer.sendMany(
+        't',
+        Array.from({ length: 300 }, (_, index) => ({ value: value(index) })),
+      ),
+    )
+    expect(count() - requests).toBe(sim.log('t').batches.length - batches)
   })
 
   it('does not leave one behind what fails alone', async () => {

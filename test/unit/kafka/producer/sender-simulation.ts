@@ -94,6 +94,7 @@ export class SenderSimulation {
         send: (order) => this.#send(order),
         settled: (batch, result) => this.#settled(batch, result),
         refresh: () => this.#refresh(),
+        tooLarge: () => {},
         initProducerId: () => this.#initProducerId(),
         split: (queue, entry) => {
           const { batch } = entry

@@ -81,7 +81,9 @@ class Poll {
     const topic = this.#cluster.topicFor(broker, version >= 13 ? { id: wanted.topic } : { name: wanted.topic })
     if (topic === undefined) return fail(version >= 13 ? CODE.UNKNOWN_TOPIC_ID : CODE.UNKNOWN_TOPIC_OR_PARTITION)
     const partition = topic.partitions[index]
-    const errorCode = checkLeader(partition, this.#call, currentLeaderEpoch)
+    const isFollower = partition?.leader !== broker.id && partition?.replicas.includes(broker.id) === true
+    const asLeader = isFollower && version >= 11 ? { ...partition, leader: broker.id } : partition
+    const errorCode = checkLeader(asLeader, this.#call, currentLeaderEpoch)
     if (partition === undefined) return fail(errorCode)
     const { log, leader = -1, epoch } = partition
     if (errorCode === CODE.NOT_LEADER_OR_FOLLOWER || errorCode === CODE.FENCED_LEADER_EPOCH) {
@@ -92,6 +94,11 @@ class Poll {
     const isCommitted = this.#request.isolationLevel === 1
     const { lastStableOffset, startOffset: logStartOffset } = log
     const response = { partitionIndex: index, errorCode: 0, highWatermark, lastStableOffset, logStartOffset }
+    // A consumer is sent to a replica in its rack (KIP-392).
+    const near = partition.replicas.find((id) => this.#cluster.broker(id).rack === this.#request.rackId)
+    if (!isFollower && near !== undefined && near !== broker.id && this.#cluster.broker(near).isUp) {
+      return { ...response, preferredReadReplica: near }
+    }
     if (lastFetchedEpoch !== -1) {
       const end = log.endOfEpoch(lastFetchedEpoch)
       if (end.epoch !== lastFetchedEpoch || end.endOffset < fetchOffset) return { ...response, divergingEpoch: end }

@@ -1,11 +1,10 @@
 import type { Timer } from '../../../../core/clock.ts'
-import type { AckConfirmations } from '../shared/ack-confirmations.ts'
 import type { NatsDelivery } from '../shared/delivery.ts'
 import { isNotFound } from '../../errors.ts'
 import type { Credit } from './credit.ts'
 import type { JetStreamApi } from '../server/jetstream-api.ts'
 import type { PullConsumer } from '../shared/pull-consumer.ts'
-import type { LossDetector } from '../shared/loss-detector.ts'
+import type { SharedConsumers } from '../shared/shared-consumers.ts'
 import type { PartitionSet } from '../partitions/partition-set.ts'
 import type { Session } from '../../connection/session.ts'
 
@@ -16,15 +15,9 @@ const LOOK_MS = 15_000
 export interface MaintenanceParts {
   readonly session: Session
   readonly api: JetStreamApi
-  readonly lanes: readonly PullConsumer[]
+  readonly shared: SharedConsumers
   readonly credit: Credit
   readonly set: PartitionSet | undefined
-  readonly confirmations: AckConfirmations
-  readonly losses: LossDetector
-  readonly leaseMs: () => number
-  /** The server took these back. */
-  readonly lost: (deliveries: readonly NatsDelivery[], reason: string) => void
-  readonly handBack: (deliveries: readonly NatsDelivery[]) => Promise<void>
 }
 
 /** Maintains a subscription three times per lease: what is silent, what waits too long, what has expired. */
@@ -41,8 +34,8 @@ export class Maintenance {
 
   start(): void {
     if (this.#stopped) return
-    const { session, leaseMs } = this.#parts
-    this.#timer = session.host.clock.setTimer(leaseMs() / 3, () => {
+    const { session, shared } = this.#parts
+    this.#timer = session.host.clock.setTimer(shared.leaseMs / 3, () => {
       this.#round()
         .catch((error: unknown) => session.error(error, 'looking after a subscription'))
         .finally(() => this.start())
@@ -76,7 +69,8 @@ export class Maintenance {
   }
 
   async #round(): Promise<void> {
-    const { session, lanes, confirmations, credit, handBack, losses, set, leaseMs } = this.#parts
+    const { session, shared, credit, set } = this.#parts
+    const { all: lanes, confirmations, losses } = shared
     this.#findRunOut()
     if (!session.ready) return
     for (const lane of lanes)
@@ -90,9 +84,9 @@ export class Maintenance {
     credit.wake()
     // What other members could take does not wait here for credit for long.
     const idle = credit.hasCredit ? [] : lanes.flatMap((lane) => lane.dropBuffer())
-    if (idle.length > 0) await handBack(idle)
+    if (idle.length > 0) await shared.handBack(idle)
     const now = session.host.clock.monotonic()
-    if (now - this.#lookedAt < Math.min(LOOK_MS, leaseMs())) return
+    if (now - this.#lookedAt < Math.min(LOOK_MS, shared.leaseMs)) return
     this.#lookedAt = now
     await Promise.all([losses.look(lanes.filter((lane) => lane.active && !losses.isQuiet(lane))), set?.look()])
   }
@@ -109,7 +103,7 @@ export class Maintenance {
   /** Deliveries whose time expired at the server before we could extend it: other members may have them. */
   #findRunOut(): void {
     const now = this.#parts.session.host.clock.monotonic()
-    for (const lane of this.#parts.lanes) {
+    for (const lane of this.#parts.shared.all) {
       const lost: NatsDelivery[] = []
       for (let delivery = lane.outstanding.first; delivery !== undefined;) {
         const next: NatsDelivery | undefined = delivery.next
@@ -120,7 +114,7 @@ export class Maintenance {
         }
         delivery = next
       }
-      if (lost.length > 0) this.#parts.lost(lost, 'its ack wait ran out before it could be extended')
+      if (lost.length > 0) this.#parts.shared.lost(lost, 'its ack wait ran out before it could be extended')
     }
   }
 }

@@ -207,7 +207,7 @@ export class Members {
     else if (isNew || notice.members !== undefined) this.#host.changed('join')
   }
 
-  /** Tells a newcomer who the members are. A few do so on behalf of all. */
+  /** Sends a newcomer the list of members. A few do so on behalf of all. */
   #answer(newcomer: string): void {
     if (!this.#actsForAll(newcomer)) return
     const now = this.#now()

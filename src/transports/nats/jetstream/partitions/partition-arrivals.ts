@@ -5,7 +5,7 @@ import type { Mapping, Unsaid } from '../../wire/mapping.ts'
 import type { Subjects } from '../../wire/subjects.ts'
 import type { AckReply } from '../consume/ack-reply.ts'
 import { PartitionDelivery } from './partition-delivery.ts'
-import { early } from './partition.ts'
+import { early } from './inherited-messages.ts'
 import type { Partition } from './partition.ts'
 
 /** Maximum number of subjects whose partition is remembered. */

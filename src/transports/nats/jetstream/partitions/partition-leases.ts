@@ -1,14 +1,15 @@
-// Longer than most files: claiming, committing, releasing and losing a partition must agree on who owns it.
 import type { Timer } from '../../../../core/clock.ts'
-import { AuthorizationError, ConnectionError } from '../../../../core/errors.ts'
+import { AuthorizationError } from '../../../../core/errors.ts'
+import type { Session } from '../../connection/session.ts'
 import { JetStreamError, toBusbarError } from '../../errors.ts'
 import { Members } from '../consume/members.ts'
 import type { MembersHost } from '../consume/members.ts'
-import { AHEAD, encodeRecord, ForeignRecordError } from './partition-record.ts'
-import type { PartitionRecord } from './partition-record.ts'
-import { NOWHERE } from './partition-store.ts'
-import type { PartitionStore, StoredAt } from './partition-store.ts'
-import type { Session } from '../../connection/session.ts'
+import type { Acquired } from './inherited-messages.ts'
+import { OwnedPartition } from './owned-partition.ts'
+import type { OwnedPartitionHost } from './owned-partition.ts'
+import { ForeignRecordError } from './partition-record.ts'
+import type { PartitionState } from './partition-record.ts'
+import type { PartitionStore } from './partition-store.ts'
 import type { LeaseUser, SessionLeases } from './session-leases.ts'
 
 /** How long a new member listens for others before it takes what is free. */
@@ -17,18 +18,6 @@ const LISTEN_MS = 25
 const ANSWERING_UNITS = 2
 /** Pause after a record could not be written. */
 const AGAIN_MS = 500
-
-/**
- * How a partition came to us: `clean`: handed over in order, or new. `ours`: we were the last to own it. `taken`: from a
- * member that died, or was cut off.
- */
-export type Acquired = 'clean' | 'ours' | 'taken'
-
-/** What an owner writes into the record: everything but who it is. */
-export type PartitionState = Pick<
-  PartitionRecord,
-  'stream' | 'life' | 'first' | 'to' | 'reserved' | 'open' | 'spans' | 'waiting'
->
 
 export interface LeasesHost {
   readonly session: Session
@@ -59,48 +48,18 @@ export interface LeasesHost {
   moved(): void
 }
 
-/** One partition (or the whole topic, for strict order), as this member sees it. */
-class Unit {
-  readonly name: string
-  mine = false
-  /** Increases each time that it comes to us. */
-  tenure = 0
-  /** The handover in progress; aborted when the partition is lost. */
-  handover: AbortController | undefined = undefined
-  /** It is not ours here, but its record may say that it is: while our session lives, no other member can claim it. */
-  isAstray = false
-  /** The last claim, until it is answered: if it was stored, this is how the partition came to us. */
-  claim: { readonly version: number; readonly how: Acquired } | undefined = undefined
-  /** Nothing of it is here any more, and its record is about to be freed: no commit may follow. */
-  freeing = false
-  /** Where the last known record is. */
-  at: StoredAt = NOWHERE
-  /** The highest version that is known, or that we have tried to write: no two attempts have the same. */
-  version = 0
-  record: PartitionRecord | undefined = undefined
-  /** Commits are written one after the other. */
-  writing: Promise<unknown> = Promise.resolve()
-  /** The commit that waits for the one in progress. */
-  next: Promise<boolean> | undefined = undefined
-
-  constructor(name: string) {
-    this.name = name
-  }
-}
-
 /**
  * Distributes the partitions of a topic among the members of a group, so that each has at most one reader at any time:
  * that keeps the order of a key. A partition belongs to the member that wrote its last record, for as long as the lease
- * of that member's session lasts. Each record replaces the one before on condition of its sequence: so two members never
- * both succeed, and a member that was cut off learns that with its next commit.
+ * of that member's session lasts.
  */
 export class PartitionLeases implements MembersHost, LeaseUser {
   readonly session: Session
   readonly leases: SessionLeases
   readonly memberId: string
   readonly #host: LeasesHost
-  readonly #units: readonly Unit[]
-  readonly #byName = new Map<string, Unit>()
+  readonly #units: readonly OwnedPartition[]
+  readonly #byName = new Map<string, OwnedPartition>()
   readonly #members: Members
   #running: Promise<void> | undefined
   /** Scope of the next round: only our share, newcomers, or everything. */
@@ -116,7 +75,17 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     this.session = host.session
     this.leases = host.leases
     this.memberId = host.memberId
-    this.#units = units.map((name) => new Unit(name))
+    const ofUnit: OwnedPartitionHost = {
+      session: host.session,
+      leases: host.leases,
+      store: host.store,
+      memberId: host.memberId,
+      initial: () => host.initial(),
+      state: (name, free) => host.state(name, free),
+      committed: (name) => host.committed(name),
+      lost: (unit) => this.#lose([unit], 'another member has taken the partition, or the group was moved'),
+    }
+    this.#units = units.map((name) => new OwnedPartition(name, ofUnit))
     for (const unit of this.#units) this.#byName.set(unit.name, unit)
     this.#members = new Members(this, host.noticeSubject)
   }
@@ -219,24 +188,9 @@ export class PartitionLeases implements MembersHost, LeaseUser {
   async #reclaim(): Promise<void> {
     const astray = this.#units.filter(({ isAstray }) => isAstray)
     if (astray.length === 0 || this.leases.leftMs <= 0) return
-    await Promise.all(
-      astray.map(async (unit) => {
-        await this.#look(unit)
-        if (unit.at.seq < 0) return
-        if (this.#isOurs(unit.record)) await this.#claim(unit)
-        else unit.isAstray = false
-      }),
-    )
-    const assigned = astray.filter(({ mine }) => mine).map(({ name }) => name)
-    if (assigned.length > 0 && !this.#closed) this.#host.changed(assigned, [])
-  }
-
-  #isOurs(record: PartitionRecord | undefined): record is PartitionRecord {
-    return record !== undefined && this.#isBy(record) && !record.free
-  }
-
-  #isBy({ owner, session }: PartitionRecord): boolean {
-    return owner === this.memberId && session === this.leases.id
+    await Promise.all(astray.map((unit) => this.#look(unit)))
+    for (const unit of astray) if (unit.isKnown && !unit.isOurs) unit.isAstray = false
+    await this.#claim(astray.filter((unit) => unit.isAstray && unit.isKnown))
   }
 
   async #claimUpTo(count: number): Promise<void> {
@@ -245,138 +199,48 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     if (this.#hasLooked || !this.#host.isNew) await Promise.all(others.map((unit) => this.#look(unit)))
     this.#hasLooked = true
     await this.leases.look(new Set(others.map(({ record }) => record?.session ?? '')))
-    const free = others.filter((unit) => !unit.mine && this.#isFree(unit)).slice(0, count)
-    await Promise.all(free.map((unit) => this.#claim(unit)))
-    const assigned = free.filter(({ mine }) => mine).map(({ name }) => name)
-    if (assigned.length > 0 && !this.#closed) this.#host.changed(assigned, [])
+    await this.#claim(others.filter(({ isFree }) => isFree).slice(0, count))
   }
 
-  async #look(unit: Unit): Promise<void> {
+  async #look(unit: OwnedPartition): Promise<void> {
     try {
-      const { at, record } = await this.#host.store.read(unit.name)
-      if (unit.mine) return
-      unit.at = at
-      unit.record = record
-      unit.version = Math.max(unit.version, record?.version ?? 0)
-      if (record !== undefined && !record.free && !this.leases.isOver(record.session) && record.owner !== this.memberId)
-        this.#members.saw(record.owner, record.session)
+      await unit.look()
     } catch (error) {
-      // Nothing is known of it: it can't be claimed.
-      unit.record = undefined
-      unit.at = { seq: -1, spare: -1 }
       this.#blame(error)
     }
-  }
-
-  #isFree({ record, at }: Unit): boolean {
-    if (at.seq < 0) return false
-    if (record === undefined || record.free) return true
-    const { owner, session } = record
-    // Our own, from before our lease ended; or that of another member of this process that no longer lives.
-    if (session === this.leases.id) return owner === this.memberId || !this.leases.hasMember(owner)
-    return this.leases.isOver(session)
-  }
-
-  async #claim(unit: Unit): Promise<void> {
     const { record } = unit
-    const state = record ?? this.#host.initial()
-    const how = this.#howItCame(unit)
-    const version = ++unit.version
-    const claimed: PartitionRecord = {
-      ...state,
-      reserved: Math.max(state.reserved, state.to + AHEAD),
-      free: false,
-      owner: this.memberId,
-      session: this.leases.id,
-      version,
-    }
-    // Without an answer it may be ours.
-    unit.isAstray = true
-    unit.claim = { version, how }
-    try {
-      const at = await this.#host.store.write(unit.name, encodeRecord(claimed), unit.at)
-      // Another member was faster, or an answer was lost; the next round finds out which.
-      if (at === undefined) return
-      unit.at = at
-      unit.isAstray = false
-      unit.claim = undefined
-      if (this.#closed) return this.#putBack(unit, record ?? { ...claimed, free: true })
-      unit.mine = true
-      unit.tenure++
-      this.#host.acquire(unit.name, state, how)
-    } catch (error) {
-      this.#blame(error)
-    }
+    if (record !== undefined && !record.free && !this.leases.isOver(record.session) && record.owner !== this.memberId)
+      this.#members.saw(record.owner, record.session)
   }
 
-  #howItCame({ record, claim }: Unit): Acquired {
-    if (record === undefined || record.free) return 'clean'
-    if (!this.#isOurs(record)) return 'taken'
-    return record.version === claim?.version ? claim.how : 'ours'
-  }
-
-  /** It was claimed while this member closed, and nothing of it was read: it is left as it was found. */
-  #putBack({ name, at, version }: Unit, found: PartitionRecord): void {
-    const record = { ...found, session: found.session === this.leases.id ? '' : found.session, version: version + 1 }
-    this.leases.later(async () => void (await this.#host.store.write(name, encodeRecord(record), at)))
+  async #claim(units: readonly OwnedPartition[]): Promise<void> {
+    const assigned: string[] = []
+    await Promise.all(
+      units.map(async (unit) => {
+        try {
+          const claimed = await unit.claim()
+          if (claimed === undefined) return
+          // Nothing of it was read.
+          if (this.#closed) return unit.putBack(claimed)
+          unit.begin()
+          assigned.push(unit.name)
+          this.#host.acquire(unit.name, claimed.state, claimed.how)
+        } catch (error) {
+          this.#blame(error)
+        }
+      }),
+    )
+    if (assigned.length > 0 && !this.#closed) this.#host.changed(assigned, [])
   }
 
   // --- writing -----------------------------------------------------------------------------------------------------
 
-  /**
-   * Writes what there is to write about a partition; resolves with false when it is not ours any more. Rejects when it
-   * could not be written; then it has to be tried again.
-   */
+  /** As `OwnedPartition.commit`. */
   commit(name: string): Promise<boolean> {
-    const unit = this.#byName.get(name) as Unit
-    if (unit.next !== undefined) return unit.next
-    const before = unit.writing
-    const next = (async () => {
-      await before.catch(() => undefined)
-      unit.next = undefined
-      if (!unit.mine || unit.freeing) return false
-      return this.#write(unit, false)
-    })()
-    unit.next = next
-    unit.writing = next
-    return next
+    return (this.#byName.get(name) as OwnedPartition).commit()
   }
 
-  async #write(unit: Unit, free: boolean): Promise<boolean> {
-    const { tenure } = unit
-    const isWanted = (): boolean => unit.mine && unit.tenure === tenure
-    const { memberId: owner, session } = this
-    for (;;) {
-      if (!session.ready) throw new ConnectionError('The server is out of reach')
-      const version = ++unit.version
-      const record = { ...this.#host.state(unit.name, free), owner, session: this.leases.id, version, free }
-      const at = await this.#host.store.write(unit.name, encodeRecord(record), unit.at)
-      if (!isWanted()) return false
-      const last = at === undefined ? await this.#lastOf(unit.name, version) : { at, isThis: true }
-      if (!isWanted()) return false
-      if (last === undefined) {
-        this.#lose([unit], 'another member has taken the partition, or the group was moved')
-        return false
-      }
-      unit.at = last.at
-      if (!last.isThis) continue
-      this.#host.committed(unit.name)
-      return true
-    }
-  }
-
-  /**
-   * Our record did not replace the last one that we knew. It may have been stored without an answer, and so may a former
-   * one, which says less; or the last one was lost with the server's disk. Undefined when it is not ours any more.
-   */
-  async #lastOf(name: string, version: number): Promise<{ at: StoredAt; isThis: boolean } | undefined> {
-    const { at, record } = await this.#host.store.read(name)
-    if (record === undefined) return { at, isThis: false }
-    if (record.version === version && this.#isBy(record)) return { at, isThis: true }
-    return this.#isOurs(record) && record.version < version ? { at, isThis: false } : undefined
-  }
-
-  async #release(units: readonly Unit[]): Promise<void> {
+  async #release(units: readonly OwnedPartition[]): Promise<void> {
     const released = await Promise.all(
       units.map(async (unit) => {
         const handover = new AbortController()
@@ -399,28 +263,16 @@ export class PartitionLeases implements MembersHost, LeaseUser {
   }
 
   /** False when it was lost meanwhile. */
-  async #free(unit: Unit): Promise<boolean> {
-    unit.freeing = true
-    await unit.writing.catch(() => undefined)
-    if (!unit.mine || !(await this.#write(unit, true))) return false
-    unit.mine = false
-    unit.handover = undefined
-    unit.freeing = false
+  async #free(unit: OwnedPartition): Promise<boolean> {
+    if (!(await unit.free())) return false
     // Each as soon as it is free; members that are notified check it.
     if (!this.#closed) this.#members.notify('free')
     return true
   }
 
-  #lose(units: readonly Unit[], reason: string): void {
+  #lose(units: readonly OwnedPartition[], reason: string): void {
     if (units.length === 0) return
-    for (const unit of units) {
-      unit.mine = false
-      unit.isAstray = true
-      unit.handover?.abort()
-      unit.handover = undefined
-      unit.freeing = false
-      unit.record = undefined
-    }
+    for (const unit of units) unit.lose()
     const names = units.map(({ name }) => name)
     this.#host.revoke(names, reason)
     this.#host.changed([], names)
@@ -465,7 +317,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     await this.#running
     const mine = this.#units.filter((unit) => unit.mine)
     await Promise.all(mine.map((unit) => this.#leave(unit)))
-    for (const unit of this.#units) if (unit.isAstray) this.#disown(unit.name)
+    for (const unit of this.#units) unit.disown()
     // The session goes on for other members: without a word, this one would keep its share.
     this.leases.later(async () => this.#members.notify('bye'))
     this.#members.close()
@@ -473,11 +325,8 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     this.session.trouble(this, undefined)
   }
 
-  /**
-   * Frees a partition. If that is not possible now, the session does so later: its lease continues for its other members, and
-   * would keep the partition from everyone.
-   */
-  async #leave(unit: Unit): Promise<void> {
+  /** Frees a partition; if that is not possible now, the session does so later. */
+  async #leave(unit: OwnedPartition): Promise<void> {
     try {
       if (this.session.ready) {
         await this.#free(unit)
@@ -486,34 +335,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     } catch (error) {
       this.#report(error)
     }
-    const { memberId: owner, leases } = this
-    const left = {
-      ...this.#host.state(unit.name, true),
-      owner,
-      session: leases.id,
-      version: unit.version + 1,
-      free: true,
-    }
-    let { at } = unit
-    leases.later(async () => {
-      if ((await this.#host.store.write(unit.name, encodeRecord(left), at)) !== undefined) return
-      const found = await this.#host.store.read(unit.name)
-      // Another member has it, or it was freed without an answer.
-      if (found.record?.owner !== owner || found.record.session !== leases.id || found.record.free) return
-      at = found.at
-      throw new ConnectionError('The last record was not the one that was known')
-    })
-  }
-
-  /** Takes our session's name from the record of a partition that was lost here: the session continues for its other members. */
-  #disown(name: string): void {
-    this.leases.later(async () => {
-      const { at, record } = await this.#host.store.read(name)
-      if (!this.#isOurs(record)) return
-      const left = { ...record, session: '', version: record.version + 1 }
-      if ((await this.#host.store.write(name, encodeRecord(left), at)) !== undefined) return
-      throw new ConnectionError('The last record was not the one that was known')
-    })
+    unit.freeLater()
   }
 
   #blame(error: unknown): void {

@@ -12,7 +12,6 @@ export interface PartitionLossesHost {
   readonly session: Session
   readonly api: JetStreamApi
   readonly stream: string
-  filtersOf(partition: Partition): readonly string[]
   changed(partition: Partition): void
   report(count: number, after: number, reason: string): void
 }
@@ -51,7 +50,7 @@ export class PartitionLosses {
         if (partition.waiting === undefined) await this.#count(partition)
         else if (isThinner) await this.#compare(partition, info)
         await this.#checkLeft(partition)
-        this.told(partition)
+        this.report(partition)
       }
       this.#first = first
       this.#gaps = gaps
@@ -70,7 +69,7 @@ export class PartitionLosses {
     const open = { count: 0, last: Infinity, read: 0 }
     partition.waiting = open
     try {
-      const count = await countFrom(api, stream, this.#host.filtersOf(partition), readTo + 1)
+      const count = await countFrom(api, stream, partition.filters, readTo + 1)
       // Afterwards: what is stored meanwhile must not look lost.
       const { state } = await api.streamInfo(stream)
       const counting: Partition['waiting'] = partition.waiting
@@ -87,7 +86,7 @@ export class PartitionLosses {
     if (partition.left === 0) return
     const { api, stream } = this.#host
     const { readTo } = partition
-    const count = await countFrom(api, stream, this.#host.filtersOf(partition), readTo + 1)
+    const count = await countFrom(api, stream, partition.filters, readTo + 1)
     if (count === 0 && partition.mine && partition.readTo === readTo) partition.readAll()
   }
 
@@ -96,8 +95,8 @@ export class PartitionLosses {
     const { waiting } = partition
     if (waiting === undefined || waiting.last === Infinity || partition.readTo >= waiting.last) return
     // In this order: messages that are read meanwhile must not look lost.
-    const newer = await countFrom(api, stream, this.#host.filtersOf(partition), waiting.last + 1)
-    const left = await countFrom(api, stream, this.#host.filtersOf(partition), partition.readTo + 1)
+    const newer = await countFrom(api, stream, partition.filters, waiting.last + 1)
+    const left = await countFrom(api, stream, partition.filters, partition.readTo + 1)
     const now = partition.waiting
     if (now?.last !== waiting.last || state.first_seq === 0) return
     const there = Math.max(0, left - newer)
@@ -109,7 +108,7 @@ export class PartitionLosses {
   }
 
   /** Reports what is known to be missing. */
-  told(partition: Partition): void {
+  report(partition: Partition): void {
     const { missing } = partition
     if (missing === 0) return
     partition.missing = 0

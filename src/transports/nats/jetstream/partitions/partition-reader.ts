@@ -25,8 +25,8 @@ const FIRST_ATTEMPT_MS = 4_000
 /** Settings of consumers that are for acks only. */
 const FOR_ACKS = /^(?:ack_|max_ack_pending$|max_deliver$|backoff$|durable_name$)/
 
-/** What a reader needs from its subscription. */
-export interface ReaderHost {
+/** What all readers of a subscription have in common. */
+export interface ReaderSettings {
   readonly session: Session
   readonly api: JetStreamApi
   readonly stream: string
@@ -35,6 +35,11 @@ export interface ReaderHost {
   readonly description: string
   readonly native: Readonly<Record<string, unknown>>
   readonly metadata: Readonly<Record<string, string>> | undefined
+}
+
+/** What a reader needs from its subscription. */
+export interface ReaderHost {
+  readonly settings: ReaderSettings
   /** `reply` is valid during the call only. */
   read(native: Incoming, reply: AckReply, reader: PartitionReader): void
   /** Everything stored has been read. */
@@ -76,15 +81,15 @@ export class PartitionReader {
     this.#host = host
     this.partitions = partitions
     this.#filters = filters
-    this.pulls = new PullRequests({ session: host.session, api: host.api }, this)
+    this.pulls = new PullRequests(host.settings, this)
     this.#status = new PullStatus(
-      { session: host.session, wake: () => host.wake(), consumerMissing: () => this.reset() },
+      { session: host.settings.session, wake: () => host.wake(), consumerMissing: () => this.reset() },
       this,
     )
   }
 
   get stream(): string {
-    return this.#host.stream
+    return this.#host.settings.stream
   }
 
   /**
@@ -92,7 +97,7 @@ export class PartitionReader {
    * others follow.
    */
   async open(): Promise<unknown> {
-    const { session } = this.#host
+    const { session } = this.#host.settings
     if (this.#opening || this.#closed || !session.ready) return undefined
     this.#again?.cancel()
     this.#opening = true
@@ -114,7 +119,7 @@ export class PartitionReader {
   }
 
   #failed(error: unknown): void {
-    const { session } = this.#host
+    const { session } = this.#host.settings
     const why = error instanceof Error ? error.message : String(error)
     this.#host.trouble(this, `its messages can't be read: ${why}`)
     session.error(error, `reading stream "${this.stream}"`)
@@ -122,7 +127,7 @@ export class PartitionReader {
   }
 
   async #open(): Promise<void> {
-    const { session, api, groupId } = this.#host
+    const { session, api, groupId } = this.#host.settings
     this.#isAgain = false
     const name = `${groupId}--r${randomBytes(6).toString('hex')}`
     const timeoutMs = Math.min(FIRST_ATTEMPT_MS * 2 ** this.#failures, api.timeoutMs)
@@ -155,7 +160,7 @@ export class PartitionReader {
   }
 
   #config(name: string): ConsumerConfig {
-    const { native, description, metadata } = this.#host
+    const { native, description, metadata } = this.#host.settings
     const own: Record<string, unknown> = {}
     for (const [field, value] of Object.entries(native)) if (!FOR_ACKS.test(field)) own[field] = value
     const start = Math.min(...this.partitions.map(({ readTo }) => readTo)) + 1
@@ -180,7 +185,7 @@ export class PartitionReader {
       return
     }
     const { consumerSeq, pending } = this.#reply
-    this.pulls.arrived(pending, this.#host.session.host.clock.monotonic())
+    this.pulls.arrived(pending, this.#host.settings.session.host.clock.monotonic())
     this.pending = pending
     // A delivery went into a connection that was cut.
     if (consumerSeq !== this.#consumerSeq + 1) return this.reset()
@@ -202,7 +207,7 @@ export class PartitionReader {
   }
 
   #stop(): void {
-    const { session } = this.#host
+    const { session } = this.#host.settings
     this.active = false
     if (this.#subscription !== undefined && !session.connection.isClosed()) this.#subscription.unsubscribe()
     this.#subscription = undefined
@@ -214,7 +219,7 @@ export class PartitionReader {
 
   /** The server forgets it too, some time later, if this fails. */
   #forget(consumer: string): void {
-    this.#host.api.deleteConsumer(this.stream, consumer).catch(() => undefined)
+    this.#host.settings.api.deleteConsumer(this.stream, consumer).catch(() => undefined)
   }
 
   close(): void {

@@ -1,23 +1,14 @@
 import type { Incoming } from '../../connection/incoming.ts'
-import type { Session } from '../../connection/session.ts'
 import type { AckReply } from '../consume/ack-reply.ts'
-import type { JetStreamApi } from '../server/jetstream-api.ts'
 import type { Partition } from './partition.ts'
 import { PartitionReader } from './partition-reader.ts'
-import type { ReaderHost } from './partition-reader.ts'
+import type { ReaderHost, ReaderSettings } from './partition-reader.ts'
 
 export interface PartitionReadersHost {
-  readonly session: Session
-  readonly api: JetStreamApi
-  readonly stream: string
-  readonly groupId: string
-  readonly description: string
-  readonly native: Readonly<Record<string, unknown>>
-  readonly metadata: Readonly<Record<string, string>> | undefined
-  /** All partitions, whoever owns them. */
+  readonly settings: ReaderSettings
+  /** All partitions, also those of other members. */
   readonly partitions: readonly Partition[]
   readonly prefetch: number
-  filtersOf(partition: Partition): readonly string[]
   /** `isForOthers`: another reader reads this partition. */
   arrived(native: Incoming, reply: AckReply, isForOthers: (partition: Partition) => boolean): void
   changedIn(partition: Partition): void
@@ -32,13 +23,7 @@ export interface PartitionReadersHost {
  * others can. Before 2.10, one for each partition.
  */
 export class PartitionReaders implements ReaderHost {
-  readonly session: Session
-  readonly api: JetStreamApi
-  readonly stream: string
-  readonly groupId: string
-  readonly description: string
-  readonly native: Readonly<Record<string, unknown>>
-  readonly metadata: Readonly<Record<string, string>> | undefined
+  readonly settings: ReaderSettings
   readonly all: Set<PartitionReader> = new Set()
   readonly #host: PartitionReadersHost
   /** Reads all partitions that are not read apart; undefined before 2.10, where each is. */
@@ -52,13 +37,7 @@ export class PartitionReaders implements ReaderHost {
 
   constructor(host: PartitionReadersHost) {
     this.#host = host
-    this.session = host.session
-    this.api = host.api
-    this.stream = host.stream
-    this.groupId = host.groupId
-    this.description = host.description
-    this.native = host.native
-    this.metadata = host.metadata
+    this.settings = host.settings
   }
 
   // --- life --------------------------------------------------------------------------------------------------------
@@ -110,7 +89,7 @@ export class PartitionReaders implements ReaderHost {
       had.length === ours.length && had.every((partition) => ours.includes(partition) && !partition.isFresh)
     for (const partition of ours) partition.isFresh = false
     // A consumer has one filter.
-    if (this.session.isOlderThan(2, 10))
+    if (this.settings.session.isOlderThan(2, 10))
       return ours.filter((partition) => !this.#apart.has(partition)).map((partition) => this.#openApart(partition))
     if (isSame) return []
     if (this.#main !== undefined) this.#close(this.#main)
@@ -122,7 +101,7 @@ export class PartitionReaders implements ReaderHost {
   }
 
   #make(partitions: readonly Partition[]): PartitionReader {
-    const filters = partitions.flatMap((partition) => this.#host.filtersOf(partition))
+    const filters = partitions.flatMap((partition) => partition.filters)
     const reader = new PartitionReader(this, partitions, filters)
     this.all.add(reader)
     this.#sizeRequests(reader)

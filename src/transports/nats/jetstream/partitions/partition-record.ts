@@ -63,6 +63,24 @@ export interface PartitionRecord {
   readonly waiting: Waiting | undefined
 }
 
+/** What an owner writes into the record: everything but who it is. */
+export type PartitionState = Pick<
+  PartitionRecord,
+  'stream' | 'life' | 'first' | 'to' | 'reserved' | 'open' | 'spans' | 'waiting'
+>
+
+/** Before anything was read of a stream. */
+export const NOTHING_LEFT: PartitionState = {
+  stream: '',
+  life: '',
+  first: 0,
+  to: 0,
+  reserved: 0,
+  open: [],
+  spans: [],
+  waiting: undefined,
+}
+
 const LETTERS: Readonly<Record<DeliveryHistory, string>> = { new: 'n', returned: 'r', unknown: 'u', died: 'd' }
 const HISTORIES: Readonly<Record<string, DeliveryHistory>> = { n: 'new', r: 'returned', u: 'unknown', d: 'died' }
 

@@ -2,17 +2,20 @@ import { ConfigurationError } from '../../../../core/errors.ts'
 import type { Delivery, SubscriptionSpec } from '../../../../core/transport.ts'
 import { ERR, JetStreamError } from '../../errors.ts'
 import type { GroupRecord } from '../server/group-record.ts'
+import type { Acquired } from './inherited-messages.ts'
 import { Partition } from './partition.ts'
 import { PartitionArrivals } from './partition-arrivals.ts'
 import { PartitionCommits } from './partition-commits.ts'
 import { PartitionDelays } from './partition-delays.ts'
 import type { PartitionDelivery } from './partition-delivery.ts'
 import { PartitionLeases } from './partition-leases.ts'
-import type { Acquired, LeasesHost, PartitionState } from './partition-leases.ts'
+import type { LeasesHost } from './partition-leases.ts'
+import { NOTHING_LEFT } from './partition-record.ts'
+import type { PartitionState } from './partition-record.ts'
 import { PartitionLosses, STREAM_DELETED } from './partition-losses.ts'
 import { PartitionReaders } from './partition-readers.ts'
 import { PartitionStore } from './partition-store.ts'
-import { identityOf } from '../server/identity.ts'
+import { isSameStream, streamIdentityOf } from '../server/identity.ts'
 import { positionOf } from '../../wire/mapping.ts'
 import type { Session } from '../../connection/session.ts'
 import type { SessionLeases } from './session-leases.ts'
@@ -55,7 +58,6 @@ export class PartitionSet implements LeasesHost {
   readonly readers: PartitionReaders
   readonly #host: PartitionSetHost
   readonly #losses: PartitionLosses
-  readonly #filters = new Map<Partition, readonly string[]>()
   readonly #byName = new Map<string, Partition>()
   /** Handovers that wait for outstanding deliveries: called when one is settled or lost. */
   readonly #handovers = new Set<() => void>()
@@ -76,15 +78,13 @@ export class PartitionSet implements LeasesHost {
     this.stream = stream
     const byToken = new Map<string, Partition>()
     this.partitions = units.map(({ name, filters, token }) => {
-      const partition = new Partition(name, stream)
-      this.#filters.set(partition, filters)
+      const partition = new Partition(name, stream, filters)
       this.#byName.set(name, partition)
       if (token !== undefined) byToken.set(token, partition)
       return partition
     })
     const changedIn = (partition: Partition): void => this.changedIn(partition)
     const wake = (): void => this.wake()
-    const filtersOf = (partition: Partition): readonly string[] => this.#filters.get(partition) ?? []
     const arrivals = new PartitionArrivals({
       session: this.session,
       mapping: parts.mapping,
@@ -98,16 +98,17 @@ export class PartitionSet implements LeasesHost {
       wake,
     })
     this.readers = new PartitionReaders({
-      session: this.session,
-      api: this.api,
-      stream,
-      groupId,
-      description: `Busbar: ${spec.topic} for ${spec.group}`,
-      native: host.native,
-      metadata: host.metadata,
+      settings: {
+        session: this.session,
+        api: this.api,
+        stream,
+        groupId,
+        description: `Busbar: ${spec.topic} for ${spec.group}`,
+        native: host.native,
+        metadata: host.metadata,
+      },
       partitions: this.partitions,
       prefetch: spec.prefetch,
-      filtersOf,
       arrived: (native, reply, isForOthers) => arrivals.read(native, reply, isForOthers),
       changedIn,
       missing: () => this.#missing(),
@@ -133,7 +134,6 @@ export class PartitionSet implements LeasesHost {
       session: this.session,
       api: this.api,
       stream,
-      filtersOf,
       changed: changedIn,
       report: (count, after, reason) => this.#report(count, after, reason),
     })
@@ -161,7 +161,7 @@ export class PartitionSet implements LeasesHost {
   /** The identity of the stream changed, or may have. */
   checkStream(): void {
     const identity = this.#identity
-    const stale = this.partitions.filter((partition) => partition.mine && partition.stream !== identity)
+    const stale = this.partitions.filter((partition) => partition.mine && !isSameStream(partition.stream, identity))
     if (stale.length === 0) return
     // One look at the readers: they count all partitions together.
     let unread = 0
@@ -186,7 +186,8 @@ export class PartitionSet implements LeasesHost {
 
   /** One that another process, or an operator, has made again has other sequences: a reader may have begun behind them. */
   async #lookAtStream(): Promise<void> {
-    if (identityOf(await this.api.streamInfo(this.stream)) === this.#identity) this.checkStream()
+    const found = streamIdentityOf(await this.api.streamInfo(this.stream))
+    if (isSameStream(found, this.#identity)) this.checkStream()
     else await this.#missing()
   }
 
@@ -222,7 +223,7 @@ export class PartitionSet implements LeasesHost {
     for (const partition of this.partitions) partition.lose()
   }
 
-  /** Nobody takes over what is here: a broadcast. */
+  /** No other member takes over what is here: a broadcast. */
   get isAlone(): boolean {
     return this.#host.spec.ephemeral
   }
@@ -238,7 +239,7 @@ export class PartitionSet implements LeasesHost {
 
   /** Called periodically. */
   async look(): Promise<void> {
-    for (const partition of this.partitions) if (partition.mine) this.#losses.told(partition)
+    for (const partition of this.partitions) if (partition.mine) this.#losses.report(partition)
     await this.#losses.look(
       this.partitions,
       (partition) => partition.buffer.length > 0 || this.readers.isBehind(partition),
@@ -253,19 +254,19 @@ export class PartitionSet implements LeasesHost {
 
   initial(): PartitionState {
     const { to, stream, life } = this.#host.group()
-    return { stream, life, first: 0, to, reserved: to, open: [], spans: [], waiting: undefined }
+    return { ...NOTHING_LEFT, stream, life, to, reserved: to }
   }
 
   acquire(unit: string, state: PartitionState, how: Acquired): void {
     const partition = this.#byName.get(unit) as Partition
     const identity = this.#identity
-    if (state.stream === identity) {
+    if (isSameStream(state.stream, identity)) {
       partition.load(state, how)
     } else {
       // Its stream was deleted; what was known of it is in the record, or here.
       const { waiting } = state
       const stored = state.open.length + (waiting === undefined ? 0 : waiting.count - waiting.read)
-      const here = partition.stream !== '' && partition.stream !== identity ? partition.unread : 0
+      const here = partition.stream !== '' && !isSameStream(partition.stream, identity) ? partition.unread : 0
       this.#report(stored > 0 ? stored : here, state.to, STREAM_DELETED)
       partition.restart(identity)
       this.changedIn(partition)

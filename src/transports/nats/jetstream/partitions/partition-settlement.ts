@@ -1,11 +1,12 @@
 import { ConnectionError, SettlementError } from '../../../../core/errors.ts'
-import type { OutgoingMessage } from '../../../../core/message.ts'
 import type { AttemptNote, Settlement, SettlementFailure } from '../../../../core/transport.ts'
 import { deadLetterId } from '../server/identity.ts'
 import type { Partition } from './partition.ts'
 import type { PartitionDelivery } from './partition-delivery.ts'
 import type { PartitionSet } from './partition-set.ts'
 import type { JetStreamPublisher } from '../publish/publisher.ts'
+import { storeDeadLetters } from '../publish/store-dead-letters.ts'
+import type { Reject } from '../publish/store-dead-letters.ts'
 import type { Session } from '../../connection/session.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
@@ -16,12 +17,6 @@ export interface PartitionSettlementParts {
   readonly set: PartitionSet
   /** Whether a settlement waits for the record that contains it. */
   readonly isConfirmed: boolean
-}
-
-interface Reject {
-  readonly index: number
-  readonly delivery: PartitionDelivery
-  readonly deadLetter: OutgoingMessage
 }
 
 /** Applies the runtime's outcomes to the deliveries of partitions; the records of the partitions make them last. */
@@ -35,7 +30,7 @@ export class PartitionSettlement {
   async settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
     const failures: SettlementFailure[] = []
     const touched: Partition[] = []
-    const rejects: Reject[] = []
+    const rejects: Reject<PartitionDelivery>[] = []
     for (let index = 0; index < batch.length; index++) {
       const { delivery: given, outcome } = batch[index] as Settlement
       const delivery = given as PartitionDelivery
@@ -45,7 +40,6 @@ export class PartitionSettlement {
         continue
       }
       if (outcome.type === 'reject' && outcome.deadLetter !== undefined) {
-        delivery.settled = true
         rejects.push({ index, delivery, deadLetter: outcome.deadLetter })
         continue
       }
@@ -81,28 +75,19 @@ export class PartitionSettlement {
     set.wake()
   }
 
-  /** The dead letter is confirmed before its source is settled; until then the source stays ours. */
-  async #reject(rejects: readonly Reject[], touched: Partition[], failures: SettlementFailure[]): Promise<void> {
-    const outcomes = await this.#parts.publisher.publish(
-      rejects.map(({ deadLetter }) => deadLetter),
-      undefined,
-      rejects.map(({ delivery: { seq, owner }, deadLetter }) => deadLetterId(deadLetter, seq, owner.life)),
-    )
-    for (const [at, { index, delivery }] of rejects.entries()) {
-      const error =
-        outcomes[at]?.error ??
-        (delivery.lost
-          ? new SettlementError('The delivery was taken back while its dead letter was stored; both are there now')
-          : undefined)
-      if (error !== undefined) {
-        delivery.settled = false
-        failures.push({ index, error })
-        continue
-      }
-      delivery.owner.finish(delivery)
+  async #reject(
+    rejects: readonly Reject<PartitionDelivery>[],
+    touched: Partition[],
+    failures: SettlementFailure[],
+  ): Promise<void> {
+    const idOf = ({ delivery: { seq, owner }, deadLetter }: Reject<PartitionDelivery>): string =>
+      deadLetterId(deadLetter, seq, owner.life)
+    for (const { delivery } of await storeDeadLetters(this.#parts.publisher, rejects, idOf, failures)) {
+      const { owner } = delivery
+      owner.finish(delivery)
       // Its key waits for that.
-      this.#parts.set.commitNow(delivery.owner)
-      if (!touched.includes(delivery.owner)) touched.push(delivery.owner)
+      this.#parts.set.commitNow(owner)
+      if (!touched.includes(owner)) touched.push(owner)
     }
     this.#parts.set.settled()
   }

@@ -1,22 +1,13 @@
-// Longer than most files: what was read, handed out, settled and stored of a partition must agree at every step.
 import { LinkedList } from '../../../../core/util/linked-list.ts'
+import { InheritedMessages } from './inherited-messages.ts'
+import type { Acquired } from './inherited-messages.ts'
 import type { Known, PartitionDelivery } from './partition-delivery.ts'
-import type { Acquired, PartitionState } from './partition-leases.ts'
-import { AHEAD, floorOf } from './partition-record.ts'
-import type { OpenMessage, Span, Waiting } from './partition-record.ts'
+import { AHEAD, floorOf, NOTHING_LEFT } from './partition-record.ts'
+import type { OpenMessage, PartitionState, Span, Waiting } from './partition-record.ts'
 
 /** Maximum number of delayed messages, and of entries in the record. */
 const MAX_DELAYED = 200_000
 const MAX_OPEN = 20_000
-
-const NEW: Known = { history: 'new', used: 0, running: false, notBefore: undefined, inOrder: false }
-const RETURNED: Known = { ...NEW, history: 'returned' }
-const UNKNOWN: Known = { ...NEW, history: 'unknown' }
-
-/** A message that was published with a delay, and is read before its time: no member can have handed it out. */
-export function early(known: Known, dueAt: number): Known {
-  return { ...(known.history === 'unknown' && known.used === 0 ? NEW : known), notBefore: dueAt }
-}
 
 /** A message that waits for its time, without its body. */
 export interface Delayed extends Known {
@@ -39,6 +30,8 @@ interface Waiter {
 export class Partition {
   readonly name: string
   readonly streamName: string
+  /** Subjects of its messages. */
+  readonly filters: readonly string[]
   /** Sequence of the last message that was read. */
   readTo = 0
   /** Every message up to here is settled, or handed out, or waits (see `state`). */
@@ -89,21 +82,12 @@ export class Partition {
   #waiters: Waiter[] = []
   #unsorted = false
   #ordinal = 0
-  /** Messages that the owner before has left open, as far as they have not been read yet. */
-  #left: readonly OpenMessage[] = []
-  #leftAt = 0
-  #spans: readonly Span[] = []
-  #spansAt = 0
-  /** Number of messages of that span that were read. */
-  #spanRead = 0
-  /** Up to here the record of the owner before says what is settled, and which may have been handed out. */
-  #leftTo = 0
-  #leftReserved = 0
-  #beyond: Known = NEW
+  #inherited = new InheritedMessages(NOTHING_LEFT, 'clean', 0)
 
-  constructor(name: string, streamName: string) {
+  constructor(name: string, streamName: string, filters: readonly string[]) {
     this.name = name
     this.streamName = streamName
+    this.filters = filters
   }
 
   /** Starts from what the owner before has left. */
@@ -122,15 +106,7 @@ export class Partition {
     // What was handed over may be here again before it was dropped.
     this.dropBuffer()
     this.delayed.clear()
-    this.#left = state.open.map((open) => inherited(open, how))
-    this.#leftAt = 0
-    this.#spans = state.spans
-    this.#spansAt = 0
-    this.#leftTo = state.to
-    // Above `to` in a record that is free, too: by the owner before that one, which died.
-    this.#leftReserved = how === 'ours' ? Math.min(state.reserved, handedOut) : state.reserved
-    this.#beyond = how === 'ours' ? RETURNED : UNKNOWN
-    this.#spanRead = 0
+    this.#inherited = new InheritedMessages(state, how, handedOut)
     this.readTo = floorOf(state)
     this.reserved = Math.max(state.reserved, state.to + AHEAD)
     this.#reservedFrom = state.to
@@ -141,10 +117,7 @@ export class Partition {
 
   /** Starts at the beginning of a stream, with nothing settled. */
   restart(stream: string): void {
-    this.load(
-      { stream, life: this.life, first: 0, to: 0, reserved: 0, open: [], spans: [], waiting: undefined },
-      'clean',
-    )
+    this.load({ ...NOTHING_LEFT, stream, life: this.life }, 'clean')
     this.changes++
   }
 
@@ -175,7 +148,7 @@ export class Partition {
    */
   dropAhead(): void {
     this.#sort()
-    const from = this.buffer.findIndex(({ seq }) => seq > Math.max(this.to, this.#leftTo))
+    const from = this.buffer.findIndex(({ seq }) => seq > Math.max(this.to, this.#inherited.to))
     if (from < 0) return
     const dropped = this.buffer.splice(from)
     for (const { bytes } of dropped) this.bufferBytes -= bytes
@@ -194,10 +167,11 @@ export class Partition {
     if (seq <= this.readTo) return undefined
     this.readTo = seq
     this.#ordinal++
-    if (seq <= this.#leftTo) return this.#leftOpen(seq)
-    if (this.#leftAt < this.#left.length) this.readAll()
-    if (this.waiting !== undefined) this.#countRead(this.waiting, seq)
-    return seq <= this.#leftReserved ? this.#beyond : NEW
+    if (seq > this.#inherited.to) {
+      if (this.left > 0) this.readAll()
+      if (this.waiting !== undefined) this.#countRead(this.waiting, seq)
+    }
+    return this.#inherited.next(seq)
   }
 
   #countRead(waiting: Waiting, seq: number): void {
@@ -220,33 +194,13 @@ export class Partition {
 
   /** Number of messages that the owner before has left open and that have not been read yet. */
   get left(): number {
-    return this.#left.length - this.#leftAt
+    return this.#inherited.left
   }
 
   /** Everything that the owner before has left has been read: what has not come is no longer in the stream. */
   readAll(): void {
-    this.missing += this.#left.length - this.#leftAt
+    this.missing += this.#inherited.end()
     if (this.missing > 0) this.changes++
-    this.#leftAt = this.#left.length
-    this.#spansAt = this.#spans.length
-  }
-
-  #leftOpen(seq: number): Known | undefined {
-    while (this.#leftAt < this.#left.length && (this.#left[this.#leftAt] as OpenMessage).seq < seq) this.#leftAt++
-    const open = this.#left[this.#leftAt]
-    if (open?.seq === seq) {
-      this.#leftAt++
-      return open
-    }
-    while (this.#spansAt < this.#spans.length && (this.#spans[this.#spansAt] as Span)[1] < seq) {
-      this.#spansAt++
-      this.#spanRead = 0
-    }
-    const span = this.#spans[this.#spansAt]
-    if (span === undefined || span[0] > seq) return undefined
-    this.#spanRead++
-    // It may have been handed out since the record was written, if it is due.
-    return UNKNOWN
   }
 
   push(delivery: PartitionDelivery): void {
@@ -379,7 +333,7 @@ export class Partition {
     }
     for (const { seq, history, used, running, notBefore, inOrder } of this.buffer)
       if (seq <= this.to) open.push({ seq, out: false, history, used, running, notBefore, inOrder })
-    for (let at = this.#leftAt; at < this.#left.length; at++) open.push(this.#left[at] as OpenMessage)
+    open.push(...this.#inherited.leftOpen)
     const plain: Delayed[] = []
     for (const delayed of this.delayed.values()) {
       if (delayed.history === 'new' && delayed.used === 0) plain.push(delayed)
@@ -388,12 +342,8 @@ export class Partition {
     open.sort((a, b) => a.seq - b.seq)
     const spans = spansOf(plain)
     this.records = open.length + spans.length
-    for (let at = this.#spansAt; at < this.#spans.length; at++) {
-      const [first, last, count] = this.#spans[at] as Span
-      const left = at === this.#spansAt ? count - this.#spanRead : count
-      if (last > this.readTo && left > 0) spans.push([Math.max(first, this.readTo + 1), last, left])
-    }
-    this.#reserving = free ? Math.max(this.to, this.#beyond === UNKNOWN ? this.#leftReserved : 0) : this.#reserve()
+    spans.push(...this.#inherited.spansBehind(this.readTo))
+    this.#reserving = free ? Math.max(this.to, this.#inherited.suspectTo) : this.#reserve()
     return {
       stream: this.stream,
       life: this.life,
@@ -424,25 +374,13 @@ export class Partition {
 
   /** Number of messages that were read and are not settled. */
   get held(): number {
-    return this.outstanding.size + this.buffer.length + this.delayed.size + this.#left.length - this.#leftAt
+    return this.outstanding.size + this.buffer.length + this.delayed.size + this.left
   }
 
   /** The record would become too large, or too much would have to be remembered: nothing more is read. */
   get isFull(): boolean {
     return this.delayed.size >= MAX_DELAYED || this.records >= MAX_OPEN
   }
-}
-
-/** A message that the owner before has left, as its next owner sees it. */
-function inherited(open: OpenMessage, how: Acquired): OpenMessage {
-  const left = { ...open, out: false, running: false }
-  // Nothing was out when it was freed.
-  if (how === 'clean' || (how === 'ours' && !open.out)) return left
-  if (how === 'ours')
-    // Lost while its handler was running here: that attempt does not count.
-    return { ...left, history: 'returned', used: open.running ? open.used - 1 : open.used }
-  // It may have been handed out, and its handler may have begun, since the record was written.
-  return { ...left, history: open.running || open.history === 'died' ? 'died' : 'unknown' }
 }
 
 /** Consecutive ones become one span. */

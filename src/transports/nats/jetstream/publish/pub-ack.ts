@@ -1,4 +1,5 @@
 import type { Incoming } from '../../connection/incoming.ts'
+import type { PubAck } from '../server/jetstream-types.ts'
 
 const DOT = 46
 const ZERO = 48
@@ -54,6 +55,16 @@ export class PubAckReader {
     if (match === null) return undefined
     this.#start = Buffer.from(match[1] ?? '', 'latin1')
     return Number(match[2])
+  }
+}
+
+/** The error in an answer; undefined for what has no body, such as the server's "no responders". */
+export function pubAckError(text: string): { code: number; errCode: number; description: string } | undefined {
+  try {
+    const { error } = JSON.parse(text) as Partial<PubAck>
+    return { code: error?.code ?? 0, errCode: error?.err_code ?? 0, description: error?.description ?? text }
+  } catch {
+    return undefined
   }
 }
 

@@ -9,7 +9,7 @@ import type { PublishOutcome } from '../../../../core/transport.ts'
 import { ERR, notConfirmed } from '../../errors.ts'
 import type { Incoming } from '../../connection/incoming.ts'
 import { Mapping, positionOf } from '../../wire/mapping.ts'
-import { AnswerPlace, PubAckReader } from './pub-ack.ts'
+import { AnswerPlace, pubAckError, PubAckReader } from './pub-ack.ts'
 import { PublishBatch } from './publish-batch.ts'
 import type { Session, SessionPart } from '../../connection/session.ts'
 import type { Subjects } from '../../wire/subjects.ts'
@@ -181,7 +181,7 @@ export class JetStreamPublisher implements SessionPart {
 
   /** No stream took it, or the stream refused it. */
   #refused(batch: PublishBatch, index: number, text: string): void {
-    const error = errorIn(text)
+    const error = pubAckError(text)
     const passing =
       error === undefined || error.code === 503 || error.code === 429 || error.errCode === ERR.tooManyRequests
     // "maximum messages exceeded" and the like also come as 503, and do not pass by themselves.
@@ -328,14 +328,4 @@ function overPayload(message: OutgoingMessage, bytes: number, limit: number): Pu
     `The message for "${message.topic}" takes ${bytes} bytes, headers included; NATS takes ${limit} here. Send a reference to the data, or raise max_payload of the server and maxMessageBytes. It was not sent.`,
     { outcome: 'not-sent' },
   )
-}
-
-function errorIn(text: string): { code: number; errCode: number; description: string } | undefined {
-  try {
-    const { error } = JSON.parse(text) as { error?: { code?: number; err_code?: number; description?: string } }
-    return { code: error?.code ?? 0, errCode: error?.err_code ?? 0, description: error?.description ?? text }
-  } catch {
-    // Nothing listens on the subject: the server's "no responders", which has no body.
-    return undefined
-  }
 }

@@ -11,7 +11,7 @@ import type { ConsumerConfig, ConsumerInfo } from './jetstream-types.ts'
 import { mapLimited } from './limited.ts'
 import { positionOf } from '../../wire/mapping.ts'
 import { notifyMoved } from '../consume/members.ts'
-import { encodeRecord, floorOf, RECORD_VERSION } from '../partitions/partition-record.ts'
+import { encodeRecord, floorOf, NOTHING_LEFT, RECORD_VERSION } from '../partitions/partition-record.ts'
 import { PartitionStore } from '../partitions/partition-store.ts'
 import { consumerName, groupId } from '../../wire/subjects.ts'
 import type { SharedPlan, SubscriptionPlan, UnitPlan } from '../../wire/subjects.ts'
@@ -245,18 +245,15 @@ export class GroupAdmin {
       const { at: last, record } = await store.read(unit)
       // Also where there is none: a member that is about to claim the partition may still know the former position.
       const moved = {
+        ...NOTHING_LEFT,
         owner: '',
         session: '',
         version: (record?.version ?? 0) + 1,
         free: true,
         stream,
         life,
-        first: 0,
         to,
         reserved: to,
-        open: [],
-        spans: [],
-        waiting: undefined,
       }
       if ((await store.write(unit, encodeRecord(moved), last)) !== undefined) return
       if (tries >= SEEK_TRIES) throw new Error(`Partition ${unit} could not be moved: its owner was faster each time`)

@@ -205,20 +205,6 @@ export class JetStreamApi {
     }
   }
 
-  async consumers(stream: string): Promise<ConsumerInfo[]> {
-    const all: ConsumerInfo[] = []
-    for (;;) {
-      const page = await this.#call<{ total: number; consumers: ConsumerInfo[] | null }>(
-        `CONSUMER.LIST.${stream}`,
-        { offset: all.length },
-        `Listing consumers of stream "${stream}"`,
-      )
-      const found = page.consumers ?? []
-      all.push(...found)
-      if (found.length === 0 || all.length >= page.total) return all
-    }
-  }
-
   async #call<Result>(subject: string, body: object | undefined, doing: string, how?: Asking): Promise<Result> {
     const answer = (await this.#request(subject, body, doing, how)).json<Answer & Result>()
     if (answer.error === undefined) return answer

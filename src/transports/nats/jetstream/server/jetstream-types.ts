@@ -72,7 +72,6 @@ export interface ConsumerInfo {
   readonly delivered: SequenceInfo
   readonly ack_floor: SequenceInfo
   readonly num_ack_pending: number
-  readonly num_redelivered: number
   readonly num_waiting: number
   readonly num_pending: number
 }

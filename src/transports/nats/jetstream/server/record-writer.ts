@@ -6,8 +6,7 @@ import type { Incoming } from '../../connection/incoming.ts'
 import type { Session, SessionPart } from '../../connection/session.ts'
 import type { NumberedReply } from '../../connection/write-buffer.ts'
 import { ERR, JetStreamError, toBusbarError } from '../../errors.ts'
-import { PubAckReader } from '../publish/pub-ack.ts'
-import type { PubAck } from './jetstream-types.ts'
+import { pubAckError, PubAckReader } from '../publish/pub-ack.ts'
 
 /** How long a record may take to be stored. */
 const TIMEOUT_MS = 5_000
@@ -116,12 +115,9 @@ export class RecordWriter implements SessionPart {
     if (seq !== undefined) return write.resolve(seq)
     const doing = `Writing "${write.subject}"`
     if (answer.status > 0) return write.reject(toBusbarError(new natsErrors.NoRespondersError(write.subject), doing))
-    const error = errorIn(answer.text)
-    if (error?.err_code === ERR.wrongLastSequence) write.resolve(undefined)
-    else
-      write.reject(
-        new JetStreamError(doing, error?.code ?? 500, error?.err_code ?? 0, error?.description ?? answer.text),
-      )
+    const error = pubAckError(answer.text) ?? { code: 500, errCode: 0, description: answer.text }
+    if (error.errCode === ERR.wrongLastSequence) write.resolve(undefined)
+    else write.reject(new JetStreamError(doing, error.code, error.errCode, error.description))
   }
 
   #check(): void {
@@ -156,13 +152,5 @@ export class RecordWriter implements SessionPart {
     const failed = [...this.#writes.values()]
     this.#writes.clear()
     for (const { subject, reject } of failed) reject(new ConnectionError(`Writing "${subject}": ${reason}`))
-  }
-}
-
-function errorIn(text: string): PubAck['error'] {
-  try {
-    return (JSON.parse(text) as Partial<PubAck>).error
-  } catch {
-    return undefined
   }
 }

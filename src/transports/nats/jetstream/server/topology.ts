@@ -1,20 +1,18 @@
-// Longer than most files: the streams are checked, created and found again in one order, and share what is known of each.
 import { AuthorizationError, ConfigurationError, UnsupportedError } from '../../../../core/errors.ts'
 import { ERR, isNoResponders, isNotFound, JetStreamError, toBusbarError } from '../../errors.ts'
-import { identityOf, marked } from './identity.ts'
+import { isSameStream, streamIdentityOf } from './identity.ts'
 import type { DirectRecord, JetStreamApi } from './jetstream-api.ts'
 import type { StreamConfig, StreamInfo } from './jetstream-types.ts'
 import type { Session, SessionPart } from '../../connection/session.ts'
-import { keepsForLess, streamProblems } from './stream-problems.ts'
+import { streamConfig, streamConfigs } from './stream-configs.ts'
+import type { StreamConfigs } from './stream-configs.ts'
+import { driftOf, fewerReplicasOf, shortRetentionOf } from './stream-drift.ts'
+import { streamProblems } from './stream-problems.ts'
 import type { StreamRole } from './stream-problems.ts'
 import { writeRecord } from './state-records.ts'
 import type { Subjects } from '../../wire/subjects.ts'
 
 const MS = 1_000_000
-/** A lease is renewed within seconds. */
-const LEASES_MAX_AGE_MS = 86_400_000
-/** A group has a consumer, and each of its members another one; newer servers limit a stream to 1,000 unless it sets its own limit. */
-const MAX_CONSUMERS = 100_000
 const OLDEST_SERVER = [2, 9] as const
 
 /** What existed when it was looked up. */
@@ -117,18 +115,27 @@ export class Topology implements SessionPart {
   }
 
   async #ensureAll(): Promise<void> {
+    const { options } = this.#session
     const found = await this.#find()
-    const state = await this.#ensureStream(this.#stateConfig(), 'state', found)
+    const state = await this.#ensureStream(this.#configs.state, 'state', found)
     this.#subjects.partitions = await this.#agreeOnPartitions(found)
-    const main = await this.#ensureStream(this.#mainConfig(), 'messages', found)
-    this.#checkSubjects(main)
-    this.maxAgeMs = main.config.max_age === 0 ? undefined : main.config.max_age / MS
-    const dead = await this.#ensureStream(this.#deadLetterConfig(), 'deadLetters', found)
-    const leases = await this.#ensureLeases(found)
-    this.#tellDrift(main)
-    this.#reportShortRetention(main, this.#mainConfig(), 'maxAgeMs')
-    this.#reportShortRetention(dead, this.#deadLetterConfig(), 'deadLetterMaxAgeMs')
-    this.#tellFewerReplicas(main, [state, dead, leases])
+    const wanted = this.#configs
+    const messages = await this.#ensureStream(wanted.messages, 'messages', found)
+    this.#checkSubjects(messages)
+    this.maxAgeMs = messages.config.max_age === 0 ? undefined : messages.config.max_age / MS
+    const dead = await this.#ensureStream(wanted.deadLetters, 'deadLetters', found)
+    const leases = await this.#ensureLeases(wanted.leases, found)
+    for (const text of driftOf(messages, wanted.messages, options, this.#subjects.partitions))
+      this.#session.warning('nats-stream-drift', text)
+    for (const text of shortRetentionOf(messages, dead, wanted, options))
+      this.#session.warning('nats-stream-drift', text)
+    for (const text of fewerReplicasOf(messages, [state, dead, leases]))
+      this.#session.warning('nats-fewer-replicas', text)
+  }
+
+  /** Depends on the number of partitions. */
+  get #configs(): StreamConfigs {
+    return streamConfigs(this.#session.options, this.#subjects, this.#isWide)
   }
 
   /** Looks up everything at once: in a cluster, each stream has its own leader, which may just have died. */
@@ -176,8 +183,7 @@ export class Topology implements SessionPart {
     return this.#session.isOlderThan(2, 10)
   }
 
-  async #ensureLeases({ streams }: Found): Promise<StreamInfo> {
-    const config = this.#leasesConfig()
+  async #ensureLeases(config: StreamConfig, { streams }: Found): Promise<StreamInfo> {
     let info: StreamInfo
     try {
       info = await this.#foundOrCreate(config, streams.get(config.name))
@@ -247,25 +253,19 @@ export class Topology implements SessionPart {
   async ensureStream(
     config: Pick<StreamConfig, 'name' | 'subjects' | 'retention' | 'max_age'> & { readonly description: string },
   ): Promise<void> {
-    await this.#infoOrCreate({
-      ...this.#common(),
-      discard: 'old',
-      max_bytes: -1,
-      max_msgs: -1,
-      duplicate_window: 1_000 * MS,
-      ...config,
-    })
+    await this.#infoOrCreate(streamConfig(this.#session.options, config))
   }
 
   async #ensureStream(config: StreamConfig, role: StreamRole, { streams }: Found): Promise<StreamInfo> {
     const info = await this.#foundOrCreate(config, streams.get(config.name))
     this.#refuse(info, config, role)
     const before = this.#identities.get(config.name)
-    this.#identities.set(config.name, identityOf(info))
-    if (before !== undefined && before !== identityOf(info))
+    const identity = streamIdentityOf(info)
+    this.#identities.set(config.name, identity)
+    if (before !== undefined && !isSameStream(before, identity))
       this.#session.warning(
         'nats-stream-recreated',
-        `stream "${config.name}" was deleted and made again: what it held is gone`,
+        `stream "${config.name}" was deleted and made again: its messages are lost`,
       )
     return info
   }
@@ -302,132 +302,6 @@ export class Topology implements SessionPart {
         message: `the stream "${name}" can't be made, because ${others === '' ? 'another stream' : `the stream ${others}`} stores some of its subjects (${subjects.slice(0, 3).join(', ')}) already: choose another stream.subjectPrefix (or stream.name), or change the subjects of that stream (${cause.message})`,
       },
     ])
-  }
-
-  #common(): Pick<StreamConfig, 'retention' | 'storage' | 'num_replicas' | 'allow_direct' | 'max_consumers'> {
-    const { storage, replicas } = this.#session.options.stream
-    return {
-      retention: 'limits',
-      storage,
-      num_replicas: replicas,
-      allow_direct: true,
-      max_consumers: MAX_CONSUMERS,
-    }
-  }
-
-  #mainConfig(): StreamConfig {
-    const { stream, retention, native } = this.#session.options
-    const { maxAgeMs, maxBytes, maxMessages } = retention
-    return {
-      ...this.#common(),
-      name: this.name,
-      description: marked('Messages of Busbar'),
-      subjects: this.#isWide ? [`${this.#subjects.prefix}.>`] : this.#subjects.stored,
-      discard: 'old',
-      max_age: (maxAgeMs ?? 0) * MS,
-      max_bytes: maxBytes ?? -1,
-      max_msgs: maxMessages ?? -1,
-      duplicate_window: Math.min(stream.duplicateWindowMs, maxAgeMs ?? Infinity) * MS,
-      ...native.stream,
-    }
-  }
-
-  #deadLetterConfig(): StreamConfig {
-    const { stream, retention } = this.#session.options
-    const { deadLetterMaxAgeMs } = retention
-    return {
-      ...this.#common(),
-      name: this.deadLetters,
-      description: marked('Dead letters of Busbar'),
-      subjects: [this.#subjects.deadLetters],
-      // No publisher waits for them; when there is no room they must be refused, not lost.
-      discard: 'new',
-      max_age: (deadLetterMaxAgeMs ?? 0) * MS,
-      max_bytes: -1,
-      max_msgs: -1,
-      duplicate_window: Math.min(stream.duplicateWindowMs, deadLetterMaxAgeMs ?? Infinity) * MS,
-    }
-  }
-
-  #stateConfig(): StreamConfig {
-    return {
-      ...this.#common(),
-      name: this.state,
-      description: marked('Positions of groups, attempts and marks of Busbar: the last record of each subject counts'),
-      subjects: [`${this.#subjects.state}.>`],
-      discard: 'old',
-      // Where a group stands must be known however long it has been away.
-      max_age: 0,
-      max_bytes: -1,
-      max_msgs: -1,
-      max_msgs_per_subject: 1,
-      duplicate_window: 1_000 * MS,
-    }
-  }
-
-  #leasesConfig(): StreamConfig {
-    return {
-      ...this.#common(),
-      name: this.leases,
-      description: marked('Leases of Busbar: the last record of each subject counts'),
-      subjects: [`${this.#subjects.leases}.>`],
-      storage: 'memory',
-      discard: 'old',
-      max_age: LEASES_MAX_AGE_MS * MS,
-      max_bytes: -1,
-      max_msgs: -1,
-      max_msgs_per_subject: 1,
-      duplicate_window: 1_000 * MS,
-    }
-  }
-
-  #tellDrift({ config }: StreamInfo): void {
-    const wanted = this.#mainConfig()
-    const fields = [
-      ['maxAgeMs', 'max_age'],
-      ['maxBytes', 'max_bytes'],
-      ['maxMessages', 'max_msgs'],
-      ['storage', 'storage'],
-      ['replicas', 'num_replicas'],
-      ['duplicateWindowMs', 'duplicate_window'],
-    ] as const
-    const { given, partitions } = this.#session.options
-    const drift = fields
-      .filter(([option, field]) => given.has(option) && config[field] !== wanted[field])
-      .map(([option, field]) => `${option}: ${String(config[field])} instead of ${String(wanted[field])}`)
-    if (given.has('partitions') && this.#subjects.partitions !== partitions)
-      drift.push(`partitions: ${this.#subjects.partitions} instead of ${partitions}`)
-    if (drift.length > 0)
-      this.#session.warning(
-        'nats-stream-drift',
-        `stream "${this.name}" differs from the options and is used as it is (durations in ns): ${drift.join('; ')}`,
-      )
-  }
-
-  /** An age set by the user is refused when the stream has a shorter one; here the user relies on the default. */
-  #reportShortRetention({ config }: StreamInfo, wanted: StreamConfig, option: string): void {
-    const { native } = this.#session.options
-    if (!keepsForLess(config, wanted) || (config.name === this.name && 'max_age' in (native.stream ?? {}))) return
-    const usual = wanted.max_age === 0 ? 'never' : `${wanted.max_age / MS} ms`
-    this.#session.warning(
-      'nats-stream-drift',
-      `stream "${config.name}" deletes messages after ${config.max_age / MS} ms, handled or not, sooner than the default (${usual}): set retention.${option} to that if it is meant, or change the stream (nats stream edit)`,
-    )
-  }
-
-  /**
-   * All of them are needed to handle messages: one that dies with its node stops the groups, however many copies the
-   * messages have.
-   */
-  #tellFewerReplicas(main: StreamInfo, others: readonly StreamInfo[]): void {
-    const wanted = main.config.num_replicas
-    const fewer = others.filter(({ config }) => config.num_replicas < wanted)
-    if (fewer.length === 0) return
-    const names = fewer.map(({ config: { name, num_replicas: has } }) => `"${name}" (${has})`).join(', ')
-    this.#session.warning(
-      'nats-fewer-replicas',
-      `streams have fewer replicas than "${this.name}" (${wanted}): ${names}. When their node dies, groups stop until it is back: give them ${wanted} replicas too (nats stream edit)`,
-    )
   }
 
   down(): void {}

@@ -1,7 +1,7 @@
 import { ConfigurationError } from '../../../../core/errors.ts'
 import type { StartFrom, SubscriptionSpec } from '../../../../core/transport.ts'
 import { ERR, isNotFound, JetStreamError } from '../../errors.ts'
-import { identityOf, marked } from '../server/identity.ts'
+import { identityOf, isSameStream, marked } from '../server/identity.ts'
 import type { JetStreamApi } from '../server/jetstream-api.ts'
 import type { ConsumerConfig, ConsumerInfo } from '../server/jetstream-types.ts'
 import type { PullConsumer } from './pull-consumer.ts'
@@ -105,7 +105,7 @@ export class DurableConsumers {
   async #noted(lane: PullConsumer): Promise<StartFrom | undefined> {
     const { records, topology } = this.#parts
     const look = await readLook(records, lane.consumer)
-    return look === undefined || look.stream !== topology.identityOf(lane.stream)
+    return look === undefined || !isSameStream(look.stream, topology.identityOf(lane.stream))
       ? undefined
       : { position: { seq: look.floor + 1 } }
   }
@@ -208,7 +208,7 @@ export class DurableConsumers {
   }
 
   #isStreamGone({ stream, streamIdentity }: PullConsumer): boolean {
-    return this.#parts.topology.identityOf(stream) !== streamIdentity
+    return streamIdentity === undefined || !isSameStream(streamIdentity, this.#parts.topology.identityOf(stream))
   }
 
   /** The last move of the group, as `admin.seek` notes it. */

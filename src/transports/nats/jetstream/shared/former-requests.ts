@@ -33,19 +33,13 @@ export class FormerRequests {
 
   /** There is a new connection, and the server may still know them. */
   listen(): void {
-    this.expire()
+    this.#expire()
     for (const former of this.#all)
       former.subscription ??= this.#session.subscribe(former.inbox, this.#receive, this.#failed)
   }
 
-  /** For how long one of them may still take messages, in ms. */
-  get leftMs(): number {
-    const now = this.#now()
-    return Math.max(0, ...this.#all.map(({ until }) => until - now))
-  }
-
   /** Removes those that have ended. */
-  expire(): void {
+  #expire(): void {
     if (this.#all.length === 0) return
     const now = this.#now()
     for (const former of this.#all) if (former.until <= now) this.#end(former)

@@ -1,7 +1,7 @@
 import type { SubscriptionSpec } from '../../../../core/transport.ts'
 import { countFrom } from '../server/count-messages.ts'
 import { isNotFound } from '../../errors.ts'
-import { identityOf } from '../server/identity.ts'
+import { isSameStream, streamIdentityOf } from '../server/identity.ts'
 import type { JetStreamApi } from '../server/jetstream-api.ts'
 import type { ConsumerInfo, StreamInfo } from '../server/jetstream-types.ts'
 import type { PullConsumer, LastDelivery } from './pull-consumer.ts'
@@ -110,7 +110,7 @@ export class LossDetector {
     const before = this.#lastOf(lane).look
     const now: Look = {
       identity: lane.identity,
-      stream: identityOf(stream),
+      stream: streamIdentityOf(stream),
       floor: info.ack_floor.stream_seq,
       delivered: info.delivered.stream_seq,
       deliveries: info.delivered.consumer_seq,
@@ -124,7 +124,7 @@ export class LossDetector {
       this.#last.set(lane, { look: now, seq: this.#lastOf(lane).seq })
       return true
     }
-    const isGone = before !== undefined && before.stream !== now.stream
+    const isGone = before !== undefined && !isSameStream(before.stream, now.stream)
     const mayLack = before?.identity === now.identity && before.pending > 0 && isThinner(before, now)
     let count = 0
     if (isGone) count = before.pending
@@ -233,7 +233,7 @@ export class LossDetector {
   }
 
   #isCurrent({ stream }: PullConsumer, look: Look): boolean {
-    return look.stream === this.#parts.topology.identityOf(stream)
+    return isSameStream(look.stream, this.#parts.topology.identityOf(stream))
   }
 
   #report(lane: PullConsumer, count: number, before: Look | undefined, reason: string): void {

@@ -10,7 +10,7 @@ import type { Incoming } from '../../connection/incoming.ts'
 import { positionOf } from '../../wire/mapping.ts'
 import type { SessionPart } from '../../connection/session.ts'
 import { readStored } from '../server/stored-message.ts'
-import { parseConsumerName } from '../../wire/subjects.ts'
+import { groupOfConsumer } from '../../wire/subjects.ts'
 import type { SubscriptionParts } from '../subscription-parts.ts'
 
 const NANOS = 1_000_000
@@ -199,7 +199,7 @@ export class MaxDeliveries implements SessionPart {
   /** Rejects when the dead letter could not be stored; the advisory comes again then. */
   async #bury({ stream, consumer, stream_seq: seq, deliveries }: Advisory): Promise<void> {
     const { api, publisher, session } = this.#parts
-    const group = parseConsumerName(consumer)?.group
+    const group = groupOfConsumer(consumer)
     if (group === undefined) return
     const stored = await api.message(stream, { seq })
     if (stored === undefined) {

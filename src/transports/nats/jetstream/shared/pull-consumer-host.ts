@@ -25,6 +25,6 @@ export interface PullConsumerHost {
   /** True while the ack of that message is in progress. */
   isAcking(lane: PullConsumer, seq: number): boolean
   /** Hands back a delivery that came before its time. `noted`: its note must be written again. */
-  putOff(delivery: NatsDelivery, delayMs: number, noted: boolean): void
+  delay(delivery: NatsDelivery, delayMs: number, noted: boolean): void
   consumerMissing(lane: PullConsumer): void
 }

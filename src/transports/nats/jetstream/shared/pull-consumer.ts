@@ -298,7 +298,7 @@ export class PullConsumer {
     const early = deliverAt === undefined ? 0 : deliverAt - this.#host.session.host.clock.now()
     if (early > 0) {
       // It can't have been started, so there is nothing to note.
-      this.#host.putOff(delivery, early, false)
+      this.#host.delay(delivery, early, false)
       return this.#host.wake()
     }
     if (!known || this.#intake.length > 0) this.#lookUp(delivery)
@@ -358,7 +358,7 @@ export class PullConsumer {
     const { note, notBefore } = delivery
     if (notBefore === undefined || note?.inOrder === true) return false
     const early = notBefore - this.#host.session.host.clock.now()
-    if (early > 0) this.#host.putOff(delivery, early, true)
+    if (early > 0) this.#host.delay(delivery, early, true)
     else delivery.notBefore = undefined
     return early > 0
   }

@@ -1,6 +1,4 @@
 import { SettlementError } from '../../../../core/errors.ts'
-import type { PublishError } from '../../../../core/errors.ts'
-import type { OutgoingMessage } from '../../../../core/message.ts'
 import type { Settlement, SettlementFailure } from '../../../../core/transport.ts'
 import type { AttemptNotes } from './attempt-notes.ts'
 import type { AckConfirmations, Verb } from './ack-confirmations.ts'
@@ -8,6 +6,8 @@ import type { NatsDelivery } from './delivery.ts'
 import { deadLetterId } from '../server/identity.ts'
 import type { PullConsumer } from './pull-consumer.ts'
 import type { JetStreamPublisher } from '../publish/publisher.ts'
+import { storeDeadLetters } from '../publish/store-dead-letters.ts'
+import type { Reject } from '../publish/store-dead-letters.ts'
 import type { Session } from '../../connection/session.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
@@ -51,8 +51,7 @@ export class SharedSettlement {
     let ackIndexes: number[] | undefined
     const dropped: NatsDelivery[] = []
     const back: HandedBack[] = []
-    const rejects: { readonly index: number; readonly delivery: NatsDelivery; readonly deadLetter: OutgoingMessage }[] =
-      []
+    const rejects: Reject<NatsDelivery>[] = []
     for (let index = 0; index < batch.length; index++) {
       const { delivery: given, outcome } = batch[index] as Settlement
       const delivery = given as NatsDelivery
@@ -73,7 +72,6 @@ export class SharedSettlement {
           this.#finish(delivery)
           dropped.push(delivery)
         } else {
-          delivery.settled = true
           rejects.push({ index, delivery, deadLetter: outcome.deadLetter })
         }
       } else {
@@ -89,7 +87,7 @@ export class SharedSettlement {
 
   /** The usual batch: only acks. */
   async #ackAll(acks: readonly NatsDelivery[]): Promise<readonly SettlementFailure[]> {
-    const errors = await this.#tell(acks, 'ack')
+    const errors = await this.#send(acks, 'ack')
     return errors === undefined ? NO_FAILURES : failuresOf(errors, (at) => at)
   }
 
@@ -99,16 +97,12 @@ export class SharedSettlement {
     ackIndexes: readonly number[] | undefined,
     dropped: readonly NatsDelivery[],
     back: readonly HandedBack[],
-    rejects: readonly {
-      readonly index: number
-      readonly delivery: NatsDelivery
-      readonly deadLetter: OutgoingMessage
-    }[],
+    rejects: readonly Reject<NatsDelivery>[],
   ): Promise<readonly SettlementFailure[]> {
     const [ackErrors] = await Promise.all([
-      this.#tell(acks, 'ack'),
+      this.#send(acks, 'ack'),
       // No caller waits for a dropped message; if it comes again it is dropped again.
-      this.#tell(dropped, 'term'),
+      this.#send(dropped, 'term'),
       this.handBack(back),
       this.#reject(rejects, failures),
     ])
@@ -128,7 +122,7 @@ export class SharedSettlement {
   }
 
   /** Resolves with the error of each; undefined when there is none. */
-  async #tell(deliveries: readonly NatsDelivery[], verb: Verb): Promise<Errors | undefined> {
+  async #send(deliveries: readonly NatsDelivery[], verb: Verb): Promise<Errors | undefined> {
     if (deliveries.length === 0) return undefined
     const { confirmations, notes, wasOursAlone } = this.#parts
     for (const { lane, seq } of deliveries) lane.acked.add(seq)
@@ -156,7 +150,7 @@ export class SharedSettlement {
   }
 
   /** Gives back one message that came before its time. `noted`: its note must be written again. */
-  async putOff(delivery: NatsDelivery, delayMs: number, noted: boolean): Promise<void> {
+  async delay(delivery: NatsDelivery, delayMs: number, noted: boolean): Promise<void> {
     if (noted) await this.#note({ delivery, used: delivery.attempt - 1, delayMs, inOrder: false })
     if (!this.#parts.session.ready || !isStillHere(delivery)) return
     this.#parts.session.outbox.publish(delivery.reply, '', nak(delayMs))
@@ -198,36 +192,12 @@ export class SharedSettlement {
     }
   }
 
-  /** The dead letter is confirmed before its source is settled; until then the source stays ours. */
-  async #reject(
-    rejects: readonly {
-      readonly index: number
-      readonly delivery: NatsDelivery
-      readonly deadLetter: OutgoingMessage
-    }[],
-    failures: SettlementFailure[],
-  ): Promise<void> {
-    if (rejects.length === 0) return
-    const outcomes = await this.#parts.publisher.publish(
-      rejects.map(({ deadLetter }) => deadLetter),
-      undefined,
-      rejects.map(({ delivery: { seq, lane }, deadLetter }) => deadLetterId(deadLetter, seq, lane.identity)),
-    )
-    const stored: { readonly index: number; readonly delivery: NatsDelivery }[] = []
-    for (const [at, { index, delivery }] of rejects.entries()) {
-      const error: PublishError | SettlementError | undefined =
-        outcomes[at]?.error ??
-        (delivery.lost
-          ? new SettlementError('The delivery was taken back while its dead letter was stored; both are there now')
-          : undefined)
-      if (error === undefined) stored.push({ index, delivery })
-      else {
-        delivery.settled = false
-        failures.push({ index, error })
-      }
-    }
+  async #reject(rejects: readonly Reject<NatsDelivery>[], failures: SettlementFailure[]): Promise<void> {
+    const idOf = ({ delivery: { seq, lane }, deadLetter }: Reject<NatsDelivery>): string =>
+      deadLetterId(deadLetter, seq, lane.identity)
+    const stored = await storeDeadLetters(this.#parts.publisher, rejects, idOf, failures)
     for (const { delivery } of stored) this.#finish(delivery)
-    const errors = await this.#tell(
+    const errors = await this.#send(
       stored.map(({ delivery }) => delivery),
       'term',
     )

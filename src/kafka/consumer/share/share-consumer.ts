@@ -1,0 +1,391 @@
+// Over 250 lines: what users call, and what the member, the brokers' sessions and the locks tell each other through it.
+import { randomUUID } from 'node:crypto'
+import type { Connections } from '../../cluster/connections.ts'
+import { KafkaError } from '../../errors.ts'
+import { commonVersion } from '../../protocol/api-versions.ts'
+import type { ConsumerContext } from '../consumer-context.ts'
+import { CODE } from '../group-errors.ts'
+import { PartitionSet } from '../partition-set.ts'
+import { Subscription } from '../subscription.ts'
+import { ShareBroker } from './share-broker.ts'
+import type { Acquired } from './share-broker.ts'
+import { ShareMember } from './share-member.ts'
+import type { ShareHeartbeat } from './share-member.ts'
+import { ShareRecord } from './share-record.ts'
+import type { SharePartition, Verdict } from './share-session.ts'
+
+export interface ShareConsumerOptions {
+  /** Names of topics, and patterns: every topic whose whole name matches is read, also one that is made later. */
+  readonly topics: readonly (string | RegExp)[]
+  readonly group: string
+  /** Where this process is. */
+  readonly rack?: string
+  /** Records that are acquired and have no verdict: those that wait, and those that are being handled. @default 500 */
+  readonly maxUndecided?: number
+  /** How long brokers wait for records; a verdict may wait as long before it is sent. In milliseconds. @default 500 */
+  readonly maxWaitMs?: number
+  /** Of one answer. @default 16_777_216 (16 MiB) */
+  readonly maxBytes?: number
+  /** How long `close` waits for records that are being handled. In milliseconds. @default 20_000 */
+  readonly closeTimeoutMs?: number
+}
+
+export interface ShareRunOptions {
+  /** Handlers that run at once. @default 1 */
+  readonly concurrency?: number
+  /** A record that has no verdict when it returns, or its promise resolves, is accepted. */
+  readonly handler: (record: ShareRecord) => void | Promise<void>
+  /** A handler has thrown or rejected; unless it has given a verdict, the record is released and comes again. */
+  readonly onError?: (error: unknown, record: ShareRecord) => void
+}
+
+/** Of a lock, after which it is renewed. */
+const RENEW_AT = 1 / 3
+const FIRST_VERSION_WITH_RENEWAL = 2
+
+/**
+ * A member of a share group (KIP-932, Kafka 4.2): the members share the records of all partitions, in no order, and each record has a
+ * verdict of its own. It starts with the first `next` or `run`. A verdict that does not reach the broker does not count: the record
+ * comes again, here or at another member.
+ */
+export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
+  readonly #context: ConsumerContext
+  readonly #options: Required<Omit<ShareConsumerOptions, 'rack'>> & { readonly rack: string | null }
+  readonly #memberId: string = newMemberId()
+  readonly #member: ShareMember
+  readonly #heartbeats: Connections
+  readonly #fetches: Connections
+  readonly #brokers = new Map<number, ShareBroker>()
+  readonly #undecided = new Map<ShareBroker, Set<ShareRecord>>()
+  readonly #renewing = new Map<ShareBroker, readonly ShareRecord[]>()
+  readonly #brokerOf = new Map<ShareRecord, ShareBroker>()
+  readonly #staleListeners = new Set<(records: readonly ShareRecord[]) => void>()
+  readonly #timers = new Set<() => void>()
+  readonly #errors: KafkaError[] = []
+  #ready: ShareRecord[] = []
+  #assignment = new PartitionSet()
+  #subscription: Subscription | undefined
+  #stopListening: (() => void) | undefined
+  #cancelHeartbeat: (() => void) | undefined
+  #waiting: PromiseWithResolvers<void> | undefined
+  #isPokeDue = false
+  #fatal: KafkaError | undefined
+  #closing: Promise<void> | undefined
+
+  constructor(context: ConsumerContext, options: ShareConsumerOptions) {
+    if (options.topics.length === 0 || options.group === '') {
+      const message = 'a share consumer needs a group and at least one topic'
+      throw new KafkaError(message, { code: 'INVALID_OPTION', action: 'fatal', outcome: 'not-sent' })
+    }
+    this.#context = context
+    this.#options = {
+      topics: options.topics,
+      group: options.group,
+      rack: options.rack ?? null,
+      maxUndecided: options.maxUndecided ?? 500,
+      maxWaitMs: options.maxWaitMs ?? 500,
+      maxBytes: options.maxBytes ?? 16 * 1024 * 1024,
+      closeTimeoutMs: options.closeTimeoutMs ?? 20_000,
+    }
+    this.#heartbeats = context.cluster.connections({ purpose: 'group' })
+    this.#fetches = context.cluster.connections({ purpose: 'share' })
+    this.#member = new ShareMember(
+      options.group,
+      {
+        send: (request) => void this.#heartbeat(request),
+        assigned: (partitions) => {
+          this.#assignment = partitions
+          this.#poke()
+        },
+        fatal: (error) => this.#end(error),
+      },
+      context.random,
+    )
+  }
+
+  /** Records whose verdict did not count, or can't any more: they come again, here or at another member. The result ends it. */
+  onStale(listener: (records: readonly ShareRecord[]) => void): () => void {
+    this.#staleListeners.add(listener)
+    return () => this.#staleListeners.delete(listener)
+  }
+
+  /** The records that have been acquired. Each needs a verdict. Rejects like {@link ShareConsumer.run}; ends when it is closed. */
+  async next(): Promise<IteratorResult<readonly ShareRecord[], undefined>> {
+    this.#start()
+    for (;;) {
+      if (this.#fatal !== undefined) throw this.#fatal
+      const error = this.#errors.shift()
+      if (error !== undefined) throw error
+      if (this.#closing !== undefined) return { done: true, value: undefined }
+      const records = this.#ready
+      this.#ready = []
+      if (records.length > 0) return { done: false, value: records }
+      this.#waiting ??= Promise.withResolvers()
+      await this.#waiting.promise
+    }
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<readonly ShareRecord[], undefined> {
+    return { next: () => this.next(), return: async () => ({ done: true, value: undefined }) }
+  }
+
+  /** Calls a handler for each record until the consumer is closed. Rejects with what keeps it from reading. */
+  async run({ concurrency = 1, handler, onError }: ShareRunOptions): Promise<void> {
+    const running = new Set<Promise<void>>()
+    const handle = async (record: ShareRecord): Promise<void> => {
+      try {
+        await handler(record)
+        record.accept()
+      } catch (error) {
+        record.release()
+        onError?.(error, record)
+      }
+    }
+    try {
+      for await (const records of this) {
+        for (const record of records) {
+          while (running.size >= concurrency) await Promise.race(running)
+          // Closed meanwhile, or its session is gone: it comes again.
+          if (this.#closing !== undefined || !this.#brokerOf.has(record)) {
+            record.release()
+            continue
+          }
+          const promise = handle(record)
+          running.add(promise)
+          void promise.finally(() => running.delete(promise))
+        }
+      }
+    } finally {
+      await Promise.all(running)
+    }
+  }
+
+  /** Releases what was not delivered, waits for the verdicts of the rest, at most for `closeTimeoutMs`, and leaves the group. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  #start(): void {
+    if (this.#subscription !== undefined || this.#closing !== undefined) return
+    const { cluster, clock } = this.#context
+    this.#subscription = new Subscription(cluster, this.#options.topics, () =>
+      this.#withHeartbeat(() => this.#member.subscriptionChanged(clock.now())),
+    )
+    this.#stopListening = cluster.onChange(() => this.#poke())
+    this.#withHeartbeat(() => this.#member.start(clock.now()))
+    cluster.wantRefresh()
+  }
+
+  /** The timer follows what the member wants. */
+  #withHeartbeat(run: () => void): void {
+    const { clock } = this.#context
+    run()
+    this.#cancelHeartbeat?.()
+    const { wakeAt } = this.#member
+    if (wakeAt === Infinity) return
+    this.#cancelHeartbeat = clock.setTimer(
+      () => this.#withHeartbeat(() => this.#member.tick(clock.now())),
+      Math.max(0, wakeAt - clock.now()),
+    )
+  }
+
+  async #heartbeat(request: ShareHeartbeat): Promise<void> {
+    const { clock } = this.#context
+    try {
+      const response = await this.#sendHeartbeat(request.memberEpoch, request.subscribes)
+      const { assignment } = response
+      const topics = assignment?.topicPartitions.map(({ topicId, partitions }) => ({ topic: topicId, partitions }))
+      const answer = { ...response, assignment: topics === undefined ? undefined : PartitionSet.fromTopics(topics) }
+      this.#withHeartbeat(() => this.#member.answered(request, answer, clock.now()))
+    } catch (error) {
+      this.#withHeartbeat(() => this.#member.failed(request, error as KafkaError, clock.now()))
+    }
+  }
+
+  async #sendHeartbeat(memberEpoch: number, subscribes: boolean) {
+    const { group: groupId, rack } = this.#options
+    const { coordinators } = this.#context.cluster
+    const { response, nodeId } = await coordinators.send(
+      this.#heartbeats,
+      { type: 'group', key: groupId },
+      'ShareGroupHeartbeat',
+      {
+        groupId,
+        memberId: this.#memberId,
+        memberEpoch,
+        rackId: subscribes ? rack : null,
+        subscribedTopicNames: subscribes ? (this.#subscription?.topics ?? []) : null,
+      },
+    )
+    const { errorCode } = response
+    if (errorCode === CODE.notCoordinator || errorCode === CODE.coordinatorNotAvailable) {
+      coordinators.forget('group', groupId, nodeId)
+    }
+    return response
+  }
+
+  /** Once for all verdicts of a turn. */
+  #pokeSoon(): void {
+    if (this.#isPokeDue) return
+    this.#isPokeDue = true
+    queueMicrotask(() => this.#poke())
+  }
+
+  #poke(): void {
+    this.#isPokeDue = false
+    const { metadata } = this.#context.cluster
+    const byNode = new Map<number, SharePartition[]>()
+    if (this.#closing === undefined) {
+      for (const { topic: topicId, partition } of this.#assignment) {
+        const name = metadata.topicOfId(topicId)?.name
+        const leader = name === undefined ? undefined : metadata.leaderOf(name, partition)?.leader
+        if (leader === undefined) this.#context.cluster.wantRefresh()
+        else byNode.set(leader, [...(byNode.get(leader) ?? []), { topicId, partition }])
+      }
+    }
+    for (const nodeId of byNode.keys()) this.#broker(nodeId)
+    for (const [nodeId, broker] of this.#brokers) broker.poke(byNode.get(nodeId) ?? [])
+  }
+
+  /** After a request: what has come up meanwhile, or, after an error, a pause. */
+  #again(broker: ShareBroker): void {
+    if (this.#closing !== undefined) return
+    const pause = broker.notBefore - this.#context.clock.now()
+    if (pause > 0) this.#after(pause, () => this.#poke())
+    else this.#pokeSoon()
+  }
+
+  #after(ms: number, run: () => void): void {
+    const cancel = this.#context.clock.setTimer(() => {
+      this.#timers.delete(cancel)
+      run()
+    }, ms)
+    this.#timers.add(cancel)
+  }
+
+  #broker(nodeId: number): ShareBroker {
+    let broker = this.#brokers.get(nodeId)
+    if (broker !== undefined) return broker
+    const { group: groupId, maxWaitMs, maxBytes } = this.#options
+    broker = new ShareBroker(
+      nodeId,
+      this.#context,
+      this.#fetches,
+      { groupId, memberId: this.#memberId, maxWaitMs, maxBytes },
+      {
+        room: () => (this.#closing === undefined ? this.#options.maxUndecided - this.#brokerOf.size : 0),
+        acquired: (from, records) => this.#acquired(nodeId, from, records),
+        renewed: (from, lockMs, askedAt) => {
+          for (const record of this.#renewing.get(from) ?? []) record.lockEndsAt = askedAt + lockMs
+        },
+        sessionLost: (from) => this.#sessionLost(from),
+        failed: (error) => {
+          this.#errors.push(error)
+          this.#wake()
+        },
+        ended: (from) => this.#again(from),
+      },
+    )
+    this.#brokers.set(nodeId, broker)
+    this.#undecided.set(broker, new Set())
+    return broker
+  }
+
+  #acquired(nodeId: number, broker: ShareBroker, acquired: readonly Acquired[]): void {
+    const { metadata } = this.#context.cluster
+    const undecided = this.#undecided.get(broker)
+    const owner = { decide: (record: ShareRecord, verdict: Verdict) => this.#decide(record, verdict) }
+    const hadNone = undecided?.size === 0
+    for (const { partition, record, ...rest } of acquired) {
+      const topic = metadata.topicOfId(partition.topicId)?.name ?? ''
+      const shared = new ShareRecord(record, { topic, ...partition }, rest, owner)
+      undecided?.add(shared)
+      this.#brokerOf.set(shared, broker)
+      if (this.#closing === undefined) this.#ready.push(shared)
+      else shared.release()
+    }
+    const lockMs = acquired[0]?.lockMs ?? 0
+    if (hadNone && lockMs > 0) this.#after(lockMs * RENEW_AT, () => this.#renew(nodeId, broker, lockMs))
+    this.#wake()
+  }
+
+  #renew(nodeId: number, broker: ShareBroker, lockMs: number): void {
+    const records = [...(this.#undecided.get(broker) ?? [])]
+    if (records.length === 0) return
+    const apis = this.#fetches.apis(nodeId)
+    const version = apis === undefined ? undefined : commonVersion(apis, 'ShareAcknowledge')
+    if ((version ?? 0) >= FIRST_VERSION_WITH_RENEWAL) {
+      for (const record of records) broker.session.say(record, record.offset, 'renew', record.generation)
+      this.#renewing.set(broker, records)
+      broker.mustRenew = true
+      this.#poke()
+    }
+    this.#after(lockMs * RENEW_AT, () => this.#renew(nodeId, broker, lockMs))
+  }
+
+  #decide(record: ShareRecord, verdict: Verdict): boolean {
+    const broker = this.#brokerOf.get(record)
+    this.#brokerOf.delete(record)
+    if (broker === undefined) return false
+    this.#undecided.get(broker)?.delete(record)
+    const isInTime = this.#context.clock.now() < record.lockEndsAt
+    const counts = isInTime && broker.session.say(record, record.offset, verdict, record.generation)
+    if (!counts) this.#stale([record])
+    this.#pokeSoon()
+    if (this.#brokerOf.size === 0) this.#wake()
+    return counts
+  }
+
+  #sessionLost(broker: ShareBroker): void {
+    const undecided = this.#undecided.get(broker) ?? new Set()
+    const records = [...undecided]
+    undecided.clear()
+    for (const record of records) this.#brokerOf.delete(record)
+    this.#ready = this.#ready.filter((record) => this.#brokerOf.has(record))
+    this.#stale(records)
+    this.#wake()
+  }
+
+  #stale(records: readonly ShareRecord[]): void {
+    if (records.length === 0) return
+    for (const listener of this.#staleListeners) listener(records)
+  }
+
+  #end(error: KafkaError): void {
+    this.#fatal = error
+    this.#wake()
+  }
+
+  #wake(): void {
+    this.#waiting?.resolve()
+    this.#waiting = undefined
+  }
+
+  async #close(): Promise<void> {
+    const { clock } = this.#context
+    for (const record of this.#ready.splice(0)) record.release()
+    this.#wake()
+    const end = clock.now() + this.#options.closeTimeoutMs
+    while (this.#brokerOf.size > 0 && clock.now() < end) {
+      this.#waiting ??= Promise.withResolvers()
+      const { promise, resolve } = this.#waiting
+      const cancel = clock.setTimer(resolve, end - clock.now())
+      await promise
+      cancel()
+    }
+    await Promise.all([...this.#brokers.values()].map((broker) => broker.close()))
+    if (this.#member.leave()) await this.#sendHeartbeat(-1, false).catch(() => {})
+    this.#cancelHeartbeat?.()
+    for (const cancel of this.#timers) cancel()
+    this.#stopListening?.()
+    this.#subscription?.end()
+    this.#heartbeats.close()
+    this.#fetches.close()
+  }
+}
+
+/** A UUID as Kafka writes it. */
+function newMemberId(): string {
+  return Buffer.from(randomUUID().replaceAll('-', ''), 'hex').toString('base64url')
+}

@@ -1,0 +1,61 @@
+import type { ResolvedNatsOptions } from '../../options.ts'
+import type { StreamConfig, StreamInfo } from './jetstream-types.ts'
+import type { StreamConfigs } from './stream-configs.ts'
+import { keepsForLess } from './stream-problems.ts'
+
+const MS = 1_000_000
+const FIELDS = [
+  ['maxAgeMs', 'max_age'],
+  ['maxBytes', 'max_bytes'],
+  ['maxMessages', 'max_msgs'],
+  ['storage', 'storage'],
+  ['replicas', 'num_replicas'],
+  ['duplicateWindowMs', 'duplicate_window'],
+] as const
+
+/** Texts of warnings about a stream of messages that differs from the options, and is used as it is. */
+export function driftOf(
+  { config }: StreamInfo,
+  wanted: StreamConfig,
+  { given, partitions }: ResolvedNatsOptions,
+  partitionsThere: number,
+): string[] {
+  const drift = FIELDS.filter(([option, field]) => given.has(option) && config[field] !== wanted[field]).map(
+    ([option, field]) => `${option}: ${String(config[field])} instead of ${String(wanted[field])}`,
+  )
+  if (given.has('partitions') && partitionsThere !== partitions)
+    drift.push(`partitions: ${partitionsThere} instead of ${partitions}`)
+  return drift.length === 0
+    ? []
+    : [`stream "${config.name}" differs from the options and is used as it is (durations in ns): ${drift.join('; ')}`]
+}
+
+/** An age set by the user is refused when the stream has a shorter one; here the user relies on the default. */
+export function shortRetentionOf(
+  messages: StreamInfo,
+  deadLetters: StreamInfo,
+  wanted: StreamConfigs,
+  { native }: ResolvedNatsOptions,
+): string[] {
+  const text = ({ config }: StreamInfo, { max_age: usual }: StreamConfig, option: string): string =>
+    `stream "${config.name}" deletes messages after ${config.max_age / MS} ms, handled or not, sooner than the default (${usual === 0 ? 'never' : `${usual / MS} ms`}): set retention.${option} to that if it is meant, or change the stream (nats stream edit)`
+  const texts: string[] = []
+  if (keepsForLess(messages.config, wanted.messages) && !('max_age' in (native.stream ?? {})))
+    texts.push(text(messages, wanted.messages, 'maxAgeMs'))
+  if (keepsForLess(deadLetters.config, wanted.deadLetters))
+    texts.push(text(deadLetters, wanted.deadLetters, 'deadLetterMaxAgeMs'))
+  return texts
+}
+
+/**
+ * All of them are needed to handle messages: one that dies with its node stops the groups, however many copies the
+ * messages have.
+ */
+export function fewerReplicasOf({ config: { name, num_replicas: most } }: StreamInfo, others: StreamInfo[]): string[] {
+  const fewer = others.filter(({ config }) => config.num_replicas < most)
+  if (fewer.length === 0) return []
+  const names = fewer.map(({ config }) => `"${config.name}" (${config.num_replicas})`).join(', ')
+  return [
+    `streams have fewer replicas than "${name}" (${most}): ${names}. When their node dies, groups stop until it is back: give them ${most} replicas too (nats stream edit)`,
+  ]
+}

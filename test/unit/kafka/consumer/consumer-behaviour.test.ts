@@ -1,0 +1,314 @@
+import { describe, expect, it } from 'vitest'
+import type { Consumer } from '../../../../src/kafka/consumer/consumer.ts'
+import { BatchBuilder, NO_PRODUCER, stampBatch } from '../../../../src/kafka/records/batch-builder.ts'
+import { batchOf } from '../sim/batch.ts'
+import { ConsumerSim, numbers, read } from './sim-consumer.ts'
+
+function keyed(keys: readonly string[]): Buffer {
+  const builder = new BatchBuilder(Buffer.alloc(10_000))
+  for (const [index, key] of keys.entries()) builder.append(key, String(index), 1_000)
+  const batch = builder.seal()
+  stampBatch(batch, NO_PRODUCER)
+  return batch
+}
+
+function collect(consumer: Consumer): string[] {
+  const values: string[] = []
+  void consumer.run({ handler: (record) => void values.push(record.valueText ?? '') })
+  return values
+}
+
+describe('handlers', () => {
+  it('run at once, but for those of one key, which run in order', async () => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 1)
+    sim.log('t').append(keyed(['a', 'a', 'b', 'c', 'a', 'b', 'd', 'e']), 0)
+    const consumer = sim.consumer()
+    const events: string[] = []
+    let running = 0
+    let most = 0
+    const ended = consumer.run({
+      concurrency: 4,
+      handler: async (record) => {
+        most = Math.max(most, ++running)
+        events.push(`${record.keyText}${record.valueText} starts`)
+        await sim.clock.wait(record.keyText === 'a' ? 100 : 10)
+        events.push(`${record.keyText}${record.valueText} ends`)
+        running--
+      },
+    })
+    await sim.advance(5_000)
+    const ofKey = (key: string) => events.filter((event) => event.startsWith(key))
+    expect(ofKey('a')).toEqual(['a0', 'a1', 'a4'].flatMap((name) => [`${name} starts`, `${name} ends`]))
+    expect(ofKey('b')).toEqual(['b2', 'b5'].flatMap((name) => [`${name} starts`, `${name} ends`]))
+    expect(events.indexOf('b2 ends')).toBeLessThan(events.indexOf('a0 ends'))
+    expect(events.length).toBe(16)
+    expect(most).toBeLessThanOrEqual(4)
+    await sim.run(consumer.close())
+    await ended
+    expect(sim.committed(0)).toBe(8)
+    sim.closeClients()
+  })
+
+  it.each(['throws', 'rejects'])('one that %s ends the run, and its record is not committed', async (how) => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 1)
+    sim.append('t', 0, numbers(10))
+    const consumer = sim.consumer()
+    const seen: string[] = []
+    const run = consumer.run({
+      handler: (record) => {
+        seen.push(record.valueText ?? '')
+        if (record.valueText !== '5') return
+        const error = new Error('no')
+        if (how === 'throws') throw error
+        return Promise.reject(error)
+      },
+    })
+    await expect(sim.run(run)).rejects.toThrow('no')
+    expect(seen).toEqual(numbers(6))
+    await sim.run(consumer.close())
+    expect(sim.committed(0)).toBe(5)
+    sim.closeClients()
+  })
+})
+
+describe('a partition that is taken away', () => {
+  it('waits for what runs and for listeners, but not for longer than revokeTimeoutMs', async () => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 2)
+    for (const partition of [0, 1]) sim.append('t', partition, numbers(3))
+    const first = sim.consumer({ revokeTimeoutMs: 10_000 })
+    const events: string[] = []
+    first.on('revoking', async (partitions, { deadlineMs }) => {
+      events.push(`revoking ${partitions.length} within ${deadlineMs}`)
+      await sim.clock.wait(2_000)
+      events.push('listener done')
+    })
+    const batches = [await sim.run(first.next()), await sim.run(first.next())].map(({ value }) => value)
+    const second = sim.consumer()
+    const others = collect(second)
+    await sim.advance(9_000)
+    expect(events).toEqual(['revoking 1 within 10000', 'listener done'])
+    expect(second.assignment).toEqual([])
+    await sim.advance(15_000)
+    expect(second.assignment.length).toBe(1)
+    expect(others).toEqual(numbers(3))
+    expect(batches.filter((batch) => batch?.isLost === true).length).toBe(1)
+    for (const batch of batches) batch?.done()
+    await sim.run(Promise.all([first.close(), second.close()]))
+    expect([sim.committed(0), sim.committed(1)]).toEqual([3, 3])
+    sim.closeClients()
+  })
+})
+
+describe('C23: a static member', () => {
+  it('comes back without a rebalance', async () => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 4)
+    const options = (instanceId: string) => ({ instanceId })
+    const [first, second] = [sim.consumer(options('a')), sim.consumer(options('b'))]
+    collect(first)
+    collect(second)
+    await sim.advance(30_000)
+    const before = first.assignment
+    const { rebalances } = sim.groups.classic('g')
+    await sim.run(first.close())
+    await sim.advance(10_000)
+    const again = sim.consumer(options('a'))
+    collect(again)
+    await sim.advance(10_000)
+    expect(again.assignment).toEqual(before)
+    expect(sim.groups.classic('g').rebalances).toBe(rebalances)
+    await sim.run(Promise.all([again.close(), second.close()]))
+    sim.closeClients()
+  })
+
+  it('of two with the same id the earlier ends, named, and does not come back', async () => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 4)
+    const [first, second] = [sim.consumer({ instanceId: 'a' }), sim.consumer({ instanceId: 'a' })]
+    const ended = expect(first.next()).rejects.toMatchObject({ code: 'FENCED_INSTANCE_ID' })
+    await sim.advance(5_000)
+    collect(second)
+    await sim.advance(10_000)
+    await ended
+    expect([first.assignment.length, second.assignment.length]).toEqual([0, 4])
+    const since = sim.count('JoinGroup')
+    await sim.advance(60_000)
+    expect(sim.count('JoinGroup')).toBe(since)
+    await sim.run(Promise.all([first.close(), second.close()]))
+    sim.closeClients()
+  })
+})
+
+describe('groups', () => {
+  it('a cluster without KIP-848 gets a classic member', async () => {
+    const sim = new ConsumerSim({ brokers: 1, maxVersions: { ConsumerGroupHeartbeat: -1 } })
+    sim.createTopic('t', 1)
+    sim.append('t', 0, numbers(3))
+    const consumer = sim.consumer({ protocol: 'consumer' })
+    expect(await sim.run(read(consumer, 3))).toEqual(['0:0', '0:1', '0:2'])
+    await sim.run(consumer.close())
+    expect(sim.committed(0)).toBe(3)
+    sim.closeClients()
+  })
+
+  it.each(['range', 'roundrobin', 'sticky'] as const)('members with the eager assignor %s share', async (assignor) => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 4)
+    const consumers = [1, 2].map(() => sim.consumer({ assignors: [assignor] }))
+    const seen = consumers.map((consumer) => collect(consumer))
+    for (let round = 0; round < 20; round++) {
+      for (const partition of [0, 1, 2, 3]) sim.append('t', partition, [`${partition}-${round}`])
+      await sim.advance(1_000)
+    }
+    expect(consumers.map(({ assignment }) => assignment.length)).toEqual([2, 2])
+    await sim.run(Promise.all(consumers.map((each) => each.close())))
+    expect(seen.flat().length).toBe(80)
+    expect(new Set(seen.flat()).size).toBe(80)
+    sim.closeClients()
+  })
+
+  it('that may not be used are an error, again and again', async () => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 1)
+    sim.script.on('JoinGroup', 1, { do: 'error', code: 30 }, { times: 100 })
+    const consumer = sim.consumer()
+    for (const _ of [1, 2]) {
+      await expect(sim.run(consumer.next())).rejects.toMatchObject({ code: 'GROUP_AUTHORIZATION_FAILED' })
+    }
+    await sim.run(consumer.close())
+    sim.closeClients()
+  })
+
+  it('read the topics that match, also those that come later', async () => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('orders.a', 1)
+    sim.createTopic('other', 1)
+    const consumer = sim.consumer({ topics: [/orders\..*/] })
+    const values = collect(consumer)
+    sim.append('orders.a', 0, ['a'])
+    sim.append('other', 0, ['no'])
+    await sim.advance(5_000)
+    sim.createTopic('orders.b', 1)
+    sim.append('orders.b', 0, ['b'])
+    await sim.advance(400_000)
+    expect(values).toEqual(['a', 'b'])
+    await sim.run(consumer.close())
+    sim.closeClients()
+  })
+})
+
+describe('records', () => {
+  it('a damaged batch is an error, once; other partitions go on, and a seek passes it', async () => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 2)
+    const damaged = batchOf(numbers(3))
+    damaged.writeUInt8(0xff, damaged.length - 2)
+    sim.log('t', 0).append(damaged, 0)
+    sim.append('t', 0, ['behind'])
+    sim.append('t', 1, ['fine'])
+    const consumer = sim.consumer({ maxBatchRecords: 1 })
+    const seen: string[] = []
+    const errors: string[] = []
+    for (let call = 0; call < 2; call++) {
+      try {
+        seen.push(...(await sim.run(read(consumer, 1))))
+      } catch (error) {
+        errors.push((error as { code: string }).code)
+      }
+    }
+    expect([seen, errors]).toEqual([['1:fine'], ['CORRUPT_BATCH']])
+    consumer.seek({ topic: 't', partition: 0, offset: 3 })
+    consumer.resume()
+    expect(await sim.run(read(consumer, 1))).toEqual(['0:behind'])
+    await sim.run(consumer.close())
+    sim.closeClients()
+  })
+
+  it('of open and of aborted transactions are not seen by a reader of committed ones', async () => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 1)
+    const log = sim.log('t')
+    const stamp = (producerId: number) => ({ producerId, producerEpoch: 0, baseSequence: 0, isTransactional: true })
+    log.append(batchOf(['aborted'], stamp(1)), 0)
+    log.appendMarker(1, 0, false, 0, 0)
+    log.append(batchOf(['committed'], stamp(1)), 0)
+    log.appendMarker(1, 0, true, 0, 0)
+    log.append(batchOf(['open'], stamp(2)), 0)
+    const consumer = sim.consumer()
+    const values = collect(consumer)
+    const other = sim.consumer({ group: 'other', isolation: 'read_uncommitted' })
+    const all = collect(other)
+    await sim.advance(5_000)
+    expect(values).toEqual(['committed'])
+    expect(all).toEqual(['aborted', 'committed', 'open'])
+    log.appendMarker(2, 0, false, 0, 0)
+    sim.appended()
+    await sim.advance(5_000)
+    await sim.run(Promise.all([consumer.close(), other.close()]))
+    // Markers and what was aborted are passed by commits too.
+    expect(sim.committed(0)).toBe(6)
+    sim.closeClients()
+  })
+
+  it('C16: what waits for a slow reader is bounded, and every partition has its turn', async () => {
+    const sim = new ConsumerSim({ brokers: 3 })
+    sim.createTopic('t', 30)
+    const maxBufferedBytes = 2_000_000
+    for (let partition = 0; partition < 30; partition++) {
+      for (let batch = 0; batch < 30; batch++) sim.append('t', partition, ['x'.repeat(10_000)])
+    }
+    const consumer = sim.consumer({ group: undefined as never, maxBufferedBytes, maxBytes: 1_000_000 })
+    const counts = new Map<number, number>()
+    let most = 0
+    for (let call = 0; call < 300; call++) {
+      const { value } = await sim.run(consumer.next())
+      counts.set(value?.partition ?? -1, (counts.get(value?.partition ?? -1) ?? 0) + 1)
+      value?.done()
+      await sim.advance(20)
+      most = Math.max(most, consumer.bufferedBytes)
+    }
+    expect(counts.size).toBe(30)
+    expect(Math.max(...counts.values()) - Math.min(...counts.values())).toBeLessThan(15)
+    expect(most).toBeLessThan(1.5 * maxBufferedBytes)
+    await sim.run(consumer.close())
+    expect(consumer.bufferedBytes).toBe(0)
+    sim.closeClients()
+  })
+})
+
+describe('a replica near by (KIP-392)', () => {
+  it('is read from, and the leader again when it fails', async () => {
+    const sim = new ConsumerSim({ brokers: 3 })
+    sim.createTopic('t', 1)
+    sim.moveLeader('t', 0, 1)
+    sim.append('t', 0, ['a'])
+    const consumer = sim.consumer({ rack: 'rack-2' })
+    const values = collect(consumer)
+    await sim.advance(3_000)
+    const since = sim.clock.now()
+    sim.append('t', 0, ['b'])
+    await sim.advance(3_000)
+    const fetches = sim.requests.filter(({ api, at }) => api === 'Fetch' && at >= since)
+    expect(new Set(fetches.map(({ broker }) => broker))).toEqual(new Set([2]))
+    sim.kill(2)
+    sim.append('t', 0, ['c'])
+    await sim.advance(5_000)
+    expect(values).toEqual(['a', 'b', 'c'])
+    await sim.run(consumer.close())
+    sim.closeClients()
+  })
+})
+
+describe('options', () => {
+  it.each([
+    [{ topics: [] }],
+    [{ group: '' }],
+    [{ heartbeatIntervalMs: 20_000 }],
+    [{ revokeTimeoutMs: 55_000, rebalanceTimeoutMs: 60_000 }],
+  ])('that contradict each other are refused: %o', (options) => {
+    expect(() => new ConsumerSim().consumer(options)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }))
+  })
+})
