@@ -26,6 +26,16 @@ import type { TopicPartition } from './partition-set.ts'
 import { Subscription } from './subscription.ts'
 import { Turns } from './turns.ts'
 
+/** Offsets of one partition; -1 where it is not known yet. */
+export interface PartitionProgress extends TopicPartition {
+  /** The next to be delivered. */
+  readonly delivered: number
+  /** The first that is not finished. */
+  readonly finished: number
+  /** Where the log ends for this reader, as the last answer said: what is between is its lag. */
+  readonly end: number
+}
+
 /** Codes of a cluster that does not have KIP-848. */
 const NO_NEXT_PROTOCOL = new Set(['UNSUPPORTED_API', 'UNSUPPORTED_VERSION'])
 
@@ -128,6 +138,13 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     }
     const { memberId, epoch: generationId } = identity
     return { groupId: group.groupId, memberId, generationId, groupInstanceId: group.instanceId }
+  }
+
+  /** How far each partition has been read. */
+  get positions(): readonly PartitionProgress[] {
+    return [...this.#owned.values()].map(({ topic, partition, deliveredOffset, prefix, fetch }) => {
+      return { topic, partition, delivered: deliveredOffset, finished: prefix.floor, end: fetch.endOffset }
+    })
   }
 
   /** Bytes that are asked for or wait to be delivered. */
@@ -460,7 +477,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   #report(error: KafkaError): void {
-    if (this.#closing !== undefined) return
+    // One failed request may concern many partitions.
+    if (this.#closing !== undefined || this.#errors.includes(error)) return
     this.#errors.push(error)
     this.#delivery.wake()
   }
@@ -468,6 +486,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   #end(error: KafkaError): void {
     this.#fatal ??= error
     this.#lost([...this.#owned.values()], 'failed')
+    // The group must not wait for a member that does nothing any more.
+    void this.#session?.close()
     this.#delivery.wake()
   }
 
