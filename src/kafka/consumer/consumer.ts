@@ -1,5 +1,5 @@
 // Over 250 lines: what users call, and what groups, fetches and positions tell each other through it.
-import { KafkaError } from '../errors.ts'
+import { errorFromBroker, KafkaError } from '../errors.ts'
 import type { MetadataChange } from '../cluster/metadata.ts'
 import { ClassicSession } from './classic/classic-session.ts'
 import type { ConsumerBatch } from './consumer-batch.ts'
@@ -63,6 +63,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   readonly #turns: Turns
   /** How many partitions a topic had when this consumer first saw it: those that come later are read from their start. */
   readonly #firstCounts = new Map<string, number>()
+  readonly #refusedTopics = new Set<string>()
   readonly #errors: KafkaError[] = []
   #subscription: Subscription | undefined
   #session: GroupSession<unknown> | undefined
@@ -458,7 +459,20 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   #metadataChanged(changes: readonly MetadataChange[]): void {
     for (const change of changes) if (change.type === 'recreated') this.#recreated(change.topic)
+    this.#checkTopics()
     if (this.#settings.group === undefined) this.#assignAll()
+  }
+
+  /** A topic that may not be read would otherwise only never bring anything. One that does not exist may come yet. */
+  #checkTopics(): void {
+    for (const topic of this.#subscription?.topics ?? []) {
+      const errorCode = this.#context.cluster.metadata.topic(topic)?.errorCode ?? 0
+      if (errorCode === 0 || this.#refusedTopics.has(topic)) continue
+      const error = errorFromBroker(errorCode, `the metadata of ${topic}`)
+      if (error.retriable) continue
+      this.#refusedTopics.add(topic)
+      this.#report(error)
+    }
   }
 
   /** Nothing that was read or finished of the former topic says anything about the new one. */
