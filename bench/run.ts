@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { COMPARE_USAGE, runCompare } from './compare/run-compare.ts'
 import { FOOTPRINT_USAGE } from './footprint/arguments.ts'
 import { runFootprint } from './footprint/run-footprint.ts'
 import { parseBenchArguments, USAGE, UsageError } from './runner/arguments.ts'
@@ -40,17 +41,23 @@ interface Manifest {
 const manifest = JSON.parse(readFileSync(join(PROJECT_FOLDER, 'package.json'), 'utf8')) as Manifest
 
 const [first, ...rest] = process.argv.slice(2)
-const isFootprint = first === 'footprint'
 try {
-  process.exitCode = isFootprint ? await runFootprint(rest) : await main(parseBenchArguments(process.argv.slice(2)))
+  process.exitCode = await runNamed()
 } catch (error) {
   if (error instanceof UsageError) {
-    process.stderr.write(`${error.message}\n\n${isFootprint ? FOOTPRINT_USAGE : USAGE}`)
+    const usages: Readonly<Record<string, string>> = { footprint: FOOTPRINT_USAGE, compare: COMPARE_USAGE }
+    process.stderr.write(`${error.message}\n\n${usages[first ?? ''] ?? USAGE}`)
     process.exitCode = 2
   } else if (error instanceof NpmFailure) {
     process.stderr.write(`${error.message}; see above.\n`)
     process.exitCode = 1
   } else throw error
+}
+
+function runNamed(): Promise<number> {
+  if (first === 'footprint') return runFootprint(rest)
+  if (first === 'compare') return runCompare(rest)
+  return main(parseBenchArguments(process.argv.slice(2)))
 }
 
 async function main(args: BenchArguments): Promise<number> {

@@ -22,7 +22,7 @@ export interface Footprint {
 /** Joins, first reads and notices are over by then. */
 const SETTLE_MS = 5_000
 
-/** Starts consumers on a broker that nobody else uses, and watches them wait. */
+/** Starts consumers on a broker of their own, and watches them wait. */
 export async function measureFootprint(
   who: string,
   brokerPid: number,

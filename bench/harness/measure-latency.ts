@@ -8,7 +8,7 @@ const TIMER_MS = 2
 /** A lost message must end the case, not hang it. */
 const GRACE_MS = 5_000
 
-/** Hands a probe its own index, to be given back to `LatencyRun.arrived` by whoever handles it. */
+/** Hands a probe its own index, to be given back to `LatencyRun.arrived` where it is handled. */
 export type SendProbe = (index: number) => void
 
 export class LatencyRun {

@@ -15,7 +15,7 @@ const args = readCaseArguments()
 const socketOptions = { noDelay: args.option('no-delay', 'true') === 'true' }
 const ackEvery = args.number('ack-every', 1)
 const PREFETCH = 1_000
-/** What is left of a group of acks must not wait for ever. */
+/** What is left of a group of acks must not wait forever. */
 const ACK_TIMER_MS = 5
 
 interface Acker {

@@ -18,6 +18,7 @@ export interface BenchArguments {
 
 export const USAGE: string = `Usage: npm run bench -- SUITE... [options]
        npm run bench -- footprint [BROKER...]       what idle consumers cost
+       npm run bench -- compare FOLDER              CPU time beside that of another version
 
 Suites: ${SUITE_NAMES.join(' ')} (default: memory sqlite)
 

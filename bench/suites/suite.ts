@@ -5,7 +5,7 @@ export type SuiteName = 'memory' | 'sqlite' | 'rabbitmq' | 'nats' | 'redis'
 
 export const SUITE_NAMES: readonly SuiteName[] = ['memory', 'sqlite', 'rabbitmq', 'nats', 'redis']
 
-/** Somebody who runs a case: we, or a peer. The same subject of several cases runs once a round for all of them. */
+/** What runs a case: Busbar, or a peer. The same subject of several cases runs once a round for all of them. */
 export interface Subject {
   readonly name: string
   /** Script under `bench/`. */
@@ -69,6 +69,6 @@ export interface CaseView {
   readonly bench: BenchCase
   readonly ours: SubjectFigures | undefined
   readonly others: ReadonlyMap<string, SubjectFigures>
-  /** Why somebody is missing, by name. */
+  /** Why a subject is missing, by name. */
   readonly missing: ReadonlyMap<string, string>
 }

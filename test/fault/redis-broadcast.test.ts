@@ -1,49 +1,24 @@
 import assert from 'node:assert/strict'
-import { createClient } from 'redis'
-import { afterAll, afterEach, beforeAll, describe, test, vi } from 'vitest'
-import { createBus } from 'busbar'
+import { afterEach, describe, test, vi } from 'vitest'
 import type { Bus } from 'busbar'
-import { redis } from 'busbar/redis'
-import type { RedisOptions } from 'busbar/redis'
-import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
+import { uniqueName, waitUntil } from 'busbar/testing'
 import type { TcpProxy } from 'busbar/testing'
 import { ScriptRunner } from '../../src/transports/redis/connection/script-runner.ts'
 import { BEAT, FORGET } from '../../src/transports/redis/scripts/group.ts'
-import { startPrivate } from '../../tools/brokers/index.ts'
-import type { RedisBroker } from '../../tools/brokers/index.ts'
 import { pause } from './flow.ts'
 import { QUICK } from './redis-options.ts'
+import { redisHarness } from '../integration/redis-harness.ts'
 
 type Run = (this: ScriptRunner, ...args: Parameters<ScriptRunner['run']>) => Promise<unknown>
 
+const { client, bus, proxy: makeProxy } = await redisHarness('broadcast', { ...QUICK, partitions: 1 })
+
 /** The group of a broadcast consumer that is away for long is forgotten by whoever cleans up. */
 describe('Redis: broadcast consumers that were away', () => {
-  let broker: RedisBroker
-  let client: ReturnType<typeof createClient>
-  let proxy: TcpProxy | undefined
-  const buses: Bus[] = []
-  beforeAll(async () => {
-    broker = await startPrivate('redis')
-    client = createClient({ url: broker.url })
-    await client.connect()
-  })
-  afterEach(async () => {
+  let proxy: TcpProxy
+  afterEach(() => {
     vi.restoreAllMocks()
-    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
-    await proxy?.close()
-    proxy = undefined
   })
-  afterAll(async () => {
-    client.destroy()
-    await broker.stop()
-  })
-
-  function bus(options: Partial<RedisOptions> = {}): Bus {
-    const place = { host: broker.host, port: broker.port, partitions: 1 }
-    const made = createBus({ service: 'broadcast', transport: redis({ ...QUICK, ...place, ...options }) })
-    buses.push(made)
-    return made
-  }
   const groupOf = async (topic: string): Promise<string> => {
     const entries = (await client.zRange('busbar:ephemeral', 0, -1)).filter((entry) => entry.startsWith(`${topic} `))
     assert.equal(entries.length, 1)
@@ -52,18 +27,18 @@ describe('Redis: broadcast consumers that were away', () => {
   /** Cuts it off for longer than its lease; meanwhile another process forgets its group. */
   async function forgetWhileAway(topic: string, other: Bus): Promise<void> {
     const group = await groupOf(topic)
-    proxy?.refuse()
-    proxy?.cut()
+    proxy.refuse()
+    proxy.cut()
     const until = performance.now() + QUICK.leaseMs * 1.5
     await waitUntil(() => performance.now() > until)
     await other.admin().deleteGroup(topic, group)
-    proxy?.accept()
+    proxy.accept()
   }
 
   for (const order of ['key', 'none'] as const)
     for (const readBefore of [false, true])
       test(`order '${order}', ${readBefore ? 'something' : 'nothing'} read before: the history stays history`, async () => {
-        proxy = await tcpProxy(broker)
+        proxy = await makeProxy()
         const topic = uniqueName('broadcast')
         const publisher = bus()
         await publisher.start()
@@ -88,7 +63,7 @@ describe('Redis: broadcast consumers that were away', () => {
       })
 
   test('what was being handled when it was cut off comes again', async () => {
-    proxy = await tcpProxy(broker)
+    proxy = await makeProxy()
     const topic = uniqueName('broadcast')
     const publisher = bus()
     await publisher.start()

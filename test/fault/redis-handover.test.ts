@@ -1,42 +1,22 @@
 import assert from 'node:assert/strict'
-import { createClient } from 'redis'
-import { afterAll, afterEach, beforeAll, describe, test, vi } from 'vitest'
-import { createBus } from 'busbar'
+import { afterEach, describe, test, vi } from 'vitest'
 import type { Bus } from 'busbar'
-import { redis } from 'busbar/redis'
 import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import { ScriptRunner } from '../../src/transports/redis/connection/script-runner.ts'
 import { CLAIM_DUE } from '../../src/transports/redis/scripts/claim.ts'
 import { RELEASE } from '../../src/transports/redis/scripts/group.ts'
-import { startPrivate } from '../../tools/brokers/index.ts'
-import type { RedisBroker } from '../../tools/brokers/index.ts'
 import { QUICK } from './redis-options.ts'
+import { redisHarness } from '../integration/redis-harness.ts'
 
 type Run = (this: ScriptRunner, ...args: Parameters<ScriptRunner['run']>) => Promise<unknown>
 
-describe('Redis: partitions that change hands', () => {
-  let broker: RedisBroker
-  let client: ReturnType<typeof createClient>
-  const buses: Bus[] = []
-  beforeAll(async () => {
-    broker = await startPrivate('redis')
-    client = createClient({ url: broker.url })
-    await client.connect()
-  })
-  afterEach(async () => {
-    vi.restoreAllMocks()
-    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
-  })
-  afterAll(async () => {
-    client.destroy()
-    await broker.stop()
-  })
+const { broker, client, bus: makeBus } = await redisHarness('handover', QUICK)
 
-  function bus(partitions: number): Bus {
-    const made = createBus({ service: 'handover', transport: redis({ ...QUICK, url: broker.url, partitions }) })
-    buses.push(made)
-    return made
-  }
+describe('Redis: partitions that change hands', () => {
+  afterEach(() => {
+    vi.restoreAllMocks()
+  })
+  const bus = (partitions: number): Bus => makeBus({ partitions })
 
   test('a claim whose reply comes while the partition is released is not handed out when it comes back', async () => {
     const topic = uniqueName('handover')
@@ -112,11 +92,7 @@ describe('Redis: partitions that change hands', () => {
     await using proxy = await tcpProxy(broker)
     proxy.slow({ delayMs: 20 }, 'both')
     const topic = uniqueName('handover')
-    const member = createBus({
-      service: 'handover',
-      transport: redis({ ...QUICK, host: proxy.host, port: proxy.port, partitions: 4 }),
-    })
-    buses.push(member)
+    const member = makeBus({ host: proxy.host, port: proxy.port, partitions: 4 })
     const taken: string[] = []
     let handled = 0
     member.events.on('rebalance', ({ assigned }) => taken.push(...assigned))

@@ -1,53 +1,26 @@
 import assert from 'node:assert/strict'
-import { createClient } from 'redis'
-import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
-import { createBus } from 'busbar'
+import { describe, test } from 'vitest'
 import type { Bus } from 'busbar'
-import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
-import type { TcpProxy } from 'busbar/testing'
-import { redis } from 'busbar/redis'
+import { uniqueName, waitUntil } from 'busbar/testing'
 import type { RedisOptions } from 'busbar/redis'
 import { BEAT } from '../../src/transports/redis/scripts/group.ts'
-import { startPrivate } from '../../tools/brokers/index.ts'
-import type { RedisBroker } from '../../tools/brokers/index.ts'
 import { pause } from './flow.ts'
+import { redisHarness } from '../integration/redis-harness.ts'
 
 const LEASE_MS = 3_000
 
+const {
+  client,
+  bus,
+  proxy: makeProxy,
+} = await redisHarness('members', {
+  retention: { maxMessages: 100_000 },
+  leaseMs: LEASE_MS,
+  pollIntervalMs: 100,
+  checkServer: false,
+})
+
 describe('Redis: members that come and go', () => {
-  let broker: RedisBroker
-  let client: ReturnType<typeof createClient>
-  const buses: Bus[] = []
-  const proxies: TcpProxy[] = []
-  beforeAll(async () => {
-    broker = await startPrivate('redis')
-    client = createClient({ url: broker.url })
-    await client.connect()
-  })
-  afterEach(async () => {
-    for (const proxy of proxies.splice(0)) await proxy.close()
-    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 1 })
-  })
-  afterAll(async () => {
-    client.destroy()
-    await broker.stop()
-  })
-
-  function bus(options: Partial<RedisOptions> = {}): Bus {
-    const common = {
-      retention: { maxMessages: 100_000 },
-      leaseMs: LEASE_MS,
-      pollIntervalMs: 100,
-      checkServer: false,
-    } as const
-    const made = createBus({
-      service: 'members',
-      transport: redis({ ...common, host: broker.host, port: broker.port, ...options }),
-    })
-    buses.push(made)
-    return made
-  }
-
   test(
     'those that die soon after each start take no partitions along, once one of them is missed',
     { timeout: 60_000 },
@@ -67,8 +40,7 @@ describe('Redis: members that come and go', () => {
         return one
       }
       const dyingSoon = async (): Promise<{ readonly bus: Bus; die(): void }> => {
-        const proxy = await tcpProxy({ host: broker.host, port: broker.port })
-        proxies.push(proxy)
+        const proxy = await makeProxy()
         return {
           bus: await join({ host: proxy.host, port: proxy.port }),
           // As if it were killed: it says nothing more, not even goodbye.
@@ -141,8 +113,7 @@ describe('Redis: members that come and go', () => {
   test('a new member that lives gets its share although others have died', { timeout: 30_000 }, async () => {
     const topic = uniqueName('share')
     const [first, third] = [bus(), bus()]
-    const proxy = await tcpProxy({ host: broker.host, port: broker.port })
-    proxies.push(proxy)
+    const proxy = await makeProxy()
     const second = bus({ host: proxy.host, port: proxy.port })
     for (const one of [first, second]) {
       one.consume(topic, () => {})

@@ -1,9 +1,5 @@
 import assert from 'node:assert/strict'
-import { createClient } from 'redis'
-import { afterAll, afterEach, beforeAll, describe, test, vi } from 'vitest'
-import { createBus } from 'busbar'
-import type { Bus } from 'busbar'
-import { redis } from 'busbar/redis'
+import { afterEach, describe, test, vi } from 'vitest'
 import type { RedisOptions } from 'busbar/redis'
 import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
 import { ScriptRunner } from '../../src/transports/redis/connection/script-runner.ts'
@@ -11,47 +7,31 @@ import { ACQUIRE, RELEASE } from '../../src/transports/redis/scripts/group.ts'
 import { FENCE_DEAD, RENEW } from '../../src/transports/redis/scripts/lease.ts'
 import type { Script } from '../../src/transports/redis/scripts/script.ts'
 import { SEEK } from '../../src/transports/redis/scripts/move.ts'
-import { startPrivate } from '../../tools/brokers/index.ts'
-import type { RedisBroker } from '../../tools/brokers/index.ts'
 import { pause } from './flow.ts'
 import { QUICK } from './redis-options.ts'
+import { redisHarness, streamOf } from '../integration/redis-harness.ts'
 
 type Run = (this: ScriptRunner, ...args: Parameters<ScriptRunner['run']>) => Promise<unknown>
 
 const GROUP = 'owners'
 const PARTITIONS = 4
 
+const { broker, client, bus: makeBus } = await redisHarness(GROUP, { ...QUICK, partitions: PARTITIONS })
+
 /** As long as a process lives, nobody takes over what the server says it owns: so the server must never say so wrongly. */
 describe('Redis: who owns a partition', () => {
-  let broker: RedisBroker
-  let client: ReturnType<typeof createClient>
-  const buses: Bus[] = []
-  beforeAll(async () => {
-    broker = await startPrivate('redis')
-    client = createClient({ url: broker.url })
-    await client.connect()
-  })
-  afterEach(async () => {
+  afterEach(() => {
     vi.restoreAllMocks()
-    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
-  })
-  afterAll(async () => {
-    client.destroy()
-    await broker.stop()
   })
 
   /** A member, not started, and what it has handled. */
   function member(topic: string, options: Partial<RedisOptions> = {}) {
-    const transport = redis({ ...QUICK, host: broker.host, port: broker.port, partitions: PARTITIONS, ...options })
-    const bus = createBus({ service: GROUP, transport })
-    buses.push(bus)
+    const bus = makeBus(options)
     const handled: unknown[] = []
     const consumer = bus.consume(topic, ({ data }) => void handled.push(data))
     return { bus, consumer, handled }
   }
   const metaOf = (topic: string): string => `busbar:{${topic}}:group:${GROUP}`
-  const streamOf = (topic: string, partition: number): string =>
-    partition === 0 ? `busbar:{${topic}}` : `busbar:{${topic}/${partition}}`
   async function ownersOf(topic: string): Promise<string[]> {
     const meta = await client.hGetAll(metaOf(topic))
     return Array.from({ length: PARTITIONS }, (_, at) => meta[`${at}:owner`]?.split(' ')[0] ?? '')

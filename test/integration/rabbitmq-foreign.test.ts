@@ -4,8 +4,17 @@ import { describe, test } from 'vitest'
 import type { Bus, DeadLetter, Message } from 'busbar'
 import { dedupe } from 'busbar/middleware'
 import { memoryDedupeStore } from 'busbar/stores/memory'
-import { uniqueName, waitUntil } from 'busbar/testing'
-import { rabbitMqSuite } from './rabbitmq-harness.ts'
+import { seededRandom, uniqueName, waitUntil } from 'busbar/testing'
+import { foreignMessage } from '../unit/rabbitmq/random-parcels.ts'
+import { rabbitMqSuite, record } from './rabbitmq-harness.ts'
+
+/** Headers that mean something to Busbar, or to the broker. */
+const OF_BUSBAR = (
+  'busbar busbar-copy busbar-dead busbar-queue busbar-topic busbar-attempts busbar-first-at ' +
+  'busbar-null busbar-delay-3 busbar-redrives busbar-dlq-stack busbar-dlq-topic amqp-carried x-delay ' +
+  'x-death x-delivery-count x-acquired-count traceparent __proto__ cloudEvents:partitionkey ' +
+  'cloudEvents:dataversion cloudEvents_type'
+).split(' ')
 
 describe('RabbitMQ: messages of programs that know nothing of Busbar', () => {
   const suite = rabbitMqSuite('ours')
@@ -175,5 +184,51 @@ describe('RabbitMQ: messages of programs that know nothing of Busbar', () => {
     )
     assert.deepEqual(await letters.redrive(), { matched: 2, redriven: 2, failed: [] })
     await waitUntil(() => handled.length === 2, { timeoutMs: 5_000 })
+  })
+
+  test('any properties and headers, forged ones too: delayed, dead-lettered, redriven, each once', async () => {
+    const random = seededRandom('foreign')
+    const topic = uniqueName('any')
+    const on = suite.bus()
+    const errors = record(on, 'error')
+    let isReady = false
+    const redriven = new Map<string, number>()
+    on.consume(
+      topic,
+      ({ headers }, ctx) => {
+        if (!isReady && ctx.attempt === 1) ctx.retry({ delayMs: 30 })
+        if (!isReady) ctx.reject('not yet')
+        const number = headers['number'] as string
+        redriven.set(number, (redriven.get(number) ?? 0) + 1)
+      },
+      { order: 'none', retry: { attempts: 3 }, concurrency: 20 },
+    )
+    await on.start()
+    const count = 100
+    for (let number = 0; number < count; number++) {
+      const { properties } = foreignMessage(random)
+      const headers: Record<string, unknown> = { ...properties.headers, number: `${number}` }
+      for (const name of OF_BUSBAR)
+        if (random.chance(0.1))
+          headers[name] = random.pick<unknown>([true, 'text', -5, 2 ** 40, 0.5, null, { a: 1 }, [1]])
+      const routingKey = random.pick([topic, `${topic}.~0.0`, `${topic}.~3.7`])
+      suite.channel.publish('busbar', routingKey, Buffer.from(`${number}`), {
+        ...(properties as Options.Publish),
+        headers: { ...headers, CC: undefined, BCC: undefined },
+        contentType: 'application/json',
+        contentEncoding: undefined,
+      })
+    }
+    await suite.channel.waitForConfirms()
+    const letters = on.deadLetters(topic)
+    await waitUntil(async () => (await letters.list()).length === count, {
+      timeoutMs: 20_000,
+      describe: async () => `${(await letters.list()).length} dead letters`,
+    })
+    isReady = true
+    assert.equal((await letters.redrive()).redriven, count)
+    await waitUntil(() => redriven.size === count, { timeoutMs: 10_000, describe: () => `${redriven.size} redriven` })
+    assert.deepEqual(new Set(redriven.values()), new Set([1]))
+    assert.deepEqual(errors, [])
   })
 })

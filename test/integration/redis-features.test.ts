@@ -1,43 +1,14 @@
 import assert from 'node:assert/strict'
-import { createClient } from 'redis'
-import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
-import { createBus } from 'busbar'
-import type { Bus } from 'busbar'
-import { redis } from 'busbar/redis'
-import type { RedisOptions } from 'busbar/redis'
+import { describe, test } from 'vitest'
 import { transportFromUrl } from 'busbar/url'
 import { uniqueName, waitUntil } from 'busbar/testing'
-import { startPrivate } from '../../tools/brokers/index.ts'
-import type { RedisBroker } from '../../tools/brokers/index.ts'
+import { redisHarness, streamOf } from './redis-harness.ts'
 
 const QUICK = { retention: { maxMessages: 100_000 }, leaseMs: 1_500, pollIntervalMs: 50, checkServer: false } as const
 
+const { broker, client, bus } = await redisHarness('features', QUICK)
+
 describe('Redis: features', () => {
-  let broker: RedisBroker
-  let client: ReturnType<typeof createClient>
-  const buses: Bus[] = []
-  beforeAll(async () => {
-    broker = await startPrivate('redis')
-    client = createClient({ url: broker.url })
-    client.on('error', () => {})
-    await client.connect()
-  })
-  afterEach(async () => {
-    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
-  })
-  afterAll(async () => {
-    client.destroy()
-    await broker.stop()
-  })
-
-  function bus(options: Partial<RedisOptions> = {}): Bus {
-    const made = createBus({ service: 'features', transport: redis({ ...QUICK, url: broker.url, ...options }) })
-    buses.push(made)
-    return made
-  }
-  const streamOf = (topic: string, partition = 0): string =>
-    `busbar:{${topic}${partition === 0 ? '' : `/${partition}`}}`
-
   test('the lag is exact with a backlog after the server was killed, and nothing is reported as lost that was not', async () => {
     const [topic, group] = [uniqueName('lag'), 'workers']
     const on = bus({ partitions: 1 })
@@ -180,14 +151,12 @@ describe('Redis: features', () => {
 
   test('by URL: options as parameters; a bare URL is enough', async () => {
     const transport = await transportFromUrl(`${broker.url}?retention.maxMessages=1000&partitions=2`)
-    const on = createBus({ service: 'features', transport })
-    buses.push(on)
+    const on = bus({}, { transport })
     await on.start()
     const topic = uniqueName('url')
     await on.publish(topic, 1)
     assert.equal(await client.hGet('busbar:topics', topic), '2')
-    const bare = createBus({ service: 'features', transport: await transportFromUrl(broker.url) })
-    buses.push(bare)
+    const bare = bus({}, { transport: await transportFromUrl(broker.url) })
     const handled: unknown[] = []
     bare.consume(topic, ({ data }) => void handled.push(data))
     await bare.start()

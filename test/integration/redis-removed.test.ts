@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict'
 import { createClient } from 'redis'
-import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
-import { createBus } from 'busbar'
+import { describe, test } from 'vitest'
 import type { Bus } from 'busbar'
 import { tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
-import { redis } from 'busbar/redis'
 import type { RedisOptions } from 'busbar/redis'
 import { startPrivate } from '../../tools/brokers/index.ts'
-import type { RedisBroker } from '../../tools/brokers/index.ts'
+import { redisHarness, streamOf } from './redis-harness.ts'
 
 const QUICK = { leaseMs: 1_000, pollIntervalMs: 50, partitions: 1, checkServer: false } as const
 const GROUP = 'removed'
@@ -15,33 +13,13 @@ const GROUP = 'removed'
 /** Several looks for what was removed. */
 const LOOKS_MS = 3 * QUICK.leaseMs
 
-describe('Redis: what other programs remove before a group has read it', () => {
-  let broker: RedisBroker
-  let client: ReturnType<typeof createClient>
-  const buses: Bus[] = []
-  beforeAll(async () => {
-    broker = await startPrivate('redis')
-    client = createClient({ url: broker.url })
-    await client.connect()
-  })
-  afterEach(async () => {
-    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
-  })
-  afterAll(async () => {
-    client.destroy()
-    await broker.stop()
-  })
+const { broker, client, bus: make } = await redisHarness(GROUP, QUICK, { concurrent: true })
 
-  function make(options: Partial<RedisOptions> = {}): Bus {
-    const bus = createBus({ service: GROUP, transport: redis({ ...QUICK, url: broker.url, ...options }) })
-    buses.push(bus)
-    return bus
-  }
+describe.concurrent('Redis: what other programs remove before a group has read it', () => {
   async function publish(bus: Bus, topic: string, count: number): Promise<void> {
     const items = Array.from({ length: count }, (_, at) => ({ data: at, key: `k${at % 7}` }))
     for (const { error } of await bus.publishMany(topic, items, { allowFailures: true })) assert.equal(error, undefined)
   }
-  const streamOf = (topic: string): string => `busbar:{${topic}}`
   const idsOf = async (topic: string): Promise<string[]> =>
     ((await client.xRange(streamOf(topic), '-', '+')) ?? []).map(({ id }) => id)
   const passes = async (ms: number): Promise<void> => {
@@ -274,7 +252,6 @@ describe('Redis: what other programs remove before a group has read it', () => {
       await passes(LOOKS_MS)
       assert.deepEqual(seen.losses, [])
     } finally {
-      for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
       first.destroy()
       second.destroy()
       for (const server of servers) await server.stop()

@@ -1,40 +1,20 @@
 import assert from 'node:assert/strict'
-import { createClient } from 'redis'
-import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
-import { createBus } from 'busbar'
+import { describe, test } from 'vitest'
 import type { Bus } from 'busbar'
 import { uniqueName, waitUntil } from 'busbar/testing'
-import { redis } from 'busbar/redis'
 import type { RedisOptions } from 'busbar/redis'
 import { compareIds } from '../../src/transports/redis/consume/delivery.ts'
-import { startPrivate } from '../../tools/brokers/index.ts'
-import type { RedisBroker } from '../../tools/brokers/index.ts'
+import { redisHarness, streamOf } from './redis-harness.ts'
 
 const QUICK = { leaseMs: 1_000, pollIntervalMs: 50, partitions: 1, checkServer: false } as const
 
-describe('Redis: retention', () => {
-  let broker: RedisBroker
-  let client: ReturnType<typeof createClient>
-  const buses: Bus[] = []
-  beforeAll(async () => {
-    broker = await startPrivate('redis')
-    client = createClient({ url: broker.url })
-    await client.connect()
-  })
-  afterEach(async () => {
-    for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
-  })
-  afterAll(async () => {
-    client.destroy()
-    await broker.stop()
-  })
+const { client, bus } = await redisHarness('retention', QUICK)
 
+describe('Redis: retention', () => {
   async function started(options: Partial<RedisOptions>): Promise<Bus> {
-    const transport = redis({ ...QUICK, url: broker.url, ...options })
-    const bus = createBus({ service: 'retention', transport })
-    buses.push(bus)
-    await bus.start()
-    return bus
+    const made = bus(options)
+    await made.start()
+    return made
   }
   async function publish(bus: Bus, topic: string, count: number): Promise<void> {
     for (let from = 0; from < count; from += 200) {
@@ -43,7 +23,6 @@ describe('Redis: retention', () => {
         assert.equal(error, undefined)
     }
   }
-  const streamOf = (topic: string): string => `busbar:{${topic}}`
   const lengthOf = (topic: string): Promise<number> => client.xLen(streamOf(topic))
 
   test('maxMessages: what everybody has acked goes, whole nodes at a time', async () => {

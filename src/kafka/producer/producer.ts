@@ -1,5 +1,6 @@
 import type { Cluster } from '../cluster/cluster.ts'
 import { closedError } from '../cluster/cluster-errors.ts'
+import type { Connections } from '../cluster/connections.ts'
 import { KafkaError } from '../errors.ts'
 import { systemClock } from '../network/clock.ts'
 import type { Clock } from '../network/clock.ts'
@@ -33,6 +34,7 @@ const DEFAULT_CLOSE_MS = 30_000
  */
 export class Producer {
   readonly #records: RecordSender
+  readonly #coordinators: Connections
   readonly #transactions: Transactions | undefined
   readonly #clock: Clock
   readonly #wallClock: () => number
@@ -46,7 +48,13 @@ export class Producer {
     const connections = cluster.connections({ purpose: 'data' })
     const { transactionalId, transactionTimeoutMs, deliveryTimeoutMs } = settings
     const timeoutMs = deliveryTimeoutMs
-    const requests = new TransactionRequests({ cluster, connections, transactionTimeoutMs, timeoutMs })
+    this.#coordinators = cluster.connections({ purpose: 'transactions' })
+    const requests = new TransactionRequests({
+      cluster,
+      connections: this.#coordinators,
+      transactionTimeoutMs,
+      timeoutMs,
+    })
     const transactions =
       transactionalId === undefined
         ? undefined
@@ -57,7 +65,7 @@ export class Producer {
       settings,
       clock,
       random,
-      producerId: () => requests.producerId(),
+      producerId: (signal) => requests.producerId(signal),
       transaction: transactions,
     })
     this.#transactions = transactions
@@ -89,7 +97,8 @@ export class Producer {
 
   /**
    * Writes many records of one topic, with one promise: the fastest way. Resolves with where they are, as ranges, in no particular order;
-   * rejects with a {@link SendManyError} that lists what was not confirmed, when all have been settled.
+   * rejects with a {@link SendManyError} that lists what was not confirmed, when all have been settled. The array and its bytes must not
+   * change until then.
    */
   sendMany(topic: string, records: readonly RecordContent[], options?: SendOptions): Promise<readonly SentRange[]> {
     return this.#sendMany(topic, records, options, this.#refusal())
@@ -132,6 +141,7 @@ export class Producer {
     await Promise.race([finished, late])
     cancel()
     this.#records.close()
+    this.#coordinators.close()
   }
 
   #refusal(): KafkaError | undefined {

@@ -27,7 +27,7 @@ export interface RecordSenderOptions {
   readonly clock: Clock
   readonly random: () => number
   /** For a producer without transactions. */
-  readonly producerId: () => Promise<Identity>
+  readonly producerId: (signal: AbortSignal) => Promise<Identity>
   readonly transaction: TransactionPort | undefined
 }
 
@@ -342,7 +342,7 @@ export class RecordSender {
 
   async #identify(): Promise<void> {
     try {
-      this.#sender.identified(await this.#options.producerId())
+      this.#sender.identified(await this.#options.producerId(this.#closing.signal))
     } catch (error) {
       const reason = error instanceof KafkaError ? error : clusterError('CLUSTER_UNREACHABLE', String(error), error)
       this.#sender.notIdentified(withOutcome(reason, 'not-sent'))

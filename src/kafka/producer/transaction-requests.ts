@@ -29,6 +29,7 @@ export interface TransactionOffset {
 
 export interface TransactionRequestsOptions {
   readonly cluster: Cluster
+  /** To coordinators: what they are asked does not wait behind records. */
   readonly connections: Connections
   readonly transactionTimeoutMs: number
   /** How long one request is repeated while its errors pass. */
@@ -49,14 +50,14 @@ export class TransactionRequests {
   }
 
   /** A producer id without transactions, of any broker. */
-  async producerId(): Promise<Identity> {
-    const { cluster } = this.#options
-    const response = await cluster.retry('InitProducerId', async () => {
-      const answer = await cluster.sendToAny('InitProducerId', { transactionalId: null, transactionTimeoutMs: 60_000 })
-      if (answer.errorCode !== 0) throw errorFromBroker(answer.errorCode, 'InitProducerId')
-      return answer
-    })
-    return identityOf(response)
+  async producerId(signal: AbortSignal): Promise<Identity> {
+    const { cluster, transactionTimeoutMs } = this.#options
+    const attempt = async () => {
+      const answer = await cluster.sendToAny('InitProducerId', { transactionalId: null, transactionTimeoutMs })
+      throwIf(answer.errorCode, 'InitProducerId')
+      return identityOf(answer)
+    }
+    return cluster.retry('InitProducerId', attempt, { signal })
   }
 
   /**

@@ -1,7 +1,9 @@
 import type { Clock } from '../../core/clock.ts'
 import { CodecRegistry } from '../../core/codec.ts'
 import type { AsyncCodec, Codec } from '../../core/codec.ts'
-import { StateError, TimeoutError } from '../../core/errors.ts'
+import { TimeoutError } from '../../core/errors.ts'
+import { ConnectionState } from '../../core/util/connection-state.ts'
+import { OpenedOnce } from '../../core/util/opened-once.ts'
 import type { EncodedMessage } from '../../core/message.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
 import type { Capabilities, Transport, TransportHost } from '../../core/transport.ts'
@@ -48,6 +50,12 @@ export interface MemoryTransport extends Transport {
   ): Promise<readonly MemoryMessage[]>
 }
 
+/** What a transport has while it is open. */
+interface Open {
+  readonly host: TransportHost
+  readonly connection: ConnectionState
+}
+
 /**
  * A broker inside the process, for tests and for parts of one program that communicate by events. It is deterministic
  * and has every feature: groups, order by key, redelivery, delay, replay, dead letters. Messages pass through the
@@ -65,57 +73,48 @@ export function memory(options?: MemoryOptions): MemoryTransport {
     resolved.broker ??
     memoryBroker({ retainMessages: resolved.retainMessages, maxBacklogBytes: resolved.maxBacklogBytes })
   const subscriptions = new Set<MemorySubscription>()
-  let host: TransportHost | undefined
-  let closed = false
-
-  const requireOpen = (): TransportHost => {
-    if (host === undefined || closed)
-      throw new StateError(closed ? 'The memory transport is closed' : 'The memory transport is not open')
-    return host
-  }
+  const once = new OpenedOnce<Open>('memory', 'make another one with the same broker, memory({ broker })')
   const stored = (topic: string | undefined, dead: boolean): MemoryMessage[] => {
     const names =
       topic === undefined ? [...broker.topics.keys()].filter((name) => isDeadLetterTopic(name) === dead) : [topic]
     return names.flatMap((name) => broker.messages(name).map(readable))
   }
 
-  const requestReply = new MemoryRequestReply(broker.responders, () => requireOpen().clock, resolved.maxMessageBytes)
+  const requestReply = new MemoryRequestReply(broker.responders, () => once.get().host.clock, resolved.maxMessageBytes)
 
   return {
     system: 'memory',
     capabilities: capabilities(resolved.maxMessageBytes),
     admin: memoryAdmin(() => broker),
     requestReply,
-    async open(given) {
-      if (host !== undefined)
-        throw new StateError(
-          'A memory transport belongs to one bus: make another one with the same broker, memory({ broker })',
-        )
-      host = given
-      broker.attach(given)
-      given.events.emit('connect', { transport: given.name })
-    },
+    open: (host) =>
+      once.open(
+        () => ({ host, connection: new ConnectionState(host) }),
+        async ({ connection }) => {
+          broker.attach(host)
+          connection.up()
+        },
+      ),
     async publish(batch, { signal } = {}) {
-      requireOpen()
+      once.get()
       return publishToMemory(broker, batch, resolved.maxMessageBytes, signal)
     },
     async subscribe(spec, sink) {
-      requireOpen()
+      once.get()
       const subscription = broker.subscribe(spec, sink, resolved.maxMessageBytes)
       subscriptions.add(subscription)
       subscription.onClosed = () => subscriptions.delete(subscription)
       return subscription
     },
-    health: () => ({ connected: host !== undefined && !closed }),
+    health: () => ({ connected: once.isOpen }),
     async close({ deadlineMs = 5_000 } = {}) {
-      if (closed) return
-      closed = true
+      const open = once.close()
       const responders = requestReply.close(deadlineMs)
       for (const subscription of subscriptions) await subscription.close()
       await responders
-      if (host === undefined) return
-      broker.detach(host.instanceId, host.name)
-      host.events.emit('disconnect', { transport: host.name, planned: true, reason: 'closed' })
+      if (open === undefined) return
+      broker.detach(open.host.instanceId, open.host.name)
+      open.connection.close()
     },
     messages: (topic) => stored(topic, false),
     deadLetters: (topic) => stored(topic, true),

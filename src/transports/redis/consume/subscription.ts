@@ -377,7 +377,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
     }
   }
 
-  /** Groups for one subscription are deleted by whoever finds that they are not in use. */
+  /** Groups for one subscription are deleted by any member that finds that they are not in use. */
   #leaveLater(): void {
     if (this.spec.ephemeral) return
     for (const membership of this.#memberships.values()) this.context.maintenance.leaveLater(membership)

@@ -162,7 +162,7 @@ export class Membership implements Maintained {
     this.changed()
   }
 
-  /** A server that has failed over may have forgotten that partitions were released: it is told again. */
+  /** A server that has failed over may have forgotten that partitions were released: they are reported again. */
   reconnected(): void {
     for (const partition of this.partitions) partition.mayBeOwned = this.#parts.seat.owned
     this.changed()

@@ -185,7 +185,7 @@ export class ProcessLease {
 
   /**
    * True while the lease lasts by our own clock. Otherwise everything is lost from now on. A process that was stopped for
-   * longer than its lease gets replies before its timers: whoever takes messages from a reply asks first.
+   * longer than its lease gets replies before its timers: what takes messages from a reply asks first.
    */
   check(): boolean {
     if (this.#until > this.#parts.clock.monotonic()) return true

@@ -117,10 +117,6 @@ export class Topics {
     )
   }
 
-  forget(topic: string): void {
-    this.#known.delete(topic)
-  }
-
   /** Calls `listener` with each topic that becomes known here. */
   onNew(listener: Listener): () => void {
     this.#listeners.add(listener)

@@ -1,0 +1,144 @@
+import { errorFromBroker } from '../errors.ts'
+import { check, checkItems } from './admin-context.ts'
+import type { AdminContext } from './admin-context.ts'
+
+const RESOURCE_TYPES = [
+  'unknown',
+  'any',
+  'topic',
+  'group',
+  'cluster',
+  'transactionalId',
+  'delegationToken',
+  'user',
+] as const
+const PATTERN_TYPES = ['unknown', 'any', 'match', 'literal', 'prefixed'] as const
+const PERMISSIONS = ['unknown', 'any', 'deny', 'allow'] as const
+const OPERATIONS = [
+  'unknown',
+  'any',
+  'all',
+  'read',
+  'write',
+  'create',
+  'delete',
+  'alter',
+  'describe',
+  'clusterAction',
+  'describeConfigs',
+  'alterConfigs',
+  'idempotentWrite',
+  'createTokens',
+  'describeTokens',
+  'twoPhaseCommit',
+] as const
+
+/** The resource `cluster` has this name. */
+export const CLUSTER_RESOURCE = 'kafka-cluster'
+
+export interface Acl {
+  readonly resourceType: (typeof RESOURCE_TYPES)[number]
+  readonly resourceName: string
+  /** `prefixed`: all resources whose names start so. @default 'literal' */
+  readonly patternType?: (typeof PATTERN_TYPES)[number]
+  /** `User:alice`, or `User:*`. */
+  readonly principal: string
+  /** @default '*' */
+  readonly host?: string
+  readonly operation: (typeof OPERATIONS)[number]
+  /** @default 'allow' */
+  readonly permission?: (typeof PERMISSIONS)[number]
+}
+
+/** What is left out matches everything. */
+export type AclFilter = Partial<Acl>
+
+/** Access rules: `admin.acls`. The brokers need an authorizer. */
+export class AclsAdmin {
+  readonly #context: AdminContext
+
+  constructor(context: AdminContext) {
+    this.#context = context
+  }
+
+  /** One that exists is not an error. */
+  async create(acls: readonly Acl[]): Promise<void> {
+    const creations = acls.map((acl) => ({
+      resourceType: RESOURCE_TYPES.indexOf(acl.resourceType),
+      resourceName: acl.resourceName,
+      resourcePatternType: PATTERN_TYPES.indexOf(acl.patternType ?? 'literal'),
+      principal: acl.principal,
+      host: acl.host ?? '*',
+      operation: OPERATIONS.indexOf(acl.operation),
+      permissionType: PERMISSIONS.indexOf(acl.permission ?? 'allow'),
+    }))
+    await this.#context.read('create ACLs', async () => {
+      const { results } = await this.#context.toController('CreateAcls', { creations })
+      checkItems(
+        'create ACL',
+        results.map((each, index) => ({ ...each, item: describe(acls[index]) })),
+      )
+    })
+  }
+
+  list(filter: AclFilter = {}): Promise<readonly Required<Acl>[]> {
+    return this.#context.read('list ACLs', async () => {
+      const { errorCode, errorMessage, resources } = await this.#context.toController('DescribeAcls', filterOf(filter))
+      check('list ACLs', errorCode, errorMessage)
+      return resources.flatMap(({ acls, ...resource }) => acls.map((acl) => aclOf({ ...resource, ...acl })))
+    })
+  }
+
+  /** Deletes what a filter matches; resolves with that. */
+  delete(filter: AclFilter): Promise<readonly Required<Acl>[]> {
+    return this.#context.read('delete ACLs', async () => {
+      const { filterResults } = await this.#context.toController('DeleteAcls', { filters: [filterOf(filter)] })
+      return filterResults.flatMap(({ errorCode, errorMessage, matchingAcls }) => {
+        check('delete ACLs', errorCode, errorMessage)
+        return matchingAcls.map((acl) => {
+          if (acl.errorCode !== 0) throw errorFromBroker(acl.errorCode, 'delete an ACL', acl.errorMessage)
+          return aclOf(acl)
+        })
+      })
+    })
+  }
+}
+
+function filterOf({ resourceType, resourceName, patternType, principal, host, operation, permission }: AclFilter) {
+  return {
+    resourceTypeFilter: RESOURCE_TYPES.indexOf(resourceType ?? 'any'),
+    resourceNameFilter: resourceName ?? null,
+    patternTypeFilter: PATTERN_TYPES.indexOf(patternType ?? 'any'),
+    principalFilter: principal ?? null,
+    hostFilter: host ?? null,
+    operation: OPERATIONS.indexOf(operation ?? 'any'),
+    permissionType: PERMISSIONS.indexOf(permission ?? 'any'),
+  }
+}
+
+interface WireAcl {
+  readonly resourceType: number
+  readonly resourceName: string
+  readonly patternType: number
+  readonly principal: string
+  readonly host: string
+  readonly operation: number
+  readonly permissionType: number
+}
+
+function aclOf(acl: WireAcl): Required<Acl> {
+  const { resourceName, principal, host } = acl
+  return {
+    resourceType: RESOURCE_TYPES[acl.resourceType] ?? 'unknown',
+    resourceName,
+    patternType: PATTERN_TYPES[acl.patternType] ?? 'unknown',
+    principal,
+    host,
+    operation: OPERATIONS[acl.operation] ?? 'unknown',
+    permission: PERMISSIONS[acl.permissionType] ?? 'unknown',
+  }
+}
+
+function describe(acl: Acl | undefined): string {
+  return acl === undefined ? '' : `${acl.principal} ${acl.operation} ${acl.resourceType} ${acl.resourceName}`
+}

@@ -1,0 +1,96 @@
+import type { Requests, Responses } from '../protocol/generated/api-types.ts'
+import { check, checkItems } from './admin-context.ts'
+import type { AdminContext } from './admin-context.ts'
+
+export type ConfigResource =
+  | { readonly type: 'topic'; readonly name: string }
+  /** The id of a broker as text; an empty name is the default of all brokers. */
+  | { readonly type: 'broker'; readonly name: string }
+  | { readonly type: 'group'; readonly name: string }
+
+export interface ConfigEntry {
+  readonly name: string
+  /** Null if the broker keeps it secret. */
+  readonly value: string | null
+  /** It comes from the broker's defaults, not from this resource. */
+  readonly isDefault: boolean
+  readonly isReadOnly: boolean
+  readonly isSensitive: boolean
+}
+
+export interface ConfigChanges {
+  readonly set?: Readonly<Record<string, string>>
+  /** Back to the default. */
+  readonly delete?: readonly string[]
+  /** Elements that are added to, or taken from, a list. */
+  readonly append?: Readonly<Record<string, string>>
+  readonly subtract?: Readonly<Record<string, string>>
+}
+
+const TYPES: Readonly<Record<ConfigResource['type'], number>> = { topic: 2, broker: 4, group: 32 }
+const OPERATIONS = { set: 0, delete: 1, append: 2, subtract: 3 } as const
+const DEFAULT_CONFIG = 5
+
+/** Configurations of topics, brokers and groups: `admin.configs`. */
+export class ConfigsAdmin {
+  readonly #context: AdminContext
+
+  constructor(context: AdminContext) {
+    this.#context = context
+  }
+
+  /** All entries of a resource, or those that are named. */
+  describe(resource: ConfigResource, names?: readonly string[]): Promise<readonly ConfigEntry[]> {
+    const { type, name } = resource
+    const what = `describe configs of ${type} ${name}`
+    const body = {
+      resources: [{ resourceType: TYPES[type], resourceName: name, configurationKeys: names ?? null }],
+      includeSynonyms: false,
+    }
+    return this.#context.read(what, async () => {
+      const { results } = await this.#ask(resource, 'DescribeConfigs', body)
+      const [result] = results
+      check(what, result?.errorCode ?? -1, result?.errorMessage)
+      return (result?.configs ?? []).map((entry) => ({
+        name: entry.name,
+        value: entry.value,
+        isDefault: entry.configSource === DEFAULT_CONFIG,
+        isReadOnly: entry.readOnly,
+        isSensitive: entry.isSensitive,
+      }))
+    })
+  }
+
+  /** Changes the named entries and leaves the others (KIP-339). */
+  async alter(resource: ConfigResource, changes: ConfigChanges): Promise<void> {
+    const { type, name } = resource
+    const configs = [
+      ...entries('set', changes.set),
+      ...(changes.delete ?? []).map((key) => ({ name: key, configOperation: OPERATIONS.delete, value: null })),
+      ...entries('append', changes.append),
+      ...entries('subtract', changes.subtract),
+    ]
+    const body = { resources: [{ resourceType: TYPES[type], resourceName: name, configs }], validateOnly: false }
+    await this.#context.write(`alter configs of ${type} ${name}`, async () => {
+      const { responses } = await this.#ask(resource, 'IncrementalAlterConfigs', body)
+      checkItems(
+        `alter configs of ${type}`,
+        responses.map((each) => ({ ...each, item: each.resourceName })),
+      )
+    })
+  }
+
+  /** A broker answers for itself; the rest is for all the same. */
+  async #ask<N extends 'DescribeConfigs' | 'IncrementalAlterConfigs'>(
+    { type, name }: ConfigResource,
+    api: N,
+    body: Requests[N],
+  ): Promise<Responses[N]> {
+    if (type !== 'broker' || name === '') return this.#context.toController(api, body)
+    return (await this.#context.cluster.send(Number(name), api, body)).response
+  }
+}
+
+function entries(operation: keyof typeof OPERATIONS, values: Readonly<Record<string, string>> = {}) {
+  return Object.entries(values).map(([name, value]) => ({ name, configOperation: OPERATIONS[operation], value }))
+}

@@ -1,0 +1,128 @@
+import { errorFromBroker } from '../errors.ts'
+import type { OffsetSpec, RecordsAdmin } from './records.ts'
+import { checkItems } from './admin-context.ts'
+import type { AdminContext } from './admin-context.ts'
+import { byTopic } from './by-topic.ts'
+
+export interface GroupOffset {
+  readonly topic: string
+  readonly partition: number
+  /** The next offset that the group reads. */
+  readonly offset: number
+  /** -1 if it isn't known. */
+  readonly leaderEpoch: number
+  readonly metadata: string
+}
+
+export interface NewGroupOffset {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+  readonly metadata?: string
+}
+
+const FIRST_VERSION_OF_GROUPS = 8
+
+/** Where groups are: `admin.offsets`. */
+export class GroupOffsetsAdmin {
+  readonly #context: AdminContext
+  readonly #records: RecordsAdmin
+
+  constructor(context: AdminContext, records: RecordsAdmin) {
+    this.#context = context
+    this.#records = records
+  }
+
+  /** All committed offsets of a group; none if it does not exist. Offsets of open transactions are waited for. */
+  list(groupId: string): Promise<readonly GroupOffset[]> {
+    const what = `list offsets of group ${groupId}`
+    return this.#context.read(what, async () => {
+      // By name: version 10 would answer with ids.
+      const response = await this.#context.toCoordinator(
+        'group',
+        groupId,
+        'OffsetFetch',
+        (version) =>
+          version < FIRST_VERSION_OF_GROUPS
+            ? { groupId, topics: null, requireStable: version === 7 }
+            : { groups: [{ groupId, topics: null }], requireStable: true },
+        { maxVersion: 9 },
+      )
+      const group = response.groups[0] ?? response
+      this.#context.checkCoordinator('group', groupId, group.errorCode, what)
+      return group.topics.flatMap(({ name, partitions }) =>
+        partitions.flatMap(({ partitionIndex, committedOffset, committedLeaderEpoch, metadata, errorCode }) => {
+          if (errorCode !== 0) throw errorFromBroker(errorCode, `${what}, ${name}[${partitionIndex}]`)
+          if (committedOffset < 0) return []
+          const offset = { topic: name, partition: partitionIndex, offset: committedOffset }
+          return [{ ...offset, leaderEpoch: committedLeaderEpoch, metadata: metadata ?? '' }]
+        }),
+      )
+    })
+  }
+
+  /** Sets offsets of a group without members. Rejects with UNKNOWN_MEMBER_ID while it has any: stop them first. */
+  async alter(groupId: string, offsets: readonly NewGroupOffset[]): Promise<void> {
+    const what = `alter offsets of group ${groupId}`
+    const topics = byTopic(offsets).map(([name, partitions]) => ({
+      name,
+      partitions: partitions.map(({ partition, offset, metadata = '' }) => ({
+        partitionIndex: partition,
+        committedOffset: offset,
+        committedMetadata: metadata,
+      })),
+    }))
+    await this.#context.read(what, async () => {
+      const body = { groupId, memberId: '', topics }
+      const answer = await this.#context.toCoordinator('group', groupId, 'OffsetCommit', body, { maxVersion: 9 })
+      this.#checkPartitions(groupId, what, answer.topics)
+    })
+  }
+
+  /** Sets a group without members to where a topic's partitions begin, end, or were at a time (milliseconds). */
+  async reset(groupId: string, topics: readonly string[], to: OffsetSpec): Promise<void> {
+    const offsets: NewGroupOffset[] = []
+    for (const topic of topics) {
+      const found = await this.#records.offsets(topic, to)
+      // Nothing is as new as that: the end.
+      const ends = found.some(({ offset }) => offset < 0) ? await this.#records.offsets(topic, 'latest') : []
+      for (const { partition, offset } of found) {
+        const end = ends.find((each) => each.partition === partition)?.offset ?? 0
+        offsets.push({ topic, partition, offset: offset < 0 ? end : offset })
+      }
+    }
+    await this.alter(groupId, offsets)
+  }
+
+  /** Deletes offsets of topics that no member of the group subscribes to. */
+  async delete(
+    groupId: string,
+    partitions: readonly { readonly topic: string; readonly partition: number }[],
+  ): Promise<void> {
+    const what = `delete offsets of group ${groupId}`
+    const topics = byTopic(partitions).map(([name, some]) => ({
+      name,
+      partitions: some.map(({ partition }) => ({ partitionIndex: partition })),
+    }))
+    await this.#context.read(what, async () => {
+      const answer = await this.#context.toCoordinator('group', groupId, 'OffsetDelete', { groupId, topics })
+      this.#context.checkCoordinator('group', groupId, answer.errorCode, what)
+      this.#checkPartitions(groupId, what, answer.topics)
+    })
+  }
+
+  #checkPartitions(
+    groupId: string,
+    what: string,
+    topics: readonly {
+      readonly name: string
+      readonly partitions: readonly { readonly partitionIndex: number; readonly errorCode: number }[]
+    }[],
+  ): void {
+    const answers = topics.flatMap(({ name, partitions }) =>
+      partitions.map(({ partitionIndex, errorCode }) => ({ item: `${name}[${partitionIndex}]`, errorCode })),
+    )
+    for (const { errorCode } of answers) this.#context.repeatIfPassing('group', groupId, errorCode, what)
+    checkItems(`${what},`, answers)
+  }
+}

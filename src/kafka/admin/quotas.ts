@@ -1,0 +1,57 @@
+import { check, checkItems } from './admin-context.ts'
+import type { AdminContext } from './admin-context.ts'
+
+/** Whom a quota is for: `{ user: 'alice', 'client-id': 'a' }`. Null is the default of that kind. */
+export type QuotaEntity = Readonly<Partial<Record<'user' | 'client-id' | 'ip', string | null>>>
+
+export interface Quota {
+  readonly entity: QuotaEntity
+  /** `producer_byte_rate`, `consumer_byte_rate`, `request_percentage`, `connection_creation_rate`, … */
+  readonly values: Readonly<Record<string, number>>
+}
+
+const EXACT = 0
+const DEFAULT = 1
+
+/** Quotas of clients: `admin.quotas`. */
+export class QuotasAdmin {
+  readonly #context: AdminContext
+
+  constructor(context: AdminContext) {
+    this.#context = context
+  }
+
+  /** Those that match; what is left out of `entity` matches everything. */
+  list(entity: QuotaEntity = {}): Promise<readonly Quota[]> {
+    const components = Object.entries(entity).map(([entityType, match]) => ({
+      entityType,
+      matchType: match === null ? DEFAULT : EXACT,
+      match,
+    }))
+    return this.#context.read('list quotas', async () => {
+      const response = await this.#context.toController('DescribeClientQuotas', { components, strict: false })
+      check('list quotas', response.errorCode, response.errorMessage)
+      return (response.entries ?? []).map(({ entity: parts, values }) => ({
+        entity: Object.fromEntries(parts.map(({ entityType, entityName }) => [entityType, entityName])),
+        values: Object.fromEntries(values.map(({ key, value }) => [key, value])),
+      }))
+    })
+  }
+
+  /** Sets values; null removes one. */
+  async alter(entity: QuotaEntity, values: Readonly<Record<string, number | null>>): Promise<void> {
+    const entries = [
+      {
+        entity: Object.entries(entity).map(([entityType, entityName]) => ({ entityType, entityName })),
+        ops: Object.entries(values).map(([key, value]) => ({ key, value: value ?? 0, remove: value === null })),
+      },
+    ]
+    await this.#context.read('alter quotas', async () => {
+      const response = await this.#context.toController('AlterClientQuotas', { entries, validateOnly: false })
+      checkItems(
+        'alter quota of',
+        response.entries.map((each) => ({ ...each, item: JSON.stringify(entity) })),
+      )
+    })
+  }
+}

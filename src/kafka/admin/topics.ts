@@ -1,0 +1,150 @@
+import { errorFromBroker, KafkaError } from '../errors.ts'
+import { checkItems } from './admin-context.ts'
+import type { AdminContext } from './admin-context.ts'
+
+export interface NewTopic {
+  readonly name: string
+  /** @default the brokers' `num.partitions` */
+  readonly partitions?: number
+  /** @default the brokers' `default.replication.factor` */
+  readonly replicationFactor?: number
+  /** Brokers of each partition, in place of `partitions` and `replicationFactor`: the first is the preferred leader. */
+  readonly replicas?: readonly (readonly number[])[]
+  readonly configs?: Readonly<Record<string, string>>
+}
+
+export interface TopicPartitionInfo {
+  readonly index: number
+  /** Undefined while one is being elected. */
+  readonly leader: number | undefined
+  readonly leaderEpoch: number
+  readonly replicas: readonly number[]
+  readonly inSync: readonly number[]
+  readonly offline: readonly number[]
+}
+
+export interface TopicInfo {
+  readonly name: string
+  /** 22 characters of base64url; undefined on brokers before 2.8. */
+  readonly id: string | undefined
+  readonly isInternal: boolean
+  readonly partitions: readonly TopicPartitionInfo[]
+}
+
+const NO_ID = 'AAAAAAAAAAAAAAAAAAAAAA'
+
+/** Topics: `admin.topics`. */
+export class TopicsAdmin {
+  readonly #context: AdminContext
+
+  constructor(context: AdminContext) {
+    this.#context = context
+  }
+
+  /**
+   * Creates topics. Resolves when the controller has; a broker may need a moment to hear of them. `validateOnly`: only says whether it
+   * would be possible.
+   */
+  async create(
+    topics: readonly NewTopic[],
+    { validateOnly = false }: { readonly validateOnly?: boolean } = {},
+  ): Promise<void> {
+    const { timeoutMs } = this.#context
+    const body = {
+      timeoutMs,
+      validateOnly,
+      topics: topics.map(({ name, partitions = -1, replicationFactor = -1, replicas, configs = {} }) => ({
+        name,
+        numPartitions: replicas === undefined ? partitions : -1,
+        replicationFactor: replicas === undefined ? replicationFactor : -1,
+        assignments: (replicas ?? []).map((brokerIds, partitionIndex) => ({ partitionIndex, brokerIds })),
+        configs: Object.entries(configs).map(([key, value]) => ({ name: key, value })),
+      })),
+    }
+    await this.#context.write('create topics', async () => {
+      const response = await this.#context.toController('CreateTopics', body)
+      checkItems(
+        'create topic',
+        response.topics.map((topic) => ({ ...topic, item: topic.name })),
+      )
+    })
+  }
+
+  /** Deletes topics with all that is in them. */
+  async delete(names: readonly string[]): Promise<void> {
+    const { timeoutMs } = this.#context
+    await this.#context.write('delete topics', async () => {
+      const topics = { topicNames: names, topics: names.map((name) => ({ name, topicId: NO_ID })) }
+      const response = await this.#context.toController('DeleteTopics', (version) =>
+        version >= 6 ? { topics: topics.topics, timeoutMs } : { topicNames: topics.topicNames, timeoutMs },
+      )
+      checkItems(
+        'delete topic',
+        response.responses.map((topic) => ({ ...topic, item: topic.name ?? '' })),
+      )
+    })
+  }
+
+  /** Raises the number of partitions: `{ orders: 12 }`. Keys then go to other partitions than before. */
+  async addPartitions(counts: Readonly<Record<string, number>>): Promise<void> {
+    const { timeoutMs } = this.#context
+    const topics = Object.entries(counts).map(([name, count]) => ({ name, count, assignments: null }))
+    await this.#context.write('add partitions', async () => {
+      const { results } = await this.#context.toController('CreatePartitions', {
+        topics,
+        timeoutMs,
+        validateOnly: false,
+      })
+      checkItems(
+        'add partitions to',
+        results.map((topic) => ({ ...topic, item: topic.name })),
+      )
+    })
+  }
+
+  /** The names of all topics that the client may see. */
+  async list({ includeInternal = false }: { readonly includeInternal?: boolean } = {}): Promise<readonly string[]> {
+    const topics = await this.#ask(null)
+    return topics.filter(({ isInternal }) => includeInternal || !isInternal).map(({ name }) => name)
+  }
+
+  /** Partitions, leaders and replicas. Rejects if a topic does not exist. */
+  async describe(names: readonly string[]): Promise<readonly TopicInfo[]> {
+    return this.#ask(names)
+  }
+
+  #ask(names: readonly string[] | null): Promise<readonly TopicInfo[]> {
+    return this.#context.read('describe topics', async () => {
+      const topics = names === null ? null : names.map((name) => ({ name }))
+      const response = await this.#context.cluster.sendToAny('Metadata', { topics, allowAutoTopicCreation: false })
+      return response.topics.map((topic) => {
+        const name = topic.name ?? ''
+        if (topic.errorCode !== 0) throw refused(topic.errorCode, name)
+        return {
+          name,
+          id: topic.topicId === NO_ID ? undefined : topic.topicId,
+          isInternal: topic.isInternal,
+          partitions: topic.partitions
+            .map((partition) => ({
+              index: partition.partitionIndex,
+              leader: partition.leaderId < 0 ? undefined : partition.leaderId,
+              leaderEpoch: partition.leaderEpoch,
+              replicas: partition.replicaNodes,
+              inSync: partition.isrNodes,
+              offline: partition.offlineReplicas,
+            }))
+            .toSorted((a, b) => a.index - b.index),
+        }
+      })
+    })
+  }
+}
+
+/** A topic that does not exist is an answer here, not something to wait for. */
+function refused(errorCode: number, name: string): KafkaError {
+  const error = errorFromBroker(errorCode, `describe topic ${name}`)
+  const { message, code, outcome } = error
+  return code === 'UNKNOWN_TOPIC_OR_PARTITION'
+    ? new KafkaError(message, { code, brokerCode: errorCode, action: 'fatal', outcome })
+    : error
+}

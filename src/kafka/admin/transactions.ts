@@ -1,0 +1,126 @@
+import { errorFromBroker } from '../errors.ts'
+import type { AdminContext } from './admin-context.ts'
+
+export interface TransactionListing {
+  readonly transactionalId: string
+  readonly producerId: number
+  /** `Ongoing`, `PrepareCommit`, `CompleteAbort`, … */
+  readonly state: string
+}
+
+export interface TransactionInfo extends TransactionListing {
+  readonly producerEpoch: number
+  readonly timeoutMs: number
+  /** Milliseconds; -1 while none is open. */
+  readonly startTime: number
+  readonly partitions: readonly { readonly topic: string; readonly partitions: readonly number[] }[]
+}
+
+export interface ActiveProducer {
+  readonly producerId: number
+  readonly producerEpoch: number
+  readonly lastSequence: number
+  readonly lastTimestamp: number
+  readonly coordinatorEpoch: number
+  /** -1 if it has no open transaction here. */
+  readonly transactionStartOffset: number
+}
+
+/** Transactions, and those that hang: `admin.transactions` (KIP-664). */
+export class TransactionsAdmin {
+  readonly #context: AdminContext
+
+  constructor(context: AdminContext) {
+    this.#context = context
+  }
+
+  /** Of all brokers; with `states`, only those in one of them. */
+  list({ states = [] }: { readonly states?: readonly string[] } = {}): Promise<readonly TransactionListing[]> {
+    return this.#context.read('list transactions', async () => {
+      const answers = await this.#context.toAll('ListTransactions', { stateFilters: states, producerIdFilters: [] })
+      return answers.flatMap(({ nodeId, response }) => {
+        if (response.errorCode !== 0) throw errorFromBroker(response.errorCode, `list transactions of broker ${nodeId}`)
+        return response.transactionStates.map(({ transactionalId, producerId, transactionState }) => ({
+          transactionalId,
+          producerId,
+          state: transactionState,
+        }))
+      })
+    })
+  }
+
+  /** Rejects with TRANSACTIONAL_ID_NOT_FOUND if there is none. */
+  describe(transactionalId: string): Promise<TransactionInfo> {
+    const what = `describe transaction ${transactionalId}`
+    return this.#context.read(what, async () => {
+      const body = { transactionalIds: [transactionalId] }
+      const answer = await this.#context.toCoordinator('transaction', transactionalId, 'DescribeTransactions', body)
+      const [found] = answer.transactionStates
+      this.#context.checkCoordinator('transaction', transactionalId, found?.errorCode ?? -1, what)
+      if (found === undefined) throw errorFromBroker(-1, what)
+      return {
+        transactionalId,
+        producerId: found.producerId,
+        producerEpoch: found.producerEpoch,
+        state: found.transactionState,
+        timeoutMs: found.transactionTimeoutMs,
+        startTime: found.transactionStartTimeMs,
+        partitions: found.topics,
+      }
+    })
+  }
+
+  /** The producers that the leader of a partition knows. */
+  producers(topic: string, partition: number): Promise<readonly ActiveProducer[]> {
+    const what = `describe producers of ${topic}[${partition}]`
+    return this.#onLeader(topic, partition, what, async (leader) => {
+      const topics = [{ name: topic, partitionIndexes: [partition] }]
+      const { response } = await this.#context.cluster.send(leader, 'DescribeProducers', { topics })
+      const found = response.topics[0]?.partitions[0]
+      const value = (found?.activeProducers ?? []).map(({ currentTxnStartOffset, ...producer }) => ({
+        ...producer,
+        transactionStartOffset: currentTxnStartOffset,
+      }))
+      return { errorCode: found?.errorCode ?? -1, value }
+    })
+  }
+
+  /**
+   * Ends a transaction on one partition that its coordinator has forgotten, and which therefore holds up readers of committed records. For
+   * transactions that hang only: `producer` is what {@link TransactionsAdmin.producers} says.
+   */
+  async abort(
+    topic: string,
+    partition: number,
+    producer: Pick<ActiveProducer, 'producerId' | 'producerEpoch' | 'coordinatorEpoch'>,
+  ): Promise<void> {
+    await this.#onLeader(topic, partition, `abort on ${topic}[${partition}]`, async (leader) => {
+      const { producerId, producerEpoch, coordinatorEpoch } = producer
+      const topics = [{ name: topic, partitionIndexes: [partition] }]
+      const marker = { producerId, producerEpoch, coordinatorEpoch, transactionResult: false, topics }
+      const { response } = await this.#context.cluster.send(
+        leader,
+        'WriteTxnMarkers',
+        { markers: [marker] },
+        { maxVersion: 1 },
+      )
+      return { errorCode: response.markers[0]?.topics[0]?.partitions[0]?.errorCode ?? -1, value: undefined }
+    })
+  }
+
+  #onLeader<T>(
+    topic: string,
+    partition: number,
+    what: string,
+    ask: (leader: number) => Promise<{ readonly errorCode: number; readonly value: T }>,
+  ): Promise<T> {
+    return this.#context.withTopics([topic], () =>
+      this.#context.read(what, async () => {
+        const { leader } = await this.#context.cluster.leader(topic, partition)
+        const { errorCode, value } = await ask(leader)
+        if (errorCode !== 0) throw errorFromBroker(errorCode, what)
+        return value
+      }),
+    )
+  }
+}

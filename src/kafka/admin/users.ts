@@ -1,0 +1,77 @@
+import { pbkdf2, randomBytes } from 'node:crypto'
+import { promisify } from 'node:util'
+import type { Requests } from '../protocol/generated/api-types.ts'
+import { check, checkItems } from './admin-context.ts'
+import type { AdminContext } from './admin-context.ts'
+
+const MECHANISMS = ['unknown', 'scram-sha-256', 'scram-sha-512'] as const
+export type ScramMechanism = (typeof MECHANISMS)[number]
+
+export interface ScramUser {
+  readonly user: string
+  readonly mechanism: ScramMechanism
+  readonly iterations: number
+}
+
+const HASHES = { 'scram-sha-256': ['sha256', 32], 'scram-sha-512': ['sha512', 64] } as const
+const RESOURCE_NOT_FOUND = 91
+const derive = promisify(pbkdf2)
+
+/** Users of SCRAM, which the cluster keeps itself: `admin.users`. */
+export class UsersAdmin {
+  readonly #context: AdminContext
+
+  constructor(context: AdminContext) {
+    this.#context = context
+  }
+
+  /** All users, or those that are named and exist. Passwords can't be read. */
+  list(users?: readonly string[]): Promise<readonly ScramUser[]> {
+    return this.#context.read('list users', async () => {
+      const body = { users: users?.map((name) => ({ name })) ?? null }
+      const response = await this.#context.toController('DescribeUserScramCredentials', body)
+      check('list users', response.errorCode, response.errorMessage)
+      const found = response.results.filter(({ errorCode }) => errorCode !== RESOURCE_NOT_FOUND)
+      checkItems(
+        'list user',
+        found.map((each) => ({ ...each, item: each.user })),
+      )
+      return found.flatMap(({ user, credentialInfos }) =>
+        credentialInfos.map(({ mechanism, iterations }) => ({
+          user,
+          mechanism: MECHANISMS[mechanism] ?? 'unknown',
+          iterations,
+        })),
+      )
+    })
+  }
+
+  /** Adds a user, or changes the password. The password itself does not leave this process. */
+  async set(
+    user: string,
+    mechanism: keyof typeof HASHES,
+    password: string,
+    { iterations = 8_192 }: { readonly iterations?: number } = {},
+  ): Promise<void> {
+    const [hash, size] = HASHES[mechanism]
+    const salt = randomBytes(size)
+    const saltedPassword = await derive(password.normalize('NFKC'), salt, iterations, size, hash)
+    const upsertions = [{ name: user, mechanism: MECHANISMS.indexOf(mechanism), iterations, salt, saltedPassword }]
+    await this.#alter({ deletions: [], upsertions })
+  }
+
+  /** Rejects with RESOURCE_NOT_FOUND if there is none. */
+  async delete(user: string, mechanism: keyof typeof HASHES): Promise<void> {
+    await this.#alter({ deletions: [{ name: user, mechanism: MECHANISMS.indexOf(mechanism) }], upsertions: [] })
+  }
+
+  #alter(body: Requests['AlterUserScramCredentials']): Promise<void> {
+    return this.#context.write('alter users', async () => {
+      const { results } = await this.#context.toController('AlterUserScramCredentials', body)
+      checkItems(
+        'alter user',
+        results.map((each) => ({ ...each, item: each.user })),
+      )
+    })
+  }
+}
