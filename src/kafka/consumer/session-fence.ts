@@ -30,7 +30,7 @@ export class SessionFence {
     this.#phase = 'settled'
   }
 
-  /** The group waits for this member to join: without that, it is out after the rebalance timeout, whatever its heartbeats. */
+  /** The group waits for this member to join or to release: without that, it is out after the rebalance timeout, whatever its heartbeats. */
   rebalancing(): void {
     this.#phase = 'rebalancing'
   }
