@@ -37,7 +37,7 @@ export async function start(): Promise<DiscardingBroker> {
   }
 }
 
-/** Of all partitions: what is told to the client, and means nothing. */
+/** Of all partitions. Nothing is stored, so it means nothing. */
 let nextOffset = 0
 
 function answer(request: RequestFrame, port: number): object {

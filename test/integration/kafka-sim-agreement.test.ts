@@ -13,7 +13,8 @@ import { unlessMissing } from './broker-helpers.ts'
 let starting: KafkaBroker | BrokerError | undefined
 
 beforeAll(async () => {
-  starting = await unlessMissing(startPrivate('kafka'))
+  const properties = { 'transaction.abort.timed.out.transaction.cleanup.interval.ms': '200' }
+  starting = await unlessMissing(startPrivate('kafka', { properties }))
 }, 300_000)
 
 afterAll(async () => {
@@ -190,6 +191,20 @@ async function converse({ topicId, ask, both, pause }: Talk): Promise<readonly O
   note('closed', await list(-1), await list(-1, 1))
   note('read committed', fetched(await fetch(0, -1, 18, { isolationLevel: 1 })))
   note('init of another', epochs(await settled(() => init({ producerId: txn.producerId, producerEpoch: 0 }))))
+
+  // A transaction that its coordinator ends.
+  const late = await settled(() => init({ transactionTimeoutMs: 1_000 }))
+  note('late', (await inTransaction(late.producerEpoch, 0))[0])
+  await until(
+    () => list(-1, 1),
+    (offset = 0) => offset > 27,
+  )
+  note(
+    'after its timeout',
+    (await end(late.producerEpoch, true)).errorCode,
+    (await produce(txn.producerId, late.producerEpoch, 2, 'agreed'))[0],
+  )
+  note('recovered', (await settled(() => init())).errorCode)
 
   // Offsets.
   const group = { groupId: 'agreed' }

@@ -1,5 +1,5 @@
 // Over 250 lines: what users call, and what groups, fetches and positions tell each other through it.
-import { KafkaError } from '../errors.ts'
+import { errorFromBroker, KafkaError } from '../errors.ts'
 import type { MetadataChange } from '../cluster/metadata.ts'
 import { ClassicSession } from './classic/classic-session.ts'
 import type { ConsumerBatch } from './consumer-batch.ts'
@@ -25,6 +25,16 @@ import { PartitionSet } from './partition-set.ts'
 import type { TopicPartition } from './partition-set.ts'
 import { Subscription } from './subscription.ts'
 import { Turns } from './turns.ts'
+
+/** Offsets of one partition; -1 where it is not known yet. */
+export interface PartitionProgress extends TopicPartition {
+  /** The next to be delivered. */
+  readonly delivered: number
+  /** The first that is not finished. */
+  readonly finished: number
+  /** Where the log ends for this reader, as the last answer said: what is between is its lag. */
+  readonly end: number
+}
 
 /** Codes of a cluster that does not have KIP-848. */
 const NO_NEXT_PROTOCOL = new Set(['UNSUPPORTED_API', 'UNSUPPORTED_VERSION'])
@@ -53,6 +63,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   readonly #turns: Turns
   /** How many partitions a topic had when this consumer first saw it: those that come later are read from their start. */
   readonly #firstCounts = new Map<string, number>()
+  readonly #refusedTopics = new Set<string>()
   readonly #errors: KafkaError[] = []
   #subscription: Subscription | undefined
   #session: GroupSession<unknown> | undefined
@@ -128,6 +139,13 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     }
     const { memberId, epoch: generationId } = identity
     return { groupId: group.groupId, memberId, generationId, groupInstanceId: group.instanceId }
+  }
+
+  /** How far each partition has been read. */
+  get positions(): readonly PartitionProgress[] {
+    return [...this.#owned.values()].map(({ topic, partition, deliveredOffset, prefix, fetch }) => {
+      return { topic, partition, delivered: deliveredOffset, finished: prefix.floor, end: fetch.endOffset }
+    })
   }
 
   /** Bytes that are asked for or wait to be delivered. */
@@ -441,7 +459,20 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   #metadataChanged(changes: readonly MetadataChange[]): void {
     for (const change of changes) if (change.type === 'recreated') this.#recreated(change.topic)
+    this.#checkTopics()
     if (this.#settings.group === undefined) this.#assignAll()
+  }
+
+  /** A topic that may not be read would otherwise only never bring anything. One that does not exist may come yet. */
+  #checkTopics(): void {
+    for (const topic of this.#subscription?.topics ?? []) {
+      const errorCode = this.#context.cluster.metadata.topic(topic)?.errorCode ?? 0
+      if (errorCode === 0 || this.#refusedTopics.has(topic)) continue
+      const error = errorFromBroker(errorCode, `the metadata of ${topic}`)
+      if (error.retriable) continue
+      this.#refusedTopics.add(topic)
+      this.#report(error)
+    }
   }
 
   /** Nothing that was read or finished of the former topic says anything about the new one. */
@@ -460,7 +491,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   #report(error: KafkaError): void {
-    if (this.#closing !== undefined) return
+    // One failed request may concern many partitions.
+    if (this.#closing !== undefined || this.#errors.includes(error)) return
     this.#errors.push(error)
     this.#delivery.wake()
   }
@@ -468,6 +500,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   #end(error: KafkaError): void {
     this.#fatal ??= error
     this.#lost([...this.#owned.values()], 'failed')
+    // The group must not wait for a member that does nothing any more.
+    void this.#session?.close()
     this.#delivery.wake()
   }
 

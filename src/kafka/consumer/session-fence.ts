@@ -12,7 +12,7 @@ export class SessionFence {
   readonly #settings: FenceSettings
   #acknowledged = -Infinity
   #settled = -Infinity
-  #isRebalancing = false
+  #phase: 'settled' | 'rebalancing' | 'joining' = 'settled'
 
   constructor(settings: FenceSettings) {
     this.#settings = settings
@@ -27,20 +27,26 @@ export class SessionFence {
   settled(sentAt: number): void {
     this.acknowledged(sentAt)
     this.#settled = Math.max(this.#settled, sentAt)
-    this.#isRebalancing = false
+    this.#phase = 'settled'
   }
 
-  /** A member that does not join within the rebalance timeout is out, whatever its heartbeats. */
+  /** The group waits for this member to join or to release: without that, it is out after the rebalance timeout, whatever its heartbeats. */
   rebalancing(): void {
-    this.#isRebalancing = true
+    this.#phase = 'rebalancing'
+  }
+
+  /** Its join is on its way. */
+  joining(): void {
+    this.#phase = 'joining'
   }
 
   get expiresAt(): number {
     const { sessionTimeoutMs, rebalanceTimeoutMs, heartbeatIntervalMs } = this.#settings
     const session = this.#acknowledged + sessionTimeoutMs
-    if (!this.#isRebalancing) return session
-    // Its join may be lost. As long as heartbeats are answered, they would say so.
-    const silent = this.#acknowledged + 2 * heartbeatIntervalMs
-    return Math.min(session, Math.max(this.#settled + rebalanceTimeoutMs, silent))
+    if (this.#phase === 'settled') return session
+    const rebalance = this.#settled + rebalanceTimeoutMs
+    if (this.#phase === 'rebalancing') return Math.min(session, rebalance)
+    // The join may be lost. As long as heartbeats are answered, they would say so.
+    return Math.min(session, Math.max(rebalance, this.#acknowledged + 2 * heartbeatIntervalMs))
   }
 }

@@ -32,10 +32,6 @@ export class Subscription {
     )
   }
 
-  get hasPatterns(): boolean {
-    return this.#patterns.length > 0
-  }
-
   get topics(): readonly string[] {
     return [...new Set([...this.#names, ...this.#matched])].sort()
   }

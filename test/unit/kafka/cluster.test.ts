@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { Cluster } from '../../../src/kafka/cluster/cluster.ts'
 import type { MetadataChange } from '../../../src/kafka/cluster/metadata.ts'
@@ -12,6 +13,15 @@ describe('bootstrap', () => {
     const { response } = await sim.run(cluster.send(2, 'Produce', produceBody(sim, 1)))
     expect(response.responses[0]?.partitionResponses).toMatchObject([{ index: 1, errorCode: 0, baseOffset: 0 }])
     expect(sim.log('t', 1).endOffset).toBe(2)
+    await expectNothingLeft(sim, cluster)
+  })
+
+  it('says which version of this package it is', async () => {
+    const { sim, cluster } = setUp()
+    await sim.run(cluster.refresh())
+    const asked = sim.requests.find(({ api }) => api === 'ApiVersions')
+    const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }
+    expect(asked?.body).toMatchObject({ clientSoftwareName: 'busbar', clientSoftwareVersion: version })
     await expectNothingLeft(sim, cluster)
   })
 

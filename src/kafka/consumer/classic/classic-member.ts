@@ -212,7 +212,7 @@ export class ClassicMember implements GroupMachine<ClassicRequest> {
       case CODE.rebalanceInProgress:
         if (!isCurrent) return
         this.#fence.acknowledged(sent.at)
-        this.#fence.rebalancing()
+        if (this.#phase !== 'joining') this.#fence.rebalancing()
         return this.#phase === 'stable' ? this.#join('the group is rebalancing', now) : undefined
       case CODE.illegalGeneration:
       case CODE.unknownMember:
@@ -236,6 +236,7 @@ export class ClassicMember implements GroupMachine<ClassicRequest> {
     }
     if (request.type === 'heartbeat' || request !== this.#pending?.request) return
     this.#pending = undefined
+    if (request.type === 'join') this.#fence.rebalancing()
     if (error.retriable) this.#later(request, now)
     else this.#end(error)
   }
@@ -384,6 +385,7 @@ export class ClassicMember implements GroupMachine<ClassicRequest> {
     this.#retryAt = Infinity
     // What is owned and which id to use may have changed during the pause.
     const fresh = request.type === 'join' ? this.#joinRequest(request.reason) : request
+    if (fresh.type === 'join') this.#fence.joining()
     this.#pending = { request: fresh, at: now }
     this.#effects.send(fresh)
   }

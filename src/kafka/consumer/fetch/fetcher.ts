@@ -59,10 +59,6 @@ export class Fetcher {
     return this.#budget.used
   }
 
-  get partitions(): ReadonlySet<FetchPartition> {
-    return this.#partitions
-  }
-
   /** It is read as soon as its position is known. */
   add(topic: string, partition: number): FetchPartition {
     const added = new FetchPartition(topic, partition, this.#budget)

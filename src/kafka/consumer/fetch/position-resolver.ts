@@ -58,21 +58,6 @@ export class PositionResolver {
     if (!this.#isRunning) void this.#run()
   }
 
-  /** Where a policy says that partitions start, for a caller; tried again until it's known. */
-  async lookUp(
-    partitions: readonly FetchPartition[],
-    policy: Exclude<ResetPolicy, 'fail'>,
-  ): Promise<readonly FoundOffset[]> {
-    return this.#cluster.retry('offsets of partitions', async () => {
-      const found = await Promise.all(
-        [...this.#byLeader(partitions)].map(([nodeId, group]) => this.#lookUp(nodeId, group, policy)),
-      )
-      const all = found.flat()
-      for (const { error } of all) if (error !== undefined) throw error
-      return all
-    })
-  }
-
   close(): void {
     this.#isClosed = true
     this.#waiting.clear()

@@ -147,7 +147,8 @@ export class NextMember implements GroupMachine<NextRequest> {
     this.#heartbeatAt = now + this.#intervalMs
     this.#mustSendAll = false
     this.#acknowledged = request.owned ?? this.#acknowledged
-    this.#fence.acknowledged(sent.at)
+    if (this.#revoking === undefined) this.#fence.settled(sent.at)
+    else this.#fence.acknowledged(sent.at)
     // The answer may have waited for a frozen process, and the partitions may be another's by now.
     if (now >= this.#fence.expiresAt) return this.#expire(now)
     this.#target = answer.assignment ?? this.#target
@@ -226,6 +227,8 @@ export class NextMember implements GroupMachine<NextRequest> {
       this.#owned = new PartitionSet([...this.#owned, ...added])
       if (revoked.size > 0) {
         this.#revoking = revoked
+        // Until it says that they are released, the coordinator counts, from when it has asked for them.
+        this.#fence.rebalancing()
         this.#effects.revoke(revoked)
       }
       if (added.size > 0) this.#effects.assigned(added)

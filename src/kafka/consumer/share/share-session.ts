@@ -131,7 +131,7 @@ export class ShareSession {
   }
 }
 
-export function keyOf({ topicId, partition }: SharePartition): string {
+function keyOf({ topicId, partition }: SharePartition): string {
   return `${partition} ${topicId}`
 }
 

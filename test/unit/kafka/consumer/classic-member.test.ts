@@ -62,6 +62,14 @@ class Harness {
     this.member.heartbeatAnswered(this.last, errorCode, this.now)
   }
 
+  /** Answers heartbeats at once, as long as it's to go on. */
+  answerFor(ms: number, errorCode: number, goesOn: () => boolean = () => true): void {
+    for (const end = this.now + ms; this.now < end && goesOn();) {
+      this.pass(100)
+      if (this.last.type === 'heartbeat') this.member.heartbeatAnswered(this.last, errorCode, this.now)
+    }
+  }
+
   stable(...partitions: readonly number[]): this {
     this.member.start(this.now)
     this.joined(1)
@@ -205,6 +213,24 @@ describe('a member of a classic group', () => {
     harness.now += 60_000
     harness.member.heartbeatAnswered(heartbeat, CODE.none, harness.now)
     expect(harness.events).toEqual(['lost 0 session-expired'])
+  })
+
+  it('has nothing after the rebalance timeout if it has not joined, although its heartbeats are answered', () => {
+    const harness = new Harness(false).stable(0)
+    harness.beat()
+    const settledAt = harness.now
+    harness.answerFor(70_000, CODE.rebalanceInProgress, () => harness.events.length < 2)
+    expect(harness.events).toEqual(['revoke 0', 'lost 0 session-expired'])
+    expect(harness.now - settledAt).toBeLessThanOrEqual(60_000)
+  })
+
+  it('waits for the answer to its join as long as its heartbeats are answered', () => {
+    const harness = new Harness().stable(0)
+    harness.beat(CODE.rebalanceInProgress)
+    harness.answerFor(120_000, CODE.rebalanceInProgress)
+    expect(harness.events).toEqual([])
+    harness.pass(10_000)
+    expect(harness.events).toContain('lost 0 session-expired')
   })
 
   it('an assignment that comes after its session is worth nothing', () => {

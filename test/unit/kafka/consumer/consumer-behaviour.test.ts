@@ -182,6 +182,18 @@ describe('groups', () => {
     sim.closeClients()
   })
 
+  it('a topic that may not be read is an error, once', async () => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 1)
+    sim.append('t', 0, ['a'])
+    sim.script.on('Metadata', 1, { do: 'error', code: 29 })
+    const consumer = sim.consumer()
+    await expect(sim.run(consumer.next())).rejects.toMatchObject({ code: 'TOPIC_AUTHORIZATION_FAILED' })
+    sim.script.clear()
+    await sim.run(consumer.close())
+    sim.closeClients()
+  })
+
   it('read the topics that match, also those that come later', async () => {
     const sim = new ConsumerSim({ brokers: 1 })
     sim.createTopic('orders.a', 1)

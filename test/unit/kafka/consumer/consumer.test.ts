@@ -14,6 +14,10 @@ describe.each(['classic', 'consumer'] as const)('a consumer of a %s group', (pro
         numbers(10).map((n) => `${partition}:${n}`),
       )
     }
+    const at = { delivered: 10, finished: 10, end: 10 }
+    expect(consumer.positions.toSorted((a, b) => a.partition - b.partition)).toEqual(
+      [0, 1, 2].map((partition) => ({ topic: 't', partition, ...at })),
+    )
     sim.append('t', 1, numbers(5, 10))
     expect(await sim.run(read(consumer, 5))).toEqual(numbers(5, 10).map((n) => `1:${n}`))
     await sim.run(consumer.close())

@@ -155,6 +155,22 @@ describe('a member of a KIP-848 group', () => {
     expect(harness.last).toMatchObject({ memberEpoch: 0 })
   })
 
+  it('has nothing after the rebalance timeout if it has not released, although its heartbeats are answered', () => {
+    const harness = new Harness().stable(0, 1)
+    harness.pass(3_100)
+    harness.answer(1, set(1))
+    const askedAt = harness.now
+    let answered = harness.sent.length
+    while (harness.now < askedAt + 70_000 && harness.events.length < 2) {
+      harness.pass(100)
+      if (harness.sent.length === answered || harness.last.memberEpoch === 0) continue
+      answered = harness.sent.length
+      harness.answer(1)
+    }
+    expect(harness.events).toEqual(['revoke 0', 'lost 0,1 session-expired'])
+    expect(harness.now - askedAt).toBeLessThanOrEqual(60_000)
+  })
+
   it('an assignment that comes after its session is worth nothing', () => {
     const harness = new Harness()
     harness.member.start(0)

@@ -75,6 +75,7 @@ export class ClassicModelMember extends WorkingMember {
       (answer) => answer(coordinator.commit(request, this.#instanceId)),
       (code) => this.enter(() => this.commits.answered(request, () => code, world.now)),
       (error) => this.enter(() => this.commits.failed(request, error, world.now)),
+      this.channel,
     )
   }
 
@@ -122,6 +123,7 @@ export class ClassicModelMember extends WorkingMember {
         (answer) => answer(coordinator.heartbeat(request, this.#instanceId)),
         (code) => this.enter(() => this.machine.heartbeatAnswered(request, code, world.now)),
         failed,
+        this.channel,
       )
     }
   }

@@ -51,6 +51,7 @@ export class NextModelMember extends WorkingMember {
       (answer) => answer(coordinator.commit(request)),
       (code) => this.enter(() => this.commits.answered(request, () => code, world.now)),
       (error) => this.enter(() => this.commits.failed(request, error, world.now)),
+      this.channel,
     )
   }
 
@@ -74,6 +75,7 @@ export class NextModelMember extends WorkingMember {
       (answer) => answer(coordinator.heartbeat(request, this.instanceId)),
       (answer) => this.enter(() => this.machine.answered(request, answer, world.now)),
       (error) => this.enter(() => this.machine.failed(request, error, world.now)),
+      this.channel,
     )
   }
 }

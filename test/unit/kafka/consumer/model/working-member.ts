@@ -6,7 +6,7 @@ import type { HandedOut } from '../../../../../src/kafka/consumer/offsets/finish
 import type { PartitionSet } from '../../../../../src/kafka/consumer/partition-set.ts'
 import { Checks } from './checks.ts'
 import type { ModelSpan } from './checks.ts'
-import type { World } from './world.ts'
+import type { Channel, World } from './world.ts'
 
 interface Span extends ModelSpan {
   prefix: FinishedPrefix | undefined
@@ -31,6 +31,8 @@ export abstract class WorkingMember {
   readonly name: string
   readonly group: ModelGroup
   readonly commits: CommitPipeline
+  /** Commits and heartbeats share a connection. */
+  readonly channel: Channel = { lastAt: 0 }
   readonly #spans = new Map<string, Span>()
   readonly #queue: (() => void)[] = []
   #isFrozen = false

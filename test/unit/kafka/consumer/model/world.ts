@@ -14,6 +14,11 @@ export interface Faults {
   readonly slow: number
 }
 
+/** Requests of one connection arrive in order. */
+export interface Channel {
+  lastAt: number
+}
+
 export const NO_FAULTS: Faults = { loss: 0, slow: 0 }
 
 /** Virtual time, and a network that loses and delays. */
@@ -56,6 +61,7 @@ export class World {
     serve: (answer: (answer: Answer) => void) => void,
     answered: (answer: Answer) => void,
     failed: (error: KafkaError) => void,
+    channel: Channel = { lastAt: 0 },
   ): void {
     this.requests++
     let isSettled = false
@@ -66,7 +72,9 @@ export class World {
     const lost = () =>
       this.after(this.random.chance(0.7) ? this.#latency() : 5_000, () => settle(() => failed(lostConnection())))
     if (this.random.chance(this.faults.loss)) return lost()
-    this.after(this.#latency(), () =>
+    const arrivesAt = Math.max(channel.lastAt, this.now + this.#latency())
+    channel.lastAt = arrivesAt
+    this.after(arrivesAt - this.now, () =>
       serve((answer) => {
         if (this.random.chance(this.faults.loss)) return lost()
         this.after(this.#latency(), () => settle(() => answered(answer)))
