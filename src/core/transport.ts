@@ -257,7 +257,8 @@ export interface TransportSubscription {
   /**
    * Settles a batch in the given order. Resolves with the failures when the broker has accepted the rest. A `lost` delivery
    * fails with a `SettlementError`; so does an ack that the broker may not have read before its connection ended. The runtime
-   * remembers messages it has handled, and acks them again without calling the handler. Never rejects.
+   * remembers messages it has handled, and acks them again without calling the handler: report a failure before you deliver its
+   * message again. Never rejects.
    *
    * With the capability `orderedRedelivery`, no later message of the key arrives before one whose `nack` or `release` has
    * resolved.

@@ -226,6 +226,12 @@ describe('Redis: who owns a partition', () => {
       assert.ok(ends <= (await serverTime()) + LEASE_MS, `it ends in ${ends - (await serverTime())} ms`)
     })
 
+    test('a dead process with a much shorter lease than ours is noticed', async () => {
+      const key = await lease({ 'a.1000': -500, 'b.10000': 8_000 })
+      await run(RENEW, key, 'b.10000', 5_000)
+      assert.ok(Number(await client.zScore(key, 'a.1000')) < 0)
+    })
+
     test('a process with a shorter lease than ours is not taken for silent', async () => {
       const key = await lease({ 'a.10000': 9_000 })
       assert.deepEqual(((await run(RENEW, key, 'b.60000', 30_000)) as unknown[]).slice(2), [])

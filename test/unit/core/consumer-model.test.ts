@@ -137,7 +137,10 @@ class Life {
       })
     this.bus.events.on('abandoned', ({ message }) => {
       if (this.lives !== life) return
-      for (const run of this.runs) if (run.ids.includes(message.id)) run.abandoned = true
+      // The event names the first message of a batch. One that was taken back may meanwhile be in a second run.
+      const run = [...this.runs].find(({ ids, abandoned }) => !abandoned && ids[0] === message.id)
+      if (run === undefined) this.complain(`${message.id} was abandoned, and does not run`)
+      else run.abandoned = true
     })
   }
 

@@ -44,6 +44,8 @@ export interface Stored {
   through: boolean
   /** Acks of it that the broker did not take: it comes again, and must not be handled again. */
   acksLost: number
+  /** The broker has refused an outcome, and the runtime has not read that yet: it is not handed over again before. */
+  isRefusing: boolean
 }
 
 export interface ModelDelivery extends Delivery {
@@ -137,6 +139,7 @@ export class ModelBroker extends StubTransport {
       rejecting: false,
       through: false,
       acksLost: 0,
+      isRefusing: false,
     })
   }
 
@@ -171,8 +174,8 @@ export class ModelBroker extends StubTransport {
       }
     return this.unfinished.filter((stored) => {
       const key = this.keyOf(stored)
-      if (stored.comesBack && key !== undefined) blocked.add(key)
-      if (stored.out !== undefined || (key !== undefined && blocked.has(key))) return false
+      if ((stored.comesBack || stored.isRefusing) && key !== undefined) blocked.add(key)
+      if (stored.out !== undefined || stored.isRefusing || (key !== undefined && blocked.has(key))) return false
       const left = room.get(key ?? '') ?? Infinity
       if (key !== undefined && left <= 0) return false
       if (stored.notBefore <= now) {
@@ -441,6 +444,9 @@ export class ModelSubscription implements TransportSubscription {
       // The dead letter may be stored anyway.
       if (outcome.type === 'reject' && random.chance(0.5)) this.#store(stored, outcome.deadLetter)
       this.#takeBack(delivery)
+      stored.isRefusing = true
+      // The first one runs before what reads the answer.
+      queueMicrotask(() => queueMicrotask(() => (stored.isRefusing = false)))
       if (outcome.type === 'ack') stored.acksLost++
       return new SettlementError('taken back just now')
     }

@@ -4,13 +4,18 @@ import type { Script } from './script.ts'
 /**
  * The name of a process ends with the length of its lease: processes may have different ones. `away`: no renewal of any
  * process came through for a while, so it was the server that was away (restarting, busy, or with another clock by now), and
- * no process is dead because of it.
+ * no process is dead because of it. A process renews five times per lease, so those whose lease lasts would have renewed
+ * twice by then.
  */
 const LEASES = `${NOW}
 local function leaseOf(name) return tonumber(string.match(name, '%.(%d+)$')) or 0 end
-local all, heard = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), 0
-for at = 1, #all, 2 do heard = math.max(heard, tonumber(all[at + 1]) - leaseOf(all[at])) end
-local function away(name) return heard > 0 and now - heard > leaseOf(name) / 2 end
+local all, heard, expected = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), 0, 0
+for at = 1, #all, 2 do
+  local lease, ends = leaseOf(all[at]), tonumber(all[at + 1])
+  heard = math.max(heard, ends - lease)
+  if ends > now then expected = math.max(expected, lease * 0.4) end
+end
+local function away(name) return heard > 0 and now - heard > math.max(leaseOf(name) / 2, expected) end
 local function put(name, ends)
   redis.call('ZADD', KEYS[1], string.format('%.0f', ends), name)
   return ends
