@@ -34,7 +34,10 @@ describe('Redis: features', () => {
     await broker.kill()
     await broker.restart()
     let seen: number | undefined
-    await waitUntil(async () => (seen = await lag()) === 71, { timeoutMs: 10_000, describe: () => `the lag is ${seen}` })
+    await waitUntil(async () => (seen = await lag()) === 71, {
+      timeoutMs: 10_000,
+      describe: () => `the lag is ${seen}`,
+    })
     handle.resume()
     await waitUntil(async () => handled === 371 && (await lag()) === 0, { timeoutMs: 10_000 })
     // Everything that was read goes, and is no loss; the count has been set right by then.
