@@ -310,9 +310,12 @@ export class Reader {
     // Each explanation costs a command for each stream.
     if (this.#wrongType !== undefined && now - this.#wrongType.at < EXPLAIN_AGAIN_MS) return this.#wrongType.explained
     const streams = sources.map(({ stream }) => stream)
-    const explained = await explainWrongType(commands, streams, error).catch(() => error)
-    this.#wrongType = { explained, at: now }
-    return explained
+    try {
+      this.#wrongType = { explained: await explainWrongType(commands, streams, error), at: now }
+      return this.#wrongType.explained
+    } catch {
+      return error
+    }
   }
 
   #pause(): Promise<void> {
