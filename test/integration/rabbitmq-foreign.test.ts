@@ -103,7 +103,7 @@ describe('RabbitMQ: messages of programs that know nothing of Busbar', () => {
     // The client library writes only text.
     const placeholder = '~'.repeat(255)
     const { stream } = (suite.connection as unknown as { connection: { stream: Socket } }).connection
-    const write = stream.write.bind(stream) as (bytes: Buffer) => boolean
+    const write: (bytes: Buffer) => boolean = stream.write.bind(stream)
     stream.write = (bytes: Buffer) => {
       const at = bytes.indexOf(placeholder)
       if (at >= 0) bytes.fill(0xff, at, at + placeholder.length)
