@@ -238,11 +238,13 @@ export function loopback(broker: LoopbackBroker): Transport {
   return {
     system: 'loopback',
     capabilities: CAPABILITIES,
-    open: (host) =>
-      once.open(
+    async open(host) {
+      const connection = await once.open(
         () => new ConnectionState(host),
-        async (connection) => connection.up(), // normally: connect first, and state each loss with down()
-      ),
+        async () => {}, // normally: connect, and state each loss with connection.down()
+      )
+      connection.up()
+    },
     async publish(batch) {
       once.get()
       return batch.map((message) => broker.store(message))

@@ -36,7 +36,7 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
  * - `memory:`
  * - `sqlite:./busbar.db`, `sqlite:///var/lib/busbar.db` (percent-encoded like any URL: `%20` is a space)
  * - `amqp://user:secret@host:5672/vhost`, `amqps://`
- * - `nats://user:secret@a:4222,b:4222?stream.maxAgeMs=60000`, `tls://`
+ * - `nats://user:secret@a:4222,b:4222?retention.maxAgeMs=60000`, `tls://`
  * - `redis://host:6379/0?retention.maxMessages=1000000`, `rediss://`, `unix:///run/redis.sock`; several hosts with `cluster=true` or
  *   `sentinel=name`
  *

@@ -22,15 +22,17 @@ export interface RedisHarness {
 export interface HarnessOptions {
   /** Tests run at once: everything is closed after the last one. Default: after each test. */
   readonly concurrent?: boolean
+  /** Of the server, after those of every Redis that tests start. */
+  readonly args?: readonly string[]
 }
 
 /** A broker for the tests of one file. `common` are the options of every bus. */
 export async function redisHarness(
   service: string,
   common: RedisOptions,
-  { concurrent = false }: HarnessOptions = {},
+  { concurrent = false, args = [] }: HarnessOptions = {},
 ): Promise<RedisHarness> {
-  const broker = await startPrivate('redis')
+  const broker = await startPrivate('redis', { args })
   const client: RedisHarness['client'] = createClient({ url: broker.url })
   client.on('error', () => {})
   await client.connect()

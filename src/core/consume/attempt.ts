@@ -60,6 +60,11 @@ export abstract class Span implements HandlerRun {
     return this
   }
 
+  /** Of a scope: no middleware is running. A getter, so that no code can set it on the context. */
+  get publishing(): undefined {
+    return undefined
+  }
+
   /** What the messages continue that its handler publishes; undefined for several messages. */
   abstract get cause(): EncodedMessage | undefined
 

@@ -33,14 +33,19 @@ export class OpenedOnce<Open> {
     throw new StateError(`The ${this.#name} transport is ${this.#isClosed ? 'closed' : 'not open'}`)
   }
 
-  /** `open` must leave nothing behind when it rejects. Rejects with `StateError` for a second bus. */
-  async open(make: () => Open, open: (given: Open) => Promise<unknown>): Promise<void> {
+  /**
+   * Resolves with what is open: report `connect` then, so that listeners find it open. `open` must leave nothing behind when it
+   * rejects. Rejects with `StateError` for a second bus, and after `close`.
+   */
+  async open(make: () => Open, open: (given: Open) => Promise<unknown>): Promise<Open> {
+    if (this.#isClosed) throw new StateError(`The ${this.#name} transport is closed: ${this.#remedy}`)
     if (this.#given !== undefined) throw new StateError(`A ${this.#name} transport belongs to one bus: ${this.#remedy}`)
     const given = make()
     this.#given = given
     try {
       await open(given)
       this.#isOpen = true
+      return given
     } catch (error) {
       this.#given = undefined
       throw error

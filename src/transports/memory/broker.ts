@@ -268,11 +268,13 @@ export class MemoryBroker {
     if (state === undefined) return 0
     const purged = state.log.size
     state.log.trim(state.log.end)
-    for (const queue of state.queues) {
+    // A copy: listeners may delete groups meanwhile.
+    const queues = [...state.queues]
+    for (const queue of queues) {
       this.#revoke(queue, 'the topic was purged')
       queue.reset(state.log.end, queue.started)
     }
-    this.settled(state.queues)
+    this.settled(queues)
     return purged
   }
 

@@ -87,14 +87,13 @@ export function memory(options?: MemoryOptions): MemoryTransport {
     capabilities: capabilities(resolved.maxMessageBytes),
     admin: memoryAdmin(() => broker),
     requestReply,
-    open: (host) =>
-      once.open(
+    async open(host) {
+      const { connection } = await once.open(
         () => ({ host, connection: new ConnectionState(host) }),
-        async ({ connection }) => {
-          broker.attach(host)
-          connection.up()
-        },
-      ),
+        async () => broker.attach(host),
+      )
+      connection.up()
+    },
     async publish(batch, { signal } = {}) {
       once.get()
       return publishToMemory(broker, batch, resolved.maxMessageBytes, signal)

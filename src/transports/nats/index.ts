@@ -44,11 +44,12 @@ export function nats(options?: NatsOptions): NatsTransport {
     get connection() {
       return engine.connection
     },
-    open: (host) =>
-      once.open(
+    async open(host) {
+      await once.open(
         () => host,
         () => engine.open(host),
-      ),
+      )
+    },
     publish: (batch, { signal } = {}) => engine.publish(batch, signal),
     subscribe: (spec, sink) => engine.subscribe(spec, sink),
     admin: engine.admin,

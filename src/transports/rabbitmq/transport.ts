@@ -98,10 +98,11 @@ export class RabbitMqTransport implements Transport {
   }
 
   async open(host: TransportHost): Promise<void> {
-    await this.#once.open(
+    const { state } = await this.#once.open(
       () => this.#assemble(host),
       (open) => this.#connect(open),
     )
+    state.up()
   }
 
   async #connect(open: Open): Promise<void> {
@@ -121,7 +122,6 @@ export class RabbitMqTransport implements Transport {
       }
       throw error
     }
-    open.state.up()
   }
 
   async publish(

@@ -29,8 +29,8 @@ export function redis(options: RedisOptions = {}): Transport {
     system: 'redis',
     capabilities: capabilities(resolved.maxMessageBytes),
     admin: RedisTransport.admin(() => once.get()),
-    open: (host) =>
-      once.open(
+    async open(host) {
+      await once.open(
         () => new RedisTransport(resolved, host),
         async (session) => {
           try {
@@ -40,10 +40,11 @@ export function redis(options: RedisOptions = {}): Transport {
             throw error
           }
         },
-      ),
+      )
+    },
     publish: async (batch, { signal } = {}) => once.get().publisher.publish(batch, signal),
     subscribe: async (spec, sink) => once.get().subscribe(spec, sink),
-    health: () => (once.isOpen ? once.get().health() : { connected: false }),
+    health: () => once.given?.health() ?? { connected: false },
     serverAddress: () => once.given?.server,
     async close({ deadlineMs = 5_000 } = {}) {
       await once.close()?.close(deadlineMs)

@@ -57,3 +57,18 @@ it('may be opened again after it failed', async () => {
   )
   expect(once.get()).toBe('second')
 })
+
+it('is not opened after it was closed, even if it never was', async () => {
+  const once = new OpenedOnce<string>('Loop')
+  expect(once.close()).toBeUndefined()
+  let made = false
+  const opened = once.open(
+    () => {
+      made = true
+      return 'first'
+    },
+    async () => {},
+  )
+  await expect(opened).rejects.toThrow(new StateError('The Loop transport is closed: make another one'))
+  expect(made).toBe(false)
+})

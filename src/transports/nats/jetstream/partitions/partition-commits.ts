@@ -111,7 +111,7 @@ export class PartitionCommits {
   #failed(partition: Partition, error: unknown): void {
     this.#waiting.add(partition)
     // Without a connection it waits for the next one.
-    if (!this.#session.ready) return
+    if (!this.#session.ready || this.#closed) return
     this.#session.error(error, `storing how far partition ${partition.name} has been handled`)
     partition.committedAt = this.#now() + AGAIN_MS - INTERVAL_MS
     this.#schedule(AGAIN_MS)

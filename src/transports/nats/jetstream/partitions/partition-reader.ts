@@ -15,8 +15,9 @@ import type { Session } from '../../connection/session.ts'
 const NANOS = 1_000_000
 /** A server deletes the consumer when nothing was requested for this long; it is made again then. */
 const INACTIVE_MS = 60_000
-/** Pause after the consumer could not be made. */
+/** Pause after the consumer could not be made; twice as long each next time. */
 const AGAIN_MS = 500
+const MAX_AGAIN_MS = 4_000
 /**
  * How long the first attempt to make a consumer may take; each next one may take twice as long. A cluster may place it on a node
  * that has just died, and then no request for that name is answered; the next attempt has another name.
@@ -123,7 +124,8 @@ export class PartitionReader {
     const why = error instanceof Error ? error.message : String(error)
     this.#host.trouble(this, `its messages can't be read: ${why}`)
     session.error(error, `reading stream "${this.stream}"`)
-    this.#again = session.host.clock.setTimer(AGAIN_MS, () => void this.open())
+    const pauseMs = Math.min(AGAIN_MS * 2 ** (this.#failures - 1), MAX_AGAIN_MS)
+    this.#again = session.host.clock.setTimer(pauseMs, () => void this.open())
   }
 
   async #open(): Promise<void> {
@@ -141,7 +143,12 @@ export class PartitionReader {
       config = this.#config(name)
       info = await api.createConsumer(this.stream, name, config, timeoutMs)
     }
-    await this.#host.checkStream()
+    try {
+      await this.#host.checkStream()
+    } catch (error) {
+      this.#forget(name)
+      throw error
+    }
     if (this.#closed || !session.ready || this.#isAgain) return this.#forget(name)
     this.consumer = name
     this.#consumerSeq = 0

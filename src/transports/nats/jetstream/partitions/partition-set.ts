@@ -161,7 +161,13 @@ export class PartitionSet implements LeasesHost {
   /** The identity of the stream changed, or may have. */
   checkStream(): void {
     const identity = this.#identity
-    const stale = this.partitions.filter((partition) => partition.mine && !isSameStream(partition.stream, identity))
+    const stale: Partition[] = []
+    for (const partition of this.partitions) {
+      if (!partition.mine) continue
+      // Of the last look: proof that the stream was there, should its time of creation change.
+      if (isSameStream(partition.stream, identity)) partition.stream = identity
+      else stale.push(partition)
+    }
     if (stale.length === 0) return
     // One look at the readers: they count all partitions together.
     let unread = 0
@@ -187,7 +193,7 @@ export class PartitionSet implements LeasesHost {
   /** One that another process, or an operator, has made again has other sequences: a reader may have begun behind them. */
   async #lookAtStream(): Promise<void> {
     const found = streamIdentityOf(await this.api.streamInfo(this.stream))
-    if (isSameStream(found, this.#identity)) this.checkStream()
+    if (isSameStream(this.#identity, found)) this.checkStream()
     else await this.#missing()
   }
 
@@ -261,7 +267,7 @@ export class PartitionSet implements LeasesHost {
     const partition = this.#byName.get(unit) as Partition
     const identity = this.#identity
     if (isSameStream(state.stream, identity)) {
-      partition.load(state, how)
+      partition.load({ ...state, stream: identity }, how)
     } else {
       // Its stream was deleted; what was known of it is in the record, or here.
       const { waiting } = state

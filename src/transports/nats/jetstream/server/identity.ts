@@ -23,23 +23,46 @@ export function identityOf(info: Made): string {
   return markOf(info) || info.created.slice(0, 19)
 }
 
-/** Identity of a stream: see `isSameStream`. */
-export function streamIdentityOf(info: Made): string {
-  return `${markOf(info)} ${info.created}`
+interface MadeStream extends Made {
+  /** The server's time of this answer; not before 2.10. */
+  readonly ts?: string
+  readonly state?: { readonly messages: number; readonly first_ts: string }
 }
 
-/** The two times of creation that 2.9 keeps differ by less. */
+/**
+ * Identity of a stream, to be kept: mark, time of creation, time of its oldest message and time of this look; times in ms since
+ * 1970, 0 if unknown. See `isSameStream`.
+ */
+export function streamIdentityOf(info: MadeStream): string {
+  const { created, ts, state } = info
+  const oldest = state !== undefined && state.messages > 0 ? state.first_ts : undefined
+  return [markOf(info), ...[created, oldest, ts].map((time) => (time === undefined ? 0 : Date.parse(time)))].join(' ')
+}
+
+/** The two times of creation that 2.9 keeps, and the clocks of a cluster, differ by less. */
 const SLIGHTLY_MS = 1_000
 
 /**
- * False when one stream has replaced the other: positions mean nothing there. It may have the same description, if it was
- * made from a saved configuration; and an operator may edit the description of a stream.
+ * False when the stream `now` has replaced the one `before`: positions mean nothing there. It may have the same description, if it
+ * was made from a saved configuration; and an operator may edit the description of a stream.
+ *
+ * Servers change the time of creation of a stream that stays the same: on disk after an edit and two restarts (nats-server #8470), in
+ * a cluster when another program creates it again with the same configuration (#8449) or restores it. Then the stream
+ * is older than it says: it has older messages, or was there at an earlier look.
  */
-export function isSameStream(a: string, b: string | undefined): boolean {
-  if (a === b || b === undefined) return a === b
-  const [[markA, createdA = ''], [markB, createdB = '']] = [a.split(' '), b.split(' ')]
-  if (createdA === createdB) return createdA !== ''
-  return markA === markB && Math.abs(Date.parse(createdA) - Date.parse(createdB)) < SLIGHTLY_MS
+export function isSameStream(before: string, now: string | undefined): boolean {
+  if (now === undefined) return false
+  const [a, b] = [parsed(before), parsed(now)]
+  if (a.created === 0 || b.created === 0) return before === now
+  if (a.created === b.created) return true
+  if (a.mark !== b.mark) return false
+  if (Math.abs(a.created - b.created) < SLIGHTLY_MS) return true
+  return b.created + SLIGHTLY_MS <= a.seen || (b.oldest > 0 && b.oldest + SLIGHTLY_MS <= b.created)
+}
+
+function parsed(identity: string): { mark: string; created: number; oldest: number; seen: number } {
+  const [mark = '', created, oldest, seen] = identity.split(' ')
+  return { mark, created: Number(created ?? 0), oldest: Number(oldest ?? 0), seen: Number(seen ?? 0) }
 }
 
 /**

@@ -21,6 +21,8 @@ export interface StreamConfig {
 export interface StreamInfo {
   readonly config: StreamConfig
   readonly created: string
+  /** The server's time of this answer. Not before 2.10. */
+  readonly ts?: string
   readonly state: {
     readonly messages: number
     readonly bytes: number

@@ -91,7 +91,6 @@ export class PullConsumer {
     this.plan = plan
     this.stream = stream
     this.consumer = consumer
-    this.#reply.prefix = `$JS.ACK.${stream}.${consumer}.`
     this.partition = plan.label.replace(/-base$/, '')
     this.ackWaitMs = host.ackWaitMs
     this.pulls = new PullRequests(host, this)
