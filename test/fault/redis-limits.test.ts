@@ -447,6 +447,11 @@ describe('Redis: limits and permissions', () => {
       timeoutMs: 5_000,
       describe: () => errors.join(),
     })
+    const calls = async (command: string): Promise<number> =>
+      Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(await admin.info('commandstats'))?.[1] ?? 0)
+    await admin.configResetStat()
+    await waitUntil(async () => (await calls('xreadgroup')) >= 5, { timeoutMs: 5_000, describe: 'more failed reads' })
+    assert.ok((await calls('type')) <= 1, `looked at the key ${await calls('type')} times`)
     await admin.del(stream)
     await on.publish(topic, 2)
     await waitUntil(() => handled.includes(2), { timeoutMs: 5_000, describe: () => handled.join() })

@@ -6,6 +6,7 @@ import { ScriptRunner } from '../../src/transports/redis/connection/script-runne
 import { ACQUIRE, RELEASE } from '../../src/transports/redis/scripts/group.ts'
 import { FENCE_DEAD, RENEW } from '../../src/transports/redis/scripts/lease.ts'
 import type { Script } from '../../src/transports/redis/scripts/script.ts'
+import { LOOK } from '../../src/transports/redis/scripts/look.ts'
 import { SEEK } from '../../src/transports/redis/scripts/move.ts'
 import { pause } from './flow.ts'
 import { QUICK } from './redis-options.ts'
@@ -147,6 +148,111 @@ describe('Redis: who owns a partition', () => {
     await waitUntil(() => first.handled.length + second.handled.length === PARTITIONS, { timeoutMs: 5_000 })
   })
 
+  test('a partition that is given back while its handover ends is given up when the consumer closes', async () => {
+    const topic = uniqueName('owners')
+    const [first, second] = [member(topic, { leaseMs: 10_000 }), member(topic, { leaseMs: 10_000 })]
+    first.bus.consume(uniqueName('other'), () => {})
+    const original: Run = Reflect.get(ScriptRunner.prototype, 'run')
+    const released = new Map<string, PromiseWithResolvers<void>>()
+    vi.spyOn(ScriptRunner.prototype, 'run').mockImplementation(async function (this: ScriptRunner, script, ...rest) {
+      const [, args] = rest
+      const owner = String(args[0])
+      if (script === RELEASE && released.size < PARTITIONS / 2) {
+        const again = Promise.withResolvers<void>()
+        released.set(`${owner} ${String(args[1]).split(':')[0] ?? ''}`, again)
+        const reply = await original.call(this, script, ...rest)
+        // The reply arrives when the partition is about to be taken again.
+        await again.promise
+        return reply
+      }
+      if (script === ACQUIRE) {
+        released.get(`${owner} ${String(args[5])}`)?.resolve()
+        await pause(1)
+      }
+      return original.call(this, script, ...rest)
+    })
+    await first.bus.start()
+    await second.bus.start()
+    await shared(topic)
+    await second.bus.close()
+    const owners = async (): Promise<number> => new Set(await ownersOf(topic)).size
+    await waitUntil(async () => (await owners()) === 1 && !(await ownersOf(topic)).includes(''), { timeoutMs: 5_000 })
+    await first.consumer.close()
+    assert.deepEqual(await ownersOf(topic), ['', '', '', ''])
+  })
+
+  test('a partition that is given back while the last look of its handover runs stays with its member', async () => {
+    const topic = uniqueName('owners')
+    const first = makeBus({ leaseMs: 10_000, handoverTimeoutMs: 50 })
+    const [handling, running] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    let handled = 0
+    const consumer = first.consume(topic, async () => {
+      if (++handled === PARTITIONS) running.resolve()
+      await handling.promise
+    })
+    await first.start()
+    await fill(topic)
+    await running.promise
+    const original: Run = Reflect.get(ScriptRunner.prototype, 'run')
+    const looks: PromiseWithResolvers<void>[] = []
+    const taken = new Set<string>()
+    const released: string[] = []
+    const lost = Promise.withResolvers<void>()
+    const takenAgain = Promise.withResolvers<void>()
+    let owner = ''
+    vi.spyOn(ScriptRunner.prototype, 'run').mockImplementation(async function (this: ScriptRunner, script, ...rest) {
+      const [, args] = rest
+      if (script === LOOK && args[1] === '' && looks.length < PARTITIONS / 2) {
+        const look = Promise.withResolvers<void>()
+        if (looks.push(look) === PARTITIONS / 2) lost.resolve()
+        await look.promise
+      }
+      if (script === RELEASE && args[0] === owner) released.push(String(args[1]).split(':')[0] ?? '')
+      const reply = await original.call(this, script, ...rest)
+      if (script === ACQUIRE && args[0] === owner && taken.add(String(args[5])).size === PARTITIONS / 2)
+        takenAgain.resolve()
+      return reply
+    })
+    owner = (await client.hGet(metaOf(topic), '0:owner')) ?? ''
+    const second = member(topic, { leaseMs: 10_000 })
+    await second.bus.start()
+    await lost.promise
+    await second.bus.close()
+    await takenAgain.promise
+    await pause(1)
+    for (const look of looks) look.resolve()
+    handling.resolve()
+    await consumer.close()
+    assert.deepEqual(released.toSorted(), all.map(String))
+  })
+
+  test('after a reconnect, a member gives up only what it may have had', async () => {
+    await using proxy = await tcpProxy(broker)
+    const topic = uniqueName('owners')
+    const first = member(topic)
+    const second = member(topic, { host: proxy.host, port: proxy.port })
+    await first.bus.start()
+    await second.bus.start()
+    await shared(topic)
+    const firstOwner = (await ownersOf(topic))[0]
+    const had = (await ownersOf(topic)).flatMap((owner, at) => (owner === firstOwner ? [] : [String(at)]))
+    const gaveUp = new Set<string>()
+    const original: Run = Reflect.get(ScriptRunner.prototype, 'run')
+    vi.spyOn(ScriptRunner.prototype, 'run').mockImplementation(function (this: ScriptRunner, script, ...rest) {
+      const [, args] = rest
+      if (script === RELEASE && !String(args[0]).startsWith(firstOwner ?? ''))
+        gaveUp.add(String(args[1]).split(':')[0] ?? '')
+      return original.call(this, script, ...rest)
+    })
+    const back = new Promise((resolve) => {
+      second.bus.events.on('reconnect', resolve)
+    })
+    proxy.cut()
+    await back
+    await second.consumer.close()
+    assert.deepEqual([...gaveUp].toSorted(), had)
+  })
+
   test('a failover to a replica that lacks a handover: the partition is read all the same', async () => {
     await using proxy = await tcpProxy(broker)
     const topic = uniqueName('owners')
@@ -192,6 +298,21 @@ describe('Redis: who owns a partition', () => {
       return key
     }
     const fence = (key: string, name: string): Promise<unknown> => run(FENCE_DEAD, key, name)
+
+    test('thousands of silent processes are told', async () => {
+      const key = uniqueName('leases')
+      const score = (await serverTime()) + 1_000
+      const silent = Array.from({ length: 5_000 }, (_, at) => ({ value: `p${at}.10000`, score }))
+      await client.zAdd(key, [...silent, { value: 'b.10000', score: score + 8_000 }])
+      assert.equal(((await run(RENEW, key, 'b.10000', 5_000)) as unknown[]).length, 2 + 2 * silent.length)
+    })
+
+    test('a question about living processes does not make the server look at all of them', async () => {
+      const key = await lease({ 'a.10000': 5_000, 'b.10000': 9_000 })
+      await client.configResetStat()
+      assert.deepEqual(await fence(key, 'a.10000'), [0])
+      assert.doesNotMatch(await client.info('commandstats'), /cmdstat_zrange:/)
+    })
 
     test('a process whose lease ended while the server was away is not dead until others could renew theirs', async () => {
       const key = await lease({ 'a.10000': -500, 'b.10000': -700 })

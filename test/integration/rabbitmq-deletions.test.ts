@@ -44,6 +44,38 @@ describe('RabbitMQ: objects of Busbar that somebody deletes', () => {
     },
   )
 
+  test('a group without its first queue is new, unless the list of groups has it', { timeout: 60_000 }, async () => {
+    const topic = uniqueName('first')
+    const first = `busbar:${topic}:deletions`
+    const other = suite.bus()
+    await other.start()
+    const groups = async (): Promise<readonly string[]> => (await other.admin().groups(topic)).map(({ group }) => group)
+    const started = async (): Promise<readonly string[]> => {
+      const on = suite.bus()
+      const losses = record(on, 'loss')
+      on.consume(topic, () => {})
+      await on.start()
+      await on.close()
+      return losses.map(({ reason }) => reason)
+    }
+    // All that a member leaves that dies while it declares a new group.
+    await suite.channel.assertQueue(`${first}:1`, {
+      durable: true,
+      arguments: {
+        'x-queue-type': 'quorum',
+        'x-single-active-consumer': true,
+        'x-dead-letter-exchange': 'busbar.system',
+        'x-dead-letter-routing-key': 'dead.v2.key4.deletions',
+      },
+    })
+    assert.deepEqual(await started(), [])
+    assert.deepEqual(await groups(), ['deletions'])
+    await suite.channel.deleteQueue(first)
+    const [loss, ...more] = await started()
+    assert.match(loss ?? '', new RegExp(`"${first}"`))
+    assert.deepEqual(more, [])
+  })
+
   test('messages that the broker gives up are sorted again after the queue for them was deleted', async () => {
     const topic = uniqueName('expires')
     const on = suite.bus()

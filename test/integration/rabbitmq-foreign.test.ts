@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { Socket } from 'node:net'
 import type { Options } from 'amqplib'
 import { describe, test } from 'vitest'
 import type { Bus, DeadLetter, Message } from 'busbar'
@@ -92,6 +93,34 @@ describe('RabbitMQ: messages of programs that know nothing of Busbar', () => {
     }
     assert.deepEqual(skipped, [])
     assert.equal(new Set(handled).size, 6, handled.join(' '))
+  })
+
+  test('a property that is not UTF-8 does not keep a message from its dead letter', async () => {
+    const topic = uniqueName('binary')
+    const on = makeBus()
+    on.consume(topic, (_, ctx) => ctx.reject('no'))
+    await on.start()
+    // The client library writes only text.
+    const placeholder = '~'.repeat(255)
+    const { stream } = (suite.connection as unknown as { connection: { stream: Socket } }).connection
+    const write: (bytes: Buffer) => boolean = stream.write.bind(stream)
+    stream.write = (bytes: Buffer) => {
+      const at = bytes.indexOf(placeholder)
+      if (at >= 0) bytes.fill(0xff, at, at + placeholder.length)
+      return write(bytes)
+    }
+    await send(topic, '1', { correlationId: placeholder, type: 'order.v1' })
+    Reflect.deleteProperty(stream, 'write')
+    const letters = on.deadLetters(topic)
+    const [letter] = await waitUntil(
+      async () => {
+        const found = await letters.list()
+        return found.length > 0 ? found : undefined
+      },
+      { timeoutMs: 10_000, describe: 'the dead letter' },
+    )
+    assert.match(letter?.message.correlationId ?? '', /^\ufffd{255}$/)
+    assert.deepEqual(await letters.redrive({ dryRun: true }), { matched: 1, redriven: 0, failed: [] })
   })
 
   test('headers of bytes are bytes again after a redrive', async () => {

@@ -117,6 +117,23 @@ describe('Redis: kinds of servers', () => {
     await waitUntil(confirmed, { timeoutMs: 15_000, describe: 'a publish that the replica confirms' })
   })
 
+  test.for(['compact', 'cloudevents'] as const)(
+    'WAIT: a message that was refused is not sent, whatever replicas say (%s)',
+    async (envelope) => {
+      const primary = await broker()
+      const wait = { replicas: 1, timeoutMs: 50 }
+      const on = bus({ url: primary.url, wait, envelope, partitions: 1, checkServer: false })
+      await on.start()
+      const topic = `${uniqueName('wait')}.topic`
+      const client = await createClient({ url: primary.url }).connect()
+      await client.set(`busbar:{${topic}}`, 'not a stream')
+      client.destroy()
+      const error: unknown = await on.publish(topic, 1).catch((reason: unknown) => reason)
+      assert.ok(error instanceof PublishError)
+      assert.equal(error.outcome, 'not-sent')
+    },
+  )
+
   test('WAIT: while replicas are missing, leases are renewed and messages handled', async () => {
     const primary = await broker()
     const wait = { replicas: 1, timeoutMs: 400 }

@@ -110,7 +110,10 @@ export interface RabbitMqOptions {
    * @default 'compact'
    */
   readonly envelope?: EnvelopeForm | undefined
-  /** Sets AMQP properties of a message. */
+  /**
+   * Sets AMQP properties of a message. The publish of a message with a value that AMQP or the broker does not take
+   * rejects; dead letters and copies for one group are sent without that value.
+   */
   readonly properties?: ((message: OutgoingMessage) => MessageProperties | undefined) | undefined
   /** Passed to `amqplib.connect` unchanged: fields of its URL object, and its socket options. */
   readonly native?:

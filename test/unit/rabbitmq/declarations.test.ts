@@ -9,7 +9,9 @@ import type { TopologyParts } from '../../../src/transports/rabbitmq/topology/to
 import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
 import type { RabbitMqOptions } from '../../../src/transports/rabbitmq/options.ts'
 import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/resolve-options.ts'
+import type { GroupRegistry } from '../../../src/transports/rabbitmq/topology/group-registry.ts'
 import { KnownGroups } from '../../../src/transports/rabbitmq/topology/known-groups.ts'
+import type { GroupRecord } from '../../../src/transports/rabbitmq/topology/known-groups.ts'
 import { fakeSession } from './fake-channel.ts'
 
 const RUNG = 3
@@ -53,6 +55,8 @@ interface Declaring extends ReturnType<typeof fakeSession> {
   readonly lost: string[]
   /** Groups that were noted as new. */
   readonly registered: string[]
+  /** Groups in the list at the broker. */
+  readonly listed: GroupRecord[]
 }
 
 /** Topology for a broker that has no group yet. */
@@ -60,6 +64,7 @@ function declaring(options: RabbitMqOptions = {}): Declaring {
   const drifts: string[] = []
   const lost: string[] = []
   const registered: string[] = []
+  const listed: GroupRecord[] = []
   const broker = fakeSession()
   const resolved = resolveRabbitMqOptions(options)
   const names = new Names('busbar')
@@ -70,12 +75,13 @@ function declaring(options: RabbitMqOptions = {}): Declaring {
     clock,
     closing: new AbortController().signal,
     groups: new KnownGroups(),
+    registry: { list: async () => listed } as Partial<GroupRegistry> as GroupRegistry,
     register: async (topic, group) => void registered.push(`${topic}:${group}`),
     onRestored: (_topic, _group, queues) => void lost.push(...queues),
     onStorageLost: (_topic, queue) => void lost.push(queue),
     onDrift: ({ queue, argument, wanted }) => void drifts.push(`${queue} ${argument} ${String(wanted)}`),
   }
-  return { ...broker, clock, declarations: new Topology(parts as TopologyParts), drifts, lost, registered }
+  return { ...broker, clock, declarations: new Topology(parts as TopologyParts), drifts, lost, registered, listed }
 }
 
 const GROUP = { topic: 'orders', group: 'mail', layout: { order: 'none', partitions: 1 }, options: undefined } as const
@@ -187,7 +193,8 @@ test('the first queue of a group is declared last, and says which layout the gro
 
 test('a queue that is missing although others of its group exist was deleted, which is reported', async () => {
   for (const partition of ['', ':2']) {
-    const { session, declarations, missing, lost, clock, registered } = declaring()
+    const { session, declarations, missing, lost, clock, registered, listed } = declaring()
+    listed.push(KEYED)
     missing.add(`busbar:orders:mail${partition}`)
     const group = declarations.group(session, KEYED)
     await clock.advance(500)
@@ -195,6 +202,17 @@ test('a queue that is missing although others of its group exist was deleted, wh
     assert.deepEqual(lost, [`busbar:orders:mail${partition}`])
     assert.deepEqual(registered, [])
   }
+})
+
+test('a group whose first member died while it declared the queues is new for the next one: listed, and no loss', async () => {
+  const { session, declarations, missing, lost, clock, registered, listed } = declaring()
+  listed.push({ ...KEYED, group: 'other' })
+  missing.add('busbar:orders:mail')
+  const group = declarations.group(session, KEYED)
+  await clock.advance(500)
+  assert.deepEqual((await group).restored, [])
+  assert.deepEqual(lost, [])
+  assert.deepEqual(registered, ['orders:mail'])
 })
 
 test('a member that consumed a deleted queue has time to declare it again, and to report it', async () => {

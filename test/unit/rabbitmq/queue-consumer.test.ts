@@ -11,9 +11,15 @@ import { QueueConsumer } from '../../../src/transports/rabbitmq/consume/queue-co
 async function consuming(): Promise<{
   readonly reader: QueueConsumer
   readonly calls: string[]
-  readonly deliver: (deliveryTag: number) => void
+  /** The consumer skips the message unless it is wanted. */
+  readonly deliver: (deliveryTag: number, isWanted?: boolean) => void
+  /** Ends the channel; returns the tags of what the broker may not know to be done. */
+  readonly lose: () => readonly number[]
 }> {
   const calls: string[] = []
+  const unwanted = new Set<number>()
+  const unheardTags: number[] = []
+  let end: (error: Error) => void = () => undefined
   let receive: (message: ConsumeMessage) => void = () => undefined
   const channel = Object.assign(new EventEmitter(), {
     prefetch: async () => void calls.push('prefetch'),
@@ -34,33 +40,47 @@ async function consuming(): Promise<{
     options: { noAck: false, exclusive: false, priority: undefined, consumerTag: undefined, metadata: [] },
     host: {
       admit: (from, { deliveryTag }) =>
-        new RabbitMqDelivery({
-          message: { key: undefined } as never,
-          reader: from,
-          exchange: '',
-          routingKey: '',
-          deliveryTag,
-          offset: undefined,
-          base: 0,
-          isRedelivered: false,
-          count: undefined,
-          firstDeliveredAt: undefined,
-          bytes: 0,
-          carried: undefined,
-        }),
+        unwanted.has(deliveryTag)
+          ? undefined
+          : new RabbitMqDelivery({
+              message: { key: undefined } as never,
+              reader: from,
+              exchange: '',
+              routingKey: '',
+              deliveryTag,
+              offset: undefined,
+              base: 0,
+              isRedelivered: false,
+              count: undefined,
+              firstDeliveredAt: undefined,
+              bytes: 0,
+              carried: undefined,
+            }),
       activated: () => undefined,
       arrived: () => undefined,
-      lost: () => undefined,
+      lost: (_, { unheard }) => void unheardTags.push(...unheard.map(({ deliveryTag }) => deliveryTag)),
       ackTime: async () => void calls.push('time for acks'),
       consumeArguments: () => undefined,
     },
   })
-  await reader.open({ epoch: 1, channel: async () => channel as unknown as Channel } as Partial<Session> as Session)
+  const session: Partial<Session> = {
+    epoch: 1,
+    channel: async (onEnd) => {
+      end = onEnd as typeof end
+      return channel as unknown as Channel
+    },
+  }
+  await reader.open(session as Session)
   calls.length = 0
   return {
     reader,
     calls,
-    deliver: (deliveryTag) => {
+    lose: () => {
+      end(new Error('lost'))
+      return unheardTags
+    },
+    deliver: (deliveryTag, isWanted = true) => {
+      if (!isWanted) unwanted.add(deliveryTag)
       const fields = { deliveryTag, redelivered: false, exchange: '', routingKey: 'q', consumerTag: 'c' }
       receive({ fields, properties: { headers: {} }, content: Buffer.from('1') } as unknown as ConsumeMessage)
     },
@@ -86,4 +106,13 @@ test('a channel without an ack ends at once', async () => {
   deliver(1)
   await reader.close()
   assert.deepEqual(calls, ['close'])
+})
+
+test('nothing of skipped messages stays in memory until one is settled', async () => {
+  const { reader, deliver, lose } = await consuming()
+  for (let tag = 1; tag <= 100; tag++) deliver(tag, false)
+  deliver(101)
+  reader.ack(reader.take() as RabbitMqDelivery)
+  reader.flush()
+  assert.deepEqual(lose(), [101])
 })

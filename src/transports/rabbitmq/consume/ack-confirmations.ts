@@ -14,7 +14,7 @@ const YES: Promise<boolean> = Promise.resolve(true)
 export class AckConfirmations {
   readonly #clock: Clock
   readonly #ask: () => Promise<unknown>
-  /** Acked to the broker, which has not shown yet that it has read the ack. */
+  /** Settled and acked to the broker, which has not shown yet that it has read the ack. */
   #unheard: RabbitMqDelivery[] = []
   #asking: Promise<boolean> = YES
   #next: Promise<boolean> | undefined
@@ -32,7 +32,8 @@ export class AckConfirmations {
   sent(acked: readonly RabbitMqDelivery[]): void {
     if (acked.length === 0) return
     this.hasAcked = true
-    this.#unheard.push(...acked)
+    // Skipped messages have no outcome that could be lost, and nobody may ask for a long time.
+    for (const delivery of acked) if (delivery.isKnown) this.#unheard.push(delivery)
   }
 
   /** Resolves with true when the broker has read what was sent so far, with false when the channel ended first. */

@@ -4,7 +4,7 @@ import type { OutgoingMessage } from '../../../core/message.ts'
 import { tooLarge } from '../../../core/publish/size-limit.ts'
 import { isDeadLetterTopic } from '../../../core/topic.ts'
 import { bucketOf } from '../partitions/key-bucket.ts'
-import { carriedBy, propertyProblem, withLeftovers } from '../wire/carried-properties.ts'
+import { carriedBy, propertyProblem, withLeftovers, withoutProblems } from '../wire/carried-properties.ts'
 import type { CarriedProperties } from '../wire/carried-properties.ts'
 import { MAX_DELAY_MS, rungsOf, topRung } from '../delays/delay-ladder.ts'
 import { MAX_PLUGIN_DELAY_MS } from '../delays/delay-plugin.ts'
@@ -51,13 +51,15 @@ export class Router {
     parcel.delayMs = 0
     parcel.mandatory = true
     parcel.isCompact = this.#options.envelope === 'compact'
-    parcel.properties = properties?.(message)
+    const given = properties?.(message)
+    const isToPassOn = given !== undefined && isPassedOn(message, notes)
+    const problem = given && propertyProblem(given)
+    if (problem !== undefined && !isToPassOn) return refused(topic, `gets from properties() ${problem.text}`)
+    parcel.properties = problem && given ? withoutProblems(given) : given
     parcel.typedHeaders = undefined
     const carried = notes?.carried ?? (message.group === undefined ? undefined : carriedBy(message))
     if (carried !== undefined) this.#carry(parcel, message, carried)
-    const problem = parcel.properties && propertyProblem(parcel.properties)
-    if (problem !== undefined) return refused(topic, `gets from properties() ${problem}`)
-    const unfit = addHeaders(parcel, parcel.properties?.headers)
+    const unfit = addHeaders(parcel, given?.headers, isToPassOn)
     if (unfit !== undefined) return unfit
     const custom = this.#route(parcel, message, notes)
     if (message.deliverAt === undefined) return undefined
@@ -140,16 +142,30 @@ export class Router {
   }
 }
 
+/**
+ * A copy or a dead letter. What `properties` gets wrong is left out of it: refused, it would come back forever, and hold
+ * up its key.
+ */
+function isPassedOn({ topic, group }: OutgoingMessage, notes: CopyNotes | undefined): boolean {
+  return notes !== undefined || group !== undefined || isDeadLetterTopic(topic)
+}
+
 /** Adds the headers that the user's `properties` gave. Copies have them already, like the message's own. */
-function addHeaders(parcel: OutgoingFrame, given: MessageProperties['headers']): PublishError | undefined {
+function addHeaders(
+  parcel: OutgoingFrame,
+  given: MessageProperties['headers'],
+  isToPassOn: boolean,
+): PublishError | undefined {
   if (given === undefined) return undefined
   const { message } = parcel
   const headers = Object.assign(Object.create(null) as Record<string, string>, message.headers)
   const typed: Record<string, unknown> = { ...parcel.typedHeaders }
   for (const name in given) {
     if (name in headers) continue
-    if (isEnvelopeHeader(name))
+    if (isEnvelopeHeader(name)) {
+      if (isToPassOn) continue
       return refused(message.topic, `has the header "${name}" from properties(), which is part of the envelope`)
+    }
     // The writers take the typed value in its place.
     headers[name] = ''
     typed[toWireName(name)] = given[name]

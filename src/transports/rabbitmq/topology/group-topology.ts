@@ -32,9 +32,12 @@ export interface DeclaredGroup {
   readonly layout: GroupLayout
   readonly queues: readonly string[]
   readonly drifts: readonly Drift[]
-  /** The group did not exist before. */
+  /** Its first queue did not exist before: the group is new, unless that queue had been deleted. */
   readonly isNew: boolean
-  /** Queues that were missing although the group existed: they had been deleted. */
+  /**
+   * Queues that were missing although others existed: they had been deleted; or the first member of a new group died
+   * while it declared them.
+   */
   readonly restored: readonly string[]
 }
 
@@ -98,7 +101,7 @@ export async function declareGroup(
   const has = (queue: string): Promise<boolean> => declaring.exists((channel) => channel.checkQueue(queue))
   const wanted = queuesOf(first, spec.layout)
   let exists = await has(first)
-  // Of a new group, no other queue exists either.
+  // Of a new group, no other queue exists either, unless its first member died half-way.
   const isDamaged = !exists && spec.missing === undefined && wanted[1] !== undefined && (await has(wanted[1]))
   if (isDamaged) {
     await sleep(context.clock, CONSUMERS_END_MS)
@@ -127,7 +130,7 @@ export async function declareGroup(
   for (const queue of gone) drifts.push(...(await declareOne(declaring, context, spec, queue, layout)))
   await bindGroup(declaring, names, spec, queues)
   const restored = exists ? gone : isDamaged ? [first, ...gone] : []
-  return { layout, queues, drifts, restored, isNew: !exists && !isDamaged && spec.missing === undefined }
+  return { layout, queues, drifts, restored, isNew: !exists && spec.missing === undefined }
 }
 
 /** One after another: each question may cost the channel. */

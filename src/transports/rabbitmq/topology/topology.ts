@@ -159,15 +159,27 @@ export class Topology implements Prerequisites {
       if (!options.declare) return await checkGroup(declaring, names, spec)
       const context = { clock, names, queueType: this.queueType, quorumArguments, deliveryLimit }
       const declared = await this.#withExchanges(declaring, () => declareGroup(declaring, context, spec))
-      if (declared.isNew) await this.#register(spec.topic, spec.group, declared.layout)
+      const { isNew, restored } = declared
+      const existed = !isNew || (restored.length > 0 && (await this.#isListed(session, spec)))
+      if (!existed) await this.#register(spec.topic, spec.group, declared.layout)
       // Delayed copies may be on their way to queues that were made again.
-      if (spec.missing !== undefined || declared.restored.length > 0)
+      if (spec.missing !== undefined || restored.length > 0)
         await declaring.exists((channel) =>
           Promise.all(declared.queues.map((queue) => channel.bindQueue(queue, names.queues, queue))),
         )
-      return declared
+      return existed ? declared : { ...declared, restored: [] }
     } finally {
       await declaring.close()
+    }
+  }
+
+  /** Assumes that it is when the list can't be read: a loss too many is better than one that is not reported. */
+  async #isListed(session: Session, spec: GroupSpec): Promise<boolean> {
+    try {
+      const records = await this.#parts.registry.list(session)
+      return records.some(({ topic, group }) => topic === spec.topic && group === spec.group)
+    } catch {
+      return true
     }
   }
 

@@ -38,7 +38,12 @@ const PROPERTIES = [
   'expiration',
 ] as const
 
-/** `hasSource`: the property `app_id` is the source of the message. */
+/**
+ * Without texts that are too long to be sent again: bytes that are not UTF-8 become three times as many when the client
+ * library reads them.
+ *
+ * @param hasSource The property `app_id` is the source of the message.
+ */
 export function carriedFrom(
   { properties }: ConsumeMessage | GetMessage,
   hasSource: boolean,
@@ -48,7 +53,7 @@ export function carriedFrom(
   for (const name of PROPERTIES) {
     if (hasSource && name === 'appId') continue
     const value = all[name]
-    if (value !== undefined && value !== null && value !== '') (carried ??= {})[name] = value
+    if (value !== '' && isCarriable(name, value)) (carried ??= {})[name] = value
   }
   const headers = typedHeaders((all['headers'] ?? {}) as Readonly<Record<string, unknown>>)
   if (headers !== undefined) (carried ??= {})['headers'] = headers
@@ -89,12 +94,16 @@ export function carriedBy({ headers }: OutgoingMessage): CarriedProperties | und
   const carried: Record<string, unknown> = {}
   for (const name of [...PROPERTIES, 'groupQueue']) {
     const value = given[name]
-    if (name === 'priority' ? isOctet(value) : isShortText(value)) carried[name] = value
+    if (isCarriable(name, value)) carried[name] = value
   }
   const typed = given['headers']
   if (isRecord(typed))
     carried['headers'] = Object.fromEntries(Object.entries(typed).filter(([name]) => isShortText(name)))
   return carried
+}
+
+function isCarriable(name: string, value: unknown): boolean {
+  return name === 'priority' ? isOctet(value) : isShortText(value)
 }
 
 function parsed(text: string | undefined): Readonly<Record<string, unknown>> | undefined {
@@ -130,15 +139,29 @@ const TEXTS = ['contentEncoding', 'correlationId', 'replyTo', 'type', 'userId', 
 /** The broker's maximum, in ms. */
 const MAX_EXPIRATION = 2 ** 32 - 1
 
-/** Why AMQP or the broker would not take these properties, and would end the channel with all other messages on it. */
-export function propertyProblem(properties: MessageProperties): string | undefined {
+interface PropertyProblem {
+  readonly name: keyof MessageProperties
+  readonly text: string
+}
+
+/** One that AMQP or the broker would not take, and would end the channel with all other messages on it. */
+export function propertyProblem(properties: MessageProperties): PropertyProblem | undefined {
   const { priority, expiration } = properties
   if (priority !== undefined && !isOctet(priority))
-    return `priority ${String(priority)}: it must be an integer from 0 to 255`
+    return { name: 'priority', text: `priority ${String(priority)}: it must be an integer from 0 to 255` }
   if (expiration !== undefined && !(Number.isInteger(expiration) && expiration >= 0 && expiration <= MAX_EXPIRATION))
-    return `expiration ${String(expiration)}: it must be an integer from 0 to ${MAX_EXPIRATION}`
+    return {
+      name: 'expiration',
+      text: `expiration ${String(expiration)}: it must be an integer from 0 to ${MAX_EXPIRATION}`,
+    }
   const name = TEXTS.find((each) => properties[each] !== undefined && !isShortText(properties[each]))
-  return name === undefined ? undefined : `a value for ${name} that is not text of at most 255 bytes`
+  return name && { name, text: `a value for ${name} that is not text of at most 255 bytes` }
+}
+
+/** The properties without those that have a problem. */
+export function withoutProblems(properties: MessageProperties): MessageProperties {
+  const problem = propertyProblem(properties)
+  return problem === undefined ? properties : withoutProblems({ ...properties, [problem.name]: undefined })
 }
 
 function isOctet(value: unknown): boolean {

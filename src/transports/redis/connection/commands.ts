@@ -8,6 +8,8 @@ export interface Commands {
   /** Keys of different hash tags may be on different servers: no command may name two of them. */
   readonly cluster: boolean
   readonly connected: boolean
+  /** How often a connection was lost so far: when it is the same before and after, no other connection has come. */
+  readonly losses: number
   /** The server of the connection; undefined while there is none, and in a cluster. */
   readonly server: ServerAddress | undefined
   /** First connect. Rejects with `ConnectionError` or `AuthorizationError`. */

@@ -32,6 +32,7 @@ export function givenClientAdapter(
 class GivenClientAdapter implements Commands {
   readonly cluster: boolean
   readonly batch: undefined
+  losses = 0
   readonly #options: ResolvedRedisOptions
   readonly #clock: Clock
   readonly #listener: ConnectionListener
@@ -152,6 +153,7 @@ class GivenClientAdapter implements Commands {
       this.#attempts++
       if (this.#down.has(server)) return
       this.#down.add(server)
+      this.losses++
       if (this.#down.size > 1 || !this.#open) return
       this.#listener.down(reason)
     }

@@ -18,6 +18,7 @@ export function singleServer(options: ResolvedRedisOptions, clock: Clock, listen
     reconnect: options.reconnect,
     responseTimeoutMs: options.responseTimeoutMs,
   }
+  let losses = 0
   const main = new Connection({
     ...common,
     async prepare(client) {
@@ -25,7 +26,10 @@ export function singleServer(options: ResolvedRedisOptions, clock: Clock, listen
       await listener.prepare((args) => client.sendCommand(args, REPLY_OPTIONS))
     },
     onUp: (first, attempts) => listener.up(first, attempts),
-    onDown: (reason) => listener.down(reason),
+    onDown: (reason) => {
+      losses++
+      listener.down(reason)
+    },
     onTrouble: (error) => listener.trouble(error),
     // It never blocks, so nothing can be delivered to it.
     onForbidden: () => {},
@@ -34,6 +38,9 @@ export function singleServer(options: ResolvedRedisOptions, clock: Clock, listen
     cluster: false,
     get connected() {
       return main.up
+    },
+    get losses() {
+      return losses
     },
     get server() {
       return main.server

@@ -16,6 +16,8 @@ const MIN_HALF = 256
 const LEASE_MARGIN = 0.1
 const RETRY_MS = 200
 const UNBLOCK_AGAIN_MS = 5
+/** A key of the wrong type is looked at again after this time. */
+const EXPLAIN_AGAIN_MS = 5_000
 
 /** A read in progress. */
 interface Read {
@@ -58,6 +60,8 @@ export class Reader {
   #emptyTurns = 0
   #stopped = false
   #loop: Promise<void> = Promise.resolve()
+  /** Why reads fail: a key has the wrong type. */
+  #wrongType: { readonly explained: unknown; readonly at: number } | undefined
 
   /** `onConnected`: there is a new connection, and what an old one received without our knowledge must be found. */
   constructor(seat: MemberContext, key: string, onConnected: (reader: Reader) => void) {
@@ -242,6 +246,7 @@ export class Reader {
         this.#take(reply, sources, generations, heldUntil)
       }
       for (const { partition } of sources) partition.reads.readEnded()
+      this.#wrongType = undefined
     } catch (error) {
       await this.#failed(error, sources)
     }
@@ -300,8 +305,17 @@ export class Reader {
 
   async #explained(error: unknown, sources: readonly Source[]): Promise<unknown> {
     if (replyCode(error) !== 'WRONGTYPE') return error
+    const { commands, host } = this.#seat.context
+    const now = host.clock.monotonic()
+    // Each explanation costs a command for each stream.
+    if (this.#wrongType !== undefined && now - this.#wrongType.at < EXPLAIN_AGAIN_MS) return this.#wrongType.explained
     const streams = sources.map(({ stream }) => stream)
-    return explainWrongType(this.#seat.context.commands, streams, error).catch(() => error)
+    try {
+      this.#wrongType = { explained: await explainWrongType(commands, streams, error), at: now }
+      return this.#wrongType.explained
+    } catch {
+      return error
+    }
   }
 
   #pause(): Promise<void> {

@@ -164,7 +164,7 @@ export class Membership implements Maintained {
 
   /** A server that has failed over may have forgotten that partitions were released: they are reported again. */
   reconnected(): void {
-    for (const partition of this.partitions) partition.mayBeOwned = this.#parts.seat.owned
+    for (const partition of this.partitions) partition.mayBeOwned ||= partition.wasAskedFor
     this.changed()
   }
 
@@ -331,6 +331,9 @@ export class Membership implements Maintained {
     const { seat, readers } = this.#parts
     const { context } = seat
     const reader = readers.of(partition)
+    // A handover that waits for its reply is over: the reply says nothing about what follows.
+    partition.generation = ''
+    partition.wasAskedFor = true
     // An earlier read must have ended: what it still brings would come after we had looked for pending entries.
     await reader.remove(partition)
     partition.mayBeOwned = true
@@ -415,11 +418,15 @@ export class Membership implements Maintained {
     if (partition.outstanding > 0)
       seat.lose(partition, 'the partition was handed over before its messages were handled')
     await this.#lastLook(partition)
+    // Lost meanwhile, and taken again.
+    if (partition.generation !== generation && partition.generation !== '') return
     partition.phase = 'idle'
     const args = [ownerName(seat), generation, partition.floor]
+    const reply = await context.scripts.run(RELEASE, [partition.group.meta], args)
+    if (partition.generation !== generation) return
+    partition.generation = ''
     // Refused when the group was moved meanwhile: we are still its owner then, and tell the server later.
-    partition.mayBeOwned = (await context.scripts.run(RELEASE, [partition.group.meta], args)) === 0
-    if (partition.generation === generation) partition.generation = ''
+    partition.mayBeOwned = reply === 0
   }
 
   /** The server may know this member as the owner of a partition that it lost: others would wait for it forever. */

@@ -23,6 +23,8 @@ export class PartitionState {
   generation = ''
   /** The server may know this member as its owner. */
   mayBeOwned = false
+  /** This member has tried to take it: a server that forgets what came later may know it as its owner. */
+  wasAskedFor = false
   /** When it is to be looked at again (monotonic), and when that was done last for what other programs do. */
   inspectAt = 0
   sweptAt = 0

@@ -156,7 +156,7 @@ export class RedisPublisher {
       }
     }
     const sending = (commands.batch as NonNullable<Commands['batch']>)(indexes.length, write, signal)
-    return this.#confirmed((lanes[0] as Lane).keys.stream, sending).then(
+    return this.#confirmed((lanes[0] as Lane).keys.stream, sending, batchUnconfirmed).then(
       async (answer) => {
         const replies = answer as readonly (Buffer | Error)[]
         let accepted = false
@@ -193,7 +193,7 @@ export class RedisPublisher {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const { stream, partition } = lane.keys
-    return this.#confirmed(stream, this.#store(lane, message, signal)).then(
+    return this.#confirmed(stream, this.#store(lane, message, signal), unconfirmed).then(
       (id) => {
         outcomes[index] ??= {
           position: id === undefined ? undefined : { partition, id: (id as Buffer).toString('latin1') },
@@ -229,10 +229,25 @@ export class RedisPublisher {
     })
   }
 
-  /** With the option `wait`, a message counts when that many replicas have it. */
-  #confirmed(stream: string, stored: Promise<unknown>): Promise<unknown> {
+  /**
+   * With the option `wait`, a message counts when that many replicas have it. `otherwise`: the replies, when they have not
+   * confirmed it.
+   */
+  #confirmed<Reply>(
+    stream: string,
+    stored: Promise<Reply>,
+    otherwise: (replies: Reply, error: unknown) => Reply,
+  ): Promise<Reply> {
     if (this.#replicas === undefined) return stored
-    return Promise.all([stored, this.#replicas.confirm(stream)]).then(([reply]) => reply)
+    const confirmed = this.#replicas.confirm(stream)
+    // A refusal says more than replicas that are missing.
+    confirmed.catch(() => {})
+    return stored.then((replies) =>
+      confirmed.then(
+        () => replies,
+        (error: unknown) => otherwise(replies, error),
+      ),
+    )
   }
 
   // --- how it went -------------------------------------------------------------------------------------------------
@@ -241,4 +256,13 @@ export class RedisPublisher {
     this.#context.reports.accepted('message')
     if (lane.watched !== undefined) this.#context.retention.grew(lane.watched, count)
   }
+}
+
+function unconfirmed(_reply: unknown, error: unknown): never {
+  throw error
+}
+
+/** What the server refused stays refused. */
+function batchUnconfirmed(replies: readonly unknown[], error: unknown): readonly unknown[] {
+  return replies.map((reply) => (reply instanceof Error ? reply : error))
 }

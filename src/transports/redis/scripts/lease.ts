@@ -8,15 +8,32 @@ import type { Script } from './script.ts'
  * twice by then.
  */
 const LEASES = `${NOW}
-local function leaseOf(name) return tonumber(string.match(name, '%.(%d+)$')) or 0 end
-local all, heard, expected = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), 0, 0
-for at = 1, #all, 2 do
-  local lease, ends = leaseOf(all[at]), tonumber(all[at + 1])
-  heard = math.max(heard, ends - lease)
-  if ends > now then expected = math.max(expected, lease * 0.4) end
+local leases, all, heard, expected = {}, nil, 0, 0
+local function leaseOf(name)
+  local lease = leases[name]
+  if not lease then
+    lease = tonumber(string.match(name, '%.(%d+)$')) or 0
+    leases[name] = lease
+  end
+  return lease
 end
-local function away(name) return heard > 0 and now - heard > math.max(leaseOf(name) / 2, expected) end
+-- As they were before this script changed any.
+local function look()
+  if all then return all end
+  all = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+  for at = 1, #all, 2 do
+    local lease, ends = leaseOf(all[at]), tonumber(all[at + 1])
+    heard = math.max(heard, ends - lease)
+    if ends > now then expected = math.max(expected, lease * 0.4) end
+  end
+  return all
+end
+local function away(name)
+  look()
+  return heard > 0 and now - heard > math.max(leaseOf(name) / 2, expected)
+end
 local function put(name, ends)
+  look()
   redis.call('ZADD', KEYS[1], string.format('%.0f', ends), name)
   return ends
 end
@@ -31,9 +48,9 @@ end
 export const RENEW: Script = script(
   'renew',
   `${LEASES}
-local me, found, own = ARGV[1], {}, nil
-for at = 1, #all, 2 do
-  local name, ends = all[at], tonumber(all[at + 1])
+local me, result, own, listed = ARGV[1], { 1, now }, nil, look()
+for at = 1, #listed, 2 do
+  local name, ends = listed[at], tonumber(listed[at + 1])
   if name == me then own = ends
   elseif ends < 0 and now + ends > 3600000 then redis.call('ZREM', KEYS[1], name)
   else
@@ -43,14 +60,14 @@ for at = 1, #all, 2 do
     -- The clock of the server was set back.
     elseif ends > last then ends = put(name, last) end
     if ends - leaseOf(name) < now - tonumber(ARGV[2]) then
-      found[#found + 1] = name
-      found[#found + 1] = string.format('%.0f', ends)
+      result[#result + 1] = name
+      result[#result + 1] = string.format('%.0f', ends)
     end
   end
 end
-if own and own < 0 then return { 0, now, unpack(found) } end
-put(me, now + leaseOf(me))
-return { 1, now, unpack(found) }
+if own and own < 0 then result[1] = 0
+else put(me, now + leaseOf(me)) end
+return result
 `,
   { allowOutOfMemory: true },
 )
