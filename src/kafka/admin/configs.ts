@@ -80,7 +80,7 @@ export class ConfigsAdmin {
     })
   }
 
-  /** A broker answers for itself; the rest is for all the same. */
+  /** A broker answers for itself; any broker answers for the rest. */
   async #ask<N extends 'DescribeConfigs' | 'IncrementalAlterConfigs'>(
     { type, name }: ConfigResource,
     api: N,

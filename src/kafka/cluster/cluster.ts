@@ -70,7 +70,7 @@ export class Cluster {
     })
   }
 
-  /** A new set of connections. Whoever takes one closes it; {@link Cluster.close} closes those that are left. */
+  /** A new set of connections. The caller closes it; {@link Cluster.close} closes those that are left. */
   connections(options: ConnectionsOptions): Connections {
     const connections = new Connections(options, {
       settings: this.#settings,

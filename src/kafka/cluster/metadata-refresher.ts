@@ -15,7 +15,7 @@ export interface MetadataRefresherOptions {
 
 type Waiter = PromiseWithResolvers<void>
 
-/** Topics that somebody uses: their metadata is kept, and read again when it may be outdated. */
+/** Topics in use: their metadata is kept, and read again when it may be outdated. */
 export interface TrackedTopics {
   add(topic: string): void
   remove(topic: string): void
@@ -23,7 +23,7 @@ export interface TrackedTopics {
   release(): void
 }
 
-/** Reads the metadata of the topics that are in use: at once when somebody wants it, again after its age, and until it succeeds. */
+/** Reads the metadata of the topics that are in use: at once when asked to, again when it is too old, and until it succeeds. */
 export class MetadataRefresher {
   readonly #options: MetadataRefresherOptions
   readonly #schedule: RefreshSchedule

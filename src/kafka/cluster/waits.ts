@@ -23,7 +23,7 @@ export class Waits {
     return this.#run<void>(signal, (resolve) => this.#clock.setTimer(resolve, ms))
   }
 
-  /** What `promise` becomes, unless the time or the signal ends first; `promise` itself goes on. `what` is for the message. */
+  /** What `promise` becomes, unless the time or the signal ends first; `promise` itself continues. `what` is for the message. */
   within<T>(promise: Promise<T>, what: string, { timeoutMs = Infinity, signal }: WaitOptions = {}): Promise<T> {
     return this.#run<T>(signal, (resolve, reject) => {
       promise.then(resolve, reject)

@@ -14,9 +14,9 @@ export interface ConsumerEvents {
   ) => void | Promise<void>
   /** Partitions are gone, without warning: others may work on them already. `recreated`: their topic has been made again. */
   readonly lost: (partitions: readonly TopicPartition[], reason: LossReason | 'recreated') => void
-  /** Records that were read are no longer in the log; reading goes on at `to`, with those that have taken their place (KIP-320). */
+  /** Records that were read are no longer in the log; reading continues at `to`, with those that have taken their place (KIP-320). */
   readonly truncated: (partition: TopicPartition, offsets: { readonly from: number; readonly to: number }) => void
-  /** The log did not have the offset `from`; reading goes on at `to`. What is between them, if `to` is larger, was missed. */
+  /** The log did not have the offset `from`; reading continues at `to`. What is between them, if `to` is larger, was missed. */
   readonly reset: (partition: TopicPartition, offsets: { readonly from: number; readonly to: number }) => void
 }
 

@@ -32,7 +32,7 @@ export interface MemberEffects<Request> {
   fatal(error: KafkaError): void
 }
 
-/** What both kinds of groups have in common, for the driver. Pure: it is told what happens and when, and reads no clock. */
+/** What both kinds of groups have in common, for the driver. Pure: its driver reports what happens and when; it reads no clock. */
 export interface GroupMachine<Request> {
   /** Undefined while nothing can be committed: outside of the group, or between two generations. */
   readonly identity: MemberIdentity | undefined

@@ -2,7 +2,7 @@ import type { KafkaRecord } from '../records/record.ts'
 import type { ConsumerBatch } from './consumer-batch.ts'
 import type { Turns } from './turns.ts'
 
-/** What a handler is told beside the record. */
+/** What a handler learns beside the record. */
 export interface RecordContext {
   readonly topic: string
   readonly partition: number

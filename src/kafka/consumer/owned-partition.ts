@@ -23,7 +23,7 @@ export class OwnedPartition implements OwnershipSpan {
     this.partition = fetch.partition
   }
 
-  /** Reading goes on there; what was delivered before is not waited for. */
+  /** Continues reading there, without waiting for what was delivered before. */
   moveTo(offset: number, lastEpoch: number): void {
     this.prefix.moveTo(offset, lastEpoch)
     this.deliveredOffset = offset

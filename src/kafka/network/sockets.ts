@@ -13,7 +13,7 @@ export interface Address {
 export interface SocketHandlers {
   connected(): void
   received(chunk: Buffer): void
-  /** Once, at the end, whoever ended it; not after `destroy`. */
+  /** Once, at the end, no matter which side ended it; not after `destroy`. */
   closed(error: Error | undefined): void
 }
 

@@ -54,7 +54,7 @@ export class ProducerBatch implements OutgoingBatch {
     return this.builder.size
   }
 
-  /** Goes on in a larger block, and returns the one that it had. */
+  /** Continues in a larger block, and returns the one that it had. */
   moveTo(block: Buffer, limit: number): Buffer {
     const former = this.block
     this.builder.moveTo(partOf(block, limit))
@@ -62,7 +62,7 @@ export class ProducerBatch implements OutgoingBatch {
     return former
   }
 
-  /** The batch as it goes on the wire, but for producer and sequence. The same bytes at each call. */
+  /** The batch as it is sent, except for producer and sequence. The same bytes at each call. */
   bytes(codec: Codec): Buffer | Promise<Buffer> {
     return (this.#bytes ??= this.#seal(codec))
   }

@@ -17,7 +17,7 @@ export interface GroupMetadata {
   readonly groupInstanceId?: string | null
 }
 
-/** Where a group goes on: the offset of the next record. */
+/** Where a group continues: the offset of the next record. */
 export interface TransactionOffset {
   readonly topic: string
   readonly partition: number

@@ -45,7 +45,7 @@ export class BatchBuilder {
     return this.#block
   }
 
-  /** Goes on in a larger block, into which it copies what it has. */
+  /** Continues in a larger block, into which it copies what it has. */
   moveTo(block: Buffer): void {
     this.#block.copy(block, this.start, this.start, this.#pos)
     this.#block = block

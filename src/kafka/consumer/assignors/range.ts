@@ -41,7 +41,7 @@ function rangesOf([topic, info]: readonly [string, TopicInfo], all: readonly Gro
   }
 }
 
-/** Topics with the same members and the same number of partitions: whoever joins them reads the same numbers of all. */
+/** Topics with the same members and the same number of partitions: a member that joins them reads the same numbers of all. */
 function coPartitioned(all: readonly Ranges[]): Iterable<readonly Ranges[]> {
   return Map.groupBy(all, ({ members, info }) =>
     JSON.stringify([info.partitions, members.map(({ id }) => id)]),

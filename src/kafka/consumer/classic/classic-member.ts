@@ -168,7 +168,7 @@ export class ClassicMember implements GroupMachine<ClassicRequest> {
     this.#effects.assign(joined)
   }
 
-  /** What the leader has decided; nobody else calls it. */
+  /** What the leader has decided; only the leader calls it. */
   assigned(joined: Joined, assignments: MemberAssignments, now: number): void {
     this.#checkFence(now)
     if (this.#phase === 'assigning' && this.#joined === joined) this.#sync(assignments, now)

@@ -71,7 +71,7 @@ export class Position {
     return endOffset < this.#offset
   }
 
-  /** What was read from `endOffset` on has been replaced: reading goes on there. */
+  /** What was read from `endOffset` on has been replaced: reading continues there. */
   truncate(endOffset: number, lastEpoch: number): void {
     this.#become(endOffset, lastEpoch, 'fetching')
   }

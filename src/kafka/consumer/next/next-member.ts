@@ -51,7 +51,7 @@ const LEAVE_STATIC = -2
 
 /**
  * A member of a group whose coordinator assigns (KIP-848). Partitions are named by topic id: whether an id can be resolved yet is
- * not its concern, it acknowledges them all the same. Pure.
+ * not its concern, it acknowledges them anyway. Pure.
  */
 export class NextMember implements GroupMachine<NextRequest> {
   readonly #settings: NextSettings

@@ -83,7 +83,7 @@ export class CommitPipeline {
     this.#spans.set(span, { wanted: undefined, version: 0, committed: undefined, waiting: [] })
   }
 
-  /** Nothing more is committed for it. Those who wait are told that its outcome is unknown. */
+  /** Nothing more is committed for it. Callers that wait learn that its outcome is unknown. */
   end(span: OwnershipSpan): void {
     const state = this.#spans.get(span)
     this.#spans.delete(span)

@@ -2,7 +2,7 @@
 export interface HandedOut {
   readonly count: number
   offsetAt(index: number): number
-  /** Where reading goes on behind them: records that were filtered out are finished with them. */
+  /** Where reading continues behind them: records that were filtered out are finished with them. */
   readonly nextOffset: number
   readonly leaderEpoch: number
 }
@@ -69,7 +69,7 @@ export class FinishedPrefix {
     return entry === this.#entries[0] && this.#advance()
   }
 
-  /** Nothing was handed out that is not finished, and reading goes on elsewhere. */
+  /** Nothing was handed out that is not finished, and reading continues elsewhere. */
   moveTo(offset: number, leaderEpoch: number): void {
     this.#entries.length = 0
     this.#floor = offset

@@ -24,7 +24,7 @@ export type Said = ReadonlyMap<string, ReadonlyMap<number, Acknowledgement>>
 
 /**
  * What one broker remembers of a member of a share group: partitions, and the records that it has acquired (KIP-932). What is said about a
- * record belongs to the session in which it was acquired, and is dropped with it: the broker gives the record to somebody again.
+ * record belongs to the session in which it was acquired, and is dropped with it: the broker delivers the record again.
  * One request at a time. Pure.
  */
 export class ShareSession {
